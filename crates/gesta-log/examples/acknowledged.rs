@@ -1,0 +1,66 @@
+//! Appends events from several threads and says, for each, where it is once it was acknowledged:
+//! `ack SEGMENT_FILE END_OFFSET POSITION`, one write to standard output for each.
+//!
+//! Run under a tracer of system calls it shows that no acknowledgement comes before the sync that
+//! covers it. Usage: `acknowledged DIRECTORY COUNT`.
+
+use std::{
+    error::Error,
+    fs::File,
+    io::Write,
+    os::fd::AsFd,
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
+
+use gesta_log::{LogStore, Options};
+use gesta_store::{
+    Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, StreamName,
+    conformance::block_on,
+};
+
+const WRITERS: u64 = 8;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+fn main() -> Result<(), Failure> {
+    let mut arguments = std::env::args().skip(1);
+    let usage = "usage: acknowledged DIRECTORY COUNT";
+    let directory = PathBuf::from(arguments.next().ok_or(usage)?);
+    let count: u64 = arguments.next().ok_or(usage)?.parse()?;
+    let store = LogStore::open(&directory, Options::default())?;
+    let next = AtomicU64::new(0);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (store, next, directory) = (&store, &next, &directory);
+                scope.spawn(move || append_some(store, directory, writer, next, count))
+            })
+            .collect();
+        writers.into_iter().try_for_each(|writer| writer.join().expect("a writer does not panic"))
+    })
+}
+
+/// Appends until all writers together appended `count` events.
+fn append_some(
+    store: &LogStore,
+    directory: &std::path::Path,
+    writer: u64,
+    next: &AtomicU64,
+    count: u64,
+) -> Result<(), Failure> {
+    let mut output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    let stream = StreamName::new(format!("writer-{writer}"))?;
+    while next.fetch_add(1, Ordering::Relaxed) < count {
+        let data = format!(r#"{{"writer":{writer}}}"#);
+        let event = NewEvent::json(EventId::random(), EventType::new("written")?, data);
+        let append = Append::to(stream.clone(), ExpectedRevision::Any, [event]);
+        let position = block_on(store.append(append))?.position;
+        let place = store.locate(position).ok_or("an acknowledged event has a place")?;
+        let file = directory.join(place.file);
+        let end = place.offset + place.length;
+        output.write_all(format!("ack {} {end} {position}\n", file.display()).as_bytes())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! Real files in one directory.
+//!
+//! Owns: the directory lock, open file handles, and the thread that runs background operations.
+//! Always holds: foreground operations run on the thread that submits them, so a lone writer pays
+//! no hand-off; while a [`FileDisk`] with [`Access::ReadWrite`] lives, no other process has one.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread::JoinHandle,
+};
+
+use bytes::Bytes;
+use rustix::fs::{Advice, FlockOperation};
+
+use super::{Cache, Disk, Done, Lane, Operation};
+
+/// The file that is locked; its content is the owner's process id.
+const LOCK_FILE: &str = "LOCK";
+
+/// What a directory is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To read and append; at most one at a time.
+    ReadWrite,
+    /// To read; takes no lock and changes nothing.
+    ReadOnly,
+}
+
+/// Why a directory could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("{} is in use by process {owner}; stop it or open read-only", .directory.display())]
+    InUse {
+        /// The directory.
+        directory: PathBuf,
+        /// The process id that the lock file names, as text.
+        owner: String,
+    },
+    /// The system said no.
+    #[error("cannot open {}", .directory.display())]
+    Io {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A directory of real files.
+#[derive(Debug)]
+pub struct FileDisk {
+    files: Arc<Files>,
+    background: Option<Background>,
+    _lock: Option<File>,
+}
+
+impl FileDisk {
+    /// Opens a directory; made if it is not there and access is [`Access::ReadWrite`].
+    ///
+    /// # Errors
+    /// [`LockError::InUse`]: another process appends to it. [`LockError::Io`]: see its source.
+    pub fn open(directory: &Path, access: Access) -> Result<Self, LockError> {
+        let failed = |source| LockError::Io { directory: directory.to_owned(), source };
+        let lock = match access {
+            Access::ReadWrite => {
+                fs::create_dir_all(directory).map_err(failed)?;
+                Some(lock(directory)?)
+            }
+            Access::ReadOnly => {
+                fs::metadata(directory).map_err(failed)?;
+                None
+            }
+        };
+        let files = Arc::new(Files { directory: directory.to_owned(), open: Mutex::default() });
+        let background = match access {
+            Access::ReadWrite => Some(Background::start(Arc::clone(&files)).map_err(failed)?),
+            Access::ReadOnly => None,
+        };
+        Ok(Self { files, background, _lock: lock })
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, LockError> {
+    let failed = |source| LockError::Io { directory: directory.to_owned(), source };
+    let path = directory.join(LOCK_FILE);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(failed)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let owner = fs::read_to_string(&path).unwrap_or_default();
+            let owner = if owner.is_empty() { "unknown".to_owned() } else { owner };
+            return Err(LockError::InUse { directory: directory.to_owned(), owner });
+        }
+        Err(error) => return Err(failed(error.into())),
+    }
+    file.set_len(0).map_err(failed)?;
+    file.write_all_at(std::process::id().to_string().as_bytes(), 0).map_err(failed)?;
+    Ok(file)
+}
+
+impl Disk for FileDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(&self.files.directory)?;
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn length(&self, file: &str) -> io::Result<u64> {
+        Ok(self.files.get(file)?.metadata()?.len())
+    }
+
+    fn read(&self, file: &str, offset: u64, length: usize, cache: Cache) -> io::Result<Bytes> {
+        let file = self.files.get(file)?;
+        match cache {
+            Cache::Use => {}
+            Cache::Bypass => rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?,
+        }
+        let mut buffer = vec![0; length];
+        let read = read_full(&file, offset, &mut buffer)?;
+        buffer.truncate(read);
+        Ok(buffer.into())
+    }
+
+    fn submit(&self, operation: Operation, lane: Lane, done: Done) {
+        match (lane, &self.background) {
+            (Lane::Background, Some(background)) => background.hand_over(operation, done),
+            (Lane::Background, None) | (Lane::Foreground, _) => done(self.files.run(operation)),
+        }
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_full(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The directory and the handles of files in it.
+#[derive(Debug)]
+struct Files {
+    directory: PathBuf,
+    open: Mutex<HashMap<String, Arc<File>>>,
+}
+
+impl Files {
+    fn run(&self, operation: Operation) -> io::Result<()> {
+        match operation {
+            Operation::Create { file } => self.create(&file),
+            Operation::Write { file, offset, bytes } => {
+                self.get(&file)?.write_all_at(&bytes, offset)
+            }
+            Operation::Sync { file } => self.get(&file)?.sync_data(),
+            Operation::Rename { from, to } => self.rename(&from, &to),
+            Operation::SyncDirectory => File::open(&self.directory)?.sync_all(),
+            Operation::Remove { file } => {
+                self.handles().remove(&file);
+                fs::remove_file(self.directory.join(file))
+            }
+        }
+    }
+
+    fn handles(&self) -> MutexGuard<'_, HashMap<String, Arc<File>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, name: &str) -> io::Result<Arc<File>> {
+        if let Some(file) = self.handles().get(name) {
+            return Ok(Arc::clone(file));
+        }
+        let path = self.directory.join(name);
+        let writable = OpenOptions::new().read(true).write(true).open(&path);
+        let file = Arc::new(writable.or_else(|_| File::open(&path))?);
+        self.handles().insert(name.to_owned(), Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn create(&self, name: &str) -> io::Result<()> {
+        let path = self.directory.join(name);
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        self.handles().insert(name.to_owned(), Arc::new(file));
+        Ok(())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut handles = self.handles();
+        fs::rename(self.directory.join(from), self.directory.join(to))?;
+        handles.remove(to);
+        if let Some(file) = handles.remove(from) {
+            handles.insert(to.to_owned(), file);
+        }
+        Ok(())
+    }
+}
+
+/// A thread that runs operations that nobody waits for, in the order of their submission.
+#[derive(Debug)]
+struct Background {
+    work: Option<mpsc::Sender<(Operation, Done)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Background {
+    fn start(files: Arc<Files>) -> io::Result<Self> {
+        let (work, operations) = mpsc::channel::<(Operation, Done)>();
+        let thread =
+            std::thread::Builder::new().name("gesta-background".to_owned()).spawn(move || {
+                for (operation, done) in operations {
+                    done(files.run(operation));
+                }
+            })?;
+        Ok(Self { work: Some(work), thread: Some(thread) })
+    }
+
+    fn hand_over(&self, operation: Operation, done: Done) {
+        let work = self.work.as_ref().expect("taken only when dropped");
+        if let Err(mpsc::SendError((_, done))) = work.send((operation, done)) {
+            done(Err(io::Error::other("the background thread ended")));
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        drop(self.work.take());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The seam to storage: everything that the engine reads or writes goes through [`Disk`].
+//!
+//! Owns: what can be asked of a directory of files, and when it is done. Always holds: an
+//! operation that was submitted may take effect, wholly or in part, until its completion says
+//! otherwise; operations submitted together may complete in any order; only a completed
+//! [`Operation::Sync`] makes written bytes durable, and only a completed
+//! [`Operation::SyncDirectory`] makes names durable.
+//! Not here: what the bytes mean, and who may open the directory ([`FileDisk`] locks it).
+
+mod files;
+
+use std::{fmt, io, sync::mpsc};
+
+use bytes::Bytes;
+
+pub use files::{Access, FileDisk, LockError};
+
+/// One change to storage.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Makes an empty file; one of that name that is there is emptied.
+    Create {
+        /// The file's name.
+        file: String,
+    },
+    /// Writes bytes at an offset; the file grows where needed.
+    Write {
+        /// The file's name.
+        file: String,
+        /// Where, in bytes.
+        offset: u64,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Makes everything durable that was written to a file before this was submitted.
+    Sync {
+        /// The file's name.
+        file: String,
+    },
+    /// Gives a file another name.
+    Rename {
+        /// The old name.
+        from: String,
+        /// The new name.
+        to: String,
+    },
+    /// Makes the directory's names durable.
+    SyncDirectory,
+    /// Removes a file.
+    Remove {
+        /// The file's name.
+        file: String,
+    },
+}
+
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create { file } => write!(f, "create {file}"),
+            Self::Write { file, offset, bytes } => {
+                write!(f, "write {} bytes at {offset} of {file}", bytes.len())
+            }
+            Self::Sync { file } => write!(f, "sync {file}"),
+            Self::Rename { from, to } => write!(f, "rename {from} to {to}"),
+            Self::SyncDirectory => f.write_str("sync directory"),
+            Self::Remove { file } => write!(f, "remove {file}"),
+        }
+    }
+}
+
+/// How urgent an operation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Somebody waits for it.
+    Foreground,
+    /// Preparation; must not delay the foreground.
+    Background,
+}
+
+/// From where a read takes its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// From wherever is fastest.
+    Use,
+    /// From the device: what the page cache holds after a failed sync may be a lie.
+    Bypass,
+}
+
+/// Called once when an operation is done, from any thread.
+pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+/// A directory of files.
+pub trait Disk: Send + Sync + fmt::Debug + 'static {
+    /// The names of all files, in any order.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// A file's length in bytes.
+    ///
+    /// # Errors
+    /// Whatever the system says, [`io::ErrorKind::NotFound`] among it.
+    fn length(&self, file: &str) -> io::Result<u64>;
+
+    /// Reads up to `length` bytes; fewer only where the file ends.
+    ///
+    /// # Errors
+    /// Whatever the system says, [`io::ErrorKind::NotFound`] among it.
+    fn read(&self, file: &str, offset: u64, length: usize, cache: Cache) -> io::Result<Bytes>;
+
+    /// Begins an operation. `done` is called once it is done, maybe before this returns.
+    fn submit(&self, operation: Operation, lane: Lane, done: Done);
+
+    /// Does an operation and waits for it; for opening and maintenance, not for the writer.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn run(&self, operation: Operation) -> io::Result<()> {
+        let (sender, receiver) = mpsc::channel();
+        let done: Done = Box::new(move |result| drop(sender.send(result)));
+        self.submit(operation, Lane::Foreground, done);
+        receiver.recv().unwrap_or_else(|_| Err(io::Error::other("the disk gave no answer")))
+    }
+}

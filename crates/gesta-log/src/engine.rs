@@ -1,0 +1,234 @@
+//! The engine: the writer, its queue and its disk, turned by whoever drives it.
+//!
+//! Owns: the hand-offs between callers, the writer and the disk. Always holds: an answer is sent
+//! after what it says is published; the same code runs under the thread of a real store and under
+//! a simulation. Not here: threads ([`store`](crate::store)), decisions ([`writer`](crate::writer)).
+
+use std::{
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use gesta_store::{Overload, RecordedEvent, StoreError};
+
+use crate::{
+    clock::{Clock, Rng},
+    disk::{Disk, Lane, Operation},
+    index::Span,
+    options::{OpenError, OpenReport, Options},
+    published::Published,
+    read::Reader,
+    recovery::{self, LogEnd, Recovered},
+    store::LogStore,
+    writer::{Action, Now, Request, Spans, Task, Writer},
+};
+
+/// When an engine wants to be turned again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// When something is queued or completed.
+    Wait,
+    /// Then too, or at this time of [`Clock::elapsed`] at the latest.
+    At(Duration),
+    /// Never: it was closed or stopped.
+    Ended,
+}
+
+/// What callers and the disk leave for the writer.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    inner: Mutex<Letters>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Letters {
+    requests: Vec<Request>,
+    completions: Vec<(Task, io::Result<()>)>,
+    queued_bytes: usize,
+    stop: bool,
+    ended: bool,
+}
+
+impl Mailbox {
+    /// Queues an append, unless there is no room or nobody to take it.
+    pub(crate) fn offer(&self, request: Request, bytes_max: usize) -> Result<(), StoreError> {
+        let mut letters = self.lock();
+        if letters.ended || letters.stop {
+            return Err(StoreError::Stopped { reason: "it was closed".to_owned() });
+        }
+        let queued_bytes = letters.queued_bytes + request.bytes;
+        if queued_bytes > bytes_max && letters.queued_bytes > 0 {
+            let queued_bytes = letters.queued_bytes;
+            return Err(StoreError::Overloaded(Overload::Queue { queued_bytes, max: bytes_max }));
+        }
+        letters.queued_bytes = queued_bytes;
+        letters.requests.push(request);
+        drop(letters);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn stop(&self) {
+        self.lock().stop = true;
+        self.arrived.notify_one();
+    }
+
+    fn complete(&self, task: Task, result: io::Result<()>) {
+        self.lock().completions.push((task, result));
+        self.arrived.notify_one();
+    }
+
+    /// Waits until there is something, or for so long.
+    pub(crate) fn wait(&self, at_most: Option<Duration>) {
+        let letters = self.lock();
+        let nothing = |letters: &mut Letters| letters.is_empty();
+        match at_most {
+            Some(time) => drop(self.arrived.wait_timeout_while(letters, time, nothing)),
+            None => drop(self.arrived.wait_while(letters, nothing)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Letters> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Letters {
+    fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.completions.is_empty() && !self.stop
+    }
+}
+
+/// The side of a store that writes. Nothing happens unless it is turned.
+#[derive(Debug)]
+pub struct Engine {
+    writer: Writer,
+    mailbox: Arc<Mailbox>,
+    reader: Reader,
+}
+
+impl Engine {
+    /// Recovers what the disk holds; gives the engine and the store that it drives.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing was changed.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        mut rng: Box<dyn Rng>,
+        options: Options,
+    ) -> Result<(Self, LogStore), OpenError> {
+        let (reader, end, report) = recover(disk, clock, &mut *rng, &options)?;
+        let mailbox = Arc::new(Mailbox::default());
+        let store = LogStore::new(reader.clone(), Arc::clone(&mailbox), options.clone(), report);
+        let writer = Writer::new(options, rng, end);
+        Ok((Self { writer, mailbox, reader }, store))
+    }
+
+    /// Takes what was queued and completed, and goes on as far as is possible without waiting.
+    pub fn turn(&mut self) -> Turn {
+        loop {
+            // What completed is published before the next appends are judged against the index.
+            let received = self.receive();
+            let mut quiet = received.is_empty();
+            received.into_iter().for_each(|action| self.act(action));
+            let step = self.step();
+            quiet &= step.is_empty();
+            step.into_iter().for_each(|action| self.act(action));
+            if quiet && self.mailbox.lock().is_empty() {
+                return self.rest();
+            }
+        }
+    }
+
+    fn step(&mut self) -> Vec<Action> {
+        let now = self.now();
+        // Only this thread publishes, so reading again below this lock cannot block.
+        let state = self.reader.published.read();
+        self.writer.step(now, &state.index, &Earlier(&self.reader))
+    }
+
+    fn receive(&mut self) -> Vec<Action> {
+        let (requests, completions) = {
+            let mut letters = self.mailbox.lock();
+            if std::mem::take(&mut letters.stop) {
+                self.writer.stop();
+            }
+            (std::mem::take(&mut letters.requests), std::mem::take(&mut letters.completions))
+        };
+        let now = self.now();
+        requests.into_iter().for_each(|request| self.writer.queue(request));
+        let completed = |(task, result)| self.writer.completed(task, result, now);
+        completions.into_iter().flat_map(completed).collect()
+    }
+
+    fn act(&self, action: Action) {
+        match action {
+            Action::Submit(task, operation, lane) => self.submit(task, operation, lane),
+            Action::Publish(publication) => self.reader.published.publish(&publication),
+            // Whoever asked may be gone; the append happened all the same.
+            Action::Answer(reply, result) => drop(reply.send(result)),
+            Action::Release(bytes) => self.mailbox.lock().queued_bytes -= bytes,
+        }
+    }
+
+    fn submit(&self, task: Task, operation: Operation, lane: Lane) {
+        let mailbox = Arc::clone(&self.mailbox);
+        let done = Box::new(move |result| mailbox.complete(task, result));
+        self.reader.disk.submit(operation, lane, done);
+    }
+
+    fn rest(&self) -> Turn {
+        if self.writer.ended() {
+            return Turn::Ended;
+        }
+        self.writer.deadline().map_or(Turn::Wait, Turn::At)
+    }
+
+    fn now(&self) -> Now {
+        Now { calendar: self.reader.clock.now(), elapsed: self.reader.clock.elapsed() }
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.reader.clock)
+    }
+
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+}
+
+/// Recovers what a disk holds, for whoever reads it and whoever goes on writing it.
+pub(crate) fn recover(
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    rng: &mut dyn Rng,
+    options: &Options,
+) -> Result<(Reader, LogEnd, OpenReport), OpenError> {
+    let Recovered { index, end, lives, report } =
+        recovery::recover(&*disk, rng, options.access, &mut |_| {})?;
+    let published = Published::new(index, report.damage.clone(), lives, options.tail_bytes_max);
+    Ok((Reader { disk, clock, published: Arc::new(published) }, end, report))
+}
+
+impl Drop for Engine {
+    /// Whoever still waits learns that the outcome is unknown, and nobody waits in vain.
+    fn drop(&mut self) {
+        let mut letters = self.mailbox.lock();
+        letters.ended = true;
+        letters.requests.clear();
+        drop(letters);
+        self.reader.published.close();
+    }
+}
+
+/// Events of earlier appends, for telling repeats.
+struct Earlier<'a>(&'a Reader);
+
+impl Spans for Earlier<'_> {
+    fn events(&self, span: Span) -> Result<Vec<RecordedEvent>, StoreError> {
+        self.0.span(span)
+    }
+}

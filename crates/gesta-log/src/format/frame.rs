@@ -1,0 +1,486 @@
+//! A frame: one append, or one mark of the log's own; the unit that is adopted or not.
+//!
+//! Always holds: every frame begins at a multiple of 8 bytes and says up to where its segment was
+//! durable when it was written (the *durable mark*).
+
+use bytes::Bytes;
+use gesta_store::{Position, RecordedEvent};
+
+use crate::planted::{self, Bug};
+
+use super::{Fields, Malformed, RECORD_HEADER_BYTES, Record, Seed, decode_record, record_length};
+
+/// Bytes of a frame before its body.
+pub(crate) const FRAME_HEADER_BYTES: usize = 72;
+const CHECKSUM_AT: usize = FRAME_HEADER_BYTES - 4;
+const MAGIC: u32 = u32::from_le_bytes(*b"GFRM");
+const ALIGNMENT: usize = 8;
+const OPENING_BYTES: usize = 32;
+
+/// The next multiple of a frame's alignment.
+pub(crate) const fn align(bytes: usize) -> usize {
+    bytes.next_multiple_of(ALIGNMENT)
+}
+
+/// What stands for everything that was ever appended: BLAKE3 over the content of all records.
+///
+/// It covers what events say and where they belong, not where their bytes lie, so rewriting a
+/// segment keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chain(pub(crate) [u8; 32]);
+
+impl Chain {
+    /// The value before the first event of a store.
+    pub(crate) fn genesis(store: [u8; 16]) -> Self {
+        Self(*blake3::hash(&store).as_bytes())
+    }
+
+    fn hasher(self) -> blake3::Hasher {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.0);
+        hasher
+    }
+}
+
+/// What kind of frame it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    /// The first of a segment: names the predecessor.
+    Opening,
+    /// The events of one append.
+    Events,
+    /// Says how far the log is durable, after a pause.
+    Close,
+    /// The last of a segment.
+    Seal,
+}
+
+impl FrameKind {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Opening => 1,
+            Self::Events => 2,
+            Self::Close => 3,
+            Self::Seal => 4,
+        }
+    }
+
+    const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Opening),
+            2 => Some(Self::Events),
+            3 => Some(Self::Close),
+            4 => Some(Self::Seal),
+            _ => None,
+        }
+    }
+}
+
+/// What a frame says about itself, verified by its own checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    pub(crate) kind: FrameKind,
+    /// Header, body and padding, in bytes.
+    pub(crate) length: usize,
+    pub(crate) records: usize,
+    /// Of the frame's first event; of a frame without events, the next one's.
+    pub(crate) first_position: Position,
+    /// Everything before this offset of the segment was durable when the frame was written.
+    pub(crate) durable_mark: u64,
+    /// After this frame.
+    pub(crate) chain: Chain,
+    body_checksum: u32,
+}
+
+impl FrameHeader {
+    fn encode(&self, offset: u64, seed: Seed) -> [u8; FRAME_HEADER_BYTES] {
+        let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES);
+        bytes.extend_from_slice(&MAGIC.to_le_bytes());
+        bytes.extend_from_slice(&[self.kind.code(), 0, 0, 0]);
+        for number in [self.length, self.records] {
+            let number = u32::try_from(number).expect("an append is within its limit");
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        bytes.extend_from_slice(&self.first_position.number().to_le_bytes());
+        bytes.extend_from_slice(&self.durable_mark.to_le_bytes());
+        bytes.extend_from_slice(&self.chain.0);
+        bytes.extend_from_slice(&self.body_checksum.to_le_bytes());
+        let checksum = seed.of(offset, &bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes.try_into().expect("the fields add up to the header's length")
+    }
+
+    /// Reads the header at the front of `bytes`, which are at `offset` of the segment.
+    pub(crate) fn decode(bytes: &[u8], offset: u64, seed: Seed) -> Result<Self, Malformed> {
+        let mut fields = Fields(bytes);
+        if fields.u32()? != MAGIC {
+            return Err(Malformed::Magic);
+        }
+        let covered = bytes.get(..CHECKSUM_AT).ok_or(Malformed::Short)?;
+        let checksum = Fields(bytes.get(CHECKSUM_AT..).ok_or(Malformed::Short)?).u32()?;
+        if checksum != seed.of(offset, covered) {
+            return Err(Malformed::Checksum("frame header"));
+        }
+        let [kind, reserved @ ..] = fields.array::<4>()?;
+        let kind = FrameKind::from_code(kind).ok_or(Malformed::Newer)?;
+        let header = Self {
+            kind,
+            length: fields.u32()? as usize,
+            records: fields.u32()? as usize,
+            first_position: Position::new(fields.u64()?),
+            durable_mark: fields.u64()?,
+            chain: Chain(fields.array()?),
+            body_checksum: fields.u32()?,
+        };
+        let possible = header.records.saturating_mul(RECORD_HEADER_BYTES) + FRAME_HEADER_BYTES;
+        let whole = header.length.is_multiple_of(ALIGNMENT) && header.length >= possible;
+        let sound = whole && reserved == [0; 3] && header.durable_mark <= offset;
+        if sound { Ok(header) } else { Err(Malformed::Field("frame header")) }
+    }
+}
+
+/// The body of an opening frame: what came before the segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Opening {
+    /// Number of the segment before this one; 0 for the first.
+    pub(crate) predecessor: u64,
+    /// How many of its bytes belong to the log.
+    pub(crate) adopted_length: u64,
+    /// Its salt: which file of that number is meant.
+    pub(crate) salt: [u8; 16],
+}
+
+impl Opening {
+    fn encode(&self) -> [u8; OPENING_BYTES] {
+        let mut bytes = Vec::with_capacity(OPENING_BYTES);
+        bytes.extend_from_slice(&self.predecessor.to_le_bytes());
+        bytes.extend_from_slice(&self.adopted_length.to_le_bytes());
+        bytes.extend_from_slice(&self.salt);
+        bytes.try_into().expect("the fields add up to the body's length")
+    }
+
+    fn decode(body: &[u8]) -> Result<Self, Malformed> {
+        let mut fields = Fields(body);
+        let opening = Self {
+            predecessor: fields.u64()?,
+            adopted_length: fields.u64()?,
+            salt: fields.array()?,
+        };
+        if fields.0.is_empty() { Ok(opening) } else { Err(Malformed::Field("opening frame")) }
+    }
+}
+
+/// A frame, verified whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) header: FrameHeader,
+    /// Of an opening frame.
+    pub(crate) opening: Option<Opening>,
+    /// Each event with its record's offset in the segment.
+    pub(crate) events: Vec<(u64, RecordedEvent)>,
+}
+
+impl Frame {
+    /// Reads and verifies the frame at the front of `bytes`, which are at `offset` of the segment.
+    /// `before` is the chain before it; none where that is not known, after damage.
+    pub(crate) fn decode(
+        bytes: &Bytes,
+        offset: u64,
+        seed: Seed,
+        before: Option<Chain>,
+    ) -> Result<Self, Malformed> {
+        let header = FrameHeader::decode(bytes, offset, seed)?;
+        if bytes.len() < header.length {
+            return Err(Malformed::Short);
+        }
+        let body = bytes.slice(FRAME_HEADER_BYTES..header.length);
+        match header.kind {
+            FrameKind::Opening => {
+                let opening = decode_opening(&header, &body, offset, seed)?;
+                check_chain(before, header.chain, |_| {})?;
+                Ok(Self { header, opening: Some(opening), events: Vec::new() })
+            }
+            FrameKind::Close | FrameKind::Seal => {
+                if !body.is_empty() || header.records != 0 {
+                    return Err(Malformed::Field("frame without events"));
+                }
+                check_chain(before, header.chain, |_| {})?;
+                Ok(Self { header, opening: None, events: Vec::new() })
+            }
+            FrameKind::Events => {
+                let (events, used) = decode_events(&header, &body, offset, seed)?;
+                check_chain(before, header.chain, |hasher| hash_records(hasher, &body, used))?;
+                Ok(Self { header, opening: None, events })
+            }
+        }
+    }
+}
+
+fn decode_opening(
+    header: &FrameHeader,
+    body: &Bytes,
+    offset: u64,
+    seed: Seed,
+) -> Result<Opening, Malformed> {
+    if header.body_checksum != seed.of(offset + FRAME_HEADER_BYTES as u64, body) {
+        return Err(Malformed::Checksum("opening frame"));
+    }
+    Opening::decode(body)
+}
+
+/// Decodes a frame's records; also says how many bytes of the body they take.
+fn decode_events(
+    header: &FrameHeader,
+    body: &Bytes,
+    offset: u64,
+    seed: Seed,
+) -> Result<(Vec<(u64, RecordedEvent)>, usize), Malformed> {
+    let mut events = Vec::with_capacity(header.records);
+    let mut used = 0;
+    let mut position = header.first_position;
+    let half_visible = planted::is(Bug::HalfAFrameVisible);
+    for _ in 0..header.records {
+        let rest = body.slice(used..);
+        let at = offset + (FRAME_HEADER_BYTES + used) as u64;
+        let event = match decode_record(&rest, at, seed) {
+            Err(_) if half_visible && !events.is_empty() => return Ok((events, body.len())),
+            decoded => decoded?,
+        };
+        if event.position != position {
+            return Err(Malformed::Field("position"));
+        }
+        used += record_length(&rest)?;
+        position = position.next();
+        events.push((at, event));
+    }
+    let padding = body.get(used..).ok_or(Malformed::Short)?;
+    if header.records == 0 || padding.len() >= ALIGNMENT || padding.iter().any(|byte| *byte != 0) {
+        return Err(Malformed::Field("frame length"));
+    }
+    Ok((events, used))
+}
+
+/// Feeds what each record says, without its length and checksum, to the chain.
+fn hash_records(hasher: &mut blake3::Hasher, body: &[u8], used: usize) {
+    let mut rest = body.get(..used).unwrap_or_default();
+    while let Ok(length) = record_length(rest) {
+        let Some((record, later)) = rest.split_at_checked(length) else { return };
+        hasher.update(record.get(8..).unwrap_or_default());
+        rest = later;
+    }
+}
+
+fn check_chain(
+    before: Option<Chain>,
+    after: Chain,
+    feed: impl FnOnce(&mut blake3::Hasher),
+) -> Result<(), Malformed> {
+    let Some(before) = before else { return Ok(()) };
+    if after == advance(before, feed) || planted::is(Bug::HalfAFrameVisible) {
+        Ok(())
+    } else {
+        Err(Malformed::Checksum("chain"))
+    }
+}
+
+/// The chain after what `feed` adds; unchanged if it adds nothing.
+fn advance(before: Chain, feed: impl FnOnce(&mut blake3::Hasher)) -> Chain {
+    let mut hasher = before.hasher();
+    let start = hasher.count();
+    feed(&mut hasher);
+    if hasher.count() == start { before } else { Chain(*hasher.finalize().as_bytes()) }
+}
+
+/// Where a group's frames go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Offset of the group in the segment.
+    pub(crate) group_offset: u64,
+    pub(crate) durable_mark: u64,
+    pub(crate) seed: Seed,
+}
+
+/// Appends an event frame to a group's bytes, which begin at `group_offset` of the segment.
+/// Returns the chain after it and each record's offset in the segment.
+pub(crate) fn encode_events<'a>(
+    group: &mut Vec<u8>,
+    place: &Place,
+    before: Chain,
+    records: impl Iterator<Item = Record<'a>>,
+) -> (Chain, Vec<u64>) {
+    let start = begin(group);
+    let mut hasher = before.hasher();
+    let mut offsets = Vec::new();
+    let mut first_position = Position::MAX;
+    for record in records {
+        let record_start = group.len();
+        offsets.push(record.encode(group, place.group_offset, place.seed));
+        hasher.update(group.get(record_start + 8..).expect("the record was just added"));
+        first_position = first_position.min(record.position);
+    }
+    let chain = Chain(*hasher.finalize().as_bytes());
+    let header = FrameHeader {
+        kind: FrameKind::Events,
+        length: finish(group, start),
+        records: offsets.len(),
+        first_position,
+        durable_mark: place.durable_mark,
+        chain,
+        body_checksum: 0,
+    };
+    put_header(group, start, &header, place);
+    (chain, offsets)
+}
+
+/// Appends an opening frame to a group's bytes.
+pub(crate) fn encode_opening(
+    group: &mut Vec<u8>,
+    place: &Place,
+    chain: Chain,
+    next: Position,
+    opening: &Opening,
+) {
+    let start = begin(group);
+    let body = opening.encode();
+    let body_offset = place.group_offset + (start + FRAME_HEADER_BYTES) as u64;
+    group.extend_from_slice(&body);
+    let header = FrameHeader {
+        kind: FrameKind::Opening,
+        length: finish(group, start),
+        records: 0,
+        first_position: next,
+        durable_mark: place.durable_mark,
+        chain,
+        body_checksum: place.seed.of(body_offset, &body),
+    };
+    put_header(group, start, &header, place);
+}
+
+/// Appends a close frame or a seal to a group's bytes.
+pub(crate) fn encode_bare(
+    group: &mut Vec<u8>,
+    place: &Place,
+    chain: Chain,
+    next: Position,
+    kind: FrameKind,
+) {
+    let start = begin(group);
+    let header = FrameHeader {
+        kind,
+        length: finish(group, start),
+        records: 0,
+        first_position: next,
+        durable_mark: place.durable_mark,
+        chain,
+        body_checksum: 0,
+    };
+    put_header(group, start, &header, place);
+}
+
+/// Makes room for a header; says where the frame begins in the group.
+fn begin(group: &mut Vec<u8>) -> usize {
+    let start = group.len();
+    debug_assert_eq!(start, align(start), "frames begin aligned");
+    group.resize(start + FRAME_HEADER_BYTES, 0);
+    start
+}
+
+/// Pads the frame that begins at `start`; says how long it is.
+fn finish(group: &mut Vec<u8>, start: usize) -> usize {
+    group.resize(align(group.len()), 0);
+    group.len() - start
+}
+
+fn put_header(group: &mut [u8], start: usize, header: &FrameHeader, place: &Place) {
+    let bytes = header.encode(place.group_offset + start as u64, place.seed);
+    group
+        .get_mut(start..start + FRAME_HEADER_BYTES)
+        .expect("room for the header was made")
+        .copy_from_slice(&bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use gesta_store::{EventId, EventType, NewEvent, RecordedAt, Revision, StreamName, Tag};
+
+    use super::*;
+
+    const GENESIS: Chain = Chain([7; 32]);
+
+    fn place() -> Place {
+        Place { group_offset: 4_096, durable_mark: 4_096, seed: Seed::new([9; 16], 1) }
+    }
+
+    fn events_frame(data: &[u8]) -> Vec<u8> {
+        let stream = StreamName::new("order-1").unwrap();
+        let mut event = NewEvent::json(
+            EventId::derived_from("test", 0),
+            EventType::new("order-placed").unwrap(),
+            data.to_vec(),
+        );
+        event.tags = vec![Tag::of("customer", "1").unwrap()];
+        let mut group = Vec::new();
+        let records = (1..=2).map(|number| Record {
+            event: &event,
+            stream: &stream,
+            revision: Revision::new(number - 1),
+            position: Position::new(number),
+            recorded_at: RecordedAt::from_micros(5),
+        });
+        encode_events(&mut group, &place(), GENESIS, records);
+        group
+    }
+
+    fn decode(bytes: Vec<u8>) -> Result<Frame, Malformed> {
+        Frame::decode(&Bytes::from(bytes), 4_096, place().seed, Some(GENESIS))
+    }
+
+    #[test]
+    fn a_frame_reads_as_it_was_written() {
+        let frame = decode(events_frame(b"{}")).unwrap();
+        assert_eq!(frame.header.kind, FrameKind::Events);
+        assert_eq!(frame.header.first_position, Position::new(1));
+        let (offset, second) = &frame.events[1];
+        assert_eq!(second.revision, Revision::new(1));
+        assert_eq!(&second.data[..], b"{}");
+        assert_eq!(second.tags, vec![Tag::of("customer", "1").unwrap()]);
+        assert!(*offset > 4_096 + FRAME_HEADER_BYTES as u64);
+    }
+
+    #[test]
+    fn any_flipped_bit_of_a_frame_is_found() {
+        let good = events_frame(b"{}");
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(bad).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_frame_cut_short_is_not_a_frame() {
+        let good = events_frame(b"{}");
+        for length in 0..good.len() {
+            assert!(decode(good[..length].to_vec()).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_frame_of_another_chain_is_found() {
+        let frame = Bytes::from(events_frame(b"{}"));
+        let other = Frame::decode(&frame, 4_096, place().seed, Some(Chain([8; 32])));
+        assert_eq!(other.unwrap_err(), Malformed::Checksum("chain"));
+        assert!(Frame::decode(&frame, 4_096, place().seed, None).is_ok());
+    }
+
+    #[test]
+    fn an_opening_frame_names_its_predecessor() {
+        let opening = Opening { predecessor: 3, adopted_length: 5_000, salt: [1; 16] };
+        let mut group = Vec::new();
+        encode_opening(&mut group, &place(), GENESIS, Position::new(9), &opening);
+        let frame = decode(group).unwrap();
+        assert_eq!(frame.opening, Some(opening));
+        assert_eq!(frame.header.first_position, Position::new(9));
+        assert_eq!(frame.header.chain, GENESIS, "no events, the same chain");
+    }
+}

@@ -1,0 +1,95 @@
+//! The first 4 KiB of a segment: written once, before the segment has its name.
+
+use super::{Fields, Malformed};
+
+/// Length of a segment's header; the first frame begins here.
+pub(crate) const HEADER_BYTES: u64 = 4_096;
+
+const MAGIC: [u8; 8] = *b"GESTALOG";
+const VERSION_MAJOR: u16 = 1;
+const VERSION_MINOR: u16 = 0;
+const CHECKSUM_AT: usize = HEADER_BYTES as usize - 4;
+
+/// Which segment of which store a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) store: [u8; 16],
+    pub(crate) incarnation: [u8; 16],
+    pub(crate) number: u64,
+    pub(crate) salt: [u8; 16],
+}
+
+impl SegmentHeader {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES as usize);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION_MAJOR.to_le_bytes());
+        bytes.extend_from_slice(&VERSION_MINOR.to_le_bytes());
+        bytes.extend_from_slice(&(HEADER_BYTES as u32).to_le_bytes());
+        bytes.extend_from_slice(&0_u64.to_le_bytes()); // incompatible features
+        bytes.extend_from_slice(&0_u64.to_le_bytes()); // compatible features
+        bytes.extend_from_slice(&self.store);
+        bytes.extend_from_slice(&self.incarnation);
+        bytes.extend_from_slice(&self.number.to_le_bytes());
+        bytes.extend_from_slice(&self.salt);
+        bytes.resize(CHECKSUM_AT, 0);
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let (content, rest) = bytes.split_at_checked(CHECKSUM_AT).ok_or(Malformed::Short)?;
+        let mut fields = Fields(content);
+        if fields.array()? != MAGIC {
+            return Err(Malformed::Magic);
+        }
+        if Fields(rest).u32()? != crc32c::crc32c(content) {
+            return Err(Malformed::Checksum("segment header"));
+        }
+        let (major, _minor, length) = (fields.u16()?, fields.u16()?, fields.u32()?);
+        let (incompatible, _compatible) = (fields.u64()?, fields.u64()?);
+        if major != VERSION_MAJOR || u64::from(length) != HEADER_BYTES || incompatible != 0 {
+            return Err(Malformed::Newer);
+        }
+        Ok(Self {
+            store: fields.array()?,
+            incarnation: fields.array()?,
+            number: fields.u64()?,
+            salt: fields.array()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> SegmentHeader {
+        SegmentHeader { store: [1; 16], incarnation: [2; 16], number: 3, salt: [4; 16] }
+    }
+
+    #[test]
+    fn a_header_reads_as_it_was_written() {
+        assert_eq!(SegmentHeader::decode(&header().encode()), Ok(header()));
+    }
+
+    #[test]
+    fn any_flipped_bit_of_a_header_is_found() {
+        let good = header().encode();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(SegmentHeader::decode(&bad).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_incompatible_feature_is_refused() {
+        let mut bytes = header().encode();
+        bytes[16] = 1;
+        let checksum = crc32c::crc32c(&bytes[..CHECKSUM_AT]);
+        bytes[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
+        assert_eq!(SegmentHeader::decode(&bytes), Err(Malformed::Newer));
+    }
+}

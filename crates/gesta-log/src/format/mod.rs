@@ -1,0 +1,81 @@
+//! Bytes on disk, version 1: headers, frames, records and their checksums.
+//!
+//! Owns: encoding and decoding, exactly as `docs/format.md` says. Always holds: a decoder takes any
+//! bytes without panicking, checks every length before it uses it, and allocates no more than the
+//! bytes it was given. Not here: which bytes are adopted ([`scan`](crate::scan),
+//! [`recovery`](crate::recovery)), and when they are written.
+
+mod checksum;
+mod frame;
+mod header;
+mod record;
+
+pub(crate) use checksum::Seed;
+pub(crate) use frame::{
+    Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Opening, Place, align, encode_bare,
+    encode_events, encode_opening,
+};
+pub(crate) use header::{HEADER_BYTES, SegmentHeader};
+pub(crate) use record::{RECORD_HEADER_BYTES, Record, decode_record, record_length};
+
+use std::fmt;
+
+/// What is wrong with bytes that should be a header, a frame or a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    /// The bytes end too early.
+    Short,
+    /// The magic number is missing.
+    Magic,
+    /// A checksum does not match.
+    Checksum(&'static str),
+    /// A field has a value that cannot be.
+    Field(&'static str),
+    /// A newer format, or one with features that this version does not know.
+    Newer,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short => f.write_str("ends too early"),
+            Self::Magic => f.write_str("magic number missing"),
+            Self::Checksum(of) => write!(f, "{of} checksum does not match"),
+            Self::Field(name) => write!(f, "{name} cannot be"),
+            Self::Newer => f.write_str("written by a newer version"),
+        }
+    }
+}
+
+/// Reads fixed-size fields from the front of a slice.
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Fields<'a> {
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<&'a [u8], Malformed> {
+        let (front, rest) = self.0.split_at_checked(bytes).ok_or(Malformed::Short)?;
+        self.0 = rest;
+        Ok(front)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (front, rest) = self.0.split_first_chunk::<N>().ok_or(Malformed::Short)?;
+        self.0 = rest;
+        Ok(*front)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
+        Ok(u8::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+}

@@ -1,0 +1,228 @@
+//! A record: one event, readable and verifiable alone.
+
+use std::{str, sync::Arc};
+
+use bytes::Bytes;
+use gesta_store::{
+    CausationId, ContentType, CorrelationId, EventId, EventType, NewEvent, Position, RecordedAt,
+    RecordedEvent, Revision, StreamName, Tag,
+};
+use uuid::Uuid;
+
+use super::{Fields, Malformed, Seed};
+
+/// Bytes of a record before its first text.
+pub(crate) const RECORD_HEADER_BYTES: usize = 68;
+/// Length and checksum, which a record's checksum does not cover.
+const UNCOVERED_BYTES: usize = 8;
+
+const PLAIN: u8 = 0;
+const CONTENT_NAMED: u8 = 0;
+const CONTENT_JSON: u8 = 1;
+const CONTENT_OCTET_STREAM: u8 = 2;
+
+/// An event with its place, about to be written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) event: &'a NewEvent,
+    pub(crate) stream: &'a StreamName,
+    pub(crate) revision: Revision,
+    pub(crate) position: Position,
+    pub(crate) recorded_at: RecordedAt,
+}
+
+impl Record<'_> {
+    /// Bytes that the record takes.
+    pub(crate) fn encoded_bytes(event: &NewEvent, stream: &StreamName) -> usize {
+        let (code, _) = content_code(&event.content_type);
+        let named = if code == CONTENT_NAMED { event.content_type.as_str().len() } else { 0 };
+        RECORD_HEADER_BYTES
+            + stream.as_str().len()
+            + event.content_bytes()
+            + event.tags.len() // a length byte for each
+            + named
+    }
+
+    /// Appends the record to `frame`, which begins at `frame_offset` of the segment. Returns the
+    /// record's offset in the segment.
+    pub(crate) fn encode(&self, frame: &mut Vec<u8>, frame_offset: u64, seed: Seed) -> u64 {
+        let start = frame.len();
+        let offset = frame_offset + start as u64;
+        frame.extend_from_slice(&[0; UNCOVERED_BYTES]);
+        self.encode_fixed(frame);
+        self.encode_texts(frame);
+        let record = frame.get_mut(start..).expect("the frame only grew");
+        let length = u32::try_from(record.len()).expect("an event is within its limit");
+        let checksum = seed.of(offset, record.get(UNCOVERED_BYTES..).expect("it was just added"));
+        for (target, byte) in
+            record.iter_mut().zip(length.to_le_bytes().into_iter().chain(checksum.to_le_bytes()))
+        {
+            *target = byte;
+        }
+        offset
+    }
+
+    fn encode_fixed(&self, frame: &mut Vec<u8>) {
+        let event = self.event;
+        let (content, named) = content_code(&event.content_type);
+        frame.extend_from_slice(&self.position.number().to_le_bytes());
+        frame.extend_from_slice(&self.revision.number().to_le_bytes());
+        frame.extend_from_slice(&self.recorded_at.micros().to_le_bytes());
+        frame.extend_from_slice(event.id.as_uuid().as_bytes());
+        frame.extend_from_slice(&event.schema_version.to_le_bytes());
+        frame.extend_from_slice(&[content, PLAIN]);
+        let stream = u16::try_from(self.stream.as_str().len()).expect("a checked name");
+        frame.extend_from_slice(&stream.to_le_bytes());
+        frame.extend_from_slice(&[
+            short(event.event_type.as_str()),
+            short(named),
+            u8::try_from(event.tags.len()).expect("tags are within their limit"),
+            event.correlation_id.as_ref().map_or(0, |id| short(id.as_str())),
+            event.causation_id.as_ref().map_or(0, |id| short(id.as_str())),
+            0,
+        ]);
+        for length in [event.metadata.len(), event.data.len()] {
+            let length = u32::try_from(length).expect("an event is within its limit");
+            frame.extend_from_slice(&length.to_le_bytes());
+        }
+    }
+
+    fn encode_texts(&self, frame: &mut Vec<u8>) {
+        let event = self.event;
+        frame.extend_from_slice(self.stream.as_str().as_bytes());
+        frame.extend_from_slice(event.event_type.as_str().as_bytes());
+        frame.extend_from_slice(content_code(&event.content_type).1.as_bytes());
+        for tag in &event.tags {
+            frame.push(short(tag.as_str()));
+            frame.extend_from_slice(tag.as_str().as_bytes());
+        }
+        for id in [
+            event.correlation_id.as_ref().map(CorrelationId::as_str),
+            event.causation_id.as_ref().map(CausationId::as_str),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            frame.extend_from_slice(id.as_bytes());
+        }
+        frame.extend_from_slice(&event.metadata);
+        frame.extend_from_slice(&event.data);
+    }
+}
+
+/// The code of a content type, and its name where it has no code.
+fn content_code(content: &ContentType) -> (u8, &str) {
+    if *content == ContentType::JSON {
+        (CONTENT_JSON, "")
+    } else if *content == ContentType::OCTET_STREAM {
+        (CONTENT_OCTET_STREAM, "")
+    } else {
+        (CONTENT_NAMED, content.as_str())
+    }
+}
+
+fn short(text: &str) -> u8 {
+    u8::try_from(text.len()).expect("a checked name of at most 255 bytes")
+}
+
+/// The length that the record at the front of `bytes` says it has.
+pub(crate) fn record_length(bytes: &[u8]) -> Result<usize, Malformed> {
+    let length = Fields(bytes).u32()? as usize;
+    if length < RECORD_HEADER_BYTES { Err(Malformed::Field("record length")) } else { Ok(length) }
+}
+
+/// Reads the record at the front of `bytes`, which are at `offset` of the segment. Payloads are
+/// slices of `bytes`.
+pub(crate) fn decode_record(
+    bytes: &Bytes,
+    offset: u64,
+    seed: Seed,
+) -> Result<RecordedEvent, Malformed> {
+    let length = record_length(bytes)?;
+    let record = bytes.get(..length).ok_or(Malformed::Short)?;
+    let mut fields = Fields(record);
+    fields.u32()?;
+    if fields.u32()? != seed.of(offset, fields.0) {
+        return Err(Malformed::Checksum("record"));
+    }
+    decode_fields(fields, &bytes.slice(..length))
+}
+
+fn decode_fields(mut fields: Fields<'_>, record: &Bytes) -> Result<RecordedEvent, Malformed> {
+    let position = Position::new(fields.u64()?);
+    let revision = Revision::new(fields.u64()?);
+    let recorded_at = RecordedAt::from_micros(fields.u64()?);
+    let id = EventId::from(Uuid::from_bytes(fields.array()?));
+    let schema_version = fields.u16()?;
+    let (content, encoding) = (fields.u8()?, fields.u8()?);
+    if encoding != PLAIN {
+        return Err(Malformed::Newer);
+    }
+    let stream_bytes = usize::from(fields.u16()?);
+    let [type_bytes, named_bytes, tag_count, correlation_bytes, causation_bytes, reserved] =
+        fields.array::<6>()?;
+    if reserved != 0 {
+        return Err(Malformed::Field("reserved byte"));
+    }
+    let (metadata_bytes, data_bytes) = (fields.u32()? as usize, fields.u32()? as usize);
+    let stream = StreamName::new(text(&mut fields, stream_bytes)?)
+        .map_err(|_| Malformed::Field("stream name"))?;
+    let event_type = EventType::new(text(&mut fields, usize::from(type_bytes))?)
+        .map_err(|_| Malformed::Field("event type"))?;
+    let content_type = decode_content(content, &text(&mut fields, usize::from(named_bytes))?)?;
+    let tags = (0..tag_count).map(|_| decode_tag(&mut fields)).collect::<Result<_, _>>()?;
+    let correlation_id = optional(&mut fields, correlation_bytes, |text| {
+        CorrelationId::new(text).map_err(|_| Malformed::Field("correlation id"))
+    })?;
+    let causation_id = optional(&mut fields, causation_bytes, |text| {
+        CausationId::new(text).map_err(|_| Malformed::Field("causation id"))
+    })?;
+    let metadata = record.slice_ref(fields.take(metadata_bytes)?);
+    let data = record.slice_ref(fields.take(data_bytes)?);
+    if !fields.0.is_empty() {
+        return Err(Malformed::Field("record length"));
+    }
+    Ok(RecordedEvent {
+        stream,
+        revision,
+        position,
+        recorded_at,
+        id,
+        event_type,
+        schema_version,
+        content_type,
+        data,
+        metadata,
+        tags,
+        correlation_id,
+        causation_id,
+    })
+}
+
+fn text(fields: &mut Fields<'_>, bytes: usize) -> Result<Arc<str>, Malformed> {
+    str::from_utf8(fields.take(bytes)?).map(Arc::from).map_err(|_| Malformed::Field("text"))
+}
+
+fn optional<T>(
+    fields: &mut Fields<'_>,
+    bytes: u8,
+    parse: impl FnOnce(Arc<str>) -> Result<T, Malformed>,
+) -> Result<Option<T>, Malformed> {
+    if bytes == 0 { Ok(None) } else { parse(text(fields, usize::from(bytes))?).map(Some) }
+}
+
+fn decode_tag(fields: &mut Fields<'_>) -> Result<Tag, Malformed> {
+    let bytes = usize::from(fields.u8()?);
+    Tag::new(text(fields, bytes)?).map_err(|_| Malformed::Field("tag"))
+}
+
+fn decode_content(code: u8, name: &str) -> Result<ContentType, Malformed> {
+    match (code, name) {
+        (CONTENT_JSON, "") => Ok(ContentType::JSON),
+        (CONTENT_OCTET_STREAM, "") => Ok(ContentType::OCTET_STREAM),
+        (CONTENT_NAMED, name) => {
+            ContentType::new(name).map_err(|_| Malformed::Field("content type"))
+        }
+        _ => Err(Malformed::Field("content type")),
+    }
+}

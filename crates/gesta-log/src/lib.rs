@@ -1,0 +1,35 @@
+//! The engine: an append-only log with an inverted index over it, in one directory.
+//!
+//! Owns: the log's format (exact in `docs/format.md`), group commit, recovery, reads and
+//! subscriptions of [`LogStore`]. Always holds:
+//! - an acknowledged append is durable: it was written and synced before the answer;
+//! - an append is adopted whole or not at all;
+//! - the log alone is the truth, and the index is derived from it;
+//! - damage is found and named; nothing is cut away silently, and an old segment is never written
+//!   to again.
+//!
+//! Not here: typed events, retries, an async runtime, a network. The engine goes outside only
+//! through [`Disk`], [`Clock`] and [`Rng`].
+
+mod clock;
+mod disk;
+mod engine;
+mod format;
+mod index;
+mod options;
+pub mod planted;
+mod published;
+mod read;
+mod recovery;
+mod scan;
+mod store;
+mod verify;
+mod writer;
+
+pub use clock::{Clock, Rng, SystemClock, SystemRng};
+pub use disk::{Access, Cache, Disk, Done, FileDisk, Lane, LockError, Operation};
+pub use engine::{Engine, Turn};
+pub use options::{OpenError, OpenReport, Options, Torn, Unmarked};
+pub use recovery::Progress;
+pub use store::{EventPlace, LogStore};
+pub use verify::verify;

@@ -1,0 +1,145 @@
+//! What an opening can be told, and what it says.
+//!
+//! Owns: [`Options`], [`OpenError`] and [`OpenReport`]. Always holds: every limit has a name and
+//! its unit.
+
+use std::{fmt, io, ops::RangeInclusive, time::Duration};
+
+use gesta_store::{Damage, Position};
+
+use crate::disk::{Access, LockError};
+
+/// How a store is opened. The defaults are safe and fast; nothing here makes an append less
+/// durable.
+///
+/// ```
+/// use gesta_log::Options;
+///
+/// assert_eq!(Options::default().segment_bytes_max, 64 << 20);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whether to append as well as to read.
+    pub access: Access,
+    /// Size of the first segment of an opening; each next one is twice as large.
+    pub segment_bytes_first: u64,
+    /// Size that segments do not grow beyond, a single large append aside.
+    pub segment_bytes_max: u64,
+    /// Bytes of appends that may wait; beyond it an append is
+    /// [`Overloaded`](gesta_store::StoreError::Overloaded).
+    pub queue_bytes_max: usize,
+    /// Bytes that one write carries, a single large append aside.
+    pub group_bytes_max: usize,
+    /// Bytes of the latest frames that are kept in memory for readers at the head.
+    pub tail_bytes_max: usize,
+    /// How long without anything in flight until a close frame says how far the log is durable.
+    pub close_after: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            access: Access::ReadWrite,
+            segment_bytes_first: 1 << 20,
+            segment_bytes_max: 64 << 20,
+            queue_bytes_max: 64 << 20,
+            group_bytes_max: 4 << 20,
+            tail_bytes_max: 16 << 20,
+            close_after: Duration::from_millis(20),
+        }
+    }
+}
+
+impl Options {
+    /// The defaults, for reading only: takes no lock, changes nothing.
+    #[must_use]
+    pub fn read_only() -> Self {
+        Self { access: Access::ReadOnly, ..Self::default() }
+    }
+}
+
+/// Why a store could not be opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory is not to be had.
+    #[error(transparent)]
+    Directory(#[from] LockError),
+    /// The system said no.
+    #[error("cannot {doing}")]
+    Io {
+        /// What was tried.
+        doing: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Written by a newer version. Open it with that one.
+    #[error("{file} was written by a newer version of Gesta; open the store with that one")]
+    Newer {
+        /// The file.
+        file: String,
+    },
+    /// Segments of several stores are in one directory. Take the strange ones away.
+    #[error("{file} belongs to another store than the segments before it")]
+    AnotherStore {
+        /// The file.
+        file: String,
+    },
+}
+
+/// What was found when a store was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// How many events the store has.
+    pub events: u64,
+    /// How many segments belong to the log.
+    pub segments: usize,
+    /// What is damaged. Writes are refused while there is anything here.
+    pub damage: Vec<Damage>,
+    /// A write that a crash cut short; never acknowledged, kept in the file as evidence.
+    pub torn: Option<Torn>,
+    /// Adopted events that no durable mark covers: damage to them could not be told from a torn
+    /// write. At most the last group before a crash.
+    pub unmarked: Option<Unmarked>,
+}
+
+/// Bytes after the adopted part of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// The segment's file.
+    pub file: String,
+    /// Where the adopted part ends.
+    pub offset: u64,
+    /// How many bytes after it are not zero or lie before one that is not.
+    pub bytes: u64,
+}
+
+/// Adopted events that no durable mark covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmarked {
+    /// The segment's file.
+    pub file: String,
+    /// Where the highest mark is.
+    pub offset: u64,
+    /// The events after it.
+    pub positions: RangeInclusive<Position>,
+}
+
+impl fmt::Display for Torn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, offset, bytes } = self;
+        write!(f, "{file} at offset {offset}: {bytes} bytes of a write that a crash cut short")
+    }
+}
+
+impl fmt::Display for Unmarked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, last) = (self.positions.start(), self.positions.end());
+        write!(
+            f,
+            "{} at offset {}: positions {first} to {last} were adopted, but nothing after them \
+             says that they were durable",
+            self.file, self.offset
+        )
+    }
+}

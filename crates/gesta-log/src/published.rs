@@ -1,0 +1,187 @@
+//! What readers may see: the index, the latest bytes, and how far the log is published.
+//!
+//! Owns: the state that the writer publishes into and everybody reads from. Always holds: nothing
+//! in it that is not durable; a publication appears whole. Not here: what is being written.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError, RwLock, RwLockReadGuard},
+    task::Waker,
+};
+
+use bytes::Bytes;
+use gesta_store::{Damage, Direction, Incarnation, Position};
+
+use crate::{
+    format::Seed,
+    index::{Entry, Index, Location},
+};
+
+/// The durable result of one group.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) segment: u64,
+    pub(crate) seed: Seed,
+    /// Where the bytes begin in the segment.
+    pub(crate) offset: u64,
+    pub(crate) bytes: Bytes,
+    /// The events of each append, in order.
+    pub(crate) appends: Vec<Vec<Entry>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Published {
+    state: RwLock<State>,
+    wakers: Mutex<Wakers>,
+    /// What refuses writes, from the opening on.
+    pub(crate) damage: Vec<Damage>,
+    /// Each incarnation with its first position.
+    pub(crate) lives: Vec<(Incarnation, Position)>,
+}
+
+/// The index and the tail, under one lock.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) index: Index,
+    pub(crate) tail: Tail,
+}
+
+#[derive(Debug, Default)]
+struct Wakers {
+    waiting: Vec<Waker>,
+    closed: bool,
+}
+
+impl Published {
+    pub(crate) fn new(
+        index: Index,
+        damage: Vec<Damage>,
+        lives: Vec<(Incarnation, Position)>,
+        tail_bytes_max: usize,
+    ) -> Self {
+        let tail = Tail { groups: VecDeque::new(), bytes: 0, bytes_max: tail_bytes_max };
+        Self { state: RwLock::new(State { index, tail }), wakers: Mutex::default(), damage, lives }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn publish(&self, publication: &Publication) {
+        {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            state.tail.push(publication);
+            for entries in &publication.appends {
+                state.index.insert(publication.segment, publication.seed, entries);
+            }
+        }
+        self.wake();
+    }
+
+    /// The first damage that took events a read would meet, from `at` on in this direction; with
+    /// the nearest position that is missing. Damage of unknown extent is met after everything else.
+    pub(crate) fn damage_from(
+        &self,
+        at: Position,
+        direction: Direction,
+    ) -> Option<(Position, &Damage)> {
+        let met = self.damage.iter().filter_map(|damage| {
+            let taken = damage.positions.clone().unwrap_or(Position::MAX..=Position::MAX);
+            match direction {
+                Direction::Forwards => {
+                    (*taken.end() >= at).then(|| ((*taken.start()).max(at), damage))
+                }
+                Direction::Backwards => {
+                    (*taken.start() <= at).then(|| ((*taken.end()).min(at), damage))
+                }
+            }
+        });
+        match direction {
+            Direction::Forwards => met.min_by_key(|(position, _)| *position),
+            Direction::Backwards => met.max_by_key(|(position, _)| *position),
+        }
+    }
+
+    /// Adds the events of one append whose bytes are on disk only.
+    pub(crate) fn add(&self, segment: u64, seed: Seed, entries: &[Entry]) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.index.insert(segment, seed, entries);
+        drop(state);
+        self.wake();
+    }
+
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.lives.last().expect("a store has at least one life").0
+    }
+
+    /// The last position that this life has in common with another one; none for a stranger.
+    pub(crate) fn shared_with(&self, incarnation: Incarnation) -> Option<Position> {
+        let at = self.lives.iter().position(|(life, _)| *life == incarnation)?;
+        let next = self.lives.get(at + 1).map_or(Position::MAX, |(_, first)| *first);
+        Some(Position::new(next.number().saturating_sub(1)))
+    }
+
+    /// Wakes this waker at the next publication; says false when there will be none.
+    pub(crate) fn wake_later(&self, waker: &Waker) -> bool {
+        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        if wakers.closed {
+            return false;
+        }
+        if !wakers.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
+            wakers.waiting.push(waker.clone());
+        }
+        true
+    }
+
+    /// Nothing will be published any more.
+    pub(crate) fn close(&self) {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let waiting = {
+            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut wakers.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The latest published bytes, so that readers at the head do not touch the file being written.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    groups: VecDeque<Group>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Group {
+    segment: u64,
+    offset: u64,
+    bytes: Bytes,
+}
+
+impl Tail {
+    fn push(&mut self, publication: &Publication) {
+        let Publication { segment, offset, bytes, .. } = publication;
+        self.bytes += bytes.len();
+        self.groups.push_back(Group { segment: *segment, offset: *offset, bytes: bytes.clone() });
+        while self.bytes > self.bytes_max && self.groups.len() > 1 {
+            let dropped = self.groups.pop_front().map_or(0, |group| group.bytes.len());
+            self.bytes -= dropped;
+        }
+    }
+
+    /// The bytes from a record's place to the end of its group, if they are still here.
+    pub(crate) fn from(&self, location: &Location) -> Option<Bytes> {
+        let place = (location.segment, location.offset);
+        let after = self.groups.partition_point(|group| (group.segment, group.offset) <= place);
+        let group = self.groups.get(after.checked_sub(1)?)?;
+        let within = usize::try_from(location.offset.checked_sub(group.offset)?).ok()?;
+        let here = group.segment == location.segment && within < group.bytes.len();
+        here.then(|| group.bytes.slice(within..))
+    }
+}

@@ -1,0 +1,144 @@
+//! Pages of the whole store, or of what a filter lets through.
+
+use gesta_store::{Direction, Filter, Page, Position, ReadAll, ReadFrom, StoreError};
+
+use super::{PAGE_EVENTS_MAX, Reader, SCAN_POSITIONS_MAX};
+
+/// Pages of one read; an iterator, for nothing here waits.
+#[derive(Debug)]
+pub(crate) struct AllPages {
+    reader: Reader,
+    direction: Direction,
+    filter: Filter,
+    /// The next position to look at; none at the end.
+    at: Option<Position>,
+    /// Where a forward read ends.
+    head: Position,
+    left: u64,
+}
+
+impl AllPages {
+    pub(crate) fn new(reader: Reader, read: ReadAll) -> Self {
+        let head = reader.published.read().index.head();
+        let at = match read.from {
+            ReadFrom::Start => Position::START,
+            ReadFrom::End => Position::MAX,
+            ReadFrom::Place(position) => position,
+        };
+        let ReadAll { direction, filter, limit, .. } = read;
+        Self { reader, direction, filter, at: Some(at), head, left: limit }
+    }
+}
+
+impl Iterator for AllPages {
+    type Item = Result<Page, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.left > 0 {
+            let at = self.at?;
+            let found = self.reader.page(&self.filter, at, self.direction, self.left);
+            let Found { page, next } = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    self.at = None;
+                    return Some(Err(error));
+                }
+            };
+            self.at =
+                next.filter(|next| self.direction == Direction::Backwards || *next <= self.head);
+            if !page.is_empty() {
+                self.left = self.left.saturating_sub(page.len() as u64);
+                return Some(Ok(page));
+            }
+        }
+        None
+    }
+}
+
+/// What one look at the log found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) page: Page,
+    /// Where to look next; none when there is nothing further this way.
+    pub(crate) next: Option<Position>,
+}
+
+impl Reader {
+    /// Events that a filter lets through, from `at` on: at most a page and `limit` of them.
+    pub(crate) fn page(
+        &self,
+        filter: &Filter,
+        at: Position,
+        direction: Direction,
+        limit: u64,
+    ) -> Result<Found, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(PAGE_EVENTS_MAX);
+        let (mut positions, exact) = self.candidates(filter, at, direction, limit);
+        self.stop_at_damage(at, direction, &mut positions)?;
+        let wanted = self.wanted(&positions);
+        let mut page = self.fetch(&wanted)?;
+        let looked = positions.get(..page.len()).unwrap_or_default();
+        let next = looked.last().and_then(|last| beyond(*last, direction));
+        if !exact {
+            page.retain(|event| filter.matches(event));
+            if let Some(beyond_limit) = page.get(limit) {
+                let next = Some(beyond_limit.position);
+                page.truncate(limit);
+                return Ok(Found { page, next });
+            }
+        }
+        Ok(Found { page, next })
+    }
+
+    /// Keeps what lies before the first damage on the way; an error where nothing does.
+    fn stop_at_damage(
+        &self,
+        at: Position,
+        direction: Direction,
+        positions: &mut Vec<Position>,
+    ) -> Result<(), StoreError> {
+        let Some((missing, damage)) = self.published.damage_from(at, direction) else {
+            return Ok(());
+        };
+        let before = |position: &Position| match direction {
+            Direction::Forwards => *position < missing,
+            Direction::Backwards => *position > missing,
+        };
+        positions.truncate(positions.partition_point(before));
+        if positions.is_empty() {
+            return Err(StoreError::Corrupt(damage.clone()));
+        }
+        Ok(())
+    }
+
+    /// Positions to read, and whether all of them are meant.
+    fn candidates(
+        &self,
+        filter: &Filter,
+        at: Position,
+        direction: Direction,
+        limit: usize,
+    ) -> (Vec<Position>, bool) {
+        let state = self.published.read();
+        let plan = state.index.plan(filter);
+        let exact = plan.is_exact();
+        let count = if exact { limit } else { SCAN_POSITIONS_MAX };
+        let mut positions = Vec::with_capacity(limit);
+        let mut next = Some(at);
+        while positions.len() < count
+            && let Some(position) = next.and_then(|at| plan.seek(at, direction))
+        {
+            positions.push(position);
+            next = beyond(position, direction);
+        }
+        (positions, exact)
+    }
+}
+
+/// The nearest position that is further on.
+fn beyond(position: Position, direction: Direction) -> Option<Position> {
+    match direction {
+        Direction::Forwards => Some(position.next()),
+        Direction::Backwards => position.number().checked_sub(1).map(Position::new),
+    }
+}

@@ -1,0 +1,183 @@
+//! From places of records to events.
+//!
+//! Always holds: neighbouring records are read together; payloads are slices of what was read.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gesta_store::{Damage, Position, RecordedEvent, StoreError};
+
+use super::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
+use crate::{
+    clock::Clock,
+    disk::{Cache, Disk},
+    format::{Malformed, decode_record, record_length},
+    index::{Location, Span},
+    published::Published,
+    recovery::segment_file,
+};
+
+/// Bytes that are read at once at most, where records lie close to each other.
+const READ_BYTES_MAX: u64 = 256 << 10;
+/// Bytes that are read for a lone record before its length is known.
+const READ_BYTES_LONE: usize = 4 << 10;
+
+/// What reading needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) published: Arc<Published>,
+}
+
+/// A place that is to be read, and its bytes where they are still in memory.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    location: Location,
+    bytes: Option<Bytes>,
+}
+
+/// Bytes of a segment from an offset on.
+struct Window {
+    segment: u64,
+    offset: u64,
+    bytes: Bytes,
+}
+
+impl Reader {
+    /// Looks up positions, under one lock.
+    pub(crate) fn wanted(&self, positions: &[Position]) -> Vec<Wanted> {
+        let state = self.published.read();
+        let locations = positions.iter().filter_map(|position| state.index.locate(*position));
+        locations.map(|location| Wanted { location, bytes: state.tail.from(&location) }).collect()
+    }
+
+    /// Reads the events at these places, in their order, but no more than make a page.
+    pub(crate) fn fetch(&self, wanted: &[Wanted]) -> Result<Vec<RecordedEvent>, StoreError> {
+        let mut events = Vec::with_capacity(wanted.len().min(PAGE_EVENTS_MAX));
+        let mut window: Option<Window> = None;
+        let mut page_bytes = 0;
+        for (at, want) in wanted.iter().enumerate() {
+            if page_bytes >= PAGE_BYTES_MAX {
+                break;
+            }
+            let event = match &want.bytes {
+                Some(bytes) => self.decode(bytes, &want.location)?,
+                None => {
+                    let later = wanted.get(at..).unwrap_or_default();
+                    let bytes = self.disk_bytes(&mut window, &want.location, later)?;
+                    self.decode(&bytes, &want.location)?
+                }
+            };
+            page_bytes += event.data.len() + event.metadata.len();
+            events.push(event);
+        }
+        Ok(events)
+    }
+
+    /// Reads the events at these positions, however many.
+    fn events_at(&self, positions: &[Position]) -> Result<Vec<RecordedEvent>, StoreError> {
+        let mut events = Vec::with_capacity(positions.len());
+        let mut rest = self.wanted(positions);
+        while !rest.is_empty() {
+            let page = self.fetch(&rest)?;
+            rest.drain(..page.len());
+            events.extend(page);
+        }
+        Ok(events)
+    }
+
+    /// Reads the events of one append.
+    pub(crate) fn span(&self, span: Span) -> Result<Vec<RecordedEvent>, StoreError> {
+        let first = span.first.number();
+        let positions: Vec<_> =
+            (first..first + u64::from(span.events)).map(Position::new).collect();
+        self.events_at(&positions)
+    }
+
+    /// How long the record of an event is, in bytes.
+    pub(crate) fn record_bytes(&self, position: Position) -> Result<u64, StoreError> {
+        let wanted = self.wanted(&[position]);
+        let Some(Wanted { location, bytes }) = wanted.first() else {
+            return Err(StoreError::unavailable("there is no such event"));
+        };
+        let bytes = match bytes {
+            Some(bytes) => bytes.clone(),
+            None => self.disk_bytes(&mut None, location, &wanted)?,
+        };
+        record_length(&bytes)
+            .map(|length| length as u64)
+            .map_err(|what| self.damaged(location, what))
+    }
+
+    /// The bytes of a record, from the window or from a new one that reaches further.
+    fn disk_bytes(
+        &self,
+        window: &mut Option<Window>,
+        location: &Location,
+        later: &[Wanted],
+    ) -> Result<Bytes, StoreError> {
+        if let Some(bytes) = window.as_ref().and_then(|window| window.record(location)) {
+            return Ok(bytes);
+        }
+        let near = |other: &&Wanted| {
+            other.location.segment == location.segment
+                && other.location.offset >= location.offset
+                && other.location.offset - location.offset < READ_BYTES_MAX
+        };
+        let reach = later.iter().take_while(near).last();
+        let span = reach.map_or(0, |other| other.location.offset - location.offset);
+        let span = usize::try_from(span).unwrap_or(0) + READ_BYTES_LONE;
+        let bytes = self.read(location, span)?;
+        let length = record_length(&bytes).map_err(|what| self.damaged(location, what))?;
+        let bytes = if length > bytes.len() { self.read(location, length)? } else { bytes };
+        *window = Some(Window {
+            segment: location.segment,
+            offset: location.offset,
+            bytes: bytes.clone(),
+        });
+        Ok(bytes)
+    }
+
+    fn read(&self, location: &Location, length: usize) -> Result<Bytes, StoreError> {
+        // A damaged length must not make us ask for more than the file has.
+        let file = segment_file(location.segment);
+        let failed = |source: std::io::Error| StoreError::Unavailable {
+            reason: format!("cannot read {file}"),
+            source: Some(Arc::new(source)),
+        };
+        let rest = self.disk.length(&file).map_err(failed)?.saturating_sub(location.offset);
+        let length = length.min(usize::try_from(rest).unwrap_or(usize::MAX));
+        self.disk.read(&file, location.offset, length, Cache::Use).map_err(failed)
+    }
+
+    fn decode(&self, bytes: &Bytes, location: &Location) -> Result<RecordedEvent, StoreError> {
+        let event = decode_record(bytes, location.offset, location.seed)
+            .map_err(|what| self.damaged(location, what))?;
+        if event.position == location.position {
+            Ok(event)
+        } else {
+            Err(self.damaged(location, Malformed::Field("position")))
+        }
+    }
+
+    fn damaged(&self, location: &Location, what: Malformed) -> StoreError {
+        StoreError::Corrupt(Damage {
+            file: segment_file(location.segment),
+            offset: location.offset,
+            positions: Some(location.position..=location.position),
+            what: what.to_string(),
+        })
+    }
+}
+
+impl Window {
+    /// The bytes of a record, if all of it is here.
+    fn record(&self, location: &Location) -> Option<Bytes> {
+        let within = location.offset.checked_sub(self.offset)?;
+        let within = usize::try_from(within).ok().filter(|within| *within < self.bytes.len())?;
+        let bytes = self.bytes.slice(within..);
+        let whole = record_length(&bytes).is_ok_and(|length| length <= bytes.len());
+        (self.segment == location.segment && whole).then_some(bytes)
+    }
+}

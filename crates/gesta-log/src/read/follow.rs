@@ -1,0 +1,145 @@
+//! Following a store that another process writes.
+//!
+//! Always holds: only what a durable mark covers is shown, so a follower never sees what a crash of
+//! the writer could take back; a refresh reads what is new, not the store again.
+
+use std::io;
+
+use bytes::Bytes;
+
+use super::Reader;
+use crate::{
+    disk::Cache,
+    format::{
+        FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, HEADER_BYTES, Seed, SegmentHeader,
+    },
+    options::OpenError,
+    recovery::{LogEnd, entry, segment_file, segment_numbers},
+    scan,
+};
+
+/// How far a follower has come.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    /// The end of what is shown; its predecessor is the segment that is being followed.
+    end: LogEnd,
+}
+
+impl Follower {
+    pub(crate) fn new(end: LogEnd) -> Self {
+        Self { end }
+    }
+
+    /// Shows what became durable since the last time.
+    pub(crate) fn refresh(&mut self, reader: &Reader) -> Result<(), OpenError> {
+        let failed = |source| OpenError::Io { doing: "follow the log".to_owned(), source };
+        loop {
+            let successor = self.successor(reader).map_err(failed)?;
+            let limit = successor.as_ref().map(|(_, opening)| opening.adopted_length());
+            self.read_on(reader, limit).map_err(failed)?;
+            let Some((header, opening)) = successor else { return Ok(()) };
+            self.end.predecessor.predecessor = header.number;
+            self.end.predecessor.salt = header.salt;
+            self.end.predecessor.adopted_length = opening.end;
+            self.end.chain = opening.frame.header.chain;
+            self.end.next = opening.frame.header.first_position;
+        }
+    }
+
+    /// The segment that follows the present one, if there is one yet.
+    fn successor(&self, reader: &Reader) -> io::Result<Option<(SegmentHeader, OpeningFrame)>> {
+        let present = self.end.predecessor;
+        for number in segment_numbers(&*reader.disk)? {
+            if number <= present.predecessor {
+                continue;
+            }
+            let start = reader.disk.read(
+                &segment_file(number),
+                0,
+                HEADER_BYTES as usize + 256,
+                Cache::Use,
+            )?;
+            let Ok(header) = SegmentHeader::decode(&start) else { continue };
+            let Ok(frame) = scan::opening_frame(&start, Seed::new(header.salt, number)) else {
+                continue;
+            };
+            let follows = frame.opening.is_some_and(|opening| {
+                (opening.predecessor, opening.salt) == (present.predecessor, present.salt)
+            });
+            if follows {
+                let end = HEADER_BYTES + frame.header.length as u64;
+                return Ok(Some((header, OpeningFrame { frame, end })));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads frames of the present segment and shows those that are surely durable: below `limit`
+    /// if the segment is ended, else below the highest mark.
+    fn read_on(&mut self, reader: &Reader, limit: Option<u64>) -> io::Result<()> {
+        let number = self.end.predecessor.predecessor;
+        if number == 0 {
+            return Ok(());
+        }
+        let seed = Seed::new(self.end.predecessor.salt, number);
+        let mut frames = Vec::new();
+        let (mut at, mut chain) = (self.end.predecessor.adopted_length, self.end.chain);
+        while let Some(frame) = frame_at(reader, number, at, seed)?
+            && limit.is_none_or(|limit| at < limit)
+        {
+            let Ok(frame) = Frame::decode(&frame, at, seed, Some(chain)) else { break };
+            let length = frame.header.length as u64;
+            chain = frame.header.chain;
+            frames.push((at, frame));
+            at += length;
+        }
+        let sealed = |(offset, frame): &(u64, Frame)| {
+            (frame.header.kind == FrameKind::Seal).then_some(offset + frame.header.length as u64)
+        };
+        let marks = frames.iter().map(|(_, frame)| frame.header.durable_mark);
+        let durable = limit.or(frames.last().and_then(sealed)).or(marks.max()).unwrap_or(0);
+        for (offset, frame) in frames {
+            if offset >= durable {
+                break;
+            }
+            self.show(reader, seed, offset, frame);
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, reader: &Reader, seed: Seed, offset: u64, frame: Frame) {
+        let number = self.end.predecessor.predecessor;
+        self.end.predecessor.adopted_length = offset + frame.header.length as u64;
+        self.end.chain = frame.header.chain;
+        let entries: Vec<_> =
+            frame.events.into_iter().map(|(offset, event)| entry(offset, event)).collect();
+        if let Some(last) = entries.last() {
+            self.end.next = last.position.next();
+            reader.published.add(number, seed, &entries);
+        }
+    }
+}
+
+/// A valid opening frame and where it ends.
+struct OpeningFrame {
+    frame: Frame,
+    end: u64,
+}
+
+impl OpeningFrame {
+    fn adopted_length(&self) -> u64 {
+        self.frame.opening.map_or(0, |opening| opening.adopted_length)
+    }
+}
+
+/// The bytes of the frame at an offset, if there is one.
+fn frame_at(reader: &Reader, number: u64, at: u64, seed: Seed) -> io::Result<Option<Bytes>> {
+    let file = segment_file(number);
+    let header = reader.disk.read(&file, at, FRAME_HEADER_BYTES, Cache::Use)?;
+    let Ok(header) = FrameHeader::decode(&header, at, seed) else { return Ok(None) };
+    let rest = reader.disk.length(&file)?.saturating_sub(at);
+    if header.length as u64 > rest {
+        return Ok(None);
+    }
+    reader.disk.read(&file, at, header.length, Cache::Use).map(Some)
+}

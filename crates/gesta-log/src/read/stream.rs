@@ -1,0 +1,201 @@
+//! Pages of one stream, without what its metadata hide.
+
+use gesta_store::{
+    Damage, Direction, Page, Position, ReadFrom, ReadStream, RecordedEvent, Revision, StoreError,
+    StreamMetadata, StreamName,
+};
+
+use super::{PAGE_EVENTS_MAX, Reader};
+
+/// Pages of one read; an iterator, for nothing here waits.
+#[derive(Debug)]
+pub(crate) struct StreamPages {
+    reader: Reader,
+    stream: StreamName,
+    direction: Direction,
+    /// The next revision to look at; none at the end.
+    at: Option<Revision>,
+    /// Where a forward read ends: the head when it began.
+    last: Option<Revision>,
+    left: u64,
+}
+
+impl StreamPages {
+    pub(crate) fn new(reader: Reader, read: ReadStream) -> Self {
+        let ReadStream { stream, direction, from, limit } = read;
+        let last = reader.published.read().index.stream(&stream).and_then(|entry| entry.head());
+        let at = match (from, direction) {
+            (ReadFrom::Start, Direction::Forwards) => Some(Revision::FIRST),
+            (ReadFrom::Start, Direction::Backwards) => None,
+            (ReadFrom::End, _) => Some(Revision::MAX),
+            (ReadFrom::Place(revision), _) => Some(revision),
+        };
+        Self { reader, stream, direction, at, last, left: limit }
+    }
+
+    /// The next page and where to go on.
+    fn page(&self, at: Revision) -> Result<(Page, Option<Revision>), StoreError> {
+        match self.direction {
+            Direction::Forwards => {
+                let Some(last) = self.last else { return self.gone().map(|()| (vec![], None)) };
+                self.reader.stream_forwards(&self.stream, at, last, self.left)
+            }
+            Direction::Backwards => self.reader.stream_backwards(&self.stream, at, self.left),
+        }
+    }
+
+    /// A stream without events may still be tombstoned.
+    fn gone(&self) -> Result<(), StoreError> {
+        self.reader.shown(&self.stream).map(drop)
+    }
+}
+
+impl Iterator for StreamPages {
+    type Item = Result<Page, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.left > 0 {
+            let at = self.at?;
+            match self.page(at) {
+                Ok((page, next)) => {
+                    self.at = next;
+                    if !page.is_empty() {
+                        self.left = self.left.saturating_sub(page.len() as u64);
+                        return Some(Ok(page));
+                    }
+                }
+                Err(error) => {
+                    self.at = None;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The revisions of a stream that may be shown, and its metadata.
+pub(crate) struct Shown {
+    first: Revision,
+    head: Revision,
+    metadata: StreamMetadata,
+}
+
+impl Reader {
+    /// What of a stream may be shown; nothing where it has no events.
+    pub(crate) fn shown(&self, stream: &StreamName) -> Result<Option<Shown>, StoreError> {
+        let state = self.published.read();
+        let Some(entry) = state.index.stream(stream) else { return Ok(None) };
+        if entry.tombstoned() {
+            return Err(StoreError::Deleted { stream: stream.clone() });
+        }
+        let Some(head) = entry.head() else { return Ok(None) };
+        let metadata = entry.metadata();
+        Ok(Some(Shown { first: metadata.first_shown(head), head, metadata }))
+    }
+
+    /// Events from `at` to `last`: a page of them at most, and where to go on.
+    pub(crate) fn stream_forwards(
+        &self,
+        stream: &StreamName,
+        at: Revision,
+        last: Revision,
+        limit: u64,
+    ) -> Result<(Page, Option<Revision>), StoreError> {
+        let Some(shown) = self.shown(stream)? else { return Ok((Vec::new(), None)) };
+        let first = at.max(shown.first).number();
+        let last = last.min(shown.head).number();
+        let count = limit.min(PAGE_EVENTS_MAX as u64);
+        let revisions = (first..=last).take(usize::try_from(count).unwrap_or(usize::MAX));
+        let (page, looked) = self.revisions(stream, &shown, revisions.map(Revision::new))?;
+        let next = looked.map(Revision::next).filter(|next| next.number() <= last);
+        Ok((page, next))
+    }
+
+    fn stream_backwards(
+        &self,
+        stream: &StreamName,
+        at: Revision,
+        limit: u64,
+    ) -> Result<(Page, Option<Revision>), StoreError> {
+        let Some(shown) = self.shown(stream)? else { return Ok((Vec::new(), None)) };
+        let (first, last) = (shown.first.number(), at.min(shown.head).number());
+        let count = limit.min(PAGE_EVENTS_MAX as u64);
+        let revisions = (first..=last).rev().take(usize::try_from(count).unwrap_or(usize::MAX));
+        let (page, looked) = self.revisions(stream, &shown, revisions.map(Revision::new))?;
+        let next = looked.and_then(Revision::previous).filter(|next| *next >= shown.first);
+        Ok((page, next))
+    }
+
+    /// Reads revisions, without those that are too old; also says which was looked at last.
+    fn revisions(
+        &self,
+        stream: &StreamName,
+        shown: &Shown,
+        revisions: impl Iterator<Item = Revision>,
+    ) -> Result<(Page, Option<Revision>), StoreError> {
+        let revisions: Vec<_> = revisions.collect();
+        let (positions, missing) = self.positions(stream, &revisions);
+        let wanted = self.wanted(&positions);
+        let events = self.fetch(&wanted)?;
+        let looked = events.len().checked_sub(1).and_then(|last| revisions.get(last)).copied();
+        if let (Some(missing), None) = (missing, looked) {
+            return Err(self.lost(stream, missing));
+        }
+        let mut page = Vec::with_capacity(events.len());
+        for (event, revision) in events.into_iter().zip(&revisions) {
+            check_place(&event, stream, *revision)?;
+            if !shown.metadata.expires(event.recorded_at, self.clock.now()) {
+                page.push(event);
+            }
+        }
+        Ok((page, looked))
+    }
+
+    /// Where the revisions are, up to the first one that damage took.
+    fn positions(
+        &self,
+        stream: &StreamName,
+        revisions: &[Revision],
+    ) -> (Vec<Position>, Option<Revision>) {
+        let state = self.published.read();
+        let mut positions = Vec::with_capacity(revisions.len());
+        for revision in revisions {
+            let entry = state.index.stream(stream);
+            match entry.and_then(|entry| entry.position(*revision).ok()) {
+                Some(position) => positions.push(position),
+                None => return (positions, Some(*revision)),
+            }
+        }
+        (positions, None)
+    }
+
+    /// The error for a revision that the stream should have: the damage that took it.
+    fn lost(&self, stream: &StreamName, revision: Revision) -> StoreError {
+        let what = format!("revision {revision} of {stream} is missing");
+        StoreError::Corrupt(match self.published.damage.first() {
+            Some(damage) => Damage { what: format!("{}; {what}", damage.what), ..damage.clone() },
+            None => Damage { file: "index".to_owned(), offset: 0, positions: None, what },
+        })
+    }
+}
+
+/// The index and the record must agree.
+fn check_place(
+    event: &RecordedEvent,
+    stream: &StreamName,
+    revision: Revision,
+) -> Result<(), StoreError> {
+    if event.stream == *stream && event.revision == revision {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt(Damage {
+        file: "index".to_owned(),
+        offset: 0,
+        positions: Some(event.position..=event.position),
+        what: format!(
+            "revision {revision} of {stream} was wanted, revision {} of {} is there",
+            event.revision, event.stream
+        ),
+    }))
+}

@@ -1,0 +1,161 @@
+//! Subscriptions: a place in the log and a waker on its head.
+//!
+//! Always holds: no events are queued for a subscriber; one that does not read costs nothing but
+//! this struct.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_core::Stream;
+use gesta_store::{
+    Delivery, Direction, Filter, Invalid, Page, Position, Revision, StoreError, StreamName,
+    Subscribe, SubscribeTo,
+};
+
+use super::{PAGE_EVENTS_MAX, Reader, all::Found};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct LogSubscription {
+    reader: Reader,
+    to: To,
+    /// Up to where the subscriber knows that it missed nothing.
+    told: Position,
+    /// Whether the head was reached and not lost again.
+    live: bool,
+    ended: bool,
+    refused: Option<StoreError>,
+}
+
+#[derive(Debug)]
+enum To {
+    All { filter: Filter, after: Position },
+    Stream { name: StreamName, after: Option<Revision> },
+}
+
+impl LogSubscription {
+    pub(crate) fn new(reader: Reader, subscribe: Subscribe) -> Self {
+        let refused = refusal(&reader, &subscribe);
+        let (to, told) = match subscribe.to {
+            SubscribeTo::All { after, filter } => (To::All { filter, after }, after),
+            SubscribeTo::Stream { stream, after } => {
+                (To::Stream { name: stream, after }, Position::START)
+            }
+        };
+        Self { reader, to, told, live: false, ended: false, refused }
+    }
+
+    /// The next delivery, if there is one now.
+    fn now(&mut self) -> Result<Option<Delivery>, StoreError> {
+        let head = self.reader.published.read().index.head();
+        let page = self.advance(head)?;
+        if let Some(last) = page.last() {
+            self.told = last.position;
+            return Ok(Some(Delivery::Events(page)));
+        }
+        if self.behind(head) {
+            // A long stretch without a match: say how far, and let others run.
+            return Ok(Some(self.checkpoint()));
+        }
+        if !self.live {
+            self.live = true;
+            self.told = head;
+            return Ok(Some(Delivery::CaughtUp(head)));
+        }
+        let told = std::mem::replace(&mut self.told, head);
+        let filtered = matches!(self.to, To::All { .. });
+        Ok((filtered && told < head).then_some(Delivery::Checkpoint(head)))
+    }
+
+    /// Moves the place forward over at most a page of events up to the head.
+    fn advance(&mut self, head: Position) -> Result<Page, StoreError> {
+        let (page, behind) = match &mut self.to {
+            To::All { filter, after } => {
+                if *after >= head {
+                    return Ok(Vec::new());
+                }
+                let Found { mut page, next } =
+                    self.reader.page(filter, after.next(), Direction::Forwards, u64::MAX)?;
+                page.retain(|event| event.position <= head);
+                let looked = next.map(|next| Position::new(next.number() - 1));
+                let full = page.len() >= PAGE_EVENTS_MAX;
+                // A page that is not full reached the head, unless it looked at only so many.
+                *after = match looked {
+                    Some(looked) => looked.min(head),
+                    None => head,
+                };
+                (page, full)
+            }
+            To::Stream { name, after } => {
+                let at = after.map_or(Revision::FIRST, Revision::next);
+                let (page, next) =
+                    self.reader.stream_forwards(name, at, Revision::MAX, u64::MAX)?;
+                let shown = page.last().map(|event| event.revision);
+                *after = next.and_then(Revision::previous).or(shown).or(*after);
+                (page, next.is_some())
+            }
+        };
+        self.live &= !behind;
+        Ok(page)
+    }
+
+    /// Whether there are positions left before the head that were not looked at.
+    fn behind(&self, head: Position) -> bool {
+        match &self.to {
+            To::All { after, .. } => *after < head,
+            To::Stream { .. } => false,
+        }
+    }
+
+    fn checkpoint(&mut self) -> Delivery {
+        if let To::All { after, .. } = &self.to {
+            self.told = *after;
+        }
+        Delivery::Checkpoint(self.told)
+    }
+}
+
+/// Why a subscription cannot begin, if it cannot.
+fn refusal(reader: &Reader, subscribe: &Subscribe) -> Option<StoreError> {
+    let SubscribeTo::All { after, .. } = &subscribe.to else { return None };
+    let position = *after;
+    if let Some(incarnation) = subscribe.incarnation {
+        let shared = reader.published.shared_with(incarnation).unwrap_or(Position::START);
+        if position > shared {
+            return Some(Invalid::OtherIncarnation { position, incarnation }.into());
+        }
+    }
+    let head = reader.published.read().index.head();
+    (position > head).then(|| Invalid::BeyondHead { position, head }.into())
+}
+
+impl Stream for LogSubscription {
+    type Item = Result<Delivery, StoreError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(refused) = self.refused.take() {
+            self.ended = true;
+            return Poll::Ready(Some(Err(refused)));
+        }
+        // Registered before looking, so that nothing is published in between unseen.
+        let open = self.reader.published.wake_later(cx.waker());
+        match self.now() {
+            Ok(Some(delivery)) => Poll::Ready(Some(Ok(delivery))),
+            Ok(None) if open => Poll::Pending,
+            Ok(None) => {
+                self.ended = true;
+                let reason = "the store was closed".to_owned();
+                Poll::Ready(Some(Err(StoreError::Stopped { reason })))
+            }
+            Err(error) => {
+                self.ended = true;
+                Poll::Ready(Some(Err(error)))
+            }
+        }
+    }
+}

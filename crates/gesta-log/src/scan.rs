@@ -1,0 +1,174 @@
+//! Walking the frames of one segment, and telling a torn tail from damage.
+//!
+//! Owns: the one corruption rule: a bad range is damage if a durable mark of any valid later frame,
+//! or the successor's opening frame, lies past its beginning; otherwise it is a torn tail, which was
+//! never acknowledged. Always holds: nothing is cut away by reading; what is not adopted is
+//! reported. Not here: which segments follow each other ([`recovery`](crate::recovery)).
+
+use bytes::Bytes;
+use gesta_store::Position;
+
+use crate::format::{
+    Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, HEADER_BYTES, Malformed, Seed, align,
+};
+
+/// What a walk begins with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) seed: Seed,
+    /// The chain before the segment; none where damage hid it.
+    pub(crate) chain: Option<Chain>,
+    /// The position of the next event.
+    pub(crate) next: Position,
+    /// Up to where the successor's opening frame says that the segment belongs to the log.
+    pub(crate) adopted_length: Option<u64>,
+}
+
+/// Bytes that should be a frame and are not, though they were durable once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BadRange {
+    pub(crate) offset: u64,
+    pub(crate) what: Malformed,
+    /// The first position that is missing, and the first one after it that is there again, where
+    /// anything is.
+    pub(crate) missing: Position,
+    pub(crate) resumes: Option<Position>,
+}
+
+/// What a walk found, frames aside.
+#[derive(Clone, Debug)]
+pub(crate) struct Walked {
+    /// Where the adopted part ends.
+    pub(crate) end: u64,
+    /// The highest durable mark of an adopted frame.
+    pub(crate) mark: u64,
+    pub(crate) chain: Option<Chain>,
+    pub(crate) next: Position,
+    pub(crate) sealed: bool,
+    pub(crate) bad: Vec<BadRange>,
+    /// Bytes after the end that are not zero: a torn tail.
+    pub(crate) torn_bytes: u64,
+}
+
+/// Walks all frames, handing each valid one with its offset to `visit`.
+pub(crate) fn walk(segment: &Bytes, start: Start, mut visit: impl FnMut(u64, Frame)) -> Walked {
+    let mut walked = Walked {
+        end: HEADER_BYTES,
+        mark: HEADER_BYTES,
+        chain: start.chain,
+        next: start.next,
+        sealed: false,
+        bad: Vec::new(),
+        torn_bytes: 0,
+    };
+    let limit = start.adopted_length.unwrap_or(segment.len() as u64);
+    while walked.end < limit && !walked.sealed {
+        match frame_at(segment, &walked, start.seed) {
+            Ok(frame) => {
+                let offset = walked.end;
+                walked.take(&frame);
+                visit(offset, frame);
+            }
+            Err(what) => {
+                if !walked.skip_damage(segment, &start, what) {
+                    break;
+                }
+            }
+        }
+    }
+    walked.torn_bytes = trailing(segment, walked.end);
+    walked
+}
+
+fn frame_at(segment: &Bytes, walked: &Walked, seed: Seed) -> Result<Frame, Malformed> {
+    let at = usize::try_from(walked.end).map_err(|_| Malformed::Short)?;
+    if at >= segment.len() {
+        return Err(Malformed::Short);
+    }
+    let frame = Frame::decode(&segment.slice(at..), walked.end, seed, walked.chain)?;
+    let first = frame.header.kind == FrameKind::Opening;
+    if frame.header.first_position != walked.next || first != (walked.end == HEADER_BYTES) {
+        return Err(Malformed::Field("first position"));
+    }
+    Ok(frame)
+}
+
+impl Walked {
+    fn take(&mut self, frame: &Frame) {
+        self.end += frame.header.length as u64;
+        self.mark = self.mark.max(frame.header.durable_mark);
+        self.chain = Some(frame.header.chain);
+        self.next = frame.events.last().map_or(self.next, |(_, event)| event.position.next());
+        self.sealed = frame.header.kind == FrameKind::Seal;
+    }
+
+    /// Judges the bad bytes at the present end. Where they are damage, notes it and moves on to
+    /// the next valid frame, if there is one; says whether there is.
+    fn skip_damage(&mut self, segment: &Bytes, start: &Start, what: Malformed) -> bool {
+        if crate::planted::is(crate::planted::Bug::TruncateAtFirstBadFrame) {
+            return false;
+        }
+        let later = later_frames(segment, self.end, start.seed);
+        let marked = later.iter().any(|(_, header)| header.durable_mark > self.end);
+        let adopted = start.adopted_length.is_some_and(|adopted| adopted > self.end);
+        if !marked && !adopted {
+            return false;
+        }
+        // The bad frame's own header may be whole; then only its events are lost.
+        let resume = later.iter().find(|(offset, _)| *offset > self.end).copied();
+        self.bad.push(BadRange {
+            offset: self.end,
+            what,
+            missing: self.next,
+            resumes: resume.map(|(_, header)| header.first_position),
+        });
+        let Some((offset, header)) = resume else {
+            return false;
+        };
+        self.end = offset;
+        self.chain = None;
+        self.next = header.first_position.max(self.next);
+        true
+    }
+}
+
+/// Headers of valid frames at or after an offset.
+fn later_frames(segment: &Bytes, from: u64, seed: Seed) -> Vec<(u64, FrameHeader)> {
+    let mut found = Vec::new();
+    let mut at = usize::try_from(from).map_or(segment.len(), align);
+    while let Some(bytes) = segment.get(at..).filter(|bytes| bytes.len() >= FRAME_HEADER_BYTES) {
+        match FrameHeader::decode(bytes, at as u64, seed) {
+            Ok(header) => {
+                found.push((at as u64, header));
+                at += FRAME_HEADER_BYTES;
+            }
+            Err(_) => at += 8,
+        }
+    }
+    found
+}
+
+/// How many bytes after `end` there are up to the last one that is not zero.
+fn trailing(segment: &Bytes, end: u64) -> u64 {
+    let rest = usize::try_from(end).ok().and_then(|end| segment.get(end..)).unwrap_or_default();
+    rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+}
+
+/// What the header and the opening frame of a segment say, or why there is no opening frame.
+pub(crate) fn opening_frame(segment: &Bytes, seed: Seed) -> Result<Frame, Malformed> {
+    let at = HEADER_BYTES as usize;
+    if segment.len() <= at {
+        return Err(Malformed::Short);
+    }
+    let frame = Frame::decode(&segment.slice(at..), HEADER_BYTES, seed, None)?;
+    if frame.opening.is_none() {
+        return Err(Malformed::Field("opening frame"));
+    }
+    Ok(frame)
+}
+
+/// Whether a segment without a valid opening frame once had durable frames.
+pub(crate) fn lost_opening(segment: &Bytes, seed: Seed) -> bool {
+    let later = later_frames(segment, HEADER_BYTES, seed);
+    later.iter().any(|(_, header)| header.durable_mark > HEADER_BYTES)
+}

@@ -1,0 +1,308 @@
+//! The store: the contract of `gesta-store` over the engine, with a thread that turns it.
+//!
+//! Owns: [`LogStore`], what callers hold. Always holds: the directory stays locked until the last
+//! handle is dropped, which seals the log. Not here: what an append goes through
+//! ([`writer`](crate::writer)), how reads find events ([`read`](crate::read)).
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+};
+
+use futures_channel::oneshot;
+use gesta_store::{
+    Answer, Append, AppendCondition, Appended, Capabilities, Category, EventId, EventStore,
+    FindAppend, Head, Invalid, Limits, ListCategories, ListStreams, Pages, Position, ReadAll,
+    ReadStream, StoreError, StreamDescription, StreamMetadata, StreamName, StreamState, Subscribe,
+    Subscription, Survives,
+};
+
+use crate::{
+    clock::{SystemClock, SystemRng},
+    disk::{Access, FileDisk},
+    engine::{Engine, Mailbox, Turn, recover},
+    options::{OpenError, OpenReport, Options},
+    read::{AllPages, Follower, LogSubscription, Reader, StreamPages},
+    recovery::segment_file,
+    writer::{Looked, Request, appended},
+};
+
+/// Appends over which a repeat without exact expectations is surely recognized.
+const REPEAT_WINDOW_APPENDS: u64 = 1_000_000;
+
+/// An event store in one directory.
+///
+/// Cheap to clone; all clones are the same store. Dropping the last one finishes what is queued,
+/// seals the log and frees the directory.
+///
+/// ```
+/// use gesta_log::{LogStore, Options};
+/// use gesta_store::{
+///     Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, StreamName,
+///     conformance::block_on,
+/// };
+///
+/// # let directory = tempfile::tempdir()?;
+/// let event = NewEvent::json(EventId::random(), EventType::new("order-placed")?, "{}");
+/// let append = Append::to(StreamName::new("order-1")?, ExpectedRevision::NoStream, [event]);
+///
+/// let store = LogStore::open(directory.path(), Options::default())?;
+/// let first = block_on(store.append(append.clone()))?;
+/// drop(store);
+///
+/// let store = LogStore::open(directory.path(), Options::default())?;
+/// assert_eq!(block_on(store.head())?.position, first.position, "it was durable");
+/// assert_eq!(block_on(store.append(append))?, first, "a repeat is recognized for ever");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct LogStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    reader: Reader,
+    mailbox: Arc<Mailbox>,
+    options: Options,
+    report: OpenReport,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Of a store that was opened read-only.
+    follower: Option<Mutex<Follower>>,
+}
+
+impl Shared {
+    fn new(reader: Reader, mailbox: Arc<Mailbox>, options: Options, report: OpenReport) -> Self {
+        Self { reader, mailbox, options, report, thread: Mutex::new(None), follower: None }
+    }
+}
+
+/// Where a record is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventPlace {
+    /// The segment's file.
+    pub file: String,
+    /// Where the record begins, in bytes.
+    pub offset: u64,
+    /// How long it is, in bytes.
+    pub length: u64,
+}
+
+impl LogStore {
+    /// Opens the store in a directory, which is made if need be. Recovers first: see
+    /// [`report`](Self::report) for what was found. Where anything is damaged the store opens for
+    /// reading, and appends answer [`Corrupt`](StoreError::Corrupt).
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing was changed.
+    pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        let disk = Arc::new(FileDisk::open(directory.as_ref(), options.access)?);
+        let clock = Arc::new(SystemClock::new());
+        if options.access == Access::ReadOnly {
+            let (reader, end, report) = recover(disk, clock, &mut SystemRng, &options)?;
+            let mut shared = Shared::new(reader, Arc::default(), options, report);
+            shared.follower = Some(Mutex::new(Follower::new(end)));
+            return Ok(Self { shared: Arc::new(shared) });
+        }
+        let (engine, store) = Engine::open(disk, clock, Box::new(SystemRng), options)?;
+        let thread = turn_on_a_thread(engine).map_err(|source| OpenError::Io {
+            doing: "start the writer's thread".to_owned(),
+            source,
+        })?;
+        *store.shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(store)
+    }
+
+    pub(crate) fn new(
+        reader: Reader,
+        mailbox: Arc<Mailbox>,
+        options: Options,
+        report: OpenReport,
+    ) -> Self {
+        Self { shared: Arc::new(Shared::new(reader, mailbox, options, report)) }
+    }
+
+    /// Learns of what another process has appended since, in a store that was opened read-only;
+    /// elsewhere there is nothing to learn. Subscriptions go on with it.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`]; what was learned before it stays.
+    pub fn refresh(&self) -> Result<(), OpenError> {
+        let Some(follower) = &self.shared.follower else { return Ok(()) };
+        let mut follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
+        follower.refresh(&self.shared.reader)
+    }
+
+    /// What was found when the store was opened.
+    #[must_use]
+    pub fn report(&self) -> &OpenReport {
+        &self.shared.report
+    }
+
+    /// Where the record of an event is, as far as the store has it.
+    #[must_use]
+    pub fn locate(&self, position: Position) -> Option<EventPlace> {
+        let location = self.shared.reader.published.read().index.locate(position)?;
+        let length = self.shared.reader.record_bytes(position).ok()?;
+        Some(EventPlace { file: segment_file(location.segment), offset: location.offset, length })
+    }
+
+    fn queue(&self, append: Append) -> Result<Outcome, StoreError> {
+        let Shared { options, report, mailbox, .. } = &*self.shared;
+        if options.access == Access::ReadOnly {
+            return Err(StoreError::Stopped { reason: "it was opened read-only".to_owned() });
+        }
+        if let Some(damage) = report.damage.first() {
+            return Err(StoreError::Corrupt(damage.clone()));
+        }
+        append.check(&Limits::DEFAULT)?;
+        let looked = self.look(append.condition.as_ref())?;
+        let bytes = append.streams.iter().map(|part| part.stream.as_str().len()).sum::<usize>()
+            + append.events().map(gesta_store::NewEvent::content_bytes).sum::<usize>();
+        let (reply, outcome) = oneshot::channel();
+        mailbox.offer(Request { append, looked, bytes, reply }, options.queue_bytes_max)?;
+        Ok(outcome)
+    }
+
+    /// Evaluates a condition up to the head, so that the writer has only the rest to look at.
+    fn look(&self, condition: Option<&AppendCondition>) -> Result<Looked, StoreError> {
+        let state = self.shared.reader.published.read();
+        let head = state.index.head();
+        let Some(AppendCondition { none_matching, after }) = condition else {
+            return Ok(Looked { to: head, matching: None });
+        };
+        if *after > head {
+            return Err(Invalid::BeyondHead { position: *after, head }.into());
+        }
+        Ok(Looked { to: head, matching: state.index.first_match(none_matching, *after) })
+    }
+
+    fn describe(&self, stream: &StreamName) -> StreamDescription {
+        let state = self.shared.reader.published.read();
+        let metadata_stream = stream.metadata_stream().ok();
+        let metadata_revision = metadata_stream
+            .and_then(|metadata| state.index.stream(&metadata).and_then(|entry| entry.head()));
+        match state.index.stream(stream) {
+            Some(entry) => StreamDescription {
+                state: entry.state(),
+                head: entry.head(),
+                metadata: entry.metadata(),
+                metadata_revision,
+            },
+            None => StreamDescription {
+                state: StreamState::Missing,
+                head: None,
+                metadata: StreamMetadata::default(),
+                metadata_revision,
+            },
+        }
+    }
+
+    fn list(&self, list: &ListStreams) -> Vec<StreamName> {
+        let state = self.shared.reader.published.read();
+        let system = list.prefix.starts_with('$');
+        let names = state.index.stream_names(&list.prefix, list.after.as_ref());
+        let live = |name: &&StreamName| {
+            let entry = state.index.stream(name);
+            entry.is_some_and(|entry| entry.state() == StreamState::Live)
+                && (system || !name.is_system())
+        };
+        names.filter(live).take(list.limit).cloned().collect()
+    }
+}
+
+/// What an append in the queue will be answered.
+type Outcome = oneshot::Receiver<Result<Appended, StoreError>>;
+
+fn turn_on_a_thread(mut engine: Engine) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("gesta-writer".to_owned()).spawn(move || {
+        let mailbox = Arc::clone(engine.mailbox());
+        let clock = engine.clock();
+        loop {
+            match engine.turn() {
+                Turn::Wait => mailbox.wait(None),
+                Turn::At(time) => mailbox.wait(Some(time.saturating_sub(clock.elapsed()))),
+                Turn::Ended => break,
+            }
+        }
+    })
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.mailbox.stop();
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // A panic of the writer was reported when it happened; its waiters know already.
+        drop(thread.map(JoinHandle::join));
+        self.reader.published.close();
+    }
+}
+
+impl EventStore for LogStore {
+    /// Queued when called, not when first awaited.
+    fn append(&self, append: Append) -> Answer<'_, Appended> {
+        let queued = self.queue(append);
+        Box::pin(async move {
+            let lost = |_| Err(StoreError::unavailable("the writer ended before it answered"));
+            queued?.await.unwrap_or_else(lost)
+        })
+    }
+
+    fn find_append(&self, first_event: EventId) -> Answer<'_, Option<Appended>> {
+        let reader = &self.shared.reader;
+        let span = reader.published.read().index.find_append(first_event);
+        let found = span.map(|span| reader.span(span).map(|events| appended(&events)));
+        Box::pin(async move { found.transpose() })
+    }
+
+    fn read_stream(&self, read: ReadStream) -> Pages {
+        Pages::of(StreamPages::new(self.shared.reader.clone(), read))
+    }
+
+    fn read_all(&self, read: ReadAll) -> Pages {
+        Pages::of(AllPages::new(self.shared.reader.clone(), read))
+    }
+
+    fn subscribe(&self, subscribe: Subscribe) -> Subscription {
+        Subscription::new(LogSubscription::new(self.shared.reader.clone(), subscribe))
+    }
+
+    fn describe_stream(&self, stream: &StreamName) -> Answer<'_, StreamDescription> {
+        let description = self.describe(stream);
+        Box::pin(async move { Ok(description) })
+    }
+
+    fn list_streams(&self, list: ListStreams) -> Answer<'_, Vec<StreamName>> {
+        let names = self.list(&list);
+        Box::pin(async move { Ok(names) })
+    }
+
+    fn list_categories(&self, list: ListCategories) -> Answer<'_, Vec<Category>> {
+        let state = self.shared.reader.published.read();
+        let categories = state.index.categories(list.after.as_ref());
+        let categories: Vec<_> = categories.take(list.limit).cloned().collect();
+        Box::pin(async move { Ok(categories) })
+    }
+
+    fn head(&self) -> Answer<'_, Head> {
+        let published = &self.shared.reader.published;
+        let position = published.read().index.head();
+        let head = Head { position, incarnation: published.incarnation() };
+        Box::pin(async move { Ok(head) })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            survives: Survives::PowerLoss,
+            multi_stream_append: true,
+            append_condition: true,
+            find_append: FindAppend::ForEver,
+            repeat_window_appends: REPEAT_WINDOW_APPENDS,
+            filtered_reads: true,
+            positions_count_events: true,
+            limits: Limits::DEFAULT,
+        }
+    }
+}

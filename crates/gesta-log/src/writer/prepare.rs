@@ -1,0 +1,236 @@
+//! Making the next segment: zeros, header, sync, name, sync of the directory.
+//!
+//! Always holds: a segment has its name only once its header and zeros are durable, and takes no
+//! frame before its name is; zeros are written in step with the filling of the active segment, so
+//! that preparing never outruns its need; an abandoned preparation leaves nothing that counts.
+//! Not here: opening frames, which come with the first group.
+
+use bytes::Bytes;
+
+use super::{Action, Task};
+use crate::{
+    clock::Rng,
+    disk::{Lane, Operation},
+    format::{HEADER_BYTES, Opening, Seed, SegmentHeader},
+    options::Options,
+    planted::{self, Bug},
+    recovery::{LogEnd, segment_file},
+};
+
+/// Zeros that one operation writes.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// A segment that is ready for frames.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) number: u64,
+    pub(super) salt: [u8; 16],
+    pub(super) seed: Seed,
+    /// How far it was written with zeros.
+    pub(super) bytes: u64,
+}
+
+impl Prepared {
+    pub(super) fn file(&self) -> String {
+        segment_file(self.number)
+    }
+
+    fn unfinished_file(&self) -> String {
+        format!("{:016}.new", self.number)
+    }
+
+    /// How the next segment names this one.
+    pub(super) fn as_predecessor(&self, adopted_length: u64) -> Opening {
+        Opening { predecessor: self.number, adopted_length, salt: self.salt }
+    }
+}
+
+/// What is done next to a segment that is being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Create,
+    Zeros(u64),
+    Sync,
+    Rename,
+    SyncDirectory,
+}
+
+#[derive(Debug)]
+enum State {
+    Nothing,
+    Making { segment: Prepared, stage: Stage, busy: bool },
+    Ready(Prepared),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Preparation {
+    state: State,
+    next_number: u64,
+    next_bytes: u64,
+    bytes_max: u64,
+    /// Somebody waits for it: go on without pacing, with room for so many bytes.
+    hurry: Option<u64>,
+    /// The last try failed; the next one waits until somebody needs it.
+    failed: bool,
+}
+
+impl Preparation {
+    pub(super) fn new(next_number: u64, options: &Options) -> Self {
+        Self {
+            state: State::Nothing,
+            next_number,
+            next_bytes: options.segment_bytes_first.min(options.segment_bytes_max),
+            bytes_max: options.segment_bytes_max,
+            hurry: None,
+            failed: false,
+        }
+    }
+
+    /// The next segment, if it is ready.
+    pub(super) fn take_ready(&mut self) -> Option<Prepared> {
+        match std::mem::replace(&mut self.state, State::Nothing) {
+            State::Ready(prepared) => {
+                self.hurry = None;
+                self.failed = false;
+                Some(prepared)
+            }
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    /// Undoes [`take_ready`](Self::take_ready).
+    pub(super) fn put_back(&mut self, prepared: Prepared) {
+        self.state = State::Ready(prepared);
+    }
+
+    /// Somebody waits for a segment with room for so many bytes.
+    pub(super) fn hurry(&mut self, wanted: u64) {
+        self.hurry = Some(wanted);
+    }
+
+    pub(super) fn hurried(&self) -> bool {
+        self.hurry.is_some()
+    }
+
+    pub(super) fn relax(&mut self) {
+        self.hurry = None;
+    }
+
+    /// Submits the next operation, if its time has come.
+    pub(super) fn step(
+        &mut self,
+        filled: Option<(u64, u64)>,
+        rng: &mut Box<dyn Rng>,
+        end: &LogEnd,
+        actions: &mut Vec<Action>,
+    ) {
+        let half_full = filled.is_some_and(|(used, bytes)| used > bytes / 2);
+        let needed = self.hurried() || (half_full && !self.failed);
+        if matches!(self.state, State::Nothing) && needed {
+            self.begin(rng);
+        }
+        let hurried = self.hurried();
+        let State::Making { segment, stage, busy } = &mut self.state else { return };
+        if *busy || !(hurried || in_step(*stage, segment.bytes, filled)) {
+            return;
+        }
+        *busy = true;
+        let lane = if hurried { Lane::Foreground } else { Lane::Background };
+        actions.push(Action::Submit(Task::Prepare, operation(segment, *stage, end), lane));
+    }
+
+    fn begin(&mut self, rng: &mut Box<dyn Rng>) {
+        let number = self.next_number;
+        let salt = rng.bytes();
+        let wanted = self.hurry.unwrap_or(0).saturating_add(2 * HEADER_BYTES);
+        let bytes = self.next_bytes.max(wanted).next_multiple_of(HEADER_BYTES);
+        let segment = Prepared { number, salt, seed: Seed::new(salt, number), bytes };
+        self.next_number += 1;
+        self.next_bytes = (self.next_bytes * 2).min(self.bytes_max);
+        self.state = State::Making { segment, stage: Stage::Create, busy: false };
+    }
+
+    /// The submitted operation is done.
+    pub(super) fn advance(&mut self) {
+        let State::Making { segment, mut stage, .. } =
+            std::mem::replace(&mut self.state, State::Nothing)
+        else {
+            return;
+        };
+        stage = match stage {
+            Stage::Create => Stage::Zeros(0),
+            Stage::Zeros(from) if from + CHUNK_BYTES < segment.bytes => {
+                Stage::Zeros(from + CHUNK_BYTES)
+            }
+            Stage::Zeros(_) => Stage::Sync,
+            Stage::Sync => Stage::Rename,
+            Stage::Rename if !planted::is(Bug::NoDirectorySync) => Stage::SyncDirectory,
+            Stage::Rename | Stage::SyncDirectory => {
+                self.state = State::Ready(segment);
+                return;
+            }
+        };
+        self.state = State::Making { segment, stage, busy: false };
+    }
+
+    /// The submitted operation failed: gives the segment up. Its number is not used again.
+    pub(super) fn abandon(&mut self, actions: &mut Vec<Action>) {
+        let State::Making { segment, stage, .. } =
+            std::mem::replace(&mut self.state, State::Nothing)
+        else {
+            return;
+        };
+        self.next_bytes = segment.bytes.min(self.bytes_max);
+        self.failed = true;
+        let file = match stage {
+            Stage::Create | Stage::Zeros(_) | Stage::Sync | Stage::Rename => {
+                segment.unfinished_file()
+            }
+            Stage::SyncDirectory => return,
+        };
+        // Gives the space back. Should it fail, the file stays; it has no segment's name.
+        let remove = Operation::Remove { file };
+        actions.push(Action::Submit(Task::Discard, remove, Lane::Background));
+    }
+}
+
+/// Whether zeros may be written already: twice as fast as the active segment fills after its
+/// first half.
+fn in_step(stage: Stage, bytes: u64, filled: Option<(u64, u64)>) -> bool {
+    let (Stage::Zeros(from), Some((used, active))) = (stage, filled) else { return true };
+    let half = active / 2;
+    let beyond = u128::from(used.saturating_sub(half)) * 2;
+    u128::from(from) * u128::from(half.max(1)) <= beyond * u128::from(bytes)
+}
+
+fn operation(segment: &Prepared, stage: Stage, end: &LogEnd) -> Operation {
+    let file = segment.unfinished_file();
+    match stage {
+        Stage::Create => Operation::Create { file },
+        Stage::Zeros(from) => {
+            let length = CHUNK_BYTES.min(segment.bytes - from) as usize;
+            let mut bytes = vec![0; length];
+            if from == 0 {
+                let header = header(segment, end).encode();
+                bytes.splice(..header.len().min(length), header);
+            }
+            Operation::Write { file, offset: from, bytes: Bytes::from(bytes) }
+        }
+        Stage::Sync => Operation::Sync { file },
+        Stage::Rename => Operation::Rename { from: file, to: segment.file() },
+        Stage::SyncDirectory => Operation::SyncDirectory,
+    }
+}
+
+fn header(segment: &Prepared, end: &LogEnd) -> SegmentHeader {
+    SegmentHeader {
+        store: end.store,
+        incarnation: *end.incarnation.as_uuid().as_bytes(),
+        number: segment.number,
+        salt: segment.salt,
+    }
+}

@@ -1,0 +1,13 @@
+//! The whole conformance suite, over a store in a directory of its own.
+
+use gesta_log::{LogStore, Options};
+use gesta_store::conformance::Fresh;
+
+fn fresh() -> Fresh {
+    let directory = tempfile::tempdir().expect("a temporary directory is to be had");
+    let store =
+        LogStore::open(directory.path(), Options::default()).expect("an empty directory opens");
+    Fresh::new(store).keeping(directory)
+}
+
+gesta_store::conformance!(fresh);

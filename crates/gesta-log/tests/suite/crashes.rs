@@ -1,0 +1,160 @@
+//! Crashes: what is there afterwards, and what is said about it.
+
+use std::fs;
+
+use gesta_log::{LockError, LogStore, OpenError, Options};
+use gesta_store::{EventStore, ExpectedRevision, Position, Revision, StoreError};
+
+use crate::scene::{
+    Turned, append, append_to, as_killed, name, open, read_all, report, segment_files, told,
+};
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_clean_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    append(&store, "order-1", "1");
+    append(&store, "order-1", "2");
+    drop(store);
+    let report = report(directory.path());
+    assert_eq!((report.events, report.unmarked, report.torn), (2, None, None), "it was sealed");
+    assert_eq!(told(&open(directory.path())), ["1", "2"]);
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    append(&store, "order-1", "1");
+    append(&store, "order-2", "2");
+    let killed = as_killed(directory.path());
+    assert_eq!(told(&open(killed.path())), ["1", "2"]);
+}
+
+#[test]
+fn an_opening_says_which_events_no_durable_mark_covers() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = Turned::open(directory.path(), Options::default());
+    turned.append_together(vec![append_to("order-1", "1")]);
+    turned.append_together(vec![append_to("order-1", "2"), append_to("order-2", "3")]);
+    let unmarked = report(as_killed(directory.path()).path()).unmarked.unwrap();
+    assert_eq!(unmarked.positions, Position::new(2)..=Position::new(3));
+    turned.idle();
+    assert_eq!(report(as_killed(directory.path()).path()).unmarked, None, "a close frame did");
+}
+
+#[test]
+fn a_torn_group_opens_keeps_what_was_acknowledged_and_says_what_it_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = Turned::open(directory.path(), Options::default());
+    turned.append_together(vec![append_to("order-1", "kept")]);
+    let before = turned.store.locate(Position::new(1)).unwrap();
+    let group = (0..50).map(|n| append_to(&format!("order-{n}"), "in flight")).collect();
+    turned.append_together(group);
+    let third = turned.store.locate(Position::new(3)).unwrap();
+
+    // Power fails while the group is written: the sector with the third event does not arrive.
+    let torn = as_killed(directory.path());
+    let file = &segment_files(torn.path())[0];
+    let mut bytes = fs::read(file).unwrap();
+    let sector = usize::try_from(third.offset).unwrap().next_multiple_of(512);
+    bytes[sector..sector + 512].fill(0);
+    fs::write(file, bytes).unwrap();
+
+    let store = open(torn.path());
+    let cut = store.report().torn.clone().expect("the cut is reported");
+    assert!(store.report().damage.is_empty(), "a torn group is no damage");
+    assert_eq!(told(&store).first().unwrap(), "kept");
+    assert!(read_all(&store).unwrap().len() < 51, "what came after the hole is not adopted");
+    assert!(cut.offset > before.offset && cut.bytes > 0, "{cut}");
+
+    append(&store, "order-1", "after");
+    let events = read_all(&store).unwrap();
+    drop(store);
+    let reopened = open(torn.path());
+    assert_eq!(read_all(&reopened).unwrap(), events, "the cut is decided for ever");
+    assert!(reopened.report().damage.is_empty());
+}
+
+#[test]
+fn a_crash_of_an_empty_store_leaves_an_empty_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    assert!(segment_files(directory.path()).is_empty(), "opening creates no segment");
+    drop(store);
+    assert_eq!(report(directory.path()).events, 0);
+}
+
+#[test]
+fn revisions_and_positions_go_on_after_reopening() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..5 {
+        let store = open(directory.path());
+        let appended = append(&store, "order-1", "{}");
+        assert_eq!(appended.position, Position::new(round + 1));
+        assert_eq!(appended.revisions, [(name("order-1"), Revision::new(round))]);
+    }
+    assert_eq!(segment_files(directory.path()).len(), 5, "one opening for each segment");
+}
+
+#[test]
+fn a_repeat_is_recognized_after_reopening() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut append = append_to("order-1", "{}");
+    append.streams[0].expected = ExpectedRevision::NoStream;
+    let any = append_to("order-2", "{}");
+    let store = open(directory.path());
+    let first = gesta_store::conformance::block_on(store.append(append.clone())).unwrap();
+    let second = gesta_store::conformance::block_on(store.append(any.clone())).unwrap();
+    drop(store);
+    let store = open(directory.path());
+    assert_eq!(gesta_store::conformance::block_on(store.append(append)).unwrap(), first);
+    assert_eq!(gesta_store::conformance::block_on(store.append(any)).unwrap(), second);
+    assert_eq!(told(&store).len(), 2);
+}
+
+#[test]
+fn a_second_opening_of_a_directory_is_refused_with_the_owner() {
+    let directory = tempfile::tempdir().unwrap();
+    let _store = open(directory.path());
+    let refused = LogStore::open(directory.path(), Options::default()).unwrap_err();
+    let OpenError::Directory(LockError::InUse { owner, .. }) = refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(owner, std::process::id().to_string());
+}
+
+#[test]
+fn a_reader_beside_a_writer_sees_what_is_surely_durable() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = Turned::open(directory.path(), Options::default());
+    turned.append_together(vec![append_to("order-1", "1")]);
+    turned.append_together(vec![append_to("order-1", "2")]);
+    let beside = || LogStore::open(directory.path(), Options::read_only()).unwrap();
+    assert_eq!(told(&beside()), ["1"], "the second append is not covered by a mark yet");
+    turned.idle();
+    let reader = beside();
+    assert_eq!(told(&reader), ["1", "2"]);
+    let refused = gesta_store::conformance::block_on(reader.append(append_to("order-1", "3")));
+    assert!(matches!(refused, Err(StoreError::Stopped { .. })));
+}
+
+#[test]
+fn a_reader_beside_a_writer_learns_of_what_came_since() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = || Options { segment_bytes_first: 16 << 10, ..Options::default() };
+    let mut turned = Turned::open(directory.path(), options());
+    turned.append_together(vec![append_to("order-1", "first")]);
+    turned.idle();
+    let reader = LogStore::open(directory.path(), Options::read_only()).unwrap();
+    assert_eq!(told(&reader), ["first"]);
+    // Across several segments.
+    let data = "x".repeat(3_000);
+    for round in 0..40 {
+        turned.append_together(vec![append_to("order-2", &data)]);
+        turned.idle();
+        reader.refresh().unwrap();
+        assert_eq!(read_all(&reader).unwrap().len(), round + 2);
+    }
+    assert!(segment_files(directory.path()).len() > 3);
+}

@@ -1,0 +1,163 @@
+//! Damage: found, named, and never cut away.
+
+use std::{fs, path::Path};
+
+use gesta_log::{LogStore, OpenError, Options, verify};
+use gesta_store::{
+    EventStore, Position, ReadAll, ReadStream, RecordedEvent, StoreError, conformance::block_on,
+};
+
+use crate::scene::{
+    Turned, append, append_to, as_killed, flip, name, open, read_all, report, segment_files, told,
+};
+
+/// What a seal takes at the end of a segment.
+const SEAL_BYTES: usize = 72;
+
+/// A store of ten appends, one of which is of several events, ended cleanly.
+fn ended() -> (tempfile::TempDir, Vec<RecordedEvent>) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    for number in 0..9 {
+        append(&store, &format!("order-{}", number % 3), &format!("{number}"));
+    }
+    let mut several = append_to("order-1", "several");
+    several = several.and(
+        name("order-7"),
+        gesta_store::ExpectedRevision::Any,
+        [crate::scene::event("of"), crate::scene::event("them")],
+    );
+    block_on(store.append(several)).unwrap();
+    let events = read_all(&store).unwrap();
+    drop(store);
+    (directory, events)
+}
+
+#[test]
+fn a_flipped_byte_in_the_middle_is_named_writes_stop_and_the_rest_reads() {
+    let (directory, events) = ended();
+    let place = open(directory.path()).locate(Position::new(5)).unwrap();
+    flip(&directory.path().join(&place.file), place.offset + place.length - 1);
+
+    let report = verify(directory.path(), &mut |_| {}).unwrap();
+    let [damage] = &report.damage[..] else { panic!("{report:?}") };
+    assert_eq!(damage.file, place.file);
+    assert!(damage.offset <= place.offset, "the frame of the event begins before it");
+    assert_eq!(damage.positions, Some(Position::new(5)..=Position::new(5)));
+
+    let store = open(directory.path());
+    let refused = block_on(store.append(append_to("order-1", "more"))).unwrap_err();
+    assert!(matches!(&refused, StoreError::Corrupt(named) if named == damage), "{refused}");
+    let after = ReadAll::forwards().from(Position::new(6));
+    assert_eq!(block_on(store.read_all(after).collect_events()).unwrap(), events[5..]);
+    let before = block_on(store.read_all(ReadAll::forwards().limit(4)).collect_events()).unwrap();
+    assert_eq!(before, events[..4]);
+    // The stream of the lost event: readable up to it, then the damage, not silence.
+    let mut pages = store.read_stream(ReadStream::forwards(name("order-1")));
+    let page = block_on(pages.next()).unwrap().unwrap();
+    assert_eq!(page.len(), 1);
+    let lost = block_on(pages.next()).unwrap().unwrap_err();
+    assert!(matches!(lost, StoreError::Corrupt(_)), "{lost}");
+}
+
+#[test]
+fn a_read_of_everything_does_not_pass_over_damage_in_silence() {
+    let (directory, _) = ended();
+    let place = open(directory.path()).locate(Position::new(5)).unwrap();
+    flip(&directory.path().join(&place.file), place.offset);
+    let lost = read_all(&open(directory.path())).unwrap_err();
+    assert!(matches!(lost, StoreError::Corrupt(_)), "{lost}");
+}
+
+#[test]
+fn damage_to_the_last_append_is_known_after_a_second_of_idleness() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = Turned::open(directory.path(), Options::default());
+    turned.append_together(vec![append_to("order-1", "1")]);
+    turned.append_together(vec![append_to("order-1", "2")]);
+    turned.idle();
+    let last = turned.store.locate(Position::new(2)).unwrap();
+    let killed = as_killed(directory.path());
+    flip(&killed.path().join(&last.file), last.offset + last.length - 1);
+    let report = verify(killed.path(), &mut |_| {}).unwrap();
+    let [damage] = &report.damage[..] else { panic!("{report:?}") };
+    assert_eq!(damage.positions, Some(Position::new(2)..=Position::new(2)));
+    assert_eq!(damage.file, last.file);
+}
+
+#[test]
+fn a_missing_segment_in_the_middle_is_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        append(&open(directory.path()), "order-1", "{}");
+    }
+    fs::remove_file(&segment_files(directory.path())[1]).unwrap();
+    let report = report(directory.path());
+    assert!(!report.damage.is_empty());
+    assert!(report.damage[0].file.contains('2'), "{}", report.damage[0]);
+}
+
+#[test]
+fn a_newer_format_is_refused_untouched() {
+    let (directory, _) = ended();
+    let file = &segment_files(directory.path())[0];
+    let mut bytes = fs::read(file).unwrap();
+    bytes[16] = 1; // an incompatible feature that this version does not know
+    let checksum = crc32c::crc32c(&bytes[..4_092]);
+    bytes[4_092..4_096].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(file, &bytes).unwrap();
+    let refused = LogStore::open(directory.path(), Options::default()).unwrap_err();
+    assert!(matches!(refused, OpenError::Newer { .. }), "{refused}");
+    assert_eq!(fs::read(file).unwrap(), bytes);
+}
+
+/// Same reads, or a typed refusal; never other events, and never fewer in silence.
+fn same_or_refused(directory: &Path, events: &[RecordedEvent], what: &str) {
+    let store = match LogStore::open(directory, Options::default()) {
+        Ok(store) => store,
+        Err(OpenError::Newer { .. } | OpenError::AnotherStore { .. }) => return,
+        Err(other) => panic!("{what}: {other}"),
+    };
+    match read_all(&store) {
+        Ok(read) if read == events => {}
+        Ok(read) => {
+            let damaged = !store.report().damage.is_empty();
+            assert!(damaged, "{what}: {} of {} events in silence", read.len(), events.len());
+            assert!(read.iter().all(|event| events.contains(event)), "{what}: other events");
+        }
+        Err(StoreError::Corrupt(_)) => {}
+        Err(other) => panic!("{what}: {other}"),
+    }
+}
+
+#[test]
+fn no_flipped_byte_of_an_ended_store_changes_what_is_read() {
+    let (directory, events) = ended();
+    let file = segment_files(directory.path())[0].clone();
+    let whole = fs::read(&file).unwrap();
+    let used = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    fs::write(&file, &whole[..used]).unwrap();
+    for offset in (0..100).step_by(7).chain((4_090..used).step_by(3)) {
+        flip(&file, offset as u64);
+        same_or_refused(directory.path(), &events, &format!("byte {offset} flipped"));
+        flip(&file, offset as u64);
+    }
+}
+
+#[test]
+fn no_hole_in_an_ended_store_changes_what_is_read() {
+    let (directory, events) = ended();
+    let file = segment_files(directory.path())[0].clone();
+    let whole = fs::read(&file).unwrap();
+    let used = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    // A hole that takes the seal as well looks like a write that a crash cut short.
+    let sectors = (0..used).step_by(512).filter(|sector| sector + 512 < used - SEAL_BYTES);
+    for sector in sectors {
+        let mut holed = whole[..used].to_vec();
+        holed[sector..sector + 512].fill(0);
+        fs::write(&file, holed).unwrap();
+        same_or_refused(directory.path(), &events, &format!("sector at {sector} zeroed"));
+    }
+    fs::write(&file, &whole).unwrap();
+    assert_eq!(told(&open(directory.path())).len(), events.len());
+}

@@ -1,0 +1,9 @@
+//! The engine at its boundary: the conformance suite, and what it promises about crashes.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod conformance;
+mod crashes;
+mod damage;
+mod scene;
+mod segments;

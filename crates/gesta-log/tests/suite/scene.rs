@@ -1,0 +1,141 @@
+//! What the tests share: directories, events, and a store whose clock stands still.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use gesta_log::{Access, Clock, Engine, FileDisk, LogStore, OpenReport, Options, SystemRng, Turn};
+use gesta_store::{
+    Answer, Append, Appended, EventId, EventStore, EventType, ExpectedRevision, NewEvent, ReadAll,
+    RecordedAt, RecordedEvent, StoreError, StreamName, conformance::block_on,
+};
+use tempfile::TempDir;
+
+pub(crate) fn name(text: &str) -> StreamName {
+    StreamName::new(text).unwrap()
+}
+
+pub(crate) fn event(data: &str) -> NewEvent {
+    NewEvent::json(EventId::random(), EventType::new("happened").unwrap(), data.to_owned())
+}
+
+pub(crate) fn append_to(stream: &str, data: &str) -> Append {
+    Append::to(name(stream), ExpectedRevision::Any, [event(data)])
+}
+
+pub(crate) fn append(store: &LogStore, stream: &str, data: &str) -> Appended {
+    block_on(store.append(append_to(stream, data))).unwrap()
+}
+
+pub(crate) fn open(directory: &Path) -> LogStore {
+    LogStore::open(directory, Options::default()).unwrap()
+}
+
+pub(crate) fn read_all(store: &LogStore) -> Result<Vec<RecordedEvent>, StoreError> {
+    block_on(store.read_all(ReadAll::forwards()).collect_events())
+}
+
+/// What each event says, in order.
+pub(crate) fn told(store: &LogStore) -> Vec<String> {
+    let events = read_all(store).unwrap();
+    events.iter().map(|event| String::from_utf8(event.data.to_vec()).unwrap()).collect()
+}
+
+/// What is on disk now, as a kill would leave it, but for a segment that is still being made.
+pub(crate) fn as_killed(directory: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in segment_files(directory) {
+        fs::copy(&file, copy.path().join(file.file_name().unwrap())).unwrap();
+    }
+    copy
+}
+
+/// The segments of a store, by number.
+pub(crate) fn segment_files(directory: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+    let mut segments: Vec<_> =
+        files.filter(|file| file.extension().is_some_and(|suffix| suffix == "seg")).collect();
+    segments.sort();
+    segments
+}
+
+/// Changes one byte of a file.
+pub(crate) fn flip(file: &Path, offset: u64) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[usize::try_from(offset).unwrap()] ^= 0x10;
+    fs::write(file, bytes).unwrap();
+}
+
+/// A clock that moves when it is told to.
+#[derive(Debug, Default)]
+pub(crate) struct StillClock(AtomicU64);
+
+impl StillClock {
+    pub(crate) fn pass(&self, time: Duration) {
+        self.0.fetch_add(u64::try_from(time.as_micros()).unwrap(), Ordering::Relaxed);
+    }
+}
+
+impl Clock for StillClock {
+    fn now(&self) -> RecordedAt {
+        RecordedAt::from_micros(self.0.load(Ordering::Relaxed))
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// A store on real files that does nothing unless it is turned.
+pub(crate) struct Turned {
+    pub(crate) engine: Engine,
+    pub(crate) store: LogStore,
+    pub(crate) clock: Arc<StillClock>,
+}
+
+impl Turned {
+    pub(crate) fn open(directory: &Path, options: Options) -> Self {
+        let disk = Arc::new(FileDisk::open(directory, Access::ReadWrite).unwrap());
+        let clock = Arc::new(StillClock::default());
+        let rng = Box::new(SystemRng);
+        let (engine, store) = Engine::open(disk, clock.clone(), rng, options).unwrap();
+        Self { engine, store, clock }
+    }
+
+    /// Queues all appends, so that one group carries them, and does what there is to do.
+    pub(crate) fn append_together(&mut self, appends: Vec<Append>) -> Vec<Appended> {
+        let store = self.store.clone();
+        let answers: Vec<_> = appends.into_iter().map(|append| store.append(append)).collect();
+        answers.into_iter().map(|answer| self.turn_until(answer).unwrap()).collect()
+    }
+
+    /// Turns the engine until there is an answer; a segment may be made on another thread.
+    fn turn_until<T>(&mut self, mut answer: Answer<'_, T>) -> Result<T, StoreError> {
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            self.engine.turn();
+            match answer.as_mut().poll(&mut context) {
+                Poll::Ready(answer) => return answer,
+                Poll::Pending => std::thread::yield_now(),
+            }
+        }
+    }
+
+    /// Lets a second pass in which nothing is asked for.
+    pub(crate) fn idle(&mut self) -> Turn {
+        self.clock.pass(Duration::from_secs(1));
+        self.engine.turn()
+    }
+}
+
+/// What an opening finds.
+pub(crate) fn report(directory: &Path) -> OpenReport {
+    open(directory).report().clone()
+}

@@ -1,0 +1,365 @@
+//! The conformance suite: what decides whether something is an event store.
+//!
+//! Owns: the clauses of the contract, one test each ([`CLAUSES`]), how an adapter runs them
+//! ([`conformance!`](crate::conformance!), [`Fresh`]), and [`block_on`], which runs a future
+//! without a runtime. Always holds: no clause is skipped; one about a capability that a store lacks
+//! checks that the store refuses. Not here: durability, which a store that is open cannot show.
+//!
+//! An adapter's tests:
+//!
+//! ```
+//! use gesta_store::{conformance::Fresh, memory::MemoryStore};
+//!
+//! gesta_store::conformance!(|| Fresh::new(MemoryStore::new()));
+//! # for clause in gesta_store::conformance::CLAUSES.iter().take(3) {
+//! #     clause.check(Fresh::new(MemoryStore::new()));
+//! # }
+//! ```
+
+mod all_reads;
+mod appends;
+mod block_on;
+mod concurrency;
+mod conditions;
+mod deletion;
+mod expectations;
+mod limits;
+mod listing;
+mod metadata;
+mod payloads;
+mod repeats;
+mod scene;
+mod several_streams;
+mod stream_reads;
+mod subscriptions;
+
+use std::{any::Any, fmt, future::Future, pin::Pin, time::Duration};
+
+pub use block_on::{block_on, block_on_within};
+
+use crate::EventStore;
+
+/// An empty store for one clause, with what must outlive it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use gesta_store::{conformance::{CLAUSES, Fresh}, memory::MemoryStore};
+///
+/// let directory = "whatever is dropped after the store, such as a temporary directory";
+/// let fresh = || {
+///     Fresh::new(MemoryStore::new()).keeping(directory).patient_for(Duration::from_secs(60))
+/// };
+/// let clause = CLAUSES.first().expect("the contract has clauses");
+/// assert_eq!(clause.name, "an_append_without_streams_is_rejected");
+/// clause.check(fresh());
+/// ```
+pub struct Fresh {
+    // Fields are dropped in this order: the store before what it stands on.
+    store: Box<dyn EventStore>,
+    #[expect(dead_code, reason = "held until it is dropped")]
+    kept: Option<Box<dyn Any>>,
+    patience: Duration,
+}
+
+impl Fresh {
+    /// How long a clause may take unless told otherwise.
+    pub const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// This store, which has to be empty.
+    #[must_use]
+    pub fn new(store: impl EventStore) -> Self {
+        Self { store: Box::new(store), kept: None, patience: Self::PATIENCE }
+    }
+
+    /// Keeps something until after the store is dropped: its directory, its runtime.
+    #[must_use]
+    pub fn keeping(self, kept: impl Any) -> Self {
+        Self { kept: Some(Box::new(kept)), ..self }
+    }
+
+    /// Fails a clause that takes longer.
+    #[must_use]
+    pub fn patient_for(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+}
+
+impl fmt::Debug for Fresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fresh")
+            .field("capabilities", &self.store.capabilities())
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+type Told<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// One promise of the contract, and how to check it.
+///
+/// ```
+/// use gesta_store::{conformance::{CLAUSES, Fresh}, memory::MemoryStore};
+///
+/// assert!(CLAUSES.iter().any(|clause| clause.name.contains("exact_revision")));
+/// for clause in CLAUSES.iter().filter(|clause| clause.name.contains("exact_revision")) {
+///     clause.check(Fresh::new(MemoryStore::new()));
+/// }
+/// ```
+pub struct Clause {
+    /// The promise, as a sentence.
+    pub name: &'static str,
+    told: for<'a> fn(&'a dyn EventStore) -> Told<'a>,
+}
+
+impl Clause {
+    /// Checks the promise on a fresh store; panics where it is broken.
+    #[track_caller]
+    pub fn check(&self, fresh: Fresh) {
+        block_on_within(fresh.patience, (self.told)(&*fresh.store));
+    }
+}
+
+impl fmt::Debug for Clause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clause").field(&self.name).finish()
+    }
+}
+
+/// Hands every clause, by the module that has it, to a macro: the one list of them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __every_clause {
+    ([$($then:tt)*] $($with:tt)*) => {
+        $($then)*! {
+            $($with)*
+            appends {
+                an_append_without_streams_is_rejected
+                a_stream_named_twice_is_rejected
+                an_event_id_given_twice_is_rejected
+                positions_follow_the_order_of_the_append
+                positions_rise_from_one_or_later
+                revisions_count_from_zero_without_gaps
+                an_append_answers_with_its_last_position_and_revision
+                an_event_is_in_its_stream_and_in_the_store_alike
+                recorded_times_never_fall
+                the_head_is_the_last_position
+                the_incarnation_stays_while_the_store_is_open
+                capabilities_never_change
+                a_dropped_append_harms_nothing
+            }
+            expectations {
+                any_holds_on_a_missing_a_live_and_a_deleted_stream
+                no_stream_holds_where_there_are_no_events
+                no_stream_conflicts_where_there_are_events
+                stream_exists_holds_where_there_are_events
+                stream_exists_conflicts_where_there_are_none
+                an_exact_revision_holds_at_the_head
+                an_exact_revision_conflicts_before_the_head
+                an_exact_revision_conflicts_beyond_the_head
+                a_conflict_names_the_stream_the_expectation_and_the_head
+                a_conflict_appends_nothing
+                a_check_without_events_holds_or_conflicts
+                a_check_without_events_answers_with_the_head
+            }
+            several_streams {
+                events_of_several_streams_are_appended_in_their_order
+                the_answer_names_each_stream_that_got_events
+                one_failing_expectation_appends_nothing_anywhere
+                a_failing_check_beside_events_appends_nothing
+            }
+            conditions {
+                a_match_after_the_position_is_a_conflict
+                a_match_at_or_before_the_position_is_none
+                a_condition_beyond_the_head_is_rejected
+                a_condition_means_any_of_the_types
+                a_condition_means_all_of_the_tags
+                a_condition_means_a_type_and_its_tags_together
+                a_condition_means_any_of_its_items
+                a_condition_does_not_mean_the_append_itself
+                a_condition_holds_together_with_the_expectations
+                a_condition_sees_deleted_events
+            }
+            repeats {
+                a_repeat_with_no_stream_gets_the_first_answer
+                a_repeat_with_an_exact_revision_gets_the_first_answer
+                a_repeat_with_any_gets_the_first_answer
+                a_repeat_with_stream_exists_gets_the_first_answer
+                a_repeat_over_several_streams_gets_the_first_answer
+                a_repeat_with_a_condition_gets_the_first_answer
+                ids_that_are_there_in_part_are_a_conflict
+                the_same_ids_with_another_expectation_are_a_conflict
+                an_append_without_events_is_never_a_repeat
+                an_append_is_found_by_its_first_event_id
+                only_a_first_event_id_finds_an_append
+            }
+            payloads {
+                every_field_comes_back_from_a_stream
+                every_field_comes_back_from_the_whole_store
+                every_field_comes_back_from_a_subscription
+                what_is_left_out_comes_back_left_out
+                bytes_that_are_no_text_come_back_unchanged
+                a_mebibyte_comes_back_unchanged
+                the_longest_names_come_back_unchanged
+                names_in_any_script_are_told_apart_by_their_bytes
+            }
+            limits {
+                an_event_at_the_limit_is_accepted
+                an_event_over_the_limit_is_rejected
+                an_append_over_the_limit_is_rejected
+                more_tags_than_the_limit_are_rejected
+                a_system_stream_takes_no_other_events
+                metadata_that_cannot_be_read_are_rejected
+                metadata_of_a_name_without_room_are_rejected
+            }
+            stream_reads {
+                a_stream_reads_forwards
+                a_stream_reads_backwards
+                a_stream_reads_from_a_revision_on
+                a_stream_reads_from_a_revision_back
+                a_stream_reads_from_beyond_its_head
+                a_stream_reads_from_either_end
+                a_limit_ends_the_read_of_a_stream
+                a_missing_stream_reads_empty
+                a_long_stream_comes_in_pages
+                a_read_goes_on_while_events_are_appended
+            }
+            all_reads {
+                the_whole_store_reads_forwards
+                the_whole_store_reads_backwards
+                the_whole_store_reads_from_a_position_on
+                the_whole_store_reads_from_a_position_back
+                the_whole_store_reads_from_where_no_event_is
+                the_whole_store_reads_from_either_end
+                a_limit_ends_the_read_of_the_whole_store
+                a_large_store_comes_in_pages
+                metadata_are_events_of_the_whole_store
+                a_filter_picks_streams_by_name
+                a_filter_picks_streams_by_prefix
+                a_filter_picks_categories
+                a_filter_picks_event_types
+                a_filter_picks_what_a_query_means
+                a_filtered_read_begins_and_ends_where_it_is_told
+            }
+            subscriptions {
+                a_subscription_catches_up
+                a_subscription_stays_live
+                a_subscription_to_an_empty_store_waits
+                caught_up_says_where_the_head_is
+                a_long_catch_up_misses_nothing
+                a_subscription_begins_after_its_position
+                a_subscription_beyond_the_head_is_refused
+                a_checkpoint_of_this_life_is_resumed
+                a_checkpoint_of_an_unknown_life_is_refused
+                a_stream_subscription_delivers_only_its_stream
+                a_stream_subscription_begins_after_its_revision
+                a_stream_subscription_waits_for_its_stream
+                a_filtered_subscription_delivers_what_it_asks_for
+                a_filtered_subscription_says_how_far_it_looked
+                a_checkpoint_is_never_ahead_of_an_event
+                subscribers_are_independent
+                a_subscriber_that_never_reads_harms_nobody
+                waiting_for_a_delivery_can_be_given_up
+            }
+            concurrency {
+                of_twenty_writers_on_one_revision_one_wins
+                one_append_offered_many_times_at_once_happens_once
+                appends_at_once_all_happen
+                nothing_appears_before_what_was_seen
+                a_subscription_misses_nothing_while_events_are_appended
+            }
+            metadata {
+                metadata_come_back_as_they_were_set
+                a_stream_without_metadata_has_the_default
+                a_description_follows_a_stream_through_its_life
+                setting_metadata_answers_with_their_revision
+                setting_metadata_checks_where_they_are
+                max_count_shows_only_the_last_events
+                truncate_before_hides_what_is_before
+                max_age_hides_what_is_older
+                a_read_of_hidden_events_begins_at_the_first_shown
+                what_metadata_hide_stays_in_the_whole_store
+                metadata_are_read_as_a_stream
+            }
+            deletion {
+                a_deleted_stream_reads_empty
+                a_revived_stream_goes_on_counting
+                no_stream_holds_on_a_deleted_stream
+                the_exact_head_holds_on_a_deleted_stream
+                stream_exists_conflicts_on_a_deleted_stream
+                deleting_checks_where_the_stream_is
+                deleting_nothing_answers_with_the_head
+                deleting_keeps_the_other_metadata
+                a_tombstoned_stream_takes_no_events
+                reading_a_tombstoned_stream_says_deleted
+                a_tombstoned_stream_has_no_second_end
+                a_tombstoned_stream_takes_no_metadata
+                a_tombstoned_streams_events_stay_in_the_whole_store
+                tombstoning_checks_where_the_stream_is
+                a_stream_that_never_was_can_be_tombstoned
+                a_deleted_stream_can_be_tombstoned
+            }
+            listing {
+                streams_are_listed_in_byte_order
+                streams_are_listed_in_pages
+                streams_are_listed_by_prefix
+                system_streams_are_listed_only_when_asked_for
+                streams_that_ended_are_not_listed
+                streams_without_events_are_not_listed
+                categories_are_listed_in_byte_order
+                categories_are_listed_in_pages
+                categories_outlive_their_streams
+            }
+        }
+    };
+}
+
+macro_rules! clauses {
+    ($($module:ident { $($clause:ident)* })*) => {
+        &[$($(Clause {
+            name: stringify!($clause),
+            told: |store| Box::pin($module::$clause(store)),
+        },)*)*]
+    };
+}
+
+/// Every clause of the contract.
+pub const CLAUSES: &[Clause] = __every_clause!([clauses]);
+
+/// Tests an event store: one `#[test]` for each clause of the contract.
+///
+/// Takes whatever makes a [`Fresh`] store when it is called without arguments. Everything that
+/// passes is a store; there is no shorter list.
+///
+/// ```
+/// mod memory {
+///     use gesta_store::{conformance::Fresh, memory::MemoryStore};
+///
+///     gesta_store::conformance!(|| Fresh::new(MemoryStore::new()));
+/// }
+/// ```
+#[macro_export]
+macro_rules! conformance {
+    ($fresh:expr) => {
+        $crate::__every_clause! { [$crate::__clause_tests] ($fresh) }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __clause_tests {
+    (($fresh:expr) $($module:ident { $($clause:ident)* })*) => { $($(
+        #[test]
+        fn $clause() {
+            $crate::conformance::__check(stringify!($clause), $fresh);
+        }
+    )*)* };
+}
+
+#[doc(hidden)]
+#[track_caller]
+pub fn __check(name: &str, fresh: impl FnOnce() -> Fresh) {
+    let mut clauses = CLAUSES.iter();
+    let clause = clauses.find(|clause| clause.name == name).expect("tests are named by the list");
+    clause.check(fresh());
+}

@@ -1,0 +1,194 @@
+//! Clauses about reads of the whole store, and about what filters let through.
+
+use super::scene::*;
+use crate::{
+    EventId, EventQuery, EventStore, Filter, Position, QueryItem, ReadAll, ReadFrom, RecordedEvent,
+    StreamMetadata,
+};
+
+/// Three streams of five events, taking turns.
+async fn scene(store: &dyn EventStore) -> Vec<RecordedEvent> {
+    for stream in ["order-1", "account-1", "order-2", "order-1", "account-1"] {
+        grow(store, stream, 1).await;
+    }
+    all(store).await
+}
+
+async fn read(store: &dyn EventStore, read: ReadAll) -> Vec<EventId> {
+    recorded_ids(&collected(store.read_all(read)).await)
+}
+
+pub(super) async fn the_whole_store_reads_forwards(store: &dyn EventStore) {
+    let mut added = grow(store, "order-2", 2).await;
+    added.extend(grow(store, "order-1", 2).await);
+    added.extend(grow(store, "order-2", 1).await);
+    assert_eq!(read(store, ReadAll::forwards()).await, added);
+}
+
+pub(super) async fn the_whole_store_reads_backwards(store: &dyn EventStore) {
+    let mut added = grow(store, "order-2", 2).await;
+    added.extend(grow(store, "order-1", 2).await);
+    assert_eq!(read(store, ReadAll::backwards()).await, reversed(&added));
+}
+
+pub(super) async fn the_whole_store_reads_from_a_position_on(store: &dyn EventStore) {
+    let mut left = scene(store).await;
+    while let Some(first) = left.first() {
+        let from = ReadAll::forwards().from(first.position);
+        assert_eq!(read(store, from).await, recorded_ids(&left));
+        left.remove(0);
+    }
+}
+
+pub(super) async fn the_whole_store_reads_from_a_position_back(store: &dyn EventStore) {
+    let mut left = scene(store).await;
+    while let Some(last) = left.last() {
+        let from = ReadAll::backwards().from(last.position);
+        assert_eq!(read(store, from).await, reversed(&recorded_ids(&left)));
+        left.pop();
+    }
+}
+
+/// No event is at the start, and none beyond the head: a read begins at the next one on its way.
+pub(super) async fn the_whole_store_reads_from_where_no_event_is(store: &dyn EventStore) {
+    let all = recorded_ids(&scene(store).await);
+    let beyond = head(store).await.next();
+    let (forwards, backwards) = (ReadAll::forwards, ReadAll::backwards);
+    assert_eq!(read(store, forwards().from(Position::START)).await, all);
+    assert_eq!(read(store, backwards().from(Position::START)).await, []);
+    for beyond in [beyond, Position::MAX] {
+        assert_eq!(read(store, forwards().from(beyond)).await, []);
+        assert_eq!(read(store, backwards().from(beyond)).await, reversed(&all));
+    }
+}
+
+pub(super) async fn the_whole_store_reads_from_either_end(store: &dyn EventStore) {
+    let all = recorded_ids(&scene(store).await);
+    let from = |read: ReadAll, from| ReadAll { from, ..read };
+    assert_eq!(read(store, from(ReadAll::forwards(), ReadFrom::Start)).await, all);
+    assert_eq!(read(store, from(ReadAll::forwards(), ReadFrom::End)).await, []);
+    assert_eq!(read(store, from(ReadAll::backwards(), ReadFrom::Start)).await, []);
+    assert_eq!(read(store, from(ReadAll::backwards(), ReadFrom::End)).await, reversed(&all));
+}
+
+pub(super) async fn a_limit_ends_the_read_of_the_whole_store(store: &dyn EventStore) {
+    let all = recorded_ids(&scene(store).await);
+    for limit in 0..=all.len() + 1 {
+        let expected: Vec<EventId> = all.iter().take(limit).copied().collect();
+        assert_eq!(read(store, ReadAll::forwards().limit(limit as u64)).await, expected);
+        let expected: Vec<EventId> = all.iter().rev().take(limit).copied().collect();
+        assert_eq!(read(store, ReadAll::backwards().limit(limit as u64)).await, expected);
+    }
+}
+
+/// Many more events than a page has: each of them once, none of the pages empty.
+pub(super) async fn a_large_store_comes_in_pages(store: &dyn EventStore) {
+    let mut added = Vec::new();
+    for stream in ["order-1", "order-2", "order-3", "order-1", "order-2", "order-3"] {
+        added.extend(grow(store, stream, 150).await);
+    }
+    assert_eq!(read(store, ReadAll::forwards()).await, added);
+    assert_eq!(read(store, ReadAll::backwards()).await, reversed(&added));
+    let mut pages = store.read_all(ReadAll::forwards());
+    while let Some(page) = pages.next().await {
+        assert!(!accepted(page).is_empty(), "a page has events");
+    }
+}
+
+pub(super) async fn metadata_are_events_of_the_whole_store(store: &dyn EventStore) {
+    describe_by(store, "order-1", StreamMetadata::default()).await;
+    grow(store, "order-1", 1).await;
+    let streams: Vec<_> = all(store).await.into_iter().map(|event| event.stream).collect();
+    assert_eq!(streams, [name("$$order-1"), name("order-1")]);
+}
+
+/// Reads both ways through a filter and expects the events that `meant` picks.
+async fn lets_through<M>(store: &dyn EventStore, filter: Filter, meant: M)
+where
+    M: Fn(&RecordedEvent) -> bool,
+{
+    if !store.capabilities().filtered_reads {
+        let refused = store.read_all(ReadAll::forwards().only(filter));
+        return unsupported(refused.collect_events().await);
+    }
+    let mut events = all(store).await;
+    events.retain(meant);
+    let expected = recorded_ids(&events);
+    assert!(!expected.is_empty(), "a filter that lets nothing through shows little");
+    assert_eq!(read(store, ReadAll::forwards().only(filter.clone())).await, expected);
+    assert_eq!(read(store, ReadAll::backwards().only(filter)).await, reversed(&expected));
+}
+
+pub(super) async fn a_filter_picks_streams_by_name(store: &dyn EventStore) {
+    for stream in ["order-1", "order-12", "account-1", "order-2", "order-1"] {
+        grow(store, stream, 1).await;
+    }
+    let names = ["order-1", "account-1"].map(name);
+    let filter = Filter::Streams(names.to_vec());
+    lets_through(store, filter, |event| names.contains(&event.stream)).await;
+}
+
+pub(super) async fn a_filter_picks_streams_by_prefix(store: &dyn EventStore) {
+    for stream in ["order-1", "reorder-1", "account-1", "Order-1", "order-2", "a"] {
+        grow(store, stream, 1).await;
+    }
+    let filter = Filter::StreamPrefixes(vec!["order-".to_owned(), "acc".to_owned()]);
+    let meant = ["order-1", "account-1", "order-2"].map(name);
+    lets_through(store, filter, |event| meant.contains(&event.stream)).await;
+}
+
+/// A category is all that stands before the first `-`; names without one have none.
+pub(super) async fn a_filter_picks_categories(store: &dyn EventStore) {
+    for stream in ["order-1", "orders-1", "order", "account-1-2", "stock-1", "order-x-1"] {
+        grow(store, stream, 1).await;
+    }
+    describe_by(store, "order-1", StreamMetadata::default()).await;
+    let filter = Filter::Categories(["order", "account"].map(category).to_vec());
+    let meant = ["order-1", "account-1-2", "order-x-1"].map(name);
+    lets_through(store, filter, |event| meant.contains(&event.stream)).await;
+}
+
+pub(super) async fn a_filter_picks_event_types(store: &dyn EventStore) {
+    for text in ["placed", "placed-again", "paid", "shipped", "placed"] {
+        append(store, "order-1", [typed(text)]).await;
+    }
+    let types = ["placed", "shipped"].map(event_type);
+    let filter = Filter::EventTypes(types.to_vec());
+    lets_through(store, filter, |event| types.contains(&event.event_type)).await;
+}
+
+pub(super) async fn a_filter_picks_what_a_query_means(store: &dyn EventStore) {
+    let (a, b) = (tag("customer:a"), tag("order:b"));
+    let meant = [
+        typed("placed").tagged([b.clone(), a.clone()]),
+        typed("closed"),
+        typed("paid").tagged([tag("x"), a.clone(), b.clone()]),
+    ];
+    let others = [
+        typed("placed").tagged([a.clone()]),
+        typed("shipped").tagged([a.clone(), b.clone()]),
+        typed("opened"),
+    ];
+    let expected = ids(&meant);
+    for (one, other) in meant.into_iter().zip(others) {
+        append(store, "order-1", [one, other]).await;
+    }
+    let types = ["placed", "paid"].map(event_type);
+    let query = EventQuery::of(QueryItem::every().of_types(types).tagged([a, b]))
+        .or(QueryItem::every().of_types([event_type("closed")]));
+    lets_through(store, Filter::Query(query), |event| expected.contains(&event.id)).await;
+}
+
+pub(super) async fn a_filtered_read_begins_and_ends_where_it_is_told(store: &dyn EventStore) {
+    let all = scene(store).await;
+    let filter = || Filter::Streams(vec![name("account-1")]);
+    let from = all.last().expect("there are events").position;
+    let forwards = ReadAll::forwards().only(filter()).limit(1);
+    let backwards = ReadAll::backwards().only(filter()).from(from).limit(1);
+    if !store.capabilities().filtered_reads {
+        return unsupported(store.read_all(forwards).collect_events().await);
+    }
+    let mut meant: Vec<EventId> = stream_ids(store, "account-1").await;
+    assert_eq!(read(store, backwards).await, meant.split_off(1));
+    assert_eq!(read(store, forwards).await, meant, "the limit counts what the filter lets through");
+}

@@ -1,0 +1,148 @@
+//! Clauses about append conditions: which events they mean, and that they hold with all the rest.
+
+use super::scene::*;
+use crate::{
+    Append, AppendCondition, Conflict, EventQuery, EventStore, ExpectedRevision, Invalid, NewEvent,
+    Position, QueryItem, StoreError,
+};
+
+fn tagged(text: &str) -> EventQuery {
+    EventQuery::of(QueryItem::every().tagged([tag(text)]))
+}
+
+/// Offers one event, provided that nothing after the position matches.
+async fn provided(
+    store: &dyn EventStore,
+    none_matching: EventQuery,
+    after: Position,
+) -> Result<crate::Appended, StoreError> {
+    let append = Append::to(name("new-1"), ExpectedRevision::Any, [event()]);
+    store.append(append.provided(AppendCondition { none_matching, after })).await
+}
+
+/// Whether a condition finds this event; none where the store takes no conditions.
+async fn finds(store: &dyn EventStore, event: NewEvent, query: EventQuery) -> Option<bool> {
+    append(store, "old-1", [event]).await;
+    let answer = provided(store, query, Position::START).await;
+    if !store.capabilities().append_condition {
+        unsupported(answer);
+        return None;
+    }
+    match answer {
+        Ok(_) => Some(false),
+        Err(StoreError::Conflict(Conflict::Condition { .. })) => Some(true),
+        Err(other) => panic!("expected an answer or a conflict, got: {other}"),
+    }
+}
+
+pub(super) async fn a_match_after_the_position_is_a_conflict(store: &dyn EventStore) {
+    let looked = append(store, "old-1", events(2)).await.position;
+    let matching = append(store, "old-1", [event().tagged([tag("email:a")])]).await.position;
+    let before = all_ids(store).await;
+    let answer = provided(store, tagged("email:a"), looked).await;
+    if store.capabilities().append_condition {
+        assert_eq!(conflict(answer), Conflict::Condition { matching });
+    } else {
+        unsupported(answer);
+    }
+    assert_eq!(all_ids(store).await, before, "nothing is appended");
+}
+
+pub(super) async fn a_match_at_or_before_the_position_is_none(store: &dyn EventStore) {
+    append(store, "old-1", [event().tagged([tag("email:a")])]).await;
+    let looked = append(store, "old-1", [event().tagged([tag("email:a")])]).await.position;
+    let answer = provided(store, tagged("email:a"), looked).await;
+    if store.capabilities().append_condition {
+        accepted(answer);
+    } else {
+        unsupported(answer);
+    }
+}
+
+pub(super) async fn a_condition_beyond_the_head_is_rejected(store: &dyn EventStore) {
+    grow(store, "old-1", 2).await;
+    let head = head(store).await;
+    let position = head.next();
+    let answer = provided(store, tagged("email:a"), position).await;
+    if !store.capabilities().append_condition {
+        return unsupported(answer);
+    }
+    assert_eq!(rejected(answer), Invalid::BeyondHead { position, head });
+    assert_eq!(self::head(store).await, head, "nothing is appended");
+}
+
+pub(super) async fn a_condition_means_any_of_the_types(store: &dyn EventStore) {
+    let types = ["opened", "closed"].map(event_type);
+    let query = || EventQuery::of(QueryItem::every().of_types(types.clone()));
+    let Some(found) = finds(store, typed("moved"), query()).await else { return };
+    assert!(!found, "neither type");
+    assert_eq!(finds(store, typed("closed"), query()).await, Some(true));
+}
+
+pub(super) async fn a_condition_means_all_of_the_tags(store: &dyn EventStore) {
+    let query = || EventQuery::of(QueryItem::every().tagged(["a:1", "b:2"].map(tag)));
+    let one = finds(store, event().tagged(["a:1"].map(tag)), query()).await;
+    let Some(found) = one else { return };
+    assert!(!found, "one tag of two");
+    let all = event().tagged(["c:3", "b:2", "a:1"].map(tag));
+    assert_eq!(finds(store, all, query()).await, Some(true));
+}
+
+pub(super) async fn a_condition_means_a_type_and_its_tags_together(store: &dyn EventStore) {
+    let item = || QueryItem::every().of_types([event_type("opened")]).tagged([tag("a:1")]);
+    let Some(found) = finds(store, typed("opened"), EventQuery::of(item())).await else { return };
+    assert!(!found, "the type without the tag");
+    let other = typed("closed").tagged([tag("a:1")]);
+    assert_eq!(finds(store, other, EventQuery::of(item())).await, Some(false));
+    let both = typed("opened").tagged([tag("a:1")]);
+    assert_eq!(finds(store, both, EventQuery::of(item())).await, Some(true));
+}
+
+pub(super) async fn a_condition_means_any_of_its_items(store: &dyn EventStore) {
+    let query = || tagged("a:1").or(QueryItem::every().of_types([event_type("opened")]));
+    let Some(found) = finds(store, typed("closed"), query()).await else { return };
+    assert!(!found, "neither item");
+    assert_eq!(finds(store, typed("opened"), query()).await, Some(true));
+}
+
+pub(super) async fn a_condition_does_not_mean_the_append_itself(store: &dyn EventStore) {
+    let unique = event().tagged([tag("email:a")]);
+    let condition = AppendCondition { none_matching: tagged("email:a"), after: Position::START };
+    let append = Append::to(name("new-1"), ExpectedRevision::NoStream, [unique]);
+    let answer = store.append(append.provided(condition)).await;
+    if store.capabilities().append_condition {
+        accepted(answer);
+    } else {
+        unsupported(answer);
+    }
+}
+
+pub(super) async fn a_condition_holds_together_with_the_expectations(store: &dyn EventStore) {
+    append(store, "old-1", [event().tagged([tag("email:a")])]).await;
+    let before = all_ids(store).await;
+    for (query, expected) in [
+        (tagged("email:a"), ExpectedRevision::NoStream),
+        (tagged("email:b"), ExpectedRevision::StreamExists),
+    ] {
+        let condition = AppendCondition { none_matching: query, after: Position::START };
+        let append = Append::to(name("new-1"), expected, events(1)).provided(condition);
+        let answer = store.append(append).await;
+        if store.capabilities().append_condition {
+            conflict(answer);
+        } else {
+            unsupported(answer);
+        }
+    }
+    assert_eq!(all_ids(store).await, before);
+}
+
+pub(super) async fn a_condition_sees_deleted_events(store: &dyn EventStore) {
+    append(store, "old-1", [event().tagged([tag("email:a")])]).await;
+    delete(store, "old-1").await;
+    let answer = provided(store, tagged("email:a"), Position::START).await;
+    if store.capabilities().append_condition {
+        conflict(answer);
+    } else {
+        unsupported(answer);
+    }
+}

@@ -1,0 +1,162 @@
+//! Clauses about the end of streams: deleted ones come back, tombstoned ones never do.
+
+use super::scene::*;
+use crate::{
+    Appended, Conflict, DeleteStream, EventStore, ExpectedRevision, ReadStream, Revision,
+    StoreError, TombstoneStream,
+};
+
+async fn delete_expecting(
+    store: &dyn EventStore,
+    expected: ExpectedRevision,
+) -> Result<Appended, StoreError> {
+    store.delete_stream(DeleteStream { stream: name("order-1"), expected }).await
+}
+
+async fn tombstone_expecting(
+    store: &dyn EventStore,
+    expected: ExpectedRevision,
+) -> Result<Appended, StoreError> {
+    store.tombstone_stream(TombstoneStream { stream: name("order-1"), expected }).await
+}
+
+pub(super) async fn a_deleted_stream_reads_empty(store: &dyn EventStore) {
+    grow(store, "order-1", 2).await;
+    delete(store, "order-1").await;
+    assert_eq!(stream_ids(store, "order-1").await, []);
+    let backwards = ReadStream::backwards(name("order-1"));
+    assert_eq!(collected(store.read_stream(backwards)).await, []);
+}
+
+pub(super) async fn a_revived_stream_goes_on_counting(store: &dyn EventStore) {
+    grow(store, "order-1", 2).await;
+    delete(store, "order-1").await;
+    let appended = append(store, "order-1", events(2)).await;
+    assert_eq!(appended.revisions, [(name("order-1"), Revision::new(3))]);
+    let shown = stream_events(store, "order-1").await;
+    let revisions: Vec<u64> = shown.iter().map(|event| event.revision.number()).collect();
+    assert_eq!(revisions, [2, 3], "what was deleted stays hidden");
+}
+
+pub(super) async fn no_stream_holds_on_a_deleted_stream(store: &dyn EventStore) {
+    grow(store, "order-1", 2).await;
+    delete(store, "order-1").await;
+    accepted(expecting(store, "order-1", ExpectedRevision::NoStream).await);
+}
+
+pub(super) async fn the_exact_head_holds_on_a_deleted_stream(store: &dyn EventStore) {
+    grow(store, "order-1", 2).await;
+    delete(store, "order-1").await;
+    conflict(expecting(store, "order-1", exact(0)).await);
+    accepted(expecting(store, "order-1", exact(1)).await);
+}
+
+pub(super) async fn stream_exists_conflicts_on_a_deleted_stream(store: &dyn EventStore) {
+    grow(store, "order-1", 2).await;
+    delete(store, "order-1").await;
+    let (stream, expected) = (name("order-1"), ExpectedRevision::StreamExists);
+    let found = conflict(expecting(store, "order-1", expected).await);
+    assert_eq!(found, Conflict::Stream { stream, expected, head: None });
+}
+
+pub(super) async fn deleting_checks_where_the_stream_is(store: &dyn EventStore) {
+    conflict(delete_expecting(store, ExpectedRevision::StreamExists).await);
+    let added = grow(store, "order-1", 2).await;
+    conflict(delete_expecting(store, ExpectedRevision::NoStream).await);
+    conflict(delete_expecting(store, exact(0)).await);
+    assert_eq!(stream_ids(store, "order-1").await, added, "nothing is hidden");
+    accepted(delete_expecting(store, exact(1)).await);
+    assert_eq!(stream_ids(store, "order-1").await, []);
+    conflict(delete_expecting(store, ExpectedRevision::StreamExists).await);
+    let (stream, expected, head) = (name("order-1"), exact(7), Some(Revision::new(1)));
+    let found = conflict(delete_expecting(store, expected).await);
+    assert_eq!(found, Conflict::Stream { stream, expected, head }, "revisions go on");
+}
+
+pub(super) async fn deleting_nothing_answers_with_the_head(store: &dyn EventStore) {
+    grow(store, "order-2", 2).await;
+    let answer = delete(store, "order-1").await;
+    assert_eq!(answer.position, head(store).await);
+    grow(store, "order-1", 2).await;
+    delete(store, "order-1").await;
+    let events = all_ids(store).await.len();
+    let answer = delete(store, "order-1").await;
+    assert_eq!(answer.position, head(store).await);
+    assert_eq!(all_ids(store).await.len(), events, "nothing is appended");
+}
+
+pub(super) async fn deleting_keeps_the_other_metadata(store: &dyn EventStore) {
+    grow(store, "order-1", 2).await;
+    let custom = [("team".to_owned(), "sales".into())].into_iter().collect();
+    let metadata = crate::StreamMetadata { custom, ..crate::StreamMetadata::default() };
+    describe_by(store, "order-1", metadata.clone()).await;
+    delete(store, "order-1").await;
+    let known = accepted(store.describe_stream(&name("order-1")).await);
+    assert_eq!(known.metadata.custom, metadata.custom);
+}
+
+pub(super) async fn a_tombstoned_stream_takes_no_events(store: &dyn EventStore) {
+    grow(store, "order-1", 2).await;
+    tombstone(store, "order-1").await;
+    let before = all_ids(store).await;
+    for expected in [ExpectedRevision::Any, ExpectedRevision::NoStream, exact(1)] {
+        let refused = deleted(expecting(store, "order-1", expected).await);
+        assert_eq!(refused, name("order-1"));
+    }
+    assert_eq!(all_ids(store).await, before, "nothing is appended");
+}
+
+pub(super) async fn reading_a_tombstoned_stream_says_deleted(store: &dyn EventStore) {
+    grow(store, "order-1", 2).await;
+    tombstone(store, "order-1").await;
+    for read in [ReadStream::forwards, ReadStream::backwards] {
+        let read = store.read_stream(read(name("order-1")));
+        assert_eq!(deleted(read.collect_events().await), name("order-1"));
+    }
+}
+
+pub(super) async fn a_tombstoned_stream_has_no_second_end(store: &dyn EventStore) {
+    grow(store, "order-1", 2).await;
+    tombstone(store, "order-1").await;
+    let stream = name("order-1");
+    assert_eq!(deleted(delete_expecting(store, ExpectedRevision::Any).await), stream);
+    assert_eq!(deleted(tombstone_expecting(store, ExpectedRevision::Any).await), stream);
+}
+
+pub(super) async fn a_tombstoned_stream_takes_no_metadata(store: &dyn EventStore) {
+    grow(store, "order-1", 2).await;
+    tombstone(store, "order-1").await;
+    let change = crate::SetStreamMetadata {
+        stream: name("order-1"),
+        expected_metadata: ExpectedRevision::Any,
+        metadata: crate::StreamMetadata::default(),
+    };
+    assert_eq!(deleted(store.set_stream_metadata(change).await), name("order-1"));
+}
+
+pub(super) async fn a_tombstoned_streams_events_stay_in_the_whole_store(store: &dyn EventStore) {
+    let added = grow(store, "order-1", 2).await;
+    tombstone(store, "order-1").await;
+    assert!(all_ids(store).await.starts_with(&added));
+}
+
+pub(super) async fn tombstoning_checks_where_the_stream_is(store: &dyn EventStore) {
+    conflict(tombstone_expecting(store, ExpectedRevision::StreamExists).await);
+    let added = grow(store, "order-1", 2).await;
+    conflict(tombstone_expecting(store, ExpectedRevision::NoStream).await);
+    conflict(tombstone_expecting(store, exact(0)).await);
+    assert_eq!(stream_ids(store, "order-1").await, added, "nothing is hidden");
+    accepted(tombstone_expecting(store, exact(1)).await);
+}
+
+pub(super) async fn a_stream_that_never_was_can_be_tombstoned(store: &dyn EventStore) {
+    accepted(tombstone_expecting(store, ExpectedRevision::NoStream).await);
+    deleted(expecting(store, "order-1", ExpectedRevision::Any).await);
+}
+
+pub(super) async fn a_deleted_stream_can_be_tombstoned(store: &dyn EventStore) {
+    grow(store, "order-1", 2).await;
+    delete(store, "order-1").await;
+    accepted(tombstone_expecting(store, ExpectedRevision::Any).await);
+    deleted(expecting(store, "order-1", ExpectedRevision::Any).await);
+}

@@ -1,0 +1,93 @@
+//! Clauses about limits and about what belongs to the system.
+
+use bytes::Bytes;
+
+use super::scene::*;
+use crate::{
+    Append, EventStore, EventType, ExpectedRevision, Invalid, InvalidName, NewEvent,
+    SetStreamMetadata, StreamMetadata, StreamName, Tag,
+};
+
+fn sized(bytes: usize) -> NewEvent {
+    let event = event();
+    let rest = bytes - event.event_type.as_str().len();
+    NewEvent { data: Bytes::from(vec![0; rest]), ..event }
+}
+
+#[track_caller]
+fn over_limit(invalid: &Invalid, limit: usize) {
+    match invalid {
+        Invalid::Limit { actual, max, .. } => assert!(*max == limit && actual > max, "{invalid}"),
+        other => panic!("expected a limit, got: {other}"),
+    }
+}
+
+async fn offer(store: &dyn EventStore, events: Vec<NewEvent>) -> Result<(), crate::StoreError> {
+    let append = Append::to(name("order-1"), ExpectedRevision::Any, events);
+    store.append(append).await.map(drop)
+}
+
+pub(super) async fn an_event_at_the_limit_is_accepted(store: &dyn EventStore) {
+    let max = store.capabilities().limits.event_bytes_max;
+    accepted(offer(store, vec![sized(max)]).await);
+    let read = stream_events(store, "order-1").await;
+    assert_eq!(read.len(), 1);
+    assert!(read.iter().all(|event| event.data.len() == max - "happened".len()));
+}
+
+pub(super) async fn an_event_over_the_limit_is_rejected(store: &dyn EventStore) {
+    let max = store.capabilities().limits.event_bytes_max;
+    over_limit(&rejected(offer(store, vec![event(), sized(max + 1)]).await), max);
+    assert_eq!(all_ids(store).await, [], "nothing is appended");
+}
+
+pub(super) async fn an_append_over_the_limit_is_rejected(store: &dyn EventStore) {
+    let limits = store.capabilities().limits;
+    let half = limits.event_bytes_max / 2;
+    let (one, count) = (sized(half), limits.append_bytes_max / half + 1);
+    let alike = std::iter::repeat_with(|| NewEvent { id: event().id, ..one.clone() });
+    let answer = offer(store, alike.take(count).collect()).await;
+    over_limit(&rejected(answer), limits.append_bytes_max);
+    assert_eq!(all_ids(store).await, [], "nothing is appended");
+}
+
+pub(super) async fn more_tags_than_the_limit_are_rejected(store: &dyn EventStore) {
+    let max = store.capabilities().limits.tags_max;
+    let tags = |count| -> Vec<Tag> { (0..count).map(|n| tag(&format!("n:{n}"))).collect() };
+    over_limit(&rejected(offer(store, vec![event().tagged(tags(max + 1))]).await), max);
+    assert_eq!(all_ids(store).await, [], "nothing is appended");
+    accepted(offer(store, vec![event().tagged(tags(max))]).await);
+}
+
+pub(super) async fn a_system_stream_takes_no_other_events(store: &dyn EventStore) {
+    for text in ["$settings", "$$order-1"] {
+        let stream = name(text);
+        let append = Append::to(stream.clone(), ExpectedRevision::Any, [event()]);
+        assert_eq!(rejected(store.append(append).await), Invalid::SystemStream { stream });
+    }
+    assert_eq!(all_ids(store).await, [], "nothing is appended");
+}
+
+pub(super) async fn metadata_that_cannot_be_read_are_rejected(store: &dyn EventStore) {
+    let set = EventType::new(StreamMetadata::EVENT_TYPE).expect("a type's name");
+    let event = NewEvent::json(event().id, set, r#"{"$maxCount":"many"}"#);
+    let append = Append::to(name("$$order-1"), ExpectedRevision::Any, [event]);
+    match rejected(store.append(append).await) {
+        Invalid::Metadata { reason } => assert!(reason.contains("$maxCount"), "{reason}"),
+        other => panic!("expected unreadable metadata, got: {other}"),
+    }
+    assert_eq!(all_ids(store).await, [], "nothing is appended");
+}
+
+/// The stream `$$name` has a name, too.
+pub(super) async fn metadata_of_a_name_without_room_are_rejected(store: &dyn EventStore) {
+    let change = SetStreamMetadata {
+        stream: name(&"n".repeat(StreamName::BYTES_MAX)),
+        expected_metadata: ExpectedRevision::Any,
+        metadata: StreamMetadata::default(),
+    };
+    match rejected(store.set_stream_metadata(change).await) {
+        Invalid::Name(InvalidName::TooLong { max, .. }) => assert_eq!(max, StreamName::BYTES_MAX),
+        other => panic!("expected a name that is too long, got: {other}"),
+    }
+}

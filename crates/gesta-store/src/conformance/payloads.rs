@@ -1,0 +1,117 @@
+//! Clauses about what an event carries: every byte comes back as it was given.
+
+use super::scene::*;
+use crate::{
+    CausationId, ContentType, CorrelationId, EventId, EventStore, NewEvent, ReadStream,
+    RecordedEvent, StreamName, Subscribe,
+};
+
+/// An event with nothing left at its default.
+fn full() -> NewEvent {
+    NewEvent {
+        schema_version: 7,
+        content_type: ContentType::new("application/vnd.example+json").expect("a media type"),
+        data: r#"{"total":"12.50"}"#.into(),
+        metadata: r#"{"actor":"ann"}"#.into(),
+        tags: vec![tag("customer:17850"), tag("country:fr")],
+        correlation_id: Some(CorrelationId::new("request-42").expect("an id")),
+        causation_id: Some(CausationId::new("command-7").expect("an id")),
+        ..typed("order-placed")
+    }
+}
+
+/// What was offered, from what was recorded. Tags are a set, so they are sorted.
+fn offered(recorded: RecordedEvent) -> NewEvent {
+    let mut tags = recorded.tags;
+    tags.sort();
+    NewEvent {
+        id: recorded.id,
+        event_type: recorded.event_type,
+        schema_version: recorded.schema_version,
+        content_type: recorded.content_type,
+        data: recorded.data,
+        metadata: recorded.metadata,
+        tags,
+        correlation_id: recorded.correlation_id,
+        causation_id: recorded.causation_id,
+    }
+}
+
+/// Appends one event and expects to read it back.
+async fn comes_back(store: &dyn EventStore, mut event: NewEvent) {
+    event.tags.sort();
+    append(store, "order-1", [event.clone()]).await;
+    let last = ReadStream::backwards(name("order-1")).limit(1);
+    let read: Vec<_> = collected(store.read_stream(last)).await.into_iter().map(offered).collect();
+    assert!(read == [event], "an event comes back as it was given");
+}
+
+pub(super) async fn every_field_comes_back_from_a_stream(store: &dyn EventStore) {
+    let mut event = full();
+    event.tags.sort();
+    append(store, "order-1", [event.clone()]).await;
+    let read = stream_events(store, "order-1").await;
+    assert_eq!(read.into_iter().map(offered).collect::<Vec<_>>(), [event]);
+}
+
+pub(super) async fn every_field_comes_back_from_the_whole_store(store: &dyn EventStore) {
+    let mut event = full();
+    event.tags.sort();
+    append(store, "order-1", [event.clone()]).await;
+    assert_eq!(all(store).await.into_iter().map(offered).collect::<Vec<_>>(), [event]);
+}
+
+pub(super) async fn every_field_comes_back_from_a_subscription(store: &dyn EventStore) {
+    let mut event = full();
+    event.tags.sort();
+    append(store, "order-1", [event.clone()]).await;
+    let delivered = delivered(&mut store.subscribe(Subscribe::to_all()), 1).await;
+    assert_eq!(delivered.into_iter().map(offered).collect::<Vec<_>>(), [event]);
+}
+
+pub(super) async fn what_is_left_out_comes_back_left_out(store: &dyn EventStore) {
+    let bare = NewEvent::new(EventId::random(), event_type("bare"), ContentType::OCTET_STREAM, "");
+    comes_back(store, bare).await;
+}
+
+pub(super) async fn bytes_that_are_no_text_come_back_unchanged(store: &dyn EventStore) {
+    let every_byte: Vec<u8> = (0..=u8::MAX).rev().collect();
+    let (data, metadata) = (every_byte.clone().into(), every_byte.into());
+    let content_type = ContentType::OCTET_STREAM;
+    comes_back(store, NewEvent { data, metadata, content_type, ..event() }).await;
+}
+
+pub(super) async fn a_mebibyte_comes_back_unchanged(store: &dyn EventStore) {
+    let pattern: Vec<u8> = (b' '..=b'~').cycle().take(1 << 20).collect();
+    comes_back(store, NewEvent { data: pattern.into(), ..event() }).await;
+}
+
+pub(super) async fn the_longest_names_come_back_unchanged(store: &dyn EventStore) {
+    let long = |tail: &str| format!("{}{tail}", "n".repeat(StreamName::BYTES_MAX - tail.len()));
+    let tags = ["a", "b"].map(|tail| tag(&format!("{}{tail}", "t".repeat(254))));
+    let event = typed(&"e".repeat(255)).tagged(tags);
+    comes_back(store, event).await;
+    let (one, other) = (grow(store, &long("-1"), 1).await, grow(store, &long("-2"), 2).await);
+    assert_eq!(stream_ids(store, &long("-1")).await, one);
+    assert_eq!(stream_ids(store, &long("-2")).await, other);
+}
+
+/// Names are compared byte by byte: neither case nor Unicode's equivalences make two one.
+pub(super) async fn names_in_any_script_are_told_apart_by_their_bytes(store: &dyn EventStore) {
+    let names = ["straße-1", "STRASSE-1", "Straße-1", "é-1", "e\u{301}-1", "注文-1", "🛒-1", " -1"];
+    let mut expected = Vec::new();
+    for text in names {
+        let event = typed(text).tagged([tag(text)]);
+        expected.push((text, event.id));
+        append(store, text, [event]).await;
+    }
+    for (text, id) in expected {
+        let read = stream_events(store, text).await;
+        assert_eq!(recorded_ids(&read), [id], "{text}");
+        for event in read {
+            assert_eq!(event.stream.as_str(), text);
+            assert_eq!(event.event_type.as_str(), text);
+            assert_eq!(event.tags, [tag(text)]);
+        }
+    }
+}

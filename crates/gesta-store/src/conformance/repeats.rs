@@ -1,0 +1,114 @@
+//! Clauses about repeated appends: the first answer again, once and for ever; and finding it.
+
+use super::scene::*;
+use crate::{Append, EventId, EventStore, ExpectedRevision, FindAppend};
+
+/// Offers the same append before and after others: one answer, its events once.
+async fn repeats(store: &dyn EventStore, append: Append) {
+    let before = all_ids(store).await.len();
+    let first = accepted(store.append(append.clone()).await);
+    assert_eq!(accepted(store.append(append.clone()).await), first, "repeated at once");
+    grow(store, "order-1", 2).await;
+    grow(store, "order-9", 1).await;
+    assert_eq!(accepted(store.append(append.clone()).await), first, "repeated later");
+    let appended = append.events().count();
+    assert_eq!(all_ids(store).await.len(), before + appended + 3, "its events are there once");
+}
+
+pub(super) async fn a_repeat_with_no_stream_gets_the_first_answer(store: &dyn EventStore) {
+    repeats(store, Append::to(name("order-1"), ExpectedRevision::NoStream, events(2))).await;
+}
+
+pub(super) async fn a_repeat_with_an_exact_revision_gets_the_first_answer(store: &dyn EventStore) {
+    grow(store, "order-1", 2).await;
+    repeats(store, Append::to(name("order-1"), exact(1), events(2))).await;
+}
+
+pub(super) async fn a_repeat_with_any_gets_the_first_answer(store: &dyn EventStore) {
+    assert!(store.capabilities().repeat_window_appends >= 2, "two appends are a short window");
+    repeats(store, Append::to(name("order-1"), ExpectedRevision::Any, events(2))).await;
+}
+
+pub(super) async fn a_repeat_with_stream_exists_gets_the_first_answer(store: &dyn EventStore) {
+    grow(store, "order-1", 2).await;
+    repeats(store, Append::to(name("order-1"), ExpectedRevision::StreamExists, events(2))).await;
+}
+
+pub(super) async fn a_repeat_over_several_streams_gets_the_first_answer(store: &dyn EventStore) {
+    grow(store, "order-1", 1).await;
+    let several = Append::to(name("order-1"), exact(0), events(2)).and(
+        name("order-2"),
+        ExpectedRevision::NoStream,
+        events(1),
+    );
+    if !store.capabilities().multi_stream_append {
+        return unsupported(store.append(several).await);
+    }
+    repeats(store, several).await;
+}
+
+pub(super) async fn a_repeat_with_a_condition_gets_the_first_answer(store: &dyn EventStore) {
+    let unique = crate::EventQuery::of(crate::QueryItem::every().tagged([tag("email:a")]));
+    let condition = crate::AppendCondition { none_matching: unique, after: crate::Position::START };
+    let event = event().tagged([tag("email:a")]);
+    let append =
+        Append::to(name("order-1"), ExpectedRevision::NoStream, [event]).provided(condition);
+    if !store.capabilities().append_condition {
+        return unsupported(store.append(append).await);
+    }
+    repeats(store, append).await;
+}
+
+pub(super) async fn ids_that_are_there_in_part_are_a_conflict(store: &dyn EventStore) {
+    let first = events(2);
+    let append = |stream, events| Append::to(name(stream), ExpectedRevision::Any, events);
+    accepted(store.append(append("order-1", first.clone())).await);
+    let longer = first.iter().cloned().chain([event()]).collect();
+    let shorter = first.iter().take(1).cloned().collect();
+    let other = first.iter().take(1).cloned().chain([event()]).collect();
+    for partial in [longer, shorter, other] {
+        conflict(store.append(append("order-1", partial)).await);
+    }
+    conflict(store.append(append("order-2", first.clone())).await);
+    assert_eq!(all_ids(store).await, ids(&first), "nothing more is appended");
+}
+
+/// The head is where the second expectation wants it; the ids say that it is no new append.
+pub(super) async fn the_same_ids_with_another_expectation_are_a_conflict(store: &dyn EventStore) {
+    let event = event();
+    let first = Append::to(name("order-1"), ExpectedRevision::NoStream, [event.clone()]);
+    accepted(store.append(first).await);
+    conflict(store.append(Append::to(name("order-1"), exact(0), [event.clone()])).await);
+    assert_eq!(all_ids(store).await, [event.id]);
+}
+
+pub(super) async fn an_append_without_events_is_never_a_repeat(store: &dyn EventStore) {
+    grow(store, "order-1", 1).await;
+    let check = Append::default().checking(name("order-1"), exact(0));
+    accepted(store.append(check.clone()).await);
+    grow(store, "order-1", 1).await;
+    conflict(store.append(check).await);
+}
+
+pub(super) async fn an_append_is_found_by_its_first_event_id(store: &dyn EventStore) {
+    let append = Append::to(name("order-1"), ExpectedRevision::Any, events(2));
+    let first = append.events().next().expect("has events").id;
+    let answer = accepted(store.append(append).await);
+    grow(store, "order-1", 1).await;
+    let found = store.find_append(first).await;
+    match store.capabilities().find_append {
+        FindAppend::Never => unsupported(found),
+        FindAppend::Window(_) | FindAppend::ForEver => assert_eq!(accepted(found), Some(answer)),
+    }
+}
+
+pub(super) async fn only_a_first_event_id_finds_an_append(store: &dyn EventStore) {
+    let added = grow(store, "order-1", 2).await;
+    for id in added.into_iter().skip(1).chain([EventId::random()]) {
+        let found = store.find_append(id).await;
+        match store.capabilities().find_append {
+            FindAppend::Never => unsupported(found),
+            FindAppend::Window(_) | FindAppend::ForEver => assert_eq!(accepted(found), None),
+        }
+    }
+}

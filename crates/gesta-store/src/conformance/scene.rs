@@ -1,0 +1,233 @@
+//! What clauses are told with: names, events, and calls that must end one way.
+//!
+//! Always holds: whatever fails panics with what was expected and what came instead.
+
+use std::{
+    fmt::Debug,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+};
+
+use crate::{
+    Append, Appended, Category, Conflict, DeleteStream, Delivery, EventId, EventStore, EventType,
+    ExpectedRevision, Invalid, NewEvent, Pages, Position, ReadAll, ReadStream, RecordedEvent,
+    Revision, SetStreamMetadata, StoreError, StreamMetadata, StreamName, Subscription, Tag,
+    TombstoneStream,
+};
+
+pub(super) fn name(text: &str) -> StreamName {
+    StreamName::new(text).expect("a clause names streams well")
+}
+
+pub(super) fn event_type(text: &str) -> EventType {
+    EventType::new(text).expect("a clause names event types well")
+}
+
+pub(super) fn tag(text: &str) -> Tag {
+    Tag::new(text).expect("a clause names tags well")
+}
+
+pub(super) fn category(text: &str) -> Category {
+    Category::new(text).expect("a clause names categories well")
+}
+
+pub(super) fn exact(number: u64) -> ExpectedRevision {
+    ExpectedRevision::Exact(Revision::new(number))
+}
+
+/// A fresh event of no particular type.
+pub(super) fn event() -> NewEvent {
+    typed("happened")
+}
+
+/// A fresh event of this type.
+pub(super) fn typed(text: &str) -> NewEvent {
+    NewEvent::json(EventId::random(), event_type(text), "{}")
+}
+
+/// So many fresh events.
+pub(super) fn events(count: usize) -> Vec<NewEvent> {
+    std::iter::repeat_with(event).take(count).collect()
+}
+
+pub(super) fn ids(events: &[NewEvent]) -> Vec<EventId> {
+    events.iter().map(|event| event.id).collect()
+}
+
+pub(super) fn recorded_ids(events: &[RecordedEvent]) -> Vec<EventId> {
+    events.iter().map(|event| event.id).collect()
+}
+
+pub(super) fn reversed<T: Clone>(items: &[T]) -> Vec<T> {
+    items.iter().rev().cloned().collect()
+}
+
+/// Appends fresh events to a stream, whatever its head, and returns their ids.
+pub(super) async fn grow(store: &dyn EventStore, stream: &str, count: usize) -> Vec<EventId> {
+    let events = events(count);
+    let added = ids(&events);
+    append(store, stream, events).await;
+    added
+}
+
+/// Appends to a stream, whatever its head.
+pub(super) async fn append(
+    store: &dyn EventStore,
+    stream: &str,
+    events: impl IntoIterator<Item = NewEvent>,
+) -> Appended {
+    accepted(store.append(Append::to(name(stream), ExpectedRevision::Any, events)).await)
+}
+
+/// Appends one fresh event with this expectation.
+pub(super) async fn expecting(
+    store: &dyn EventStore,
+    stream: &str,
+    expected: ExpectedRevision,
+) -> Result<Appended, StoreError> {
+    store.append(Append::to(name(stream), expected, [event()])).await
+}
+
+pub(super) async fn delete(store: &dyn EventStore, stream: &str) -> Appended {
+    let delete = DeleteStream { stream: name(stream), expected: ExpectedRevision::Any };
+    accepted(store.delete_stream(delete).await)
+}
+
+pub(super) async fn tombstone(store: &dyn EventStore, stream: &str) -> Appended {
+    let tombstone = TombstoneStream { stream: name(stream), expected: ExpectedRevision::Any };
+    accepted(store.tombstone_stream(tombstone).await)
+}
+
+pub(super) async fn describe_by(
+    store: &dyn EventStore,
+    stream: &str,
+    metadata: StreamMetadata,
+) -> Appended {
+    let expected_metadata = ExpectedRevision::Any;
+    let change = SetStreamMetadata { stream: name(stream), expected_metadata, metadata };
+    accepted(store.set_stream_metadata(change).await)
+}
+
+pub(super) async fn head(store: &dyn EventStore) -> Position {
+    accepted(store.head().await).position
+}
+
+pub(super) async fn collected(pages: Pages) -> Vec<RecordedEvent> {
+    accepted(pages.collect_events().await)
+}
+
+pub(super) async fn all(store: &dyn EventStore) -> Vec<RecordedEvent> {
+    collected(store.read_all(ReadAll::forwards())).await
+}
+
+pub(super) async fn all_ids(store: &dyn EventStore) -> Vec<EventId> {
+    recorded_ids(&all(store).await)
+}
+
+pub(super) async fn stream_events(store: &dyn EventStore, stream: &str) -> Vec<RecordedEvent> {
+    collected(store.read_stream(ReadStream::forwards(name(stream)))).await
+}
+
+pub(super) async fn stream_ids(store: &dyn EventStore, stream: &str) -> Vec<EventId> {
+    recorded_ids(&stream_events(store, stream).await)
+}
+
+#[track_caller]
+pub(super) fn accepted<T>(answer: Result<T, StoreError>) -> T {
+    match answer {
+        Ok(answer) => answer,
+        Err(error) => panic!("expected an answer, got: {error}"),
+    }
+}
+
+#[track_caller]
+fn failed<T: Debug>(answer: Result<T, StoreError>) -> StoreError {
+    answer.expect_err("expected an error")
+}
+
+#[track_caller]
+pub(super) fn conflict<T: Debug>(answer: Result<T, StoreError>) -> Conflict {
+    match failed(answer) {
+        StoreError::Conflict(conflict) => conflict,
+        other => panic!("expected a conflict, got: {other}"),
+    }
+}
+
+#[track_caller]
+pub(super) fn rejected<T: Debug>(answer: Result<T, StoreError>) -> Invalid {
+    match failed(answer) {
+        StoreError::Rejected(invalid) => invalid,
+        other => panic!("expected a rejection, got: {other}"),
+    }
+}
+
+/// What a clause demands of a store that lacks the capability it is about.
+#[track_caller]
+pub(super) fn unsupported<T: Debug>(answer: Result<T, StoreError>) {
+    match failed(answer) {
+        StoreError::Unsupported { .. } => {}
+        other => panic!("expected `unsupported`, got: {other}"),
+    }
+}
+
+#[track_caller]
+pub(super) fn deleted<T: Debug>(answer: Result<T, StoreError>) -> StreamName {
+    match failed(answer) {
+        StoreError::Deleted { stream } => stream,
+        other => panic!("expected `deleted`, got: {other}"),
+    }
+}
+
+/// The next thing that a subscription says.
+pub(super) async fn next(subscription: &mut Subscription) -> Delivery {
+    accepted(subscription.next().await.expect("a subscription has no end"))
+}
+
+/// Events up to when the subscription says that it caught up, and where it says that it is.
+pub(super) async fn caught_up(subscription: &mut Subscription) -> (Vec<RecordedEvent>, Position) {
+    let mut events = Vec::new();
+    loop {
+        match next(subscription).await {
+            Delivery::Events(page) => events.extend(page),
+            Delivery::CaughtUp(position) => return (events, position),
+            Delivery::Checkpoint(_) => {}
+        }
+    }
+}
+
+/// The next events, at least so many.
+pub(super) async fn delivered(subscription: &mut Subscription, count: usize) -> Vec<RecordedEvent> {
+    let mut events = Vec::new();
+    while events.len() < count {
+        match next(subscription).await {
+            Delivery::Events(page) => events.extend(page),
+            Delivery::CaughtUp(_) | Delivery::Checkpoint(_) => {}
+        }
+    }
+    events
+}
+
+/// Lets others run, and a deadline end the wait.
+pub(super) async fn pause() {
+    let mut paused = false;
+    poll_fn(|context| {
+        if paused {
+            return Poll::Ready(());
+        }
+        paused = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Polls a future once and drops it.
+pub(super) async fn poll_once<T>(future: impl Future<Output = T>) {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        drop(future.as_mut().poll(context));
+        Poll::Ready(())
+    })
+    .await;
+}

@@ -1,0 +1,64 @@
+//! Clauses about appends to several streams.
+
+use super::scene::*;
+use crate::{Append, EventStore, ExpectedRevision, Revision};
+
+/// Events for two streams that do not exist, in an order that is not that of their names.
+fn two() -> Append {
+    Append::to(name("order-2"), ExpectedRevision::NoStream, events(2)).and(
+        name("order-1"),
+        ExpectedRevision::NoStream,
+        events(1),
+    )
+}
+
+fn offered(append: &Append) -> Vec<crate::EventId> {
+    append.events().map(|event| event.id).collect()
+}
+
+pub(super) async fn events_of_several_streams_are_appended_in_their_order(store: &dyn EventStore) {
+    let two = two();
+    let answer = store.append(two.clone()).await;
+    if !store.capabilities().multi_stream_append {
+        return unsupported(answer);
+    }
+    accepted(answer);
+    assert_eq!(all_ids(store).await, offered(&two));
+}
+
+pub(super) async fn the_answer_names_each_stream_that_got_events(store: &dyn EventStore) {
+    grow(store, "order-3", 1).await;
+    let checked = two().checking(name("order-3"), ExpectedRevision::StreamExists);
+    let answer = store.append(checked).await;
+    if !store.capabilities().multi_stream_append {
+        return unsupported(answer);
+    }
+    let answer = accepted(answer);
+    let heads = [(name("order-2"), Revision::new(1)), (name("order-1"), Revision::new(0))];
+    assert_eq!(answer.revisions, heads);
+    assert_eq!(answer.position, head(store).await);
+}
+
+pub(super) async fn one_failing_expectation_appends_nothing_anywhere(store: &dyn EventStore) {
+    let before = grow(store, "order-1", 1).await;
+    let answer = store.append(two()).await;
+    if store.capabilities().multi_stream_append {
+        conflict(answer);
+    } else {
+        unsupported(answer);
+    }
+    assert_eq!(all_ids(store).await, before);
+}
+
+pub(super) async fn a_failing_check_beside_events_appends_nothing(store: &dyn EventStore) {
+    let before = grow(store, "order-1", 1).await;
+    let checked = Append::to(name("order-2"), ExpectedRevision::Any, events(1))
+        .checking(name("order-1"), ExpectedRevision::NoStream);
+    let answer = store.append(checked).await;
+    if store.capabilities().multi_stream_append {
+        conflict(answer);
+    } else {
+        unsupported(answer);
+    }
+    assert_eq!(all_ids(store).await, before);
+}

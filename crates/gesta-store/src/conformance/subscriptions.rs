@@ -1,0 +1,239 @@
+//! Clauses about subscriptions: what they deliver, from where on, and what they say beside events.
+
+use uuid::Uuid;
+
+use super::scene::*;
+use crate::{
+    Checkpoint, Delivery, EventQuery, EventStore, Filter, Incarnation, Invalid, Position,
+    QueryItem, Revision, StoreError, Subscribe,
+};
+
+/// What a subscription that cannot begin says first.
+async fn refused(store: &dyn EventStore, subscribe: Subscribe) -> StoreError {
+    let first = store.subscribe(subscribe).next().await.expect("a refusal is said");
+    first.expect_err("expected a refusal")
+}
+
+/// Subscribes with a filter; none, and a refusal seen, where the store filters nothing.
+async fn filtered(store: &dyn EventStore, filter: Filter) -> Option<crate::Subscription> {
+    let subscribe = Subscribe::to_all().only(filter);
+    if store.capabilities().filtered_reads {
+        return Some(store.subscribe(subscribe));
+    }
+    unsupported(Err::<(), _>(refused(store, subscribe).await));
+    None
+}
+
+pub(super) async fn a_subscription_catches_up(store: &dyn EventStore) {
+    let mut added = grow(store, "order-1", 2).await;
+    added.extend(grow(store, "order-2", 2).await);
+    let (events, _) = caught_up(&mut store.subscribe(Subscribe::to_all())).await;
+    assert_eq!(recorded_ids(&events), added);
+}
+
+pub(super) async fn a_subscription_stays_live(store: &dyn EventStore) {
+    let before = grow(store, "order-1", 2).await;
+    let mut subscription = store.subscribe(Subscribe::to_all());
+    let (caught, _) = caught_up(&mut subscription).await;
+    assert_eq!(recorded_ids(&caught), before);
+    for stream in ["order-1", "order-2"] {
+        let added = grow(store, stream, 2).await;
+        assert_eq!(recorded_ids(&delivered(&mut subscription, 2).await), added);
+    }
+}
+
+pub(super) async fn a_subscription_to_an_empty_store_waits(store: &dyn EventStore) {
+    let mut subscription = store.subscribe(Subscribe::to_all());
+    assert_eq!(next(&mut subscription).await, Delivery::CaughtUp(Position::START));
+    let added = grow(store, "order-1", 1).await;
+    assert_eq!(recorded_ids(&delivered(&mut subscription, 1).await), added);
+}
+
+pub(super) async fn caught_up_says_where_the_head_is(store: &dyn EventStore) {
+    grow(store, "order-1", 3).await;
+    let (_, position) = caught_up(&mut store.subscribe(Subscribe::to_all())).await;
+    assert_eq!(position, head(store).await);
+}
+
+pub(super) async fn a_long_catch_up_misses_nothing(store: &dyn EventStore) {
+    let mut added = Vec::new();
+    for stream in ["order-1", "order-2", "order-3"] {
+        added.extend(grow(store, stream, 300).await);
+    }
+    let mut subscription = store.subscribe(Subscribe::to_all());
+    let (events, _) = caught_up(&mut subscription).await;
+    assert_eq!(recorded_ids(&events), added);
+}
+
+pub(super) async fn a_subscription_begins_after_its_position(store: &dyn EventStore) {
+    let after = append(store, "order-1", events(2)).await.position;
+    let mut added = grow(store, "order-1", 2).await;
+    let mut subscription = store.subscribe(Subscribe::to_all().after(after));
+    let (caught, _) = caught_up(&mut subscription).await;
+    assert_eq!(recorded_ids(&caught), added);
+    let mut at_head = store.subscribe(Subscribe::to_all().after(head(store).await));
+    added = grow(store, "order-1", 1).await;
+    assert_eq!(recorded_ids(&delivered(&mut at_head, 1).await), added);
+}
+
+pub(super) async fn a_subscription_beyond_the_head_is_refused(store: &dyn EventStore) {
+    let head = append(store, "order-1", events(2)).await.position;
+    let position = head.next();
+    match refused(store, Subscribe::to_all().after(position)).await {
+        StoreError::Rejected(invalid) => {
+            assert_eq!(invalid, Invalid::BeyondHead { position, head })
+        }
+        other => panic!("expected a rejection, got: {other}"),
+    }
+}
+
+pub(super) async fn a_checkpoint_of_this_life_is_resumed(store: &dyn EventStore) {
+    let position = append(store, "order-1", events(2)).await.position;
+    let added = grow(store, "order-1", 1).await;
+    let incarnation = accepted(store.head().await).incarnation;
+    let resume = Subscribe::to_all().resume(Checkpoint { position, incarnation });
+    assert_eq!(recorded_ids(&delivered(&mut store.subscribe(resume), 1).await), added);
+}
+
+pub(super) async fn a_checkpoint_of_an_unknown_life_is_refused(store: &dyn EventStore) {
+    let position = append(store, "order-1", events(2)).await.position;
+    let incarnation = Incarnation::new(Uuid::new_v4());
+    let resume = Subscribe::to_all().resume(Checkpoint { position, incarnation });
+    match refused(store, resume).await {
+        StoreError::Rejected(invalid) => {
+            assert_eq!(invalid, Invalid::OtherIncarnation { position, incarnation });
+        }
+        other => panic!("expected a rejection, got: {other}"),
+    }
+}
+
+pub(super) async fn a_stream_subscription_delivers_only_its_stream(store: &dyn EventStore) {
+    let mut added = grow(store, "order-1", 2).await;
+    grow(store, "order-12", 1).await;
+    let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")));
+    let (caught, _) = caught_up(&mut subscription).await;
+    assert_eq!(recorded_ids(&caught), added);
+    grow(store, "order-12", 2).await;
+    added = grow(store, "order-1", 1).await;
+    assert_eq!(recorded_ids(&delivered(&mut subscription, 1).await), added);
+}
+
+pub(super) async fn a_stream_subscription_begins_after_its_revision(store: &dyn EventStore) {
+    let added = grow(store, "order-1", 4).await;
+    for after in 0..4 {
+        let to = Subscribe::to_stream(name("order-1")).after_revision(Revision::new(after));
+        let (caught, _) = caught_up(&mut store.subscribe(to)).await;
+        let expected: Vec<_> = added.iter().skip(after as usize + 1).copied().collect();
+        assert_eq!(recorded_ids(&caught), expected);
+    }
+}
+
+pub(super) async fn a_stream_subscription_waits_for_its_stream(store: &dyn EventStore) {
+    let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")));
+    assert_eq!(next(&mut subscription).await, Delivery::CaughtUp(Position::START));
+    grow(store, "order-2", 1).await;
+    let added = grow(store, "order-1", 2).await;
+    assert_eq!(recorded_ids(&delivered(&mut subscription, 2).await), added);
+}
+
+pub(super) async fn a_filtered_subscription_delivers_what_it_asks_for(store: &dyn EventStore) {
+    let meant = || typed("placed").tagged([tag("customer:a")]);
+    let other = || typed("paid").tagged([tag("customer:b")]);
+    let query = EventQuery::of(QueryItem::every().tagged([tag("customer:a")]));
+    for filter in [
+        Filter::Streams(vec![name("order-1")]),
+        Filter::StreamPrefixes(vec!["order-".to_owned()]),
+        Filter::Categories(vec![category("order")]),
+        Filter::EventTypes(vec![event_type("placed")]),
+        Filter::Query(query),
+    ] {
+        let from = head(store).await;
+        let Some(_) = filtered(store, filter.clone()).await else { return };
+        let mut expected = vec![meant()];
+        append(store, "order-1", expected.clone()).await;
+        append(store, "account-1", [other()]).await;
+        let subscribe = Subscribe::to_all().after(from).only(filter.clone());
+        let mut subscription = store.subscribe(subscribe);
+        let (mut events, _) = caught_up(&mut subscription).await;
+        append(store, "account-1", [other()]).await;
+        expected.push(meant());
+        append(store, "order-1", expected.iter().skip(1).cloned()).await;
+        events.extend(delivered(&mut subscription, 1).await);
+        assert_eq!(recorded_ids(&events), ids(&expected), "{filter:?}");
+    }
+}
+
+/// A consumer's place reaches the head although it sees none of the events on the way.
+pub(super) async fn a_filtered_subscription_says_how_far_it_looked(store: &dyn EventStore) {
+    let filter = Filter::Streams(vec![name("order-1")]);
+    let Some(mut subscription) = filtered(store, filter).await else { return };
+    caught_up(&mut subscription).await;
+    for _ in 0..2 {
+        let last = append(store, "account-1", events(3)).await.position;
+        let mut said = Position::START;
+        while said < last {
+            match next(&mut subscription).await {
+                Delivery::Checkpoint(position) | Delivery::CaughtUp(position) => said = position,
+                Delivery::Events(page) => panic!("nothing is meant, got {} events", page.len()),
+            }
+        }
+        assert_eq!(said, last);
+    }
+}
+
+pub(super) async fn a_checkpoint_is_never_ahead_of_an_event(store: &dyn EventStore) {
+    let filter = Filter::Streams(vec![name("order-1")]);
+    let Some(mut subscription) = filtered(store, filter).await else { return };
+    for stream in ["account-1", "order-1", "account-1", "order-1"] {
+        grow(store, stream, 2).await;
+    }
+    let (mut reached, mut events) = (Position::START, 0);
+    while events < 4 {
+        match next(&mut subscription).await {
+            Delivery::Events(page) => {
+                let positions = page.iter().map(|event| event.position);
+                assert!(positions.clone().all(|position| position > reached));
+                events += page.len();
+                reached = positions.max().unwrap_or(reached);
+            }
+            Delivery::CaughtUp(position) | Delivery::Checkpoint(position) => {
+                assert!(position >= reached, "places never fall");
+                reached = position;
+            }
+        }
+    }
+}
+
+pub(super) async fn subscribers_are_independent(store: &dyn EventStore) {
+    let mut early = store.subscribe(Subscribe::to_all());
+    let mut added = grow(store, "order-1", 2).await;
+    assert_eq!(recorded_ids(&caught_up(&mut early).await.0), added);
+    let mut late = store.subscribe(Subscribe::to_all());
+    let more = grow(store, "order-1", 2).await;
+    assert_eq!(recorded_ids(&delivered(&mut early, 2).await), more);
+    added.extend(more);
+    assert_eq!(recorded_ids(&delivered(&mut late, 4).await), added);
+}
+
+pub(super) async fn a_subscriber_that_never_reads_harms_nobody(store: &dyn EventStore) {
+    let _idle = store.subscribe(Subscribe::to_all());
+    let mut stuck = store.subscribe(Subscribe::to_all());
+    caught_up(&mut stuck).await;
+    let mut reader = store.subscribe(Subscribe::to_all());
+    for _ in 0..8 {
+        let added = grow(store, "order-1", 100).await;
+        assert_eq!(recorded_ids(&delivered(&mut reader, 100).await), added);
+    }
+    assert_eq!(delivered(&mut stuck, 800).await.len(), 800, "and may read later");
+}
+
+/// Dropping the future of the next delivery loses none.
+pub(super) async fn waiting_for_a_delivery_can_be_given_up(store: &dyn EventStore) {
+    let mut subscription = store.subscribe(Subscribe::to_all());
+    caught_up(&mut subscription).await;
+    for _ in 0..2 {
+        poll_once(subscription.next()).await;
+        let added = grow(store, "order-1", 1).await;
+        assert_eq!(recorded_ids(&delivered(&mut subscription, 1).await), added);
+    }
+}

@@ -1,0 +1,38 @@
+//! The faults: for each clause of the contract at least one way to break it.
+//!
+//! A fault may look at what it is called with and at the store, which is all that a real one
+//! could depend on.
+
+mod appending;
+mod conditions;
+mod ending;
+mod expecting;
+mod limits;
+mod listing;
+mod racing;
+mod reading;
+mod repeating;
+mod subscribing;
+
+use super::Fault;
+
+pub(crate) fn all() -> Vec<Fault> {
+    [
+        appending::faults(),
+        expecting::faults(),
+        conditions::faults(),
+        repeating::faults(),
+        limits::faults(),
+        racing::faults(),
+        reading::payloads(),
+        reading::streams(),
+        reading::everything(),
+        subscribing::faults(),
+        ending::metadata(),
+        ending::deletion(),
+        listing::faults(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,119 @@
+//! Faults of append conditions.
+
+use gesta_store::{
+    Append, AppendCondition, Conflict, EventQuery, EventStore, Position, QueryItem, ReadAll,
+    StoreError, StreamState, conformance::block_on, memory::MemoryStore,
+};
+
+use super::appending::{appending, on_error};
+use crate::broken::{Broken, Fault, described, forced};
+
+/// A store that takes another condition than the one it is given.
+fn conditioned<F>(other: F) -> Broken
+where
+    F: Fn(&MemoryStore, AppendCondition) -> Option<AppendCondition> + Send + Sync + 'static,
+{
+    appending(move |store, append| {
+        let condition = append.condition.and_then(|condition| other(store, condition));
+        block_on(store.append(Append { condition, ..append }))
+    })
+}
+
+/// A store that understands another query than the one in a condition.
+fn understanding(other: fn(&QueryItem) -> QueryItem) -> Broken {
+    conditioned(move |_, condition| {
+        let mut items = condition.none_matching.items().iter().map(other);
+        let first = EventQuery::of(items.next().expect("a query has an item"));
+        Some(AppendCondition { none_matching: items.fold(first, EventQuery::or), ..condition })
+    })
+}
+
+pub(crate) fn faults() -> Vec<Fault> {
+    [meanings(), together()].into_iter().flatten().collect()
+}
+
+fn meanings() -> Vec<Fault> {
+    vec![
+        Fault::of("a_match_after_the_position_is_a_conflict", || {
+            conditioned(|store, condition| {
+                let head = block_on(store.head()).expect("a memory store has a head").position;
+                let past = Position::START < condition.after && condition.after <= head;
+                (!past).then_some(condition)
+            })
+        }),
+        Fault::of("a_match_at_or_before_the_position_is_none", || {
+            conditioned(|_, condition| {
+                let after = Position::new(condition.after.number().saturating_sub(1));
+                Some(AppendCondition { after, ..condition })
+            })
+        })
+        .also("a_condition_beyond_the_head_is_rejected", "is one beyond, which becomes none"),
+        Fault::of("a_condition_beyond_the_head_is_rejected", || {
+            conditioned(|store, condition| {
+                let head = block_on(store.head()).expect("a memory store has a head").position;
+                Some(AppendCondition { after: condition.after.min(head), ..condition })
+            })
+        }),
+        Fault::of("a_condition_means_any_of_the_types", || {
+            understanding(|item| {
+                let first = item.types().iter().take(1).cloned();
+                QueryItem::every().of_types(first).tagged(item.tags().to_vec())
+            })
+        }),
+        Fault::of("a_condition_means_all_of_the_tags", || {
+            understanding(|item| {
+                let first = item.tags().iter().take(1).cloned();
+                QueryItem::every().of_types(item.types().to_vec()).tagged(first)
+            })
+        }),
+        Fault::of("a_condition_means_a_type_and_its_tags_together", || {
+            understanding(|item| match item.types() {
+                [] => item.clone(),
+                types => QueryItem::every().of_types(types.to_vec()),
+            })
+        }),
+        Fault::of("a_condition_means_any_of_its_items", || {
+            conditioned(|_, condition| {
+                let first = condition.none_matching.items().first()?.clone();
+                Some(AppendCondition { none_matching: EventQuery::of(first), ..condition })
+            })
+        }),
+    ]
+}
+
+fn together() -> Vec<Fault> {
+    vec![
+        Fault::of("a_condition_does_not_mean_the_append_itself", || {
+            appending(|store, append| {
+                let own = append.condition.as_ref().is_some_and(|condition| {
+                    let query = &condition.none_matching;
+                    append.events().any(|event| query.matches(&event.event_type, &event.tags))
+                });
+                if own {
+                    return Err(Conflict::Condition { matching: Position::new(1) }.into());
+                }
+                block_on(store.append(append))
+            })
+        })
+        .also("a_repeat_with_a_condition_gets_the_first_answer", "its own event matches"),
+        Fault::of("a_condition_holds_together_with_the_expectations", || {
+            appending(|store, append| match &append.condition {
+                Some(_) => forced(store, append),
+                None => block_on(store.append(append)),
+            })
+        }),
+        Fault::of("a_condition_sees_deleted_events", || {
+            on_error(|store, append, error| {
+                let StoreError::Conflict(Conflict::Condition { matching }) = error else {
+                    return Err(error);
+                };
+                let read = store.read_all(ReadAll::forwards().from(matching).limit(1));
+                let event = block_on(read.collect_events())?.remove(0);
+                if described(store, &event.stream).state == StreamState::Deleted {
+                    return block_on(store.append(Append { condition: None, ..append }));
+                }
+                Err(error)
+            })
+        }),
+    ]
+}

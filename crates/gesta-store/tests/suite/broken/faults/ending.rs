@@ -1,0 +1,314 @@
+//! Faults of stream metadata and of the end of streams.
+
+use gesta_store::{
+    Appended, Conflict, DeleteStream, Direction, EventStore, ExpectedRevision, Filter, Pages,
+    ReadAll, ReadFrom, ReadStream, Revision, SetStreamMetadata, StoreError, StreamDescription,
+    StreamMetadata, StreamName, StreamState, TombstoneStream, conformance::block_on,
+    memory::MemoryStore,
+};
+
+use crate::broken::{Broken, Fault, Outcome, changed, described, forced, pretended, single};
+
+/// A store that describes streams another way.
+fn describing(change: fn(&mut StreamDescription)) -> Broken {
+    Broken {
+        describe: Box::new(move |store, stream| {
+            let mut known = described(store, &stream);
+            change(&mut known);
+            Ok(known)
+        }),
+        ..Broken::sound()
+    }
+}
+
+/// A store that sets metadata this way.
+fn setting(set: fn(&MemoryStore, SetStreamMetadata) -> Outcome<Appended>) -> Broken {
+    Broken { set_metadata: Box::new(set), ..Broken::sound() }
+}
+
+fn deleting(delete: fn(&MemoryStore, DeleteStream) -> Outcome<Appended>) -> Broken {
+    Broken { delete: Box::new(delete), ..Broken::sound() }
+}
+
+fn tombstoning(end: fn(&MemoryStore, TombstoneStream) -> Outcome<Appended>) -> Broken {
+    Broken { tombstone: Box::new(end), ..Broken::sound() }
+}
+
+/// A store that hides nothing from the reads of some streams.
+fn showing(meant: fn(&StreamDescription) -> bool) -> Broken {
+    Broken {
+        read_stream: Box::new(move |store, read| {
+            if meant(&described(store, &read.stream)) {
+                return unhidden(store, read);
+            }
+            store.read_stream(read)
+        }),
+        ..Broken::sound()
+    }
+}
+
+/// All events of a stream, for reads from its ends.
+fn unhidden(store: &MemoryStore, read: ReadStream) -> Pages {
+    let all = match read.direction {
+        Direction::Forwards => ReadAll::forwards(),
+        Direction::Backwards => ReadAll::backwards(),
+    };
+    store.read_all(all.only(Filter::Streams(vec![read.stream])).limit(read.limit))
+}
+
+fn conflict(
+    stream: StreamName,
+    expected: ExpectedRevision,
+    head: Option<Revision>,
+) -> Outcome<Appended> {
+    Err(Conflict::Stream { stream, expected, head }.into())
+}
+
+pub(crate) fn metadata() -> Vec<Fault> {
+    [kept(), hiding()].into_iter().flatten().collect()
+}
+
+fn kept() -> Vec<Fault> {
+    vec![
+        Fault::of("metadata_come_back_as_they_were_set", || {
+            describing(|known| known.metadata.acl = None)
+        }),
+        Fault::of("a_stream_without_metadata_has_the_default", || {
+            describing(|known| {
+                known.metadata_revision = known.metadata_revision.or(Some(Revision::FIRST));
+            })
+        }),
+        Fault::of("a_description_follows_a_stream_through_its_life", || {
+            describing(|known| {
+                if known.state == StreamState::Deleted {
+                    known.state = StreamState::Live;
+                }
+            })
+        }),
+        Fault::of("setting_metadata_answers_with_their_revision", || {
+            setting(|store, change| {
+                let answer = block_on(store.set_stream_metadata(change))?;
+                Ok(Appended { revisions: vec![], ..answer })
+            })
+        }),
+        Fault::of("setting_metadata_checks_where_they_are", || {
+            setting(|store, change| {
+                let expected_metadata = ExpectedRevision::Any;
+                let change = SetStreamMetadata { expected_metadata, ..change };
+                block_on(store.set_stream_metadata(change))
+            })
+        }),
+        Fault::of("metadata_are_read_as_a_stream", || Broken {
+            read_stream: Box::new(|store, read| {
+                if read.stream.is_system() {
+                    return Pages::of(std::iter::empty());
+                }
+                store.read_stream(read)
+            }),
+            ..Broken::sound()
+        }),
+    ]
+}
+
+fn hiding() -> Vec<Fault> {
+    vec![
+        Fault::of("max_count_shows_only_the_last_events", || {
+            showing(|known| known.metadata.max_count.is_some())
+        }),
+        Fault::of("truncate_before_hides_what_is_before", || {
+            showing(|known| {
+                known.state == StreamState::Live && known.metadata.truncate_before.is_some()
+            })
+        })
+        .also("a_read_of_hidden_events_begins_at_the_first_shown", "hides by truncation")
+        .also("a_revived_stream_goes_on_counting", "what was deleted is truncated"),
+        Fault::of("max_age_hides_what_is_older", || {
+            showing(|known| known.metadata.max_age.is_some())
+        }),
+        Fault::of("a_read_of_hidden_events_begins_at_the_first_shown", || Broken {
+            read_stream: Box::new(|store, read| {
+                let hidden = described(store, &read.stream).metadata.truncate_before;
+                match (read.direction, read.from) {
+                    (Direction::Forwards, ReadFrom::Place(from)) if hidden > Some(from) => {
+                        Pages::of(std::iter::empty())
+                    }
+                    _ => store.read_stream(read),
+                }
+            }),
+            ..Broken::sound()
+        }),
+        Fault::of("what_metadata_hide_stays_in_the_whole_store", || Broken {
+            read_all: Box::new(|store, read| {
+                changed(store.read_all(read), |mut events| {
+                    events.retain(|event| {
+                        let known = described(store, &event.stream);
+                        known
+                            .head
+                            .is_some_and(|head| known.metadata.first_shown(head) <= event.revision)
+                    });
+                    events
+                })
+            }),
+            ..Broken::sound()
+        }),
+    ]
+}
+
+pub(crate) fn deletion() -> Vec<Fault> {
+    [deleted(), deletes(), tombstoned(), tombstones()].into_iter().flatten().collect()
+}
+
+fn refusing_deleted(meant: fn(ExpectedRevision) -> bool) -> Broken {
+    Broken {
+        append: Box::new(move |store, append| {
+            if let Some(part) = single(&append).filter(|part| meant(part.expected))
+                && described(store, &part.stream).state == StreamState::Deleted
+            {
+                return conflict(part.stream.clone(), part.expected, None);
+            }
+            block_on(store.append(append))
+        }),
+        ..Broken::sound()
+    }
+}
+
+fn deleted() -> Vec<Fault> {
+    vec![
+        Fault::of("a_deleted_stream_reads_empty", || {
+            showing(|known| known.state == StreamState::Deleted)
+        })
+        .also("deleting_checks_where_the_stream_is", "sees by reading that it was deleted"),
+        Fault::of("a_revived_stream_goes_on_counting", || Broken {
+            append: Box::new(|store, append| {
+                let known = append.streams.first().map(|part| described(store, &part.stream));
+                let mut answer = block_on(store.append(append))?;
+                let Some(known) = known.filter(|it| it.state == StreamState::Deleted) else {
+                    return Ok(answer);
+                };
+                let restart = known.metadata.truncate_before.map_or(0, Revision::number);
+                for (_, revision) in &mut answer.revisions {
+                    *revision = Revision::new(revision.number() - restart);
+                }
+                Ok(answer)
+            }),
+            ..Broken::sound()
+        }),
+        Fault::of("no_stream_holds_on_a_deleted_stream", || {
+            refusing_deleted(|expected| expected == ExpectedRevision::NoStream)
+        }),
+        Fault::of("the_exact_head_holds_on_a_deleted_stream", || {
+            refusing_deleted(|expected| matches!(expected, ExpectedRevision::Exact(_)))
+        }),
+        Fault::of("stream_exists_conflicts_on_a_deleted_stream", || Broken {
+            append: Box::new(|store, append| {
+                let deleted = single(&append).is_some_and(|part| {
+                    part.expected == ExpectedRevision::StreamExists
+                        && described(store, &part.stream).state == StreamState::Deleted
+                });
+                if deleted { forced(store, append) } else { block_on(store.append(append)) }
+            }),
+            ..Broken::sound()
+        }),
+    ]
+}
+
+fn deletes() -> Vec<Fault> {
+    vec![
+        Fault::of("deleting_checks_where_the_stream_is", || {
+            deleting(|store, delete| {
+                let expected = ExpectedRevision::Any;
+                block_on(store.delete_stream(DeleteStream { expected, ..delete }))
+            })
+        }),
+        Fault::of("deleting_nothing_answers_with_the_head", || {
+            deleting(|store, delete| match described(store, &delete.stream).state {
+                StreamState::Missing => conflict(delete.stream, delete.expected, None),
+                _ => block_on(store.delete_stream(delete)),
+            })
+        }),
+        Fault::of("deleting_keeps_the_other_metadata", || {
+            deleting(|store, delete| {
+                let stream = delete.stream.clone();
+                let answer = block_on(store.delete_stream(delete))?;
+                let known = described(store, &stream).metadata;
+                if known.custom.is_empty() {
+                    return Ok(answer);
+                }
+                let truncate_before = known.truncate_before;
+                let metadata = StreamMetadata { truncate_before, ..StreamMetadata::default() };
+                let expected_metadata = ExpectedRevision::Any;
+                let change = SetStreamMetadata { stream, expected_metadata, metadata };
+                block_on(store.set_stream_metadata(change))
+            })
+        }),
+    ]
+}
+
+fn tombstoned() -> Vec<Fault> {
+    vec![
+        Fault::of("a_tombstoned_stream_takes_no_events", || Broken {
+            append: Box::new(|store, append| {
+                let expected = append.streams.first().map(|part| part.expected);
+                match block_on(store.append(append)) {
+                    Err(StoreError::Deleted { .. })
+                        if expected == Some(ExpectedRevision::NoStream) =>
+                    {
+                        pretended(store)
+                    }
+                    outcome => outcome,
+                }
+            }),
+            ..Broken::sound()
+        }),
+        Fault::of("reading_a_tombstoned_stream_says_deleted", || {
+            showing(|known| known.state == StreamState::Tombstoned)
+        }),
+        Fault::of("a_tombstoned_streams_events_stay_in_the_whole_store", || Broken {
+            read_all: Box::new(|store, read| {
+                changed(store.read_all(read), |mut events| {
+                    events.retain(|event| {
+                        described(store, &event.stream).state != StreamState::Tombstoned
+                    });
+                    events
+                })
+            }),
+            ..Broken::sound()
+        }),
+        Fault::of("a_tombstoned_stream_takes_no_metadata", || {
+            setting(|store, change| match block_on(store.set_stream_metadata(change)) {
+                Err(StoreError::Deleted { .. }) => pretended(store),
+                outcome => outcome,
+            })
+        }),
+    ]
+}
+
+fn tombstones() -> Vec<Fault> {
+    vec![
+        Fault::of("a_tombstoned_stream_has_no_second_end", || {
+            tombstoning(|store, end| match block_on(store.tombstone_stream(end)) {
+                Err(StoreError::Deleted { .. }) => pretended(store),
+                outcome => outcome,
+            })
+        }),
+        Fault::of("tombstoning_checks_where_the_stream_is", || {
+            tombstoning(|store, end| {
+                let expected = ExpectedRevision::Any;
+                block_on(store.tombstone_stream(TombstoneStream { expected, ..end }))
+            })
+        }),
+        Fault::of("a_stream_that_never_was_can_be_tombstoned", || {
+            tombstoning(|store, end| match described(store, &end.stream).state {
+                StreamState::Missing => conflict(end.stream, end.expected, None),
+                _ => block_on(store.tombstone_stream(end)),
+            })
+        }),
+        Fault::of("a_deleted_stream_can_be_tombstoned", || {
+            tombstoning(|store, end| match described(store, &end.stream).state {
+                StreamState::Deleted => conflict(end.stream, end.expected, None),
+                _ => block_on(store.tombstone_stream(end)),
+            })
+        })
+        .also("a_description_follows_a_stream_through_its_life", "ends with both ends"),
+    ]
+}

@@ -1,0 +1,71 @@
+//! Faults of limits, and of what is the system's.
+
+use gesta_store::{
+    EventStore, EventType, Invalid, NewEvent, StoreError, StreamMetadata, conformance::block_on,
+};
+
+use super::appending::{appending, on_error};
+use crate::broken::{Broken, Fault, pretended};
+
+/// A store that cuts what is too large down to what it takes.
+fn cutting(limit: &'static str, cut: fn(&mut Vec<NewEvent>)) -> Broken {
+    on_error(move |store, mut append, error| match error {
+        StoreError::Rejected(Invalid::Limit { limit: exceeded, .. }) if exceeded == limit => {
+            append.streams.iter_mut().for_each(|part| cut(&mut part.events));
+            block_on(store.append(append))
+        }
+        other => Err(other),
+    })
+}
+
+pub(crate) fn faults() -> Vec<Fault> {
+    vec![
+        Fault::of("an_event_at_the_limit_is_accepted", || {
+            appending(|store, append| {
+                let max = store.capabilities().limits.event_bytes_max;
+                if append.events().any(|event| event.content_bytes() == max) {
+                    let limit = "event bytes";
+                    return Err(Invalid::Limit { limit, actual: max, max: max - 1 }.into());
+                }
+                block_on(store.append(append))
+            })
+        }),
+        Fault::of("an_event_over_the_limit_is_rejected", || {
+            cutting("event bytes", |events| {
+                events.iter_mut().for_each(|event| event.data.truncate(1));
+            })
+        }),
+        Fault::of("an_append_over_the_limit_is_rejected", || {
+            cutting("append bytes", |events| events.truncate(1))
+        }),
+        Fault::of("more_tags_than_the_limit_are_rejected", || {
+            cutting("tags", |events| events.iter_mut().for_each(|event| event.tags.truncate(1)))
+        }),
+        Fault::of("a_system_stream_takes_no_other_events", || {
+            on_error(|store, mut append, error| match error {
+                StoreError::Rejected(Invalid::SystemStream { .. }) => {
+                    let set = EventType::new(StreamMetadata::EVENT_TYPE).expect("is a name");
+                    let events = append.streams.iter_mut().flat_map(|part| &mut part.events);
+                    events.for_each(|event| event.event_type = set.clone());
+                    block_on(store.append(append)).or_else(|_| pretended(store))
+                }
+                other => Err(other),
+            })
+        }),
+        Fault::of("metadata_that_cannot_be_read_are_rejected", || {
+            on_error(|store, _, error| match error {
+                StoreError::Rejected(Invalid::Metadata { .. }) => pretended(store),
+                other => Err(other),
+            })
+        }),
+        Fault::of("metadata_of_a_name_without_room_are_rejected", || Broken {
+            set_metadata: Box::new(|store, change| {
+                match block_on(store.set_stream_metadata(change)) {
+                    Err(StoreError::Rejected(Invalid::Name(_))) => pretended(store),
+                    outcome => outcome,
+                }
+            }),
+            ..Broken::sound()
+        }),
+    ]
+}

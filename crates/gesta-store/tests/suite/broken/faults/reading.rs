@@ -1,0 +1,420 @@
+//! Faults of reads: what events carry, order, places, limits, pages, filters.
+
+use bytes::Bytes;
+use gesta_store::{
+    Append, Direction, EventQuery, EventStore, Filter, Invalid, Pages, Position, ReadAll, ReadFrom,
+    ReadStream, RecordedEvent, StoreError, StreamAppend, StreamName, StreamState, Subscribe,
+    conformance::block_on, memory::MemoryStore,
+};
+
+use crate::broken::{Broken, Fault, changed, delivering, described, each, on_events};
+
+/// A store whose stream reads go this way.
+fn stream_reading<F>(read: F) -> Broken
+where
+    F: Fn(&MemoryStore, ReadStream) -> Pages + Send + Sync + 'static,
+{
+    Broken { read_stream: Box::new(read), ..Broken::sound() }
+}
+
+/// A store whose reads of everything go this way.
+fn all_reading<F>(read: F) -> Broken
+where
+    F: Fn(&MemoryStore, ReadAll) -> Pages + Send + Sync + 'static,
+{
+    Broken { read_all: Box::new(read), ..Broken::sound() }
+}
+
+/// A store that changes each event when its stream is read.
+fn recalling(change: fn(&mut RecordedEvent)) -> Broken {
+    stream_reading(move |store, read| each(store.read_stream(read), change))
+}
+
+/// A store that knows streams by another name.
+fn naming(other: fn(StreamName) -> StreamName) -> Broken {
+    Broken {
+        append: Box::new(move |store, append| {
+            let named = |part: StreamAppend| StreamAppend { stream: other(part.stream), ..part };
+            let streams = append.streams.into_iter().map(named).collect();
+            block_on(store.append(Append { streams, ..append }))
+        }),
+        read_stream: Box::new(move |store, read| {
+            store.read_stream(ReadStream { stream: other(read.stream), ..read })
+        }),
+        ..Broken::sound()
+    }
+}
+
+pub(crate) fn payloads() -> Vec<Fault> {
+    vec![
+        Fault::of("every_field_comes_back_from_a_stream", || {
+            recalling(|event| event.causation_id = None)
+        }),
+        Fault::of("every_field_comes_back_from_a_stream", || {
+            recalling(|event| event.schema_version = 1)
+        }),
+        Fault::of("every_field_comes_back_from_the_whole_store", || {
+            all_reading(|store, read| each(store.read_all(read), |event| event.tags.truncate(1)))
+        }),
+        Fault::of("every_field_comes_back_from_a_subscription", || Broken {
+            subscribe: Box::new(|store, subscribe: Subscribe| {
+                delivering(store.subscribe(subscribe), |delivery| {
+                    on_events(delivery, |mut page| {
+                        page.iter_mut().for_each(|event| event.metadata = Bytes::new());
+                        page
+                    })
+                })
+            }),
+            ..Broken::sound()
+        }),
+        Fault::of("what_is_left_out_comes_back_left_out", || {
+            recalling(|event| {
+                if event.data.is_empty() {
+                    event.data = Bytes::from_static(b"{}");
+                }
+            })
+        }),
+        Fault::of("bytes_that_are_no_text_come_back_unchanged", || {
+            recalling(|event| {
+                if let Err(bytes) = String::from_utf8(event.data.to_vec()) {
+                    let text = String::from_utf8_lossy(bytes.as_bytes()).into_owned();
+                    event.data = text.into();
+                }
+            })
+        }),
+        Fault::of("a_mebibyte_comes_back_unchanged", || {
+            recalling(|event| event.data.truncate((1 << 20) - 1))
+        })
+        .also("an_event_at_the_limit_is_accepted", "is larger than that"),
+        Fault::of("the_longest_names_come_back_unchanged", || {
+            naming(|name| {
+                let short: String = name.as_str().chars().take(255).collect();
+                StreamName::new(short).expect("is shorter")
+            })
+        }),
+        Fault::of("names_in_any_script_are_told_apart_by_their_bytes", || {
+            naming(|name| StreamName::new(name.as_str().trim()).expect("has letters"))
+        }),
+    ]
+}
+
+/// The place where a read begins, if it is one.
+fn begins<Place>(from: ReadFrom<Place>) -> Option<Place> {
+    match from {
+        ReadFrom::Place(place) => Some(place),
+        ReadFrom::Start | ReadFrom::End => None,
+    }
+}
+
+fn forwards(direction: Direction) -> bool {
+    direction == Direction::Forwards
+}
+
+/// Events of a stream that lie apart in the store, the later ones first.
+fn later_part_first(events: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
+    let apart = |(one, next): (&RecordedEvent, &RecordedEvent)| one.position.next() < next.position;
+    let Some(cut) = events.iter().zip(events.iter().skip(1)).position(apart) else {
+        return events;
+    };
+    let (earlier, later) = events.split_at(cut + 1);
+    [later, earlier].concat()
+}
+
+fn without_the_257th(mut events: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
+    if events.len() > 256 {
+        events.remove(256);
+    }
+    events
+}
+
+pub(crate) fn streams() -> Vec<Fault> {
+    [stream_order(), stream_places(), stream_pages()].into_iter().flatten().collect()
+}
+
+fn stream_order() -> Vec<Fault> {
+    vec![
+        Fault::of("a_stream_reads_forwards", || {
+            stream_reading(|store, read| {
+                let forwards = forwards(read.direction);
+                let pages = store.read_stream(read);
+                if forwards { changed(pages, later_part_first) } else { pages }
+            })
+        })
+        .also("revisions_count_from_zero_without_gaps", "lets two streams take turns")
+        .also("max_count_shows_only_the_last_events", "appends after setting metadata")
+        .also("truncate_before_hides_what_is_before", "appends after setting metadata")
+        .also("a_filtered_read_begins_and_ends_where_it_is_told", "reads such a stream to compare"),
+        Fault::of("a_stream_reads_backwards", || {
+            stream_reading(|store, read| match read {
+                ReadStream {
+                    direction: Direction::Backwards,
+                    from: ReadFrom::End,
+                    limit: u64::MAX,
+                    stream,
+                } => store.read_stream(ReadStream::forwards(stream)),
+                other => store.read_stream(other),
+            })
+        })
+        .also("a_stream_reads_from_either_end", "reads back from the end")
+        .also("a_long_stream_comes_in_pages", "reads both ways")
+        .also("max_count_shows_only_the_last_events", "reads both ways")
+        .also("truncate_before_hides_what_is_before", "reads both ways")
+        .also("max_age_hides_what_is_older", "reads both ways"),
+    ]
+}
+
+fn stream_places() -> Vec<Fault> {
+    vec![
+        Fault::of("a_stream_reads_from_a_revision_on", || {
+            stream_reading(|store, read| match (read.direction, begins(read.from), read.limit) {
+                (Direction::Forwards, Some(from), u64::MAX) => {
+                    store.read_stream(read.from(from.next()))
+                }
+                _ => store.read_stream(read),
+            })
+        }),
+        Fault::of("a_stream_reads_from_a_revision_back", || {
+            stream_reading(|store, read| match (read.direction, begins(read.from)) {
+                (Direction::Backwards, Some(from)) => match from.previous() {
+                    Some(from) => store.read_stream(read.from(from)),
+                    None => Pages::of(std::iter::empty()),
+                },
+                _ => store.read_stream(read),
+            })
+        }),
+        Fault::of("a_stream_reads_from_beyond_its_head", || {
+            stream_reading(|store, read| {
+                let head = described(store, &read.stream).head;
+                match (read.direction, begins(read.from), head) {
+                    (Direction::Forwards, Some(from), Some(head)) => {
+                        store.read_stream(read.from(from.min(head)))
+                    }
+                    _ => store.read_stream(read),
+                }
+            })
+        }),
+        Fault::of("a_stream_reads_from_either_end", || {
+            stream_reading(|store, read| match (read.direction, read.from) {
+                (Direction::Forwards, ReadFrom::End) => {
+                    store.read_stream(ReadStream { from: ReadFrom::Start, ..read })
+                }
+                _ => store.read_stream(read),
+            })
+        }),
+        Fault::of("a_limit_ends_the_read_of_a_stream", || {
+            stream_reading(|store, read| {
+                let limit = if read.limit == 0 { u64::MAX } else { read.limit };
+                store.read_stream(read.limit(limit))
+            })
+        }),
+        Fault::of("a_missing_stream_reads_empty", || {
+            stream_reading(|store, read| match described(store, &read.stream).state {
+                StreamState::Missing => Pages::failed(StoreError::Deleted { stream: read.stream }),
+                _ => store.read_stream(read),
+            })
+        }),
+    ]
+}
+
+fn stream_pages() -> Vec<Fault> {
+    vec![
+        Fault::of("a_long_stream_comes_in_pages", || {
+            stream_reading(|store, read| {
+                let forwards = forwards(read.direction);
+                let pages = store.read_stream(read);
+                if forwards { pages } else { changed(pages, without_the_257th) }
+            })
+        }),
+        Fault::of("a_read_goes_on_while_events_are_appended", || {
+            stream_reading(|store, read| {
+                let mut pages = store.read_stream(read);
+                let store = store.clone();
+                let head = move || block_on(store.head()).expect("a memory store has a head");
+                let began = head().position;
+                Pages::of(std::iter::from_fn(move || {
+                    let page = block_on(pages.next())?;
+                    let grown = head().position > began;
+                    Some(page.map(|page| page.into_iter().skip(usize::from(grown)).collect()))
+                }))
+            })
+        }),
+    ]
+}
+
+pub(crate) fn everything() -> Vec<Fault> {
+    [all_order(), all_places(), filters()].into_iter().flatten().collect()
+}
+
+/// Whether a read asks for everything there is, this way.
+fn asks_for_all(read: &ReadAll, direction: Direction) -> bool {
+    let whole = match direction {
+        Direction::Forwards => ReadAll::forwards(),
+        Direction::Backwards => ReadAll::backwards(),
+    };
+    *read == whole
+}
+
+fn all_order() -> Vec<Fault> {
+    vec![
+        Fault::of("the_whole_store_reads_forwards", || {
+            all_reading(|store, read| {
+                let all = asks_for_all(&read, Direction::Forwards);
+                let pages = store.read_all(read);
+                if all { changed(pages, last_stream_first) } else { pages }
+            })
+        })
+        .also("positions_rise_from_one_or_later", "reads all, where a stream comes first and last")
+        .also("recorded_times_never_fall", "reads all, where a stream comes first and last")
+        .also("a_filter_picks_streams_by_name", "reads all, where a stream comes first and last")
+        .sometimes("nothing_appears_before_what_was_seen", "streams take turns as threads do"),
+        Fault::of("the_whole_store_reads_backwards", || {
+            all_reading(|store, read| {
+                let all = asks_for_all(&read, Direction::Backwards);
+                store.read_all(if all { ReadAll::forwards() } else { read })
+            })
+        })
+        .also("the_whole_store_reads_from_either_end", "reads back from the end")
+        .also("a_large_store_comes_in_pages", "reads both ways"),
+        Fault::of("a_large_store_comes_in_pages", || {
+            all_reading(|store, read| {
+                let all = asks_for_all(&read, Direction::Backwards);
+                let pages = store.read_all(read);
+                if all { changed(pages, without_the_257th) } else { pages }
+            })
+        }),
+        Fault::of("metadata_are_events_of_the_whole_store", || {
+            all_reading(|store, read| {
+                changed(store.read_all(read), |mut events| {
+                    events.retain(|event| !event.stream.is_system());
+                    events
+                })
+            })
+        }),
+    ]
+}
+
+/// The stream that comes first again at the end is read in one go.
+fn last_stream_first(mut events: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
+    let Some(stream) = events.last().map(|event| event.stream.clone()) else { return events };
+    if events.first().is_some_and(|first| first.stream == stream) {
+        events.sort_by_key(|event| event.stream != stream);
+    }
+    events
+}
+
+fn all_places() -> Vec<Fault> {
+    vec![
+        Fault::of("the_whole_store_reads_from_a_position_on", || {
+            all_reading(|store, read| match (read.direction, begins(read.from)) {
+                (Direction::Forwards, Some(from)) if from > Position::START => {
+                    store.read_all(read.from(from.next()))
+                }
+                _ => store.read_all(read),
+            })
+        }),
+        Fault::of("the_whole_store_reads_from_a_position_back", || {
+            all_reading(|store, read| {
+                let head = block_on(store.head()).expect("a memory store has a head").position;
+                match (read.direction, begins(read.from), read.limit) {
+                    (Direction::Backwards, Some(from), u64::MAX) if from <= head => {
+                        let before = Position::new(from.number().saturating_sub(1));
+                        store.read_all(read.from(before))
+                    }
+                    _ => store.read_all(read),
+                }
+            })
+        }),
+        Fault::of("the_whole_store_reads_from_where_no_event_is", || {
+            all_reading(|store, read| {
+                let head = block_on(store.head()).expect("a memory store has a head").position;
+                match begins(read.from) {
+                    Some(position) if position > head => {
+                        Pages::failed(Invalid::BeyondHead { position, head }.into())
+                    }
+                    _ => store.read_all(read),
+                }
+            })
+        }),
+        Fault::of("the_whole_store_reads_from_either_end", || {
+            all_reading(|store, read| match (read.direction, read.from) {
+                (Direction::Forwards, ReadFrom::End) => {
+                    store.read_all(ReadAll { from: ReadFrom::Start, ..read })
+                }
+                _ => store.read_all(read),
+            })
+        }),
+        Fault::of("a_limit_ends_the_read_of_the_whole_store", || {
+            all_reading(|store, read| {
+                let limit = if read.limit == 0 { u64::MAX } else { read.limit };
+                store.read_all(read.limit(limit))
+            })
+        }),
+    ]
+}
+
+/// A store that filters another way.
+fn filtering(other: fn(Filter) -> Filter) -> Broken {
+    all_reading(move |store, read| {
+        let filter = other(read.filter);
+        store.read_all(ReadAll { filter, ..read })
+    })
+}
+
+fn filters() -> Vec<Fault> {
+    vec![
+        Fault::of("a_filter_picks_streams_by_name", || {
+            filtering(|filter| match filter {
+                Filter::Streams(names) => Filter::Streams(names.into_iter().take(1).collect()),
+                other => other,
+            })
+        }),
+        Fault::of("a_filter_picks_streams_by_prefix", || {
+            all_reading(|store, read| match read.filter.clone() {
+                Filter::StreamPrefixes(texts) => {
+                    let all = store.read_all(read.only(Filter::Everything));
+                    changed(all, |mut events| {
+                        events.retain(|event| {
+                            texts.iter().any(|text| event.stream.as_str().contains(text))
+                        });
+                        events
+                    })
+                }
+                _ => store.read_all(read),
+            })
+        }),
+        Fault::of("a_filter_picks_categories", || {
+            filtering(|filter| match filter {
+                Filter::Categories(categories) => Filter::StreamPrefixes(
+                    categories.iter().map(|category| category.as_str().to_owned()).collect(),
+                ),
+                other => other,
+            })
+        }),
+        Fault::of("a_filter_picks_event_types", || {
+            filtering(|filter| match filter {
+                Filter::EventTypes(types) => {
+                    Filter::EventTypes(types.into_iter().take(1).collect())
+                }
+                other => other,
+            })
+        }),
+        Fault::of("a_filter_picks_what_a_query_means", || {
+            filtering(|filter| match filter {
+                Filter::Query(query) => {
+                    let first = query.items().first().expect("a query has an item");
+                    Filter::Query(EventQuery::of(first.clone()))
+                }
+                other => other,
+            })
+        }),
+        Fault::of("a_filtered_read_begins_and_ends_where_it_is_told", || {
+            all_reading(|store, read| {
+                let filter = read.filter.clone();
+                changed(store.read_all(read.only(Filter::Everything)), |mut events| {
+                    events.retain(|event| filter.matches(event));
+                    events
+                })
+            })
+        }),
+    ]
+}

@@ -1,0 +1,327 @@
+//! Faults of subscriptions: what is delivered, from where on, and what is said beside events.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use futures_core::Stream;
+use gesta_store::{
+    Delivery, EventStore, Filter, Invalid, Overload, Position, RecordedEvent, StoreError,
+    StreamState, Subscribe, SubscribeTo, Subscription, conformance::block_on, memory::MemoryStore,
+};
+
+use crate::broken::{Broken, Fault, Outcome, delivering, described, on_events};
+
+/// A store whose subscriptions go this way.
+fn subscribing<F>(subscribe: F) -> Broken
+where
+    F: Fn(&MemoryStore, Subscribe) -> Subscription + Send + Sync + 'static,
+{
+    Broken { subscribe: Box::new(subscribe), ..Broken::sound() }
+}
+
+/// A store that subscribes to something else than it is asked to.
+fn instead(other: fn(&MemoryStore, Subscribe) -> Subscribe) -> Broken {
+    subscribing(move |store, subscribe| store.subscribe(other(store, subscribe)))
+}
+
+fn to_everything(subscribe: &Subscribe) -> bool {
+    matches!(subscribe.to, SubscribeTo::All { filter: Filter::Everything, .. })
+}
+
+fn to_some(subscribe: &Subscribe) -> bool {
+    matches!(subscribe.to, SubscribeTo::All { .. }) && !to_everything(subscribe)
+}
+
+fn after(subscribe: &Subscribe) -> Position {
+    match &subscribe.to {
+        SubscribeTo::All { after, .. } => *after,
+        SubscribeTo::Stream { .. } => Position::START,
+    }
+}
+
+fn head(store: &MemoryStore) -> Position {
+    block_on(store.head()).expect("a memory store has a head").position
+}
+
+pub(crate) fn faults() -> Vec<Fault> {
+    [catching_up(), what_is_said(), beginnings(), streams(), filters(), together()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn catching_up() -> Vec<Fault> {
+    vec![
+        Fault::of("a_subscription_catches_up", || {
+            subscribing(|store, subscribe| {
+                let mut live = !to_everything(&subscribe);
+                delivering(store.subscribe(subscribe), move |delivery| {
+                    live |= matches!(delivery, Delivery::CaughtUp(_));
+                    on_events(delivery, |mut page| {
+                        let stream = |event: &RecordedEvent| event.stream.clone();
+                        if !live && page.first().map(stream) != page.last().map(stream) {
+                            page.pop();
+                        }
+                        page
+                    })
+                })
+            })
+        })
+        .also("a_long_catch_up_misses_nothing", "has pages of two streams")
+        .sometimes(
+            "a_subscription_misses_nothing_while_events_are_appended",
+            "may have such pages",
+        ),
+        Fault::of("a_subscription_stays_live", || {
+            subscribing(|store, subscribe| {
+                let (mut live, all) = (false, to_everything(&subscribe));
+                delivering(store.subscribe(subscribe), move |delivery| {
+                    live |= matches!(delivery, Delivery::CaughtUp(_));
+                    on_events(delivery, |mut page| {
+                        if live && all && page.len() == 2 {
+                            page.reverse();
+                        }
+                        page
+                    })
+                })
+            })
+        })
+        .also("subscribers_are_independent", "gets two live events at once")
+        .sometimes("a_subscription_misses_nothing_while_events_are_appended", "may get just two"),
+    ]
+}
+
+fn what_is_said() -> Vec<Fault> {
+    vec![
+        Fault::of("a_subscription_to_an_empty_store_waits", || {
+            subscribing(|store, subscribe| {
+                let mut first = to_everything(&subscribe) && head(store) == Position::START;
+                delivering(store.subscribe(subscribe), move |delivery| {
+                    let said =
+                        std::mem::take(&mut first).then_some(Delivery::Checkpoint(Position::START));
+                    said.into_iter().chain([delivery]).collect()
+                })
+            })
+        }),
+        Fault::of("caught_up_says_where_the_head_is", || {
+            subscribing(|store, subscribe| {
+                let all = to_everything(&subscribe);
+                delivering(store.subscribe(subscribe), move |delivery| match delivery {
+                    Delivery::CaughtUp(_) if all => vec![Delivery::CaughtUp(Position::START)],
+                    other => vec![other],
+                })
+            })
+        }),
+        Fault::of("a_long_catch_up_misses_nothing", || {
+            subscribing(|store, subscribe| {
+                let mut live = false;
+                delivering(store.subscribe(subscribe), move |delivery| {
+                    live |= matches!(delivery, Delivery::CaughtUp(_));
+                    on_events(delivery, |mut page| {
+                        page.retain(|event| live || event.position != Position::new(257));
+                        page
+                    })
+                })
+            })
+        })
+        .also(
+            "a_subscriber_that_never_reads_harms_nobody",
+            "reads on before it is told that it caught up",
+        )
+        .sometimes("a_subscription_misses_nothing_while_events_are_appended", "may be that long"),
+    ]
+}
+
+fn beginnings() -> Vec<Fault> {
+    vec![
+        Fault::of("a_subscription_begins_after_its_position", || {
+            instead(|_, subscribe| {
+                let before = Position::new(after(&subscribe).number().saturating_sub(1));
+                let plain = to_everything(&subscribe) && subscribe.incarnation.is_none();
+                if plain { subscribe.after(before) } else { subscribe }
+            })
+        })
+        .also("a_subscription_beyond_the_head_is_refused", "is one beyond, which becomes none"),
+        Fault::of("a_subscription_beyond_the_head_is_refused", || {
+            instead(|store, subscribe| {
+                let after = after(&subscribe).min(head(store));
+                subscribe.after(after)
+            })
+        }),
+        Fault::of("a_checkpoint_of_this_life_is_resumed", || {
+            subscribing(|store, subscribe| {
+                let life = block_on(store.head()).expect("a memory store has a head").incarnation;
+                if subscribe.incarnation != Some(life) {
+                    return store.subscribe(subscribe);
+                }
+                let (position, incarnation) = (after(&subscribe), life);
+                Subscription::failed(Invalid::OtherIncarnation { position, incarnation }.into())
+            })
+        }),
+        Fault::of("a_checkpoint_of_an_unknown_life_is_refused", || {
+            instead(|_, subscribe| Subscribe { incarnation: None, ..subscribe })
+        }),
+    ]
+}
+
+fn streams() -> Vec<Fault> {
+    vec![
+        Fault::of("a_stream_subscription_delivers_only_its_stream", || {
+            instead(|_, subscribe| match subscribe.to {
+                SubscribeTo::Stream { stream, after: None } => {
+                    let prefixes = vec![stream.as_str().to_owned()];
+                    Subscribe::to_all().only(Filter::StreamPrefixes(prefixes))
+                }
+                to => Subscribe { to, ..subscribe },
+            })
+        }),
+        Fault::of("a_stream_subscription_begins_after_its_revision", || {
+            instead(|_, subscribe| match subscribe.to {
+                SubscribeTo::Stream { stream, after: Some(after) } => {
+                    let after = after.previous();
+                    Subscribe { to: SubscribeTo::Stream { stream, after }, incarnation: None }
+                }
+                to => Subscribe { to, ..subscribe },
+            })
+        }),
+        Fault::of("a_stream_subscription_waits_for_its_stream", || {
+            subscribing(|store, subscribe| match &subscribe.to {
+                SubscribeTo::Stream { stream, .. }
+                    if described(store, stream).state == StreamState::Missing =>
+                {
+                    Subscription::failed(StoreError::Deleted { stream: stream.clone() })
+                }
+                _ => store.subscribe(subscribe),
+            })
+        }),
+    ]
+}
+
+fn filters() -> Vec<Fault> {
+    vec![
+        Fault::of("a_filtered_subscription_delivers_what_it_asks_for", || {
+            subscribing(|store, subscribe| {
+                let SubscribeTo::All { filter, .. } = subscribe.to.clone() else {
+                    return store.subscribe(subscribe);
+                };
+                let mut live = false;
+                let all = store.subscribe(subscribe.only(Filter::Everything));
+                delivering(all, move |delivery| {
+                    live |= matches!(delivery, Delivery::CaughtUp(_));
+                    on_events(delivery, |mut page| {
+                        page.retain(|event| live || filter.matches(event));
+                        page
+                    })
+                })
+            })
+        })
+        .also("a_filtered_subscription_says_how_far_it_looked", "wants no events at all"),
+        Fault::of("a_filtered_subscription_says_how_far_it_looked", || {
+            subscribing(|store, subscribe| {
+                delivering(store.subscribe(subscribe), |delivery| match delivery {
+                    Delivery::Checkpoint(_) => vec![],
+                    other => vec![other],
+                })
+            })
+        }),
+        Fault::of("a_checkpoint_is_never_ahead_of_an_event", || {
+            subscribing(|store, subscribe| {
+                let some = to_some(&subscribe);
+                delivering(store.subscribe(subscribe), move |delivery| match delivery {
+                    Delivery::Events(page) if some => {
+                        let last = page.last().expect("a page has events").position;
+                        vec![Delivery::Checkpoint(last), Delivery::Events(page)]
+                    }
+                    other => vec![other],
+                })
+            })
+        }),
+    ]
+}
+
+fn together() -> Vec<Fault> {
+    vec![
+        Fault::of("subscribers_are_independent", || {
+            let opened = AtomicUsize::new(0);
+            subscribing(move |store, subscribe| {
+                let another = opened.fetch_add(1, Ordering::Relaxed) > 0;
+                let whole = subscribe == Subscribe::to_all();
+                let head = head(store);
+                store.subscribe(if another && whole { subscribe.after(head) } else { subscribe })
+            })
+        }),
+        Fault::of("a_subscriber_that_never_reads_harms_nobody", held_up_by_the_slowest),
+        Fault::of("waiting_for_a_delivery_can_be_given_up", || {
+            subscribing(|store, subscribe| {
+                let all = to_everything(&subscribe);
+                let inner = store.subscribe(subscribe);
+                if !all {
+                    return inner;
+                }
+                Subscription::new(LosesOnePage { inner, waited: false, lost: false })
+            })
+        })
+        .sometimes("a_subscription_misses_nothing_while_events_are_appended", "may have to wait"),
+    ]
+}
+
+/// A store that takes no appends while a subscriber is far behind.
+fn held_up_by_the_slowest() -> Broken {
+    const BEHIND_MAX: u64 = 500;
+    let places: Arc<Mutex<Vec<Arc<AtomicU64>>>> = Arc::default();
+    let known = Arc::clone(&places);
+    Broken {
+        append: Box::new(move |store, append| {
+            let places = known.lock().expect("no panic under the lock");
+            let slowest = places.iter().map(|place| place.load(Ordering::Relaxed)).min();
+            let behind = head(store).number().saturating_sub(slowest.unwrap_or(u64::MAX));
+            if behind > BEHIND_MAX {
+                return Err(StoreError::Overloaded(Overload::DiskFull));
+            }
+            block_on(store.append(append))
+        }),
+        subscribe: Box::new(move |store, subscribe| {
+            let place = Arc::new(AtomicU64::new(after(&subscribe).number()));
+            places.lock().expect("no panic under the lock").push(Arc::clone(&place));
+            delivering(store.subscribe(subscribe), move |delivery| {
+                on_events(delivery, |page| {
+                    let last = page.last().expect("a page has events").position;
+                    place.store(last.number(), Ordering::Relaxed);
+                    page
+                })
+            })
+        }),
+        ..Broken::sound()
+    }
+}
+
+/// Loses the page that comes after it first had to wait.
+struct LosesOnePage {
+    inner: Subscription,
+    waited: bool,
+    lost: bool,
+}
+
+impl Stream for LosesOnePage {
+    type Item = Outcome<Delivery>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            let polled = Pin::new(&mut this.inner).poll_next(context);
+            this.waited |= polled.is_pending();
+            match polled {
+                Poll::Ready(Some(Ok(Delivery::Events(_)))) if this.waited && !this.lost => {
+                    this.lost = true;
+                }
+                other => return other,
+            }
+        }
+    }
+}

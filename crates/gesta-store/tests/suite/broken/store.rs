@@ -1,0 +1,269 @@
+//! A memory store with one thing wrong.
+//!
+//! Owns: [`Broken`], which sends every call through a hook, and the shapes that hooks share.
+//! Always holds: a hook sees the call and the store, never the test.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use futures_core::Stream;
+use gesta_store::{
+    Answer, Append, Appended, Capabilities, Category, DeleteStream, Delivery, EventId, EventStore,
+    ExpectedRevision, Head, ListCategories, ListStreams, NewEvent, Pages, ReadAll, ReadStream,
+    RecordedEvent, SetStreamMetadata, StoreError, StreamAppend, StreamDescription, StreamName,
+    Subscribe, Subscription, TombstoneStream, conformance::block_on, memory::MemoryStore,
+};
+
+/// What stands between a call and the store.
+pub(crate) type Hook<A, R> = Box<dyn Fn(&MemoryStore, A) -> R + Send + Sync>;
+pub(crate) type Outcome<T> = Result<T, StoreError>;
+
+/// A store whose hooks are sound unless replaced.
+pub(crate) struct Broken {
+    pub(crate) inner: MemoryStore,
+    pub(crate) append: Hook<Append, Outcome<Appended>>,
+    pub(crate) find_append: Hook<EventId, Outcome<Option<Appended>>>,
+    pub(crate) read_stream: Hook<ReadStream, Pages>,
+    pub(crate) read_all: Hook<ReadAll, Pages>,
+    pub(crate) subscribe: Hook<Subscribe, Subscription>,
+    pub(crate) describe: Hook<StreamName, Outcome<StreamDescription>>,
+    pub(crate) list_streams: Hook<ListStreams, Outcome<Vec<StreamName>>>,
+    pub(crate) list_categories: Hook<ListCategories, Outcome<Vec<Category>>>,
+    pub(crate) head: Hook<(), Outcome<Head>>,
+    pub(crate) capabilities: Hook<(), Capabilities>,
+    pub(crate) set_metadata: Hook<SetStreamMetadata, Outcome<Appended>>,
+    pub(crate) delete: Hook<DeleteStream, Outcome<Appended>>,
+    pub(crate) tombstone: Hook<TombstoneStream, Outcome<Appended>>,
+    /// Where appends take two polls, and this says that one was dropped between them.
+    pub(crate) dropped: Option<Arc<AtomicBool>>,
+}
+
+impl Broken {
+    /// Nothing wrong yet.
+    pub(crate) fn sound() -> Self {
+        Self {
+            inner: MemoryStore::new(),
+            append: Box::new(|store, append| block_on(store.append(append))),
+            find_append: Box::new(|store, id| block_on(store.find_append(id))),
+            read_stream: Box::new(|store, read| store.read_stream(read)),
+            read_all: Box::new(|store, read| store.read_all(read)),
+            subscribe: Box::new(|store, subscribe| store.subscribe(subscribe)),
+            describe: Box::new(|store, stream| block_on(store.describe_stream(&stream))),
+            list_streams: Box::new(|store, list| block_on(store.list_streams(list))),
+            list_categories: Box::new(|store, list| block_on(store.list_categories(list))),
+            head: Box::new(|store, ()| block_on(store.head())),
+            capabilities: Box::new(|store, ()| store.capabilities()),
+            set_metadata: Box::new(|store, change| block_on(store.set_stream_metadata(change))),
+            delete: Box::new(|store, delete| block_on(store.delete_stream(delete))),
+            tombstone: Box::new(|store, end| block_on(store.tombstone_stream(end))),
+            dropped: None,
+        }
+    }
+}
+
+fn done<T: Send + 'static>(outcome: Outcome<T>) -> Answer<'static, T> {
+    Box::pin(std::future::ready(outcome))
+}
+
+impl EventStore for Broken {
+    fn append(&self, append: Append) -> Answer<'_, Appended> {
+        Box::pin(async move {
+            if let Some(dropped) = &self.dropped {
+                let mut way = OnTheWay { dropped: Arc::clone(dropped), done: false };
+                yield_once().await;
+                way.done = true;
+            }
+            (self.append)(&self.inner, append)
+        })
+    }
+
+    fn find_append(&self, first_event: EventId) -> Answer<'_, Option<Appended>> {
+        done((self.find_append)(&self.inner, first_event))
+    }
+
+    fn read_stream(&self, read: ReadStream) -> Pages {
+        (self.read_stream)(&self.inner, read)
+    }
+
+    fn read_all(&self, read: ReadAll) -> Pages {
+        (self.read_all)(&self.inner, read)
+    }
+
+    fn subscribe(&self, subscribe: Subscribe) -> Subscription {
+        (self.subscribe)(&self.inner, subscribe)
+    }
+
+    fn describe_stream(&self, stream: &StreamName) -> Answer<'_, StreamDescription> {
+        done((self.describe)(&self.inner, stream.clone()))
+    }
+
+    fn list_streams(&self, list: ListStreams) -> Answer<'_, Vec<StreamName>> {
+        done((self.list_streams)(&self.inner, list))
+    }
+
+    fn list_categories(&self, list: ListCategories) -> Answer<'_, Vec<Category>> {
+        done((self.list_categories)(&self.inner, list))
+    }
+
+    fn head(&self) -> Answer<'_, Head> {
+        done((self.head)(&self.inner, ()))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        (self.capabilities)(&self.inner, ())
+    }
+
+    fn set_stream_metadata(&self, change: SetStreamMetadata) -> Answer<'_, Appended> {
+        done((self.set_metadata)(&self.inner, change))
+    }
+
+    fn delete_stream(&self, delete: DeleteStream) -> Answer<'_, Appended> {
+        done((self.delete)(&self.inner, delete))
+    }
+
+    fn tombstone_stream(&self, tombstone: TombstoneStream) -> Answer<'_, Appended> {
+        done((self.tombstone)(&self.inner, tombstone))
+    }
+}
+
+/// Tells when it is dropped before it was done.
+struct OnTheWay {
+    dropped: Arc<AtomicBool>,
+    done: bool,
+}
+
+impl Drop for OnTheWay {
+    fn drop(&mut self) {
+        self.dropped.fetch_or(!self.done, Ordering::Relaxed);
+    }
+}
+
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Every event of a read, changed as a whole and handed out as one page.
+pub(crate) fn changed<F>(pages: Pages, change: F) -> Pages
+where
+    F: FnOnce(Vec<RecordedEvent>) -> Vec<RecordedEvent>,
+{
+    let page = match block_on(pages.collect_events()) {
+        Ok(events) => change(events),
+        Err(error) => return Pages::failed(error),
+    };
+    Pages::of((!page.is_empty()).then_some(Ok(page)).into_iter())
+}
+
+/// Every event of a read, changed one by one.
+pub(crate) fn each(pages: Pages, change: impl Fn(&mut RecordedEvent)) -> Pages {
+    changed(pages, |mut events| {
+        events.iter_mut().for_each(change);
+        events
+    })
+}
+
+/// Every delivery of a subscription, turned into others.
+pub(crate) fn delivering<F>(inner: Subscription, turn: F) -> Subscription
+where
+    F: FnMut(Delivery) -> Vec<Delivery> + Send + Unpin + 'static,
+{
+    Subscription::new(Turned { inner, turn, waiting: VecDeque::new() })
+}
+
+struct Turned<F> {
+    inner: Subscription,
+    turn: F,
+    waiting: VecDeque<Delivery>,
+}
+
+impl<F: FnMut(Delivery) -> Vec<Delivery> + Unpin> Stream for Turned<F> {
+    type Item = Outcome<Delivery>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(delivery) = this.waiting.pop_front() {
+                return Poll::Ready(Some(Ok(delivery)));
+            }
+            match Pin::new(&mut this.inner).poll_next(context) {
+                Poll::Ready(Some(Ok(delivery))) => this.waiting.extend((this.turn)(delivery)),
+                other => return other,
+            }
+        }
+    }
+}
+
+/// Events of deliveries, changed; what is left empty is not delivered.
+pub(crate) fn on_events<F>(delivery: Delivery, change: F) -> Vec<Delivery>
+where
+    F: FnOnce(Vec<RecordedEvent>) -> Vec<RecordedEvent>,
+{
+    match delivery {
+        Delivery::Events(page) => {
+            let page = change(page);
+            if page.is_empty() { vec![] } else { vec![Delivery::Events(page)] }
+        }
+        other => vec![other],
+    }
+}
+
+/// Appends, whatever the heads are.
+pub(crate) fn forced(store: &MemoryStore, append: Append) -> Outcome<Appended> {
+    block_on(store.append(expecting_any(append)))
+}
+
+pub(crate) fn expecting_any(append: Append) -> Append {
+    let any = |part| StreamAppend { expected: ExpectedRevision::Any, ..part };
+    Append { streams: append.streams.into_iter().map(any).collect(), ..append }
+}
+
+/// The same events under ids of their own.
+pub(crate) fn renamed(append: Append) -> Append {
+    let fresh = |event| NewEvent { id: EventId::random(), ..event };
+    let part = |part: StreamAppend| StreamAppend {
+        events: part.events.into_iter().map(fresh).collect(),
+        ..part
+    };
+    Append { streams: append.streams.into_iter().map(part).collect(), ..append }
+}
+
+/// What an append would have answered, had anything been appended.
+pub(crate) fn pretended(store: &MemoryStore) -> Outcome<Appended> {
+    let position = block_on(store.head())?.position;
+    Ok(Appended { position, revisions: vec![] })
+}
+
+pub(crate) fn described(store: &MemoryStore, stream: &StreamName) -> StreamDescription {
+    block_on(store.describe_stream(stream)).expect("a memory store describes")
+}
+
+/// Where an append with the same first event id went.
+pub(crate) fn found(store: &MemoryStore, append: &Append) -> Option<Appended> {
+    let first = append.events().next()?.id;
+    block_on(store.find_append(first)).expect("a memory store finds")
+}
+
+/// The stream and expectation of an append to one stream alone.
+pub(crate) fn single(append: &Append) -> Option<&StreamAppend> {
+    match append.streams.as_slice() {
+        [part] if !part.events.is_empty() => Some(part),
+        _ => None,
+    }
+}

@@ -1,0 +1,266 @@
+//! The checkout as the commands see it: its packages and its texts.
+//!
+//! Owns: finding and reading them, once. Always holds: paths are relative to the root and use `/`;
+//! a Rust file that does not parse is an error here, so no rule passes by not reading. Not here:
+//! any judgement ([`crate::tidy`]).
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::step::cargo;
+
+/// Where texts of ours are.
+const PLACES: [&str; 7] = [".cargo", ".ci", "apps", "console", "crates", "docs", "xtask"];
+/// Folders below those places that hold nothing of ours.
+const SKIPPED: [&str; 2] = ["target", "node_modules"];
+/// What a text of ours ends with; `run` is the CI's script.
+const ENDINGS: [&str; 10] =
+    [".rs", ".toml", ".md", ".txt", ".json", ".html", ".css", ".js", ".sh", "/run"];
+
+/// Everything that the rules look at.
+pub(crate) struct House {
+    pub(crate) packages: Vec<Package>,
+    pub(crate) rust: Vec<RustFile>,
+    pub(crate) texts: Vec<Text>,
+    pub(crate) target_directory: PathBuf,
+    pub(crate) root: PathBuf,
+}
+
+pub(crate) struct Package {
+    pub(crate) name: String,
+    /// Its folder, such as `crates/gesta-store`.
+    pub(crate) folder: String,
+    pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) is_library: bool,
+}
+
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    /// Whether only tests and examples have it.
+    pub(crate) is_for_tests: bool,
+}
+
+pub(crate) struct Text {
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+pub(crate) struct RustFile {
+    pub(crate) path: String,
+    pub(crate) text: String,
+    pub(crate) syntax: syn::File,
+}
+
+impl House {
+    /// Reads the checkout that this program was built from.
+    pub(crate) fn open() -> Result<Self> {
+        let metadata = metadata()?;
+        let root = PathBuf::from(text_at(&metadata, "/workspace_root")?);
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(&root)?.filter_map(Result::ok) {
+            let is_file = entry.file_type()?.is_file();
+            paths.extend(is_file.then(|| entry.path()));
+        }
+        for place in PLACES {
+            files_below(&root.join(place), &mut paths)?;
+        }
+        let mut texts = Vec::new();
+        for path in paths {
+            let relative = slashed(path.strip_prefix(&root)?);
+            if ENDINGS.iter().any(|ending| relative.ends_with(ending)) {
+                let text = fs::read_to_string(&path).with_context(|| relative.clone())?;
+                texts.push(Text { path: relative, text });
+            }
+        }
+        texts.sort_by(|left, right| left.path.cmp(&right.path));
+        Self {
+            packages: packages(&metadata, &root)?,
+            rust: Vec::new(),
+            texts,
+            target_directory: PathBuf::from(text_at(&metadata, "/target_directory")?),
+            root,
+        }
+        .parsed()
+    }
+
+    fn parsed(mut self) -> Result<Self> {
+        for Text { path, text } in self.texts.iter().filter(|text| text.path.ends_with(".rs")) {
+            let syntax = syn::parse_file(text).with_context(|| format!("{path} is not Rust"))?;
+            self.rust.push(RustFile { path: path.clone(), text: text.clone(), syntax });
+        }
+        ensure!(!self.texts.is_empty(), "no text of ours was found");
+        Ok(self)
+    }
+
+    /// The sources of a package's library or binary, not its tests and examples.
+    pub(crate) fn sources_of<'a>(
+        &'a self,
+        package: &'a Package,
+    ) -> impl Iterator<Item = &'a RustFile> {
+        let sources = format!("{}/src/", package.folder);
+        self.rust.iter().filter(move |file| file.path.starts_with(&sources))
+    }
+}
+
+fn metadata() -> Result<Value> {
+    let mut command = cargo();
+    command.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    let output = command.output().context("cargo metadata cannot be started")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")
+}
+
+fn packages(metadata: &Value, root: &Path) -> Result<Vec<Package>> {
+    list_at(metadata, "/packages")?.iter().map(|package| Package::read(package, root)).collect()
+}
+
+impl Package {
+    fn read(package: &Value, root: &Path) -> Result<Self> {
+        let manifest = Path::new(text_at(package, "/manifest_path")?);
+        let folder = manifest.parent().context("a manifest is in a folder")?.strip_prefix(root)?;
+        let targets = list_at(package, "/targets")?;
+        let is_library =
+            targets.iter().filter_map(|target| target.pointer("/kind/0")).any(|kind| {
+                matches!(
+                    kind.as_str(),
+                    Some("lib" | "proc-macro" | "rlib" | "cdylib" | "staticlib")
+                )
+            });
+        Ok(Self {
+            name: text_at(package, "/name")?.to_owned(),
+            folder: slashed(folder),
+            dependencies: list_at(package, "/dependencies")?
+                .iter()
+                .map(Dependency::read)
+                .collect::<Result<_>>()?,
+            is_library,
+        })
+    }
+}
+
+impl Dependency {
+    fn read(dependency: &Value) -> Result<Self> {
+        let is_for_tests = dependency.pointer("/kind").and_then(Value::as_str) == Some("dev");
+        Ok(Self { name: text_at(dependency, "/name")?.to_owned(), is_for_tests })
+    }
+}
+
+fn text_at<'a>(value: &'a Value, pointer: &str) -> Result<&'a str> {
+    let found = value.pointer(pointer).and_then(Value::as_str);
+    found.with_context(|| format!("cargo metadata has no text at {pointer}"))
+}
+
+fn list_at<'a>(value: &'a Value, pointer: &str) -> Result<&'a Vec<Value>> {
+    let found = value.pointer(pointer).and_then(Value::as_array);
+    found.with_context(|| format!("cargo metadata has no list at {pointer}"))
+}
+
+fn files_below(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry?;
+        let skipped = SKIPPED.iter().any(|name| entry.file_name() == *name);
+        match entry.file_type()? {
+            kind if kind.is_dir() && !skipped => files_below(&entry.path(), paths)?,
+            kind if kind.is_file() => paths.push(entry.path()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn slashed(path: &Path) -> String {
+    let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    parts.join("/")
+}
+
+#[cfg(test)]
+impl House {
+    /// A house of these texts, by path, with a library for each folder under `crates`.
+    pub(crate) fn of(texts: &[(&str, &str)]) -> Self {
+        let mut folders: Vec<&str> = texts
+            .iter()
+            .filter_map(|(path, _)| path.strip_prefix("crates/")?.split('/').next())
+            .collect();
+        folders.dedup();
+        let texts = texts
+            .iter()
+            .map(|(path, text)| Text { path: (*path).to_owned(), text: (*text).to_owned() });
+        let house = Self {
+            packages: folders.into_iter().map(Package::named).collect(),
+            rust: Vec::new(),
+            texts: texts.collect(),
+            target_directory: PathBuf::from("target"),
+            root: PathBuf::from("."),
+        };
+        if house.texts.is_empty() { house } else { house.parsed().unwrap() }
+    }
+}
+
+#[cfg(test)]
+impl Package {
+    /// A library in `crates` that depends on nothing.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            folder: format!("crates/{name}"),
+            dependencies: Vec::new(),
+            is_library: true,
+        }
+    }
+
+    pub(crate) fn needing(mut self, dependency: &str) -> Self {
+        let name = dependency.to_owned();
+        self.dependencies.push(Dependency { name, is_for_tests: false });
+        self
+    }
+
+    pub(crate) fn tested_with(mut self, dependency: &str) -> Self {
+        let name = dependency.to_owned();
+        self.dependencies.push(Dependency { name, is_for_tests: true });
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_checkout_is_read() {
+        let house = House::open().unwrap();
+        assert!(house.packages.iter().any(|package| package.name == "xtask"));
+        assert!(house.rust.iter().any(|file| file.path == "xtask/src/house.rs"));
+        assert!(house.texts.iter().any(|text| text.path == "Cargo.toml"));
+    }
+
+    #[test]
+    fn dependencies_for_tests_are_told_apart() {
+        let package = serde_json::json!({
+            "name": "one",
+            "manifest_path": "/root-folder/crates/one/Cargo.toml",
+            "targets": [{ "kind": ["lib"] }],
+            "dependencies": [
+                { "name": "two", "kind": null },
+                { "name": "three", "kind": "dev" },
+            ],
+        });
+        let package = Package::read(&package, Path::new("/root-folder")).unwrap();
+        assert_eq!(package.folder, "crates/one");
+        assert!(package.is_library);
+        let for_tests = package.dependencies.iter().map(|each| each.is_for_tests);
+        assert_eq!(for_tests.collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn a_file_that_does_not_parse_is_an_error() {
+        let house = House::of(&[]);
+        let text = Text { path: "a.rs".to_owned(), text: "fn (".to_owned() };
+        assert!(House { texts: vec![text], ..house }.parsed().is_err());
+    }
+}

@@ -1,0 +1,294 @@
+//! `cargo xtask prove`: what the project promises, line by line, measured with whatever tools a
+//! line needs.
+//!
+//! Owns: the table of lines and how results are told. Always holds: a check that cannot run is
+//! told as such and never as passed; asked for by its number, a line with a check that is not
+//! built fails. Not here: the checks themselves, a file each.
+//!
+//! A new check is a function `fn(&Ground) -> Result<String>` in a file of this folder, entered in
+//! [`LINES`]; it returns the figures in words, or the error that says what does not hold.
+
+use std::{fmt, path::PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{house::House, step::Stopwatch};
+
+mod acknowledged;
+mod strace;
+mod test_time;
+mod trace;
+
+/// What was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    line: Option<u8>,
+    effort: Effort,
+}
+
+/// How thoroughly: a few seconds a check, or what the line's figures call for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effort {
+    Short,
+    Full,
+}
+
+/// Where checks run.
+struct Ground {
+    root: PathBuf,
+    target_directory: PathBuf,
+    effort: Effort,
+}
+
+/// One promise and what shows that it holds.
+struct Line {
+    number: u8,
+    promise: &'static str,
+    checks: &'static [Check],
+}
+
+struct Check {
+    shows: &'static str,
+    means: Means,
+}
+
+enum Means {
+    /// Runs in both forms.
+    Always(fn(&Ground) -> Result<String>),
+    /// Takes too long for the short form.
+    InFull(fn(&Ground) -> Result<String>),
+    NotBuilt,
+}
+
+const fn not_built(shows: &'static str) -> Check {
+    Check { shows, means: Means::NotBuilt }
+}
+
+const LINES: [Line; 9] = [
+    Line {
+        number: 1,
+        promise: "two commands run the system and its tests, on a clean checkout",
+        checks: &[
+            not_built("`shop demo` serves the system"),
+            Check {
+                shows: "the test command takes under ten minutes",
+                means: Means::InFull(test_time::under_ten_minutes),
+            },
+        ],
+    },
+    Line {
+        number: 2,
+        promise: "an import ends in the expected report, however often it is killed",
+        checks: &[
+            not_built("the report is exactly the expected one"),
+            not_built("a second import changes nothing"),
+            not_built("20 kills, each followed by an import, end in the same report"),
+        ],
+    },
+    Line {
+        number: 3,
+        promise: "an append is acknowledged after a sync that covers it",
+        checks: &[
+            Check {
+                shows: "a traced program on the real disk acknowledges nothing early",
+                means: Means::Always(acknowledged::nothing_early),
+            },
+            not_built("a planted early acknowledgement fails that check"),
+            not_built("a disk that drops what was not synced loses nothing acknowledged"),
+        ],
+    },
+    Line {
+        number: 4,
+        promise: "the import costs at most twice its bare writes and syncs",
+        checks: &[
+            not_built("median time of five imports, against the raw write and sync"),
+            not_built("under 300 MB resident"),
+            not_built("progress on a terminal, none in a pipe"),
+        ],
+    },
+    Line {
+        number: 5,
+        promise: "every route answers every kind of request as documented",
+        checks: &[not_built("each route, each status"), not_built("schemathesis finds nothing")],
+    },
+    Line {
+        number: 6,
+        promise: "a command's writer reads its own write",
+        checks: &[not_built("1,000 of 1,000 under 16 writers, with the p99 of the wait")],
+    },
+    Line {
+        number: 7,
+        promise: "what was acknowledged happens once, through any kill",
+        checks: &[not_built("50 kills under 32 writers")],
+    },
+    Line {
+        number: 8,
+        promise: "a read model is rebuilt while it is read",
+        checks: &[
+            not_built("queries answer from the old version until the switch"),
+            not_built("a dead letter is repaired by a retry"),
+            not_built("version-1 bytes read through the upcaster"),
+            not_built("on-read answers equal a full replay"),
+        ],
+    },
+    Line {
+        number: 9,
+        promise: "damage and misuse are found and named",
+        checks: &[
+            not_built("a second process on a directory gets a clear error"),
+            not_built("a flipped byte is reported with segment, offset and positions"),
+            not_built("a torn group opens and says what it cut"),
+        ],
+    },
+];
+
+impl Request {
+    pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
+        let mut request = Self { line: None, effort: Effort::Full };
+        for argument in arguments {
+            if argument == "--short" {
+                request.effort = Effort::Short;
+                continue;
+            }
+            let known = LINES.iter().find(|line| line.number.to_string() == *argument);
+            let line = known.with_context(|| format!("there is no line {argument}"))?;
+            ensure!(request.line.is_none(), "one line at a time, or all of them");
+            request.line = Some(line.number);
+        }
+        Ok(request)
+    }
+}
+
+/// What became of one check.
+enum Outcome {
+    Holds(String),
+    Fails(anyhow::Error),
+    LongOnly,
+    NotBuilt,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Holds(figures) => write!(f, "holds: {figures}"),
+            Self::Fails(error) => write!(f, "FAILS: {error:#}"),
+            Self::LongOnly => f.write_str("left out of the short form"),
+            Self::NotBuilt => f.write_str("not built yet"),
+        }
+    }
+}
+
+impl Check {
+    fn run(&self, ground: &Ground) -> Outcome {
+        let check = match self.means {
+            Means::Always(check) => check,
+            Means::InFull(_) if ground.effort == Effort::Short => return Outcome::LongOnly,
+            Means::InFull(check) => check,
+            Means::NotBuilt => return Outcome::NotBuilt,
+        };
+        check(ground).map_or_else(Outcome::Fails, Outcome::Holds)
+    }
+}
+
+/// How many checks ended in which way.
+#[derive(Default)]
+struct Tally {
+    held: usize,
+    failed: usize,
+    left_out: usize,
+    not_built: usize,
+}
+
+impl Tally {
+    fn add(&mut self, outcome: &Outcome) {
+        *match outcome {
+            Outcome::Holds(_) => &mut self.held,
+            Outcome::Fails(_) => &mut self.failed,
+            Outcome::LongOnly => &mut self.left_out,
+            Outcome::NotBuilt => &mut self.not_built,
+        } += 1;
+    }
+
+    fn judge(&self, request: &Request) -> Result<()> {
+        ensure!(self.failed == 0, "prove: {} checks fail", self.failed);
+        match request.line {
+            Some(line) if self.not_built > 0 => bail!("prove: line {line} is not built yet"),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn run(request: &Request) -> Result<()> {
+    let House { root, target_directory, .. } = House::open()?;
+    let ground = Ground { root, target_directory, effort: request.effort };
+    let mut tally = Tally::default();
+    let asked = |line: &&Line| request.line.is_none_or(|number| number == line.number);
+    for line in LINES.iter().filter(asked) {
+        println!("\n{}. {}", line.number, line.promise);
+        for check in line.checks {
+            println!("   - {}", check.shows);
+            let stopwatch = Stopwatch::start();
+            let outcome = check.run(&ground);
+            println!("     {outcome} ({:.1} s)", stopwatch.elapsed().as_secs_f64());
+            tally.add(&outcome);
+        }
+    }
+    let Tally { held, failed, left_out, not_built } = tally;
+    println!(
+        "\nprove: {held} hold, {failed} fail, {left_out} left out of the short form, \
+         {not_built} not built yet",
+    );
+    tally.judge(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(text: &str) -> Result<Request> {
+        Request::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    fn ground(effort: Effort) -> Ground {
+        Ground { root: PathBuf::new(), target_directory: PathBuf::new(), effort }
+    }
+
+    #[test]
+    fn one_line_or_all_can_be_asked_for() {
+        assert_eq!(request("").unwrap(), Request { line: None, effort: Effort::Full });
+        assert_eq!(request("3 --short").unwrap(), Request { line: Some(3), effort: Effort::Short });
+        for wrong in ["0", "10", "three", "--quick", "1 2"] {
+            assert!(request(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn lines_are_numbered_as_they_stand() {
+        assert!((1..).zip(&LINES).all(|(number, line)| number == line.number));
+    }
+
+    #[test]
+    fn a_line_that_is_not_built_fails_only_when_asked_for() {
+        let mut tally = Tally::default();
+        tally.add(&not_built("something").run(&ground(Effort::Full)));
+        assert!(tally.judge(&request("").unwrap()).is_ok());
+        assert!(tally.judge(&request("7").unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_check_that_fails_fails_every_form() {
+        let failing = Check { shows: "", means: Means::Always(|_| bail!("one was lost")) };
+        let outcome = failing.run(&ground(Effort::Short));
+        assert_eq!(outcome.to_string(), "FAILS: one was lost");
+        let mut tally = Tally::default();
+        tally.add(&outcome);
+        assert!(tally.judge(&request("--short").unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_long_check_is_left_out_of_the_short_form_only() {
+        let long = Check { shows: "", means: Means::InFull(|_| Ok("5 of 5".to_owned())) };
+        assert_eq!(long.run(&ground(Effort::Short)).to_string(), "left out of the short form");
+        assert_eq!(long.run(&ground(Effort::Full)).to_string(), "holds: 5 of 5");
+    }
+}

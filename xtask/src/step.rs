@@ -1,0 +1,71 @@
+//! Steps: other programs that a command runs one after the other, each announced and timed.
+//!
+//! Always holds: a step writes straight to the terminal, so what it prints last is what its
+//! reader sees last; a step that fails ends the command.
+
+use std::{
+    ffi::OsString,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+
+/// How long something took.
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    #[expect(clippy::disallowed_methods, reason = "the time that a person waits is the real one")]
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// Runs a program under a title and says how long it took.
+pub(crate) fn step(title: &str, command: &mut Command) -> Result<()> {
+    println!("\n== {title}");
+    let stopwatch = Stopwatch::start();
+    let status = command.status().with_context(|| format!("{title}: cannot be started"))?;
+    let seconds = stopwatch.elapsed().as_secs_f64();
+    ensure!(status.success(), "{title}: {status} after {seconds:.1} s");
+    println!("== {title}: ok, {seconds:.1} s");
+    Ok(())
+}
+
+/// The cargo that runs this program, so that all steps use one toolchain.
+pub(crate) fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+}
+
+/// The caller's flags for rustc and one more.
+pub(crate) fn rust_flags_and(flag: &str) -> String {
+    match std::env::var("RUSTFLAGS") {
+        Ok(flags) if !flags.is_empty() => format!("{flags} {flag}"),
+        _ => flag.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_fails_ends_the_command() {
+        let error = step("cargo on a bad day", cargo().arg("no-such-command")).unwrap_err();
+        assert!(error.to_string().starts_with("cargo on a bad day: exit status"), "{error}");
+    }
+
+    #[test]
+    fn a_step_that_cannot_start_ends_the_command() {
+        assert!(step("nothing", &mut Command::new("no-such-program-anywhere")).is_err());
+    }
+
+    #[test]
+    fn a_step_that_succeeds_lets_the_command_go_on() {
+        assert!(step("cargo's version", cargo().arg("--version")).is_ok());
+    }
+}

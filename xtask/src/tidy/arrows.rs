@@ -1,0 +1,157 @@
+//! Which crate may depend on which, of ours and of others.
+//!
+//! Owns: the two tables. A new arrow changes a table in the commit that needs it, and that commit
+//! says why. Dependencies of tests and examples are free.
+
+use crate::{
+    house::{House, Package},
+    tidy::Finding,
+};
+
+/// Each crate and the crates of ours that it may depend on.
+const ARROWS: [(&str, &[&str]); 18] = [
+    ("gesta-store", &[]),
+    ("gesta-macros", &[]),
+    ("xtask", &[]),
+    ("gesta-log", &["gesta-store"]),
+    ("gesta-sqlite", &["gesta-store"]),
+    ("gesta-postgres", &["gesta-store"]),
+    ("gesta-dynamodb", &["gesta-store"]),
+    ("gesta-kurrentdb", &["gesta-store"]),
+    ("gesta-kafka", &["gesta-store"]),
+    ("gesta-redis", &["gesta-store"]),
+    ("gesta-search", &["gesta-store"]),
+    // Adapters and the engine stand behind features, for `gesta::open` alone.
+    ("gesta", &["gesta-store", "gesta-macros", "gesta-log", "gesta-sqlite", "gesta-postgres"]),
+    ("gesta-http", &["gesta"]),
+    ("gesta-graphql", &["gesta"]),
+    ("gesta-server", &["gesta-store", "gesta-log", "gesta-postgres", "gesta-dynamodb"]),
+    ("gesta-sim", &["gesta-store", "gesta-log"]),
+    ("gesta-cli", &["gesta-store", "gesta-server", "gesta-log", "gesta-sqlite", "gesta-postgres"]),
+    ("shop", &["gesta-log", "gesta-store", "gesta", "gesta-http", "gesta-graphql"]),
+];
+
+/// All that the contract may need of others: an implementer pays for each.
+const CONTRACT: (&str, &[&str]) =
+    ("gesta-store", &["bytes", "uuid", "futures-core", "thiserror", "serde_json"]);
+
+/// Crates of others that only these crates of ours may know.
+struct Reserved {
+    of_others: &'static [&'static str],
+    to: &'static [&'static str],
+    why: &'static str,
+}
+
+const RESERVED: [Reserved; 3] = [
+    Reserved {
+        of_others: &["tonic", "prost", "protox"],
+        to: &["gesta-server"],
+        why: "only the server knows protobuf",
+    },
+    Reserved {
+        of_others: &["axum", "hyper", "tower-http", "utoipa"],
+        to: &["gesta-http", "gesta-graphql", "gesta-server", "shop"],
+        why: "only edges know HTTP",
+    },
+    Reserved {
+        of_others: &["rusqlite", "sqlx", "tokio-postgres", "redb", "rocksdb", "sled", "fjall"],
+        to: &["gesta-sqlite", "gesta-postgres"],
+        why: "only an adapter knows its database",
+    },
+];
+
+/// The engine brings its own threads.
+const WITHOUT_RUNTIME: [&str; 3] = ["gesta-log", "gesta-sim", "gesta-macros"];
+
+pub(super) fn check(house: &House) -> Vec<Finding> {
+    let ours: Vec<&str> = house.packages.iter().map(|package| package.name.as_str()).collect();
+    house.packages.iter().flat_map(|package| check_package(package, &ours)).collect()
+}
+
+fn check_package(package: &Package, ours: &[&str]) -> Vec<Finding> {
+    let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == package.name) else {
+        return vec![Finding::new(&package.folder, "has no line in the table of arrows")];
+    };
+    let needed = package.dependencies.iter().filter(|dependency| !dependency.is_for_tests);
+    let refused = needed.filter_map(|dependency| {
+        let name = dependency.name.as_str();
+        let why = match ours.contains(&name) {
+            true if allowed.contains(&name) => return None,
+            true => "no arrow of the table leads there".to_owned(),
+            false => refusal_of_other(&package.name, name)?,
+        };
+        Some(Finding::new(&package.folder, format!("depends on {name}: {why}")))
+    });
+    refused.collect()
+}
+
+fn refusal_of_other(package: &str, other: &str) -> Option<String> {
+    let (contract, enough) = CONTRACT;
+    if package == contract && !enough.contains(&other) {
+        return Some(format!("the contract needs no more than {}", enough.join(", ")));
+    }
+    if WITHOUT_RUNTIME.contains(&package) && other == "tokio" {
+        return Some("this crate needs no async runtime".to_owned());
+    }
+    let reserved = RESERVED.iter().find(|reserved| reserved.of_others.contains(&other))?;
+    (!reserved.to.contains(&package)).then(|| reserved.why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(packages: Vec<Package>) -> Vec<String> {
+        let house = House { packages, ..House::of(&[]) };
+        check(&house).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_arrow_of_the_table_is_allowed() {
+        let store = Package::named("gesta-store").needing("bytes");
+        let log = Package::named("gesta-log").needing("gesta-store").needing("rustix");
+        assert_eq!(findings(vec![store, log]), [""; 0]);
+    }
+
+    #[test]
+    fn an_arrow_that_the_table_lacks_is_found() {
+        let sqlite = Package::named("gesta-sqlite").needing("gesta-log");
+        assert_eq!(
+            findings(vec![sqlite, Package::named("gesta-log")]),
+            ["crates/gesta-sqlite: depends on gesta-log: no arrow of the table leads there"],
+        );
+    }
+
+    #[test]
+    fn a_crate_without_a_line_is_found() {
+        assert_eq!(
+            findings(vec![Package::named("gesta-extras")]),
+            ["crates/gesta-extras: has no line in the table of arrows"],
+        );
+    }
+
+    #[test]
+    fn the_contract_takes_nothing_beyond_its_list() {
+        assert_eq!(findings(vec![Package::named("gesta-store").needing("tokio")]).len(), 1);
+        assert_eq!(findings(vec![Package::named("gesta-store").needing("serde")]).len(), 1);
+    }
+
+    #[test]
+    fn runtimes_databases_and_http_stay_where_they_belong() {
+        for (package, other) in [
+            ("gesta-log", "tokio"),
+            ("gesta-log", "rusqlite"),
+            ("gesta", "axum"),
+            ("gesta-http", "tonic"),
+        ] {
+            let found = findings(vec![Package::named(package).needing(other)]);
+            assert_eq!(found.len(), 1, "{package} on {other}");
+        }
+    }
+
+    #[test]
+    fn tests_may_depend_on_anything() {
+        let store = Package::named("gesta-store").tested_with("tokio").tested_with("gesta-log");
+        assert_eq!(findings(vec![store, Package::named("gesta-log")]), [""; 0]);
+    }
+}

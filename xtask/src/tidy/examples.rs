@@ -1,0 +1,219 @@
+//! Every public type of the contract and of the framework that a user constructs or implements
+//! shows an example that asserts a result.
+//!
+//! Owns: which types those are: all that the crate's root makes public, but for errors (which a
+//! user receives) and a list with reasons. Not here: running the examples (rustdoc's tests do that).
+
+use std::collections::HashSet;
+
+use syn::{Attribute, Expr, Item, Lit, Meta, Path, Token, UseTree, punctuated::Punctuated};
+
+use crate::{
+    house::{House, Package, RustFile},
+    tidy::{
+        Finding,
+        types::{PublicType, is_public, public_types},
+    },
+};
+
+/// The crates whose users write against them.
+const CRATES: [&str; 2] = ["gesta-store", "gesta"];
+
+/// A type that needs no example of its own, and why.
+struct Exempt {
+    of: &'static str,
+    name: &'static str,
+    reason: &'static str,
+}
+
+const EXEMPT: &[Exempt] = &[
+    Exempt { of: "gesta-store", name: "Survives", reason: "received, in `Capabilities`" },
+    Exempt { of: "gesta-store", name: "FindAppend", reason: "received, in `Capabilities`" },
+    Exempt { of: "gesta-store", name: "StreamState", reason: "received, in `StreamDescription`" },
+    Exempt { of: "gesta-store", name: "Page", reason: "received, from `Pages`" },
+    Exempt { of: "gesta-store", name: "Delivery", reason: "received, from `Subscription`" },
+    Exempt { of: "gesta-store", name: "Answer", reason: "an alias for a boxed future" },
+];
+
+pub(super) fn check(house: &House) -> Vec<Finding> {
+    let packages = house.packages.iter().filter(|package| CRATES.contains(&package.name.as_str()));
+    packages.flat_map(|package| check_package(house, package, EXEMPT)).collect()
+}
+
+fn check_package(house: &House, package: &Package, exempt: &[Exempt]) -> Vec<Finding> {
+    let files: Vec<&RustFile> = house.sources_of(package).collect();
+    let public = public_names(&files, package);
+    let mut exempt: Vec<_> = exempt.iter().filter(|each| each.of == package.name).collect();
+    let mut findings = Vec::new();
+    for file in files {
+        for PublicType { name, attributes } in public_types(&file.syntax.items) {
+            if !public.contains(&name) || is_error(attributes) || shows_assertion(attributes) {
+                continue;
+            }
+            let exempted = exempt.iter().position(|each| each.name == name);
+            match exempted {
+                Some(index) => drop(exempt.swap_remove(index)),
+                None => {
+                    let what = format!("{name} shows no example that asserts a result");
+                    findings.push(Finding::new(&file.path, what));
+                }
+            }
+        }
+    }
+    findings.extend(exempt.into_iter().map(|Exempt { name, reason, .. }| {
+        Finding::new(&package.folder, format!("{name} ({reason}) needs no exemption: remove it"))
+    }));
+    findings
+}
+
+/// The names that the crate's root re-exports, and those in its public modules.
+fn public_names(files: &[&RustFile], package: &Package) -> HashSet<String> {
+    let root = items_of(files, &format!("{}/src/lib.rs", package.folder));
+    let mut brought = Brought::default();
+    for item in root {
+        match item {
+            Item::Use(item) if is_public(&item.vis) => brought.add(&item.tree, ""),
+            Item::Mod(module) if is_public(&module.vis) => {
+                brought.modules.insert(module.ident.to_string());
+            }
+            _ => {}
+        }
+    }
+    let Brought { mut names, modules } = brought;
+    names.extend(public_types(root).into_iter().map(|each| each.name));
+    for module in modules {
+        for path in [format!("{module}.rs"), format!("{module}/mod.rs")] {
+            let items = items_of(files, &format!("{}/src/{path}", package.folder));
+            names.extend(public_types(items).into_iter().map(|each| each.name));
+        }
+    }
+    names
+}
+
+fn items_of<'a>(files: &[&'a RustFile], path: &str) -> &'a [Item] {
+    files.iter().find(|file| file.path == path).map_or(&[], |file| &file.syntax.items)
+}
+
+/// What a `use` brings in: names as the crate gave them, and modules whose content it brings in.
+#[derive(Default)]
+struct Brought {
+    names: HashSet<String>,
+    modules: HashSet<String>,
+}
+
+impl Brought {
+    fn add(&mut self, tree: &UseTree, module: &str) {
+        match tree {
+            UseTree::Path(path) => self.add(&path.tree, &path.ident.to_string()),
+            UseTree::Group(group) => group.items.iter().for_each(|tree| self.add(tree, module)),
+            UseTree::Name(name) => drop(self.names.insert(name.ident.to_string())),
+            UseTree::Rename(rename) => drop(self.names.insert(rename.ident.to_string())),
+            UseTree::Glob(_) => drop(self.modules.insert(module.to_owned())),
+        }
+    }
+}
+
+/// Whether the type derives `Error`.
+fn is_error(attributes: &[Attribute]) -> bool {
+    let derives = attributes.iter().filter(|attribute| attribute.path().is_ident("derive"));
+    let mut derived = derives.filter_map(|attribute| {
+        attribute.parse_args_with(Punctuated::<Path, Token![,]>::parse_terminated).ok()
+    });
+    let is_error = |path: &Path| path.segments.last().is_some_and(|last| last.ident == "Error");
+    derived.any(|paths| paths.iter().any(is_error))
+}
+
+/// Whether the doc comment has a code block that is compiled and asserts.
+fn shows_assertion(attributes: &[Attribute]) -> bool {
+    let documentation: Vec<String> = attributes.iter().filter_map(doc_line).collect();
+    let documentation = documentation.join("\n");
+    let blocks = documentation.split("```").skip(1).step_by(2);
+    blocks.into_iter().any(|block| {
+        let (language, code) = block.split_once('\n').unwrap_or((block, ""));
+        let runs = !["text", "ignore", "no_run", "json"].contains(&language.trim());
+        runs && code.contains("assert")
+    })
+}
+
+fn doc_line(attribute: &Attribute) -> Option<String> {
+    let Meta::NameValue(meta) = &attribute.meta else { return None };
+    let Expr::Lit(value) = &meta.value else { return None };
+    match &value.lit {
+        Lit::Str(text) if meta.path.is_ident("doc") => Some(text.value()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = "crates/gesta/src/lib.rs";
+    const MODULE: &str = "crates/gesta/src/order.rs";
+    const SHOWN: &str = "/// An order.\n///\n/// ```\n/// assert_eq!(1, 1);\n/// ```\n";
+
+    fn findings(root: &str, module: &str) -> Vec<String> {
+        findings_but(root, module, &[])
+    }
+
+    fn findings_but(root: &str, module: &str, exempt: &[Exempt]) -> Vec<String> {
+        let house = House::of(&[(ROOT, root), (MODULE, module)]);
+        let package = house.packages.first().unwrap();
+        check_package(&house, package, exempt).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_type_with_an_asserting_example_is_in_order() {
+        let module = format!("{SHOWN}pub struct Order;");
+        assert_eq!(findings("mod order; pub use order::Order;", &module), [""; 0]);
+    }
+
+    #[test]
+    fn a_type_without_one_is_found_however_it_is_made_public() {
+        for root in [
+            "mod order; pub use order::Order;",
+            "mod order; pub use crate::order::{Order};",
+            "mod order; pub use order::Order as Purchase;",
+            "mod order; pub use order::*;",
+            "pub mod order;",
+        ] {
+            assert_eq!(
+                findings(root, "pub enum Order {}"),
+                [format!("{MODULE}: Order shows no example that asserts a result")],
+                "{root}",
+            );
+        }
+        assert_eq!(findings("pub trait Order {}", "").len(), 1);
+    }
+
+    #[test]
+    fn an_example_that_does_not_run_or_assert_does_not_count() {
+        for example in ["```\nlet order = 1;\n```", "```text\nassert\n```", "assert!(true)"] {
+            let comment: String = example.lines().map(|line| format!("/// {line}\n")).collect();
+            let module = format!("{comment}pub struct Order;");
+            assert_eq!(findings("pub mod order;", &module).len(), 1, "{example}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_received_and_needs_none() {
+        let error = "#[derive(Clone, thiserror::Error)] pub enum Refused {}";
+        assert_eq!(findings("pub mod order;", error), [""; 0]);
+        assert_eq!(findings("pub mod order;", "#[derive(Clone)] pub enum Error {}").len(), 1);
+    }
+
+    #[test]
+    fn what_the_root_keeps_to_itself_is_free() {
+        assert_eq!(findings("mod order;", "pub struct Order;"), [""; 0]);
+    }
+
+    #[test]
+    fn an_exemption_holds_only_while_it_is_needed() {
+        let exempt = [Exempt { of: "gesta", name: "Order", reason: "received" }];
+        assert_eq!(findings_but("pub mod order;", "pub struct Order;", &exempt), [""; 0]);
+        let needless = ["crates/gesta: Order (received) needs no exemption: remove it"];
+        assert_eq!(findings_but("pub mod order;", "", &exempt), needless);
+        let shown = format!("{SHOWN}pub struct Order;");
+        assert_eq!(findings_but("pub mod order;", &shown, &exempt), needless);
+    }
+}

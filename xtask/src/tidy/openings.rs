@@ -1,0 +1,54 @@
+//! A Rust file opens by saying what it owns; a library also says what is not in it.
+
+use crate::{house::House, tidy::Finding};
+
+/// What the opening comment of a library says, so that a newcomer knows where to look instead.
+const LIBRARY_SAYS: [&str; 2] = ["Owns:", "Not here:"];
+
+pub(super) fn check(house: &House) -> Vec<Finding> {
+    let libraries: Vec<String> = house
+        .packages
+        .iter()
+        .filter(|package| package.is_library)
+        .map(|package| format!("{}/src/lib.rs", package.folder))
+        .collect();
+    let mut findings = Vec::new();
+    for file in &house.rust {
+        let opening: String =
+            file.text.lines().take_while(|line| line.starts_with("//!")).collect();
+        if opening.is_empty() {
+            findings.push(Finding::new(&file.path, "does not open with what it owns (`//!`)"));
+        } else if libraries.contains(&file.path) {
+            let missing = LIBRARY_SAYS.iter().filter(|words| !opening.contains(**words));
+            findings.extend(missing.map(|words| {
+                Finding::new(&file.path, format!("its opening comment does not say `{words}`"))
+            }));
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIBRARY: &str = "crates/one/src/lib.rs";
+
+    fn findings(path: &str, text: &str) -> usize {
+        check(&House::of(&[(path, text)])).len()
+    }
+
+    #[test]
+    fn a_library_says_what_it_owns_and_what_it_does_not() {
+        assert_eq!(findings(LIBRARY, "//! One.\n//!\n//! Owns: this. Not here: that.\n"), 0);
+        assert_eq!(findings(LIBRARY, "//! One.\n//!\n//! Owns: this.\n"), 1);
+        assert_eq!(findings(LIBRARY, "//! One.\n"), 2);
+    }
+
+    #[test]
+    fn any_other_file_opens_with_a_comment() {
+        assert_eq!(findings("crates/one/src/two.rs", "//! Two.\n"), 0);
+        assert_eq!(findings("crates/one/src/two.rs", "// Two.\nfn two() {}\n"), 1);
+        assert_eq!(findings("xtask/src/main.rs", "fn main() {}\n"), 1);
+    }
+}
