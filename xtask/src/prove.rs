@@ -15,6 +15,9 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{house::House, step::Stopwatch};
 
 mod acknowledged;
+mod device;
+mod import;
+mod named_tests;
 mod strace;
 mod test_time;
 mod trace;
@@ -80,9 +83,14 @@ const LINES: [Line; 9] = [
         number: 2,
         promise: "an import ends in the expected report, however often it is killed",
         checks: &[
-            not_built("the report is exactly the expected one"),
-            not_built("a second import changes nothing"),
-            not_built("20 kills, each followed by an import, end in the same report"),
+            Check {
+                shows: "the report is exactly the expected one, also after a second import",
+                means: Means::Always(import::exact_report),
+            },
+            Check {
+                shows: "kills, each followed by an import, end in the same report",
+                means: Means::Always(import::kills),
+            },
         ],
     },
     Line {
@@ -93,17 +101,28 @@ const LINES: [Line; 9] = [
                 shows: "a traced program on the real disk acknowledges nothing early",
                 means: Means::Always(acknowledged::nothing_early),
             },
-            not_built("a planted early acknowledgement fails that check"),
-            not_built("a disk that drops what was not synced loses nothing acknowledged"),
+            Check {
+                shows: "a planted early acknowledgement fails that check",
+                means: Means::Always(acknowledged::planted_early),
+            },
+            Check {
+                shows: "a disk that drops what was not synced loses nothing acknowledged",
+                means: Means::Always(named_tests::simulated_disk),
+            },
         ],
     },
     Line {
         number: 4,
         promise: "the import costs at most twice its bare writes and syncs",
         checks: &[
-            not_built("median time of five imports, against the raw write and sync"),
-            not_built("under 300 MB resident"),
-            not_built("progress on a terminal, none in a pipe"),
+            Check {
+                shows: "time against the bare writes and syncs, and memory",
+                means: Means::InFull(import::cost),
+            },
+            Check {
+                shows: "progress on a terminal, none in a pipe",
+                means: Means::InFull(import::progress),
+            },
         ],
     },
     Line {
@@ -135,9 +154,18 @@ const LINES: [Line; 9] = [
         number: 9,
         promise: "damage and misuse are found and named",
         checks: &[
-            not_built("a second process on a directory gets a clear error"),
-            not_built("a flipped byte is reported with segment, offset and positions"),
-            not_built("a torn group opens and says what it cut"),
+            Check {
+                shows: "a second process on a directory gets a clear error",
+                means: Means::Always(named_tests::directory_lock),
+            },
+            Check {
+                shows: "a flipped byte is reported with segment, offset and positions",
+                means: Means::Always(named_tests::flipped_bytes),
+            },
+            Check {
+                shows: "a torn group opens and says what it cut",
+                means: Means::Always(named_tests::torn_group),
+            },
         ],
     },
 ];

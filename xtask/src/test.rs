@@ -16,7 +16,7 @@ use crate::{
 
 /// The crate whose second build contains the planted bugs.
 const SIMULATION: &str = "gesta-sim";
-const PLANTED_CFG: &str = "--cfg gesta_planted";
+pub(crate) const PLANTED_CFG: &str = "--cfg gesta_planted";
 
 /// Tests these crates, or all when none is named.
 pub(crate) fn run(crates: &[String]) -> Result<()> {

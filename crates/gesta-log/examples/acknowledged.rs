@@ -2,14 +2,13 @@
 //! `ack SEGMENT_FILE END_OFFSET POSITION`, one write to standard output for each.
 //!
 //! Run under a tracer of system calls it shows that no acknowledgement comes before the sync that
-//! covers it. Usage: `acknowledged DIRECTORY COUNT`.
+//! covers it. Usage: `acknowledged DIRECTORY COUNT`. Built with planted bugs it acknowledges early,
+//! so that the check can be seen to fail.
 
 use std::{
     error::Error,
-    fs::File,
     io::Write,
-    os::fd::AsFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     thread,
 };
@@ -29,6 +28,8 @@ fn main() -> Result<(), Failure> {
     let usage = "usage: acknowledged DIRECTORY COUNT";
     let directory = PathBuf::from(arguments.next().ok_or(usage)?);
     let count: u64 = arguments.next().ok_or(usage)?.parse()?;
+    #[cfg(gesta_planted)]
+    gesta_log::planted::plant(Some(gesta_log::planted::Bug::AcknowledgeBeforeSync));
     let store = LogStore::open(&directory, Options::default())?;
     let next = AtomicU64::new(0);
     thread::scope(|scope| {
@@ -45,12 +46,11 @@ fn main() -> Result<(), Failure> {
 /// Appends until all writers together appended `count` events.
 fn append_some(
     store: &LogStore,
-    directory: &std::path::Path,
+    directory: &Path,
     writer: u64,
     next: &AtomicU64,
     count: u64,
 ) -> Result<(), Failure> {
-    let mut output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
     let stream = StreamName::new(format!("writer-{writer}"))?;
     while next.fetch_add(1, Ordering::Relaxed) < count {
         let data = format!(r#"{{"writer":{writer}}}"#);
@@ -60,7 +60,9 @@ fn append_some(
         let place = store.locate(position).ok_or("an acknowledged event has a place")?;
         let file = directory.join(place.file);
         let end = place.offset + place.length;
-        output.write_all(format!("ack {} {end} {position}\n", file.display()).as_bytes())?;
+        // Standard output passes a whole line on in one write.
+        let line = format!("ack {} {end} {position}\n", file.display());
+        std::io::stdout().lock().write_all(line.as_bytes())?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use gesta_store::{Overload, RecordedEvent, StoreError};
+use tracing::{error, info, warn};
 
 use crate::{
     clock::{Clock, Rng},
@@ -23,6 +24,9 @@ use crate::{
     store::LogStore,
     writer::{Action, Now, Request, Spans, Task, Writer},
 };
+
+/// How far the clock may be behind the last event's before somebody should look at it.
+const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
 
 /// When an engine wants to be turned again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,8 +213,27 @@ pub(crate) fn recover(
 ) -> Result<(Reader, LogEnd, OpenReport), OpenError> {
     let Recovered { index, end, lives, report } =
         recovery::recover(&*disk, rng, options.access, &mut |_| {})?;
+    tell(&report);
+    if let Some(ahead) = end.last_recorded_at.map(|last| last.since(clock.now()))
+        && ahead > CLOCK_BEHIND_MAX
+    {
+        warn!(?ahead, "the clock is behind the last event's; new events are recorded at its time");
+    }
     let published = Published::new(index, report.damage.clone(), lives, options.tail_bytes_max);
     Ok((Reader { disk, clock, published: Arc::new(published) }, end, report))
+}
+
+/// Tells what an opening found, for whoever looks at the log of the process only.
+fn tell(report: &OpenReport) {
+    for damage in &report.damage {
+        error!(%damage, "the store is damaged; writes are refused");
+    }
+    if let Some(torn) = &report.torn {
+        warn!(%torn, "a write was cut short; it was never acknowledged and is not adopted");
+    }
+    if let Some(unmarked) = &report.unmarked {
+        info!(%unmarked, "the last events before a crash");
+    }
 }
 
 impl Drop for Engine {

@@ -53,15 +53,27 @@ mod switch {
     pub(crate) fn is(bug: Bug) -> bool {
         PLANTED.get() == Some(bug)
     }
+
+    /// Makes what is switched on here also be switched on where the result is called.
+    pub(crate) fn carry() -> impl FnOnce() + Send {
+        let here = PLANTED.get();
+        move || plant(here)
+    }
 }
 
 #[cfg(gesta_planted)]
-pub(crate) use switch::is;
-#[cfg(gesta_planted)]
 pub use switch::plant;
+#[cfg(gesta_planted)]
+pub(crate) use switch::{carry, is};
 
 /// Whether this bug is switched on: never.
 #[cfg(not(gesta_planted))]
 pub(crate) const fn is(_: Bug) -> bool {
     false
+}
+
+/// Carries nothing to another thread.
+#[cfg(not(gesta_planted))]
+pub(crate) const fn carry() -> fn() {
+    || {}
 }

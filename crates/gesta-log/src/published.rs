@@ -79,6 +79,15 @@ impl Published {
         self.wake();
     }
 
+    /// The last position that a read may ask for: of an event, or of one that damage took.
+    pub(crate) fn last_position(&self) -> Position {
+        let taken = self.damage.iter().map(|damage| match &damage.positions {
+            Some(positions) => *positions.end(),
+            None => Position::MAX,
+        });
+        taken.fold(self.read().index.head(), Position::max)
+    }
+
     /// The first damage that took events a read would meet, from `at` on in this direction; with
     /// the nearest position that is missing. Damage of unknown extent is met after everything else.
     pub(crate) fn damage_from(

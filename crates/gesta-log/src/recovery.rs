@@ -168,32 +168,47 @@ impl Recovery<'_> {
         files.iter().map(|(_, file)| self.disk.length(file).unwrap_or(0)).sum()
     }
 
-    /// Those that belong to the log. A file without an opening frame was prepared and not used, or
-    /// its first write was cut short; unless something says that it held more.
+    /// Those that belong to the log: the last one that has an opening frame, the one that this
+    /// frame names, and so on back to the first. What is not named was given up.
     fn segments(&mut self, files: &[(u64, String)]) -> Result<Vec<Segment>, OpenError> {
-        let mut segments: Vec<Segment> = Vec::new();
-        for (number, file) in files {
-            let last = files.last().is_some_and(|(last, _)| last == number);
-            let Some(segment) = self.segment(*number, file, last)? else { continue };
-            if let Some(first) = segments.first()
-                && first.header.store != segment.header.store
-            {
-                return Err(OpenError::AnotherStore { file: file.clone() });
+        let mut chain: Vec<Segment> = Vec::new();
+        for (number, file) in files.iter().rev() {
+            let named = chain.last().map(|later| later.opening);
+            if named.is_some_and(|opening| *number > opening.predecessor) {
+                continue;
             }
-            let expected = segments.last().map_or(0, |before| before.header.number);
-            let opening = segment.opening;
-            let linked = opening.predecessor == expected
-                && segments.last().is_none_or(|before| before.header.salt == opening.salt);
-            if !linked {
-                let missing = segment_file(opening.predecessor);
-                let what = format!("missing or unreadable, though {file} follows it");
-                self.damaged(missing, 0, what);
+            let Some(segment) = self.segment(*number, file, named.is_none())? else { continue };
+            if let Some(later) = chain.last() {
+                if later.header.store != segment.header.store {
+                    return Err(OpenError::AnotherStore { file: file.clone() });
+                }
+                let found = (segment.header.number, segment.header.salt);
+                if found != (later.opening.predecessor, later.opening.salt) {
+                    self.missing(later);
+                }
             }
-            segments.push(segment);
+            chain.push(segment);
         }
-        Ok(segments)
+        if let Some(first) = chain.last()
+            && first.opening.predecessor != 0
+        {
+            self.missing(first);
+        }
+        chain.reverse();
+        Ok(chain)
     }
 
+    /// Notes that the predecessor of a segment cannot be had, unless it is known why.
+    fn missing(&mut self, later: &Segment) {
+        let file = segment_file(later.opening.predecessor);
+        if !self.report.damage.iter().any(|damage| damage.file == file) {
+            let what = format!("missing or unreadable, though {} follows it", later.file);
+            self.damaged(file, 0, what);
+        }
+    }
+
+    /// A file as a segment. One without an opening frame was prepared and not used, or its first
+    /// write was cut short; unless something says that it held more.
     fn segment(
         &mut self,
         number: u64,
@@ -203,19 +218,13 @@ impl Recovery<'_> {
         if last {
             self.sync(file)?;
         }
-        let start = self.read(file, HEADER_BYTES as usize + 256, last)?;
-        let header = match SegmentHeader::decode(&start) {
-            Ok(header) if header.number == number => header,
-            Ok(_) => {
-                self.damaged(file.to_owned(), 0, "the header names another segment".to_owned());
-                return Ok(None);
-            }
-            Err(Malformed::Newer) => return Err(OpenError::Newer { file: file.to_owned() }),
-            Err(malformed) => {
-                self.damaged(file.to_owned(), 0, format!("segment header: {malformed}"));
-                return Ok(None);
-            }
-        };
+        let start = self.read(file, HEADER_BYTES as usize + 256, Cache::Bypass)?;
+        let Some(header) = self.header(number, file, &start)? else { return Ok(None) };
+        let length = self.length(file)?;
+        if length < header.bytes {
+            let what = format!("the file is cut; it was made {} bytes long", header.bytes);
+            self.damaged(file.to_owned(), length, what);
+        }
         let seed = Seed::new(header.salt, number);
         match scan::opening_frame(&start, seed) {
             Ok(Frame { header: frame, opening: Some(opening), .. }) => {
@@ -223,7 +232,7 @@ impl Recovery<'_> {
                 Ok(Some(Segment { file: file.to_owned(), header, opening, first }))
             }
             Ok(_) | Err(_) => {
-                let whole = self.read(file, usize::MAX, last)?;
+                let whole = self.read(file, usize::MAX, Cache::Bypass)?;
                 if scan::lost_opening(&whole, seed) {
                     let what = "the opening frame is gone, later frames are there".to_owned();
                     self.damaged(file.to_owned(), HEADER_BYTES, what);
@@ -231,6 +240,23 @@ impl Recovery<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// The header of a segment, if it has one.
+    fn header(
+        &mut self,
+        number: u64,
+        file: &str,
+        start: &Bytes,
+    ) -> Result<Option<SegmentHeader>, OpenError> {
+        let what = match SegmentHeader::decode(start) {
+            Ok(header) if header.number == number => return Ok(Some(header)),
+            Ok(_) => "the header names another segment".to_owned(),
+            Err(Malformed::Newer) => return Err(OpenError::Newer { file: file.to_owned() }),
+            Err(malformed) => format!("segment header: {malformed}"),
+        };
+        self.damaged(file.to_owned(), 0, what);
+        Ok(None)
     }
 
     /// Walks one segment and adds what it holds to the log. Returns its size in bytes.
@@ -244,7 +270,8 @@ impl Recovery<'_> {
         if last {
             self.sync(&segment.file)?;
         }
-        let bytes = self.read(&segment.file, usize::MAX, last)?;
+        let cache = if last { Cache::Bypass } else { Cache::Use };
+        let bytes = self.read(&segment.file, usize::MAX, cache)?;
         let adopted_length = successor
             .filter(|successor| successor.opening.predecessor == segment.header.number)
             .map(|successor| successor.opening.adopted_length);
@@ -383,12 +410,15 @@ impl Recovery<'_> {
         }
     }
 
-    fn read(&self, file: &str, bytes_max: usize, last: bool) -> Result<Bytes, OpenError> {
-        let cache = if last { Cache::Bypass } else { Cache::Use };
-        let failed = |source| failed(&format!("read {file}"), source);
-        let length = usize::try_from(self.disk.length(file).map_err(failed)?);
-        let length = length.unwrap_or(usize::MAX).min(bytes_max);
-        self.disk.read(file, 0, length, cache).map_err(failed)
+    fn read(&self, file: &str, bytes_max: usize, cache: Cache) -> Result<Bytes, OpenError> {
+        let length = usize::try_from(self.length(file)?).unwrap_or(usize::MAX).min(bytes_max);
+        let read = self.disk.read(file, 0, length, cache);
+        read.map_err(|source| failed(&format!("read {file}"), source))
+    }
+
+    fn length(&self, file: &str) -> Result<u64, OpenError> {
+        let length = self.disk.length(file);
+        length.map_err(|source| failed(&format!("read {file}"), source))
     }
 }
 

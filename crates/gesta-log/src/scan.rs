@@ -10,6 +10,7 @@ use gesta_store::Position;
 
 use crate::format::{
     Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, HEADER_BYTES, Malformed, Seed, align,
+    mark_offset,
 };
 
 /// What a walk begins with.
@@ -63,10 +64,9 @@ pub(crate) fn walk(segment: &Bytes, start: Start, mut visit: impl FnMut(u64, Fra
     };
     let limit = start.adopted_length.unwrap_or(segment.len() as u64);
     while walked.end < limit && !walked.sealed {
-        match frame_at(segment, &walked, start.seed) {
-            Ok(frame) => {
-                let offset = walked.end;
-                walked.take(&frame);
+        match next_frame(segment, &walked, start.seed) {
+            Ok((offset, frame)) => {
+                walked.take(offset, &frame);
                 visit(offset, frame);
             }
             Err(what) => {
@@ -80,22 +80,41 @@ pub(crate) fn walk(segment: &Bytes, start: Start, mut visit: impl FnMut(u64, Fra
     walked
 }
 
-fn frame_at(segment: &Bytes, walked: &Walked, seed: Seed) -> Result<Frame, Malformed> {
-    let at = usize::try_from(walked.end).map_err(|_| Malformed::Short)?;
+/// The next frame and where it begins: right at the end, or, for a mark, in the next sector.
+fn next_frame(segment: &Bytes, walked: &Walked, seed: Seed) -> Result<(u64, Frame), Malformed> {
+    let here = match frame_at(segment, walked.end, walked, seed) {
+        Ok(frame) => return Ok((walked.end, frame)),
+        Err(malformed) => malformed,
+    };
+    let offset = mark_offset(walked.end);
+    let empty = slice(segment, walked.end, offset).iter().all(|byte| *byte == 0);
+    match frame_at(segment, offset, walked, seed) {
+        Ok(frame) if empty && frame.header.kind.is_mark() => Ok((offset, frame)),
+        Ok(_) | Err(_) => Err(here),
+    }
+}
+
+fn slice(segment: &Bytes, from: u64, to: u64) -> &[u8] {
+    let place = |offset| usize::try_from(offset).unwrap_or(usize::MAX).min(segment.len());
+    segment.get(place(from)..place(to)).unwrap_or_default()
+}
+
+fn frame_at(segment: &Bytes, offset: u64, walked: &Walked, seed: Seed) -> Result<Frame, Malformed> {
+    let at = usize::try_from(offset).map_err(|_| Malformed::Short)?;
     if at >= segment.len() {
         return Err(Malformed::Short);
     }
-    let frame = Frame::decode(&segment.slice(at..), walked.end, seed, walked.chain)?;
+    let frame = Frame::decode(&segment.slice(at..), offset, seed, walked.chain)?;
     let first = frame.header.kind == FrameKind::Opening;
-    if frame.header.first_position != walked.next || first != (walked.end == HEADER_BYTES) {
+    if frame.header.first_position != walked.next || first != (offset == HEADER_BYTES) {
         return Err(Malformed::Field("first position"));
     }
     Ok(frame)
 }
 
 impl Walked {
-    fn take(&mut self, frame: &Frame) {
-        self.end += frame.header.length as u64;
+    fn take(&mut self, offset: u64, frame: &Frame) {
+        self.end = offset + frame.header.length as u64;
         self.mark = self.mark.max(frame.header.durable_mark);
         self.chain = Some(frame.header.chain);
         self.next = frame.events.last().map_or(self.next, |(_, event)| event.position.next());
@@ -150,7 +169,7 @@ fn later_frames(segment: &Bytes, from: u64, seed: Seed) -> Vec<(u64, FrameHeader
 
 /// How many bytes after `end` there are up to the last one that is not zero.
 fn trailing(segment: &Bytes, end: u64) -> u64 {
-    let rest = usize::try_from(end).ok().and_then(|end| segment.get(end..)).unwrap_or_default();
+    let rest = slice(segment, end, u64::MAX);
     rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
 }
 

@@ -24,6 +24,7 @@ use crate::{
     disk::{Access, FileDisk},
     engine::{Engine, Mailbox, Turn, recover},
     options::{OpenError, OpenReport, Options},
+    planted,
     read::{AllPages, Follower, LogSubscription, Reader, StreamPages},
     recovery::segment_file,
     writer::{Looked, Request, appended},
@@ -217,7 +218,9 @@ impl LogStore {
 type Outcome = oneshot::Receiver<Result<Appended, StoreError>>;
 
 fn turn_on_a_thread(mut engine: Engine) -> io::Result<JoinHandle<()>> {
+    let plant_there = planted::carry();
     std::thread::Builder::new().name("gesta-writer".to_owned()).spawn(move || {
+        plant_there();
         let mailbox = Arc::clone(engine.mailbox());
         let clock = engine.clock();
         loop {

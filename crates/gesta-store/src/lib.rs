@@ -26,6 +26,7 @@ mod name;
 mod place;
 mod query;
 mod read;
+mod read_model;
 mod store;
 mod stream;
 mod subscribe;
@@ -39,6 +40,11 @@ pub use name::{Category, EventType, InvalidName, StreamName, Tag};
 pub use place::{Checkpoint, ExpectedRevision, Head, Incarnation, Position, Revision};
 pub use query::{EventQuery, Filter, QueryItem};
 pub use read::{Direction, Page, Pages, ReadAll, ReadFrom, ReadStream};
+pub use read_model::{
+    Advance, Cause, CheckpointStore, CreateReadModel, DatabaseAnswer, DatabaseError, DeadLetter,
+    Fingerprint, ListRows, MemoryReadModels, MemoryReader, MemoryTx, ReadModel, ReadModelId,
+    ReadModelStore, ReadModelTx, ReadRows, Row, Rows, SetAside, Snapshot, SnapshotStore, Stage,
+};
 pub use store::{Answer, EventStore};
 pub use stream::{
     Acl, DeleteStream, ListCategories, ListStreams, SetStreamMetadata, StreamDescription,

@@ -15,7 +15,10 @@ use super::{
     Effort, Ground,
     trace::{TRACED, Trace, Verdict},
 };
-use crate::step::{cargo, step};
+use crate::{
+    step::{cargo, rust_flags_and, step},
+    test::PLANTED_CFG,
+};
 
 const APPENDS_SHORT: usize = 200;
 const APPENDS_FULL: usize = 5_000;
@@ -30,7 +33,7 @@ pub(super) fn nothing_early(ground: &Ground) -> Result<String> {
         Effort::Full => APPENDS_FULL,
     };
     let program = build(ground)?;
-    let verdict = traced(&program, &fresh_directory(ground)?, count)?;
+    let verdict = traced(&program, &fresh_directory(ground, "acknowledged")?, count)?;
     let early = verdict.early.len();
     let told: Vec<_> = verdict.early.into_iter().take(TOLD_MAX).collect();
     ensure!(early == 0, "{early} acknowledged early: {}", told.join("; "));
@@ -38,16 +41,38 @@ pub(super) fn nothing_early(ground: &Ground) -> Result<String> {
     Ok(format!("{count} acknowledged, {writes} writes, {syncs} syncs, none early"))
 }
 
+/// The same check over the same program with the bug planted: it has to find something.
+pub(super) fn planted_early(ground: &Ground) -> Result<String> {
+    let program = build_planted(ground)?;
+    let directory = fresh_directory(ground, "acknowledged-early")?;
+    let verdict = traced(&program, &directory, APPENDS_SHORT)?;
+    let early = verdict.early.len();
+    ensure!(early > 0, "the planted bug went unnoticed in {APPENDS_SHORT} appends");
+    Ok(format!("{early} of {APPENDS_SHORT} acknowledged early, and found"))
+}
+
 fn build(ground: &Ground) -> Result<PathBuf> {
-    let mut command = cargo();
-    command.args(["build", "--package", "gesta-log", "--example", "acknowledged"]);
-    step("the traced program", command.current_dir(&ground.root))?;
+    step("the traced program", example().current_dir(&ground.root))?;
     Ok(ground.target_directory.join("debug/examples/acknowledged"))
 }
 
+fn build_planted(ground: &Ground) -> Result<PathBuf> {
+    let target = ground.target_directory.join("planted");
+    let mut command = example();
+    command.arg("--target-dir").arg(&target).env("RUSTFLAGS", rust_flags_and(PLANTED_CFG));
+    step("the traced program, bug planted", command.current_dir(&ground.root))?;
+    Ok(target.join("debug/examples/acknowledged"))
+}
+
+fn example() -> Command {
+    let mut command = cargo();
+    command.args(["build", "--package", "gesta-log", "--example", "acknowledged"]);
+    command
+}
+
 /// Below the target directory, which is on a real disk where a temporary one may not be.
-fn fresh_directory(ground: &Ground) -> Result<PathBuf> {
-    let directory = ground.target_directory.join("prove/acknowledged");
+fn fresh_directory(ground: &Ground, name: &str) -> Result<PathBuf> {
+    let directory = ground.target_directory.join("prove").join(name);
     if directory.exists() {
         fs::remove_dir_all(&directory)?;
     }

@@ -28,7 +28,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("gesta-server", &["gesta-store", "gesta-log", "gesta-postgres", "gesta-dynamodb"]),
     ("gesta-sim", &["gesta-store", "gesta-log"]),
     ("gesta-cli", &["gesta-store", "gesta-server", "gesta-log", "gesta-sqlite", "gesta-postgres"]),
-    ("shop", &["gesta-log", "gesta-store", "gesta", "gesta-http", "gesta-graphql"]),
+    ("shop", &["gesta", "gesta-http", "gesta-graphql"]),
 ];
 
 /// All that the contract may need of others: an implementer pays for each.

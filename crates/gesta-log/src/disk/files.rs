@@ -8,6 +8,7 @@ use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
     io,
+    num::NonZeroU64,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
@@ -125,7 +126,10 @@ impl Disk for FileDisk {
         let file = self.files.get(file)?;
         match cache {
             Cache::Use => {}
-            Cache::Bypass => rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?,
+            Cache::Bypass => {
+                let length = NonZeroU64::new(length as u64);
+                rustix::fs::fadvise(&file, offset, length, Advice::DontNeed)?;
+            }
         }
         let mut buffer = vec![0; length];
         let read = read_full(&file, offset, &mut buffer)?;

@@ -16,6 +16,14 @@ const CHECKSUM_AT: usize = FRAME_HEADER_BYTES - 4;
 const MAGIC: u32 = u32::from_le_bytes(*b"GFRM");
 const ALIGNMENT: usize = 8;
 const OPENING_BYTES: usize = 32;
+/// What a device loses as a whole.
+const SECTOR_BYTES: u64 = 512;
+
+/// Where a close frame or a seal goes after frames that end here: into a sector of its own, so that
+/// losing one sector cannot take both an append and what says that it was durable.
+pub(crate) const fn mark_offset(end: u64) -> u64 {
+    end.next_multiple_of(SECTOR_BYTES)
+}
 
 /// The next multiple of a frame's alignment.
 pub(crate) const fn align(bytes: usize) -> usize {
@@ -56,6 +64,11 @@ pub(crate) enum FrameKind {
 }
 
 impl FrameKind {
+    /// Whether it only says how far the log is durable.
+    pub(crate) const fn is_mark(self) -> bool {
+        matches!(self, Self::Close | Self::Seal)
+    }
+
     const fn code(self) -> u8 {
         match self {
             Self::Opening => 1,

@@ -17,6 +17,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) incarnation: [u8; 16],
     pub(crate) number: u64,
     pub(crate) salt: [u8; 16],
+    /// How long the file was made; a shorter one was cut.
+    pub(crate) bytes: u64,
 }
 
 impl SegmentHeader {
@@ -32,6 +34,7 @@ impl SegmentHeader {
         bytes.extend_from_slice(&self.incarnation);
         bytes.extend_from_slice(&self.number.to_le_bytes());
         bytes.extend_from_slice(&self.salt);
+        bytes.extend_from_slice(&self.bytes.to_le_bytes());
         bytes.resize(CHECKSUM_AT, 0);
         let checksum = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
@@ -57,6 +60,7 @@ impl SegmentHeader {
             incarnation: fields.array()?,
             number: fields.u64()?,
             salt: fields.array()?,
+            bytes: fields.u64()?,
         })
     }
 }
@@ -66,7 +70,7 @@ mod tests {
     use super::*;
 
     fn header() -> SegmentHeader {
-        SegmentHeader { store: [1; 16], incarnation: [2; 16], number: 3, salt: [4; 16] }
+        SegmentHeader { store: [1; 16], incarnation: [2; 16], number: 3, salt: [4; 16], bytes: 5 }
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod record;
 pub(crate) use checksum::Seed;
 pub(crate) use frame::{
     Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Opening, Place, align, encode_bare,
-    encode_events, encode_opening,
+    encode_events, encode_opening, mark_offset,
 };
 pub(crate) use header::{HEADER_BYTES, SegmentHeader};
 pub(crate) use record::{RECORD_HEADER_BYTES, Record, decode_record, record_length};

@@ -13,20 +13,20 @@ pub(crate) struct AllPages {
     /// The next position to look at; none at the end.
     at: Option<Position>,
     /// Where a forward read ends.
-    head: Position,
+    last: Position,
     left: u64,
 }
 
 impl AllPages {
     pub(crate) fn new(reader: Reader, read: ReadAll) -> Self {
-        let head = reader.published.read().index.head();
+        let last = reader.published.last_position();
         let at = match read.from {
             ReadFrom::Start => Position::START,
             ReadFrom::End => Position::MAX,
             ReadFrom::Place(position) => position,
         };
         let ReadAll { direction, filter, limit, .. } = read;
-        Self { reader, direction, filter, at: Some(at), head, left: limit }
+        Self { reader, direction, filter, at: Some(at), last, left: limit }
     }
 }
 
@@ -45,7 +45,7 @@ impl Iterator for AllPages {
                 }
             };
             self.at =
-                next.filter(|next| self.direction == Direction::Backwards || *next <= self.head);
+                next.filter(|next| self.direction == Direction::Backwards || *next <= self.last);
             if !page.is_empty() {
                 self.left = self.left.saturating_sub(page.len() as u64);
                 return Some(Ok(page));
@@ -88,6 +88,14 @@ impl Reader {
             }
         }
         Ok(Found { page, next })
+    }
+
+    /// An error where damage took events after the last one.
+    pub(super) fn end_at_damage(&self, after: Position) -> Result<(), StoreError> {
+        match self.published.damage_from(after.next(), Direction::Forwards) {
+            Some((_, damage)) => Err(StoreError::Corrupt(damage.clone())),
+            None => Ok(()),
+        }
     }
 
     /// Keeps what lies before the first damage on the way; an error where nothing does.

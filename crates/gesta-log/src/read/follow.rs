@@ -12,6 +12,7 @@ use crate::{
     disk::Cache,
     format::{
         FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, HEADER_BYTES, Seed, SegmentHeader,
+        mark_offset,
     },
     options::OpenError,
     recovery::{LogEnd, entry, segment_file, segment_numbers},
@@ -84,14 +85,13 @@ impl Follower {
         let seed = Seed::new(self.end.predecessor.salt, number);
         let mut frames = Vec::new();
         let (mut at, mut chain) = (self.end.predecessor.adopted_length, self.end.chain);
-        while let Some(frame) = frame_at(reader, number, at, seed)?
-            && limit.is_none_or(|limit| at < limit)
+        while limit.is_none_or(|limit| at < limit)
+            && let Some((offset, frame)) = next_frame(reader, number, at, seed)?
         {
-            let Ok(frame) = Frame::decode(&frame, at, seed, Some(chain)) else { break };
-            let length = frame.header.length as u64;
+            let Ok(frame) = Frame::decode(&frame, offset, seed, Some(chain)) else { break };
+            at = offset + frame.header.length as u64;
             chain = frame.header.chain;
-            frames.push((at, frame));
-            at += length;
+            frames.push((offset, frame));
         }
         let sealed = |(offset, frame): &(u64, Frame)| {
             (frame.header.kind == FrameKind::Seal).then_some(offset + frame.header.length as u64)
@@ -130,6 +130,21 @@ impl OpeningFrame {
     fn adopted_length(&self) -> u64 {
         self.frame.opening.map_or(0, |opening| opening.adopted_length)
     }
+}
+
+/// The bytes of the next frame and where it begins: at `at`, or in the next sector.
+fn next_frame(
+    reader: &Reader,
+    number: u64,
+    at: u64,
+    seed: Seed,
+) -> io::Result<Option<(u64, Bytes)>> {
+    for offset in [at, mark_offset(at)] {
+        if let Some(frame) = frame_at(reader, number, offset, seed)? {
+            return Ok(Some((offset, frame)));
+        }
+    }
+    Ok(None)
 }
 
 /// The bytes of the frame at an offset, if there is one.

@@ -18,6 +18,8 @@ pub(crate) struct StreamPages {
     /// Where a forward read ends: the head when it began.
     last: Option<Revision>,
     left: u64,
+    /// Why there is nothing to read, whichever way.
+    refused: Option<StoreError>,
 }
 
 impl StreamPages {
@@ -30,23 +32,19 @@ impl StreamPages {
             (ReadFrom::End, _) => Some(Revision::MAX),
             (ReadFrom::Place(revision), _) => Some(revision),
         };
-        Self { reader, stream, direction, at, last, left: limit }
+        let refused = reader.shown(&stream).err();
+        Self { reader, stream, direction, at, last, left: limit, refused }
     }
 
     /// The next page and where to go on.
     fn page(&self, at: Revision) -> Result<(Page, Option<Revision>), StoreError> {
         match self.direction {
             Direction::Forwards => {
-                let Some(last) = self.last else { return self.gone().map(|()| (vec![], None)) };
+                let Some(last) = self.last else { return Ok((Vec::new(), None)) };
                 self.reader.stream_forwards(&self.stream, at, last, self.left)
             }
             Direction::Backwards => self.reader.stream_backwards(&self.stream, at, self.left),
         }
-    }
-
-    /// A stream without events may still be tombstoned.
-    fn gone(&self) -> Result<(), StoreError> {
-        self.reader.shown(&self.stream).map(drop)
     }
 }
 
@@ -54,6 +52,10 @@ impl Iterator for StreamPages {
     type Item = Result<Page, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(refused) = self.refused.take() {
+            self.at = None;
+            return Some(Err(refused));
+        }
         while self.left > 0 {
             let at = self.at?;
             match self.page(at) {

@@ -74,6 +74,7 @@ impl LogSubscription {
         let (page, behind) = match &mut self.to {
             To::All { filter, after } => {
                 if *after >= head {
+                    self.reader.end_at_damage(*after)?;
                     return Ok(Vec::new());
                 }
                 let Found { mut page, next } =

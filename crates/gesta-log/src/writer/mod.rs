@@ -25,7 +25,7 @@ use gesta_store::{Append, Appended, Overload, Position, RecordedAt, StoreError};
 use crate::{
     clock::Rng,
     disk::{Lane, Operation},
-    format::{FrameKind, Place, Seed, encode_bare},
+    format::{FRAME_HEADER_BYTES, FrameKind, HEADER_BYTES, Place, Seed, encode_bare, mark_offset},
     index::Index,
     options::Options,
     planted::{self, Bug},
@@ -110,9 +110,9 @@ enum Phase {
     Writing(Box<Group>),
     /// A group was written, its sync was submitted.
     Syncing(Box<Group>),
-    /// A close frame or a seal was submitted.
+    /// A close frame or a seal that ends here was submitted.
     WritingMark(FrameKind, u64),
-    /// A close frame or a seal was written, its sync was submitted.
+    /// A close frame or a seal that ends here was written, its sync was submitted.
     SyncingMark(FrameKind, u64),
     /// Nothing is written any more.
     Stopped(String),
@@ -258,13 +258,14 @@ impl Writer {
     fn write_mark(&mut self, kind: FrameKind, actions: &mut Vec<Action>) {
         let active = self.active.as_ref().expect("only an open segment gets marks");
         let mut bytes = Vec::new();
-        let next = self.end.next;
-        encode_bare(&mut bytes, &active.place(), self.end.chain, next, kind);
-        let length = bytes.len() as u64;
+        let offset = mark_offset(active.offset);
+        let place = Place { group_offset: offset, ..active.place() };
+        encode_bare(&mut bytes, &place, self.end.chain, self.end.next, kind);
+        let end = offset + bytes.len() as u64;
         let bytes = Bytes::from(bytes);
-        let write = Operation::Write { file: active.segment.file(), offset: active.offset, bytes };
+        let write = Operation::Write { file: active.segment.file(), offset, bytes };
         actions.push(Action::Submit(Task::Write, write, Lane::Foreground));
-        self.phase = Phase::WritingMark(kind, length);
+        self.phase = Phase::WritingMark(kind, end);
     }
 
     /// Takes the result of an operation.
@@ -300,16 +301,16 @@ impl Writer {
                 self.phase = Phase::Syncing(group);
             }
             Phase::Syncing(group) => self.finish(*group, actions),
-            Phase::WritingMark(FrameKind::Seal, length)
+            Phase::WritingMark(FrameKind::Seal, end)
                 if planted::is(Bug::OpeningFrameBeforePredecessor) =>
             {
-                self.marked(FrameKind::Seal, length);
+                self.marked(FrameKind::Seal, end);
             }
-            Phase::WritingMark(kind, length) => {
+            Phase::WritingMark(kind, end) => {
                 self.sync(actions);
-                self.phase = Phase::SyncingMark(kind, length);
+                self.phase = Phase::SyncingMark(kind, end);
             }
-            Phase::SyncingMark(kind, length) => self.marked(kind, length),
+            Phase::SyncingMark(kind, end) => self.marked(kind, end),
             phase @ (Phase::Idle | Phase::Stopped(_)) => self.phase = phase,
         }
     }
@@ -333,9 +334,9 @@ impl Writer {
     }
 
     /// A close frame or a seal is durable.
-    fn marked(&mut self, kind: FrameKind, length: u64) {
+    fn marked(&mut self, kind: FrameKind, end: u64) {
         let active = self.active.as_mut().expect("the mark was written to it");
-        active.offset += length;
+        active.offset = end;
         active.durable = active.offset;
         active.unmarked = false;
         if kind == FrameKind::Seal {
@@ -398,16 +399,15 @@ fn is_full(error: &io::Error) -> bool {
 
 impl Active {
     fn new(segment: Prepared) -> Self {
-        let start = crate::format::HEADER_BYTES;
+        let start = HEADER_BYTES;
         Self { segment, offset: start, durable: start, fresh: true, unmarked: false }
     }
 
     /// Whether a group of `group` bytes may grow by `more`, and a seal still follow. A segment
     /// without events takes an append of any size.
     fn fits(&self, group: usize, more: usize) -> bool {
-        let seal = crate::format::FRAME_HEADER_BYTES;
-        let end = self.offset + (group + more + seal) as u64;
-        (self.fresh && group == 0) || end <= self.segment.bytes
+        let seal = mark_offset(self.offset + (group + more) as u64) + FRAME_HEADER_BYTES as u64;
+        (self.fresh && group == 0) || seal <= self.segment.bytes
     }
 
     fn place(&self) -> Place {

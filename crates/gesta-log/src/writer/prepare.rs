@@ -232,5 +232,6 @@ fn header(segment: &Prepared, end: &LogEnd) -> SegmentHeader {
         incarnation: *end.incarnation.as_uuid().as_bytes(),
         number: segment.number,
         salt: segment.salt,
+        bytes: segment.bytes,
     }
 }

@@ -4,20 +4,19 @@ use std::{fs, path::Path};
 
 use gesta_log::{LogStore, OpenError, Options, verify};
 use gesta_store::{
-    EventStore, Position, ReadAll, ReadStream, RecordedEvent, StoreError, conformance::block_on,
+    Delivery, EventStore, Position, ReadAll, ReadStream, RecordedEvent, StoreError, Subscribe,
+    conformance::block_on,
 };
 
 use crate::scene::{
     Turned, append, append_to, as_killed, flip, name, open, read_all, report, segment_files, told,
 };
 
-/// What a seal takes at the end of a segment.
-const SEAL_BYTES: usize = 72;
-
 /// A store of ten appends, one of which is of several events, ended cleanly.
 fn ended() -> (tempfile::TempDir, Vec<RecordedEvent>) {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path());
+    let small = Options { segment_bytes_first: 12 << 10, ..Options::default() };
+    let store = LogStore::open(directory.path(), small).unwrap();
     for number in 0..9 {
         append(&store, &format!("order-{}", number % 3), &format!("{number}"));
     }
@@ -134,30 +133,55 @@ fn same_or_refused(directory: &Path, events: &[RecordedEvent], what: &str) {
 fn no_flipped_byte_of_an_ended_store_changes_what_is_read() {
     let (directory, events) = ended();
     let file = segment_files(directory.path())[0].clone();
-    let whole = fs::read(&file).unwrap();
-    let used = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-    fs::write(&file, &whole[..used]).unwrap();
-    for offset in (0..100).step_by(7).chain((4_090..used).step_by(3)) {
-        flip(&file, offset as u64);
+    let length = fs::metadata(&file).unwrap().len();
+    for offset in (0..100).step_by(7).chain((4_090..length).step_by(3)) {
+        flip(&file, offset);
         same_or_refused(directory.path(), &events, &format!("byte {offset} flipped"));
-        flip(&file, offset as u64);
+        flip(&file, offset);
     }
 }
 
 #[test]
-fn no_hole_in_an_ended_store_changes_what_is_read() {
+fn no_zeroed_sector_of_an_ended_store_changes_what_is_read() {
     let (directory, events) = ended();
     let file = segment_files(directory.path())[0].clone();
     let whole = fs::read(&file).unwrap();
-    let used = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-    // A hole that takes the seal as well looks like a write that a crash cut short.
-    let sectors = (0..used).step_by(512).filter(|sector| sector + 512 < used - SEAL_BYTES);
-    for sector in sectors {
-        let mut holed = whole[..used].to_vec();
+    for sector in (0..whole.len()).step_by(512) {
+        let mut holed = whole.clone();
         holed[sector..sector + 512].fill(0);
         fs::write(&file, holed).unwrap();
         same_or_refused(directory.path(), &events, &format!("sector at {sector} zeroed"));
     }
     fs::write(&file, &whole).unwrap();
     assert_eq!(told(&open(directory.path())).len(), events.len());
+}
+
+#[test]
+fn no_cut_of_an_ended_store_changes_what_is_read() {
+    let (directory, events) = ended();
+    let file = segment_files(directory.path())[0].clone();
+    let whole = fs::read(&file).unwrap();
+    for length in (0..whole.len()).step_by(61) {
+        fs::write(&file, &whole[..length]).unwrap();
+        same_or_refused(directory.path(), &events, &format!("cut to {length} bytes"));
+    }
+}
+
+#[test]
+fn a_read_to_the_end_meets_damage_at_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = Turned::open(directory.path(), Options::default());
+    turned.append_together(vec![append_to("order-1", "1")]);
+    turned.append_together(vec![append_to("order-1", "2")]);
+    turned.idle();
+    let last = turned.store.locate(Position::new(2)).unwrap();
+    let killed = as_killed(directory.path());
+    flip(&killed.path().join(&last.file), last.offset + 20);
+    let store = open(killed.path());
+    assert!(matches!(read_all(&store), Err(StoreError::Corrupt(_))));
+    let mut subscription = store.subscribe(Subscribe::to_all());
+    let first = block_on(subscription.next()).unwrap().unwrap();
+    assert!(matches!(first, Delivery::Events(page) if page.len() == 1));
+    let second = block_on(subscription.next()).unwrap();
+    assert!(matches!(second, Err(StoreError::Corrupt(_))), "not caught up, for events are missing");
 }

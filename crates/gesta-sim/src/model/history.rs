@@ -1,0 +1,154 @@
+//! What was published, as an outside observer knows it, and what follows from it.
+//!
+//! Owns: [`History`]: the reference answers to every kind of read, and whether an append was
+//! allowed at a given position. Always holds: it only grows. It is written for being obviously
+//! right, so it looks at everything anew each time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gesta_store::{
+    Append, AppendCondition, Category, ExpectedRevision, Position, RecordedAt, RecordedEvent,
+    Revision, StreamAppend, StreamMetadata, StreamName, StreamState, TombstoneStream,
+};
+
+/// Published events, in order of positions.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    events: Vec<RecordedEvent>,
+    /// For each stream, where its events are in `events`.
+    streams: BTreeMap<StreamName, Vec<usize>>,
+}
+
+/// What was known of a stream as of some position.
+#[derive(Debug, PartialEq)]
+pub(crate) struct StreamPast {
+    pub(crate) state: StreamState,
+    /// The last revision, hidden or not.
+    pub(crate) head: Option<Revision>,
+    pub(crate) metadata: StreamMetadata,
+    pub(crate) metadata_head: Option<Revision>,
+}
+
+impl StreamPast {
+    /// The head that an expectation is compared with.
+    pub(crate) fn judged_head(&self, expected: ExpectedRevision) -> Option<Revision> {
+        match expected {
+            ExpectedRevision::Exact(_) => self.head,
+            ExpectedRevision::Any | ExpectedRevision::NoStream | ExpectedRevision::StreamExists => {
+                self.head.filter(|_| self.state != StreamState::Deleted)
+            }
+        }
+    }
+}
+
+impl History {
+    pub(crate) fn events(&self) -> &[RecordedEvent] {
+        &self.events
+    }
+
+    pub(crate) fn head(&self) -> Position {
+        self.events.last().map_or(Position::START, |event| event.position)
+    }
+
+    /// The time of the last event.
+    pub(crate) fn last_recorded(&self) -> RecordedAt {
+        self.events.last().map_or(RecordedAt::from_micros(0), |event| event.recorded_at)
+    }
+
+    pub(crate) fn at(&self, position: Position) -> Option<&RecordedEvent> {
+        let place = self.events.binary_search_by_key(&position, |event| event.position).ok()?;
+        self.events.get(place)
+    }
+
+    pub(crate) fn push(&mut self, event: RecordedEvent) {
+        let place = self.events.len();
+        self.streams.entry(event.stream.clone()).or_default().push(place);
+        self.events.push(event);
+    }
+
+    /// All positions that were the head, from `first` on.
+    pub(crate) fn heads_since(&self, first: Position) -> impl Iterator<Item = Position> {
+        let later = self.events.iter().map(|event| event.position);
+        std::iter::once(first).chain(later.filter(move |position| *position > first))
+    }
+
+    pub(crate) fn stream(
+        &self,
+        stream: &StreamName,
+    ) -> impl DoubleEndedIterator<Item = &RecordedEvent> {
+        let places = self.streams.get(stream).map_or(&[][..], Vec::as_slice);
+        places.iter().filter_map(|place| self.events.get(*place))
+    }
+
+    pub(crate) fn stream_names(&self) -> impl Iterator<Item = &StreamName> {
+        self.streams.keys()
+    }
+
+    pub(crate) fn categories(&self) -> BTreeSet<Category> {
+        self.stream_names().filter_map(StreamName::category).collect()
+    }
+
+    /// The next revision of a stream.
+    pub(crate) fn next_revision(&self, stream: &StreamName) -> Revision {
+        Revision::new(self.streams.get(stream).map_or(0, |places| places.len() as u64))
+    }
+
+    pub(crate) fn stream_past(&self, stream: &StreamName, as_of: Position) -> StreamPast {
+        let last = |stream: &StreamName| {
+            self.stream(stream).rev().find(|event| event.position <= as_of).cloned()
+        };
+        let head = last(stream).map(|event| event.revision);
+        let described = stream.metadata_stream().ok();
+        let of_metadata = |event_type: &str| {
+            let mut past = self.stream(described.as_ref()?).rev();
+            past.find(|e| e.position <= as_of && e.event_type.as_str() == event_type)
+        };
+        let metadata = of_metadata(StreamMetadata::EVENT_TYPE)
+            .and_then(|event| StreamMetadata::from_json(&event.data).ok())
+            .unwrap_or_default();
+        let state = match head {
+            _ if of_metadata(TombstoneStream::EVENT_TYPE).is_some() => StreamState::Tombstoned,
+            None => StreamState::Missing,
+            Some(head) if metadata.deletes(head) => StreamState::Deleted,
+            Some(_) => StreamState::Live,
+        };
+        let metadata_head = described.as_ref().and_then(last).map(|event| event.revision);
+        StreamPast { state, head, metadata, metadata_head }
+    }
+
+    /// The events of a stream that its reads show now.
+    pub(crate) fn shown(&self, stream: &StreamName) -> Vec<&RecordedEvent> {
+        let past = self.stream_past(stream, self.head());
+        let Some(head) = past.head else { return Vec::new() };
+        let first = past.metadata.first_shown(head);
+        self.stream(stream).filter(|event| event.revision >= first).collect()
+    }
+
+    /// Why an append was not allowed while `as_of` was the head.
+    pub(crate) fn objection(&self, append: &Append, as_of: Position) -> Option<String> {
+        let of_stream = append.streams.iter().find_map(|part| self.stream_objection(part, as_of));
+        of_stream.or_else(|| self.condition_objection(append.condition.as_ref()?, as_of))
+    }
+
+    fn stream_objection(&self, part: &StreamAppend, as_of: Position) -> Option<String> {
+        let described = part.stream.described_stream();
+        let forbidden = described.as_ref().unwrap_or(&part.stream);
+        if self.stream_past(forbidden, as_of).state == StreamState::Tombstoned {
+            return Some(format!("{forbidden} was tombstoned"));
+        }
+        let past = self.stream_past(&part.stream, as_of);
+        let head = past.judged_head(part.expected);
+        let text = || format!("{} was at {head:?}, not at {}", part.stream, part.expected);
+        (!part.expected.admits(head)).then(text)
+    }
+
+    fn condition_objection(&self, condition: &AppendCondition, as_of: Position) -> Option<String> {
+        let query = &condition.none_matching;
+        let mut later = self
+            .events
+            .iter()
+            .filter(|event| event.position > condition.after && event.position <= as_of);
+        let matching = later.find(|event| query.matches(&event.event_type, &event.tags))?;
+        Some(format!("the event at {} matched its condition", matching.position))
+    }
+}

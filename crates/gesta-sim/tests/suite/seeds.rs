@@ -1,0 +1,34 @@
+//! Seeds in which every promise holds.
+
+use gesta_sim::{CRASHES_MIN, Fault, OPERATIONS_MIN, run, seeds};
+
+const SEEDS: u64 = 1_000;
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the table is what the test is read for")]
+fn a_thousand_seeds_break_no_promise_and_see_every_fault() {
+    let summary = seeds(0, SEEDS).unwrap_or_else(|failure| panic!("{failure}"));
+    println!("{summary}");
+    for fault in Fault::ALL {
+        let fired = summary.fired_in(fault);
+        assert!(fired * 100 >= SEEDS, "{fault} fired in {fired} of {SEEDS} seeds only");
+    }
+    assert!(summary.median(|story| story.operations) >= OPERATIONS_MIN);
+    assert!(summary.median(|story| story.crashes) >= CRASHES_MIN);
+    assert!(summary.median(|story| story.acknowledged) >= OPERATIONS_MIN / 10);
+}
+
+/// The seed that a failure names: `GESTA_SEED=123 cargo test -p gesta-sim one_seed`.
+#[test]
+fn one_seed_breaks_no_promise() {
+    let seed = std::env::var("GESTA_SEED").map_or(0, |text| text.parse().expect("a number"));
+    run(seed).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn a_seed_is_the_same_story_every_time() {
+    for seed in 0..10 {
+        let first = run(seed).unwrap_or_else(|failure| panic!("{failure}"));
+        assert_eq!(run(seed).unwrap_or_else(|failure| panic!("{failure}")), first);
+    }
+}
