@@ -1,0 +1,208 @@
+//! `derive(Event)`.
+//!
+//! Owns: the wire name and version, the chain of upcasters, tags, the shape that a lock file
+//! compares.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::{
+    Data, DeriveInput, Error, Field, Fields, GenericArgument, Ident, LitInt, LitStr, Member,
+    PathArguments, Result, Type, spanned::Spanned,
+};
+
+use crate::attributes::{
+    attribute_span, check_name, compact, for_each_entry, required, serde_tokens, set_once,
+};
+
+/// What `#[event(…)]` on the struct says.
+struct Header {
+    name: LitStr,
+    version: u16,
+    from: Option<Type>,
+}
+
+pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
+    let fields = fields_of(input)?;
+    let Header { name, version, from } = header(input)?;
+    let tags = tags(fields)?;
+    let shape = shape(input, fields);
+    let upcast = from.as_ref().map(upcast);
+    let chain = from.as_ref().map(|old| chain_check(&input.ident, old));
+    let ident = &input.ident;
+    let (impls, types, clause) = input.generics.split_for_impl();
+    Ok(quote! {
+        #[automatically_derived]
+        impl #impls ::gesta::Event for #ident #types #clause {
+            const NAME: &'static str = #name;
+            const VERSION: u16 = #version;
+            const SHAPE: &'static str = #shape;
+            #upcast
+            #tags
+        }
+        #chain
+    })
+}
+
+fn fields_of(input: &DeriveInput) -> Result<&Fields> {
+    match &input.data {
+        Data::Struct(data) => Ok(&data.fields),
+        Data::Enum(_) | Data::Union(_) => Err(Error::new(
+            input.ident.span(),
+            "an event is one struct; an enum of events derives `EventSet`",
+        )),
+    }
+}
+
+fn header(input: &DeriveInput) -> Result<Header> {
+    let (mut name, mut version, mut from) = (None, None, None);
+    for_each_entry(&input.attrs, "event", |meta| {
+        if meta.path.is_ident("name") {
+            let text: LitStr = meta.value()?.parse()?;
+            check_name(&text)?;
+            return set_once(&mut name, &meta, text);
+        }
+        if meta.path.is_ident("version") {
+            let number: LitInt = meta.value()?.parse()?;
+            return set_once(&mut version, &meta, number);
+        }
+        if meta.path.is_ident("from") {
+            let old: Type = meta.value()?.parse()?;
+            return set_once(&mut from, &meta, old);
+        }
+        Err(meta.error("expected `name = \"…\"`, `version = N` or `from = OldEvent`"))
+    })?;
+    let span = attribute_span(&input.attrs, "event", input.ident.span());
+    let name = required(name, span, "`#[event(name = \"order-placed\")]`")?;
+    let version = version_number(version.as_ref(), from.as_ref())?;
+    Ok(Header { name, version, from })
+}
+
+fn version_number(given: Option<&LitInt>, from: Option<&Type>) -> Result<u16> {
+    let Some(given) = given else {
+        return match from {
+            Some(old) => Err(Error::new(old.span(), "`from` needs `version = 2` or later")),
+            None => Ok(1),
+        };
+    };
+    match (given.base10_parse()?, from) {
+        (0, _) => Err(Error::new(given.span(), "the first version is 1")),
+        (1, Some(old)) => Err(Error::new(old.span(), "version 1 has nothing before it")),
+        (version, _) => Ok(version),
+    }
+}
+
+fn upcast(old: &Type) -> TokenStream {
+    quote! {
+        fn upcast(version: u16, data: &[u8]) -> ::core::result::Result<Self, ::gesta::DecodeError> {
+            ::gesta::__derive::upcast_from::<#old, Self>(version, data)
+        }
+
+        fn shapes() -> ::std::vec::Vec<::gesta::EventShape> {
+            ::gesta::__derive::shapes_from::<#old, Self>()
+        }
+    }
+}
+
+/// An upcaster of another event, or of a version that is not older, is a mistake of the source.
+fn chain_check(new: &Ident, old: &Type) -> TokenStream {
+    quote_spanned! { old.span() =>
+        const _: () = ::gesta::__derive::assert_upcasts::<#old, #new>();
+    }
+}
+
+fn tags(fields: &Fields) -> Result<Option<TokenStream>> {
+    let mut pushes = Vec::new();
+    for (member, field) in fields.members().zip(fields) {
+        if let Some(key) = tag_key(&member, field)? {
+            pushes.push(push(&member, field, &key));
+        }
+    }
+    if pushes.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(quote! {
+        fn tags(
+            &self,
+        ) -> ::core::result::Result<::std::vec::Vec<::gesta::Tag>, ::gesta::InvalidName> {
+            let mut tags = ::std::vec::Vec::new();
+            #(#pushes)*
+            ::core::result::Result::Ok(tags)
+        }
+    }))
+}
+
+fn tag_key(member: &Member, field: &Field) -> Result<Option<LitStr>> {
+    let mut key = None;
+    for_each_entry(&field.attrs, "event", |meta| {
+        if meta.path.is_ident("personal") {
+            return Err(meta.error(
+                "`personal` is reserved for the erasure of personal data, which is not there yet",
+            ));
+        }
+        if !meta.path.is_ident("tag") {
+            return Err(meta.error("expected `tag` or `tag = \"key\"`"));
+        }
+        let given = match meta.value() {
+            Ok(value) => value.parse()?,
+            Err(_) => own_key(member, field)?,
+        };
+        check_key(&given)?;
+        set_once(&mut key, &meta, given)
+    })?;
+    Ok(key)
+}
+
+fn own_key(member: &Member, field: &Field) -> Result<LitStr> {
+    match member {
+        Member::Named(ident) => {
+            let text = ident.to_string();
+            Ok(LitStr::new(text.trim_start_matches("r#"), ident.span()))
+        }
+        Member::Unnamed(_) => {
+            Err(Error::new(field.span(), "a field without a name needs `tag = \"key\"`"))
+        }
+    }
+}
+
+fn check_key(key: &LitStr) -> Result<()> {
+    check_name(key)?;
+    if key.value().contains(':') {
+        return Err(Error::new(key.span(), "a tag's key ends at the first `:`, so it has none"));
+    }
+    Ok(())
+}
+
+/// Of an `Option` or a `Vec`, which are told by their names, each value is a tag.
+fn push(member: &Member, field: &Field, key: &LitStr) -> TokenStream {
+    let one = |value: TokenStream| {
+        quote_spanned! { field.ty.span() =>
+            tags.push(::gesta::Tag::of(#key, &::std::string::ToString::to_string(#value))?);
+        }
+    };
+    if !holds_several(&field.ty) {
+        return one(quote!(&self.#member));
+    }
+    let push = one(quote!(value));
+    quote!(for value in ::core::iter::IntoIterator::into_iter(&self.#member) { #push })
+}
+
+fn holds_several(ty: &Type) -> bool {
+    let Type::Path(path) = ty else { return false };
+    let Some(last) = path.path.segments.last() else { return false };
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return false };
+    let one_type = matches!(arguments.args.first(), Some(GenericArgument::Type(_)));
+    one_type && (last.ident == "Option" || last.ident == "Vec")
+}
+
+/// Field names and types as written, with what changes their serde form.
+fn shape(input: &DeriveInput, fields: &Fields) -> String {
+    let parts: Vec<String> = fields
+        .members()
+        .zip(fields)
+        .map(|(member, field)| {
+            let serde = serde_tokens(&field.attrs);
+            format!("{serde}{}: {}", compact(&member), compact(&field.ty))
+        })
+        .collect();
+    format!("{}{{{}}}", serde_tokens(&input.attrs), parts.join(", "))
+}

@@ -1,0 +1,95 @@
+//! A connection for queries: what a query is answered on.
+
+use std::{fmt, sync::Arc};
+
+use gesta_store::{DatabaseError, ListRows, ReadRows, Row};
+use rusqlite::{Connection, Params};
+use serde_json::Value;
+
+use crate::{error::sorted, read_model_file::ReadModelFile, rows, tx};
+
+/// A read-only connection to one read model. All that it reads is of one moment: that of its
+/// first statement.
+///
+/// ```
+/// use gesta_sqlite::Sqlite;
+/// use gesta_store::{CreateReadModel, ReadModelStore, Stage};
+///
+/// # gesta_store::conformance::block_on(async {
+/// let store = Sqlite::temporary()?;
+/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Answering };
+/// let names = store.create_read_model(create).await?;
+/// let mut reader = store.reader(&names).await?;
+/// assert_eq!(reader.find("select 1 + ?1", [1], |row| row.get(0))?, Some(2));
+/// # Ok::<(), gesta_store::DatabaseError>(())
+/// # }).expect("a temporary store answers");
+/// ```
+pub struct Reader {
+    /// Until it is given back.
+    connection: Option<Connection>,
+    file: Arc<ReadModelFile>,
+}
+
+impl Reader {
+    pub(crate) fn open(file: Arc<ReadModelFile>) -> Result<Self, DatabaseError> {
+        let connection = file.take_reader()?;
+        connection.execute_batch("begin").map_err(sorted)?;
+        Ok(Self { connection: Some(connection), file })
+    }
+
+    /// The first row that a statement finds, if any.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Rejected`] when the statement is wrong.
+    pub fn find<T>(
+        &mut self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, DatabaseError> {
+        tx::find(self.connection(), sql, params, read)
+    }
+
+    /// All rows that a statement finds.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn query<T>(
+        &mut self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, DatabaseError> {
+        tx::query(self.connection(), sql, params, read)
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        self.connection.as_ref().expect("a reader has its connection until it is dropped")
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        // One that cannot even end its transaction is closed instead of kept.
+        if connection.execute_batch("rollback").is_ok() {
+            self.file.give_back(connection);
+        }
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sqlite::Reader")
+    }
+}
+
+impl ReadRows for Reader {
+    async fn get_json(&mut self, table: &str, key: &str) -> Result<Option<Value>, DatabaseError> {
+        rows::get(self.connection(), table, key)
+    }
+
+    async fn list_json(&mut self, list: ListRows<'_>) -> Result<Vec<Row>, DatabaseError> {
+        rows::list(self.connection(), list)
+    }
+}

@@ -1,0 +1,227 @@
+//! The store: one directory, its catalogue and the files that are open.
+
+use std::{
+    collections::HashMap,
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use gesta_store::{
+    Checkpoint, CheckpointStore, CreateReadModel, DatabaseAnswer, DatabaseError, DeadLetter,
+    ReadModel, ReadModelId, ReadModelStore, Snapshot, SnapshotStore, StreamName,
+};
+use tempfile::TempDir;
+
+use crate::{
+    Reader, Tx,
+    catalogue::Catalogue,
+    error::file_error,
+    letters,
+    read_model_file::{self, ReadModelFile},
+    side::Side,
+    tx,
+};
+
+/// Read models, snapshots and checkpoints in SQLite files of one directory.
+///
+/// Cheap to clone; clones are the same store. One process at a time fills read models: a second
+/// one on the same directory is told so by
+/// [`DatabaseError::Overtaken`] before it can harm.
+///
+/// Statements run on the thread that polls. A commit is a write into the page cache; every 16 MiB
+/// of them it also writes back and syncs.
+///
+/// ```
+/// use gesta_sqlite::Sqlite;
+/// use gesta_store::{CreateReadModel, ReadModelStore, ReadModelTx, ReadRows, Rows, Stage};
+///
+/// # gesta_store::conformance::block_on(async {
+/// let directory = tempfile::tempdir().expect("a directory");
+/// let store = Sqlite::open(directory.path())?;
+/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Answering };
+/// let names = store.create_read_model(create).await?;
+/// let mut tx = store.begin(&names).await?;
+/// tx.put_json("names", "1", &"Ann".into()).await?;
+/// tx.commit().await?;
+/// drop(store);
+///
+/// let again = Sqlite::open(directory.path())?;
+/// let found = again.reader(&names).await?.get_json("names", "1").await?;
+/// assert_eq!(found, Some("Ann".into()));
+/// # Ok::<(), gesta_store::DatabaseError>(())
+/// # }).expect("the store keeps rows");
+/// ```
+#[derive(Clone)]
+pub struct Sqlite(Arc<Inner>);
+
+struct Inner {
+    directory: PathBuf,
+    catalogue: Mutex<Catalogue>,
+    side: Mutex<Side>,
+    files: Mutex<HashMap<ReadModelId, Arc<ReadModelFile>>>,
+    /// Removed last, after everything in it is closed.
+    _temporary: Option<TempDir>,
+}
+
+impl Sqlite {
+    /// Opens a directory, and makes it if need be.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Unavailable`] when the directory cannot be used,
+    /// [`DatabaseError::Rejected`] when a later version of this program has written it,
+    /// [`DatabaseError::Corrupt`] when its catalogue is damaged: remove it, it is derived.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, DatabaseError> {
+        Self::open_in(directory.as_ref(), None)
+    }
+
+    /// A store in a directory of its own, which is removed with the last clone: for tests, and
+    /// beside an event store in memory.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn temporary() -> Result<Self, DatabaseError> {
+        let directory = TempDir::with_prefix("gesta-read-models-")
+            .map_err(|error| file_error("no temporary directory", error))?;
+        let path = directory.path().to_owned();
+        Self::open_in(&path, Some(directory))
+    }
+
+    fn open_in(directory: &Path, temporary: Option<TempDir>) -> Result<Self, DatabaseError> {
+        fs::create_dir_all(directory).map_err(|error| {
+            file_error(&format!("{} cannot be made", directory.display()), error)
+        })?;
+        let catalogue = Catalogue::open(&directory.join("catalogue.db"))?;
+        for file in catalogue.dropped_files()? {
+            read_model_file::remove(&directory.join(file))?;
+        }
+        catalogue.forget_dropped()?;
+        Ok(Self(Arc::new(Inner {
+            directory: directory.to_owned(),
+            catalogue: Mutex::new(catalogue),
+            side: Mutex::new(Side::open(&directory.join("snapshots.db"))?),
+            files: Mutex::default(),
+            _temporary: temporary,
+        })))
+    }
+
+    fn catalogue(&self) -> MutexGuard<'_, Catalogue> {
+        self.0.catalogue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn side(&self) -> MutexGuard<'_, Side> {
+        self.0.side.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn files(&self) -> MutexGuard<'_, HashMap<ReadModelId, Arc<ReadModelFile>>> {
+        self.0.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A read model's file, opened once and then kept.
+    fn file(&self, id: &ReadModelId) -> Result<Arc<ReadModelFile>, DatabaseError> {
+        let mut files = self.files();
+        if let Some(open) = files.get(id) {
+            return Ok(Arc::clone(open));
+        }
+        let path = self.0.directory.join(self.catalogue().file_of(id)?);
+        let file = Arc::new(ReadModelFile::open(path)?);
+        files.insert(id.clone(), Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Lets go of files whose read models the catalogue no longer has.
+    fn let_go(&self, dropped: &[ReadModelId]) -> Result<(), DatabaseError> {
+        let mut files = self.files();
+        for id in dropped {
+            if let Some(file) = files.remove(id) {
+                file.drop_with_last_use();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sqlite in {}", self.0.directory.display())
+    }
+}
+
+impl ReadModelStore for Sqlite {
+    type Tx = Tx;
+    type Reader = Reader;
+
+    async fn list_read_models(&self, projection: &str) -> Result<Vec<ReadModel>, DatabaseError> {
+        let listed = self.catalogue().list(projection)?;
+        let with_checkpoint = listed.into_iter().map(|listed| {
+            let reader = Reader::open(self.file(&listed.id)?)?;
+            Ok(ReadModel {
+                checkpoint: tx::checkpoint(reader.connection())?,
+                id: listed.id,
+                version: listed.version,
+                stage: listed.stage,
+            })
+        });
+        with_checkpoint.collect()
+    }
+
+    async fn create_read_model(
+        &self,
+        create: CreateReadModel<'_>,
+    ) -> Result<ReadModelId, DatabaseError> {
+        self.catalogue().create(create)
+    }
+
+    async fn switch_to(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
+        let dropped = self.catalogue().switch_to(read_model)?;
+        self.let_go(&dropped)
+    }
+
+    async fn drop_read_model(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
+        self.catalogue().drop_read_model(read_model)?;
+        self.let_go(std::slice::from_ref(read_model))
+    }
+
+    async fn begin(&self, read_model: &ReadModelId) -> Result<Tx, DatabaseError> {
+        Tx::begin(self.file(read_model)?).await
+    }
+
+    async fn reader(&self, read_model: &ReadModelId) -> Result<Reader, DatabaseError> {
+        Reader::open(self.file(read_model)?)
+    }
+
+    async fn dead_letters(
+        &self,
+        read_model: &ReadModelId,
+    ) -> Result<Vec<DeadLetter>, DatabaseError> {
+        letters::list(Reader::open(self.file(read_model)?)?.connection())
+    }
+}
+
+impl CheckpointStore for Sqlite {
+    fn load_checkpoint<'a>(&'a self, consumer: &'a str) -> DatabaseAnswer<'a, Option<Checkpoint>> {
+        Box::pin(async move { self.side().checkpoint(consumer) })
+    }
+
+    fn save_checkpoint<'a>(
+        &'a self,
+        consumer: &'a str,
+        checkpoint: Checkpoint,
+    ) -> DatabaseAnswer<'a, ()> {
+        Box::pin(async move { self.side().save_checkpoint(consumer, checkpoint) })
+    }
+}
+
+impl SnapshotStore for Sqlite {
+    fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseAnswer<'a, Option<Snapshot>> {
+        Box::pin(async move { self.side().snapshot(stream) })
+    }
+
+    fn save_snapshot(&self, snapshot: Snapshot) -> DatabaseAnswer<'_, ()> {
+        Box::pin(async move { self.side().save_snapshot(&snapshot) })
+    }
+
+    fn delete_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseAnswer<'a, ()> {
+        Box::pin(async move { self.side().delete_snapshot(stream) })
+    }
+}

@@ -1,0 +1,205 @@
+//! A transaction: what a projection writes through.
+
+use std::{fmt, sync::Arc};
+
+use futures_util::lock::OwnedMutexGuard;
+use gesta_store::{
+    Advance, Checkpoint, DatabaseError, DeadLetter, ListRows, Position, ReadModelTx, ReadRows, Row,
+    Rows,
+};
+use rusqlite::{Connection, OptionalExtension, Params, params};
+use serde_json::Value;
+
+use crate::{
+    connection::checkpoint_of, error::sorted, letters, read_model_file::ReadModelFile, rows,
+};
+
+/// A transaction over one read model's file. Tables in it are the projection's own, except those
+/// whose names begin with `gesta_`. Dropped without a commit, it never happened.
+///
+/// Statements are prepared once for each text and connection, so keep values out of the text.
+///
+/// ```
+/// use gesta_sqlite::{Sqlite, params};
+/// use gesta_store::{CreateReadModel, ReadModelStore, ReadModelTx, Stage};
+///
+/// # gesta_store::conformance::block_on(async {
+/// let store = Sqlite::temporary()?;
+/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Answering };
+/// let names = store.create_read_model(create).await?;
+///
+/// let mut tx = store.begin(&names).await?;
+/// tx.execute_script("create table names (id integer primary key, name text) strict")?;
+/// tx.execute("insert into names values (?1, ?2)", params![1, "Ann"])?;
+/// tx.commit().await?;
+///
+/// let mut reader = store.reader(&names).await?;
+/// let found = reader.query("select name from names", [], |row| row.get::<_, String>(0))?;
+/// assert_eq!(found, ["Ann"]);
+/// # Ok::<(), gesta_store::DatabaseError>(())
+/// # }).expect("a temporary store keeps rows");
+/// ```
+pub struct Tx {
+    // The connection goes back before the file may go.
+    connection: OwnedMutexGuard<Connection>,
+    _file: Arc<ReadModelFile>,
+}
+
+impl Tx {
+    pub(crate) async fn begin(file: Arc<ReadModelFile>) -> Result<Self, DatabaseError> {
+        let connection = file.writer().await;
+        // At once for writing: another process that has the file is met here, not in the middle.
+        connection.execute_batch("begin immediate").map_err(sorted)?;
+        Ok(Self { connection, _file: file })
+    }
+
+    /// Runs one statement and says how many rows it changed.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Rejected`] when the statement is wrong or breaks a constraint.
+    pub fn execute(&mut self, sql: &str, params: impl Params) -> Result<usize, DatabaseError> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(sorted)?;
+        statement.execute(params).map_err(sorted)
+    }
+
+    /// Runs statements without parameters, one after the other: for the definition of tables.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub fn execute_script(&mut self, sql: &str) -> Result<(), DatabaseError> {
+        self.connection.execute_batch(sql).map_err(sorted)
+    }
+
+    /// The first row that a statement finds, if any.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub fn find<T>(
+        &mut self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, DatabaseError> {
+        find(&self.connection, sql, params, read)
+    }
+
+    /// All rows that a statement finds.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub fn query<T>(
+        &mut self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, DatabaseError> {
+        query(&self.connection, sql, params, read)
+    }
+
+    /// A statement of the projection's that ended the transaction broke what it is for.
+    fn end(&mut self, statement: &str) -> Result<(), DatabaseError> {
+        if self.connection.is_autocommit() {
+            return Err(DatabaseError::rejected("a statement ended the projection's transaction"));
+        }
+        self.connection.execute_batch(statement).map_err(sorted)
+    }
+}
+
+pub(crate) fn find<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Option<T>, DatabaseError> {
+    let mut statement = connection.prepare_cached(sql).map_err(sorted)?;
+    statement.query_row(params, read).optional().map_err(sorted)
+}
+
+pub(crate) fn query<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, DatabaseError> {
+    let mut statement = connection.prepare_cached(sql).map_err(sorted)?;
+    let found = statement.query_map(params, read).map_err(sorted)?;
+    found.collect::<Result<_, _>>().map_err(sorted)
+}
+
+/// A read model's checkpoint, as a connection sees it.
+pub(crate) fn checkpoint(connection: &Connection) -> Result<Option<Checkpoint>, DatabaseError> {
+    find(connection, "select position, incarnation from gesta_checkpoint", [], checkpoint_of)
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if !self.connection.is_autocommit() {
+            // If even this fails, SQLite has rolled back by itself or the next `begin` says so.
+            let _ = self.connection.execute_batch("rollback");
+        }
+    }
+}
+
+impl fmt::Debug for Tx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sqlite::Tx")
+    }
+}
+
+impl ReadModelTx for Tx {
+    async fn checkpoint(&mut self) -> Result<Option<Checkpoint>, DatabaseError> {
+        checkpoint(&self.connection)
+    }
+
+    async fn advance(&mut self, advance: Advance) -> Result<(), DatabaseError> {
+        let stored = checkpoint(&self.connection)?;
+        if stored != advance.from {
+            return Err(DatabaseError::Overtaken { expected: advance.from, stored });
+        }
+        let Checkpoint { position, incarnation } = advance.to;
+        let sql = "insert or replace into gesta_checkpoint values (1, ?1, ?2)";
+        self.execute(sql, params![position.number(), incarnation.as_uuid().into_bytes()])?;
+        Ok(())
+    }
+
+    async fn put_dead_letter(&mut self, letter: DeadLetter) -> Result<(), DatabaseError> {
+        letters::put(&self.connection, &letter)
+    }
+
+    async fn delete_dead_letter(&mut self, position: Position) -> Result<(), DatabaseError> {
+        letters::delete(&self.connection, position)
+    }
+
+    async fn commit(mut self) -> Result<(), DatabaseError> {
+        self.end("commit")
+    }
+
+    async fn rollback(mut self) -> Result<(), DatabaseError> {
+        self.end("rollback")
+    }
+}
+
+impl ReadRows for Tx {
+    async fn get_json(&mut self, table: &str, key: &str) -> Result<Option<Value>, DatabaseError> {
+        rows::get(&self.connection, table, key)
+    }
+
+    async fn list_json(&mut self, list: ListRows<'_>) -> Result<Vec<Row>, DatabaseError> {
+        rows::list(&self.connection, list)
+    }
+}
+
+impl Rows for Tx {
+    async fn put_json(
+        &mut self,
+        table: &str,
+        key: &str,
+        value: &Value,
+    ) -> Result<(), DatabaseError> {
+        rows::put(&self.connection, table, key, value)
+    }
+
+    async fn delete(&mut self, table: &str, key: &str) -> Result<(), DatabaseError> {
+        rows::delete(&self.connection, table, key)
+    }
+}

@@ -1,0 +1,282 @@
+//! Consistency boundaries: what one command decides on.
+//!
+//! Owns: [`Boundary`], for an aggregate, for tuples of up to four, for a `Vec` of one kind. Always
+//! holds: the reads of a boundary keep their order, and each event is folded into the aggregate
+//! whose read delivered it. Not here: reading and appending.
+
+use std::any::Any;
+
+use gesta_store::{EventQuery, InvalidName, QueryItem, RecordedEvent, StreamName, Tag};
+
+use crate::{
+    Aggregate, DecodeError, EncodeError, EncodedEvent, EventSet, Events, Reads,
+    aggregate::stream_of, event_set::decode_recorded,
+};
+
+/// What a command decides on: an aggregate, a tuple such as `(Order, Account)`, a `Vec` of as many
+/// aggregates of one kind as the command names, or a tuple with such a `Vec`.
+///
+/// Implemented here for all of them; an application implements [`Aggregate`].
+///
+/// ```
+/// use gesta::{Boundary, prelude::*};
+/// # #[derive(Event, Serialize, Deserialize, Clone)]
+/// # #[event(name = "door-opened")]
+/// # struct DoorOpened;
+/// # #[derive(EventSet, Clone)]
+/// # enum DoorEvent {
+/// #     Opened(DoorOpened),
+/// # }
+/// # #[derive(Default)]
+/// # struct Door(u32);
+/// # impl Aggregate for Door {
+/// #     const CATEGORY: &'static str = "door";
+/// #     type Id = u32;
+/// #     type Event = DoorEvent;
+/// #     fn evolve(&mut self, _: &DoorEvent) { self.0 += 1 }
+/// # }
+///
+/// type Hall = (Door, Vec<Door>);
+/// let (front, others) = Hall::after((vec![DoorOpened.into()], vec![vec![], vec![]]));
+/// assert_eq!((front.0, others.len()), (1, 2));
+/// ```
+#[doc(alias("DCB", "optimistic concurrency"))]
+pub trait Boundary: Send + Sync + 'static {
+    /// Which ones.
+    type Id: Clone + Send + Sync + 'static;
+    /// What their events have made of them.
+    type State: Send + Sync + 'static;
+    /// Their events, as a test gives them.
+    type History: Default + Send;
+    /// What was decided about them.
+    type Decided: Send + Sync + 'static;
+
+    /// Adds one read for each aggregate, in order.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when an id makes no stream's name, or a tag is none.
+    fn plan(id: &Self::Id, reads: &mut Vec<BoundaryRead>) -> Result<(), InvalidName>;
+
+    /// The state before any event.
+    fn start(id: &Self::Id) -> Self::State;
+
+    /// Takes in an event that the read at place `read` delivered.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the aggregate does not know the event.
+    fn take(state: &mut Self::State, read: usize, event: &RecordedEvent)
+    -> Result<(), DecodeError>;
+
+    /// The aggregate that the read at place `read` belongs to.
+    fn aggregate(state: &mut Self::State, read: usize) -> &mut (dyn Any + Send + Sync);
+
+    /// How many reads belong to a state.
+    fn width(state: &Self::State) -> usize;
+
+    /// The state after a history.
+    fn after(history: Self::History) -> Self::State;
+
+    /// Adds the events for each aggregate, in the order of the reads.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when an event cannot be written, or aggregates were left out.
+    fn encode(
+        state: &Self::State,
+        decided: &Self::Decided,
+        events: &mut Vec<Vec<EncodedEvent>>,
+    ) -> Result<(), EncodeError>;
+}
+
+/// One read of a boundary.
+///
+/// ```
+/// use gesta::{BoundaryRead, StreamName};
+///
+/// let read = BoundaryRead { stream: StreamName::new("door-1")?, tagged: None };
+/// assert!(read.tagged.is_none(), "it reads its own stream");
+/// # Ok::<(), gesta::InvalidName>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundaryRead {
+    /// The aggregate's own stream, to which its events are appended.
+    pub stream: StreamName,
+    /// What it reads instead of that stream, if it does.
+    pub tagged: Option<EventQuery>,
+}
+
+impl<A: Aggregate> Boundary for A {
+    type Id = A::Id;
+    type State = A;
+    type History = Vec<A::Event>;
+    type Decided = Events<A::Event>;
+
+    fn plan(id: &A::Id, reads: &mut Vec<BoundaryRead>) -> Result<(), InvalidName> {
+        let tagged = match A::reads(id) {
+            Reads::Stream => None,
+            Reads::Tagged(tags) => Some(query::<A::Event>(tags.tags()?)?),
+        };
+        reads.push(BoundaryRead { stream: stream_of::<A>(id)?, tagged });
+        Ok(())
+    }
+
+    fn start(_: &A::Id) -> A {
+        A::default()
+    }
+
+    fn take(state: &mut A, _: usize, event: &RecordedEvent) -> Result<(), DecodeError> {
+        state.evolve(&decode_recorded(event)?);
+        Ok(())
+    }
+
+    fn aggregate(state: &mut A, _: usize) -> &mut (dyn Any + Send + Sync) {
+        state
+    }
+
+    fn width(_: &A) -> usize {
+        1
+    }
+
+    fn after(history: Vec<A::Event>) -> A {
+        let mut state = A::default();
+        for event in &history {
+            state.evolve(event);
+        }
+        state
+    }
+
+    fn encode(
+        _: &A,
+        decided: &Events<A::Event>,
+        events: &mut Vec<Vec<EncodedEvent>>,
+    ) -> Result<(), EncodeError> {
+        let encoded: Result<Vec<_>, _> = decided.as_slice().iter().map(EventSet::encode).collect();
+        events.push(encoded?);
+        Ok(())
+    }
+}
+
+/// Events of the set with any of the tags.
+fn query<E: EventSet>(tags: &[Tag]) -> Result<EventQuery, InvalidName> {
+    let types = E::event_types()?;
+    let mut items =
+        tags.iter().map(|tag| QueryItem::every().of_types(types.clone()).tagged([tag.clone()]));
+    let first = items.next().expect("there is at least one tag");
+    Ok(items.fold(EventQuery::of(first), EventQuery::or))
+}
+
+impl<A: Aggregate> Boundary for Vec<A> {
+    type Id = Vec<A::Id>;
+    type State = Vec<A>;
+    type History = Vec<Vec<A::Event>>;
+    type Decided = Vec<Events<A::Event>>;
+
+    fn plan(ids: &Vec<A::Id>, reads: &mut Vec<BoundaryRead>) -> Result<(), InvalidName> {
+        ids.iter().try_for_each(|id| A::plan(id, reads))
+    }
+
+    fn start(ids: &Vec<A::Id>) -> Vec<A> {
+        ids.iter().map(A::start).collect()
+    }
+
+    fn take(state: &mut Vec<A>, read: usize, event: &RecordedEvent) -> Result<(), DecodeError> {
+        let one = state.get_mut(read).expect("a read belongs to an aggregate");
+        A::take(one, 0, event)
+    }
+
+    fn aggregate(state: &mut Vec<A>, read: usize) -> &mut (dyn Any + Send + Sync) {
+        state.get_mut(read).expect("a read belongs to an aggregate")
+    }
+
+    fn width(state: &Vec<A>) -> usize {
+        state.len()
+    }
+
+    fn after(history: Vec<Vec<A::Event>>) -> Vec<A> {
+        history.into_iter().map(A::after).collect()
+    }
+
+    fn encode(
+        state: &Vec<A>,
+        decided: &Vec<Events<A::Event>>,
+        events: &mut Vec<Vec<EncodedEvent>>,
+    ) -> Result<(), EncodeError> {
+        let (aggregates, answers) = (state.len(), decided.len());
+        if aggregates != answers {
+            return Err(EncodeError::NotForEach { aggregates, decided: answers });
+        }
+        let mut pairs = state.iter().zip(decided);
+        pairs.try_for_each(|(one, decided)| A::encode(one, decided, events))
+    }
+}
+
+macro_rules! tuple_boundary {
+    ($($part:ident $index:tt),+) => {
+        impl<$($part: Boundary),+> Boundary for ($($part,)+) {
+            type Id = ($($part::Id,)+);
+            type State = ($($part::State,)+);
+            type History = ($($part::History,)+);
+            type Decided = ($($part::Decided,)+);
+
+            fn plan(
+                id: &Self::Id,
+                reads: &mut Vec<BoundaryRead>,
+            ) -> Result<(), InvalidName> {
+                $($part::plan(&id.$index, reads)?;)+
+                Ok(())
+            }
+
+            fn start(id: &Self::Id) -> Self::State {
+                ($($part::start(&id.$index),)+)
+            }
+
+            fn take(
+                state: &mut Self::State,
+                mut read: usize,
+                event: &RecordedEvent,
+            ) -> Result<(), DecodeError> {
+                $(
+                    let width = $part::width(&state.$index);
+                    if read < width {
+                        return $part::take(&mut state.$index, read, event);
+                    }
+                    read -= width;
+                )+
+                unreachable!("read {read} is past the last aggregate")
+            }
+
+            fn aggregate(
+                state: &mut Self::State,
+                mut read: usize,
+            ) -> &mut (dyn Any + Send + Sync) {
+                $(
+                    let width = $part::width(&state.$index);
+                    if read < width {
+                        return $part::aggregate(&mut state.$index, read);
+                    }
+                    read -= width;
+                )+
+                unreachable!("read {read} is past the last aggregate")
+            }
+
+            fn width(state: &Self::State) -> usize {
+                0 $(+ $part::width(&state.$index))+
+            }
+
+            fn after(history: Self::History) -> Self::State {
+                ($($part::after(history.$index),)+)
+            }
+
+            fn encode(
+                state: &Self::State,
+                decided: &Self::Decided,
+                events: &mut Vec<Vec<EncodedEvent>>,
+            ) -> Result<(), EncodeError> {
+                $($part::encode(&state.$index, &decided.$index, events)?;)+
+                Ok(())
+            }
+        }
+    };
+}
+tuple_boundary!(A 0, B 1);
+tuple_boundary!(A 0, B 1, C 2);
+tuple_boundary!(A 0, B 1, C 2, D 3);

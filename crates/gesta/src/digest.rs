@@ -1,0 +1,161 @@
+//! Digests of payloads: whether a command id comes with the same command again.
+//!
+//! Owns: the canonical form that is hashed. Always holds: equal payloads have equal digests,
+//! whatever order their maps are in, for ever: digests are stored. Not here: who compares.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::EncodeError;
+
+/// The digest of a command's name and payload (BLAKE3, in hexadecimal).
+///
+/// ```
+/// use gesta::PayloadDigest;
+///
+/// let ship = PayloadDigest::of("ship-order", &("order-1", "by air"))?;
+/// assert_eq!(ship, PayloadDigest::of("ship-order", &("order-1", "by air"))?);
+/// assert_ne!(ship, PayloadDigest::of("ship-order", &("order-1", "by sea"))?);
+/// assert_ne!(ship, PayloadDigest::of("pay-order", &("order-1", "by air"))?);
+/// # Ok::<(), gesta::EncodeError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PayloadDigest(String);
+
+impl PayloadDigest {
+    /// The digest of a payload as a whole.
+    ///
+    /// # Errors
+    /// [`EncodeError::Json`] when the payload has no JSON form.
+    pub fn of(name: &'static str, payload: &impl Serialize) -> Result<Self, EncodeError> {
+        Ok(PayloadDigester::new(name).field("", payload)?.finish())
+    }
+}
+
+impl fmt::Display for PayloadDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Takes in a payload field by field, so that some may be left out.
+#[derive(Debug)]
+pub struct PayloadDigester {
+    name: &'static str,
+    hasher: blake3::Hasher,
+}
+
+impl PayloadDigester {
+    /// Of a command with this name.
+    #[must_use]
+    pub fn new(name: &'static str) -> Self {
+        let mut digester = Self { name, hasher: blake3::Hasher::new() };
+        digester.text(name);
+        digester
+    }
+
+    /// Takes in a field.
+    ///
+    /// # Errors
+    /// [`EncodeError::Json`] when the field has no JSON form.
+    pub fn field(mut self, key: &str, value: &impl Serialize) -> Result<Self, EncodeError> {
+        let value = serde_json::to_value(value)
+            .map_err(|source| EncodeError::Json { what: self.name, source })?;
+        self.text(key);
+        self.value(&value);
+        Ok(self)
+    }
+
+    /// The digest of what was taken in.
+    #[must_use]
+    pub fn finish(self) -> PayloadDigest {
+        PayloadDigest(self.hasher.finalize().to_hex().to_string())
+    }
+
+    /// Each value begins with a byte for its kind, and says its length before its parts, so that
+    /// no two values look alike.
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::Null => self.kind(b'n'),
+            Value::Bool(false) => self.kind(b'f'),
+            Value::Bool(true) => self.kind(b't'),
+            Value::Number(number) => {
+                self.kind(b'd');
+                self.text(&number.to_string());
+            }
+            Value::String(text) => {
+                self.kind(b's');
+                self.text(text);
+            }
+            Value::Array(items) => {
+                self.kind(b'a');
+                self.length(items.len());
+                items.iter().for_each(|item| self.value(item));
+            }
+            Value::Object(fields) => {
+                self.kind(b'o');
+                self.length(fields.len());
+                let mut sorted: Vec<_> = fields.iter().collect();
+                sorted.sort_unstable_by_key(|(key, _)| *key);
+                for (key, value) in sorted {
+                    self.text(key);
+                    self.value(value);
+                }
+            }
+        }
+    }
+
+    fn kind(&mut self, kind: u8) {
+        self.hasher.update(&[kind]);
+    }
+
+    fn length(&mut self, length: usize) {
+        let length = u64::try_from(length).expect("a length has at most 64 bits");
+        self.hasher.update(&length.to_be_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.length(text.len());
+        self.hasher.update(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn the_order_of_a_map_does_not_matter() {
+        let forwards: HashMap<u32, u32> = (0..100).map(|n| (n, n)).collect();
+        let backwards: HashMap<u32, u32> = (0..100).rev().map(|n| (n, n)).collect();
+        assert_eq!(
+            PayloadDigest::of("count", &forwards).unwrap(),
+            PayloadDigest::of("count", &backwards).unwrap()
+        );
+    }
+
+    #[test]
+    fn a_stored_digest_is_known_again() {
+        assert_eq!(
+            PayloadDigest::of("ship-order", &("order-1", 2)).unwrap().to_string(),
+            "85b2b9b27bd3e49a95985370752c8f24cb09a745d7cba2d9bf1684a6627bff16",
+        );
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        assert_ne!(
+            PayloadDigest::of("count", &["ab", "c"]).unwrap(),
+            PayloadDigest::of("count", &["a", "bc"]).unwrap()
+        );
+        assert_ne!(
+            PayloadDigest::of("count", &[[1, 2], [3, 4]]).unwrap(),
+            PayloadDigest::of("count", &[vec![1, 2, 3], vec![4]]).unwrap()
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! Executing a command: what a caller may say about it, and the way into the pipeline.
+
+use std::{
+    future::{Future, IntoFuture},
+    pin::Pin,
+};
+
+use gesta_store::{CausationId, CorrelationId, InvalidName, Revision};
+use tower::ServiceExt as _;
+use uuid::{Builder as UuidBuilder, Uuid};
+
+use crate::{
+    CommandContext, CommandError, CommandId, CommandIdFrom, CommandRequest, Decide, ExecuteError,
+    Gesta, InvalidField, Receipt, command_id,
+};
+
+/// A command that is executed when it is awaited.
+///
+/// ```
+/// use gesta::prelude::*;
+/// # #[derive(Event, Serialize, Deserialize, Clone)]
+/// # #[event(name = "door-opened")]
+/// # struct DoorOpened;
+/// # #[derive(EventSet, Clone)]
+/// # enum DoorEvent {
+/// #     Opened(DoorOpened),
+/// # }
+/// # #[derive(Default)]
+/// # struct Door;
+/// # impl Aggregate for Door {
+/// #     const CATEGORY: &'static str = "door";
+/// #     type Id = u32;
+/// #     type Event = DoorEvent;
+/// #     fn evolve(&mut self, _: &DoorEvent) {}
+/// # }
+/// # #[derive(Command, Serialize, Deserialize)]
+/// # #[command(name = "open-door", on = Door, either)]
+/// # struct OpenDoor {
+/// #     #[command(id)]
+/// #     door: u32,
+/// # }
+/// # impl Decide for OpenDoor {
+/// #     type Rejection = std::convert::Infallible;
+/// #     fn decide(&self, _: &Door) -> Decision<Self> { Ok(DoorOpened.into()) }
+/// # }
+///
+/// # gesta::store::conformance::block_on(async {
+/// let gesta = gesta::Gesta::at("memory:").open().await?;
+/// let open = || gesta.execute(OpenDoor { door: 7 }).command_id("request-42").actor("ann");
+/// let receipt = open().await?;
+/// assert_eq!(open().await?, receipt, "the same request, the same receipt");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).expect("the door opens");
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is executed until it is awaited"]
+pub struct Execute<'g, C> {
+    gesta: &'g Gesta,
+    command: C,
+    command_id: Option<String>,
+    actor: Option<String>,
+    correlation_id: Option<String>,
+    causation_id: Option<String>,
+    expected_revision: Option<Revision>,
+}
+
+impl<'g, C: Decide> Execute<'g, C> {
+    pub(crate) fn new(gesta: &'g Gesta, command: C) -> Self {
+        Self {
+            gesta,
+            command,
+            command_id: None,
+            actor: None,
+            correlation_id: None,
+            causation_id: None,
+            expected_revision: None,
+        }
+    }
+
+    /// What makes a retry the same command. Without one, every execution is a command of its own.
+    pub fn command_id(self, id: impl Into<String>) -> Self {
+        Self { command_id: Some(id.into()), ..self }
+    }
+
+    /// Who asks.
+    pub fn actor(self, actor: impl Into<String>) -> Self {
+        Self { actor: Some(actor.into()), ..self }
+    }
+
+    /// Which conversation it belongs to; unless told, it begins one.
+    pub fn correlation_id(self, id: impl Into<String>) -> Self {
+        Self { correlation_id: Some(id.into()), ..self }
+    }
+
+    /// What caused it: the id of an event, or of another command.
+    pub fn causation_id(self, id: impl Into<String>) -> Self {
+        Self { causation_id: Some(id.into()), ..self }
+    }
+
+    /// Only if the first aggregate's stream is still at this revision.
+    pub fn expect_revision(self, revision: Revision) -> Self {
+        Self { expected_revision: Some(revision), ..self }
+    }
+
+    fn request(self) -> Result<(&'g Gesta, CommandRequest), InvalidField> {
+        let (command_id, command_id_from) = match self.command_id {
+            Some(id) => (checked("command id", CommandId::new(id))?, CommandIdFrom::Caller),
+            None => (fresh_id(self.gesta), CommandIdFrom::Gesta),
+        };
+        if let Some(actor) = &self.actor {
+            checked("actor", command_id::check("actor", actor))?;
+        }
+        let correlation_id = self.correlation_id.map(CorrelationId::new).transpose();
+        let causation_id = self.causation_id.map(CausationId::new).transpose();
+        let context = CommandContext {
+            actor: self.actor,
+            correlation_id: checked("correlation id", correlation_id)?,
+            causation_id: checked("causation id", causation_id)?,
+            expected_revision: self.expected_revision,
+            ..CommandContext::new(command_id, command_id_from)
+        };
+        Ok((self.gesta, CommandRequest::new(context, self.command)))
+    }
+}
+
+fn checked<T>(field: &str, value: Result<T, InvalidName>) -> Result<T, InvalidField> {
+    value.map_err(|error| InvalidField::new(field, error.to_string()))
+}
+
+/// An id that nobody gave before, and that sorts by time (UUID version 7, RFC 9562).
+fn fresh_id(gesta: &Gesta) -> CommandId {
+    let since_1970 = gesta.clock().now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let millis = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+    let chance = (u128::from(gesta.rng().next_u64()) << 64) | u128::from(gesta.rng().next_u64());
+    let mut random = [0; 10];
+    random.iter_mut().zip(chance.to_be_bytes()).for_each(|(to, from)| *to = from);
+    let id: Uuid = UuidBuilder::from_unix_timestamp_millis(millis, &random).into_uuid();
+    CommandId::new(id.to_string()).expect("a UUID's text is a command id")
+}
+
+impl<'g, C: Decide> IntoFuture for Execute<'g, C> {
+    type Output = Result<Receipt, ExecuteError<C::Rejection>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'g>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let (gesta, request) = self.request()?;
+            let outcome = gesta.pipeline().oneshot(request).await;
+            outcome.map_err(|error| CommandError::from_pipeline(error).typed())
+        })
+    }
+}

@@ -1,0 +1,221 @@
+//! The framework's one handle, and how it is put together.
+//!
+//! Owns: [`Gesta`], [`Builder`]. Always holds: everything that varies (store, clock, chance, layers)
+//! comes in through the builder. Not here: which URL means which store ([`open`](crate::open)).
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use gesta_store::EventStore;
+use tower::{BoxError, Layer, Service, ServiceExt as _, util::BoxCloneSyncService};
+
+use crate::{
+    Aggregate, Authorize, Clock, CommandRequest, Decide, Execute, Load, OpenError, Pipeline,
+    Receipt, RetryPolicy, Rng, SystemClock, SystemRng, Unauthorized, open,
+    pipeline::Parts,
+    projection::{SharedStore, Surroundings},
+    read_side::{PlannedReadSide, ReadSide},
+    snapshot::Snapshots,
+};
+
+/// The handle of an application: executes commands, loads aggregates. Cheap to clone.
+///
+/// ```
+/// use gesta::Gesta;
+///
+/// # gesta::store::conformance::block_on(async {
+/// let gesta = Gesta::at("memory:").open().await?;
+/// assert_eq!(gesta.store().head().await?.position, gesta::Position::START);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).expect("a memory store opens");
+/// ```
+#[derive(Clone)]
+pub struct Gesta {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn EventStore>,
+    pipeline: Pipeline,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    read_side: ReadSide,
+    snapshots: Snapshots,
+}
+
+impl Gesta {
+    /// At the store behind a URL: `memory:`, `gesta:DIRECTORY`.
+    pub fn at(url: impl Into<String>) -> Builder {
+        Builder::new(Source::Url(url.into()))
+    }
+
+    /// On a store that is open already.
+    pub fn on(store: Arc<dyn EventStore>) -> Builder {
+        Builder::new(Source::Store(store))
+    }
+
+    /// Executes a command, when the answer is awaited.
+    pub fn execute<C: Decide>(&self, command: C) -> Execute<'_, C> {
+        Execute::new(self, command)
+    }
+
+    /// Loads an aggregate, when the answer is awaited.
+    pub fn load<A: Aggregate>(&self, id: &A::Id) -> Load<'_, A> {
+        Load::new(self, id.clone())
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn EventStore> {
+        &self.inner.store
+    }
+
+    /// The clock that everything here waits by.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    pub(crate) fn snapshots(&self) -> &Snapshots {
+        &self.inner.snapshots
+    }
+
+    pub(crate) fn read_side(&self) -> &ReadSide {
+        &self.inner.read_side
+    }
+
+    pub(crate) fn rng(&self) -> &dyn Rng {
+        self.inner.rng.as_ref()
+    }
+
+    pub(crate) fn pipeline(&self) -> Pipeline {
+        self.inner.pipeline.clone()
+    }
+}
+
+impl fmt::Debug for Gesta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gesta")
+    }
+}
+
+/// Where the store comes from.
+enum Source {
+    Url(String),
+    Store(Arc<dyn EventStore>),
+}
+
+/// How [`Gesta`] is put together.
+///
+/// ```
+/// use std::time::Duration;
+/// use gesta::{Gesta, testing::VirtualClock};
+///
+/// # gesta::store::conformance::block_on(async {
+/// let clock = VirtualClock::new();
+/// let gesta =
+///     Gesta::at("memory:").timeout(Duration::from_secs(5)).clock(clock.clone()).open().await?;
+/// assert_eq!(gesta.clock().now(), gesta::Clock::now(&clock));
+/// # Ok::<(), gesta::OpenError>(())
+/// # }).expect("a memory store opens");
+/// ```
+#[must_use = "nothing is opened until `open`"]
+pub struct Builder {
+    source: Source,
+    pub(crate) parts: Parts,
+    layers: Vec<Box<dyn FnOnce(Pipeline) -> Pipeline + Send>>,
+    pub(crate) read_side: PlannedReadSide,
+}
+
+impl Builder {
+    /// How long a command may take, unless told otherwise.
+    pub const TIMEOUT: Duration = Duration::from_secs(30);
+
+    fn new(source: Source) -> Self {
+        let parts = Parts {
+            clock: Arc::new(SystemClock),
+            rng: Arc::new(SystemRng),
+            authorize: Arc::new(anyone),
+            timeout: Self::TIMEOUT,
+            retry: RetryPolicy::default(),
+            snapshots: Snapshots::default(),
+        };
+        Self { source, parts, layers: Vec::new(), read_side: PlannedReadSide::default() }
+    }
+
+    /// Puts a tower layer around the whole pipeline, and around the layers given before.
+    ///
+    /// A layer that answers with a [`CommandError`](crate::CommandError) is taken at its word; any
+    /// other error of a layer leaves the outcome open.
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Pipeline> + Send + 'static,
+        L::Service: Service<CommandRequest, Response = Receipt, Error: Into<BoxError>, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.layers.push(Box::new(move |pipeline| {
+            BoxCloneSyncService::new(layer.layer(pipeline).map_err(Into::into))
+        }));
+        self
+    }
+
+    /// Asks this before each command whether it may be given.
+    pub fn authorize(mut self, check: impl Authorize) -> Self {
+        self.parts.authorize = Arc::new(check);
+        self
+    }
+
+    /// How long a command may take; beyond it, its outcome is unknown.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.parts.timeout = limit;
+        self
+    }
+
+    /// How often a command is tried again when others were faster.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.parts.retry = policy;
+        self
+    }
+
+    /// Another clock.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.parts.clock = Arc::new(clock);
+        self
+    }
+
+    /// Another source of chance.
+    pub fn rng(mut self, rng: impl Rng) -> Self {
+        self.parts.rng = Arc::new(rng);
+        self
+    }
+
+    /// Opens the store and starts what was asked for.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the URL means no store, or the store does not open.
+    pub async fn open(self) -> Result<Gesta, OpenError> {
+        let store = match self.source {
+            Source::Url(url) => open::open(&url)?,
+            Source::Store(store) => store,
+        };
+        let innermost = self.parts.assemble(&store);
+        let pipeline = self.layers.into_iter().fold(innermost, |inner, layer| layer(inner));
+        let Parts { clock, rng, snapshots, .. } = self.parts;
+        let surroundings =
+            Surroundings { store: SharedStore(Arc::clone(&store)), clock: Arc::clone(&clock) };
+        let read_side = self.read_side.start(&surroundings)?;
+        Ok(Gesta { inner: Arc::new(Inner { store, pipeline, clock, rng, read_side, snapshots }) })
+    }
+}
+
+fn anyone(_: &CommandRequest) -> Result<(), Unauthorized> {
+    Ok(())
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("parts", &self.parts).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,93 @@
+//! Event sourcing for Rust: commands, aggregates, events and read models over any event store.
+//!
+//! Owns: what an application is written with (the derives and the traits), the pipeline that
+//! executes its commands, and the test kit.
+//!
+//! Invariants:
+//! - domain code knows no async, I/O, clock, chance or database;
+//! - a decision takes effect only if nothing that it depended on has changed;
+//! - a command that is given twice takes effect once;
+//! - a rejection, a conflict and an unknown outcome are never the same.
+//!
+//! Not here: storing (the event stores behind [`store`]), HTTP, a wire format of commands.
+
+// The derives name everything by its path in `gesta`, also in this crate's own tests.
+extern crate self as gesta;
+
+#[doc(hidden)]
+#[path = "derive.rs"]
+pub mod __derive;
+mod aggregate;
+mod boundary;
+mod clock;
+mod command;
+mod command_id;
+mod digest;
+mod error;
+mod event;
+mod event_set;
+mod execute;
+mod handle;
+mod load;
+mod open;
+mod pipeline;
+mod projection;
+mod query;
+mod read;
+mod read_side;
+mod receipt;
+mod recorded;
+mod registry;
+mod rejection;
+mod snapshot;
+pub mod testing;
+
+pub use aggregate::{Aggregate, AnyTag, Reads, stream_of};
+pub use boundary::{Boundary, BoundaryRead};
+pub use clock::{Clock, Rng, Sleep, SystemClock, SystemRng};
+pub use command::{Command, Decide, Decision, Existence, InvalidField, State};
+pub use command_id::CommandId;
+pub use digest::PayloadDigest;
+pub use error::{CommandError, ExecuteError, LoadError, Unauthorized};
+pub use event::{DecodeError, EncodeError, EncodedEvent, Event, EventShape, UndecodableEvent};
+pub use event_set::{EventSet, Events};
+pub use execute::Execute;
+pub use gesta_macros::{Command, Event, EventSet, Rejection};
+#[cfg(feature = "sqlite")]
+pub use gesta_sqlite as sqlite;
+pub use gesta_store as store;
+pub use gesta_store::{
+    CausationId, CorrelationId, EventId, EventType, InvalidName, Position, RecordedAt, Revision,
+    StreamName, Tag,
+};
+pub use handle::{Builder, Gesta};
+pub use load::{Load, Loaded};
+pub use open::{OpenError, open};
+pub use pipeline::{
+    Authorize, CommandContext, CommandIdFrom, CommandRequest, Pipeline, RetryPolicy,
+};
+pub use projection::{
+    AfterRetries, Apply, ApplyError, Fresh, Lag, OnRead, OperationError, Projection,
+    ProjectionState, ProjectionStatus, ReadOnDemandError, ReadTypedRows, RebuildProgress,
+    TypedRows,
+};
+pub use query::{Answer, Ask, AskError, Query, QueryError, WAIT_MAX, Wait, WaitError};
+pub use read::AsOf;
+pub use read_side::{DeadLetterId, NoDeadLetterId};
+pub use receipt::Receipt;
+pub use recorded::{EventMetadata, Recorded};
+pub use registry::{NameTwice, ReadError, Registry};
+pub use rejection::{AnyRejection, Rejection};
+pub use snapshot::SnapshotPolicy;
+
+/// What a file of an application usually needs: `use gesta::prelude::*;`.
+pub mod prelude {
+    pub use serde::{Deserialize, Serialize};
+
+    pub use crate::{
+        Aggregate, Answer, AnyTag, Apply, ApplyError, Command, CommandId, Decide, Decision,
+        EncodedEvent, Event, EventId, EventSet, EventShape, EventType, Events, Existence,
+        InvalidField, Position, Projection, Query, QueryError, ReadTypedRows, Reads, Recorded,
+        Rejection, Revision, State, StreamName, Tag, TypedRows,
+    };
+}

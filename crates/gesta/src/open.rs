@@ -1,0 +1,111 @@
+//! Which URL means which store: the one place in the framework that names concrete stores.
+
+use std::sync::Arc;
+
+use gesta_store::{EventStore, memory::MemoryStore};
+
+/// Opens the store behind a URL.
+///
+/// | URL | store | feature |
+/// | --- | --- | --- |
+/// | `memory:` | a new store that ends with the process | |
+/// | `gesta:DIRECTORY` | the embedded log in that directory | `log` (default) |
+///
+/// Opening a log reads files, and waits for them.
+///
+/// ```
+/// assert!(gesta::open("memory:").is_ok());
+/// let error = gesta::open("carrier-pigeon:ann").err().expect("means nothing");
+/// assert_eq!(error.to_string(), "no store is known by carrier-pigeon:");
+/// ```
+///
+/// # Errors
+/// [`OpenError`] when the URL means no store, or the store does not open.
+pub fn open(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
+    let Some((scheme, rest)) = url.split_once(':') else {
+        return Err(OpenError::NoScheme { url: url.to_owned() });
+    };
+    match scheme {
+        "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),
+        "memory" => Err(OpenError::MemoryHasNoPlace { rest: rest.to_owned() }),
+        "gesta" if rest.is_empty() => Err(OpenError::NoDirectory),
+        "gesta" => open_log(rest),
+        unknown => Err(OpenError::UnknownScheme { scheme: unknown.to_owned() }),
+    }
+}
+
+#[cfg(feature = "log")]
+fn open_log(directory: &str) -> Result<Arc<dyn EventStore>, OpenError> {
+    let store = gesta_log::LogStore::open(directory, gesta_log::Options::default())?;
+    tell(store.report());
+    Ok(Arc::new(store))
+}
+
+/// What recovery found is for humans: the store opens all the same.
+#[cfg(feature = "log")]
+fn tell(report: &gesta_log::OpenReport) {
+    for damage in &report.damage {
+        tracing::error!(%damage, "the store is damaged and refuses appends");
+    }
+    if let Some(torn) = &report.torn {
+        tracing::warn!(%torn, "left out a write that was never acknowledged");
+    }
+    if let Some(unmarked) = &report.unmarked {
+        tracing::info!(%unmarked, "opened after a crash");
+    }
+}
+
+#[cfg(not(feature = "log"))]
+fn open_log(_: &str) -> Result<Arc<dyn EventStore>, OpenError> {
+    Err(OpenError::NotBuiltIn { scheme: "gesta", feature: "log" })
+}
+
+/// Why a store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no `:`. Write, for example, `memory:`.
+    #[error("{url} has no scheme, such as `memory:`")]
+    NoScheme {
+        /// The text.
+        url: String,
+    },
+    /// No store has this scheme. Correct it.
+    #[error("no store is known by {scheme}:")]
+    UnknownScheme {
+        /// What stands before the first `:`.
+        scheme: String,
+    },
+    /// A memory store is in no place. Leave out what follows `memory:`.
+    #[error("a memory store has no place, {rest} was given")]
+    MemoryHasNoPlace {
+        /// What follows `memory:`.
+        rest: String,
+    },
+    /// A log is in a directory. Write it behind `gesta:`.
+    #[error("`gesta:` names no directory")]
+    NoDirectory,
+    /// The store is not part of this program. Build it with the feature.
+    #[error("stores behind `{scheme}:` need the feature `{feature}` of gesta")]
+    NotBuiltIn {
+        /// What stands before the first `:`.
+        scheme: &'static str,
+        /// The feature that has the store.
+        feature: &'static str,
+    },
+    /// The log did not open; nothing was changed. What to do next is said by the error.
+    #[cfg(feature = "log")]
+    #[error(transparent)]
+    Log(#[from] gesta_log::OpenError),
+    /// Projections run on tokio. Open within its runtime.
+    #[error("projections need a tokio runtime")]
+    NoRuntime,
+    /// Two projections have the same name, by which their checkpoints are kept. Rename one.
+    #[error("two projections are named {projection}")]
+    ProjectionTwice {
+        /// The name.
+        projection: &'static str,
+    },
+    /// A projection has a hand-written event whose name no store accepts. Correct it.
+    #[error(transparent)]
+    Name(gesta_store::InvalidName),
+}

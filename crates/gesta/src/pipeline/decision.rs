@@ -1,0 +1,257 @@
+//! The innermost of the pipeline: load, decide, append.
+//!
+//! Owns: what an append depends on. Always holds: every stream and query that a decision read is
+//! checked by its append, so a decision takes effect only on what it has seen; a rejection is judged
+//! by what was so at one moment. Not here: trying again, repeats.
+
+use std::sync::Arc;
+
+use gesta_store::{
+    Append, AppendCondition, Conflict, EventQuery, EventStore, ExpectedRevision, NewEvent,
+    Position, RecordedEvent, StoreError, StreamAppend, StreamName,
+};
+use tower::{service_fn, util::BoxCloneSyncService};
+
+use super::{
+    CommandContext, CommandRequest, Rest,
+    request::{Attempt, ErasedCommand},
+};
+use crate::{
+    AsOf, BoundaryRead, CommandError, EncodedEvent, EventMetadata, Existence, InvalidField,
+    Receipt, UndecodableEvent,
+    read::Seen,
+    snapshot::{AnyAggregate, Fold, Snapshots},
+};
+
+pub(super) fn service(store: Arc<dyn EventStore>, snapshots: Snapshots) -> Rest {
+    BoxCloneSyncService::new(service_fn(move |request| {
+        let (store, snapshots) = (Arc::clone(&store), snapshots.clone());
+        async move { execute(store.as_ref(), &snapshots, request).await }
+    }))
+}
+
+async fn execute(
+    store: &dyn EventStore,
+    snapshots: &Snapshots,
+    request: CommandRequest,
+) -> Result<Receipt, CommandError> {
+    let command = request.erased();
+    let loaded = load(store, snapshots, command).await?;
+    loaded.check_existence(command.existence())?;
+    loaded.check_revision(&request.context)?;
+    let events = match loaded.attempt.decide() {
+        Err(CommandError::Rejected(rejection)) => {
+            check_moment(store, loaded.check()).await?;
+            return Err(CommandError::Rejected(rejection));
+        }
+        decided => decided?,
+    };
+    let append = loaded.append(&request, events)?;
+    let appended = store.append(append).await;
+    let appended = appended.map_err(|error| loaded.refused(&request.context, error))?;
+    Ok(Receipt::new(request.context.command_id.clone(), appended))
+}
+
+async fn check_moment(store: &dyn EventStore, check: Option<Append>) -> Result<(), CommandError> {
+    let Some(check) = check else { return Ok(()) };
+    match store.append(check).await {
+        // A store that cannot check it cannot append such a decision either.
+        Ok(_) | Err(StoreError::Unsupported { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a decision depends on, and how much of it was seen.
+struct Loaded<'c> {
+    attempt: Box<dyn Attempt + 'c>,
+    reads: Vec<(BoundaryRead, Seen)>,
+}
+
+async fn load<'c>(
+    store: &dyn EventStore,
+    snapshots: &Snapshots,
+    command: &'c dyn ErasedCommand,
+) -> Result<Loaded<'c>, CommandError> {
+    let mut attempt = command.begin()?;
+    let mut reads = Vec::new();
+    for (place, planned) in attempt.reads().into_iter().enumerate() {
+        let fold = &mut FoldOf { attempt: attempt.as_mut(), place };
+        let seen = snapshots.read(store, &planned, AsOf::Now, fold).await?;
+        reads.push((planned, seen));
+    }
+    Ok(Loaded { attempt, reads })
+}
+
+/// What the read at one place of an attempt is folded into.
+struct FoldOf<'a, 'c> {
+    attempt: &'a mut (dyn Attempt + 'c),
+    place: usize,
+}
+
+impl Fold for FoldOf<'_, '_> {
+    fn take(&mut self, event: &RecordedEvent) -> Result<(), UndecodableEvent> {
+        self.attempt.take(self.place, event)
+    }
+
+    fn aggregate(&mut self) -> &mut AnyAggregate {
+        self.attempt.aggregate(self.place)
+    }
+}
+
+impl Loaded<'_> {
+    fn first_stream(&self) -> Option<&StreamName> {
+        self.reads.first().map(|(read, _)| &read.stream)
+    }
+
+    fn check_existence(&self, existence: Existence) -> Result<(), CommandError> {
+        let Some((first, seen)) = self.reads.first() else { return Ok(()) };
+        let stream = first.stream.clone();
+        match (existence, seen.last) {
+            (Existence::Existing, None) => Err(CommandError::NotFound { stream }),
+            (Existence::New, Some(_)) => Err(CommandError::AlreadyExists { stream }),
+            (Existence::Existing, Some(_)) | (Existence::New, None) | (Existence::Either, _) => {
+                Ok(())
+            }
+        }
+    }
+
+    /// An aggregate that reads tags has not read its own stream; there the append tells.
+    fn check_revision(&self, context: &CommandContext) -> Result<(), CommandError> {
+        let Some(expected) = context.expected_revision else { return Ok(()) };
+        let Some((first, seen)) = self.reads.first() else { return Ok(()) };
+        let head = seen.last.map(|(revision, _)| revision);
+        if first.tagged.is_some() || head == Some(expected) {
+            return Ok(());
+        }
+        Err(CommandError::RevisionMismatch { stream: first.stream.clone(), expected, head })
+    }
+
+    /// An append of nothing that tells whether all that was read was so at one moment. What is
+    /// appended is checked by its own append; but a rejection, too, must not come from one stream
+    /// before and another after the same change. None where one read has seen all.
+    fn check(&self) -> Option<Append> {
+        if self.reads.len() < 2 {
+            return None;
+        }
+        let part = |(read, seen): &(BoundaryRead, Seen)| StreamAppend {
+            stream: read.stream.clone(),
+            expected: expectation(read, seen),
+            events: Vec::new(),
+        };
+        let mut streams = self.reads.iter().map(part).collect();
+        without_idle(&mut streams);
+        Some(Append { streams, condition: self.condition() })
+    }
+
+    fn append(
+        &self,
+        request: &CommandRequest,
+        events: Vec<Vec<EncodedEvent>>,
+    ) -> Result<Append, CommandError> {
+        let mut recording = Recording::of(request)?;
+        let expected = request.context.expected_revision.map(ExpectedRevision::Exact);
+        let mut streams = Vec::with_capacity(self.reads.len());
+        for (place, ((read, seen), events)) in self.reads.iter().zip(events).enumerate() {
+            let expected_here = expected.filter(|_| place == 0);
+            streams.push(StreamAppend {
+                stream: read.stream.clone(),
+                expected: expected_here.unwrap_or_else(|| expectation(read, seen)),
+                events: events.into_iter().map(|event| recording.new_event(event)).collect(),
+            });
+        }
+        without_idle(&mut streams);
+        if streams.is_empty() {
+            return Err(InvalidField::new("id", "names nothing").into());
+        }
+        Ok(Append { streams, condition: self.condition() })
+    }
+
+    /// No event that was not seen matches any of the queries.
+    fn condition(&self) -> Option<AppendCondition> {
+        let queries =
+            self.reads.iter().filter_map(|(read, seen)| Some((read.tagged.as_ref()?, seen)));
+        queries.fold(None, |condition, (query, seen)| {
+            Some(match condition {
+                None => AppendCondition { none_matching: query.clone(), after: seen.up_to },
+                Some(condition) => either(condition, query, seen.up_to),
+            })
+        })
+    }
+
+    /// A failed expectation that came from the caller is the caller's, not a race of ours.
+    fn refused(&self, context: &CommandContext, error: StoreError) -> CommandError {
+        let Some(expected) = context.expected_revision else { return error.into() };
+        match error {
+            StoreError::Conflict(Conflict::Stream { stream, head, .. })
+                if Some(&stream) == self.first_stream() =>
+            {
+                CommandError::RevisionMismatch { stream, expected, head }
+            }
+            other => other.into(),
+        }
+    }
+}
+
+/// One condition over both queries: what was seen of both is the lower of the two places, so an
+/// event between them that was seen may fail it. That costs another attempt, no correctness.
+fn either(condition: AppendCondition, query: &EventQuery, seen: Position) -> AppendCondition {
+    let items = query.items().iter().cloned();
+    AppendCondition {
+        none_matching: items.fold(condition.none_matching, EventQuery::or),
+        after: condition.after.min(seen),
+    }
+}
+
+fn expectation(read: &BoundaryRead, seen: &Seen) -> ExpectedRevision {
+    match (&read.tagged, seen.last) {
+        (Some(_), _) => ExpectedRevision::Any,
+        (None, Some((head, _))) => ExpectedRevision::Exact(head),
+        (None, None) => ExpectedRevision::NoStream,
+    }
+}
+
+/// Leaves out streams that get nothing and of which nothing is expected; but an append names one.
+fn without_idle(streams: &mut Vec<StreamAppend>) {
+    let idle =
+        |part: &StreamAppend| part.events.is_empty() && part.expected == ExpectedRevision::Any;
+    if !streams.iter().all(idle) {
+        streams.retain(|part| !idle(part));
+        return;
+    }
+    streams.truncate(1);
+}
+
+/// Makes events of one command: ids by ordinal, metadata and related ids alike for all.
+struct Recording<'c> {
+    context: &'c CommandContext,
+    metadata: bytes::Bytes,
+    ordinal: u64,
+}
+
+impl<'c> Recording<'c> {
+    fn of(request: &'c CommandRequest) -> Result<Self, CommandError> {
+        let metadata = EventMetadata {
+            command_id: Some(request.context.command_id.clone()),
+            command: Some(request.name().to_owned()),
+            payload_digest: Some(request.payload_digest()?),
+            actor: request.context.actor.clone(),
+        };
+        Ok(Self { context: &request.context, metadata: metadata.to_json(), ordinal: 0 })
+    }
+
+    fn new_event(&mut self, event: EncodedEvent) -> NewEvent {
+        let command_id = &self.context.command_id;
+        let id = command_id.event_id(self.ordinal);
+        self.ordinal += 1;
+        let correlation = self.context.correlation_id.clone();
+        let causation = self.context.causation_id.clone();
+        NewEvent {
+            schema_version: event.schema_version,
+            metadata: self.metadata.clone(),
+            tags: event.tags,
+            correlation_id: Some(correlation.unwrap_or_else(|| command_id.begins())),
+            causation_id: Some(causation.unwrap_or_else(|| command_id.causes())),
+            ..NewEvent::json(id, event.event_type, event.data)
+        }
+    }
+}

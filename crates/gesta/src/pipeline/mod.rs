@@ -1,0 +1,97 @@
+//! The pipeline: one service for all commands, and the steps that each command passes.
+//!
+//! Owns: the order of the steps. Always holds: a command passes, from the outside in: the
+//! application's own layers, tracing, validation, authorization, the timeout, retries, idempotency,
+//! and then the decision. Not here: what a command means; who starts the pipeline
+//! ([`Execute`](crate::Execute)).
+
+mod authorization;
+mod decision;
+mod idempotency;
+mod request;
+mod retry;
+mod timeout;
+mod trace;
+mod validation;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use gesta_store::EventStore;
+use tower::{BoxError, ServiceExt as _, service_fn, util::BoxCloneSyncService};
+
+use crate::{Clock, CommandError, Receipt, Rng, snapshot::Snapshots};
+
+pub use authorization::Authorize;
+pub use request::{CommandContext, CommandIdFrom, CommandRequest};
+pub use retry::RetryPolicy;
+
+/// The whole pipeline, as layers of an application see it.
+///
+/// ```
+/// use gesta::{CommandRequest, Gesta, Pipeline};
+/// use tower::{ServiceExt, layer::layer_fn};
+///
+/// let anonymous = layer_fn(|pipeline: Pipeline| {
+///     pipeline.map_request(|mut request: CommandRequest| {
+///         request.context.actor = None;
+///         request
+///     })
+/// });
+/// # gesta::store::conformance::block_on(async {
+/// assert!(Gesta::at("memory:").layer(anonymous).open().await.is_ok());
+/// # });
+/// ```
+pub type Pipeline = BoxCloneSyncService<CommandRequest, Receipt, BoxError>;
+
+/// What is inside of a step.
+type Rest = BoxCloneSyncService<CommandRequest, Receipt, CommandError>;
+
+/// What happens around the rest of the pipeline.
+trait Step: Send + Sync + 'static {
+    /// Lets a command pass, or not, or several times.
+    fn pass(
+        &self,
+        request: CommandRequest,
+        rest: Rest,
+    ) -> impl Future<Output = Result<Receipt, CommandError>> + Send;
+}
+
+/// What the pipeline is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) authorize: Arc<dyn Authorize>,
+    pub(crate) timeout: Duration,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) snapshots: Snapshots,
+}
+
+impl Parts {
+    pub(crate) fn assemble(&self, store: &Arc<dyn EventStore>) -> Pipeline {
+        let rest = decision::service(Arc::clone(store), self.snapshots.clone());
+        let rest = around(idempotency::Idempotency::new(Arc::clone(store)), rest);
+        let rest = around(
+            retry::Retry {
+                policy: self.retry,
+                clock: Arc::clone(&self.clock),
+                rng: Arc::clone(&self.rng),
+            },
+            rest,
+        );
+        let rest =
+            around(timeout::Timeout { limit: self.timeout, clock: Arc::clone(&self.clock) }, rest);
+        let rest = around(authorization::Authorization(Arc::clone(&self.authorize)), rest);
+        let rest = around(validation::Validation, rest);
+        let rest = around(trace::Trace, rest);
+        BoxCloneSyncService::new(rest.map_err(BoxError::from))
+    }
+}
+
+fn around(step: impl Step, rest: Rest) -> Rest {
+    let step = Arc::new(step);
+    BoxCloneSyncService::new(service_fn(move |request| {
+        let (step, rest) = (Arc::clone(&step), rest.clone());
+        async move { step.pass(request, rest).await }
+    }))
+}

@@ -1,0 +1,269 @@
+//! Commands on their way through the pipeline.
+//!
+//! Owns: [`CommandRequest`], a command whose type is forgotten, with its context; and how one is
+//! loaded and decided. Always holds: a request may be passed on any number of times.
+
+use std::{any::Any, collections::HashSet, fmt, sync::Arc};
+
+use gesta_store::{CausationId, CorrelationId, RecordedEvent, Revision};
+
+use crate::{
+    AnyRejection, Boundary, BoundaryRead, Command, CommandError, CommandId, Decide, EncodeError,
+    EncodedEvent, Existence, InvalidField, PayloadDigest, State, UndecodableEvent,
+    snapshot::AnyAggregate,
+};
+
+/// A command on its way through the pipeline: what a layer sees.
+///
+/// ```
+/// use gesta::{CommandRequest, Unauthorized};
+/// # use gesta::prelude::*;
+/// # #[derive(Event, Serialize, Deserialize, Clone)]
+/// # #[event(name = "door-opened")]
+/// # struct DoorOpened;
+/// # #[derive(EventSet, Clone)]
+/// # enum DoorEvent {
+/// #     Opened(DoorOpened),
+/// # }
+/// # #[derive(Default)]
+/// # struct Door;
+/// # impl Aggregate for Door {
+/// #     const CATEGORY: &'static str = "door";
+/// #     type Id = u32;
+/// #     type Event = DoorEvent;
+/// #     fn evolve(&mut self, _: &DoorEvent) {}
+/// # }
+/// # #[derive(Command, Serialize, Deserialize)]
+/// # #[command(name = "open-door", on = Door, either)]
+/// # struct OpenDoor {
+/// #     #[command(id)]
+/// #     door: u32,
+/// # }
+/// # impl Decide for OpenDoor {
+/// #     type Rejection = std::convert::Infallible;
+/// #     fn decide(&self, _: &Door) -> Decision<Self> { Ok(DoorOpened.into()) }
+/// # }
+///
+/// fn only_ann_opens_door_1(request: &CommandRequest) -> Result<(), Unauthorized> {
+///     match request.command::<OpenDoor>() {
+///         Some(open) if open.door == 1 && request.context.actor.as_deref() != Some("ann") => {
+///             Err(Unauthorized::because("only ann opens door 1"))
+///         }
+///         Some(_) | None => Ok(()),
+///     }
+/// }
+///
+/// # gesta::store::conformance::block_on(async {
+/// let gesta = gesta::Gesta::at("memory:").authorize(only_ann_opens_door_1).open().await?;
+/// assert!(gesta.execute(OpenDoor { door: 1 }).actor("bob").await.is_err());
+/// assert!(gesta.execute(OpenDoor { door: 1 }).actor("ann").await.is_ok());
+/// # Ok::<(), gesta::OpenError>(())
+/// # }).expect("it opens");
+/// ```
+#[derive(Clone)]
+pub struct CommandRequest {
+    /// Who asked, and in which connection.
+    pub context: CommandContext,
+    name: &'static str,
+    command: Arc<dyn ErasedCommand>,
+}
+
+/// Who asked for a command, and in which connection.
+///
+/// ```
+/// use gesta::{CommandContext, CommandId, CommandIdFrom};
+///
+/// let context = CommandContext::new(CommandId::new("request-42")?, CommandIdFrom::Caller);
+/// let by_ann = CommandContext { actor: Some("ann".to_owned()), ..context };
+/// assert!(by_ann.expected_revision.is_none());
+/// # Ok::<(), gesta::InvalidName>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct CommandContext {
+    /// What makes a retry the same command.
+    pub command_id: CommandId,
+    /// Where the id comes from.
+    pub command_id_from: CommandIdFrom,
+    /// Who asked.
+    pub actor: Option<String>,
+    /// Which conversation it belongs to; of its own, if none is given.
+    pub correlation_id: Option<CorrelationId>,
+    /// What caused it; the command itself is its events' cause, if none is given.
+    pub causation_id: Option<CausationId>,
+    /// The head of the first aggregate's stream, as far as the caller knows.
+    pub expected_revision: Option<Revision>,
+}
+
+/// Where a command id comes from.
+///
+/// ```
+/// use gesta::{CommandContext, CommandId, CommandIdFrom};
+///
+/// fn may_be_a_repeat(context: &CommandContext) -> bool {
+///     match context.command_id_from {
+///         CommandIdFrom::Caller => true,
+///         CommandIdFrom::Gesta => false,
+///     }
+/// }
+///
+/// let id = CommandId::new("request-42")?;
+/// assert!(may_be_a_repeat(&CommandContext::new(id, CommandIdFrom::Caller)));
+/// # Ok::<(), gesta::InvalidName>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandIdFrom {
+    /// From the caller, so the command may be a repeat.
+    Caller,
+    /// Made up for this one execution, so it is none.
+    Gesta,
+}
+
+impl CommandContext {
+    /// A command with this id, of which nothing else is known.
+    #[must_use]
+    pub const fn new(command_id: CommandId, command_id_from: CommandIdFrom) -> Self {
+        Self {
+            command_id,
+            command_id_from,
+            actor: None,
+            correlation_id: None,
+            causation_id: None,
+            expected_revision: None,
+        }
+    }
+}
+
+impl CommandRequest {
+    pub(crate) fn new(context: CommandContext, command: impl Decide) -> Self {
+        Self { context, name: name_of(&command), command: Arc::new(Typed(command)) }
+    }
+
+    /// The command's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The command, if it is of this type.
+    #[must_use]
+    pub fn command<C: Command>(&self) -> Option<&C> {
+        let typed: &dyn Any = self.command.as_ref();
+        typed.downcast_ref::<Typed<C>>().map(|typed| &typed.0)
+    }
+
+    /// What tells a repeat from another use of the same command id.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when the command has no JSON form.
+    pub fn payload_digest(&self) -> Result<PayloadDigest, EncodeError> {
+        self.command.payload_digest()
+    }
+
+    pub(super) fn erased(&self) -> &dyn ErasedCommand {
+        self.command.as_ref()
+    }
+}
+
+fn name_of<C: Command>(_: &C) -> &'static str {
+    C::NAME
+}
+
+impl fmt::Debug for CommandRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandRequest")
+            .field("name", &self.name)
+            .field("context", &self.context)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A command whose type is forgotten.
+pub(super) trait ErasedCommand: Any + Send + Sync {
+    fn existence(&self) -> Existence;
+    fn validate(&self) -> Result<(), InvalidField>;
+    fn payload_digest(&self) -> Result<PayloadDigest, EncodeError>;
+
+    /// Begins to load what the command decides on.
+    fn begin(&self) -> Result<Box<dyn Attempt + '_>, CommandError>;
+}
+
+/// One attempt at a decision: reads are folded into a state, then it is decided.
+pub(super) trait Attempt: Send {
+    /// What to read, the first aggregate first.
+    fn reads(&self) -> Vec<BoundaryRead>;
+
+    /// Takes in an event of the read at that place.
+    fn take(&mut self, read: usize, event: &RecordedEvent) -> Result<(), UndecodableEvent>;
+
+    /// The aggregate that the read at that place belongs to.
+    fn aggregate(&mut self, read: usize) -> &mut AnyAggregate;
+
+    /// The events for each aggregate, in the order of the reads.
+    fn decide(&self) -> Result<Vec<Vec<EncodedEvent>>, CommandError>;
+}
+
+/// A command whose type is known, behind the trait that forgets it.
+struct Typed<C>(C);
+
+impl<C: Decide> ErasedCommand for Typed<C> {
+    fn existence(&self) -> Existence {
+        C::EXISTENCE
+    }
+
+    fn validate(&self) -> Result<(), InvalidField> {
+        self.0.validate()
+    }
+
+    fn payload_digest(&self) -> Result<PayloadDigest, EncodeError> {
+        self.0.payload_digest()
+    }
+
+    fn begin(&self) -> Result<Box<dyn Attempt + '_>, CommandError> {
+        let id = self.0.id();
+        let mut reads = Vec::new();
+        C::On::plan(&id, &mut reads)?;
+        each_once(&reads)?;
+        Ok(Box::new(TypedAttempt { command: &self.0, state: C::On::start(&id), reads }))
+    }
+}
+
+/// Two states of one aggregate would not know of each other's events.
+fn each_once(reads: &[BoundaryRead]) -> Result<(), InvalidField> {
+    let mut streams = HashSet::new();
+    match reads.iter().find(|read| !streams.insert(&read.stream)) {
+        Some(twice) => {
+            Err(InvalidField::new("id", format!("{} is named twice by one command", twice.stream)))
+        }
+        None => Ok(()),
+    }
+}
+
+struct TypedAttempt<'c, C: Decide> {
+    command: &'c C,
+    reads: Vec<BoundaryRead>,
+    state: State<C>,
+}
+
+impl<C: Decide> Attempt for TypedAttempt<'_, C> {
+    fn reads(&self) -> Vec<BoundaryRead> {
+        self.reads.clone()
+    }
+
+    fn take(&mut self, read: usize, event: &RecordedEvent) -> Result<(), UndecodableEvent> {
+        C::On::take(&mut self.state, read, event).map_err(|error| error.of(event))
+    }
+
+    fn aggregate(&mut self, read: usize) -> &mut AnyAggregate {
+        C::On::aggregate(&mut self.state, read)
+    }
+
+    fn decide(&self) -> Result<Vec<Vec<EncodedEvent>>, CommandError> {
+        let decided = self
+            .command
+            .decide(&self.state)
+            .map_err(|rejection| CommandError::Rejected(AnyRejection::new(rejection)))?;
+        let mut events = Vec::with_capacity(self.reads.len());
+        C::On::encode(&self.state, &decided, &mut events)?;
+        Ok(events)
+    }
+}

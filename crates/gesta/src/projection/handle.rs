@@ -1,0 +1,157 @@
+//! A running projection as others see it: its progress, its orders, its readers, without its
+//! types.
+
+use std::{
+    any::Any,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use gesta_store::{
+    DatabaseAnswer, DeadLetter, EventStore, EventType, InvalidName, ReadModelId, ReadModelStore,
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    Apply, Progress,
+    filling::Parts,
+    runner::{Operation, OperationError, Order, Runner},
+};
+use crate::{Clock, EventSet};
+
+/// Orders that wait for a projection; more have to wait to be given.
+const ORDERS_MAX: usize = 16;
+
+/// A connection for queries whose type is forgotten.
+pub(crate) type AnyReader = Box<dyn Any + Send>;
+
+/// A running projection. It stops when this is dropped.
+pub(crate) struct Handle {
+    pub(crate) name: &'static str,
+    pub(crate) version: u32,
+    pub(crate) event_types: Vec<EventType>,
+    pub(crate) progress: watch::Receiver<Progress>,
+    pub(crate) read_models: Box<dyn AnyReadModels>,
+    orders: mpsc::Sender<Order>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Handle {
+    /// Has an operation done, after what the projection does now.
+    pub(crate) async fn order(&self, operation: Operation) -> Result<(), OperationError> {
+        let stopped = || OperationError::Unavailable { reason: "it has stopped".to_owned() };
+        let (reply, done) = oneshot::channel();
+        self.orders.send(Order { operation, reply }).await.map_err(|_| stopped())?;
+        done.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Stops it and waits until it holds nothing any more, the stores included.
+    pub(crate) async fn stop(&self) {
+        let Some(task) = self.take_task() else { return };
+        task.abort();
+        // Whether it ended by itself or by this makes no difference.
+        let _ = task.await;
+    }
+
+    fn take_task(&self) -> Option<JoinHandle<()>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Drop for Handle {
+    /// A transaction that is open is rolled back; a commit is never interrupted.
+    fn drop(&mut self) {
+        if let Some(task) = self.take_task() {
+            task.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle of {}", self.name)
+    }
+}
+
+/// A projection's read models without their types.
+pub(crate) trait AnyReadModels: Send + Sync {
+    fn reader(&self, read_model: ReadModelId) -> DatabaseAnswer<'_, AnyReader>;
+    fn dead_letters(&self, read_model: ReadModelId) -> DatabaseAnswer<'_, Vec<DeadLetter>>;
+}
+
+impl<S: ReadModelStore> AnyReadModels for S {
+    fn reader(&self, read_model: ReadModelId) -> DatabaseAnswer<'_, AnyReader> {
+        Box::pin(async move {
+            let reader = ReadModelStore::reader(self, &read_model).await?;
+            Ok(Box::new(reader) as AnyReader)
+        })
+    }
+
+    fn dead_letters(&self, read_model: ReadModelId) -> DatabaseAnswer<'_, Vec<DeadLetter>> {
+        Box::pin(async move { ReadModelStore::dead_letters(self, &read_model).await })
+    }
+}
+
+/// What a projection is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) store: SharedStore,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// An event store that many share.
+#[derive(Clone)]
+pub(crate) struct SharedStore(pub(crate) Arc<dyn EventStore>);
+
+impl fmt::Debug for SharedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedStore")
+    }
+}
+
+/// A projection that was registered and is not started yet.
+pub(crate) struct Planned<P, S> {
+    pub(crate) projection: P,
+    pub(crate) read_models: S,
+}
+
+/// Starts what was planned, whatever its types.
+pub(crate) trait Planning: Send {
+    fn start(self: Box<Self>, surroundings: &Surroundings) -> Result<Handle, InvalidName>;
+}
+
+impl<P, S> Planning for Planned<P, S>
+where
+    P: Apply<S::Tx>,
+    S: ReadModelStore,
+{
+    fn start(self: Box<Self>, surroundings: &Surroundings) -> Result<Handle, InvalidName> {
+        let (told, progress) = watch::channel(Progress::starting());
+        let (orders, ordered) = mpsc::channel(ORDERS_MAX);
+        let read_models = Box::new(self.read_models.clone());
+        let parts = Arc::new(Parts {
+            projection: self.projection,
+            read_models: self.read_models,
+            store: Arc::clone(&surroundings.store.0),
+            clock: Arc::clone(&surroundings.clock),
+        });
+        let event_types = P::Event::event_types()?;
+        let runner = Runner { parts, orders: ordered, progress: told, ahead: None };
+        let task = tokio::spawn(Box::pin(runner.run()) as Pin<Box<dyn Future<Output = ()> + Send>>);
+        let (name, version) = (P::NAME, P::VERSION);
+        Ok(Handle {
+            name,
+            version,
+            event_types,
+            progress,
+            read_models,
+            orders,
+            task: Mutex::new(Some(task)),
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! Portable rows with types: any serde type as the value of a row.
+
+use std::future::Future;
+
+use gesta_store::{ListRows, ReadRows, Rows};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::ApplyError;
+
+/// Reading rows as a type, on any [`ReadRows`].
+///
+/// ```
+/// use gesta::{ReadTypedRows, TypedRows};
+/// use gesta::store::{CreateReadModel, ListRows, MemoryReadModels, ReadModelStore, Stage};
+///
+/// # gesta::store::conformance::block_on(async {
+/// let store = MemoryReadModels::new();
+/// let create = CreateReadModel { projection: "doors", version: 1, stage: Stage::Answering };
+/// let doors = store.create_read_model(create).await?;
+/// let mut tx = store.begin(&doors).await?;
+/// tx.put("openings", "door-1", &3).await?;
+/// assert_eq!(tx.get::<u32>("openings", "door-1").await?, Some(3));
+/// assert_eq!(tx.list::<u32>(ListRows::of("openings")).await?, [("door-1".to_owned(), 3)]);
+/// # Ok::<(), gesta::ApplyError>(())
+/// # }).expect("a memory store keeps rows");
+/// ```
+pub trait ReadTypedRows: ReadRows {
+    /// The value of a row, if there is one.
+    fn get<T: DeserializeOwned + Send>(
+        &mut self,
+        table: &str,
+        key: &str,
+    ) -> impl Future<Output = Result<Option<T>, ApplyError>> + Send {
+        async move {
+            let value = self.get_json(table, key).await?;
+            Ok(value.map(serde_json::from_value).transpose()?)
+        }
+    }
+
+    /// Keys and values of a table's rows, by rising key.
+    fn list<T: DeserializeOwned + Send>(
+        &mut self,
+        list: ListRows<'_>,
+    ) -> impl Future<Output = Result<Vec<(String, T)>, ApplyError>> + Send {
+        async move {
+            let rows = self.list_json(list).await?.into_iter();
+            rows.map(|row| Ok((row.key, serde_json::from_value(row.value)?))).collect()
+        }
+    }
+}
+
+impl<R: ReadRows + ?Sized> ReadTypedRows for R {}
+
+/// Changing rows of a type, on any [`Rows`].
+///
+/// ```
+/// use gesta::{ReadTypedRows, TypedRows};
+/// use gesta::store::{CreateReadModel, MemoryReadModels, ReadModelStore, Stage};
+///
+/// # gesta::store::conformance::block_on(async {
+/// let store = MemoryReadModels::new();
+/// let create = CreateReadModel { projection: "doors", version: 1, stage: Stage::Answering };
+/// let doors = store.create_read_model(create).await?;
+/// let mut tx = store.begin(&doors).await?;
+/// tx.put("openings", "door-1", &(3, "Ann")).await?;
+/// assert_eq!(tx.get("openings", "door-1").await?, Some((3, "Ann".to_owned())));
+/// # Ok::<(), gesta::ApplyError>(())
+/// # }).expect("a memory store keeps rows");
+/// ```
+pub trait TypedRows: Rows {
+    /// Sets the value of a row, whether there was one or not.
+    fn put<T: Serialize + Sync>(
+        &mut self,
+        table: &str,
+        key: &str,
+        value: &T,
+    ) -> impl Future<Output = Result<(), ApplyError>> + Send {
+        async move {
+            let value = serde_json::to_value(value)?;
+            Ok(self.put_json(table, key, &value).await?)
+        }
+    }
+}
+
+impl<R: Rows + ?Sized> TypedRows for R {}

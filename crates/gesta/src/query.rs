@@ -1,0 +1,448 @@
+//! Queries: questions to a read model, and waiting until it has seen enough to answer.
+//!
+//! Owns: [`Query`], [`Answer`], [`Ask`], [`Wait`]. Always holds: an answer that was asked for at a
+//! position contains the effect of every event up to it; nothing waits without a bound, and
+//! nobody polls. Not here: SQL, which is the application's.
+
+use std::{
+    error::Error,
+    future::{Future, IntoFuture},
+    marker::PhantomData,
+    pin::Pin,
+    time::Duration,
+};
+
+use gesta_store::{DatabaseError, Position};
+
+use crate::{
+    Clock, Gesta, Projection, Receipt,
+    projection::{AnyReader, Handle, Progress},
+};
+
+/// How long a query or a wait takes at most for the read model to catch up, unless told otherwise.
+pub const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A question to the read model of one projection. How it is answered is [`Answer`].
+///
+/// ```
+/// use gesta::{Answer, Apply, ApplyError, Gesta, Projection, Query, QueryError, prelude::*};
+/// use gesta::{ReadTypedRows, TypedRows};
+/// use gesta::store::{MemoryReadModels, MemoryReader, Rows};
+/// # #[derive(Event, Serialize, Deserialize, Clone)]
+/// # #[event(name = "door-opened")]
+/// # struct DoorOpened;
+/// # #[derive(EventSet, Clone)]
+/// # enum DoorEvent {
+/// #     Opened(DoorOpened),
+/// # }
+/// # #[derive(Default)]
+/// # struct Door;
+/// # impl Aggregate for Door {
+/// #     const CATEGORY: &'static str = "door";
+/// #     type Id = u32;
+/// #     type Event = DoorEvent;
+/// #     fn evolve(&mut self, _: &DoorEvent) {}
+/// # }
+/// # #[derive(Command, Serialize, Deserialize)]
+/// # #[command(name = "open-door", on = Door, either)]
+/// # struct OpenDoor {
+/// #     #[command(id)]
+/// #     door: u32,
+/// # }
+/// # impl Decide for OpenDoor {
+/// #     type Rejection = std::convert::Infallible;
+/// #     fn decide(&self, _: &Door) -> Decision<Self> { Ok(DoorOpened.into()) }
+/// # }
+///
+/// struct LastOpenings;
+///
+/// impl Projection for LastOpenings {
+///     const NAME: &'static str = "last-openings";
+///     type Event = DoorEvent;
+/// }
+///
+/// impl<Tx: Rows> Apply<Tx> for LastOpenings {
+///     async fn apply(&self, tx: &mut Tx, events: &[Recorded<DoorEvent>]) -> Result<(), ApplyError> {
+///         for event in events {
+///             tx.put("doors", event.stream.as_str(), &event.revision.number()).await?;
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// struct LastOpening {
+///     door: u32,
+/// }
+///
+/// impl Query for LastOpening {
+///     type Reads = LastOpenings;
+///     type Answer = Option<u64>;
+/// }
+///
+/// impl Answer<MemoryReader> for LastOpening {
+///     async fn answer(&self, rows: &mut MemoryReader) -> Result<Option<u64>, QueryError> {
+///         Ok(rows.get("doors", &format!("door-{}", self.door)).await?)
+///     }
+/// }
+///
+/// # tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+/// let read_models = MemoryReadModels::new();
+/// let gesta = Gesta::at("memory:").project(LastOpenings, &read_models).open().await?;
+/// gesta.execute(OpenDoor { door: 7 }).await?;
+/// let receipt = gesta.execute(OpenDoor { door: 7 }).await?;
+/// let last = gesta.ask(LastOpening { door: 7 }).at_least(&receipt).await?;
+/// assert_eq!(last, Some(1), "it reads its own write");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).expect("the door opens");
+/// ```
+pub trait Query: Send + Sync + 'static {
+    /// The projection whose read model has the answer.
+    type Reads: Projection;
+    /// The answer.
+    type Answer: Send + 'static;
+}
+
+/// How a query is answered on a connection of one kind of database.
+///
+/// ```
+/// use gesta::{Answer, AskError, Gesta, Projection, Query, QueryError, WaitError, prelude::*};
+/// use gesta::store::MemoryReader;
+/// # #[derive(Event, Serialize, Deserialize, Clone)]
+/// # #[event(name = "door-opened")]
+/// # struct DoorOpened;
+/// # #[derive(EventSet, Clone)]
+/// # enum DoorEvent {
+/// #     Opened(DoorOpened),
+/// # }
+/// # struct Doors;
+/// # impl Projection for Doors {
+/// #     const NAME: &'static str = "doors";
+/// #     type Event = DoorEvent;
+/// # }
+///
+/// struct CountDoors;
+///
+/// impl Query for CountDoors {
+///     type Reads = Doors;
+///     type Answer = usize;
+/// }
+///
+/// impl Answer<MemoryReader> for CountDoors {
+///     async fn answer(&self, _: &mut MemoryReader) -> Result<usize, QueryError> {
+///         Err(QueryError::because("nobody counts doors"))
+///     }
+/// }
+///
+/// # gesta::store::conformance::block_on(async {
+/// let gesta = Gesta::at("memory:").open().await?;
+/// let error = gesta.ask(CountDoors).await.expect_err("nothing is projected");
+/// assert!(matches!(error, AskError::Wait(WaitError::NotRegistered { projection: "doors" })));
+/// # Ok::<(), gesta::OpenError>(())
+/// # }).expect("a memory store opens");
+/// ```
+pub trait Answer<Conn>: Query {
+    /// Answers, by what the connection reads: all of it is of one moment.
+    ///
+    /// # Errors
+    /// Whatever the database says, or the query has against its own terms.
+    fn answer(
+        &self,
+        connection: &mut Conn,
+    ) -> impl Future<Output = Result<Self::Answer, QueryError>> + Send;
+}
+
+/// Why a query could not be answered on its connection.
+///
+/// ```
+/// use gesta::QueryError;
+///
+/// assert_eq!(QueryError::because("a page has 100 rows at most").to_string(),
+///     "a page has 100 rows at most");
+/// ```
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The database did not do it.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The query says so, or a row is not what it is read as.
+    #[error(transparent)]
+    Failed(Box<dyn Error + Send + Sync>),
+}
+
+impl QueryError {
+    /// The query fails for this reason: a text or another error.
+    pub fn because(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed(reason.into())
+    }
+}
+
+impl From<crate::ApplyError> for QueryError {
+    fn from(error: crate::ApplyError) -> Self {
+        match error {
+            crate::ApplyError::Database(error) => Self::Database(error),
+            other => Self::Failed(Box::new(other)),
+        }
+    }
+}
+
+/// Why a read model was not waited for to the end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WaitError {
+    /// No such projection runs here: waiting would never end. Register it.
+    #[error("projection {projection} is not registered")]
+    NotRegistered {
+        /// Its name.
+        projection: &'static str,
+    },
+    /// It stopped before an event that it cannot apply. Look at its dead letters.
+    #[error("projection {projection} is halted at {reached}, {wanted} was waited for")]
+    Halted {
+        /// Its name.
+        projection: &'static str,
+        /// How far it is.
+        reached: Position,
+        /// What was waited for.
+        wanted: Position,
+    },
+    /// Appended, not yet visible: the read model is behind for longer than was waited. Ask again.
+    #[error("projection {projection} is at {reached}, {wanted} is not visible yet")]
+    TimedOut {
+        /// Its name.
+        projection: &'static str,
+        /// How far it is.
+        reached: Position,
+        /// What was waited for.
+        wanted: Position,
+    },
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The read model does not have what was asked for.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// It could not be answered on the connection.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The projection is registered with another kind of database than the query is answered on.
+    /// Implement [`Answer`] for that one.
+    #[error("projection {projection} has no connections of the query's type")]
+    OtherDatabase {
+        /// Its name.
+        projection: &'static str,
+    },
+}
+
+impl Gesta {
+    /// Asks a query, when the answer is awaited.
+    pub fn ask<Q, Conn>(&self, query: Q) -> Ask<'_, Q, Conn>
+    where
+        Q: Answer<Conn>,
+        Conn: Send + 'static,
+    {
+        let (at_least, within) = (Position::START, WAIT_MAX);
+        Ask { gesta: self, query, at_least, within, connection: PhantomData }
+    }
+
+    /// Waits until the read model of a projection has the effect of a command.
+    pub fn wait_for<P: Projection>(&self, receipt: &Receipt) -> Wait<'_, P> {
+        self.wait_for_position(receipt.position)
+    }
+
+    /// Waits until the read model of a projection has the effect of everything up to a position.
+    pub fn wait_for_position<P: Projection>(&self, position: Position) -> Wait<'_, P> {
+        Wait { gesta: self, position, within: WAIT_MAX, projection: PhantomData }
+    }
+}
+
+/// A query that is answered when it is awaited.
+///
+/// ```
+/// use std::time::Duration;
+/// use gesta::{Answer, AskError, Gesta, Position, Projection, Query, QueryError, prelude::*};
+/// use gesta::store::MemoryReader;
+/// # #[derive(Event, Serialize, Deserialize, Clone)]
+/// # #[event(name = "door-opened")]
+/// # struct DoorOpened;
+/// # #[derive(EventSet, Clone)]
+/// # enum DoorEvent {
+/// #     Opened(DoorOpened),
+/// # }
+/// # struct Doors;
+/// # impl Projection for Doors {
+/// #     const NAME: &'static str = "doors";
+/// #     type Event = DoorEvent;
+/// # }
+/// # struct CountDoors;
+/// # impl Query for CountDoors {
+/// #     type Reads = Doors;
+/// #     type Answer = usize;
+/// # }
+/// # impl Answer<MemoryReader> for CountDoors {
+/// #     async fn answer(&self, _: &mut MemoryReader) -> Result<usize, QueryError> { Ok(0) }
+/// # }
+///
+/// # gesta::store::conformance::block_on(async {
+/// let gesta = Gesta::at("memory:").open().await?;
+/// let asked = gesta.ask(CountDoors).at_least_position(Position::new(7));
+/// let outcome = asked.within(Duration::from_secs(1)).await;
+/// assert!(matches!(outcome, Err(AskError::Wait(_))), "nothing is projected here");
+/// # Ok::<(), gesta::OpenError>(())
+/// # }).expect("a memory store opens");
+/// ```
+#[must_use = "nothing is asked until it is awaited"]
+#[derive(Debug)]
+pub struct Ask<'g, Q, Conn> {
+    gesta: &'g Gesta,
+    query: Q,
+    at_least: Position,
+    within: Duration,
+    connection: PhantomData<fn() -> Conn>,
+}
+
+impl<'g, Q, Conn> Ask<'g, Q, Conn>
+where
+    Q: Answer<Conn>,
+    Conn: Send + 'static,
+{
+    /// Answered from a read model that has the effect of this command.
+    pub fn at_least(self, receipt: &Receipt) -> Self {
+        self.at_least_position(receipt.position)
+    }
+
+    /// Answered from a read model that has the effect of everything up to this position.
+    pub fn at_least_position(self, position: Position) -> Self {
+        Self { at_least: position, ..self }
+    }
+
+    /// Waits no longer than this for the read model to catch up; [`WAIT_MAX`] unless told.
+    pub fn within(self, limit: Duration) -> Self {
+        Self { within: limit, ..self }
+    }
+
+    async fn run(self) -> Result<Q::Answer, AskError> {
+        let waiting = Waiting::of::<Q::Reads>(self.gesta, self.at_least)?;
+        waiting.wait(self.within).await?;
+        let reader: AnyReader = waiting.handle.any_reader().await.map_err(QueryError::from)?;
+        let Ok(mut connection) = reader.downcast::<Conn>() else {
+            return Err(AskError::OtherDatabase { projection: Q::Reads::NAME });
+        };
+        Ok(self.query.answer(&mut connection).await?)
+    }
+}
+
+impl<'g, Q, Conn> IntoFuture for Ask<'g, Q, Conn>
+where
+    Q: Answer<Conn>,
+    Conn: Send + 'static,
+{
+    type Output = Result<Q::Answer, AskError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'g>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+/// A wait that happens when it is awaited.
+///
+/// ```
+/// use gesta::{Gesta, Position, Projection, WaitError, prelude::*};
+/// # #[derive(Event, Serialize, Deserialize, Clone)]
+/// # #[event(name = "door-opened")]
+/// # struct DoorOpened;
+/// # #[derive(EventSet, Clone)]
+/// # enum DoorEvent {
+/// #     Opened(DoorOpened),
+/// # }
+/// # struct Doors;
+/// # impl Projection for Doors {
+/// #     const NAME: &'static str = "doors";
+/// #     type Event = DoorEvent;
+/// # }
+///
+/// # gesta::store::conformance::block_on(async {
+/// let gesta = Gesta::at("memory:").open().await?;
+/// let never = gesta.wait_for_position::<Doors>(Position::START).await;
+/// assert_eq!(never, Err(WaitError::NotRegistered { projection: "doors" }));
+/// # Ok::<(), gesta::OpenError>(())
+/// # }).expect("a memory store opens");
+/// ```
+#[must_use = "nothing waits until it is awaited"]
+#[derive(Debug)]
+pub struct Wait<'g, P> {
+    gesta: &'g Gesta,
+    position: Position,
+    within: Duration,
+    projection: PhantomData<fn() -> P>,
+}
+
+impl<P: Projection> Wait<'_, P> {
+    /// Waits no longer than this; [`WAIT_MAX`] unless told.
+    pub fn within(self, limit: Duration) -> Self {
+        Self { within: limit, ..self }
+    }
+}
+
+impl<'g, P: Projection> IntoFuture for Wait<'g, P> {
+    type Output = Result<(), WaitError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'g>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(
+            async move { Waiting::of::<P>(self.gesta, self.position)?.wait(self.within).await },
+        )
+    }
+}
+
+/// Waits for one projection, woken by each step that it tells.
+struct Waiting<'g> {
+    handle: &'g Handle,
+    clock: &'g dyn Clock,
+    wanted: Position,
+}
+
+impl<'g> Waiting<'g> {
+    fn of<P: Projection>(gesta: &'g Gesta, wanted: Position) -> Result<Self, WaitError> {
+        let handle = gesta.read_side().of::<P>();
+        let handle = handle.ok_or(WaitError::NotRegistered { projection: P::NAME })?;
+        Ok(Self { handle, clock: gesta.clock().as_ref(), wanted })
+    }
+
+    async fn wait(&self, within: Duration) -> Result<(), WaitError> {
+        let mut progress = self.handle.progress.clone();
+        // Most often it is there already, and the clock need not be asked.
+        if let Some(outcome) = self.decided(&progress.borrow()) {
+            return outcome;
+        }
+        let moved = progress.wait_for(|progress| self.decided(progress).is_some());
+        tokio::select! {
+            biased;
+            moved = moved => match moved {
+                Ok(progress) => self.decided(&progress).unwrap_or(Ok(())),
+                Err(_) => Err(self.timed_out()),
+            },
+            () = self.clock.sleep(within) => Err(self.timed_out()),
+        }
+    }
+
+    /// The outcome, if nothing more is to be waited for.
+    fn decided(&self, progress: &Progress) -> Option<Result<(), WaitError>> {
+        progress.answering.as_ref()?;
+        let (projection, reached, wanted) = (self.handle.name, progress.position, self.wanted);
+        if reached >= wanted {
+            return Some(Ok(()));
+        }
+        progress.is_halted().then_some(Err(WaitError::Halted { projection, reached, wanted }))
+    }
+
+    fn timed_out(&self) -> WaitError {
+        let (projection, wanted) = (self.handle.name, self.wanted);
+        WaitError::TimedOut { projection, reached: self.reached(), wanted }
+    }
+
+    fn reached(&self) -> Position {
+        self.handle.progress.borrow().position
+    }
+}

@@ -1,0 +1,317 @@
+//! The read side of an application: its projections, and what is asked and ordered of them.
+//!
+//! Owns: the registration of projections ([`Builder::project`], [`Builder::project_on_read`]), and
+//! their operation through [`Gesta`]. Always holds: everything here goes by the projection's name,
+//! so that edges need no types. Not here: what a projection does ([`projection`]), what a query
+//! answers ([`query`]).
+//!
+//! [`projection`]: crate::Projection
+//! [`query`]: crate::Query
+
+use std::{
+    any::{Any, TypeId},
+    collections::{BTreeMap, HashMap},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
+
+use gesta_store::{
+    DatabaseError, DeadLetter, Filter, InvalidName, Position, ReadAll, ReadModelStore, ReadRows,
+    RecordedAt, RecordedEvent, Rows, StoreError,
+};
+
+use crate::{
+    Apply, AsOf, Builder, Fresh, Gesta, Lag, OnRead, OpenError, OperationError, Projection,
+    ProjectionStatus, ReadOnDemandError,
+    projection::{
+        AnyReader, Handle, OnReadPlan, OnReadRows, Operation, Planned, Planning, Progress,
+        Surroundings,
+    },
+};
+
+/// What was registered and is not started yet.
+#[derive(Default)]
+pub(crate) struct PlannedReadSide {
+    running: Vec<(TypeId, Box<dyn Planning>)>,
+    on_read: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+}
+
+impl PlannedReadSide {
+    /// Starts every projection.
+    pub(crate) fn start(self, surroundings: &Surroundings) -> Result<ReadSide, OpenError> {
+        let mut side = ReadSide { on_read: self.on_read, ..ReadSide::default() };
+        if self.running.is_empty() {
+            return Ok(side);
+        }
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(OpenError::NoRuntime);
+        }
+        for (projection, planned) in self.running {
+            let handle = planned.start(surroundings)?;
+            let name = handle.name;
+            if side.by_name.insert(name, handle).is_some() {
+                return Err(OpenError::ProjectionTwice { projection: name });
+            }
+            side.names.insert(projection, name);
+        }
+        Ok(side)
+    }
+}
+
+impl fmt::Debug for PlannedReadSide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} projections", self.running.len() + self.on_read.len())
+    }
+}
+
+/// The projections that run.
+#[derive(Debug, Default)]
+pub(crate) struct ReadSide {
+    by_name: BTreeMap<&'static str, Handle>,
+    names: HashMap<TypeId, &'static str>,
+    on_read: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+}
+
+impl ReadSide {
+    /// A projection that was registered.
+    pub(crate) fn of<P: Projection>(&self) -> Option<&Handle> {
+        self.by_name.get(self.names.get(&TypeId::of::<P>())?)
+    }
+
+    fn named(&self, projection: &str) -> Result<&Handle, OperationError> {
+        let unknown = || OperationError::NotRegistered { projection: projection.to_owned() };
+        self.by_name.get(projection).ok_or_else(unknown)
+    }
+
+    fn on_read<P: OnRead>(&self) -> Option<&OnReadRows<P>> {
+        self.on_read.get(&TypeId::of::<P>())?.downcast_ref()
+    }
+}
+
+impl Handle {
+    /// A connection to the read model that answers now. One that was dropped in between was
+    /// switched away from, and its successor has more.
+    pub(crate) async fn any_reader(&self) -> Result<AnyReader, DatabaseError> {
+        let mut progress = self.progress.clone();
+        loop {
+            let answering = progress.borrow_and_update().answering.clone();
+            let Some(answering) = answering else {
+                return Err(DatabaseError::unavailable("the projection is starting"));
+            };
+            match self.read_models.reader(answering).await {
+                Err(DatabaseError::Missing { .. }) if progress.changed().await.is_ok() => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn dead_letters(&self) -> Result<Vec<DeadLetter>, DatabaseError> {
+        let answering = self.progress.borrow().answering.clone();
+        match answering {
+            Some(answering) => self.read_models.dead_letters(answering).await,
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+impl Builder {
+    /// Runs a projection into read models of this store, as long as the application is open.
+    /// Needs a tokio runtime.
+    pub fn project<P, S>(mut self, projection: P, read_models: &S) -> Self
+    where
+        P: Apply<S::Tx>,
+        S: ReadModelStore,
+    {
+        let planned = Planned { projection, read_models: read_models.clone() };
+        self.read_side.running.push((TypeId::of::<P>(), Box::new(planned)));
+        self
+    }
+
+    /// Keeps the rows of a projection on read in this store.
+    pub fn project_on_read<P, S>(mut self, _projection: P, read_models: &S) -> Self
+    where
+        P: OnRead,
+        S: ReadModelStore<Tx: Rows, Reader: ReadRows>,
+    {
+        let rows = OnReadRows::<P>::new(OnReadPlan::new(read_models.clone()));
+        self.read_side.on_read.insert(TypeId::of::<P>(), Arc::new(rows));
+        self
+    }
+}
+
+/// Which dead letter, among all projections: `openings@42`.
+///
+/// ```
+/// use gesta::{DeadLetterId, Position};
+///
+/// let id: DeadLetterId = "openings@42".parse()?;
+/// assert_eq!((id.projection.as_str(), id.position), ("openings", Position::new(42)));
+/// assert_eq!(id.to_string(), "openings@42");
+/// # Ok::<(), gesta::NoDeadLetterId>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterId {
+    /// The projection's name.
+    pub projection: String,
+    /// Where its event is.
+    pub position: Position,
+}
+
+impl fmt::Display for DeadLetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.projection, self.position)
+    }
+}
+
+/// The text is no dead letter's id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text} is not a projection's name, `@` and a position")]
+pub struct NoDeadLetterId {
+    /// The text.
+    pub text: String,
+}
+
+impl FromStr for DeadLetterId {
+    type Err = NoDeadLetterId;
+
+    fn from_str(text: &str) -> Result<Self, NoDeadLetterId> {
+        let none = || NoDeadLetterId { text: text.to_owned() };
+        let (projection, position) = text.rsplit_once('@').ok_or_else(none)?;
+        let position = Position::new(position.parse().map_err(|_| none())?);
+        Ok(Self { projection: projection.to_owned(), position })
+    }
+}
+
+impl Gesta {
+    /// Stops the projections and waits until they hold nothing any more: afterwards, and once
+    /// every clone is gone, the stores can be opened again. What was not committed is applied
+    /// when they run again.
+    ///
+    /// Dropping stops them too, but does not wait.
+    pub async fn close(self) {
+        for handle in self.read_side().by_name.values() {
+            handle.stop().await;
+        }
+    }
+
+    /// How every projection is, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store could not be read for the lag.
+    pub async fn projections(&self) -> Result<Vec<ProjectionStatus>, StoreError> {
+        let mut all = Vec::new();
+        for handle in self.read_side().by_name.values() {
+            all.push(self.status(handle).await?);
+        }
+        Ok(all)
+    }
+
+    async fn status(&self, handle: &Handle) -> Result<ProjectionStatus, StoreError> {
+        let Progress { state, position, checkpoint, dead_letters, trouble, .. } =
+            handle.progress.borrow().clone();
+        let lag = self.lag(handle, position).await?;
+        let (name, version) = (handle.name, handle.version);
+        Ok(ProjectionStatus {
+            name,
+            version,
+            state,
+            position,
+            checkpoint,
+            lag,
+            dead_letters,
+            trouble,
+        })
+    }
+
+    async fn lag(&self, handle: &Handle, position: Position) -> Result<Lag, StoreError> {
+        let store = self.store();
+        let head = store.head().await?.position;
+        let counts = store.capabilities().positions_count_events;
+        let events = counts.then(|| head.number().saturating_sub(position.number()));
+        let left = ReadAll::forwards()
+            .from(position.next())
+            .only(Filter::EventTypes(handle.event_types.clone()))
+            .limit(1);
+        let first = recorded_at(&store.read_all(left).collect_events().await?);
+        let last =
+            recorded_at(&store.read_all(ReadAll::backwards().limit(1)).collect_events().await?);
+        let time = match (first, last) {
+            (Some(first), Some(last)) => last.since(first),
+            (None, _) | (_, None) => Duration::ZERO,
+        };
+        Ok(Lag { events, time })
+    }
+
+    /// Has a projection fill a fresh read model, which answers once it has reached the head. One
+    /// that is being filled is begun anew.
+    ///
+    /// # Errors
+    /// [`OperationError`] when the projection is unknown, or cannot do it now.
+    pub async fn rebuild(&self, projection: &str) -> Result<(), OperationError> {
+        self.read_side().named(projection)?.order(Operation::Rebuild).await
+    }
+
+    /// All dead letters, by projection and position.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] when a read model could not be read.
+    pub async fn dead_letters(&self) -> Result<Vec<(DeadLetterId, DeadLetter)>, DatabaseError> {
+        let mut all = Vec::new();
+        for (name, handle) in &self.read_side().by_name {
+            let letters = handle.dead_letters().await?.into_iter();
+            all.extend(letters.map(|letter| {
+                let position = letter.position;
+                (DeadLetterId { projection: (*name).to_owned(), position }, letter)
+            }));
+        }
+        Ok(all)
+    }
+
+    /// Applies again what was set aside of a dead letter's stream, from its first dead letter on,
+    /// in order. Events of other streams were applied meanwhile: a projection whose rows depend on
+    /// the order of several streams is better halted by its policy, or rebuilt.
+    ///
+    /// # Errors
+    /// [`OperationError::StillFails`] at the first event that fails again; it and what is behind
+    /// it stay dead letters.
+    pub async fn retry_dead_letter(&self, id: &DeadLetterId) -> Result<(), OperationError> {
+        self.read_side().named(&id.projection)?.order(Operation::Retry(id.position)).await
+    }
+
+    /// Forgets a dead letter: its event never takes effect in this read model. Events that wait
+    /// behind it stay until one of them is retried.
+    ///
+    /// # Errors
+    /// [`OperationError::NoSuchDeadLetter`] when it is not there.
+    pub async fn discard_dead_letter(&self, id: &DeadLetterId) -> Result<(), OperationError> {
+        self.read_side().named(&id.projection)?.order(Operation::Discard(id.position)).await
+    }
+
+    /// The row of an on-read projection, brought up to date, or as of a moment; none where the
+    /// stream had no events then.
+    ///
+    /// # Errors
+    /// [`ReadOnDemandError`] when the projection is not registered, or its events cannot be read.
+    /// What goes wrong with the stored row only costs time.
+    pub async fn read_on_demand<P: OnRead>(
+        &self,
+        id: &P::Id,
+        as_of: impl Into<AsOf>,
+    ) -> Result<Option<Fresh<P::Row>>, ReadOnDemandError> {
+        let rows = self.read_side().on_read::<P>();
+        let rows = rows.ok_or(ReadOnDemandError::NotRegistered { projection: P::NAME })?;
+        rows.read(self.store(), id, as_of.into()).await
+    }
+}
+
+fn recorded_at(events: &[RecordedEvent]) -> Option<RecordedAt> {
+    events.first().map(|event| event.recorded_at)
+}
+
+impl From<InvalidName> for OpenError {
+    fn from(error: InvalidName) -> Self {
+        Self::Name(error)
+    }
+}

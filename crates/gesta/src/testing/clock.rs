@@ -1,0 +1,125 @@
+//! A clock that goes when it is told to.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::{Clock, Sleep};
+
+/// A clock that stands still until a test moves it. Clones are the same clock.
+///
+/// ```
+/// use std::time::Duration;
+/// use gesta::{Clock, testing::VirtualClock};
+///
+/// # gesta::store::conformance::block_on(async {
+/// let clock = VirtualClock::new();
+/// let start = clock.now();
+/// let hour = Duration::from_secs(3_600);
+/// let slept = clock.sleep(hour);
+/// clock.until_asleep(hour).await;
+/// clock.advance(hour);
+/// slept.await;
+/// assert_eq!(clock.now(), start + hour);
+/// # });
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct VirtualClock {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    fell_asleep: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    now: SystemTime,
+    asleep: Vec<Sleeper>,
+}
+
+#[derive(Debug)]
+struct Sleeper {
+    until: SystemTime,
+    wake: oneshot::Sender<()>,
+}
+
+impl Default for State {
+    /// 2001-09-09T01:46:40Z, a time whose seconds are easy to recognize.
+    fn default() -> Self {
+        Self { now: UNIX_EPOCH + Duration::from_secs(1_000_000_000), asleep: Vec::new() }
+    }
+}
+
+impl VirtualClock {
+    /// A clock at a fixed time.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Moves the time and wakes whoever has slept long enough, in the order of their times.
+    pub fn advance(&self, duration: Duration) {
+        let mut state = self.state();
+        state.now += duration;
+        let now = state.now;
+        let mut awake: Vec<Sleeper> =
+            state.asleep.extract_if(.., |sleeper| sleeper.until <= now).collect();
+        drop(state);
+        awake.sort_by_key(|sleeper| sleeper.until);
+        for sleeper in awake {
+            // Whoever stopped waiting needs no waking.
+            let _ = sleeper.wake.send(());
+        }
+    }
+
+    /// When the next sleeper wakes, if anybody sleeps.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<SystemTime> {
+        let mut state = self.state();
+        state.asleep.retain(|sleeper| !sleeper.wake.is_closed());
+        state.asleep.iter().map(|sleeper| sleeper.until).min()
+    }
+
+    /// Waits until somebody sleeps who will wake within so long. Timeouts sleep, too, but longer.
+    pub async fn until_asleep(&self, for_at_most: Duration) {
+        loop {
+            let fell_asleep = self.shared.fell_asleep.notified();
+            let latest = self.now() + for_at_most;
+            if self.next_wake().is_some_and(|wake| wake <= latest) {
+                return;
+            }
+            fell_asleep.await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> SystemTime {
+        self.state().now
+    }
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        let (wake, woken) = oneshot::channel();
+        let mut state = self.state();
+        let until = state.now + duration;
+        state.asleep.push(Sleeper { until, wake });
+        drop(state);
+        self.shared.fell_asleep.notify_waiters();
+        Box::pin(async move {
+            // The clock itself may be gone; then nobody will ever move it.
+            if woken.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}

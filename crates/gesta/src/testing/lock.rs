@@ -1,0 +1,164 @@
+//! The lock file of events: nobody changes the stored form of an event by accident.
+//!
+//! Owns: its format, one JSON object a line for each version of each event, and how it is compared.
+//! Always holds: a version that was ever locked stays as it is and stays readable. Commit the file.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    env, fs, io,
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Registry;
+
+/// The environment variable that lets new versions be written to the lock file.
+const UPDATE: &str = "GESTA_UPDATE_LOCK";
+
+/// Compares the events of a program with the lock file that is kept beside its source.
+///
+/// Fails when a locked version has other fields, types or serde attributes than when it was locked,
+/// when it cannot be read any more, when a locked example would be written differently today, or
+/// when a version is not locked yet. `GESTA_UPDATE_LOCK=1` in the environment adds what is new; it
+/// never changes a line. To change an event that was never stored, delete its line.
+///
+/// ```
+/// use gesta::{Registry, prelude::*, testing::assert_events_locked};
+///
+/// #[derive(Event, Serialize, Deserialize, Clone)]
+/// #[event(name = "door-opened")]
+/// struct DoorOpened {
+///     key: String,
+/// }
+///
+/// #[derive(EventSet, Clone)]
+/// enum DoorEvent {
+///     Opened(DoorOpened),
+/// }
+///
+/// # let file = std::env::temp_dir().join(format!("gesta-{}.lock", std::process::id()));
+/// # std::fs::write(&file, r#"{"event":"door-opened","version":1,"shape":"{key: String}"}"#)?;
+/// assert_events_locked(&file, &Registry::of::<DoorEvent>());
+/// # std::fs::remove_file(&file)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Panics
+/// When the events are not as locked, with everything that differs.
+#[track_caller]
+pub fn assert_events_locked(file: impl AsRef<Path>, registry: &Registry) {
+    let update = env::var_os(UPDATE).is_some_and(|value| value == "1");
+    if let Err(problems) = check(file.as_ref(), registry, update) {
+        panic!("{} does not fit: {}", file.as_ref().display(), problems.join("; "));
+    }
+}
+
+/// One version of one event, as it was locked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Line {
+    event: String,
+    version: u16,
+    shape: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    examples: Vec<Value>,
+}
+
+type Lines = BTreeMap<(String, u16), Line>;
+
+fn check(file: &Path, registry: &Registry, update: bool) -> Result<(), Vec<String>> {
+    registry.check().map_err(|error| vec![error.to_string()])?;
+    let mut locked = read(file).map_err(|error| vec![error.to_string()])?;
+    let mut problems: Vec<String> =
+        locked.values().flat_map(|line| differences(line, registry)).collect();
+    let new = add_new(&mut locked, registry);
+    if update && problems.is_empty() && !new.is_empty() {
+        return write(file, &locked).map_err(|error| vec![error.to_string()]);
+    }
+    let unlocked =
+        |(event, version)| format!("{event} version {version} is not locked; {UPDATE}=1 adds it");
+    problems.extend(new.into_iter().map(unlocked));
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// What is not as it was locked.
+fn differences(line: &Line, registry: &Registry) -> Vec<String> {
+    let Line { event, version, .. } = line;
+    let versions = registry.versions(event);
+    let Some(today) = versions.iter().find(|known| known.version == *version) else {
+        return vec![format!("{event} version {version} is locked, but cannot be read any more")];
+    };
+    let mut problems = Vec::new();
+    if today.shape != line.shape {
+        let (now, then) = (today.shape, &line.shape);
+        problems.push(format!("{event} version {version} is {now}, but is locked as {then}"));
+    }
+    let newest = versions.last().is_some_and(|last| last.version == *version);
+    problems
+        .extend(line.examples.iter().filter_map(|example| reread(line, example, newest, registry)));
+    problems
+}
+
+/// An example is read like stored bytes. In the version that is written today it stays the same.
+fn reread(line: &Line, example: &Value, newest: bool, registry: &Registry) -> Option<String> {
+    let Line { event, version, .. } = line;
+    match registry.read(event, *version, example.to_string().as_bytes()) {
+        Err(error) => Some(format!("{event} version {version}, {example}: {error}")),
+        Ok(today) if newest && today != *example => {
+            Some(format!("{event} version {version}, {example} would be written as {today}"))
+        }
+        Ok(_) => None,
+    }
+}
+
+/// Adds versions that are not locked yet, and examples of a version that has none.
+fn add_new(locked: &mut Lines, registry: &Registry) -> Vec<(String, u16)> {
+    let mut new = Vec::new();
+    for event in registry.names() {
+        let versions = registry.versions(event);
+        for (place, known) in versions.iter().enumerate() {
+            let newest = place + 1 == versions.len();
+            let examples = if newest { registry.examples(event).to_vec() } else { Vec::new() };
+            let key = (event.to_owned(), known.version);
+            let lacks_examples = match locked.entry(key.clone()) {
+                Entry::Vacant(vacant) => {
+                    let (version, shape) = (known.version, known.shape.to_owned());
+                    vacant.insert(Line { event: event.to_owned(), version, shape, examples });
+                    true
+                }
+                Entry::Occupied(mut line) if line.get().examples.is_empty() => {
+                    line.get_mut().examples = examples;
+                    !line.get().examples.is_empty()
+                }
+                Entry::Occupied(_) => false,
+            };
+            if lacks_examples {
+                new.push(key);
+            }
+        }
+    }
+    new
+}
+
+fn read(file: &Path) -> io::Result<Lines> {
+    let text = match fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read?,
+    };
+    let lines = text.lines().map(serde_json::from_str::<Line>);
+    lines
+        .map(|line| {
+            line.map(|line| ((line.event.clone(), line.version), line)).map_err(io::Error::from)
+        })
+        .collect()
+}
+
+fn write(file: &Path, lines: &Lines) -> io::Result<()> {
+    let mut text = String::new();
+    for line in lines.values() {
+        text.push_str(&serde_json::to_string(line)?);
+        text.push('\n');
+    }
+    fs::write(file, text)
+}

@@ -1,0 +1,17 @@
+//! The test kit: tests that read like the business.
+//!
+//! Owns: [`given`] for commands, [`stored`] for upcasters, [`assert_events_locked`] for the stored
+//! forms of all events, and [`VirtualClock`]. Always holds: nothing here sleeps or looks at the
+//! time. Failed expectations panic, at the line of the test.
+
+mod clock;
+mod lock;
+mod scenario;
+mod stored;
+
+pub use clock::VirtualClock;
+pub use lock::assert_events_locked;
+pub use scenario::{Given, When, given};
+pub use stored::{Stored, stored};
+
+pub use crate::snapshot::assert_snapshots_equal_replays;

@@ -1,0 +1,161 @@
+//! Events over the years: versions, upcasters, the registry, the lock file.
+
+use std::{fs, path::PathBuf};
+
+use gesta::{
+    Registry,
+    prelude::*,
+    testing::{assert_events_locked, stored},
+};
+
+#[derive(Event, Serialize, Deserialize, Clone)]
+#[event(name = "sent")]
+struct SentV1 {
+    to: String,
+}
+
+#[derive(Event, Serialize, Deserialize, Clone)]
+#[event(name = "sent", version = 2, from = SentV1)]
+struct SentV2 {
+    to: Vec<String>,
+}
+
+impl From<SentV1> for SentV2 {
+    fn from(old: SentV1) -> Self {
+        Self { to: vec![old.to] }
+    }
+}
+
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[event(name = "sent", version = 4, from = SentV2)]
+#[serde(rename_all = "camelCase")]
+struct Sent {
+    sent_to: Vec<String>,
+    by: Carrier,
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+enum Carrier {
+    Unknown,
+    Pigeon { name: String },
+}
+
+impl From<SentV2> for Sent {
+    fn from(old: SentV2) -> Self {
+        Self { sent_to: old.to, by: Carrier::Unknown }
+    }
+}
+
+#[derive(EventSet, Clone, Debug, PartialEq)]
+enum LetterEvent {
+    Sent(Sent),
+}
+
+fn by_pigeon() -> Sent {
+    Sent { sent_to: vec!["ann".to_owned()], by: Carrier::Pigeon { name: "Bo".to_owned() } }
+}
+
+#[test]
+fn each_version_is_read_through_the_upcasters_after_it() {
+    let to_ann = || Sent { sent_to: vec!["ann".to_owned()], by: Carrier::Unknown };
+    stored("sent", 1, r#"{"to":"ann"}"#).reads_as(LetterEvent::Sent(to_ann()));
+    stored("sent", 2, r#"{"to":["ann"]}"#).reads_as(LetterEvent::Sent(to_ann()));
+    let own = r#"{"sentTo":["ann"],"by":"Unknown"}"#;
+    stored("sent", 4, own).reads_as(LetterEvent::Sent(to_ann()));
+}
+
+#[test]
+fn unknown_versions_types_and_bytes_are_told_apart() {
+    let refused = |event, version, json: &str| {
+        LetterEvent::decode(event, version, json.as_bytes()).unwrap_err().to_string()
+    };
+    assert_eq!(refused("lost", 1, "{}"), "event type lost is unknown");
+    let newest = "version 5 of event type sent is unknown, the newest known is 4";
+    assert_eq!(refused("sent", 5, "{}"), newest);
+    assert!(refused("sent", 3, "{}").starts_with("version 3 of event type sent is unknown"));
+    assert_eq!(refused("sent", 2, "{}"), "the payload is not version 2 of event type sent");
+}
+
+/// Only read: a projection's set over events that may be another crate's.
+#[derive(EventSet, Clone)]
+#[events(read_only)]
+enum Seen {
+    Sent(Sent),
+}
+
+#[test]
+fn an_event_may_be_in_several_sets() {
+    let registry = Registry::of::<LetterEvent>().and::<Seen>();
+    assert_eq!(registry.check(), Ok(()));
+    let versions: Vec<u16> = registry.versions("sent").iter().map(|shape| shape.version).collect();
+    assert_eq!(versions, [1, 2, 4]);
+}
+
+#[test]
+fn two_types_of_one_name_are_found() {
+    #[derive(EventSet, Clone)]
+    enum Old {
+        Sent(SentV1),
+    }
+    let error = Registry::of::<LetterEvent>().and::<Old>().check().unwrap_err();
+    assert!(error.first.ends_with("Sent") && error.second.ends_with("SentV1"), "{error}");
+}
+
+/// A lock file of this test's own, in the target directory.
+fn lock_file(name: &str, text: &str) -> PathBuf {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.lock"));
+    fs::write(&file, text).unwrap();
+    file
+}
+
+fn registry() -> Registry {
+    Registry::of::<LetterEvent>().example(&by_pigeon()).unwrap()
+}
+
+const LOCKED: &str = include_str!("letters.lock");
+
+/// What the check says to a lock file.
+fn complaint(name: &str, lock: &str) -> String {
+    let file = lock_file(name, lock);
+    let checked = std::panic::catch_unwind(|| assert_events_locked(&file, &registry()));
+    *checked.unwrap_err().downcast::<String>().unwrap()
+}
+
+#[test]
+fn events_that_are_as_they_were_locked_pass() {
+    assert_events_locked(lock_file("same", LOCKED), &registry());
+}
+
+#[test]
+fn a_changed_field_without_a_new_version_is_found() {
+    let complaint = complaint("field", &LOCKED.replace("to: Vec<String>}", "to: Vec<Name>}"));
+    assert!(complaint.contains("sent version 2 is {to: Vec<String>}, but is locked as"));
+}
+
+#[test]
+fn a_change_deep_inside_is_found_by_the_example() {
+    let complaint = complaint("deep", &LOCKED.replace("\"name\"", "\"ring\""));
+    assert!(complaint.contains("sent version 4"), "{complaint}");
+}
+
+#[test]
+fn an_example_that_would_lose_something_today_is_found() {
+    let complaint =
+        complaint("lossy", &LOCKED.replace(r#""name":"Bo""#, r#""name":"Bo","ring":1"#));
+    assert!(complaint.contains("would be written as"), "{complaint}");
+}
+
+#[test]
+fn a_version_that_cannot_be_read_any_more_is_found() {
+    let locked = format!("{LOCKED}{}", r#"{"event":"sent","version":3,"shape":"{}"}"#);
+    let complaint = complaint("gone", &locked);
+    assert!(complaint.contains("sent version 3 is locked, but cannot be read any more"));
+}
+
+#[test]
+fn a_version_that_is_not_locked_yet_is_found() {
+    let first = LOCKED.lines().next().unwrap();
+    let complaint = complaint("new", first);
+    assert!(complaint.contains("sent version 2 is not locked"), "{complaint}");
+    assert!(complaint.contains("sent version 4 is not locked"), "{complaint}");
+}

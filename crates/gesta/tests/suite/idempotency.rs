@@ -1,0 +1,178 @@
+//! A command that is given twice takes effect once.
+
+use std::sync::Arc;
+
+use gesta::{EventMetadata, ExecuteError, Gesta, prelude::*};
+
+use crate::{
+    accounts::{
+        Deposit, Open, Refused, Transfer, balance, deposit, open_accounts, recorded, register,
+    },
+    scripted::{Scene, Scripted},
+};
+
+async fn bank(money: &[u64]) -> (Gesta, Scripted) {
+    let store = Scripted::new();
+    let gesta = Gesta::on(Arc::new(store.clone())).open().await.unwrap();
+    open_accounts(&gesta, money).await;
+    (gesta, store)
+}
+
+#[tokio::test]
+async fn a_repeat_gets_the_first_receipt() {
+    let (gesta, _) = bank(&[10, 0]).await;
+    let transfer = || Transfer { from: 1, to: 2, cents: 5 };
+    let first = gesta.execute(transfer()).command_id("request-1").await.unwrap();
+    gesta.execute(deposit(1, 1)).await.unwrap();
+    assert_eq!(gesta.execute(transfer()).command_id("request-1").await.unwrap(), first);
+    assert_eq!(balance(&gesta, 2).await, 5);
+}
+
+#[tokio::test]
+async fn a_repeat_of_a_command_that_creates_is_no_second_creation() {
+    let (gesta, _) = bank(&[]).await;
+    let first = gesta.execute(Open { account: 1 }).command_id("request-1").await.unwrap();
+    let second = gesta.execute(Open { account: 1 }).command_id("request-1").await.unwrap();
+    assert_eq!(first, second);
+}
+
+#[tokio::test]
+async fn the_same_id_with_another_payload_is_refused() {
+    let (gesta, _) = bank(&[10]).await;
+    gesta.execute(deposit(1, 5)).command_id("request-1").await.unwrap();
+    let outcome = gesta.execute(deposit(1, 6)).command_id("request-1").await;
+    let Err(ExecuteError::CommandIdReused { command_id }) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(command_id.as_str(), "request-1");
+    let outcome = gesta.execute(Open { account: 7 }).command_id("request-1").await;
+    assert!(matches!(outcome, Err(ExecuteError::CommandIdReused { .. })), "{outcome:?}");
+    assert_eq!(balance(&gesta, 1).await, 15);
+}
+
+#[tokio::test]
+async fn what_the_edge_filled_in_may_differ() {
+    let (gesta, _) = bank(&[10]).await;
+    let at = |now| Deposit { now, ..deposit(1, 5) };
+    let first = gesta.execute(at(1)).command_id("request-1").await.unwrap();
+    assert_eq!(gesta.execute(at(2)).command_id("request-1").await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn without_an_id_the_same_command_is_another_one() {
+    let (gesta, _) = bank(&[10]).await;
+    let first = gesta.execute(deposit(1, 5)).await.unwrap();
+    let second = gesta.execute(deposit(1, 5)).await.unwrap();
+    assert_ne!(first.command_id, second.command_id);
+    assert_eq!(balance(&gesta, 1).await, 20);
+}
+
+#[tokio::test]
+async fn a_rejection_is_not_remembered() {
+    let (gesta, _) = bank(&[0, 0]).await;
+    let transfer = || Transfer { from: 1, to: 2, cents: 5 };
+    let outcome = gesta.execute(transfer()).command_id("request-1").await;
+    assert!(matches!(outcome, Err(ExecuteError::Rejected(_))), "{outcome:?}");
+    gesta.execute(deposit(1, 5)).await.unwrap();
+    gesta.execute(transfer()).command_id("request-1").await.unwrap();
+    assert_eq!(balance(&gesta, 2).await, 5);
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_settled_by_giving_the_command_again() {
+    let (gesta, store) = bank(&[0]).await;
+    store.next(Scene::LoseAnswer);
+    let outcome = gesta.execute(deposit(1, 5)).command_id("request-1").await;
+    let Err(error @ ExecuteError::Unavailable { .. }) = outcome else { panic!("{outcome:?}") };
+    assert!(!error.is_definite());
+    gesta.execute(deposit(1, 5)).command_id("request-1").await.unwrap();
+    assert_eq!(balance(&gesta, 1).await, 5);
+}
+
+#[tokio::test]
+async fn two_of_the_same_id_at_once_take_effect_once() {
+    let (gesta, store) = bank(&[0]).await;
+    let twin = gesta.clone();
+    store.next_first(async move {
+        twin.execute(deposit(1, 5)).command_id("request-1").await.unwrap();
+    });
+    let receipt = gesta.execute(deposit(1, 5)).command_id("request-1").await.unwrap();
+    assert_eq!(receipt.position, recorded(&gesta).await.pop().unwrap().position);
+    assert_eq!(balance(&gesta, 1).await, 5);
+}
+
+#[tokio::test]
+async fn a_repeat_that_is_judged_by_its_own_effect_gets_the_first_receipt() {
+    let (gesta, store) = bank(&[10, 0]).await;
+    let transfer = || Transfer { from: 1, to: 2, cents: 10 };
+    let (twin, other) = (gesta.clone(), gesta.clone());
+    store.next_first(async move {
+        // Changes the account first, so that the append of the later one is no plain repeat.
+        other.execute(deposit(2, 1)).await.unwrap();
+        twin.execute(transfer()).command_id("request-1").await.unwrap();
+    });
+    let receipt = gesta.execute(transfer()).command_id("request-1").await.unwrap();
+    assert_eq!(receipt.command_id.as_str(), "request-1");
+    assert_eq!((balance(&gesta, 1).await, balance(&gesta, 2).await), (0, 11));
+}
+
+#[tokio::test]
+async fn a_repeat_that_comes_too_late_to_be_seen_first_is_no_second_creation() {
+    let (gesta, store) = bank(&[]).await;
+    let twin = gesta.clone();
+    store.after_find(async move {
+        twin.execute(Open { account: 1 }).command_id("request-1").await.unwrap();
+    });
+    let receipt = gesta.execute(Open { account: 1 }).command_id("request-1").await.unwrap();
+    assert_eq!(receipt.position, recorded(&gesta).await.pop().unwrap().position);
+}
+
+#[tokio::test]
+async fn events_say_who_asked_and_why() {
+    let (gesta, _) = bank(&[]).await;
+    let open = gesta.execute(Open { account: 1 }).command_id("request-1").actor("ann");
+    open.correlation_id("conversation-1").causation_id("event-7").await.unwrap();
+    let event = recorded(&gesta).await.pop().unwrap();
+    assert_eq!(event.id, EventId::derived_from("request-1", 0));
+    assert_eq!(event.correlation_id.unwrap().as_str(), "conversation-1");
+    assert_eq!(event.causation_id.unwrap().as_str(), "event-7");
+    let metadata = EventMetadata::from_json(&event.metadata);
+    assert_eq!(metadata.actor.as_deref(), Some("ann"));
+    assert_eq!(metadata.command.as_deref(), Some("open-account"));
+    assert_eq!(metadata.command_id, Some(CommandId::new("request-1").unwrap()));
+    assert_eq!(metadata.payload_digest, Some(Open { account: 1 }.payload_digest().unwrap()));
+}
+
+#[tokio::test]
+async fn a_command_is_its_events_cause_and_conversation_unless_told() {
+    let (gesta, _) = bank(&[]).await;
+    let receipt = gesta.execute(Open { account: 1 }).await.unwrap();
+    let event = recorded(&gesta).await.pop().unwrap();
+    assert_eq!(event.correlation_id, Some(receipt.command_id.begins()));
+    assert_eq!(event.causation_id, Some(receipt.command_id.causes()));
+}
+
+#[tokio::test]
+async fn ids_that_are_none_are_told_by_their_field() {
+    let (gesta, _) = bank(&[]).await;
+    let long = "x".repeat(256);
+    let open = || gesta.execute(Open { account: 1 });
+    for (outcome, field) in [
+        (open().command_id("").await, "command id"),
+        (open().actor("\0").await, "actor"),
+        (open().correlation_id(long.clone()).await, "correlation id"),
+        (open().causation_id(long).await, "causation id"),
+    ] {
+        let Err(ExecuteError::Invalid(invalid)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(invalid.field, field);
+    }
+}
+
+#[tokio::test]
+async fn the_order_of_the_first_event_does_not_matter_to_a_repeat() {
+    // The first aggregate gets no event here, so the first event is the second's.
+    let (gesta, _) = bank(&[]).await;
+    let first = gesta.execute(register(1, "ann@example.org")).command_id("request-1").await;
+    let second = gesta.execute(register(1, "ann@example.org")).command_id("request-1").await;
+    assert_eq!(first.unwrap(), second.unwrap());
+    let taken = gesta.execute(register(2, "ann@example.org")).command_id("request-2").await;
+    assert!(matches!(taken, Err(ExecuteError::Rejected(Refused::EmailTaken))));
+}

@@ -1,0 +1,22 @@
+//! Gesta's promises, as an application sees them: one binary, one module for each promise.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails at the line that says why"
+)]
+
+mod accounts;
+mod bank;
+mod boundaries;
+mod conflicts;
+mod events;
+mod idempotency;
+mod loads;
+mod on_read;
+mod open;
+mod pipeline;
+mod projections;
+mod readme;
+mod scripted;
+mod snapshots;

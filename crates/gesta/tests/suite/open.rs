@@ -1,0 +1,41 @@
+//! Which URL means which store, and what a log keeps.
+
+use gesta::{Gesta, OpenError};
+
+use crate::accounts::{balance, deposit, open_accounts};
+
+#[tokio::test]
+async fn a_log_keeps_what_was_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("gesta:{}", directory.path().display());
+    let gesta = Gesta::at(&url).open().await.unwrap();
+    open_accounts(&gesta, &[10]).await;
+    let receipt = gesta.execute(deposit(1, 5)).command_id("request-1").await.unwrap();
+    drop(gesta);
+    let gesta = Gesta::at(&url).open().await.unwrap();
+    assert_eq!(balance(&gesta, 1).await, 15);
+    let again = gesta.execute(deposit(1, 5)).command_id("request-1").await.unwrap();
+    assert_eq!(again, receipt);
+    assert_eq!(balance(&gesta, 1).await, 15);
+}
+
+#[tokio::test]
+async fn a_second_opening_of_a_log_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("gesta:{}", directory.path().display());
+    let _gesta = Gesta::at(&url).open().await.unwrap();
+    let error = Gesta::at(&url).open().await.unwrap_err();
+    assert!(matches!(error, OpenError::Log(_)), "{error}");
+}
+
+#[test]
+fn urls_that_mean_no_store_are_told_why() {
+    for (url, reason) in [
+        ("order", "order has no scheme, such as `memory:`"),
+        ("pigeon:ann", "no store is known by pigeon:"),
+        ("memory:here", "a memory store has no place, here was given"),
+        ("gesta:", "`gesta:` names no directory"),
+    ] {
+        assert_eq!(gesta::open(url).err().unwrap().to_string(), reason);
+    }
+}

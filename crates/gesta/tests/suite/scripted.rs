@@ -1,0 +1,143 @@
+//! A memory store to which something happens at a certain moment.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::{Future, pending},
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use gesta::store::{
+    Answer, Append, Appended, Capabilities, Category, EventId, EventStore, Head, ListCategories,
+    ListStreams, Pages, ReadAll, ReadStream, StoreError, StreamDescription, StreamName, Subscribe,
+    Subscription, memory::MemoryStore,
+};
+
+/// What happens at an append, before the memory store gets it.
+pub(crate) enum Scene {
+    /// Something else is done first.
+    First(Meanwhile),
+    /// The append fails.
+    Fail(StoreError),
+    /// The append happens, but its answer is lost.
+    LoseAnswer,
+    /// The append never answers.
+    Hang,
+}
+
+type Meanwhile = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Does what its script says at each append, then what a memory store does.
+#[derive(Clone)]
+pub(crate) struct Scripted {
+    store: Arc<MemoryStore>,
+    script: Arc<Mutex<VecDeque<Scene>>>,
+    before_heads: Arc<Mutex<VecDeque<Meanwhile>>>,
+    after_find: Arc<Mutex<Option<Meanwhile>>>,
+}
+
+impl Scripted {
+    pub(crate) fn new() -> Self {
+        Self {
+            store: Arc::new(MemoryStore::new()),
+            script: Arc::default(),
+            before_heads: Arc::default(),
+            after_find: Arc::default(),
+        }
+    }
+
+    /// Before the head is told the next time, or the time after what was said before.
+    pub(crate) fn before_head(&self, first: impl Future<Output = ()> + Send + 'static) {
+        self.before_heads.lock().unwrap().push_back(Box::pin(first));
+    }
+
+    /// After the next look for an earlier append, before its answer is there.
+    pub(crate) fn after_find(&self, then: impl Future<Output = ()> + Send + 'static) {
+        *self.after_find.lock().unwrap() = Some(Box::pin(then));
+    }
+
+    pub(crate) fn next(&self, scene: Scene) {
+        self.script.lock().unwrap().push_back(scene);
+    }
+
+    pub(crate) fn next_first(&self, first: impl Future<Output = ()> + Send + 'static) {
+        self.next(Scene::First(Box::pin(first)));
+    }
+
+    async fn play(&self, append: Append) -> Result<Appended, StoreError> {
+        let scene = self.script.lock().unwrap().pop_front();
+        match scene {
+            None => {}
+            Some(Scene::First(first)) => first.await,
+            Some(Scene::Fail(error)) => return Err(error),
+            Some(Scene::Hang) => pending().await,
+            Some(Scene::LoseAnswer) => {
+                self.store.append(append).await?;
+                return Err(StoreError::unavailable("the answer was lost"));
+            }
+        }
+        self.store.append(append).await
+    }
+}
+
+impl fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scripted")
+    }
+}
+
+impl EventStore for Scripted {
+    fn append(&self, append: Append) -> Answer<'_, Appended> {
+        Box::pin(self.play(append))
+    }
+
+    fn find_append(&self, first_event: EventId) -> Answer<'_, Option<Appended>> {
+        Box::pin(async move {
+            let found = self.store.find_append(first_event).await;
+            let then = self.after_find.lock().unwrap().take();
+            if let Some(then) = then {
+                then.await;
+            }
+            found
+        })
+    }
+
+    fn read_stream(&self, read: ReadStream) -> Pages {
+        self.store.read_stream(read)
+    }
+
+    fn read_all(&self, read: ReadAll) -> Pages {
+        self.store.read_all(read)
+    }
+
+    fn subscribe(&self, subscribe: Subscribe) -> Subscription {
+        self.store.subscribe(subscribe)
+    }
+
+    fn describe_stream(&self, stream: &StreamName) -> Answer<'_, StreamDescription> {
+        self.store.describe_stream(stream)
+    }
+
+    fn list_streams(&self, list: ListStreams) -> Answer<'_, Vec<StreamName>> {
+        self.store.list_streams(list)
+    }
+
+    fn list_categories(&self, list: ListCategories) -> Answer<'_, Vec<Category>> {
+        self.store.list_categories(list)
+    }
+
+    fn head(&self) -> Answer<'_, Head> {
+        Box::pin(async move {
+            let first = self.before_heads.lock().unwrap().pop_front();
+            if let Some(first) = first {
+                first.await;
+            }
+            self.store.head().await
+        })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+}
