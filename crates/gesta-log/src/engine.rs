@@ -15,12 +15,12 @@ use tracing::{error, info, warn};
 
 use crate::{
     clock::{Clock, Rng},
-    disk::{Disk, Lane, Operation},
+    disk::{Cache, Disk, Lane, Operation},
     index::Span,
     options::{OpenError, OpenReport, Options},
     published::Published,
     read::Reader,
-    recovery::{self, LogEnd, Recovered},
+    recovery::{self, LogEnd, Look, Recovered},
     store::LogStore,
     writer::{Action, Now, Request, Spans, Task, Writer},
 };
@@ -211,8 +211,9 @@ pub(crate) fn recover(
     rng: &mut dyn Rng,
     options: &Options,
 ) -> Result<(Reader, LogEnd, OpenReport), OpenError> {
+    let look = Look { access: options.access, older_segments: Cache::Use };
     let Recovered { index, end, lives, report } =
-        recovery::recover(&*disk, rng, options.access, &mut |_| {})?;
+        recovery::recover(&*disk, rng, look, &mut |_| {})?;
     tell(&report);
     if let Some(ahead) = end.last_recorded_at.map(|last| last.since(clock.now()))
         && ahead > CLOCK_BEHIND_MAX

@@ -90,14 +90,23 @@ pub struct Progress {
 /// Told of progress, after each segment.
 pub(crate) type OnProgress<'a> = &'a mut dyn FnMut(Progress);
 
+/// How a directory is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub(crate) access: Access,
+    /// From where segments are read that a later one vouches for; the last is read past the cache.
+    pub(crate) older_segments: Cache,
+}
+
 /// Reads the whole directory.
 pub(crate) fn recover(
     disk: &dyn Disk,
     rng: &mut dyn Rng,
-    access: Access,
+    look: Look,
     progress: OnProgress<'_>,
 ) -> Result<Recovered, OpenError> {
-    let mut recovery = Recovery { disk, access, report: OpenReport::default() };
+    let Look { access, older_segments } = look;
+    let mut recovery = Recovery { disk, access, older_segments, report: OpenReport::default() };
     let files = recovery.files()?;
     let bytes_total = recovery.bytes(&files);
     let mut bytes_done = 0;
@@ -152,6 +161,7 @@ struct Log {
 struct Recovery<'a> {
     disk: &'a dyn Disk,
     access: Access,
+    older_segments: Cache,
     report: OpenReport,
 }
 
@@ -270,7 +280,7 @@ impl Recovery<'_> {
         if last {
             self.sync(&segment.file)?;
         }
-        let cache = if last { Cache::Bypass } else { Cache::Use };
+        let cache = if last { Cache::Bypass } else { self.older_segments };
         let bytes = self.read(&segment.file, usize::MAX, cache)?;
         let adopted_length = successor
             .filter(|successor| successor.opening.predecessor == segment.header.number)

@@ -239,6 +239,8 @@ impl Drop for Shared {
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         // A panic of the writer was reported when it happened; its waiters know already.
         drop(thread.map(JoinHandle::join));
+        // Reads and subscriptions may outlive the store; they do not keep the directory.
+        self.reader.disk.release();
         self.reader.published.close();
     }
 }

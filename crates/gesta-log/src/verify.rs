@@ -1,16 +1,16 @@
 //! Looking at a whole store without changing it.
 //!
 //! Always holds: every checksum, the chain, the places of events in their streams and the links
-//! between segments are checked, past the cache where a crash may have left lies. Takes no lock, so
+//! between segments are checked, past the cache, on the bytes that the device has. Takes no lock, so
 //! a store in use can be verified; what is being written is not looked at.
 
 use std::path::Path;
 
 use crate::{
     clock::SystemRng,
-    disk::{Access, FileDisk},
+    disk::{Access, Cache, FileDisk},
     options::{OpenError, OpenReport},
-    recovery::{Progress, recover},
+    recovery::{Look, Progress, recover},
 };
 
 /// Checks everything in a directory; tells of progress after each segment.
@@ -41,6 +41,7 @@ pub fn verify(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<OpenReport, OpenError> {
     let disk = FileDisk::open(directory, Access::ReadOnly)?;
-    let recovered = recover(&disk, &mut SystemRng, Access::ReadOnly, progress)?;
+    let look = Look { access: Access::ReadOnly, older_segments: Cache::Bypass };
+    let recovered = recover(&disk, &mut SystemRng, look, progress)?;
     Ok(recovered.report)
 }

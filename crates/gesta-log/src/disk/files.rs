@@ -58,8 +58,27 @@ pub enum LockError {
 #[derive(Debug)]
 pub struct FileDisk {
     files: Arc<Files>,
-    background: Option<Background>,
-    _lock: Option<File>,
+    writing: Mutex<Option<Writing>>,
+}
+
+/// What a disk that is written to has, dropped in this order: the directory is free only once
+/// nothing writes to it any more.
+#[derive(Debug)]
+struct Writing {
+    background: Background,
+    _lock: DirectoryLock,
+}
+
+/// The lock on a directory. Freed when dropped, even if a child process that is just being started
+/// still holds a copy of the file.
+#[derive(Debug)]
+struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing the file frees the lock as well, so a failure changes nothing.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl FileDisk {
@@ -69,26 +88,28 @@ impl FileDisk {
     /// [`LockError::InUse`]: another process appends to it. [`LockError::Io`]: see its source.
     pub fn open(directory: &Path, access: Access) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { directory: directory.to_owned(), source };
-        let lock = match access {
+        let files = Arc::new(Files { directory: directory.to_owned(), open: Mutex::default() });
+        let writing = match access {
             Access::ReadWrite => {
                 fs::create_dir_all(directory).map_err(failed)?;
-                Some(lock(directory)?)
+                let lock = lock(directory)?;
+                let background = Background::start(Arc::clone(&files)).map_err(failed)?;
+                Some(Writing { background, _lock: lock })
             }
             Access::ReadOnly => {
                 fs::metadata(directory).map_err(failed)?;
                 None
             }
         };
-        let files = Arc::new(Files { directory: directory.to_owned(), open: Mutex::default() });
-        let background = match access {
-            Access::ReadWrite => Some(Background::start(Arc::clone(&files)).map_err(failed)?),
-            Access::ReadOnly => None,
-        };
-        Ok(Self { files, background, _lock: lock })
+        Ok(Self { files, writing: Mutex::new(writing) })
+    }
+
+    fn writing(&self) -> MutexGuard<'_, Option<Writing>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn lock(directory: &Path) -> Result<File, LockError> {
+fn lock(directory: &Path) -> Result<DirectoryLock, LockError> {
     let failed = |source| LockError::Io { directory: directory.to_owned(), source };
     let path = directory.join(LOCK_FILE);
     let file = OpenOptions::new()
@@ -107,9 +128,10 @@ fn lock(directory: &Path) -> Result<File, LockError> {
         }
         Err(error) => return Err(failed(error.into())),
     }
-    file.set_len(0).map_err(failed)?;
-    file.write_all_at(std::process::id().to_string().as_bytes(), 0).map_err(failed)?;
-    Ok(file)
+    let lock = DirectoryLock(file);
+    lock.0.set_len(0).map_err(failed)?;
+    lock.0.write_all_at(std::process::id().to_string().as_bytes(), 0).map_err(failed)?;
+    Ok(lock)
 }
 
 impl Disk for FileDisk {
@@ -138,10 +160,19 @@ impl Disk for FileDisk {
     }
 
     fn submit(&self, operation: Operation, lane: Lane, done: Done) {
-        match (lane, &self.background) {
-            (Lane::Background, Some(background)) => background.hand_over(operation, done),
-            (Lane::Background, None) | (Lane::Foreground, _) => done(self.files.run(operation)),
+        match lane {
+            Lane::Foreground => done(self.files.run(operation)),
+            Lane::Background => match &*self.writing() {
+                Some(writing) => writing.background.hand_over(operation, done),
+                None => done(Err(io::Error::other("the directory was freed"))),
+            },
         }
+    }
+
+    fn release(&self) {
+        // Not below the lock: an operation in the background may be told of its end meanwhile.
+        let writing = self.writing().take();
+        drop(writing);
     }
 }
 

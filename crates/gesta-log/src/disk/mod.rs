@@ -112,6 +112,9 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Begins an operation. `done` is called once it is done, maybe before this returns.
     fn submit(&self, operation: Operation, lane: Lane, done: Done);
 
+    /// Nothing will be submitted any more: lets others have the directory. Reads go on.
+    fn release(&self) {}
+
     /// Does an operation and waits for it; for opening and maintenance, not for the writer.
     ///
     /// # Errors

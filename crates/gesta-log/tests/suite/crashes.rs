@@ -125,6 +125,17 @@ fn a_second_opening_of_a_directory_is_refused_with_the_owner() {
 }
 
 #[test]
+fn a_subscription_that_outlives_its_store_does_not_keep_the_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    append(&store, "order-1", "1");
+    let subscription = store.subscribe(gesta_store::Subscribe::to_all());
+    drop(store);
+    assert_eq!(told(&open(directory.path())), ["1"]);
+    drop(subscription);
+}
+
+#[test]
 fn a_reader_beside_a_writer_sees_what_is_surely_durable() {
     let directory = tempfile::tempdir().unwrap();
     let mut turned = Turned::open(directory.path(), Options::default());

@@ -1,0 +1,85 @@
+//! The command line as a whole: which store, which verb, for whom the answer is.
+//!
+//! Not here: what each verb takes, which stands with the verb.
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+use crate::{
+    exit::Outcome,
+    output::{Output, Style},
+    store_url::StoreUrl,
+    verbs::{Append, Read, Streams, Subscribe, Verify},
+};
+
+/// Over what is the same for every verb.
+const HEADING: &str = "With every verb";
+
+/// What the help ends with.
+const HINT: &str = "\
+Try it:
+  mkdir ./things
+  export GESTA_STORE=gesta:./things
+  gesta append order-1 --type order-placed --data '{\"total\": \"9.90\"}'
+  gesta read order-1
+
+Exit codes:
+  0  done
+  1  the store says no: a conflict, a stream deleted for ever, damage
+  2  wrong usage, or a store that cannot be used";
+
+/// Look into an event store, and add to it.
+///
+/// A store is a directory of events that nobody changes any more. These verbs read it while its
+/// program is running, or after it has crashed; only `append` needs the store for itself.
+#[derive(Parser, Debug)]
+#[command(name = "gesta", version, after_help = HINT, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    /// The store: gesta:DIR, with the directory that its program uses.
+    #[arg(long, global = true, value_name = "gesta:DIR", env = "GESTA_STORE", hide_env_values = true, help_heading = HEADING)]
+    store: Option<StoreUrl>,
+    /// Answer in JSON, one object a line.
+    #[arg(long, global = true, help_heading = HEADING)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Streams(Streams),
+    Read(Read),
+    Append(Append),
+    Subscribe(Subscribe),
+    Verify(Verify),
+}
+
+impl Arguments {
+    pub(crate) const fn style(&self) -> Style {
+        if self.json { Style::Json } else { Style::Text }
+    }
+
+    pub(crate) fn run(self, output: &mut Output) -> Result<Outcome> {
+        let store =
+            self.store.context("which store? Give --store gesta:DIR, or set GESTA_STORE")?;
+        match self.verb {
+            Verb::Streams(streams) => streams.run(&store, output),
+            Verb::Read(read) => read.run(&store, output),
+            Verb::Append(append) => append.run(&store, output),
+            Verb::Subscribe(subscribe) => subscribe.run(&store, output),
+            Verb::Verify(verify) => verify.run(&store, output),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,129 @@
+//! An event for programs.
+//!
+//! Always holds: JSON that was stored keeps its digits and the order of its keys, and loses only
+//! white space between tokens; bytes that are not JSON are there in base64, under another key.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use gesta_store::{ContentType, RecordedEvent, Tag};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::moment;
+
+/// A recorded event with all its fields.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Object<'a> {
+    position: u64,
+    stream: &'a str,
+    revision: u64,
+    recorded_at: String,
+    id: String,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    schema_version: u16,
+    tags: Vec<&'a str>,
+    correlation_id: Option<&'a str>,
+    causation_id: Option<&'a str>,
+    content_type: &'a str,
+    data: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_base64: Option<String>,
+    metadata: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata_base64: Option<String>,
+}
+
+impl<'a> From<&'a RecordedEvent> for Object<'a> {
+    fn from(event: &'a RecordedEvent) -> Self {
+        let data = if is_json(&event.content_type) { one_line(&event.data) } else { None };
+        let metadata = one_line(&event.metadata);
+        let data_base64 = data.is_none().then(|| BASE64_STANDARD.encode(&event.data));
+        let metadata_base64 = (metadata.is_none() && !event.metadata.is_empty())
+            .then(|| BASE64_STANDARD.encode(&event.metadata));
+        Self {
+            position: event.position.number(),
+            stream: event.stream.as_str(),
+            revision: event.revision.number(),
+            recorded_at: moment(event.recorded_at),
+            id: event.id.to_string(),
+            event_type: event.event_type.as_str(),
+            schema_version: event.schema_version,
+            tags: event.tags.iter().map(Tag::as_str).collect(),
+            correlation_id: event.correlation_id.as_ref().map(AsRef::as_ref),
+            causation_id: event.causation_id.as_ref().map(AsRef::as_ref),
+            content_type: event.content_type.as_str(),
+            data,
+            data_base64,
+            metadata,
+            metadata_base64,
+        }
+    }
+}
+
+/// Whether data of this type are meant to be JSON: also `application/json; charset=utf-8`, and
+/// the types that RFC 6839 lets end with `+json`.
+pub(crate) fn is_json(content_type: &ContentType) -> bool {
+    let text = content_type.as_str();
+    let essence = text.split_once(';').map_or(text, |(essence, _)| essence).trim();
+    let essence = essence.to_ascii_lowercase();
+    essence == ContentType::JSON.as_str() || essence.ends_with("+json")
+}
+
+/// The same JSON on one line; none where the bytes are not JSON.
+pub(super) fn one_line(bytes: &[u8]) -> Option<Box<RawValue>> {
+    let json: &RawValue = serde_json::from_slice(bytes).ok()?;
+    RawValue::from_string(compact(json.get())).ok()
+}
+
+/// Valid JSON without white space between its tokens.
+fn compact(json: &str) -> String {
+    let (mut in_text, mut escaped) = (false, false);
+    let keep = |letter: &char| {
+        if !in_text {
+            in_text = *letter == '"';
+            return !letter.is_ascii_whitespace();
+        }
+        in_text = escaped || *letter != '"';
+        escaped = !escaped && *letter == '\\';
+        true
+    };
+    json.chars().filter(keep).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_loses_nothing_but_white_space_between_tokens() {
+        for (stored, shown) in [
+            ("{ \"b\" : 1.10,\n\t\"a\" : [ 1, 2 ] }", r#"{"b":1.10,"a":[1,2]}"#),
+            (r#" "two  spaces, a \" and a \\" "#, r#""two  spaces, a \" and a \\""#),
+            ("12345678901234567890123", "12345678901234567890123"),
+        ] {
+            assert_eq!(one_line(stored.as_bytes()).expect("it is JSON").get(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_does_not_become_it() {
+        for stored in ["1 2", "", "{", "\u{feff}{}"] {
+            assert!(one_line(stored.as_bytes()).is_none(), "{stored}");
+        }
+    }
+
+    #[test]
+    fn relatives_of_json_are_json() {
+        for (content_type, json) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/vnd.shop+json", true),
+            ("application/json5", false),
+            ("text/plain", false),
+        ] {
+            let content_type = ContentType::new(content_type).expect("not empty, not long");
+            assert_eq!(is_json(&content_type), json, "{content_type}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! How a recorded event is shown: a line of text for people, a JSON object for programs.
+//!
+//! Always holds: one event is one line, whatever its data are.
+
+mod json;
+mod text;
+
+use anyhow::Result;
+use gesta_store::{RecordedAt, RecordedEvent};
+use jiff::Timestamp;
+
+use crate::output::{Output, Style};
+
+pub(crate) use self::{json::is_json, text::Printable};
+
+pub(crate) fn show(event: &RecordedEvent, output: &mut Output) -> Result<()> {
+    match output.style() {
+        Style::Text => output.line(text::Line(event)),
+        Style::Json => output.json(&json::Object::from(event)),
+    }
+}
+
+/// A moment as RFC 3339 writes it, in UTC, to the microsecond.
+fn moment(recorded_at: RecordedAt) -> String {
+    let micros = recorded_at.micros();
+    let timestamp = i64::try_from(micros).ok().and_then(|micros| {
+        // Only a clock that is thousands of years off has no calendar date.
+        Timestamp::from_microsecond(micros).ok()
+    });
+    match timestamp {
+        Some(timestamp) => format!("{timestamp:.6}"),
+        None => format!("{micros} µs after 1970"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_has_its_microseconds_even_when_they_are_none() {
+        assert_eq!(moment(RecordedAt::from_micros(0)), "1970-01-01T00:00:00.000000Z");
+        let later = RecordedAt::from_micros(1_700_000_000_000_001);
+        assert_eq!(moment(later), "2023-11-14T22:13:20.000001Z");
+        assert_eq!(
+            moment(RecordedAt::from_micros(u64::MAX)),
+            format!("{} µs after 1970", u64::MAX)
+        );
+    }
+}

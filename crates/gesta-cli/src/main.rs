@@ -1,0 +1,29 @@
+//! The program `gesta`: for the owner of a store, at a shell.
+//!
+//! Owns: the verbs, how events are shown, and exit codes. Always holds: what was asked for goes to
+//! standard output, everything else to standard error; a reader that has seen enough (`| head`)
+//! ends the program quietly; no verb but `append` changes a store.
+//! Not here: what a store promises (`gesta-store`), and how it keeps that (`gesta-log`).
+
+mod arguments;
+mod events;
+mod exit;
+mod output;
+mod source;
+mod store_url;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{arguments::Arguments, output::Output};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut output = Output::stdout(arguments.style());
+    let ended = arguments.run(&mut output);
+    // What was found before an error is shown before it.
+    let flushed = output.flush();
+    exit::code(ended.and_then(|outcome| flushed.map(|()| outcome)))
+}

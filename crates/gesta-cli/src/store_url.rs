@@ -1,0 +1,125 @@
+//! Which store: `gesta:DIRECTORY`, and how each kind of verb opens it.
+//!
+//! Always holds: a directory that is not there is never made, and one without a store stays
+//! without, unless it is empty and something is appended; who only reads keeps nobody from
+//! appending, as far as that can be had.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use anyhow::{Context as _, Result, bail};
+use gesta_log::{LockError, LogStore, OpenError, Options};
+
+/// The name of a store, as `--store` takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoreUrl {
+    directory: PathBuf,
+}
+
+/// What a directory holds.
+enum Holds {
+    Store,
+    Nothing,
+    OtherFiles,
+}
+
+impl StoreUrl {
+    /// The store's directory, if there is a store.
+    pub(crate) fn directory(&self) -> Result<&Path> {
+        match self.holds()? {
+            Holds::Store => Ok(&self.directory),
+            Holds::Nothing => bail!("no store at {self}: the directory is empty"),
+            Holds::OtherFiles => bail!("no store at {self}: no file there is a store's"),
+        }
+    }
+
+    /// Opens the store to look at what there is now.
+    ///
+    /// After a crash the last events may be unconfirmed; only who could append may take them for
+    /// events. The lock is taken for their sake alone, and if somebody has it, they do without.
+    pub(crate) fn open_to_read(&self) -> Result<LogStore> {
+        let store = self.open_to_follow()?;
+        if store.report().unmarked.is_none() {
+            return Ok(store);
+        }
+        match LogStore::open(&self.directory, Options::default()) {
+            Ok(complete) => Ok(complete),
+            Err(OpenError::Directory(_)) => Ok(store),
+            Err(
+                error @ (OpenError::Io { .. }
+                | OpenError::Newer { .. }
+                | OpenError::AnotherStore { .. }),
+            ) => Err(error.into()),
+        }
+    }
+
+    /// Opens the store to learn from time to time what another process has appended.
+    pub(crate) fn open_to_follow(&self) -> Result<LogStore> {
+        Ok(LogStore::open(self.directory()?, Options::read_only())?)
+    }
+
+    /// Whether there is a store to append to, or an empty directory where one can begin.
+    pub(crate) fn check_for_append(&self) -> Result<()> {
+        match self.holds()? {
+            Holds::Store | Holds::Nothing => Ok(()),
+            Holds::OtherFiles => {
+                bail!("no store at {self}: a new one begins in an empty directory, this is not one")
+            }
+        }
+    }
+
+    /// Opens the store for appending, for which nobody else may have it.
+    pub(crate) fn open_to_append(&self) -> Result<LogStore> {
+        self.check_for_append()?;
+        match LogStore::open(&self.directory, Options::default()) {
+            Err(OpenError::Directory(LockError::InUse { owner, .. })) => bail!(
+                "cannot append: process {owner} has {self} open; append through that process, or \
+                 stop it first"
+            ),
+            opened => Ok(opened?),
+        }
+    }
+
+    /// By the names of files that `docs/format.md` gives.
+    fn holds(&self) -> Result<Holds> {
+        let no_store = || format!("no store at {self}");
+        let mut holds = Holds::Nothing;
+        for entry in fs::read_dir(&self.directory).with_context(no_store)? {
+            let name = entry.with_context(no_store)?.file_name();
+            if name == "LOCK" || Path::new(&name).extension().is_some_and(|end| end == "seg") {
+                return Ok(Holds::Store);
+            }
+            holds = Holds::OtherFiles;
+        }
+        Ok(holds)
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let directory = match text.split_once(':') {
+            Some(("gesta", "")) => return Err("name a directory: gesta:DIR".to_owned()),
+            Some(("gesta", directory)) => directory.into(),
+            Some(("memory", _)) => {
+                let why = "a memory store lives in its program and cannot be reached from here";
+                return Err(format!("{why}; name one on disk: gesta:DIR"));
+            }
+            Some((scheme, _)) => {
+                return Err(format!("no store is known by {scheme}:, only gesta:DIR"));
+            }
+            None => return Err(format!("a store is named gesta:DIR; try gesta:{text}")),
+        };
+        Ok(Self { directory })
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "gesta:{}", self.directory.display())
+    }
+}

@@ -1,0 +1,237 @@
+//! `gesta append`: something happened that no program has told the store.
+//!
+//! Always holds: all events of one call are appended, or none; input is understood as a whole
+//! before the store is opened, and so before anybody else is kept from it.
+
+use std::{
+    fs,
+    io::{self, BufRead, IsTerminal as _},
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+use futures_executor::block_on;
+use gesta_store::{
+    Appended, CausationId, ContentType, CorrelationId, EventId, EventStore as _, EventType,
+    ExpectedRevision, NewEvent, Revision, StoreError, StreamName, Tag,
+};
+use serde_json::{json, value::RawValue};
+
+use crate::{
+    events::{Printable, is_json},
+    exit::Outcome,
+    output::{Output, Style, notice},
+    store_url::StoreUrl,
+};
+
+const HINT: &str = "\
+Examples:
+  gesta append order-17 --type order-cancelled --data '{\"reason\": \"called in\"}' --expect 4
+  gesta append order-18 --type order-placed --data-file order.json --expect none
+  gesta append stock-22423 --type stock-counted --tag product:22423 < counts.jsonl
+
+An append is for good: events are never changed or taken back, only followed by others. Programs \
+that read them must know their type, so ask whoever wrote those before you make up one.";
+
+/// Append events to a stream, all of them or none.
+///
+/// Without --data and --data-file every line of standard input is the data of one event. The store
+/// must not be open elsewhere. In an empty directory a new store begins.
+#[derive(Args, Debug)]
+#[command(after_help = HINT)]
+pub(crate) struct Append {
+    /// The stream, such as order-17.
+    stream: StreamName,
+    /// What kind of event it is, such as order-placed.
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: EventType,
+    /// The data of one event.
+    #[arg(long, value_name = "JSON", conflicts_with = "data_file")]
+    data: Option<String>,
+    /// A file that is the data of one event.
+    #[arg(long, value_name = "FILE")]
+    data_file: Option<PathBuf>,
+    /// How the data are written, if not as JSON.
+    #[arg(long, value_name = "MEDIA-TYPE", default_value = "application/json", value_parser = content_type)]
+    content_type: ContentType,
+    /// Which version of the type's schema the data follow.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    schema_version: u16,
+    /// What must hold of the stream, or nothing is appended: any, none (no such stream yet), exists,
+    /// or the revision that its last event has.
+    #[arg(long, value_name = "REVISION", default_value = "any", allow_negative_numbers = true, value_parser = expected_revision)]
+    expect: ExpectedRevision,
+    /// What the events can be found by; may be given several times.
+    #[arg(long = "tag", value_name = "KEY:VALUE", value_parser = tag)]
+    tags: Vec<Tag>,
+    /// The event's id, a UUID: appending it again changes nothing. Once for each event; made up
+    /// where there is none.
+    #[arg(long = "id", value_name = "UUID")]
+    ids: Vec<EventId>,
+    /// Which conversation the events belong to.
+    #[arg(long, value_name = "ID")]
+    correlation: Option<CorrelationId>,
+    /// What caused the events: the id of a command or of another event.
+    #[arg(long, value_name = "ID")]
+    causation: Option<CausationId>,
+    /// What is known about how it happened.
+    #[arg(long, value_name = "JSON")]
+    metadata: Option<String>,
+}
+
+/// The data of one event, and where they come from.
+struct Payload {
+    origin: String,
+    bytes: Vec<u8>,
+}
+
+impl Append {
+    pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+        store.check_for_append()?;
+        let events = self.events()?;
+        let ids: Vec<_> = events.iter().map(|event| event.id).collect();
+        let append = gesta_store::Append::to(self.stream.clone(), self.expect, events);
+        let store = store.open_to_append()?;
+        match block_on(store.append(append)) {
+            Ok(appended) => tell(&self.stream, &appended, &ids, output)?,
+            Err(error) => return Err(explained(error, &ids)),
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// What is to be appended; never nothing.
+    fn events(&self) -> Result<Vec<NewEvent>> {
+        if let Some(metadata) = &self.metadata {
+            check_json("--metadata", metadata.as_bytes())?;
+        }
+        let payloads = self.payloads()?;
+        ensure!(!payloads.is_empty(), "there is nothing to append: standard input has no lines");
+        let (ids, events) = (self.ids.len(), payloads.len());
+        ensure!(
+            ids == 0 || ids == events,
+            "--id is given for {ids} of {events} events; give one for each, or none"
+        );
+        let ids = self.ids.iter().copied().chain(std::iter::repeat_with(EventId::random));
+        payloads.into_iter().zip(ids).map(|(payload, id)| self.event(payload, id)).collect()
+    }
+
+    fn payloads(&self) -> Result<Vec<Payload>> {
+        if let Some(data) = &self.data {
+            return Ok(vec![Payload { origin: "--data".to_owned(), bytes: data.clone().into() }]);
+        }
+        if let Some(file) = &self.data_file {
+            let origin = file.display().to_string();
+            let bytes = fs::read(file).with_context(|| format!("cannot read {origin}"))?;
+            return Ok(vec![Payload { origin, bytes }]);
+        }
+        if io::stdin().is_terminal() {
+            notice("a line for each event, please; Ctrl-D ends, Ctrl-C appends nothing");
+        }
+        lines(io::stdin().lock())
+    }
+
+    fn event(&self, payload: Payload, id: EventId) -> Result<NewEvent> {
+        if is_json(&self.content_type) {
+            check_json(&payload.origin, &payload.bytes)?;
+        }
+        let event_type = self.event_type.clone();
+        Ok(NewEvent {
+            schema_version: self.schema_version,
+            metadata: self.metadata.clone().unwrap_or_default().into(),
+            tags: self.tags.clone(),
+            correlation_id: self.correlation.clone(),
+            causation_id: self.causation.clone(),
+            ..NewEvent::new(id, event_type, self.content_type.clone(), payload.bytes)
+        })
+    }
+}
+
+/// Each line that is not blank.
+fn lines(input: impl BufRead) -> Result<Vec<Payload>> {
+    let mut payloads = Vec::new();
+    for (index, line) in input.split(b'\n').enumerate() {
+        let line = line.context("cannot read standard input")?;
+        let bytes = line.strip_suffix(b"\r").unwrap_or(&line);
+        if !bytes.trim_ascii().is_empty() {
+            let origin = format!("line {} of standard input", index + 1);
+            payloads.push(Payload { origin, bytes: bytes.to_vec() });
+        }
+    }
+    Ok(payloads)
+}
+
+fn check_json(origin: &str, bytes: &[u8]) -> Result<()> {
+    match serde_json::from_slice::<&RawValue>(bytes) {
+        Ok(_) => Ok(()),
+        Err(error) if origin == "--metadata" => bail!("{origin} is not JSON: {error}"),
+        Err(error) => bail!(
+            "{origin} is not JSON: {error}; text stands in double quotes, and for anything else \
+             there is --content-type"
+        ),
+    }
+}
+
+fn tell(
+    stream: &StreamName,
+    appended: &Appended,
+    ids: &[EventId],
+    output: &mut Output,
+) -> Result<()> {
+    let head = appended.revisions.iter().find(|(name, _)| name == stream);
+    let revision = head.map_or(Revision::FIRST, |(_, revision)| *revision);
+    let position = appended.position;
+    match output.style() {
+        Style::Text => {
+            let count = ids.len();
+            let events = if count == 1 { "event" } else { "events" };
+            let name = Printable(stream.as_str());
+            output.line(format_args!(
+                "appended {count} {events}: {name} is at revision {revision}, position {position}"
+            ))
+        }
+        Style::Json => output.json(&json!({
+            "stream": stream.as_str(),
+            "revision": revision.number(),
+            "position": position.number(),
+            "ids": ids.iter().map(EventId::to_string).collect::<Vec<_>>(),
+        })),
+    }
+}
+
+/// What a refusal means for whoever sits at the shell.
+fn explained(error: StoreError, ids: &[EventId]) -> anyhow::Error {
+    if error.is_definite() {
+        return anyhow::Error::new(error).context("nothing was appended");
+    }
+    let ids: Vec<_> = ids.iter().map(|id| format!("--id {id}")).collect();
+    let again = format!(
+        "it may have been appended or not; say it again with {}, and it is appended once",
+        ids.join(" ")
+    );
+    anyhow::Error::new(error).context(again)
+}
+
+fn expected_revision(text: &str) -> Result<ExpectedRevision, String> {
+    match text {
+        "any" => Ok(ExpectedRevision::Any),
+        "none" => Ok(ExpectedRevision::NoStream),
+        "exists" => Ok(ExpectedRevision::StreamExists),
+        number => {
+            let revision = number.parse().map(Revision::new).map(ExpectedRevision::Exact);
+            revision.map_err(|_| {
+                "say any, none, exists, or the last revision, which is a number from 0".to_owned()
+            })
+        }
+    }
+}
+
+/// Appended tags keep to the convention; those of others may not, and can still be read by.
+fn tag(text: &str) -> Result<Tag, String> {
+    let (key, value) = text.split_once(':').ok_or("a tag is KEY:VALUE, such as customer:17850")?;
+    Tag::of(key, value).map_err(|invalid| invalid.to_string())
+}
+
+fn content_type(text: &str) -> Result<ContentType, String> {
+    ContentType::new(text).map_err(|invalid| invalid.to_string())
+}

@@ -1,0 +1,103 @@
+//! `gesta read`: what happened, up to now.
+
+use anyhow::Result;
+use clap::Args;
+use futures_executor::block_on;
+use gesta_log::LogStore;
+use gesta_store::{
+    Direction, EventStore as _, Pages, Position, ReadAll, ReadFrom, ReadStream, Revision,
+    StreamName, StreamState,
+};
+
+use crate::{
+    events::{Printable, show},
+    exit::Outcome,
+    output::{Output, Style, notice},
+    source::{Source, Which},
+    store_url::StoreUrl,
+};
+
+const HINT: &str = "\
+Examples:
+  gesta read order-17
+  gesta read order-17 --backwards --limit 1             the last event
+  gesta read --all --from 1000 --limit 50
+  gesta read --all --type order-placed --tag customer:17850 --json";
+
+/// Read events, of one stream or of the whole store.
+///
+/// A line is one event: its position in the store, when it was recorded (UTC),
+/// STREAM@REVISION, its type, its tags, its data. With --json a line is an object with all that is
+/// known of the event; data that are not JSON stand under dataBase64.
+#[derive(Args, Debug)]
+#[command(after_help = HINT)]
+pub(crate) struct Read {
+    #[command(flatten)]
+    source: Source,
+    /// Begin here, this event included: a revision of the stream, or with --all a position.
+    #[arg(long, value_name = "N")]
+    from: Option<u64>,
+    /// The latest events first.
+    #[arg(long)]
+    backwards: bool,
+    /// At most so many events.
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    limit: u64,
+}
+
+impl Read {
+    pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+        let store = store.open_to_read()?;
+        let direction = if self.backwards { Direction::Backwards } else { Direction::Forwards };
+        let Self { from, limit, .. } = self;
+        match self.source.which() {
+            Which::All(filter) => {
+                let from = place(direction, from.map(Position::new));
+                let read = ReadAll { direction, from, filter, limit };
+                show_all(store.read_all(read), output)?;
+            }
+            Which::Stream(stream) => {
+                let from = place(direction, from.map(Revision::new));
+                let read = ReadStream { stream: stream.clone(), direction, from, limit };
+                show_all(store.read_stream(read), output)?;
+                tell_if_not_there(&stream, &store, output)?;
+            }
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn place<Place>(direction: Direction, from: Option<Place>) -> ReadFrom<Place> {
+    match (from, direction) {
+        (Some(place), _) => ReadFrom::Place(place),
+        (None, Direction::Forwards) => ReadFrom::Start,
+        (None, Direction::Backwards) => ReadFrom::End,
+    }
+}
+
+fn show_all(mut pages: Pages, output: &mut Output) -> Result<()> {
+    while let Some(page) = block_on(pages.next()) {
+        page?.iter().try_for_each(|event| show(event, output))?;
+    }
+    Ok(())
+}
+
+/// A stream without events is no error to a store; to a person it may be a misspelt name.
+fn tell_if_not_there(stream: &StreamName, store: &LogStore, output: &Output) -> Result<()> {
+    if output.style() == Style::Json {
+        return Ok(());
+    }
+    let name = Printable(stream.as_str());
+    match block_on(store.describe_stream(stream))?.state {
+        StreamState::Live | StreamState::Tombstoned => {}
+        StreamState::Missing => {
+            notice(format_args!(
+                "there is no stream {name}; `gesta streams` lists those there are"
+            ));
+        }
+        StreamState::Deleted => notice(format_args!(
+            "{name} was deleted; what happened in it is still under `gesta read --all`"
+        )),
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! `gesta streams`: which streams there are, and how far each has come.
+
+use anyhow::Result;
+use clap::Args;
+use futures_executor::block_on;
+use gesta_log::LogStore;
+use gesta_store::{
+    Category, EventStore as _, ListCategories, ListStreams, StreamName, StreamState,
+};
+use serde_json::json;
+
+use crate::{
+    events::Printable,
+    exit::Outcome,
+    output::{Output, Style, notice},
+    store_url::StoreUrl,
+};
+
+/// How many names are asked for at a time.
+const PAGE_NAMES_MAX: usize = 1_000;
+
+const HINT: &str = "\
+Examples:
+  gesta streams --prefix order- --limit 10
+  gesta streams --prefix order- --limit 10 --after order-18     the ten after that
+  gesta streams --prefix '$$'                                   where metadata are kept
+  gesta streams --categories";
+
+/// List streams, each with its head: the revision of its last event.
+///
+/// Names come in byte order. Deleted streams are left out, and so are the system's own, whose names
+/// begin with $, unless the prefix does too.
+#[derive(Args, Debug)]
+#[command(after_help = HINT)]
+pub(crate) struct Streams {
+    /// Only names that begin with this.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// Only names after this one: the last name of a page asks for the next page.
+    #[arg(long, value_name = "NAME")]
+    after: Option<String>,
+    /// At most so many.
+    #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
+    limit: usize,
+    /// List categories instead: what stands before the first - of streams' names.
+    #[arg(long, conflicts_with = "prefix")]
+    categories: bool,
+}
+
+impl Streams {
+    pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+        let store = store.open_to_read()?;
+        let listed = if self.categories {
+            self.categories(&store, output)?
+        } else {
+            self.streams(&store, output)?
+        };
+        if listed == 0 && output.style() == Style::Text {
+            notice("there are none");
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn streams(self, store: &LogStore, output: &mut Output) -> Result<usize> {
+        let prefix = self.prefix;
+        let after = self.after.map(StreamName::new).transpose()?;
+        let mut header = Some("    HEAD  STATE       STREAM");
+        let page = |after, limit| {
+            let list = ListStreams { prefix: prefix.clone(), after, limit };
+            Ok(block_on(store.list_streams(list))?)
+        };
+        each(self.limit, after, page, |name| {
+            if let (Style::Text, Some(header)) = (output.style(), header.take()) {
+                output.line(header)?;
+            }
+            show(name, store, output)
+        })
+    }
+
+    fn categories(self, store: &LogStore, output: &mut Output) -> Result<usize> {
+        let after = self.after.map(Category::new).transpose()?;
+        let page =
+            |after, limit| Ok(block_on(store.list_categories(ListCategories { after, limit }))?);
+        each(self.limit, after, page, |category| match output.style() {
+            Style::Text => output.line(Printable(category.as_str())),
+            Style::Json => output.json(&json!({ "category": category.as_str() })),
+        })
+    }
+}
+
+/// Shows names page by page, so that a store of many streams needs little memory here. Returns how
+/// many there were.
+fn each<Name: Clone>(
+    limit: usize,
+    mut after: Option<Name>,
+    page: impl Fn(Option<Name>, usize) -> Result<Vec<Name>>,
+    mut show: impl FnMut(&Name) -> Result<()>,
+) -> Result<usize> {
+    let mut shown = 0;
+    loop {
+        let asked = PAGE_NAMES_MAX.min(limit - shown);
+        let names = page(after, asked)?;
+        names.iter().try_for_each(&mut show)?;
+        shown += names.len();
+        if names.len() < asked || shown == limit {
+            return Ok(shown);
+        }
+        after = names.last().cloned();
+    }
+}
+
+fn show(name: &StreamName, store: &LogStore, output: &mut Output) -> Result<()> {
+    let known = block_on(store.describe_stream(name))?;
+    let state = state(known.state);
+    let head = known.head.map(|head| head.number());
+    match output.style() {
+        Style::Text => {
+            let head = head.map_or_else(|| "-".to_owned(), |head| head.to_string());
+            output.line(format_args!("{head:>8}  {state:<10}  {}", Printable(name.as_str())))
+        }
+        Style::Json => {
+            output.json(&json!({ "stream": name.as_str(), "head": head, "state": state }))
+        }
+    }
+}
+
+const fn state(state: StreamState) -> &'static str {
+    match state {
+        StreamState::Missing => "missing",
+        StreamState::Live => "live",
+        StreamState::Deleted => "deleted",
+        StreamState::Tombstoned => "tombstoned",
+    }
+}

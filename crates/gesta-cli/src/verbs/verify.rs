@@ -1,0 +1,118 @@
+//! `gesta verify`: whether every byte is as it was written.
+
+use std::ops::RangeInclusive;
+
+use anyhow::Result;
+use clap::Args;
+use gesta_log::{OpenReport, Progress, Torn, Unmarked};
+use gesta_store::{Damage, Position};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::{
+    exit::Outcome,
+    output::{Output, Style},
+    store_url::StoreUrl,
+};
+
+/// What the bar looks like.
+const TEMPLATE: &str = "{bar:40} {bytes} of {total_bytes}, {eta} left";
+
+const HINT: &str = "\
+Exit codes:
+  0  sound
+  1  damaged
+  2  wrong usage, or a store that cannot be read";
+
+/// Check every byte of a store, without changing any.
+///
+/// Compares checksums, the chain that links them, and the places of events. Damage is told with
+/// file, offset and the positions of the events that it took. The store's program may run meanwhile;
+/// the last that it wrote may then be called unconfirmed.
+#[derive(Args, Debug)]
+#[command(after_help = HINT)]
+pub(crate) struct Verify {}
+
+impl Verify {
+    pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+        let report = verified(store)?;
+        match output.style() {
+            Style::Text => tell(&report, output)?,
+            Style::Json => output.json(&object(&report))?,
+        }
+        Ok(if is_sound(&report) { Outcome::Done } else { Outcome::Damaged })
+    }
+}
+
+/// The bar draws itself where errors are written, if that is a terminal.
+fn verified(store: &StoreUrl) -> Result<OpenReport> {
+    let style = ProgressStyle::with_template(TEMPLATE).expect("the template is one");
+    let bar = ProgressBar::new(0).with_style(style);
+    let report = gesta_log::verify(store.directory()?, &mut |progress: Progress| {
+        bar.set_length(progress.bytes_total);
+        bar.set_position(progress.bytes_done);
+    });
+    bar.finish_and_clear();
+    Ok(report?)
+}
+
+fn is_sound(report: &OpenReport) -> bool {
+    report.damage.is_empty()
+}
+
+fn tell(report: &OpenReport, output: &mut Output) -> Result<()> {
+    for damage in &report.damage {
+        output.line(format_args!("damaged: {damage}"))?;
+    }
+    if let Some(torn) = &report.torn {
+        output.line(format_args!("cut short: {torn}; it was never acknowledged"))?;
+    }
+    if let Some(unmarked) = &report.unmarked {
+        output.line(format_args!("unconfirmed: {unmarked}"))?;
+    }
+    let events = counted(report.events, "event");
+    let segments = counted(report.segments as u64, "segment");
+    if is_sound(report) {
+        return output.line(format_args!("sound: {events} in {segments}"));
+    }
+    let places = counted(report.damage.len() as u64, "place");
+    output.line(format_args!(
+        "DAMAGED in {places}: {events} in {segments} can be read. The store refuses appends and \
+         still reads the rest. Keep a copy of the files, then look at the disk, and restore a backup"
+    ))
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn object(report: &OpenReport) -> Value {
+    json!({
+        "sound": is_sound(report),
+        "events": report.events,
+        "segments": report.segments,
+        "damage": report.damage.iter().map(damage_object).collect::<Vec<_>>(),
+        "torn": report.torn.as_ref().map(torn_object),
+        "unmarked": report.unmarked.as_ref().map(unmarked_object),
+    })
+}
+
+fn damage_object(damage: &Damage) -> Value {
+    let Damage { file, offset, positions, what } = damage;
+    let positions = positions.as_ref().map(range_object);
+    json!({ "file": file, "offset": offset, "positions": positions, "what": what })
+}
+
+fn torn_object(torn: &Torn) -> Value {
+    let Torn { file, offset, bytes } = torn;
+    json!({ "file": file, "offset": offset, "bytes": bytes })
+}
+
+fn unmarked_object(unmarked: &Unmarked) -> Value {
+    let Unmarked { file, offset, positions } = unmarked;
+    json!({ "file": file, "offset": offset, "positions": range_object(positions) })
+}
+
+fn range_object(positions: &RangeInclusive<Position>) -> Value {
+    json!({ "first": positions.start().number(), "last": positions.end().number() })
+}

@@ -1,0 +1,11 @@
+//! The program, run as a person or a script runs it.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
+
+mod append;
+mod read;
+mod scene;
+mod streams;
+mod subscribe;
+mod usage;
+mod verify;

@@ -1,0 +1,247 @@
+//! What the tests share: a directory with a store, and the program run over it.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    ops::Deref,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{self, Receiver},
+    },
+    thread,
+    time::Duration,
+};
+
+use gesta_log::{LogStore, Options};
+use gesta_store::{
+    Append, Appended, EventId, EventStore as _, EventType, ExpectedRevision, NewEvent, StreamName,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long a test waits for a line before it fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A directory of its own.
+pub(crate) struct Scene {
+    directory: TempDir,
+}
+
+impl Scene {
+    /// An empty directory, in which a store can begin.
+    pub(crate) fn empty() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// A store in which two orders were placed and one of them was paid.
+    pub(crate) fn of_two_orders() -> Self {
+        let scene = Self::empty();
+        let store = scene.open();
+        append_two_orders(&store);
+        drop(store);
+        scene
+    }
+
+    /// The same, as a kill right after the last answer leaves it: nothing says yet that the last
+    /// event is durable.
+    pub(crate) fn of_two_orders_killed_at_the_last_event() -> Self {
+        let scene = Self::empty();
+        let never_idle = Options { close_after: Duration::from_secs(3_600), ..Options::default() };
+        let store = scene.open_with(never_idle);
+        append_two_orders(&store);
+        scene.as_killed()
+    }
+
+    /// What a kill would leave at this moment, but for a segment that is still being made.
+    pub(crate) fn as_killed(&self) -> Self {
+        let killed = Self::empty();
+        for file in self.segment_files() {
+            fs::copy(&file, killed.path().join(file.file_name().unwrap())).unwrap();
+        }
+        killed
+    }
+
+    fn segment_files(&self) -> impl Iterator<Item = PathBuf> {
+        let files = fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|file| file.extension().is_some_and(|end| end == "seg"))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn open(&self) -> Opened {
+        self.open_with(Options::default())
+    }
+
+    fn open_with(&self, options: Options) -> Opened {
+        Opened(Some(LogStore::open(self.path(), options).unwrap()))
+    }
+
+    /// The program with these arguments, on this store.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program(arguments);
+        command.env("GESTA_STORE", format!("gesta:{}", self.path().display()));
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        run(self.command(arguments))
+    }
+
+    /// Runs the program with a text on its standard input.
+    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> Ran {
+        let mut command = self.command(arguments);
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = start(piped);
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        Ran::of(child.wait_with_output().unwrap())
+    }
+
+    /// Every file with its bytes, so that a test can tell that nothing was changed in a store that
+    /// nobody has open.
+    pub(crate) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files: Vec<_> = fs::read_dir(self.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+}
+
+/// The program with these arguments, and no store but one that they name.
+pub(crate) fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gesta"));
+    command.args(arguments).env_remove("GESTA_STORE").stdin(Stdio::null());
+    command
+}
+
+pub(crate) fn run(mut command: Command) -> Ran {
+    let child = start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    Ran::of(child.wait_with_output().unwrap())
+}
+
+/// Held while a program starts and while a store is closed. A program that is about to start holds
+/// a copy of every file of this process, a store's lock among them, and a directory is free only
+/// once all copies of its lock are closed.
+static STARTING: Mutex<()> = Mutex::new(());
+
+pub(crate) fn start(command: &mut Command) -> Child {
+    let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    command.spawn().unwrap()
+}
+
+/// A store that this process has open.
+pub(crate) struct Opened(Option<LogStore>);
+
+impl Deref for Opened {
+    type Target = LogStore;
+
+    fn deref(&self) -> &LogStore {
+        self.0.as_ref().expect("taken only when dropped")
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.0.take());
+    }
+}
+
+/// What came of running the program.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        let Output { status, stdout, stderr } = output;
+        Self {
+            code: status.code().unwrap(),
+            out: String::from_utf8(stdout).unwrap(),
+            err: String::from_utf8(stderr).unwrap(),
+        }
+    }
+
+    /// What was said, provided that all went well and nothing had to be remarked.
+    #[track_caller]
+    pub(crate) fn said(&self) -> &str {
+        assert!(self.code == 0 && self.err.is_empty(), "{self:?}");
+        &self.out
+    }
+
+    /// The same as JSON, an object a line.
+    #[track_caller]
+    pub(crate) fn objects(&self) -> Vec<Value> {
+        self.said().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Fails the test unless the program ended so, said nothing else, and explained itself so.
+    #[track_caller]
+    pub(crate) fn fails_with(&self, code: i32, explanation: &str) {
+        assert_eq!(self.code, code, "{self:?}");
+        assert!(self.err.contains(explanation), "{self:?}");
+        assert!(self.out.is_empty(), "{self:?}");
+    }
+}
+
+fn append_two_orders(store: &LogStore) {
+    append(store, "order-1", "order-placed", r#"{"total":"9.90"}"#);
+    append(store, "order-2", "order-placed", r#"{"total":"1.10"}"#);
+    append(store, "order-1", "order-paid", "{}");
+}
+
+pub(crate) fn append(store: &LogStore, stream: &str, event_type: &str, data: &str) -> Appended {
+    let event =
+        NewEvent::json(EventId::random(), EventType::new(event_type).unwrap(), data.to_owned());
+    append_event(store, stream, event)
+}
+
+pub(crate) fn append_event(store: &LogStore, stream: &str, event: NewEvent) -> Appended {
+    let stream = StreamName::new(stream).unwrap();
+    let append = Append::to(stream, ExpectedRevision::Any, [event]);
+    futures_executor::block_on(store.append(append)).unwrap()
+}
+
+/// The program while it runs; ended with the test.
+pub(crate) struct Running {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = start(command.stdout(Stdio::piped()).stderr(Stdio::null()));
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stdout.lines() {
+                if sender.send(line.unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next line, when it comes.
+    #[track_caller]
+    pub(crate) fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line comes in time")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

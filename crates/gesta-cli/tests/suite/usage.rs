@@ -1,0 +1,81 @@
+//! Wrong usage, and help against it.
+
+use crate::scene::{Scene, program, run};
+
+const READING: [&[&str]; 4] =
+    [&["streams"], &["read", "order-1"], &["subscribe", "--all"], &["verify"]];
+
+#[test]
+fn a_store_is_asked_for() {
+    for verb in READING {
+        run(program(verb)).fails_with(2, "which store? Give --store gesta:DIR");
+    }
+}
+
+#[test]
+fn a_store_can_be_named_before_and_after_the_verb() {
+    let scene = Scene::of_two_orders();
+    let store = format!("gesta:{}", scene.path().display());
+    let before = run(program(&["--store", &store, "read", "order-1"]));
+    let after = run(program(&["read", "order-1", "--store", &store]));
+    assert_eq!(before.said(), after.said());
+}
+
+#[test]
+fn what_is_not_a_stores_name_is_told_with_what_is() {
+    for (name, advice) in [
+        ("./things", "a store is named gesta:DIR; try gesta:./things"),
+        ("gesta:", "name a directory: gesta:DIR"),
+        ("memory:", "a memory store lives in its program"),
+        ("postgres://db", "no store is known by postgres:, only gesta:DIR"),
+    ] {
+        run(program(&["streams", "--store", name])).fails_with(2, advice);
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_never_made() {
+    let scene = Scene::empty();
+    let missing = scene.path().join("things");
+    let store = format!("gesta:{}", missing.display());
+    let append = ["append", "order-1", "--type", "order-placed", "--data", "{}"];
+    for verb in READING.iter().copied().chain([&append[..]]) {
+        let refused = run(program(&[verb, &["--store", &store]].concat()));
+        refused.fails_with(2, &format!("no store at {store}"));
+        assert!(!missing.exists(), "{verb:?}");
+    }
+}
+
+#[test]
+fn a_directory_without_a_store_stays_without() {
+    let scene = Scene::empty();
+    for verb in READING {
+        scene.run(verb).fails_with(2, "the directory is empty");
+    }
+    assert!(scene.files().is_empty());
+    std::fs::write(scene.path().join("letter.txt"), "dear ann").unwrap();
+    for verb in READING {
+        scene.run(verb).fails_with(2, "no file there is a store's");
+    }
+    assert_eq!(scene.files().len(), 1);
+}
+
+#[test]
+fn events_are_read_of_a_stream_or_of_all() {
+    let scene = Scene::of_two_orders();
+    for verb in ["read", "subscribe"] {
+        scene.run(&[verb]).fails_with(2, "<STREAM|--all>");
+        scene.run(&[verb, "order-1", "--all"]).fails_with(2, "cannot be used with");
+    }
+}
+
+#[test]
+fn every_verb_helps_with_examples() {
+    let help = run(program(&["--help"]));
+    for verb in ["streams", "read", "append", "subscribe", "verify"] {
+        assert!(help.said().contains(&format!("\n  {verb} ")), "{verb}");
+        let of_verb = run(program(&[verb, "--help"]));
+        assert!(of_verb.said().contains("--store <gesta:DIR>"), "{verb}");
+        assert!(of_verb.said().contains("Example") || verb == "verify", "{verb}");
+    }
+}

@@ -1,0 +1,104 @@
+//! What is said of a store's soundness.
+
+use std::fs;
+
+use gesta_log::EventPlace;
+use gesta_store::Position;
+use serde_json::{Value, json};
+
+use crate::scene::{Scene, append};
+
+/// A store in which one byte of the second event is another one now, and where that is.
+fn damaged() -> (Scene, EventPlace) {
+    let scene = Scene::of_two_orders();
+    let place = scene.open().locate(Position::new(2)).unwrap();
+    let file = scene.path().join(&place.file);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[usize::try_from(place.offset + place.length - 1).unwrap()] ^= 0x10;
+    fs::write(file, bytes).unwrap();
+    (scene, place)
+}
+
+#[test]
+fn a_sound_store_is_called_sound() {
+    let scene = Scene::of_two_orders();
+    assert_eq!(scene.run(&["verify"]).said(), "sound: 3 events in 1 segment\n");
+    let expected = json!({
+        "sound": true, "events": 3, "segments": 1, "damage": [], "torn": null, "unmarked": null,
+    });
+    assert_eq!(scene.run(&["verify", "--json"]).objects(), [expected]);
+}
+
+#[test]
+fn a_flipped_byte_is_told_with_file_offset_and_positions() {
+    let (scene, place) = damaged();
+    let verified = scene.run(&["verify", "--json"]);
+    assert_eq!((verified.code, verified.err.as_str()), (1, ""));
+    let report: Value = serde_json::from_str(&verified.out).unwrap();
+    assert_eq!(report["sound"], false);
+    let damage = &report["damage"][0];
+    assert_eq!(damage["file"], place.file);
+    assert_eq!(damage["positions"], json!({ "first": 2, "last": 2 }));
+    let offset = damage["offset"].as_u64().unwrap();
+    assert!(offset > 0 && offset <= place.offset, "the frame of the event begins before it");
+
+    let verified = scene.run(&["verify"]);
+    assert_eq!((verified.code, verified.err.as_str()), (1, ""));
+    let named = format!("damaged: {} at offset {offset}, positions 2 to 2: ", place.file);
+    assert!(verified.out.starts_with(&named), "{verified:?}");
+    assert!(verified.out.contains("\nDAMAGED in 1 place: "), "{verified:?}");
+}
+
+#[test]
+fn a_damaged_store_shows_what_it_has_before_it_complains_and_refuses_appends() {
+    let (scene, place) = damaged();
+    let read = scene.run(&["read", "--all"]);
+    assert_eq!((read.code, read.out.lines().count()), (1, 1), "{read:?}");
+    assert!(read.err.contains("corrupt") && read.err.contains(&place.file), "{read:?}");
+    assert_eq!(scene.run(&["read", "--all", "--from", "3", "--json"]).objects().len(), 1);
+    let refused = scene.run(&["append", "order-1", "--type", "order-paid", "--data", "{}"]);
+    refused.fails_with(1, "nothing was appended: corrupt");
+}
+
+#[test]
+fn what_a_crash_cut_short_is_told_and_is_no_damage() {
+    let scene = Scene::of_two_orders();
+    let store = scene.open();
+    append(&store, "order-2", "order-paid", "{}");
+    let place = store.locate(Position::new(4)).unwrap();
+    let killed = scene.as_killed();
+    drop(store);
+    // Half of the record, and nothing of what was written after it.
+    let file = killed.path().join(&place.file);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[usize::try_from(place.offset + place.length / 2).unwrap()..].fill(0);
+    fs::write(file, bytes).unwrap();
+
+    let verified = killed.run(&["verify"]);
+    let told = verified.said();
+    assert!(told.starts_with(&format!("cut short: {} at offset ", place.file)), "{told}");
+    assert!(told.ends_with("sound: 3 events in 2 segments\n"), "{told}");
+    let report = &killed.run(&["verify", "--json"]).objects()[0];
+    assert_eq!(report["torn"]["file"], place.file);
+    assert!(report["torn"]["bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn what_nothing_says_to_be_durable_is_told_and_is_no_damage() {
+    let killed = Scene::of_two_orders_killed_at_the_last_event();
+    let verified = killed.run(&["verify"]);
+    let told = verified.said();
+    assert!(told.starts_with("unconfirmed: 0000000000000001.seg at offset "), "{told}");
+    assert!(told.contains("positions 3 to 3"), "{told}");
+    let report = &killed.run(&["verify", "--json"]).objects()[0];
+    assert_eq!(report["unmarked"]["positions"], json!({ "first": 3, "last": 3 }));
+    assert_eq!(report["sound"], true);
+}
+
+#[test]
+fn a_store_in_use_can_be_verified() {
+    let scene = Scene::of_two_orders();
+    let store = scene.open();
+    assert_eq!(scene.run(&["verify"]).said(), "sound: 3 events in 1 segment\n");
+    drop(store);
+}

@@ -1,0 +1,93 @@
+//! The shop as a server, started and ended by a check.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Ground, client::Client};
+use crate::step::{cargo, step};
+
+const POLL: Duration = Duration::from_millis(20);
+const POLLS_MAX: usize = 1_500;
+
+/// The built shop and where its stores go.
+pub(super) struct Shop {
+    program: PathBuf,
+    directory: PathBuf,
+}
+
+impl Shop {
+    pub(super) fn build(ground: &Ground, name: &str) -> Result<Self> {
+        let mut build = cargo();
+        build.args(["build", "--release", "--package", "shop", "--package", "gesta-cli"]);
+        step("the shop, release build", build.current_dir(&ground.root))?;
+        let directory = ground.target_directory.join("prove").join(name);
+        if directory.exists() {
+            fs::remove_dir_all(&directory)?;
+        }
+        fs::create_dir_all(&directory)?;
+        Ok(Self { program: ground.target_directory.join("release/shop"), directory })
+    }
+
+    /// Where the store of this name is.
+    pub(super) fn store(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Serves a store on a free port; returns once it is ready.
+    pub(super) fn serve(&self, store: &Path) -> Result<Server> {
+        let free = TcpListener::bind("127.0.0.1:0")?;
+        let address = free.local_addr()?;
+        drop(free);
+        let url = format!("gesta:{}", store.display());
+        let child = Command::new(&self.program)
+            .args(["serve", "--listen", &address.to_string(), "--store", &url])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("the shop cannot be started")?;
+        let mut server = Server { child, address };
+        for _ in 0..POLLS_MAX {
+            if server.ready() {
+                return Ok(server);
+            }
+            ensure!(server.child.try_wait()?.is_none(), "the shop ended while it started");
+            thread::park_timeout(POLL);
+        }
+        anyhow::bail!("the shop was not ready in time")
+    }
+}
+
+/// A running shop; killed when dropped.
+pub(super) struct Server {
+    child: Child,
+    pub(super) address: SocketAddr,
+}
+
+impl Server {
+    fn ready(&self) -> bool {
+        let answer =
+            Client::connect(self.address).and_then(|mut client| client.get("/health/ready", &[]));
+        answer.is_ok_and(|reply| reply.status == 200)
+    }
+
+    /// As `kill -9`.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.kill());
+    }
+}
