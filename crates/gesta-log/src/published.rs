@@ -4,7 +4,7 @@
 //! in it that is not durable; a publication appears whole. Not here: what is being written.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Mutex, PoisonError, RwLock, RwLockReadGuard},
     task::Waker,
 };
@@ -36,8 +36,8 @@ pub(crate) struct Published {
     wakers: Mutex<Wakers>,
     /// What refuses writes, from the opening on.
     pub(crate) damage: Vec<Damage>,
-    /// Each incarnation with its first position.
-    pub(crate) lives: Vec<(Incarnation, Position)>,
+    /// Each incarnation with its first position; at least one.
+    lives: RwLock<Vec<(Incarnation, Position)>>,
 }
 
 /// The index and the tail, under one lock.
@@ -49,7 +49,9 @@ pub(crate) struct State {
 
 #[derive(Debug, Default)]
 struct Wakers {
-    waiting: Vec<Waker>,
+    /// By the number of the subscription.
+    waiting: HashMap<u64, Waker>,
+    subscriptions: u64,
     closed: bool,
 }
 
@@ -61,7 +63,12 @@ impl Published {
         tail_bytes_max: usize,
     ) -> Self {
         let tail = Tail { groups: VecDeque::new(), bytes: 0, bytes_max: tail_bytes_max };
-        Self { state: RwLock::new(State { index, tail }), wakers: Mutex::default(), damage, lives }
+        Self {
+            state: RwLock::new(State { index, tail }),
+            wakers: Mutex::default(),
+            damage,
+            lives: lives.into(),
+        }
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -120,26 +127,57 @@ impl Published {
         self.wake();
     }
 
+    fn lives(&self) -> RwLockReadGuard<'_, Vec<(Incarnation, Position)>> {
+        self.lives.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn incarnation(&self) -> Incarnation {
-        self.lives.last().expect("a store has at least one life").0
+        self.lives().last().expect("a store has at least one life").0
+    }
+
+    /// Another process began a segment of this life. What was made up for an empty store is
+    /// forgotten.
+    pub(crate) fn learn_life(&self, life: Incarnation, first: Position) {
+        let empty = self.read().index.head() == Position::START;
+        let mut lives = self.lives.write().unwrap_or_else(PoisonError::into_inner);
+        if empty {
+            lives.clear();
+        }
+        if lives.last().is_none_or(|(known, _)| *known != life) {
+            lives.push((life, first));
+        }
     }
 
     /// The last position that this life has in common with another one; none for a stranger.
     pub(crate) fn shared_with(&self, incarnation: Incarnation) -> Option<Position> {
-        let at = self.lives.iter().position(|(life, _)| *life == incarnation)?;
-        let next = self.lives.get(at + 1).map_or(Position::MAX, |(_, first)| *first);
+        let lives = self.lives();
+        let at = lives.iter().position(|(life, _)| *life == incarnation)?;
+        let next = lives.get(at + 1).map_or(Position::MAX, |(_, first)| *first);
         Some(Position::new(next.number().saturating_sub(1)))
     }
 
-    /// Wakes this waker at the next publication; says false when there will be none.
-    pub(crate) fn wake_later(&self, waker: &Waker) -> bool {
+    /// A number for a new subscription.
+    pub(crate) fn subscription(&self) -> u64 {
+        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        wakers.subscriptions += 1;
+        wakers.subscriptions
+    }
+
+    /// A subscription waits no more.
+    pub(crate) fn forget(&self, subscription: u64) {
+        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let waker = wakers.waiting.remove(&subscription);
+        drop(wakers);
+        drop(waker);
+    }
+
+    /// Wakes a subscription at the next publication; says false when there will be none.
+    pub(crate) fn wake_later(&self, subscription: u64, waker: &Waker) -> bool {
         let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
         if wakers.closed {
             return false;
         }
-        if !wakers.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
-            wakers.waiting.push(waker.clone());
-        }
+        wakers.waiting.insert(subscription, waker.clone());
         true
     }
 
@@ -154,7 +192,7 @@ impl Published {
             let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut wakers.waiting)
         };
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.into_values().for_each(Waker::wake);
     }
 }
 

@@ -21,6 +21,8 @@ use crate::{
 };
 
 const SEGMENT_SUFFIX: &str = ".seg";
+/// Bytes of a segment that surely hold its header and opening frame.
+const OPENING_REACH: usize = HEADER_BYTES as usize + 256;
 
 /// The name of the segment with this number.
 pub(crate) fn segment_file(number: u64) -> String {
@@ -124,7 +126,7 @@ pub(crate) fn recover(
         end: LogEnd {
             store,
             incarnation,
-            next_segment: files.last().map_or(1, |(number, _)| number + 1),
+            next_segment: files.last().map_or(1, |(number, _)| number.saturating_add(1)),
             predecessor: Opening { predecessor: 0, adopted_length: 0, salt: [0; 16] },
             chain: Chain::genesis(store),
             next: Position::START.next(),
@@ -145,8 +147,22 @@ pub(crate) fn recover(
     Ok(Recovered { index: log.index, end: log.end, lives: log.lives, report: recovery.report })
 }
 
-fn incarnation_of(header: &SegmentHeader) -> Incarnation {
+pub(crate) fn incarnation_of(header: &SegmentHeader) -> Incarnation {
     Incarnation::new(Uuid::from_bytes(header.incarnation))
+}
+
+/// What one walk over a segment found.
+struct Contents {
+    walked: Walked,
+    frames: Vec<(u64, Frame)>,
+    /// How many bytes were read.
+    bytes: u64,
+}
+
+impl Contents {
+    fn first_bad(&self) -> Option<u64> {
+        self.walked.bad.first().map(|bad| bad.offset)
+    }
 }
 
 /// The log as far as it was adopted.
@@ -228,7 +244,7 @@ impl Recovery<'_> {
         if last {
             self.sync(file)?;
         }
-        let start = self.read(file, HEADER_BYTES as usize + 256, Cache::Bypass)?;
+        let start = self.read(file, OPENING_REACH, Cache::Bypass)?;
         let Some(header) = self.header(number, file, &start)? else { return Ok(None) };
         let length = self.length(file)?;
         if length < header.bytes {
@@ -236,20 +252,27 @@ impl Recovery<'_> {
             self.damaged(file.to_owned(), length, what);
         }
         let seed = Seed::new(header.salt, number);
-        match scan::opening_frame(&start, seed) {
+        let opened = |start: &Bytes| match scan::opening_frame(start, seed) {
             Ok(Frame { header: frame, opening: Some(opening), .. }) => {
                 let first = frame.first_position;
-                Ok(Some(Segment { file: file.to_owned(), header, opening, first }))
+                Some(Segment { file: file.to_owned(), header, opening, first })
             }
-            Ok(_) | Err(_) => {
-                let whole = self.read(file, usize::MAX, Cache::Bypass)?;
-                if scan::lost_opening(&whole, seed) {
-                    let what = "the opening frame is gone, later frames are there".to_owned();
-                    self.damaged(file.to_owned(), HEADER_BYTES, what);
-                }
-                Ok(None)
-            }
+            Ok(_) | Err(_) => None,
+        };
+        if let Some(segment) = opened(&start) {
+            return Ok(Some(segment));
         }
+        let whole = self.read(file, usize::MAX, Cache::Bypass)?;
+        if !scan::lost_opening(&whole, seed) {
+            return Ok(None);
+        }
+        // A writer at work may have written it since; it came before those later frames.
+        let segment = opened(&self.read(file, OPENING_REACH, Cache::Bypass)?);
+        if segment.is_none() {
+            let what = "the opening frame is gone, later frames are there".to_owned();
+            self.damaged(file.to_owned(), HEADER_BYTES, what);
+        }
+        Ok(segment)
     }
 
     /// The header of a segment, if it has one.
@@ -280,8 +303,6 @@ impl Recovery<'_> {
         if last {
             self.sync(&segment.file)?;
         }
-        let cache = if last { Cache::Bypass } else { self.older_segments };
-        let bytes = self.read(&segment.file, usize::MAX, cache)?;
         let adopted_length = successor
             .filter(|successor| successor.opening.predecessor == segment.header.number)
             .map(|successor| successor.opening.adopted_length);
@@ -297,8 +318,7 @@ impl Recovery<'_> {
         }
         let start =
             Start { seed: segment.seed(), chain: log.chain, next: log.end.next, adopted_length };
-        let mut frames = Vec::new();
-        let mut walked = scan::walk(&bytes, start, |offset, frame| frames.push((offset, frame)));
+        let Contents { mut walked, mut frames, bytes } = self.contents(segment, start, last)?;
         if last {
             self.report_end(segment, &walked, &frames);
             self.keep_visible(&mut walked, start.chain, &mut frames);
@@ -315,7 +335,32 @@ impl Recovery<'_> {
             adopted_length: walked.end,
             salt: segment.header.salt,
         };
-        Ok(bytes.len() as u64)
+        Ok(bytes)
+    }
+
+    /// What a segment holds.
+    fn contents(&self, segment: &Segment, start: Start, last: bool) -> Result<Contents, OpenError> {
+        let cache = if last { Cache::Bypass } else { self.older_segments };
+        let mut contents = self.walk(segment, start, cache)?;
+        if !last || self.access == Access::ReadWrite {
+            return Ok(contents);
+        }
+        // A writer at work: a mark may be read after bytes that it covers had been read as zeros.
+        // What it covers was durable by then, so only what is bad again is damage.
+        while let Some(bad) = contents.first_bad() {
+            contents = self.walk(segment, start, cache)?;
+            if contents.first_bad() == Some(bad) {
+                break;
+            }
+        }
+        Ok(contents)
+    }
+
+    fn walk(&self, segment: &Segment, start: Start, cache: Cache) -> Result<Contents, OpenError> {
+        let bytes = self.read(&segment.file, usize::MAX, cache)?;
+        let mut frames = Vec::new();
+        let walked = scan::walk(&bytes, start, |offset, frame| frames.push((offset, frame)));
+        Ok(Contents { walked, frames, bytes: bytes.len() as u64 })
     }
 
     /// Who only reads may meet a writer at work, and sees no more than what is surely durable.

@@ -160,8 +160,7 @@ impl LogStore {
         }
         append.check(&Limits::DEFAULT)?;
         let looked = self.look(append.condition.as_ref())?;
-        let bytes = append.streams.iter().map(|part| part.stream.as_str().len()).sum::<usize>()
-            + append.events().map(gesta_store::NewEvent::content_bytes).sum::<usize>();
+        let bytes = Request::bytes_of(&append);
         let (reply, outcome) = oneshot::channel();
         mailbox.offer(Request { append, looked, bytes, reply }, options.queue_bytes_max)?;
         Ok(outcome)

@@ -144,7 +144,8 @@ impl Append {
                     return Err(Invalid::EventTwice { id: event.id }.into());
                 }
                 check_event(event, limits)?;
-                append_bytes += event.content_bytes() + part.stream.as_str().len();
+                append_bytes +=
+                    event.content_bytes() + part.stream.as_str().len() + Limits::EVENT_OVERHEAD;
             }
         }
         within("append bytes", append_bytes, limits.append_bytes_max)

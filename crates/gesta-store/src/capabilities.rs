@@ -70,13 +70,18 @@ pub enum FindAppend {
 pub struct Limits {
     /// Bytes of one event: data, metadata, type, tags, related ids.
     pub event_bytes_max: usize,
-    /// Bytes of one append: its events and the stream names with each.
+    /// Bytes of one append: its events, the stream names with each, and
+    /// [`EVENT_OVERHEAD`](Self::EVENT_OVERHEAD) for each.
     pub append_bytes_max: usize,
     /// Tags of one event.
     pub tags_max: usize,
 }
 
 impl Limits {
+    /// Bytes that an event counts beyond its content, so that many small ones count as what they
+    /// take.
+    pub const EVENT_OVERHEAD: usize = 72;
+
     /// 16 MiB an event, 32 MiB an append, 64 tags.
     pub const DEFAULT: Self =
         Self { event_bytes_max: 16 << 20, append_bytes_max: 32 << 20, tags_max: 64 };

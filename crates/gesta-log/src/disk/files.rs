@@ -5,7 +5,7 @@
 //! no hand-off; while a [`FileDisk`] with [`Access::ReadWrite`] lives, no other process has one.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fs::{self, File, OpenOptions},
     io,
     num::NonZeroU64,
@@ -22,6 +22,11 @@ use super::{Cache, Disk, Done, Lane, Operation};
 
 /// The file that is locked; its content is the owner's process id.
 const LOCK_FILE: &str = "LOCK";
+/// Files that are kept open for reading at most.
+const READ_HANDLES_MAX: usize = 64;
+/// Files that are kept open because they were made here, at most: the one that is written, the
+/// next one, and some that were sealed, and so synced, before.
+const MADE_HANDLES_MAX: usize = 8;
 
 /// What a directory is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,10 +93,10 @@ impl FileDisk {
     /// [`LockError::InUse`]: another process appends to it. [`LockError::Io`]: see its source.
     pub fn open(directory: &Path, access: Access) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { directory: directory.to_owned(), source };
-        let files = Arc::new(Files { directory: directory.to_owned(), open: Mutex::default() });
+        let files = Arc::new(Files { directory: directory.to_owned(), handles: Mutex::default() });
         let writing = match access {
             Access::ReadWrite => {
-                fs::create_dir_all(directory).map_err(failed)?;
+                create_durably(directory).map_err(failed)?;
                 let lock = lock(directory)?;
                 let background = Background::start(Arc::clone(&files)).map_err(failed)?;
                 Some(Writing { background, _lock: lock })
@@ -107,6 +112,21 @@ impl FileDisk {
     fn writing(&self) -> MutexGuard<'_, Option<Writing>> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Makes a directory and those above it that are not there, and makes their names durable.
+fn create_durably(directory: &Path) -> io::Result<()> {
+    if directory.as_os_str().is_empty() || directory.is_dir() {
+        return Ok(());
+    }
+    let above = directory.parent().unwrap_or(Path::new(""));
+    create_durably(above)?;
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    File::open(above)?.sync_all()
 }
 
 fn lock(directory: &Path) -> Result<DirectoryLock, LockError> {
@@ -194,7 +214,52 @@ fn read_full(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
 #[derive(Debug)]
 struct Files {
     directory: PathBuf,
-    open: Mutex<HashMap<String, Arc<File>>>,
+    handles: Mutex<Handles>,
+}
+
+/// Open files. A file that is being written keeps its one handle, so that a failure to write its
+/// pages back is told to whoever syncs it.
+#[derive(Debug, Default)]
+struct Handles {
+    made: VecDeque<(String, Arc<File>)>,
+    read: HashMap<String, Arc<File>>,
+}
+
+impl Handles {
+    fn get(&self, name: &str) -> Option<Arc<File>> {
+        let made = self.made.iter().find(|(made, _)| made == name).map(|(_, file)| file);
+        made.or_else(|| self.read.get(name)).map(Arc::clone)
+    }
+
+    fn keep_made(&mut self, name: String, file: Arc<File>) {
+        if self.made.len() >= MADE_HANDLES_MAX {
+            self.made.pop_front();
+        }
+        self.made.push_back((name, file));
+    }
+
+    fn keep_read(&mut self, name: &str, file: Arc<File>) {
+        if self.read.len() >= READ_HANDLES_MAX {
+            // Whoever uses one keeps it; the rest is opened again by name.
+            self.read.clear();
+        }
+        self.read.insert(name.to_owned(), file);
+    }
+
+    fn forget(&mut self, name: &str) {
+        self.made.retain(|(made, _)| made != name);
+        self.read.remove(name);
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        self.forget(to);
+        for (name, _) in &mut self.made {
+            if name == from {
+                to.clone_into(name);
+            }
+        }
+        self.read.remove(from);
+    }
 }
 
 impl Files {
@@ -208,24 +273,24 @@ impl Files {
             Operation::Rename { from, to } => self.rename(&from, &to),
             Operation::SyncDirectory => File::open(&self.directory)?.sync_all(),
             Operation::Remove { file } => {
-                self.handles().remove(&file);
+                self.handles().forget(&file);
                 fs::remove_file(self.directory.join(file))
             }
         }
     }
 
-    fn handles(&self) -> MutexGuard<'_, HashMap<String, Arc<File>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn handles(&self) -> MutexGuard<'_, Handles> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, name: &str) -> io::Result<Arc<File>> {
         if let Some(file) = self.handles().get(name) {
-            return Ok(Arc::clone(file));
+            return Ok(file);
         }
         let path = self.directory.join(name);
         let writable = OpenOptions::new().read(true).write(true).open(&path);
         let file = Arc::new(writable.or_else(|_| File::open(&path))?);
-        self.handles().insert(name.to_owned(), Arc::clone(&file));
+        self.handles().keep_read(name, Arc::clone(&file));
         Ok(file)
     }
 
@@ -233,17 +298,16 @@ impl Files {
         let path = self.directory.join(name);
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
-        self.handles().insert(name.to_owned(), Arc::new(file));
+        let mut handles = self.handles();
+        handles.forget(name);
+        handles.keep_made(name.to_owned(), Arc::new(file));
         Ok(())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut handles = self.handles();
         fs::rename(self.directory.join(from), self.directory.join(to))?;
-        handles.remove(to);
-        if let Some(file) = handles.remove(from) {
-            handles.insert(to.to_owned(), file);
-        }
+        handles.rename(from, to);
         Ok(())
     }
 }

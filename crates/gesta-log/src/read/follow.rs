@@ -15,7 +15,7 @@ use crate::{
         mark_offset,
     },
     options::OpenError,
-    recovery::{LogEnd, entry, segment_file, segment_numbers},
+    recovery::{LogEnd, entry, incarnation_of, segment_file, segment_numbers},
     scan,
 };
 
@@ -39,12 +39,23 @@ impl Follower {
             let limit = successor.as_ref().map(|(_, opening)| opening.adopted_length());
             self.read_on(reader, limit).map_err(failed)?;
             let Some((header, opening)) = successor else { return Ok(()) };
+            if self.end.predecessor.adopted_length < opening.adopted_length() {
+                return Err(failed(self.damaged()));
+            }
             self.end.predecessor.predecessor = header.number;
             self.end.predecessor.salt = header.salt;
             self.end.predecessor.adopted_length = opening.end;
             self.end.chain = opening.frame.header.chain;
             self.end.next = opening.frame.header.first_position;
+            reader.published.learn_life(incarnation_of(&header), self.end.next);
         }
+    }
+
+    /// The writer says that more of the present segment belongs to the log than can be read.
+    fn damaged(&self) -> io::Error {
+        let file = segment_file(self.end.predecessor.predecessor);
+        let at = self.end.predecessor.adopted_length;
+        io::Error::new(io::ErrorKind::InvalidData, format!("{file} is damaged at offset {at}"))
     }
 
     /// The segment that follows the present one, if there is one yet.

@@ -18,6 +18,8 @@ pub(crate) struct StreamPages {
     /// Where a forward read ends: the head when it began.
     last: Option<Revision>,
     left: u64,
+    /// Whether it ends where the stream does, and so must not pass over damage there.
+    to_end: bool,
     /// Why there is nothing to read, whichever way.
     refused: Option<StoreError>,
 }
@@ -32,8 +34,12 @@ impl StreamPages {
             (ReadFrom::End, _) => Some(Revision::MAX),
             (ReadFrom::Place(revision), _) => Some(revision),
         };
-        let refused = reader.shown(&stream).err();
-        Self { reader, stream, direction, at, last, left: limit, refused }
+        let mut refused = reader.shown(&stream).err();
+        if (from, direction) == (ReadFrom::End, Direction::Backwards) {
+            refused = refused.or_else(|| reader.stream_end_at_damage(&stream).err());
+        }
+        let to_end = direction == Direction::Forwards;
+        Self { reader, stream, direction, at, last, left: limit, to_end, refused }
     }
 
     /// The next page and where to go on.
@@ -54,10 +60,16 @@ impl Iterator for StreamPages {
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(refused) = self.refused.take() {
             self.at = None;
+            self.to_end = false;
             return Some(Err(refused));
         }
         while self.left > 0 {
-            let at = self.at?;
+            let Some(at) = self.at else {
+                if std::mem::replace(&mut self.to_end, false) {
+                    return self.reader.stream_end_at_damage(&self.stream).err().map(Err);
+                }
+                return None;
+            };
             match self.page(at) {
                 Ok((page, next)) => {
                     self.at = next;
@@ -68,6 +80,7 @@ impl Iterator for StreamPages {
                 }
                 Err(error) => {
                     self.at = None;
+                    self.to_end = false;
                     return Some(Err(error));
                 }
             }
@@ -94,6 +107,16 @@ impl Reader {
         let Some(head) = entry.head() else { return Ok(None) };
         let metadata = entry.metadata();
         Ok(Some(Shown { first: metadata.first_shown(head), head, metadata }))
+    }
+
+    /// An error where damage may have taken events after the stream's last one.
+    pub(crate) fn stream_end_at_damage(&self, stream: &StreamName) -> Result<(), StoreError> {
+        let last = {
+            let state = self.published.read();
+            let entry = state.index.stream(stream);
+            entry.and_then(|entry| entry.position(entry.head()?).ok())
+        };
+        self.end_at_damage(last.unwrap_or(Position::START))
     }
 
     /// Events from `at` to `last`: a page of them at most, and where to go on.

@@ -27,6 +27,8 @@ pub(crate) struct LogSubscription {
     live: bool,
     ended: bool,
     refused: Option<StoreError>,
+    /// By which it waits.
+    number: u64,
 }
 
 #[derive(Debug)]
@@ -44,7 +46,8 @@ impl LogSubscription {
                 (To::Stream { name: stream, after }, Position::START)
             }
         };
-        Self { reader, to, told, live: false, ended: false, refused }
+        let number = reader.published.subscription();
+        Self { reader, to, told, live: false, ended: false, refused, number }
     }
 
     /// The next delivery, if there is one now.
@@ -89,14 +92,21 @@ impl LogSubscription {
                 };
                 (page, full)
             }
-            To::Stream { name, after } => {
+            To::Stream { name, after } => loop {
                 let at = after.map_or(Revision::FIRST, Revision::next);
                 let (page, next) =
                     self.reader.stream_forwards(name, at, Revision::MAX, u64::MAX)?;
                 let shown = page.last().map(|event| event.revision);
                 *after = next.and_then(Revision::previous).or(shown).or(*after);
-                (page, next.is_some())
-            }
+                // A page of which everything is too old is not the end.
+                if !page.is_empty() {
+                    break (page, next.is_some());
+                }
+                if next.is_none() {
+                    self.reader.stream_end_at_damage(name)?;
+                    break (page, false);
+                }
+            },
         };
         self.live &= !behind;
         Ok(page)
@@ -132,6 +142,12 @@ fn refusal(reader: &Reader, subscribe: &Subscribe) -> Option<StoreError> {
     (position > head).then(|| Invalid::BeyondHead { position, head }.into())
 }
 
+impl Drop for LogSubscription {
+    fn drop(&mut self) {
+        self.reader.published.forget(self.number);
+    }
+}
+
 impl Stream for LogSubscription {
     type Item = Result<Delivery, StoreError>;
 
@@ -144,7 +160,7 @@ impl Stream for LogSubscription {
             return Poll::Ready(Some(Err(refused)));
         }
         // Registered before looking, so that nothing is published in between unseen.
-        let open = self.reader.published.wake_later(cx.waker());
+        let open = self.reader.published.wake_later(self.number, cx.waker());
         match self.now() {
             Ok(Some(delivery)) => Poll::Ready(Some(Ok(delivery))),
             Ok(None) if open => Poll::Pending,

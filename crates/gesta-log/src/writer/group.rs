@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use gesta_store::{
-    Append, Appended, NewEvent, Position, RecordedAt, Revision, StoreError, StreamName,
+    Append, Appended, EventId, NewEvent, Position, RecordedAt, Revision, StoreError, StreamName,
 };
 
 use super::{
@@ -181,6 +181,11 @@ impl Group {
             appends: self.appends,
         };
         (publication, self.answers)
+    }
+
+    /// The id of each append's first event.
+    pub(super) fn first_events(&self) -> impl Iterator<Item = EventId> {
+        self.appends.iter().filter_map(|entries| entries.first()).map(|entry| entry.id)
     }
 
     /// The group was submitted and failed: what was to be appended is unknown, what was refused

@@ -16,11 +16,15 @@ mod judge;
 mod overlay;
 mod prepare;
 
-use std::{collections::VecDeque, io, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    io,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_channel::oneshot;
-use gesta_store::{Append, Appended, Overload, Position, RecordedAt, StoreError};
+use gesta_store::{Append, Appended, EventId, Overload, Position, RecordedAt, StoreError};
 
 use crate::{
     clock::Rng,
@@ -50,6 +54,19 @@ pub(crate) struct Request {
     pub(crate) bytes: usize,
     pub(crate) reply: Reply,
 }
+
+impl Request {
+    /// What an append takes of the queue's limit: what it takes in memory, roughly.
+    pub(crate) fn bytes_of(append: &Append) -> usize {
+        let condition =
+            append.condition.iter().flat_map(|condition| condition.none_matching.items());
+        let terms: usize = condition.map(|item| item.tags().len() + item.types().len() + 1).sum();
+        size_of::<Self>() + Group::bytes_of(append) + terms * TERM_BYTES
+    }
+}
+
+/// Bytes of memory that a term of a condition takes, roughly.
+const TERM_BYTES: usize = 64;
 
 /// What the caller's own look at the index said about the append condition.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +148,8 @@ pub(crate) struct Writer {
     /// When the last operation of the write task completed.
     last_active: Duration,
     stopping: bool,
+    /// First events of appends whose outcome is unknown.
+    doubtful: HashSet<EventId>,
 }
 
 impl Writer {
@@ -146,6 +165,7 @@ impl Writer {
             phase: Phase::Idle,
             last_active: Duration::ZERO,
             stopping: false,
+            doubtful: HashSet::new(),
         }
     }
 
@@ -167,7 +187,7 @@ impl Writer {
     /// When the writer wants to be stepped even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let unmarked = self.active.as_ref().is_some_and(|active| active.unmarked);
-        (matches!(self.phase, Phase::Idle) && unmarked)
+        (matches!(self.phase, Phase::Idle) && unmarked && self.queue.is_empty())
             .then(|| self.last_active + self.options.close_after)
     }
 
@@ -241,7 +261,7 @@ impl Writer {
 
     /// Moves to the next segment, or towards it; says whether there is room now.
     fn roll(&mut self, wanted: usize, actions: &mut Vec<Action>) -> bool {
-        let Some(prepared) = self.preparation.take_ready() else {
+        let Some(prepared) = self.preparation.take_ready(wanted as u64, actions) else {
             self.preparation.hurry(wanted as u64);
             self.preparation.step(self.filled(), &mut self.rng, &self.end, actions);
             return false;
@@ -356,6 +376,7 @@ impl Writer {
         let stopped = Phase::Stopped(reason.clone());
         match std::mem::replace(&mut self.phase, stopped) {
             Phase::Writing(group) | Phase::Syncing(group) => {
+                self.doubtful.extend(group.first_events());
                 group.fail(|| unknown(error), &StoreError::Stopped { reason }, actions);
             }
             Phase::Idle | Phase::WritingMark(..) | Phase::SyncingMark(..) | Phase::Stopped(_) => {}
@@ -383,9 +404,17 @@ impl Writer {
     fn refuse_queued(&mut self, error: &StoreError, actions: &mut Vec<Action>) {
         for request in self.queue.drain(..) {
             actions.push(Action::Release(request.bytes));
-            actions.push(Action::Answer(request.reply, Err(error.clone())));
+            let first = request.append.events().next().map(|event| event.id);
+            let doubtful = first.is_some_and(|first| self.doubtful.contains(&first));
+            let error = if doubtful { again_unknown() } else { error.clone() };
+            actions.push(Action::Answer(request.reply, Err(error)));
         }
     }
+}
+
+/// The answer to a retry: the first try may have happened.
+fn again_unknown() -> StoreError {
+    StoreError::unavailable("the first try's outcome is unknown until the store is opened again")
 }
 
 fn unknown(error: &io::Error) -> StoreError {
@@ -403,10 +432,11 @@ impl Active {
         Self { segment, offset: start, durable: start, fresh: true, unmarked: false }
     }
 
-    /// Whether a group of `group` bytes may grow by `more`, and a seal still follow. A segment
-    /// without events takes an append of any size.
+    /// Whether a group of `group` bytes may grow by `more`, and a close frame and a seal still
+    /// follow. A segment without events was made with room for the append that waited for it.
     fn fits(&self, group: usize, more: usize) -> bool {
-        let seal = mark_offset(self.offset + (group + more) as u64) + FRAME_HEADER_BYTES as u64;
+        let mark = |end| mark_offset(end) + FRAME_HEADER_BYTES as u64;
+        let seal = mark(mark(self.offset + (group + more) as u64));
         (self.fresh && group == 0) || seal <= self.segment.bytes
     }
 

@@ -19,6 +19,8 @@ use crate::{
 
 /// Zeros that one operation writes.
 const CHUNK_BYTES: u64 = 1 << 20;
+/// Offsets of records are kept in 32 bits.
+const SEGMENT_BYTES_MAX: u64 = 1 << 31;
 
 /// A segment that is ready for frames.
 #[derive(Debug)]
@@ -80,16 +82,29 @@ impl Preparation {
         Self {
             state: State::Nothing,
             next_number,
-            next_bytes: options.segment_bytes_first.min(options.segment_bytes_max),
-            bytes_max: options.segment_bytes_max,
+            next_bytes: options
+                .segment_bytes_first
+                .min(options.segment_bytes_max)
+                .min(SEGMENT_BYTES_MAX),
+            bytes_max: options.segment_bytes_max.min(SEGMENT_BYTES_MAX),
             hurry: None,
             failed: false,
         }
     }
 
-    /// The next segment, if it is ready.
-    pub(super) fn take_ready(&mut self) -> Option<Prepared> {
+    /// The next segment, if it is ready. One without room for so many bytes is given up: an append
+    /// must not make a file grow that was written with zeros to spare it that.
+    pub(super) fn take_ready(
+        &mut self,
+        wanted: u64,
+        actions: &mut Vec<Action>,
+    ) -> Option<Prepared> {
         match std::mem::replace(&mut self.state, State::Nothing) {
+            State::Ready(prepared) if prepared.bytes < with_marks(wanted) => {
+                let remove = Operation::Remove { file: prepared.file() };
+                actions.push(Action::Submit(Task::Discard, remove, Lane::Background));
+                None
+            }
             State::Ready(prepared) => {
                 self.hurry = None;
                 self.failed = false;
@@ -146,7 +161,7 @@ impl Preparation {
     fn begin(&mut self, rng: &mut Box<dyn Rng>) {
         let number = self.next_number;
         let salt = rng.bytes();
-        let wanted = self.hurry.unwrap_or(0).saturating_add(2 * HEADER_BYTES);
+        let wanted = with_marks(self.hurry.unwrap_or(0));
         let bytes = self.next_bytes.max(wanted).next_multiple_of(HEADER_BYTES);
         let segment = Prepared { number, salt, seed: Seed::new(salt, number), bytes };
         self.next_number += 1;
@@ -184,7 +199,8 @@ impl Preparation {
         else {
             return;
         };
-        self.next_bytes = segment.bytes.min(self.bytes_max);
+        // Not larger for one large append; smaller where there may be no room.
+        self.next_bytes = (self.next_bytes / 2).max(HEADER_BYTES);
         self.failed = true;
         let file = match stage {
             Stage::Create | Stage::Zeros(_) | Stage::Sync | Stage::Rename => {
@@ -196,6 +212,11 @@ impl Preparation {
         let remove = Operation::Remove { file };
         actions.push(Action::Submit(Task::Discard, remove, Lane::Background));
     }
+}
+
+/// What a segment needs for so many bytes of frames: its header before, marks after them.
+fn with_marks(wanted: u64) -> u64 {
+    wanted.saturating_add(2 * HEADER_BYTES)
 }
 
 /// Whether zeros may be written already: twice as fast as the active segment fills after its

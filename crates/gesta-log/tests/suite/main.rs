@@ -5,5 +5,6 @@
 mod conformance;
 mod crashes;
 mod damage;
+mod faults;
 mod scene;
 mod segments;
