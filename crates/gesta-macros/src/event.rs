@@ -27,7 +27,9 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let tags = tags(fields)?;
     let shape = shape(input, fields);
     let upcast = from.as_ref().map(upcast);
-    let chain = from.as_ref().map(|old| chain_check(&input.ident, old));
+    // Of a type with parameters, the chain is checked where it is used.
+    let plain = input.generics.params.is_empty();
+    let chain = from.as_ref().filter(|_| plain).map(|old| chain_check(&input.ident, old));
     let ident = &input.ident;
     let (impls, types, clause) = input.generics.split_for_impl();
     Ok(quote! {
@@ -94,6 +96,7 @@ fn version_number(given: Option<&LitInt>, from: Option<&Type>) -> Result<u16> {
 fn upcast(old: &Type) -> TokenStream {
     quote! {
         fn upcast(version: u16, data: &[u8]) -> ::core::result::Result<Self, ::gesta::DecodeError> {
+            const { ::gesta::__derive::assert_upcasts::<#old, Self>() };
             ::gesta::__derive::upcast_from::<#old, Self>(version, data)
         }
 

@@ -63,6 +63,15 @@ impl ReadModelFile {
         Arc::clone(&self.writer).lock_owned().await
     }
 
+    /// Makes what was committed survive a loss of power.
+    pub(crate) async fn write_back(&self) -> Result<(), DatabaseError> {
+        let writer = self.writer().await;
+        let busy: bool = writer
+            .query_row("pragma wal_checkpoint(full)", [], |row| row.get(0))
+            .map_err(sorted)?;
+        if busy { Err(DatabaseError::unavailable("a reader is in the way")) } else { Ok(()) }
+    }
+
     /// A connection for queries: a kept one, or a new one.
     pub(crate) fn take_reader(&self) -> Result<Connection, DatabaseError> {
         let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();

@@ -91,6 +91,7 @@ impl Sqlite {
         fs::create_dir_all(directory).map_err(|error| {
             file_error(&format!("{} cannot be made", directory.display()), error)
         })?;
+        let _alone = opening_alone(directory)?;
         let catalogue = Catalogue::open(&directory.join("catalogue.db"))?;
         for file in catalogue.dropped_files()? {
             read_model_file::remove(&directory.join(file))?;
@@ -141,6 +142,15 @@ impl Sqlite {
     }
 }
 
+/// One at a time: who makes a file while another makes it is refused by SQLite without a wait.
+fn opening_alone(directory: &Path) -> Result<fs::File, DatabaseError> {
+    let locked = fs::File::create(directory.join("opening.lock")).and_then(|file| {
+        file.lock()?;
+        Ok(file)
+    });
+    locked.map_err(|error| file_error("the read models cannot be locked", error))
+}
+
 impl fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sqlite in {}", self.0.directory.display())
@@ -173,6 +183,8 @@ impl ReadModelStore for Sqlite {
     }
 
     async fn switch_to(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
+        // The one before is dropped for ever, so this one must be able to take its place.
+        self.file(read_model)?.write_back().await?;
         let dropped = self.catalogue().switch_to(read_model)?;
         self.let_go(&dropped)
     }

@@ -58,7 +58,7 @@ impl Tx {
     /// # Errors
     /// [`DatabaseError::Rejected`] when the statement is wrong or breaks a constraint.
     pub fn execute(&mut self, sql: &str, params: impl Params) -> Result<usize, DatabaseError> {
-        let mut statement = self.connection.prepare_cached(sql).map_err(sorted)?;
+        let mut statement = self.open()?.prepare_cached(sql).map_err(sorted)?;
         statement.execute(params).map_err(sorted)
     }
 
@@ -67,7 +67,7 @@ impl Tx {
     /// # Errors
     /// As [`execute`](Self::execute).
     pub fn execute_script(&mut self, sql: &str) -> Result<(), DatabaseError> {
-        self.connection.execute_batch(sql).map_err(sorted)
+        self.open()?.execute_batch(sql).map_err(sorted)
     }
 
     /// The first row that a statement finds, if any.
@@ -96,12 +96,17 @@ impl Tx {
         query(&self.connection, sql, params, read)
     }
 
-    /// A statement of the projection's that ended the transaction broke what it is for.
-    fn end(&mut self, statement: &str) -> Result<(), DatabaseError> {
+    /// The connection, as long as nothing has ended the transaction: a statement of the
+    /// projection's, or SQLite itself by a roll back. What came after would be durable alone.
+    fn open(&self) -> Result<&Connection, DatabaseError> {
         if self.connection.is_autocommit() {
             return Err(DatabaseError::rejected("a statement ended the projection's transaction"));
         }
-        self.connection.execute_batch(statement).map_err(sorted)
+        Ok(&self.connection)
+    }
+
+    fn end(&mut self, statement: &str) -> Result<(), DatabaseError> {
+        self.open()?.execute_batch(statement).map_err(sorted)
     }
 }
 
@@ -163,11 +168,11 @@ impl ReadModelTx for Tx {
     }
 
     async fn put_dead_letter(&mut self, letter: DeadLetter) -> Result<(), DatabaseError> {
-        letters::put(&self.connection, &letter)
+        letters::put(self.open()?, &letter)
     }
 
     async fn delete_dead_letter(&mut self, position: Position) -> Result<(), DatabaseError> {
-        letters::delete(&self.connection, position)
+        letters::delete(self.open()?, position)
     }
 
     async fn commit(mut self) -> Result<(), DatabaseError> {
@@ -196,10 +201,10 @@ impl Rows for Tx {
         key: &str,
         value: &Value,
     ) -> Result<(), DatabaseError> {
-        rows::put(&self.connection, table, key, value)
+        rows::put(self.open()?, table, key, value)
     }
 
     async fn delete(&mut self, table: &str, key: &str) -> Result<(), DatabaseError> {
-        rows::delete(&self.connection, table, key)
+        rows::delete(self.open()?, table, key)
     }
 }

@@ -130,7 +130,7 @@ impl<A: Aggregate> CheckedCategory<A> {
     };
 }
 
-const fn is_category(text: &str) -> bool {
+pub(crate) const fn is_category(text: &str) -> bool {
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
         if matches!(byte, b'-' | b'$' | 0) {

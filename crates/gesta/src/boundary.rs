@@ -73,6 +73,11 @@ pub trait Boundary: Send + Sync + 'static {
     /// How many reads belong to a state.
     fn width(state: &Self::State) -> usize;
 
+    /// Whether there is a first aggregate, on which existence is judged.
+    fn leads(state: &Self::State) -> bool {
+        Self::width(state) > 0
+    }
+
     /// The state after a history.
     fn after(history: Self::History) -> Self::State;
 
@@ -260,6 +265,11 @@ macro_rules! tuple_boundary {
 
             fn width(state: &Self::State) -> usize {
                 0 $(+ $part::width(&state.$index))+
+            }
+
+            fn leads(state: &Self::State) -> bool {
+                let mut parts = [$($part::leads(&state.$index)),+].into_iter();
+                parts.next().unwrap_or_default()
             }
 
             fn after(history: Self::History) -> Self::State {

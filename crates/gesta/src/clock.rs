@@ -50,6 +50,11 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
     /// Waits that long.
     fn sleep(&self, duration: Duration) -> Sleep;
+
+    /// Waits until this time; not at all, if it has come.
+    fn sleep_until(&self, time: SystemTime) -> Sleep {
+        self.sleep(time.duration_since(self.now()).unwrap_or_default())
+    }
 }
 
 /// The computer's clock, and the waits of the tokio runtime.

@@ -12,6 +12,8 @@ use crate::{
     Aggregate, Authorize, Clock, CommandRequest, Decide, Execute, Load, OpenError, Pipeline,
     Receipt, RetryPolicy, Rng, SystemClock, SystemRng, Unauthorized, open,
     pipeline::Parts,
+    process,
+    process_side::{PlannedProcesses, Processes},
     projection::{SharedStore, Surroundings},
     read_side::{PlannedReadSide, ReadSide},
     snapshot::Snapshots,
@@ -39,6 +41,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     read_side: ReadSide,
+    processes: Processes,
     snapshots: Snapshots,
 }
 
@@ -83,6 +86,10 @@ impl Gesta {
         &self.inner.read_side
     }
 
+    pub(crate) fn processes(&self) -> &Processes {
+        &self.inner.processes
+    }
+
     pub(crate) fn rng(&self) -> &dyn Rng {
         self.inner.rng.as_ref()
     }
@@ -124,6 +131,7 @@ pub struct Builder {
     pub(crate) parts: Parts,
     layers: Vec<Box<dyn FnOnce(Pipeline) -> Pipeline + Send>>,
     pub(crate) read_side: PlannedReadSide,
+    pub(crate) processes: PlannedProcesses,
 }
 
 impl Builder {
@@ -139,7 +147,13 @@ impl Builder {
             retry: RetryPolicy::default(),
             snapshots: Snapshots::default(),
         };
-        Self { source, parts, layers: Vec::new(), read_side: PlannedReadSide::default() }
+        Self {
+            source,
+            parts,
+            layers: Vec::new(),
+            read_side: PlannedReadSide::default(),
+            processes: PlannedProcesses::default(),
+        }
     }
 
     /// Puts a tower layer around the whole pipeline, and around the layers given before.
@@ -206,7 +220,13 @@ impl Builder {
         let surroundings =
             Surroundings { store: SharedStore(Arc::clone(&store)), clock: Arc::clone(&clock) };
         let read_side = self.read_side.start(&surroundings)?;
-        Ok(Gesta { inner: Arc::new(Inner { store, pipeline, clock, rng, read_side, snapshots }) })
+        let processes = self.processes.start(&process::Surroundings {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            pipeline: pipeline.clone(),
+        })?;
+        let inner = Inner { store, pipeline, clock, rng, read_side, processes, snapshots };
+        Ok(Gesta { inner: Arc::new(inner) })
     }
 }
 

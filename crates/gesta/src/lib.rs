@@ -31,6 +31,8 @@ mod handle;
 mod load;
 mod open;
 mod pipeline;
+mod process;
+mod process_side;
 mod projection;
 mod query;
 mod read;
@@ -66,6 +68,11 @@ pub use open::{OpenError, open};
 pub use pipeline::{
     Authorize, CommandContext, CommandIdFrom, CommandRequest, Pipeline, RetryPolicy,
 };
+pub use process::{
+    CommandSet, Effects, Includes, Input, Place, ProcessManager, ProcessState, ProcessStatus,
+    RejectedCommand, Route, UnreadableCommand,
+};
+pub use process_side::NoSuchProcess;
 pub use projection::{
     AfterRetries, Apply, ApplyError, Fresh, Lag, OnRead, OperationError, Projection,
     ProjectionState, ProjectionStatus, ReadOnDemandError, ReadTypedRows, RebuildProgress,
@@ -86,8 +93,9 @@ pub mod prelude {
 
     pub use crate::{
         Aggregate, Answer, AnyTag, Apply, ApplyError, Command, CommandId, Decide, Decision,
-        EncodedEvent, Event, EventId, EventSet, EventShape, EventType, Events, Existence,
-        InvalidField, Position, Projection, Query, QueryError, ReadTypedRows, Reads, Recorded,
-        Rejection, Revision, State, StreamName, Tag, TypedRows,
+        Effects, EncodedEvent, Event, EventId, EventSet, EventShape, EventType, Events, Existence,
+        Input, InvalidField, Position, ProcessManager, Projection, Query, QueryError,
+        ReadTypedRows, Reads, Recorded, RecordedAt, Rejection, Revision, Route, State, StreamName,
+        Tag, TypedRows,
     };
 }

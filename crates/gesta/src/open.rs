@@ -96,9 +96,15 @@ pub enum OpenError {
     #[cfg(feature = "log")]
     #[error(transparent)]
     Log(#[from] gesta_log::OpenError),
-    /// Projections run on tokio. Open within its runtime.
-    #[error("projections need a tokio runtime")]
+    /// Projections and process managers run on tokio. Open within its runtime.
+    #[error("projections and process managers need a tokio runtime")]
     NoRuntime,
+    /// Two process managers have the same name, which their streams are called by. Rename one.
+    #[error("two process managers are named {process}")]
+    ProcessTwice {
+        /// The name.
+        process: &'static str,
+    },
     /// Two projections have the same name, by which their checkpoints are kept. Rename one.
     #[error("two projections are named {projection}")]
     ProjectionTwice {

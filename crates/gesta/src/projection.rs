@@ -21,6 +21,7 @@ use std::{error::Error, future::Future};
 
 use gesta_store::DatabaseError;
 
+pub(crate) use backoff::Backoff;
 pub(crate) use handle::{AnyReader, Handle, Planned, Planning, SharedStore, Surroundings};
 pub use on_read::{Fresh, OnRead, ReadOnDemandError};
 pub(crate) use on_read::{OnReadPlan, OnReadRows};

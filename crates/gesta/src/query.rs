@@ -434,7 +434,7 @@ impl<'g> Waiting<'g> {
         if reached >= wanted {
             return Some(Ok(()));
         }
-        progress.is_halted().then_some(Err(WaitError::Halted { projection, reached, wanted }))
+        progress.halted.then_some(Err(WaitError::Halted { projection, reached, wanted }))
     }
 
     fn timed_out(&self) -> WaitError {

@@ -6,7 +6,7 @@
 
 use gesta_store::{
     EventStore, Filter, Pages, Position, ReadAll, ReadStream, RecordedAt, RecordedEvent, Revision,
-    StoreError,
+    StoreError, StreamState,
 };
 
 use crate::{BoundaryRead, UndecodableEvent};
@@ -65,6 +65,8 @@ impl From<RecordedAt> for AsOf {
 pub(crate) struct Seen {
     /// The last event, if there was any.
     pub(crate) last: Option<(Revision, Position)>,
+    /// The head of a stream that exists and shows nothing: all its events have expired.
+    pub(crate) hidden: Option<Revision>,
     /// Every event up to here that was meant was seen.
     pub(crate) up_to: Position,
 }
@@ -86,6 +88,25 @@ pub(crate) async fn read(
     after: Option<(Revision, Position)>,
     mut each: impl FnMut(&RecordedEvent) -> Result<(), UndecodableEvent> + Send,
 ) -> Result<Seen, ReadFailure> {
+    let seen = read_once(store, read, as_of, after, &mut each).await?;
+    if seen.last.is_some() || read.tagged.is_some() || as_of != AsOf::Now {
+        return Ok(seen);
+    }
+    let known = store.describe_stream(&read.stream).await?;
+    let (StreamState::Live, Some(head)) = (known.state, known.head) else { return Ok(seen) };
+    // Looked at again, since an event may have come before the head was told.
+    let again = read_once(store, read, as_of, after, &mut each).await?;
+    let hidden = again.last.is_none().then_some(head);
+    Ok(Seen { hidden, ..again })
+}
+
+async fn read_once(
+    store: &dyn EventStore,
+    read: &BoundaryRead,
+    as_of: AsOf,
+    after: Option<(Revision, Position)>,
+    each: &mut (impl FnMut(&RecordedEvent) -> Result<(), UndecodableEvent> + Send),
+) -> Result<Seen, ReadFailure> {
     let (mut pages, head) = begin(store, read, after).await?;
     let mut last = after;
     'pages: while let Some(page) = pages.next().await {
@@ -98,7 +119,7 @@ pub(crate) async fn read(
         }
     }
     let up_to = last.map_or(head, |(_, position)| position.max(head));
-    Ok(Seen { last, up_to })
+    Ok(Seen { last, hidden: None, up_to })
 }
 
 /// The head is asked for before the query: events after it may be seen, but are not relied upon.

@@ -10,7 +10,7 @@
 
 use std::{
     any::{Any, TypeId},
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     str::FromStr,
     sync::Arc,
@@ -36,11 +36,16 @@ use crate::{
 pub(crate) struct PlannedReadSide {
     running: Vec<(TypeId, Box<dyn Planning>)>,
     on_read: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    on_read_names: Vec<&'static str>,
 }
 
 impl PlannedReadSide {
     /// Starts every projection.
     pub(crate) fn start(self, surroundings: &Surroundings) -> Result<ReadSide, OpenError> {
+        let mut taken = HashSet::new();
+        if let Some(twice) = self.on_read_names.iter().find(|name| !taken.insert(**name)) {
+            return Err(OpenError::ProjectionTwice { projection: twice });
+        }
         let mut side = ReadSide { on_read: self.on_read, ..ReadSide::default() };
         if self.running.is_empty() {
             return Ok(side);
@@ -51,7 +56,7 @@ impl PlannedReadSide {
         for (projection, planned) in self.running {
             let handle = planned.start(surroundings)?;
             let name = handle.name;
-            if side.by_name.insert(name, handle).is_some() {
+            if !taken.insert(name) || side.by_name.insert(name, handle).is_some() {
                 return Err(OpenError::ProjectionTwice { projection: name });
             }
             side.names.insert(projection, name);
@@ -78,6 +83,10 @@ impl ReadSide {
     /// A projection that was registered.
     pub(crate) fn of<P: Projection>(&self) -> Option<&Handle> {
         self.by_name.get(self.names.get(&TypeId::of::<P>())?)
+    }
+
+    pub(crate) fn handles(&self) -> impl Iterator<Item = &Handle> {
+        self.by_name.values()
     }
 
     fn named(&self, projection: &str) -> Result<&Handle, OperationError> {
@@ -108,11 +117,16 @@ impl Handle {
     }
 
     async fn dead_letters(&self) -> Result<Vec<DeadLetter>, DatabaseError> {
-        let answering = self.progress.borrow().answering.clone();
-        match answering {
-            Some(answering) => self.read_models.dead_letters(answering).await,
-            None => Ok(Vec::new()),
+        let filled = self.progress.borrow().filled.clone();
+        let mut letters = BTreeMap::new();
+        for read_model in filled {
+            match self.read_models.dead_letters(read_model).await {
+                // It was dropped meanwhile, and its letters with it.
+                Err(DatabaseError::Missing { .. }) => {}
+                found => letters.extend(found?.into_iter().map(|one| (one.position, one))),
+            }
         }
+        Ok(letters.into_values().collect())
     }
 }
 
@@ -137,6 +151,7 @@ impl Builder {
     {
         let rows = OnReadRows::<P>::new(OnReadPlan::new(read_models.clone()));
         self.read_side.on_read.insert(TypeId::of::<P>(), Arc::new(rows));
+        self.read_side.on_read_names.push(P::NAME);
         self
     }
 }
@@ -185,13 +200,14 @@ impl FromStr for DeadLetterId {
 }
 
 impl Gesta {
-    /// Stops the projections and waits until they hold nothing any more: afterwards, and once
-    /// every clone is gone, the stores can be opened again. What was not committed is applied
-    /// when they run again.
+    /// Stops projections and process managers and waits until they hold nothing any more:
+    /// afterwards, and once every clone is gone, the stores can be opened again. What was not
+    /// committed is applied, and what was decided is done, when they run again.
     ///
     /// Dropping stops them too, but does not wait.
     pub async fn close(self) {
-        for handle in self.read_side().by_name.values() {
+        self.processes().stop().await;
+        for handle in self.read_side().handles() {
             handle.stop().await;
         }
     }
@@ -206,6 +222,13 @@ impl Gesta {
             all.push(self.status(handle).await?);
         }
         Ok(all)
+    }
+
+    /// How far the read model of a projection is that answers; none where the projection does not
+    /// run. What is asked afterwards has seen at least this.
+    #[must_use]
+    pub fn reached<P: Projection>(&self) -> Option<Position> {
+        Some(self.read_side().of::<P>()?.progress.borrow().position)
     }
 
     async fn status(&self, handle: &Handle) -> Result<ProjectionStatus, StoreError> {

@@ -177,3 +177,78 @@ fn a_directory_of_a_later_version_is_left_alone() {
     let error = Sqlite::open(directory.path()).unwrap_err();
     assert!(error.to_string().contains("layout 2"), "{error}");
 }
+
+#[test]
+fn a_statement_that_ended_the_transaction_moves_no_checkpoint() {
+    block_on(async {
+        let store = Sqlite::temporary().unwrap();
+        let id = create(&store, Stage::Answering).await.unwrap();
+        let mut tx = store.begin(&id).await.unwrap();
+        tx.execute_script("create table orders (id integer primary key, paid integer)").unwrap();
+        tx.advance(Advance { from: None, to: checkpoint(1) }).await.unwrap();
+        tx.commit().await.unwrap();
+
+        let mut tx = store.begin(&id).await.unwrap();
+        tx.execute("insert into orders values (1, 0)", []).unwrap();
+        // Rolls back everything so far; the projection thinks that it ignores a repeat.
+        let _ = tx.execute("insert or rollback into orders values (1, 0)", []);
+        let moved = Advance { from: Some(checkpoint(1)), to: checkpoint(2) };
+        let outcome = match tx.advance(moved).await {
+            Ok(()) => tx.commit().await,
+            refused => refused,
+        };
+        assert!(outcome.is_err());
+        let listed = store.list_read_models("order-summaries").await.unwrap();
+        assert_eq!(listed[0].checkpoint, Some(checkpoint(1)), "the row is not there either");
+    });
+}
+
+#[test]
+fn what_is_switched_to_is_on_disk_before_the_other_is_dropped() {
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(directory.path()).unwrap();
+        create(&store, Stage::Answering).await.unwrap();
+        let rebuilt = create(&store, Stage::Rebuilding).await.unwrap();
+        let mut tx = store.begin(&rebuilt).await.unwrap();
+        tx.put_json("orders", "1", &1.into()).await.unwrap();
+        tx.advance(Advance { from: None, to: checkpoint(1) }).await.unwrap();
+        tx.commit().await.unwrap();
+        store.switch_to(&rebuilt).await.unwrap();
+        // What a loss of power may leave: the write-ahead log of this file was never synced.
+        let crashed = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(directory.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let unsynced = name.starts_with("order-summaries") && !name.ends_with(".db");
+            if !unsynced {
+                fs::copy(&path, crashed.path().join(name)).unwrap();
+            }
+        }
+        let after = Sqlite::open(crashed.path()).unwrap();
+        let listed = after.list_read_models("order-summaries").await.unwrap();
+        assert_eq!(listed.len(), 1, "the one before was dropped");
+        assert_eq!(listed[0].checkpoint, Some(checkpoint(1)), "and this one has its rows");
+    });
+}
+
+#[test]
+fn many_may_open_a_fresh_directory_at_once() {
+    for _ in 0..30 {
+        let directory = tempfile::tempdir().unwrap();
+        let barrier = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            let opened: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        Sqlite::open(directory.path()).map(drop)
+                    })
+                })
+                .collect();
+            for one in opened {
+                one.join().unwrap().unwrap();
+            }
+        });
+    }
+}

@@ -203,9 +203,10 @@ fn either(condition: AppendCondition, query: &EventQuery, seen: Position) -> App
 }
 
 fn expectation(read: &BoundaryRead, seen: &Seen) -> ExpectedRevision {
-    match (&read.tagged, seen.last) {
+    let head = seen.last.map(|(head, _)| head).or(seen.hidden);
+    match (&read.tagged, head) {
         (Some(_), _) => ExpectedRevision::Any,
-        (None, Some((head, _))) => ExpectedRevision::Exact(head),
+        (None, Some(head)) => ExpectedRevision::Exact(head),
         (None, None) => ExpectedRevision::NoStream,
     }
 }

@@ -41,6 +41,17 @@ impl Idempotency {
         Ok(Some(Receipt::new(command_id.clone(), appended)))
     }
 
+    /// As [`earlier`](Self::earlier); where it cannot be told, the command may have been executed.
+    async fn looked_up(&self, request: &CommandRequest) -> Result<Option<Receipt>, CommandError> {
+        self.earlier(request).await.map_err(|error| match error {
+            CommandError::CommandIdReused { .. } | CommandError::Unencodable(_) => error,
+            unread => CommandError::Unavailable {
+                reason: unread.to_string(),
+                source: Some(unread.into()),
+            },
+        })
+    }
+
     /// What the last event of an append says of its command; nothing, if the event is gone.
     async fn metadata(&self, appended: &Appended) -> Result<EventMetadata, CommandError> {
         let last = ReadAll::backwards().from(appended.position).limit(1);
@@ -58,12 +69,15 @@ impl Step for Idempotency {
             CommandIdFrom::Gesta => return rest.oneshot(request).await,
             CommandIdFrom::Caller => {}
         }
-        if let Some(receipt) = self.earlier(&request).await? {
+        if let Some(receipt) = self.looked_up(&request).await? {
             return Ok(receipt);
         }
         match rest.oneshot(request.clone()).await {
             // The first time may have come in between, and have changed what this one was judged by.
-            Err(error) if is_judgement(&error) => self.earlier(&request).await?.ok_or(error),
+            Err(error) if is_judgement(&error) => self.looked_up(&request).await?.ok_or(error),
+            // The store knows a repeat by its events' ids: it may have answered for another payload,
+            // which came first in between.
+            Ok(receipt) => self.looked_up(&request).await.map(|_| receipt),
             outcome => outcome,
         }
     }

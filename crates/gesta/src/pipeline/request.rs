@@ -223,7 +223,12 @@ impl<C: Decide> ErasedCommand for Typed<C> {
         let mut reads = Vec::new();
         C::On::plan(&id, &mut reads)?;
         each_once(&reads)?;
-        Ok(Box::new(TypedAttempt { command: &self.0, state: C::On::start(&id), reads }))
+        let state = C::On::start(&id);
+        // Nobody else's existence stands in for that of an aggregate that is not named.
+        if C::EXISTENCE != Existence::Either && !C::On::leads(&state) {
+            return Err(InvalidField::new("id", "names nothing").into());
+        }
+        Ok(Box::new(TypedAttempt { command: &self.0, state, reads }))
     }
 }
 

@@ -272,6 +272,22 @@ where
         }
     }
 
+    /// Whether it stays where it is.
+    pub(super) const fn is_stopped(&self) -> bool {
+        match &self.source {
+            Source::Halted(_) | Source::Retired => true,
+            Source::Subscribed(_) => false,
+        }
+    }
+
+    /// Whether this version fills it: no other version may write into it.
+    pub(super) const fn is_filled(&self) -> bool {
+        match &self.source {
+            Source::Retired => false,
+            Source::Halted(_) | Source::Subscribed(_) => true,
+        }
+    }
+
     /// Forgets a dead letter that halted an earlier run: its event comes again.
     async fn try_halting_again(&mut self) -> Result<(), Trouble> {
         let letters = self.parts.read_models.dead_letters(&self.id).await?;

@@ -6,6 +6,7 @@
 
 use std::{
     future,
+    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -104,6 +105,45 @@ struct Rebuild<P, S> {
     began: (SystemTime, Position),
 }
 
+impl<P, S> ReadModels<P, S>
+where
+    P: Apply<S::Tx>,
+    S: ReadModelStore,
+{
+    /// Those that this version fills: into another version's, it must not write.
+    fn filled(&mut self) -> impl Iterator<Item = &mut Filling<P, S>> {
+        let rebuild = self.rebuild.as_mut().map(|rebuild| &mut rebuild.filling);
+        let answering = self.answering.is_filled().then_some(&mut self.answering);
+        answering.into_iter().chain(rebuild)
+    }
+
+    async fn retry(&mut self, position: Position) -> Result<(), OperationError> {
+        let mut outcome = Err(OperationError::NoSuchDeadLetter { position });
+        for filling in self.filled() {
+            outcome = either(outcome, filling.retry(position).await)?;
+        }
+        outcome
+    }
+
+    async fn discard(&mut self, position: Position) -> Result<(), OperationError> {
+        let mut outcome = Err(OperationError::NoSuchDeadLetter { position });
+        for filling in self.filled() {
+            outcome = either(outcome, filling.discard(position).await)?;
+        }
+        outcome
+    }
+}
+
+type Done = Result<(), OperationError>;
+
+/// A dead letter may be one read model's and not the other's. Any other error ends it.
+fn either(before: Done, now: Done) -> Result<Done, OperationError> {
+    match now {
+        Err(OperationError::NoSuchDeadLetter { .. }) => Ok(before),
+        other => other.map(Ok),
+    }
+}
+
 /// What comes next: an order, or a delivery for one of the read models.
 enum Next {
     Order(Option<Order>),
@@ -123,11 +163,26 @@ where
         while let Err(trouble) = self.session(&mut backoff).await {
             let line = in_one_line(&trouble);
             tracing::warn!(projection = P::NAME, trouble = %line, "projection begins anew");
-            self.progress.send_modify(|progress| progress.trouble = Some(line));
+            self.progress.send_modify(|progress| progress.trouble = Some(line.clone()));
             if let Trouble::Ahead { read_model } = trouble {
                 self.ahead = Some(read_model);
             }
-            backoff.pause(self.parts.clock.as_ref()).await;
+            self.pause(&mut backoff, &line).await;
+        }
+    }
+
+    /// Who orders something meanwhile is told why it is not done.
+    async fn pause(&mut self, backoff: &mut Backoff, trouble: &str) {
+        let clock = Arc::clone(&self.parts.clock);
+        let mut pause = pin!(backoff.pause(clock.as_ref()));
+        loop {
+            tokio::select! {
+                () = &mut pause => return,
+                Some(order) = self.orders.recv() => {
+                    let reason = trouble.to_owned();
+                    let _ = order.reply.send(Err(OperationError::Unavailable { reason }));
+                }
+            }
         }
     }
 
@@ -148,6 +203,8 @@ where
             }
             backoff.reset();
             self.tell(&models);
+            // Neither a store nor a database need ever wait, so others get their turn here.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -167,15 +224,28 @@ where
         }
         let Some(answering) = answering else { return self.begin_first(rebuilding).await };
         if self.can_go_on(&answering) {
+            let answering = self.filling(answering.id).await?;
+            self.tell_answering(&answering);
             let rebuild = self.resume_rebuild(rebuilding).await?;
-            return Ok(ReadModels { answering: self.filling(answering.id).await?, rebuild });
+            return Ok(ReadModels { answering, rebuild });
         }
+        let answering = self.retired(answering).await?;
+        self.tell_answering(&answering);
         let rebuilding = match rebuilding {
             Some(id) => id,
             None => self.create(Stage::Rebuilding).await?,
         };
         let rebuild = self.resume_rebuild(Some(rebuilding)).await?;
-        Ok(ReadModels { answering: self.retired(answering).await?, rebuild })
+        Ok(ReadModels { answering, rebuild })
+    }
+
+    /// What answers is told before a rebuild is opened, which may fail and be tried again.
+    fn tell_answering(&self, answering: &Filling<P, S>) {
+        self.progress.send_modify(|progress| {
+            progress.answering = Some(answering.id.clone());
+            progress.position = answering.position;
+            progress.checkpoint = Some(answering.checkpoint);
+        });
     }
 
     fn can_go_on(&self, read_model: &ReadModel) -> bool {
@@ -260,8 +330,8 @@ where
     async fn obey(&self, order: Order, models: &mut ReadModels<P, S>) {
         let outcome = match order.operation {
             Operation::Rebuild => self.rebuild(models).await,
-            Operation::Retry(position) => models.answering.retry(position).await,
-            Operation::Discard(position) => models.answering.discard(position).await,
+            Operation::Retry(position) => models.retry(position).await,
+            Operation::Discard(position) => models.discard(position).await,
         };
         // Who asked may have stopped waiting; it is done all the same.
         let _ = order.reply.send(outcome);
@@ -281,12 +351,17 @@ where
 
     fn tell(&self, models: &ReadModels<P, S>) {
         let answering = &models.answering;
+        let rebuild = models.rebuild.as_ref().map(|rebuild| &rebuild.filling);
+        let filled = answering.is_filled().then_some(answering).into_iter().chain(rebuild);
+        let letters = rebuild.map_or(0, |rebuild| rebuild.dead_letters);
         self.progress.send_replace(Progress {
             state: self.state(models),
             answering: Some(answering.id.clone()),
+            filled: filled.map(|filling| filling.id.clone()).collect(),
+            halted: answering.is_stopped() && rebuild.is_none_or(Filling::is_stopped),
             position: answering.position,
             checkpoint: Some(answering.checkpoint),
-            dead_letters: answering.dead_letters,
+            dead_letters: answering.dead_letters.max(letters),
             trouble: None,
         });
     }

@@ -130,6 +130,10 @@ pub struct ProjectionStatus {
 pub(crate) struct Progress {
     pub(crate) state: ProjectionState,
     pub(crate) answering: Option<ReadModelId>,
+    /// The read models that are being filled: whose dead letters count.
+    pub(crate) filled: Vec<ReadModelId>,
+    /// Whether nothing will move until somebody does something.
+    pub(crate) halted: bool,
     pub(crate) position: Position,
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) dead_letters: usize,
@@ -141,19 +145,12 @@ impl Progress {
         Self {
             state: ProjectionState::Starting,
             answering: None,
+            filled: Vec::new(),
+            halted: false,
             position: Position::START,
             checkpoint: None,
             dead_letters: 0,
             trouble: None,
-        }
-    }
-
-    /// Whether nothing will move until somebody does something.
-    pub(crate) const fn is_halted(&self) -> bool {
-        match &self.state {
-            ProjectionState::Halted { .. } => true,
-            ProjectionState::Rebuilding(rebuild) => rebuild.halted.is_some(),
-            ProjectionState::Starting | ProjectionState::Running => false,
         }
     }
 }

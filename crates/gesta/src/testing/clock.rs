@@ -1,6 +1,7 @@
 //! A clock that goes when it is told to.
 
 use std::{
+    future::ready,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -109,9 +110,16 @@ impl Clock for VirtualClock {
     }
 
     fn sleep(&self, duration: Duration) -> Sleep {
+        let until = self.now() + duration;
+        self.sleep_until(until)
+    }
+
+    fn sleep_until(&self, until: SystemTime) -> Sleep {
         let (wake, woken) = oneshot::channel();
         let mut state = self.state();
-        let until = state.now + duration;
+        if until <= state.now {
+            return Box::pin(ready(()));
+        }
         state.asleep.push(Sleeper { until, wake });
         drop(state);
         self.shared.fell_asleep.notify_waiters();

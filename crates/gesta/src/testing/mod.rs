@@ -1,16 +1,21 @@
 //! The test kit: tests that read like the business.
 //!
-//! Owns: [`given`] for commands, [`stored`] for upcasters, [`assert_events_locked`] for the stored
+//! Owns: [`given`] for commands, [`reaction`] for processes, [`drain`] until nothing is left to do,
+//! [`stored`] for upcasters, [`assert_events_locked`] for the stored
 //! forms of all events, and [`VirtualClock`]. Always holds: nothing here sleeps or looks at the
 //! time. Failed expectations panic, at the line of the test.
 
 mod clock;
+mod drain;
 mod lock;
+mod reaction;
 mod scenario;
 mod stored;
 
 pub use clock::VirtualClock;
+pub use drain::drain;
 pub use lock::assert_events_locked;
+pub use reaction::{Reacted, Reaction, reaction, reaction_of};
 pub use scenario::{Given, When, given};
 pub use stored::{Stored, stored};
 

@@ -426,7 +426,9 @@ async fn a_kill_in_the_middle_of_a_rebuild_resumes_it() {
     let resumed = Controls::free();
     let doubled = DoubledBalances(Arc::clone(&resumed));
     let gesta = Gesta::on(Arc::clone(&store)).project(doubled, &models).open().await.unwrap();
-    caught_up::<DoubledBalances>(&gesta).await;
+    while status(&gesta).await.state != ProjectionState::Running {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(resumed.applied.load(Ordering::SeqCst), THREE_PAGES - 256, "not from the start");
     let all = gesta.ask::<_, Reader>(AllBalances::<DoubledBalances>::of()).await.unwrap();
     assert_eq!(all, replayed(&store, 2).await);

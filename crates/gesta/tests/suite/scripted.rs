@@ -35,6 +35,8 @@ pub(crate) struct Scripted {
     script: Arc<Mutex<VecDeque<Scene>>>,
     before_heads: Arc<Mutex<VecDeque<Meanwhile>>>,
     after_find: Arc<Mutex<Option<Meanwhile>>>,
+    /// What the next look for an earlier append fails with.
+    pub(crate) fail_find: Arc<Mutex<Option<StoreError>>>,
 }
 
 impl Scripted {
@@ -44,6 +46,7 @@ impl Scripted {
             script: Arc::default(),
             before_heads: Arc::default(),
             after_find: Arc::default(),
+            fail_find: Arc::default(),
         }
     }
 
@@ -94,6 +97,9 @@ impl EventStore for Scripted {
 
     fn find_append(&self, first_event: EventId) -> Answer<'_, Option<Appended>> {
         Box::pin(async move {
+            if let Some(error) = self.fail_find.lock().unwrap().take() {
+                return Err(error);
+            }
             let found = self.store.find_append(first_event).await;
             let then = self.after_find.lock().unwrap().take();
             if let Some(then) = then {

@@ -1,0 +1,222 @@
+//! Process managers: what reacts to events, and to time, with commands.
+//!
+//! Owns: [`ProcessManager`], what goes into one ([`Input`]) and comes out of it ([`Effects`]), and
+//! what runs them.
+//!
+//! A process remembers nothing but its own stream, `process:NAME-id`. One append there records an
+//! input together with the effects decided upon it, on condition of the revision that the decision
+//! saw. Hence, wherever the program ends:
+//! - before that append, nothing has happened: the event comes again, the timer is still pending,
+//!   the command is sent again;
+//! - after it, the effects are decided once and for all: a command's id derives from its place in
+//!   the stream, so that sending it again is a repeat and no second command; once it is executed,
+//!   the stream says so, and it is not sent any more;
+//! - an input that comes again is known by its identity (the event's id, the place where the timer
+//!   was set or the command decided).
+//!
+//! There is no other state to lose. At the start the category is read once: that gives the pending
+//! timers, the commands that were decided and not executed, and the position of the last event
+//! that was handled, from which the subscription goes on. Events are handled in order, so nothing
+//! before that position is left; events after it that are of no interest are only looked at again.
+//! A checkpoint stored elsewhere would save that look, and nothing else.
+//!
+//! Always holds: the commands of one process are sent one after the other, in the order in which
+//! they were decided; those of different processes do not wait for each other.
+//!
+//! Not here: which of several nodes runs a process. Two that do disturb each other little, since
+//! every append is conditional and every command has one id; but a command that decided nothing
+//! leaves no trace, and may be judged twice. A lease, taken where a session begins, closes that.
+
+mod agenda;
+mod command_set;
+mod dispatch;
+mod effects;
+mod handle;
+mod history;
+mod input;
+mod instance;
+mod outstanding;
+mod runner;
+mod status;
+
+use std::fmt::Debug;
+
+use gesta_store::{Category, InvalidName, RecordedAt, StreamName};
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use command_set::{CommandSet, Includes, Place, UnreadableCommand};
+pub use effects::Effects;
+pub(crate) use handle::{Handle, Planned, Planning, Surroundings};
+pub use input::{Input, RejectedCommand};
+pub(crate) use instance::react;
+pub(crate) use runner::Operation;
+pub use status::{ProcessState, ProcessStatus};
+
+use crate::{EventSet, Recorded, aggregate::is_category};
+
+/// Reacts to events, to timers and to rejections of its commands with further commands.
+///
+/// Each process begins as a clone of the value that was registered, which therefore may carry
+/// settings, and is from then on what [`evolve`](Self::evolve) makes of its inputs. Like a
+/// decision, a reaction is pure; it is recorded before anything of it is done, and never asked for
+/// twice.
+///
+/// ```
+/// use std::time::Duration;
+/// use gesta::{Effects, Input, ProcessManager, Recorded, Route, prelude::*};
+/// use gesta::{RecordedAt, testing::reaction_of};
+///
+/// #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// #[event(name = "door-opened")]
+/// struct DoorOpened {
+///     door: u32,
+/// }
+///
+/// #[derive(EventSet, Clone, Debug, PartialEq)]
+/// enum DoorEvent {
+///     Opened(DoorOpened),
+/// }
+/// # #[derive(Default)]
+/// # struct Door;
+/// # impl Aggregate for Door {
+/// #     const CATEGORY: &'static str = "door";
+/// #     type Id = u32;
+/// #     type Event = DoorEvent;
+/// #     fn evolve(&mut self, _: &DoorEvent) {}
+/// # }
+/// # #[derive(Command, Serialize, Deserialize, Debug, PartialEq)]
+/// # #[command(name = "close-door", on = Door)]
+/// # struct CloseDoor {
+/// #     #[command(id)]
+/// #     door: u32,
+/// # }
+/// # impl Decide for CloseDoor {
+/// #     type Rejection = std::convert::Infallible;
+/// #     fn decide(&self, _: &Door) -> Decision<Self> { Ok(Events::none()) }
+/// # }
+///
+/// /// Closes a door some time after it was opened.
+/// #[derive(Clone)]
+/// struct Porter {
+///     patience: Duration,
+///     door: u32,
+/// }
+///
+/// #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// struct OpenForLong;
+///
+/// impl ProcessManager for Porter {
+///     const NAME: &'static str = "porter";
+///     type Event = DoorEvent;
+///     type Timer = OpenForLong;
+///     type Commands = (CloseDoor,);
+///
+///     fn route(event: &Recorded<DoorEvent>) -> Route {
+///         let DoorEvent::Opened(opened) = &event.event;
+///         Route::start(opened.door)
+///     }
+///
+///     fn evolve(&mut self, input: &Input<Self>) {
+///         if let Input::Event(DoorEvent::Opened(opened)) = input {
+///             self.door = opened.door;
+///         }
+///     }
+///
+///     fn react(&self, input: &Input<Self>, _: RecordedAt) -> Effects<Self> {
+///         match input {
+///             Input::Event(_) => Effects::none().after(self.patience, OpenForLong),
+///             Input::Timer(OpenForLong) => Effects::none().send(CloseDoor { door: self.door }),
+///             Input::Rejected(_) => Effects::none(),
+///         }
+///     }
+/// }
+///
+/// let porter = || reaction_of(Porter { patience: Duration::from_secs(60), door: 0 });
+/// let opened = || Input::event(DoorOpened { door: 7 });
+/// let minute = Duration::from_secs(60);
+/// porter().when(opened()).then(Effects::none().after(minute, OpenForLong));
+/// porter()
+///     .given([opened()])
+///     .when(Input::Timer(OpenForLong))
+///     .then(Effects::none().send(CloseDoor { door: 7 }));
+/// assert_eq!(Porter::NAME, "porter");
+/// ```
+#[doc(alias = "saga")]
+pub trait ProcessManager: Clone + Send + Sync + 'static {
+    /// Its name, for ever: the streams of its processes are called `process:NAME-id`. Like a
+    /// category, it has neither `-` nor `$`.
+    const NAME: &'static str;
+    /// The events that it understands, of whatever categories.
+    type Event: EventSet;
+    /// What it has itself reminded of.
+    type Timer: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Send + Sync + 'static;
+    /// The commands that it sends: a tuple of them, such as `(PayOrder, ShipOrder)`.
+    type Commands: CommandSet;
+
+    /// Which process an event is for. Asked for every event of the set, in order.
+    #[must_use]
+    fn route(event: &Recorded<Self::Event>) -> Route;
+
+    /// Takes in one input. Every input of the process comes by, in order, once.
+    fn evolve(&mut self, input: &Input<Self>);
+
+    /// What is to be done upon an input, which [`evolve`](Self::evolve) has taken in already.
+    ///
+    /// `at` is when the input is handled: the time that the effects may speak of.
+    fn react(&self, input: &Input<Self>, at: RecordedAt) -> Effects<Self>;
+}
+
+/// Which process an event is for.
+///
+/// ```
+/// use gesta::Route;
+///
+/// assert_eq!(Route::start(7), Route::Start("7".to_owned()));
+/// assert_eq!(Route::carry_on("order-7"), Route::Continue("order-7".to_owned()));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// It begins the process with this id, or goes on with it.
+    Start(String),
+    /// It is for the process with this id, if that has begun.
+    Continue(String),
+    /// It is for none.
+    Ignore,
+}
+
+impl Route {
+    /// It begins the process with this id.
+    #[must_use]
+    pub fn start(id: impl ToString) -> Self {
+        Self::Start(id.to_string())
+    }
+
+    /// It is for the process with this id, if that has begun.
+    #[must_use]
+    pub fn carry_on(id: impl ToString) -> Self {
+        Self::Continue(id.to_string())
+    }
+}
+
+/// A name that makes a category.
+struct CheckedName<P>(P);
+
+impl<P: ProcessManager> CheckedName<P> {
+    const TEXT: &'static str = {
+        assert!(is_category(P::NAME), "a process's NAME is not empty and has neither `-` nor `$`");
+        P::NAME
+    };
+}
+
+/// The category of a manager's processes; also who gives their commands.
+fn category_text<P: ProcessManager>() -> String {
+    format!("process:{}", CheckedName::<P>::TEXT)
+}
+
+fn category_of<P: ProcessManager>() -> Result<Category, InvalidName> {
+    Category::new(category_text::<P>())
+}
+
+fn stream_of<P: ProcessManager>(id: &str) -> Result<StreamName, InvalidName> {
+    StreamName::new(format!("{}-{id}", category_text::<P>()))
+}

@@ -1,0 +1,179 @@
+//! The commands that a process may send, as one type.
+//!
+//! Owns: [`CommandSet`] for tuples of up to eight commands. Always holds: what is sent is one of
+//! them, checked by the compiler, so that every stored command can be read again. Not here:
+//! sending.
+
+use crate::{CommandContext, CommandRequest, Decide};
+
+/// The commands that a process may send: a tuple of them. Implemented for tuples of up to eight.
+///
+/// ```
+/// use gesta::CommandSet;
+/// # use gesta::prelude::*;
+/// # #[derive(Event, Serialize, Deserialize, Clone)]
+/// # #[event(name = "door-opened")]
+/// # struct DoorOpened;
+/// # #[derive(EventSet, Clone)]
+/// # enum DoorEvent {
+/// #     Opened(DoorOpened),
+/// # }
+/// # #[derive(Default)]
+/// # struct Door;
+/// # impl Aggregate for Door {
+/// #     const CATEGORY: &'static str = "door";
+/// #     type Id = u32;
+/// #     type Event = DoorEvent;
+/// #     fn evolve(&mut self, _: &DoorEvent) {}
+/// # }
+/// # #[derive(Command, Serialize, Deserialize)]
+/// # #[command(name = "open-door", on = Door, either)]
+/// # struct OpenDoor {
+/// #     #[command(id)]
+/// #     door: u32,
+/// # }
+/// # impl Decide for OpenDoor {
+/// #     type Rejection = std::convert::Infallible;
+/// #     fn decide(&self, _: &Door) -> Decision<Self> { Ok(DoorOpened.into()) }
+/// # }
+///
+/// type Commands = (OpenDoor,);
+/// assert_eq!(Commands::NAMES, ["open-door"]);
+/// ```
+pub trait CommandSet: Send + Sync + 'static {
+    /// The names of the commands.
+    const NAMES: &'static [&'static str];
+
+    /// Reads a command that was stored as JSON.
+    ///
+    /// # Errors
+    /// [`UnreadableCommand`] when it is not of the set, or the JSON is not of it.
+    fn request(
+        context: CommandContext,
+        name: &str,
+        json: &str,
+    ) -> Result<CommandRequest, UnreadableCommand>;
+}
+
+/// That a command is one of a set. The compiler finds out at which place.
+///
+/// ```
+/// use gesta::{CommandSet, Includes, Place};
+/// # use gesta::prelude::*;
+/// # #[derive(Event, Serialize, Deserialize, Clone)]
+/// # #[event(name = "door-opened")]
+/// # struct DoorOpened;
+/// # #[derive(EventSet, Clone)]
+/// # enum DoorEvent {
+/// #     Opened(DoorOpened),
+/// # }
+/// # #[derive(Default)]
+/// # struct Door;
+/// # impl Aggregate for Door {
+/// #     const CATEGORY: &'static str = "door";
+/// #     type Id = u32;
+/// #     type Event = DoorEvent;
+/// #     fn evolve(&mut self, _: &DoorEvent) {}
+/// # }
+/// # #[derive(Command, Serialize, Deserialize)]
+/// # #[command(name = "open-door", on = Door, either)]
+/// # struct OpenDoor {
+/// #     #[command(id)]
+/// #     door: u32,
+/// # }
+/// # impl Decide for OpenDoor {
+/// #     type Rejection = std::convert::Infallible;
+/// #     fn decide(&self, _: &Door) -> Decision<Self> { Ok(DoorOpened.into()) }
+/// # }
+///
+/// fn place<S: Includes<OpenDoor, Place<N>>, const N: usize>() -> usize {
+///     N
+/// }
+/// assert_eq!(place::<(OpenDoor,), _>(), 0);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{C}` is not among the commands of this process",
+    note = "add it to the tuple `type Commands` of the `ProcessManager`"
+)]
+pub trait Includes<C, Where>: CommandSet {}
+
+/// A place in a set. See [`Includes`].
+///
+/// ```
+/// assert_ne!(gesta::Place::<0>.number(), gesta::Place::<1>.number());
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Place<const NUMBER: usize>;
+
+impl<const NUMBER: usize> Place<NUMBER> {
+    /// Counted from 0.
+    #[must_use]
+    pub const fn number(self) -> usize {
+        NUMBER
+    }
+}
+
+/// Why a stored command cannot be read. Deploy code that knows it.
+#[derive(Debug, thiserror::Error)]
+pub enum UnreadableCommand {
+    /// The process does not send it any more.
+    #[error("command {name} is not among those of the process")]
+    Unknown {
+        /// Its name.
+        name: String,
+    },
+    /// The JSON is not of the command.
+    #[error("the payload is not of command {name}")]
+    BadPayload {
+        /// Its name.
+        name: String,
+        /// What serde said.
+        source: serde_json::Error,
+    },
+}
+
+fn read<C: Decide>(json: &str) -> Result<C, UnreadableCommand> {
+    let bad = |source| UnreadableCommand::BadPayload { name: C::NAME.to_owned(), source };
+    serde_json::from_str(json).map_err(bad)
+}
+
+macro_rules! command_set {
+    ($($command:ident $place:literal),+) => {
+        impl<$($command: Decide),+> CommandSet for ($($command,)+) {
+            const NAMES: &'static [&'static str] = &[$($command::NAME),+];
+
+            fn request(
+                context: CommandContext,
+                name: &str,
+                json: &str,
+            ) -> Result<CommandRequest, UnreadableCommand> {
+                $(if name == $command::NAME {
+                    return Ok(CommandRequest::new(context, read::<$command>(json)?));
+                })+
+                Err(UnreadableCommand::Unknown { name: name.to_owned() })
+            }
+        }
+        includes!(($($command),+) $($command $place),+);
+    };
+}
+
+macro_rules! includes {
+    ($all:tt $($command:ident $place:literal),+) => {
+        $(includes_one!($all $command $place);)+
+    };
+}
+
+macro_rules! includes_one {
+    (($($all:ident),+) $command:ident $place:literal) => {
+        impl<$($all: Decide),+> Includes<$command, Place<$place>> for ($($all,)+) {}
+    };
+}
+
+command_set!(A 0);
+command_set!(A 0, B 1);
+command_set!(A 0, B 1, C 2);
+command_set!(A 0, B 1, C 2, D 3);
+command_set!(A 0, B 1, C 2, D 3, E 4);
+command_set!(A 0, B 1, C 2, D 3, E 4, F 5);
+command_set!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+command_set!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);

@@ -1,0 +1,206 @@
+//! What comes out of a process.
+
+use std::{fmt, time::Duration};
+
+use gesta_store::RecordedAt;
+
+use super::{Includes, ProcessManager, history::Json};
+use crate::Decide;
+
+/// What a process wants done, in order.
+///
+/// ```
+/// use std::time::Duration;
+/// use gesta::Effects;
+/// # use gesta::{Input, ProcessManager, Recorded, RecordedAt, Route, prelude::*};
+/// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// # #[event(name = "door-opened")]
+/// # struct DoorOpened;
+/// # #[derive(EventSet, Clone, Debug, PartialEq)]
+/// # enum DoorEvent {
+/// #     Opened(DoorOpened),
+/// # }
+/// # #[derive(Default)]
+/// # struct Door;
+/// # impl Aggregate for Door {
+/// #     const CATEGORY: &'static str = "door";
+/// #     type Id = u32;
+/// #     type Event = DoorEvent;
+/// #     fn evolve(&mut self, _: &DoorEvent) {}
+/// # }
+/// # #[derive(Command, Serialize, Deserialize, Debug, PartialEq)]
+/// # #[command(name = "close-door", on = Door)]
+/// # struct CloseDoor {
+/// #     #[command(id)]
+/// #     door: u32,
+/// # }
+/// # impl Decide for CloseDoor {
+/// #     type Rejection = std::convert::Infallible;
+/// #     fn decide(&self, _: &Door) -> Decision<Self> { Ok(Events::none()) }
+/// # }
+/// # #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// # struct LookAgain;
+/// # #[derive(Clone)]
+/// # struct Porter;
+/// # impl ProcessManager for Porter {
+/// #     const NAME: &'static str = "porter";
+/// #     type Event = DoorEvent;
+/// #     type Timer = LookAgain;
+/// #     type Commands = (CloseDoor,);
+/// #     fn route(_: &Recorded<DoorEvent>) -> Route { Route::Ignore }
+/// #     fn evolve(&mut self, _: &Input<Self>) {}
+/// #     fn react(&self, _: &Input<Self>, _: RecordedAt) -> Effects<Self> { Effects::none() }
+/// # }
+///
+/// let close = || Effects::<Porter>::none().send(CloseDoor { door: 7 });
+/// let and_look = close().after(Duration::from_secs(60), LookAgain);
+/// assert_ne!(close(), and_look);
+/// ```
+///
+/// A command that is not among those of the process does not compile:
+///
+/// ```compile_fail
+/// # use gesta::{Effects, Input, ProcessManager, Recorded, RecordedAt, Route, prelude::*};
+/// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// # #[event(name = "door-opened")]
+/// # struct DoorOpened;
+/// # #[derive(EventSet, Clone, Debug, PartialEq)]
+/// # enum DoorEvent {
+/// #     Opened(DoorOpened),
+/// # }
+/// # #[derive(Default)]
+/// # struct Door;
+/// # impl Aggregate for Door {
+/// #     const CATEGORY: &'static str = "door";
+/// #     type Id = u32;
+/// #     type Event = DoorEvent;
+/// #     fn evolve(&mut self, _: &DoorEvent) {}
+/// # }
+/// # #[derive(Command, Serialize, Deserialize)]
+/// # #[command(name = "close-door", on = Door)]
+/// # struct CloseDoor {
+/// #     #[command(id)]
+/// #     door: u32,
+/// # }
+/// # impl Decide for CloseDoor {
+/// #     type Rejection = std::convert::Infallible;
+/// #     fn decide(&self, _: &Door) -> Decision<Self> { Ok(Events::none()) }
+/// # }
+/// # #[derive(Command, Serialize, Deserialize)]
+/// # #[command(name = "break-door", on = Door)]
+/// # struct BreakDoor {
+/// #     #[command(id)]
+/// #     door: u32,
+/// # }
+/// # impl Decide for BreakDoor {
+/// #     type Rejection = std::convert::Infallible;
+/// #     fn decide(&self, _: &Door) -> Decision<Self> { Ok(Events::none()) }
+/// # }
+/// # #[derive(Clone)]
+/// # struct Porter;
+/// # impl ProcessManager for Porter {
+/// #     const NAME: &'static str = "porter";
+/// #     type Event = DoorEvent;
+/// #     type Timer = ();
+/// #     type Commands = (CloseDoor,);
+/// #     fn route(_: &Recorded<DoorEvent>) -> Route { Route::Ignore }
+/// #     fn evolve(&mut self, _: &Input<Self>) {}
+/// #     fn react(&self, _: &Input<Self>, _: RecordedAt) -> Effects<Self> { Effects::none() }
+/// # }
+/// Effects::<Porter>::none().send(BreakDoor { door: 7 });
+/// ```
+#[must_use = "effects that are not returned from `react` never happen"]
+pub struct Effects<P: ProcessManager>(pub(super) Vec<Effect<P::Timer>>);
+
+/// One thing that a process wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Effect<T> {
+    Send { name: &'static str, payload: Json },
+    SetTimer { due: Due, timer: T },
+    CancelTimer { timer: T },
+    End,
+}
+
+/// When a timer is due.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Due {
+    After(Duration),
+    At(RecordedAt),
+}
+
+impl Due {
+    pub(super) fn from(self, now: RecordedAt) -> RecordedAt {
+        match self {
+            Self::At(time) => time,
+            Self::After(wait) => {
+                let micros = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
+                RecordedAt::from_micros(now.micros().saturating_add(micros))
+            }
+        }
+    }
+}
+
+impl<P: ProcessManager> Effects<P> {
+    /// Nothing is to be done.
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Sends a command, after those before it. If it is refused for good, that comes back as
+    /// [`Input::Rejected`](crate::Input::Rejected).
+    ///
+    /// # Panics
+    /// When the command has no JSON form, as a map whose keys are no texts. Fix its type.
+    pub fn send<C, Where>(self, command: C) -> Self
+    where
+        C: Decide,
+        P::Commands: Includes<C, Where>,
+    {
+        self.and(Effect::Send { name: C::NAME, payload: Json::of(&command) })
+    }
+
+    /// Sets a timer that is due so long after the input is handled. An equal one that is pending
+    /// is replaced.
+    pub fn after(self, wait: Duration, timer: P::Timer) -> Self {
+        self.and(Effect::SetTimer { due: Due::After(wait), timer })
+    }
+
+    /// Sets a timer that is due at this time. An equal one that is pending is replaced.
+    pub fn at(self, time: RecordedAt, timer: P::Timer) -> Self {
+        self.and(Effect::SetTimer { due: Due::At(time), timer })
+    }
+
+    /// Cancels this timer, if it is pending.
+    pub fn cancel(self, timer: P::Timer) -> Self {
+        self.and(Effect::CancelTimer { timer })
+    }
+
+    /// Ends the process: its timers are cancelled, its commands are still executed, no other input
+    /// reaches it any more.
+    pub fn end(self) -> Self {
+        self.and(Effect::End)
+    }
+
+    fn and(mut self, effect: Effect<P::Timer>) -> Self {
+        self.0.push(effect);
+        self
+    }
+}
+
+impl<P: ProcessManager> Clone for Effects<P> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<P: ProcessManager> PartialEq for Effects<P> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl<P: ProcessManager> fmt::Debug for Effects<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.0).finish()
+    }
+}

@@ -1,0 +1,209 @@
+//! What stands in a process's stream: its inputs with their effects, and which commands are done.
+//!
+//! Always holds: an effect is known by its place, the revision and its ordinal there; whatever
+//! speaks of a timer or of a command names that place. The stored forms are events like any other:
+//! a change needs a new version of them.
+
+use std::fmt;
+
+use gesta_store::{EventId, Revision, StreamName};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::{CommandId, Event, EventSet};
+
+/// What stands in a process's stream.
+#[derive(EventSet, Clone, Debug, PartialEq)]
+pub(super) enum ProcessEvent {
+    Reacted(ProcessReacted),
+    Settled(CommandSettled),
+}
+
+/// An input was handled, and these effects were decided upon it.
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[event(name = "process-reacted")]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ProcessReacted {
+    pub(super) input: StoredInput,
+    /// When, in microseconds since 1970.
+    pub(super) at: u64,
+    pub(super) effects: Vec<StoredEffect>,
+}
+
+/// A command of the process needs no sending any more, and no reaction.
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[event(name = "process-command-settled")]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CommandSettled {
+    pub(super) command: EffectId,
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Outcome {
+    Executed,
+    /// Refused after the process had ended.
+    Refused(Refusal),
+}
+
+/// Why a command will never be executed.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Refusal {
+    pub(super) code: String,
+    pub(super) reason: String,
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(super) enum StoredInput {
+    /// A copy, so that a process needs no stream but its own.
+    Event {
+        id: String,
+        position: u64,
+        event_type: String,
+        schema_version: u16,
+        data: Json,
+    },
+    Timer {
+        timer: EffectId,
+    },
+    Rejected {
+        command: EffectId,
+        refusal: Refusal,
+    },
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(super) enum StoredEffect {
+    Send {
+        command: String,
+        payload: Json,
+    },
+    /// When it is due, in microseconds since 1970.
+    SetTimer {
+        due: u64,
+        timer: Json,
+    },
+    CancelTimer {
+        timer: EffectId,
+    },
+    End,
+}
+
+/// Where an effect was decided: the revision in the process's stream, and which effect there.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EffectId {
+    pub(super) revision: u64,
+    pub(super) ordinal: u64,
+}
+
+impl EffectId {
+    pub(super) fn at(revision: Revision, ordinal: usize) -> Self {
+        let ordinal = u64::try_from(ordinal).expect("a count has at most 64 bits");
+        Self { revision: revision.number(), ordinal }
+    }
+
+    /// The id of the command that was decided here: the same each time that it is sent.
+    pub(super) fn command_id(self, stream: &StreamName) -> CommandId {
+        let id = EventId::derived_from(&format!("{stream}@{}", self.revision), self.ordinal);
+        CommandId::new(id.to_string()).expect("a UUID's text is a command id")
+    }
+
+    /// The id of the event that says that the command needs no sending any more.
+    pub(super) fn settled_id(self, stream: &StreamName) -> EventId {
+        EventId::derived_from(&format!("{stream}@{} settled", self.revision), self.ordinal)
+    }
+}
+
+impl fmt::Display for EffectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.revision, self.ordinal)
+    }
+}
+
+/// JSON as it was written, down to the last digit of its numbers.
+#[derive(Serialize, Deserialize, Clone)]
+#[serde(transparent)]
+pub(super) struct Json(Box<RawValue>);
+
+impl Json {
+    /// # Panics
+    /// When the value has no JSON form.
+    pub(super) fn of(value: &impl Serialize) -> Self {
+        Self(to_raw_value(value).expect("commands and timers have a JSON form"))
+    }
+
+    /// JSON that comes from elsewhere.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes).map(Self)
+    }
+
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.text())
+    }
+
+    pub(super) fn text(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_form_is_the_one_that_stored_processes_have() {
+        let timer = EffectId { revision: 3, ordinal: 1 };
+        let reacted = ProcessReacted {
+            input: StoredInput::Timer { timer },
+            at: 7,
+            effects: vec![
+                StoredEffect::Send {
+                    command: "ship".to_owned(),
+                    payload: Json::parse(br#"{"price":1.10}"#).unwrap(),
+                },
+                StoredEffect::SetTimer { due: 8, timer: Json::of(&"again") },
+                StoredEffect::CancelTimer { timer },
+                StoredEffect::End,
+            ],
+        };
+        let json = concat!(
+            r#"{"input":{"timer":{"timer":{"revision":3,"ordinal":1}}},"at":7,"effects":["#,
+            r#"{"send":{"command":"ship","payload":{"price":1.10}}},"#,
+            r#"{"setTimer":{"due":8,"timer":"again"}},"#,
+            r#"{"cancelTimer":{"timer":{"revision":3,"ordinal":1}}},"end"]}"#,
+        );
+        assert_eq!(serde_json::to_string(&reacted).unwrap(), json);
+        assert_eq!(serde_json::from_str::<ProcessReacted>(json).unwrap(), reacted);
+    }
+
+    #[test]
+    fn each_effect_has_a_command_id_of_its_own_for_ever() {
+        let stream = |name: &str| StreamName::new(name).unwrap();
+        let id = |revision, ordinal| EffectId { revision, ordinal };
+        let known = id(1, 0).command_id(&stream("process:welcome-ann"));
+        assert_eq!(known, id(1, 0).command_id(&stream("process:welcome-ann")));
+        for other in [
+            id(1, 1).command_id(&stream("process:welcome-ann")),
+            id(2, 0).command_id(&stream("process:welcome-ann")),
+            id(1, 0).command_id(&stream("process:welcome-bob")),
+        ] {
+            assert_ne!(known, other);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What goes into a process.
+
+use std::fmt;
+
+use super::{ProcessManager, history::Json};
+use crate::{Command, Rejection};
+
+/// What a process reacts to.
+///
+/// ```
+/// use gesta::Input;
+/// # use gesta::{Effects, ProcessManager, Recorded, RecordedAt, Route, prelude::*};
+/// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// # #[event(name = "door-opened")]
+/// # struct DoorOpened;
+/// # #[derive(EventSet, Clone, Debug, PartialEq)]
+/// # enum DoorEvent {
+/// #     Opened(DoorOpened),
+/// # }
+/// # #[derive(Default)]
+/// # struct Door;
+/// # impl Aggregate for Door {
+/// #     const CATEGORY: &'static str = "door";
+/// #     type Id = u32;
+/// #     type Event = DoorEvent;
+/// #     fn evolve(&mut self, _: &DoorEvent) {}
+/// # }
+/// # #[derive(Debug, thiserror::Error, Rejection)]
+/// # #[error("the door is stuck")]
+/// # #[rejection(code = "door-stuck")]
+/// # struct Stuck;
+/// # #[derive(Command, Serialize, Deserialize, Debug, PartialEq)]
+/// # #[command(name = "close-door", on = Door)]
+/// # struct CloseDoor {
+/// #     #[command(id)]
+/// #     door: u32,
+/// # }
+/// # impl Decide for CloseDoor {
+/// #     type Rejection = Stuck;
+/// #     fn decide(&self, _: &Door) -> Decision<Self> { Err(Stuck) }
+/// # }
+/// # #[derive(Clone)]
+/// # struct Porter;
+/// # impl ProcessManager for Porter {
+/// #     const NAME: &'static str = "porter";
+/// #     type Event = DoorEvent;
+/// #     type Timer = ();
+/// #     type Commands = (CloseDoor,);
+/// #     fn route(_: &Recorded<DoorEvent>) -> Route { Route::Ignore }
+/// #     fn evolve(&mut self, _: &Input<Self>) {}
+/// #     fn react(&self, _: &Input<Self>, _: RecordedAt) -> Effects<Self> { Effects::none() }
+/// # }
+///
+/// fn what(input: &Input<Porter>) -> String {
+///     match input {
+///         Input::Event(DoorEvent::Opened(_)) => "opened".to_owned(),
+///         Input::Timer(()) => "open for long".to_owned(),
+///         Input::Rejected(rejected) => format!("not closed: {}", rejected.code),
+///     }
+/// }
+///
+/// assert_eq!(what(&Input::event(DoorOpened)), "opened");
+/// let rejected = Input::rejected(&CloseDoor { door: 7 }, &Stuck);
+/// assert_eq!(what(&rejected), "not closed: door-stuck");
+/// ```
+pub enum Input<P: ProcessManager> {
+    /// Something happened.
+    Event(P::Event),
+    /// A timer that the process set is due.
+    Timer(P::Timer),
+    /// A command that the process sent was not executed, and will not be.
+    Rejected(RejectedCommand),
+}
+
+impl<P: ProcessManager> Input<P> {
+    /// This happened.
+    pub fn event(event: impl Into<P::Event>) -> Self {
+        Self::Event(event.into())
+    }
+
+    /// This command was rejected by the business, as a test says it.
+    pub fn rejected<C: Command>(command: &C, rejection: &impl Rejection) -> Self {
+        Self::Rejected(RejectedCommand {
+            name: C::NAME.to_owned(),
+            code: rejection.code().to_owned(),
+            reason: rejection.to_string(),
+            payload: Json::of(command),
+        })
+    }
+}
+
+impl<P: ProcessManager> fmt::Debug for Input<P>
+where
+    P::Event: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+            Self::Timer(timer) => f.debug_tuple("Timer").field(timer).finish(),
+            Self::Rejected(rejected) => f.debug_tuple("Rejected").field(rejected).finish(),
+        }
+    }
+}
+
+/// A command that was refused for good: by the business, or because it makes no sense, may not be
+/// given, or is about something that is not there (or is there already).
+///
+/// ```
+/// use gesta::{Input, RejectedCommand};
+///
+/// fn out_of_stock(rejected: &RejectedCommand) -> bool {
+///     rejected.name == "reserve-stock" && rejected.code == "insufficient-stock"
+/// }
+/// # use gesta::{Effects, ProcessManager, Recorded, RecordedAt, Route, prelude::*};
+/// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// # #[event(name = "stock-reserved")]
+/// # struct StockReserved;
+/// # #[derive(EventSet, Clone, Debug, PartialEq)]
+/// # enum StockEvent {
+/// #     Reserved(StockReserved),
+/// # }
+/// # #[derive(Default)]
+/// # struct Stock;
+/// # impl Aggregate for Stock {
+/// #     const CATEGORY: &'static str = "stock";
+/// #     type Id = u32;
+/// #     type Event = StockEvent;
+/// #     fn evolve(&mut self, _: &StockEvent) {}
+/// # }
+/// # #[derive(Debug, thiserror::Error, Rejection)]
+/// # #[error("too little is there")]
+/// # #[rejection(code = "insufficient-stock")]
+/// # struct Insufficient;
+/// # #[derive(Command, Serialize, Deserialize, Debug, PartialEq)]
+/// # #[command(name = "reserve-stock", on = Stock)]
+/// # struct ReserveStock {
+/// #     #[command(id)]
+/// #     product: u32,
+/// # }
+/// # impl Decide for ReserveStock {
+/// #     type Rejection = Insufficient;
+/// #     fn decide(&self, _: &Stock) -> Decision<Self> { Err(Insufficient) }
+/// # }
+/// # #[derive(Clone)]
+/// # struct Fulfilment;
+/// # impl ProcessManager for Fulfilment {
+/// #     const NAME: &'static str = "fulfilment";
+/// #     type Event = StockEvent;
+/// #     type Timer = ();
+/// #     type Commands = (ReserveStock,);
+/// #     fn route(_: &Recorded<StockEvent>) -> Route { Route::Ignore }
+/// #     fn evolve(&mut self, _: &Input<Self>) {}
+/// #     fn react(&self, _: &Input<Self>, _: RecordedAt) -> Effects<Self> { Effects::none() }
+/// # }
+///
+/// let input: Input<Fulfilment> = Input::rejected(&ReserveStock { product: 7 }, &Insufficient);
+/// let Input::Rejected(rejected) = input else { unreachable!("it is a rejection") };
+/// assert!(out_of_stock(&rejected));
+/// assert_eq!(rejected.command(), Some(ReserveStock { product: 7 }));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct RejectedCommand {
+    /// Its name.
+    pub name: String,
+    /// What kind of refusal it is: the rejection's code, or `invalid`, `unauthorized`, `not-found`,
+    /// `already-exists`, `revision-mismatch`, `unencodable`, `store`.
+    pub code: String,
+    /// Why, for humans.
+    pub reason: String,
+    pub(super) payload: Json,
+}
+
+impl RejectedCommand {
+    /// Whether it is a command of this type.
+    #[must_use]
+    pub fn is<C: Command>(&self) -> bool {
+        self.name == C::NAME
+    }
+
+    /// The command, if it is of this type.
+    #[must_use]
+    pub fn command<C: Command>(&self) -> Option<C> {
+        if self.is::<C>() { self.payload.read().ok() } else { None }
+    }
+}
