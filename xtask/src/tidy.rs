@@ -17,6 +17,7 @@ mod leftovers;
 mod lengths;
 mod names;
 mod openings;
+mod readme;
 mod types;
 
 /// Something that is out of order.
@@ -42,12 +43,13 @@ impl fmt::Display for Finding {
 /// A rule and what it says of a house in order.
 type Rule = (&'static str, fn(&House) -> Vec<Finding>);
 
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     ("crates depend only on what the table allows", arrows::check),
     ("public types use the glossary's terms", names::check),
     ("functions and files are short, or listed with a reason", lengths::check),
     ("files open by saying what they own", openings::check),
     ("public types show an example that asserts", examples::check),
+    ("the README's example is the compiled one", readme::check),
     ("a folder is a crate and is named for what it owns", folders::check),
     ("nothing is left over from somebody's desk", leftovers::check),
 ];
