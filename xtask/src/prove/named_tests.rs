@@ -24,6 +24,22 @@ pub(super) fn torn_group(ground: &Ground) -> Result<String> {
     pass(ground, "gesta-log", "crashes::a_torn_group")
 }
 
+pub(super) fn rebuilds(ground: &Ground) -> Result<String> {
+    pass(ground, "gesta", "rebuild")
+}
+
+pub(super) fn dead_letters(ground: &Ground) -> Result<String> {
+    pass(ground, "gesta", "a_retry_repairs_the_row")
+}
+
+pub(super) fn upcasters(ground: &Ground) -> Result<String> {
+    pass(ground, "gesta", "each_version_is_read")
+}
+
+pub(super) fn on_read(ground: &Ground) -> Result<String> {
+    pass(ground, "gesta", "on_read::")
+}
+
 /// Runs the tests of a crate's suite whose names contain `filter`.
 fn pass(ground: &Ground, package: &str, filter: &str) -> Result<String> {
     let output = cargo()

@@ -2,20 +2,22 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{Ground, client::Client};
 use crate::step::{cargo, step};
 
 const POLL: Duration = Duration::from_millis(20);
 const POLLS_MAX: usize = 1_500;
+/// Where `shop demo` serves.
+const DEMO_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 3_000));
 
 /// The built shop and where its stores go.
 pub(super) struct Shop {
@@ -41,6 +43,18 @@ impl Shop {
         self.directory.join(name)
     }
 
+    /// `shop demo` in an empty directory: imports its sample, then serves.
+    pub(super) fn demo(&self) -> Result<Server> {
+        let child = Command::new(&self.program)
+            .arg("demo")
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("the shop cannot be started")?;
+        Server { child, address: DEMO_ADDRESS }.once_ready()
+    }
+
     /// Serves a store on a free port; returns once it is ready.
     pub(super) fn serve(&self, store: &Path) -> Result<Server> {
         let free = TcpListener::bind("127.0.0.1:0")?;
@@ -53,15 +67,7 @@ impl Shop {
             .stdout(Stdio::null())
             .spawn()
             .context("the shop cannot be started")?;
-        let mut server = Server { child, address };
-        for _ in 0..POLLS_MAX {
-            if server.ready() {
-                return Ok(server);
-            }
-            ensure!(server.child.try_wait()?.is_none(), "the shop ended while it started");
-            thread::park_timeout(POLL);
-        }
-        anyhow::bail!("the shop was not ready in time")
+        Server { child, address }.once_ready()
     }
 }
 
@@ -72,6 +78,17 @@ pub(super) struct Server {
 }
 
 impl Server {
+    fn once_ready(mut self) -> Result<Self> {
+        for _ in 0..POLLS_MAX {
+            if self.ready() {
+                return Ok(self);
+            }
+            ensure!(self.child.try_wait()?.is_none(), "the shop ended while it started");
+            thread::park_timeout(POLL);
+        }
+        bail!("the shop was not ready in time")
+    }
+
     fn ready(&self) -> bool {
         let answer =
             Client::connect(self.address).and_then(|mut client| client.get("/health/ready", &[]));

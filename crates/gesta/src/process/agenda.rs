@@ -13,6 +13,7 @@ use gesta_store::{EventStore, Filter, Position, ReadAll, RecordedAt, StreamName}
 
 use super::{
     ProcessManager, category_of,
+    effects::Due,
     history::{EffectId, ProcessEvent, StoredInput},
     instance::Trouble,
     outstanding::{Outstanding, PendingCommand},
@@ -29,26 +30,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
     outstanding: BTreeMap<StreamName, Outstanding>,
+    commands: usize,
     timers: BTreeSet<(RecordedAt, StreamName, EffectId)>,
     /// Processes whose next command can be sent.
     ready: VecDeque<StreamName>,
     /// Processes whose next command is sent again later.
     resting: BTreeSet<(RecordedAt, StreamName)>,
-    /// How the next command of a process is getting on, where it was begun.
-    sending: HashMap<StreamName, Sending>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Sending {
-    state: SendingState,
-    pause: Duration,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum SendingState {
-    Ready,
-    Sent,
-    Resting,
+    /// Processes whose next command is ready, resting or on its way, and how long it would rest.
+    sending: HashMap<StreamName, Duration>,
 }
 
 impl Agenda {
@@ -65,8 +54,11 @@ impl Agenda {
             for event in page? {
                 let recorded = Recorded::<ProcessEvent>::read(&event)?;
                 handled = handled.max(source_of(&recorded.event));
-                let outstanding = found.entry(event.stream).or_default();
+                let outstanding = found.entry(event.stream.clone()).or_default();
                 outstanding.take(&recorded);
+                if outstanding.is_nothing() {
+                    found.remove(&event.stream);
+                }
             }
         }
         let mut agenda = Self::default();
@@ -78,19 +70,19 @@ impl Agenda {
 
     /// What a process has outstanding now.
     pub(super) fn know(&mut self, stream: &StreamName, outstanding: Outstanding) {
-        self.forget_timers(stream);
+        self.forget(stream);
+        self.commands += outstanding.commands.len();
         let timers = outstanding.timers.iter();
         self.timers.extend(timers.map(|(id, timer)| (timer.due, stream.clone(), *id)));
-        if outstanding.is_nothing() {
-            self.outstanding.remove(stream);
-        } else {
+        if !outstanding.is_nothing() {
             self.outstanding.insert(stream.clone(), outstanding);
         }
         self.get_ready(stream);
     }
 
-    fn forget_timers(&mut self, stream: &StreamName) {
-        let Some(before) = self.outstanding.get(stream) else { return };
+    fn forget(&mut self, stream: &StreamName) {
+        let Some(before) = self.outstanding.remove(stream) else { return };
+        self.commands -= before.commands.len();
         for (id, timer) in &before.timers {
             self.timers.remove(&(timer.due, stream.clone(), *id));
         }
@@ -100,8 +92,7 @@ impl Agenda {
     fn get_ready(&mut self, stream: &StreamName) {
         let has_command = self.outstanding.get(stream).is_some_and(|all| !all.commands.is_empty());
         if has_command && !self.sending.contains_key(stream) {
-            let sending = Sending { state: SendingState::Ready, pause: FIRST_PAUSE };
-            self.sending.insert(stream.clone(), sending);
+            self.sending.insert(stream.clone(), FIRST_PAUSE);
             self.ready.push_back(stream.clone());
         }
     }
@@ -115,11 +106,7 @@ impl Agenda {
                 self.sending.remove(&stream);
                 continue;
             };
-            let next = (stream.clone(), *id, command.clone());
-            if let Some(sending) = self.sending.get_mut(&stream) {
-                sending.state = SendingState::Sent;
-            }
-            return Some(next);
+            return Some((stream.clone(), *id, command.clone()));
         }
         None
     }
@@ -127,7 +114,7 @@ impl Agenda {
     /// A command needs no sending any more.
     pub(super) fn settle(&mut self, stream: &StreamName, command: EffectId) {
         if let Some(outstanding) = self.outstanding.get_mut(stream) {
-            outstanding.commands.remove(&command);
+            self.commands -= usize::from(outstanding.commands.remove(&command).is_some());
             if outstanding.is_nothing() {
                 self.outstanding.remove(stream);
             }
@@ -138,10 +125,9 @@ impl Agenda {
 
     /// A command is to be sent again, after a pause.
     pub(super) fn rest(&mut self, stream: &StreamName, now: RecordedAt) {
-        let Some(sending) = self.sending.get_mut(stream) else { return };
-        sending.state = SendingState::Resting;
-        let until = super::effects::Due::After(sending.pause).from(now);
-        sending.pause = (sending.pause * 2).min(LONGEST_PAUSE);
+        let Some(pause) = self.sending.get_mut(stream) else { return };
+        let until = Due::After(*pause).from(now);
+        *pause = (*pause * 2).min(LONGEST_PAUSE);
         self.resting.insert((until, stream.clone()));
     }
 
@@ -149,10 +135,7 @@ impl Agenda {
     pub(super) fn wake(&mut self, now: RecordedAt) {
         while self.resting.first().is_some_and(|(until, _)| *until <= now) {
             let Some((_, stream)) = self.resting.pop_first() else { return };
-            if let Some(sending) = self.sending.get_mut(&stream) {
-                sending.state = SendingState::Ready;
-                self.ready.push_back(stream);
-            }
+            self.ready.push_back(stream);
         }
     }
 
@@ -171,7 +154,7 @@ impl Agenda {
 
     /// Whether a command is being sent or could be.
     pub(super) fn is_sending(&self) -> bool {
-        self.sending.values().any(|sending| sending.state != SendingState::Resting)
+        self.sending.len() > self.resting.len()
     }
 
     pub(super) fn is_resting(&self) -> bool {
@@ -183,7 +166,7 @@ impl Agenda {
     }
 
     pub(super) fn commands(&self) -> usize {
-        self.outstanding.values().map(|outstanding| outstanding.commands.len()).sum()
+        self.commands
     }
 }
 

@@ -30,6 +30,13 @@ pub(super) struct ProcessReacted {
     pub(super) effects: Vec<StoredEffect>,
 }
 
+impl ProcessReacted {
+    /// Whether it is the last that the process reacts to.
+    pub(super) fn ends(&self) -> bool {
+        self.effects.contains(&StoredEffect::End)
+    }
+}
+
 /// A command of the process needs no sending any more, and no reaction.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "process-command-settled")]

@@ -139,6 +139,7 @@ impl<P: ProcessManager> Instance<P> {
         incoming: &Incoming,
         at: RecordedAt,
     ) -> Result<(), Trouble> {
+        let mut refused_at = None;
         loop {
             self.catch_up(store).await?;
             let Some(event) = self.answer(incoming, at)? else { return Ok(()) };
@@ -146,7 +147,9 @@ impl<P: ProcessManager> Instance<P> {
                 self.revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
             match store.append(Append::to(self.stream.clone(), expected, [event])).await {
                 // Somebody else appended, be it that a command of the process was executed.
-                Err(StoreError::Conflict(_)) => {}
+                Err(StoreError::Conflict(_)) if refused_at != Some(self.revision) => {
+                    refused_at = Some(self.revision);
+                }
                 Err(error) => return Err(error.into()),
                 // Whatever was appended, the stream knows best.
                 Ok(_) => return self.catch_up(store).await,
@@ -172,7 +175,7 @@ impl<P: ProcessManager> Instance<P> {
             if let StoredInput::Event { id, .. } = &reacted.input {
                 self.handled.insert(id.clone());
             }
-            self.ended |= reacted.effects.contains(&StoredEffect::End);
+            self.ended |= reacted.ends();
         }
         self.outstanding.take(&recorded);
         self.revision = Some(recorded.revision);
@@ -312,8 +315,9 @@ impl<P: ProcessManager> Instance<P> {
                 Effect::SetTimer { due, timer } => {
                     cancel(&mut pending, &timer, &mut settled);
                     let id = EffectId::at(self.next(), settled.len());
-                    let (due, json) = (due.from(at).micros(), Json::of(&timer));
+                    let json = guarded::<P, _>(|| Json::of(&timer))?;
                     pending.push((id, timer));
+                    let due = due.from(at).micros();
                     settled.push(StoredEffect::SetTimer { due, timer: json });
                 }
                 Effect::CancelTimer { timer } => cancel(&mut pending, &timer, &mut settled),
@@ -397,7 +401,7 @@ fn new_event<P: ProcessManager>(
 }
 
 /// A panic of the manager is that input's trouble, not the end of all processes.
-fn guarded<P: ProcessManager, T>(what: impl FnOnce() -> T) -> Result<T, Trouble> {
+pub(super) fn guarded<P: ProcessManager, T>(what: impl FnOnce() -> T) -> Result<T, Trouble> {
     catch_unwind(AssertUnwindSafe(what)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());

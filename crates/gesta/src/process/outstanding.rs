@@ -55,6 +55,9 @@ impl Outstanding {
         for (ordinal, effect) in reacted.effects.iter().enumerate() {
             self.take_effect(EffectId::at(recorded.revision, ordinal), effect, recorded);
         }
+        if reacted.ends() {
+            self.timers.clear();
+        }
     }
 
     fn take_effect(
@@ -74,7 +77,7 @@ impl Outstanding {
                 self.timers.insert(id, PendingTimer { due, timer, from: from() });
             }
             StoredEffect::CancelTimer { timer } => drop(self.timers.remove(timer)),
-            StoredEffect::End => self.timers.clear(),
+            StoredEffect::End => {}
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::{
     collections::VecDeque,
-    future::ready,
+    future::{pending, ready},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -25,7 +25,8 @@ use super::{
     ProcessManager, ProcessState, Route,
     agenda::Agenda,
     dispatch::{Sent, Verdict, send},
-    instance::{Incoming, Instances, Trouble},
+    history::EffectId,
+    instance::{Incoming, Instances, Trouble, guarded},
     status::Progress,
     stream_of,
 };
@@ -87,6 +88,7 @@ struct Session<P> {
 enum Next {
     Order(Option<Order>),
     Sent(Sent),
+    Timer(StreamName, EffectId),
     Time,
     Event,
     Delivery(Delivery),
@@ -107,7 +109,14 @@ impl<P: ProcessManager> Runner<P> {
     /// Trouble leads to a pause and a new beginning from the streams.
     async fn work(&mut self) {
         let mut backoff = Backoff::new();
-        while let Err(trouble) = self.session(&mut backoff).await {
+        let mut stuck_at = None;
+        while let Err(trouble) = self.session().await {
+            // Only trouble at the same place again is worth a longer pause.
+            let reached = Some(self.progress.borrow().position);
+            if stuck_at != reached {
+                backoff.reset();
+                stuck_at = reached;
+            }
             self.sending.shutdown().await;
             let line = in_one_line(&trouble);
             tracing::warn!(process = P::NAME, trouble = %line, "process manager begins anew");
@@ -119,25 +128,24 @@ impl<P: ProcessManager> Runner<P> {
         }
     }
 
-    async fn session(&mut self, backoff: &mut Backoff) -> Result<(), Trouble> {
+    async fn session(&mut self) -> Result<(), Trouble> {
         let mut session = self.open().await?;
         loop {
             if !self.paused {
                 self.send_commands(&mut session);
-                if self.fire_timer(&mut session).await? {
-                    continue;
-                }
             }
             self.tell(&session);
             match self.next(&mut session).await? {
                 Next::Order(None) => return Ok(()),
                 Next::Order(Some(order)) => self.obey(order, &mut session).await?,
                 Next::Sent(sent) => self.sent(sent, &mut session).await?,
+                Next::Timer(stream, timer) => {
+                    self.handle(&stream, &Incoming::Timer(timer), &mut session).await?;
+                }
                 Next::Time => session.agenda.wake(self.now()),
                 Next::Event => self.take_event(&mut session).await?,
                 Next::Delivery(delivery) => session.take(delivery),
             }
-            backoff.reset();
         }
     }
 
@@ -159,10 +167,12 @@ impl<P: ProcessManager> Runner<P> {
     async fn next(&mut self, session: &mut Session<P>) -> Result<Next, Trouble> {
         let waking = self.parts.clock.sleep_until(self.next_look(session));
         let running = !self.paused;
+        let due = session.agenda.due_timer(self.now());
         tokio::select! {
             biased;
             order = self.orders.recv() => Ok(Next::Order(order)),
             Some(sent) = self.sending.join_next() => Ok(Next::Sent(joined(sent)?)),
+            (stream, timer) = due_now(due), if running => Ok(Next::Timer(stream, timer)),
             () = waking, if running => Ok(Next::Time),
             () = ready(()), if running && !session.events.is_empty() => Ok(Next::Event),
             delivery = session.subscription.next(), if running => match delivery {
@@ -204,19 +214,11 @@ impl<P: ProcessManager> Runner<P> {
         Ok(())
     }
 
-    /// Fires the first timer that is due; whether there was one.
-    async fn fire_timer(&self, session: &mut Session<P>) -> Result<bool, Trouble> {
-        let Some((stream, timer)) = session.agenda.due_timer(self.now()) else {
-            return Ok(false);
-        };
-        self.handle(&stream, &Incoming::Timer(timer), session).await?;
-        Ok(true)
-    }
-
     async fn take_event(&self, session: &mut Session<P>) -> Result<(), Trouble> {
         let Some(event) = session.events.pop_front() else { return Ok(()) };
         let position = event.position;
-        let (id, starts) = match P::route(&Recorded::read(&event)?) {
+        let recorded = Recorded::read(&event)?;
+        let (id, starts) = match guarded::<P, _>(|| P::route(&recorded))? {
             Route::Start(id) => (Some(id), true),
             Route::Continue(id) => (Some(id), false),
             Route::Ignore => (None, false),
@@ -286,6 +288,14 @@ impl<P> Session<P> {
                 self.position = self.position.max(position);
             }
         }
+    }
+}
+
+/// Never comes where no timer is due.
+async fn due_now(due: Option<(StreamName, EffectId)>) -> (StreamName, EffectId) {
+    match due {
+        Some(due) => due,
+        None => pending().await,
     }
 }
 

@@ -11,6 +11,9 @@ use crate::Gesta;
 /// What waits for a later time (a timer, a command that is sent again after a pause) is left; move
 /// the [`VirtualClock`](super::VirtualClock) and drain again. What is paused or halted is left, too.
 ///
+/// A pause between attempts at a command, after a conflict, is waited for, too: where commands
+/// compete under a virtual clock, let the [`RetryPolicy`](crate::RetryPolicy) have none.
+///
 /// ```
 /// use gesta::{Gesta, testing::drain};
 ///

@@ -1,8 +1,8 @@
 //! The test kit: tests that read like the business.
 //!
-//! Owns: [`given`] for commands, [`reaction`] for processes, [`drain`] until nothing is left to do,
-//! [`stored`] for upcasters, [`assert_events_locked`] for the stored
-//! forms of all events, and [`VirtualClock`]. Always holds: nothing here sleeps or looks at the
+//! Owns: [`given`] for commands, [`reaction`] for processes, [`stored`] for upcasters,
+//! [`assert_events_locked`] for the stored forms of all events, [`VirtualClock`], and [`drain`],
+//! which waits until nothing is left to do. Always holds: nothing here sleeps or looks at the
 //! time. Failed expectations panic, at the line of the test.
 
 mod clock;

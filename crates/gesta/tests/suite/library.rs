@@ -236,7 +236,7 @@ impl ProcessManager for Reminder {
                 none.send(RemindReader { reader, book }).after(self.after, Waiting::AfterReminding)
             }
             Input::Timer(Waiting::AfterReminding) | Input::Rejected(_) => {
-                none.send(WriteOffBook { book }).end()
+                none.send(WriteOffBook { book }).end().after(self.after, Waiting::ForTheBook)
             }
         }
     }
@@ -305,6 +305,9 @@ mod reactions {
         let rejected = Input::rejected(&remind(), &Gone);
         let write_off = WriteOffBook { book: "emma".to_owned() };
         let history = [lent(), Input::Timer(Waiting::ForTheBook)];
-        reminder().given(history).when(rejected).then(Effects::none().send(write_off).end());
+        reminder()
+            .given(history)
+            .when(rejected)
+            .then(Effects::none().send(write_off).end().after(MONTH, Waiting::ForTheBook));
     }
 }

@@ -11,6 +11,7 @@ mod bank;
 mod boundaries;
 mod conflicts;
 mod events;
+mod guide;
 mod idempotency;
 mod library;
 mod loads;

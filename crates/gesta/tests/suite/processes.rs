@@ -141,10 +141,26 @@ async fn timers_that_are_pending_when_the_program_ends_fire_once() {
 }
 
 #[tokio::test]
+async fn a_directory_keeps_timers_and_is_free_again_once_the_program_has_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("gesta:{}", directory.path().display());
+    let library = Scenery::on(gesta::open(&url).unwrap()).await;
+    library.lend("emma", "ann").await;
+    let Scenery { store, clock, gesta } = library;
+    gesta.close().await;
+    drop(store);
+    let store = gesta::open(&url).unwrap();
+    let gesta = self::library(Arc::clone(&store), &clock).open().await.unwrap();
+    clock.advance(MONTH);
+    drain(&gesta).await;
+    let happened = Library::happened(store.as_ref()).await;
+    assert_eq!(happened, ["emma lent to ann", "ann reminded of emma"]);
+}
+
+#[tokio::test]
 async fn timers_that_came_due_while_nothing_ran_fire_at_the_start() {
     let library = Scenery::new().await;
     library.lend("emma", "ann").await;
-    library.clock.advance(Duration::ZERO);
     let Scenery { store, clock, gesta } = library;
     gesta.close().await;
     clock.advance(MONTH);
