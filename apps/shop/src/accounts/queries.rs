@@ -1,0 +1,87 @@
+//! What can be asked about accounts.
+
+use gesta::{Answer, Query, QueryError};
+
+use super::{AccountBalance, Accounts, Transaction};
+use crate::{
+    id::AccountId,
+    paging::{Page, PageSize},
+    sql::{self, params},
+};
+
+/// One account.
+#[derive(Clone, Debug)]
+pub struct FindAccount {
+    /// Which one.
+    pub account_id: AccountId,
+}
+
+impl Query for FindAccount {
+    type Reads = Accounts;
+    type Answer = Option<AccountBalance>;
+}
+
+impl Answer<sql::Reader> for FindAccount {
+    async fn answer(&self, rows: &mut sql::Reader) -> Result<Option<AccountBalance>, QueryError> {
+        // An account's first event opens it; every other one is a transaction.
+        let sql = "select account_id, currency, balance,
+                       (select coalesce(max(number), 0) from transactions where account_id = ?1)
+                   from accounts where account_id = ?1";
+        Ok(rows.find(sql, [self.account_id.as_str()], |row| {
+            Ok(AccountBalance {
+                account_id: sql::parsed(row, 0)?,
+                currency: sql::parsed(row, 1)?,
+                balance: sql::money(row, 2)?,
+                revision: row.get(3)?,
+            })
+        })?)
+    }
+}
+
+/// The transactions of an account, the last one first; nothing where there is no such account.
+#[derive(Clone, Debug)]
+pub struct ListTransactions {
+    /// Of which account.
+    pub account_id: AccountId,
+    /// Before this number.
+    pub before: Option<u32>,
+    /// How many at once.
+    pub size: PageSize,
+}
+
+impl Query for ListTransactions {
+    type Reads = Accounts;
+    type Answer = Option<Page<Transaction>>;
+}
+
+impl Answer<sql::Reader> for ListTransactions {
+    async fn answer(
+        &self,
+        rows: &mut sql::Reader,
+    ) -> Result<Option<Page<Transaction>>, QueryError> {
+        let account = self.account_id.as_str();
+        let sql = "select 1 from accounts where account_id = ?1";
+        if rows.find(sql, [account], |_| Ok(()))?.is_none() {
+            return Ok(None);
+        }
+        let sql = "select number, type, amount, balance, reference, counterparty, occurred_at
+                   from transactions where account_id = ?1 and number < ?2
+                   order by number desc limit ?3";
+        let before = self.before.map_or(i64::MAX, i64::from);
+        let values = params![account, before, self.size.and_one_more()];
+        let found = rows.query(sql, values, transaction)?;
+        Ok(Some(Page::cut(found, self.size, |transaction| transaction.number.to_string())))
+    }
+}
+
+fn transaction(row: &sql::Row<'_>) -> sql::Result<Transaction> {
+    Ok(Transaction {
+        number: row.get(0)?,
+        transaction_type: sql::parsed(row, 1)?,
+        amount: sql::money(row, 2)?,
+        balance: sql::money(row, 3)?,
+        reference: row.get(4)?,
+        counterparty: row.get(5)?,
+        occurred_at: sql::time(row, 6)?,
+    })
+}

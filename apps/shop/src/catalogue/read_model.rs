@@ -1,0 +1,150 @@
+//! The read model of the catalogue: one row for each product, and its words for searching.
+
+use gesta::{Apply, ApplyError, Projection, Recorded};
+use serde::{Deserialize, Serialize};
+
+use super::{ProductAdded, ProductEvent, StockKeeping};
+use crate::{
+    id::ProductId,
+    money::Money,
+    search,
+    sql::{self, params},
+};
+
+const TABLES: &str = "
+    create table products (
+        number integer primary key,
+        product_id text not null unique,
+        name text not null,
+        price text not null,
+        tracked integer not null,
+        stock integer not null,
+        revision integer not null
+    ) strict;
+    create virtual table product_words using fts5(words, content='');
+";
+
+/// Fills the table of products.
+#[derive(Debug)]
+pub struct Products;
+
+impl Projection for Products {
+    const NAME: &'static str = "products";
+    type Event = ProductEvent;
+}
+
+impl Apply<sql::Tx> for Products {
+    async fn prepare(&self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
+        Ok(tx.execute_script(TABLES)?)
+    }
+
+    async fn apply(
+        &self,
+        tx: &mut sql::Tx,
+        events: &[Recorded<ProductEvent>],
+    ) -> Result<(), ApplyError> {
+        events.iter().try_for_each(|event| {
+            apply_one(tx, event)?;
+            set_revision(tx, event)
+        })
+    }
+}
+
+fn apply_one(tx: &mut sql::Tx, event: &Recorded<ProductEvent>) -> Result<(), ApplyError> {
+    match &event.event {
+        ProductEvent::Added(added) => add(tx, event.position.number(), added),
+        ProductEvent::Renamed(renamed) => rename(tx, &renamed.product_id, &renamed.name),
+        ProductEvent::Repriced(repriced) => {
+            let sql = "update products set price = ?2 where product_id = ?1";
+            let values = params![repriced.product_id.as_str(), repriced.price.to_string()];
+            tx.execute(sql, values)?;
+            Ok(())
+        }
+        ProductEvent::StockReceived(received) => {
+            count(tx, &received.product_id, received.quantity.into())
+        }
+        ProductEvent::StockAdjusted(adjusted) => count(tx, &adjusted.product_id, adjusted.quantity),
+        ProductEvent::StockReserved(reserved) => {
+            count(tx, &reserved.product_id, -i64::from(reserved.quantity))
+        }
+        ProductEvent::StockReleased(released) => {
+            count(tx, &released.product_id, released.quantity.into())
+        }
+    }
+}
+
+fn set_revision(tx: &mut sql::Tx, event: &Recorded<ProductEvent>) -> Result<(), ApplyError> {
+    let product = match &event.event {
+        ProductEvent::Added(added) => &added.product_id,
+        ProductEvent::Renamed(renamed) => &renamed.product_id,
+        ProductEvent::Repriced(repriced) => &repriced.product_id,
+        ProductEvent::StockReceived(received) => &received.product_id,
+        ProductEvent::StockAdjusted(adjusted) => &adjusted.product_id,
+        ProductEvent::StockReserved(reserved) => &reserved.product_id,
+        ProductEvent::StockReleased(released) => &released.product_id,
+    };
+    let sql = "update products set revision = ?2 where product_id = ?1";
+    tx.execute(sql, params![product.as_str(), event.revision.number()])?;
+    Ok(())
+}
+
+fn add(tx: &mut sql::Tx, number: u64, added: &ProductAdded) -> Result<(), ApplyError> {
+    tx.execute(
+        "insert into products values (?1, ?2, ?3, ?4, ?5, 0, 0)",
+        params![
+            number,
+            added.product_id.as_str(),
+            added.name,
+            added.price.to_string(),
+            added.stock_keeping == StockKeeping::Tracked,
+        ],
+    )?;
+    let words = words(&added.product_id, &added.name);
+    tx.execute("insert into product_words (rowid, words) values (?1, ?2)", params![number, words])?;
+    Ok(())
+}
+
+/// The index has no copy of its words, so it is told which ones to forget.
+fn rename(tx: &mut sql::Tx, product: &ProductId, name: &str) -> Result<(), ApplyError> {
+    let sql = "select number, name from products where product_id = ?1";
+    let found = tx.find(sql, [product.as_str()], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+    })?;
+    let Some((number, before)) = found else { return Ok(()) };
+    tx.execute(
+        "insert into product_words (product_words, rowid, words) values ('delete', ?1, ?2)",
+        params![number, words(product, &before)],
+    )?;
+    let after = words(product, name);
+    tx.execute("insert into product_words (rowid, words) values (?1, ?2)", params![number, after])?;
+    tx.execute("update products set name = ?2 where number = ?1", params![number, name])?;
+    Ok(())
+}
+
+fn words(product: &ProductId, name: &str) -> String {
+    search::words([product.as_str(), name])
+}
+
+fn count(tx: &mut sql::Tx, product: &ProductId, pieces: i64) -> Result<(), ApplyError> {
+    let sql = "update products set stock = stock + ?2 where product_id = ?1";
+    tx.execute(sql, params![product.as_str(), pieces])?;
+    Ok(())
+}
+
+/// A product, as queries answer.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ProductDetails {
+    /// Under which code.
+    pub product_id: ProductId,
+    /// What it is called.
+    pub name: String,
+    /// What a piece costs.
+    pub price: Money,
+    /// Pieces that can be sold; nothing where nobody counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stock: Option<i64>,
+    /// At which revision of the product.
+    #[serde(skip)]
+    pub revision: u64,
+}

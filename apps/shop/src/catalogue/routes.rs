@@ -1,0 +1,228 @@
+//! The catalogue over HTTP.
+
+use gesta::Revision;
+use gesta_http::{
+    Answered, Changed, Changes, Commands, Created, Cursor, JsonBody, PageLimit, Paged, PathOf,
+    Problem, Queries, QueryOf, Route, Schema, Schemas, Versioned, get, object_only, post, put,
+    request, response,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    AddProduct, AdjustStock, FindProduct, ListProducts, ProductDetails, ReceiveStock, StockKeeping,
+    UpdateProduct,
+};
+use crate::{
+    http::{
+        occurred_at, paged,
+        values::{AmountFromZero, Id, Text, Time, Whole, Words},
+    },
+    id::ProductId,
+    money::Money,
+    paging::PageSize,
+    quantity::Quantity,
+    search::SearchText,
+};
+
+/// What a cursor is of.
+const LIST: &str = "products";
+
+pub(crate) fn routes() -> [Route; 5] {
+    [
+        post("/v1/products", add_product, "Adds a product to the catalogue"),
+        get("/v1/products", list_products, "Lists products, by code").rejects(&["unknown-cursor"]),
+        get("/v1/products/{code}", find_product, "Tells about a product"),
+        put("/v1/products/{code}", update_product, "Gives a product another name and price"),
+        post(
+            "/v1/products/{code}/stock",
+            change_stock,
+            "Takes pieces in, or corrects their number",
+        )
+        .rejects(&["insufficient-stock"]),
+    ]
+}
+
+request! {
+    /// Which product.
+    struct ProductPath {
+        /// The product's code.
+        code: Id<ProductId>,
+    }
+}
+
+request! {
+    /// A product to be.
+    struct NewProduct {
+        /// Under which code; a new one, if it is left out.
+        product_id: Option<Id<ProductId>>,
+        /// What it is called.
+        name: Text,
+        /// What a piece costs.
+        price: AmountFromZero,
+        /// When it was added, if not now.
+        occurred_at: Option<Time>,
+    }
+}
+
+async fn add_product(
+    commands: Commands,
+    JsonBody(product): JsonBody<NewProduct>,
+) -> Result<Created, Problem> {
+    let product_id = product.product_id.map_or_else(|| commands.new_id().into(), |id| id.0);
+    let add = AddProduct {
+        product_id: product_id.clone(),
+        name: product.name.0,
+        price: product.price.0,
+        stock_keeping: StockKeeping::default(),
+        occurred_at: occurred_at(product.occurred_at, commands.now()),
+    };
+    commands.create(add, product_id, "/v1/products").await
+}
+
+request! {
+    /// What a product is to be like.
+    struct ProductChange {
+        /// What it is called.
+        name: Text,
+        /// What a piece costs.
+        price: AmountFromZero,
+        /// When it changed, if not now.
+        occurred_at: Option<Time>,
+    }
+}
+
+async fn update_product(
+    changes: Changes,
+    path: PathOf<ProductPath>,
+    JsonBody(product): JsonBody<ProductChange>,
+) -> Result<Changed, Problem> {
+    let update = UpdateProduct {
+        product_id: path.code.0.clone(),
+        name: product.name.0,
+        price: product.price.0,
+        occurred_at: occurred_at(product.occurred_at, changes.now()),
+    };
+    changes.execute(update).await
+}
+
+/// Pieces that come in, or a correction of their number.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
+struct StockChange {
+    #[serde(rename = "type")]
+    change_type: StockChangeType,
+    quantity: Whole,
+    reason: Option<Text>,
+    occurred_at: Option<Time>,
+}
+
+object_only!(StockChange);
+
+#[derive(Deserialize, Clone, Copy, Debug)]
+#[serde(rename_all = "camelCase")]
+enum StockChangeType {
+    Receive,
+    Adjust,
+}
+
+async fn change_stock(
+    changes: Changes,
+    path: PathOf<ProductPath>,
+    JsonBody(change): JsonBody<StockChange>,
+) -> Result<Changed, Problem> {
+    let product_id = path.code.0.clone();
+    let reason = change.reason.map(|reason| reason.0);
+    let occurred_at = occurred_at(change.occurred_at, changes.now());
+    match change.change_type {
+        StockChangeType::Receive => {
+            let quantity = received(change.quantity.0)?;
+            changes.execute(ReceiveStock { product_id, quantity, reason, occurred_at }).await
+        }
+        StockChangeType::Adjust => {
+            let quantity = change.quantity.0;
+            changes.execute(AdjustStock { product_id, quantity, reason, occurred_at }).await
+        }
+    }
+}
+
+fn received(pieces: i64) -> Result<Quantity, Problem> {
+    let quantity = Quantity::new(pieces.try_into().unwrap_or_default());
+    quantity
+        .map_err(|_| Problem::invalid("quantity", format!("is not from 1 to {}", Quantity::MAX)))
+}
+
+/// The type says what quantities there may be.
+impl Schema for StockChange {
+    fn schema(schemas: &mut Schemas) -> Value {
+        schemas.component("StockChange", |schemas| {
+            let max = Quantity::MAX;
+            let more = json!({ "type": "integer", "minimum": 1, "maximum": max });
+            let fewer = json!({ "type": "integer", "minimum": -i64::from(max), "maximum": -1 });
+            let adjusted = json!({ "anyOf": [more, fewer] });
+            let received = stock_change("receive", &more, schemas);
+            json!({ "oneOf": [received, stock_change("adjust", &adjusted, schemas)] })
+        })
+    }
+}
+
+fn stock_change(name: &str, quantity: &Value, schemas: &mut Schemas) -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "type": { "const": name },
+            "quantity": quantity,
+            "reason": Option::<Text>::schema(schemas),
+            "occurredAt": Option::<Time>::schema(schemas),
+        },
+        "required": ["type", "quantity"],
+        "additionalProperties": false,
+    })
+}
+
+async fn find_product(
+    queries: Queries,
+    path: PathOf<ProductPath>,
+) -> Result<Versioned<ProductDetails>, Problem> {
+    let find = FindProduct { product_id: path.code.0.clone() };
+    let found = queries.ask(find).await?.found("product")?;
+    let revision = Revision::new(found.value().revision);
+    Ok(found.at(revision))
+}
+
+request! {
+    /// Which products.
+    struct ProductList {
+        /// With all of these words, each of which may be the beginning of a longer one.
+        text: Option<Words>,
+        /// What the page before ended with.
+        cursor: Option<Cursor>,
+        /// How many at once.
+        limit: Option<PageLimit>,
+    }
+}
+
+async fn list_products(
+    queries: Queries,
+    list: QueryOf<ProductList>,
+) -> Result<Answered<Paged<ProductDetails>>, Problem> {
+    let after = list.cursor.as_ref().map(|cursor| cursor.at(LIST, |id| ProductId::new(id).ok()));
+    let text = list.text.as_ref().and_then(|words| SearchText::new(&words.0));
+    let size = PageSize::of(list.limit.unwrap_or_default().number().into());
+    let products = queries.ask(ListProducts { text, after: after.transpose()?, size }).await?;
+    Ok(products.map(|page| paged(LIST, page)))
+}
+
+response! {
+    /// A product.
+    ProductDetails {
+        /// The product's code.
+        product_id: ProductId,
+        /// What it is called.
+        name: String,
+        /// What a piece costs.
+        price: Money,
+        /// Pieces that can be sold; nothing where nobody counts.
+        stock: Option<i64>,
+    }
+}

@@ -1,0 +1,349 @@
+//! The shop's values as JSON: what may come in, and how that is documented.
+//!
+//! Always holds: the schema of a type admits exactly what reading it admits, so that the document
+//! is a promise in both directions. Over HTTP an id is plain ASCII, and an amount has one spelling
+//! but for zeros at its end.
+
+use std::fmt;
+
+use gesta_http::{Schema, Schemas};
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::{Value, json, value::RawValue};
+
+use crate::{
+    accounts::Currency,
+    checks,
+    id::{AccountId, CreditNoteId, CustomerId, ID_BYTES_MAX, OrderId, ProductId, UserId},
+    money::Money,
+    quantity::Quantity,
+};
+
+/// An id as URLs and bodies carry it: visible ASCII and blanks inside, a letter or digit first.
+#[derive(Clone, Debug)]
+pub(crate) struct Id<T>(pub(crate) T);
+
+impl<'de, T: TryFrom<String, Error: fmt::Display>> Deserialize<'de> for Id<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let inside = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        if !inside || !text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+            let odd = "is not an id: ASCII that begins with a letter or a digit";
+            return Err(D::Error::custom(odd));
+        }
+        T::try_from(text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl<T> Schema for Id<T> {
+    fn schema(_: &mut Schemas) -> Value {
+        let inside = ID_BYTES_MAX - 2;
+        json!({
+            "type": "string",
+            "pattern": format!("^[0-9A-Za-z]([ -~]{{0,{inside}}}[!-~])?$"),
+        })
+    }
+}
+
+/// A text that says something.
+#[derive(Clone, Debug)]
+pub(crate) struct Text(pub(crate) String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match checks::text("text", &text) {
+            Ok(()) => Ok(Self(text)),
+            Err(invalid) => Err(D::Error::custom(invalid.reason)),
+        }
+    }
+}
+
+impl Schema for Text {
+    fn schema(schemas: &mut Schemas) -> Value {
+        schemas.component("Text", |_| {
+            let control = r"\u0000-\u001F\u007F-\u009F";
+            let blank = r" \u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000";
+            json!({
+                "type": "string",
+                "minLength": 1,
+                "maxLength": checks::TEXT_CHARS_MAX,
+                "pattern": format!("^[^{control}]*[^{control}{blank}][^{control}]*$"),
+            })
+        })
+    }
+}
+
+/// Words to search for.
+#[derive(Clone, Debug)]
+pub(crate) struct Words(pub(crate) String);
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.chars().count() > checks::TEXT_CHARS_MAX {
+            return Err(D::Error::custom("is too long"));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl Schema for Words {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "string", "maxLength": checks::TEXT_CHARS_MAX })
+    }
+}
+
+/// Some of a kind, from `MIN` to `MAX` of them.
+#[derive(Clone, Debug)]
+pub(crate) struct List<T, const MIN: usize, const MAX: usize>(pub(crate) Vec<T>);
+
+impl<'de, T: Deserialize<'de>, const MIN: usize, const MAX: usize> Deserialize<'de>
+    for List<T, MIN, MAX>
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let entries = Vec::deserialize(deserializer)?;
+        if (MIN..=MAX).contains(&entries.len()) {
+            return Ok(Self(entries));
+        }
+        let odd = format!("has {} entries, which is not from {MIN} to {MAX}", entries.len());
+        Err(D::Error::custom(odd))
+    }
+}
+
+impl<T: Schema, const MIN: usize, const MAX: usize> Schema for List<T, MIN, MAX> {
+    fn schema(schemas: &mut Schemas) -> Value {
+        let items = T::schema(schemas);
+        json!({ "type": "array", "items": items, "minItems": MIN, "maxItems": MAX })
+    }
+}
+
+/// A time with its offset (RFC 3339), of the years that everything here can count with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Time(pub(crate) Timestamp);
+
+impl Time {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let plain = text.is_ascii() && text.len() >= "0000-00-00T00:00:00Z".len();
+        let year = text.get(..4).filter(|year| year.bytes().all(|byte| byte.is_ascii_digit()));
+        let in_range = year.is_some_and(|year| ("0001".."9000").contains(&year));
+        let separated = matches!(text.as_bytes().get(10), Some(b'T' | b't'));
+        let bare = !text.ends_with(']');
+        text.parse().ok().filter(|_| plain && in_range && separated && bare).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let odd = "is not a time with an offset, such as 2011-01-31T12:00:00Z";
+        Self::parse(&text).ok_or_else(|| D::Error::custom(odd))
+    }
+}
+
+impl Schema for Time {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "string", "format": "date-time", "pattern": "^[0-8][0-9]{3}-" })
+    }
+}
+
+impl Schema for Quantity {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "integer", "minimum": 1, "maximum": Self::MAX })
+    }
+}
+
+/// A whole number, also where it is spelled with a point: JSON Schema sees no difference.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whole(pub(crate) i64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let whole: Option<Money> = raw.get().parse().ok().filter(|it: &Money| it.decimals() == 0);
+        let digits = whole.map(|whole| whole.to_string());
+        let number = digits.and_then(|digits| digits.parse().ok());
+        number.map(Self).ok_or_else(|| D::Error::custom("is not a whole number that fits"))
+    }
+}
+
+/// A number of pieces.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pieces(pub(crate) Quantity);
+
+impl<'de> Deserialize<'de> for Pieces {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Whole(number) = Whole::deserialize(deserializer)?;
+        let quantity = Quantity::new(number.try_into().unwrap_or_default());
+        quantity.map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl Schema for Pieces {
+    fn schema(schemas: &mut Schemas) -> Value {
+        Quantity::schema(schemas)
+    }
+}
+
+/// An amount of less than a thousand million, as JSON may spell it.
+fn read_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Money, D::Error> {
+    let odd = || D::Error::custom("is not an amount such as \"3.39\", of at most four decimals");
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    let amount: Money = match raw.get().starts_with('"') {
+        true => {
+            let text: String = serde_json::from_str(raw.get()).map_err(D::Error::custom)?;
+            let plain = is_plain(&text);
+            text.parse().ok().filter(|_| plain).ok_or_else(odd)?
+        }
+        false => raw.get().parse().map_err(|_| odd())?,
+    };
+    let fits =
+        amount.abs() < checks::AMOUNT_MAX && amount.decimals() <= checks::AMOUNT_DECIMALS_MAX;
+    if fits { Ok(amount) } else { Err(odd()) }
+}
+
+/// Digits, and up to four more behind a point.
+fn is_plain(text: &str) -> bool {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (whole, decimals) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let canonical = whole == "0" || !whole.starts_with('0');
+    digits(whole) && digits(decimals) && canonical && decimals.len() <= 4
+}
+
+const WHOLE: &str = "(0|[1-9][0-9]{0,8})";
+const DECIMALS: &str = r"(\.[0-9]{1,4})?";
+const POSITIVE: &str = r"([1-9][0-9]{0,8}(\.[0-9]{1,4})?|0\.([1-9][0-9]{0,3}|0[1-9][0-9]{0,2}|00[1-9][0-9]?|000[1-9]))";
+const NUMBER_MAX: f64 = 999_999_999.999_9;
+const STEP: f64 = 0.0001;
+
+macro_rules! amount {
+    ($(#[doc = $doc:literal])* $name:ident, $admits:expr, $pattern:expr, $bound:literal: $least:expr) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) struct $name(pub(crate) Money);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let amount = read_amount(deserializer)?;
+                let admits: fn(Money) -> bool = $admits;
+                if admits(amount) {
+                    return Ok(Self(amount));
+                }
+                Err(D::Error::custom(concat!("is not", $($doc),*)))
+            }
+        }
+
+        impl Schema for $name {
+            fn schema(schemas: &mut Schemas) -> Value {
+                schemas.component(stringify!($name), |_| {
+                    let number = json!({
+                        "type": "number",
+                        $bound: $least,
+                        "maximum": NUMBER_MAX,
+                        "multipleOf": STEP,
+                    });
+                    let text = json!({ "type": "string", "pattern": $pattern });
+                    json!({ "anyOf": [text, number] })
+                })
+            }
+        }
+    };
+}
+
+amount! {
+    /// an amount
+    AnyAmount, |_| true, format!("^-?{WHOLE}{DECIMALS}$"), "minimum": -NUMBER_MAX
+}
+amount! {
+    /// an amount of zero or more
+    AmountFromZero, |amount| amount >= Money::ZERO, format!("^{WHOLE}{DECIMALS}$"), "minimum": 0
+}
+amount! {
+    /// an amount of more than zero
+    PositiveAmount, |amount| amount > Money::ZERO, format!("^{POSITIVE}$"), "exclusiveMinimum": 0
+}
+
+/// As it is answered.
+impl Schema for Money {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$" })
+    }
+}
+
+impl Schema for Currency {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "string", "pattern": "^[A-Z]{3}$" })
+    }
+}
+
+macro_rules! ids {
+    ($($id:ident),+) => { $(
+        /// As it is answered: also those that came in by other ways than HTTP.
+        impl Schema for $id {
+            fn schema(_: &mut Schemas) -> Value {
+                json!({ "type": "string", "minLength": 1, "maxLength": ID_BYTES_MAX })
+            }
+        }
+    )+ };
+}
+ids!(UserId, ProductId, OrderId, CustomerId, CreditNoteId, AccountId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reads<T: for<'de> Deserialize<'de>>(json: &str) -> bool {
+        serde_json::from_str::<T>(json).is_ok()
+    }
+
+    #[test]
+    fn an_id_is_plain_ascii_that_a_path_can_carry() {
+        for fine in ["71053", "BANK CHARGES", "a/b", "C536379", "x"] {
+            assert!(reads::<Id<ProductId>>(&format!("\"{fine}\"")), "{fine}");
+        }
+        for odd in ["", ".", "..", " a", "a ", "é", "-a", &"a".repeat(101)] {
+            assert!(!reads::<Id<ProductId>>(&format!("\"{odd}\"")), "{odd}");
+        }
+    }
+
+    #[test]
+    fn an_amount_is_a_string_or_a_number_of_the_same_digits() {
+        for fine in ["3.39", "0", "0.0001", "999999999.9999", "10.50"] {
+            assert!(reads::<AmountFromZero>(&format!("\"{fine}\"")), "{fine}");
+            assert!(reads::<AmountFromZero>(fine), "{fine}");
+        }
+        assert!(reads::<AmountFromZero>("1e2"), "JSON may spell a number like this");
+        for odd in ["1e2", "00", "01", ".5", "5.", "+1", " 1", "1_0", "-1", "1000000000", "1.00000"]
+        {
+            assert!(!reads::<AmountFromZero>(&format!("\"{odd}\"")), "{odd}");
+        }
+        assert!(!reads::<AmountFromZero>("0.00001"));
+        assert!(!reads::<PositiveAmount>("\"0.0\""));
+        assert!(reads::<AnyAmount>("\"-5.2\""));
+        assert!(!reads::<AnyAmount>("null"));
+    }
+
+    #[test]
+    fn a_number_of_pieces_is_whole_however_it_is_spelled() {
+        for fine in ["1", "4.0", "1e3", "1000000"] {
+            assert!(reads::<Pieces>(fine), "{fine}");
+        }
+        for odd in ["0", "-1", "1.5", "1000001", "\"1\"", "1e99", "null"] {
+            assert!(!reads::<Pieces>(odd), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_time_has_an_offset_and_a_year_that_can_be_counted_with() {
+        for fine in ["2011-01-31T12:00:00Z", "2011-01-31t12:00:00.5+05:30", "0001-01-01T00:00:00Z"]
+        {
+            assert!(Time::parse(fine).is_some(), "{fine}");
+        }
+        for odd in
+            ["2011-01-31", "2011-01-31T12:00:00", "9999-12-31T23:59:59Z", "-2011-01-31T12:00:00Z"]
+        {
+            assert!(Time::parse(odd).is_none(), "{odd}");
+        }
+    }
+}

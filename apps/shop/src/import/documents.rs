@@ -1,0 +1,389 @@
+//! Rows as documents, and documents as commands.
+//!
+//! Always holds: documents and products keep the order of the file; the same document becomes the
+//! same commands with the same ids each time.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt, io,
+};
+
+use jiff::Timestamp;
+
+use super::{
+    BadRow, ReadError,
+    rows::{Pieces, Row, Rows},
+};
+use crate::{
+    catalogue::{AddProduct, AdjustStock, StockKeeping},
+    id::{CreditNoteId, CustomerId, OrderId, ProductId},
+    money::Money,
+    orders::{
+        Address, Line, OrderItem, PayOrder, PlaceOrder, Prices, ShipOrder,
+        credit_notes::IssueCreditNote,
+    },
+};
+
+/// A document that was not imported, or not wholly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Where it begins in the file.
+    pub line: u64,
+    /// Which one.
+    pub document: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}: {}", self.line, self.document, self.reason)
+    }
+}
+
+/// Everything that a file has.
+#[derive(Debug, Default)]
+pub struct Documents {
+    products: Vec<SoldProduct>,
+    documents: Vec<Document>,
+    bad_rows: Vec<BadRow>,
+    products_by_code: HashMap<ProductId, usize>,
+    documents_by_invoice: HashMap<OrderId, usize>,
+}
+
+impl Documents {
+    /// Reads a table.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it is none, or cannot be read to its end.
+    pub fn read(file: impl io::Read) -> Result<Self, ReadError> {
+        let mut read = Self::default();
+        let mut rows = Rows::new(file)?;
+        while let Some(row) = rows.next()? {
+            match row {
+                Ok(row) => read.take(row),
+                Err(bad) => read.bad_rows.push(bad),
+            }
+        }
+        Ok(read)
+    }
+
+    /// Rows that are in no document.
+    #[must_use]
+    pub fn bad_rows(&self) -> &[BadRow] {
+        &self.bad_rows
+    }
+
+    /// How many products and documents there are to import.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.products.len() + self.documents.len()
+    }
+
+    /// Whether there is nothing to import.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn into_parts(self) -> (Vec<SoldProduct>, Vec<Document>) {
+        (self.products, self.documents)
+    }
+
+    fn take(&mut self, row: Row) {
+        match self.products_by_code.entry(row.product.clone()) {
+            Entry::Occupied(known) => {
+                if let Some(product) = self.products.get_mut(*known.get()) {
+                    product.take(&row);
+                }
+            }
+            Entry::Vacant(new) => {
+                new.insert(self.products.len());
+                self.products.push(SoldProduct::first_seen_in(&row));
+            }
+        }
+        match self.documents_by_invoice.entry(row.invoice.clone()) {
+            Entry::Occupied(known) => {
+                if let Some(document) = self.documents.get_mut(*known.get()) {
+                    document.rows.push(DocumentRow::of(row));
+                }
+            }
+            Entry::Vacant(new) => {
+                new.insert(self.documents.len());
+                self.documents.push(Document::beginning_with(row));
+            }
+        }
+    }
+}
+
+/// A product as the rows tell of it.
+#[derive(Debug)]
+pub(super) struct SoldProduct {
+    pub(super) line: u64,
+    code: ProductId,
+    /// The first description that is not empty.
+    description: Option<String>,
+    /// The first price that can be one; corrections of old books have others.
+    price: Option<Money>,
+    first_at: Timestamp,
+}
+
+impl SoldProduct {
+    fn first_seen_in(row: &Row) -> Self {
+        let mut product = Self {
+            line: row.line,
+            code: row.product.clone(),
+            description: None,
+            price: None,
+            first_at: row.occurred_at,
+        };
+        product.take(row);
+        product
+    }
+
+    fn take(&mut self, row: &Row) {
+        if self.description.is_none() && !row.description.is_empty() {
+            self.description = Some(row.description.clone());
+        }
+        if self.price.is_none() && row.unit_price >= Money::ZERO {
+            self.price = Some(row.unit_price);
+        }
+    }
+
+    pub(super) fn command_id(&self) -> String {
+        format!("import-product/{}", self.code)
+    }
+
+    /// Its stock is kept elsewhere. A product without a description is called by its code.
+    pub(super) fn into_command(self) -> AddProduct {
+        AddProduct {
+            name: self.description.unwrap_or_else(|| self.code.to_string()),
+            product_id: self.code,
+            price: self.price.unwrap_or(Money::ZERO),
+            stock_keeping: StockKeeping::Untracked,
+            occurred_at: self.first_at,
+        }
+    }
+}
+
+/// The rows of one invoice number.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) line: u64,
+    pub(super) invoice: OrderId,
+    customer: Option<CustomerId>,
+    country: Option<String>,
+    occurred_at: Timestamp,
+    rows: Vec<DocumentRow>,
+}
+
+#[derive(Debug)]
+struct DocumentRow {
+    product: ProductId,
+    pieces: Pieces,
+    unit_price: Money,
+}
+
+impl DocumentRow {
+    fn of(row: Row) -> Self {
+        Self { product: row.product, pieces: row.pieces, unit_price: row.unit_price }
+    }
+}
+
+/// One command of a document.
+#[derive(Debug, PartialEq)]
+pub(super) enum Step {
+    Place(PlaceOrder),
+    Pay(PayOrder),
+    Ship(ShipOrder),
+    Issue(IssueCreditNote),
+    Adjust(AdjustStock),
+}
+
+impl Document {
+    /// Customer, country and time are the first row's.
+    fn beginning_with(mut row: Row) -> Self {
+        Self {
+            line: row.line,
+            invoice: row.invoice.clone(),
+            customer: row.customer.take(),
+            country: row.country.take(),
+            occurred_at: row.occurred_at,
+            rows: vec![DocumentRow::of(row)],
+        }
+    }
+
+    /// What to ask of the shop, in order, each with its command id.
+    pub(super) fn steps(&self) -> Vec<(String, Step)> {
+        if self.invoice.as_str().starts_with('C') {
+            return self.credit_note();
+        }
+        let mut steps = self.order();
+        steps.extend(self.adjustments());
+        steps
+    }
+
+    fn credit_note(&self) -> Vec<(String, Step)> {
+        let credit_note_id = CreditNoteId::new(self.invoice.as_str())
+            .expect("ids of orders and of credit notes are made by one rule");
+        let line = |row: &DocumentRow| match row.pieces {
+            Pieces::Back(quantity) => row.line(row.unit_price, quantity),
+            // Sold on a credit note: it makes less go back.
+            Pieces::Out(quantity) => row.line(-row.unit_price, quantity),
+        };
+        let issue = IssueCreditNote {
+            credit_note_id,
+            customer_id: self.customer.clone(),
+            country: self.country.clone(),
+            lines: self.rows.iter().map(line).collect(),
+            occurred_at: self.occurred_at,
+        };
+        vec![(self.command_id("issue"), Step::Issue(issue))]
+    }
+
+    fn order(&self) -> Vec<(String, Step)> {
+        let items: Vec<_> = self.rows.iter().filter_map(DocumentRow::item).collect();
+        if items.is_empty() {
+            return Vec::new();
+        }
+        let (order_id, occurred_at) = (self.invoice.clone(), self.occurred_at);
+        let place = PlaceOrder {
+            order_id: order_id.clone(),
+            customer_id: self.customer.clone(),
+            shipping_address: self.address(),
+            order_items: items,
+            discounts: Vec::new(),
+            payment_account_id: None,
+            prices: Prices::AsGiven,
+            occurred_at,
+        };
+        let method = "invoice".to_owned();
+        let pay = PayOrder { order_id: order_id.clone(), method, reference: None, occurred_at };
+        let ship = ShipOrder { order_id, tracking: None, occurred_at };
+        vec![
+            (self.command_id("place"), Step::Place(place)),
+            (self.command_id("pay"), Step::Pay(pay)),
+            (self.command_id("ship"), Step::Ship(ship)),
+        ]
+    }
+
+    fn address(&self) -> Option<Address> {
+        let country = self.country.clone()?;
+        Some(Address { country: Some(country), ..Address::default() })
+    }
+
+    fn adjustments(&self) -> Vec<(String, Step)> {
+        let mut of_product: HashMap<&ProductId, u32> = HashMap::new();
+        let adjusted = self.rows.iter().filter_map(|row| match row.pieces {
+            Pieces::Out(_) => None,
+            Pieces::Back(quantity) => Some((row, quantity)),
+        });
+        adjusted
+            .map(|(row, quantity)| {
+                let number = of_product.entry(&row.product).or_default();
+                *number += 1;
+                let id = self.command_id(&format!("adjust/{}/{number}", row.product));
+                let adjust = AdjustStock {
+                    product_id: row.product.clone(),
+                    quantity: -i64::from(quantity),
+                    reason: Some(format!("document {}", self.invoice)),
+                    occurred_at: self.occurred_at,
+                };
+                (id, Step::Adjust(adjust))
+            })
+            .collect()
+    }
+
+    fn command_id(&self, step: &str) -> String {
+        format!("import/{}/{step}", self.invoice)
+    }
+}
+
+impl DocumentRow {
+    fn line(&self, unit_price: Money, quantity: crate::quantity::Quantity) -> Line {
+        Line { product_id: self.product.clone(), unit_price, quantity }
+    }
+
+    fn item(&self) -> Option<OrderItem> {
+        let (product_id, unit_price) = (self.product.clone(), Some(self.unit_price));
+        match self.pieces {
+            Pieces::Out(quantity) => Some(OrderItem { product_id, unit_price, quantity }),
+            Pieces::Back(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str =
+        "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
+
+    fn read(rows: &[&str]) -> Documents {
+        let file = format!("{HEADER}{}\n", rows.join("\n"));
+        Documents::read(file.as_bytes()).unwrap()
+    }
+
+    fn ids(documents: &Documents) -> Vec<String> {
+        let steps = documents.documents.iter().flat_map(Document::steps);
+        steps.map(|(id, _)| id).collect()
+    }
+
+    #[test]
+    fn rows_of_one_invoice_are_one_order_wherever_they_stand() {
+        let documents = read(&[
+            "1,mug,Mug,2,2010-12-01T08:26:00Z,3.39,17850,France",
+            "2,mug,Mug,1,2010-12-01T08:27:00Z,3.39,,France",
+            "1,jug,Jug,1,2010-12-01T08:26:00Z,5,17850,France",
+        ]);
+        let expected = ["1/place", "1/pay", "1/ship", "2/place", "2/pay", "2/ship"];
+        assert_eq!(ids(&documents), expected.map(|id| format!("import/{id}")));
+        let (_, first) = documents.documents[0].steps().remove(0);
+        let Step::Place(place) = first else { panic!("an order is placed first") };
+        assert_eq!(place.order_items.len(), 2);
+        assert_eq!(place.shipping_address.unwrap().country.as_deref(), Some("France"));
+    }
+
+    #[test]
+    fn rows_that_take_away_adjust_stock_and_belong_to_no_order() {
+        let documents = read(&[
+            "1,mug,,-2,2010-12-01T08:26:00Z,0,,United Kingdom",
+            "1,mug,,-2,2010-12-01T08:26:00Z,0,,United Kingdom",
+        ]);
+        assert_eq!(ids(&documents), ["import/1/adjust/mug/1", "import/1/adjust/mug/2"]);
+        let (_, step) = documents.documents[0].steps().remove(0);
+        let Step::Adjust(adjust) = step else { panic!("stock is adjusted") };
+        assert_eq!(adjust.quantity, -2);
+    }
+
+    #[test]
+    fn an_invoice_with_a_c_is_a_credit_note() {
+        let documents = read(&["C1,mug,Mug,-2,2010-12-01T08:26:00Z,3.39,17850,France"]);
+        assert_eq!(ids(&documents), ["import/C1/issue"]);
+        let (_, step) = documents.documents[0].steps().remove(0);
+        let Step::Issue(issue) = step else { panic!("a credit note is issued") };
+        assert_eq!(issue.lines[0].amount().to_string(), "6.78");
+    }
+
+    #[test]
+    fn a_product_has_the_first_description_that_is_not_empty_and_the_first_price() {
+        let mut documents = read(&[
+            "1,mug,,-2,2010-12-01T08:26:00Z,0.5,,France",
+            "2,mug,Mug,1,2010-12-02T08:26:00Z,3.39,,France",
+            "3,mug,Red mug,1,2010-12-02T08:26:00Z,3.39,,France",
+        ]);
+        let product = documents.products.remove(0).into_command();
+        assert_eq!((product.name.as_str(), product.price.to_string().as_str()), ("Mug", "0.5"));
+        assert_eq!(product.stock_keeping, StockKeeping::Untracked);
+    }
+
+    #[test]
+    fn a_bad_row_keeps_no_other_row_of_its_invoice_out() {
+        let documents = read(&[
+            "1,mug,Mug,x,2010-12-01T08:26:00Z,3.39,,France",
+            "1,jug,Jug,1,2010-12-01T08:26:00Z,5,,France",
+        ]);
+        assert_eq!((documents.bad_rows().len(), documents.len()), (1, 2));
+    }
+}

@@ -1,0 +1,85 @@
+//! The read model of credit notes.
+
+use gesta::{Apply, ApplyError, Projection, Recorded};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{CreditNoteEvent, CreditNoteIssued};
+use crate::{
+    id::{CreditNoteId, CustomerId},
+    money::Money,
+    orders::Line,
+    sql::{self, params},
+};
+
+const TABLES: &str = "
+    create table credit_notes (
+        credit_note_id text primary key,
+        customer_id text,
+        country text,
+        lines text not null,
+        total text not null,
+        issued_at integer not null
+    ) strict, without rowid;
+    create index credit_notes_by_customer on credit_notes (customer_id, credit_note_id);
+";
+
+/// Fills the table of credit notes.
+#[derive(Debug)]
+pub struct CreditNotes;
+
+impl Projection for CreditNotes {
+    const NAME: &'static str = "credit-notes";
+    type Event = CreditNoteEvent;
+}
+
+impl Apply<sql::Tx> for CreditNotes {
+    async fn prepare(&self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
+        Ok(tx.execute_script(TABLES)?)
+    }
+
+    async fn apply(
+        &self,
+        tx: &mut sql::Tx,
+        events: &[Recorded<CreditNoteEvent>],
+    ) -> Result<(), ApplyError> {
+        events.iter().try_for_each(|event| match &event.event {
+            CreditNoteEvent::Issued(issued) => insert(tx, issued),
+        })
+    }
+}
+
+fn insert(tx: &mut sql::Tx, issued: &CreditNoteIssued) -> Result<(), ApplyError> {
+    tx.execute(
+        "insert into credit_notes values (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            issued.credit_note_id.as_str(),
+            issued.customer_id.as_ref().map(CustomerId::as_str),
+            issued.country,
+            serde_json::to_string(&issued.lines)?,
+            issued.total.to_string(),
+            sql::micros(issued.occurred_at),
+        ],
+    )?;
+    Ok(())
+}
+
+/// A credit note, as queries answer.
+#[derive(Serialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CreditNoteDetails {
+    /// Which one.
+    pub credit_note_id: CreditNoteId,
+    /// Who got the money; nobody for a guest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<CustomerId>,
+    /// The customer's country.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// What came back, at which prices.
+    pub lines: Vec<Line>,
+    /// What went back for it.
+    pub total: Money,
+    /// When.
+    pub issued_at: Timestamp,
+}

@@ -1,0 +1,32 @@
+//! Orders: from placing one to its delivery, or to giving the money back.
+//!
+//! Owns: the events, commands and rules of orders and credit notes, and what is known of sales.
+//! Always holds: an order is paid before it ships, and no more money goes back than came in. Not
+//! here: stock and list prices ([`catalogue`](crate::catalogue)), money that customers hold
+//! ([`accounts`](crate::accounts)).
+
+mod amounts;
+mod card;
+pub mod credit_notes;
+mod events;
+mod fulfilment;
+mod order;
+mod place;
+mod prices;
+mod routes;
+pub mod sales;
+mod steps;
+pub mod summaries;
+
+pub use amounts::{Amounts, Discount, DiscountType, Line};
+pub use card::{OrderCard, OrderDetails, Payment};
+pub use events::{
+    Address, OrderCancelled, OrderDelivered, OrderEvent, OrderPaid, OrderPlaced, OrderRefunded,
+    OrderShipped,
+};
+pub use fulfilment::{Fulfilment, FulfilmentEvent, PaymentDue};
+pub use order::{Order, OrderRejection, OrderStatus};
+pub use place::{DISCOUNTS_MAX, ITEMS_MAX, OrderItem, PlaceOrder, PlaceRejection};
+pub use prices::{Prices, catalogue_prices};
+pub(crate) use routes::routes;
+pub use steps::{CancelOrder, DeliverOrder, PayOrder, RefundOrder, ShipOrder};

@@ -1,0 +1,313 @@
+//! Orders and credit notes over HTTP, and what customers bought.
+
+mod credit_notes;
+mod details;
+mod steps;
+
+use gesta::{AsOf, Position, Revision, store::RecordedAt, stream_of};
+use gesta_http::{
+    Answered, Commands, Created, Cursor, Found, HistoryEntry, JsonBody, ListHistory, PageLimit,
+    Paged, PathOf, Problem, Queries, QueryOf, Route, Schema, Schemas, Versioned, get, object_only,
+    post, request,
+};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::{Value, json};
+
+use super::{
+    Address, DISCOUNTS_MAX, Discount, DiscountType, ITEMS_MAX, Order, OrderCard, OrderDetails,
+    OrderItem, OrderStatus, PlaceOrder, catalogue_prices,
+    sales::{CustomerStatistics, FindCustomerStatistics},
+    summaries::{FindOrders, OrderSummary},
+};
+use crate::{
+    http::{
+        occurred_at, paged,
+        values::{AnyAmount, Id, List, Pieces, PositiveAmount, Text, Time, Words},
+    },
+    id::{AccountId, CustomerId, OrderId, ProductId},
+    paging::PageSize,
+    search::SearchText,
+};
+
+/// What a cursor is of.
+const LIST: &str = "orders";
+
+pub(crate) fn routes() -> Vec<Route> {
+    let mut routes = vec![
+        post("/v1/orders", place_order, "Places an order")
+            .rejects(&["unknown-product", "unit-price-differs"]),
+        get("/v1/orders", list_orders, "Searches orders, the last one first")
+            .rejects(&["unknown-cursor"]),
+        get("/v1/orders/{orderId}", find_order, "Tells about an order, also as it was"),
+        get("/v1/orders/{orderId}/history", list_history, "Tells what happened to an order")
+            .rejects(&["unknown-cursor"]),
+        get(
+            "/v1/customers/{customerId}/statistics",
+            find_customer_statistics,
+            "Tells what a customer bought",
+        ),
+    ];
+    routes.extend(steps::routes());
+    routes.extend(credit_notes::routes());
+    routes
+}
+
+request! {
+    /// Which order.
+    struct OrderPath {
+        /// The order's id.
+        order_id: Id<OrderId>,
+    }
+}
+
+request! {
+    /// An order to be.
+    struct NewOrder {
+        /// Under which id; a new one, if it is left out.
+        order_id: Option<Id<OrderId>>,
+        /// Who buys; nobody for a guest.
+        customer_id: Option<Id<CustomerId>>,
+        /// Where it goes.
+        shipping_address: Option<NewAddress>,
+        /// What is bought.
+        order_items: List<NewItem, 1, ITEMS_MAX>,
+        /// What makes it cost less.
+        discounts: Option<List<NewDiscount, 0, DISCOUNTS_MAX>>,
+        /// The account that it is to be paid from.
+        payment_account_id: Option<Id<AccountId>>,
+        /// When it was placed, if not now.
+        occurred_at: Option<Time>,
+    }
+}
+
+request! {
+    /// Where an order is to go.
+    struct NewAddress {
+        /// Street and number.
+        street: Option<Text>,
+        /// The city.
+        city: Option<Text>,
+        /// The postal code.
+        postal_code: Option<Text>,
+        /// The country.
+        country: Option<Text>,
+    }
+}
+
+request! {
+    /// So many pieces of a product.
+    struct NewItem {
+        /// Which one.
+        product_id: Id<ProductId>,
+        /// What a piece costs: the catalogue's price, which it is also if it is left out.
+        unit_price: Option<AnyAmount>,
+        /// How many.
+        quantity: Pieces,
+    }
+}
+
+/// Less to pay.
+#[derive(Deserialize, Clone, Copy, Debug)]
+#[serde(remote = "Self", deny_unknown_fields)]
+struct NewDiscount {
+    #[serde(rename = "type")]
+    discount_type: DiscountType,
+    value: PositiveAmount,
+}
+
+object_only!(NewDiscount);
+
+impl Schema for NewDiscount {
+    fn schema(schemas: &mut Schemas) -> Value {
+        schemas.component("NewDiscount", |schemas| {
+            let digits = r"^(100(\.0{1,2})?|[1-9][0-9]?(\.[0-9]{1,2})?|0\.([1-9][0-9]?|0[1-9]))$";
+            let text = json!({ "type": "string", "pattern": digits });
+            let number = json!({
+                "type": "number", "exclusiveMinimum": 0, "maximum": 100, "multipleOf": 0.01,
+            });
+            let percentage = discount("percentage", &json!({ "anyOf": [text, number] }));
+            let fixed = discount("fixed", &PositiveAmount::schema(schemas));
+            json!({ "oneOf": [percentage, fixed] })
+        })
+    }
+}
+
+fn discount(name: &str, value: &Value) -> Value {
+    json!({
+        "type": "object",
+        "properties": { "type": { "const": name }, "value": value },
+        "required": ["type", "value"],
+        "additionalProperties": false,
+    })
+}
+
+async fn place_order(
+    commands: Commands,
+    JsonBody(order): JsonBody<NewOrder>,
+) -> Result<Created, Problem> {
+    let order_id = order.order_id.map_or_else(|| commands.new_id().into(), |id| id.0);
+    let order_items: Vec<_> = order.order_items.0.into_iter().map(item).collect();
+    let products: Vec<_> = order_items.iter().map(|item| &item.product_id).collect();
+    let prices = catalogue_prices(commands.gesta(), products).await?;
+    let place = PlaceOrder {
+        order_id: order_id.clone(),
+        customer_id: order.customer_id.map(|id| id.0),
+        shipping_address: order.shipping_address.map(address),
+        order_items,
+        discounts: order.discounts.map_or_else(Vec::new, |list| discounts(list.0)),
+        payment_account_id: order.payment_account_id.map(|id| id.0),
+        prices,
+        occurred_at: occurred_at(order.occurred_at, commands.now()),
+    };
+    commands.create(place, order_id, "/v1/orders").await
+}
+
+fn item(item: NewItem) -> OrderItem {
+    OrderItem {
+        product_id: item.product_id.0,
+        unit_price: item.unit_price.map(|price| price.0),
+        quantity: item.quantity.0,
+    }
+}
+
+fn address(address: NewAddress) -> Address {
+    let text = |given: Option<Text>| given.map(|text| text.0);
+    Address {
+        street: text(address.street),
+        city: text(address.city),
+        postal_code: text(address.postal_code),
+        country: text(address.country),
+    }
+}
+
+fn discounts(discounts: Vec<NewDiscount>) -> Vec<Discount> {
+    let discount = |NewDiscount { discount_type, value }: NewDiscount| Discount {
+        discount_type,
+        value: value.0,
+    };
+    discounts.into_iter().map(discount).collect()
+}
+
+request! {
+    /// Which orders: those with everything that is given.
+    struct OrderList {
+        /// Of this customer.
+        customer: Option<Id<CustomerId>>,
+        /// So far.
+        status: Option<OrderStatus>,
+        /// Placed at this time or later.
+        from: Option<Time>,
+        /// Placed before this time.
+        to: Option<Time>,
+        /// With all of these words: ids, address, products' codes and names.
+        text: Option<Words>,
+        /// What the page before ended with.
+        cursor: Option<Cursor>,
+        /// How many at once.
+        limit: Option<PageLimit>,
+    }
+}
+
+async fn list_orders(
+    queries: Queries,
+    list: QueryOf<OrderList>,
+) -> Result<Answered<Paged<OrderSummary>>, Problem> {
+    let QueryOf(list) = list;
+    let cursor = list.cursor.map(|cursor| cursor.at(LIST, |place| place.parse().ok()));
+    let find = FindOrders {
+        customer: list.customer.map(|id| id.0),
+        status: list.status,
+        from: list.from.map(|time| time.0),
+        to: list.to.map(|time| time.0),
+        text: list.text.and_then(|words| SearchText::new(&words.0)),
+        cursor: cursor.transpose()?,
+        size: PageSize::of(list.limit.unwrap_or_default().number().into()),
+    };
+    Ok(queries.ask(find).await?.map(|page| paged(LIST, page)))
+}
+
+request! {
+    /// As it was when.
+    struct OrderMoment {
+        /// At a time, or `revision:3`, or `position:42`; now, if it is left out.
+        at: Option<Moment>,
+    }
+}
+
+/// When: what the store had then.
+#[derive(Clone, Copy, Debug)]
+struct Moment(AsOf);
+
+impl Moment {
+    fn parse(text: &str) -> Option<AsOf> {
+        if let Some(revision) = text.strip_prefix("revision:") {
+            return Some(AsOf::Revision(Revision::new(whole_number(revision)?)));
+        }
+        if let Some(position) = text.strip_prefix("position:") {
+            return Some(AsOf::Position(Position::new(whole_number(position)?)));
+        }
+        // Before 1970 nothing had happened yet, nor had it in the first microsecond of it.
+        let micros = Time::parse(text)?.0.as_microsecond().try_into().unwrap_or_default();
+        Some(AsOf::Time(RecordedAt::from_micros(micros)))
+    }
+}
+
+fn whole_number(text: &str) -> Option<u64> {
+    let canonical = text == "0" || !text.starts_with('0');
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits && canonical && text.len() <= 18 { text.parse().ok() } else { None }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let odd =
+            "is neither a time, such as 2011-01-31T12:00:00Z, nor revision:3, nor position:42";
+        let moment = Self::parse(&String::deserialize(deserializer)?);
+        moment.map(Self).ok_or_else(|| D::Error::custom(odd))
+    }
+}
+
+impl Schema for Moment {
+    fn schema(schemas: &mut Schemas) -> Value {
+        let place = "^(revision|position):(0|[1-9][0-9]{0,17})$";
+        let place = json!({ "type": "string", "pattern": place });
+        json!({ "oneOf": [Time::schema(schemas), place] })
+    }
+}
+
+async fn find_order(
+    queries: Queries,
+    path: PathOf<OrderPath>,
+    moment: QueryOf<OrderMoment>,
+) -> Result<Versioned<OrderDetails>, Problem> {
+    let as_of = moment.at.map_or(AsOf::Now, |moment| moment.0);
+    let found = queries.read::<OrderCard>(&path.order_id.0, as_of).await?;
+    found.and_then(Versioned::present).ok_or_else(|| Problem::not_found("order"))
+}
+
+async fn list_history(
+    queries: Queries,
+    path: PathOf<OrderPath>,
+    list: QueryOf<ListHistory>,
+) -> Result<Found<Paged<HistoryEntry>>, Problem> {
+    let id = &path.order_id.0;
+    let stream = stream_of::<Order>(id);
+    let stream = stream.map_err(|error| Problem::invalid("orderId", error.to_string()))?;
+    queries.history(stream, &list).await?.found("order")
+}
+
+request! {
+    /// Which customer.
+    struct CustomerPath {
+        /// The customer's id.
+        customer_id: Id<CustomerId>,
+    }
+}
+
+async fn find_customer_statistics(
+    queries: Queries,
+    path: PathOf<CustomerPath>,
+) -> Result<Found<CustomerStatistics>, Problem> {
+    let find = FindCustomerStatistics { customer_id: path.customer_id.0.clone() };
+    queries.ask(find).await?.found("customer")
+}

@@ -1,0 +1,192 @@
+//! Sums: what is counted for the whole shop, for each country and for each customer alike.
+//!
+//! Always holds: events that are applied together read and write each sum once.
+
+use std::collections::BTreeMap;
+
+use gesta::ApplyError;
+use jiff::Timestamp;
+
+use crate::{
+    money::Money,
+    sql::{self, params},
+};
+
+pub(super) const TABLE: &str = "
+    create table sums (
+        scope text not null,
+        key text not null,
+        orders integer not null,
+        guest_orders integer not null,
+        order_lines integer not null,
+        units_sold integer not null,
+        gross_revenue text not null,
+        credit_notes integer not null,
+        refunded text not null,
+        products integer not null,
+        stock_adjustments integer not null,
+        first_at integer,
+        last_at integer,
+        primary key (scope, key)
+    ) strict, without rowid;
+";
+
+/// Whose sums.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scope {
+    Shop,
+    Country(String),
+    Customer(String),
+}
+
+impl Scope {
+    pub(super) const SHOP: &'static str = "shop";
+    pub(super) const COUNTRY: &'static str = "country";
+    pub(super) const CUSTOMER: &'static str = "customer";
+
+    fn columns(&self) -> (&'static str, &str) {
+        match self {
+            Self::Shop => (Self::SHOP, ""),
+            Self::Country(name) => (Self::COUNTRY, name),
+            Self::Customer(id) => (Self::CUSTOMER, id),
+        }
+    }
+}
+
+/// What is counted. As a change, it may be below zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Sums {
+    pub(super) orders: i64,
+    pub(super) guest_orders: i64,
+    pub(super) order_lines: i64,
+    pub(super) units_sold: i64,
+    pub(super) gross_revenue: Money,
+    pub(super) credit_notes: i64,
+    pub(super) refunded: Money,
+    pub(super) products: i64,
+    pub(super) stock_adjustments: i64,
+    /// When the first and the last of it happened.
+    pub(super) first_at: Option<Timestamp>,
+    pub(super) last_at: Option<Timestamp>,
+}
+
+impl Sums {
+    /// The columns that [`read`](Self::read) reads.
+    pub(super) const COLUMNS: &'static str = "orders, guest_orders, order_lines, units_sold,
+        gross_revenue, credit_notes, refunded, products, stock_adjustments, first_at, last_at";
+
+    /// Reads the columns, of which the first is at this place.
+    pub(super) fn read(row: &sql::Row<'_>, first: usize) -> sql::Result<Self> {
+        Ok(Self {
+            orders: row.get(first)?,
+            guest_orders: row.get(first + 1)?,
+            order_lines: row.get(first + 2)?,
+            units_sold: row.get(first + 3)?,
+            gross_revenue: sql::money(row, first + 4)?,
+            credit_notes: row.get(first + 5)?,
+            refunded: sql::money(row, first + 6)?,
+            products: row.get(first + 7)?,
+            stock_adjustments: row.get(first + 8)?,
+            first_at: sql::optional_time(row, first + 9)?,
+            last_at: sql::optional_time(row, first + 10)?,
+        })
+    }
+
+    /// As something that happened at a time.
+    pub(super) fn at(self, time: Timestamp) -> Self {
+        Self { first_at: Some(time), last_at: Some(time), ..self }
+    }
+
+    /// What takes it back again. When it happened stays.
+    pub(super) fn taken_back(self) -> Self {
+        Self {
+            orders: -self.orders,
+            guest_orders: -self.guest_orders,
+            order_lines: -self.order_lines,
+            units_sold: -self.units_sold,
+            gross_revenue: -self.gross_revenue,
+            credit_notes: -self.credit_notes,
+            refunded: -self.refunded,
+            products: -self.products,
+            stock_adjustments: -self.stock_adjustments,
+            first_at: None,
+            last_at: None,
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.orders += other.orders;
+        self.guest_orders += other.guest_orders;
+        self.order_lines += other.order_lines;
+        self.units_sold += other.units_sold;
+        self.gross_revenue += other.gross_revenue;
+        self.credit_notes += other.credit_notes;
+        self.refunded += other.refunded;
+        self.products += other.products;
+        self.stock_adjustments += other.stock_adjustments;
+        self.first_at = [self.first_at, other.first_at].into_iter().flatten().min();
+        self.last_at = self.last_at.max(other.last_at);
+    }
+}
+
+/// Changes of sums, until they are written.
+#[derive(Debug, Default)]
+pub(super) struct Changes(BTreeMap<Scope, Sums>);
+
+impl Changes {
+    /// Counts for the whole shop.
+    pub(super) fn of_shop(&mut self, change: &Sums) {
+        self.0.entry(Scope::Shop).or_default().add(change);
+    }
+
+    /// Counts for the whole shop, and for a country and a customer where they are known.
+    pub(super) fn of_sale(&mut self, buyer: &Buyer, change: &Sums) {
+        self.of_shop(change);
+        if let Some(country) = &buyer.country {
+            self.0.entry(Scope::Country(country.clone())).or_default().add(change);
+        }
+        if let Some(customer) = &buyer.customer {
+            self.0.entry(Scope::Customer(customer.clone())).or_default().add(change);
+        }
+    }
+
+    /// Adds the changes to what is stored.
+    pub(super) fn write(self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
+        self.0.iter().try_for_each(|(scope, change)| write_one(tx, scope, change))
+    }
+}
+
+/// Who bought, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Buyer {
+    pub(super) customer: Option<String>,
+    pub(super) country: Option<String>,
+}
+
+fn write_one(tx: &mut sql::Tx, scope: &Scope, change: &Sums) -> Result<(), ApplyError> {
+    let (scope, key) = scope.columns();
+    let select = format!("select {} from sums where scope = ?1 and key = ?2", Sums::COLUMNS);
+    let stored = tx.find(&select, params![scope, key], |row| Sums::read(row, 0))?;
+    let mut sums = stored.unwrap_or_default();
+    sums.add(change);
+    tx.execute(
+        "insert or replace into sums
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        params![
+            scope,
+            key,
+            sums.orders,
+            sums.guest_orders,
+            sums.order_lines,
+            sums.units_sold,
+            sums.gross_revenue.to_string(),
+            sums.credit_notes,
+            sums.refunded.to_string(),
+            sums.products,
+            sums.stock_adjustments,
+            sums.first_at.map(sql::micros),
+            sums.last_at.map(sql::micros),
+        ],
+    )?;
+    Ok(())
+}

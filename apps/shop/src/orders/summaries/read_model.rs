@@ -1,0 +1,196 @@
+//! The read model of order summaries.
+//!
+//! Always holds: an order's words are those of the products' names as they were when it was
+//! placed. That is why the projection listens to the catalogue as well.
+
+use gesta::{Apply, ApplyError, EventSet, Projection, Recorded};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    catalogue::{ProductAdded, ProductRenamed},
+    id::{CustomerId, OrderId, ProductId},
+    money::Money,
+    orders::{
+        OrderCancelled, OrderDelivered, OrderPaid, OrderPlaced, OrderRefunded, OrderShipped,
+        OrderStatus,
+    },
+    search,
+    sql::{self, params},
+};
+
+const TABLES: &str = "
+    create table orders (
+        number integer primary key,
+        order_id text not null unique,
+        customer_id text,
+        country text,
+        status text not null,
+        lines integer not null,
+        units integer not null,
+        total text not null,
+        refunded text not null,
+        placed_at integer not null
+    ) strict;
+    create index orders_by_customer on orders (customer_id, number);
+    create index orders_by_status on orders (status, number);
+    create virtual table order_words using fts5(words, content='');
+    create table product_names (
+        product_id text primary key,
+        name text not null
+    ) strict, without rowid;
+";
+
+/// What order summaries are made of.
+#[derive(EventSet, Clone, Debug, PartialEq)]
+pub enum SummaryEvent {
+    /// A product has a name.
+    ProductAdded(ProductAdded),
+    /// A product has another name.
+    ProductRenamed(ProductRenamed),
+    /// An order was placed.
+    Placed(OrderPlaced),
+    /// An order was paid.
+    Paid(OrderPaid),
+    /// An order was shipped.
+    Shipped(OrderShipped),
+    /// An order arrived.
+    Delivered(OrderDelivered),
+    /// An order was called off.
+    Cancelled(OrderCancelled),
+    /// Money of an order went back.
+    Refunded(OrderRefunded),
+}
+
+/// Fills the table of order summaries.
+#[derive(Debug)]
+pub struct OrderSummaries;
+
+impl Projection for OrderSummaries {
+    const NAME: &'static str = "order-summaries";
+    type Event = SummaryEvent;
+}
+
+impl Apply<sql::Tx> for OrderSummaries {
+    async fn prepare(&self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
+        Ok(tx.execute_script(TABLES)?)
+    }
+
+    async fn apply(
+        &self,
+        tx: &mut sql::Tx,
+        events: &[Recorded<SummaryEvent>],
+    ) -> Result<(), ApplyError> {
+        events.iter().try_for_each(|event| apply_one(tx, event))
+    }
+}
+
+fn apply_one(tx: &mut sql::Tx, event: &Recorded<SummaryEvent>) -> Result<(), ApplyError> {
+    match &event.event {
+        SummaryEvent::ProductAdded(added) => name(tx, &added.product_id, &added.name),
+        SummaryEvent::ProductRenamed(renamed) => name(tx, &renamed.product_id, &renamed.name),
+        SummaryEvent::Placed(placed) => place(tx, event.position.number(), placed),
+        SummaryEvent::Paid(paid) => set_status(tx, &paid.order_id, OrderStatus::Paid),
+        SummaryEvent::Shipped(shipped) => set_status(tx, &shipped.order_id, OrderStatus::Shipped),
+        SummaryEvent::Delivered(delivered) => {
+            set_status(tx, &delivered.order_id, OrderStatus::Delivered)
+        }
+        SummaryEvent::Cancelled(cancelled) => {
+            set_status(tx, &cancelled.order_id, OrderStatus::Cancelled)
+        }
+        SummaryEvent::Refunded(refunded) => refund(tx, refunded),
+    }
+}
+
+fn name(tx: &mut sql::Tx, product: &ProductId, name: &str) -> Result<(), ApplyError> {
+    let sql = "insert or replace into product_names values (?1, ?2)";
+    tx.execute(sql, params![product.as_str(), name])?;
+    Ok(())
+}
+
+fn place(tx: &mut sql::Tx, number: u64, placed: &OrderPlaced) -> Result<(), ApplyError> {
+    let units: u64 = placed.lines.iter().map(|line| u64::from(line.quantity)).sum();
+    let address = placed.shipping_address.as_ref();
+    tx.execute(
+        "insert into orders values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '0', ?9)",
+        params![
+            number,
+            placed.order_id.as_str(),
+            placed.customer_id.as_ref().map(CustomerId::as_str),
+            address.and_then(|address| address.country.as_deref()),
+            OrderStatus::Placed.as_str(),
+            placed.lines.len(),
+            units,
+            placed.amounts.total.to_string(),
+            sql::micros(placed.occurred_at),
+        ],
+    )?;
+    let words = words(tx, placed)?;
+    tx.execute("insert into order_words (rowid, words) values (?1, ?2)", params![number, words])?;
+    Ok(())
+}
+
+fn words(tx: &mut sql::Tx, placed: &OrderPlaced) -> Result<String, ApplyError> {
+    let mut texts = vec![placed.order_id.to_string()];
+    texts.extend(placed.customer_id.iter().map(ToString::to_string));
+    if let Some(address) = &placed.shipping_address {
+        let parts = [&address.street, &address.city, &address.postal_code, &address.country];
+        texts.extend(parts.into_iter().flatten().cloned());
+    }
+    for line in &placed.lines {
+        texts.push(line.product_id.to_string());
+        let sql = "select name from product_names where product_id = ?1";
+        texts.extend(tx.find(sql, [line.product_id.as_str()], |row| row.get(0))?);
+    }
+    Ok(search::words(texts.iter().map(String::as_str)))
+}
+
+fn set_status(tx: &mut sql::Tx, order: &OrderId, status: OrderStatus) -> Result<(), ApplyError> {
+    let sql = "update orders set status = ?2 where order_id = ?1";
+    tx.execute(sql, params![order.as_str(), status.as_str()])?;
+    Ok(())
+}
+
+fn refund(tx: &mut sql::Tx, event: &OrderRefunded) -> Result<(), ApplyError> {
+    let sql = "select status, refunded from orders where order_id = ?1";
+    let found = tx.find(sql, [event.order_id.as_str()], |row| {
+        Ok((sql::parsed::<OrderStatus>(row, 0)?, sql::money(row, 1)?))
+    })?;
+    let Some((status, refunded)) = found else { return Ok(()) };
+    let status = status.after_refund(event.left);
+    let refunded = refunded + event.amount;
+    tx.execute(
+        "update orders set status = ?2, refunded = ?3 where order_id = ?1",
+        params![event.order_id.as_str(), status.as_str(), refunded.to_string()],
+    )?;
+    Ok(())
+}
+
+/// An order in one line.
+#[derive(Serialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderSummary {
+    /// Which one.
+    pub order_id: OrderId,
+    /// Who buys; nobody for a guest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<CustomerId>,
+    /// Where it goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// How far it is.
+    pub status: OrderStatus,
+    /// Its lines.
+    pub lines: u64,
+    /// Its pieces.
+    pub units: u64,
+    /// What it costs.
+    pub total: Money,
+    /// What went back.
+    pub refunded: Money,
+    /// When it was placed.
+    pub placed_at: Timestamp,
+    /// Its place in the list.
+    #[serde(skip)]
+    pub(super) number: u64,
+}

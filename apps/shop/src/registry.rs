@@ -1,0 +1,27 @@
+//! Every event of the shop, by name and version.
+
+use gesta::Registry;
+
+use crate::{
+    accounts::AccountEvent,
+    catalogue::ProductEvent,
+    orders::{OrderEvent, credit_notes::CreditNoteEvent},
+    users::UserEvent,
+};
+
+/// Every event of the shop.
+///
+/// ```
+/// let registry = shop::registry::events();
+/// registry.check()?;
+/// assert!(registry.names().any(|name| name == "order-placed"));
+/// # Ok::<(), gesta::NameTwice>(())
+/// ```
+#[must_use]
+pub fn events() -> Registry {
+    Registry::of::<UserEvent>()
+        .and::<ProductEvent>()
+        .and::<OrderEvent>()
+        .and::<CreditNoteEvent>()
+        .and::<AccountEvent>()
+}

@@ -1,0 +1,83 @@
+//! Serving the shop: where it listens, what it prints about that, how it ends.
+//!
+//! Always holds: nobody beyond this machine is served unless that was asked for, because the shop
+//! does not ask anybody who they are.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use gesta::Gesta;
+use gesta_http::Edge;
+use shop::http;
+use tokio::{
+    net::TcpListener,
+    signal::{
+        ctrl_c,
+        unix::{SignalKind, signal},
+    },
+};
+
+/// Where to listen.
+#[derive(Args, Debug)]
+pub(crate) struct Listen {
+    /// Where to listen.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// Serves other machines, too: whoever reaches the address may do everything.
+    #[arg(long)]
+    allow_remote: bool,
+}
+
+/// A place that is listened at, where nobody is served yet.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listen {
+    /// Takes the address, so that one that is taken is told before anything else is done.
+    pub(crate) async fn open(&self) -> Result<Counter> {
+        let wanted = self.listen;
+        ensure!(
+            wanted.ip().is_loopback() || self.allow_remote,
+            "{wanted} can be reached from other machines, and the shop asks nobody who they are; \
+             say --allow-remote if that is meant",
+        );
+        let listener = TcpListener::bind(wanted).await;
+        let listener = listener.with_context(|| format!("cannot listen on {wanted}"))?;
+        Ok(Counter { address: listener.local_addr()?, listener })
+    }
+}
+
+impl Counter {
+    /// Serves a shop until the program is interrupted or told to end.
+    pub(crate) async fn serve(self, shop: Gesta) -> Result<()> {
+        let mut ended = signal(SignalKind::terminate())?;
+        self.tell()?;
+        let edge = Edge::new(shop.clone());
+        gesta_http::serve(self.listener, http::api(), edge, async move {
+            tokio::select! {
+                _ = ctrl_c() => {}
+                _ = ended.recv() => {}
+            }
+        })
+        .await?;
+        shop.close().await;
+        Ok(())
+    }
+
+    fn tell(&self) -> io::Result<()> {
+        let address = self.address;
+        let mut out = io::stdout().lock();
+        writeln!(out, "try it     http://{address}/docs")?;
+        writeln!(out, "events     http://{address}/v1/events")?;
+        writeln!(out, "interface  http://{address}/openapi.json")?;
+        writeln!(out, "listening on http://{address}, until Ctrl-C")?;
+        out.flush()
+    }
+}

@@ -1,0 +1,331 @@
+//! What can be asked for about users, and how it is decided.
+
+use std::convert::Infallible;
+
+use gesta::prelude::*;
+
+use super::{
+    Email, EmailOwners, User, UserCreated, UserDeleted, UserRejection, UserUpdated, UserWelcomed,
+    user::Profile,
+};
+use crate::{checks, id::UserId};
+
+/// Whom an address belongs to is read only where one is given.
+type WithEmail = (User, Vec<EmailOwners>);
+
+/// Creates a user.
+#[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[command(name = "create-user", on = WithEmail, new, id = CreateUser::ids, validate = CreateUser::check)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateUser {
+    /// Under which id.
+    pub user_id: UserId,
+    /// The given name.
+    pub first_name: String,
+    /// The family name.
+    pub last_name: String,
+    /// An address that nobody else has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<Email>,
+}
+
+impl CreateUser {
+    fn ids(&self) -> (UserId, Vec<Email>) {
+        (self.user_id.clone(), self.email.iter().cloned().collect())
+    }
+
+    fn check(&self) -> Result<(), InvalidField> {
+        check_names(&self.first_name, &self.last_name)
+    }
+}
+
+impl Decide for CreateUser {
+    type Rejection = UserRejection;
+
+    fn decide(&self, (_, owners): &(User, Vec<EmailOwners>)) -> Decision<Self> {
+        let decided = UserCreated {
+            user_id: self.user_id.clone(),
+            first_name: self.first_name.clone(),
+            last_name: self.last_name.clone(),
+            email: self.email.clone(),
+        };
+        check_free(owners, self.email.as_ref(), &self.user_id)?;
+        Ok((decided.into(), nothing_of(owners)))
+    }
+}
+
+/// Gives a user these names and this address, or none.
+#[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[command(name = "update-user", on = WithEmail, id = UpdateUser::ids, validate = UpdateUser::check)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateUser {
+    /// Which one.
+    pub user_id: UserId,
+    /// The given name.
+    pub first_name: String,
+    /// The family name.
+    pub last_name: String,
+    /// An address that nobody else has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<Email>,
+}
+
+impl UpdateUser {
+    fn ids(&self) -> (UserId, Vec<Email>) {
+        (self.user_id.clone(), self.email.iter().cloned().collect())
+    }
+
+    fn check(&self) -> Result<(), InvalidField> {
+        check_names(&self.first_name, &self.last_name)
+    }
+
+    fn profile(&self) -> Profile {
+        Profile {
+            first_name: self.first_name.clone(),
+            last_name: self.last_name.clone(),
+            email: self.email.clone(),
+        }
+    }
+}
+
+impl Decide for UpdateUser {
+    type Rejection = UserRejection;
+
+    fn decide(&self, (user, owners): &(User, Vec<EmailOwners>)) -> Decision<Self> {
+        let user = user.there()?;
+        check_free(owners, self.email.as_ref(), &self.user_id)?;
+        if user.profile == self.profile() {
+            return Ok((Events::none(), nothing_of(owners)));
+        }
+        let freed_email =
+            user.profile.email.clone().filter(|email| Some(email) != self.email.as_ref());
+        let updated = UserUpdated {
+            user_id: self.user_id.clone(),
+            first_name: self.first_name.clone(),
+            last_name: self.last_name.clone(),
+            email: self.email.clone(),
+            freed_email,
+        };
+        Ok((updated.into(), nothing_of(owners)))
+    }
+}
+
+/// Welcomes a user, once.
+#[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[command(name = "welcome-user", on = User)]
+#[serde(rename_all = "camelCase")]
+pub struct WelcomeUser {
+    /// Which one.
+    #[command(id)]
+    pub user_id: UserId,
+}
+
+impl Decide for WelcomeUser {
+    type Rejection = UserRejection;
+
+    fn decide(&self, user: &User) -> Decision<Self> {
+        if user.there()?.welcomed {
+            return Ok(Events::none());
+        }
+        Ok(UserWelcomed { user_id: self.user_id.clone() }.into())
+    }
+}
+
+/// Deletes a user. The address, if there was one, is free again.
+#[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[command(name = "delete-user", on = User)]
+#[serde(rename_all = "camelCase")]
+pub struct DeleteUser {
+    /// Which one.
+    #[command(id)]
+    pub user_id: UserId,
+}
+
+impl Decide for DeleteUser {
+    type Rejection = Infallible;
+
+    /// Who asks twice has what they wanted.
+    fn decide(&self, user: &User) -> Decision<Self> {
+        let Ok(user) = user.there() else { return Ok(Events::none()) };
+        let freed_email = user.profile.email.clone();
+        Ok(UserDeleted { user_id: self.user_id.clone(), freed_email }.into())
+    }
+}
+
+fn check_names(first_name: &str, last_name: &str) -> Result<(), InvalidField> {
+    checks::text("firstName", first_name)?;
+    checks::text("lastName", last_name)
+}
+
+fn check_free(
+    owners: &[EmailOwners],
+    email: Option<&Email>,
+    user: &UserId,
+) -> Result<(), UserRejection> {
+    let Some(email) = email else { return Ok(()) };
+    if owners.iter().any(|owners| owners.is_of_another(email, user)) {
+        return Err(UserRejection::EmailTaken { email: email.clone() });
+    }
+    Ok(())
+}
+
+/// An address has no events of its own: it is taken and freed by those of users.
+fn nothing_of(owners: &[EmailOwners]) -> Vec<Events<super::email::EmailEvent>> {
+    owners.iter().map(|_| Events::none()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use gesta::testing::given;
+
+    use super::*;
+    use crate::users::{UserEvent, email::EmailEvent};
+
+    fn id(text: &str) -> UserId {
+        UserId::new(text).unwrap()
+    }
+
+    fn email(text: &str) -> Email {
+        Email::new(text).unwrap()
+    }
+
+    fn created(user: &str, address: Option<&str>) -> UserCreated {
+        UserCreated {
+            user_id: id(user),
+            first_name: "Ann".to_owned(),
+            last_name: "Lee".to_owned(),
+            email: address.map(email),
+        }
+    }
+
+    fn create(user: &str, address: Option<&str>) -> CreateUser {
+        CreateUser {
+            user_id: id(user),
+            first_name: "Ann".to_owned(),
+            last_name: "Lee".to_owned(),
+            email: address.map(email),
+        }
+    }
+
+    fn update(user: &str, address: Option<&str>) -> UpdateUser {
+        UpdateUser {
+            user_id: id(user),
+            first_name: "Ann".to_owned(),
+            last_name: "Li".to_owned(),
+            email: address.map(email),
+        }
+    }
+
+    fn updated(user: &str, address: Option<&str>, freed: Option<&str>) -> UserUpdated {
+        UserUpdated {
+            user_id: id(user),
+            first_name: "Ann".to_owned(),
+            last_name: "Li".to_owned(),
+            email: address.map(email),
+            freed_email: freed.map(email),
+        }
+    }
+
+    type Given = (Vec<UserEvent>, Vec<Vec<EmailEvent>>);
+
+    fn nobody() -> Given {
+        (vec![], vec![])
+    }
+
+    fn taken(event: impl Into<EmailEvent>) -> Vec<Vec<EmailEvent>> {
+        vec![vec![event.into()]]
+    }
+
+    #[test]
+    fn a_user_without_an_address_is_created() {
+        let happens = (created("ann", None).into(), vec![]);
+        given::<WithEmail>(nobody()).when(create("ann", None)).then(happens);
+    }
+
+    #[test]
+    fn a_user_without_a_name_is_not_created() {
+        let nameless = CreateUser { first_name: " ".to_owned(), ..create("ann", None) };
+        given::<WithEmail>(nobody()).when(nameless).then_invalid("firstName");
+    }
+
+    #[test]
+    fn an_address_that_another_user_has_is_refused_whatever_its_case() {
+        given::<WithEmail>((vec![], taken(created("bob", Some("a@example.org")))))
+            .when(create("ann", Some("A@Example.org")))
+            .then_rejected(UserRejection::EmailTaken { email: email("a@example.org") });
+    }
+
+    #[test]
+    fn an_address_whose_user_was_deleted_is_free() {
+        let gone = UserDeleted { user_id: id("bob"), freed_email: Some(email("a@b.org")) };
+        let history = vec![created("bob", Some("a@b.org")).into(), gone.into()];
+        given::<WithEmail>((vec![], vec![history]))
+            .when(create("ann", Some("a@b.org")))
+            .then((created("ann", Some("a@b.org")).into(), vec![Events::none()]));
+    }
+
+    #[test]
+    fn an_address_that_its_user_gave_up_is_free() {
+        let history = vec![
+            created("bob", Some("a@b.org")).into(),
+            updated("bob", Some("c@d.org"), Some("a@b.org")).into(),
+        ];
+        given::<WithEmail>((vec![], vec![history]))
+            .when(create("ann", Some("a@b.org")))
+            .then((created("ann", Some("a@b.org")).into(), vec![Events::none()]));
+    }
+
+    #[test]
+    fn an_update_frees_the_address_before() {
+        given::<WithEmail>((vec![created("ann", Some("a@b.org")).into()], vec![vec![]]))
+            .when(update("ann", Some("c@d.org")))
+            .then((updated("ann", Some("c@d.org"), Some("a@b.org")).into(), vec![Events::none()]));
+    }
+
+    #[test]
+    fn a_user_keeps_the_address_that_is_theirs() {
+        let ann = created("ann", Some("a@b.org"));
+        given::<WithEmail>((vec![ann.clone().into()], taken(ann)))
+            .when(update("ann", Some("a@b.org")))
+            .then((updated("ann", Some("a@b.org"), None).into(), vec![Events::none()]));
+    }
+
+    #[test]
+    fn an_update_that_changes_nothing_is_no_event() {
+        let same = UpdateUser { last_name: "Lee".to_owned(), ..update("ann", None) };
+        given::<WithEmail>((vec![created("ann", None).into()], vec![]))
+            .when(same)
+            .then((Events::none(), vec![]));
+    }
+
+    #[test]
+    fn a_deleted_user_is_neither_updated_nor_welcomed() {
+        let gone = || UserDeleted { user_id: id("ann"), freed_email: None };
+        let history = || vec![created("ann", None).into(), gone().into()];
+        given::<WithEmail>((history(), vec![]))
+            .when(update("ann", None))
+            .then_rejected(UserRejection::Deleted);
+        given::<User>(history())
+            .when(WelcomeUser { user_id: id("ann") })
+            .then_rejected(UserRejection::Deleted);
+    }
+
+    #[test]
+    fn a_user_is_welcomed_once() {
+        let welcome = || WelcomeUser { user_id: id("ann") };
+        let welcomed = UserWelcomed { user_id: id("ann") };
+        given::<User>([created("ann", None).into()]).when(welcome()).then(welcomed.clone());
+        given::<User>([created("ann", None).into(), welcomed.into()])
+            .when(welcome())
+            .then(Events::none());
+    }
+
+    #[test]
+    fn a_user_is_deleted_once() {
+        let delete = || DeleteUser { user_id: id("ann") };
+        let gone = UserDeleted { user_id: id("ann"), freed_email: Some(email("a@b.org")) };
+        let ann = || created("ann", Some("a@b.org")).into();
+        given::<User>([ann()]).when(delete()).then(gone.clone());
+        given::<User>([ann(), gone.into()]).when(delete()).then(Events::none());
+    }
+}

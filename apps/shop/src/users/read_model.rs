@@ -1,0 +1,106 @@
+//! The read model of users: one row for each who is there.
+
+use gesta::{Apply, ApplyError, Projection, Recorded};
+use serde::{Deserialize, Serialize};
+
+use super::{UserEvent, UserUpdated};
+use crate::{
+    id::UserId,
+    sql::{self, params},
+};
+
+const TABLES: &str = "
+    create table users (
+        user_id text primary key,
+        first_name text not null,
+        last_name text not null,
+        email text,
+        welcomed integer not null,
+        revision integer not null
+    ) strict, without rowid;
+";
+
+/// Fills the table of users.
+#[derive(Debug)]
+pub struct Users;
+
+impl Projection for Users {
+    const NAME: &'static str = "users";
+    type Event = UserEvent;
+}
+
+impl Apply<sql::Tx> for Users {
+    async fn prepare(&self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
+        Ok(tx.execute_script(TABLES)?)
+    }
+
+    async fn apply(
+        &self,
+        tx: &mut sql::Tx,
+        events: &[Recorded<UserEvent>],
+    ) -> Result<(), ApplyError> {
+        events.iter().try_for_each(|event| apply_one(tx, event.revision.number(), &event.event))
+    }
+}
+
+fn apply_one(tx: &mut sql::Tx, revision: u64, event: &UserEvent) -> Result<(), ApplyError> {
+    match event {
+        UserEvent::Created(created) => tx.execute(
+            "insert into users values (?1, ?2, ?3, ?4, 0, ?5)",
+            params![
+                created.user_id.as_str(),
+                created.first_name,
+                created.last_name,
+                sql::text(created.email.as_ref()),
+                revision,
+            ],
+        ),
+        UserEvent::Updated(updated) => update(tx, revision, updated),
+        UserEvent::Welcomed(welcomed) => tx.execute(
+            "update users set welcomed = 1, revision = ?2 where user_id = ?1",
+            params![welcomed.user_id.as_str(), revision],
+        ),
+        UserEvent::Deleted(deleted) => {
+            tx.execute("delete from users where user_id = ?1", [deleted.user_id.as_str()])
+        }
+    }?;
+    Ok(())
+}
+
+fn update(
+    tx: &mut sql::Tx,
+    revision: u64,
+    updated: &UserUpdated,
+) -> Result<usize, sql::DatabaseError> {
+    tx.execute(
+        "update users set first_name = ?2, last_name = ?3, email = ?4, revision = ?5
+         where user_id = ?1",
+        params![
+            updated.user_id.as_str(),
+            updated.first_name,
+            updated.last_name,
+            sql::text(updated.email.as_ref()),
+            revision,
+        ],
+    )
+}
+
+/// A user, as queries answer.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct UserDetails {
+    /// Which one.
+    pub user_id: UserId,
+    /// The given name.
+    pub first_name: String,
+    /// The family name.
+    pub last_name: String,
+    /// The address, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Whether the welcome went out.
+    pub welcomed: bool,
+    /// At which revision of the user.
+    #[serde(skip)]
+    pub revision: u64,
+}

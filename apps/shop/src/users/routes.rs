@@ -1,0 +1,169 @@
+//! Users over HTTP.
+
+use gesta::Revision;
+use gesta_http::{
+    Answered, Changed, Changes, Commands, Created, Cursor, JsonBody, PageLimit, Paged, PathOf,
+    Problem, Queries, QueryOf, Route, Schema, Schemas, Versioned, delete, get, post, put, request,
+    response,
+};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::{Value, json};
+
+use super::{CreateUser, DeleteUser, Email, FindUser, ListUsers, UpdateUser, UserDetails};
+use crate::{
+    http::{
+        paged,
+        values::{Id, Text},
+    },
+    id::UserId,
+    paging::PageSize,
+};
+
+/// What a cursor is of, and where its users are.
+const LIST: &str = "users";
+
+pub(crate) fn routes() -> [Route; 5] {
+    [
+        post("/v1/users", create_user, "Creates a user").rejects(&["email-taken"]),
+        get("/v1/users", list_users, "Lists users, by id").rejects(&["unknown-cursor"]),
+        get("/v1/users/{userId}", find_user, "Tells about a user"),
+        put("/v1/users/{userId}", update_user, "Gives a user other names, another address")
+            .rejects(&["email-taken", "user-deleted"]),
+        delete("/v1/users/{userId}", delete_user, "Deletes a user"),
+    ]
+}
+
+request! {
+    /// Which user.
+    struct UserPath {
+        /// The user's id.
+        user_id: Id<UserId>,
+    }
+}
+
+request! {
+    /// A user to be.
+    struct NewUser {
+        /// Under which id; a new one, if it is left out.
+        user_id: Option<Id<UserId>>,
+        /// The given name.
+        first_name: Text,
+        /// The family name.
+        last_name: Text,
+        /// An address that nobody else has.
+        email: Option<PlainEmail>,
+    }
+}
+
+async fn create_user(
+    commands: Commands,
+    JsonBody(user): JsonBody<NewUser>,
+) -> Result<Created, Problem> {
+    let user_id = user.user_id.map_or_else(|| commands.new_id().into(), |id| id.0);
+    let create = CreateUser {
+        user_id: user_id.clone(),
+        first_name: user.first_name.0,
+        last_name: user.last_name.0,
+        email: user.email.map(|email| email.0),
+    };
+    commands.create(create, user_id, "/v1/users").await
+}
+
+request! {
+    /// What a user is to be like.
+    struct UserChange {
+        /// The given name.
+        first_name: Text,
+        /// The family name.
+        last_name: Text,
+        /// An address that nobody else has; none, if it is left out.
+        email: Option<PlainEmail>,
+    }
+}
+
+async fn update_user(
+    changes: Changes,
+    path: PathOf<UserPath>,
+    JsonBody(user): JsonBody<UserChange>,
+) -> Result<Changed, Problem> {
+    let update = UpdateUser {
+        user_id: path.user_id.0.clone(),
+        first_name: user.first_name.0,
+        last_name: user.last_name.0,
+        email: user.email.map(|email| email.0),
+    };
+    changes.execute(update).await
+}
+
+async fn delete_user(changes: Changes, path: PathOf<UserPath>) -> Result<Changed, Problem> {
+    changes.execute(DeleteUser { user_id: path.user_id.0.clone() }).await
+}
+
+async fn find_user(
+    queries: Queries,
+    path: PathOf<UserPath>,
+) -> Result<Versioned<UserDetails>, Problem> {
+    let found = queries.ask(FindUser { user_id: path.user_id.0.clone() }).await?.found("user")?;
+    let revision = Revision::new(found.value().revision);
+    Ok(found.at(revision))
+}
+
+request! {
+    /// Which users.
+    struct UserList {
+        /// What the page before ended with.
+        cursor: Option<Cursor>,
+        /// How many at once.
+        limit: Option<PageLimit>,
+    }
+}
+
+async fn list_users(
+    queries: Queries,
+    list: QueryOf<UserList>,
+) -> Result<Answered<Paged<UserDetails>>, Problem> {
+    let after = list.cursor.as_ref().map(|cursor| cursor.at(LIST, |id| UserId::new(id).ok()));
+    let size = PageSize::of(list.limit.unwrap_or_default().number().into());
+    let users = queries.ask(ListUsers { after: after.transpose()?, size }).await?;
+    Ok(users.map(|page| paged(LIST, page)))
+}
+
+response! {
+    /// A user.
+    UserDetails {
+        /// The user's id.
+        user_id: UserId,
+        /// The given name.
+        first_name: String,
+        /// The family name.
+        last_name: String,
+        /// The address, if there is one.
+        email: Option<String>,
+        /// Whether the welcome went out.
+        welcomed: bool,
+    }
+}
+
+/// An e-mail address in visible ASCII.
+#[derive(Clone, Debug)]
+struct PlainEmail(Email);
+
+impl<'de> Deserialize<'de> for PlainEmail {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(D::Error::custom("is not an address in visible ASCII"));
+        }
+        Email::new(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl Schema for PlainEmail {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({
+            "type": "string",
+            "maxLength": Email::BYTES_MAX,
+            "pattern": "^[!-?A-~]+@[!-?A-~]+$",
+        })
+    }
+}

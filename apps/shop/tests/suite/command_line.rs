@@ -1,0 +1,105 @@
+//! The program: what it prints, and how it ends.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    process::{Command, Output, Stdio},
+};
+
+use tempfile::TempDir;
+
+const TABLE: &str =
+    "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
+1,mug,Mug,2,2011-01-04T10:00:00Z,2.50,17850,France
+1,jug,Jug,many,2011-01-04T10:00:00Z,5,17850,France
+2,mug,Mug,1,2011-01-05T10:00:00Z
+C3,mug,Mug,-1,2011-01-06T10:00:00Z,2.50,17850,France
+";
+
+fn shop(directory: &TempDir, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
+    command.current_dir(directory).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn bad_rows_are_told_with_line_and_reason_and_the_others_go_in() {
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("table.csv"), TABLE).unwrap();
+    let outcome = shop(&directory, &["import", "table.csv"]);
+    assert_eq!(outcome.status.code(), Some(1));
+    let problems: Vec<_> = text(&outcome.stderr).lines().collect();
+    assert_eq!(problems.len(), 2, "no progress in a pipe, and nothing else: {problems:?}");
+    assert!(problems[0].starts_with("line 3: Quantity: "), "{problems:?}");
+    assert!(problems[1].starts_with("line 4: UnitPrice: is missing"), "{problems:?}");
+
+    let report = shop(&directory, &["report", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert_eq!((&report["orders"], &report["net_revenue"]), (&1.into(), &"2.5".into()));
+}
+
+#[test]
+fn the_demo_imports_the_sample_prints_its_report_and_serves_until_it_is_interrupted() {
+    let directory = TempDir::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
+    command.args(["demo", "--store", "memory:", "--listen", "127.0.0.1:0"]);
+    let mut demo = command.current_dir(&directory).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let mut printed = String::new();
+    let address = loop {
+        let line = lines.next().expect("it says where it listens").unwrap();
+        if let Some((address, _)) =
+            line.strip_prefix("listening on http://").and_then(|it| it.split_once(','))
+        {
+            break address.to_owned();
+        }
+        printed.push_str(&line);
+    };
+    assert!(printed.contains("gross revenue") && printed.contains("United Kingdom"), "{printed}");
+    assert!(get(&address, "/health/ready").starts_with("HTTP/1.1 200 OK"));
+    assert!(get(&address, "/v1/orders").contains("\"items\":[{"));
+    Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap();
+    assert!(demo.wait().unwrap().success());
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "memory: leaves nothing");
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut connection = TcpStream::connect(address).unwrap();
+    write!(connection, "GET {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn other_machines_are_served_only_if_that_is_meant() {
+    let directory = TempDir::new().unwrap();
+    let outcome = shop(&directory, &["serve", "--store", "memory:", "--listen", "0.0.0.0:0"]);
+    assert_eq!(outcome.status.code(), Some(1));
+    assert!(text(&outcome.stderr).contains("--allow-remote"), "{outcome:?}");
+}
+
+#[test]
+fn a_second_program_on_the_same_directory_is_told_so() {
+    let directory = TempDir::new().unwrap();
+    let held = gesta_log::LogStore::open(
+        directory.path().join("shop-data"),
+        gesta_log::Options::default(),
+    )
+    .unwrap();
+    let outcome = shop(&directory, &["report"]);
+    assert_eq!(outcome.status.code(), Some(1));
+    assert!(text(&outcome.stderr).contains("gesta:./shop-data"), "{outcome:?}");
+    drop(held);
+}
+
+#[test]
+fn a_store_that_nobody_knows_is_a_mistake_of_the_call() {
+    let directory = TempDir::new().unwrap();
+    let outcome = shop(&directory, &["report", "--store", "carrier-pigeon:"]);
+    assert_eq!(outcome.status.code(), Some(2));
+}

@@ -1,0 +1,228 @@
+//! The shop over HTTP.
+//!
+//! Owns: [`Client`], which holds every answer against the document that the shop gives out.
+
+mod document;
+mod feed;
+mod freshness;
+mod lists;
+mod orders;
+mod repeats;
+mod statuses;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{HeaderMap, Method, Request, StatusCode},
+};
+use gesta::Gesta;
+use gesta_http::Edge;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use crate::opened;
+
+/// An operation and a status that it was answered with.
+type Seen = (String, u16);
+
+/// Asks a shop over HTTP, without a network.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) shop: Gesta,
+    router: Router,
+    document: Arc<Value>,
+    seen: Arc<Mutex<BTreeSet<Seen>>>,
+}
+
+/// What a request was answered with.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) json: Value,
+}
+
+impl Client {
+    /// Of a new, empty shop.
+    pub(crate) async fn new() -> Self {
+        let shop = opened::in_memory().await;
+        let document = Arc::new(shop::http::api().document());
+        let router = shop::http::api().router(Edge::new(shop.clone()));
+        Self { shop, router, document, seen: Arc::default() }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Asking<'_> {
+        self.ask(Method::GET, path)
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Asking<'_> {
+        self.ask(Method::DELETE, path)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: Value) -> Asking<'_> {
+        self.ask(Method::POST, path).json(&body)
+    }
+
+    pub(crate) fn put(&self, path: &str, body: Value) -> Asking<'_> {
+        self.ask(Method::PUT, path).json(&body)
+    }
+
+    pub(crate) fn ask(&self, method: Method, path: &str) -> Asking<'_> {
+        let request = Request::builder().method(method).uri(path);
+        Asking { client: self, request, body: Body::empty(), path: path.to_owned() }
+    }
+
+    /// Every operation with every status that it was answered with so far.
+    pub(crate) fn seen(&self) -> BTreeSet<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub(crate) fn document(&self) -> &Value {
+        &self.document
+    }
+
+    /// The answer itself, for those that have no end.
+    pub(crate) async fn raw(&self, request: Request<Body>) -> axum::response::Response {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// What the document says about the path of a request.
+    fn template(&self, path: &str) -> Option<String> {
+        let path = path.split('?').next().unwrap();
+        let segments: Vec<_> = path.split('/').collect();
+        let fits = |template: &str| {
+            let parts: Vec<_> = template.split('/').collect();
+            let same = |(part, segment): (&&str, &&str)| part.starts_with('{') || part == segment;
+            parts.len() == segments.len() && parts.iter().zip(&segments).all(same)
+        };
+        let templates: Vec<_> =
+            self.document["paths"].as_object().unwrap().keys().filter(|it| fits(it)).collect();
+        templates.iter().find(|it| ***it == path).or(templates.first()).map(ToString::to_string)
+    }
+
+    fn check(&self, method: &Method, path: &str, answer: &Answer, media_type: &str) {
+        let Some(template) = self.template(path) else {
+            assert_eq!(answer.status, 404, "{method} {path}");
+            return;
+        };
+        let method = method.as_str().to_lowercase();
+        let operation = &self.document["paths"][&template][&method];
+        if operation.is_null() {
+            assert_eq!(answer.status, 405, "{method} {path}");
+            return;
+        }
+        let id = operation["operationId"].as_str().unwrap().to_owned();
+        let response = &operation["responses"][answer.status.to_string()];
+        assert!(!response.is_null(), "{id} does not say {}: {answer:?}", answer.status);
+        self.seen.lock().unwrap().insert((id.clone(), answer.status));
+        for (name, _) in response["headers"].as_object().unwrap() {
+            let optional = ["Retry-After", "ETag"].contains(&name.as_str());
+            assert!(optional || answer.headers.contains_key(name), "{id} without {name}");
+        }
+        let Some(content) = response["content"].as_object() else {
+            assert!(answer.json.is_null(), "{id}: {answer:?}");
+            return;
+        };
+        let (said, body) = content.iter().next().unwrap();
+        assert!(said == "*/*" || media_type.starts_with(said), "{id}: {media_type}");
+        if said.ends_with("json") {
+            self.check_body(&id, &body["schema"], &answer.json);
+        }
+    }
+
+    fn check_body(&self, id: &str, schema: &Value, body: &Value) {
+        let schema = json!({ "allOf": [schema], "components": self.document["components"] });
+        let validator = jsonschema::draft202012::new(&schema).unwrap();
+        let odd: Vec<_> = validator.iter_errors(body).map(|error| error.to_string()).collect();
+        assert!(odd.is_empty(), "{id} answers {body}: {odd:?}");
+    }
+}
+
+/// A request that is not sent yet.
+pub(crate) struct Asking<'c> {
+    client: &'c Client,
+    request: axum::http::request::Builder,
+    body: Body,
+    path: String,
+}
+
+impl Asking<'_> {
+    pub(crate) fn header(self, name: &str, value: impl ToString) -> Self {
+        Self { request: self.request.header(name, value.to_string()), ..self }
+    }
+
+    pub(crate) fn json(self, body: &Value) -> Self {
+        self.header("content-type", "application/json").body(body.to_string())
+    }
+
+    pub(crate) fn body(self, body: impl Into<Body>) -> Self {
+        Self { body: body.into(), ..self }
+    }
+
+    pub(crate) async fn send(self) -> Answer {
+        let request = self.request.body(self.body).unwrap();
+        let method = request.method().clone();
+        let response = self.client.raw(request).await;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let media_type = headers.get("content-type").map_or("", |value| value.to_str().unwrap());
+        let is_json = media_type.ends_with("json");
+        let json = if is_json { serde_json::from_slice(&bytes).unwrap() } else { Value::Null };
+        let answer = Answer { status, headers: headers.clone(), json };
+        self.client.check(&method, &self.path, &answer, media_type);
+        answer
+    }
+
+    /// Sends it, and expects a success.
+    pub(crate) async fn ok(self) -> Answer {
+        let answer = self.send().await;
+        assert!(StatusCode::from_u16(answer.status).unwrap().is_success(), "{answer:?}");
+        answer
+    }
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers[name].to_str().unwrap()
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.header("gesta-position").parse().unwrap()
+    }
+
+    /// The status and the code of a problem.
+    pub(crate) fn problem(&self) -> (u16, &str) {
+        (self.status, self.json["code"].as_str().unwrap_or_default())
+    }
+
+    /// The status and the field of a problem.
+    pub(crate) fn field(&self) -> (u16, &str) {
+        (self.status, self.json["field"].as_str().unwrap_or_default())
+    }
+}
+
+pub(crate) fn ann() -> Value {
+    json!({ "userId": "ann", "firstName": "Ann", "lastName": "Lee", "email": "ann@example.org" })
+}
+
+pub(crate) fn mug() -> Value {
+    json!({ "productId": "mug", "name": "White mug", "price": "2.55" })
+}
+
+pub(crate) fn order(id: &str) -> Value {
+    let items = json!([{ "productId": "mug", "quantity": 4 }]);
+    json!({ "orderId": id, "customerId": "17850", "orderItems": items })
+}
+
+pub(crate) fn account(id: &str, currency: &str) -> Value {
+    json!({ "accountId": id, "currency": currency })
+}
+
+pub(crate) fn deposit(amount: &str) -> Value {
+    json!({ "amount": amount, "reference": "wages" })
+}

@@ -1,0 +1,111 @@
+//! The document that the shop gives out about itself.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::Client;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operations_of_the_document_are_those_of_the_route_table() {
+    let client = Client::new().await;
+    let served = client.get("/openapi.json").ok().await.json;
+    let mut documented = BTreeSet::new();
+    for (path, methods) in served["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            documented.insert(format!("{} {path}", method.to_uppercase()));
+        }
+    }
+    let api = shop::http::api();
+    let routed: Vec<_> = api.routes().iter().map(|route| format!("{route:?}")).collect();
+    assert_eq!(documented, routed.iter().cloned().collect());
+    assert_eq!(documented.len(), routed.len(), "none is there twice");
+    for route in table() {
+        assert!(documented.contains(route), "{route}");
+    }
+}
+
+/// What the shop has to have.
+fn table() -> [&'static str; 39] {
+    [
+        "POST /v1/users",
+        "GET /v1/users",
+        "GET /v1/users/{userId}",
+        "PUT /v1/users/{userId}",
+        "DELETE /v1/users/{userId}",
+        "POST /v1/products",
+        "GET /v1/products",
+        "GET /v1/products/{code}",
+        "PUT /v1/products/{code}",
+        "POST /v1/products/{code}/stock",
+        "POST /v1/orders",
+        "GET /v1/orders",
+        "GET /v1/orders/{orderId}",
+        "POST /v1/orders/{orderId}/pay",
+        "POST /v1/orders/{orderId}/ship",
+        "POST /v1/orders/{orderId}/deliver",
+        "POST /v1/orders/{orderId}/cancel",
+        "POST /v1/orders/{orderId}/refund",
+        "GET /v1/orders/{orderId}/history",
+        "POST /v1/credit-notes",
+        "GET /v1/customers/{customerId}/statistics",
+        "POST /v1/accounts",
+        "GET /v1/accounts/{accountId}",
+        "POST /v1/accounts/{accountId}/deposit",
+        "POST /v1/accounts/{accountId}/withdraw",
+        "POST /v1/transfers",
+        "GET /v1/accounts/{accountId}/transactions",
+        "GET /v1/projections",
+        "POST /v1/projections/{name}/rebuild",
+        "GET /v1/dead-letters",
+        "POST /v1/dead-letters/{id}/retry",
+        "DELETE /v1/dead-letters/{id}",
+        "GET /v1/events",
+        "GET /openapi.json",
+        "GET /docs",
+        "GET /docs/{file}",
+        "GET /health/live",
+        "GET /health/ready",
+        "GET /v1/credit-notes/{creditNoteId}",
+    ]
+}
+
+#[test]
+fn every_object_is_closed_and_every_reference_leads_somewhere() {
+    let document = shop::http::api().document();
+    check(&document, &document, "#");
+}
+
+fn check(document: &Value, part: &Value, place: &str) {
+    match part {
+        Value::Object(members) => {
+            if members.contains_key("properties") {
+                assert_eq!(members["additionalProperties"], false, "{place}");
+            }
+            if let Some(reference) = members.get("$ref") {
+                let pointer = reference.as_str().unwrap().trim_start_matches('#');
+                assert!(document.pointer(pointer).is_some(), "{place}: {reference}");
+            }
+            for (name, part) in members {
+                check(document, part, &format!("{place}/{name}"));
+            }
+        }
+        Value::Array(parts) => {
+            for (number, part) in parts.iter().enumerate() {
+                check(document, part, &format!("{place}/{number}"));
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_to_try_it_asks_nobody_else() {
+    let client = Client::new().await;
+    let page = client.get("/docs").ok().await;
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'self'"), "{policy}");
+    for file in ["swagger-ui.css", "swagger-ui-bundle.js", "start.js"] {
+        client.get(&format!("/docs/{file}")).ok().await;
+    }
+}

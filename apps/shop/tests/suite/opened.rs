@@ -1,0 +1,32 @@
+//! Shops to test on.
+
+use std::path::Path;
+
+use gesta::{Gesta, sqlite::Sqlite};
+use jiff::Timestamp;
+use shop::{money::Money, quantity::Quantity, read_side};
+
+/// A shop that ends with the test.
+pub(crate) async fn in_memory() -> Gesta {
+    let read_models = Sqlite::temporary().unwrap();
+    read_side::project_all(Gesta::at("memory:"), &read_models).open().await.unwrap()
+}
+
+/// The shop in a directory.
+pub(crate) async fn in_directory(directory: &Path) -> Gesta {
+    let events = Gesta::at(format!("gesta:{}", directory.display()));
+    let read_models = Sqlite::open(directory.join("read-models")).unwrap();
+    read_side::project_all(events, &read_models).open().await.unwrap()
+}
+
+pub(crate) fn money(text: &str) -> Money {
+    text.parse().unwrap()
+}
+
+pub(crate) fn pieces(number: u64) -> Quantity {
+    Quantity::new(number).unwrap()
+}
+
+pub(crate) fn noon(day: i8) -> Timestamp {
+    format!("2011-01-{day:02}T12:00:00Z").parse().unwrap()
+}

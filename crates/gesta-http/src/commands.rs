@@ -1,0 +1,305 @@
+//! Commands as requests: what a request says about its command, and what an accepted one answers.
+//!
+//! Owns: [`Commands`] and [`Changes`], [`Created`] and [`Changed`]. Always holds: a request with
+//! an `Idempotency-Key` that comes again is the same command, so new ids come from the key; what
+//! is answered about a change names the revision that it led to. Not here: what commands do.
+
+use std::time::SystemTime;
+
+use axum::{
+    Json,
+    extract::FromRequestParts,
+    http::{StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use gesta::{
+    Boundary, Command, CorrelationId, Decide, EventId, Gesta, Position, Receipt, Revision,
+    StreamName, store::StoreError,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    Describe, Edge, Operation, Problem,
+    cursor::invalid_name,
+    headers::{self, IDEMPOTENCY_KEY, POSITION},
+};
+
+/// Executes the commands of a request that creates something, or that touches several things.
+#[derive(Clone, Debug)]
+pub struct Commands {
+    edge: Edge,
+    key: Option<String>,
+    actor: String,
+    correlation_id: Option<CorrelationId>,
+}
+
+/// Executes the command of a request that changes something which is there; `If-Match` says at
+/// which revision.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    commands: Commands,
+    expected: Option<Revision>,
+}
+
+impl FromRequestParts<Edge> for Commands {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
+        Ok(Self {
+            key: headers::text(&parts.headers, IDEMPOTENCY_KEY, "Idempotency-Key")?,
+            actor: edge.actor_of(parts)?,
+            correlation_id: parts.extensions.get().cloned(),
+            edge: edge.clone(),
+        })
+    }
+}
+
+impl FromRequestParts<Edge> for Changes {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
+        let commands = Commands::from_request_parts(parts, edge).await?;
+        Ok(Self { commands, expected: headers::if_match(parts)? })
+    }
+}
+
+impl Commands {
+    /// The application.
+    #[must_use]
+    pub fn gesta(&self) -> &Gesta {
+        self.edge.gesta()
+    }
+
+    /// The time, for commands that say when.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        self.gesta().clock().now()
+    }
+
+    /// An id for something new: the same one when the request comes again.
+    #[must_use]
+    pub fn new_id(&self) -> Uuid {
+        match &self.key {
+            Some(key) => EventId::derived_from(key, u64::MAX).as_uuid(),
+            None => EventId::random().as_uuid(),
+        }
+    }
+
+    /// Executes a command.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer with.
+    pub async fn execute<C: Decide>(&self, command: C) -> Result<Receipt, Problem> {
+        self.give(command, None).await
+    }
+
+    /// Executes a command that creates something, found at this path from now on.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer with.
+    pub async fn create<C: Decide>(
+        &self,
+        command: C,
+        id: impl ToString,
+        collection: &str,
+    ) -> Result<Created, Problem> {
+        let stream = first_stream(&command)?;
+        let receipt = self.execute(command).await?;
+        let id = id.to_string();
+        Ok(Created {
+            location: format!("{collection}/{}", segment(&id)),
+            id,
+            revision: receipt.revision_of(&stream),
+            position: receipt.position,
+        })
+    }
+
+    async fn give<C: Decide>(
+        &self,
+        command: C,
+        expected: Option<Revision>,
+    ) -> Result<Receipt, Problem> {
+        let mut execute = self.gesta().execute(command).actor(self.actor.clone());
+        if let Some(key) = &self.key {
+            execute = execute.command_id(key.clone());
+        }
+        if let Some(id) = &self.correlation_id {
+            execute = execute.correlation_id(id.as_str());
+        }
+        if let Some(revision) = expected {
+            execute = execute.expect_revision(revision);
+        }
+        Ok(execute.await?)
+    }
+}
+
+impl Changes {
+    /// The time, for commands that say when.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        self.commands.now()
+    }
+
+    /// Executes a command on something that is there.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer with.
+    pub async fn execute<C: Decide>(&self, command: C) -> Result<Changed, Problem> {
+        let stream = first_stream(&command)?;
+        let receipt = self.commands.give(command, self.expected).await?;
+        // Known from the append, or from what was expected of a change that changes nothing.
+        let known = receipt.revision_of(&stream).or(self.expected);
+        let revision = match known {
+            Some(revision) => revision,
+            None => head(self.commands.gesta(), &stream).await?,
+        };
+        Ok(Changed { revision, etag: known, position: receipt.position })
+    }
+}
+
+/// The stream that a command's revisions are of.
+fn first_stream<C: Command>(command: &C) -> Result<StreamName, Problem> {
+    let mut reads = Vec::new();
+    C::On::plan(&command.id(), &mut reads).map_err(|error| invalid_name("id", &error))?;
+    let first = reads.into_iter().next().map(|read| read.stream);
+    first.ok_or_else(|| Problem::invalid("id", "names nothing"))
+}
+
+async fn head(gesta: &Gesta, stream: &StreamName) -> Result<Revision, StoreError> {
+    let known = gesta.store().describe_stream(stream).await?;
+    Ok(known.head.unwrap_or(Revision::FIRST))
+}
+
+/// A text as one segment of a path.
+///
+/// ```
+/// assert_eq!(gesta_http::segment("a/b c"), "a%2Fb%20c");
+/// ```
+#[must_use]
+pub fn segment(text: &str) -> String {
+    let mut segment = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            segment.push(char::from(byte));
+        } else {
+            segment.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    segment
+}
+
+/// Something is there now: 201, with its id, and where it is.
+#[derive(Clone, Debug)]
+pub struct Created {
+    id: String,
+    location: String,
+    revision: Option<Revision>,
+    position: Position,
+}
+
+/// Something has changed, or is as it was wanted already: 200, with its revision.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    revision: Revision,
+    /// None where others may have changed it since it was judged.
+    etag: Option<Revision>,
+    position: Position,
+}
+
+impl IntoResponse for Created {
+    fn into_response(self) -> Response {
+        let body = Json(json!({ "id": self.id }));
+        let mut response = (StatusCode::CREATED, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::LOCATION, headers::value(&self.location));
+        headers.insert(POSITION, headers::value(&self.position.to_string()));
+        if let Some(revision) = self.revision {
+            headers.insert(header::ETAG, headers::etag(revision));
+        }
+        response
+    }
+}
+
+impl IntoResponse for Changed {
+    fn into_response(self) -> Response {
+        let mut response = Json(json!({ "revision": self.revision.number() })).into_response();
+        let headers = response.headers_mut();
+        headers.insert(POSITION, headers::value(&self.position.to_string()));
+        if let Some(revision) = self.etag {
+            headers.insert(header::ETAG, headers::etag(revision));
+        }
+        response
+    }
+}
+
+/// Why nothing of what a request wants is done, whatever its command.
+const CONFLICT: &str = "it exists already, others were faster each time that it was tried, or the \
+                        Idempotency-Key was used for another command";
+
+impl Describe for Commands {
+    fn describe(operation: &mut Operation<'_>) {
+        let description = "Makes a request that comes again the same command: it takes effect \
+                           once, and is answered alike.";
+        operation.header("Idempotency-Key", description, headers::token_schema());
+        operation.problem(400, "the field that is named makes no sense");
+        operation.problem(409, CONFLICT);
+    }
+}
+
+impl Describe for Changes {
+    fn describe(operation: &mut Operation<'_>) {
+        Commands::describe(operation);
+        let description = "Only if it is at the revision of this ETag.";
+        operation.header("If-Match", description, headers::if_match_schema());
+        operation.problem(404, "there is no such thing");
+        operation.problem(412, "it is not at the revision of If-Match");
+    }
+}
+
+impl Describe for Created {
+    fn describe(operation: &mut Operation<'_>) {
+        let schema = operation.schemas().component("Created", |_| created_schema());
+        let status = StatusCode::CREATED;
+        operation.answers_with(status, "it is there now", "application/json", schema);
+        let place = json!({ "type": "string", "format": "uri-reference" });
+        operation.answer_header(status, "Location", "Where it is.", place);
+        describe_place(operation, status);
+    }
+}
+
+fn created_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "What was created.",
+        "properties": { "id": { "type": "string", "description": "Under which id." } },
+        "required": ["id"],
+        "additionalProperties": false,
+    })
+}
+
+impl Describe for Changed {
+    fn describe(operation: &mut Operation<'_>) {
+        let schema = operation.schemas().component("Changed", |_| changed_schema());
+        operation.answers_with(StatusCode::OK, "it is as wanted", "application/json", schema);
+        describe_place(operation, StatusCode::OK);
+    }
+}
+
+fn changed_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "What has changed.",
+        "properties": {
+            "revision": { "type": "integer", "minimum": 0, "description": "Where it is now." },
+        },
+        "required": ["revision"],
+        "additionalProperties": false,
+    })
+}
+
+fn describe_place(operation: &mut Operation<'_>, status: StatusCode) {
+    operation.answer_header(status, "ETag", "Its revision, for If-Match.", headers::etag_schema());
+    let description = "Ask with it, and the answer has seen this change.";
+    operation.answer_header(status, "Gesta-Position", description, headers::position_schema());
+}

@@ -1,0 +1,40 @@
+//! Correlation: which conversation a request belongs to.
+//!
+//! Always holds: every answer, problems included, carries the correlation id that its request
+//! came with or was given; every event that a request brings about carries it, too.
+
+use axum::{
+    extract::Request,
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use gesta::{CorrelationId, EventId};
+
+use crate::headers::{self, CORRELATION_ID};
+
+/// Around all handlers: hands the id in, and out again.
+pub(crate) async fn correlate(mut request: Request, next: Next) -> Response {
+    let given = headers::text(request.headers(), CORRELATION_ID, "X-Correlation-Id");
+    let (id, problem) = match given {
+        Ok(Some(id)) => (id, None),
+        Ok(None) => (fresh(), None),
+        Err(problem) => (fresh(), Some(problem)),
+    };
+    let mut response = match problem {
+        Some(problem) => problem.into_response(),
+        None => {
+            request.extensions_mut().insert(correlation_id(&id));
+            next.run(request).await
+        }
+    };
+    response.headers_mut().insert(CORRELATION_ID, headers::value(&id));
+    response
+}
+
+fn fresh() -> String {
+    EventId::random().to_string()
+}
+
+fn correlation_id(text: &str) -> CorrelationId {
+    CorrelationId::new(text).expect("1 to 255 visible characters make a correlation id")
+}

@@ -1,0 +1,185 @@
+//! Cursors: where the next page of a list begins, as clients carry it.
+//!
+//! Always holds: a cursor says which list it is of, so that one of another list is told and not
+//! misread. What is in it is nobody's business but the list's.
+
+use gesta::store::InvalidName;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::{Value, json};
+
+use crate::{Problem, Schema, Schemas};
+
+/// Where the next page of a list begins: an opaque text.
+///
+/// ```
+/// use gesta_http::Cursor;
+///
+/// let cursor = Cursor::new("users", "ann");
+/// let carried: Cursor = serde_json::from_value(serde_json::to_value(&cursor)?)?;
+/// assert_eq!(carried.place("users").ok().as_deref(), Some("ann"));
+/// assert!(carried.place("products").is_err());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Cursor(String);
+
+/// The longest cursor, in characters.
+const CHARS_MAX: usize = 600;
+
+impl Cursor {
+    /// Of a list, at a place of it.
+    #[must_use]
+    pub fn new(list: &str, place: &str) -> Self {
+        let bytes = list.bytes().chain([0]).chain(place.bytes());
+        Self(bytes.map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The place, if it is of this list.
+    ///
+    /// # Errors
+    /// The [`Problem`] that the list never gave this cursor.
+    pub fn place(&self, list: &str) -> Result<String, Problem> {
+        self.read(list).ok_or_else(Self::unknown)
+    }
+
+    /// The place, if it is of this list and makes sense there.
+    ///
+    /// # Errors
+    /// The [`Problem`] that the list never gave this cursor.
+    pub fn at<T>(&self, list: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Problem> {
+        self.read(list).and_then(|place| parse(&place)).ok_or_else(Self::unknown)
+    }
+
+    fn unknown() -> Problem {
+        Problem::rejected("unknown-cursor", "the cursor is not one that this list has given")
+    }
+
+    fn read(&self, list: &str) -> Option<String> {
+        let digits = self.0.as_bytes().chunks(2);
+        let bytes = digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
+        let text = String::from_utf8(bytes.collect::<Option<Vec<_>>>()?).ok()?;
+        let (of, place) = text.split_once('\0')?;
+        (of == list).then(|| place.to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if text.is_empty() || text.len() > CHARS_MAX || text.len() % 2 == 1 || !is_hex {
+            return Err(D::Error::custom("is not a cursor"));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl Schema for Cursor {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "string", "pattern": "^([0-9a-f]{2}){1,300}$" })
+    }
+}
+
+/// A part of a list, as it is answered.
+///
+/// ```
+/// use gesta_http::{Cursor, Paged};
+///
+/// let page = Paged { items: vec![1, 2], next: Some(Cursor::new("numbers", "2")) };
+/// assert_eq!(serde_json::to_value(page)?["items"], serde_json::json!([1, 2]));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Paged<T> {
+    /// The entries.
+    pub items: Vec<T>,
+    /// What to ask with for the next page; nothing on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Cursor>,
+}
+
+impl<T: Schema> Schema for Paged<T> {
+    fn schema(schemas: &mut Schemas) -> Value {
+        json!({
+            "type": "object",
+            "properties": {
+                "items": { "type": "array", "items": T::schema(schemas) },
+                "next": Cursor::schema(schemas),
+            },
+            "required": ["items"],
+            "additionalProperties": false,
+        })
+    }
+}
+
+/// How many entries of a list are asked for at once.
+///
+/// ```
+/// use gesta_http::PageLimit;
+///
+/// let limit: PageLimit = serde_json::from_str("500")?;
+/// assert_eq!(limit.number(), 500);
+/// assert!(serde_json::from_str::<PageLimit>("501").is_err());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageLimit(u16);
+
+impl PageLimit {
+    /// The most.
+    pub const MAX: u16 = 500;
+
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+}
+
+impl Default for PageLimit {
+    fn default() -> Self {
+        Self(50)
+    }
+}
+
+impl<'de> Deserialize<'de> for PageLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u16::deserialize(deserializer)? {
+            number @ 1..=Self::MAX => Ok(Self(number)),
+            number => Err(D::Error::custom(format!("{number} is not from 1 to {}", Self::MAX))),
+        }
+    }
+}
+
+impl Schema for PageLimit {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "integer", "minimum": 1, "maximum": Self::MAX, "default": 50 })
+    }
+}
+
+/// A name in a URL that no store accepts.
+pub(crate) fn invalid_name(field: &str, error: &InvalidName) -> Problem {
+    Problem::invalid(field, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_cursor_is_refused_and_what_is_another_lists_is_not_known() {
+        for odd in ["", "0", "0g", "AB", "xyz!"] {
+            assert!(serde_json::from_value::<Cursor>(json!(odd)).is_err(), "{odd}");
+        }
+        let other: Cursor = serde_json::from_value(json!("00ff")).unwrap();
+        let problem = other.place("users").unwrap_err();
+        assert_eq!((problem.status().as_u16(), problem.code()), (422, "unknown-cursor"));
+    }
+
+    #[test]
+    fn a_place_of_any_letters_comes_back() {
+        let cursor = Cursor::new("users", "åß-1");
+        assert_eq!(cursor.place("users").unwrap(), "åß-1");
+    }
+}

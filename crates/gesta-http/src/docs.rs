@@ -1,0 +1,169 @@
+//! The page to try the interface with, and the document that it reads.
+//!
+//! Always holds: everything that the page needs is in the program, and the page asks nobody else.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::FromRequestParts,
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa_swagger_ui::Config;
+
+use crate::{Describe, Edge, Operation, PathOf, Problem, Route, Schema, Schemas, api};
+
+/// The routes of the page and its document.
+pub(crate) fn routes() -> [Route; 3] {
+    [
+        api::get("/openapi.json", show_document, "This document"),
+        api::get("/docs", show_page, "A page to try the interface with"),
+        api::get("/docs/{file}", show_file, "What the page is made of"),
+    ]
+}
+
+/// The document, as requests carry it to its handler.
+#[derive(Clone, Debug)]
+pub(crate) struct Document(pub(crate) Arc<Value>);
+
+impl FromRequestParts<Edge> for Document {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Edge) -> Result<Self, Problem> {
+        parts.extensions.get().cloned().ok_or_else(|| Problem::not_found("document"))
+    }
+}
+
+impl Describe for Document {
+    fn describe(_: &mut Operation<'_>) {}
+}
+
+async fn show_document(document: Document) -> Shown {
+    Shown(document.0)
+}
+
+#[derive(Debug)]
+struct Shown(Arc<Value>);
+
+impl IntoResponse for Shown {
+    fn into_response(self) -> Response {
+        Json(&*self.0).into_response()
+    }
+}
+
+impl Describe for Shown {
+    fn describe(operation: &mut Operation<'_>) {
+        let schema = json!({ "type": "object" });
+        operation.answers_with(StatusCode::OK, "OpenAPI 3.1", "application/json", schema);
+    }
+}
+
+const PAGE: &str = r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Try it</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+</head>
+<body>
+<div id="interface"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</body>
+</html>
+"#;
+
+const START: &str = r##"SwaggerUIBundle({ url: "/openapi.json", dom_id: "#interface", deepLinking: true });
+"##;
+
+/// The page loads nothing from elsewhere, whatever is in the document.
+const POLICY: &str =
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'";
+
+async fn show_page() -> Page {
+    Page
+}
+
+#[derive(Debug)]
+struct Page;
+
+impl IntoResponse for Page {
+    fn into_response(self) -> Response {
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        let policy = HeaderValue::from_static(POLICY);
+        let headers = [(header::CONTENT_TYPE, html), (header::CONTENT_SECURITY_POLICY, policy)];
+        (headers, PAGE).into_response()
+    }
+}
+
+impl Describe for Page {
+    fn describe(operation: &mut Operation<'_>) {
+        let schema = json!({ "type": "string" });
+        operation.answers_with(StatusCode::OK, "the page", "text/html", schema);
+    }
+}
+
+crate::request! {
+    /// Which file.
+    struct FilePath {
+        /// Its name.
+        file: FileName,
+    }
+}
+
+/// A file of the page.
+#[derive(Deserialize, Clone, Copy, Debug)]
+enum FileName {
+    #[serde(rename = "swagger-ui.css")]
+    Style,
+    #[serde(rename = "swagger-ui-bundle.js")]
+    Bundle,
+    #[serde(rename = "start.js")]
+    Start,
+}
+
+impl Schema for FileName {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "string", "enum": ["swagger-ui.css", "swagger-ui-bundle.js", "start.js"] })
+    }
+}
+
+async fn show_file(path: PathOf<FilePath>) -> Result<File, Problem> {
+    match path.file {
+        FileName::Style => vendored("swagger-ui.css", "text/css; charset=utf-8"),
+        FileName::Bundle => vendored("swagger-ui-bundle.js", SCRIPT),
+        FileName::Start => Ok(File { bytes: START.into(), media_type: SCRIPT }),
+    }
+}
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+fn vendored(name: &str, media_type: &'static str) -> Result<File, Problem> {
+    let found = utoipa_swagger_ui::serve(name, Arc::new(Config::from("/openapi.json")));
+    let file = found.ok().flatten().ok_or_else(|| Problem::not_found("file"))?;
+    Ok(File { bytes: file.bytes.into_owned(), media_type })
+}
+
+#[derive(Debug)]
+struct File {
+    bytes: Vec<u8>,
+    media_type: &'static str,
+}
+
+impl IntoResponse for File {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type))], self.bytes)
+            .into_response()
+    }
+}
+
+impl Describe for File {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers_with(StatusCode::OK, "the file", "*/*", json!({}));
+        operation.problem(404, "there is no such file");
+    }
+}

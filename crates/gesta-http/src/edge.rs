@@ -1,0 +1,141 @@
+//! What all handlers share: the application, the limits, who asks, and whether it is closing.
+
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+use gesta::Gesta;
+use tokio::sync::watch;
+
+use crate::{Describe, Operation, Problem};
+
+/// How much a request may ask for.
+///
+/// ```
+/// use gesta_http::Limits;
+///
+/// assert_eq!(Limits::DEFAULT.body_bytes_max, 1 << 20);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's body; more is answered with 413.
+    pub body_bytes_max: usize,
+    /// How long a query waits for its read model; longer is answered with 503.
+    pub wait_max: Duration,
+    /// How long requests may go on once serving is to end.
+    pub closing_max: Duration,
+    /// After how much silence a feed says that it is still there.
+    pub keep_alive: Duration,
+}
+
+impl Limits {
+    /// 1 MiB, 5 seconds, 10 seconds, 15 seconds.
+    pub const DEFAULT: Self = Self {
+        body_bytes_max: 1 << 20,
+        wait_max: gesta::WAIT_MAX,
+        closing_max: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(15),
+    };
+}
+
+/// Tells who asks. A function of the request's head is one.
+///
+/// ```
+/// use gesta_http::{ActorOf, Problem};
+///
+/// fn is_one(_: impl ActorOf) -> bool {
+///     true
+/// }
+/// assert!(is_one(|_: &axum::http::request::Parts| Ok::<_, Problem>("the night shift".to_owned())));
+/// ```
+pub trait ActorOf: Send + Sync + 'static {
+    /// Who asks.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer with when nobody may ask like this.
+    fn actor(&self, request: &Parts) -> Result<String, Problem>;
+}
+
+impl<F> ActorOf for F
+where
+    F: Fn(&Parts) -> Result<String, Problem> + Send + Sync + 'static,
+{
+    fn actor(&self, request: &Parts) -> Result<String, Problem> {
+        self(request)
+    }
+}
+
+fn anonymous(_: &Parts) -> Result<String, Problem> {
+    Ok("anonymous".to_owned())
+}
+
+/// What all handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct Edge {
+    gesta: Gesta,
+    actor_of: Arc<dyn ActorOf>,
+    limits: Limits,
+    closing: Arc<watch::Sender<bool>>,
+}
+
+impl Edge {
+    /// The edge of this application: whoever asks is `anonymous`.
+    #[must_use]
+    pub fn new(gesta: Gesta) -> Self {
+        let closing = Arc::new(watch::Sender::new(false));
+        Self { gesta, actor_of: Arc::new(anonymous), limits: Limits::DEFAULT, closing }
+    }
+
+    /// Finds out who asks.
+    #[must_use]
+    pub fn actor(self, actor_of: impl ActorOf) -> Self {
+        Self { actor_of: Arc::new(actor_of), ..self }
+    }
+
+    /// Other limits.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The application.
+    #[must_use]
+    pub fn gesta(&self) -> &Gesta {
+        &self.gesta
+    }
+
+    /// Ends every feed, and keeps new ones from beginning.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    pub(crate) fn limits_of(&self) -> Limits {
+        self.limits
+    }
+
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    pub(crate) fn actor_of(&self, request: &Parts) -> Result<String, Problem> {
+        self.actor_of.actor(request)
+    }
+}
+
+/// A handler that needs nothing else takes the edge itself.
+impl FromRequestParts<Self> for Edge {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_: &mut Parts, edge: &Self) -> Result<Self, Infallible> {
+        Ok(edge.clone())
+    }
+}
+
+impl Describe for Edge {
+    fn describe(_: &mut Operation<'_>) {}
+}
+
+impl fmt::Debug for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Edge").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,221 @@
+//! Which error of the framework is which problem.
+//!
+//! Always holds: a conflict, a rejection, something that is not there and an unknown outcome have
+//! different statuses or codes; what only an operator can mend has no `Retry-After`.
+
+use std::{error::Error, time::Duration};
+
+use axum::http::StatusCode;
+use gesta::{
+    AskError, ExecuteError, LoadError, OperationError, QueryError, ReadOnDemandError, Rejection,
+    WaitError,
+    store::{DatabaseError, Invalid, StoreError},
+};
+
+use crate::Problem;
+
+/// How long to wait before trying again what there was no room for.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl<R: Rejection> From<ExecuteError<R>> for Problem {
+    fn from(error: ExecuteError<R>) -> Self {
+        let detail = error.to_string();
+        match error {
+            ExecuteError::Rejected(rejection) => {
+                Self::rejected(rejection.code(), rejection.to_string())
+            }
+            ExecuteError::Invalid(field) => field.into(),
+            ExecuteError::Unauthorized(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            ExecuteError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
+            ExecuteError::AlreadyExists { .. } => conflict("already-exists", detail),
+            ExecuteError::RevisionMismatch { head, .. } => {
+                let mismatch =
+                    Self::new(StatusCode::PRECONDITION_FAILED, "revision-mismatch", detail);
+                mismatch.at_revision(head)
+            }
+            ExecuteError::CommandIdReused { .. } => conflict("command-id-reused", detail),
+            ExecuteError::Conflict(_) => conflict("conflict", detail).retry_after(PAUSE),
+            ExecuteError::Overloaded { .. } => {
+                Self::unavailable("overloaded", detail).retry_after(PAUSE)
+            }
+            ExecuteError::Unavailable { .. } => {
+                let open = Self::unavailable("outcome-unknown", detail);
+                open.with_unknown_outcome().retry_after(PAUSE)
+            }
+            ExecuteError::Undecodable(error) => Self::internal(&error),
+            ExecuteError::Unencodable(error) => Self::internal(&error),
+            ExecuteError::Store(error) => error.into(),
+        }
+    }
+}
+
+fn conflict(code: &'static str, detail: String) -> Problem {
+    Problem::new(StatusCode::CONFLICT, code, detail)
+}
+
+impl From<StoreError> for Problem {
+    /// Of a read: what leaves an append open is an error of its command.
+    fn from(error: StoreError) -> Self {
+        let detail = error.to_string();
+        match error {
+            StoreError::Conflict(_) => conflict("conflict", detail).retry_after(PAUSE),
+            StoreError::Rejected(invalid) => refused(&invalid),
+            StoreError::Overloaded(_) => Self::unavailable("overloaded", detail).retry_after(PAUSE),
+            StoreError::Unavailable { .. } => {
+                Self::unavailable("store-unavailable", detail).retry_after(PAUSE)
+            }
+            StoreError::Stopped { .. } | StoreError::Corrupt(_) => {
+                tracing::error!(error = &error as &dyn Error, "the store takes no writes");
+                Self::unavailable("store-stopped", "the store needs an operator")
+            }
+            StoreError::Deleted { .. } => Self::new(StatusCode::NOT_FOUND, "deleted", detail),
+            StoreError::Unsupported { .. } => Self::internal(&error),
+        }
+    }
+}
+
+fn refused(invalid: &Invalid) -> Problem {
+    match invalid {
+        Invalid::BeyondHead { .. } | Invalid::OtherIncarnation { .. } => beyond_head(invalid),
+        Invalid::Name(_)
+        | Invalid::Limit { .. }
+        | Invalid::NoStreams
+        | Invalid::StreamTwice { .. }
+        | Invalid::EventTwice { .. }
+        | Invalid::SystemStream { .. }
+        | Invalid::Metadata { .. } => {
+            Problem::new(StatusCode::BAD_REQUEST, "invalid", invalid.to_string())
+        }
+    }
+}
+
+/// A position that this store has not given out yet, so nobody can have got it here.
+pub(crate) fn beyond_head(detail: &dyn std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::PRECONDITION_FAILED, "position-beyond-head", detail.to_string())
+}
+
+impl From<AskError> for Problem {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Wait(error) => error.into(),
+            AskError::Query(QueryError::Database(error)) => error.into(),
+            AskError::Query(QueryError::Failed(error)) => Self::internal(error.as_ref()),
+            AskError::OtherDatabase { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<WaitError> for Problem {
+    fn from(error: WaitError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WaitError::NotRegistered { .. } => Self::internal(&error),
+            WaitError::Halted { .. } => Self::unavailable("projection-halted", detail),
+            WaitError::TimedOut { .. } => {
+                Self::unavailable("not-yet-visible", detail).retry_after(PAUSE)
+            }
+        }
+    }
+}
+
+impl From<DatabaseError> for Problem {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Unavailable { .. }
+            | DatabaseError::Overtaken { .. }
+            | DatabaseError::Missing { .. } => {
+                Self::unavailable("read-model-unavailable", error.to_string()).retry_after(PAUSE)
+            }
+            DatabaseError::Rejected { .. } | DatabaseError::Corrupt { .. } => {
+                Self::internal(&error)
+            }
+        }
+    }
+}
+
+impl From<ReadOnDemandError> for Problem {
+    fn from(error: ReadOnDemandError) -> Self {
+        match error {
+            ReadOnDemandError::NotRegistered { .. } | ReadOnDemandError::Undecodable(_) => {
+                Self::internal(&error)
+            }
+            ReadOnDemandError::Name(error) => Self::invalid("id", error.to_string()),
+            ReadOnDemandError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<LoadError> for Problem {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Name(error) => Self::invalid("id", error.to_string()),
+            LoadError::Undecodable(_) | LoadError::NoRevision { .. } => Self::internal(&error),
+            LoadError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<OperationError> for Problem {
+    fn from(error: OperationError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OperationError::NotRegistered { .. } | OperationError::NoSuchDeadLetter { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+            }
+            OperationError::EventGone { .. } => Self::rejected("event-gone", detail),
+            OperationError::StillFails { .. } => Self::rejected("still-fails", detail),
+            OperationError::Database(error) => error.into(),
+            OperationError::Store(error) => error.into(),
+            OperationError::Unavailable { .. } => {
+                Self::unavailable("projection-unavailable", detail).retry_after(PAUSE)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use gesta::{
+        Position,
+        store::{Damage, Overload},
+    };
+
+    use super::*;
+
+    fn of_command(error: ExecuteError<Infallible>) -> (u16, String) {
+        let problem = Problem::from(error);
+        (problem.status().as_u16(), problem.code().to_owned())
+    }
+
+    #[test]
+    fn only_an_open_outcome_is_called_unknown() {
+        let open = of_command(ExecuteError::unavailable("no answer"));
+        assert_eq!(open, (503, "outcome-unknown".to_owned()));
+        let busy = of_command(ExecuteError::Overloaded { reason: "full".to_owned() });
+        assert_eq!(busy, (503, "overloaded".to_owned()));
+    }
+
+    #[test]
+    fn a_store_that_stopped_is_not_asked_again_by_machines() {
+        let damage =
+            Damage { file: "1".to_owned(), offset: 0, positions: None, what: "bits".to_owned() };
+        let stopped = Problem::from(StoreError::Corrupt(damage));
+        assert_eq!((stopped.status().as_u16(), stopped.code()), (503, "store-stopped"));
+    }
+
+    #[test]
+    fn a_full_disk_is_a_matter_of_time() {
+        let full = Problem::from(StoreError::Overloaded(Overload::DiskFull));
+        assert_eq!((full.status().as_u16(), full.code()), (503, "overloaded"));
+    }
+
+    #[test]
+    fn a_projection_that_halted_is_told_from_one_that_is_late() {
+        let (projection, reached, wanted) = ("doors", Position::new(1), Position::new(2));
+        let halted = Problem::from(WaitError::Halted { projection, reached, wanted });
+        let late = Problem::from(WaitError::TimedOut { projection, reached, wanted });
+        assert_eq!((halted.code(), late.code()), ("projection-halted", "not-yet-visible"));
+    }
+}

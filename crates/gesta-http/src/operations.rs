@@ -1,0 +1,328 @@
+//! Operating the read side: how projections are, rebuilding them, dead letters.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use gesta::{DeadLetterId, ProjectionState, ProjectionStatus, store::DeadLetter};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::{Value, json};
+
+use crate::{
+    Describe, Edge, Operation, PathOf, Problem, Route, Schema, Schemas, api, event::recorded_at,
+    headers::whole_number,
+};
+
+/// The routes of operation.
+pub(crate) fn routes(prefix: &str) -> [Route; 5] {
+    let under = |path: &str| format!("{prefix}{path}");
+    let rebuild = under("/projections/{name}/rebuild");
+    let retry = under("/dead-letters/{id}/retry");
+    [
+        api::get(&under("/projections"), list_projections, "Tells how every projection is"),
+        api::post(&rebuild, rebuild_projection, "Fills a read model anew, beside the old one"),
+        api::get(&under("/dead-letters"), list_dead_letters, "Lists events that were set aside"),
+        api::post(&retry, retry_dead_letter, "Applies an event again that was set aside")
+            .rejects(&["still-fails", "event-gone"]),
+        api::delete(&under("/dead-letters/{id}"), discard_dead_letter, "Forgets a dead letter"),
+    ]
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProjectionDetails {
+    name: &'static str,
+    version: u32,
+    state: &'static str,
+    position: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_events: Option<u64>,
+    lag_seconds: f64,
+    dead_letters: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rebuild: Option<RebuildDetails>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+crate::response! {
+    /// How a projection is.
+    ProjectionDetails {
+        /// Its name.
+        name: &'static str,
+        /// The version that the program has.
+        version: u32,
+        /// What it does: `starting`, `running`, `rebuilding` or `halted`.
+        state: &'static str,
+        /// Everything up to here is in the read model that answers.
+        position: u64,
+        /// How far it durably is.
+        checkpoint: Option<u64>,
+        /// How many events it is behind, where the store counts them.
+        lag_events: Option<u64>,
+        /// How many seconds it is behind.
+        lag_seconds: f64,
+        /// How many events it has set aside.
+        dead_letters: u64,
+        /// How far a rebuild is, while there is one.
+        rebuild: Option<RebuildDetails>,
+        /// What keeps it from going on, or what it is trying again.
+        error: Option<String>,
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RebuildDetails {
+    position: u64,
+    head: u64,
+    fraction: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining_seconds: Option<f64>,
+}
+
+crate::response! {
+    /// How far a rebuild is.
+    RebuildDetails {
+        /// Everything up to here is in the new read model.
+        position: u64,
+        /// Where the store is.
+        head: u64,
+        /// How much of it is done, from 0 to 1.
+        fraction: f64,
+        /// How long it will take, as far as one can tell.
+        remaining_seconds: Option<f64>,
+    }
+}
+
+impl ProjectionDetails {
+    fn of(status: ProjectionStatus) -> Self {
+        let (state, rebuild, error) = match status.state {
+            ProjectionState::Starting => ("starting", None, None),
+            ProjectionState::Running => ("running", None, None),
+            ProjectionState::Halted { error, .. } => ("halted", None, Some(error)),
+            ProjectionState::Rebuilding(progress) => {
+                let rebuild = RebuildDetails {
+                    position: progress.position.number(),
+                    head: progress.head.number(),
+                    fraction: progress.fraction().min(1.0),
+                    remaining_seconds: progress.remaining.map(|time| time.as_secs_f64()),
+                };
+                ("rebuilding", Some(rebuild), progress.halted)
+            }
+        };
+        Self {
+            name: status.name,
+            version: status.version,
+            state,
+            position: status.position.number(),
+            checkpoint: status.checkpoint.map(|checkpoint| checkpoint.position.number()),
+            lag_events: status.lag.events,
+            lag_seconds: status.lag.time.as_secs_f64(),
+            dead_letters: status.dead_letters as u64,
+            rebuild,
+            error: error.or(status.trouble),
+        }
+    }
+}
+
+async fn list_projections(edge: Edge) -> Result<Listed<ProjectionDetails>, Problem> {
+    let all = edge.gesta().projections().await?;
+    Ok(Listed { items: all.into_iter().map(ProjectionDetails::of).collect() })
+}
+
+crate::request! {
+    /// Which projection.
+    struct ProjectionPath {
+        /// Its name.
+        name: ProjectionName,
+    }
+}
+
+async fn rebuild_projection(edge: Edge, path: PathOf<ProjectionPath>) -> Result<Begun, Problem> {
+    edge.gesta().rebuild(&path.name.0).await?;
+    Ok(Begun)
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeadLetterDetails {
+    id: String,
+    projection: String,
+    position: u64,
+    stream: String,
+    revision: u64,
+    #[serde(rename = "type")]
+    event_type: String,
+    recorded_at: String,
+    reason: String,
+}
+
+crate::response! {
+    /// An event that a projection has set aside.
+    DeadLetterDetails {
+        /// What to retry or discard it by.
+        id: String,
+        /// The projection.
+        projection: String,
+        /// The event's place in the store.
+        position: u64,
+        /// The event's stream.
+        stream: String,
+        /// The event's place in the stream.
+        revision: u64,
+        /// The event's type.
+        event_type as "type": String,
+        /// When the store took the event (RFC 3339).
+        recorded_at: String,
+        /// Why it was set aside.
+        reason: String,
+    }
+}
+
+impl DeadLetterDetails {
+    fn of((id, letter): (DeadLetterId, DeadLetter)) -> Self {
+        Self {
+            id: id.to_string(),
+            projection: id.projection,
+            position: letter.position.number(),
+            stream: letter.stream.to_string(),
+            revision: letter.revision.number(),
+            event_type: letter.event_type.to_string(),
+            recorded_at: recorded_at(letter.recorded_at),
+            reason: letter.reason.to_string(),
+        }
+    }
+}
+
+async fn list_dead_letters(edge: Edge) -> Result<Listed<DeadLetterDetails>, Problem> {
+    let all = edge.gesta().dead_letters().await?;
+    Ok(Listed { items: all.into_iter().map(DeadLetterDetails::of).collect() })
+}
+
+crate::request! {
+    /// Which dead letter.
+    struct DeadLetterPath {
+        /// Its id.
+        id: LetterId,
+    }
+}
+
+async fn retry_dead_letter(edge: Edge, path: PathOf<DeadLetterPath>) -> Result<Done, Problem> {
+    edge.gesta().retry_dead_letter(&path.id.0).await?;
+    Ok(Done)
+}
+
+async fn discard_dead_letter(edge: Edge, path: PathOf<DeadLetterPath>) -> Result<Done, Problem> {
+    edge.gesta().discard_dead_letter(&path.id.0).await?;
+    Ok(Done)
+}
+
+/// A projection's name in a path.
+#[derive(Clone, Debug)]
+struct ProjectionName(String);
+
+impl<'de> Deserialize<'de> for ProjectionName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if is_name(&text) { Ok(Self(text)) } else { Err(D::Error::custom("is not a name")) }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    (1..=100).contains(&text.len()) && text.bytes().all(plain)
+}
+
+impl Schema for ProjectionName {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "string", "pattern": "^[0-9A-Za-z-]{1,100}$" })
+    }
+}
+
+/// A dead letter's id in a path.
+#[derive(Clone, Debug)]
+struct LetterId(DeadLetterId);
+
+impl<'de> Deserialize<'de> for LetterId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parts = text.rsplit_once('@').filter(|(name, _)| is_name(name));
+        let position = parts.and_then(|(_, digits)| whole_number(digits));
+        let id = position.and_then(|_| text.parse().ok());
+        id.map(Self).ok_or_else(|| D::Error::custom("is not the id of a dead letter"))
+    }
+}
+
+impl Schema for LetterId {
+    fn schema(_: &mut Schemas) -> Value {
+        let pattern = "^[0-9A-Za-z-]{1,100}@(0|[1-9][0-9]{0,17})$";
+        json!({ "type": "string", "pattern": pattern })
+    }
+}
+
+/// All of something: 200.
+#[derive(Debug, Serialize)]
+struct Listed<T> {
+    items: Vec<T>,
+}
+
+impl<T: Serialize> IntoResponse for Listed<T> {
+    fn into_response(self) -> Response {
+        Json(self).into_response()
+    }
+}
+
+impl<T: Schema> Describe for Listed<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers::<Self>(StatusCode::OK, "all of them");
+    }
+}
+
+impl<T: Schema> Schema for Listed<T> {
+    fn schema(schemas: &mut Schemas) -> Value {
+        json!({
+            "type": "object",
+            "properties": { "items": Vec::<T>::schema(schemas) },
+            "required": ["items"],
+            "additionalProperties": false,
+        })
+    }
+}
+
+/// It is done: 204.
+#[derive(Debug)]
+struct Done;
+
+impl IntoResponse for Done {
+    fn into_response(self) -> Response {
+        StatusCode::NO_CONTENT.into_response()
+    }
+}
+
+impl Describe for Done {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers_nothing(StatusCode::NO_CONTENT, "it is done");
+        operation.problem(404, "there is no such thing");
+    }
+}
+
+/// It has begun: 202.
+#[derive(Debug)]
+struct Begun;
+
+impl IntoResponse for Begun {
+    fn into_response(self) -> Response {
+        StatusCode::ACCEPTED.into_response()
+    }
+}
+
+impl Describe for Begun {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers_nothing(StatusCode::ACCEPTED, "it has begun");
+        operation.problem(404, "there is no such thing");
+    }
+}

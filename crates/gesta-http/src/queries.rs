@@ -1,0 +1,219 @@
+//! Queries as requests: how fresh an answer has to be, and how fresh it is.
+//!
+//! Always holds: an answer contains the effect of every event up to the position that the request
+//! names, or is a problem; the position that an answer names, it contains.
+
+use axum::{
+    Json,
+    extract::FromRequestParts,
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use gesta::{Answer, AsOf, Gesta, OnRead, Position, Query, Revision};
+use serde::Serialize;
+
+use crate::{
+    Describe, Edge, Operation, Problem, Schema,
+    failure::beyond_head,
+    headers::{self, POSITION},
+};
+
+/// Asks the queries of a request.
+#[derive(Clone, Debug)]
+pub struct Queries {
+    edge: Edge,
+    at_least: Position,
+}
+
+impl FromRequestParts<Edge> for Queries {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
+        let wanted = headers::position(parts, POSITION, "Gesta-Position")?;
+        let at_least = wanted.unwrap_or(Position::START);
+        check_reached(edge.gesta(), at_least).await?;
+        Ok(Self { edge: edge.clone(), at_least })
+    }
+}
+
+/// Nobody can have got a position that was never given out, so waiting for it is no use.
+pub(crate) async fn check_reached(gesta: &Gesta, position: Position) -> Result<(), Problem> {
+    if position == Position::START {
+        return Ok(());
+    }
+    let head = gesta.store().head().await?.position;
+    if position > head {
+        let detail = format!("position {position} is beyond the head of the store, {head}");
+        return Err(beyond_head(&detail));
+    }
+    Ok(())
+}
+
+impl Queries {
+    /// The application.
+    #[must_use]
+    pub fn gesta(&self) -> &Gesta {
+        self.edge.gesta()
+    }
+
+    /// Asks a read model, once it has seen what the request wants it to have seen.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer with.
+    pub async fn ask<Q, Conn>(&self, query: Q) -> Result<Answered<Q::Answer>, Problem>
+    where
+        Q: Answer<Conn>,
+        Conn: Send + 'static,
+    {
+        let gesta = self.gesta();
+        let wait = gesta.wait_for_position::<<Q as Query>::Reads>(self.at_least);
+        wait.within(self.edge.limits_of().wait_max).await?;
+        let seen = gesta.reached::<<Q as Query>::Reads>().unwrap_or(Position::START);
+        let value = gesta.ask(query).at_least_position(self.at_least).await?;
+        Ok(Answered { value, position: seen.max(self.at_least) })
+    }
+
+    /// Reads a projection on read, which has always seen everything.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer with.
+    pub async fn read<P: OnRead>(
+        &self,
+        id: &P::Id,
+        as_of: AsOf,
+    ) -> Result<Option<Versioned<P::Row>>, Problem> {
+        let seen = self.gesta().store().head().await?.position;
+        let fresh = self.gesta().read_on_demand::<P>(id, as_of).await?;
+        Ok(fresh.map(|fresh| Versioned {
+            answer: Answered { value: fresh.row, position: seen },
+            revision: fresh.revision,
+        }))
+    }
+}
+
+/// An answer, and how fresh it is: 200.
+#[derive(Clone, Debug)]
+pub struct Answered<T> {
+    /// The answer.
+    pub value: T,
+    /// It contains the effect of every event up to here, and maybe of later ones.
+    pub position: Position,
+}
+
+/// An answer about one thing, which might not have been there: 200.
+#[derive(Clone, Debug)]
+pub struct Found<T>(Answered<T>);
+
+/// An answer about one thing, and at which revision that is: 200.
+#[derive(Clone, Debug)]
+pub struct Versioned<T> {
+    /// The answer.
+    pub answer: Answered<T>,
+    /// The revision.
+    pub revision: Revision,
+}
+
+impl<T> Answered<T> {
+    /// Something made of the answer.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Answered<U> {
+        Answered { value: make(self.value), position: self.position }
+    }
+}
+
+impl<T> Answered<Option<T>> {
+    /// The answer, if there is one.
+    ///
+    /// # Errors
+    /// The [`Problem`] that there is no such thing.
+    pub fn found(self, what: &str) -> Result<Found<T>, Problem> {
+        let position = self.position;
+        let value = self.value.ok_or_else(|| Problem::not_found(what))?;
+        Ok(Found(Answered { value, position }))
+    }
+}
+
+impl<T> Found<T> {
+    /// The answer.
+    pub fn value(&self) -> &T {
+        &self.0.value
+    }
+
+    /// Something made of the answer.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Found<U> {
+        Found(self.0.map(make))
+    }
+
+    /// With the revision of what it is about.
+    pub fn at(self, revision: Revision) -> Versioned<T> {
+        Versioned { answer: self.0, revision }
+    }
+}
+
+impl<T> Versioned<Option<T>> {
+    /// The answer, if there is one.
+    pub fn present(self) -> Option<Versioned<T>> {
+        let Answered { value, position } = self.answer;
+        Some(Versioned { answer: Answered { value: value?, position }, revision: self.revision })
+    }
+}
+
+impl<T: Serialize> IntoResponse for Answered<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.value).into_response();
+        let position = headers::value(&self.position.to_string());
+        response.headers_mut().insert(POSITION, position);
+        // What was so is no answer to what is so.
+        let never = HeaderValue::from_static("no-store");
+        response.headers_mut().insert(header::CACHE_CONTROL, never);
+        response
+    }
+}
+
+impl<T: Serialize> IntoResponse for Found<T> {
+    fn into_response(self) -> Response {
+        self.0.into_response()
+    }
+}
+
+impl<T: Serialize> IntoResponse for Versioned<T> {
+    fn into_response(self) -> Response {
+        let mut response = self.answer.into_response();
+        response.headers_mut().insert(header::ETAG, headers::etag(self.revision));
+        response
+    }
+}
+
+impl Describe for Queries {
+    fn describe(operation: &mut Operation<'_>) {
+        let description = "The answer has to have seen everything up to this position, such as \
+                           the one that a command was answered with.";
+        operation.header("Gesta-Position", description, headers::position_schema());
+        operation.problem(400, "the field that is named makes no sense");
+        operation.problem(412, "the position is beyond the head of the store");
+    }
+}
+
+impl<T: Schema> Describe for Answered<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers::<T>(StatusCode::OK, "the answer");
+        let description = "The answer has seen everything up to here.";
+        let schema = headers::position_schema();
+        operation.answer_header(StatusCode::OK, "Gesta-Position", description, schema);
+    }
+}
+
+impl<T: Schema> Describe for Found<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        Answered::<T>::describe(operation);
+        operation.problem(404, "there is no such thing");
+    }
+}
+
+impl<T: Schema> Describe for Versioned<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        Found::<T>::describe(operation);
+        let description = "Its revision, for If-Match.";
+        let schema = headers::etag_schema();
+        operation.answer_header(StatusCode::OK, "ETag", description, schema);
+    }
+}

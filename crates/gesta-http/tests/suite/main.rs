@@ -1,0 +1,145 @@
+//! What the edge does around an application's own routes.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
+
+mod serving;
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{HeaderMap, Request, request::Parts},
+};
+use gesta::{Gesta, prelude::*};
+use gesta_http::{
+    Api, Changed, Changes, Commands, Created, Edge, PathOf, Problem, get, post, request,
+};
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+#[derive(Event, Serialize, Deserialize, Clone)]
+#[event(name = "door-opened")]
+struct DoorOpened;
+
+#[derive(EventSet, Clone)]
+enum DoorEvent {
+    Opened(DoorOpened),
+}
+
+#[derive(Default)]
+struct Door;
+
+impl Aggregate for Door {
+    const CATEGORY: &'static str = "door";
+    type Id = u8;
+    type Event = DoorEvent;
+
+    fn evolve(&mut self, event: &DoorEvent) {
+        match event {
+            DoorEvent::Opened(_) => {}
+        }
+    }
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(name = "open-door", on = Door, either)]
+struct OpenDoor {
+    #[command(id)]
+    door: u8,
+}
+
+impl Decide for OpenDoor {
+    type Rejection = std::convert::Infallible;
+
+    fn decide(&self, _: &Door) -> Decision<Self> {
+        Ok(DoorOpened.into())
+    }
+}
+
+request! {
+    /// Which door.
+    struct DoorPath {
+        /// Its number.
+        door: u8,
+    }
+}
+
+async fn open_door(changes: Changes, path: PathOf<DoorPath>) -> Result<Changed, Problem> {
+    changes.execute(OpenDoor { door: path.door }).await
+}
+
+async fn build_door(commands: Commands) -> Result<Created, Problem> {
+    commands.create(OpenDoor { door: 1 }, 1, "/doors").await
+}
+
+async fn fall_over(_: Commands) -> Result<Created, Problem> {
+    panic!("a bug")
+}
+
+fn api() -> Api {
+    Api::new("Doors", "1.0").operated_under("/v1").with(
+        "doors",
+        [
+            post("/doors/{door}/open", open_door, "Opens a door"),
+            post("/doors", build_door, "Builds a door"),
+            get("/bug", fall_over, "Has a bug"),
+        ],
+    )
+}
+
+async fn edge() -> Edge {
+    Edge::new(Gesta::at("memory:").open().await.unwrap())
+}
+
+async fn send(router: Router, request: Request<Body>) -> (u16, HeaderMap, Value) {
+    let response = router.oneshot(request).await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, headers, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+fn asked(method: &str, path: &str) -> Request<Body> {
+    Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
+}
+
+#[tokio::test]
+async fn a_bug_in_a_handler_is_a_problem_and_not_the_end() {
+    let router = api().router(edge().await);
+    let (status, headers, problem) = send(router.clone(), asked("GET", "/bug")).await;
+    assert_eq!((status, &problem["code"]), (500, &"internal".into()));
+    assert!(headers.contains_key("x-correlation-id"), "by which it is found in the log");
+    let (status, _, _) = send(router, asked("GET", "/health/live")).await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn whoever_asks_is_named_in_the_events() {
+    let edge = edge().await;
+    let shift = |parts: &Parts| {
+        let name = parts.headers.get("x-shift").and_then(|value| value.to_str().ok());
+        name.map(str::to_owned).ok_or_else(|| Problem::invalid("X-Shift", "is missing"))
+    };
+    let router = api().router(edge.clone().actor(shift));
+    let (status, _, problem) = send(router.clone(), asked("POST", "/doors")).await;
+    assert_eq!((status, &problem["field"]), (400, &"X-Shift".into()));
+    let mut request = asked("POST", "/doors");
+    request.headers_mut().insert("x-shift", "night".parse().unwrap());
+    let (status, headers, _) = send(router, request).await;
+    assert_eq!((status, &headers["location"]), (201, &"/doors/1".parse().unwrap()));
+    let read = gesta::store::ReadAll::forwards();
+    let events = edge.gesta().store().read_all(read).collect_events().await.unwrap();
+    let metadata = gesta::EventMetadata::from_json(&events[0].metadata);
+    assert_eq!(metadata.actor.as_deref(), Some("night"));
+}
+
+#[tokio::test]
+async fn a_number_in_a_path_that_does_not_fit_is_named() {
+    let router = api().router(edge().await);
+    for odd in ["256", "-1", "x", "+1", "%20"] {
+        let (status, _, problem) =
+            send(router.clone(), asked("POST", &format!("/doors/{odd}/open"))).await;
+        assert_eq!((status, &problem["field"]), (400, &"door".into()), "{odd}");
+    }
+    let (status, headers, changed) = send(router, asked("POST", "/doors/7/open")).await;
+    assert_eq!((status, &changed["revision"]), (200, &0.into()));
+    assert_eq!(headers["etag"], "\"0\"");
+}

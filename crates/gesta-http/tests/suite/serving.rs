@@ -1,0 +1,59 @@
+//! Serving on a real socket.
+
+use std::time::Duration;
+
+use gesta_http::{Limits, serve};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    time::timeout,
+};
+
+use crate::{api, edge};
+
+const SOON: Duration = Duration::from_secs(10);
+
+async fn connect(address: std::net::SocketAddr, path: &str) -> TcpStream {
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: doors\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    connection
+}
+
+async fn read_until(connection: &mut TcpStream, wanted: &str) -> String {
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains(wanted) {
+        let mut part = [0; 1_024];
+        let read = timeout(SOON, connection.read(&mut part)).await.unwrap().unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&said));
+        said.extend(&part[..read]);
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serving_ends_when_it_is_told_to_and_so_do_its_feeds() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (end, ended) = oneshot::channel::<()>();
+    let until = async { ended.await.unwrap_or_default() };
+    let serving = tokio::spawn(serve(listener, api(), edge().await, until));
+    let mut feed = connect(address, "/v1/events").await;
+    read_until(&mut feed, "id: 0").await;
+    end.send(()).unwrap();
+    timeout(SOON, serving).await.expect("it ends").unwrap().unwrap();
+    assert!(TcpStream::connect(address).await.is_err(), "nobody is served any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_feed_says_that_it_is_still_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = Limits { keep_alive: Duration::from_millis(10), ..Limits::DEFAULT };
+    let edge = edge().await.limits(limits);
+    let serving = tokio::spawn(serve(listener, api(), edge, std::future::pending()));
+    let mut feed = connect(address, "/v1/events").await;
+    read_until(&mut feed, ": still here").await;
+    serving.abort();
+}
