@@ -40,6 +40,10 @@ pub(super) fn on_read(ground: &Ground) -> Result<String> {
     pass(ground, "gesta", "on_read::")
 }
 
+pub(super) fn routes(ground: &Ground) -> Result<String> {
+    pass(ground, "shop", "http::")
+}
+
 /// Runs the tests of a crate's suite whose names contain `filter`.
 fn pass(ground: &Ground, package: &str, filter: &str) -> Result<String> {
     let output = cargo()
