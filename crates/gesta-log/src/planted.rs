@@ -1,6 +1,6 @@
 //! Durability bugs that someone could really write, to be switched on in one separate build.
 //!
-//! Always holds: in a default build [`is`] is always false and nothing can be switched on. The
+//! Always holds: in a default build none is ever on and none can be switched on. The
 //! simulation must catch each of them; a gate that never sees a bug proves nothing.
 
 /// A bug that the simulation must catch.
