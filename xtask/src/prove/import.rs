@@ -21,8 +21,8 @@ const EXPECTED: &str = "../shared/data/expected-report.json";
 
 const KILLS_FULL: usize = 20;
 const KILLS_SHORT: usize = 3;
-/// Of 20 kills so many at least fall between the first and the last append.
-const KILLS_BETWEEN_MIN: (usize, usize) = (15, 20);
+/// Of the kills of the full form so many at least fall between the first and the last append.
+const KILLS_BETWEEN_MIN: usize = 15;
 
 /// Commands that the import of the data set takes.
 const COMMANDS: u32 = 31_775;
@@ -144,8 +144,12 @@ pub(super) fn kills(ground: &Ground) -> Result<String> {
         ensure!(rig.events(&url)? == all, "kill {kill}: not {all} events");
         fs::remove_dir_all(directory)?;
     }
-    let (of, needed) = (KILLS_BETWEEN_MIN.1, KILLS_BETWEEN_MIN.0);
-    ensure!(between * of >= kills * needed, "only {between} of {kills} kills fell in between");
+    // A few kills say too little about the share; they only have to have met the import at work.
+    let needed = match ground.effort {
+        Effort::Short => 1,
+        Effort::Full => KILLS_BETWEEN_MIN,
+    };
+    ensure!(between >= needed, "only {between} of {kills} kills fell in between");
     Ok(format!(
         "{kills} kills, {between} between the first and the last append; every report exact"
     ))
