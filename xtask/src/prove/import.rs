@@ -13,8 +13,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{Effort, Ground, device};
-use crate::step::{Stopwatch, cargo, step};
+use super::{Effort, Ground, device, server};
+use crate::step::Stopwatch;
 
 const DATA: &str = "../shared/data/online-retail.csv";
 const EXPECTED: &str = "../shared/data/expected-report.json";
@@ -42,18 +42,11 @@ struct Rig {
 
 impl Rig {
     fn set_up(ground: &Ground, name: &str) -> Result<Self> {
-        let mut build = cargo();
-        build.args(["build", "--release", "--package", "shop", "--package", "gesta-cli"]);
-        step("the shop, release build", build.current_dir(&ground.root))?;
+        let stores = server::build(ground, name)?;
         let data = ground.root.join(DATA);
         let missing = || format!("the data set is not beside the repository: {DATA}");
         ensure!(data.exists(), missing());
         let expected = fs::read(ground.root.join(EXPECTED)).with_context(missing)?;
-        let stores = ground.target_directory.join("prove").join(name);
-        if stores.exists() {
-            fs::remove_dir_all(&stores)?;
-        }
-        fs::create_dir_all(&stores)?;
         Ok(Self {
             shop: ground.target_directory.join("release/shop"),
             gesta: ground.target_directory.join("release/gesta"),

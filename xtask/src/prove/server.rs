@@ -19,6 +19,19 @@ const POLLS_MAX: usize = 1_500;
 /// Where `shop demo` serves.
 const DEMO_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 3_000));
 
+/// Builds the shop and the command line; gives an empty directory of this name for a check.
+pub(super) fn build(ground: &Ground, name: &str) -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--release", "--package", "shop", "--package", "gesta-cli"]);
+    step("the shop, release build", build.current_dir(&ground.root))?;
+    let directory = ground.target_directory.join("prove").join(name);
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
+    fs::create_dir_all(&directory)?;
+    Ok(directory)
+}
+
 /// The built shop and where its stores go.
 pub(super) struct Shop {
     program: PathBuf,
@@ -27,14 +40,7 @@ pub(super) struct Shop {
 
 impl Shop {
     pub(super) fn build(ground: &Ground, name: &str) -> Result<Self> {
-        let mut build = cargo();
-        build.args(["build", "--release", "--package", "shop", "--package", "gesta-cli"]);
-        step("the shop, release build", build.current_dir(&ground.root))?;
-        let directory = ground.target_directory.join("prove").join(name);
-        if directory.exists() {
-            fs::remove_dir_all(&directory)?;
-        }
-        fs::create_dir_all(&directory)?;
+        let directory = build(ground, name)?;
         Ok(Self { program: ground.target_directory.join("release/shop"), directory })
     }
 

@@ -97,22 +97,17 @@ impl Judge<'_> {
 }
 
 fn unmet(part: &StreamAppend, tip: &Tip) -> Option<Conflict> {
-    let admitted = match part.expected {
+    let StreamAppend { stream, expected, .. } = part;
+    let head = match expected {
         // Revisions go on in a deleted stream, so an exact one holds there too.
-        ExpectedRevision::Exact(_) => part.expected.admits(tip.head),
-        ExpectedRevision::Any | ExpectedRevision::NoStream | ExpectedRevision::StreamExists => {
-            part.expected.admits(tip.live())
-        }
-    };
-    let head = match part.expected {
         ExpectedRevision::Exact(_) => tip.head,
         ExpectedRevision::Any | ExpectedRevision::NoStream | ExpectedRevision::StreamExists => {
             tip.live()
         }
     };
-    (!admitted).then(|| Conflict::Stream {
-        stream: part.stream.clone(),
-        expected: part.expected,
+    (!expected.admits(head)).then(|| Conflict::Stream {
+        stream: stream.clone(),
+        expected: *expected,
         head,
     })
 }
