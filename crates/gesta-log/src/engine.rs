@@ -49,6 +49,8 @@ pub(crate) struct Mailbox {
 #[derive(Debug, Default)]
 struct Letters {
     requests: Vec<Request>,
+    /// How many requests are worth waking the writer for.
+    wanted: usize,
     completions: Vec<(Task, io::Result<()>)>,
     queued_bytes: usize,
     stop: bool,
@@ -69,8 +71,11 @@ impl Mailbox {
         }
         letters.queued_bytes = queued_bytes;
         letters.requests.push(request);
+        let enough = letters.requests.len() >= letters.wanted;
         drop(letters);
-        self.arrived.notify_one();
+        if enough {
+            self.arrived.notify_one();
+        }
         Ok(())
     }
 
@@ -84,10 +89,10 @@ impl Mailbox {
         self.arrived.notify_one();
     }
 
-    /// Waits until there is something, or for so long.
+    /// Waits until there is something worth waking for, or for so long.
     pub(crate) fn wait(&self, at_most: Option<Duration>) {
         let letters = self.lock();
-        let nothing = |letters: &mut Letters| letters.is_empty();
+        let nothing = |letters: &mut Letters| !letters.are_enough();
         match at_most {
             Some(time) => drop(self.arrived.wait_timeout_while(letters, time, nothing)),
             None => drop(self.arrived.wait_while(letters, nothing)),
@@ -102,6 +107,10 @@ impl Mailbox {
 impl Letters {
     fn is_empty(&self) -> bool {
         self.requests.is_empty() && self.completions.is_empty() && !self.stop
+    }
+
+    fn are_enough(&self) -> bool {
+        self.requests.len() >= self.wanted.max(1) || !self.completions.is_empty() || self.stop
     }
 }
 
@@ -141,17 +150,23 @@ impl Engine {
             let step = self.step();
             quiet &= step.is_empty();
             step.into_iter().for_each(|action| self.act(action));
-            if quiet && self.mailbox.lock().is_empty() {
+            if quiet && self.nothing_arrived() {
                 return self.rest();
             }
         }
     }
 
+    /// Whether the mailbox is empty; if so, says what is worth waking for.
+    fn nothing_arrived(&self) -> bool {
+        let mut letters = self.mailbox.lock();
+        letters.wanted = self.writer.wanted();
+        letters.is_empty()
+    }
+
     fn step(&mut self) -> Vec<Action> {
         let now = self.now();
-        // Only this thread publishes, so reading again below this lock cannot block.
-        let state = self.reader.published.read();
-        self.writer.step(now, &state.index, &Earlier(&self.reader))
+        let index = self.reader.published.index();
+        self.writer.step(now, &index, &Earlier(&self.reader))
     }
 
     fn receive(&mut self) -> Vec<Action> {

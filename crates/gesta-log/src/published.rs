@@ -15,6 +15,7 @@ use gesta_store::{Damage, Direction, Incarnation, Position};
 use crate::{
     format::Seed,
     index::{Entry, Index, Location},
+    writer::Placed,
 };
 
 /// The durable result of one group.
@@ -25,8 +26,7 @@ pub(crate) struct Publication {
     /// Where the bytes begin in the segment.
     pub(crate) offset: u64,
     pub(crate) bytes: Bytes,
-    /// The events of each append, in order.
-    pub(crate) appends: Vec<Vec<Entry>>,
+    pub(crate) placed: Placed,
 }
 
 /// See the module.
@@ -75,15 +75,25 @@ impl Published {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The index as of now.
+    pub(crate) fn index(&self) -> Index {
+        self.read().index.clone()
+    }
+
     pub(crate) fn publish(&self, publication: &Publication) {
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             state.tail.push(publication);
-            for entries in &publication.appends {
+            for entries in publication.placed.appends() {
                 state.index.insert(publication.segment, publication.seed, entries);
             }
         }
         self.wake();
+    }
+
+    /// The last published position.
+    pub(crate) fn head(&self) -> Position {
+        self.read().index.head()
     }
 
     /// The last position that a read may ask for: of an event, or of one that damage took.
@@ -92,7 +102,7 @@ impl Published {
             Some(positions) => *positions.end(),
             None => Position::MAX,
         });
-        taken.fold(self.read().index.head(), Position::max)
+        taken.fold(self.head(), Position::max)
     }
 
     /// The first damage that took events a read would meet, from `at` on in this direction; with
@@ -120,7 +130,12 @@ impl Published {
     }
 
     /// Adds the events of one append whose bytes are on disk only.
-    pub(crate) fn add(&self, segment: u64, seed: Seed, entries: &[Entry]) {
+    pub(crate) fn add<'a>(
+        &self,
+        segment: u64,
+        seed: Seed,
+        entries: impl ExactSizeIterator<Item = Entry<'a>>,
+    ) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.index.insert(segment, seed, entries);
         drop(state);
@@ -138,7 +153,7 @@ impl Published {
     /// Another process began a segment of this life. What was made up for an empty store is
     /// forgotten.
     pub(crate) fn learn_life(&self, life: Incarnation, first: Position) {
-        let empty = self.read().index.head() == Position::START;
+        let empty = self.head() == Position::START;
         let mut lives = self.lives.write().unwrap_or_else(PoisonError::into_inner);
         if empty {
             lives.clear();

@@ -5,7 +5,7 @@
 //! interrupted anywhere and begun again; what it adopts was synced first and read past the cache.
 //! Not here: what is written afterwards ([`writer`](crate::writer)).
 
-use std::{collections::HashMap, io};
+use std::io;
 
 use bytes::Bytes;
 use gesta_store::{Damage, Incarnation, Position, RecordedAt, RecordedEvent, Revision, StreamName};
@@ -384,19 +384,14 @@ impl Recovery<'_> {
 
     fn index(&mut self, log: &mut Log, segment: &Segment, frame: Frame) {
         self.report.events += frame.events.len() as u64;
-        let entries: Vec<_> =
-            frame.events.into_iter().map(|(offset, event)| entry(offset, event)).collect();
-        let before: HashMap<_, _> = entries
-            .iter()
-            .map(|entry| (&entry.stream, log.index.tip(&entry.stream).next()))
-            .collect();
-        for misplaced in misplaced(&entries, before) {
-            // After damage revisions are expected to be missing.
-            if self.report.damage.is_empty() {
-                self.report.damage.push(Damage { file: segment.file.clone(), ..misplaced });
-            }
+        // After damage revisions are expected to be missing.
+        if self.report.damage.is_empty()
+            && let Some(misplaced) = misplaced(&log.index, &frame.events)
+        {
+            self.report.damage.push(Damage { file: segment.file.clone(), ..misplaced });
         }
-        log.index.insert(segment.header.number, segment.seed(), &entries);
+        let entries = frame.events.iter().map(entry);
+        log.index.insert(segment.header.number, segment.seed(), entries);
     }
 
     fn report_end(&mut self, segment: &Segment, walked: &Walked, frames: &[(u64, Frame)]) {
@@ -477,38 +472,47 @@ impl Recovery<'_> {
     }
 }
 
-/// Events whose revision does not follow their stream's.
-fn misplaced<'a>(
-    entries: &'a [Entry],
-    mut next: HashMap<&'a StreamName, Revision>,
-) -> impl Iterator<Item = Damage> {
-    entries.iter().filter_map(move |entry| {
-        let expected = next.insert(&entry.stream, entry.revision.next())?;
-        let Entry { stream, revision, position, offset, .. } = entry;
-        (expected != *revision).then(|| Damage {
-            file: String::new(),
-            offset: *offset,
-            positions: Some(*position..=*position),
-            what: format!("{stream} goes on with revision {revision} instead of {expected}"),
-        })
-    })
+/// An event whose revision does not follow its stream's.
+fn misplaced(index: &Index, events: &[(u64, RecordedEvent)]) -> Option<Damage> {
+    let mut next: Option<(&StreamName, Revision)> = None;
+    for (offset, event) in events {
+        let RecordedEvent { stream, revision, position, .. } = event;
+        let expected = match next {
+            Some((same, next)) if same == stream => next,
+            Some(_) | None => {
+                // An append has each stream once, so what the index says is still true.
+                let head = index.stream_head(stream, Position::START).ok()?;
+                head.map_or(Revision::FIRST, Revision::next)
+            }
+        };
+        if expected != *revision {
+            return Some(Damage {
+                file: String::new(),
+                offset: *offset,
+                positions: Some(*position..=*position),
+                what: format!("{stream} goes on with revision {revision} instead of {expected}"),
+            });
+        }
+        next = Some((stream, revision.next()));
+    }
+    None
 }
 
 fn failed(doing: &str, source: io::Error) -> OpenError {
     OpenError::Io { doing: doing.to_owned(), source }
 }
 
-pub(crate) fn entry(offset: u64, event: RecordedEvent) -> Entry {
-    let metadata = event.stream.described_stream().map(|_| event.data);
+/// What the index takes from an event whose record is at this offset.
+pub(crate) fn entry((offset, event): &(u64, RecordedEvent)) -> Entry<'_> {
     Entry {
         id: event.id,
+        stream: &event.stream,
         revision: event.revision,
         position: event.position,
         recorded_at: event.recorded_at,
-        offset,
-        event_type: event.event_type,
-        tags: event.tags,
-        stream: event.stream,
-        metadata,
+        offset: *offset,
+        event_type: &event.event_type,
+        tags: &event.tags,
+        metadata: event.stream.is_system().then_some(&*event.data),
     }
 }

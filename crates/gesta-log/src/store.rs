@@ -15,8 +15,8 @@ use futures_channel::oneshot;
 use gesta_store::{
     Answer, Append, AppendCondition, Appended, Capabilities, Category, EventId, EventStore,
     FindAppend, Head, Invalid, Limits, ListCategories, ListStreams, Pages, Position, ReadAll,
-    ReadStream, StoreError, StreamDescription, StreamMetadata, StreamName, StreamState, Subscribe,
-    Subscription, Survives,
+    ReadStream, StoreError, StreamDescription, StreamName, StreamState, Subscribe, Subscription,
+    Survives,
 };
 
 use crate::{
@@ -145,7 +145,7 @@ impl LogStore {
     /// Where the record of an event is, as far as the store has it.
     #[must_use]
     pub fn locate(&self, position: Position) -> Option<EventPlace> {
-        let location = self.shared.reader.published.read().index.locate(position)?;
+        let location = self.shared.reader.published.index().locate(position).ok()??;
         let length = self.shared.reader.record_bytes(position).ok()?;
         Some(EventPlace { file: segment_file(location.segment), offset: location.offset, length })
     }
@@ -159,57 +159,73 @@ impl LogStore {
             return Err(StoreError::Corrupt(damage.clone()));
         }
         append.check(&Limits::DEFAULT)?;
-        let looked = self.look(append.condition.as_ref())?;
+        let looked = self.look(&append)?;
         let bytes = Request::bytes_of(&append);
         let (reply, outcome) = oneshot::channel();
         mailbox.offer(Request { append, looked, bytes, reply }, options.queue_bytes_max)?;
         Ok(outcome)
     }
 
-    /// Evaluates a condition up to the head, so that the writer has only the rest to look at.
-    fn look(&self, condition: Option<&AppendCondition>) -> Result<Looked, StoreError> {
-        let state = self.shared.reader.published.read();
-        let head = state.index.head();
-        let Some(AppendCondition { none_matching, after }) = condition else {
-            return Ok(Looked { to: head, matching: None });
+    /// Looks at the index up to the head, so that the writer has only the rest to look at.
+    fn look(&self, append: &Append) -> Result<Looked, StoreError> {
+        let index = self.shared.reader.published.index();
+        let head = index.head();
+        let heads = append
+            .streams
+            .iter()
+            .map(|part| index.stream_head(&part.stream, Position::START))
+            .collect::<Result<_, _>>()?;
+        let repeat = match append.events().next() {
+            Some(first) => index.find_append(first.id, Position::START)?,
+            None => None,
         };
-        if *after > head {
-            return Err(Invalid::BeyondHead { position: *after, head }.into());
-        }
-        Ok(Looked { to: head, matching: state.index.first_match(none_matching, *after) })
+        let matching = match &append.condition {
+            Some(AppendCondition { after, .. }) if *after > head => {
+                return Err(Invalid::BeyondHead { position: *after, head }.into());
+            }
+            Some(AppendCondition { none_matching, after }) => {
+                index.first_match(none_matching, *after)?
+            }
+            None => None,
+        };
+        Ok(Looked { to: head, matching, heads, repeat })
     }
 
-    fn describe(&self, stream: &StreamName) -> StreamDescription {
-        let state = self.shared.reader.published.read();
-        let metadata_stream = stream.metadata_stream().ok();
-        let metadata_revision = metadata_stream
-            .and_then(|metadata| state.index.stream(&metadata).and_then(|entry| entry.head()));
-        match state.index.stream(stream) {
-            Some(entry) => StreamDescription {
-                state: entry.state(),
-                head: entry.head(),
-                metadata: entry.metadata(),
-                metadata_revision,
-            },
-            None => StreamDescription {
-                state: StreamState::Missing,
-                head: None,
-                metadata: StreamMetadata::default(),
-                metadata_revision,
-            },
-        }
+    fn describe(&self, stream: &StreamName) -> Result<StreamDescription, StoreError> {
+        let index = self.shared.reader.published.index();
+        let head_of = |name: &StreamName| index.stream_head(name, Position::START);
+        let metadata_revision = match stream.metadata_stream() {
+            Ok(metadata_stream) => head_of(&metadata_stream)?,
+            Err(_) => None,
+        };
+        let (head, life) = (head_of(stream)?, index.life(stream));
+        Ok(StreamDescription {
+            state: life.state(head),
+            head,
+            metadata: life.metadata(),
+            metadata_revision,
+        })
     }
 
-    fn list(&self, list: &ListStreams) -> Vec<StreamName> {
-        let state = self.shared.reader.published.read();
+    fn list(&self, list: &ListStreams) -> Result<Vec<StreamName>, StoreError> {
+        let index = self.shared.reader.published.index();
         let system = list.prefix.starts_with('$');
-        let names = state.index.stream_names(&list.prefix, list.after.as_ref());
-        let live = |name: &&StreamName| {
-            let entry = state.index.stream(name);
-            entry.is_some_and(|entry| entry.state() == StreamState::Live)
-                && (system || !name.is_system())
-        };
-        names.filter(live).take(list.limit).cloned().collect()
+        let mut live = Vec::new();
+        let mut after = list.after.clone();
+        while live.len() < list.limit {
+            let wanted = list.limit - live.len();
+            let names = index.stream_names(&list.prefix, after.as_ref(), wanted)?;
+            let Some(last) = names.last() else { break };
+            after = Some(last.clone());
+            for name in names {
+                let head = index.stream_head(&name, Position::START)?;
+                let shown = index.life(&name).state(head) == StreamState::Live;
+                if shown && (system || !name.is_system()) {
+                    live.push(name);
+                }
+            }
+        }
+        Ok(live)
     }
 }
 
@@ -256,9 +272,11 @@ impl EventStore for LogStore {
 
     fn find_append(&self, first_event: EventId) -> Answer<'_, Option<Appended>> {
         let reader = &self.shared.reader;
-        let span = reader.published.read().index.find_append(first_event);
-        let found = span.map(|span| reader.span(span).map(|events| appended(&events)));
-        Box::pin(async move { found.transpose() })
+        let span = reader.published.index().find_append(first_event, Position::START);
+        let found = span.and_then(|span| {
+            span.map(|span| reader.span(span).map(|events| appended(&events))).transpose()
+        });
+        Box::pin(async move { found })
     }
 
     fn read_stream(&self, read: ReadStream) -> Pages {
@@ -275,24 +293,23 @@ impl EventStore for LogStore {
 
     fn describe_stream(&self, stream: &StreamName) -> Answer<'_, StreamDescription> {
         let description = self.describe(stream);
-        Box::pin(async move { Ok(description) })
+        Box::pin(async move { description })
     }
 
     fn list_streams(&self, list: ListStreams) -> Answer<'_, Vec<StreamName>> {
         let names = self.list(&list);
-        Box::pin(async move { Ok(names) })
+        Box::pin(async move { names })
     }
 
     fn list_categories(&self, list: ListCategories) -> Answer<'_, Vec<Category>> {
-        let state = self.shared.reader.published.read();
-        let categories = state.index.categories(list.after.as_ref());
-        let categories: Vec<_> = categories.take(list.limit).cloned().collect();
+        let index = self.shared.reader.published.index();
+        let categories = index.categories(list.after.as_ref(), list.limit);
         Box::pin(async move { Ok(categories) })
     }
 
     fn head(&self) -> Answer<'_, Head> {
         let published = &self.shared.reader.published;
-        let position = published.read().index.head();
+        let position = published.head();
         let head = Head { position, incarnation: published.incarnation() };
         Box::pin(async move { Ok(head) })
     }

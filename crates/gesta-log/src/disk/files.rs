@@ -1,8 +1,9 @@
 //! Real files in one directory.
 //!
-//! Owns: the directory lock, open file handles, and the thread that runs background operations.
-//! Always holds: foreground operations run on the thread that submits them, so a lone writer pays
-//! no hand-off; while a [`FileDisk`] with [`Access::ReadWrite`] lives, no other process has one.
+//! Owns: the directory lock, open file handles, and the threads that run operations beside the
+//! writer and in the background. Always holds: foreground operations run on the thread that submits
+//! them, so a lone writer pays no hand-off; while a [`FileDisk`] with [`Access::ReadWrite`] lives,
+//! no other process has one. Not here: how bytes are written through ([`direct`](super::direct)).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,7 +19,7 @@ use std::{
 use bytes::Bytes;
 use rustix::fs::{Advice, FlockOperation};
 
-use super::{Cache, Disk, Done, Lane, Operation};
+use super::{Cache, Disk, Done, Lane, Operation, direct::WriteThrough};
 
 /// The file that is locked; its content is the owner's process id.
 const LOCK_FILE: &str = "LOCK";
@@ -70,7 +71,8 @@ pub struct FileDisk {
 /// nothing writes to it any more.
 #[derive(Debug)]
 struct Writing {
-    background: Background,
+    beside: Worker,
+    background: Worker,
     _lock: DirectoryLock,
 }
 
@@ -93,13 +95,18 @@ impl FileDisk {
     /// [`LockError::InUse`]: another process appends to it. [`LockError::Io`]: see its source.
     pub fn open(directory: &Path, access: Access) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { directory: directory.to_owned(), source };
-        let files = Arc::new(Files { directory: directory.to_owned(), handles: Mutex::default() });
+        let files = Arc::new(Files {
+            directory: directory.to_owned(),
+            handles: Mutex::default(),
+            through: Mutex::default(),
+        });
         let writing = match access {
             Access::ReadWrite => {
                 create_durably(directory).map_err(failed)?;
                 let lock = lock(directory)?;
-                let background = Background::start(Arc::clone(&files)).map_err(failed)?;
-                Some(Writing { background, _lock: lock })
+                let start = |name| Worker::start(name, Arc::clone(&files)).map_err(failed);
+                let (beside, background) = (start("gesta-disk")?, start("gesta-background")?);
+                Some(Writing { beside, background, _lock: lock })
             }
             Access::ReadOnly => {
                 fs::metadata(directory).map_err(failed)?;
@@ -180,12 +187,13 @@ impl Disk for FileDisk {
     }
 
     fn submit(&self, operation: Operation, lane: Lane, done: Done) {
-        match lane {
-            Lane::Foreground => done(self.files.run(operation)),
-            Lane::Background => match &*self.writing() {
-                Some(writing) => writing.background.hand_over(operation, done),
-                None => done(Err(io::Error::other("the directory was freed"))),
-            },
+        if lane == Lane::Foreground {
+            return done(self.files.run(operation));
+        }
+        match &*self.writing() {
+            Some(writing) if lane == Lane::Beside => writing.beside.hand_over(operation, done),
+            Some(writing) => writing.background.hand_over(operation, done),
+            None => done(Err(io::Error::other("the directory was freed"))),
         }
     }
 
@@ -215,6 +223,8 @@ fn read_full(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
 struct Files {
     directory: PathBuf,
     handles: Mutex<Handles>,
+    /// For the file that is written through.
+    through: Mutex<Option<WriteThrough>>,
 }
 
 /// Open files. A file that is being written keeps its one handle, so that a failure to write its
@@ -269,11 +279,15 @@ impl Files {
             Operation::Write { file, offset, bytes } => {
                 self.get(&file)?.write_all_at(&bytes, offset)
             }
+            Operation::WriteThrough { file, offset, bytes } => {
+                self.write_through(&file, offset, &bytes)
+            }
             Operation::Sync { file } => self.get(&file)?.sync_data(),
             Operation::Rename { from, to } => self.rename(&from, &to),
             Operation::SyncDirectory => File::open(&self.directory)?.sync_all(),
             Operation::Remove { file } => {
                 self.handles().forget(&file);
+                *self.through.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 fs::remove_file(self.directory.join(file))
             }
         }
@@ -294,6 +308,16 @@ impl Files {
         Ok(file)
     }
 
+    fn write_through(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut through = self.through.lock().unwrap_or_else(PoisonError::into_inner);
+        if through.as_ref().is_none_or(|through| through.name() != name) {
+            let file = self.get(name)?;
+            *through = Some(WriteThrough::open(name, &self.directory.join(name), file));
+        }
+        let through = through.as_mut().expect("it was just opened");
+        through.write(offset, bytes)
+    }
+
     fn create(&self, name: &str) -> io::Result<()> {
         let path = self.directory.join(name);
         let file =
@@ -312,34 +336,33 @@ impl Files {
     }
 }
 
-/// A thread that runs operations that nobody waits for, in the order of their submission.
+/// A thread that runs operations in the order of their submission.
 #[derive(Debug)]
-struct Background {
+struct Worker {
     work: Option<mpsc::Sender<(Operation, Done)>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Background {
-    fn start(files: Arc<Files>) -> io::Result<Self> {
+impl Worker {
+    fn start(name: &str, files: Arc<Files>) -> io::Result<Self> {
         let (work, operations) = mpsc::channel::<(Operation, Done)>();
-        let thread =
-            std::thread::Builder::new().name("gesta-background".to_owned()).spawn(move || {
-                for (operation, done) in operations {
-                    done(files.run(operation));
-                }
-            })?;
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            for (operation, done) in operations {
+                done(files.run(operation));
+            }
+        })?;
         Ok(Self { work: Some(work), thread: Some(thread) })
     }
 
     fn hand_over(&self, operation: Operation, done: Done) {
         let work = self.work.as_ref().expect("taken only when dropped");
         if let Err(mpsc::SendError((_, done))) = work.send((operation, done)) {
-            done(Err(io::Error::other("the background thread ended")));
+            done(Err(io::Error::other("the disk's thread ended")));
         }
     }
 }
 
-impl Drop for Background {
+impl Drop for Worker {
     fn drop(&mut self) {
         drop(self.work.take());
         if let Some(thread) = self.thread.take() {

@@ -3,10 +3,11 @@
 //! Owns: what can be asked of a directory of files, and when it is done. Always holds: an
 //! operation that was submitted may take effect, wholly or in part, until its completion says
 //! otherwise; operations submitted together may complete in any order; only a completed
-//! [`Operation::Sync`] makes written bytes durable, and only a completed
+//! [`Operation::Sync`] or [`Operation::WriteThrough`] makes written bytes durable, and only a completed
 //! [`Operation::SyncDirectory`] makes names durable.
 //! Not here: what the bytes mean, and who may open the directory ([`FileDisk`] locks it).
 
+mod direct;
 mod files;
 
 use std::{fmt, io, sync::mpsc};
@@ -25,6 +26,16 @@ pub enum Operation {
     },
     /// Writes bytes at an offset; the file grows where needed.
     Write {
+        /// The file's name.
+        file: String,
+        /// Where, in bytes.
+        offset: u64,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Writes bytes at an offset and makes them durable, in one step or in two. For appending to a
+    /// file that was made of zeros: nothing but zeros may lie after the bytes.
+    WriteThrough {
         /// The file's name.
         file: String,
         /// Where, in bytes.
@@ -60,6 +71,9 @@ impl fmt::Debug for Operation {
             Self::Write { file, offset, bytes } => {
                 write!(f, "write {} bytes at {offset} of {file}", bytes.len())
             }
+            Self::WriteThrough { file, offset, bytes } => {
+                write!(f, "write {} bytes through at {offset} of {file}", bytes.len())
+            }
             Self::Sync { file } => write!(f, "sync {file}"),
             Self::Rename { from, to } => write!(f, "rename {from} to {to}"),
             Self::SyncDirectory => f.write_str("sync directory"),
@@ -71,8 +85,10 @@ impl fmt::Debug for Operation {
 /// How urgent an operation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Somebody waits for it.
+    /// Somebody waits for it, and the submitter has nothing else to do meanwhile.
     Foreground,
+    /// Somebody waits for it, and the submitter goes on meanwhile. Done in the order of submission.
+    Beside,
     /// Preparation; must not delay the foreground.
     Background,
 }

@@ -16,6 +16,10 @@ const CHECKSUM_AT: usize = FRAME_HEADER_BYTES - 4;
 const MAGIC: u32 = u32::from_le_bytes(*b"GFRM");
 const ALIGNMENT: usize = 8;
 const OPENING_BYTES: usize = 32;
+/// Length and checksum of a record, which the chain does not cover.
+const UNCHAINED_BYTES: usize = 8;
+/// Bytes of records that are hashed at once, roughly.
+const HASHED_TOGETHER_BYTES: usize = 64 << 10;
 /// What a device loses as a whole.
 const SECTOR_BYTES: u64 = 512;
 
@@ -273,14 +277,21 @@ fn decode_events(
     Ok((events, used))
 }
 
-/// Feeds what each record says, without its length and checksum, to the chain.
+/// Feeds what each record says, without its length and checksum, to the chain. Small records are
+/// laid together first: the hash is several times as fast over long stretches.
 fn hash_records(hasher: &mut blake3::Hasher, body: &[u8], used: usize) {
     let mut rest = body.get(..used).unwrap_or_default();
+    let mut said = Vec::with_capacity(used.min(2 * HASHED_TOGETHER_BYTES));
     while let Ok(length) = record_length(rest) {
-        let Some((record, later)) = rest.split_at_checked(length) else { return };
-        hasher.update(record.get(8..).unwrap_or_default());
+        let Some((record, later)) = rest.split_at_checked(length) else { break };
+        said.extend_from_slice(record.get(UNCHAINED_BYTES..).unwrap_or_default());
+        if said.len() >= HASHED_TOGETHER_BYTES {
+            hasher.update(&said);
+            said.clear();
+        }
         rest = later;
     }
+    hasher.update(&said);
 }
 
 fn check_chain(
@@ -309,40 +320,62 @@ fn advance(before: Chain, feed: impl FnOnce(&mut blake3::Hasher)) -> Chain {
 pub(crate) struct Place {
     /// Offset of the group in the segment.
     pub(crate) group_offset: u64,
-    pub(crate) durable_mark: u64,
     pub(crate) seed: Seed,
 }
 
-/// Appends an event frame to a group's bytes, which begin at `group_offset` of the segment.
-/// Returns the chain after it and each record's offset in the segment.
+/// A frame in a group's bytes whose header is still to be filled in: it says how far the log is
+/// durable when the group is written, which is not known before.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    start: usize,
+    header: FrameHeader,
+}
+
+/// Fills in the headers of a group's frames.
+pub(crate) fn put_headers(
+    group: &mut [u8],
+    place: &Place,
+    durable_mark: u64,
+    frames: &[Unfinished],
+) {
+    for Unfinished { start, header } in frames {
+        let header = FrameHeader { durable_mark, ..*header };
+        let bytes = header.encode(place.group_offset + *start as u64, place.seed);
+        group
+            .get_mut(*start..*start + FRAME_HEADER_BYTES)
+            .expect("room for the header was made")
+            .copy_from_slice(&bytes);
+    }
+}
+
+/// Appends an event frame to a group's bytes, which begin at `group_offset` of the segment, and
+/// each record's offset in the segment to `offsets`.
 pub(crate) fn encode_events<'a>(
     group: &mut Vec<u8>,
     place: &Place,
     before: Chain,
     records: impl Iterator<Item = Record<'a>>,
-) -> (Chain, Vec<u64>) {
+    offsets: &mut Vec<u64>,
+) -> Unfinished {
     let start = begin(group);
-    let mut hasher = before.hasher();
-    let mut offsets = Vec::new();
+    let offsets_before = offsets.len();
     let mut first_position = Position::MAX;
     for record in records {
-        let record_start = group.len();
         offsets.push(record.encode(group, place.group_offset, place.seed));
-        hasher.update(group.get(record_start + 8..).expect("the record was just added"));
         first_position = first_position.min(record.position);
     }
-    let chain = Chain(*hasher.finalize().as_bytes());
+    let body = group.get(start + FRAME_HEADER_BYTES..).expect("room for the header was made");
+    let chain = advance(before, |hasher| hash_records(hasher, body, body.len()));
     let header = FrameHeader {
         kind: FrameKind::Events,
         length: finish(group, start),
-        records: offsets.len(),
+        records: offsets.len() - offsets_before,
         first_position,
-        durable_mark: place.durable_mark,
+        durable_mark: 0,
         chain,
         body_checksum: 0,
     };
-    put_header(group, start, &header, place);
-    (chain, offsets)
+    Unfinished { start, header }
 }
 
 /// Appends an opening frame to a group's bytes.
@@ -352,7 +385,7 @@ pub(crate) fn encode_opening(
     chain: Chain,
     next: Position,
     opening: &Opening,
-) {
+) -> Unfinished {
     let start = begin(group);
     let body = opening.encode();
     let body_offset = place.group_offset + (start + FRAME_HEADER_BYTES) as u64;
@@ -362,32 +395,38 @@ pub(crate) fn encode_opening(
         length: finish(group, start),
         records: 0,
         first_position: next,
-        durable_mark: place.durable_mark,
+        durable_mark: 0,
         chain,
         body_checksum: place.seed.of(body_offset, &body),
     };
-    put_header(group, start, &header, place);
+    Unfinished { start, header }
 }
 
 /// Appends a close frame or a seal to a group's bytes.
 pub(crate) fn encode_bare(
     group: &mut Vec<u8>,
-    place: &Place,
     chain: Chain,
     next: Position,
     kind: FrameKind,
-) {
+) -> Unfinished {
     let start = begin(group);
     let header = FrameHeader {
         kind,
         length: finish(group, start),
         records: 0,
         first_position: next,
-        durable_mark: place.durable_mark,
+        durable_mark: 0,
         chain,
         body_checksum: 0,
     };
-    put_header(group, start, &header, place);
+    Unfinished { start, header }
+}
+
+impl Unfinished {
+    /// The chain after the frame.
+    pub(crate) fn chain(&self) -> Chain {
+        self.header.chain
+    }
 }
 
 /// Makes room for a header; says where the frame begins in the group.
@@ -404,14 +443,6 @@ fn finish(group: &mut Vec<u8>, start: usize) -> usize {
     group.len() - start
 }
 
-fn put_header(group: &mut [u8], start: usize, header: &FrameHeader, place: &Place) {
-    let bytes = header.encode(place.group_offset + start as u64, place.seed);
-    group
-        .get_mut(start..start + FRAME_HEADER_BYTES)
-        .expect("room for the header was made")
-        .copy_from_slice(&bytes);
-}
-
 #[cfg(test)]
 mod tests {
     use gesta_store::{EventId, EventType, NewEvent, RecordedAt, Revision, StreamName, Tag};
@@ -421,7 +452,7 @@ mod tests {
     const GENESIS: Chain = Chain([7; 32]);
 
     fn place() -> Place {
-        Place { group_offset: 4_096, durable_mark: 4_096, seed: Seed::new([9; 16], 1) }
+        Place { group_offset: 4_096, seed: Seed::new([9; 16], 1) }
     }
 
     fn events_frame(data: &[u8]) -> Vec<u8> {
@@ -440,7 +471,8 @@ mod tests {
             position: Position::new(number),
             recorded_at: RecordedAt::from_micros(5),
         });
-        encode_events(&mut group, &place(), GENESIS, records);
+        let frame = encode_events(&mut group, &place(), GENESIS, records, &mut Vec::new());
+        put_headers(&mut group, &place(), 4_096, &[frame]);
         group
     }
 
@@ -490,7 +522,8 @@ mod tests {
     fn an_opening_frame_names_its_predecessor() {
         let opening = Opening { predecessor: 3, adopted_length: 5_000, salt: [1; 16] };
         let mut group = Vec::new();
-        encode_opening(&mut group, &place(), GENESIS, Position::new(9), &opening);
+        let frame = encode_opening(&mut group, &place(), GENESIS, Position::new(9), &opening);
+        put_headers(&mut group, &place(), 4_096, &[frame]);
         let frame = decode(group).unwrap();
         assert_eq!(frame.opening, Some(opening));
         assert_eq!(frame.header.first_position, Position::new(9));

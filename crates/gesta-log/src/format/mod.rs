@@ -12,8 +12,8 @@ mod record;
 
 pub(crate) use checksum::Seed;
 pub(crate) use frame::{
-    Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Opening, Place, align, encode_bare,
-    encode_events, encode_opening, mark_offset,
+    Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Opening, Place, Unfinished, align,
+    encode_bare, encode_events, encode_opening, mark_offset, put_headers,
 };
 pub(crate) use header::{HEADER_BYTES, SegmentHeader};
 pub(crate) use record::{RECORD_HEADER_BYTES, Record, decode_record, record_length};

@@ -1,47 +1,50 @@
 //! The inverted index: from a term to the ascending positions where it occurs, and from a position
 //! to the record's place on disk.
 //!
-//! Owns: postings of streams, categories, event types, tags and first event ids; heads and
-//! lifecycle of streams. Always holds: it contains exactly the published events; it is derived, and
-//! the log alone can rebuild it. Not here: bytes of events, visibility in time, locks.
-//! All of it is in memory, rebuilt at open; files of it will stand behind the same functions.
+//! Owns: the parts that the index consists of, in the order of positions, and what is looked up
+//! across them. Always holds: it contains exactly the published events; it is derived, and the log
+//! alone can rebuild it; an [`Index`] that somebody holds stays usable while parts are added.
+//! Not here: bytes of events, visibility in time.
 
+mod lives;
+mod memory;
+mod part;
 mod plan;
-mod segments;
-mod streams;
+mod stream;
 
-use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, RwLock};
 
 use gesta_store::{
     Category, Direction, EventId, EventQuery, EventType, Filter, Position, RecordedAt, Revision,
-    StreamName, Tag,
+    StoreError, StreamName, Tag,
 };
 
+use lives::Lives;
+pub(crate) use lives::{Life, lifecycle_change};
+use memory::Memory;
+use part::Part;
 pub(crate) use plan::Plan;
-pub(crate) use segments::Location;
-use segments::Segments;
-use streams::Streams;
-pub(crate) use streams::{Change, StreamEntry, Tip, lifecycle_change};
+pub(crate) use stream::StreamWalk;
 
 use crate::format::Seed;
 
 /// A filter over more streams than this is evaluated on the events themselves.
 const STREAMS_MERGED_MAX: usize = 64;
 
-/// What the index keeps of one event.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
+/// What the index takes from one event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
     pub(crate) id: EventId,
-    pub(crate) stream: StreamName,
+    pub(crate) stream: &'a StreamName,
     pub(crate) revision: Revision,
     pub(crate) position: Position,
     pub(crate) recorded_at: RecordedAt,
     /// Of the record, in its segment.
     pub(crate) offset: u64,
-    pub(crate) event_type: EventType,
-    pub(crate) tags: Vec<Tag>,
+    pub(crate) event_type: &'a EventType,
+    pub(crate) tags: &'a [Tag],
     /// Of an event in a metadata stream: what it says.
-    pub(crate) metadata: Option<bytes::Bytes>,
+    pub(crate) metadata: Option<&'a [u8]>,
 }
 
 /// The events of one append.
@@ -51,52 +54,73 @@ pub(crate) struct Span {
     pub(crate) events: u32,
 }
 
-/// See the module.
-#[derive(Debug, Default)]
+/// Where a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Location {
+    pub(crate) position: Position,
+    pub(crate) segment: u64,
+    pub(crate) seed: Seed,
+    pub(crate) offset: u64,
+    /// Where the segment's next record begins, if there is one yet.
+    pub(crate) next: Option<u64>,
+}
+
+/// What positions are looked up by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OwnedTerm {
+    Stream(StreamName),
+    Category(Category),
+    EventType(EventType),
+    Tag(Tag),
+}
+
+/// The index as of some moment; cheap to clone. Events that are published later may show in it.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
-    segments: Segments,
-    streams: Streams,
-    categories: BTreeMap<Category, Vec<u64>>,
-    types: HashMap<EventType, Vec<u64>>,
-    tags: HashMap<Tag, Vec<u64>>,
-    appends: HashMap<EventId, Span>,
+    /// In the order of positions.
+    parts: Arc<Vec<Part>>,
+    lives: Arc<RwLock<Lives>>,
     head: Position,
     last_recorded_at: Option<RecordedAt>,
 }
 
 impl Index {
-    /// Adds the events of one append, all in the same segment.
-    pub(crate) fn insert(&mut self, segment: u64, seed: Seed, entries: &[Entry]) {
-        let Some(first) = entries.first() else { return };
-        let events = u32::try_from(entries.len()).expect("an append is within its limit");
-        self.appends.entry(first.id).or_insert(Span { first: first.position, events });
+    /// Adds the events of one append, all in the same segment, in order.
+    pub(crate) fn insert<'a>(
+        &mut self,
+        segment: u64,
+        seed: Seed,
+        entries: impl ExactSizeIterator<Item = Entry<'a>>,
+    ) {
+        let events = entries.len();
+        let mut entries = entries.peekable();
+        let Some(first) = entries.peek() else { return };
+        let memory = self.memory(segment, seed, first.position);
+        let mut memory = part::write(&memory);
+        memory.begin_append(first, events);
         for entry in entries {
-            self.insert_one(segment, seed, entry);
+            memory.push(&entry);
+            if let Some((stream, change)) = lifecycle_change(&entry) {
+                self.lives
+                    .write()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .change(stream, change);
+            }
+            self.head = entry.position;
+            self.last_recorded_at = self.last_recorded_at.max(Some(entry.recorded_at));
         }
     }
 
-    fn insert_one(&mut self, segment: u64, seed: Seed, entry: &Entry) {
-        let position = entry.position.number();
-        self.segments.push(segment, seed, position, entry.offset);
-        self.streams.push(&entry.stream, entry.revision, position);
-        if let Some(category) = entry.stream.category() {
-            self.categories.entry(category).or_default().push(position);
+    /// The stretch in memory that goes on with this position.
+    fn memory(&mut self, segment: u64, seed: Seed, next: Position) -> Arc<RwLock<Memory>> {
+        if let Some(Part::Memory(_, last)) = self.parts.last()
+            && part::read(last).goes_on_with(segment, next)
+        {
+            return Arc::clone(last);
         }
-        match self.types.get_mut(&entry.event_type) {
-            Some(postings) => postings.push(position),
-            None => drop(self.types.insert(entry.event_type.clone(), vec![position])),
-        }
-        for tag in &entry.tags {
-            let postings = self.tags.entry(tag.clone()).or_default();
-            if postings.last() != Some(&position) {
-                postings.push(position);
-            }
-        }
-        if let Some((stream, change)) = lifecycle_change(entry) {
-            self.streams.change(stream, change);
-        }
-        self.head = entry.position;
-        self.last_recorded_at = self.last_recorded_at.max(Some(entry.recorded_at));
+        let memory = Arc::new(RwLock::new(Memory::new(segment, seed, next)));
+        Arc::make_mut(&mut self.parts).push(Part::Memory(next.number(), Arc::clone(&memory)));
+        memory
     }
 
     /// The last published position.
@@ -110,85 +134,146 @@ impl Index {
     }
 
     /// Where a record is.
-    pub(crate) fn locate(&self, position: Position) -> Option<Location> {
-        self.segments.locate(position.number())
+    pub(crate) fn locate(&self, position: Position) -> Result<Option<Location>, StoreError> {
+        let number = position.number();
+        match self.part_before(number).and_then(|place| self.parts.get(place)) {
+            Some(part) => part.locate(number),
+            None => Ok(None),
+        }
     }
 
-    /// Everything that is known of a stream.
-    pub(crate) fn stream(&self, name: &StreamName) -> Option<&StreamEntry> {
-        self.streams.get(name)
+    /// The last part that begins at or before a position.
+    fn part_before(&self, position: u64) -> Option<usize> {
+        part::part_before(&self.parts, position)
     }
 
-    /// Where a stream stands, for checking expectations.
-    pub(crate) fn tip(&self, name: &StreamName) -> Tip {
-        self.streams.get(name).map_or_else(Tip::default, StreamEntry::tip)
+    /// The last revision of a stream, hidden or not, as far as events after `after` say.
+    pub(crate) fn stream_head(
+        &self,
+        name: &StreamName,
+        after: Position,
+    ) -> Result<Option<Revision>, StoreError> {
+        for part in self.parts_after(after) {
+            if let Some(revisions) = part.revisions(name)? {
+                return Ok(Some(revisions.last()));
+            }
+        }
+        Ok(None)
     }
 
-    /// The append whose first event has this id.
-    pub(crate) fn find_append(&self, first_event: EventId) -> Option<Span> {
-        self.appends.get(&first_event).copied()
+    /// Parts that may have events after a position, latest first.
+    fn parts_after(&self, after: Position) -> impl Iterator<Item = &Part> {
+        self.parts.iter().rev().take_while(move |part| part.end() > after.number() + 1)
     }
 
-    /// Names of streams with events, in byte order, from `prefix` and after `after`.
-    pub(crate) fn stream_names<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a StreamName>,
-    ) -> impl Iterator<Item = &'a StreamName> {
-        self.streams.names(prefix, after)
+    /// For looking up revisions of one stream.
+    pub(crate) fn stream(&self, name: &StreamName) -> StreamWalk {
+        StreamWalk::new(name.clone(), Arc::clone(&self.parts))
     }
 
-    /// Categories, in byte order, after `after`.
-    pub(crate) fn categories(&self, after: Option<&Category>) -> impl Iterator<Item = &Category> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let from = after.map_or(Unbounded, Excluded);
-        self.categories.range::<Category, _>((from, Unbounded)).map(|(category, _)| category)
+    /// Where a stream is in its life, as metadata and tombstones say.
+    pub(crate) fn life(&self, name: &StreamName) -> Life {
+        self.lives.read().unwrap_or_else(std::sync::PoisonError::into_inner).of(name)
+    }
+
+    /// The append whose first event has this id, as far as events after `after` say.
+    pub(crate) fn find_append(
+        &self,
+        first_event: EventId,
+        after: Position,
+    ) -> Result<Option<Span>, StoreError> {
+        for part in self.parts_after(after) {
+            if let Some(span) = part.find_append(first_event)? {
+                return Ok(Some(span));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Up to `limit` names of streams with events, in byte order, from `prefix` and after `after`.
+    pub(crate) fn stream_names(
+        &self,
+        prefix: &str,
+        after: Option<&StreamName>,
+        limit: usize,
+    ) -> Result<Vec<StreamName>, StoreError> {
+        let mut names = std::collections::BTreeSet::new();
+        for part in self.parts.iter() {
+            names.extend(part.names(prefix, after, limit)?);
+        }
+        Ok(names.into_iter().take(limit).collect())
+    }
+
+    /// Up to `limit` categories, in byte order, after `after`.
+    pub(crate) fn categories(&self, after: Option<&Category>, limit: usize) -> Vec<Category> {
+        let mut categories = std::collections::BTreeSet::new();
+        for part in self.parts.iter() {
+            part.add_categories(&mut categories);
+        }
+        let later =
+            categories.into_iter().filter(|category| after.is_none_or(|after| category > after));
+        later.take(limit).collect()
     }
 
     /// How to find what a filter lets through. Where the plan is not exact, each event must still
     /// be asked for.
-    pub(crate) fn plan<'a>(&'a self, filter: &Filter) -> Plan<'a> {
-        match filter {
-            Filter::Everything => Plan::every(&self.segments),
+    pub(crate) fn plan(&self, filter: &Filter) -> Result<Plan, StoreError> {
+        Ok(match filter {
+            Filter::Everything => self.every(),
             Filter::Streams(names) => {
-                Plan::any(names.iter().map(|name| Plan::list(self.streams.postings(name))))
+                Plan::any(names.iter().map(|name| self.term(OwnedTerm::Stream(name.clone()))))
             }
-            Filter::StreamPrefixes(prefixes) => self.plan_prefixes(prefixes),
+            Filter::StreamPrefixes(prefixes) => self.plan_prefixes(prefixes)?,
             Filter::Categories(categories) => Plan::any(
-                categories.iter().map(|category| Plan::list(of(self.categories.get(category)))),
+                categories.iter().map(|category| self.term(OwnedTerm::Category(category.clone()))),
             ),
             Filter::EventTypes(types) => self.plan_types(types),
             Filter::Query(query) => self.plan_query(query),
+        })
+    }
+
+    fn every(&self) -> Plan {
+        Plan::every(Arc::clone(&self.parts))
+    }
+
+    fn term(&self, term: OwnedTerm) -> Plan {
+        Plan::term(Arc::clone(&self.parts), term)
+    }
+
+    fn plan_prefixes(&self, prefixes: &[String]) -> Result<Plan, StoreError> {
+        let mut names = Vec::new();
+        for prefix in prefixes {
+            names.extend(self.stream_names(prefix, None, STREAMS_MERGED_MAX + 1)?);
+            if names.len() > STREAMS_MERGED_MAX {
+                return Ok(self.every().inexact());
+            }
         }
+        Ok(Plan::any(names.into_iter().map(|name| self.term(OwnedTerm::Stream(name)))))
     }
 
-    fn plan_prefixes(&self, prefixes: &[String]) -> Plan<'_> {
-        let names = prefixes.iter().flat_map(|prefix| self.streams.names(prefix, None));
-        let lists: Vec<_> = names.take(STREAMS_MERGED_MAX + 1).collect();
-        if lists.len() > STREAMS_MERGED_MAX {
-            return Plan::every(&self.segments).inexact();
-        }
-        Plan::any(lists.into_iter().map(|name| Plan::list(self.streams.postings(name))))
+    fn plan_types(&self, types: &[EventType]) -> Plan {
+        Plan::any(
+            types.iter().map(|event_type| self.term(OwnedTerm::EventType(event_type.clone()))),
+        )
     }
 
-    fn plan_types(&self, types: &[EventType]) -> Plan<'_> {
-        Plan::any(types.iter().map(|event_type| Plan::list(of(self.types.get(event_type)))))
-    }
-
-    fn plan_query(&self, query: &EventQuery) -> Plan<'_> {
+    fn plan_query(&self, query: &EventQuery) -> Plan {
         Plan::any(query.items().iter().map(|item| {
-            let tags = item.tags().iter().map(|tag| Plan::list(of(self.tags.get(tag))));
+            let tags = item.tags().iter().map(|tag| self.term(OwnedTerm::Tag(tag.clone())));
             let types = (!item.types().is_empty()).then(|| self.plan_types(item.types()));
-            Plan::all(tags.chain(types), &self.segments)
+            Plan::all(tags.chain(types), || self.every())
         }))
     }
 
     /// The first event after a position that matches a query.
-    pub(crate) fn first_match(&self, query: &EventQuery, after: Position) -> Option<Position> {
+    pub(crate) fn first_match(
+        &self,
+        query: &EventQuery,
+        after: Position,
+    ) -> Result<Option<Position>, StoreError> {
+        if after >= self.head {
+            return Ok(None);
+        }
         self.plan_query(query).seek(after.next(), Direction::Forwards)
     }
-}
-
-fn of(postings: Option<&Vec<u64>>) -> &[u64] {
-    postings.map_or(&[], Vec::as_slice)
 }

@@ -1,47 +1,68 @@
-//! Walking postings: one list, several lists merged, several lists intersected, either way.
+//! Walking postings across the parts of the index: one term, several merged, several intersected,
+//! either way.
 //!
 //! Always holds: a plan yields positions in order and each once, whichever way it is walked.
 
-use gesta_store::{Direction, Position};
+use std::sync::Arc;
 
-use super::segments::Segments;
+use gesta_store::{Direction, Position, StoreError};
+
+use super::{
+    OwnedTerm,
+    part::{Part, PartPostings, part_before},
+};
 
 /// How to find the positions that a filter lets through.
 #[derive(Debug)]
-pub(crate) struct Plan<'a> {
-    steps: Steps<'a>,
+pub(crate) struct Plan {
+    steps: Steps,
     exact: bool,
 }
 
 #[derive(Debug)]
-enum Steps<'a> {
-    Every(&'a Segments),
-    List(&'a [u64]),
-    Any(Vec<Steps<'a>>),
-    All(Vec<Steps<'a>>),
+enum Steps {
+    Every(Arc<Vec<Part>>),
+    Term(TermWalk),
+    Any(Vec<Steps>),
+    All(Vec<Steps>),
 }
 
-impl<'a> Plan<'a> {
-    pub(super) fn every(segments: &'a Segments) -> Self {
-        Self { steps: Steps::Every(segments), exact: true }
+/// One term's postings, part by part, looked up where the walk comes to.
+#[derive(Debug)]
+struct TermWalk {
+    parts: Arc<Vec<Part>>,
+    term: OwnedTerm,
+    /// The part that was looked at last.
+    present: Option<(usize, PartPostings)>,
+}
+
+impl Plan {
+    pub(super) fn every(parts: Arc<Vec<Part>>) -> Self {
+        Self { steps: Steps::Every(parts), exact: true }
     }
 
-    pub(super) fn list(postings: &'a [u64]) -> Self {
-        Self { steps: Steps::List(postings), exact: true }
+    pub(super) fn term(parts: Arc<Vec<Part>>, term: OwnedTerm) -> Self {
+        Self { steps: Steps::Term(TermWalk { parts, term, present: None }), exact: true }
     }
 
     /// What any of the plans yields.
     pub(super) fn any(plans: impl Iterator<Item = Self>) -> Self {
-        Self { steps: Steps::Any(plans.map(|plan| plan.steps).collect()), exact: true }
+        Self::of(plans, Steps::Any)
     }
 
     /// What all of the plans yield; every event where there is no plan.
-    pub(super) fn all(plans: impl Iterator<Item = Self>, segments: &'a Segments) -> Self {
-        let steps: Vec<_> = plans.map(|plan| plan.steps).collect();
-        if steps.is_empty() {
-            return Self::every(segments);
+    pub(super) fn all(plans: impl Iterator<Item = Self>, every: impl FnOnce() -> Self) -> Self {
+        let mut plans = plans.peekable();
+        if plans.peek().is_none() {
+            return every();
         }
-        Self { steps: Steps::All(steps), exact: true }
+        Self::of(plans, Steps::All)
+    }
+
+    fn of(plans: impl Iterator<Item = Self>, combine: impl FnOnce(Vec<Steps>) -> Steps) -> Self {
+        let mut steps: Vec<_> = plans.map(|plan| plan.steps).collect();
+        let only = if steps.len() == 1 { steps.pop() } else { None };
+        Self { steps: only.unwrap_or_else(|| combine(steps)), exact: true }
     }
 
     /// The same plan, which also yields positions that are not meant.
@@ -55,75 +76,94 @@ impl<'a> Plan<'a> {
     }
 
     /// The nearest position from `at` on, in this direction, `at` included.
-    pub(crate) fn seek(&self, at: Position, direction: Direction) -> Option<Position> {
-        self.steps.seek(at.number(), direction).map(Position::new)
+    pub(crate) fn seek(
+        &mut self,
+        at: Position,
+        direction: Direction,
+    ) -> Result<Option<Position>, StoreError> {
+        Ok(self.steps.seek(at.number(), direction)?.map(Position::new))
     }
 }
 
-impl Steps<'_> {
-    fn seek(&self, at: u64, direction: Direction) -> Option<u64> {
-        match (self, direction) {
-            (Self::Every(segments), Direction::Forwards) => segments.at_or_after(at),
-            (Self::Every(segments), Direction::Backwards) => segments.at_or_before(at),
-            (Self::List(postings), Direction::Forwards) => {
-                postings.get(postings.partition_point(|posting| *posting < at)).copied()
+impl Steps {
+    fn seek(&mut self, at: u64, direction: Direction) -> Result<Option<u64>, StoreError> {
+        match self {
+            Self::Every(parts) => Ok(seek_every(parts, at, direction)),
+            Self::Term(term) => term.seek(at, direction),
+            Self::Any(steps) => {
+                let mut nearest = None;
+                for step in steps {
+                    let found = step.seek(at, direction)?;
+                    nearest = match direction {
+                        Direction::Forwards => nearest.into_iter().chain(found).min(),
+                        Direction::Backwards => nearest.into_iter().chain(found).max(),
+                    };
+                }
+                Ok(nearest)
             }
-            (Self::List(postings), Direction::Backwards) => {
-                let after = postings.partition_point(|posting| *posting <= at);
-                postings.get(after.checked_sub(1)?).copied()
-            }
-            (Self::Any(steps), Direction::Forwards) => {
-                steps.iter().filter_map(|step| step.seek(at, direction)).min()
-            }
-            (Self::Any(steps), Direction::Backwards) => {
-                steps.iter().filter_map(|step| step.seek(at, direction)).max()
-            }
-            (Self::All(steps), _) => seek_all(steps, at, direction),
+            Self::All(steps) => seek_all(steps, at, direction),
         }
     }
 }
 
 /// Leaps from one list to the next until all agree on a position.
-fn seek_all(steps: &[Steps<'_>], mut at: u64, direction: Direction) -> Option<u64> {
+fn seek_all(
+    steps: &mut [Steps],
+    mut at: u64,
+    direction: Direction,
+) -> Result<Option<u64>, StoreError> {
     loop {
         let start = at;
-        for step in steps {
-            at = step.seek(at, direction)?;
+        for step in &mut *steps {
+            match step.seek(at, direction)? {
+                Some(found) => at = found,
+                None => return Ok(None),
+            }
         }
         if at == start {
-            return Some(at);
+            return Ok(Some(at));
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn seek_every(parts: &[Part], at: u64, direction: Direction) -> Option<u64> {
+    let before = part_before(parts, at);
+    let within = before.and_then(|place| parts.get(place)).map(Part::end);
+    match (direction, within) {
+        (_, Some(end)) if at < end => Some(at),
+        (Direction::Forwards, _) => parts.get(before.map_or(0, |place| place + 1)).map(Part::first),
+        (Direction::Backwards, end) => end?.checked_sub(1),
+    }
+}
 
-    fn walk(plan: &Plan<'_>, direction: Direction) -> Vec<u64> {
-        let mut found = Vec::new();
-        let mut at = match direction {
-            Direction::Forwards => Some(0),
-            Direction::Backwards => Some(u64::MAX),
+impl TermWalk {
+    fn seek(&mut self, at: u64, direction: Direction) -> Result<Option<u64>, StoreError> {
+        let mut place = match (part_before(&self.parts, at), direction) {
+            (Some(place), _) => place,
+            (None, Direction::Forwards) => 0,
+            (None, Direction::Backwards) => return Ok(None),
         };
-        while let Some(position) = at.and_then(|at| plan.seek(Position::new(at), direction)) {
-            found.push(position.number());
-            at = match direction {
-                Direction::Forwards => position.number().checked_add(1),
-                Direction::Backwards => position.number().checked_sub(1),
+        loop {
+            let Some(postings) = self.postings(place)? else { return Ok(None) };
+            if let Some(found) = postings.seek(at, direction)? {
+                return Ok(Some(found));
+            }
+            place = match direction {
+                Direction::Forwards => place + 1,
+                Direction::Backwards => match place.checked_sub(1) {
+                    Some(earlier) => earlier,
+                    None => return Ok(None),
+                },
             };
         }
-        found
     }
 
-    #[test]
-    fn lists_are_merged_and_intersected_both_ways() {
-        let segments = Segments::default();
-        let (one, two) = ([1, 3, 5, 9], [3, 4, 9]);
-        let lists = || [Plan::list(&one), Plan::list(&two)].into_iter();
-        assert_eq!(walk(&Plan::any(lists()), Direction::Forwards), [1, 3, 4, 5, 9]);
-        assert_eq!(walk(&Plan::any(lists()), Direction::Backwards), [9, 5, 4, 3, 1]);
-        assert_eq!(walk(&Plan::all(lists(), &segments), Direction::Forwards), [3, 9]);
-        assert_eq!(walk(&Plan::all(lists(), &segments), Direction::Backwards), [9, 3]);
+    /// The postings in one part; none where there is no such part.
+    fn postings(&mut self, place: usize) -> Result<Option<&mut PartPostings>, StoreError> {
+        if self.present.as_ref().is_none_or(|(present, _)| *present != place) {
+            let Some(part) = self.parts.get(place) else { return Ok(None) };
+            self.present = Some((place, part.postings(&self.term)?));
+        }
+        Ok(self.present.as_mut().map(|(_, postings)| postings))
     }
 }

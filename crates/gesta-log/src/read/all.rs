@@ -73,9 +73,9 @@ impl Reader {
         limit: u64,
     ) -> Result<Found, StoreError> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(PAGE_EVENTS_MAX);
-        let (mut positions, exact) = self.candidates(filter, at, direction, limit);
+        let (mut positions, exact) = self.candidates(filter, at, direction, limit)?;
         self.stop_at_damage(at, direction, &mut positions)?;
-        let wanted = self.wanted(&positions);
+        let wanted = self.wanted(&positions)?;
         let mut page = self.fetch(&wanted)?;
         let looked = positions.get(..page.len()).unwrap_or_default();
         let next = looked.last().and_then(|last| beyond(*last, direction));
@@ -126,20 +126,20 @@ impl Reader {
         at: Position,
         direction: Direction,
         limit: usize,
-    ) -> (Vec<Position>, bool) {
-        let state = self.published.read();
-        let plan = state.index.plan(filter);
+    ) -> Result<(Vec<Position>, bool), StoreError> {
+        let mut plan = self.published.index().plan(filter)?;
         let exact = plan.is_exact();
         let count = if exact { limit } else { SCAN_POSITIONS_MAX };
         let mut positions = Vec::with_capacity(limit);
         let mut next = Some(at);
         while positions.len() < count
-            && let Some(position) = next.and_then(|at| plan.seek(at, direction))
+            && let Some(at) = next
         {
+            let Some(position) = plan.seek(at, direction)? else { break };
             positions.push(position);
             next = beyond(position, direction);
         }
-        (positions, exact)
+        Ok((positions, exact))
     }
 }
 

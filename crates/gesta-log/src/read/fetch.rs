@@ -45,11 +45,16 @@ struct Window {
 }
 
 impl Reader {
-    /// Looks up positions, under one lock.
-    pub(crate) fn wanted(&self, positions: &[Position]) -> Vec<Wanted> {
+    /// Looks up positions.
+    pub(crate) fn wanted(&self, positions: &[Position]) -> Result<Vec<Wanted>, StoreError> {
+        let index = self.published.index();
+        let mut locations = Vec::with_capacity(positions.len());
+        for position in positions {
+            locations.extend(index.locate(*position)?);
+        }
         let state = self.published.read();
-        let locations = positions.iter().filter_map(|position| state.index.locate(*position));
-        locations.map(|location| Wanted { location, bytes: state.tail.from(&location) }).collect()
+        let wanted = |location| Wanted { location, bytes: state.tail.from(&location) };
+        Ok(locations.into_iter().map(wanted).collect())
     }
 
     /// Reads the events at these places, in their order, but no more than make a page.
@@ -78,7 +83,7 @@ impl Reader {
     /// Reads the events at these positions, however many.
     fn events_at(&self, positions: &[Position]) -> Result<Vec<RecordedEvent>, StoreError> {
         let mut events = Vec::with_capacity(positions.len());
-        let mut rest = self.wanted(positions);
+        let mut rest = self.wanted(positions)?;
         while !rest.is_empty() {
             let page = self.fetch(&rest)?;
             rest.drain(..page.len());
@@ -97,7 +102,7 @@ impl Reader {
 
     /// How long the record of an event is, in bytes.
     pub(crate) fn record_bytes(&self, position: Position) -> Result<u64, StoreError> {
-        let wanted = self.wanted(&[position]);
+        let wanted = self.wanted(&[position])?;
         let Some(Wanted { location, bytes }) = wanted.first() else {
             return Err(StoreError::unavailable("there is no such event"));
         };

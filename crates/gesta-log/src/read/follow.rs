@@ -122,11 +122,9 @@ impl Follower {
         let number = self.end.predecessor.predecessor;
         self.end.predecessor.adopted_length = offset + frame.header.length as u64;
         self.end.chain = frame.header.chain;
-        let entries: Vec<_> =
-            frame.events.into_iter().map(|(offset, event)| entry(offset, event)).collect();
-        if let Some(last) = entries.last() {
+        if let Some((_, last)) = frame.events.last() {
             self.end.next = last.position.next();
-            reader.published.add(number, seed, &entries);
+            reader.published.add(number, seed, frame.events.iter().map(entry));
         }
     }
 }

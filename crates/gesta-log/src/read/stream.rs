@@ -6,6 +6,7 @@ use gesta_store::{
 };
 
 use super::{PAGE_EVENTS_MAX, Reader};
+use crate::index::StreamWalk;
 
 /// Pages of one read; an iterator, for nothing here waits.
 #[derive(Debug)]
@@ -27,14 +28,18 @@ pub(crate) struct StreamPages {
 impl StreamPages {
     pub(crate) fn new(reader: Reader, read: ReadStream) -> Self {
         let ReadStream { stream, direction, from, limit } = read;
-        let last = reader.published.read().index.stream(&stream).and_then(|entry| entry.head());
+        let head = reader.published.index().stream_head(&stream, Position::START);
         let at = match (from, direction) {
             (ReadFrom::Start, Direction::Forwards) => Some(Revision::FIRST),
             (ReadFrom::Start, Direction::Backwards) => None,
             (ReadFrom::End, _) => Some(Revision::MAX),
             (ReadFrom::Place(revision), _) => Some(revision),
         };
-        let mut refused = reader.shown(&stream).err();
+        let (last, failed) = match head {
+            Ok(head) => (head, None),
+            Err(error) => (None, Some(error)),
+        };
+        let mut refused = failed.or_else(|| reader.shown(&stream).err());
         if (from, direction) == (ReadFrom::End, Direction::Backwards) {
             refused = refused.or_else(|| reader.stream_end_at_damage(&stream).err());
         }
@@ -94,27 +99,32 @@ pub(crate) struct Shown {
     first: Revision,
     head: Revision,
     metadata: StreamMetadata,
+    walk: StreamWalk,
 }
 
 impl Reader {
     /// What of a stream may be shown; nothing where it has no events.
     pub(crate) fn shown(&self, stream: &StreamName) -> Result<Option<Shown>, StoreError> {
-        let state = self.published.read();
-        let Some(entry) = state.index.stream(stream) else { return Ok(None) };
-        if entry.tombstoned() {
+        let index = self.published.index();
+        let life = index.life(stream);
+        if life.tombstoned {
             return Err(StoreError::Deleted { stream: stream.clone() });
         }
-        let Some(head) = entry.head() else { return Ok(None) };
-        let metadata = entry.metadata();
-        Ok(Some(Shown { first: metadata.first_shown(head), head, metadata }))
+        let mut walk = index.stream(stream);
+        let Some(head) = walk.head()? else { return Ok(None) };
+        let metadata = life.metadata();
+        Ok(Some(Shown { first: metadata.first_shown(head), head, metadata, walk }))
     }
 
     /// An error where damage may have taken events after the stream's last one.
     pub(crate) fn stream_end_at_damage(&self, stream: &StreamName) -> Result<(), StoreError> {
-        let last = {
-            let state = self.published.read();
-            let entry = state.index.stream(stream);
-            entry.and_then(|entry| entry.position(entry.head()?).ok())
+        if self.published.damage.is_empty() {
+            return Ok(());
+        }
+        let mut walk = self.published.index().stream(stream);
+        let last = match walk.head()? {
+            Some(head) => walk.position(head)?,
+            None => None,
         };
         self.end_at_damage(last.unwrap_or(Position::START))
     }
@@ -127,12 +137,12 @@ impl Reader {
         last: Revision,
         limit: u64,
     ) -> Result<(Page, Option<Revision>), StoreError> {
-        let Some(shown) = self.shown(stream)? else { return Ok((Vec::new(), None)) };
+        let Some(mut shown) = self.shown(stream)? else { return Ok((Vec::new(), None)) };
         let first = at.max(shown.first).number();
         let last = last.min(shown.head).number();
         let count = limit.min(PAGE_EVENTS_MAX as u64);
         let revisions = (first..=last).take(usize::try_from(count).unwrap_or(usize::MAX));
-        let (page, looked) = self.revisions(stream, &shown, revisions.map(Revision::new))?;
+        let (page, looked) = self.revisions(stream, &mut shown, revisions.map(Revision::new))?;
         let next = looked.map(Revision::next).filter(|next| next.number() <= last);
         Ok((page, next))
     }
@@ -143,11 +153,11 @@ impl Reader {
         at: Revision,
         limit: u64,
     ) -> Result<(Page, Option<Revision>), StoreError> {
-        let Some(shown) = self.shown(stream)? else { return Ok((Vec::new(), None)) };
+        let Some(mut shown) = self.shown(stream)? else { return Ok((Vec::new(), None)) };
         let (first, last) = (shown.first.number(), at.min(shown.head).number());
         let count = limit.min(PAGE_EVENTS_MAX as u64);
         let revisions = (first..=last).rev().take(usize::try_from(count).unwrap_or(usize::MAX));
-        let (page, looked) = self.revisions(stream, &shown, revisions.map(Revision::new))?;
+        let (page, looked) = self.revisions(stream, &mut shown, revisions.map(Revision::new))?;
         let next = looked.and_then(Revision::previous).filter(|next| *next >= shown.first);
         Ok((page, next))
     }
@@ -156,12 +166,12 @@ impl Reader {
     fn revisions(
         &self,
         stream: &StreamName,
-        shown: &Shown,
+        shown: &mut Shown,
         revisions: impl Iterator<Item = Revision>,
     ) -> Result<(Page, Option<Revision>), StoreError> {
         let revisions: Vec<_> = revisions.collect();
-        let (positions, missing) = self.positions(stream, &revisions);
-        let wanted = self.wanted(&positions);
+        let (positions, missing) = positions(&mut shown.walk, &revisions)?;
+        let wanted = self.wanted(&positions)?;
         let events = self.fetch(&wanted)?;
         let looked = events.len().checked_sub(1).and_then(|last| revisions.get(last)).copied();
         if let (Some(missing), None) = (missing, looked) {
@@ -177,24 +187,6 @@ impl Reader {
         Ok((page, looked))
     }
 
-    /// Where the revisions are, up to the first one that damage took.
-    fn positions(
-        &self,
-        stream: &StreamName,
-        revisions: &[Revision],
-    ) -> (Vec<Position>, Option<Revision>) {
-        let state = self.published.read();
-        let mut positions = Vec::with_capacity(revisions.len());
-        for revision in revisions {
-            let entry = state.index.stream(stream);
-            match entry.and_then(|entry| entry.position(*revision).ok()) {
-                Some(position) => positions.push(position),
-                None => return (positions, Some(*revision)),
-            }
-        }
-        (positions, None)
-    }
-
     /// The error for a revision that the stream should have: the damage that took it.
     fn lost(&self, stream: &StreamName, revision: Revision) -> StoreError {
         let what = format!("revision {revision} of {stream} is missing");
@@ -203,6 +195,21 @@ impl Reader {
             None => Damage { file: "index".to_owned(), offset: 0, positions: None, what },
         })
     }
+}
+
+/// Where the revisions are, up to the first one that damage took.
+fn positions(
+    walk: &mut StreamWalk,
+    revisions: &[Revision],
+) -> Result<(Vec<Position>, Option<Revision>), StoreError> {
+    let mut positions = Vec::with_capacity(revisions.len());
+    for revision in revisions {
+        match walk.position(*revision)? {
+            Some(position) => positions.push(position),
+            None => return Ok((positions, Some(*revision))),
+        }
+    }
+    Ok((positions, None))
 }
 
 /// The index and the record must agree.

@@ -52,7 +52,7 @@ impl LogSubscription {
 
     /// The next delivery, if there is one now.
     fn now(&mut self) -> Result<Option<Delivery>, StoreError> {
-        let head = self.reader.published.read().index.head();
+        let head = self.reader.published.head();
         let page = self.advance(head)?;
         if let Some(last) = page.last() {
             self.told = last.position;
@@ -138,7 +138,7 @@ fn refusal(reader: &Reader, subscribe: &Subscribe) -> Option<StoreError> {
             return Some(Invalid::OtherIncarnation { position, incarnation }.into());
         }
     }
-    let head = reader.published.read().index.head();
+    let head = reader.published.head();
     (position > head).then(|| Invalid::BeyondHead { position, head }.into())
 }
 

@@ -1,25 +1,26 @@
 //! A group: the appends that one write and one sync carry.
 //!
 //! Always holds: every request that was taken gets exactly one answer, when the group is published,
-//! when it fails, or at once where the answer depends on nothing in it.
+//! when it fails, or at once where the answer depends on nothing in it. A group is filled while the
+//! one before it is in flight, and goes where that one ends.
 
 use bytes::Bytes;
-use gesta_store::{
-    Append, Appended, EventId, NewEvent, Position, RecordedAt, Revision, StoreError, StreamName,
-};
+use gesta_store::{Append, Appended, EventId, Position, RecordedAt, Revision, StoreError};
 
 use super::{
-    Action, Active, Reply, Request,
-    judge::{Judge, Judgement, Spans},
+    Action, Reply, Request,
+    judge::{Judge, Judgement, Spans, appended_now},
     overlay::Overlay,
-    prepare::Prepared,
+    placed::{Entries, Placed},
 };
 use crate::{
-    format::{Chain, FRAME_HEADER_BYTES, Place, Record, align, encode_events, encode_opening},
-    index::{Entry, Index},
+    format::{
+        Chain, FRAME_HEADER_BYTES, Opening, Place, Record, Unfinished, align, encode_events,
+        encode_opening, put_headers,
+    },
+    index::Index,
     planted::{self, Bug},
     published::Publication,
-    recovery::LogEnd,
 };
 
 /// What an opening frame takes, at most.
@@ -28,34 +29,44 @@ const OPENING_BYTES_MAX: usize = 128;
 /// An answer that waits for the group.
 pub(super) type Waiting = (Reply, Result<Appended, StoreError>);
 
+/// What a group continues.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    pub(super) chain: Chain,
+    pub(super) next: Position,
+    /// For the opening frame, where the segment has none yet.
+    pub(super) opening: Option<Opening>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Group {
+    segment: u64,
     place: Place,
-    recorded_at: RecordedAt,
     pub(super) bytes: Vec<u8>,
-    written: Bytes,
-    next: Position,
+    frames: Vec<Unfinished>,
     chain: Chain,
-    /// Written before the first event frame, where the segment is fresh.
-    opening: Option<LogEnd>,
-    overlay: Overlay,
-    appends: Vec<Vec<Entry>>,
+    /// Written before the first event frame.
+    opening: Option<Opening>,
+    pub(super) overlay: Overlay,
+    pub(super) placed: Placed,
+    /// Once it is on its way: the bytes.
+    written: Bytes,
     answers: Vec<Waiting>,
 }
 
 impl Group {
-    pub(super) fn new(active: &Active, end: &LogEnd, now: RecordedAt) -> Self {
+    pub(super) fn new(segment: u64, place: Place, before: Before, recorded_at: RecordedAt) -> Self {
         Self {
-            place: active.place(),
-            recorded_at: end.last_recorded_at.map_or(now, |last| last.max(now)),
+            segment,
+            place,
             bytes: Vec::new(),
-            written: Bytes::new(),
-            next: end.next,
-            chain: end.chain,
-            opening: active.fresh.then(|| end.clone()),
+            frames: Vec::new(),
+            chain: before.chain,
+            opening: before.opening,
             overlay: Overlay::default(),
-            appends: Vec::new(),
+            placed: Placed::new(before.next, recorded_at),
+            written: Bytes::new(),
             answers: Vec::new(),
         }
     }
@@ -76,116 +87,123 @@ impl Group {
         self.bytes.is_empty()
     }
 
-    /// Judges a request: encodes its append, or keeps or gives the answer.
+    /// How many appends it carries.
+    pub(super) fn appends(&self) -> usize {
+        self.placed.len()
+    }
+
+    /// Where it ends in the segment.
+    pub(super) fn end(&self) -> u64 {
+        self.place.group_offset + (self.bytes.len() + self.written.len()) as u64
+    }
+
+    pub(super) fn offset(&self) -> u64 {
+        self.place.group_offset
+    }
+
+    pub(super) fn recorded_at(&self) -> RecordedAt {
+        self.placed.recorded_at()
+    }
+
+    /// What the next group continues.
+    pub(super) fn after(&self) -> Before {
+        Before { chain: self.chain, next: self.placed.next(), opening: self.opening }
+    }
+
+    fn has(&self, first_event: EventId) -> bool {
+        self.overlay.find(first_event).is_some()
+    }
+
+    /// The append of this group with this first event.
+    pub(super) fn find(&self, first_event: EventId) -> Option<Entries<'_>> {
+        self.placed.append(self.overlay.find(first_event)?)
+    }
+
+    /// Judges a request, with the group in flight before this one: encodes its append, or keeps or
+    /// gives the answer.
     pub(super) fn take(
         &mut self,
         request: Request,
+        mut flight: Option<&mut Self>,
         index: &Index,
         spans: &dyn Spans,
         actions: &mut Vec<Action>,
     ) {
         let Request { append, looked, reply, .. } = request;
-        let judge = Judge { index, overlay: &self.overlay, spans };
-        match judge.judge(&append, looked) {
-            Judgement::Accept => {
-                let appended = self.accept(&append, index);
-                self.answers.push((reply, Ok(appended)));
+        let groups = [flight.as_deref(), Some(&*self)];
+        let judge = Judge { index, spans, groups };
+        let (result, depends) = match judge.judge(&append, &looked) {
+            Judgement::Accept(revisions) if revisions.is_empty() => {
+                // A pure check that holds: as of everything before it, what is in flight included.
+                let position = Position::new(self.placed.next().number() - 1);
+                (Ok(Appended { position, revisions: Vec::new() }), true)
             }
-            Judgement::Answer { result, depends } => {
-                let early = planted::is(Bug::ConflictFromAnAppendInFlight) && result.is_err();
-                if depends && !early {
-                    self.answers.push((reply, result));
-                } else {
-                    actions.push(Action::Answer(reply, result));
-                }
+            Judgement::Accept(revisions) => {
+                let appended = self.accept(append, revisions, flight.as_deref(), index);
+                return self.answers.push((reply, Ok(appended)));
             }
+            Judgement::Answer { result, depends } => (result, depends),
+        };
+        let early = planted::is(Bug::ConflictFromAnAppendInFlight) && result.is_err();
+        let first = append.events().next().map(|event| event.id);
+        match &mut flight {
+            _ if !depends || early => actions.push(Action::Answer(reply, result)),
+            // A repeat shares the fate of its first try.
+            Some(flight) if self.is_empty() || first.is_some_and(|first| flight.has(first)) => {
+                flight.answers.push((reply, result));
+            }
+            _ if !self.is_empty() => self.answers.push((reply, result)),
+            _ => actions.push(Action::Answer(reply, result)),
         }
     }
 
-    fn accept(&mut self, append: &Append, index: &Index) -> Appended {
-        let placed = self.place_events(append, index);
-        let revisions = revisions(append, &placed);
-        let Some((_, _, _, last)) = placed.last() else {
-            // A pure check that holds: as of everything before it, this group included.
-            let position = Position::new(self.next.number() - 1);
-            return Appended { position, revisions };
-        };
-        let appended = Appended { position: *last, revisions };
-        if let Some(end) = self.opening.take() {
-            let LogEnd { chain, next, predecessor, .. } = end;
-            encode_opening(&mut self.bytes, &self.place, chain, next, &predecessor);
+    fn accept(
+        &mut self,
+        append: Append,
+        revisions: Vec<Revision>,
+        flight: Option<&Self>,
+        index: &Index,
+    ) -> Appended {
+        let first = self.placed.next();
+        if let Some(opening) = self.opening.take() {
+            let frame = encode_opening(&mut self.bytes, &self.place, self.chain, first, &opening);
+            self.frames.push(frame);
         }
-        let recorded_at = self.recorded_at;
-        let records = placed.iter().map(|(event, stream, revision, position)| Record {
-            event,
-            stream,
-            revision: *revision,
-            position: *position,
-            recorded_at,
-        });
-        let (chain, offsets) = encode_events(&mut self.bytes, &self.place, self.chain, records);
-        self.chain = chain;
-        self.next = last.next();
-        let entries: Vec<_> = placed
-            .iter()
-            .zip(offsets)
-            .map(|(placed, offset)| entry(placed, offset, recorded_at))
-            .collect();
-        self.overlay.add(append, &entries, &appended, index);
-        self.appends.push(entries);
+        let records = records(&append, &revisions, first, self.placed.recorded_at());
+        let offsets = self.placed.offsets();
+        let frame = encode_events(&mut self.bytes, &self.place, self.chain, records, offsets);
+        self.chain = frame.chain();
+        self.frames.push(frame);
+        let appended = appended_now(&append, first, &revisions);
+        let n = self.placed.len();
+        self.placed.push(append, revisions);
+        let entries = self.placed.append(n).expect("it was just added");
+        let life_before = |name: &_| match flight.and_then(|flight| flight.overlay.life(name)) {
+            Some(life) => life.clone(),
+            None => index.life(name),
+        };
+        self.overlay.add(n, entries, life_before);
         appended
     }
 
-    /// Gives each event its revision and position.
-    fn place_events<'a>(&self, append: &'a Append, index: &Index) -> Vec<Placed<'a>> {
-        let mut position = self.next;
-        let mut placed = Vec::with_capacity(append.events().count());
-        for part in append.streams.iter().filter(|part| !part.events.is_empty()) {
-            let mut revision = self.overlay.tip(&part.stream, index).0.next();
-            for event in &part.events {
-                placed.push((event, &part.stream, revision, position));
-                revision = revision.next();
-                position = position.next();
-            }
-        }
-        placed
-    }
-
-    /// The bytes to write.
-    pub(super) fn freeze(&mut self) -> Bytes {
-        self.written = std::mem::take(&mut self.bytes).into();
+    /// The bytes to write, now that everything before `durable_mark` is durable.
+    pub(super) fn freeze(&mut self, durable_mark: u64) -> Bytes {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        put_headers(&mut bytes, &self.place, durable_mark, &self.frames);
+        self.written = bytes.into();
         self.written.clone()
     }
 
-    /// Answers everything that depends on nothing in the group, for there is nothing in it.
-    pub(super) fn answer_early(self, actions: &mut Vec<Action>) {
-        actions
-            .extend(self.answers.into_iter().map(|(reply, result)| Action::Answer(reply, result)));
-    }
-
-    /// The group is durable: what to publish and what to answer. Moves the end of the log.
-    pub(super) fn finish(
-        self,
-        segment: &Prepared,
-        offset: u64,
-        end: &mut LogEnd,
-    ) -> (Publication, Vec<Waiting>) {
-        end.chain = self.chain;
-        end.next = self.next;
-        end.last_recorded_at = Some(self.recorded_at);
+    /// The group is durable: what to publish and what to answer.
+    pub(super) fn finish(self) -> (Publication, Vec<Waiting>) {
         let publication = Publication {
-            segment: segment.number,
-            seed: segment.seed,
-            offset,
+            segment: self.segment,
+            seed: self.place.seed,
+            offset: self.place.group_offset,
             bytes: self.written,
-            appends: self.appends,
+            placed: self.placed,
         };
         (publication, self.answers)
-    }
-
-    /// The id of each append's first event.
-    pub(super) fn first_events(&self) -> impl Iterator<Item = EventId> {
-        self.appends.iter().filter_map(|entries| entries.first()).map(|entry| entry.id)
     }
 
     /// The group was submitted and failed: what was to be appended is unknown, what was refused
@@ -201,37 +219,31 @@ impl Group {
             actions.push(Action::Answer(reply, Err(error)));
         }
     }
+
+    /// Nothing of the group was submitted, and nothing will be: nothing of it was appended.
+    pub(super) fn refuse(self, refused: &StoreError, actions: &mut Vec<Action>) {
+        let refused = |(reply, _)| Action::Answer(reply, Err(refused.clone()));
+        actions.extend(self.answers.into_iter().map(refused));
+    }
 }
 
-/// An event with its stream, revision and position.
-type Placed<'a> = (&'a NewEvent, &'a StreamName, Revision, Position);
-
-fn entry(
-    (event, stream, revision, position): &Placed<'_>,
-    offset: u64,
+fn records<'a>(
+    append: &'a Append,
+    revisions: &'a [Revision],
+    first: Position,
     recorded_at: RecordedAt,
-) -> Entry {
-    Entry {
-        id: event.id,
-        stream: (*stream).clone(),
-        revision: *revision,
-        position: *position,
+) -> impl Iterator<Item = Record<'a>> {
+    let parts = append.streams.iter().filter(|part| !part.events.is_empty());
+    let events = parts.zip(revisions).flat_map(|(part, first)| {
+        let numbered = (first.number()..).map(Revision::new);
+        part.events.iter().zip(numbered).map(|(event, revision)| (event, &part.stream, revision))
+    });
+    let positions = (first.number()..).map(Position::new);
+    events.zip(positions).map(move |((event, stream, revision), position)| Record {
+        event,
+        stream,
+        revision,
+        position,
         recorded_at,
-        offset,
-        event_type: event.event_type.clone(),
-        tags: event.tags.clone(),
-        metadata: stream.described_stream().map(|_| event.data.clone()),
-    }
-}
-
-/// The new head of each stream that gets events.
-fn revisions(append: &Append, placed: &[Placed<'_>]) -> Vec<(StreamName, Revision)> {
-    let mut rest = placed;
-    let mut revisions = Vec::new();
-    for part in append.streams.iter().filter(|part| !part.events.is_empty()) {
-        let (own, later) = rest.split_at(part.events.len().min(rest.len()));
-        revisions.extend(own.last().map(|(_, stream, revision, _)| ((*stream).clone(), *revision)));
-        rest = later;
-    }
-    revisions
+    })
 }

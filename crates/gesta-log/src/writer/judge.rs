@@ -1,15 +1,20 @@
 //! Whether an append happens: repeats first, then expectations, then the condition.
 //!
-//! Always holds: a judgement says whether it depends on what is not published yet. Not here:
-//! limits and names, which were checked before an append was queued.
+//! Always holds: a judgement says whether it depends on what is not published yet. What the caller
+//! found in the index up to some position is believed; only what came after it is looked at here.
+//! Not here: limits and names, which were checked before an append was queued.
 
 use gesta_store::{
     Append, Appended, Conflict, EventId, ExpectedRevision, RecordedEvent, Revision, StoreError,
     StreamAppend, StreamName,
 };
 
-use super::{Looked, overlay::Overlay, overlay::Taken};
-use crate::index::{Index, Span, Tip};
+use super::{
+    Looked,
+    group::Group,
+    placed::{self, Entries},
+};
+use crate::index::{Index, Life, Span};
 
 /// Reads the events of an earlier append.
 pub(crate) trait Spans {
@@ -20,8 +25,8 @@ pub(crate) trait Spans {
 /// What becomes of an append.
 #[derive(Debug)]
 pub(super) enum Judgement {
-    /// It happens.
-    Accept,
+    /// It happens; each stream that gets events goes on with these revisions.
+    Accept(Vec<Revision>),
     /// This is the answer.
     Answer {
         result: Result<Appended, StoreError>,
@@ -36,73 +41,121 @@ impl Judgement {
     }
 }
 
+/// Ends a judgement early.
+type Verdict<T> = Result<T, Judgement>;
+
 /// What an append is judged against.
 pub(super) struct Judge<'a> {
     pub(super) index: &'a Index,
-    pub(super) overlay: &'a Overlay,
     pub(super) spans: &'a dyn Spans,
+    /// Not published yet, in order.
+    pub(super) groups: [Option<&'a Group>; 2],
 }
 
 impl Judge<'_> {
-    pub(super) fn judge(&self, append: &Append, looked: Looked) -> Judgement {
-        self.repeat(append)
-            .or_else(|| self.expectations(append))
-            .or_else(|| self.condition(append, looked))
-            .unwrap_or(Judgement::Accept)
+    pub(super) fn judge(&self, append: &Append, looked: &Looked) -> Judgement {
+        let judged = self
+            .repeat(append, looked)
+            .and_then(|()| self.expectations(append, looked))
+            .and_then(|revisions| self.condition(append, looked).map(|()| revisions));
+        judged.map_or_else(|answer| answer, Judgement::Accept)
+    }
+
+    /// Groups that are not published yet, latest first.
+    fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().rev().flatten().copied()
     }
 
     /// The first answer again, if the append was there before; a conflict, if its first event was
     /// but not all of it.
-    fn repeat(&self, append: &Append) -> Option<Judgement> {
-        let first = append.events().next()?.id;
-        if let Some(taken) = self.overlay.find(first) {
-            return Some(compare(append, first, taken, true));
+    fn repeat(&self, append: &Append, looked: &Looked) -> Verdict<()> {
+        let Some(first) = append.events().next().map(|event| event.id) else { return Ok(()) };
+        if let Some(entries) = self.groups().find_map(|group| group.find(first)) {
+            return Err(compare(append, first, &of_entries(entries), true));
         }
-        let span = self.index.find_append(first)?;
-        Some(match self.spans.events(span) {
-            Ok(events) => compare(append, first, &taken(&events), false),
+        let newer = self.index.find_append(first, looked.to);
+        let span = newer.map_err(|error| Judgement::error(error, false))?.or(looked.repeat);
+        let Some(span) = span else { return Ok(()) };
+        Err(match self.spans.events(span) {
+            Ok(events) => compare(append, first, &of_events(&events), false),
             Err(error) => Judgement::error(error, false),
         })
     }
 
-    fn expectations(&self, append: &Append) -> Option<Judgement> {
-        append.streams.iter().find_map(|part| {
+    /// The revisions that the streams go on with, if all is as expected.
+    fn expectations(&self, append: &Append, looked: &Looked) -> Verdict<Vec<Revision>> {
+        let mut revisions = Vec::with_capacity(append.streams.len());
+        for (n, part) in append.streams.iter().enumerate() {
             let described = part.stream.described_stream();
             for name in described.iter().chain([&part.stream]) {
-                let (tip, depends) = self.overlay.tip(name, self.index);
-                if tip.tombstoned {
-                    return Some(Judgement::error(
-                        StoreError::Deleted { stream: name.clone() },
-                        depends,
-                    ));
+                let (life, depends) = self.life(name);
+                if life.tombstoned {
+                    let stream = name.clone();
+                    return Err(Judgement::error(StoreError::Deleted { stream }, depends));
                 }
             }
-            let (tip, depends) = self.overlay.tip(&part.stream, self.index);
-            unmet(part, &tip).map(|conflict| Judgement::error(conflict, depends))
-        })
+            let known = looked.heads.get(n).copied().flatten();
+            let (head, depends) = self.head(&part.stream, known, looked)?;
+            let (life, life_depends) = self.life(&part.stream);
+            if let Some(conflict) = unmet(part, head, &life) {
+                return Err(Judgement::error(conflict, depends || life_depends));
+            }
+            if !part.events.is_empty() {
+                revisions.push(head.map_or(Revision::FIRST, Revision::next));
+            }
+        }
+        Ok(revisions)
     }
 
-    fn condition(&self, append: &Append, looked: Looked) -> Option<Judgement> {
-        let condition = append.condition.as_ref()?;
-        let conflict = |matching| Conflict::Condition { matching };
-        let after = condition.after.max(looked.to);
-        let published =
-            looked.matching.or_else(|| self.index.first_match(&condition.none_matching, after));
-        if let Some(matching) = published {
-            return Some(Judgement::error(conflict(matching), false));
+    /// Where a stream is in its life, and whether that is not published yet.
+    fn life(&self, name: &StreamName) -> (Life, bool) {
+        match self.groups().find_map(|group| group.overlay.life(name)) {
+            Some(life) => (life.clone(), true),
+            None => (self.index.life(name), false),
         }
-        let matching = self.overlay.first_match(&condition.none_matching)?;
-        Some(Judgement::error(conflict(matching), true))
+    }
+
+    /// The last revision of a stream, and whether that is not published yet.
+    fn head(
+        &self,
+        name: &StreamName,
+        known: Option<Revision>,
+        looked: &Looked,
+    ) -> Verdict<(Option<Revision>, bool)> {
+        if let Some(head) = self.groups().find_map(|group| group.overlay.head(name)) {
+            return Ok((Some(head), true));
+        }
+        let newer = self.index.stream_head(name, looked.to);
+        Ok((newer.map_err(|error| Judgement::error(error, false))?.or(known), false))
+    }
+
+    fn condition(&self, append: &Append, looked: &Looked) -> Verdict<()> {
+        let Some(condition) = append.condition.as_ref() else { return Ok(()) };
+        let conflict = |matching| Conflict::Condition { matching };
+        let query = &condition.none_matching;
+        let after = condition.after.max(looked.to);
+        let newer = match looked.matching {
+            Some(matching) => Ok(Some(matching)),
+            None => self.index.first_match(query, after),
+        };
+        if let Some(matching) = newer.map_err(|error| Judgement::error(error, false))? {
+            return Err(Judgement::error(conflict(matching), false));
+        }
+        let mut groups = self.groups.iter().flatten();
+        match groups.find_map(|group| group.overlay.first_match(query, &group.placed)) {
+            Some(matching) => Err(Judgement::error(conflict(matching), true)),
+            None => Ok(()),
+        }
     }
 }
 
-fn unmet(part: &StreamAppend, tip: &Tip) -> Option<Conflict> {
+fn unmet(part: &StreamAppend, head: Option<Revision>, life: &Life) -> Option<Conflict> {
     let StreamAppend { stream, expected, .. } = part;
     let head = match expected {
         // Revisions go on in a deleted stream, so an exact one holds there too.
-        ExpectedRevision::Exact(_) => tip.head,
+        ExpectedRevision::Exact(_) => head,
         ExpectedRevision::Any | ExpectedRevision::NoStream | ExpectedRevision::StreamExists => {
-            tip.live()
+            life.live(head)
         }
     };
     (!expected.admits(head)).then(|| Conflict::Stream {
@@ -110,6 +163,12 @@ fn unmet(part: &StreamAppend, tip: &Tip) -> Option<Conflict> {
         expected: *expected,
         head,
     })
+}
+
+/// An earlier append: each stream that got events, its first new revision, and their ids.
+struct Taken {
+    streams: Vec<(StreamName, Revision, Vec<EventId>)>,
+    appended: Appended,
 }
 
 /// Whether an append is the one that was taken, with the places that it expects.
@@ -140,29 +199,36 @@ fn may_be_at(expected: ExpectedRevision, revision: Revision) -> bool {
     }
 }
 
-/// The events of an earlier append, stream by stream.
-pub(crate) fn taken(events: &[RecordedEvent]) -> Taken {
+fn of_entries(entries: Entries<'_>) -> Taken {
+    taken(entries.map(|entry| (entry.stream, entry.revision, entry.id, entry.position)))
+}
+
+fn of_events(events: &[RecordedEvent]) -> Taken {
+    taken(events.iter().map(|event| (&event.stream, event.revision, event.id, event.position)))
+}
+
+fn taken<'a>(
+    events: impl Iterator<Item = (&'a StreamName, Revision, EventId, gesta_store::Position)>,
+) -> Taken {
     let mut streams: Vec<(StreamName, Revision, Vec<EventId>)> = Vec::new();
-    for event in events {
+    let mut position = gesta_store::Position::START;
+    for (stream, revision, id, place) in events {
         match streams.last_mut() {
-            Some((stream, _, ids)) if *stream == event.stream => ids.push(event.id),
-            Some(_) | None => {
-                streams.push((event.stream.clone(), event.revision, vec![event.id]));
-            }
+            Some((known, _, ids)) if known == stream => ids.push(id),
+            Some(_) | None => streams.push((stream.clone(), revision, vec![id])),
         }
+        position = place;
     }
-    Taken { appended: appended(events), streams }
+    let heads = streams.iter().map(|(stream, first, ids)| {
+        (stream.clone(), Revision::new(first.number() + ids.len() as u64 - 1))
+    });
+    let appended = Appended { position, revisions: heads.collect() };
+    Taken { streams, appended }
 }
 
 /// What the append of these events returned.
 pub(crate) fn appended(events: &[RecordedEvent]) -> Appended {
-    let mut revisions: Vec<(StreamName, Revision)> = Vec::new();
-    for event in events {
-        match revisions.last_mut() {
-            Some((stream, revision)) if *stream == event.stream => *revision = event.revision,
-            Some(_) | None => revisions.push((event.stream.clone(), event.revision)),
-        }
-    }
-    let position = events.last().map_or(gesta_store::Position::START, |event| event.position);
-    Appended { position, revisions }
+    of_events(events).appended
 }
+
+pub(super) use placed::appended as appended_now;

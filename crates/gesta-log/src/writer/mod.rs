@@ -3,17 +3,20 @@
 //! Owns: the order of everything that happens to an append. A state machine: it takes requests,
 //! completions and the time, and gives operations, publications and answers; it has no threads and
 //! does no I/O. Always holds:
-//! - one group is in flight at a time: written once, synced once, then published, then answered;
+//! - one group is in flight at a time: written through once, then published, then answered; the
+//!   next one is filled meanwhile;
 //! - an answer that depends on an append not yet published waits for its publication;
 //! - a failure is definite only before the group's first byte was submitted;
 //! - after a failed sync nothing is written any more.
 //!
-//! Not here: expectations ([`judge`]), preparing the next segment ([`prepare`]), bytes
-//! ([`format`](crate::format)).
+//! Not here: expectations ([`judge`]), how long to gather ([`pace`]), preparing the next segment
+//! ([`prepare`]), bytes ([`format`](crate::format)).
 
 mod group;
 mod judge;
 mod overlay;
+mod pace;
+mod placed;
 mod prepare;
 
 use std::{
@@ -24,21 +27,27 @@ use std::{
 
 use bytes::Bytes;
 use futures_channel::oneshot;
-use gesta_store::{Append, Appended, EventId, Overload, Position, RecordedAt, StoreError};
+use gesta_store::{
+    Append, Appended, EventId, Overload, Position, RecordedAt, Revision, StoreError,
+};
 
 use crate::{
     clock::Rng,
     disk::{Lane, Operation},
-    format::{FRAME_HEADER_BYTES, FrameKind, HEADER_BYTES, Place, Seed, encode_bare, mark_offset},
-    index::Index,
+    format::{
+        FRAME_HEADER_BYTES, FrameKind, HEADER_BYTES, Place, encode_bare, mark_offset, put_headers,
+    },
+    index::{Index, Span},
     options::Options,
     planted::{self, Bug},
     published::Publication,
     recovery::LogEnd,
 };
 
-use group::Group;
+use group::{Before, Group};
 pub(crate) use judge::{Spans, appended};
+use pace::Pace;
+pub(crate) use placed::Placed;
 use prepare::{Preparation, Prepared};
 
 /// Where an answer goes.
@@ -68,11 +77,17 @@ impl Request {
 /// Bytes of memory that a term of a condition takes, roughly.
 const TERM_BYTES: usize = 64;
 
-/// What the caller's own look at the index said about the append condition.
-#[derive(Clone, Copy, Debug)]
+/// What the caller's own look at the index said, so that the writer has only the rest to look at.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Looked {
+    /// Up to where it looked.
     pub(crate) to: Position,
+    /// What matches the append condition.
     pub(crate) matching: Option<Position>,
+    /// The last revision of each stream of the append, in order.
+    pub(crate) heads: Vec<Option<Revision>>,
+    /// The append that has the same first event.
+    pub(crate) repeat: Option<Span>,
 }
 
 /// What the writer wants done.
@@ -81,7 +96,7 @@ pub(crate) enum Action {
     /// Do this and say so with the task.
     Submit(Task, Operation, Lane),
     /// Let readers see this.
-    Publish(Publication),
+    Publish(Box<Publication>),
     /// Tell whoever asked.
     Answer(Reply, Result<Appended, StoreError>),
     /// So many bytes of the queue are free again.
@@ -108,7 +123,7 @@ pub(crate) struct Now {
 #[derive(Debug)]
 struct Active {
     segment: Prepared,
-    /// Where the next group goes.
+    /// Where the next group goes, after what is in flight.
     offset: u64,
     /// Everything before this is durable.
     durable: u64,
@@ -118,21 +133,12 @@ struct Active {
     unmarked: bool,
 }
 
-/// What the write task is doing.
+/// What was submitted and is not durable yet.
 #[derive(Debug)]
-enum Phase {
-    /// Nothing is in flight.
-    Idle,
-    /// A group was submitted.
-    Writing(Box<Group>),
-    /// A group was written, its sync was submitted.
-    Syncing(Box<Group>),
-    /// A close frame or a seal that ends here was submitted.
-    WritingMark(FrameKind, u64),
-    /// A close frame or a seal that ends here was written, its sync was submitted.
-    SyncingMark(FrameKind, u64),
-    /// Nothing is written any more.
-    Stopped(String),
+enum Flight {
+    Group(Box<Group>),
+    /// A close frame or a seal that ends here.
+    Mark(FrameKind, u64),
 }
 
 /// See the module.
@@ -140,11 +146,17 @@ enum Phase {
 pub(crate) struct Writer {
     options: Options,
     rng: Box<dyn Rng>,
+    /// As far as it is durable.
     end: LogEnd,
     queue: VecDeque<Request>,
     active: Option<Active>,
     preparation: Preparation,
-    phase: Phase,
+    /// The group that is being filled.
+    open: Option<Box<Group>>,
+    flight: Option<Flight>,
+    pace: Pace,
+    /// Why nothing is written any more.
+    stopped: Option<String>,
     /// When the last operation of the write task completed.
     last_active: Duration,
     stopping: bool,
@@ -162,7 +174,10 @@ impl Writer {
             queue: VecDeque::new(),
             active: None,
             preparation,
-            phase: Phase::Idle,
+            open: None,
+            flight: None,
+            pace: Pace::default(),
+            stopped: None,
             last_active: Duration::ZERO,
             stopping: false,
             doubtful: HashSet::new(),
@@ -181,32 +196,53 @@ impl Writer {
 
     /// Whether nothing will ever be asked for or answered again.
     pub(crate) fn ended(&self) -> bool {
-        self.stopping && matches!(self.phase, Phase::Stopped(_)) && self.queue.is_empty()
+        self.stopping && self.stopped.is_some() && self.queue.is_empty()
     }
 
     /// When the writer wants to be stepped even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Duration> {
+        if self.flight.is_some() || self.stopped.is_some() {
+            return None;
+        }
+        if self.open.is_some() {
+            return Some(self.pace.gathering_until());
+        }
         let unmarked = self.active.as_ref().is_some_and(|active| active.unmarked);
-        (matches!(self.phase, Phase::Idle) && unmarked && self.queue.is_empty())
-            .then(|| self.last_active + self.options.close_after)
+        (unmarked && self.queue.is_empty()).then(|| self.last_active + self.options.close_after)
+    }
+
+    /// How many appends have to arrive until it is worth stepping the writer for them.
+    pub(crate) fn wanted(&self) -> usize {
+        let open = self.open.as_ref().map_or(0, |group| group.appends());
+        self.pace.wanted(open, self.flight.is_some())
     }
 
     /// Goes on as far as is possible without waiting.
     pub(crate) fn step(&mut self, now: Now, index: &Index, spans: &dyn Spans) -> Vec<Action> {
         let mut actions = Vec::new();
-        if let Phase::Stopped(reason) = &self.phase {
+        if let Some(reason) = &self.stopped {
             let reason = reason.clone();
             self.refuse_queued(&StoreError::Stopped { reason }, &mut actions);
             return actions;
         }
         self.preparation.step(self.filled(), &mut self.rng, &self.end, &mut actions);
-        if !matches!(self.phase, Phase::Idle) {
+        self.fill(now, index, spans, &mut actions);
+        if self.flight.is_some() {
             return actions;
         }
-        if self.queue.is_empty() {
-            self.rest(now, &mut actions);
-        } else {
-            self.work(now, index, spans, &mut actions);
+        let stuck = self.open.is_none() && !self.queue.is_empty();
+        if stuck && self.roll(&mut actions) {
+            self.fill(now, index, spans, &mut actions);
+        }
+        match &self.open {
+            Some(open) => {
+                let gathered = self.pace.has_gathered(open.appends(), now.elapsed);
+                if gathered || self.stopping || !self.queue.is_empty() {
+                    self.submit_open(&mut actions);
+                }
+            }
+            None if self.queue.is_empty() && self.flight.is_none() => self.rest(now, &mut actions),
+            None => {}
         }
         actions
     }
@@ -223,44 +259,57 @@ impl Writer {
         if self.stopping && opened {
             self.write_mark(FrameKind::Seal, actions);
         } else if self.stopping {
-            self.phase = Phase::Stopped("it was closed".to_owned());
+            self.stopped = Some("it was closed".to_owned());
         } else if due {
             self.write_mark(FrameKind::Close, actions);
         }
     }
 
-    /// Something is queued: writes as much of it as one group may carry.
-    fn work(&mut self, now: Now, index: &Index, spans: &dyn Spans, actions: &mut Vec<Action>) {
-        let wanted = self.queue.front().map_or(0, |request| Group::bytes_of(&request.append));
-        let full = self.active.as_ref().is_none_or(|active| !active.fits(0, wanted));
-        if full && !self.roll(wanted, actions) {
-            return;
-        }
+    /// Takes from the queue as much as the open group may carry.
+    fn fill(&mut self, now: Now, index: &Index, spans: &dyn Spans, actions: &mut Vec<Action>) {
         let Some(active) = &self.active else { return };
-        let mut group = Group::new(active, &self.end, now.calendar);
+        let mut flight = match &mut self.flight {
+            Some(Flight::Group(group)) => Some(&mut **group),
+            Some(Flight::Mark(FrameKind::Seal, _)) => return,
+            Some(Flight::Mark(..)) | None => None,
+        };
+        let mut open = self.open.take();
+        let waiting = open.is_some();
         while let Some(request) = self.queue.front() {
+            let taken = open.as_ref().map_or(0, |group| group.bytes.len());
             let bytes = Group::bytes_of(&request.append);
-            let crowded = group.bytes.len() + bytes > self.options.group_bytes_max;
-            if !group.is_empty() && (crowded || !active.fits(group.bytes.len(), bytes)) {
+            let crowded = taken > 0 && taken + bytes > self.options.group_bytes_max;
+            if crowded || !active.fits(taken, bytes) {
                 break;
             }
+            let group = open.get_or_insert_with(|| {
+                Box::new(active.group(flight.as_deref(), &self.end, now.calendar))
+            });
             let request = self.queue.pop_front().expect("it was just looked at");
             actions.push(Action::Release(request.bytes));
-            group.take(request, index, spans, actions);
+            group.take(request, flight.as_deref_mut(), index, spans, actions);
         }
-        if group.is_empty() {
-            group.answer_early(actions);
-            return;
+        self.open = open.filter(|group| !group.is_empty());
+        if self.open.is_some() && !waiting {
+            self.pace.begin(now.elapsed);
         }
-        let bytes = group.freeze();
-        let file = active.segment.file();
-        let write = Operation::Write { file, offset: active.offset, bytes };
-        actions.push(Action::Submit(Task::Write, write, Lane::Foreground));
-        self.phase = Phase::Writing(Box::new(group));
+    }
+
+    fn submit_open(&mut self, actions: &mut Vec<Action>) {
+        let Some(mut group) = self.open.take() else { return };
+        let active = self.active.as_mut().expect("the group was made for it");
+        let bytes = group.freeze(active.durable);
+        active.offset = group.end();
+        active.fresh = false;
+        self.pace.submitted(group.appends(), bytes.len());
+        self.write(group.offset(), bytes, planted::is(Bug::AcknowledgeBeforeSync), actions);
+        self.flight = Some(Flight::Group(group));
     }
 
     /// Moves to the next segment, or towards it; says whether there is room now.
-    fn roll(&mut self, wanted: usize, actions: &mut Vec<Action>) -> bool {
+    fn roll(&mut self, actions: &mut Vec<Action>) -> bool {
+        let Some(request) = self.queue.front() else { return false };
+        let wanted = Group::bytes_of(&request.append);
         let Some(prepared) = self.preparation.take_ready(wanted as u64, actions) else {
             self.preparation.hurry(wanted as u64);
             self.preparation.step(self.filled(), &mut self.rng, &self.end, actions);
@@ -276,16 +325,28 @@ impl Writer {
     }
 
     fn write_mark(&mut self, kind: FrameKind, actions: &mut Vec<Action>) {
-        let active = self.active.as_ref().expect("only an open segment gets marks");
+        let active = self.active.as_mut().expect("only an open segment gets marks");
         let mut bytes = Vec::new();
         let offset = mark_offset(active.offset);
         let place = Place { group_offset: offset, ..active.place() };
-        encode_bare(&mut bytes, &place, self.end.chain, self.end.next, kind);
-        let end = offset + bytes.len() as u64;
-        let bytes = Bytes::from(bytes);
-        let write = Operation::Write { file: active.segment.file(), offset, bytes };
-        actions.push(Action::Submit(Task::Write, write, Lane::Foreground));
-        self.phase = Phase::WritingMark(kind, end);
+        let frame = encode_bare(&mut bytes, self.end.chain, self.end.next, kind);
+        put_headers(&mut bytes, &place, active.durable, &[frame]);
+        active.offset = offset + bytes.len() as u64;
+        let end = active.offset;
+        let early = kind == FrameKind::Seal && planted::is(Bug::OpeningFrameBeforePredecessor);
+        self.write(offset, Bytes::from(bytes), early, actions);
+        self.flight = Some(Flight::Mark(kind, end));
+    }
+
+    fn write(&self, offset: u64, bytes: Bytes, early: bool, actions: &mut Vec<Action>) {
+        let active = self.active.as_ref().expect("only an open segment is written to");
+        let file = active.segment.file();
+        // A planted bug takes what is written for durable.
+        let write = match early {
+            true => Operation::Write { file, offset, bytes },
+            false => Operation::WriteThrough { file, offset, bytes },
+        };
+        actions.push(Action::Submit(Task::Write, write, self.pace.lane()));
     }
 
     /// Takes the result of an operation.
@@ -302,7 +363,7 @@ impl Writer {
             Task::Write => {
                 self.last_active = now.elapsed;
                 match result {
-                    Ok(()) => self.advance(&mut actions),
+                    Ok(()) => self.written(now, &mut actions),
                     Err(error) => self.failed(&error, &mut actions),
                 }
             }
@@ -310,76 +371,64 @@ impl Writer {
         actions
     }
 
-    /// The operation of the present phase is done.
-    fn advance(&mut self, actions: &mut Vec<Action>) {
-        match std::mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::Writing(group) if planted::is(Bug::AcknowledgeBeforeSync) => {
-                self.finish(*group, actions);
+    /// What was in flight is durable. The next group is on its way before this one is published
+    /// and answered, so that the device does not wait.
+    fn written(&mut self, now: Now, actions: &mut Vec<Action>) {
+        match self.flight.take() {
+            Some(Flight::Group(group)) => {
+                let active = self.active.as_mut().expect("the group was written to it");
+                active.durable = group.end();
+                active.unmarked = true;
+                let after = group.after();
+                self.end.chain = after.chain;
+                self.end.next = after.next;
+                self.end.last_recorded_at = Some(group.recorded_at());
+                let open = self.open.as_ref().map_or(0, |group| group.appends());
+                let outstanding = group.appends() + open + self.queue.len();
+                self.pace.landed(outstanding, now.elapsed);
+                let beside = self.pace.lane() == Lane::Beside;
+                if beside && open > 0 && self.pace.has_gathered(open, now.elapsed) {
+                    self.submit_open(actions);
+                }
+                let (publication, answers) = group.finish();
+                actions.push(Action::Publish(Box::new(publication)));
+                let answer = |(reply, result)| Action::Answer(reply, result);
+                actions.extend(answers.into_iter().map(answer));
             }
-            Phase::Writing(group) => {
-                self.sync(actions);
-                self.phase = Phase::Syncing(group);
-            }
-            Phase::Syncing(group) => self.finish(*group, actions),
-            Phase::WritingMark(FrameKind::Seal, end)
-                if planted::is(Bug::OpeningFrameBeforePredecessor) =>
-            {
-                self.marked(FrameKind::Seal, end);
-            }
-            Phase::WritingMark(kind, end) => {
-                self.sync(actions);
-                self.phase = Phase::SyncingMark(kind, end);
-            }
-            Phase::SyncingMark(kind, end) => self.marked(kind, end),
-            phase @ (Phase::Idle | Phase::Stopped(_)) => self.phase = phase,
+            Some(Flight::Mark(kind, end)) => self.marked(kind, end),
+            None => {}
         }
-    }
-
-    fn sync(&self, actions: &mut Vec<Action>) {
-        let active = self.active.as_ref().expect("something was written to it");
-        let sync = Operation::Sync { file: active.segment.file() };
-        actions.push(Action::Submit(Task::Write, sync, Lane::Foreground));
-    }
-
-    /// A group is durable: publishes it, then answers.
-    fn finish(&mut self, group: Group, actions: &mut Vec<Action>) {
-        let active = self.active.as_mut().expect("the group was written to it");
-        let (publication, answers) = group.finish(&active.segment, active.offset, &mut self.end);
-        active.offset += publication.bytes.len() as u64;
-        active.durable = active.offset;
-        active.fresh = false;
-        active.unmarked = true;
-        actions.push(Action::Publish(publication));
-        actions.extend(answers.into_iter().map(|(reply, result)| Action::Answer(reply, result)));
     }
 
     /// A close frame or a seal is durable.
     fn marked(&mut self, kind: FrameKind, end: u64) {
         let active = self.active.as_mut().expect("the mark was written to it");
-        active.offset = end;
-        active.durable = active.offset;
+        active.durable = end;
         active.unmarked = false;
         if kind == FrameKind::Seal {
-            self.end.predecessor = active.segment.as_predecessor(active.offset);
+            self.end.predecessor = active.segment.as_predecessor(end);
             self.active = None;
         }
     }
 
-    /// A write or a sync failed: what was submitted may or may not be there, and after a failed
-    /// sync the page cache cannot be believed. Stops for good.
+    /// A write failed: what was submitted may or may not be there, and after a failed sync the
+    /// page cache cannot be believed. Stops for good.
     fn failed(&mut self, error: &io::Error, actions: &mut Vec<Action>) {
-        let syncing = matches!(self.phase, Phase::Syncing(_) | Phase::SyncingMark(..));
-        if syncing && planted::is(Bug::RetryAFailedSync) {
-            return self.sync(actions);
+        if planted::is(Bug::RetryAFailedSync)
+            && let Some(active) = &self.active
+        {
+            let sync = Operation::Sync { file: active.segment.file() };
+            return actions.push(Action::Submit(Task::Write, sync, Lane::Foreground));
         }
         let reason = format!("writing failed: {error}");
-        let stopped = Phase::Stopped(reason.clone());
-        match std::mem::replace(&mut self.phase, stopped) {
-            Phase::Writing(group) | Phase::Syncing(group) => {
-                self.doubtful.extend(group.first_events());
-                group.fail(|| unknown(error), &StoreError::Stopped { reason }, actions);
-            }
-            Phase::Idle | Phase::WritingMark(..) | Phase::SyncingMark(..) | Phase::Stopped(_) => {}
+        self.stopped = Some(reason.clone());
+        let stopped = StoreError::Stopped { reason };
+        if let Some(Flight::Group(group)) = self.flight.take() {
+            self.doubtful.extend(group.placed.first_events());
+            group.fail(|| unknown(error), &stopped, actions);
+        }
+        if let Some(open) = self.open.take() {
+            open.refuse(&stopped, actions);
         }
     }
 
@@ -396,7 +445,7 @@ impl Writer {
             self.refuse_queued(&StoreError::Overloaded(Overload::DiskFull), actions);
         } else {
             let reason = format!("cannot make a segment: {error}");
-            self.phase = Phase::Stopped(reason.clone());
+            self.stopped = Some(reason.clone());
             self.refuse_queued(&StoreError::Stopped { reason }, actions);
         }
     }
@@ -441,10 +490,21 @@ impl Active {
     }
 
     fn place(&self) -> Place {
-        Place { group_offset: self.offset, durable_mark: self.durable, seed: self.seed() }
+        Place { group_offset: self.offset, seed: self.segment.seed }
     }
 
-    fn seed(&self) -> Seed {
-        self.segment.seed
+    /// An empty group after what is in flight.
+    fn group(&self, flight: Option<&Group>, end: &LogEnd, now: RecordedAt) -> Group {
+        let last_recorded_at = flight.map(Group::recorded_at).or(end.last_recorded_at);
+        let recorded_at = last_recorded_at.map_or(now, |last| last.max(now));
+        let before = match flight {
+            Some(flight) => flight.after(),
+            None => Before {
+                chain: end.chain,
+                next: end.next,
+                opening: self.fresh.then_some(end.predecessor),
+            },
+        };
+        Group::new(self.segment.number, self.place(), before, recorded_at)
     }
 }

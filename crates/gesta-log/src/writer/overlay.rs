@@ -1,92 +1,124 @@
 //! What the appends of a group change, before it is published.
 //!
-//! Always holds: laid over the index it gives the state that the next append of the group meets.
+//! Always holds: laid over the index, one group after the other, overlays give the state that the
+//! next append meets.
 
-use std::collections::HashMap;
+use std::cell::OnceCell;
 
-use gesta_store::{
-    Append, Appended, EventId, EventQuery, EventType, Position, Revision, StreamName, Tag,
-};
+use foldhash::{HashMap, HashSet};
+use gesta_store::{EventId, EventQuery, EventType, Position, Revision, StreamName, Tag};
 
-use crate::index::{Change, Entry, Index, Tip, lifecycle_change};
+use super::placed::{Entries, Placed};
+use crate::index::{Entry, Life, lifecycle_change};
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
-    tips: HashMap<StreamName, Tip>,
-    /// By the id of the first event.
-    appends: HashMap<EventId, Taken>,
-    events: Vec<(EventType, Vec<Tag>, Position)>,
+    heads: HashMap<StreamName, Revision>,
+    /// Of streams whose metadata change, or which are tombstoned.
+    lives: HashMap<StreamName, Life>,
+    /// By the id of the first event: which append of the group.
+    appends: HashMap<EventId, usize>,
+    /// What conditions can be about, once one was looked at.
+    terms: OnceCell<Terms>,
 }
 
-/// An append that was taken into the group.
-#[derive(Debug)]
-pub(super) struct Taken {
-    /// Each stream that got events, its first new revision, and their ids.
-    pub(super) streams: Vec<(StreamName, Revision, Vec<EventId>)>,
-    pub(super) appended: Appended,
+/// Types and tags of a group's events.
+#[derive(Debug, Default)]
+struct Terms {
+    types: HashSet<EventType>,
+    tags: HashSet<Tag>,
 }
 
 impl Overlay {
-    /// Where a stream stands, and whether that is not published yet.
-    pub(super) fn tip(&self, name: &StreamName, index: &Index) -> (Tip, bool) {
-        match self.tips.get(name) {
-            Some(tip) => (*tip, true),
-            None => (index.tip(name), false),
+    /// The last revision of a stream, where the group has events of it.
+    pub(super) fn head(&self, name: &StreamName) -> Option<Revision> {
+        self.heads.get(name).copied()
+    }
+
+    /// Where a stream is in its life, where the group changes that.
+    pub(super) fn life(&self, name: &StreamName) -> Option<&Life> {
+        self.lives.get(name)
+    }
+
+    /// Which append of the group has this first event.
+    pub(super) fn find(&self, first_event: EventId) -> Option<usize> {
+        self.appends.get(&first_event).copied()
+    }
+
+    /// An event of the group that matches a query.
+    pub(super) fn first_match(&self, query: &EventQuery, placed: &Placed) -> Option<Position> {
+        let terms = self.terms.get_or_init(|| {
+            let mut terms = Terms::default();
+            placed.events().for_each(|entry| terms.add(&entry));
+            terms
+        });
+        if !terms.may_match(query) {
+            return None;
         }
+        let matching = |entry: &Entry<'_>| query.matches(entry.event_type, entry.tags);
+        placed.events().find(matching).map(|entry| entry.position)
     }
 
-    /// The append of this group whose first event has this id.
-    pub(super) fn find(&self, first_event: EventId) -> Option<&Taken> {
-        self.appends.get(&first_event)
-    }
-
-    /// An event of this group that matches a query.
-    pub(super) fn first_match(&self, query: &EventQuery) -> Option<Position> {
-        let mut events = self.events.iter();
-        events
-            .find(|(event_type, tags, _)| query.matches(event_type, tags))
-            .map(|(_, _, position)| *position)
-    }
-
-    /// Adds an append whose events are to get these places.
+    /// Adds the group's n-th append. `life_before` says where a stream stood before the group.
     pub(super) fn add(
         &mut self,
-        append: &Append,
-        entries: &[Entry],
-        appended: &Appended,
-        index: &Index,
+        n: usize,
+        entries: Entries<'_>,
+        life_before: impl Fn(&StreamName) -> Life,
     ) {
+        let mut entries = entries.peekable();
+        if let Some(first) = entries.peek() {
+            self.appends.insert(first.id, n);
+        }
+        let mut last: Option<Entry<'_>> = None;
         for entry in entries {
-            self.advance(entry, index);
+            if let Some((described, change)) = lifecycle_change(&entry) {
+                let life = self.lives.entry(described);
+                life.or_insert_with_key(life_before_of(&life_before)).change(change);
+            }
+            if let Some(terms) = self.terms.get_mut() {
+                terms.add(&entry);
+            }
+            match last.replace(entry) {
+                Some(before) if before.stream != entry.stream => self.set_head(&before),
+                Some(_) | None => {}
+            }
         }
-        let mut rest = entries;
-        let mut streams = Vec::new();
-        for part in append.streams.iter().filter(|part| !part.events.is_empty()) {
-            let (own, later) = rest.split_at(part.events.len());
-            let first = own.first().map_or(Revision::FIRST, |entry| entry.revision);
-            streams.push((part.stream.clone(), first, own.iter().map(|entry| entry.id).collect()));
-            rest = later;
-        }
-        if let Some(first) = entries.first() {
-            let taken = Taken { streams, appended: appended.clone() };
-            self.appends.insert(first.id, taken);
+        if let Some(last) = last {
+            self.set_head(&last);
         }
     }
 
-    fn advance(&mut self, entry: &Entry, index: &Index) {
-        let tip = self.tips.entry(entry.stream.clone());
-        tip.or_insert_with(|| index.tip(&entry.stream)).head = Some(entry.revision);
-        if let Some((described, change)) = lifecycle_change(entry) {
-            let tip = self.tips.entry(described);
-            let tip = tip.or_insert_with_key(|described| index.tip(described));
-            match change {
-                Change::Metadata(metadata) => {
-                    tip.truncate_before = metadata.truncate_before.unwrap_or(Revision::FIRST);
-                }
-                Change::Tombstone => tip.tombstoned = true,
+    fn set_head(&mut self, last: &Entry<'_>) {
+        match self.heads.get_mut(last.stream) {
+            Some(head) => *head = last.revision,
+            None => drop(self.heads.insert(last.stream.clone(), last.revision)),
+        }
+    }
+}
+
+fn life_before_of(before: &impl Fn(&StreamName) -> Life) -> impl FnOnce(&StreamName) -> Life + '_ {
+    move |stream| before(stream)
+}
+
+impl Terms {
+    fn add(&mut self, entry: &Entry<'_>) {
+        if !self.types.contains(entry.event_type) {
+            self.types.insert(entry.event_type.clone());
+        }
+        for tag in entry.tags {
+            if !self.tags.contains(tag) {
+                self.tags.insert(tag.clone());
             }
         }
-        self.events.push((entry.event_type.clone(), entry.tags.clone(), entry.position));
+    }
+
+    /// Whether any event can match, as far as single types and tags say.
+    fn may_match(&self, query: &EventQuery) -> bool {
+        query.items().iter().any(|item| {
+            (item.types().is_empty() || item.types().iter().any(|one| self.types.contains(one)))
+                && item.tags().iter().all(|tag| self.tags.contains(tag))
+        })
     }
 }

@@ -80,14 +80,20 @@ impl Disk for Faulty {
             self.held.lock().unwrap().push(Held { operation, _done: done });
             return;
         }
-        if let Operation::Write { file, offset, bytes } = &operation {
+        if let Operation::Write { file, offset, bytes }
+        | Operation::WriteThrough { file, offset, bytes } = &operation
+        {
             let length = self.inner.length(file).unwrap_or(0);
             let grows = (offset + bytes.len() as u64).saturating_sub(length);
             if grows > 0 && self.used() + grows > self.room.load(Ordering::Relaxed) {
                 return done(Err(io::ErrorKind::StorageFull.into()));
             }
         }
-        if matches!(operation, Operation::Sync { .. }) && self.fail_syncs.load(Ordering::Relaxed) {
+        let syncs = matches!(operation, Operation::Sync { .. } | Operation::WriteThrough { .. });
+        if syncs && self.fail_syncs.load(Ordering::Relaxed) {
+            if let Operation::WriteThrough { file, offset, bytes } = operation {
+                self.inner.run(Operation::Write { file, offset, bytes }).unwrap();
+            }
             return done(Err(io::Error::other("medium error")));
         }
         // Everything inline: the tests turn the engine themselves.

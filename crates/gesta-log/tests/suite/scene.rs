@@ -120,10 +120,11 @@ impl Turned {
     fn turn_until<T>(&mut self, mut answer: Answer<'_, T>) -> Result<T, StoreError> {
         let mut context = Context::from_waker(Waker::noop());
         loop {
-            self.engine.turn();
-            match answer.as_mut().poll(&mut context) {
-                Poll::Ready(answer) => return answer,
-                Poll::Pending => std::thread::yield_now(),
+            let turn = self.engine.turn();
+            match (answer.as_mut().poll(&mut context), turn) {
+                (Poll::Ready(answer), _) => return answer,
+                (Poll::Pending, Turn::At(time)) => self.clock.pass(time - self.clock.elapsed()),
+                (Poll::Pending, _) => std::thread::yield_now(),
             }
         }
     }

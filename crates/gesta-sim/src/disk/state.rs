@@ -164,6 +164,7 @@ impl State {
         let target = match &operation {
             Operation::Create { .. } | Operation::SyncDirectory => None,
             Operation::Write { file, .. }
+            | Operation::WriteThrough { file, .. }
             | Operation::Sync { file }
             | Operation::Remove { file }
             | Operation::Rename { from: file, .. } => self.directory.find(file),
@@ -205,6 +206,13 @@ impl State {
             Operation::Create { file } => self.create(file),
             Operation::Write { offset, bytes, .. } => {
                 self.write(existing(target)?, to_usize(offset), &bytes)
+            }
+            Operation::WriteThrough { offset, bytes, .. } => {
+                let file = existing(target)?;
+                self.write(file, to_usize(offset), &bytes)?;
+                let writes = self.writes;
+                let covered = self.file(file).covered(writes);
+                self.sync(file, covered, lane)
             }
             Operation::Sync { .. } => self.sync(existing(target)?, covered, lane),
             Operation::Rename { from, to } => {
@@ -287,7 +295,7 @@ impl State {
     fn sync_failed(&mut self, lane: Lane, weight: Weight) -> io::Error {
         self.faults.count(Fault::SyncError, weight);
         self.failures.any = true;
-        self.failures.sync |= lane == Lane::Foreground;
+        self.failures.sync |= lane != Lane::Background;
         io::Error::from_raw_os_error(EIO)
     }
 
@@ -318,6 +326,20 @@ impl State {
                 };
                 self.put(file, to_usize(*offset), part);
                 part.len() < bytes.len()
+            }
+            (Operation::WriteThrough { offset, bytes, .. }, Some(file)) => {
+                let part = match crash {
+                    Crash::Kill => self.some_part(bytes),
+                    Crash::PowerCut => bytes,
+                };
+                self.put(file, to_usize(*offset), part);
+                let whole = part.len() == bytes.len();
+                if whole && self.chance.percent(30) {
+                    let writes = self.writes;
+                    let covered = self.file(file).covered(writes);
+                    self.file(file).sync(covered);
+                }
+                !whole
             }
             (Operation::Create { file }, _) => {
                 if self.chance.percent(50) {
@@ -352,6 +374,7 @@ impl State {
             }
             (
                 Operation::Write { .. }
+                | Operation::WriteThrough { .. }
                 | Operation::Rename { .. }
                 | Operation::Remove { .. }
                 | Operation::Sync { .. },

@@ -1,0 +1,153 @@
+//! Writing through: bytes that are on the device when the call returns.
+//!
+//! Owns: the choice of mechanism. Past the page cache where the file system can (`O_DIRECT` with
+//! `O_DSYNC`: one call, no copy in the kernel, and after a failure no page that lies); otherwise, and
+//! for large writes, a plain write and a sync. Always holds: bytes before the write keep what they
+//! were; bytes after it, to the end of its block, are zeros, as the file was made.
+//! Not here: threads; which file is written.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+use rustix::fs::OFlags;
+
+/// What direct writes begin and end at; a multiple of every device's block.
+const BLOCK_BYTES: usize = 4_096;
+/// Larger writes go through the page cache: copying them here would cost more than it spares.
+const DIRECT_BYTES_MAX: usize = 1 << 20;
+
+/// A file that is written through.
+#[derive(Debug)]
+pub(super) struct WriteThrough {
+    name: String,
+    /// Through the page cache; the one handle of the file.
+    file: Arc<File>,
+    direct: Option<Direct>,
+}
+
+/// A second handle of the file, past the page cache.
+#[derive(Debug)]
+struct Direct {
+    file: File,
+    /// Room for an aligned copy of what is written.
+    buffer: Vec<u8>,
+    /// The beginning of the block that the next write goes on in, and what stands there.
+    last_block: Option<(u64, Vec<u8>)>,
+}
+
+impl WriteThrough {
+    pub(super) fn open(name: &str, path: &Path, file: Arc<File>) -> Self {
+        Self { name: name.to_owned(), file, direct: Direct::open(path) }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if let Some(direct) = &mut self.direct {
+            if bytes.len() <= DIRECT_BYTES_MAX {
+                match direct.write(&self.file, offset, bytes) {
+                    // Some file systems open such a handle and then refuse to write by it.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                    result => return result,
+                }
+                self.direct = None;
+            } else {
+                direct.last_block = None;
+            }
+        }
+        self.file.write_all_at(bytes, offset)?;
+        self.file.sync_data()
+    }
+}
+
+impl Direct {
+    /// None where the system has no such thing.
+    fn open(path: &Path) -> Option<Self> {
+        let flags = i32::try_from((OFlags::DIRECT | OFlags::DSYNC).bits()).ok()?;
+        let file = OpenOptions::new().write(true).custom_flags(flags).open(path).ok()?;
+        Some(Self { file, buffer: Vec::new(), last_block: None })
+    }
+
+    fn write(&mut self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let block = offset - offset % BLOCK_BYTES as u64;
+        let before = self.before(file, block, offset)?;
+        let length = (before.len() + bytes.len()).next_multiple_of(BLOCK_BYTES);
+        let aligned = aligned(&mut self.buffer, length);
+        let (head, rest) = aligned.split_at_mut(before.len());
+        let (body, tail) = rest.split_at_mut(bytes.len());
+        head.copy_from_slice(&before);
+        body.copy_from_slice(bytes);
+        tail.fill(0);
+        self.file.write_all_at(aligned, block)?;
+        let end = offset + bytes.len() as u64;
+        let last = end - end % BLOCK_BYTES as u64;
+        let within = usize::try_from(last - block).unwrap_or(usize::MAX);
+        let used = usize::try_from(end - last).unwrap_or(0);
+        let mut kept = before;
+        kept.clear();
+        kept.extend_from_slice(aligned.get(within..within + used).unwrap_or_default());
+        self.last_block = Some((last, kept));
+        Ok(())
+    }
+
+    /// What stands between the beginning of a block and an offset in it.
+    fn before(&mut self, file: &File, block: u64, offset: u64) -> io::Result<Vec<u8>> {
+        let wanted = usize::try_from(offset - block).unwrap_or(0);
+        match self.last_block.take() {
+            Some((known, mut bytes)) if known == block && bytes.len() <= wanted => {
+                bytes.resize(wanted, 0);
+                Ok(bytes)
+            }
+            Some(_) | None => {
+                let mut bytes = vec![0; wanted];
+                file.read_exact_at(&mut bytes, block)?;
+                Ok(bytes)
+            }
+        }
+    }
+}
+
+/// A part of the buffer that begins at a multiple of the block in memory.
+fn aligned(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
+    if buffer.len() < length + BLOCK_BYTES {
+        buffer.resize(length + BLOCK_BYTES, 0);
+    }
+    let start = buffer.as_ptr().align_offset(BLOCK_BYTES).min(BLOCK_BYTES);
+    buffer.get_mut(start..start + length).expect("there is a block of room to align in")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_through_stands_where_it_belongs_and_nothing_else_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, vec![0; 64 << 10]).unwrap();
+        let open = || {
+            let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+            WriteThrough::open("file", &path, Arc::new(file))
+        };
+        let mut through = open();
+        let mut expected = vec![0_u8; 64 << 10];
+        let mut offset = 4_096;
+        for (n, length) in [(1, 100), (2, 4_000), (3, 9_000), (4, 1), (5, 4_095)] {
+            if n == 4 {
+                through = open(); // knows nothing of what stands there
+                offset += 512; // a mark leaves a gap
+            }
+            through.write(offset as u64, &vec![n; length]).unwrap();
+            expected[offset..offset + length].fill(n);
+            offset += length;
+        }
+        assert!(std::fs::read(&path).unwrap() == expected);
+    }
+}

@@ -1,0 +1,82 @@
+//! Where streams are in their lives: their metadata, and whether their name is forbidden.
+//!
+//! Always holds: it says what the last published event of each metadata stream says. Only streams
+//! that were ever described take memory here.
+
+use foldhash::HashMap;
+use gesta_store::{Revision, StreamMetadata, StreamName, StreamState, TombstoneStream};
+
+use super::Entry;
+
+/// What an event in a metadata stream means for the stream that it describes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Change {
+    Metadata(StreamMetadata),
+    Tombstone,
+}
+
+/// Which stream an entry changes the life of, and how. Metadata were checked when they were
+/// offered; what cannot be read any more changes nothing.
+pub(crate) fn lifecycle_change(entry: &Entry<'_>) -> Option<(StreamName, Change)> {
+    let described = entry.stream.described_stream()?;
+    if entry.event_type.as_str() == TombstoneStream::EVENT_TYPE {
+        return Some((described, Change::Tombstone));
+    }
+    let metadata = StreamMetadata::from_json(entry.metadata?).ok()?;
+    Some((described, Change::Metadata(metadata)))
+}
+
+/// Where one stream is in its life, its events aside.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Life {
+    metadata: Option<Box<StreamMetadata>>,
+    pub(crate) tombstoned: bool,
+}
+
+impl Life {
+    pub(crate) fn metadata(&self) -> StreamMetadata {
+        self.metadata.as_deref().cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn truncate_before(&self) -> Revision {
+        let truncated = self.metadata.as_ref().and_then(|metadata| metadata.truncate_before);
+        truncated.unwrap_or(Revision::FIRST)
+    }
+
+    /// The head, unless the stream is deleted.
+    pub(crate) fn live(&self, head: Option<Revision>) -> Option<Revision> {
+        head.filter(|head| *head >= self.truncate_before())
+    }
+
+    pub(crate) fn state(&self, head: Option<Revision>) -> StreamState {
+        match (self.tombstoned, head, self.live(head)) {
+            (true, _, _) => StreamState::Tombstoned,
+            (false, None, _) => StreamState::Missing,
+            (false, Some(_), None) => StreamState::Deleted,
+            (false, Some(_), Some(_)) => StreamState::Live,
+        }
+    }
+
+    pub(crate) fn change(&mut self, change: Change) {
+        match change {
+            Change::Metadata(metadata) => self.metadata = Some(Box::new(metadata)),
+            Change::Tombstone => self.tombstoned = true,
+        }
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Lives {
+    described: HashMap<StreamName, Life>,
+}
+
+impl Lives {
+    pub(super) fn change(&mut self, stream: StreamName, change: Change) {
+        self.described.entry(stream).or_default().change(change);
+    }
+
+    pub(super) fn of(&self, stream: &StreamName) -> Life {
+        self.described.get(stream).cloned().unwrap_or_default()
+    }
+}

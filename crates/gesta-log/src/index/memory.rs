@@ -1,0 +1,315 @@
+//! What the index knows of a stretch of one segment, in memory.
+//!
+//! Always holds: its positions follow each other without gaps, and so do the revisions of each
+//! stream within it, for damage ends a stretch. Not here: what came before and after
+//! ([`Index`](super::Index)), locks.
+
+use std::collections::{BTreeSet, hash_map::Entry as MapEntry};
+
+use foldhash::{HashMap, HashMapExt};
+use gesta_store::{
+    Category, Direction, EventId, EventType, Position, RecordedAt, Revision, StreamName, Tag,
+};
+
+use super::{Entry, Location, OwnedTerm, Span};
+use crate::format::Seed;
+
+/// Positions, counted from the first of the stretch, ascending. Most terms occur once.
+#[derive(Clone, Debug)]
+enum Postings {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl Postings {
+    /// Adds a position, unless it was the last one added.
+    fn push(&mut self, position: u32) {
+        match self {
+            Self::One(first) if *first == position => {}
+            Self::One(first) => *self = Self::Many(vec![*first, position]),
+            Self::Many(all) if all.last() == Some(&position) => {}
+            Self::Many(all) => all.push(position),
+        }
+    }
+
+    fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::One(first) => std::slice::from_ref(first),
+            Self::Many(all) => all,
+        }
+    }
+
+    fn seek(&self, at: u32, direction: Direction) -> Option<u32> {
+        let all = self.as_slice();
+        match direction {
+            Direction::Forwards => all.get(all.partition_point(|posting| *posting < at)).copied(),
+            Direction::Backwards => {
+                let after = all.partition_point(|posting| *posting <= at);
+                all.get(after.checked_sub(1)?).copied()
+            }
+        }
+    }
+}
+
+/// A stream's events in this stretch.
+#[derive(Clone, Debug)]
+struct StreamHere {
+    first_revision: Revision,
+    postings: Postings,
+    /// Of its category, among this stretch's.
+    category: Option<usize>,
+}
+
+/// The revisions of a stream that a part of the index has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Revisions {
+    pub(crate) first: Revision,
+    pub(crate) count: u64,
+}
+
+impl Revisions {
+    pub(crate) fn last(self) -> Revision {
+        Revision::new(self.first.number() + self.count - 1)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    segment: u64,
+    seed: Seed,
+    first: u64,
+    /// Of each position's record, in the segment.
+    offsets: Vec<u32>,
+    streams: HashMap<StreamName, StreamHere>,
+    categories: Vec<(Category, Postings)>,
+    category_places: HashMap<Category, usize>,
+    types: HashMap<EventType, Postings>,
+    tags: HashMap<Tag, Postings>,
+    /// By first event: where the append begins and how many events it has.
+    appends: HashMap<EventId, (u32, u32)>,
+    /// Names in order, as far as somebody asked for them, and those that came since.
+    ordered_names: BTreeSet<StreamName>,
+    fresh_names: Vec<StreamName>,
+    last_recorded_at: Option<RecordedAt>,
+}
+
+impl Memory {
+    pub(crate) fn new(segment: u64, seed: Seed, first: Position) -> Self {
+        Self {
+            segment,
+            seed,
+            first: first.number(),
+            offsets: Vec::new(),
+            streams: HashMap::new(),
+            categories: Vec::new(),
+            category_places: HashMap::new(),
+            types: HashMap::new(),
+            tags: HashMap::new(),
+            appends: HashMap::new(),
+            ordered_names: BTreeSet::new(),
+            fresh_names: Vec::new(),
+            last_recorded_at: None,
+        }
+    }
+
+    pub(crate) fn segment(&self) -> u64 {
+        self.segment
+    }
+
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The first position after the stretch.
+    pub(crate) fn end(&self) -> u64 {
+        self.first + self.offsets.len() as u64
+    }
+
+    pub(crate) fn last_recorded_at(&self) -> Option<RecordedAt> {
+        self.last_recorded_at
+    }
+
+    /// Whether a position goes on where the stretch ends.
+    pub(crate) fn goes_on_with(&self, segment: u64, position: Position) -> bool {
+        self.segment == segment && self.end() == position.number()
+    }
+
+    /// Adds an append, whose first event is given; each of its events has to be pushed after.
+    pub(crate) fn begin_append(&mut self, first: &Entry<'_>, events: usize) {
+        let events = u32::try_from(events).expect("an append is within its limit");
+        let place = self.relative(first.position.number());
+        self.appends.entry(first.id).or_insert((place, events));
+    }
+
+    pub(crate) fn push(&mut self, entry: &Entry<'_>) {
+        let place = self.relative(entry.position.number());
+        debug_assert_eq!(place as usize, self.offsets.len(), "a stretch has no gaps");
+        let offset = u32::try_from(entry.offset).expect("a segment is smaller than 4 GiB");
+        self.offsets.push(offset);
+        if let Some(category) = self.push_to_stream(entry, place)
+            && let Some((_, postings)) = self.categories.get_mut(category)
+        {
+            postings.push(place);
+        }
+        push_to(&mut self.types, entry.event_type, place);
+        for tag in entry.tags {
+            push_to(&mut self.tags, tag, place);
+        }
+        self.last_recorded_at = self.last_recorded_at.max(Some(entry.recorded_at));
+    }
+
+    /// Returns the place of the stream's category.
+    fn push_to_stream(&mut self, entry: &Entry<'_>, place: u32) -> Option<usize> {
+        if let Some(here) = self.streams.get_mut(entry.stream) {
+            here.postings.push(place);
+            return here.category;
+        }
+        let category = self.category_place(entry.stream, place);
+        let postings = Postings::One(place);
+        let here = StreamHere { first_revision: entry.revision, postings, category };
+        self.streams.insert(entry.stream.clone(), here);
+        self.fresh_names.push(entry.stream.clone());
+        category
+    }
+
+    fn category_place(&mut self, stream: &StreamName, place: u32) -> Option<usize> {
+        let category = stream.category()?;
+        let next = self.categories.len();
+        Some(match self.category_places.entry(category) {
+            MapEntry::Occupied(known) => *known.get(),
+            MapEntry::Vacant(new) => {
+                self.categories.push((new.key().clone(), Postings::One(place)));
+                *new.insert(next)
+            }
+        })
+    }
+
+    fn relative(&self, position: u64) -> u32 {
+        u32::try_from(position - self.first).expect("a segment has fewer than 2^32 events")
+    }
+
+    pub(crate) fn locate(&self, position: u64) -> Option<Location> {
+        let place = usize::try_from(position.checked_sub(self.first)?).ok()?;
+        Some(Location {
+            position: Position::new(position),
+            segment: self.segment,
+            seed: self.seed,
+            offset: u64::from(*self.offsets.get(place)?),
+            next: self.offsets.get(place + 1).map(|next| u64::from(*next)),
+        })
+    }
+
+    pub(crate) fn revisions(&self, stream: &StreamName) -> Option<Revisions> {
+        self.streams.get(stream).map(StreamHere::revisions)
+    }
+
+    /// The position of a stream's n-th event in this stretch.
+    pub(crate) fn nth(&self, stream: &StreamName, n: u64) -> Option<u64> {
+        let postings = self.streams.get(stream)?.postings.as_slice();
+        let place = postings.get(usize::try_from(n).ok()?)?;
+        Some(self.first + u64::from(*place))
+    }
+
+    pub(crate) fn find_append(&self, first_event: EventId) -> Option<Span> {
+        let (place, events) = *self.appends.get(&first_event)?;
+        Some(Span { first: Position::new(self.first + u64::from(place)), events })
+    }
+
+    /// The nearest position of a term from `at` on, `at` included.
+    pub(crate) fn seek(&self, term: &OwnedTerm, at: u64, direction: Direction) -> Option<u64> {
+        let postings = match term {
+            OwnedTerm::Stream(name) => &self.streams.get(name)?.postings,
+            OwnedTerm::Category(category) => {
+                &self.categories.get(*self.category_places.get(category)?)?.1
+            }
+            OwnedTerm::EventType(event_type) => self.types.get(event_type)?,
+            OwnedTerm::Tag(tag) => self.tags.get(tag)?,
+        };
+        let at = match direction {
+            Direction::Forwards => at.saturating_sub(self.first),
+            Direction::Backwards => at.checked_sub(self.first)?,
+        };
+        let found = postings.seek(u32::try_from(at).unwrap_or(u32::MAX), direction)?;
+        Some(self.first + u64::from(found))
+    }
+
+    /// Up to `limit` names of streams in byte order, from `prefix` and after `after`.
+    pub(crate) fn names(
+        &mut self,
+        prefix: &str,
+        after: Option<&StreamName>,
+        limit: usize,
+    ) -> Vec<StreamName> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        self.ordered_names.extend(self.fresh_names.drain(..));
+        let from = match after {
+            Some(after) if after.as_str() >= prefix => Excluded(after.as_str()),
+            Some(_) | None => Included(prefix),
+        };
+        let names = self.ordered_names.range::<str, _>((from, Unbounded));
+        names.take_while(|name| name.as_str().starts_with(prefix)).take(limit).cloned().collect()
+    }
+
+    pub(crate) fn categories(&self) -> impl Iterator<Item = &Category> {
+        self.categories.iter().map(|(category, _)| category)
+    }
+}
+
+impl StreamHere {
+    fn revisions(&self) -> Revisions {
+        Revisions { first: self.first_revision, count: self.postings.as_slice().len() as u64 }
+    }
+}
+
+fn push_to<Key: Clone + Eq + std::hash::Hash>(
+    postings: &mut HashMap<Key, Postings>,
+    key: &Key,
+    place: u32,
+) {
+    match postings.get_mut(key) {
+        Some(postings) => postings.push(place),
+        None => drop(postings.insert(key.clone(), Postings::One(place))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_term_is_found_both_ways_and_a_repeated_tag_once() {
+        let mut memory = Memory::new(1, Seed::new([0; 16], 1), Position::new(10));
+        let stream = StreamName::new("order-1").unwrap();
+        let event_type = EventType::new("placed").unwrap();
+        let tag = Tag::of("customer", "1").unwrap();
+        for number in 10..14 {
+            let tags = if number % 2 == 0 { vec![tag.clone(), tag.clone()] } else { vec![] };
+            let entry = Entry {
+                id: EventId::derived_from("test", 0),
+                stream: &stream,
+                revision: Revision::new(number - 7),
+                position: Position::new(number),
+                recorded_at: RecordedAt::from_micros(1),
+                offset: number * 100,
+                event_type: &event_type,
+                tags: &tags,
+                metadata: None,
+            };
+            assert!(memory.goes_on_with(1, entry.position));
+            memory.push(&entry);
+        }
+        let term = OwnedTerm::Tag(tag);
+        let seek = |at, direction| memory.seek(&term, at, direction);
+        assert_eq!(seek(0, Direction::Forwards), Some(10));
+        assert_eq!(seek(11, Direction::Forwards), Some(12));
+        assert_eq!(seek(13, Direction::Forwards), None);
+        assert_eq!(seek(11, Direction::Backwards), Some(10));
+        assert_eq!(seek(9, Direction::Backwards), None);
+        let revisions = memory.revisions(&stream).unwrap();
+        assert_eq!((revisions.first.number(), revisions.last().number()), (3, 6));
+        assert_eq!(memory.nth(&stream, 3), Some(13));
+        let location = memory.locate(11).unwrap();
+        assert_eq!((location.offset, location.next), (1_100, Some(1_200)));
+    }
+}
