@@ -5,12 +5,13 @@
 //! a simulation. Not here: threads ([`store`](crate::store)), decisions ([`writer`](crate::writer)).
 
 use std::{
+    collections::VecDeque,
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use gesta_store::{Overload, RecordedEvent, StoreError};
+use gesta_store::{Appended, Overload, RecordedEvent, StoreError};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -22,11 +23,13 @@ use crate::{
     read::Reader,
     recovery::{self, LogEnd, Look, Recovered},
     store::LogStore,
-    writer::{Action, Now, Request, Spans, Task, Writer},
+    writer::{Action, Now, Reply, Request, Spans, Task, Writer},
 };
 
 /// How far the clock may be behind the last event's before somebody should look at it.
 const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
+/// Answers that are handed out before something else is looked at.
+const DELIVERED_AT_ONCE_MAX: usize = 4;
 
 /// When an engine wants to be turned again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +58,42 @@ struct Letters {
     queued_bytes: usize,
     stop: bool,
     ended: bool,
+}
+
+/// An answer and to whom it goes.
+type Delivery = (Reply, Result<Appended, StoreError>);
+
+/// Answers on their way. Waking whoever waits costs far more than everything else about an answer,
+/// so those who got theirs help to hand out the rest.
+#[derive(Debug, Default)]
+pub(crate) struct Deliveries {
+    waiting: Mutex<VecDeque<Delivery>>,
+}
+
+impl Deliveries {
+    fn push(&self, deliveries: Vec<Delivery>) {
+        self.lock().extend(deliveries);
+    }
+
+    /// Hands out some answers; says whether there was any.
+    pub(crate) fn help(&self) -> bool {
+        let mut taken: [Option<Delivery>; DELIVERED_AT_ONCE_MAX] = Default::default();
+        {
+            let mut waiting = self.lock();
+            taken.iter_mut().for_each(|place| *place = waiting.pop_front());
+        }
+        let mut helped = false;
+        for (reply, result) in taken.into_iter().flatten() {
+            // Whoever asked may be gone; the append happened all the same.
+            drop(reply.send(result));
+            helped = true;
+        }
+        helped
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Delivery>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Mailbox {
@@ -119,6 +158,7 @@ impl Letters {
 pub struct Engine {
     writer: Writer,
     mailbox: Arc<Mailbox>,
+    deliveries: Arc<Deliveries>,
     reader: Reader,
 }
 
@@ -135,9 +175,11 @@ impl Engine {
     ) -> Result<(Self, LogStore), OpenError> {
         let (reader, end, report) = recover(disk, clock, &mut *rng, &options)?;
         let mailbox = Arc::new(Mailbox::default());
-        let store = LogStore::new(reader.clone(), Arc::clone(&mailbox), options.clone(), report);
+        let deliveries = Arc::new(Deliveries::default());
+        let queues = (Arc::clone(&mailbox), Arc::clone(&deliveries));
+        let store = LogStore::new(reader.clone(), queues, options.clone(), report);
         let writer = Writer::new(options, rng, end);
-        Ok((Self { writer, mailbox, reader }, store))
+        Ok((Self { writer, mailbox, deliveries, reader }, store))
     }
 
     /// Takes what was queued and completed, and goes on as far as is possible without waiting.
@@ -150,6 +192,7 @@ impl Engine {
             let step = self.step();
             quiet &= step.is_empty();
             step.into_iter().for_each(|action| self.act(action));
+            quiet &= !self.deliveries.help();
             if quiet && self.nothing_arrived() {
                 return self.rest();
             }
@@ -187,8 +230,7 @@ impl Engine {
         match action {
             Action::Submit(task, operation, lane) => self.submit(task, operation, lane),
             Action::Publish(publication) => self.reader.published.publish(&publication),
-            // Whoever asked may be gone; the append happened all the same.
-            Action::Answer(reply, result) => drop(reply.send(result)),
+            Action::Answers(answers) => self.deliveries.push(answers),
             Action::Release(bytes) => self.mailbox.lock().queued_bytes -= bytes,
         }
     }
@@ -259,6 +301,7 @@ impl Drop for Engine {
         letters.ended = true;
         letters.requests.clear();
         drop(letters);
+        while self.deliveries.help() {}
         self.reader.published.close();
     }
 }

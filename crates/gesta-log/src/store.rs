@@ -22,7 +22,7 @@ use gesta_store::{
 use crate::{
     clock::{SystemClock, SystemRng},
     disk::{Access, FileDisk},
-    engine::{Engine, Mailbox, Turn, recover},
+    engine::{Deliveries, Engine, Mailbox, Turn, recover},
     options::{OpenError, OpenReport, Options},
     planted,
     read::{AllPages, Follower, LogSubscription, Reader, StreamPages},
@@ -67,6 +67,7 @@ pub struct LogStore {
 struct Shared {
     reader: Reader,
     mailbox: Arc<Mailbox>,
+    deliveries: Arc<Deliveries>,
     options: Options,
     report: OpenReport,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -75,8 +76,10 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(reader: Reader, mailbox: Arc<Mailbox>, options: Options, report: OpenReport) -> Self {
-        Self { reader, mailbox, options, report, thread: Mutex::new(None), follower: None }
+    fn new(reader: Reader, queues: Queues, options: Options, report: OpenReport) -> Self {
+        let (mailbox, deliveries) = queues;
+        let thread = Mutex::new(None);
+        Self { reader, mailbox, deliveries, options, report, thread, follower: None }
     }
 }
 
@@ -103,7 +106,7 @@ impl LogStore {
         let clock = Arc::new(SystemClock::new());
         if options.access == Access::ReadOnly {
             let (reader, end, report) = recover(disk, clock, &mut SystemRng, &options)?;
-            let mut shared = Shared::new(reader, Arc::default(), options, report);
+            let mut shared = Shared::new(reader, Queues::default(), options, report);
             shared.follower = Some(Mutex::new(Follower::new(end)));
             return Ok(Self { shared: Arc::new(shared) });
         }
@@ -118,11 +121,11 @@ impl LogStore {
 
     pub(crate) fn new(
         reader: Reader,
-        mailbox: Arc<Mailbox>,
+        queues: Queues,
         options: Options,
         report: OpenReport,
     ) -> Self {
-        Self { shared: Arc::new(Shared::new(reader, mailbox, options, report)) }
+        Self { shared: Arc::new(Shared::new(reader, queues, options, report)) }
     }
 
     /// Learns of what another process has appended since, in a store that was opened read-only;
@@ -166,29 +169,20 @@ impl LogStore {
         Ok(outcome)
     }
 
-    /// Looks at the index up to the head, so that the writer has only the rest to look at.
+    /// Looks at the index's files for the streams and the first event, and at all of the index for
+    /// the condition, so that the writer has only the rest to look at.
     fn look(&self, append: &Append) -> Result<Looked, StoreError> {
         let index = self.shared.reader.published.index();
-        let head = index.head();
-        let heads = append
-            .streams
-            .iter()
-            .map(|part| index.stream_head(&part.stream, Position::START))
-            .collect::<Result<_, _>>()?;
-        let repeat = match append.events().next() {
-            Some(first) => index.find_append(first.id, Position::START)?,
-            None => None,
-        };
-        let matching = match &append.condition {
-            Some(AppendCondition { after, .. }) if *after > head => {
-                return Err(Invalid::BeyondHead { position: *after, head }.into());
+        let mut looked = index.look_in_files(append)?;
+        if let Some(AppendCondition { none_matching, after }) = &append.condition {
+            let (after, head) = (*after, index.head());
+            if after > head {
+                return Err(Invalid::BeyondHead { position: after, head }.into());
             }
-            Some(AppendCondition { none_matching, after }) => {
-                index.first_match(none_matching, *after)?
-            }
-            None => None,
-        };
-        Ok(Looked { to: head, matching, heads, repeat })
+            looked.condition_to = head;
+            looked.matching = index.first_match(none_matching, after)?;
+        }
+        Ok(looked)
     }
 
     fn describe(&self, stream: &StreamName) -> Result<StreamDescription, StoreError> {
@@ -229,6 +223,9 @@ impl LogStore {
     }
 }
 
+/// What goes to the writer, and what comes back from it.
+type Queues = (Arc<Mailbox>, Arc<Deliveries>);
+
 /// What an append in the queue will be answered.
 type Outcome = oneshot::Receiver<Result<Appended, StoreError>>;
 
@@ -266,7 +263,9 @@ impl EventStore for LogStore {
         let queued = self.queue(append);
         Box::pin(async move {
             let lost = |_| Err(StoreError::unavailable("the writer ended before it answered"));
-            queued?.await.unwrap_or_else(lost)
+            let answer = queued?.await.unwrap_or_else(lost);
+            self.shared.deliveries.help();
+            answer
         })
     }
 

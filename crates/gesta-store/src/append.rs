@@ -3,7 +3,7 @@
 //! Owns: [`Append`] and the checks that need no store ([`Append::check`]). Not here: what a store
 //! does with it ([`EventStore::append`](crate::EventStore::append)).
 
-use std::collections::HashSet;
+use std::{collections::HashSet, hash::Hash};
 
 use crate::{
     EventQuery, ExpectedRevision, Invalid, Limits, NewEvent, Position, Revision, StoreError,
@@ -131,18 +131,16 @@ impl Append {
         if self.streams.is_empty() {
             return Err(Invalid::NoStreams.into());
         }
-        let mut streams = HashSet::new();
-        let mut ids = HashSet::new();
+        if let Some(twice) = first_twice(self.streams.iter(), |part| &part.stream) {
+            return Err(Invalid::StreamTwice { stream: twice.stream.clone() }.into());
+        }
+        if let Some(twice) = first_twice(self.events(), |event| event.id) {
+            return Err(Invalid::EventTwice { id: twice.id }.into());
+        }
         let mut append_bytes = 0;
         for part in &self.streams {
-            if !streams.insert(&part.stream) {
-                return Err(Invalid::StreamTwice { stream: part.stream.clone() }.into());
-            }
             part.check_stream()?;
             for event in &part.events {
-                if !ids.insert(event.id) {
-                    return Err(Invalid::EventTwice { id: event.id }.into());
-                }
                 check_event(event, limits)?;
                 append_bytes +=
                     event.content_bytes() + part.stream.as_str().len() + Limits::EVENT_OVERHEAD;
@@ -170,6 +168,17 @@ impl StreamAppend {
         }
         Ok(())
     }
+}
+
+/// The first item whose key an earlier one has, too.
+fn first_twice<'a, Item, Key: Eq + Hash>(
+    mut items: impl Iterator<Item = &'a Item>,
+    key: impl Fn(&'a Item) -> Key,
+) -> Option<&'a Item> {
+    // Most appends have one event in one stream.
+    let (first, second) = (items.next()?, items.next()?);
+    let mut keys = HashSet::from([key(first)]);
+    std::iter::once(second).chain(items).find(|item| !keys.insert(key(item)))
 }
 
 fn check_event(event: &NewEvent, limits: &Limits) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, hash_map::Entry as MapEntry};
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::{HashMap, fast::RandomState};
 use gesta_store::{
     Category, Direction, EventId, EventType, Position, RecordedAt, Revision, StreamName, Tag,
 };
@@ -95,18 +95,23 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn new(segment: u64, seed: Seed, first: Position) -> Self {
+    /// An empty stretch, with room for about what the one before it has.
+    pub(crate) fn new(segment: u64, seed: Seed, first: Position, before: Option<&Self>) -> Self {
+        fn room<Key, Value>(before: Option<&HashMap<Key, Value>>) -> HashMap<Key, Value> {
+            let entries = before.map_or(0, HashMap::len);
+            HashMap::with_capacity_and_hasher(entries, RandomState::default())
+        }
         Self {
             segment,
             seed,
             first: first.number(),
-            offsets: Vec::new(),
-            streams: HashMap::new(),
+            offsets: Vec::with_capacity(before.map_or(0, |before| before.offsets.len())),
+            streams: room(before.map(|before| &before.streams)),
             categories: Vec::new(),
-            category_places: HashMap::new(),
-            types: HashMap::new(),
-            tags: HashMap::new(),
-            appends: HashMap::new(),
+            category_places: HashMap::default(),
+            types: HashMap::default(),
+            tags: room(before.map(|before| &before.tags)),
+            appends: room(before.map(|before| &before.appends)),
             ordered_names: BTreeSet::new(),
             fresh_names: Vec::new(),
             last_recorded_at: None,
@@ -279,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_term_is_found_both_ways_and_a_repeated_tag_once() {
-        let mut memory = Memory::new(1, Seed::new([0; 16], 1), Position::new(10));
+        let mut memory = Memory::new(1, Seed::new([0; 16], 1), Position::new(10), None);
         let stream = StreamName::new("order-1").unwrap();
         let event_type = EventType::new("placed").unwrap();
         let tag = Tag::of("customer", "1").unwrap();

@@ -15,8 +15,8 @@ mod stream;
 use std::sync::{Arc, RwLock};
 
 use gesta_store::{
-    Category, Direction, EventId, EventQuery, EventType, Filter, Position, RecordedAt, Revision,
-    StoreError, StreamName, Tag,
+    Append, Category, Direction, EventId, EventQuery, EventType, Filter, Position, RecordedAt,
+    Revision, StoreError, StreamName, Tag,
 };
 
 use lives::Lives;
@@ -26,7 +26,7 @@ use part::Part;
 pub(crate) use plan::Plan;
 pub(crate) use stream::StreamWalk;
 
-use crate::format::Seed;
+use crate::{format::Seed, writer::Looked};
 
 /// A filter over more streams than this is evaluated on the events themselves.
 const STREAMS_MERGED_MAX: usize = 64;
@@ -113,12 +113,17 @@ impl Index {
 
     /// The stretch in memory that goes on with this position.
     fn memory(&mut self, segment: u64, seed: Seed, next: Position) -> Arc<RwLock<Memory>> {
-        if let Some(Part::Memory(_, last)) = self.parts.last()
+        let last = match self.parts.last() {
+            Some(Part::Memory(_, last)) => Some(last),
+            None => None,
+        };
+        if let Some(last) = last
             && part::read(last).goes_on_with(segment, next)
         {
             return Arc::clone(last);
         }
-        let memory = Arc::new(RwLock::new(Memory::new(segment, seed, next)));
+        let memory = Memory::new(segment, seed, next, last.map(|last| part::read(last)).as_deref());
+        let memory = Arc::new(RwLock::new(memory));
         Arc::make_mut(&mut self.parts).push(Part::Memory(next.number(), Arc::clone(&memory)));
         memory
     }
@@ -145,6 +150,53 @@ impl Index {
     /// The last part that begins at or before a position.
     fn part_before(&self, position: u64) -> Option<usize> {
         part::part_before(&self.parts, position)
+    }
+
+    /// What the index's files say about the streams of an append and its first event.
+    pub(crate) fn look_in_files(&self, append: &Append) -> Result<Looked, StoreError> {
+        let in_files = self.parts.iter().take_while(|part| part.is_a_file());
+        let Some(last) = in_files.last() else { return Ok(Looked::default()) };
+        let to = Position::new(last.end().saturating_sub(1));
+        let mut heads = Vec::with_capacity(append.streams.len());
+        for part in &append.streams {
+            heads.push(self.stream_head_to(&part.stream, to)?);
+        }
+        let repeat = match append.events().next() {
+            Some(first) => self.find_append_to(first.id, to)?,
+            None => None,
+        };
+        Ok(Looked { to, heads, repeat, ..Looked::default() })
+    }
+
+    /// Parts in files, latest first.
+    fn parts_to(&self, to: Position) -> impl Iterator<Item = &Part> {
+        self.parts.iter().rev().skip_while(move |part| part.first() > to.number())
+    }
+
+    fn stream_head_to(
+        &self,
+        name: &StreamName,
+        to: Position,
+    ) -> Result<Option<Revision>, StoreError> {
+        for part in self.parts_to(to) {
+            if let Some(revisions) = part.revisions(name)? {
+                return Ok(Some(revisions.last()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn find_append_to(
+        &self,
+        first_event: EventId,
+        to: Position,
+    ) -> Result<Option<Span>, StoreError> {
+        for part in self.parts_to(to) {
+            if let Some(span) = part.find_append(first_event)? {
+                return Ok(Some(span));
+            }
+        }
+        Ok(None)
     }
 
     /// The last revision of a stream, hidden or not, as far as events after `after` say.

@@ -41,6 +41,13 @@ impl Part {
         }
     }
 
+    /// Whether looking something up may read from the disk.
+    pub(super) fn is_a_file(&self) -> bool {
+        match self {
+            Self::Memory(..) => false,
+        }
+    }
+
     /// The first position after it.
     pub(super) fn end(&self) -> u64 {
         match self {

@@ -38,6 +38,13 @@ pub(super) struct Before {
     pub(super) opening: Option<Opening>,
 }
 
+/// How large a group may become, to make room for it at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Size {
+    pub(super) appends: usize,
+    pub(super) bytes: usize,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -56,18 +63,24 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(segment: u64, place: Place, before: Before, recorded_at: RecordedAt) -> Self {
+    pub(super) fn new(
+        segment: u64,
+        place: Place,
+        before: Before,
+        recorded_at: RecordedAt,
+        size: Size,
+    ) -> Self {
         Self {
             segment,
             place,
-            bytes: Vec::new(),
-            frames: Vec::new(),
+            bytes: Vec::with_capacity(size.bytes),
+            frames: Vec::with_capacity(size.appends),
             chain: before.chain,
             opening: before.opening,
-            overlay: Overlay::default(),
-            placed: Placed::new(before.next, recorded_at),
+            overlay: Overlay::with_capacity(size.appends),
+            placed: Placed::new(before.next, recorded_at, size.appends),
             written: Bytes::new(),
-            answers: Vec::new(),
+            answers: Vec::with_capacity(size.appends),
         }
     }
 
@@ -147,13 +160,13 @@ impl Group {
         let early = planted::is(Bug::ConflictFromAnAppendInFlight) && result.is_err();
         let first = append.events().next().map(|event| event.id);
         match &mut flight {
-            _ if !depends || early => actions.push(Action::Answer(reply, result)),
+            _ if !depends || early => actions.push(Action::Answers(vec![(reply, result)])),
             // A repeat shares the fate of its first try.
             Some(flight) if self.is_empty() || first.is_some_and(|first| flight.has(first)) => {
                 flight.answers.push((reply, result));
             }
             _ if !self.is_empty() => self.answers.push((reply, result)),
-            _ => actions.push(Action::Answer(reply, result)),
+            _ => actions.push(Action::Answers(vec![(reply, result)])),
         }
     }
 
@@ -214,16 +227,17 @@ impl Group {
         refused: &StoreError,
         actions: &mut Vec<Action>,
     ) {
-        for (reply, result) in self.answers {
+        let failed = |(reply, result): Waiting| {
             let error = if result.is_ok() { unknown() } else { refused.clone() };
-            actions.push(Action::Answer(reply, Err(error)));
-        }
+            (reply, Err(error))
+        };
+        actions.push(Action::Answers(self.answers.into_iter().map(failed).collect()));
     }
 
     /// Nothing of the group was submitted, and nothing will be: nothing of it was appended.
     pub(super) fn refuse(self, refused: &StoreError, actions: &mut Vec<Action>) {
-        let refused = |(reply, _)| Action::Answer(reply, Err(refused.clone()));
-        actions.extend(self.answers.into_iter().map(refused));
+        let refused = |(reply, _): Waiting| (reply, Err(refused.clone()));
+        actions.push(Action::Answers(self.answers.into_iter().map(refused).collect()));
     }
 }
 

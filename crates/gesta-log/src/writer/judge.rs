@@ -133,7 +133,7 @@ impl Judge<'_> {
         let Some(condition) = append.condition.as_ref() else { return Ok(()) };
         let conflict = |matching| Conflict::Condition { matching };
         let query = &condition.none_matching;
-        let after = condition.after.max(looked.to);
+        let after = condition.after.max(looked.condition_to);
         let newer = match looked.matching {
             Some(matching) => Ok(Some(matching)),
             None => self.index.first_match(query, after),

@@ -44,7 +44,7 @@ use crate::{
     recovery::LogEnd,
 };
 
-use group::{Before, Group};
+use group::{Before, Group, Size};
 pub(crate) use judge::{Spans, appended};
 use pace::Pace;
 pub(crate) use placed::Placed;
@@ -80,14 +80,16 @@ const TERM_BYTES: usize = 64;
 /// What the caller's own look at the index said, so that the writer has only the rest to look at.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Looked {
-    /// Up to where it looked.
+    /// Up to where it looked for the next two.
     pub(crate) to: Position,
-    /// What matches the append condition.
-    pub(crate) matching: Option<Position>,
     /// The last revision of each stream of the append, in order.
     pub(crate) heads: Vec<Option<Revision>>,
     /// The append that has the same first event.
     pub(crate) repeat: Option<Span>,
+    /// Up to where it evaluated the condition.
+    pub(crate) condition_to: Position,
+    /// What matches it.
+    pub(crate) matching: Option<Position>,
 }
 
 /// What the writer wants done.
@@ -97,8 +99,8 @@ pub(crate) enum Action {
     Submit(Task, Operation, Lane),
     /// Let readers see this.
     Publish(Box<Publication>),
-    /// Tell whoever asked.
-    Answer(Reply, Result<Appended, StoreError>),
+    /// Tell whoever asked, in this order.
+    Answers(Vec<(Reply, Result<Appended, StoreError>)>),
     /// So many bytes of the queue are free again.
     Release(usize),
 }
@@ -283,7 +285,8 @@ impl Writer {
                 break;
             }
             let group = open.get_or_insert_with(|| {
-                Box::new(active.group(flight.as_deref(), &self.end, now.calendar))
+                let size = self.pace.size();
+                Box::new(active.group(flight.as_deref(), &self.end, now.calendar, size))
             });
             let request = self.queue.pop_front().expect("it was just looked at");
             actions.push(Action::Release(request.bytes));
@@ -392,8 +395,7 @@ impl Writer {
                 }
                 let (publication, answers) = group.finish();
                 actions.push(Action::Publish(Box::new(publication)));
-                let answer = |(reply, result)| Action::Answer(reply, result);
-                actions.extend(answers.into_iter().map(answer));
+                actions.push(Action::Answers(answers));
             }
             Some(Flight::Mark(kind, end)) => self.marked(kind, end),
             None => {}
@@ -456,7 +458,7 @@ impl Writer {
             let first = request.append.events().next().map(|event| event.id);
             let doubtful = first.is_some_and(|first| self.doubtful.contains(&first));
             let error = if doubtful { again_unknown() } else { error.clone() };
-            actions.push(Action::Answer(request.reply, Err(error)));
+            actions.push(Action::Answers(vec![(request.reply, Err(error))]));
         }
     }
 }
@@ -494,7 +496,7 @@ impl Active {
     }
 
     /// An empty group after what is in flight.
-    fn group(&self, flight: Option<&Group>, end: &LogEnd, now: RecordedAt) -> Group {
+    fn group(&self, flight: Option<&Group>, end: &LogEnd, now: RecordedAt, size: Size) -> Group {
         let last_recorded_at = flight.map(Group::recorded_at).or(end.last_recorded_at);
         let recorded_at = last_recorded_at.map_or(now, |last| last.max(now));
         let before = match flight {
@@ -505,6 +507,6 @@ impl Active {
                 opening: self.fresh.then_some(end.predecessor),
             },
         };
-        Group::new(self.segment.number, self.place(), before, recorded_at)
+        Group::new(self.segment.number, self.place(), before, recorded_at, size)
     }
 }

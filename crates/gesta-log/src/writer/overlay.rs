@@ -5,7 +5,7 @@
 
 use std::cell::OnceCell;
 
-use foldhash::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet, fast::RandomState};
 use gesta_store::{EventId, EventQuery, EventType, Position, Revision, StreamName, Tag};
 
 use super::placed::{Entries, Placed};
@@ -31,6 +31,15 @@ struct Terms {
 }
 
 impl Overlay {
+    /// Empty, with room for what so many appends change.
+    pub(super) fn with_capacity(appends: usize) -> Self {
+        Self {
+            heads: HashMap::with_capacity_and_hasher(appends, RandomState::default()),
+            appends: HashMap::with_capacity_and_hasher(appends, RandomState::default()),
+            ..Self::default()
+        }
+    }
+
     /// The last revision of a stream, where the group has events of it.
     pub(super) fn head(&self, name: &StreamName) -> Option<Revision> {
         self.heads.get(name).copied()

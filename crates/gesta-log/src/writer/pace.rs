@@ -8,14 +8,18 @@
 
 use std::time::Duration;
 
+use super::group::Size;
 use crate::disk::Lane;
 
 /// What a group waits for others at most.
-const GATHERING_MAX: Duration = Duration::from_micros(60);
+const GATHERING_MAX: Duration = Duration::from_micros(100);
 /// More appends than this at the same time are written in halves.
-const IN_STEP_APPENDS_MAX: usize = 16;
+const IN_STEP_APPENDS_MAX: usize = 160;
 /// More bytes than this in a group are written in halves.
 const IN_STEP_BYTES_MAX: usize = 64 << 10;
+
+/// Room that is made for a group at once, at most.
+const SIZE_BYTES_MAX: usize = 1 << 20;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -45,6 +49,12 @@ impl Pace {
         self.outstanding = outstanding.max(self.outstanding - self.outstanding / 4);
         self.outstanding = self.outstanding.min(outstanding * 2);
         self.since = now;
+    }
+
+    /// How large the next group may become.
+    pub(super) fn size(&self) -> Size {
+        let bytes = self.outstanding * (self.append_bytes + self.append_bytes / 8);
+        Size { appends: self.outstanding, bytes: bytes.min(SIZE_BYTES_MAX) }
     }
 
     fn in_step(&self) -> bool {

@@ -29,8 +29,14 @@ struct Placement {
 }
 
 impl Placed {
-    pub(super) fn new(first: Position, recorded_at: RecordedAt) -> Self {
-        Self { first, recorded_at, appends: Vec::new(), revisions: Vec::new(), offsets: Vec::new() }
+    pub(super) fn new(first: Position, recorded_at: RecordedAt, appends: usize) -> Self {
+        Self {
+            first,
+            recorded_at,
+            appends: Vec::with_capacity(appends),
+            revisions: Vec::with_capacity(appends),
+            offsets: Vec::with_capacity(appends),
+        }
     }
 
     /// Adds an append whose streams go on with these revisions; one for each that gets events.
