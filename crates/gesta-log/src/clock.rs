@@ -24,6 +24,9 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
 pub trait Rng: Send + fmt::Debug + 'static {
     /// Sixteen random bytes.
     fn bytes(&mut self) -> [u8; 16];
+
+    /// Another source, for somebody else.
+    fn fork(&mut self) -> Box<dyn Rng>;
 }
 
 /// The system's clocks.
@@ -68,5 +71,9 @@ impl Rng for SystemRng {
         // A version-4 UUID fixes six bits; two of them, mixed, leave none fixed.
         let (one, other) = (Uuid::new_v4().as_u128(), Uuid::new_v4().as_u128());
         (one ^ other.rotate_left(64)).to_le_bytes()
+    }
+
+    fn fork(&mut self) -> Box<dyn Rng> {
+        Box::new(Self)
     }
 }

@@ -17,7 +17,8 @@ use tracing::{error, info, warn};
 use crate::{
     clock::{Clock, Rng},
     disk::{Cache, Disk, Lane, Operation},
-    index::Span,
+    filing::{Ended, Filing, Means},
+    index::{BlockCache, Covered, Span},
     options::{OpenError, OpenReport, Options},
     published::Published,
     read::Reader,
@@ -28,6 +29,8 @@ use crate::{
 
 /// How far the clock may be behind the last event's before somebody should look at it.
 const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
+/// Bytes of the latest segments that an opening checks although the index's files cover them.
+const CHECKED_BYTES_MAX: u64 = 8 << 20;
 /// Answers that are handed out before something else is looked at.
 const DELIVERED_AT_ONCE_MAX: usize = 4;
 
@@ -160,6 +163,10 @@ pub struct Engine {
     mailbox: Arc<Mailbox>,
     deliveries: Arc<Deliveries>,
     reader: Reader,
+    /// Where segments go that have ended.
+    ended: Arc<Ended>,
+    /// Until somebody takes it.
+    filing: Option<Filing>,
 }
 
 impl Engine {
@@ -173,13 +180,32 @@ impl Engine {
         mut rng: Box<dyn Rng>,
         options: Options,
     ) -> Result<(Self, LogStore), OpenError> {
-        let (reader, end, report) = recover(disk, clock, &mut *rng, &options)?;
+        let filing_rng = rng.fork();
+        let Opened { reader, end, unfiled, cache, report } =
+            recover(disk, clock, &mut *rng, &options)?;
+        // Beside damage nothing is written, not even an index.
+        let unfiled = if report.damage.is_empty() { unfiled } else { Vec::new() };
+        let means = Means { store: end.store, rng: filing_rng, cache, unfiled };
+        let filing = Filing::new(Arc::clone(&reader.disk), Arc::clone(&reader.published), means);
         let mailbox = Arc::new(Mailbox::default());
         let deliveries = Arc::new(Deliveries::default());
         let queues = (Arc::clone(&mailbox), Arc::clone(&deliveries));
         let store = LogStore::new(reader.clone(), queues, options.clone(), report);
         let writer = Writer::new(options, rng, end);
-        Ok((Self { writer, mailbox, deliveries, reader }, store))
+        let ended = Arc::clone(filing.ended());
+        Ok((Self { writer, mailbox, deliveries, reader, ended, filing: Some(filing) }, store))
+    }
+
+    /// For a simulation, which has no thread for it: puts some of the index into files. Returns
+    /// whether something was done.
+    pub fn file_some(&mut self) -> bool {
+        let Some(filing) = &mut self.filing else { return false };
+        filing.file_one() || filing.merge_some()
+    }
+
+    /// For a thread of its own.
+    pub(crate) fn take_filing(&mut self) -> Option<Filing> {
+        self.filing.take()
     }
 
     /// Takes what was queued and completed, and goes on as far as is possible without waiting.
@@ -231,6 +257,7 @@ impl Engine {
             Action::Submit(task, operation, lane) => self.submit(task, operation, lane),
             Action::Publish(publication) => self.reader.published.publish(&publication),
             Action::Answers(answers) => self.deliveries.push(answers),
+            Action::Ended(segment) => self.ended.push(segment),
             Action::Release(bytes) => self.mailbox.lock().queued_bytes -= bytes,
         }
     }
@@ -261,16 +288,31 @@ impl Engine {
     }
 }
 
-/// Recovers what a disk holds, for whoever reads it and whoever goes on writing it.
+/// What whoever reads a store or goes on writing it begins with.
+pub(crate) struct Opened {
+    pub(crate) reader: Reader,
+    pub(crate) end: LogEnd,
+    unfiled: Vec<Covered>,
+    cache: Arc<BlockCache>,
+    pub(crate) report: OpenReport,
+}
+
+/// Recovers what a disk holds.
 pub(crate) fn recover(
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     rng: &mut dyn Rng,
     options: &Options,
-) -> Result<(Reader, LogEnd, OpenReport), OpenError> {
-    let look = Look { access: options.access, older_segments: Cache::Use };
-    let Recovered { index, end, lives, report } =
-        recovery::recover(&*disk, rng, look, &mut |_| {})?;
+) -> Result<Opened, OpenError> {
+    let cache = Arc::new(BlockCache::new(options.index_cache_bytes_max));
+    let look = Look {
+        access: options.access,
+        older_segments: Cache::Use,
+        index_files: Some(Arc::clone(&cache)),
+        checked_bytes_max: CHECKED_BYTES_MAX,
+    };
+    let Recovered { index, end, lives, unfiled, report } =
+        recovery::recover(&disk, rng, &look, &mut |_| {})?;
     tell(&report);
     if let Some(ahead) = end.last_recorded_at.map(|last| last.since(clock.now()))
         && ahead > CLOCK_BEHIND_MAX
@@ -278,7 +320,8 @@ pub(crate) fn recover(
         warn!(?ahead, "the clock is behind the last event's; new events are recorded at its time");
     }
     let published = Published::new(index, report.damage.clone(), lives, options.tail_bytes_max);
-    Ok((Reader { disk, clock, published: Arc::new(published) }, end, report))
+    let reader = Reader { disk, clock, published: Arc::new(published) };
+    Ok(Opened { reader, end, unfiled, cache, report })
 }
 
 /// Tells what an opening found, for whoever looks at the log of the process only.

@@ -14,6 +14,7 @@
 mod clock;
 mod disk;
 mod engine;
+mod filing;
 mod format;
 mod index;
 mod options;
@@ -29,6 +30,7 @@ mod writer;
 pub use clock::{Clock, Rng, SystemClock, SystemRng};
 pub use disk::{Access, Cache, Disk, Done, FileDisk, Lane, LockError, Operation};
 pub use engine::{Engine, Turn};
+pub use format::{BorrowedEvent, Tags};
 pub use options::{OpenError, OpenReport, Options, Torn, Unmarked};
 pub use recovery::Progress;
 pub use store::{EventPlace, LogStore};

@@ -15,7 +15,7 @@ use crate::disk::{Access, LockError};
 /// ```
 /// use gesta_log::Options;
 ///
-/// assert_eq!(Options::default().segment_bytes_max, 64 << 20);
+/// assert_eq!(Options::default().segment_bytes_max, 16 << 20);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -32,6 +32,8 @@ pub struct Options {
     pub group_bytes_max: usize,
     /// Bytes of the latest frames that are kept in memory for readers at the head.
     pub tail_bytes_max: usize,
+    /// Bytes of blocks of the index's files that are kept in memory.
+    pub index_cache_bytes_max: usize,
     /// How long without anything in flight until a close frame says how far the log is durable.
     pub close_after: Duration,
 }
@@ -41,10 +43,11 @@ impl Default for Options {
         Self {
             access: Access::ReadWrite,
             segment_bytes_first: 1 << 20,
-            segment_bytes_max: 64 << 20,
+            segment_bytes_max: 16 << 20,
             queue_bytes_max: 64 << 20,
             group_bytes_max: 4 << 20,
             tail_bytes_max: 16 << 20,
+            index_cache_bytes_max: 64 << 20,
             close_after: Duration::from_millis(20),
         }
     }

@@ -20,6 +20,8 @@ pub enum Bug {
     ConflictFromAnAppendInFlight,
     /// Names the predecessor's length in an opening frame before that length is durable.
     OpeningFrameBeforePredecessor,
+    /// Removes runs before the one that replaces them is durable.
+    RunUnlinkedEarly,
 }
 
 #[cfg(gesta_planted)]
@@ -30,7 +32,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Self; 7] = [
+        pub const ALL: [Self; 8] = [
             Self::AcknowledgeBeforeSync,
             Self::NoDirectorySync,
             Self::HalfAFrameVisible,
@@ -38,6 +40,7 @@ mod switch {
             Self::RetryAFailedSync,
             Self::ConflictFromAnAppendInFlight,
             Self::OpeningFrameBeforePredecessor,
+            Self::RunUnlinkedEarly,
         ];
     }
 

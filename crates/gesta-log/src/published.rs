@@ -5,7 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
     task::Waker,
 };
 
@@ -14,7 +14,7 @@ use gesta_store::{Damage, Direction, Incarnation, Position};
 
 use crate::{
     format::Seed,
-    index::{Entry, Index, Location},
+    index::{Entry, FileContext, Index, Location, Run},
     writer::Placed,
 };
 
@@ -89,6 +89,12 @@ impl Published {
             }
         }
         self.wake();
+    }
+
+    /// Puts a run in the place of what it covers.
+    pub(crate) fn put_run(&self, context: &Arc<FileContext>, run: Arc<Run>) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.index.put_run(context, run);
     }
 
     /// The last published position.

@@ -4,11 +4,11 @@
 //! between segments are checked, past the cache, on the bytes that the device has. Takes no lock, so
 //! a store in use can be verified; what is being written is not looked at.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use crate::{
     clock::SystemRng,
-    disk::{Access, Cache, FileDisk},
+    disk::{Access, Cache, Disk, FileDisk},
     options::{OpenError, OpenReport},
     recovery::{Look, Progress, recover},
 };
@@ -40,8 +40,13 @@ pub fn verify(
     directory: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<OpenReport, OpenError> {
-    let disk = FileDisk::open(directory, Access::ReadOnly)?;
-    let look = Look { access: Access::ReadOnly, older_segments: Cache::Bypass };
-    let recovered = recover(&disk, &mut SystemRng, look, progress)?;
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(directory, Access::ReadOnly)?);
+    let look = Look {
+        access: Access::ReadOnly,
+        older_segments: Cache::Bypass,
+        index_files: None,
+        checked_bytes_max: u64::MAX,
+    };
+    let recovered = recover(&disk, &mut SystemRng, &look, progress)?;
     Ok(recovered.report)
 }

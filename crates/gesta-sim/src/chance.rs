@@ -67,6 +67,10 @@ impl Rng for Chance {
         let (high, low) = (u128::from(self.number()), u128::from(self.number()));
         (high << 64 | low).to_le_bytes()
     }
+
+    fn fork(&mut self) -> Box<dyn Rng> {
+        Box::new(Self::fork(self))
+    }
 }
 
 const fn mixed(number: u64) -> u64 {

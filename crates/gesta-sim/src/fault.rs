@@ -36,6 +36,8 @@ pub enum Fault {
     CrashInRecovery,
     /// A sync fails while the store is being opened.
     SyncErrorInRecovery,
+    /// A sync fails while the index is put into a file.
+    SyncErrorInFiling,
     /// A bit of durable bytes changes. Matters when the store says so.
     FlippedBit,
     /// A durable sector becomes zeros. Matters when the store says so.
@@ -44,7 +46,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds, in the order of the table.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::PowerCut,
         Self::TornWrite,
         Self::ReorderedSectors,
@@ -58,6 +60,7 @@ impl Fault {
         Self::DiskFull,
         Self::CrashInRecovery,
         Self::SyncErrorInRecovery,
+        Self::SyncErrorInFiling,
         Self::FlippedBit,
         Self::ZeroedSector,
     ];
@@ -79,6 +82,7 @@ impl fmt::Display for Fault {
             Self::DiskFull => "disk full",
             Self::CrashInRecovery => "crash in recovery",
             Self::SyncErrorInRecovery => "sync error in recovery",
+            Self::SyncErrorInFiling => "sync error in filing",
             Self::FlippedBit => "flipped bit",
             Self::ZeroedSector => "zeroed sector",
         })

@@ -5,11 +5,14 @@
 //! bytes it was given. Not here: which bytes are adopted ([`scan`](crate::scan),
 //! [`recovery`](crate::recovery)), and when they are written.
 
+mod borrowed;
 mod checksum;
 mod frame;
 mod header;
 mod record;
 
+pub(crate) use borrowed::borrow_record;
+pub use borrowed::{BorrowedEvent, Tags};
 pub(crate) use checksum::Seed;
 pub(crate) use frame::{
     Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Opening, Place, Unfinished, align,

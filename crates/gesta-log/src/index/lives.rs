@@ -3,10 +3,11 @@
 //! Always holds: it says what the last published event of each metadata stream says. Only streams
 //! that were ever described take memory here.
 
+use bytes::Bytes;
 use foldhash::HashMap;
 use gesta_store::{Revision, StreamMetadata, StreamName, StreamState, TombstoneStream};
 
-use super::Entry;
+use super::{Entry, run::Lifecycle};
 
 /// What an event in a metadata stream means for the stream that it describes.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +56,12 @@ impl Life {
             (false, Some(_), None) => StreamState::Deleted,
             (false, Some(_), Some(_)) => StreamState::Live,
         }
+    }
+
+    /// As a run has it.
+    pub(super) fn as_lifecycle(&self) -> Lifecycle {
+        let metadata = self.metadata.as_ref().map(|metadata| Bytes::from(metadata.to_json()));
+        Lifecycle { metadata, tombstoned: self.tombstoned }
     }
 
     pub(crate) fn change(&mut self, change: Change) {

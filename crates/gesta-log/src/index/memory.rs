@@ -7,11 +7,12 @@
 use std::collections::{BTreeSet, hash_map::Entry as MapEntry};
 
 use foldhash::{HashMap, fast::RandomState};
-use gesta_store::{
-    Category, Direction, EventId, EventType, Position, RecordedAt, Revision, StreamName, Tag,
-};
+use gesta_store::{Category, Direction, EventId, EventType, Position, Revision, StreamName, Tag};
 
-use super::{Entry, Location, OwnedTerm, Span};
+use super::{
+    Entry, Location, OwnedTerm, Span, Stretch,
+    run::{Contents, Term, TermKey, TermPostings},
+};
 use crate::format::Seed;
 
 /// Positions, counted from the first of the stretch, ascending. Most terms occur once.
@@ -91,7 +92,6 @@ pub(crate) struct Memory {
     /// Names in order, as far as somebody asked for them, and those that came since.
     ordered_names: BTreeSet<StreamName>,
     fresh_names: Vec<StreamName>,
-    last_recorded_at: Option<RecordedAt>,
 }
 
 impl Memory {
@@ -114,25 +114,17 @@ impl Memory {
             appends: room(before.map(|before| &before.appends)),
             ordered_names: BTreeSet::new(),
             fresh_names: Vec::new(),
-            last_recorded_at: None,
         }
     }
 
-    pub(crate) fn segment(&self) -> u64 {
-        self.segment
-    }
-
-    pub(crate) fn first(&self) -> u64 {
-        self.first
+    pub(super) fn stretch(&self) -> Stretch {
+        let Self { segment, seed, first, .. } = *self;
+        Stretch { segment, seed, first, end: self.end() }
     }
 
     /// The first position after the stretch.
     pub(crate) fn end(&self) -> u64 {
         self.first + self.offsets.len() as u64
-    }
-
-    pub(crate) fn last_recorded_at(&self) -> Option<RecordedAt> {
-        self.last_recorded_at
     }
 
     /// Whether a position goes on where the stretch ends.
@@ -161,7 +153,6 @@ impl Memory {
         for tag in entry.tags {
             push_to(&mut self.tags, tag, place);
         }
-        self.last_recorded_at = self.last_recorded_at.max(Some(entry.recorded_at));
     }
 
     /// Returns the place of the stream's category.
@@ -256,6 +247,44 @@ impl Memory {
         names.take_while(|name| name.as_str().starts_with(prefix)).take(limit).cloned().collect()
     }
 
+    /// The names of all streams that have events here.
+    pub(super) fn streams(&self) -> impl Iterator<Item = &StreamName> {
+        self.streams.keys()
+    }
+
+    /// Adds everything that is known here to the contents of a run.
+    pub(super) fn add_to(&self, contents: &mut Contents, key: &TermKey) {
+        contents.offsets.extend_from_slice(&self.offsets);
+        let terms = self.streams.len() + self.tags.len() + self.appends.len();
+        contents.terms.reserve(terms + self.types.len() + self.categories.len());
+        let mut add = |term: &Term<'_>, first_ordinal, postings| {
+            contents.terms.push(TermPostings { hash: key.hash(term), first_ordinal, postings });
+        };
+        let absolute = |postings: &Postings| {
+            let positions = postings.as_slice().iter();
+            positions.map(|place| self.first + u64::from(*place)).collect::<Vec<_>>()
+        };
+        for (name, here) in &self.streams {
+            let first = here.first_revision.number();
+            add(&Term::Stream(name), first, absolute(&here.postings));
+        }
+        for (category, postings) in &self.categories {
+            add(&Term::Category(category), 0, absolute(postings));
+        }
+        for (event_type, postings) in &self.types {
+            add(&Term::EventType(event_type), 0, absolute(postings));
+        }
+        for (tag, postings) in &self.tags {
+            add(&Term::Tag(tag), 0, absolute(postings));
+        }
+        for (id, (place, events)) in &self.appends {
+            add(&Term::Append(*id), u64::from(*events), vec![self.first + u64::from(*place)]);
+        }
+        let new = self.streams.iter().filter(|(_, here)| here.first_revision == Revision::FIRST);
+        contents.names.extend(new.map(|(name, _)| name.clone()));
+        contents.categories.extend(self.categories().cloned());
+    }
+
     pub(crate) fn categories(&self) -> impl Iterator<Item = &Category> {
         self.categories.iter().map(|(category, _)| category)
     }
@@ -280,6 +309,8 @@ fn push_to<Key: Clone + Eq + std::hash::Hash>(
 
 #[cfg(test)]
 mod tests {
+    use gesta_store::RecordedAt;
+
     use super::*;
 
     #[test]

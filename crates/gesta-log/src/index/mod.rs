@@ -6,24 +6,37 @@
 //! alone can rebuild it; an [`Index`] that somebody holds stays usable while parts are added.
 //! Not here: bytes of events, visibility in time.
 
+mod contents;
+mod filed;
 mod lives;
 mod memory;
 mod part;
 mod plan;
+mod run;
 mod stream;
 
-use std::sync::{Arc, RwLock};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use gesta_store::{
     Append, Category, Direction, EventId, EventQuery, EventType, Filter, Position, RecordedAt,
     Revision, StoreError, StreamName, Tag,
 };
 
+pub(crate) use filed::FileContext;
+use filed::Filed;
 use lives::Lives;
 pub(crate) use lives::{Life, lifecycle_change};
 use memory::Memory;
+pub(crate) use memory::Revisions;
 use part::Part;
 pub(crate) use plan::Plan;
+pub(crate) use run::{
+    BlockCache, Contents, Covered, Listed, Manifest, Origin, Run, RunError, RunName, merge_runs,
+    plan_merge, write_run,
+};
 pub(crate) use stream::StreamWalk;
 
 use crate::{format::Seed, writer::Looked};
@@ -65,6 +78,16 @@ pub(crate) struct Location {
     pub(crate) next: Option<u64>,
 }
 
+/// A stretch of one segment, as far as positions follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub(crate) segment: u64,
+    pub(crate) seed: Seed,
+    pub(crate) first: u64,
+    /// The first position after it.
+    pub(crate) end: u64,
+}
+
 /// What positions are looked up by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OwnedTerm {
@@ -101,21 +124,84 @@ impl Index {
         for entry in entries {
             memory.push(&entry);
             if let Some((stream, change)) = lifecycle_change(&entry) {
-                self.lives
-                    .write()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .change(stream, change);
+                self.lives.write().unwrap_or_else(PoisonError::into_inner).change(stream, change);
             }
             self.head = entry.position;
             self.last_recorded_at = self.last_recorded_at.max(Some(entry.recorded_at));
         }
     }
 
+    /// Adds a run after all other parts, with what it says of the lives of streams.
+    pub(crate) fn add_run(
+        &mut self,
+        context: &Arc<FileContext>,
+        run: Arc<Run>,
+    ) -> Result<(), RunError> {
+        let changes = context.lifecycles(&run)?;
+        let mut lives = self.lives.write().unwrap_or_else(PoisonError::into_inner);
+        changes.into_iter().for_each(|(stream, change)| lives.change(stream, change));
+        drop(lives);
+        self.head = Position::new(run.end() - 1);
+        let recorded = run.covered().iter().filter_map(|covered| covered.last_recorded_at).max();
+        self.last_recorded_at = self.last_recorded_at.max(recorded.map(RecordedAt::from_micros));
+        let part = Part::File(Arc::new(Filed::new(Arc::clone(context), run)));
+        Arc::make_mut(&mut self.parts).push(part);
+        Ok(())
+    }
+
+    /// Puts a run in the place of the parts that it covers.
+    pub(crate) fn put_run(&mut self, context: &Arc<FileContext>, run: Arc<Run>) {
+        let covered = run.first()..run.end();
+        let parts = Arc::make_mut(&mut self.parts);
+        // A part without events before it may begin where it begins.
+        let before = |part: &Part| part.first() < covered.start || part.end() <= covered.start;
+        let from = parts.partition_point(before);
+        let to = parts.partition_point(|part| part.first() < covered.end).max(from);
+        let part = Part::File(Arc::new(Filed::new(Arc::clone(context), run)));
+        parts.splice(from..to, [part]);
+    }
+
+    /// All stretches, in the order of positions.
+    pub(crate) fn stretches(&self) -> Vec<Stretch> {
+        let mut stretches = Vec::new();
+        for part in self.parts.iter() {
+            match part {
+                Part::Memory(_, memory) => stretches.push(part::read(memory).stretch()),
+                Part::File(file) => stretches.extend(file.run().covered().iter().map(|covered| {
+                    let Covered { number, salt, first, end, .. } = *covered;
+                    Stretch { segment: number, seed: Seed::new(salt, number), first, end }
+                })),
+            }
+        }
+        stretches
+    }
+
+    /// The runs, in order.
+    pub(crate) fn runs(&self) -> Vec<Arc<Run>> {
+        let run = |part: &Part| match part {
+            Part::File(file) => Some(Arc::clone(file.run())),
+            Part::Memory(..) => None,
+        };
+        self.parts.iter().filter_map(run).collect()
+    }
+
+    /// What is known of a segment that has ended, for its run.
+    pub(crate) fn contents(&self, covered: Covered, context: &FileContext) -> Contents {
+        let here = self.parts.iter().filter_map(|part| match part {
+            Part::Memory(first, memory) if (covered.first..covered.end).contains(first) => {
+                Some(part::read(memory))
+            }
+            Part::Memory(..) | Part::File(_) => None,
+        });
+        let lives = self.lives.read().unwrap_or_else(PoisonError::into_inner);
+        contents::of(covered, here, &lives, context.key())
+    }
+
     /// The stretch in memory that goes on with this position.
     fn memory(&mut self, segment: u64, seed: Seed, next: Position) -> Arc<RwLock<Memory>> {
         let last = match self.parts.last() {
             Some(Part::Memory(_, last)) => Some(last),
-            None => None,
+            Some(Part::File(_)) | None => None,
         };
         if let Some(last) = last
             && part::read(last).goes_on_with(segment, next)
@@ -225,7 +311,7 @@ impl Index {
 
     /// Where a stream is in its life, as metadata and tombstones say.
     pub(crate) fn life(&self, name: &StreamName) -> Life {
-        self.lives.read().unwrap_or_else(std::sync::PoisonError::into_inner).of(name)
+        self.lives.read().unwrap_or_else(PoisonError::into_inner).of(name)
     }
 
     /// The append whose first event has this id, as far as events after `after` say.
@@ -249,7 +335,7 @@ impl Index {
         after: Option<&StreamName>,
         limit: usize,
     ) -> Result<Vec<StreamName>, StoreError> {
-        let mut names = std::collections::BTreeSet::new();
+        let mut names = BTreeSet::new();
         for part in self.parts.iter() {
             names.extend(part.names(prefix, after, limit)?);
         }
@@ -257,14 +343,17 @@ impl Index {
     }
 
     /// Up to `limit` categories, in byte order, after `after`.
-    pub(crate) fn categories(&self, after: Option<&Category>, limit: usize) -> Vec<Category> {
-        let mut categories = std::collections::BTreeSet::new();
+    pub(crate) fn categories(
+        &self,
+        after: Option<&Category>,
+        limit: usize,
+    ) -> Result<Vec<Category>, StoreError> {
+        let mut categories = BTreeSet::new();
         for part in self.parts.iter() {
-            part.add_categories(&mut categories);
+            part.add_categories(&mut categories)?;
         }
-        let later =
-            categories.into_iter().filter(|category| after.is_none_or(|after| category > after));
-        later.take(limit).collect()
+        let later = |category: &Category| after.is_none_or(|after| category > after);
+        Ok(categories.into_iter().filter(later).take(limit).collect())
     }
 
     /// How to find what a filter lets through. Where the plan is not exact, each event must still

@@ -1,4 +1,4 @@
-//! A part of the index: a stretch of positions, in memory.
+//! A part of the index: a stretch of positions, in memory or in a file.
 //!
 //! Always holds: parts do not overlap; what a part once had stays in it.
 
@@ -11,6 +11,7 @@ use gesta_store::{Category, Direction, EventId, StoreError, StreamName};
 
 use super::{
     Location, OwnedTerm, Span,
+    filed::{self, Filed},
     memory::{Memory, Revisions},
 };
 
@@ -19,6 +20,7 @@ use super::{
 pub(super) enum Part {
     /// With its first position.
     Memory(u64, Arc<RwLock<Memory>>),
+    File(Arc<Filed>),
 }
 
 pub(super) fn read(memory: &RwLock<Memory>) -> RwLockReadGuard<'_, Memory> {
@@ -38,6 +40,7 @@ impl Part {
     pub(super) fn first(&self) -> u64 {
         match self {
             Self::Memory(first, _) => *first,
+            Self::File(file) => file.run().first(),
         }
     }
 
@@ -45,6 +48,7 @@ impl Part {
     pub(super) fn is_a_file(&self) -> bool {
         match self {
             Self::Memory(..) => false,
+            Self::File(_) => true,
         }
     }
 
@@ -52,24 +56,28 @@ impl Part {
     pub(super) fn end(&self) -> u64 {
         match self {
             Self::Memory(_, memory) => read(memory).end(),
+            Self::File(file) => file.run().end(),
         }
     }
 
     pub(super) fn locate(&self, position: u64) -> Result<Option<Location>, StoreError> {
         match self {
             Self::Memory(_, memory) => Ok(read(memory).locate(position)),
+            Self::File(file) => file.locate(position),
         }
     }
 
     pub(super) fn revisions(&self, stream: &StreamName) -> Result<Option<Revisions>, StoreError> {
         match self {
             Self::Memory(_, memory) => Ok(read(memory).revisions(stream)),
+            Self::File(file) => file.revisions(stream),
         }
     }
 
     pub(super) fn find_append(&self, first_event: EventId) -> Result<Option<Span>, StoreError> {
         match self {
             Self::Memory(_, memory) => Ok(read(memory).find_append(first_event)),
+            Self::File(file) => file.find_append(first_event),
         }
     }
 
@@ -81,27 +89,39 @@ impl Part {
     ) -> Result<Vec<StreamName>, StoreError> {
         match self {
             Self::Memory(_, memory) => Ok(write(memory).names(prefix, after, limit)),
+            Self::File(file) => file.names(prefix, after, limit),
         }
     }
 
-    pub(super) fn add_categories(&self, categories: &mut BTreeSet<Category>) {
+    pub(super) fn add_categories(
+        &self,
+        categories: &mut BTreeSet<Category>,
+    ) -> Result<(), StoreError> {
         match self {
             Self::Memory(_, memory) => categories.extend(read(memory).categories().cloned()),
+            Self::File(file) => categories.extend(file.categories()?),
         }
+        Ok(())
     }
 
     /// For looking up the postings of one term.
     pub(super) fn postings(&self, term: &OwnedTerm) -> Result<PartPostings, StoreError> {
-        match self {
-            Self::Memory(_, memory) => Ok(PartPostings::Memory(Arc::clone(memory), term.clone())),
-        }
+        Ok(match self {
+            Self::Memory(_, memory) => PartPostings::Memory(Arc::clone(memory), term.clone()),
+            Self::File(file) => match file.postings(term)? {
+                Some(postings) => PartPostings::File(Box::new(postings)),
+                None => PartPostings::None,
+            },
+        })
     }
 }
 
 /// The postings of one term in one part.
 #[derive(Debug)]
 pub(super) enum PartPostings {
+    None,
     Memory(Arc<RwLock<Memory>>, OwnedTerm),
+    File(Box<filed::Postings>),
 }
 
 impl PartPostings {
@@ -112,7 +132,9 @@ impl PartPostings {
         direction: Direction,
     ) -> Result<Option<u64>, StoreError> {
         match self {
+            Self::None => Ok(None),
             Self::Memory(memory, term) => Ok(read(memory).seek(term, at, direction)),
+            Self::File(postings) => postings.seek(at, direction),
         }
     }
 
@@ -120,7 +142,8 @@ impl PartPostings {
     pub(super) fn nth(&mut self, n: u64) -> Result<Option<u64>, StoreError> {
         match self {
             Self::Memory(memory, OwnedTerm::Stream(stream)) => Ok(read(memory).nth(stream, n)),
-            Self::Memory(..) => Ok(None),
+            Self::None | Self::Memory(..) => Ok(None),
+            Self::File(postings) => postings.nth(n),
         }
     }
 }

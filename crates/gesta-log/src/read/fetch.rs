@@ -18,7 +18,9 @@ use crate::{
 };
 
 /// Bytes that are read at once at most, where records lie close to each other.
-const READ_BYTES_MAX: u64 = 256 << 10;
+const READ_BYTES_MAX: usize = 256 << 10;
+/// Bytes that are read and not wanted, rather than to read once more.
+const GAP_BYTES_MAX: u64 = 4 << 10;
 /// Bytes that are read for a lone record before its length is known.
 const READ_BYTES_LONE: usize = 4 << 10;
 
@@ -57,7 +59,8 @@ impl Reader {
         Ok(locations.into_iter().map(wanted).collect())
     }
 
-    /// Reads the events at these places, in their order, but no more than make a page.
+    /// Reads the events at these places, in their order, but no more than make a page; up to the
+    /// first one that cannot be read, which is an error only where it is the very first.
     pub(crate) fn fetch(&self, wanted: &[Wanted]) -> Result<Vec<RecordedEvent>, StoreError> {
         let mut events = Vec::with_capacity(wanted.len().min(PAGE_EVENTS_MAX));
         let mut window: Option<Window> = None;
@@ -66,18 +69,31 @@ impl Reader {
             if page_bytes >= PAGE_BYTES_MAX {
                 break;
             }
-            let event = match &want.bytes {
-                Some(bytes) => self.decode(bytes, &want.location)?,
-                None => {
-                    let later = wanted.get(at..).unwrap_or_default();
-                    let bytes = self.disk_bytes(&mut window, &want.location, later)?;
-                    self.decode(&bytes, &want.location)?
-                }
+            let later = wanted.get(at..).unwrap_or_default();
+            let event = match self.fetch_one(want, later, &mut window) {
+                Ok(event) => event,
+                Err(error) if events.is_empty() => return Err(error),
+                Err(_) => break,
             };
             page_bytes += event.data.len() + event.metadata.len();
             events.push(event);
         }
         Ok(events)
+    }
+
+    fn fetch_one(
+        &self,
+        want: &Wanted,
+        later: &[Wanted],
+        window: &mut Option<Window>,
+    ) -> Result<RecordedEvent, StoreError> {
+        match &want.bytes {
+            Some(bytes) => self.decode(bytes, &want.location),
+            None => {
+                let bytes = self.disk_bytes(window, &want.location, later)?;
+                self.decode(&bytes, &want.location)
+            }
+        }
     }
 
     /// Reads the events at these positions, however many.
@@ -125,15 +141,7 @@ impl Reader {
         if let Some(bytes) = window.as_ref().and_then(|window| window.record(location)) {
             return Ok(bytes);
         }
-        let near = |other: &&Wanted| {
-            other.location.segment == location.segment
-                && other.location.offset >= location.offset
-                && other.location.offset - location.offset < READ_BYTES_MAX
-        };
-        let reach = later.iter().take_while(near).last();
-        let span = reach.map_or(0, |other| other.location.offset - location.offset);
-        let span = usize::try_from(span).unwrap_or(0) + READ_BYTES_LONE;
-        let bytes = self.read(location, span)?;
+        let bytes = self.read(location, reach(location, later))?;
         let length = record_length(&bytes).map_err(|what| self.damaged(location, what))?;
         let bytes = if length > bytes.len() { self.read(location, length)? } else { bytes };
         *window = Some(Window {
@@ -145,14 +153,17 @@ impl Reader {
     }
 
     fn read(&self, location: &Location, length: usize) -> Result<Bytes, StoreError> {
-        // A damaged length must not make us ask for more than the file has.
         let file = segment_file(location.segment);
         let failed = |source: std::io::Error| StoreError::Unavailable {
             reason: format!("cannot read {file}"),
             source: Some(Arc::new(source)),
         };
-        let rest = self.disk.length(&file).map_err(failed)?.saturating_sub(location.offset);
-        let length = length.min(usize::try_from(rest).unwrap_or(usize::MAX));
+        let mut length = length;
+        if length > READ_BYTES_MAX {
+            // A damaged length must not make us ask for more than the file has.
+            let rest = self.disk.length(&file).map_err(failed)?.saturating_sub(location.offset);
+            length = length.min(usize::try_from(rest).unwrap_or(usize::MAX));
+        }
         self.disk.read(&file, location.offset, length, Cache::Use).map_err(failed)
     }
 
@@ -174,6 +185,24 @@ impl Reader {
             what: what.to_string(),
         })
     }
+}
+
+/// How much to read for a record and those of the later ones that follow closely.
+fn reach(location: &Location, later: &[Wanted]) -> usize {
+    let lone = READ_BYTES_LONE as u64;
+    let end_of = |location: &Location| location.next.unwrap_or(location.offset + lone);
+    let mut end = end_of(location);
+    for Wanted { location: other, .. } in later {
+        let close = other.segment == location.segment
+            && other.offset >= location.offset
+            && other.offset <= end + GAP_BYTES_MAX;
+        let other_end = end_of(other);
+        if !close || other_end - location.offset > READ_BYTES_MAX as u64 {
+            break;
+        }
+        end = end.max(other_end);
+    }
+    usize::try_from(end - location.offset).unwrap_or(READ_BYTES_LONE)
 }
 
 impl Window {

@@ -7,6 +7,7 @@
 mod all;
 mod fetch;
 mod follow;
+mod scan;
 mod stream;
 mod subscription;
 

@@ -37,7 +37,7 @@ use crate::{
     format::{
         FRAME_HEADER_BYTES, FrameKind, HEADER_BYTES, Place, encode_bare, mark_offset, put_headers,
     },
-    index::{Index, Span},
+    index::{Covered, Index, Span},
     options::Options,
     planted::{self, Bug},
     published::Publication,
@@ -103,6 +103,8 @@ pub(crate) enum Action {
     Answers(Vec<(Reply, Result<Appended, StoreError>)>),
     /// So many bytes of the queue are free again.
     Release(usize),
+    /// Nothing is written to this segment any more.
+    Ended(Covered),
 }
 
 /// Which of the writer's two lines of work an operation belongs to.
@@ -125,6 +127,8 @@ pub(crate) struct Now {
 #[derive(Debug)]
 struct Active {
     segment: Prepared,
+    /// Of its first event.
+    first: Position,
     /// Where the next group goes, after what is in flight.
     offset: u64,
     /// Everything before this is durable.
@@ -323,7 +327,7 @@ impl Writer {
             self.write_mark(FrameKind::Seal, actions);
             return false;
         }
-        self.active = Some(Active::new(prepared));
+        self.active = Some(Active::new(prepared, self.end.next));
         true
     }
 
@@ -397,20 +401,31 @@ impl Writer {
                 actions.push(Action::Publish(Box::new(publication)));
                 actions.push(Action::Answers(answers));
             }
-            Some(Flight::Mark(kind, end)) => self.marked(kind, end),
+            Some(Flight::Mark(kind, end)) => self.marked(kind, end, actions),
             None => {}
         }
     }
 
     /// A close frame or a seal is durable.
-    fn marked(&mut self, kind: FrameKind, end: u64) {
+    fn marked(&mut self, kind: FrameKind, end: u64, actions: &mut Vec<Action>) {
         let active = self.active.as_mut().expect("the mark was written to it");
         active.durable = end;
         active.unmarked = false;
-        if kind == FrameKind::Seal {
-            self.end.predecessor = active.segment.as_predecessor(end);
-            self.active = None;
+        if kind != FrameKind::Seal {
+            return;
         }
+        actions.push(Action::Ended(Covered {
+            number: active.segment.number,
+            salt: active.segment.salt,
+            incarnation: *self.end.incarnation.as_uuid().as_bytes(),
+            first: active.first.number(),
+            end: self.end.next.number(),
+            adopted_length: end,
+            chain: self.end.chain.0,
+            last_recorded_at: self.end.last_recorded_at.map(RecordedAt::micros),
+        }));
+        self.end.predecessor = active.segment.as_predecessor(end);
+        self.active = None;
     }
 
     /// A write failed: what was submitted may or may not be there, and after a failed sync the
@@ -478,9 +493,9 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 impl Active {
-    fn new(segment: Prepared) -> Self {
+    fn new(segment: Prepared, first: Position) -> Self {
         let start = HEADER_BYTES;
-        Self { segment, offset: start, durable: start, fresh: true, unmarked: false }
+        Self { segment, first, offset: start, durable: start, fresh: true, unmarked: false }
     }
 
     /// Whether a group of `group` bytes may grow by `more`, and a close frame and a seal still

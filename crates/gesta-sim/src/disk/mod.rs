@@ -106,6 +106,14 @@ impl SimDisk {
         std::mem::replace(&mut self.state().access, Access::Open) == Access::Struck
     }
 
+    /// What fails meanwhile concerns the index's files, for which nobody waits.
+    pub(crate) fn while_filing<T>(&self, file: impl FnOnce() -> T) -> T {
+        self.state().filing = true;
+        let result = file();
+        self.state().filing = false;
+        result
+    }
+
     /// Ends the process or the system. Operations under way are done in part or not at all, and
     /// nobody is told.
     pub fn crash(&self, crash: Crash) {

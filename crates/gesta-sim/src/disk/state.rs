@@ -63,6 +63,8 @@ pub(super) struct State {
     pub(super) room: Option<usize>,
     pub(super) access: Access,
     pub(super) failures: Failures,
+    /// Whether the index is being put into files.
+    pub(super) filing: bool,
     pub(super) faults: FaultCounts,
     pub(super) under_way: Vec<UnderWay>,
     pub(super) operations: u64,
@@ -81,6 +83,7 @@ impl State {
             room: None,
             access: Access::Open,
             failures: Failures::default(),
+            filing: false,
             faults: FaultCounts::default(),
             under_way: Vec::new(),
             operations: 0,
@@ -135,7 +138,8 @@ impl State {
     }
 
     pub(super) fn run(&mut self, operation: Operation) -> io::Result<()> {
-        let submitted = self.submitted(operation, Lane::Foreground);
+        let lane = if self.filing { Lane::Background } else { Lane::Foreground };
+        let submitted = self.submitted(operation, lane);
         if let Err(error) = self.check_access() {
             self.under_way.push(UnderWay { submitted, done: None });
             return Err(error);
@@ -144,7 +148,11 @@ impl State {
             matches!(submitted.operation, Operation::Sync { .. } | Operation::SyncDirectory);
         let result = self.complete(submitted);
         if syncs && result.is_err() {
-            self.faults.fired(Fault::SyncErrorInRecovery);
+            let filing = self.filing;
+            self.faults.fired(match filing {
+                true => Fault::SyncErrorInFiling,
+                false => Fault::SyncErrorInRecovery,
+            });
         }
         result
     }

@@ -86,6 +86,11 @@ impl Life {
         }
     }
 
+    /// Lets the engine put some of its index into files.
+    pub(crate) fn file_some(&mut self, disk: &SimDisk) -> bool {
+        disk.while_filing(|| self.engine.file_some())
+    }
+
     /// Turns the engine, and judges what it answered.
     pub(crate) fn turn(
         &mut self,

@@ -186,7 +186,8 @@ impl Simulation {
                 25..55 => self.turn(life).map(drop),
                 55..80 => self.complete_some(),
                 80..92 => self.look(life),
-                92..97 => self.let_time_pass(),
+                92..95 => self.let_time_pass(),
+                95..97 => self.file_some(life),
                 97 => self.settle(life),
                 98 => self.change_room(),
                 _ => {
@@ -311,6 +312,18 @@ impl Simulation {
         demand(found.incarnation == incarnation, || {
             format!("the incarnation changed from {incarnation} to {}", found.incarnation)
         })
+    }
+
+    /// The index goes into files; now and then the process or the system ends meanwhile, which the
+    /// next opening has to cope with.
+    fn file_some(&mut self, life: &mut Life) -> Verdict {
+        for _ in 0..self.chance.pick(&[1, 2, 12]) {
+            if !life.file_some(&self.disk) {
+                break;
+            }
+            self.trace.note(|| "put some of the index into a file".to_owned());
+        }
+        Ok(())
     }
 
     fn topic(&mut self) -> Topic {

@@ -1,0 +1,146 @@
+//! A record read in place: nothing is copied or allocated.
+//!
+//! Always holds: the checksum was verified and every length checked before a field is handed out.
+
+use gesta_store::{EventId, Position, RecordedAt, Revision};
+use uuid::Uuid;
+
+use super::{Fields, Malformed, Seed, record_length};
+
+/// A recorded event whose texts and payloads are still where they were read.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use gesta_log::{LogStore, Options};
+/// # use gesta_store::{
+/// #     Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, Position, StreamName,
+/// #     conformance::block_on,
+/// # };
+///
+/// # let directory = tempfile::tempdir()?;
+/// let store = LogStore::open(directory.path(), Options::default())?;
+/// # let event = NewEvent::json(EventId::random(), EventType::new("order-placed")?, "{}");
+/// # let append = Append::to(StreamName::new("order-1")?, ExpectedRevision::NoStream, [event]);
+/// # block_on(store.append(append))?;
+/// let mut bytes = 0;
+/// let scanned = store.scan(Position::START, |event| {
+///     assert_eq!(event.stream, "order-1");
+///     bytes += event.data.len();
+///     ControlFlow::Continue(())
+/// })?;
+/// assert_eq!((scanned, bytes), (1, 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BorrowedEvent<'a> {
+    /// Its place in the store.
+    pub position: Position,
+    /// Its place in its stream.
+    pub revision: Revision,
+    /// When it was recorded.
+    pub recorded_at: RecordedAt,
+    /// Its id.
+    pub id: EventId,
+    /// Its schema version.
+    pub schema_version: u16,
+    /// The name of its stream.
+    pub stream: &'a str,
+    /// Its type.
+    pub event_type: &'a str,
+    /// Its metadata.
+    pub metadata: &'a [u8],
+    /// Its data.
+    pub data: &'a [u8],
+    tags: Tags<'a>,
+}
+
+impl<'a> BorrowedEvent<'a> {
+    /// Its tags.
+    #[must_use]
+    pub fn tags(&self) -> Tags<'a> {
+        self.tags
+    }
+}
+
+/// The tags of a borrowed event, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tags<'a> {
+    /// Checked: lengths and UTF-8.
+    bytes: &'a [u8],
+}
+
+impl<'a> Iterator for Tags<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let (length, rest) = self.bytes.split_first()?;
+        let (tag, rest) = rest.split_at_checked(usize::from(*length))?;
+        self.bytes = rest;
+        str::from_utf8(tag).ok()
+    }
+}
+
+/// Reads the record at the front of `bytes`, which are at `offset` of the segment; also says how
+/// long it is.
+pub(crate) fn borrow_record(
+    bytes: &[u8],
+    offset: u64,
+    seed: Seed,
+) -> Result<(BorrowedEvent<'_>, usize), Malformed> {
+    let length = record_length(bytes)?;
+    let record = bytes.get(..length).ok_or(Malformed::Short)?;
+    let mut fields = Fields(record);
+    fields.u32()?;
+    if fields.u32()? != seed.of(offset, fields.0) {
+        return Err(Malformed::Checksum("record"));
+    }
+    let position = Position::new(fields.u64()?);
+    let revision = Revision::new(fields.u64()?);
+    let recorded_at = RecordedAt::from_micros(fields.u64()?);
+    let id = EventId::from(Uuid::from_bytes(fields.array()?));
+    let schema_version = fields.u16()?;
+    let [_content, encoding] = fields.array::<2>()?;
+    if encoding != 0 {
+        return Err(Malformed::Newer);
+    }
+    let stream_bytes = usize::from(fields.u16()?);
+    let [type_bytes, named_bytes, tag_count, correlation_bytes, causation_bytes, _reserved] =
+        fields.array::<6>()?.map(usize::from);
+    let (metadata_bytes, data_bytes) = (fields.u32()? as usize, fields.u32()? as usize);
+    let stream = text(fields.take(stream_bytes)?)?;
+    let event_type = text(fields.take(type_bytes)?)?;
+    fields.take(named_bytes)?;
+    let tags = take_tags(&mut fields, tag_count)?;
+    fields.take(correlation_bytes + causation_bytes)?;
+    let (metadata, data) = (fields.take(metadata_bytes)?, fields.take(data_bytes)?);
+    if !fields.0.is_empty() {
+        return Err(Malformed::Field("record length"));
+    }
+    let event = BorrowedEvent {
+        position,
+        revision,
+        recorded_at,
+        id,
+        schema_version,
+        stream,
+        event_type,
+        metadata,
+        data,
+        tags,
+    };
+    Ok((event, length))
+}
+
+fn take_tags<'a>(fields: &mut Fields<'a>, count: usize) -> Result<Tags<'a>, Malformed> {
+    let all = fields.0;
+    for _ in 0..count {
+        let bytes = usize::from(fields.u8()?);
+        text(fields.take(bytes)?)?;
+    }
+    let bytes = all.get(..all.len() - fields.0.len()).unwrap_or_default();
+    Ok(Tags { bytes })
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Malformed> {
+    str::from_utf8(bytes).map_err(|_| Malformed::Field("text"))
+}

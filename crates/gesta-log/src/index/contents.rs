@@ -1,0 +1,38 @@
+//! From what is in memory of a segment to the contents of its run.
+//!
+//! Always holds: the same stretches give the same contents, whatever the order of maps in memory.
+
+use std::sync::RwLockReadGuard;
+
+use super::{
+    lives::Lives,
+    memory::Memory,
+    run::{Contents, Covered, TermKey},
+};
+
+/// The contents of the run that covers a segment; `stretches` are all of the segment's, in order.
+pub(super) fn of<'a>(
+    covered: Covered,
+    stretches: impl Iterator<Item = RwLockReadGuard<'a, Memory>>,
+    lives: &Lives,
+    key: &TermKey,
+) -> Contents {
+    let mut contents = Contents {
+        covered,
+        offsets: Vec::new(),
+        terms: Vec::new(),
+        names: Vec::new(),
+        categories: Vec::new(),
+        lifecycles: Vec::new(),
+    };
+    for stretch in stretches {
+        stretch.add_to(&mut contents, key);
+        for stream in stretch.streams() {
+            if let Some(described) = stream.described_stream() {
+                let lifecycle = lives.of(&described).as_lifecycle();
+                contents.lifecycles.push((described, lifecycle));
+            }
+        }
+    }
+    contents
+}

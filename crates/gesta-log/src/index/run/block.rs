@@ -1,0 +1,113 @@
+//! Blocks: what a run consists of, 4 KiB each, with a kind and a checksum.
+//!
+//! Always holds: a [`Block`] was verified; its checksum is bound to the run's salt and to the
+//! block's number, so a block of another run or from another place is not one.
+//! Not here: what a block says, by kind.
+
+use bytes::Bytes;
+
+use super::RunError;
+use crate::format::{Malformed, Seed};
+
+pub(super) const BLOCK_BYTES: usize = 4_096;
+const CHECKSUM_AT: usize = BLOCK_BYTES - 4;
+/// What a block can say: all of it but its kind and its checksum.
+pub(super) const BODY_BYTES: usize = CHECKSUM_AT - 1;
+
+/// What a block is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Places,
+    Terms,
+    Postings,
+    Filter,
+    Names,
+    Categories,
+    Lifecycles,
+    /// A piece of a value too large for the block where it belongs.
+    Large,
+    Directory,
+    Footer,
+}
+
+impl Kind {
+    pub(super) const fn code(self) -> u8 {
+        match self {
+            Self::Places => 1,
+            Self::Terms => 2,
+            Self::Postings => 3,
+            Self::Filter => 4,
+            Self::Names => 5,
+            Self::Categories => 6,
+            Self::Lifecycles => 7,
+            Self::Large => 8,
+            Self::Directory => 9,
+            Self::Footer => 10,
+        }
+    }
+}
+
+/// One block, verified.
+#[derive(Clone, Debug)]
+pub(super) struct Block(Bytes);
+
+impl Block {
+    pub(super) fn verify(bytes: Bytes, number: u32, seed: Seed) -> Result<Self, Malformed> {
+        let (content, rest) = bytes.split_at_checked(CHECKSUM_AT).ok_or(Malformed::Short)?;
+        let checksum = rest.try_into().map_err(|_| Malformed::Short)?;
+        if u32::from_le_bytes(checksum) != seed.of(offset(number), content) {
+            return Err(Malformed::Checksum("block"));
+        }
+        Ok(Self(bytes))
+    }
+
+    pub(super) fn is(&self, kind: Kind) -> bool {
+        self.0.first() == Some(&kind.code())
+    }
+
+    /// What it says, if it is of this kind.
+    pub(super) fn body(&self, kind: Kind) -> Result<&[u8], Malformed> {
+        match self.0.split_first() {
+            Some((code, rest)) if *code == kind.code() => {
+                rest.get(..BODY_BYTES).ok_or(Malformed::Short)
+            }
+            Some(_) | None => Err(Malformed::Field("kind of block")),
+        }
+    }
+}
+
+/// Where a block begins.
+pub(super) const fn offset(number: u32) -> u64 {
+    number as u64 * BLOCK_BYTES as u64
+}
+
+/// Appends a block that says `body`.
+pub(super) fn put(out: &mut Vec<u8>, kind: Kind, body: &[u8], number: u32, seed: Seed) {
+    assert!(body.len() <= BODY_BYTES, "what goes into a block was made to fit");
+    let start = out.len();
+    out.push(kind.code());
+    out.extend_from_slice(body);
+    out.resize(start + CHECKSUM_AT, 0);
+    let checksum = seed.of(offset(number), out.get(start..).expect("it was just added"));
+    out.extend_from_slice(&checksum.to_le_bytes());
+}
+
+/// Where blocks are read from.
+pub(super) trait Blocks {
+    /// The block with this number, of any kind.
+    fn any(&mut self, number: u32) -> Result<Block, RunError>;
+
+    /// What to say of a block that cannot be what was written.
+    fn bad(&self, number: u32, what: Malformed) -> RunError;
+
+    /// Reads a block of this kind with `read`.
+    fn with<T>(
+        &mut self,
+        number: u32,
+        kind: Kind,
+        read: impl FnOnce(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<T, RunError> {
+        let block = self.any(number)?;
+        block.body(kind).and_then(read).map_err(|what| self.bad(number, what))
+    }
+}

@@ -1,0 +1,196 @@
+//! Blocks of runs that were read lately, within a budget.
+//!
+//! Always holds: what is here was verified; the budget is kept; a block that is asked for again
+//! outlives one that is not (CLOCK), so going through a whole run once evicts little.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::block::{BLOCK_BYTES, Block};
+
+const SHARDS: usize = 16;
+/// What one block costs here, with what it takes to find it.
+const SLOT_BYTES: usize = BLOCK_BYTES + 160;
+
+/// Which block of which run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// Given by [`BlockCache::next_run`], and never again.
+    pub(super) run: u64,
+    pub(super) block: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct BlockCache {
+    shards: [Mutex<Shard>; SHARDS],
+    runs: AtomicU64,
+}
+
+impl BlockCache {
+    /// A cache that takes about this many bytes once it is full.
+    pub(crate) fn new(budget_bytes: usize) -> Self {
+        let slots_max = budget_bytes / SLOT_BYTES / SHARDS;
+        let shard = |_| Mutex::new(Shard { slots_max, ..Shard::default() });
+        Self { shards: std::array::from_fn(shard), runs: AtomicU64::new(0) }
+    }
+
+    /// A number that no other run has.
+    pub(super) fn next_run(&self) -> u64 {
+        self.runs.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<Block> {
+        let mut shard = self.shard(key)?;
+        let at = *shard.places.get(&key)?;
+        let slot = shard.slots.get_mut(at)?;
+        slot.asked_again = true;
+        Some(slot.block.clone())
+    }
+
+    pub(super) fn insert(&self, key: Key, block: Block) {
+        if let Some(mut shard) = self.shard(key) {
+            shard.insert(Slot { key, block, asked_again: false });
+        }
+    }
+
+    fn shard(&self, key: Key) -> Option<MutexGuard<'_, Shard>> {
+        // The upper bits choose the shard, the lower ones the place in its map.
+        let shard = self.shards.get(mix(key.run, key.block) as usize >> 20 & (SHARDS - 1))?;
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    slots: Vec<Slot>,
+    places: HashMap<Key, usize, BuildHasherDefault<KeyHasher>>,
+    hand: usize,
+    slots_max: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    key: Key,
+    block: Block,
+    asked_again: bool,
+}
+
+impl Shard {
+    fn insert(&mut self, slot: Slot) {
+        if self.places.contains_key(&slot.key) || self.slots_max == 0 {
+            return;
+        }
+        if self.slots.len() < self.slots_max {
+            self.places.insert(slot.key, self.slots.len());
+            self.slots.push(slot);
+            return;
+        }
+        let at = self.victim();
+        let Some(victim) = self.slots.get_mut(at) else { return };
+        self.places.remove(&victim.key);
+        self.places.insert(slot.key, at);
+        *victim = slot;
+    }
+
+    /// The next one that was not asked for since the hand came by; the hand ends behind it.
+    fn victim(&mut self) -> usize {
+        loop {
+            let at = self.hand;
+            self.hand = (at + 1) % self.slots.len();
+            match self.slots.get_mut(at) {
+                Some(slot) if slot.asked_again => slot.asked_again = false,
+                Some(_) | None => return at,
+            }
+        }
+    }
+}
+
+/// Keys are small numbers of our own; nobody can choose them to collide.
+#[derive(Debug, Default)]
+struct KeyHasher {
+    run: u64,
+    block: u32,
+}
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        mix(self.run, self.block)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.run = self.run.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, run: u64) {
+        self.run = run;
+    }
+
+    fn write_u32(&mut self, block: u32) {
+        self.block = block;
+    }
+}
+
+const fn mix(run: u64, block: u32) -> u64 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mixed = (run.wrapping_mul(ODD).rotate_left(32) ^ block as u64).wrapping_mul(ODD);
+    mixed ^ mixed >> 32
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        format::Seed,
+        index::run::block::{self, Kind},
+    };
+
+    fn a_block(number: u32) -> Block {
+        let seed = Seed::new([0; 16], 0);
+        let mut bytes = Vec::new();
+        block::put(&mut bytes, Kind::Terms, &number.to_le_bytes(), number, seed);
+        Block::verify(Bytes::from(bytes), number, seed).unwrap()
+    }
+
+    fn number(block: &Block) -> u32 {
+        u32::from_le_bytes(block.body(Kind::Terms).unwrap()[..4].try_into().unwrap())
+    }
+
+    #[test]
+    fn the_budget_is_kept_and_what_is_asked_for_again_stays() {
+        let cache = BlockCache::new(SHARDS * SLOT_BYTES * 8);
+        let (run, hot) = (cache.next_run(), cache.next_run());
+        assert_ne!(run, hot);
+        cache.insert(Key { run: hot, block: 7 }, a_block(7));
+        for block in 0..10_000 {
+            let here = cache.get(Key { run: hot, block: 7 });
+            assert_eq!(number(&here.expect("it is asked for all the time")), 7);
+            cache.insert(Key { run, block }, a_block(block));
+        }
+        let held: Vec<_> = (0..10_000).filter_map(|block| cache.get(Key { run, block })).collect();
+        assert!(held.len() < SHARDS * 8, "{}", held.len());
+        assert!(held.len() > SHARDS * 4, "{}", held.len());
+        for block in 0..10_000 {
+            if let Some(held) = cache.get(Key { run, block }) {
+                assert_eq!(number(&held), block);
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_budget_nothing_is_kept() {
+        let cache = BlockCache::new(0);
+        cache.insert(Key { run: 0, block: 0 }, a_block(0));
+        assert!(cache.get(Key { run: 0, block: 0 }).is_none());
+    }
+}

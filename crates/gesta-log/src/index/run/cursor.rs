@@ -1,0 +1,177 @@
+//! What was found of a term, and walking its postings either way.
+//!
+//! Always holds: a cursor yields the postings of one run in order, each once, whichever way it
+//! goes; what it has decoded it keeps, so the next step costs next to nothing.
+
+use gesta_store::Direction;
+
+use super::{
+    Run, RunError,
+    lists::FAN,
+    source::Cached,
+    terms::{Entry, Postings},
+};
+use crate::disk::Disk;
+
+/// What a run knows of a term.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found(pub(super) Entry);
+
+impl Found {
+    /// Of a stream: the revision of the first posting. Of an append: how many events it has.
+    pub(crate) fn first_ordinal(&self) -> u64 {
+        self.0.first_ordinal
+    }
+
+    /// How many postings there are; one at least.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.postings.count()
+    }
+
+    pub(super) fn posting(
+        &self,
+        run: &Run,
+        disk: &dyn Disk,
+        ordinal: u64,
+    ) -> Result<Option<u64>, RunError> {
+        let at = usize::try_from(ordinal).ok();
+        match &self.0.postings {
+            Postings::One(position) => Ok(Some(*position).filter(|_| ordinal == 0)),
+            Postings::Few(positions) => Ok(at.and_then(|at| positions.get(at)).copied()),
+            Postings::Many(_) => Cursor::new(self.clone()).go_to(run, disk, ordinal),
+        }
+    }
+}
+
+/// A place among the postings of a term in one run.
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor {
+    found: Found,
+    /// The decoded part, and the ordinal of its first posting; empty until there is need.
+    leaf: Vec<u64>,
+    leaf_start: u64,
+    /// Where in the leaf it stands; none before the first step.
+    at: Option<usize>,
+}
+
+impl Cursor {
+    /// Stands nowhere yet: a first step forwards leads to the first posting, one backwards to the
+    /// last.
+    pub(crate) fn new(found: Found) -> Self {
+        let leaf = match &found.0.postings {
+            Postings::One(position) => vec![*position],
+            Postings::Few(positions) => positions.clone(),
+            Postings::Many(_) => Vec::new(),
+        };
+        Self { found, leaf, leaf_start: 0, at: None }
+    }
+
+    /// The ordinal of the posting where it stands, counted from 0.
+    pub(crate) fn ordinal(&self) -> Option<u64> {
+        self.at.map(|at| self.leaf_start + at as u64)
+    }
+
+    /// Goes to the nearest posting from `position` on, in this direction, itself included. If
+    /// there is none, it stays where it was.
+    pub(crate) fn seek(
+        &mut self,
+        run: &Run,
+        disk: &dyn Disk,
+        position: u64,
+        direction: Direction,
+    ) -> Result<Option<u64>, RunError> {
+        if !self.reaches(position, direction)
+            && let Postings::Many(list) = self.found.0.postings
+        {
+            let mut blocks = Cached { run, disk };
+            let leaf = list.leaf_for(&mut blocks, position, &mut self.leaf)?;
+            self.leaf_start = leaf * FAN;
+            self.at = None;
+        }
+        let at = match direction {
+            Direction::Forwards => self.at_or_after(position),
+            Direction::Backwards => {
+                self.leaf.partition_point(|posting| *posting <= position).checked_sub(1)
+            }
+        };
+        match at.and_then(|at| Some((at, *self.leaf.get(at)?))) {
+            Some((at, posting)) => {
+                self.at = Some(at);
+                Ok(Some(posting))
+            }
+            None if direction == Direction::Forwards => {
+                self.go_to(run, disk, self.leaf_start + self.leaf.len() as u64)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The first posting of the leaf at or after a position: mostly the next one.
+    fn at_or_after(&self, position: u64) -> Option<usize> {
+        if let Some(at) = self.at
+            && self.leaf.get(at)? < &position
+            && self.leaf.get(at + 1).is_some_and(|next| *next >= position)
+        {
+            return Some(at + 1);
+        }
+        Some(self.leaf.partition_point(|posting| *posting < position))
+    }
+
+    /// Whether the decoded leaf surely has the answer.
+    fn reaches(&self, position: u64, direction: Direction) -> bool {
+        let Some((first, last)) = self.leaf.first().zip(self.leaf.last()) else { return false };
+        match direction {
+            Direction::Forwards => {
+                *last >= position && (*first <= position || self.leaf_start == 0)
+            }
+            Direction::Backwards => {
+                let ends = self.leaf_start + self.leaf.len() as u64 == self.found.count();
+                *first <= position && (*last >= position || ends)
+            }
+        }
+    }
+
+    /// Goes to the next posting in this direction; at the end it stays where it is.
+    pub(crate) fn step(
+        &mut self,
+        run: &Run,
+        disk: &dyn Disk,
+        direction: Direction,
+    ) -> Result<Option<u64>, RunError> {
+        let next = match (self.ordinal(), direction) {
+            (None, Direction::Forwards) => Some(0),
+            (None, Direction::Backwards) => Some(self.found.count() - 1),
+            (Some(ordinal), Direction::Forwards) => Some(ordinal + 1),
+            (Some(ordinal), Direction::Backwards) => ordinal.checked_sub(1),
+        };
+        match next {
+            Some(next) => self.go_to(run, disk, next),
+            None => Ok(None),
+        }
+    }
+
+    /// Goes to the posting with this ordinal, if there is one.
+    pub(crate) fn go_to(
+        &mut self,
+        run: &Run,
+        disk: &dyn Disk,
+        ordinal: u64,
+    ) -> Result<Option<u64>, RunError> {
+        if ordinal >= self.found.count() {
+            return Ok(None);
+        }
+        let here = ordinal.checked_sub(self.leaf_start).filter(|at| *at < self.leaf.len() as u64);
+        let at = match (here, &self.found.0.postings) {
+            (Some(at), _) => at as usize,
+            (None, Postings::Many(list)) => {
+                let leaf = ordinal / FAN;
+                list.leaf(&mut Cached { run, disk }, leaf, &mut self.leaf)?;
+                self.leaf_start = leaf * FAN;
+                (ordinal % FAN) as usize
+            }
+            (None, Postings::One(_) | Postings::Few(_)) => return Ok(None),
+        };
+        self.at = Some(at);
+        Ok(self.leaf.get(at).copied())
+    }
+}

@@ -1,0 +1,360 @@
+//! How a run is laid out: its name, the segments that it covers, its directory and its footer.
+//!
+//! Always holds: the footer is the last block and says how many there are, so a file that was cut
+//! or that grew is not a run; the directory has all that is needed to find the block for a question
+//! without a search on disk. Not here: what the other blocks say.
+
+use std::{fmt, ops::Range};
+
+use super::{
+    bits::{put_varint, varint},
+    block::{BODY_BYTES, Kind},
+    table::Table,
+    term::TermHash,
+};
+use crate::format::{Fields, Malformed, Seed};
+
+const SUFFIX: &str = ".run";
+const MAGIC: [u8; 8] = *b"GESTARUN";
+const VERSION_MAJOR: u16 = 1;
+const VERSION_MINOR: u16 = 0;
+
+/// Which run: the numbers of the first and the last segment that it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RunName {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+impl RunName {
+    /// The name of its file.
+    pub(crate) fn file(self) -> String {
+        format!("{:016}-{:016}{SUFFIX}", self.first, self.last)
+    }
+
+    /// The name of its file while that is being written.
+    pub(crate) fn new_file(self) -> String {
+        self.file() + ".new"
+    }
+
+    /// The run whose file has this name.
+    pub(crate) fn of(file: &str) -> Option<Self> {
+        let (first, last) = file.strip_suffix(SUFFIX)?.split_once('-')?;
+        let name = Self { first: first.parse().ok()?, last: last.parse().ok()? };
+        (name.file() == file).then_some(name)
+    }
+}
+
+impl fmt::Display for RunName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file())
+    }
+}
+
+/// One segment as a run covers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Covered {
+    pub(crate) number: u64,
+    pub(crate) salt: [u8; 16],
+    pub(crate) incarnation: [u8; 16],
+    /// Its first position.
+    pub(crate) first: u64,
+    /// The first position after it.
+    pub(crate) end: u64,
+    /// How many of its bytes belong to the log.
+    pub(crate) adopted_length: u64,
+    /// The chain value after it.
+    pub(crate) chain: [u8; 32],
+    /// Of its last event, in microseconds since 1970; none where it has no events.
+    pub(crate) last_recorded_at: Option<u64>,
+}
+
+impl Covered {
+    const BYTES: usize = 105;
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&self.salt);
+        out.extend_from_slice(&self.incarnation);
+        out.extend_from_slice(&self.first.to_le_bytes());
+        out.extend_from_slice(&self.end.to_le_bytes());
+        out.extend_from_slice(&self.adopted_length.to_le_bytes());
+        out.extend_from_slice(&self.chain);
+        out.push(u8::from(self.last_recorded_at.is_some()));
+        out.extend_from_slice(&self.last_recorded_at.unwrap_or(0).to_le_bytes());
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            number: fields.u64()?,
+            salt: fields.array()?,
+            incarnation: fields.array()?,
+            first: fields.u64()?,
+            end: fields.u64()?,
+            adopted_length: fields.u64()?,
+            chain: fields.array()?,
+            last_recorded_at: match (fields.u8()?, fields.u64()?) {
+                (0, 0) => None,
+                (1, micros) => Some(micros),
+                (_, _) => return Err(Malformed::Field("last recorded-at")),
+            },
+        })
+    }
+}
+
+/// What a run is told apart by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// The store's id.
+    pub(crate) store: [u8; 16],
+    /// Sixteen random bytes, fresh for each run.
+    pub(crate) random: [u8; 16],
+}
+
+impl Origin {
+    /// The salt of a run that covers these segments.
+    pub(super) fn salt(&self, covered: &[Covered]) -> [u8; 16] {
+        let mut hasher = blake3::Hasher::new_derive_key("gesta index 1: salt of a run");
+        hasher.update(&self.store).update(&self.random);
+        for covered in covered {
+            hasher.update(&covered.number.to_le_bytes()).update(&covered.salt);
+        }
+        let mut salt = [0; 16];
+        hasher.finalize_xof().fill(&mut salt);
+        salt
+    }
+}
+
+/// What the last block says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Footer {
+    pub(super) store: [u8; 16],
+    pub(super) salt: [u8; 16],
+    pub(super) name: RunName,
+    /// All blocks, this one among them.
+    pub(super) blocks: u32,
+    pub(super) directory: u32,
+    pub(super) directory_bytes: u64,
+    pub(super) terms: u64,
+}
+
+impl Footer {
+    /// With what a footer is checked: it says itself what the other blocks are checked with.
+    pub(super) fn own_seed() -> Seed {
+        Seed::new([0; 16], 0)
+    }
+
+    /// With what the other blocks are checked.
+    pub(super) fn seed(&self) -> Seed {
+        Seed::new(self.salt, self.name.first)
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(BODY_BYTES);
+        body.extend_from_slice(&MAGIC);
+        body.extend_from_slice(&VERSION_MAJOR.to_le_bytes());
+        body.extend_from_slice(&VERSION_MINOR.to_le_bytes());
+        body.extend_from_slice(&0_u64.to_le_bytes()); // incompatible features
+        body.extend_from_slice(&0_u64.to_le_bytes()); // compatible features
+        body.extend_from_slice(&self.store);
+        body.extend_from_slice(&self.salt);
+        body.extend_from_slice(&self.name.first.to_le_bytes());
+        body.extend_from_slice(&self.name.last.to_le_bytes());
+        body.extend_from_slice(&self.blocks.to_le_bytes());
+        body.extend_from_slice(&self.directory.to_le_bytes());
+        body.extend_from_slice(&self.directory_bytes.to_le_bytes());
+        body.extend_from_slice(&self.terms.to_le_bytes());
+        body
+    }
+
+    pub(super) fn decode(body: &[u8]) -> Result<Self, Malformed> {
+        let mut fields = Fields(body);
+        if fields.array()? != MAGIC {
+            return Err(Malformed::Magic);
+        }
+        let (major, _minor) = (fields.u16()?, fields.u16()?);
+        let (incompatible, _compatible) = (fields.u64()?, fields.u64()?);
+        if major != VERSION_MAJOR || incompatible != 0 {
+            return Err(Malformed::Newer);
+        }
+        Ok(Self {
+            store: fields.array()?,
+            salt: fields.array()?,
+            name: RunName { first: fields.u64()?, last: fields.u64()? },
+            blocks: fields.u32()?,
+            directory: fields.u32()?,
+            directory_bytes: fields.u64()?,
+            terms: fields.u64()?,
+        })
+    }
+}
+
+/// What is kept in memory of an open run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Directory {
+    pub(super) covered: Vec<Covered>,
+    /// The first position of each block of places; these are the file's first blocks.
+    pub(super) places: Vec<u64>,
+    /// Blocks of terms, postings and filters are here, mixed.
+    pub(super) terms: Range<u32>,
+    /// Each filter's first hash and block.
+    pub(super) filters: Vec<(TermHash, u32)>,
+    pub(super) names: Table,
+    pub(super) categories: Table,
+    pub(super) lifecycles: Table,
+}
+
+impl Directory {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_count(&mut out, self.covered.len());
+        self.covered.iter().for_each(|covered| covered.put(&mut out));
+        put_count(&mut out, self.places.len());
+        self.places.iter().for_each(|first| out.extend_from_slice(&first.to_le_bytes()));
+        out.extend_from_slice(&self.terms.start.to_le_bytes());
+        out.extend_from_slice(&self.terms.end.to_le_bytes());
+        put_count(&mut out, self.filters.len());
+        for (first, block) in &self.filters {
+            out.extend_from_slice(&first.to_bytes());
+            out.extend_from_slice(&block.to_le_bytes());
+        }
+        for table in [&self.names, &self.categories, &self.lifecycles] {
+            out.extend_from_slice(&table.first.to_le_bytes());
+            out.extend_from_slice(&table.end.to_le_bytes());
+            put_count(&mut out, table.samples.len());
+            for sample in &table.samples {
+                put_varint(&mut out, sample.len() as u64);
+                out.extend_from_slice(sample);
+            }
+        }
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8], name: RunName) -> Result<Self, Malformed> {
+        let mut fields = Fields(bytes);
+        let directory = Self {
+            covered: take_list(&mut fields, Covered::BYTES, Covered::take)?,
+            places: take_list(&mut fields, 8, Fields::u64)?,
+            terms: fields.u32()?..fields.u32()?,
+            filters: take_list(&mut fields, TermHash::BYTES + 4, |fields| {
+                Ok((TermHash::from_bytes(fields.array()?), fields.u32()?))
+            })?,
+            names: take_table(&mut fields)?,
+            categories: take_table(&mut fields)?,
+            lifecycles: take_table(&mut fields)?,
+        };
+        if !fields.0.is_empty() {
+            return Err(Malformed::Field("length of the directory"));
+        }
+        directory.check(name)?;
+        Ok(directory)
+    }
+
+    fn check(&self, name: RunName) -> Result<(), Malformed> {
+        let ends = self.covered.first().zip(self.covered.last());
+        let named = ends.is_some_and(|(first, last)| {
+            RunName { first: first.number, last: last.number } == name
+        });
+        let mut pairs = self.covered.iter().zip(self.covered.iter().skip(1));
+        let in_order = pairs.all(|(one, next)| one.number < next.number && one.end <= next.first);
+        if named && in_order && self.covered.iter().all(|covered| covered.first <= covered.end) {
+            Ok(())
+        } else {
+            Err(Malformed::Field("covered segments"))
+        }
+    }
+
+    /// The table of this kind.
+    pub(super) fn table(&self, kind: Kind) -> &Table {
+        match kind {
+            Kind::Names => &self.names,
+            Kind::Categories => &self.categories,
+            Kind::Lifecycles => &self.lifecycles,
+            Kind::Places
+            | Kind::Terms
+            | Kind::Postings
+            | Kind::Filter
+            | Kind::Large
+            | Kind::Directory
+            | Kind::Footer => unreachable!("these are no tables"),
+        }
+    }
+
+    /// As [`table`](Self::table), to be set.
+    pub(super) fn table_mut(&mut self, kind: Kind) -> &mut Table {
+        match kind {
+            Kind::Names => &mut self.names,
+            Kind::Categories => &mut self.categories,
+            Kind::Lifecycles => &mut self.lifecycles,
+            Kind::Places
+            | Kind::Terms
+            | Kind::Postings
+            | Kind::Filter
+            | Kind::Large
+            | Kind::Directory
+            | Kind::Footer => unreachable!("these are no tables"),
+        }
+    }
+
+    /// The first position that the run covers.
+    pub(super) fn first(&self) -> u64 {
+        self.covered.first().map_or(0, |covered| covered.first)
+    }
+
+    /// The first position after it.
+    pub(super) fn end(&self) -> u64 {
+        self.covered.last().map_or(0, |covered| covered.end)
+    }
+
+    /// The segment that has a position.
+    pub(super) fn segment_of(&self, position: u64) -> Option<&Covered> {
+        let begun = self.covered.partition_point(|covered| covered.first <= position);
+        self.covered.get(begun.checked_sub(1)?).filter(|covered| position < covered.end)
+    }
+
+    /// The block that has the place of a position; it begins with a position of the same segment.
+    pub(super) fn places_block(&self, position: u64) -> Option<u32> {
+        let begun = self.places.partition_point(|first| *first <= position);
+        u32::try_from(begun.checked_sub(1)?).ok()
+    }
+
+    /// The block with the filter that answers for a hash; none if no term is there.
+    pub(super) fn filter_block(&self, hash: TermHash) -> Option<u32> {
+        let begun = self.filters.partition_point(|(first, _)| *first <= hash);
+        self.filters.get(begun.checked_sub(1)?).map(|(_, block)| *block)
+    }
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    let count = u32::try_from(count).expect("there are fewer of these than blocks");
+    out.extend_from_slice(&count.to_le_bytes());
+}
+
+/// A list whose items have `bytes` bytes at least, which is checked before there is room for it.
+fn take_list<'a, T>(
+    fields: &mut Fields<'a>,
+    bytes: usize,
+    mut take: impl FnMut(&mut Fields<'a>) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    let count = fields.u32()? as usize;
+    if count > fields.0.len() / bytes {
+        return Err(Malformed::Short);
+    }
+    let mut items = Vec::with_capacity(count);
+    for _ in 0..count {
+        items.push(take(fields)?);
+    }
+    Ok(items)
+}
+
+fn take_table(fields: &mut Fields<'_>) -> Result<Table, Malformed> {
+    Ok(Table {
+        first: fields.u32()?,
+        end: fields.u32()?,
+        samples: take_list(fields, 1, |fields| {
+            let length = varint(fields)?;
+            let length = usize::try_from(length).map_err(|_| Malformed::Short)?;
+            fields.take(length).map(Box::from)
+        })?,
+    })
+}

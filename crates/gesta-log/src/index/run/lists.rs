@@ -1,0 +1,291 @@
+//! Long lists of postings: leaves of 128 positions, and branches of 128 places above them.
+//!
+//! Always holds: all leaves and branches of a list are full but the last of each level, so the way
+//! to the n-th posting follows from n, and the height from how many there are; a leaf or branch
+//! lies within one block; what is above is written after what is below.
+//! Not here: short lists, which are where the term is ([`terms`](super::terms)).
+
+use super::{
+    RunError,
+    bits::{Column, column_bytes, put_column, width},
+    block::{BLOCK_BYTES, BODY_BYTES, Blocks, Kind},
+};
+use crate::format::{Fields, Malformed};
+
+/// Postings of a leaf, and children of a branch.
+pub(super) const FAN: u64 = 128;
+const LEAF_BYTES_MAX: usize = 10 + column_bytes(64, FAN as usize);
+const BRANCH_BYTES_MAX: usize = 17 + column_bytes(64 + ADDRESS_BITS, FAN as usize) + 1;
+const ADDRESS_BYTES: usize = 6;
+const ADDRESS_BITS: u32 = 8 * ADDRESS_BYTES as u32;
+
+const _: () = assert!(LEAF_BYTES_MAX <= BODY_BYTES && BRANCH_BYTES_MAX <= BODY_BYTES);
+
+/// Where a leaf or branch is: its block's number times 4,096, and its offset in the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Address(pub(super) u64);
+
+impl Address {
+    pub(super) fn new(block: u32, offset: usize) -> Self {
+        Self(u64::from(block) * BLOCK_BYTES as u64 + offset as u64)
+    }
+
+    fn block(self) -> u32 {
+        u32::try_from(self.0 / BLOCK_BYTES as u64).unwrap_or(u32::MAX)
+    }
+
+    fn offset(self) -> usize {
+        self.0 as usize % BLOCK_BYTES
+    }
+}
+
+/// A child of a branch: its first position and where it is.
+type Child = (u64, Address);
+
+/// Takes the postings of one list in order and gives leaves and branches away as they fill.
+#[derive(Debug, Default)]
+pub(super) struct ListWriter {
+    leaf: Vec<u64>,
+    /// Children that no branch has yet, by level.
+    levels: Vec<Vec<Child>>,
+}
+
+impl ListWriter {
+    /// Adds the next posting. `put` keeps bytes and says where.
+    pub(super) fn push<E>(
+        &mut self,
+        position: u64,
+        put: &mut impl FnMut(&[u8]) -> Result<Address, E>,
+    ) -> Result<(), E> {
+        self.leaf.push(position);
+        if self.leaf.len() as u64 == FAN { self.end_leaf(put) } else { Ok(()) }
+    }
+
+    /// Ends the list; says where its root is. Another one may follow.
+    pub(super) fn finish<E>(
+        &mut self,
+        put: &mut impl FnMut(&[u8]) -> Result<Address, E>,
+    ) -> Result<Address, E> {
+        self.end_leaf(put)?;
+        let mut level = 0;
+        loop {
+            let top = level + 1 >= self.levels.len();
+            match self.levels.get(level).expect("a list has a posting").as_slice() {
+                &[(_, root)] if top => {
+                    self.levels.clear();
+                    return Ok(root);
+                }
+                _ => self.end_branch(level, put)?,
+            }
+            level += 1;
+        }
+    }
+
+    fn end_leaf<E>(&mut self, put: &mut impl FnMut(&[u8]) -> Result<Address, E>) -> Result<(), E> {
+        let Some(first) = self.leaf.first().copied() else { return Ok(()) };
+        let mut bytes = Vec::with_capacity(LEAF_BYTES_MAX);
+        bytes.push((self.leaf.len() - 1) as u8);
+        put_steps(&mut bytes, &self.leaf, |bytes| bytes.extend_from_slice(&first.to_le_bytes()));
+        let address = put(&bytes)?;
+        self.leaf.clear();
+        self.add(0, (first, address), put)
+    }
+
+    fn add<E>(
+        &mut self,
+        level: usize,
+        child: Child,
+        put: &mut impl FnMut(&[u8]) -> Result<Address, E>,
+    ) -> Result<(), E> {
+        if self.levels.len() == level {
+            self.levels.push(Vec::new());
+        }
+        let children = self.levels.get_mut(level).expect("it was made when it was first needed");
+        children.push(child);
+        if children.len() as u64 == FAN { self.end_branch(level, put) } else { Ok(()) }
+    }
+
+    fn end_branch<E>(
+        &mut self,
+        level: usize,
+        put: &mut impl FnMut(&[u8]) -> Result<Address, E>,
+    ) -> Result<(), E> {
+        let children = self.levels.get_mut(level).map(std::mem::take).unwrap_or_default();
+        let Some((first, Address(base))) = children.first().copied() else { return Ok(()) };
+        let positions = || children.iter().map(|(position, _)| u128::from(position - first));
+        let addresses = || children.iter().map(|(_, address)| u128::from(address.0 - base));
+        let wide = |numbers: &mut dyn Iterator<Item = u128>| numbers.max().map_or(0, width);
+        let (position_width, address_width) = (wide(&mut positions()), wide(&mut addresses()));
+        let mut bytes = Vec::with_capacity(BRANCH_BYTES_MAX);
+        bytes.extend_from_slice(&[
+            (children.len() - 1) as u8,
+            position_width as u8,
+            address_width as u8,
+        ]);
+        bytes.extend_from_slice(&first.to_le_bytes());
+        bytes.extend(base.to_le_bytes().iter().take(ADDRESS_BYTES));
+        put_column(&mut bytes, position_width, positions());
+        put_column(&mut bytes, address_width, addresses());
+        let address = put(&bytes)?;
+        self.add(level + 1, (first, address), put)
+    }
+}
+
+/// Appends the width of the steps between ascending positions, what `between` appends, and the
+/// steps, each less one. Where positions follow each other, the steps take no space.
+pub(super) fn put_steps(out: &mut Vec<u8>, positions: &[u64], between: impl FnOnce(&mut Vec<u8>)) {
+    let steps = || {
+        let pairs = positions.iter().zip(positions.iter().skip(1));
+        pairs.map(|(one, next)| u128::from(next - one - 1))
+    };
+    let width = steps().max().map_or(0, width);
+    out.push(width as u8);
+    between(out);
+    put_column(out, width, steps());
+}
+
+/// Appends `count` positions, of which `first` is the first, to `out`; reads the steps between.
+pub(super) fn read_steps(
+    fields: &mut Fields<'_>,
+    width: u8,
+    first: u64,
+    count: usize,
+    out: &mut Vec<u64>,
+) -> Result<(), Malformed> {
+    let steps = Column::take(fields, u32::from(width), count.saturating_sub(1))?;
+    let mut position = first;
+    out.push(position);
+    for at in 1..count {
+        let step = steps.get(at - 1)?.checked_add(1);
+        let next = step.and_then(|step| position.checked_add(step));
+        position = next.ok_or(Malformed::Field("posting"))?;
+        out.push(position);
+    }
+    Ok(())
+}
+
+/// A long list, to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct List {
+    pub(super) count: u64,
+    pub(super) root: Address,
+}
+
+impl List {
+    /// How many leaves there are.
+    pub(super) fn leaves(self) -> u64 {
+        self.count.div_ceil(FAN)
+    }
+
+    /// Reads a leaf by its number. What was in `out` goes.
+    pub(super) fn leaf(
+        self,
+        blocks: &mut impl Blocks,
+        leaf: u64,
+        out: &mut Vec<u64>,
+    ) -> Result<(), RunError> {
+        let choose = |_: &Branch<'_>, first: u64, below: u64| Ok((leaf - first) / below);
+        let (leaf, address) = self.descend(blocks, choose)?;
+        self.read_leaf(blocks, leaf, address, out)
+    }
+
+    /// Reads the leaf that has the last posting not after a position, or else the first leaf; says
+    /// its number. What was in `out` goes.
+    pub(super) fn leaf_for(
+        self,
+        blocks: &mut impl Blocks,
+        position: u64,
+        out: &mut Vec<u64>,
+    ) -> Result<u64, RunError> {
+        let choose = |branch: &Branch<'_>, _, _| branch.child_for(position);
+        let (leaf, address) = self.descend(blocks, choose)?;
+        self.read_leaf(blocks, leaf, address, out)?;
+        Ok(leaf)
+    }
+
+    /// Goes from the root to a leaf. `choose` says by which child; it is told the number of the
+    /// first leaf below the branch, and how many leaves there are below each child.
+    fn descend(
+        self,
+        blocks: &mut impl Blocks,
+        choose: impl Fn(&Branch<'_>, u64, u64) -> Result<u64, Malformed>,
+    ) -> Result<(u64, Address), RunError> {
+        let leaves = self.leaves();
+        let mut span = 1;
+        while span < leaves {
+            span *= FAN;
+        }
+        let (mut first, mut address) = (0, self.root);
+        while span > 1 {
+            let below = span / FAN;
+            let children = span.min(leaves - first).div_ceil(below);
+            let (number, offset) = (address.block(), address.offset());
+            let (index, child) = blocks.with(number, Kind::Postings, |body| {
+                let branch = Branch::read(body, offset, children)?;
+                let index = choose(&branch, first, below)?;
+                Ok((index, branch.child(index)?))
+            })?;
+            first += index * below;
+            address = child;
+            span = below;
+        }
+        Ok((first, address))
+    }
+
+    fn read_leaf(
+        self,
+        blocks: &mut impl Blocks,
+        leaf: u64,
+        address: Address,
+        out: &mut Vec<u64>,
+    ) -> Result<(), RunError> {
+        out.clear();
+        let expected = FAN.min(self.count - leaf * FAN);
+        blocks.with(address.block(), Kind::Postings, |body| {
+            let mut fields = Fields(body.get(address.offset()..).ok_or(Malformed::Short)?);
+            if u64::from(fields.u8()?) + 1 != expected {
+                return Err(Malformed::Field("leaf"));
+            }
+            let (width, first) = (fields.u8()?, fields.u64()?);
+            read_steps(&mut fields, width, first, expected as usize, out)
+        })
+    }
+}
+
+/// A branch, to be read.
+struct Branch<'a> {
+    first: u64,
+    base: u64,
+    positions: Column<'a>,
+    addresses: Column<'a>,
+}
+
+impl<'a> Branch<'a> {
+    fn read(body: &'a [u8], offset: usize, children: u64) -> Result<Self, Malformed> {
+        let mut fields = Fields(body.get(offset..).ok_or(Malformed::Short)?);
+        if u64::from(fields.u8()?) + 1 != children {
+            return Err(Malformed::Field("branch"));
+        }
+        let (position_width, address_width) = (fields.u8()?, fields.u8()?);
+        let first = fields.u64()?;
+        let [a, b, c, d, e, f] = fields.array::<ADDRESS_BYTES>()?;
+        Ok(Self {
+            first,
+            base: u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
+            positions: Column::take(&mut fields, u32::from(position_width), children as usize)?,
+            addresses: Column::take(&mut fields, u32::from(address_width), children as usize)?,
+        })
+    }
+
+    fn child(&self, index: u64) -> Result<Address, Malformed> {
+        let ahead = self.addresses.get(index as usize)?;
+        self.base.checked_add(ahead).map(Address).ok_or(Malformed::Field("address"))
+    }
+
+    /// The last child that begins at or before a position, or else the first one.
+    fn child_for(&self, position: u64) -> Result<u64, Malformed> {
+        let Some(ahead) = position.checked_sub(self.first) else { return Ok(0) };
+        let begun = self.positions.count_not_above(u128::from(ahead))?;
+        Ok(begun.saturating_sub(1) as u64)
+    }
+}

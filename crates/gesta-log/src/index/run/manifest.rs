@@ -1,0 +1,134 @@
+//! The manifest: which runs count.
+//!
+//! Always holds: the file `INDEX` is whole, or it was never written; a run counts only while it is
+//! named there, so whatever else is named like one may be removed.
+
+use std::io;
+
+use bytes::Bytes;
+
+use super::{RunError, layout::RunName};
+use crate::{
+    disk::{Cache, Disk, Operation},
+    format::{Fields, Malformed},
+};
+
+const FILE: &str = "INDEX";
+const NEW_FILE: &str = "INDEX.new";
+const MAGIC: [u8; 8] = *b"GESTAIDX";
+const VERSION_MAJOR: u16 = 1;
+const VERSION_MINOR: u16 = 0;
+const RUN_BYTES: usize = 32;
+
+/// One run as the manifest names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) name: RunName,
+    /// Which file of that name.
+    pub(crate) salt: [u8; 16],
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    /// The store's id.
+    pub(crate) store: [u8; 16],
+    /// In the order of what they cover.
+    pub(crate) runs: Vec<Listed>,
+}
+
+impl Manifest {
+    /// Reads the manifest; none if there never was one.
+    ///
+    /// # Errors
+    /// [`RunError::Damaged`]: the index is to be rebuilt. [`RunError::Newer`]: leave it alone.
+    pub(crate) fn read(disk: &dyn Disk) -> Result<Option<Self>, RunError> {
+        let length = match disk.length(FILE) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            length => length.map_err(|source| RunError::io(FILE, source))?,
+        };
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let bytes =
+            disk.read(FILE, 0, length, Cache::Use).map_err(|source| RunError::io(FILE, source))?;
+        Self::decode(&bytes).map(Some).map_err(|what| RunError::malformed(FILE, 0, what))
+    }
+
+    /// Makes this the manifest, durably: after a crash it is this one or the one before.
+    pub(crate) fn write(&self, disk: &dyn Disk) -> Result<(), RunError> {
+        let file = || NEW_FILE.to_owned();
+        let operations = [
+            Operation::Create { file: file() },
+            Operation::Write { file: file(), offset: 0, bytes: self.encode() },
+            Operation::Sync { file: file() },
+            Operation::Rename { from: file(), to: FILE.to_owned() },
+            Operation::SyncDirectory,
+        ];
+        for operation in operations {
+            disk.run(operation).map_err(|source| RunError::io(NEW_FILE, source))?;
+        }
+        Ok(())
+    }
+
+    /// Of these files, those of the index that count for nothing: remove them while nobody else
+    /// writes runs.
+    pub(crate) fn leftovers<'a>(&'a self, files: &'a [String]) -> impl Iterator<Item = &'a String> {
+        files.iter().filter(|file| {
+            let being_written = file.strip_suffix(".new").and_then(RunName::of).is_some();
+            let run = RunName::of(file);
+            let counts = run.is_some_and(|name| self.runs.iter().any(|run| run.name == name));
+            *file == NEW_FILE || being_written || (run.is_some() && !counts)
+        })
+    }
+
+    fn encode(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(64 + self.runs.len() * RUN_BYTES);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION_MAJOR.to_le_bytes());
+        bytes.extend_from_slice(&VERSION_MINOR.to_le_bytes());
+        let runs = u32::try_from(self.runs.len()).expect("there are fewer runs than blocks");
+        bytes.extend_from_slice(&runs.to_le_bytes());
+        bytes.extend_from_slice(&0_u64.to_le_bytes()); // incompatible features
+        bytes.extend_from_slice(&0_u64.to_le_bytes()); // compatible features
+        bytes.extend_from_slice(&self.store);
+        for run in &self.runs {
+            bytes.extend_from_slice(&run.name.first.to_le_bytes());
+            bytes.extend_from_slice(&run.name.last.to_le_bytes());
+            bytes.extend_from_slice(&run.salt);
+        }
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes.into()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let content = bytes.len().checked_sub(4).ok_or(Malformed::Short)?;
+        let (content, checksum) = bytes.split_at_checked(content).ok_or(Malformed::Short)?;
+        let mut fields = Fields(content);
+        if fields.array()? != MAGIC {
+            return Err(Malformed::Magic);
+        }
+        if Fields(checksum).u32()? != crc32c::crc32c(content) {
+            return Err(Malformed::Checksum("manifest"));
+        }
+        let (major, _minor, runs) = (fields.u16()?, fields.u16()?, fields.u32()?);
+        let (incompatible, _compatible) = (fields.u64()?, fields.u64()?);
+        if major != VERSION_MAJOR || incompatible != 0 {
+            return Err(Malformed::Newer);
+        }
+        let store = fields.array()?;
+        if fields.0.len() != runs as usize * RUN_BYTES {
+            return Err(Malformed::Field("number of runs"));
+        }
+        let run = |_| {
+            let name = RunName { first: fields.u64()?, last: fields.u64()? };
+            Ok(Listed { name, salt: fields.array()? })
+        };
+        let runs = (0..runs).map(run).collect::<Result<Vec<Listed>, Malformed>>()?;
+        let mut pairs = runs.iter().zip(runs.iter().skip(1));
+        if pairs.all(|(one, next)| one.name.last < next.name.first) {
+            Ok(Self { store, runs })
+        } else {
+            Err(Malformed::Field("order of runs"))
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! One run out of several that follow each other.
+//!
+//! Always holds: the result answers everything as its inputs together would; memory does not grow
+//! with the inputs but for their directories; readers' blocks stay in the cache, since nothing here
+//! goes through it.
+
+use std::{collections::VecDeque, ops::Range, sync::Arc, vec};
+
+use super::{
+    Run, RunError,
+    block::{Blocks, Kind},
+    layout::{Covered, Origin, RunName},
+    lifecycles::{Stored, Value, pieces},
+    output::GoOn,
+    source::Windows,
+    table::TableCursor,
+    term::TermHash,
+    terms::{Entry, Postings, TermsReader},
+    write::{RunWriter, give_up},
+};
+use crate::{disk::Disk, format::Malformed};
+
+/// Writes one run in place of several neighbours, the oldest first. It counts once the manifest
+/// names it; remove the inputs only then.
+///
+/// # Errors
+/// [`RunError::Damaged`]: rebuild the run that it names. [`RunError::Io`]: see its source.
+/// [`RunError::Stopped`]: `go_on` said so. What was written so far counts for nothing.
+pub(crate) fn merge_runs(
+    disk: &dyn Disk,
+    origin: &Origin,
+    inputs: &[Arc<Run>],
+    go_on: GoOn<'_>,
+) -> Result<RunName, RunError> {
+    let covered: Vec<Covered> = inputs.iter().flat_map(|run| run.covered()).copied().collect();
+    let mut pairs = covered.iter().zip(covered.iter().skip(1));
+    assert!(
+        pairs.all(|(one, next)| one.number < next.number && one.end <= next.first),
+        "runs are merged in the order of what they cover"
+    );
+    let ends = covered.first().zip(covered.last()).expect("there is a run to merge");
+    let name = RunName { first: ends.0.number, last: ends.1.number };
+    let merge = Merge { inputs: inputs.iter().map(|run| Windows::new(run, disk)).collect() };
+    RunWriter::create(disk, origin, covered, go_on)
+        .and_then(|writer| merge.write(writer))
+        .inspect_err(|_| give_up(disk, name))
+}
+
+struct Merge<'a> {
+    inputs: Vec<Windows<'a>>,
+}
+
+impl Merge<'_> {
+    fn write(mut self, mut run: RunWriter<'_>) -> Result<RunName, RunError> {
+        self.places(&mut run)?;
+        self.terms(&mut run)?;
+        self.names(&mut run, Kind::Names)?;
+        self.names(&mut run, Kind::Categories)?;
+        self.lifecycles(&mut run)?;
+        run.finish()
+    }
+
+    /// Blocks of places say nothing of the file that they are in, so they are copied.
+    fn places(&mut self, out: &mut RunWriter<'_>) -> Result<(), RunError> {
+        for input in &mut self.inputs {
+            for (number, first) in (0..).zip(&input.run().directory.places) {
+                let block = input.any(number)?;
+                let body = block.body(Kind::Places).map_err(|what| input.bad(number, what))?;
+                out.places(*first, body)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn terms(&mut self, out: &mut RunWriter<'_>) -> Result<(), RunError> {
+        out.begin_terms()?;
+        let mut streams = Vec::with_capacity(self.inputs.len());
+        for input in &mut self.inputs {
+            let mut stream = Terms::new(input.run());
+            stream.advance(input)?;
+            streams.push(stream);
+        }
+        while let Some(hash) = streams.iter().filter_map(Terms::hash).min() {
+            let mut first_ordinal = None;
+            for (stream, input) in streams.iter_mut().zip(&mut self.inputs) {
+                let Some(entry) = stream.take_if(hash) else { continue };
+                first_ordinal.get_or_insert(entry.first_ordinal);
+                copy_postings(input, stream.block, &entry.postings, out)?;
+                stream.advance(input)?;
+            }
+            out.end_term(hash, first_ordinal.expect("the hash is somebody's"))?;
+        }
+        out.end_terms()
+    }
+
+    fn names(&mut self, out: &mut RunWriter<'_>, kind: Kind) -> Result<(), RunError> {
+        let mut tables = Tables::begin(&mut self.inputs, kind)?;
+        let mut table = out.begin_table(kind)?;
+        while let Some(name) = tables.least() {
+            tables.each(&mut self.inputs, &name, |_, _, _| Ok(()))?;
+            out.add(&mut table, &name, None)?;
+        }
+        out.end_table(table)
+    }
+
+    /// Goes through twice: the blocks of a table follow each other, so large values come first.
+    fn lifecycles(&mut self, out: &mut RunWriter<'_>) -> Result<(), RunError> {
+        let mut larges = VecDeque::new();
+        let mut tables = Tables::begin(&mut self.inputs, Kind::Lifecycles)?;
+        while let Some(name) = tables.least() {
+            let (at, value) = tables.lifecycle(&mut self.inputs, &name)?;
+            let Some(input) = self.inputs.get_mut(at) else { continue };
+            if let Stored::Large { bytes, first } = value.metadata {
+                larges.push_back(copy_large(input, bytes, first, out)?);
+            }
+        }
+        let mut tables = Tables::begin(&mut self.inputs, Kind::Lifecycles)?;
+        let mut table = out.begin_table(Kind::Lifecycles)?;
+        while let Some(name) = tables.least() {
+            let (_, mut value) = tables.lifecycle(&mut self.inputs, &name)?;
+            if let Stored::Large { first, .. } = &mut value.metadata {
+                *first = larges.pop_front().expect("it was copied when it was first met");
+            }
+            out.add(&mut table, &name, Some(&value.encode()))?;
+        }
+        out.end_table(table)
+    }
+}
+
+/// Adds an entry's postings to the present term.
+fn copy_postings(
+    input: &mut Windows<'_>,
+    block: u32,
+    postings: &Postings,
+    out: &mut RunWriter<'_>,
+) -> Result<(), RunError> {
+    let range = input.run().first()..input.run().end();
+    let mut copy = |input: &Windows<'_>, positions: &[u64]| {
+        let within = positions
+            .first()
+            .zip(positions.last())
+            .is_some_and(|(first, last)| range.contains(first) && range.contains(last));
+        if !within {
+            return Err(input.bad(block, Malformed::Field("posting")));
+        }
+        positions.iter().try_for_each(|position| out.posting(*position))
+    };
+    match postings {
+        Postings::One(position) => copy(input, &[*position]),
+        Postings::Few(positions) => copy(input, positions),
+        Postings::Many(list) => {
+            let (mut leaf, mut last) = (Vec::new(), None);
+            for number in 0..list.leaves() {
+                list.leaf(input, number, &mut leaf)?;
+                if leaf.first() <= last.as_ref() {
+                    return Err(input.bad(block, Malformed::Field("posting")));
+                }
+                last = leaf.last().copied();
+                copy(input, &leaf)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn copy_large(
+    input: &mut Windows<'_>,
+    bytes: u64,
+    first: u32,
+    out: &mut RunWriter<'_>,
+) -> Result<u32, RunError> {
+    let mut copied = None;
+    for (number, length) in pieces(bytes, first) {
+        let block = input.any(number)?;
+        let body = block.body(Kind::Large).map_err(|what| input.bad(number, what))?;
+        let piece = body.get(..length).unwrap_or(body);
+        let at = out.large(std::iter::once(piece))?;
+        copied.get_or_insert(at);
+    }
+    copied.ok_or_else(|| input.bad(first, Malformed::Field("length of metadata")))
+}
+
+/// The entries of one input, in order.
+struct Terms {
+    /// The present block, and the end of them.
+    block: u32,
+    next: u32,
+    end: u32,
+    origin: u64,
+    entries: vec::IntoIter<Entry>,
+    present: Option<Entry>,
+}
+
+impl Terms {
+    fn new(run: &Run) -> Self {
+        let Range { start, end } = run.directory.terms;
+        let entries = Vec::new().into_iter();
+        Self { block: start, next: start, end, origin: run.first(), entries, present: None }
+    }
+
+    fn hash(&self) -> Option<TermHash> {
+        self.present.as_ref().map(|entry| entry.hash)
+    }
+
+    fn take_if(&mut self, hash: TermHash) -> Option<Entry> {
+        self.present.take_if(|entry| entry.hash == hash)
+    }
+
+    /// Goes to the next entry, if there is one.
+    fn advance(&mut self, input: &mut Windows<'_>) -> Result<(), RunError> {
+        loop {
+            self.present = self.entries.next();
+            if self.present.is_some() || self.next >= self.end {
+                return Ok(());
+            }
+            let block = input.any(self.next)?;
+            if block.is(Kind::Terms) {
+                let mut entries = Vec::new();
+                let read = block
+                    .body(Kind::Terms)
+                    .and_then(TermsReader::new)
+                    .and_then(|reader| reader.all(self.origin, &mut entries));
+                read.map_err(|what| input.bad(self.next, what))?;
+                self.block = self.next;
+                self.entries = entries.into_iter();
+            }
+            self.next += 1;
+        }
+    }
+}
+
+/// One table of each input, all in order.
+struct Tables {
+    /// None: at its end.
+    cursors: Vec<Option<TableCursor>>,
+    kind: Kind,
+}
+
+impl Tables {
+    fn begin(inputs: &mut [Windows<'_>], kind: Kind) -> Result<Self, RunError> {
+        let mut cursors = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let mut cursor = TableCursor::new(kind, input.run().directory.table(kind));
+            cursors.push(if cursor.next(input)? { Some(cursor) } else { None });
+        }
+        Ok(Self { cursors, kind })
+    }
+
+    /// The least key that is still to come.
+    fn least(&self) -> Option<Vec<u8>> {
+        self.cursors.iter().flatten().map(TableCursor::key).min().map(<[u8]>::to_vec)
+    }
+
+    /// Gives each value of a key, the oldest first, with its input's place, and goes past it.
+    fn each(
+        &mut self,
+        inputs: &mut [Windows<'_>],
+        key: &[u8],
+        mut take: impl FnMut(usize, &TableCursor, &Windows<'_>) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        for (at, (slot, input)) in self.cursors.iter_mut().zip(inputs).enumerate() {
+            let Some(cursor) = slot.as_mut().filter(|cursor| cursor.key() == key) else { continue };
+            take(at, cursor, input)?;
+            if !cursor.next(input)? {
+                *slot = None;
+            } else if cursor.key() <= key {
+                return Err(cursor.bad(input, Malformed::Field("order of keys")));
+            }
+        }
+        Ok(())
+    }
+
+    /// What all inputs together say of a stream's life, and whose metadata these are.
+    fn lifecycle(
+        &mut self,
+        inputs: &mut [Windows<'_>],
+        name: &[u8],
+    ) -> Result<(usize, Value), RunError> {
+        debug_assert_eq!(self.kind, Kind::Lifecycles);
+        let mut whose = 0;
+        let mut all = Value { tombstoned: false, metadata: Stored::None };
+        self.each(inputs, name, |at, cursor, input| {
+            let value = Value::decode(cursor.value()).map_err(|what| cursor.bad(input, what))?;
+            all.tombstoned |= value.tombstoned;
+            if value.metadata != Stored::None {
+                whose = at;
+                all.metadata = value.metadata;
+            }
+            Ok(())
+        })?;
+        Ok((whose, all))
+    }
+}

@@ -1,0 +1,350 @@
+//! The index's files. A *run* is an immutable file with everything that the index knows of the
+//! positions of some neighbouring segments; the *manifest* says which runs count.
+//!
+//! Owns: their bytes (exact in `docs/format.md`), writing, merging and asking them, and the cache of
+//! their blocks. Always holds:
+//! - a run answers as the segments would from which it was made, or says that it is damaged;
+//! - a run has its name once it is durable, and counts once a durable manifest names it; its inputs
+//!   are removed only then;
+//! - decoders take any bytes without panicking and allocate no more than the bytes justify.
+//!
+//! Not here: when runs are written and merged, what is in memory, whether a hash stands for the
+//! term that was meant (who reads the events compares), clocks, threads.
+
+mod bits;
+mod block;
+mod cache;
+mod cursor;
+mod error;
+mod filter;
+mod layout;
+mod lifecycles;
+mod lists;
+mod manifest;
+mod merge;
+mod names;
+mod output;
+mod places;
+mod plan;
+mod source;
+mod table;
+mod term;
+mod terms;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gesta_store::Direction;
+
+pub(crate) use cache::BlockCache;
+pub(crate) use cursor::{Cursor, Found};
+pub(crate) use error::RunError;
+pub(crate) use layout::{Covered, Origin, RunName};
+pub(crate) use lifecycles::Lifecycle;
+pub(crate) use manifest::{Listed, Manifest};
+pub(crate) use merge::merge_runs;
+pub(crate) use names::{Categories, Lifecycles, Names};
+pub(crate) use output::GoOn;
+pub(crate) use plan::plan_merge;
+pub(crate) use term::{Term, TermHash, TermKey};
+pub(crate) use write::{Contents, TermPostings, write_run};
+
+use block::{BLOCK_BYTES, BODY_BYTES, Block, Blocks, Kind};
+use layout::{Directory, Footer};
+use source::{Cached, Windows};
+use terms::TermsReader;
+
+use crate::{
+    disk::{Cache, Disk},
+    format::{Malformed, Seed},
+};
+
+/// Where a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RunPlace {
+    pub(crate) segment: u64,
+    /// The segment's.
+    pub(crate) salt: [u8; 16],
+    pub(crate) offset: u32,
+    /// Where the next record of the same segment begins, if there is one.
+    pub(crate) next: Option<u32>,
+}
+
+/// A run, open for questions. Threads may share it.
+#[derive(Debug)]
+pub(crate) struct Run {
+    name: RunName,
+    file: String,
+    footer: Footer,
+    seed: Seed,
+    directory: Directory,
+    cache: Arc<BlockCache>,
+    cache_number: u64,
+}
+
+impl Run {
+    /// Opens a run: reads its footer and its directory.
+    ///
+    /// # Errors
+    /// [`RunError::Damaged`]: rebuild it. [`RunError::Newer`]: leave it alone.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        name: RunName,
+        cache: Arc<BlockCache>,
+    ) -> Result<Self, RunError> {
+        let file = name.file();
+        let footer = read_footer(disk, name, &file)?;
+        let cache_number = cache.next_run();
+        let (seed, directory) = (footer.seed(), Directory::default());
+        let mut run = Self { name, file, footer, seed, directory, cache, cache_number };
+        run.directory = run.read_directory(disk)?;
+        Ok(run)
+    }
+
+    fn read_directory(&self, disk: &dyn Disk) -> Result<Directory, RunError> {
+        let Footer { directory, directory_bytes, .. } = self.footer;
+        let mut blocks = Windows::new(self, disk);
+        let mut bytes = Vec::new();
+        for (number, length) in lifecycles::pieces(directory_bytes, directory) {
+            blocks.with(number, Kind::Directory, |body| {
+                bytes.extend_from_slice(body.get(..length).ok_or(Malformed::Short)?);
+                Ok(())
+            })?;
+        }
+        Directory::decode(&bytes, self.name).map_err(|what| self.bad(directory, what))
+    }
+
+    fn bad(&self, number: u32, what: Malformed) -> RunError {
+        RunError::malformed(&self.file, block::offset(number), what)
+    }
+
+    fn cached<'a>(&'a self, disk: &'a dyn Disk) -> Cached<'a> {
+        Cached { run: self, disk }
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> RunName {
+        self.name
+    }
+
+    /// How a manifest names it.
+    pub(crate) fn listed(&self) -> Listed {
+        Listed { name: self.name, salt: self.footer.salt }
+    }
+
+    /// The store that it is of.
+    pub(crate) fn store(&self) -> [u8; 16] {
+        self.footer.store
+    }
+
+    /// The segments that it covers, in order.
+    pub(crate) fn covered(&self) -> &[Covered] {
+        &self.directory.covered
+    }
+
+    /// The first position that it covers.
+    pub(crate) fn first(&self) -> u64 {
+        self.directory.first()
+    }
+
+    /// The first position after those that it covers.
+    pub(crate) fn end(&self) -> u64 {
+        self.directory.end()
+    }
+
+    /// How large its file is.
+    pub(crate) fn bytes(&self) -> u64 {
+        block::offset(self.footer.blocks)
+    }
+
+    /// How many terms occur in it.
+    pub(crate) fn terms(&self) -> u64 {
+        self.footer.terms
+    }
+
+    /// What it knows of a term.
+    pub(crate) fn find(&self, disk: &dyn Disk, hash: TermHash) -> Result<Option<Found>, RunError> {
+        let Some(filter) = self.directory.filter_block(hash) else { return Ok(None) };
+        let mut blocks = self.cached(disk);
+        let block = blocks.with(filter, Kind::Filter, |body| filter::block_for(body, hash))?;
+        let Some(block) = block else { return Ok(None) };
+        let origin = self.first();
+        let entry =
+            blocks.with(block, Kind::Terms, |body| TermsReader::new(body)?.find(hash, origin))?;
+        Ok(entry.map(Found))
+    }
+
+    /// The posting with this ordinal, counted from 0.
+    pub(crate) fn posting(
+        &self,
+        disk: &dyn Disk,
+        found: &Found,
+        ordinal: u64,
+    ) -> Result<Option<u64>, RunError> {
+        found.posting(self, disk, ordinal)
+    }
+
+    /// Up to `max` postings from this ordinal on.
+    pub(crate) fn postings(
+        &self,
+        disk: &dyn Disk,
+        found: &Found,
+        ordinal: u64,
+        max: usize,
+    ) -> Result<Vec<u64>, RunError> {
+        let mut cursor = Cursor::new(found.clone());
+        let mut postings = Vec::new();
+        let mut next = cursor.go_to(self, disk, ordinal)?;
+        while let Some(posting) = next.filter(|_| postings.len() < max) {
+            postings.push(posting);
+            next = cursor.step(self, disk, Direction::Forwards)?;
+        }
+        Ok(postings)
+    }
+
+    /// The nearest posting from `position` on, in this direction, itself included. Who walks keeps
+    /// a [`Cursor`].
+    pub(crate) fn seek(
+        &self,
+        disk: &dyn Disk,
+        found: &Found,
+        position: u64,
+        direction: Direction,
+    ) -> Result<Option<u64>, RunError> {
+        Cursor::new(found.clone()).seek(self, disk, position, direction)
+    }
+
+    /// Where the record of a position is; none if the run has none.
+    pub(crate) fn place(
+        &self,
+        disk: &dyn Disk,
+        position: u64,
+    ) -> Result<Option<RunPlace>, RunError> {
+        Places::new(self).at(disk, position)
+    }
+
+    /// For where many records are.
+    pub(crate) fn places(&self) -> Places<'_> {
+        Places::new(self)
+    }
+
+    /// The first position at or after this one that has a record.
+    pub(crate) fn at_or_after(&self, position: u64) -> Option<u64> {
+        let covered = &self.directory.covered;
+        let open = covered.partition_point(|covered| covered.end <= position);
+        let mut later = covered.iter().skip(open);
+        later.find(|covered| covered.first < covered.end).map(|found| found.first.max(position))
+    }
+
+    /// The last position at or before this one that has a record.
+    pub(crate) fn at_or_before(&self, position: u64) -> Option<u64> {
+        let covered = &self.directory.covered;
+        let begun = covered.partition_point(|covered| covered.first <= position);
+        let mut earlier = covered.iter().take(begun).rev();
+        let found = earlier.find(|covered| covered.first < covered.end)?;
+        Some(position.min(found.end - 1))
+    }
+
+    /// Names of the streams whose first event is here, in byte order: those that begin with
+    /// `prefix` and come after `after`.
+    pub(crate) fn names(&self, prefix: &str, after: Option<&str>) -> Names {
+        Names::new(self, prefix, after)
+    }
+
+    /// Categories that occur here, in byte order, after `after`.
+    pub(crate) fn categories(&self, after: Option<&str>) -> Categories {
+        Categories::new(self, after)
+    }
+
+    /// What changed here in the lives of streams, in the byte order of their names.
+    pub(crate) fn lifecycles(&self) -> Lifecycles {
+        Lifecycles::new(self)
+    }
+
+    /// What changed here in the life of one stream.
+    pub(crate) fn lifecycle(
+        &self,
+        disk: &dyn Disk,
+        name: &str,
+    ) -> Result<Option<Lifecycle>, RunError> {
+        names::lifecycle(self, disk, name)
+    }
+
+    /// Checks every block, past the cache. `go_on` is told of bytes as they are read.
+    pub(crate) fn verify(&self, disk: &dyn Disk, go_on: GoOn<'_>) -> Result<(), RunError> {
+        let mut blocks = Windows::new(self, disk);
+        let footer = self.footer.blocks.saturating_sub(1);
+        for number in 0..footer {
+            blocks.any(number)?;
+            if go_on(BLOCK_BYTES).is_break() {
+                return Err(RunError::Stopped);
+            }
+        }
+        read_footer(disk, self.name, &self.file).map(drop)
+    }
+}
+
+fn read_footer(disk: &dyn Disk, name: RunName, file: &str) -> Result<Footer, RunError> {
+    let io = |source| RunError::io(file, source);
+    let length = disk.length(file).map_err(io)?;
+    let damaged = |offset, what| RunError::malformed(file, offset, what);
+    let blocks = length / BLOCK_BYTES as u64;
+    let last = blocks.checked_sub(1).and_then(|last| u32::try_from(last).ok());
+    let last = last.ok_or_else(|| damaged(0, Malformed::Field("length of the file")))?;
+    let offset = block::offset(last);
+    let bytes: Bytes = disk.read(file, offset, BLOCK_BYTES, Cache::Use).map_err(io)?;
+    let footer = Block::verify(bytes, last, Footer::own_seed())
+        .and_then(|block| Footer::decode(block.body(Kind::Footer)?))
+        .map_err(|what| damaged(offset, what))?;
+    if block::offset(footer.blocks) != length {
+        return Err(damaged(offset, Malformed::Field("length of the file")));
+    }
+    if footer.name != name {
+        return Err(damaged(offset, Malformed::Field("covered segments")));
+    }
+    let directory = u64::from(footer.blocks) * BODY_BYTES as u64;
+    if footer.directory_bytes > directory {
+        return Err(damaged(offset, Malformed::Field("length of the directory")));
+    }
+    Ok(footer)
+}
+
+/// Where records are, one after the other: keeps the last block, so that neighbours are cheap.
+#[derive(Debug)]
+pub(crate) struct Places<'a> {
+    run: &'a Run,
+    block: Option<(u32, Block)>,
+}
+
+impl<'a> Places<'a> {
+    fn new(run: &'a Run) -> Self {
+        Self { run, block: None }
+    }
+
+    /// Where the record of a position is; none if the run has none.
+    pub(crate) fn at(
+        &mut self,
+        disk: &dyn Disk,
+        position: u64,
+    ) -> Result<Option<RunPlace>, RunError> {
+        let directory = &self.run.directory;
+        let Some(segment) = directory.segment_of(position) else { return Ok(None) };
+        let Some(number) = directory.places_block(position) else {
+            return Err(self.run.bad(0, Malformed::Field("places")));
+        };
+        let block = match self.block.take() {
+            Some((held, block)) if held == number => block,
+            Some(_) | None => self.run.cached(disk).any(number)?,
+        };
+        let (_, block) = self.block.insert((number, block));
+        let offsets = block
+            .body(Kind::Places)
+            .and_then(|body| places::find(body, position))
+            .map_err(|what| self.run.bad(number, what))?;
+        let places::Offsets { offset, next } = offsets;
+        Ok(Some(RunPlace { segment: segment.number, salt: segment.salt, offset, next }))
+    }
+}

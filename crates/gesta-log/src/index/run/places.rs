@@ -1,0 +1,113 @@
+//! From a position to its record's offset: blocks of offsets, each of one segment.
+//!
+//! Always holds: the positions of a block follow each other and are all of one segment; the block
+//! also knows where the record after its last one begins, so one block answers for each position.
+//! Not here: which block a position is in ([`Directory`](super::layout::Directory)).
+
+use super::{
+    bits::{Column, column_bytes, put_column, width},
+    block::BODY_BYTES,
+};
+use crate::format::{Fields, Malformed};
+
+/// Offsets that share a base, a step and a width.
+const GROUP: usize = 64;
+const HEADER_BYTES: usize = 14;
+/// Stands for the offset of a record that is not there: no record begins at a segment's last byte.
+const NONE: u32 = u32::MAX;
+
+/// Where a record begins in its segment, and where the one after it does, if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offsets {
+    pub(super) offset: u32,
+    pub(super) next: Option<u32>,
+}
+
+/// Puts the ascending offsets of a segment's records, from the position `first` on, into blocks;
+/// gives each one's first position and body to `emit`.
+pub(super) fn encode<E>(
+    mut first: u64,
+    mut offsets: &[u32],
+    mut emit: impl FnMut(u64, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    while !offsets.is_empty() {
+        let mut starts = Vec::new();
+        let mut groups = Vec::new();
+        let mut count = 0;
+        for group in offsets.chunks(GROUP) {
+            let start = groups.len();
+            put_group(&mut groups, group);
+            if HEADER_BYTES + 2 * (starts.len() + 1) + groups.len() > BODY_BYTES {
+                groups.truncate(start);
+                break;
+            }
+            starts.push(start as u16);
+            count += group.len();
+        }
+        let (_, rest) = offsets.split_at(count);
+        let mut body = Vec::with_capacity(BODY_BYTES);
+        body.extend_from_slice(&(count as u16).to_le_bytes());
+        body.extend_from_slice(&rest.first().copied().unwrap_or(NONE).to_le_bytes());
+        body.extend_from_slice(&first.to_le_bytes());
+        starts.iter().for_each(|start| body.extend_from_slice(&start.to_le_bytes()));
+        body.extend_from_slice(&groups);
+        emit(first, &body)?;
+        first += count as u64;
+        offsets = rest;
+    }
+    Ok(())
+}
+
+/// Base, smallest step, width, and how far each offset is from where that step alone would lead.
+fn put_group(out: &mut Vec<u8>, offsets: &[u32]) {
+    let base = offsets.first().copied().unwrap_or(0);
+    let steps = offsets.iter().zip(offsets.iter().skip(1));
+    let step = steps
+        .map(|(one, next)| next.checked_sub(*one).expect("offsets ascend with positions"))
+        .min()
+        .unwrap_or(0);
+    let ahead = |(at, offset): (usize, &u32)| u128::from(offset - base - step * at as u32);
+    let width = offsets.iter().enumerate().map(ahead).max().map_or(0, width);
+    out.extend_from_slice(&base.to_le_bytes());
+    out.extend_from_slice(&step.to_le_bytes());
+    out.push(width as u8);
+    put_column(out, width, offsets.iter().enumerate().map(ahead));
+}
+
+/// Reads the offsets of one position from the body of its block.
+pub(super) fn find(body: &[u8], position: u64) -> Result<Offsets, Malformed> {
+    let mut fields = Fields(body);
+    let count = u64::from(fields.u16()?);
+    let after_last = fields.u32()?;
+    let first = fields.u64()?;
+    let at = position.checked_sub(first).filter(|at| *at < count);
+    let at = at.ok_or(Malformed::Field("position"))? as usize;
+    let count = count as usize;
+    let groups = count.div_ceil(GROUP);
+    let starts = fields.take(2 * groups)?;
+    let next = if at + 1 < count {
+        Some(offset(starts, fields.0, count, at + 1)?)
+    } else {
+        Some(after_last).filter(|next| *next != NONE)
+    };
+    Ok(Offsets { offset: offset(starts, fields.0, count, at)?, next })
+}
+
+fn offset(starts: &[u8], groups: &[u8], count: usize, at: usize) -> Result<u32, Malformed> {
+    let group = at / GROUP;
+    let start = Fields(starts.get(2 * group..).ok_or(Malformed::Short)?).u16()?;
+    let mut fields = Fields(groups.get(usize::from(start)..).ok_or(Malformed::Short)?);
+    let (base, step, width) = (fields.u32()?, fields.u32()?, fields.u8()?);
+    let column = Column::take(&mut fields, u32::from(width), GROUP.min(count - group * GROUP))?;
+    let ahead = column.get(at % GROUP)?;
+    let offset = u64::from(base) + u64::from(step) * (at % GROUP) as u64;
+    offset
+        .checked_add(ahead)
+        .and_then(|offset| u32::try_from(offset).ok())
+        .ok_or(Malformed::Field("offset"))
+}
+
+const _: () = assert!(
+    HEADER_BYTES + 2 + 9 + column_bytes(32, GROUP) <= BODY_BYTES,
+    "a group of any offsets fits a block"
+);

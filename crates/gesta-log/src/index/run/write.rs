@@ -1,0 +1,361 @@
+//! Making a run: of one segment from what is in memory, or (in [`merge`](super::merge)) of several.
+//!
+//! Always holds: what is written follows the order places, terms with their postings and filters,
+//! tables, directory, footer; memory does not grow with the run but for its directory.
+
+use std::{collections::BTreeMap, ops::ControlFlow};
+
+use gesta_store::{Category, StreamName};
+
+use super::{
+    RunError,
+    block::{BODY_BYTES, Kind},
+    filter::FilterBlock,
+    layout::{Covered, Directory, Footer, Origin, RunName},
+    lifecycles::{HERE_BYTES_MAX, Lifecycle, Stored, Value},
+    lists::{Address, List, ListWriter},
+    output::{GoOn, Output},
+    places,
+    table::{Table, TableWriter},
+    term::TermHash,
+    terms::{Entry, FEW_MAX, Postings, TermsBlock},
+};
+use crate::disk::{Disk, Operation};
+
+/// Everything that goes into the run of one segment; lists in any order.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    pub(crate) covered: Covered,
+    /// Of the record of each position of the segment, in order.
+    pub(crate) offsets: Vec<u32>,
+    pub(crate) terms: Vec<TermPostings>,
+    /// Streams whose first event is here.
+    pub(crate) names: Vec<StreamName>,
+    pub(crate) categories: Vec<Category>,
+    /// Changes in the lives of streams; of two for the same stream the later one comes later.
+    pub(crate) lifecycles: Vec<(StreamName, Lifecycle)>,
+}
+
+/// Where a term occurs.
+#[derive(Debug)]
+pub(crate) struct TermPostings {
+    pub(crate) hash: TermHash,
+    /// Of a stream: the revision of the first posting. Of an append: how many events it has. Of
+    /// others: 0.
+    pub(crate) first_ordinal: u64,
+    /// Ascending positions.
+    pub(crate) postings: Vec<u64>,
+}
+
+/// Writes the run of one segment. It counts once the manifest names it.
+///
+/// # Errors
+/// [`RunError::Io`]: see its source; what was written so far counts for nothing.
+pub(crate) fn write_run(
+    disk: &dyn Disk,
+    origin: &Origin,
+    contents: Contents,
+) -> Result<RunName, RunError> {
+    let name = RunName { first: contents.covered.number, last: contents.covered.number };
+    let mut go_on = |_| ControlFlow::Continue(());
+    RunWriter::create(disk, origin, vec![contents.covered], &mut go_on)
+        .and_then(|writer| write_contents(writer, contents))
+        .inspect_err(|_| give_up(disk, name))
+}
+
+/// Removes what was written of a run, if that can be had; a later open removes it otherwise.
+pub(super) fn give_up(disk: &dyn Disk, name: RunName) {
+    drop(disk.run(Operation::Remove { file: name.new_file() }));
+}
+
+fn write_contents(mut run: RunWriter<'_>, contents: Contents) -> Result<RunName, RunError> {
+    let Contents { covered, offsets, mut terms, mut names, mut categories, lifecycles } = contents;
+    let events = covered.end.checked_sub(covered.first);
+    assert_eq!(events, Some(offsets.len() as u64), "each position has its record's offset");
+    places::encode(covered.first, &offsets, |first, body| run.places(first, body))?;
+    run.begin_terms()?;
+    terms.sort_unstable_by_key(|term| (term.hash, term.postings.first().copied()));
+    let mut terms = terms.into_iter().peekable();
+    while let Some(mut term) = terms.next() {
+        // Two terms of one hash: who reads the events tells them apart.
+        while let Some(same) = terms.next_if(|next| next.hash == term.hash) {
+            term.postings.extend(same.postings);
+            term.postings.sort_unstable();
+            term.postings.dedup();
+        }
+        for position in &term.postings {
+            assert!((covered.first..covered.end).contains(position), "postings are of the segment");
+            run.posting(*position)?;
+        }
+        run.end_term(term.hash, term.first_ordinal)?;
+    }
+    run.end_terms()?;
+    names.sort_unstable();
+    names.dedup();
+    categories.sort_unstable();
+    categories.dedup();
+    run.names(names.iter().map(StreamName::as_str))?;
+    run.categories(categories.iter().map(Category::as_str))?;
+    write_lifecycles(&mut run, lifecycles)?;
+    run.finish()
+}
+
+fn write_lifecycles(
+    run: &mut RunWriter<'_>,
+    changes: Vec<(StreamName, Lifecycle)>,
+) -> Result<(), RunError> {
+    let mut lifecycles = BTreeMap::<_, Lifecycle>::new();
+    for (name, change) in changes {
+        let lifecycle = lifecycles.entry(name).or_default();
+        *lifecycle = std::mem::take(lifecycle).then(change);
+    }
+    let mut values = Vec::with_capacity(lifecycles.len());
+    for (name, lifecycle) in &lifecycles {
+        let metadata = match &lifecycle.metadata {
+            None => Stored::None,
+            Some(json) if json.len() <= HERE_BYTES_MAX => Stored::Here(json.to_vec()),
+            Some(json) => {
+                let first = run.large(json.chunks(BODY_BYTES))?;
+                Stored::Large { bytes: json.len() as u64, first }
+            }
+        };
+        values.push((name, Value { tombstoned: lifecycle.tombstoned, metadata }));
+    }
+    let mut table = run.begin_table(Kind::Lifecycles)?;
+    for (name, value) in values {
+        run.add(&mut table, name.as_str().as_bytes(), Some(&value.encode()))?;
+    }
+    run.end_table(table)
+}
+
+/// A table being written, and where it began.
+pub(super) struct OpenTable {
+    kind: Kind,
+    first: u32,
+    writer: TableWriter,
+}
+
+/// A run being written: in this order places, terms, tables; see the module.
+pub(super) struct RunWriter<'a> {
+    out: Output<'a>,
+    footer: Footer,
+    directory: Directory,
+    terms: TermsBlock,
+    filter: FilterBlock,
+    postings: PostingsBlock,
+    /// Postings of the present term until they are too many for its entry.
+    few: Vec<u64>,
+    count: u64,
+    many: ListWriter,
+}
+
+/// The block that leaves and branches go to. It is written when full, under a number that it was
+/// given when it was begun, since addresses name it.
+#[derive(Debug, Default)]
+struct PostingsBlock {
+    number: Option<u32>,
+    body: Vec<u8>,
+}
+
+impl PostingsBlock {
+    fn keep(&mut self, out: &mut Output<'_>, bytes: &[u8]) -> Result<Address, RunError> {
+        if self.body.len() + bytes.len() > BODY_BYTES {
+            self.flush(out)?;
+        }
+        let number = match self.number {
+            Some(number) => number,
+            None => *self.number.insert(out.reserve()?),
+        };
+        let address = Address::new(number, self.body.len());
+        self.body.extend_from_slice(bytes);
+        Ok(address)
+    }
+
+    fn flush(&mut self, out: &mut Output<'_>) -> Result<(), RunError> {
+        if let Some(number) = self.number.take() {
+            out.fill(number, Kind::Postings, &self.body)?;
+            self.body.clear();
+        }
+        Ok(())
+    }
+}
+
+impl<'a> RunWriter<'a> {
+    /// Begins the run that covers these segments.
+    pub(super) fn create(
+        disk: &'a dyn Disk,
+        origin: &Origin,
+        covered: Vec<Covered>,
+        go_on: GoOn<'a>,
+    ) -> Result<Self, RunError> {
+        let ends = covered.first().zip(covered.last()).expect("a run covers a segment");
+        let name = RunName { first: ends.0.number, last: ends.1.number };
+        let footer = Footer {
+            store: origin.store,
+            salt: origin.salt(&covered),
+            name,
+            blocks: 0,
+            directory: 0,
+            directory_bytes: 0,
+            terms: 0,
+        };
+        let out = Output::create(disk, name, footer.seed(), go_on)?;
+        let terms = TermsBlock::new(ends.0.first);
+        Ok(Self {
+            out,
+            footer,
+            directory: Directory { covered, ..Directory::default() },
+            terms,
+            filter: FilterBlock::new(),
+            postings: PostingsBlock::default(),
+            few: Vec::new(),
+            count: 0,
+            many: ListWriter::default(),
+        })
+    }
+
+    /// Adds a block of places, which begins with a position.
+    pub(super) fn places(&mut self, first: u64, body: &[u8]) -> Result<(), RunError> {
+        self.directory.places.push(first);
+        self.out.add(Kind::Places, body).map(drop)
+    }
+
+    /// Ends the places; terms come next, in the order of their hashes.
+    pub(super) fn begin_terms(&mut self) -> Result<(), RunError> {
+        self.directory.terms.start = self.out.next()?;
+        Ok(())
+    }
+
+    /// Adds a posting of the present term, above those before it.
+    pub(super) fn posting(&mut self, position: u64) -> Result<(), RunError> {
+        if self.count == 0 {
+            self.few.clear();
+        }
+        self.count += 1;
+        if self.count <= FEW_MAX {
+            self.few.push(position);
+            return Ok(());
+        }
+        let Self { out, postings, few, many, .. } = self;
+        let mut keep = |bytes: &[u8]| postings.keep(out, bytes);
+        for position in few.drain(..) {
+            many.push(position, &mut keep)?;
+        }
+        many.push(position, &mut keep)
+    }
+
+    /// Ends the present term; one without postings is nothing.
+    pub(super) fn end_term(&mut self, hash: TermHash, first_ordinal: u64) -> Result<(), RunError> {
+        let count = std::mem::take(&mut self.count);
+        let postings = match (count, self.few.as_slice()) {
+            (0, _) => return Ok(()),
+            (1, &[position]) => Postings::One(position),
+            (..=FEW_MAX, _) => Postings::Few(std::mem::take(&mut self.few)),
+            _ => {
+                let Self { out, postings, many, .. } = self;
+                let root = many.finish(&mut |bytes: &[u8]| postings.keep(out, bytes))?;
+                Postings::Many(List { count, root })
+            }
+        };
+        let entry = Entry { hash, first_ordinal, postings };
+        if !self.terms.add(&entry) {
+            self.end_terms_block()?;
+            assert!(self.terms.add(&entry), "an empty block has room for any entry");
+        }
+        self.filter.add(hash);
+        self.footer.terms += 1;
+        if let Postings::Few(few) = entry.postings {
+            self.few = few;
+        }
+        Ok(())
+    }
+
+    fn end_terms_block(&mut self) -> Result<(), RunError> {
+        let Some(first) = self.terms.first() else { return Ok(()) };
+        let number = self.out.add(Kind::Terms, &self.terms.take())?;
+        self.filter.list(first, number);
+        if self.filter.is_full() { self.end_filter() } else { Ok(()) }
+    }
+
+    fn end_filter(&mut self) -> Result<(), RunError> {
+        if let Some((first, body)) = self.filter.take() {
+            let number = self.out.add(Kind::Filter, &body)?;
+            self.directory.filters.push((first, number));
+        }
+        Ok(())
+    }
+
+    /// Ends all terms.
+    pub(super) fn end_terms(&mut self) -> Result<(), RunError> {
+        self.end_terms_block()?;
+        self.end_filter()?;
+        self.postings.flush(&mut self.out)?;
+        self.directory.terms.end = self.out.next()?;
+        Ok(())
+    }
+
+    /// Adds the names of streams, in order.
+    fn names<'n>(&mut self, names: impl Iterator<Item = &'n str>) -> Result<(), RunError> {
+        let mut table = self.begin_table(Kind::Names)?;
+        for name in names {
+            self.add(&mut table, name.as_bytes(), None)?;
+        }
+        self.end_table(table)
+    }
+
+    /// Adds categories, in order.
+    fn categories<'n>(&mut self, names: impl Iterator<Item = &'n str>) -> Result<(), RunError> {
+        let mut table = self.begin_table(Kind::Categories)?;
+        for name in names {
+            self.add(&mut table, name.as_bytes(), None)?;
+        }
+        self.end_table(table)
+    }
+
+    /// Adds a value in blocks of its own; says where the first one is.
+    pub(super) fn large<'b>(
+        &mut self,
+        bodies: impl Iterator<Item = &'b [u8]>,
+    ) -> Result<u32, RunError> {
+        let first = self.out.next()?;
+        for body in bodies {
+            self.out.add(Kind::Large, body)?;
+        }
+        Ok(first)
+    }
+
+    pub(super) fn begin_table(&mut self, kind: Kind) -> Result<OpenTable, RunError> {
+        Ok(OpenTable { kind, first: self.out.next()?, writer: TableWriter::new() })
+    }
+
+    pub(super) fn add(
+        &mut self,
+        table: &mut OpenTable,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), RunError> {
+        let kind = table.kind;
+        table.writer.add(key, value, &mut |body: &[u8]| self.out.add(kind, body).map(drop))
+    }
+
+    pub(super) fn end_table(&mut self, table: OpenTable) -> Result<(), RunError> {
+        let OpenTable { kind, first, writer } = table;
+        let table: Table =
+            writer.finish(first, &mut |body: &[u8]| self.out.add(kind, body).map(drop))?;
+        *self.directory.table_mut(kind) = table;
+        Ok(())
+    }
+
+    /// Ends the run and gives it its name, durably.
+    pub(super) fn finish(mut self) -> Result<RunName, RunError> {
+        let directory = self.directory.encode();
+        self.footer.directory = self.out.next()?;
+        self.footer.directory_bytes = directory.len() as u64;
+        for body in directory.chunks(BODY_BYTES) {
+            self.out.add(Kind::Directory, body)?;
+        }
+        self.footer.blocks = self.out.next()?.saturating_add(1);
+        self.out.finish(&self.footer.encode(), Footer::own_seed())?;
+        Ok(self.footer.name)
+    }
+}

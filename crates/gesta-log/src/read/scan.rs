@@ -1,0 +1,170 @@
+//! Going through all events in order, without a copy of any.
+//!
+//! Always holds: each record's checksum and each frame's header were verified; events come in the
+//! order of positions, each once, up to the head when the scan began; damage ends it with an error.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use gesta_store::{Damage, Position, StoreError};
+
+use super::Reader;
+use crate::{
+    disk::Cache,
+    format::{
+        BorrowedEvent, FRAME_HEADER_BYTES, FrameHeader, FrameKind, HEADER_BYTES, Malformed,
+        borrow_record, mark_offset,
+    },
+    index::Stretch,
+    recovery::segment_file,
+};
+
+/// Bytes that are read at once, a larger frame aside.
+const CHUNK_BYTES: usize = 1 << 20;
+
+impl Reader {
+    /// Hands each event after a position to `visit` until it breaks; says how many it got.
+    pub(crate) fn scan(
+        &self,
+        after: Position,
+        mut visit: impl FnMut(BorrowedEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<u64, StoreError> {
+        let index = self.published.index();
+        let head = index.head();
+        let mut scanned = 0;
+        for stretch in index.stretches() {
+            if stretch.end <= after.number() + 1 {
+                continue;
+            }
+            let flow = self.scan_stretch(&stretch, head, |event| {
+                if event.position <= after {
+                    return ControlFlow::Continue(());
+                }
+                scanned += 1;
+                visit(event)
+            })?;
+            if flow.is_break() {
+                return Ok(scanned);
+            }
+        }
+        self.end_at_damage(head).map(|()| scanned)
+    }
+
+    fn scan_stretch(
+        &self,
+        stretch: &Stretch,
+        head: Position,
+        mut visit: impl FnMut(BorrowedEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, StoreError> {
+        let end = Position::new(stretch.end).min(head.next());
+        let mut next = Position::new(stretch.first);
+        let mut chunk = Chunk { offset: HEADER_BYTES, bytes: Bytes::new() };
+        let mut at = HEADER_BYTES;
+        while next < end {
+            let frame = self.frame(stretch, &mut chunk, at)?;
+            let Some((offset, header)) = frame else {
+                let what = Malformed::Magic;
+                return Err(damaged(stretch, at, next..=Position::new(end.number() - 1), what));
+            };
+            at = offset + header.length as u64;
+            // Before the stretch there may be others, after damage.
+            if header.kind != FrameKind::Events || header.first_position < next {
+                continue;
+            }
+            let body = chunk.slice(offset, header.length);
+            let mut used = FRAME_HEADER_BYTES;
+            for _ in 0..header.records {
+                let rest = body.get(used..).unwrap_or_default();
+                let read = borrow_record(rest, offset + used as u64, stretch.seed);
+                let (event, length) = match read {
+                    Ok((event, length)) if event.position == next => (event, length),
+                    Ok(_) => {
+                        let what = Malformed::Field("position");
+                        return Err(damaged(stretch, offset + used as u64, next..=next, what));
+                    }
+                    Err(what) => {
+                        return Err(damaged(stretch, offset + used as u64, next..=next, what));
+                    }
+                };
+                used += length;
+                next = next.next();
+                if visit(event).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The frame at an offset, or, where there is none, the mark in the next sector; all of it is in
+    /// the chunk after.
+    fn frame(
+        &self,
+        stretch: &Stretch,
+        chunk: &mut Chunk,
+        at: u64,
+    ) -> Result<Option<(u64, FrameHeader)>, StoreError> {
+        for offset in [at, mark_offset(at)] {
+            self.load(stretch, chunk, offset, FRAME_HEADER_BYTES)?;
+            let bytes = chunk.slice(offset, FRAME_HEADER_BYTES);
+            if let Ok(header) = FrameHeader::decode(bytes, offset, stretch.seed) {
+                self.load(stretch, chunk, offset, header.length)?;
+                return Ok(Some((offset, header)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes sure that these bytes are in the chunk, as far as the file has them.
+    fn load(
+        &self,
+        stretch: &Stretch,
+        chunk: &mut Chunk,
+        offset: u64,
+        length: usize,
+    ) -> Result<(), StoreError> {
+        if chunk.has(offset, length) {
+            return Ok(());
+        }
+        let file = segment_file(stretch.segment);
+        let read = self.disk.read(&file, offset, length.max(CHUNK_BYTES), Cache::Use);
+        let bytes = read.map_err(|source| StoreError::Unavailable {
+            reason: format!("cannot read {file}"),
+            source: Some(std::sync::Arc::new(source)),
+        })?;
+        *chunk = Chunk { offset, bytes };
+        Ok(())
+    }
+}
+
+/// Bytes of a segment from an offset on.
+struct Chunk {
+    offset: u64,
+    bytes: Bytes,
+}
+
+impl Chunk {
+    fn has(&self, offset: u64, length: usize) -> bool {
+        let end = self.offset + self.bytes.len() as u64;
+        offset >= self.offset && offset + length as u64 <= end
+    }
+
+    fn slice(&self, offset: u64, length: usize) -> &[u8] {
+        let within = offset.checked_sub(self.offset).and_then(|at| usize::try_from(at).ok());
+        within.and_then(|at| self.bytes.get(at..at + length)).unwrap_or_default()
+    }
+}
+
+fn damaged(
+    stretch: &Stretch,
+    offset: u64,
+    positions: std::ops::RangeInclusive<Position>,
+    what: Malformed,
+) -> StoreError {
+    StoreError::Corrupt(Damage {
+        file: segment_file(stretch.segment),
+        offset,
+        positions: Some(positions),
+        what: what.to_string(),
+    })
+}

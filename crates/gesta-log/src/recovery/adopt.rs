@@ -1,0 +1,325 @@
+//! From the frames of a segment to the adopted log and its index.
+//!
+//! Always holds: of the last segment everything is adopted that is whole, of others what their
+//! successor names; what is bad is reported, never passed over. Not here: the corruption rule
+//! ([`scan`]).
+
+use gesta_store::{Damage, Position, RecordedAt, RecordedEvent, Revision, StreamName};
+
+use super::{
+    Log, Recovery, Segment, Steps, entry, failed, filed::Filed, incarnation_of, segment_file,
+};
+use crate::{
+    disk::{Access, Cache},
+    format::{Chain, Frame, FrameKind, HEADER_BYTES, Opening, Seed},
+    index::{Covered, Index},
+    options::{OpenError, Torn, Unmarked},
+    scan::{self, BadRange, Start, Walked},
+};
+
+/// What one walk over a segment found.
+struct Contents {
+    walked: Walked,
+    frames: Vec<(u64, Frame)>,
+    /// How many bytes were read.
+    bytes: u64,
+}
+
+impl Contents {
+    fn first_bad(&self) -> Option<u64> {
+        self.walked.bad.first().map(|bad| bad.offset)
+    }
+}
+
+impl Recovery<'_> {
+    /// Walks one segment and adds what it holds to the log. Returns its size in bytes.
+    pub(super) fn adopt(
+        &mut self,
+        log: &mut Log,
+        segment: &Segment,
+        successor: Option<&Segment>,
+    ) -> Result<u64, OpenError> {
+        let last = successor.is_none();
+        if last {
+            self.sync(&segment.file)?;
+        }
+        let adopted_length = successor
+            .filter(|successor| successor.opening.predecessor == segment.header.number)
+            .map(|successor| successor.opening.adopted_length);
+        if segment.first != log.end.next {
+            // Damage before this segment took events; go on from where it begins.
+            self.took(log.end.next, segment.first);
+            log.chain = None;
+            log.end.next = segment.first.max(log.end.next);
+        }
+        let incarnation = incarnation_of(&segment.header);
+        if log.lives.last().is_none_or(|(life, _)| *life != incarnation) {
+            log.lives.push((incarnation, segment.first));
+        }
+        let start =
+            Start { seed: segment.seed(), chain: log.chain, next: log.end.next, adopted_length };
+        let Contents { mut walked, mut frames, bytes } = self.contents(segment, start, last)?;
+        if last {
+            self.report_end(segment, &walked, &frames);
+            self.keep_visible(&mut walked, start.chain, &mut frames);
+        }
+        self.report_damage(segment, &walked, successor);
+        for (_, frame) in frames {
+            self.index(log, segment, frame);
+        }
+        log.chain = walked.chain;
+        log.end.chain = walked.chain.unwrap_or(log.end.chain);
+        log.end.next = walked.next;
+        log.end.predecessor = Opening {
+            predecessor: segment.header.number,
+            adopted_length: walked.end,
+            salt: segment.header.salt,
+        };
+        self.unfiled.push(Covered {
+            number: segment.header.number,
+            salt: segment.header.salt,
+            incarnation: segment.header.incarnation,
+            first: segment.first.number(),
+            end: walked.next.number(),
+            adopted_length: walked.end,
+            chain: log.end.chain.0,
+            last_recorded_at: log.index.last_recorded_at().map(RecordedAt::micros),
+        });
+        Ok(bytes)
+    }
+
+    /// Checks what the index's files cover: that the segments are there and long enough, and, of
+    /// the latest ones, each frame. The very last one is checked whatever its size, and past the
+    /// cache, if nothing follows it.
+    pub(super) fn check(
+        &mut self,
+        filed: &Filed,
+        last_is_covered: bool,
+        bytes_max: u64,
+        steps: &mut Steps<'_>,
+    ) -> Result<(), OpenError> {
+        let mut left = bytes_max;
+        for (n, covered) in filed.covered.iter().enumerate().rev() {
+            let last = last_is_covered && n + 1 == filed.covered.len();
+            let file = segment_file(covered.number);
+            let length = match self.disk.length(&file) {
+                Ok(length) => length,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+                Err(error) => return Err(failed(&format!("read {file}"), error)),
+            };
+            if length < covered.adopted_length {
+                let what = match length {
+                    0 => "missing".to_owned(),
+                    _ => format!(
+                        "the file is cut; {} bytes belong to the log",
+                        covered.adopted_length
+                    ),
+                };
+                self.damaged_covered(covered, length, what);
+                continue;
+            }
+            if !last && covered.adopted_length > left {
+                steps.advance(length);
+                left = 0;
+                continue;
+            }
+            left = left.saturating_sub(covered.adopted_length);
+            if last {
+                self.sync(&file)?;
+            }
+            let before = n.checked_sub(1).and_then(|before| filed.covered.get(before));
+            self.check_frames(
+                filed,
+                covered,
+                before,
+                if last { Cache::Bypass } else { self.older_segments },
+            )?;
+            steps.advance(length);
+        }
+        self.report.damage.reverse();
+        Ok(())
+    }
+
+    fn check_frames(
+        &mut self,
+        filed: &Filed,
+        covered: &Covered,
+        before: Option<&Covered>,
+        cache: Cache,
+    ) -> Result<(), OpenError> {
+        let file = segment_file(covered.number);
+        let genesis = || filed.store.map(Chain::genesis);
+        let start = Start {
+            seed: Seed::new(covered.salt, covered.number),
+            chain: before.map(|before| Chain(before.chain)).or_else(genesis),
+            next: Position::new(covered.first),
+            adopted_length: Some(covered.adopted_length),
+        };
+        let bytes = self.read(&file, usize::MAX, cache)?;
+        if self.header(covered.number, &file, &bytes)?.is_none() {
+            return Ok(()); // which was reported
+        }
+        let walked = scan::walk(&bytes, start, |_, _| {});
+        for bad in walked.bad.iter().rev() {
+            let resumes = bad.resumes.unwrap_or(Position::new(covered.end));
+            let last = Position::new(resumes.number().saturating_sub(1));
+            self.report.damage.push(Damage {
+                file: file.clone(),
+                offset: bad.offset,
+                positions: (last >= bad.missing).then_some(bad.missing..=last),
+                what: bad.what.to_string(),
+            });
+        }
+        let ends = (walked.chain.map(|chain| chain.0), walked.next.number());
+        if walked.bad.is_empty() && ends != (Some(covered.chain), covered.end) {
+            let what = "it holds other events than the index's file says".to_owned();
+            self.damaged_covered(covered, HEADER_BYTES, what);
+        }
+        Ok(())
+    }
+
+    fn damaged_covered(&mut self, covered: &Covered, offset: u64, what: String) {
+        let last = Position::new(covered.end.saturating_sub(1));
+        let first = Position::new(covered.first);
+        self.report.damage.push(Damage {
+            file: segment_file(covered.number),
+            offset,
+            positions: (last >= first).then_some(first..=last),
+            what,
+        });
+    }
+
+    /// What a segment holds.
+    fn contents(&self, segment: &Segment, start: Start, last: bool) -> Result<Contents, OpenError> {
+        let cache = if last { Cache::Bypass } else { self.older_segments };
+        let mut contents = self.walk(segment, start, cache)?;
+        if !last || self.access == Access::ReadWrite {
+            return Ok(contents);
+        }
+        // A writer at work: a mark may be read after bytes that it covers had been read as zeros.
+        // What it covers was durable by then, so only what is bad again is damage.
+        while let Some(bad) = contents.first_bad() {
+            contents = self.walk(segment, start, cache)?;
+            if contents.first_bad() == Some(bad) {
+                break;
+            }
+        }
+        Ok(contents)
+    }
+
+    fn walk(&self, segment: &Segment, start: Start, cache: Cache) -> Result<Contents, OpenError> {
+        let bytes = self.read(&segment.file, usize::MAX, cache)?;
+        let mut frames = Vec::new();
+        let walked = scan::walk(&bytes, start, |offset, frame| frames.push((offset, frame)));
+        Ok(Contents { walked, frames, bytes: bytes.len() as u64 })
+    }
+
+    /// Who only reads may meet a writer at work, and sees no more than what is surely durable.
+    fn keep_visible(
+        &self,
+        walked: &mut Walked,
+        before: Option<Chain>,
+        frames: &mut Vec<(u64, Frame)>,
+    ) {
+        if self.access == Access::ReadWrite || !walked.bad.is_empty() || walked.sealed {
+            return;
+        }
+        let visible = frames.partition_point(|(offset, _)| *offset < walked.mark);
+        let Some((offset, hidden)) = frames.get(visible) else { return };
+        walked.end = *offset;
+        walked.next = hidden.header.first_position;
+        let last = visible.checked_sub(1).and_then(|last| frames.get(last));
+        walked.chain = last.map_or(before, |(_, frame)| Some(frame.header.chain));
+        frames.truncate(visible);
+    }
+
+    fn index(&mut self, log: &mut Log, segment: &Segment, frame: Frame) {
+        self.report.events += frame.events.len() as u64;
+        // After damage revisions are expected to be missing.
+        if self.report.damage.is_empty()
+            && let Some(misplaced) = misplaced(&log.index, &frame.events)
+        {
+            self.report.damage.push(Damage { file: segment.file.clone(), ..misplaced });
+        }
+        let entries = frame.events.iter().map(entry);
+        log.index.insert(segment.header.number, segment.seed(), entries);
+    }
+
+    fn report_end(&mut self, segment: &Segment, walked: &Walked, frames: &[(u64, Frame)]) {
+        if walked.torn_bytes > 0 && walked.bad.is_empty() {
+            self.report.torn = Some(Torn {
+                file: segment.file.clone(),
+                offset: walked.end,
+                bytes: walked.torn_bytes,
+            });
+        }
+        let sealed_or_closed = frames.last().is_some_and(|(_, frame)| {
+            matches!(frame.header.kind, FrameKind::Seal | FrameKind::Close)
+        });
+        let mut after_mark = frames
+            .iter()
+            .filter(|(offset, _)| *offset >= walked.mark)
+            .flat_map(|(_, frame)| frame.events.iter().map(|(_, event)| event.position));
+        if let (false, Some(first)) = (sealed_or_closed, after_mark.next()) {
+            let last = after_mark.last().unwrap_or(first);
+            self.report.unmarked = Some(Unmarked {
+                file: segment.file.clone(),
+                offset: walked.mark,
+                positions: first..=last,
+            });
+        }
+    }
+
+    fn report_damage(&mut self, segment: &Segment, walked: &Walked, successor: Option<&Segment>) {
+        for bad in &walked.bad {
+            let BadRange { offset, what, missing, resumes } = bad;
+            let resumes = resumes.or(successor.map(|successor| successor.first));
+            let last = resumes.and_then(|resumes| resumes.number().checked_sub(1));
+            let positions =
+                last.map(Position::new).filter(|last| last >= missing).map(|last| *missing..=last);
+            self.report.damage.push(Damage {
+                file: segment.file.clone(),
+                offset: *offset,
+                positions,
+                what: what.to_string(),
+            });
+        }
+    }
+
+    /// Names the events that are missing before a segment, where damage to whole files took them.
+    fn took(&mut self, from: Position, before: Position) {
+        let last = Position::new(before.number().saturating_sub(1));
+        if let Some(damage) = self.report.damage.last_mut()
+            && damage.positions.is_none()
+            && from <= last
+        {
+            damage.positions = Some(from..=last);
+        }
+    }
+}
+
+/// An event whose revision does not follow its stream's.
+fn misplaced(index: &Index, events: &[(u64, RecordedEvent)]) -> Option<Damage> {
+    let mut next: Option<(&StreamName, Revision)> = None;
+    for (offset, event) in events {
+        let RecordedEvent { stream, revision, position, .. } = event;
+        let expected = match next {
+            Some((same, next)) if same == stream => next,
+            Some(_) | None => {
+                // An append has each stream once, so what the index says is still true.
+                let head = index.stream_head(stream, Position::START).ok()?;
+                head.map_or(Revision::FIRST, Revision::next)
+            }
+        };
+        if expected != *revision {
+            return Some(Damage {
+                file: String::new(),
+                offset: *offset,
+                positions: Some(*position..=*position),
+                what: format!("{stream} goes on with revision {revision} instead of {expected}"),
+            });
+        }
+        next = Some((stream, revision.next()));
+    }
+    None
+}

@@ -1,0 +1,275 @@
+//! Opening: from the files of a directory to the adopted log and its index.
+//!
+//! Owns: the order of an opening: what the index's files cover ([`filed`]), which segments follow
+//! ([`chain`]), what of them belongs to the log ([`adopt`]). Always holds: recovery writes nothing
+//! into an old segment, cuts nothing away and renames nothing; it may be interrupted anywhere and
+//! begun again; what it adopts was synced first and read past the cache; what the index's files say
+//! of segments is believed only where it fits the log.
+//! Not here: what is written afterwards ([`writer`](crate::writer)).
+
+mod adopt;
+mod chain;
+mod filed;
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use gesta_store::{Damage, Incarnation, Position, RecordedAt, RecordedEvent};
+use uuid::Uuid;
+
+use crate::{
+    clock::Rng,
+    disk::{Access, Cache, Disk, Operation},
+    format::{Chain, HEADER_BYTES, Opening, Seed, SegmentHeader},
+    index::{BlockCache, Covered, Entry, Index},
+    options::{OpenError, OpenReport},
+};
+use filed::Filed;
+
+const SEGMENT_SUFFIX: &str = ".seg";
+/// Bytes of a segment that surely hold its header and opening frame.
+const OPENING_REACH: usize = HEADER_BYTES as usize + 256;
+
+/// The name of the segment with this number.
+pub(crate) fn segment_file(number: u64) -> String {
+    format!("{number:016}{SEGMENT_SUFFIX}")
+}
+
+fn segment_number(file: &str) -> Option<u64> {
+    let digits = file.strip_suffix(SEGMENT_SUFFIX)?;
+    digits.parse().ok().filter(|number| segment_file(*number) == file)
+}
+
+/// The numbers of all files that are named like segments, in order.
+pub(crate) fn segment_numbers(disk: &dyn Disk) -> io::Result<Vec<u64>> {
+    let names = disk.list()?;
+    let mut numbers: Vec<_> = names.iter().filter_map(|file| segment_number(file)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The end of the adopted log: what the next segment continues.
+#[derive(Clone, Debug)]
+pub(crate) struct LogEnd {
+    pub(crate) store: [u8; 16],
+    pub(crate) incarnation: Incarnation,
+    /// The number that the next segment gets.
+    pub(crate) next_segment: u64,
+    pub(crate) predecessor: Opening,
+    pub(crate) chain: Chain,
+    pub(crate) next: Position,
+    pub(crate) last_recorded_at: Option<RecordedAt>,
+}
+
+/// What recovery found.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) index: Index,
+    pub(crate) end: LogEnd,
+    /// Each incarnation with the position of its first event, in order.
+    pub(crate) lives: Vec<(Incarnation, Position)>,
+    /// Segments that no file of the index covers yet, in order.
+    pub(crate) unfiled: Vec<Covered>,
+    pub(crate) report: OpenReport,
+}
+
+/// A segment that has a valid header and opening frame.
+#[derive(Debug)]
+struct Segment {
+    file: String,
+    header: SegmentHeader,
+    opening: Opening,
+    first: Position,
+}
+
+impl Segment {
+    fn seed(&self) -> Seed {
+        Seed::new(self.header.salt, self.header.number)
+    }
+}
+
+/// How far a look at the whole store has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that were looked at.
+    pub bytes_done: u64,
+    /// Bytes that there are to look at.
+    pub bytes_total: u64,
+}
+
+/// Told of progress, after each segment.
+pub(crate) type OnProgress<'a> = &'a mut dyn FnMut(Progress);
+
+/// How a directory is looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct Look {
+    pub(crate) access: Access,
+    /// From where segments are read that a later one vouches for; the last is read past the cache.
+    pub(crate) older_segments: Cache,
+    /// Where blocks of the index's files go; without it, all segments are read instead.
+    pub(crate) index_files: Option<Arc<BlockCache>>,
+    /// Bytes of the latest covered segments that are checked all the same.
+    pub(crate) checked_bytes_max: u64,
+}
+
+/// Finds the log in a directory.
+pub(crate) fn recover(
+    disk: &Arc<dyn Disk>,
+    rng: &mut dyn Rng,
+    look: &Look,
+    progress: OnProgress<'_>,
+) -> Result<Recovered, OpenError> {
+    let mut recovery = Recovery {
+        disk: &**disk,
+        access: look.access,
+        older_segments: look.older_segments,
+        report: OpenReport::default(),
+        unfiled: Vec::new(),
+    };
+    let files = recovery.files()?;
+    let filed = match &look.index_files {
+        Some(cache) => Filed::open(disk, cache),
+        None => Filed::default(),
+    };
+    let Some(segments) = recovery.segments(&files, filed.covered.last())? else {
+        // The index's files are of another history than the segments.
+        let look = Look { index_files: None, ..look.clone() };
+        return recover(disk, rng, &look, progress);
+    };
+    let mut steps = Steps { done: 0, total: recovery.bytes(&files), progress };
+    let mut log = Log::after(&filed, &segments, &files, rng);
+    recovery.check(&filed, segments.is_empty(), look.checked_bytes_max, &mut steps)?;
+    for (at, segment) in segments.iter().enumerate() {
+        let bytes = recovery.adopt(&mut log, segment, segments.get(at + 1))?;
+        steps.advance(bytes);
+    }
+    if log.lives.is_empty() {
+        log.lives.push((log.end.incarnation, log.end.next));
+    }
+    recovery.report.segments = filed.covered.len() + segments.len();
+    recovery.report.events += filed.events();
+    log.end.last_recorded_at = log.index.last_recorded_at();
+    let Recovery { report, unfiled, .. } = recovery;
+    Ok(Recovered { index: log.index, end: log.end, lives: log.lives, unfiled, report })
+}
+
+/// Progress, as it is told.
+struct Steps<'a> {
+    done: u64,
+    total: u64,
+    progress: OnProgress<'a>,
+}
+
+impl Steps<'_> {
+    fn advance(&mut self, bytes: u64) {
+        self.done += bytes;
+        (self.progress)(Progress { bytes_done: self.done, bytes_total: self.total });
+    }
+}
+
+pub(crate) fn incarnation_of(header: &SegmentHeader) -> Incarnation {
+    Incarnation::new(Uuid::from_bytes(header.incarnation))
+}
+
+/// The log as far as it was adopted.
+struct Log {
+    index: Index,
+    end: LogEnd,
+    /// As `end.chain`, unknown right after damage.
+    chain: Option<Chain>,
+    lives: Vec<(Incarnation, Position)>,
+}
+
+impl Log {
+    /// The log as far as the index's files cover it; nothing is adopted yet of these segments.
+    fn after(
+        filed: &Filed,
+        segments: &[Segment],
+        files: &[(u64, String)],
+        rng: &mut dyn Rng,
+    ) -> Self {
+        let store = match (filed.store, segments.first()) {
+            (Some(store), _) => store,
+            (None, Some(first)) => first.header.store,
+            (None, None) => rng.bytes(),
+        };
+        let last = filed.covered.last();
+        let incarnation = match (segments.last(), last) {
+            (Some(last), _) => incarnation_of(&last.header),
+            (None, Some(last)) => Incarnation::new(Uuid::from_bytes(last.incarnation)),
+            (None, None) => Incarnation::new(Uuid::from_bytes(rng.bytes())),
+        };
+        let chain = last.map_or(Chain::genesis(store), |last| Chain(last.chain));
+        let end = LogEnd {
+            store,
+            incarnation,
+            next_segment: files.last().map_or(1, |(number, _)| number.saturating_add(1)),
+            predecessor: last.map_or(
+                Opening { predecessor: 0, adopted_length: 0, salt: [0; 16] },
+                |last| Opening {
+                    predecessor: last.number,
+                    adopted_length: last.adopted_length,
+                    salt: last.salt,
+                },
+            ),
+            chain,
+            next: last.map_or(Position::START.next(), |last| Position::new(last.end)),
+            last_recorded_at: None,
+        };
+        Self { index: filed.index.clone(), end, chain: Some(chain), lives: filed.lives() }
+    }
+}
+
+struct Recovery<'a> {
+    disk: &'a dyn Disk,
+    access: Access,
+    older_segments: Cache,
+    report: OpenReport,
+    unfiled: Vec<Covered>,
+}
+
+impl Recovery<'_> {
+    fn damaged(&mut self, file: String, offset: u64, what: String) {
+        self.report.damage.push(Damage { file, offset, positions: None, what });
+    }
+
+    fn sync(&self, file: &str) -> Result<(), OpenError> {
+        match self.access {
+            Access::ReadOnly => Ok(()),
+            Access::ReadWrite => self
+                .disk
+                .run(Operation::Sync { file: file.to_owned() })
+                .map_err(|source| failed(&format!("sync {file}"), source)),
+        }
+    }
+
+    fn read(&self, file: &str, bytes_max: usize, cache: Cache) -> Result<Bytes, OpenError> {
+        let length = usize::try_from(self.length(file)?).unwrap_or(usize::MAX).min(bytes_max);
+        let read = self.disk.read(file, 0, length, cache);
+        read.map_err(|source| failed(&format!("read {file}"), source))
+    }
+
+    fn length(&self, file: &str) -> Result<u64, OpenError> {
+        let length = self.disk.length(file);
+        length.map_err(|source| failed(&format!("read {file}"), source))
+    }
+}
+
+fn failed(doing: &str, source: io::Error) -> OpenError {
+    OpenError::Io { doing: doing.to_owned(), source }
+}
+
+/// What the index takes from an event whose record is at this offset.
+pub(crate) fn entry((offset, event): &(u64, RecordedEvent)) -> Entry<'_> {
+    Entry {
+        id: event.id,
+        stream: &event.stream,
+        revision: event.revision,
+        position: event.position,
+        recorded_at: event.recorded_at,
+        offset: *offset,
+        event_type: &event.event_type,
+        tags: &event.tags,
+        metadata: event.stream.is_system().then_some(&*event.data),
+    }
+}
