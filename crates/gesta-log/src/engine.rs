@@ -58,6 +58,8 @@ struct Letters {
     /// How many requests are worth waking the writer for.
     wanted: usize,
     completions: Vec<(Task, io::Result<()>)>,
+    /// Whether somebody has to be woken.
+    asleep: bool,
     queued_bytes: usize,
     stop: bool,
     ended: bool,
@@ -113,32 +115,64 @@ impl Mailbox {
         }
         letters.queued_bytes = queued_bytes;
         letters.requests.push(request);
-        let enough = letters.requests.len() >= letters.wanted;
-        drop(letters);
-        if enough {
-            self.arrived.notify_one();
-        }
+        self.wake(letters);
         Ok(())
     }
 
     pub(crate) fn stop(&self) {
-        self.lock().stop = true;
-        self.arrived.notify_one();
+        let mut letters = self.lock();
+        letters.stop = true;
+        self.wake(letters);
     }
 
     fn complete(&self, task: Task, result: io::Result<()>) {
-        self.lock().completions.push((task, result));
-        self.arrived.notify_one();
+        let mut letters = self.lock();
+        letters.completions.push((task, result));
+        self.wake(letters);
     }
 
-    /// Waits until there is something worth waking for, or for so long.
-    pub(crate) fn wait(&self, at_most: Option<Duration>) {
-        let letters = self.lock();
-        let nothing = |letters: &mut Letters| !letters.are_enough();
-        match at_most {
-            Some(time) => drop(self.arrived.wait_timeout_while(letters, time, nothing)),
-            None => drop(self.arrived.wait_while(letters, nothing)),
+    /// Wakes whoever sleeps, if it is worth it.
+    fn wake(&self, mut letters: MutexGuard<'_, Letters>) {
+        if letters.asleep && letters.are_enough() {
+            letters.asleep = false;
+            drop(letters);
+            self.arrived.notify_one();
         }
+    }
+
+    /// Waits until there is something worth waking for, or for so long. Looks again and again for
+    /// `awake` before it sleeps: a client that appends again at once is back by then, and
+    /// being woken takes longer than its whole append.
+    pub(crate) fn wait(&self, clock: &dyn Clock, at_most: Option<Duration>, awake: Duration) {
+        let begun = clock.elapsed();
+        let awake = at_most.map_or(awake, |time| time.min(awake));
+        loop {
+            if self.lock().are_enough() {
+                return;
+            }
+            if clock.elapsed() - begun >= awake {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        let left = at_most.map(|time| time.saturating_sub(clock.elapsed() - begun));
+        if left == Some(Duration::ZERO) {
+            return;
+        }
+        let mut letters = self.lock();
+        letters.asleep = !letters.are_enough();
+        let asleep = |letters: &mut Letters| letters.asleep;
+        let mut letters = match left {
+            Some(time) => {
+                let woken = self.arrived.wait_timeout_while(letters, time, asleep);
+                woken.unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => {
+                let woken = self.arrived.wait_while(letters, asleep);
+                woken.unwrap_or_else(PoisonError::into_inner)
+            }
+        };
+        letters.asleep = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, Letters> {
@@ -277,6 +311,11 @@ impl Engine {
 
     fn now(&self) -> Now {
         Now { calendar: self.reader.clock.now(), elapsed: self.reader.clock.elapsed() }
+    }
+
+    /// How long to stay awake for what may come at once.
+    pub(crate) fn awake(&self) -> Duration {
+        self.writer.awake()
     }
 
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {

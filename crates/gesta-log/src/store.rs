@@ -266,8 +266,11 @@ fn turn_on_a_thread(mut engine: Engine) -> io::Result<JoinHandle<()>> {
         let clock = engine.clock();
         loop {
             match engine.turn() {
-                Turn::Wait => mailbox.wait(None),
-                Turn::At(time) => mailbox.wait(Some(time.saturating_sub(clock.elapsed()))),
+                Turn::Wait => mailbox.wait(&*clock, None, engine.awake()),
+                Turn::At(time) => {
+                    let left = time.saturating_sub(clock.elapsed());
+                    mailbox.wait(&*clock, Some(left), engine.awake());
+                }
                 Turn::Ended => break,
             }
         }

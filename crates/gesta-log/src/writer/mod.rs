@@ -217,6 +217,11 @@ impl Writer {
         (unmarked && self.queue.is_empty()).then(|| self.last_active + self.options.close_after)
     }
 
+    /// How long it is worth staying awake for what may come at once.
+    pub(crate) fn awake(&self) -> Duration {
+        self.pace.awake()
+    }
+
     /// How many appends have to arrive until it is worth stepping the writer for them.
     pub(crate) fn wanted(&self) -> usize {
         let open = self.open.as_ref().map_or(0, |group| group.appends());
@@ -281,6 +286,7 @@ impl Writer {
         };
         let mut open = self.open.take();
         let waiting = open.is_some();
+        let before = self.queue.len();
         while let Some(request) = self.queue.front() {
             let taken = open.as_ref().map_or(0, |group| group.bytes.len());
             let bytes = Group::bytes_of(&request.append);
@@ -299,6 +305,9 @@ impl Writer {
         self.open = open.filter(|group| !group.is_empty());
         if self.open.is_some() && !waiting {
             self.pace.begin(now.elapsed);
+        }
+        if self.queue.len() < before {
+            self.pace.arrived(now.elapsed);
         }
     }
 

@@ -11,8 +11,14 @@ use std::time::Duration;
 use super::group::Size;
 use crate::disk::Lane;
 
+/// How long a group waits for the next append.
+const NEXT_ARRIVAL_MAX: Duration = Duration::from_micros(60);
 /// What a group waits for others at most.
-const GATHERING_MAX: Duration = Duration::from_micros(100);
+const GATHERING_MAX: Duration = Duration::from_micros(600);
+/// How long the writer stays awake between appends of a few clients.
+const AWAKE_MAX: Duration = Duration::from_micros(100);
+/// How many clients are a few.
+const AWAKE_APPENDS_MAX: usize = 12;
 /// More appends than this at the same time are written in halves.
 const IN_STEP_APPENDS_MAX: usize = 160;
 /// More bytes than this in a group are written in halves.
@@ -30,12 +36,19 @@ pub(super) struct Pace {
     append_bytes: usize,
     /// When the open group got its first append, or the one before it landed.
     since: Duration,
+    /// When the open group got its last append.
+    last_arrival: Duration,
 }
 
 impl Pace {
     /// A group got its first append.
     pub(super) fn begin(&mut self, now: Duration) {
         self.since = now;
+    }
+
+    /// The open group got appends.
+    pub(super) fn arrived(&mut self, now: Duration) {
+        self.last_arrival = now;
     }
 
     /// A group is on its way.
@@ -75,7 +88,7 @@ impl Pace {
 
     /// When a group goes that did not get what it waited for.
     pub(super) fn gathering_until(&self) -> Duration {
-        self.since + GATHERING_MAX
+        (self.last_arrival.max(self.since) + NEXT_ARRIVAL_MAX).min(self.since + GATHERING_MAX)
     }
 
     /// How many appends have to arrive until it is worth taking them into a group of so many.
@@ -84,6 +97,12 @@ impl Pace {
             return (self.target() / 4).max(1);
         }
         if appends == 0 { 1 } else { self.target().saturating_sub(appends).max(1) }
+    }
+
+    /// How long to stay awake for what may come at once: a few clients are back in a moment, many
+    /// need the processor themselves.
+    pub(super) fn awake(&self) -> Duration {
+        if self.outstanding <= AWAKE_APPENDS_MAX { AWAKE_MAX } else { Duration::ZERO }
     }
 
     /// Where a group is written: by the writer itself, or beside it.
