@@ -91,11 +91,7 @@ pub(super) fn everything_once(ground: &Ground) -> Result<String> {
 /// One product and some accounts with money.
 fn prepare(server: &Server) -> Result<()> {
     let mut client = Client::connect(server.address)?;
-    let mut post = |path: &str, body: Value| {
-        let reply = client.post(path, &[], &body)?;
-        ensure!(matches!(reply.status, 200 | 201), "{path}: {} {}", reply.status, reply.text());
-        Ok(())
-    };
+    let mut post = |path: &str, body: Value| client.command(path, &body).map(drop);
     post("/v1/products", json!({ "productId": "mug", "name": "Mug", "price": "1" }))?;
     post("/v1/products/mug/stock", json!({ "type": "receive", "quantity": 1_000_000 }))?;
     for account in 0..ACCOUNTS {

@@ -44,6 +44,11 @@ impl Shop {
         Ok(Self { program: ground.target_directory.join("release/shop"), directory })
     }
 
+    /// The check's own directory.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Where the store of this name is.
     pub(super) fn store(&self, name: &str) -> PathBuf {
         self.directory.join(name)
