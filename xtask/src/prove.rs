@@ -16,17 +16,21 @@ use crate::{house::House, step::Stopwatch};
 
 mod acknowledged;
 mod client;
+mod dead_letters;
 mod demo;
 mod device;
 mod import;
+mod log;
 mod named_tests;
 mod own_writes;
+mod rebuild_kills;
 mod schemathesis;
 mod serve_kills;
 mod server;
 mod strace;
 mod test_time;
 mod trace;
+mod writers;
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -162,8 +166,16 @@ const LINES: [Line; 9] = [
                 means: Means::Always(named_tests::rebuilds),
             },
             Check {
+                shows: "a served shop under load goes on with its rebuilds after kills",
+                means: Means::Always(rebuild_kills::as_a_replay),
+            },
+            Check {
                 shows: "a dead letter is repaired by a retry",
                 means: Means::Always(named_tests::dead_letters),
+            },
+            Check {
+                shows: "a dead letter of a served shop is kept through a kill and repaired",
+                means: Means::Always(dead_letters::repaired),
             },
             Check {
                 shows: "version-1 bytes read through the upcaster",

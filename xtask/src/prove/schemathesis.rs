@@ -38,8 +38,7 @@ pub(super) fn finds_nothing_and_reaches_all(ground: &Ground) -> Result<String> {
     let shop = Shop::build(ground, "schemathesis")?;
     let tool = install(ground)?;
     let store = shop.store("store");
-    fs::create_dir(&store)?;
-    stage::put_odd_events(&ground.target_directory.join("release/gesta"), &store)?;
+    stage::put_odd_events(&shop, &store)?;
     let server = shop.serve(&store)?;
     stage::prepare(&server)?;
     let document = document(&server)?;

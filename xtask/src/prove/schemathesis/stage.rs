@@ -4,43 +4,31 @@
 //! gets no 2xx, and the check says which. All but the odd events comes about over HTTP, as it
 //! would for anybody.
 
-use std::{path::Path, process::Command, thread, time::Duration};
+use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use anyhow::Result;
+use serde_json::json;
 
-use crate::prove::{client::Client, server::Server};
+use crate::prove::{
+    client::Client,
+    dead_letters,
+    server::{Server, Shop},
+};
 
 /// Orders for each step.
 const ORDERS: usize = 8;
 /// Dead letters of each kind.
 const LETTERS: usize = 4;
-const POLL: Duration = Duration::from_millis(50);
-const POLLS_MAX: usize = 600;
 
 /// Events that no command brings about, in a store that is not open elsewhere: deposits to
 /// accounts that do not exist yet, which a retry mends once they do, and changes of users that
 /// nothing mends. They get the first positions, which the ids of their dead letters consist of.
-pub(super) fn put_odd_events(gesta: &Path, store: &Path) -> Result<()> {
-    let url = format!("gesta:{}", store.display());
-    let append = |stream: &str, event_type: &str, data: &Value| {
-        let output = Command::new(gesta)
-            .args(["append", "--store", &url, "--type", event_type, "--data", &data.to_string()])
-            .arg(stream)
-            .output()?;
-        let error = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "gesta append {stream}: {error}");
-        Ok(())
-    };
+pub(super) fn put_odd_events(shop: &Shop, store: &Path) -> Result<()> {
     for number in 1..=LETTERS {
-        let deposit = json!({
-            "accountId": format!("early-{number}"), "amount": "1", "reference": "r",
-            "occurredAt": "2011-01-01T00:00:00Z",
-        });
-        append(&format!("account-odd-{number}"), "money-deposited", &deposit)?;
+        dead_letters::append_early_deposit(shop, store, &format!("early-{number}"))?;
     }
     for number in 1..=LETTERS {
-        append(&format!("user-odd-{number}"), "user-updated", &json!({}))?;
+        shop.append(store, &format!("user-odd-{number}"), "user-updated", &json!({}))?;
     }
     Ok(())
 }
@@ -48,7 +36,7 @@ pub(super) fn put_odd_events(gesta: &Path, store: &Path) -> Result<()> {
 /// A product, accounts, orders at each step, and dead letters of which half can be mended.
 pub(super) fn prepare(server: &Server) -> Result<()> {
     let mut client = Client::connect(server.address)?;
-    set_aside(&mut client)?;
+    dead_letters::until_set_aside(&mut client, 2 * LETTERS)?;
     for number in 1..=LETTERS {
         open_account(&mut client, &format!("early-{number}"))?;
     }
@@ -82,17 +70,4 @@ fn order(client: &mut Client, id: &str, steps: &[&str]) -> Result<()> {
         client.command(&format!("/v1/orders/{id}/{step}"), &body)?;
     }
     Ok(())
-}
-
-/// Waits until the odd events have become dead letters.
-fn set_aside(client: &mut Client) -> Result<()> {
-    for _ in 0..POLLS_MAX {
-        let letters: Value = serde_json::from_slice(&client.get("/v1/dead-letters", &[])?.body)?;
-        let letters = letters.get("items").and_then(Value::as_array).context("a list of them")?;
-        if letters.len() == 2 * LETTERS {
-            return Ok(());
-        }
-        thread::park_timeout(POLL);
-    }
-    bail!("the odd events did not become dead letters in time")
 }
