@@ -56,7 +56,13 @@ impl IntoResponse for Shown {
 
 impl Describe for Shown {
     fn describe(operation: &mut Operation<'_>) {
-        let schema = json!({ "type": "object" });
+        let any = json!({});
+        let schema = json!({
+            "type": "object",
+            "properties": { "openapi": any, "info": any, "paths": any, "components": any },
+            "required": ["openapi", "info", "paths", "components"],
+            "additionalProperties": false,
+        });
         operation.answers_with(StatusCode::OK, "OpenAPI 3.1", "application/json", schema);
     }
 }

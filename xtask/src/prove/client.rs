@@ -56,6 +56,13 @@ impl Client {
         self.request("POST", path, &headers, body.to_string().as_bytes())
     }
 
+    /// A command that has to succeed.
+    pub(super) fn command(&mut self, path: &str, body: &Value) -> Result<Reply> {
+        let reply = self.post(path, &[], body)?;
+        ensure!((200..300).contains(&reply.status), "{path}: {} {}", reply.status, reply.text());
+        Ok(reply)
+    }
+
     fn request(
         &mut self,
         method: &str,

@@ -31,6 +31,13 @@ const RESIDENT_KIB_MAX: u64 = 300_000;
 const RUNS: usize = 5;
 const POLL: Duration = Duration::from_millis(5);
 
+/// The real data set.
+pub(super) fn data(ground: &Ground) -> Result<PathBuf> {
+    let data = ground.root.join(DATA);
+    ensure!(data.exists(), "the data set is not beside the repository: {DATA}");
+    Ok(data)
+}
+
 /// The built programs, the data, and a place for stores.
 struct Rig {
     shop: PathBuf,
@@ -43,10 +50,8 @@ struct Rig {
 impl Rig {
     fn set_up(ground: &Ground, name: &str) -> Result<Self> {
         let stores = server::build(ground, name)?;
-        let data = ground.root.join(DATA);
-        let missing = || format!("the data set is not beside the repository: {DATA}");
-        ensure!(data.exists(), missing());
-        let expected = fs::read(ground.root.join(EXPECTED)).with_context(missing)?;
+        let data = data(ground)?;
+        let expected = fs::read(ground.root.join(EXPECTED)).context(EXPECTED)?;
         Ok(Self {
             shop: ground.target_directory.join("release/shop"),
             gesta: ground.target_directory.join("release/gesta"),

@@ -1,36 +1,120 @@
 //! Line 5: requests made up from the OpenAPI document, and what they find.
 //!
+//! Owns: how the tool is had and run, and what makes its run a pass: no finding, and of every
+//! operation of the document a 2xx, but for the feed, which has no end and has tests of its own.
 //! The tool is installed, in the version named here, into a virtual environment below the target
-//! directory; its configuration is the shop's.
+//! directory; its configuration is the shop's. Not here: what is prepared for it
+//! ([`stage`]), what it was answered ([`answers`]).
 
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
-use super::{Ground, server::Shop};
+use super::{
+    Ground,
+    client::Client,
+    server::{Server, Shop},
+};
 use crate::step::step;
+
+mod answers;
+mod stage;
 
 const TOOL: &str = "schemathesis==4.32.5";
 const CONFIGURATION: &str = "apps/shop/schemathesis.toml";
+/// As a file: the tool leaves out the operation that it gets the document from.
+const DOCUMENT: &str = "openapi.json";
+const REPORT: &str = "report.ndjson";
+/// What the configuration leaves out.
+const FEED: &str = "GET /v1/events";
 
-/// All checks of the tool, over a shop that begins empty.
-pub(super) fn finds_nothing(ground: &Ground) -> Result<String> {
+/// All checks of the tool, over a shop where there is something to do.
+pub(super) fn finds_nothing_and_reaches_all(ground: &Ground) -> Result<String> {
     let shop = Shop::build(ground, "schemathesis")?;
+    let tool = install(ground)?;
+    let store = shop.store("store");
+    stage::put_odd_events(&shop, &store)?;
+    let server = shop.serve(&store)?;
+    stage::prepare(&server)?;
+    let document = document(&server)?;
+    let run = Run { tool, configuration: ground.root.join(CONFIGURATION), shop: &shop };
+    fs::write(shop.store(DOCUMENT), document.to_string())?;
+    run.finds_nothing(&server)?;
+    let mut operations = operations(&document)?;
+    operations.retain(|operation| operation != FEED);
+    answers::read(&shop.store(REPORT))?.reach(&operations)
+}
+
+/// The tool's program, in an environment of its own.
+fn install(ground: &Ground) -> Result<PathBuf> {
     let environment = ground.target_directory.join("prove/schemathesis-environment");
     let mut make = Command::new("python3");
-    step("a virtual environment", make.args(["-m", "venv"]).arg(&environment))?;
+    step("a virtual environment", make.args(["-m", "venv"]).arg(&environment))
+        .context("python3 and its module venv are needed (`apt-get install python3-venv`)")?;
     let mut install = Command::new(environment.join("bin/pip"));
-    step("schemathesis", install.args(["install", "--quiet", TOOL]))?;
-    let server = shop.serve(&shop.store("store"))?;
-    let document = format!("http://{}/openapi.json", server.address);
-    let output = Command::new(environment.join("bin/schemathesis"))
-        .args(["--config-file", CONFIGURATION, "run", &document])
-        .current_dir(&ground.root)
-        .stdin(Stdio::null())
-        .output()
-        .context("schemathesis cannot be started")?;
-    let told = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "{told}");
-    let last = told.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-    Ok(last.trim_matches([' ', '=']).to_owned())
+    step("schemathesis", install.args(["install", "--quiet", TOOL]))
+        .with_context(|| format!("{TOOL} cannot be had from PyPI"))?;
+    Ok(environment.join("bin/schemathesis"))
+}
+
+/// What the server says about itself.
+fn document(server: &Server) -> Result<Value> {
+    let reply = Client::connect(server.address)?.get("/openapi.json", &[])?;
+    ensure!(reply.status == 200, "/openapi.json: {}", reply.status);
+    serde_json::from_slice(&reply.body).context("/openapi.json")
+}
+
+/// Its operations, each as its method and its path.
+fn operations(document: &Value) -> Result<Vec<String>> {
+    let paths = document.get("paths").and_then(Value::as_object).context("it has paths")?;
+    let mut operations = Vec::new();
+    for (path, methods) in paths {
+        let methods = methods.as_object().with_context(|| format!("{path} has methods"))?;
+        operations.extend(methods.keys().map(|method| format!("{} {path}", method.to_uppercase())));
+    }
+    Ok(operations)
+}
+
+/// One run of the tool, which leaves what it writes in the check's own directory.
+struct Run<'a> {
+    tool: PathBuf,
+    configuration: PathBuf,
+    shop: &'a Shop,
+}
+
+impl Run<'_> {
+    fn finds_nothing(&self, server: &Server) -> Result<()> {
+        let output = Command::new(&self.tool)
+            .arg("--config-file")
+            .arg(&self.configuration)
+            .args(["run", DOCUMENT, "--url", &format!("http://{}", server.address)])
+            .args(["--report", "ndjson", "--report-ndjson-path", REPORT])
+            .current_dir(self.shop.directory())
+            .stdin(Stdio::null())
+            .output()
+            .context("schemathesis cannot be started")?;
+        let told = String::from_utf8_lossy(&output.stdout);
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{told}{error}");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_operation_is_a_method_and_a_path() {
+        let document = json!({ "paths": { "/a": { "get": {}, "post": {} }, "/b": { "put": {} } } });
+        assert_eq!(operations(&document).unwrap(), ["GET /a", "POST /a", "PUT /b"]);
+        assert!(operations(&json!({})).is_err());
+    }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use super::{Ground, client::Client};
 use crate::step::{cargo, step};
@@ -44,9 +45,49 @@ impl Shop {
         Ok(Self { program: ground.target_directory.join("release/shop"), directory })
     }
 
+    /// The check's own directory.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Where the store of this name is.
     pub(super) fn store(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    /// Appends an event as a store's owner may, to a store that nobody serves.
+    pub(super) fn append(
+        &self,
+        store: &Path,
+        stream: &str,
+        event_type: &str,
+        data: &Value,
+    ) -> Result<()> {
+        fs::create_dir_all(store)?;
+        let output = Command::new(self.program.with_file_name("gesta"))
+            .args(["append", "--store", &url(store), "--type", event_type])
+            .args(["--data", &data.to_string(), stream])
+            .output()?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "gesta append {stream}: {error}");
+        Ok(())
+    }
+
+    /// Imports a table into a store that nobody serves.
+    pub(super) fn import(&self, table: &Path, store: &Path) -> Result<()> {
+        let mut import = Command::new(&self.program);
+        import.arg("import").arg(table).args(["--store", &url(store)]).stdout(Stdio::null());
+        let status = import.stdin(Stdio::null()).status()?;
+        ensure!(status.success(), "shop import: {status}");
+        Ok(())
+    }
+
+    /// What the shop reports about a store that nobody serves.
+    pub(super) fn report(&self, store: &Path) -> Result<Value> {
+        let mut report = Command::new(&self.program);
+        let output = report.args(["report", "--json", "--store", &url(store)]).output()?;
+        ensure!(output.status.success(), "shop report: {}", output.status);
+        serde_json::from_slice(&output.stdout).context("shop report --json")
     }
 
     /// `shop demo` in an empty directory: imports its sample, then serves.
@@ -66,15 +107,18 @@ impl Shop {
         let free = TcpListener::bind("127.0.0.1:0")?;
         let address = free.local_addr()?;
         drop(free);
-        let url = format!("gesta:{}", store.display());
         let child = Command::new(&self.program)
-            .args(["serve", "--listen", &address.to_string(), "--store", &url])
+            .args(["serve", "--listen", &address.to_string(), "--store", &url(store)])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .context("the shop cannot be started")?;
         Server { child, address }.once_ready()
     }
+}
+
+fn url(store: &Path) -> String {
+    format!("gesta:{}", store.display())
 }
 
 /// A running shop; killed when dropped.

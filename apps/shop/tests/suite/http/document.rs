@@ -79,8 +79,8 @@ fn every_object_is_closed_and_every_reference_leads_somewhere() {
 fn check(document: &Value, part: &Value, place: &str) {
     match part {
         Value::Object(members) => {
-            if members.contains_key("properties") {
-                assert_eq!(members["additionalProperties"], false, "{place}");
+            if members.contains_key("properties") || part["type"] == "object" {
+                assert_eq!(part["additionalProperties"], false, "{place}");
             }
             if let Some(reference) = members.get("$ref") {
                 let pointer = reference.as_str().unwrap().trim_start_matches('#');
