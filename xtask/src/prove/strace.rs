@@ -51,9 +51,12 @@ pub(super) fn calls(trace: &str) -> Result<Vec<Call>> {
 }
 
 impl Call {
-    /// Reads `name(3</path>, arguments) = result`.
+    /// Reads `name(3</path>, arguments) = result`; of `openat`, the file is the result's.
     fn read(text: &str, begin: usize, end: Option<usize>) -> Option<Self> {
         let (name, rest) = text.split_once('(')?;
+        if name == "openat" {
+            return Self::read_open(rest, begin, end);
+        }
         let (descriptor, rest) = rest.split_once('<')?;
         let (path, rest) = match rest.split_once(">, ") {
             Some(parts) => parts,
@@ -73,6 +76,28 @@ impl Call {
             arguments: arguments.trim_end().trim_end_matches(')').to_owned(),
             begin,
             end,
+        })
+    }
+
+    /// Reads `AT_FDCWD</directory>, "path", flags) = 3</path>`; a file that was not opened has no
+    /// descriptor and no end.
+    fn read_open(rest: &str, begin: usize, end: Option<usize>) -> Option<Self> {
+        let opened = end.and_then(|line| {
+            let (arguments, result) = rest.rsplit_once(" = ")?;
+            let (descriptor, path) = result.split_once('<')?;
+            Some((line, arguments, descriptor.parse::<u32>().ok()?, path.strip_suffix('>')?))
+        });
+        let (line, arguments, descriptor, path) = match opened {
+            Some((line, arguments, descriptor, path)) => (Some(line), arguments, descriptor, path),
+            None => (None, rest, 0, ""),
+        };
+        Some(Self {
+            name: "openat".to_owned(),
+            descriptor,
+            path: path.to_owned(),
+            arguments: arguments.trim_end().trim_end_matches(')').to_owned(),
+            begin,
+            end: line.map(|line| (line, i64::from(descriptor))),
         })
     }
 
@@ -145,6 +170,17 @@ mod tests {
         assert_eq!((found[0].path.as_str(), found[0].end), ("/data/one", None));
         let found = calls("7 pwrite64(3</data/one>, \"a = b\", 5, 9 <unfinished ...>\n").unwrap();
         assert_eq!((found[0].number_from_end(0), found[0].end), (Some(9), None));
+    }
+
+    #[test]
+    fn an_opened_file_has_its_descriptor_and_flags() {
+        let line = "7 openat(AT_FDCWD</>, \"/data/one\", O_WRONLY|O_DSYNC) = 5</data/one>\n";
+        let found = calls(line).unwrap();
+        let opened = &found[0];
+        assert_eq!((opened.descriptor, opened.path.as_str()), (5, "/data/one"));
+        assert!(opened.arguments.ends_with("O_WRONLY|O_DSYNC"));
+        let refused = "7 openat(AT_FDCWD</>, \"/no\", O_RDONLY) = -1 ENOENT (No such file)\n";
+        assert_eq!(calls(refused).unwrap()[0].end, None);
     }
 
     #[test]

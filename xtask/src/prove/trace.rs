@@ -3,20 +3,22 @@
 //! Owns: the judgement over a trace. Always holds: order is that of the trace's lines, not of
 //! clocks: strace sees a call's begin before the kernel does and its end before the caller does,
 //! so whatever a call caused stands after it. Only `fsync` and `fdatasync` are syncs
-//! (`sync_file_range` promises nothing about power loss), only positioned writes cover anything,
-//! and writes of nothing but zeros prepare space: they hold no event.
+//! (`sync_file_range` promises nothing about power loss), and a write through a descriptor that was
+//! opened with `O_DSYNC` or `O_SYNC` is its own; only positioned writes cover anything, and writes
+//! of nothing but zeros prepare space: they hold no event.
 //!
 //! An acknowledgement is a line `ack FILE END POSITION`, written to standard output by one call:
 //! the append whose last event is at this position ends at this offset of this file.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use anyhow::{Context, Result};
 
 use super::strace::{Call, calls};
 
 /// The calls that the judgement needs to see, for strace.
-pub(super) const TRACED: &str = "trace=pwrite64,pwritev,pwritev2,write,fdatasync,fsync";
+pub(super) const TRACED: &str =
+    "trace=openat,close,pwrite64,pwritev,pwritev2,write,fdatasync,fsync";
 const STANDARD_OUTPUT: u32 = 1;
 
 #[derive(Debug)]
@@ -27,6 +29,8 @@ struct Write {
     begin: usize,
     /// None: it did not complete.
     end: Option<usize>,
+    /// Whether what it wrote is durable when it completes.
+    through: bool,
 }
 
 #[derive(Debug)]
@@ -66,14 +70,25 @@ impl Trace {
     /// Reads a trace. File names in acknowledgements are relative to the store's directory.
     pub(super) fn read(text: &str, directory: &Path) -> Result<Self> {
         let mut trace = Self::default();
+        // Descriptors whose writes are synchronous.
+        let mut through = HashSet::new();
         for call in calls(text)? {
+            let is_through = through.contains(&call.descriptor);
             match call.name.as_str() {
+                "openat" if call.end.is_some() => {
+                    let flags = call.arguments.rsplit(", ").next().unwrap_or_default();
+                    through.remove(&call.descriptor);
+                    if flags.split('|').any(|flag| matches!(flag, "O_DSYNC" | "O_SYNC")) {
+                        through.insert(call.descriptor);
+                    }
+                }
+                "close" => drop(through.remove(&call.descriptor)),
                 "fsync" | "fdatasync" => trace.syncs.extend(Sync::of(call)),
                 "write" if call.descriptor == STANDARD_OUTPUT => {
                     trace.acknowledgements.extend(acknowledgements(&call, directory)?);
                 }
-                "pwrite64" | "pwritev" => trace.writes.extend(Write::of(call, 0)?),
-                "pwritev2" => trace.writes.extend(Write::of(call, 1)?),
+                "pwrite64" | "pwritev" => trace.writes.extend(Write::of(call, 0, is_through)?),
+                "pwritev2" => trace.writes.extend(Write::of(call, 1, is_through)?),
                 _ => {}
             }
         }
@@ -95,11 +110,14 @@ impl Trace {
     }
 
     fn why_early(&self, acknowledged: &Acknowledgement) -> Option<&'static str> {
-        let Some(written) = self.written(acknowledged) else {
+        let Some((written, through)) = self.written(acknowledged) else {
             return Some("no completed write covers it");
         };
         if written > acknowledged.begin {
             return Some("acknowledged before its write completed");
+        }
+        if through {
+            return None;
         }
         let is_covered = self.syncs.iter().any(|sync| {
             sync.path == acknowledged.path && written < sync.begin && sync.end < acknowledged.begin
@@ -109,14 +127,17 @@ impl Trace {
 
     /// The line by which everything up to the end of an append was written: its last byte by the
     /// first write that reaches it, and what earlier writes put between the append before and it.
-    fn written(&self, acknowledged: &Acknowledgement) -> Option<usize> {
+    /// Also whether all of these were their own syncs.
+    fn written(&self, acknowledged: &Acknowledgement) -> Option<(usize, bool)> {
         let end = acknowledged.end_offset;
         let in_file = || self.writes.iter().filter(|write| write.path == acknowledged.path);
         let last = in_file().find(|write| write.from < end && end <= write.to)?;
         let start = self.end_of_append_before(acknowledged);
         let parts = in_file().filter(|write| write.from < end && start < write.to);
-        let parts = parts.filter(|part| part.begin <= last.begin);
-        parts.map(|part| part.end).try_fold(0, |latest, end| Some(latest.max(end?)))
+        let mut parts = parts.filter(|part| part.begin <= last.begin);
+        parts.try_fold((0, true), |(latest, through), part| {
+            Some((latest.max(part.end?), through && part.through))
+        })
     }
 
     /// Where the append before this one ends in the same file.
@@ -130,7 +151,7 @@ impl Trace {
 impl Write {
     /// None for a write that failed or prepares space. A write that did not end counts as far as
     /// it was asked to go: it may have, and it is not complete.
-    fn of(call: Call, offset_from_end: usize) -> Result<Option<Self>> {
+    fn of(call: Call, offset_from_end: usize, through: bool) -> Result<Option<Self>> {
         if call.texts().all(is_zeros) {
             return Ok(None);
         }
@@ -140,7 +161,8 @@ impl Write {
             Some((line, bytes)) => (Some(line), u64::try_from(bytes).unwrap_or(0)),
             None => (None, u64::MAX - from),
         };
-        let write = Self { path: call.path, from, to: from + bytes, begin: call.begin, end };
+        let write =
+            Self { path: call.path, from, to: from + bytes, begin: call.begin, end, through };
         Ok((bytes > 0).then_some(write))
     }
 }
@@ -211,6 +233,17 @@ mod tests {
     fn an_acknowledgement_before_its_sync_is_early() {
         assert_early(&[WRITE, ACK, SYNC], UNSYNCED);
         assert_early(&[WRITE, ACK], UNSYNCED);
+    }
+
+    #[test]
+    fn a_write_through_is_its_own_sync_as_long_as_its_descriptor_is_open() {
+        let opened = |flags| format!("7 openat(AT_FDCWD</>, \"one\", {flags}) = 3</data/one>\n");
+        let (through, plain) = (opened("O_WRONLY|O_DIRECT|O_DSYNC"), opened("O_RDWR|O_DIRECT"));
+        assert!(verdict(&[&through, WRITE, ACK]).early.is_empty());
+        assert_early(&[&through, ACK, WRITE], "acknowledged before its write completed");
+        assert_early(&[&plain, WRITE, ACK], UNSYNCED);
+        assert_early(&[&through, "7 close(3</data/one>) = 0\n", WRITE, ACK], UNSYNCED);
+        assert_early(&[&through, &plain, WRITE, ACK], UNSYNCED);
     }
 
     #[test]
