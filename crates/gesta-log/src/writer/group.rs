@@ -9,7 +9,7 @@ use gesta_store::{Append, Appended, EventId, Position, RecordedAt, Revision, Sto
 
 use super::{
     Action, Reply, Request,
-    judge::{Judge, Judgement, Spans, appended_now},
+    judge::{Judge, Judgement, Past, appended_now},
     overlay::Overlay,
     placed::{Entries, Placed},
 };
@@ -138,13 +138,12 @@ impl Group {
         &mut self,
         request: Request,
         mut flight: Option<&mut Self>,
-        index: &Index,
-        spans: &dyn Spans,
+        past: Past<'_>,
         actions: &mut Vec<Action>,
     ) {
         let Request { append, looked, reply, .. } = request;
         let groups = [flight.as_deref(), Some(&*self)];
-        let judge = Judge { index, spans, groups };
+        let judge = Judge { past, groups };
         let (result, depends) = match judge.judge(&append, &looked) {
             Judgement::Accept(revisions) if revisions.is_empty() => {
                 // A pure check that holds: as of everything before it, what is in flight included.
@@ -152,7 +151,7 @@ impl Group {
                 (Ok(Appended { position, revisions: Vec::new() }), true)
             }
             Judgement::Accept(revisions) => {
-                let appended = self.accept(append, revisions, flight.as_deref(), index);
+                let appended = self.accept(append, revisions, flight.as_deref(), past.index);
                 return self.answers.push((reply, Ok(appended)));
             }
             Judgement::Answer { result, depends } => (result, depends),

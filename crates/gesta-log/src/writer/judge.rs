@@ -44,10 +44,16 @@ impl Judgement {
 /// Ends a judgement early.
 type Verdict<T> = Result<T, Judgement>;
 
-/// What an append is judged against.
-pub(super) struct Judge<'a> {
+/// What is published.
+#[derive(Clone, Copy)]
+pub(super) struct Past<'a> {
     pub(super) index: &'a Index,
     pub(super) spans: &'a dyn Spans,
+}
+
+/// What an append is judged against.
+pub(super) struct Judge<'a> {
+    pub(super) past: Past<'a>,
     /// Not published yet, in order.
     pub(super) groups: [Option<&'a Group>; 2],
 }
@@ -73,10 +79,10 @@ impl Judge<'_> {
         if let Some(entries) = self.groups().find_map(|group| group.find(first)) {
             return Err(compare(append, first, &of_entries(entries), true));
         }
-        let newer = self.index.find_append(first, looked.to);
+        let newer = self.past.index.find_append(first, looked.to);
         let span = newer.map_err(|error| Judgement::error(error, false))?.or(looked.repeat);
         let Some(span) = span else { return Ok(()) };
-        Err(match self.spans.events(span) {
+        Err(match self.past.spans.events(span) {
             Ok(events) => compare(append, first, &of_events(&events), false),
             Err(error) => Judgement::error(error, false),
         })
@@ -111,7 +117,7 @@ impl Judge<'_> {
     fn life(&self, name: &StreamName) -> (Life, bool) {
         match self.groups().find_map(|group| group.overlay.life(name)) {
             Some(life) => (life.clone(), true),
-            None => (self.index.life(name), false),
+            None => (self.past.index.life(name), false),
         }
     }
 
@@ -125,7 +131,7 @@ impl Judge<'_> {
         if let Some(head) = self.groups().find_map(|group| group.overlay.head(name)) {
             return Ok((Some(head), true));
         }
-        let newer = self.index.stream_head(name, looked.to);
+        let newer = self.past.index.stream_head(name, looked.to);
         Ok((newer.map_err(|error| Judgement::error(error, false))?.or(known), false))
     }
 
@@ -136,7 +142,7 @@ impl Judge<'_> {
         let after = condition.after.max(looked.condition_to);
         let newer = match looked.matching {
             Some(matching) => Ok(Some(matching)),
-            None => self.index.first_match(query, after),
+            None => self.past.index.first_match(query, after),
         };
         if let Some(matching) = newer.map_err(|error| Judgement::error(error, false))? {
             return Err(Judgement::error(conflict(matching), false));

@@ -45,6 +45,7 @@ use crate::{
 };
 
 use group::{Before, Group, Size};
+use judge::Past;
 pub(crate) use judge::{Spans, appended};
 use pace::Pace;
 pub(crate) use placed::Placed;
@@ -230,6 +231,7 @@ impl Writer {
 
     /// Goes on as far as is possible without waiting.
     pub(crate) fn step(&mut self, now: Now, index: &Index, spans: &dyn Spans) -> Vec<Action> {
+        let past = Past { index, spans };
         let mut actions = Vec::new();
         if let Some(reason) = &self.stopped {
             let reason = reason.clone();
@@ -237,13 +239,13 @@ impl Writer {
             return actions;
         }
         self.preparation.step(self.filled(), &mut self.rng, &self.end, &mut actions);
-        self.fill(now, index, spans, &mut actions);
+        self.fill(now, past, &mut actions);
         if self.flight.is_some() {
             return actions;
         }
         let stuck = self.open.is_none() && !self.queue.is_empty();
         if stuck && self.roll(&mut actions) {
-            self.fill(now, index, spans, &mut actions);
+            self.fill(now, past, &mut actions);
         }
         match &self.open {
             Some(open) => {
@@ -277,7 +279,7 @@ impl Writer {
     }
 
     /// Takes from the queue as much as the open group may carry.
-    fn fill(&mut self, now: Now, index: &Index, spans: &dyn Spans, actions: &mut Vec<Action>) {
+    fn fill(&mut self, now: Now, past: Past<'_>, actions: &mut Vec<Action>) {
         let Some(active) = &self.active else { return };
         let mut flight = match &mut self.flight {
             Some(Flight::Group(group)) => Some(&mut **group),
@@ -300,7 +302,7 @@ impl Writer {
             });
             let request = self.queue.pop_front().expect("it was just looked at");
             actions.push(Action::Release(request.bytes));
-            group.take(request, flight.as_deref_mut(), index, spans, actions);
+            group.take(request, flight.as_deref_mut(), past, actions);
         }
         self.open = open.filter(|group| !group.is_empty());
         if self.open.is_some() && !waiting {

@@ -165,7 +165,7 @@ mod tests {
     fn a_column_of_any_width_reads_as_it_was_written() {
         for bits in 0..=WIDTH_MAX {
             let numbers: Vec<u128> =
-                (0..37).map(|at| u128::MAX / 3 * at & ((1 << bits) - 1)).collect();
+                (0..37).map(|at| (u128::MAX / 3).wrapping_mul(at) & ((1 << bits) - 1)).collect();
             let mut bytes = Vec::new();
             put_column(&mut bytes, bits, numbers.iter().copied());
             assert_eq!(bytes.len(), column_bytes(bits, numbers.len()));

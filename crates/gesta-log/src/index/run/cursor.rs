@@ -80,30 +80,37 @@ impl Cursor {
         position: u64,
         direction: Direction,
     ) -> Result<Option<u64>, RunError> {
-        if !self.reaches(position, direction)
-            && let Postings::Many(list) = self.found.0.postings
-        {
-            let mut blocks = Cached { run, disk };
-            let leaf = list.leaf_for(&mut blocks, position, &mut self.leaf)?;
-            self.leaf_start = leaf * FAN;
-            self.at = None;
-        }
+        let loaded = match self.found.0.postings {
+            Postings::Many(list) if !self.reaches(position, direction) => {
+                let mut leaf = Vec::new();
+                let number = list.leaf_for(&mut Cached { run, disk }, position, &mut leaf)?;
+                Some((leaf, number * FAN))
+            }
+            Postings::One(_) | Postings::Few(_) | Postings::Many(_) => None,
+        };
+        let (leaf, start) = match &loaded {
+            Some((leaf, start)) => (leaf, *start),
+            None => (&self.leaf, self.leaf_start),
+        };
         let at = match direction {
-            Direction::Forwards => self.at_or_after(position),
+            Direction::Forwards if loaded.is_none() => self.at_or_after(position),
+            Direction::Forwards => Some(leaf.partition_point(|posting| *posting < position)),
             Direction::Backwards => {
-                self.leaf.partition_point(|posting| *posting <= position).checked_sub(1)
+                leaf.partition_point(|posting| *posting <= position).checked_sub(1)
             }
         };
-        match at.and_then(|at| Some((at, *self.leaf.get(at)?))) {
-            Some((at, posting)) => {
-                self.at = Some(at);
-                Ok(Some(posting))
-            }
-            None if direction == Direction::Forwards => {
-                self.go_to(run, disk, self.leaf_start + self.leaf.len() as u64)
-            }
-            None => Ok(None),
+        let Some((at, posting)) = at.and_then(|at| Some((at, *leaf.get(at)?))) else {
+            let after = start + leaf.len() as u64;
+            return match direction {
+                Direction::Forwards => self.go_to(run, disk, after),
+                Direction::Backwards => Ok(None),
+            };
+        };
+        if let Some((leaf, start)) = loaded {
+            (self.leaf, self.leaf_start) = (leaf, start);
         }
+        self.at = Some(at);
+        Ok(Some(posting))
     }
 
     /// The first posting of the leaf at or after a position: mostly the next one.
@@ -164,9 +171,9 @@ impl Cursor {
         let at = match (here, &self.found.0.postings) {
             (Some(at), _) => at as usize,
             (None, Postings::Many(list)) => {
-                let leaf = ordinal / FAN;
-                list.leaf(&mut Cached { run, disk }, leaf, &mut self.leaf)?;
-                self.leaf_start = leaf * FAN;
+                let (number, mut leaf) = (ordinal / FAN, Vec::new());
+                list.leaf(&mut Cached { run, disk }, number, &mut leaf)?;
+                (self.leaf, self.leaf_start) = (leaf, number * FAN);
                 (ordinal % FAN) as usize
             }
             (None, Postings::One(_) | Postings::Few(_)) => return Ok(None),

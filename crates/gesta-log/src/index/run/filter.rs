@@ -71,7 +71,7 @@ fn probes(hash: TermHash) -> impl Iterator<Item = (usize, u8)> {
     let (start, step) = (bits as u32, (bits >> 32) as u32 | 1);
     (0..PROBES).map(move |probe| {
         let mixed = start.wrapping_add(step.wrapping_mul(probe));
-        let bit = u64::from(mixed) * BITS >> 32;
+        let bit = (u64::from(mixed) * BITS) >> 32;
         ((bit / 8) as usize, 1 << (bit % 8))
     })
 }

@@ -154,7 +154,7 @@ impl<'a> Raw<'a> {
                 let bytes = column_bytes(u32::from(raw.width), count as usize - 1);
                 raw.steps = Fields(fields.take(bytes)?);
             }
-            1 | FEW_MAX.. => {}
+            _ => {}
         }
         Ok(raw)
     }
@@ -169,7 +169,7 @@ impl<'a> Raw<'a> {
                 read_steps(&mut self.steps, self.width, first?, count, &mut postings)?;
                 Postings::Few(postings)
             }
-            0 | FEW_MAX.. => Postings::Many(List { count: self.count, root: Address(self.place) }),
+            _ => Postings::Many(List { count: self.count, root: Address(self.place) }),
         };
         Ok(Entry { hash, first_ordinal: self.first_ordinal, postings })
     }

@@ -23,7 +23,7 @@ use super::{
 use crate::disk::{Disk, Operation};
 
 /// Everything that goes into the run of one segment; lists in any order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Contents {
     pub(crate) covered: Covered,
     /// Of the record of each position of the segment, in order.
@@ -37,7 +37,7 @@ pub(crate) struct Contents {
 }
 
 /// Where a term occurs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TermPostings {
     pub(crate) hash: TermHash,
     /// Of a stream: the revision of the first posting. Of an append: how many events it has. Of

@@ -1,0 +1,356 @@
+//! Segments as chance makes them, what a run of them must answer, and asking it everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gesta_store::{Category, Direction, EventId, EventType, StreamName, Tag};
+use uuid::Uuid;
+
+use super::{
+    super::{
+        Contents, Covered, Cursor, Found, Lifecycle, Run, RunError, RunPlace, Term, TermHash,
+        TermKey, TermPostings,
+    },
+    Chance, STORE,
+};
+use crate::disk::Disk;
+
+/// How the segments of a story are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Story {
+    pub(super) seed: u64,
+    pub(super) segments: u64,
+    pub(super) events_max: u64,
+    pub(super) streams: u64,
+}
+
+type Terms = BTreeMap<TermHash, (u64, Vec<u64>)>;
+
+/// Makes the contents of segments that follow each other.
+pub(super) fn segments(story: Story) -> Vec<Contents> {
+    let mut chance = Chance(story.seed);
+    let (mut number, mut position) = (1, 1);
+    let mut revisions = BTreeMap::new();
+    let mut segments = Vec::new();
+    for _ in 0..story.segments {
+        let contents = segment(&mut chance, story, number, position, &mut revisions);
+        number += 1 + chance.below(3);
+        position = contents.covered.end + if chance.one_in(3) { chance.below(100) } else { 0 };
+        segments.push(contents);
+    }
+    segments
+}
+
+fn segment(
+    chance: &mut Chance,
+    story: Story,
+    number: u64,
+    first: u64,
+    revisions: &mut BTreeMap<StreamName, u64>,
+) -> Contents {
+    let key = TermKey::new(STORE);
+    let events = if chance.one_in(8) { 0 } else { 1 + chance.below(story.events_max) };
+    let covered = Covered {
+        number,
+        salt: [number as u8; 16],
+        incarnation: [7; 16],
+        first,
+        end: first + events,
+        adopted_length: 4_096 + chance.below(1 << 26),
+        chain: [chance.next() as u8; 32],
+        last_recorded_at: (events > 0).then_some(chance.next()),
+    };
+    let mut terms = Terms::new();
+    let (mut names, mut categories) = (Vec::new(), BTreeSet::new());
+    let (mut offsets, mut offset) = (Vec::new(), 4_200);
+    let mut append_left = 0;
+    for position in first..first + events {
+        offsets.push(offset);
+        let reach = if chance.one_in(50) { 100_000 } else { 300 };
+        offset += 150 + chance.below(reach) as u32;
+        let stream = stream(chance, story.streams);
+        let revision = revisions.entry(stream.clone()).or_insert(0);
+        if *revision == 0 {
+            names.push(stream.clone());
+        }
+        let mut add = |term: Term<'_>, ordinal| {
+            terms.entry(key.hash(&term)).or_insert((ordinal, Vec::new())).1.push(position);
+        };
+        add(Term::Stream(&stream), *revision);
+        *revision += 1;
+        if let Some(category) = stream.category() {
+            add(Term::Category(&category), 0);
+            categories.insert(category);
+        }
+        let event_type = EventType::new(format!("type-{}", chance.below(3).min(1))).unwrap();
+        add(Term::EventType(&event_type), 0);
+        let mut tags = BTreeSet::from([chance.below(500), chance.below(500)]);
+        tags.retain(|_| !chance.one_in(3));
+        for tag in tags {
+            add(Term::Tag(&Tag::of("tag", &tag.to_string()).unwrap()), 0);
+        }
+        if append_left == 0 {
+            append_left = 1 + chance.below(4);
+            let id = EventId::from(Uuid::from_u64_pair(chance.next(), chance.next()));
+            add(Term::Append(id), append_left);
+        }
+        append_left -= 1;
+    }
+    let lifecycles = lifecycles(chance, story.streams);
+    let terms = terms.into_iter();
+    let terms = terms.map(|(hash, (first_ordinal, postings))| TermPostings {
+        hash,
+        first_ordinal,
+        postings,
+    });
+    let mut terms: Vec<_> = terms.collect();
+    let turn = chance.below(1 + terms.len() as u64) as usize;
+    terms.rotate_left(turn);
+    Contents {
+        covered,
+        offsets,
+        terms,
+        names,
+        categories: categories.into_iter().collect(),
+        lifecycles,
+    }
+}
+
+/// Some streams are hot, most have few events; some have no category.
+fn stream(chance: &mut Chance, streams: u64) -> StreamName {
+    let id = if chance.one_in(4) { chance.below(3) } else { chance.below(streams) };
+    let name = match id % 5 {
+        0 => format!("lone{id}"),
+        1 => format!("order-{id:05}-with-a-rather-long-tail-{}", "x".repeat(id as usize % 700)),
+        2 => format!("order-{id}"),
+        3 => format!("{}-é{id}", "c".repeat(1 + id as usize % 40)),
+        _ => format!("account-{id}"),
+    };
+    StreamName::new(name).unwrap()
+}
+
+fn lifecycles(chance: &mut Chance, streams: u64) -> Vec<(StreamName, Lifecycle)> {
+    let mut changes = Vec::new();
+    for _ in 0..chance.below(60) {
+        let bytes = match chance.below(20) {
+            0 => chance.below(20_000),
+            1 => 1_024,
+            _ => chance.below(80),
+        };
+        let json = vec![chance.next() as u8; bytes as usize];
+        let metadata = (!chance.one_in(4)).then(|| json.into());
+        let tombstoned = metadata.is_none() || chance.one_in(10);
+        changes.push((stream(chance, streams), Lifecycle { metadata, tombstoned }));
+    }
+    changes
+}
+
+/// What a run of some segments must answer.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    covered: Vec<Covered>,
+    terms: Terms,
+    places: BTreeMap<u64, RunPlace>,
+    names: BTreeSet<StreamName>,
+    categories: BTreeSet<Category>,
+    lifecycles: BTreeMap<StreamName, Lifecycle>,
+}
+
+impl Model {
+    pub(super) fn of(segments: &[Contents]) -> Self {
+        let mut model = Self::default();
+        for segment in segments {
+            let Covered { number, salt, first, .. } = segment.covered;
+            model.covered.push(segment.covered);
+            for term in &segment.terms {
+                let known =
+                    model.terms.entry(term.hash).or_insert((term.first_ordinal, Vec::new()));
+                known.1.extend(&term.postings);
+            }
+            for (at, offset) in segment.offsets.iter().enumerate() {
+                let next = segment.offsets.get(at + 1).copied();
+                let place = RunPlace { segment: number, salt, offset: *offset, next };
+                model.places.insert(first + at as u64, place);
+            }
+            model.names.extend(segment.names.iter().cloned());
+            model.categories.extend(segment.categories.iter().cloned());
+            for (name, change) in &segment.lifecycles {
+                let known = model.lifecycles.entry(name.clone()).or_default();
+                known.tombstoned |= change.tombstoned;
+                if change.metadata.is_some() {
+                    known.metadata.clone_from(&change.metadata);
+                }
+            }
+        }
+        model
+    }
+
+    /// Asks a run everything; it must answer as the model does, or fail as `Err` says.
+    pub(super) fn check(&self, run: &Run, disk: &dyn Disk) -> Result<(), RunError> {
+        assert_eq!(run.covered(), self.covered);
+        assert_eq!(run.terms(), self.terms.len() as u64);
+        assert_eq!((run.store(), run.bytes()), (STORE, disk.length(&run.name().file()).unwrap()));
+        let mut chance = Chance(run.bytes());
+        for (hash, (first_ordinal, postings)) in &self.terms {
+            let found = run.find(disk, *hash)?.expect("the term is there");
+            assert_eq!(found.first_ordinal(), *first_ordinal);
+            assert_eq!(found.count(), postings.len() as u64);
+            check_list(&mut chance, run, disk, &found, postings)?;
+        }
+        for _ in 0..200 {
+            let hash = TermHash::new(u128::from(chance.next()) << 64 | u128::from(chance.next()));
+            assert_eq!(run.find(disk, hash)?, None);
+        }
+        self.check_places(&mut chance, run, disk)?;
+        self.check_names(&mut chance, run, disk)?;
+        self.check_lifecycles(run, disk)
+    }
+
+    fn check_places(
+        &self,
+        chance: &mut Chance,
+        run: &Run,
+        disk: &dyn Disk,
+    ) -> Result<(), RunError> {
+        let (first, end) = (run.first(), run.end());
+        let mut places = run.places();
+        for position in first.saturating_sub(2)..end + 2 {
+            let expected = self.places.get(&position).copied();
+            assert_eq!(places.at(disk, position)?, expected, "{position}");
+            if chance.one_in(20) {
+                let position = first.saturating_sub(5) + chance.below(end - first + 10);
+                let expected = self.places.get(&position).copied();
+                assert_eq!(run.place(disk, position)?, expected, "{position}");
+                assert_eq!(places.at(disk, position)?, expected, "{position}");
+                let after = self.places.range(position..).next().map(|(at, _)| *at);
+                assert_eq!(run.at_or_after(position), after, "{position}");
+                let before = self.places.range(..=position).next_back().map(|(at, _)| *at);
+                assert_eq!(run.at_or_before(position), before, "{position}");
+            }
+        }
+        Ok(())
+    }
+
+    fn check_names(&self, chance: &mut Chance, run: &Run, disk: &dyn Disk) -> Result<(), RunError> {
+        let all: Vec<_> = self.names.iter().map(StreamName::as_str).collect();
+        let mut afters = vec![None, Some(""), Some("order-"), Some("\u{10ffff}")];
+        let mut prefixes = vec!["", "order-", "order-0", "lone", "c", "\u{10ffff}", "nothing"];
+        for _ in 0..all.len().min(20) {
+            let name = all[chance.below(all.len() as u64) as usize];
+            afters.push(Some(name));
+            prefixes.push(name);
+        }
+        for prefix in prefixes {
+            let after = afters[chance.below(afters.len() as u64) as usize];
+            for after in [None, after] {
+                let mut names = run.names(prefix, after);
+                let expected = self.names.iter().filter(|name| {
+                    name.as_str().starts_with(prefix)
+                        && after.is_none_or(|after| name.as_str() > after)
+                });
+                for expected in expected {
+                    assert_eq!(names.next(run, disk)?.as_ref(), Some(expected));
+                }
+                assert_eq!(names.next(run, disk)?, None, "{prefix} after {after:?}");
+            }
+        }
+        for after in [None, Some("b"), Some("order"), Some("zz")] {
+            let mut categories = run.categories(after);
+            let expected = self.categories.iter();
+            for expected in expected.filter(|name| after.is_none_or(|after| name.as_str() > after))
+            {
+                assert_eq!(categories.next(run, disk)?.as_ref(), Some(expected));
+            }
+            assert_eq!(categories.next(run, disk)?, None);
+        }
+        Ok(())
+    }
+
+    fn check_lifecycles(&self, run: &Run, disk: &dyn Disk) -> Result<(), RunError> {
+        let mut lifecycles = run.lifecycles();
+        for (name, lifecycle) in &self.lifecycles {
+            let found = lifecycles.next(run, disk)?;
+            assert_eq!(found.as_ref(), Some(&(name.clone(), lifecycle.clone())));
+            assert_eq!(run.lifecycle(disk, name.as_str())?.as_ref(), Some(lifecycle));
+        }
+        assert_eq!(lifecycles.next(run, disk)?, None);
+        assert_eq!(run.lifecycle(disk, "nobody")?, None);
+        Ok(())
+    }
+}
+
+fn check_list(
+    chance: &mut Chance,
+    run: &Run,
+    disk: &dyn Disk,
+    found: &Found,
+    postings: &[u64],
+) -> Result<(), RunError> {
+    let count = postings.len() as u64;
+    assert_eq!(run.posting(disk, found, count)?, None);
+    let (first, max) = (chance.below(count), chance.below(400) as usize);
+    let expected: Vec<_> = postings.iter().skip(first as usize).take(max).copied().collect();
+    assert_eq!(run.postings(disk, found, first, max)?, expected);
+    let mut cursor = Cursor::new(found.clone());
+    let (least, most) = (postings[0].saturating_sub(3), postings[postings.len() - 1] + 3);
+    for _ in 0..2 + count.min(60) {
+        let ordinal = chance.below(count);
+        let posting = Some(postings[ordinal as usize]);
+        assert_eq!(run.posting(disk, found, ordinal)?, posting);
+        let position = if chance.one_in(2) {
+            least + chance.below(most - least + 1)
+        } else {
+            (postings[ordinal as usize] + 1).saturating_sub(chance.below(3))
+        };
+        for direction in [Direction::Forwards, Direction::Backwards] {
+            let stood = cursor.ordinal();
+            let expected = nearest(postings, position, direction);
+            assert_eq!(run.seek(disk, found, position, direction)?, expected);
+            assert_eq!(cursor.seek(run, disk, position, direction)?, expected);
+            let stands = expected.map(|posting| ordinal_of(postings, posting)).or(stood);
+            assert_eq!(cursor.ordinal(), stands);
+            let next = match (stands, direction) {
+                (None, Direction::Forwards) => 0,
+                (None, Direction::Backwards) => count - 1,
+                (Some(ordinal), Direction::Forwards) => ordinal + 1,
+                (Some(ordinal), Direction::Backwards) => ordinal.wrapping_sub(1),
+            };
+            let expected = usize::try_from(next).ok().and_then(|next| postings.get(next));
+            assert_eq!(cursor.step(run, disk, direction)?.as_ref(), expected);
+        }
+    }
+    walk(run, disk, found, postings)
+}
+
+fn walk(run: &Run, disk: &dyn Disk, found: &Found, postings: &[u64]) -> Result<(), RunError> {
+    let (mut stepping, mut seeking) = (Cursor::new(found.clone()), Cursor::new(found.clone()));
+    let mut from = 0;
+    for posting in postings {
+        assert_eq!(stepping.step(run, disk, Direction::Forwards)?, Some(*posting));
+        assert_eq!(seeking.seek(run, disk, from, Direction::Forwards)?, Some(*posting));
+        from = posting + 1;
+    }
+    assert_eq!(stepping.step(run, disk, Direction::Forwards)?, None);
+    assert_eq!(seeking.seek(run, disk, from, Direction::Forwards)?, None);
+    let (mut stepping, mut from) = (Cursor::new(found.clone()), u64::MAX);
+    for posting in postings.iter().rev() {
+        assert_eq!(stepping.step(run, disk, Direction::Backwards)?, Some(*posting));
+        assert_eq!(seeking.seek(run, disk, from, Direction::Backwards)?, Some(*posting));
+        from = posting - 1;
+    }
+    assert_eq!(stepping.step(run, disk, Direction::Backwards)?, None);
+    assert_eq!(seeking.seek(run, disk, from, Direction::Backwards)?, None);
+    Ok(())
+}
+
+fn nearest(postings: &[u64], position: u64, direction: Direction) -> Option<u64> {
+    match direction {
+        Direction::Forwards => postings.iter().find(|posting| **posting >= position).copied(),
+        Direction::Backwards => {
+            postings.iter().rev().find(|posting| **posting <= position).copied()
+        }
+    }
+}
+
+fn ordinal_of(postings: &[u64], posting: u64) -> u64 {
+    postings.partition_point(|other| *other < posting) as u64
+}
