@@ -9,7 +9,7 @@ use crate::{
     exit::Outcome,
     output::{Output, Style},
     store_url::StoreUrl,
-    verbs::{Append, Read, Streams, Subscribe, Verify},
+    verbs::{Append, Export, Import, Read, Streams, Subscribe, Verify},
 };
 
 /// Over what is the same for every verb.
@@ -31,7 +31,8 @@ Exit codes:
 /// Look into an event store, and add to it.
 ///
 /// A store is a directory of events that nobody changes any more. These verbs read it while its
-/// program is running, or after it has crashed; only `append` needs the store for itself.
+/// program is running, or after it has crashed; only `append` and `import` need the
+/// store for themselves.
 #[derive(Parser, Debug)]
 #[command(name = "gesta", version, after_help = HINT, arg_required_else_help = true)]
 pub(crate) struct Arguments {
@@ -52,6 +53,8 @@ enum Verb {
     Append(Append),
     Subscribe(Subscribe),
     Verify(Verify),
+    Export(Export),
+    Import(Import),
 }
 
 impl Arguments {
@@ -68,6 +71,8 @@ impl Arguments {
             Verb::Append(append) => append.run(&store, output),
             Verb::Subscribe(subscribe) => subscribe.run(&store, output),
             Verb::Verify(verify) => verify.run(&store, output),
+            Verb::Export(export) => export.run(&store, output),
+            Verb::Import(import) => import.run(&store, output),
         }
     }
 }

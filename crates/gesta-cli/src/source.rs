@@ -8,22 +8,26 @@ use gesta_store::{Category, EventQuery, EventType, Filter, QueryItem, StreamName
 #[command(group = ArgGroup::new("which").args(["stream", "all"]).required(true))]
 pub(crate) struct Source {
     /// The stream, such as order-17.
+    #[arg(conflicts_with_all = ["categories", "types", "tags"])]
     stream: Option<StreamName>,
     /// The whole store, in the order in which it happened.
     #[arg(long)]
     all: bool,
-    /// With --all: only streams of this category, such as order; several: any of them.
-    #[arg(
-        long = "category",
-        value_name = "CATEGORY",
-        conflicts_with_all = ["stream", "types", "tags"]
-    )]
+    #[command(flatten)]
+    narrowed: Narrowed,
+}
+
+/// Which events of the whole store.
+#[derive(Args, Debug)]
+pub(crate) struct Narrowed {
+    /// Of the whole store, only streams of this category, such as order; several: any of them.
+    #[arg(long = "category", value_name = "CATEGORY", conflicts_with_all = ["types", "tags"])]
     categories: Vec<Category>,
-    /// With --all: only events of this type, such as order-placed; several: any of them.
-    #[arg(long = "type", value_name = "TYPE", conflicts_with = "stream")]
+    /// Of the whole store, only events of this type, such as order-placed; several: any of them.
+    #[arg(long = "type", value_name = "TYPE")]
     types: Vec<EventType>,
-    /// With --all: only events with this tag, such as customer:17850; several: all of them.
-    #[arg(long = "tag", value_name = "KEY:VALUE", conflicts_with = "stream")]
+    /// Of the whole store, only events with this tag, such as customer:17850; several: all of them.
+    #[arg(long = "tag", value_name = "KEY:VALUE")]
     tags: Vec<Tag>,
 }
 
@@ -38,21 +42,24 @@ impl Source {
     pub(crate) fn which(self) -> Which {
         match self.stream {
             Some(stream) => Which::Stream(stream),
-            None => Which::All(filter(self.categories, self.types, self.tags)),
+            None => Which::All(self.narrowed.filter()),
         }
     }
 }
 
-/// The narrowest filter that says it.
-fn filter(categories: Vec<Category>, types: Vec<EventType>, tags: Vec<Tag>) -> Filter {
-    if !categories.is_empty() {
-        return Filter::Categories(categories);
-    }
-    match (types.is_empty(), tags.is_empty()) {
-        (true, true) => Filter::Everything,
-        (false, true) => Filter::EventTypes(types),
-        (_, false) => {
-            Filter::Query(EventQuery::of(QueryItem::every().of_types(types).tagged(tags)))
+impl Narrowed {
+    /// The narrowest filter that says it.
+    pub(crate) fn filter(self) -> Filter {
+        let Self { categories, types, tags } = self;
+        if !categories.is_empty() {
+            return Filter::Categories(categories);
+        }
+        match (types.is_empty(), tags.is_empty()) {
+            (true, true) => Filter::Everything,
+            (false, true) => Filter::EventTypes(types),
+            (_, false) => {
+                Filter::Query(EventQuery::of(QueryItem::every().of_types(types).tagged(tags)))
+            }
         }
     }
 }

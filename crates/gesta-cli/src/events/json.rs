@@ -2,6 +2,7 @@
 //!
 //! Always holds: JSON that was stored keeps its digits and the order of its keys, and loses only
 //! white space between tokens; bytes that are not JSON are there in base64, under another key.
+//! Where every byte matters, what would lose white space is there in base64, too.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use gesta_store::{ContentType, RecordedEvent, Tag};
@@ -34,10 +35,23 @@ pub(super) struct Object<'a> {
     metadata_base64: Option<String>,
 }
 
-impl<'a> From<&'a RecordedEvent> for Object<'a> {
-    fn from(event: &'a RecordedEvent) -> Self {
-        let data = if is_json(&event.content_type) { one_line(&event.data) } else { None };
-        let metadata = one_line(&event.metadata);
+/// Bytes as JSON on one line, where they are shown so.
+type AsJson = fn(&[u8]) -> Option<Box<RawValue>>;
+
+impl<'a> Object<'a> {
+    /// For whoever reads it.
+    pub(super) fn readable(event: &'a RecordedEvent) -> Self {
+        Self::of(event, one_line)
+    }
+
+    /// For whoever makes the same event of it again: nothing is lost.
+    pub(super) fn exact(event: &'a RecordedEvent) -> Self {
+        Self::of(event, exact)
+    }
+
+    fn of(event: &'a RecordedEvent, as_json: AsJson) -> Self {
+        let data = if is_json(&event.content_type) { as_json(&event.data) } else { None };
+        let metadata = as_json(&event.metadata);
         let data_base64 = data.is_none().then(|| BASE64_STANDARD.encode(&event.data));
         let metadata_base64 = (metadata.is_none() && !event.metadata.is_empty())
             .then(|| BASE64_STANDARD.encode(&event.metadata));
@@ -74,6 +88,11 @@ pub(crate) fn is_json(content_type: &ContentType) -> bool {
 pub(super) fn one_line(bytes: &[u8]) -> Option<Box<RawValue>> {
     let json: &RawValue = serde_json::from_slice(bytes).ok()?;
     RawValue::from_string(compact(json.get())).ok()
+}
+
+/// JSON that is one line already, to the byte. What says null would look like what is not there.
+fn exact(bytes: &[u8]) -> Option<Box<RawValue>> {
+    one_line(bytes).filter(|json| json.get().as_bytes() == bytes && json.get() != "null")
 }
 
 /// Valid JSON without white space between its tokens.

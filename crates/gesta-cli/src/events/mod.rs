@@ -1,27 +1,35 @@
-//! How a recorded event is shown: a line of text for people, a JSON object for programs.
+//! How a recorded event is shown: a line of text for people, a JSON object for programs; and how
+//! such an object becomes an event again.
 //!
 //! Always holds: one event is one line, whatever its data are.
 
 mod json;
+mod offered;
 mod text;
 
 use anyhow::Result;
 use gesta_store::{RecordedAt, RecordedEvent};
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::output::{Output, Style};
 
-pub(crate) use self::{json::is_json, text::Printable};
+pub(crate) use self::{json::is_json, offered::Offered, text::Printable};
 
 pub(crate) fn show(event: &RecordedEvent, output: &mut Output) -> Result<()> {
     match output.style() {
         Style::Text => output.line(text::Line(event)),
-        Style::Json => output.json(&json::Object::from(event)),
+        Style::Json => output.json(&json::Object::readable(event)),
     }
 }
 
+/// All of an event, to the byte, as [`Offered`] takes it.
+pub(crate) fn exact(event: &RecordedEvent) -> impl Serialize {
+    json::Object::exact(event)
+}
+
 /// A moment as RFC 3339 writes it, in UTC, to the microsecond.
-fn moment(recorded_at: RecordedAt) -> String {
+pub(crate) fn moment(recorded_at: RecordedAt) -> String {
     let micros = recorded_at.micros();
     let timestamp = i64::try_from(micros).ok().and_then(|micros| {
         // Only a clock that is thousands of years off has no calendar date.

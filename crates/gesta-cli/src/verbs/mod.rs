@@ -1,11 +1,14 @@
 //! What the program can be asked to do, a file each: what a verb takes, and how it answers.
 
 mod append;
+mod export;
+mod import;
 mod read;
 mod streams;
 mod subscribe;
 mod verify;
 
 pub(crate) use self::{
-    append::Append, read::Read, streams::Streams, subscribe::Subscribe, verify::Verify,
+    append::Append, export::Export, import::Import, read::Read, streams::Streams,
+    subscribe::Subscribe, verify::Verify,
 };

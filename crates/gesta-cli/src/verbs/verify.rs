@@ -6,17 +6,15 @@ use anyhow::Result;
 use clap::Args;
 use gesta_log::{OpenReport, Progress, Torn, Unmarked};
 use gesta_store::{Damage, Position};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::{
+    counted::counted,
     exit::Outcome,
     output::{Output, Style},
+    progress::{Of, bar},
     store_url::StoreUrl,
 };
-
-/// What the bar looks like.
-const TEMPLATE: &str = "{bar:40} {bytes} of {total_bytes}, {eta} left";
 
 const HINT: &str = "\
 Exit codes:
@@ -44,10 +42,8 @@ impl Verify {
     }
 }
 
-/// The bar draws itself where errors are written, if that is a terminal.
 fn verified(store: &StoreUrl) -> Result<OpenReport> {
-    let style = ProgressStyle::with_template(TEMPLATE).expect("the template is one");
-    let bar = ProgressBar::new(0).with_style(style);
+    let bar = bar(Of::Bytes, 0);
     let report = gesta_log::verify(store.directory()?, &mut |progress: Progress| {
         bar.set_length(progress.bytes_total);
         bar.set_position(progress.bytes_done);
@@ -80,10 +76,6 @@ fn tell(report: &OpenReport, output: &mut Output) -> Result<()> {
         "DAMAGED in {places}: {events} in {segments} can be read. The store refuses appends and \
          still reads the rest. Keep a copy of the files, then look at the disk, and restore a backup"
     ))
-}
-
-fn counted(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn object(report: &OpenReport) -> Value {

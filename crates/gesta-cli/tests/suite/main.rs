@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
 
 mod append;
+mod export;
 mod read;
 mod scene;
 mod streams;

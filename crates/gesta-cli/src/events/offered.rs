@@ -1,0 +1,189 @@
+//! An event from a line of JSON: what was exported, offered to a store again.
+//!
+//! Always holds: data and metadata come out to the byte as they were exported. When and at which
+//! position it was recorded is read over: a store has its own of these.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use gesta_store::{
+    CausationId, ContentType, CorrelationId, EventId, EventType, NewEvent, Revision, StreamName,
+    Tag,
+};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::value::RawValue;
+
+/// An event and where it belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Offered {
+    pub(crate) stream: StreamName,
+    pub(crate) revision: Revision,
+    pub(crate) event: NewEvent,
+}
+
+/// What a line says. A name that is not among these is a mistake of somebody's, so it is told.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Line {
+    #[serde(rename = "position")]
+    _position: Option<IgnoredAny>,
+    #[serde(rename = "recordedAt")]
+    _recorded_at: Option<IgnoredAny>,
+    stream: String,
+    revision: u64,
+    id: String,
+    #[serde(rename = "type")]
+    event_type: String,
+    #[serde(default = "first")]
+    schema_version: u16,
+    #[serde(default)]
+    tags: Vec<String>,
+    correlation_id: Option<String>,
+    causation_id: Option<String>,
+    content_type: Option<String>,
+    data: Option<Box<RawValue>>,
+    data_base64: Option<String>,
+    metadata: Option<Box<RawValue>>,
+    metadata_base64: Option<String>,
+}
+
+const fn first() -> u16 {
+    1
+}
+
+impl Offered {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// What is wrong with it, for a person.
+    pub(crate) fn from_line(line: &[u8]) -> Result<Self, String> {
+        let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        let data = bytes("data", line.data, line.data_base64)?;
+        let data = data.ok_or("it has neither data nor dataBase64")?;
+        let metadata = bytes("metadata", line.metadata, line.metadata_base64)?.unwrap_or_default();
+        let content_type = line.content_type.map(ContentType::new).transpose().map_err(told)?;
+        let event = NewEvent {
+            id: line.id.parse().map_err(|error| format!("id {}: {error}", line.id))?,
+            event_type: EventType::new(line.event_type).map_err(told)?,
+            schema_version: line.schema_version,
+            content_type: content_type.unwrap_or(ContentType::JSON),
+            data: data.into(),
+            metadata: metadata.into(),
+            tags: line.tags.into_iter().map(Tag::new).collect::<Result<_, _>>().map_err(told)?,
+            correlation_id: line
+                .correlation_id
+                .map(CorrelationId::new)
+                .transpose()
+                .map_err(told)?,
+            causation_id: line.causation_id.map(CausationId::new).transpose().map_err(told)?,
+        };
+        let stream = StreamName::new(line.stream).map_err(told)?;
+        Ok(Self { stream, revision: Revision::new(line.revision), event })
+    }
+
+    /// Which event it is.
+    pub(crate) fn id(&self) -> EventId {
+        self.event.id
+    }
+}
+
+fn told(error: impl ToString) -> String {
+    error.to_string()
+}
+
+/// What stands under one of two names.
+fn bytes(
+    name: &str,
+    json: Option<Box<RawValue>>,
+    base64: Option<String>,
+) -> Result<Option<Vec<u8>>, String> {
+    match (json, base64) {
+        (Some(_), Some(_)) => Err(format!("it has both {name} and {name}Base64")),
+        (Some(json), None) => Ok(Some(json.get().into())),
+        (None, Some(text)) => {
+            let bytes = BASE64_STANDARD.decode(text);
+            bytes.map(Some).map_err(|error| format!("{name}Base64: {error}"))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gesta_store::{Position, RecordedAt, RecordedEvent};
+
+    use super::*;
+
+    fn recorded(content_type: ContentType, data: &[u8], metadata: &[u8]) -> RecordedEvent {
+        RecordedEvent {
+            stream: StreamName::new("order-\u{1}\"é").unwrap(),
+            revision: Revision::new(3),
+            position: Position::new(7),
+            recorded_at: RecordedAt::from_micros(1),
+            id: EventId::random(),
+            event_type: EventType::new("order placed").unwrap(),
+            schema_version: 2,
+            content_type,
+            data: data.to_vec().into(),
+            metadata: metadata.to_vec().into(),
+            tags: vec![Tag::new("no-colon").unwrap(), Tag::of("a", "b:c").unwrap()],
+            correlation_id: Some(CorrelationId::new("call").unwrap()),
+            causation_id: None,
+        }
+    }
+
+    #[test]
+    fn every_byte_comes_back() {
+        let data: [&[u8]; 9] = [
+            b"{\"a\":1.10}",
+            b"{ \"a\":\n1 }",
+            b"null",
+            b"",
+            b"\xff\0",
+            b"1 2",
+            b" 1",
+            b"[]\n",
+            b"\"\"",
+        ];
+        let text = ContentType::new("text/plain").unwrap();
+        for content_type in [ContentType::JSON, ContentType::OCTET_STREAM, text] {
+            for (data, metadata) in data.iter().flat_map(|one| data.map(|other| (one, other))) {
+                let event = recorded(content_type.clone(), data, metadata);
+                let line = serde_json::to_vec(&crate::events::exact(&event)).unwrap();
+                assert!(!line.contains(&b'\n'));
+                let offered = Offered::from_line(&line).unwrap();
+                assert_eq!((&offered.stream, offered.revision), (&event.stream, event.revision));
+                let back = offered.event;
+                assert_eq!((back.id, &back.event_type), (event.id, &event.event_type));
+                assert_eq!((&back.data, &back.metadata), (&event.data, &event.metadata));
+                assert_eq!((&back.tags, back.schema_version), (&event.tags, event.schema_version));
+                assert_eq!(back.content_type, event.content_type);
+                assert_eq!(back.correlation_id, event.correlation_id);
+                assert_eq!(back.causation_id, event.causation_id);
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_event_is_told_apart_with_a_reason() {
+        let id = "0190a6b4-7c00-7000-8000-000000000001";
+        let line = |rest: &str| {
+            let line = format!(r#"{{"stream":"a-1","revision":0,"id":"{id}","type":"t"{rest}}}"#);
+            Offered::from_line(line.as_bytes())
+        };
+        assert_eq!(line(r#","data":{}"#).unwrap().event.schema_version, 1);
+        for (rest, reason) in [
+            ("", "neither data nor dataBase64"),
+            (r#","data":1,"dataBase64":"""#, "both data and dataBase64"),
+            (r#","dataBase64":"?""#, "dataBase64: "),
+            (r#","data":1,"datum":2"#, "unknown field `datum`"),
+            (r#","data":1,"tags":[""]"#, "tag"),
+            (r#","data":1"#, ""),
+        ] {
+            match line(rest) {
+                Ok(_) => assert_eq!(reason, "", "{rest}"),
+                Err(error) => assert!(error.contains(reason) && !reason.is_empty(), "{error}"),
+            }
+        }
+        assert!(Offered::from_line(b"{\"stream\":\"a\"").is_err());
+        assert!(Offered::from_line(b"{\"stream\":\"a\"}").unwrap_err().contains("revision"));
+    }
+}
