@@ -6,5 +6,6 @@ mod conformance;
 mod crashes;
 mod damage;
 mod faults;
+mod reader;
 mod scene;
 mod segments;
