@@ -9,7 +9,7 @@ use crate::{
     exit::Outcome,
     output::{Output, Style},
     store_url::StoreUrl,
-    verbs::{Append, Read, Streams, Subscribe, Verify},
+    verbs::{Append, Bench, Read, Streams, Subscribe, Verify},
 };
 
 /// Over what is the same for every verb.
@@ -52,6 +52,7 @@ enum Verb {
     Append(Append),
     Subscribe(Subscribe),
     Verify(Verify),
+    Bench(Bench),
 }
 
 impl Arguments {
@@ -68,6 +69,7 @@ impl Arguments {
             Verb::Append(append) => append.run(&store, output),
             Verb::Subscribe(subscribe) => subscribe.run(&store, output),
             Verb::Verify(verify) => verify.run(&store, output),
+            Verb::Bench(bench) => bench.run(&store, output),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What the program can be asked to do, a file each: what a verb takes, and how it answers.
 
 mod append;
+mod bench;
 mod read;
 mod streams;
 mod subscribe;
 mod verify;
 
 pub(crate) use self::{
-    append::Append, read::Read, streams::Streams, subscribe::Subscribe, verify::Verify,
+    append::Append, bench::Bench, read::Read, streams::Streams, subscribe::Subscribe,
+    verify::Verify,
 };
