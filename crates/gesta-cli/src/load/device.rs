@@ -18,8 +18,8 @@ use serde::Serialize;
 use super::{clock::Stopwatch, latencies::Latencies};
 
 const BLOCK_BYTES: usize = 4 << 10;
-const BLOCKS: u64 = 4_096;
-const TIME_MAX: Duration = Duration::from_millis(500);
+const BLOCKS: u64 = 512;
+const TIME_MAX: Duration = Duration::from_millis(250);
 const FILE: &str = "device-probe";
 
 /// Medians of 4 KiB, one after the other, in microseconds.
