@@ -50,13 +50,13 @@ const ALL: [&str; 7] = [GESTA, "bare", "tephra", "sqlite", "fjall", "device-sync
 const LOADS: [Load; 9] = [
     Load { engines: &ALL, ..load("w1-b1", 1, 1, &[wanted(0.8, "bare")]) },
     load("w8-b1", 8, 1, &[wanted(1.2, "tephra"), wanted(0.8, "bare")]),
+    conditional("w8-b1-query", 8, "query", &[GESTA, "tephra"], &[wanted(0.95, "w8-b1")]),
+    conditional("w8-b1-exact", 8, "exact", &[GESTA], &[wanted(0.95, "w8-b1")]),
     load("w64-b1", 64, 1, &[wanted(1.5, "tephra"), wanted(0.8, "bare")]),
+    conditional("w64-b1-query", 64, "query", &[GESTA, "tephra"], &[wanted(0.95, "w64-b1")]),
+    conditional("w64-b1-exact", 64, "exact", &[GESTA], &[wanted(0.95, "w64-b1")]),
     load("w1-b100", 1, 100, &[wanted(1.6, "tephra"), wanted(0.8, "bare")]),
     load("w8-b100", 8, 100, &[wanted(1.6, "tephra"), wanted(0.8, "bare")]),
-    conditional("w8-b1-query", 8, "query", &[GESTA, "tephra"], &[wanted(0.95, "w8-b1")]),
-    conditional("w64-b1-query", 64, "query", &[GESTA, "tephra"], &[wanted(0.95, "w64-b1")]),
-    conditional("w8-b1-exact", 8, "exact", &[GESTA], &[wanted(0.95, "w8-b1")]),
-    conditional("w64-b1-exact", 64, "exact", &[GESTA], &[wanted(0.95, "w64-b1")]),
 ];
 
 const fn load(

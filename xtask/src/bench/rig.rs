@@ -1,8 +1,8 @@
 //! The driver with its peers, run once for each figure.
 //!
 //! Always holds: before and after a run the device is probed, and the processor time of others is
-//! counted during it. A run is made again while the machine had other work; after so many attempts
-//! the last one counts, and is marked as disturbed.
+//! counted during it. A run waits for a quiet device, and is made again when the machine had other
+//! work meanwhile; after so many attempts the last one counts, and is marked as disturbed.
 
 use std::{
     fmt, fs,
@@ -26,7 +26,9 @@ const DEVICE_SLOWER_MAX: f64 = 1.5;
 /// How much of one processor others may have beside a run.
 const OTHERS_MAX: f64 = 0.15;
 const ATTEMPTS_MAX: usize = 4;
-/// How long after a disturbance the next attempt is made.
+/// How often a run waits for the device, and how long each time. A device that only now took much
+/// may be slower for a while.
+const PAUSES_MAX: usize = 10;
 const PAUSE: Duration = Duration::from_secs(2);
 /// How the kernel counts processor time for programs.
 const TICKS_A_SECOND: f64 = 100.0;
@@ -76,26 +78,40 @@ impl Rig {
         let mut attempts = 0;
         loop {
             attempts += 1;
+            self.wait_for_quiet()?;
             let run = self.attempt(load, engine, seconds)?;
             if !run.is_disturbed || attempts == ATTEMPTS_MAX {
                 return Ok(run);
             }
-            pause();
-            self.probe()?;
         }
     }
 
     fn attempt(&mut self, load: &Load, engine: &str, seconds: f64) -> Result<Run> {
-        let before = self.last_us;
+        let was_slow = self.is_slow();
         let (stopwatch, others_before) = (Stopwatch::start(), processor_seconds()?);
         let result = answer(self.command(load, engine, seconds))
             .with_context(|| format!("{} of {engine}", load.name))?;
         let own = number(&result, "all_user_seconds")?;
         let others = processor_seconds()? - others_before - own;
         let share = others / stopwatch.elapsed().as_secs_f64();
-        let after = self.probe()?;
-        let is_slow = before.max(after) > self.best_us * DEVICE_SLOWER_MAX;
-        Ok(Run { is_disturbed: is_slow || share > OTHERS_MAX, ..Run::read(&result)? })
+        self.probe()?;
+        let is_disturbed = was_slow || self.is_slow() || share > OTHERS_MAX;
+        Ok(Run { is_disturbed, ..Run::read(&result)? })
+    }
+
+    fn wait_for_quiet(&mut self) -> Result<()> {
+        for _ in 0..PAUSES_MAX {
+            if !self.is_slow() {
+                return Ok(());
+            }
+            pause();
+            self.probe()?;
+        }
+        Ok(())
+    }
+
+    fn is_slow(&self) -> bool {
+        self.last_us > self.best_us * DEVICE_SLOWER_MAX
     }
 
     fn command(&self, load: &Load, engine: &str, seconds: f64) -> Command {
@@ -108,10 +124,10 @@ impl Rig {
         command
     }
 
-    fn probe(&mut self) -> Result<f64> {
+    fn probe(&mut self) -> Result<()> {
         self.last_us = probe(&self.program, &self.directory)?;
         self.best_us = self.best_us.min(self.last_us);
-        Ok(self.last_us)
+        Ok(())
     }
 
     pub(super) fn directory(&self) -> &Path {

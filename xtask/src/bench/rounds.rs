@@ -15,7 +15,7 @@ impl Rounds {
 
     /// Each figure's median over the rounds, taken by itself.
     pub(super) fn median(&self, load: &str, engine: &str) -> Option<Run> {
-        let (_, runs) = self.0.iter().find(|((one, other), _)| *one == load && other == engine)?;
+        let runs = self.runs(load, engine)?;
         let of = |figure: fn(&Run) -> f64| median(runs.iter().map(figure).collect());
         Some(Run {
             events_per_second: of(|run| run.events_per_second),
@@ -26,6 +26,19 @@ impl Rounds {
             disk_bytes: of(|run| run.disk_bytes),
             is_disturbed: false,
         })
+    }
+
+    /// How many times the rate of one is that of another: the median of the rounds' ratios, since
+    /// what disturbs a round disturbs both.
+    pub(super) fn times(&self, one: (&str, &str), other: (&str, &str)) -> Option<f64> {
+        let (one, other) = (self.runs(one.0, one.1)?, self.runs(other.0, other.1)?);
+        let ratios = one.iter().zip(other);
+        Some(median(ratios.map(|(a, b)| a.events_per_second / b.events_per_second).collect()))
+    }
+
+    fn runs(&self, load: &str, engine: &str) -> Option<&[Run]> {
+        let found = self.0.iter().find(|((one, other), _)| *one == load && other == engine);
+        found.map(|(_, runs)| runs.as_slice())
     }
 
     /// How many runs there are, and how many of them were disturbed.
@@ -66,6 +79,16 @@ pub(super) mod tests {
         assert_eq!(rounds.median("w8-b1", "gesta").unwrap().events_per_second, 6.0);
         assert_eq!(rounds.median("w8-b1", "bare"), None);
         assert_eq!(median(vec![1.0, 4.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        let rounds = rounds(&[
+            ("w8-b1", "gesta", &[50.0, 5.0, 60.0]),
+            ("w8-b1", "tephra", &[25.0, 2.0, 60.0]),
+        ]);
+        assert_eq!(rounds.times(("w8-b1", "gesta"), ("w8-b1", "tephra")), Some(2.0));
+        assert_eq!(rounds.times(("w8-b1", "gesta"), ("w8-b1", "bare")), None);
     }
 
     #[test]

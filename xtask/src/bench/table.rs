@@ -25,7 +25,10 @@ fn write(to: &mut String, rounds: &Rounds) -> fmt::Result {
         )?;
     }
     writeln!(to)?;
-    writeln!(to, "Events a second, and what `gesta` reaches of what is wanted:\n")?;
+    writeln!(
+        to,
+        "Events a second, and what `gesta` reaches of what is wanted (medians of the rounds' ratios):\n"
+    )?;
     header(to, "load", ["wanted of gesta"])?;
     for load in LOADS.iter().filter(|load| was_run(rounds, load)) {
         row(to, rounds, load, |run| grouped(run.events_per_second))?;
@@ -79,10 +82,10 @@ fn reached(rounds: &Rounds, load: &Load) -> String {
         .iter()
         .filter_map(|Wanted { times, of }| {
             let other = match load_of_name(of) {
-                Ok(load) => rounds.median(load.name, GESTA)?,
-                Err(_) => rounds.median(load.name, of)?,
+                Ok(load) => (load.name, GESTA),
+                Err(_) => (load.name, *of),
             };
-            let ratio = gesta.events_per_second / other.events_per_second;
+            let ratio = rounds.times((load.name, GESTA), other)?;
             Some(format!("{} {ratio:.2} × {of} (≥ {times})", mark(ratio >= *times)))
         })
         .collect();
