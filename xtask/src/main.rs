@@ -1,4 +1,5 @@
-//! The project's automation, as one program: `cargo xtask test`, `lint`, `tidy`, `prove`.
+//! The project's automation, as one program: `cargo xtask test`, `lint`, `tidy`, `prove`,
+//! `bench`.
 //!
 //! Owns: what each command runs and how its result is told. Always holds: a command whose step
 //! fails ends with a failure, and nothing that a step prints is swallowed. Not here: what the
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
+mod bench;
 mod house;
 mod lint;
 mod prove;
@@ -20,7 +22,9 @@ const USAGE: &str = "\
 cargo xtask test [-p CRATE ...]      tidy, then every test of the workspace or of these crates
 cargo xtask lint                     formatting, clippy and rustdoc, all without a warning
 cargo xtask tidy                     the house rules that no compiler checks
-cargo xtask prove [LINE] [--short]   what the project promises, measured";
+cargo xtask prove [LINE] [--short]   what the project promises, measured
+cargo xtask bench [--seconds S] [--runs N] [--engine NAME ...] [--load NAME ...] [--directory DIR]
+                                     the engine and its peers, into docs/benchmarks.md";
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1).collect()) {
@@ -39,6 +43,7 @@ fn run(arguments: Vec<String>) -> Result<()> {
         ("lint", []) => lint::run(),
         ("tidy", []) => tidy::run(),
         ("prove", rest) => prove::run(&prove::Request::parse(rest)?),
+        ("bench", rest) => bench::run(&bench::Request::parse(rest)?),
         ("help" | "--help" | "-h", _) => {
             println!("{USAGE}");
             Ok(())

@@ -9,7 +9,7 @@ use crate::{
     exit::Outcome,
     output::{Output, Style},
     store_url::StoreUrl,
-    verbs::{Append, Export, Import, Read, Streams, Subscribe, Verify},
+    verbs::{Append, Bench, Export, Import, Read, Streams, Subscribe, Verify},
 };
 
 /// Over what is the same for every verb.
@@ -55,6 +55,7 @@ enum Verb {
     Verify(Verify),
     Export(Export),
     Import(Import),
+    Bench(Bench),
 }
 
 impl Arguments {
@@ -73,6 +74,7 @@ impl Arguments {
             Verb::Verify(verify) => verify.run(&store, output),
             Verb::Export(export) => export.run(&store, output),
             Verb::Import(import) => import.run(&store, output),
+            Verb::Bench(bench) => bench.run(&store, output),
         }
     }
 }

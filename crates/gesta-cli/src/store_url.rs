@@ -1,4 +1,4 @@
-//! Which store: `gesta:DIRECTORY`, and how each kind of verb opens it.
+//! Which store: `gesta:DIRECTORY` or `memory:`, and how each kind of verb opens it.
 //!
 //! Always holds: a directory that is not there is never made, and one without a store stays
 //! without, unless it is empty and something is appended; who only reads keeps nobody from
@@ -15,8 +15,10 @@ use gesta_log::{LockError, LogStore, OpenError, Options};
 
 /// The name of a store, as `--store` takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StoreUrl {
-    directory: PathBuf,
+pub(crate) enum StoreUrl {
+    Directory(PathBuf),
+    /// One that begins and ends with the program.
+    Memory,
 }
 
 /// What a directory holds.
@@ -27,10 +29,20 @@ enum Holds {
 }
 
 impl StoreUrl {
+    fn named_directory(&self) -> Result<&Path> {
+        match self {
+            Self::Directory(directory) => Ok(directory),
+            Self::Memory => bail!(
+                "a memory store lives in its program and cannot be reached from here; name one on \
+                 disk: gesta:DIR"
+            ),
+        }
+    }
+
     /// The store's directory, if there is a store.
     pub(crate) fn directory(&self) -> Result<&Path> {
         match self.holds()? {
-            Holds::Store => Ok(&self.directory),
+            Holds::Store => self.named_directory(),
             Holds::Nothing => bail!("no store at {self}: the directory is empty"),
             Holds::OtherFiles => bail!("no store at {self}: no file there is a store's"),
         }
@@ -45,7 +57,7 @@ impl StoreUrl {
         if store.report().unmarked.is_none() {
             return Ok(store);
         }
-        match LogStore::open(&self.directory, Options::default()) {
+        match LogStore::open(self.named_directory()?, Options::default()) {
             Ok(complete) => Ok(complete),
             Err(OpenError::Directory(_)) => Ok(store),
             Err(
@@ -71,10 +83,24 @@ impl StoreUrl {
         }
     }
 
+    /// The directory, in which there has to be nothing; none of a memory store.
+    pub(crate) fn empty_directory(&self) -> Result<Option<&Path>> {
+        match self {
+            Self::Memory => Ok(None),
+            Self::Directory(directory) => match self.holds()? {
+                Holds::Nothing => Ok(Some(directory)),
+                Holds::Store | Holds::OtherFiles => bail!(
+                    "{self} is not empty: what a measurement appends would stay in it for good; \
+                     name an empty directory"
+                ),
+            },
+        }
+    }
+
     /// Opens the store for appending, for which nobody else may have it.
     pub(crate) fn open_to_append(&self) -> Result<LogStore> {
         self.check_for_append()?;
-        match LogStore::open(&self.directory, Options::default()) {
+        match LogStore::open(self.named_directory()?, Options::default()) {
             Err(OpenError::Directory(LockError::InUse { owner, .. })) => bail!(
                 "cannot append: process {owner} has {self} open; append through that process, or \
                  stop it first"
@@ -87,7 +113,7 @@ impl StoreUrl {
     fn holds(&self) -> Result<Holds> {
         let no_store = || format!("no store at {self}");
         let mut holds = Holds::Nothing;
-        for entry in fs::read_dir(&self.directory).with_context(no_store)? {
+        for entry in fs::read_dir(self.named_directory()?).with_context(no_store)? {
             let name = entry.with_context(no_store)?.file_name();
             if name == "LOCK" || Path::new(&name).extension().is_some_and(|end| end == "seg") {
                 return Ok(Holds::Store);
@@ -102,24 +128,21 @@ impl FromStr for StoreUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let directory = match text.split_once(':') {
-            Some(("gesta", "")) => return Err("name a directory: gesta:DIR".to_owned()),
-            Some(("gesta", directory)) => directory.into(),
-            Some(("memory", _)) => {
-                let why = "a memory store lives in its program and cannot be reached from here";
-                return Err(format!("{why}; name one on disk: gesta:DIR"));
-            }
-            Some((scheme, _)) => {
-                return Err(format!("no store is known by {scheme}:, only gesta:DIR"));
-            }
-            None => return Err(format!("a store is named gesta:DIR; try gesta:{text}")),
-        };
-        Ok(Self { directory })
+        match text.split_once(':') {
+            Some(("gesta", "")) => Err("name a directory: gesta:DIR".to_owned()),
+            Some(("gesta", directory)) => Ok(Self::Directory(directory.into())),
+            Some(("memory", "")) => Ok(Self::Memory),
+            Some((scheme, _)) => Err(format!("no store is known by {scheme}:, only gesta:DIR")),
+            None => Err(format!("a store is named gesta:DIR; try gesta:{text}")),
+        }
     }
 }
 
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "gesta:{}", self.directory.display())
+        match self {
+            Self::Directory(directory) => write!(f, "gesta:{}", directory.display()),
+            Self::Memory => f.write_str("memory:"),
+        }
     }
 }

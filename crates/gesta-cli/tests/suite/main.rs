@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
 
 mod append;
+mod bench;
 mod export;
 mod read;
 mod scene;

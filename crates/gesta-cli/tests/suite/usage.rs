@@ -72,7 +72,7 @@ fn events_are_read_of_a_stream_or_of_all() {
 #[test]
 fn every_verb_helps_with_examples() {
     let help = run(program(&["--help"]));
-    for verb in ["streams", "read", "append", "subscribe", "verify", "export", "import"] {
+    for verb in ["streams", "read", "append", "subscribe", "verify", "export", "import", "bench"] {
         assert!(help.said().contains(&format!("\n  {verb} ")), "{verb}");
         let of_verb = run(program(&[verb, "--help"]));
         assert!(of_verb.said().contains("--store <gesta:DIR>"), "{verb}");

@@ -1,0 +1,96 @@
+//! Fjall, with a keyspace each for events, streams and tags, and one batch with `fdatasync` an
+//! append. Positions and revisions come from memory, which is more than fair to it.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use anyhow::{Result, ensure};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use crate::load::{
+    draw::ids,
+    engine::{Demand, EVENT_TYPE, Engine, Offer, Writer},
+};
+
+pub(crate) struct Fjall {
+    database: Database,
+    events: Keyspace,
+    streams: Keyspace,
+    tags: Keyspace,
+    heads: Mutex<Heads>,
+}
+
+#[derive(Default)]
+struct Heads {
+    position: u64,
+    streams: HashMap<String, u64>,
+}
+
+impl Fjall {
+    pub(crate) fn open(directory: &Path) -> Result<Self> {
+        let database = Database::builder(directory).open()?;
+        let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
+        let (events, streams, tags) =
+            (keyspace("events")?, keyspace("streams")?, keyspace("tags")?);
+        Ok(Self { database, events, streams, tags, heads: Mutex::default() })
+    }
+
+    /// Whether an event after this position has a tag.
+    fn is_tagged_after(&self, tag: &str, position: u64) -> bool {
+        let (from, to) = (key(tag, position + 1), key(tag, u64::MAX));
+        self.tags.range(from..=to).next().is_some()
+    }
+}
+
+impl Engine for Fjall {
+    fn writer(&self) -> Result<Box<dyn Writer + '_>> {
+        Ok(Box::new(FjallWriter(self)))
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        Ok(self.database.persist(PersistMode::SyncAll)?)
+    }
+}
+
+struct FjallWriter<'a>(&'a Fjall);
+
+impl Writer for FjallWriter<'_> {
+    fn append(&mut self, offer: &Offer<'_>) -> Result<u64> {
+        let Fjall { database, events, streams, tags, heads } = self.0;
+        // Commits are one after the other in it anyway, and positions have to be in their order.
+        let mut heads = heads.lock().unwrap_or_else(PoisonError::into_inner);
+        let revision = heads.streams.get(offer.stream).copied().unwrap_or(0);
+        match offer.demand {
+            Demand::Nothing => {}
+            Demand::StreamHas(events) => ensure!(events == revision, "a conflict"),
+            Demand::TagUnusedAfter(position) => {
+                ensure!(!self.0.is_tagged_after(offer.tag, position), "a conflict");
+            }
+        }
+        let mut batch = database.batch().durability(Some(PersistMode::SyncData));
+        let mut position = heads.position;
+        let ids = ids(offer.first_id, offer.payloads.count);
+        for ((revision, id), payload) in (revision..).zip(ids).zip(offer.payloads.iter()) {
+            position += 1;
+            batch.insert(events, position.to_be_bytes(), value(offer, revision, id, payload));
+            batch.insert(streams, key(offer.stream, revision), position.to_be_bytes());
+            batch.insert(tags, key(offer.tag, position), []);
+        }
+        batch.commit()?;
+        heads.position = position;
+        heads.streams.insert(offer.stream.to_owned(), revision + offer.payloads.count as u64);
+        Ok(position)
+    }
+}
+
+fn key(name: &str, number: u64) -> Vec<u8> {
+    [name.as_bytes(), &[0], &number.to_be_bytes()].concat()
+}
+
+fn value(offer: &Offer<'_>, revision: u64, id: u128, payload: &[u8]) -> Vec<u8> {
+    let names = [EVENT_TYPE, offer.stream, offer.tag].join("\0");
+    [&id.to_be_bytes()[..], &revision.to_be_bytes(), names.as_bytes(), &[0], payload].concat()
+}

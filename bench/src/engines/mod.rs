@@ -1,0 +1,48 @@
+//! The engines that are compared, a file each.
+//!
+//! Always holds: an append is acknowledged when it is durable, in every one of them; all can give
+//! back the events of a stream and those with a tag, but for the bare log, which keeps no index and
+//! is the measure of what an index may cost, and the bare device, which keeps nothing.
+
+mod bare;
+mod device;
+mod fjall;
+mod sqlite;
+mod tephra;
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use gesta_log::{LogStore, Options};
+use serde::Serialize;
+
+use crate::load::{append::AppendLoad, engine::Engine, event_store::StoreEngine};
+
+/// An engine by its name.
+#[derive(Clone, Copy, Debug, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Peer {
+    Gesta,
+    Bare,
+    Tephra,
+    Sqlite,
+    Fjall,
+    DeviceSync,
+    DeviceDirect,
+}
+
+impl Peer {
+    /// Opens it in an empty directory.
+    pub(crate) fn open(self, directory: &Path, load: &AppendLoad) -> Result<Box<dyn Engine>> {
+        Ok(match self {
+            Self::Gesta => Box::new(StoreEngine(LogStore::open(directory, Options::default())?)),
+            Self::Bare => Box::new(bare::BareLog::create(directory, load)?),
+            Self::Tephra => Box::new(tephra::Tephra::open(directory)?),
+            Self::Sqlite => Box::new(sqlite::Sqlite::open(directory)?),
+            Self::Fjall => Box::new(fjall::Fjall::open(directory)?),
+            Self::DeviceSync => Box::new(device::Device::open(directory, device::How::Sync)?),
+            Self::DeviceDirect => Box::new(device::Device::open(directory, device::How::Direct)?),
+        })
+    }
+}

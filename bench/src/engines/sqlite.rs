@@ -1,0 +1,93 @@
+//! SQLite as people keep events in it: one table, an index for streams and one for tags, WAL with
+//! `synchronous = FULL`, so that each transaction is synced. One connection for all threads, since
+//! there is one writer at a time anyway.
+
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use anyhow::{Result, ensure};
+use rusqlite::{Connection, Transaction, params};
+
+use crate::load::{
+    draw::ids,
+    engine::{Demand, EVENT_TYPE, Engine, Offer, Writer},
+};
+
+const TABLES: &str = "
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    CREATE TABLE IF NOT EXISTS events (
+        position INTEGER PRIMARY KEY,
+        stream TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        id BLOB NOT NULL,
+        type TEXT NOT NULL,
+        tag TEXT NOT NULL,
+        data BLOB NOT NULL,
+        UNIQUE (stream, revision)
+    );
+    CREATE INDEX IF NOT EXISTS events_by_tag ON events (tag, position);
+";
+const HEAD: &str = "SELECT coalesce(max(revision) + 1, 0) FROM events WHERE stream = ?1";
+const TAGGED: &str = "SELECT count(*) FROM events WHERE tag = ?1 AND position > ?2";
+const INSERT: &str = "
+    INSERT INTO events (stream, revision, id, type, tag, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+";
+
+pub(crate) struct Sqlite(Mutex<Connection>);
+
+impl Sqlite {
+    pub(crate) fn open(directory: &Path) -> Result<Self> {
+        let connection = Connection::open(directory.join("events.db"))?;
+        connection.execute_batch(TABLES)?;
+        Ok(Self(Mutex::new(connection)))
+    }
+}
+
+impl Engine for Sqlite {
+    fn writer(&self) -> Result<Box<dyn Writer + '_>> {
+        Ok(Box::new(SqliteWriter(&self.0)))
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        let connection = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        connection.close().map_err(|(_, error)| error.into())
+    }
+}
+
+struct SqliteWriter<'a>(&'a Mutex<Connection>);
+
+impl Writer for SqliteWriter<'_> {
+    fn append(&mut self, offer: &Offer<'_>) -> Result<u64> {
+        let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection.transaction()?;
+        insert(&transaction, offer)?;
+        let position = transaction.last_insert_rowid();
+        transaction.commit()?;
+        Ok(u64::try_from(position)?)
+    }
+}
+
+fn insert(transaction: &Transaction<'_>, offer: &Offer<'_>) -> Result<()> {
+    let (stream, tag) = (offer.stream, offer.tag);
+    let mut head = transaction.prepare_cached(HEAD)?;
+    let head: i64 = head.query_row([stream], |row| row.get(0))?;
+    match offer.demand {
+        Demand::Nothing => {}
+        Demand::StreamHas(events) => ensure!(i64::try_from(events)? == head, "a conflict"),
+        Demand::TagUnusedAfter(position) => {
+            let mut tagged = transaction.prepare_cached(TAGGED)?;
+            let found: i64 =
+                tagged.query_row(params![tag, i64::try_from(position)?], |row| row.get(0))?;
+            ensure!(found == 0, "a conflict");
+        }
+    }
+    let mut insert = transaction.prepare_cached(INSERT)?;
+    let ids = ids(offer.first_id, offer.payloads.count);
+    for ((revision, id), payload) in (head..).zip(ids).zip(offer.payloads.iter()) {
+        insert.execute(params![stream, revision, &id.to_be_bytes(), EVENT_TYPE, tag, payload])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! `gesta bench`: how fast this machine appends and reads.
+//!
+//! Always holds: a store that somebody uses is not appended to, since what a measurement appends
+//! would stay in it for good. Not here: the loads themselves ([`crate::load`]).
+
+mod append;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use self::append::Append;
+use crate::{exit::Outcome, output::Output, store_url::StoreUrl};
+
+const HINT: &str = "\
+Examples:
+  mkdir ./measured
+  gesta bench append --store gesta:./measured --writers 8
+  gesta bench append --store memory: --writers 8 --events-per-append 100 --json
+
+What is measured is this machine as it is now: nothing else should run beside it, and the directory
+should be on the disk that the store will be on.";
+
+/// Measure how fast events are appended and read here.
+#[derive(Args, Debug)]
+#[command(after_help = HINT)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    load: Load,
+}
+
+#[derive(Subcommand, Debug)]
+enum Load {
+    Append(Append),
+}
+
+impl Bench {
+    pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+        match self.load {
+            Load::Append(append) => append.run(store, output),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What a measurement says, and which stores it leaves alone.
+
+use gesta_store::{EventStore as _, ReadAll};
+
+use crate::scene::{Scene, program, run};
+
+const APPEND: [&str; 4] = ["bench", "append", "--seconds", "0.1"];
+
+#[test]
+fn measured_appends_are_in_the_store_afterwards() {
+    let scene = Scene::empty();
+    let words = ["--writers", "4", "--events-per-append", "3", "--event-bytes", "50", "--json"];
+    let report = &scene.run(&[&APPEND[..], &words].concat()).objects()[0];
+    let events = report["events"].as_u64().unwrap();
+    assert_eq!(events, report["appends"].as_u64().unwrap() * 3);
+    assert!(report["seconds"].as_f64() >= Some(0.1), "{report}");
+    assert!(report["latency"]["p50_us"].as_f64() > Some(0.0), "{report}");
+    assert!(report["device"]["write_and_sync_p50_us"].as_f64() > Some(0.0), "{report}");
+
+    let read = scene.open().read_all(ReadAll::forwards()).collect_events();
+    let read = futures_executor::block_on(read).unwrap();
+    assert_eq!(read.len() as u64, events);
+    assert!(read.iter().all(|event| event.data.len() == 50));
+}
+
+#[test]
+fn a_person_is_told_the_rate_and_what_the_device_takes() {
+    let measured = Scene::empty().run(&APPEND);
+    for told in ["events a second", "an append, µs", "the device, µs"] {
+        assert!(measured.said().contains(told), "{measured:?}");
+    }
+}
+
+#[test]
+fn a_store_in_memory_is_measured_without_a_device() {
+    let report = run(program(&[&APPEND[..], &["--store", "memory:", "--json"]].concat()));
+    assert!(report.objects()[0]["device"].is_null());
+}
+
+#[test]
+fn conditions_that_hold_are_no_conflicts() {
+    for condition in ["query", "exact"] {
+        let words = ["--writers", "4", "--streams", "10", "--condition", condition, "--json"];
+        let report = &Scene::empty().run(&[&APPEND[..], &words].concat()).objects()[0];
+        assert_eq!(report["condition"], condition);
+        assert!(report["events"].as_u64() > Some(0), "{report}");
+    }
+}
+
+#[test]
+fn a_store_that_has_events_is_not_measured_on() {
+    let scene = Scene::of_two_orders();
+    scene.run(&APPEND).fails_with(2, "is not empty");
+    assert_eq!(scene.run(&["read", "--all"]).said().lines().count(), 3);
+}
