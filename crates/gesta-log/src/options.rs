@@ -99,6 +99,9 @@ pub struct OpenReport {
     pub segments: usize,
     /// What is damaged. Writes are refused while there is anything here.
     pub damage: Vec<Damage>,
+    /// What is wrong with files of the index, as far as somebody looked. No event is lost by it;
+    /// without the file `INDEX`, the next opening builds the index anew.
+    pub index_damage: Vec<String>,
     /// A write that a crash cut short; never acknowledged, kept in the file as evidence.
     pub torn: Option<Torn>,
     /// Adopted events that no durable mark covers: damage to them could not be told from a torn

@@ -1,16 +1,17 @@
 //! Looking at a whole store without changing it.
 //!
 //! Always holds: every checksum, the chain, the places of events in their streams and the links
-//! between segments are checked, past the cache, on the bytes that the device has. Takes no lock, so
+//! between segments are checked, past the cache, and every block of the index's files, on the bytes that the device has. Takes no lock, so
 //! a store in use can be verified; what is being written is not looked at.
 
-use std::{path::Path, sync::Arc};
+use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 use crate::{
     clock::SystemRng,
     disk::{Access, Cache, Disk, FileDisk},
+    index::{BlockCache, Listed, Manifest, Run, RunError},
     options::{OpenError, OpenReport},
-    recovery::{Look, Progress, recover},
+    recovery::{Look, Progress, Recovered, recover},
 };
 
 /// Checks everything in a directory; tells of progress after each segment.
@@ -47,6 +48,21 @@ pub fn verify(
         index_files: None,
         checked_bytes_max: u64::MAX,
     };
-    let recovered = recover(&disk, &mut SystemRng, &look, progress)?;
-    Ok(recovered.report)
+    let Recovered { mut report, .. } = recover(&disk, &mut SystemRng, &look, progress)?;
+    report.index_damage = index_damage(&*disk);
+    Ok(report)
+}
+
+/// What is wrong with the index's files. The log alone is the truth, so this damages no event.
+fn index_damage(disk: &dyn Disk) -> Vec<String> {
+    let manifest = match Manifest::read(disk) {
+        Ok(manifest) => manifest,
+        Err(error) => return vec![error.to_string()],
+    };
+    let runs = manifest.into_iter().flat_map(|manifest| manifest.runs);
+    let check = |listed: Listed| -> Result<(), RunError> {
+        let run = Run::open(disk, listed.name, Arc::new(BlockCache::new(0)))?;
+        run.verify(disk, &mut |_| ControlFlow::Continue(()))
+    };
+    runs.filter_map(|listed| check(listed).err().map(|error| error.to_string())).collect()
 }

@@ -66,6 +66,12 @@ fn tell(report: &OpenReport, output: &mut Output) -> Result<()> {
     if let Some(unmarked) = &report.unmarked {
         output.line(format_args!("unconfirmed: {unmarked}"))?;
     }
+    for damage in &report.index_damage {
+        output.line(format_args!(
+            "index damaged: {damage}. No event is lost by it: stop the store and remove the file \
+             INDEX, and the next opening builds the index anew"
+        ))?;
+    }
     let events = counted(report.events, "event");
     let segments = counted(report.segments as u64, "segment");
     if is_sound(report) {
@@ -84,6 +90,7 @@ fn object(report: &OpenReport) -> Value {
         "events": report.events,
         "segments": report.segments,
         "damage": report.damage.iter().map(damage_object).collect::<Vec<_>>(),
+        "indexDamage": report.index_damage,
         "torn": report.torn.as_ref().map(torn_object),
         "unmarked": report.unmarked.as_ref().map(unmarked_object),
     })

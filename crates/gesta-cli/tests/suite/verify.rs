@@ -24,7 +24,8 @@ fn a_sound_store_is_called_sound() {
     let scene = Scene::of_two_orders();
     assert_eq!(scene.run(&["verify"]).said(), "sound: 3 events in 1 segment\n");
     let expected = json!({
-        "sound": true, "events": 3, "segments": 1, "damage": [], "torn": null, "unmarked": null,
+        "sound": true, "events": 3, "segments": 1, "damage": [], "indexDamage": [],
+        "torn": null, "unmarked": null,
     });
     assert_eq!(scene.run(&["verify", "--json"]).objects(), [expected]);
 }

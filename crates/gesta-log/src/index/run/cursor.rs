@@ -55,8 +55,7 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Stands nowhere yet: a first step forwards leads to the first posting, one backwards to the
-    /// last.
+    /// Stands nowhere yet.
     pub(crate) fn new(found: Found) -> Self {
         let leaf = match &found.0.postings {
             Postings::One(position) => vec![*position],
@@ -64,11 +63,6 @@ impl Cursor {
             Postings::Many(_) => Vec::new(),
         };
         Self { found, leaf, leaf_start: 0, at: None }
-    }
-
-    /// The ordinal of the posting where it stands, counted from 0.
-    pub(crate) fn ordinal(&self) -> Option<u64> {
-        self.at.map(|at| self.leaf_start + at as u64)
     }
 
     /// Goes to the nearest posting from `position` on, in this direction, itself included. If
@@ -135,25 +129,6 @@ impl Cursor {
                 let ends = self.leaf_start + self.leaf.len() as u64 == self.found.count();
                 *first <= position && (*last >= position || ends)
             }
-        }
-    }
-
-    /// Goes to the next posting in this direction; at the end it stays where it is.
-    pub(crate) fn step(
-        &mut self,
-        run: &Run,
-        disk: &dyn Disk,
-        direction: Direction,
-    ) -> Result<Option<u64>, RunError> {
-        let next = match (self.ordinal(), direction) {
-            (None, Direction::Forwards) => Some(0),
-            (None, Direction::Backwards) => Some(self.found.count() - 1),
-            (Some(ordinal), Direction::Forwards) => Some(ordinal + 1),
-            (Some(ordinal), Direction::Backwards) => ordinal.checked_sub(1),
-        };
-        match next {
-            Some(next) => self.go_to(run, disk, next),
-            None => Ok(None),
         }
     }
 

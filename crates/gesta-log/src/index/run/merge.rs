@@ -189,13 +189,22 @@ struct Terms {
     origin: u64,
     entries: vec::IntoIter<Entry>,
     present: Option<Entry>,
+    last: Option<TermHash>,
 }
 
 impl Terms {
     fn new(run: &Run) -> Self {
         let Range { start, end } = run.directory.terms;
         let entries = Vec::new().into_iter();
-        Self { block: start, next: start, end, origin: run.first(), entries, present: None }
+        Self {
+            block: start,
+            next: start,
+            end,
+            origin: run.first(),
+            entries,
+            present: None,
+            last: None,
+        }
     }
 
     fn hash(&self) -> Option<TermHash> {
@@ -209,8 +218,16 @@ impl Terms {
     /// Goes to the next entry, if there is one.
     fn advance(&mut self, input: &mut Windows<'_>) -> Result<(), RunError> {
         loop {
+            let before = self.last;
             self.present = self.entries.next();
-            if self.present.is_some() || self.next >= self.end {
+            if let Some(hash) = self.hash() {
+                self.last = Some(hash);
+                if before >= self.last {
+                    return Err(input.bad(self.block, Malformed::Field("order of terms")));
+                }
+                return Ok(());
+            }
+            if self.next >= self.end {
                 return Ok(());
             }
             let block = input.any(self.next)?;

@@ -37,7 +37,6 @@ mod write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gesta_store::Direction;
 
 pub(crate) use cache::BlockCache;
 pub(crate) use cursor::{Cursor, Found};
@@ -160,11 +159,6 @@ impl Run {
         block::offset(self.footer.blocks)
     }
 
-    /// How many terms occur in it.
-    pub(crate) fn terms(&self) -> u64 {
-        self.footer.terms
-    }
-
     /// What it knows of a term.
     pub(crate) fn find(&self, disk: &dyn Disk, hash: TermHash) -> Result<Option<Found>, RunError> {
         let Some(filter) = self.directory.filter_block(hash) else { return Ok(None) };
@@ -187,36 +181,6 @@ impl Run {
         found.posting(self, disk, ordinal)
     }
 
-    /// Up to `max` postings from this ordinal on.
-    pub(crate) fn postings(
-        &self,
-        disk: &dyn Disk,
-        found: &Found,
-        ordinal: u64,
-        max: usize,
-    ) -> Result<Vec<u64>, RunError> {
-        let mut cursor = Cursor::new(found.clone());
-        let mut postings = Vec::new();
-        let mut next = cursor.go_to(self, disk, ordinal)?;
-        while let Some(posting) = next.filter(|_| postings.len() < max) {
-            postings.push(posting);
-            next = cursor.step(self, disk, Direction::Forwards)?;
-        }
-        Ok(postings)
-    }
-
-    /// The nearest posting from `position` on, in this direction, itself included. Who walks keeps
-    /// a [`Cursor`].
-    pub(crate) fn seek(
-        &self,
-        disk: &dyn Disk,
-        found: &Found,
-        position: u64,
-        direction: Direction,
-    ) -> Result<Option<u64>, RunError> {
-        Cursor::new(found.clone()).seek(self, disk, position, direction)
-    }
-
     /// Where the record of a position is; none if the run has none.
     pub(crate) fn place(
         &self,
@@ -224,28 +188,6 @@ impl Run {
         position: u64,
     ) -> Result<Option<RunPlace>, RunError> {
         Places::new(self).at(disk, position)
-    }
-
-    /// For where many records are.
-    pub(crate) fn places(&self) -> Places<'_> {
-        Places::new(self)
-    }
-
-    /// The first position at or after this one that has a record.
-    pub(crate) fn at_or_after(&self, position: u64) -> Option<u64> {
-        let covered = &self.directory.covered;
-        let open = covered.partition_point(|covered| covered.end <= position);
-        let mut later = covered.iter().skip(open);
-        later.find(|covered| covered.first < covered.end).map(|found| found.first.max(position))
-    }
-
-    /// The last position at or before this one that has a record.
-    pub(crate) fn at_or_before(&self, position: u64) -> Option<u64> {
-        let covered = &self.directory.covered;
-        let begun = covered.partition_point(|covered| covered.first <= position);
-        let mut earlier = covered.iter().take(begun).rev();
-        let found = earlier.find(|covered| covered.first < covered.end)?;
-        Some(position.min(found.end - 1))
     }
 
     /// Names of the streams whose first event is here, in byte order: those that begin with
@@ -262,15 +204,6 @@ impl Run {
     /// What changed here in the lives of streams, in the byte order of their names.
     pub(crate) fn lifecycles(&self) -> Lifecycles {
         Lifecycles::new(self)
-    }
-
-    /// What changed here in the life of one stream.
-    pub(crate) fn lifecycle(
-        &self,
-        disk: &dyn Disk,
-        name: &str,
-    ) -> Result<Option<Lifecycle>, RunError> {
-        names::lifecycle(self, disk, name)
     }
 
     /// Checks every block, past the cache. `go_on` is told of bytes as they are read.

@@ -137,22 +137,6 @@ impl Lifecycles {
     }
 }
 
-pub(super) fn lifecycle(
-    run: &Run,
-    disk: &dyn Disk,
-    name: &str,
-) -> Result<Option<Lifecycle>, RunError> {
-    let table = &run.directory.lifecycles;
-    let mut blocks = run.cached(disk);
-    let mut cursor = TableCursor::new(Kind::Lifecycles, table);
-    if !cursor.seek(table, From::At(name.as_bytes()), &mut blocks)?
-        || cursor.key() != name.as_bytes()
-    {
-        return Ok(None);
-    }
-    cursor.lifecycle(&mut blocks).map(Some)
-}
-
 impl TableCursor {
     fn lifecycle(&self, blocks: &mut impl Blocks) -> Result<Lifecycle, RunError> {
         let value = Value::decode(self.value()).map_err(|what| self.bad(blocks, what))?;
