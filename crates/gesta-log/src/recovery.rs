@@ -17,6 +17,7 @@ use crate::{
     format::{Chain, Frame, FrameKind, HEADER_BYTES, Malformed, Opening, Seed, SegmentHeader},
     index::{Entry, Index},
     options::{OpenError, OpenReport, Torn, Unmarked},
+    restored,
     scan::{self, BadRange, Start, Walked},
 };
 
@@ -117,9 +118,12 @@ pub(crate) fn recover(
         Some(first) => first.header.store,
         None => rng.bytes(),
     };
-    let incarnation = match segments.last() {
-        Some(last) => incarnation_of(&last.header),
-        None => Incarnation::new(Uuid::from_bytes(rng.bytes())),
+    let borne = segments.iter().map(|segment| incarnation_of(&segment.header));
+    let restored = restored::incarnation(disk, access, borne)?;
+    let incarnation = match (restored, segments.last()) {
+        (Some(restored), _) => restored,
+        (None, Some(last)) => incarnation_of(&last.header),
+        (None, None) => Incarnation::new(Uuid::from_bytes(rng.bytes())),
     };
     let mut log = Log {
         index: Index::default(),
@@ -139,7 +143,7 @@ pub(crate) fn recover(
         bytes_done += recovery.adopt(&mut log, segment, segments.get(at + 1))?;
         progress(Progress { bytes_done, bytes_total });
     }
-    if log.lives.is_empty() {
+    if log.lives.last().is_none_or(|(life, _)| *life != incarnation) {
         log.lives.push((incarnation, log.end.next));
     }
     recovery.report.segments = segments.len();
