@@ -1,14 +1,17 @@
 //! What the program can be asked to do, a file each: what a verb takes, and how it answers.
 
 mod append;
+mod backup;
 mod export;
 mod import;
 mod read;
+mod restore;
+mod stats;
 mod streams;
 mod subscribe;
 mod verify;
 
 pub(crate) use self::{
-    append::Append, export::Export, import::Import, read::Read, streams::Streams,
-    subscribe::Subscribe, verify::Verify,
+    append::Append, backup::Backup, export::Export, import::Import, read::Read, restore::Restore,
+    stats::Stats, streams::Streams, subscribe::Subscribe, verify::Verify,
 };
