@@ -9,7 +9,9 @@ use crate::{
     exit::Outcome,
     output::{Output, Style},
     store_url::StoreUrl,
-    verbs::{Append, Bench, Export, Import, Read, Streams, Subscribe, Verify},
+    verbs::{
+        Append, Backup, Bench, Export, Import, Read, Restore, Stats, Streams, Subscribe, Verify,
+    },
 };
 
 /// Over what is the same for every verb.
@@ -56,6 +58,9 @@ enum Verb {
     Export(Export),
     Import(Import),
     Bench(Bench),
+    Backup(Backup),
+    Restore(Restore),
+    Stats(Stats),
 }
 
 impl Arguments {
@@ -64,17 +69,21 @@ impl Arguments {
     }
 
     pub(crate) fn run(self, output: &mut Output) -> Result<Outcome> {
-        let store =
-            self.store.context("which store? Give --store gesta:DIR, or set GESTA_STORE")?;
+        let store = || {
+            self.store.as_ref().context("which store? Give --store gesta:DIR, or set GESTA_STORE")
+        };
         match self.verb {
-            Verb::Streams(streams) => streams.run(&store, output),
-            Verb::Read(read) => read.run(&store, output),
-            Verb::Append(append) => append.run(&store, output),
-            Verb::Subscribe(subscribe) => subscribe.run(&store, output),
-            Verb::Verify(verify) => verify.run(&store, output),
-            Verb::Export(export) => export.run(&store, output),
-            Verb::Import(import) => import.run(&store, output),
-            Verb::Bench(bench) => bench.run(&store, output),
+            Verb::Streams(streams) => streams.run(store()?, output),
+            Verb::Read(read) => read.run(store()?, output),
+            Verb::Append(append) => append.run(store()?, output),
+            Verb::Subscribe(subscribe) => subscribe.run(store()?, output),
+            Verb::Verify(verify) => verify.run(store()?, output),
+            Verb::Export(export) => export.run(store()?, output),
+            Verb::Import(import) => import.run(store()?, output),
+            Verb::Bench(bench) => bench.run(store()?, output),
+            Verb::Backup(backup) => backup.run(store()?, output),
+            Verb::Restore(restore) => restore.run(output),
+            Verb::Stats(stats) => stats.run(store()?, output),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::process::ExitCode;
 
+use gesta_log::BackupError;
 use gesta_store::StoreError;
 
 use crate::output::{ReaderGone, notice};
@@ -37,6 +38,9 @@ pub(crate) fn code(ended: anyhow::Result<Outcome>) -> ExitCode {
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
+    if let Some(BackupError::Damaged(_) | BackupError::DamagedBackup(_)) = error.downcast_ref() {
+        return NO;
+    }
     match error.downcast_ref::<StoreError>() {
         Some(StoreError::Conflict(_) | StoreError::Deleted { .. } | StoreError::Corrupt(_)) => NO,
         Some(

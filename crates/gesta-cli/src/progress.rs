@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub(crate) enum Of {
     Bytes,
     Events,
+    Streams,
 }
 
 /// A bar that shows nothing yet; its length is told to it later, if it is not known now.
@@ -18,6 +19,7 @@ pub(crate) fn bar(of: Of, total: u64) -> ProgressBar {
     let template = match of {
         Of::Bytes => "{bar:40} {bytes} of {total_bytes}, {eta} left",
         Of::Events => "{bar:40} {human_pos} of {human_len} events, {eta} left",
+        Of::Streams => "{spinner} {human_pos} streams",
     };
     let style = ProgressStyle::with_template(template).expect("the template is one");
     ProgressBar::new(total).with_style(style)

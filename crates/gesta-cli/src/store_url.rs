@@ -24,6 +24,8 @@ pub(crate) enum StoreUrl {
 /// What a directory holds.
 enum Holds {
     Store,
+    /// A backup of one.
+    Backup,
     Nothing,
     OtherFiles,
 }
@@ -43,6 +45,7 @@ impl StoreUrl {
     pub(crate) fn directory(&self) -> Result<&Path> {
         match self.holds()? {
             Holds::Store => self.named_directory(),
+            Holds::Backup => self.is_a_backup(),
             Holds::Nothing => bail!("no store at {self}: the directory is empty"),
             Holds::OtherFiles => bail!("no store at {self}: no file there is a store's"),
         }
@@ -63,6 +66,7 @@ impl StoreUrl {
             Err(
                 error @ (OpenError::Io { .. }
                 | OpenError::Newer { .. }
+                | OpenError::Restoring
                 | OpenError::AnotherStore { .. }),
             ) => Err(error.into()),
         }
@@ -77,6 +81,7 @@ impl StoreUrl {
     pub(crate) fn check_for_append(&self) -> Result<()> {
         match self.holds()? {
             Holds::Store | Holds::Nothing => Ok(()),
+            Holds::Backup => self.is_a_backup(),
             Holds::OtherFiles => {
                 bail!("no store at {self}: a new one begins in an empty directory, this is not one")
             }
@@ -89,7 +94,7 @@ impl StoreUrl {
             Self::Memory => Ok(None),
             Self::Directory(directory) => match self.holds()? {
                 Holds::Nothing => Ok(Some(directory)),
-                Holds::Store | Holds::OtherFiles => bail!(
+                Holds::Store | Holds::Backup | Holds::OtherFiles => bail!(
                     "{self} is not empty: what a measurement appends would stay in it for good; \
                      name an empty directory"
                 ),
@@ -109,18 +114,27 @@ impl StoreUrl {
         }
     }
 
+    fn is_a_backup<T>(&self) -> Result<T> {
+        bail!("no store at {self}: it is a backup; `gesta restore` makes a store of it")
+    }
+
     /// By the names of files that `docs/format.md` gives.
     fn holds(&self) -> Result<Holds> {
         let no_store = || format!("no store at {self}");
-        let mut holds = Holds::Nothing;
+        let (mut store, mut backup, mut any) = (false, false, false);
         for entry in fs::read_dir(self.named_directory()?).with_context(no_store)? {
             let name = entry.with_context(no_store)?.file_name();
-            if name == "LOCK" || Path::new(&name).extension().is_some_and(|end| end == "seg") {
-                return Ok(Holds::Store);
-            }
-            holds = Holds::OtherFiles;
+            let end = Path::new(&name).extension().and_then(|end| end.to_str());
+            store |= name == "LOCK" || end == Some("seg");
+            backup |= name == "MANIFEST" || end == Some("segment");
+            any = true;
         }
-        Ok(holds)
+        Ok(match (backup, store, any) {
+            (true, ..) => Holds::Backup,
+            (false, true, _) => Holds::Store,
+            (false, false, true) => Holds::OtherFiles,
+            (false, false, false) => Holds::Nothing,
+        })
     }
 }
 

@@ -11,6 +11,7 @@
 //! Not here: typed events, retries, an async runtime, a network. The engine goes outside only
 //! through [`Disk`], [`Clock`] and [`Rng`].
 
+mod backup;
 mod clock;
 mod disk;
 mod engine;
@@ -22,11 +23,13 @@ pub mod planted;
 mod published;
 mod read;
 mod recovery;
+mod restored;
 mod scan;
 mod store;
 mod verify;
 mod writer;
 
+pub use backup::{BackupError, BackupReport, RestoreReport, backup, restore};
 pub use clock::{Clock, Rng, SystemClock, SystemRng};
 pub use disk::{Access, Cache, Disk, Done, FileDisk, Lane, LockError, Operation};
 pub use engine::{Engine, Turn};

@@ -82,6 +82,9 @@ pub enum OpenError {
         /// The file.
         file: String,
     },
+    /// A restore into the directory did not end. Empty the directory and restore again.
+    #[error("a restore into the directory did not end; empty the directory and restore again")]
+    Restoring,
     /// Segments of several stores are in one directory. Take the strange ones away.
     #[error("{file} belongs to another store than the segments before it")]
     AnotherStore {

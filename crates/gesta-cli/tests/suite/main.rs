@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
 
 mod append;
+mod backup;
 mod bench;
 mod export;
 mod read;
 mod scene;
+mod stats;
 mod streams;
 mod subscribe;
 mod usage;

@@ -2,8 +2,15 @@
 
 use crate::scene::{Scene, program, run};
 
-const READING: [&[&str]; 5] =
-    [&["streams"], &["read", "order-1"], &["subscribe", "--all"], &["verify"], &["export"]];
+const READING: [&[&str]; 7] = [
+    &["streams"],
+    &["read", "order-1"],
+    &["subscribe", "--all"],
+    &["verify"],
+    &["export"],
+    &["stats"],
+    &["backup", "no-such-directory"],
+];
 
 #[test]
 fn a_store_is_asked_for() {
@@ -72,7 +79,19 @@ fn events_are_read_of_a_stream_or_of_all() {
 #[test]
 fn every_verb_helps_with_examples() {
     let help = run(program(&["--help"]));
-    for verb in ["streams", "read", "append", "subscribe", "verify", "export", "import", "bench"] {
+    for verb in [
+        "streams",
+        "read",
+        "append",
+        "subscribe",
+        "verify",
+        "export",
+        "import",
+        "bench",
+        "backup",
+        "restore",
+        "stats",
+    ] {
         assert!(help.said().contains(&format!("\n  {verb} ")), "{verb}");
         let of_verb = run(program(&[verb, "--help"]));
         assert!(of_verb.said().contains("--store <gesta:DIR>"), "{verb}");

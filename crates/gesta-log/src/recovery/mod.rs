@@ -23,6 +23,7 @@ use crate::{
     format::{Chain, HEADER_BYTES, Opening, Seed, SegmentHeader},
     index::{BlockCache, Covered, Entry, Index},
     options::{OpenError, OpenReport},
+    restored,
 };
 use filed::Filed;
 
@@ -137,13 +138,17 @@ pub(crate) fn recover(
         return recover(disk, rng, &look, progress);
     };
     let mut steps = Steps { done: 0, total: recovery.bytes(&files), progress };
-    let mut log = Log::after(&filed, &segments, &files, rng);
+    let borne = filed.lives().into_iter().map(|(life, _)| life);
+    let borne = borne.chain(segments.iter().map(|segment| incarnation_of(&segment.header)));
+    let restored = restored::incarnation(&**disk, look.access, borne)?;
+    let mut log = Log::after(&filed, &segments, restored, rng);
+    log.end.next_segment = files.last().map_or(1, |(number, _)| number.saturating_add(1));
     recovery.check(&filed, segments.is_empty(), look.checked_bytes_max, &mut steps)?;
     for (at, segment) in segments.iter().enumerate() {
         let bytes = recovery.adopt(&mut log, segment, segments.get(at + 1))?;
         steps.advance(bytes);
     }
-    if log.lives.is_empty() {
+    if log.lives.last().is_none_or(|(life, _)| *life != log.end.incarnation) {
         log.lives.push((log.end.incarnation, log.end.next));
     }
     recovery.report.segments = filed.covered.len() + segments.len();
@@ -185,7 +190,7 @@ impl Log {
     fn after(
         filed: &Filed,
         segments: &[Segment],
-        files: &[(u64, String)],
+        restored: Option<Incarnation>,
         rng: &mut dyn Rng,
     ) -> Self {
         let store = match (filed.store, segments.first()) {
@@ -194,16 +199,17 @@ impl Log {
             (None, None) => rng.bytes(),
         };
         let last = filed.covered.last();
-        let incarnation = match (segments.last(), last) {
-            (Some(last), _) => incarnation_of(&last.header),
-            (None, Some(last)) => Incarnation::new(Uuid::from_bytes(last.incarnation)),
-            (None, None) => Incarnation::new(Uuid::from_bytes(rng.bytes())),
+        let incarnation = match (restored, segments.last(), last) {
+            (Some(restored), ..) => restored,
+            (None, Some(last), _) => incarnation_of(&last.header),
+            (None, None, Some(last)) => Incarnation::new(Uuid::from_bytes(last.incarnation)),
+            (None, None, None) => Incarnation::new(Uuid::from_bytes(rng.bytes())),
         };
         let chain = last.map_or(Chain::genesis(store), |last| Chain(last.chain));
         let end = LogEnd {
             store,
             incarnation,
-            next_segment: files.last().map_or(1, |(number, _)| number.saturating_add(1)),
+            next_segment: 1,
             predecessor: last.map_or(
                 Opening { predecessor: 0, adopted_length: 0, salt: [0; 16] },
                 |last| Opening {

@@ -1,0 +1,239 @@
+//! `gesta stats`: how much of what there is in a store.
+//!
+//! Always holds: streams are gone through page by page, and events are not, so a large store needs
+//! little memory and little time here.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use futures_executor::block_on;
+use gesta_log::LogStore;
+use gesta_store::{EventStore as _, Head, ListStreams, Pages, ReadAll, RecordedAt, StreamName};
+use serde_json::{Value, json};
+
+use crate::{
+    counted::counted,
+    events::{Printable, moment},
+    exit::Outcome,
+    output::{Output, Style},
+    progress::{Of, bar},
+    store_url::StoreUrl,
+};
+
+/// How many names are asked for at a time.
+const PAGE_NAMES_MAX: usize = 1_000;
+
+const HINT: &str = "\
+Examples:
+  gesta stats
+  gesta stats --categories 3 --json";
+
+/// Show how large a store is: events, streams, categories, bytes on disk.
+///
+/// A stream counts with all its events, also those that its reads do not show any more. Streams
+/// that were deleted, and the system's own, are not listed; their events stand under `others`.
+#[derive(Args, Debug)]
+#[command(after_help = HINT)]
+pub(crate) struct Stats {
+    /// At most so many categories, those with most events first.
+    #[arg(long = "categories", value_name = "N", default_value_t = 20)]
+    categories_max: usize,
+}
+
+/// Streams and the events in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    streams: u64,
+    events: u64,
+}
+
+impl Tally {
+    fn add(&mut self, events: u64) {
+        self.streams += 1;
+        self.events += events;
+    }
+}
+
+/// Files of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Files {
+    files: u64,
+    bytes: u64,
+}
+
+/// What there is.
+struct Sizes {
+    head: Head,
+    events: u64,
+    segments: usize,
+    listed: Tally,
+    categories: BTreeMap<String, Tally>,
+    /// Of streams that have none.
+    without: Tally,
+    first: Option<RecordedAt>,
+    last: Option<RecordedAt>,
+    files: BTreeMap<&'static str, Files>,
+}
+
+impl Stats {
+    pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+        let directory = url.directory()?;
+        let store = url.open_to_read()?;
+        let mut sizes = Sizes {
+            head: block_on(store.head())?,
+            events: store.report().events,
+            segments: store.report().segments,
+            listed: Tally::default(),
+            categories: BTreeMap::new(),
+            without: Tally::default(),
+            first: recorded_at(store.read_all(ReadAll::forwards().limit(1)))?,
+            last: recorded_at(store.read_all(ReadAll::backwards().limit(1)))?,
+            files: files(directory).with_context(|| format!("cannot look at {url}"))?,
+        };
+        sizes.count_streams(&store)?;
+        match output.style() {
+            Style::Text => self.tell(&sizes, output)?,
+            Style::Json => output.json(&self.object(&sizes))?,
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// The largest categories.
+    fn top<'a>(&self, sizes: &'a Sizes) -> Vec<(&'a str, Tally)> {
+        let mut categories: Vec<_> =
+            sizes.categories.iter().map(|(name, tally)| (name.as_str(), *tally)).collect();
+        categories.sort_by_key(|(_, tally)| std::cmp::Reverse(tally.events));
+        categories.truncate(self.categories_max);
+        categories
+    }
+
+    fn tell(&self, sizes: &Sizes, output: &mut Output) -> Result<()> {
+        let when = |at: Option<RecordedAt>| at.map_or_else(|| "-".to_owned(), moment);
+        output.line(format_args!("events      {}", sizes.events))?;
+        output.line(format_args!("streams     {}", sizes.listed.streams))?;
+        output.line(format_args!("head        position {}", sizes.head.position))?;
+        output.line(format_args!("first       {}", when(sizes.first)))?;
+        output.line(format_args!("last        {}", when(sizes.last)))?;
+        output.line(format_args!("segments    {}", sizes.segments))?;
+        for (kind, Files { files, bytes }) in &sizes.files {
+            let files = counted(*files, "file");
+            output.line(format_args!("{kind:<11} {bytes} bytes in {files}"))?;
+        }
+        output.line("")?;
+        output.line("      EVENTS     STREAMS  CATEGORY")?;
+        let mut row = |name: &str, Tally { streams, events }: Tally| {
+            output.line(format_args!("{events:>12}{streams:>12}  {}", Printable(name)))
+        };
+        let top = self.top(sizes);
+        top.iter().try_for_each(|(name, tally)| row(name, *tally))?;
+        let mut rest = Tally::default();
+        for tally in sizes.categories.values() {
+            rest =
+                Tally { streams: rest.streams + tally.streams, events: rest.events + tally.events };
+        }
+        for (_, tally) in &top {
+            rest =
+                Tally { streams: rest.streams - tally.streams, events: rest.events - tally.events };
+        }
+        if rest.streams > 0 {
+            row("(smaller ones)", rest)?;
+        }
+        if sizes.without.streams > 0 {
+            row("(no category)", sizes.without)?;
+        }
+        match sizes.others() {
+            0 => Ok(()),
+            others => output.line(format_args!("{others:>12}           -  (others)")),
+        }
+    }
+
+    fn object(&self, sizes: &Sizes) -> Value {
+        let tally =
+            |Tally { streams, events }: Tally| json!({ "streams": streams, "events": events });
+        let category = |(name, Tally { streams, events }): &(&str, Tally)| json!({ "category": name, "streams": streams, "events": events });
+        let files = sizes.files.iter().map(|(kind, Files { files, bytes })| {
+            (kind.to_string(), json!({ "files": files, "bytes": bytes }))
+        });
+        json!({
+            "events": sizes.events,
+            "streams": sizes.listed.streams,
+            "position": sizes.head.position.number(),
+            "incarnation": sizes.head.incarnation.as_uuid().to_string(),
+            "firstRecordedAt": sizes.first.map(moment),
+            "lastRecordedAt": sizes.last.map(moment),
+            "segments": sizes.segments,
+            "files": files.collect::<serde_json::Map<_, _>>(),
+            "categoryCount": sizes.categories.len(),
+            "categories": self.top(sizes).iter().map(category).collect::<Vec<_>>(),
+            "withoutCategory": tally(sizes.without),
+            "otherEvents": sizes.others(),
+        })
+    }
+}
+
+impl Sizes {
+    /// Events of streams that are not listed.
+    fn others(&self) -> u64 {
+        self.events.saturating_sub(self.listed.events)
+    }
+
+    fn count_streams(&mut self, store: &LogStore) -> Result<()> {
+        let bar = bar(Of::Streams, 0);
+        let mut after = None;
+        loop {
+            let list = ListStreams { prefix: String::new(), after, limit: PAGE_NAMES_MAX };
+            let names = block_on(store.list_streams(list))?;
+            for name in &names {
+                self.count_stream(store, name)?;
+            }
+            bar.inc(names.len() as u64);
+            if names.len() < PAGE_NAMES_MAX {
+                bar.finish_and_clear();
+                return Ok(());
+            }
+            after = names.last().cloned();
+        }
+    }
+
+    fn count_stream(&mut self, store: &LogStore, name: &StreamName) -> Result<()> {
+        let head = block_on(store.describe_stream(name))?.head;
+        let events = head.map_or(0, |head| head.next().number());
+        self.listed.add(events);
+        match name.category() {
+            Some(category) => {
+                self.categories.entry(category.as_str().to_owned()).or_default().add(events);
+            }
+            None => self.without.add(events),
+        }
+        Ok(())
+    }
+}
+
+fn recorded_at(pages: Pages) -> Result<Option<RecordedAt>> {
+    let events = block_on(pages.collect_events())?;
+    Ok(events.first().map(|event| event.recorded_at))
+}
+
+/// The files of a store by kind, as `docs/format.md` names them.
+fn files(directory: &Path) -> std::io::Result<BTreeMap<&'static str, Files>> {
+    let mut kinds: BTreeMap<_, Files> = BTreeMap::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let kind = match Path::new(&name).extension().and_then(|end| end.to_str()) {
+            Some("seg") => "log",
+            Some("new") => "in making",
+            Some("run") => "index",
+            Some(_) | None if name == "INDEX" => "index",
+            Some(_) | None => "other",
+        };
+        // A file may go away while it is looked at.
+        if let Ok(metadata) = entry.metadata() {
+            let files = kinds.entry(kind).or_default();
+            files.files += 1;
+            files.bytes += metadata.len();
+        }
+    }
+    Ok(kinds)
+}

@@ -1,0 +1,77 @@
+//! What is said of backups and restores, and that they bring everything back.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::scene::{Ran, Scene, append, program, run};
+
+fn backup(scene: &Scene, target: &Scene) -> Ran {
+    scene.run(&["backup", target.path().to_str().unwrap()])
+}
+
+fn restore(source: &Scene, to: &Scene, more: &[&str]) -> Ran {
+    let (from, to) = (source.path().to_str().unwrap(), to.path().to_str().unwrap());
+    run(program(&[&["restore", from, to], more].concat()))
+}
+
+#[test]
+fn a_store_in_use_is_backed_up_and_restored() {
+    let (scene, copy, again) = (Scene::of_two_orders(), Scene::empty(), Scene::empty());
+    let store = scene.open();
+    append(&store, "order-2", "order-paid", "{}");
+    let told = backup(&scene, &copy);
+    assert!(told.said().starts_with("backed up to position 4: 2 segments of "), "{told:?}");
+    assert!(told.said().contains(", 2 of them copied ("), "{told:?}");
+    let told = restore(&copy, &again, &[]);
+    let expected = format!("restored up to position 4 as gesta:{}: ", again.path().display());
+    assert!(told.said().starts_with(&expected), "{told:?}");
+    assert_eq!(again.run(&["verify"]).said(), "sound: 4 events in 2 segments\n");
+    assert_eq!(again.run(&["export"]).said(), scene.run(&["export"]).said());
+    drop(store);
+}
+
+#[test]
+fn a_second_backup_copies_what_is_new_and_says_so_in_json() {
+    let (scene, copy, again) = (Scene::of_two_orders(), Scene::empty(), Scene::empty());
+    let target = copy.path().to_str().unwrap();
+    let first = &scene.run(&["backup", target, "--json"]).objects()[0];
+    assert_eq!((&first["segments"], &first["copiedSegments"]), (&json!(1), &json!(1)));
+    assert_eq!((&first["position"], &first["unconfirmed"]), (&json!(3), &json!(null)));
+    append(&scene.open(), "order-3", "order-placed", "{}");
+    let second = &scene.run(&["backup", target, "--json"]).objects()[0];
+    assert_eq!((&second["segments"], &second["copiedSegments"]), (&json!(2), &json!(1)));
+    assert!(second["copiedBytes"].as_u64() < second["bytes"].as_u64());
+    let restored = &restore(&copy, &again, &["--json"]).objects()[0];
+    assert_eq!((&restored["position"], &restored["segments"]), (&json!(4), &json!(2)));
+    let stats = &again.run(&["stats", "--json"]).objects()[0];
+    assert_eq!(stats["incarnation"], restored["incarnation"]);
+}
+
+#[test]
+fn a_damaged_backup_is_refused_by_name() {
+    let (scene, copy, again) = (Scene::of_two_orders(), Scene::empty(), Scene::empty());
+    backup(&scene, &copy).said();
+    let (file, mut bytes) = copy.files().remove(0);
+    bytes[4_200] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let refused = restore(&copy, &again, &[]);
+    let name = file.file_name().unwrap().to_str().unwrap();
+    refused.fails_with(1, &format!("the backup is damaged: {name} at offset 0"));
+    assert!(again.files().is_empty());
+}
+
+#[test]
+fn directories_that_are_not_for_it_are_left_alone() {
+    let (scene, copy, empty) = (Scene::of_two_orders(), Scene::empty(), Scene::empty());
+    backup(&scene, &scene).fails_with(2, "take an empty directory");
+    restore(&scene, &empty, &[]).fails_with(2, "there is no finished backup in ");
+    backup(&scene, &copy).said();
+    restore(&copy, &scene, &[]).fails_with(2, "take an empty directory");
+    let stranger = Scene::of_two_orders();
+    backup(&stranger, &copy).fails_with(2, "the backup there is of another store");
+    for verb in [&["verify"][..], &["append", "a-1", "--type", "t", "--data", "1"]] {
+        copy.run(verb).fails_with(2, "it is a backup; `gesta restore` makes a store of it");
+    }
+    assert!(empty.files().is_empty());
+}

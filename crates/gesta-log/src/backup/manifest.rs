@@ -1,0 +1,175 @@
+//! The file that makes a backup of copied segments: what they are, and how to tell that they are
+//! whole.
+//!
+//! Always holds: it is text, a line for each fact, and ends with a checksum over all of it; it names
+//! as much of each file as belongs to the backup, so that a file which has grown since is still
+//! what it says.
+
+use std::fmt::Write as _;
+
+use gesta_store::{Incarnation, Position};
+use uuid::Uuid;
+
+use super::source::Part;
+use crate::format::Chain;
+
+/// Its name in the backup.
+pub(super) const MANIFEST: &str = "MANIFEST";
+const TITLE: &str = "gesta backup 1";
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Manifest {
+    pub(super) store: [u8; 16],
+    /// The store's when the backup was made.
+    pub(super) incarnation: Incarnation,
+    /// The last event's position.
+    pub(super) end: Position,
+    /// After the last event.
+    pub(super) chain: Chain,
+    pub(super) segments: Vec<Copied>,
+}
+
+/// A segment in a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Copied {
+    pub(super) number: u64,
+    pub(super) salt: [u8; 16],
+    /// How much of it belongs to the log; the rest of the segment is zeros.
+    pub(super) bytes: u64,
+    /// How long the segment was made.
+    pub(super) length: u64,
+    pub(super) hash: blake3::Hash,
+}
+
+impl Copied {
+    pub(super) fn new(part: &Part, hash: blake3::Hash) -> Self {
+        let Part { number, salt, bytes, length, .. } = *part;
+        Self { number, salt, bytes, length, hash }
+    }
+
+    pub(super) fn file(&self) -> String {
+        file_name(self.number, self.salt)
+    }
+}
+
+/// The name of a segment's copy. The salt is part of it: a segment that was made anew under its
+/// number does not take the place of a copy that an earlier manifest names.
+pub(super) fn file_name(number: u64, salt: [u8; 16]) -> String {
+    format!("{number:016}-{}{SUFFIX}", hex(&salt))
+}
+
+pub(super) const SUFFIX: &str = ".segment";
+
+impl Manifest {
+    pub(super) fn encode(&self) -> String {
+        let mut text = format!("{TITLE}\n");
+        let mut line = |line: String| writeln!(text, "{line}").expect("a text takes any line");
+        line(format!("store {}", hex(&self.store)));
+        line(format!("incarnation {}", self.incarnation.as_uuid()));
+        line(format!("end {}", self.end.number()));
+        line(format!("chain {}", hex(&self.chain.0)));
+        for Copied { number, salt, bytes, length, hash } in &self.segments {
+            let salt = hex(salt);
+            line(format!("segment {number} {salt} {bytes} {length} {hash}"));
+        }
+        let hash = blake3::hash(text.as_bytes());
+        text.push_str(&format!("blake3 {hash}\n"));
+        text
+    }
+
+    /// None where it is not what was written.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let (before, _) = text.rsplit_once("blake3 ")?;
+        let hash = blake3::hash(before.as_bytes());
+        if text != format!("{before}blake3 {hash}\n") {
+            return None;
+        }
+        let mut lines = before.lines();
+        if lines.next()? != TITLE {
+            return None;
+        }
+        let mut field = |name| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
+        Some(Self {
+            store: unhex(field("store")?)?,
+            incarnation: Incarnation::new(Uuid::parse_str(field("incarnation")?).ok()?),
+            end: Position::new(field("end")?.parse().ok()?),
+            chain: Chain(unhex(field("chain")?)?),
+            segments: lines.map(copied).collect::<Option<_>>()?,
+        })
+    }
+}
+
+fn copied(line: &str) -> Option<Copied> {
+    let mut words = line.split(' ');
+    let mut word = || words.next();
+    (word()? == "segment").then_some(())?;
+    Some(Copied {
+        number: word()?.parse().ok()?,
+        salt: unhex(word()?)?,
+        bytes: word()?.parse().ok()?,
+        length: word()?.parse().ok()?,
+        hash: blake3::Hash::from_hex(word()?).ok()?,
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a text takes any digit");
+        text
+    })
+}
+
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if text.len() != 2 * N {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let copied = |number| Copied {
+            number,
+            salt: [7; 16],
+            bytes: 5_000,
+            length: 1 << 20,
+            hash: blake3::hash(b"bytes"),
+        };
+        Manifest {
+            store: [1; 16],
+            incarnation: Incarnation::new(Uuid::from_u128(2)),
+            end: Position::new(17),
+            chain: Chain([4; 32]),
+            segments: vec![copied(1), copied(3)],
+        }
+    }
+
+    #[test]
+    fn a_manifest_reads_as_it_was_written() {
+        assert_eq!(Manifest::decode(manifest().encode().as_bytes()), Some(manifest()));
+        let empty = Manifest { segments: Vec::new(), ..manifest() };
+        assert_eq!(Manifest::decode(empty.encode().as_bytes()), Some(empty));
+    }
+
+    #[test]
+    fn any_flipped_bit_and_any_cut_of_a_manifest_is_found() {
+        let good = manifest().encode().into_bytes();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Manifest::decode(&bad), None, "bit {bit}");
+        }
+        for length in 0..good.len() {
+            assert_eq!(Manifest::decode(&good[..length]), None, "length {length}");
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! How much of a store is durable at this moment, segment by segment.
+//!
+//! Owns: reading a store beside whoever writes it. Always holds: what is taken was durable before it
+//! was taken, so no crash of the store can take it back; what was acknowledged before is in it.
+//! Takes the store's lock only where nobody has it, to sync what a crash has left, and changes no
+//! segment.
+
+use std::{io, ops::RangeInclusive, path::Path, path::PathBuf, thread, time::Duration};
+
+use bytes::Bytes;
+use gesta_store::{Damage, Incarnation, Position};
+
+use super::BackupError;
+use crate::{
+    clock::{Clock, SystemClock},
+    disk::{Access, Cache, Disk, FileDisk, LockError, Operation},
+    format::{Chain, Frame, FrameHeader, HEADER_BYTES, Malformed, Opening, Seed, SegmentHeader},
+    options::OpenError,
+    recovery::{incarnation_of, segment_file, segment_numbers},
+    restored,
+    scan::{self, Start},
+};
+
+/// How often it is looked whether the writer has confirmed what it wrote.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How long. A writer confirms with its next group, or when it has been idle for a moment.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
+/// Bytes of a segment that surely hold its header and opening frame.
+const OPENING_REACH: usize = HEADER_BYTES as usize + 256;
+
+/// A segment as far as it belongs to the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub(super) number: u64,
+    pub(super) salt: [u8; 16],
+    /// How long the segment was made.
+    pub(super) length: u64,
+    /// The first event's position, and the chain before it.
+    first: Position,
+    before: Chain,
+    /// How many bytes belong.
+    pub(super) bytes: u64,
+    /// The position after the last event, and the chain there.
+    pub(super) next: Position,
+    pub(super) after: Chain,
+}
+
+impl Part {
+    /// What is wrong with bytes that should be this part, if anything is.
+    pub(super) fn damage(&self, bytes: &Bytes) -> Option<Damage> {
+        let damage = |offset, what: String| {
+            let file = segment_file(self.number);
+            Some(Damage { file, offset, positions: None, what })
+        };
+        let header = match SegmentHeader::decode(bytes) {
+            Ok(header) => header,
+            Err(malformed) => return damage(0, format!("segment header: {malformed}")),
+        };
+        if (header.number, header.salt) != (self.number, self.salt) {
+            return damage(0, "the header names another segment".to_owned());
+        }
+        let start = Start {
+            seed: Seed::new(self.salt, self.number),
+            chain: Some(self.before),
+            next: self.first,
+            adopted_length: Some(self.bytes),
+        };
+        let walked = scan::walk(bytes, start, |_, _| {});
+        if let Some(bad) = walked.bad.first() {
+            return damage(bad.offset, bad.what.to_string());
+        }
+        let ends = (walked.end, walked.next, walked.chain);
+        let expected = (self.bytes, self.next, Some(self.after));
+        if ends == expected { None } else { damage(walked.end, "it ends early".to_owned()) }
+    }
+}
+
+/// A store at one moment.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) parts: Vec<Part>,
+    /// None of a store that never had an event.
+    pub(super) store: Option<[u8; 16]>,
+    /// Each incarnation with the position of its first event, in order.
+    pub(super) lives: Vec<(Incarnation, Position)>,
+    /// Written before, and not confirmed by whoever writes.
+    pub(super) unconfirmed: Option<RangeInclusive<Position>>,
+}
+
+impl Snapshot {
+    /// The last event's position.
+    pub(super) fn end(&self) -> Position {
+        let next = self.parts.last().map_or(Position::START.next(), |part| part.next);
+        Position::new(next.number().saturating_sub(1))
+    }
+
+    /// The last position that the store has in common with another life of it.
+    pub(super) fn shared_with(&self, incarnation: Incarnation) -> Option<Position> {
+        let at = self.lives.iter().position(|(life, _)| *life == incarnation)?;
+        let next = self.lives.get(at + 1).map(|(_, first)| first.number().saturating_sub(1));
+        Some(next.map_or(self.end(), Position::new))
+    }
+}
+
+/// A segment of the log by its header and opening frame.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    header: SegmentHeader,
+    opening: Opening,
+    first: Position,
+    before: Chain,
+}
+
+impl Link {
+    fn of(header: SegmentHeader, start: &Bytes) -> Option<Self> {
+        let frame = scan::opening_frame(start, Seed::new(header.salt, header.number)).ok()?;
+        let Frame { header: frame, opening, .. } = frame;
+        Some(Self { header, opening: opening?, first: frame.first_position, before: frame.chain })
+    }
+
+    fn up_to(&self, end: End) -> Part {
+        let Self { header: SegmentHeader { number, salt, bytes: length, .. }, .. } = *self;
+        let End { bytes, next, after } = end;
+        Part { number, salt, length, first: self.first, before: self.before, bytes, next, after }
+    }
+}
+
+/// A place where a segment may end.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    bytes: u64,
+    next: Position,
+    after: Chain,
+}
+
+/// Where the last segment ends.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    /// As its marks say.
+    durable: End,
+    /// With every frame that can be read.
+    written: End,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Source {
+    directory: PathBuf,
+    disk: FileDisk,
+}
+
+impl Source {
+    pub(super) fn open(directory: &Path) -> Result<Self, BackupError> {
+        let disk = FileDisk::open(directory, Access::ReadOnly)?;
+        Ok(Self { directory: directory.to_owned(), disk })
+    }
+
+    /// As much of the store as is durable, which is at least what is acknowledged by now. Waits
+    /// for the writer to say so, as long as that may take.
+    pub(super) fn snapshot(&self) -> Result<Snapshot, BackupError> {
+        let clock = SystemClock::new();
+        let mut wanted = None;
+        loop {
+            let links = links(&self.disk)?;
+            let Some(last) = links.last() else { return self.of(&links, None, None) };
+            let Ends { durable, written } = ends(&self.disk, last, Cache::Use)?;
+            let wanted = *wanted.get_or_insert(written.next);
+            if durable.next >= wanted {
+                return self.of(&links, Some(durable), None);
+            }
+            if let Some(snapshot) = self.when_nobody_writes()? {
+                return Ok(snapshot);
+            }
+            if clock.elapsed() > CONFIRMED_WITHIN {
+                let unconfirmed = durable.next..=Position::new(wanted.number() - 1);
+                return self.of(&links, Some(durable), Some(unconfirmed));
+            }
+            thread::park_timeout(LOOK_EVERY);
+        }
+    }
+
+    /// All that can be read, synced first, as an opening of the store would take it.
+    fn when_nobody_writes(&self) -> Result<Option<Snapshot>, BackupError> {
+        let disk = match FileDisk::open(&self.directory, Access::ReadWrite) {
+            Ok(disk) => disk,
+            Err(LockError::InUse { .. } | LockError::Io { .. }) => return Ok(None),
+        };
+        let links = links(&disk)?;
+        let Some(last) = links.last() else { return self.of(&links, None, None).map(Some) };
+        let file = segment_file(last.header.number);
+        let failed = |source| failed("sync", &file, source);
+        disk.run(Operation::Sync { file: file.clone() }).map_err(failed)?;
+        let Ends { written, .. } = ends(&disk, last, Cache::Bypass)?;
+        self.of(&links, Some(written), None).map(Some)
+    }
+
+    fn of(
+        &self,
+        links: &[Link],
+        end: Option<End>,
+        unconfirmed: Option<RangeInclusive<Position>>,
+    ) -> Result<Snapshot, BackupError> {
+        let mut lives: Vec<(Incarnation, Position)> = Vec::new();
+        for link in links {
+            let incarnation = incarnation_of(&link.header);
+            if lives.last().is_none_or(|(life, _)| *life != incarnation) {
+                lives.push((incarnation, link.first));
+            }
+        }
+        let parts = parts(links, end);
+        let store = links.first().map(|link| link.header.store);
+        let mut snapshot = Snapshot { parts, store, lives, unconfirmed };
+        let borne = links.iter().map(|link| incarnation_of(&link.header));
+        if let Some(life) = restored::incarnation(&self.disk, Access::ReadOnly, borne)? {
+            snapshot.lives.push((life, snapshot.end().next()));
+        }
+        Ok(snapshot)
+    }
+
+    /// The bytes of a part, checked.
+    pub(super) fn read(&self, part: &Part) -> Result<Bytes, BackupError> {
+        let file = segment_file(part.number);
+        let bytes = read(&self.disk, &file, part.bytes, Cache::Use)?;
+        match part.damage(&bytes) {
+            None => Ok(bytes),
+            Some(damage) => Err(BackupError::Damaged(damage)),
+        }
+    }
+}
+
+/// Each segment up to where its successor says that it ends; the last one up to `end`. One of which
+/// not even the opening frame is durable does not belong to the log yet.
+fn parts(links: &[Link], end: Option<End>) -> Vec<Part> {
+    let ends = links.iter().skip(1).map(|successor| End {
+        bytes: successor.opening.adopted_length,
+        next: successor.first,
+        after: successor.before,
+    });
+    let parts = links.iter().zip(ends.chain(end)).map(|(link, end)| link.up_to(end));
+    parts.filter(|part| part.bytes > HEADER_BYTES).collect()
+}
+
+/// The segments of the log, from the first to the last one that has an opening frame.
+fn links(disk: &dyn Disk) -> Result<Vec<Link>, BackupError> {
+    let numbers = segment_numbers(disk).map_err(|source| BackupError::Io {
+        doing: "list the store's directory".to_owned(),
+        source,
+    })?;
+    let mut links = Vec::new();
+    for number in numbers.into_iter().rev() {
+        if let Some(last) = last_link(disk, number)? {
+            links.push(last);
+            break;
+        }
+    }
+    while let Some(later) = links.last().copied()
+        && later.opening.predecessor != 0
+    {
+        links.push(predecessor(disk, &later)?);
+    }
+    links.reverse();
+    Ok(links)
+}
+
+/// A segment that may be the last one; none if it was made and not used yet.
+fn last_link(disk: &dyn Disk, number: u64) -> Result<Option<Link>, BackupError> {
+    let file = segment_file(number);
+    let start = read(disk, &file, OPENING_REACH as u64, Cache::Use)?;
+    let header = header(number, &file, &start)?;
+    if let Some(link) = Link::of(header, &start) {
+        return Ok(Some(link));
+    }
+    let whole = read(disk, &file, header.bytes, Cache::Use)?;
+    if !scan::lost_opening(&whole, Seed::new(header.salt, number)) {
+        return Ok(None);
+    }
+    // A writer at work may have written it since; it came before those later frames.
+    let start = read(disk, &file, OPENING_REACH as u64, Cache::Use)?;
+    let what = "the opening frame is gone, later frames are there";
+    Link::of(header, &start).map(Some).ok_or_else(|| damaged(file, HEADER_BYTES, what))
+}
+
+/// The segment that a later one names.
+fn predecessor(disk: &dyn Disk, later: &Link) -> Result<Link, BackupError> {
+    let number = later.opening.predecessor;
+    let file = segment_file(number);
+    let start = match read(disk, &file, OPENING_REACH as u64, Cache::Use) {
+        Err(BackupError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(damaged(file, 0, "the file is missing, though a later one follows it"));
+        }
+        start => start?,
+    };
+    let header = header(number, &file, &start)?;
+    let named = header.salt == later.opening.salt && header.store == later.header.store;
+    if !named || number >= later.header.number {
+        return Err(damaged(file, 0, "it is not the segment that a later one follows"));
+    }
+    let what = "the opening frame is damaged";
+    Link::of(header, &start).ok_or_else(|| damaged(file, HEADER_BYTES, what))
+}
+
+fn header(number: u64, file: &str, start: &Bytes) -> Result<SegmentHeader, BackupError> {
+    match SegmentHeader::decode(start) {
+        Ok(header) if header.number == number => Ok(header),
+        Ok(_) => Err(damaged(file.to_owned(), 0, "the header names another segment")),
+        Err(Malformed::Newer) => Err(OpenError::Newer { file: file.to_owned() }.into()),
+        Err(malformed) => Err(damaged(file.to_owned(), 0, &format!("header: {malformed}"))),
+    }
+}
+
+/// Where the last segment ends.
+fn ends(disk: &dyn Disk, last: &Link, cache: Cache) -> Result<Ends, BackupError> {
+    let mut bad_before = None;
+    loop {
+        let file = segment_file(last.header.number);
+        let bytes = read(disk, &file, last.header.bytes, cache)?;
+        if (bytes.len() as u64) < last.header.bytes {
+            return Err(damaged(file, bytes.len() as u64, "the file is cut"));
+        }
+        let (ends, bad) = walk(last, &bytes);
+        match bad {
+            None => return Ok(ends),
+            // A mark may have been read after bytes that it covers; only what stays bad is damage.
+            Some((offset, what)) if bad_before == Some(offset) => {
+                return Err(damaged(file, offset, &what.to_string()));
+            }
+            Some((offset, _)) => bad_before = Some(offset),
+        }
+    }
+}
+
+fn walk(last: &Link, bytes: &Bytes) -> (Ends, Option<(u64, Malformed)>) {
+    let seed = Seed::new(last.header.salt, last.header.number);
+    let start = Start { seed, chain: Some(last.before), next: last.first, adopted_length: None };
+    let mut frames: Vec<(u64, FrameHeader)> = Vec::new();
+    let walked = scan::walk(bytes, start, |offset, frame| frames.push((offset, frame.header)));
+    let after = walked.chain.unwrap_or(last.before);
+    let written = End { bytes: walked.end, next: walked.next, after };
+    let covered = frames.partition_point(|(offset, _)| *offset < walked.mark);
+    let last_covered = covered.checked_sub(1).and_then(|at| frames.get(at));
+    let durable = match frames.get(covered) {
+        Some((_, hidden)) if !walked.sealed => End {
+            bytes: last_covered.map_or(HEADER_BYTES, |(offset, last)| offset + last.length as u64),
+            next: hidden.first_position,
+            after: last_covered.map_or(last.before, |(_, last)| last.chain),
+        },
+        Some(_) | None => written,
+    };
+    let bad = walked.bad.first().map(|bad| (bad.offset, bad.what));
+    (Ends { durable, written }, bad)
+}
+
+/// Up to so many bytes from the front of a file.
+pub(super) fn read(
+    disk: &dyn Disk,
+    file: &str,
+    bytes: u64,
+    cache: Cache,
+) -> Result<Bytes, BackupError> {
+    let there = disk.length(file).map_err(|source| failed("read", file, source))?;
+    let length = usize::try_from(bytes.min(there)).unwrap_or(usize::MAX);
+    disk.read(file, 0, length, cache).map_err(|source| failed("read", file, source))
+}
+
+fn failed(doing: &str, file: &str, source: io::Error) -> BackupError {
+    BackupError::Io { doing: format!("{doing} {file}"), source }
+}
+
+fn damaged(file: String, offset: u64, what: &str) -> BackupError {
+    BackupError::Damaged(Damage { file, offset, positions: None, what: what.to_owned() })
+}
