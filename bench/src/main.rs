@@ -20,8 +20,12 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::{
-    engines::Peer,
-    load::append::{self, AppendLoad, AppendReport},
+    engines::{Peer, bytes_of},
+    load::{
+        append::{self, AppendLoad, AppendReport},
+        read::{self, ReadLoad, ReadReport},
+        subscribe::{self, SubscribeLoad, SubscribeReport},
+    },
     usage::Usage,
 };
 
@@ -36,26 +40,60 @@ struct Arguments {
 enum Load {
     /// Threads that append, each waiting for its own append before the next.
     Append(Append),
+    /// Everything in order, and one stream after the other.
+    Read(Read),
+    /// From an append to those who follow it live.
+    Subscribe(Subscribe),
     /// What the bare device takes for 4 KiB.
     Device { directory: PathBuf },
 }
 
+/// Which engine, and where.
 #[derive(Args)]
-struct Append {
+struct Place {
     #[arg(long, value_enum)]
     engine: Peer,
     /// A directory of the engine's own, emptied before.
     #[arg(long)]
     directory: PathBuf,
+}
+
+#[derive(Args)]
+struct Append {
+    #[command(flatten)]
+    place: Place,
     #[command(flatten)]
     load: AppendLoad,
 }
 
+#[derive(Args)]
+struct Read {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    load: ReadLoad,
+    /// Fills the directory and ends.
+    #[arg(long, conflicts_with = "filled")]
+    fill_only: bool,
+    /// Reads what an earlier process has filled the directory with.
+    #[arg(long)]
+    filled: bool,
+}
+
+#[derive(Args)]
+struct Subscribe {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    load: SubscribeLoad,
+}
+
+/// What is printed.
 #[derive(Serialize)]
-struct Appended {
+struct Answer<Report> {
     engine: Peer,
     #[serde(flatten)]
-    report: AppendReport,
+    report: Report,
     #[serde(flatten)]
     usage: Usage,
     /// Of the whole process, its preparations included.
@@ -65,20 +103,55 @@ struct Appended {
 fn main() -> Result<()> {
     match Arguments::parse().load {
         Load::Append(append) => tell(&append.run()?),
+        Load::Read(Read { place, load, fill_only: true, .. }) => fill(&place, &load),
+        Load::Read(read) => tell(&read.run()?),
+        Load::Subscribe(subscribe) => tell(&subscribe.run()?),
         Load::Device { directory } => tell(&load::device::probe(&directory)?),
     }
 }
 
-impl Append {
-    fn run(self) -> Result<Appended> {
-        let Self { engine, directory, load } = self;
-        empty(&directory)?;
-        let opened = engine.open(&directory, &load)?;
-        let before = Usage::now(&directory)?;
-        let report = append::run(opened, &load)?;
-        let after = Usage::now(&directory)?;
+impl Place {
+    fn answer<Report>(&self, before: Usage, report: Report) -> Result<Answer<Report>> {
+        let after = Usage::now(&self.directory)?;
         let all_user_seconds = after.user_seconds;
-        Ok(Appended { engine, report, usage: after.since(before), all_user_seconds })
+        Ok(Answer { engine: self.engine, report, usage: after.since(before), all_user_seconds })
+    }
+}
+
+impl Append {
+    fn run(self) -> Result<Answer<AppendReport>> {
+        let Self { place, load } = self;
+        empty(&place.directory)?;
+        let opened = place.engine.open(&place.directory, bytes_of(&load))?;
+        let before = Usage::now(&place.directory)?;
+        place.answer(before, append::run(opened, &load)?)
+    }
+}
+
+impl Read {
+    fn run(self) -> Result<Answer<ReadReport>> {
+        let Self { place, load, filled, .. } = self;
+        if !filled {
+            fill(&place, &load)?;
+        }
+        let before = Usage::now(&place.directory)?;
+        let open = || place.engine.open(&place.directory, 0);
+        place.answer(before, read::run(&open, &load, &load.filled())?)
+    }
+}
+
+fn fill(place: &Place, load: &ReadLoad) -> Result<()> {
+    empty(&place.directory)?;
+    read::fill(place.engine.open(&place.directory, 0)?, load)
+}
+
+impl Subscribe {
+    fn run(self) -> Result<Answer<SubscribeReport>> {
+        let Self { place, load } = self;
+        empty(&place.directory)?;
+        let opened = place.engine.open(&place.directory, bytes_of(&load.appends))?;
+        let before = Usage::now(&place.directory)?;
+        place.answer(before, subscribe::run(opened, &load)?)
     }
 }
 

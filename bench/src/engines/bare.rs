@@ -121,7 +121,7 @@ fn zeroed(directory: &Path, number: u64) -> io::Result<File> {
 }
 
 impl BareLog {
-    pub(crate) fn create(directory: &Path, load: &AppendLoad) -> Result<Self> {
+    pub(crate) fn create(directory: &Path, prepared_bytes: u64) -> Result<Self> {
         let state = State {
             queued: Vec::new(),
             appends: 0,
@@ -130,7 +130,7 @@ impl BareLog {
             closing: false,
             position: 0,
             heads: HashMap::new(),
-            log: Some(Log::create(directory, prepared_bytes(load))?),
+            log: Some(Log::create(directory, prepared_bytes)?),
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
@@ -145,7 +145,7 @@ impl BareLog {
 }
 
 /// What a run can need at most, so that nothing has to be made ready while it is timed.
-fn prepared_bytes(load: &AppendLoad) -> u64 {
+pub(crate) fn bytes_of(load: &AppendLoad) -> u64 {
     let (writers, events) = (load.writers as f64, load.events_per_append as f64);
     let a_writer = (WRITER_APPENDS_A_SECOND * events).min(WRITER_EVENTS_A_SECOND);
     let events = EVENTS_A_SECOND.min(a_writer * writers) * load.seconds;

@@ -7,12 +7,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use anyhow::{Result, ensure};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use anyhow::{Context as _, Result, ensure};
+use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use crate::load::{
     draw::ids,
-    engine::{Demand, EVENT_TYPE, Engine, Offer, Writer},
+    engine::{Demand, EVENT_TYPE, Engine, Offer, Part, Reader, Show, Writer},
 };
 
 pub(crate) struct Fjall {
@@ -35,6 +35,7 @@ impl Fjall {
         let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
         let (events, streams, tags) =
             (keyspace("events")?, keyspace("streams")?, keyspace("tags")?);
+        // Opened again it is only read; heads of an empty one are known.
         Ok(Self { database, events, streams, tags, heads: Mutex::default() })
     }
 
@@ -48,6 +49,10 @@ impl Fjall {
 impl Engine for Fjall {
     fn writer(&self) -> Result<Box<dyn Writer + '_>> {
         Ok(Box::new(FjallWriter(self)))
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader + '_>> {
+        Ok(Box::new(FjallReader(self)))
     }
 
     fn close(self: Box<Self>) -> Result<()> {
@@ -93,4 +98,49 @@ fn key(name: &str, number: u64) -> Vec<u8> {
 fn value(offer: &Offer<'_>, revision: u64, id: u128, payload: &[u8]) -> Vec<u8> {
     let names = [EVENT_TYPE, offer.stream, offer.tag].join("\0");
     [&id.to_be_bytes()[..], &revision.to_be_bytes(), names.as_bytes(), &[0], payload].concat()
+}
+
+/// Where the data begin: after an id, a revision and three texts that a zero byte ends.
+fn data(value: &[u8]) -> Result<&[u8]> {
+    let texts = value.get(24..).context("a value is too short")?;
+    let mut zeros = texts.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| at);
+    let last = zeros.nth(2).context("a value has three texts")?;
+    Ok(texts.get(last + 1..).unwrap_or_default())
+}
+
+struct FjallReader<'a>(&'a Fjall);
+
+impl Reader for FjallReader<'_> {
+    fn scan(&mut self, show: Show<'_>) -> Result<u64> {
+        let mut events = 0;
+        for event in self.0.events.iter() {
+            show(data(&event.value()?)?);
+            events += 1;
+        }
+        Ok(events)
+    }
+
+    fn category(&mut self, _category: &str, _show: Show<'_>) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    fn stream(&mut self, stream: &str, part: Part, show: Show<'_>) -> Result<u64> {
+        let places = self.0.streams.range(key(stream, 0)..=key(stream, u64::MAX));
+        match part {
+            Part::Whole => self.show_all(places, show),
+            Part::Last(events) => self.show_all(places.rev().take(usize::try_from(events)?), show),
+        }
+    }
+}
+
+impl FjallReader<'_> {
+    fn show_all(&self, places: impl Iterator<Item = Guard>, show: Show<'_>) -> Result<u64> {
+        let mut events = 0;
+        for place in places {
+            let event = self.0.events.get(place.value()?)?.context("a place has its event")?;
+            show(data(&event)?);
+            events += 1;
+        }
+        Ok(events)
+    }
 }

@@ -17,7 +17,9 @@ use clap::ValueEnum;
 use gesta_log::{LogStore, Options};
 use serde::Serialize;
 
-use crate::load::{append::AppendLoad, engine::Engine, event_store::StoreEngine};
+use crate::load::{engine::Engine, event_store::StoreEngine};
+
+pub(crate) use self::bare::bytes_of;
 
 /// An engine by its name.
 #[derive(Clone, Copy, Debug, Serialize, ValueEnum)]
@@ -33,11 +35,12 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    /// Opens it in an empty directory.
-    pub(crate) fn open(self, directory: &Path, load: &AppendLoad) -> Result<Box<dyn Engine>> {
+    /// Opens it in an empty directory, or for reading again what it has left in one. A bare log is
+    /// made ready for so many bytes.
+    pub(crate) fn open(self, directory: &Path, bare_bytes: u64) -> Result<Box<dyn Engine>> {
         Ok(match self {
             Self::Gesta => Box::new(StoreEngine(LogStore::open(directory, Options::default())?)),
-            Self::Bare => Box::new(bare::BareLog::create(directory, load)?),
+            Self::Bare => Box::new(bare::BareLog::create(directory, bare_bytes)?),
             Self::Tephra => Box::new(tephra::Tephra::open(directory)?),
             Self::Sqlite => Box::new(sqlite::Sqlite::open(directory)?),
             Self::Fjall => Box::new(fjall::Fjall::open(directory)?),

@@ -8,11 +8,11 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Params, Transaction, params};
 
 use crate::load::{
     draw::ids,
-    engine::{Demand, EVENT_TYPE, Engine, Offer, Writer},
+    engine::{Demand, EVENT_TYPE, Engine, Offer, Part, Reader, Show, Writer},
 };
 
 const TABLES: &str = "
@@ -35,6 +35,15 @@ const TAGGED: &str = "SELECT count(*) FROM events WHERE tag = ?1 AND position > 
 const INSERT: &str = "
     INSERT INTO events (stream, revision, id, type, tag, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 ";
+const ALL: &str = "SELECT data FROM events ORDER BY position";
+/// `.` is what follows `-`.
+const CATEGORY: &str = "
+    SELECT data FROM events WHERE stream >= ?1 || '-' AND stream < ?1 || '.' ORDER BY position
+";
+const STREAM: &str = "SELECT data FROM events WHERE stream = ?1 ORDER BY revision";
+const STREAM_BACK: &str = "
+    SELECT data FROM events WHERE stream = ?1 ORDER BY revision DESC LIMIT ?2
+";
 
 pub(crate) struct Sqlite(Mutex<Connection>);
 
@@ -49,6 +58,10 @@ impl Sqlite {
 impl Engine for Sqlite {
     fn writer(&self) -> Result<Box<dyn Writer + '_>> {
         Ok(Box::new(SqliteWriter(&self.0)))
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader + '_>> {
+        Ok(Box::new(SqliteReader(&self.0)))
     }
 
     fn close(self: Box<Self>) -> Result<()> {
@@ -90,4 +103,39 @@ fn insert(transaction: &Transaction<'_>, offer: &Offer<'_>) -> Result<()> {
         insert.execute(params![stream, revision, &id.to_be_bytes(), EVENT_TYPE, tag, payload])?;
     }
     Ok(())
+}
+
+struct SqliteReader<'a>(&'a Mutex<Connection>);
+
+impl Reader for SqliteReader<'_> {
+    fn scan(&mut self, show: Show<'_>) -> Result<u64> {
+        self.show_all(ALL, [], show)
+    }
+
+    fn category(&mut self, category: &str, show: Show<'_>) -> Result<Option<u64>> {
+        self.show_all(CATEGORY, [category], show).map(Some)
+    }
+
+    fn stream(&mut self, stream: &str, part: Part, show: Show<'_>) -> Result<u64> {
+        match part {
+            Part::Whole => self.show_all(STREAM, [stream], show),
+            Part::Last(events) => {
+                self.show_all(STREAM_BACK, params![stream, i64::try_from(events)?], show)
+            }
+        }
+    }
+}
+
+impl SqliteReader<'_> {
+    fn show_all(&self, query: &str, params: impl Params, show: Show<'_>) -> Result<u64> {
+        let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut statement = connection.prepare_cached(query)?;
+        let mut rows = statement.query(params)?;
+        let mut events = 0;
+        while let Some(row) = rows.next()? {
+            show(row.get_ref(0)?.as_blob()?);
+            events += 1;
+        }
+        Ok(events)
+    }
 }

@@ -1,16 +1,19 @@
 //! Tephra, embedded: its log, its one writer, its defaults.
 //!
-//! It has no streams and no ids of events: a stream is a tag beside the tag, and an id is not kept.
+//! It has no streams, no categories and no ids of events: a stream is a tag beside the tag, and an id
+//! is not kept. Everything is read as it lies in its buffers.
 
-use std::path::Path;
+use std::{path::Path, sync::atomic::AtomicBool};
 
 use anyhow::{Context as _, Result, bail};
 use tephra::{
-    AppendCondition, Event, EventType, Position, Query, QueryItem, SegmentConfig, SegmentSet, Tag,
-    Tags, WriteCoordinator, WriteHandle, WriterConfig,
+    AppendCondition, Event, EventType, Position, Query, QueryItem, SegmentConfig, SegmentSet,
+    Subscription, Tag, Tags, WriteCoordinator, WriteHandle, WriterConfig, read::Reads,
 };
 
-use crate::load::engine::{Demand, EVENT_TYPE, Engine, Offer, Writer};
+use crate::load::engine::{
+    ABSENT_TAG, Demand, EVENT_TYPE, Engine, Interest, Offer, Part, Reader, Show, Subscriber, Writer,
+};
 
 /// What its own documentation and its server take.
 const SEGMENT_BYTES: usize = 256 << 20;
@@ -32,6 +35,18 @@ impl Engine for Tephra {
     fn writer(&self) -> Result<Box<dyn Writer + '_>> {
         let event_type = EventType::new(EVENT_TYPE)?;
         Ok(Box::new(TephraWriter { handle: self.handle.clone(), event_type }))
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader + '_>> {
+        Ok(Box::new(TephraReader(&self.handle)))
+    }
+
+    fn subscriber(&self, interest: Interest) -> Result<Box<dyn Subscriber>> {
+        let query = match interest {
+            Interest::Everything => Query::all(),
+            Interest::NothingThatComes => tagged(ABSENT_TAG)?,
+        };
+        Ok(Box::new(TephraSubscriber(self.handle.subscribe(query, self.handle.head()))))
     }
 
     fn close(self: Box<Self>) -> Result<()> {
@@ -63,6 +78,49 @@ fn condition(offer: &Offer<'_>) -> Result<Option<AppendCondition>> {
         Demand::TagUnusedAfter(position) => Position::new(position),
         Demand::StreamHas(_) => bail!("tephra has no revisions"),
     };
-    let query = Query::item(QueryItem::with_tags(Tags::new([Tag::new(offer.tag)?])?));
-    Ok(Some(AppendCondition::new(query).after(after)))
+    Ok(Some(AppendCondition::new(tagged(offer.tag)?).after(after)))
+}
+
+fn tagged(tag: &str) -> Result<Query> {
+    Ok(Query::item(QueryItem::with_tags(Tags::new([Tag::new(tag)?])?)))
+}
+
+struct TephraReader<'a>(&'a WriteHandle);
+
+impl Reader for TephraReader<'_> {
+    fn scan(&mut self, show: Show<'_>) -> Result<u64> {
+        show_all(self.0.read(&Query::all(), Position::ZERO, None), show)
+    }
+
+    fn category(&mut self, _category: &str, _show: Show<'_>) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    fn stream(&mut self, stream: &str, part: Part, show: Show<'_>) -> Result<u64> {
+        let query = tagged(stream)?;
+        let reads = match part {
+            Part::Whole => self.0.read(&query, Position::ZERO, None),
+            Part::Last(events) => self.0.read_back(&query, Position::new(u64::MAX), Some(events)),
+        };
+        show_all(reads, show)
+    }
+}
+
+fn show_all(mut reads: Reads, show: Show<'_>) -> Result<u64> {
+    let mut events = 0;
+    while let Some(read) = reads.next() {
+        show(read?.event.data());
+        events += 1;
+    }
+    Ok(events)
+}
+
+struct TephraSubscriber(Subscription);
+
+impl Subscriber for TephraSubscriber {
+    fn next(&mut self, _end: &AtomicBool, show: Show<'_>) -> Result<bool> {
+        let Some(batch) = self.0.next_batch() else { return Ok(false) };
+        batch?.iter().for_each(|(_, event)| show(event.data()));
+        Ok(true)
+    }
 }

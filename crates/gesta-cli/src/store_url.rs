@@ -88,6 +88,14 @@ impl StoreUrl {
         }
     }
 
+    /// Whether there is nothing in the directory yet.
+    pub(crate) fn is_empty(&self) -> Result<bool> {
+        match self.holds()? {
+            Holds::Nothing => Ok(true),
+            Holds::Store | Holds::OtherFiles => Ok(false),
+        }
+    }
+
     /// The directory, in which there has to be nothing; none of a memory store.
     pub(crate) fn empty_directory(&self) -> Result<Option<&Path>> {
         match self {

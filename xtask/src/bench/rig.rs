@@ -61,7 +61,7 @@ impl Rig {
         let target = house.target_directory.join("bench");
         let manifest = house.root.join("bench/Cargo.toml");
         let mut build = cargo();
-        build.args(["build", "--release", "--locked", "--manifest-path"]).arg(manifest);
+        build.args(["build", "--release", "--manifest-path"]).arg(manifest);
         step("the driver with its peers", build.arg("--target-dir").arg(&target))?;
         let directory = match directory {
             Some(directory) => directory.to_owned(),

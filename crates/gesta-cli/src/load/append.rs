@@ -156,6 +156,14 @@ pub(crate) fn run(engine: Box<dyn Engine>, load: &AppendLoad) -> Result<AppendRe
     })
 }
 
+/// What is reached for a moment, in events a second; the engine stays open.
+pub(crate) fn peak(engine: &dyn Engine, load: &AppendLoad) -> Result<f64> {
+    let shared = Shared::of(load);
+    let stopwatch = Stopwatch::start();
+    let latencies = append_on_threads(engine, &shared, stopwatch)?;
+    Ok((latencies.count() * load.events_per_append) as f64 / stopwatch.elapsed().as_secs_f64())
+}
+
 fn append_on_threads(
     engine: &dyn Engine,
     shared: &Shared<'_>,

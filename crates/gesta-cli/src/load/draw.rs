@@ -55,6 +55,11 @@ impl Pool {
         random.below(end as u64) as usize
     }
 
+    /// A copy of the payload that begins there, to be changed.
+    pub(crate) fn copy(&self, offset: usize) -> Vec<u8> {
+        self.payload(offset).to_vec()
+    }
+
     /// The payload that begins there; the pool's end is followed by its beginning.
     fn payload(&self, offset: usize) -> &[u8] {
         let begin = offset % self.bytes.len().saturating_sub(self.event_bytes).max(1);
@@ -62,22 +67,35 @@ impl Pool {
     }
 }
 
-/// The payloads of an append's events, one after the other from a place of the pool on.
+/// The payloads of an append's events.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Payloads<'a> {
-    pool: &'a Pool,
-    pub(crate) offset: usize,
+    cut: Cut<'a>,
     pub(crate) count: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Cut<'a> {
+    /// One after the other from this place of the pool on.
+    Drawn(&'a Pool, usize),
+    Same(&'a [u8]),
 }
 
 impl<'a> Payloads<'a> {
     pub(crate) const fn of(pool: &'a Pool, offset: usize, count: usize) -> Self {
-        Self { pool, offset, count }
+        Self { cut: Cut::Drawn(pool, offset), count }
+    }
+
+    /// The same for every event.
+    pub(crate) const fn same(bytes: &'a [u8], count: usize) -> Self {
+        Self { cut: Cut::Same(bytes), count }
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = &'a [u8]> {
-        let starts = (0..self.count).map(move |nth| self.offset + nth * self.pool.event_bytes);
-        starts.map(move |offset| self.pool.payload(offset))
+        (0..self.count).map(move |nth| match self.cut {
+            Cut::Drawn(pool, offset) => pool.payload(offset + nth * pool.event_bytes),
+            Cut::Same(bytes) => bytes,
+        })
     }
 }
 
@@ -135,6 +153,13 @@ impl<'a> Draw<'a> {
         self.named(stream, tag)
     }
 
+    /// The same, with a stream of another category, of which there are few.
+    pub(crate) fn next_few(&mut self, stream: u64, tags: u64) -> Drawn {
+        let drawn = self.finish(stream, tags);
+        set(&mut self.stream, FEW, '-', stream);
+        drawn
+    }
+
     fn named(&mut self, stream: u64, tag: u64) -> Drawn {
         set(&mut self.stream, "bench", '-', stream);
         set(&mut self.tag, "bench", ':', tag);
@@ -156,6 +181,16 @@ impl<'a> Draw<'a> {
     pub(crate) fn tag(&self) -> &str {
         &self.tag
     }
+}
+
+/// The category of streams that are read again.
+pub(crate) const FEW: &str = "few";
+
+/// The name of a stream of that category.
+pub(crate) fn few_name(number: u64) -> String {
+    let mut name = String::new();
+    set(&mut name, FEW, '-', number);
+    name
 }
 
 fn set(text: &mut String, first: &str, between: char, number: u64) {
@@ -222,10 +257,10 @@ mod tests {
         let pool = Pool::new(1, 300);
         let mut draw = Draw::new(&pool, 1, OWN);
         let drawn = draw.next(10, 10);
-        let payloads = Payloads { pool: &pool, offset: drawn.offset, count: 100 };
+        let payloads = Payloads::of(&pool, drawn.offset, 100);
         assert!(payloads.iter().all(|payload| payload.len() == 300));
         assert_eq!(payloads.iter().collect::<HashSet<_>>().len(), 100);
-        let end = Payloads { pool: &pool, offset: POOL_BYTES + 100, count: 3 };
+        let end = Payloads::of(&pool, POOL_BYTES + 100, 3);
         assert!(end.iter().all(|payload| payload.len() == 300), "the pool has no end");
     }
 }

@@ -2,33 +2,79 @@
 
 use std::{
     future::Future,
+    ops::ControlFlow,
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
 };
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
+use gesta_log::LogStore;
 use gesta_store::{
-    Append, AppendCondition, ContentType, EventId, EventQuery, EventStore, EventType,
-    ExpectedRevision, NewEvent, Position, QueryItem, Revision, StreamName, Tag,
+    Append, AppendCondition, Category, ContentType, Delivery, EventId, EventQuery, EventStore,
+    EventType, ExpectedRevision, Filter, NewEvent, Pages, Position, QueryItem, ReadAll, ReadStream,
+    Revision, StoreError, StreamName, Subscribe, Subscription, Tag, memory::MemoryStore,
 };
 use uuid::Uuid;
 
 use super::{
     draw::ids,
-    engine::{Demand, EVENT_TYPE, Engine, Offer, Writer},
+    engine::{
+        ABSENT_TAG, Demand, EVENT_TYPE, Engine, Interest, Offer, Part, Reader, Show, Subscriber,
+        Writer,
+    },
 };
 
 /// A store whose last handle this is, so that dropping it closes the store.
 #[derive(Debug)]
 pub(crate) struct StoreEngine<Store>(pub(crate) Store);
 
-impl<Store: EventStore> Engine for StoreEngine<Store> {
+/// A store and the fastest way through it.
+pub(crate) trait ScannedStore: EventStore {
+    fn scan(&self, show: Show<'_>) -> Result<u64>;
+}
+
+impl ScannedStore for LogStore {
+    fn scan(&self, show: Show<'_>) -> Result<u64> {
+        Ok(self.scan(Position::START, |event| {
+            show(event.data);
+            ControlFlow::Continue(())
+        })?)
+    }
+}
+
+impl ScannedStore for MemoryStore {
+    fn scan(&self, show: Show<'_>) -> Result<u64> {
+        show_all(self.read_all(ReadAll::forwards()), &Parked::here(), show)
+    }
+}
+
+impl<Store: ScannedStore> Engine for StoreEngine<Store> {
     fn writer(&self) -> Result<Box<dyn Writer + '_>> {
         let event_type = EventType::new(EVENT_TYPE)?;
         Ok(Box::new(StoreWriter { store: &self.0, event_type, parked: Parked::here() }))
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader + '_>> {
+        Ok(Box::new(StoreReader { store: &self.0, parked: Parked::here() }))
+    }
+
+    fn subscriber(&self, interest: Interest) -> Result<Box<dyn Subscriber>> {
+        let head = Parked::here().wait_for(self.0.head())?.position;
+        let filter = match interest {
+            Interest::Everything => Filter::Everything,
+            Interest::NothingThatComes => {
+                let absent = QueryItem::every().tagged([Tag::new(ABSENT_TAG)?]);
+                Filter::Query(EventQuery::of(absent))
+            }
+        };
+        let subscription = self.0.subscribe(Subscribe::to_all().after(head).only(filter));
+        Ok(Box::new(StoreSubscriber { subscription, parked: None }))
     }
 
     fn close(self: Box<Self>) -> Result<()> {
@@ -84,6 +130,65 @@ fn condition(demand: Demand, tag: &Tag) -> Option<AppendCondition> {
     }
 }
 
+struct StoreReader<'a, Store> {
+    store: &'a Store,
+    parked: Parked,
+}
+
+impl<Store: ScannedStore> Reader for StoreReader<'_, Store> {
+    fn scan(&mut self, show: Show<'_>) -> Result<u64> {
+        self.store.scan(show)
+    }
+
+    fn category(&mut self, category: &str, show: Show<'_>) -> Result<Option<u64>> {
+        let filter = Filter::Categories(vec![Category::new(category)?]);
+        let pages = self.store.read_all(ReadAll::forwards().only(filter));
+        show_all(pages, &self.parked, show).map(Some)
+    }
+
+    fn stream(&mut self, stream: &str, part: Part, show: Show<'_>) -> Result<u64> {
+        let stream = StreamName::new(stream)?;
+        let read = match part {
+            Part::Whole => ReadStream::forwards(stream),
+            Part::Last(events) => ReadStream::backwards(stream).limit(events),
+        };
+        show_all(self.store.read_stream(read), &self.parked, show)
+    }
+}
+
+fn show_all(mut pages: Pages, parked: &Parked, show: Show<'_>) -> Result<u64> {
+    let mut events = 0;
+    while let Some(page) = parked.wait_for(pages.next()) {
+        let page = page?;
+        page.iter().for_each(|event| show(&event.data));
+        events += page.len() as u64;
+    }
+    Ok(events)
+}
+
+struct StoreSubscriber {
+    subscription: Subscription,
+    parked: Option<Parked>,
+}
+
+impl Subscriber for StoreSubscriber {
+    fn next(&mut self, end: &AtomicBool, show: Show<'_>) -> Result<bool> {
+        // A subscriber is made by one thread and read by another.
+        let parked = self.parked.get_or_insert_with(Parked::here);
+        match parked.wait_unless(end, self.subscription.next()).flatten() {
+            // A store that is closed says so, which is the end as well.
+            None | Some(Err(StoreError::Stopped { .. })) => Ok(false),
+            Some(delivery) => {
+                match delivery? {
+                    Delivery::Events(page) => page.iter().for_each(|event| show(&event.data)),
+                    Delivery::CaughtUp(_) | Delivery::Checkpoint(_) => {}
+                }
+                Ok(true)
+            }
+        }
+    }
+}
+
 /// A thread that sleeps until what it waits for wakes it; one waker for all its waits.
 #[derive(Debug)]
 pub(crate) struct Parked(Waker);
@@ -107,11 +212,19 @@ impl Parked {
     }
 
     pub(crate) fn wait_for<T>(&self, future: impl Future<Output = T>) -> T {
+        self.wait_unless(&AtomicBool::new(false), future).expect("nothing ends it")
+    }
+
+    /// The same, unless it is to end before; whoever says so unparks the thread.
+    fn wait_unless<T>(&self, end: &AtomicBool, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
         let mut context = Context::from_waker(&self.0);
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-                return output;
+                return Some(output);
+            }
+            if end.load(Ordering::Acquire) {
+                return None;
             }
             thread::park();
         }

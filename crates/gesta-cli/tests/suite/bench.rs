@@ -53,3 +53,39 @@ fn a_store_that_has_events_is_not_measured_on() {
     scene.run(&APPEND).fails_with(2, "is not empty");
     assert_eq!(scene.run(&["read", "--all"]).said().lines().count(), 3);
 }
+
+#[test]
+fn a_store_that_is_there_is_read_and_left_as_it_is() {
+    let scene = Scene::of_two_orders();
+    let before = scene.files();
+    let report = &scene.run(&["bench", "read", "--seconds", "0.05", "--json"]).objects()[0];
+    assert_eq!(report["events"], 3);
+    assert!(report["load"]["p50_us"].as_f64() > Some(0.0), "{report}");
+    assert!(report["category_events_per_second"].is_null(), "{report}");
+    assert_eq!(scene.files(), before);
+}
+
+#[test]
+fn an_empty_store_is_filled_before_it_is_read() {
+    let scene = Scene::empty();
+    let words = ["bench", "read", "--seconds", "0.05", "--events", "20000", "--json"];
+    let report = &scene.run(&words).objects()[0];
+    assert_eq!((&report["events"], &report["stream_events"]), (&20_000.into(), &100.0.into()));
+    assert!(report["category_events_per_second"].as_f64() > Some(0.0), "{report}");
+    let measured = scene.run(&["bench", "read", "--seconds", "0.05"]);
+    for told in ["all events", "a stream, µs", "its last ten, µs", "20000 events"] {
+        assert!(measured.said().contains(told), "{measured:?}");
+    }
+}
+
+#[test]
+fn deliveries_are_told_beside_appends() {
+    let load = ["bench", "subscribe", "--seconds", "0.2", "--rate", "500"];
+    let who = ["--subscribers", "4", "--filtered", "2", "--stalled", "1"];
+    let report = &Scene::empty().run(&[&load[..], &who, &["--json"]].concat()).objects()[0];
+    assert!(report["events"].as_u64() > Some(0), "{report}");
+    assert!(report["delivery"]["p99_us"].as_f64() > Some(0.0), "{report}");
+    let measured = Scene::empty().run(&[&load[..], &who].concat());
+    assert!(measured.said().contains("a delivery, µs"), "{measured:?}");
+    Scene::of_two_orders().run(&load).fails_with(2, "is not empty");
+}

@@ -1,0 +1,304 @@
+//! The load of readers: how fast everything is read, and how long it takes to load one stream.
+//!
+//! Always holds: what is read was written, closed and opened again before; every hundredth append
+//! of the filling goes to one of few streams in turn, so that each of these ends up with a hundred
+//! events, all of these are a hundredth of everything, and they lie as far apart in the store as
+//! appends of their size can.
+
+use std::{
+    hint::black_box,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    clock::Stopwatch,
+    draw::{Draw, FEW, Own, Payloads, Pool, Random, few_name},
+    engine::{Demand, Engine, Offer, Part, Reader},
+    latencies::{Latencies, Quantiles},
+};
+
+/// One of so many appends goes to one of the few streams.
+const FEW_SHARE: u64 = 100;
+/// How many events each of them ends up with.
+const FEW_EVENTS: u64 = 100;
+const LAST: u64 = 10;
+
+/// What is to be read, and for how long each way.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReadLoad {
+    /// How many events an empty store is filled with before.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
+    pub(crate) events: u64,
+    /// How many of them one append has.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=FEW_EVENTS))]
+    pub(crate) events_per_append: u64,
+    /// How many threads fill it.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) writers: u64,
+    /// How many random bytes the data of an event are.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub(crate) event_bytes: u64,
+    /// How long each way of reading is measured.
+    #[arg(long, value_name = "N", default_value_t = 3.0)]
+    pub(crate) seconds: f64,
+    /// How many streams and how many tags the events are of.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) streams: u64,
+    /// What the names and bytes are drawn from.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ReadReport {
+    pub(crate) events: u64,
+    pub(crate) open_seconds: f64,
+    /// All events in order.
+    pub(crate) scan_events_per_second: f64,
+    /// A category that is a hundredth of everything; none where nothing is known of the events.
+    pub(crate) category_events_per_second: Option<f64>,
+    /// How many events the loaded streams have on average.
+    pub(crate) stream_events: f64,
+    /// One of the streams, all of it.
+    pub(crate) load: Quantiles,
+    /// The last ten of it.
+    pub(crate) load_last: Quantiles,
+}
+
+/// What is read beside everything.
+#[derive(Clone, Debug)]
+pub(crate) struct Chosen {
+    /// The streams that are loaded again and again.
+    pub(crate) streams: Vec<String>,
+    pub(crate) category: Option<&'static str>,
+}
+
+impl ReadLoad {
+    fn time(&self) -> Duration {
+        Duration::try_from_secs_f64(self.seconds).unwrap_or(Duration::ZERO)
+    }
+
+    /// What [`fill`] has left to be chosen.
+    pub(crate) fn filled(&self) -> Chosen {
+        Chosen { streams: (0..self.few()).map(few_name).collect(), category: Some(FEW) }
+    }
+
+    /// How many streams there are that are read again.
+    fn few(&self) -> u64 {
+        (self.events / FEW_SHARE / FEW_EVENTS).max(1)
+    }
+}
+
+/// Fills an empty engine and closes it.
+pub(crate) fn fill(engine: Box<dyn Engine>, load: &ReadLoad) -> Result<()> {
+    let pool = Pool::new(load.seed, usize::try_from(load.event_bytes)?);
+    let filling = Filling { load, pool, appended: AtomicU64::new(0) };
+    thread::scope(|scope| {
+        let (engine, filling) = (&*engine, &filling);
+        let threads: Vec<_> = (0..load.writers)
+            .map(|thread| scope.spawn(move || filling.append_some(engine, thread)))
+            .collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().expect("a filling thread does not panic"))
+    })?;
+    engine.close().context("closing")
+}
+
+struct Filling<'a> {
+    load: &'a ReadLoad,
+    pool: Pool,
+    appended: AtomicU64,
+}
+
+impl Filling<'_> {
+    fn append_some(&self, engine: &dyn Engine, thread: u64) -> Result<()> {
+        let ReadLoad { events, events_per_append, streams, seed, .. } = *self.load;
+        let mut writer = engine.writer()?;
+        let own = Own { thread, threads: self.load.writers };
+        let mut draw = Draw::new(&self.pool, seed, own);
+        loop {
+            let nth = self.appended.fetch_add(1, Ordering::Relaxed);
+            if nth * events_per_append >= events {
+                return Ok(());
+            }
+            let drawn = match nth % FEW_SHARE {
+                0 => draw.next_few(nth / FEW_SHARE % self.load.few(), streams),
+                _ => draw.next(streams, streams),
+            };
+            let count = usize::try_from(events_per_append)?;
+            writer.append(&Offer {
+                stream: draw.stream(),
+                tag: draw.tag(),
+                first_id: drawn.first_id,
+                payloads: Payloads::of(&self.pool, drawn.offset, count),
+                demand: Demand::Nothing,
+            })?;
+        }
+    }
+}
+
+/// Opens the engine, reads for the load's time in each way, and closes it.
+pub(crate) fn run(
+    open: &dyn Fn() -> Result<Box<dyn Engine>>,
+    load: &ReadLoad,
+    chosen: &Chosen,
+) -> Result<ReadReport> {
+    let stopwatch = Stopwatch::start();
+    let engine = open()?;
+    let open_seconds = stopwatch.elapsed().as_secs_f64();
+    let report = measure(&mut *engine.reader()?, load, chosen)?;
+    engine.close().context("closing")?;
+    Ok(ReadReport { open_seconds, ..report })
+}
+
+fn measure(reader: &mut dyn Reader, load: &ReadLoad, chosen: &Chosen) -> Result<ReadReport> {
+    let scanned = repeat(load.time(), || reader.scan(&mut look).map(Some))?;
+    let scanned = scanned.context("everything can be read")?;
+    let category = match chosen.category {
+        Some(name) => repeat(load.time(), || reader.category(name, &mut look))?,
+        None => None,
+    };
+    let mut random = Random::of_seed(load.seed);
+    let whole = loads(reader, load, &chosen.streams, Part::Whole, &mut random)?;
+    let last = loads(reader, load, &chosen.streams, Part::Last(LAST), &mut random)?;
+    Ok(ReadReport {
+        events: scanned.events / scanned.times,
+        open_seconds: 0.0,
+        scan_events_per_second: scanned.a_second(),
+        category_events_per_second: category.map(|read| read.a_second()),
+        stream_events: whole.events as f64 / whole.latencies.count() as f64,
+        load: whole.latencies.quantiles(),
+        load_last: last.latencies.quantiles(),
+    })
+}
+
+/// What a reader does with data, at the least.
+fn look(data: &[u8]) {
+    black_box(data.first());
+    black_box(data.last());
+}
+
+/// Something that was read again and again.
+struct Repeated {
+    events: u64,
+    times: u64,
+    seconds: f64,
+}
+
+impl Repeated {
+    fn a_second(&self) -> f64 {
+        self.events as f64 / self.seconds
+    }
+}
+
+/// Reads until the time is over, once at least; none where it cannot be read in this way.
+fn repeat(
+    time: Duration,
+    mut read: impl FnMut() -> Result<Option<u64>>,
+) -> Result<Option<Repeated>> {
+    let stopwatch = Stopwatch::start();
+    let mut repeated = Repeated { events: 0, times: 0, seconds: 0.0 };
+    while repeated.times == 0 || stopwatch.elapsed() < time {
+        let Some(events) = read()? else { return Ok(None) };
+        repeated.events += events;
+        repeated.times += 1;
+    }
+    ensure!(repeated.events > 0, "there is nothing to read");
+    repeated.seconds = stopwatch.elapsed().as_secs_f64();
+    Ok(Some(repeated))
+}
+
+struct Loads {
+    latencies: Latencies,
+    events: u64,
+}
+
+/// Loads one stream after the other at random.
+fn loads(
+    reader: &mut dyn Reader,
+    load: &ReadLoad,
+    streams: &[String],
+    part: Part,
+    random: &mut Random,
+) -> Result<Loads> {
+    let mut loads = Loads { latencies: Latencies::new(), events: 0 };
+    let all = Stopwatch::start();
+    while loads.latencies.count() == 0 || all.elapsed() < load.time() {
+        let drawn = usize::try_from(random.below(streams.len() as u64))?;
+        let stream = streams.get(drawn).context("there is no stream to load")?;
+        let stopwatch = Stopwatch::start();
+        let events = reader.stream(stream, part, &mut look)?;
+        loads.latencies.add(stopwatch.nanos());
+        ensure!(events > 0, "{stream} has no events");
+        loads.events += events;
+    }
+    Ok(loads)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use gesta_store::{
+        Category, EventStore as _, Filter, ReadAll, ReadStream, StreamName, memory::MemoryStore,
+    };
+
+    use super::*;
+    use crate::load::event_store::{Parked, StoreEngine};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        load: ReadLoad,
+    }
+
+    fn load(line: &str) -> ReadLoad {
+        let words = ["load", "--seconds", "0.01", "--events", "20000"];
+        Line::parse_from(words.into_iter().chain(line.split_whitespace())).load
+    }
+
+    #[test]
+    fn a_hundredth_of_all_is_in_few_streams_of_a_hundred_whatever_an_append_has() {
+        for line in ["--events-per-append 1", "--events-per-append 100"] {
+            let (store, load) = (MemoryStore::new(), load(line));
+            fill(Box::new(StoreEngine(store.clone())), &load).unwrap();
+            let parked = Parked::here();
+            let all = parked.wait_for(store.read_all(ReadAll::forwards()).collect_events());
+            assert_eq!(all.unwrap().len(), 20_000, "{line}");
+            let filter = Filter::Categories(vec![Category::new(FEW).unwrap()]);
+            let few = store.read_all(ReadAll::forwards().only(filter)).collect_events();
+            assert_eq!(parked.wait_for(few).unwrap().len(), 200, "{line}");
+            for number in 0..2 {
+                let read = ReadStream::forwards(StreamName::new(few_name(number)).unwrap());
+                let events = parked.wait_for(store.read_stream(read).collect_events());
+                assert_eq!(events.unwrap().len(), 100, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_all_that_there_is() {
+        let (store, load) = (MemoryStore::new(), load("--writers 3"));
+        let open = || Ok(Box::new(StoreEngine(store.clone())) as Box<dyn Engine>);
+        fill(open().unwrap(), &load).unwrap();
+        let report = run(&open, &load, &load.filled()).unwrap();
+        assert_eq!((report.events, report.stream_events), (20_000, 100.0));
+        assert!(report.scan_events_per_second > 0.0);
+        assert!(report.category_events_per_second > Some(0.0));
+        assert!(report.load.p50_us > 0.0 && report.load_last.p50_us > 0.0);
+    }
+
+    #[test]
+    fn a_store_without_events_cannot_be_measured() {
+        let open = || Ok(Box::new(StoreEngine(MemoryStore::new())) as Box<dyn Engine>);
+        let error = run(&open, &load(""), &load("").filled()).unwrap_err();
+        assert_eq!(error.to_string(), "there is nothing to read");
+    }
+}
