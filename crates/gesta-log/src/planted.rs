@@ -58,16 +58,16 @@ mod switch {
     }
 
     /// Makes what is switched on here also be switched on where the result is called.
-    pub(crate) fn carry() -> impl FnOnce() + Send {
+    pub fn carry() -> impl FnOnce() + Send {
         let here = PLANTED.get();
         move || plant(here)
     }
 }
 
 #[cfg(gesta_planted)]
-pub use switch::plant;
+pub(crate) use switch::is;
 #[cfg(gesta_planted)]
-pub(crate) use switch::{carry, is};
+pub use switch::{carry, plant};
 
 /// Whether this bug is switched on: never.
 #[cfg(not(gesta_planted))]
@@ -75,8 +75,9 @@ pub(crate) const fn is(_: Bug) -> bool {
     false
 }
 
-/// Carries nothing to another thread.
+/// Carries nothing to another thread, for nothing is ever on.
 #[cfg(not(gesta_planted))]
-pub(crate) const fn carry() -> fn() {
+#[must_use]
+pub const fn carry() -> fn() {
     || {}
 }

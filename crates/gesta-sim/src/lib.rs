@@ -2,7 +2,8 @@
 //!
 //! Owns: [`SimDisk`], [`SimClock`] and [`Chance`], a model of what a store promises, and [`run`],
 //! which plays one seed: clients append, read and subscribe while operations complete in any
-//! order, crashes strike, and the store is opened again. Always holds:
+//! order, crashes strike, and the store is opened again; and [`sweep`], which damages a store that
+//! lies still in every way. Always holds:
 //!
 //! - the engine runs as it is: what is simulated is behind [`Disk`](gesta_log::Disk),
 //!   [`Clock`](gesta_log::Clock) and [`Rng`](gesta_log::Rng);
@@ -19,6 +20,7 @@ mod fault;
 mod model;
 mod seeds;
 mod simulation;
+mod sweep;
 mod trace;
 
 pub use chance::Chance;
@@ -27,3 +29,4 @@ pub use disk::{Crash, DamageKind, Hazards, SimDisk};
 pub use fault::{Fault, FaultCount, FaultCounts};
 pub use seeds::{Summary, seeds};
 pub use simulation::{CRASHES_MIN, Failure, OPERATIONS_MIN, Story, run};
+pub use sweep::{Ending, Extent, Sweep, Swept, sweep};

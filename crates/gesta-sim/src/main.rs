@@ -1,20 +1,17 @@
-//! Runs many seeds: `gesta-sim [SEEDS [FIRST]]`.
+//! Runs many seeds: `gesta-sim [SEEDS [FIRST]]`; or damages a store in every way:
+//! `gesta-sim sweep [KIBIBYTES]`.
 
 use std::process::ExitCode;
 
-use gesta_sim::seeds;
+use gesta_sim::{Ending, Extent, Sweep, seeds, sweep};
+
+const USAGE: &str = "usage: gesta-sim [SEEDS [FIRST]] | gesta-sim sweep [KIBIBYTES]";
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is what a program says")]
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
-    let (count, first) = (arguments.next(), arguments.next());
-    let (Ok(count), Ok(first)) = (count.unwrap_or(Ok(1_000)), first.unwrap_or(Ok(0))) else {
-        eprintln!("usage: gesta-sim [SEEDS [FIRST]]");
-        return ExitCode::FAILURE;
-    };
-    match seeds(first, count) {
-        Ok(summary) => {
-            println!("{summary}");
+    match answer(std::env::args().skip(1).collect()) {
+        Ok(answer) => {
+            println!("{answer}");
             ExitCode::SUCCESS
         }
         Err(failure) => {
@@ -22,4 +19,24 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn answer(arguments: Vec<String>) -> Result<String, String> {
+    let number = |place: usize, otherwise: u64| {
+        let number = arguments.get(place).map_or(Ok(otherwise), |argument| argument.parse());
+        number.map_err(|_| USAGE.to_owned())
+    };
+    if arguments.first().is_some_and(|first| first == "sweep") {
+        return sweep_both(number(1, 1_024)?);
+    }
+    let summary = seeds(number(1, 0)?, number(0, 1_000)?);
+    summary.map(|summary| summary.to_string()).map_err(|failure| failure.to_string())
+}
+
+/// Every bit, every sector, every length; of an ended store and of a killed one.
+fn sweep_both(kibibytes: u64) -> Result<String, String> {
+    let store_bytes = usize::try_from(kibibytes).map_err(|_| USAGE)? << 10;
+    let of = |ending| sweep(Sweep { store_bytes, ending, extent: Extent::Every });
+    let (closed, killed) = (of(Ending::Closed)?, of(Ending::Killed)?);
+    Ok(format!("an ended store:\n{closed}\n\na killed store, last segment:\n{killed}"))
 }

@@ -12,8 +12,8 @@ use std::{
 use futures_core::Stream;
 use gesta_log::LogStore;
 use gesta_store::{
-    Checkpoint, Delivery, EventStore, Filter, Position, RecordedEvent, StoreError, StreamName,
-    StreamState, Subscribe, Subscription,
+    Checkpoint, Delivery, EventStore, Filter, Position, RecordedEvent, Revision, StoreError,
+    StreamName, StreamState, Subscribe, Subscription,
 };
 
 use super::poll::Bell;
@@ -33,6 +33,8 @@ pub(crate) struct Follower {
     topic: Topic,
     /// Everything up to here was delivered or is not meant.
     place: Position,
+    /// The revision that was delivered last, of a stream.
+    last: Option<Revision>,
     bell: Arc<Bell>,
     waiting: bool,
     ended: bool,
@@ -50,7 +52,7 @@ impl Follower {
         };
         let subscription = store.subscribe(subscribe);
         let bell = Arc::new(Bell::default());
-        Self { subscription, topic, place, bell, waiting: false, ended: false }
+        Self { subscription, topic, place, last: None, bell, waiting: false, ended: false }
     }
 
     /// Takes deliveries, at most so many.
@@ -112,15 +114,25 @@ impl Follower {
             && event.position > self.place
             && history.at(event.position) == Some(event)
             && self.is_meant(event);
-        demand(expected == Some(event) || skipped, || {
+        let known = expected == Some(event) || skipped || self.is_revealed(history, event);
+        demand(known && self.last.is_none_or(|last| event.revision > last), || {
             let expected = expected.map(|event| event.position);
             format!(
                 "a subscriber to {:?} got the event at {} instead of {expected:?}",
                 self.topic, event.position
             )
         })?;
-        self.place = event.position;
+        self.place = self.place.max(event.position);
+        self.last = matches!(self.topic, Topic::Stream(_)).then_some(event.revision);
         Ok(())
+    }
+
+    /// Metadata hid the event when the subscriber passed it, and do so no more. Whether it is told
+    /// of it then is left open by the contract.
+    fn is_revealed(&self, history: &History, event: &RecordedEvent) -> bool {
+        let then = history.stream_past(&event.stream, self.place);
+        let hidden = then.head.is_some_and(|head| event.revision < then.metadata.first_shown(head));
+        hidden && self.is_meant(event) && history.at(event.position) == Some(event)
     }
 
     /// Nothing up to `position` was left out.

@@ -21,6 +21,7 @@ use self::{
     life::{Answered, Life},
     poll::answer_now,
 };
+pub(crate) use self::{poll::poll_once, reads::collected};
 use crate::{
     chance::Chance,
     client::Client,

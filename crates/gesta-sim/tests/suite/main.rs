@@ -4,3 +4,4 @@ mod disk;
 #[cfg(gesta_planted)]
 mod planted;
 mod seeds;
+mod sweep;
