@@ -12,77 +12,27 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::house::House;
 
+mod loads;
 mod machine;
 mod page;
 mod rig;
 mod rounds;
 mod table;
+mod verdict;
 
-use self::{rig::Rig, rounds::Rounds};
-
-/// A load of the driver, and who can take it.
-#[derive(Debug, PartialEq)]
-struct Load {
-    name: &'static str,
-    writers: u32,
-    events_per_append: u32,
-    condition: &'static str,
-    engines: &'static [&'static str],
-    /// What the engine's rate is to be at least, as a multiple of another figure's.
-    wanted: &'static [Wanted],
-}
-
-#[derive(Debug, PartialEq)]
-struct Wanted {
-    times: f64,
-    of: &'static str,
-}
-
-const fn wanted(times: f64, of: &'static str) -> Wanted {
-    Wanted { times, of }
-}
-
-const GESTA: &str = "gesta";
-const ENGINES: [&str; 5] = [GESTA, "bare", "tephra", "sqlite", "fjall"];
-/// The device under the driver: what a lone append's latency is held against.
-const DEVICES: [&str; 2] = ["device-sync", "device-direct"];
-const ALL: [&str; 7] = [GESTA, "bare", "tephra", "sqlite", "fjall", "device-sync", "device-direct"];
-const LOADS: [Load; 9] = [
-    Load { engines: &ALL, ..load("w1-b1", 1, 1, &[wanted(0.8, "bare")]) },
-    load("w8-b1", 8, 1, &[wanted(1.2, "tephra"), wanted(0.8, "bare")]),
-    conditional("w8-b1-query", 8, "query", &[GESTA, "tephra"], &[wanted(0.95, "w8-b1")]),
-    conditional("w8-b1-exact", 8, "exact", &[GESTA], &[wanted(0.95, "w8-b1")]),
-    load("w64-b1", 64, 1, &[wanted(1.5, "tephra"), wanted(0.8, "bare")]),
-    conditional("w64-b1-query", 64, "query", &[GESTA, "tephra"], &[wanted(0.95, "w64-b1")]),
-    conditional("w64-b1-exact", 64, "exact", &[GESTA], &[wanted(0.95, "w64-b1")]),
-    load("w1-b100", 1, 100, &[wanted(1.6, "tephra"), wanted(0.8, "bare")]),
-    load("w8-b100", 8, 100, &[wanted(1.6, "tephra"), wanted(0.8, "bare")]),
-];
-
-const fn load(
-    name: &'static str,
-    writers: u32,
-    events_per_append: u32,
-    wanted: &'static [Wanted],
-) -> Load {
-    Load { name, writers, events_per_append, condition: "none", engines: &ENGINES, wanted }
-}
-
-const fn conditional(
-    name: &'static str,
-    writers: u32,
-    condition: &'static str,
-    engines: &'static [&'static str],
-    wanted: &'static [Wanted],
-) -> Load {
-    Load { name, writers, events_per_append: 1, condition, engines, wanted }
-}
+use self::{
+    loads::{ALL, DELIVERY_P99, LOAD_P50, LOADS, Load, P50, RATE, SCAN},
+    rig::Rig,
+    rounds::{Rounds, Run},
+};
 
 /// What was asked for.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Request {
     seconds: f64,
     runs: usize,
+    /// How many events are read.
+    events: u64,
     engines: Vec<&'static str>,
     loads: Vec<&'static Load>,
     directory: Option<PathBuf>,
@@ -90,15 +40,22 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
-        let mut request =
-            Self { seconds: 3.0, runs: 5, engines: vec![], loads: vec![], directory: None };
+        let mut request = Self {
+            seconds: 3.0,
+            runs: 5,
+            events: 10_000_000,
+            engines: vec![],
+            loads: vec![],
+            directory: None,
+        };
         for pair in arguments.chunks(2) {
             let [flag, value] = pair else { bail!("{} wants a value", pair.concat()) };
             match flag.as_str() {
                 "--seconds" => request.seconds = value.parse().context("--seconds")?,
                 "--runs" => request.runs = value.parse().context("--runs")?,
+                "--events" => request.events = value.parse().context("--events")?,
                 "--engine" => request.engines.push(engine(value)?),
-                "--load" => request.loads.push(load_of_name(value)?),
+                "--load" => request.loads.push(Load::of_name(value)?),
                 "--directory" => request.directory = Some(value.into()),
                 _ => bail!("bench does not know {flag}"),
             }
@@ -116,6 +73,15 @@ impl Request {
         if self.loads.is_empty() { LOADS.iter().collect() } else { self.loads.clone() }
     }
 
+    /// What is run in each round, in this order.
+    fn pairs(&self) -> Vec<(&'static Load, &'static str)> {
+        let loads = self.loads().into_iter();
+        loads
+            .flat_map(|load| ALL.into_iter().map(move |engine| (load, engine)))
+            .filter(|(load, engine)| self.takes(load, engine))
+            .collect()
+    }
+
     fn takes(&self, load: &Load, engine: &str) -> bool {
         load.engines.contains(&engine)
             && (self.engines.is_empty() || self.engines.contains(&engine))
@@ -127,26 +93,21 @@ fn engine(name: &str) -> Result<&'static str> {
     known.with_context(|| format!("there is no engine {name}, only {}", ALL.join(", ")))
 }
 
-fn load_of_name(name: &str) -> Result<&'static Load> {
-    let known = LOADS.iter().find(|load| load.name == name);
-    known.with_context(|| {
-        format!("there is no load {name}, only {}", LOADS.map(|load| load.name).join(", "))
-    })
-}
-
 /// All rounds, then what they came to.
 pub(crate) fn run(request: &Request) -> Result<()> {
     let house = House::open()?;
     let mut rig = Rig::build(&house, request.directory.as_deref())?;
+    let pairs = request.pairs();
+    for (load, engine) in &pairs {
+        rig.prepare(load, engine, request.events)?;
+    }
     let mut rounds = Rounds::default();
     for round in 1..=request.runs {
         println!("\nround {round} of {}", request.runs);
-        for load in request.loads() {
-            for engine in ALL.into_iter().filter(|engine| request.takes(load, engine)) {
-                let run = rig.append(load, engine, request.seconds)?;
-                println!("   {:<14}{engine:<14}{run}", load.name);
-                rounds.add(load, engine, run);
-            }
+        for (load, engine) in &pairs {
+            let run = rig.run(load, engine, request.seconds)?;
+            println!("   {:<14}{engine:<14}{}", load.name, told(&run));
+            rounds.add((load.name, engine), run);
         }
     }
     let described = machine::described(&house, request, rig.directory())?;
@@ -158,6 +119,23 @@ pub(crate) fn run(request: &Request) -> Result<()> {
         return Ok(());
     }
     page::write(&house.root, &report)
+}
+
+/// What somebody who waits wants to see of a run.
+fn told(run: &Run) -> String {
+    let figures = [
+        (RATE, "events/s"),
+        (P50, "µs p50"),
+        (SCAN, "events/s in order"),
+        (LOAD_P50, "µs p50 a stream"),
+        (DELIVERY_P99, "µs p99 a delivery"),
+    ];
+    let there = figures.iter().filter_map(|(path, unit)| {
+        let figure = run.figure(path)?;
+        Some(format!("{figure:>10.0} {unit}"))
+    });
+    let disturbed = run.is_disturbed.then(|| "(disturbed)".to_owned());
+    there.chain(disturbed).collect::<Vec<_>>().join("  ")
 }
 
 #[cfg(test)]
@@ -183,13 +161,16 @@ mod tests {
             some.loads().iter().map(|load| load.name).collect::<Vec<_>>(),
             ["w8-b1", "w64-b1"]
         );
-        assert!(some.takes(&LOADS[1], "bare") && !some.takes(&LOADS[1], "tephra"));
+        let pairs =
+            some.pairs().into_iter().map(|(load, engine)| format!("{} {engine}", load.name));
+        let expected = ["w8-b1 gesta", "w8-b1 bare", "w64-b1 gesta", "w64-b1 bare"];
+        assert_eq!(pairs.collect::<Vec<_>>(), expected);
     }
 
     #[test]
     fn an_engine_takes_only_what_it_can() {
         let whole = request("").unwrap();
-        let exact = load_of_name("w8-b1-exact").unwrap();
+        let exact = Load::of_name("w8-b1-exact").unwrap();
         assert!(whole.takes(exact, "gesta") && !whole.takes(exact, "tephra"));
     }
 
@@ -199,13 +180,6 @@ mod tests {
             ["--engine oracle", "--load w9", "--quick", "--runs", "--runs 0", "--seconds x"]
         {
             assert!(request(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn what_is_wanted_can_be_looked_up() {
-        for Wanted { of, .. } in LOADS.iter().flat_map(|load| load.wanted) {
-            assert!(ENGINES.contains(of) || load_of_name(of).is_ok(), "{of}");
         }
     }
 }

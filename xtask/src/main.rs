@@ -23,8 +23,8 @@ cargo xtask test [-p CRATE ...]      tidy, then every test of the workspace or o
 cargo xtask lint                     formatting, clippy and rustdoc, all without a warning
 cargo xtask tidy                     the house rules that no compiler checks
 cargo xtask prove [LINE] [--short]   what the project promises, measured
-cargo xtask bench [--seconds S] [--runs N] [--engine NAME ...] [--load NAME ...] [--directory DIR]
-                                     the engine and its peers, into docs/benchmarks.md";
+cargo xtask bench [--runs N] [--seconds S] [--events N] [--engine NAME ...] [--load NAME ...]
+                  [--directory DIR]  the engine and its peers, into docs/benchmarks.md";
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1).collect()) {

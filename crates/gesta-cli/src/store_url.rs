@@ -92,7 +92,7 @@ impl StoreUrl {
     pub(crate) fn is_empty(&self) -> Result<bool> {
         match self.holds()? {
             Holds::Nothing => Ok(true),
-            Holds::Store | Holds::OtherFiles => Ok(false),
+            Holds::Store | Holds::Backup | Holds::OtherFiles => Ok(false),
         }
     }
 

@@ -5,7 +5,7 @@
 //! work meanwhile; after so many attempts the last one counts, and is marked as disturbed.
 
 use std::{
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -15,7 +15,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::Load;
+use super::{
+    loads::{Kind, Load},
+    rounds::Run,
+};
 use crate::{
     house::House,
     step::{Stopwatch, cargo, step},
@@ -25,10 +28,10 @@ use crate::{
 const DEVICE_SLOWER_MAX: f64 = 1.5;
 /// How much of one processor others may have beside a run.
 const OTHERS_MAX: f64 = 0.15;
-const ATTEMPTS_MAX: usize = 4;
+const ATTEMPTS_MAX: usize = 3;
 /// How often a run waits for the device, and how long each time. A device that only now took much
 /// may be slower for a while.
-const PAUSES_MAX: usize = 10;
+const PAUSES_MAX: usize = 5;
 const PAUSE: Duration = Duration::from_secs(2);
 /// How the kernel counts processor time for programs.
 const TICKS_A_SECOND: f64 = 100.0;
@@ -40,20 +43,6 @@ pub(super) struct Rig {
     /// What 4 KiB take on the bare device, in microseconds: at its best, and last.
     best_us: f64,
     last_us: f64,
-}
-
-/// What one run came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Run {
-    pub(super) events_per_second: f64,
-    pub(super) p50_us: f64,
-    pub(super) p99_us: f64,
-    /// Processor time of the whole process, for one event.
-    pub(super) cpu_us: f64,
-    pub(super) memory_bytes: f64,
-    /// What the files take, for one event.
-    pub(super) disk_bytes: f64,
-    pub(super) is_disturbed: bool,
 }
 
 impl Rig {
@@ -73,8 +62,17 @@ impl Rig {
         Ok(Self { program, directory, best_us: first, last_us: first })
     }
 
+    /// Does what has to be done before the first run of a load.
+    pub(super) fn prepare(&self, load: &Load, engine: &str, events: u64) -> Result<()> {
+        let Some(arguments) = load.preparation(events) else { return Ok(()) };
+        let mut command = self.command(load, engine, arguments);
+        let status = command.status().context("the driver cannot be started")?;
+        ensure!(status.success(), "preparing {} of {engine}: {status}", load.name);
+        Ok(())
+    }
+
     /// One run, if need be made again.
-    pub(super) fn append(&mut self, load: &Load, engine: &str, seconds: f64) -> Result<Run> {
+    pub(super) fn run(&mut self, load: &Load, engine: &str, seconds: f64) -> Result<Run> {
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -89,14 +87,14 @@ impl Rig {
     fn attempt(&mut self, load: &Load, engine: &str, seconds: f64) -> Result<Run> {
         let was_slow = self.is_slow();
         let (stopwatch, others_before) = (Stopwatch::start(), processor_seconds()?);
-        let result = answer(self.command(load, engine, seconds))
+        let result = answer(self.command(load, engine, load.arguments(seconds)))
             .with_context(|| format!("{} of {engine}", load.name))?;
         let own = number(&result, "all_user_seconds")?;
         let others = processor_seconds()? - others_before - own;
         let share = others / stopwatch.elapsed().as_secs_f64();
         self.probe()?;
         let is_disturbed = was_slow || self.is_slow() || share > OTHERS_MAX;
-        Ok(Run { is_disturbed, ..Run::read(&result)? })
+        Ok(Run { result, is_disturbed })
     }
 
     fn wait_for_quiet(&mut self) -> Result<()> {
@@ -114,13 +112,14 @@ impl Rig {
         self.last_us > self.best_us * DEVICE_SLOWER_MAX
     }
 
-    fn command(&self, load: &Load, engine: &str, seconds: f64) -> Command {
+    fn command(&self, load: &Load, engine: &str, arguments: Vec<String>) -> Command {
+        let directory = match load.kind {
+            // What it was filled with is read in every round.
+            Kind::Read(_) => self.directory.join(format!("{}-{engine}", load.name)),
+            Kind::Append(..) | Kind::Subscribe(_) => self.directory.join(engine),
+        };
         let mut command = Command::new(&self.program);
-        command.args(["append", "--engine", engine, "--condition", load.condition]);
-        command.arg("--directory").arg(self.directory.join(engine));
-        command.args(["--writers", &load.writers.to_string()]);
-        command.args(["--events-per-append", &load.events_per_append.to_string()]);
-        command.args(["--seconds", &seconds.to_string()]);
+        command.args(arguments).args(["--engine", engine, "--directory"]).arg(directory);
         command
     }
 
@@ -143,35 +142,6 @@ impl Rig {
 #[expect(clippy::disallowed_methods, reason = "other work on the machine ends without a sign")]
 fn pause() {
     thread::sleep(PAUSE);
-}
-
-impl Run {
-    fn read(result: &Value) -> Result<Self> {
-        let events = number(result, "events")?;
-        ensure!(events > 0.0, "nothing was appended");
-        let cpu = number(result, "user_seconds")? + number(result, "system_seconds")?;
-        Ok(Self {
-            events_per_second: number(result, "events_per_second")?,
-            p50_us: number(result, "latency/p50_us")?,
-            p99_us: number(result, "latency/p99_us")?,
-            cpu_us: cpu * 1e6 / events,
-            memory_bytes: number(result, "memory_bytes")?,
-            disk_bytes: number(result, "disk_bytes")? / events,
-            is_disturbed: false,
-        })
-    }
-}
-
-impl fmt::Display for Run {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { events_per_second, p50_us, p99_us, cpu_us, is_disturbed, .. } = self;
-        let disturbed = if *is_disturbed { "  (disturbed)" } else { "" };
-        write!(
-            f,
-            "{events_per_second:>10.0} events/s, p50 {p50_us:>6.0} µs, p99 {p99_us:>6.0} µs, \
-             {cpu_us:>5.1} µs of processor an event{disturbed}"
-        )
-    }
 }
 
 fn probe(program: &Path, directory: &Path) -> Result<f64> {
@@ -207,16 +177,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_read_from_what_the_driver_prints() {
-        let printed = serde_json::json!({
-            "events": 1_000, "events_per_second": 500.0, "latency": { "p50_us": 1.5, "p99_us": 9.0 },
-            "user_seconds": 0.5, "system_seconds": 0.25, "memory_bytes": 7, "disk_bytes": 300_000,
-        });
-        let run = Run::read(&printed).unwrap();
-        assert_eq!((run.events_per_second, run.p50_us, run.p99_us), (500.0, 1.5, 9.0));
-        assert_eq!((run.cpu_us, run.disk_bytes), (750.0, 300.0));
-        assert!(Run::read(&serde_json::json!({ "events": 0 })).is_err());
-        assert!(Run::read(&serde_json::json!({})).is_err());
+    fn figures_that_are_not_there_are_an_error() {
+        let printed = serde_json::json!({ "latency": { "p50_us": 1.5 } });
+        assert_eq!(number(&printed, "latency/p50_us").unwrap(), 1.5);
+        assert!(number(&printed, "latency/p99_us").is_err());
+    }
+
+    #[test]
+    fn processor_time_only_grows() {
+        let before = processor_seconds().unwrap();
+        assert!(before > 0.0 && processor_seconds().unwrap() >= before);
     }
 
     #[test]

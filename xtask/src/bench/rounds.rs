@@ -1,44 +1,64 @@
-//! The runs of all rounds, and their medians.
+//! The runs of all rounds, and the medians of their figures.
 
 use std::collections::BTreeMap;
 
-use super::{Load, rig::Run};
+use serde_json::Value;
+
+/// What one run came to: what the driver printed.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Run {
+    pub(super) result: Value,
+    pub(super) is_disturbed: bool,
+}
+
+impl Run {
+    /// A figure by its path.
+    pub(super) fn figure(&self, path: &str) -> Option<f64> {
+        match path {
+            // All of the process, the driver's own included.
+            PROCESSOR_US => {
+                let seconds = self.figure("user_seconds")? + self.figure("system_seconds")?;
+                Some(seconds * 1e6 / self.figure("events")?)
+            }
+            DISK_BYTES => Some(self.figure("disk_bytes")? / self.figure("events")?),
+            _ => self.result.pointer(&format!("/{path}"))?.as_f64(),
+        }
+    }
+}
+
+/// Processor time for an event.
+pub(super) const PROCESSOR_US: &str = "processor_us";
+/// What the files take, for an event.
+pub(super) const DISK_BYTES: &str = "disk_bytes_an_event";
+
+/// Which runs: a load and an engine.
+pub(super) type Which<'a> = (&'a str, &'a str);
 
 /// Runs by load and engine.
 #[derive(Debug, Default)]
-pub(super) struct Rounds(BTreeMap<(&'static str, String), Vec<Run>>);
+pub(super) struct Rounds(BTreeMap<(String, String), Vec<Run>>);
 
 impl Rounds {
-    pub(super) fn add(&mut self, load: &Load, engine: &str, run: Run) {
-        self.0.entry((load.name, engine.to_owned())).or_default().push(run);
+    pub(super) fn add(&mut self, (load, engine): Which<'_>, run: Run) {
+        self.0.entry((load.to_owned(), engine.to_owned())).or_default().push(run);
     }
 
-    /// Each figure's median over the rounds, taken by itself.
-    pub(super) fn median(&self, load: &str, engine: &str) -> Option<Run> {
-        let runs = self.runs(load, engine)?;
-        let of = |figure: fn(&Run) -> f64| median(runs.iter().map(figure).collect());
-        Some(Run {
-            events_per_second: of(|run| run.events_per_second),
-            p50_us: of(|run| run.p50_us),
-            p99_us: of(|run| run.p99_us),
-            cpu_us: of(|run| run.cpu_us),
-            memory_bytes: of(|run| run.memory_bytes),
-            disk_bytes: of(|run| run.disk_bytes),
-            is_disturbed: false,
-        })
+    /// A figure's median over the rounds.
+    pub(super) fn median(&self, which: Which<'_>, figure: &str) -> Option<f64> {
+        median(self.runs(which)?.iter().map(|run| run.figure(figure)).collect::<Option<_>>()?)
     }
 
-    /// How many times the rate of one is that of another: the median of the rounds' ratios, since
-    /// what disturbs a round disturbs both.
-    pub(super) fn times(&self, one: (&str, &str), other: (&str, &str)) -> Option<f64> {
-        let (one, other) = (self.runs(one.0, one.1)?, self.runs(other.0, other.1)?);
-        let ratios = one.iter().zip(other);
-        Some(median(ratios.map(|(a, b)| a.events_per_second / b.events_per_second).collect()))
+    /// How many times one figure is another: the median of the rounds' ratios, since what disturbs
+    /// a round disturbs both.
+    pub(super) fn times(&self, one: (Which<'_>, &str), other: (Which<'_>, &str)) -> Option<f64> {
+        let pairs = self.runs(one.0)?.iter().zip(self.runs(other.0)?);
+        let ratios = pairs.map(|(a, b)| Some(a.figure(one.1)? / b.figure(other.1)?));
+        median(ratios.collect::<Option<_>>()?)
     }
 
-    fn runs(&self, load: &str, engine: &str) -> Option<&[Run]> {
-        let found = self.0.iter().find(|((one, other), _)| *one == load && other == engine);
-        found.map(|(_, runs)| runs.as_slice())
+    pub(super) fn runs(&self, (load, engine): Which<'_>) -> Option<&[Run]> {
+        let key = (load.to_owned(), engine.to_owned());
+        self.0.get(&key).map(Vec::as_slice)
     }
 
     /// How many runs there are, and how many of them were disturbed.
@@ -48,37 +68,47 @@ impl Rounds {
     }
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
+fn median(mut figures: Vec<f64>) -> Option<f64> {
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
-    let upper = figures.get(middle).copied().unwrap_or(f64::NAN);
-    let lower = figures.get(middle.saturating_sub(1)).copied().unwrap_or(f64::NAN);
-    if figures.len().is_multiple_of(2) { f64::midpoint(lower, upper) } else { upper }
+    let upper = figures.get(middle).copied()?;
+    if figures.len().is_multiple_of(2) {
+        let lower = figures.get(middle.checked_sub(1)?).copied()?;
+        return Some(f64::midpoint(lower, upper));
+    }
+    Some(upper)
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{super::LOADS, *};
+    use serde_json::json;
+
+    use super::*;
 
     /// Rounds in which an engine has these rates in a load.
     pub(in super::super) fn rounds(rates: &[(&str, &str, &[f64])]) -> Rounds {
         let mut rounds = Rounds::default();
         for (load, engine, rates) in rates {
-            let load = LOADS.iter().find(|known| known.name == *load).unwrap();
             for rate in *rates {
-                let run = Run { events_per_second: *rate, p50_us: 1e6 / rate, ..Run::default() };
-                rounds.add(load, engine, run);
+                let result =
+                    json!({ "events_per_second": rate, "latency": { "p50_us": 1e6 / rate } });
+                rounds.add((load, engine), Run { result, is_disturbed: false });
             }
         }
         rounds
     }
 
+    const RATE: &str = "events_per_second";
+    const GESTA: Which<'_> = ("w8-b1", "gesta");
+    const TEPHRA: Which<'_> = ("w8-b1", "tephra");
+
     #[test]
     fn the_middle_run_counts() {
         let rounds = rounds(&[("w8-b1", "gesta", &[5.0, 1_000.0, 6.0])]);
-        assert_eq!(rounds.median("w8-b1", "gesta").unwrap().events_per_second, 6.0);
-        assert_eq!(rounds.median("w8-b1", "bare"), None);
-        assert_eq!(median(vec![1.0, 4.0, 2.0, 3.0]), 2.5);
+        assert_eq!(rounds.median(GESTA, RATE), Some(6.0));
+        assert_eq!(rounds.median(TEPHRA, RATE), None);
+        assert_eq!(rounds.median(GESTA, "no_such_figure"), None);
+        assert_eq!(median(vec![1.0, 4.0, 2.0, 3.0]), Some(2.5));
     }
 
     #[test]
@@ -87,14 +117,23 @@ pub(super) mod tests {
             ("w8-b1", "gesta", &[50.0, 5.0, 60.0]),
             ("w8-b1", "tephra", &[25.0, 2.0, 60.0]),
         ]);
-        assert_eq!(rounds.times(("w8-b1", "gesta"), ("w8-b1", "tephra")), Some(2.0));
-        assert_eq!(rounds.times(("w8-b1", "gesta"), ("w8-b1", "bare")), None);
+        assert_eq!(rounds.times((GESTA, RATE), (TEPHRA, RATE)), Some(2.0));
+        assert_eq!(rounds.times((GESTA, RATE), (("w8-b1", "bare"), RATE)), None);
+    }
+
+    #[test]
+    fn costs_are_told_for_an_event() {
+        let result = json!({
+            "events": 1_000, "user_seconds": 0.5, "system_seconds": 0.25, "disk_bytes": 300_000,
+        });
+        let run = Run { result, is_disturbed: false };
+        assert_eq!((run.figure(PROCESSOR_US), run.figure(DISK_BYTES)), (Some(750.0), Some(300.0)));
     }
 
     #[test]
     fn disturbed_runs_are_counted() {
         let mut rounds = rounds(&[("w8-b1", "gesta", &[5.0, 6.0])]);
-        rounds.add(&LOADS[0], "bare", Run { is_disturbed: true, ..Run::default() });
+        rounds.add(TEPHRA, Run { result: Value::Null, is_disturbed: true });
         assert_eq!(rounds.disturbed(), (3, 1));
     }
 }

@@ -2,12 +2,99 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{DEVICES, ENGINES, GESTA, LOADS, Load, Wanted, load_of_name, rig::Run, rounds::Rounds};
+use super::{
+    loads::{
+        APPEND_P99, CATEGORY, DELIVERY_P99, DEVICES, ENGINES, GESTA, Kind, LAST_P50, LOAD_P50,
+        LOADS, Load, P50, P99, RATE, SCAN,
+    },
+    rounds::{DISK_BYTES, PROCESSOR_US, Rounds},
+    verdict,
+};
 
-/// What the median of one append may be, as a multiple of the bare device's.
-const LATENCY_WANTED: f64 = 1.15;
+/// A table: what it is of, its loads, and the figures of a cell.
+struct Table {
+    title: &'static str,
+    of: fn(&Load) -> bool,
+    figures: &'static [Figure],
+    /// Whether what is wanted of each load stands at its end.
+    is_judged: bool,
+}
 
-/// All tables.
+/// A figure by its path, by how much it is divided, and how many digits it has after the point.
+struct Figure(&'static str, f64, usize);
+
+const fn is_append(load: &Load) -> bool {
+    matches!(load.kind, Kind::Append(..))
+}
+
+const fn is_read(load: &Load) -> bool {
+    matches!(load.kind, Kind::Read(_))
+}
+
+const fn is_subscribe(load: &Load) -> bool {
+    matches!(load.kind, Kind::Subscribe(_))
+}
+
+const TABLES: [Table; 7] = [
+    Table {
+        title: "Events appended in a second",
+        of: is_append,
+        figures: &[Figure(RATE, 1.0, 0)],
+        is_judged: true,
+    },
+    Table {
+        title: "An append, p50 / p99 in µs",
+        of: is_append,
+        figures: &[Figure(P50, 1.0, 0), Figure(P99, 1.0, 0)],
+        is_judged: false,
+    },
+    Table {
+        title: "Processor time for an event that is appended, in µs, the driver's included",
+        of: is_append,
+        figures: &[Figure(PROCESSOR_US, 1.0, 1)],
+        is_judged: false,
+    },
+    Table {
+        title: "Bytes of files for an event / memory at most, in MB",
+        of: is_append,
+        figures: &[Figure(DISK_BYTES, 1.0, 0), Figure("memory_bytes", 1e6, 0)],
+        is_judged: false,
+    },
+    Table {
+        title: "Events read in a second, in thousands: all in order / a category of a hundredth",
+        of: is_read,
+        figures: &[Figure(SCAN, 1e3, 0), Figure(CATEGORY, 1e3, 0)],
+        is_judged: true,
+    },
+    Table {
+        title: "Loading a stream of a hundred, p50 in µs / its last ten / opening, in ms / bytes of \
+                files for an event / memory at most, in MB",
+        of: is_read,
+        figures: &[
+            Figure(LOAD_P50, 1.0, 0),
+            Figure(LAST_P50, 1.0, 0),
+            Figure("open_seconds", 1e-3, 0),
+            Figure(DISK_BYTES, 1.0, 0),
+            Figure("memory_bytes", 1e6, 0),
+        ],
+        is_judged: false,
+    },
+    Table {
+        title: "Half of peak with 100 subscriptions, 90 about nothing that comes: events in a second \
+                / an append, p50, p99 / a delivery, p50, p99, in µs",
+        of: is_subscribe,
+        figures: &[
+            Figure(RATE, 1.0, 0),
+            Figure("append/p50_us", 1.0, 0),
+            Figure(APPEND_P99, 1.0, 0),
+            Figure("delivery/p50_us", 1.0, 0),
+            Figure(DELIVERY_P99, 1.0, 0),
+        ],
+        is_judged: true,
+    },
+];
+
+/// All tables that there are figures for.
 pub(super) fn of(rounds: &Rounds) -> String {
     let mut text = String::new();
     write(&mut text, rounds).expect("a text takes everything");
@@ -17,102 +104,67 @@ pub(super) fn of(rounds: &Rounds) -> String {
 fn write(to: &mut String, rounds: &Rounds) -> fmt::Result {
     let (runs, disturbed) = rounds.disturbed();
     writeln!(to, "Of {runs} runs {disturbed} stayed disturbed by other work on the machine.")?;
-    if let [Some(sync), Some(direct)] = DEVICES.map(|device| device_us(rounds, device)) {
+    if let [Some(sync), Some(direct)] = DEVICES.map(|device| rounds.median(("w1-b1", device), P50))
+    {
         writeln!(
             to,
             "The bare device under the driver's one thread: 4 KiB written and synced, p50 \
              {sync:.0} µs; written with `O_DIRECT` and `O_DSYNC`, {direct:.0} µs.",
         )?;
     }
-    writeln!(to)?;
-    writeln!(
-        to,
-        "Events a second, and what `gesta` reaches of what is wanted (medians of the rounds' ratios):\n"
-    )?;
-    header(to, "load", ["wanted of gesta"])?;
-    for load in LOADS.iter().filter(|load| was_run(rounds, load)) {
-        row(to, rounds, load, |run| grouped(run.events_per_second))?;
-        writeln!(to, " {} |", reached(rounds, load))?;
-    }
-    writeln!(to, "\nAn append, p50 / p99 in µs:\n")?;
-    plain(to, rounds, |run| format!("{:.0} / {:.0}", run.p50_us, run.p99_us))?;
-    writeln!(to, "\nProcessor time for an event, in µs, the driver's included:\n")?;
-    plain(to, rounds, |run| format!("{:.1}", run.cpu_us))?;
-    writeln!(to, "\nBytes of files for an event / memory at most, in MB:\n")?;
-    plain(to, rounds, |run| format!("{} / {:.0}", grouped(run.disk_bytes), run.memory_bytes / 1e6))
-}
-
-fn was_run(rounds: &Rounds, load: &Load) -> bool {
-    ENGINES.iter().any(|engine| rounds.median(load.name, engine).is_some())
-}
-
-fn plain(to: &mut String, rounds: &Rounds, figure: fn(&Run) -> String) -> fmt::Result {
-    header(to, "load", [])?;
-    for load in LOADS.iter().filter(|load| was_run(rounds, load)) {
-        row(to, rounds, load, figure)?;
-        writeln!(to)?;
+    let was_run = |load: &&Load| rounds.runs((load.name, GESTA)).is_some();
+    for table in &TABLES {
+        let loads: Vec<_> = LOADS.iter().filter(|load| (table.of)(load)).filter(was_run).collect();
+        if !loads.is_empty() {
+            write_table(to, rounds, table, &loads)?;
+        }
     }
     Ok(())
 }
 
-fn header<const MORE: usize>(to: &mut String, first: &str, more: [&str; MORE]) -> fmt::Result {
-    let columns: Vec<_> = [first].into_iter().chain(ENGINES).chain(more).collect();
+fn write_table(to: &mut String, rounds: &Rounds, table: &Table, loads: &[&Load]) -> fmt::Result {
+    writeln!(to, "\n{}:\n", table.title)?;
+    let has = |engine: &&str| loads.iter().any(|load| rounds.runs((load.name, engine)).is_some());
+    let engines: Vec<_> = ENGINES.into_iter().filter(has).collect();
+    let judged = table.is_judged.then_some("wanted of `gesta`");
+    let columns: Vec<_> =
+        ["load"].into_iter().chain(engines.iter().copied()).chain(judged).collect();
     writeln!(to, "| {} |", columns.join(" | "))?;
-    writeln!(to, "|{}", " --- |".repeat(columns.len()))
-}
-
-fn row(to: &mut String, rounds: &Rounds, load: &Load, figure: fn(&Run) -> String) -> fmt::Result {
-    write!(to, "| {} |", load.name)?;
-    ENGINES.iter().try_for_each(|engine| {
-        let median = rounds.median(load.name, engine);
-        write!(to, " {} |", median.as_ref().map_or("–".to_owned(), figure))
-    })
-}
-
-/// The median of a write on the bare device.
-fn device_us(rounds: &Rounds, device: &str) -> Option<f64> {
-    LOADS.iter().find_map(|load| rounds.median(load.name, device)).map(|run| run.p50_us)
-}
-
-/// Each thing that is wanted in a load, with what there is.
-fn reached(rounds: &Rounds, load: &Load) -> String {
-    let Some(gesta) = rounds.median(load.name, GESTA) else { return "–".to_owned() };
-    let mut parts: Vec<_> = load
-        .wanted
-        .iter()
-        .filter_map(|Wanted { times, of }| {
-            let other = match load_of_name(of) {
-                Ok(load) => (load.name, GESTA),
-                Err(_) => (load.name, *of),
-            };
-            let ratio = rounds.times((load.name, GESTA), other)?;
-            Some(format!("{} {ratio:.2} × {of} (≥ {times})", mark(ratio >= *times)))
-        })
-        .collect();
-    let devices = DEVICES.iter().filter_map(|device| rounds.median(load.name, device));
-    if let Some(device) = devices.map(|device| device.p50_us).min_by(f64::total_cmp) {
-        let ratio = gesta.p50_us / device;
-        let mark = mark(ratio <= LATENCY_WANTED);
-        parts.push(format!("{mark} p50 {ratio:.2} × the device (≤ {LATENCY_WANTED})"));
-    }
-    parts.join("; ")
-}
-
-const fn mark(holds: bool) -> &'static str {
-    if holds { "yes:" } else { "**no**:" }
-}
-
-/// 1234567 is 1,234,567.
-fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
+    writeln!(to, "|{}", " --- |".repeat(columns.len()))?;
+    for load in loads {
+        write!(to, "| {} |", load.name)?;
+        for engine in &engines {
+            write!(to, " {} |", cell(rounds, load, engine, table.figures))?;
         }
-        text.push(digit);
+        match table.is_judged {
+            true => writeln!(to, " {} |", verdict::of(rounds, load))?,
+            false => writeln!(to)?,
+        }
     }
-    text
+    Ok(())
+}
+
+fn cell(rounds: &Rounds, load: &Load, engine: &str, figures: &[Figure]) -> String {
+    let told = figures.iter().map(|Figure(path, divided_by, digits)| {
+        let median = rounds.median((load.name, engine), path);
+        median.map_or("–".to_owned(), |median| grouped(median / divided_by, *digits))
+    });
+    let told: Vec<_> = told.collect();
+    if told.iter().all(|figure| figure == "–") { "–".to_owned() } else { told.join(" / ") }
+}
+
+/// 1234567.8 is 1,234,567.8.
+fn grouped(number: f64, digits: usize) -> String {
+    let text = format!("{number:.digits$}");
+    let (whole, rest) = text.split_once('.').unwrap_or((&text, ""));
+    let mut grouped = String::new();
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    if rest.is_empty() { grouped } else { format!("{grouped}.{rest}") }
 }
 
 #[cfg(test)]
@@ -120,36 +172,35 @@ mod tests {
     use super::{super::rounds::tests::rounds, *};
 
     #[test]
-    fn ratios_stand_beside_what_is_wanted() {
+    fn figures_stand_beside_what_is_wanted() {
         let rounds = rounds(&[
             ("w8-b1", "gesta", &[30_000.0]),
             ("w8-b1", "tephra", &[20_000.0]),
             ("w8-b1", "bare", &[40_000.0]),
-            ("w8-b1-exact", "gesta", &[29_400.0]),
         ]);
         let text = of(&rounds);
-        let expected = "| w8-b1 | 30,000 | 40,000 | 20,000 | – | – | \
-                        yes: 1.50 × tephra (≥ 1.2); **no**: 0.75 × bare (≥ 0.8) |";
-        assert!(text.contains(expected), "{text}");
-        assert!(text.contains("yes: 0.98 × w8-b1 (≥ 0.95)"), "{text}");
-        assert!(!text.contains("w64"), "what was not run is not told: {text}");
+        assert!(text.contains("| load | gesta | bare | tephra | wanted of `gesta` |"), "{text}");
+        let row = "| w8-b1 | 30,000 | 40,000 | 20,000 | yes: 1.50 × tephra (≥ 1.2); **no**: ";
+        assert!(text.contains(row), "{text}");
+        assert!(text.contains("| w8-b1 | 33 / – | 25 / – | 50 / – |"), "{text}");
+        assert!(!text.contains("w64") && !text.contains("read"), "what was not run: {text}");
     }
 
     #[test]
-    fn a_lone_append_is_held_against_the_device() {
+    fn the_device_is_told_where_it_was_measured() {
         let rounds = rounds(&[
             ("w1-b1", "gesta", &[10_000.0]),
             ("w1-b1", "device-sync", &[11_000.0]),
             ("w1-b1", "device-direct", &[12_500.0]),
         ]);
         let text = of(&rounds);
-        assert!(text.contains("**no**: p50 1.25 × the device (≤ 1.15)"), "{text}");
         assert!(text.contains("p50 91 µs; written with `O_DIRECT` and `O_DSYNC`, 80 µs"), "{text}");
     }
 
     #[test]
     fn numbers_are_grouped() {
-        let told = [0.0, 999.0, 1_000.0, 1_234_567.0].map(grouped);
+        let told = [0.0, 999.0, 1_000.0, 1_234_567.0].map(|number| grouped(number, 0));
         assert_eq!(told, ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!((grouped(1_234.56, 1), grouped(0.04, 1)), ("1,234.6".into(), "0.0".into()));
     }
 }

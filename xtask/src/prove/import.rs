@@ -89,7 +89,16 @@ impl Rig {
         Ok(())
     }
 
-    /// How many events a store has.
+    /// Waits until an import has appended something, which is when a kill can cut it in two.
+    fn first_append(&self, url: &str, import: &mut Child) -> Result<()> {
+        while self.events(url)? == 0 {
+            ensure!(import.try_wait()?.is_none(), "the import ended before its first append");
+            thread::park_timeout(POLL);
+        }
+        Ok(())
+    }
+
+    /// How many events a store has; none, if it is not there yet.
     fn events(&self, url: &str) -> Result<u64> {
         let output = Command::new(&self.gesta)
             .args(["read", "--all", "--backwards", "--limit", "1", "--json", "--store", url])
@@ -116,7 +125,7 @@ pub(super) fn exact_report(ground: &Ground) -> Result<String> {
     Ok(format!("{events} events, exactly the expected report, the same after a second import"))
 }
 
-/// Kills at random moments, each followed by an import that ends in the expected report.
+/// Kills at random moments after the first append, each followed by an import that ends in the expected report.
 pub(super) fn kills(ground: &Ground) -> Result<String> {
     let rig = Rig::set_up(ground, "import-kills")?;
     let kills = match ground.effort {
@@ -124,18 +133,22 @@ pub(super) fn kills(ground: &Ground) -> Result<String> {
         Effort::Full => KILLS_FULL,
     };
     let (_, whole_url) = rig.store("whole");
+    let mut import = rig.import(&whole_url).stderr(Stdio::null()).spawn()?;
+    rig.first_append(&whole_url, &mut import)?;
     let stopwatch = Stopwatch::start();
-    rig.import_whole(&whole_url)?;
-    let whole = stopwatch.elapsed();
+    let status = import.wait()?;
+    ensure!(status.success(), "shop import: {status}");
+    let span = stopwatch.elapsed();
     let all = rig.events(&whole_url)?;
     let mut between = 0;
     for kill in 0..kills {
         let (directory, url) = rig.store(&format!("kill-{kill}"));
         let mut import = rig.import(&url).stderr(Stdio::null()).spawn()?;
-        thread::park_timeout(whole.mul_f64(chance()?));
+        rig.first_append(&url, &mut import)?;
+        thread::park_timeout(span.mul_f64(chance()?));
         import.kill()?;
         import.wait()?;
-        let events = if directory.exists() { rig.events(&url)? } else { 0 };
+        let events = rig.events(&url)?;
         between += usize::from(events > 0 && events < all);
         rig.import_whole(&url)?;
         rig.check_report(&url).with_context(|| format!("kill {kill} at {events} events"))?;

@@ -27,6 +27,8 @@ use super::{
 
 mod asker;
 
+/// So few that processes keep up with them, and there is nothing to wait for in the end.
+const WRITERS: usize = 4;
 const KILLS_FULL: usize = 10;
 const KILLS_SHORT: usize = 2;
 /// The projection that has most to do, whose progress says when the kill comes.
@@ -102,7 +104,7 @@ impl Watch {
     /// Asks during rebuilds under load, until one has got so far; then the kill. How far each was.
     fn kill_at(&mut self, server: &mut Server, share: f64) -> Result<Projections> {
         let mut answers = 0;
-        let at_kill = writers::under_load(server.address, &self.known, |load| {
+        let at_kill = writers::under_load(server.address, WRITERS, &self.known, |load| {
             let mut asker = self.asker(server)?;
             for _ in 0..TRIES_MAX {
                 asker.rebuild_all()?;
@@ -121,7 +123,7 @@ impl Watch {
     /// before the kill.
     fn until_done(&mut self, server: &Server, at_kill: &Projections) -> Result<()> {
         let (mut going_on, mut answers) = (0, 0);
-        writers::under_load(server.address, &self.known, |load| {
+        writers::under_load(server.address, WRITERS, &self.known, |load| {
             let mut asker = self.asker(server)?;
             let now = asker.projections()?;
             for (name, was) in at_kill.rebuilding() {

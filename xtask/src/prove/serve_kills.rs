@@ -15,6 +15,7 @@ use super::{
     writers::{self, Known},
 };
 
+const WRITERS: usize = 32;
 const KILLS_FULL: usize = 50;
 const KILLS_SHORT: usize = 3;
 /// Commands that are acknowledged between two kills, at least.
@@ -63,7 +64,7 @@ pub(super) fn everything_once(ground: &Ground) -> Result<String> {
 /// Writers at full speed, until enough was acknowledged and a moment more; then the kill.
 fn load_until_killed(server: &mut Server, known: &Known, kill: usize) -> Result<()> {
     let before = known.count();
-    writers::under_load(server.address, known, |load| {
+    writers::under_load(server.address, WRITERS, known, |load| {
         while known.count() < before + ACKNOWLEDGED_MIN && load.goes_on() {
             thread::park_timeout(POLL);
         }

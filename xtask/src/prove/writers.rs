@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 
 use super::{client::Client, server::Server};
 
-const WRITERS: usize = 32;
 const ACCOUNTS: usize = 8;
 
 /// What the writers know.
@@ -64,16 +63,17 @@ impl Load<'_> {
     }
 }
 
-/// Does something while writers write; fails as it does, or as one of them does.
+/// Does something while so many writers write; fails as it does, or as one of them does.
 pub(super) fn under_load<T>(
-    address: SocketAddr,
+    server: SocketAddr,
+    writers: usize,
     known: &Known,
     act: impl FnOnce(&Load<'_>) -> Result<T>,
 ) -> Result<T> {
     let told_to_end = AtomicBool::new(false);
     thread::scope(|scope| {
-        let writer = || scope.spawn(|| write(address, known, &told_to_end));
-        let load = Load((0..WRITERS).map(|_| writer()).collect());
+        let writer = || scope.spawn(|| write(server, known, &told_to_end));
+        let load = Load((0..writers).map(|_| writer()).collect());
         let done = act(&load);
         told_to_end.store(true, Ordering::Relaxed);
         load.0.into_iter().try_for_each(|writer| writer.join().expect("a writer ends"))?;

@@ -107,7 +107,9 @@ impl Original {
         let last = files.get(&self.last_written).cloned().unwrap_or_default();
         let (disk, store) = match self.open(files) {
             Ok(opened) => opened,
-            Err(OpenError::Newer { .. } | OpenError::AnotherStore { .. }) => {
+            Err(
+                OpenError::Newer { .. } | OpenError::AnotherStore { .. } | OpenError::Restoring,
+            ) => {
                 return Ok(Answered::Refused);
             }
             Err(error @ (OpenError::Io { .. } | OpenError::Directory(_))) => {

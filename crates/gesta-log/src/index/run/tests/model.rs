@@ -49,16 +49,7 @@ fn segment(
 ) -> Contents {
     let key = TermKey::new(STORE);
     let events = if chance.one_in(8) { 0 } else { 1 + chance.below(story.events_max) };
-    let covered = Covered {
-        number,
-        salt: [number as u8; 16],
-        incarnation: [7; 16],
-        first,
-        end: first + events,
-        adopted_length: 4_096 + chance.below(1 << 26),
-        chain: [chance.next() as u8; 32],
-        last_recorded_at: (events > 0).then_some(chance.next()),
-    };
+    let covered = covered(chance, number, first, events);
     let mut terms = Terms::new();
     let (mut names, mut categories) = (Vec::new(), BTreeSet::new());
     let (mut offsets, mut offset) = (Vec::new(), 4_200);
@@ -112,6 +103,19 @@ fn segment(
         names,
         categories: categories.into_iter().collect(),
         lifecycles,
+    }
+}
+
+fn covered(chance: &mut Chance, number: u64, first: u64, events: u64) -> Covered {
+    Covered {
+        number,
+        salt: [number as u8; 16],
+        incarnation: [7; 16],
+        first,
+        end: first + events,
+        adopted_length: 4_096 + chance.below(1 << 26),
+        chain: [chance.next() as u8; 32],
+        last_recorded_at: (events > 0).then_some(chance.next()),
     }
 }
 
