@@ -3,24 +3,90 @@
 //! Always holds: in a default build none is ever on and none can be switched on. The
 //! simulation must catch each of them; a gate that never sees a bug proves nothing.
 
-/// A bug that the simulation must catch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
+/// Lists the bugs once, so that none is left out of [`Bug::ALL`].
+macro_rules! bugs {
+    ($($(#[$what:meta])+ $name:ident,)+) => {
+        /// A bug that the simulation must catch.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Bug {
+            $($(#[$what])+ $name,)+
+        }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+bugs! {
     /// Answers when the group is written, before it is synced.
     AcknowledgeBeforeSync,
+    /// Answers and publishes when the group is handed to the disk.
+    AcknowledgeWhenSubmitted,
+    /// When a group lands, answers those too whose appends are in the one that is being filled.
+    AcknowledgeTheNextGroup,
+    /// Shows readers a group whose write failed.
+    PublishWhatFailed,
+    /// Tells those whose write failed that nothing was appended, though it may have been.
+    FailureToldAsDefinite,
+    /// Does not look at what the disk says about a write.
+    FailedWriteTakenForDone,
+    /// Goes on making a segment though there was no room for its zeros.
+    DiskFullTakenForDone,
+    /// Syncs again after a failed sync and believes the answer.
+    RetryAFailedSync,
+    /// After a failed write, goes on behind it.
+    GoOnAfterAFailedWrite,
+    /// After a failed write, writes the next group to the same place.
+    WriteAgainInPlace,
+    /// Answers a conflict at once though it depends on an append that is not durable yet.
+    ConflictFromAnAppendInFlight,
+    /// Answers a repeat at once though its first try is not durable yet.
+    RepeatFromAnAppendInFlight,
+    /// Lets a check pass at once though it depends on an append that is not durable yet.
+    CheckFromAnAppendInFlight,
+    /// Compares expected revisions with what is published only, not with what is on its way.
+    ExpectationBlindToTheFlight,
+    /// Evaluates conditions over what is published only.
+    ConditionBlindToTheFlight,
+    /// Looks for the first try of a repeat in what is published only.
+    RepeatBlindToTheFlight,
+    /// Takes what a caller saw in the index for what is there now.
+    StaleLookBelieved,
+    /// Lets a group continue the chain of what is durable, not of what is in flight before it.
+    ChainFromBeforeTheFlight,
+    /// Gives a group the positions of the group in flight before it.
+    PositionFromBeforeTheFlight,
+    /// Names the predecessor's length in an opening frame before that length is durable.
+    OpeningFrameBeforePredecessor,
     /// Does not make the name of a new segment durable.
     NoDirectorySync,
+    /// Gives a new segment its name before its header and zeros are durable.
+    NoSyncBeforeName,
+    /// Makes a new segment under its final name.
+    NoTemporaryName,
+    /// Marks as durable what precedes a frame in its own group.
+    DurableMarkTooHigh,
+    /// Marks nothing as durable but the segment's header.
+    DurableMarkTooLow,
     /// Shows the events of a torn frame that happen to be whole.
     HalfAFrameVisible,
     /// Takes every bad frame for a torn tail.
     TruncateAtFirstBadFrame,
-    /// Syncs again after a failed sync and believes the answer.
-    RetryAFailedSync,
-    /// Answers a conflict at once though it depends on an append that is not durable yet.
-    ConflictFromAnAppendInFlight,
-    /// Names the predecessor's length in an opening frame before that length is durable.
-    OpeningFrameBeforePredecessor,
-    /// Removes runs before the one that replaces them is durable.
+    /// Adopts what lies behind a write that did not arrive.
+    AdoptPastAHole,
+    /// Adopts what the last segment holds without syncing it first.
+    AdoptWithoutSync,
+    /// Adopts what the page cache says of the last segment, which may be a lie.
+    AdoptFromTheCache,
+    /// Names as the predecessor's length no more than its last mark says.
+    AdoptUpToTheMark,
+    /// Names the whole file as the predecessor's length.
+    AdoptTheTornTail,
+    /// Begins a new incarnation whenever the store is opened.
+    NewIncarnationEachTime,
+    /// Removes runs of the index before the one that replaces them is durable.
     RunUnlinkedEarly,
 }
 
@@ -29,20 +95,6 @@ mod switch {
     use std::cell::Cell;
 
     use super::Bug;
-
-    impl Bug {
-        /// All of them.
-        pub const ALL: [Self; 8] = [
-            Self::AcknowledgeBeforeSync,
-            Self::NoDirectorySync,
-            Self::HalfAFrameVisible,
-            Self::TruncateAtFirstBadFrame,
-            Self::RetryAFailedSync,
-            Self::ConflictFromAnAppendInFlight,
-            Self::OpeningFrameBeforePredecessor,
-            Self::RunUnlinkedEarly,
-        ];
-    }
 
     thread_local! {
         static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };

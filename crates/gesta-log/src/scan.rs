@@ -12,6 +12,7 @@ use crate::format::{
     Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, HEADER_BYTES, Malformed, Seed, align,
     mark_offset,
 };
+use crate::planted::{self, Bug};
 
 /// What a walk begins with.
 #[derive(Clone, Copy, Debug)]
@@ -124,14 +125,14 @@ impl Walked {
     /// Judges the bad bytes at the present end. Where they are damage, notes it and moves on to
     /// the next valid frame, if there is one; says whether there is.
     fn skip_damage(&mut self, segment: &Bytes, start: &Start, what: Malformed) -> bool {
-        if crate::planted::is(crate::planted::Bug::TruncateAtFirstBadFrame) {
+        if planted::is(Bug::TruncateAtFirstBadFrame) {
             return false;
         }
         let later = later_frames(segment, self.end, start.seed);
         let marked = later.iter().any(|(_, header)| header.durable_mark > self.end);
         let adopted = start.adopted_length.is_some_and(|adopted| adopted > self.end);
         if !marked && !adopted {
-            return false;
+            return planted::is(Bug::AdoptPastAHole) && self.resume(later, self.end);
         }
         // The bad frame's own header may be whole; then only its events are lost.
         let resume = later.iter().find(|(offset, _)| *offset > self.end).copied();
@@ -141,7 +142,12 @@ impl Walked {
             missing: self.next,
             resumes: resume.map(|(_, header)| header.first_position),
         });
-        let Some((offset, header)) = resume else {
+        self.resume(later, self.end)
+    }
+
+    /// Moves on to the first of these frames that is after an offset, if there is one.
+    fn resume(&mut self, later: Vec<(u64, FrameHeader)>, after: u64) -> bool {
+        let Some((offset, header)) = later.into_iter().find(|(offset, _)| *offset > after) else {
             return false;
         };
         self.end = offset;

@@ -8,7 +8,10 @@ use gesta_store::{Position, RecordedEvent};
 
 use crate::planted::{self, Bug};
 
-use super::{Fields, Malformed, RECORD_HEADER_BYTES, Record, Seed, decode_record, record_length};
+use super::{
+    Fields, HEADER_BYTES, Malformed, RECORD_HEADER_BYTES, Record, Seed, decode_record,
+    record_length,
+};
 
 /// Bytes of a frame before its body.
 pub(crate) const FRAME_HEADER_BYTES: usize = 72;
@@ -339,8 +342,14 @@ pub(crate) fn put_headers(
     frames: &[Unfinished],
 ) {
     for Unfinished { start, header } in frames {
+        let offset = place.group_offset + *start as u64;
+        let durable_mark = match () {
+            () if planted::is(Bug::DurableMarkTooHigh) => offset,
+            () if planted::is(Bug::DurableMarkTooLow) => HEADER_BYTES,
+            () => durable_mark,
+        };
         let header = FrameHeader { durable_mark, ..*header };
-        let bytes = header.encode(place.group_offset + *start as u64, place.seed);
+        let bytes = header.encode(offset, place.seed);
         group
             .get_mut(*start..*start + FRAME_HEADER_BYTES)
             .expect("room for the header was made")

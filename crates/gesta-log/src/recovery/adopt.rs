@@ -14,6 +14,7 @@ use crate::{
     format::{Chain, Frame, FrameKind, HEADER_BYTES, Opening, Seed},
     index::{Covered, Index},
     options::{OpenError, Torn, Unmarked},
+    planted::{self, Bug},
     scan::{self, BadRange, Start, Walked},
 };
 
@@ -72,7 +73,11 @@ impl Recovery<'_> {
         log.end.next = walked.next;
         log.end.predecessor = Opening {
             predecessor: segment.header.number,
-            adopted_length: walked.end,
+            adopted_length: match () {
+                () if planted::is(Bug::AdoptUpToTheMark) => walked.mark,
+                () if planted::is(Bug::AdoptTheTornTail) => walked.end + walked.torn_bytes,
+                () => walked.end,
+            },
             salt: segment.header.salt,
         };
         self.unfiled.push(Covered {
@@ -191,7 +196,8 @@ impl Recovery<'_> {
 
     /// What a segment holds.
     fn contents(&self, segment: &Segment, start: Start, last: bool) -> Result<Contents, OpenError> {
-        let cache = if last { Cache::Bypass } else { self.older_segments };
+        let bypass = last && !planted::is(Bug::AdoptFromTheCache);
+        let cache = if bypass { Cache::Bypass } else { self.older_segments };
         let mut contents = self.walk(segment, start, cache)?;
         if !last || self.access == Access::ReadWrite {
             return Ok(contents);

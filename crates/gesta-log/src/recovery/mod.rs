@@ -23,6 +23,7 @@ use crate::{
     format::{Chain, HEADER_BYTES, Opening, Seed, SegmentHeader},
     index::{BlockCache, Covered, Entry, Index},
     options::{OpenError, OpenReport},
+    planted::{self, Bug},
     restored,
 };
 use filed::Filed;
@@ -201,6 +202,9 @@ impl Log {
         let last = filed.covered.last();
         let incarnation = match (restored, segments.last(), last) {
             (Some(restored), ..) => restored,
+            _ if planted::is(Bug::NewIncarnationEachTime) => {
+                Incarnation::new(Uuid::from_bytes(rng.bytes()))
+            }
             (None, Some(last), _) => incarnation_of(&last.header),
             (None, None, Some(last)) => Incarnation::new(Uuid::from_bytes(last.incarnation)),
             (None, None, None) => Incarnation::new(Uuid::from_bytes(rng.bytes())),
@@ -242,6 +246,7 @@ impl Recovery<'_> {
     fn sync(&self, file: &str) -> Result<(), OpenError> {
         match self.access {
             Access::ReadOnly => Ok(()),
+            Access::ReadWrite if planted::is(Bug::AdoptWithoutSync) => Ok(()),
             Access::ReadWrite => self
                 .disk
                 .run(Operation::Sync { file: file.to_owned() })

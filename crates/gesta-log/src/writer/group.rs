@@ -59,7 +59,7 @@ pub(super) struct Group {
     pub(super) placed: Placed,
     /// Once it is on its way: the bytes.
     written: Bytes,
-    answers: Vec<Waiting>,
+    pub(super) answers: Vec<Waiting>,
 }
 
 impl Group {
@@ -148,7 +148,8 @@ impl Group {
             Judgement::Accept(revisions) if revisions.is_empty() => {
                 // A pure check that holds: as of everything before it, what is in flight included.
                 let position = Position::new(self.placed.next().number() - 1);
-                (Ok(Appended { position, revisions: Vec::new() }), true)
+                let appended = Appended { position, revisions: Vec::new() };
+                (Ok(appended), !planted::is(Bug::CheckFromAnAppendInFlight))
             }
             Judgement::Accept(revisions) => {
                 let appended = self.accept(append, revisions, flight.as_deref(), past.index);
@@ -156,7 +157,10 @@ impl Group {
             }
             Judgement::Answer { result, depends } => (result, depends),
         };
-        let early = planted::is(Bug::ConflictFromAnAppendInFlight) && result.is_err();
+        let early = match &result {
+            Ok(_) => planted::is(Bug::RepeatFromAnAppendInFlight),
+            Err(_) => planted::is(Bug::ConflictFromAnAppendInFlight),
+        };
         let first = append.events().next().map(|event| event.id);
         match &mut flight {
             _ if !depends || early => actions.push(Action::Answers(vec![(reply, result)])),

@@ -14,7 +14,10 @@ use super::{
     group::Group,
     placed::{self, Entries},
 };
-use crate::index::{Index, Life, Span};
+use crate::{
+    index::{Index, Life, Span},
+    planted::{self, Bug},
+};
 
 /// Reads the events of an earlier append.
 pub(crate) trait Spans {
@@ -72,11 +75,17 @@ impl Judge<'_> {
         self.groups.iter().rev().flatten().copied()
     }
 
+    /// The same, for a look that a planted bug leaves out.
+    fn groups_unless(&self, bug: Bug) -> impl Iterator<Item = &Group> {
+        self.groups().filter(move |_| !planted::is(bug))
+    }
+
     /// The first answer again, if the append was there before; a conflict, if its first event was
     /// but not all of it.
     fn repeat(&self, append: &Append, looked: &Looked) -> Verdict<()> {
         let Some(first) = append.events().next().map(|event| event.id) else { return Ok(()) };
-        if let Some(entries) = self.groups().find_map(|group| group.find(first)) {
+        let mut groups = self.groups_unless(Bug::RepeatBlindToTheFlight);
+        if let Some(entries) = groups.find_map(|group| group.find(first)) {
             return Err(compare(append, first, &of_entries(entries), true));
         }
         let newer = self.past.index.find_append(first, looked.to);
@@ -128,7 +137,8 @@ impl Judge<'_> {
         known: Option<Revision>,
         looked: &Looked,
     ) -> Verdict<(Option<Revision>, bool)> {
-        if let Some(head) = self.groups().find_map(|group| group.overlay.head(name)) {
+        let mut groups = self.groups_unless(Bug::ExpectationBlindToTheFlight);
+        if let Some(head) = groups.find_map(|group| group.overlay.head(name)) {
             return Ok((Some(head), true));
         }
         let newer = self.past.index.stream_head(name, looked.to);
@@ -139,7 +149,10 @@ impl Judge<'_> {
         let Some(condition) = append.condition.as_ref() else { return Ok(()) };
         let conflict = |matching| Conflict::Condition { matching };
         let query = &condition.none_matching;
-        let after = condition.after.max(looked.condition_to);
+        let mut after = condition.after.max(looked.condition_to);
+        if planted::is(Bug::StaleLookBelieved) {
+            after = after.max(self.past.index.head());
+        }
         let newer = match looked.matching {
             Some(matching) => Ok(Some(matching)),
             None => self.past.index.first_match(query, after),
@@ -147,7 +160,7 @@ impl Judge<'_> {
         if let Some(matching) = newer.map_err(|error| Judgement::error(error, false))? {
             return Err(Judgement::error(conflict(matching), false));
         }
-        let mut groups = self.groups.iter().flatten();
+        let mut groups = self.groups_unless(Bug::ConditionBlindToTheFlight);
         match groups.find_map(|group| group.overlay.first_match(query, &group.placed)) {
             Some(matching) => Err(Judgement::error(conflict(matching), true)),
             None => Ok(()),

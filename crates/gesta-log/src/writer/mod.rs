@@ -320,8 +320,14 @@ impl Writer {
         active.offset = group.end();
         active.fresh = false;
         self.pace.submitted(group.appends(), bytes.len());
+        let end = group.end();
         self.write(group.offset(), bytes, planted::is(Bug::AcknowledgeBeforeSync), actions);
         self.flight = Some(Flight::Group(group));
+        if planted::is(Bug::AcknowledgeWhenSubmitted) {
+            let calendar = RecordedAt::from_micros(0);
+            self.written(Now { calendar, elapsed: self.last_active }, actions);
+            self.flight = Some(Flight::Mark(FrameKind::Close, end));
+        }
     }
 
     /// Moves to the next segment, or towards it; says whether there is room now.
@@ -382,6 +388,9 @@ impl Writer {
                 self.last_active = now.elapsed;
                 match result {
                     Ok(()) => self.written(now, &mut actions),
+                    Err(_) if planted::is(Bug::FailedWriteTakenForDone) => {
+                        self.written(now, &mut actions);
+                    }
                     Err(error) => self.failed(&error, &mut actions),
                 }
             }
@@ -408,7 +417,12 @@ impl Writer {
                 if beside && open > 0 && self.pace.has_gathered(open, now.elapsed) {
                     self.submit_open(actions);
                 }
-                let (publication, answers) = group.finish();
+                let (publication, mut answers) = group.finish();
+                if planted::is(Bug::AcknowledgeTheNextGroup)
+                    && let Some(open) = &mut self.open
+                {
+                    answers.append(&mut open.answers);
+                }
                 actions.push(Action::Publish(Box::new(publication)));
                 actions.push(Action::Answers(answers));
             }
@@ -449,11 +463,25 @@ impl Writer {
             return actions.push(Action::Submit(Task::Write, sync, Lane::Foreground));
         }
         let reason = format!("writing failed: {error}");
-        self.stopped = Some(reason.clone());
+        let goes_on =
+            planted::is(Bug::GoOnAfterAFailedWrite) || planted::is(Bug::WriteAgainInPlace);
+        self.stopped = (!goes_on).then(|| reason.clone());
+        if planted::is(Bug::WriteAgainInPlace)
+            && let Some(active) = &mut self.active
+        {
+            active.offset = active.durable;
+        }
         let stopped = StoreError::Stopped { reason };
         if let Some(Flight::Group(group)) = self.flight.take() {
             self.doubtful.extend(group.placed.first_events());
-            group.fail(|| unknown(error), &stopped, actions);
+            if planted::is(Bug::PublishWhatFailed) {
+                let (publication, _) = group.finish();
+                actions.push(Action::Publish(Box::new(publication)));
+            } else if planted::is(Bug::FailureToldAsDefinite) {
+                group.refuse(&stopped, actions);
+            } else {
+                group.fail(|| unknown(error), &stopped, actions);
+            }
         }
         if let Some(open) = self.open.take() {
             open.refuse(&stopped, actions);
@@ -462,6 +490,8 @@ impl Writer {
 
     /// A step of preparing the next segment is done.
     fn prepared(&mut self, result: io::Result<()>, actions: &mut Vec<Action>) {
+        let full = result.as_ref().is_err_and(is_full);
+        let result = if full && planted::is(Bug::DiskFullTakenForDone) { Ok(()) } else { result };
         let Err(error) = result.map(|()| self.preparation.advance()) else { return };
         self.preparation.abandon(actions);
         if !self.preparation.hurried() {
@@ -526,6 +556,12 @@ impl Active {
         let last_recorded_at = flight.map(Group::recorded_at).or(end.last_recorded_at);
         let recorded_at = last_recorded_at.map_or(now, |last| last.max(now));
         let before = match flight {
+            Some(flight) if planted::is(Bug::ChainFromBeforeTheFlight) => {
+                Before { chain: end.chain, ..flight.after() }
+            }
+            Some(flight) if planted::is(Bug::PositionFromBeforeTheFlight) => {
+                Before { next: end.next, ..flight.after() }
+            }
             Some(flight) => flight.after(),
             None => Before {
                 chain: end.chain,

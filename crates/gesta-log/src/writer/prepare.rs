@@ -38,6 +38,9 @@ impl Prepared {
     }
 
     fn unfinished_file(&self) -> String {
+        if planted::is(Bug::NoTemporaryName) {
+            return self.file();
+        }
         format!("{:016}.new", self.number)
     }
 
@@ -181,6 +184,7 @@ impl Preparation {
             Stage::Zeros(from) if from + CHUNK_BYTES < segment.bytes => {
                 Stage::Zeros(from + CHUNK_BYTES)
             }
+            Stage::Zeros(_) if planted::is(Bug::NoSyncBeforeName) => Stage::Rename,
             Stage::Zeros(_) => Stage::Sync,
             Stage::Sync => Stage::Rename,
             Stage::Rename if !planted::is(Bug::NoDirectorySync) => Stage::SyncDirectory,

@@ -21,7 +21,7 @@ fn caught(bug: Bug) -> Option<Failure> {
 #[expect(clippy::print_stdout, reason = "which seed caught what is what the test is read for")]
 fn each_planted_bug_is_caught() {
     let mut survived = Vec::new();
-    for bug in Bug::ALL {
+    for bug in Bug::ALL.iter().copied() {
         match caught(bug) {
             Some(Failure { seed, broken, .. }) => println!("{bug:?}: seed {seed}: {broken}"),
             None => survived.push(bug),
