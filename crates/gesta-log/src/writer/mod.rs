@@ -288,7 +288,6 @@ impl Writer {
         };
         let mut open = self.open.take();
         let waiting = open.is_some();
-        let before = self.queue.len();
         while let Some(request) = self.queue.front() {
             let taken = open.as_ref().map_or(0, |group| group.bytes.len());
             let bytes = Group::bytes_of(&request.append);
@@ -307,9 +306,6 @@ impl Writer {
         self.open = open.filter(|group| !group.is_empty());
         if self.open.is_some() && !waiting {
             self.pace.begin(now.elapsed);
-        }
-        if self.queue.len() < before {
-            self.pace.arrived(now.elapsed);
         }
     }
 

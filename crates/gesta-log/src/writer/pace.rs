@@ -11,10 +11,8 @@ use std::time::Duration;
 use super::group::Size;
 use crate::disk::Lane;
 
-/// How long a group waits for the next append.
-const NEXT_ARRIVAL_MAX: Duration = Duration::from_micros(60);
 /// What a group waits for others at most.
-const GATHERING_MAX: Duration = Duration::from_micros(600);
+const GATHERING_MAX: Duration = Duration::from_micros(100);
 /// How long the writer stays awake between appends of a few clients.
 const AWAKE_MAX: Duration = Duration::from_micros(100);
 /// How many clients are a few.
@@ -36,19 +34,12 @@ pub(super) struct Pace {
     append_bytes: usize,
     /// When the open group got its first append, or the one before it landed.
     since: Duration,
-    /// When the open group got its last append.
-    last_arrival: Duration,
 }
 
 impl Pace {
     /// A group got its first append.
     pub(super) fn begin(&mut self, now: Duration) {
         self.since = now;
-    }
-
-    /// The open group got appends.
-    pub(super) fn arrived(&mut self, now: Duration) {
-        self.last_arrival = now;
     }
 
     /// A group is on its way.
@@ -88,7 +79,7 @@ impl Pace {
 
     /// When a group goes that did not get what it waited for.
     pub(super) fn gathering_until(&self) -> Duration {
-        (self.last_arrival.max(self.since) + NEXT_ARRIVAL_MAX).min(self.since + GATHERING_MAX)
+        self.since + GATHERING_MAX
     }
 
     /// How many appends have to arrive until it is worth taking them into a group of so many.
