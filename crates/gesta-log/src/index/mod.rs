@@ -245,10 +245,10 @@ impl Index {
         let to = Position::new(last.end().saturating_sub(1));
         let mut heads = Vec::with_capacity(append.streams.len());
         for part in &append.streams {
-            heads.push(self.stream_head_to(&part.stream, to)?);
+            heads.push(head_in(self.parts_to(to), &part.stream)?);
         }
         let repeat = match append.events().next() {
-            Some(first) => self.find_append_to(first.id, to)?,
+            Some(first) => append_in(self.parts_to(to), first.id)?,
             None => None,
         };
         Ok(Looked { to, heads, repeat, ..Looked::default() })
@@ -259,44 +259,13 @@ impl Index {
         self.parts.iter().rev().skip_while(move |part| part.first() > to.number())
     }
 
-    fn stream_head_to(
-        &self,
-        name: &StreamName,
-        to: Position,
-    ) -> Result<Option<Revision>, StoreError> {
-        for part in self.parts_to(to) {
-            if let Some(revisions) = part.revisions(name)? {
-                return Ok(Some(revisions.last()));
-            }
-        }
-        Ok(None)
-    }
-
-    fn find_append_to(
-        &self,
-        first_event: EventId,
-        to: Position,
-    ) -> Result<Option<Span>, StoreError> {
-        for part in self.parts_to(to) {
-            if let Some(span) = part.find_append(first_event)? {
-                return Ok(Some(span));
-            }
-        }
-        Ok(None)
-    }
-
     /// The last revision of a stream, hidden or not, as far as events after `after` say.
     pub(crate) fn stream_head(
         &self,
         name: &StreamName,
         after: Position,
     ) -> Result<Option<Revision>, StoreError> {
-        for part in self.parts_after(after) {
-            if let Some(revisions) = part.revisions(name)? {
-                return Ok(Some(revisions.last()));
-            }
-        }
-        Ok(None)
+        head_in(self.parts_after(after), name)
     }
 
     /// Parts that may have events after a position, latest first.
@@ -320,12 +289,7 @@ impl Index {
         first_event: EventId,
         after: Position,
     ) -> Result<Option<Span>, StoreError> {
-        for part in self.parts_after(after) {
-            if let Some(span) = part.find_append(first_event)? {
-                return Ok(Some(span));
-            }
-        }
-        Ok(None)
+        append_in(self.parts_after(after), first_event)
     }
 
     /// Up to `limit` names of streams with events, in byte order, from `prefix` and after `after`.
@@ -417,4 +381,21 @@ impl Index {
         }
         self.plan_query(query).seek(after.next(), Direction::Forwards)
     }
+}
+
+/// The last revision of a stream in these parts, which are given latest first.
+fn head_in<'a>(
+    mut parts: impl Iterator<Item = &'a Part>,
+    name: &StreamName,
+) -> Result<Option<Revision>, StoreError> {
+    let found = parts.find_map(|part| part.revisions(name).transpose());
+    Ok(found.transpose()?.map(Revisions::last))
+}
+
+/// The append with this first event in these parts.
+fn append_in<'a>(
+    mut parts: impl Iterator<Item = &'a Part>,
+    first_event: EventId,
+) -> Result<Option<Span>, StoreError> {
+    parts.find_map(|part| part.find_append(first_event).transpose()).transpose()
 }
