@@ -1,38 +1,33 @@
 //! The engine: the writer, its queue and its disk, turned by whoever drives it.
 //!
 //! Owns: the hand-offs between callers, the writer and the disk. Always holds: an answer is sent
-//! after what it says is published; the same code runs under the thread of a real store and under
-//! a simulation. Not here: threads ([`store`](crate::store)), decisions ([`writer`](crate::writer)).
+//! after what it says is published; the same code runs under the threads of a real store and under
+//! a simulation. Not here: threads ([`drive`](crate::drive)), decisions ([`writer`](crate::writer)).
 
-use std::{
-    collections::VecDeque,
-    io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use gesta_store::{Appended, Overload, RecordedEvent, StoreError};
+use gesta_store::{RecordedEvent, StoreError};
 use tracing::{error, info, warn};
 
 use crate::{
+    answers::Deliveries,
     clock::{Clock, Rng},
     disk::{Cache, Disk, Lane, Operation},
     filing::{Ended, Filing, Means},
     index::{BlockCache, Covered, Span},
+    mailbox::{Mailbox, Received},
     options::{OpenError, OpenReport, Options},
     published::Published,
     read::Reader,
     recovery::{self, LogEnd, Look, Recovered},
     store::LogStore,
-    writer::{Action, Now, Reply, Request, Spans, Task, Writer},
+    writer::{Action, Now, Spans, Task, Writer},
 };
 
 /// How far the clock may be behind the last event's before somebody should look at it.
 const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
 /// Bytes of the latest segments that an opening checks although the index's files cover them.
 const CHECKED_BYTES_MAX: u64 = 8 << 20;
-/// Answers that are handed out before something else is looked at.
-const DELIVERED_AT_ONCE_MAX: usize = 4;
 
 /// When an engine wants to be turned again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,151 +38,6 @@ pub enum Turn {
     At(Duration),
     /// Never: it was closed or stopped.
     Ended,
-}
-
-/// What callers and the disk leave for the writer.
-#[derive(Debug, Default)]
-pub(crate) struct Mailbox {
-    inner: Mutex<Letters>,
-    arrived: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Letters {
-    requests: Vec<Request>,
-    /// How many requests are worth waking the writer for.
-    wanted: usize,
-    completions: Vec<(Task, io::Result<()>)>,
-    /// Whether somebody has to be woken.
-    asleep: bool,
-    queued_bytes: usize,
-    stop: bool,
-    ended: bool,
-}
-
-/// An answer and to whom it goes.
-type Delivery = (Reply, Result<Appended, StoreError>);
-
-/// Answers on their way. Waking whoever waits costs far more than everything else about an answer,
-/// so those who got theirs help to hand out the rest.
-#[derive(Debug, Default)]
-pub(crate) struct Deliveries {
-    waiting: Mutex<VecDeque<Delivery>>,
-}
-
-impl Deliveries {
-    fn push(&self, deliveries: Vec<Delivery>) {
-        self.lock().extend(deliveries);
-    }
-
-    /// Hands out some answers; says whether there was any.
-    pub(crate) fn help(&self) -> bool {
-        let mut taken: [Option<Delivery>; DELIVERED_AT_ONCE_MAX] = Default::default();
-        {
-            let mut waiting = self.lock();
-            taken.iter_mut().for_each(|place| *place = waiting.pop_front());
-        }
-        let mut helped = false;
-        for (reply, result) in taken.into_iter().flatten() {
-            // Whoever asked may be gone; the append happened all the same.
-            drop(reply.send(result));
-            helped = true;
-        }
-        helped
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Delivery>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Mailbox {
-    /// Queues an append, unless there is no room or nobody to take it.
-    pub(crate) fn offer(&self, request: Request, bytes_max: usize) -> Result<(), StoreError> {
-        let mut letters = self.lock();
-        if letters.ended || letters.stop {
-            return Err(StoreError::Stopped { reason: "it was closed".to_owned() });
-        }
-        let queued_bytes = letters.queued_bytes + request.bytes;
-        if queued_bytes > bytes_max && letters.queued_bytes > 0 {
-            let queued_bytes = letters.queued_bytes;
-            return Err(StoreError::Overloaded(Overload::Queue { queued_bytes, max: bytes_max }));
-        }
-        letters.queued_bytes = queued_bytes;
-        letters.requests.push(request);
-        self.wake(letters);
-        Ok(())
-    }
-
-    pub(crate) fn stop(&self) {
-        let mut letters = self.lock();
-        letters.stop = true;
-        self.wake(letters);
-    }
-
-    fn complete(&self, task: Task, result: io::Result<()>) {
-        let mut letters = self.lock();
-        letters.completions.push((task, result));
-        self.wake(letters);
-    }
-
-    /// Wakes whoever sleeps, if it is worth it.
-    fn wake(&self, mut letters: MutexGuard<'_, Letters>) {
-        if letters.asleep && letters.are_enough() {
-            letters.asleep = false;
-            drop(letters);
-            self.arrived.notify_one();
-        }
-    }
-
-    /// Waits until there is something worth waking for, or for so long. Looks again and again for
-    /// `awake` before it sleeps: a client that appends again at once is back by then, and
-    /// being woken takes longer than its whole append.
-    pub(crate) fn wait(&self, clock: &dyn Clock, at_most: Option<Duration>, awake: Duration) {
-        let begun = clock.elapsed();
-        let awake = at_most.map_or(awake, |time| time.min(awake));
-        loop {
-            if self.lock().are_enough() {
-                return;
-            }
-            if clock.elapsed() - begun >= awake {
-                break;
-            }
-            std::thread::yield_now();
-        }
-        let left = at_most.map(|time| time.saturating_sub(clock.elapsed() - begun));
-        if left == Some(Duration::ZERO) {
-            return;
-        }
-        let mut letters = self.lock();
-        letters.asleep = !letters.are_enough();
-        let asleep = |letters: &mut Letters| letters.asleep;
-        let mut letters = match left {
-            Some(time) => {
-                let woken = self.arrived.wait_timeout_while(letters, time, asleep);
-                woken.unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => {
-                let woken = self.arrived.wait_while(letters, asleep);
-                woken.unwrap_or_else(PoisonError::into_inner)
-            }
-        };
-        letters.asleep = false;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Letters> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Letters {
-    fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.completions.is_empty() && !self.stop
-    }
-
-    fn are_enough(&self) -> bool {
-        self.requests.len() >= self.wanted.max(1) || !self.completions.is_empty() || self.stop
-    }
 }
 
 /// The side of a store that writes. Nothing happens unless it is turned.
@@ -253,17 +103,10 @@ impl Engine {
             quiet &= step.is_empty();
             step.into_iter().for_each(|action| self.act(action));
             quiet &= !self.deliveries.help();
-            if quiet && self.nothing_arrived() {
+            if quiet && self.mailbox.is_empty(self.writer.wanted()) {
                 return self.rest();
             }
         }
-    }
-
-    /// Whether the mailbox is empty; if so, says what is worth waking for.
-    fn nothing_arrived(&self) -> bool {
-        let mut letters = self.mailbox.lock();
-        letters.wanted = self.writer.wanted();
-        letters.is_empty()
     }
 
     fn step(&mut self) -> Vec<Action> {
@@ -273,13 +116,10 @@ impl Engine {
     }
 
     fn receive(&mut self) -> Vec<Action> {
-        let (requests, completions) = {
-            let mut letters = self.mailbox.lock();
-            if std::mem::take(&mut letters.stop) {
-                self.writer.stop();
-            }
-            (std::mem::take(&mut letters.requests), std::mem::take(&mut letters.completions))
-        };
+        let Received { requests, completions, stop } = self.mailbox.receive();
+        if stop {
+            self.writer.stop();
+        }
         let now = self.now();
         requests.into_iter().for_each(|request| self.writer.queue(request));
         let completed = |(task, result)| self.writer.completed(task, result, now);
@@ -292,7 +132,7 @@ impl Engine {
             Action::Publish(publication) => self.reader.published.publish(&publication),
             Action::Answers(answers) => self.deliveries.push(answers),
             Action::Ended(segment) => self.ended.push(segment),
-            Action::Release(bytes) => self.mailbox.lock().queued_bytes -= bytes,
+            Action::Release(bytes) => self.mailbox.release(bytes),
         }
     }
 
@@ -311,6 +151,11 @@ impl Engine {
 
     fn now(&self) -> Now {
         Now { calendar: self.reader.clock.now(), elapsed: self.reader.clock.elapsed() }
+    }
+
+    /// Whether appends are being gathered or written.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.writer.is_under_way()
     }
 
     /// How long to stay awake for what may come at once.
@@ -379,10 +224,7 @@ fn tell(report: &OpenReport) {
 impl Drop for Engine {
     /// Whoever still waits learns that the outcome is unknown, and nobody waits in vain.
     fn drop(&mut self) {
-        let mut letters = self.mailbox.lock();
-        letters.ended = true;
-        letters.requests.clear();
-        drop(letters);
+        drop(self.mailbox.end());
         while self.deliveries.help() {}
         self.reader.published.close();
     }

@@ -11,13 +11,16 @@
 //! Not here: typed events, retries, an async runtime, a network. The engine goes outside only
 //! through [`Disk`], [`Clock`] and [`Rng`].
 
+mod answers;
 mod backup;
 mod clock;
 mod disk;
+mod drive;
 mod engine;
 mod filing;
 mod format;
 mod index;
+mod mailbox;
 mod options;
 pub mod planted;
 mod published;

@@ -16,9 +16,10 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use gesta_log::LogStore;
 use gesta_store::{
-    Append, AppendCondition, Category, ContentType, Delivery, EventId, EventQuery, EventStore,
-    EventType, ExpectedRevision, Filter, NewEvent, Pages, Position, QueryItem, ReadAll, ReadStream,
-    Revision, StoreError, StreamName, Subscribe, Subscription, Tag, memory::MemoryStore,
+    Append, AppendCondition, Appended, Category, ContentType, Delivery, EventId, EventQuery,
+    EventStore, EventType, ExpectedRevision, Filter, NewEvent, Pages, Position, QueryItem, ReadAll,
+    ReadStream, Revision, StoreError, StreamName, Subscribe, Subscription, Tag,
+    memory::MemoryStore,
 };
 use uuid::Uuid;
 
@@ -34,12 +35,17 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct StoreEngine<Store>(pub(crate) Store);
 
-/// A store and the fastest way through it.
-pub(crate) trait ScannedStore: EventStore {
+/// A store, and the fastest ways of a thread into it and through it.
+pub(crate) trait ThreadStore: EventStore {
+    fn append_blocking(&self, append: Append, parked: &Parked) -> Result<Appended, StoreError>;
     fn scan(&self, show: Show<'_>) -> Result<u64>;
 }
 
-impl ScannedStore for LogStore {
+impl ThreadStore for LogStore {
+    fn append_blocking(&self, append: Append, _parked: &Parked) -> Result<Appended, StoreError> {
+        self.append_blocking(append)
+    }
+
     fn scan(&self, show: Show<'_>) -> Result<u64> {
         Ok(self.scan(Position::START, |event| {
             show(event.data);
@@ -48,13 +54,17 @@ impl ScannedStore for LogStore {
     }
 }
 
-impl ScannedStore for MemoryStore {
+impl ThreadStore for MemoryStore {
+    fn append_blocking(&self, append: Append, parked: &Parked) -> Result<Appended, StoreError> {
+        parked.wait_for(self.append(append))
+    }
+
     fn scan(&self, show: Show<'_>) -> Result<u64> {
         show_all(self.read_all(ReadAll::forwards()), &Parked::here(), show)
     }
 }
 
-impl<Store: ScannedStore> Engine for StoreEngine<Store> {
+impl<Store: ThreadStore> Engine for StoreEngine<Store> {
     fn writer(&self) -> Result<Box<dyn Writer + '_>> {
         let event_type = EventType::new(EVENT_TYPE)?;
         Ok(Box::new(StoreWriter { store: &self.0, event_type, parked: Parked::here() }))
@@ -83,13 +93,13 @@ impl<Store: ScannedStore> Engine for StoreEngine<Store> {
     }
 }
 
-struct StoreWriter<'a> {
-    store: &'a dyn EventStore,
+struct StoreWriter<'a, Store> {
+    store: &'a Store,
     event_type: EventType,
     parked: Parked,
 }
 
-impl Writer for StoreWriter<'_> {
+impl<Store: ThreadStore> Writer for StoreWriter<'_, Store> {
     fn append(&mut self, offer: &Offer<'_>) -> Result<u64> {
         let tag = Tag::new(offer.tag)?;
         let event = |(id, payload): (u128, &[u8])| NewEvent {
@@ -105,7 +115,7 @@ impl Writer for StoreWriter<'_> {
         let events: Vec<_> = ids.zip(offer.payloads.iter()).map(event).collect();
         let append = Append::to(StreamName::new(offer.stream)?, expected(offer.demand), events);
         let append = Append { condition: condition(offer.demand, &tag), ..append };
-        let appended = self.parked.wait_for(self.store.append(append));
+        let appended = self.store.append_blocking(append, &self.parked);
         Ok(appended.with_context(|| format!("an append to {}", offer.stream))?.position.number())
     }
 }
@@ -135,7 +145,7 @@ struct StoreReader<'a, Store> {
     parked: Parked,
 }
 
-impl<Store: ScannedStore> Reader for StoreReader<'_, Store> {
+impl<Store: ThreadStore> Reader for StoreReader<'_, Store> {
     fn scan(&mut self, show: Show<'_>) -> Result<u64> {
         self.store.scan(show)
     }

@@ -3,7 +3,7 @@
 //! Always holds: damage to a run is an error that names its file, never another answer. Not here:
 //! the run's bytes ([`run`](super::run)).
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use gesta_store::{
     Category, Damage, Direction, EventId, Position, Revision, StoreError, StreamMetadata,
@@ -13,7 +13,7 @@ use gesta_store::{
 use super::{
     Location, OwnedTerm, Revisions, Span,
     lives::Change,
-    run::{Cursor, Run, RunError, Term, TermKey},
+    run::{Cursor, Run, RunError, Term, TermHash, TermKey},
 };
 use crate::{disk::Disk, format::Seed};
 
@@ -51,6 +51,18 @@ impl FileContext {
     }
 }
 
+/// The hash of a term, once a file was asked for it: the same in all of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LazyHash(Cell<Option<TermHash>>);
+
+impl LazyHash {
+    fn of(&self, key: &TermKey, term: &Term<'_>) -> TermHash {
+        let hash = self.0.get().unwrap_or_else(|| key.hash(term));
+        self.0.set(Some(hash));
+        hash
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Filed {
@@ -82,8 +94,12 @@ impl Filed {
         }))
     }
 
-    pub(super) fn revisions(&self, stream: &StreamName) -> Result<Option<Revisions>, StoreError> {
-        let hash = self.context.key.hash(&Term::Stream(stream));
+    pub(super) fn revisions(
+        &self,
+        stream: &StreamName,
+        hash: &LazyHash,
+    ) -> Result<Option<Revisions>, StoreError> {
+        let hash = hash.of(&self.context.key, &Term::Stream(stream));
         let found = self.run.find(self.disk(), hash).map_err(told)?;
         Ok(found.map(|found| Revisions {
             first: Revision::new(found.first_ordinal()),
@@ -91,8 +107,12 @@ impl Filed {
         }))
     }
 
-    pub(super) fn find_append(&self, first_event: EventId) -> Result<Option<Span>, StoreError> {
-        let hash = self.context.key.hash(&Term::Append(first_event));
+    pub(super) fn find_append(
+        &self,
+        first_event: EventId,
+        hash: &LazyHash,
+    ) -> Result<Option<Span>, StoreError> {
+        let hash = hash.of(&self.context.key, &Term::Append(first_event));
         let Some(found) = self.run.find(self.disk(), hash).map_err(told)? else { return Ok(None) };
         let first = self.run.posting(self.disk(), &found, 0).map_err(told)?;
         let events = u32::try_from(found.first_ordinal()).unwrap_or(u32::MAX);
@@ -126,14 +146,18 @@ impl Filed {
         Ok(found)
     }
 
-    pub(super) fn postings(&self, term: &OwnedTerm) -> Result<Option<Postings>, StoreError> {
+    pub(super) fn postings(
+        &self,
+        term: &OwnedTerm,
+        hash: &LazyHash,
+    ) -> Result<Option<Postings>, StoreError> {
         let term = match term {
             OwnedTerm::Stream(name) => Term::Stream(name),
             OwnedTerm::Category(category) => Term::Category(category),
             OwnedTerm::EventType(event_type) => Term::EventType(event_type),
             OwnedTerm::Tag(tag) => Term::Tag(tag),
         };
-        let hash = self.context.key.hash(&term);
+        let hash = hash.of(&self.context.key, &term);
         let found = self.run.find(self.disk(), hash).map_err(told)?;
         Ok(found.map(|found| Postings {
             context: Arc::clone(&self.context),

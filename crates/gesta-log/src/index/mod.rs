@@ -26,7 +26,7 @@ use gesta_store::{
 };
 
 pub(crate) use filed::FileContext;
-use filed::Filed;
+use filed::{Filed, LazyHash};
 use lives::Lives;
 pub(crate) use lives::{Life, lifecycle_change};
 use memory::Memory;
@@ -388,7 +388,8 @@ fn head_in<'a>(
     mut parts: impl Iterator<Item = &'a Part>,
     name: &StreamName,
 ) -> Result<Option<Revision>, StoreError> {
-    let found = parts.find_map(|part| part.revisions(name).transpose());
+    let hash = LazyHash::default();
+    let found = parts.find_map(|part| part.revisions(name, &hash).transpose());
     Ok(found.transpose()?.map(Revisions::last))
 }
 
@@ -397,5 +398,6 @@ fn append_in<'a>(
     mut parts: impl Iterator<Item = &'a Part>,
     first_event: EventId,
 ) -> Result<Option<Span>, StoreError> {
-    parts.find_map(|part| part.find_append(first_event).transpose()).transpose()
+    let hash = LazyHash::default();
+    parts.find_map(|part| part.find_append(first_event, &hash).transpose()).transpose()
 }

@@ -11,7 +11,7 @@ use gesta_store::{Category, Direction, EventId, StoreError, StreamName};
 
 use super::{
     Location, OwnedTerm, Span,
-    filed::{self, Filed},
+    filed::{self, Filed, LazyHash},
     memory::{Memory, Revisions},
 };
 
@@ -67,17 +67,25 @@ impl Part {
         }
     }
 
-    pub(super) fn revisions(&self, stream: &StreamName) -> Result<Option<Revisions>, StoreError> {
+    pub(super) fn revisions(
+        &self,
+        stream: &StreamName,
+        hash: &LazyHash,
+    ) -> Result<Option<Revisions>, StoreError> {
         match self {
             Self::Memory(_, memory) => Ok(read(memory).revisions(stream)),
-            Self::File(file) => file.revisions(stream),
+            Self::File(file) => file.revisions(stream, hash),
         }
     }
 
-    pub(super) fn find_append(&self, first_event: EventId) -> Result<Option<Span>, StoreError> {
+    pub(super) fn find_append(
+        &self,
+        first_event: EventId,
+        hash: &LazyHash,
+    ) -> Result<Option<Span>, StoreError> {
         match self {
             Self::Memory(_, memory) => Ok(read(memory).find_append(first_event)),
-            Self::File(file) => file.find_append(first_event),
+            Self::File(file) => file.find_append(first_event, hash),
         }
     }
 
@@ -105,10 +113,14 @@ impl Part {
     }
 
     /// For looking up the postings of one term.
-    pub(super) fn postings(&self, term: &OwnedTerm) -> Result<PartPostings, StoreError> {
+    pub(super) fn postings(
+        &self,
+        term: &OwnedTerm,
+        hash: &LazyHash,
+    ) -> Result<PartPostings, StoreError> {
         Ok(match self {
             Self::Memory(_, memory) => PartPostings::Memory(Arc::clone(memory), term.clone()),
-            Self::File(file) => match file.postings(term)? {
+            Self::File(file) => match file.postings(term, hash)? {
                 Some(postings) => PartPostings::File(Box::new(postings)),
                 None => PartPostings::None,
             },

@@ -9,6 +9,7 @@ use gesta_store::{Direction, Position, StoreError};
 
 use super::{
     OwnedTerm,
+    filed::LazyHash,
     part::{Part, PartPostings, part_before},
 };
 
@@ -32,6 +33,7 @@ enum Steps {
 struct TermWalk {
     parts: Arc<Vec<Part>>,
     term: OwnedTerm,
+    hash: LazyHash,
     /// The part that was looked at last.
     present: Option<(usize, PartPostings)>,
 }
@@ -42,7 +44,10 @@ impl Plan {
     }
 
     pub(super) fn term(parts: Arc<Vec<Part>>, term: OwnedTerm) -> Self {
-        Self { steps: Steps::Term(TermWalk { parts, term, present: None }), exact: true }
+        Self {
+            steps: Steps::Term(TermWalk { parts, term, hash: LazyHash::default(), present: None }),
+            exact: true,
+        }
     }
 
     /// What any of the plans yields.
@@ -162,7 +167,7 @@ impl TermWalk {
     fn postings(&mut self, place: usize) -> Result<Option<&mut PartPostings>, StoreError> {
         if self.present.as_ref().is_none_or(|(present, _)| *present != place) {
             let Some(part) = self.parts.get(place) else { return Ok(None) };
-            self.present = Some((place, part.postings(&self.term)?));
+            self.present = Some((place, part.postings(&self.term, &self.hash)?));
         }
         Ok(self.present.as_mut().map(|(_, postings)| postings))
     }

@@ -8,6 +8,7 @@ use gesta_store::{Position, Revision, StoreError, StreamName};
 
 use super::{
     OwnedTerm,
+    filed::LazyHash,
     memory::Revisions,
     part::{Part, PartPostings},
 };
@@ -16,6 +17,7 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct StreamWalk {
     name: StreamName,
+    hash: LazyHash,
     parts: Arc<Vec<Part>>,
     /// Parts before this one were not asked yet.
     unasked: usize,
@@ -26,7 +28,7 @@ pub(crate) struct StreamWalk {
 impl StreamWalk {
     pub(super) fn new(name: StreamName, parts: Arc<Vec<Part>>) -> Self {
         let unasked = parts.len();
-        Self { name, parts, unasked, found: Vec::new() }
+        Self { name, hash: LazyHash::default(), parts, unasked, found: Vec::new() }
     }
 
     /// The last revision, hidden or not.
@@ -60,8 +62,8 @@ impl StreamWalk {
         while let Some(place) = self.unasked.checked_sub(1) {
             self.unasked = place;
             let Some(part) = self.parts.get(place) else { continue };
-            if let Some(revisions) = part.revisions(&self.name)? {
-                let postings = part.postings(&OwnedTerm::Stream(self.name.clone()))?;
+            if let Some(revisions) = part.revisions(&self.name, &self.hash)? {
+                let postings = part.postings(&OwnedTerm::Stream(self.name.clone()), &self.hash)?;
                 self.found.push((revisions, postings));
                 return Ok(true);
             }

@@ -4,16 +4,19 @@
 //! when it fails, or at once where the answer depends on nothing in it. A group is filled while the
 //! one before it is in flight, and goes where that one ends.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use gesta_store::{Append, Appended, EventId, Position, RecordedAt, Revision, StoreError};
 
 use super::{
-    Action, Reply, Request,
+    Action, Offer, Request,
     judge::{Judge, Judgement, Past, appended_now},
     overlay::Overlay,
     placed::{Entries, Placed},
 };
 use crate::{
+    answers::{Answered, Reply},
     format::{
         Chain, FRAME_HEADER_BYTES, Opening, Place, Record, Unfinished, align, encode_events,
         encode_opening, put_headers,
@@ -27,7 +30,7 @@ use crate::{
 const OPENING_BYTES_MAX: usize = 128;
 
 /// An answer that waits for the group.
-pub(super) type Waiting = (Reply, Result<Appended, StoreError>);
+pub(super) type Waiting = (Reply, Answered);
 
 /// What a group continues.
 #[derive(Clone, Copy, Debug)]
@@ -141,10 +144,10 @@ impl Group {
         past: Past<'_>,
         actions: &mut Vec<Action>,
     ) {
-        let Request { append, looked, reply, .. } = request;
+        let Request { offer, reply } = request;
         let groups = [flight.as_deref(), Some(&*self)];
         let judge = Judge { past, groups };
-        let (result, depends) = match judge.judge(&append, &looked) {
+        let (result, depends) = match judge.judge(&offer.append, &offer.looked) {
             Judgement::Accept(revisions) if revisions.is_empty() => {
                 // A pure check that holds: as of everything before it, what is in flight included.
                 let position = Position::new(self.placed.next().number() - 1);
@@ -152,7 +155,7 @@ impl Group {
                 (Ok(appended), !planted::is(Bug::CheckFromAnAppendInFlight))
             }
             Judgement::Accept(revisions) => {
-                let appended = self.accept(append, revisions, flight.as_deref(), past.index);
+                let appended = self.accept(offer, revisions, flight.as_deref(), past.index);
                 return self.answers.push((reply, Ok(appended)));
             }
             Judgement::Answer { result, depends } => (result, depends),
@@ -161,7 +164,7 @@ impl Group {
             Ok(_) => planted::is(Bug::RepeatFromAnAppendInFlight),
             Err(_) => planted::is(Bug::ConflictFromAnAppendInFlight),
         };
-        let first = append.events().next().map(|event| event.id);
+        let first = offer.first_event();
         match &mut flight {
             _ if !depends || early => actions.push(Action::Answers(vec![(reply, result)])),
             // A repeat shares the fate of its first try.
@@ -175,7 +178,7 @@ impl Group {
 
     fn accept(
         &mut self,
-        append: Append,
+        offer: Arc<Offer>,
         revisions: Vec<Revision>,
         flight: Option<&Self>,
         index: &Index,
@@ -185,14 +188,14 @@ impl Group {
             let frame = encode_opening(&mut self.bytes, &self.place, self.chain, first, &opening);
             self.frames.push(frame);
         }
-        let records = records(&append, &revisions, first, self.placed.recorded_at());
+        let records = records(&offer.append, &revisions, first, self.placed.recorded_at());
         let offsets = self.placed.offsets();
         let frame = encode_events(&mut self.bytes, &self.place, self.chain, records, offsets);
         self.chain = frame.chain();
         self.frames.push(frame);
-        let appended = appended_now(&append, first, &revisions);
+        let appended = appended_now(&offer.append, first, &revisions);
         let n = self.placed.len();
-        self.placed.push(append, revisions);
+        self.placed.push(offer, revisions);
         let entries = self.placed.append(n).expect("it was just added");
         let life_before = |name: &_| match flight.and_then(|flight| flight.overlay.life(name)) {
             Some(life) => life.clone(),

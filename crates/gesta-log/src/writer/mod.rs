@@ -22,16 +22,15 @@ mod prepare;
 use std::{
     collections::{HashSet, VecDeque},
     io,
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_channel::oneshot;
-use gesta_store::{
-    Append, Appended, EventId, Overload, Position, RecordedAt, Revision, StoreError,
-};
+use gesta_store::{Append, EventId, Overload, Position, RecordedAt, Revision, StoreError};
 
 use crate::{
+    answers::{Answered, Reply},
     clock::Rng,
     disk::{Lane, Operation},
     format::{
@@ -51,27 +50,39 @@ use pace::Pace;
 pub(crate) use placed::Placed;
 use prepare::{Preparation, Prepared};
 
-/// Where an answer goes.
-pub(crate) type Reply = oneshot::Sender<Result<Appended, StoreError>>;
-
 /// An append in the queue.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) append: Append,
-    /// Up to where the caller evaluated the condition, and what it found.
-    pub(crate) looked: Looked,
-    /// What it takes of the queue's limit.
-    pub(crate) bytes: usize,
+    pub(crate) offer: Arc<Offer>,
     pub(crate) reply: Reply,
 }
 
-impl Request {
-    /// What an append takes of the queue's limit: what it takes in memory, roughly.
-    pub(crate) fn bytes_of(append: &Append) -> usize {
-        let condition =
-            append.condition.iter().flat_map(|condition| condition.none_matching.items());
-        let terms: usize = condition.map(|item| item.tags().len() + item.types().len() + 1).sum();
-        size_of::<Self>() + Group::bytes_of(append) + terms * TERM_BYTES
+/// What a caller brings. It keeps a handle until it has its answer, so that memory is given back
+/// by the thread that asked for it, which is cheaper than by another.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    append: Append,
+    looked: Looked,
+    /// What it takes of a segment, at most.
+    group_bytes: usize,
+}
+
+impl Offer {
+    pub(crate) fn new(append: Append, looked: Looked) -> Self {
+        let group_bytes = Group::bytes_of(&append);
+        Self { append, looked, group_bytes }
+    }
+
+    /// What it takes of the queue's limit: what it takes in memory, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        let condition = self.append.condition.iter();
+        let items = condition.flat_map(|condition| condition.none_matching.items());
+        let terms: usize = items.map(|item| item.tags().len() + item.types().len() + 1).sum();
+        size_of::<Self>() + self.group_bytes + terms * TERM_BYTES
+    }
+
+    fn first_event(&self) -> Option<EventId> {
+        self.append.events().next().map(|event| event.id)
     }
 }
 
@@ -101,7 +112,7 @@ pub(crate) enum Action {
     /// Let readers see this.
     Publish(Box<Publication>),
     /// Tell whoever asked, in this order.
-    Answers(Vec<(Reply, Result<Appended, StoreError>)>),
+    Answers(Vec<(Reply, Answered)>),
     /// So many bytes of the queue are free again.
     Release(usize),
     /// Nothing is written to this segment any more.
@@ -206,6 +217,11 @@ impl Writer {
         self.stopping && self.stopped.is_some() && self.queue.is_empty()
     }
 
+    /// Whether appends are being gathered or written.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.open.is_some() || self.flight.is_some()
+    }
+
     /// When the writer wants to be stepped even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         if self.flight.is_some() || self.stopped.is_some() {
@@ -290,7 +306,7 @@ impl Writer {
         let waiting = open.is_some();
         while let Some(request) = self.queue.front() {
             let taken = open.as_ref().map_or(0, |group| group.bytes.len());
-            let bytes = Group::bytes_of(&request.append);
+            let bytes = request.offer.group_bytes;
             let crowded = taken > 0 && taken + bytes > self.options.group_bytes_max;
             if crowded || !active.fits(taken, bytes) {
                 break;
@@ -300,7 +316,7 @@ impl Writer {
                 Box::new(active.group(flight.as_deref(), &self.end, now.calendar, size))
             });
             let request = self.queue.pop_front().expect("it was just looked at");
-            actions.push(Action::Release(request.bytes));
+            actions.push(Action::Release(request.offer.bytes()));
             group.take(request, flight.as_deref_mut(), past, actions);
         }
         self.open = open.filter(|group| !group.is_empty());
@@ -329,7 +345,7 @@ impl Writer {
     /// Moves to the next segment, or towards it; says whether there is room now.
     fn roll(&mut self, actions: &mut Vec<Action>) -> bool {
         let Some(request) = self.queue.front() else { return false };
-        let wanted = Group::bytes_of(&request.append);
+        let wanted = request.offer.group_bytes;
         let Some(prepared) = self.preparation.take_ready(wanted as u64, actions) else {
             self.preparation.hurry(wanted as u64);
             self.preparation.step(self.filled(), &mut self.rng, &self.end, actions);
@@ -506,8 +522,8 @@ impl Writer {
 
     fn refuse_queued(&mut self, error: &StoreError, actions: &mut Vec<Action>) {
         for request in self.queue.drain(..) {
-            actions.push(Action::Release(request.bytes));
-            let first = request.append.events().next().map(|event| event.id);
+            actions.push(Action::Release(request.offer.bytes()));
+            let first = request.offer.first_event();
             let doubtful = first.is_some_and(|first| self.doubtful.contains(&first));
             let error = if doubtful { again_unknown() } else { error.clone() };
             actions.push(Action::Answers(vec![(request.reply, Err(error))]));

@@ -87,7 +87,11 @@ impl Pace {
         if in_flight {
             return (self.target() / 4).max(1);
         }
-        if appends == 0 { 1 } else { self.target().saturating_sub(appends).max(1) }
+        if appends == 0 || self.outstanding <= AWAKE_APPENDS_MAX {
+            return 1;
+        }
+        let missing = self.target().saturating_sub(appends);
+        missing.min(self.target() / 4).max(1)
     }
 
     /// How long to stay awake for what may come at once: a few clients are back in a moment, many

@@ -2,10 +2,13 @@
 //!
 //! Always holds: events are in the order of their positions, which follow each other.
 
+use std::sync::Arc;
+
 use gesta_store::{
     Append, Appended, EventId, Position, RecordedAt, Revision, StreamAppend, StreamName,
 };
 
+use super::Offer;
 use crate::index::Entry;
 
 /// See the module. Flat, so that an append costs no memory of its own.
@@ -22,7 +25,7 @@ pub(crate) struct Placed {
 
 #[derive(Debug)]
 struct Placement {
-    append: Append,
+    offer: Arc<Offer>,
     /// Its first one among all.
     revision: usize,
     event: usize,
@@ -41,11 +44,15 @@ impl Placed {
 
     /// Adds an append whose streams go on with these revisions; one for each that gets events.
     /// The offsets of its records were added before.
-    pub(super) fn push(&mut self, append: Append, revisions: impl IntoIterator<Item = Revision>) {
+    pub(super) fn push(
+        &mut self,
+        offer: Arc<Offer>,
+        revisions: impl IntoIterator<Item = Revision>,
+    ) {
         let revision = self.revisions.len();
-        let event = self.offsets.len() - append.events().count();
+        let event = self.offsets.len() - offer.append.events().count();
         self.revisions.extend(revisions);
-        self.appends.push(Placement { append, revision, event });
+        self.appends.push(Placement { offer, revision, event });
     }
 
     /// Where the offsets of the next append's records go.
@@ -82,9 +89,9 @@ impl Placed {
     }
 
     fn entries<'a>(&'a self, placement: &'a Placement) -> Entries<'a> {
-        let left = placement.append.events().count();
+        let left = placement.offer.append.events().count();
         Entries {
-            parts: placement.append.streams.iter(),
+            parts: placement.offer.append.streams.iter(),
             revisions: self.revisions.get(placement.revision..).unwrap_or_default().iter(),
             offsets: self.offsets.get(placement.event..).unwrap_or_default().iter(),
             position: Position::new(self.first.number() + placement.event as u64),
@@ -96,10 +103,7 @@ impl Placed {
 
     /// The id of each append's first event.
     pub(super) fn first_events(&self) -> impl Iterator<Item = EventId> {
-        self.appends
-            .iter()
-            .filter_map(|placement| placement.append.events().next())
-            .map(|event| event.id)
+        self.appends.iter().filter_map(|placement| placement.offer.first_event())
     }
 }
 

@@ -10,3 +10,4 @@ mod faults;
 mod reader;
 mod scene;
 mod segments;
+mod threads;

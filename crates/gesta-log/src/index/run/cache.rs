@@ -1,14 +1,16 @@
 //! Blocks of runs that were read lately, within a budget.
 //!
 //! Always holds: what is here was verified; the budget is kept; a block that is asked for again
-//! outlives one that is not (CLOCK), so going through a whole run once evicts little.
+//! outlives one that is not (CLOCK), so going through a whole run once evicts little. Half of the
+//! budget may be taken by runs for keeping their filters themselves, which every append asks:
+//! who finds a block here contends for its place and its count of users.
 
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -31,14 +33,34 @@ pub(super) struct Key {
 pub(crate) struct BlockCache {
     shards: [Mutex<Shard>; SHARDS],
     runs: AtomicU64,
+    /// What runs may still keep themselves.
+    keepable_bytes: AtomicUsize,
 }
 
 impl BlockCache {
     /// A cache that takes about this many bytes once it is full.
     pub(crate) fn new(budget_bytes: usize) -> Self {
-        let slots_max = budget_bytes / SLOT_BYTES / SHARDS;
+        let kept = budget_bytes / 2;
+        let slots_max = (budget_bytes - kept) / SLOT_BYTES / SHARDS;
         let shard = |_| Mutex::new(Shard { slots_max, ..Shard::default() });
-        Self { shards: std::array::from_fn(shard), runs: AtomicU64::new(0) }
+        Self {
+            shards: std::array::from_fn(shard),
+            runs: AtomicU64::new(0),
+            keepable_bytes: AtomicUsize::new(kept),
+        }
+    }
+
+    /// Takes room for so many blocks from the budget, if there is as much: their owner keeps them,
+    /// and [gives the room back](Self::give_back).
+    pub(super) fn take_room(&self, blocks: usize) -> bool {
+        let bytes = blocks * SLOT_BYTES;
+        let less = |left: usize| left.checked_sub(bytes);
+        self.keepable_bytes.try_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    /// See [`take_room`](Self::take_room).
+    pub(super) fn give_back(&self, blocks: usize) {
+        self.keepable_bytes.fetch_add(blocks * SLOT_BYTES, Ordering::Relaxed);
     }
 
     /// A number that no other run has.
@@ -168,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_budget_is_kept_and_what_is_asked_for_again_stays() {
-        let cache = BlockCache::new(SHARDS * SLOT_BYTES * 8);
+        let cache = BlockCache::new(2 * SHARDS * SLOT_BYTES * 8);
         let (run, hot) = (cache.next_run(), cache.next_run());
         assert_ne!(run, hot);
         cache.insert(Key { run: hot, block: 7 }, a_block(7));

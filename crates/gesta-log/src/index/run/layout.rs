@@ -319,9 +319,10 @@ impl Directory {
     }
 
     /// The block with the filter that answers for a hash; none if no term is there.
-    pub(super) fn filter_block(&self, hash: TermHash) -> Option<u32> {
+    pub(super) fn filter_block(&self, hash: TermHash) -> Option<(usize, u32)> {
         let begun = self.filters.partition_point(|(first, _)| *first <= hash);
-        self.filters.get(begun.checked_sub(1)?).map(|(_, block)| *block)
+        let place = begun.checked_sub(1)?;
+        self.filters.get(place).map(|(_, block)| (place, *block))
     }
 }
 

@@ -34,7 +34,7 @@ mod terms;
 mod tests;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -82,6 +82,8 @@ pub(crate) struct Run {
     directory: Directory,
     cache: Arc<BlockCache>,
     cache_number: u64,
+    /// The filters that were asked, if there was room in the cache's budget for all.
+    filters: Box<[OnceLock<Block>]>,
 }
 
 impl Run {
@@ -98,8 +100,13 @@ impl Run {
         let footer = read_footer(disk, name, &file)?;
         let cache_number = cache.next_run();
         let (seed, directory) = (footer.seed(), Directory::default());
-        let mut run = Self { name, file, footer, seed, directory, cache, cache_number };
+        let filters = Box::default();
+        let mut run = Self { name, file, footer, seed, directory, cache, cache_number, filters };
         run.directory = run.read_directory(disk)?;
+        let filters = run.directory.filters.len();
+        if run.cache.take_room(filters) {
+            run.filters = (0..filters).map(|_| OnceLock::new()).collect();
+        }
         Ok(run)
     }
 
@@ -161,14 +168,29 @@ impl Run {
 
     /// What it knows of a term.
     pub(crate) fn find(&self, disk: &dyn Disk, hash: TermHash) -> Result<Option<Found>, RunError> {
-        let Some(filter) = self.directory.filter_block(hash) else { return Ok(None) };
+        let Some(block) = self.block_for(disk, hash)? else { return Ok(None) };
         let mut blocks = self.cached(disk);
-        let block = blocks.with(filter, Kind::Filter, |body| filter::block_for(body, hash))?;
-        let Some(block) = block else { return Ok(None) };
         let origin = self.first();
         let entry =
             blocks.with(block, Kind::Terms, |body| TermsReader::new(body)?.find(hash, origin))?;
         Ok(entry.map(Found))
+    }
+
+    /// The block of terms where a hash would be; none if it surely is in none.
+    fn block_for(&self, disk: &dyn Disk, hash: TermHash) -> Result<Option<u32>, RunError> {
+        let Some((place, number)) = self.directory.filter_block(hash) else { return Ok(None) };
+        let ask = |body: &[u8]| filter::block_for(body, hash);
+        let Some(kept) = self.filters.get(place) else {
+            return self.cached(disk).with(number, Kind::Filter, ask);
+        };
+        let block = match kept.get() {
+            Some(block) => block,
+            None => {
+                let block = self.cached(disk).read(number)?;
+                kept.get_or_init(|| block)
+            }
+        };
+        block.body(Kind::Filter).and_then(ask).map_err(|what| self.bad(number, what))
     }
 
     /// The posting with this ordinal, counted from 0.
@@ -217,6 +239,12 @@ impl Run {
             }
         }
         read_footer(disk, self.name, &self.file).map(drop)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.cache.give_back(self.filters.len());
     }
 }
 

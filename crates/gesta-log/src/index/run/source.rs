@@ -18,6 +18,14 @@ pub(super) struct Cached<'a> {
     pub(super) disk: &'a dyn Disk,
 }
 
+impl Cached<'_> {
+    /// Reads a block for somebody who keeps it.
+    pub(super) fn read(&self, number: u32) -> Result<Block, RunError> {
+        let bytes = read(self.run, self.disk, number, 1)?;
+        verify(self.run, bytes, number)
+    }
+}
+
 impl Blocks for Cached<'_> {
     fn any(&mut self, number: u32) -> Result<Block, RunError> {
         let Run { cache, cache_number, .. } = self.run;
@@ -25,8 +33,7 @@ impl Blocks for Cached<'_> {
         if let Some(block) = cache.get(key) {
             return Ok(block);
         }
-        let bytes = read(self.run, self.disk, number, 1)?;
-        let block = verify(self.run, bytes, number)?;
+        let block = self.read(number)?;
         cache.insert(key, block.clone());
         Ok(block)
     }
