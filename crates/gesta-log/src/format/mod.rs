@@ -17,7 +17,7 @@ pub(crate) use borrowed::borrow_record;
 pub use borrowed::{BorrowedEvent, Tags};
 pub(crate) use checksum::Seed;
 pub(crate) use frame::{
-    Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Opening, Place, Unfinished,
+    Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Link, Opening, Place, Unfinished,
     align, encode_bare, encode_events, encode_opening, mark_offset, put_headers,
 };
 pub(crate) use header::{HEADER_BYTES, SegmentHeader};
