@@ -2,7 +2,10 @@
 //! says the same once it is written again.
 //!
 //! Begins with whole frames and changes some of their bytes, from seeds; checksums are made right
-//! again, most of the time, so that what lies behind them is reached.
+//! again, most of the time, so that what lies behind them is reached. The fuzzer (`fuzz/`) comes with
+//! bytes of its own.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![cfg_attr(fuzzing, allow(dead_code, reason = "the fuzzer needs no mutations from seeds"))]
 
 use bytes::Bytes;
 use gesta_store::{
@@ -11,8 +14,8 @@ use gesta_store::{
 };
 
 use super::{
-    Chain, FRAME_HEADER_BYTES, Frame, FrameKind, Opening, Place, Record, Seed, align,
-    borrow_record, encode_bare, encode_events, encode_opening, put_headers,
+    Chain, FRAME_HEADER_BYTES, Frame, FrameKind, Opening, Place, Record, Seed, borrow_record,
+    encode_bare, encode_events, encode_opening, put_headers,
 };
 
 const CASES: u64 = 40_000;
@@ -120,12 +123,17 @@ fn mutate(frame: &mut Vec<u8>, draws: &mut Draws) {
                 change(frame, FRAME_HEADER_BYTES, reach, draws);
             }
             seal_records(frame);
-            let checksum = seed.of(OFFSET + 72, &frame[72..]);
-            put(frame, 64, checksum);
-            let checksum = seed.of(OFFSET, &frame[..68]);
-            put(frame, 68, checksum);
+            seal_header(frame);
         }
     }
+}
+
+fn seal_header(frame: &mut [u8]) {
+    let seed = place().seed;
+    let checksum = seed.of(OFFSET + 72, &frame[72..]);
+    put(frame, 64, checksum);
+    let checksum = seed.of(OFFSET, &frame[..68]);
+    put(frame, 68, checksum);
 }
 
 fn seal_records(frame: &mut [u8]) {
@@ -181,6 +189,31 @@ fn check_event(frame: &[u8], offset: u64, event: &RecordedEvent, what: &str) {
     assert_eq!(read.as_ref(), Ok(event), "{what}");
 }
 
+/// Decodes bytes as a frame, as they are and with their checksums made right; panics if what is
+/// accepted is not the same to all.
+#[cfg(fuzzing)]
+pub fn frame(bytes: &[u8]) {
+    judge(bytes, None, "as it is");
+    let mut frame = bytes.to_vec();
+    if frame.len() >= FRAME_HEADER_BYTES {
+        seal_records(&mut frame);
+        seal_header(&mut frame);
+        judge(&frame, None, "sealed");
+    }
+}
+
+/// Whether it is accepted; panics if what is accepted is not the same to all.
+fn judge(frame: &[u8], before: Option<Chain>, what: &str) -> bool {
+    let bytes = Bytes::copy_from_slice(frame);
+    let Ok(decoded) = Frame::decode(&bytes, OFFSET, place().seed, before) else { return false };
+    assert!(decoded.header.length <= frame.len(), "{what}");
+    for (offset, event) in &decoded.events {
+        check_event(frame, *offset, event, what);
+    }
+    true
+}
+
+#[cfg(test)]
 #[test]
 fn whatever_bytes_are_offered_as_a_frame_are_decoded_alike_or_refused() {
     let frames = frames();
@@ -190,16 +223,9 @@ fn whatever_bytes_are_offered_as_a_frame_are_decoded_alike_or_refused() {
         let mut frame = frames[draws.below(frames.len())].clone();
         mutate(&mut frame, &mut draws);
         let before = if draws.below(2) == 0 { None } else { Some(Chain([7; 32])) };
-        let bytes = Bytes::from(frame.clone());
-        match Frame::decode(&bytes, OFFSET, place().seed, before) {
-            Err(_) => refused += 1,
-            Ok(decoded) => {
-                accepted += 1;
-                assert!(decoded.header.length <= align(frame.len()), "case {case}");
-                for (offset, event) in &decoded.events {
-                    check_event(&frame, *offset, event, &format!("case {case}"));
-                }
-            }
+        match judge(&frame, before, &format!("case {case}")) {
+            true => accepted += 1,
+            false => refused += 1,
         }
     }
     assert!(accepted > 1_000 && refused > 1_000, "{accepted} accepted, {refused} refused");

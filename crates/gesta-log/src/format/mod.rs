@@ -9,8 +9,8 @@ mod borrowed;
 mod checksum;
 mod frame;
 mod header;
-#[cfg(test)]
-mod hostile;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod hostile;
 mod record;
 
 pub(crate) use borrowed::borrow_record;
