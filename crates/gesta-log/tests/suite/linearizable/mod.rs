@@ -11,11 +11,13 @@ mod check;
 mod history;
 
 use gesta_log::{LogStore, Options};
+use gesta_store::{Append, EventStore, ExpectedRevision, ReadAll, conformance::block_on};
 
 use self::{
     check::{Checked, check},
     history::{Load, record},
 };
+use crate::scene::{append, event, name, open};
 
 const ROUNDS: u64 = 6;
 
@@ -44,4 +46,21 @@ fn racing_appends_are_as_if_one_came_after_the_other() {
     }
     let Checked { acknowledged, refused, reads } = all;
     assert!(acknowledged > 100 && refused > 50 && reads > 100, "{all:?}");
+}
+
+#[test]
+fn a_read_of_everything_ends_where_the_store_did_when_it_began() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    for number in 0..300 {
+        append(&store, "order-1", &format!("{number}"));
+    }
+    let mut pages = store.read_all(ReadAll::forwards());
+    let first = block_on(pages.next()).unwrap().unwrap().len();
+    // An append of which the last page has room for a part.
+    let events = (0..400).map(|number| event(&format!("{number}")));
+    let late = Append::to(name("order-2"), ExpectedRevision::Any, events);
+    block_on(store.append(late)).unwrap();
+    let rest = block_on(pages.collect_events()).unwrap();
+    assert_eq!(first + rest.len(), 300);
 }
