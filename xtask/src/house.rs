@@ -15,7 +15,8 @@ use serde_json::Value;
 use crate::step::cargo;
 
 /// Where texts of ours are.
-const PLACES: [&str; 8] = [".cargo", ".ci", "apps", "bench", "console", "crates", "docs", "xtask"];
+const PLACES: [&str; 9] =
+    [".cargo", ".ci", "apps", "bench", "console", "crates", "docs", "fuzz", "xtask"];
 /// Folders below those places that hold nothing of ours.
 const SKIPPED: [&str; 2] = ["target", "node_modules"];
 /// What a text of ours ends with; `run` is the CI's script.

@@ -19,6 +19,9 @@ mod client;
 mod dead_letters;
 mod demo;
 mod device;
+mod engine_kills;
+mod engine_syscalls;
+mod engine_verify;
 mod import;
 mod log;
 mod named_tests;
@@ -29,13 +32,14 @@ mod serve_kills;
 mod server;
 mod strace;
 mod test_time;
+mod told;
 mod trace;
 mod writers;
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    line: Option<u8>,
+    line: Option<&'static str>,
     effort: Effort,
 }
 
@@ -55,7 +59,8 @@ struct Ground {
 
 /// One promise and what shows that it holds.
 struct Line {
-    number: u8,
+    /// What asks for it: a number, or of the engine's lines a word.
+    name: &'static str,
     promise: &'static str,
     checks: &'static [Check],
 }
@@ -72,9 +77,9 @@ enum Means {
     InFull(fn(&Ground) -> Result<String>),
 }
 
-const LINES: [Line; 9] = [
+const LINES: [Line; 13] = [
     Line {
-        number: 1,
+        name: "1",
         promise: "two commands run the system and its tests, on a clean checkout",
         checks: &[
             Check { shows: "`shop demo` serves the system", means: Means::Always(demo::serves) },
@@ -85,7 +90,7 @@ const LINES: [Line; 9] = [
         ],
     },
     Line {
-        number: 2,
+        name: "2",
         promise: "an import ends in the expected report, however often it is killed",
         checks: &[
             Check {
@@ -99,7 +104,7 @@ const LINES: [Line; 9] = [
         ],
     },
     Line {
-        number: 3,
+        name: "3",
         promise: "an append is acknowledged after a sync that covers it",
         checks: &[
             Check {
@@ -117,7 +122,7 @@ const LINES: [Line; 9] = [
         ],
     },
     Line {
-        number: 4,
+        name: "4",
         promise: "the import costs at most twice its bare writes and syncs",
         checks: &[
             Check {
@@ -131,7 +136,7 @@ const LINES: [Line; 9] = [
         ],
     },
     Line {
-        number: 5,
+        name: "5",
         promise: "every route answers every kind of request as documented",
         checks: &[
             Check { shows: "each route, each status", means: Means::Always(named_tests::routes) },
@@ -142,7 +147,7 @@ const LINES: [Line; 9] = [
         ],
     },
     Line {
-        number: 6,
+        name: "6",
         promise: "a command's writer reads its own write",
         checks: &[Check {
             shows: "1,000 of 1,000 under 16 writers, with the p99 of the wait",
@@ -150,7 +155,7 @@ const LINES: [Line; 9] = [
         }],
     },
     Line {
-        number: 7,
+        name: "7",
         promise: "what was acknowledged happens once, through any kill",
         checks: &[Check {
             shows: "kills under 32 writers",
@@ -158,7 +163,7 @@ const LINES: [Line; 9] = [
         }],
     },
     Line {
-        number: 8,
+        name: "8",
         promise: "a read model is rebuilt while it is read",
         checks: &[
             Check {
@@ -188,7 +193,7 @@ const LINES: [Line; 9] = [
         ],
     },
     Line {
-        number: 9,
+        name: "9",
         promise: "damage and misuse are found and named",
         checks: &[
             Check {
@@ -205,6 +210,38 @@ const LINES: [Line; 9] = [
             },
         ],
     },
+    Line {
+        name: "engine-kills",
+        promise: "the engine keeps what it acknowledged, through any kill",
+        checks: &[Check {
+            shows: "kills on one store that goes on growing, read back by position, id, stream, tag",
+            means: Means::Always(engine_kills::growing_store),
+        }],
+    },
+    Line {
+        name: "engine-loads",
+        promise: "a timed run of each load keeps what it acknowledged when it is killed",
+        checks: &[Check {
+            shows: "each load of the benchmarks, killed and read back",
+            means: Means::Always(engine_kills::timed_loads),
+        }],
+    },
+    Line {
+        name: "engine-syscalls",
+        promise: "the engine keeps what it acknowledged, whichever system call ends it or fails",
+        checks: &[Check {
+            shows: "every call of a script killed, and failed with EIO and ENOSPC",
+            means: Means::Always(engine_syscalls::every_call),
+        }],
+    },
+    Line {
+        name: "engine-verify",
+        promise: "a store is verified as fast as it can be read, in bounded memory",
+        checks: &[Check {
+            shows: "the rate beside that of cat, from the device",
+            means: Means::InFull(engine_verify::rate),
+        }],
+    },
 ];
 
 impl Request {
@@ -215,10 +252,10 @@ impl Request {
                 request.effort = Effort::Short;
                 continue;
             }
-            let known = LINES.iter().find(|line| line.number.to_string() == *argument);
+            let known = LINES.iter().find(|line| line.name == *argument);
             let line = known.with_context(|| format!("there is no line {argument}"))?;
             ensure!(request.line.is_none(), "one line at a time, or all of them");
-            request.line = Some(line.number);
+            request.line = Some(line.name);
         }
         Ok(request)
     }
@@ -279,9 +316,9 @@ pub(crate) fn run(request: &Request) -> Result<()> {
     let House { root, target_directory, .. } = House::open()?;
     let ground = Ground { root, target_directory, effort: request.effort };
     let mut tally = Tally::default();
-    let asked = |line: &&Line| request.line.is_none_or(|number| number == line.number);
+    let asked = |line: &&Line| request.line.is_none_or(|name| name == line.name);
     for line in LINES.iter().filter(asked) {
-        println!("\n{}. {}", line.number, line.promise);
+        println!("\n{}. {}", line.name, line.promise);
         for check in line.checks {
             println!("   - {}", check.shows);
             let stopwatch = Stopwatch::start();
@@ -297,6 +334,8 @@ pub(crate) fn run(request: &Request) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use anyhow::bail;
 
     use super::*;
@@ -312,15 +351,21 @@ mod tests {
     #[test]
     fn one_line_or_all_can_be_asked_for() {
         assert_eq!(request("").unwrap(), Request { line: None, effort: Effort::Full });
-        assert_eq!(request("3 --short").unwrap(), Request { line: Some(3), effort: Effort::Short });
+        let short = Request { line: Some("3"), effort: Effort::Short };
+        assert_eq!(request("3 --short").unwrap(), short);
+        let named = Request { line: Some("engine-kills"), effort: Effort::Full };
+        assert_eq!(request("engine-kills").unwrap(), named);
         for wrong in ["0", "10", "three", "--quick", "1 2"] {
             assert!(request(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn lines_are_numbered_as_they_stand() {
-        assert!((1..).zip(&LINES).all(|(number, line)| number == line.number));
+    fn lines_are_numbered_as_they_stand_and_no_two_bear_one_name() {
+        let numbered = LINES.iter().take_while(|line| line.name.parse::<usize>().is_ok());
+        assert!((1..).zip(numbered).all(|(number, line)| line.name == format!("{number}")));
+        let names: HashSet<_> = LINES.iter().map(|line| line.name).collect();
+        assert_eq!(names.len(), LINES.len());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod output;
 mod progress;
 mod source;
 mod store_url;
+mod told;
 mod verbs;
 
 use std::process::ExitCode;

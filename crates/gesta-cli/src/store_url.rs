@@ -112,8 +112,13 @@ impl StoreUrl {
 
     /// Opens the store for appending, for which nobody else may have it.
     pub(crate) fn open_to_append(&self) -> Result<LogStore> {
+        self.open_to_append_with(Options::default())
+    }
+
+    /// The same, with options.
+    pub(crate) fn open_to_append_with(&self, options: Options) -> Result<LogStore> {
         self.check_for_append()?;
-        match LogStore::open(self.named_directory()?, Options::default()) {
+        match LogStore::open(self.named_directory()?, options) {
             Err(OpenError::Directory(LockError::InUse { owner, .. })) => bail!(
                 "cannot append: process {owner} has {self} open; append through that process, or \
                  stop it first"

@@ -41,3 +41,9 @@ pub use options::{OpenError, OpenReport, Options, Torn, Unmarked};
 pub use recovery::Progress;
 pub use store::{EventPlace, LogStore};
 pub use verify::verify;
+
+/// What the fuzzer gets at, in a build for it alone (`fuzz/`).
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use crate::format::hostile::frame;
+}

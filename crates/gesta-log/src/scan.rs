@@ -3,14 +3,15 @@
 //! Owns: the one corruption rule: a bad range is damage if a durable mark of any valid later frame,
 //! or the successor's opening frame, lies past its beginning; otherwise it is a torn tail, which was
 //! never acknowledged. Always holds: nothing is cut away by reading; what is not adopted is
-//! reported. Not here: which segments follow each other ([`recovery`](crate::recovery)).
+//! reported. What is sound is told apart quickly ([`sound`]), and only then; the slow walk has the
+//! last word. Not here: which segments follow each other ([`recovery`](crate::recovery)).
 
 use bytes::Bytes;
-use gesta_store::Position;
+use gesta_store::{Position, RecordedAt};
 
 use crate::format::{
-    Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, HEADER_BYTES, Malformed, Seed, align,
-    mark_offset,
+    BorrowedEvent, Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, HEADER_BYTES,
+    Malformed, Seed, align, borrow_record, mark_offset,
 };
 use crate::planted::{self, Bug};
 
@@ -98,6 +99,100 @@ fn next_frame(segment: &Bytes, walked: &Walked, seed: Seed) -> Result<(u64, Fram
 fn slice(segment: &Bytes, from: u64, to: u64) -> &[u8] {
     let place = |offset| usize::try_from(offset).unwrap_or(usize::MAX).min(segment.len());
     segment.get(place(from)..place(to)).unwrap_or_default()
+}
+
+/// What a sound segment comes to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sound {
+    /// Where its part of the log ends.
+    pub(crate) end: u64,
+    pub(crate) chain: Chain,
+    /// The position of the next event.
+    pub(crate) next: Position,
+    /// Of its last event.
+    pub(crate) last_recorded_at: Option<RecordedAt>,
+}
+
+/// Checks a segment that has a successor and should be sound, without a copy of anything, all but
+/// that the chain's values follow from each other ([`Chain::links`]); none where [`walk`] has to
+/// say what is wrong.
+pub(crate) fn sound(
+    segment: &Bytes,
+    start: &Start,
+    mut visit: impl FnMut(u64, &BorrowedEvent<'_>),
+) -> Option<Sound> {
+    let limit = start.adopted_length?;
+    let mut sound =
+        Sound { end: HEADER_BYTES, chain: start.chain?, next: start.next, last_recorded_at: None };
+    let mut sealed = false;
+    while sound.end < limit && !sealed {
+        let (offset, header) = header_after(segment, sound.end, start.seed)?;
+        if header.first_position != sound.next
+            || (header.kind == FrameKind::Opening) != (offset == HEADER_BYTES)
+        {
+            return None;
+        }
+        let at = usize::try_from(offset).ok()?;
+        let bytes = segment.get(at..at.checked_add(header.length)?)?;
+        if header.kind == FrameKind::Events {
+            let records = Records { frame: bytes, offset, count: header.records, seed: start.seed };
+            sound.take(&records, &mut visit)?;
+        } else {
+            let frame = segment.slice(at..at + header.length);
+            Frame::decode(&frame, offset, start.seed, Some(sound.chain)).ok()?;
+            sealed = header.kind == FrameKind::Seal;
+        }
+        sound.end = offset + header.length as u64;
+        sound.chain = header.chain;
+    }
+    (sound.end == limit).then_some(sound)
+}
+
+/// The header of the next frame and where it begins: right at an offset, or, of a mark, in the next
+/// sector.
+fn header_after(segment: &Bytes, at: u64, seed: Seed) -> Option<(u64, FrameHeader)> {
+    if let Ok(header) = FrameHeader::decode(slice(segment, at, u64::MAX), at, seed) {
+        return Some((at, header));
+    }
+    let offset = mark_offset(at);
+    let header = FrameHeader::decode(slice(segment, offset, u64::MAX), offset, seed).ok()?;
+    let empty = slice(segment, at, offset).iter().all(|byte| *byte == 0);
+    (empty && header.kind.is_mark()).then_some((offset, header))
+}
+
+/// The records of a frame, which is at this offset.
+#[derive(Clone, Copy)]
+struct Records<'a> {
+    frame: &'a [u8],
+    offset: u64,
+    count: usize,
+    seed: Seed,
+}
+
+impl Sound {
+    /// Checks the records of a frame.
+    fn take(
+        &mut self,
+        records: &Records<'_>,
+        visit: &mut impl FnMut(u64, &BorrowedEvent<'_>),
+    ) -> Option<()> {
+        let Records { frame, offset, count, seed } = *records;
+        let mut used = FRAME_HEADER_BYTES;
+        for _ in 0..count {
+            let at = offset + used as u64;
+            let (event, length) = borrow_record(frame.get(used..)?, at, seed).ok()?;
+            if event.position != self.next {
+                return None;
+            }
+            visit(at, &event);
+            self.last_recorded_at = Some(event.recorded_at);
+            self.next = self.next.next();
+            used += length;
+        }
+        let padding = frame.get(used..)?;
+        let padded = padding.len() < align(1) && padding.iter().all(|byte| *byte == 0);
+        (count > 0 && padded).then_some(())
+    }
 }
 
 fn frame_at(segment: &Bytes, offset: u64, walked: &Walked, seed: Seed) -> Result<Frame, Malformed> {

@@ -167,7 +167,7 @@ pub(super) fn kills(ground: &Ground) -> Result<String> {
 }
 
 /// A number between 0 and 1 from the system's randomness.
-fn chance() -> Result<f64> {
+pub(super) fn chance() -> Result<f64> {
     use std::io::Read;
     let mut bytes = [0; 4];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
@@ -209,12 +209,12 @@ fn median(times: &mut [Duration]) -> Result<Duration> {
 }
 
 /// Waits for a program's end; the most memory that it had, in KiB.
-fn peak_resident_kib(child: &mut Child) -> Result<u64> {
+pub(super) fn peak_resident_kib(child: &mut Child) -> Result<u64> {
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
     let mut peak = 0;
     loop {
         if let Some(end) = child.try_wait()? {
-            ensure!(end.success(), "shop import: {end}");
+            ensure!(end.success(), "the measured program: {end}");
             return Ok(peak);
         }
         peak = peak.max(high_water_kib(&status).unwrap_or(0));

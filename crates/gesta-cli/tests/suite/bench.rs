@@ -1,5 +1,7 @@
 //! What a measurement says, and which stores it leaves alone.
 
+use std::fs;
+
 use gesta_store::{EventStore as _, ReadAll};
 
 use crate::scene::{Scene, program, run};
@@ -88,4 +90,29 @@ fn deliveries_are_told_beside_appends() {
     let measured = Scene::empty().run(&[&load[..], &who].concat());
     assert!(measured.said().contains("a delivery, µs"), "{measured:?}");
     Scene::of_two_orders().run(&load).fails_with(2, "is not empty");
+}
+
+#[test]
+fn what_was_told_is_recounted_after_the_program_ended() {
+    let scene = Scene::empty();
+    let log = scene.path().with_extension("log");
+    for life in ["1", "2"] {
+        let words = ["bench", "tell", "--life", life, "--writers", "4", "--appends-each", "50"];
+        let told =
+            scene.run(&[&words[..], &["--streams", "5", "--segment-bytes", "8192"]].concat());
+        assert!(told.said().starts_with(&format!("life {life} ")), "{told:?}");
+        let before = fs::read_to_string(&log).unwrap_or_default();
+        fs::write(&log, before + told.said()).unwrap();
+    }
+    let recount = ["bench", "recount", log.to_str().unwrap()];
+    let found = &scene.run(&[&recount[..], &["--json"]].concat()).objects()[0];
+    let (acknowledged, refused) = (found["acknowledged"].as_u64(), found["refused"].as_u64());
+    assert_eq!(acknowledged.unwrap() + refused.unwrap(), 400, "{found}");
+    assert!(scene.run(&recount).said().contains("acknowledged appends are there once"));
+
+    let mut lines = fs::read_to_string(&log).unwrap();
+    lines.push_str("offer 0 50\nack 0 50 1 0\n");
+    fs::write(&log, lines).unwrap();
+    scene.run(&recount).fails_with(2, "LOST");
+    fs::remove_file(log).unwrap();
 }

@@ -23,6 +23,8 @@ use super::{Cache, Disk, Done, Lane, Operation, direct::WriteThrough};
 
 /// The file that is locked; its content is the owner's process id.
 const LOCK_FILE: &str = "LOCK";
+/// Larger reads first ask how much there is.
+const READ_UNASKED_BYTES: usize = 4 << 20;
 /// Files that are kept open for reading at most.
 const READ_HANDLES_MAX: usize = 64;
 /// Files that are kept open because they were made here, at most: the one that is written, the
@@ -180,6 +182,14 @@ impl Disk for FileDisk {
                 rustix::fs::fadvise(&file, offset, length, Advice::DontNeed)?;
             }
         }
+        // What asks for so much may have it from bytes that lie.
+        let length = match length {
+            0..=READ_UNASKED_BYTES => length,
+            _ => {
+                let left = file.metadata()?.len().saturating_sub(offset);
+                length.min(usize::try_from(left).unwrap_or(usize::MAX))
+            }
+        };
         let mut buffer = vec![0; length];
         let read = read_full(&file, offset, &mut buffer)?;
         buffer.truncate(read);

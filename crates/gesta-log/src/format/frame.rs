@@ -50,10 +50,65 @@ impl Chain {
         Self(*blake3::hash(&store).as_bytes())
     }
 
+    /// The links that the events frames of a segment make, from their bare fields: nothing is
+    /// verified, so they mean something only where everything else was found to be sound. None
+    /// where the fields cannot be.
+    pub(crate) fn links(self, segment: &[u8], from: u64, to: u64) -> Option<Vec<Link<'_>>> {
+        let mut links = Vec::new();
+        let (mut before, mut at, mut end) = (self, from, from);
+        while end < to {
+            let frame = segment.get(usize::try_from(at).ok()?..)?;
+            let mut fields = Fields(frame);
+            if fields.u32().ok()? != MAGIC {
+                // A mark in the next sector, or nothing.
+                at = if at == end { mark_offset(end) } else { return None };
+                if at == end {
+                    return None;
+                }
+                continue;
+            }
+            let [kind, ..] = fields.array::<4>().ok()?;
+            let (length, _records) = (fields.u32().ok()? as usize, fields.u32().ok()?);
+            fields.take(2 * 8).ok()?;
+            let after = Self(fields.array().ok()?);
+            if kind == FrameKind::Events.code() {
+                links.push(Link { before, body: frame.get(FRAME_HEADER_BYTES..length)?, after });
+            }
+            before = after;
+            at += length.max(ALIGNMENT) as u64;
+            end = at;
+        }
+        Some(links)
+    }
+
     fn hasher(self) -> blake3::Hasher {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.0);
         hasher
+    }
+}
+
+/// A frame's records between two values of the chain.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link<'a> {
+    before: Chain,
+    /// Records and padding.
+    body: &'a [u8],
+    after: Chain,
+}
+
+impl Link<'_> {
+    /// Whether the one value follows from the other. `room` is reused from link to link.
+    pub(crate) fn holds(&self, room: &mut Vec<u8>) -> bool {
+        room.clear();
+        room.extend_from_slice(&self.before.0);
+        let mut rest = self.body;
+        while let Ok(length) = record_length(rest) {
+            let Some((record, later)) = rest.split_at_checked(length) else { break };
+            room.extend_from_slice(record.get(UNCHAINED_BYTES..).unwrap_or_default());
+            rest = later;
+        }
+        *blake3::hash(room).as_bytes() == self.after.0
     }
 }
 

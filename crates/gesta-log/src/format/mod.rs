@@ -9,14 +9,16 @@ mod borrowed;
 mod checksum;
 mod frame;
 mod header;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod hostile;
 mod record;
 
 pub(crate) use borrowed::borrow_record;
 pub use borrowed::{BorrowedEvent, Tags};
 pub(crate) use checksum::Seed;
 pub(crate) use frame::{
-    Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Opening, Place, Unfinished, align,
-    encode_bare, encode_events, encode_opening, mark_offset, put_headers,
+    Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Link, Opening, Place, Unfinished,
+    align, encode_bare, encode_events, encode_opening, mark_offset, put_headers,
 };
 pub(crate) use header::{HEADER_BYTES, SegmentHeader};
 pub(crate) use record::{RECORD_HEADER_BYTES, Record, decode_record, record_length};

@@ -34,8 +34,8 @@ pub(crate) use memory::Revisions;
 use part::Part;
 pub(crate) use plan::Plan;
 pub(crate) use run::{
-    BlockCache, Contents, Covered, Listed, Manifest, Origin, Run, RunError, RunName, merge_runs,
-    plan_merge, write_run,
+    BlockCache, Contents, Covered, Listed, Manifest, Origin, Places, Run, RunError, RunName,
+    RunPlace, Term, TermKey, merge_runs, plan_merge, write_run,
 };
 pub(crate) use stream::StreamWalk;
 

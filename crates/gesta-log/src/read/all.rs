@@ -12,7 +12,7 @@ pub(crate) struct AllPages {
     filter: Filter,
     /// The next position to look at; none at the end.
     at: Option<Position>,
-    /// Where a forward read ends.
+    /// Where a forward read ends: the head when it began.
     last: Position,
     left: u64,
 }
@@ -37,7 +37,7 @@ impl Iterator for AllPages {
         while self.left > 0 {
             let at = self.at?;
             let found = self.reader.page(&self.filter, at, self.direction, self.left);
-            let Found { page, next } = match found {
+            let Found { mut page, next } = match found {
                 Ok(found) => found,
                 Err(error) => {
                     self.at = None;
@@ -46,6 +46,10 @@ impl Iterator for AllPages {
             };
             self.at =
                 next.filter(|next| self.direction == Direction::Backwards || *next <= self.last);
+            if self.direction == Direction::Forwards {
+                // What was appended since may end in the middle of an append here.
+                page.truncate(page.partition_point(|event| event.position <= self.last));
+            }
             if !page.is_empty() {
                 self.left = self.left.saturating_sub(page.len() as u64);
                 return Some(Ok(page));

@@ -190,7 +190,10 @@ impl Reader {
 /// How much to read for a record and those of the later ones that follow closely.
 fn reach(location: &Location, later: &[Wanted]) -> usize {
     let lone = READ_BYTES_LONE as u64;
-    let end_of = |location: &Location| location.next.unwrap_or(location.offset + lone);
+    let end_of = |location: &Location| {
+        let next = location.next.filter(|next| *next > location.offset);
+        next.unwrap_or(location.offset + lone)
+    };
     let mut end = end_of(location);
     for Wanted { location: other, .. } in later {
         let close = other.segment == location.segment

@@ -19,9 +19,9 @@ use crate::{
 };
 
 /// What one walk over a segment found.
-struct Contents {
-    walked: Walked,
-    frames: Vec<(u64, Frame)>,
+pub(super) struct Contents {
+    pub(super) walked: Walked,
+    pub(super) frames: Vec<(u64, Frame)>,
     /// How many bytes were read.
     bytes: u64,
 }
@@ -195,7 +195,12 @@ impl Recovery<'_> {
     }
 
     /// What a segment holds.
-    fn contents(&self, segment: &Segment, start: Start, last: bool) -> Result<Contents, OpenError> {
+    pub(super) fn contents(
+        &self,
+        segment: &Segment,
+        start: Start,
+        last: bool,
+    ) -> Result<Contents, OpenError> {
         let bypass = last && !planted::is(Bug::AdoptFromTheCache);
         let cache = if bypass { Cache::Bypass } else { self.older_segments };
         let mut contents = self.walk(segment, start, cache)?;
@@ -221,7 +226,7 @@ impl Recovery<'_> {
     }
 
     /// Who only reads may meet a writer at work, and sees no more than what is surely durable.
-    fn keep_visible(
+    pub(super) fn keep_visible(
         &self,
         walked: &mut Walked,
         before: Option<Chain>,
@@ -251,7 +256,12 @@ impl Recovery<'_> {
         log.index.insert(segment.header.number, segment.seed(), entries);
     }
 
-    fn report_end(&mut self, segment: &Segment, walked: &Walked, frames: &[(u64, Frame)]) {
+    pub(super) fn report_end(
+        &mut self,
+        segment: &Segment,
+        walked: &Walked,
+        frames: &[(u64, Frame)],
+    ) {
         if walked.torn_bytes > 0 && walked.bad.is_empty() {
             self.report.torn = Some(Torn {
                 file: segment.file.clone(),
@@ -276,7 +286,12 @@ impl Recovery<'_> {
         }
     }
 
-    fn report_damage(&mut self, segment: &Segment, walked: &Walked, successor: Option<&Segment>) {
+    pub(super) fn report_damage(
+        &mut self,
+        segment: &Segment,
+        walked: &Walked,
+        successor: Option<&Segment>,
+    ) {
         for bad in &walked.bad {
             let BadRange { offset, what, missing, resumes } = bad;
             let resumes = resumes.or(successor.map(|successor| successor.first));
@@ -293,7 +308,7 @@ impl Recovery<'_> {
     }
 
     /// Names the events that are missing before a segment, where damage to whole files took them.
-    fn took(&mut self, from: Position, before: Position) {
+    pub(super) fn took(&mut self, from: Position, before: Position) {
         let last = Position::new(before.number().saturating_sub(1));
         if let Some(damage) = self.report.damage.last_mut()
             && damage.positions.is_none()

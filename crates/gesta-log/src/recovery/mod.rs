@@ -10,6 +10,7 @@
 mod adopt;
 mod chain;
 mod filed;
+mod whole;
 
 use std::{io, sync::Arc};
 
@@ -27,6 +28,7 @@ use crate::{
     restored,
 };
 use filed::Filed;
+pub(crate) use whole::{Eyes, look_through};
 
 const SEGMENT_SUFFIX: &str = ".seg";
 /// Bytes of a segment that surely hold its header and opening frame.

@@ -185,3 +185,69 @@ fn a_read_to_the_end_meets_damage_at_the_end() {
     let second = block_on(subscription.next()).unwrap();
     assert!(matches!(second, Err(StoreError::Corrupt(_))), "not caught up, for events are missing");
 }
+
+/// Changes one byte in a block of the index's first run and makes the block's checksum right again.
+fn forge_run(directory: &Path, offset: usize) -> String {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let run = entries.filter(|path| path.extension().is_some_and(|end| end == "run")).min();
+    let run = run.unwrap();
+    let mut bytes = fs::read(&run).unwrap();
+    bytes[offset] ^= 0x08;
+    let (block, footer) = (offset - offset % 4_096, bytes.len() - 4_096);
+    let salt_and_number = bytes[footer + 45..footer + 69].to_vec();
+    let seed = [&salt_and_number[..], &(block as u64).to_le_bytes()].concat();
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(&seed), &bytes[block..block + 4_092]);
+    bytes[block + 4_092..block + 4_096].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&run, bytes).unwrap();
+    run.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_file_of_the_index_that_says_other_things_than_the_log_is_named_and_damages_no_event() {
+    let (directory, events) = ended();
+    let sound = verify(directory.path(), &mut |_| {}).unwrap();
+    assert_eq!((sound.events, sound.index_damage), (events.len() as u64, vec![]));
+    // The offset of the first record: kind, count, the offset after, the first position, the
+    // beginning of the first group; then its base.
+    let run = forge_run(directory.path(), 1 + 2 + 4 + 8 + 2);
+    let report = verify(directory.path(), &mut |_| {}).unwrap();
+    assert_eq!(report.damage, []);
+    let [wrong] = &report.index_damage[..] else { panic!("{report:?}") };
+    assert!(wrong.starts_with(&format!("{run} says other things of position 1")), "{wrong}");
+}
+
+#[test]
+fn verifying_names_each_damaged_range_of_a_store_of_several_segments() {
+    let directory = tempfile::tempdir().unwrap();
+    let small =
+        Options { segment_bytes_first: 8 << 10, segment_bytes_max: 8 << 10, ..Options::default() };
+    let store = LogStore::open(directory.path(), small).unwrap();
+    for number in 0..60 {
+        append(&store, &format!("order-{}", number % 3), &"x".repeat(400));
+    }
+    let places = [7, 30, 55].map(|position| store.locate(Position::new(position)).unwrap());
+    drop(store);
+    assert_eq!(verify(directory.path(), &mut |_| {}).unwrap().damage, []);
+    for place in &places {
+        flip(&directory.path().join(&place.file), place.offset + place.length - 1);
+    }
+    let mut told = 0;
+    let report = verify(directory.path(), &mut |progress| {
+        assert!(progress.bytes_done > told && progress.bytes_done <= progress.bytes_total);
+        told = progress.bytes_done;
+    });
+    let report = report.unwrap();
+    let named: Vec<_> = report
+        .damage
+        .iter()
+        .map(|damage| (damage.file.clone(), damage.positions.clone().unwrap()))
+        .collect();
+    let expected: Vec<_> = [7, 30, 55]
+        .map(Position::new)
+        .into_iter()
+        .zip(&places)
+        .map(|(position, place)| (place.file.clone(), position..=position))
+        .collect();
+    assert_eq!(named, expected);
+    assert_eq!(report.events, 57);
+}

@@ -1,16 +1,19 @@
 //! `gesta bench`: how fast this machine appends and reads.
 //!
-//! Always holds: a store that somebody uses is not appended to, since what a measurement appends
-//! would stay in it for good. Not here: the loads themselves ([`crate::load`]).
+//! Always holds: a store that somebody uses is not measured on, since what a measurement appends
+//! would stay in it for good. Not here: the loads themselves ([`crate::load`]), and what is told
+//! to somebody who then kills the program ([`crate::told`]).
 
 mod append;
 mod read;
+mod recount;
 mod subscribe;
+mod tell;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use self::{append::Append, read::Read, subscribe::Subscribe};
+use self::{append::Append, read::Read, recount::Recount, subscribe::Subscribe, tell::Tell};
 use crate::{exit::Outcome, output::Output, store_url::StoreUrl};
 
 const HINT: &str = "\
@@ -37,6 +40,8 @@ enum Load {
     Append(Append),
     Read(Read),
     Subscribe(Subscribe),
+    Tell(Tell),
+    Recount(Recount),
 }
 
 impl Bench {
@@ -45,6 +50,8 @@ impl Bench {
             Load::Append(append) => append.run(store, output),
             Load::Read(read) => read.run(store, output),
             Load::Subscribe(subscribe) => subscribe.run(store, output),
+            Load::Tell(tell) => tell.run(store),
+            Load::Recount(recount) => recount.run(store, output),
         }
     }
 }

@@ -212,6 +212,11 @@ impl Run {
         Places::new(self).at(disk, position)
     }
 
+    /// Where records are, asked for one after the other.
+    pub(crate) fn places(&self) -> Places<'_> {
+        Places::new(self)
+    }
+
     /// Names of the streams whose first event is here, in byte order: those that begin with
     /// `prefix` and come after `after`.
     pub(crate) fn names(&self, prefix: &str, after: Option<&str>) -> Names {

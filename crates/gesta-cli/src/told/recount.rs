@@ -1,0 +1,350 @@
+//! What must be found in a store, by the log of what was told.
+//!
+//! Always holds: every append that was acknowledged is there once, where its answer said, whole, in
+//! order and with its bytes; one that was refused is not there; one whose answer is open is there
+//! once and whole, or not at all; nothing else is there. The same is found by position, by id, by
+//! stream and by tag. What was acknowledged before another append was offered stands before it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use gesta_store::{
+    EventId, EventQuery, EventStore, Filter, Pages, Position, QueryItem, ReadAll, ReadStream,
+    RecordedEvent, Revision, StreamName, Tag,
+};
+use serde::Serialize;
+
+use super::{
+    log::{Answer, Log, Offered, Place},
+    plan::{AppendId, Planned},
+    tell::place,
+};
+use crate::load::event_store::Parked;
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Recounted {
+    pub(crate) events: u64,
+    pub(crate) acknowledged: usize,
+    pub(crate) refused: usize,
+    /// Appends that were neither and are there.
+    pub(crate) open_and_there: usize,
+    pub(crate) streams: usize,
+    pub(crate) tags: usize,
+}
+
+/// Reads everything back.
+pub(crate) fn recount(store: &dyn EventStore, log: &Log) -> Result<Recounted> {
+    let parked = Parked::here();
+    let mut found = Found::default();
+    let mut last = Position::START;
+    each(store.read_all(ReadAll::forwards()), &parked, |event| {
+        ensure!(event.position == last.next(), "{} does not follow {last}", event.position);
+        last = event.position;
+        found.add(log, event).with_context(|| format!("the event at position {last}"))
+    })
+    .context("by position")?;
+    found.end()?;
+    found.compare(log)?;
+    by_id(store, log, &found, &parked).context("by id")?;
+    for (stream, expected) in &found.streams {
+        let read = store.read_stream(ReadStream::forwards(stream.clone()));
+        by_list(read, log, expected, &parked).with_context(|| format!("by stream {stream}"))?;
+    }
+    for (tag, expected) in &found.tags {
+        let tagged = Filter::Query(EventQuery::of(QueryItem::every().tagged([tag.clone()])));
+        let read = store.read_all(ReadAll::forwards().only(tagged));
+        by_list(read, log, expected, &parked).with_context(|| format!("by tag {tag}"))?;
+    }
+    let (acknowledged, refused) = log.counts();
+    Ok(Recounted {
+        events: last.number(),
+        acknowledged,
+        refused,
+        open_and_there: found.appends.len() - acknowledged,
+        streams: found.streams.len(),
+        tags: found.tags.len(),
+    })
+}
+
+fn each(
+    mut pages: Pages,
+    parked: &Parked,
+    mut visit: impl FnMut(&RecordedEvent) -> Result<()>,
+) -> Result<()> {
+    while let Some(page) = parked.wait_for(pages.next()) {
+        page?.iter().try_for_each(&mut visit)?;
+    }
+    Ok(())
+}
+
+/// What the store holds, in the order of positions.
+#[derive(Default)]
+struct Found {
+    appends: HashMap<AppendId, Place>,
+    /// Each stream's events.
+    streams: BTreeMap<StreamName, Vec<EventId>>,
+    tags: BTreeMap<Tag, Vec<EventId>>,
+    /// An append of which not all events came yet, and how many did.
+    begun: Option<(AppendId, Planned, u32)>,
+}
+
+impl Found {
+    /// Adds the event at the next position.
+    fn add(&mut self, log: &Log, event: &RecordedEvent) -> Result<()> {
+        let (id, ordinal) = AppendId::of(event.id);
+        let planned = match self.begun.take() {
+            Some((begun, planned, next)) => {
+                ensure!((id, ordinal) == (begun, next), "{begun:?} has only {next} events");
+                planned
+            }
+            None => {
+                ensure!(ordinal == 0, "the beginning of {id:?} is missing");
+                ensure!(log.appends.contains_key(&id), "{id:?} was never offered");
+                log.plan(id)?
+            }
+        };
+        same(&planned, ordinal, event)?;
+        let of_stream = self.streams.entry(event.stream.clone()).or_default();
+        let revision = Revision::new(of_stream.len() as u64);
+        ensure!(event.revision == revision, "it is {}, not {revision}", event.revision);
+        of_stream.push(event.id);
+        self.tags.entry(planned.tag.clone()).or_default().push(event.id);
+        if ordinal + 1 < planned.count() {
+            self.begun = Some((id, planned, ordinal + 1));
+            return Ok(());
+        }
+        let head = |stream| self.streams.get(stream).map_or(0, |events| events.len() as u64 - 1);
+        let revisions = planned.parts.iter().map(|(stream, _)| Revision::new(head(stream)));
+        let place = Place { position: event.position, revisions: revisions.collect() };
+        ensure!(self.appends.insert(id, place).is_none(), "{id:?} is there twice");
+        Ok(())
+    }
+
+    /// After the last event.
+    fn end(&self) -> Result<()> {
+        match &self.begun {
+            Some((id, _, events)) => bail!("{id:?} has only {events} events"),
+            None => Ok(()),
+        }
+    }
+
+    /// Compares it with what was told.
+    fn compare(&self, log: &Log) -> Result<()> {
+        for (id, Offered { after, answer }) in &log.appends {
+            let found = self.appends.get(id);
+            match (answer, found) {
+                (Answer::Acknowledged(told), Some(found)) => {
+                    ensure!(
+                        told == found,
+                        "{id:?} was told to be at {told:?}, but is at {found:?}"
+                    );
+                }
+                (Answer::Acknowledged(told), None) => {
+                    bail!("{id:?} was acknowledged at {told:?} and is LOST")
+                }
+                (Answer::Refused, Some(found)) => {
+                    bail!("{id:?} was refused and is at {found:?}")
+                }
+                (Answer::Refused | Answer::Open, None) | (Answer::Open, Some(_)) => {}
+            }
+            if let Some(found) = found {
+                let first = found.position.number() + 1 - u64::from(log.plan(*id)?.count());
+                ensure!(first > after.number(), "{id:?} at {first} was offered after {after}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether it is what was offered.
+fn same(planned: &Planned, ordinal: u32, event: &RecordedEvent) -> Result<()> {
+    ensure!(ordinal < planned.count(), "it is beyond its append");
+    let streams = planned.parts.iter().flat_map(|(stream, count)| (0..*count).map(move |_| stream));
+    let stream = streams.clone().nth(ordinal as usize);
+    let offered = planned.event(ordinal);
+    let texts = stream == Some(&event.stream)
+        && event.event_type == offered.event_type
+        && event.schema_version == offered.schema_version
+        && event.content_type == offered.content_type
+        && event.tags == offered.tags
+        && event.correlation_id.is_none()
+        && event.causation_id.is_none();
+    ensure!(texts, "its names are not those that were offered: {event:?}");
+    ensure!(event.data == offered.data, "its data are not those that were offered");
+    ensure!(event.metadata == offered.metadata, "its metadata are not those that were offered");
+    Ok(())
+}
+
+fn by_id(store: &dyn EventStore, log: &Log, found: &Found, parked: &Parked) -> Result<()> {
+    for id in log.appends.keys() {
+        let appended = parked.wait_for(store.find_append(id.event(0)))?;
+        let appended = appended.as_ref().map(place);
+        let expected = found.appends.get(id);
+        ensure!(appended.as_ref() == expected, "{id:?} is at {appended:?}, not at {expected:?}");
+    }
+    Ok(())
+}
+
+/// Whether these pages are exactly these events.
+fn by_list(pages: Pages, log: &Log, expected: &[EventId], parked: &Parked) -> Result<()> {
+    let mut expected = expected.iter();
+    each(pages, parked, |event| {
+        let next = expected.next();
+        ensure!(next == Some(&event.id), "{} stands where {next:?} should", event.id);
+        let (id, ordinal) = AppendId::of(event.id);
+        same(&log.plan(id)?, ordinal, event)
+    })?;
+    ensure!(expected.len() == 0, "{} events are missing", expected.len());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use gesta_store::{Append, ExpectedRevision, NewEvent, memory::MemoryStore};
+
+    use super::*;
+    use crate::told::{log::Told, plan::Shape, tell::tell};
+
+    fn shape() -> Shape {
+        Shape { life: 1, writers: 4, events_per_append: 0, event_bytes: 40, streams: 5, tags: 5 }
+    }
+
+    /// A store that was appended to, and all that was told.
+    fn told() -> (MemoryStore, Vec<Told>) {
+        let store = MemoryStore::new();
+        let lines = Mutex::new(Vec::new());
+        let say = |told: &Told| {
+            lines.lock().unwrap().push(told.clone());
+            Ok(())
+        };
+        tell(&store, &shape(), Some(60), &say).unwrap();
+        (store, lines.into_inner().unwrap())
+    }
+
+    fn log(lines: impl IntoIterator<Item = Told>) -> Log {
+        let mut log = Log::default();
+        lines.into_iter().for_each(|told| log.add(told).unwrap());
+        log
+    }
+
+    fn append(store: &MemoryStore, stream: &StreamName, events: Vec<NewEvent>) {
+        let append = Append::to(stream.clone(), ExpectedRevision::Any, events);
+        Parked::here().wait_for(store.append(append)).unwrap();
+    }
+
+    /// What the recount of a doctored log or store complains of.
+    fn complaint(store: &MemoryStore, lines: Vec<Told>) -> String {
+        format!("{:#}", recount(store, &log(lines)).unwrap_err())
+    }
+
+    /// An append that nobody made, of one event.
+    fn unmade(demand: u64) -> (AppendId, Planned) {
+        (demand..)
+            .map(|number| AppendId { life: 1, writer: 0, number })
+            .map(|id| (id, shape().plan(id).unwrap()))
+            .find(|(_, planned)| planned.count() == 1)
+            .unwrap()
+    }
+
+    #[test]
+    fn what_was_told_is_found() {
+        let (store, lines) = told();
+        let found = recount(&store, &log(lines)).unwrap();
+        assert_eq!(found.acknowledged + found.refused, 240, "{found:?}");
+        assert!(found.refused > 0 && found.events > found.acknowledged as u64, "{found:?}");
+        assert_eq!(found.open_and_there, 0);
+    }
+
+    #[test]
+    fn an_open_append_is_there_or_not() {
+        let (store, mut lines) = told();
+        lines.retain(|told| !matches!(told, Told::Acknowledged { writer: 1, .. }));
+        let (id, _) = unmade(1_000);
+        lines.push(Told::Offer { writer: id.writer, number: id.number });
+        let found = recount(&store, &log(lines)).unwrap();
+        assert!(found.open_and_there > 0);
+    }
+
+    #[test]
+    fn a_lost_acknowledgement_is_noticed() {
+        let (store, mut lines) = told();
+        let (AppendId { writer, number, .. }, _) = unmade(1_000);
+        let place = Place { position: Position::new(9), revisions: vec![Revision::FIRST] };
+        lines.push(Told::Offer { writer, number });
+        lines.push(Told::Acknowledged { writer, number, place });
+        assert!(complaint(&store, lines).contains("LOST"));
+    }
+
+    #[test]
+    fn an_append_that_is_elsewhere_is_noticed() {
+        let (store, mut lines) = told();
+        for told in &mut lines {
+            if let Told::Acknowledged { place, .. } = told {
+                place.position = place.position.next();
+            }
+        }
+        assert!(complaint(&store, lines).contains("but is at"));
+    }
+
+    #[test]
+    fn a_refused_append_that_is_there_is_noticed() {
+        let (store, mut lines) = told();
+        for told in &mut lines {
+            if let Told::Acknowledged { writer, number, .. } = *told {
+                *told = Told::Refused { writer, number };
+            }
+        }
+        assert!(complaint(&store, lines).contains("was refused and is at"));
+    }
+
+    #[test]
+    fn an_append_that_overtook_is_noticed() {
+        let (store, mut lines) = told();
+        // The last acknowledgement was before the first offer, says this log.
+        let of = |told: &Told| match told {
+            Told::Acknowledged { writer, number, .. } => Some((*writer, *number)),
+            _ => None,
+        };
+        let (at, who) =
+            lines.iter().enumerate().rev().find_map(|(at, told)| Some((at, of(told)?))).unwrap();
+        let last = lines.remove(at);
+        let (writer, number) = who;
+        lines.retain(|told| *told != Told::Offer { writer, number });
+        lines.splice(1..1, [Told::Offer { writer, number }, last]);
+        assert!(complaint(&store, lines).contains("was offered after"));
+    }
+
+    #[test]
+    fn what_nobody_offered_is_noticed() {
+        let (store, lines) = told();
+        let (_, planned) = unmade(1_000);
+        append(&store, &planned.parts[0].0, vec![planned.event(0)]);
+        assert!(complaint(&store, lines).contains("was never offered"));
+    }
+
+    #[test]
+    fn other_bytes_are_noticed() {
+        let (store, mut lines) = told();
+        let (AppendId { writer, number, .. }, planned) = unmade(1_000);
+        lines.push(Told::Offer { writer, number });
+        let event = NewEvent { data: vec![1, 2, 3].into(), ..planned.event(0) };
+        append(&store, &planned.parts[0].0, vec![event]);
+        assert!(complaint(&store, lines).contains("its data are not"));
+    }
+
+    #[test]
+    fn half_an_append_is_noticed() {
+        let (store, mut lines) = told();
+        let (AppendId { writer, number, .. }, planned) = (1_000..)
+            .map(|number| AppendId { life: 1, writer: 0, number })
+            .map(|id| (id, shape().plan(id).unwrap()))
+            .find(|(_, planned)| planned.count() > 1)
+            .unwrap();
+        lines.push(Told::Offer { writer, number });
+        append(&store, &planned.parts[0].0, vec![planned.event(0)]);
+        assert!(complaint(&store, lines).contains("has only 1 events"));
+    }
+}

@@ -1,0 +1,232 @@
+//! Frames of arbitrary bytes: the decoders never panic, agree with each other, and what they accept
+//! says the same once it is written again.
+//!
+//! Begins with whole frames and changes some of their bytes, from seeds; checksums are made right
+//! again, most of the time, so that what lies behind them is reached. The fuzzer (`fuzz/`) comes with
+//! bytes of its own.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![cfg_attr(fuzzing, allow(dead_code, reason = "the fuzzer needs no mutations from seeds"))]
+
+use bytes::Bytes;
+use gesta_store::{
+    CausationId, ContentType, CorrelationId, EventId, EventType, NewEvent, Position, RecordedAt,
+    RecordedEvent, Revision, StreamName, Tag,
+};
+
+use super::{
+    Chain, FRAME_HEADER_BYTES, Frame, FrameKind, Opening, Place, Record, Seed, borrow_record,
+    encode_bare, encode_events, encode_opening, put_headers,
+};
+
+const CASES: u64 = 40_000;
+const OFFSET: u64 = 4_096;
+
+/// SplitMix64 (Steele, Lea and Flood 2014).
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % end.max(1) as u64) as usize
+    }
+}
+
+fn place() -> Place {
+    Place { group_offset: OFFSET, seed: Seed::new([9; 16], 1) }
+}
+
+fn events() -> [NewEvent; 2] {
+    let event_type = EventType::new("order-placed").unwrap();
+    let plain = NewEvent::json(EventId::derived_from("hostile", 0), event_type.clone(), "{}");
+    let content_type = ContentType::new("text/plain").unwrap();
+    let id = EventId::derived_from("hostile", 1);
+    let full = NewEvent {
+        tags: vec![Tag::of("customer", "1").unwrap(), Tag::new("urgent").unwrap()],
+        metadata: Bytes::from_static(b"{\"actor\":\"ann\"}"),
+        correlation_id: Some(CorrelationId::new("talk").unwrap()),
+        causation_id: Some(CausationId::new("cause").unwrap()),
+        ..NewEvent::new(id, event_type, content_type, "some text".repeat(9))
+    };
+    [plain, full]
+}
+
+/// One frame of each kind.
+fn frames() -> Vec<Vec<u8>> {
+    let (chain, next, stream) =
+        (Chain([7; 32]), Position::new(5), StreamName::new("order-1").unwrap());
+    let opening = Opening { predecessor: 3, adopted_length: 5_000, salt: [1; 16] };
+    let written = |encode: &dyn Fn(&mut Vec<u8>) -> super::Unfinished| {
+        let mut group = Vec::new();
+        let frame = encode(&mut group);
+        put_headers(&mut group, &place(), OFFSET, &[frame]);
+        group
+    };
+    let records = |group: &mut Vec<u8>| {
+        let events = events();
+        let records = (5..).zip(&events).map(|(number, event)| Record {
+            event,
+            stream: &stream,
+            revision: Revision::new(number),
+            position: Position::new(number),
+            recorded_at: RecordedAt::from_micros(5),
+        });
+        encode_events(group, &place(), chain, records, &mut Vec::new())
+    };
+    vec![
+        written(&|group| encode_opening(group, &place(), chain, next, &opening)),
+        written(&|group| encode_bare(group, chain, next, FrameKind::Seal)),
+        written(&records),
+        written(&records),
+    ]
+}
+
+fn change(bytes: &mut [u8], from: usize, to: usize, draws: &mut Draws) {
+    for _ in 0..=draws.below(3) {
+        let at = from + draws.below(to - from);
+        bytes[at] = match draws.below(5) {
+            0 => 0,
+            1 => 0xff,
+            2 => bytes[at].wrapping_add(1),
+            3 => bytes[at].wrapping_sub(1),
+            _ => draws.below(256) as u8,
+        };
+    }
+}
+
+fn put(bytes: &mut [u8], at: usize, checksum: u32) {
+    bytes[at..at + 4].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// Changes a frame; makes its checksums right again, or not.
+fn mutate(frame: &mut Vec<u8>, draws: &mut Draws) {
+    let seed = place().seed;
+    match draws.below(8) {
+        0 => {
+            let end = frame.len();
+            change(frame, 0, end, draws);
+        }
+        1 => frame.truncate(draws.below(frame.len())),
+        2 | 3 => {
+            change(frame, 4, 68, draws);
+            let checksum = seed.of(OFFSET, &frame[..68]);
+            put(frame, 68, checksum);
+        }
+        _ => {
+            let end = frame.len();
+            if end > FRAME_HEADER_BYTES {
+                // Where the lengths are, more often than not.
+                let reach =
+                    if draws.below(2) == 0 { end } else { end.min(FRAME_HEADER_BYTES + 68) };
+                change(frame, FRAME_HEADER_BYTES, reach, draws);
+            }
+            seal_records(frame);
+            seal_header(frame);
+        }
+    }
+}
+
+fn seal_header(frame: &mut [u8]) {
+    let seed = place().seed;
+    let checksum = seed.of(OFFSET + 72, &frame[72..]);
+    put(frame, 64, checksum);
+    let checksum = seed.of(OFFSET, &frame[..68]);
+    put(frame, 68, checksum);
+}
+
+fn seal_records(frame: &mut [u8]) {
+    let mut at = FRAME_HEADER_BYTES;
+    while let Some(length) = frame.get(at..at + 4) {
+        let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
+        let Some(record) = frame.get(at + 8..at.saturating_add(length)) else { return };
+        let checksum = place().seed.of(OFFSET + at as u64, record);
+        put(frame, at + 4, checksum);
+        at += length;
+    }
+}
+
+/// The same event as one that is offered.
+fn offered(event: &RecordedEvent) -> NewEvent {
+    NewEvent {
+        schema_version: event.schema_version,
+        metadata: event.metadata.clone(),
+        tags: event.tags.clone(),
+        correlation_id: event.correlation_id.clone(),
+        causation_id: event.causation_id.clone(),
+        ..NewEvent::new(
+            event.id,
+            event.event_type.clone(),
+            event.content_type.clone(),
+            event.data.clone(),
+        )
+    }
+}
+
+/// What was accepted says the same to the other decoder, and once it is written again.
+fn check_event(frame: &[u8], offset: u64, event: &RecordedEvent, what: &str) {
+    let at = usize::try_from(offset - OFFSET).unwrap();
+    let (borrowed, length) = borrow_record(&frame[at..], offset, place().seed).unwrap();
+    assert_eq!(borrowed.stream, event.stream.as_str(), "{what}");
+    assert_eq!(borrowed.event_type, event.event_type.as_str(), "{what}");
+    let places = (borrowed.position, borrowed.revision, borrowed.id);
+    assert_eq!(places, (event.position, event.revision, event.id), "{what}");
+    assert_eq!((borrowed.data, borrowed.metadata), (&*event.data, &*event.metadata), "{what}");
+    assert!(borrowed.tags().eq(event.tags.iter().map(Tag::as_str)), "{what}");
+    assert!(at + length <= frame.len(), "{what}");
+
+    let again = Record {
+        event: &offered(event),
+        stream: &event.stream,
+        revision: event.revision,
+        position: event.position,
+        recorded_at: event.recorded_at,
+    };
+    let mut bytes = Vec::new();
+    again.encode(&mut bytes, offset, place().seed);
+    let read = super::decode_record(&Bytes::from(bytes), offset, place().seed);
+    assert_eq!(read.as_ref(), Ok(event), "{what}");
+}
+
+/// Decodes bytes as a frame, as they are and with their checksums made right; panics if what is
+/// accepted is not the same to all.
+#[cfg(fuzzing)]
+pub fn frame(bytes: &[u8]) {
+    judge(bytes, None, "as it is");
+    let mut frame = bytes.to_vec();
+    if frame.len() >= FRAME_HEADER_BYTES {
+        seal_records(&mut frame);
+        seal_header(&mut frame);
+        judge(&frame, None, "sealed");
+    }
+}
+
+/// Whether it is accepted; panics if what is accepted is not the same to all.
+fn judge(frame: &[u8], before: Option<Chain>, what: &str) -> bool {
+    let bytes = Bytes::copy_from_slice(frame);
+    let Ok(decoded) = Frame::decode(&bytes, OFFSET, place().seed, before) else { return false };
+    assert!(decoded.header.length <= frame.len(), "{what}");
+    for (offset, event) in &decoded.events {
+        check_event(frame, *offset, event, what);
+    }
+    true
+}
+
+#[cfg(test)]
+#[test]
+fn whatever_bytes_are_offered_as_a_frame_are_decoded_alike_or_refused() {
+    let frames = frames();
+    let (mut accepted, mut refused) = (0, 0);
+    for case in 0..CASES {
+        let mut draws = Draws(case);
+        let mut frame = frames[draws.below(frames.len())].clone();
+        mutate(&mut frame, &mut draws);
+        let before = if draws.below(2) == 0 { None } else { Some(Chain([7; 32])) };
+        match judge(&frame, before, &format!("case {case}")) {
+            true => accepted += 1,
+            false => refused += 1,
+        }
+    }
+    assert!(accepted > 1_000 && refused > 1_000, "{accepted} accepted, {refused} refused");
+}

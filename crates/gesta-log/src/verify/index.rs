@@ -1,0 +1,174 @@
+//! The index's files, held against the log.
+//!
+//! Always holds: every block is read past the cache; each segment's description and the place of
+//! each of its records is compared; of the terms, those of one event in so many. Whatever is wrong
+//! is told once for each file, and damages no event: the log alone is the truth.
+
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+
+use gesta_store::StreamName;
+
+use super::Event;
+use crate::{
+    disk::Disk,
+    index::{
+        BlockCache, Covered, Listed, Manifest, Places, Run, RunError, RunPlace, Term, TermKey,
+    },
+    recovery::segment_file,
+};
+
+/// Of so many events one is looked up by its stream.
+const LOOKED_UP_ONE_IN: u64 = 64;
+const CACHE_BYTES: usize = 8 << 20;
+
+/// All files of the index.
+pub(super) struct Files {
+    disk: Arc<dyn Disk>,
+    key: Option<TermKey>,
+    runs: Vec<Checked>,
+    /// What is wrong with others.
+    wrong: Vec<String>,
+    /// Where each segment's description is: its run and its number there.
+    segments: BTreeMap<String, (usize, usize)>,
+}
+
+/// A run, and what is wrong with it.
+struct Checked {
+    run: Run,
+    wrong: Option<String>,
+}
+
+impl Files {
+    /// Opens and reads all of them.
+    pub(super) fn open(disk: &Arc<dyn Disk>) -> Self {
+        let mut files = Self {
+            disk: Arc::clone(disk),
+            key: None,
+            runs: Vec::new(),
+            wrong: Vec::new(),
+            segments: BTreeMap::new(),
+        };
+        let manifest = match Manifest::read(&**disk) {
+            Ok(Some(manifest)) => manifest,
+            Ok(None) => return files,
+            Err(error) => {
+                files.wrong.push(error.to_string());
+                return files;
+            }
+        };
+        files.key = Some(TermKey::new(manifest.store));
+        let cache = Arc::new(BlockCache::new(CACHE_BYTES));
+        for listed in manifest.runs {
+            match open(&**disk, listed, manifest.store, &cache) {
+                Ok(run) => files.add(run),
+                Err(error) => files.wrong.push(error),
+            }
+        }
+        files
+    }
+
+    fn add(&mut self, run: Run) {
+        for (at, covered) in run.covered().iter().enumerate() {
+            self.segments.insert(segment_file(covered.number), (self.runs.len(), at));
+        }
+        self.runs.push(Checked { run, wrong: None });
+    }
+
+    /// What says where the records of a segment are.
+    pub(super) fn of_segment(&mut self, file: &str) -> Filed<'_> {
+        let checked = self.segments.get(file).and_then(|(run, _)| self.runs.get_mut(*run));
+        let Some(Checked { run, wrong }) = checked else { return Filed(None) };
+        let key = self.key.as_ref();
+        Filed(Some(Compared { places: run.places(), disk: &*self.disk, run, key, wrong }))
+    }
+
+    /// Compares what is said of a segment as a whole.
+    pub(super) fn ended(&mut self, segment: &Covered) {
+        let file = segment_file(segment.number);
+        let Some((run, at)) = self.segments.remove(&file) else { return };
+        let Some(Checked { run, wrong }) = self.runs.get_mut(run) else { return };
+        if run.covered().get(at) != Some(segment) {
+            let named = run.name().file();
+            wrong
+                .get_or_insert_with(|| format!("{named} says other things of {file} than it does"));
+        }
+    }
+
+    /// What is wrong with files, once all of the log was looked at.
+    pub(super) fn wrong(self) -> Vec<String> {
+        let Self { runs, mut wrong, segments, .. } = self;
+        wrong.extend(runs.into_iter().filter_map(|checked| checked.wrong));
+        let left = segments.into_keys();
+        wrong.extend(left.map(|file| format!("{file} is in the index, but not in the log")));
+        wrong
+    }
+}
+
+/// A run all of whose blocks are sound.
+fn open(
+    disk: &dyn Disk,
+    listed: Listed,
+    store: [u8; 16],
+    cache: &Arc<BlockCache>,
+) -> Result<Run, String> {
+    let told = |error: RunError| error.to_string();
+    let run = Run::open(disk, listed.name, Arc::clone(cache)).map_err(told)?;
+    if run.listed() != listed || run.store() != store {
+        return Err(format!("{} is not the one that the index names", listed.name.file()));
+    }
+    run.verify(disk, &mut |_| ControlFlow::Continue(())).map_err(told)?;
+    Ok(run)
+}
+
+/// The run that covers a segment, if one does.
+pub(super) struct Filed<'a>(Option<Compared<'a>>);
+
+struct Compared<'a> {
+    places: Places<'a>,
+    disk: &'a dyn Disk,
+    run: &'a Run,
+    key: Option<&'a TermKey>,
+    wrong: &'a mut Option<String>,
+}
+
+impl Filed<'_> {
+    /// Compares what the run says of an event whose record is at this offset.
+    pub(super) fn event(&mut self, offset: u64, event: &Event<'_>) {
+        let Some(compared) = self.0.as_mut().filter(|compared| compared.wrong.is_none()) else {
+            return;
+        };
+        match compared.agrees(offset, event) {
+            Ok(true) => {}
+            Ok(false) => {
+                let (file, position) = (compared.run.name().file(), event.position);
+                *compared.wrong =
+                    Some(format!("{file} says other things of position {position} than the log"));
+            }
+            Err(error) => *compared.wrong = Some(error.to_string()),
+        }
+    }
+}
+
+impl Compared<'_> {
+    fn agrees(&mut self, offset: u64, event: &Event<'_>) -> Result<bool, RunError> {
+        let place = self.places.at(self.disk, event.position.number())?;
+        let found = place.map(|RunPlace { offset, .. }| u64::from(offset));
+        if found != Some(offset) {
+            return Ok(false);
+        }
+        if !event.position.number().is_multiple_of(LOOKED_UP_ONE_IN) {
+            return Ok(true);
+        }
+        let (Some(key), Ok(stream)) = (self.key, StreamName::new(event.stream)) else {
+            return Ok(true);
+        };
+        let Some(found) = self.run.find(self.disk, key.hash(&Term::Stream(&stream)))? else {
+            return Ok(false);
+        };
+        let Some(nth) = event.revision.number().checked_sub(found.first_ordinal()) else {
+            return Ok(false);
+        };
+        let posting = self.run.posting(self.disk, &found, nth)?;
+        Ok(posting == Some(event.position.number()))
+    }
+}

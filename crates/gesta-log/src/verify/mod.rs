@@ -1,0 +1,148 @@
+//! Looking at a whole store without changing it.
+//!
+//! Always holds: every checksum, the chain, the places of events in their streams and the links
+//! between segments are checked, past the cache, on the bytes that the device has, and so is every
+//! block of the index's files, and what they say of the log ([`index`]); memory is bounded, however
+//! large the store is ([`heads`] says at what price). Takes no lock, so a store in use can be verified; what is being
+//! written is not looked at. Not here: the names of what is wrong, which are an opening's
+//! ([`recovery`](crate::recovery)).
+
+mod heads;
+mod index;
+
+use std::{path::Path, sync::Arc, thread};
+
+use bytes::Bytes;
+use gesta_store::{Damage, Position, RecordedEvent, Revision};
+
+use self::{heads::Heads, index::Files};
+use crate::{
+    disk::{Access, Disk, FileDisk},
+    format::{BorrowedEvent, HEADER_BYTES, Link},
+    index::Covered,
+    options::{OpenError, OpenReport},
+    recovery::{Eyes, Progress, look_through},
+    scan::{self, Sound, Start},
+};
+
+/// Threads that follow the chain, beside the one that checks all else and the one that reads.
+const CHAIN_THREADS: usize = 2;
+
+/// Checks everything in a directory; tells of progress after each segment.
+///
+/// ```
+/// use gesta_log::{LogStore, Options, verify};
+/// # use gesta_store::{
+/// #     Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, StreamName,
+/// #     conformance::block_on,
+/// # };
+///
+/// # let directory = tempfile::tempdir()?;
+/// let store = LogStore::open(directory.path(), Options::default())?;
+/// # let event = NewEvent::json(EventId::random(), EventType::new("order-placed")?, "{}");
+/// # let append = Append::to(StreamName::new("order-1")?, ExpectedRevision::NoStream, [event]);
+/// block_on(store.append(append))?;
+/// drop(store);
+///
+/// let report = verify(directory.path(), &mut |_| {})?;
+/// assert_eq!((report.events, report.damage), (1, vec![]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`OpenError`] when the directory cannot be read at all. Damage is no error but in the report.
+pub fn verify(
+    directory: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<OpenReport, OpenError> {
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(directory, Access::ReadOnly)?);
+    let mut eyes = Verifier { heads: Heads::default(), files: Files::open(&disk), wrong: None };
+    let mut report = look_through(&*disk, &mut eyes, progress)?;
+    report.index_damage = eyes.files.wrong();
+    Ok(report)
+}
+
+/// What is compared of an event.
+#[derive(Clone, Copy, Debug)]
+struct Event<'a> {
+    position: Position,
+    revision: Revision,
+    stream: &'a str,
+}
+
+impl<'a> From<&BorrowedEvent<'a>> for Event<'a> {
+    fn from(event: &BorrowedEvent<'a>) -> Self {
+        let BorrowedEvent { position, revision, stream, .. } = *event;
+        Self { position, revision, stream }
+    }
+}
+
+impl<'a> From<&'a RecordedEvent> for Event<'a> {
+    fn from(event: &'a RecordedEvent) -> Self {
+        let RecordedEvent { position, revision, stream, .. } = event;
+        Self { position: *position, revision: *revision, stream: stream.as_str() }
+    }
+}
+
+/// Who looks.
+struct Verifier {
+    heads: Heads,
+    files: Files,
+    wrong: Option<Damage>,
+}
+
+impl Eyes for Verifier {
+    fn sound(&mut self, file: &str, segment: &Bytes, start: &Start) -> Option<Sound> {
+        let links = start.chain?.links(segment, HEADER_BYTES, start.adopted_length?)?;
+        let (heads, wrong) = (&mut self.heads, &mut self.wrong);
+        let mut filed = self.files.of_segment(file);
+        thread::scope(|scope| {
+            let each = links.len().div_ceil(CHAIN_THREADS).max(1);
+            let chained: Vec<_> =
+                links.chunks(each).map(|links| scope.spawn(|| all_hold(links))).collect();
+            let sound = scan::sound(segment, start, |offset, event| {
+                let event = Event::from(event);
+                if let Some(what) = heads.misplaced(&event) {
+                    wrong.get_or_insert_with(|| damage(file, offset, event.position, what));
+                }
+                filed.event(offset, &event);
+            });
+            let chained = chained.into_iter().all(|thread| thread.join().is_ok_and(|holds| holds));
+            let sound = sound.filter(|_| chained);
+            if sound.is_none() {
+                // What is looked at closely comes again, or did not come.
+                heads.lose();
+                *wrong = None;
+            }
+            sound
+        })
+    }
+
+    fn events(&mut self, file: &str, events: &[(u64, RecordedEvent)]) {
+        let mut filed = self.files.of_segment(file);
+        for (offset, event) in events {
+            let event = Event::from(event);
+            if let Some(what) = self.heads.misplaced(&event) {
+                self.wrong.get_or_insert_with(|| damage(file, *offset, event.position, what));
+            }
+            filed.event(*offset, &event);
+        }
+    }
+
+    fn ended(&mut self, segment: &Covered) {
+        self.files.ended(segment);
+    }
+
+    fn misplaced(&mut self) -> Option<Damage> {
+        self.wrong.take()
+    }
+}
+
+fn all_hold(links: &[Link<'_>]) -> bool {
+    let mut room = Vec::new();
+    links.iter().all(|link| link.holds(&mut room))
+}
+
+fn damage(file: &str, offset: u64, position: Position, what: String) -> Damage {
+    Damage { file: file.to_owned(), offset, positions: Some(position..=position), what }
+}

@@ -1,0 +1,118 @@
+//! Opening a directory and reading all of it, whatever lies there.
+//!
+//! Always holds: an event that is read is one that the whole store had, at its position; if any is
+//! missing, somebody says so. Forged bytes are exempt.
+
+use std::{fs, ops::ControlFlow, path::Path};
+
+use gesta_log::{LogStore, OpenError, Options, verify};
+use gesta_store::{
+    EventStore, ListStreams, Pages, Position, ReadAll, ReadStream, RecordedEvent, StoreError,
+    conformance::block_on,
+};
+
+use crate::{
+    mutate::{Files, Harm},
+    stores::Whole,
+};
+
+pub(crate) fn write(directory: &Path, files: &Files) {
+    for (name, bytes) in files {
+        fs::write(directory.join(name), bytes).unwrap();
+    }
+}
+
+/// What became of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It reads as it was.
+    Same,
+    /// It opens, and something is missing, which is told.
+    Damaged,
+    /// It does not open.
+    Refused,
+}
+
+pub(crate) fn look(directory: &Path, whole: &Whole, harm: Harm, what: &str) -> Outcome {
+    let verified = verify(directory, &mut |_| {});
+    let read_only = LogStore::open(directory, Options::read_only());
+    if let Ok(store) = &read_only {
+        read_every_way(store, whole, harm, what);
+    }
+    let opened = LogStore::open(directory, Options::default());
+    let store = match opened {
+        Ok(store) => store,
+        Err(OpenError::Newer { .. } | OpenError::AnotherStore { .. } | OpenError::Restoring) => {
+            return Outcome::Refused;
+        }
+        Err(OpenError::Io { doing, .. }) if doing == "read RESTORED" => return Outcome::Refused,
+        Err(other) => panic!("{what}: {other}"),
+    };
+    let report = store.report().clone();
+    let read = read_every_way(&store, whole, harm, what);
+    drop(store);
+    if read == Some(whole.events.len()) && report.damage.is_empty() {
+        return Outcome::Same;
+    }
+    // Nothing is missing in silence where only bytes changed and the store had ended.
+    let told = !report.damage.is_empty() || verified.is_ok_and(|found| !found.damage.is_empty());
+    let may_be_silent = harm != Harm::Bytes || !whole.ended;
+    assert!(told || read.is_none() || may_be_silent, "{what}: {read:?} events, {report:?}");
+    Outcome::Damaged
+}
+
+/// Reads all that there is; how many events, if no read met damage.
+fn read_every_way(store: &LogStore, whole: &Whole, harm: Harm, what: &str) -> Option<usize> {
+    let known = |events: &[RecordedEvent], way: &str| {
+        if harm == Harm::Forged {
+            return;
+        }
+        for event in events {
+            let at = event.position.number() as usize - 1;
+            assert_eq!(whole.events.get(at), Some(event), "{what}: another event, {way}");
+        }
+    };
+    let mut lost = false;
+    let all = read(store.read_all(ReadAll::forwards()), &mut lost, what);
+    known(&all, "forwards");
+    known(&read(store.read_all(ReadAll::backwards()), &mut lost, what), "backwards");
+    let listed =
+        block_on(store.list_streams(ListStreams { prefix: String::new(), after: None, limit: 20 }));
+    for stream in taken(listed, &mut lost, what).unwrap_or_default() {
+        let events = read(store.read_stream(ReadStream::forwards(stream)), &mut lost, what);
+        known(&events, "by stream");
+    }
+    for event in whole.events.iter().step_by(7) {
+        let found = taken(block_on(store.find_append(event.id)), &mut lost, what);
+        let found = found.flatten().map(|appended| appended.position);
+        let plausible = found.is_none_or(|position| position >= event.position);
+        assert!(harm == Harm::Forged || plausible, "{what}: found at {found:?}");
+    }
+    let scanned = store.scan(Position::START, |_| ControlFlow::Continue(()));
+    taken(scanned, &mut lost, what);
+    (!lost).then_some(all.len())
+}
+
+fn read(mut pages: Pages, lost: &mut bool, what: &str) -> Vec<RecordedEvent> {
+    let mut events = Vec::new();
+    while let Some(page) = block_on(pages.next()) {
+        match taken(page, lost, what) {
+            Some(page) => events.extend(page),
+            None => break,
+        }
+    }
+    events
+}
+
+fn taken<T>(answer: Result<T, StoreError>, lost: &mut bool, what: &str) -> Option<T> {
+    match answer {
+        Ok(answer) => Some(answer),
+        Err(StoreError::Corrupt(_) | StoreError::Unavailable { .. }) => {
+            *lost = true;
+            None
+        }
+        // Names and metadata that cannot be were forged.
+        Err(StoreError::Rejected(_) | StoreError::Deleted { .. }) => None,
+        Err(other) => panic!("{what}: {other}"),
+    }
+}

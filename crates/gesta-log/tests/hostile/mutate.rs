@@ -1,0 +1,188 @@
+//! Changes of files, from a seed.
+
+use std::collections::BTreeMap;
+
+use crate::draws::Draws;
+
+/// Files by name.
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
+
+/// What was done, at worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Harm {
+    /// Bytes within one file.
+    Bytes,
+    /// Files are gone, cut, or under other names.
+    Names,
+    /// Bytes whose checksums were made right again.
+    Forged,
+}
+
+/// Changes something in a store, mostly once.
+pub(crate) fn mutate(files: &mut Files, draws: &mut Draws) -> Harm {
+    let name = pick_name(files, draws);
+    match draws.below(10) {
+        0 => {
+            change_names(files, &name, draws);
+            Harm::Names
+        }
+        1..=3 => {
+            let bytes = files.get_mut(&name).expect("it was picked");
+            for _ in 0..=draws.below(2) {
+                forge(bytes, draws);
+            }
+            Harm::Forged
+        }
+        _ => {
+            let bytes = files.get_mut(&name).expect("it was picked");
+            // Marks and what they stand for lie in sectors of their own, so that one change cannot
+            // hit both; several may.
+            change_bytes(bytes, draws);
+            Harm::Bytes
+        }
+    }
+}
+
+fn pick_name(files: &Files, draws: &mut Draws) -> String {
+    let at = draws.below(files.len() as u64) as usize;
+    files.keys().nth(at).expect("it is below the length").clone()
+}
+
+fn change_names(files: &mut Files, name: &str, draws: &mut Draws) {
+    let other = pick_name(files, draws);
+    match draws.below(5) {
+        0 => drop(files.remove(name)),
+        1 => {
+            let bytes = files.remove(name).expect("it was picked");
+            files.insert(other, bytes);
+        }
+        2 => {
+            let bytes = files[name].clone();
+            let number = draws.below(20);
+            files.insert(format!("{number:016}.seg"), bytes);
+        }
+        3 => {
+            let bytes = files.get_mut(name).expect("it was picked");
+            let length = draws.below(bytes.len() as u64 + 1) as usize;
+            bytes.truncate(length);
+        }
+        _ => {
+            let length = draws.below(20_000);
+            let noise = (0..length).map(|_| draws.next() as u8).collect();
+            let name = ["INDEX", "RESTORED", "RESTORING", "0000000000000099.seg", "INDEX.new"];
+            files.insert(name[draws.below(5) as usize].to_owned(), noise);
+        }
+    }
+}
+
+fn place(bytes: &[u8], draws: &mut Draws) -> usize {
+    draws.below(bytes.len().max(1) as u64) as usize
+}
+
+fn change_bytes(bytes: &mut [u8], draws: &mut Draws) {
+    let at = place(bytes, draws);
+    let length = 1 + draws.below(200) as usize;
+    let end = bytes.len().min(at + length);
+    match draws.below(6) {
+        0 => bytes[at] ^= 1 << draws.below(8),
+        1 => bytes[at] = draws.next() as u8,
+        2 => bytes[at..end].fill(0),
+        3 => bytes[at..end].fill(0xff),
+        4 => bytes[at..end].fill_with(|| draws.next() as u8),
+        _ => {
+            // A stretch of the file itself, as a misdirected write leaves it.
+            let from = place(bytes, draws).min(bytes.len() - (end - at));
+            bytes.copy_within(from..from + (end - at), at);
+        }
+    }
+}
+
+/// Changes a field and makes the checksum over it right again.
+fn forge(bytes: &mut [u8], draws: &mut Draws) {
+    if bytes.starts_with(b"GESTALOG") {
+        match draws.below(4) {
+            0 => {
+                change_within(bytes, 8, 96, draws);
+                seal(bytes, 0, 4_092, 4_092, &[]);
+            }
+            1 => forge_frame(bytes, draws),
+            _ => forge_record(bytes, draws),
+        }
+    } else if bytes.starts_with(b"GESTAIDX") {
+        let end = bytes.len() - 4;
+        change_within(bytes, 8, end, draws);
+        seal(bytes, 0, end, end, &[]);
+    } else if bytes.len() >= 8_192 && bytes.len().is_multiple_of(4_096) {
+        forge_block(bytes, draws);
+    } else {
+        change_bytes(bytes, draws);
+    }
+}
+
+fn change_within(bytes: &mut [u8], from: usize, to: usize, draws: &mut Draws) {
+    for _ in 0..=draws.below(3) {
+        let at = from + draws.below((to - from) as u64) as usize;
+        bytes[at] = match draws.below(4) {
+            0 => 0,
+            1 => 0xff,
+            2 => bytes[at].wrapping_add(1),
+            _ => draws.next() as u8,
+        };
+    }
+}
+
+/// Puts the checksum over a range, with what is hashed before it, at an offset.
+fn seal(bytes: &mut [u8], from: usize, to: usize, at: usize, before: &[u8]) {
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(before), &bytes[from..to]);
+    bytes[at..at + 4].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// Salt, number and offset, as checksums of segments begin.
+fn seed(bytes: &[u8], offset: usize) -> Vec<u8> {
+    [&bytes[72..88], &bytes[64..72], &(offset as u64).to_le_bytes()].concat()
+}
+
+/// Where frames begin, by their magic.
+fn frames(bytes: &[u8]) -> Vec<usize> {
+    let starts = (4_096..bytes.len().saturating_sub(72)).step_by(8);
+    starts.filter(|at| bytes[*at..].starts_with(b"GFRM")).collect()
+}
+
+fn forge_frame(bytes: &mut [u8], draws: &mut Draws) {
+    let frames = frames(bytes);
+    let Some(frame) = frames.get(draws.below(frames.len().max(1) as u64) as usize) else { return };
+    change_within(bytes, frame + 4, frame + 68, draws);
+    let before = seed(bytes, *frame);
+    seal(bytes, *frame, frame + 68, frame + 68, &before);
+}
+
+fn forge_record(bytes: &mut [u8], draws: &mut Draws) {
+    let frames = frames(bytes);
+    let Some(frame) = frames.get(draws.below(frames.len().max(1) as u64) as usize) else { return };
+    let record = frame + 72;
+    let Some(length) = bytes.get(record..record + 4) else { return };
+    let length = u32::from_le_bytes(length.try_into().expect("it has four bytes")) as usize;
+    if length < 68 || record + length > bytes.len() {
+        return;
+    }
+    change_within(bytes, record + 8, record + length, draws);
+    let before = seed(bytes, record);
+    seal(bytes, record + 8, record + length, record + 4, &before);
+}
+
+/// A block of a run: its kind and body, under the run's salt; the footer under none.
+fn forge_block(bytes: &mut [u8], draws: &mut Draws) {
+    let blocks = bytes.len() / 4_096;
+    let footer = (blocks - 1) * 4_096;
+    let block = draws.below(blocks as u64) as usize * 4_096;
+    // The beginning of a body is where its lengths and counts are.
+    let end = if draws.below(2) == 0 { block + 60 } else { block + 4_092 };
+    change_within(bytes, block, end, draws);
+    let mut before = vec![0; 24];
+    if block != footer {
+        // Salt and number of the first segment: after magic, version, features and store id.
+        before[..24].copy_from_slice(&bytes[footer + 45..footer + 69]);
+    }
+    before.extend_from_slice(&(block as u64).to_le_bytes());
+    seal(bytes, block, block + 4_092, block + 4_092, &before);
+}

@@ -1,0 +1,95 @@
+//! Whole stores to begin with.
+
+use std::{fs, path::Path, time::Duration};
+
+use gesta_log::{LogStore, Options, backup, restore};
+use gesta_store::{
+    Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, ReadAll, RecordedEvent,
+    SetStreamMetadata, StreamMetadata, StreamName, Tag, conformance::block_on,
+};
+
+use crate::mutate::Files;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A store, as its files and as what it says.
+pub(crate) struct Whole {
+    pub(crate) files: Files,
+    pub(crate) events: Vec<RecordedEvent>,
+    /// Whether it was closed.
+    pub(crate) ended: bool,
+}
+
+/// An ended one with files of the index and merges, one without these, one that was killed, and one
+/// that was restored.
+pub(crate) fn stores() -> Vec<Whole> {
+    let ended = tempfile::tempdir().unwrap();
+    let events = fill(ended.path(), 60);
+    let mut stores = vec![whole(ended.path(), &events, true)];
+    let mut bare = whole(ended.path(), &events, true);
+    bare.files.retain(|name, _| Path::new(name).extension().is_some_and(|end| end == "seg"));
+    stores.push(bare);
+
+    let killed = tempfile::tempdir().unwrap();
+    let store = LogStore::open(killed.path(), small()).unwrap();
+    (0..20).for_each(|number| append(&store, number));
+    let events = block_on(store.read_all(ReadAll::forwards()).collect_events()).unwrap();
+    stores.push(whole(killed.path(), &events, false));
+    drop(store);
+
+    let (kept, restored) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    backup(ended.path(), kept.path(), &mut |_| {}).unwrap();
+    let target = restored.path().join("store");
+    restore(kept.path(), &target, &mut |_| {}).unwrap();
+    stores.push(whole(&target, &stores[0].events, true));
+    stores
+}
+
+fn small() -> Options {
+    Options { segment_bytes_first: 6 << 10, segment_bytes_max: 12 << 10, ..Options::default() }
+}
+
+fn fill(directory: &Path, appends: u64) -> Vec<RecordedEvent> {
+    let store = LogStore::open(directory, small()).unwrap();
+    (0..appends).for_each(|number| append(&store, number));
+    let described = StreamName::new("order-1").unwrap();
+    let change = SetStreamMetadata {
+        stream: described,
+        expected_metadata: ExpectedRevision::Any,
+        metadata: StreamMetadata { cache_control: Some(MINUTE), ..StreamMetadata::default() },
+    };
+    block_on(store.set_stream_metadata(change)).unwrap();
+    block_on(store.read_all(ReadAll::forwards()).collect_events()).unwrap()
+}
+
+fn append(store: &LogStore, number: u64) {
+    let event = |part: u64| {
+        let event_type = EventType::new("happened").unwrap();
+        let data = format!(r#"{{"number":{number},"part":{part}}}"#).repeat(1 + part as usize);
+        NewEvent::json(EventId::random(), event_type, data).tagged([Tag::of(
+            "number",
+            &(number % 5).to_string(),
+        )
+        .unwrap()])
+    };
+    let stream = |number: u64| StreamName::new(format!("order-{}", number % 7)).unwrap();
+    let events: Vec<_> = (0..1 + number % 3).map(event).collect();
+    let append = Append::to(stream(number), ExpectedRevision::Any, events).and(
+        stream(number + 1),
+        ExpectedRevision::Any,
+        [event(3)],
+    );
+    block_on(store.append(append)).unwrap();
+}
+
+fn whole(directory: &Path, events: &[RecordedEvent], ended: bool) -> Whole {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    let files = entries
+        .map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            let bytes = fs::read(entry.path()).unwrap();
+            (name, bytes)
+        })
+        .filter(|(name, _)| name != "LOCK");
+    Whole { files: files.collect(), events: events.to_vec(), ended }
+}

@@ -1,0 +1,469 @@
+//! The judgement over a history.
+//!
+//! Always holds: an append takes place at the position that its answer names, so
+//! - the order of positions respects time: what was answered before another was offered stands
+//!   before it;
+//! - at its place, what an append demanded held, and its answer is what followed from it;
+//! - a refused append was refused rightly at one moment at least between its offer and its answer;
+//! - a read shows the state of one moment between its offer and its answer.
+//!
+//! A *state* is how many of the appends took place. Which states an operation may have met follows
+//! from time alone: all that was answered before its offer, nothing that was offered after its
+//! answer.
+
+use std::{collections::HashMap, ops::RangeInclusive};
+
+use gesta_store::{
+    Append, Conflict, EventId, EventQuery, ExpectedRevision, Position, Revision, StreamName, Tag,
+};
+
+use super::history::{History, Operation, What};
+
+/// How many operations of a history were judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Checked {
+    pub(super) acknowledged: usize,
+    pub(super) refused: usize,
+    pub(super) reads: usize,
+}
+
+impl Checked {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.acknowledged += other.acknowledged;
+        self.refused += other.refused;
+        self.reads += other.reads;
+    }
+}
+
+/// Judges a history that began with an empty store.
+pub(super) fn check(history: &History) -> Result<Checked, String> {
+    let order = Order::of(history)?;
+    let mut checked = Checked { acknowledged: order.appends.len(), ..Checked::default() };
+    for operation in &history.0 {
+        let states = order.states(operation);
+        match &operation.what {
+            What::Appended { .. } => {}
+            What::Refused { append, conflict } => {
+                checked.refused += 1;
+                let mut states = states.clone();
+                if !states.any(|state| order.refuses(state, append, conflict)) {
+                    return Err(format!("refused for nothing: {conflict} of {append:?}"));
+                }
+            }
+            What::ReadStream { stream, ids } => {
+                checked.reads += 1;
+                let all = order.streams.get(stream).map(Vec::as_slice).unwrap_or_default();
+                order.shown(states, all, ids).map_err(|what| format!("{stream}: {what}"))?;
+            }
+            What::ReadAll { ids } => {
+                checked.reads += 1;
+                order.shown(states, &order.events, ids)?;
+            }
+            What::Head { position } => {
+                checked.reads += 1;
+                if !states.clone().any(|state| order.head(state) == *position) {
+                    return Err(format!("a head of {position} in states {states:?}"));
+                }
+            }
+        }
+    }
+    Ok(checked)
+}
+
+/// An event and its place.
+#[derive(Clone, Debug)]
+struct Placed {
+    id: EventId,
+    position: Position,
+    tags: Vec<Tag>,
+}
+
+/// An append that took place.
+#[derive(Clone, Copy, Debug)]
+struct Took {
+    offered: u64,
+    answered: u64,
+    /// Of its last event.
+    position: Position,
+}
+
+/// The appends that took place, one after the other.
+#[derive(Debug, Default)]
+struct Order {
+    appends: Vec<Took>,
+    events: Vec<Placed>,
+    streams: HashMap<StreamName, Vec<Placed>>,
+    /// Of each append, the latest moment at which it or one before it was offered.
+    offered_up_to: Vec<u64>,
+    /// Of each append, the earliest moment at which it or one after it was answered.
+    answered_from: Vec<u64>,
+}
+
+impl Order {
+    fn of(history: &History) -> Result<Self, String> {
+        let mut appended: Vec<_> = history.0.iter().filter_map(appended).collect();
+        appended.sort_by_key(|(took, ..)| took.position);
+        let mut order = Self::default();
+        for (took, append, revisions) in appended {
+            order.take(took, append, revisions)?;
+        }
+        let mut latest = 0;
+        for took in &order.appends {
+            latest = latest.max(took.offered);
+            order.offered_up_to.push(latest);
+        }
+        let mut earliest = u64::MAX;
+        for took in order.appends.iter().rev() {
+            earliest = earliest.min(took.answered);
+            order.answered_from.push(earliest);
+        }
+        order.answered_from.reverse();
+        let pairs = order.offered_up_to.iter().zip(order.answered_from.iter().skip(1));
+        for (at, (offered, answered)) in pairs.enumerate() {
+            if offered > answered {
+                let position = order.appends[at + 1].position;
+                return Err(format!(
+                    "what is at position {position} or after it was answered before something at \
+                     a lower position was offered"
+                ));
+            }
+        }
+        Ok(order)
+    }
+
+    /// Lets the next append take place.
+    fn take(
+        &mut self,
+        took: Took,
+        append: &Append,
+        revisions: &[(StreamName, Revision)],
+    ) -> Result<(), String> {
+        let state = self.appends.len();
+        let at = took.position;
+        for part in &append.streams {
+            let head = self.stream_head(state, &part.stream);
+            if !part.expected.admits(head) {
+                return Err(format!("at {at} {} was at {head:?}: {append:?}", part.stream));
+            }
+        }
+        if let Some(condition) = &append.condition
+            && let Some(matching) = self.matching(state, &condition.none_matching, condition.after)
+        {
+            return Err(format!("at {at} position {matching} matched: {append:?}"));
+        }
+        for part in &append.streams {
+            for event in &part.events {
+                let position = self.events.last().map_or(Position::START, |last| last.position);
+                let placed =
+                    Placed { id: event.id, position: position.next(), tags: event.tags.clone() };
+                self.events.push(placed.clone());
+                self.streams.entry(part.stream.clone()).or_default().push(placed);
+            }
+        }
+        if self.events.last().map(|last| last.position) != Some(at) {
+            return Err(format!("{append:?} was answered with position {at}"));
+        }
+        self.appends.push(took);
+        let heads: Vec<_> = append
+            .streams
+            .iter()
+            .filter(|part| !part.events.is_empty())
+            .map(|part| (part.stream.clone(), self.stream_head(state + 1, &part.stream)))
+            .collect();
+        let told = revisions.iter().map(|(stream, head)| (stream.clone(), Some(*head)));
+        if heads != told.collect::<Vec<_>>() {
+            return Err(format!("{append:?} was answered with {revisions:?}, not {heads:?}"));
+        }
+        Ok(())
+    }
+
+    /// The states that an operation may have met.
+    fn states(&self, operation: &Operation) -> RangeInclusive<usize> {
+        let before = self.appends.iter().rposition(|took| took.answered < operation.offered);
+        let after = self.appends.iter().position(|took| took.offered > operation.answered);
+        before.map_or(0, |last| last + 1)..=after.unwrap_or(self.appends.len())
+    }
+
+    fn head(&self, state: usize) -> Position {
+        let last = state.checked_sub(1).and_then(|last| self.appends.get(last));
+        last.map_or(Position::START, |took| took.position)
+    }
+
+    fn stream_head(&self, state: usize, stream: &StreamName) -> Option<Revision> {
+        let events = self.streams.get(stream)?;
+        let head = self.head(state);
+        let count = events.partition_point(|event| event.position <= head) as u64;
+        count.checked_sub(1).map(Revision::new)
+    }
+
+    /// The first event after a position that matches.
+    fn matching(&self, state: usize, query: &EventQuery, after: Position) -> Option<Position> {
+        let event_type = gesta_store::EventType::new("raced").unwrap();
+        let (from, head) = (after.number() as usize, self.head(state));
+        let later = self.events.iter().skip(from).take_while(|event| event.position <= head);
+        later.clone().find(|event| query.matches(&event_type, &event.tags)).map(|e| e.position)
+    }
+
+    /// Whether the conflict is the truth in this state.
+    fn refuses(&self, state: usize, append: &Append, conflict: &Conflict) -> bool {
+        match conflict {
+            Conflict::Stream { stream, expected, head } => {
+                let asked: Option<ExpectedRevision> = append
+                    .streams
+                    .iter()
+                    .find(|part| part.stream == *stream)
+                    .map(|part| part.expected);
+                asked == Some(*expected)
+                    && self.stream_head(state, stream) == *head
+                    && !expected.admits(*head)
+            }
+            Conflict::Condition { matching } => {
+                let Some(condition) = &append.condition else { return false };
+                let at = matching.number() as usize;
+                let event = at.checked_sub(1).and_then(|at| self.events.get(at));
+                let event_type = gesta_store::EventType::new("raced").unwrap();
+                *matching > condition.after
+                    && *matching <= self.head(state)
+                    && event.is_some_and(|event| {
+                        condition.none_matching.matches(&event_type, &event.tags)
+                    })
+            }
+            Conflict::PartialRepeat { .. } => false,
+        }
+    }
+
+    /// Whether these are the events of one of the states.
+    fn shown(
+        &self,
+        states: RangeInclusive<usize>,
+        all: &[Placed],
+        ids: &[EventId],
+    ) -> Result<(), String> {
+        if !all.iter().map(|event| event.id).take(ids.len()).eq(ids.iter().copied()) {
+            return Err(format!(
+                "a read of {} events shows others, or in another order",
+                ids.len()
+            ));
+        }
+        let counts = |state: usize| {
+            let head = self.head(state);
+            all.partition_point(|event| event.position <= head)
+        };
+        match states.clone().any(|state| counts(state) == ids.len()) {
+            true => Ok(()),
+            false => Err(format!(
+                "a read of {} events, of which there were {} to {}",
+                ids.len(),
+                counts(*states.start()),
+                counts(*states.end())
+            )),
+        }
+    }
+}
+
+/// Each stream that got events, with its new head.
+type Heads = [(StreamName, Revision)];
+
+fn appended(operation: &Operation) -> Option<(Took, &Append, &Heads)> {
+    let Operation { offered, answered, what } = operation;
+    match what {
+        What::Appended { append, position, revisions } => {
+            let took = Took { offered: *offered, answered: *answered, position: *position };
+            Some((took, append, revisions))
+        }
+        What::Refused { .. }
+        | What::ReadStream { .. }
+        | What::ReadAll { .. }
+        | What::Head { .. } => None,
+    }
+}
+
+mod doctored {
+    //! Histories that no store may have.
+
+    use gesta_store::{AppendCondition, EventType, NewEvent, QueryItem};
+
+    use super::*;
+    use crate::scene::name;
+
+    fn append(stream: &str, expected: ExpectedRevision) -> Append {
+        let event_type = EventType::new("raced").unwrap();
+        let event = NewEvent::json(EventId::random(), event_type, "{}")
+            .tagged([Tag::of("raced", "1").unwrap()]);
+        Append::to(name(stream), expected, [event])
+    }
+
+    fn unless_tagged(append: Append, after: u64) -> Append {
+        let tagged = QueryItem::every().tagged([Tag::of("raced", "1").unwrap()]);
+        let none_matching = EventQuery::of(tagged);
+        append.provided(AppendCondition { none_matching, after: Position::new(after) })
+    }
+
+    fn took(times: (u64, u64), append: Append, position: u64, revision: u64) -> Operation {
+        let revisions = vec![(append.streams[0].stream.clone(), Revision::new(revision))];
+        let position = Position::new(position);
+        let what = What::Appended { append, position, revisions };
+        Operation { offered: times.0, answered: times.1, what }
+    }
+
+    fn other(times: (u64, u64), what: What) -> Operation {
+        Operation { offered: times.0, answered: times.1, what }
+    }
+
+    /// Two appends to one stream, one after the other.
+    fn sound() -> Vec<Operation> {
+        vec![
+            took((0, 1), append("a-1", ExpectedRevision::NoStream), 1, 0),
+            took((2, 3), append("a-1", ExpectedRevision::Exact(Revision::new(0))), 2, 1),
+        ]
+    }
+
+    fn complaint(operations: Vec<Operation>) -> String {
+        check(&History(operations)).unwrap_err()
+    }
+
+    fn ids(operations: &[Operation]) -> Vec<EventId> {
+        let appends = operations.iter().filter_map(appended);
+        appends.flat_map(|(_, append, _)| append.events().map(|event| event.id)).collect()
+    }
+
+    #[test]
+    fn a_sound_history_passes() {
+        let mut history = sound();
+        let ids = ids(&history);
+        history.push(other((2, 9), What::ReadAll { ids: ids[..1].to_vec() }));
+        history.push(other((4, 9), What::ReadStream { stream: name("a-1"), ids }));
+        history.push(other((4, 9), What::Head { position: Position::new(2) }));
+        let stale = append("a-1", ExpectedRevision::NoStream);
+        let conflict = Conflict::Stream {
+            stream: name("a-1"),
+            expected: ExpectedRevision::NoStream,
+            head: Some(Revision::new(0)),
+        };
+        history.push(other((2, 5), What::Refused { append: stale, conflict }));
+        let checked = Checked { acknowledged: 2, refused: 1, reads: 3 };
+        assert_eq!(check(&History(history)), Ok(checked));
+    }
+
+    #[test]
+    fn positions_against_time_are_noticed() {
+        let late = append("a-1", ExpectedRevision::Any);
+        let early = append("a-2", ExpectedRevision::Any);
+        let history = vec![took((0, 1), late, 2, 0), took((2, 3), early, 1, 0)];
+        assert!(complaint(history.clone()).contains("answered before"));
+        let mut overlapping = history;
+        overlapping[1].offered = 0;
+        assert!(check(&History(overlapping)).is_ok());
+    }
+
+    #[test]
+    fn an_expectation_that_did_not_hold_is_noticed() {
+        let mut history = sound();
+        history.push(took((0, 9), append("a-1", ExpectedRevision::NoStream), 3, 2));
+        assert!(complaint(history).contains("at 3 a-1 was at"));
+    }
+
+    #[test]
+    fn a_condition_that_did_not_hold_is_noticed() {
+        let mut history = sound();
+        let append = unless_tagged(append("a-2", ExpectedRevision::Any), 1);
+        history.push(took((0, 9), append, 3, 0));
+        assert!(complaint(history).contains("position 2 matched"));
+    }
+
+    #[test]
+    fn a_position_that_was_given_twice_or_left_out_is_noticed() {
+        for position in [2, 4] {
+            let mut history = sound();
+            history.push(took((0, 9), append("a-2", ExpectedRevision::Any), position, 0));
+            assert!(complaint(history).contains("was answered with position"));
+        }
+    }
+
+    #[test]
+    fn a_wrong_revision_is_noticed() {
+        let mut history = sound();
+        history.push(took((0, 9), append("a-1", ExpectedRevision::Any), 3, 7));
+        assert!(complaint(history).contains("was answered with ["));
+    }
+
+    #[test]
+    fn a_conflict_with_what_is_not_there_yet_or_any_more_is_noticed() {
+        let refused = |times, head| {
+            let expected = ExpectedRevision::Exact(Revision::new(5));
+            let append = append("a-1", expected);
+            let conflict = Conflict::Stream { stream: name("a-1"), expected, head };
+            other(times, What::Refused { append, conflict })
+        };
+        let with = |operation| {
+            let mut history = sound();
+            history.push(operation);
+            check(&History(history))
+        };
+        // Between the two appends the head is 0: neither nothing nor 1.
+        let second = |times| {
+            let mut history = sound();
+            history[1].offered = 10;
+            history[1].answered = 11;
+            history.push(refused(times, Some(Revision::new(1))));
+            check(&History(history))
+        };
+        assert!(second((4, 5)).unwrap_err().contains("refused for nothing"));
+        assert!(second((4, 12)).is_ok());
+        assert!(with(refused((4, 5), None)).unwrap_err().contains("refused for nothing"));
+        assert!(with(refused((4, 5), Some(Revision::new(0)))).is_err());
+        assert!(with(refused((4, 5), Some(Revision::new(1)))).is_ok());
+    }
+
+    #[test]
+    fn a_condition_refused_for_an_event_that_was_seen_is_noticed() {
+        let refused = |after| {
+            let mut history = sound();
+            let append = unless_tagged(append("a-2", ExpectedRevision::Any), after);
+            let conflict = Conflict::Condition { matching: Position::new(2) };
+            history.push(other((4, 5), What::Refused { append, conflict }));
+            check(&History(history))
+        };
+        assert!(refused(1).is_ok());
+        assert!(refused(2).unwrap_err().contains("refused for nothing"));
+    }
+
+    #[test]
+    fn a_read_that_misses_an_acknowledged_append_is_noticed() {
+        let mut history = sound();
+        let ids = ids(&history);
+        let stale = What::ReadStream { stream: name("a-1"), ids: ids[..1].to_vec() };
+        history.push(other((4, 5), stale));
+        assert!(complaint(history).contains("a read of 1 events"));
+        let mut history = sound();
+        history.push(other((4, 5), What::Head { position: Position::new(1) }));
+        assert!(complaint(history).contains("a head of 1"));
+    }
+
+    #[test]
+    fn a_read_that_shows_what_was_offered_later_or_in_another_order_is_noticed() {
+        let mut history = sound();
+        let mut ids = ids(&history);
+        history[1].offered = 10;
+        history[1].answered = 11;
+        history.push(other((4, 5), What::ReadAll { ids: ids.clone() }));
+        assert!(complaint(history).contains("a read of 2 events"));
+        let mut history = sound();
+        ids = super::doctored::ids(&history);
+        ids.reverse();
+        history.push(other((4, 5), What::ReadAll { ids }));
+        assert!(complaint(history).contains("in another order"));
+    }
+
+    #[test]
+    fn half_an_append_is_noticed() {
+        let mut history = sound();
+        let mut twice = append("a-2", ExpectedRevision::Any);
+        let second = append("a-2", ExpectedRevision::Any).streams.remove(0).events.remove(0);
+        twice.streams[0].events.push(second);
+        history.push(took((4, 5), twice, 4, 1));
+        let ids = ids(&history);
+        history.push(other((4, 9), What::ReadAll { ids: ids[..3].to_vec() }));
+        assert!(complaint(history).contains("a read of 3 events"));
+    }
+}

@@ -1,0 +1,211 @@
+//! What threads did: each operation with the moments at which it was offered and answered.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
+
+use gesta_store::{
+    Append, AppendCondition, Conflict, EventId, EventQuery, EventStore, EventType,
+    ExpectedRevision, NewEvent, Position, QueryItem, ReadAll, ReadStream, Revision, StoreError,
+    StreamName, Tag, conformance::block_on,
+};
+
+use crate::{draws::Draws, scene::name};
+
+const STREAMS: u64 = 3;
+const TAGS: u64 = 3;
+
+/// What a history is made by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    pub(super) seed: u64,
+    pub(super) threads: u64,
+    pub(super) operations_each: u64,
+}
+
+/// Moments: no two operations have one in common.
+type Moment = u64;
+
+/// One operation.
+#[derive(Clone, Debug)]
+pub(super) struct Operation {
+    pub(super) offered: Moment,
+    pub(super) answered: Moment,
+    pub(super) what: What,
+}
+
+/// What was done, and how it came out.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Appended {
+        append: Append,
+        /// Of the last event.
+        position: Position,
+        revisions: Vec<(StreamName, Revision)>,
+    },
+    Refused {
+        append: Append,
+        conflict: Conflict,
+    },
+    /// All events of a stream.
+    ReadStream {
+        stream: StreamName,
+        ids: Vec<EventId>,
+    },
+    /// All events.
+    ReadAll {
+        ids: Vec<EventId>,
+    },
+    Head {
+        position: Position,
+    },
+}
+
+/// Operations in any order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct History(pub(super) Vec<Operation>);
+
+impl History {
+    /// Adds what happened after all that is here.
+    pub(super) fn go_on(&mut self, later: Self) {
+        let end = self.0.iter().map(|operation| operation.answered).max().map_or(0, |end| end + 1);
+        self.0.extend(later.0.into_iter().map(|operation| Operation {
+            offered: operation.offered + end,
+            answered: operation.answered + end,
+            ..operation
+        }));
+    }
+}
+
+/// Lets threads race.
+pub(super) fn record(store: &dyn EventStore, load: &Load) -> History {
+    let clock = AtomicU64::new(0);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..load.threads)
+            .map(|thread| {
+                let clock = &clock;
+                scope.spawn(move || {
+                    let draws = Draws(load.seed ^ thread.wrapping_mul(0xd129_0d3d_9e21_6a35));
+                    let known = block_on(store.head()).unwrap().position;
+                    let mut racer = Racer { store, clock, draws, known };
+                    (0..load.operations_each).map(|_| racer.operate()).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        History(threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect())
+    })
+}
+
+struct Racer<'a> {
+    store: &'a dyn EventStore,
+    clock: &'a AtomicU64,
+    draws: Draws,
+    /// Up to where it has looked.
+    known: Position,
+}
+
+impl Racer<'_> {
+    fn moment(&self) -> Moment {
+        self.clock.fetch_add(1, Ordering::SeqCst)
+    }
+
+    fn operate(&mut self) -> Operation {
+        match self.draws.below(8) {
+            0 => self.timed(|racer| {
+                let stream = racer.stream();
+                let read = racer.store.read_stream(ReadStream::forwards(stream.clone()));
+                What::ReadStream { stream, ids: ids(read) }
+            }),
+            1 if self.draws.below(8) == 0 => self.timed(|racer| What::ReadAll {
+                ids: ids(racer.store.read_all(ReadAll::forwards())),
+            }),
+            1 => self.timed(|racer| What::Head {
+                position: block_on(racer.store.head()).unwrap().position,
+            }),
+            _ => {
+                let append = self.draw_append();
+                self.timed(|racer| racer.append(append))
+            }
+        }
+    }
+
+    fn timed(&mut self, act: impl FnOnce(&mut Self) -> What) -> Operation {
+        let offered = self.moment();
+        let what = act(self);
+        Operation { offered, answered: self.moment(), what }
+    }
+
+    fn append(&mut self, append: Append) -> What {
+        match block_on(self.store.append(append.clone())) {
+            Ok(appended) => {
+                self.known = self.known.max(appended.position);
+                What::Appended {
+                    append,
+                    position: appended.position,
+                    revisions: appended.revisions,
+                }
+            }
+            Err(StoreError::Conflict(conflict)) => What::Refused { append, conflict },
+            Err(other) => panic!("nothing else can happen: {other}"),
+        }
+    }
+
+    fn stream(&mut self) -> StreamName {
+        name(&format!("raced-{}", self.draws.below(STREAMS)))
+    }
+
+    fn tag(&mut self) -> Tag {
+        Tag::of("raced", &self.draws.below(TAGS).to_string()).unwrap()
+    }
+
+    fn events(&mut self) -> Vec<NewEvent> {
+        let event_type = EventType::new("raced").unwrap();
+        let tag = self.tag();
+        let event = || NewEvent::json(EventId::random(), event_type.clone(), "{}");
+        (0..1 + self.draws.below(3)).map(|_| event().tagged([tag.clone()])).collect()
+    }
+
+    /// An append with an expectation or a condition that held when this thread looked.
+    fn draw_append(&mut self) -> Append {
+        let (stream, events) = (self.stream(), self.events());
+        match self.draws.below(5) {
+            0 => Append::to(stream, ExpectedRevision::Any, events),
+            1 | 2 => Append::to(stream.clone(), self.expected(&stream), events),
+            3 => {
+                let other = self.stream();
+                let append = Append::to(stream.clone(), self.expected(&stream), events);
+                match other == stream {
+                    true => append,
+                    false if self.draws.below(2) == 0 => {
+                        let expected = self.expected(&other);
+                        append.checking(other, expected)
+                    }
+                    false => {
+                        let events = self.events();
+                        append.and(other, ExpectedRevision::Any, events)
+                    }
+                }
+            }
+            _ => {
+                let tag = self.tag();
+                let after = match self.draws.below(2) {
+                    0 => self.known,
+                    _ => block_on(self.store.head()).unwrap().position,
+                };
+                let tagged = EventQuery::of(QueryItem::every().tagged([tag]));
+                Append::to(stream, ExpectedRevision::Any, events)
+                    .provided(AppendCondition { none_matching: tagged, after })
+            }
+        }
+    }
+
+    fn expected(&self, stream: &StreamName) -> ExpectedRevision {
+        let head = block_on(self.store.describe_stream(stream)).unwrap().head;
+        head.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact)
+    }
+}
+
+fn ids(pages: gesta_store::Pages) -> Vec<EventId> {
+    block_on(pages.collect_events()).unwrap().into_iter().map(|event| event.id).collect()
+}

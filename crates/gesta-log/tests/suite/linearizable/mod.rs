@@ -1,0 +1,66 @@
+//! Whether concurrent appends are as if one came after the other.
+//!
+//! Threads race appends with exact revisions and with event queries on few streams and tags, and
+//! note on one logical clock when each was offered and when it was answered. A position is a
+//! witness: it says where in the order an append took place. So there is nothing to search for: the
+//! [`check`](check::check) replays the appends in that order.
+//!
+//! `GESTA_LINEARIZABLE_ROUNDS` asks for more histories than the test run has.
+
+mod check;
+mod history;
+
+use gesta_log::{LogStore, Options};
+use gesta_store::{Append, EventStore, ExpectedRevision, ReadAll, conformance::block_on};
+
+use self::{
+    check::{Checked, check},
+    history::{Load, record},
+};
+use crate::scene::{append, event, name, open};
+
+const ROUNDS: u64 = 6;
+
+fn rounds() -> u64 {
+    let asked = std::env::var("GESTA_LINEARIZABLE_ROUNDS").ok();
+    asked.and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS)
+}
+
+#[test]
+fn racing_appends_are_as_if_one_came_after_the_other() {
+    let mut all = Checked::default();
+    for seed in 0..rounds() {
+        let directory = tempfile::tempdir().unwrap();
+        let small = Options { segment_bytes_first: 32 << 10, ..Options::default() };
+        let store = LogStore::open(directory.path(), small.clone()).unwrap();
+        let load = Load { seed, threads: 2 + seed % 7, operations_each: 150 };
+        let mut history = record(&store, &load);
+        // A second opening finds the heads in the index's files.
+        if seed % 2 == 1 {
+            drop(store);
+            let store = LogStore::open(directory.path(), small).unwrap();
+            history.go_on(record(&store, &Load { seed: !seed, ..load }));
+        }
+        let checked = check(&history).unwrap_or_else(|found| panic!("seed {seed}: {found}"));
+        all.add(&checked);
+    }
+    let Checked { acknowledged, refused, reads } = all;
+    assert!(acknowledged > 100 && refused > 50 && reads > 100, "{all:?}");
+}
+
+#[test]
+fn a_read_of_everything_ends_where_the_store_did_when_it_began() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    for number in 0..300 {
+        append(&store, "order-1", &format!("{number}"));
+    }
+    let mut pages = store.read_all(ReadAll::forwards());
+    let first = block_on(pages.next()).unwrap().unwrap().len();
+    // An append of which the last page has room for a part.
+    let events = (0..400).map(|number| event(&format!("{number}")));
+    let late = Append::to(name("order-2"), ExpectedRevision::Any, events);
+    block_on(store.append(late)).unwrap();
+    let rest = block_on(pages.collect_events()).unwrap();
+    assert_eq!(first + rest.len(), 300);
+}

@@ -1,0 +1,119 @@
+//! How fast `gesta verify` reads a store, beside `cat` of the same files, and in how much memory.
+//!
+//! Both read what the page cache does not have: it is told to forget the files before each run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Ground, import::peak_resident_kib, told::build};
+use crate::step::{Stopwatch, step};
+
+const RUNS: usize = 5;
+/// About 2.5 GB.
+const EVENTS_IN_BATCHES: &str = "6000000";
+/// About 1 GB.
+const SECONDS_ONE_BY_ONE: &str = "25";
+const BYTES_A_SECOND_MIN: f64 = 1e9;
+/// Where the device or the processor cannot: so much of what `cat` reads.
+const OF_CAT_MIN: f64 = 0.8;
+const RESIDENT_KIB_MAX: u64 = 300_000;
+
+pub(super) fn rate(ground: &Ground) -> Result<String> {
+    let (gesta, directory) = build(ground, "engine-verify")?;
+    let batches = ["--writers", "1", "--seconds", "0.1", "--fill", EVENTS_IN_BATCHES];
+    let singles = ["--writers", "64", "--seconds", SECONDS_ONE_BY_ONE];
+    let mut told = Vec::new();
+    for (name, arguments) in [("in batches of 100", &batches[..]), ("one by one", &singles[..])] {
+        let store = directory.join("store");
+        fs::create_dir_all(&store)?;
+        let mut fill = Command::new(&gesta);
+        fill.args(["bench", "append", "--store", &url(&store)]).args(arguments);
+        step(&format!("a store of events appended {name}"), fill.stdout(Stdio::null()))?;
+        let measured = measure(&gesta, &store).with_context(|| format!("events {name}"))?;
+        told.push(format!("{name}: {measured}"));
+        fs::remove_dir_all(&store)?;
+    }
+    Ok(told.join("; "))
+}
+
+fn url(store: &Path) -> String {
+    format!("gesta:{}", store.display())
+}
+
+fn measure(gesta: &Path, store: &Path) -> Result<String> {
+    let files = files(store)?;
+    let lengths = files.iter().map(|file| Ok(fs::metadata(file)?.len()));
+    let bytes = lengths.sum::<Result<u64>>()? as f64;
+    let (mut verify, mut cat, mut warm, mut resident) = (vec![], vec![], vec![], 0);
+    for _ in 0..RUNS {
+        forget(&files)?;
+        let stopwatch = Stopwatch::start();
+        resident = resident.max(verified(gesta, store)?);
+        verify.push(stopwatch.elapsed());
+        forget(&files)?;
+        for times in [&mut cat, &mut warm] {
+            let stopwatch = Stopwatch::start();
+            let status = Command::new("cat").args(&files).stdout(Stdio::null()).status()?;
+            ensure!(status.success(), "cat: {status}");
+            times.push(stopwatch.elapsed());
+        }
+    }
+    let rate = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        bytes / times.get(RUNS / 2).map_or(1.0, Duration::as_secs_f64)
+    };
+    let (verify, cat, warm) = (rate(&mut verify), rate(&mut cat), rate(&mut warm));
+    let figures = format!(
+        "{:.2} GB verified at {:.2} GB/s, {:.2} × cat, which reads {:.2} GB/s from the device and \
+         {:.2} from memory; {} MB resident",
+        bytes / 1e9,
+        verify / 1e9,
+        verify / cat,
+        cat / 1e9,
+        warm / 1e9,
+        resident / 1_000
+    );
+    ensure!(verify >= BYTES_A_SECOND_MIN || verify >= OF_CAT_MIN * cat, "too slow: {figures}");
+    ensure!(resident < RESIDENT_KIB_MAX, "too much memory: {figures}");
+    Ok(figures)
+}
+
+/// The files that `gesta verify` reads.
+fn files(store: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(store)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "seg" || end == "run") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Lets the page cache forget what it has of these files.
+fn forget(files: &[PathBuf]) -> Result<()> {
+    for file in files {
+        let mut forget = Command::new("dd");
+        forget.arg(format!("if={}", file.display())).args(["iflag=nocache", "count=0"]);
+        let status = forget.stderr(Stdio::null()).status()?;
+        ensure!(status.success(), "dd cannot make the page cache forget a file: {status}");
+    }
+    Ok(())
+}
+
+/// Verifies a store; how much memory it took at most, in KiB.
+fn verified(gesta: &Path, store: &Path) -> Result<u64> {
+    let mut child = Command::new(gesta)
+        .args(["verify", "--store", &url(store)])
+        .stdout(Stdio::null())
+        .spawn()
+        .context("the program cannot be started")?;
+    peak_resident_kib(&mut child)
+}
