@@ -88,6 +88,8 @@ bugs! {
     NewIncarnationEachTime,
     /// Removes runs of the index before the one that replaces them is durable.
     RunUnlinkedEarly,
+    /// Says nothing of a segment whose beginning is gone.
+    LostOpeningUntold,
     /// Goes back in a stream when metadata show what they hid.
     SubscriberGoesBack,
 }

@@ -174,7 +174,7 @@ fn later_frames(segment: &Bytes, from: u64, seed: Seed) -> Vec<(u64, FrameHeader
 }
 
 /// How many bytes after `end` there are up to the last one that is not zero.
-fn trailing(segment: &Bytes, end: u64) -> u64 {
+pub(crate) fn trailing(segment: &Bytes, end: u64) -> u64 {
     let rest = slice(segment, end, u64::MAX);
     rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
 }

@@ -85,6 +85,20 @@ fn damage_to_the_last_append_is_known_after_a_second_of_idleness() {
 }
 
 #[test]
+fn a_segment_that_lost_its_beginning_is_told_as_torn() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = Turned::open(directory.path(), Options::default());
+    turned.append_together(vec![append_to("order-1", "1")]);
+    let killed = as_killed(directory.path());
+    flip(&segment_files(killed.path())[0], 4_100);
+    let report = report(killed.path());
+    assert!(report.damage.is_empty(), "nothing says that it was durable: {report:?}");
+    let torn = report.torn.expect("it is not passed over in silence");
+    assert_eq!(torn.offset, 4_096);
+    assert!(torn.bytes > 100);
+}
+
+#[test]
 fn a_missing_segment_in_the_middle_is_damage() {
     let directory = tempfile::tempdir().unwrap();
     for _ in 0..3 {
