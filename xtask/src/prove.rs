@@ -27,6 +27,7 @@ mod rebuild_kills;
 mod schemathesis;
 mod serve_kills;
 mod server;
+mod simulation;
 mod strace;
 mod test_time;
 mod trace;
@@ -112,7 +113,7 @@ const LINES: [Line; 9] = [
             },
             Check {
                 shows: "a disk that drops what was not synced loses nothing acknowledged",
-                means: Means::Always(named_tests::simulated_disk),
+                means: Means::Always(simulation::breaks_no_promise),
             },
         ],
     },

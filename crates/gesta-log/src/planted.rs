@@ -88,8 +88,24 @@ bugs! {
     NewIncarnationEachTime,
     /// Removes runs of the index before the one that replaces them is durable.
     RunUnlinkedEarly,
+    /// Names a run of the index before it is durable.
+    RunNamedBeforeSync,
+    /// Believes a block of the index whatever its checksum says.
+    NoChecksumOfABlock,
+    /// Believes a record whatever its checksum says.
+    NoChecksumOfARecord,
+    /// Believes the header of a frame whatever its checksum says.
+    NoChecksumOfAHeader,
+    /// Writes a mark right behind the frame that it covers.
+    MarkInTheSectorBefore,
+    /// Never writes a close frame.
+    NoCloseFrame,
+    /// Writes zeros over what a crash cut short.
+    ZerosOverTheTornTail,
     /// Says nothing of a segment whose beginning is gone.
     LostOpeningUntold,
+    /// Tells a retry for certain that nothing was appended, though its first try is in doubt.
+    RetryInDoubtToldAsDefinite,
     /// Goes back in a stream when metadata show what they hid.
     SubscriberGoesBack,
 }

@@ -27,6 +27,6 @@ pub use chance::Chance;
 pub use clock::SimClock;
 pub use disk::{Crash, DamageKind, Hazards, SimDisk};
 pub use fault::{Fault, FaultCount, FaultCounts};
-pub use seeds::{Summary, seeds};
+pub use seeds::{DISK_OPERATIONS_MIN, FAULT_PERCENT_MIN, SEEDS_TO_JUDGE_MIN, Summary, seeds};
 pub use simulation::{CRASHES_MIN, Failure, OPERATIONS_MIN, Story, run};
 pub use sweep::{Ending, Extent, Sweep, Swept, sweep};

@@ -10,7 +10,7 @@ use super::{
     Log, Recovery, Segment, Steps, entry, failed, filed::Filed, incarnation_of, segment_file,
 };
 use crate::{
-    disk::{Access, Cache},
+    disk::{Access, Cache, Operation},
     format::{Chain, Frame, FrameKind, HEADER_BYTES, Opening, Seed},
     index::{Covered, Index},
     options::{OpenError, Torn, Unmarked},
@@ -63,6 +63,9 @@ impl Recovery<'_> {
         if last {
             self.report_end(segment, &walked, &frames);
             self.keep_visible(&mut walked, start.chain, &mut frames);
+        }
+        if last && planted::is(Bug::ZerosOverTheTornTail) {
+            self.zero_torn_tail(segment, &walked)?;
         }
         self.report_damage(segment, &walked, successor);
         for (_, frame) in frames {
@@ -274,6 +277,17 @@ impl Recovery<'_> {
                 positions: first..=last,
             });
         }
+    }
+
+    /// A planted bug: an old segment is never written to.
+    fn zero_torn_tail(&self, segment: &Segment, walked: &Walked) -> Result<(), OpenError> {
+        if walked.torn_bytes == 0 {
+            return Ok(());
+        }
+        let zeros = vec![0; usize::try_from(walked.torn_bytes).unwrap_or_default()];
+        let (file, offset) = (segment.file.clone(), walked.end);
+        let write = Operation::Write { file, offset, bytes: zeros.into() };
+        self.disk.run(write).map_err(|source| failed("write zeros", source))
     }
 
     fn report_damage(&mut self, segment: &Segment, walked: &Walked, successor: Option<&Segment>) {

@@ -401,7 +401,7 @@ impl Writer {
             Some(Flight::Group(group)) => {
                 let active = self.active.as_mut().expect("the group was written to it");
                 active.durable = group.end();
-                active.unmarked = true;
+                active.unmarked = !planted::is(Bug::NoCloseFrame);
                 let after = group.after();
                 self.end.chain = after.chain;
                 self.end.next = after.next;
@@ -508,7 +508,8 @@ impl Writer {
         for request in self.queue.drain(..) {
             actions.push(Action::Release(request.bytes));
             let first = request.append.events().next().map(|event| event.id);
-            let doubtful = first.is_some_and(|first| self.doubtful.contains(&first));
+            let doubtful = first.is_some_and(|first| self.doubtful.contains(&first))
+                && !planted::is(Bug::RetryInDoubtToldAsDefinite);
             let error = if doubtful { again_unknown() } else { error.clone() };
             actions.push(Action::Answers(vec![(request.reply, Err(error))]));
         }
