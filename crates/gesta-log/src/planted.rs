@@ -76,6 +76,8 @@ bugs! {
     TruncateAtFirstBadFrame,
     /// Adopts what lies behind a write that did not arrive.
     AdoptPastAHole,
+    /// After damage, goes on with whatever frame comes next, though nothing says that it belongs.
+    ResumeAnywhere,
     /// Adopts what the last segment holds without syncing it first.
     AdoptWithoutSync,
     /// Adopts what the page cache says of the last segment, which may be a lie.

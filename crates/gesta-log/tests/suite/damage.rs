@@ -99,6 +99,24 @@ fn a_segment_that_lost_its_beginning_is_told_as_torn() {
 }
 
 #[test]
+fn what_a_crash_cut_off_does_not_come_back_when_something_before_it_is_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = Turned::open(directory.path(), Options::default());
+    turned.append_together(vec![append_to("order-1", "1")]);
+    turned.append_together(vec![append_to("order-1", "2"), append_to("order-1", "3")]);
+    let [first, second] = [1, 2].map(|n| turned.store.locate(Position::new(n)).unwrap());
+    let killed = as_killed(directory.path());
+    let file = killed.path().join(&first.file);
+    flip(&file, second.offset + second.length - 1);
+    assert_eq!(told(&open(killed.path())), ["1"], "of the torn group nothing is adopted");
+    flip(&file, first.offset + first.length - 1);
+    let store = open(killed.path());
+    assert_eq!(store.report().damage.len(), 1);
+    let last = block_on(store.read_all(ReadAll::backwards().limit(1)).collect_events());
+    assert!(matches!(last, Err(StoreError::Corrupt(_))), "{last:?}");
+}
+
+#[test]
 fn a_missing_segment_in_the_middle_is_damage() {
     let directory = tempfile::tempdir().unwrap();
     for _ in 0..3 {
