@@ -100,8 +100,10 @@ bugs! {
     NoChecksumOfAHeader,
     /// Writes a mark right behind the frame that it covers.
     MarkInTheSectorBefore,
-    /// Never writes a close frame.
+    /// Does not know that a close frame is due.
     NoCloseFrame,
+    /// Does not write the close frame that is due.
+    CloseFrameForgotten,
     /// Writes zeros over what a crash cut short.
     ZerosOverTheTornTail,
     /// Says nothing of a segment whose beginning is gone.

@@ -130,7 +130,7 @@ impl Client {
 
     /// Metadata, a delete or a tombstone.
     fn about_a_stream(&mut self, model: &Model) -> Append {
-        let stream = self.stream();
+        let stream = self.described(model).unwrap_or_else(|| self.stream());
         let described = stream.metadata_stream().expect("the name is short");
         if self.chance.percent(4) {
             let event = self.event_of(TombstoneStream::EVENT_TYPE, b"{}".to_vec());
@@ -154,6 +154,14 @@ impl Client {
         let append = Append::to(described, expected, [event]);
         let checked = self.expectation(model, &stream);
         if self.chance.percent(50) { append.checking(stream, checked) } else { append }
+    }
+
+    /// Half of the time, a stream that has metadata already: what they hide may come to light again.
+    fn described(&mut self, model: &Model) -> Option<StreamName> {
+        let described: Vec<_> =
+            model.history().stream_names().filter_map(StreamName::described_stream).collect();
+        let again = !described.is_empty() && self.chance.percent(50);
+        again.then(|| self.chance.pick(&described))
     }
 
     fn malformed(&mut self, model: &Model) -> Append {

@@ -163,3 +163,22 @@ impl fmt::Display for Summary {
         write!(f, "{took:.1} s, {} seeds a minute", self.seeds_per_minute())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_seeds_that_did_nothing_fall_short_in_everything() {
+        let stories = vec![Story::default(); 1_000];
+        let idle = Summary { stories, took: Duration::ZERO };
+        assert_eq!(idle.shortfalls().len(), 1 + Fault::ALL.len());
+    }
+
+    #[test]
+    fn quantiles_are_of_what_seeds_had() {
+        let story = |events| Story { events, ..Story::default() };
+        let summary = Summary { stories: (0..=100).map(story).collect(), took: Duration::ZERO };
+        assert_eq!(summary.quantiles(|story| story.events), [0, 10, 50, 90, 100]);
+    }
+}

@@ -328,7 +328,7 @@ pub(crate) enum Poison {
 
 /// How a device lies about a sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lie {
+pub enum Lie {
     /// It did nothing.
     Nowhere,
     /// It wrote to other sectors of the same file.

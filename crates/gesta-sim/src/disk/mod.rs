@@ -17,7 +17,8 @@ use std::{
 use bytes::Bytes;
 use gesta_log::{Cache, Disk, Done, Lane, Operation};
 
-pub(crate) use self::file::{Lie, SECTOR_BYTES};
+pub use self::file::Lie;
+pub(crate) use self::file::SECTOR_BYTES;
 use self::state::{Access, Doing, State};
 use crate::{
     chance::Chance,
@@ -164,7 +165,7 @@ impl SimDisk {
     }
 
     /// Lies about a sync once, after so many others.
-    pub(crate) fn lie_after(&self, syncs: u64, lie: Lie) {
+    pub fn lie_after(&self, syncs: u64, lie: Lie) {
         self.state().lie = Some((syncs, lie));
     }
 

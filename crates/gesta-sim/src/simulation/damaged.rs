@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     Simulation,
-    poll::poll_once,
+    poll::{answer_now, poll_once},
     reads::{self, Shown, up_to_damage},
 };
 use crate::{
@@ -33,6 +33,13 @@ use crate::{
 pub(super) enum Told {
     Nothing,
     Damage,
+}
+
+/// Whether something of what may be lost must still lie there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remains {
+    Sure,
+    Perhaps,
 }
 
 impl Told {
@@ -48,7 +55,7 @@ impl Told {
 impl Simulation {
     /// Opens the store, in which something may be damaged, and reads all of it. What is vouched
     /// for is there, or its loss is told.
-    pub(super) fn judge(&mut self, vouched: Position) -> Verdict<Told> {
+    pub(super) fn judge(&mut self, vouched: Position, remains: Remains) -> Verdict<Told> {
         self.disk.expose_to(Hazards::default());
         let (mut engine, store) = match self.try_to_open() {
             Ok(opened) => opened,
@@ -68,7 +75,8 @@ impl Simulation {
         }
         let Shown { events, to_the_end } = up_to_damage(store.read_all(ReadAll::forwards()))?;
         if to_the_end && events.len() < self.model.history().events().len() {
-            let told = report.torn.is_some() || report.unmarked.is_some();
+            let unmarked = report.unmarked.is_some() && remains == Remains::Perhaps;
+            let told = report.torn.is_some() || unmarked;
             demand(told, || format!("only {} events are left, in silence", events.len()))?;
             self.judge_rest(&store, vouched)?;
             return Ok(Told::Damage);
@@ -118,8 +126,10 @@ impl Simulation {
             let found = reads::find_append(store, &self.model, &mut self.chance)?;
             told = told.or(Told::when(found.is_none()));
         }
-        let listed = reads::list(store, self.model.history(), &mut self.chance)?;
-        Ok(told.or(Told::when(listed.is_none())))
+        let history = self.model.history();
+        let scanned = reads::scan(store, history, Position::START)?;
+        let listed = reads::list(store, history, &mut self.chance)?;
+        Ok(told.or(Told::when(scanned.is_none() || listed.is_none())))
     }
 
     /// Reads of a store that says that something is missing: what there is, in order, and an error
@@ -145,11 +155,44 @@ impl Simulation {
             "after damage, other events were read backwards".to_owned()
         })?;
         let vouched = known.get(vouched.saturating_sub(1)).map_or(Position::START, |e| e.position);
-        readable(history).try_for_each(|stream| {
+        for stream in readable(history) {
             let read = ReadStream::forwards(stream.clone());
-            is_stretch(history, stream, &up_to_damage(store.read_stream(read))?, vouched)
-        })
+            is_stretch(history, stream, &up_to_damage(store.read_stream(read))?, vouched)?;
+            head_is_told(store, history, stream, vouched)?;
+        }
+        self.appends_are_found(store, vouched)
     }
+
+    /// What is vouched for is found, as it was answered, or its loss is told.
+    fn appends_are_found(&self, store: &LogStore, vouched: Position) -> Verdict {
+        for offer in 0..self.model.offers() {
+            let Some(answer) = self.model.published(offer) else { continue };
+            let Some(first) = self.model.append(offer).events().next() else { continue };
+            let found = reads::unless_damaged(answer_now(store.find_append(first.id)))?;
+            let right = match found {
+                Some(Some(found)) => found == *answer,
+                Some(None) => answer.position > vouched,
+                None => true,
+            };
+            demand(right, || format!("after damage, append {offer} was not found, in silence"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A description reaches as far as the stream does, or says that something is missing.
+fn head_is_told(
+    store: &LogStore,
+    history: &History,
+    stream: &StreamName,
+    vouched: Position,
+) -> Verdict {
+    let described = reads::unless_damaged(answer_now(store.describe_stream(stream)))?;
+    let last = history.stream(stream).rev().find(|event| event.position <= vouched);
+    let last = last.map(|event| event.revision);
+    demand(described.is_none_or(|described| described.head >= last), || {
+        format!("after damage, {stream} was described without its end")
+    })
 }
 
 /// A part of a stream without gaps, up to its end or to an error. What hides its beginning may be

@@ -6,7 +6,11 @@
 
 use gesta_store::Position;
 
-use super::{Settled, Simulation, damaged::Told, life::Life};
+use super::{
+    Settled, Simulation,
+    damaged::{Remains, Told},
+    life::Life,
+};
 use crate::{
     disk::{Crash, DamageKind, Hazards, Lie, SECTOR_BYTES, Victim},
     fault::Fault,
@@ -48,10 +52,10 @@ impl Simulation {
         let mut life = self.open()?;
         self.disk.expose_to(Hazards::default());
         let way = self.chance.below(10);
-        if way < 8 {
+        if way < 7 {
             self.append_something(&mut life);
         }
-        if way < 6 {
+        if way < 4 {
             self.settle(&mut life)?;
             let to = self.model.history().head();
             self.end(life)?;
@@ -74,7 +78,9 @@ impl Simulation {
         let vouched = self.last_life()?;
         self.disk.crash(Crash::PowerCut); // so that the device and the cache are the same
         let faults = self.inflict(vouched);
-        let told = self.judge(vouched.to)?;
+        let flipped = faults.contains(&Fault::FlippedBit);
+        let remains = if flipped { Remains::Sure } else { Remains::Perhaps };
+        let told = self.judge(vouched.to, remains)?;
         self.weigh(&faults, told);
         Ok(())
     }
@@ -100,7 +106,7 @@ impl Simulation {
         self.append_something(&mut life);
         self.settle(&mut life)?;
         self.end(life)?;
-        let told = self.judge(self.model.history().head())?;
+        let told = self.judge(self.model.history().head(), Remains::Perhaps)?;
         if lied {
             self.weigh(&[fault], told);
         }
@@ -125,7 +131,7 @@ impl Simulation {
         self.append_something(&mut life);
         self.settle(&mut life)?;
         self.end(life)?;
-        let told = told.or(self.judge(self.model.history().head())?);
+        let told = told.or(self.judge(self.model.history().head(), Remains::Perhaps)?);
         self.weigh(&faults, told);
         Ok(())
     }
@@ -152,7 +158,7 @@ impl Simulation {
     fn inflict_on_an_event(&mut self, vouched: Vouched, kind: DamageKind) -> Vec<Fault> {
         let events = self.model.history().events();
         let last = events.len().saturating_sub(1);
-        let place = if self.chance.percent(40) { last } else { self.chance.below(events.len()) };
+        let place = if self.chance.percent(50) { last } else { self.chance.below(events.len()) };
         let Some((victim, later)) = events.get(place..).and_then(<[_]>::split_first) else {
             return Vec::new();
         };

@@ -16,7 +16,7 @@ mod reads;
 use std::{fmt, sync::Arc, time::Duration};
 
 use gesta_log::Turn;
-use gesta_store::{Checkpoint, EventStore, Head, Incarnation, Position};
+use gesta_store::{Checkpoint, EventStore, Head, Incarnation, Position, StreamName, StreamState};
 
 use self::{
     follower::Topic,
@@ -289,7 +289,7 @@ impl Simulation {
         reads::catch_up(life.store(), &mut self.model)?;
         match self.chance.below(10) {
             0 => self.check_head(life),
-            1 => {
+            1 | 2 => {
                 let topic = self.topic();
                 let after = self.chance.within(0..self.model.history().head().number() + 1);
                 // The incarnation of an earlier life: ordinary crashes keep it.
@@ -297,7 +297,7 @@ impl Simulation {
                 life.follow(topic, Checkpoint { position: Position::new(after), incarnation });
                 Ok(())
             }
-            2..=5 => life.listen(&mut self.model, &mut self.chance),
+            3..=6 => life.listen(&mut self.model, &mut self.chance),
             _ => {
                 let (client, chance) = (&mut self.client, &mut self.chance);
                 reads::read_something(life.store(), &self.model, client, chance)
@@ -349,8 +349,14 @@ impl Simulation {
     }
 
     fn topic(&mut self) -> Topic {
-        if self.chance.percent(30) {
-            return Topic::Stream(self.client.stream());
+        if self.chance.percent(50) {
+            let history = self.model.history();
+            let state = |stream: &StreamName| history.stream_past(stream, history.head()).state;
+            let is_hidden = |stream: &&StreamName| state(stream) == StreamState::Deleted;
+            let hidden: Vec<_> = history.stream_names().filter(is_hidden).cloned().collect();
+            let about_hidden = !hidden.is_empty() && self.chance.percent(50);
+            let any = self.client.stream();
+            return Topic::Stream(if about_hidden { self.chance.pick(&hidden) } else { any });
         }
         Topic::All(reads::some_filter(&mut self.client, &mut self.chance))
     }

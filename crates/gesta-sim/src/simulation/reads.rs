@@ -3,11 +3,13 @@
 //! Always holds: each is asked after everything published was absorbed and before the engine is
 //! turned again, so there is exactly one right answer.
 
-use gesta_log::LogStore;
+use std::ops::ControlFlow;
+
+use gesta_log::{BorrowedEvent, LogStore};
 use gesta_store::{
     Category, Direction, EventStore, Filter, ListCategories, ListStreams, Pages, Position, ReadAll,
     ReadFrom, ReadStream, RecordedEvent, Revision, StoreError, StreamDescription, StreamName,
-    StreamState,
+    StreamState, Tag,
 };
 
 use super::poll::{answer_now, poll_once};
@@ -70,8 +72,12 @@ pub(crate) fn read_something(
     chance: &mut Chance,
 ) -> Verdict {
     let history = model.history();
-    match chance.below(8) {
+    match chance.below(9) {
         0 | 1 => read_all(store, history, client, chance),
+        8 => {
+            let after = Position::new(chance.within(0..history.head().number() + 1));
+            scan(store, history, after)?.ok_or_else(damaged)
+        }
         2..=4 => read_stream(store, history, client.stream(), chance),
         5 => describe(store, history, &client.stream())?.ok_or_else(damaged),
         6 => find_append(store, model, chance)?.ok_or_else(damaged),
@@ -84,7 +90,7 @@ fn damaged() -> Broken {
 }
 
 /// What was answered; nothing where the answer is damage.
-fn unless_damaged<T>(answer: Verdict<Result<T, StoreError>>) -> Verdict<Option<T>> {
+pub(crate) fn unless_damaged<T>(answer: Verdict<Result<T, StoreError>>) -> Verdict<Option<T>> {
     match answer? {
         Ok(found) => Ok(Some(found)),
         Err(StoreError::Corrupt(_)) => Ok(None),
@@ -185,6 +191,38 @@ fn compare(
         let (found, expected) = (places(&mut found.iter()), places(&mut expected.iter().copied()));
         format!("{read} gave {found:?} instead of {expected:?}")
     })
+}
+
+/// Goes through everything without copies; nothing where that ends at damage.
+pub(crate) fn scan(store: &LogStore, history: &History, after: Position) -> Verdict<Option<()>> {
+    let known = history.events();
+    let mut rest = known.iter().skip(known.partition_point(|event| event.position <= after));
+    let mut wrong = None;
+    let scanned = store.scan(after, |event| {
+        if rest.next().is_some_and(|known| is_borrowed(known, &event)) {
+            return ControlFlow::Continue(());
+        }
+        wrong = Some(event.position);
+        ControlFlow::Break(())
+    });
+    let whole = rest.next().is_none();
+    demand(wrong.is_none(), || format!("a scan after {after} went wrong at {wrong:?}"))?;
+    let scanned = unless_damaged(Ok(scanned))?;
+    demand(scanned.is_none() || whole, || format!("a scan ended after {scanned:?} events"))?;
+    Ok(scanned.map(drop))
+}
+
+fn is_borrowed(known: &RecordedEvent, event: &BorrowedEvent<'_>) -> bool {
+    known.position == event.position
+        && known.revision == event.revision
+        && known.recorded_at == event.recorded_at
+        && known.id == event.id
+        && known.schema_version == event.schema_version
+        && known.stream.as_str() == event.stream
+        && known.event_type.as_str() == event.event_type
+        && known.metadata == event.metadata
+        && known.data == event.data
+        && known.tags.iter().map(Tag::as_str).eq(event.tags())
 }
 
 /// What a stream is said to be; nothing where the answer is damage.
