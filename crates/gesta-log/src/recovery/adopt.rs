@@ -62,7 +62,12 @@ impl Recovery<'_> {
         let Contents { mut walked, mut frames, bytes } = self.contents(segment, start, last)?;
         if last {
             self.report_end(segment, &walked, &frames);
-            self.keep_visible(&mut walked, start.chain, &mut frames);
+        }
+        // The segment that says what of this one belongs is lost: only what a mark covers surely does.
+        let unnamed = !last && adopted_length.is_none();
+        let follows = last && self.access == Access::ReadOnly && walked.bad.is_empty();
+        if (unnamed || follows) && !walked.sealed {
+            keep_marked(&mut walked, start.chain, &mut frames);
         }
         if last && planted::is(Bug::ZerosOverTheTornTail) {
             self.zero_torn_tail(segment, &walked)?;
@@ -223,25 +228,6 @@ impl Recovery<'_> {
         Ok(Contents { walked, frames, bytes: bytes.len() as u64 })
     }
 
-    /// Who only reads may meet a writer at work, and sees no more than what is surely durable.
-    fn keep_visible(
-        &self,
-        walked: &mut Walked,
-        before: Option<Chain>,
-        frames: &mut Vec<(u64, Frame)>,
-    ) {
-        if self.access == Access::ReadWrite || !walked.bad.is_empty() || walked.sealed {
-            return;
-        }
-        let visible = frames.partition_point(|(offset, _)| *offset < walked.mark);
-        let Some((offset, hidden)) = frames.get(visible) else { return };
-        walked.end = *offset;
-        walked.next = hidden.header.first_position;
-        let last = visible.checked_sub(1).and_then(|last| frames.get(last));
-        walked.chain = last.map_or(before, |(_, frame)| Some(frame.header.chain));
-        frames.truncate(visible);
-    }
-
     fn index(&mut self, log: &mut Log, segment: &Segment, frame: Frame) {
         self.report.events += frame.events.len() as u64;
         // After damage revisions are expected to be missing.
@@ -316,6 +302,18 @@ impl Recovery<'_> {
             damage.positions = Some(from..=last);
         }
     }
+}
+
+/// Keeps what is surely durable: who only reads may meet a writer at work, and what no mark covers
+/// may have been given up.
+fn keep_marked(walked: &mut Walked, before: Option<Chain>, frames: &mut Vec<(u64, Frame)>) {
+    let visible = frames.partition_point(|(offset, _)| *offset < walked.mark);
+    let Some((offset, hidden)) = frames.get(visible) else { return };
+    walked.end = *offset;
+    walked.next = hidden.header.first_position;
+    let last = visible.checked_sub(1).and_then(|last| frames.get(last));
+    walked.chain = last.map_or(before, |(_, frame)| Some(frame.header.chain));
+    frames.truncate(visible);
 }
 
 /// An event whose revision does not follow its stream's.

@@ -116,6 +116,28 @@ fn what_a_crash_cut_off_does_not_come_back_when_something_before_it_is_damaged()
     assert!(matches!(last, Err(StoreError::Corrupt(_))), "{last:?}");
 }
 
+/// Only the missing segment could tell whether they belong: they may have been given up.
+#[test]
+fn events_that_no_mark_covers_are_missing_with_the_segment_after_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = Turned::open(directory.path(), Options::default());
+    turned.append_together(vec![append_to("order-1", "1")]);
+    turned.append_together(vec![append_to("order-1", "2")]);
+    let killed = as_killed(directory.path());
+    append(&open(killed.path()), "order-1", "3");
+    append(&open(killed.path()), "order-1", "4");
+    let segments = segment_files(killed.path());
+    let place = open(killed.path()).locate(Position::new(3)).unwrap();
+    let lost = segments.iter().find(|file| file.ends_with(&place.file)).unwrap();
+    fs::remove_file(lost).unwrap();
+    let index = killed.path().join("INDEX");
+    if index.exists() {
+        fs::remove_file(index).unwrap();
+    }
+    let report = report(killed.path());
+    assert_eq!(report.damage[0].positions, Some(Position::new(2)..=Position::new(3)), "{report:?}");
+}
+
 #[test]
 fn a_missing_segment_in_the_middle_is_damage() {
     let directory = tempfile::tempdir().unwrap();
