@@ -122,7 +122,8 @@ impl File {
     }
 
     /// A sync after which the cache looks as it should, and of which the device did nothing, or
-    /// did it elsewhere. Returns whether it was meant to do anything.
+    /// did it elsewhere. Returns whether it lied: a sync with nothing to do, or in a file with no
+    /// other place, goes as it should.
     pub(crate) fn lie_about_sync(
         &mut self,
         covered: Covered,
@@ -135,19 +136,24 @@ impl File {
             return false;
         };
         let (first, sectors) = (*first, last - first + 1);
-        if lie == Lie::Elsewhere {
-            let room = (self.device.len() / SECTOR_BYTES).saturating_sub(sectors);
-            let target = if chance.percent(50) {
-                (first + chance.below(17)).saturating_sub(8).min(room) // not far away
-            } else {
-                chance.below(room + 1)
-            };
-            let target = if target == first { (target + 1) % (room + 1) } else { target };
-            for (sector, bytes) in &taken {
-                self.put_on_device(target + sector - first, bytes);
-            }
+        if lie == Lie::Nowhere {
+            return true;
         }
-        true
+        let room = (self.device.len() / SECTOR_BYTES).saturating_sub(sectors);
+        let target = if chance.percent(50) {
+            (first + chance.below(17)).saturating_sub(8).min(room) // not far away
+        } else {
+            chance.below(room + 1)
+        };
+        let target = match room {
+            0 => first,
+            _ if target == first => (target + 1) % (room + 1),
+            _ => target,
+        };
+        for (sector, bytes) in &taken {
+            self.put_on_device(target + sector - first, bytes);
+        }
+        target != first
     }
 
     fn put_on_device(&mut self, sector: usize, bytes: &Sector) {
