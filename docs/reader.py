@@ -16,7 +16,6 @@ OPENING, EVENTS, CLOSE, SEAL = 1, 2, 3, 4
 def demand(holds, otherwise):
     if not holds:
         raise ValueError(otherwise)
-
 CRC_TABLE = list(range(256))
 for _ in range(8):
     CRC_TABLE = [crc >> 1 ^ (0x82F63B78 if crc & 1 else 0) for crc in CRC_TABLE]
@@ -25,7 +24,6 @@ def crc32c(data, before=0):
     for byte in data:
         crc = CRC_TABLE[(crc ^ byte) & 255] ^ crc >> 8
     return crc ^ MASK
-
 IV = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19)
 PERMUTATION = (2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8)
 MIXED = ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
@@ -44,7 +42,6 @@ def compress(chaining, words, counter, length, flags):
                 v[b] = (x >> second | x << 32 - second) & MASK
         words = [words[n] for n in PERMUTATION]
     return tuple(v[n] ^ v[n + 8] for n in range(8))
-
 def subtree(data, chunk, root):
     if len(data) <= 1024:
         chaining, last = IV, max(len(data) - 1, 0) // 64
@@ -56,7 +53,6 @@ def subtree(data, chunk, root):
     left = 1024 << ((len(data) - 1) // 1024).bit_length() - 1
     pair = subtree(data[:left], chunk, 0) + subtree(data[left:], chunk + left // 1024, 0)
     return compress(IV, pair, 0, 64, PARENT | root)
-
 def blake3(data):
     return pack("<8I", *subtree(data, 0, ROOT))
 
@@ -113,11 +109,11 @@ class Segment:
             demand(self.header(sector)[0] in (CLOSE, SEAL), "no frame begins here")
             return self.frame(sector, chain, position)
     def later(self, at):
-        """Offset, first position and durable mark of each valid frame header from an offset on."""
+        """Offset, length, first position and durable mark of each valid frame header from an offset on."""
         for found in re.compile(b"GFRM").finditer(self.data, at):
             try:
-                _, _, _, first, mark, _, _ = self.header(found.start())
-                yield found.start(), first, mark
+                _, length, _, first, mark, _, _ = self.header(found.start())
+                yield found.start(), length, first, mark
             except ValueError:
                 pass
 
@@ -152,11 +148,15 @@ def walk(segment, chain, position, adopted, damage):
             position += len(found)
         except ValueError as bad:
             later = list(segment.later(end))
-            if adopted is None and all(mark <= end for _, _, mark in later):
+            durable = max([mark for *_, mark in later], default=0) if adopted is None else adopted
+            if durable <= end:
                 break  # a write that was never acknowledged
             damage(segment.file, end, bad)
-            chain, end = None, min([at for at, _, _ in later if at > end], default=len(segment.data))
-            position = max([position] + [first for at, first, _ in later if at == end])
+            behind = [-(-(at + length) // n) * n for at, length, *_ in later if at == end for n in (1, SECTOR_BYTES)]
+            chain, end = None, min([at for at, *_ in later if at > end], default=len(segment.data))
+            if end >= durable and end not in behind:
+                break  # nothing says that what follows belongs
+            position = max([position] + [first for at, _, first, _ in later if at == end])
     return events, chain, position
 
 def segments(directory, damage):
@@ -171,7 +171,7 @@ def segments(directory, damage):
             segment.frame(HEADER_BYTES, None, None)
             log.insert(0, segment)
         except ValueError as bad:
-            if not segment or any(mark > HEADER_BYTES for _, _, mark in segment.later(HEADER_BYTES)):
+            if not segment or any(mark > HEADER_BYTES for *_, mark in segment.later(HEADER_BYTES)):
                 damage(path.name, HEADER_BYTES, bad)  # else it was never used
         if segment and len(segment.data) < segment.made:
             damage(path.name, len(segment.data), f"the file is cut; it was made {segment.made} bytes long")

@@ -30,6 +30,7 @@ mod rebuild_kills;
 mod schemathesis;
 mod serve_kills;
 mod server;
+mod simulation;
 mod strace;
 mod test_time;
 mod told;
@@ -117,7 +118,7 @@ const LINES: [Line; 13] = [
             },
             Check {
                 shows: "a disk that drops what was not synced loses nothing acknowledged",
-                means: Means::Always(named_tests::simulated_disk),
+                means: Means::Always(simulation::breaks_no_promise),
             },
         ],
     },

@@ -76,6 +76,8 @@ bugs! {
     TruncateAtFirstBadFrame,
     /// Adopts what lies behind a write that did not arrive.
     AdoptPastAHole,
+    /// After damage, goes on with whatever frame comes next, though nothing says that it belongs.
+    ResumeAnywhere,
     /// Adopts what the last segment holds without syncing it first.
     AdoptWithoutSync,
     /// Adopts what the page cache says of the last segment, which may be a lie.
@@ -88,6 +90,28 @@ bugs! {
     NewIncarnationEachTime,
     /// Removes runs of the index before the one that replaces them is durable.
     RunUnlinkedEarly,
+    /// Names a run of the index before it is durable.
+    RunNamedBeforeSync,
+    /// Believes a block of the index whatever its checksum says.
+    NoChecksumOfABlock,
+    /// Believes a record whatever its checksum says.
+    NoChecksumOfARecord,
+    /// Believes the header of a frame whatever its checksum says.
+    NoChecksumOfAHeader,
+    /// Writes a mark right behind the frame that it covers.
+    MarkInTheSectorBefore,
+    /// Does not know that a close frame is due.
+    NoCloseFrame,
+    /// Does not write the close frame that is due.
+    CloseFrameForgotten,
+    /// Writes zeros over what a crash cut short.
+    ZerosOverTheTornTail,
+    /// Says nothing of a segment whose beginning is gone.
+    LostOpeningUntold,
+    /// Tells a retry for certain that nothing was appended, though its first try is in doubt.
+    RetryInDoubtToldAsDefinite,
+    /// Goes back in a stream when metadata show what they hid.
+    SubscriberGoesBack,
 }
 
 #[cfg(gesta_planted)]

@@ -224,27 +224,38 @@ impl Walked {
             return false;
         }
         let later = later_frames(segment, self.end, start.seed);
-        let marked = later.iter().any(|(_, header)| header.durable_mark > self.end);
-        let adopted = start.adopted_length.is_some_and(|adopted| adopted > self.end);
-        if !marked && !adopted {
-            return planted::is(Bug::AdoptPastAHole) && self.resume(later, self.end);
+        let marks = later.iter().map(|(_, header)| header.durable_mark);
+        let durable = marks.chain(start.adopted_length).max().unwrap_or(HEADER_BYTES);
+        let next = later.iter().find(|(offset, _)| *offset > self.end).copied();
+        if durable <= self.end {
+            return planted::is(Bug::AdoptPastAHole) && self.resume(next);
         }
-        // The bad frame's own header may be whole; then only its events are lost.
-        let resume = later.iter().find(|(offset, _)| *offset > self.end).copied();
+        let belongs = |(offset, header): &(u64, FrameHeader)| {
+            *offset < durable || self.is_behind(&later, *offset, header.kind)
+        };
+        let resumes = next.filter(|next| belongs(next) || planted::is(Bug::ResumeAnywhere));
         self.bad.push(BadRange {
             offset: self.end,
             what,
             missing: self.next,
-            resumes: resume.map(|(_, header)| header.first_position),
+            resumes: resumes.map(|(_, header)| header.first_position),
         });
-        self.resume(later, self.end)
+        self.resume(resumes)
     }
 
-    /// Moves on to the first of these frames that is after an offset, if there is one.
-    fn resume(&mut self, later: Vec<(u64, FrameHeader)>, after: u64) -> bool {
-        let Some((offset, header)) = later.into_iter().find(|(offset, _)| *offset > after) else {
-            return false;
-        };
+    /// Whether a frame begins right behind the bad one, whose own header may be whole: then only its
+    /// events are lost.
+    fn is_behind(&self, later: &[(u64, FrameHeader)], offset: u64, kind: FrameKind) -> bool {
+        let bad = later.first().filter(|(offset, _)| *offset == self.end);
+        bad.is_some_and(|(begin, header)| {
+            let end = begin + header.length as u64;
+            offset == end || (kind.is_mark() && offset == mark_offset(end))
+        })
+    }
+
+    /// Moves on to a frame after what is bad, if there is one.
+    fn resume(&mut self, next: Option<(u64, FrameHeader)>) -> bool {
+        let Some((offset, header)) = next else { return false };
         self.end = offset;
         self.chain = None;
         self.next = header.first_position.max(self.next);
@@ -269,7 +280,7 @@ fn later_frames(segment: &Bytes, from: u64, seed: Seed) -> Vec<(u64, FrameHeader
 }
 
 /// How many bytes after `end` there are up to the last one that is not zero.
-fn trailing(segment: &Bytes, end: u64) -> u64 {
+pub(crate) fn trailing(segment: &Bytes, end: u64) -> u64 {
     let rest = slice(segment, end, u64::MAX);
     rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
 }

@@ -252,6 +252,7 @@ impl LogStore {
             Err(_) => None,
         };
         let (head, life) = (head_of(stream)?, index.life(stream));
+        self.shared.reader.stream_end_at_damage(stream)?;
         Ok(StreamDescription {
             state: life.state(head),
             head,
@@ -350,8 +351,10 @@ impl EventStore for LogStore {
     fn find_append(&self, first_event: EventId) -> Answer<'_, Option<Appended>> {
         let reader = &self.shared.reader;
         let span = reader.published.index().find_append(first_event, Position::START);
-        let found = span.and_then(|span| {
-            span.map(|span| reader.span(span).map(|events| appended(&events))).transpose()
+        let found = span.and_then(|span| match span {
+            Some(span) => reader.span(span).map(|events| Some(appended(&events))),
+            // Damage may have taken it.
+            None => reader.end_at_damage(Position::START).map(|()| None),
         });
         Box::pin(async move { found })
     }

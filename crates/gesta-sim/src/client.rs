@@ -25,26 +25,34 @@ const TAGS: [&str; 6] =
 
 /// More than a small segment holds.
 const HUGE_BYTES: u64 = 40_000;
+/// Forged headers in one payload.
+const FORGED_FRAMES: usize = 48;
+/// Where frames begin in a segment, and where small segments end.
+const SEGMENT_START: u64 = 4_096;
+const SMALL_SEGMENT_END: u64 = 24 << 10;
 
 /// Makes up appends.
 #[derive(Debug)]
 pub(crate) struct Client {
     chance: Chance,
+    /// The stream that everybody is after.
+    favourite: &'static str,
 }
 
 impl Client {
-    pub(crate) const fn new(chance: Chance) -> Self {
-        Self { chance }
+    pub(crate) fn new(mut chance: Chance) -> Self {
+        let favourite = chance.pick(&STREAMS);
+        Self { chance, favourite }
     }
 
     /// An append that was not offered before.
     pub(crate) fn append(&mut self, model: &Model) -> (Append, Honesty) {
         match self.chance.below(100) {
-            0..62 => (self.for_streams(model, 1), Honesty::Sound),
-            62..74 => (self.for_streams(model, 3), Honesty::Sound),
-            74..86 => (self.conditional(model), Honesty::Sound),
-            86..91 => (self.check(model), Honesty::Sound),
-            91..96 => (self.about_a_stream(model), Honesty::Sound),
+            0..60 => (self.for_streams(model, 1), Honesty::Sound),
+            60..72 => (self.for_streams(model, 3), Honesty::Sound),
+            72..84 => (self.conditional(model), Honesty::Sound),
+            84..88 => (self.check(model), Honesty::Sound),
+            88..96 => (self.about_a_stream(model), Honesty::Sound),
             96..98 => (self.malformed(model), Honesty::Malformed),
             _ => self.forged(model).map_or_else(
                 || (self.for_streams(model, 1), Honesty::Sound),
@@ -60,7 +68,8 @@ impl Client {
     }
 
     pub(crate) fn stream(&mut self) -> StreamName {
-        let name = self.chance.pick(&STREAMS);
+        let any = self.chance.pick(&STREAMS);
+        let name = if self.chance.percent(25) { self.favourite } else { any };
         StreamName::new(name).expect("a valid name")
     }
 
@@ -121,7 +130,7 @@ impl Client {
 
     /// Metadata, a delete or a tombstone.
     fn about_a_stream(&mut self, model: &Model) -> Append {
-        let stream = self.stream();
+        let stream = self.described(model).unwrap_or_else(|| self.stream());
         let described = stream.metadata_stream().expect("the name is short");
         if self.chance.percent(4) {
             let event = self.event_of(TombstoneStream::EVENT_TYPE, b"{}".to_vec());
@@ -145,6 +154,14 @@ impl Client {
         let append = Append::to(described, expected, [event]);
         let checked = self.expectation(model, &stream);
         if self.chance.percent(50) { append.checking(stream, checked) } else { append }
+    }
+
+    /// Half of the time, a stream that has metadata already: what they hide may come to light again.
+    fn described(&mut self, model: &Model) -> Option<StreamName> {
+        let described: Vec<_> =
+            model.history().stream_names().filter_map(StreamName::described_stream).collect();
+        let again = !described.is_empty() && self.chance.percent(50);
+        again.then(|| self.chance.pick(&described))
     }
 
     fn malformed(&mut self, model: &Model) -> Append {
@@ -231,12 +248,32 @@ impl Client {
 
     fn payload(&mut self) -> Vec<u8> {
         let length = match self.chance.below(1_000) {
-            0..850 => self.chance.within(0..200),
+            0..15 => return self.forged_frames(),
+            15..850 => self.chance.within(0..200),
             850..980 => self.chance.within(200..1_500),
             980..997 => self.chance.within(1_500..6_000),
             _ => HUGE_BYTES,
         };
         self.bytes(length)
+    }
+
+    /// What looks like headers of frames, as far as somebody can make them up who does not know a
+    /// segment's salt: at every offset by eight, with durable marks all over a small segment.
+    fn forged_frames(&mut self) -> Vec<u8> {
+        let mut frames = Vec::new();
+        for _ in 0..FORGED_FRAMES {
+            let mark = self.chance.within(SEGMENT_START..SMALL_SEGMENT_END) & !7;
+            frames.extend_from_slice(b"GFRM\x02\0\0\0");
+            frames.extend_from_slice(&144_u32.to_le_bytes()); // bytes
+            frames.extend_from_slice(&1_u32.to_le_bytes()); // records
+            frames.extend_from_slice(&1_u64.to_le_bytes()); // position
+            frames.extend_from_slice(&mark.to_le_bytes());
+            frames.extend_from_slice(&self.bytes(32)); // chain
+            frames.extend_from_slice(&[0; 4]); // checksum of the body
+            frames.extend_from_slice(&self.bytes(4)); // checksum, which cannot be made up
+            frames.push(0); // so that the next one is at another offset by eight
+        }
+        frames
     }
 
     fn bytes(&mut self, length: u64) -> Vec<u8> {

@@ -6,86 +6,87 @@
 
 use std::fmt;
 
-/// One kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Power is lost: of what was not synced, any sectors stay. Matters when some are lost.
-    PowerCut,
-    /// A power cut keeps only a part of one write.
-    TornWrite,
-    /// A power cut keeps a later write's sector and loses an earlier write's.
-    ReorderedSectors,
-    /// A lost sector shows what once was written elsewhere. Always matters.
-    StaleSector,
-    /// The process ends; the system lives on. Matters when a write in flight is cut short.
-    Kill,
-    /// The page cache lets go of what it believes to be on the device.
-    EvictedCache,
-    /// A sync fails once and then lies. Matters when bytes did not reach the device.
-    SyncError,
-    /// After a failed sync, what is written to the same range never reaches the device. Matters
-    /// when somebody writes there again.
-    PoisonedRange,
-    /// A write fails. Matters when a part of it was done.
-    WriteError,
-    /// A name is lost because its directory was not synced. Matters when the file held bytes.
-    LostName,
-    /// No space is left. Matters when a part of the write was done.
-    DiskFull,
-    /// A crash strikes while the store is being opened.
-    CrashInRecovery,
-    /// A sync fails while the store is being opened.
-    SyncErrorInRecovery,
-    /// A sync fails while the index is put into a file.
-    SyncErrorInFiling,
-    /// A bit of durable bytes changes. Matters when the store says so.
-    FlippedBit,
-    /// A durable sector becomes zeros. Matters when the store says so.
-    ZeroedSector,
+/// Lists the faults once, so that none is left out of [`Fault::ALL`].
+macro_rules! faults {
+    ($($(#[$what:meta])+ $name:ident = $called:literal,)+) => {
+        /// One kind of fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Fault {
+            $($(#[$what])+ $name,)+
+        }
+
+        impl Fault {
+            /// All kinds, in the order of the table.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            const fn called(self) -> &'static str {
+                match self {
+                    $(Self::$name => $called,)+
+                }
+            }
+        }
+    };
 }
 
-impl Fault {
-    /// All kinds, in the order of the table.
-    pub const ALL: [Self; 16] = [
-        Self::PowerCut,
-        Self::TornWrite,
-        Self::ReorderedSectors,
-        Self::StaleSector,
-        Self::Kill,
-        Self::EvictedCache,
-        Self::SyncError,
-        Self::PoisonedRange,
-        Self::WriteError,
-        Self::LostName,
-        Self::DiskFull,
-        Self::CrashInRecovery,
-        Self::SyncErrorInRecovery,
-        Self::SyncErrorInFiling,
-        Self::FlippedBit,
-        Self::ZeroedSector,
-    ];
+faults! {
+    /// Power is lost: of what was not synced, any sectors stay. Matters when some are lost.
+    PowerCut = "power cut",
+    /// A power cut keeps only a part of one write.
+    TornWrite = "torn write",
+    /// A power cut keeps the sectors before and after one that it loses, all of one write.
+    Hole = "hole in a write",
+    /// A power cut keeps a later write's sector and loses an earlier write's.
+    ReorderedSectors = "reordered sectors",
+    /// A lost sector shows what once was written elsewhere. Always matters.
+    StaleSector = "stale sector",
+    /// The process ends; the system lives on. Matters when a write in flight is cut short.
+    Kill = "kill",
+    /// The page cache lets go of what it believes to be on the device.
+    EvictedCache = "evicted cache",
+    /// A sync fails once and then lies. Matters when bytes did not reach the device.
+    SyncError = "sync error",
+    /// After a failed sync, what is written to the same range never reaches the device. Matters
+    /// when somebody writes there again.
+    PoisonedRange = "poisoned range",
+    /// A write fails. Matters when a part of it was done.
+    WriteError = "write error",
+    /// A name is lost because its directory was not synced. Matters when the file held bytes.
+    LostName = "lost name",
+    /// No space is left.
+    DiskFull = "disk full",
+    /// No space is left for the rest of a write. Always matters.
+    DiskFullInside = "disk full inside a write",
+    /// A crash strikes while the store is being opened.
+    CrashInRecovery = "crash in recovery",
+    /// A crash strikes while a segment's index is put into a file.
+    CrashInFiling = "crash in filing",
+    /// A crash strikes while files of the index are merged.
+    CrashInMerge = "crash in a merge",
+    /// A sync fails while the store is being opened.
+    SyncErrorInRecovery = "sync error in recovery",
+    /// A sync fails while the index is put into a file.
+    SyncErrorInFiling = "sync error in filing",
+    /// The device says that it has written something, and has not. Matters when somebody says so.
+    LostWrite = "lost write",
+    /// What is written lands elsewhere in the same file. Matters when somebody says so.
+    MisdirectedWrite = "misdirected write",
+    /// A bit of durable bytes changes. Matters when somebody says so.
+    FlippedBit = "flipped bit",
+    /// A durable sector becomes zeros. Matters when somebody says so.
+    ZeroedSector = "zeroed sector",
+    /// A durable sector is again what it was before. Matters when somebody says so.
+    OldSector = "old sector",
+    /// A durable sector is overwritten by another one of its file. Matters when somebody says so.
+    StrangeSector = "strange sector",
+    /// Any of these in a file of the index. Matters when somebody says so.
+    DamagedIndex = "damaged index file",
+    /// Any of these while the store is open. Matters when somebody says so.
+    DamageUnderReaders = "damage under readers",
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::PowerCut => "power cut",
-            Self::TornWrite => "torn write",
-            Self::ReorderedSectors => "reordered sectors",
-            Self::StaleSector => "stale sector",
-            Self::Kill => "kill",
-            Self::EvictedCache => "evicted cache",
-            Self::SyncError => "sync error",
-            Self::PoisonedRange => "poisoned range",
-            Self::WriteError => "write error",
-            Self::LostName => "lost name",
-            Self::DiskFull => "disk full",
-            Self::CrashInRecovery => "crash in recovery",
-            Self::SyncErrorInRecovery => "sync error in recovery",
-            Self::SyncErrorInFiling => "sync error in filing",
-            Self::FlippedBit => "flipped bit",
-            Self::ZeroedSector => "zeroed sector",
-        })
+        f.pad(self.called())
     }
 }
 

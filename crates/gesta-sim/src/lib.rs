@@ -25,8 +25,8 @@ mod trace;
 
 pub use chance::Chance;
 pub use clock::SimClock;
-pub use disk::{Crash, DamageKind, Hazards, SimDisk};
+pub use disk::{Crash, DamageKind, Hazards, Lie, SimDisk};
 pub use fault::{Fault, FaultCount, FaultCounts};
-pub use seeds::{Summary, seeds};
+pub use seeds::{DISK_OPERATIONS_MIN, FAULT_PERCENT_MIN, SEEDS_TO_JUDGE_MIN, Summary, seeds};
 pub use simulation::{CRASHES_MIN, Failure, OPERATIONS_MIN, Story, run};
 pub use sweep::{Ending, Extent, Sweep, Swept, sweep};

@@ -18,6 +18,13 @@ use crate::{
     simulation::{Failure, Story, run},
 };
 
+/// Operations of the disk that the median seed has at least.
+pub const DISK_OPERATIONS_MIN: u64 = 200;
+/// Each kind of fault happens in so many of a hundred seeds at least.
+pub const FAULT_PERCENT_MIN: u64 = 1;
+/// From so many seeds on it can be demanded that they did enough.
+pub const SEEDS_TO_JUDGE_MIN: u64 = 1_000;
+
 /// What many seeds did.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -77,9 +84,42 @@ impl Summary {
     /// Half of the seeds had at least so many of something.
     #[must_use]
     pub fn median(&self, of: impl Fn(&Story) -> u64) -> u64 {
+        let [_, _, median, _, _] = self.quantiles(of);
+        median
+    }
+
+    /// The least of something that a seed had, what a tenth of them had at most, half of them,
+    /// nine tenths, and the most.
+    #[must_use]
+    pub fn quantiles(&self, of: impl Fn(&Story) -> u64) -> [u64; 5] {
         let mut numbers: Vec<u64> = self.stories.iter().map(of).collect();
         numbers.sort_unstable();
-        numbers.get(numbers.len() / 2).copied().unwrap_or_default()
+        let last = numbers.len().saturating_sub(1);
+        [0, last / 10, numbers.len() / 2, last * 9 / 10, last]
+            .map(|place| numbers.get(place).copied().unwrap_or_default())
+    }
+
+    /// What these seeds did too little of, in words; nothing of fewer than
+    /// [`SEEDS_TO_JUDGE_MIN`] seeds.
+    #[must_use]
+    pub fn shortfalls(&self) -> Vec<String> {
+        if self.seeds() < SEEDS_TO_JUDGE_MIN {
+            return Vec::new();
+        }
+        let mut shortfalls = Vec::new();
+        let median = self.median(|story| story.disk_operations);
+        if median < DISK_OPERATIONS_MIN {
+            let wanted = DISK_OPERATIONS_MIN;
+            shortfalls.push(format!("the median seed has {median} disk operations, not {wanted}"));
+        }
+        for fault in Fault::ALL.iter().copied() {
+            let fired = self.fired_in(fault);
+            if fired * 100 < self.seeds() * FAULT_PERCENT_MIN {
+                let of = format!("{fired} of {} seeds", self.seeds());
+                shortfalls.push(format!("{fault} in {of}, less than {FAULT_PERCENT_MIN} %"));
+            }
+        }
+        shortfalls
     }
 
     /// How fast it went.
@@ -96,23 +136,49 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<24}{:>12}{:>12}", "in seeds", "fired", "mattered")?;
-        for fault in Fault::ALL {
+        writeln!(f, "{:<28}{:>10}{:>10}", "in seeds", "fired", "mattered")?;
+        for fault in Fault::ALL.iter().copied() {
             let (fired, mattered) = (self.fired_in(fault), self.mattered_in(fault));
-            writeln!(f, "{fault:<24}{fired:>12}{mattered:>12}")?;
+            writeln!(f, "{fault:<28}{fired:>10}{mattered:>10}")?;
         }
-        writeln!(f, "medians of {} seeds:", self.seeds())?;
-        for (name, median) in [
-            ("client operations", self.median(|story| story.operations)),
-            ("crashes", self.median(|story| story.crashes)),
-            ("acknowledged", self.median(|story| story.acknowledged)),
-            ("refused", self.median(|story| story.refused)),
-            ("outcome unknown", self.median(|story| story.unknown)),
-            ("events", self.median(|story| story.events)),
-            ("disk operations", self.median(|story| story.disk_operations)),
+        let of = format!("of {} seeds", self.seeds());
+        writeln!(
+            f,
+            "{of:<28}{:>10}{:>10}{:>10}{:>10}{:>10}",
+            "least", "10 %", "median", "90 %", "most"
+        )?;
+        for (name, quantiles) in [
+            ("client operations", self.quantiles(|story| story.operations)),
+            ("crashes", self.quantiles(|story| story.crashes)),
+            ("acknowledged", self.quantiles(|story| story.acknowledged)),
+            ("refused", self.quantiles(|story| story.refused)),
+            ("outcome unknown", self.quantiles(|story| story.unknown)),
+            ("events", self.quantiles(|story| story.events)),
+            ("disk operations", self.quantiles(|story| story.disk_operations)),
         ] {
-            writeln!(f, "{name:<24}{median:>12}")?;
+            let [least, tenth, median, ninth, most] = quantiles;
+            writeln!(f, "{name:<28}{least:>10}{tenth:>10}{median:>10}{ninth:>10}{most:>10}")?;
         }
-        write!(f, "{} seeds a minute", self.seeds_per_minute())
+        let took = self.took.as_secs_f64();
+        write!(f, "{took:.1} s, {} seeds a minute", self.seeds_per_minute())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_seeds_that_did_nothing_fall_short_in_everything() {
+        let stories = vec![Story::default(); 1_000];
+        let idle = Summary { stories, took: Duration::ZERO };
+        assert_eq!(idle.shortfalls().len(), 1 + Fault::ALL.len());
+    }
+
+    #[test]
+    fn quantiles_are_of_what_seeds_had() {
+        let story = |events| Story { events, ..Story::default() };
+        let summary = Summary { stories: (0..=100).map(story).collect(), took: Duration::ZERO };
+        assert_eq!(summary.quantiles(|story| story.events), [0, 10, 50, 90, 100]);
     }
 }

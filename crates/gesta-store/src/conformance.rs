@@ -254,6 +254,7 @@ macro_rules! __every_clause {
                 a_stream_subscription_delivers_only_its_stream
                 a_stream_subscription_begins_after_its_revision
                 a_stream_subscription_waits_for_its_stream
+                a_stream_subscription_never_goes_back
                 a_filtered_subscription_delivers_what_it_asks_for
                 a_filtered_subscription_says_how_far_it_looked
                 a_checkpoint_is_never_ahead_of_an_event

@@ -18,7 +18,9 @@ use crate::{Checkpoint, Filter, Incarnation, Page, Position, Revision, StoreErro
 /// What a subscription is about, and after which place.
 ///
 /// A subscription to a stream leaves out what the stream's metadata hide, waits for a stream that
-/// does not exist yet, and ends with [`StoreError::Deleted`] once the stream is tombstoned.
+/// does not exist yet, and ends with [`StoreError::Deleted`] once the stream is tombstoned. It never
+/// goes back: what it passed while metadata hid it is not delivered when other metadata show it
+/// again.
 ///
 /// ```
 /// use gesta_store::{StreamName, Subscribe, SubscribeTo};

@@ -7,11 +7,6 @@ use anyhow::{Context, Result, ensure};
 use super::Ground;
 use crate::step::cargo;
 
-/// A disk that drops what was not synced, in all the ways of the simulation.
-pub(super) fn simulated_disk(ground: &Ground) -> Result<String> {
-    pass(ground, "gesta-sim", "seeds")
-}
-
 pub(super) fn directory_lock(ground: &Ground) -> Result<String> {
     pass(ground, "gesta-log", "crashes::a_second_opening")
 }

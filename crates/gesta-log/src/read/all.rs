@@ -95,7 +95,7 @@ impl Reader {
     }
 
     /// An error where damage took events after the last one.
-    pub(super) fn end_at_damage(&self, after: Position) -> Result<(), StoreError> {
+    pub(crate) fn end_at_damage(&self, after: Position) -> Result<(), StoreError> {
         match self.published.damage_from(after.next(), Direction::Forwards) {
             Some((_, damage)) => Err(StoreError::Corrupt(damage.clone())),
             None => Ok(()),

@@ -102,6 +102,13 @@ pub(crate) struct Shown {
     walk: StreamWalk,
 }
 
+impl Shown {
+    /// The stream's last revision, shown or not.
+    pub(crate) fn head(&self) -> Revision {
+        self.head
+    }
+}
+
 impl Reader {
     /// What of a stream may be shown; nothing where it has no events.
     pub(crate) fn shown(&self, stream: &StreamName) -> Result<Option<Shown>, StoreError> {

@@ -10,7 +10,7 @@ use super::{
     Log, Recovery, Segment, Steps, entry, failed, filed::Filed, incarnation_of, segment_file,
 };
 use crate::{
-    disk::{Access, Cache},
+    disk::{Access, Cache, Operation},
     format::{Chain, Frame, FrameKind, HEADER_BYTES, Opening, Seed},
     index::{Covered, Index},
     options::{OpenError, Torn, Unmarked},
@@ -59,10 +59,9 @@ impl Recovery<'_> {
         }
         let start =
             Start { seed: segment.seed(), chain: log.chain, next: log.end.next, adopted_length };
-        let Contents { mut walked, mut frames, bytes } = self.contents(segment, start, last)?;
-        if last {
-            self.report_end(segment, &walked, &frames);
-            self.keep_visible(&mut walked, start.chain, &mut frames);
+        let Contents { walked, frames, bytes } = self.contents(segment, start, last)?;
+        if last && planted::is(Bug::ZerosOverTheTornTail) {
+            self.zero_torn_tail(segment, &walked)?;
         }
         self.report_damage(segment, &walked, successor);
         for (_, frame) in frames {
@@ -194,13 +193,29 @@ impl Recovery<'_> {
         });
     }
 
-    /// What a segment holds.
+    /// What of a segment belongs to the log; says what is at the end of the last one.
     pub(super) fn contents(
-        &self,
+        &mut self,
         segment: &Segment,
         start: Start,
         last: bool,
     ) -> Result<Contents, OpenError> {
+        let mut contents = self.held(segment, start, last)?;
+        let Contents { walked, frames, .. } = &mut contents;
+        if last {
+            self.report_end(segment, walked, frames);
+        }
+        // The segment that says what of this one belongs is lost: only what a mark covers surely does.
+        let unnamed = !last && start.adopted_length.is_none();
+        let follows = last && self.access == Access::ReadOnly && walked.bad.is_empty();
+        if (unnamed || follows) && !walked.sealed {
+            keep_marked(walked, start.chain, frames);
+        }
+        Ok(contents)
+    }
+
+    /// What a segment holds.
+    fn held(&self, segment: &Segment, start: Start, last: bool) -> Result<Contents, OpenError> {
         let bypass = last && !planted::is(Bug::AdoptFromTheCache);
         let cache = if bypass { Cache::Bypass } else { self.older_segments };
         let mut contents = self.walk(segment, start, cache)?;
@@ -225,25 +240,6 @@ impl Recovery<'_> {
         Ok(Contents { walked, frames, bytes: bytes.len() as u64 })
     }
 
-    /// Who only reads may meet a writer at work, and sees no more than what is surely durable.
-    pub(super) fn keep_visible(
-        &self,
-        walked: &mut Walked,
-        before: Option<Chain>,
-        frames: &mut Vec<(u64, Frame)>,
-    ) {
-        if self.access == Access::ReadWrite || !walked.bad.is_empty() || walked.sealed {
-            return;
-        }
-        let visible = frames.partition_point(|(offset, _)| *offset < walked.mark);
-        let Some((offset, hidden)) = frames.get(visible) else { return };
-        walked.end = *offset;
-        walked.next = hidden.header.first_position;
-        let last = visible.checked_sub(1).and_then(|last| frames.get(last));
-        walked.chain = last.map_or(before, |(_, frame)| Some(frame.header.chain));
-        frames.truncate(visible);
-    }
-
     fn index(&mut self, log: &mut Log, segment: &Segment, frame: Frame) {
         self.report.events += frame.events.len() as u64;
         // After damage revisions are expected to be missing.
@@ -256,12 +252,7 @@ impl Recovery<'_> {
         log.index.insert(segment.header.number, segment.seed(), entries);
     }
 
-    pub(super) fn report_end(
-        &mut self,
-        segment: &Segment,
-        walked: &Walked,
-        frames: &[(u64, Frame)],
-    ) {
+    fn report_end(&mut self, segment: &Segment, walked: &Walked, frames: &[(u64, Frame)]) {
         if walked.torn_bytes > 0 && walked.bad.is_empty() {
             self.report.torn = Some(Torn {
                 file: segment.file.clone(),
@@ -284,6 +275,17 @@ impl Recovery<'_> {
                 positions: first..=last,
             });
         }
+    }
+
+    /// A planted bug: an old segment is never written to.
+    fn zero_torn_tail(&self, segment: &Segment, walked: &Walked) -> Result<(), OpenError> {
+        if walked.torn_bytes == 0 {
+            return Ok(());
+        }
+        let zeros = vec![0; usize::try_from(walked.torn_bytes).unwrap_or_default()];
+        let (file, offset) = (segment.file.clone(), walked.end);
+        let write = Operation::Write { file, offset, bytes: zeros.into() };
+        self.disk.run(write).map_err(|source| failed("write zeros", source))
     }
 
     pub(super) fn report_damage(
@@ -317,6 +319,18 @@ impl Recovery<'_> {
             damage.positions = Some(from..=last);
         }
     }
+}
+
+/// Keeps what is surely durable: who only reads may meet a writer at work, and what no mark covers
+/// may have been given up.
+fn keep_marked(walked: &mut Walked, before: Option<Chain>, frames: &mut Vec<(u64, Frame)>) {
+    let visible = frames.partition_point(|(offset, _)| *offset < walked.mark);
+    let Some((offset, hidden)) = frames.get(visible) else { return };
+    walked.end = *offset;
+    walked.next = hidden.header.first_position;
+    let last = visible.checked_sub(1).and_then(|last| frames.get(last));
+    walked.chain = last.map_or(before, |(_, frame)| Some(frame.header.chain));
+    frames.truncate(visible);
 }
 
 /// An event whose revision does not follow its stream's.

@@ -10,7 +10,8 @@ use crate::{
     disk::Cache,
     format::{Frame, HEADER_BYTES, Malformed, Seed, SegmentHeader},
     index::Covered,
-    options::{OpenError, OpenReport},
+    options::{OpenError, OpenReport, Torn},
+    planted::{self, Bug},
     scan,
 };
 
@@ -114,6 +115,9 @@ impl Recovery<'_> {
         }
         let whole = self.read(file, usize::MAX, Cache::Bypass)?;
         if !scan::lost_opening(&whole, seed) {
+            if last {
+                self.report_unopened(file, &whole);
+            }
             return Ok(None);
         }
         // A writer at work may have written it since; it came before those later frames.
@@ -123,6 +127,14 @@ impl Recovery<'_> {
             self.damaged(file.to_owned(), HEADER_BYTES, what);
         }
         Ok(segment)
+    }
+
+    /// What lies in a segment whose opening frame is not there and that nothing vouches for.
+    fn report_unopened(&mut self, file: &str, segment: &Bytes) {
+        let bytes = scan::trailing(segment, HEADER_BYTES);
+        if bytes > 0 && !planted::is(Bug::LostOpeningUntold) {
+            self.report.torn = Some(Torn { file: file.to_owned(), offset: HEADER_BYTES, bytes });
+        }
     }
 
     /// The header of a segment, if it has one.

@@ -159,11 +159,7 @@ impl Recovery<'_> {
     ) -> Result<(u64, Option<RecordedAt>), OpenError> {
         let Turn { segment, successor, .. } = *turn;
         let last = successor.is_none();
-        let Contents { mut walked, mut frames, .. } = self.contents(segment, start, last)?;
-        if last {
-            self.report_end(segment, &walked, &frames);
-            self.keep_visible(&mut walked, start.chain, &mut frames);
-        }
+        let Contents { walked, frames, .. } = self.contents(segment, start, last)?;
         self.report_damage(segment, &walked, successor);
         let mut last_recorded_at = None;
         for (_, frame) in &frames {

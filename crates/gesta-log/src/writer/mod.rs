@@ -289,7 +289,7 @@ impl Writer {
             self.write_mark(FrameKind::Seal, actions);
         } else if self.stopping {
             self.stopped = Some("it was closed".to_owned());
-        } else if due {
+        } else if due && !planted::is(Bug::CloseFrameForgotten) {
             self.write_mark(FrameKind::Close, actions);
         }
     }
@@ -417,7 +417,7 @@ impl Writer {
             Some(Flight::Group(group)) => {
                 let active = self.active.as_mut().expect("the group was written to it");
                 active.durable = group.end();
-                active.unmarked = true;
+                active.unmarked = !planted::is(Bug::NoCloseFrame);
                 let after = group.after();
                 self.end.chain = after.chain;
                 self.end.next = after.next;
@@ -524,7 +524,8 @@ impl Writer {
         for request in self.queue.drain(..) {
             actions.push(Action::Release(request.offer.bytes()));
             let first = request.offer.first_event();
-            let doubtful = first.is_some_and(|first| self.doubtful.contains(&first));
+            let doubtful = first.is_some_and(|first| self.doubtful.contains(&first))
+                && !planted::is(Bug::RetryInDoubtToldAsDefinite);
             let error = if doubtful { again_unknown() } else { error.clone() };
             actions.push(Action::Answers(vec![(request.reply, Err(error))]));
         }

@@ -85,6 +85,60 @@ fn damage_to_the_last_append_is_known_after_a_second_of_idleness() {
 }
 
 #[test]
+fn a_segment_that_lost_its_beginning_is_told_as_torn() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = Turned::open(directory.path(), Options::default());
+    turned.append_together(vec![append_to("order-1", "1")]);
+    let killed = as_killed(directory.path());
+    flip(&segment_files(killed.path())[0], 4_100);
+    let report = report(killed.path());
+    assert!(report.damage.is_empty(), "nothing says that it was durable: {report:?}");
+    let torn = report.torn.expect("it is not passed over in silence");
+    assert_eq!(torn.offset, 4_096);
+    assert!(torn.bytes > 100);
+}
+
+#[test]
+fn what_a_crash_cut_off_does_not_come_back_when_something_before_it_is_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = Turned::open(directory.path(), Options::default());
+    turned.append_together(vec![append_to("order-1", "1")]);
+    turned.append_together(vec![append_to("order-1", "2"), append_to("order-1", "3")]);
+    let [first, second] = [1, 2].map(|n| turned.store.locate(Position::new(n)).unwrap());
+    let killed = as_killed(directory.path());
+    let file = killed.path().join(&first.file);
+    flip(&file, second.offset + second.length - 1);
+    assert_eq!(told(&open(killed.path())), ["1"], "of the torn group nothing is adopted");
+    flip(&file, first.offset + first.length - 1);
+    let store = open(killed.path());
+    assert_eq!(store.report().damage.len(), 1);
+    let last = block_on(store.read_all(ReadAll::backwards().limit(1)).collect_events());
+    assert!(matches!(last, Err(StoreError::Corrupt(_))), "{last:?}");
+}
+
+/// Only the missing segment could tell whether they belong: they may have been given up.
+#[test]
+fn events_that_no_mark_covers_are_missing_with_the_segment_after_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = Turned::open(directory.path(), Options::default());
+    turned.append_together(vec![append_to("order-1", "1")]);
+    turned.append_together(vec![append_to("order-1", "2")]);
+    let killed = as_killed(directory.path());
+    append(&open(killed.path()), "order-1", "3");
+    append(&open(killed.path()), "order-1", "4");
+    let segments = segment_files(killed.path());
+    let place = open(killed.path()).locate(Position::new(3)).unwrap();
+    let lost = segments.iter().find(|file| file.ends_with(&place.file)).unwrap();
+    fs::remove_file(lost).unwrap();
+    let index = killed.path().join("INDEX");
+    if index.exists() {
+        fs::remove_file(index).unwrap();
+    }
+    let report = report(killed.path());
+    assert_eq!(report.damage[0].positions, Some(Position::new(2)..=Position::new(3)), "{report:?}");
+}
+
+#[test]
 fn a_missing_segment_in_the_middle_is_damage() {
     let directory = tempfile::tempdir().unwrap();
     for _ in 0..3 {

@@ -10,7 +10,7 @@ use crate::chance::Chance;
 /// What a device writes wholly or not at all.
 pub(crate) const SECTOR_BYTES: usize = 512;
 
-type Sector = [u8; SECTOR_BYTES];
+pub(crate) type Sector = [u8; SECTOR_BYTES];
 
 /// The content of a sector after some write.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct File {
     dirty: BTreeMap<usize, Vec<Version>>,
     /// Sectors whose content never reaches the device again while the system lives.
     poisoned: BTreeSet<usize>,
+    /// What sectors of the device were before what they are.
+    older: BTreeMap<usize, Box<Sector>>,
 }
 
 /// What a sync covers: decided when it is submitted.
@@ -50,6 +52,7 @@ pub(crate) struct Cut {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fate {
     pub(crate) write: u64,
+    pub(crate) sector: usize,
     pub(crate) kept: bool,
 }
 
@@ -113,9 +116,52 @@ impl File {
         self.grow_device(covered.length);
         for (sector, bytes) in self.take_covered(covered) {
             if !self.poisoned.contains(&sector) {
-                copy_sector(&mut self.device, sector, &bytes);
+                self.put_on_device(sector, &bytes);
             }
         }
+    }
+
+    /// A sync after which the cache looks as it should, and of which the device did nothing, or
+    /// did it elsewhere. Returns whether it lied: a sync with nothing to do, or in a file with no
+    /// other place, goes as it should.
+    pub(crate) fn lie_about_sync(
+        &mut self,
+        covered: Covered,
+        lie: Lie,
+        chance: &mut Chance,
+    ) -> bool {
+        self.grow_device(covered.length);
+        let taken = self.take_covered(covered);
+        let (Some((first, _)), Some((last, _))) = (taken.first(), taken.last()) else {
+            return false;
+        };
+        let (first, sectors) = (*first, last - first + 1);
+        if lie == Lie::Nowhere {
+            return true;
+        }
+        let room = (self.device.len() / SECTOR_BYTES).saturating_sub(sectors);
+        let target = if chance.percent(50) {
+            (first + chance.below(17)).saturating_sub(8).min(room) // not far away
+        } else {
+            chance.below(room + 1)
+        };
+        let target = match room {
+            0 => first,
+            _ if target == first => (target + 1) % (room + 1),
+            _ => target,
+        };
+        for (sector, bytes) in &taken {
+            self.put_on_device(target + sector - first, bytes);
+        }
+        target != first
+    }
+
+    fn put_on_device(&mut self, sector: usize, bytes: &Sector) {
+        let before = Box::new(sector_of(&self.device, sector));
+        if *before != *bytes {
+            self.older.insert(sector, before);
+        }
+        copy_sector(&mut self.device, sector, bytes);
     }
 
     /// A sync that fails: some sectors reach the device, the others are believed to have. Returns
@@ -135,7 +181,7 @@ impl File {
         for (sector, bytes) in self.take_covered(covered) {
             if chance.percent(reaching) && !self.poisoned.contains(&sector) {
                 self.grow_device(covered.length);
-                copy_sector(&mut self.device, sector, &bytes);
+                self.put_on_device(sector, &bytes);
                 continue;
             }
             failure.lost_sectors += 1;
@@ -172,7 +218,7 @@ impl File {
             }
         }
         for (sector, bytes) in kept {
-            copy_sector(&mut self.device, sector, &bytes);
+            self.put_on_device(sector, &bytes);
         }
         self.cache.clone_from(&self.device);
         self.dirty.clear();
@@ -192,7 +238,8 @@ impl File {
             let last = versions.len() - 1;
             let newest = if chance.percent(70) { last } else { chance.below(versions.len()) };
             for (place, version) in versions.iter().enumerate() {
-                let fate = Fate { write: version.write, kept: reaches && place <= newest };
+                let kept = reaches && place <= newest;
+                let fate = Fate { write: version.write, sector: *sector, kept };
                 aftermath.fates.push(fate);
             }
             if let Some(version) = versions.get(newest).filter(|_| reaches) {
@@ -220,7 +267,7 @@ impl File {
 
     /// What a stranger's sector may look like: some sector of this file.
     pub(crate) fn some_sector(&self, chance: &mut Chance) -> Sector {
-        sector_of(&self.device, chance.below(self.device.len() / SECTOR_BYTES))
+        self.sector(chance.below(self.device.len() / SECTOR_BYTES))
     }
 
     /// Where these bytes are, on the device.
@@ -228,11 +275,32 @@ impl File {
         self.device.windows(bytes.len()).position(|window| window == bytes)
     }
 
-    /// Changes durable bytes behind everybody's back.
-    pub(crate) fn damage(&mut self, offset: usize, change: impl Fn(&mut [u8])) {
+    /// Where somebody has written, by sectors; what is zeros from the beginning on does not count.
+    pub(crate) fn written_sectors(&self) -> Vec<usize> {
+        let sectors = self.device.chunks(SECTOR_BYTES).enumerate();
+        let written = sectors.filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0));
+        written.map(|(sector, _)| sector).collect()
+    }
+
+    /// What a sector was before what it is, if it was anything else.
+    pub(crate) fn older(&self, sector: usize) -> Option<Sector> {
+        self.older.get(&sector).map(|sector| **sector)
+    }
+
+    /// Changes a durable sector behind everybody's back. Returns whether it is another one now.
+    pub(crate) fn damage(&mut self, sector: usize, change: impl FnOnce(&mut Sector)) -> bool {
+        let before = sector_of(&self.device, sector);
+        let mut damaged = before;
+        change(&mut damaged);
         for bytes in [&mut self.device, &mut self.cache] {
-            change(bytes.get_mut(offset..).unwrap_or_default());
+            copy_sector(bytes, sector, &damaged);
         }
+        damaged != before
+    }
+
+    /// What is in a sector of the device.
+    pub(crate) fn sector(&self, sector: usize) -> Sector {
+        sector_of(&self.device, sector)
     }
 
     fn grow_device(&mut self, length: usize) {
@@ -262,6 +330,15 @@ pub(crate) enum Poison {
     Nothing,
     /// They read as zeros from the device whatever is written there (ext4, as measured).
     NewRanges,
+}
+
+/// How a device lies about a sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// It did nothing.
+    Nowhere,
+    /// It wrote to other sectors of the same file.
+    Elsewhere,
 }
 
 /// What a failed sync left behind.

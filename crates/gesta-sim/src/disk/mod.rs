@@ -17,8 +17,9 @@ use std::{
 use bytes::Bytes;
 use gesta_log::{Cache, Disk, Done, Lane, Operation};
 
+pub use self::file::Lie;
 pub(crate) use self::file::SECTOR_BYTES;
-use self::state::{Access, State};
+use self::state::{Access, Doing, State};
 use crate::{
     chance::Chance,
     fault::{Fault, FaultCounts},
@@ -54,6 +55,35 @@ pub enum DamageKind {
     FlippedBit,
     /// A sector becomes zeros.
     ZeroedSector,
+    /// A sector becomes what it was before.
+    OldSector,
+    /// A sector becomes what another one of the file is.
+    StrangeSector,
+}
+
+impl DamageKind {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::FlippedBit, Self::ZeroedSector, Self::OldSector, Self::StrangeSector];
+
+    pub(crate) const fn fault(self) -> Fault {
+        match self {
+            Self::FlippedBit => Fault::FlippedBit,
+            Self::ZeroedSector => Fault::ZeroedSector,
+            Self::OldSector => Fault::OldSector,
+            Self::StrangeSector => Fault::StrangeSector,
+        }
+    }
+}
+
+/// Where something is damaged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Victim<'a> {
+    /// In the sector in which these bytes begin.
+    Holding(&'a [u8]),
+    /// Anywhere in a file of the log.
+    Log,
+    /// Anywhere in a file of the index.
+    Index,
 }
 
 /// A disk whose faults a seed decides.
@@ -101,17 +131,52 @@ impl SimDisk {
         self.state().access = Access::StrikesAfter(calls);
     }
 
+    /// Strikes after so many calls of the next merge of the index's files.
+    pub(crate) fn strike_in_merge_after(&self, calls: u64) {
+        self.state().strike_in_merge = Some(calls);
+    }
+
     /// Calls off a strike. Returns whether it had happened.
     pub fn call_off_strike(&self) -> bool {
+        self.state().strike_in_merge = None;
         std::mem::replace(&mut self.state().access, Access::Open) == Access::Struck
     }
 
     /// What fails meanwhile concerns the index's files, for which nobody waits.
     pub(crate) fn while_filing<T>(&self, file: impl FnOnce() -> T) -> T {
-        self.state().filing = true;
-        let result = file();
-        self.state().filing = false;
+        self.while_doing(Doing::Filing, file)
+    }
+
+    /// The store is being opened meanwhile.
+    pub(crate) fn while_opening<T>(&self, open: impl FnOnce() -> T) -> T {
+        self.while_doing(Doing::Opening, open)
+    }
+
+    fn while_doing<T>(&self, doing: Doing, act: impl FnOnce() -> T) -> T {
+        self.state().doing = doing;
+        let result = act();
+        self.state().doing = Doing::Serving;
         result
+    }
+
+    /// How many operations changed anything while the store was being opened.
+    pub(crate) fn changes_while_opening(&self) -> u64 {
+        self.state().changes_while_opening
+    }
+
+    /// Lies about a sync once, after so many others.
+    pub fn lie_after(&self, syncs: u64, lie: Lie) {
+        self.state().lie = Some((syncs, lie));
+    }
+
+    /// Whether anything was ever damaged.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.state().damaged
+    }
+
+    /// Calls off a lie. Returns whether it was told.
+    pub(crate) fn call_off_lie(&self) -> bool {
+        self.state().lie.take().is_none()
     }
 
     /// Ends the process or the system. Operations under way are done in part or not at all, and
@@ -119,12 +184,6 @@ impl SimDisk {
     pub fn crash(&self, crash: Crash) {
         let unanswered = self.state().crash(crash);
         drop(unanswered); // outside of the lock: whoever waited may call the disk while it goes
-    }
-
-    /// Carries out the crash that struck while a store was opened.
-    pub(crate) fn struck_in_recovery(&self, crash: Crash) {
-        self.crash(crash);
-        self.state().faults.fired(Fault::CrashInRecovery);
     }
 
     /// Whether an operation has failed since the last crash.
@@ -141,7 +200,17 @@ impl SimDisk {
 
     /// Damages the sector in which these bytes are stored. Returns whether they were found.
     pub fn damage(&self, bytes: &[u8], kind: DamageKind) -> bool {
-        self.state().damage(bytes, kind)
+        self.damage_some(Victim::Holding(bytes), kind).is_some()
+    }
+
+    /// Damages a sector. Returns the file that it is in, if anything was changed.
+    pub(crate) fn damage_some(&self, victim: Victim<'_>, kind: DamageKind) -> Option<String> {
+        self.state().damage(victim, kind)
+    }
+
+    /// Counts a fault that is a matter of when or where another one happened.
+    pub(crate) fn fired(&self, fault: Fault) {
+        self.state().faults.fired(fault);
     }
 
     /// What went wrong so far.

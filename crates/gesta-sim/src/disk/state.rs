@@ -3,15 +3,15 @@
 //! Owns: the effect of each operation, and the faults in it. Always holds: what an operation is
 //! about is decided when it is submitted; what it does, when it completes.
 
-use std::io;
+use std::{collections::BTreeMap, io, ops::Range};
 
 use bytes::Bytes;
 use gesta_log::{Cache, Done, Lane, Operation};
 
 use super::{
-    Crash, DamageKind, Hazards,
+    Crash, DamageKind, Hazards, Victim,
     directory::{Directory, FileNumber},
-    file::{Aftermath, Covered, Cut, Fate, File, Poison, SECTOR_BYTES},
+    file::{Aftermath, Covered, Cut, Fate, File, Lie, Poison, SECTOR_BYTES},
 };
 use crate::{
     chance::Chance,
@@ -27,6 +27,23 @@ pub(super) enum Access {
     StrikesAfter(u64),
     /// A crash has struck; it still has to be carried out.
     Struck,
+}
+
+/// What the store is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doing {
+    Serving,
+    Opening,
+    /// Putting a segment's index into a file.
+    Filing,
+    /// Putting several of the index's files into one.
+    Merging,
+}
+
+impl Doing {
+    const fn is_filing(self) -> bool {
+        matches!(self, Self::Filing | Self::Merging)
+    }
 }
 
 /// What has failed since the last crash.
@@ -63,8 +80,17 @@ pub(super) struct State {
     pub(super) room: Option<usize>,
     pub(super) access: Access,
     pub(super) failures: Failures,
-    /// Whether the index is being put into files.
-    pub(super) filing: bool,
+    pub(super) doing: Doing,
+    /// After how many calls of the next merge a crash strikes.
+    pub(super) strike_in_merge: Option<u64>,
+    /// What it was about when a crash struck.
+    struck: Option<Doing>,
+    /// How many operations changed anything while the store was being opened.
+    pub(super) changes_while_opening: u64,
+    /// A lie about the sync that comes after so many others.
+    pub(super) lie: Option<(u64, Lie)>,
+    /// Whether anything was ever damaged.
+    pub(super) damaged: bool,
     pub(super) faults: FaultCounts,
     pub(super) under_way: Vec<UnderWay>,
     pub(super) operations: u64,
@@ -83,7 +109,12 @@ impl State {
             room: None,
             access: Access::Open,
             failures: Failures::default(),
-            filing: false,
+            doing: Doing::Serving,
+            strike_in_merge: None,
+            struck: None,
+            changes_while_opening: 0,
+            lie: None,
+            damaged: false,
             faults: FaultCounts::default(),
             under_way: Vec::new(),
             operations: 0,
@@ -138,17 +169,20 @@ impl State {
     }
 
     pub(super) fn run(&mut self, operation: Operation) -> io::Result<()> {
-        let lane = if self.filing { Lane::Background } else { Lane::Foreground };
+        let filing = self.doing.is_filing();
+        let lane = if filing { Lane::Background } else { Lane::Foreground };
         let submitted = self.submitted(operation, lane);
+        let was_struck = self.access == Access::Struck;
         if let Err(error) = self.check_access() {
-            self.under_way.push(UnderWay { submitted, done: None });
+            if !was_struck {
+                self.under_way.push(UnderWay { submitted, done: None });
+            }
             return Err(error);
         }
         let syncs =
             matches!(submitted.operation, Operation::Sync { .. } | Operation::SyncDirectory);
         let result = self.complete(submitted);
         if syncs && result.is_err() {
-            let filing = self.filing;
             self.faults.fired(match filing {
                 true => Fault::SyncErrorInFiling,
                 false => Fault::SyncErrorInRecovery,
@@ -169,6 +203,7 @@ impl State {
 
     fn submitted(&mut self, operation: Operation, lane: Lane) -> Submitted {
         self.operations += 1;
+        self.note_what_is_done(&operation);
         let target = match &operation {
             Operation::Create { .. } | Operation::SyncDirectory => None,
             Operation::Write { file, .. }
@@ -183,14 +218,30 @@ impl State {
         Submitted { operation, lane, target, covered, covered_changes: self.directory.covered() }
     }
 
+    fn note_what_is_done(&mut self, operation: &Operation) {
+        let changes = !matches!(operation, Operation::Sync { .. } | Operation::SyncDirectory);
+        self.changes_while_opening += u64::from(changes && self.doing == Doing::Opening);
+        if let Operation::Create { file } = operation
+            && self.doing.is_filing()
+            && covers_several_segments(file)
+        {
+            self.doing = Doing::Merging;
+            if let Some(calls) = self.strike_in_merge.take() {
+                self.access = Access::StrikesAfter(calls);
+            }
+        }
+    }
+
     /// Lets a call through, or not.
     fn check_access(&mut self) -> io::Result<()> {
         match self.access {
             Access::Open => Ok(()),
-            Access::StrikesAfter(0) | Access::Struck => {
+            Access::StrikesAfter(0) => {
                 self.access = Access::Struck;
+                self.struck = Some(self.doing);
                 Err(io::Error::other("the simulation struck"))
             }
+            Access::Struck => Err(io::Error::other("the simulation struck")),
             Access::StrikesAfter(calls) => {
                 self.access = Access::StrikesAfter(calls - 1);
                 Ok(())
@@ -273,11 +324,17 @@ impl State {
 
     fn disk_full(&mut self, written: usize) -> io::Error {
         self.faults.count(Fault::DiskFull, Weight::when(written > 0));
+        if written > 0 {
+            self.faults.count(Fault::DiskFullInside, Weight::Mattered);
+        }
         self.failures.any = true;
         io::ErrorKind::StorageFull.into()
     }
 
     fn sync(&mut self, file: FileNumber, covered: Covered, lane: Lane) -> io::Result<()> {
+        if self.lies_about(file, covered) {
+            return Ok(());
+        }
         if !self.chance.per_mille(self.hazards.sync_errors_per_mille) {
             self.file(file).sync(covered);
             return Ok(());
@@ -290,6 +347,26 @@ impl State {
             self.faults.fired(Fault::PoisonedRange);
         }
         Err(self.sync_failed(lane, Weight::when(failure.lost_sectors > 0)))
+    }
+
+    /// Whether the device lies about this sync; then it has.
+    fn lies_about(&mut self, file: FileNumber, covered: Covered) -> bool {
+        let Some((others, lie)) = self.lie else { return false };
+        if others > 0 {
+            self.lie = Some((others - 1, lie));
+            return false;
+        }
+        let file = self.files.get_mut(file).expect("files are never forgotten");
+        if !file.lie_about_sync(covered, lie, &mut self.chance) {
+            return true; // there was nothing to do
+        }
+        self.lie = None;
+        self.faults.fired(match lie {
+            Lie::Nowhere => Fault::LostWrite,
+            Lie::Elsewhere => Fault::MisdirectedWrite,
+        });
+        self.trace.note(|| format!("the device lied: {lie:?}"));
+        true
     }
 
     fn sync_directory(&mut self, covered: u64, lane: Lane) -> io::Result<()> {
@@ -317,6 +394,12 @@ impl State {
         under_way.retain(|operation| operation.done.is_some());
         self.access = Access::Open;
         self.failures = Failures::default();
+        match self.struck.take() {
+            Some(Doing::Opening) => self.faults.fired(Fault::CrashInRecovery),
+            Some(Doing::Filing) => self.faults.fired(Fault::CrashInFiling),
+            Some(Doing::Merging) => self.faults.fired(Fault::CrashInMerge),
+            Some(Doing::Serving) | None => {}
+        }
         match crash {
             Crash::Kill => self.kill(cut_short),
             Crash::PowerCut => self.cut_power(),
@@ -439,6 +522,9 @@ impl State {
         if lost().any(|fate| kept_of(fate.write)) {
             self.faults.count(Fault::TornWrite, Weight::Mattered);
         }
+        if has_hole(fates) {
+            self.faults.count(Fault::Hole, Weight::Mattered);
+        }
         let first_lost = lost().map(|fate| fate.write).min();
         let last_kept = fates.iter().filter(|fate| fate.kept).map(|fate| fate.write).max();
         if first_lost.zip(last_kept).is_some_and(|(lost, kept)| kept > lost) {
@@ -456,29 +542,53 @@ impl State {
         file.some_sector(&mut self.chance)
     }
 
-    pub(super) fn damage(&mut self, bytes: &[u8], kind: DamageKind) -> bool {
-        let found = self.directory.files().into_iter().find_map(|number| {
-            let file = self.files.get(number)?;
-            file.find(bytes).map(|offset| (number, offset))
-        });
-        let Some((file, offset)) = found else { return false };
-        match kind {
+    /// Damages a sector; says which file it is in, if there is one to damage.
+    pub(super) fn damage(&mut self, victim: Victim<'_>, kind: DamageKind) -> Option<String> {
+        let (name, sector, bits) = self.victim(victim)?;
+        let number = self.directory.find(&name)?;
+        let file = self.files.get(number)?;
+        let bit = self.chance.within(bits.start as u64..bits.end as u64) as usize;
+        let other = self.chance.pick(&file.written_sectors());
+        let (other, older) = (file.sector(other), file.older(sector));
+        let changed = self.file(number).damage(sector, |bytes| match kind {
             DamageKind::FlippedBit => {
-                let bit = self.chance.below(bytes.len() * 8);
-                self.file(file).damage(offset + bit / 8, |bytes| {
-                    bytes.iter_mut().take(1).for_each(|byte| *byte ^= 1 << (bit % 8));
-                });
-                self.faults.fired(Fault::FlippedBit);
+                bytes.iter_mut().skip(bit / 8).take(1).for_each(|byte| *byte ^= 1 << (bit % 8));
             }
-            DamageKind::ZeroedSector => {
-                let start = offset - offset % SECTOR_BYTES;
-                self.file(file).damage(start, |bytes| {
-                    bytes.iter_mut().take(SECTOR_BYTES).for_each(|byte| *byte = 0);
-                });
-                self.faults.fired(Fault::ZeroedSector);
-            }
+            DamageKind::ZeroedSector => bytes.fill(0),
+            DamageKind::OldSector => *bytes = older.unwrap_or(*bytes),
+            DamageKind::StrangeSector => *bytes = other,
+        });
+        if !changed {
+            return None;
         }
-        true
+        self.damaged = true;
+        self.faults.fired(kind.fault());
+        self.trace.note(|| format!("{kind:?} in sector {sector} of {name}"));
+        Some(name)
+    }
+
+    /// A file, a sector of it, and the bits of the sector that are meant.
+    fn victim(&mut self, victim: Victim<'_>) -> Option<(String, usize, Range<usize>)> {
+        let whole = 0..SECTOR_BYTES * 8;
+        let names = self.directory.names();
+        let name = match victim {
+            Victim::Holding(bytes) => {
+                let (name, offset) = names.into_iter().find_map(|name| {
+                    let offset = self.find(&name).ok()?.find(bytes)?;
+                    Some((name, offset))
+                })?;
+                let first = offset % SECTOR_BYTES * 8;
+                let meant = first..(first + bytes.len() * 8).min(whole.end);
+                let bits = if self.chance.percent(50) { meant } else { whole };
+                return Some((name, offset / SECTOR_BYTES, bits));
+            }
+            Victim::Log => names.into_iter().filter(|name| !is_of_index(name)).collect::<Vec<_>>(),
+            Victim::Index => names.into_iter().filter(|name| is_of_index(name)).collect(),
+        };
+        let name = (!name.is_empty()).then(|| self.chance.pick(&name))?;
+        let written = self.find(&name).ok()?.written_sectors();
+        let sector = (!written.is_empty()).then(|| self.chance.pick(&written))?;
+        Some((name, sector, whole))
     }
 
     /// All of these bytes, none, or the front of them up to anywhere.
@@ -498,6 +608,30 @@ impl State {
     fn file(&mut self, number: FileNumber) -> &mut File {
         self.files.get_mut(number).expect("files are never forgotten")
     }
+}
+
+/// Whether a write kept a sector before one that it lost, and one after it.
+fn has_hole(fates: &[Fate]) -> bool {
+    let mut kept: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
+    for fate in fates.iter().filter(|fate| fate.kept) {
+        let (first, last) = kept.entry(fate.write).or_insert((fate.sector, fate.sector));
+        (*first, *last) = ((*first).min(fate.sector), (*last).max(fate.sector));
+    }
+    let inside = |fate: &Fate| {
+        kept.get(&fate.write).is_some_and(|(first, last)| (*first..*last).contains(&fate.sector))
+    };
+    fates.iter().any(|fate| !fate.kept && inside(fate))
+}
+
+/// Whether a file is of the index: the log is complete without it.
+fn is_of_index(file: &str) -> bool {
+    file.starts_with("INDEX") || file.contains(".run")
+}
+
+/// Whether a new file of the index is made of several others.
+fn covers_several_segments(file: &str) -> bool {
+    let covered = file.strip_suffix(".run.new").and_then(|covered| covered.split_once('-'));
+    covered.is_some_and(|(first, last)| first != last)
 }
 
 /// What the device says when it cannot.

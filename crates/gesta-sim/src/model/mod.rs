@@ -56,6 +56,8 @@ struct Offer {
     offered_at: Position,
     /// Attempts in the store's present life whose outcome is not a definite failure.
     open: u32,
+    /// Those of them that were answered: the outcome is unknown.
+    doubtful: u32,
     /// What it was or must be answered, once it is published.
     published: Option<Appended>,
     /// That it is there was told or seen in a way that outlives attempts.
@@ -69,6 +71,8 @@ pub(crate) struct Attempt {
     /// The head that readers saw.
     head: Position,
     was_published: bool,
+    /// Earlier attempts that had been answered: the outcome is unknown.
+    in_doubt: u32,
 }
 
 impl Attempt {
@@ -83,6 +87,8 @@ impl Attempt {
 pub(crate) struct Excuses {
     /// An operation of the disk failed.
     pub(crate) disk_failed: bool,
+    /// Something on the disk was damaged.
+    pub(crate) damaged: bool,
 }
 
 /// Everything that a client knows.
@@ -140,6 +146,7 @@ impl Model {
             honesty,
             offered_at: Position::START,
             open: 0,
+            doubtful: 0,
             published: None,
             confirmed: false,
         });
@@ -154,7 +161,8 @@ impl Model {
             offer.offered_at = head;
         }
         offer.open += 1;
-        Attempt { offer: number, head, was_published: offer.published.is_some() }
+        let (was_published, in_doubt) = (offer.published.is_some(), offer.doubtful);
+        Attempt { offer: number, head, was_published, in_doubt }
     }
 
     /// Takes events that were published after everything that is known.
@@ -249,7 +257,7 @@ impl Model {
         };
         self.absorb(later)?;
         for offer in &mut self.offers {
-            offer.open = 0;
+            (offer.open, offer.doubtful) = (0, 0);
             offer.confirmed = offer.published.is_some();
         }
         Ok(())
@@ -268,9 +276,12 @@ impl Model {
                 self.refused(attempt, error)?;
                 self.justified(attempt, error, excuses)
             }
-            Err(error) => demand(excuses.disk_failed, || {
-                format!("append {} for no reason: {error}", attempt.offer)
-            }),
+            Err(error) => {
+                self.offer_mut(attempt.offer).doubtful += 1;
+                demand(excuses.disk_failed, || {
+                    format!("append {} for no reason: {error}", attempt.offer)
+                })
+            }
         }
     }
 
@@ -306,12 +317,17 @@ impl Model {
         }
     }
 
-    /// A definite failure: this attempt appended nothing.
+    /// A definite failure: nothing was appended, by this attempt or by those whose answer made the
+    /// client ask again.
     fn refused(&mut self, attempt: Attempt, error: &StoreError) -> Verdict {
         let number = attempt.offer;
         let offer = self.offer_mut(number);
-        let by_this_attempt = offer.published.is_some() && offer.open == 1 && !offer.confirmed;
-        offer.open = offer.open.saturating_sub(1);
+        let earlier = offer.doubtful.min(attempt.in_doubt);
+        offer.doubtful -= earlier;
+        let settled = 1 + earlier;
+        let by_this_attempt =
+            offer.published.is_some() && offer.open == settled && !offer.confirmed;
+        offer.open = offer.open.saturating_sub(settled);
         demand(!by_this_attempt, || format!("append {number} is there, but was refused: {error}"))
     }
 
@@ -336,9 +352,8 @@ impl Model {
             }
             StoreError::Rejected(_) => offer.honesty == Honesty::Malformed,
             StoreError::Overloaded(_) | StoreError::Stopped { .. } => excuses.disk_failed,
-            StoreError::Corrupt(_)
-            | StoreError::Unsupported { .. }
-            | StoreError::Unavailable { .. } => false,
+            StoreError::Corrupt(_) => excuses.damaged,
+            StoreError::Unsupported { .. } | StoreError::Unavailable { .. } => false,
         };
         demand(just, || format!("append {number} was refused without reason: {error}"))
     }

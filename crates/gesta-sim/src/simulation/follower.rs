@@ -114,7 +114,7 @@ impl Follower {
             && event.position > self.place
             && history.at(event.position) == Some(event)
             && self.is_meant(event);
-        let known = expected == Some(event) || skipped || self.is_revealed(history, event);
+        let known = expected == Some(event) || skipped;
         demand(known && self.last.is_none_or(|last| event.revision > last), || {
             let expected = expected.map(|event| event.position);
             format!(
@@ -125,14 +125,6 @@ impl Follower {
         self.place = self.place.max(event.position);
         self.last = matches!(self.topic, Topic::Stream(_)).then_some(event.revision);
         Ok(())
-    }
-
-    /// Metadata hid the event when the subscriber passed it, and do so no more. Whether it is told
-    /// of it then is left open by the contract.
-    fn is_revealed(&self, history: &History, event: &RecordedEvent) -> bool {
-        let then = history.stream_past(&event.stream, self.place);
-        let hidden = then.head.is_some_and(|head| event.revision < then.metadata.first_shown(head));
-        hidden && self.is_meant(event) && history.at(event.position) == Some(event)
     }
 
     /// Nothing up to `position` was left out.
@@ -156,7 +148,8 @@ impl Follower {
         }
     }
 
-    /// Metadata hide events of a stream from its subscribers, from whenever they see them on.
+    /// Metadata hide events of a stream from its subscribers, from whenever they see them on; what a
+    /// subscriber has passed while it was hidden it is not told of later.
     fn may_skip(&self, history: &History) -> bool {
         match &self.topic {
             Topic::All(_) => false,

@@ -100,7 +100,7 @@ impl Life {
         let sync_had_failed = disk.sync_has_failed();
         let turn = self.engine.turn();
         self.must_refuse |= sync_had_failed;
-        let excuses = Excuses { disk_failed: disk.has_failed() };
+        let excuses = Excuses { disk_failed: disk.has_failed(), damaged: disk.is_damaged() };
         let answers = self.judge(model, excuses)?;
         Ok((turn, answers))
     }

@@ -5,7 +5,9 @@
 //! again. Not here: what must hold ([`model`](crate::model)), what a disk may do
 //! ([`disk`](crate::disk)).
 
+mod damaged;
 mod follower;
+mod last;
 mod life;
 mod opening;
 mod poll;
@@ -14,26 +16,29 @@ mod reads;
 use std::{fmt, sync::Arc, time::Duration};
 
 use gesta_log::Turn;
-use gesta_store::{Checkpoint, EventStore, Head, Incarnation, Position};
+use gesta_store::{Checkpoint, EventStore, Head, Incarnation, Position, StreamName, StreamState};
 
 use self::{
     follower::Topic,
     life::{Answered, Life},
     poll::answer_now,
 };
-pub(crate) use self::{poll::poll_once, reads::collected};
+pub(crate) use self::{
+    poll::poll_once,
+    reads::{Shown, collected, up_to_damage},
+};
 use crate::{
     chance::Chance,
     client::Client,
     clock::SimClock,
-    disk::{Crash, Hazards, SimDisk},
+    disk::{Crash, SimDisk},
     fault::FaultCounts,
     model::{Broken, Honesty, Model, OfferNumber, Verdict, demand},
     trace::{self, Trace},
 };
 
 /// What a seed has at least.
-pub const OPERATIONS_MIN: u64 = 200;
+pub const OPERATIONS_MIN: u64 = 300;
 /// What a seed has at least.
 pub const CRASHES_MIN: u64 = 3;
 
@@ -112,6 +117,22 @@ fn guarded(seed: u64, trace: Trace) -> Verdict<Story> {
     })
 }
 
+/// How far everything has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settled {
+    /// Nobody waits for an answer.
+    Answered,
+    /// Nothing is left to do, the mark after a while without appends included.
+    AtRest,
+}
+
+/// Whether a crash has struck before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Struck {
+    No,
+    Yes,
+}
+
 /// See the module.
 struct Simulation {
     chance: Chance,
@@ -146,40 +167,20 @@ impl Simulation {
     fn run(mut self) -> Verdict<Story> {
         while self.story.operations < OPERATIONS_MIN || self.story.crashes < CRASHES_MIN {
             let mut life = self.open()?;
-            self.live(&mut life)?;
-            self.end(life)?;
+            match self.live(&mut life)? {
+                Struck::No => self.end(life)?,
+                Struck::Yes => self.die(life),
+            }
         }
-        let vouched = self.last_life()?;
-        if self.chance.percent(40) {
-            self.damage(vouched)?;
-        } else {
-            drop(self.open()?);
-        }
+        self.last_act()?;
         self.story.events = self.model.history().events().len() as u64;
         self.story.disk_operations = self.disk.operations();
         self.story.faults = self.disk.faults();
         Ok(self.story)
     }
 
-    /// A life without hazards. Returns up to where later frames vouch for what is there: where
-    /// something was appended last and nothing for a while after it, up to the head.
-    fn last_life(&mut self) -> Verdict<Position> {
-        let mut life = self.open()?;
-        self.disk.expose_to(Hazards::default());
-        let appends = self.chance.percent(50);
-        if appends {
-            let last = self.client.certain_append();
-            let number = self.model.register(last, Honesty::Sound);
-            self.offer(&mut life, number);
-        }
-        self.settle(&mut life)?;
-        let head = self.model.history().head();
-        self.end(life)?;
-        Ok(if appends { head } else { self.model.vouched() })
-    }
-
-    /// Until the next crash.
-    fn live(&mut self, life: &mut Life) -> Verdict {
+    /// Until the next crash, or until one has struck.
+    fn live(&mut self, life: &mut Life) -> Verdict<Struck> {
         let until = self.story.operations + self.chance.within(10..80);
         while self.story.operations < until {
             match self.chance.below(100) {
@@ -188,7 +189,13 @@ impl Simulation {
                 55..80 => self.complete_some(),
                 80..92 => self.look(life),
                 92..95 => self.let_time_pass(),
-                95..97 => self.file_some(life),
+                95 => self.file_some(life),
+                96 => {
+                    if self.file_until_struck(life) == Struck::Yes {
+                        return Ok(Struck::Yes);
+                    }
+                    Ok(())
+                }
                 97 => self.settle(life),
                 98 => self.change_room(),
                 _ => {
@@ -197,7 +204,7 @@ impl Simulation {
                 }
             }?;
         }
-        Ok(())
+        Ok(Struck::No)
     }
 
     /// Offers a few appends at once, so that groups form.
@@ -282,7 +289,7 @@ impl Simulation {
         reads::catch_up(life.store(), &mut self.model)?;
         match self.chance.below(10) {
             0 => self.check_head(life),
-            1 => {
+            1 | 2 => {
                 let topic = self.topic();
                 let after = self.chance.within(0..self.model.history().head().number() + 1);
                 // The incarnation of an earlier life: ordinary crashes keep it.
@@ -290,7 +297,7 @@ impl Simulation {
                 life.follow(topic, Checkpoint { position: Position::new(after), incarnation });
                 Ok(())
             }
-            2..=5 => life.listen(&mut self.model, &mut self.chance),
+            3..=6 => life.listen(&mut self.model, &mut self.chance),
             _ => {
                 let (client, chance) = (&mut self.client, &mut self.chance);
                 reads::read_something(life.store(), &self.model, client, chance)
@@ -315,8 +322,7 @@ impl Simulation {
         })
     }
 
-    /// The index goes into files; now and then the process or the system ends meanwhile, which the
-    /// next opening has to cope with.
+    /// The index goes into files.
     fn file_some(&mut self, life: &mut Life) -> Verdict {
         for _ in 0..self.chance.pick(&[1, 2, 12]) {
             if !life.file_some(&self.disk) {
@@ -327,9 +333,30 @@ impl Simulation {
         Ok(())
     }
 
+    /// The index goes into files until the process or the system ends meanwhile.
+    fn file_until_struck(&mut self, life: &mut Life) -> Struck {
+        let calls = self.chance.pick(&[8, 30, 90]);
+        let calls = self.chance.within(0..calls);
+        if self.chance.percent(50) {
+            self.disk.strike_after(calls);
+        } else {
+            self.disk.strike_in_merge_after(calls);
+        }
+        while life.file_some(&self.disk) {
+            self.trace.note(|| "put some of the index into a file".to_owned());
+        }
+        if self.disk.call_off_strike() { Struck::Yes } else { Struck::No }
+    }
+
     fn topic(&mut self) -> Topic {
-        if self.chance.percent(30) {
-            return Topic::Stream(self.client.stream());
+        if self.chance.percent(50) {
+            let history = self.model.history();
+            let state = |stream: &StreamName| history.stream_past(stream, history.head()).state;
+            let is_hidden = |stream: &&StreamName| state(stream) == StreamState::Deleted;
+            let hidden: Vec<_> = history.stream_names().filter(is_hidden).cloned().collect();
+            let about_hidden = !hidden.is_empty() && self.chance.percent(50);
+            let any = self.client.stream();
+            return Topic::Stream(if about_hidden { self.chance.pick(&hidden) } else { any });
         }
         Topic::All(reads::some_filter(&mut self.client, &mut self.chance))
     }
@@ -354,10 +381,17 @@ impl Simulation {
         Ok(())
     }
 
-    /// Lets everything end that is under way.
+    /// Lets everything end that is under way, and the store come to rest.
     fn settle(&mut self, life: &mut Life) -> Verdict {
+        self.settle_until(life, Settled::AtRest)
+    }
+
+    fn settle_until(&mut self, life: &mut Life, settled: Settled) -> Verdict {
         for _ in 0..TURNS_TO_SETTLE_MAX {
             let turn = self.turn(life)?;
+            if settled == Settled::Answered && life.unanswered() == 0 {
+                return Ok(());
+            }
             let idle = !self.disk.step();
             match turn {
                 Turn::At(deadline) if idle => self.clock.advance_to(deadline),
@@ -366,7 +400,10 @@ impl Simulation {
             }
         }
         let unanswered = life.unanswered();
-        Err(Broken(format!("{unanswered} appends were never answered")))
+        Err(Broken(match unanswered {
+            0 => "the store does not come to rest".to_owned(),
+            _ => format!("{unanswered} appends were never answered"),
+        }))
     }
 
     /// Ends a life: mostly by a crash, now and then in peace.
@@ -382,11 +419,22 @@ impl Simulation {
         } else {
             drop(life);
         }
+        self.crash();
+        Ok(())
+    }
+
+    /// Ends a life in which a crash has struck already.
+    fn die(&mut self, life: Life) {
+        self.story.unknown += life.unanswered() as u64;
+        drop(life);
+        self.crash();
+    }
+
+    fn crash(&mut self) {
         let crash = self.chance.pick(&[Crash::PowerCut, Crash::PowerCut, Crash::Kill]);
         self.trace.note(|| format!("{crash:?}, {} operations under way", self.disk.under_way()));
         self.disk.crash(crash);
         self.disk.leave_room(None);
         self.story.crashes += 1;
-        Ok(())
     }
 }

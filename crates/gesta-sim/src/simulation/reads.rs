@@ -3,11 +3,13 @@
 //! Always holds: each is asked after everything published was absorbed and before the engine is
 //! turned again, so there is exactly one right answer.
 
-use gesta_log::LogStore;
+use std::ops::ControlFlow;
+
+use gesta_log::{BorrowedEvent, LogStore};
 use gesta_store::{
     Category, Direction, EventStore, Filter, ListCategories, ListStreams, Pages, Position, ReadAll,
     ReadFrom, ReadStream, RecordedEvent, Revision, StoreError, StreamDescription, StreamName,
-    StreamState,
+    StreamState, Tag,
 };
 
 use super::poll::{answer_now, poll_once};
@@ -38,6 +40,30 @@ pub(crate) fn collected(mut pages: Pages) -> Verdict<Result<Vec<RecordedEvent>, 
     }
 }
 
+/// The events of a read of what may be damaged.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) events: Vec<RecordedEvent>,
+    /// Whether it came to its end; if not, to an error that says that something is damaged.
+    pub(crate) to_the_end: bool,
+}
+
+/// All pages of a read, up to its end or to damage.
+pub(crate) fn up_to_damage(mut pages: Pages) -> Verdict<Shown> {
+    let mut events = Vec::new();
+    loop {
+        match poll_once(std::pin::pin!(pages.next())) {
+            Some(Some(Ok(page))) => events.extend(page),
+            Some(None) => return Ok(Shown { events, to_the_end: true }),
+            Some(Some(Err(StoreError::Corrupt(_)))) => {
+                return Ok(Shown { events, to_the_end: false });
+            }
+            Some(Some(Err(error))) => return Err(Broken(format!("damage read as {error}"))),
+            None => return Err(Broken("a page waited for something".to_owned())),
+        }
+    }
+}
+
 /// One read, whichever.
 pub(crate) fn read_something(
     store: &LogStore,
@@ -46,12 +72,29 @@ pub(crate) fn read_something(
     chance: &mut Chance,
 ) -> Verdict {
     let history = model.history();
-    match chance.below(8) {
+    match chance.below(9) {
         0 | 1 => read_all(store, history, client, chance),
+        8 => {
+            let after = Position::new(chance.within(0..history.head().number() + 1));
+            scan(store, history, after)?.ok_or_else(damaged)
+        }
         2..=4 => read_stream(store, history, client.stream(), chance),
-        5 => describe(store, history, &client.stream()),
-        6 => find_append(store, model, chance),
-        _ => list(store, history, chance),
+        5 => describe(store, history, &client.stream())?.ok_or_else(damaged),
+        6 => find_append(store, model, chance)?.ok_or_else(damaged),
+        _ => list(store, history, chance)?.ok_or_else(damaged),
+    }
+}
+
+fn damaged() -> Broken {
+    Broken("a sound store said that it was damaged".to_owned())
+}
+
+/// What was answered; nothing where the answer is damage.
+pub(crate) fn unless_damaged<T>(answer: Verdict<Result<T, StoreError>>) -> Verdict<Option<T>> {
+    match answer? {
+        Ok(found) => Ok(Some(found)),
+        Err(StoreError::Corrupt(_)) => Ok(None),
+        Err(error) => Err(Broken(format!("something was not answered: {error}"))),
     }
 }
 
@@ -150,7 +193,44 @@ fn compare(
     })
 }
 
-fn describe(store: &LogStore, history: &History, stream: &StreamName) -> Verdict {
+/// Goes through everything without copies; nothing where that ends at damage.
+pub(crate) fn scan(store: &LogStore, history: &History, after: Position) -> Verdict<Option<()>> {
+    let known = history.events();
+    let mut rest = known.iter().skip(known.partition_point(|event| event.position <= after));
+    let mut wrong = None;
+    let scanned = store.scan(after, |event| {
+        if rest.next().is_some_and(|known| is_borrowed(known, &event)) {
+            return ControlFlow::Continue(());
+        }
+        wrong = Some(event.position);
+        ControlFlow::Break(())
+    });
+    let whole = rest.next().is_none();
+    demand(wrong.is_none(), || format!("a scan after {after} went wrong at {wrong:?}"))?;
+    let scanned = unless_damaged(Ok(scanned))?;
+    demand(scanned.is_none() || whole, || format!("a scan ended after {scanned:?} events"))?;
+    Ok(scanned.map(drop))
+}
+
+fn is_borrowed(known: &RecordedEvent, event: &BorrowedEvent<'_>) -> bool {
+    known.position == event.position
+        && known.revision == event.revision
+        && known.recorded_at == event.recorded_at
+        && known.id == event.id
+        && known.schema_version == event.schema_version
+        && known.stream.as_str() == event.stream
+        && known.event_type.as_str() == event.event_type
+        && known.metadata == event.metadata
+        && known.data == event.data
+        && known.tags.iter().map(Tag::as_str).eq(event.tags())
+}
+
+/// What a stream is said to be; nothing where the answer is damage.
+pub(crate) fn describe(
+    store: &LogStore,
+    history: &History,
+    stream: &StreamName,
+) -> Verdict<Option<()>> {
     let past = history.stream_past(stream, history.head());
     let expected = StreamDescription {
         state: past.state,
@@ -158,32 +238,40 @@ fn describe(store: &LogStore, history: &History, stream: &StreamName) -> Verdict
         metadata: past.metadata,
         metadata_revision: past.metadata_head,
     };
-    match answer_now(store.describe_stream(stream))? {
-        Ok(found) => demand(found == expected, || {
-            format!("{stream} was described as {found:?} instead of {expected:?}")
-        }),
-        Err(error) => Err(Broken(format!("{stream} was not described: {error}"))),
-    }
+    let found = unless_damaged(answer_now(store.describe_stream(stream)))?;
+    demand(found.is_none() || found.as_ref() == Some(&expected), || {
+        format!("{stream} was described as {found:?} instead of {expected:?}")
+    })?;
+    Ok(found.map(drop))
 }
 
-fn find_append(store: &LogStore, model: &Model, chance: &mut Chance) -> Verdict {
+/// Whether an append is found; nothing where the answer is damage.
+pub(crate) fn find_append(
+    store: &LogStore,
+    model: &Model,
+    chance: &mut Chance,
+) -> Verdict<Option<()>> {
     if model.offers() == 0 {
-        return Ok(());
+        return Ok(Some(()));
     }
     let offer = chance.below(model.offers());
     let Some(first) = model.append(offer).events().next().map(|event| event.id) else {
-        return Ok(());
+        return Ok(Some(()));
     };
-    let expected = model.published_as(first);
-    match answer_now(store.find_append(first))? {
-        Ok(found) => demand(found.as_ref() == expected, || {
-            format!("append {offer} was found as {found:?} instead of {expected:?}")
-        }),
-        Err(error) => Err(Broken(format!("append {offer} was not looked for: {error}"))),
-    }
+    let expected = model.published_as(first).cloned();
+    let found = unless_damaged(answer_now(store.find_append(first)))?;
+    demand(found.is_none() || found.as_ref() == Some(&expected), || {
+        format!("append {offer} was found as {found:?} instead of {expected:?}")
+    })?;
+    Ok(found.map(drop))
 }
 
-fn list(store: &LogStore, history: &History, chance: &mut Chance) -> Verdict {
+/// Which streams and categories there are; nothing where the answer is damage.
+pub(crate) fn list(
+    store: &LogStore,
+    history: &History,
+    chance: &mut Chance,
+) -> Verdict<Option<()>> {
     let limit = chance.pick(&[2, usize::MAX]);
     let prefix = chance.pick(&["", "order-", "$$"]).to_owned();
     let list = ListStreams { prefix: prefix.clone(), after: None, limit };
@@ -194,10 +282,15 @@ fn list(store: &LogStore, history: &History, chance: &mut Chance) -> Verdict {
             && state == StreamState::Live
     };
     let expected: Vec<_> = history.stream_names().filter(is_listed).take(limit).cloned().collect();
-    let found = answer_now(store.list_streams(list))?.unwrap_or_default();
+    let Some(found) = unless_damaged(answer_now(store.list_streams(list)))? else {
+        return Ok(None);
+    };
     demand(found == expected, || format!("streams {found:?} instead of {expected:?}"))?;
     let expected: Vec<_> = history.categories().into_iter().take(limit).collect();
     let list = ListCategories { after: None, limit };
-    let found = answer_now(store.list_categories(list))?.unwrap_or_default();
-    demand(found == expected, || format!("categories {found:?} instead of {expected:?}"))
+    let Some(found) = unless_damaged(answer_now(store.list_categories(list)))? else {
+        return Ok(None);
+    };
+    demand(found == expected, || format!("categories {found:?} instead of {expected:?}"))?;
+    Ok(Some(()))
 }

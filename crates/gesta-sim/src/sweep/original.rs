@@ -18,7 +18,7 @@ use crate::{
     chance::Chance,
     clock::SimClock,
     model::{Broken, Verdict, demand},
-    simulation::{collected, poll_once},
+    simulation::{Shown, collected, poll_once, up_to_damage},
 };
 
 /// How a store came to rest.
@@ -134,9 +134,7 @@ impl Original {
             return Ok(Answered::Same);
         }
         let report = store.report();
-        // Without an opening frame and any mark the segment looks as if it had never been used.
-        let opened = self.frames.first().is_some_and(|opening| self.is_whole(opening, last));
-        let told = report.torn.is_some() || report.unmarked.is_some() || !opened;
+        let told = report.torn.is_some() || report.unmarked.is_some();
         let lost = self.events.len() - found.len();
         demand(lost <= self.not_vouched_for(last) && told, || {
             format!("{lost} acknowledged events are missing in silence")
@@ -163,11 +161,11 @@ impl Original {
     fn judge_damaged(&self, store: &LogStore, last: &Bytes) -> Verdict {
         let vouched = self.events.len().saturating_sub(self.not_vouched_for(last));
         let whole: Vec<_> = self.events.iter().collect();
-        let shown = up_to_an_error(store.read_all(ReadAll::forwards()))?;
+        let shown = up_to_damage(store.read_all(ReadAll::forwards()))?;
         is_beginning(&shown, &whole, vouched, "all")?;
         let backwards =
             ReadAll { direction: Direction::Backwards, from: ReadFrom::End, ..ReadAll::forwards() };
-        let (mut shown, _) = up_to_an_error(store.read_all(backwards))?;
+        let mut shown = up_to_damage(store.read_all(backwards))?.events;
         shown.reverse();
         let ends = |end: &usize| self.events.get(..*end).is_some_and(|all| all.ends_with(&shown));
         demand((vouched..=self.events.len()).any(|end| ends(&end)), || {
@@ -177,7 +175,7 @@ impl Original {
             let is_of = |event: &&RecordedEvent| event.stream == stream;
             let whole: Vec<_> = self.events.iter().filter(is_of).collect();
             let vouched = self.events.iter().take(vouched).filter(is_of).count();
-            let shown = up_to_an_error(store.read_stream(ReadStream::forwards(stream.clone())))?;
+            let shown = up_to_damage(store.read_stream(ReadStream::forwards(stream.clone())))?;
             is_beginning(&shown, &whole, vouched, stream.as_str())?;
         }
         let event = event(1, 1);
@@ -190,7 +188,7 @@ impl Original {
 }
 
 fn is_beginning(
-    (found, ended): &(Vec<RecordedEvent>, bool),
+    Shown { events: found, to_the_end: ended }: &Shown,
     whole: &[&RecordedEvent],
     vouched: usize,
     what: &str,
@@ -201,20 +199,6 @@ fn is_beginning(
     demand(!ended || found.len() >= vouched, || {
         format!("a read of {what} ended in silence after {} of {}", found.len(), whole.len())
     })
-}
-
-/// The events of a read, and whether it came to its end.
-fn up_to_an_error(mut pages: gesta_store::Pages) -> Verdict<(Vec<RecordedEvent>, bool)> {
-    let mut events = Vec::new();
-    loop {
-        match poll_once(std::pin::pin!(pages.next())) {
-            Some(Some(Ok(page))) => events.extend(page),
-            Some(None) => return Ok((events, true)),
-            Some(Some(Err(StoreError::Corrupt(_)))) => return Ok((events, false)),
-            Some(Some(Err(error))) => return Err(Broken(format!("damage read as {error}"))),
-            None => return Err(Broken("a page waited for something".to_owned())),
-        }
-    }
 }
 
 fn all_events(store: &LogStore) -> Verdict<Vec<RecordedEvent>> {

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use gesta_log::{Cache, Disk, Lane, Operation};
-use gesta_sim::{Chance, Crash, DamageKind, Fault, Hazards, SimDisk};
+use gesta_sim::{Chance, Crash, DamageKind, Fault, Hazards, Lie, SimDisk};
 
 const FILE: &str = "a";
 /// Two sectors.
@@ -322,4 +322,50 @@ fn damage_changes_one_bit_or_one_sector() {
     assert_eq!(flipped.iter().map(|byte| (byte ^ 1).count_ones()).sum::<u32>(), 1);
     let zeroed = damaged(DamageKind::ZeroedSector);
     assert_eq!(zeroed.iter().filter(|byte| **byte == 0).count(), 512);
+}
+
+#[test]
+fn a_sector_may_become_what_it_was_or_what_another_one_is() {
+    let damaged = |seed, kind| {
+        let disk = with_file(seed);
+        write(&disk, 0, 1, LENGTH).unwrap();
+        sync(&disk).unwrap();
+        write(&disk, 0, 2, 512).unwrap();
+        sync(&disk).unwrap();
+        disk.damage(&[2], kind);
+        read(&disk, Cache::Bypass)
+    };
+    assert_eq!(damaged(1, DamageKind::OldSector), [1; LENGTH]);
+    assert!(may_happen(|seed| damaged(seed, DamageKind::StrangeSector) == [1; LENGTH]));
+}
+
+#[test]
+fn a_lost_write_looks_good_until_power_is_cut() {
+    let disk = with_file(1);
+    write(&disk, 0, 1, LENGTH).unwrap();
+    sync(&disk).unwrap();
+    disk.lie_after(0, Lie::Nowhere);
+    write(&disk, 0, 2, LENGTH).unwrap();
+    sync(&disk).unwrap();
+    assert_eq!(read(&disk, Cache::Use), [2; LENGTH]);
+    disk.crash(Crash::PowerCut);
+    assert_eq!(read(&disk, Cache::Use), [1; LENGTH]);
+    assert_eq!(disk.faults().of(Fault::LostWrite).fired, 1);
+}
+
+#[test]
+fn a_misdirected_write_lands_elsewhere_in_its_file() {
+    for seed in 0..SEEDS {
+        let disk = with_file(seed);
+        write(&disk, 0, 1, 8 * LENGTH).unwrap();
+        sync(&disk).unwrap();
+        disk.lie_after(0, Lie::Elsewhere);
+        write(&disk, 0, 2, LENGTH).unwrap();
+        sync(&disk).unwrap();
+        assert_eq!(read(&disk, Cache::Use)[..LENGTH], [2; LENGTH], "the cache looks good");
+        disk.crash(Crash::PowerCut);
+        let left = read(&disk, Cache::Use);
+        assert_eq!(left[..512], [1; 512]);
+        assert_eq!(left.iter().filter(|byte| **byte == 2).count(), LENGTH);
+    }
 }

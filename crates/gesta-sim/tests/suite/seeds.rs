@@ -1,18 +1,15 @@
 //! Seeds in which every promise holds.
 
-use gesta_sim::{CRASHES_MIN, Fault, OPERATIONS_MIN, run, seeds};
+use gesta_sim::{CRASHES_MIN, OPERATIONS_MIN, SEEDS_TO_JUDGE_MIN, run, seeds};
 
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = SEEDS_TO_JUDGE_MIN;
 
 #[test]
 #[expect(clippy::print_stdout, reason = "the table is what the test is read for")]
 fn a_thousand_seeds_break_no_promise_and_see_every_fault() {
     let summary = seeds(0, SEEDS).unwrap_or_else(|failure| panic!("{failure}"));
     println!("{summary}");
-    for fault in Fault::ALL {
-        let fired = summary.fired_in(fault);
-        assert!(fired * 100 >= SEEDS, "{fault} fired in {fired} of {SEEDS} seeds only");
-    }
+    assert_eq!(summary.shortfalls(), Vec::<String>::new());
     assert!(summary.median(|story| story.operations) >= OPERATIONS_MIN);
     assert!(summary.median(|story| story.crashes) >= CRASHES_MIN);
     assert!(summary.median(|story| story.acknowledged) >= OPERATIONS_MIN / 10);
@@ -31,4 +28,10 @@ fn a_seed_is_the_same_story_every_time() {
         let first = run(seed).unwrap_or_else(|failure| panic!("{failure}"));
         assert_eq!(run(seed).unwrap_or_else(|failure| panic!("{failure}")), first);
     }
+}
+
+#[test]
+fn of_a_few_seeds_nothing_is_demanded() {
+    let few = seeds(0, 3).unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(few.shortfalls().is_empty());
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::scene::*;
 use crate::{
     Checkpoint, Delivery, EventQuery, EventStore, Filter, Incarnation, Invalid, Position,
-    QueryItem, Revision, StoreError, Subscribe,
+    QueryItem, Revision, StoreError, StreamMetadata, Subscribe,
 };
 
 /// What a subscription that cannot begin says first.
@@ -134,6 +134,22 @@ pub(super) async fn a_stream_subscription_waits_for_its_stream(store: &dyn Event
     grow(store, "order-2", 1).await;
     let added = grow(store, "order-1", 2).await;
     assert_eq!(recorded_ids(&delivered(&mut subscription, 2).await), added);
+}
+
+/// What metadata hid when the subscription passed it stays behind it when they show it again.
+pub(super) async fn a_stream_subscription_never_goes_back(store: &dyn EventStore) {
+    let before = |revision| StreamMetadata {
+        truncate_before: Some(Revision::new(revision)),
+        ..StreamMetadata::default()
+    };
+    grow(store, "order-1", 2).await;
+    describe_by(store, "order-1", before(2)).await;
+    let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")));
+    let (hidden, _) = caught_up(&mut subscription).await;
+    assert_eq!(hidden, []);
+    describe_by(store, "order-1", before(0)).await;
+    let added = grow(store, "order-1", 1).await;
+    assert_eq!(recorded_ids(&delivered(&mut subscription, 1).await), added);
 }
 
 pub(super) async fn a_filtered_subscription_delivers_what_it_asks_for(store: &dyn EventStore) {

@@ -164,5 +164,7 @@ fn advance_stream(
     if let Some(last) = page.last() {
         *next = last.revision.next();
     }
-    Ok(Stretch { page, more: next.number().max(shown.start) < shown.end })
+    // What is hidden is passed for good.
+    *next = Revision::new(next.number().max(shown.start));
+    Ok(Stretch { page, more: next.number() < shown.end })
 }

@@ -7,7 +7,10 @@
 use bytes::Bytes;
 
 use super::RunError;
-use crate::format::{Malformed, Seed};
+use crate::{
+    format::{Malformed, Seed},
+    planted::{self, Bug},
+};
 
 pub(super) const BLOCK_BYTES: usize = 4_096;
 const CHECKSUM_AT: usize = BLOCK_BYTES - 4;
@@ -55,7 +58,8 @@ impl Block {
     pub(super) fn verify(bytes: Bytes, number: u32, seed: Seed) -> Result<Self, Malformed> {
         let (content, rest) = bytes.split_at_checked(CHECKSUM_AT).ok_or(Malformed::Short)?;
         let checksum = rest.try_into().map_err(|_| Malformed::Short)?;
-        if u32::from_le_bytes(checksum) != seed.of(offset(number), content) {
+        let sound = u32::from_le_bytes(checksum) == seed.of(offset(number), content);
+        if !sound && !planted::is(Bug::NoChecksumOfABlock) {
             return Err(Malformed::Checksum("block"));
         }
         Ok(Self(bytes))

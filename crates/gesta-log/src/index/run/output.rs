@@ -15,6 +15,7 @@ use super::{
 use crate::{
     disk::{Disk, Operation},
     format::{Malformed, Seed},
+    planted::{self, Bug},
 };
 
 /// Bytes that are written at once.
@@ -133,7 +134,9 @@ impl<'a> Output<'a> {
     pub(super) fn finish(mut self, footer: &[u8], seed: Seed) -> Result<(), RunError> {
         self.add_with(Kind::Footer, footer, seed)?;
         self.write()?;
-        self.sync()?;
+        if !planted::is(Bug::RunNamedBeforeSync) {
+            self.sync()?;
+        }
         self.run(Operation::Rename { from: self.file.clone(), to: self.name.file() })?;
         self.run(Operation::SyncDirectory)
     }

@@ -11,8 +11,9 @@ use std::{
 
 use futures_core::Stream;
 use gesta_store::{
-    Delivery, EventStore, Filter, Invalid, Overload, Position, RecordedEvent, StoreError,
-    StreamState, Subscribe, SubscribeTo, Subscription, conformance::block_on, memory::MemoryStore,
+    Delivery, EventStore, Filter, Invalid, Overload, Page, Position, ReadStream, RecordedEvent,
+    StoreError, StreamName, StreamState, Subscribe, SubscribeTo, Subscription,
+    conformance::block_on, memory::MemoryStore,
 };
 
 use crate::broken::{Broken, Fault, Outcome, delivering, described, on_events};
@@ -180,7 +181,8 @@ fn streams() -> Vec<Fault> {
                 }
                 to => Subscribe { to, ..subscribe },
             })
-        }),
+        })
+        .also("a_stream_subscription_never_goes_back", "wants nothing of what metadata hide"),
         Fault::of("a_stream_subscription_begins_after_its_revision", || {
             instead(|_, subscribe| match subscribe.to {
                 SubscribeTo::Stream { stream, after: Some(after) } => {
@@ -200,7 +202,33 @@ fn streams() -> Vec<Fault> {
                 _ => store.subscribe(subscribe),
             })
         }),
+        Fault::of("a_stream_subscription_never_goes_back", || {
+            subscribing(|store, subscribe| {
+                let SubscribeTo::Stream { stream, after: None } = subscribe.to.clone() else {
+                    return store.subscribe(subscribe);
+                };
+                let (shown, mut told) = (store.clone(), 0);
+                delivering(store.subscribe(subscribe), move |delivery| {
+                    on_events(delivery, |_| {
+                        let mut page = all_of(&shown, &stream);
+                        page.drain(..told);
+                        told += page.len();
+                        page
+                    })
+                })
+            })
+        }),
     ]
+}
+
+/// What a read of a stream shows.
+fn all_of(store: &MemoryStore, stream: &StreamName) -> Page {
+    let mut pages = store.read_stream(ReadStream::forwards(stream.clone()));
+    let mut events = Page::new();
+    while let Some(page) = block_on(pages.next()) {
+        events.extend(page.expect("a memory store can be read"));
+    }
+    events
 }
 
 fn filters() -> Vec<Fault> {
