@@ -88,6 +88,14 @@ bugs! {
     NewIncarnationEachTime,
     /// Removes runs of the index before the one that replaces them is durable.
     RunUnlinkedEarly,
+    /// Gives a rewritten segment the old one's name before it is durable.
+    ScavengeWithoutSync,
+    /// Scavenges the first event of a stream that is still shown.
+    ScavengeOneTooMany,
+    /// Forgets how many events a stream had once it has none left.
+    ScavengeForgetsRevisions,
+    /// Believes a run whose segments were rewritten since.
+    RewrittenRunBelieved,
 }
 
 #[cfg(gesta_planted)]

@@ -74,6 +74,12 @@ impl Summary {
         self.count(|story| story.faults.of(fault).mattered > 0)
     }
 
+    /// In how many seeds something was scavenged.
+    #[must_use]
+    pub fn scavenged_in(&self) -> u64 {
+        self.count(|story| story.scavenged > 0)
+    }
+
     /// Half of the seeds had at least so many of something.
     #[must_use]
     pub fn median(&self, of: impl Fn(&Story) -> u64) -> u64 {
@@ -109,6 +115,7 @@ impl fmt::Display for Summary {
             ("refused", self.median(|story| story.refused)),
             ("outcome unknown", self.median(|story| story.unknown)),
             ("events", self.median(|story| story.events)),
+            ("scavenged", self.median(|story| story.scavenged)),
             ("disk operations", self.median(|story| story.disk_operations)),
         ] {
             writeln!(f, "{name:<24}{median:>12}")?;

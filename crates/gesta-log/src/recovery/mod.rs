@@ -133,7 +133,7 @@ pub(crate) fn recover(
         Some(cache) => Filed::open(disk, cache),
         None => Filed::default(),
     };
-    let Some(segments) = recovery.segments(&files, filed.covered.last())? else {
+    let Some(segments) = recovery.segments(&files, filed.named)? else {
         // The index's files are of another history than the segments.
         let look = Look { index_files: None, ..look.clone() };
         return recover(disk, rng, &look, progress);
@@ -214,14 +214,11 @@ impl Log {
             store,
             incarnation,
             next_segment: 1,
-            predecessor: last.map_or(
-                Opening { predecessor: 0, adopted_length: 0, salt: [0; 16] },
-                |last| Opening {
-                    predecessor: last.number,
-                    adopted_length: last.adopted_length,
-                    salt: last.salt,
-                },
-            ),
+            predecessor: filed.named.unwrap_or(Opening {
+                predecessor: 0,
+                adopted_length: 0,
+                salt: [0; 16],
+            }),
             chain,
             next: last.map_or(Position::START.next(), |last| Position::new(last.end)),
             last_recorded_at: None,

@@ -8,5 +8,6 @@ mod crashes;
 mod damage;
 mod faults;
 mod reader;
+mod scavenge;
 mod scene;
 mod segments;
