@@ -69,6 +69,7 @@ impl Recovery<'_> {
             self.keep_visible(&mut walked, start.chain, &mut frames);
         }
         self.report_damage(segment, &walked, successor);
+        self.swapped |= header.rewritten.is_some();
         let seed = Seed::new(header.salt, header.number);
         for (_, frame) in frames {
             self.index(log, segment, seed, frame);

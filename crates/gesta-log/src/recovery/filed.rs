@@ -30,6 +30,8 @@ pub(super) struct Filed {
     pub(super) index: Index,
     /// How the segment after the last one that is covered names it.
     pub(super) named: Option<Opening>,
+    /// Whether a segment has another file than when its run was made.
+    pub(super) swapped: bool,
     /// How many events of theirs were scavenged.
     gone: u64,
 }
@@ -105,6 +107,7 @@ impl Filed {
         for patch in &patches {
             self.index.patch(patch);
         }
+        self.swapped |= !patches.is_empty();
         self.covered.extend(segments);
         self.gone += gone;
         self.named = named.or(self.named);

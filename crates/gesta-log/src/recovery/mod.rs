@@ -127,6 +127,7 @@ pub(crate) fn recover(
         older_segments: look.older_segments,
         report: OpenReport::default(),
         unfiled: Vec::new(),
+        swapped: false,
     };
     let files = recovery.files()?;
     let filed = match &look.index_files {
@@ -149,6 +150,8 @@ pub(crate) fn recover(
         let bytes = recovery.adopt(&mut log, segment, segments.get(at + 1))?;
         steps.advance(bytes);
     }
+    recovery.swapped |= filed.swapped;
+    recovery.sync_names()?;
     if log.lives.last().is_none_or(|(life, _)| *life != log.end.incarnation) {
         log.lives.push((log.end.incarnation, log.end.next));
     }
@@ -233,9 +236,21 @@ struct Recovery<'a> {
     older_segments: Cache,
     report: OpenReport,
     unfiled: Vec<Covered>,
+    /// Whether a segment was rewritten and no run says so yet.
+    swapped: bool,
 }
 
 impl Recovery<'_> {
+    /// Makes durable that rewritten segments have their names: a kill may have come between the two.
+    /// What is gone for readers from now on must not come back.
+    fn sync_names(&self) -> Result<(), OpenError> {
+        if self.access == Access::ReadOnly || !self.swapped {
+            return Ok(());
+        }
+        let synced = self.disk.run(Operation::SyncDirectory);
+        synced.map_err(|source| failed("sync the directory", source))
+    }
+
     fn damaged(&mut self, file: String, offset: u64, what: String) {
         self.report.damage.push(Damage { file, offset, positions: None, what });
     }
