@@ -49,7 +49,8 @@ impl Model {
         let missing = there.filter(|position| !left.contains(position));
         let gone: Vec<_> = missing.filter(|position| may_go.contains(position)).collect();
         self.history.take_away(&gone);
-        may_return.extend(gone);
+        // An opening makes durable what it found.
+        may_return.clear();
         may_go.clear();
     }
 }
