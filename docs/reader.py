@@ -11,7 +11,7 @@ from struct import pack, unpack, unpack_from
 
 MASK = 0xFFFFFFFF
 HEADER_BYTES, FRAME_BYTES, RECORD_BYTES, SECTOR_BYTES = 4096, 72, 68, 512
-OPENING, EVENTS, CLOSE, SEAL = 1, 2, 3, 4
+OPENING, EVENTS, CLOSE, SEAL, GAP = 1, 2, 3, 4, 5
 
 def demand(holds, otherwise):
     if not holds:
@@ -61,9 +61,10 @@ class Segment:
         self.file, self.data, self.opening = path.name, path.read_bytes(), None
         head = self.data[:HEADER_BYTES]
         demand(head[:8] == b"GESTALOG" and head[4092:] == pack("<I", crc32c(head[:4092])), "no valid segment header")
-        (major, _, length, incompatible, _, self.store, _, self.number, self.salt,
-         self.made) = unpack_from("<HHIQQ16s16sQ16sQ", head, 8)
-        if major != 1 or length != HEADER_BYTES or incompatible:
+        (major, _, length, self.rewritten, _, self.store, _, self.number, self.salt, self.made,
+         named) = unpack_from("<HHIQQ16s16sQ16sQ16s", head, 8)
+        self.named = named if self.rewritten else self.salt
+        if major != 1 or length != HEADER_BYTES or self.rewritten > 1:
             sys.exit(f"{self.file} was written by a newer version")
         demand(self.number == int(path.stem), "the header names another segment")
         self.seed = crc32c(self.salt + pack("<Q", self.number))
@@ -71,33 +72,34 @@ class Segment:
         return pack("<I", crc32c(pack("<Q", at) + covered, self.seed))
     def header(self, at):
         raw = self.data[at:at + FRAME_BYTES]
-        demand(len(raw) == FRAME_BYTES and raw[:4] == b"GFRM" and at % 8 == 0, "no frame begins here")
-        demand(self.checksum(at, raw[:68]) == raw[68:], "frame header checksum does not match")
+        demand(raw[:4] == b"GFRM" and at % 8 == 0 and self.checksum(at, raw[:68]) == raw[68:], "no frame begins here")
         kind, zeros, length, records, first, mark, chain, body = unpack_from("<4xB3sIIQQ32s4s", raw)
         whole = length % 8 == 0 and length >= FRAME_BYTES + RECORD_BYTES * records
-        demand(whole and 1 <= kind <= 4 and zeros == bytes(3) and mark <= at, "frame header cannot be")
+        demand(whole and 1 <= kind <= 5 and zeros == bytes(3) and mark <= at, "frame header cannot be")
         return kind, length, records, first, mark, chain, body
     def frame(self, at, chain, position):
         """The verified frame at an offset; the chain and the position before it may not be known."""
         kind, length, records, first, _, after, checksum = self.header(at)
-        body, said, used, events = self.data[at + FRAME_BYTES:at + length], b"", 0, []
+        body, said, events = self.data[at + FRAME_BYTES:at + length], b"", []
         demand(len(body) == length - FRAME_BYTES, "the file ends in a frame")
         demand(position in (None, first) and (kind == OPENING) == (at == HEADER_BYTES), "the frame is out of place")
         if kind == OPENING:
             demand(self.checksum(at + FRAME_BYTES, body) == checksum, "opening frame checksum does not match")
             self.opening, self.first = unpack("<QQ16s", body), first
-        demand((records > 0) == (kind == EVENTS) and (kind < CLOSE or not body), "frame cannot be")
+        demand((records > 0) == (kind == EVENTS) or kind == GAP, "frame cannot be")
+        stands_for, used = unpack("<II", body[:8]) if kind == GAP else (records, 0)
+        demand(kind != GAP or self.checksum(at + FRAME_BYTES, body[:used]) == checksum, "gap frame checksum")
         for n in range(records):
             size, = unpack("<I", body[used:used + 4].ljust(4, b"\0"))
             record = body[used:used + size]
             valid = RECORD_BYTES <= size == len(record)
             demand(valid and self.checksum(at + FRAME_BYTES + used, record[8:]) == record[4:8], "record checksum")
             events.append(decode(record))
-            demand(events[-1]["position"] == first + n, "position")
+            demand(n <= events[-1]["position"] - first < stands_for - records + n + 1, "position")
             said, used = said + record[8:], used + size
-        demand(kind != EVENTS or (len(body) - used < 8 and not any(body[used:])), "padding")
-        demand(chain is None or after == (blake3(chain + said) if events else chain), "chain does not match")
-        return kind, at + length, after, events
+        demand(kind == OPENING or (len(body) - used < 8 and not any(body[used:])), "padding")
+        demand(chain is None or kind == GAP or after == (blake3(chain + said) if events else chain), "chain")
+        return kind, at + length, after, events, first + stands_for
     def next_frame(self, at, chain, position):
         """The frame right here, or a close frame or seal after zeros at the next multiple of 512."""
         try:
@@ -143,9 +145,8 @@ def walk(segment, chain, position, adopted, damage):
     end, kind, events = HEADER_BYTES, None, []
     while end < (len(segment.data) if adopted is None else adopted) and kind != SEAL:
         try:
-            kind, end, chain, found = segment.next_frame(end, chain, position)
+            kind, end, chain, found, position = segment.next_frame(end, chain, position)
             events += found
-            position += len(found)
         except ValueError as bad:
             later = list(segment.later(end))
             durable = max([mark for *_, mark in later], default=0) if adopted is None else adopted
@@ -189,12 +190,11 @@ def main(directory):
         chain = chain if before[0] else blake3(segment.store)
         if segment.first != position:  # after damage
             chain, position = None, max(position, segment.first)
-        adopted = successor and successor.opening[1]
+        adopted = segment.made if segment.rewritten else successor and successor.opening[1]
         events, chain, position = walk(segment, chain, position, adopted, damage)
         for event in events:
             print(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
-        before = (segment.number, segment.salt)
+        before = (segment.number, segment.named)
     return 1 if damaged else 0
 
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+if __name__ == "__main__": sys.exit(main(Path(sys.argv[1])))

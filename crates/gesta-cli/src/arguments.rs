@@ -10,7 +10,8 @@ use crate::{
     output::{Output, Style},
     store_url::StoreUrl,
     verbs::{
-        Append, Backup, Bench, Export, Import, Read, Restore, Stats, Streams, Subscribe, Verify,
+        Append, Backup, Bench, Export, Import, Read, Restore, Scavenge, Stats, Streams, Subscribe,
+        Verify,
     },
 };
 
@@ -33,7 +34,7 @@ Exit codes:
 /// Look into an event store, and add to it.
 ///
 /// A store is a directory of events that nobody changes any more. These verbs read it while its
-/// program is running, or after it has crashed; only `append` and `import` need the
+/// program is running, or after it has crashed; only `append`, `import` and `scavenge` need the
 /// store for themselves.
 #[derive(Parser, Debug)]
 #[command(name = "gesta", version, after_help = HINT, arg_required_else_help = true)]
@@ -60,6 +61,7 @@ enum Verb {
     Bench(Bench),
     Backup(Backup),
     Restore(Restore),
+    Scavenge(Scavenge),
     Stats(Stats),
 }
 
@@ -83,6 +85,7 @@ impl Arguments {
             Verb::Bench(bench) => bench.run(store()?, output),
             Verb::Backup(backup) => backup.run(store()?, output),
             Verb::Restore(restore) => restore.run(output),
+            Verb::Scavenge(scavenge) => scavenge.run(store()?, output),
             Verb::Stats(stats) => stats.run(store()?, output),
         }
     }

@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use gesta_log::BackupError;
+use gesta_log::{BackupError, ScavengeError};
 use gesta_store::StoreError;
 
 use crate::output::{ReaderGone, notice};
@@ -39,6 +39,11 @@ pub(crate) fn code(ended: anyhow::Result<Outcome>) -> ExitCode {
 
 fn code_of(error: &anyhow::Error) -> u8 {
     if let Some(BackupError::Damaged(_) | BackupError::DamagedBackup(_)) = error.downcast_ref() {
+        return NO;
+    }
+    if let Some(ScavengeError::Damaged(_) | ScavengeError::Read(StoreError::Corrupt(_))) =
+        error.downcast_ref()
+    {
         return NO;
     }
     match error.downcast_ref::<StoreError>() {

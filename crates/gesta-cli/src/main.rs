@@ -2,8 +2,8 @@
 //!
 //! Owns: the verbs, how events are shown, and exit codes. Always holds: what was asked for goes to
 //! standard output, everything else to standard error; a reader that has seen enough (`| head`)
-//! ends the program quietly; no verb but `append` and `import` changes a store that is there, but for
-//! `bench`, which wants one of its own.
+//! ends the program quietly; no verb but `append`, `import` and `scavenge` changes a store that is
+//! there, but for `bench`, which wants one of its own.
 //! Not here: what a store promises (`gesta-store`), and how it keeps that (`gesta-log`).
 
 mod arguments;

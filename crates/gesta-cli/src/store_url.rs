@@ -127,6 +127,17 @@ impl StoreUrl {
         }
     }
 
+    /// Opens a store that is there to scavenge it, for which nobody else may have it.
+    pub(crate) fn open_to_scavenge(&self) -> Result<LogStore> {
+        match LogStore::open(self.directory()?, Options::default()) {
+            Err(OpenError::Directory(LockError::InUse { owner, .. })) => bail!(
+                "cannot scavenge: process {owner} has {self} open; let that process scavenge it, or \
+                 stop it first"
+            ),
+            opened => Ok(opened?),
+        }
+    }
+
     fn is_a_backup<T>(&self) -> Result<T> {
         bail!("no store at {self}: it is a backup; `gesta restore` makes a store of it")
     }

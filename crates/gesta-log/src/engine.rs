@@ -4,21 +4,24 @@
 //! after what it says is published; the same code runs under the threads of a real store and under
 //! a simulation. Not here: threads ([`drive`](crate::drive)), decisions ([`writer`](crate::writer)).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use gesta_store::{RecordedEvent, StoreError};
+use gesta_store::StoreError;
 use tracing::{error, info, warn};
 
 use crate::{
     answers::Deliveries,
     clock::{Clock, Rng},
     disk::{Cache, Disk, Lane, Operation},
-    filing::{Ended, Filing, Means},
-    index::{BlockCache, Covered, Span},
+    filing::{Ended, Filing, Means, SharedFiling},
+    index::{BlockCache, Covered, Index, Span},
     mailbox::{Mailbox, Received},
     options::{OpenError, OpenReport, Options},
     published::Published,
-    read::Reader,
+    read::{EarlierAppend, Reader},
     recovery::{self, LogEnd, Look, Recovered},
     store::LogStore,
     writer::{Action, Now, Spans, Task, Writer},
@@ -49,8 +52,9 @@ pub struct Engine {
     reader: Reader,
     /// Where segments go that have ended.
     ended: Arc<Ended>,
-    /// Until somebody takes it.
-    filing: Option<Filing>,
+    filing: SharedFiling,
+    /// Whether a thread of its own does the filing.
+    filed_elsewhere: bool,
 }
 
 impl Engine {
@@ -71,25 +75,33 @@ impl Engine {
         let unfiled = if report.damage.is_empty() { unfiled } else { Vec::new() };
         let means = Means { store: end.store, rng: filing_rng, cache, unfiled };
         let filing = Filing::new(Arc::clone(&reader.disk), Arc::clone(&reader.published), means);
+        let ended = Arc::clone(filing.ended());
+        let filing = Arc::new(Mutex::new(filing));
         let mailbox = Arc::new(Mailbox::default());
         let deliveries = Arc::new(Deliveries::default());
         let queues = (Arc::clone(&mailbox), Arc::clone(&deliveries));
-        let store = LogStore::new(reader.clone(), queues, options.clone(), report);
+        let writes = Some(Arc::clone(&filing));
+        let store = LogStore::new(reader.clone(), queues, options.clone(), report, writes);
         let writer = Writer::new(options, rng, end);
-        let ended = Arc::clone(filing.ended());
-        Ok((Self { writer, mailbox, deliveries, reader, ended, filing: Some(filing) }, store))
+        let filed_elsewhere = false;
+        let engine = Self { writer, mailbox, deliveries, reader, ended, filing, filed_elsewhere };
+        Ok((engine, store))
     }
 
     /// For a simulation, which has no thread for it: puts some of the index into files. Returns
     /// whether something was done.
     pub fn file_some(&mut self) -> bool {
-        let Some(filing) = &mut self.filing else { return false };
+        if self.filed_elsewhere {
+            return false;
+        }
+        let mut filing = self.filing.lock().unwrap_or_else(PoisonError::into_inner);
         filing.file_one() || filing.merge_some()
     }
 
     /// For a thread of its own.
-    pub(crate) fn take_filing(&mut self) -> Option<Filing> {
-        self.filing.take()
+    pub(crate) fn take_filing(&mut self) -> (SharedFiling, Arc<Ended>) {
+        self.filed_elsewhere = true;
+        (Arc::clone(&self.filing), Arc::clone(&self.ended))
     }
 
     /// Takes what was queued and completed, and goes on as far as is possible without waiting.
@@ -204,7 +216,7 @@ pub(crate) fn recover(
         warn!(?ahead, "the clock is behind the last event's; new events are recorded at its time");
     }
     let published = Published::new(index, report.damage.clone(), lives, options.tail_bytes_max);
-    let reader = Reader { disk, clock, published: Arc::new(published) };
+    let reader = Reader { disk, clock, published: Arc::new(published), follower: None };
     Ok(Opened { reader, end, unfiled, cache, report })
 }
 
@@ -234,7 +246,11 @@ impl Drop for Engine {
 struct Earlier<'a>(&'a Reader);
 
 impl Spans for Earlier<'_> {
-    fn events(&self, span: Span) -> Result<Vec<RecordedEvent>, StoreError> {
+    fn append(&self, span: Span) -> Result<EarlierAppend, StoreError> {
         self.0.span(span)
+    }
+
+    fn index(&self) -> Index {
+        self.0.published.index()
     }
 }

@@ -1,10 +1,11 @@
 //! Putting the index into files: from stretches in memory to runs, from runs to larger runs.
 //!
-//! Owns: the manifest, and which run is made next. Always holds: a run counts only once the manifest
-//! names it, and its file and name were durable before that; what it replaces is removed only after
-//! that; readers go on with what they have. A failure changes nothing but that the index stays in
-//! memory for longer. Not here: bytes of runs ([`index`](crate::index)), threads
-//! ([`store`](crate::store)).
+//! Owns: the manifest, which run is made next, and the moment when a rewritten segment takes the
+//! place of the one before. Always holds: a run counts only once the manifest names it, and its file
+//! and name were durable before that; what it replaces is removed only after that; readers go on
+//! with what they have, or are told to ask again. A failure changes nothing but that the index stays
+//! in memory for longer. Not here: bytes of runs ([`index`](crate::index)), what is scavenged
+//! ([`scavenge`](crate::scavenge)), threads ([`store`](crate::store)).
 
 use std::{
     collections::VecDeque,
@@ -18,13 +19,16 @@ use tracing::warn;
 
 use crate::{
     clock::Rng,
-    disk::{Disk, Operation},
+    disk::{Cache, Disk, Operation},
+    format::{HEADER_BYTES, SegmentHeader},
     index::{
-        BlockCache, Covered, FileContext, Manifest, Origin, Run, RunError, RunName, merge_runs,
-        plan_merge, write_run,
+        BlockCache, Covered, FileContext, Input, Manifest, Origin, Patch, Run, RunError, RunName,
+        merge_runs, plan_merge, renew_run, write_run,
     },
     planted::{self, Bug},
     published::Published,
+    recovery::segment_file,
+    scavenge::is_unfinished_segment,
 };
 
 /// How long to wait after a failure.
@@ -84,6 +88,9 @@ impl Ended {
     }
 }
 
+/// Filing goes on beside scavenging, one step of either at a time.
+pub(crate) type SharedFiling = Arc<Mutex<Filing>>;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Filing {
@@ -96,6 +103,8 @@ pub(crate) struct Filing {
     ended: Arc<Ended>,
     /// Whether files of earlier tries were looked for.
     tidied: bool,
+    /// Whether a file could not be made durable since the store was opened.
+    in_doubt: bool,
 }
 
 /// What filing needs from whoever opens a store.
@@ -112,11 +121,21 @@ impl Filing {
         let context = Arc::new(FileContext::new(Arc::clone(&disk), store));
         let ended = Arc::new(Ended::default());
         unfiled.into_iter().for_each(|segment| ended.push(segment));
-        Self { disk, published, store, rng, context, cache, ended, tidied: false }
+        Self { disk, published, store, rng, context, cache, ended, tidied: false, in_doubt: false }
     }
 
     pub(crate) fn ended(&self) -> &Arc<Ended> {
         &self.ended
+    }
+
+    /// Ends what was begun before the store was opened: removes what was left, and makes runs anew
+    /// of which segments were rewritten. Beside damage nothing is written.
+    pub(crate) fn begin(&mut self) {
+        if self.published.damage.is_empty() {
+            let tidied = self.tidy();
+            self.went_well(tidied, "remove what was left unfinished");
+            while self.renew_some() {}
+        }
     }
 
     /// Makes the run of a segment that has ended; says whether there was one, and it went well.
@@ -126,14 +145,27 @@ impl Filing {
         self.went_well(filed, "put a segment's index into a file")
     }
 
-    /// Merges neighbouring runs, if it is time; says whether it was, and it went well.
+    /// Merges neighbouring runs, if it is time, or makes one anew of which segments were rewritten;
+    /// says whether there was something to do, and it went well.
     pub(crate) fn merge_some(&mut self) -> bool {
+        if self.renew_some() {
+            return true;
+        }
         let runs = self.published.index().runs();
         let bytes: Vec<_> = runs.iter().map(|run| run.bytes()).collect();
         let Some(range) = plan_merge(&bytes) else { return false };
         let inputs = runs.get(range).unwrap_or_default();
         let merged = self.tidy().and_then(|()| self.merge(inputs));
         self.went_well(merged, "merge files of the index")
+    }
+
+    /// Makes a run anew of which a segment was rewritten; says whether there was one, and it went
+    /// well.
+    pub(crate) fn renew_some(&mut self) -> bool {
+        let stale = self.published.index().runs().into_iter().find(|run| self.is_stale(run));
+        let Some(run) = stale else { return false };
+        let renewed = self.tidy().and_then(|()| self.renew_run(&run));
+        self.went_well(renewed, "make a file of the index anew")
     }
 
     fn went_well(&self, result: Result<(), RunError>, what: &str) -> bool {
@@ -165,8 +197,104 @@ impl Filing {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
-        let name = merge_runs(&*self.disk, &origin, inputs, &mut go_on)?;
+        let index = self.published.index();
+        let patches: Vec<_> = names.iter().map(|name| index.patches(*name)).collect();
+        let inputs: Vec<_> =
+            inputs.iter().zip(&patches).map(|(run, patches)| Input { run, patches }).collect();
+        let name = merge_runs(&*self.disk, &origin, &inputs, &mut go_on)?;
         self.put(name, &names)
+    }
+
+    /// Makes a run anew with what its patches say. It keeps its name, so it takes the place of the one
+    /// before at once; a manifest that still names the other one is as good, for both say the same
+    /// of the log, and an opening compares them with it.
+    fn renew_run(&mut self, stale: &Arc<Run>) -> Result<(), RunError> {
+        let origin = self.origin();
+        let patches = self.published.index().patches(stale.name());
+        let ended = Arc::clone(&self.ended);
+        let mut go_on = |_| match ended.is_closing() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        let input = Input { run: stale, patches: &patches };
+        let name = renew_run(&*self.disk, &origin, &input, &mut go_on)?;
+        let run = Run::open_unfinished(&*self.disk, name, Arc::clone(&self.cache))?;
+        let (from, to) = (name.new_file(), name.file());
+        let failed = |source| RunError::Io { file: name.file(), source };
+        let swap = || self.disk.run(Operation::Rename { from, to });
+        if let Err(source) = self.published.swap_run(&self.context, run, swap) {
+            // It may have happened all the same; then readers need the new one.
+            let there = Run::open(&*self.disk, name, Arc::clone(&self.cache))?;
+            if there.listed() != stale.listed() {
+                self.published.put_run(&self.context, Arc::new(there));
+            }
+            return Err(failed(source));
+        }
+        self.disk.run(Operation::SyncDirectory).map_err(failed)?;
+        let runs = self.published.index().runs().iter().map(|run| run.listed()).collect();
+        Manifest { store: self.store, runs }.write(&*self.disk)
+    }
+
+    fn is_stale(&self, run: &Run) -> bool {
+        !self.published.index().patches(run.name()).is_empty()
+    }
+
+    /// Puts all segments that have ended into files, so that they can be scavenged.
+    pub(crate) fn file_all(&mut self) -> Result<(), RunError> {
+        self.tidy()?;
+        while self.file_one() {}
+        Ok(())
+    }
+
+    /// Puts a rewritten segment, which is durable under the name `unfinished`, into the place of the
+    /// one before, durably. Its run is [renewed](Self::renew) later.
+    pub(crate) fn swap_segment(&mut self, unfinished: &str, patch: Patch) -> io::Result<()> {
+        let (from, to) = (unfinished.to_owned(), segment_file(patch.covered.number));
+        let patch = Arc::new(patch);
+        let rename = || self.disk.run(Operation::Rename { from, to });
+        let swapped = self.published.swap_segment(&patch, rename);
+        let durable = swapped.and_then(|()| self.disk.run(Operation::SyncDirectory));
+        if durable.is_err() {
+            self.in_doubt = true;
+            // Whichever file a crash leaves: its run has to go on knowing everything.
+            let cautious = Arc::new(patch.that_drops_nothing());
+            if is_there(&*self.disk, &patch.covered) {
+                self.published.swap_segment(&cautious, || Ok::<_, io::Error>(()))?;
+            }
+        }
+        durable
+    }
+
+    /// Makes all runs anew of which segments were rewritten.
+    pub(crate) fn renew(&mut self) -> Result<(), RunError> {
+        self.tidy()?;
+        for run in self.published.index().runs() {
+            if self.is_stale(&run) {
+                self.renew_run(&run)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something could not be made durable since the store was opened: then nothing may
+    /// rest on it.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.in_doubt
+    }
+
+    /// The store's id.
+    pub(crate) fn store(&self) -> [u8; 16] {
+        self.store
+    }
+
+    /// For salts of segments that are rewritten.
+    pub(crate) fn random(&mut self) -> [u8; 16] {
+        self.rng.bytes()
+    }
+
+    /// How terms of this store are hashed.
+    pub(crate) fn context(&self) -> &Arc<FileContext> {
+        &self.context
     }
 
     /// Enters a run into the manifest in the place of others, lets readers have it, and removes the
@@ -199,7 +327,8 @@ impl Filing {
         let named = Manifest { store: self.store, runs };
         let failed = |source: io::Error| RunError::Io { file: "the directory".to_owned(), source };
         let files = self.disk.list().map_err(failed)?;
-        for file in named.leftovers(&files) {
+        let unfinished = files.iter().filter(|file| is_unfinished_segment(file));
+        for file in named.leftovers(&files).chain(unfinished) {
             drop(self.disk.run(Operation::Remove { file: file.clone() }));
         }
         self.tidied = true;
@@ -209,4 +338,11 @@ impl Filing {
     fn origin(&mut self) -> Origin {
         Origin { store: self.store, random: self.rng.bytes() }
     }
+}
+
+/// Whether a segment's file is this one.
+fn is_there(disk: &dyn Disk, covered: &Covered) -> bool {
+    let start = disk.read(&segment_file(covered.number), 0, HEADER_BYTES as usize, Cache::Use);
+    let header = start.ok().and_then(|start| SegmentHeader::decode(&start).ok());
+    header.is_some_and(|header| header.salt == covered.salt)
 }

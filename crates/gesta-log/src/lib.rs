@@ -6,7 +6,7 @@
 //! - an append is adopted whole or not at all;
 //! - the log alone is the truth, and the index is derived from it;
 //! - damage is found and named; nothing is cut away silently, and an old segment is never written
-//!   to again.
+//!   to again: scavenging puts a new file in its place.
 //!
 //! Not here: typed events, retries, an async runtime, a network. The engine goes outside only
 //! through [`Disk`], [`Clock`] and [`Rng`].
@@ -28,6 +28,7 @@ mod read;
 mod recovery;
 mod restored;
 mod scan;
+mod scavenge;
 mod store;
 mod verify;
 mod writer;
@@ -39,6 +40,7 @@ pub use engine::{Engine, Turn};
 pub use format::{BorrowedEvent, Tags};
 pub use options::{OpenError, OpenReport, Options, Torn, Unmarked};
 pub use recovery::Progress;
+pub use scavenge::{ScavengeError, ScavengeOptions, ScavengeReport};
 pub use store::{EventPlace, LogStore};
 pub use verify::verify;
 

@@ -112,6 +112,14 @@ bugs! {
     RetryInDoubtToldAsDefinite,
     /// Goes back in a stream when metadata show what they hid.
     SubscriberGoesBack,
+    /// Gives a rewritten segment the old one's name before it is durable.
+    ScavengeWithoutSync,
+    /// Scavenges the first event of a stream that is still shown.
+    ScavengeOneTooMany,
+    /// Forgets how many events a stream had once it has none left.
+    ScavengeForgetsRevisions,
+    /// Believes a run whose segments were rewritten since.
+    RewrittenRunBelieved,
 }
 
 #[cfg(gesta_planted)]

@@ -5,7 +5,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     task::Waker,
 };
 
@@ -13,8 +16,8 @@ use bytes::Bytes;
 use gesta_store::{Damage, Direction, Incarnation, Position};
 
 use crate::{
-    format::Seed,
-    index::{Entry, FileContext, Index, Location, Run},
+    format::{Gap, Seed},
+    index::{Entry, FileContext, Index, Location, Patch, Run},
     writer::Placed,
 };
 
@@ -33,6 +36,8 @@ pub(crate) struct Publication {
 #[derive(Debug)]
 pub(crate) struct Published {
     state: RwLock<State>,
+    /// How often files that readers may be using were replaced by others.
+    replaced: AtomicU64,
     wakers: Mutex<Wakers>,
     /// What refuses writes, from the opening on.
     pub(crate) damage: Vec<Damage>,
@@ -65,6 +70,7 @@ impl Published {
         let tail = Tail { groups: VecDeque::new(), bytes: 0, bytes_max: tail_bytes_max };
         Self {
             state: RwLock::new(State { index, tail }),
+            replaced: AtomicU64::new(0),
             wakers: Mutex::default(),
             damage,
             lives: lives.into(),
@@ -95,6 +101,56 @@ impl Published {
     pub(crate) fn put_run(&self, context: &Arc<FileContext>, run: Arc<Run>) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.index.put_run(context, run);
+        self.replaced.fetch_add(1, Ordering::Release);
+    }
+
+    /// Puts a run into the place of the one of the same name: `swap` does so on disk.
+    pub(crate) fn swap_run<E>(
+        &self,
+        context: &Arc<FileContext>,
+        run: Run,
+        swap: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        swap()?;
+        state.index.put_run(context, Arc::new(run));
+        self.replaced.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Puts a rewritten segment into the place of the one before: `swap` does so on disk. Whoever
+    /// read the one after having looked into the index for the other is told by
+    /// [`replaced`](Self::replaced).
+    pub(crate) fn swap_segment<E>(
+        &self,
+        patch: &Arc<Patch>,
+        swap: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        swap()?;
+        state.index.patch(patch);
+        state.tail.forget(patch.covered.number);
+        self.replaced.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// How often files were replaced that readers may have been using. What was replaced before this
+    /// is asked is seen in the index after.
+    pub(crate) fn replaced(&self) -> u64 {
+        let state = self.read();
+        let replaced = self.replaced.load(Ordering::Acquire);
+        drop(state);
+        replaced
+    }
+
+    /// Everything was looked at anew, because another process replaced files.
+    pub(crate) fn renew(&self, index: Index, lives: Vec<(Incarnation, Position)>) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.index = index;
+        self.replaced.fetch_add(1, Ordering::Release);
+        drop(state);
+        *self.lives.write().unwrap_or_else(PoisonError::into_inner) = lives;
+        self.wake();
     }
 
     /// The last published position.
@@ -144,6 +200,20 @@ impl Published {
     ) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.index.insert(segment, seed, entries);
+        drop(state);
+        self.wake();
+    }
+
+    /// Adds what a gap frame says.
+    pub(crate) fn add_gap<'a>(
+        &self,
+        segment: u64,
+        seed: Seed,
+        gap: &Gap,
+        entries: impl Iterator<Item = Entry<'a>>,
+    ) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.index.insert_gap(segment, seed, gap, entries);
         drop(state);
         self.wake();
     }
@@ -241,6 +311,12 @@ impl Tail {
             let dropped = self.groups.pop_front().map_or(0, |group| group.bytes.len());
             self.bytes -= dropped;
         }
+    }
+
+    /// Forgets what is known of a segment, whose records are at other places now.
+    fn forget(&mut self, segment: u64) {
+        self.groups.retain(|group| group.segment != segment);
+        self.bytes = self.groups.iter().map(|group| group.bytes.len()).sum();
     }
 
     /// The bytes from a record's place to the end of its group, if they are still here.

@@ -213,7 +213,7 @@ impl Walked {
         self.end = offset + frame.header.length as u64;
         self.mark = self.mark.max(frame.header.durable_mark);
         self.chain = Some(frame.header.chain);
-        self.next = frame.events.last().map_or(self.next, |(_, event)| event.position.next());
+        self.next = frame.next();
         self.sealed = frame.header.kind == FrameKind::Seal;
     }
 

@@ -26,13 +26,14 @@ use crate::{
     disk::{Access, FileDisk},
     drive::Drive,
     engine::{Engine, Opened, recover},
-    filing::{Ended, Filing},
+    filing::{Ended, SharedFiling},
     format::BorrowedEvent,
     mailbox::{Mailbox, Offered},
     options::{OpenError, OpenReport, Options},
     planted,
     read::{AllPages, Follower, LogSubscription, Reader, StreamPages},
-    recovery::segment_file,
+    recovery::{Progress, segment_file},
+    scavenge::{ScavengeError, ScavengeOptions, ScavengeReport, Scavenger},
     writer::{Looked, Offer, Request, appended},
 };
 
@@ -79,16 +80,8 @@ struct Shared {
     /// Of a store with threads of its own; none under a simulation.
     drive: OnceLock<Arc<Drive>>,
     threads: Mutex<Option<Threads>>,
-    /// Of a store that was opened read-only.
-    follower: Option<Mutex<Follower>>,
-}
-
-impl Shared {
-    fn new(reader: Reader, queues: Queues, options: Options, report: OpenReport) -> Self {
-        let (mailbox, deliveries) = queues;
-        let (drive, threads) = (OnceLock::new(), Mutex::new(None));
-        Self { reader, mailbox, deliveries, options, report, drive, threads, follower: None }
-    }
+    /// Of a store that is written to.
+    scavenger: Option<Scavenger>,
 }
 
 /// Where a record is on disk.
@@ -113,17 +106,16 @@ impl LogStore {
         let disk = Arc::new(FileDisk::open(directory.as_ref(), options.access)?);
         let clock = Arc::new(SystemClock::new());
         if options.access == Access::ReadOnly {
-            let Opened { reader, end, report, .. } =
+            let Opened { mut reader, end, report, .. } =
                 recover(disk, clock, &mut SystemRng, &options)?;
-            let mut shared = Shared::new(reader, Queues::default(), options, report);
-            shared.follower = Some(Mutex::new(Follower::new(end)));
-            return Ok(Self { shared: Arc::new(shared) });
+            let follower = Follower::new(end, options.index_cache_bytes_max);
+            reader.follower = Some(Arc::new(Mutex::new(follower)));
+            return Ok(Self::new(reader, Queues::default(), options, report, None));
         }
         let (mut engine, store) = Engine::open(disk, clock, Box::new(SystemRng), options)?;
         let failed = |source| OpenError::Io { doing: "start a thread".to_owned(), source };
-        let filing = engine.take_filing().expect("nobody took it before");
-        let ended = Arc::clone(filing.ended());
-        let files = file_on_a_thread(filing).map_err(failed)?;
+        let (filing, ended) = engine.take_filing();
+        let files = file_on_a_thread(filing, Arc::clone(&ended)).map_err(failed)?;
         let (drive, writes) = Drive::start(engine).map_err(failed)?;
         store.shared.drive.set(drive).expect("it was just made");
         let threads = Threads { writes, ended, files };
@@ -136,8 +128,20 @@ impl LogStore {
         queues: Queues,
         options: Options,
         report: OpenReport,
+        filing: Option<SharedFiling>,
     ) -> Self {
-        Self { shared: Arc::new(Shared::new(reader, queues, options, report)) }
+        let (mailbox, deliveries) = queues;
+        let shared = Shared {
+            reader,
+            mailbox,
+            deliveries,
+            options,
+            report,
+            drive: OnceLock::new(),
+            threads: Mutex::new(None),
+            scavenger: filing.map(Scavenger::new),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Learns of what another process has appended since, in a store that was opened read-only;
@@ -146,7 +150,7 @@ impl LogStore {
     /// # Errors
     /// [`OpenError::Io`]; what was learned before it stays.
     pub fn refresh(&self) -> Result<(), OpenError> {
-        let Some(follower) = &self.shared.follower else { return Ok(()) };
+        let Some(follower) = &self.shared.reader.follower else { return Ok(()) };
         let mut follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
         follower.refresh(&self.shared.reader)
     }
@@ -172,10 +176,60 @@ impl LogStore {
         self.shared.reader.scan(after, visit)
     }
 
+    /// Wins back the space of events that no stream read shows any more: those before a stream's
+    /// `truncate_before`, beyond its max count, older than its max age, and all of deleted and
+    /// tombstoned streams. The calling thread does it, one segment after the other, while appends and
+    /// reads go on; tells of progress before each segment. What a crash interrupts, the next call
+    /// goes on with.
+    ///
+    /// Positions and revisions of events that stay do not change, and no stream's revisions begin
+    /// anew. `read_all`, queries and conditions do not meet the events any more. The append that they
+    /// came in is still recognized as a repeat and found by
+    /// [`find_append`](EventStore::find_append), for ever.
+    ///
+    /// Segments that have not ended stay as they are, and so do those of which too little would be
+    /// won. Space that a segment was given and does not need is won with the rest.
+    ///
+    /// ```
+    /// use gesta_log::{LogStore, Options, ScavengeOptions};
+    /// use gesta_store::{
+    ///     Append, DeleteStream, EventId, EventStore, EventType, ExpectedRevision, NewEvent,
+    ///     StreamName, conformance::block_on,
+    /// };
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// let store = LogStore::open(directory.path(), Options::default())?;
+    /// let name = StreamName::new("session-1")?;
+    /// # let event = NewEvent::json(EventId::random(), EventType::new("opened")?, "{}");
+    /// # block_on(store.append(Append::to(name.clone(), ExpectedRevision::NoStream, [event])))?;
+    /// # let delete = DeleteStream { stream: name.clone(), expected: ExpectedRevision::Any };
+    /// block_on(store.delete_stream(delete))?;
+    /// drop(store); // which ends the segment
+    ///
+    /// let store = LogStore::open(directory.path(), Options::default())?;
+    /// let report = store.scavenge(ScavengeOptions::default(), &mut |_| {})?;
+    /// assert_eq!(report.events, 1);
+    /// assert_eq!(block_on(store.describe_stream(&name))?.head.map(|head| head.number()), Some(0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ScavengeError`]; what was won until then stays won.
+    pub fn scavenge(
+        &self,
+        options: ScavengeOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<ScavengeReport, ScavengeError> {
+        let scavenger = self.shared.scavenger.as_ref().ok_or(ScavengeError::ReadOnly)?;
+        scavenger.run(&self.shared.reader, options, progress)
+    }
+
     /// Where the record of an event is, as far as the store has it.
     #[must_use]
     pub fn locate(&self, position: Position) -> Option<EventPlace> {
-        let location = self.shared.reader.published.index().locate(position).ok()??;
+        let reader = &self.shared.reader;
+        let located = reader.steady(|| reader.published.index().locate(position));
+        let location = located.ok()??;
         let length = self.shared.reader.record_bytes(position).ok()?;
         Some(EventPlace { file: segment_file(location.segment), offset: location.offset, length })
     }
@@ -231,6 +285,10 @@ impl LogStore {
     /// Looks at the index's files for the streams and the first event, and at all of the index for
     /// the condition, so that the writer has only the rest to look at.
     fn look(&self, append: &Append) -> Result<Looked, StoreError> {
+        self.shared.reader.steady(|| self.look_now(append))
+    }
+
+    fn look_now(&self, append: &Append) -> Result<Looked, StoreError> {
         let index = self.shared.reader.published.index();
         let mut looked = index.look_in_files(append)?;
         if let Some(AppendCondition { none_matching, after }) = &append.condition {
@@ -245,6 +303,10 @@ impl LogStore {
     }
 
     fn describe(&self, stream: &StreamName) -> Result<StreamDescription, StoreError> {
+        self.shared.reader.steady(|| self.describe_now(stream))
+    }
+
+    fn describe_now(&self, stream: &StreamName) -> Result<StreamDescription, StoreError> {
         let index = self.shared.reader.published.index();
         let head_of = |name: &StreamName| index.stream_head(name, Position::START);
         let metadata_revision = match stream.metadata_stream() {
@@ -262,6 +324,10 @@ impl LogStore {
     }
 
     fn list(&self, list: &ListStreams) -> Result<Vec<StreamName>, StoreError> {
+        self.shared.reader.steady(|| self.list_now(list))
+    }
+
+    fn list_now(&self, list: &ListStreams) -> Result<Vec<StreamName>, StoreError> {
         let index = self.shared.reader.published.index();
         let system = list.prefix.starts_with('$');
         let mut live = Vec::new();
@@ -297,21 +363,22 @@ type Queues = (Arc<Mailbox>, Arc<Deliveries>);
 /// What an append in the queue will be answered.
 type Outcome = oneshot::Receiver<Answered>;
 
-fn file_on_a_thread(mut filing: Filing) -> io::Result<JoinHandle<()>> {
+fn file_on_a_thread(filing: SharedFiling, ended: Arc<Ended>) -> io::Result<JoinHandle<()>> {
     let plant_there = planted::carry();
     std::thread::Builder::new().name("gesta-index".to_owned()).spawn(move || {
         plant_there();
-        let ended = Arc::clone(filing.ended());
+        let lock = || filing.lock().unwrap_or_else(PoisonError::into_inner);
+        lock().begin();
         loop {
             ended.wait();
-            let filed = filing.file_one();
+            let filed = lock().file_one();
             if ended.is_closing() {
                 // The last segments still, so that the next opening finds them; then no more.
                 if !filed {
                     break;
                 }
             } else if filed {
-                while !ended.is_closing() && filing.merge_some() {}
+                while !ended.is_closing() && lock().merge_some() {}
             } else {
                 ended.pause();
             }
@@ -350,9 +417,9 @@ impl EventStore for LogStore {
 
     fn find_append(&self, first_event: EventId) -> Answer<'_, Option<Appended>> {
         let reader = &self.shared.reader;
-        let span = reader.published.index().find_append(first_event, Position::START);
-        let found = span.and_then(|span| match span {
-            Some(span) => reader.span(span).map(|events| Some(appended(&events))),
+        let find = || reader.published.index().find_append(first_event, Position::START);
+        let found = reader.steady(find).and_then(|span| match span {
+            Some(span) => reader.span(span).map(|events| Some(appended(events))),
             // Damage may have taken it.
             None => reader.end_at_damage(Position::START).map(|()| None),
         });
@@ -382,8 +449,9 @@ impl EventStore for LogStore {
     }
 
     fn list_categories(&self, list: ListCategories) -> Answer<'_, Vec<Category>> {
-        let index = self.shared.reader.published.index();
-        let categories = index.categories(list.after.as_ref(), list.limit);
+        let reader = &self.shared.reader;
+        let categories =
+            reader.steady(|| reader.published.index().categories(list.after.as_ref(), list.limit));
         Box::pin(async move { categories })
     }
 

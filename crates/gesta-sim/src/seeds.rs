@@ -81,6 +81,12 @@ impl Summary {
         self.count(|story| story.faults.of(fault).mattered > 0)
     }
 
+    /// In how many seeds something was scavenged.
+    #[must_use]
+    pub fn scavenged_in(&self) -> u64 {
+        self.count(|story| story.scavenged > 0)
+    }
+
     /// Half of the seeds had at least so many of something.
     #[must_use]
     pub fn median(&self, of: impl Fn(&Story) -> u64) -> u64 {
@@ -154,6 +160,7 @@ impl fmt::Display for Summary {
             ("refused", self.quantiles(|story| story.refused)),
             ("outcome unknown", self.quantiles(|story| story.unknown)),
             ("events", self.quantiles(|story| story.events)),
+            ("scavenged", self.quantiles(|story| story.scavenged)),
             ("disk operations", self.quantiles(|story| story.disk_operations)),
         ] {
             let [least, tenth, median, ninth, most] = quantiles;

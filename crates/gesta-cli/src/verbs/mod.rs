@@ -7,6 +7,7 @@ mod export;
 mod import;
 mod read;
 mod restore;
+mod scavenge;
 mod stats;
 mod streams;
 mod subscribe;
@@ -14,5 +15,6 @@ mod verify;
 
 pub(crate) use self::{
     append::Append, backup::Backup, bench::Bench, export::Export, import::Import, read::Read,
-    restore::Restore, stats::Stats, streams::Streams, subscribe::Subscribe, verify::Verify,
+    restore::Restore, scavenge::Scavenge, stats::Stats, streams::Streams, subscribe::Subscribe,
+    verify::Verify,
 };

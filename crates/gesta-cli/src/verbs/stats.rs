@@ -31,8 +31,9 @@ Examples:
 
 /// Show how large a store is: events, streams, categories, bytes on disk.
 ///
-/// A stream counts with all its events, also those that its reads do not show any more. Streams
-/// that were deleted, and the system's own, are not listed; their events stand under `others`.
+/// A stream counts with all the events that it ever had, also those that its reads do not show any
+/// more or that were scavenged; `events` are those that are there. Streams that were deleted, and
+/// the system's own, are not listed; their events stand under `others`.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Stats {

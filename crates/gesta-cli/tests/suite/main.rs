@@ -7,6 +7,7 @@ mod backup;
 mod bench;
 mod export;
 mod read;
+mod scavenge;
 mod scene;
 mod stats;
 mod streams;

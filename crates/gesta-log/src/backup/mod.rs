@@ -3,7 +3,8 @@
 //! Owns: what a backup's directory holds. Always holds: only what is durable goes in, and all that
 //! was acknowledged before; what was copied is read back from the device and compared; the
 //! manifest, which makes it a backup, is written last, and until it is durable the backup before
-//! it can be restored. Index files are derived and not copied.
+//! it can be restored. Index files are derived and not copied. A segment that was rewritten has
+//! another salt, and so another file here: it is copied again.
 //! Not here: how a restored store gets its incarnation ([`restored`](crate::restored)).
 
 mod manifest;
@@ -156,9 +157,10 @@ pub fn backup(
         segments.push(match target.whole(part)? {
             Some(there) => there,
             None => {
+                let (part, bytes) = source.read(part)?;
                 report.copied_segments += 1;
                 report.copied_bytes += part.bytes;
-                target.copy(part, source.read(part)?)?
+                target.copy(&part, bytes)?
             }
         });
         bytes_done += part.bytes;

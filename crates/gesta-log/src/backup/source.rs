@@ -217,13 +217,22 @@ impl Source {
         Ok(snapshot)
     }
 
-    /// The bytes of a part, checked.
-    pub(super) fn read(&self, part: &Part) -> Result<Bytes, BackupError> {
+    /// The bytes of a part, checked. They may be those of the segment as it was rewritten meanwhile.
+    pub(super) fn read(&self, part: &Part) -> Result<(Part, Bytes), BackupError> {
         let file = segment_file(part.number);
         let bytes = read(&self.disk, &file, part.bytes, Cache::Use)?;
-        match part.damage(&bytes) {
-            None => Ok(bytes),
-            Some(damage) => Err(BackupError::Damaged(damage)),
+        let Some(damage) = part.damage(&bytes) else { return Ok((*part, bytes)) };
+        let whole = read(&self.disk, &file, u64::MAX, Cache::Use)?;
+        let header = SegmentHeader::decode(&whole).ok().filter(|header| header.rewritten.is_some());
+        let rewritten = header.map(|SegmentHeader { salt, bytes, .. }| Part {
+            salt,
+            length: bytes,
+            bytes,
+            ..*part
+        });
+        match rewritten {
+            Some(now) if now.damage(&whole).is_none() => Ok((now, whole)),
+            Some(_) | None => Err(BackupError::Damaged(damage)),
         }
     }
 }
@@ -231,8 +240,12 @@ impl Source {
 /// Each segment up to where its successor says that it ends; the last one up to `end`. One of which
 /// not even the opening frame is durable does not belong to the log yet.
 fn parts(links: &[Link], end: Option<End>) -> Vec<Part> {
-    let ends = links.iter().skip(1).map(|successor| End {
-        bytes: successor.opening.adopted_length,
+    let ends = links.iter().zip(links.iter().skip(1)).map(|(link, successor)| End {
+        bytes: if link.header.rewritten.is_some() {
+            link.header.bytes
+        } else {
+            successor.opening.adopted_length
+        },
         next: successor.first,
         after: successor.before,
     });
@@ -291,7 +304,7 @@ fn predecessor(disk: &dyn Disk, later: &Link) -> Result<Link, BackupError> {
         start => start?,
     };
     let header = header(number, &file, &start)?;
-    let named = header.salt == later.opening.salt && header.store == later.header.store;
+    let named = header.named_salt() == later.opening.salt && header.store == later.header.store;
     if !named || number >= later.header.number {
         return Err(damaged(file, 0, "it is not the segment that a later one follows"));
     }

@@ -207,6 +207,10 @@ impl Disk for FileDisk {
         }
     }
 
+    fn look_again(&self) {
+        self.files.handles().read.clear();
+    }
+
     fn release(&self) {
         // Not below the lock: an operation in the background may be told of its end meanwhile.
         let writing = self.writing().take();
@@ -308,13 +312,15 @@ impl Files {
     }
 
     fn get(&self, name: &str) -> io::Result<Arc<File>> {
-        if let Some(file) = self.handles().get(name) {
+        // Opened below the lock: a file that is given this name meanwhile must not be missed.
+        let mut handles = self.handles();
+        if let Some(file) = handles.get(name) {
             return Ok(file);
         }
         let path = self.directory.join(name);
         let writable = OpenOptions::new().read(true).write(true).open(&path);
         let file = Arc::new(writable.or_else(|_| File::open(&path))?);
-        self.handles().keep_read(name, Arc::clone(&file));
+        handles.keep_read(name, Arc::clone(&file));
         Ok(file)
     }
 

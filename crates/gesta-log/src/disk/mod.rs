@@ -128,6 +128,10 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Begins an operation. `done` is called once it is done, maybe before this returns.
     fn submit(&self, operation: Operation, lane: Lane, done: Done);
 
+    /// What is read from now on is read from the files that have their names now, which another
+    /// process may have given to others since they were read last.
+    fn look_again(&self) {}
+
     /// Nothing will be submitted any more: lets others have the directory. Reads go on.
     fn release(&self) {}
 

@@ -4,13 +4,13 @@
 //! durable when it was written (the *durable mark*).
 
 use bytes::Bytes;
-use gesta_store::{Position, RecordedEvent};
+use gesta_store::{Position, RecordedAt, RecordedEvent};
 
 use crate::planted::{self, Bug};
 
 use super::{
-    Fields, HEADER_BYTES, Malformed, RECORD_HEADER_BYTES, Record, Seed, decode_record,
-    record_length,
+    Fields, Gap, HEADER_BYTES, Malformed, RECORD_HEADER_BYTES, Record, Seed, copy_record,
+    decode_record, gap, record_length,
 };
 
 /// Bytes of a frame before its body.
@@ -126,6 +126,8 @@ pub(crate) enum FrameKind {
     Close,
     /// The last of a segment.
     Seal,
+    /// What is left of appends of which events were scavenged.
+    Gap,
 }
 
 impl FrameKind {
@@ -140,6 +142,7 @@ impl FrameKind {
             Self::Events => 2,
             Self::Close => 3,
             Self::Seal => 4,
+            Self::Gap => 5,
         }
     }
 
@@ -149,6 +152,7 @@ impl FrameKind {
             2 => Some(Self::Events),
             3 => Some(Self::Close),
             4 => Some(Self::Seal),
+            5 => Some(Self::Gap),
             _ => None,
         }
     }
@@ -256,9 +260,17 @@ pub(crate) struct Frame {
     pub(crate) opening: Option<Opening>,
     /// Each event with its record's offset in the segment.
     pub(crate) events: Vec<(u64, RecordedEvent)>,
+    /// Of a gap frame.
+    pub(crate) gap: Option<Gap>,
 }
 
 impl Frame {
+    /// When the last of the events was recorded that it has or stands for.
+    pub(crate) fn last_recorded_at(&self) -> Option<RecordedAt> {
+        let gone = self.gap.as_ref().map(|gap| gap.last_recorded_at);
+        gone.or(self.events.last().map(|(_, event)| event.recorded_at))
+    }
+
     /// Reads and verifies the frame at the front of `bytes`, which are at `offset` of the segment.
     /// `before` is the chain before it; none where that is not known, after damage.
     pub(crate) fn decode(
@@ -276,22 +288,76 @@ impl Frame {
             FrameKind::Opening => {
                 let opening = decode_opening(&header, &body, offset, seed)?;
                 check_chain(before, header.chain, |_| {})?;
-                Ok(Self { header, opening: Some(opening), events: Vec::new() })
+                Ok(Self { header, opening: Some(opening), events: Vec::new(), gap: None })
             }
             FrameKind::Close | FrameKind::Seal => {
                 if !body.is_empty() || header.records != 0 {
                     return Err(Malformed::Field("frame without events"));
                 }
                 check_chain(before, header.chain, |_| {})?;
-                Ok(Self { header, opening: None, events: Vec::new() })
+                Ok(Self { header, opening: None, events: Vec::new(), gap: None })
             }
             FrameKind::Events => {
                 let (events, used) = decode_events(&header, &body, offset, seed)?;
                 check_chain(before, header.chain, |hasher| hash_records(hasher, &body, used))?;
-                Ok(Self { header, opening: None, events })
+                Ok(Self { header, opening: None, events, gap: None })
+            }
+            FrameKind::Gap => {
+                let (gap, events) = decode_gap(&header, &body, offset, seed)?;
+                Ok(Self { header, opening: None, events, gap: Some(gap) })
             }
         }
     }
+
+    /// The position of the next event.
+    pub(crate) fn next(&self) -> Position {
+        match (&self.gap, self.events.last()) {
+            (Some(gap), _) => gap.next(),
+            (None, Some((_, last))) => last.position.next(),
+            (None, None) => self.header.first_position,
+        }
+    }
+}
+
+/// Decodes a gap frame. What it says of the chain is taken as it is: the events that it went over
+/// are gone.
+fn decode_gap(
+    header: &FrameHeader,
+    body: &Bytes,
+    offset: u64,
+    seed: Seed,
+) -> Result<(Gap, Vec<(u64, RecordedEvent)>), Malformed> {
+    let covered = gap::covered(body)?;
+    if header.body_checksum != seed.of(offset + FRAME_HEADER_BYTES as u64, covered) {
+        return Err(Malformed::Checksum("gap frame"));
+    }
+    let (gap, mut used) = Gap::decode(body, header.first_position)?;
+    let mut events = Vec::with_capacity(header.records);
+    for _ in 0..header.records {
+        let rest = body.slice(used..);
+        let at = offset + (FRAME_HEADER_BYTES + used) as u64;
+        events.push((at, decode_record(&rest, at, seed)?));
+        used += record_length(&rest)?;
+    }
+    check_padding(body, used)?;
+    if !gap.is_filled_by(events.iter().map(|(_, event)| event.position)) {
+        return Err(Malformed::Field("position"));
+    }
+    Ok((gap, events))
+}
+
+/// How many positions the gap frame stands for whose body begins with these bytes.
+pub(crate) fn gap_positions(body: &[u8]) -> Result<(u64, usize), Malformed> {
+    let lists = gap::covered(body)?.len();
+    Ok((u64::from(Fields(body).u32()?), lists))
+}
+
+fn check_padding(body: &Bytes, used: usize) -> Result<(), Malformed> {
+    let padding = body.get(used..).ok_or(Malformed::Short)?;
+    if padding.len() >= ALIGNMENT || padding.iter().any(|byte| *byte != 0) {
+        return Err(Malformed::Field("frame length"));
+    }
+    Ok(())
 }
 
 fn decode_opening(
@@ -331,8 +397,8 @@ fn decode_events(
         position = position.next();
         events.push((at, event));
     }
-    let padding = body.get(used..).ok_or(Malformed::Short)?;
-    if header.records == 0 || padding.len() >= ALIGNMENT || padding.iter().any(|byte| *byte != 0) {
+    check_padding(body, used)?;
+    if header.records == 0 {
         return Err(Malformed::Field("frame length"));
     }
     Ok((events, used))
@@ -445,6 +511,49 @@ pub(crate) fn encode_events<'a>(
     Unfinished { start, header }
 }
 
+/// Appends the frame of one append as it was written elsewhere: with its records and its chain.
+pub(crate) fn copy_events<'a>(
+    group: &mut Vec<u8>,
+    place: &Place,
+    header: &FrameHeader,
+    records: impl Iterator<Item = &'a [u8]>,
+) -> Unfinished {
+    let start = begin(group);
+    records.for_each(|record| copy_record(record, group, place.group_offset, place.seed));
+    let header = FrameHeader { length: finish(group, start), ..*header };
+    Unfinished { start, header }
+}
+
+/// Appends a gap frame to a group's bytes: what is gone, and the records that are left of it.
+pub(crate) fn encode_gap<'a>(
+    group: &mut Vec<u8>,
+    place: &Place,
+    chain: Chain,
+    gap: &Gap,
+    records: impl Iterator<Item = &'a [u8]>,
+) -> Unfinished {
+    let start = begin(group);
+    let body = start + FRAME_HEADER_BYTES;
+    gap.encode(group);
+    let covered = group.get(body..).expect("room for the header was made");
+    let body_checksum = place.seed.of(place.group_offset + body as u64, covered);
+    let mut count = 0;
+    for record in records {
+        copy_record(record, group, place.group_offset, place.seed);
+        count += 1;
+    }
+    let header = FrameHeader {
+        kind: FrameKind::Gap,
+        length: finish(group, start),
+        records: count,
+        first_position: gap.first,
+        durable_mark: 0,
+        chain,
+        body_checksum,
+    };
+    Unfinished { start, header }
+}
+
 /// Appends an opening frame to a group's bytes.
 pub(crate) fn encode_opening(
     group: &mut Vec<u8>,
@@ -514,7 +623,10 @@ fn finish(group: &mut Vec<u8>, start: usize) -> usize {
 mod tests {
     use gesta_store::{EventId, EventType, NewEvent, RecordedAt, Revision, StreamName, Tag};
 
-    use super::*;
+    use super::{
+        super::{Gone, GoneAppend, IdsDigest},
+        *,
+    };
 
     const GENESIS: Chain = Chain([7; 32]);
 
@@ -583,6 +695,67 @@ mod tests {
         let other = Frame::decode(&frame, 4_096, place().seed, Some(Chain([8; 32])));
         assert_eq!(other.unwrap_err(), Malformed::Checksum("chain"));
         assert!(Frame::decode(&frame, 4_096, place().seed, None).is_ok());
+    }
+
+    fn gap_frame() -> (Gap, Vec<u8>) {
+        let stream = StreamName::new("order-1").unwrap();
+        let id = EventId::derived_from("test", 0);
+        let gone = |position, revision| Gone {
+            position: Position::new(position),
+            stream: stream.clone(),
+            revision: Revision::new(revision),
+        };
+        let append = |position, events| GoneAppend {
+            position: Position::new(position),
+            events,
+            first_event: id,
+            ids: IdsDigest::of([id; 2].into_iter()),
+        };
+        let gap = Gap {
+            first: Position::new(1),
+            positions: 4,
+            last_recorded_at: RecordedAt::from_micros(9),
+            appends: vec![append(1, 3), append(4, 1)],
+            gone: vec![gone(1, 0), gone(2, 1), gone(4, 2)],
+        };
+        let whole = Frame::decode(&events_frame(b"{}").into(), 4_096, place().seed, None).unwrap();
+        let event = NewEvent::json(id, whole.events[0].1.event_type.clone(), "{}");
+        let record = Record {
+            event: &event,
+            stream: &StreamName::new("stock-1").unwrap(),
+            revision: Revision::new(7),
+            position: Position::new(3),
+            recorded_at: RecordedAt::from_micros(5),
+        };
+        let mut kept = Vec::new();
+        record.encode(&mut kept, 0, Seed::new([3; 16], 1));
+        let mut group = Vec::new();
+        let frame = encode_gap(&mut group, &place(), GENESIS, &gap, [&kept[..]].into_iter());
+        put_headers(&mut group, &place(), 4_096, &[frame]);
+        (gap, group)
+    }
+
+    #[test]
+    fn a_gap_frame_reads_as_it_was_written() {
+        let (gap, bytes) = gap_frame();
+        let frame = decode(bytes).unwrap();
+        assert_eq!((frame.header.kind, frame.next()), (FrameKind::Gap, Position::new(5)));
+        assert_eq!(frame.gap, Some(gap));
+        let [(_, kept)] = &frame.events[..] else { panic!("{:?}", frame.events) };
+        assert_eq!((kept.position, kept.revision), (Position::new(3), Revision::new(7)));
+    }
+
+    #[test]
+    fn any_flipped_bit_of_a_gap_frame_is_found_and_so_is_a_cut() {
+        let (_, good) = gap_frame();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(bad).is_err(), "bit {bit}");
+        }
+        for length in 0..good.len() {
+            assert!(decode(good[..length].to_vec()).is_err(), "{length} bytes");
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub(crate) const HEADER_BYTES: u64 = 4_096;
 const MAGIC: [u8; 8] = *b"GESTALOG";
 const VERSION_MAJOR: u16 = 1;
 const VERSION_MINOR: u16 = 0;
+/// An incompatible feature: the segment was rewritten and has gap frames.
+const FEATURE_REWRITTEN: u64 = 1;
 const CHECKSUM_AT: usize = HEADER_BYTES as usize - 4;
 
 /// Which segment of which store a file is.
@@ -19,6 +21,20 @@ pub(crate) struct SegmentHeader {
     pub(crate) salt: [u8; 16],
     /// How long the file was made; a shorter one was cut.
     pub(crate) bytes: u64,
+    /// Of a segment that was rewritten: what it stands for.
+    pub(crate) rewritten: Option<Rewritten>,
+}
+
+/// What the header of a rewritten segment says of the one that it replaces. All of its bytes belong
+/// to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    /// By which the next segment names it: the salt that it was made with first.
+    pub(crate) named_salt: [u8; 16],
+    /// And how many of its bytes belonged to the log then.
+    pub(crate) named_length: u64,
+    /// How many of its events are gone.
+    pub(crate) gone: u64,
 }
 
 impl SegmentHeader {
@@ -28,13 +44,19 @@ impl SegmentHeader {
         bytes.extend_from_slice(&VERSION_MAJOR.to_le_bytes());
         bytes.extend_from_slice(&VERSION_MINOR.to_le_bytes());
         bytes.extend_from_slice(&(HEADER_BYTES as u32).to_le_bytes());
-        bytes.extend_from_slice(&0_u64.to_le_bytes()); // incompatible features
+        let features = if self.rewritten.is_some() { FEATURE_REWRITTEN } else { 0 };
+        bytes.extend_from_slice(&features.to_le_bytes()); // incompatible features
         bytes.extend_from_slice(&0_u64.to_le_bytes()); // compatible features
         bytes.extend_from_slice(&self.store);
         bytes.extend_from_slice(&self.incarnation);
         bytes.extend_from_slice(&self.number.to_le_bytes());
         bytes.extend_from_slice(&self.salt);
         bytes.extend_from_slice(&self.bytes.to_le_bytes());
+        if let Some(Rewritten { named_salt, named_length, gone }) = &self.rewritten {
+            bytes.extend_from_slice(named_salt);
+            bytes.extend_from_slice(&named_length.to_le_bytes());
+            bytes.extend_from_slice(&gone.to_le_bytes());
+        }
         bytes.resize(CHECKSUM_AT, 0);
         let checksum = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
@@ -52,16 +74,42 @@ impl SegmentHeader {
         }
         let (major, _minor, length) = (fields.u16()?, fields.u16()?, fields.u32()?);
         let (incompatible, _compatible) = (fields.u64()?, fields.u64()?);
-        if major != VERSION_MAJOR || u64::from(length) != HEADER_BYTES || incompatible != 0 {
+        let known = incompatible & !FEATURE_REWRITTEN == 0;
+        if major != VERSION_MAJOR || u64::from(length) != HEADER_BYTES || !known {
             return Err(Malformed::Newer);
         }
-        Ok(Self {
+        let mut header = Self {
             store: fields.array()?,
             incarnation: fields.array()?,
             number: fields.u64()?,
             salt: fields.array()?,
             bytes: fields.u64()?,
-        })
+            rewritten: None,
+        };
+        if incompatible & FEATURE_REWRITTEN != 0 {
+            header.rewritten = Some(Rewritten {
+                named_salt: fields.array()?,
+                named_length: fields.u64()?,
+                gone: fields.u64()?,
+            });
+        }
+        Ok(header)
+    }
+
+    /// The salt by which the next segment names it.
+    pub(crate) fn named_salt(&self) -> [u8; 16] {
+        self.rewritten.map_or(self.salt, |rewritten| rewritten.named_salt)
+    }
+
+    /// How many bytes of the file belong to the log, if so many are named by the next segment, or
+    /// none says so: then all that can be read.
+    pub(crate) fn adopted_length(&self, named: Option<u64>) -> Option<u64> {
+        if self.rewritten.is_some() { Some(self.bytes) } else { named }
+    }
+
+    /// How the next segment names it, if so many of its bytes belong to the log.
+    pub(crate) fn named_length(&self, adopted_length: u64) -> u64 {
+        self.rewritten.map_or(adopted_length, |rewritten| rewritten.named_length)
     }
 }
 
@@ -70,12 +118,26 @@ mod tests {
     use super::*;
 
     fn header() -> SegmentHeader {
-        SegmentHeader { store: [1; 16], incarnation: [2; 16], number: 3, salt: [4; 16], bytes: 5 }
+        SegmentHeader {
+            store: [1; 16],
+            incarnation: [2; 16],
+            number: 3,
+            salt: [4; 16],
+            bytes: 5,
+            rewritten: None,
+        }
+    }
+
+    fn rewritten() -> SegmentHeader {
+        let rewritten = Rewritten { named_salt: [6; 16], named_length: 7, gone: 8 };
+        SegmentHeader { rewritten: Some(rewritten), ..header() }
     }
 
     #[test]
     fn a_header_reads_as_it_was_written() {
-        assert_eq!(SegmentHeader::decode(&header().encode()), Ok(header()));
+        for header in [header(), rewritten()] {
+            assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
+        }
     }
 
     #[test]
@@ -91,7 +153,7 @@ mod tests {
     #[test]
     fn an_unknown_incompatible_feature_is_refused() {
         let mut bytes = header().encode();
-        bytes[16] = 1;
+        bytes[16] = 2;
         let checksum = crc32c::crc32c(&bytes[..CHECKSUM_AT]);
         bytes[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
         assert_eq!(SegmentHeader::decode(&bytes), Err(Malformed::Newer));

@@ -8,20 +8,25 @@
 mod borrowed;
 mod checksum;
 mod frame;
+mod gap;
 mod header;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod hostile;
 mod record;
+mod varint;
 
 pub(crate) use borrowed::borrow_record;
 pub use borrowed::{BorrowedEvent, Tags};
 pub(crate) use checksum::Seed;
 pub(crate) use frame::{
     Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Link, Opening, Place, Unfinished,
-    align, encode_bare, encode_events, encode_opening, mark_offset, put_headers,
+    align, copy_events, encode_bare, encode_events, encode_gap, encode_opening, gap_positions,
+    mark_offset, put_headers,
 };
-pub(crate) use header::{HEADER_BYTES, SegmentHeader};
-pub(crate) use record::{RECORD_HEADER_BYTES, Record, decode_record, record_length};
+pub(crate) use gap::{Gap, Gone, GoneAppend, IdsDigest};
+pub(crate) use header::{HEADER_BYTES, Rewritten, SegmentHeader};
+pub(crate) use record::{RECORD_HEADER_BYTES, Record, copy_record, decode_record, record_length};
+pub(crate) use varint::{put_varint, varint};
 
 use std::fmt;
 

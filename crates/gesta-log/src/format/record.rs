@@ -132,6 +132,17 @@ pub(crate) fn record_length(bytes: &[u8]) -> Result<usize, Malformed> {
     if length < RECORD_HEADER_BYTES { Err(Malformed::Field("record length")) } else { Ok(length) }
 }
 
+/// Appends a record as it was written elsewhere to `frame`, which begins at `frame_offset` of this
+/// segment.
+pub(crate) fn copy_record(record: &[u8], frame: &mut Vec<u8>, frame_offset: u64, seed: Seed) {
+    let offset = frame_offset + frame.len() as u64;
+    let (length, covered) = (record.get(..4), record.get(UNCOVERED_BYTES..));
+    let (length, covered) = length.zip(covered).expect("the record was verified");
+    frame.extend_from_slice(length);
+    frame.extend_from_slice(&seed.of(offset, covered).to_le_bytes());
+    frame.extend_from_slice(covered);
+}
+
 /// Reads the record at the front of `bytes`, which are at `offset` of the segment. Payloads are
 /// slices of `bytes`.
 pub(crate) fn decode_record(

@@ -13,7 +13,8 @@ use gesta_store::{
 use super::{
     Location, OwnedTerm, Revisions, Span,
     lives::Change,
-    run::{Cursor, Run, RunError, Term, TermHash, TermKey},
+    patch::Patch,
+    run::{Covered, Cursor, Run, RunError, Term, TermHash, TermKey},
 };
 use crate::{disk::Disk, format::Seed};
 
@@ -68,11 +69,35 @@ impl LazyHash {
 pub(super) struct Filed {
     context: Arc<FileContext>,
     run: Arc<Run>,
+    /// Of segments that were rewritten since the run was made, in order.
+    patches: Vec<Arc<Patch>>,
 }
 
 impl Filed {
     pub(super) fn new(context: Arc<FileContext>, run: Arc<Run>) -> Self {
-        Self { context, run }
+        Self { context, run, patches: Vec::new() }
+    }
+
+    /// The same with one more patch, in the place of an earlier one of the same segment.
+    pub(super) fn patched(&self, patch: Arc<Patch>) -> Self {
+        let number = |patch: &Arc<Patch>| patch.covered.number;
+        let others = self.patches.iter().filter(|other| number(other) != number(&patch));
+        let mut patches: Vec<_> = others.cloned().collect();
+        patches.push(patch);
+        patches.sort_unstable_by_key(number);
+        Self { context: Arc::clone(&self.context), run: Arc::clone(&self.run), patches }
+    }
+
+    pub(super) fn patches(&self) -> &[Arc<Patch>] {
+        &self.patches
+    }
+
+    /// The segments that it covers, as they are now.
+    pub(super) fn covered(&self) -> impl Iterator<Item = Covered> {
+        self.run.covered().iter().map(|covered| {
+            let same = |patch: &&Arc<Patch>| patch.covered.number == covered.number;
+            self.patches.iter().find(same).map_or(*covered, |patch| patch.covered)
+        })
     }
 
     pub(super) fn run(&self) -> &Arc<Run> {
@@ -84,6 +109,9 @@ impl Filed {
     }
 
     pub(super) fn locate(&self, position: u64) -> Result<Option<Location>, StoreError> {
+        if let Some(patch) = self.patches.iter().find(|patch| patch.has(position)) {
+            return Ok(patch.locate(position));
+        }
         let place = self.run.place(self.disk(), position).map_err(told)?;
         Ok(place.map(|place| Location {
             position: Position::new(position),
@@ -92,6 +120,64 @@ impl Filed {
             offset: u64::from(place.offset),
             next: place.next.map(u64::from),
         }))
+    }
+
+    /// The nearest position from `at` on that has a record.
+    pub(super) fn nearest(&self, at: u64, direction: Direction) -> Result<Option<u64>, StoreError> {
+        let Some(last) = self.run.end().checked_sub(1) else { return Ok(None) };
+        let mut at = match direction {
+            Direction::Forwards => at.max(self.run.first()),
+            Direction::Backwards => at.min(last),
+        };
+        // From one rewritten segment to the next; between them the run knows.
+        while at >= self.run.first() && at <= last {
+            if let Some(patch) = self.patches.iter().find(|patch| patch.has(at)) {
+                if let Some(found) = patch.nearest(at, direction) {
+                    return Ok(Some(found));
+                }
+                at = match (direction, patch.covered.first.checked_sub(1)) {
+                    (Direction::Forwards, _) => patch.covered.end,
+                    (Direction::Backwards, Some(before)) => before,
+                    (Direction::Backwards, None) => return Ok(None),
+                };
+                continue;
+            }
+            let found = self.run.nearest(self.disk(), at, direction).map_err(told)?;
+            let Some(found) = found else {
+                return Ok(self.patched_from(at, direction));
+            };
+            match self.first_patched(at, found, direction) {
+                None => return Ok(Some(found)),
+                Some(patched) => at = patched,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The nearest record in a rewritten segment, of which the run knows nothing.
+    fn patched_from(&self, at: u64, direction: Direction) -> Option<u64> {
+        let mut found = self.patches.iter().filter_map(|patch| patch.nearest(at, direction));
+        match direction {
+            Direction::Forwards => found.next(),
+            Direction::Backwards => found.next_back(),
+        }
+    }
+
+    /// The first position on the way that a patch has.
+    fn first_patched(&self, from: u64, to: u64, direction: Direction) -> Option<u64> {
+        let on_the_way = |patch: &&Arc<Patch>| match direction {
+            Direction::Forwards => patch.covered.end > from && patch.covered.first <= to,
+            Direction::Backwards => patch.covered.first <= from && patch.covered.end > to,
+        };
+        let mut met = self
+            .patches
+            .iter()
+            .filter(on_the_way)
+            .filter(|patch| patch.covered.first < patch.covered.end);
+        match direction {
+            Direction::Forwards => met.next().map(|patch| patch.covered.first.max(from)),
+            Direction::Backwards => met.next_back().map(|patch| (patch.covered.end - 1).min(from)),
+        }
     }
 
     pub(super) fn revisions(
@@ -190,7 +276,7 @@ impl Postings {
 }
 
 /// What whoever reads is told.
-fn told(error: RunError) -> StoreError {
+pub(crate) fn told(error: RunError) -> StoreError {
     match error {
         RunError::Damaged { file, offset, what } => StoreError::Corrupt(Damage {
             file,

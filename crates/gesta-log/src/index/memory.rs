@@ -1,7 +1,7 @@
 //! What the index knows of a stretch of one segment, in memory.
 //!
 //! Always holds: its positions follow each other without gaps, and so do the revisions of each
-//! stream within it, for damage ends a stretch. Not here: what came before and after
+//! stream within it, for damage ends a stretch, and what was scavenged keeps its place. Not here: what came before and after
 //! ([`Index`](super::Index)), locks.
 
 use std::collections::{BTreeSet, hash_map::Entry as MapEntry};
@@ -11,9 +11,10 @@ use gesta_store::{Category, Direction, EventId, EventType, Position, Revision, S
 
 use super::{
     Entry, Location, OwnedTerm, Span, Stretch,
+    places::{NO_RECORD, nearest_record, note_gaps},
     run::{Contents, Term, TermKey, TermPostings},
 };
-use crate::format::Seed;
+use crate::format::{Gone, GoneAppend, Seed};
 
 /// Positions, counted from the first of the stretch, ascending. Most terms occur once.
 #[derive(Clone, Debug)]
@@ -80,7 +81,7 @@ pub(crate) struct Memory {
     segment: u64,
     seed: Seed,
     first: u64,
-    /// Of each position's record, in the segment.
+    /// Of each position's record, in the segment; [`NO_RECORD`] where it is gone.
     offsets: Vec<u32>,
     streams: HashMap<StreamName, StreamHere>,
     categories: Vec<(Category, Postings)>,
@@ -144,7 +145,7 @@ impl Memory {
         debug_assert_eq!(place as usize, self.offsets.len(), "a stretch has no gaps");
         let offset = u32::try_from(entry.offset).expect("a segment is smaller than 4 GiB");
         self.offsets.push(offset);
-        if let Some(category) = self.push_to_stream(entry, place)
+        if let Some(category) = self.push_to_stream(entry.stream, entry.revision, place)
             && let Some((_, postings)) = self.categories.get_mut(category)
         {
             postings.push(place);
@@ -155,17 +156,37 @@ impl Memory {
         }
     }
 
+    /// Adds an append of which events are gone.
+    pub(crate) fn gone_append(&mut self, append: &GoneAppend) {
+        let place = self.relative(append.position.number());
+        self.appends.entry(append.first_event).or_insert((place, append.events));
+    }
+
+    /// Adds an event that is gone. Its stream and the stream's category still know of it; its type
+    /// and tags are not known any more.
+    pub(crate) fn push_gone(&mut self, gone: &Gone) {
+        let place = self.relative(gone.position.number());
+        debug_assert_eq!(place as usize, self.offsets.len(), "a stretch has no gaps");
+        self.offsets.push(NO_RECORD);
+        self.push_to_stream(&gone.stream, gone.revision, place);
+    }
+
     /// Returns the place of the stream's category.
-    fn push_to_stream(&mut self, entry: &Entry<'_>, place: u32) -> Option<usize> {
-        if let Some(here) = self.streams.get_mut(entry.stream) {
+    fn push_to_stream(
+        &mut self,
+        stream: &StreamName,
+        revision: Revision,
+        place: u32,
+    ) -> Option<usize> {
+        if let Some(here) = self.streams.get_mut(stream) {
             here.postings.push(place);
             return here.category;
         }
-        let category = self.category_place(entry.stream, place);
-        let postings = Postings::One(place);
-        let here = StreamHere { first_revision: entry.revision, postings, category };
-        self.streams.insert(entry.stream.clone(), here);
-        self.fresh_names.push(entry.stream.clone());
+        let category = self.category_place(stream, place);
+        let here =
+            StreamHere { first_revision: revision, postings: Postings::One(place), category };
+        self.streams.insert(stream.clone(), here);
+        self.fresh_names.push(stream.clone());
         category
     }
 
@@ -187,13 +208,21 @@ impl Memory {
 
     pub(crate) fn locate(&self, position: u64) -> Option<Location> {
         let place = usize::try_from(position.checked_sub(self.first)?).ok()?;
+        let record = |place: usize| {
+            self.offsets.get(place).filter(|offset| **offset != NO_RECORD).copied().map(u64::from)
+        };
         Some(Location {
             position: Position::new(position),
             segment: self.segment,
             seed: self.seed,
-            offset: u64::from(*self.offsets.get(place)?),
-            next: self.offsets.get(place + 1).map(|next| u64::from(*next)),
+            offset: record(place)?,
+            next: record(place + 1),
         })
+    }
+
+    /// The nearest position from `at` on that has a record.
+    pub(crate) fn nearest(&self, at: u64, direction: Direction) -> Option<u64> {
+        nearest_record(&self.offsets, self.first, at, direction)
     }
 
     pub(crate) fn revisions(&self, stream: &StreamName) -> Option<Revisions> {
@@ -254,7 +283,9 @@ impl Memory {
 
     /// Adds everything that is known here to the contents of a run.
     pub(super) fn add_to(&self, contents: &mut Contents, key: &TermKey) {
+        let from = contents.offsets.len();
         contents.offsets.extend_from_slice(&self.offsets);
+        note_gaps(contents.offsets.get_mut(from..).unwrap_or_default());
         let terms = self.streams.len() + self.tags.len() + self.appends.len();
         contents.terms.reserve(terms + self.types.len() + self.categories.len());
         let mut add = |term: &Term<'_>, first_ordinal, postings| {

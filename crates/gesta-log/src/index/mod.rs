@@ -11,6 +11,8 @@ mod filed;
 mod lives;
 mod memory;
 mod part;
+mod patch;
+mod places;
 mod plan;
 mod run;
 mod stream;
@@ -25,21 +27,25 @@ use gesta_store::{
     Revision, StoreError, StreamName, Tag,
 };
 
-pub(crate) use filed::FileContext;
+pub(crate) use filed::{FileContext, told};
 use filed::{Filed, LazyHash};
 use lives::Lives;
 pub(crate) use lives::{Life, lifecycle_change};
 use memory::Memory;
 pub(crate) use memory::Revisions;
 use part::Part;
+pub(crate) use patch::Patch;
 pub(crate) use plan::Plan;
 pub(crate) use run::{
-    BlockCache, Contents, Covered, Listed, Manifest, Origin, Places, Run, RunError, RunName,
-    RunPlace, Term, TermKey, merge_runs, plan_merge, write_run,
+    BlockCache, Contents, Covered, Input, Listed, Manifest, Origin, Places, Run, RunError, RunName,
+    RunPlace, Term, TermKey, merge_runs, plan_merge, renew_run, write_run,
 };
 pub(crate) use stream::StreamWalk;
 
-use crate::{format::Seed, writer::Looked};
+use crate::{
+    format::{Gap, Seed},
+    writer::Looked,
+};
 
 /// A filter over more streams than this is evaluated on the events themselves.
 const STREAMS_MERGED_MAX: usize = 64;
@@ -131,6 +137,32 @@ impl Index {
         }
     }
 
+    /// Adds what a gap frame says, with the entries of its records, in order.
+    pub(crate) fn insert_gap<'a>(
+        &mut self,
+        segment: u64,
+        seed: Seed,
+        gap: &Gap,
+        entries: impl Iterator<Item = Entry<'a>>,
+    ) {
+        let memory = self.memory(segment, seed, gap.first);
+        let mut memory = part::write(&memory);
+        gap.appends.iter().for_each(|append| memory.gone_append(append));
+        let mut gone = gap.gone.iter().peekable();
+        for entry in entries {
+            while let Some(gone) = gone.next_if(|gone| gone.position < entry.position) {
+                memory.push_gone(gone);
+            }
+            memory.push(&entry);
+            if let Some((stream, change)) = lifecycle_change(&entry) {
+                self.lives.write().unwrap_or_else(PoisonError::into_inner).change(stream, change);
+            }
+        }
+        gone.for_each(|gone| memory.push_gone(gone));
+        self.head = Position::new(memory.end() - 1);
+        self.last_recorded_at = self.last_recorded_at.max(Some(gap.last_recorded_at));
+    }
+
     /// Adds a run after all other parts, with what it says of the lives of streams.
     pub(crate) fn add_run(
         &mut self,
@@ -147,6 +179,20 @@ impl Index {
         let part = Part::File(Arc::new(Filed::new(Arc::clone(context), run)));
         Arc::make_mut(&mut self.parts).push(part);
         Ok(())
+    }
+
+    /// Notes that a segment which a run covers was rewritten; says whether there is such a run.
+    pub(crate) fn patch(&mut self, patch: &Arc<Patch>) -> bool {
+        let parts = Arc::make_mut(&mut self.parts);
+        for part in parts {
+            if let Part::File(file) = part
+                && file.covered().any(|covered| covered.number == patch.covered.number)
+            {
+                *part = Part::File(Arc::new(file.patched(Arc::clone(patch))));
+                return true;
+            }
+        }
+        false
     }
 
     /// Puts a run in the place of the parts that it covers.
@@ -167,8 +213,8 @@ impl Index {
         for part in self.parts.iter() {
             match part {
                 Part::Memory(_, memory) => stretches.push(part::read(memory).stretch()),
-                Part::File(file) => stretches.extend(file.run().covered().iter().map(|covered| {
-                    let Covered { number, salt, first, end, .. } = *covered;
+                Part::File(file) => stretches.extend(file.covered().map(|covered| {
+                    let Covered { number, salt, first, end, .. } = covered;
                     Stretch { segment: number, seed: Seed::new(salt, number), first, end }
                 })),
             }
@@ -183,6 +229,24 @@ impl Index {
             Part::Memory(..) => None,
         };
         self.parts.iter().filter_map(run).collect()
+    }
+
+    /// The segments that runs cover, as they are now, in order.
+    pub(crate) fn filed_segments(&self) -> Vec<Covered> {
+        let covered = |part: &Part| match part {
+            Part::File(file) => file.covered().collect(),
+            Part::Memory(..) => Vec::new(),
+        };
+        self.parts.iter().flat_map(covered).collect()
+    }
+
+    /// What is known better than this run knows.
+    pub(crate) fn patches(&self, run: RunName) -> Vec<Arc<Patch>> {
+        let of_run = |part: &Part| match part {
+            Part::File(file) if file.run().name() == run => Some(file.patches().to_vec()),
+            Part::File(_) | Part::Memory(..) => None,
+        };
+        self.parts.iter().find_map(of_run).unwrap_or_default()
     }
 
     /// What is known of a segment that has ended, for its run.
@@ -230,6 +294,58 @@ impl Index {
         match self.part_before(number).and_then(|place| self.parts.get(place)) {
             Some(part) => part.locate(number),
             None => Ok(None),
+        }
+    }
+
+    /// The nearest position from `at` on that has a record. Positions between were scavenged.
+    pub(crate) fn nearest(
+        &self,
+        at: Position,
+        direction: Direction,
+    ) -> Result<Option<Position>, StoreError> {
+        let at = at.number();
+        let mut place = match (self.part_before(at), direction) {
+            (Some(place), _) => place,
+            (None, Direction::Forwards) => 0,
+            (None, Direction::Backwards) => return Ok(None),
+        };
+        while let Some(part) = self.parts.get(place) {
+            if let Some(found) = part.nearest(at, direction)? {
+                return Ok(Some(Position::new(found)));
+            }
+            place = match (direction, place.checked_sub(1)) {
+                (Direction::Forwards, _) => place + 1,
+                (Direction::Backwards, Some(before)) => before,
+                (Direction::Backwards, None) => return Ok(None),
+            };
+        }
+        Ok(None)
+    }
+
+    /// Where the nearest record is that a plan finds from `at` on. What was scavenged is passed
+    /// over.
+    pub(crate) fn seek(
+        &self,
+        plan: &mut Plan,
+        at: Position,
+        direction: Direction,
+    ) -> Result<Option<Location>, StoreError> {
+        let mut at = at;
+        loop {
+            let Some(position) = plan.seek(at, direction)? else { return Ok(None) };
+            if let Some(location) = self.locate(position)? {
+                return Ok(Some(location));
+            }
+            // Of every event, whole stretches may be gone; of a term, few are that it still finds.
+            let next = if plan.is_every() {
+                self.nearest(position, direction)?
+            } else {
+                beyond(position, direction)
+            };
+            match next {
+                Some(next) => at = next,
+                None => return Ok(None),
+            }
         }
     }
 
@@ -379,7 +495,16 @@ impl Index {
         if after >= self.head {
             return Ok(None);
         }
-        self.plan_query(query).seek(after.next(), Direction::Forwards)
+        let found = self.seek(&mut self.plan_query(query), after.next(), Direction::Forwards)?;
+        Ok(found.map(|location| location.position))
+    }
+}
+
+/// The nearest position that is further on.
+pub(crate) fn beyond(position: Position, direction: Direction) -> Option<Position> {
+    match direction {
+        Direction::Forwards => Some(position.next()),
+        Direction::Backwards => position.number().checked_sub(1).map(Position::new),
     }
 }
 

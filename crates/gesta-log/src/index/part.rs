@@ -67,6 +67,14 @@ impl Part {
         }
     }
 
+    /// The nearest position from `at` on that has a record here.
+    pub(super) fn nearest(&self, at: u64, direction: Direction) -> Result<Option<u64>, StoreError> {
+        match self {
+            Self::Memory(_, memory) => Ok(read(memory).nearest(at, direction)),
+            Self::File(file) => file.nearest(at, direction),
+        }
+    }
+
     pub(super) fn revisions(
         &self,
         stream: &StreamName,

@@ -80,8 +80,14 @@ impl Plan {
         self.exact
     }
 
-    /// The nearest position from `at` on, in this direction, `at` included.
-    pub(crate) fn seek(
+    /// Whether it yields every position.
+    pub(super) fn is_every(&self) -> bool {
+        matches!(self.steps, Steps::Every(_))
+    }
+
+    /// The nearest position from `at` on, in this direction, `at` included. What was scavenged may
+    /// be there still.
+    pub(super) fn seek(
         &mut self,
         at: Position,
         direction: Direction,

@@ -3,6 +3,7 @@
 use gesta_store::{Direction, Filter, Page, Position, ReadAll, ReadFrom, StoreError};
 
 use super::{PAGE_EVENTS_MAX, Reader, SCAN_POSITIONS_MAX};
+use crate::index::{Location, beyond};
 
 /// Pages of one read; an iterator, for nothing here waits.
 #[derive(Debug)]
@@ -76,13 +77,23 @@ impl Reader {
         direction: Direction,
         limit: u64,
     ) -> Result<Found, StoreError> {
+        self.steady(|| self.page_now(filter, at, direction, limit))
+    }
+
+    fn page_now(
+        &self,
+        filter: &Filter,
+        at: Position,
+        direction: Direction,
+        limit: u64,
+    ) -> Result<Found, StoreError> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(PAGE_EVENTS_MAX);
-        let (mut positions, exact) = self.candidates(filter, at, direction, limit)?;
-        self.stop_at_damage(at, direction, &mut positions)?;
-        let wanted = self.wanted(&positions)?;
+        let (mut places, exact) = self.candidates(filter, at, direction, limit)?;
+        self.stop_at_damage(at, direction, &mut places)?;
+        let wanted = self.wanted_at(&places);
         let mut page = self.fetch(&wanted)?;
-        let looked = positions.get(..page.len()).unwrap_or_default();
-        let next = looked.last().and_then(|last| beyond(*last, direction));
+        let looked = places.get(..page.len()).unwrap_or_default();
+        let next = looked.last().and_then(|last| beyond(last.position, direction));
         if !exact {
             page.retain(|event| filter.matches(event));
             if let Some(beyond_limit) = page.get(limit) {
@@ -107,50 +118,43 @@ impl Reader {
         &self,
         at: Position,
         direction: Direction,
-        positions: &mut Vec<Position>,
+        places: &mut Vec<Location>,
     ) -> Result<(), StoreError> {
         let Some((missing, damage)) = self.published.damage_from(at, direction) else {
             return Ok(());
         };
-        let before = |position: &Position| match direction {
-            Direction::Forwards => *position < missing,
-            Direction::Backwards => *position > missing,
+        let before = |place: &Location| match direction {
+            Direction::Forwards => place.position < missing,
+            Direction::Backwards => place.position > missing,
         };
-        positions.truncate(positions.partition_point(before));
-        if positions.is_empty() {
+        places.truncate(places.partition_point(before));
+        if places.is_empty() {
             return Err(StoreError::Corrupt(damage.clone()));
         }
         Ok(())
     }
 
-    /// Positions to read, and whether all of them are meant.
+    /// Records to read, and whether all of them are meant.
     fn candidates(
         &self,
         filter: &Filter,
         at: Position,
         direction: Direction,
         limit: usize,
-    ) -> Result<(Vec<Position>, bool), StoreError> {
-        let mut plan = self.published.index().plan(filter)?;
+    ) -> Result<(Vec<Location>, bool), StoreError> {
+        let index = self.published.index();
+        let mut plan = index.plan(filter)?;
         let exact = plan.is_exact();
         let count = if exact { limit } else { SCAN_POSITIONS_MAX };
-        let mut positions = Vec::with_capacity(limit);
+        let mut places = Vec::with_capacity(limit);
         let mut next = Some(at);
-        while positions.len() < count
+        while places.len() < count
             && let Some(at) = next
         {
-            let Some(position) = plan.seek(at, direction)? else { break };
-            positions.push(position);
-            next = beyond(position, direction);
+            let Some(place) = index.seek(&mut plan, at, direction)? else { break };
+            places.push(place);
+            next = beyond(place.position, direction);
         }
-        Ok((positions, exact))
-    }
-}
-
-/// The nearest position that is further on.
-fn beyond(position: Position, direction: Direction) -> Option<Position> {
-    match direction {
-        Direction::Forwards => Some(position.next()),
-        Direction::Backwards => position.number().checked_sub(1).map(Position::new),
+        Ok((places, exact))
     }
 }

@@ -2,17 +2,17 @@
 //!
 //! Always holds: neighbouring records are read together; payloads are slices of what was read.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use gesta_store::{Damage, Position, RecordedEvent, StoreError};
 
-use super::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
+use super::{Follower, PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 use crate::{
     clock::Clock,
     disk::{Cache, Disk},
     format::{Malformed, decode_record, record_length},
-    index::{Location, Span},
+    index::Location,
     published::Published,
     recovery::segment_file,
 };
@@ -24,12 +24,17 @@ const GAP_BYTES_MAX: u64 = 4 << 10;
 /// Bytes that are read for a lone record before its length is known.
 const READ_BYTES_LONE: usize = 4 << 10;
 
+/// How often something is asked again because files were replaced meanwhile.
+const TRIES_MAX: usize = 100;
+
 /// What reading needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) published: Arc<Published>,
+    /// Of a store that was opened read-only.
+    pub(crate) follower: Option<Arc<Mutex<Follower>>>,
 }
 
 /// A place that is to be read, and its bytes where they are still in memory.
@@ -47,16 +52,49 @@ struct Window {
 }
 
 impl Reader {
-    /// Looks up positions.
-    pub(crate) fn wanted(&self, positions: &[Position]) -> Result<Vec<Wanted>, StoreError> {
-        let index = self.published.index();
-        let mut locations = Vec::with_capacity(positions.len());
-        for position in positions {
-            locations.extend(index.locate(*position)?);
+    /// Asks, and again if it fails and files were replaced meanwhile: a segment that was rewritten,
+    /// a run of the index that was merged.
+    pub(crate) fn steady<T>(
+        &self,
+        mut ask: impl FnMut() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut tries = 0;
+        loop {
+            let before = self.published.replaced();
+            tries += 1;
+            match ask() {
+                Err(StoreError::Corrupt(_) | StoreError::Unavailable { .. })
+                    if tries < TRIES_MAX && self.is_replaced_since(before) => {}
+                answer => return answer,
+            }
         }
+    }
+
+    /// Whether files were replaced since; by another process, too.
+    pub(crate) fn is_replaced_since(&self, before: u64) -> bool {
+        let Some(follower) = &self.follower else { return self.published.replaced() != before };
+        let mut follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.published.replaced() == before {
+            follower.renew(self);
+        }
+        self.published.replaced() != before
+    }
+
+    /// Looks up positions; none for those that were scavenged.
+    pub(super) fn places(
+        &self,
+        positions: &[Position],
+    ) -> Result<Vec<Option<Location>>, StoreError> {
+        let index = self.published.index();
+        positions.iter().map(|position| index.locate(*position)).collect()
+    }
+
+    /// What is to be read at these places.
+    pub(super) fn wanted_at(&self, places: &[Location]) -> Vec<Wanted> {
         let state = self.published.read();
-        let wanted = |location| Wanted { location, bytes: state.tail.from(&location) };
-        Ok(locations.into_iter().map(wanted).collect())
+        let wanted =
+            |location: &Location| Wanted { location: *location, bytes: state.tail.from(location) };
+        places.iter().map(wanted).collect()
     }
 
     /// Reads the events at these places, in their order, but no more than make a page; up to the
@@ -96,10 +134,10 @@ impl Reader {
         }
     }
 
-    /// Reads the events at these positions, however many.
-    fn events_at(&self, positions: &[Position]) -> Result<Vec<RecordedEvent>, StoreError> {
-        let mut events = Vec::with_capacity(positions.len());
-        let mut rest = self.wanted(positions)?;
+    /// Reads the events at these places, however many.
+    pub(super) fn events_at(&self, places: &[Location]) -> Result<Vec<RecordedEvent>, StoreError> {
+        let mut events = Vec::with_capacity(places.len());
+        let mut rest = self.wanted_at(places);
         while !rest.is_empty() {
             let page = self.fetch(&rest)?;
             rest.drain(..page.len());
@@ -108,17 +146,14 @@ impl Reader {
         Ok(events)
     }
 
-    /// Reads the events of one append.
-    pub(crate) fn span(&self, span: Span) -> Result<Vec<RecordedEvent>, StoreError> {
-        let first = span.first.number();
-        let positions: Vec<_> =
-            (first..first + u64::from(span.events)).map(Position::new).collect();
-        self.events_at(&positions)
-    }
-
     /// How long the record of an event is, in bytes.
     pub(crate) fn record_bytes(&self, position: Position) -> Result<u64, StoreError> {
-        let wanted = self.wanted(&[position])?;
+        self.steady(|| self.record_bytes_now(position))
+    }
+
+    fn record_bytes_now(&self, position: Position) -> Result<u64, StoreError> {
+        let places: Vec<_> = self.places(&[position])?.into_iter().flatten().collect();
+        let wanted = self.wanted_at(&places);
         let Some(Wanted { location, bytes }) = wanted.first() else {
             return Err(StoreError::unavailable("there is no such event"));
         };

@@ -1,34 +1,42 @@
 //! Following a store that another process writes.
 //!
 //! Always holds: only what a durable mark covers is shown, so a follower never sees what a crash of
-//! the writer could take back; a refresh reads what is new, not the store again.
+//! the writer could take back; a refresh reads what is new, not the store again, unless the writer
+//! has rewritten segments meanwhile.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 
 use super::Reader;
 use crate::{
-    disk::Cache,
+    clock::SystemRng,
+    disk::{Access, Cache},
     format::{
-        FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, HEADER_BYTES, Seed, SegmentHeader,
-        mark_offset,
+        FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, HEADER_BYTES, Opening, Seed,
+        SegmentHeader, mark_offset,
     },
+    index::{BlockCache, Run, Stretch},
     options::OpenError,
-    recovery::{LogEnd, entry, incarnation_of, segment_file, segment_numbers},
+    recovery::{
+        LogEnd, Look, Recovered, entry, incarnation_of, recover, segment_file, segment_numbers,
+    },
     scan,
 };
 
 /// How far a follower has come.
 #[derive(Debug)]
 pub(crate) struct Follower {
-    /// The end of what is shown; its predecessor is the segment that is being followed.
+    /// The end of what is shown; its predecessor is the segment that is being followed, in the
+    /// lengths that it had before it was rewritten, if it was.
     end: LogEnd,
+    /// How large the cache of the index's files may be when everything is looked at anew.
+    index_cache_bytes_max: usize,
 }
 
 impl Follower {
-    pub(crate) fn new(end: LogEnd) -> Self {
-        Self { end }
+    pub(crate) fn new(end: LogEnd, index_cache_bytes_max: usize) -> Self {
+        Self { end, index_cache_bytes_max }
     }
 
     /// Shows what became durable since the last time.
@@ -40,15 +48,66 @@ impl Follower {
             self.read_on(reader, limit).map_err(failed)?;
             let Some((header, opening)) = successor else { return Ok(()) };
             if self.end.predecessor.adopted_length < opening.adopted_length() {
+                if self.renew(reader) {
+                    continue; // the segment was rewritten before all of it was read
+                }
                 return Err(failed(self.damaged()));
             }
-            self.end.predecessor.predecessor = header.number;
-            self.end.predecessor.salt = header.salt;
-            self.end.predecessor.adopted_length = opening.end;
+            self.end.predecessor = Opening {
+                predecessor: header.number,
+                salt: header.named_salt(),
+                adopted_length: opening.end,
+            };
             self.end.chain = opening.frame.header.chain;
             self.end.next = opening.frame.header.first_position;
             reader.published.learn_life(incarnation_of(&header), self.end.next);
+            if let Some(rewritten) = header.rewritten {
+                self.read_rewritten(reader, &header).map_err(failed)?;
+                self.end.predecessor.adopted_length = rewritten.named_length;
+            }
         }
+    }
+
+    /// Looks at everything anew if another process has replaced files that readers use; says
+    /// whether it did.
+    pub(crate) fn renew(&mut self, reader: &Reader) -> bool {
+        reader.disk.look_again();
+        if !is_stale(reader) {
+            return false;
+        }
+        let look = Look {
+            access: Access::ReadOnly,
+            older_segments: Cache::Use,
+            index_files: Some(Arc::new(BlockCache::new(self.index_cache_bytes_max))),
+            checked_bytes_max: 0,
+        };
+        let recovered = recover(&reader.disk, &mut SystemRng, &look, &mut |_| {});
+        match recovered {
+            Ok(Recovered { index, end, lives, report, .. })
+                if report.damage.is_empty() && index.head() >= reader.published.head() =>
+            {
+                self.end = end;
+                reader.published.renew(index, lives);
+                true
+            }
+            Ok(_) | Err(_) => false,
+        }
+    }
+
+    /// Shows all of a segment that was rewritten before it was followed.
+    fn read_rewritten(&mut self, reader: &Reader, header: &SegmentHeader) -> io::Result<()> {
+        let seed = Seed::new(header.salt, header.number);
+        while self.end.predecessor.adopted_length < header.bytes {
+            let at = self.end.predecessor.adopted_length;
+            let frame = next_frame(reader, header.number, at, seed)?;
+            let decoded = frame.and_then(|(offset, frame)| {
+                let frame = Frame::decode(&frame, offset, seed, Some(self.end.chain)).ok()?;
+                Some((offset, frame))
+            });
+            let Some((offset, frame)) = decoded else { return Err(self.damaged()) };
+            self.show(reader, seed, offset, frame);
+        }
+        Ok(())
     }
 
     /// The writer says that more of the present segment belongs to the log than can be read.
@@ -122,11 +181,29 @@ impl Follower {
         let number = self.end.predecessor.predecessor;
         self.end.predecessor.adopted_length = offset + frame.header.length as u64;
         self.end.chain = frame.header.chain;
-        if let Some((_, last)) = frame.events.last() {
-            self.end.next = last.position.next();
-            reader.published.add(number, seed, frame.events.iter().map(entry));
+        self.end.next = frame.next();
+        let entries = frame.events.iter().map(entry);
+        match &frame.gap {
+            Some(gap) => reader.published.add_gap(number, seed, gap, entries),
+            None if frame.events.is_empty() => {}
+            None => reader.published.add(number, seed, entries),
         }
     }
+}
+
+/// Whether another process has replaced a segment or a run that readers have been using.
+fn is_stale(reader: &Reader) -> bool {
+    let (disk, index) = (&*reader.disk, reader.published.index());
+    let is_other = |stretch: Stretch| {
+        let start = disk.read(&segment_file(stretch.segment), 0, HEADER_BYTES as usize, Cache::Use);
+        let header = start.ok().and_then(|start| SegmentHeader::decode(&start).ok());
+        header.is_some_and(|header| Seed::new(header.salt, header.number) != stretch.seed)
+    };
+    let is_gone = |run: Arc<Run>| {
+        let there = Run::open(disk, run.name(), Arc::new(BlockCache::new(0)));
+        !there.is_ok_and(|there| there.listed() == run.listed())
+    };
+    index.stretches().into_iter().any(is_other) || index.runs().into_iter().any(is_gone)
 }
 
 /// A valid opening frame and where it ends.

@@ -8,12 +8,14 @@ mod all;
 mod fetch;
 mod follow;
 mod scan;
+mod span;
 mod stream;
 mod subscription;
 
 pub(crate) use all::AllPages;
 pub(crate) use fetch::Reader;
 pub(crate) use follow::Follower;
+pub(crate) use span::{Earlier, EarlierAppend};
 pub(crate) use stream::StreamPages;
 pub(crate) use subscription::LogSubscription;
 

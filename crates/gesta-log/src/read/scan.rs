@@ -12,8 +12,8 @@ use super::Reader;
 use crate::{
     disk::Cache,
     format::{
-        BorrowedEvent, FRAME_HEADER_BYTES, FrameHeader, FrameKind, HEADER_BYTES, Malformed,
-        borrow_record, mark_offset,
+        BorrowedEvent, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Gap, HEADER_BYTES,
+        Malformed, borrow_record, gap_positions, mark_offset,
     },
     index::Stretch,
     recovery::segment_file,
@@ -29,25 +29,63 @@ impl Reader {
         after: Position,
         mut visit: impl FnMut(BorrowedEvent<'_>) -> ControlFlow<()>,
     ) -> Result<u64, StoreError> {
-        let index = self.published.index();
-        let head = index.head();
-        let mut scanned = 0;
-        for stretch in index.stretches() {
-            if stretch.end <= after.number() + 1 {
-                continue;
-            }
-            let flow = self.scan_stretch(&stretch, head, |event| {
-                if event.position <= after {
-                    return ControlFlow::Continue(());
+        let head = self.published.head();
+        let (mut scanned, mut last) = (0, after);
+        // What was handed over stays so when a segment is rewritten meanwhile.
+        let flow = self.steady(|| {
+            for stretch in self.published.index().stretches() {
+                if stretch.end <= last.number() + 1 {
+                    continue;
                 }
-                scanned += 1;
-                visit(event)
-            })?;
-            if flow.is_break() {
-                return Ok(scanned);
+                let flow = self.scan_stretch(&stretch, head, |event| {
+                    if event.position <= last {
+                        return ControlFlow::Continue(());
+                    }
+                    scanned += 1;
+                    last = event.position;
+                    visit(event)
+                })?;
+                if flow.is_break() {
+                    return Ok(flow);
+                }
             }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if flow.is_break() {
+            return Ok(scanned);
         }
         self.end_at_damage(head).map(|()| scanned)
+    }
+
+    /// Hands over the gaps of a stretch, as far as they touch positions before `end` from `first` on.
+    pub(super) fn gaps_of(
+        &self,
+        stretch: &Stretch,
+        first: u64,
+        end: u64,
+        visit: &mut impl FnMut(&Gap) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let mut chunk = Chunk { offset: HEADER_BYTES, bytes: Bytes::new() };
+        let mut at = HEADER_BYTES;
+        while let Some((offset, header)) = self.frame(stretch, &mut chunk, at)? {
+            at = offset + header.length as u64;
+            if header.first_position.number() >= end || header.kind == FrameKind::Seal {
+                break;
+            }
+            if header.kind != FrameKind::Gap {
+                continue;
+            }
+            let bytes = Bytes::copy_from_slice(chunk.slice(offset, header.length));
+            let frame = Frame::decode(&bytes, offset, stretch.seed, None).map_err(|what| {
+                let position = header.first_position;
+                damaged(stretch, offset, position..=position, what)
+            })?;
+            let touched = frame.gap.filter(|gap| gap.next().number() > first);
+            if touched.is_some_and(|gap| visit(&gap).is_break()) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn scan_stretch(
@@ -68,16 +106,21 @@ impl Reader {
             };
             at = offset + header.length as u64;
             // Before the stretch there may be others, after damage.
-            if header.kind != FrameKind::Events || header.first_position < next {
+            if header.first_position < next {
                 continue;
             }
             let body = chunk.slice(offset, header.length);
-            let mut used = FRAME_HEADER_BYTES;
+            let part = match Part::of(&header, body) {
+                Ok(Some(part)) => part,
+                Ok(None) => continue,
+                Err(what) => return Err(damaged(stretch, offset, next..=next, what)),
+            };
+            let mut used = part.records_at;
             for _ in 0..header.records {
                 let rest = body.get(used..).unwrap_or_default();
                 let read = borrow_record(rest, offset + used as u64, stretch.seed);
                 let (event, length) = match read {
-                    Ok((event, length)) if event.position == next => (event, length),
+                    Ok((event, length)) if part.may_have(event.position, next) => (event, length),
                     Ok(_) => {
                         let what = Malformed::Field("position");
                         return Err(damaged(stretch, offset + used as u64, next..=next, what));
@@ -87,11 +130,12 @@ impl Reader {
                     }
                 };
                 used += length;
-                next = next.next();
+                next = event.position.next();
                 if visit(event).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }
+            next = part.end;
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -134,6 +178,39 @@ impl Reader {
         })?;
         *chunk = Chunk { offset, bytes };
         Ok(())
+    }
+}
+
+/// What a frame stands for, and where in it records begin.
+struct Part {
+    records_at: usize,
+    end: Position,
+    gaps: bool,
+}
+
+impl Part {
+    /// None of a frame without positions.
+    fn of(header: &FrameHeader, frame: &[u8]) -> Result<Option<Self>, Malformed> {
+        let first = header.first_position.number();
+        match header.kind {
+            FrameKind::Opening | FrameKind::Close | FrameKind::Seal => Ok(None),
+            FrameKind::Events => Ok(Some(Self {
+                records_at: FRAME_HEADER_BYTES,
+                end: Position::new(first + header.records as u64),
+                gaps: false,
+            })),
+            FrameKind::Gap => {
+                let body = frame.get(FRAME_HEADER_BYTES..).ok_or(Malformed::Short)?;
+                let (positions, lists) = gap_positions(body)?;
+                let end = Position::new(first.saturating_add(positions));
+                Ok(Some(Self { records_at: FRAME_HEADER_BYTES + lists, end, gaps: true }))
+            }
+        }
+    }
+
+    /// Whether the next record of it may be at a position.
+    fn may_have(&self, position: Position, next: Position) -> bool {
+        position == next || (self.gaps && position > next && position < self.end)
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct StreamPages {
 impl StreamPages {
     pub(crate) fn new(reader: Reader, read: ReadStream) -> Self {
         let ReadStream { stream, direction, from, limit } = read;
-        let head = reader.published.index().stream_head(&stream, Position::START);
+        let head = reader.steady(|| reader.published.index().stream_head(&stream, Position::START));
         let at = match (from, direction) {
             (ReadFrom::Start, Direction::Forwards) => Some(Revision::FIRST),
             (ReadFrom::Start, Direction::Backwards) => None,
@@ -39,7 +39,7 @@ impl StreamPages {
             Ok(head) => (head, None),
             Err(error) => (None, Some(error)),
         };
-        let mut refused = failed.or_else(|| reader.shown(&stream).err());
+        let mut refused = failed.or_else(|| reader.steady(|| reader.shown(&stream)).err());
         if (from, direction) == (ReadFrom::End, Direction::Backwards) {
             refused = refused.or_else(|| reader.stream_end_at_damage(&stream).err());
         }
@@ -144,6 +144,16 @@ impl Reader {
         last: Revision,
         limit: u64,
     ) -> Result<(Page, Option<Revision>), StoreError> {
+        self.steady(|| self.stream_forwards_now(stream, at, last, limit))
+    }
+
+    fn stream_forwards_now(
+        &self,
+        stream: &StreamName,
+        at: Revision,
+        last: Revision,
+        limit: u64,
+    ) -> Result<(Page, Option<Revision>), StoreError> {
         let Some(mut shown) = self.shown(stream)? else { return Ok((Vec::new(), None)) };
         let first = at.max(shown.first).number();
         let last = last.min(shown.head).number();
@@ -160,6 +170,15 @@ impl Reader {
         at: Revision,
         limit: u64,
     ) -> Result<(Page, Option<Revision>), StoreError> {
+        self.steady(|| self.stream_backwards_now(stream, at, limit))
+    }
+
+    fn stream_backwards_now(
+        &self,
+        stream: &StreamName,
+        at: Revision,
+        limit: u64,
+    ) -> Result<(Page, Option<Revision>), StoreError> {
         let Some(mut shown) = self.shown(stream)? else { return Ok((Vec::new(), None)) };
         let (first, last) = (shown.first.number(), at.min(shown.head).number());
         let count = limit.min(PAGE_EVENTS_MAX as u64);
@@ -169,7 +188,8 @@ impl Reader {
         Ok((page, next))
     }
 
-    /// Reads revisions, without those that are too old; also says which was looked at last.
+    /// Reads revisions, without those that are too old or were scavenged; also says which was looked
+    /// at last.
     fn revisions(
         &self,
         stream: &StreamName,
@@ -178,14 +198,23 @@ impl Reader {
     ) -> Result<(Page, Option<Revision>), StoreError> {
         let revisions: Vec<_> = revisions.collect();
         let (positions, missing) = positions(&mut shown.walk, &revisions)?;
-        let wanted = self.wanted(&positions)?;
-        let events = self.fetch(&wanted)?;
-        let looked = events.len().checked_sub(1).and_then(|last| revisions.get(last)).copied();
+        let places = self.places(&positions)?;
+        let there = places
+            .iter()
+            .zip(&revisions)
+            .filter_map(|(place, revision)| place.map(|place| (place, *revision)));
+        let (places, kept): (Vec<_>, Vec<_>) = there.unzip();
+        let events = self.fetch(&self.wanted_at(&places))?;
+        let looked = match events.len() {
+            all if all == kept.len() => positions.len().checked_sub(1),
+            some => kept.get(some - 1).and_then(|last| revisions.iter().position(|at| at == last)),
+        };
+        let looked = looked.and_then(|last| revisions.get(last)).copied();
         if let (Some(missing), None) = (missing, looked) {
             return Err(self.lost(stream, missing));
         }
         let mut page = Vec::with_capacity(events.len());
-        for (event, revision) in events.into_iter().zip(&revisions) {
+        for (event, revision) in events.into_iter().zip(&kept) {
             check_place(&event, stream, *revision)?;
             if !shown.metadata.expires(event.recorded_at, self.clock.now()) {
                 page.push(event);

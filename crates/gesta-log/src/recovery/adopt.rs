@@ -4,14 +4,15 @@
 //! successor names; what is bad is reported, never passed over. Not here: the corruption rule
 //! ([`scan`]).
 
-use gesta_store::{Damage, Position, RecordedAt, RecordedEvent, Revision, StreamName};
+use foldhash::HashMap;
+use gesta_store::{Damage, Position, RecordedAt, Revision, StreamName};
 
 use super::{
     Log, Recovery, Segment, Steps, entry, failed, filed::Filed, incarnation_of, segment_file,
 };
 use crate::{
     disk::{Access, Cache, Operation},
-    format::{Chain, Frame, FrameKind, HEADER_BYTES, Opening, Seed},
+    format::{Chain, Frame, FrameKind, HEADER_BYTES, Opening, Seed, SegmentHeader},
     index::{Covered, Index},
     options::{OpenError, Torn, Unmarked},
     planted::{self, Bug},
@@ -20,6 +21,8 @@ use crate::{
 
 /// What one walk over a segment found.
 pub(super) struct Contents {
+    /// As it was read together with the frames: another process may just have replaced the file.
+    pub(super) header: SegmentHeader,
     pub(super) walked: Walked,
     pub(super) frames: Vec<(u64, Frame)>,
     /// How many bytes were read.
@@ -59,30 +62,32 @@ impl Recovery<'_> {
         }
         let start =
             Start { seed: segment.seed(), chain: log.chain, next: log.end.next, adopted_length };
-        let Contents { walked, frames, bytes } = self.contents(segment, start, last)?;
+        let Contents { header, walked, frames, bytes } = self.contents(segment, start, last)?;
         if last && planted::is(Bug::ZerosOverTheTornTail) {
             self.zero_torn_tail(segment, &walked)?;
         }
         self.report_damage(segment, &walked, successor);
+        self.swapped |= header.rewritten.is_some();
+        let seed = Seed::new(header.salt, header.number);
         for (_, frame) in frames {
-            self.index(log, segment, frame);
+            self.index(log, segment, seed, frame);
         }
         log.chain = walked.chain;
         log.end.chain = walked.chain.unwrap_or(log.end.chain);
         log.end.next = walked.next;
         log.end.predecessor = Opening {
-            predecessor: segment.header.number,
+            predecessor: header.number,
             adopted_length: match () {
                 () if planted::is(Bug::AdoptUpToTheMark) => walked.mark,
                 () if planted::is(Bug::AdoptTheTornTail) => walked.end + walked.torn_bytes,
-                () => walked.end,
+                () => header.named_length(walked.end),
             },
-            salt: segment.header.salt,
+            salt: header.named_salt(),
         };
         self.unfiled.push(Covered {
-            number: segment.header.number,
-            salt: segment.header.salt,
-            incarnation: segment.header.incarnation,
+            number: header.number,
+            salt: header.salt,
+            incarnation: header.incarnation,
             first: segment.first.number(),
             end: walked.next.number(),
             adopted_length: walked.end,
@@ -112,6 +117,10 @@ impl Recovery<'_> {
                 Err(error) => return Err(failed(&format!("read {file}"), error)),
             };
             if length < covered.adopted_length {
+                if self.is_just_replaced(covered)? {
+                    steps.advance(length);
+                    continue;
+                }
                 let what = match length {
                     0 => "missing".to_owned(),
                     _ => format!(
@@ -160,8 +169,11 @@ impl Recovery<'_> {
             adopted_length: Some(covered.adopted_length),
         };
         let bytes = self.read(&file, usize::MAX, cache)?;
-        if self.header(covered.number, &file, &bytes)?.is_none() {
+        let Some(header) = self.header(covered.number, &file, &bytes)? else {
             return Ok(()); // which was reported
+        };
+        if self.access == Access::ReadOnly && header.salt != covered.salt {
+            return Ok(()); // another process just replaced it
         }
         let walked = scan::walk(&bytes, start, |_, _| {});
         for bad in walked.bad.iter().rev() {
@@ -180,6 +192,25 @@ impl Recovery<'_> {
             self.damaged_covered(covered, HEADER_BYTES, what);
         }
         Ok(())
+    }
+
+    /// Whether another process has replaced a segment since the index's files were compared with it.
+    fn is_just_replaced(&self, covered: &Covered) -> Result<bool, OpenError> {
+        if self.access == Access::ReadWrite {
+            return Ok(false);
+        }
+        let start = match self.disk.read(
+            &segment_file(covered.number),
+            0,
+            HEADER_BYTES as usize,
+            self.older_segments,
+        ) {
+            Ok(start) => start,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(failed("read a segment", error)),
+        };
+        let header = SegmentHeader::decode(&start);
+        Ok(header.is_ok_and(|header| header.rewritten.is_some() && header.salt != covered.salt))
     }
 
     fn damaged_covered(&mut self, covered: &Covered, offset: u64, what: String) {
@@ -201,12 +232,12 @@ impl Recovery<'_> {
         last: bool,
     ) -> Result<Contents, OpenError> {
         let mut contents = self.held(segment, start, last)?;
-        let Contents { walked, frames, .. } = &mut contents;
+        let Contents { header, walked, frames, .. } = &mut contents;
         if last {
             self.report_end(segment, walked, frames);
         }
         // The segment that says what of this one belongs is lost: only what a mark covers surely does.
-        let unnamed = !last && start.adopted_length.is_none();
+        let unnamed = !last && header.adopted_length(start.adopted_length).is_none();
         let follows = last && self.access == Access::ReadOnly && walked.bad.is_empty();
         if (unnamed || follows) && !walked.sealed {
             keep_marked(walked, start.chain, frames);
@@ -235,21 +266,33 @@ impl Recovery<'_> {
 
     fn walk(&self, segment: &Segment, start: Start, cache: Cache) -> Result<Contents, OpenError> {
         let bytes = self.read(&segment.file, usize::MAX, cache)?;
+        let header = match SegmentHeader::decode(&bytes) {
+            Ok(header) if header.named_salt() == segment.header.named_salt() => header,
+            Ok(_) | Err(_) => segment.header,
+        };
+        let start = Start {
+            seed: Seed::new(header.salt, header.number),
+            adopted_length: header.adopted_length(start.adopted_length),
+            ..start
+        };
         let mut frames = Vec::new();
         let walked = scan::walk(&bytes, start, |offset, frame| frames.push((offset, frame)));
-        Ok(Contents { walked, frames, bytes: bytes.len() as u64 })
+        Ok(Contents { header, walked, frames, bytes: bytes.len() as u64 })
     }
 
-    fn index(&mut self, log: &mut Log, segment: &Segment, frame: Frame) {
+    fn index(&mut self, log: &mut Log, segment: &Segment, seed: Seed, frame: Frame) {
         self.report.events += frame.events.len() as u64;
         // After damage revisions are expected to be missing.
         if self.report.damage.is_empty()
-            && let Some(misplaced) = misplaced(&log.index, &frame.events)
+            && let Some(misplaced) = misplaced(&log.index, &frame)
         {
             self.report.damage.push(Damage { file: segment.file.clone(), ..misplaced });
         }
-        let entries = frame.events.iter().map(entry);
-        log.index.insert(segment.header.number, segment.seed(), entries);
+        let (number, entries) = (segment.header.number, frame.events.iter().map(entry));
+        match &frame.gap {
+            Some(gap) => log.index.insert_gap(number, seed, gap, entries),
+            None => log.index.insert(number, seed, entries),
+        }
     }
 
     fn report_end(&mut self, segment: &Segment, walked: &Walked, frames: &[(u64, Frame)]) {
@@ -334,27 +377,71 @@ fn keep_marked(walked: &mut Walked, before: Option<Chain>, frames: &mut Vec<(u64
 }
 
 /// An event whose revision does not follow its stream's.
-fn misplaced(index: &Index, events: &[(u64, RecordedEvent)]) -> Option<Damage> {
-    let mut next: Option<(&StreamName, Revision)> = None;
-    for (offset, event) in events {
-        let RecordedEvent { stream, revision, position, .. } = event;
-        let expected = match next {
-            Some((same, next)) if same == stream => next,
-            Some(_) | None => {
-                // An append has each stream once, so what the index says is still true.
+fn misplaced(index: &Index, frame: &Frame) -> Option<Damage> {
+    let events = frame
+        .events
+        .iter()
+        .map(|(offset, event)| (event.position, &event.stream, event.revision, *offset));
+    let Some(gap) = &frame.gap else {
+        // An append has each stream once, so what the index says is still true.
+        return out_of_place(index, events, LastStream(None));
+    };
+    let gone = gap.gone.iter().map(|gone| (gone.position, &gone.stream, gone.revision, 0));
+    let mut all: Vec<_> = gone.chain(events).collect();
+    all.sort_unstable_by_key(|(position, ..)| *position);
+    out_of_place(index, all.into_iter(), HashMap::default())
+}
+
+/// Remembers which revision a stream goes on with.
+trait NextRevisions<'a> {
+    fn of(&self, stream: &StreamName) -> Option<Revision>;
+    fn set(&mut self, stream: &'a StreamName, next: Revision);
+}
+
+struct LastStream<'a>(Option<(&'a StreamName, Revision)>);
+
+impl<'a> NextRevisions<'a> for LastStream<'a> {
+    fn of(&self, stream: &StreamName) -> Option<Revision> {
+        self.0.filter(|(same, _)| *same == stream).map(|(_, next)| next)
+    }
+
+    fn set(&mut self, stream: &'a StreamName, next: Revision) {
+        self.0 = Some((stream, next));
+    }
+}
+
+impl<'a> NextRevisions<'a> for HashMap<&'a StreamName, Revision> {
+    fn of(&self, stream: &StreamName) -> Option<Revision> {
+        self.get(stream).copied()
+    }
+
+    fn set(&mut self, stream: &'a StreamName, next: Revision) {
+        self.insert(stream, next);
+    }
+}
+
+fn out_of_place<'a>(
+    index: &Index,
+    events: impl Iterator<Item = (Position, &'a StreamName, Revision, u64)>,
+    mut known: impl NextRevisions<'a>,
+) -> Option<Damage> {
+    for (position, stream, revision, offset) in events {
+        let expected = match known.of(stream) {
+            Some(next) => next,
+            None => {
                 let head = index.stream_head(stream, Position::START).ok()?;
                 head.map_or(Revision::FIRST, Revision::next)
             }
         };
-        if expected != *revision {
+        if expected != revision {
             return Some(Damage {
                 file: String::new(),
-                offset: *offset,
-                positions: Some(*position..=*position),
+                offset,
+                positions: Some(position..=position),
                 what: format!("{stream} goes on with revision {revision} instead of {expected}"),
             });
         }
-        next = Some((stream, revision.next()));
+        known.set(stream, revision.next());
     }
     None
 }

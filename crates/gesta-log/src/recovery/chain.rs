@@ -8,8 +8,7 @@ use bytes::Bytes;
 use super::{OPENING_REACH, Recovery, Segment, failed, segment_file, segment_numbers};
 use crate::{
     disk::Cache,
-    format::{Frame, HEADER_BYTES, Malformed, Seed, SegmentHeader},
-    index::Covered,
+    format::{Frame, HEADER_BYTES, Malformed, Opening, Seed, SegmentHeader},
     options::{OpenError, OpenReport, Torn},
     planted::{self, Bug},
     scan,
@@ -35,11 +34,11 @@ impl Recovery<'_> {
     pub(super) fn segments(
         &mut self,
         files: &[(u64, String)],
-        covered: Option<&Covered>,
+        covered: Option<Opening>,
     ) -> Result<Option<Vec<Segment>>, OpenError> {
         let mut chain: Vec<Segment> = Vec::new();
         for (number, file) in files.iter().rev() {
-            if covered.is_some_and(|covered| *number <= covered.number) {
+            if covered.is_some_and(|covered| *number <= covered.predecessor) {
                 break;
             }
             let named = chain.last().map(|later| later.opening);
@@ -51,7 +50,7 @@ impl Recovery<'_> {
                 if later.header.store != segment.header.store {
                     return Err(OpenError::AnotherStore { file: file.clone() });
                 }
-                let found = (segment.header.number, segment.header.salt);
+                let found = (segment.header.number, segment.header.named_salt());
                 if found != (later.opening.predecessor, later.opening.salt) {
                     self.missing(later);
                 }
@@ -61,14 +60,11 @@ impl Recovery<'_> {
         chain.reverse();
         let Some(first) = chain.first() else { return Ok(Some(chain)) };
         match covered {
-            Some(covered) => {
-                let named = first.opening;
-                let adopted = (covered.number, covered.salt, covered.adopted_length);
-                if (named.predecessor, named.salt, named.adopted_length) != adopted {
-                    self.report = OpenReport::default();
-                    return Ok(None);
-                }
+            Some(covered) if first.opening != covered => {
+                self.report = OpenReport::default();
+                return Ok(None);
             }
+            Some(_) => {}
             None if first.opening.predecessor != 0 => self.missing(first),
             None => {}
         }
@@ -99,6 +95,10 @@ impl Recovery<'_> {
         let Some(header) = self.header(number, file, &start)? else { return Ok(None) };
         let length = self.length(file)?;
         if length < header.bytes {
+            let again = self.read(file, OPENING_REACH, Cache::Bypass)?;
+            if SegmentHeader::decode(&again).is_ok_and(|again| again != header) {
+                return self.segment(number, file, last); // just replaced by another process
+            }
             let what = format!("the file is cut; it was made {} bytes long", header.bytes);
             self.damaged(file.to_owned(), length, what);
         }

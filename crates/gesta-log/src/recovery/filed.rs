@@ -1,17 +1,24 @@
 //! What the index's files say of the log.
 //!
 //! Always holds: runs are taken in the order of the manifest, as far as each goes on where the one
-//! before it ends; what cannot be read any more is left to the segments.
+//! before it ends; what cannot be read any more is left to the segments. Of a segment that was
+//! rewritten since its run was made, or of which a crash undid that, the places of records are taken
+//! from the segment and the rest from the run.
 
 use std::sync::Arc;
 
+use foldhash::HashSet;
 use gesta_store::{Incarnation, Position};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::segment_file;
 use crate::{
-    disk::Disk,
-    index::{BlockCache, Covered, FileContext, Index, Listed, Manifest, Run, RunError},
+    disk::{Cache, Disk},
+    format::{Chain, HEADER_BYTES, Malformed, Opening, Seed, SegmentHeader},
+    index::{BlockCache, Covered, FileContext, Index, Listed, Manifest, Patch, Run, RunError},
+    planted::{self, Bug},
+    scan::{self, Start},
 };
 
 /// See the module.
@@ -21,6 +28,12 @@ pub(super) struct Filed {
     /// The segments that the runs cover, in order.
     pub(super) covered: Vec<Covered>,
     pub(super) index: Index,
+    /// How the segment after the last one that is covered names it.
+    pub(super) named: Option<Opening>,
+    /// Whether a segment has another file than when its run was made.
+    pub(super) swapped: bool,
+    /// How many events of theirs were scavenged.
+    gone: u64,
 }
 
 impl Filed {
@@ -37,7 +50,7 @@ impl Filed {
         let mut filed = Self { store: Some(manifest.store), ..Self::default() };
         for listed in &manifest.runs {
             let opened = Run::open(&**disk, listed.name, Arc::clone(cache));
-            let taken = opened.and_then(|run| filed.take(&context, listed, Arc::new(run)));
+            let taken = opened.and_then(|run| filed.take(&**disk, &context, listed, run));
             match taken {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -50,26 +63,61 @@ impl Filed {
         if filed.covered.is_empty() { Self::default() } else { filed }
     }
 
-    /// Takes a run, if it is the one that is meant and goes on where the one before it ends.
+    /// Takes a run, if it is of this store, goes on where the one before it ends, and is of the
+    /// segments that there are. Another salt than the manifest's is that of a run which was made anew
+    /// when a crash came: it fits the segments or it is not taken.
     fn take(
         &mut self,
+        disk: &dyn Disk,
         context: &Arc<FileContext>,
         listed: &Listed,
-        run: Arc<Run>,
+        run: Run,
     ) -> Result<bool, RunError> {
         let next = self.covered.last().map_or(Position::START.next().number(), |last| last.end);
-        if run.first() != next || run.listed() != *listed || Some(run.store()) != self.store {
+        let store = run.store();
+        if run.first() != next || run.name() != listed.name || Some(store) != self.store {
             return Ok(false);
         }
-        let covered = run.covered().to_vec();
-        self.index.add_run(context, run)?;
-        self.covered.extend(covered);
+        let mut chain = self.covered.last().map_or(Chain::genesis(store), |last| Chain(last.chain));
+        let (mut patches, mut segments) = (Vec::new(), Vec::new());
+        let (mut gone, mut named) = (0, None);
+        for covered in run.covered() {
+            let (covered, header) = match fit(disk, covered, chain) {
+                Fit::AsCovered(header) => (*covered, header),
+                Fit::Otherwise(patch, header) => {
+                    let covered = patch.covered;
+                    patches.push(Arc::new(patch));
+                    (covered, Some(header))
+                }
+                Fit::OfAnotherHistory => return Ok(false),
+            };
+            chain = Chain(covered.chain);
+            let rewritten = header.and_then(|header| header.rewritten);
+            gone += rewritten.map_or(0, |rewritten| rewritten.gone);
+            named = Some(Opening {
+                predecessor: covered.number,
+                adopted_length: header.map_or(covered.adopted_length, |header| {
+                    header.named_length(covered.adopted_length)
+                }),
+                salt: header.map_or(covered.salt, |header| header.named_salt()),
+            });
+            segments.push(covered);
+        }
+        self.index.add_run(context, Arc::new(run))?;
+        for patch in &patches {
+            self.index.patch(patch);
+        }
+        self.swapped |= !patches.is_empty();
+        self.covered.extend(segments);
+        self.gone += gone;
+        self.named = named.or(self.named);
         Ok(true)
     }
 
     /// How many events the runs cover.
     pub(super) fn events(&self) -> u64 {
-        self.covered.iter().map(|covered| covered.end - covered.first).sum()
+        let positions: u64 = self.covered.iter().map(|covered| covered.end - covered.first).sum();
+        positions.saturating_sub(self.gone)
     }
 
     /// Each incarnation with the position of its first event.
@@ -83,4 +131,51 @@ impl Filed {
         }
         lives
     }
+}
+
+/// What a segment's file is to what a run says of it.
+enum Fit {
+    /// What is meant, or not readable, which is told of later.
+    AsCovered(Option<SegmentHeader>),
+    /// The same stretch of the log, with records at other places.
+    Otherwise(Patch, SegmentHeader),
+    /// Something else, or damaged.
+    OfAnotherHistory,
+}
+
+/// Compares a segment with what a run says of it; `before` is the chain before it.
+fn fit(disk: &dyn Disk, covered: &Covered, before: Chain) -> Fit {
+    let file = segment_file(covered.number);
+    let read = |length| disk.read(&file, 0, length, Cache::Use).ok();
+    let start = read(HEADER_BYTES as usize);
+    let header = match start.as_deref().map(SegmentHeader::decode) {
+        Some(Ok(header)) => header,
+        Some(Err(Malformed::Newer)) => return Fit::OfAnotherHistory,
+        Some(Err(_)) | None => return Fit::AsCovered(None),
+    };
+    if header.salt == covered.salt || planted::is(Bug::RewrittenRunBelieved) {
+        return Fit::AsCovered(Some(header));
+    }
+    let length = disk.length(&file).ok().and_then(|length| usize::try_from(length).ok());
+    let Some(bytes) = length.and_then(read) else { return Fit::AsCovered(Some(header)) };
+    // Of the very bytes: it may just be replaced by another process.
+    let Ok(header) = SegmentHeader::decode(&bytes) else { return Fit::OfAnotherHistory };
+    let start = Start {
+        seed: Seed::new(header.salt, covered.number),
+        chain: Some(before),
+        next: Position::new(covered.first),
+        adopted_length: header.adopted_length(None),
+    };
+    let mut frames = Vec::new();
+    let walked = scan::walk(&bytes, start, |offset, frame| frames.push((offset, frame)));
+    let same = header.number == covered.number
+        && walked.bad.is_empty()
+        && walked.next.number() == covered.end
+        && walked.chain.map(|chain| chain.0) == Some(covered.chain);
+    if !same {
+        return Fit::OfAnotherHistory;
+    }
+    let covered = Covered { salt: header.salt, adopted_length: walked.end, ..*covered };
+    let frames = frames.iter().map(|(_, frame)| frame);
+    Fit::Otherwise(Patch::new(covered, frames, HashSet::default()), header)
 }

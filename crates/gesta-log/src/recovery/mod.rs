@@ -129,13 +129,14 @@ pub(crate) fn recover(
         older_segments: look.older_segments,
         report: OpenReport::default(),
         unfiled: Vec::new(),
+        swapped: false,
     };
     let files = recovery.files()?;
     let filed = match &look.index_files {
         Some(cache) => Filed::open(disk, cache),
         None => Filed::default(),
     };
-    let Some(segments) = recovery.segments(&files, filed.covered.last())? else {
+    let Some(segments) = recovery.segments(&files, filed.named)? else {
         // The index's files are of another history than the segments.
         let look = Look { index_files: None, ..look.clone() };
         return recover(disk, rng, &look, progress);
@@ -151,6 +152,8 @@ pub(crate) fn recover(
         let bytes = recovery.adopt(&mut log, segment, segments.get(at + 1))?;
         steps.advance(bytes);
     }
+    recovery.swapped |= filed.swapped;
+    recovery.sync_names()?;
     if log.lives.last().is_none_or(|(life, _)| *life != log.end.incarnation) {
         log.lives.push((log.end.incarnation, log.end.next));
     }
@@ -216,14 +219,11 @@ impl Log {
             store,
             incarnation,
             next_segment: 1,
-            predecessor: last.map_or(
-                Opening { predecessor: 0, adopted_length: 0, salt: [0; 16] },
-                |last| Opening {
-                    predecessor: last.number,
-                    adopted_length: last.adopted_length,
-                    salt: last.salt,
-                },
-            ),
+            predecessor: filed.named.unwrap_or(Opening {
+                predecessor: 0,
+                adopted_length: 0,
+                salt: [0; 16],
+            }),
             chain,
             next: last.map_or(Position::START.next(), |last| Position::new(last.end)),
             last_recorded_at: None,
@@ -238,9 +238,21 @@ struct Recovery<'a> {
     older_segments: Cache,
     report: OpenReport,
     unfiled: Vec<Covered>,
+    /// Whether a segment was rewritten and no run says so yet.
+    swapped: bool,
 }
 
 impl Recovery<'_> {
+    /// Makes durable that rewritten segments have their names: a kill may have come between the two.
+    /// What is gone for readers from now on must not come back.
+    fn sync_names(&self) -> Result<(), OpenError> {
+        if self.access == Access::ReadOnly || !self.swapped {
+            return Ok(());
+        }
+        let synced = self.disk.run(Operation::SyncDirectory);
+        synced.map_err(|source| failed("sync the directory", source))
+    }
+
     fn damaged(&mut self, file: String, offset: u64, what: String) {
         self.report.damage.push(Damage { file, offset, positions: None, what });
     }

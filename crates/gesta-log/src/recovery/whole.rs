@@ -7,12 +7,12 @@
 use std::{sync::mpsc, thread};
 
 use bytes::Bytes;
-use gesta_store::{Damage, Position, RecordedAt, RecordedEvent};
+use gesta_store::{Damage, Position, RecordedAt};
 
 use super::{OnProgress, Recovery, Segment, Steps, adopt::Contents, failed, incarnation_of};
 use crate::{
     disk::{Access, Cache, Disk},
-    format::Chain,
+    format::{Chain, Frame, SegmentHeader},
     index::Covered,
     options::{OpenError, OpenReport},
     restored,
@@ -22,10 +22,10 @@ use crate::{
 /// Who looks at what is found.
 pub(crate) trait Eyes {
     /// Looks at a segment that should be sound; none if it is not, or cannot be told quickly.
-    fn sound(&mut self, file: &str, segment: &Bytes, start: &Start) -> Option<Sound>;
+    fn sound(&mut self, file: &SegmentHeader, segment: &Bytes, start: &Start) -> Option<Sound>;
 
-    /// Looks at the events of a segment that had to be looked at closely.
-    fn events(&mut self, file: &str, events: &[(u64, RecordedEvent)]);
+    /// Looks at a frame of a segment that had to be looked at closely, or was rewritten.
+    fn frame(&mut self, segment: &SegmentHeader, frame: &Frame);
 
     /// Looks at a segment as a whole.
     fn ended(&mut self, segment: &Covered);
@@ -62,6 +62,7 @@ pub(crate) fn look_through(
         older_segments: Cache::Bypass,
         report: OpenReport::default(),
         unfiled: Vec::new(),
+        swapped: false,
     };
     let files = recovery.files()?;
     let segments = recovery.segments(&files, None)?.unwrap_or_default();
@@ -121,11 +122,15 @@ impl Recovery<'_> {
         }
         let first = seen.next;
         let start = Start { seed: segment.seed(), chain: seen.chain, next: first, adopted_length };
-        let ended = match eyes.sound(&segment.file, bytes, &start) {
+        let sound = match segment.header.rewritten {
+            Some(_) => None,
+            None => eyes.sound(&segment.header, bytes, &start),
+        };
+        let (header, adopted_length, last_recorded_at) = match sound {
             Some(sound) => {
                 self.report.events += sound.next.number() - first.number();
                 (seen.chain, seen.next) = (Some(sound.chain), sound.next);
-                (sound.end, sound.last_recorded_at)
+                (segment.header, sound.end, sound.last_recorded_at)
             }
             None => self.look_closely(seen, turn, start, eyes)?,
         };
@@ -134,11 +139,10 @@ impl Recovery<'_> {
             self.report.damage.push(damage);
         }
         seen.known = seen.chain.unwrap_or(seen.known);
-        let (adopted_length, last_recorded_at) = ended;
         eyes.ended(&Covered {
-            number: segment.header.number,
-            salt: segment.header.salt,
-            incarnation: segment.header.incarnation,
+            number: header.number,
+            salt: header.salt,
+            incarnation: header.incarnation,
             first: segment.first.number(),
             end: seen.next.number(),
             adopted_length,
@@ -148,29 +152,28 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Says what is wrong with a segment, and what is not; where its part of the log ends, and when
-    /// its last event was recorded.
+    /// Says what is wrong with a segment, and what is not; its header, where its part of the log
+    /// ends, and when its last event was recorded.
     fn look_closely(
         &mut self,
         seen: &mut Seen,
         turn: &Turn<'_>,
         start: Start,
         eyes: &mut dyn Eyes,
-    ) -> Result<(u64, Option<RecordedAt>), OpenError> {
+    ) -> Result<(SegmentHeader, u64, Option<RecordedAt>), OpenError> {
         let Turn { segment, successor, .. } = *turn;
         let last = successor.is_none();
-        let Contents { walked, frames, .. } = self.contents(segment, start, last)?;
+        let Contents { header, walked, frames, .. } = self.contents(segment, start, last)?;
         self.report_damage(segment, &walked, successor);
         let mut last_recorded_at = None;
         for (_, frame) in &frames {
             self.report.events += frame.events.len() as u64;
-            last_recorded_at =
-                frame.events.last().map(|(_, event)| event.recorded_at).or(last_recorded_at);
+            last_recorded_at = frame.last_recorded_at().or(last_recorded_at);
             if self.report.damage.is_empty() {
-                eyes.events(&segment.file, &frame.events);
+                eyes.frame(&header, frame);
             }
         }
         (seen.chain, seen.next) = (walked.chain, walked.next);
-        Ok((walked.end, last_recorded_at))
+        Ok((header, walked.end, last_recorded_at))
     }
 }

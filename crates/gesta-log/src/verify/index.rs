@@ -11,6 +11,7 @@ use gesta_store::StreamName;
 use super::Event;
 use crate::{
     disk::Disk,
+    format::SegmentHeader,
     index::{
         BlockCache, Covered, Listed, Manifest, Places, Run, RunError, RunPlace, Term, TermKey,
     },
@@ -74,20 +75,29 @@ impl Files {
         self.runs.push(Checked { run, wrong: None });
     }
 
-    /// What says where the records of a segment are.
-    pub(super) fn of_segment(&mut self, file: &str) -> Filed<'_> {
-        let checked = self.segments.get(file).and_then(|(run, _)| self.runs.get_mut(*run));
-        let Some(Checked { run, wrong }) = checked else { return Filed(None) };
+    /// What says where the records of a segment are; nothing does of one that was rewritten since.
+    pub(super) fn of_segment(&mut self, segment: &SegmentHeader) -> Filed<'_> {
+        let described = self.segments.get(&segment_file(segment.number));
+        let Some((run, at)) = described.copied() else { return Filed(None) };
+        let Some(Checked { run, wrong }) = self.runs.get_mut(run) else { return Filed(None) };
+        if run.covered().get(at).is_none_or(|covered| covered.salt != segment.salt) {
+            return Filed(None);
+        }
         let key = self.key.as_ref();
         Filed(Some(Compared { places: run.places(), disk: &*self.disk, run, key, wrong }))
     }
 
-    /// Compares what is said of a segment as a whole.
+    /// Compares what is said of a segment as a whole. One that was rewritten since has another salt
+    /// and length.
     pub(super) fn ended(&mut self, segment: &Covered) {
         let file = segment_file(segment.number);
         let Some((run, at)) = self.segments.remove(&file) else { return };
         let Some(Checked { run, wrong }) = self.runs.get_mut(run) else { return };
-        if run.covered().get(at) != Some(segment) {
+        let as_it_was = |said: &Covered| match said.salt == segment.salt {
+            true => *segment,
+            false => Covered { salt: said.salt, adopted_length: said.adopted_length, ..*segment },
+        };
+        if run.covered().get(at).is_none_or(|said| *said != as_it_was(said)) {
             let named = run.name().file();
             wrong
                 .get_or_insert_with(|| format!("{named} says other things of {file} than it does"));

@@ -18,10 +18,10 @@ use gesta_store::{Damage, Position, RecordedEvent, Revision};
 use self::{heads::Heads, index::Files};
 use crate::{
     disk::{Access, Disk, FileDisk},
-    format::{BorrowedEvent, HEADER_BYTES, Link},
+    format::{BorrowedEvent, Frame, Gone, HEADER_BYTES, Link, SegmentHeader},
     index::Covered,
     options::{OpenError, OpenReport},
-    recovery::{Eyes, Progress, look_through},
+    recovery::{Eyes, Progress, look_through, segment_file},
     scan::{self, Sound, Start},
 };
 
@@ -84,6 +84,13 @@ impl<'a> From<&'a RecordedEvent> for Event<'a> {
     }
 }
 
+impl<'a> From<&'a Gone> for Event<'a> {
+    fn from(event: &'a Gone) -> Self {
+        let Gone { position, revision, stream } = event;
+        Self { position: *position, revision: *revision, stream: stream.as_str() }
+    }
+}
+
 /// Who looks.
 struct Verifier {
     heads: Heads,
@@ -92,10 +99,10 @@ struct Verifier {
 }
 
 impl Eyes for Verifier {
-    fn sound(&mut self, file: &str, segment: &Bytes, start: &Start) -> Option<Sound> {
+    fn sound(&mut self, of: &SegmentHeader, segment: &Bytes, start: &Start) -> Option<Sound> {
         let links = start.chain?.links(segment, HEADER_BYTES, start.adopted_length?)?;
         let (heads, wrong) = (&mut self.heads, &mut self.wrong);
-        let mut filed = self.files.of_segment(file);
+        let (mut filed, file) = (self.files.of_segment(of), segment_file(of.number));
         thread::scope(|scope| {
             let each = links.len().div_ceil(CHAIN_THREADS).max(1);
             let chained: Vec<_> =
@@ -103,7 +110,7 @@ impl Eyes for Verifier {
             let sound = scan::sound(segment, start, |offset, event| {
                 let event = Event::from(event);
                 if let Some(what) = heads.misplaced(&event) {
-                    wrong.get_or_insert_with(|| damage(file, offset, event.position, what));
+                    wrong.get_or_insert_with(|| damage(&file, offset, event.position, what));
                 }
                 filed.event(offset, &event);
             });
@@ -118,14 +125,21 @@ impl Eyes for Verifier {
         })
     }
 
-    fn events(&mut self, file: &str, events: &[(u64, RecordedEvent)]) {
-        let mut filed = self.files.of_segment(file);
+    fn frame(&mut self, of: &SegmentHeader, frame: &Frame) {
+        let (mut filed, file) = (self.files.of_segment(of), segment_file(of.number));
+        let gone = frame.gap.iter().flat_map(|gap| &gap.gone);
+        let gone = gone.map(|gone| (None, Event::from(gone)));
+        let there = frame.events.iter().map(|(offset, event)| (Some(*offset), Event::from(event)));
+        let mut events: Vec<_> = gone.chain(there).collect();
+        events.sort_unstable_by_key(|(_, event)| event.position);
         for (offset, event) in events {
-            let event = Event::from(event);
             if let Some(what) = self.heads.misplaced(&event) {
-                self.wrong.get_or_insert_with(|| damage(file, *offset, event.position, what));
+                let offset = offset.unwrap_or_default();
+                self.wrong.get_or_insert_with(|| damage(&file, offset, event.position, what));
             }
-            filed.event(*offset, &event);
+            if let Some(offset) = offset {
+                filed.event(offset, &event);
+            }
         }
     }
 

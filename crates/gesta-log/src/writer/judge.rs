@@ -5,8 +5,8 @@
 //! Not here: limits and names, which were checked before an append was queued.
 
 use gesta_store::{
-    Append, Appended, Conflict, EventId, ExpectedRevision, RecordedEvent, Revision, StoreError,
-    StreamAppend, StreamName,
+    Append, Appended, Conflict, EventId, ExpectedRevision, Revision, StoreError, StreamAppend,
+    StreamName,
 };
 
 use super::{
@@ -15,14 +15,22 @@ use super::{
     placed::{self, Entries},
 };
 use crate::{
+    format::IdsDigest,
     index::{Index, Life, Span},
     planted::{self, Bug},
+    read::{Earlier, EarlierAppend},
 };
 
-/// Reads the events of an earlier append.
+/// How often the index is asked: merging and scavenging replace its files.
+const TRIES_MAX: usize = 3;
+
+/// Reads what is known of an earlier append.
 pub(crate) trait Spans {
-    /// All events of the span, in order.
-    fn events(&self, span: Span) -> Result<Vec<RecordedEvent>, StoreError>;
+    /// What is known of the span.
+    fn append(&self, span: Span) -> Result<EarlierAppend, StoreError>;
+
+    /// The index as of now: files of an earlier one may have been replaced by others.
+    fn index(&self) -> Index;
 }
 
 /// What becomes of an append.
@@ -52,6 +60,20 @@ type Verdict<T> = Result<T, Judgement>;
 pub(super) struct Past<'a> {
     pub(super) index: &'a Index,
     pub(super) spans: &'a dyn Spans,
+}
+
+impl Past<'_> {
+    /// Asks the index, and the present one where that fails.
+    fn ask<T>(&self, question: impl Fn(&Index) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut answer = question(self.index);
+        for _ in 1..TRIES_MAX {
+            if answer.is_ok() {
+                break;
+            }
+            answer = question(&self.spans.index());
+        }
+        answer
+    }
 }
 
 /// What an append is judged against.
@@ -88,11 +110,11 @@ impl Judge<'_> {
         if let Some(entries) = groups.find_map(|group| group.find(first)) {
             return Err(compare(append, first, &of_entries(entries), true));
         }
-        let newer = self.past.index.find_append(first, looked.to);
+        let newer = self.past.ask(|index| index.find_append(first, looked.to));
         let span = newer.map_err(|error| Judgement::error(error, false))?.or(looked.repeat);
         let Some(span) = span else { return Ok(()) };
-        Err(match self.past.spans.events(span) {
-            Ok(events) => compare(append, first, &of_events(&events), false),
+        Err(match self.past.spans.append(span) {
+            Ok(earlier) => compare(append, first, &of_earlier(earlier), false),
             Err(error) => Judgement::error(error, false),
         })
     }
@@ -141,7 +163,7 @@ impl Judge<'_> {
         if let Some(head) = groups.find_map(|group| group.overlay.head(name)) {
             return Ok((Some(head), true));
         }
-        let newer = self.past.index.stream_head(name, looked.to);
+        let newer = self.past.ask(|index| index.stream_head(name, looked.to));
         Ok((newer.map_err(|error| Judgement::error(error, false))?.or(known), false))
     }
 
@@ -155,7 +177,7 @@ impl Judge<'_> {
         }
         let newer = match looked.matching {
             Some(matching) => Ok(Some(matching)),
-            None => self.past.index.first_match(query, after),
+            None => self.past.ask(|index| index.first_match(query, after)),
         };
         if let Some(matching) = newer.map_err(|error| Judgement::error(error, false))? {
             return Err(Judgement::error(conflict(matching), false));
@@ -184,9 +206,12 @@ fn unmet(part: &StreamAppend, head: Option<Revision>, life: &Life) -> Option<Con
     })
 }
 
-/// An earlier append: each stream that got events, its first new revision, and their ids.
+/// An earlier append: each stream that got events, its first new revision, and their ids as far as
+/// they are known.
 struct Taken {
-    streams: Vec<(StreamName, Revision, Vec<EventId>)>,
+    streams: Vec<(StreamName, Revision, Vec<Option<EventId>>)>,
+    /// Of all ids, where some are not known.
+    ids: Option<IdsDigest>,
     appended: Appended,
 }
 
@@ -198,11 +223,15 @@ fn compare(append: &Append, first_event: EventId, taken: &Taken, depends: bool) 
         let there = taken.streams.get(streams);
         streams += 1;
         there.is_some_and(|(stream, revision, ids)| {
+            let mut pairs = part.events.iter().zip(ids);
             part.stream == *stream
-                && part.events.iter().map(|event| event.id).eq(ids.iter().copied())
+                && part.events.len() == ids.len()
+                && pairs.all(|(event, id)| id.is_none_or(|id| event.id == id))
                 && may_be_at(part.expected, *revision)
         })
     });
+    let offered_ids = || IdsDigest::of(append.events().map(|event| event.id));
+    let same = same && taken.ids.is_none_or(|ids| ids == offered_ids());
     if same && streams == taken.streams.len() {
         Judgement::Answer { result: Ok(taken.appended.clone()), depends }
     } else {
@@ -219,35 +248,35 @@ fn may_be_at(expected: ExpectedRevision, revision: Revision) -> bool {
 }
 
 fn of_entries(entries: Entries<'_>) -> Taken {
-    taken(entries.map(|entry| (entry.stream, entry.revision, entry.id, entry.position)))
+    let events = entries.map(|entry| Earlier {
+        stream: entry.stream.clone(),
+        revision: entry.revision,
+        position: entry.position,
+        id: Some(entry.id),
+    });
+    of_earlier(EarlierAppend { events: events.collect(), ids: None })
 }
 
-fn of_events(events: &[RecordedEvent]) -> Taken {
-    taken(events.iter().map(|event| (&event.stream, event.revision, event.id, event.position)))
-}
-
-fn taken<'a>(
-    events: impl Iterator<Item = (&'a StreamName, Revision, EventId, gesta_store::Position)>,
-) -> Taken {
-    let mut streams: Vec<(StreamName, Revision, Vec<EventId>)> = Vec::new();
+fn of_earlier(earlier: EarlierAppend) -> Taken {
+    let mut streams: Vec<(StreamName, Revision, Vec<Option<EventId>>)> = Vec::new();
     let mut position = gesta_store::Position::START;
-    for (stream, revision, id, place) in events {
+    for event in earlier.events {
         match streams.last_mut() {
-            Some((known, _, ids)) if known == stream => ids.push(id),
-            Some(_) | None => streams.push((stream.clone(), revision, vec![id])),
+            Some((known, _, ids)) if *known == event.stream => ids.push(event.id),
+            Some(_) | None => streams.push((event.stream, event.revision, vec![event.id])),
         }
-        position = place;
+        position = event.position;
     }
     let heads = streams.iter().map(|(stream, first, ids)| {
         (stream.clone(), Revision::new(first.number() + ids.len() as u64 - 1))
     });
     let appended = Appended { position, revisions: heads.collect() };
-    Taken { streams, appended }
+    Taken { streams, ids: earlier.ids, appended }
 }
 
-/// What the append of these events returned.
-pub(crate) fn appended(events: &[RecordedEvent]) -> Appended {
-    of_events(events).appended
+/// What an earlier append returned.
+pub(crate) fn appended(earlier: EarlierAppend) -> Appended {
+    of_earlier(earlier).appended
 }
 
 pub(super) use placed::appended as appended_now;

@@ -258,5 +258,6 @@ fn header(segment: &Prepared, end: &LogEnd) -> SegmentHeader {
         number: segment.number,
         salt: segment.salt,
         bytes: segment.bytes,
+        rewritten: None,
     }
 }

@@ -1,6 +1,6 @@
 //! Whole stores to begin with.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, io::ErrorKind, path::Path, time::Duration};
 
 use gesta_log::{LogStore, Options, backup, restore};
 use gesta_store::{
@@ -83,13 +83,26 @@ fn append(store: &LogStore, number: u64) {
 }
 
 fn whole(directory: &Path, events: &[RecordedEvent], ended: bool) -> Whole {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
-    let files = entries
-        .map(|entry| {
-            let name = entry.file_name().into_string().unwrap();
-            let bytes = fs::read(entry.path()).unwrap();
-            (name, bytes)
-        })
-        .filter(|(name, _)| name != "LOCK");
-    Whole { files: files.collect(), events: events.to_vec(), ended }
+    let files = loop {
+        if let Some(files) = files_of(directory) {
+            break files;
+        }
+    };
+    Whole { files, events: events.to_vec(), ended }
+}
+
+/// `None` where a file went while it was copied: an open store replaces those of its index.
+fn files_of(directory: &Path) -> Option<Files> {
+    let mut files = Files::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        match fs::read(entry.path()) {
+            Ok(_) if name == "LOCK" => {}
+            Ok(bytes) => _ = files.insert(name, bytes),
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            Err(error) => panic!("{name} cannot be copied: {error}"),
+        }
+    }
+    Some(files)
 }

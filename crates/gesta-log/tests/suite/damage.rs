@@ -155,7 +155,7 @@ fn a_newer_format_is_refused_untouched() {
     let (directory, _) = ended();
     let file = &segment_files(directory.path())[0];
     let mut bytes = fs::read(file).unwrap();
-    bytes[16] = 1; // an incompatible feature that this version does not know
+    bytes[16] = 2; // an incompatible feature that this version does not know
     let checksum = crc32c::crc32c(&bytes[..4_092]);
     bytes[4_092..4_096].copy_from_slice(&checksum.to_le_bytes());
     fs::write(file, &bytes).unwrap();

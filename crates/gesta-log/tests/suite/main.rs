@@ -10,6 +10,7 @@ mod draws;
 mod faults;
 mod linearizable;
 mod reader;
+mod scavenge;
 mod scene;
 mod segments;
 mod threads;

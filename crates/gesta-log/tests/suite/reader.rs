@@ -6,10 +6,11 @@ use std::{
     process::{Command, Output},
 };
 
-use gesta_log::Options;
+use gesta_log::{LogStore, Options, ScavengeOptions};
 use gesta_store::{
-    Append, CausationId, ContentType, CorrelationId, EventId, EventType, ExpectedRevision,
-    NewEvent, Position, RecordedEvent, Tag,
+    Append, CausationId, ContentType, CorrelationId, DeleteStream, EventId, EventStore as _,
+    EventType, ExpectedRevision, NewEvent, Position, RecordedEvent, Revision, SetStreamMetadata,
+    StreamMetadata, Tag, conformance::block_on,
 };
 
 use crate::scene::{Turned, as_killed, flip, name, open, read_all, segment_files};
@@ -105,6 +106,40 @@ fn a_reader_written_from_the_page_lists_every_event_of_a_killed_store_and_of_an_
 
     for (directory, events) in [(killed.path(), &events), (directory.path(), &all)] {
         let Some(output) = reader(directory) else { return };
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.is_empty(), "{said}");
+        assert_eq!(lines(&output), events.iter().map(line).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_reader_lists_exactly_what_scavenging_has_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let turned = varied_store(directory.path());
+    drop(turned);
+    let hide = |store: &LogStore, before| {
+        let metadata =
+            StreamMetadata { truncate_before: Some(Revision::new(before)), ..Default::default() };
+        let (stream, expected_metadata) = (name("order-1"), ExpectedRevision::Any);
+        let change = SetStreamMetadata { stream, metadata, expected_metadata };
+        block_on(store.set_stream_metadata(change)).unwrap();
+    };
+    for before in [20, 70] {
+        hide(&open(directory.path()), before);
+        let store = open(directory.path());
+        let delete = DeleteStream {
+            stream: name(&format!("stock-{}", before / 10)),
+            expected: ExpectedRevision::Any,
+        };
+        block_on(store.delete_stream(delete)).unwrap();
+        let all = read_all(&store).unwrap().len();
+        let options = ScavengeOptions { threshold_percent: 0 };
+        let report = store.scavenge(options, &mut |_| {}).unwrap();
+        assert!(report.rewritten_segments > 1, "{report:?}");
+        let events = read_all(&store).unwrap();
+        assert_eq!(events.len() as u64, all as u64 - report.events);
+        drop(store);
+        let Some(output) = reader(directory.path()) else { return };
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success() && said.is_empty(), "{said}");
         assert_eq!(lines(&output), events.iter().map(line).collect::<Vec<_>>());

@@ -1,8 +1,9 @@
 //! What was published, as an outside observer knows it, and what follows from it.
 //!
 //! Owns: [`History`]: the reference answers to every kind of read, and whether an append was
-//! allowed at a given position. Always holds: it only grows. It is written for being obviously
-//! right, so it looks at everything anew each time.
+//! allowed at a given position. Always holds: it only grows, but for what is scavenged, of which it
+//! still knows everything. It is written for being obviously right, so it looks at everything anew
+//! each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,8 +15,12 @@ use gesta_store::{
 /// Published events, in order of positions.
 #[derive(Debug, Default)]
 pub(crate) struct History {
+    ever: Vec<RecordedEvent>,
+    /// Those that were not scavenged.
     events: Vec<RecordedEvent>,
-    /// For each stream, where its events are in `events`.
+    /// Those that were.
+    gone: BTreeSet<Position>,
+    /// For each stream, where its events are in `ever`.
     streams: BTreeMap<StreamName, Vec<usize>>,
 }
 
@@ -42,33 +47,65 @@ impl StreamPast {
 }
 
 impl History {
+    /// Those that were not scavenged.
     pub(crate) fn events(&self) -> &[RecordedEvent] {
         &self.events
     }
 
+    /// The positions of events that no stream read shows and that may be scavenged.
+    pub(crate) fn hidden(&self) -> BTreeSet<Position> {
+        let mut hidden = BTreeSet::new();
+        for stream in self.streams.keys() {
+            let past = self.stream_past(stream, self.head());
+            let Some(head) = past.head else { continue };
+            let first_shown = match past.state {
+                StreamState::Tombstoned => head.next(),
+                _ => past.metadata.first_shown(head),
+            };
+            let of_stream = self.stream(stream).filter(|event| event.revision < first_shown);
+            hidden.extend(of_stream.map(|event| event.position));
+        }
+        hidden
+    }
+
+    /// Events were scavenged.
+    pub(crate) fn take_away(&mut self, positions: &[Position]) {
+        self.gone.extend(positions);
+        self.events.retain(|event| !self.gone.contains(&event.position));
+    }
+
+    /// An event was not scavenged after all.
+    pub(crate) fn bring_back(&mut self, position: Position) {
+        if self.gone.remove(&position) {
+            let there = self.ever.iter().filter(|event| !self.gone.contains(&event.position));
+            self.events = there.cloned().collect();
+        }
+    }
+
     pub(crate) fn head(&self) -> Position {
-        self.events.last().map_or(Position::START, |event| event.position)
+        self.ever.last().map_or(Position::START, |event| event.position)
     }
 
     /// The time of the last event.
     pub(crate) fn last_recorded(&self) -> RecordedAt {
-        self.events.last().map_or(RecordedAt::from_micros(0), |event| event.recorded_at)
+        self.ever.last().map_or(RecordedAt::from_micros(0), |event| event.recorded_at)
     }
 
     pub(crate) fn at(&self, position: Position) -> Option<&RecordedEvent> {
-        let place = self.events.binary_search_by_key(&position, |event| event.position).ok()?;
-        self.events.get(place)
+        let place = self.ever.binary_search_by_key(&position, |event| event.position).ok()?;
+        self.ever.get(place)
     }
 
     pub(crate) fn push(&mut self, event: RecordedEvent) {
-        let place = self.events.len();
+        let place = self.ever.len();
         self.streams.entry(event.stream.clone()).or_default().push(place);
-        self.events.push(event);
+        self.events.push(event.clone());
+        self.ever.push(event);
     }
 
     /// All positions that were the head, from `first` on.
     pub(crate) fn heads_since(&self, first: Position) -> impl Iterator<Item = Position> {
-        let later = self.events.iter().map(|event| event.position);
+        let later = self.ever.iter().map(|event| event.position);
         std::iter::once(first).chain(later.filter(move |position| *position > first))
     }
 
@@ -77,7 +114,17 @@ impl History {
         stream: &StreamName,
     ) -> impl DoubleEndedIterator<Item = &RecordedEvent> {
         let places = self.streams.get(stream).map_or(&[][..], Vec::as_slice);
-        places.iter().filter_map(|place| self.events.get(*place))
+        places.iter().filter_map(|place| self.ever.get(*place))
+    }
+
+    /// Whether nothing that is left of their stream lies between two events.
+    pub(crate) fn follows(&self, one: &RecordedEvent, next: &RecordedEvent) -> bool {
+        let between = self.stream(&one.stream).filter(|event| {
+            event.revision > one.revision
+                && event.revision < next.revision
+                && !self.gone.contains(&event.position)
+        });
+        one.revision < next.revision && between.count() == 0
     }
 
     pub(crate) fn stream_names(&self) -> impl Iterator<Item = &StreamName> {
@@ -121,7 +168,8 @@ impl History {
         let past = self.stream_past(stream, self.head());
         let Some(head) = past.head else { return Vec::new() };
         let first = past.metadata.first_shown(head);
-        self.stream(stream).filter(|event| event.revision >= first).collect()
+        let there = self.stream(stream).filter(|event| !self.gone.contains(&event.position));
+        there.filter(|event| event.revision >= first).collect()
     }
 
     /// Why an append was not allowed while `as_of` was the head.

@@ -5,6 +5,7 @@
 //! promise of the contract. Not here: who asks what, and when.
 
 mod history;
+mod scavenged;
 
 use std::{collections::HashMap, fmt};
 
@@ -14,6 +15,7 @@ use gesta_store::{
 };
 
 pub(crate) use self::history::History;
+use self::scavenged::Scavenging;
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +100,7 @@ pub(crate) struct Model {
     offers: Vec<Offer>,
     /// Which event is which: the offer, and the place in it.
     owners: HashMap<EventId, (OfferNumber, usize)>,
+    scavenging: Scavenging,
 }
 
 impl Model {
@@ -246,6 +249,7 @@ impl Model {
 
     /// The store was opened again after a crash: this is all that it shows.
     pub(crate) fn recovered(&mut self, events: &[RecordedEvent]) -> Verdict {
+        self.settle_scavenging(events);
         let known = self.history.events();
         for (known, found) in known.iter().zip(events) {
             demand(known == found, || format!("event {} is not what it was", known.position))?;

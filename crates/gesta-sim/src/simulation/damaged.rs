@@ -195,15 +195,15 @@ fn head_is_told(
     })
 }
 
-/// A part of a stream without gaps, up to its end or to an error. What hides its beginning may be
-/// among what is missing.
+/// A part of a stream without gaps but for what was scavenged, up to its end or to an error. What
+/// hides its beginning may be among what is missing.
 fn is_stretch(history: &History, stream: &StreamName, shown: &Shown, vouched: Position) -> Verdict {
     let genuine = shown
         .events
         .iter()
         .all(|event| event.stream == *stream && history.at(event.position) == Some(event));
     let mut steps = shown.events.iter().zip(shown.events.iter().skip(1));
-    let whole = steps.all(|(one, next)| next.revision == one.revision.next());
+    let whole = steps.all(|(one, next)| history.follows(one, next));
     demand(genuine && whole, || format!("after damage, other events were read of {stream}"))?;
     let last = history.stream(stream).rev().find(|event| event.position <= vouched);
     let reached = shown.events.last().map(|event| event.position) >= last.map(|last| last.position);

@@ -17,6 +17,9 @@ use crate::{
     model::{Honesty, Verdict},
 };
 
+/// How many appends are under way when a life ends in the middle of a write.
+const TORN_APPENDS: usize = 4;
+
 /// Up to where something later vouches for what was appended.
 #[derive(Clone, Copy, Debug)]
 struct Vouched {
@@ -67,6 +70,20 @@ impl Simulation {
         Ok(Vouched { to, by: Voucher::Append })
     }
 
+    /// A life that ends while several appends are written at once, so that any of their sectors may
+    /// be missing.
+    fn torn_life(&mut self) -> Verdict<Vouched> {
+        let mut life = self.open()?;
+        self.disk.expose_to(Hazards::default());
+        self.append_something(&mut life);
+        self.settle_until(&mut life, Settled::Answered)?;
+        (0..TORN_APPENDS).for_each(|_| self.append_something(&mut life));
+        self.turn(&mut life)?;
+        self.die(life);
+        drop(self.open()?);
+        Ok(Vouched { to: self.model.vouched(), by: Voucher::Append })
+    }
+
     fn append_something(&mut self, life: &mut Life) {
         let last = self.client.certain_append();
         let number = self.model.register(last, Honesty::Sound);
@@ -75,7 +92,7 @@ impl Simulation {
 
     /// Bytes change while nobody looks.
     fn damage_at_rest(&mut self) -> Verdict {
-        let vouched = self.last_life()?;
+        let vouched = if self.chance.percent(30) { self.torn_life() } else { self.last_life() }?;
         self.disk.crash(Crash::PowerCut); // so that the device and the cache are the same
         let faults = self.inflict(vouched);
         let flipped = faults.contains(&Fault::FlippedBit);

@@ -44,16 +44,26 @@ pub(crate) struct Life {
     waiting: Vec<Waiting>,
     followers: Vec<Follower>,
     must_refuse: bool,
+    doomed: bool,
 }
 
 impl Life {
     pub(crate) fn new(engine: Engine, store: LogStore) -> Self {
         let (waiting, followers) = (Vec::new(), Vec::new());
-        Self { engine, store, waiting, followers, must_refuse: false }
+        Self { engine, store, waiting, followers, must_refuse: false, doomed: false }
     }
 
     pub(crate) const fn store(&self) -> &LogStore {
         &self.store
+    }
+
+    /// A crash has struck, which has to be carried out next.
+    pub(crate) const fn doom(&mut self) {
+        self.doomed = true;
+    }
+
+    pub(crate) const fn is_doomed(&self) -> bool {
+        self.doomed
     }
 
     pub(crate) fn unanswered(&self) -> usize {

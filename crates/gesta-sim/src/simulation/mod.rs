@@ -12,6 +12,7 @@ mod life;
 mod opening;
 mod poll;
 mod reads;
+mod scavenging;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -62,6 +63,8 @@ pub struct Story {
     pub unknown: u64,
     /// Events in the end.
     pub events: u64,
+    /// Events that were scavenged.
+    pub scavenged: u64,
     /// Operations of the disk.
     pub disk_operations: u64,
     /// What went wrong.
@@ -182,13 +185,14 @@ impl Simulation {
     /// Until the next crash, or until one has struck.
     fn live(&mut self, life: &mut Life) -> Verdict<Struck> {
         let until = self.story.operations + self.chance.within(10..80);
-        while self.story.operations < until {
+        while self.story.operations < until && !life.is_doomed() {
             match self.chance.below(100) {
                 0..25 => self.offer_some(life),
                 25..55 => self.turn(life).map(drop),
                 55..80 => self.complete_some(),
                 80..92 => self.look(life),
-                92..95 => self.let_time_pass(),
+                92..94 => self.let_time_pass(),
+                94 => self.scavenge(life),
                 95 => self.file_some(life),
                 96 => {
                     if self.file_until_struck(life) == Struck::Yes {
@@ -409,7 +413,7 @@ impl Simulation {
     /// Ends a life: mostly by a crash, now and then in peace.
     fn end(&mut self, life: Life) -> Verdict {
         self.story.unknown += life.unanswered() as u64;
-        let in_peace = self.chance.percent(10);
+        let in_peace = self.chance.percent(10) && !life.is_doomed();
         if in_peace {
             let (disk, clock) = (&self.disk, &self.clock);
             life.close().finish(|| {
@@ -435,6 +439,7 @@ impl Simulation {
         self.trace.note(|| format!("{crash:?}, {} operations under way", self.disk.under_way()));
         self.disk.crash(crash);
         self.disk.leave_room(None);
+        self.forget_index();
         self.story.crashes += 1;
     }
 }

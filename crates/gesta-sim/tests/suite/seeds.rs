@@ -13,6 +13,8 @@ fn a_thousand_seeds_break_no_promise_and_see_every_fault() {
     assert!(summary.median(|story| story.operations) >= OPERATIONS_MIN);
     assert!(summary.median(|story| story.crashes) >= CRASHES_MIN);
     assert!(summary.median(|story| story.acknowledged) >= OPERATIONS_MIN / 10);
+    let scavenged = summary.scavenged_in();
+    assert!(scavenged * 4 >= SEEDS, "something was scavenged in {scavenged} seeds only");
 }
 
 /// The seed that a failure names: `GESTA_SEED=123 cargo test -p gesta-sim one_seed`.

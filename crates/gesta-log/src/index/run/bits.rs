@@ -3,37 +3,12 @@
 //! Always holds: reading takes any bytes without panicking. Not here: what the numbers mean.
 
 use crate::format::{Fields, Malformed};
+pub(super) use crate::format::{put_varint, varint};
 
 /// A column's numbers have this many bits at most, so that one and its shift fit 16 bytes.
 pub(super) const WIDTH_MAX: u32 = 112;
 /// Up to this width a number and its shift fit 8 bytes.
 const NARROW_MAX: u32 = 56;
-
-/// Appends a number, seven bits a byte, the lowest first; all bytes but the last have the top bit.
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-/// Reads what [`put_varint`] wrote.
-pub(super) fn varint(fields: &mut Fields<'_>) -> Result<u64, Malformed> {
-    let mut value = 0;
-    for shift in (0..u64::BITS).step_by(7) {
-        let byte = fields.u8()?;
-        let bits = u64::from(byte & 0x7f);
-        if bits.leading_zeros() < shift {
-            return Err(Malformed::Field("number"));
-        }
-        value |= bits << shift;
-        if byte < 0x80 {
-            return Ok(value);
-        }
-    }
-    Err(Malformed::Field("number"))
-}
 
 /// How many bits a number takes.
 pub(super) const fn width(value: u128) -> u32 {

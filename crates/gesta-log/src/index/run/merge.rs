@@ -1,4 +1,4 @@
-//! One run out of several that follow each other.
+//! One run out of several that follow each other, or anew out of one whose segments were rewritten.
 //!
 //! Always holds: the result answers everything as its inputs together would; memory does not grow
 //! with the inputs but for their directories; readers' blocks stay in the cache, since nothing here
@@ -6,12 +6,14 @@
 
 use std::{collections::VecDeque, ops::Range, sync::Arc, vec};
 
+use super::super::patch::Patch;
 use super::{
     Run, RunError,
     block::{Blocks, Kind},
     layout::{Covered, Origin, RunName},
     lifecycles::{Stored, Value, pieces},
     output::GoOn,
+    places,
     source::Windows,
     table::TableCursor,
     term::TermHash,
@@ -19,6 +21,35 @@ use super::{
     write::{RunWriter, give_up},
 };
 use crate::{disk::Disk, format::Malformed};
+
+/// A run that goes into another one, and what is known better than it knows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Input<'a> {
+    pub(crate) run: &'a Run,
+    /// Of its segments that were rewritten since it was made, in order.
+    pub(crate) patches: &'a [Arc<Patch>],
+}
+
+impl Input<'_> {
+    /// The segments that it covers, as they are now.
+    pub(crate) fn covered(&self) -> impl Iterator<Item = Covered> {
+        self.run.covered().iter().map(|covered| match self.patch_of(covered.first, covered.end) {
+            Some(patch) => patch.covered,
+            None => *covered,
+        })
+    }
+
+    /// The patch of the segment with these positions.
+    fn patch_of(&self, first: u64, end: u64) -> Option<&Patch> {
+        let same = |patch: &&Arc<Patch>| (patch.covered.first, patch.covered.end) == (first, end);
+        self.patches.iter().find(same).filter(|_| first < end).map(|patch| &**patch)
+    }
+
+    /// Whether a term is still at a position.
+    fn keeps(&self, hash: TermHash, position: u64) -> bool {
+        !self.patches.iter().any(|patch| patch.drops(hash, position))
+    }
+}
 
 /// Writes one run in place of several neighbours, the oldest first. It counts once the manifest
 /// names it; remove the inputs only then.
@@ -29,10 +60,34 @@ use crate::{disk::Disk, format::Malformed};
 pub(crate) fn merge_runs(
     disk: &dyn Disk,
     origin: &Origin,
-    inputs: &[Arc<Run>],
+    inputs: &[Input<'_>],
     go_on: GoOn<'_>,
 ) -> Result<RunName, RunError> {
-    let covered: Vec<Covered> = inputs.iter().flat_map(|run| run.covered()).copied().collect();
+    with_inputs(disk, origin, inputs, go_on, |run| run.finish())
+}
+
+/// Writes a run anew with what is known better than it knows. It is durable, but has the name of one
+/// that is being made: give it its own, which is that of the input, when nobody reads that any more.
+///
+/// # Errors
+/// As [`merge_runs`].
+pub(crate) fn renew_run(
+    disk: &dyn Disk,
+    origin: &Origin,
+    input: &Input<'_>,
+    go_on: GoOn<'_>,
+) -> Result<RunName, RunError> {
+    with_inputs(disk, origin, std::slice::from_ref(input), go_on, |run| run.finish_unnamed())
+}
+
+fn with_inputs(
+    disk: &dyn Disk,
+    origin: &Origin,
+    inputs: &[Input<'_>],
+    go_on: GoOn<'_>,
+    finish: fn(RunWriter<'_>) -> Result<RunName, RunError>,
+) -> Result<RunName, RunError> {
+    let covered: Vec<Covered> = inputs.iter().flat_map(Input::covered).collect();
     let mut pairs = covered.iter().zip(covered.iter().skip(1));
     assert!(
         pairs.all(|(one, next)| one.number < next.number && one.end <= next.first),
@@ -40,33 +95,46 @@ pub(crate) fn merge_runs(
     );
     let ends = covered.first().zip(covered.last()).expect("there is a run to merge");
     let name = RunName { first: ends.0.number, last: ends.1.number };
-    let merge = Merge { inputs: inputs.iter().map(|run| Windows::new(run, disk)).collect() };
+    let windows = inputs.iter().map(|input| Windows::new(input.run, disk)).collect();
+    let merge = Merge { known: inputs, inputs: windows };
     RunWriter::create(disk, origin, covered, go_on)
-        .and_then(|writer| merge.write(writer))
+        .and_then(|mut writer| merge.write(&mut writer).and_then(|()| finish(writer)))
         .inspect_err(|_| give_up(disk, name))
 }
 
 struct Merge<'a> {
+    known: &'a [Input<'a>],
     inputs: Vec<Windows<'a>>,
 }
 
 impl Merge<'_> {
-    fn write(mut self, mut run: RunWriter<'_>) -> Result<RunName, RunError> {
-        self.places(&mut run)?;
-        self.terms(&mut run)?;
-        self.names(&mut run, Kind::Names)?;
-        self.names(&mut run, Kind::Categories)?;
-        self.lifecycles(&mut run)?;
-        run.finish()
+    fn write(mut self, run: &mut RunWriter<'_>) -> Result<(), RunError> {
+        self.places(run)?;
+        self.terms(run)?;
+        self.names(run, Kind::Names)?;
+        self.names(run, Kind::Categories)?;
+        self.lifecycles(run)
     }
 
-    /// Blocks of places say nothing of the file that they are in, so they are copied.
+    /// Blocks of places say nothing of the file that they are in, so they are copied, but for those
+    /// of segments that were rewritten.
     fn places(&mut self, out: &mut RunWriter<'_>) -> Result<(), RunError> {
-        for input in &mut self.inputs {
-            for (number, first) in (0..).zip(&input.run().directory.places) {
-                let block = input.any(number)?;
-                let body = block.body(Kind::Places).map_err(|what| input.bad(number, what))?;
-                out.places(*first, body)?;
+        for (input, known) in self.inputs.iter_mut().zip(self.known) {
+            let mut blocks = (0..).zip(&input.run().directory.places).peekable();
+            for covered in input.run().covered() {
+                let patch = known.patch_of(covered.first, covered.end);
+                if let Some(Patch { offsets, .. }) = patch {
+                    places::encode(covered.first, offsets, |first, body| out.places(first, body))?;
+                }
+                while let Some((number, first)) = blocks.next_if(|(_, first)| **first < covered.end)
+                {
+                    if patch.is_some() {
+                        continue;
+                    }
+                    let block = input.any(number)?;
+                    let body = block.body(Kind::Places).map_err(|what| input.bad(number, what))?;
+                    out.places(*first, body)?;
+                }
             }
         }
         Ok(())
@@ -82,10 +150,12 @@ impl Merge<'_> {
         }
         while let Some(hash) = streams.iter().filter_map(Terms::hash).min() {
             let mut first_ordinal = None;
-            for (stream, input) in streams.iter_mut().zip(&mut self.inputs) {
+            let inputs = self.inputs.iter_mut().zip(self.known);
+            for (stream, (input, known)) in streams.iter_mut().zip(inputs) {
                 let Some(entry) = stream.take_if(hash) else { continue };
                 first_ordinal.get_or_insert(entry.first_ordinal);
-                copy_postings(input, stream.block, &entry.postings, out)?;
+                let keeps = |position| known.keeps(hash, position);
+                copy_postings(input, stream.block, &entry.postings, keeps, out)?;
                 stream.advance(input)?;
             }
             out.end_term(hash, first_ordinal.expect("the hash is somebody's"))?;
@@ -132,6 +202,7 @@ fn copy_postings(
     input: &mut Windows<'_>,
     block: u32,
     postings: &Postings,
+    keeps: impl Fn(u64) -> bool,
     out: &mut RunWriter<'_>,
 ) -> Result<(), RunError> {
     let range = input.run().first()..input.run().end();
@@ -143,7 +214,8 @@ fn copy_postings(
         if !within {
             return Err(input.bad(block, Malformed::Field("posting")));
         }
-        positions.iter().try_for_each(|position| out.posting(*position))
+        let mut kept = positions.iter().filter(|position| keeps(**position));
+        kept.try_for_each(|position| out.posting(*position))
     };
     match postings {
         Postings::One(position) => copy(input, &[*position]),

@@ -37,6 +37,7 @@ mod write;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use gesta_store::Direction;
 
 pub(crate) use cache::BlockCache;
 pub(crate) use cursor::{Cursor, Found};
@@ -44,7 +45,7 @@ pub(crate) use error::RunError;
 pub(crate) use layout::{Covered, Origin, RunName};
 pub(crate) use lifecycles::Lifecycle;
 pub(crate) use manifest::{Listed, Manifest};
-pub(crate) use merge::merge_runs;
+pub(crate) use merge::{Input, merge_runs, renew_run};
 pub(crate) use names::{Categories, Lifecycles, Names};
 pub(crate) use output::GoOn;
 pub(crate) use plan::plan_merge;
@@ -96,7 +97,27 @@ impl Run {
         name: RunName,
         cache: Arc<BlockCache>,
     ) -> Result<Self, RunError> {
-        let file = name.file();
+        Self::open_file(disk, name, name.file(), cache)
+    }
+
+    /// Opens a run that is whole, but has the name of one that is being made; it is about to get its
+    /// own, and is asked only then.
+    pub(crate) fn open_unfinished(
+        disk: &dyn Disk,
+        name: RunName,
+        cache: Arc<BlockCache>,
+    ) -> Result<Self, RunError> {
+        let mut run = Self::open_file(disk, name, name.new_file(), cache)?;
+        run.file = name.file();
+        Ok(run)
+    }
+
+    fn open_file(
+        disk: &dyn Disk,
+        name: RunName,
+        file: String,
+        cache: Arc<BlockCache>,
+    ) -> Result<Self, RunError> {
         let footer = read_footer(disk, name, &file)?;
         let cache_number = cache.next_run();
         let (seed, directory) = (footer.seed(), Directory::default());
@@ -203,7 +224,7 @@ impl Run {
         found.posting(self, disk, ordinal)
     }
 
-    /// Where the record of a position is; none if the run has none.
+    /// Where the record of a position is; none if the run has none, or it was scavenged.
     pub(crate) fn place(
         &self,
         disk: &dyn Disk,
@@ -215,6 +236,16 @@ impl Run {
     /// Where records are, asked for one after the other.
     pub(crate) fn places(&self) -> Places<'_> {
         Places::new(self)
+    }
+
+    /// The nearest position from `at` on that has a record here.
+    pub(crate) fn nearest(
+        &self,
+        disk: &dyn Disk,
+        at: u64,
+        direction: Direction,
+    ) -> Result<Option<u64>, RunError> {
+        Places::new(self).nearest(disk, at, direction)
     }
 
     /// Names of the streams whose first event is here, in byte order: those that begin with
@@ -290,6 +321,35 @@ impl<'a> Places<'a> {
         Self { run, block: None }
     }
 
+    /// The nearest position from `at` on that has a record here.
+    pub(crate) fn nearest(
+        &mut self,
+        disk: &dyn Disk,
+        at: u64,
+        direction: Direction,
+    ) -> Result<Option<u64>, RunError> {
+        let directory = &self.run.directory;
+        let mut number = match (directory.places_block(at), direction) {
+            (Some(number), _) => number,
+            (None, Direction::Forwards) => 0,
+            (None, Direction::Backwards) => return Ok(None),
+        };
+        while (number as usize) < directory.places.len() {
+            let block = self.run.cached(disk).any(number)?;
+            let found =
+                block.body(Kind::Places).and_then(|body| places::nearest(body, at, direction));
+            if let Some(found) = found.map_err(|what| self.run.bad(number, what))? {
+                return Ok(Some(found));
+            }
+            number = match (direction, number.checked_sub(1)) {
+                (Direction::Forwards, _) => number + 1,
+                (Direction::Backwards, Some(before)) => before,
+                (Direction::Backwards, None) => return Ok(None),
+            };
+        }
+        Ok(None)
+    }
+
     /// Where the record of a position is; none if the run has none.
     pub(crate) fn at(
         &mut self,
@@ -310,7 +370,12 @@ impl<'a> Places<'a> {
             .body(Kind::Places)
             .and_then(|body| places::find(body, position))
             .map_err(|what| self.run.bad(number, what))?;
-        let places::Offsets { offset, next } = offsets;
-        Ok(Some(RunPlace { segment: segment.number, salt: segment.salt, offset, next }))
+        let place = |places::Offsets { offset, next }| RunPlace {
+            segment: segment.number,
+            salt: segment.salt,
+            offset,
+            next,
+        };
+        Ok(offsets.map(place))
     }
 }

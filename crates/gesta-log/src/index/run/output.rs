@@ -132,12 +132,18 @@ impl<'a> Output<'a> {
 
     /// Adds the last block and gives the file its name, durably.
     pub(super) fn finish(mut self, footer: &[u8], seed: Seed) -> Result<(), RunError> {
-        self.add_with(Kind::Footer, footer, seed)?;
-        self.write()?;
-        if !planted::is(Bug::RunNamedBeforeSync) {
-            self.sync()?;
-        }
+        self.end(footer, seed)?;
         self.run(Operation::Rename { from: self.file.clone(), to: self.name.file() })?;
         self.run(Operation::SyncDirectory)
+    }
+
+    /// Adds the last block and makes the file durable, without giving it its name.
+    pub(super) fn end(&mut self, footer: &[u8], seed: Seed) -> Result<(), RunError> {
+        self.add_with(Kind::Footer, footer, seed)?;
+        self.write()?;
+        if planted::is(Bug::RunNamedBeforeSync) {
+            return Ok(());
+        }
+        self.sync()
     }
 }

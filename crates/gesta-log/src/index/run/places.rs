@@ -1,20 +1,22 @@
 //! From a position to its record's offset: blocks of offsets, each of one segment.
 //!
 //! Always holds: the positions of a block follow each other and are all of one segment; the block
-//! also knows where the record after its last one begins, so one block answers for each position.
+//! also knows the offset of the position after its last one, so one block answers for each position.
+//! A position that was scavenged has the offset of the next record, as in
+//! [`places`](super::super::places).
 //! Not here: which block a position is in ([`Directory`](super::layout::Directory)).
 
+use super::super::places::NO_RECORD;
 use super::{
     bits::{Column, column_bytes, put_column, width},
     block::BODY_BYTES,
 };
 use crate::format::{Fields, Malformed};
+use gesta_store::Direction;
 
 /// Offsets that share a base, a step and a width.
 const GROUP: usize = 64;
 const HEADER_BYTES: usize = 14;
-/// Stands for the offset of a record that is not there: no record begins at a segment's last byte.
-const NONE: u32 = u32::MAX;
 
 /// Where a record begins in its segment, and where the one after it does, if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub(super) fn encode<E>(
         let (_, rest) = offsets.split_at(count);
         let mut body = Vec::with_capacity(BODY_BYTES);
         body.extend_from_slice(&(count as u16).to_le_bytes());
-        body.extend_from_slice(&rest.first().copied().unwrap_or(NONE).to_le_bytes());
+        body.extend_from_slice(&rest.first().copied().unwrap_or(NO_RECORD).to_le_bytes());
         body.extend_from_slice(&first.to_le_bytes());
         starts.iter().for_each(|start| body.extend_from_slice(&start.to_le_bytes()));
         body.extend_from_slice(&groups);
@@ -74,37 +76,82 @@ fn put_group(out: &mut Vec<u8>, offsets: &[u32]) {
     put_column(out, width, offsets.iter().enumerate().map(ahead));
 }
 
-/// Reads the offsets of one position from the body of its block.
-pub(super) fn find(body: &[u8], position: u64) -> Result<Offsets, Malformed> {
-    let mut fields = Fields(body);
-    let count = u64::from(fields.u16()?);
-    let after_last = fields.u32()?;
-    let first = fields.u64()?;
-    let at = position.checked_sub(first).filter(|at| *at < count);
-    let at = at.ok_or(Malformed::Field("position"))? as usize;
-    let count = count as usize;
-    let groups = count.div_ceil(GROUP);
-    let starts = fields.take(2 * groups)?;
-    let next = if at + 1 < count {
-        Some(offset(starts, fields.0, count, at + 1)?)
-    } else {
-        Some(after_last).filter(|next| *next != NONE)
-    };
-    Ok(Offsets { offset: offset(starts, fields.0, count, at)?, next })
+/// Reads the offsets of one position from the body of its block; none if it was scavenged.
+pub(super) fn find(body: &[u8], position: u64) -> Result<Option<Offsets>, Malformed> {
+    let block = PlacesBlock::read(body)?;
+    let at = position.checked_sub(block.first).filter(|at| *at < block.count as u64);
+    block.offsets(at.ok_or(Malformed::Field("position"))? as usize)
 }
 
-fn offset(starts: &[u8], groups: &[u8], count: usize, at: usize) -> Result<u32, Malformed> {
-    let group = at / GROUP;
-    let start = Fields(starts.get(2 * group..).ok_or(Malformed::Short)?).u16()?;
-    let mut fields = Fields(groups.get(usize::from(start)..).ok_or(Malformed::Short)?);
-    let (base, step, width) = (fields.u32()?, fields.u32()?, fields.u8()?);
-    let column = Column::take(&mut fields, u32::from(width), GROUP.min(count - group * GROUP))?;
-    let ahead = column.get(at % GROUP)?;
-    let offset = u64::from(base) + u64::from(step) * (at % GROUP) as u64;
-    offset
-        .checked_add(ahead)
-        .and_then(|offset| u32::try_from(offset).ok())
-        .ok_or(Malformed::Field("offset"))
+/// The nearest position from `at` on, of this block, that has a record.
+pub(super) fn nearest(
+    body: &[u8],
+    at: u64,
+    direction: Direction,
+) -> Result<Option<u64>, Malformed> {
+    let block = PlacesBlock::read(body)?;
+    let Some(last) = block.count.checked_sub(1) else { return Ok(None) };
+    let mut at = match direction {
+        Direction::Forwards => at.saturating_sub(block.first),
+        Direction::Backwards => match at.checked_sub(block.first) {
+            Some(at) => at.min(last as u64),
+            None => return Ok(None),
+        },
+    } as usize;
+    while at <= last {
+        if block.offsets(at)?.is_some() {
+            return Ok(Some(block.first + at as u64));
+        }
+        at = match (direction, at.checked_sub(1)) {
+            (Direction::Forwards, _) => at + 1,
+            (Direction::Backwards, Some(before)) => before,
+            (Direction::Backwards, None) => return Ok(None),
+        };
+    }
+    Ok(None)
+}
+
+/// A block, to be read.
+struct PlacesBlock<'a> {
+    first: u64,
+    count: usize,
+    after_last: u32,
+    starts: &'a [u8],
+    groups: &'a [u8],
+}
+
+impl<'a> PlacesBlock<'a> {
+    fn read(body: &'a [u8]) -> Result<Self, Malformed> {
+        let mut fields = Fields(body);
+        let count = usize::from(fields.u16()?);
+        let (after_last, first) = (fields.u32()?, fields.u64()?);
+        let starts = fields.take(2 * count.div_ceil(GROUP))?;
+        Ok(Self { first, count, after_last, starts, groups: fields.0 })
+    }
+
+    fn offsets(&self, at: usize) -> Result<Option<Offsets>, Malformed> {
+        let own = self.offset(at)?;
+        let next = if at + 1 < self.count { self.offset(at + 1)? } else { self.after_last };
+        let gone = own == NO_RECORD || own == next;
+        let next = Some(next).filter(|next| *next != NO_RECORD);
+        Ok((!gone).then_some(Offsets { offset: own, next }))
+    }
+
+    fn offset(&self, at: usize) -> Result<u32, Malformed> {
+        let group = at / GROUP;
+        let start = self.starts.get(2 * group..).ok_or(Malformed::Short)?;
+        let start = usize::from(Fields(start).u16()?);
+        let mut fields = Fields(self.groups.get(start..).ok_or(Malformed::Short)?);
+        let (base, step, width) = (fields.u32()?, fields.u32()?, fields.u8()?);
+        let numbers = GROUP.min(self.count - group * GROUP);
+        let column = Column::take(&mut fields, u32::from(width), numbers)?;
+        let ahead = column.get(at % GROUP)?;
+        let offset = u64::from(base) + u64::from(step) * (at % GROUP) as u64;
+        offset
+            .checked_add(ahead)
+            .and_then(|offset| u32::try_from(offset).ok())
+            .ok_or(Malformed::Field("offset"))
+    }
 }
 
 const _: () = assert!(

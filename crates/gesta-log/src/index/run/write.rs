@@ -348,6 +348,19 @@ impl<'a> RunWriter<'a> {
 
     /// Ends the run and gives it its name, durably.
     pub(super) fn finish(mut self) -> Result<RunName, RunError> {
+        self.put_directory()?;
+        self.out.finish(&self.footer.encode(), Footer::own_seed())?;
+        Ok(self.footer.name)
+    }
+
+    /// Ends the run and makes it durable under the name that it has while it is being made.
+    pub(super) fn finish_unnamed(mut self) -> Result<RunName, RunError> {
+        self.put_directory()?;
+        self.out.end(&self.footer.encode(), Footer::own_seed())?;
+        Ok(self.footer.name)
+    }
+
+    fn put_directory(&mut self) -> Result<(), RunError> {
         let directory = self.directory.encode();
         self.footer.directory = self.out.next()?;
         self.footer.directory_bytes = directory.len() as u64;
@@ -355,7 +368,6 @@ impl<'a> RunWriter<'a> {
             self.out.add(Kind::Directory, body)?;
         }
         self.footer.blocks = self.out.next()?.saturating_add(1);
-        self.out.finish(&self.footer.encode(), Footer::own_seed())?;
-        Ok(self.footer.name)
+        Ok(())
     }
 }

@@ -74,7 +74,12 @@ fn a_run_with_a_flipped_bit_answers_rightly_or_says_that_it_is_damaged() {
         let asked = Run::open(&disk, run.name(), cache()).map(Arc::new).and_then(|run| {
             let mut go_on = |_| ControlFlow::Continue(());
             assert!(is_damage(run.verify(&disk, &mut go_on)), "block {number}");
-            assert!(is_damage(merge_runs(&disk, &origin(3), &[Arc::clone(&run)], &mut go_on)));
+            assert!(is_damage(merge_runs(
+                &disk,
+                &origin(3),
+                &super::plain(&[Arc::clone(&run)]),
+                &mut go_on
+            )));
             model.check(&run, &disk)
         });
         assert!(is_damage(asked), "block {number}: everything was asked");
@@ -154,7 +159,7 @@ fn whatever_a_block_says_nothing_panics() {
         let Ok(run) = Run::open(&disk, run.name(), cache()) else { continue };
         ask(&run, &disk, &segments);
         let mut go_on = |_| ControlFlow::Continue(());
-        drop(merge_runs(&disk, &origin(3), &[Arc::new(run)], &mut go_on));
+        drop(merge_runs(&disk, &origin(3), &super::plain(&[Arc::new(run)]), &mut go_on));
     }
 }
 

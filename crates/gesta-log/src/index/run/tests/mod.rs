@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{BlockCache, Contents, Origin, Run, RunName, merge_runs, write_run};
+use super::{BlockCache, Contents, Input, Origin, Run, RunName, merge_runs, write_run};
 use crate::disk::{Cache, Disk, Done, Lane, Operation};
 
 /// Chance from a seed (SplitMix64).
@@ -136,5 +136,9 @@ fn write(disk: &dyn Disk, contents: &Contents) -> Arc<Run> {
 
 fn merge(disk: &dyn Disk, inputs: &[Arc<Run>]) -> Arc<Run> {
     let mut go_on = |_| ControlFlow::Continue(());
-    open(disk, merge_runs(disk, &origin(2), inputs, &mut go_on).unwrap())
+    open(disk, merge_runs(disk, &origin(2), &plain(inputs), &mut go_on).unwrap())
+}
+
+fn plain(runs: &[Arc<Run>]) -> Vec<Input<'_>> {
+    runs.iter().map(|run| Input { run, patches: &[] }).collect()
 }

@@ -63,11 +63,12 @@ fn a_failed_operation_leaves_no_run_and_no_other_manifest() {
         let so_far = disk.operations().len();
         disk.failing = Some(so_far + failing);
         let mut go_on = |_| ControlFlow::Continue(());
-        let merged = merge_runs(&disk, &origin(2), &runs, &mut go_on).and_then(|name| {
-            let merged = Run::open(&disk, name, cache())?;
-            let manifest = Manifest { store: merged.store(), runs: vec![merged.listed()] };
-            manifest.write(&disk).map(|()| manifest)
-        });
+        let merged =
+            merge_runs(&disk, &origin(2), &super::plain(&runs), &mut go_on).and_then(|name| {
+                let merged = Run::open(&disk, name, cache())?;
+                let manifest = Manifest { store: merged.store(), runs: vec![merged.listed()] };
+                manifest.write(&disk).map(|()| manifest)
+            });
         let now = Manifest::read(&disk).unwrap().unwrap();
         match merged {
             Ok(after) => {
@@ -96,7 +97,7 @@ fn a_merge_that_is_told_to_stop_leaves_nothing() {
     let runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
     let files = disk.list().unwrap();
     let mut stop = |_| ControlFlow::Break(());
-    let merged = merge_runs(&disk, &origin(2), &runs, &mut stop);
+    let merged = merge_runs(&disk, &origin(2), &super::plain(&runs), &mut stop);
     assert!(matches!(merged, Err(RunError::Stopped)));
     assert_eq!(disk.list().unwrap(), files);
     let mut written = 0;
@@ -104,7 +105,7 @@ fn a_merge_that_is_told_to_stop_leaves_nothing() {
         written += bytes as u64;
         ControlFlow::Continue(())
     };
-    let name = merge_runs(&disk, &origin(2), &runs, &mut go_on).unwrap();
+    let name = merge_runs(&disk, &origin(2), &super::plain(&runs), &mut go_on).unwrap();
     assert_eq!(written, open(&disk, name).bytes());
 }
 

@@ -1,0 +1,78 @@
+//! What is said of scavenging, and that it takes what is hidden and nothing else.
+
+use std::fs;
+
+use futures_executor::block_on;
+use gesta_store::{DeleteStream, EventStore as _, ExpectedRevision, StreamName};
+use serde_json::json;
+
+use crate::scene::{Scene, append};
+
+/// Twenty streams of which the odd ones are deleted.
+fn half_deleted() -> Scene {
+    let scene = Scene::empty();
+    let store = scene.open();
+    for number in 0..20 {
+        append(&store, &format!("session-{number}"), "opened", "{}");
+    }
+    for number in (1..20).step_by(2) {
+        let stream = StreamName::new(format!("session-{number}")).unwrap();
+        let delete = DeleteStream { stream, expected: ExpectedRevision::Any };
+        block_on(store.delete_stream(delete)).unwrap();
+    }
+    drop(store);
+    scene
+}
+
+#[test]
+fn deleted_streams_are_scavenged_and_the_rest_is_exported_as_before() {
+    let scene = half_deleted();
+    let before = scene.run(&["export"]).said().to_owned();
+    let told = scene.run(&["scavenge"]);
+    assert!(told.said().starts_with("scavenged 10 events: 1 of 1 segment rewritten, "), "{told:?}");
+    let deleted =
+        |line: &&str| (1..20).step_by(2).any(|n| line.contains(&format!("\"session-{n}\"")));
+    let left: Vec<_> = before.lines().filter(|line| !deleted(line)).collect();
+    assert_eq!(scene.run(&["export"]).said().lines().collect::<Vec<_>>(), left);
+    assert_eq!(scene.run(&["verify"]).said(), "sound: 20 events in 1 segment\n");
+    let again = scene.run(&["scavenge"]);
+    assert!(again.said().starts_with("scavenged 0 events: 0 of 1 segment rewritten, 0 of "));
+}
+
+#[test]
+fn a_threshold_is_kept_and_the_answer_can_be_json() {
+    let scene = half_deleted();
+    let bytes = |scene: &Scene| {
+        let segments = scene.files().into_iter();
+        let segments =
+            segments.filter(|(file, _)| file.extension().is_some_and(|end| end == "seg"));
+        segments.map(|(_, bytes)| bytes.len()).sum::<usize>()
+    };
+    let size = bytes(&scene);
+    let none = &scene.run(&["scavenge", "--threshold", "100", "--json"]).objects()[0];
+    let expected = json!({
+        "events": 0, "segments": 1, "rewrittenSegments": 0, "bytesBefore": size, "bytesAfter": size,
+    });
+    assert_eq!(none, &expected);
+    let some = &scene.run(&["scavenge", "--json"]).objects()[0];
+    assert_eq!((&some["events"], &some["rewrittenSegments"]), (&json!(10), &json!(1)));
+    assert_eq!(some["bytesAfter"], json!(bytes(&scene)));
+    scene.run(&["scavenge", "--threshold", "101"]).fails_with(2, "101");
+}
+
+#[test]
+fn a_store_in_use_and_a_damaged_one_are_left_alone() {
+    let scene = half_deleted();
+    let store = scene.open();
+    scene.run(&["scavenge"]).fails_with(2, "cannot scavenge: process ");
+    drop(store);
+    let (file, mut bytes) = scene
+        .files()
+        .into_iter()
+        .find(|(file, _)| file.extension().is_some_and(|end| end == "seg"))
+        .unwrap();
+    bytes[4_200] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    scene.run(&["scavenge"]).fails_with(1, "the store is damaged: ");
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+}

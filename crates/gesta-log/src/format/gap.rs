@@ -1,0 +1,214 @@
+//! What a gap frame says: where events were that have been scavenged, and of which streams and
+//! appends.
+//!
+//! Always holds: each position that the frame stands for is either a record's in it or one of these;
+//! so the revisions of a stream never lack one, and an append is recognized, for ever.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use gesta_store::{EventId, Position, RecordedAt, Revision, StreamName};
+use uuid::Uuid;
+
+use super::{Fields, Malformed, put_varint, varint};
+
+/// Bytes of a gap frame's body before its lists.
+const GAP_HEADER_BYTES: usize = 16;
+/// What an append takes in the lists at least: two numbers, an id, a digest.
+const APPEND_BYTES_MIN: usize = 26;
+
+/// An event that was scavenged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) position: Position,
+    pub(crate) stream: StreamName,
+    pub(crate) revision: Revision,
+}
+
+/// An append of which events were scavenged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GoneAppend {
+    /// Of its first event.
+    pub(crate) position: Position,
+    pub(crate) events: u32,
+    pub(crate) first_event: EventId,
+    pub(crate) ids: IdsDigest,
+}
+
+/// What stands for the ids of all events of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IdsDigest(u64);
+
+impl IdsDigest {
+    pub(crate) fn of(ids: impl Iterator<Item = EventId>) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for id in ids {
+            hasher.update(id.as_uuid().as_bytes());
+        }
+        let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
+        Self(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) first: Position,
+    /// How many positions it stands for.
+    pub(crate) positions: u32,
+    /// When the last of them was recorded.
+    pub(crate) last_recorded_at: RecordedAt,
+    /// In the order of positions.
+    pub(crate) appends: Vec<GoneAppend>,
+    /// In the order of positions.
+    pub(crate) gone: Vec<Gone>,
+}
+
+impl Gap {
+    /// The position after those that it stands for.
+    pub(crate) fn next(&self) -> Position {
+        Position::new(self.first.number() + u64::from(self.positions))
+    }
+
+    /// Bytes of its lists, roughly and at most.
+    pub(crate) fn bytes_max(&self) -> usize {
+        let names: usize = self.gone.iter().map(|gone| gone.stream.as_str().len() + 16).sum();
+        names + self.appends.len() * 34 + GAP_HEADER_BYTES
+    }
+
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let mut lists = Vec::new();
+        self.put_appends(&mut lists);
+        self.put_streams(&mut lists);
+        out.extend_from_slice(&self.positions.to_le_bytes());
+        let bytes = u32::try_from(GAP_HEADER_BYTES + lists.len());
+        let bytes = bytes.expect("a gap is smaller than a segment");
+        out.extend_from_slice(&bytes.to_le_bytes());
+        out.extend_from_slice(&self.last_recorded_at.micros().to_le_bytes());
+        out.extend_from_slice(&lists);
+    }
+
+    fn put_appends(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.appends.len() as u64);
+        let mut before = self.first;
+        for append in &self.appends {
+            put_varint(out, append.position.number() - before.number());
+            put_varint(out, u64::from(append.events));
+            out.extend_from_slice(append.first_event.as_uuid().as_bytes());
+            out.extend_from_slice(&append.ids.0.to_le_bytes());
+            before = append.position;
+        }
+    }
+
+    fn put_streams(&self, out: &mut Vec<u8>) {
+        let mut streams = BTreeMap::<_, Vec<&Gone>>::new();
+        for gone in &self.gone {
+            streams.entry(gone.stream.as_str()).or_default().push(gone);
+        }
+        put_varint(out, streams.len() as u64);
+        for (name, all) in streams {
+            put_varint(out, name.len() as u64);
+            out.extend_from_slice(name.as_bytes());
+            put_varint(out, all.len() as u64);
+            let first = all.first().expect("a stream is listed for an event");
+            put_varint(out, first.revision.number());
+            let mut before = self.first;
+            for (nth, gone) in (0..).zip(&all) {
+                debug_assert_eq!(gone.revision.number(), first.revision.number() + nth);
+                put_varint(out, gone.position.number() - before.number());
+                before = gone.position;
+            }
+        }
+    }
+
+    /// Reads what stands before the records; also says how many bytes that is. The checksum was
+    /// verified.
+    pub(super) fn decode(body: &[u8], first: Position) -> Result<(Self, usize), Malformed> {
+        let mut fields = Fields(body);
+        let positions = fields.u32()?;
+        let lists =
+            (fields.u32()? as usize).checked_sub(GAP_HEADER_BYTES).ok_or(Malformed::Short)?;
+        let last_recorded_at = RecordedAt::from_micros(fields.u64()?);
+        let mut lists = Fields(fields.take(lists)?);
+        let appends = take_appends(&mut lists, first)?;
+        let gone = take_streams(&mut lists, first)?;
+        if !lists.0.is_empty() {
+            return Err(Malformed::Field("length of a gap's lists"));
+        }
+        let gap = Self { first, positions, last_recorded_at, appends, gone };
+        let inside = |position: Position| position >= first && position < gap.next();
+        let sound = first.number().checked_add(u64::from(positions)).is_some()
+            && gap.gone.iter().all(|gone| inside(gone.position))
+            && gap.appends.iter().all(|append| inside(append.position) && append.events > 0);
+        if sound { Ok((gap, body.len() - fields.0.len())) } else { Err(Malformed::Field("gap")) }
+    }
+
+    /// Whether these positions of records, which ascend, are the ones that are not gone.
+    pub(super) fn is_filled_by(&self, kept: impl Iterator<Item = Position>) -> bool {
+        let mut gone = self.gone.iter().map(|gone| gone.position).peekable();
+        let mut kept = kept.peekable();
+        let mut next = self.first;
+        while next < self.next() {
+            if gone.next_if_eq(&next).is_none() && kept.next_if_eq(&next).is_none() {
+                return false;
+            }
+            next = next.next();
+        }
+        gone.next().is_none() && kept.next().is_none()
+    }
+}
+
+/// The bytes that a gap's checksum covers, at the front of its body.
+pub(super) fn covered(body: &[u8]) -> Result<&[u8], Malformed> {
+    let mut fields = Fields(body);
+    fields.u32()?;
+    let bytes = fields.u32()? as usize;
+    body.get(..bytes).ok_or(Malformed::Short)
+}
+
+fn take_appends(fields: &mut Fields<'_>, first: Position) -> Result<Vec<GoneAppend>, Malformed> {
+    let count = take_count(fields, APPEND_BYTES_MIN)?;
+    let mut appends = Vec::with_capacity(count);
+    let mut before = first;
+    for _ in 0..count {
+        let position = take_position(fields, before)?;
+        let events =
+            u32::try_from(varint(fields)?).map_err(|_| Malformed::Field("events of an append"))?;
+        let first_event = EventId::from(Uuid::from_bytes(fields.array()?));
+        let ids = IdsDigest(fields.u64()?);
+        appends.push(GoneAppend { position, events, first_event, ids });
+        before = position;
+    }
+    Ok(appends)
+}
+
+fn take_streams(fields: &mut Fields<'_>, first: Position) -> Result<Vec<Gone>, Malformed> {
+    let mut gone = Vec::new();
+    for _ in 0..take_count(fields, 1)? {
+        let length = usize::try_from(varint(fields)?).map_err(|_| Malformed::Short)?;
+        let name = str::from_utf8(fields.take(length)?).map_err(|_| Malformed::Field("text"))?;
+        let name =
+            StreamName::new(Arc::<str>::from(name)).map_err(|_| Malformed::Field("stream name"))?;
+        let count = take_count(fields, 1)?;
+        let mut revision = varint(fields)?;
+        let mut before = first;
+        for _ in 0..count {
+            let position = take_position(fields, before)?;
+            gone.push(Gone { position, stream: name.clone(), revision: Revision::new(revision) });
+            revision = revision.checked_add(1).ok_or(Malformed::Field("revision"))?;
+            before = position;
+        }
+    }
+    gone.sort_unstable_by_key(|gone| gone.position);
+    Ok(gone)
+}
+
+/// A count of things of so many bytes at least; checked before there is room for them.
+fn take_count(fields: &mut Fields<'_>, bytes_min: usize) -> Result<usize, Malformed> {
+    let count = usize::try_from(varint(fields)?).map_err(|_| Malformed::Short)?;
+    if count > fields.0.len() / bytes_min { Err(Malformed::Short) } else { Ok(count) }
+}
+
+fn take_position(fields: &mut Fields<'_>, before: Position) -> Result<Position, Malformed> {
+    let step = varint(fields)?;
+    before.number().checked_add(step).map(Position::new).ok_or(Malformed::Field("position"))
+}

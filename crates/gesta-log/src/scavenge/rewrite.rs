@@ -1,0 +1,368 @@
+//! One segment, rewritten without what is hidden.
+//!
+//! Always holds: frames of which nothing goes are copied as they are, chain and all; of the others a
+//! gap frame stands for neighbours together; what was written is read back past the cache and walked
+//! before anybody relies on it. Not here: when the new file takes the old one's place.
+
+use bytes::Bytes;
+use foldhash::HashSet;
+use gesta_store::{Damage, Position, RecordedAt, RecordedEvent, StreamName};
+
+use super::{ScavengeError, failed, hidden::Hidden};
+use crate::{
+    disk::{Cache, Disk, Operation},
+    format::{
+        Chain, Frame, FrameKind, Gap, Gone, GoneAppend, HEADER_BYTES, IdsDigest, Place, Rewritten,
+        Seed, SegmentHeader, Unfinished, copy_events, encode_bare, encode_gap, encode_opening,
+        mark_offset, put_headers, record_length,
+    },
+    index::{Covered, Patch, Term, TermKey},
+    planted::{self, Bug},
+    recovery::segment_file,
+    scan::{self, Start},
+};
+
+/// A gap frame is ended when its lists have about so many bytes.
+const GAP_BYTES: usize = 256 << 10;
+/// Bytes that one operation writes.
+const WRITE_BYTES: usize = 1 << 20;
+const UNFINISHED: &str = ".new";
+
+/// The name of a segment's file while it is rewritten.
+pub(super) fn unfinished_file(number: u64) -> String {
+    segment_file(number) + UNFINISHED
+}
+
+/// Whether a file is what a rewriting that did not end has left.
+pub(crate) fn is_unfinished_segment(file: &str) -> bool {
+    let digits = file.strip_suffix(UNFINISHED).and_then(|segment| segment.strip_suffix(".seg"));
+    digits.is_some_and(|digits| digits.parse().is_ok_and(|number| unfinished_file(number) == file))
+}
+
+/// A segment as it will be.
+#[derive(Debug)]
+pub(super) struct Rewriting {
+    covered: Covered,
+    header: SegmentHeader,
+    before: Chain,
+    file: Vec<u8>,
+    /// Events that go now.
+    gone: Vec<RecordedEvent>,
+    /// Those after which their streams have no events left.
+    emptied: Vec<StreamName>,
+}
+
+/// A segment that is durable and whole under its unfinished name.
+pub(super) struct Written {
+    covered: Covered,
+    frames: Vec<Frame>,
+    rewriting: Rewriting,
+}
+
+impl Rewriting {
+    /// The segment without what is hidden; none if nothing is.
+    pub(super) fn of(
+        disk: &dyn Disk,
+        covered: &Covered,
+        before: Chain,
+        salt: [u8; 16],
+        hidden: &mut Hidden<'_>,
+    ) -> Result<Option<Self>, ScavengeError> {
+        let (old, bytes, frames) = read(disk, covered, before)?;
+        let mut gone = Vec::new();
+        for event in frames.iter().flat_map(|(_, frame)| &frame.events).map(|(_, event)| event) {
+            if hidden.is(event)? {
+                gone.push(event.clone());
+            }
+        }
+        if gone.is_empty() {
+            return Ok(None);
+        }
+        let earlier = old.rewritten.map_or(0, |rewritten| rewritten.gone);
+        let mut header = SegmentHeader {
+            salt,
+            rewritten: Some(Rewritten {
+                named_salt: old.named_salt(),
+                named_length: old.named_length(covered.adopted_length),
+                gone: earlier + gone.len() as u64,
+            }),
+            ..old
+        };
+        let positions = gone.iter().map(|event| event.position).collect();
+        let mut body = Body::new(Seed::new(salt, covered.number), &bytes, positions);
+        for (_, frame) in &frames {
+            body.frame(frame);
+        }
+        let group = body.end(covered);
+        header.bytes = HEADER_BYTES + group.len() as u64;
+        let mut file = header.encode();
+        file.extend_from_slice(&group);
+        let last = |event: &&RecordedEvent| hidden.was_last(&event.stream, event.revision);
+        let emptied = gone.iter().filter(last).map(|event| event.stream.clone()).collect();
+        Ok(Some(Self { covered: *covered, header, before, file, gone, emptied }))
+    }
+
+    pub(super) fn newly_gone(&self) -> u64 {
+        self.gone.len() as u64
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.file.len() as u64
+    }
+
+    /// Writes the file under another name, durably, and reads it back.
+    pub(super) fn write(self, disk: &dyn Disk, file: &str) -> Result<Written, ScavengeError> {
+        let cannot = |source| failed("rewrite", &self.covered, source);
+        let bytes = Bytes::from(self.file.clone());
+        disk.run(Operation::Create { file: file.to_owned() }).map_err(cannot)?;
+        for (nth, start) in (0..bytes.len()).step_by(WRITE_BYTES).enumerate() {
+            let bytes = bytes.slice(start..bytes.len().min(start + WRITE_BYTES));
+            let offset = (nth * WRITE_BYTES) as u64;
+            let write = Operation::Write { file: file.to_owned(), offset, bytes };
+            disk.run(write).map_err(cannot)?;
+        }
+        if !planted::is(Bug::ScavengeWithoutSync) {
+            disk.run(Operation::Sync { file: file.to_owned() }).map_err(cannot)?;
+        }
+        let back = disk.read(file, 0, bytes.len() + 1, Cache::Bypass).map_err(cannot)?;
+        let walked = (back == bytes).then(|| walk(&back, &self.header, &self.covered, self.before));
+        match walked {
+            Some((walked, frames)) if ends_there(&walked, &self.covered) => {
+                let (salt, adopted_length) = (self.header.salt, walked.end);
+                let covered = Covered { salt, adopted_length, ..self.covered };
+                let frames = frames.into_iter().map(|(_, frame)| frame).collect();
+                Ok(Written { covered, frames, rewriting: self })
+            }
+            Some(_) | None => {
+                Err(damaged(&self.covered, 0, "it does not read back as it was rewritten"))
+            }
+        }
+    }
+}
+
+impl Written {
+    /// What the index has to know of it.
+    pub(super) fn patch(&self, key: &TermKey) -> Patch {
+        let mut dropped = HashSet::default();
+        for event in &self.rewriting.gone {
+            dropped.insert(key.hash(&Term::EventType(&event.event_type)));
+            dropped.extend(event.tags.iter().map(|tag| key.hash(&Term::Tag(tag))));
+            if let Some(category) = event.stream.category() {
+                dropped.insert(key.hash(&Term::Category(&category)));
+            }
+        }
+        if planted::is(Bug::ScavengeForgetsRevisions) {
+            let emptied = &self.rewriting.emptied;
+            dropped.extend(emptied.iter().map(|stream| key.hash(&Term::Stream(stream))));
+        }
+        Patch::new(self.covered, self.frames.iter(), dropped)
+    }
+}
+
+/// The segment's header, bytes and frames, verified.
+fn read(
+    disk: &dyn Disk,
+    covered: &Covered,
+    before: Chain,
+) -> Result<(SegmentHeader, Bytes, Frames), ScavengeError> {
+    let file = segment_file(covered.number);
+    let cannot = |source| failed("read", covered, source);
+    let length = usize::try_from(disk.length(&file).map_err(cannot)?).unwrap_or(usize::MAX);
+    let bytes = disk.read(&file, 0, length, Cache::Use).map_err(cannot)?;
+    let header = SegmentHeader::decode(&bytes)
+        .map_err(|what| damaged(covered, 0, &format!("segment header: {what}")))?;
+    if header.salt != covered.salt {
+        return Err(damaged(covered, 0, "the header names another segment"));
+    }
+    let (walked, frames) = walk(&bytes, &header, covered, before);
+    match walked.bad.first() {
+        Some(bad) => Err(damaged(covered, bad.offset, &bad.what.to_string())),
+        None if ends_there(&walked, covered) => Ok((header, bytes, frames)),
+        None => Err(damaged(covered, walked.end, "it ends otherwise than the index says")),
+    }
+}
+
+/// Frames with their offsets.
+type Frames = Vec<(u64, Frame)>;
+
+fn walk(
+    bytes: &Bytes,
+    header: &SegmentHeader,
+    covered: &Covered,
+    before: Chain,
+) -> (scan::Walked, Frames) {
+    let start = Start {
+        seed: Seed::new(header.salt, header.number),
+        chain: Some(before),
+        next: Position::new(covered.first),
+        adopted_length: header.adopted_length(Some(covered.adopted_length)),
+    };
+    let mut frames = Vec::new();
+    let walked = scan::walk(bytes, start, |offset, frame| frames.push((offset, frame)));
+    (walked, frames)
+}
+
+fn ends_there(walked: &scan::Walked, covered: &Covered) -> bool {
+    walked.bad.is_empty()
+        && walked.next.number() == covered.end
+        && walked.chain == Some(Chain(covered.chain))
+}
+
+fn damaged(covered: &Covered, offset: u64, what: &str) -> ScavengeError {
+    let file = segment_file(covered.number);
+    ScavengeError::Damaged(Damage { file, offset, positions: None, what: what.to_owned() })
+}
+
+/// What follows the header, as it grows.
+struct Body<'a> {
+    place: Place,
+    /// The segment as it is.
+    old: &'a Bytes,
+    /// Positions that go, ascending.
+    goes: Vec<Position>,
+    group: Vec<u8>,
+    frames: Vec<Unfinished>,
+    open: Option<OpenGap<'a>>,
+}
+
+/// A gap frame that neighbours may still be added to.
+struct OpenGap<'a> {
+    gap: Gap,
+    kept: Vec<&'a [u8]>,
+    chain: Chain,
+}
+
+impl<'a> Body<'a> {
+    fn new(seed: Seed, old: &'a Bytes, goes: Vec<Position>) -> Self {
+        let place = Place { group_offset: HEADER_BYTES, seed };
+        Self { place, old, goes, group: Vec::new(), frames: Vec::new(), open: None }
+    }
+
+    fn goes(&self, event: &RecordedEvent) -> bool {
+        self.goes.binary_search(&event.position).is_ok()
+    }
+
+    fn frame(&mut self, frame: &Frame) {
+        match (frame.header.kind, &frame.opening) {
+            (FrameKind::Opening, Some(opening)) => {
+                let (chain, next) = (frame.header.chain, frame.header.first_position);
+                let opening = encode_opening(&mut self.group, &self.place, chain, next, opening);
+                self.frames.push(opening);
+            }
+            (FrameKind::Opening | FrameKind::Close | FrameKind::Seal, _) => {}
+            (FrameKind::Events, _) if !frame.events.iter().any(|(_, event)| self.goes(event)) => {
+                self.end_gap();
+                let records = frame.events.iter().map(|(offset, _)| record(self.old, *offset));
+                let copied = copy_events(&mut self.group, &self.place, &frame.header, records);
+                self.frames.push(copied);
+            }
+            (FrameKind::Events | FrameKind::Gap, _) => self.add_to_gap(frame),
+        }
+    }
+
+    fn add_to_gap(&mut self, frame: &Frame) {
+        let first = frame.header.first_position;
+        let mut open = self.open.take().unwrap_or_else(|| OpenGap::new(first, frame.header.chain));
+        open.add(frame, self.old, |event| self.goes(event));
+        let full = open.gap.bytes_max() > GAP_BYTES;
+        self.open = Some(open);
+        if full {
+            self.end_gap();
+        }
+    }
+
+    fn end_gap(&mut self) {
+        let Some(OpenGap { gap, kept, chain }) = self.open.take() else { return };
+        let frame = encode_gap(&mut self.group, &self.place, chain, &gap, kept.into_iter());
+        self.frames.push(frame);
+    }
+
+    /// Adds the seal. Everything will be durable before any of it counts, and the seal says so.
+    fn end(mut self, covered: &Covered) -> Vec<u8> {
+        self.end_gap();
+        put_headers(&mut self.group, &self.place, HEADER_BYTES, &self.frames);
+        let end = HEADER_BYTES + self.group.len() as u64;
+        let seal_at = usize::try_from(mark_offset(end) - HEADER_BYTES).expect("it fits memory");
+        self.group.resize(seal_at, 0);
+        let (chain, next) = (Chain(covered.chain), Position::new(covered.end));
+        let seal = encode_bare(&mut self.group, chain, next, FrameKind::Seal);
+        put_headers(&mut self.group, &self.place, end, &[seal]);
+        self.group
+    }
+}
+
+/// The bytes of a record that was verified.
+fn record(segment: &Bytes, offset: u64) -> &[u8] {
+    let rest = usize::try_from(offset).ok().and_then(|at| segment.get(at..)).unwrap_or_default();
+    let length = record_length(rest).unwrap_or_default();
+    rest.get(..length).expect("the record was verified")
+}
+
+impl<'a> OpenGap<'a> {
+    fn new(first: Position, chain: Chain) -> Self {
+        let gap = Gap {
+            first,
+            positions: 0,
+            last_recorded_at: RecordedAt::from_micros(0),
+            appends: Vec::new(),
+            gone: Vec::new(),
+        };
+        Self { gap, kept: Vec::new(), chain }
+    }
+
+    fn add(&mut self, frame: &Frame, old: &'a Bytes, goes: impl Fn(&RecordedEvent) -> bool) {
+        let Self { gap, kept, chain } = self;
+        *chain = frame.header.chain;
+        let next = frame.next().number();
+        gap.positions = u32::try_from(next - gap.first.number()).expect("a segment has fewer");
+        let (recorded, gone) = match &frame.gap {
+            Some(earlier) => {
+                gap.appends.extend_from_slice(&earlier.appends);
+                (Some(earlier.last_recorded_at), earlier.gone.as_slice())
+            }
+            None => {
+                gap.appends.extend(whole_append(frame));
+                (frame.events.last().map(|(_, event)| event.recorded_at), &[][..])
+            }
+        };
+        gap.last_recorded_at =
+            recorded.map_or(gap.last_recorded_at, |at| at.max(gap.last_recorded_at));
+        gap.gone.extend_from_slice(gone);
+        for (offset, event) in &frame.events {
+            if goes(event) {
+                let RecordedEvent { position, stream, revision, .. } = event;
+                let (position, revision) = (*position, *revision);
+                gap.gone.push(Gone { position, stream: stream.clone(), revision });
+            } else {
+                kept.push(record(old, *offset));
+            }
+        }
+        gap.gone.sort_unstable_by_key(|gone| gone.position);
+    }
+}
+
+/// The append that an event frame is.
+fn whole_append(frame: &Frame) -> Option<GoneAppend> {
+    let (_, first) = frame.events.first()?;
+    Some(GoneAppend {
+        position: first.position,
+        events: u32::try_from(frame.events.len()).expect("an append is within its limit"),
+        first_event: first.id,
+        ids: IdsDigest::of(frame.events.iter().map(|(_, event)| event.id)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_rewriting_leaves_is_told_from_everything_else() {
+        assert!(is_unfinished_segment("0000000000000007.seg.new"));
+        for other in
+            ["0000000000000007.seg", "0000000000000007.new", "7.seg.new", "INDEX.new", "seg.new"]
+        {
+            assert!(!is_unfinished_segment(other), "{other}");
+        }
+    }
+}
