@@ -104,6 +104,10 @@ impl Waiting {
         self.0.lock().take()
     }
 
+    pub(crate) fn is_answered(&self) -> bool {
+        self.0.lock().is_some()
+    }
+
     /// Sleeps until it is there.
     pub(crate) fn wait(&self, bell: &Bell) -> Answered {
         let mut held = bell.held.lock().unwrap_or_else(PoisonError::into_inner);

@@ -22,6 +22,10 @@ use crate::{
     planted,
 };
 
+/// So long a thread that appends drives on for others who keep coming, though it has its answer: to
+/// hand over costs more than to go on.
+const DRIVE_ON_MAX: Duration = Duration::from_millis(2);
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Drive {
@@ -71,11 +75,14 @@ impl Drive {
     /// A thread that sits in the seat already: goes on until its answer is there.
     pub(crate) fn drive_until(&self, waiting: &Waiting) -> Answered {
         let mut seat = Seat::of(self);
+        let begun = self.clock.elapsed();
         loop {
             let Some(engine) = seat.engine() else {
                 return Err(StoreError::Stopped { reason: "its engine has failed".to_owned() });
             };
-            let turn = engine.turn();
+            let turn = engine.turn_while(|| {
+                !waiting.is_answered() || self.clock.elapsed() < begun + DRIVE_ON_MAX
+            });
             if let Some(answer) = waiting.answer() {
                 seat.turn = turn;
                 return answer;

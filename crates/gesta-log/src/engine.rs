@@ -106,6 +106,11 @@ impl Engine {
 
     /// Takes what was queued and completed, and goes on as far as is possible without waiting.
     pub fn turn(&mut self) -> Turn {
+        self.turn_while(|| true)
+    }
+
+    /// Like [`turn`](Self::turn), but stops between two steps once it is not wanted any more.
+    pub(crate) fn turn_while(&mut self, wanted: impl Fn() -> bool) -> Turn {
         loop {
             // What completed is published before the next appends are judged against the index.
             let received = self.receive();
@@ -114,8 +119,11 @@ impl Engine {
             let step = self.step();
             quiet &= step.is_empty();
             step.into_iter().for_each(|action| self.act(action));
-            quiet &= !self.deliveries.help();
-            if quiet && self.mailbox.is_empty(self.writer.wanted()) {
+            let helped = self.deliveries.help();
+            quiet &= !helped;
+            let done = quiet && self.mailbox.is_empty(self.writer.wanted());
+            // What is left then lies in the mailbox, or has its time.
+            if done || (!helped && !wanted()) {
                 return self.rest();
             }
         }

@@ -100,8 +100,10 @@ impl Published {
     /// Puts a run in the place of what it covers.
     pub(crate) fn put_run(&self, context: &Arc<FileContext>, run: Arc<Run>) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.index.put_run(context, run);
+        let replaced = state.index.put_run(context, run);
         self.replaced.fetch_add(1, Ordering::Release);
+        drop(state);
+        drop(replaced);
     }
 
     /// Puts a run into the place of the one of the same name: `swap` does so on disk.
@@ -113,8 +115,10 @@ impl Published {
     ) -> Result<(), E> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         swap()?;
-        state.index.put_run(context, Arc::new(run));
+        let replaced = state.index.put_run(context, Arc::new(run));
         self.replaced.fetch_add(1, Ordering::Release);
+        drop(state);
+        drop(replaced);
         Ok(())
     }
 

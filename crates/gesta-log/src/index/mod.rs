@@ -103,6 +103,12 @@ pub(crate) enum OwnedTerm {
     Tag(Tag),
 }
 
+/// What a run took the place of.
+#[derive(Debug)]
+pub(crate) struct Replaced(
+    #[expect(dead_code, reason = "it is held only to be dropped later")] Vec<Part>,
+);
+
 /// The index as of some moment; cheap to clone. Events that are published later may show in it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
@@ -195,8 +201,9 @@ impl Index {
         false
     }
 
-    /// Puts a run in the place of the parts that it covers.
-    pub(crate) fn put_run(&mut self, context: &Arc<FileContext>, run: Arc<Run>) {
+    /// Puts a run in the place of the parts that it covers, and returns these: to drop what was in
+    /// memory takes long, and nobody should have to wait for it.
+    pub(crate) fn put_run(&mut self, context: &Arc<FileContext>, run: Arc<Run>) -> Replaced {
         let covered = run.first()..run.end();
         let parts = Arc::make_mut(&mut self.parts);
         // A part without events before it may begin where it begins.
@@ -204,7 +211,7 @@ impl Index {
         let from = parts.partition_point(before);
         let to = parts.partition_point(|part| part.first() < covered.end).max(from);
         let part = Part::File(Arc::new(Filed::new(Arc::clone(context), run)));
-        parts.splice(from..to, [part]);
+        Replaced(parts.splice(from..to, [part]).collect())
     }
 
     /// All stretches, in the order of positions.

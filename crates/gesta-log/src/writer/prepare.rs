@@ -2,7 +2,8 @@
 //!
 //! Always holds: a segment has its name only once its header and zeros are durable, and takes no
 //! frame before its name is; zeros are written in step with the filling of the active segment, so
-//! that preparing never outruns its need; an abandoned preparation leaves nothing that counts.
+//! that preparing never outruns its need, and each piece is synced before the next, so that a group
+//! never waits behind a whole file of zeros on its way to the device; an abandoned preparation leaves nothing that counts.
 //! Not here: opening frames, which come with the first group.
 
 use bytes::Bytes;
@@ -55,6 +56,8 @@ impl Prepared {
 enum Stage {
     Create,
     Zeros(u64),
+    /// What was written before this offset, where more follows.
+    SyncZeros(u64),
     Sync,
     Rename,
     SyncDirectory,
@@ -182,8 +185,10 @@ impl Preparation {
         stage = match stage {
             Stage::Create => Stage::Zeros(0),
             Stage::Zeros(from) if from + CHUNK_BYTES < segment.bytes => {
-                Stage::Zeros(from + CHUNK_BYTES)
+                let next = from + CHUNK_BYTES;
+                if self.hurried() { Stage::Zeros(next) } else { Stage::SyncZeros(next) }
             }
+            Stage::SyncZeros(from) => Stage::Zeros(from),
             Stage::Zeros(_) if planted::is(Bug::NoSyncBeforeName) => Stage::Rename,
             Stage::Zeros(_) => Stage::Sync,
             Stage::Sync => Stage::Rename,
@@ -207,7 +212,7 @@ impl Preparation {
         self.next_bytes = (self.next_bytes / 2).max(HEADER_BYTES);
         self.failed = true;
         let file = match stage {
-            Stage::Create | Stage::Zeros(_) | Stage::Sync | Stage::Rename => {
+            Stage::Create | Stage::Zeros(_) | Stage::SyncZeros(_) | Stage::Sync | Stage::Rename => {
                 segment.unfinished_file()
             }
             Stage::SyncDirectory => return,
@@ -245,7 +250,7 @@ fn operation(segment: &Prepared, stage: Stage, end: &LogEnd) -> Operation {
             }
             Operation::Write { file, offset: from, bytes: Bytes::from(bytes) }
         }
-        Stage::Sync => Operation::Sync { file },
+        Stage::SyncZeros(_) | Stage::Sync => Operation::Sync { file },
         Stage::Rename => Operation::Rename { from: file, to: segment.file() },
         Stage::SyncDirectory => Operation::SyncDirectory,
     }
