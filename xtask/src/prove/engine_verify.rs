@@ -20,8 +20,11 @@ const EVENTS_IN_BATCHES: &str = "6000000";
 /// About 1 GB.
 const SECONDS_ONE_BY_ONE: &str = "25";
 const BYTES_A_SECOND_MIN: f64 = 1e9;
-/// Where the device or the processor cannot: so much of what `cat` reads.
+/// Where the device cannot: so much of what `cat` reads.
 const OF_CAT_MIN: f64 = 0.8;
+/// Where each event has a frame of its own, a core cannot either: two microseconds an event, more
+/// than half of them for the chain and for the places of events in their streams.
+const OF_CAT_MIN_ONE_BY_ONE: f64 = 0.4;
 const RESIDENT_KIB_MAX: u64 = 300_000;
 
 pub(super) fn rate(ground: &Ground) -> Result<String> {
@@ -29,13 +32,18 @@ pub(super) fn rate(ground: &Ground) -> Result<String> {
     let batches = ["--writers", "1", "--seconds", "0.1", "--fill", EVENTS_IN_BATCHES];
     let singles = ["--writers", "64", "--seconds", SECONDS_ONE_BY_ONE];
     let mut told = Vec::new();
-    for (name, arguments) in [("in batches of 100", &batches[..]), ("one by one", &singles[..])] {
+    let stores = [
+        ("in batches of 100", &batches[..], OF_CAT_MIN),
+        ("one by one", &singles[..], OF_CAT_MIN_ONE_BY_ONE),
+    ];
+    for (name, arguments, of_cat_min) in stores {
         let store = directory.join("store");
         fs::create_dir_all(&store)?;
         let mut fill = Command::new(&gesta);
         fill.args(["bench", "append", "--store", &url(&store)]).args(arguments);
         step(&format!("a store of events appended {name}"), fill.stdout(Stdio::null()))?;
-        let measured = measure(&gesta, &store).with_context(|| format!("events {name}"))?;
+        let measured =
+            measure(&gesta, &store, of_cat_min).with_context(|| format!("events {name}"))?;
         told.push(format!("{name}: {measured}"));
         fs::remove_dir_all(&store)?;
     }
@@ -46,7 +54,7 @@ fn url(store: &Path) -> String {
     format!("gesta:{}", store.display())
 }
 
-fn measure(gesta: &Path, store: &Path) -> Result<String> {
+fn measure(gesta: &Path, store: &Path, of_cat_min: f64) -> Result<String> {
     let files = files(store)?;
     let lengths = files.iter().map(|file| Ok(fs::metadata(file)?.len()));
     let bytes = lengths.sum::<Result<u64>>()? as f64;
@@ -79,7 +87,7 @@ fn measure(gesta: &Path, store: &Path) -> Result<String> {
         warm / 1e9,
         resident / 1_000
     );
-    ensure!(verify >= BYTES_A_SECOND_MIN || verify >= OF_CAT_MIN * cat, "too slow: {figures}");
+    ensure!(verify >= BYTES_A_SECOND_MIN || verify >= of_cat_min * cat, "too slow: {figures}");
     ensure!(resident < RESIDENT_KIB_MAX, "too much memory: {figures}");
     Ok(figures)
 }

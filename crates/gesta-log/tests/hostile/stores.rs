@@ -2,10 +2,10 @@
 
 use std::{fs, io::ErrorKind, path::Path, time::Duration};
 
-use gesta_log::{LogStore, Options, backup, restore};
+use gesta_log::{LogStore, Options, ScavengeOptions, backup, restore};
 use gesta_store::{
     Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, ReadAll, RecordedEvent,
-    SetStreamMetadata, StreamMetadata, StreamName, Tag, conformance::block_on,
+    Revision, SetStreamMetadata, StreamMetadata, StreamName, Tag, conformance::block_on,
 };
 
 use crate::mutate::Files;
@@ -20,8 +20,8 @@ pub(crate) struct Whole {
     pub(crate) ended: bool,
 }
 
-/// An ended one with files of the index and merges, one without these, one that was killed, and one
-/// that was restored.
+/// An ended one with files of the index and merges, one without these, one that was killed, one that
+/// was restored, and one that was scavenged.
 pub(crate) fn stores() -> Vec<Whole> {
     let ended = tempfile::tempdir().unwrap();
     let events = fill(ended.path(), 60);
@@ -42,6 +42,9 @@ pub(crate) fn stores() -> Vec<Whole> {
     let target = restored.path().join("store");
     restore(kept.path(), &target, &mut |_| {}).unwrap();
     stores.push(whole(&target, &stores[0].events, true));
+
+    let left = scavenge(&target);
+    stores.push(whole(&target, &left, true));
     stores
 }
 
@@ -59,6 +62,25 @@ fn fill(directory: &Path, appends: u64) -> Vec<RecordedEvent> {
         metadata: StreamMetadata { cache_control: Some(MINUTE), ..StreamMetadata::default() },
     };
     block_on(store.set_stream_metadata(change)).unwrap();
+    block_on(store.read_all(ReadAll::forwards()).collect_events()).unwrap()
+}
+
+/// Hides the first events of some streams, and wins back their space.
+fn scavenge(directory: &Path) -> Vec<RecordedEvent> {
+    let store = LogStore::open(directory, small()).unwrap();
+    for stream in ["order-2", "order-3", "order-4"] {
+        let change = SetStreamMetadata {
+            stream: StreamName::new(stream).unwrap(),
+            expected_metadata: ExpectedRevision::Any,
+            metadata: StreamMetadata {
+                truncate_before: Some(Revision::new(12)),
+                ..StreamMetadata::default()
+            },
+        };
+        block_on(store.set_stream_metadata(change)).unwrap();
+    }
+    let report = store.scavenge(ScavengeOptions { threshold_percent: 0 }, &mut |_| {}).unwrap();
+    assert!(report.events > 20, "{report:?}");
     block_on(store.read_all(ReadAll::forwards()).collect_events()).unwrap()
 }
 
