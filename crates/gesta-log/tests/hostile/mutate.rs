@@ -10,13 +10,18 @@ pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 /// What was done, at worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Harm {
-    /// Bytes within one file.
+    /// Bytes within one sector of a file.
     Bytes,
+    /// Bytes of neighbouring sectors: the last frame and its mark look like a torn write then.
+    Sectors,
     /// Files are gone, cut, or under other names.
     Names,
     /// Bytes whose checksums were made right again.
     Forged,
 }
+
+/// Marks and what they stand for never share one.
+const SECTOR: usize = 512;
 
 /// Changes something in a store, mostly once.
 pub(crate) fn mutate(files: &mut Files, draws: &mut Draws) -> Harm {
@@ -35,10 +40,7 @@ pub(crate) fn mutate(files: &mut Files, draws: &mut Draws) -> Harm {
         }
         _ => {
             let bytes = files.get_mut(&name).expect("it was picked");
-            // Marks and what they stand for lie in sectors of their own, so that one change cannot
-            // hit both; several may.
-            change_bytes(bytes, draws);
-            Harm::Bytes
+            change_bytes(bytes, draws)
         }
     }
 }
@@ -79,7 +81,7 @@ fn place(bytes: &[u8], draws: &mut Draws) -> usize {
     draws.below(bytes.len().max(1) as u64) as usize
 }
 
-fn change_bytes(bytes: &mut [u8], draws: &mut Draws) {
+fn change_bytes(bytes: &mut [u8], draws: &mut Draws) -> Harm {
     let at = place(bytes, draws);
     let length = 1 + draws.below(200) as usize;
     let end = bytes.len().min(at + length);
@@ -95,6 +97,7 @@ fn change_bytes(bytes: &mut [u8], draws: &mut Draws) {
             bytes.copy_within(from..from + (end - at), at);
         }
     }
+    if at / SECTOR == end.saturating_sub(1) / SECTOR { Harm::Bytes } else { Harm::Sectors }
 }
 
 /// Changes a field and makes the checksum over it right again.
@@ -115,7 +118,7 @@ fn forge(bytes: &mut [u8], draws: &mut Draws) {
     } else if bytes.len() >= 8_192 && bytes.len().is_multiple_of(4_096) {
         forge_block(bytes, draws);
     } else {
-        change_bytes(bytes, draws);
+        _ = change_bytes(bytes, draws);
     }
 }
 
