@@ -83,9 +83,12 @@ fn place(bytes: &[u8], draws: &mut Draws) -> usize {
 
 fn change_bytes(bytes: &mut [u8], draws: &mut Draws) -> Harm {
     let at = place(bytes, draws);
-    let length = 1 + draws.below(200) as usize;
+    let stretch = 1 + draws.below(200) as usize;
+    let kind = draws.below(6);
+    // The first two change a single byte.
+    let length = if kind < 2 { 1 } else { stretch };
     let end = bytes.len().min(at + length);
-    match draws.below(6) {
+    match kind {
         0 => bytes[at] ^= 1 << draws.below(8),
         1 => bytes[at] = draws.next() as u8,
         2 => bytes[at..end].fill(0),

@@ -55,13 +55,8 @@ fn small() -> Options {
 fn fill(directory: &Path, appends: u64) -> Vec<RecordedEvent> {
     let store = LogStore::open(directory, small()).unwrap();
     (0..appends).for_each(|number| append(&store, number));
-    let described = StreamName::new("order-1").unwrap();
-    let change = SetStreamMetadata {
-        stream: described,
-        expected_metadata: ExpectedRevision::Any,
-        metadata: StreamMetadata { cache_control: Some(MINUTE), ..StreamMetadata::default() },
-    };
-    block_on(store.set_stream_metadata(change)).unwrap();
+    let described = StreamMetadata { cache_control: Some(MINUTE), ..StreamMetadata::default() };
+    describe(&store, "order-1", described);
     block_on(store.read_all(ReadAll::forwards()).collect_events()).unwrap()
 }
 
@@ -69,19 +64,22 @@ fn fill(directory: &Path, appends: u64) -> Vec<RecordedEvent> {
 fn scavenge(directory: &Path) -> Vec<RecordedEvent> {
     let store = LogStore::open(directory, small()).unwrap();
     for stream in ["order-2", "order-3", "order-4"] {
-        let change = SetStreamMetadata {
-            stream: StreamName::new(stream).unwrap(),
-            expected_metadata: ExpectedRevision::Any,
-            metadata: StreamMetadata {
-                truncate_before: Some(Revision::new(12)),
-                ..StreamMetadata::default()
-            },
+        let truncated = StreamMetadata {
+            truncate_before: Some(Revision::new(12)),
+            ..StreamMetadata::default()
         };
-        block_on(store.set_stream_metadata(change)).unwrap();
+        describe(&store, stream, truncated);
     }
     let report = store.scavenge(ScavengeOptions { threshold_percent: 0 }, &mut |_| {}).unwrap();
     assert!(report.events > 20, "{report:?}");
     block_on(store.read_all(ReadAll::forwards()).collect_events()).unwrap()
+}
+
+fn describe(store: &LogStore, stream: &str, metadata: StreamMetadata) {
+    let stream = StreamName::new(stream).unwrap();
+    let expected_metadata = ExpectedRevision::Any;
+    let change = SetStreamMetadata { stream, expected_metadata, metadata };
+    block_on(store.set_stream_metadata(change)).unwrap();
 }
 
 fn append(store: &LogStore, number: u64) {
