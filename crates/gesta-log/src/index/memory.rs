@@ -4,7 +4,11 @@
 //! stream within it, for damage ends a stretch, and what was scavenged keeps its place. Not here: what came before and after
 //! ([`Index`](super::Index)), locks.
 
-use std::collections::{BTreeSet, hash_map::Entry as MapEntry};
+use std::{
+    collections::{BTreeSet, hash_map::Entry as MapEntry},
+    iter::once,
+    ops::Range,
+};
 
 use foldhash::{HashMap, fast::RandomState};
 use gesta_store::{Category, Direction, EventId, EventType, Position, Revision, StreamName, Tag};
@@ -12,7 +16,7 @@ use gesta_store::{Category, Direction, EventId, EventType, Position, Revision, S
 use super::{
     Entry, Location, OwnedTerm, Span, Stretch,
     places::{NO_RECORD, nearest_record, note_gaps},
-    run::{Contents, Term, TermKey, TermPostings},
+    run::{Contents, Positions, Term, TermKey, TermPostings},
 };
 use crate::format::{Gone, GoneAppend, Seed};
 
@@ -24,13 +28,25 @@ enum Postings {
 }
 
 impl Postings {
-    /// Adds a position, unless it was the last one added.
-    fn push(&mut self, position: u32) {
+    /// Of positions that follow each other, of which there is one at least.
+    fn of(positions: Range<u32>) -> Self {
+        if positions.len() == 1 {
+            Self::One(positions.start)
+        } else {
+            Self::Many(positions.collect())
+        }
+    }
+
+    /// Adds positions that follow each other, but those that were added before.
+    fn extend(&mut self, positions: Range<u32>) {
+        let last = self.as_slice().last().copied();
+        let start = last.map_or(positions.start, |last| positions.start.max(last + 1));
         match self {
-            Self::One(first) if *first == position => {}
-            Self::One(first) => *self = Self::Many(vec![*first, position]),
-            Self::Many(all) if all.last() == Some(&position) => {}
-            Self::Many(all) => all.push(position),
+            _ if start >= positions.end => {}
+            Self::One(first) => {
+                *self = Self::Many(once(*first).chain(start..positions.end).collect())
+            }
+            Self::Many(all) => all.extend(start..positions.end),
         }
     }
 
@@ -140,19 +156,44 @@ impl Memory {
         self.appends.entry(first.id).or_insert((place, events));
     }
 
-    pub(crate) fn push(&mut self, entry: &Entry<'_>) {
+    /// Adds the next events. Those that have the same terms and follow each other are looked up
+    /// once.
+    pub(crate) fn extend<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>>) {
+        let mut alike: Option<(Entry<'a>, u32)> = None;
+        for entry in entries {
+            let place = self.push_offset(&entry);
+            match alike {
+                Some((first, _)) if first.has_terms_of(&entry) => {}
+                _ => {
+                    if let Some((first, from)) = alike.replace((entry, place)) {
+                        self.extend_terms(&first, from..place);
+                    }
+                }
+            }
+        }
+        if let Some((first, from)) = alike {
+            self.extend_terms(&first, from..self.len());
+        }
+    }
+
+    /// Returns the event's place.
+    fn push_offset(&mut self, entry: &Entry<'_>) -> u32 {
         let place = self.relative(entry.position.number());
         debug_assert_eq!(place as usize, self.offsets.len(), "a stretch has no gaps");
         let offset = u32::try_from(entry.offset).expect("a segment is smaller than 4 GiB");
         self.offsets.push(offset);
-        if let Some(category) = self.push_to_stream(entry.stream, entry.revision, place)
-            && let Some((_, postings)) = self.categories.get_mut(category)
-        {
-            postings.push(place);
+        place
+    }
+
+    /// Adds events that follow each other and have the terms of the first, which is given.
+    fn extend_terms(&mut self, first: &Entry<'_>, places: Range<u32>) {
+        let category = self.extend_stream(first.stream, first.revision, places.clone());
+        if let Some((_, postings)) = category.and_then(|place| self.categories.get_mut(place)) {
+            postings.extend(places.clone());
         }
-        push_to(&mut self.types, entry.event_type, place);
-        for tag in entry.tags {
-            push_to(&mut self.tags, tag, place);
+        extend_of(&mut self.types, first.event_type, places.clone());
+        for tag in first.tags {
+            extend_of(&mut self.tags, tag, places.clone());
         }
     }
 
@@ -168,23 +209,23 @@ impl Memory {
         let place = self.relative(gone.position.number());
         debug_assert_eq!(place as usize, self.offsets.len(), "a stretch has no gaps");
         self.offsets.push(NO_RECORD);
-        self.push_to_stream(&gone.stream, gone.revision, place);
+        self.extend_stream(&gone.stream, gone.revision, place..place + 1);
     }
 
     /// Returns the place of the stream's category.
-    fn push_to_stream(
+    fn extend_stream(
         &mut self,
         stream: &StreamName,
         revision: Revision,
-        place: u32,
+        places: Range<u32>,
     ) -> Option<usize> {
         if let Some(here) = self.streams.get_mut(stream) {
-            here.postings.push(place);
+            here.postings.extend(places);
             return here.category;
         }
-        let category = self.category_place(stream, place);
+        let category = self.category_place(stream, places.start);
         let here =
-            StreamHere { first_revision: revision, postings: Postings::One(place), category };
+            StreamHere { first_revision: revision, postings: Postings::of(places), category };
         self.streams.insert(stream.clone(), here);
         self.fresh_names.push(stream.clone());
         category
@@ -200,6 +241,11 @@ impl Memory {
                 *new.insert(next)
             }
         })
+    }
+
+    /// How many positions there are.
+    fn len(&self) -> u32 {
+        u32::try_from(self.offsets.len()).expect("a segment has fewer than 2^32 events")
     }
 
     fn relative(&self, position: u64) -> u32 {
@@ -291,9 +337,12 @@ impl Memory {
         let mut add = |term: &Term<'_>, first_ordinal, postings| {
             contents.terms.push(TermPostings { hash: key.hash(term), first_ordinal, postings });
         };
-        let absolute = |postings: &Postings| {
-            let positions = postings.as_slice().iter();
-            positions.map(|place| self.first + u64::from(*place)).collect::<Vec<_>>()
+        let absolute = |postings: &Postings| match postings {
+            Postings::One(place) => Positions::One(self.first + u64::from(*place)),
+            Postings::Many(places) => {
+                let positions = places.iter().map(|place| self.first + u64::from(*place));
+                Positions::Many(positions.collect())
+            }
         };
         for (name, here) in &self.streams {
             let first = here.first_revision.number();
@@ -309,7 +358,11 @@ impl Memory {
             add(&Term::Tag(tag), 0, absolute(postings));
         }
         for (id, (place, events)) in &self.appends {
-            add(&Term::Append(*id), u64::from(*events), vec![self.first + u64::from(*place)]);
+            add(
+                &Term::Append(*id),
+                u64::from(*events),
+                Positions::One(self.first + u64::from(*place)),
+            );
         }
         let new = self.streams.iter().filter(|(_, here)| here.first_revision == Revision::FIRST);
         contents.names.extend(new.map(|(name, _)| name.clone()));
@@ -327,14 +380,14 @@ impl StreamHere {
     }
 }
 
-fn push_to<Key: Clone + Eq + std::hash::Hash>(
+fn extend_of<Key: Clone + Eq + std::hash::Hash>(
     postings: &mut HashMap<Key, Postings>,
     key: &Key,
-    place: u32,
+    places: Range<u32>,
 ) {
     match postings.get_mut(key) {
-        Some(postings) => postings.push(place),
-        None => drop(postings.insert(key.clone(), Postings::One(place))),
+        Some(postings) => postings.extend(places),
+        None => drop(postings.insert(key.clone(), Postings::of(places))),
     }
 }
 
@@ -364,7 +417,7 @@ mod tests {
                 metadata: None,
             };
             assert!(memory.goes_on_with(1, entry.position));
-            memory.push(&entry);
+            memory.extend(once(entry));
         }
         let term = OwnedTerm::Tag(tag);
         let seek = |at, direction| memory.seek(&term, at, direction);

@@ -19,6 +19,7 @@ mod stream;
 
 use std::{
     collections::BTreeSet,
+    iter,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -64,6 +65,15 @@ pub(crate) struct Entry<'a> {
     pub(crate) tags: &'a [Tag],
     /// Of an event in a metadata stream: what it says.
     pub(crate) metadata: Option<&'a [u8]>,
+}
+
+impl Entry<'_> {
+    /// Whether it is found by the same terms as another one.
+    fn has_terms_of(&self, other: &Self) -> bool {
+        self.stream == other.stream
+            && self.event_type == other.event_type
+            && self.tags == other.tags
+    }
 }
 
 /// The events of one append.
@@ -133,14 +143,12 @@ impl Index {
         let memory = self.memory(segment, seed, first.position);
         let mut memory = part::write(&memory);
         memory.begin_append(first, events);
-        for entry in entries {
-            memory.push(&entry);
-            if let Some((stream, change)) = lifecycle_change(&entry) {
-                self.lives.write().unwrap_or_else(PoisonError::into_inner).change(stream, change);
-            }
-            self.head = entry.position;
-            self.last_recorded_at = self.last_recorded_at.max(Some(entry.recorded_at));
-        }
+        let Self { lives, head, last_recorded_at, .. } = self;
+        memory.extend(entries.inspect(|entry| {
+            note_lifecycle(lives, entry);
+            *head = entry.position;
+            *last_recorded_at = (*last_recorded_at).max(Some(entry.recorded_at));
+        }));
     }
 
     /// Adds what a gap frame says, with the entries of its records, in order.
@@ -159,10 +167,8 @@ impl Index {
             while let Some(gone) = gone.next_if(|gone| gone.position < entry.position) {
                 memory.push_gone(gone);
             }
-            memory.push(&entry);
-            if let Some((stream, change)) = lifecycle_change(&entry) {
-                self.lives.write().unwrap_or_else(PoisonError::into_inner).change(stream, change);
-            }
+            note_lifecycle(&self.lives, &entry);
+            memory.extend(iter::once(entry));
         }
         gone.for_each(|gone| memory.push_gone(gone));
         self.head = Position::new(memory.end() - 1);
@@ -504,6 +510,13 @@ impl Index {
         }
         let found = self.seek(&mut self.plan_query(query), after.next(), Direction::Forwards)?;
         Ok(found.map(|location| location.position))
+    }
+}
+
+/// Notes what an event says of the life of a stream.
+fn note_lifecycle(lives: &RwLock<Lives>, entry: &Entry<'_>) {
+    if let Some((stream, change)) = lifecycle_change(entry) {
+        lives.write().unwrap_or_else(PoisonError::into_inner).change(stream, change);
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) use names::{Categories, Lifecycles, Names};
 pub(crate) use output::GoOn;
 pub(crate) use plan::plan_merge;
 pub(crate) use term::{Term, TermHash, TermKey};
-pub(crate) use write::{Contents, TermPostings, write_run};
+pub(crate) use write::{Contents, Positions, TermPostings, write_run};
 
 use block::{BLOCK_BYTES, BODY_BYTES, Block, Blocks, Kind};
 use layout::{Directory, Footer};

@@ -43,8 +43,31 @@ pub(crate) struct TermPostings {
     /// Of a stream: the revision of the first posting. Of an append: how many events it has. Of
     /// others: 0.
     pub(crate) first_ordinal: u64,
-    /// Ascending positions.
-    pub(crate) postings: Vec<u64>,
+    pub(crate) postings: Positions,
+}
+
+/// Ascending positions. Most terms occur once, and take no memory of their own then.
+#[derive(Clone, Debug)]
+pub(crate) enum Positions {
+    One(u64),
+    Many(Vec<u64>),
+}
+
+impl Positions {
+    pub(super) fn as_slice(&self) -> &[u64] {
+        match self {
+            Self::One(position) => std::slice::from_ref(position),
+            Self::Many(positions) => positions,
+        }
+    }
+
+    /// These and others, in order and each once.
+    fn and(&self, others: &Self) -> Self {
+        let mut all = [self.as_slice(), others.as_slice()].concat();
+        all.sort_unstable();
+        all.dedup();
+        Self::Many(all)
+    }
 }
 
 /// Writes the run of one segment. It counts once the manifest names it.
@@ -74,16 +97,14 @@ fn write_contents(mut run: RunWriter<'_>, contents: Contents) -> Result<RunName,
     assert_eq!(events, Some(offsets.len() as u64), "each position has its record's offset");
     places::encode(covered.first, &offsets, |first, body| run.places(first, body))?;
     run.begin_terms()?;
-    terms.sort_unstable_by_key(|term| (term.hash, term.postings.first().copied()));
+    terms.sort_unstable_by_key(|term| (term.hash, term.postings.as_slice().first().copied()));
     let mut terms = terms.into_iter().peekable();
     while let Some(mut term) = terms.next() {
         // Two terms of one hash: who reads the events tells them apart.
         while let Some(same) = terms.next_if(|next| next.hash == term.hash) {
-            term.postings.extend(same.postings);
-            term.postings.sort_unstable();
-            term.postings.dedup();
+            term.postings = term.postings.and(&same.postings);
         }
-        for position in &term.postings {
+        for position in term.postings.as_slice() {
             assert!((covered.first..covered.end).contains(position), "postings are of the segment");
             run.posting(*position)?;
         }

@@ -98,11 +98,11 @@ fn a_cursor_on_a_cold_cache_reads_each_block_of_a_list_once() {
     let contents = segments(story).remove(0);
     let disk = MemoryDisk::default();
     let run = write(&disk, &contents);
-    let longest = contents.terms.iter().max_by_key(|term| term.postings.len()).unwrap();
+    let longest = contents.terms.iter().max_by_key(|term| term.postings.as_slice().len()).unwrap();
     let found = run.find(&disk, longest.hash).unwrap().unwrap();
     let cold = Run::open(&disk, run.name(), super::cache()).unwrap();
     let mut cursor = Cursor::new(found);
-    for posting in &longest.postings {
+    for posting in longest.postings.as_slice() {
         let next = cursor.seek(&cold, &disk, *posting, Direction::Forwards);
         assert_eq!(next.unwrap(), Some(*posting));
     }

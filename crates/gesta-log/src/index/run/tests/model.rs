@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Contents, Covered, Cursor, Found, Lifecycle, Run, RunError, RunPlace, Term, TermHash,
-        TermKey, TermPostings,
+        Contents, Covered, Cursor, Found, Lifecycle, Positions, Run, RunError, RunPlace, Term,
+        TermHash, TermKey, TermPostings,
     },
     Chance, STORE,
 };
@@ -91,7 +91,10 @@ fn segment(
     let terms = terms.map(|(hash, (first_ordinal, postings))| TermPostings {
         hash,
         first_ordinal,
-        postings,
+        postings: match *postings {
+            [position] => Positions::One(position),
+            _ => Positions::Many(postings),
+        },
     });
     let mut terms: Vec<_> = terms.collect();
     let turn = chance.below(1 + terms.len() as u64) as usize;
@@ -168,7 +171,7 @@ impl Model {
             for term in &segment.terms {
                 let known =
                     model.terms.entry(term.hash).or_insert((term.first_ordinal, Vec::new()));
-                known.1.extend(&term.postings);
+                known.1.extend(term.postings.as_slice());
             }
             for (at, offset) in segment.offsets.iter().enumerate() {
                 let next = segment.offsets.get(at + 1).copied();
