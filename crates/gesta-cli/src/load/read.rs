@@ -160,6 +160,9 @@ pub(crate) fn run(
 }
 
 fn measure(reader: &mut dyn Reader, load: &ReadLoad, chosen: &Chosen) -> Result<ReadReport> {
+    // Once before: else the files of one would be in the system's cache, and those of another, which
+    // it wrote past it or which were pushed out since, would not.
+    reader.scan(&mut look)?;
     let scanned = repeat(load.time(), || reader.scan(&mut look).map(Some))?;
     let scanned = scanned.context("everything can be read")?;
     let category = match chosen.category {

@@ -25,8 +25,8 @@ use super::{Cache, Disk, Done, Lane, Operation, direct::WriteThrough};
 const LOCK_FILE: &str = "LOCK";
 /// Larger reads first ask how much there is.
 const READ_UNASKED_BYTES: usize = 4 << 20;
-/// Files that are kept open for reading at most.
-const READ_HANDLES_MAX: usize = 64;
+/// Files that are kept open for reading at most, where the process may have twice as many.
+const READ_HANDLES_MAX: usize = 1_024;
 /// Files that are kept open because they were made here, at most: the one that is written, the
 /// next one, and some that were sealed, and so synced, before.
 const MADE_HANDLES_MAX: usize = 8;
@@ -99,7 +99,7 @@ impl FileDisk {
         let failed = |source| LockError::Io { directory: directory.to_owned(), source };
         let files = Arc::new(Files {
             directory: directory.to_owned(),
-            handles: Mutex::default(),
+            handles: Mutex::new(Handles::new(read_handles_max())),
             through: Mutex::default(),
         });
         let writing = match access {
@@ -196,6 +196,10 @@ impl Disk for FileDisk {
         Ok(buffer.into())
     }
 
+    fn read_into(&self, file: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        read_full(&*self.files.get(file)?, offset, buffer)
+    }
+
     fn submit(&self, operation: Operation, lane: Lane, done: Done) {
         if lane == Lane::Foreground {
             return done(self.files.run(operation));
@@ -243,13 +247,25 @@ struct Files {
 
 /// Open files. A file that is being written keeps its one handle, so that a failure to write its
 /// pages back is told to whoever syncs it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Handles {
     made: VecDeque<(String, Arc<File>)>,
     read: HashMap<String, Arc<File>>,
+    read_max: usize,
+}
+
+/// Half of the files that the process may have open: the rest is its own.
+fn read_handles_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let half = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
+    half.min(READ_HANDLES_MAX)
 }
 
 impl Handles {
+    fn new(read_max: usize) -> Self {
+        Self { made: VecDeque::new(), read: HashMap::new(), read_max }
+    }
+
     fn get(&self, name: &str) -> Option<Arc<File>> {
         let made = self.made.iter().find(|(made, _)| made == name).map(|(_, file)| file);
         made.or_else(|| self.read.get(name)).map(Arc::clone)
@@ -263,7 +279,7 @@ impl Handles {
     }
 
     fn keep_read(&mut self, name: &str, file: Arc<File>) {
-        if self.read.len() >= READ_HANDLES_MAX {
+        if self.read.len() >= self.read_max {
             // Whoever uses one keeps it; the rest is opened again by name.
             self.read.clear();
         }
@@ -384,5 +400,26 @@ impl Drop for Worker {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_files_are_held_open_than_the_process_can_spare() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(directory.path(), Access::ReadWrite).unwrap();
+        disk.files.handles().read_max = 3;
+        for number in 0..20_u8 {
+            let name = number.to_string();
+            fs::write(directory.path().join(&name), [number]).unwrap();
+            let mut read = [0];
+            assert_eq!(disk.read_into(&name, 0, &mut read).unwrap(), 1);
+            assert_eq!(read, [number]);
+            assert!(disk.files.handles().read.len() <= 3);
+        }
+        assert!(read_handles_max() <= READ_HANDLES_MAX);
     }
 }

@@ -125,6 +125,17 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Whatever the system says, [`io::ErrorKind::NotFound`] among it.
     fn read(&self, file: &str, offset: u64, length: usize, cache: Cache) -> io::Result<Bytes>;
 
+    /// Reads into a buffer, from wherever is fastest; says how many bytes: fewer than the buffer has
+    /// only where the file ends.
+    ///
+    /// # Errors
+    /// Whatever the system says, [`io::ErrorKind::NotFound`] among it.
+    fn read_into(&self, file: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.read(file, offset, buffer.len(), Cache::Use)?;
+        buffer.iter_mut().zip(&bytes).for_each(|(place, byte)| *place = *byte);
+        Ok(bytes.len())
+    }
+
     /// Begins an operation. `done` is called once it is done, maybe before this returns.
     fn submit(&self, operation: Operation, lane: Lane, done: Done);
 

@@ -107,8 +107,9 @@ pub(crate) fn borrow_record(
     let [type_bytes, named_bytes, tag_count, correlation_bytes, causation_bytes, _reserved] =
         fields.array::<6>()?.map(usize::from);
     let (metadata_bytes, data_bytes) = (fields.u32()? as usize, fields.u32()? as usize);
-    let stream = text(fields.take(stream_bytes)?)?;
-    let event_type = text(fields.take(type_bytes)?)?;
+    let names = text(fields.take(stream_bytes + type_bytes)?)?;
+    let (stream, event_type) =
+        names.split_at_checked(stream_bytes).ok_or(Malformed::Field("text"))?;
     fields.take(named_bytes)?;
     let tags = take_tags(&mut fields, tag_count)?;
     fields.take(correlation_bytes + causation_bytes)?;

@@ -336,7 +336,9 @@ fn decode_gap(
     for _ in 0..header.records {
         let rest = body.slice(used..);
         let at = offset + (FRAME_HEADER_BYTES + used) as u64;
-        events.push((at, decode_record(&rest, at, seed)?));
+        let before = events.last().map(|(_, event)| event);
+        let event = decode_record(&rest, at, seed, before)?;
+        events.push((at, event));
         used += record_length(&rest)?;
     }
     check_padding(body, used)?;
@@ -386,7 +388,8 @@ fn decode_events(
     for _ in 0..header.records {
         let rest = body.slice(used..);
         let at = offset + (FRAME_HEADER_BYTES + used) as u64;
-        let event = match decode_record(&rest, at, seed) {
+        let before = events.last().map(|(_, event)| event);
+        let event = match decode_record(&rest, at, seed, before) {
             Err(_) if half_visible && !events.is_empty() => return Ok((events, body.len())),
             decoded => decoded?,
         };

@@ -185,7 +185,7 @@ fn check_event(frame: &[u8], offset: u64, event: &RecordedEvent, what: &str) {
     };
     let mut bytes = Vec::new();
     again.encode(&mut bytes, offset, place().seed);
-    let read = super::decode_record(&Bytes::from(bytes), offset, place().seed);
+    let read = super::decode_record(&Bytes::from(bytes), offset, place().seed, None);
     assert_eq!(read.as_ref(), Ok(event), "{what}");
 }
 

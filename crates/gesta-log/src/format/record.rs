@@ -144,11 +144,12 @@ pub(crate) fn copy_record(record: &[u8], frame: &mut Vec<u8>, frame_offset: u64,
 }
 
 /// Reads the record at the front of `bytes`, which are at `offset` of the segment. Payloads are
-/// slices of `bytes`.
+/// slices of `bytes`; names that another event has too, mostly the one before, are shared with it.
 pub(crate) fn decode_record(
     bytes: &Bytes,
     offset: u64,
     seed: Seed,
+    like: Option<&RecordedEvent>,
 ) -> Result<RecordedEvent, Malformed> {
     let length = record_length(bytes)?;
     let record = bytes.get(..length).ok_or(Malformed::Short)?;
@@ -157,10 +158,14 @@ pub(crate) fn decode_record(
     if fields.u32()? != seed.of(offset, fields.0) && !planted::is(Bug::NoChecksumOfARecord) {
         return Err(Malformed::Checksum("record"));
     }
-    decode_fields(fields, &bytes.slice(..length))
+    decode_fields(fields, bytes, like)
 }
 
-fn decode_fields(mut fields: Fields<'_>, record: &Bytes) -> Result<RecordedEvent, Malformed> {
+fn decode_fields(
+    mut fields: Fields<'_>,
+    record: &Bytes,
+    like: Option<&RecordedEvent>,
+) -> Result<RecordedEvent, Malformed> {
     let position = Position::new(fields.u64()?);
     let revision = Revision::new(fields.u64()?);
     let recorded_at = RecordedAt::from_micros(fields.u64()?);
@@ -177,12 +182,24 @@ fn decode_fields(mut fields: Fields<'_>, record: &Bytes) -> Result<RecordedEvent
         return Err(Malformed::Field("reserved byte"));
     }
     let (metadata_bytes, data_bytes) = (fields.u32()? as usize, fields.u32()? as usize);
-    let stream = StreamName::new(text(&mut fields, stream_bytes)?)
-        .map_err(|_| Malformed::Field("stream name"))?;
-    let event_type = EventType::new(text(&mut fields, usize::from(type_bytes))?)
-        .map_err(|_| Malformed::Field("event type"))?;
-    let content_type = decode_content(content, &text(&mut fields, usize::from(named_bytes))?)?;
-    let tags = (0..tag_count).map(|_| decode_tag(&mut fields)).collect::<Result<_, _>>()?;
+    let stream = match (fields.take(stream_bytes)?, like) {
+        (bytes, Some(like)) if like.stream.as_str().as_bytes() == bytes => like.stream.clone(),
+        (bytes, _) => StreamName::new(text(bytes)?).map_err(|_| Malformed::Field("stream name"))?,
+    };
+    let event_type = match (fields.take(usize::from(type_bytes))?, like) {
+        (bytes, Some(like)) if like.event_type.as_str().as_bytes() == bytes => {
+            like.event_type.clone()
+        }
+        (bytes, _) => EventType::new(text(bytes)?).map_err(|_| Malformed::Field("event type"))?,
+    };
+    let named = fields.take(usize::from(named_bytes))?;
+    let named = str::from_utf8(named).map_err(|_| Malformed::Field("text"))?;
+    let content_type = decode_content(content, named)?;
+    let mut tags = Vec::with_capacity(usize::from(tag_count));
+    for at in 0..usize::from(tag_count) {
+        let like = like.and_then(|like| like.tags.get(at));
+        tags.push(decode_tag(&mut fields, like)?);
+    }
     let correlation_id = optional(&mut fields, correlation_bytes, |text| {
         CorrelationId::new(text).map_err(|_| Malformed::Field("correlation id"))
     })?;
@@ -211,8 +228,8 @@ fn decode_fields(mut fields: Fields<'_>, record: &Bytes) -> Result<RecordedEvent
     })
 }
 
-fn text(fields: &mut Fields<'_>, bytes: usize) -> Result<Arc<str>, Malformed> {
-    str::from_utf8(fields.take(bytes)?).map(Arc::from).map_err(|_| Malformed::Field("text"))
+fn text(bytes: &[u8]) -> Result<Arc<str>, Malformed> {
+    str::from_utf8(bytes).map(Arc::from).map_err(|_| Malformed::Field("text"))
 }
 
 fn optional<T>(
@@ -220,12 +237,15 @@ fn optional<T>(
     bytes: u8,
     parse: impl FnOnce(Arc<str>) -> Result<T, Malformed>,
 ) -> Result<Option<T>, Malformed> {
-    if bytes == 0 { Ok(None) } else { parse(text(fields, usize::from(bytes))?).map(Some) }
+    if bytes == 0 { Ok(None) } else { parse(text(fields.take(usize::from(bytes))?)?).map(Some) }
 }
 
-fn decode_tag(fields: &mut Fields<'_>) -> Result<Tag, Malformed> {
-    let bytes = usize::from(fields.u8()?);
-    Tag::new(text(fields, bytes)?).map_err(|_| Malformed::Field("tag"))
+fn decode_tag(fields: &mut Fields<'_>, like: Option<&Tag>) -> Result<Tag, Malformed> {
+    let length = usize::from(fields.u8()?);
+    match (fields.take(length)?, like) {
+        (bytes, Some(like)) if like.as_str().as_bytes() == bytes => Ok(like.clone()),
+        (bytes, _) => Tag::new(text(bytes)?).map_err(|_| Malformed::Field("tag")),
+    }
 }
 
 fn decode_content(code: u8, name: &str) -> Result<ContentType, Malformed> {

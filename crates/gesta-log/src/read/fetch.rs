@@ -108,7 +108,7 @@ impl Reader {
                 break;
             }
             let later = wanted.get(at..).unwrap_or_default();
-            let event = match self.fetch_one(want, later, &mut window) {
+            let event = match self.fetch_one(want, later, &mut window, events.last()) {
                 Ok(event) => event,
                 Err(error) if events.is_empty() => return Err(error),
                 Err(_) => break,
@@ -124,12 +124,13 @@ impl Reader {
         want: &Wanted,
         later: &[Wanted],
         window: &mut Option<Window>,
+        before: Option<&RecordedEvent>,
     ) -> Result<RecordedEvent, StoreError> {
         match &want.bytes {
-            Some(bytes) => self.decode(bytes, &want.location),
+            Some(bytes) => self.decode(bytes, &want.location, before),
             None => {
                 let bytes = self.disk_bytes(window, &want.location, later)?;
-                self.decode(&bytes, &want.location)
+                self.decode(&bytes, &want.location, before)
             }
         }
     }
@@ -202,8 +203,13 @@ impl Reader {
         self.disk.read(&file, location.offset, length, Cache::Use).map_err(failed)
     }
 
-    fn decode(&self, bytes: &Bytes, location: &Location) -> Result<RecordedEvent, StoreError> {
-        let event = decode_record(bytes, location.offset, location.seed)
+    fn decode(
+        &self,
+        bytes: &Bytes,
+        location: &Location,
+        before: Option<&RecordedEvent>,
+    ) -> Result<RecordedEvent, StoreError> {
+        let event = decode_record(bytes, location.offset, location.seed, before)
             .map_err(|what| self.damaged(location, what))?;
         if event.position == location.position {
             Ok(event)

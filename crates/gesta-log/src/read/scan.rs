@@ -3,14 +3,14 @@
 //! Always holds: each record's checksum and each frame's header were verified; events come in the
 //! order of positions, each once, up to the head when the scan began; damage ends it with an error.
 
-use std::ops::ControlFlow;
+use std::{io, ops::ControlFlow};
 
 use bytes::Bytes;
 use gesta_store::{Damage, Position, StoreError};
 
 use super::Reader;
 use crate::{
-    disk::Cache,
+    disk::Disk,
     format::{
         BorrowedEvent, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Gap, HEADER_BYTES,
         Malformed, borrow_record, gap_positions, mark_offset,
@@ -19,8 +19,9 @@ use crate::{
     recovery::segment_file,
 };
 
-/// Bytes that are read at once, a larger frame aside.
-const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes that are read at once, a larger frame aside: no more than stay in the processor's cache
+/// until they are looked at.
+const CHUNK_BYTES: usize = 256 << 10;
 
 impl Reader {
     /// Hands each event after a position to `visit` until it breaks; says how many it got.
@@ -65,7 +66,7 @@ impl Reader {
         end: u64,
         visit: &mut impl FnMut(&Gap) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        let mut chunk = Chunk { offset: HEADER_BYTES, bytes: Bytes::new() };
+        let mut chunk = Chunk::new();
         let mut at = HEADER_BYTES;
         while let Some((offset, header)) = self.frame(stretch, &mut chunk, at)? {
             at = offset + header.length as u64;
@@ -96,7 +97,7 @@ impl Reader {
     ) -> Result<ControlFlow<()>, StoreError> {
         let end = Position::new(stretch.end).min(head.next());
         let mut next = Position::new(stretch.first);
-        let mut chunk = Chunk { offset: HEADER_BYTES, bytes: Bytes::new() };
+        let mut chunk = Chunk::new();
         let mut at = HEADER_BYTES;
         while next < end {
             let frame = self.frame(stretch, &mut chunk, at)?;
@@ -171,13 +172,10 @@ impl Reader {
             return Ok(());
         }
         let file = segment_file(stretch.segment);
-        let read = self.disk.read(&file, offset, length.max(CHUNK_BYTES), Cache::Use);
-        let bytes = read.map_err(|source| StoreError::Unavailable {
+        chunk.read(&*self.disk, &file, offset, length).map_err(|source| StoreError::Unavailable {
             reason: format!("cannot read {file}"),
             source: Some(std::sync::Arc::new(source)),
-        })?;
-        *chunk = Chunk { offset, bytes };
-        Ok(())
+        })
     }
 }
 
@@ -214,21 +212,40 @@ impl Part {
     }
 }
 
-/// Bytes of a segment from an offset on.
+/// Bytes of a segment from an offset on, in a buffer that is filled again and again.
 struct Chunk {
     offset: u64,
-    bytes: Bytes,
+    filled: usize,
+    buffer: Vec<u8>,
 }
 
 impl Chunk {
+    fn new() -> Self {
+        Self { offset: 0, filled: 0, buffer: Vec::new() }
+    }
+
     fn has(&self, offset: u64, length: usize) -> bool {
-        let end = self.offset + self.bytes.len() as u64;
-        offset >= self.offset && offset + length as u64 <= end
+        offset >= self.offset && offset + length as u64 <= self.offset + self.filled as u64
+    }
+
+    /// Reads so many bytes at least, as far as the file has them.
+    fn read(&mut self, disk: &dyn Disk, file: &str, offset: u64, length: usize) -> io::Result<()> {
+        self.filled = 0;
+        if length > self.buffer.len() {
+            // A length that lies must not make us ask for more than the file has.
+            let left = disk.length(file)?.saturating_sub(offset);
+            let length = length.min(usize::try_from(left).unwrap_or(usize::MAX));
+            self.buffer.resize(length.max(CHUNK_BYTES), 0);
+        }
+        self.filled = disk.read_into(file, offset, &mut self.buffer)?;
+        self.offset = offset;
+        Ok(())
     }
 
     fn slice(&self, offset: u64, length: usize) -> &[u8] {
         let within = offset.checked_sub(self.offset).and_then(|at| usize::try_from(at).ok());
-        within.and_then(|at| self.bytes.get(at..at + length)).unwrap_or_default()
+        let filled = self.buffer.get(..self.filled).unwrap_or_default();
+        within.and_then(|at| filled.get(at..at + length)).unwrap_or_default()
     }
 }
 

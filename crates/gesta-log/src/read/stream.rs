@@ -28,18 +28,17 @@ pub(crate) struct StreamPages {
 impl StreamPages {
     pub(crate) fn new(reader: Reader, read: ReadStream) -> Self {
         let ReadStream { stream, direction, from, limit } = read;
-        let head = reader.steady(|| reader.published.index().stream_head(&stream, Position::START));
+        let shown = reader.steady(|| reader.shown(&stream));
         let at = match (from, direction) {
             (ReadFrom::Start, Direction::Forwards) => Some(Revision::FIRST),
             (ReadFrom::Start, Direction::Backwards) => None,
             (ReadFrom::End, _) => Some(Revision::MAX),
             (ReadFrom::Place(revision), _) => Some(revision),
         };
-        let (last, failed) = match head {
-            Ok(head) => (head, None),
+        let (last, mut refused) = match shown {
+            Ok(shown) => (shown.map(|shown| shown.head()), None),
             Err(error) => (None, Some(error)),
         };
-        let mut refused = failed.or_else(|| reader.steady(|| reader.shown(&stream)).err());
         if (from, direction) == (ReadFrom::End, Direction::Backwards) {
             refused = refused.or_else(|| reader.stream_end_at_damage(&stream).err());
         }
