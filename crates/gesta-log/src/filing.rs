@@ -192,16 +192,12 @@ impl Filing {
         if planted::is(Bug::RunUnlinkedEarly) {
             self.remove(&names);
         }
-        let ended = Arc::clone(&self.ended);
-        let mut go_on = |_| match ended.is_closing() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        };
         let index = self.published.index();
         let patches: Vec<_> = names.iter().map(|name| index.patches(*name)).collect();
         let inputs: Vec<_> =
             inputs.iter().zip(&patches).map(|(run, patches)| Input { run, patches }).collect();
-        let name = merge_runs(&*self.disk, &origin, &inputs, &mut go_on)?;
+        let disk = Arc::clone(&self.disk);
+        let name = merge_runs(&*disk, &origin, &inputs, &mut |_| self.go_on())?;
         self.put(name, &names)
     }
 
@@ -211,13 +207,9 @@ impl Filing {
     fn renew_run(&mut self, stale: &Arc<Run>) -> Result<(), RunError> {
         let origin = self.origin();
         let patches = self.published.index().patches(stale.name());
-        let ended = Arc::clone(&self.ended);
-        let mut go_on = |_| match ended.is_closing() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        };
         let input = Input { run: stale, patches: &patches };
-        let name = renew_run(&*self.disk, &origin, &input, &mut go_on)?;
+        let disk = Arc::clone(&self.disk);
+        let name = renew_run(&*disk, &origin, &input, &mut |_| self.go_on())?;
         let run = Run::open_unfinished(&*self.disk, name, Arc::clone(&self.cache))?;
         let (from, to) = (name.new_file(), name.file());
         let failed = |source| RunError::Io { file: name.file(), source };
@@ -233,6 +225,16 @@ impl Filing {
         self.disk.run(Operation::SyncDirectory).map_err(failed)?;
         let runs = self.published.index().runs().iter().map(|run| run.listed()).collect();
         Manifest { store: self.store, runs }.write(&*self.disk)
+    }
+
+    /// In the middle of something long: files what has ended meanwhile, so that little of the index is
+    /// in memory alone, and an opening has little to read.
+    fn go_on(&mut self) -> ControlFlow<()> {
+        if self.ended.is_closing() {
+            return ControlFlow::Break(());
+        }
+        while self.file_one() {}
+        ControlFlow::Continue(())
     }
 
     fn is_stale(&self, run: &Run) -> bool {

@@ -32,7 +32,8 @@ pub struct Options {
     pub group_bytes_max: usize,
     /// Bytes of the latest frames that are kept in memory for readers at the head.
     pub tail_bytes_max: usize,
-    /// Bytes of blocks of the index's files that are kept in memory.
+    /// Bytes of blocks of the index's files that are kept in memory, up to three quarters of it their
+    /// filters, which every append asks: twelve bits for each event, tag and stream of a file.
     pub index_cache_bytes_max: usize,
     /// How long without anything in flight until a close frame says how far the log is durable.
     pub close_after: Duration,
@@ -47,7 +48,7 @@ impl Default for Options {
             queue_bytes_max: 64 << 20,
             group_bytes_max: 4 << 20,
             tail_bytes_max: 16 << 20,
-            index_cache_bytes_max: 64 << 20,
+            index_cache_bytes_max: 128 << 20,
             close_after: Duration::from_millis(20),
         }
     }

@@ -367,11 +367,18 @@ impl Index {
         part::part_before(&self.parts, position)
     }
 
+    /// The last position that the index's files know; they know all before it.
+    pub(crate) fn filed_to(&self) -> Position {
+        let in_files = self.parts.iter().take_while(|part| part.is_a_file());
+        in_files.last().map_or(Position::START, |last| Position::new(last.end().saturating_sub(1)))
+    }
+
     /// What the index's files say about the streams of an append and its first event.
     pub(crate) fn look_in_files(&self, append: &Append) -> Result<Looked, StoreError> {
-        let in_files = self.parts.iter().take_while(|part| part.is_a_file());
-        let Some(last) = in_files.last() else { return Ok(Looked::default()) };
-        let to = Position::new(last.end().saturating_sub(1));
+        let to = self.filed_to();
+        if to == Position::START {
+            return Ok(Looked::default());
+        }
         let mut heads = Vec::with_capacity(append.streams.len());
         for part in &append.streams {
             heads.push(head_in(self.parts_to(to), &part.stream)?);

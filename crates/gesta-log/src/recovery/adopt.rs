@@ -376,7 +376,8 @@ fn keep_marked(walked: &mut Walked, before: Option<Chain>, frames: &mut Vec<(u64
     frames.truncate(visible);
 }
 
-/// An event whose revision does not follow its stream's.
+/// An event whose revision does not follow its stream's, as far as what is in memory says: to ask the
+/// index's files for each stream would take most of the time of an opening, and `verify` does.
 fn misplaced(index: &Index, frame: &Frame) -> Option<Damage> {
     let events = frame
         .events
@@ -425,12 +426,17 @@ fn out_of_place<'a>(
     events: impl Iterator<Item = (Position, &'a StreamName, Revision, u64)>,
     mut known: impl NextRevisions<'a>,
 ) -> Option<Damage> {
+    let in_files = index.filed_to();
     for (position, stream, revision, offset) in events {
         let expected = match known.of(stream) {
             Some(next) => next,
             None => {
-                let head = index.stream_head(stream, Position::START).ok()?;
-                head.map_or(Revision::FIRST, Revision::next)
+                let head = index.stream_head(stream, in_files).ok()?;
+                match head {
+                    Some(head) => head.next(),
+                    None if in_files > Position::START => revision,
+                    None => Revision::FIRST,
+                }
             }
         };
         if expected != revision {

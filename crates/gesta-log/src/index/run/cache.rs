@@ -1,8 +1,8 @@
 //! Blocks of runs that were read lately, within a budget.
 //!
 //! Always holds: what is here was verified; the budget is kept; a block that is asked for again
-//! outlives one that is not (CLOCK), so going through a whole run once evicts little. Half of the
-//! budget may be taken by runs for keeping their filters themselves, which every append asks:
+//! outlives one that is not (CLOCK), so going through a whole run once evicts little. Three quarters of
+//! the budget may be taken by runs for keeping their filters themselves, which every append asks:
 //! who finds a block here contends for its place and its count of users.
 
 use std::{
@@ -40,7 +40,7 @@ pub(crate) struct BlockCache {
 impl BlockCache {
     /// A cache that takes about this many bytes once it is full.
     pub(crate) fn new(budget_bytes: usize) -> Self {
-        let kept = budget_bytes / 2;
+        let kept = budget_bytes / 4 * 3;
         let slots_max = (budget_bytes - kept) / SLOT_BYTES / SHARDS;
         let shard = |_| Mutex::new(Shard { slots_max, ..Shard::default() });
         Self {
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_budget_is_kept_and_what_is_asked_for_again_stays() {
-        let cache = BlockCache::new(2 * SHARDS * SLOT_BYTES * 8);
+        let cache = BlockCache::new(4 * SHARDS * SLOT_BYTES * 8);
         let (run, hot) = (cache.next_run(), cache.next_run());
         assert_ne!(run, hot);
         cache.insert(Key { run: hot, block: 7 }, a_block(7));

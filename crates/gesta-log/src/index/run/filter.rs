@@ -1,40 +1,44 @@
 //! Filters: which terms are surely not in a run, and in which block of terms another one would be.
 //!
 //! Always holds: a filter stands for all terms of the blocks that it lists, which follow each other
-//! in the order of hashes; so one block answers for a hash, and no term that is there is missed.
+//! in the order of hashes; so one block answers for a hash, and no term that is there is missed. All
+//! bits of a term are in one line of the processor's cache: every append asks every run, and mostly
+//! waits for memory. Not here: which filter of a run to ask ([`filters`](super::filters)).
 
 use super::{block::BODY_BYTES, term::TermHash};
 use crate::format::{Fields, Malformed};
 
 /// Blocks of terms that one filter stands for, at most.
-const LISTED_MAX: usize = 20;
-const HEADER_BYTES: usize = 3;
-const LIST_BYTES: usize = LISTED_MAX * (TermHash::BYTES + 4);
-const BITS_BYTES: usize = BODY_BYTES - HEADER_BYTES - LIST_BYTES;
-const BITS: u64 = 8 * BITS_BYTES as u64;
-/// Bits that are set for a term. Seven are best at ten bits a term: one miss in 120 passes.
+const LISTED_MAX: usize = 19;
+/// Where in the body the lines begin: 320 in the block, so that they lie in it as in memory.
+const LINES_AT: usize = 319;
+const LINE_BYTES: usize = 64;
+const LINES: usize = (BODY_BYTES - LINES_AT) / LINE_BYTES;
+/// Bits that are set for a term.
 const PROBES: u32 = 7;
 /// A filter with this many terms takes no further block, so that there are ten bits for each.
-const TERMS_ENOUGH: usize = 2_700;
+const TERMS_ENOUGH: usize = 2_650;
 
 /// A filter being filled.
 #[derive(Debug)]
 pub(super) struct FilterBlock {
     listed: Vec<(TermHash, u32)>,
     terms: usize,
-    bits: Vec<u8>,
+    lines: Vec<u8>,
 }
 
 impl FilterBlock {
     pub(super) fn new() -> Self {
-        Self { listed: Vec::new(), terms: 0, bits: vec![0; BITS_BYTES] }
+        Self { listed: Vec::new(), terms: 0, lines: vec![0; LINES * LINE_BYTES] }
     }
 
     /// Adds a term of the block that is listed next.
     pub(super) fn add(&mut self, hash: TermHash) {
         self.terms += 1;
+        let start = line_of(hash) * LINE_BYTES;
+        let line = self.lines.get_mut(start..start + LINE_BYTES).expect("there is such a line");
         for (byte, bit) in probes(hash) {
-            *self.bits.get_mut(byte).expect("a probe is within the bits") |= bit;
+            *line.get_mut(byte).expect("a probe is within the line") |= bit;
         }
     }
 
@@ -57,44 +61,62 @@ impl FilterBlock {
             body.extend_from_slice(&hash.to_bytes());
             body.extend_from_slice(&block.to_le_bytes());
         }
-        body.resize(HEADER_BYTES + LIST_BYTES, 0);
-        body.extend_from_slice(&self.bits);
+        body.resize(LINES_AT, 0);
+        body.extend_from_slice(&self.lines);
         *self = Self::new();
         Some((first, body))
     }
 }
 
-/// Which bits a term sets: byte, and bit in it. The upper part of a hash chose the filter, so they
-/// come from the lower part.
+/// Which line has a term's bits. The upper part of a hash chose the filter, so all of this comes
+/// from the lower part.
+fn line_of(hash: TermHash) -> usize {
+    let low = u64::from(hash.bits() as u32);
+    ((low * LINES as u64) >> 32) as usize
+}
+
+/// Which bits of its line a term sets: byte, and bit in it.
 fn probes(hash: TermHash) -> impl Iterator<Item = (usize, u8)> {
-    let bits = hash.bits();
-    let (start, step) = (bits as u32, (bits >> 32) as u32 | 1);
-    (0..PROBES).map(move |probe| {
-        let mixed = start.wrapping_add(step.wrapping_mul(probe));
-        let bit = (u64::from(mixed) * BITS) >> 32;
+    let mixed = (hash.bits() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (1..=PROBES).map(move |probe| {
+        let bit = (mixed >> (64 - 9 * probe)) & 511;
         ((bit / 8) as usize, 1 << (bit % 8))
     })
 }
 
-/// The block of terms where a hash would be; none if it surely is in none.
-pub(super) fn block_for(body: &[u8], hash: TermHash) -> Result<Option<u32>, Malformed> {
-    let bits = body.get(HEADER_BYTES + LIST_BYTES..).ok_or(Malformed::Short)?;
-    for (byte, bit) in probes(hash) {
-        if bits.get(byte).ok_or(Malformed::Short)? & bit == 0 {
-            return Ok(None);
-        }
+#[derive(Debug)]
+#[repr(align(64))]
+struct Line([u8; LINE_BYTES]);
+
+/// A filter in memory.
+#[derive(Debug)]
+pub(super) struct Filter {
+    listed: Box<[(TermHash, u32)]>,
+    lines: Box<[Line]>,
+}
+
+impl Filter {
+    pub(super) fn decode(body: &[u8]) -> Result<Self, Malformed> {
+        let mut fields = Fields(body);
+        let (listed, _terms) = (fields.u8()?, fields.u16()?);
+        let listed = (0..listed)
+            .map(|_| Ok((TermHash::from_bytes(fields.array()?), fields.u32()?)))
+            .collect::<Result<_, Malformed>>()?;
+        let lines = body.get(LINES_AT..).ok_or(Malformed::Short)?;
+        let (lines, _) = lines.as_chunks::<LINE_BYTES>();
+        let lines: Box<[_]> = lines.iter().take(LINES).map(|line| Line(*line)).collect();
+        if lines.len() == LINES { Ok(Self { listed, lines }) } else { Err(Malformed::Short) }
     }
-    let mut fields = Fields(body);
-    let (listed, _terms) = (fields.u8()?, fields.u16()?);
-    let mut found = None;
-    for _ in 0..listed {
-        let (first, block) = (TermHash::from_bytes(fields.array()?), fields.u32()?);
-        if first > hash {
-            break;
+
+    /// The block of terms where a hash would be; none if it surely is in none.
+    pub(super) fn block_for(&self, hash: TermHash) -> Option<u32> {
+        let Line(line) = self.lines.get(line_of(hash))?;
+        if probes(hash).any(|(byte, bit)| line.get(byte).is_none_or(|bits| bits & bit == 0)) {
+            return None;
         }
-        found = Some(block);
+        let listed = self.listed.iter().take_while(|(first, _)| *first <= hash);
+        listed.last().map(|(_, block)| *block)
     }
-    Ok(found)
 }
 
 #[cfg(test)]
@@ -119,13 +141,17 @@ mod tests {
         }
         assert!(filter.is_full());
         let (first, body) = filter.take().unwrap();
+        let read = Filter::decode(&body).unwrap();
         assert_eq!(first, hashes[0]);
         for (at, hash) in hashes.iter().enumerate() {
-            assert_eq!(block_for(&body, *hash), Ok(Some(100 + at as u32 / 300)));
+            assert_eq!(read.block_for(*hash), Some(100 + at as u32 / 300));
         }
         let others = (3_000..103_000).map(hash).filter(|hash| *hash > first);
-        let passed = others.filter(|hash| block_for(&body, *hash) != Ok(None)).count();
+        let passed = others.filter(|hash| read.block_for(*hash).is_some()).count();
         assert!(passed < 1_200, "{passed} of 100,000 pass");
         assert_eq!(filter.take(), None);
+        for cut in 0..body.len() {
+            let _ = Filter::decode(&body[..cut]);
+        }
     }
 }

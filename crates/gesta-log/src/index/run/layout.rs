@@ -16,7 +16,7 @@ use crate::format::{Fields, Malformed, Seed};
 
 const SUFFIX: &str = ".run";
 const MAGIC: [u8; 8] = *b"GESTARUN";
-const VERSION_MAJOR: u16 = 1;
+const VERSION_MAJOR: u16 = 2;
 const VERSION_MINOR: u16 = 0;
 
 /// Which run: the numbers of the first and the last segment that it covers.
@@ -174,7 +174,10 @@ impl Footer {
         }
         let (major, _minor) = (fields.u16()?, fields.u16()?);
         let (incompatible, _compatible) = (fields.u64()?, fields.u64()?);
-        if major != VERSION_MAJOR || incompatible != 0 {
+        if major < VERSION_MAJOR {
+            return Err(Malformed::Field("version"));
+        }
+        if major > VERSION_MAJOR || incompatible != 0 {
             return Err(Malformed::Newer);
         }
         Ok(Self {
@@ -197,7 +200,7 @@ pub(super) struct Directory {
     pub(super) places: Vec<u64>,
     /// Blocks of terms, postings and filters are here, mixed.
     pub(super) terms: Range<u32>,
-    /// Each filter's first hash and block.
+    /// Each filter's first hash and block; of an open run they are elsewhere.
     pub(super) filters: Vec<(TermHash, u32)>,
     pub(super) names: Table,
     pub(super) categories: Table,
@@ -316,13 +319,6 @@ impl Directory {
     pub(super) fn places_block(&self, position: u64) -> Option<u32> {
         let begun = self.places.partition_point(|first| *first <= position);
         u32::try_from(begun.checked_sub(1)?).ok()
-    }
-
-    /// The block with the filter that answers for a hash; none if no term is there.
-    pub(super) fn filter_block(&self, hash: TermHash) -> Option<(usize, u32)> {
-        let begun = self.filters.partition_point(|(first, _)| *first <= hash);
-        let place = begun.checked_sub(1)?;
-        self.filters.get(place).map(|(_, block)| (place, *block))
     }
 }
 

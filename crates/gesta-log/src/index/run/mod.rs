@@ -17,6 +17,7 @@ mod cache;
 mod cursor;
 mod error;
 mod filter;
+mod filters;
 mod layout;
 mod lifecycles;
 mod lists;
@@ -34,7 +35,7 @@ mod terms;
 mod tests;
 mod write;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use gesta_store::Direction;
@@ -53,6 +54,7 @@ pub(crate) use term::{Term, TermHash, TermKey};
 pub(crate) use write::{Contents, Positions, TermPostings, write_run};
 
 use block::{BLOCK_BYTES, BODY_BYTES, Block, Blocks, Kind};
+use filters::Filters;
 use layout::{Directory, Footer};
 use source::{Cached, Windows};
 use terms::TermsReader;
@@ -83,8 +85,7 @@ pub(crate) struct Run {
     directory: Directory,
     cache: Arc<BlockCache>,
     cache_number: u64,
-    /// The filters that were asked, if there was room in the cache's budget for all.
-    filters: Box<[OnceLock<Block>]>,
+    filters: Filters,
 }
 
 impl Run {
@@ -121,13 +122,10 @@ impl Run {
         let footer = read_footer(disk, name, &file)?;
         let cache_number = cache.next_run();
         let (seed, directory) = (footer.seed(), Directory::default());
-        let filters = Box::default();
+        let filters = Filters::default();
         let mut run = Self { name, file, footer, seed, directory, cache, cache_number, filters };
         run.directory = run.read_directory(disk)?;
-        let filters = run.directory.filters.len();
-        if run.cache.take_room(filters) {
-            run.filters = (0..filters).map(|_| OnceLock::new()).collect();
-        }
+        run.filters = Filters::new(std::mem::take(&mut run.directory.filters));
         Ok(run)
     }
 
@@ -189,29 +187,13 @@ impl Run {
 
     /// What it knows of a term.
     pub(crate) fn find(&self, disk: &dyn Disk, hash: TermHash) -> Result<Option<Found>, RunError> {
-        let Some(block) = self.block_for(disk, hash)? else { return Ok(None) };
         let mut blocks = self.cached(disk);
+        let block = self.filters.block_for(&mut blocks, &self.cache, hash)?;
+        let Some(block) = block else { return Ok(None) };
         let origin = self.first();
         let entry =
             blocks.with(block, Kind::Terms, |body| TermsReader::new(body)?.find(hash, origin))?;
         Ok(entry.map(Found))
-    }
-
-    /// The block of terms where a hash would be; none if it surely is in none.
-    fn block_for(&self, disk: &dyn Disk, hash: TermHash) -> Result<Option<u32>, RunError> {
-        let Some((place, number)) = self.directory.filter_block(hash) else { return Ok(None) };
-        let ask = |body: &[u8]| filter::block_for(body, hash);
-        let Some(kept) = self.filters.get(place) else {
-            return self.cached(disk).with(number, Kind::Filter, ask);
-        };
-        let block = match kept.get() {
-            Some(block) => block,
-            None => {
-                let block = self.cached(disk).read(number)?;
-                kept.get_or_init(|| block)
-            }
-        };
-        block.body(Kind::Filter).and_then(ask).map_err(|what| self.bad(number, what))
     }
 
     /// The posting with this ordinal, counted from 0.
@@ -280,7 +262,7 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        self.cache.give_back(self.filters.len());
+        self.cache.give_back(self.filters.kept());
     }
 }
 

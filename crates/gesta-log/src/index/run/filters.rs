@@ -1,0 +1,123 @@
+//! The filters of an open run: which of them to ask for a hash, and those that are kept in memory.
+//!
+//! Owns: the way from a hash to its filter. Always holds: filters are kept as long as the cache's
+//! budget has room for them, and read anew otherwise; hashes are spread evenly, so the way leads
+//! through two places in memory, however many filters there are. Not here: what a filter says
+//! ([`filter`](super::filter)).
+
+use std::sync::OnceLock;
+
+use super::{
+    RunError,
+    block::{Blocks, Kind},
+    cache::BlockCache,
+    filter::Filter,
+    source::Cached,
+    term::TermHash,
+};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Filters {
+    /// For each beginning of hashes how many filters begin below it; one more at the end.
+    begun: Box<[u32]>,
+    /// How many bits of a hash its beginning leaves.
+    rest_bits: u32,
+    slots: Box<[Slot]>,
+}
+
+/// One filter, and all that is needed to ask it, next to each other.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Slot {
+    first: TermHash,
+    block: u32,
+    kept: OnceLock<Filter>,
+}
+
+impl Filters {
+    /// Of these filters, given with their first hash and their block, in order.
+    pub(super) fn new(listed: Vec<(TermHash, u32)>) -> Self {
+        let bits = listed.len().next_power_of_two().ilog2();
+        let rest_bits = TermHash::BITS - bits;
+        let beginnings = 1_u128 << bits;
+        let below = |beginning: u128| {
+            let below = |(first, _): &(TermHash, u32)| first.bits() >> rest_bits < beginning;
+            listed.partition_point(below) as u32
+        };
+        let begun = (0..=beginnings).map(below).collect();
+        let slot = |(first, block)| Slot { first, block, kept: OnceLock::new() };
+        let slots = listed.into_iter().map(slot).collect();
+        Self { begun, rest_bits, slots }
+    }
+
+    /// The slot of the filter that answers for a hash; none if no term is there.
+    fn slot(&self, hash: TermHash) -> Option<&Slot> {
+        let beginning = (hash.bits() >> self.rest_bits) as usize;
+        let from = *self.begun.get(beginning)? as usize;
+        let to = *self.begun.get(beginning + 1)? as usize;
+        let same = self.slots.get(from..to)?.iter().take_while(|slot| slot.first <= hash);
+        self.slots.get((from + same.count()).checked_sub(1)?)
+    }
+
+    /// The block of terms where a hash would be; none if it surely is in none.
+    pub(super) fn block_for(
+        &self,
+        blocks: &mut Cached<'_>,
+        cache: &BlockCache,
+        hash: TermHash,
+    ) -> Result<Option<u32>, RunError> {
+        let Some(slot) = self.slot(hash) else { return Ok(None) };
+        if let Some(kept) = slot.kept.get() {
+            return Ok(kept.block_for(hash));
+        }
+        if !cache.take_room(1) {
+            let filter = blocks.with(slot.block, Kind::Filter, Filter::decode)?;
+            return Ok(filter.block_for(hash));
+        }
+        let read = blocks.read(slot.block).and_then(|block| {
+            let filter = block.body(Kind::Filter).and_then(Filter::decode);
+            filter.map_err(|what| blocks.bad(slot.block, what))
+        });
+        match read.map(|filter| slot.kept.set(filter)) {
+            Ok(Ok(())) => {}
+            Ok(Err(_there)) => cache.give_back(1),
+            Err(error) => {
+                cache.give_back(1);
+                return Err(error);
+            }
+        }
+        Ok(slot.kept.get().and_then(|kept| kept.block_for(hash)))
+    }
+
+    /// How many are kept.
+    pub(super) fn kept(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.kept.get().is_some()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_from_a_hash_leads_to_the_last_filter_that_begins_at_or_below_it() {
+        let mut state = 3_u128;
+        let mut hash = || {
+            state = state.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(1);
+            TermHash::new(state >> 20)
+        };
+        for count in [0, 1, 2, 3, 4, 5, 100, 1_000] {
+            let mut firsts: Vec<_> = (0..count).map(|_| hash()).collect();
+            firsts.sort();
+            let filters = Filters::new(firsts.iter().copied().zip(0..).collect());
+            let ends = [TermHash::new(0), TermHash::new(u128::MAX)];
+            let asked: Vec<_> = (0..5_000).map(|_| hash()).chain(ends).collect();
+            for hash in asked.into_iter().chain(firsts.iter().copied()) {
+                let begun = firsts.partition_point(|first| *first <= hash);
+                let found = filters.slot(hash).map(|slot| slot.block as usize + 1);
+                assert_eq!(found.unwrap_or_default(), begun, "{hash:?} of {count}");
+            }
+        }
+    }
+}
