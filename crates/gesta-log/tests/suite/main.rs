@@ -8,6 +8,7 @@ mod crashes;
 mod damage;
 mod draws;
 mod faults;
+mod filed;
 mod linearizable;
 mod reader;
 mod scavenge;

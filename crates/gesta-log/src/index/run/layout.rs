@@ -355,3 +355,27 @@ fn take_table(fields: &mut Fields<'_>) -> Result<Table, Malformed> {
         })?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_footer_of_an_older_version_is_damage_and_one_of_a_newer_version_is_left_alone() {
+        let footer = Footer {
+            store: [1; 16],
+            salt: [2; 16],
+            name: RunName { first: 3, last: 4 },
+            blocks: 5,
+            directory: 6,
+            directory_bytes: 7,
+            terms: 8,
+        };
+        let mut bytes = footer.encode();
+        assert_eq!(Footer::decode(&bytes), Ok(footer));
+        for (major, refused) in [(1, Malformed::Field("version")), (3, Malformed::Newer)] {
+            bytes[8] = major;
+            assert_eq!(Footer::decode(&bytes), Err(refused));
+        }
+    }
+}

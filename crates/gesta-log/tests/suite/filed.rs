@@ -1,0 +1,109 @@
+//! What is asked of the index's files: a store whose earlier lives were put into runs.
+
+use std::{fs, path::Path};
+
+use gesta_log::{LogStore, Options};
+use gesta_store::{
+    Append, EventId, EventStore, ExpectedRevision, Filter, ListStreams, ReadAll, StreamName,
+    conformance::block_on,
+};
+
+use crate::scene::{append, event, flip, name, open, segment_files};
+
+const STREAMS: u32 = 70;
+
+/// Two lives, each put into files at its end: every order twice, and something else beside each.
+fn filed(directory: &Path) -> LogStore {
+    for life in ["first", "second"] {
+        let store = open(directory);
+        for number in 0..STREAMS {
+            append(&store, &format!("order-{number:03}"), life);
+            append(&store, &format!("account-{number:03}"), life);
+        }
+    }
+    let names = fs::read_dir(directory).unwrap().map(|file| file.unwrap().file_name());
+    let runs = names.filter(|name| name.to_string_lossy().ends_with(".run")).count();
+    assert!(runs > 0, "there are files of the index to ask");
+    open(directory)
+}
+
+fn list(store: &LogStore, after: Option<StreamName>, limit: usize) -> Vec<StreamName> {
+    let list = ListStreams { prefix: "order-".to_owned(), after, limit };
+    block_on(store.list_streams(list)).unwrap()
+}
+
+#[test]
+fn streams_of_earlier_lives_are_listed_once_and_page_by_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = filed(directory.path());
+    append(&store, "order-069", "third");
+    append(&store, "order-new", "third");
+    let all = list(&store, None, 1_000);
+    assert_eq!(all.len(), STREAMS as usize + 1);
+    assert!(all.is_sorted_by(|one, next| one < next), "each once, in order");
+    let (mut paged, mut after) = (Vec::new(), None);
+    loop {
+        let page = list(&store, after, 16);
+        after = page.last().cloned();
+        if page.is_empty() {
+            break;
+        }
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
+}
+
+#[test]
+fn a_prefix_lets_nothing_else_through_however_many_streams_begin_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = filed(directory.path());
+    for (prefix, streams) in [("order-", STREAMS), ("order-00", 10), ("order-000", 1)] {
+        let filter = Filter::StreamPrefixes(vec![prefix.to_owned()]);
+        let read = ReadAll::forwards().only(filter);
+        let events = block_on(store.read_all(read).collect_events()).unwrap();
+        assert!(events.iter().all(|event| event.stream.as_str().starts_with(prefix)), "{prefix}");
+        assert_eq!(events.len(), 2 * streams as usize, "{prefix}");
+    }
+}
+
+#[test]
+fn a_list_of_streams_goes_on_after_any_of_many_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let mut names = Vec::new();
+    for _ in 0..40 {
+        let hundred: Vec<_> = (0..100)
+            .map(|_| name(&format!("order-{}-{}", EventId::random(), EventId::random())))
+            .collect();
+        let first = Append::to(hundred[0].clone(), ExpectedRevision::NoStream, [event("new")]);
+        let append = hundred[1..].iter().fold(first, |append, name| {
+            append.and(name.clone(), ExpectedRevision::NoStream, [event("new")])
+        });
+        block_on(store.append(append)).unwrap();
+        names.extend(hundred);
+    }
+    names.sort();
+    drop(store);
+    let store = open(directory.path());
+    for (at, after) in names.iter().enumerate().step_by(37) {
+        let expected = names[at + 1..].iter().take(3).cloned().collect::<Vec<_>>();
+        assert_eq!(list(&store, Some(after.clone()), 3), expected);
+    }
+}
+
+#[test]
+fn the_last_segment_is_checked_whole_however_large() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes_first: 16 << 20, ..Options::default() };
+    let store = LogStore::open(directory.path(), options).unwrap();
+    let data = "x".repeat(1 << 20);
+    for number in 0..10 {
+        append(&store, &format!("order-{number}"), &data);
+    }
+    drop(store);
+    let segments = segment_files(directory.path());
+    flip(segments.last().unwrap(), 5_000);
+    let store = open(directory.path());
+    let damage = &store.report().damage;
+    assert_eq!(damage.len(), 1, "{damage:?}");
+}
