@@ -9,7 +9,8 @@ use gesta_store::{
 };
 
 use crate::scene::{
-    Turned, append, append_to, as_killed, flip, name, open, read_all, report, segment_files, told,
+    Turned, append, append_to, as_killed, flip, name, open, read_all, report, run_files,
+    segment_files, told,
 };
 
 /// A store of ten appends, one of which is of several events, ended cleanly.
@@ -242,9 +243,7 @@ fn a_read_to_the_end_meets_damage_at_the_end() {
 
 /// Changes one byte in a block of the index's first run and makes the block's checksum right again.
 fn forge_run(directory: &Path, offset: usize) -> String {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let run = entries.filter(|path| path.extension().is_some_and(|end| end == "run")).min();
-    let run = run.unwrap();
+    let run = run_files(directory).remove(0);
     let mut bytes = fs::read(&run).unwrap();
     bytes[offset] ^= 0x08;
     let (block, footer) = (offset - offset % 4_096, bytes.len() - 4_096);

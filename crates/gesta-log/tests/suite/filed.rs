@@ -1,6 +1,6 @@
 //! What is asked of the index's files: a store whose earlier lives were put into runs.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use gesta_log::{LogStore, Options};
 use gesta_store::{
@@ -8,7 +8,7 @@ use gesta_store::{
     conformance::block_on,
 };
 
-use crate::scene::{append, event, flip, name, open, segment_files};
+use crate::scene::{append, event, flip, name, open, run_files, segment_files};
 
 const STREAMS: u32 = 70;
 
@@ -21,9 +21,7 @@ fn filed(directory: &Path) -> LogStore {
             append(&store, &format!("account-{number:03}"), life);
         }
     }
-    let names = fs::read_dir(directory).unwrap().map(|file| file.unwrap().file_name());
-    let runs = names.filter(|name| name.to_string_lossy().ends_with(".run")).count();
-    assert!(runs > 0, "there are files of the index to ask");
+    assert!(!run_files(directory).is_empty(), "there are files of the index to ask");
     open(directory)
 }
 

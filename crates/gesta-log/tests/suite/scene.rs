@@ -59,11 +59,20 @@ pub(crate) fn as_killed(directory: &Path) -> TempDir {
 
 /// The segments of a store, by number.
 pub(crate) fn segment_files(directory: &Path) -> Vec<PathBuf> {
+    files_that_end_with(directory, "seg")
+}
+
+/// The runs of a store's index, by number.
+pub(crate) fn run_files(directory: &Path) -> Vec<PathBuf> {
+    files_that_end_with(directory, "run")
+}
+
+fn files_that_end_with(directory: &Path, end: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
-    let mut segments: Vec<_> =
-        files.filter(|file| file.extension().is_some_and(|suffix| suffix == "seg")).collect();
-    segments.sort();
-    segments
+    let mut files: Vec<_> =
+        files.filter(|file| file.extension().is_some_and(|suffix| suffix == end)).collect();
+    files.sort();
+    files
 }
 
 /// Changes one byte of a file.

@@ -50,11 +50,10 @@ impl BlockCache {
         }
     }
 
-    /// Takes room for so many blocks from the budget, if there is as much: their owner keeps them,
-    /// and [gives the room back](Self::give_back).
-    pub(super) fn take_room(&self, blocks: usize) -> bool {
-        let bytes = blocks * SLOT_BYTES;
-        let less = |left: usize| left.checked_sub(bytes);
+    /// Takes room for a block from the budget, if there is as much: its owner keeps it, and [gives
+    /// the room back](Self::give_back).
+    pub(super) fn take_room(&self) -> bool {
+        let less = |left: usize| left.checked_sub(SLOT_BYTES);
         self.keepable_bytes.try_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 

@@ -5,13 +5,18 @@
 //! bits of a term are in one line of the processor's cache: every append asks every run, and mostly
 //! waits for memory. Not here: which filter of a run to ask ([`filters`](super::filters)).
 
-use super::{block::BODY_BYTES, term::TermHash};
+use super::{
+    block::{BLOCK_BYTES, BODY_BYTES},
+    term::TermHash,
+};
 use crate::format::{Fields, Malformed};
 
 /// Blocks of terms that one filter stands for, at most.
 const LISTED_MAX: usize = 19;
-/// Where in the body the lines begin: 320 in the block, so that they lie in it as in memory.
-const LINES_AT: usize = 319;
+/// Where in the block the body begins.
+const BODY_AT: usize = 1;
+/// Where in the body the lines begin: at a multiple of their size in the block.
+const LINES_AT: usize = 5 * LINE_BYTES - BODY_AT;
 const LINE_BYTES: usize = 64;
 const LINES: usize = (BODY_BYTES - LINES_AT) / LINE_BYTES;
 /// Bits that are set for a term.
@@ -84,38 +89,45 @@ fn probes(hash: TermHash) -> impl Iterator<Item = (usize, u8)> {
     })
 }
 
-#[derive(Debug)]
-#[repr(align(64))]
-struct Line([u8; LINE_BYTES]);
-
-/// A filter in memory.
-#[derive(Debug)]
-pub(super) struct Filter {
-    listed: Box<[(TermHash, u32)]>,
-    lines: Box<[Line]>,
+/// The block of terms where a hash would be, as a filter's body says; none if it surely is in none.
+pub(super) fn block_for(body: &[u8], hash: TermHash) -> Result<Option<u32>, Malformed> {
+    let start = LINES_AT + line_of(hash) * LINE_BYTES;
+    let line = body.get(start..start + LINE_BYTES).ok_or(Malformed::Short)?;
+    if probes(hash).any(|(byte, bit)| line.get(byte).is_none_or(|bits| bits & bit == 0)) {
+        return Ok(None);
+    }
+    let mut fields = Fields(body);
+    let (listed, _terms) = (fields.u8()?, fields.u16()?);
+    let mut found = None;
+    for _ in 0..listed {
+        let (first, block) = (TermHash::from_bytes(fields.array()?), fields.u32()?);
+        if first > hash {
+            break;
+        }
+        found = Some(block);
+    }
+    Ok(found)
 }
 
-impl Filter {
-    pub(super) fn decode(body: &[u8]) -> Result<Self, Malformed> {
-        let mut fields = Fields(body);
-        let (listed, _terms) = (fields.u8()?, fields.u16()?);
-        let listed = (0..listed)
-            .map(|_| Ok((TermHash::from_bytes(fields.array()?), fields.u32()?)))
-            .collect::<Result<_, Malformed>>()?;
-        let lines = body.get(LINES_AT..).ok_or(Malformed::Short)?;
-        let (lines, _) = lines.as_chunks::<LINE_BYTES>();
-        let lines: Box<[_]> = lines.iter().take(LINES).map(|line| Line(*line)).collect();
-        if lines.len() == LINES { Ok(Self { listed, lines }) } else { Err(Malformed::Short) }
+/// A filter's body that is kept in memory, laid so that its lines are lines of the processor's cache.
+#[derive(Debug)]
+pub(super) struct Kept(Box<Page>);
+
+#[derive(Debug)]
+#[repr(align(64))]
+struct Page([u8; BLOCK_BYTES]);
+
+impl Kept {
+    pub(super) fn new(body: &[u8]) -> Self {
+        let mut page = Box::new(Page([0; BLOCK_BYTES]));
+        let place = page.0.iter_mut().skip(BODY_AT);
+        place.zip(body).for_each(|(to, from)| *to = *from);
+        Self(page)
     }
 
-    /// The block of terms where a hash would be; none if it surely is in none.
-    pub(super) fn block_for(&self, hash: TermHash) -> Option<u32> {
-        let Line(line) = self.lines.get(line_of(hash))?;
-        if probes(hash).any(|(byte, bit)| line.get(byte).is_none_or(|bits| bits & bit == 0)) {
-            return None;
-        }
-        let listed = self.listed.iter().take_while(|(first, _)| *first <= hash);
-        listed.last().map(|(_, block)| *block)
+    pub(super) fn body(&self) -> &[u8] {
+        let Page(bytes) = &*self.0;
+        bytes.get(BODY_AT..).unwrap_or_default()
     }
 }
 
@@ -141,17 +153,19 @@ mod tests {
         }
         assert!(filter.is_full());
         let (first, body) = filter.take().unwrap();
-        let read = Filter::decode(&body).unwrap();
+        let kept = Kept::new(&body);
         assert_eq!(first, hashes[0]);
         for (at, hash) in hashes.iter().enumerate() {
-            assert_eq!(read.block_for(*hash), Some(100 + at as u32 / 300));
+            let block = Ok(Some(100 + at as u32 / 300));
+            assert_eq!(block_for(&body, *hash), block);
+            assert_eq!(block_for(kept.body(), *hash), block);
         }
         let others = (3_000..103_000).map(hash).filter(|hash| *hash > first);
-        let passed = others.filter(|hash| read.block_for(*hash).is_some()).count();
+        let passed = others.filter(|hash| block_for(&body, *hash) != Ok(None)).count();
         assert!(passed < 1_200, "{passed} of 100,000 pass");
         assert_eq!(filter.take(), None);
         for cut in 0..body.len() {
-            let _ = Filter::decode(&body[..cut]);
+            let _ = block_for(&body[..cut], first);
         }
     }
 }

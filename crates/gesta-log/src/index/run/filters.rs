@@ -10,8 +10,7 @@ use std::sync::OnceLock;
 use super::{
     RunError,
     block::{Blocks, Kind},
-    cache::BlockCache,
-    filter::Filter,
+    filter::{self, Kept},
     source::Cached,
     term::TermHash,
 };
@@ -32,7 +31,7 @@ pub(super) struct Filters {
 struct Slot {
     first: TermHash,
     block: u32,
-    kept: OnceLock<Filter>,
+    kept: OnceLock<Kept>,
 }
 
 impl Filters {
@@ -64,35 +63,42 @@ impl Filters {
     pub(super) fn block_for(
         &self,
         blocks: &mut Cached<'_>,
-        cache: &BlockCache,
         hash: TermHash,
     ) -> Result<Option<u32>, RunError> {
         let Some(slot) = self.slot(hash) else { return Ok(None) };
-        if let Some(kept) = slot.kept.get() {
-            return Ok(kept.block_for(hash));
+        let ask = |body: &[u8]| filter::block_for(body, hash);
+        match slot.keep(blocks)? {
+            Some(kept) => ask(kept.body()).map_err(|what| blocks.bad(slot.block, what)),
+            None => blocks.with(slot.block, Kind::Filter, ask),
         }
-        if !cache.take_room(1) {
-            let filter = blocks.with(slot.block, Kind::Filter, Filter::decode)?;
-            return Ok(filter.block_for(hash));
-        }
-        let read = blocks.read(slot.block).and_then(|block| {
-            let filter = block.body(Kind::Filter).and_then(Filter::decode);
-            filter.map_err(|what| blocks.bad(slot.block, what))
-        });
-        match read.map(|filter| slot.kept.set(filter)) {
-            Ok(Ok(())) => {}
-            Ok(Err(_there)) => cache.give_back(1),
-            Err(error) => {
-                cache.give_back(1);
-                return Err(error);
-            }
-        }
-        Ok(slot.kept.get().and_then(|kept| kept.block_for(hash)))
     }
 
     /// How many are kept.
     pub(super) fn kept(&self) -> usize {
         self.slots.iter().filter(|slot| slot.kept.get().is_some()).count()
+    }
+}
+
+impl Slot {
+    /// The filter, which is kept from now on; none if there is no room for it.
+    fn keep(&self, blocks: &Cached<'_>) -> Result<Option<&Kept>, RunError> {
+        if let Some(kept) = self.kept.get() {
+            return Ok(Some(kept));
+        }
+        let cache = &blocks.run.cache;
+        if !cache.take_room() {
+            return Ok(None);
+        }
+        let read = blocks.read(self.block).and_then(|block| {
+            let body = block.body(Kind::Filter);
+            body.map(Kept::new).map_err(|what| blocks.bad(self.block, what))
+        });
+        let first = read.map(|kept| self.kept.set(kept).is_ok());
+        if !matches!(first, Ok(true)) {
+            cache.give_back(1);
+        }
+        first?;
+        Ok(self.kept.get())
     }
 }
 

@@ -188,8 +188,7 @@ impl Run {
     /// What it knows of a term.
     pub(crate) fn find(&self, disk: &dyn Disk, hash: TermHash) -> Result<Option<Found>, RunError> {
         let mut blocks = self.cached(disk);
-        let block = self.filters.block_for(&mut blocks, &self.cache, hash)?;
-        let Some(block) = block else { return Ok(None) };
+        let Some(block) = self.filters.block_for(&mut blocks, hash)? else { return Ok(None) };
         let origin = self.first();
         let entry =
             blocks.with(block, Kind::Terms, |body| TermsReader::new(body)?.find(hash, origin))?;
