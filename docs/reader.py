@@ -9,8 +9,7 @@ import base64, json, re, sys, uuid
 from pathlib import Path
 from struct import pack, unpack, unpack_from
 
-MASK = 0xFFFFFFFF
-HEADER_BYTES, FRAME_BYTES, RECORD_BYTES, SECTOR_BYTES = 4096, 72, 68, 512
+MASK, HEADER_BYTES, FRAME_BYTES, RECORD_BYTES, SECTOR_BYTES = 0xFFFFFFFF, 4096, 72, 68, 512
 OPENING, EVENTS, CLOSE, SEAL, GAP = 1, 2, 3, 4, 5
 
 def demand(holds, otherwise):
@@ -64,8 +63,8 @@ class Segment:
         (major, _, length, self.rewritten, _, self.store, _, self.number, self.salt, self.made,
          named) = unpack_from("<HHIQQ16s16sQ16sQ16s", head, 8)
         self.named = named if self.rewritten else self.salt
-        if major != 1 or length != HEADER_BYTES or self.rewritten > 1:
-            sys.exit(f"{self.file} was written by a newer version")
+        if major != 2 or length != HEADER_BYTES or self.rewritten > 1:
+            sys.exit(f"{self.file} was written by another version")
         demand(self.number == int(path.stem), "the header names another segment")
         self.seed = crc32c(self.salt + pack("<Q", self.number))
     def checksum(self, at, covered):
@@ -98,6 +97,7 @@ class Segment:
             demand(n <= events[-1]["position"] - first < stands_for - records + n + 1, "position")
             said, used = said + record[8:], used + size
         demand(kind == OPENING or (len(body) - used < 8 and not any(body[used:])), "padding")
+        demand(kind != EVENTS or not record[59], "an append does not end")
         demand(chain is None or kind == GAP or after == (blake3(chain + said) if events else chain), "chain")
         return kind, at + length, after, events, first + stands_for
     def next_frame(self, at, chain, position):
@@ -121,8 +121,8 @@ class Segment:
 
 def decode(record):
     (position, revision, recorded_at, event_id, version, content, encoding, *lengths, tags, correlation, causation,
-     zero, metadata, data) = unpack_from("<QQQ16sHBBHBBBBBBII", record, 8)
-    demand(encoding == zero == 0 and content < 3, "written by a newer version")
+     flags, metadata, data) = unpack_from("<QQQ16sHBBHBBBBBBII", record, 8)
+    demand(encoding == 0 and flags < 2 and content < 3, "written by another version")
     rest = record[RECORD_BYTES:]
     def take(length):
         nonlocal rest

@@ -65,7 +65,7 @@ impl StoreUrl {
             Err(OpenError::Directory(_)) => Ok(store),
             Err(
                 error @ (OpenError::Io { .. }
-                | OpenError::Newer { .. }
+                | OpenError::OtherVersion { .. }
                 | OpenError::Restoring
                 | OpenError::AnotherStore { .. }),
             ) => Err(error.into()),

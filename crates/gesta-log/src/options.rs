@@ -30,6 +30,10 @@ pub struct Options {
     pub queue_bytes_max: usize,
     /// Bytes that one write carries, a single large append aside.
     pub group_bytes_max: usize,
+    /// Bytes up to which small appends that are written together share a frame. What surrounds an
+    /// event costs less space and time in larger frames, and damage to a frame takes all of it; the
+    /// default is a block of a file system.
+    pub frame_bytes_max: usize,
     /// Bytes of the latest frames that are kept in memory for readers at the head.
     pub tail_bytes_max: usize,
     /// Bytes of blocks of the index's files that are kept in memory, up to three quarters of it their
@@ -47,6 +51,7 @@ impl Default for Options {
             segment_bytes_max: 16 << 20,
             queue_bytes_max: 64 << 20,
             group_bytes_max: 4 << 20,
+            frame_bytes_max: 4 << 10,
             tail_bytes_max: 16 << 20,
             index_cache_bytes_max: 128 << 20,
             close_after: Duration::from_millis(20),
@@ -77,9 +82,13 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
-    /// Written by a newer version. Open it with that one.
-    #[error("{file} was written by a newer version of Gesta; open the store with that one")]
-    Newer {
+    /// Written by a version with another format. Open it with that one; `gesta export` there and
+    /// `gesta import` here take the events along.
+    #[error(
+        "{file} was written by another version of Gesta; open the store with that one, or export it \
+         there and import it here"
+    )]
+    OtherVersion {
         /// The file.
         file: String,
     },

@@ -72,6 +72,8 @@ bugs! {
     DurableMarkTooLow,
     /// Shows the events of a torn frame that happen to be whole.
     HalfAFrameVisible,
+    /// Takes the appends of a frame for one.
+    AppendsRunTogether,
     /// Takes every bad frame for a torn tail.
     TruncateAtFirstBadFrame,
     /// Adopts what lies behind a write that did not arrive.

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use gesta_store::{Damage, Direction, Incarnation, Position};
 
 use crate::{
-    format::{Gap, Seed},
-    index::{Entry, FileContext, Index, Location, Patch, Run},
+    format::{Frame, Seed},
+    index::{FileContext, Index, Location, Patch, Run},
     writer::Placed,
 };
 
@@ -195,29 +195,10 @@ impl Published {
         }
     }
 
-    /// Adds the events of one append whose bytes are on disk only.
-    pub(crate) fn add<'a>(
-        &self,
-        segment: u64,
-        seed: Seed,
-        entries: impl ExactSizeIterator<Item = Entry<'a>>,
-    ) {
+    /// Adds what a frame says whose bytes are on disk only.
+    pub(crate) fn add(&self, segment: u64, seed: Seed, frame: &Frame) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.index.insert(segment, seed, entries);
-        drop(state);
-        self.wake();
-    }
-
-    /// Adds what a gap frame says.
-    pub(crate) fn add_gap<'a>(
-        &self,
-        segment: u64,
-        seed: Seed,
-        gap: &Gap,
-        entries: impl Iterator<Item = Entry<'a>>,
-    ) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.index.insert_gap(segment, seed, gap, entries);
+        state.index.insert_frame(segment, seed, frame);
         drop(state);
         self.wake();
     }

@@ -11,7 +11,7 @@ use gesta_store::{Position, RecordedAt};
 
 use crate::format::{
     BorrowedEvent, Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, HEADER_BYTES,
-    Malformed, Seed, align, borrow_record, mark_offset,
+    Malformed, Seed, align, borrow_record, mark_offset, record_goes_on,
 };
 use crate::planted::{self, Bug};
 
@@ -178,9 +178,12 @@ impl Sound {
     ) -> Option<()> {
         let Records { frame, offset, count, seed } = *records;
         let mut used = FRAME_HEADER_BYTES;
+        let mut goes_on = true;
         for _ in 0..count {
             let at = offset + used as u64;
-            let (event, length) = borrow_record(frame.get(used..)?, at, seed).ok()?;
+            let record = frame.get(used..)?;
+            let (event, length) = borrow_record(record, at, seed).ok()?;
+            goes_on = record_goes_on(record);
             if event.position != self.next {
                 return None;
             }
@@ -191,7 +194,7 @@ impl Sound {
         }
         let padding = frame.get(used..)?;
         let padded = padding.len() < align(1) && padding.iter().all(|byte| *byte == 0);
-        (count > 0 && padded).then_some(())
+        (!goes_on && padded).then_some(())
     }
 }
 

@@ -316,7 +316,9 @@ fn header(number: u64, file: &str, start: &Bytes) -> Result<SegmentHeader, Backu
     match SegmentHeader::decode(start) {
         Ok(header) if header.number == number => Ok(header),
         Ok(_) => Err(damaged(file.to_owned(), 0, "the header names another segment")),
-        Err(Malformed::Newer) => Err(OpenError::Newer { file: file.to_owned() }.into()),
+        Err(Malformed::OtherVersion) => {
+            Err(OpenError::OtherVersion { file: file.to_owned() }.into())
+        }
         Err(malformed) => Err(damaged(file.to_owned(), 0, &format!("header: {malformed}"))),
     }
 }

@@ -5,7 +5,7 @@
 use gesta_store::{EventId, Position, RecordedAt, Revision};
 use uuid::Uuid;
 
-use super::{Fields, Malformed, Seed, record_length};
+use super::{Fields, Malformed, Seed, record::GOES_ON, record_length};
 
 /// A recorded event whose texts and payloads are still where they were read.
 ///
@@ -101,11 +101,14 @@ pub(crate) fn borrow_record(
     let schema_version = fields.u16()?;
     let [_content, encoding] = fields.array::<2>()?;
     if encoding != 0 {
-        return Err(Malformed::Newer);
+        return Err(Malformed::OtherVersion);
     }
     let stream_bytes = usize::from(fields.u16()?);
-    let [type_bytes, named_bytes, tag_count, correlation_bytes, causation_bytes, _reserved] =
+    let [type_bytes, named_bytes, tag_count, correlation_bytes, causation_bytes, flags] =
         fields.array::<6>()?.map(usize::from);
+    if flags & !usize::from(GOES_ON) != 0 {
+        return Err(Malformed::OtherVersion);
+    }
     let (metadata_bytes, data_bytes) = (fields.u32()? as usize, fields.u32()? as usize);
     let names = text(fields.take(stream_bytes + type_bytes)?)?;
     let (stream, event_type) =

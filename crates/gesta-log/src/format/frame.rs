@@ -1,7 +1,10 @@
-//! A frame: one append, or one mark of the log's own; the unit that is adopted or not.
+//! A frame: neighbouring appends that were written together, or one mark of the log's own; the unit
+//! that is adopted or not.
 //!
-//! Always holds: every frame begins at a multiple of 8 bytes and says up to where its segment was
+//! Always holds: an append is in one frame, whole; every frame begins at a multiple of 8 bytes and says up to where its segment was
 //! durable when it was written (the *durable mark*).
+
+use std::ops::Range;
 
 use bytes::Bytes;
 use gesta_store::{Position, RecordedAt, RecordedEvent};
@@ -9,8 +12,8 @@ use gesta_store::{Position, RecordedAt, RecordedEvent};
 use crate::planted::{self, Bug};
 
 use super::{
-    Fields, Gap, HEADER_BYTES, Malformed, RECORD_HEADER_BYTES, Record, Seed, copy_record,
-    decode_record, gap, record_length,
+    Fields, Gap, GoneAppend, Malformed, RECORD_HEADER_BYTES, Seed, decode_record, gap,
+    record_goes_on, record_length,
 };
 
 /// Bytes of a frame before its body.
@@ -120,7 +123,7 @@ impl Link<'_> {
 pub(crate) enum FrameKind {
     /// The first of a segment: names the predecessor.
     Opening,
-    /// The events of one append.
+    /// The events of one append or of several small ones.
     Events,
     /// Says how far the log is durable, after a pause.
     Close,
@@ -171,11 +174,11 @@ pub(crate) struct FrameHeader {
     pub(crate) durable_mark: u64,
     /// After this frame.
     pub(crate) chain: Chain,
-    body_checksum: u32,
+    pub(super) body_checksum: u32,
 }
 
 impl FrameHeader {
-    fn encode(&self, offset: u64, seed: Seed) -> [u8; FRAME_HEADER_BYTES] {
+    pub(super) fn encode(&self, offset: u64, seed: Seed) -> [u8; FRAME_HEADER_BYTES] {
         let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES);
         bytes.extend_from_slice(&MAGIC.to_le_bytes());
         bytes.extend_from_slice(&[self.kind.code(), 0, 0, 0]);
@@ -204,7 +207,7 @@ impl FrameHeader {
             return Err(Malformed::Checksum("frame header"));
         }
         let [kind, reserved @ ..] = fields.array::<4>()?;
-        let kind = FrameKind::from_code(kind).ok_or(Malformed::Newer)?;
+        let kind = FrameKind::from_code(kind).ok_or(Malformed::OtherVersion)?;
         let header = Self {
             kind,
             length: fields.u32()? as usize,
@@ -233,7 +236,7 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    fn encode(&self) -> [u8; OPENING_BYTES] {
+    pub(super) fn encode(&self) -> [u8; OPENING_BYTES] {
         let mut bytes = Vec::with_capacity(OPENING_BYTES);
         bytes.extend_from_slice(&self.predecessor.to_le_bytes());
         bytes.extend_from_slice(&self.adopted_length.to_le_bytes());
@@ -262,9 +265,20 @@ pub(crate) struct Frame {
     pub(crate) events: Vec<(u64, RecordedEvent)>,
     /// Of a gap frame.
     pub(crate) gap: Option<Gap>,
+    /// Which of the events are an append that is here whole, append by append.
+    appends: Vec<Range<usize>>,
 }
 
 impl Frame {
+    fn bare(header: FrameHeader, opening: Option<Opening>) -> Self {
+        Self { header, opening, events: Vec::new(), gap: None, appends: Vec::new() }
+    }
+
+    /// The events of each append that is here whole, each with its record's offset in the segment.
+    pub(crate) fn appends(&self) -> impl Iterator<Item = &[(u64, RecordedEvent)]> {
+        self.appends.iter().filter_map(|events| self.events.get(events.clone()))
+    }
+
     /// When the last of the events was recorded that it has or stands for.
     pub(crate) fn last_recorded_at(&self) -> Option<RecordedAt> {
         let gone = self.gap.as_ref().map(|gap| gap.last_recorded_at);
@@ -288,23 +302,27 @@ impl Frame {
             FrameKind::Opening => {
                 let opening = decode_opening(&header, &body, offset, seed)?;
                 check_chain(before, header.chain, |_| {})?;
-                Ok(Self { header, opening: Some(opening), events: Vec::new(), gap: None })
+                Ok(Self::bare(header, Some(opening)))
             }
             FrameKind::Close | FrameKind::Seal => {
                 if !body.is_empty() || header.records != 0 {
                     return Err(Malformed::Field("frame without events"));
                 }
                 check_chain(before, header.chain, |_| {})?;
-                Ok(Self { header, opening: None, events: Vec::new(), gap: None })
+                Ok(Self::bare(header, None))
             }
             FrameKind::Events => {
-                let (events, used) = decode_events(&header, &body, offset, seed)?;
+                let Decoded { events, goes_on, used } =
+                    decode_events(&header, &body, offset, seed)?;
                 check_chain(before, header.chain, |hasher| hash_records(hasher, &body, used))?;
-                Ok(Self { header, opening: None, events, gap: None })
+                let appends = whole_appends(&events, &goes_on, &[]);
+                Ok(Self { header, opening: None, events, gap: None, appends })
             }
             FrameKind::Gap => {
-                let (gap, events) = decode_gap(&header, &body, offset, seed)?;
-                Ok(Self { header, opening: None, events, gap: Some(gap) })
+                let (gap, Decoded { events, goes_on, .. }) =
+                    decode_gap(&header, &body, offset, seed)?;
+                let appends = whole_appends(&events, &goes_on, &gap.appends);
+                Ok(Self { header, opening: None, events, gap: Some(gap), appends })
             }
         }
     }
@@ -319,6 +337,39 @@ impl Frame {
     }
 }
 
+/// The records of a frame.
+struct Decoded {
+    events: Vec<(u64, RecordedEvent)>,
+    /// Of each, whether the next one is of the same append.
+    goes_on: Vec<bool>,
+    /// Bytes of the body up to their end.
+    used: usize,
+}
+
+/// Which events are an append that is here whole; of those that are `listed` one is gone.
+fn whole_appends(
+    events: &[(u64, RecordedEvent)],
+    goes_on: &[bool],
+    listed: &[GoneAppend],
+) -> Vec<Range<usize>> {
+    let mut appends = Vec::with_capacity(goes_on.iter().filter(|goes_on| !**goes_on).count());
+    let mut listed = listed.iter().peekable();
+    let mut start = 0;
+    for (n, ((_, event), goes_on)) in events.iter().zip(goes_on).enumerate() {
+        while listed.next_if(|append| append.end() <= event.position).is_some() {}
+        if listed.peek().is_some_and(|append| append.position <= event.position) {
+            start = n + 1;
+        } else if !goes_on && !planted::is(Bug::AppendsRunTogether) {
+            appends.push(start..n + 1);
+            start = n + 1;
+        }
+    }
+    if start < events.len() {
+        appends.push(start..events.len()); // of a planted bug
+    }
+    appends
+}
+
 /// Decodes a gap frame. What it says of the chain is taken as it is: the events that it went over
 /// are gone.
 fn decode_gap(
@@ -326,26 +377,28 @@ fn decode_gap(
     body: &Bytes,
     offset: u64,
     seed: Seed,
-) -> Result<(Gap, Vec<(u64, RecordedEvent)>), Malformed> {
+) -> Result<(Gap, Decoded), Malformed> {
     let covered = gap::covered(body)?;
     if header.body_checksum != seed.of(offset + FRAME_HEADER_BYTES as u64, covered) {
         return Err(Malformed::Checksum("gap frame"));
     }
     let (gap, mut used) = Gap::decode(body, header.first_position)?;
     let mut events = Vec::with_capacity(header.records);
+    let mut goes_on = Vec::with_capacity(header.records);
     for _ in 0..header.records {
         let rest = body.slice(used..);
         let at = offset + (FRAME_HEADER_BYTES + used) as u64;
         let before = events.last().map(|(_, event)| event);
         let event = decode_record(&rest, at, seed, before)?;
         events.push((at, event));
+        goes_on.push(record_goes_on(&rest));
         used += record_length(&rest)?;
     }
     check_padding(body, used)?;
     if !gap.is_filled_by(events.iter().map(|(_, event)| event.position)) {
         return Err(Malformed::Field("position"));
     }
-    Ok((gap, events))
+    Ok((gap, Decoded { events, goes_on, used }))
 }
 
 /// How many positions the gap frame stands for whose body begins with these bytes.
@@ -374,14 +427,15 @@ fn decode_opening(
     Opening::decode(body)
 }
 
-/// Decodes a frame's records; also says how many bytes of the body they take.
+/// Decodes the records of an events frame.
 fn decode_events(
     header: &FrameHeader,
     body: &Bytes,
     offset: u64,
     seed: Seed,
-) -> Result<(Vec<(u64, RecordedEvent)>, usize), Malformed> {
+) -> Result<Decoded, Malformed> {
     let mut events = Vec::with_capacity(header.records);
+    let mut goes_on = Vec::with_capacity(header.records);
     let mut used = 0;
     let mut position = header.first_position;
     let half_visible = planted::is(Bug::HalfAFrameVisible);
@@ -390,7 +444,9 @@ fn decode_events(
         let at = offset + (FRAME_HEADER_BYTES + used) as u64;
         let before = events.last().map(|(_, event)| event);
         let event = match decode_record(&rest, at, seed, before) {
-            Err(_) if half_visible && !events.is_empty() => return Ok((events, body.len())),
+            Err(_) if half_visible && !events.is_empty() => {
+                return Ok(Decoded { events, goes_on, used: body.len() });
+            }
             decoded => decoded?,
         };
         if event.position != position {
@@ -399,17 +455,19 @@ fn decode_events(
         used += record_length(&rest)?;
         position = position.next();
         events.push((at, event));
+        goes_on.push(record_goes_on(&rest));
     }
     check_padding(body, used)?;
-    if header.records == 0 {
-        return Err(Malformed::Field("frame length"));
+    match goes_on.last() {
+        None => Err(Malformed::Field("frame length")),
+        Some(true) => Err(Malformed::Field("end of an append")),
+        Some(false) => Ok(Decoded { events, goes_on, used }),
     }
-    Ok((events, used))
 }
 
 /// Feeds what each record says, without its length and checksum, to the chain. Small records are
 /// laid together first: the hash is several times as fast over long stretches.
-fn hash_records(hasher: &mut blake3::Hasher, body: &[u8], used: usize) {
+pub(super) fn hash_records(hasher: &mut blake3::Hasher, body: &[u8], used: usize) {
     let mut rest = body.get(..used).unwrap_or_default();
     let mut said = Vec::with_capacity(used.min(2 * HASHED_TOGETHER_BYTES));
     while let Ok(length) = record_length(rest) {
@@ -438,188 +496,11 @@ fn check_chain(
 }
 
 /// The chain after what `feed` adds; unchanged if it adds nothing.
-fn advance(before: Chain, feed: impl FnOnce(&mut blake3::Hasher)) -> Chain {
+pub(super) fn advance(before: Chain, feed: impl FnOnce(&mut blake3::Hasher)) -> Chain {
     let mut hasher = before.hasher();
     let start = hasher.count();
     feed(&mut hasher);
     if hasher.count() == start { before } else { Chain(*hasher.finalize().as_bytes()) }
-}
-
-/// Where a group's frames go.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    /// Offset of the group in the segment.
-    pub(crate) group_offset: u64,
-    pub(crate) seed: Seed,
-}
-
-/// A frame in a group's bytes whose header is still to be filled in: it says how far the log is
-/// durable when the group is written, which is not known before.
-#[derive(Debug)]
-pub(crate) struct Unfinished {
-    start: usize,
-    header: FrameHeader,
-}
-
-/// Fills in the headers of a group's frames.
-pub(crate) fn put_headers(
-    group: &mut [u8],
-    place: &Place,
-    durable_mark: u64,
-    frames: &[Unfinished],
-) {
-    for Unfinished { start, header } in frames {
-        let offset = place.group_offset + *start as u64;
-        let durable_mark = match () {
-            () if planted::is(Bug::DurableMarkTooHigh) => offset,
-            () if planted::is(Bug::DurableMarkTooLow) => HEADER_BYTES,
-            () => durable_mark,
-        };
-        let header = FrameHeader { durable_mark, ..*header };
-        let bytes = header.encode(offset, place.seed);
-        group
-            .get_mut(*start..*start + FRAME_HEADER_BYTES)
-            .expect("room for the header was made")
-            .copy_from_slice(&bytes);
-    }
-}
-
-/// Appends an event frame to a group's bytes, which begin at `group_offset` of the segment, and
-/// each record's offset in the segment to `offsets`.
-pub(crate) fn encode_events<'a>(
-    group: &mut Vec<u8>,
-    place: &Place,
-    before: Chain,
-    records: impl Iterator<Item = Record<'a>>,
-    offsets: &mut Vec<u64>,
-) -> Unfinished {
-    let start = begin(group);
-    let offsets_before = offsets.len();
-    let mut first_position = Position::MAX;
-    for record in records {
-        offsets.push(record.encode(group, place.group_offset, place.seed));
-        first_position = first_position.min(record.position);
-    }
-    let body = group.get(start + FRAME_HEADER_BYTES..).expect("room for the header was made");
-    let chain = advance(before, |hasher| hash_records(hasher, body, body.len()));
-    let header = FrameHeader {
-        kind: FrameKind::Events,
-        length: finish(group, start),
-        records: offsets.len() - offsets_before,
-        first_position,
-        durable_mark: 0,
-        chain,
-        body_checksum: 0,
-    };
-    Unfinished { start, header }
-}
-
-/// Appends the frame of one append as it was written elsewhere: with its records and its chain.
-pub(crate) fn copy_events<'a>(
-    group: &mut Vec<u8>,
-    place: &Place,
-    header: &FrameHeader,
-    records: impl Iterator<Item = &'a [u8]>,
-) -> Unfinished {
-    let start = begin(group);
-    records.for_each(|record| copy_record(record, group, place.group_offset, place.seed));
-    let header = FrameHeader { length: finish(group, start), ..*header };
-    Unfinished { start, header }
-}
-
-/// Appends a gap frame to a group's bytes: what is gone, and the records that are left of it.
-pub(crate) fn encode_gap<'a>(
-    group: &mut Vec<u8>,
-    place: &Place,
-    chain: Chain,
-    gap: &Gap,
-    records: impl Iterator<Item = &'a [u8]>,
-) -> Unfinished {
-    let start = begin(group);
-    let body = start + FRAME_HEADER_BYTES;
-    gap.encode(group);
-    let covered = group.get(body..).expect("room for the header was made");
-    let body_checksum = place.seed.of(place.group_offset + body as u64, covered);
-    let mut count = 0;
-    for record in records {
-        copy_record(record, group, place.group_offset, place.seed);
-        count += 1;
-    }
-    let header = FrameHeader {
-        kind: FrameKind::Gap,
-        length: finish(group, start),
-        records: count,
-        first_position: gap.first,
-        durable_mark: 0,
-        chain,
-        body_checksum,
-    };
-    Unfinished { start, header }
-}
-
-/// Appends an opening frame to a group's bytes.
-pub(crate) fn encode_opening(
-    group: &mut Vec<u8>,
-    place: &Place,
-    chain: Chain,
-    next: Position,
-    opening: &Opening,
-) -> Unfinished {
-    let start = begin(group);
-    let body = opening.encode();
-    let body_offset = place.group_offset + (start + FRAME_HEADER_BYTES) as u64;
-    group.extend_from_slice(&body);
-    let header = FrameHeader {
-        kind: FrameKind::Opening,
-        length: finish(group, start),
-        records: 0,
-        first_position: next,
-        durable_mark: 0,
-        chain,
-        body_checksum: place.seed.of(body_offset, &body),
-    };
-    Unfinished { start, header }
-}
-
-/// Appends a close frame or a seal to a group's bytes.
-pub(crate) fn encode_bare(
-    group: &mut Vec<u8>,
-    chain: Chain,
-    next: Position,
-    kind: FrameKind,
-) -> Unfinished {
-    let start = begin(group);
-    let header = FrameHeader {
-        kind,
-        length: finish(group, start),
-        records: 0,
-        first_position: next,
-        durable_mark: 0,
-        chain,
-        body_checksum: 0,
-    };
-    Unfinished { start, header }
-}
-
-impl Unfinished {
-    /// The chain after the frame.
-    pub(crate) fn chain(&self) -> Chain {
-        self.header.chain
-    }
-}
-
-/// Makes room for a header; says where the frame begins in the group.
-fn begin(group: &mut Vec<u8>) -> usize {
-    let start = group.len();
-    debug_assert_eq!(start, align(start), "frames begin aligned");
-    group.resize(start + FRAME_HEADER_BYTES, 0);
-    start
-}
-
-/// Pads the frame that begins at `start`; says how long it is.
-fn finish(group: &mut Vec<u8>, start: usize) -> usize {
-    group.resize(align(group.len()), 0);
-    group.len() - start
 }
 
 #[cfg(test)]
@@ -627,7 +508,9 @@ mod tests {
     use gesta_store::{EventId, EventType, NewEvent, RecordedAt, Revision, StreamName, Tag};
 
     use super::{
-        super::{Gone, GoneAppend, IdsDigest},
+        super::{
+            Gone, IdsDigest, Joinable, Place, Record, encode_gap, encode_opening, put_headers,
+        },
         *,
     };
 
@@ -652,8 +535,11 @@ mod tests {
             revision: Revision::new(number - 1),
             position: Position::new(number),
             recorded_at: RecordedAt::from_micros(5),
+            goes_on: number == 1,
         });
-        let frame = encode_events(&mut group, &place(), GENESIS, records, &mut Vec::new());
+        let mut frame = Joinable::begin(&mut group, GENESIS, Position::new(1));
+        frame.join(&mut group, &place(), records, &mut Vec::new());
+        let frame = frame.finish(&mut group);
         put_headers(&mut group, &place(), 4_096, &[frame]);
         group
     }
@@ -729,6 +615,7 @@ mod tests {
             revision: Revision::new(7),
             position: Position::new(3),
             recorded_at: RecordedAt::from_micros(5),
+            goes_on: false,
         };
         let mut kept = Vec::new();
         record.encode(&mut kept, 0, Seed::new([3; 16], 1));

@@ -34,6 +34,13 @@ pub(crate) struct GoneAppend {
     pub(crate) ids: IdsDigest,
 }
 
+impl GoneAppend {
+    /// The position after its last event.
+    pub(crate) fn end(&self) -> Position {
+        Position::new(self.position.number().saturating_add(u64::from(self.events)))
+    }
+}
+
 /// What stands for the ids of all events of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IdsDigest(u64);

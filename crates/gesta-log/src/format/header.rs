@@ -6,7 +6,7 @@ use super::{Fields, Malformed};
 pub(crate) const HEADER_BYTES: u64 = 4_096;
 
 const MAGIC: [u8; 8] = *b"GESTALOG";
-const VERSION_MAJOR: u16 = 1;
+const VERSION_MAJOR: u16 = 2;
 const VERSION_MINOR: u16 = 0;
 /// An incompatible feature: the segment was rewritten and has gap frames.
 const FEATURE_REWRITTEN: u64 = 1;
@@ -76,7 +76,7 @@ impl SegmentHeader {
         let (incompatible, _compatible) = (fields.u64()?, fields.u64()?);
         let known = incompatible & !FEATURE_REWRITTEN == 0;
         if major != VERSION_MAJOR || u64::from(length) != HEADER_BYTES || !known {
-            return Err(Malformed::Newer);
+            return Err(Malformed::OtherVersion);
         }
         let mut header = Self {
             store: fields.array()?,
@@ -156,6 +156,6 @@ mod tests {
         bytes[16] = 2;
         let checksum = crc32c::crc32c(&bytes[..CHECKSUM_AT]);
         bytes[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
-        assert_eq!(SegmentHeader::decode(&bytes), Err(Malformed::Newer));
+        assert_eq!(SegmentHeader::decode(&bytes), Err(Malformed::OtherVersion));
     }
 }

@@ -14,8 +14,8 @@ use gesta_store::{
 };
 
 use super::{
-    Chain, FRAME_HEADER_BYTES, Frame, FrameKind, Opening, Place, Record, Seed, borrow_record,
-    encode_bare, encode_events, encode_opening, put_headers,
+    Chain, FRAME_HEADER_BYTES, Frame, FrameKind, Joinable, Opening, Place, Record, Seed,
+    borrow_record, encode_bare, encode_opening, put_headers, record_goes_on,
 };
 
 const CASES: u64 = 40_000;
@@ -64,7 +64,7 @@ fn frames() -> Vec<Vec<u8>> {
         put_headers(&mut group, &place(), OFFSET, &[frame]);
         group
     };
-    let records = |group: &mut Vec<u8>| {
+    let records = |group: &mut Vec<u8>, goes_on: bool| {
         let events = events();
         let records = (5..).zip(&events).map(|(number, event)| Record {
             event,
@@ -72,14 +72,17 @@ fn frames() -> Vec<Vec<u8>> {
             revision: Revision::new(number),
             position: Position::new(number),
             recorded_at: RecordedAt::from_micros(5),
+            goes_on: goes_on && number == 5,
         });
-        encode_events(group, &place(), chain, records, &mut Vec::new())
+        let mut frame = Joinable::begin(group, chain, next);
+        frame.join(group, &place(), records, &mut Vec::new());
+        frame.finish(group)
     };
     vec![
         written(&|group| encode_opening(group, &place(), chain, next, &opening)),
         written(&|group| encode_bare(group, chain, next, FrameKind::Seal)),
-        written(&records),
-        written(&records),
+        written(&|group| records(group, true)),
+        written(&|group| records(group, false)),
     ]
 }
 
@@ -182,6 +185,7 @@ fn check_event(frame: &[u8], offset: u64, event: &RecordedEvent, what: &str) {
         revision: event.revision,
         position: event.position,
         recorded_at: event.recorded_at,
+        goes_on: record_goes_on(&frame[at..]),
     };
     let mut bytes = Vec::new();
     again.encode(&mut bytes, offset, place().seed);
@@ -207,6 +211,8 @@ fn judge(frame: &[u8], before: Option<Chain>, what: &str) -> bool {
     let bytes = Bytes::copy_from_slice(frame);
     let Ok(decoded) = Frame::decode(&bytes, OFFSET, place().seed, before) else { return false };
     assert!(decoded.header.length <= frame.len(), "{what}");
+    let of_appends: usize = decoded.appends().map(<[_]>::len).sum();
+    assert!(of_appends == decoded.events.len() || decoded.gap.is_some(), "{what}");
     for (offset, event) in &decoded.events {
         check_event(frame, *offset, event, what);
     }

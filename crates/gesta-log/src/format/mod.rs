@@ -1,4 +1,4 @@
-//! Bytes on disk, version 1: headers, frames, records and their checksums.
+//! Bytes on disk, version 2: headers, frames, records and their checksums.
 //!
 //! Owns: encoding and decoding, exactly as `docs/format.md` says. Always holds: a decoder takes any
 //! bytes without panicking, checks every length before it uses it, and allocates no more than the
@@ -9,6 +9,7 @@ mod borrowed;
 mod checksum;
 mod frame;
 mod gap;
+mod group;
 mod header;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod hostile;
@@ -19,13 +20,17 @@ pub(crate) use borrowed::borrow_record;
 pub use borrowed::{BorrowedEvent, Tags};
 pub(crate) use checksum::Seed;
 pub(crate) use frame::{
-    Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Link, Opening, Place, Unfinished,
-    align, copy_events, encode_bare, encode_events, encode_gap, encode_opening, gap_positions,
-    mark_offset, put_headers,
+    Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Link, Opening, align, gap_positions,
+    mark_offset,
 };
 pub(crate) use gap::{Gap, Gone, GoneAppend, IdsDigest};
+pub(crate) use group::{
+    Joinable, Place, Unfinished, copy_events, encode_bare, encode_gap, encode_opening, put_headers,
+};
 pub(crate) use header::{HEADER_BYTES, Rewritten, SegmentHeader};
-pub(crate) use record::{RECORD_HEADER_BYTES, Record, copy_record, decode_record, record_length};
+pub(crate) use record::{
+    RECORD_HEADER_BYTES, Record, copy_record, decode_record, record_goes_on, record_length,
+};
 pub(crate) use varint::{put_varint, varint};
 
 use std::fmt;
@@ -41,8 +46,8 @@ pub(crate) enum Malformed {
     Checksum(&'static str),
     /// A field has a value that cannot be.
     Field(&'static str),
-    /// A newer format, or one with features that this version does not know.
-    Newer,
+    /// Another version of the format, or one with features that this version does not know.
+    OtherVersion,
 }
 
 impl fmt::Display for Malformed {
@@ -52,7 +57,7 @@ impl fmt::Display for Malformed {
             Self::Magic => f.write_str("magic number missing"),
             Self::Checksum(of) => write!(f, "{of} checksum does not match"),
             Self::Field(name) => write!(f, "{name} cannot be"),
-            Self::Newer => f.write_str("written by a newer version"),
+            Self::OtherVersion => f.write_str("written by another version"),
         }
     }
 }

@@ -16,6 +16,10 @@ use crate::planted::{self, Bug};
 pub(crate) const RECORD_HEADER_BYTES: usize = 68;
 /// Length and checksum, which a record's checksum does not cover.
 const UNCOVERED_BYTES: usize = 8;
+/// Where the flags are.
+const FLAGS_AT: usize = 59;
+/// A flag: the next record of the frame is of the same append.
+pub(super) const GOES_ON: u8 = 1;
 
 const PLAIN: u8 = 0;
 const CONTENT_NAMED: u8 = 0;
@@ -30,6 +34,8 @@ pub(crate) struct Record<'a> {
     pub(crate) revision: Revision,
     pub(crate) position: Position,
     pub(crate) recorded_at: RecordedAt,
+    /// Whether the next one is of the same append.
+    pub(crate) goes_on: bool,
 }
 
 impl Record<'_> {
@@ -80,7 +86,7 @@ impl Record<'_> {
             u8::try_from(event.tags.len()).expect("tags are within their limit"),
             event.correlation_id.as_ref().map_or(0, |id| short(id.as_str())),
             event.causation_id.as_ref().map_or(0, |id| short(id.as_str())),
-            0,
+            if self.goes_on { GOES_ON } else { 0 },
         ]);
         for length in [event.metadata.len(), event.data.len()] {
             let length = u32::try_from(length).expect("an event is within its limit");
@@ -132,6 +138,12 @@ pub(crate) fn record_length(bytes: &[u8]) -> Result<usize, Malformed> {
     if length < RECORD_HEADER_BYTES { Err(Malformed::Field("record length")) } else { Ok(length) }
 }
 
+/// Whether the record at the front of `bytes`, which was verified, is followed by one of the same
+/// append.
+pub(crate) fn record_goes_on(bytes: &[u8]) -> bool {
+    bytes.get(FLAGS_AT).is_some_and(|flags| flags & GOES_ON != 0)
+}
+
 /// Appends a record as it was written elsewhere to `frame`, which begins at `frame_offset` of this
 /// segment.
 pub(crate) fn copy_record(record: &[u8], frame: &mut Vec<u8>, frame_offset: u64, seed: Seed) {
@@ -173,13 +185,13 @@ fn decode_fields(
     let schema_version = fields.u16()?;
     let (content, encoding) = (fields.u8()?, fields.u8()?);
     if encoding != PLAIN {
-        return Err(Malformed::Newer);
+        return Err(Malformed::OtherVersion);
     }
     let stream_bytes = usize::from(fields.u16()?);
-    let [type_bytes, named_bytes, tag_count, correlation_bytes, causation_bytes, reserved] =
+    let [type_bytes, named_bytes, tag_count, correlation_bytes, causation_bytes, flags] =
         fields.array::<6>()?;
-    if reserved != 0 {
-        return Err(Malformed::Field("reserved byte"));
+    if flags & !GOES_ON != 0 {
+        return Err(Malformed::OtherVersion);
     }
     let (metadata_bytes, data_bytes) = (fields.u32()? as usize, fields.u32()? as usize);
     let stream = match (fields.take(stream_bytes)?, like) {

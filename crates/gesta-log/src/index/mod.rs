@@ -25,7 +25,7 @@ use std::{
 
 use gesta_store::{
     Append, Category, Direction, EventId, EventQuery, EventType, Filter, Position, RecordedAt,
-    Revision, StoreError, StreamName, Tag,
+    RecordedEvent, Revision, StoreError, StreamName, Tag,
 };
 
 pub(crate) use filed::{FileContext, told};
@@ -44,7 +44,7 @@ pub(crate) use run::{
 pub(crate) use stream::StreamWalk;
 
 use crate::{
-    format::{Gap, Seed},
+    format::{Frame, Gap, Seed},
     writer::Looked,
 };
 
@@ -65,6 +65,23 @@ pub(crate) struct Entry<'a> {
     pub(crate) tags: &'a [Tag],
     /// Of an event in a metadata stream: what it says.
     pub(crate) metadata: Option<&'a [u8]>,
+}
+
+impl<'a> From<&'a (u64, RecordedEvent)> for Entry<'a> {
+    /// Of an event whose record is at this offset.
+    fn from((offset, event): &'a (u64, RecordedEvent)) -> Self {
+        Self {
+            id: event.id,
+            stream: &event.stream,
+            revision: event.revision,
+            position: event.position,
+            recorded_at: event.recorded_at,
+            offset: *offset,
+            event_type: &event.event_type,
+            tags: &event.tags,
+            metadata: event.stream.is_system().then_some(&*event.data),
+        }
+    }
 }
 
 impl Entry<'_> {
@@ -151,19 +168,27 @@ impl Index {
         }));
     }
 
-    /// Adds what a gap frame says, with the entries of its records, in order.
-    pub(crate) fn insert_gap<'a>(
-        &mut self,
-        segment: u64,
-        seed: Seed,
-        gap: &Gap,
-        entries: impl Iterator<Item = Entry<'a>>,
-    ) {
+    /// Adds what a frame says.
+    pub(crate) fn insert_frame(&mut self, segment: u64, seed: Seed, frame: &Frame) {
+        if let Some(gap) = &frame.gap {
+            return self.insert_gap(segment, seed, gap, frame);
+        }
+        for events in frame.appends() {
+            self.insert(segment, seed, events.iter().map(Entry::from));
+        }
+    }
+
+    fn insert_gap(&mut self, segment: u64, seed: Seed, gap: &Gap, frame: &Frame) {
         let memory = self.memory(segment, seed, gap.first);
         let mut memory = part::write(&memory);
         gap.appends.iter().for_each(|append| memory.gone_append(append));
+        for events in frame.appends() {
+            events.first().into_iter().for_each(|first| {
+                memory.begin_append(&Entry::from(first), events.len());
+            });
+        }
         let mut gone = gap.gone.iter().peekable();
-        for entry in entries {
+        for entry in frame.events.iter().map(Entry::from) {
             while let Some(gone) = gone.next_if(|gone| gone.position < entry.position) {
                 memory.push_gone(gone);
             }

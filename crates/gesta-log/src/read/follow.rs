@@ -18,9 +18,7 @@ use crate::{
     },
     index::{BlockCache, Run, Stretch},
     options::OpenError,
-    recovery::{
-        LogEnd, Look, Recovered, entry, incarnation_of, recover, segment_file, segment_numbers,
-    },
+    recovery::{LogEnd, Look, Recovered, incarnation_of, recover, segment_file, segment_numbers},
     scan,
 };
 
@@ -182,11 +180,8 @@ impl Follower {
         self.end.predecessor.adopted_length = offset + frame.header.length as u64;
         self.end.chain = frame.header.chain;
         self.end.next = frame.next();
-        let entries = frame.events.iter().map(entry);
-        match &frame.gap {
-            Some(gap) => reader.published.add_gap(number, seed, gap, entries),
-            None if frame.events.is_empty() => {}
-            None => reader.published.add(number, seed, entries),
+        if !frame.events.is_empty() || frame.gap.is_some() {
+            reader.published.add(number, seed, &frame);
         }
     }
 }

@@ -5,15 +5,13 @@
 //! ([`scan`]).
 
 use foldhash::HashMap;
-use gesta_store::{Damage, Position, RecordedAt, Revision, StreamName};
+use gesta_store::{Damage, Position, RecordedAt, RecordedEvent, Revision, StreamName};
 
-use super::{
-    Log, Recovery, Segment, Steps, entry, failed, filed::Filed, incarnation_of, segment_file,
-};
+use super::{Log, Recovery, Segment, Steps, failed, filed::Filed, incarnation_of, segment_file};
 use crate::{
     disk::{Access, Cache, Operation},
-    format::{Chain, Frame, FrameKind, HEADER_BYTES, Opening, Seed, SegmentHeader},
-    index::{Covered, Index},
+    format::{Chain, Frame, FrameKind, Gap, HEADER_BYTES, Opening, Seed, SegmentHeader},
+    index::{Covered, Entry, Index},
     options::{OpenError, Torn, Unmarked},
     planted::{self, Bug},
     scan::{self, BadRange, Start, Walked},
@@ -70,7 +68,7 @@ impl Recovery<'_> {
         self.swapped |= header.rewritten.is_some();
         let seed = Seed::new(header.salt, header.number);
         for (_, frame) in frames {
-            self.index(log, segment, seed, frame);
+            self.index(log, segment, seed, &frame);
         }
         log.chain = walked.chain;
         log.end.chain = walked.chain.unwrap_or(log.end.chain);
@@ -280,18 +278,28 @@ impl Recovery<'_> {
         Ok(Contents { header, walked, frames, bytes: bytes.len() as u64 })
     }
 
-    fn index(&mut self, log: &mut Log, segment: &Segment, seed: Seed, frame: Frame) {
+    fn index(&mut self, log: &mut Log, segment: &Segment, seed: Seed, frame: &Frame) {
         self.report.events += frame.events.len() as u64;
+        let number = segment.header.number;
+        if let Some(gap) = &frame.gap {
+            self.report_misplaced(segment, || misplaced_in_gap(&log.index, gap, frame));
+            return log.index.insert_frame(number, seed, frame);
+        }
+        for events in frame.appends() {
+            self.report_misplaced(segment, || {
+                // An append has each stream once, so what the index says is still true.
+                out_of_place(&log.index, events.iter().map(placed), LastStream(None))
+            });
+            log.index.insert(number, seed, events.iter().map(Entry::from));
+        }
+    }
+
+    fn report_misplaced(&mut self, segment: &Segment, misplaced: impl FnOnce() -> Option<Damage>) {
         // After damage revisions are expected to be missing.
         if self.report.damage.is_empty()
-            && let Some(misplaced) = misplaced(&log.index, &frame)
+            && let Some(misplaced) = misplaced()
         {
             self.report.damage.push(Damage { file: segment.file.clone(), ..misplaced });
-        }
-        let (number, entries) = (segment.header.number, frame.events.iter().map(entry));
-        match &frame.gap {
-            Some(gap) => log.index.insert_gap(number, seed, gap, entries),
-            None => log.index.insert(number, seed, entries),
         }
     }
 
@@ -376,19 +384,16 @@ fn keep_marked(walked: &mut Walked, before: Option<Chain>, frames: &mut Vec<(u64
     frames.truncate(visible);
 }
 
-/// An event whose revision does not follow its stream's, as far as what is in memory says: to ask the
-/// index's files for each stream would take most of the time of an opening, and `verify` does.
-fn misplaced(index: &Index, frame: &Frame) -> Option<Damage> {
-    let events = frame
-        .events
-        .iter()
-        .map(|(offset, event)| (event.position, &event.stream, event.revision, *offset));
-    let Some(gap) = &frame.gap else {
-        // An append has each stream once, so what the index says is still true.
-        return out_of_place(index, events, LastStream(None));
-    };
+/// An event's place, its stream and its record's offset.
+type InPlace<'a> = (Position, &'a StreamName, Revision, u64);
+
+fn placed((offset, event): &(u64, RecordedEvent)) -> InPlace<'_> {
+    (event.position, &event.stream, event.revision, *offset)
+}
+
+fn misplaced_in_gap(index: &Index, gap: &Gap, frame: &Frame) -> Option<Damage> {
     let gone = gap.gone.iter().map(|gone| (gone.position, &gone.stream, gone.revision, 0));
-    let mut all: Vec<_> = gone.chain(events).collect();
+    let mut all: Vec<_> = gone.chain(frame.events.iter().map(placed)).collect();
     all.sort_unstable_by_key(|(position, ..)| *position);
     out_of_place(index, all.into_iter(), HashMap::default())
 }
@@ -421,9 +426,11 @@ impl<'a> NextRevisions<'a> for HashMap<&'a StreamName, Revision> {
     }
 }
 
+/// An event whose revision does not follow its stream's, as far as what is in memory says: to ask the
+/// index's files for each stream would take most of the time of an opening, and `verify` does.
 fn out_of_place<'a>(
     index: &Index,
-    events: impl Iterator<Item = (Position, &'a StreamName, Revision, u64)>,
+    events: impl Iterator<Item = InPlace<'a>>,
     mut known: impl NextRevisions<'a>,
 ) -> Option<Damage> {
     let in_files = index.filed_to();

@@ -147,7 +147,9 @@ impl Recovery<'_> {
         let what = match SegmentHeader::decode(start) {
             Ok(header) if header.number == number => return Ok(Some(header)),
             Ok(_) => "the header names another segment".to_owned(),
-            Err(Malformed::Newer) => return Err(OpenError::Newer { file: file.to_owned() }),
+            Err(Malformed::OtherVersion) => {
+                return Err(OpenError::OtherVersion { file: file.to_owned() });
+            }
             Err(malformed) => format!("segment header: {malformed}"),
         };
         self.damaged(file.to_owned(), 0, what);

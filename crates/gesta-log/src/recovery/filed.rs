@@ -150,7 +150,7 @@ fn fit(disk: &dyn Disk, covered: &Covered, before: Chain) -> Fit {
     let start = read(HEADER_BYTES as usize);
     let header = match start.as_deref().map(SegmentHeader::decode) {
         Some(Ok(header)) => header,
-        Some(Err(Malformed::Newer)) => return Fit::OfAnotherHistory,
+        Some(Err(Malformed::OtherVersion)) => return Fit::OfAnotherHistory,
         Some(Err(_)) | None => return Fit::AsCovered(None),
     };
     if header.salt == covered.salt || planted::is(Bug::RewrittenRunBelieved) {

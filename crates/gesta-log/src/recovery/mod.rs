@@ -15,14 +15,14 @@ mod whole;
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use gesta_store::{Damage, Incarnation, Position, RecordedAt, RecordedEvent};
+use gesta_store::{Damage, Incarnation, Position, RecordedAt};
 use uuid::Uuid;
 
 use crate::{
     clock::Rng,
     disk::{Access, Cache, Disk, Operation},
     format::{Chain, HEADER_BYTES, Opening, Seed, SegmentHeader},
-    index::{BlockCache, Covered, Entry, Index},
+    index::{BlockCache, Covered, Index},
     options::{OpenError, OpenReport},
     planted::{self, Bug},
     restored,
@@ -282,19 +282,4 @@ impl Recovery<'_> {
 
 fn failed(doing: &str, source: io::Error) -> OpenError {
     OpenError::Io { doing: doing.to_owned(), source }
-}
-
-/// What the index takes from an event whose record is at this offset.
-pub(crate) fn entry((offset, event): &(u64, RecordedEvent)) -> Entry<'_> {
-    Entry {
-        id: event.id,
-        stream: &event.stream,
-        revision: event.revision,
-        position: event.position,
-        recorded_at: event.recorded_at,
-        offset: *offset,
-        event_type: &event.event_type,
-        tags: &event.tags,
-        metadata: event.stream.is_system().then_some(&*event.data),
-    }
 }

@@ -320,13 +320,13 @@ impl<'a> OpenGap<'a> {
                 gap.appends.extend_from_slice(&earlier.appends);
                 (Some(earlier.last_recorded_at), earlier.gone.as_slice())
             }
-            None => {
-                gap.appends.extend(whole_append(frame));
-                (frame.events.last().map(|(_, event)| event.recorded_at), &[][..])
-            }
+            None => (frame.events.last().map(|(_, event)| event.recorded_at), &[][..]),
         };
         gap.last_recorded_at =
             recorded.map_or(gap.last_recorded_at, |at| at.max(gap.last_recorded_at));
+        let hit = |events: &&[_]| events.iter().any(|(_, event)| goes(event));
+        gap.appends.extend(frame.appends().filter(hit).filter_map(gone_append));
+        gap.appends.sort_unstable_by_key(|append| append.position);
         gap.gone.extend_from_slice(gone);
         for (offset, event) in &frame.events {
             if goes(event) {
@@ -341,14 +341,14 @@ impl<'a> OpenGap<'a> {
     }
 }
 
-/// The append that an event frame is.
-fn whole_append(frame: &Frame) -> Option<GoneAppend> {
-    let (_, first) = frame.events.first()?;
+/// An append with these events, of which one goes.
+fn gone_append(events: &[(u64, RecordedEvent)]) -> Option<GoneAppend> {
+    let (_, first) = events.first()?;
     Some(GoneAppend {
         position: first.position,
-        events: u32::try_from(frame.events.len()).expect("an append is within its limit"),
+        events: u32::try_from(events.len()).expect("an append is within its limit"),
         first_event: first.id,
-        ids: IdsDigest::of(frame.events.iter().map(|(_, event)| event.id)),
+        ids: IdsDigest::of(events.iter().map(|(_, event)| event.id)),
     })
 }
 

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     answers::{Answered, Reply},
     format::{
-        Chain, FRAME_HEADER_BYTES, Opening, Place, Record, Unfinished, align, encode_events,
+        Chain, FRAME_HEADER_BYTES, Joinable, Opening, Place, Record, Unfinished, align,
         encode_opening, put_headers,
     },
     index::Index,
@@ -41,11 +41,13 @@ pub(super) struct Before {
     pub(super) opening: Option<Opening>,
 }
 
-/// How large a group may become, to make room for it at once.
+/// How large a group may become, to make room for it at once, and its frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Size {
     pub(super) appends: usize,
     pub(super) bytes: usize,
+    /// Up to which appends share a frame.
+    pub(super) frame_bytes_max: usize,
 }
 
 /// See the module.
@@ -53,8 +55,13 @@ pub(super) struct Size {
 pub(super) struct Group {
     segment: u64,
     place: Place,
+    /// Up to which appends share a frame.
+    frame_bytes_max: usize,
     pub(super) bytes: Vec<u8>,
     frames: Vec<Unfinished>,
+    /// The last one, which more appends may join.
+    joinable: Option<Joinable>,
+    /// After `frames`.
     chain: Chain,
     /// Written before the first event frame.
     opening: Option<Opening>,
@@ -76,8 +83,10 @@ impl Group {
         Self {
             segment,
             place,
+            frame_bytes_max: size.frame_bytes_max,
             bytes: Vec::with_capacity(size.bytes),
-            frames: Vec::with_capacity(size.appends),
+            frames: Vec::new(),
+            joinable: None,
             chain: before.chain,
             opening: before.opening,
             overlay: Overlay::with_capacity(size.appends),
@@ -121,7 +130,7 @@ impl Group {
         self.placed.recorded_at()
     }
 
-    /// What the next group continues.
+    /// What the next group continues, once this one is on its way.
     pub(super) fn after(&self) -> Before {
         Before { chain: self.chain, next: self.placed.next(), opening: self.opening }
     }
@@ -188,11 +197,14 @@ impl Group {
             let frame = encode_opening(&mut self.bytes, &self.place, self.chain, first, &opening);
             self.frames.push(frame);
         }
+        let length = self.joinable.as_ref().map_or(0, |frame| frame.length(&self.bytes));
+        if length + offer.group_bytes > self.frame_bytes_max {
+            self.finish_frame();
+        }
         let records = records(&offer.append, &revisions, first, self.placed.recorded_at());
-        let offsets = self.placed.offsets();
-        let frame = encode_events(&mut self.bytes, &self.place, self.chain, records, offsets);
-        self.chain = frame.chain();
-        self.frames.push(frame);
+        let bytes = &mut self.bytes;
+        let frame = self.joinable.get_or_insert_with(|| Joinable::begin(bytes, self.chain, first));
+        frame.join(bytes, &self.place, records, self.placed.offsets());
         let appended = appended_now(&offer.append, first, &revisions);
         let n = self.placed.len();
         self.placed.push(offer, revisions);
@@ -205,8 +217,16 @@ impl Group {
         appended
     }
 
+    fn finish_frame(&mut self) {
+        let Some(frame) = self.joinable.take() else { return };
+        let frame = frame.finish(&mut self.bytes);
+        self.chain = frame.chain();
+        self.frames.push(frame);
+    }
+
     /// The bytes to write, now that everything before `durable_mark` is durable.
     pub(super) fn freeze(&mut self, durable_mark: u64) -> Bytes {
+        self.finish_frame();
         let mut bytes = std::mem::take(&mut self.bytes);
         put_headers(&mut bytes, &self.place, durable_mark, &self.frames);
         self.written = bytes.into();
@@ -259,11 +279,13 @@ fn records<'a>(
         part.events.iter().zip(numbered).map(|(event, revision)| (event, &part.stream, revision))
     });
     let positions = (first.number()..).map(Position::new);
+    let last = Position::new(first.number() + append.events().count() as u64 - 1);
     events.zip(positions).map(move |((event, stream, revision), position)| Record {
         event,
         stream,
         revision,
         position,
         recorded_at,
+        goes_on: position < last,
     })
 }

@@ -312,7 +312,7 @@ impl Writer {
                 break;
             }
             let group = open.get_or_insert_with(|| {
-                let size = self.pace.size();
+                let size = self.pace.size(self.options.frame_bytes_max);
                 Box::new(active.group(flight.as_deref(), &self.end, now.calendar, size))
             });
             let request = self.queue.pop_front().expect("it was just looked at");

@@ -56,9 +56,9 @@ impl Pace {
     }
 
     /// How large the next group may become.
-    pub(super) fn size(&self) -> Size {
+    pub(super) fn size(&self, frame_bytes_max: usize) -> Size {
         let bytes = self.outstanding * (self.append_bytes + self.append_bytes / 8);
-        Size { appends: self.outstanding, bytes: bytes.min(SIZE_BYTES_MAX) }
+        Size { appends: self.outstanding, bytes: bytes.min(SIZE_BYTES_MAX), frame_bytes_max }
     }
 
     fn in_step(&self) -> bool {

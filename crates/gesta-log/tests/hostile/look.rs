@@ -42,7 +42,9 @@ pub(crate) fn look(directory: &Path, whole: &Whole, harm: Harm, what: &str) -> O
     let opened = LogStore::open(directory, Options::default());
     let store = match opened {
         Ok(store) => store,
-        Err(OpenError::Newer { .. } | OpenError::AnotherStore { .. } | OpenError::Restoring) => {
+        Err(
+            OpenError::OtherVersion { .. } | OpenError::AnotherStore { .. } | OpenError::Restoring,
+        ) => {
             return Outcome::Refused;
         }
         Err(OpenError::Io { doing, .. }) if doing == "read RESTORED" => return Outcome::Refused,

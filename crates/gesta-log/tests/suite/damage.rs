@@ -161,7 +161,24 @@ fn a_newer_format_is_refused_untouched() {
     bytes[4_092..4_096].copy_from_slice(&checksum.to_le_bytes());
     fs::write(file, &bytes).unwrap();
     let refused = LogStore::open(directory.path(), Options::default()).unwrap_err();
-    assert!(matches!(refused, OpenError::Newer { .. }), "{refused}");
+    assert!(matches!(refused, OpenError::OtherVersion { .. }), "{refused}");
+    assert_eq!(fs::read(file).unwrap(), bytes);
+}
+
+#[test]
+fn the_format_before_the_first_release_is_refused_untouched() {
+    let (directory, _) = ended();
+    let file = &segment_files(directory.path())[0];
+    let mut bytes = fs::read(file).unwrap();
+    bytes[8] = 1; // the major version
+    let checksum = crc32c::crc32c(&bytes[..4_092]);
+    bytes[4_092..4_096].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(file, &bytes).unwrap();
+    let refused = LogStore::open(directory.path(), Options::default()).unwrap_err();
+    assert!(
+        refused.to_string().contains("open the store with that one, or export it"),
+        "{refused}"
+    );
     assert_eq!(fs::read(file).unwrap(), bytes);
 }
 
@@ -169,7 +186,7 @@ fn a_newer_format_is_refused_untouched() {
 fn same_or_refused(directory: &Path, events: &[RecordedEvent], what: &str) {
     let store = match LogStore::open(directory, Options::default()) {
         Ok(store) => store,
-        Err(OpenError::Newer { .. } | OpenError::AnotherStore { .. }) => return,
+        Err(OpenError::OtherVersion { .. } | OpenError::AnotherStore { .. }) => return,
         Err(other) => panic!("{what}: {other}"),
     };
     match read_all(&store) {

@@ -342,6 +342,55 @@ fn a_repeat_of_a_scavenged_append_is_recognized_and_another_append_with_its_id_i
 }
 
 #[test]
+fn appends_of_one_frame_are_recognized_whether_scavenging_took_from_them_or_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = Turned::open(directory.path(), small());
+    let pair = || [sized("opened", "a"), sized("closed", "a")];
+    let to = |stream: &str, events: [NewEvent; 2]| {
+        Append::to(name(stream), ExpectedRevision::Any, events)
+    };
+    let [opened, charged] = pair();
+    let appends = vec![
+        to("account-1", pair()),
+        to("session-1", pair()),
+        Append::to(name("session-2"), ExpectedRevision::Any, [opened]).and(
+            name("account-1"),
+            ExpectedRevision::Any,
+            [charged],
+        ),
+        to("session-3", pair()),
+        to("account-2", pair()),
+    ];
+    let appended = turned.append_together(appends.clone());
+    let known = |store: &LogStore, what: &str| {
+        let head = store_head(store);
+        for (append, appended) in appends.iter().zip(&appended) {
+            let again = block_on(store.append(append.clone())).unwrap();
+            assert_eq!(again, *appended, "{what}");
+        }
+        assert_eq!(store_head(store), head, "{what}: nothing was appended");
+    };
+    drop(turned);
+    // A second time a whole append goes that the gap frame has.
+    for (round, sessions) in
+        [["session-1", "session-2"].as_slice(), &["session-3"]].into_iter().enumerate()
+    {
+        let store = open(directory.path());
+        sessions.iter().for_each(|session| delete(&store, session));
+        drop(store);
+        let store = open(directory.path());
+        scavenge(&store);
+        known(&store, &format!("round {round}, under way"));
+        drop(store);
+        known(&open(directory.path()), &format!("round {round}, opened"));
+        forget_index(directory.path());
+        known(&open(directory.path()), &format!("round {round}, from the log alone"));
+        let report = verify(directory.path(), &mut |_| {}).unwrap();
+        assert_eq!((report.damage, report.index_damage), (vec![], vec![]), "round {round}");
+    }
+}
+
+#[test]
 fn scavenged_events_match_no_query_and_no_condition() {
     let directory = closed_store_of_sessions();
     let query = EventQuery::of(QueryItem::every().tagged([Tag::new("day:1").unwrap()]));

@@ -59,7 +59,7 @@ impl Simulation {
         self.disk.expose_to(Hazards::default());
         let (mut engine, store) = match self.try_to_open() {
             Ok(opened) => opened,
-            Err(OpenError::Newer { .. } | OpenError::AnotherStore { .. }) => {
+            Err(OpenError::OtherVersion { .. } | OpenError::AnotherStore { .. }) => {
                 return Ok(Told::Damage);
             }
             Err(error) => {

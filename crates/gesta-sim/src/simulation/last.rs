@@ -92,7 +92,7 @@ impl Simulation {
 
     /// Bytes change while nobody looks.
     fn damage_at_rest(&mut self) -> Verdict {
-        let vouched = if self.chance.percent(30) { self.torn_life() } else { self.last_life() }?;
+        let vouched = if self.chance.percent(45) { self.torn_life() } else { self.last_life() }?;
         self.disk.crash(Crash::PowerCut); // so that the device and the cache are the same
         let faults = self.inflict(vouched);
         let flipped = faults.contains(&Fault::FlippedBit);

@@ -73,6 +73,7 @@ impl Simulation {
             segment_bytes_max: self.chance.pick(&[8 << 10, 24 << 10]),
             tail_bytes_max: self.chance.pick(&[0, 4 << 10, 1 << 20]),
             group_bytes_max: self.chance.pick(&[1 << 10, 16 << 10, 4 << 20]),
+            frame_bytes_max: self.chance.pick(&[0, 0, 1 << 10, 4 << 10]),
             ..Options::default()
         }
     }

@@ -108,7 +108,9 @@ impl Original {
         let (disk, store) = match self.open(files) {
             Ok(opened) => opened,
             Err(
-                OpenError::Newer { .. } | OpenError::AnotherStore { .. } | OpenError::Restoring,
+                OpenError::OtherVersion { .. }
+                | OpenError::AnotherStore { .. }
+                | OpenError::Restoring,
             ) => {
                 return Ok(Answered::Refused);
             }

@@ -45,7 +45,7 @@ impl RunError {
     pub(super) fn malformed(file: &str, offset: u64, what: Malformed) -> Self {
         let file = file.to_owned();
         match what {
-            Malformed::Newer => Self::Newer { file },
+            Malformed::OtherVersion => Self::Newer { file },
             Malformed::Short | Malformed::Magic | Malformed::Checksum(_) | Malformed::Field(_) => {
                 Self::Damaged { file, offset, what }
             }

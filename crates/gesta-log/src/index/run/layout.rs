@@ -178,7 +178,7 @@ impl Footer {
             return Err(Malformed::Field("version"));
         }
         if major > VERSION_MAJOR || incompatible != 0 {
-            return Err(Malformed::Newer);
+            return Err(Malformed::OtherVersion);
         }
         Ok(Self {
             store: fields.array()?,
@@ -373,7 +373,7 @@ mod tests {
         };
         let mut bytes = footer.encode();
         assert_eq!(Footer::decode(&bytes), Ok(footer));
-        for (major, refused) in [(1, Malformed::Field("version")), (3, Malformed::Newer)] {
+        for (major, refused) in [(1, Malformed::Field("version")), (3, Malformed::OtherVersion)] {
             bytes[8] = major;
             assert_eq!(Footer::decode(&bytes), Err(refused));
         }

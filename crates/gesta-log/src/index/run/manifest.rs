@@ -113,7 +113,7 @@ impl Manifest {
         let (major, _minor, runs) = (fields.u16()?, fields.u16()?, fields.u32()?);
         let (incompatible, _compatible) = (fields.u64()?, fields.u64()?);
         if major != VERSION_MAJOR || incompatible != 0 {
-            return Err(Malformed::Newer);
+            return Err(Malformed::OtherVersion);
         }
         let store = fields.array()?;
         if fields.0.len() != runs as usize * RUN_BYTES {

@@ -1,0 +1,215 @@
+//! Frames as they are put into a group's bytes, which one write carries.
+//!
+//! Always holds: a frame's header is filled in last, once it is known how far the log is durable when
+//! the group goes. Not here: which appends a group carries ([`writer`](crate::writer)), and reading
+//! ([`Frame`](super::Frame)).
+
+use gesta_store::Position;
+
+use super::{
+    Chain, FRAME_HEADER_BYTES, FrameHeader, FrameKind, Gap, HEADER_BYTES, Opening, Record, Seed,
+    align, copy_record,
+    frame::{advance, hash_records},
+};
+use crate::planted::{self, Bug};
+
+/// Where a group's frames go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Offset of the group in the segment.
+    pub(crate) group_offset: u64,
+    pub(crate) seed: Seed,
+}
+
+/// A frame in a group's bytes whose header is still to be filled in: it says how far the log is
+/// durable when the group is written, which is not known before.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    start: usize,
+    header: FrameHeader,
+}
+
+/// Fills in the headers of a group's frames.
+pub(crate) fn put_headers(
+    group: &mut [u8],
+    place: &Place,
+    durable_mark: u64,
+    frames: &[Unfinished],
+) {
+    for Unfinished { start, header } in frames {
+        let offset = place.group_offset + *start as u64;
+        let durable_mark = match () {
+            () if planted::is(Bug::DurableMarkTooHigh) => offset,
+            () if planted::is(Bug::DurableMarkTooLow) => HEADER_BYTES,
+            () => durable_mark,
+        };
+        let header = FrameHeader { durable_mark, ..*header };
+        let bytes = header.encode(offset, place.seed);
+        group
+            .get_mut(*start..*start + FRAME_HEADER_BYTES)
+            .expect("room for the header was made")
+            .copy_from_slice(&bytes);
+    }
+}
+
+/// An events frame in a group's bytes that more appends may still join.
+#[derive(Debug)]
+pub(crate) struct Joinable {
+    start: usize,
+    first_position: Position,
+    records: usize,
+    /// The chain before it.
+    before: Chain,
+}
+
+impl Joinable {
+    /// Begins the frame after what the group has.
+    pub(crate) fn begin(group: &mut Vec<u8>, before: Chain, first_position: Position) -> Self {
+        Self { start: begin(group), first_position, records: 0, before }
+    }
+
+    /// How long it is so far, in bytes.
+    pub(crate) fn length(&self, group: &[u8]) -> usize {
+        group.len() - self.start
+    }
+
+    /// Adds the records of one append to the group's bytes, and each record's offset in the segment
+    /// to `offsets`.
+    pub(crate) fn join<'a>(
+        &mut self,
+        group: &mut Vec<u8>,
+        place: &Place,
+        records: impl Iterator<Item = Record<'a>>,
+        offsets: &mut Vec<u64>,
+    ) {
+        for record in records {
+            offsets.push(record.encode(group, place.group_offset, place.seed));
+            self.records += 1;
+        }
+    }
+
+    /// Nothing joins any more.
+    pub(crate) fn finish(self, group: &mut Vec<u8>) -> Unfinished {
+        let Self { start, first_position, records, before } = self;
+        let body = group.get(start + FRAME_HEADER_BYTES..).expect("room for the header was made");
+        let chain = advance(before, |hasher| hash_records(hasher, body, body.len()));
+        let header = FrameHeader {
+            kind: FrameKind::Events,
+            length: finish(group, start),
+            records,
+            first_position,
+            durable_mark: 0,
+            chain,
+            body_checksum: 0,
+        };
+        Unfinished { start, header }
+    }
+}
+
+/// Appends an events frame as it was written elsewhere: with its records and its chain.
+pub(crate) fn copy_events<'a>(
+    group: &mut Vec<u8>,
+    place: &Place,
+    header: &FrameHeader,
+    records: impl Iterator<Item = &'a [u8]>,
+) -> Unfinished {
+    let start = begin(group);
+    records.for_each(|record| copy_record(record, group, place.group_offset, place.seed));
+    let header = FrameHeader { length: finish(group, start), ..*header };
+    Unfinished { start, header }
+}
+
+/// Appends a gap frame to a group's bytes: what is gone, and the records that are left of it.
+pub(crate) fn encode_gap<'a>(
+    group: &mut Vec<u8>,
+    place: &Place,
+    chain: Chain,
+    gap: &Gap,
+    records: impl Iterator<Item = &'a [u8]>,
+) -> Unfinished {
+    let start = begin(group);
+    let body = start + FRAME_HEADER_BYTES;
+    gap.encode(group);
+    let covered = group.get(body..).expect("room for the header was made");
+    let body_checksum = place.seed.of(place.group_offset + body as u64, covered);
+    let mut count = 0;
+    for record in records {
+        copy_record(record, group, place.group_offset, place.seed);
+        count += 1;
+    }
+    let header = FrameHeader {
+        kind: FrameKind::Gap,
+        length: finish(group, start),
+        records: count,
+        first_position: gap.first,
+        durable_mark: 0,
+        chain,
+        body_checksum,
+    };
+    Unfinished { start, header }
+}
+
+/// Appends an opening frame to a group's bytes.
+pub(crate) fn encode_opening(
+    group: &mut Vec<u8>,
+    place: &Place,
+    chain: Chain,
+    next: Position,
+    opening: &Opening,
+) -> Unfinished {
+    let start = begin(group);
+    let body = opening.encode();
+    let body_offset = place.group_offset + (start + FRAME_HEADER_BYTES) as u64;
+    group.extend_from_slice(&body);
+    let header = FrameHeader {
+        kind: FrameKind::Opening,
+        length: finish(group, start),
+        records: 0,
+        first_position: next,
+        durable_mark: 0,
+        chain,
+        body_checksum: place.seed.of(body_offset, &body),
+    };
+    Unfinished { start, header }
+}
+
+/// Appends a close frame or a seal to a group's bytes.
+pub(crate) fn encode_bare(
+    group: &mut Vec<u8>,
+    chain: Chain,
+    next: Position,
+    kind: FrameKind,
+) -> Unfinished {
+    let start = begin(group);
+    let header = FrameHeader {
+        kind,
+        length: finish(group, start),
+        records: 0,
+        first_position: next,
+        durable_mark: 0,
+        chain,
+        body_checksum: 0,
+    };
+    Unfinished { start, header }
+}
+
+impl Unfinished {
+    /// The chain after the frame.
+    pub(crate) fn chain(&self) -> Chain {
+        self.header.chain
+    }
+}
+
+/// Makes room for a header; says where the frame begins in the group.
+fn begin(group: &mut Vec<u8>) -> usize {
+    let start = group.len();
+    debug_assert_eq!(start, align(start), "frames begin aligned");
+    group.resize(start + FRAME_HEADER_BYTES, 0);
+    start
+}
+
+/// Pads the frame that begins at `start`; says how long it is.
+fn finish(group: &mut Vec<u8>, start: usize) -> usize {
+    group.resize(align(group.len()), 0);
+    group.len() - start
+}
