@@ -39,7 +39,7 @@ pub(crate) use patch::Patch;
 pub(crate) use plan::Plan;
 pub(crate) use run::{
     BlockCache, Contents, Covered, Input, Listed, Manifest, Origin, Places, Run, RunError, RunName,
-    RunPlace, Term, TermKey, merge_runs, plan_merge, renew_run, write_run,
+    Term, TermKey, merge_runs, plan_merge, renew_run, write_run,
 };
 pub(crate) use stream::StreamWalk;
 
@@ -235,12 +235,11 @@ impl Index {
     /// Puts a run in the place of the parts that it covers, and returns these: to drop what was in
     /// memory takes long, and nobody should have to wait for it.
     pub(crate) fn put_run(&mut self, context: &Arc<FileContext>, run: Arc<Run>) -> Replaced {
-        let covered = run.first()..run.end();
+        let name = run.name();
         let parts = Arc::make_mut(&mut self.parts);
-        // A part without events before it may begin where it begins.
-        let before = |part: &Part| part.first() < covered.start || part.end() <= covered.start;
-        let from = parts.partition_point(before);
-        let to = parts.partition_point(|part| part.first() < covered.end).max(from);
+        // By segments and not by positions: one without events has none.
+        let from = parts.partition_point(|part| part.segment() < name.first);
+        let to = parts.partition_point(|part| part.segment() <= name.last);
         let part = Part::File(Arc::new(Filed::new(Arc::clone(context), run)));
         Replaced(parts.splice(from..to, [part]).collect())
     }

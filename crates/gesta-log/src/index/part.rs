@@ -44,6 +44,14 @@ impl Part {
         }
     }
 
+    /// The number of its first segment.
+    pub(super) fn segment(&self) -> u64 {
+        match self {
+            Self::Memory(_, memory) => read(memory).stretch().segment,
+            Self::File(file) => file.run().name().first,
+        }
+    }
+
     /// Whether looking something up may read from the disk.
     pub(super) fn is_a_file(&self) -> bool {
         match self {

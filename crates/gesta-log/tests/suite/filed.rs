@@ -1,14 +1,16 @@
 //! What is asked of the index's files: a store whose earlier lives were put into runs.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
-use gesta_log::{LogStore, Options};
+use gesta_log::{LogStore, Options, verify};
 use gesta_store::{
     Append, EventId, EventStore, ExpectedRevision, Filter, ListStreams, ReadAll, StreamName,
     conformance::block_on,
 };
 
-use crate::scene::{append, event, flip, name, open, run_files, segment_files};
+use crate::scene::{
+    Turned, append, append_to, as_killed, event, flip, name, open, run_files, segment_files, told,
+};
 
 const STREAMS: u32 = 70;
 
@@ -104,4 +106,43 @@ fn the_last_segment_is_checked_whole_however_large() {
     let store = open(directory.path());
     let damage = &store.report().damage;
     assert_eq!(damage.len(), 1, "{damage:?}");
+}
+
+/// Zeros everything in a segment behind its opening frame: a crash came before any event arrived.
+fn lose_events(segment: &Path) {
+    let mut bytes = fs::read(segment).unwrap();
+    let opening_end = 4_096 + 72 + 32;
+    bytes[opening_end..].fill(0);
+    fs::write(segment, bytes).unwrap();
+}
+
+#[test]
+fn segments_without_events_are_merged_with_their_neighbours_and_gone_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = Turned::open(directory.path(), Options::default());
+    turned.append_together(vec![append_to("order-1", "lost")]);
+    let store = as_killed(directory.path());
+    lose_events(&segment_files(store.path())[0]);
+    for _ in 0..10 {
+        append(&open(store.path()), "order-1", "there");
+    }
+    let small =
+        Options { segment_bytes_first: 8 << 10, segment_bytes_max: 8 << 10, ..Options::default() };
+    let mut turned = Turned::open(store.path(), small);
+    while turned.engine.file_some() {}
+    for _ in 0..3 {
+        turned.append_together(vec![append_to("order-1", &"x".repeat(3_000))]);
+        while turned.engine.file_some() {}
+    }
+    drop(turned);
+    let files = run_files(store.path());
+    let named: Vec<_> =
+        files.iter().map(|file| file.file_stem().unwrap().to_str().unwrap()).collect();
+    assert!(named.len() < 8, "they were merged: {named:?}");
+    for (run, next) in named.iter().zip(named.iter().skip(1)) {
+        assert!(run.split('-').nth(1) < next.split('-').next(), "{run} and {next}");
+    }
+    let report = verify(store.path(), &mut |_| {}).unwrap();
+    assert_eq!((report.damage, report.index_damage), (vec![], vec![]));
+    assert_eq!(told(&open(store.path())).len(), 13);
 }
