@@ -117,13 +117,19 @@ impl History {
         places.iter().filter_map(|place| self.ever.get(*place))
     }
 
+    /// A stream's events that were not scavenged.
+    pub(crate) fn left_of(
+        &self,
+        stream: &StreamName,
+    ) -> impl DoubleEndedIterator<Item = &RecordedEvent> {
+        self.stream(stream).filter(|event| !self.gone.contains(&event.position))
+    }
+
     /// Whether nothing that is left of their stream lies between two events.
     pub(crate) fn follows(&self, one: &RecordedEvent, next: &RecordedEvent) -> bool {
-        let between = self.stream(&one.stream).filter(|event| {
-            event.revision > one.revision
-                && event.revision < next.revision
-                && !self.gone.contains(&event.position)
-        });
+        let between = self
+            .left_of(&one.stream)
+            .filter(|event| event.revision > one.revision && event.revision < next.revision);
         one.revision < next.revision && between.count() == 0
     }
 
@@ -168,8 +174,7 @@ impl History {
         let past = self.stream_past(stream, self.head());
         let Some(head) = past.head else { return Vec::new() };
         let first = past.metadata.first_shown(head);
-        let there = self.stream(stream).filter(|event| !self.gone.contains(&event.position));
-        there.filter(|event| event.revision >= first).collect()
+        self.left_of(stream).filter(|event| event.revision >= first).collect()
     }
 
     /// Why an append was not allowed while `as_of` was the head.

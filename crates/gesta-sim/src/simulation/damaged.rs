@@ -205,7 +205,7 @@ fn is_stretch(history: &History, stream: &StreamName, shown: &Shown, vouched: Po
     let mut steps = shown.events.iter().zip(shown.events.iter().skip(1));
     let whole = steps.all(|(one, next)| history.follows(one, next));
     demand(genuine && whole, || format!("after damage, other events were read of {stream}"))?;
-    let last = history.stream(stream).rev().find(|event| event.position <= vouched);
+    let last = history.left_of(stream).rev().find(|event| event.position <= vouched);
     let reached = shown.events.last().map(|event| event.position) >= last.map(|last| last.position);
     let may_be_hidden = shown.events.is_empty()
         && history.stream_past(stream, history.head()).metadata_head.is_some();
