@@ -12,9 +12,7 @@ use super::Event;
 use crate::{
     disk::Disk,
     format::SegmentHeader,
-    index::{
-        BlockCache, Covered, Listed, Manifest, Places, Run, RunError, RunPlace, Term, TermKey,
-    },
+    index::{BlockCache, Covered, Listed, Manifest, Places, Run, RunError, Term, TermKey},
     recovery::segment_file,
 };
 
@@ -161,9 +159,8 @@ impl Filed<'_> {
 
 impl Compared<'_> {
     fn agrees(&mut self, offset: u64, event: &Event<'_>) -> Result<bool, RunError> {
-        let place = self.places.at(self.disk, event.position.number())?;
-        let found = place.map(|RunPlace { offset, .. }| u64::from(offset));
-        if found != Some(offset) {
+        let found = self.places.next_offset(self.disk, event.position.number())?;
+        if found.map(u64::from) != Some(offset) {
             return Ok(false);
         }
         if !event.position.number().is_multiple_of(LOOKED_UP_ONE_IN) {

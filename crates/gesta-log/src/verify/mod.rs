@@ -15,7 +15,10 @@ use std::{path::Path, sync::Arc, thread};
 use bytes::Bytes;
 use gesta_store::{Damage, Position, RecordedEvent, Revision};
 
-use self::{heads::Heads, index::Files};
+use self::{
+    heads::{Heads, Misplaced},
+    index::Files,
+};
 use crate::{
     disk::{Access, Disk, FileDisk},
     format::{BorrowedEvent, Frame, Gone, HEADER_BYTES, Link, SegmentHeader},
@@ -109,11 +112,10 @@ impl Eyes for Verifier {
                 links.chunks(each).map(|links| scope.spawn(|| all_hold(links))).collect();
             let sound = scan::sound(segment, start, |offset, event| {
                 let event = Event::from(event);
-                if let Some(what) = heads.misplaced(&event) {
-                    wrong.get_or_insert_with(|| damage(&file, offset, event.position, what));
-                }
+                note(wrong, &file, heads.take(offset, &event));
                 filed.event(offset, &event);
             });
+            note(wrong, &file, heads.settle());
             let chained = chained.into_iter().all(|thread| thread.join().is_ok_and(|holds| holds));
             let sound = sound.filter(|_| chained);
             if sound.is_none() {
@@ -133,14 +135,12 @@ impl Eyes for Verifier {
         let mut events: Vec<_> = gone.chain(there).collect();
         events.sort_unstable_by_key(|(_, event)| event.position);
         for (offset, event) in events {
-            if let Some(what) = self.heads.misplaced(&event) {
-                let offset = offset.unwrap_or_default();
-                self.wrong.get_or_insert_with(|| damage(&file, offset, event.position, what));
-            }
+            note(&mut self.wrong, &file, self.heads.take(offset.unwrap_or_default(), &event));
             if let Some(offset) = offset {
                 filed.event(offset, &event);
             }
         }
+        note(&mut self.wrong, &file, self.heads.settle());
     }
 
     fn ended(&mut self, segment: &Covered) {
@@ -157,6 +157,11 @@ fn all_hold(links: &[Link<'_>]) -> bool {
     links.iter().all(|link| link.holds(&mut room))
 }
 
-fn damage(file: &str, offset: u64, position: Position, what: String) -> Damage {
-    Damage { file: file.to_owned(), offset, positions: Some(position..=position), what }
+/// Keeps the first that is misplaced.
+fn note(wrong: &mut Option<Damage>, file: &str, misplaced: Option<Misplaced>) {
+    let Some(Misplaced { offset, position, what }) = misplaced else { return };
+    wrong.get_or_insert_with(|| {
+        let positions = Some(position..=position);
+        Damage { file: file.to_owned(), offset, positions, what }
+    });
 }

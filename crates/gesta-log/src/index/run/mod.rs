@@ -295,11 +295,12 @@ fn read_footer(disk: &dyn Disk, name: RunName, file: &str) -> Result<Footer, Run
 pub(crate) struct Places<'a> {
     run: &'a Run,
     block: Option<(u32, Block)>,
+    group: places::Group,
 }
 
 impl<'a> Places<'a> {
     fn new(run: &'a Run) -> Self {
-        Self { run, block: None }
+        Self { run, block: None, group: places::Group::default() }
     }
 
     /// The nearest position from `at` on that has a record here.
@@ -337,16 +338,8 @@ impl<'a> Places<'a> {
         disk: &dyn Disk,
         position: u64,
     ) -> Result<Option<RunPlace>, RunError> {
-        let directory = &self.run.directory;
-        let Some(segment) = directory.segment_of(position) else { return Ok(None) };
-        let Some(number) = directory.places_block(position) else {
-            return Err(self.run.bad(0, Malformed::Field("places")));
-        };
-        let block = match self.block.take() {
-            Some((held, block)) if held == number => block,
-            Some(_) | None => self.run.cached(disk).any(number)?,
-        };
-        let (_, block) = self.block.insert((number, block));
+        let Some(segment) = self.run.directory.segment_of(position) else { return Ok(None) };
+        let (number, block) = block_of(&mut self.block, self.run, disk, position)?;
         let offsets = block
             .body(Kind::Places)
             .and_then(|body| places::find(body, position))
@@ -359,4 +352,42 @@ impl<'a> Places<'a> {
         };
         Ok(offsets.map(place))
     }
+
+    /// The offset of a position's record; none if the run has none. Cheap for who asks for one
+    /// position after the other.
+    pub(crate) fn next_offset(
+        &mut self,
+        disk: &dyn Disk,
+        position: u64,
+    ) -> Result<Option<u32>, RunError> {
+        let offset = |offsets: Option<places::Offsets>| offsets.map(|offsets| offsets.offset);
+        if let Some(offsets) = self.group.get(position) {
+            return Ok(offset(offsets));
+        }
+        if self.run.directory.segment_of(position).is_none() {
+            return Ok(None);
+        }
+        let (number, block) = block_of(&mut self.block, self.run, disk, position)?;
+        let filled = block.body(Kind::Places).and_then(|body| self.group.fill(body, position));
+        filled.map_err(|what| self.run.bad(number, what))?;
+        Ok(offset(self.group.get(position).flatten()))
+    }
+}
+
+/// The block with the place of a position, and its number: the one that is held, or it is held then.
+fn block_of<'h>(
+    held: &'h mut Option<(u32, Block)>,
+    run: &Run,
+    disk: &dyn Disk,
+    position: u64,
+) -> Result<(u32, &'h Block), RunError> {
+    let Some(number) = run.directory.places_block(position) else {
+        return Err(run.bad(0, Malformed::Field("places")));
+    };
+    let block = match held.take() {
+        Some((known, block)) if known == number => block,
+        Some(_) | None => run.cached(disk).any(number)?,
+    };
+    let (_, block) = held.insert((number, block));
+    Ok((number, block))
 }

@@ -25,6 +25,15 @@ pub(super) struct Offsets {
     pub(super) next: Option<u32>,
 }
 
+impl Offsets {
+    /// What a position's offset and the next one's say; none if it was scavenged.
+    fn between(own: u32, next: u32) -> Option<Self> {
+        let gone = own == NO_RECORD || own == next;
+        let next = Some(next).filter(|next| *next != NO_RECORD);
+        (!gone).then_some(Self { offset: own, next })
+    }
+}
+
 /// Puts the ascending offsets of a segment's records, from the position `first` on, into blocks;
 /// gives each one's first position and body to `emit`.
 pub(super) fn encode<E>(
@@ -83,6 +92,41 @@ pub(super) fn find(body: &[u8], position: u64) -> Result<Option<Offsets>, Malfor
     block.offsets(at.ok_or(Malformed::Field("position"))? as usize)
 }
 
+/// Offsets of some positions that follow each other, taken from their block at once.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    first: u64,
+    /// Of the group's positions and of the one after.
+    offsets: Vec<u32>,
+}
+
+impl Group {
+    /// The offsets of a position, as [`find`] says them; none if it is not of the group.
+    pub(super) fn get(&self, position: u64) -> Option<Option<Offsets>> {
+        let at = usize::try_from(position.checked_sub(self.first)?).ok()?;
+        Some(Offsets::between(*self.offsets.get(at)?, *self.offsets.get(at + 1)?))
+    }
+
+    /// Takes the group that a position is in from the body of its block.
+    pub(super) fn fill(&mut self, body: &[u8], position: u64) -> Result<(), Malformed> {
+        let block = PlacesBlock::read(body)?;
+        let at = position.checked_sub(block.first).filter(|at| *at < block.count as u64);
+        let first = at.ok_or(Malformed::Field("position"))? as usize / GROUP * GROUP;
+        let after = (first + GROUP).min(block.count);
+        self.offsets.clear();
+        let (base, step, column) = block.group(first)?;
+        for at in 0..after - first {
+            self.offsets.push(offset_of(base, step, at, &column)?);
+        }
+        self.offsets.push(match after < block.count {
+            true => block.offset(after)?,
+            false => block.after_last,
+        });
+        self.first = block.first + first as u64;
+        Ok(())
+    }
+}
+
 /// The nearest position from `at` on, of this block, that has a record.
 pub(super) fn nearest(
     body: &[u8],
@@ -132,26 +176,33 @@ impl<'a> PlacesBlock<'a> {
     fn offsets(&self, at: usize) -> Result<Option<Offsets>, Malformed> {
         let own = self.offset(at)?;
         let next = if at + 1 < self.count { self.offset(at + 1)? } else { self.after_last };
-        let gone = own == NO_RECORD || own == next;
-        let next = Some(next).filter(|next| *next != NO_RECORD);
-        Ok((!gone).then_some(Offsets { offset: own, next }))
+        Ok(Offsets::between(own, next))
     }
 
     fn offset(&self, at: usize) -> Result<u32, Malformed> {
+        let (base, step, column) = self.group(at)?;
+        offset_of(base, step, at % GROUP, &column)
+    }
+
+    /// Base, step and column of the group that has this one.
+    fn group(&self, at: usize) -> Result<(u32, u32, Column<'a>), Malformed> {
         let group = at / GROUP;
         let start = self.starts.get(2 * group..).ok_or(Malformed::Short)?;
         let start = usize::from(Fields(start).u16()?);
         let mut fields = Fields(self.groups.get(start..).ok_or(Malformed::Short)?);
         let (base, step, width) = (fields.u32()?, fields.u32()?, fields.u8()?);
         let numbers = GROUP.min(self.count - group * GROUP);
-        let column = Column::take(&mut fields, u32::from(width), numbers)?;
-        let ahead = column.get(at % GROUP)?;
-        let offset = u64::from(base) + u64::from(step) * (at % GROUP) as u64;
-        offset
-            .checked_add(ahead)
-            .and_then(|offset| u32::try_from(offset).ok())
-            .ok_or(Malformed::Field("offset"))
+        Ok((base, step, Column::take(&mut fields, u32::from(width), numbers)?))
     }
+}
+
+/// The offset of the one at this place in its group.
+fn offset_of(base: u32, step: u32, at: usize, column: &Column<'_>) -> Result<u32, Malformed> {
+    let offset = u64::from(base) + u64::from(step) * at as u64;
+    offset
+        .checked_add(column.get(at)?)
+        .and_then(|offset| u32::try_from(offset).ok())
+        .ok_or(Malformed::Field("offset"))
 }
 
 const _: () = assert!(

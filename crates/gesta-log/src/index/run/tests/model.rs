@@ -218,6 +218,11 @@ impl Model {
         disk: &dyn Disk,
     ) -> Result<(), RunError> {
         let (first, end) = (run.first(), run.end());
+        let mut places = run.places();
+        for position in first..end {
+            let expected = self.places.get(&position).map(|place| place.offset);
+            assert_eq!(places.next_offset(disk, position)?, expected, "{position}");
+        }
         for position in first.saturating_sub(2)..end + 2 {
             let expected = self.places.get(&position).copied();
             assert_eq!(run.place(disk, position)?, expected, "{position}");
