@@ -10,14 +10,15 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     num::NonZeroU64,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::JoinHandle,
 };
 
 use bytes::Bytes;
-use rustix::fs::{Advice, FlockOperation};
+use foldhash::fast::RandomState;
+use rustix::fs::{Advice, FlockOperation, OFlags};
 
 use super::{Cache, Disk, Done, Lane, Operation, direct::WriteThrough};
 
@@ -250,7 +251,7 @@ struct Files {
 #[derive(Debug)]
 struct Handles {
     made: VecDeque<(String, Arc<File>)>,
-    read: HashMap<String, Arc<File>>,
+    read: HashMap<String, Arc<File>, RandomState>,
     read_max: usize,
 }
 
@@ -263,7 +264,7 @@ fn read_handles_max() -> usize {
 
 impl Handles {
     fn new(read_max: usize) -> Self {
-        Self { made: VecDeque::new(), read: HashMap::new(), read_max }
+        Self { made: VecDeque::new(), read: HashMap::default(), read_max }
     }
 
     fn get(&self, name: &str) -> Option<Arc<File>> {
@@ -334,8 +335,7 @@ impl Files {
             return Ok(file);
         }
         let path = self.directory.join(name);
-        let writable = OpenOptions::new().read(true).write(true).open(&path);
-        let file = Arc::new(writable.or_else(|_| File::open(&path))?);
+        let file = Arc::new(open_to_read(&path)?);
         handles.keep_read(name, Arc::clone(&file));
         Ok(file)
     }
@@ -365,6 +365,21 @@ impl Files {
         fs::rename(self.directory.join(from), self.directory.join(to))?;
         handles.rename(from, to);
         Ok(())
+    }
+}
+
+/// Opens a file to be read, and to be synced where that is allowed. That it was read is not noted
+/// with the file where the system lets us do without, which takes a part of each small read.
+fn open_to_read(path: &Path) -> io::Result<File> {
+    let open = |flags: OFlags| {
+        let flags = i32::try_from(flags.bits()).unwrap_or_default();
+        OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
+    };
+    match open(OFlags::NOATIME) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open(OFlags::empty()).or_else(|_| File::open(path))
+        }
+        opened => opened.or_else(|_| File::open(path)),
     }
 }
 

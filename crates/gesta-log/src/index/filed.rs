@@ -14,7 +14,7 @@ use super::{
     Location, OwnedTerm, Revisions, Span,
     lives::Change,
     patch::Patch,
-    run::{Covered, Cursor, Run, RunError, Term, TermHash, TermKey},
+    run::{Covered, Cursor, Found, Run, RunError, Term, TermHash, TermKey},
 };
 use crate::{disk::Disk, format::Seed};
 
@@ -187,10 +187,26 @@ impl Filed {
     ) -> Result<Option<Revisions>, StoreError> {
         let hash = hash.of(&self.context.key, &Term::Stream(stream));
         let found = self.run.find(self.disk(), hash).map_err(told)?;
-        Ok(found.map(|found| Revisions {
-            first: Revision::new(found.first_ordinal()),
-            count: found.count(),
-        }))
+        Ok(found.as_ref().map(revisions))
+    }
+
+    /// The revisions of a stream with their postings.
+    pub(super) fn stream(
+        &self,
+        stream: &StreamName,
+        hash: &LazyHash,
+    ) -> Result<Option<(Revisions, Postings)>, StoreError> {
+        let hash = hash.of(&self.context.key, &Term::Stream(stream));
+        let found = self.run.find(self.disk(), hash).map_err(told)?;
+        Ok(found.map(|found| (revisions(&found), self.postings_of(found))))
+    }
+
+    fn postings_of(&self, found: Found) -> Postings {
+        Postings {
+            context: Arc::clone(&self.context),
+            run: Arc::clone(&self.run),
+            cursor: Cursor::new(found),
+        }
     }
 
     pub(super) fn find_append(
@@ -245,12 +261,13 @@ impl Filed {
         };
         let hash = hash.of(&self.context.key, &term);
         let found = self.run.find(self.disk(), hash).map_err(told)?;
-        Ok(found.map(|found| Postings {
-            context: Arc::clone(&self.context),
-            run: Arc::clone(&self.run),
-            cursor: Cursor::new(found),
-        }))
+        Ok(found.map(|found| self.postings_of(found)))
     }
+}
+
+/// What a stream's term says of its revisions.
+fn revisions(found: &Found) -> Revisions {
+    Revisions { first: Revision::new(found.first_ordinal()), count: found.count() }
 }
 
 /// The postings of one term in one run.

@@ -94,6 +94,28 @@ impl Part {
         }
     }
 
+    /// The revisions of a stream with their postings.
+    pub(super) fn stream(
+        &self,
+        stream: &StreamName,
+        hash: &LazyHash,
+    ) -> Result<Option<(Revisions, PartPostings)>, StoreError> {
+        match self {
+            Self::Memory(_, memory) => {
+                let revisions = read(memory).revisions(stream);
+                let term = || OwnedTerm::Stream(stream.clone());
+                Ok(revisions
+                    .map(|revisions| (revisions, PartPostings::Memory(Arc::clone(memory), term()))))
+            }
+            Self::File(file) => {
+                let found = file.stream(stream, hash)?;
+                Ok(found.map(|(revisions, postings)| {
+                    (revisions, PartPostings::File(Box::new(postings)))
+                }))
+            }
+        }
+    }
+
     pub(super) fn find_append(
         &self,
         first_event: EventId,

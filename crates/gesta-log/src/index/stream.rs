@@ -7,7 +7,6 @@ use std::sync::Arc;
 use gesta_store::{Position, Revision, StoreError, StreamName};
 
 use super::{
-    OwnedTerm,
     filed::LazyHash,
     memory::Revisions,
     part::{Part, PartPostings},
@@ -62,9 +61,8 @@ impl StreamWalk {
         while let Some(place) = self.unasked.checked_sub(1) {
             self.unasked = place;
             let Some(part) = self.parts.get(place) else { continue };
-            if let Some(revisions) = part.revisions(&self.name, &self.hash)? {
-                let postings = part.postings(&OwnedTerm::Stream(self.name.clone()), &self.hash)?;
-                self.found.push((revisions, postings));
+            if let Some(found) = part.stream(&self.name, &self.hash)? {
+                self.found.push(found);
                 return Ok(true);
             }
         }

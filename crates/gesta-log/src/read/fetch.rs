@@ -1,6 +1,7 @@
 //! From places of records to events.
 //!
-//! Always holds: neighbouring records are read together; payloads are slices of what was read.
+//! Always holds: neighbouring records are read at once, and the bytes of several reads lie in one
+//! buffer; payloads are slices of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,11 +15,14 @@ use crate::{
     format::{Malformed, decode_record, record_length},
     index::Location,
     published::Published,
-    recovery::segment_file,
+    recovery::{SegmentName, segment_file},
 };
 
 /// Bytes that are read at once at most, where records lie close to each other.
 const READ_BYTES_MAX: usize = 256 << 10;
+/// How much several reads put into one buffer, roughly: as long as one of their events is there, so
+/// is all of it.
+const TOGETHER_BYTES: usize = 64 << 10;
 /// Bytes that are read and not wanted, rather than to read once more.
 const GAP_BYTES_MAX: u64 = 4 << 10;
 /// Bytes that are read for a lone record before its length is known.
@@ -44,11 +48,22 @@ pub(crate) struct Wanted {
     bytes: Option<Bytes>,
 }
 
-/// Bytes of a segment from an offset on.
-struct Window {
+/// The bytes of some reads.
+struct Batch {
+    bytes: Bytes,
+    /// In the order in which they are wanted.
+    pieces: Vec<Piece>,
+    /// The piece that was asked for last.
+    at: usize,
+}
+
+/// What was read from an offset of a segment on, and where in the batch it is.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
     segment: u64,
     offset: u64,
-    bytes: Bytes,
+    start: usize,
+    length: usize,
 }
 
 impl Reader {
@@ -101,14 +116,14 @@ impl Reader {
     /// first one that cannot be read, which is an error only where it is the very first.
     pub(crate) fn fetch(&self, wanted: &[Wanted]) -> Result<Vec<RecordedEvent>, StoreError> {
         let mut events = Vec::with_capacity(wanted.len().min(PAGE_EVENTS_MAX));
-        let mut window: Option<Window> = None;
+        let mut batch: Option<Batch> = None;
         let mut page_bytes = 0;
         for (at, want) in wanted.iter().enumerate() {
             if page_bytes >= PAGE_BYTES_MAX {
                 break;
             }
             let later = wanted.get(at..).unwrap_or_default();
-            let event = match self.fetch_one(want, later, &mut window, events.last()) {
+            let event = match self.fetch_one(want, later, &mut batch, events.last()) {
                 Ok(event) => event,
                 Err(error) if events.is_empty() => return Err(error),
                 Err(_) => break,
@@ -123,13 +138,13 @@ impl Reader {
         &self,
         want: &Wanted,
         later: &[Wanted],
-        window: &mut Option<Window>,
+        batch: &mut Option<Batch>,
         before: Option<&RecordedEvent>,
     ) -> Result<RecordedEvent, StoreError> {
         match &want.bytes {
             Some(bytes) => self.decode(bytes, &want.location, before),
             None => {
-                let bytes = self.disk_bytes(window, &want.location, later)?;
+                let bytes = self.disk_bytes(batch, &want.location, later)?;
                 self.decode(&bytes, &want.location, before)
             }
         }
@@ -167,40 +182,77 @@ impl Reader {
             .map_err(|what| self.damaged(location, what))
     }
 
-    /// The bytes of a record, from the window or from a new one that reaches further.
+    /// The bytes of a record, from the batch or from a new one that reaches further. It is the first
+    /// of those that are wanted `later`.
     fn disk_bytes(
         &self,
-        window: &mut Option<Window>,
+        batch: &mut Option<Batch>,
         location: &Location,
         later: &[Wanted],
     ) -> Result<Bytes, StoreError> {
-        if let Some(bytes) = window.as_ref().and_then(|window| window.record(location)) {
+        if let Some(bytes) = batch.as_mut().and_then(|batch| batch.record(location)) {
             return Ok(bytes);
         }
-        let bytes = self.read(location, reach(location, later))?;
+        let new = batch.insert(self.read_together(later)?);
+        if let Some(bytes) = new.record(location) {
+            return Ok(bytes);
+        }
+        let bytes = self.read(location, READ_BYTES_LONE)?;
         let length = record_length(&bytes).map_err(|what| self.damaged(location, what))?;
-        let bytes = if length > bytes.len() { self.read(location, length)? } else { bytes };
-        *window = Some(Window {
-            segment: location.segment,
-            offset: location.offset,
-            bytes: bytes.clone(),
-        });
-        Ok(bytes)
+        self.read(location, self.possible(location, length)?)
     }
 
     fn read(&self, location: &Location, length: usize) -> Result<Bytes, StoreError> {
-        let file = segment_file(location.segment);
-        let failed = |source: std::io::Error| StoreError::Unavailable {
-            reason: format!("cannot read {file}"),
-            source: Some(Arc::new(source)),
-        };
-        let mut length = length;
-        if length > READ_BYTES_MAX {
-            // A damaged length must not make us ask for more than the file has.
-            let rest = self.disk.length(&file).map_err(failed)?.saturating_sub(location.offset);
-            length = length.min(usize::try_from(rest).unwrap_or(usize::MAX));
+        let Location { segment, offset, .. } = *location;
+        let read = self.disk.read(&segment_file(segment), offset, length, Cache::Use);
+        read.map_err(|source| cannot_read(segment, source))
+    }
+
+    /// Reads the first of these and as many of the others as one buffer may have.
+    fn read_together(&self, wanted: &[Wanted]) -> Result<Batch, StoreError> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut total = 0;
+        for (at, Wanted { location, bytes }) in wanted.iter().enumerate() {
+            let here = pieces.last().is_some_and(|piece| piece.has(location));
+            if here || bytes.is_some() {
+                continue;
+            }
+            let length = reach(location, wanted.get(at..).unwrap_or_default());
+            if total > 0 && total + length > TOGETHER_BYTES {
+                break;
+            }
+            let length = self.possible(location, length)?;
+            let Location { segment, offset, .. } = *location;
+            pieces.push(Piece { segment, offset, start: total, length });
+            total += length;
         }
-        self.disk.read(&file, location.offset, length, Cache::Use).map_err(failed)
+        let mut buffer = vec![0; total];
+        let mut read = 0;
+        for piece in &mut pieces {
+            let Piece { segment, offset, start, length } = *piece;
+            let into = buffer.get_mut(start..start + length).unwrap_or_default();
+            match self.disk.read_into(SegmentName::of(segment).as_str(), offset, into) {
+                Ok(filled) => piece.length = filled,
+                Err(source) if read == 0 => return Err(cannot_read(segment, source)),
+                // It is asked for again if it comes to that.
+                Err(_) => break,
+            }
+            read += 1;
+        }
+        pieces.truncate(read);
+        Ok(Batch { bytes: buffer.into(), pieces, at: 0 })
+    }
+
+    /// A damaged length must not make us ask for more than the file has.
+    fn possible(&self, location: &Location, length: usize) -> Result<usize, StoreError> {
+        if length <= READ_BYTES_MAX {
+            return Ok(length);
+        }
+        let file = segment_file(location.segment);
+        let there =
+            self.disk.length(&file).map_err(|source| cannot_read(location.segment, source))?;
+        let rest = there.saturating_sub(location.offset);
+        Ok(length.min(usize::try_from(rest).unwrap_or(usize::MAX)))
     }
 
     fn decode(
@@ -249,13 +301,30 @@ fn reach(location: &Location, later: &[Wanted]) -> usize {
     usize::try_from(end - location.offset).unwrap_or(READ_BYTES_LONE)
 }
 
-impl Window {
+fn cannot_read(segment: u64, source: std::io::Error) -> StoreError {
+    StoreError::Unavailable {
+        reason: format!("cannot read {}", segment_file(segment)),
+        source: Some(Arc::new(source)),
+    }
+}
+
+impl Piece {
+    /// Whether a record begins here.
+    fn has(&self, location: &Location) -> bool {
+        let within = location.offset.checked_sub(self.offset);
+        self.segment == location.segment && within.is_some_and(|within| within < self.length as u64)
+    }
+}
+
+impl Batch {
     /// The bytes of a record, if all of it is here.
-    fn record(&self, location: &Location) -> Option<Bytes> {
-        let within = location.offset.checked_sub(self.offset)?;
-        let within = usize::try_from(within).ok().filter(|within| *within < self.bytes.len())?;
-        let bytes = self.bytes.slice(within..);
-        let whole = record_length(&bytes).is_ok_and(|length| length <= bytes.len());
-        (self.segment == location.segment && whole).then_some(bytes)
+    fn record(&mut self, location: &Location) -> Option<Bytes> {
+        let later = self.pieces.get(self.at..)?;
+        let ahead = later.iter().position(|piece| piece.has(location))?;
+        self.at += ahead;
+        let piece = self.pieces.get(self.at)?;
+        let within = usize::try_from(location.offset - piece.offset).ok()?;
+        let bytes = self.bytes.slice(piece.start + within..piece.start + piece.length);
+        record_length(&bytes).is_ok_and(|length| length <= bytes.len()).then_some(bytes)
     }
 }

@@ -31,12 +31,49 @@ use filed::Filed;
 pub(crate) use whole::{Eyes, look_through};
 
 const SEGMENT_SUFFIX: &str = ".seg";
+/// A segment's number has so many digits at least.
+const SEGMENT_DIGITS: usize = 16;
+/// Twenty digits, for the largest number, and the suffix.
+const SEGMENT_NAME_MAX: usize = 20 + SEGMENT_SUFFIX.len();
 /// Bytes of a segment that surely hold its header and opening frame.
 const OPENING_REACH: usize = HEADER_BYTES as usize + 256;
 
 /// The name of the segment with this number.
 pub(crate) fn segment_file(number: u64) -> String {
-    format!("{number:016}{SEGMENT_SUFFIX}")
+    SegmentName::of(number).as_str().to_owned()
+}
+
+/// The name of a segment's file, for who needs many of them: it takes no memory of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SegmentName {
+    /// It is at the end of these.
+    text: [u8; SEGMENT_NAME_MAX],
+    start: usize,
+}
+
+impl SegmentName {
+    pub(crate) fn of(number: u64) -> Self {
+        let mut text = [b'0'; SEGMENT_NAME_MAX];
+        let (digits, suffix) = text.split_at_mut(SEGMENT_NAME_MAX - SEGMENT_SUFFIX.len());
+        suffix.copy_from_slice(SEGMENT_SUFFIX.as_bytes());
+        let mut left = number;
+        let mut start = digits.len();
+        for digit in digits.iter_mut().rev() {
+            if left == 0 {
+                break;
+            }
+            *digit = b'0' + (left % 10) as u8;
+            left /= 10;
+            start -= 1;
+        }
+        let start = start.min(digits.len() - SEGMENT_DIGITS);
+        Self { text, start }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        let name = self.text.get(self.start..).unwrap_or_default();
+        str::from_utf8(name).expect("digits and the suffix are text")
+    }
 }
 
 fn segment_number(file: &str) -> Option<u64> {
@@ -282,4 +319,17 @@ impl Recovery<'_> {
 
 fn failed(doing: &str, source: io::Error) -> OpenError {
     OpenError::Io { doing: doing.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segments_name_is_its_number_in_sixteen_digits_or_as_many_as_it_takes() {
+        for number in [0, 1, 9, 10, 42, 999, 1_000, 10_u64.pow(16) - 1, 10_u64.pow(16), u64::MAX] {
+            assert_eq!(segment_file(number), format!("{number:016}.seg"));
+            assert_eq!(segment_number(&segment_file(number)), Some(number));
+        }
+    }
 }

@@ -3,7 +3,8 @@
 //! Always holds: what is here was verified; the budget is kept; a block that is asked for again
 //! outlives one that is not (CLOCK), so going through a whole run once evicts little. Three quarters of
 //! the budget may be taken by runs for keeping their filters themselves, which every append asks:
-//! who finds a block here contends for its place and its count of users.
+//! who finds a block here contends for its place and its count of users. What they do not take is for
+//! blocks, which give it back as filters come.
 
 use std::{
     collections::HashMap,
@@ -33,6 +34,7 @@ pub(super) struct Key {
 pub(crate) struct BlockCache {
     shards: [Mutex<Shard>; SHARDS],
     runs: AtomicU64,
+    budget_bytes: usize,
     /// What runs may still keep themselves.
     keepable_bytes: AtomicUsize,
 }
@@ -40,14 +42,18 @@ pub(crate) struct BlockCache {
 impl BlockCache {
     /// A cache that takes about this many bytes once it is full.
     pub(crate) fn new(budget_bytes: usize) -> Self {
-        let kept = budget_bytes / 4 * 3;
-        let slots_max = (budget_bytes - kept) / SLOT_BYTES / SHARDS;
-        let shard = |_| Mutex::new(Shard { slots_max, ..Shard::default() });
         Self {
-            shards: std::array::from_fn(shard),
+            shards: std::array::from_fn(|_| Mutex::default()),
             runs: AtomicU64::new(0),
-            keepable_bytes: AtomicUsize::new(kept),
+            budget_bytes,
+            keepable_bytes: AtomicUsize::new(keepable(budget_bytes)),
         }
+    }
+
+    /// How many blocks a shard may have now.
+    fn slots_max(&self) -> usize {
+        let kept = keepable(self.budget_bytes) - self.keepable_bytes.load(Ordering::Relaxed);
+        (self.budget_bytes - kept) / SLOT_BYTES / SHARDS
     }
 
     /// Takes room for a block from the budget, if there is as much: its owner keeps it, and [gives
@@ -77,7 +83,7 @@ impl BlockCache {
 
     pub(super) fn insert(&self, key: Key, block: Block) {
         if let Some(mut shard) = self.shard(key) {
-            shard.insert(Slot { key, block, asked_again: false });
+            shard.insert(Slot { key, block, asked_again: false }, self.slots_max());
         }
     }
 
@@ -93,7 +99,6 @@ struct Shard {
     slots: Vec<Slot>,
     places: HashMap<Key, usize, BuildHasherDefault<KeyHasher>>,
     hand: usize,
-    slots_max: usize,
 }
 
 #[derive(Debug)]
@@ -104,11 +109,17 @@ struct Slot {
 }
 
 impl Shard {
-    fn insert(&mut self, slot: Slot) {
-        if self.places.contains_key(&slot.key) || self.slots_max == 0 {
+    fn insert(&mut self, slot: Slot, slots_max: usize) {
+        if self.places.contains_key(&slot.key) || slots_max == 0 {
             return;
         }
-        if self.slots.len() < self.slots_max {
+        // Gives back more than it takes, where filters have come, but no more than nobody waits for.
+        for _ in 0..2 {
+            if self.slots.len() > slots_max {
+                self.drop_one();
+            }
+        }
+        if self.slots.len() < slots_max {
             self.places.insert(slot.key, self.slots.len());
             self.slots.push(slot);
             return;
@@ -118,6 +129,18 @@ impl Shard {
         self.places.remove(&victim.key);
         self.places.insert(slot.key, at);
         *victim = slot;
+    }
+
+    fn drop_one(&mut self) {
+        let at = self.victim();
+        if at >= self.slots.len() {
+            return;
+        }
+        self.places.remove(&self.slots.swap_remove(at).key);
+        if let Some(moved) = self.slots.get(at) {
+            self.places.insert(moved.key, at);
+        }
+        self.hand = if self.slots.is_empty() { 0 } else { at % self.slots.len() };
     }
 
     /// The next one that was not asked for since the hand came by; the hand ends behind it.
@@ -131,6 +154,11 @@ impl Shard {
             }
         }
     }
+}
+
+/// What of a budget may be kept by runs.
+const fn keepable(budget_bytes: usize) -> usize {
+    budget_bytes / 4 * 3
 }
 
 /// Keys are small numbers of our own; nobody can choose them to collide.
@@ -189,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_budget_is_kept_and_what_is_asked_for_again_stays() {
-        let cache = BlockCache::new(4 * SHARDS * SLOT_BYTES * 8);
+        let cache = BlockCache::new(SHARDS * SLOT_BYTES * 8);
         let (run, hot) = (cache.next_run(), cache.next_run());
         assert_ne!(run, hot);
         cache.insert(Key { run: hot, block: 7 }, a_block(7));
@@ -206,6 +234,27 @@ mod tests {
                 assert_eq!(number(&held), block);
             }
         }
+    }
+
+    #[test]
+    fn blocks_take_what_filters_leave_and_give_it_back() {
+        let cache = BlockCache::new(SHARDS * SLOT_BYTES * 80);
+        let run = cache.next_run();
+        let held = |blocks: std::ops::Range<u32>| {
+            blocks.filter(|block| cache.get(Key { run, block: *block }).is_some()).count()
+        };
+        (0..5_000).for_each(|block| cache.insert(Key { run, block }, a_block(block)));
+        assert!(held(0..5_000) > SHARDS * 70, "{}", held(0..5_000));
+        let mut kept = 0;
+        while cache.take_room() {
+            kept += 1;
+        }
+        assert_eq!(kept, SHARDS * 60);
+        (5_000..10_000).for_each(|block| cache.insert(Key { run, block }, a_block(block)));
+        assert!(held(0..10_000) <= SHARDS * 20, "{}", held(0..10_000));
+        cache.give_back(kept);
+        (10_000..15_000).for_each(|block| cache.insert(Key { run, block }, a_block(block)));
+        assert!(held(0..15_000) > SHARDS * 70, "{}", held(0..15_000));
     }
 
     #[test]
