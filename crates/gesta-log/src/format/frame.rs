@@ -315,13 +315,13 @@ impl Frame {
                 let Decoded { events, goes_on, used } =
                     decode_events(&header, &body, offset, seed)?;
                 check_chain(before, header.chain, |hasher| hash_records(hasher, &body, used))?;
-                let appends = whole_appends(&events, &goes_on, &[]);
+                let appends = whole_appends(&events, &goes_on, &[])?;
                 Ok(Self { header, opening: None, events, gap: None, appends })
             }
             FrameKind::Gap => {
                 let (gap, Decoded { events, goes_on, .. }) =
                     decode_gap(&header, &body, offset, seed)?;
-                let appends = whole_appends(&events, &goes_on, &gap.appends);
+                let appends = whole_appends(&events, &goes_on, &gap.appends)?;
                 Ok(Self { header, opening: None, events, gap: Some(gap), appends })
             }
         }
@@ -351,23 +351,31 @@ fn whole_appends(
     events: &[(u64, RecordedEvent)],
     goes_on: &[bool],
     listed: &[GoneAppend],
-) -> Vec<Range<usize>> {
+) -> Result<Vec<Range<usize>>, Malformed> {
+    let cut = || Malformed::Field("end of an append");
     let mut appends = Vec::with_capacity(goes_on.iter().filter(|goes_on| !**goes_on).count());
     let mut listed = listed.iter().peekable();
     let mut start = 0;
     for (n, ((_, event), goes_on)) in events.iter().zip(goes_on).enumerate() {
         while listed.next_if(|append| append.end() <= event.position).is_some() {}
         if listed.peek().is_some_and(|append| append.position <= event.position) {
+            if start < n {
+                return Err(cut());
+            }
             start = n + 1;
         } else if !goes_on && !planted::is(Bug::AppendsRunTogether) {
             appends.push(start..n + 1);
             start = n + 1;
         }
     }
-    if start < events.len() {
-        appends.push(start..events.len()); // of a planted bug
+    match events.len() {
+        end if start == end => {}
+        end if planted::is(Bug::AppendsRunTogether) || planted::is(Bug::HalfAFrameVisible) => {
+            appends.push(start..end);
+        }
+        _ => return Err(cut()),
     }
-    appends
+    Ok(appends)
 }
 
 /// Decodes a gap frame. What it says of the chain is taken as it is: the events that it went over
@@ -458,11 +466,10 @@ fn decode_events(
         goes_on.push(record_goes_on(&rest));
     }
     check_padding(body, used)?;
-    match goes_on.last() {
-        None => Err(Malformed::Field("frame length")),
-        Some(true) => Err(Malformed::Field("end of an append")),
-        Some(false) => Ok(Decoded { events, goes_on, used }),
+    if header.records == 0 {
+        return Err(Malformed::Field("frame length"));
     }
+    Ok(Decoded { events, goes_on, used })
 }
 
 /// Feeds what each record says, without its length and checksum, to the chain. Small records are

@@ -145,8 +145,17 @@ impl Gap {
         let inside = |position: Position| position >= first && position < gap.next();
         let sound = first.number().checked_add(u64::from(positions)).is_some()
             && gap.gone.iter().all(|gone| inside(gone.position))
-            && gap.appends.iter().all(|append| inside(append.position) && append.events > 0);
+            && gap.appends.iter().all(|append| inside(append.position) && append.events > 0)
+            && gap.lists_appends_of_what_is_gone();
         if sound { Ok((gap, body.len() - fields.0.len())) } else { Err(Malformed::Field("gap")) }
+    }
+
+    fn lists_appends_of_what_is_gone(&self) -> bool {
+        let mut appends = self.appends.iter().peekable();
+        self.gone.iter().all(|gone| {
+            while appends.next_if(|append| append.end() <= gone.position).is_some() {}
+            appends.peek().is_some_and(|append| append.position <= gone.position)
+        })
     }
 
     /// Whether these positions of records, which ascend, are the ones that are not gone.

@@ -14,8 +14,9 @@ use gesta_store::{
 };
 
 use super::{
-    Chain, FRAME_HEADER_BYTES, Frame, FrameKind, Joinable, Opening, Place, Record, Seed,
-    borrow_record, encode_bare, encode_opening, put_headers, record_goes_on,
+    Chain, FRAME_HEADER_BYTES, Frame, FrameKind, Gap, Gone, GoneAppend, IdsDigest, Joinable,
+    Opening, Place, Record, Seed, borrow_record, encode_bare, encode_gap, encode_opening,
+    put_headers, record_goes_on,
 };
 
 const CASES: u64 = 40_000;
@@ -81,9 +82,52 @@ fn frames() -> Vec<Vec<u8>> {
     vec![
         written(&|group| encode_opening(group, &place(), chain, next, &opening)),
         written(&|group| encode_bare(group, chain, next, FrameKind::Seal)),
+        written(&|group| encode_bare(group, chain, next, FrameKind::Close)),
+        written(&|group| {
+            encode_gap(group, &place(), chain, &gap(), kept().iter().map(|kept| &kept[..]))
+        }),
         written(&|group| records(group, true)),
         written(&|group| records(group, false)),
     ]
+}
+
+/// Of three appends at 5 to 9, of which the second has lost one of two events.
+fn gap() -> Gap {
+    let id = EventId::derived_from("hostile", 2);
+    let append = GoneAppend {
+        position: Position::new(7),
+        events: 2,
+        first_event: id,
+        ids: IdsDigest::of([id].into_iter()),
+    };
+    let stream = StreamName::new("session-1").unwrap();
+    let gone = Gone { position: Position::new(7), stream, revision: Revision::FIRST };
+    Gap {
+        first: Position::new(5),
+        positions: 5,
+        last_recorded_at: RecordedAt::from_micros(5),
+        appends: vec![append],
+        gone: vec![gone],
+    }
+}
+
+/// The records that are left.
+fn kept() -> Vec<Vec<u8>> {
+    let (stream, [plain, _]) = (StreamName::new("order-1").unwrap(), events());
+    let record = |(number, goes_on)| {
+        let record = Record {
+            event: &plain,
+            stream: &stream,
+            revision: Revision::new(number),
+            position: Position::new(number),
+            recorded_at: RecordedAt::from_micros(5),
+            goes_on,
+        };
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes, 0, place().seed);
+        bytes
+    };
+    [(5, true), (6, false), (8, false), (9, false)].into_iter().map(record).collect()
 }
 
 fn change(bytes: &mut [u8], from: usize, to: usize, draws: &mut Draws) {
@@ -133,7 +177,13 @@ fn mutate(frame: &mut Vec<u8>, draws: &mut Draws) {
 
 fn seal_header(frame: &mut [u8]) {
     let seed = place().seed;
-    let checksum = seed.of(OFFSET + 72, &frame[72..]);
+    let body = &frame[72..];
+    let lists = body.get(4..8).map_or(0, |bytes| u32::from_le_bytes(bytes.try_into().unwrap()));
+    let covered = match frame[4] {
+        5 => body.get(..lists as usize).unwrap_or(body),
+        _ => body,
+    };
+    let checksum = seed.of(OFFSET + 72, covered);
     put(frame, 64, checksum);
     let checksum = seed.of(OFFSET, &frame[..68]);
     put(frame, 68, checksum);
@@ -141,6 +191,9 @@ fn seal_header(frame: &mut [u8]) {
 
 fn seal_records(frame: &mut [u8]) {
     let mut at = FRAME_HEADER_BYTES;
+    if let (5, Some(lists)) = (frame[4], frame.get(at + 4..at + 8)) {
+        at += u32::from_le_bytes(lists.try_into().unwrap()) as usize;
+    }
     while let Some(length) = frame.get(at..at + 4) {
         let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
         let Some(record) = frame.get(at + 8..at.saturating_add(length)) else { return };
@@ -211,8 +264,17 @@ fn judge(frame: &[u8], before: Option<Chain>, what: &str) -> bool {
     let bytes = Bytes::copy_from_slice(frame);
     let Ok(decoded) = Frame::decode(&bytes, OFFSET, place().seed, before) else { return false };
     assert!(decoded.header.length <= frame.len(), "{what}");
-    let of_appends: usize = decoded.appends().map(<[_]>::len).sum();
-    assert!(of_appends == decoded.events.len() || decoded.gap.is_some(), "{what}");
+    let listed = decoded.gap.as_ref().map_or(&[][..], |gap| &gap.appends);
+    for append in decoded.appends() {
+        let positions: Vec<_> = append.iter().map(|(_, event)| event.position).collect();
+        assert!(positions.windows(2).all(|pair| pair[0].next() == pair[1]), "{what}");
+        let hit =
+            |gone: &GoneAppend| positions.iter().any(|at| (gone.position..gone.end()).contains(at));
+        assert!(
+            !listed.iter().any(hit),
+            "{what}: an append is whole, or one of its events is gone"
+        );
+    }
     for (offset, event) in &decoded.events {
         check_event(frame, *offset, event, what);
     }

@@ -22,8 +22,9 @@ use crate::{
     scan::{self, Start},
 };
 
-/// A gap frame is ended when its lists have about so many bytes.
-const GAP_BYTES: usize = 256 << 10;
+/// A gap frame is ended when its lists and the records that it keeps have about so many bytes: whoever
+/// asks for what is gone reads all of it, and damage takes all of it.
+const GAP_BYTES: usize = 32 << 10;
 /// Bytes that one operation writes.
 const WRITE_BYTES: usize = 1 << 20;
 const UNFINISHED: &str = ".new";
@@ -264,7 +265,7 @@ impl<'a> Body<'a> {
         let first = frame.header.first_position;
         let mut open = self.open.take().unwrap_or_else(|| OpenGap::new(first, frame.header.chain));
         open.add(frame, self.old, |event| self.goes(event));
-        let full = open.gap.bytes_max() > GAP_BYTES;
+        let full = open.bytes_max() > GAP_BYTES;
         self.open = Some(open);
         if full {
             self.end_gap();
@@ -308,6 +309,11 @@ impl<'a> OpenGap<'a> {
             gone: Vec::new(),
         };
         Self { gap, kept: Vec::new(), chain }
+    }
+
+    fn bytes_max(&self) -> usize {
+        let kept: usize = self.kept.iter().map(|record| record.len()).sum();
+        self.gap.bytes_max() + kept
     }
 
     fn add(&mut self, frame: &Frame, old: &'a Bytes, goes: impl Fn(&RecordedEvent) -> bool) {

@@ -227,6 +227,7 @@ fn options(bytes: usize) -> Options {
     Options {
         segment_bytes_first: segment_bytes,
         segment_bytes_max: segment_bytes,
+        frame_bytes_max: 1 << 10, // so that groups of several frames are common
         ..Options::default()
     }
 }

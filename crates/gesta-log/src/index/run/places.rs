@@ -114,6 +114,7 @@ impl Group {
         let first = at.ok_or(Malformed::Field("position"))? as usize / GROUP * GROUP;
         let after = (first + GROUP).min(block.count);
         self.offsets.clear();
+        self.first = block.first + first as u64;
         let (base, step, column) = block.group(first)?;
         for at in 0..after - first {
             self.offsets.push(offset_of(base, step, at, &column)?);
@@ -122,7 +123,6 @@ impl Group {
             true => block.offset(after)?,
             false => block.after_last,
         });
-        self.first = block.first + first as u64;
         Ok(())
     }
 }
