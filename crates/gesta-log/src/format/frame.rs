@@ -1,8 +1,8 @@
 //! A frame: neighbouring appends that were written together, or one mark of the log's own; the unit
 //! that is adopted or not.
 //!
-//! Always holds: an append is in one frame, whole; every frame begins at a multiple of 8 bytes and says up to where its segment was
-//! durable when it was written (the *durable mark*).
+//! Always holds: an append is in one frame, whole; every frame begins at a multiple of 8 bytes and
+//! says up to where its segment was durable when it was written (the *durable mark*).
 
 use std::ops::Range;
 
@@ -390,23 +390,12 @@ fn decode_gap(
     if header.body_checksum != seed.of(offset + FRAME_HEADER_BYTES as u64, covered) {
         return Err(Malformed::Checksum("gap frame"));
     }
-    let (gap, mut used) = Gap::decode(body, header.first_position)?;
-    let mut events = Vec::with_capacity(header.records);
-    let mut goes_on = Vec::with_capacity(header.records);
-    for _ in 0..header.records {
-        let rest = body.slice(used..);
-        let at = offset + (FRAME_HEADER_BYTES + used) as u64;
-        let before = events.last().map(|(_, event)| event);
-        let event = decode_record(&rest, at, seed, before)?;
-        events.push((at, event));
-        goes_on.push(record_goes_on(&rest));
-        used += record_length(&rest)?;
-    }
-    check_padding(body, used)?;
-    if !gap.is_filled_by(events.iter().map(|(_, event)| event.position)) {
+    let (gap, from) = Gap::decode(body, header.first_position)?;
+    let decoded = decode_records(header, body, from, offset, seed)?;
+    if !gap.is_filled_by(decoded.events.iter().map(|(_, event)| event.position)) {
         return Err(Malformed::Field("position"));
     }
-    Ok((gap, Decoded { events, goes_on, used }))
+    Ok((gap, decoded))
 }
 
 /// How many positions the gap frame stands for whose body begins with these bytes.
@@ -435,18 +424,36 @@ fn decode_opening(
     Opening::decode(body)
 }
 
-/// Decodes the records of an events frame.
+/// Decodes the records of an events frame, whose positions follow each other.
 fn decode_events(
     header: &FrameHeader,
     body: &Bytes,
     offset: u64,
     seed: Seed,
 ) -> Result<Decoded, Malformed> {
+    let decoded = decode_records(header, body, 0, offset, seed)?;
+    let positions = (header.first_position.number()..).map(Position::new);
+    if !decoded.events.iter().zip(positions).all(|((_, event), due)| event.position == due) {
+        return Err(Malformed::Field("position"));
+    }
+    if header.records == 0 {
+        return Err(Malformed::Field("frame length"));
+    }
+    Ok(decoded)
+}
+
+/// Decodes a frame's records, which begin at `from` in its body and end with it.
+fn decode_records(
+    header: &FrameHeader,
+    body: &Bytes,
+    from: usize,
+    offset: u64,
+    seed: Seed,
+) -> Result<Decoded, Malformed> {
     let mut events = Vec::with_capacity(header.records);
     let mut goes_on = Vec::with_capacity(header.records);
-    let mut used = 0;
-    let mut position = header.first_position;
-    let half_visible = planted::is(Bug::HalfAFrameVisible);
+    let mut used = from;
+    let half_visible = header.kind == FrameKind::Events && planted::is(Bug::HalfAFrameVisible);
     for _ in 0..header.records {
         let rest = body.slice(used..);
         let at = offset + (FRAME_HEADER_BYTES + used) as u64;
@@ -457,18 +464,11 @@ fn decode_events(
             }
             decoded => decoded?,
         };
-        if event.position != position {
-            return Err(Malformed::Field("position"));
-        }
-        used += record_length(&rest)?;
-        position = position.next();
         events.push((at, event));
         goes_on.push(record_goes_on(&rest));
+        used += record_length(&rest)?;
     }
     check_padding(body, used)?;
-    if header.records == 0 {
-        return Err(Malformed::Field("frame length"));
-    }
     Ok(Decoded { events, goes_on, used })
 }
 

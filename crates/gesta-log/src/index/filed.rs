@@ -185,9 +185,7 @@ impl Filed {
         stream: &StreamName,
         hash: &LazyHash,
     ) -> Result<Option<Revisions>, StoreError> {
-        let hash = hash.of(&self.context.key, &Term::Stream(stream));
-        let found = self.run.find(self.disk(), hash).map_err(told)?;
-        Ok(found.as_ref().map(revisions))
+        Ok(self.find(&Term::Stream(stream), hash)?.as_ref().map(revisions))
     }
 
     /// The revisions of a stream with their postings.
@@ -196,9 +194,12 @@ impl Filed {
         stream: &StreamName,
         hash: &LazyHash,
     ) -> Result<Option<(Revisions, Postings)>, StoreError> {
-        let hash = hash.of(&self.context.key, &Term::Stream(stream));
-        let found = self.run.find(self.disk(), hash).map_err(told)?;
+        let found = self.find(&Term::Stream(stream), hash)?;
         Ok(found.map(|found| (revisions(&found), self.postings_of(found))))
+    }
+
+    fn find(&self, term: &Term<'_>, hash: &LazyHash) -> Result<Option<Found>, StoreError> {
+        self.run.find(self.disk(), hash.of(&self.context.key, term)).map_err(told)
     }
 
     fn postings_of(&self, found: Found) -> Postings {
@@ -214,8 +215,7 @@ impl Filed {
         first_event: EventId,
         hash: &LazyHash,
     ) -> Result<Option<Span>, StoreError> {
-        let hash = hash.of(&self.context.key, &Term::Append(first_event));
-        let Some(found) = self.run.find(self.disk(), hash).map_err(told)? else { return Ok(None) };
+        let Some(found) = self.find(&Term::Append(first_event), hash)? else { return Ok(None) };
         let first = self.run.posting(self.disk(), &found, 0).map_err(told)?;
         let events = u32::try_from(found.first_ordinal()).unwrap_or(u32::MAX);
         Ok(first.map(|first| Span { first: Position::new(first), events }))
@@ -259,9 +259,7 @@ impl Filed {
             OwnedTerm::EventType(event_type) => Term::EventType(event_type),
             OwnedTerm::Tag(tag) => Term::Tag(tag),
         };
-        let hash = hash.of(&self.context.key, &term);
-        let found = self.run.find(self.disk(), hash).map_err(told)?;
-        Ok(found.map(|found| self.postings_of(found)))
+        Ok(self.find(&term, hash)?.map(|found| self.postings_of(found)))
     }
 }
 

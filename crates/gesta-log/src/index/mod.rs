@@ -183,9 +183,9 @@ impl Index {
         let mut memory = part::write(&memory);
         gap.appends.iter().for_each(|append| memory.gone_append(append));
         for events in frame.appends() {
-            events.first().into_iter().for_each(|first| {
+            if let Some(first) = events.first() {
                 memory.begin_append(&Entry::from(first), events.len());
-            });
+            }
         }
         let mut gone = gap.gone.iter().peekable();
         for entry in frame.events.iter().map(Entry::from) {

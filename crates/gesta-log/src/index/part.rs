@@ -103,9 +103,10 @@ impl Part {
         match self {
             Self::Memory(_, memory) => {
                 let revisions = read(memory).revisions(stream);
-                let term = || OwnedTerm::Stream(stream.clone());
-                Ok(revisions
-                    .map(|revisions| (revisions, PartPostings::Memory(Arc::clone(memory), term()))))
+                Ok(revisions.map(|revisions| {
+                    let term = OwnedTerm::Stream(stream.clone());
+                    (revisions, PartPostings::Memory(Arc::clone(memory), term))
+                }))
             }
             Self::File(file) => {
                 let found = file.stream(stream, hash)?;

@@ -190,15 +190,18 @@ impl Reader {
         location: &Location,
         later: &[Wanted],
     ) -> Result<Bytes, StoreError> {
-        if let Some(bytes) = batch.as_mut().and_then(|batch| batch.record(location)) {
+        let held = batch.as_mut().and_then(|batch| batch.bytes_from(location));
+        if let Some(bytes) = held
+            && record_length(&bytes).is_ok_and(|length| length <= bytes.len())
+        {
             return Ok(bytes);
         }
         let new = batch.insert(self.read_together(later)?);
-        if let Some(bytes) = new.record(location) {
+        let bytes = new.bytes_from(location).unwrap_or_default();
+        let length = record_length(&bytes).map_err(|what| self.damaged(location, what))?;
+        if length <= bytes.len() {
             return Ok(bytes);
         }
-        let bytes = self.read(location, READ_BYTES_LONE)?;
-        let length = record_length(&bytes).map_err(|what| self.damaged(location, what))?;
         self.read(location, self.possible(location, length)?)
     }
 
@@ -317,14 +320,12 @@ impl Piece {
 }
 
 impl Batch {
-    /// The bytes of a record, if all of it is here.
-    fn record(&mut self, location: &Location) -> Option<Bytes> {
+    /// The bytes from a record's beginning to the end of its piece, if it begins here.
+    fn bytes_from(&mut self, location: &Location) -> Option<Bytes> {
         let later = self.pieces.get(self.at..)?;
-        let ahead = later.iter().position(|piece| piece.has(location))?;
-        self.at += ahead;
+        self.at += later.iter().position(|piece| piece.has(location))?;
         let piece = self.pieces.get(self.at)?;
         let within = usize::try_from(location.offset - piece.offset).ok()?;
-        let bytes = self.bytes.slice(piece.start + within..piece.start + piece.length);
-        record_length(&bytes).is_ok_and(|length| length <= bytes.len()).then_some(bytes)
+        Some(self.bytes.slice(piece.start + within..piece.start + piece.length))
     }
 }

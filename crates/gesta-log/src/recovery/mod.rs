@@ -12,7 +12,10 @@ mod chain;
 mod filed;
 mod whole;
 
-use std::{io, sync::Arc};
+use std::{
+    io::{self, Write as _},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use gesta_store::{Damage, Incarnation, Position, RecordedAt};
@@ -31,8 +34,6 @@ use filed::Filed;
 pub(crate) use whole::{Eyes, look_through};
 
 const SEGMENT_SUFFIX: &str = ".seg";
-/// A segment's number has so many digits at least.
-const SEGMENT_DIGITS: usize = 16;
 /// Twenty digits, for the largest number, and the suffix.
 const SEGMENT_NAME_MAX: usize = 20 + SEGMENT_SUFFIX.len();
 /// Bytes of a segment that surely hold its header and opening frame.
@@ -46,32 +47,21 @@ pub(crate) fn segment_file(number: u64) -> String {
 /// The name of a segment's file, for who needs many of them: it takes no memory of its own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SegmentName {
-    /// It is at the end of these.
     text: [u8; SEGMENT_NAME_MAX],
-    start: usize,
+    length: usize,
 }
 
 impl SegmentName {
     pub(crate) fn of(number: u64) -> Self {
-        let mut text = [b'0'; SEGMENT_NAME_MAX];
-        let (digits, suffix) = text.split_at_mut(SEGMENT_NAME_MAX - SEGMENT_SUFFIX.len());
-        suffix.copy_from_slice(SEGMENT_SUFFIX.as_bytes());
-        let mut left = number;
-        let mut start = digits.len();
-        for digit in digits.iter_mut().rev() {
-            if left == 0 {
-                break;
-            }
-            *digit = b'0' + (left % 10) as u8;
-            left /= 10;
-            start -= 1;
-        }
-        let start = start.min(digits.len() - SEGMENT_DIGITS);
-        Self { text, start }
+        let mut text = [0; SEGMENT_NAME_MAX];
+        let mut rest = &mut text[..];
+        write!(rest, "{number:016}{SEGMENT_SUFFIX}").expect("there is room for any number");
+        let length = SEGMENT_NAME_MAX - rest.len();
+        Self { text, length }
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        let name = self.text.get(self.start..).unwrap_or_default();
+        let name = self.text.get(..self.length).unwrap_or_default();
         str::from_utf8(name).expect("digits and the suffix are text")
     }
 }

@@ -99,8 +99,8 @@ impl Heads {
         std::hint::black_box(known.count());
         let mut misplaced = None;
         let mut text_start = 0;
-        for n in 0..self.waiting.len() {
-            let Some(event) = self.waiting.get(n).copied() else { break };
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for event in waiting.drain(..) {
             let expected = self.advance(event.name, event.revision);
             if expected != event.revision && misplaced.is_none() {
                 let stream = self.texts.get(text_start..event.text_end).unwrap_or_default();
@@ -115,7 +115,7 @@ impl Heads {
             }
             text_start = event.text_end;
         }
-        self.waiting.clear();
+        self.waiting = waiting;
         self.texts.clear();
         misplaced
     }

@@ -211,7 +211,20 @@ impl Run {
         disk: &dyn Disk,
         position: u64,
     ) -> Result<Option<RunPlace>, RunError> {
-        Places::new(self).at(disk, position)
+        let Some(segment) = self.directory.segment_of(position) else { return Ok(None) };
+        let find = |body: &[u8]| places::find(body, position);
+        let offsets = self.cached(disk).with(self.places_block(position)?, Kind::Places, find)?;
+        Ok(offsets.map(|places::Offsets { offset, next }| RunPlace {
+            segment: segment.number,
+            salt: segment.salt,
+            offset,
+            next,
+        }))
+    }
+
+    fn places_block(&self, position: u64) -> Result<u32, RunError> {
+        let block = self.directory.places_block(position);
+        block.ok_or_else(|| self.bad(0, Malformed::Field("places")))
     }
 
     /// Where records are, asked for one after the other.
@@ -226,7 +239,26 @@ impl Run {
         at: u64,
         direction: Direction,
     ) -> Result<Option<u64>, RunError> {
-        Places::new(self).nearest(disk, at, direction)
+        let directory = &self.directory;
+        let mut number = match (directory.places_block(at), direction) {
+            (Some(number), _) => number,
+            (None, Direction::Forwards) => 0,
+            (None, Direction::Backwards) => return Ok(None),
+        };
+        while (number as usize) < directory.places.len() {
+            let block = self.cached(disk).any(number)?;
+            let found =
+                block.body(Kind::Places).and_then(|body| places::nearest(body, at, direction));
+            if let Some(found) = found.map_err(|what| self.bad(number, what))? {
+                return Ok(Some(found));
+            }
+            number = match (direction, number.checked_sub(1)) {
+                (Direction::Forwards, _) => number + 1,
+                (Direction::Backwards, Some(before)) => before,
+                (Direction::Backwards, None) => return Ok(None),
+            };
+        }
+        Ok(None)
     }
 
     /// Names of the streams whose first event is here, in byte order: those that begin with
@@ -290,67 +322,16 @@ fn read_footer(disk: &dyn Disk, name: RunName, file: &str) -> Result<Footer, Run
     Ok(footer)
 }
 
-/// Where records are, one after the other: keeps the last block, so that neighbours are cheap.
+/// Where records are, one after the other: keeps the last group of offsets, so that neighbours are cheap.
 #[derive(Debug)]
 pub(crate) struct Places<'a> {
     run: &'a Run,
-    block: Option<(u32, Block)>,
     group: places::Group,
 }
 
 impl<'a> Places<'a> {
     fn new(run: &'a Run) -> Self {
-        Self { run, block: None, group: places::Group::default() }
-    }
-
-    /// The nearest position from `at` on that has a record here.
-    pub(crate) fn nearest(
-        &mut self,
-        disk: &dyn Disk,
-        at: u64,
-        direction: Direction,
-    ) -> Result<Option<u64>, RunError> {
-        let directory = &self.run.directory;
-        let mut number = match (directory.places_block(at), direction) {
-            (Some(number), _) => number,
-            (None, Direction::Forwards) => 0,
-            (None, Direction::Backwards) => return Ok(None),
-        };
-        while (number as usize) < directory.places.len() {
-            let block = self.run.cached(disk).any(number)?;
-            let found =
-                block.body(Kind::Places).and_then(|body| places::nearest(body, at, direction));
-            if let Some(found) = found.map_err(|what| self.run.bad(number, what))? {
-                return Ok(Some(found));
-            }
-            number = match (direction, number.checked_sub(1)) {
-                (Direction::Forwards, _) => number + 1,
-                (Direction::Backwards, Some(before)) => before,
-                (Direction::Backwards, None) => return Ok(None),
-            };
-        }
-        Ok(None)
-    }
-
-    /// Where the record of a position is; none if the run has none.
-    pub(crate) fn at(
-        &mut self,
-        disk: &dyn Disk,
-        position: u64,
-    ) -> Result<Option<RunPlace>, RunError> {
-        let Some(segment) = self.run.directory.segment_of(position) else { return Ok(None) };
-        let (number, block) = block_of(&mut self.block, self.run, disk, position)?;
-        let offsets = block
-            .body(Kind::Places)
-            .and_then(|body| places::find(body, position))
-            .map_err(|what| self.run.bad(number, what))?;
-        let place = |places::Offsets { offset, next }| RunPlace {
-            segment: segment.number,
-            salt: segment.salt,
-            offset,
-            next,
-        };
-        Ok(offsets.map(place))
+        Self { run, group: places::Group::default() }
     }
 
     /// The offset of a position's record; none if the run has none. Cheap for who asks for one
@@ -367,27 +348,8 @@ impl<'a> Places<'a> {
         if self.run.directory.segment_of(position).is_none() {
             return Ok(None);
         }
-        let (number, block) = block_of(&mut self.block, self.run, disk, position)?;
-        let filled = block.body(Kind::Places).and_then(|body| self.group.fill(body, position));
-        filled.map_err(|what| self.run.bad(number, what))?;
+        let fill = |body: &[u8]| self.group.fill(body, position);
+        self.run.cached(disk).with(self.run.places_block(position)?, Kind::Places, fill)?;
         Ok(offset(self.group.get(position).flatten()))
     }
-}
-
-/// The block with the place of a position, and its number: the one that is held, or it is held then.
-fn block_of<'h>(
-    held: &'h mut Option<(u32, Block)>,
-    run: &Run,
-    disk: &dyn Disk,
-    position: u64,
-) -> Result<(u32, &'h Block), RunError> {
-    let Some(number) = run.directory.places_block(position) else {
-        return Err(run.bad(0, Malformed::Field("places")));
-    };
-    let block = match held.take() {
-        Some((known, block)) if known == number => block,
-        Some(_) | None => run.cached(disk).any(number)?,
-    };
-    let (_, block) = held.insert((number, block));
-    Ok((number, block))
 }
