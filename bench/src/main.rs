@@ -7,6 +7,7 @@
 mod engines;
 #[path = "../../crates/gesta-cli/src/load/mod.rs"]
 mod load;
+mod turns;
 mod usage;
 
 use std::{
@@ -26,6 +27,7 @@ use crate::{
         read::{self, ReadLoad, ReadReport},
         subscribe::{self, SubscribeLoad, SubscribeReport},
     },
+    turns::Turns,
     usage::Usage,
 };
 
@@ -44,6 +46,8 @@ enum Load {
     Read(Read),
     /// From an append to those who follow it live.
     Subscribe(Subscribe),
+    /// Several of them that append in turns.
+    Turns(Turns),
     /// What the bare device takes for 4 KiB.
     Device { directory: PathBuf },
 }
@@ -106,6 +110,7 @@ fn main() -> Result<()> {
         Load::Read(Read { place, load, fill_only: true, .. }) => fill(&place, &load),
         Load::Read(read) => tell(&read.run()?),
         Load::Subscribe(subscribe) => tell(&subscribe.run()?),
+        Load::Turns(turns) => tell(&turns.run()?),
         Load::Device { directory } => tell(&load::device::probe(&directory)?),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Owns: which loads and engines there are, in which order runs are made, and what of it goes into
 //! `docs/benchmarks.md`. Always holds: engines take turns within a round, each in a process and an
-//! empty directory of its own; a run beside which the machine had other work is made again, for
+//! empty directory of its own, and within a process where what is compared lies closer together than
+//! the machine is steady; a run beside which the machine had other work is made again, for
 //! every engine by the same rule. Not here: the driver (`crates/gesta-cli/src/load`) and the peers
 //! (`bench/`).
 
@@ -21,7 +22,7 @@ mod table;
 mod verdict;
 
 use self::{
-    loads::{ALL, DELIVERY_P99, LOAD_P50, LOADS, Load, P50, RATE, SCAN},
+    loads::{DELIVERY_P99, ENGINES, LOAD_P50, LOADS, Load, P50, RATE, SCAN},
     rig::Rig,
     rounds::{Rounds, Run},
 };
@@ -77,7 +78,7 @@ impl Request {
     fn pairs(&self) -> Vec<(&'static Load, &'static str)> {
         let loads = self.loads().into_iter();
         loads
-            .flat_map(|load| ALL.into_iter().map(move |engine| (load, engine)))
+            .flat_map(|load| ENGINES.into_iter().map(move |engine| (load, engine)))
             .filter(|(load, engine)| self.takes(load, engine))
             .collect()
     }
@@ -89,8 +90,8 @@ impl Request {
 }
 
 fn engine(name: &str) -> Result<&'static str> {
-    let known = ALL.into_iter().find(|engine| *engine == name);
-    known.with_context(|| format!("there is no engine {name}, only {}", ALL.join(", ")))
+    let known = ENGINES.into_iter().find(|engine| *engine == name);
+    known.with_context(|| format!("there is no engine {name}, only {}", ENGINES.join(", ")))
 }
 
 /// All rounds, then what they came to.
@@ -106,7 +107,7 @@ pub(crate) fn run(request: &Request) -> Result<()> {
         println!("\nround {round} of {}", request.runs);
         for (load, engine) in &pairs {
             let run = rig.run(load, engine, request.seconds)?;
-            println!("   {:<14}{engine:<14}{}", load.name, told(&run));
+            println!("   {:<18}{engine:<8}{}", load.name, told(&run));
             rounds.add((load.name, engine), run);
         }
     }

@@ -22,6 +22,8 @@ pub(super) enum Kind {
     Read(u32),
     /// Appends by so many writers, at half of what they reach without subscribers.
     Subscribe(u32),
+    /// One event an append by so many writers, in turns with these others in one process.
+    Turns(u32, &'static [&'static str]),
 }
 
 /// What a figure of the engine is to be, as a multiple of another one.
@@ -42,12 +44,10 @@ pub(super) enum Bound {
 pub(super) enum Of {
     /// The same figure of another engine in the same load.
     Engine(&'static str),
-    /// The same figure of the same engine in another load.
-    Load(&'static str),
     /// Another figure of the same runs.
     Figure(&'static str),
-    /// The same figure of the bare device, the faster of its ways.
-    Device,
+    /// The same figure of those that it takes turns with, the one that makes it harder.
+    Beside(&'static [&'static str]),
     /// Nothing: the bound is in the figure's own unit.
     Itself,
 }
@@ -55,15 +55,19 @@ pub(super) enum Of {
 pub(super) const GESTA: &str = "gesta";
 pub(super) const ENGINES: [&str; 5] = [GESTA, "bare", "tephra", "sqlite", "fjall"];
 /// The device under the driver: what a lone append's latency is held against.
-pub(super) const DEVICES: [&str; 2] = ["device-sync", "device-direct"];
-pub(super) const ALL: [&str; 7] =
-    [GESTA, "bare", "tephra", "sqlite", "fjall", "device-sync", "device-direct"];
+const DEVICES: &[&str] = &["device-sync", "device-direct"];
+/// What appends demand, beside nothing.
+const CONDITIONS: &[&str] = &["gesta:query", "gesta:exact"];
 /// Those that events are read from again.
 const READ: &[&str] = &[GESTA, "tephra", "sqlite", "fjall"];
 
 pub(super) const RATE: &str = "events_per_second";
 pub(super) const P50: &str = "latency/p50_us";
 pub(super) const P99: &str = "latency/p99_us";
+pub(super) const SYNC_P50: &str = "beside/device-sync/latency/p50_us";
+pub(super) const DIRECT_P50: &str = "beside/device-direct/latency/p50_us";
+pub(super) const QUERY_RATE: &str = "beside/gesta:query/events_per_second";
+pub(super) const EXACT_RATE: &str = "beside/gesta:exact/events_per_second";
 pub(super) const SCAN: &str = "scan_events_per_second";
 pub(super) const CATEGORY: &str = "category_events_per_second";
 pub(super) const LOAD_P50: &str = "load/p50_us";
@@ -71,19 +75,19 @@ pub(super) const LAST_P50: &str = "load_last/p50_us";
 pub(super) const APPEND_P99: &str = "append/p99_us";
 pub(super) const DELIVERY_P99: &str = "delivery/p99_us";
 
-pub(super) const LOADS: [Load; 12] = [
-    Load {
-        engines: &ALL,
-        ..append("w1-b1", 1, 1, &[rate(0.8, Of::Engine("bare")), at_most(P50, 1.15, Of::Device)])
-    },
+pub(super) const LOADS: [Load; 15] = [
+    append("w1-b1", 1, 1, &[rate(0.8, Of::Engine("bare"))]),
     append("w8-b1", 8, 1, &[rate(1.2, Of::Engine("tephra")), rate(0.8, Of::Engine("bare"))]),
-    query("w8-b1-query", 8, &[rate(0.95, Of::Load("w8-b1"))]),
-    exact("w8-b1-exact", 8, &[rate(0.95, Of::Load("w8-b1"))]),
+    query("w8-b1-query", 8),
+    exact("w8-b1-exact", 8),
     append("w64-b1", 64, 1, &[rate(1.5, Of::Engine("tephra")), rate(0.8, Of::Engine("bare"))]),
-    query("w64-b1-query", 64, &[rate(0.95, Of::Load("w64-b1"))]),
-    exact("w64-b1-exact", 64, &[rate(0.95, Of::Load("w64-b1"))]),
+    query("w64-b1-query", 64),
+    exact("w64-b1-exact", 64),
     append("w1-b100", 1, 100, &[rate(1.6, Of::Engine("tephra")), rate(0.8, Of::Engine("bare"))]),
     append("w8-b100", 8, 100, &[rate(1.6, Of::Engine("tephra")), rate(0.8, Of::Engine("bare"))]),
+    turns("w1-b1-device", 1, DEVICES, &[at_most(P50, 1.15, Of::Beside(DEVICES))]),
+    turns("w8-b1-conditions", 8, CONDITIONS, CONDITIONALS),
+    turns("w64-b1-conditions", 64, CONDITIONS, CONDITIONALS),
     read("read-b100", 100, READ),
     // One at a time the others would be filled for an hour.
     read("read-b1", 1, &[GESTA, "tephra"]),
@@ -93,6 +97,12 @@ pub(super) const LOADS: [Load; 12] = [
         engines: &[GESTA, "tephra"],
         wanted: &[at_most(DELIVERY_P99, 3.0, Of::Figure(APPEND_P99))],
     },
+];
+
+/// What conditional appends are to reach of unconditional ones.
+const CONDITIONALS: &[Wanted] = &[
+    Wanted { figure: QUERY_RATE, bound: Bound::AtLeast(0.95), of: Of::Figure(RATE) },
+    Wanted { figure: EXACT_RATE, bound: Bound::AtLeast(0.95), of: Of::Figure(RATE) },
 ];
 
 const fn rate(times: f64, of: Of) -> Wanted {
@@ -107,13 +117,22 @@ const fn append(name: &'static str, writers: u32, events: u32, wanted: &'static 
     Load { name, kind: Kind::Append(writers, events, "none"), engines: &ENGINES, wanted }
 }
 
-const fn query(name: &'static str, writers: u32, wanted: &'static [Wanted]) -> Load {
+const fn query(name: &'static str, writers: u32) -> Load {
     let kind = Kind::Append(writers, 1, "query");
-    Load { name, kind, engines: &[GESTA, "tephra"], wanted }
+    Load { name, kind, engines: &[GESTA, "tephra"], wanted: &[] }
 }
 
-const fn exact(name: &'static str, writers: u32, wanted: &'static [Wanted]) -> Load {
-    Load { name, kind: Kind::Append(writers, 1, "exact"), engines: &[GESTA], wanted }
+const fn exact(name: &'static str, writers: u32) -> Load {
+    Load { name, kind: Kind::Append(writers, 1, "exact"), engines: &[GESTA], wanted: &[] }
+}
+
+const fn turns(
+    name: &'static str,
+    writers: u32,
+    beside: &'static [&'static str],
+    wanted: &'static [Wanted],
+) -> Load {
+    Load { name, kind: Kind::Turns(writers, beside), engines: &[GESTA], wanted }
 }
 
 const fn read(name: &'static str, events: u32, engines: &'static [&'static str]) -> Load {
@@ -142,8 +161,17 @@ impl Load {
             ),
             Kind::Read(_) => "read --filled".to_owned(),
             Kind::Subscribe(writers) => format!("subscribe --writers {writers}"),
+            Kind::Turns(writers, beside) => {
+                let others = beside.iter().map(|other| format!(" --contender {other}"));
+                format!("turns --writers {writers} --contender gesta{}", others.collect::<String>())
+            }
         };
-        split(&format!("{words} --seconds {seconds}"))
+        // Each of those that take turns has the time that one alone would have.
+        let players = match self.kind {
+            Kind::Turns(_, beside) => 1 + beside.len(),
+            Kind::Append(..) | Kind::Read(_) | Kind::Subscribe(_) => 1,
+        };
+        split(&format!("{words} --seconds {}", seconds * players as f64))
     }
 
     /// What the driver is called with before the first run; none where there is nothing to do.
@@ -172,8 +200,9 @@ mod tests {
             for Wanted { of, .. } in load.wanted {
                 match of {
                     Of::Engine(engine) => assert!(load.engines.contains(engine), "{engine}"),
-                    Of::Load(name) => assert!(Load::of_name(name).is_ok(), "{name}"),
-                    Of::Device => assert!(load.engines.contains(&DEVICES[0])),
+                    Of::Beside(others) => {
+                        assert_eq!(load.kind, Kind::Turns(1, others), "{}", load.name);
+                    }
                     Of::Figure(_) | Of::Itself => {}
                 }
             }
@@ -187,5 +216,9 @@ mod tests {
         assert!(words.contains("--fill-only --events 10 --events-per-append 1 "), "{words}");
         let words = Load::of_name("read-b1").unwrap().arguments(2.5).join(" ");
         assert_eq!(words, "read --filled --seconds 2.5");
+        let words = Load::of_name("w8-b1-conditions").unwrap().arguments(2.0).join(" ");
+        let expected = "turns --writers 8 --contender gesta --contender gesta:query --contender \
+                        gesta:exact --seconds 6";
+        assert_eq!(words, expected);
     }
 }

@@ -117,9 +117,14 @@ impl Rig {
             // What it was filled with is read in every round.
             Kind::Read(_) => self.directory.join(format!("{}-{engine}", load.name)),
             Kind::Append(..) | Kind::Subscribe(_) => self.directory.join(engine),
+            Kind::Turns(..) => self.directory.join("turns"),
         };
         let mut command = Command::new(&self.program);
-        command.args(arguments).args(["--engine", engine, "--directory"]).arg(directory);
+        command.args(arguments).arg("--directory").arg(directory);
+        // Those that take turns were named.
+        if !matches!(load.kind, Kind::Turns(..)) {
+            command.args(["--engine", engine]);
+        }
         command
     }
 

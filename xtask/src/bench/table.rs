@@ -4,8 +4,8 @@ use std::fmt::{self, Write as _};
 
 use super::{
     loads::{
-        APPEND_P99, CATEGORY, DELIVERY_P99, DEVICES, ENGINES, GESTA, Kind, LAST_P50, LOAD_P50,
-        LOADS, Load, P50, P99, RATE, SCAN,
+        APPEND_P99, CATEGORY, DELIVERY_P99, DIRECT_P50, ENGINES, EXACT_RATE, GESTA, Kind, LAST_P50,
+        LOAD_P50, LOADS, Load, P50, P99, QUERY_RATE, RATE, SCAN, SYNC_P50,
     },
     rounds::{DISK_BYTES, PROCESSOR_US, Rounds},
     verdict,
@@ -35,7 +35,15 @@ const fn is_subscribe(load: &Load) -> bool {
     matches!(load.kind, Kind::Subscribe(_))
 }
 
-const TABLES: [Table; 7] = [
+const fn is_beside_the_device(load: &Load) -> bool {
+    matches!(load.kind, Kind::Turns(1, _))
+}
+
+const fn is_conditional(load: &Load) -> bool {
+    matches!(load.kind, Kind::Turns(2.., _))
+}
+
+const TABLES: [Table; 9] = [
     Table {
         title: "Events appended in a second",
         of: is_append,
@@ -59,6 +67,20 @@ const TABLES: [Table; 7] = [
         of: is_append,
         figures: &[Figure(DISK_BYTES, 1.0, 0), Figure("memory_bytes", 1e6, 0)],
         is_judged: false,
+    },
+    Table {
+        title: "In turns of 50 ms within one process, p50 in µs of a lone append / 4 KiB written, then \
+                `fdatasync` / 4 KiB written with `O_DIRECT` and `O_DSYNC`",
+        of: is_beside_the_device,
+        figures: &[Figure(P50, 1.0, 0), Figure(SYNC_P50, 1.0, 0), Figure(DIRECT_P50, 1.0, 0)],
+        is_judged: true,
+    },
+    Table {
+        title: "In turns too, events appended in a second: without a condition / on a query / at exact \
+                revisions",
+        of: is_conditional,
+        figures: &[Figure(RATE, 1.0, 0), Figure(QUERY_RATE, 1.0, 0), Figure(EXACT_RATE, 1.0, 0)],
+        is_judged: true,
     },
     Table {
         title: "Events read in a second, in thousands: all in order / a category of a hundredth",
@@ -104,14 +126,6 @@ pub(super) fn of(rounds: &Rounds) -> String {
 fn write(to: &mut String, rounds: &Rounds) -> fmt::Result {
     let (runs, disturbed) = rounds.disturbed();
     writeln!(to, "Of {runs} runs {disturbed} stayed disturbed by other work on the machine.")?;
-    if let [Some(sync), Some(direct)] = DEVICES.map(|device| rounds.median(("w1-b1", device), P50))
-    {
-        writeln!(
-            to,
-            "The bare device under the driver's one thread: 4 KiB written and synced, p50 \
-             {sync:.0} µs; written with `O_DIRECT` and `O_DSYNC`, {direct:.0} µs.",
-        )?;
-    }
     let was_run = |load: &&Load| rounds.runs((load.name, GESTA)).is_some();
     for table in &TABLES {
         let loads: Vec<_> = LOADS.iter().filter(|load| (table.of)(load)).filter(was_run).collect();
@@ -184,17 +198,6 @@ mod tests {
         assert!(text.contains(row), "{text}");
         assert!(text.contains("| w8-b1 | 33 / – | 25 / – | 50 / – |"), "{text}");
         assert!(!text.contains("w64") && !text.contains("read"), "what was not run: {text}");
-    }
-
-    #[test]
-    fn the_device_is_told_where_it_was_measured() {
-        let rounds = rounds(&[
-            ("w1-b1", "gesta", &[10_000.0]),
-            ("w1-b1", "device-sync", &[11_000.0]),
-            ("w1-b1", "device-direct", &[12_500.0]),
-        ]);
-        let text = of(&rounds);
-        assert!(text.contains("p50 91 µs; written with `O_DIRECT` and `O_DSYNC`, 80 µs"), "{text}");
     }
 
     #[test]

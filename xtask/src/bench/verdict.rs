@@ -1,7 +1,7 @@
 //! What the engine reaches of what is wanted of it.
 
 use super::{
-    loads::{Bound, DEVICES, GESTA, Load, Of, Wanted},
+    loads::{Bound, EXACT_RATE, GESTA, Load, Of, QUERY_RATE, RATE, Wanted},
     rounds::Rounds,
 };
 
@@ -20,15 +20,14 @@ fn reached(rounds: &Rounds, load: &Load, wanted: &Wanted) -> Option<String> {
         Of::Engine(engine) => {
             (rounds.times(own, ((load.name, engine), figure))?, format!(" × {engine}"))
         }
-        Of::Load(name) => (rounds.times(own, ((name, GESTA), figure))?, format!(" × {name}")),
         Of::Figure(other) => {
             (rounds.times(own, (own.0, other))?, format!(" × {}", in_words(other)))
         }
-        Of::Device => {
-            let times = |device| rounds.times(own, ((load.name, device), figure));
-            // The faster device is the one that the figure is the larger multiple of.
-            let most = DEVICES.iter().filter_map(|device| times(*device)).max_by(f64::total_cmp);
-            (most?, " × the device".to_owned())
+        Of::Beside(others) => {
+            let path = |other: &&str| format!("beside/{other}/{figure}");
+            let times = others.iter().filter_map(|other| rounds.times(own, (own.0, &path(other))));
+            // The fastest of them is the one that the figure is the largest multiple of.
+            (times.max_by(f64::total_cmp)?, " × the device".to_owned())
         }
         Of::Itself => (rounds.median(own.0, figure)?, String::new()),
     };
@@ -37,7 +36,7 @@ fn reached(rounds: &Rounds, load: &Load, wanted: &Wanted) -> Option<String> {
         Bound::AtMost(limit) => (value <= *limit, '≤', limit),
     };
     let holds = if holds { "yes" } else { "**no**" };
-    let what = if *figure == super::loads::RATE { "" } else { in_words(figure) };
+    let what = if *figure == RATE { "" } else { in_words(figure) };
     let space = if what.is_empty() { "" } else { " " };
     Some(format!("{holds}: {what}{space}{value:.2}{told} ({sign} {limit})"))
 }
@@ -45,6 +44,9 @@ fn reached(rounds: &Rounds, load: &Load, wanted: &Wanted) -> Option<String> {
 /// A figure by its path, in words.
 fn in_words(figure: &str) -> &str {
     match figure {
+        RATE => "without",
+        QUERY_RATE => "a query",
+        EXACT_RATE => "exact revisions",
         "latency/p50_us" => "p50",
         "scan_events_per_second" => "all",
         "category_events_per_second" => "category",
@@ -70,25 +72,36 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_held_against_engines_and_loads() {
-        let rounds = rounds(&[
-            ("w8-b1", "gesta", &[30_000.0]),
-            ("w8-b1", "bare", &[40_000.0]),
-            ("w8-b1-exact", "gesta", &[29_400.0]),
-        ]);
+    fn rates_are_held_against_engines() {
+        let rounds = rounds(&[("w8-b1", "gesta", &[30_000.0]), ("w8-b1", "bare", &[40_000.0])]);
         assert_eq!(verdict("w8-b1", &rounds), "**no**: 0.75 × bare (≥ 0.8)");
-        assert_eq!(verdict("w8-b1-exact", &rounds), "yes: 0.98 × w8-b1 (≥ 0.95)");
         assert_eq!(verdict("w64-b1", &rounds), "–");
     }
 
     #[test]
     fn a_lone_append_is_held_against_the_faster_device() {
-        let rounds = rounds(&[
-            ("w1-b1", "gesta", &[10_000.0]),
-            ("w1-b1", "device-sync", &[11_000.0]),
-            ("w1-b1", "device-direct", &[12_500.0]),
-        ]);
-        assert_eq!(verdict("w1-b1", &rounds), "**no**: p50 1.25 × the device (≤ 1.15)");
+        let mut rounds = Rounds::default();
+        let took = |p50: f64| json!({ "latency": { "p50_us": p50 } });
+        let result = json!({
+            "latency": { "p50_us": 100.0 },
+            "beside": { "device-sync": took(90.0), "device-direct": took(80.0) },
+        });
+        rounds.add(("w1-b1-device", GESTA), Run { result, is_disturbed: false });
+        assert_eq!(verdict("w1-b1-device", &rounds), "**no**: p50 1.25 × the device (≤ 1.15)");
+    }
+
+    #[test]
+    fn conditions_are_held_against_appends_without() {
+        let mut rounds = Rounds::default();
+        let rate = |rate: f64| json!({ "events_per_second": rate });
+        let result = json!({
+            "events_per_second": 100.0,
+            "beside": { "gesta:query": rate(90.0), "gesta:exact": rate(99.0) },
+        });
+        rounds.add(("w8-b1-conditions", GESTA), Run { result, is_disturbed: false });
+        let expected = "**no**: a query 0.90 × without (≥ 0.95); \
+                        yes: exact revisions 0.99 × without (≥ 0.95)";
+        assert_eq!(verdict("w8-b1-conditions", &rounds), expected);
     }
 
     #[test]

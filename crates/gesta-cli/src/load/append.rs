@@ -91,7 +91,7 @@ pub(crate) struct AppendReport {
 }
 
 impl AppendLoad {
-    fn time(&self) -> Duration {
+    pub(crate) fn time(&self) -> Duration {
         Duration::try_from_secs_f64(self.seconds).unwrap_or(Duration::ZERO)
     }
 }
@@ -121,6 +121,16 @@ impl<'a> Shared<'a> {
             begin: Barrier::new(usize::try_from(load.writers).unwrap_or(1)),
             failed: AtomicBool::new(false),
         }
+    }
+
+    /// One thread of the load, which knows of all that was filled in before.
+    pub(crate) fn appender<'b>(
+        &'b self,
+        writer: Box<dyn Writer + 'b>,
+        thread: u64,
+    ) -> Appender<'b> {
+        let known = self.filled.load(Ordering::Relaxed);
+        Appender { shared: self, writer, draw: self.draw(thread), known }
     }
 
     fn draw(&self, thread: u64) -> Draw<'_> {
@@ -195,8 +205,7 @@ fn append_until_time(
 ) -> Result<Latencies> {
     let writer = engine.writer();
     shared.begin.wait();
-    let known = shared.filled.load(Ordering::Relaxed);
-    let mut appender = Appender { shared, writer: writer?, draw: shared.draw(thread), known };
+    let mut appender = shared.appender(writer?, thread);
     let mut latencies = Latencies::new();
     let end = u64::try_from(shared.load.time().as_nanos()).unwrap_or(u64::MAX);
     loop {
@@ -209,7 +218,7 @@ fn append_until_time(
 }
 
 /// One thread of a load.
-struct Appender<'a> {
+pub(crate) struct Appender<'a> {
     shared: &'a Shared<'a>,
     writer: Box<dyn Writer + 'a>,
     draw: Draw<'a>,
@@ -219,7 +228,7 @@ struct Appender<'a> {
 
 impl Appender<'_> {
     /// Draws an append, offers it and returns how long it took, in nanoseconds.
-    fn append_one(&mut self, stopwatch: Stopwatch) -> Result<u64> {
+    pub(crate) fn append_one(&mut self, stopwatch: Stopwatch) -> Result<u64> {
         let load = self.shared.load;
         let drawn = match load.condition {
             Condition::None => self.draw.next(load.streams, load.tags),
