@@ -20,6 +20,7 @@ mod dead_letters;
 mod demo;
 mod device;
 mod engine_kills;
+mod engine_schedules;
 mod engine_syscalls;
 mod engine_verify;
 mod import;
@@ -78,7 +79,7 @@ enum Means {
     InFull(fn(&Ground) -> Result<String>),
 }
 
-const LINES: [Line; 13] = [
+const LINES: [Line; 14] = [
     Line {
         name: "1",
         promise: "two commands run the system and its tests, on a clean checkout",
@@ -234,6 +235,20 @@ const LINES: [Line; 13] = [
             shows: "every call of a script killed, and failed with EIO and ENOSPC",
             means: Means::Always(engine_syscalls::every_call),
         }],
+    },
+    Line {
+        name: "engine-schedules",
+        promise: "no order of the engine's threads leaves anybody without an answer",
+        checks: &[
+            Check {
+                shows: "threads, futures and subscribers under schedules from seeds",
+                means: Means::Always(engine_schedules::leave_nobody_asleep),
+            },
+            Check {
+                shows: "bugs planted between threads fail that check",
+                means: Means::Always(engine_schedules::planted_are_caught),
+            },
+        ],
     },
     Line {
         name: "engine-verify",

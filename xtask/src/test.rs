@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the README's test command. Needs a Rust toolchain and a C compiler, nothing
 //! else.
 //!
-//! Always holds: the planted bugs of the simulation are compiled only here, by a `cfg`, into a
-//! target directory of their own; no other build can contain them.
+//! Always holds: planted bugs are compiled only here and by `prove`, by a `cfg`, into target
+//! directories of their own; no other build can contain them.
 
 use std::process::Command;
 

@@ -7,8 +7,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::JoinHandle,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -20,6 +19,10 @@ use crate::{
     engine::{Engine, Turn},
     mailbox::Mailbox,
     planted,
+    sync::{
+        Mutex, MutexGuard,
+        thread::{self, JoinHandle},
+    },
 };
 
 /// So long a thread that appends drives on for others who keep coming, though it has its answer: to
@@ -42,11 +45,10 @@ impl Drive {
         let drive = Arc::new(Self { engine: Mutex::new(Some(engine)), mailbox, clock });
         let plant_there = planted::carry();
         let drives = Arc::clone(&drive);
-        let thread =
-            std::thread::Builder::new().name("gesta-writer".to_owned()).spawn(move || {
-                plant_there();
-                drives.drive_when_needed();
-            })?;
+        let thread = thread::Builder::new().name("gesta-writer".to_owned()).spawn(move || {
+            plant_there();
+            drives.drive_when_needed();
+        })?;
         Ok((drive, thread))
     }
 
@@ -129,7 +131,7 @@ impl<'a> Seat<'a> {
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             self.end_engine();
         }
         // Before the seat is free, so that nobody who takes it waits for the engine.

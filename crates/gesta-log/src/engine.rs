@@ -5,7 +5,7 @@
 //! a simulation. Not here: threads ([`drive`](crate::drive)), decisions ([`writer`](crate::writer)).
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -20,17 +20,17 @@ use crate::{
     index::{BlockCache, Covered, Index, Span},
     mailbox::{Mailbox, Received},
     options::{OpenError, OpenReport, Options},
+    planted::{self, Bug},
     published::Published,
     read::{EarlierAppend, Reader},
     recovery::{self, LogEnd, Look, Recovered},
     store::LogStore,
+    sync::Mutex,
     writer::{Action, Now, Spans, Task, Writer},
 };
 
 /// How far the clock may be behind the last event's before somebody should look at it.
 const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
-/// Bytes of the latest segments that an opening checks although the index's files cover them.
-const CHECKED_BYTES_MAX: u64 = 8 << 20;
 
 /// When an engine wants to be turned again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,10 @@ impl Engine {
     pub(crate) fn turn_while(&mut self, wanted: impl Fn() -> bool) -> Turn {
         loop {
             // What completed is published before the next appends are judged against the index.
-            let received = self.receive();
+            let mut received = self.receive();
+            if planted::is(Bug::AnswerBeforePublication) {
+                received.sort_by_key(|action| !matches!(action, Action::Answers(_)));
+            }
             let mut quiet = received.is_empty();
             received.into_iter().for_each(|action| self.act(action));
             let step = self.step();
@@ -213,7 +216,7 @@ pub(crate) fn recover(
         access: options.access,
         older_segments: Cache::Use,
         index_files: Some(Arc::clone(&cache)),
-        checked_bytes_max: CHECKED_BYTES_MAX,
+        checked_bytes_max: options.checked_bytes_max,
     };
     let Recovered { index, end, lives, unfiled, report } =
         recovery::recover(&disk, rng, &look, &mut |_| {})?;

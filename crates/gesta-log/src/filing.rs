@@ -11,7 +11,7 @@ use std::{
     collections::VecDeque,
     io,
     ops::ControlFlow,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -29,8 +29,11 @@ use crate::{
     published::Published,
     recovery::segment_file,
     scavenge::is_unfinished_segment,
+    sync::{Condvar, Mutex, MutexGuard},
 };
 
+/// Bytes of runs that a store which is being closed still merges at once.
+const CLOSING_BYTES_MAX: u64 = 2 << 20;
 /// How long to wait after a failure.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
@@ -56,7 +59,9 @@ impl Ended {
     /// Nothing will be left any more.
     pub(crate) fn close(&self) {
         self.lock().closing = true;
-        self.arrived.notify_one();
+        if !planted::is(Bug::FilingNotToldOfTheEnd) {
+            self.arrived.notify_one();
+        }
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -151,11 +156,33 @@ impl Filing {
         if self.renew_some() {
             return true;
         }
-        let runs = self.published.index().runs();
+        let inputs = self.next_merge();
+        !inputs.is_empty() && self.merge_told(&inputs, Self::go_on)
+    }
+
+    /// Merges neighbouring runs that are small, though the store is being closed; says whether there
+    /// were some, and it went well. Processes that append little and end would leave a run each.
+    pub(crate) fn merge_small(&mut self) -> bool {
+        let inputs = self.next_merge();
+        let bytes: u64 = inputs.iter().map(|run| run.bytes()).sum();
+        !inputs.is_empty()
+            && bytes <= CLOSING_BYTES_MAX
+            && self.merge_told(&inputs, |_| ControlFlow::Continue(()))
+    }
+
+    /// The runs that are to be merged next; none while there are few enough.
+    fn next_merge(&self) -> Vec<Arc<Run>> {
+        let mut runs = self.published.index().runs();
         let bytes: Vec<_> = runs.iter().map(|run| run.bytes()).collect();
-        let Some(range) = plan_merge(&bytes) else { return false };
-        let inputs = runs.get(range).unwrap_or_default();
-        let merged = self.tidy().and_then(|()| self.merge(inputs));
+        plan_merge(&bytes).map(|range| runs.drain(range).collect()).unwrap_or_default()
+    }
+
+    fn merge_told(
+        &mut self,
+        inputs: &[Arc<Run>],
+        go_on: impl Fn(&mut Self) -> ControlFlow<()>,
+    ) -> bool {
+        let merged = self.tidy().and_then(|()| self.merge(inputs, go_on));
         self.went_well(merged, "merge files of the index")
     }
 
@@ -186,7 +213,11 @@ impl Filing {
         Ok(())
     }
 
-    fn merge(&mut self, inputs: &[Arc<Run>]) -> Result<(), RunError> {
+    fn merge(
+        &mut self,
+        inputs: &[Arc<Run>],
+        go_on: impl Fn(&mut Self) -> ControlFlow<()>,
+    ) -> Result<(), RunError> {
         let origin = self.origin();
         let names: Vec<_> = inputs.iter().map(|run| run.name()).collect();
         if planted::is(Bug::RunUnlinkedEarly) {
@@ -197,7 +228,7 @@ impl Filing {
         let inputs: Vec<_> =
             inputs.iter().zip(&patches).map(|(run, patches)| Input { run, patches }).collect();
         let disk = Arc::clone(&self.disk);
-        let name = merge_runs(&*disk, &origin, &inputs, &mut |_| self.go_on())?;
+        let name = merge_runs(&*disk, &origin, &inputs, &mut |_| go_on(self))?;
         self.put(name, &names)
     }
 

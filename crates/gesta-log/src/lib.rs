@@ -19,6 +19,8 @@ mod drive;
 mod engine;
 mod filing;
 mod format;
+#[cfg(all(test, gesta_shuttle))]
+mod hand_offs;
 mod index;
 mod mailbox;
 mod options;
@@ -30,6 +32,7 @@ mod restored;
 mod scan;
 mod scavenge;
 mod store;
+mod sync;
 mod verify;
 mod writer;
 

@@ -9,7 +9,7 @@
 
 use std::{
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -18,11 +18,14 @@ use gesta_store::{Overload, StoreError};
 use crate::{
     answers::{Bell, Bells},
     clock::Clock,
+    planted::{self, Bug},
+    sync::{Condvar, Mutex, MutexGuard, thread},
     writer::{Request, Task},
 };
 
-/// When the engine's thread looks again that wanted to take a taken seat.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// When the engine's thread looks again that wanted to take a taken seat. Sooner than what is due
+/// after an append (`Options::close_after`), so that nobody has to wake it who appends and leaves.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -147,11 +150,11 @@ impl Mailbox {
     fn wake(&self, mut letters: MutexGuard<'_, Letters>) {
         if letters.driven {
             if letters.asleep && letters.are_enough() {
-                letters.asleep = false;
+                letters.asleep = planted::is(Bug::DriverNotWoken);
                 drop(letters);
                 self.arrived.notify_one();
             }
-        } else if letters.idle.take().is_some() {
+        } else if !planted::is(Bug::ThreadNotWoken) && letters.idle.take().is_some() {
             drop(letters);
             self.needed.notify_one();
         }
@@ -170,14 +173,14 @@ impl Mailbox {
             if clock.elapsed() - begun >= awake {
                 break;
             }
-            std::thread::yield_now();
+            thread::yield_now();
         }
         let left = at_most.map(|time| time.saturating_sub(clock.elapsed() - begun));
         if left == Some(Duration::ZERO) {
             return;
         }
         let mut letters = self.lock();
-        letters.asleep = !letters.are_enough();
+        letters.asleep = planted::is(Bug::SleepWithoutALook) || !letters.are_enough();
         let asleep = |letters: &mut Letters| letters.asleep;
         let mut letters = match left {
             Some(time) => {
@@ -208,7 +211,7 @@ impl Mailbox {
             if others_drive || now - begun >= awake {
                 break;
             }
-            std::thread::yield_now();
+            thread::yield_now();
         }
         let mut letters = self.lock();
         loop {
@@ -235,10 +238,12 @@ impl Mailbox {
     pub(crate) fn leave_seat(&self, due: Option<Duration>) {
         let mut letters = self.lock();
         letters.driven = false;
+        let due = due.filter(|_| !planted::is(Bug::DueTimeForgotten));
         letters.due = due;
         let late =
             |until: Option<Duration>| due.is_some_and(|due| until.is_none_or(|until| due < until));
-        if letters.idle.is_some_and(|until| !letters.is_empty() || late(until)) {
+        let needed = !letters.is_empty() && !planted::is(Bug::SeatLeftInSilence);
+        if letters.idle.is_some_and(|until| needed || late(until)) {
             letters.idle = None;
             drop(letters);
             self.needed.notify_one();

@@ -21,7 +21,8 @@ use crate::disk::{Access, LockError};
 pub struct Options {
     /// Whether to append as well as to read.
     pub access: Access,
-    /// Size of the first segment of an opening; each next one is twice as large.
+    /// Size of the first segment of an opening; each next one is four times as large: a process that
+    /// appends little and ends leaves little behind.
     pub segment_bytes_first: u64,
     /// Size that segments do not grow beyond, a single large append aside.
     pub segment_bytes_max: u64,
@@ -39,6 +40,10 @@ pub struct Options {
     /// Bytes of blocks of the index's files that are kept in memory, up to three quarters of it their
     /// filters, which every append asks: twelve bits for each event, tag and stream of a file.
     pub index_cache_bytes_max: usize,
+    /// Bytes of the latest segments that an opening checks although the index's files cover them, so
+    /// that fresh damage refuses writes. The last segment is always checked; older damage is found
+    /// when it is read.
+    pub checked_bytes_max: u64,
     /// How long without anything in flight until a close frame says how far the log is durable.
     pub close_after: Duration,
 }
@@ -47,13 +52,14 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             access: Access::ReadWrite,
-            segment_bytes_first: 1 << 20,
+            segment_bytes_first: 128 << 10,
             segment_bytes_max: 16 << 20,
             queue_bytes_max: 64 << 20,
             group_bytes_max: 4 << 20,
             frame_bytes_max: 4 << 10,
             tail_bytes_max: 16 << 20,
             index_cache_bytes_max: 128 << 20,
+            checked_bytes_max: 8 << 20,
             close_after: Duration::from_millis(20),
         }
     }

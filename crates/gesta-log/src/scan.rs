@@ -15,6 +15,9 @@ use crate::format::{
 };
 use crate::planted::{self, Bug};
 
+/// How many bytes at the end of a segment are compared with zero at once.
+const ZEROS_AT_ONCE: usize = 64;
+
 /// What a walk begins with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Start {
@@ -284,7 +287,13 @@ fn later_frames(segment: &Bytes, from: u64, seed: Seed) -> Vec<(u64, FrameHeader
 
 /// How many bytes after `end` there are up to the last one that is not zero.
 pub(crate) fn trailing(segment: &Bytes, end: u64) -> u64 {
-    let rest = slice(segment, end, u64::MAX);
+    let mut rest = slice(segment, end, u64::MAX);
+    // Most of it is zeros that nobody wrote over: whole pieces of them first.
+    while let Some((before, piece)) = rest.split_last_chunk()
+        && *piece == [0; ZEROS_AT_ONCE]
+    {
+        rest = before;
+    }
     rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
 }
 

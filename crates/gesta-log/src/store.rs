@@ -8,8 +8,7 @@ use std::{
     io,
     ops::ControlFlow,
     path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    thread::JoinHandle,
+    sync::{Arc, OnceLock, PoisonError},
 };
 
 use futures_channel::oneshot;
@@ -34,6 +33,10 @@ use crate::{
     read::{AllPages, Follower, LogSubscription, Reader, StreamPages},
     recovery::{Progress, segment_file},
     scavenge::{ScavengeError, ScavengeOptions, ScavengeReport, Scavenger},
+    sync::{
+        Mutex,
+        thread::{self, JoinHandle},
+    },
     writer::{Looked, Offer, Request, appended},
 };
 
@@ -112,15 +115,20 @@ impl LogStore {
             reader.follower = Some(Arc::new(Mutex::new(follower)));
             return Ok(Self::new(reader, Queues::default(), options, report, None));
         }
-        let (mut engine, store) = Engine::open(disk, clock, Box::new(SystemRng), options)?;
+        let (engine, store) = Engine::open(disk, clock, Box::new(SystemRng), options)?;
         let failed = |source| OpenError::Io { doing: "start a thread".to_owned(), source };
+        store.start(engine).map_err(failed)
+    }
+
+    /// Gives a store the threads that turn its engine and file its index.
+    pub(crate) fn start(self, mut engine: Engine) -> io::Result<Self> {
         let (filing, ended) = engine.take_filing();
-        let files = file_on_a_thread(filing, Arc::clone(&ended)).map_err(failed)?;
-        let (drive, writes) = Drive::start(engine).map_err(failed)?;
-        store.shared.drive.set(drive).expect("it was just made");
+        let files = file_on_a_thread(filing, Arc::clone(&ended))?;
+        let (drive, writes) = Drive::start(engine)?;
+        self.shared.drive.set(drive).expect("it was just made");
         let threads = Threads { writes, ended, files };
-        *store.shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
-        Ok(store)
+        *self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
+        Ok(self)
     }
 
     pub(crate) fn new(
@@ -188,7 +196,7 @@ impl LogStore {
     /// [`find_append`](EventStore::find_append), for ever.
     ///
     /// Segments that have not ended stay as they are, and so do those of which too little would be
-    /// won. Space that a segment was given and does not need is won with the rest.
+    /// won. Space that a segment was given and does not use is won too, where a process ended early.
     ///
     /// ```
     /// use gesta_log::{LogStore, Options, ScavengeOptions};
@@ -365,7 +373,7 @@ type Outcome = oneshot::Receiver<Answered>;
 
 fn file_on_a_thread(filing: SharedFiling, ended: Arc<Ended>) -> io::Result<JoinHandle<()>> {
     let plant_there = planted::carry();
-    std::thread::Builder::new().name("gesta-index".to_owned()).spawn(move || {
+    thread::Builder::new().name("gesta-index".to_owned()).spawn(move || {
         plant_there();
         let lock = || filing.lock().unwrap_or_else(PoisonError::into_inner);
         lock().begin();
@@ -373,8 +381,10 @@ fn file_on_a_thread(filing: SharedFiling, ended: Arc<Ended>) -> io::Result<JoinH
             ended.wait();
             let filed = lock().file_one();
             if ended.is_closing() {
-                // The last segments still, so that the next opening finds them; then no more.
+                // The last segments still, so that the next opening finds them; then no more than
+                // takes no time.
                 if !filed {
+                    while lock().merge_small() {}
                     break;
                 }
             } else if filed {

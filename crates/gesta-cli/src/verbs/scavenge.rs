@@ -27,7 +27,7 @@ Exit codes:
   1  the store is damaged; nothing more was changed
   2  wrong usage, or a store that cannot be used";
 
-/// Win back the space of events that no stream read shows any more.
+/// Win back the space of events that no stream read shows any more, and space that was never used.
 ///
 /// Rewrites segments, one after the other, each durably before the next; when it is stopped, the
 /// next call goes on. Needs the store for itself; a program that has it open scavenges it with

@@ -34,10 +34,11 @@ pub(super) struct WriteThrough {
 #[derive(Debug)]
 struct Direct {
     file: File,
-    /// Room for an aligned copy of what is written.
+    /// Room for an aligned copy of what is written. It begins with the block that the next write
+    /// goes on in, as the last one left it.
     buffer: Vec<u8>,
-    /// The beginning of the block that the next write goes on in, and what stands there.
-    last_block: Option<(u64, Vec<u8>)>,
+    /// Where that block stands in the file, and how much of it was written; the rest is zeros.
+    stands: Option<(u64, usize)>,
 }
 
 impl WriteThrough {
@@ -59,7 +60,7 @@ impl WriteThrough {
                 }
                 self.direct = None;
             } else {
-                direct.last_block = None;
+                direct.stands = None;
             }
         }
         self.file.write_all_at(bytes, offset)?;
@@ -72,54 +73,50 @@ impl Direct {
     fn open(path: &Path) -> Option<Self> {
         let flags = i32::try_from((OFlags::DIRECT | OFlags::DSYNC).bits()).ok()?;
         let file = OpenOptions::new().write(true).custom_flags(flags).open(path).ok()?;
-        Some(Self { file, buffer: Vec::new(), last_block: None })
+        Some(Self { file, buffer: Vec::new(), stands: None })
     }
 
     fn write(&mut self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let block = offset - offset % BLOCK_BYTES as u64;
-        let before = self.before(file, block, offset)?;
-        let length = (before.len() + bytes.len()).next_multiple_of(BLOCK_BYTES);
+        let within = usize::try_from(offset - block).unwrap_or(0);
+        let end = within + bytes.len();
+        let length = end.next_multiple_of(BLOCK_BYTES);
+        let stands = self.stands.take();
+        let goes_on = stands.is_some_and(|(known, used)| known == block && used <= within);
         let aligned = aligned(&mut self.buffer, length);
-        let (head, rest) = aligned.split_at_mut(before.len());
-        let (body, tail) = rest.split_at_mut(bytes.len());
-        head.copy_from_slice(&before);
-        body.copy_from_slice(bytes);
-        tail.fill(0);
-        self.file.write_all_at(aligned, block)?;
-        let end = offset + bytes.len() as u64;
-        let last = end - end % BLOCK_BYTES as u64;
-        let within = usize::try_from(last - block).unwrap_or(usize::MAX);
-        let used = usize::try_from(end - last).unwrap_or(0);
-        let mut kept = before;
-        kept.clear();
-        kept.extend_from_slice(aligned.get(within..within + used).unwrap_or_default());
-        self.last_block = Some((last, kept));
-        Ok(())
-    }
-
-    /// What stands between the beginning of a block and an offset in it.
-    fn before(&mut self, file: &File, block: u64, offset: u64) -> io::Result<Vec<u8>> {
-        let wanted = usize::try_from(offset - block).unwrap_or(0);
-        match self.last_block.take() {
-            Some((known, mut bytes)) if known == block && bytes.len() <= wanted => {
-                bytes.resize(wanted, 0);
-                Ok(bytes)
-            }
-            Some(_) | None => {
-                let mut bytes = vec![0; wanted];
-                file.read_exact_at(&mut bytes, block)?;
-                Ok(bytes)
-            }
+        let (before, rest) = aligned.split_at_mut(within);
+        let (body, after) = rest.split_at_mut(bytes.len());
+        if !goes_on {
+            file.read_exact_at(before, block)?;
         }
+        body.copy_from_slice(bytes);
+        after.fill(0);
+        self.file.write_all_at(aligned, block)?;
+        let last = end - end % BLOCK_BYTES;
+        if last > 0 {
+            // The last block comes first: it is where the next write goes on.
+            aligned.copy_within(last.., 0);
+            let used = length - last;
+            aligned.get_mut(used..BLOCK_BYTES).unwrap_or_default().fill(0);
+        }
+        self.stands = Some((block + last as u64, end - last));
+        Ok(())
     }
 }
 
-/// A part of the buffer that begins at a multiple of the block in memory.
+/// The part of a buffer that begins at a multiple of the block in memory. Its first block stays what
+/// it was where the buffer has to grow.
 fn aligned(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
+    let start = |buffer: &[u8]| buffer.as_ptr().align_offset(BLOCK_BYTES).min(BLOCK_BYTES);
     if buffer.len() < length + BLOCK_BYTES {
-        buffer.resize(length + BLOCK_BYTES, 0);
+        let mut larger = vec![0; length + BLOCK_BYTES];
+        let (from, to) = (start(buffer), start(&larger));
+        if let Some(first) = buffer.get(from..from + BLOCK_BYTES) {
+            larger.get_mut(to..to + BLOCK_BYTES).unwrap_or_default().copy_from_slice(first);
+        }
+        *buffer = larger;
     }
-    let start = buffer.as_ptr().align_offset(BLOCK_BYTES).min(BLOCK_BYTES);
+    let start = start(buffer);
     buffer.get_mut(start..start + length).expect("there is a block of room to align in")
 }
 

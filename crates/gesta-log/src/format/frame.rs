@@ -528,6 +528,11 @@ mod tests {
     }
 
     fn events_frame(data: &[u8]) -> Vec<u8> {
+        events_frame_of(data, [true, false])
+    }
+
+    /// Two records, of which each says whether the next one is of the same append.
+    fn events_frame_of(data: &[u8], goes_on: [bool; 2]) -> Vec<u8> {
         let stream = StreamName::new("order-1").unwrap();
         let mut event = NewEvent::json(
             EventId::derived_from("test", 0),
@@ -536,13 +541,13 @@ mod tests {
         );
         event.tags = vec![Tag::of("customer", "1").unwrap()];
         let mut group = Vec::new();
-        let records = (1..=2).map(|number| Record {
+        let records = (1..=2).zip(goes_on).map(|(number, goes_on)| Record {
             event: &event,
             stream: &stream,
             revision: Revision::new(number - 1),
             position: Position::new(number),
             recorded_at: RecordedAt::from_micros(5),
-            goes_on: number == 1,
+            goes_on,
         });
         let mut frame = Joinable::begin(&mut group, GENESIS, Position::new(1));
         frame.join(&mut group, &place(), records, &mut Vec::new());
@@ -565,6 +570,40 @@ mod tests {
         assert_eq!(&second.data[..], b"{}");
         assert_eq!(second.tags, vec![Tag::of("customer", "1").unwrap()]);
         assert!(*offset > 4_096 + FRAME_HEADER_BYTES as u64);
+    }
+
+    #[test]
+    fn appends_end_within_their_frame() {
+        let appends = |goes_on| {
+            let frame = decode(events_frame_of(b"{}", goes_on))?;
+            Ok(frame.appends().map(<[_]>::len).collect::<Vec<_>>())
+        };
+        assert_eq!(appends([true, false]), Ok(vec![2]));
+        assert_eq!(appends([false, false]), Ok(vec![1, 1]));
+        for cut in [[true, true], [false, true]] {
+            assert_eq!(appends(cut), Err(Malformed::Field("end of an append")));
+        }
+    }
+
+    #[test]
+    fn the_links_of_a_segment_are_those_of_all_its_events_frames() {
+        let frame = events_frame(b"{}");
+        let mut segment = vec![0; 4_096];
+        segment.extend_from_slice(&frame);
+        segment.extend_from_slice(&frame);
+        let end = segment.len() as u64;
+        let after = decode(frame.clone()).unwrap().header.chain;
+        for (to, expected) in [(4_096, 0), (4_096 + frame.len() as u64, 1), (end, 2)] {
+            let links = GENESIS.links(&segment, 4_096, to).unwrap();
+            assert_eq!(links.len(), expected);
+            let befores = [GENESIS, after];
+            for (link, before) in links.iter().zip(befores) {
+                assert_eq!((link.before, link.after), (before, after));
+                let holds = link.holds(&mut Vec::new());
+                assert_eq!(holds, before == GENESIS, "the second one was copied");
+            }
+        }
+        assert!(GENESIS.links(&segment, 4_096, end + 8).is_none(), "there is nothing more");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
     Location, OwnedTerm, Revisions, Span,
     lives::Change,
     patch::Patch,
-    run::{Covered, Cursor, Found, Run, RunError, Term, TermHash, TermKey},
+    run::{Covered, Cursor, Found, Near, Run, RunError, Term, TermHash, TermKey},
 };
 use crate::{disk::Disk, format::Seed};
 
@@ -57,7 +57,7 @@ impl FileContext {
 pub(super) struct LazyHash(Cell<Option<TermHash>>);
 
 impl LazyHash {
-    fn of(&self, key: &TermKey, term: &Term<'_>) -> TermHash {
+    pub(super) fn of(&self, key: &TermKey, term: &Term<'_>) -> TermHash {
         let hash = self.0.get().unwrap_or_else(|| key.hash(term));
         self.0.set(Some(hash));
         hash
@@ -104,15 +104,23 @@ impl Filed {
         &self.run
     }
 
+    pub(super) fn context(&self) -> &FileContext {
+        &self.context
+    }
+
     fn disk(&self) -> &dyn Disk {
         &*self.context.disk
     }
 
-    pub(super) fn locate(&self, position: u64) -> Result<Option<Location>, StoreError> {
+    pub(super) fn locate(
+        &self,
+        position: u64,
+        near: &mut Near,
+    ) -> Result<Option<Location>, StoreError> {
         if let Some(patch) = self.patches.iter().find(|patch| patch.has(position)) {
             return Ok(patch.locate(position));
         }
-        let place = self.run.place(self.disk(), position).map_err(told)?;
+        let place = self.run.place(self.disk(), position, near).map_err(told)?;
         Ok(place.map(|place| Location {
             position: Position::new(position),
             segment: place.segment,

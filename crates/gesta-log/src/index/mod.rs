@@ -9,12 +9,14 @@
 mod contents;
 mod filed;
 mod lives;
+mod locator;
 mod memory;
 mod part;
 mod patch;
 mod places;
 mod plan;
 mod run;
+mod sift;
 mod stream;
 
 use std::{
@@ -32,13 +34,14 @@ pub(crate) use filed::{FileContext, told};
 use filed::{Filed, LazyHash};
 use lives::Lives;
 pub(crate) use lives::{Life, lifecycle_change};
+pub(crate) use locator::Locator;
 use memory::Memory;
 pub(crate) use memory::Revisions;
 use part::Part;
 pub(crate) use patch::Patch;
 pub(crate) use plan::Plan;
 pub(crate) use run::{
-    BlockCache, Contents, Covered, Input, Listed, Manifest, Origin, Places, Run, RunError, RunName,
+    BlockCache, Contents, Covered, Input, Listed, Manifest, Near, Origin, Run, RunError, RunName,
     Term, TermKey, merge_runs, plan_merge, renew_run, write_run,
 };
 pub(crate) use stream::StreamWalk;
@@ -327,11 +330,12 @@ impl Index {
 
     /// Where a record is.
     pub(crate) fn locate(&self, position: Position) -> Result<Option<Location>, StoreError> {
-        let number = position.number();
-        match self.part_before(number).and_then(|place| self.parts.get(place)) {
-            Some(part) => part.locate(number),
-            None => Ok(None),
-        }
+        self.locator().locate(position)
+    }
+
+    /// For looking up where several records are.
+    pub(crate) fn locator(&self) -> Locator {
+        Locator::new(Arc::clone(&self.parts))
     }
 
     /// The nearest position from `at` on that has a record. Positions between were scavenged.
@@ -363,14 +367,14 @@ impl Index {
     /// over.
     pub(crate) fn seek(
         &self,
-        plan: &mut Plan,
+        (plan, locator): (&mut Plan, &mut Locator),
         at: Position,
         direction: Direction,
     ) -> Result<Option<Location>, StoreError> {
         let mut at = at;
         loop {
             let Some(position) = plan.seek(at, direction)? else { return Ok(None) };
-            if let Some(location) = self.locate(position)? {
+            if let Some(location) = locator.locate(position)? {
                 return Ok(Some(location));
             }
             // Of every event, whole stretches may be gone; of a term, few are that it still finds.
@@ -539,7 +543,8 @@ impl Index {
         if after >= self.head {
             return Ok(None);
         }
-        let found = self.seek(&mut self.plan_query(query), after.next(), Direction::Forwards)?;
+        let by = (&mut self.plan_query(query), &mut self.locator());
+        let found = self.seek(by, after.next(), Direction::Forwards)?;
         Ok(found.map(|location| location.position))
     }
 }
@@ -561,19 +566,18 @@ pub(crate) fn beyond(position: Position, direction: Direction) -> Option<Positio
 
 /// The last revision of a stream in these parts, which are given latest first.
 fn head_in<'a>(
-    mut parts: impl Iterator<Item = &'a Part>,
+    parts: impl Iterator<Item = &'a Part>,
     name: &StreamName,
 ) -> Result<Option<Revision>, StoreError> {
-    let hash = LazyHash::default();
-    let found = parts.find_map(|part| part.revisions(name, &hash).transpose());
-    Ok(found.transpose()?.map(Revisions::last))
+    let look = |part: &Part, hash: &LazyHash| part.revisions(name, hash);
+    Ok(sift::find_first(parts, &Term::Stream(name), look)?.map(Revisions::last))
 }
 
 /// The append with this first event in these parts.
 fn append_in<'a>(
-    mut parts: impl Iterator<Item = &'a Part>,
+    parts: impl Iterator<Item = &'a Part>,
     first_event: EventId,
 ) -> Result<Option<Span>, StoreError> {
-    let hash = LazyHash::default();
-    parts.find_map(|part| part.find_append(first_event, &hash).transpose()).transpose()
+    let look = |part: &Part, hash: &LazyHash| part.find_append(first_event, hash);
+    sift::find_first(parts, &Term::Append(first_event), look)
 }

@@ -13,6 +13,7 @@ use super::{
     Location, OwnedTerm, Span,
     filed::{self, Filed, LazyHash},
     memory::{Memory, Revisions},
+    run::Near,
 };
 
 /// See the module.
@@ -68,10 +69,14 @@ impl Part {
         }
     }
 
-    pub(super) fn locate(&self, position: u64) -> Result<Option<Location>, StoreError> {
+    pub(super) fn locate(
+        &self,
+        position: u64,
+        near: &mut Near,
+    ) -> Result<Option<Location>, StoreError> {
         match self {
             Self::Memory(_, memory) => Ok(read(memory).locate(position)),
-            Self::File(file) => file.locate(position),
+            Self::File(file) => file.locate(position, near),
         }
     }
 

@@ -146,12 +146,12 @@ impl Reader {
         let mut plan = index.plan(filter)?;
         let exact = plan.is_exact();
         let count = if exact { limit } else { SCAN_POSITIONS_MAX };
-        let mut places = Vec::with_capacity(limit);
+        let (mut locator, mut places) = (index.locator(), Vec::with_capacity(limit));
         let mut next = Some(at);
         while places.len() < count
             && let Some(at) = next
         {
-            let Some(place) = index.seek(&mut plan, at, direction)? else { break };
+            let Some(place) = index.seek((&mut plan, &mut locator), at, direction)? else { break };
             places.push(place);
             next = beyond(place.position, direction);
         }

@@ -3,7 +3,7 @@
 //! Always holds: neighbouring records are read at once, and the bytes of several reads lie in one
 //! buffer; payloads are slices of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use gesta_store::{Damage, Position, RecordedEvent, StoreError};
@@ -16,6 +16,7 @@ use crate::{
     index::Location,
     published::Published,
     recovery::{SegmentName, segment_file},
+    sync::Mutex,
 };
 
 /// Bytes that are read at once at most, where records lie close to each other.
@@ -100,8 +101,8 @@ impl Reader {
         &self,
         positions: &[Position],
     ) -> Result<Vec<Option<Location>>, StoreError> {
-        let index = self.published.index();
-        positions.iter().map(|position| index.locate(*position)).collect()
+        let mut locator = self.published.index().locator();
+        positions.iter().map(|position| locator.locate(*position)).collect()
     }
 
     /// What is to be read at these places.
@@ -208,7 +209,7 @@ impl Reader {
     fn read(&self, location: &Location, length: usize) -> Result<Bytes, StoreError> {
         let Location { segment, offset, .. } = *location;
         let read = self.disk.read(&segment_file(segment), offset, length, Cache::Use);
-        read.map_err(|source| cannot_read(segment, source))
+        read.map_err(|source| cannot_read(segment, offset, source))
     }
 
     /// Reads the first of these and as many of the others as one buffer may have.
@@ -236,7 +237,7 @@ impl Reader {
             let into = buffer.get_mut(start..start + length).unwrap_or_default();
             match self.disk.read_into(SegmentName::of(segment).as_str(), offset, into) {
                 Ok(filled) => piece.length = filled,
-                Err(source) if read == 0 => return Err(cannot_read(segment, source)),
+                Err(source) if read == 0 => return Err(cannot_read(segment, offset, source)),
                 // It is asked for again if it comes to that.
                 Err(_) => break,
             }
@@ -251,10 +252,10 @@ impl Reader {
         if length <= READ_BYTES_MAX {
             return Ok(length);
         }
-        let file = segment_file(location.segment);
-        let there =
-            self.disk.length(&file).map_err(|source| cannot_read(location.segment, source))?;
-        let rest = there.saturating_sub(location.offset);
+        let Location { segment, offset, .. } = *location;
+        let there = self.disk.length(&segment_file(segment));
+        let there = there.map_err(|source| cannot_read(segment, offset, source))?;
+        let rest = there.saturating_sub(offset);
         Ok(length.min(usize::try_from(rest).unwrap_or(usize::MAX)))
     }
 
@@ -304,9 +305,15 @@ fn reach(location: &Location, later: &[Wanted]) -> usize {
     usize::try_from(end - location.offset).unwrap_or(READ_BYTES_LONE)
 }
 
-fn cannot_read(segment: u64, source: std::io::Error) -> StoreError {
+/// A segment that is not there is damage, as it is for an opening.
+pub(super) fn cannot_read(segment: u64, offset: u64, source: std::io::Error) -> StoreError {
+    let file = segment_file(segment);
+    if source.kind() == std::io::ErrorKind::NotFound {
+        let what = "missing".to_owned();
+        return StoreError::Corrupt(Damage { file, offset, positions: None, what });
+    }
     StoreError::Unavailable {
-        reason: format!("cannot read {}", segment_file(segment)),
+        reason: format!("cannot read {file}"),
         source: Some(Arc::new(source)),
     }
 }

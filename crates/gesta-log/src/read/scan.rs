@@ -6,9 +6,9 @@
 use std::{io, ops::ControlFlow};
 
 use bytes::Bytes;
-use gesta_store::{Damage, Position, StoreError};
+use gesta_store::{Damage, Direction, Position, StoreError};
 
-use super::Reader;
+use super::{Reader, fetch::cannot_read};
 use crate::{
     disk::Disk,
     format::{
@@ -31,6 +31,10 @@ impl Reader {
         mut visit: impl FnMut(BorrowedEvent<'_>) -> ControlFlow<()>,
     ) -> Result<u64, StoreError> {
         let head = self.published.head();
+        let damage = self.published.damage_from(after.next(), Direction::Forwards);
+        // What is known to be missing is not passed over, wherever it lies in its stretch.
+        let until =
+            damage.map_or(head, |(missing, _)| head.min(Position::new(missing.number() - 1)));
         let (mut scanned, mut last) = (0, after);
         // What was handed over stays so when a segment is rewritten meanwhile.
         let flow = self.steady(|| {
@@ -38,7 +42,7 @@ impl Reader {
                 if stretch.end <= last.number() + 1 {
                     continue;
                 }
-                let flow = self.scan_stretch(&stretch, head, |event| {
+                let flow = self.scan_stretch(&stretch, until, |event| {
                     if event.position <= last {
                         return ControlFlow::Continue(());
                     }
@@ -55,7 +59,7 @@ impl Reader {
         if flow.is_break() {
             return Ok(scanned);
         }
-        self.end_at_damage(head).map(|()| scanned)
+        self.end_at_damage(after).map(|()| scanned)
     }
 
     /// Hands over the gaps of a stretch, as far as they touch positions before `end` from `first` on.
@@ -92,10 +96,10 @@ impl Reader {
     fn scan_stretch(
         &self,
         stretch: &Stretch,
-        head: Position,
+        until: Position,
         mut visit: impl FnMut(BorrowedEvent<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StoreError> {
-        let end = Position::new(stretch.end).min(head.next());
+        let end = Position::new(stretch.end).min(until.next());
         let mut next = Position::new(stretch.first);
         let mut chunk = Chunk::new();
         let mut at = HEADER_BYTES;
@@ -172,10 +176,8 @@ impl Reader {
             return Ok(());
         }
         let file = segment_file(stretch.segment);
-        chunk.read(&*self.disk, &file, offset, length).map_err(|source| StoreError::Unavailable {
-            reason: format!("cannot read {file}"),
-            source: Some(std::sync::Arc::new(source)),
-        })
+        let read = chunk.read(&*self.disk, &file, offset, length);
+        read.map_err(|source| cannot_read(stretch.segment, offset, source))
     }
 }
 

@@ -167,8 +167,9 @@ impl Stream for LogSubscription {
             return Poll::Ready(Some(Err(refused)));
         }
         // Registered before looking, so that nothing is published in between unseen.
+        let early = planted::is(Bug::LookBeforeRegistering).then(|| self.now());
         let open = self.reader.published.wake_later(self.number, cx.waker());
-        match self.now() {
+        match early.unwrap_or_else(|| self.now()) {
             Ok(Some(delivery)) => Poll::Ready(Some(Ok(delivery))),
             Ok(None) if open => Poll::Pending,
             Ok(None) => {

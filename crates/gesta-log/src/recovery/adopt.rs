@@ -7,7 +7,9 @@
 use foldhash::HashMap;
 use gesta_store::{Damage, Position, RecordedAt, RecordedEvent, Revision, StreamName};
 
-use super::{Log, Recovery, Segment, Steps, failed, filed::Filed, incarnation_of, segment_file};
+use super::{
+    Log, Recovery, Segment, SegmentName, Steps, failed, filed::Filed, incarnation_of, segment_file,
+};
 use crate::{
     disk::{Access, Cache, Operation},
     format::{Chain, Frame, FrameKind, Gap, HEADER_BYTES, Opening, Seed, SegmentHeader},
@@ -50,7 +52,7 @@ impl Recovery<'_> {
             .map(|successor| successor.opening.adopted_length);
         if segment.first != log.end.next {
             // Damage before this segment took events; go on from where it begins.
-            self.took(log.end.next, segment.first);
+            self.took(log.end.next, segment);
             log.chain = None;
             log.end.next = segment.first.max(log.end.next);
         }
@@ -108,8 +110,9 @@ impl Recovery<'_> {
         let mut left = bytes_max;
         for (n, covered) in filed.covered.iter().enumerate().rev() {
             let last = last_is_covered && n + 1 == filed.covered.len();
-            let file = segment_file(covered.number);
-            let length = match self.disk.length(&file) {
+            let name = SegmentName::of(covered.number);
+            let file = name.as_str();
+            let length = match self.disk.length(file) {
                 Ok(length) => length,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
                 Err(error) => return Err(failed(&format!("read {file}"), error)),
@@ -136,7 +139,7 @@ impl Recovery<'_> {
             }
             left = left.saturating_sub(covered.adopted_length);
             if last {
-                self.sync(&file)?;
+                self.sync(file)?;
             }
             let before = n.checked_sub(1).and_then(|before| filed.covered.get(before));
             self.check_frames(
@@ -360,11 +363,16 @@ impl Recovery<'_> {
         }
     }
 
-    /// Names the events that are missing before a segment, where damage to whole files took them.
-    pub(super) fn took(&mut self, from: Position, before: Position) {
-        let last = Position::new(before.number().saturating_sub(1));
-        if let Some(damage) = self.report.damage.last_mut()
-            && damage.positions.is_none()
+    /// Names the events from a position on that are missing before a segment, where damage to whole
+    /// files took them: that of the nearest one, for those before the file that precedes it were
+    /// named already.
+    pub(super) fn took(&mut self, from: Position, segment: &Segment) {
+        let last = Position::new(segment.first.number().saturating_sub(1));
+        let before = |damage: &&mut Damage| {
+            damage.positions.is_none() && damage.file.as_str() < segment.file.as_str()
+        };
+        let nearest = self.report.damage.iter_mut().filter(before);
+        if let Some(damage) = nearest.max_by(|one, other| one.file.cmp(&other.file))
             && from <= last
         {
             damage.positions = Some(from..=last);

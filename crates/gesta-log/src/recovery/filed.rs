@@ -12,7 +12,7 @@ use gesta_store::{Incarnation, Position};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::segment_file;
+use super::SegmentName;
 use crate::{
     disk::{Cache, Disk},
     format::{Chain, HEADER_BYTES, Malformed, Opening, Seed, SegmentHeader},
@@ -145,8 +145,8 @@ enum Fit {
 
 /// Compares a segment with what a run says of it; `before` is the chain before it.
 fn fit(disk: &dyn Disk, covered: &Covered, before: Chain) -> Fit {
-    let file = segment_file(covered.number);
-    let read = |length| disk.read(&file, 0, length, Cache::Use).ok();
+    let file = SegmentName::of(covered.number);
+    let read = |length| disk.read(file.as_str(), 0, length, Cache::Use).ok();
     let start = read(HEADER_BYTES as usize);
     let header = match start.as_deref().map(SegmentHeader::decode) {
         Some(Ok(header)) => header,
@@ -156,7 +156,7 @@ fn fit(disk: &dyn Disk, covered: &Covered, before: Chain) -> Fit {
     if header.salt == covered.salt || planted::is(Bug::RewrittenRunBelieved) {
         return Fit::AsCovered(Some(header));
     }
-    let length = disk.length(&file).ok().and_then(|length| usize::try_from(length).ok());
+    let length = disk.length(file.as_str()).ok().and_then(|length| usize::try_from(length).ok());
     let Some(bytes) = length.and_then(read) else { return Fit::AsCovered(Some(header)) };
     // Of the very bytes: it may just be replaced by another process.
     let Ok(header) = SegmentHeader::decode(&bytes) else { return Fit::OfAnotherHistory };

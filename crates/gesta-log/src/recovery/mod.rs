@@ -12,10 +12,7 @@ mod chain;
 mod filed;
 mod whole;
 
-use std::{
-    io::{self, Write as _},
-    sync::Arc,
-};
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use gesta_store::{Damage, Incarnation, Position, RecordedAt};
@@ -34,8 +31,10 @@ use filed::Filed;
 pub(crate) use whole::{Eyes, look_through};
 
 const SEGMENT_SUFFIX: &str = ".seg";
-/// Twenty digits, for the largest number, and the suffix.
-const SEGMENT_NAME_MAX: usize = 20 + SEGMENT_SUFFIX.len();
+/// Digits of the number in a segment's name: so many at least, and as many as the largest has.
+const DIGITS_MIN: usize = 16;
+const DIGITS_MAX: usize = 20;
+const SEGMENT_NAME_MAX: usize = DIGITS_MAX + SEGMENT_SUFFIX.len();
 /// Bytes of a segment that surely hold its header and opening frame.
 const OPENING_REACH: usize = HEADER_BYTES as usize + 256;
 
@@ -47,28 +46,35 @@ pub(crate) fn segment_file(number: u64) -> String {
 /// The name of a segment's file, for who needs many of them: it takes no memory of its own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SegmentName {
+    /// It stands at the end.
     text: [u8; SEGMENT_NAME_MAX],
     length: usize,
 }
 
 impl SegmentName {
+    /// Written by hand, for every record that is read by itself needs one.
     pub(crate) fn of(number: u64) -> Self {
-        let mut text = [0; SEGMENT_NAME_MAX];
-        let mut rest = &mut text[..];
-        write!(rest, "{number:016}{SEGMENT_SUFFIX}").expect("there is room for any number");
-        let length = SEGMENT_NAME_MAX - rest.len();
-        Self { text, length }
+        let mut text = [b'0'; SEGMENT_NAME_MAX];
+        let (digits, suffix) = text.split_at_mut(DIGITS_MAX);
+        suffix.copy_from_slice(SEGMENT_SUFFIX.as_bytes());
+        let mut rest = number;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+        Self { text, length: SEGMENT_NAME_MAX - zeros.min(DIGITS_MAX - DIGITS_MIN) }
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        let name = self.text.get(..self.length).unwrap_or_default();
+        let name = self.text.get(SEGMENT_NAME_MAX - self.length..).unwrap_or_default();
         str::from_utf8(name).expect("digits and the suffix are text")
     }
 }
 
 fn segment_number(file: &str) -> Option<u64> {
     let digits = file.strip_suffix(SEGMENT_SUFFIX)?;
-    digits.parse().ok().filter(|number| segment_file(*number) == file)
+    digits.parse().ok().filter(|number| SegmentName::of(*number).as_str() == file)
 }
 
 /// The numbers of all files that are named like segments, in order.

@@ -116,7 +116,7 @@ impl Recovery<'_> {
             .map(|successor| successor.opening.adopted_length);
         if segment.first != seen.next {
             // Damage before this segment took events; go on from where it begins.
-            self.took(seen.next, segment.first);
+            self.took(seen.next, segment);
             seen.chain = None;
             seen.next = segment.first.max(seen.next);
         }

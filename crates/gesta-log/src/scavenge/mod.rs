@@ -1,4 +1,5 @@
-//! Winning back the space of events that no stream read shows any more.
+//! Winning back the space of events that no stream read shows any more, and the space that segments
+//! were given and do not use.
 //!
 //! Owns: which events go ([`hidden`]), and the order in which a segment is rewritten ([`rewrite`])
 //! and takes the place of the one before. What goes is what was hidden when it was looked at: events
@@ -15,16 +16,13 @@
 //! - what one call has not reached the next one does; what a kill leaves behind is removed.
 //!
 //! Not here: gap frames' bytes ([`format`](crate::format)), how readers pass over gaps
-//! ([`index`](crate::index)) and are told of replaced files ([`published`](crate::published)), small
-//! segments, which stay small.
+//! ([`index`](crate::index)) and are told of replaced files ([`published`](crate::published)).
+//! Small segments are not joined (`docs/decisions/0014`).
 
 mod hidden;
 mod rewrite;
 
-use std::{
-    io,
-    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
-};
+use std::{io, sync::PoisonError};
 
 use gesta_store::{Damage, StoreError};
 
@@ -39,6 +37,7 @@ use crate::{
     index::{Covered, RunError, told},
     read::Reader,
     recovery::{OnProgress, Progress, segment_file},
+    sync::{Mutex, MutexGuard, TryLockError},
 };
 
 pub(crate) use rewrite::is_unfinished_segment;
@@ -225,13 +224,16 @@ impl Pass<'_> {
     fn rewrite(&mut self, covered: &Covered, old: u64) -> Result<Option<Won>, ScavengeError> {
         let disk = &*self.reader.disk;
         let salt = self.scavenger.filing().random();
-        let rewriting = Rewriting::of(disk, covered, self.before, salt, &mut self.hidden)?;
+        let percent = u64::from(self.options.threshold_percent);
+        let is_much = |bytes: u64| bytes.saturating_mul(100) >= old.saturating_mul(percent);
+        let unused = old.saturating_sub(covered.adopted_length);
+        let looked = (&mut self.hidden, unused > 0 && is_much(unused));
+        let rewriting = Rewriting::of(disk, covered, self.before, salt, looked)?;
         let Some(rewriting) = rewriting else { return Ok(None) };
         let events = rewriting.newly_gone();
-        let Some(bytes) = old.checked_sub(rewriting.bytes()) else { return Ok(None) };
-        if bytes.saturating_mul(100) < old.saturating_mul(self.options.threshold_percent.into()) {
+        let Some(bytes) = old.checked_sub(rewriting.bytes()).filter(|bytes| is_much(*bytes)) else {
             return Ok(None);
-        }
+        };
         let unfinished = unfinished_file(covered.number);
         let swapped = rewriting.write(disk, &unfinished).and_then(|written| {
             let mut filing = self.scavenger.filing();

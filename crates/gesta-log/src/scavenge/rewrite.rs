@@ -61,13 +61,14 @@ pub(super) struct Written {
 }
 
 impl Rewriting {
-    /// The segment without what is hidden; none if nothing is.
+    /// The segment without what is hidden; none if nothing is, and `roomy` does not say that it has
+    /// space to give back all the same.
     pub(super) fn of(
         disk: &dyn Disk,
         covered: &Covered,
         before: Chain,
         salt: [u8; 16],
-        hidden: &mut Hidden<'_>,
+        (hidden, roomy): (&mut Hidden<'_>, bool),
     ) -> Result<Option<Self>, ScavengeError> {
         let (old, bytes, frames) = read(disk, covered, before)?;
         let mut gone = Vec::new();
@@ -76,7 +77,7 @@ impl Rewriting {
                 gone.push(event.clone());
             }
         }
-        if gone.is_empty() {
+        if gone.is_empty() && !roomy {
             return Ok(None);
         }
         let earlier = old.rewritten.map_or(0, |rewritten| rewritten.gone);
@@ -360,7 +361,27 @@ fn gone_append(events: &[(u64, RecordedEvent)]) -> Option<GoneAppend> {
 
 #[cfg(test)]
 mod tests {
+    use gesta_store::Revision;
+
     use super::*;
+
+    #[test]
+    fn a_gap_of_which_nothing_is_kept_has_its_size() {
+        let mut open = OpenGap::new(Position::new(1), Chain([0; 32]));
+        assert!(open.bytes_max() < 1_000);
+        let stream = StreamName::new("session-1").unwrap();
+        open.gap.gone = (1..=1_000)
+            .map(|number| Gone {
+                position: Position::new(number),
+                stream: stream.clone(),
+                revision: Revision::new(number - 1),
+            })
+            .collect();
+        let bytes = open.bytes_max();
+        assert!(bytes > 1_000, "{bytes}");
+        open.kept.push(&[0; 100]);
+        assert_eq!(open.bytes_max(), bytes + 100);
+    }
 
     #[test]
     fn what_a_killed_rewriting_leaves_is_told_from_everything_else() {

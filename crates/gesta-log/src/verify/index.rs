@@ -12,7 +12,7 @@ use super::Event;
 use crate::{
     disk::Disk,
     format::SegmentHeader,
-    index::{BlockCache, Covered, Listed, Manifest, Places, Run, RunError, Term, TermKey},
+    index::{BlockCache, Covered, Listed, Manifest, Near, Run, RunError, Term, TermKey},
     recovery::segment_file,
 };
 
@@ -82,7 +82,7 @@ impl Files {
             return Filed(None);
         }
         let key = self.key.as_ref();
-        Filed(Some(Compared { places: run.places(), disk: &*self.disk, run, key, wrong }))
+        Filed(Some(Compared { near: Near::default(), disk: &*self.disk, run, key, wrong }))
     }
 
     /// Compares what is said of a segment as a whole. One that was rewritten since has another salt
@@ -132,7 +132,7 @@ fn open(
 pub(super) struct Filed<'a>(Option<Compared<'a>>);
 
 struct Compared<'a> {
-    places: Places<'a>,
+    near: Near,
     disk: &'a dyn Disk,
     run: &'a Run,
     key: Option<&'a TermKey>,
@@ -159,8 +159,8 @@ impl Filed<'_> {
 
 impl Compared<'_> {
     fn agrees(&mut self, offset: u64, event: &Event<'_>) -> Result<bool, RunError> {
-        let found = self.places.next_offset(self.disk, event.position.number())?;
-        if found.map(u64::from) != Some(offset) {
+        let found = self.run.place(self.disk, event.position.number(), &mut self.near)?;
+        if found.map(|place| u64::from(place.offset)) != Some(offset) {
             return Ok(false);
         }
         if !event.position.number().is_multiple_of(LOOKED_UP_ONE_IN) {

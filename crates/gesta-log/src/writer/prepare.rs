@@ -20,6 +20,8 @@ use crate::{
 
 /// Zeros that one operation writes.
 const CHUNK_BYTES: u64 = 1 << 20;
+/// How many times as large as one segment the next is.
+const GROWTH: u64 = 4;
 /// Offsets of records are kept in 32 bits.
 const SEGMENT_BYTES_MAX: u64 = 1 << 31;
 
@@ -81,6 +83,9 @@ pub(super) struct Preparation {
     hurry: Option<u64>,
     /// The last try failed; the next one waits until somebody needs it.
     failed: bool,
+    /// What pieces of zeros are cut from, once there was one: memory that the system has to find but
+    /// once.
+    zeros: Bytes,
 }
 
 impl Preparation {
@@ -95,6 +100,7 @@ impl Preparation {
             bytes_max: options.segment_bytes_max.min(SEGMENT_BYTES_MAX),
             hurry: None,
             failed: false,
+            zeros: Bytes::new(),
         }
     }
 
@@ -161,7 +167,8 @@ impl Preparation {
         }
         *busy = true;
         let lane = if hurried { Lane::Foreground } else { Lane::Background };
-        actions.push(Action::Submit(Task::Prepare, operation(segment, *stage, end), lane));
+        let operation = operation(segment, *stage, end, &mut self.zeros);
+        actions.push(Action::Submit(Task::Prepare, operation, lane));
     }
 
     fn begin(&mut self, rng: &mut Box<dyn Rng>) {
@@ -171,7 +178,7 @@ impl Preparation {
         let bytes = self.next_bytes.max(wanted).next_multiple_of(HEADER_BYTES);
         let segment = Prepared { number, salt, seed: Seed::new(salt, number), bytes };
         self.next_number += 1;
-        self.next_bytes = (self.next_bytes * 2).min(self.bytes_max);
+        self.next_bytes = (self.next_bytes * GROWTH).min(self.bytes_max);
         self.state = State::Making { segment, stage: Stage::Create, busy: false };
     }
 
@@ -209,7 +216,7 @@ impl Preparation {
             return;
         };
         // Not larger for one large append; smaller where there may be no room.
-        self.next_bytes = (self.next_bytes / 2).max(HEADER_BYTES);
+        self.next_bytes = (self.next_bytes / GROWTH).max(HEADER_BYTES);
         self.failed = true;
         let file = match stage {
             Stage::Create | Stage::Zeros(_) | Stage::SyncZeros(_) | Stage::Sync | Stage::Rename => {
@@ -237,18 +244,21 @@ fn in_step(stage: Stage, bytes: u64, filled: Option<(u64, u64)>) -> bool {
     u128::from(from) * u128::from(half.max(1)) <= beyond * u128::from(bytes)
 }
 
-fn operation(segment: &Prepared, stage: Stage, end: &LogEnd) -> Operation {
+fn operation(segment: &Prepared, stage: Stage, end: &LogEnd, zeros: &mut Bytes) -> Operation {
     let file = segment.unfinished_file();
     match stage {
         Stage::Create => Operation::Create { file },
         Stage::Zeros(from) => {
             let length = CHUNK_BYTES.min(segment.bytes - from) as usize;
-            let mut bytes = vec![0; length];
             if from == 0 {
-                let header = header(segment, end).encode();
-                bytes.splice(..header.len().min(length), header);
+                let mut bytes = header(segment, end).encode();
+                bytes.resize(length, 0);
+                return Operation::Write { file, offset: from, bytes: Bytes::from(bytes) };
             }
-            Operation::Write { file, offset: from, bytes: Bytes::from(bytes) }
+            if zeros.is_empty() {
+                *zeros = Bytes::from(vec![0; CHUNK_BYTES as usize]);
+            }
+            Operation::Write { file, offset: from, bytes: zeros.slice(..length) }
         }
         Stage::SyncZeros(_) | Stage::Sync => Operation::Sync { file },
         Stage::Rename => Operation::Rename { from: file, to: segment.file() },

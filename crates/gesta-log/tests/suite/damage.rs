@@ -1,6 +1,6 @@
 //! Damage: found, named, and never cut away.
 
-use std::{fs, path::Path};
+use std::{fs, ops::ControlFlow, path::Path};
 
 use gesta_log::{LogStore, OpenError, Options, verify};
 use gesta_store::{
@@ -152,6 +152,46 @@ fn a_missing_segment_in_the_middle_is_damage() {
 }
 
 #[test]
+fn each_of_two_missing_segments_is_named_with_its_own_events() {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..5 {
+        append(&open(directory.path()), "order-1", "{}");
+    }
+    let segments = segment_files(directory.path());
+    fs::remove_file(&segments[1]).unwrap();
+    fs::remove_file(&segments[3]).unwrap();
+    fs::remove_file(directory.path().join("INDEX")).unwrap();
+    let by_reading_all = verify(directory.path(), &mut |_| {}).unwrap();
+    for mut damage in [report(directory.path()).damage, by_reading_all.damage] {
+        damage.sort_by(|one, other| one.file.cmp(&other.file));
+        let places: Vec<_> =
+            damage.iter().map(|damage| (damage.file.as_str(), damage.positions.clone())).collect();
+        let lost = |position| Some(Position::new(position)..=Position::new(position));
+        let expected = [("0000000000000002.seg", lost(2)), ("0000000000000004.seg", lost(4))];
+        assert_eq!(places, expected);
+    }
+    let store = open(directory.path());
+    let after = store.read_all(ReadAll::forwards().from(Position::new(3)));
+    let read = block_on(after.collect_events());
+    assert!(matches!(read, Err(StoreError::Corrupt(_))), "event 4 is passed over: {read:?}");
+}
+
+#[test]
+fn a_stream_read_that_needs_a_missing_segment_says_that_it_is_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        append(&open(directory.path()), "order-1", "{}");
+    }
+    fs::remove_file(&segment_files(directory.path())[1]).unwrap();
+    let store = open(directory.path());
+    let read = block_on(store.read_stream(ReadStream::forwards(name("order-1"))).collect_events());
+    assert!(
+        matches!(&read, Err(StoreError::Corrupt(damage)) if damage.file.contains('2')),
+        "{read:?}"
+    );
+}
+
+#[test]
 fn a_newer_format_is_refused_untouched() {
     let (directory, _) = ended();
     let file = &segment_files(directory.path())[0];
@@ -256,6 +296,28 @@ fn a_read_to_the_end_meets_damage_at_the_end() {
     assert!(matches!(first, Delivery::Events(page) if page.len() == 1));
     let second = block_on(subscription.next()).unwrap();
     assert!(matches!(second, Err(StoreError::Corrupt(_))), "not caught up, for events are missing");
+}
+
+#[test]
+fn a_scan_does_not_pass_over_what_is_missing_at_the_beginning_of_a_segment() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = Turned::open(directory.path(), Options::default());
+    turned.append_together(vec![append_to("order-1", "1")]);
+    turned.append_together(vec![append_to("order-1", "2")]);
+    turned.idle();
+    let first = turned.store.locate(Position::new(1)).unwrap();
+    let killed = as_killed(directory.path());
+    flip(&killed.path().join(&first.file), first.offset + 20);
+    let store = open(killed.path());
+    let mut seen = Vec::new();
+    let scanned = store.scan(Position::START, |event| {
+        seen.push(event.position);
+        ControlFlow::Continue(())
+    });
+    assert!(matches!(scanned, Err(StoreError::Corrupt(_))), "{scanned:?}");
+    assert_eq!(seen, []);
+    let after = store.scan(Position::new(1), |_| ControlFlow::Continue(()));
+    assert_eq!(after.unwrap(), 1);
 }
 
 /// Changes one byte in a block of the index's first run and makes the block's checksum right again.

@@ -1,6 +1,9 @@
 //! What is asked of the index's files: a store whose earlier lives were put into runs.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use gesta_log::{LogStore, Options, verify};
 use gesta_store::{
@@ -9,7 +12,8 @@ use gesta_store::{
 };
 
 use crate::scene::{
-    Turned, append, append_to, as_killed, event, flip, name, open, run_files, segment_files, told,
+    Turned, append, append_to, as_killed, event, flip, name, open, read_all, run_files,
+    segment_files, told,
 };
 
 const STREAMS: u32 = 70;
@@ -145,4 +149,19 @@ fn segments_without_events_are_merged_with_their_neighbours_and_gone_then() {
     let report = verify(store.path(), &mut |_| {}).unwrap();
     assert_eq!((report.damage, report.index_damage), (vec![], vec![]));
     assert_eq!(told(&open(store.path())).len(), 13);
+}
+
+#[test]
+fn processes_that_append_once_and_end_leave_few_files_of_the_index_and_little_space() {
+    let directory = tempfile::tempdir().unwrap();
+    for number in 0..80 {
+        append(&open(directory.path()), "order-1", &number.to_string());
+    }
+    let runs = run_files(directory.path()).len();
+    assert!(runs <= 16, "{runs} files of the index");
+    let bytes = |file: &PathBuf| fs::metadata(file).unwrap().len();
+    let segments: u64 = segment_files(directory.path()).iter().map(bytes).sum();
+    assert!(segments <= 80 * (128 << 10), "{segments} bytes of segments");
+    let events = read_all(&open(directory.path())).unwrap();
+    assert!(events.iter().map(|event| event.revision.number()).eq(0..80));
 }

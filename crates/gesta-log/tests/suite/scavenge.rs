@@ -665,3 +665,34 @@ fn a_store_that_is_read_only_or_damaged_is_not_scavenged() {
     assert!(matches!(refused, Err(ScavengeError::Damaged(_))), "{refused:?}");
     assert_eq!(bytes(directory.path()), before);
 }
+
+#[test]
+fn space_that_was_given_to_a_segment_and_is_not_used_is_won_though_nothing_is_hidden() {
+    let directory = tempfile::tempdir().unwrap();
+    let lives = |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let store = LogStore::open(directory.path(), Options::default()).unwrap();
+            append(&store, "order-1", &number.to_string());
+        }
+    };
+    lives(0..5);
+    let before = bytes(directory.path());
+    let store = LogStore::open(directory.path(), Options::default()).unwrap();
+    let events = read_all(&store).unwrap();
+    let report = store.scavenge(ScavengeOptions::default(), &mut |_| {}).unwrap();
+    assert_eq!((report.rewritten_segments, report.events), (5, 0));
+    assert_eq!((report.bytes_before, report.bytes_after), (before, bytes(directory.path())));
+    assert!(report.bytes_after <= 5 * (8 << 10), "{report:?}");
+    let again = store.scavenge(ScavengeOptions::default(), &mut |_| {}).unwrap();
+    assert_eq!(again.rewritten_segments, 0, "there is nothing left to win");
+    assert_eq!(read_all(&store).unwrap(), events);
+    drop(store);
+    lives(5..6);
+    forget_index(directory.path());
+    let store = LogStore::open(directory.path(), Options::default()).unwrap();
+    assert!(store.report().damage.is_empty(), "{:?}", store.report().damage);
+    assert!(read_all(&store).unwrap().starts_with(&events));
+    drop(store);
+    let report = verify(directory.path(), &mut |_| {}).unwrap();
+    assert!(report.damage.is_empty(), "{:?}", report.damage);
+}

@@ -26,7 +26,7 @@ use self::{
 };
 pub(crate) use self::{
     poll::poll_once,
-    reads::{Shown, collected, up_to_damage},
+    reads::{collected, is_borrowed, up_to_damage},
 };
 use crate::{
     chance::Chance,

@@ -212,7 +212,8 @@ pub(crate) fn scan(store: &LogStore, history: &History, after: Position) -> Verd
     Ok(scanned.map(drop))
 }
 
-fn is_borrowed(known: &RecordedEvent, event: &BorrowedEvent<'_>) -> bool {
+/// Whether an event that was lent is this one.
+pub(crate) fn is_borrowed(known: &RecordedEvent, event: &BorrowedEvent<'_>) -> bool {
     known.position == event.position
         && known.revision == event.revision
         && known.recorded_at == event.recorded_at

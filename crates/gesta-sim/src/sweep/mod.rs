@@ -1,20 +1,39 @@
 //! A small store, damaged in every way one at a time, and what may come of it.
 //!
 //! Owns: [`sweep`], which opens the store after each damage. Always holds: the outcome is the same
-//! reads, or a refusal that has a type, or damage that is named; never other events, and never fewer
-//! of those that some frame vouches for which is still whole. (Damage in one place leaves one that
-//! vouches for everything in an ended store; what swaps two places may take both.) Everything is in memory, through the engine's own door.
+//! reads, or a refusal that has a type, or damage that is named, by the opening or by reads of the
+//! very records that were damaged; never other events, and never fewer of those that some frame
+//! vouches for which is still whole. (Damage in one place leaves one that vouches for everything in
+//! an ended store; what swaps two places may take both.) Everything is in memory, through the
+//! engine's own door. Not here: damage to the index's files.
 //!
 //! What is complete: every bit flipped (or one of each byte, see [`Extent`]), every sector zeroed,
 //! every length (or every eighth), every two frames of a segment exchanged, sectors copied over
-//! others; each with a whole opening. All reads are compared wherever the opening says that
-//! nothing is damaged. Where it names damage, writes are refused, and all reads are compared after
-//! every damage of some kinds and after one of several of the others ([`look_at`]): which bit of a
-//! frame it was makes no difference to reads.
+//! others; each with an opening of the store as it lies in the end, its index in files, and nearly
+//! each (below) with one of the store as it lay when the damaged segment had just ended and no file
+//! of the index had it, so that the opening has to read it. A small store is opened without files
+//! of the index instead, so that it is read as a whole each time.
+//!
+//! What is read: where an opening says that nothing is damaged, all events of the damaged segment and
+//! one on either side; a damaged record and its neighbours in every kind of read. No other event can
+//! be touched: an opening that believes the index's files reads of other segments but their headers,
+//! their lengths and the last one, a read of an event only its record where a file of the index
+//! says that it is, and these bytes are as they were. This is not taken for granted: after one
+//! damage of several all events are read ([`Look`]), also with all segments checked by the opening,
+//! and with no files of the index at all. Where an opening names damage, writes are refused, and
+//! events are read after every damage of some kinds and after one of several of the others: which
+//! bit of a frame it was makes no difference to reads.
+//!
+//! What is not complete: bits and cuts in the header or the opening frame of a segment that no file
+//! of the index has. They make the opening read the whole log, and are tried at one of eight, unless
+//! the store is small.
 
+mod frames;
+mod known;
 mod original;
 mod still;
 mod wounds;
+mod written;
 
 use std::{
     fmt,
@@ -26,17 +45,22 @@ use std::{
 
 use gesta_log::{Clock, SystemClock, planted};
 
-pub use self::original::Ending;
+pub use self::written::Ending;
 use self::{
-    original::{Answered, Look, Original, is_segment},
+    original::{Answered, Look, Original},
     wounds::{KINDS, Wound, wounds},
+    written::is_segment,
 };
-use crate::model::{Broken, demand};
+use crate::model::{Broken, Verdict, demand};
 
-/// All reads are compared after one of so many flipped bits that the opening named.
+/// The events near a damage are read in every way after one of so many flipped bits.
 const THOROUGH_EVERY_BITS: usize = 61;
 /// The same of cuts and copied sectors.
 const THOROUGH_EVERY: usize = 7;
+/// All events are read, however the store may lie, after one of so many flipped bits.
+const WHOLE_EVERY_BITS: usize = 4_093;
+/// The same of cuts and copied sectors.
+const WHOLE_EVERY: usize = 509;
 
 /// What is swept over.
 #[derive(Clone, Copy, Debug)]
@@ -67,11 +91,14 @@ impl Extent {
     }
 }
 
+/// How a store lies, in the order of [`Lying`], so that a table has room.
+const LYING: [&str; 4] = ["filed", "fresh", "bare", "checked"];
+
 /// How the damaged stores answered.
 #[derive(Clone, Debug, Default)]
 pub struct Swept {
-    /// Of each kind of damage: the same reads, refused, named, fewer after the last mark.
-    counts: [[u64; 4]; KINDS.len()],
+    /// Of each kind of damage and each way to lie, how often there was each answer.
+    counts: [[[u64; 5]; LYING.len()]; KINDS.len()],
     took: Duration,
 }
 
@@ -103,18 +130,10 @@ pub fn sweep(sweep: Sweep) -> Result<Swept, String> {
             if failed.load(Ordering::Relaxed) {
                 break;
             }
-            let judged = original.judge(wound.inflict(&original.files), look_at(&wound, number));
-            let fewer = ending == Ending::Closed && !wound.is_in_two_places();
-            let judged = judged.and_then(|answered| {
-                let silent = fewer && answered == Answered::FewerAfterMark;
-                demand(!silent, || "an ended store lost acknowledged events".to_owned())?;
-                Ok(answered)
-            });
-            let answered = judged.map_err(|Broken(what)| {
+            swept.judge(&original, ending, (number, &wound)).map_err(|Broken(what)| {
                 failed.store(true, Ordering::Relaxed);
-                format!("{wound:?}, {ending:?}: {what}")
+                format!("{wound:?}, {ending:?}, {what}")
             })?;
-            swept.count(&wound, answered);
         }
         Ok(swept)
     };
@@ -139,29 +158,35 @@ pub fn sweep(sweep: Sweep) -> Result<Swept, String> {
 }
 
 fn look_at(wound: &Wound, number: usize) -> Look {
-    let every = match wound {
-        Wound::FlippedBit { .. } => THOROUGH_EVERY_BITS,
-        Wound::Cut { .. } | Wound::CopiedSector { .. } => THOROUGH_EVERY,
-        Wound::ZeroedSector { .. }
-        | Wound::SwappedSectors { .. }
-        | Wound::SwappedFrames { .. }
-        | Wound::LostFile { .. }
-        | Wound::SwappedFiles { .. } => 1,
+    let (thorough, whole) = match wound {
+        Wound::FlippedBit { .. } => (THOROUGH_EVERY_BITS, WHOLE_EVERY_BITS),
+        Wound::Cut { .. } | Wound::CopiedSector { .. } => (THOROUGH_EVERY, WHOLE_EVERY),
+        Wound::ZeroedSector { .. } | Wound::SwappedSectors { .. } | Wound::SwappedFrames { .. } => {
+            (1, THOROUGH_EVERY)
+        }
+        Wound::LostFile { .. } | Wound::SwappedFiles { .. } => (1, 1),
     };
-    if number.is_multiple_of(every) { Look::Thorough } else { Look::Quick }
+    match () {
+        () if number.is_multiple_of(whole) => Look::Whole,
+        () if number.is_multiple_of(thorough) => Look::Thorough,
+        () if wound.is_one_of_many_in_a_beginning() => Look::Short,
+        () => Look::Quick,
+    }
 }
 
 impl Swept {
     /// How many damaged stores were opened.
     #[must_use]
     pub fn openings(&self) -> u64 {
-        self.counts.iter().flatten().sum()
+        self.counts.iter().flatten().flatten().sum()
     }
 
     /// How many of them said what is damaged.
     #[must_use]
     pub fn named(&self) -> u64 {
-        self.counts.iter().filter_map(|counts| counts.get(Answered::Named as usize)).sum()
+        let named = [Answered::Named as usize, Answered::NamedByReads as usize];
+        let of = |counts: &[u64; 5]| named.iter().filter_map(|how| counts.get(*how)).sum::<u64>();
+        self.counts.iter().flatten().map(of).sum()
     }
 
     /// How long it took.
@@ -170,26 +195,48 @@ impl Swept {
         self.took
     }
 
-    fn count(&mut self, wound: &Wound, answered: Answered) {
-        let counts = self.counts.get_mut(wound.kind()).expect("there is a row for each kind");
-        *counts.get_mut(answered as usize).expect("there is a column for each answer") += 1;
+    fn judge(
+        &mut self,
+        original: &Original,
+        ending: Ending,
+        (number, wound): (usize, &Wound),
+    ) -> Verdict {
+        let answers = original.judge(&wound.inflict(&original.files), look_at(wound, number))?;
+        let may_be_fewer = ending == Ending::Killed || wound.is_in_two_places();
+        for (lying, answered) in answers {
+            demand(may_be_fewer || answered != Answered::FewerAfterMark, || {
+                format!("{lying:?}: an ended store lost acknowledged events")
+            })?;
+            let counts = self.counts.get_mut(wound.kind()).expect("there is one for each kind");
+            let counts = counts.get_mut(lying as usize).expect("there is one for each way to lie");
+            *counts.get_mut(answered as usize).expect("there is one for each answer") += 1;
+        }
+        Ok(())
     }
 
     fn add(&mut self, other: &Self) {
-        let sums = self.counts.iter_mut().flatten().zip(other.counts.iter().flatten());
+        let theirs = other.counts.iter().flatten().flatten();
+        let sums = self.counts.iter_mut().flatten().flatten().zip(theirs);
         sums.for_each(|(sum, more)| *sum += more);
     }
 }
 
 impl fmt::Display for Swept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<28}{:>10}{:>10}{:>10}{:>22}",
-            "", "same", "refused", "named", "fewer past the mark"
-        )?;
-        for (kind, [same, refused, named, fewer]) in KINDS.iter().zip(self.counts) {
-            writeln!(f, "{kind:<28}{same:>10}{refused:>10}{named:>10}{fewer:>22}")?;
+        let columns = ["", "", "same", "refused", "named", "by reads", "fewer past the mark"];
+        let [kind, lying, columns @ .., last] = columns;
+        write!(f, "{kind:<28}{lying:<8}")?;
+        columns.iter().try_for_each(|column| write!(f, "{column:>10}"))?;
+        writeln!(f, "{last:>22}")?;
+        for (kind, counts) in KINDS.iter().zip(self.counts) {
+            for (lying, counts) in LYING.iter().zip(counts) {
+                if counts.iter().any(|count| *count > 0) {
+                    let [counts @ .., last] = counts;
+                    write!(f, "{kind:<28}{lying:<8}")?;
+                    counts.iter().try_for_each(|count| write!(f, "{count:>10}"))?;
+                    writeln!(f, "{last:>22}")?;
+                }
+            }
         }
         write!(f, "{} openings in {:.1} s", self.openings(), self.took.as_secs_f64())
     }

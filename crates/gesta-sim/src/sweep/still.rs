@@ -1,13 +1,15 @@
 //! A disk in memory on which nothing goes wrong by itself.
 //!
-//! Always holds: an operation is done when it is submitted; reading copies nothing, so a store can
-//! be opened many thousand times. Not here: durability, for nobody pulls the plug.
+//! Always holds: an operation is done when it is submitted; reading copies nothing, and files that
+//! were not changed are shared, so a store can be opened many million times. Not here: durability,
+//! for nobody pulls the plug.
 
 use std::{
     collections::BTreeMap,
     io,
+    ops::Range,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -15,26 +17,38 @@ use std::{
 use bytes::Bytes;
 use gesta_log::{Cache, Disk, Done, Lane, Operation};
 
-use super::original::is_segment;
+use super::written::is_segment;
 
 /// Files by name.
 pub(super) type Files = BTreeMap<String, Bytes>;
 
+/// Files that are otherwise than before; none where they are gone.
+pub(super) type Changed = BTreeMap<String, Option<Bytes>>;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct StillDisk {
-    files: Mutex<Files>,
+    /// As they were in the beginning.
+    files: Arc<Files>,
+    changed: Mutex<Changed>,
     changed_segments: AtomicU64,
 }
 
 impl StillDisk {
-    pub(super) fn holding(files: Files) -> Self {
-        Self { files: Mutex::new(files), changed_segments: AtomicU64::default() }
+    pub(super) fn holding(files: Arc<Files>, changed: Changed) -> Self {
+        Self { files, changed: Mutex::new(changed), changed_segments: AtomicU64::default() }
     }
 
     /// What there is now.
     pub(super) fn snapshot(&self) -> Files {
-        self.files().clone()
+        let mut files = (*self.files).clone();
+        for (file, content) in &*self.changed() {
+            match content {
+                Some(content) => files.insert(file.clone(), content.clone()),
+                None => files.remove(file),
+            };
+        }
+        files
     }
 
     /// How many operations changed a segment.
@@ -42,8 +56,18 @@ impl StillDisk {
         self.changed_segments.load(Ordering::Relaxed)
     }
 
-    fn files(&self) -> MutexGuard<'_, Files> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    fn changed(&self) -> MutexGuard<'_, Changed> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at a file as it is now.
+    fn look<T>(&self, file: &str, look: impl FnOnce(&Bytes) -> T) -> io::Result<T> {
+        let changed = self.changed();
+        let content = match changed.get(file) {
+            Some(content) => content.as_ref(),
+            None => self.files.get(file),
+        };
+        content.map(look).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn take_effect(&self, operation: Operation) -> io::Result<()> {
@@ -56,47 +80,65 @@ impl StillDisk {
         {
             self.changed_segments.fetch_add(1, Ordering::Relaxed);
         }
-        let mut files = self.files();
         match operation {
-            Operation::Create { file } => drop(files.insert(file, Bytes::new())),
+            Operation::Create { file } => self.put(file, Some(Bytes::new())),
             Operation::Write { file, offset, bytes }
             | Operation::WriteThrough { file, offset, bytes } => {
-                let content = files.get_mut(&file).ok_or(io::ErrorKind::NotFound)?;
-                let mut changed = content.to_vec();
+                let mut changed = self.look(&file, |content| content.to_vec())?;
                 let start = usize::try_from(offset).map_err(io::Error::other)?;
                 changed.resize(changed.len().max(start + bytes.len()), 0);
                 let place = changed.get_mut(start..start + bytes.len());
                 place.expect("it was made long enough").copy_from_slice(&bytes);
-                *content = changed.into();
+                self.put(file, Some(changed.into()));
             }
             Operation::Rename { from, to } => {
-                let content = files.remove(&from).ok_or(io::ErrorKind::NotFound)?;
-                files.insert(to, content);
+                let content = self.look(&from, Bytes::clone)?;
+                self.put(from, None);
+                self.put(to, Some(content));
             }
-            Operation::Remove { file } => drop(files.remove(&file)),
+            Operation::Remove { file } => self.put(file, None),
             Operation::Sync { .. } | Operation::SyncDirectory => {}
         }
         Ok(())
+    }
+
+    fn put(&self, file: String, content: Option<Bytes>) {
+        self.changed().insert(file, content);
     }
 }
 
 impl Disk for StillDisk {
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.files().keys().cloned().collect())
+        let changed = self.changed();
+        let unchanged = self.files.keys().filter(|file| !changed.contains_key(*file));
+        let there = changed.iter().filter(|(_, content)| content.is_some());
+        Ok(unchanged.chain(there.map(|(file, _)| file)).cloned().collect())
     }
 
     fn length(&self, file: &str) -> io::Result<u64> {
-        Ok(self.files().get(file).ok_or(io::ErrorKind::NotFound)?.len() as u64)
+        self.look(file, |content| content.len() as u64)
     }
 
     fn read(&self, file: &str, offset: u64, length: usize, _: Cache) -> io::Result<Bytes> {
-        let files = self.files();
-        let content = files.get(file).ok_or(io::ErrorKind::NotFound)?;
-        let start = usize::try_from(offset).map_err(io::Error::other)?.min(content.len());
-        Ok(content.slice(start..start.saturating_add(length).min(content.len())))
+        self.look(file, |content| content.slice(part(content, offset, length)))
+    }
+
+    fn read_into(&self, file: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.look(file, |content| {
+            let bytes = content.get(part(content, offset, buffer.len())).unwrap_or_default();
+            let place = buffer.get_mut(..bytes.len()).expect("it is no longer than the buffer");
+            place.copy_from_slice(bytes);
+            bytes.len()
+        })
     }
 
     fn submit(&self, operation: Operation, _: Lane, done: Done) {
         done(self.take_effect(operation));
     }
+}
+
+/// What a file has of so many bytes from an offset on.
+fn part(content: &Bytes, offset: u64, length: usize) -> Range<usize> {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
+    start..start.saturating_add(length).min(content.len())
 }

@@ -6,13 +6,17 @@
 use bytes::Bytes;
 
 use super::{
-    original::{frames_of, is_segment},
-    still::Files,
+    frames::frames_of,
+    still::{Changed, Files},
+    written::is_segment,
 };
 use crate::{chance::Chance, disk::SECTOR_BYTES};
 
 /// Where sectors are copied to at most, each; all there are in a small store.
 const COPIES_MAX: usize = 128;
+
+/// A segment's header and opening frame, as `docs/format.md` has them.
+const BEGINNING_BYTES: usize = 4_096 + 72 + 32;
 
 /// One change to the bytes of a store.
 #[derive(Clone, Debug)]
@@ -79,6 +83,23 @@ impl Wound {
         }
     }
 
+    /// Whether it flips a bit or cuts within a segment's header or opening frame, and not where others
+    /// do the same to each eighth bit or length.
+    pub(super) const fn is_one_of_many_in_a_beginning(&self) -> bool {
+        match self {
+            Self::FlippedBit { bit, .. } => {
+                *bit < BEGINNING_BYTES * 8 && *bit % 8 != *bit / 8 * 5 % 8
+            }
+            Self::Cut { length, .. } => *length < BEGINNING_BYTES && *length % 8 != 0,
+            Self::ZeroedSector { .. }
+            | Self::CopiedSector { .. }
+            | Self::SwappedSectors { .. }
+            | Self::SwappedFrames { .. }
+            | Self::LostFile { .. }
+            | Self::SwappedFiles { .. } => false,
+        }
+    }
+
     pub(super) const fn kind(&self) -> usize {
         match self {
             Self::FlippedBit { .. } => 0,
@@ -92,9 +113,8 @@ impl Wound {
         }
     }
 
-    /// The store with this damage.
-    pub(super) fn inflict(&self, files: &Files) -> Files {
-        let mut wounded = files.clone();
+    /// What of the store is otherwise with this damage.
+    pub(super) fn inflict(&self, files: &Files) -> Changed {
         let bytes = |file: &String| files.get(file).expect("a file of the store").to_vec();
         let (file, changed) = match self {
             Self::FlippedBit { file, bit } => {
@@ -135,17 +155,13 @@ impl Wound {
                 }
                 (file, changed)
             }
-            Self::LostFile { file } => {
-                wounded.remove(file);
-                return wounded;
-            }
+            Self::LostFile { file } => return [(file.clone(), None)].into(),
             Self::SwappedFiles { files: (one, other) } => {
-                wounded.insert(one.clone(), bytes(other).into());
-                (other, bytes(one))
+                let swapped = [(one, bytes(other)), (other, bytes(one))];
+                return swapped.map(|(file, bytes)| (file.clone(), Some(bytes.into()))).into();
             }
         };
-        wounded.insert(file.clone(), Bytes::from(changed));
-        wounded
+        [(file.clone(), Some(Bytes::from(changed)))].into()
     }
 }
 

@@ -1,8 +1,9 @@
 //! Damage all over a small store: it is found, named, and never read as data.
 //!
 //! One bit of every byte, every sector, every eighth length, every two frames, sectors over others,
-//! each with a whole opening. `cargo run --release -p gesta-sim -- sweep 64` flips every bit and
-//! cuts at every length; without a number it does so over a mebibyte.
+//! each with openings with and without files of the index.
+//! `cargo run --release -p gesta-sim -- sweep 64` flips every bit and cuts at every length; without
+//! a number it does so over a mebibyte.
 
 use gesta_sim::{Ending, Extent, Sweep, sweep};
 

@@ -35,7 +35,7 @@ impl Tell {
             None => Options::default(),
             Some(bytes) => Options {
                 segment_bytes_first: bytes,
-                segment_bytes_max: bytes.saturating_mul(4),
+                segment_bytes_max: bytes.saturating_mul(2),
                 ..Options::default()
             },
         };

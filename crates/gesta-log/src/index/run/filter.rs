@@ -40,11 +40,9 @@ impl FilterBlock {
     /// Adds a term of the block that is listed next.
     pub(super) fn add(&mut self, hash: TermHash) {
         self.terms += 1;
-        let start = line_of(hash) * LINE_BYTES;
-        let line = self.lines.get_mut(start..start + LINE_BYTES).expect("there is such a line");
-        for (byte, bit) in probes(hash) {
-            *line.get_mut(byte).expect("a probe is within the line") |= bit;
-        }
+        let Probe { line, bits, .. } = Probe::of(hash);
+        let line = self.lines.get_mut(line * LINE_BYTES..).expect("there is such a line");
+        line.iter_mut().zip(bits).for_each(|(byte, bits)| *byte |= bits);
     }
 
     /// Lists the block of terms that has those added since the last one.
@@ -73,27 +71,49 @@ impl FilterBlock {
     }
 }
 
-/// Which line has a term's bits. The upper part of a hash chose the filter, so all of this comes
-/// from the lower part.
-fn line_of(hash: TermHash) -> usize {
-    let low = u64::from(hash.bits() as u32);
-    ((low * LINES as u64) >> 32) as usize
+/// A line of a filter.
+pub(in crate::index) type Line = [u8; LINE_BYTES];
+
+/// What a filter is asked for a term: the same in all filters of all runs.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::index) struct Probe {
+    pub(super) hash: TermHash,
+    /// Which line has the term's bits. The upper part of a hash chose the filter, so all of this comes
+    /// from the lower part.
+    line: usize,
+    /// Which bits of its line the term sets.
+    bits: Line,
 }
 
-/// Which bits of its line a term sets: byte, and bit in it.
-fn probes(hash: TermHash) -> impl Iterator<Item = (usize, u8)> {
-    let mixed = (hash.bits() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (1..=PROBES).map(move |probe| {
-        let bit = (mixed >> (64 - 9 * probe)) & 511;
-        ((bit / 8) as usize, 1 << (bit % 8))
-    })
+impl Probe {
+    pub(in crate::index) fn of(hash: TermHash) -> Self {
+        let low = u64::from(hash.bits() as u32);
+        let line = ((low * LINES as u64) >> 32) as usize;
+        let mixed = (hash.bits() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut bits = [0; LINE_BYTES];
+        for probe in 1..=PROBES {
+            let bit = (mixed >> (64 - 9 * probe)) & 511;
+            *bits.get_mut((bit / 8) as usize).expect("a probe is within the line") |=
+                1 << (bit % 8);
+        }
+        Self { hash, line, bits }
+    }
+
+    /// Whether the term may be where this line is from: all of its bits are set. All are looked at,
+    /// without a branch, for they lie next to each other.
+    pub(in crate::index) fn may_be_in(&self, line: &Line) -> bool {
+        let pairs = line.iter().zip(&self.bits);
+        pairs.fold(0, |missing, (line, bits)| missing | (!line & bits)) == 0
+    }
+
+    fn line_of<'a>(&self, body: &'a [u8]) -> Option<&'a Line> {
+        body.get(LINES_AT + self.line * LINE_BYTES..)?.first_chunk()
+    }
 }
 
 /// The block of terms where a hash would be, as a filter's body says; none if it surely is in none.
-pub(super) fn block_for(body: &[u8], hash: TermHash) -> Result<Option<u32>, Malformed> {
-    let start = LINES_AT + line_of(hash) * LINE_BYTES;
-    let line = body.get(start..start + LINE_BYTES).ok_or(Malformed::Short)?;
-    if probes(hash).any(|(byte, bit)| line.get(byte).is_none_or(|bits| bits & bit == 0)) {
+pub(super) fn block_for(body: &[u8], probe: &Probe) -> Result<Option<u32>, Malformed> {
+    if !probe.may_be_in(probe.line_of(body).ok_or(Malformed::Short)?) {
         return Ok(None);
     }
     let mut fields = Fields(body);
@@ -101,7 +121,7 @@ pub(super) fn block_for(body: &[u8], hash: TermHash) -> Result<Option<u32>, Malf
     let mut found = None;
     for _ in 0..listed {
         let (first, block) = (TermHash::from_bytes(fields.array()?), fields.u32()?);
-        if first > hash {
+        if first > probe.hash {
             break;
         }
         found = Some(block);
@@ -128,6 +148,11 @@ impl Kept {
     pub(super) fn body(&self) -> &[u8] {
         let Page(bytes) = &*self.0;
         bytes.get(BODY_AT..).unwrap_or_default()
+    }
+
+    /// The line that says whether a term may be there.
+    pub(super) fn line(&self, probe: &Probe) -> Option<&Line> {
+        probe.line_of(self.body())
     }
 }
 
@@ -157,15 +182,15 @@ mod tests {
         assert_eq!(first, hashes[0]);
         for (at, hash) in hashes.iter().enumerate() {
             let block = Ok(Some(100 + at as u32 / 300));
-            assert_eq!(block_for(&body, *hash), block);
-            assert_eq!(block_for(kept.body(), *hash), block);
+            assert_eq!(block_for(&body, &Probe::of(*hash)), block);
+            assert_eq!(block_for(kept.body(), &Probe::of(*hash)), block);
         }
         let others = (3_000..103_000).map(hash).filter(|hash| *hash > first);
-        let passed = others.filter(|hash| block_for(&body, *hash) != Ok(None)).count();
+        let passed = others.filter(|hash| block_for(&body, &Probe::of(*hash)) != Ok(None)).count();
         assert!(passed < 1_200, "{passed} of 100,000 pass");
         assert_eq!(filter.take(), None);
         for cut in 0..body.len() {
-            let _ = block_for(&body[..cut], first);
+            let _ = block_for(&body[..cut], &Probe::of(first));
         }
     }
 }

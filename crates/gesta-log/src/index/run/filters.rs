@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use super::{
     RunError,
     block::{Blocks, Kind},
-    filter::{self, Kept},
+    filter::{self, Kept, Line, Probe},
     source::Cached,
     term::TermHash,
 };
@@ -32,6 +32,17 @@ struct Slot {
     first: TermHash,
     block: u32,
     kept: OnceLock<Kept>,
+}
+
+/// What memory has to say of a term in a run.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::index) enum Hint<'a> {
+    /// It surely is not there.
+    Absent,
+    /// Its bits in this line say.
+    Line(&'a Line),
+    /// Nothing: the filter is not in memory.
+    Unread,
 }
 
 impl Filters {
@@ -63,14 +74,20 @@ impl Filters {
     pub(super) fn block_for(
         &self,
         blocks: &mut Cached<'_>,
-        hash: TermHash,
+        probe: &Probe,
     ) -> Result<Option<u32>, RunError> {
-        let Some(slot) = self.slot(hash) else { return Ok(None) };
-        let ask = |body: &[u8]| filter::block_for(body, hash);
+        let Some(slot) = self.slot(probe.hash) else { return Ok(None) };
+        let ask = |body: &[u8]| filter::block_for(body, probe);
         match slot.keep(blocks)? {
             Some(kept) => ask(kept.body()).map_err(|what| blocks.bad(slot.block, what)),
             None => blocks.with(slot.block, Kind::Filter, ask),
         }
+    }
+
+    /// Where in memory it stands whether a term may be here.
+    pub(super) fn hint(&self, probe: &Probe) -> Hint<'_> {
+        let Some(slot) = self.slot(probe.hash) else { return Hint::Absent };
+        slot.kept.get().and_then(|kept| kept.line(probe)).map_or(Hint::Unread, Hint::Line)
     }
 
     /// How many are kept.

@@ -72,6 +72,11 @@ pub(crate) struct Covered {
 impl Covered {
     const BYTES: usize = 105;
 
+    /// Whether a position is one of its.
+    pub(super) fn has(&self, position: u64) -> bool {
+        (self.first..self.end).contains(&position)
+    }
+
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.salt);
@@ -312,7 +317,7 @@ impl Directory {
     /// The segment that has a position.
     pub(super) fn segment_of(&self, position: u64) -> Option<&Covered> {
         let begun = self.covered.partition_point(|covered| covered.first <= position);
-        self.covered.get(begun.checked_sub(1)?).filter(|covered| position < covered.end)
+        self.covered.get(begun.checked_sub(1)?).filter(|covered| covered.has(position))
     }
 
     /// The block that has the place of a position; it begins with a position of the same segment.

@@ -54,7 +54,9 @@ pub(crate) use term::{Term, TermHash, TermKey};
 pub(crate) use write::{Contents, Positions, TermPostings, write_run};
 
 use block::{BLOCK_BYTES, BODY_BYTES, Block, Blocks, Kind};
+pub(super) use filter::Probe;
 use filters::Filters;
+pub(super) use filters::Hint;
 use layout::{Directory, Footer};
 use source::{Cached, Windows};
 use terms::TermsReader;
@@ -73,6 +75,16 @@ pub(crate) struct RunPlace {
     pub(crate) offset: u32,
     /// Where the next record of the same segment begins, if there is one.
     pub(crate) next: Option<u32>,
+}
+
+/// What was found last, for who asks where neighbours are. Of one run, or of several that cover
+/// different positions.
+#[derive(Debug, Default)]
+pub(crate) struct Near {
+    segment: Option<Covered>,
+    group: places::Group,
+    /// The position that was asked for last.
+    last: u64,
 }
 
 /// A run, open for questions. Threads may share it.
@@ -188,11 +200,17 @@ impl Run {
     /// What it knows of a term.
     pub(crate) fn find(&self, disk: &dyn Disk, hash: TermHash) -> Result<Option<Found>, RunError> {
         let mut blocks = self.cached(disk);
-        let Some(block) = self.filters.block_for(&mut blocks, hash)? else { return Ok(None) };
+        let block = self.filters.block_for(&mut blocks, &Probe::of(hash))?;
+        let Some(block) = block else { return Ok(None) };
         let origin = self.first();
         let entry =
             blocks.with(block, Kind::Terms, |body| TermsReader::new(body)?.find(hash, origin))?;
         Ok(entry.map(Found))
+    }
+
+    /// What can be said of a term without reading.
+    pub(super) fn hint(&self, probe: &Probe) -> Hint<'_> {
+        self.filters.hint(probe)
     }
 
     /// The posting with this ordinal, counted from 0.
@@ -205,15 +223,30 @@ impl Run {
         found.posting(self, disk, ordinal)
     }
 
-    /// Where the record of a position is; none if the run has none, or it was scavenged.
+    /// Where the record of a position is; none if the run has none, or it was scavenged. Cheap for
+    /// who asks for neighbours with what was found before.
     pub(crate) fn place(
         &self,
         disk: &dyn Disk,
         position: u64,
+        near: &mut Near,
     ) -> Result<Option<RunPlace>, RunError> {
-        let Some(segment) = self.directory.segment_of(position) else { return Ok(None) };
-        let find = |body: &[u8]| places::find(body, position);
-        let offsets = self.cached(disk).with(self.places_block(position)?, Kind::Places, find)?;
+        if !near.segment.as_ref().is_some_and(|segment| segment.has(position)) {
+            near.segment = self.directory.segment_of(position).copied();
+        }
+        let Some(segment) = &near.segment else { return Ok(None) };
+        let offsets = match near.group.get(position) {
+            Some(offsets) => offsets,
+            None => {
+                let is_near = position.abs_diff(near.last) <= places::GROUP as u64;
+                let look = |body: &[u8]| match is_near {
+                    true => near.group.fill(body, position),
+                    false => places::find(body, position),
+                };
+                self.cached(disk).with(self.places_block(position)?, Kind::Places, look)?
+            }
+        };
+        near.last = position;
         Ok(offsets.map(|places::Offsets { offset, next }| RunPlace {
             segment: segment.number,
             salt: segment.salt,
@@ -225,11 +258,6 @@ impl Run {
     fn places_block(&self, position: u64) -> Result<u32, RunError> {
         let block = self.directory.places_block(position);
         block.ok_or_else(|| self.bad(0, Malformed::Field("places")))
-    }
-
-    /// Where records are, asked for one after the other.
-    pub(crate) fn places(&self) -> Places<'_> {
-        Places::new(self)
     }
 
     /// The nearest position from `at` on that has a record here.
@@ -320,36 +348,4 @@ fn read_footer(disk: &dyn Disk, name: RunName, file: &str) -> Result<Footer, Run
         return Err(damaged(offset, Malformed::Field("length of the directory")));
     }
     Ok(footer)
-}
-
-/// Where records are, one after the other: keeps the last group of offsets, so that neighbours are cheap.
-#[derive(Debug)]
-pub(crate) struct Places<'a> {
-    run: &'a Run,
-    group: places::Group,
-}
-
-impl<'a> Places<'a> {
-    fn new(run: &'a Run) -> Self {
-        Self { run, group: places::Group::default() }
-    }
-
-    /// The offset of a position's record; none if the run has none. Cheap for who asks for one
-    /// position after the other.
-    pub(crate) fn next_offset(
-        &mut self,
-        disk: &dyn Disk,
-        position: u64,
-    ) -> Result<Option<u32>, RunError> {
-        let offset = |offsets: Option<places::Offsets>| offsets.map(|offsets| offsets.offset);
-        if let Some(offsets) = self.group.get(position) {
-            return Ok(offset(offsets));
-        }
-        if self.run.directory.segment_of(position).is_none() {
-            return Ok(None);
-        }
-        let fill = |body: &[u8]| self.group.fill(body, position);
-        self.run.cached(disk).with(self.run.places_block(position)?, Kind::Places, fill)?;
-        Ok(offset(self.group.get(position).flatten()))
-    }
 }

@@ -15,7 +15,7 @@ use crate::format::{Fields, Malformed};
 use gesta_store::Direction;
 
 /// Offsets that share a base, a step and a width.
-const GROUP: usize = 64;
+pub(super) const GROUP: usize = 64;
 const HEADER_BYTES: usize = 14;
 
 /// Where a record begins in its segment, and where the one after it does, if there is one.
@@ -107,8 +107,12 @@ impl Group {
         Some(Offsets::between(*self.offsets.get(at)?, *self.offsets.get(at + 1)?))
     }
 
-    /// Takes the group that a position is in from the body of its block.
-    pub(super) fn fill(&mut self, body: &[u8], position: u64) -> Result<(), Malformed> {
+    /// Takes the group that a position is in from the body of its block; says what [`find`] would.
+    pub(super) fn fill(
+        &mut self,
+        body: &[u8],
+        position: u64,
+    ) -> Result<Option<Offsets>, Malformed> {
         let block = PlacesBlock::read(body)?;
         let at = position.checked_sub(block.first).filter(|at| *at < block.count as u64);
         let first = at.ok_or(Malformed::Field("position"))? as usize / GROUP * GROUP;
@@ -123,7 +127,7 @@ impl Group {
             true => block.offset(after)?,
             false => block.after_last,
         });
-        Ok(())
+        self.get(position).ok_or(Malformed::Field("position"))
     }
 }
 

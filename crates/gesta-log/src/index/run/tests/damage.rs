@@ -14,7 +14,7 @@ use crate::{
     disk::Disk,
     format::Seed,
     index::run::{
-        Contents, Cursor, Lifecycle, Listed, Manifest, Run, RunError, RunName,
+        Contents, Cursor, Lifecycle, Listed, Manifest, Near, Run, RunError, RunName,
         block::{self, BLOCK_BYTES, Block, Kind},
         layout::Footer,
         merge_runs,
@@ -174,9 +174,10 @@ fn ask(run: &Run, disk: &dyn Disk, segments: &[Contents]) {
             drop(cursor.seek(run, disk, run.end() / 2, Direction::Backwards));
         }
     }
+    let mut near = Near::default();
     for covered in segments.iter().map(|segment| segment.covered) {
         for position in (covered.first..covered.end).step_by(7) {
-            drop(run.place(disk, position));
+            drop(run.place(disk, position, &mut near));
         }
     }
     let mut names = run.names("order-", Some("order-2"));

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Contents, Covered, Cursor, Found, Lifecycle, Positions, Run, RunError, RunPlace, Term,
-        TermHash, TermKey, TermPostings,
+        Contents, Covered, Cursor, Found, Lifecycle, Near, Positions, Run, RunError, RunPlace,
+        Term, TermHash, TermKey, TermPostings,
     },
     Chance, STORE,
 };
@@ -218,18 +218,18 @@ impl Model {
         disk: &dyn Disk,
     ) -> Result<(), RunError> {
         let (first, end) = (run.first(), run.end());
-        let mut places = run.places();
-        for position in first..end {
-            let expected = self.places.get(&position).map(|place| place.offset);
-            assert_eq!(places.next_offset(disk, position)?, expected, "{position}");
-        }
+        let mut near = Near::default();
         for position in first.saturating_sub(2)..end + 2 {
             let expected = self.places.get(&position).copied();
-            assert_eq!(run.place(disk, position)?, expected, "{position}");
+            assert_eq!(run.place(disk, position, &mut near)?, expected, "{position}");
+            assert_eq!(run.place(disk, position, &mut Near::default())?, expected, "{position}");
             if chance.one_in(20) {
+                // Somewhere else, and on from there.
                 let position = first.saturating_sub(5) + chance.below(end - first + 10);
-                let expected = self.places.get(&position).copied();
-                assert_eq!(run.place(disk, position)?, expected, "{position}");
+                for position in position..position + chance.below(4) {
+                    let expected = self.places.get(&position).copied();
+                    assert_eq!(run.place(disk, position, &mut near)?, expected, "{position}");
+                }
             }
         }
         Ok(())
