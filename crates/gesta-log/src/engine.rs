@@ -13,6 +13,7 @@ use gesta_store::StoreError;
 use tracing::{error, info, warn};
 
 use crate::{
+    ahead::Helper,
     answers::Deliveries,
     clock::{Clock, Rng},
     disk::{Cache, Disk, Lane, Operation},
@@ -50,6 +51,7 @@ pub struct Engine {
     mailbox: Arc<Mailbox>,
     deliveries: Arc<Deliveries>,
     reader: Reader,
+    helper: Arc<Helper>,
     /// Where segments go that have ended.
     ended: Arc<Ended>,
     filing: SharedFiling,
@@ -83,8 +85,16 @@ impl Engine {
         let writes = Some(Arc::clone(&filing));
         let store = LogStore::new(reader.clone(), queues, options.clone(), report, writes);
         let writer = Writer::new(options, rng, end);
-        let filed_elsewhere = false;
-        let engine = Self { writer, mailbox, deliveries, reader, ended, filing, filed_elsewhere };
+        let engine = Self {
+            writer,
+            mailbox,
+            deliveries,
+            reader,
+            helper: Arc::default(),
+            ended,
+            filing,
+            filed_elsewhere: false,
+        };
         Ok((engine, store))
     }
 
@@ -102,6 +112,11 @@ impl Engine {
     pub(crate) fn take_filing(&mut self) -> (SharedFiling, Arc<Ended>) {
         self.filed_elsewhere = true;
         (Arc::clone(&self.filing), Arc::clone(&self.ended))
+    }
+
+    /// Works beside the engine once it has a thread.
+    pub(crate) fn helper(&self) -> &Arc<Helper> {
+        &self.helper
     }
 
     /// Takes what was queued and completed, and goes on as far as is possible without waiting.
@@ -152,7 +167,14 @@ impl Engine {
     fn act(&self, action: Action) {
         match action {
             Action::Submit(task, operation, lane) => self.submit(task, operation, lane),
-            Action::Publish(publication) => self.reader.published.publish(&publication),
+            Action::Announce(to_come) => {
+                if let Some(ahead) = self.reader.published.ahead(&to_come) {
+                    self.helper.give(ahead, to_come.placed);
+                }
+            }
+            Action::Publish(publication) => {
+                self.reader.published.publish(&publication, self.helper.take().as_ref());
+            }
             Action::Answers(answers) => self.deliveries.push(answers),
             Action::Ended(segment) => self.ended.push(segment),
             Action::Release(bytes) => self.mailbox.release(bytes),

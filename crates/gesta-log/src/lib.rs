@@ -11,6 +11,7 @@
 //! Not here: typed events, retries, an async runtime, a network. The engine goes outside only
 //! through [`Disk`], [`Clock`] and [`Rng`].
 
+mod ahead;
 mod answers;
 mod backup;
 mod clock;

@@ -28,6 +28,8 @@ bugs! {
         AcknowledgeWhenSubmitted,
         /// When a group lands, answers those too whose appends are in the one that is being filled.
         AcknowledgeTheNextGroup,
+        /// Shows readers the events of a group that is on its way.
+        ShownAhead,
         /// Shows readers a group whose write failed.
         PublishWhatFailed,
         /// Tells those whose write failed that nothing was appended, though it may have been.
@@ -152,6 +154,10 @@ bugs! {
         ReplacedInSilence,
         /// Does not wake who files segments when there will be no more.
         FilingNotToldOfTheEnd,
+        /// Puts a group's events into the index while another thread publishes the group.
+        AheadBesideThePublisher,
+        /// Does not wake who puts groups into the index when there will be no more.
+        HelperNotToldOfTheEnd,
     }
 }
 

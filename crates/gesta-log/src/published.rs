@@ -14,7 +14,7 @@ use gesta_store::{Damage, Direction, Incarnation, Position};
 
 use crate::{
     format::{Frame, Seed},
-    index::{FileContext, Index, Location, Patch, Run},
+    index::{Ahead, FileContext, Index, Location, Patch, Run},
     planted::{self, Bug},
     sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard},
     writer::Placed,
@@ -28,7 +28,14 @@ pub(crate) struct Publication {
     /// Where the bytes begin in the segment.
     pub(crate) offset: u64,
     pub(crate) bytes: Bytes,
-    pub(crate) placed: Placed,
+    pub(crate) placed: Arc<Placed>,
+}
+
+/// What a group will publish if it becomes durable.
+#[derive(Debug)]
+pub(crate) struct ToCome {
+    pub(crate) segment: u64,
+    pub(crate) placed: Arc<Placed>,
 }
 
 /// See the module.
@@ -85,12 +92,24 @@ impl Published {
         self.read().index.clone()
     }
 
-    pub(crate) fn publish(&self, publication: &Publication) {
+    /// Where the events of a group that is on its way can be put already.
+    pub(crate) fn ahead(&self, to_come: &ToCome) -> Option<Ahead> {
+        self.read().index.ahead(to_come.segment, to_come.placed.first())
+    }
+
+    /// Shows a group to readers; `ahead` says where its events were put already.
+    pub(crate) fn publish(&self, publication: &Publication, ahead: Option<&Ahead>) {
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             state.tail.push(publication);
-            for entries in publication.placed.appends() {
-                state.index.insert(publication.segment, publication.seed, entries);
+            let placed = &publication.placed;
+            match ahead {
+                Some(ahead) => state.index.show(ahead, placed.appends().flatten()),
+                None => {
+                    for entries in placed.appends() {
+                        state.index.insert(publication.segment, publication.seed, entries);
+                    }
+                }
             }
         }
         self.wake();

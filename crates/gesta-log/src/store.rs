@@ -20,6 +20,7 @@ use gesta_store::{
 };
 
 use crate::{
+    ahead::Helper,
     answers::{Answered, Deliveries, Reply},
     clock::{SystemClock, SystemRng},
     disk::{Access, FileDisk},
@@ -124,9 +125,11 @@ impl LogStore {
     pub(crate) fn start(self, mut engine: Engine) -> io::Result<Self> {
         let (filing, ended) = engine.take_filing();
         let files = file_on_a_thread(filing, Arc::clone(&ended))?;
+        let helper = Arc::clone(engine.helper());
+        let helps = helper.start()?;
         let (drive, writes) = Drive::start(engine)?;
         self.shared.drive.set(drive).expect("it was just made");
-        let threads = Threads { writes, ended, files };
+        let threads = Threads { writes, helper, helps, ended, files };
         *self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
         Ok(self)
     }
@@ -361,6 +364,8 @@ impl LogStore {
 #[derive(Debug)]
 struct Threads {
     writes: JoinHandle<()>,
+    helper: Arc<Helper>,
+    helps: JoinHandle<()>,
     ended: Arc<Ended>,
     files: JoinHandle<()>,
 }
@@ -375,6 +380,7 @@ fn file_on_a_thread(filing: SharedFiling, ended: Arc<Ended>) -> io::Result<JoinH
     let plant_there = planted::carry();
     thread::Builder::new().name("gesta-index".to_owned()).spawn(move || {
         plant_there();
+        give_way();
         let lock = || filing.lock().unwrap_or_else(PoisonError::into_inner);
         lock().begin();
         loop {
@@ -396,13 +402,30 @@ fn file_on_a_thread(filing: SharedFiling, ended: Arc<Ended>) -> io::Result<JoinH
     })
 }
 
+/// Others come before this thread where processors are short: who appends waits, files do not. It
+/// gets a third of what they get.
+fn give_way() {
+    // The priority of one thread exists only on Linux, and the threads of a schedule are all one.
+    #[cfg(all(target_os = "linux", not(all(test, gesta_shuttle))))]
+    {
+        use rustix::process::{getpriority_process, setpriority_process};
+        const LOWER: i32 = 5;
+        const LOWEST: i32 = 19;
+        let lower = getpriority_process(None).map(|nice| (nice + LOWER).min(LOWEST));
+        // Where the system refuses, everything is as it was, and a little slower.
+        lower.and_then(|nice| setpriority_process(None, nice)).ok();
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
         self.mailbox.stop();
         let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Threads { writes, ended, files }) = threads {
+        if let Some(Threads { writes, helper, helps, ended, files }) = threads {
             // A panic was reported when it happened; waiters of the writer know already.
             drop(writes.join());
+            helper.close();
+            drop(helps.join());
             ended.close();
             drop(files.join());
         }

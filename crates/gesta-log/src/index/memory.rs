@@ -1,7 +1,8 @@
 //! What the index knows of a stretch of one segment, in memory.
 //!
 //! Always holds: its positions follow each other without gaps, and so do the revisions of each
-//! stream within it, for damage ends a stretch, and what was scavenged keeps its place. Not here: what came before and after
+//! stream within it, for damage ends a stretch, and what was scavenged keeps its place; nothing is
+//! found of what was added and is not shown yet. Not here: what came before and after
 //! ([`Index`](super::Index)), locks.
 
 use std::{
@@ -57,6 +58,15 @@ impl Postings {
         }
     }
 
+    /// How many of them come before a place.
+    fn before(&self, place: u32) -> usize {
+        let all = self.as_slice();
+        match all.last() {
+            Some(last) if *last < place => all.len(),
+            Some(_) | None => all.partition_point(|posting| *posting < place),
+        }
+    }
+
     fn seek(&self, at: u32, direction: Direction) -> Option<u32> {
         let all = self.as_slice();
         match direction {
@@ -99,6 +109,8 @@ pub(crate) struct Memory {
     first: u64,
     /// Of each position's record, in the segment; [`NO_RECORD`] where it is gone.
     offsets: Vec<u32>,
+    /// How many of the positions may be found.
+    shown: u32,
     streams: HashMap<StreamName, StreamHere>,
     categories: Vec<(Category, Postings)>,
     category_places: HashMap<Category, usize>,
@@ -123,6 +135,7 @@ impl Memory {
             seed,
             first: first.number(),
             offsets: Vec::with_capacity(before.map_or(0, |before| before.offsets.len())),
+            shown: 0,
             streams: room(before.map(|before| &before.streams)),
             categories: Vec::new(),
             category_places: HashMap::default(),
@@ -141,7 +154,12 @@ impl Memory {
 
     /// The first position after the stretch.
     pub(crate) fn end(&self) -> u64 {
-        self.first + self.offsets.len() as u64
+        self.first + u64::from(self.shown)
+    }
+
+    /// All that was added is found from now on.
+    pub(crate) fn show(&mut self) {
+        self.shown = self.len();
     }
 
     /// Whether a position goes on where the stretch ends.
@@ -243,7 +261,11 @@ impl Memory {
         })
     }
 
-    /// How many positions there are.
+    fn shown_offsets(&self) -> &[u32] {
+        self.offsets.get(..self.shown as usize).unwrap_or(&self.offsets)
+    }
+
+    /// How many positions there are, shown or not.
     fn len(&self) -> u32 {
         u32::try_from(self.offsets.len()).expect("a segment has fewer than 2^32 events")
     }
@@ -254,8 +276,9 @@ impl Memory {
 
     pub(crate) fn locate(&self, position: u64) -> Option<Location> {
         let place = usize::try_from(position.checked_sub(self.first)?).ok()?;
+        let shown = self.shown_offsets();
         let record = |place: usize| {
-            self.offsets.get(place).filter(|offset| **offset != NO_RECORD).copied().map(u64::from)
+            shown.get(place).filter(|offset| **offset != NO_RECORD).copied().map(u64::from)
         };
         Some(Location {
             position: Position::new(position),
@@ -268,23 +291,26 @@ impl Memory {
 
     /// The nearest position from `at` on that has a record.
     pub(crate) fn nearest(&self, at: u64, direction: Direction) -> Option<u64> {
-        nearest_record(&self.offsets, self.first, at, direction)
+        nearest_record(self.shown_offsets(), self.first, at, direction)
     }
 
     pub(crate) fn revisions(&self, stream: &StreamName) -> Option<Revisions> {
-        self.streams.get(stream).map(StreamHere::revisions)
+        let here = self.streams.get(stream)?;
+        let count = here.postings.before(self.shown) as u64;
+        (count > 0).then_some(Revisions { first: here.first_revision, count })
     }
 
     /// The position of a stream's n-th event in this stretch.
     pub(crate) fn nth(&self, stream: &StreamName, n: u64) -> Option<u64> {
         let postings = self.streams.get(stream)?.postings.as_slice();
-        let place = postings.get(usize::try_from(n).ok()?)?;
-        Some(self.first + u64::from(*place))
+        let place = *postings.get(usize::try_from(n).ok()?)?;
+        (place < self.shown).then(|| self.first + u64::from(place))
     }
 
     pub(crate) fn find_append(&self, first_event: EventId) -> Option<Span> {
         let (place, events) = *self.appends.get(&first_event)?;
-        Some(Span { first: Position::new(self.first + u64::from(place)), events })
+        (place < self.shown)
+            .then(|| Span { first: Position::new(self.first + u64::from(place)), events })
     }
 
     /// The nearest position of a term from `at` on, `at` included.
@@ -299,10 +325,12 @@ impl Memory {
         };
         let at = match direction {
             Direction::Forwards => at.saturating_sub(self.first),
-            Direction::Backwards => at.checked_sub(self.first)?,
+            Direction::Backwards => {
+                at.checked_sub(self.first)?.min(u64::from(self.shown.checked_sub(1)?))
+            }
         };
         let found = postings.seek(u32::try_from(at).unwrap_or(u32::MAX), direction)?;
-        Some(self.first + u64::from(found))
+        (found < self.shown).then(|| self.first + u64::from(found))
     }
 
     /// Up to `limit` names of streams in byte order, from `prefix` and after `after`.
@@ -319,7 +347,10 @@ impl Memory {
             Some(_) | None => Included(prefix),
         };
         let names = self.ordered_names.range::<str, _>((from, Unbounded));
-        names.take_while(|name| name.as_str().starts_with(prefix)).take(limit).cloned().collect()
+        let all = self.shown == self.len();
+        let shown = |name: &&StreamName| all || self.revisions(name).is_some();
+        let names = names.take_while(|name| name.as_str().starts_with(prefix)).filter(shown);
+        names.take(limit).cloned().collect()
     }
 
     /// The names of all streams that have events here.
@@ -329,6 +360,7 @@ impl Memory {
 
     /// Adds everything that is known here to the contents of a run.
     pub(super) fn add_to(&self, contents: &mut Contents, key: &TermKey) {
+        debug_assert_eq!(self.shown, self.len(), "a segment that has ended is shown");
         let from = contents.offsets.len();
         contents.offsets.extend_from_slice(&self.offsets);
         note_gaps(contents.offsets.get_mut(from..).unwrap_or_default());
@@ -370,13 +402,8 @@ impl Memory {
     }
 
     pub(crate) fn categories(&self) -> impl Iterator<Item = &Category> {
-        self.categories.iter().map(|(category, _)| category)
-    }
-}
-
-impl StreamHere {
-    fn revisions(&self) -> Revisions {
-        Revisions { first: self.first_revision, count: self.postings.as_slice().len() as u64 }
+        let shown = self.categories.iter().filter(|(_, places)| places.before(self.shown) > 0);
+        shown.map(|(category, _)| category)
     }
 }
 
@@ -418,6 +445,7 @@ mod tests {
             };
             assert!(memory.goes_on_with(1, entry.position));
             memory.extend(once(entry));
+            memory.show();
         }
         let term = OwnedTerm::Tag(tag);
         let seek = |at, direction| memory.seek(&term, at, direction);
@@ -431,5 +459,77 @@ mod tests {
         assert_eq!(memory.nth(&stream, 3), Some(13));
         let location = memory.locate(11).unwrap();
         assert_eq!((location.offset, location.next), (1_100, Some(1_200)));
+    }
+
+    #[test]
+    fn what_is_not_shown_yet_is_found_by_nobody_and_all_of_it_once_it_is() {
+        let placed = EventType::new("placed").unwrap();
+        let names = ["order-1", "order-1", "invoice-1"].map(|it| StreamName::new(it).unwrap());
+        let tags = ["a", "a", "b"].map(|id| [Tag::of("customer", id).unwrap()]);
+        let ids = [0, 1, 2].map(|n| EventId::derived_from("test", n));
+        let mut memory = Memory::new(1, Seed::new([0; 16], 1), Position::new(10), None);
+        for (n, revision) in (0..).zip([0, 1, 0]) {
+            let entry = Entry {
+                id: ids[n],
+                stream: &names[n],
+                revision: Revision::new(revision),
+                position: Position::new(10 + n as u64),
+                recorded_at: RecordedAt::from_micros(1),
+                offset: 100 + n as u64,
+                event_type: &placed,
+                tags: &tags[n],
+                metadata: None,
+            };
+            memory.begin_append(&entry, 1);
+            memory.extend(once(entry));
+            if n == 0 {
+                memory.show();
+            }
+        }
+        let [order, _, invoice] = &names;
+        let found = |memory: &mut Memory| {
+            let from = |term: OwnedTerm, at| memory.seek(&term, at, Direction::Forwards);
+            let last = |term: OwnedTerm| memory.seek(&term, u64::MAX, Direction::Backwards);
+            let terms = [
+                from(OwnedTerm::Stream(order.clone()), 11),
+                last(OwnedTerm::Stream(order.clone())),
+                from(OwnedTerm::Stream(invoice.clone()), 0),
+                last(OwnedTerm::Tag(tags[2][0].clone())),
+                from(OwnedTerm::Category(invoice.category().unwrap()), 0),
+                last(OwnedTerm::EventType(placed.clone())),
+            ];
+            let count = |name| memory.revisions(name).map(|revisions| revisions.count);
+            let streams = [count(order), count(invoice), memory.nth(order, 1)];
+            let places = [
+                memory.locate(11).map(|location| location.offset),
+                memory.locate(10).and_then(|location| location.next),
+                memory.nearest(11, Direction::Forwards),
+                memory.nearest(12, Direction::Backwards),
+            ];
+            let appends = ids.map(|id| memory.find_append(id).map(|span| span.first.number()));
+            let names = memory.names("", None, 9).len();
+            (terms, streams, places, appends, names, memory.categories().count(), memory.end())
+        };
+        let before = (
+            [None, Some(10), None, None, None, Some(10)],
+            [Some(1), None, None],
+            [None, None, None, Some(10)],
+            [Some(10), None, None],
+            1,
+            1,
+            11,
+        );
+        assert_eq!(found(&mut memory), before);
+        memory.show();
+        let after = (
+            [Some(11), Some(11), Some(12), Some(12), Some(12), Some(12)],
+            [Some(2), Some(1), Some(11)],
+            [Some(101), Some(101), Some(11), Some(12)],
+            [Some(10), Some(11), Some(12)],
+            2,
+            2,
+            13,
+        );
+        assert_eq!(found(&mut memory), after);
     }
 }

@@ -48,6 +48,7 @@ pub(crate) use stream::StreamWalk;
 
 use crate::{
     format::{Frame, Gap, Seed},
+    planted::{self, Bug},
     writer::Looked,
 };
 
@@ -133,6 +134,30 @@ pub(crate) enum OwnedTerm {
     Tag(Tag),
 }
 
+/// Where events are put that are not shown yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Ahead(Arc<RwLock<Memory>>);
+
+impl Ahead {
+    /// Puts appends there, in order. Nobody finds them.
+    pub(crate) fn insert<'a, Events>(&self, appends: impl Iterator<Item = Events>)
+    where
+        Events: ExactSizeIterator<Item = Entry<'a>>,
+    {
+        let mut memory = part::write(&self.0);
+        for entries in appends {
+            let events = entries.len();
+            let mut entries = entries.peekable();
+            let Some(first) = entries.peek() else { continue };
+            memory.begin_append(first, events);
+            memory.extend(entries);
+        }
+        if planted::is(Bug::ShownAhead) {
+            memory.show();
+        }
+    }
+}
+
 /// What a run took the place of.
 #[derive(Debug)]
 pub(crate) struct Replaced(
@@ -169,6 +194,28 @@ impl Index {
             *head = entry.position;
             *last_recorded_at = (*last_recorded_at).max(Some(entry.recorded_at));
         }));
+        memory.show();
+    }
+
+    /// Where events of this segment from a position on can be put before they are durable, if the
+    /// stretch that they go on with is there.
+    pub(crate) fn ahead(&self, segment: u64, first: Position) -> Option<Ahead> {
+        match self.parts.last() {
+            Some(Part::Memory(_, last)) if part::read(last).goes_on_with(segment, first) => {
+                Some(Ahead(Arc::clone(last)))
+            }
+            Some(Part::Memory(..) | Part::File(_)) | None => None,
+        }
+    }
+
+    /// Shows what was put there ahead: these events.
+    pub(crate) fn show<'a>(&mut self, ahead: &Ahead, entries: impl Iterator<Item = Entry<'a>>) {
+        for entry in entries {
+            note_lifecycle(&self.lives, &entry);
+            self.head = entry.position;
+            self.last_recorded_at = self.last_recorded_at.max(Some(entry.recorded_at));
+        }
+        part::write(&ahead.0).show();
     }
 
     /// Adds what a frame says.
@@ -199,6 +246,7 @@ impl Index {
             memory.extend(iter::once(entry));
         }
         gone.for_each(|gone| memory.push_gone(gone));
+        memory.show();
         self.head = Position::new(memory.end() - 1);
         self.last_recorded_at = self.last_recorded_at.max(Some(gap.last_recorded_at));
     }

@@ -23,7 +23,7 @@ use crate::{
     },
     index::Index,
     planted::{self, Bug},
-    published::Publication,
+    published::{Publication, ToCome},
 };
 
 /// What an opening frame takes, at most.
@@ -66,7 +66,8 @@ pub(super) struct Group {
     /// Written before the first event frame.
     opening: Option<Opening>,
     pub(super) overlay: Overlay,
-    pub(super) placed: Placed,
+    /// Shared once the group is on its way.
+    pub(super) placed: Arc<Placed>,
     /// Once it is on its way: the bytes.
     written: Bytes,
     pub(super) answers: Vec<Waiting>,
@@ -90,7 +91,7 @@ impl Group {
             chain: before.chain,
             opening: before.opening,
             overlay: Overlay::with_capacity(size.appends),
-            placed: Placed::new(before.next, recorded_at, size.appends),
+            placed: Arc::new(Placed::new(before.next, recorded_at, size.appends)),
             written: Bytes::new(),
             answers: Vec::with_capacity(size.appends),
         }
@@ -203,11 +204,12 @@ impl Group {
         }
         let records = records(&offer.append, &revisions, first, self.placed.recorded_at());
         let bytes = &mut self.bytes;
+        let placed = Arc::get_mut(&mut self.placed).expect("the group is not on its way");
         let frame = self.joinable.get_or_insert_with(|| Joinable::begin(bytes, self.chain, first));
-        frame.join(bytes, &self.place, records, self.placed.offsets());
+        frame.join(bytes, &self.place, records, placed.offsets());
         let appended = appended_now(&offer.append, first, &revisions);
-        let n = self.placed.len();
-        self.placed.push(offer, revisions);
+        let n = placed.len();
+        placed.push(offer, revisions);
         let entries = self.placed.append(n).expect("it was just added");
         let life_before = |name: &_| match flight.and_then(|flight| flight.overlay.life(name)) {
             Some(life) => life.clone(),
@@ -231,6 +233,11 @@ impl Group {
         put_headers(&mut bytes, &self.place, durable_mark, &self.frames);
         self.written = bytes.into();
         self.written.clone()
+    }
+
+    /// What readers will see of it.
+    pub(super) fn to_come(&self) -> ToCome {
+        ToCome { segment: self.segment, placed: Arc::clone(&self.placed) }
     }
 
     /// The group is durable: what to publish and what to answer.

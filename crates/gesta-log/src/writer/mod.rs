@@ -39,7 +39,7 @@ use crate::{
     index::{Covered, Index, Span},
     options::Options,
     planted::{self, Bug},
-    published::Publication,
+    published::{Publication, ToCome},
     recovery::LogEnd,
 };
 
@@ -109,6 +109,8 @@ pub(crate) struct Looked {
 pub(crate) enum Action {
     /// Do this and say so with the task.
     Submit(Task, Operation, Lane),
+    /// What comes to be published if the next submission succeeds.
+    Announce(ToCome),
     /// Let readers see this.
     Publish(Box<Publication>),
     /// Tell whoever asked, in this order.
@@ -333,6 +335,9 @@ impl Writer {
         active.fresh = false;
         self.pace.submitted(group.appends(), bytes.len());
         let end = group.end();
+        if self.pace.lane() == Lane::Foreground {
+            actions.push(Action::Announce(group.to_come()));
+        }
         self.write(group.offset(), bytes, planted::is(Bug::AcknowledgeBeforeSync), actions);
         self.flight = Some(Flight::Group(group));
         if planted::is(Bug::AcknowledgeWhenSubmitted) {

@@ -69,7 +69,11 @@ impl Placed {
         Position::new(self.first.number() + self.offsets.len() as u64)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn first(&self) -> Position {
+        self.first
+    }
+
+    pub(crate) fn len(&self) -> usize {
         self.appends.len()
     }
 
