@@ -58,7 +58,7 @@ impl Default for Options {
             group_bytes_max: 4 << 20,
             frame_bytes_max: 4 << 10,
             tail_bytes_max: 16 << 20,
-            index_cache_bytes_max: 128 << 20,
+            index_cache_bytes_max: 104 << 20,
             checked_bytes_max: 8 << 20,
             close_after: Duration::from_millis(20),
         }
