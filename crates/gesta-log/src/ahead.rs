@@ -8,7 +8,7 @@
 
 use std::{
     io,
-    sync::{Arc, PoisonError},
+    sync::{Arc, OnceLock, PoisonError},
 };
 
 use crate::{
@@ -30,12 +30,12 @@ pub(crate) struct Helper {
     /// Held by whoever works on it.
     bench: Mutex<Bench>,
     laid_there: Condvar,
+    /// Set once a thread works here. A simulation has none, and nothing waits for its disk.
+    helped: OnceLock<()>,
 }
 
 #[derive(Debug, Default)]
 struct Bench {
-    /// Whether a thread works here. A simulation has none, and nothing waits for its disk.
-    helped: bool,
     to_do: Option<Work>,
     /// Where what was done lies.
     done: Option<Ahead>,
@@ -59,7 +59,7 @@ impl Work {
 impl Helper {
     /// Gives it its thread, which ends when it is [closed](Self::close).
     pub(crate) fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
-        self.lock().helped = true;
+        self.helped.get_or_init(|| ());
         let helper = Arc::clone(self);
         let plant_there = planted::carry();
         thread::Builder::new().name("gesta-ahead".to_owned()).spawn(move || {
@@ -86,18 +86,24 @@ impl Helper {
         }
     }
 
+    /// Whether so many appends are worth giving.
+    pub(crate) fn wants(&self, appends: usize) -> bool {
+        !self.is_helped() || appends >= APPENDS_MIN
+    }
+
     /// A group is about to be written, and this is where it goes.
     pub(crate) fn give(&self, ahead: Ahead, placed: Arc<Placed>) {
-        let appends = placed.len();
         let work = Work { ahead, placed };
-        let mut bench = self.lock();
-        if !bench.helped {
-            bench.done = Some(work.done());
-        } else if appends >= APPENDS_MIN {
-            bench.to_do = Some(work);
-            drop(bench);
+        if self.is_helped() {
+            self.lock().to_do = Some(work);
             self.laid_there.notify_one();
+        } else {
+            self.lock().done = Some(work.done());
         }
+    }
+
+    fn is_helped(&self) -> bool {
+        self.helped.get().is_some()
     }
 
     /// The group is durable: where its events lie, if they were put anywhere. Waits for whoever is

@@ -168,7 +168,9 @@ impl Engine {
         match action {
             Action::Submit(task, operation, lane) => self.submit(task, operation, lane),
             Action::Announce(to_come) => {
-                if let Some(ahead) = self.reader.published.ahead(&to_come) {
+                if self.helper.wants(to_come.placed.len())
+                    && let Some(ahead) = self.reader.published.ahead(&to_come)
+                {
                     self.helper.give(ahead, to_come.placed);
                 }
             }

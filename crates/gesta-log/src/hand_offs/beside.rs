@@ -25,21 +25,14 @@ use crate::{
 /// Two of them fill a segment.
 const EVENT_BYTES: usize = 3 << 10;
 
-/// Small segments, of which readers get next to nothing from memory.
+/// Segments that two events fill.
 fn smallest() -> Options {
-    let segment_bytes = 12 << 10;
-    Options {
-        segment_bytes_first: segment_bytes,
-        segment_bytes_max: segment_bytes,
-        tail_bytes_max: 1,
-        ..small()
-    }
+    Options { segment_bytes_first: 12 << 10, segment_bytes_max: 12 << 10, ..small() }
 }
 
 /// Two events fill a segment, whose index is put into a file while others append and read.
 pub(super) fn segments_filed() {
-    let options = Options { segment_bytes_first: 12 << 10, segment_bytes_max: 12 << 10, ..small() };
-    let stage = Stage::open(Fault::Nothing, options);
+    let stage = Stage::open(Fault::Nothing, smallest());
     let large = |name| stage.client(name).with(EVENT_BYTES);
     let follower = follow(stage.store.subscribe(Subscribe::to_all()));
     let clients = vec![large("a").blocking(3), large("b").awaiting(3)];
@@ -87,7 +80,9 @@ fn deletion(stream: &str, before: Revision) -> Append {
 
 /// One stream is deleted and scavenged while another one grows and all is read.
 pub(super) fn segments_scavenged() {
-    let Stage { store, disk, .. } = Stage::open(Fault::Nothing, smallest());
+    // Readers get next to nothing from memory.
+    let options = Options { tail_bytes_max: 1, ..smallest() };
+    let Stage { store, disk, .. } = Stage::open(Fault::Nothing, options);
     let client = |name| scene::Client::new(store.clone(), name).with(EVENT_BYTES);
     all_succeed(&client("a").blocking(3).join().unwrap());
     let growing = client("b").blocking(3);

@@ -19,7 +19,7 @@ use self::{
     scene::{Stage, Told, follow, small},
     schedules::{Scene, asked, play, play_twice},
 };
-use crate::options::Options;
+use crate::{options::Options, sync::thread};
 
 mod beside;
 mod disk;
@@ -134,22 +134,29 @@ fn a_driver_that_is_not_woken_for_each_append_forgets_none() {
     play_by_name("many at once");
 }
 
-fn engine_stopped() {
-    let stage = Stage::open(Fault::Nothing, small());
-    let clients = vec![
-        stage.client("a").blocking(2),
-        stage.client("b").blocking(2),
-        stage.client("c").queueing(2),
-    ];
-    stage.mailbox.stop();
-    for (event, answer) in stage.end(clients) {
-        // In the queue of an engine that has ended: nobody has looked at it, so nobody knows.
+/// Two threads, and one that queues.
+fn three(stage: &Stage) -> Vec<thread::JoinHandle<Told>> {
+    let client = |name| stage.client(name);
+    vec![client("a").blocking(2), client("b").blocking(2), client("c").queueing(2)]
+}
+
+/// Each append was written, refused, or nobody knows.
+fn all_end(told: &Told) {
+    for (event, answer) in told {
         let expected = matches!(
             answer,
             Ok(_) | Err(StoreError::Stopped { .. } | StoreError::Unavailable { .. })
         );
         assert!(expected, "{event}: {answer:?}");
     }
+}
+
+fn engine_stopped() {
+    let stage = Stage::open(Fault::Nothing, small());
+    let clients = three(&stage);
+    stage.mailbox.stop();
+    // In the queue of an engine that has ended: nobody has looked at it, so nobody knows.
+    all_end(&stage.end(clients));
 }
 
 #[test]
@@ -177,18 +184,8 @@ fn whichever_thread_drops_the_last_handle_everything_queued_is_written() {
 
 fn write_fails() {
     let stage = Stage::open(Fault::Write(1), small());
-    let clients = vec![
-        stage.client("a").blocking(2),
-        stage.client("b").blocking(2),
-        stage.client("c").queueing(2),
-    ];
-    for (event, answer) in stage.end(clients) {
-        let expected = matches!(
-            answer,
-            Ok(_) | Err(StoreError::Unavailable { .. } | StoreError::Stopped { .. })
-        );
-        assert!(expected, "{event}: {answer:?}");
-    }
+    let clients = three(&stage);
+    all_end(&stage.end(clients));
 }
 
 #[test]

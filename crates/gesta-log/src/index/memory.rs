@@ -167,6 +167,15 @@ impl Memory {
         self.segment == segment && self.end() == position.number()
     }
 
+    /// Adds an append with its events.
+    pub(crate) fn append<'a>(&mut self, entries: impl ExactSizeIterator<Item = Entry<'a>>) {
+        let events = entries.len();
+        let mut entries = entries.peekable();
+        let Some(first) = entries.peek() else { return };
+        self.begin_append(first, events);
+        self.extend(entries);
+    }
+
     /// Adds an append, whose first event is given; each of its events has to be pushed after.
     pub(crate) fn begin_append(&mut self, first: &Entry<'_>, events: usize) {
         let events = u32::try_from(events).expect("an append is within its limit");
@@ -480,8 +489,7 @@ mod tests {
                 tags: &tags[n],
                 metadata: None,
             };
-            memory.begin_append(&entry, 1);
-            memory.extend(once(entry));
+            memory.append(once(entry));
             if n == 0 {
                 memory.show();
             }

@@ -145,13 +145,7 @@ impl Ahead {
         Events: ExactSizeIterator<Item = Entry<'a>>,
     {
         let mut memory = part::write(&self.0);
-        for entries in appends {
-            let events = entries.len();
-            let mut entries = entries.peekable();
-            let Some(first) = entries.peek() else { continue };
-            memory.begin_append(first, events);
-            memory.extend(entries);
-        }
+        appends.for_each(|entries| memory.append(entries));
         if planted::is(Bug::ShownAhead) {
             memory.show();
         }
@@ -182,18 +176,11 @@ impl Index {
         seed: Seed,
         entries: impl ExactSizeIterator<Item = Entry<'a>>,
     ) {
-        let events = entries.len();
         let mut entries = entries.peekable();
         let Some(first) = entries.peek() else { return };
         let memory = self.memory(segment, seed, first.position);
         let mut memory = part::write(&memory);
-        memory.begin_append(first, events);
-        let Self { lives, head, last_recorded_at, .. } = self;
-        memory.extend(entries.inspect(|entry| {
-            note_lifecycle(lives, entry);
-            *head = entry.position;
-            *last_recorded_at = (*last_recorded_at).max(Some(entry.recorded_at));
-        }));
+        memory.append(entries.inspect(|entry| self.note(entry)));
         memory.show();
     }
 
@@ -210,12 +197,15 @@ impl Index {
 
     /// Shows what was put there ahead: these events.
     pub(crate) fn show<'a>(&mut self, ahead: &Ahead, entries: impl Iterator<Item = Entry<'a>>) {
-        for entry in entries {
-            note_lifecycle(&self.lives, &entry);
-            self.head = entry.position;
-            self.last_recorded_at = self.last_recorded_at.max(Some(entry.recorded_at));
-        }
+        entries.for_each(|entry| self.note(&entry));
         part::write(&ahead.0).show();
+    }
+
+    /// Notes what is known of the store and its streams by the latest event.
+    fn note(&mut self, entry: &Entry<'_>) {
+        note_lifecycle(&self.lives, entry);
+        self.head = entry.position;
+        self.last_recorded_at = self.last_recorded_at.max(Some(entry.recorded_at));
     }
 
     /// Adds what a frame says.

@@ -279,17 +279,23 @@ fn no_cut_of_an_ended_store_changes_what_is_read() {
     }
 }
 
-#[test]
-fn a_read_to_the_end_meets_damage_at_the_end() {
+/// A killed store of two events, of which one is damaged.
+fn two_with_damage_at(position: u64) -> (tempfile::TempDir, LogStore) {
     let directory = tempfile::tempdir().unwrap();
     let mut turned = Turned::open(directory.path(), Options::default());
     turned.append_together(vec![append_to("order-1", "1")]);
     turned.append_together(vec![append_to("order-1", "2")]);
     turned.idle();
-    let last = turned.store.locate(Position::new(2)).unwrap();
+    let place = turned.store.locate(Position::new(position)).unwrap();
     let killed = as_killed(directory.path());
-    flip(&killed.path().join(&last.file), last.offset + 20);
+    flip(&killed.path().join(&place.file), place.offset + 20);
     let store = open(killed.path());
+    (killed, store)
+}
+
+#[test]
+fn a_read_to_the_end_meets_damage_at_the_end() {
+    let (_killed, store) = two_with_damage_at(2);
     assert!(matches!(read_all(&store), Err(StoreError::Corrupt(_))));
     let mut subscription = store.subscribe(Subscribe::to_all());
     let first = block_on(subscription.next()).unwrap().unwrap();
@@ -300,15 +306,7 @@ fn a_read_to_the_end_meets_damage_at_the_end() {
 
 #[test]
 fn a_scan_does_not_pass_over_what_is_missing_at_the_beginning_of_a_segment() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), Options::default());
-    turned.append_together(vec![append_to("order-1", "1")]);
-    turned.append_together(vec![append_to("order-1", "2")]);
-    turned.idle();
-    let first = turned.store.locate(Position::new(1)).unwrap();
-    let killed = as_killed(directory.path());
-    flip(&killed.path().join(&first.file), first.offset + 20);
-    let store = open(killed.path());
+    let (_killed, store) = two_with_damage_at(1);
     let mut seen = Vec::new();
     let scanned = store.scan(Position::START, |event| {
         seen.push(event.position);
