@@ -18,6 +18,7 @@ extern crate self as gesta;
 #[path = "derive.rs"]
 pub mod __derive;
 mod aggregate;
+pub mod audit;
 mod boundary;
 mod clock;
 mod command;

@@ -1,0 +1,111 @@
+//! The audit stream: what operators did, by whom and why.
+//!
+//! Owns the stream [`STREAM`] and the one event type in it. Invariant: an operation that changes a
+//! process in the event store is recorded in the same append as the change; one that changes a read
+//! model is recorded before the change, so that no change is without its record. Not here: the
+//! operations themselves.
+
+use gesta_store::{Append, EventId, EventStore, ExpectedRevision, NewEvent, StoreError, StreamName};
+use serde::{Deserialize, Serialize};
+
+use crate::{Event, EventMetadata, EventSet};
+
+/// The name of the audit stream.
+pub const STREAM: &str = "audit-operations";
+
+/// The operator who orders an operation, and the reason.
+///
+/// ```
+/// use gesta::audit::Operator;
+///
+/// let operator = Operator::new("ann").because("the shipment was made by hand");
+/// assert_eq!(operator.actor(), "ann");
+/// assert_eq!(operator.reason(), Some("the shipment was made by hand"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    actor: String,
+    reason: Option<String>,
+}
+
+impl Operator {
+    /// An operator without a stated reason.
+    #[must_use]
+    pub fn new(actor: impl Into<String>) -> Self {
+        Self { actor: actor.into(), reason: None }
+    }
+
+    /// Adds the reason.
+    #[must_use]
+    pub fn because(self, reason: impl Into<String>) -> Self {
+        Self { reason: Some(reason.into()), ..self }
+    }
+
+    /// The name that the audit stream keeps.
+    #[must_use]
+    pub fn actor(&self) -> &str {
+        &self.actor
+    }
+
+    /// The reason, if one was given.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+}
+
+/// An operator ordered an operation. The actor is in the event's metadata.
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[event(name = "operation-ordered")]
+#[serde(rename_all = "camelCase")]
+pub struct OperationOrdered {
+    /// The operation, such as `discard-dead-letter`.
+    pub operation: String,
+    /// The subject: the name of a projection, a dead letter's id, the stream of a process.
+    pub target: String,
+    /// The operator's reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The events of the audit stream.
+#[derive(EventSet, Clone, Debug, PartialEq, Eq)]
+pub enum AuditEvent {
+    /// An operator ordered an operation.
+    Ordered(OperationOrdered),
+}
+
+/// Returns the name of the audit stream.
+#[must_use]
+pub fn stream() -> StreamName {
+    StreamName::new(STREAM).expect("the audit stream has a valid name")
+}
+
+/// Encodes the record of one operation, for the append that performs it.
+pub(crate) fn record_of(operator: &Operator, operation: &str, target: &str) -> NewEvent {
+    let ordered = OperationOrdered {
+        operation: operation.to_owned(),
+        target: target.to_owned(),
+        reason: operator.reason.clone(),
+    };
+    let encoded = AuditEvent::Ordered(ordered).encode().expect("three texts have a JSON form");
+    let metadata =
+        EventMetadata { actor: Some(operator.actor.clone()), ..EventMetadata::default() };
+    NewEvent {
+        schema_version: encoded.schema_version,
+        metadata: metadata.to_json(),
+        ..NewEvent::json(EventId::random(), encoded.event_type, encoded.data)
+    }
+}
+
+/// Appends the record of one operation by itself.
+pub(crate) async fn record(
+    store: &dyn EventStore,
+    operator: &Operator,
+    operation: &str,
+    target: &str,
+) -> Result<(), StoreError> {
+    let event = record_of(operator, operation, target);
+    store.append(Append::to(stream(), ExpectedRevision::Any, [event])).await?;
+    Ok(())
+}
