@@ -36,6 +36,7 @@ mod history;
 mod input;
 mod instance;
 mod outstanding;
+mod report;
 mod runner;
 mod status;
 
@@ -47,8 +48,14 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use command_set::{CommandSet, Includes, Place, UnreadableCommand};
 pub use effects::Effects;
 pub(crate) use handle::{Handle, Planned, Planning, Surroundings};
+pub use history::{EffectId, NoEffectId};
 pub use input::{Input, RejectedCommand};
 pub(crate) use instance::react;
+pub use report::{
+    InstanceCommand, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState,
+    InstanceSummary, InstanceTimer, NoInstanceState, NoSubject, ProcessError, RefusedCommand,
+    SetAside, SetAsideInput, Subject, WaitingInput,
+};
 pub(crate) use runner::Operation;
 pub use status::{ProcessState, ProcessStatus};
 

@@ -4,7 +4,7 @@
 //! speaks of a timer or of a command names that place. The stored forms are events like any other:
 //! a change needs a new version of them.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use gesta_store::{EventId, Revision, StreamName};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -100,11 +100,47 @@ pub(super) enum StoredEffect {
     End,
 }
 
-/// Where an effect was decided: the revision in the process's stream, and which effect there.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct EffectId {
-    pub(super) revision: u64,
-    pub(super) ordinal: u64,
+/// The place of an effect: the revision in the instance's stream, and which effect there. Timers
+/// and commands are known by it.
+///
+/// ```
+/// use gesta::EffectId;
+///
+/// let id: EffectId = "3.1".parse()?;
+/// assert_eq!(id, EffectId { revision: 3, ordinal: 1 });
+/// assert_eq!(id.to_string(), "3.1");
+/// # Ok::<(), gesta::NoEffectId>(())
+/// ```
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EffectId {
+    /// The revision in the instance's stream.
+    pub revision: u64,
+    /// The place among the effects that were decided there, from 0.
+    pub ordinal: u64,
+}
+
+/// A text that is no [`EffectId`].
+///
+/// ```
+/// let error = "three".parse::<gesta::EffectId>().unwrap_err();
+/// assert_eq!(error.to_string(), "`three` is no revision, `.` and an ordinal, such as `3.0`");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no revision, `.` and an ordinal, such as `3.0`")]
+pub struct NoEffectId {
+    /// The text.
+    pub text: String,
+}
+
+impl FromStr for EffectId {
+    type Err = NoEffectId;
+
+    fn from_str(text: &str) -> Result<Self, NoEffectId> {
+        let none = || NoEffectId { text: text.to_owned() };
+        let (revision, ordinal) = text.split_once('.').ok_or_else(none)?;
+        let number = |text: &str| text.parse().map_err(|_| none());
+        Ok(Self { revision: number(revision)?, ordinal: number(ordinal)? })
+    }
 }
 
 impl EffectId {
