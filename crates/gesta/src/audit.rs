@@ -5,7 +5,9 @@
 //! model is recorded before the change, so that no change is without its record. Not here: the
 //! operations themselves.
 
-use gesta_store::{Append, EventId, EventStore, ExpectedRevision, NewEvent, StoreError, StreamName};
+use gesta_store::{
+    Append, EventId, EventStore, ExpectedRevision, NewEvent, StoreError, StreamName,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Event, EventMetadata, EventSet};
