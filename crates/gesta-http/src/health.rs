@@ -1,17 +1,23 @@
-//! Health, as load balancers and orchestrators ask for it.
+//! Health, for load balancers, orchestrators and operators.
 //!
-//! Always holds: a process that answers at all is live; it is ready when its store takes writes
-//! and no projection is halted.
+//! Invariants: a process that answers at all is live. It is ready (200) as long as requests are
+//! served as promised, and every trouble is told in either case: `ready` has no causes, `degraded`
+//! (200) and a problem (503) name each with component, name, state and detail. Which cause makes an
+//! application degraded and which unready is the rule of [`gesta::Health`]:
+//!
+//! | state | status | causes |
+//! | --- | --- | --- |
+//! | `ready` | 200 | none |
+//! | `degraded` | 200 | a process set aside, dead letters, a rebuild that stands still beside a read model that goes on, something that is tried again, a paused process manager, a clock behind the store |
+//! | a problem | 503 | a store that is stopped, damaged, full or silent; a projection that is halted or cannot be opened; a corrupt read model; a process manager that does nothing |
 
 use axum::{
     Json,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use gesta::{
-    Gesta, ProjectionState, StreamName,
-    store::{Append, ExpectedRevision},
-};
+use gesta::{Health, HealthCause, Severity};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{Describe, Edge, Operation, Problem, Route, Schema, Schemas, api};
@@ -24,56 +30,135 @@ pub(crate) fn routes() -> [Route; 2] {
     ]
 }
 
-async fn is_live() -> Health {
-    Health("live")
+async fn is_live() -> Live {
+    Live
 }
 
-async fn is_ready(edge: Edge) -> Result<Health, Problem> {
-    takes_writes(edge.gesta()).await?;
-    for status in edge.gesta().projections().await? {
-        let halted = match &status.state {
-            ProjectionState::Halted { .. } => true,
-            ProjectionState::Rebuilding(rebuild) => rebuild.halted.is_some(),
-            ProjectionState::Starting | ProjectionState::Running => false,
-        };
-        if halted {
-            let detail = format!("projection {} is halted", status.name);
-            return Err(Problem::unavailable("projection-halted", detail));
+async fn is_ready(edge: Edge) -> Result<Ready, Problem> {
+    let Health { causes } = edge.gesta().health().await;
+    let details = causes.iter().map(CauseDetails::of).collect();
+    match causes.first() {
+        Some(worst) if worst.severity == Severity::Unready => Err(unready(worst, details)),
+        Some(_) | None => Ok(Ready(details)),
+    }
+}
+
+/// The problem is named for the worst cause, and has all of them.
+fn unready(worst: &HealthCause, causes: Vec<CauseDetails>) -> Problem {
+    let component = worst.component.as_str();
+    let subject = match worst.name.as_str() {
+        "" => format!("the {component}"),
+        name => format!("{component} {name}"),
+    };
+    let detail = format!("{subject} is {}: {}", worst.state, worst.detail);
+    Problem::unavailable(worst.code(), detail).with_causes(causes)
+}
+
+/// A cause as it is answered.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CauseDetails {
+    component: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    state: &'static str,
+    severity: &'static str,
+    detail: String,
+}
+
+impl CauseDetails {
+    fn of(cause: &HealthCause) -> Self {
+        Self {
+            component: cause.component.as_str(),
+            name: cause.name.clone(),
+            state: cause.state,
+            severity: match cause.severity {
+                Severity::Degraded => "degraded",
+                Severity::Unready => "unready",
+            },
+            detail: cause.detail.clone(),
         }
     }
-    Ok(Health("ready"))
 }
 
-/// An append that only checks goes the way of all appends, and leaves nothing behind.
-async fn takes_writes(gesta: &Gesta) -> Result<(), Problem> {
-    let stream = StreamName::new("health-check").expect("it is a name");
-    gesta.store().append(Append::default().checking(stream, ExpectedRevision::Any)).await?;
-    Ok(())
-}
-
-/// How it is: 200.
-#[derive(Debug)]
-struct Health(&'static str);
-
-impl IntoResponse for Health {
-    fn into_response(self) -> Response {
-        Json(json!({ "status": self.0 })).into_response()
+impl Schema for CauseDetails {
+    fn schema(schemas: &mut Schemas) -> Value {
+        schemas.component("HealthCause", |_| {
+            let text = |description: &str| json!({ "type": "string", "description": description });
+            json!({
+                "type": "object",
+                "description": "One thing that is wrong.",
+                "properties": {
+                    "component": text("`store`, `clock`, `projection`, `process-manager`, `process`."),
+                    "name": text("The projection, the process manager, or the process's stream."),
+                    "state": text("A stable word, such as `halted`."),
+                    "severity": {
+                        "enum": ["degraded", "unready"],
+                        "description": "`unready`: requests cannot be served as promised.",
+                    },
+                    "detail": text("For people."),
+                },
+                "required": ["component", "state", "severity", "detail"],
+                "additionalProperties": false,
+            })
+        })
     }
 }
 
-impl Schema for Health {
+/// The process answers: 200.
+#[derive(Debug)]
+struct Live;
+
+impl IntoResponse for Live {
+    fn into_response(self) -> Response {
+        Json(json!({ "status": "live" })).into_response()
+    }
+}
+
+impl Schema for Live {
     fn schema(_: &mut Schemas) -> Value {
         json!({
             "type": "object",
-            "properties": { "status": { "enum": ["live", "ready"] } },
+            "properties": { "status": { "const": "live" } },
             "required": ["status"],
             "additionalProperties": false,
         })
     }
 }
 
-impl Describe for Health {
+impl Describe for Live {
     fn describe(operation: &mut Operation<'_>) {
-        operation.answers::<Self>(StatusCode::OK, "it is");
+        operation.answers::<Self>(StatusCode::OK, "the process answers");
+    }
+}
+
+/// Requests are served, with what waits for an operator: 200.
+#[derive(Debug)]
+struct Ready(Vec<CauseDetails>);
+
+impl IntoResponse for Ready {
+    fn into_response(self) -> Response {
+        let status = if self.0.is_empty() { "ready" } else { "degraded" };
+        Json(json!({ "status": status, "causes": self.0 })).into_response()
+    }
+}
+
+impl Schema for Ready {
+    fn schema(schemas: &mut Schemas) -> Value {
+        json!({
+            "type": "object",
+            "properties": {
+                "status": { "enum": ["ready", "degraded"] },
+                "causes": Vec::<CauseDetails>::schema(schemas),
+            },
+            "required": ["status", "causes"],
+            "additionalProperties": false,
+        })
+    }
+}
+
+impl Describe for Ready {
+    fn describe(operation: &mut Operation<'_>) {
+        let about = "requests are served; `degraded` names what waits for an operator or for time";
+        operation.answers::<Self>(StatusCode::OK, about);
     }
 }

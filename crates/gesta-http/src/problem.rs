@@ -13,7 +13,10 @@ use axum::{
 use gesta::{InvalidField, Revision};
 use serde_json::{Map, Value, json};
 
-use crate::schema::{Schema, Schemas};
+use crate::{
+    health::CauseDetails,
+    schema::{Schema, Schemas},
+};
 
 /// The media type of a problem.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -39,6 +42,7 @@ struct Parts {
     revision: Option<Revision>,
     is_unknown: bool,
     retry_after: Option<Duration>,
+    causes: Vec<CauseDetails>,
 }
 
 impl Problem {
@@ -56,6 +60,7 @@ impl Problem {
             revision: None,
             is_unknown: false,
             retry_after: None,
+            causes: Vec::new(),
         }))
     }
 
@@ -86,8 +91,17 @@ impl Problem {
     }
 
     /// It cannot be done now.
-    pub(crate) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn unavailable(
+        code: impl Into<Cow<'static, str>>,
+        detail: impl Into<String>,
+    ) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    }
+
+    /// Everything that keeps the application from being healthy.
+    pub(crate) fn with_causes(mut self, causes: Vec<CauseDetails>) -> Self {
+        self.0.causes = causes;
+        self
     }
 
     /// Where the stream is instead of where it was expected.
@@ -140,6 +154,9 @@ impl Problem {
         if parts.is_unknown {
             put("outcome", json!("unknown"));
         }
+        if !parts.causes.is_empty() {
+            put("causes", json!(parts.causes));
+        }
         Value::Object(members)
     }
 }
@@ -165,7 +182,8 @@ impl IntoResponse for Problem {
 
 impl Schema for Problem {
     fn schema(schemas: &mut Schemas) -> Value {
-        schemas.component("Problem", |_| {
+        schemas.component("Problem", |schemas| {
+            let causes = Vec::<CauseDetails>::schema(schemas);
             json!({
                 "type": "object",
                 "description": "Why a request was not answered with a success (RFC 9457).",
@@ -185,6 +203,7 @@ impl Schema for Problem {
                         "description": "Nobody knows whether the command was executed. Give it \
                                         again with the same Idempotency-Key.",
                     },
+                    "causes": causes,
                 },
                 "required": ["type", "title", "status", "code", "detail"],
                 "additionalProperties": false,

@@ -29,6 +29,7 @@ mod event;
 mod event_set;
 mod execute;
 mod handle;
+mod health;
 mod load;
 mod open;
 mod pipeline;
@@ -64,6 +65,7 @@ pub use gesta_store::{
     StreamName, Tag,
 };
 pub use handle::{Builder, Gesta};
+pub use health::{Component, Health, HealthCause, Severity};
 pub use load::{Load, Loaded};
 pub use open::{OpenError, open};
 pub use pipeline::{

@@ -324,7 +324,15 @@ where
     async fn run(self) -> Result<Q::Answer, AskError> {
         let waiting = Waiting::of::<Q::Reads>(self.gesta, self.at_least)?;
         waiting.wait(self.within).await?;
-        let reader: AnyReader = waiting.handle.any_reader().await.map_err(QueryError::from)?;
+        let answer = self.answer(waiting.handle).await;
+        if let Err(AskError::Query(QueryError::Database(error))) = &answer {
+            waiting.handle.remember_damage(error);
+        }
+        answer
+    }
+
+    async fn answer(&self, handle: &Handle) -> Result<Q::Answer, AskError> {
+        let reader: AnyReader = handle.any_reader().await.map_err(QueryError::from)?;
         let Ok(mut connection) = reader.downcast::<Conn>() else {
             return Err(AskError::OtherDatabase { projection: Q::Reads::NAME });
         };

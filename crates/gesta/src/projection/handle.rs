@@ -10,7 +10,8 @@ use std::{
 };
 
 use gesta_store::{
-    DatabaseAnswer, DeadLetter, EventStore, EventType, InvalidName, ReadModelId, ReadModelStore,
+    DatabaseAnswer, DatabaseError, DeadLetter, EventStore, EventType, InvalidName, ReadModelId,
+    ReadModelStore,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -20,6 +21,7 @@ use tokio::{
 use super::{
     Apply, Progress,
     filling::Parts,
+    in_one_line,
     runner::{Operation, OperationError, Order, Runner},
 };
 use crate::{Clock, EventSet};
@@ -39,9 +41,30 @@ pub(crate) struct Handle {
     pub(crate) read_models: Box<dyn AnyReadModels>,
     orders: mpsc::Sender<Order>,
     task: Mutex<Option<JoinHandle<()>>>,
+    /// The read model that a query found damaged, and what the database said.
+    damaged: Mutex<Option<(ReadModelId, String)>>,
 }
 
 impl Handle {
+    /// Remembers that a query met damage in the read model that answers.
+    pub(crate) fn remember_damage(&self, error: &DatabaseError) {
+        let DatabaseError::Corrupt { .. } = error else { return };
+        let Some(answering) = self.progress.borrow().answering.clone() else { return };
+        let detail = in_one_line(error);
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if damaged.as_ref().is_none_or(|(known, _)| *known != answering) {
+            tracing::error!(projection = self.name, error = %detail, "the read model is damaged");
+        }
+        *damaged = Some((answering, detail));
+    }
+
+    /// Returns the damage that queries met, as long as the damaged read model answers.
+    pub(crate) fn damage_found(&self) -> Option<String> {
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let answering = self.progress.borrow().answering.clone();
+        damaged.filter(|(known, _)| Some(known) == answering.as_ref()).map(|(_, detail)| detail)
+    }
+
     /// Has an operation done, after what the projection does now.
     pub(crate) async fn order(&self, operation: Operation) -> Result<(), OperationError> {
         let stopped = || OperationError::Unavailable { reason: "it has stopped".to_owned() };
@@ -152,6 +175,7 @@ where
             read_models,
             orders,
             task: Mutex::new(Some(task)),
+            damaged: Mutex::new(None),
         })
     }
 }

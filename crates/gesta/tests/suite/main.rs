@@ -12,6 +12,7 @@ mod boundaries;
 mod conflicts;
 mod events;
 mod guide;
+mod health;
 mod idempotency;
 mod library;
 mod loads;

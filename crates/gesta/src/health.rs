@@ -1,0 +1,268 @@
+//! The health of an application: what keeps it from serving, and what an operator should look at.
+//!
+//! Owns: [`Health`], its [causes](HealthCause), and the rule which cause is of which [`Severity`].
+//! Invariant: whatever stopped, was set aside or was left out is a cause, so that nothing fails
+//! silently. Not here: mending it, which is the operations of [`Gesta`]; HTTP.
+//!
+//! The rule: an application is *unready* when requests cannot be served as promised (the store takes
+//! no appends, a read model that answers stands still or is damaged, a process manager does nothing
+//! at all). It is *degraded* when requests are served and something waits for an operator or for
+//! time (an instance or an event was set aside, a rebuild stands still beside a read model that goes
+//! on, something is tried again, the clock is behind the store).
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use gesta_store::{Append, ExpectedRevision, ReadAll, StoreError, StreamName};
+
+use crate::{
+    Gesta, ProcessState, ProjectionState,
+    process::Handle as ProcessHandle,
+    projection::{Handle as ProjectionHandle, in_one_line},
+};
+
+/// How long the store may take to answer before it counts as unresponsive.
+const STORE_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How far recorded times may be ahead of the clock without being told.
+const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(10);
+
+/// The health of an application at one moment.
+///
+/// ```
+/// use gesta::{Gesta, Severity};
+///
+/// # gesta::store::conformance::block_on(async {
+/// let gesta = Gesta::at("memory:").open().await?;
+/// let health = gesta.health().await;
+/// assert_eq!(health.worst(), None, "nothing is wrong: {health:?}");
+/// assert!(health.worst() < Some(Severity::Degraded));
+/// # Ok::<(), gesta::OpenError>(())
+/// # }).expect("a memory store opens");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Everything that is wrong, the worst first.
+    pub causes: Vec<HealthCause>,
+}
+
+impl Health {
+    /// The severity of the worst cause; `None` when nothing is wrong.
+    #[must_use]
+    pub fn worst(&self) -> Option<Severity> {
+        self.causes.iter().map(|cause| cause.severity).max()
+    }
+}
+
+/// One thing that is wrong.
+///
+/// ```
+/// use gesta::{Component, HealthCause, Severity};
+///
+/// let cause = HealthCause {
+///     component: Component::Projection,
+///     name: "orders".to_owned(),
+///     state: "halted",
+///     severity: Severity::Unready,
+///     detail: "the event at position 7 cannot be applied".to_owned(),
+/// };
+/// assert_eq!(cause.code(), "projection-halted");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCause {
+    /// The part of the application.
+    pub component: Component,
+    /// The name of the projection or process manager, the stream of a process; empty for the store
+    /// and the clock.
+    pub name: String,
+    /// The state, as a stable word: `stopped`, `halted`, `set-aside` and the like.
+    pub state: &'static str,
+    /// What it means for requests.
+    pub severity: Severity,
+    /// The cause, for people.
+    pub detail: String,
+}
+
+impl HealthCause {
+    /// A stable code of component and state, such as `store-stopped`.
+    #[must_use]
+    pub fn code(&self) -> String {
+        format!("{}-{}", self.component.as_str(), self.state)
+    }
+}
+
+/// What a cause means for requests, the worse the greater.
+///
+/// ```
+/// assert!(gesta::Severity::Unready > gesta::Severity::Degraded);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Requests are served; something waits for an operator or for time.
+    Degraded,
+    /// Requests cannot be served as promised.
+    Unready,
+}
+
+/// A part of an application that has a health of its own.
+///
+/// ```
+/// assert_eq!(gesta::Component::ProcessManager.as_str(), "process-manager");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Component {
+    /// The event store.
+    Store,
+    /// The clock, compared with recorded times.
+    Clock,
+    /// A projection with its read model.
+    Projection,
+    /// A process manager as a whole.
+    ProcessManager,
+    /// One instance of a process manager.
+    Process,
+}
+
+impl Component {
+    /// A stable word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Clock => "clock",
+            Self::Projection => "projection",
+            Self::ProcessManager => "process-manager",
+            Self::Process => "process",
+        }
+    }
+
+    fn cause(
+        self,
+        name: &str,
+        (severity, state): (Severity, &'static str),
+        detail: impl Into<String>,
+    ) -> HealthCause {
+        let (name, detail) = (name.to_owned(), detail.into());
+        HealthCause { component: self, name, state, severity, detail }
+    }
+}
+
+impl Gesta {
+    /// Returns everything that is wrong at the moment. Offers the store an append that changes
+    /// nothing, and waits for it at most five seconds.
+    pub async fn health(&self) -> Health {
+        let mut causes = Vec::new();
+        causes.extend(self.store_cause().await);
+        causes.extend(self.clock_cause().await);
+        for handle in self.read_side().handles() {
+            causes.extend(projection_causes(handle));
+        }
+        for handle in self.processes().handles() {
+            causes.extend(process_manager_causes(handle));
+        }
+        causes.sort_by_key(|cause| std::cmp::Reverse(cause.severity));
+        Health { causes }
+    }
+
+    async fn store_cause(&self) -> Option<HealthCause> {
+        let stream = StreamName::new("health-check").expect("the name is valid");
+        // It only checks: it goes the way of all appends and leaves nothing behind.
+        let probe = Append::default().checking(stream, ExpectedRevision::Any);
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.store().append(probe) => outcome,
+            () = self.clock().sleep(STORE_WAIT_MAX) => {
+                let detail = format!("no answer within {} seconds", STORE_WAIT_MAX.as_secs());
+                let state = (Severity::Unready, "unresponsive");
+                return Some(Component::Store.cause("", state, detail));
+            }
+        };
+        outcome.err().map(|error| store_cause(&error))
+    }
+
+    /// A clock that was ahead once leaves recorded times ahead of it: until it has reached them, new
+    /// events are recorded at that time and expire as much later.
+    async fn clock_cause(&self) -> Option<HealthCause> {
+        let newest = ReadAll::backwards().limit(1);
+        let newest = self.store().read_all(newest).collect_events().await.ok()?;
+        let recorded = UNIX_EPOCH + Duration::from_micros(newest.first()?.recorded_at.micros());
+        let ahead = recorded.duration_since(self.clock().now()).ok()?;
+        (ahead > CLOCK_BEHIND_MAX).then(|| {
+            let detail = format!(
+                "the newest event was recorded {} seconds later than the clock says it is now: until \
+                 the clock is there, new events are recorded at that time and expire as much later",
+                ahead.as_secs(),
+            );
+            Component::Clock.cause("", (Severity::Degraded, "behind-store"), detail)
+        })
+    }
+}
+
+fn store_cause(error: &StoreError) -> HealthCause {
+    let state = match error {
+        StoreError::Stopped { .. } => "stopped",
+        StoreError::Corrupt(_) => "damaged",
+        StoreError::Overloaded(_) => "overloaded",
+        StoreError::Unavailable { .. } => "unavailable",
+        StoreError::Conflict(_)
+        | StoreError::Rejected(_)
+        | StoreError::Unsupported { .. }
+        | StoreError::Deleted { .. } => "refusing",
+    };
+    Component::Store.cause("", (Severity::Unready, state), in_one_line(error))
+}
+
+fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
+    use Severity::{Degraded, Unready};
+    let progress = handle.progress.borrow().clone();
+    let mut causes = Vec::new();
+    let mut tell = |state, detail: String| {
+        causes.push(Component::Projection.cause(handle.name, state, detail));
+    };
+    match progress.state {
+        ProjectionState::Halted { position, error } => {
+            tell((Unready, "halted"), format!("at position {position}: {error}"));
+        }
+        ProjectionState::Rebuilding(rebuild) => {
+            if let Some(error) = rebuild.halted {
+                // A read model of an older version answers, but takes no events any more.
+                let severity = if progress.halted { Unready } else { Degraded };
+                tell((severity, "rebuild-halted"), format!("after {}: {error}", rebuild.position));
+            }
+        }
+        ProjectionState::Starting | ProjectionState::Running => {}
+    }
+    if let Some(trouble) = progress.trouble {
+        let state = match progress.answering {
+            Some(_) => (Degraded, "retrying"),
+            None => (Unready, "not-open"),
+        };
+        tell(state, trouble);
+    }
+    if let Some(damage) = handle.damage_found() {
+        tell((Unready, "corrupt"), damage);
+    }
+    if progress.dead_letters > 0 {
+        let detail = match progress.dead_letters {
+            1 => "1 event is set aside".to_owned(),
+            several => format!("{several} events are set aside"),
+        };
+        tell((Degraded, "dead-letters"), detail);
+    }
+    causes
+}
+
+fn process_manager_causes(handle: &ProcessHandle) -> Option<HealthCause> {
+    let progress = handle.progress.borrow().clone();
+    let state = match progress.state {
+        ProcessState::Paused => (Severity::Degraded, "paused"),
+        _ if progress.is_stuck => (Severity::Unready, "stuck"),
+        ProcessState::Starting | ProcessState::Running => (Severity::Degraded, "retrying"),
+    };
+    let detail = match (progress.trouble, progress.state) {
+        (Some(trouble), _) => trouble,
+        (None, ProcessState::Paused) => "nothing is done until it is resumed".to_owned(),
+        (None, ProcessState::Starting | ProcessState::Running) => return None,
+    };
+    Some(Component::ProcessManager.cause(handle.name, state, detail))
+}
