@@ -6,8 +6,8 @@ use gesta::{
     EventId, EventType, Gesta, Projection, StreamName,
     prelude::*,
     store::{
-        Append, DatabaseError, ExpectedRevision, MemoryReadModels, MemoryReader, NewEvent, RecordedAt,
-        Rows, memory::MemoryStore,
+        Append, DatabaseError, ExpectedRevision, MemoryReadModels, MemoryReader, NewEvent,
+        RecordedAt, Rows, memory::MemoryStore,
     },
 };
 use gesta_http::Edge;

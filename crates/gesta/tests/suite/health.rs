@@ -7,9 +7,7 @@ use std::{
 
 use gesta::{Component, Gesta, HealthCause, Projection, Severity, prelude::*};
 use gesta_sqlite::{Reader, Sqlite};
-use gesta_store::{
-    Damage, DatabaseError, EventStore, Overload, StoreError, memory::MemoryStore,
-};
+use gesta_store::{Damage, DatabaseError, EventStore, Overload, StoreError, memory::MemoryStore};
 
 use crate::{
     bank::{Balances, Controls, Fault, StrictBalances, UNLUCKY, deposit, new_store},
