@@ -50,7 +50,11 @@ pub(crate) struct Answer {
 impl Client {
     /// Of a new, empty shop.
     pub(crate) async fn new() -> Self {
-        let shop = opened::in_memory().await;
+        Self::over(opened::in_memory().await)
+    }
+
+    /// Of a shop that is open already.
+    pub(crate) fn over(shop: Gesta) -> Self {
         let document = Arc::new(shop::http::api().document());
         let router = shop::http::api().router(Edge::new(shop.clone()));
         Self { shop, router, document, seen: Arc::default() }

@@ -10,6 +10,7 @@ mod catalogue;
 mod command_line;
 mod credit_notes;
 mod events;
+mod golden;
 mod http;
 mod import;
 mod opened;
