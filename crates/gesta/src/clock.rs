@@ -51,6 +51,12 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Waits that long.
     fn sleep(&self, duration: Duration) -> Sleep;
 
+    /// Waits before something is tried again: for long enough that others get on, not for a time
+    /// that anything depends on. A clock that stands still lets the others run, and does not wait.
+    fn pause(&self, duration: Duration) -> Sleep {
+        self.sleep(duration)
+    }
+
     /// Waits until this time; not at all, if it has come.
     fn sleep_until(&self, time: SystemTime) -> Sleep {
         self.sleep(time.duration_since(self.now()).unwrap_or_default())

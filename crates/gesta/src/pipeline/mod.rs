@@ -1,8 +1,8 @@
 //! The pipeline: one service for all commands, and the steps that each command passes.
 //!
 //! Owns: the order of the steps. Always holds: a command passes, from the outside in: the
-//! application's own layers, tracing, validation, authorization, the timeout, retries, idempotency,
-//! and then the decision. Not here: what a command means; who starts the pipeline
+//! application's own layers, tracing, validation, authorization, the timeout, its turn and retries,
+//! idempotency, and then the decision. Not here: what a command means; who starts the pipeline
 //! ([`Execute`](crate::Execute)).
 
 mod authorization;
@@ -12,6 +12,7 @@ mod request;
 mod retry;
 mod timeout;
 mod trace;
+mod turns;
 mod validation;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -74,6 +75,7 @@ impl Parts {
         let rest = around(
             retry::Retry {
                 policy: self.retry,
+                turns: Arc::default(),
                 clock: Arc::clone(&self.clock),
                 rng: Arc::clone(&self.rng),
             },

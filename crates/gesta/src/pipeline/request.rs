@@ -3,7 +3,15 @@
 //! Owns: [`CommandRequest`], a command whose type is forgotten, with its context; and how one is
 //! loaded and decided. Always holds: a request may be passed on any number of times.
 
-use std::{any::Any, collections::HashSet, fmt, sync::Arc};
+use std::{
+    any::Any,
+    collections::HashSet,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use gesta_store::{CausationId, CorrelationId, RecordedEvent, Revision};
 
@@ -66,6 +74,21 @@ pub struct CommandRequest {
     pub context: CommandContext,
     name: &'static str,
     command: Arc<dyn ErasedCommand>,
+    begun: Begun,
+}
+
+/// A mark that a command had its turn, so that it may have been executed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Begun(Arc<AtomicBool>);
+
+impl Begun {
+    pub(super) fn mark(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_marked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Who asked for a command, and in which connection.
@@ -135,7 +158,8 @@ impl CommandContext {
 
 impl CommandRequest {
     pub(crate) fn new(context: CommandContext, command: impl Decide) -> Self {
-        Self { context, name: name_of(&command), command: Arc::new(Typed(command)) }
+        let begun = Begun::default();
+        Self { context, name: name_of(&command), command: Arc::new(Typed(command)), begun }
     }
 
     /// The command's name.
@@ -157,6 +181,14 @@ impl CommandRequest {
     /// [`EncodeError`] when the command has no JSON form.
     pub fn payload_digest(&self) -> Result<PayloadDigest, EncodeError> {
         self.command.payload_digest()
+    }
+
+    pub(super) fn begun(&self) -> &Begun {
+        &self.begun
+    }
+
+    pub(super) fn set_begun(&mut self, begun: Begun) {
+        self.begun = begun;
     }
 
     pub(super) fn erased(&self) -> &dyn ErasedCommand {

@@ -1,18 +1,20 @@
 //! Retries: after a conflict, load and decide again.
 //!
-//! Owns: how often, and after which wait. Always holds: only conflicts are tried again; a rejection
-//! is an answer, and an unknown outcome is for the caller to repeat.
+//! Owns: the number of attempts, and the pauses between them. Always holds: a command waits for its
+//! turn ([`Turns`]) before it is tried, and keeps it until it has its outcome, so conflicts come
+//! only from other programs; only conflicts are tried again; a rejection is an answer, and an
+//! unknown outcome is for the caller to repeat.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use tower::ServiceExt as _;
 
-use super::{CommandRequest, Rest, Step};
+use super::{CommandRequest, Rest, Step, turns::Turns};
 use crate::{Clock, CommandError, Receipt, Rng};
 
-/// How often a command is tried again when others were faster.
+/// How often a command is tried again when other programs were faster.
 ///
-/// The wait before a retry is a random part of a bound that doubles each time, so that those who
+/// Commands of one program on one stream take turns and cause each other no conflict. The wait before a retry is a random part of a bound that doubles each time, so that those who
 /// collided once do not collide again.
 ///
 /// ```
@@ -56,22 +58,41 @@ impl RetryPolicy {
 
 pub(super) struct Retry {
     pub(super) policy: RetryPolicy,
+    pub(super) turns: Arc<Turns>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rng: Arc<dyn Rng>,
 }
 
 impl Step for Retry {
     async fn pass(&self, request: CommandRequest, rest: Rest) -> Result<Receipt, CommandError> {
-        let attempts_max = self.policy.attempts_max.get();
-        for attempt in 1..attempts_max {
-            match rest.clone().oneshot(request.clone()).await {
-                Err(CommandError::Conflict(_)) => {
-                    self.clock.sleep(self.policy.wait(attempt, self.rng.next_u64())).await;
+        let mut plan = self.turns.plan(&request)?;
+        let mut turn = self.turns.take(&plan).await;
+        request.begun().mark();
+        let mut attempts = 0;
+        loop {
+            let outcome = rest.clone().oneshot(request.clone()).await;
+            match &outcome {
+                Ok(receipt) => self.turns.learn(&plan, receipt),
+                Err(CommandError::Conflict(_)) if plan.is_shared() => {
+                    // Another command of this program may have been faster: no attempt is lost.
+                    drop(turn);
+                    plan = plan.exclusive();
+                    turn = self.turns.take(&plan).await;
+                    continue;
                 }
-                outcome => return outcome,
+                Err(CommandError::Conflict(_)) => {
+                    attempts += 1;
+                    if attempts < self.policy.attempts_max.get() {
+                        let pause = self.policy.wait(attempts, self.rng.next_u64());
+                        self.clock.pause(pause).await;
+                        continue;
+                    }
+                }
+                Err(_) => {}
             }
+            drop(turn);
+            return outcome;
         }
-        rest.oneshot(request).await
     }
 }
 

@@ -1,12 +1,13 @@
 //! The timeout: how long a caller waits at most.
 //!
-//! Always holds: it answers *unknown outcome*, for an append that was under way may still happen.
+//! Always holds: a command that was still waiting for its turn is certain not to be executed; of any
+//! other the outcome is unknown, for an append that was under way may still happen.
 
 use std::{sync::Arc, time::Duration};
 
 use tower::ServiceExt as _;
 
-use super::{CommandRequest, Rest, Step};
+use super::{CommandRequest, Rest, Step, request::Begun};
 use crate::{Clock, CommandError, Receipt};
 
 pub(super) struct Timeout {
@@ -15,14 +16,98 @@ pub(super) struct Timeout {
 }
 
 impl Step for Timeout {
-    async fn pass(&self, request: CommandRequest, rest: Rest) -> Result<Receipt, CommandError> {
+    async fn pass(&self, mut request: CommandRequest, rest: Rest) -> Result<Receipt, CommandError> {
+        let begun = Begun::default();
+        request.set_begun(begun.clone());
         tokio::select! {
             biased;
             outcome = rest.oneshot(request) => outcome,
             () = self.clock.sleep(self.limit) => {
                 let limit = self.limit.as_millis();
-                Err(CommandError::unavailable(format!("no answer within {limit} ms")))
+                if begun.is_marked() {
+                    return Err(CommandError::unavailable(format!("no answer within {limit} ms")));
+                }
+                let reason = format!(
+                    "not executed: other commands on the same stream kept it waiting for {limit} ms"
+                );
+                Err(CommandError::Overloaded { reason })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tower::{service_fn, util::BoxCloneSyncService};
+
+    use super::*;
+    use crate::{CommandContext, CommandId, CommandIdFrom, prelude::*, testing::VirtualClock};
+
+    #[derive(Event, Serialize, Deserialize, Clone)]
+    #[event(name = "door-opened")]
+    struct DoorOpened;
+
+    #[derive(EventSet, Clone)]
+    enum DoorEvent {
+        Opened(DoorOpened),
+    }
+
+    #[derive(Default)]
+    struct Door;
+
+    impl Aggregate for Door {
+        const CATEGORY: &'static str = "door";
+        type Id = u32;
+        type Event = DoorEvent;
+
+        fn evolve(&mut self, event: &DoorEvent) {
+            match event {
+                DoorEvent::Opened(_) => {}
+            }
+        }
+    }
+
+    #[derive(Command, Serialize, Deserialize)]
+    #[command(name = "open-door", on = Door, either)]
+    struct OpenDoor {
+        #[command(id)]
+        door: u32,
+    }
+
+    impl Decide for OpenDoor {
+        type Rejection = std::convert::Infallible;
+
+        fn decide(&self, _: &Door) -> Decision<Self> {
+            Ok(DoorOpened.into())
+        }
+    }
+
+    /// The error of a command that never ends, and whose turn has come or has not.
+    async fn timed_out(had_its_turn: bool) -> CommandError {
+        let (clock, limit) = (VirtualClock::new(), Duration::from_secs(5));
+        let step = Timeout { limit, clock: Arc::new(clock.clone()) };
+        let rest = BoxCloneSyncService::new(service_fn(move |request: CommandRequest| async move {
+            if had_its_turn {
+                request.begun().mark();
+            }
+            pending().await
+        }));
+        let id = CommandId::new("request-1").unwrap();
+        let context = CommandContext::new(id, CommandIdFrom::Caller);
+        let request = CommandRequest::new(context, OpenDoor { door: 1 });
+        let passed = tokio::spawn(async move { step.pass(request, rest).await });
+        clock.until_asleep(limit).await;
+        clock.advance(limit);
+        passed.await.unwrap().unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_command_that_only_waited_for_its_turn_is_known_not_to_be_executed() {
+        let waited = timed_out(false).await;
+        assert!(waited.is_definite(), "{waited}");
+        assert!(matches!(waited, CommandError::Overloaded { .. }), "{waited}");
+        assert!(!timed_out(true).await.is_definite());
     }
 }

@@ -6,11 +6,18 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::yield_now,
+};
 
 use crate::{Clock, Sleep};
 
 /// A clock that stands still until a test moves it. Clones are the same clock.
+///
+/// Timers, timeouts and waits of the application sleep until the test moves it. The pause before a
+/// command is tried again does not ([`Clock::pause`]): it lets other tasks run and goes on, so that
+/// commands which compete need no test to move the clock.
 ///
 /// ```
 /// use std::time::Duration;
@@ -112,6 +119,10 @@ impl Clock for VirtualClock {
     fn sleep(&self, duration: Duration) -> Sleep {
         let until = self.now() + duration;
         self.sleep_until(until)
+    }
+
+    fn pause(&self, _: Duration) -> Sleep {
+        Box::pin(yield_now())
     }
 
     fn sleep_until(&self, until: SystemTime) -> Sleep {

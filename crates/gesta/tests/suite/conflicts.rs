@@ -1,8 +1,13 @@
 //! Somebody else was faster: decisions take effect only on what they have seen.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    future::{pending, ready},
+    num::NonZeroU32,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use gesta::{Clock as _, ExecuteError, Gesta, RetryPolicy, prelude::*, testing::VirtualClock};
+use gesta::{Clock, ExecuteError, Gesta, RetryPolicy, Sleep, prelude::*};
 
 use crate::{
     accounts::{
@@ -18,7 +23,9 @@ async fn bank(money: &[u64]) -> (Gesta, Gesta, Scripted) {
     let no_wait = RetryPolicy { wait_max: Duration::ZERO, ..RetryPolicy::default() };
     let gesta = Gesta::on(Arc::new(store.clone())).retry(no_wait).open().await.unwrap();
     open_accounts(&gesta, money).await;
-    (gesta.clone(), gesta, store)
+    // Another program: commands of one program wait for each other.
+    let other = Gesta::on(Arc::new(store.clone())).retry(no_wait).open().await.unwrap();
+    (gesta, other, store)
 }
 
 async fn spend(gesta: Gesta, account: u32, cents: u64) {
@@ -130,37 +137,48 @@ async fn what_a_query_does_not_match_is_no_conflict() {
     assert_eq!(recorded(&gesta).await.len(), before + 2);
 }
 
+/// A clock that remembers the pauses and never reaches a timeout.
+#[derive(Clone, Debug, Default)]
+struct Pauses(Arc<Mutex<Vec<Duration>>>);
+
+impl Clock for Pauses {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH
+    }
+
+    fn sleep(&self, _: Duration) -> Sleep {
+        Box::pin(pending())
+    }
+
+    fn pause(&self, duration: Duration) -> Sleep {
+        self.0.lock().unwrap().push(duration);
+        Box::pin(ready(()))
+    }
+}
+
 #[tokio::test]
-async fn attempts_are_bounded_and_their_waits_follow_the_clock() {
+async fn attempts_are_bounded_and_so_are_the_pauses_between_them() {
     let store = Scripted::new();
-    let clock = VirtualClock::new();
+    let pauses = Pauses::default();
     let policy = RetryPolicy {
         attempts_max: NonZeroU32::new(3).unwrap(),
         first_wait_max: Duration::from_millis(10),
         wait_max: Duration::from_millis(15),
     };
-    let slow =
-        Gesta::on(Arc::new(store.clone())).clock(clock.clone()).retry(policy).open().await.unwrap();
+    let open = || Gesta::on(Arc::new(store.clone())).clock(pauses.clone()).retry(policy).open();
+    let (slow, other) = (open().await.unwrap(), open().await.unwrap());
     open_accounts(&slow, &[0]).await;
     for _ in 0..3 {
-        let other = slow.clone();
+        let other = other.clone();
         store.next_first(async move { drop(other.execute(deposit(1, 1)).await.unwrap()) });
         store.next_first(async {});
     }
-    let start = clock.now();
-    let mut executed = tokio::spawn({
-        let slow = slow.clone();
-        async move { slow.execute(deposit(1, 100)).await }
-    });
-    for wait in [10, 15].map(Duration::from_millis) {
-        tokio::select! {
-            () = clock.until_asleep(wait) => clock.advance(wait),
-            outcome = &mut executed => panic!("it did not wait: {outcome:?}"),
-        }
-    }
-    let outcome = executed.await.unwrap();
+    let outcome = slow.execute(deposit(1, 100)).await;
     assert!(matches!(outcome, Err(ExecuteError::Conflict(_))), "{outcome:?}");
-    assert_eq!(clock.now(), start + Duration::from_millis(25));
+    let bounds = [10, 15].map(Duration::from_millis);
+    let pauses = pauses.0.lock().unwrap().clone();
+    assert_eq!(pauses.len(), bounds.len());
+    assert!(pauses.iter().zip(bounds).all(|(pause, bound)| *pause <= bound), "{pauses:?}");
     assert_eq!(balance(&slow, 1).await, 3, "only the others' deposits");
 }
 
@@ -202,23 +220,4 @@ async fn a_revision_that_the_caller_expects_is_not_tried_again() {
     let Err(ExecuteError::RevisionMismatch { head, .. }) = outcome else { panic!("{outcome:?}") };
     assert_eq!(head, Some(Revision::new(2)));
     assert_eq!(balance(&gesta, 1).await, 9);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_deposit_of_many_at_once_is_lost() {
-    const DEPOSITS: u64 = 40;
-    let policy =
-        RetryPolicy { attempts_max: NonZeroU32::new(1_000).unwrap(), ..RetryPolicy::default() };
-    let gesta = Gesta::at("memory:").retry(policy).open().await.unwrap();
-    gesta.execute(Open { account: 1 }).await.unwrap();
-    let tasks: Vec<_> = (0..DEPOSITS)
-        .map(|_| {
-            let gesta = gesta.clone();
-            tokio::spawn(async move { gesta.execute(deposit(1, 1)).await.unwrap() })
-        })
-        .collect();
-    for task in tasks {
-        task.await.unwrap();
-    }
-    assert_eq!(balance(&gesta, 1).await, DEPOSITS);
 }

@@ -11,6 +11,11 @@ use crate::{
     scripted::{Scene, Scripted},
 };
 
+/// Another program on the same store: commands of one program wait for each other.
+async fn elsewhere(store: &Scripted) -> Gesta {
+    Gesta::on(Arc::new(store.clone())).open().await.unwrap()
+}
+
 async fn bank(money: &[u64]) -> (Gesta, Scripted) {
     let store = Scripted::new();
     let gesta = Gesta::on(Arc::new(store.clone())).open().await.unwrap();
@@ -90,7 +95,7 @@ async fn an_unknown_outcome_is_settled_by_giving_the_command_again() {
 #[tokio::test]
 async fn two_of_the_same_id_at_once_take_effect_once() {
     let (gesta, store) = bank(&[0]).await;
-    let twin = gesta.clone();
+    let twin = elsewhere(&store).await;
     store.next_first(async move {
         twin.execute(deposit(1, 5)).command_id("request-1").await.unwrap();
     });
@@ -103,7 +108,7 @@ async fn two_of_the_same_id_at_once_take_effect_once() {
 async fn a_repeat_that_is_judged_by_its_own_effect_gets_the_first_receipt() {
     let (gesta, store) = bank(&[10, 0]).await;
     let transfer = || Transfer { from: 1, to: 2, cents: 10 };
-    let (twin, other) = (gesta.clone(), gesta.clone());
+    let (twin, other) = (elsewhere(&store).await, elsewhere(&store).await);
     store.next_first(async move {
         // Changes the account first, so that the append of the later one is no plain repeat.
         other.execute(deposit(2, 1)).await.unwrap();
@@ -117,7 +122,7 @@ async fn a_repeat_that_is_judged_by_its_own_effect_gets_the_first_receipt() {
 #[tokio::test]
 async fn a_repeat_that_comes_too_late_to_be_seen_first_is_no_second_creation() {
     let (gesta, store) = bank(&[]).await;
-    let twin = gesta.clone();
+    let twin = elsewhere(&store).await;
     store.after_find(async move {
         twin.execute(Open { account: 1 }).command_id("request-1").await.unwrap();
     });

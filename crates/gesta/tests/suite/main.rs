@@ -26,3 +26,4 @@ mod readme;
 mod reviewed;
 mod scripted;
 mod snapshots;
+mod turns;

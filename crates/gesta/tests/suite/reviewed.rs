@@ -40,7 +40,8 @@ async fn of_two_commands_of_one_id_at_once_the_other_payload_is_refused() {
     let store = Scripted::new();
     let gesta = Gesta::on(Arc::new(store.clone())).open().await.unwrap();
     open_accounts(&gesta, &[0]).await;
-    let twin = gesta.clone();
+    // Another program: commands of one program wait for each other.
+    let twin = Gesta::on(Arc::new(store.clone())).open().await.unwrap();
     store.next_first(async move {
         twin.execute(accounts::deposit(1, 5)).command_id("request-1").await.unwrap();
     });
