@@ -80,7 +80,11 @@ async fn measure(gesta: &Gesta, what: &str, counters: Vec<String>) -> Done {
     latencies.sort_unstable();
     let at = |part: usize| latencies.get(latencies.len() * part / 100).copied().unwrap_or_default();
     let each_second = latencies.len() as u64 / RUN.as_secs();
-    println!("{what:<28} {each_second:>7}/s  failed {failures:>6}  p50 {:?}  p99 {:?}", at(50), at(99));
+    println!(
+        "{what:<28} {each_second:>7}/s  failed {failures:>6}  p50 {:?}  p99 {:?}",
+        at(50),
+        at(99)
+    );
     Ok(())
 }
 

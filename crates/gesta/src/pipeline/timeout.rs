@@ -88,12 +88,13 @@ mod tests {
     async fn timed_out(had_its_turn: bool) -> CommandError {
         let (clock, limit) = (VirtualClock::new(), Duration::from_secs(5));
         let step = Timeout { limit, clock: Arc::new(clock.clone()) };
-        let rest = BoxCloneSyncService::new(service_fn(move |request: CommandRequest| async move {
-            if had_its_turn {
-                request.begun().mark();
-            }
-            pending().await
-        }));
+        let rest =
+            BoxCloneSyncService::new(service_fn(move |request: CommandRequest| async move {
+                if had_its_turn {
+                    request.begun().mark();
+                }
+                pending().await
+            }));
         let id = CommandId::new("request-1").unwrap();
         let context = CommandContext::new(id, CommandIdFrom::Caller);
         let request = CommandRequest::new(context, OpenDoor { door: 1 });

@@ -3,16 +3,14 @@
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use gesta::{
-    ExecuteError, Gesta, RetryPolicy,
-    prelude::*,
-    store::memory::MemoryStore,
-    testing::VirtualClock,
+    ExecuteError, Gesta, RetryPolicy, prelude::*, store::memory::MemoryStore, testing::VirtualClock,
 };
 use tokio::time::timeout;
 
 use crate::{
     accounts::{
-        Account, Deposited, MatchDeposit, Open, Refused, Transfer, balance, deposit, open_accounts, register,
+        Account, Deposited, MatchDeposit, Open, Refused, Transfer, balance, deposit, open_accounts,
+        register,
     },
     scripted::Scripted,
 };
