@@ -76,6 +76,18 @@ impl Money {
         self.0.checked_div(Decimal::from(parts)).map(|part| Self(part.round_dp(2)))
     }
 
+    /// Rounds to hundredths, half to even.
+    #[must_use]
+    pub fn to_hundredths(self) -> Self {
+        Self(self.0.round_dp(2))
+    }
+
+    /// Cuts off everything beyond the hundredth.
+    #[must_use]
+    pub fn cut_to_hundredths(self) -> Self {
+        Self(self.0.trunc_with_scale(2))
+    }
+
     /// The amount without its sign.
     #[must_use]
     pub fn abs(self) -> Self {

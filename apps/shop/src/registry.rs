@@ -6,7 +6,7 @@ use crate::{
     accounts::AccountEvent,
     catalogue::ProductEvent,
     orders::{OrderEvent, credit_notes::CreditNoteEvent},
-    users::UserEvent,
+    users::{GreetingEvent, UserEvent},
 };
 
 /// Every event of the shop.
@@ -20,6 +20,7 @@ use crate::{
 #[must_use]
 pub fn events() -> Registry {
     Registry::of::<UserEvent>()
+        .and::<GreetingEvent>()
         .and::<ProductEvent>()
         .and::<OrderEvent>()
         .and::<CreditNoteEvent>()

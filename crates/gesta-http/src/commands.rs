@@ -135,6 +135,12 @@ impl Commands {
 }
 
 impl Changes {
+    /// The application.
+    #[must_use]
+    pub fn gesta(&self) -> &Gesta {
+        self.commands.gesta()
+    }
+
     /// The time, for commands that say when.
     #[must_use]
     pub fn now(&self) -> SystemTime {

@@ -24,6 +24,12 @@ pub struct Product {
 }
 
 impl Product {
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What a piece costs.
     #[must_use]
     pub fn price(&self) -> Money {
@@ -35,21 +41,29 @@ impl Product {
         self.known
     }
 
+    /// Whether its stock is kept.
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.stock_keeping == StockKeeping::Tracked && self.known
+    }
+
     /// What is set aside for an order.
-    pub(super) fn reserved_for(&self, order: &OrderId) -> Option<Quantity> {
+    pub(crate) fn reserved_for(&self, order: &OrderId) -> Option<Quantity> {
         self.reserved.get(order).copied()
     }
 
     /// Whether that many pieces can be taken away.
-    pub(super) fn can_spare(&self, product: &ProductId, pieces: i64) -> Result<(), StockRejection> {
+    pub(crate) fn can_spare(&self, product: &ProductId, pieces: i64) -> Result<(), StockRejection> {
         match self.stock_keeping {
             StockKeeping::Untracked => Ok(()),
             StockKeeping::Tracked if self.free >= pieces => Ok(()),
-            StockKeeping::Tracked => {
-                let product = product.clone();
-                Err(StockRejection::Insufficient { product, wanted: pieces, free: self.free })
-            }
+            StockKeeping::Tracked => Err(self.insufficient(product, pieces)),
         }
+    }
+
+    /// The refusal to take away more pieces than are free.
+    pub(crate) fn insufficient(&self, product: &ProductId, pieces: i64) -> StockRejection {
+        let product = product.clone();
+        StockRejection::Insufficient { product, wanted: pieces, free: self.free }
     }
 
     /// Stock that nobody keeps may go below zero; no count of it ever leaves what can be counted.

@@ -121,9 +121,11 @@ impl Documents {
 pub(super) struct SoldProduct {
     pub(super) line: u64,
     code: ProductId,
-    /// The first description that is not empty.
-    description: Option<String>,
-    /// The first price that can be one; corrections of old books have others.
+    /// The first description of a sale.
+    name: Option<String>,
+    /// The first description of any row: often a note on stock, such as `damaged`.
+    note: Option<String>,
+    /// The first price above zero; gifts and corrections have others.
     price: Option<Money>,
     first_at: Timestamp,
 }
@@ -133,7 +135,8 @@ impl SoldProduct {
         let mut product = Self {
             line: row.line,
             code: row.product.clone(),
-            description: None,
+            name: None,
+            note: None,
             price: None,
             first_at: row.occurred_at,
         };
@@ -142,10 +145,12 @@ impl SoldProduct {
     }
 
     fn take(&mut self, row: &Row) {
-        if self.description.is_none() && !row.description.is_empty() {
-            self.description = Some(row.description.clone());
+        let has_price = row.unit_price > Money::ZERO;
+        if !row.description.is_empty() {
+            let known = if has_price { &mut self.name } else { &mut self.note };
+            known.get_or_insert_with(|| row.description.clone());
         }
-        if self.price.is_none() && row.unit_price >= Money::ZERO {
+        if self.price.is_none() && has_price {
             self.price = Some(row.unit_price);
         }
     }
@@ -157,7 +162,7 @@ impl SoldProduct {
     /// Its stock is kept elsewhere. A product without a description is called by its code.
     pub(super) fn into_command(self) -> AddProduct {
         AddProduct {
-            name: self.description.unwrap_or_else(|| self.code.to_string()),
+            name: self.name.or(self.note).unwrap_or_else(|| self.code.to_string()),
             product_id: self.code,
             price: self.price.unwrap_or(Money::ZERO),
             stock_keeping: StockKeeping::Untracked,
@@ -376,6 +381,21 @@ mod tests {
         let product = documents.products.remove(0).into_command();
         assert_eq!((product.name.as_str(), product.price.to_string().as_str()), ("Mug", "0.5"));
         assert_eq!(product.stock_keeping, StockKeeping::Untracked);
+    }
+
+    #[test]
+    fn a_note_on_stock_or_a_gift_names_and_prices_a_product_only_where_no_sale_does() {
+        let mut documents = read(&[
+            "1,mug,check,-2,2010-12-01T08:26:00Z,0,,France",
+            "2,mug,,1,2010-12-02T08:26:00Z,0,,France",
+            "3,mug,Mug,1,2010-12-02T08:26:00Z,3.39,,France",
+            "4,jug,thrown away,-1,2010-12-02T08:26:00Z,0,,France",
+            "5,hat,,-1,2010-12-02T08:26:00Z,0,,France",
+        ]);
+        let products = documents.products.drain(..).map(SoldProduct::into_command);
+        let told: Vec<_> = products.map(|it| (it.name, it.price.to_string())).collect();
+        let expected = [("Mug", "3.39"), ("thrown away", "0"), ("hat", "0")];
+        assert_eq!(told, expected.map(|(name, price)| (name.to_owned(), price.to_owned())));
     }
 
     #[test]

@@ -13,6 +13,11 @@ use std::{
 use gesta::{Decide, ExecuteError, Gesta, Position, Receipt, store::StoreError};
 use tokio::task::{JoinError, JoinSet};
 
+use crate::{
+    catalogue::{AddProduct, Product, UpdateProduct},
+    money::Money,
+};
+
 use super::{
     Documents, Refused,
     documents::{Document, SoldProduct, Step},
@@ -137,13 +142,19 @@ impl Imported {
     }
 }
 
-/// A product that is there stays as it is, whatever this file says of it.
+/// A product that is there stays as it is, but for a name or a price that it lacks.
 async fn import_product(shared: Shared, product: SoldProduct) -> Result<Imported, ImportError> {
     let (line, id) = (product.line, product.command_id());
     let command = product.into_command();
     let name = format!("product {}", command.product_id);
     let mut imported = Imported::default();
-    match shared.give(&command, &id, &name).await? {
+    let mut given = shared.give(&command, &id, &name).await?;
+    if matches!(given, Given::Known)
+        && let Some(completed) = shared.completed(&command).await?
+    {
+        given = shared.give(&completed, &format!("{id}/completed"), &name).await?;
+    }
+    match given {
         Given::Done(receipt) => imported.count(&receipt, shared.begins_after),
         Given::Known => imported.known += 1,
         Given::Refused(reason) => imported.refused.push(Refused { line, document: name, reason }),
@@ -183,6 +194,21 @@ enum Given {
 }
 
 impl Shared {
+    /// The update that gives a known product the name or the price that it lacks and this file has.
+    async fn completed(&self, file: &AddProduct) -> Result<Option<UpdateProduct>, ImportError> {
+        let loaded = self.gesta.load::<Product>(&file.product_id).await;
+        let loaded = loaded.map_err(|error| stopped("product", error.to_string()))?;
+        let Some(known) = loaded.map(|loaded| loaded.state) else { return Ok(None) };
+        let nameless = known.name() == file.product_id.to_string();
+        let name = if nameless { file.name.as_str() } else { known.name() };
+        let price = if known.price() == Money::ZERO { file.price } else { known.price() };
+        if (name, price) == (known.name(), known.price()) {
+            return Ok(None);
+        }
+        let (product_id, occurred_at) = (file.product_id.clone(), file.occurred_at);
+        Ok(Some(UpdateProduct { product_id, name: name.to_owned(), price, occurred_at }))
+    }
+
     async fn take_step(&self, step: &Step, id: &str, name: &str) -> Result<Given, ImportError> {
         match step {
             Step::Place(place) => self.give(place, id, name).await,

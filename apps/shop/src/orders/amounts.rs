@@ -1,8 +1,9 @@
 //! What an order costs.
 //!
-//! Owns: [`Line`], [`Discount`], [`Amounts`]. Always holds: amounts are exact; every percentage is
-//! of the lines' sum, so the order of discounts does not matter; discounts never take away more
-//! than there is.
+//! Owns: [`Line`], [`Discount`], [`Amounts`]. Invariants: every percentage is of the lines' sum, so
+//! the order of discounts does not matter; discounts never take away more than there is. Lines and
+//! their sum are exact. Discounts are added up exactly and rounded once, half to even, so that an
+//! order with discounts costs whole hundredths.
 
 use gesta::InvalidField;
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,8 @@ impl Discount {
 ///     quantity: Quantity::new(6)?,
 /// };
 /// let tenth = Discount { discount_type: DiscountType::Percentage, value: Money::whole(10) };
-/// assert_eq!(Amounts::of(&[line], &[tenth]).total, "18.306".parse()?);
+/// let amounts = Amounts::of(&[line], &[tenth]);
+/// assert_eq!((amounts.discount, amounts.total), ("2.03".parse()?, "18.31".parse()?));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq)]
@@ -109,9 +111,19 @@ impl Amounts {
     pub fn of(lines: &[Line], discounts: &[Discount]) -> Self {
         let subtotal: Money = lines.iter().map(Line::amount).sum();
         let wanted: Money = discounts.iter().map(|discount| discount.of(subtotal)).sum();
-        let discount = wanted.min(subtotal).max(Money::ZERO);
+        let exact = wanted.min(subtotal).max(Money::ZERO);
+        let discount = if discounts.is_empty() { exact } else { rounded(subtotal, exact) };
         Self { subtotal, discount, total: subtotal - discount }
     }
+}
+
+/// Rounds a discount half to even, to hundredths of what remains to be paid.
+///
+/// Prices may have more than two decimals. What the sum has beyond the hundredth goes with the
+/// discount, so that the total is an amount that can be paid.
+fn rounded(subtotal: Money, discount: Money) -> Money {
+    let beyond = subtotal - subtotal.cut_to_hundredths();
+    (discount - beyond).to_hundredths() + beyond
 }
 
 #[cfg(test)]
@@ -151,8 +163,26 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_rounded() {
-        assert_eq!(total(&[line("0.001", 3)], &[percentage("33.33")]), "0.0020001");
+    fn an_order_without_discounts_is_not_rounded() {
+        assert_eq!(total(&[line("0.001", 3)], &[]), "0.003");
+    }
+
+    #[test]
+    fn discounts_are_rounded_once_half_to_even_so_that_the_total_can_be_paid() {
+        assert_eq!(total(&[line("3.39", 6)], &[percentage("10")]), "18.31");
+        assert_eq!(total(&[line("36.02", 1)], &[percentage("8.99")]), "32.78");
+        // A discount of 0.025 is 0.02, one of 0.075 is 0.08; two of 0.0125 are 0.02 together.
+        assert_eq!(total(&[line("0.20", 1)], &[percentage("12.5")]), "0.18");
+        assert_eq!(total(&[line("0.60", 1)], &[percentage("12.5")]), "0.52");
+        let half = || percentage("6.25");
+        assert_eq!(total(&[line("0.20", 1)], &[half(), half()]), "0.18");
+    }
+
+    #[test]
+    fn a_price_beyond_hundredths_leaves_a_total_of_whole_hundredths_once_there_is_a_discount() {
+        let amounts = Amounts::of(&[line("1.2345", 1)], &[percentage("10")]);
+        assert_eq!(amounts.total.to_string(), "1.11");
+        assert_eq!(amounts.subtotal - amounts.discount, amounts.total);
     }
 
     #[test]

@@ -6,17 +6,14 @@
 //! undone of an order that shipped in between. Not here: orders that name no account; they are paid
 //! and shipped by explicit commands.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use gesta::prelude::*;
 use jiff::Timestamp;
 
 use super::{
     CancelOrder, OrderCancelled, OrderPaid, OrderPlaced, OrderShipped, PayOrder, RefundOrder,
-    ShipOrder,
+    ShipOrder, pieces_of,
 };
 use crate::{
     accounts::{DepositMoney, MoneyWithdrawn, WithdrawMoney},
@@ -275,11 +272,7 @@ impl Fulfilment {
 impl Ordered {
     fn of(placed: &OrderPlaced) -> Option<Self> {
         let account_id = placed.payment_account_id.clone()?;
-        let mut pieces: BTreeMap<ProductId, u64> = BTreeMap::new();
-        for line in &placed.lines {
-            let product = pieces.entry(line.product_id.clone()).or_default();
-            *product = product.saturating_add(line.quantity.into());
-        }
+        let pieces = pieces_of(&placed.lines);
         let products = pieces.keys().cloned().collect();
         let wanted = |(product_id, pieces)| {
             Some(Wanted { product_id, quantity: Quantity::new(pieces).ok()? })

@@ -8,6 +8,7 @@
 mod amounts;
 mod card;
 pub mod credit_notes;
+mod dispatch;
 mod events;
 mod fulfilment;
 mod order;
@@ -20,6 +21,7 @@ pub mod summaries;
 
 pub use amounts::{Amounts, Discount, DiscountType, Line};
 pub use card::{OrderCard, OrderDetails, Payment};
+pub use dispatch::{DispatchOrder, DispatchRejection, pieces_of};
 pub use events::{
     Address, OrderCancelled, OrderDelivered, OrderEvent, OrderPaid, OrderPlaced, OrderRefunded,
     OrderShipped,

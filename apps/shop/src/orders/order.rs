@@ -4,7 +4,7 @@ use std::fmt;
 
 use gesta::prelude::*;
 
-use super::OrderEvent;
+use super::{Line, OrderEvent};
 use crate::{id::OrderId, money::Money};
 
 /// How far an order is.
@@ -80,11 +80,20 @@ impl TryFrom<String> for OrderStatus {
 #[derive(Debug, Default)]
 pub struct Order {
     pub(super) status: OrderStatus,
+    lines: Vec<Line>,
     /// What it costs.
     pub(super) total: Money,
     /// What came in and did not go back.
     pub(super) left: Money,
     pub(super) was_paid: bool,
+}
+
+impl Order {
+    /// The lines, as they were placed.
+    #[must_use]
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
 }
 
 impl Aggregate for Order {
@@ -94,7 +103,10 @@ impl Aggregate for Order {
 
     fn evolve(&mut self, event: &OrderEvent) {
         match event {
-            OrderEvent::Placed(placed) => self.total = placed.amounts.total,
+            OrderEvent::Placed(placed) => {
+                self.lines = placed.lines.clone();
+                self.total = placed.amounts.total;
+            }
             OrderEvent::Paid(paid) => {
                 self.status = OrderStatus::Paid;
                 self.left = paid.amount;

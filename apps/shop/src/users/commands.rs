@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use gesta::prelude::*;
 
 use super::{
-    Email, EmailOwners, User, UserCreated, UserDeleted, UserRejection, UserUpdated, UserWelcomed,
-    user::Profile,
+    Email, EmailOwners, Greeting, User, UserCreated, UserDeleted, UserRejection, UserUpdated,
+    UserWelcomed, user::Profile,
 };
 use crate::{checks, id::UserId};
 
@@ -110,24 +110,35 @@ impl Decide for UpdateUser {
     }
 }
 
+/// A user and the record of the welcome, which has a stream of its own.
+type WithGreeting = (User, Greeting);
+
 /// Welcomes a user, once.
+///
+/// The user's own stream stays as it is, so that an ETag from the user's creation is good until the
+/// user changes.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[command(name = "welcome-user", on = User)]
+#[command(name = "welcome-user", on = WithGreeting, id = WelcomeUser::ids)]
 #[serde(rename_all = "camelCase")]
 pub struct WelcomeUser {
-    /// Which one.
-    #[command(id)]
+    /// The user.
     pub user_id: UserId,
+}
+
+impl WelcomeUser {
+    fn ids(&self) -> (UserId, UserId) {
+        (self.user_id.clone(), self.user_id.clone())
+    }
 }
 
 impl Decide for WelcomeUser {
     type Rejection = UserRejection;
 
-    fn decide(&self, user: &User) -> Decision<Self> {
-        if user.there()?.welcomed {
-            return Ok(Events::none());
+    fn decide(&self, (user, greeting): &WithGreeting) -> Decision<Self> {
+        if user.there()?.welcomed || greeting.given {
+            return Ok((Events::none(), Events::none()));
         }
-        Ok(UserWelcomed { user_id: self.user_id.clone() }.into())
+        Ok((Events::none(), UserWelcomed { user_id: self.user_id.clone() }.into()))
     }
 }
 
@@ -305,7 +316,7 @@ mod tests {
         given::<WithEmail>((history(), vec![]))
             .when(update("ann", None))
             .then_rejected(UserRejection::Deleted);
-        given::<User>(history())
+        given::<WithGreeting>((history(), vec![]))
             .when(WelcomeUser { user_id: id("ann") })
             .then_rejected(UserRejection::Deleted);
     }
@@ -314,10 +325,21 @@ mod tests {
     fn a_user_is_welcomed_once() {
         let welcome = || WelcomeUser { user_id: id("ann") };
         let welcomed = UserWelcomed { user_id: id("ann") };
-        given::<User>([created("ann", None).into()]).when(welcome()).then(welcomed.clone());
-        given::<User>([created("ann", None).into(), welcomed.into()])
+        let ann = || created("ann", None).into();
+        given::<WithGreeting>((vec![ann()], vec![]))
             .when(welcome())
-            .then(Events::none());
+            .then((Events::none(), welcomed.clone().into()));
+        given::<WithGreeting>((vec![ann()], vec![welcomed.into()]))
+            .when(welcome())
+            .then((Events::none(), Events::none()));
+    }
+
+    #[test]
+    fn a_user_who_was_welcomed_in_their_own_stream_is_not_welcomed_again() {
+        let welcomed = UserWelcomed { user_id: id("ann") };
+        given::<WithGreeting>((vec![created("ann", None).into(), welcomed.into()], vec![]))
+            .when(WelcomeUser { user_id: id("ann") })
+            .then((Events::none(), Events::none()));
     }
 
     #[test]

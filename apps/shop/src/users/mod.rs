@@ -7,6 +7,7 @@
 mod commands;
 mod email;
 mod events;
+mod greeting;
 mod queries;
 mod read_model;
 mod routes;
@@ -16,6 +17,7 @@ mod welcome;
 pub use commands::{CreateUser, DeleteUser, UpdateUser, WelcomeUser};
 pub use email::{Email, EmailOwners, NotAnEmail};
 pub use events::{UserCreated, UserDeleted, UserEvent, UserUpdated, UserWelcomed};
+pub use greeting::{Greeting, GreetingEvent};
 pub use queries::{FindUser, ListUsers};
 pub use read_model::{UserDetails, Users};
 pub(crate) use routes::routes;

@@ -1,9 +1,9 @@
 //! The read model of users: one row for each who is there.
 
-use gesta::{Apply, ApplyError, Projection, Recorded};
+use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded};
 use serde::{Deserialize, Serialize};
 
-use super::{UserEvent, UserUpdated};
+use super::{User, UserEvent, UserUpdated};
 use crate::{
     id::UserId,
     sql::{self, params},
@@ -39,12 +39,13 @@ impl Apply<sql::Tx> for Users {
         tx: &mut sql::Tx,
         events: &[Recorded<UserEvent>],
     ) -> Result<(), ApplyError> {
-        events.iter().try_for_each(|event| apply_one(tx, event.revision.number(), &event.event))
+        events.iter().try_for_each(|event| apply_one(tx, event))
     }
 }
 
-fn apply_one(tx: &mut sql::Tx, revision: u64, event: &UserEvent) -> Result<(), ApplyError> {
-    match event {
+fn apply_one(tx: &mut sql::Tx, recorded: &Recorded<UserEvent>) -> Result<(), ApplyError> {
+    let revision = recorded.revision.number();
+    match &recorded.event {
         UserEvent::Created(created) => tx.execute(
             "insert into users values (?1, ?2, ?3, ?4, 0, ?5)",
             params![
@@ -56,10 +57,16 @@ fn apply_one(tx: &mut sql::Tx, revision: u64, event: &UserEvent) -> Result<(), A
             ],
         ),
         UserEvent::Updated(updated) => update(tx, revision, updated),
-        UserEvent::Welcomed(welcomed) => tx.execute(
-            "update users set welcomed = 1, revision = ?2 where user_id = ?1",
-            params![welcomed.user_id.as_str(), revision],
-        ),
+        UserEvent::Welcomed(welcomed) => {
+            // A welcome has a stream of its own, but for those of earlier versions.
+            let of_user =
+                recorded.stream.category().is_some_and(|it| it.as_str() == User::CATEGORY);
+            tx.execute(
+                "update users set welcomed = 1, revision = case when ?3 then ?2 else revision end
+                 where user_id = ?1",
+                params![welcomed.user_id.as_str(), revision, of_user],
+            )
+        }
         UserEvent::Deleted(deleted) => {
             tx.execute("delete from users where user_id = ?1", [deleted.user_id.as_str()])
         }

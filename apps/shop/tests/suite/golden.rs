@@ -86,6 +86,18 @@ async fn a_timer_that_an_earlier_version_set_fires() {
 }
 
 #[tokio::test]
+async fn an_etag_from_a_users_creation_is_good_after_the_welcome() {
+    let directory = copy_of("healthy");
+    let shop = open(directory.path()).await;
+    drain(&shop).await;
+    let client = Client::over(shop.clone());
+    let change = json!({ "firstName": "Dora", "lastName": "June" });
+    let changed = client.put("/v1/users/dora", change).header("If-Match", "\"0\"").ok().await;
+    assert_eq!(changed.json["revision"], 1);
+    shop.close().await;
+}
+
+#[tokio::test]
 async fn a_command_of_an_earlier_version_is_known_when_it_is_given_again() {
     let directory = copy_of("healthy");
     let shop = open(directory.path()).await;

@@ -46,6 +46,11 @@ pub(super) fn prepare(server: &Server) -> Result<()> {
     client.command("/v1/accounts/rich/deposit", &deposit)?;
     let mug = json!({ "productId": "mug", "name": "Mug", "price": "100" });
     client.command("/v1/products", &mug)?;
+    // Enough for the orders that ship here and for those that are shipped by made-up requests.
+    let delivery = json!({ "type": "receive", "quantity": 1_000_000 });
+    for _ in 0..3 * ORDERS {
+        client.command("/v1/products/mug/stock", &delivery)?;
+    }
     for number in 1..=ORDERS {
         order(&mut client, &format!("to-pay-{number}"), &[])?;
         order(&mut client, &format!("to-cancel-{number}"), &[])?;

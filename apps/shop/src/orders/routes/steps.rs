@@ -10,7 +10,7 @@ use crate::{
         occurred_at,
         values::{PositiveAmount, Text, Time},
     },
-    orders::{CancelOrder, DeliverOrder, PayOrder, RefundOrder, ShipOrder},
+    orders::{CancelOrder, DeliverOrder, DispatchOrder, Order, PayOrder, RefundOrder, pieces_of},
 };
 
 pub(super) fn routes() -> [Route; 5] {
@@ -21,7 +21,13 @@ pub(super) fn routes() -> [Route; 5] {
             "order-refunded",
         ]),
         post("/v1/orders/{orderId}/ship", ship_order, "Records that an order was shipped").rejects(
-            &["order-not-paid", "order-already-shipped", "order-cancelled", "order-refunded"],
+            &[
+                "order-not-paid",
+                "order-already-shipped",
+                "order-cancelled",
+                "order-refunded",
+                "insufficient-stock",
+            ],
         ),
         post("/v1/orders/{orderId}/deliver", deliver_order, "Records that an order arrived")
             .rejects(&[
@@ -81,12 +87,17 @@ async fn ship_order(
     path: PathOf<OrderPath>,
     OptionalJsonBody(shipment): OptionalJsonBody<OrderShipment>,
 ) -> Result<Changed, Problem> {
-    let ship = ShipOrder {
-        order_id: path.order_id.0.clone(),
+    let order_id = path.order_id.0.clone();
+    // An order's lines never change once it is placed, so what is read here still holds when the
+    // command decides.
+    let order = changes.gesta().load::<Order>(&order_id).await?;
+    let dispatch = DispatchOrder {
+        order_id,
         tracking: shipment.tracking.map(|tracking| tracking.0),
+        pieces: order.map_or_else(Default::default, |order| pieces_of(order.state.lines())),
         occurred_at: occurred_at(shipment.occurred_at, changes.now()),
     };
-    changes.execute(ship).await
+    changes.execute(dispatch).await
 }
 
 request! {

@@ -110,3 +110,32 @@ async fn a_field_that_makes_no_sense_is_named_down_to_its_place() {
         assert_eq!(answer.field(), (400, field));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tracked_goods_that_are_not_in_stock_do_not_ship() {
+    let client = client().await;
+    client.post("/v1/orders", order("1")).ok().await;
+    client.post("/v1/orders/1/pay", json!({ "method": "card" })).ok().await;
+    let refused = client.post("/v1/orders/1/ship", json!({})).send().await;
+    assert_eq!(refused.problem(), (422, "insufficient-stock"));
+    assert_eq!(client.get("/v1/orders/1").ok().await.json["status"], "paid");
+
+    let delivery = json!({ "type": "receive", "quantity": 5 });
+    client.post("/v1/products/mug/stock", delivery).ok().await;
+    let shipped = client.post("/v1/orders/1/ship", json!({})).ok().await;
+    let product = client.get("/v1/products/mug");
+    let product = product.header("gesta-position", shipped.position()).ok().await;
+    assert_eq!(product.json["stock"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_with_a_discount_costs_an_amount_that_can_be_paid() {
+    let client = client().await;
+    let mut order = order("1");
+    order["discounts"] = json!([{ "type": "percentage", "value": 12.5 }]);
+    client.post("/v1/orders", order).ok().await;
+    let placed = client.get("/v1/orders/1").ok().await.json;
+    // An eighth of 10.20 is 1.275, which is 1.28 to the even hundredth.
+    let amounts = (&placed["subtotal"], &placed["discount"], &placed["total"]);
+    assert_eq!(amounts, (&json!("10.2"), &json!("1.28"), &json!("8.92")));
+}
