@@ -33,7 +33,10 @@ pub struct StreamAppend {
     pub events: Vec<NewEvent>,
 }
 
-/// A condition wider than one stream: no event after `after` matches the query.
+/// A condition wider than one stream: no visible event after `after` matches the query.
+///
+/// Events that deletion, tombstones, truncation, max count or max age hide do not count, so the
+/// answer is the same before and after scavenging. Age is counted up to when this append is recorded.
 ///
 /// `after` is the position up to which the writer has looked; a position beyond the head is
 /// [`Invalid::BeyondHead`].

@@ -32,6 +32,7 @@ mod scene;
 mod several_streams;
 mod stream_reads;
 mod subscriptions;
+mod visibility;
 
 use std::{any::Any, fmt, future::Future, pin::Pin, time::Duration};
 
@@ -178,7 +179,6 @@ macro_rules! __every_clause {
                 a_condition_means_any_of_its_items
                 a_condition_does_not_mean_the_append_itself
                 a_condition_holds_together_with_the_expectations
-                a_condition_sees_deleted_events
             }
             repeats {
                 a_repeat_with_no_stream_gets_the_first_answer
@@ -299,6 +299,21 @@ macro_rules! __every_clause {
                 tombstoning_checks_where_the_stream_is
                 a_stream_that_never_was_can_be_tombstoned
                 a_deleted_stream_can_be_tombstoned
+                metadata_set_on_a_deleted_stream_keep_it_deleted
+                metadata_set_after_a_revival_keep_what_was_deleted_hidden
+                metadata_that_delete_are_kept_like_a_deletion
+                metadata_read_before_a_deletion_are_set_in_vain
+            }
+            visibility {
+                a_visible_read_leaves_out_streams_that_ended
+                a_visible_read_leaves_out_what_metadata_hide
+                a_visible_read_shows_what_is_shown_again
+                a_limit_counts_only_visible_events
+                a_filtered_visible_read_leaves_out_the_same
+                an_event_query_is_about_visible_events
+                a_raw_subscription_delivers_hidden_events
+                a_visible_subscription_passes_over_hidden_events
+                a_visible_subscription_calls_nothing_back
             }
             listing {
                 streams_are_listed_in_byte_order

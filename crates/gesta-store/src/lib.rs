@@ -30,6 +30,7 @@ mod read_model;
 mod store;
 mod stream;
 mod subscribe;
+mod visibility;
 
 pub use append::{Append, AppendCondition, Appended, StreamAppend};
 pub use capabilities::{Capabilities, FindAppend, Limits, Survives};
@@ -51,3 +52,4 @@ pub use stream::{
     StreamMetadata, StreamState, TombstoneStream,
 };
 pub use subscribe::{Delivery, Subscribe, SubscribeTo, Subscription};
+pub use visibility::Visibility;

@@ -15,7 +15,7 @@ use std::{
 
 use futures_core::Stream;
 
-use crate::{Filter, Position, RecordedEvent, Revision, StoreError, StreamName};
+use crate::{Filter, Position, RecordedEvent, Revision, StoreError, StreamName, Visibility};
 
 /// Which way a read goes.
 ///
@@ -102,7 +102,9 @@ impl ReadStream {
 
 /// A read of the whole store, or of what a filter lets through.
 ///
-/// Delete, truncation, max age and max count do not hide events here; they do in a stream's reads.
+/// Raw unless told otherwise: deletion, tombstones, truncation, max age and max count hide nothing,
+/// as they do in a stream's reads. With [`Visibility::Visible`] they do here too, as they stand when
+/// a page is made. An event query is about visible events in any case.
 ///
 /// ```
 /// use gesta_store::{Category, Filter, Position, ReadAll};
@@ -121,7 +123,9 @@ pub struct ReadAll {
     pub from: ReadFrom<Position>,
     /// Which events.
     pub filter: Filter,
-    /// How many events at most, after filtering.
+    /// Whether hidden events are shown.
+    pub visibility: Visibility,
+    /// How many events at most, of those that are shown.
     pub limit: u64,
 }
 
@@ -133,6 +137,7 @@ impl ReadAll {
             direction: Direction::Forwards,
             from: ReadFrom::Start,
             filter: Filter::Everything,
+            visibility: Visibility::Raw,
             limit: u64::MAX,
         }
     }
@@ -144,6 +149,7 @@ impl ReadAll {
             direction: Direction::Backwards,
             from: ReadFrom::End,
             filter: Filter::Everything,
+            visibility: Visibility::Raw,
             limit: u64::MAX,
         }
     }
@@ -158,6 +164,12 @@ impl ReadAll {
     #[must_use]
     pub fn only(self, filter: Filter) -> Self {
         Self { filter, ..self }
+    }
+
+    /// With or without hidden events.
+    #[must_use]
+    pub fn showing(self, visibility: Visibility) -> Self {
+        Self { visibility, ..self }
     }
 
     /// At most so many events.

@@ -68,7 +68,8 @@ pub trait EventStore: Send + Sync + 'static {
     /// Ends with [`Deleted`](StoreError::Deleted) on a tombstoned stream.
     fn read_stream(&self, read: ReadStream) -> Pages;
 
-    /// Reads the whole store, or what a filter lets through, in order of positions.
+    /// Reads the whole store, or what a filter lets through, in order of positions. Raw unless it is
+    /// asked for visible events; an event query is about visible events only.
     fn read_all(&self, read: ReadAll) -> Pages;
 
     /// Catches up from a place, then stays live.
@@ -89,7 +90,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// What this store can do. Never changes while it is open.
     fn capabilities(&self) -> Capabilities;
 
-    /// Sets a stream's metadata, all of them.
+    /// Sets a stream's metadata, all of them. What a deletion has hidden stays hidden.
     ///
     /// # Errors
     /// As [`append`](Self::append).

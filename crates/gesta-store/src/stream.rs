@@ -8,7 +8,10 @@ use std::{num::NonZeroU64, time::Duration};
 
 use serde_json::{Map, Value};
 
-use crate::{Category, ExpectedRevision, Invalid, RecordedAt, Revision, StoreError, StreamName};
+use crate::{
+    Category, ExpectedRevision, Invalid, RecordedAt, RecordedEvent, Revision, StoreError,
+    StreamName,
+};
 
 const MAX_AGE: &str = "$maxAge";
 const MAX_COUNT: &str = "$maxCount";
@@ -18,8 +21,9 @@ const ACL: &str = "$acl";
 
 /// What holds for a stream as a whole: which of its events reads still show, who may use it.
 ///
-/// Hidden events stay in [`read_all`](crate::EventStore::read_all), queries and conditions until
-/// they are scavenged; revisions never restart.
+/// Hidden events are not in event queries and append conditions either. A raw
+/// [`read_all`](crate::EventStore::read_all) shows them until they are scavenged
+/// ([`Visibility`](crate::Visibility)). Revisions never restart.
 ///
 /// ```
 /// use gesta_store::{Revision, StreamMetadata};
@@ -37,7 +41,8 @@ pub struct StreamMetadata {
     pub max_age: Option<Duration>,
     /// Only so many of the last events are shown.
     pub max_count: Option<NonZeroU64>,
-    /// Events before this revision are hidden. A head before it means: deleted.
+    /// Events before this revision are hidden. A head before it means: deleted. Setting it lower
+    /// shows events again, except those that a deletion has hidden.
     pub truncate_before: Option<Revision>,
     /// How long the head of the stream may be cached by HTTP clients; whole seconds.
     pub cache_control: Option<Duration>,
@@ -141,6 +146,12 @@ impl StreamMetadata {
         truncated.max(Revision::new(counted))
     }
 
+    /// Whether reads of a stream with this head show an event of it, at `now`.
+    #[must_use]
+    pub fn shows(&self, event: &RecordedEvent, head: Revision, now: RecordedAt) -> bool {
+        event.revision >= self.first_shown(head) && !self.expires(event.recorded_at, now)
+    }
+
     /// Whether max age hides an event recorded then, at `now`.
     #[must_use]
     pub fn expires(&self, recorded_at: RecordedAt, now: RecordedAt) -> bool {
@@ -239,6 +250,10 @@ pub struct StreamDescription {
 }
 
 /// Sets a stream's metadata, all of them.
+///
+/// A deletion stays: where the stream is deleted, or was and has been revived, what the deletion has
+/// hidden stays hidden, whatever `truncate_before` is or is left out. A truncation that deleted
+/// nothing may be taken back.
 ///
 /// ```
 /// use gesta_store::{ExpectedRevision, SetStreamMetadata, StreamMetadata, StreamName};

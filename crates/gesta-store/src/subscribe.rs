@@ -13,7 +13,9 @@ use std::{
 
 use futures_core::Stream;
 
-use crate::{Checkpoint, Filter, Incarnation, Page, Position, Revision, StoreError, StreamName};
+use crate::{
+    Checkpoint, Filter, Incarnation, Page, Position, Revision, StoreError, StreamName, Visibility,
+};
 
 /// What a subscription is about, and after which place.
 ///
@@ -21,6 +23,10 @@ use crate::{Checkpoint, Filter, Incarnation, Page, Position, Revision, StoreErro
 /// does not exist yet, and ends with [`StoreError::Deleted`] once the stream is tombstoned. It never
 /// goes back: what it passed while metadata hid it is not delivered when other metadata show it
 /// again.
+///
+/// A subscription to the whole store is raw unless told otherwise. A visible one delivers what is
+/// visible when it is delivered, and passes over the rest for good: what is hidden later is not
+/// called back, and what is shown again later is not delivered.
 ///
 /// ```
 /// use gesta_store::{StreamName, Subscribe, SubscribeTo};
@@ -38,6 +44,8 @@ pub enum SubscribeTo {
         after: Position,
         /// Only these events.
         filter: Filter,
+        /// Whether hidden events are delivered.
+        visibility: Visibility,
     },
     /// One stream, whether it exists yet or not.
     Stream {
@@ -71,7 +79,11 @@ impl Subscribe {
     /// To the whole store from its first event on.
     #[must_use]
     pub const fn to_all() -> Self {
-        let to = SubscribeTo::All { after: Position::START, filter: Filter::Everything };
+        let to = SubscribeTo::All {
+            after: Position::START,
+            filter: Filter::Everything,
+            visibility: Visibility::Raw,
+        };
         Self { to, incarnation: None }
     }
 
@@ -114,6 +126,16 @@ impl Subscribe {
         }
         self
     }
+
+    /// With or without hidden events. Says nothing on a subscription to one stream, which delivers
+    /// visible events only.
+    #[must_use]
+    pub fn showing(mut self, showing: Visibility) -> Self {
+        if let SubscribeTo::All { visibility, .. } = &mut self.to {
+            *visibility = showing;
+        }
+        self
+    }
 }
 
 /// One thing that a subscription says.
@@ -124,8 +146,8 @@ pub enum Delivery {
     /// Everything up to this position is delivered or not meant; what comes now is live. Said
     /// when the head is first reached, and again after falling behind by more than a page.
     CaughtUp(Position),
-    /// Nothing up to this position is left to deliver: a filter let nothing more through. Said
-    /// so that a consumer's place advances past events that it never sees.
+    /// Nothing up to this position is left to deliver: a filter let nothing more through, or the
+    /// rest is hidden. Said so that a consumer's place advances past events that it never sees.
     Checkpoint(Position),
 }
 

@@ -6,7 +6,7 @@ use futures_executor::block_on;
 use gesta_log::LogStore;
 use gesta_store::{
     Direction, EventStore as _, Pages, Position, ReadAll, ReadFrom, ReadStream, Revision,
-    StreamName, StreamState,
+    StreamName, StreamState, Visibility,
 };
 
 use crate::{
@@ -53,7 +53,8 @@ impl Read {
         match self.source.which() {
             Which::All(filter) => {
                 let from = place(direction, from.map(Position::new));
-                let read = ReadAll { direction, from, filter, limit };
+                let visibility = Visibility::Raw;
+                let read = ReadAll { direction, from, filter, visibility, limit };
                 show_all(store.read_all(read), output)?;
             }
             Which::Stream(stream) => {

@@ -14,6 +14,7 @@ use clap::Args;
 use gesta_log::LogStore;
 use gesta_store::{
     Delivery, EventStore as _, Position, Revision, StoreError, SubscribeTo, Subscription,
+    Visibility,
 };
 
 use crate::{
@@ -78,7 +79,7 @@ impl Subscribe {
             }
             Which::All(filter) => {
                 let after = self.after.map_or(Position::START, Position::new);
-                SubscribeTo::All { after, filter }
+                SubscribeTo::All { after, filter, visibility: Visibility::Raw }
             }
         }
     }

@@ -5,7 +5,9 @@
 
 use bytes::Bytes;
 use foldhash::HashMap;
-use gesta_store::{Revision, StreamMetadata, StreamName, StreamState, TombstoneStream};
+use gesta_store::{
+    RecordedAt, Revision, StoreError, StreamMetadata, StreamName, StreamState, TombstoneStream,
+};
 
 use super::{Entry, run::Lifecycle};
 
@@ -49,6 +51,25 @@ impl Life {
         head.filter(|head| *head >= self.truncate_before())
     }
 
+    /// Whether reads of the stream show an event with this place and age, at `now`. The head is
+    /// asked for only where max count needs it.
+    pub(crate) fn shows(
+        &self,
+        (revision, recorded_at): (Revision, RecordedAt),
+        now: RecordedAt,
+        head: impl FnOnce() -> Result<Option<Revision>, StoreError>,
+    ) -> Result<bool, StoreError> {
+        let Some(metadata) = self.metadata.as_deref() else { return Ok(!self.tombstoned) };
+        let truncated = revision < self.truncate_before();
+        if self.tombstoned || truncated || metadata.expires(recorded_at, now) {
+            return Ok(false);
+        }
+        if metadata.max_count.is_none() {
+            return Ok(true);
+        }
+        Ok(head()?.is_none_or(|head| revision >= metadata.first_shown(head)))
+    }
+
     pub(crate) fn state(&self, head: Option<Revision>) -> StreamState {
         match (self.tombstoned, head, self.live(head)) {
             (true, _, _) => StreamState::Tombstoned,
@@ -81,6 +102,11 @@ pub(super) struct Lives {
 impl Lives {
     pub(super) fn change(&mut self, stream: StreamName, change: Change) {
         self.described.entry(stream).or_default().change(change);
+    }
+
+    /// Whether no stream was ever described.
+    pub(super) fn is_empty(&self) -> bool {
+        self.described.is_empty()
     }
 
     pub(super) fn of(&self, stream: &StreamName) -> Life {

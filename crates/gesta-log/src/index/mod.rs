@@ -485,6 +485,11 @@ impl Index {
         self.lives.read().unwrap_or_else(PoisonError::into_inner).of(name)
     }
 
+    /// Whether no stream was ever described or tombstoned, so that every event is visible.
+    pub(crate) fn shows_everything(&self) -> bool {
+        self.lives.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// The append whose first event has this id, as far as events after `after` say.
     pub(crate) fn find_append(
         &self,

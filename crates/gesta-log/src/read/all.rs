@@ -1,16 +1,30 @@
 //! Pages of the whole store, or of what a filter lets through.
 
-use gesta_store::{Direction, Filter, Page, Position, ReadAll, ReadFrom, StoreError};
+use gesta_store::{Direction, Filter, Page, Position, ReadAll, ReadFrom, StoreError, Visibility};
 
 use super::{PAGE_EVENTS_MAX, Reader, SCAN_POSITIONS_MAX};
 use crate::index::{Location, beyond};
+
+/// The events that are read, and the direction.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    filter: Filter,
+    visibility: Visibility,
+    direction: Direction,
+}
+
+impl Selection {
+    pub(crate) fn new(filter: Filter, visibility: Visibility, direction: Direction) -> Self {
+        let visibility = filter.visibility(visibility);
+        Self { filter, visibility, direction }
+    }
+}
 
 /// Pages of one read; an iterator, for nothing here waits.
 #[derive(Debug)]
 pub(crate) struct AllPages {
     reader: Reader,
-    direction: Direction,
-    filter: Filter,
+    selection: Selection,
     /// The next position to look at; none at the end.
     at: Option<Position>,
     /// Where a forward read ends: the head when it began.
@@ -26,8 +40,8 @@ impl AllPages {
             ReadFrom::End => Position::MAX,
             ReadFrom::Place(position) => position,
         };
-        let ReadAll { direction, filter, limit, .. } = read;
-        Self { reader, direction, filter, at: Some(at), last, left: limit }
+        let selection = Selection::new(read.filter, read.visibility, read.direction);
+        Self { reader, selection, at: Some(at), last, left: read.limit }
     }
 }
 
@@ -35,26 +49,30 @@ impl Iterator for AllPages {
     type Item = Result<Page, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let direction = self.selection.direction;
+        let mut limit = self.left;
         while self.left > 0 {
             let at = self.at?;
-            let found = self.reader.page(&self.filter, at, self.direction, self.left);
-            let Found { mut page, next } = match found {
+            let found = self.reader.page(&self.selection, at, limit);
+            let Found { mut page, next, .. } = match found {
                 Ok(found) => found,
                 Err(error) => {
                     self.at = None;
                     return Some(Err(error));
                 }
             };
-            self.at =
-                next.filter(|next| self.direction == Direction::Backwards || *next <= self.last);
-            if self.direction == Direction::Forwards {
+            self.at = next.filter(|next| direction == Direction::Backwards || *next <= self.last);
+            if direction == Direction::Forwards {
                 // What was appended since may end in the middle of an append here.
                 page.truncate(page.partition_point(|event| event.position <= self.last));
             }
+            page.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
             if !page.is_empty() {
                 self.left = self.left.saturating_sub(page.len() as u64);
                 return Some(Ok(page));
             }
+            // Everything was hidden: more is looked at next time, however few are wanted.
+            limit = limit.saturating_mul(2);
         }
         None
     }
@@ -66,27 +84,36 @@ pub(crate) struct Found {
     pub(crate) page: Page,
     /// Where to look next; none when there is nothing further this way.
     pub(crate) next: Option<Position>,
+    /// Whether it stopped at a full page, of which some may be hidden.
+    pub(crate) full: bool,
 }
 
 impl Reader {
-    /// Events that a filter lets through, from `at` on: at most a page and `limit` of them.
+    /// Events that are selected, from `at` on: at most a page and `limit` of them.
     pub(crate) fn page(
         &self,
-        filter: &Filter,
+        selection: &Selection,
         at: Position,
-        direction: Direction,
         limit: u64,
     ) -> Result<Found, StoreError> {
-        self.steady(|| self.page_now(filter, at, direction, limit))
+        self.steady(|| {
+            let mut found = self.page_now(selection, at, limit)?;
+            if selection.visibility == Visibility::Visible {
+                self.retain_visible(&mut found.page)?;
+            }
+            Ok(found)
+        })
     }
 
+    /// The same, hidden or not.
     fn page_now(
         &self,
-        filter: &Filter,
+        selection: &Selection,
         at: Position,
-        direction: Direction,
         limit: u64,
     ) -> Result<Found, StoreError> {
+        let Selection { filter, direction, .. } = selection;
+        let direction = *direction;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(PAGE_EVENTS_MAX);
         let (mut places, exact) = self.candidates(filter, at, direction, limit)?;
         self.stop_at_damage(at, direction, &mut places)?;
@@ -99,10 +126,10 @@ impl Reader {
             if let Some(beyond_limit) = page.get(limit) {
                 let next = Some(beyond_limit.position);
                 page.truncate(limit);
-                return Ok(Found { page, next });
+                return Ok(Found { full: limit == PAGE_EVENTS_MAX, page, next });
             }
         }
-        Ok(Found { page, next })
+        Ok(Found { full: page.len() >= PAGE_EVENTS_MAX, page, next })
     }
 
     /// An error where damage took events after the last one.

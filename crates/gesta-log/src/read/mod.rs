@@ -11,8 +11,9 @@ mod scan;
 mod span;
 mod stream;
 mod subscription;
+mod visible;
 
-pub(crate) use all::AllPages;
+pub(crate) use all::{AllPages, Selection};
 pub(crate) use fetch::Reader;
 pub(crate) use follow::Follower;
 pub(crate) use span::{Earlier, EarlierAppend};

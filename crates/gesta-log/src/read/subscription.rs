@@ -10,11 +10,11 @@ use std::{
 
 use futures_core::Stream;
 use gesta_store::{
-    Delivery, Direction, Filter, Invalid, Page, Position, Revision, StoreError, StreamName,
+    Delivery, Direction, Invalid, Page, Position, Revision, StoreError, StreamName,
     Subscribe, SubscribeTo,
 };
 
-use super::{PAGE_EVENTS_MAX, Reader, all::Found};
+use super::{Reader, Selection, all::Found};
 use crate::planted::{self, Bug};
 
 /// See the module.
@@ -34,7 +34,7 @@ pub(crate) struct LogSubscription {
 
 #[derive(Debug)]
 enum To {
-    All { filter: Filter, after: Position },
+    All { selection: Selection, after: Position },
     Stream { name: StreamName, after: Option<Revision> },
 }
 
@@ -42,7 +42,10 @@ impl LogSubscription {
     pub(crate) fn new(reader: Reader, subscribe: Subscribe) -> Self {
         let refused = refusal(&reader, &subscribe);
         let (to, told) = match subscribe.to {
-            SubscribeTo::All { after, filter } => (To::All { filter, after }, after),
+            SubscribeTo::All { after, filter, visibility } => {
+                let selection = Selection::new(filter, visibility, Direction::Forwards);
+                (To::All { selection, after }, after)
+            }
             SubscribeTo::Stream { stream, after } => {
                 (To::Stream { name: stream, after }, Position::START)
             }
@@ -76,22 +79,21 @@ impl LogSubscription {
     /// Moves the place forward over at most a page of events up to the head.
     fn advance(&mut self, head: Position) -> Result<Page, StoreError> {
         let (page, behind) = match &mut self.to {
-            To::All { filter, after } => {
+            To::All { selection, after } => {
                 if *after >= head {
                     self.reader.end_at_damage(*after)?;
                     return Ok(Vec::new());
                 }
-                let Found { mut page, next } =
-                    self.reader.page(filter, after.next(), Direction::Forwards, u64::MAX)?;
+                let Found { mut page, next, full } =
+                    self.reader.page(selection, after.next(), u64::MAX)?;
                 page.retain(|event| event.position <= head);
                 let looked = next.map(|next| Position::new(next.number() - 1));
-                let full = page.len() >= PAGE_EVENTS_MAX;
                 // A page that is not full reached the head, unless it looked at only so many.
                 *after = match looked {
                     Some(looked) => looked.min(head),
                     None => head,
                 };
-                (page, full)
+                (page, full && *after < head)
             }
             To::Stream { name, after } => loop {
                 let at = after.map_or(Revision::FIRST, Revision::next);

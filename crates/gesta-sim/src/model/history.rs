@@ -54,18 +54,21 @@ impl History {
 
     /// The positions of events that no stream read shows and that may be scavenged.
     pub(crate) fn hidden(&self) -> BTreeSet<Position> {
-        let mut hidden = BTreeSet::new();
-        for stream in self.streams.keys() {
-            let past = self.stream_past(stream, self.head());
-            let Some(head) = past.head else { continue };
-            let first_shown = match past.state {
-                StreamState::Tombstoned => head.next(),
-                _ => past.metadata.first_shown(head),
-            };
-            let of_stream = self.stream(stream).filter(|event| event.revision < first_shown);
-            hidden.extend(of_stream.map(|event| event.position));
+        let of_stream = |stream| {
+            let first_shown = self.first_shown(stream, self.head());
+            self.stream(stream).filter(move |event| event.revision < first_shown)
+        };
+        self.streams.keys().flat_map(of_stream).map(|event| event.position).collect()
+    }
+
+    /// The first revision that reads of a stream showed while `as_of` was the head.
+    fn first_shown(&self, stream: &StreamName, as_of: Position) -> Revision {
+        let past = self.stream_past(stream, as_of);
+        match (past.state, past.head) {
+            (StreamState::Tombstoned, _) => Revision::MAX,
+            (_, Some(head)) => past.metadata.first_shown(head),
+            (_, None) => Revision::FIRST,
         }
-        hidden
     }
 
     /// Events were scavenged.
@@ -201,7 +204,10 @@ impl History {
             .events
             .iter()
             .filter(|event| event.position > condition.after && event.position <= as_of);
-        let matching = later.find(|event| query.matches(&event.event_type, &event.tags))?;
+        let matching = later.find(|event| {
+            query.matches(&event.event_type, &event.tags)
+                && event.revision >= self.first_shown(&event.stream, as_of)
+        })?;
         Some(format!("the event at {} matched its condition", matching.position))
     }
 }

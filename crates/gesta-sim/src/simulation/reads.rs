@@ -3,13 +3,13 @@
 //! Always holds: each is asked after everything published was absorbed and before the engine is
 //! turned again, so there is exactly one right answer.
 
-use std::ops::ControlFlow;
+use std::{collections::BTreeSet, ops::ControlFlow};
 
 use gesta_log::{BorrowedEvent, LogStore};
 use gesta_store::{
     Category, Direction, EventStore, Filter, ListCategories, ListStreams, Pages, Position, ReadAll,
     ReadFrom, ReadStream, RecordedEvent, Revision, StoreError, StreamDescription, StreamName,
-    StreamState, Tag,
+    StreamState, Tag, Visibility,
 };
 
 use super::poll::{answer_now, poll_once};
@@ -122,9 +122,15 @@ fn read_all(
         direction: chance.pick(&[Direction::Forwards, Direction::Backwards]),
         from: chance.pick(&[ReadFrom::Start, ReadFrom::End, ReadFrom::Place(place)]),
         filter: filter.clone(),
+        visibility: chance.pick(&[Visibility::Raw, Visibility::Visible]),
         limit: chance.pick(&[1, 3, 20, u64::MAX]),
     };
-    let meant = history.events().iter().filter(|event| filter.matches(event));
+    let hidden = match filter.visibility(read.visibility) {
+        Visibility::Raw => BTreeSet::new(),
+        Visibility::Visible => history.hidden(),
+    };
+    let shown = history.events().iter().filter(|event| !hidden.contains(&event.position));
+    let meant = shown.filter(|event| filter.matches(event));
     let expected = walked(meant, &read.direction, read.from, |event| event.position);
     let found = collected(store.read_all(read.clone()))?;
     compare(&format!("{read:?}"), found, &expected, read.limit)

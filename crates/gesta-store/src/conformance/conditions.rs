@@ -135,14 +135,3 @@ pub(super) async fn a_condition_holds_together_with_the_expectations(store: &dyn
     }
     assert_eq!(all_ids(store).await, before);
 }
-
-pub(super) async fn a_condition_sees_deleted_events(store: &dyn EventStore) {
-    append(store, "old-1", [event().tagged([tag("email:a")])]).await;
-    delete(store, "old-1").await;
-    let answer = provided(store, tagged("email:a"), Position::START).await;
-    if store.capabilities().append_condition {
-        conflict(answer);
-    } else {
-        unsupported(answer);
-    }
-}

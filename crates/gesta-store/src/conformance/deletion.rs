@@ -3,7 +3,7 @@
 use super::scene::*;
 use crate::{
     Appended, Conflict, DeleteStream, EventStore, ExpectedRevision, ReadStream, Revision,
-    StoreError, TombstoneStream,
+    SetStreamMetadata, StoreError, StreamMetadata, StreamState, TombstoneStream,
 };
 
 async fn delete_expecting(
@@ -159,4 +159,76 @@ pub(super) async fn a_deleted_stream_can_be_tombstoned(store: &dyn EventStore) {
     delete(store, "order-1").await;
     accepted(tombstone_expecting(store, ExpectedRevision::Any).await);
     deleted(expecting(store, "order-1", ExpectedRevision::Any).await);
+}
+
+fn at_most(count: u64) -> StreamMetadata {
+    StreamMetadata { max_count: std::num::NonZeroU64::new(count), ..StreamMetadata::default() }
+}
+
+fn truncated_before(revision: u64) -> StreamMetadata {
+    StreamMetadata { truncate_before: Some(Revision::new(revision)), ..StreamMetadata::default() }
+}
+
+async fn revisions(store: &dyn EventStore) -> Vec<u64> {
+    let shown = stream_events(store, "order-1").await;
+    shown.iter().map(|event| event.revision.number()).collect()
+}
+
+pub(super) async fn metadata_set_on_a_deleted_stream_keep_it_deleted(store: &dyn EventStore) {
+    grow(store, "order-1", 3).await;
+    delete(store, "order-1").await;
+    for metadata in [at_most(10), truncated_before(1), StreamMetadata::default()] {
+        describe_by(store, "order-1", metadata.clone()).await;
+        assert_eq!(revisions(store).await, [0; 0], "{metadata:?}");
+        let known = accepted(store.describe_stream(&name("order-1")).await);
+        assert_eq!(known.state, StreamState::Deleted, "{metadata:?}");
+        assert_eq!(known.metadata.max_count, metadata.max_count, "what else is set holds");
+    }
+    grow(store, "order-1", 1).await;
+    assert_eq!(revisions(store).await, [3], "it can be revived");
+}
+
+pub(super) async fn metadata_set_after_a_revival_keep_what_was_deleted_hidden(
+    store: &dyn EventStore,
+) {
+    grow(store, "order-1", 3).await;
+    delete(store, "order-1").await;
+    grow(store, "order-1", 3).await;
+    for metadata in [at_most(10), truncated_before(1), StreamMetadata::default()] {
+        describe_by(store, "order-1", metadata.clone()).await;
+        assert_eq!(revisions(store).await, [3, 4, 5], "{metadata:?}");
+    }
+    describe_by(store, "order-1", truncated_before(5)).await;
+    assert_eq!(revisions(store).await, [5], "more can be truncated");
+    describe_by(store, "order-1", truncated_before(0)).await;
+    assert_eq!(revisions(store).await, [3, 4, 5], "which can be taken back, the deletion cannot");
+}
+
+/// To truncate beyond the head is to delete.
+pub(super) async fn metadata_that_delete_are_kept_like_a_deletion(store: &dyn EventStore) {
+    grow(store, "order-1", 2).await;
+    describe_by(store, "order-1", truncated_before(2)).await;
+    describe_by(store, "order-1", at_most(10)).await;
+    assert_eq!(revisions(store).await, [0; 0]);
+    grow(store, "order-1", 1).await;
+    describe_by(store, "order-1", truncated_before(0)).await;
+    assert_eq!(revisions(store).await, [2]);
+}
+
+/// Who read metadata, decided, and writes them back after a deletion undoes nothing.
+pub(super) async fn metadata_read_before_a_deletion_are_set_in_vain(store: &dyn EventStore) {
+    grow(store, "order-1", 2).await;
+    describe_by(store, "order-1", at_most(5)).await;
+    let known = accepted(store.describe_stream(&name("order-1")).await);
+    delete(store, "order-1").await;
+    let read = known.metadata_revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
+    let set = async |expected_metadata| {
+        let (stream, metadata) = (name("order-1"), known.metadata.clone());
+        store.set_stream_metadata(SetStreamMetadata { stream, expected_metadata, metadata }).await
+    };
+    let found = conflict(set(read).await);
+    let (stream, head) = (name("$$order-1"), Some(Revision::new(1)));
+    assert_eq!(found, Conflict::Stream { stream, expected: read, head });
+    accepted(set(ExpectedRevision::Any).await);
+    assert_eq!(revisions(store).await, [0; 0]);
 }

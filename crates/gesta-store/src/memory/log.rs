@@ -63,7 +63,7 @@ impl Log {
             self.judge(part)?;
         }
         if let Some(condition) = &append.condition {
-            self.judge_condition(condition)?;
+            self.judge_condition(condition, self.recorded_at(now))?;
         }
         Ok(self.record(append, now))
     }
@@ -99,21 +99,33 @@ impl Log {
         Err(Conflict::Stream { stream, expected, head: judged }.into())
     }
 
-    fn judge_condition(&self, condition: &AppendCondition) -> Result<(), StoreError> {
+    /// Judges as of when the append would be recorded.
+    fn judge_condition(
+        &self,
+        condition: &AppendCondition,
+        recorded_at: RecordedAt,
+    ) -> Result<(), StoreError> {
         self.reached(condition.after)?;
         let query = &condition.none_matching;
-        match self.after(condition.after).find(|e| query.matches(&e.event_type, &e.tags)) {
+        let counts = |event: &&RecordedEvent| {
+            query.matches(&event.event_type, &event.tags) && self.is_visible(event, recorded_at)
+        };
+        match self.after(condition.after).find(counts) {
             Some(event) => Err(Conflict::Condition { matching: event.position }.into()),
             None => Ok(()),
         }
+    }
+
+    /// When an append would be recorded that comes now: recorded times never fall.
+    fn recorded_at(&self, now: RecordedAt) -> RecordedAt {
+        self.events.last().map_or(now, |last| now.max(last.recorded_at))
     }
 
     fn record(&mut self, append: Append, now: RecordedAt) -> (Appended, Vec<Waker>) {
         let Some(first_event) = append.events().next().map(|event| event.id) else {
             return (Appended { position: self.head(), revisions: Vec::new() }, Vec::new());
         };
-        let last = self.events.last().map_or(now, |event| event.recorded_at);
-        let recorded_at = now.max(last);
+        let recorded_at = self.recorded_at(now);
         let parts = parts(&append);
         let mut revisions = Vec::with_capacity(parts.len());
         for part in append.streams {
@@ -217,6 +229,16 @@ impl Log {
         });
         let first = metadata.first_shown(head).number().max(expired as u64);
         Ok(first.min(end)..end)
+    }
+
+    /// Whether a read of the event's stream shows it at `now`.
+    pub(super) fn is_visible(&self, event: &RecordedEvent, now: RecordedAt) -> bool {
+        if self.tombstoned.contains(&event.stream) {
+            return false;
+        }
+        let Some(metadata) = self.metadata.get(&event.stream) else { return true };
+        let head = self.stream_head(&event.stream);
+        head.is_some_and(|head| metadata.shows(event, head, now))
     }
 
     pub(super) fn describe(&self, stream: &StreamName) -> StreamDescription {

@@ -1,14 +1,15 @@
 //! Finite reads of a memory store, page by page.
 //!
-//! Always holds: what a read covers is fixed when it begins, so later appends, deletions and
-//! metadata change nothing of it; the lock is held for one page at a time.
+//! Always holds: what a read covers is fixed when it begins, so later appends change nothing of it,
+//! nor do later deletions and metadata where it reads one stream; what a read of the whole store
+//! hides is judged page by page. The lock is held for one page at a time.
 
 use std::{ops::Range, sync::Arc};
 
 use super::{PAGE_EVENTS_MAX, Shared};
 use crate::{
-    Direction, Filter, Page, Pages, Position, ReadAll, ReadFrom, ReadStream, RecordedEvent,
-    Revision, StreamName,
+    Direction, Filter, Page, Pages, Position, ReadAll, ReadFrom, ReadStream, RecordedAt,
+    RecordedEvent, Revision, StreamName, Visibility,
 };
 
 pub(super) fn stream(shared: &Arc<Shared>, read: ReadStream) -> Pages {
@@ -26,8 +27,12 @@ pub(super) fn all(shared: &Arc<Shared>, read: ReadAll) -> Pages {
     let head = shared.log().head();
     let all = Position::START.next().number()..head.next().number();
     let walk = Walk::new(all, read.direction, from_number(read.from, Position::number));
-    let ReadAll { filter, limit, .. } = read;
-    Pages::of(AllPages { shared: Arc::clone(shared), filter, walk, left: limit }.map(Ok))
+    let ReadAll { filter, visibility, limit, .. } = read;
+    let hiding = match filter.visibility(visibility) {
+        Visibility::Raw => None,
+        Visibility::Visible => Some(shared.now()),
+    };
+    Pages::of(AllPages { shared: Arc::clone(shared), filter, hiding, walk, left: limit }.map(Ok))
 }
 
 fn from_number<Place>(from: ReadFrom<Place>, number: fn(Place) -> u64) -> ReadFrom<u64> {
@@ -93,6 +98,8 @@ impl Iterator for StreamPages {
 struct AllPages {
     shared: Arc<Shared>,
     filter: Filter,
+    /// Leaves out what is hidden at this time.
+    hiding: Option<RecordedAt>,
     walk: Walk,
     left: u64,
 }
@@ -103,7 +110,10 @@ impl Iterator for AllPages {
     fn next(&mut self) -> Option<Page> {
         let log = self.shared.log();
         let events = self.walk.by_ref().filter_map(|number| log.event(Position::new(number)));
-        page_of(events.filter(|event| self.filter.matches(event)), &mut self.left)
+        let shown = events.filter(|event| {
+            self.filter.matches(event) && self.hiding.is_none_or(|now| log.is_visible(event, now))
+        });
+        page_of(shown, &mut self.left)
     }
 }
 

@@ -13,8 +13,8 @@ use futures_core::Stream;
 
 use super::{PAGE_EVENTS_MAX, Shared, log::Log};
 use crate::{
-    Delivery, Filter, Incarnation, Invalid, Page, Position, RecordedAt, Revision, StoreError,
-    StreamName, Subscribe, SubscribeTo, Subscription,
+    Delivery, Filter, Incarnation, Invalid, Page, Position, RecordedAt, RecordedEvent, Revision,
+    StoreError, StreamName, Subscribe, SubscribeTo, Subscription, Visibility,
 };
 
 /// How many events one poll looks at before it reports how far it came.
@@ -93,7 +93,7 @@ impl Deliveries {
 
 /// How far a subscription has looked.
 enum Cursor {
-    All { looked: Position, filter: Filter },
+    All { looked: Position, filter: Filter, visibility: Visibility },
     Stream { stream: StreamName, next: Revision },
 }
 
@@ -110,9 +110,10 @@ impl Cursor {
             (SubscribeTo::All { after, .. }, Some(other)) if after > Position::START => {
                 Err(Invalid::OtherIncarnation { position: after, incarnation: other }.into())
             }
-            (SubscribeTo::All { after, filter }, _) => {
+            (SubscribeTo::All { after, filter, visibility }, _) => {
                 log.reached(after)?;
-                Ok(Self::All { looked: after, filter })
+                let visibility = filter.visibility(visibility);
+                Ok(Self::All { looked: after, filter, visibility })
             }
             (SubscribeTo::Stream { stream, after }, _) => {
                 let next = after.map_or(Revision::FIRST, Revision::next);
@@ -131,20 +132,30 @@ impl Cursor {
 
     fn advance(&mut self, log: &Log, now: RecordedAt) -> Result<Stretch, StoreError> {
         match self {
-            Self::All { looked, filter } => Ok(advance_all(log, looked, filter)),
+            Self::All { looked, filter, visibility } => {
+                let shows = |event: &RecordedEvent| {
+                    filter.matches(event)
+                        && (*visibility == Visibility::Raw || log.is_visible(event, now))
+                };
+                Ok(advance_all(log, looked, shows))
+            }
             Self::Stream { stream, next } => advance_stream(log, stream, next, now),
         }
     }
 }
 
-fn advance_all(log: &Log, looked: &mut Position, filter: &Filter) -> Stretch {
+fn advance_all(
+    log: &Log,
+    looked: &mut Position,
+    shows: impl Fn(&RecordedEvent) -> bool,
+) -> Stretch {
     let mut page = Page::new();
     for event in log.after(*looked).take(SCAN_EVENTS_MAX) {
         if page.len() == PAGE_EVENTS_MAX {
             break;
         }
         *looked = event.position;
-        if filter.matches(event) {
+        if shows(event) {
             page.push(event.clone());
         }
     }

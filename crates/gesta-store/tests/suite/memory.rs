@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gesta_store::{
-    Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, ReadAll, RecordedAt,
-    StoreError, StreamName,
+    Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, ReadAll, ReadStream,
+    RecordedAt, Revision, SetStreamMetadata, StoreError, StreamMetadata, StreamName,
     conformance::{Fresh, block_on},
     memory::MemoryStore,
 };
@@ -25,5 +25,35 @@ fn recorded_times_stand_still_while_the_clock_falls() -> Result<(), StoreError> 
     let events = block_on(store.read_all(ReadAll::forwards()).collect_events())?;
     let times: Vec<u64> = events.iter().map(|event| event.recorded_at.micros()).collect();
     assert_eq!(times, [9, 9, 9]);
+    Ok(())
+}
+
+/// Earlier versions noted no deletions in the metadata that they wrote.
+#[test]
+fn a_deletion_by_an_earlier_version_is_carried_over_and_a_truncation_is_not()
+-> Result<(), StoreError> {
+    for (deleted, shown) in [(true, vec![3, 4]), (false, vec![0, 1, 2, 3, 4])] {
+        let store = MemoryStore::new();
+        let stream = StreamName::new("order-1")?;
+        let append = |name: &StreamName, event_type: &str, data: Vec<u8>| {
+            let event = NewEvent::json(EventId::random(), EventType::new(event_type)?, data);
+            block_on(store.append(Append::to(name.clone(), ExpectedRevision::Any, [event])))
+        };
+        let grow = |count| (0..count).try_for_each(|_| append(&stream, "kept", vec![]).map(drop));
+        let truncate_before = Some(Revision::new(3));
+        let truncation = StreamMetadata { truncate_before, ..StreamMetadata::default() };
+        let described = stream.metadata_stream()?;
+        let truncate = || append(&described, StreamMetadata::EVENT_TYPE, truncation.to_json());
+        grow(if deleted { 3 } else { 5 })?;
+        truncate()?;
+        grow(if deleted { 2 } else { 0 })?;
+        let expected_metadata = ExpectedRevision::Any;
+        let metadata = StreamMetadata::default();
+        let change = SetStreamMetadata { stream: stream.clone(), expected_metadata, metadata };
+        block_on(store.set_stream_metadata(change))?;
+        let events = block_on(store.read_stream(ReadStream::forwards(stream)).collect_events())?;
+        let revisions: Vec<u64> = events.iter().map(|event| event.revision.number()).collect();
+        assert_eq!(revisions, shown, "deleted: {deleted}");
+    }
     Ok(())
 }

@@ -7,6 +7,7 @@ mod appending;
 mod conditions;
 mod ending;
 mod expecting;
+mod hiding;
 mod limits;
 mod listing;
 mod racing;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<Fault> {
         subscribing::faults(),
         ending::metadata(),
         ending::deletion(),
+        hiding::faults(),
         listing::faults(),
     ]
     .into_iter()

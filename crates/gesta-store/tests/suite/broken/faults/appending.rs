@@ -170,7 +170,11 @@ fn places() -> Vec<Fault> {
             ..Broken::sound()
         })
         .also("a_long_stream_comes_in_pages", "tells events by their revisions")
-        .also("a_read_goes_on_while_events_are_appended", "tells events by their revisions"),
+        .also("a_read_goes_on_while_events_are_appended", "tells events by their revisions")
+        .also(
+            "metadata_set_after_a_revival_keep_what_was_deleted_hidden",
+            "tells events by their revisions",
+        ),
     ]
 }
 

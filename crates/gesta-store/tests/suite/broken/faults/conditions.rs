@@ -1,12 +1,12 @@
 //! Faults of append conditions.
 
 use gesta_store::{
-    Append, AppendCondition, Conflict, EventQuery, EventStore, Position, QueryItem, ReadAll,
-    StoreError, StreamState, conformance::block_on, memory::MemoryStore,
+    Append, AppendCondition, Conflict, EventQuery, EventStore, Position, QueryItem,
+    conformance::block_on, memory::MemoryStore,
 };
 
-use super::appending::{appending, on_error};
-use crate::broken::{Broken, Fault, described, forced};
+use super::appending::appending;
+use crate::broken::{Broken, Fault, forced};
 
 /// A store that takes another condition than the one it is given.
 fn conditioned<F>(other: F) -> Broken
@@ -100,19 +100,6 @@ fn together() -> Vec<Fault> {
             appending(|store, append| match &append.condition {
                 Some(_) => forced(store, append),
                 None => block_on(store.append(append)),
-            })
-        }),
-        Fault::of("a_condition_sees_deleted_events", || {
-            on_error(|store, append, error| {
-                let StoreError::Conflict(Conflict::Condition { matching }) = error else {
-                    return Err(error);
-                };
-                let read = store.read_all(ReadAll::forwards().from(matching).limit(1));
-                let event = block_on(read.collect_events())?.remove(0);
-                if described(store, &event.stream).state == StreamState::Deleted {
-                    return block_on(store.append(Append { condition: None, ..append }));
-                }
-                Err(error)
             })
         }),
     ]

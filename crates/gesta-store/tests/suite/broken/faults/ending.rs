@@ -1,10 +1,10 @@
 //! Faults of stream metadata and of the end of streams.
 
 use gesta_store::{
-    Appended, Conflict, DeleteStream, Direction, EventStore, ExpectedRevision, Filter, Pages,
-    ReadAll, ReadFrom, ReadStream, Revision, SetStreamMetadata, StoreError, StreamDescription,
-    StreamMetadata, StreamName, StreamState, TombstoneStream, conformance::block_on,
-    memory::MemoryStore,
+    Append, Appended, Conflict, DeleteStream, Direction, EventId, EventStore, EventType,
+    ExpectedRevision, Filter, NewEvent, Pages, ReadAll, ReadFrom, ReadStream, Revision,
+    SetStreamMetadata, StoreError, StreamDescription, StreamMetadata, StreamName, StreamState,
+    TombstoneStream, conformance::block_on, memory::MemoryStore,
 };
 
 use crate::broken::{Broken, Fault, Outcome, changed, described, forced, pretended, single};
@@ -84,7 +84,8 @@ fn kept() -> Vec<Fault> {
                     known.state = StreamState::Live;
                 }
             })
-        }),
+        })
+        .also("metadata_set_on_a_deleted_stream_keep_it_deleted", "asks whether it is deleted"),
         Fault::of("setting_metadata_answers_with_their_revision", || {
             setting(|store, change| {
                 let answer = block_on(store.set_stream_metadata(change))?;
@@ -97,7 +98,11 @@ fn kept() -> Vec<Fault> {
                 let change = SetStreamMetadata { expected_metadata, ..change };
                 block_on(store.set_stream_metadata(change))
             })
-        }),
+        })
+        .also(
+            "metadata_read_before_a_deletion_are_set_in_vain",
+            "sets metadata that were read before",
+        ),
         Fault::of("metadata_are_read_as_a_stream", || Broken {
             read_stream: Box::new(|store, read| {
                 if read.stream.is_system() {
@@ -114,17 +119,34 @@ fn hiding() -> Vec<Fault> {
     vec![
         Fault::of("max_count_shows_only_the_last_events", || {
             showing(|known| known.metadata.max_count.is_some())
-        }),
+        })
+        .also("metadata_read_before_a_deletion_are_set_in_vain", "sets a count that hides nothing")
+        .also(
+            "metadata_set_after_a_revival_keep_what_was_deleted_hidden",
+            "sets a count that hides nothing",
+        )
+        .also("metadata_set_on_a_deleted_stream_keep_it_deleted", "sets a count that hides nothing")
+        .also("metadata_that_delete_are_kept_like_a_deletion", "sets a count that hides nothing"),
         Fault::of("truncate_before_hides_what_is_before", || {
             showing(|known| {
                 known.state == StreamState::Live && known.metadata.truncate_before.is_some()
             })
         })
         .also("a_read_of_hidden_events_begins_at_the_first_shown", "hides by truncation")
-        .also("a_revived_stream_goes_on_counting", "what was deleted is truncated"),
+        .also("a_revived_stream_goes_on_counting", "what was deleted is truncated")
+        .also(
+            "metadata_set_after_a_revival_keep_what_was_deleted_hidden",
+            "what was deleted is truncated",
+        )
+        .also("metadata_set_on_a_deleted_stream_keep_it_deleted", "what was deleted is truncated")
+        .also("metadata_that_delete_are_kept_like_a_deletion", "what was deleted is truncated"),
         Fault::of("max_age_hides_what_is_older", || {
             showing(|known| known.metadata.max_age.is_some())
-        }),
+        })
+        .also(
+            "a_visible_read_leaves_out_what_metadata_hide",
+            "waits until a read of the stream is empty",
+        ),
         Fault::of("a_read_of_hidden_events_begins_at_the_first_shown", || Broken {
             read_stream: Box::new(|store, read| {
                 let hidden = described(store, &read.stream).metadata.truncate_before;
@@ -155,7 +177,10 @@ fn hiding() -> Vec<Fault> {
 }
 
 pub(crate) fn deletion() -> Vec<Fault> {
-    [deleted(), deletes(), tombstoned(), tombstones()].into_iter().flatten().collect()
+    [deleted(), deletes(), stays_deleted(), tombstoned(), tombstones()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn refusing_deleted(meant: fn(ExpectedRevision) -> bool) -> Broken {
@@ -177,7 +202,19 @@ fn deleted() -> Vec<Fault> {
         Fault::of("a_deleted_stream_reads_empty", || {
             showing(|known| known.state == StreamState::Deleted)
         })
-        .also("deleting_checks_where_the_stream_is", "sees by reading that it was deleted"),
+        .also("deleting_checks_where_the_stream_is", "sees by reading that it was deleted")
+        .also(
+            "metadata_set_on_a_deleted_stream_keep_it_deleted",
+            "sees by reading that it is deleted",
+        )
+        .also(
+            "metadata_read_before_a_deletion_are_set_in_vain",
+            "sees by reading that it is deleted",
+        )
+        .also(
+            "metadata_that_delete_are_kept_like_a_deletion",
+            "sees by reading that it is deleted",
+        ),
         Fault::of("a_revived_stream_goes_on_counting", || Broken {
             append: Box::new(|store, append| {
                 let known = append.streams.first().map(|part| described(store, &part.stream));
@@ -238,6 +275,56 @@ fn deletes() -> Vec<Fault> {
                 let metadata = StreamMetadata { truncate_before, ..StreamMetadata::default() };
                 let expected_metadata = ExpectedRevision::Any;
                 let change = SetStreamMetadata { stream, expected_metadata, metadata };
+                block_on(store.set_stream_metadata(change))
+            })
+        }),
+    ]
+}
+
+/// A store that takes metadata literally in some states of the stream.
+fn literal(meant: fn(&StreamDescription, &StreamMetadata) -> bool) -> Broken {
+    Broken {
+        set_metadata: Box::new(move |store, change| {
+            if !meant(&described(store, &change.stream), &change.metadata) {
+                return block_on(store.set_stream_metadata(change));
+            }
+            let metadata_type = EventType::new(StreamMetadata::EVENT_TYPE)?;
+            let event = NewEvent::json(EventId::random(), metadata_type, change.metadata.to_json());
+            let stream = change.stream.metadata_stream()?;
+            block_on(store.append(Append::to(stream, change.expected_metadata, [event])))
+        }),
+        ..Broken::sound()
+    }
+}
+
+fn stays_deleted() -> Vec<Fault> {
+    vec![
+        Fault::of("metadata_set_on_a_deleted_stream_keep_it_deleted", || {
+            literal(|known, _| known.state == StreamState::Deleted)
+        })
+        .also("metadata_that_delete_are_kept_like_a_deletion", "sets some on such a stream")
+        .also("metadata_read_before_a_deletion_are_set_in_vain", "sets some on such a stream"),
+        Fault::of("metadata_set_after_a_revival_keep_what_was_deleted_hidden", || {
+            literal(|known, metadata| {
+                known.state == StreamState::Live && metadata.truncate_before.is_none()
+            })
+        }),
+        Fault::of("metadata_that_delete_are_kept_like_a_deletion", || {
+            literal(|known, metadata| {
+                known.state == StreamState::Live
+                    && metadata.truncate_before == Some(Revision::FIRST)
+            })
+        })
+        .also(
+            "metadata_set_after_a_revival_keep_what_was_deleted_hidden",
+            "takes a truncation back, too",
+        ),
+        Fault::of("metadata_read_before_a_deletion_are_set_in_vain", || {
+            setting(|store, change| {
+                let deleted = described(store, &change.stream).state == StreamState::Deleted;
+                let expected_metadata =
+                    if deleted { ExpectedRevision::Any } else { change.expected_metadata };
+                let change = SetStreamMetadata { expected_metadata, ..change };
                 block_on(store.set_stream_metadata(change))
             })
         }),

@@ -23,7 +23,12 @@ fn existence() -> Vec<Fault> {
         })
         .also("a_description_follows_a_stream_through_its_life", "revives the stream")
         .also("a_revived_stream_goes_on_counting", "revives the stream")
-        .also("streams_that_ended_are_not_listed", "revives a stream"),
+        .also("streams_that_ended_are_not_listed", "revives a stream")
+        .also("a_visible_read_leaves_out_streams_that_ended", "revives the stream")
+        .also("a_visible_subscription_calls_nothing_back", "revives the stream")
+        .also("metadata_set_after_a_revival_keep_what_was_deleted_hidden", "revives the stream")
+        .also("metadata_set_on_a_deleted_stream_keep_it_deleted", "revives the stream")
+        .also("metadata_that_delete_are_kept_like_a_deletion", "revives the stream"),
         Fault::of("no_stream_holds_where_there_are_no_events", || {
             refusing(|store, part| {
                 let known = described(store, &part.stream);

@@ -367,7 +367,8 @@ fn filters() -> Vec<Fault> {
                 Filter::Streams(names) => Filter::Streams(names.into_iter().take(1).collect()),
                 other => other,
             })
-        }),
+        })
+        .also("a_filtered_visible_read_leaves_out_the_same", "picks streams by name, too"),
         Fault::of("a_filter_picks_streams_by_prefix", || {
             all_reading(|store, read| match read.filter.clone() {
                 Filter::StreamPrefixes(texts) => {
@@ -415,6 +416,7 @@ fn filters() -> Vec<Fault> {
                     events
                 })
             })
-        }),
+        })
+        .also("an_event_query_is_about_visible_events", "reads everything instead, which is raw"),
     ]
 }

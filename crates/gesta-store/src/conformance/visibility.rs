@@ -1,0 +1,165 @@
+//! Clauses about visible and raw reads of the whole store.
+
+use std::{num::NonZeroU64, time::Duration};
+
+use super::scene::*;
+use crate::{
+    Delivery, EventId, EventQuery, EventStore, Filter, QueryItem, ReadAll, RecordedEvent, Revision,
+    StreamMetadata, Subscribe, Visibility,
+};
+
+fn truncated_before(revision: u64) -> StreamMetadata {
+    StreamMetadata { truncate_before: Some(Revision::new(revision)), ..StreamMetadata::default() }
+}
+
+fn at_most(count: u64) -> StreamMetadata {
+    StreamMetadata { max_count: NonZeroU64::new(count), ..StreamMetadata::default() }
+}
+
+fn not_older_than(seconds: u64) -> StreamMetadata {
+    StreamMetadata { max_age: Some(Duration::from_secs(seconds)), ..StreamMetadata::default() }
+}
+
+/// The ids of a visible read without those of metadata, and the same backwards.
+async fn visible(store: &dyn EventStore, filter: Filter) -> Vec<EventId> {
+    let read = |read: ReadAll| read.only(filter.clone()).showing(Visibility::Visible);
+    let plain = |mut events: Vec<RecordedEvent>| {
+        events.retain(|event| !event.stream.is_system());
+        recorded_ids(&events)
+    };
+    let forwards = plain(collected(store.read_all(read(ReadAll::forwards()))).await);
+    let backwards = plain(collected(store.read_all(read(ReadAll::backwards()))).await);
+    assert_eq!(reversed(&backwards), forwards, "both ways show the same");
+    forwards
+}
+
+pub(super) async fn a_visible_read_leaves_out_streams_that_ended(store: &dyn EventStore) {
+    grow(store, "user-1", 2).await;
+    grow(store, "user-2", 2).await;
+    let kept = grow(store, "user-3", 2).await;
+    delete(store, "user-1").await;
+    tombstone(store, "user-2").await;
+    assert_eq!(visible(store, Filter::Everything).await, kept);
+    let revived = grow(store, "user-1", 1).await;
+    assert_eq!(visible(store, Filter::Everything).await, [kept, revived].concat());
+}
+
+pub(super) async fn a_visible_read_leaves_out_what_metadata_hide(store: &dyn EventStore) {
+    let truncated = grow(store, "user-1", 3).await;
+    let counted = grow(store, "user-2", 3).await;
+    describe_by(store, "user-1", truncated_before(1)).await;
+    describe_by(store, "user-2", at_most(1)).await;
+    let kept = [&truncated[1..], &counted[2..]].concat();
+    assert_eq!(visible(store, Filter::Everything).await, kept);
+    grow(store, "user-3", 1).await;
+    describe_by(store, "user-3", not_older_than(0)).await;
+    // The age is counted on the store's clock, which needs a moment to move on.
+    while !stream_ids(store, "user-3").await.is_empty() {
+        pause().await;
+    }
+    assert_eq!(visible(store, Filter::Everything).await, kept);
+}
+
+pub(super) async fn a_visible_read_shows_what_is_shown_again(store: &dyn EventStore) {
+    let added = grow(store, "user-1", 3).await;
+    describe_by(store, "user-1", truncated_before(2)).await;
+    assert_eq!(visible(store, Filter::Everything).await, added[2..]);
+    describe_by(store, "user-1", truncated_before(0)).await;
+    assert_eq!(visible(store, Filter::Everything).await, added);
+}
+
+pub(super) async fn a_limit_counts_only_visible_events(store: &dyn EventStore) {
+    grow(store, "user-1", 300).await;
+    let kept = grow(store, "user-2", 2).await;
+    grow(store, "user-3", 300).await;
+    delete(store, "user-1").await;
+    delete(store, "user-3").await;
+    for (read, expected) in [(ReadAll::forwards(), &kept[..1]), (ReadAll::backwards(), &kept[1..])]
+    {
+        // Backwards, events of metadata come first: two of them.
+        let metadata = 2 * u64::from(read == ReadAll::backwards());
+        let read = read.limit(1 + metadata).showing(Visibility::Visible);
+        let mut events = collected(store.read_all(read)).await;
+        events.retain(|event| !event.stream.is_system());
+        assert_eq!(recorded_ids(&events), expected);
+    }
+}
+
+pub(super) async fn a_filtered_visible_read_leaves_out_the_same(store: &dyn EventStore) {
+    let filters = || {
+        [
+            Filter::Categories(vec![category("user")]),
+            Filter::StreamPrefixes(vec!["user-".to_owned()]),
+            Filter::Streams(["user-1", "user-2"].map(name).to_vec()),
+            Filter::EventTypes(vec![event_type("happened")]),
+        ]
+    };
+    if !store.capabilities().filtered_reads {
+        let [filter, ..] = filters();
+        let read = ReadAll::forwards().only(filter).showing(Visibility::Visible);
+        return unsupported(store.read_all(read).collect_events().await);
+    }
+    grow(store, "user-1", 2).await;
+    let kept = grow(store, "user-2", 2).await;
+    delete(store, "user-1").await;
+    for filter in filters() {
+        assert_eq!(visible(store, filter.clone()).await, kept, "{filter:?}");
+    }
+}
+
+pub(super) async fn an_event_query_is_about_visible_events(store: &dyn EventStore) {
+    let query = EventQuery::of(QueryItem::every().tagged([tag("email:a")]));
+    let read = || ReadAll::forwards().only(Filter::Query(query.clone()));
+    if !store.capabilities().filtered_reads {
+        return unsupported(store.read_all(read()).collect_events().await);
+    }
+    append(store, "user-1", [event().tagged([tag("email:a")])]).await;
+    let kept = [event().tagged([tag("email:a")])];
+    let expected = ids(&kept);
+    append(store, "user-2", kept).await;
+    delete(store, "user-1").await;
+    for visibility in [Visibility::Raw, Visibility::Visible] {
+        let found = collected(store.read_all(read().showing(visibility))).await;
+        assert_eq!(recorded_ids(&found), expected, "{visibility:?}");
+    }
+}
+
+/// The ids that a subscription delivers until it caught up, without those of metadata.
+async fn delivered_ids(store: &dyn EventStore, visibility: Visibility) -> Vec<EventId> {
+    let mut subscription = store.subscribe(Subscribe::to_all().showing(visibility));
+    let (mut events, _) = caught_up(&mut subscription).await;
+    events.retain(|event| !event.stream.is_system());
+    recorded_ids(&events)
+}
+
+pub(super) async fn a_raw_subscription_delivers_hidden_events(store: &dyn EventStore) {
+    let mut added = grow(store, "user-1", 2).await;
+    added.extend(grow(store, "user-2", 2).await);
+    delete(store, "user-1").await;
+    tombstone(store, "user-2").await;
+    assert_eq!(delivered_ids(store, Visibility::Raw).await, added);
+}
+
+pub(super) async fn a_visible_subscription_passes_over_hidden_events(store: &dyn EventStore) {
+    grow(store, "user-1", 300).await;
+    let mut kept = grow(store, "user-2", 3).await;
+    tombstone(store, "user-1").await;
+    describe_by(store, "user-2", truncated_before(1)).await;
+    kept.remove(0);
+    assert_eq!(delivered_ids(store, Visibility::Visible).await, kept);
+}
+
+pub(super) async fn a_visible_subscription_calls_nothing_back(store: &dyn EventStore) {
+    let mut added = grow(store, "user-1", 1).await;
+    let mut subscription = store.subscribe(Subscribe::to_all().showing(Visibility::Visible));
+    let mut told = recorded_ids(&caught_up(&mut subscription).await.0);
+    delete(store, "user-1").await;
+    added.extend(grow(store, "user-1", 1).await);
+    while told.len() < 2 {
+        if let Delivery::Events(page) = next(&mut subscription).await {
+            let plain = page.iter().filter(|event| !event.stream.is_system());
+            told.extend(plain.map(|event| event.id));
+        }
+    }
+    assert_eq!(told, added, "what was delivered before, and what has revived the stream");
+}
