@@ -10,8 +10,8 @@ use std::{
 
 use futures_core::Stream;
 use gesta_store::{
-    Delivery, Direction, Invalid, Page, Position, Revision, StoreError, StreamName,
-    Subscribe, SubscribeTo,
+    Delivery, Direction, Invalid, Page, Position, Revision, StoreError, StreamName, Subscribe,
+    SubscribeTo,
 };
 
 use super::{Reader, Selection, all::Found};
