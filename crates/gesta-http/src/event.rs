@@ -1,13 +1,72 @@
 //! Recorded events as JSON.
+//!
+//! Owns: [`EventDetails`], and [`StoredJson`], payloads as they are stored. Always holds: a payload
+//! that is JSON is passed on as it was written, with every digit, in the order of its keys, keys
+//! that are doubled included; only line breaks between its tokens become blanks. Everything else
+//! (another content type, nothing at all, a byte order mark, text that is not JSON in spite of its
+//! content type) is there in base64, with the content type beside it; nothing becomes `null`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use gesta::{
     EventMetadata,
-    store::{ContentType, RecordedAt, RecordedEvent},
+    store::{RecordedAt, RecordedEvent},
 };
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
+
+use crate::{Schema, Schemas};
+
+/// JSON as it was stored, which is not parsed on its way out.
+///
+/// ```
+/// use gesta_http::StoredJson;
+///
+/// let stored = StoredJson::of(br#"{"price":1.10,"id":12345678901234567890123}"#).expect("JSON");
+/// assert_eq!(serde_json::to_string(&stored)?, r#"{"price":1.10,"id":12345678901234567890123}"#);
+/// assert!(StoredJson::of(b"soap").is_none());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct StoredJson(Box<RawValue>);
+
+impl StoredJson {
+    /// These bytes, if they are JSON.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let json: &RawValue = serde_json::from_slice(bytes).ok()?;
+        // Inside of a text a line break is escaped, so each of these stands between tokens.
+        let one_line = json.get().replace(['\n', '\r'], " ");
+        RawValue::from_string(one_line).ok().map(Self)
+    }
+}
+
+impl Schema for StoredJson {
+    fn schema(schemas: &mut Schemas) -> Value {
+        Value::schema(schemas)
+    }
+}
+
+/// The payload of an event, in whichever form tells all of it.
+pub(crate) struct Payload {
+    pub(crate) data: Option<StoredJson>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) data_base64: Option<String>,
+}
+
+impl Payload {
+    pub(crate) fn of(event: &RecordedEvent) -> Self {
+        let is_json = event.content_type.is_json();
+        let data = is_json.then(|| StoredJson::of(&event.data)).flatten();
+        let in_base64 = data.is_none();
+        Self {
+            data,
+            content_type: in_base64.then(|| event.content_type.to_string()),
+            data_base64: in_base64.then(|| STANDARD.encode(&event.data)),
+        }
+    }
+}
 
 /// A recorded event, as feeds carry it.
 #[derive(Clone, Debug, Serialize)]
@@ -41,8 +100,11 @@ pub struct EventDetails {
     pub actor: Option<String>,
     /// What exactly happened, where it is JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<Value>,
-    /// What exactly happened, where it is not.
+    pub data: Option<StoredJson>,
+    /// Of which media type `data_base64` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// What exactly happened, where it is not JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_base64: Option<String>,
 }
@@ -72,16 +134,18 @@ crate::response! {
         causation_id: Option<String>,
         /// Who asked for it.
         actor: Option<String>,
-        /// What exactly happened, where it is JSON.
-        data: Option<Value>,
-        /// What exactly happened, where it is not.
+        /// What exactly happened, where it is JSON: as it was stored, with every digit.
+        data: Option<StoredJson>,
+        /// Of which media type `dataBase64` is.
+        content_type: Option<String>,
+        /// What exactly happened, where it is not JSON.
         data_base64: Option<String>,
     }
 }
 
 impl EventDetails {
     pub(crate) fn of(event: &RecordedEvent) -> Self {
-        let data = json_of(event);
+        let Payload { data, content_type, data_base64 } = Payload::of(event);
         Self {
             position: event.position.number(),
             stream: event.stream.to_string(),
@@ -94,17 +158,11 @@ impl EventDetails {
             correlation_id: event.correlation_id.as_ref().map(ToString::to_string),
             causation_id: event.causation_id.as_ref().map(ToString::to_string),
             actor: EventMetadata::from_json(&event.metadata).actor,
-            data_base64: data.is_none().then(|| STANDARD.encode(&event.data)),
             data,
+            content_type,
+            data_base64,
         }
     }
-}
-
-fn json_of(event: &RecordedEvent) -> Option<Value> {
-    if event.content_type != ContentType::JSON {
-        return None;
-    }
-    serde_json::from_slice(&event.data).ok()
 }
 
 /// The store's time as RFC 3339 says it.
@@ -116,6 +174,28 @@ pub(crate) fn recorded_at(time: RecordedAt) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_passed_on_as_it_was_stored() {
+        for (stored, told) in [
+            (r#"{"b":0.1234567890123456789,"a":123456789012345678901,"c":1.10}"#, None),
+            (r#"{"a":1,"a":2}"#, None),
+            ("[1e2, -0, 1.0E+5]", None),
+            ("null", None),
+            ("{\r\n \"a\" : \"x\\ny\" }\n", Some("{   \"a\" : \"x\\ny\" }")),
+        ] {
+            let json = StoredJson::of(stored.as_bytes()).unwrap();
+            assert_eq!(serde_json::to_string(&json).unwrap(), told.unwrap_or(stored));
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_no_json() {
+        for odd in ["", "\u{feff}{}", "{} {}", "NaN", "{\"a\":\"\n\"}"] {
+            assert!(StoredJson::of(odd.as_bytes()).is_none(), "{odd:?}");
+        }
+        assert!(StoredJson::of(b"\"\xff\"").is_none());
+    }
 
     #[test]
     fn a_time_is_written_as_rfc_3339_says() {

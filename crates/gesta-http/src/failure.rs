@@ -7,7 +7,7 @@ use std::{error::Error, time::Duration};
 
 use axum::http::StatusCode;
 use gesta::{
-    AskError, ExecuteError, LoadError, OperationError, QueryError, ReadOnDemandError, Rejection,
+    AskError, EncodeError, ExecuteError, LoadError, OperationError, QueryError, ReadOnDemandError, Rejection,
     WaitError,
     store::{DatabaseError, Invalid, StoreError},
 };
@@ -43,9 +43,21 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
                 open.with_unknown_outcome().retry_after(PAUSE)
             }
             ExecuteError::Undecodable(error) => Self::internal(&error),
-            ExecuteError::Unencodable(error) => Self::internal(&error),
+            ExecuteError::Unencodable(error) => unencodable(&error),
             ExecuteError::Store(error) => error.into(),
         }
+    }
+}
+
+/// A decision that has no form that can be read back comes from what was asked for (a division by
+/// zero, a nesting without end); only a decision or an `upcast` that is wrong by itself is ours.
+fn unencodable(error: &EncodeError) -> Problem {
+    match error {
+        EncodeError::Json { .. } | EncodeError::Name(_) => {
+            tracing::warn!(error = error as &dyn Error, "a decision cannot be recorded");
+            Problem::rejected("unencodable", error.to_string())
+        }
+        EncodeError::Unreadable { .. } | EncodeError::NotForEach { .. } => Problem::internal(error),
     }
 }
 

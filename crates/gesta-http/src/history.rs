@@ -8,10 +8,11 @@ use gesta::{
     store::{ReadStream, RecordedEvent, StoreError},
 };
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::{
-    Answered, Cursor, PageLimit, Paged, Problem, Queries, event::recorded_at, headers::whole_number,
+    Answered, Cursor, PageLimit, Paged, Problem, Queries, StoredJson,
+    event::{Payload, recorded_at},
+    headers::whole_number,
 };
 
 crate::request! {
@@ -49,8 +50,15 @@ pub struct HistoryEntry {
     /// The conversation that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
-    /// What exactly happened.
-    pub data: Value,
+    /// What exactly happened, where it is JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<StoredJson>,
+    /// Of which media type `data_base64` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// What exactly happened, where it is not JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_base64: Option<String>,
 }
 
 crate::response! {
@@ -72,14 +80,19 @@ crate::response! {
         causation_id: Option<String>,
         /// The conversation that it belongs to.
         correlation_id: Option<String>,
-        /// What exactly happened.
-        data: Value,
+        /// What exactly happened, where it is JSON: as it was stored, with every digit.
+        data: Option<StoredJson>,
+        /// Of which media type `dataBase64` is.
+        content_type: Option<String>,
+        /// What exactly happened, where it is not JSON.
+        data_base64: Option<String>,
     }
 }
 
 impl HistoryEntry {
     fn of(event: &RecordedEvent) -> Self {
         let EventMetadata { actor, command, .. } = EventMetadata::from_json(&event.metadata);
+        let Payload { data, content_type, data_base64 } = Payload::of(event);
         Self {
             revision: event.revision.number(),
             position: event.position.number(),
@@ -89,7 +102,9 @@ impl HistoryEntry {
             command,
             causation_id: event.causation_id.as_ref().map(ToString::to_string),
             correlation_id: event.correlation_id.as_ref().map(ToString::to_string),
-            data: serde_json::from_slice(&event.data).unwrap_or(Value::Null),
+            data,
+            content_type,
+            data_base64,
         }
     }
 }

@@ -42,7 +42,7 @@ pub use commands::{Changed, Changes, Commands, Created, segment};
 pub use cursor::{Cursor, PageLimit, Paged};
 pub use edge::{ActorOf, Edge, Limits};
 pub use endpoint::Endpoint;
-pub use event::EventDetails;
+pub use event::{EventDetails, StoredJson};
 pub use extract::{JsonBody, OptionalJsonBody, PathOf, QueryOf};
 pub use history::{HistoryEntry, ListHistory};
 pub use object_only::ObjectOnly;

@@ -18,7 +18,14 @@ use crate::attributes::{
 struct Header {
     name: LitStr,
     version: u16,
-    from: Option<Type>,
+    from: Option<Older>,
+}
+
+/// What older versions are read through.
+struct Older {
+    event: Type,
+    /// Whether each is read as any number of events, rather than as one.
+    splits: bool,
 }
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
@@ -26,10 +33,10 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let Header { name, version, from } = header(input)?;
     let tags = tags(fields)?;
     let shape = shape(input, fields);
-    let upcast = from.as_ref().map(upcast);
+    let upcast = from.as_ref().map(|old| if old.splits { split(old) } else { upcast(old) });
     // Of a type with parameters, the chain is checked where it is used.
     let plain = input.generics.params.is_empty();
-    let chain = from.as_ref().filter(|_| plain).map(|old| chain_check(&input.ident, old));
+    let chain = from.as_ref().filter(|_| plain).map(|old| chain_check(&input.ident, &old.event));
     let ident = &input.ident;
     let (impls, types, clause) = input.generics.split_for_impl();
     Ok(quote! {
@@ -67,15 +74,18 @@ fn header(input: &DeriveInput) -> Result<Header> {
             let number: LitInt = meta.value()?.parse()?;
             return set_once(&mut version, &meta, number);
         }
-        if meta.path.is_ident("from") {
-            let old: Type = meta.value()?.parse()?;
-            return set_once(&mut from, &meta, old);
+        let splits = meta.path.is_ident("split");
+        if splits || meta.path.is_ident("from") {
+            let event: Type = meta.value()?.parse()?;
+            return set_once(&mut from, &meta, Older { event, splits });
         }
-        Err(meta.error("expected `name = \"…\"`, `version = N` or `from = OldEvent`"))
+        Err(meta.error(
+            "expected `name = \"…\"`, `version = N`, `from = OldEvent` or `split = OldEvent`",
+        ))
     })?;
     let span = attribute_span(&input.attrs, "event", input.ident.span());
     let name = required(name, span, "`#[event(name = \"order-placed\")]`")?;
-    let version = version_number(version.as_ref(), from.as_ref())?;
+    let version = version_number(version.as_ref(), from.as_ref().map(|old| &old.event))?;
     Ok(Header { name, version, from })
 }
 
@@ -93,15 +103,56 @@ fn version_number(given: Option<&LitInt>, from: Option<&Type>) -> Result<u16> {
     }
 }
 
-fn upcast(old: &Type) -> TokenStream {
+fn upcast(Older { event: old, .. }: &Older) -> TokenStream {
+    let versions = versions(old);
     quote! {
         fn upcast(version: u16, data: &[u8]) -> ::core::result::Result<Self, ::gesta::DecodeError> {
             const { ::gesta::__derive::assert_upcasts::<#old, Self>() };
             ::gesta::__derive::upcast_from::<#old, Self>(version, data)
         }
 
+        fn upcast_each(
+            version: u16,
+            data: &[u8],
+            each: &mut dyn ::core::ops::FnMut(Self),
+        ) -> ::core::result::Result<(), ::gesta::DecodeError> {
+            ::gesta::__derive::upcast_each_from::<#old, Self>(version, data, each)
+        }
+
+        #versions
+    }
+}
+
+fn split(Older { event: old, .. }: &Older) -> TokenStream {
+    let versions = versions(old);
+    quote! {
+        fn upcast(version: u16, data: &[u8]) -> ::core::result::Result<Self, ::gesta::DecodeError> {
+            const { ::gesta::__derive::assert_upcasts::<#old, Self>() };
+            ::gesta::__derive::one(<Self as ::gesta::Event>::NAME, version, |each| {
+                <Self as ::gesta::Event>::upcast_each(version, data, each)
+            })
+        }
+
+        fn upcast_each(
+            version: u16,
+            data: &[u8],
+            each: &mut dyn ::core::ops::FnMut(Self),
+        ) -> ::core::result::Result<(), ::gesta::DecodeError> {
+            ::gesta::__derive::split_each_from::<#old, Self>(version, data, each)
+        }
+
+        #versions
+    }
+}
+
+fn versions(old: &Type) -> TokenStream {
+    quote! {
         fn shapes() -> ::std::vec::Vec<::gesta::EventShape> {
             ::gesta::__derive::shapes_from::<#old, Self>()
+        }
+
+        fn versions() -> ::std::vec::Vec<::gesta::EventVersion> {
+            ::gesta::__derive::versions_from::<#old, Self>()
         }
     }
 }

@@ -4,9 +4,12 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Data, DeriveInput, Error, Fields, Ident, Result, Type, Variant};
+use syn::{
+    Data, DeriveInput, Error, Fields, Ident, LitStr, Result, Token, Type, Variant, parenthesized,
+    parse::Parse, punctuated::Punctuated,
+};
 
-use crate::attributes::for_each_entry;
+use crate::attributes::{check_name, for_each_entry};
 
 /// A variant and the event that it holds.
 struct Member<'i> {
@@ -26,9 +29,10 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     }
     let members: Vec<Member<'_>> = data.variants.iter().map(member).collect::<Result<_>>()?;
     let set = &input.ident;
-    let implementation = implementation(set, &members);
+    let header = header(input)?;
+    let implementation = implementation(set, &members, &header);
     let conversions = members.iter().map(|member| conversion(set, member));
-    let decisions = (!is_read_only(input)?).then(|| decisions(set, &members));
+    let decisions = (!header.read_only).then(|| decisions(set, &members));
     Ok(quote! { #implementation #(#conversions)* #decisions })
 }
 
@@ -46,36 +50,76 @@ fn member(variant: &Variant) -> Result<Member<'_>> {
     Ok(Member { variant: &variant.ident, event: &event.ty })
 }
 
-fn is_read_only(input: &DeriveInput) -> Result<bool> {
-    let mut read_only = false;
-    for_each_entry(&input.attrs, "events", |meta| {
-        if !meta.path.is_ident("read_only") {
-            return Err(meta.error("expected `read_only`"));
-        }
-        read_only = true;
-        Ok(())
-    })?;
-    Ok(read_only)
+/// What `#[events(…)]` on the enum says.
+#[derive(Default)]
+struct Header {
+    read_only: bool,
+    ignored: Vec<LitStr>,
+    categories: Vec<LitStr>,
+    replaced: Vec<Type>,
 }
 
-fn implementation(set: &Ident, members: &[Member<'_>]) -> TokenStream {
-    let variants: Vec<_> = members.iter().map(|member| member.variant).collect();
+fn header(input: &DeriveInput) -> Result<Header> {
+    let mut header = Header::default();
+    for_each_entry(&input.attrs, "events", |meta| {
+        if meta.path.is_ident("read_only") {
+            header.read_only = true;
+            return Ok(());
+        }
+        if meta.path.is_ident("ignore") {
+            header.ignored.extend(listed::<LitStr>(meta.input)?);
+            return header.ignored.iter().try_for_each(check_name);
+        }
+        if meta.path.is_ident("categories") {
+            header.categories.extend(listed::<LitStr>(meta.input)?);
+            return header.categories.iter().try_for_each(check_category);
+        }
+        if meta.path.is_ident("replaced") {
+            header.replaced.extend(listed::<Type>(meta.input)?);
+            return Ok(());
+        }
+        Err(meta.error(
+            "expected `read_only`, `ignore(\"…\")`, `replaced(OldEvent)` or `categories(\"…\")`",
+        ))
+    })?;
+    Ok(header)
+}
+
+/// A list in parentheses, with at least one entry.
+fn listed<T: Parse>(input: syn::parse::ParseStream<'_>) -> Result<Vec<T>> {
+    let content;
+    let parentheses = parenthesized!(content in input);
+    let entries = Punctuated::<T, Token![,]>::parse_terminated_with(&content, T::parse)?;
+    if entries.is_empty() {
+        return Err(Error::new(parentheses.span.join(), "the list is empty"));
+    }
+    Ok(entries.into_iter().collect())
+}
+
+fn check_category(category: &LitStr) -> Result<()> {
+    check_name(category)?;
+    if category.value().contains(['-', '$']) {
+        return Err(Error::new(category.span(), "a category has neither `-` nor `$`"));
+    }
+    Ok(())
+}
+
+fn implementation(set: &Ident, members: &[Member<'_>], header: &Header) -> TokenStream {
     let events: Vec<_> = members.iter().map(|member| member.event).collect();
+    let variants: Vec<_> = members.iter().map(|member| member.variant).collect();
+    let Header { ignored, categories, replaced, .. } = header;
+    let decoding = decoding(&variants, &events, replaced);
     quote! {
         #[automatically_derived]
         impl ::gesta::EventSet for #set {
-            const NAMES: &'static [&'static str] = &[#(<#events as ::gesta::Event>::NAME),*];
+            const NAMES: &'static [&'static str] = &[
+                #(<#events as ::gesta::Event>::NAME,)*
+                #(<#replaced as ::gesta::Event>::NAME,)*
+            ];
+            const IGNORED: &'static [&'static str] = &[#(#ignored),*];
+            const CATEGORIES: &'static [&'static str] = &[#(#categories),*];
 
-            fn decode(
-                event_type: &str,
-                version: u16,
-                data: &[u8],
-            ) -> ::core::result::Result<Self, ::gesta::DecodeError> {
-                #(if event_type == <#events as ::gesta::Event>::NAME {
-                    return <#events as ::gesta::Event>::upcast(version, data).map(Self::#variants);
-                })*
-                ::core::result::Result::Err(::gesta::DecodeError::unknown_event(event_type))
-            }
+            #decoding
 
             fn encode(
                 &self,
@@ -87,10 +131,49 @@ fn implementation(set: &Ident, members: &[Member<'_>]) -> TokenStream {
 
             fn register(registry: &mut ::gesta::Registry) {
                 #(registry.add::<#events>();)*
+                #(registry.add_replaced::<#replaced>();)*
             }
         }
 
-        const _: () = ::gesta::__derive::assert_distinct(<#set as ::gesta::EventSet>::NAMES);
+        const _: () = {
+            ::gesta::__derive::assert_distinct(&[#(<#events as ::gesta::Event>::NAME),*]);
+            #(::gesta::__derive::assert_not_ignored(
+                <#set as ::gesta::EventSet>::NAMES,
+                #ignored,
+            );)*
+        };
+    }
+}
+
+fn decoding(variants: &[&Ident], events: &[&Type], replaced: &[Type]) -> TokenStream {
+    quote! {
+        fn decode(
+            event_type: &str,
+            version: u16,
+            data: &[u8],
+        ) -> ::core::result::Result<Self, ::gesta::DecodeError> {
+            ::gesta::__derive::one(event_type, version, |each| {
+                <Self as ::gesta::EventSet>::decode_each(event_type, version, data, each)
+            })
+        }
+
+        fn decode_each(
+            event_type: &str,
+            version: u16,
+            data: &[u8],
+            each: &mut dyn ::core::ops::FnMut(Self),
+        ) -> ::core::result::Result<(), ::gesta::DecodeError> {
+            const MEMBERS: &[&str] = &[#(<#events as ::gesta::Event>::NAME),*];
+            #(if ::gesta::__derive::is_replaced::<#replaced>(event_type, version, MEMBERS) {
+                return ::gesta::__derive::replaced_each::<#replaced, Self>(version, data, each);
+            })*
+            #(if event_type == <#events as ::gesta::Event>::NAME {
+                return <#events as ::gesta::Event>::upcast_each(version, data, &mut |event| {
+                    each(Self::#variants(event));
+                });
+            })*
+            ::core::result::Result::Err(::gesta::DecodeError::unknown_event(event_type))
+        }
     }
 }
 

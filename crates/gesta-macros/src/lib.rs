@@ -18,6 +18,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// ```text
 /// #[event(name = "order-placed")]                                    version 1
 /// #[event(name = "order-placed", version = 2, from = OrderPlacedV1)] reads version 1 through `From`
+/// #[event(name = "order-placed", version = 2, split = OrderPlacedV1)]   as any number of events,
+///                                       through `From<OrderPlacedV1> for Vec<OrderPlaced>`
 /// #[event(tag)]  customer: CustomerId       tag `customer:…`; of an `Option` or `Vec`, one for each
 /// #[event(tag = "buyer")] customer: …       the same under another key
 /// ```
@@ -30,6 +32,14 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 }
 
 /// Implements `gesta::EventSet` for an enum whose variants each hold one event.
+///
+/// ```text
+/// #[events(ignore("order-noted"))]      folds go past events of a type that left the set
+/// #[events(replaced(OrderPlacedV1))]    an old event is read as any number of events of the set,
+///                                       through `From<OrderPlacedV1> for Vec<OrderEvent>`
+/// #[events(categories("order"))]        only events of these categories are meant, where another
+///                                       category has events of the same names
+/// ```
 ///
 /// `#[events(read_only)]` leaves out the conversions into `gesta::Events`, which a set of another
 /// crate's events cannot have: such a set is for projections and processes, not for aggregates.

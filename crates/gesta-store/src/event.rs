@@ -42,6 +42,17 @@ impl ContentType {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether payloads of this type are JSON: `application/json`, with parameters such as a
+    /// charset or without, and the types that end with `+json` (RFC 6839).
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        if *self == Self::JSON {
+            return true;
+        }
+        let essence = self.0.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        essence == "application/json" || essence.ends_with("+json")
+    }
 }
 
 impl fmt::Display for ContentType {

@@ -10,7 +10,7 @@ use gesta_store::{EventQuery, InvalidName, QueryItem, RecordedEvent, StreamName,
 
 use crate::{
     Aggregate, DecodeError, EncodeError, EncodedEvent, EventSet, Events, Reads,
-    aggregate::stream_of, event_set::decode_recorded,
+    aggregate::stream_of, event_set::{decode_each, is_of_a_category},
 };
 
 /// What a command decides on: an aggregate, a tuple such as `(Order, Account)`, a `Vec` of as many
@@ -129,8 +129,13 @@ impl<A: Aggregate> Boundary for A {
     }
 
     fn take(state: &mut A, _: usize, event: &RecordedEvent) -> Result<(), DecodeError> {
-        state.evolve(&decode_recorded(event)?);
-        Ok(())
+        // A query by tags may find events of the same names in categories that are not meant.
+        let category = event.stream.category();
+        let own = category.is_some_and(|category| category.as_str() == A::CATEGORY);
+        if !own && !is_of_a_category::<A::Event>(event) {
+            return Ok(());
+        }
+        decode_each(event, &mut |event| state.evolve(&event))
     }
 
     fn aggregate(state: &mut A, _: usize) -> &mut (dyn Any + Send + Sync) {

@@ -1,6 +1,6 @@
 //! What the derives' code calls, besides the traits. Not for use by hand; may change at any time.
 
-use crate::{DecodeError, Event, EventShape, event::own_version};
+use crate::{DecodeError, Event, EventSet, EventShape, EventVersion, event::own_version};
 
 pub use crate::digest::PayloadDigester;
 
@@ -13,6 +13,84 @@ pub fn upcast_from<Old: Event, New: Event + From<Old>>(
         return own_version(version, data);
     }
     Old::upcast(version, data).map(New::from)
+}
+
+/// The same of each event, where `Old` may drop or split.
+pub fn upcast_each_from<Old: Event, New: Event + From<Old>>(
+    version: u16,
+    data: &[u8],
+    each: &mut dyn FnMut(New),
+) -> Result<(), DecodeError> {
+    if version >= New::VERSION {
+        each(own_version(version, data)?);
+        return Ok(());
+    }
+    Old::upcast_each(version, data, &mut |old| each(New::from(old)))
+}
+
+/// Reads the own version of an event by serde, older ones as any number of events.
+pub fn split_each_from<Old: Event, New: Event>(
+    version: u16,
+    data: &[u8],
+    each: &mut dyn FnMut(New),
+) -> Result<(), DecodeError>
+where
+    Vec<New>: From<Old>,
+{
+    if version >= New::VERSION {
+        each(own_version(version, data)?);
+        return Ok(());
+    }
+    Old::upcast_each(version, data, &mut |old| {
+        Vec::<New>::from(old).into_iter().for_each(&mut *each);
+    })
+}
+
+/// The one event that stored bytes are read as.
+pub fn one<E>(
+    event_type: &str,
+    version: u16,
+    read: impl FnOnce(&mut dyn FnMut(E)) -> Result<(), DecodeError>,
+) -> Result<E, DecodeError> {
+    let (mut last, mut count) = (None, 0);
+    read(&mut |event| {
+        last = Some(event);
+        count += 1;
+    })?;
+    last.filter(|_| count == 1).ok_or_else(|| DecodeError::NotOne {
+        event_type: event_type.to_owned(),
+        version,
+        count,
+    })
+}
+
+/// Whether a stored event is of a type that events of the set have replaced: of its name, and of
+/// its version or older where a member of the set has the name now.
+#[must_use]
+pub fn is_replaced<Old: Event>(event_type: &str, version: u16, members: &[&str]) -> bool {
+    event_type == Old::NAME && (version <= Old::VERSION || !members.contains(&event_type))
+}
+
+/// Reads a type that events of the set have replaced.
+pub fn replaced_each<Old: Event, S: EventSet>(
+    version: u16,
+    data: &[u8],
+    each: &mut dyn FnMut(S),
+) -> Result<(), DecodeError>
+where
+    Vec<S>: From<Old>,
+{
+    Old::upcast_each(version, data, &mut |old| {
+        Vec::<S>::from(old).into_iter().for_each(&mut *each);
+    })
+}
+
+/// The versions of `Old`, then the own one, each with its whole shape.
+#[must_use]
+pub fn versions_from<Old: Event, New: Event>() -> Vec<EventVersion> {
+    let mut versions = Old::versions();
+    versions.push(EventVersion::of::<New>());
+    versions
 }
 
 /// The versions of `Old`, then the own one.
@@ -38,6 +116,15 @@ pub const fn assert_distinct(names: &[&str]) {
             assert!(!is_same(first, other), "two events of this set have the same name");
             others = more;
         }
+        rest = after;
+    }
+}
+
+/// Refuses, at compile time, a set that ignores an event of its own.
+pub const fn assert_not_ignored(names: &[&str], ignored: &str) {
+    let mut rest = names;
+    while let Some((name, after)) = rest.split_first() {
+        assert!(!is_same(name, ignored), "an event of this set is also ignored");
         rest = after;
     }
 }

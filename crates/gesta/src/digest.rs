@@ -3,12 +3,12 @@
 //! Owns: the canonical form that is hashed. Always holds: equal payloads have equal digests,
 //! whatever order their maps are in, for ever: digests are stored. Not here: who compares.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
-use crate::EncodeError;
+use crate::{EncodeError, JsonFault, json};
 
 /// The digest of a command's name and payload (BLAKE3, in hexadecimal).
 ///
@@ -62,10 +62,19 @@ impl PayloadDigester {
     /// # Errors
     /// [`EncodeError::Json`] when the field has no JSON form.
     pub fn field(mut self, key: &str, value: &impl Serialize) -> Result<Self, EncodeError> {
-        let value = serde_json::to_value(value)
-            .map_err(|source| EncodeError::Json { what: self.name, source })?;
         self.text(key);
-        self.value(&value);
+        match serde_json::to_value(value) {
+            Ok(value) => self.value(&value),
+            // A number beyond 64 bits has no `Value`. Its digits are taken from the text.
+            Err(_) => {
+                let json = json::write(self.name, value)?;
+                self.raw(&json).map_err(|source| EncodeError::Json {
+                    what: self.name.to_owned(),
+                    field: key.to_owned(),
+                    reason: JsonFault::NotReadable(source),
+                })?;
+            }
+        }
         Ok(self)
     }
 
@@ -108,6 +117,35 @@ impl PayloadDigester {
         }
     }
 
+    /// The same of JSON text, with every digit of its numbers.
+    fn raw(&mut self, json: &[u8]) -> Result<(), serde_json::Error> {
+        match json.first() {
+            Some(b'{') => {
+                let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(json)?;
+                self.kind(b'o');
+                self.length(fields.len());
+                for (key, value) in &fields {
+                    self.text(key);
+                    self.raw(value.get().as_bytes())?;
+                }
+            }
+            Some(b'[') => {
+                let items: Vec<&RawValue> = serde_json::from_slice(json)?;
+                self.kind(b'a');
+                self.length(items.len());
+                for item in items {
+                    self.raw(item.get().as_bytes())?;
+                }
+            }
+            Some(b'-' | b'0'..=b'9') => {
+                self.kind(b'd');
+                self.text(&String::from_utf8_lossy(json));
+            }
+            _ => self.value(&serde_json::from_slice(json)?),
+        }
+        Ok(())
+    }
+
     fn kind(&mut self, kind: u8) {
         self.hasher.update(&[kind]);
     }
@@ -144,6 +182,19 @@ mod tests {
         assert_eq!(
             PayloadDigest::of("ship-order", &("order-1", 2)).unwrap().to_string(),
             "85b2b9b27bd3e49a95985370752c8f24cb09a745d7cba2d9bf1684a6627bff16",
+        );
+    }
+
+    #[test]
+    fn numbers_beyond_64_bits_are_told_apart_by_every_digit() {
+        let digest = |amount: i128| PayloadDigest::of("pay", &("order-1", vec![amount])).unwrap();
+        assert_eq!(digest(i128::MAX), digest(i128::MAX));
+        assert_ne!(digest(i128::MAX), digest(i128::MAX - 1));
+        let forwards: HashMap<u32, i128> = (0..100).map(|n| (n, i128::MIN)).collect();
+        let backwards: HashMap<u32, i128> = (0..100).rev().map(|n| (n, i128::MIN)).collect();
+        assert_eq!(
+            PayloadDigest::of("count", &forwards).unwrap(),
+            PayloadDigest::of("count", &backwards).unwrap()
         );
     }
 

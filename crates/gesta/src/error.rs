@@ -83,7 +83,8 @@ pub enum ExecuteError<R> {
     /// A stored event is not known to this program. Deploy code that knows it.
     #[error(transparent)]
     Undecodable(UndecodableEvent),
-    /// A decision cannot be written. Fix the event type or the decision.
+    /// A decision has no form that can be read back, so nothing was appended. The error names the
+    /// event and the field. Fix the event type or the decision.
     #[error(transparent)]
     Unencodable(EncodeError),
     /// The store refuses: a limit, a capability that it lacks, a deleted stream, damage, a stop.
@@ -232,7 +233,9 @@ impl<R> From<EncodeError> for ExecuteError<R> {
     fn from(error: EncodeError) -> Self {
         match error {
             EncodeError::Name(name) => name.into(),
-            EncodeError::Json { .. } | EncodeError::NotForEach { .. } => Self::Unencodable(error),
+            EncodeError::Json { .. }
+            | EncodeError::Unreadable { .. }
+            | EncodeError::NotForEach { .. } => Self::Unencodable(error),
         }
     }
 }

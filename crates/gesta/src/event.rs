@@ -5,8 +5,10 @@
 //! here: which events belong together ([`EventSet`](crate::EventSet)), ids and metadata.
 
 use bytes::Bytes;
-use gesta_store::{EventType, InvalidName, RecordedEvent, Revision, StreamName, Tag};
+use gesta_store::{EventType, InvalidName, Position, RecordedEvent, Revision, StreamName, Tag};
 use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{JsonFault, TypeShape, json};
 
 /// A fact of the business, as a struct with a name that is stable for ever.
 ///
@@ -40,6 +42,38 @@ use serde::{Serialize, de::DeserializeOwned};
 /// assert_eq!(read, ParcelSent { to: "ann".to_owned(), grams: None });
 /// assert_eq!(read.tags()?, vec![Tag::of("customer", "ann")?]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// An upcaster that drops some old events, or splits them into several, is `split = Old` with
+/// `From<Old> for Vec<New>`. Folds, projections and processes see each, at the place of the stored
+/// event; nothing stored changes.
+///
+/// ```
+/// use gesta::prelude::*;
+///
+/// #[derive(Event, Serialize, Deserialize, Clone)]
+/// #[event(name = "parcels-sent")]
+/// struct ParcelsSent {
+///     to: Vec<String>,
+/// }
+///
+/// #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// #[event(name = "parcels-sent", version = 2, split = ParcelsSent)]
+/// struct ParcelSent {
+///     to: String,
+/// }
+///
+/// impl From<ParcelsSent> for Vec<ParcelSent> {
+///     fn from(old: ParcelsSent) -> Self {
+///         old.to.into_iter().map(|to| ParcelSent { to }).collect()
+///     }
+/// }
+///
+/// let mut read = Vec::new();
+/// ParcelSent::upcast_each(1, br#"{"to":["ann","bob"]}"#, &mut |sent| read.push(sent.to))?;
+/// assert_eq!(read, ["ann", "bob"]);
+/// assert!(ParcelSent::upcast(1, br#"{"to":[]}"#).is_err(), "it is none");
+/// # Ok::<(), gesta::DecodeError>(())
 /// ```
 ///
 /// An upcaster from another event is refused by the compiler:
@@ -85,10 +119,69 @@ pub trait Event: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
         Ok(Vec::new())
     }
 
+    /// Reads stored bytes as the events that they mean today: one, unless an upcaster drops or
+    /// splits what it reads (`split = Old`). Each keeps the place and the id of the stored event.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the version is unknown or the bytes are not of it.
+    fn upcast_each(
+        version: u16,
+        data: &[u8],
+        each: &mut dyn FnMut(Self),
+    ) -> Result<(), DecodeError> {
+        each(Self::upcast(version, data)?);
+        Ok(())
+    }
+
     /// Every version that [`upcast`](Self::upcast) reads, oldest first.
     #[must_use]
     fn shapes() -> Vec<EventShape> {
         vec![EventShape { version: Self::VERSION, shape: Self::SHAPE }]
+    }
+
+    /// The versions of [`shapes`](Self::shapes), each with its type and that type's whole shape.
+    #[must_use]
+    fn versions() -> Vec<EventVersion> {
+        vec![EventVersion::of::<Self>()]
+    }
+}
+
+/// One schema version of an event: the type that reads it, and the shape of that type down to its
+/// leaves.
+///
+/// ```
+/// use gesta::{EventVersion, prelude::*};
+///
+/// #[derive(Event, Serialize, Deserialize, Clone)]
+/// #[event(name = "parcel-sent")]
+/// struct ParcelSent {
+///     to: Vec<String>,
+/// }
+///
+/// let version = EventVersion::of::<ParcelSent>();
+/// assert_eq!(version.version, 1);
+/// assert_eq!(version.shape.to_string(), ".: struct, to: list, to[]: text");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventVersion {
+    /// The schema version.
+    pub version: u16,
+    /// The Rust type that reads it.
+    pub type_name: &'static str,
+    /// The shape of its JSON.
+    pub shape: TypeShape,
+}
+
+impl EventVersion {
+    /// The version that an event is written in today.
+    #[must_use]
+    pub fn of<E: Event>() -> Self {
+        Self {
+            version: E::VERSION,
+            type_name: std::any::type_name::<E>(),
+            shape: TypeShape::of::<E>(),
+        }
     }
 }
 
@@ -154,13 +247,14 @@ pub struct EncodedEvent {
 }
 
 impl EncodedEvent {
-    /// Writes an event.
+    /// Writes an event and proves that it can be read back, which costs one decoding.
     ///
     /// # Errors
-    /// [`EncodeError`] when a tag is not one, or the type cannot be written as JSON.
+    /// [`EncodeError`] when a tag is not one, or the event has no JSON form that can be read back:
+    /// a number is not finite, a value is nested too deep, the type does not read what it writes.
     pub fn of<E: Event>(event: &E) -> Result<Self, EncodeError> {
-        let data = serde_json::to_vec(event)
-            .map_err(|source| EncodeError::Json { what: E::NAME, source })?;
+        let data = json::write(E::NAME, event)?;
+        prove_readable::<E>(&data)?;
         Ok(Self {
             event_type: EventType::new(E::NAME)?,
             schema_version: E::VERSION,
@@ -170,19 +264,40 @@ impl EncodedEvent {
     }
 }
 
+/// What cannot be read back must not become a fact: it would stop its stream for ever.
+fn prove_readable<E: Event>(data: &[u8]) -> Result<(), EncodeError> {
+    match E::upcast(E::VERSION, data) {
+        Ok(_) => Ok(()),
+        Err(DecodeError::BadPayload { source, .. }) => {
+            Err(json::not_readable::<E>(E::NAME, data, source))
+        }
+        Err(other) => Err(EncodeError::Unreadable { event_type: E::NAME, source: other }),
+    }
+}
+
 /// Why an event or a command cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
     /// A name or a tag is none; a tag's text comes from input, so the input may be at fault.
     #[error("{0}")]
     Name(#[from] InvalidName),
-    /// The type has no JSON form, such as a map whose keys are no texts. Fix the type.
-    #[error("{what} cannot be written as JSON")]
+    /// The value has no JSON form that can be read back. Nothing was appended.
+    #[error("{what} cannot be recorded: {field}{}{reason}", if field.is_empty() { "" } else { " " })]
     Json {
-        /// The name of the event or command.
-        what: &'static str,
-        /// What serde said.
-        source: serde_json::Error,
+        /// The name of the event, command or timer.
+        what: String,
+        /// The path to the field at fault; empty for the value as a whole.
+        field: String,
+        /// What is wrong with it.
+        reason: JsonFault,
+    },
+    /// The event's own `upcast` does not read the version that it writes. Fix it.
+    #[error("{event_type} cannot be recorded: it could not be read back")]
+    Unreadable {
+        /// The name of the event.
+        event_type: &'static str,
+        /// What `upcast` said.
+        source: DecodeError,
     },
     /// A decision over a `Vec` of aggregates did not answer for each of them. Fix `decide`.
     #[error("decided for {decided} aggregates of {aggregates}")]
@@ -197,7 +312,8 @@ pub enum EncodeError {
 /// Why stored bytes are not an event that this program knows.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// No event of the set has this type. Deploy code that knows it.
+    /// No event of the set has this type. Deploy code that knows it, or declare that the set goes
+    /// on without it: `#[events(ignore("…"))]`.
     #[error("event type {event_type} is unknown")]
     UnknownEvent {
         /// The stored type.
@@ -225,6 +341,16 @@ pub enum DecodeError {
         /// What serde said.
         source: serde_json::Error,
     },
+    /// An upcaster drops or splits this version, and one event was asked for. Read each.
+    #[error("version {version} of event type {event_type} is read as {count} events today")]
+    NotOne {
+        /// The stored type.
+        event_type: String,
+        /// The stored version.
+        version: u16,
+        /// How many events it is read as.
+        count: usize,
+    },
     /// The bytes are not JSON: somebody else wrote them. Leave the type out of the set.
     #[error("event type {event_type} is written as {content_type}, not as JSON")]
     NotJson {
@@ -243,18 +369,31 @@ impl DecodeError {
     }
 
     pub(crate) fn of(self, event: &RecordedEvent) -> UndecodableEvent {
-        UndecodableEvent { stream: event.stream.clone(), revision: event.revision, source: self }
+        UndecodableEvent {
+            event_type: event.event_type.clone(),
+            stream: event.stream.clone(),
+            revision: event.revision,
+            position: event.position,
+            source: self,
+        }
     }
 }
 
 /// A recorded event that this program cannot read, and where it is.
 #[derive(Debug, thiserror::Error)]
-#[error("the event at revision {revision} of {stream} cannot be read")]
+#[error(
+    "the event at revision {revision} of {stream} cannot be read \
+     (type {event_type}, position {position})"
+)]
 pub struct UndecodableEvent {
+    /// Its type.
+    pub event_type: EventType,
     /// Its stream.
     pub stream: StreamName,
     /// Its place there.
     pub revision: Revision,
+    /// Its place in the store.
+    pub position: Position,
     /// Why.
     pub source: DecodeError,
 }

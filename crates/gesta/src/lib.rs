@@ -30,6 +30,7 @@ mod event_set;
 mod execute;
 mod handle;
 mod health;
+mod json;
 mod load;
 mod open;
 mod pipeline;
@@ -45,6 +46,7 @@ mod registry;
 mod rejection;
 mod snapshot;
 pub mod testing;
+mod type_shape;
 
 pub use aggregate::{Aggregate, AnyTag, Reads, stream_of};
 pub use boundary::{Boundary, BoundaryRead};
@@ -53,8 +55,10 @@ pub use command::{Command, Decide, Decision, Existence, InvalidField, State};
 pub use command_id::CommandId;
 pub use digest::PayloadDigest;
 pub use error::{CommandError, ExecuteError, LoadError, Unauthorized};
-pub use event::{DecodeError, EncodeError, EncodedEvent, Event, EventShape, UndecodableEvent};
-pub use event_set::{EventSet, Events};
+pub use event::{
+    DecodeError, EncodeError, EncodedEvent, Event, EventShape, EventVersion, UndecodableEvent,
+};
+pub use event_set::{EventSet, EventTypes, Events};
 pub use execute::Execute;
 pub use gesta_macros::{Command, Event, EventSet, Rejection};
 #[cfg(feature = "sqlite")]
@@ -66,6 +70,7 @@ pub use gesta_store::{
 };
 pub use handle::{Builder, Gesta};
 pub use health::{Component, Health, HealthCause, Severity};
+pub use json::JsonFault;
 pub use load::{Load, Loaded};
 pub use open::{OpenError, open};
 pub use pipeline::{
@@ -92,6 +97,7 @@ pub use recorded::{EventMetadata, Recorded};
 pub use registry::{NameTwice, ReadError, Registry};
 pub use rejection::{AnyRejection, Rejection};
 pub use snapshot::SnapshotPolicy;
+pub use type_shape::TypeShape;
 
 /// What a file of an application usually needs: `use gesta::prelude::*;`.
 pub mod prelude {

@@ -9,7 +9,10 @@ use gesta_store::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{CommandId, EventSet, PayloadDigest, UndecodableEvent, event_set::decode_recorded};
+use crate::{
+    CommandId, EventSet, PayloadDigest, UndecodableEvent,
+    event_set::{decode_each, decode_recorded, is_of_a_category},
+};
 
 /// A recorded event of a set: what happened, where, when, and why.
 ///
@@ -76,7 +79,40 @@ impl<E: EventSet> Recorded<E> {
     /// what they claim to be.
     pub fn read(stored: &RecordedEvent) -> Result<Self, UndecodableEvent> {
         let event = decode_recorded(stored).map_err(|error| error.of(stored))?;
-        Ok(Self {
+        Ok(Self::at(stored, event))
+    }
+
+    /// Reads a recorded event as the events that it means today, all at its place: one, unless an
+    /// upcaster drops or splits it, or the set ignores its type.
+    ///
+    /// # Errors
+    /// [`UndecodableEvent`] with the place, when the event is not of the set or its bytes are not
+    /// what they claim to be.
+    pub fn read_each(
+        stored: &RecordedEvent,
+        each: &mut dyn FnMut(Self),
+    ) -> Result<(), UndecodableEvent> {
+        let read = decode_each(stored, &mut |event| each(Self::at(stored, event)));
+        read.map_err(|error| error.of(stored))
+    }
+
+    /// Reads recorded events as the events that they mean today, in order. Those of categories
+    /// that the set does not mean are left out.
+    ///
+    /// # Errors
+    /// [`UndecodableEvent`] of the first that cannot be read.
+    pub(crate) fn read_all<'e>(
+        stored: impl IntoIterator<Item = &'e RecordedEvent>,
+    ) -> Result<Vec<Self>, UndecodableEvent> {
+        let mut events = Vec::new();
+        for event in stored.into_iter().filter(|event| is_of_a_category::<E>(event)) {
+            Self::read_each(event, &mut |event| events.push(event))?;
+        }
+        Ok(events)
+    }
+
+    fn at(stored: &RecordedEvent, event: E) -> Self {
+        Self {
             event,
             stream: stored.stream.clone(),
             revision: stored.revision,
@@ -86,7 +122,7 @@ impl<E: EventSet> Recorded<E> {
             correlation_id: stored.correlation_id.clone(),
             causation_id: stored.causation_id.clone(),
             metadata: EventMetadata::from_json(&stored.metadata),
-        })
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{any::TypeId, collections::BTreeMap};
 
 use serde_json::Value;
 
-use crate::{DecodeError, EncodeError, Event, EventSet, EventShape};
+use crate::{DecodeError, EncodeError, Event, EventSet, EventShape, EventVersion, json};
 
 /// Every event that a program knows.
 ///
@@ -44,8 +44,14 @@ struct RegisteredEvent {
     type_id: TypeId,
     type_name: &'static str,
     shapes: Vec<EventShape>,
+    /// Made when they are asked for, since each type is looked at as a whole.
+    versions: Vec<fn() -> Vec<EventVersion>>,
     examples: Vec<Value>,
     read: Read,
+    /// Whether sets only read it, as events of their own.
+    is_replaced: bool,
+    /// An older type of the name, which sets read as events of their own, and its version.
+    replaced: Option<(u16, Read)>,
 }
 
 /// Reads stored bytes of a version and gives what would be written today.
@@ -118,6 +124,22 @@ impl Registry {
         self.twice = Some(NameTwice { name: E::NAME, first: known.type_name, second });
     }
 
+    /// Adds an event that a set reads as others: it is stored, and not written any more.
+    pub fn add_replaced<E: Event>(&mut self) {
+        let known = self.events.entry(E::NAME).or_insert_with(|| RegisteredEvent {
+            is_replaced: true,
+            ..RegisteredEvent::of::<E>()
+        });
+        let first = known.shapes.first().map_or(0, |shape| shape.version);
+        if known.type_id == TypeId::of::<E>() || E::VERSION >= first {
+            return;
+        }
+        // A member of the set has the name now: the old versions come before its own.
+        known.shapes.splice(0..0, E::shapes());
+        known.versions.insert(0, E::versions);
+        known.replaced = Some((E::VERSION, read::<E>));
+    }
+
     /// Whether each name has one meaning.
     ///
     /// # Errors
@@ -137,6 +159,21 @@ impl Registry {
         self.events.get(name).map_or(&[], |known| &known.shapes)
     }
 
+    /// The versions of an event with the whole shapes of their types, oldest first.
+    #[must_use]
+    pub fn type_shapes(&self, name: &str) -> Vec<EventVersion> {
+        let known = self.events.get(name);
+        known.map_or_else(Vec::new, |known| {
+            known.versions.iter().flat_map(|versions| versions()).collect()
+        })
+    }
+
+    /// The names with the types that are written under them.
+    pub(crate) fn meanings(&self) -> impl Iterator<Item = (&'static str, TypeId, &'static str)> {
+        let written = self.events.iter().filter(|(_, known)| !known.is_replaced);
+        written.map(|(name, known)| (*name, known.type_id, known.type_name))
+    }
+
     /// The stored form of the examples of an event, in the version that is written today.
     #[must_use]
     pub fn examples(&self, name: &str) -> &[Value] {
@@ -149,7 +186,10 @@ impl Registry {
     /// [`ReadError`] when the name or version is unknown, or the bytes are not of it.
     pub fn read(&self, name: &str, version: u16, data: &[u8]) -> Result<Value, ReadError> {
         match self.events.get(name) {
-            Some(known) => (known.read)(version, data),
+            Some(known) => match known.replaced {
+                Some((newest, read)) if version <= newest => read(version, data),
+                Some(_) | None => (known.read)(version, data),
+            },
             None => Err(DecodeError::unknown_event(name).into()),
         }
     }
@@ -161,12 +201,24 @@ impl RegisteredEvent {
             type_id: TypeId::of::<E>(),
             type_name: std::any::type_name::<E>(),
             shapes: E::shapes(),
+            versions: vec![E::versions],
             examples: Vec::new(),
-            read: |version, data| Ok(to_value(&E::upcast(version, data)?)?),
+            read: read::<E>,
+            is_replaced: false,
+            replaced: None,
         }
     }
 }
 
+/// What an event would be written as today; a list where it is not one event.
+fn read<E: Event>(version: u16, data: &[u8]) -> Result<Value, ReadError> {
+    let mut written = Vec::new();
+    E::upcast_each(version, data, &mut |event| written.push(to_value(&event)))?;
+    let mut written = written.into_iter().collect::<Result<Vec<Value>, EncodeError>>()?;
+    Ok(if written.len() == 1 { written.remove(0) } else { Value::Array(written) })
+}
+
 fn to_value<E: Event>(event: &E) -> Result<Value, EncodeError> {
-    serde_json::to_value(event).map_err(|source| EncodeError::Json { what: E::NAME, source })
+    let json = json::to_json(E::NAME, event)?;
+    serde_json::from_slice(&json).map_err(|error| json::not_readable::<E>(E::NAME, &json, error))
 }

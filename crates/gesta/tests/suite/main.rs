@@ -22,6 +22,7 @@ mod pipeline;
 mod process_crashes;
 mod processes;
 mod projections;
+mod readable;
 mod readme;
 mod reviewed;
 mod scripted;
