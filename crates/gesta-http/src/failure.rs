@@ -7,8 +7,8 @@ use std::{error::Error, time::Duration};
 
 use axum::http::StatusCode;
 use gesta::{
-    AskError, EncodeError, ExecuteError, LoadError, OperationError, QueryError, ReadOnDemandError, Rejection,
-    WaitError,
+    AskError, EncodeError, ExecuteError, LoadError, OperationError, QueryError, ReadOnDemandError,
+    Rejection, WaitError,
     store::{DatabaseError, Invalid, StoreError},
 };
 

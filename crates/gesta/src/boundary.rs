@@ -10,7 +10,8 @@ use gesta_store::{EventQuery, InvalidName, QueryItem, RecordedEvent, StreamName,
 
 use crate::{
     Aggregate, DecodeError, EncodeError, EncodedEvent, EventSet, Events, Reads,
-    aggregate::stream_of, event_set::{decode_each, is_of_a_category},
+    aggregate::stream_of,
+    event_set::{decode_each, is_of_a_category},
 };
 
 /// What a command decides on: an aggregate, a tuple such as `(Order, Account)`, a `Vec` of as many

@@ -126,10 +126,10 @@ impl Registry {
 
     /// Adds an event that a set reads as others: it is stored, and not written any more.
     pub fn add_replaced<E: Event>(&mut self) {
-        let known = self.events.entry(E::NAME).or_insert_with(|| RegisteredEvent {
-            is_replaced: true,
-            ..RegisteredEvent::of::<E>()
-        });
+        let known = self
+            .events
+            .entry(E::NAME)
+            .or_insert_with(|| RegisteredEvent { is_replaced: true, ..RegisteredEvent::of::<E>() });
         let first = known.shapes.first().map_or(0, |shape| shape.version);
         if known.type_id == TypeId::of::<E>() || E::VERSION >= first {
             return;

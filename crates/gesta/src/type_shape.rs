@@ -172,7 +172,11 @@ impl Survey {
             }
             Seen::Tuple(length) => {
                 self.put(&place, format!("tuple of {length}"));
-                self.members(path, &place, (0..length).map(|at| (Step::Part(at), format!(".{at}"))));
+                self.members(
+                    path,
+                    &place,
+                    (0..length).map(|at| (Step::Part(at), format!(".{at}"))),
+                );
             }
             Seen::Newtype(key) => self.named(key, path, place, Self::newtype),
             Seen::Struct { key, fields } => self.named(key, path, place, |this, path, place| {

@@ -197,10 +197,6 @@ fn names_of_types_do_not_matter_and_names_of_variants_do() {
     assert_eq!(TypeShape::of::<Grown>().breaks(&before), Vec::<String>::new());
     assert_eq!(
         TypeShape::of::<Changed>().breaks(&before),
-        [
-            "by::Pigeon (struct) is gone",
-            "by::Pigeon.name (text) is gone",
-            "must (u8) is new",
-        ]
+        ["by::Pigeon (struct) is gone", "by::Pigeon.name (text) is gone", "must (u8) is new",]
     );
 }

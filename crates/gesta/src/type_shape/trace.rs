@@ -238,8 +238,8 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Stopped> {
-        let (step, rest) = self
-            .step(|| Seen::Enum { key: std::any::type_name::<V>().to_owned(), variants })?;
+        let (step, rest) =
+            self.step(|| Seen::Enum { key: std::any::type_name::<V>().to_owned(), variants })?;
         let Step::Variant(at) = step else { return Err(Stopped) };
         let name = variants.get(at).copied().ok_or(Stopped)?;
         visitor.visit_enum(VariantOf { name, rest })
