@@ -220,11 +220,12 @@ impl Builder {
         let surroundings =
             Surroundings { store: SharedStore(Arc::clone(&store)), clock: Arc::clone(&clock) };
         let read_side = self.read_side.start(&surroundings)?;
-        let processes = self.processes.start(&process::Surroundings {
+        let surroundings = process::Surroundings {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             pipeline: pipeline.clone(),
-        })?;
+        };
+        let processes = self.processes.start(&surroundings).await?;
         let inner = Inner { store, pipeline, clock, rng, read_side, processes, snapshots };
         Ok(Gesta { inner: Arc::new(inner) })
     }

@@ -77,11 +77,11 @@ pub use pipeline::{
     Authorize, CommandContext, CommandIdFrom, CommandRequest, Pipeline, RetryPolicy,
 };
 pub use process::{
-    CommandSet, EffectId, Effects, Includes, Input, InstanceCommand, InstanceCounts,
-    InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary, InstanceTimer,
-    NoEffectId, NoInstanceState, NoSubject, Place, ProcessError, ProcessManager, ProcessState,
-    ProcessStatus, RefusedCommand, RejectedCommand, Route, SetAside, SetAsideInput, Subject,
-    UnreadableCommand, WaitingInput,
+    AfterEnd, Begin, CommandSet, EffectId, Effects, Includes, Input, InstanceCommand,
+    InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary,
+    InstanceTimer, NoEffectId, NoInstanceState, NoSubject, NotUnderstood, Place, ProcessError,
+    ProcessManager, ProcessSetup, ProcessState, ProcessStatus, RefusedCommand, RejectedCommand,
+    Route, SetAside, SetAsideInput, Subject, UnreadableCommand, WaitingInput,
 };
 pub use process_side::NoSuchProcess;
 pub use projection::{

@@ -105,6 +105,27 @@ pub enum OpenError {
         /// The name.
         process: &'static str,
     },
+    /// A process manager cannot take over the streams of its former name: it has streams under its
+    /// present one, too, or another manager has the former name. See
+    /// [`ProcessSetup::formerly`](crate::ProcessSetup::formerly).
+    #[error(
+        "process manager {process} cannot go on with the streams of {formerly}: streams of both \
+         names are there, or a manager has that name"
+    )]
+    ProcessFormerly {
+        /// The name.
+        process: &'static str,
+        /// The former name.
+        formerly: String,
+    },
+    /// The store could not be asked where a new process manager begins. Open again.
+    #[error("the beginning of process manager {process} could not be kept: {reason}")]
+    ProcessBegin {
+        /// The name.
+        process: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// Two projections have the same name, by which their checkpoints are kept. Rename one.
     #[error("two projections are named {projection}")]
     ProjectionTwice {

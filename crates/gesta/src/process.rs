@@ -14,35 +14,48 @@
 //! - an input that comes again is known by its identity (the event's id, the place where the timer
 //!   was set or the command decided).
 //!
-//! There is no other state to lose. At the start the category is read once: that gives the pending
-//! timers, the commands that were decided and not executed, and the position of the last event
-//! that was handled, from which the subscription goes on. Events are handled in order, so nothing
-//! before that position is left; events after it that are of no interest are only looked at again.
-//! A checkpoint stored elsewhere would save that look, and nothing else.
+//! A manager remembers, in its journal `processes:journal-NAME`, how far all its processes are, and
+//! what is set aside. A process that fails is set aside by its stream: what comes for it waits
+//! there, in order, as references. An event that cannot be routed is set aside by the stream that
+//! it came from. A checkpoint lists every timer and every process with commands that are not
+//! executed: whatever changes a process without a further event does so because of one of them. So
+//! a start reads the journal from its last checkpoint on, those processes, and the events since.
 //!
-//! Always holds: the commands of one process are sent one after the other, in the order in which
-//! they were decided; those of different processes do not wait for each other.
+//! Always holds: the inputs of one process are handled in order, those of different processes side
+//! by side; the commands of one process are sent one after the other, in the order in which they
+//! were decided; nothing that was set aside is lost, and nothing is handled twice.
 //!
 //! Not here: which of several nodes runs a process. Two that do disturb each other little, since
 //! every append is conditional and every command has one id; but a command that decided nothing
 //! leaves no trace, and may be judged twice. A lease, taken where a session begins, closes that.
 
 mod agenda;
+mod aside;
+mod census;
+mod checkpoint;
 mod command_set;
 mod dispatch;
 mod effects;
+mod flow;
 mod handle;
 mod history;
 mod input;
 mod instance;
+mod instances;
+mod journal;
+mod lanes;
+mod orders;
 mod outstanding;
 mod report;
+mod retry;
 mod runner;
+mod setup;
 mod status;
+mod trouble;
 
 use std::fmt::Debug;
 
-use gesta_store::{Category, InvalidName, RecordedAt, StreamName};
+use gesta_store::RecordedAt;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use command_set::{CommandSet, Includes, Place, UnreadableCommand};
@@ -56,10 +69,11 @@ pub use report::{
     InstanceSummary, InstanceTimer, NoInstanceState, NoSubject, ProcessError, RefusedCommand,
     SetAside, SetAsideInput, Subject, WaitingInput,
 };
-pub(crate) use runner::Operation;
+pub(crate) use orders::Operation;
+pub use setup::{Begin, ProcessSetup};
 pub use status::{ProcessState, ProcessStatus};
 
-use crate::{EventSet, Recorded, aggregate::is_category};
+use crate::{EventSet, Recorded};
 
 /// Reacts to events, to timers and to rejections of its commands with further commands.
 ///
@@ -159,6 +173,11 @@ pub trait ProcessManager: Clone + Send + Sync + 'static {
     type Timer: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Send + Sync + 'static;
     /// The commands that it sends: a tuple of them, such as `(PayOrder, ShipOrder)`.
     type Commands: CommandSet;
+    /// What an event does that would begin a process which has ended.
+    const AFTER_END: AfterEnd = AfterEnd::BeginAnew;
+    /// What is done with a stored input, timer or command of a process that this definition does
+    /// not understand any more.
+    const NOT_UNDERSTOOD: NotUnderstood = NotUnderstood::SetAside;
 
     /// Which process an event is for. Asked for every event of the set, in order.
     #[must_use]
@@ -173,6 +192,43 @@ pub trait ProcessManager: Clone + Send + Sync + 'static {
     fn react(&self, input: &Input<Self>, at: RecordedAt) -> Effects<Self>;
 }
 
+/// What [`Route::Start`] does for a process that has ended.
+///
+/// ```
+/// use gesta::AfterEnd;
+///
+/// assert_eq!(AfterEnd::default(), AfterEnd::BeginAnew);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AfterEnd {
+    /// The event begins a new life of the process, which knows nothing of the former one. Timers
+    /// and rejections of the former life do not reach it.
+    #[default]
+    BeginAnew,
+    /// The event is ignored, logged, and counted in
+    /// [`ProcessStatus::ignored`](crate::ProcessStatus::ignored).
+    Ignore,
+}
+
+/// What is done with what a process stored and its definition does not understand any more: an
+/// input of a type that left the event set, a timer whose value does not decode, a command that is
+/// not sent any more.
+///
+/// ```
+/// use gesta::NotUnderstood;
+///
+/// assert_eq!(NotUnderstood::default(), NotUnderstood::SetAside);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NotUnderstood {
+    /// The process is set aside when it comes to it; other processes go on.
+    #[default]
+    SetAside,
+    /// It is left out: the input is not taken in, the timer does not fire, the command is not
+    /// sent.
+    Ignore,
+}
+
 /// Which process an event is for.
 ///
 /// ```
@@ -183,7 +239,8 @@ pub trait ProcessManager: Clone + Send + Sync + 'static {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// It begins the process with this id, or goes on with it.
+    /// It begins the process with this id, or goes on with it; see [`AfterEnd`] for one that has
+    /// ended.
     Start(String),
     /// It is for the process with this id, if that has begun.
     Continue(String),
@@ -203,27 +260,4 @@ impl Route {
     pub fn carry_on(id: impl ToString) -> Self {
         Self::Continue(id.to_string())
     }
-}
-
-/// A name that makes a category.
-struct CheckedName<P>(P);
-
-impl<P: ProcessManager> CheckedName<P> {
-    const TEXT: &'static str = {
-        assert!(is_category(P::NAME), "a process's NAME is not empty and has neither `-` nor `$`");
-        P::NAME
-    };
-}
-
-/// The category of a manager's processes; also who gives their commands.
-fn category_text<P: ProcessManager>() -> String {
-    format!("process:{}", CheckedName::<P>::TEXT)
-}
-
-fn category_of<P: ProcessManager>() -> Result<Category, InvalidName> {
-    Category::new(category_text::<P>())
-}
-
-fn stream_of<P: ProcessManager>(id: &str) -> Result<StreamName, InvalidName> {
-    StreamName::new(format!("{}-{id}", category_text::<P>()))
 }

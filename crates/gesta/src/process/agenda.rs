@@ -1,24 +1,23 @@
 //! What is to be done next, over all processes of one manager: commands to send, timers to fire.
 //!
 //! Always holds: of each process at most one command is being sent, the first that is outstanding;
-//! what is here follows from the processes' streams, and is made anew from them at any time. Not
-//! here: doing it.
+//! whatever changes a process without a further event does so because of something that is listed
+//! here, which is what a checkpoint keeps. Not here: doing it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
-use gesta_store::{EventStore, Filter, Position, ReadAll, RecordedAt, StreamName};
+use gesta_store::{RecordedAt, Revision, StreamName};
 
 use super::{
-    ProcessManager, category_of,
-    effects::Due,
-    history::{EffectId, ProcessEvent, StoredInput},
-    instance::Trouble,
+    aside::Queue,
+    effects::later,
+    history::EffectId,
+    journal::Entry,
     outstanding::{Outstanding, PendingCommand},
 };
-use crate::Recorded;
 
 /// The pause before a command is sent again for the first time.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -29,8 +28,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What is to be done next.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
-    outstanding: BTreeMap<StreamName, Outstanding>,
+    known: BTreeMap<StreamName, Known>,
     commands: usize,
+    timer_count: usize,
     timers: BTreeSet<(RecordedAt, StreamName, EffectId)>,
     /// Processes whose next command can be sent.
     ready: VecDeque<StreamName>,
@@ -38,60 +38,100 @@ pub(super) struct Agenda {
     resting: BTreeSet<(RecordedAt, StreamName)>,
     /// Processes whose next command is ready, resting or on its way, and how long it would rest.
     sending: HashMap<StreamName, Duration>,
+    /// What waits for an operator, by process.
+    held: HashMap<StreamName, Held>,
+}
+
+/// What one process has outstanding.
+#[derive(Debug, Default)]
+struct Known {
+    revision: Option<Revision>,
+    commands: BTreeMap<EffectId, PendingCommand>,
+    timers: BTreeMap<EffectId, RecordedAt>,
+}
+
+/// What of a process is not to be done now, because it is set aside.
+#[derive(Debug, Default)]
+struct Held {
+    timers: HashSet<EffectId>,
+    holds_commands: bool,
 }
 
 impl Agenda {
-    /// Reads all processes of a manager; also the position of the last event that one has handled.
-    pub(super) async fn read<P: ProcessManager>(
-        store: &dyn EventStore,
-    ) -> Result<(Self, Position), Trouble> {
-        let mut found: BTreeMap<StreamName, Outstanding> = BTreeMap::new();
-        let mut handled = Position::START;
-        let category = category_of::<P>()?;
-        let read = ReadAll::forwards().only(Filter::Categories(vec![category]));
-        let mut pages = store.read_all(read);
-        while let Some(page) = pages.next().await {
-            for event in page? {
-                let recorded = Recorded::<ProcessEvent>::read(&event)?;
-                handled = handled.max(source_of(&recorded.event));
-                let outstanding = found.entry(event.stream.clone()).or_default();
-                outstanding.take(&recorded);
-                if outstanding.is_nothing() {
-                    found.remove(&event.stream);
-                }
-            }
+    /// What a process has outstanding, as its stream says; what was read earlier is not believed
+    /// over what was read later.
+    pub(super) fn know(&mut self, stream: &StreamName, outstanding: &Outstanding) {
+        let is_old = self.known.get(stream).is_some_and(|it| it.revision > outstanding.revision);
+        if is_old {
+            return;
         }
-        let mut agenda = Self::default();
-        for (stream, outstanding) in found {
-            agenda.know(&stream, outstanding);
-        }
-        Ok((agenda, handled))
+        let timers = outstanding.timers.iter().map(|(id, timer)| (*id, timer.due)).collect();
+        let (revision, commands) = (outstanding.revision, outstanding.commands.clone());
+        self.replace(stream, Known { revision, commands, timers });
     }
 
-    /// What a process has outstanding now.
-    pub(super) fn know(&mut self, stream: &StreamName, outstanding: Outstanding) {
+    /// The timers of a process, as a checkpoint has them.
+    pub(super) fn know_timers(&mut self, stream: &StreamName, timers: &[(EffectId, u64)]) {
+        let due = |(id, due): &(EffectId, u64)| (*id, RecordedAt::from_micros(*due));
+        let timers = timers.iter().map(due).collect();
+        self.replace(stream, Known { revision: None, commands: BTreeMap::new(), timers });
+    }
+
+    /// What a checkpoint has to list.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let entries = self.known.iter().map(|(stream, known)| Entry {
+            stream: stream.as_str().to_owned(),
+            timers: known.timers.iter().map(|(id, due)| (*id, due.micros())).collect(),
+            has_commands: !known.commands.is_empty(),
+        });
+        entries.collect()
+    }
+
+    /// Leaves what of a process is set aside, or takes it up again where nothing is any more.
+    pub(super) fn hold(&mut self, stream: &StreamName, queue: Option<&Queue>) {
+        let held = queue.map(|queue| Held {
+            timers: queue.timers().collect(),
+            holds_commands: queue.holds_commands(),
+        });
+        match held {
+            Some(held) => drop(self.held.insert(stream.clone(), held)),
+            None => drop(self.held.remove(stream)),
+        }
+        if let Some(known) = self.forget(stream) {
+            self.replace(stream, known);
+        }
+    }
+
+    fn replace(&mut self, stream: &StreamName, known: Known) {
         self.forget(stream);
-        self.commands += outstanding.commands.len();
-        let timers = outstanding.timers.iter();
-        self.timers.extend(timers.map(|(id, timer)| (timer.due, stream.clone(), *id)));
-        if !outstanding.is_nothing() {
-            self.outstanding.insert(stream.clone(), outstanding);
+        self.commands += known.commands.len();
+        self.timer_count += known.timers.len();
+        let held = self.held.get(stream);
+        let timers = known.timers.iter().filter(|(id, _)| {
+            !held.is_some_and(|held| held.timers.contains(*id))
+        });
+        self.timers.extend(timers.map(|(id, due)| (*due, stream.clone(), *id)));
+        if !known.is_nothing() {
+            self.known.insert(stream.clone(), known);
         }
         self.get_ready(stream);
     }
 
-    fn forget(&mut self, stream: &StreamName) {
-        let Some(before) = self.outstanding.remove(stream) else { return };
+    fn forget(&mut self, stream: &StreamName) -> Option<Known> {
+        let before = self.known.remove(stream)?;
         self.commands -= before.commands.len();
-        for (id, timer) in &before.timers {
-            self.timers.remove(&(timer.due, stream.clone(), *id));
+        self.timer_count -= before.timers.len();
+        for (id, due) in &before.timers {
+            self.timers.remove(&(*due, stream.clone(), *id));
         }
+        Some(before)
     }
 
     /// Lines a process up, if it has a command and none of it is on its way.
     fn get_ready(&mut self, stream: &StreamName) {
-        let has_command = self.outstanding.get(stream).is_some_and(|all| !all.commands.is_empty());
-        if has_command && !self.sending.contains_key(stream) {
+        let is_held = self.held.get(stream).is_some_and(|held| held.holds_commands);
+        let has_command = self.known.get(stream).is_some_and(|all| !all.commands.is_empty());
+        if has_command && !is_held && !self.sending.contains_key(stream) {
             self.sending.insert(stream.clone(), FIRST_PAUSE);
             self.ready.push_back(stream.clone());
         }
@@ -100,9 +140,9 @@ impl Agenda {
     /// The next command to send.
     pub(super) fn next_command(&mut self) -> Option<(StreamName, EffectId, PendingCommand)> {
         while let Some(stream) = self.ready.pop_front() {
-            let first =
-                self.outstanding.get(&stream).and_then(|all| all.commands.first_key_value());
-            let Some((id, command)) = first else {
+            let is_held = self.held.get(&stream).is_some_and(|held| held.holds_commands);
+            let first = self.known.get(&stream).and_then(|all| all.commands.first_key_value());
+            let Some((id, command)) = first.filter(|_| !is_held) else {
                 self.sending.remove(&stream);
                 continue;
             };
@@ -113,12 +153,22 @@ impl Agenda {
 
     /// A command needs no sending any more.
     pub(super) fn settle(&mut self, stream: &StreamName, command: EffectId) {
-        if let Some(outstanding) = self.outstanding.get_mut(stream) {
-            self.commands -= usize::from(outstanding.commands.remove(&command).is_some());
-            if outstanding.is_nothing() {
-                self.outstanding.remove(stream);
+        if let Some(known) = self.known.get_mut(stream) {
+            self.commands -= usize::from(known.commands.remove(&command).is_some());
+            if known.is_nothing() {
+                self.known.remove(stream);
             }
         }
+        self.sent(stream);
+    }
+
+    /// A process has nothing outstanding any more.
+    pub(super) fn cancel(&mut self, stream: &StreamName) {
+        self.forget(stream);
+    }
+
+    /// No command of a process is on its way any more.
+    pub(super) fn sent(&mut self, stream: &StreamName) {
         self.sending.remove(stream);
         self.get_ready(stream);
     }
@@ -126,7 +176,7 @@ impl Agenda {
     /// A command is to be sent again, after a pause.
     pub(super) fn rest(&mut self, stream: &StreamName, now: RecordedAt) {
         let Some(pause) = self.sending.get_mut(stream) else { return };
-        let until = Due::After(*pause).from(now);
+        let until = later(now, *pause);
         *pause = (*pause * 2).min(LONGEST_PAUSE);
         self.resting.insert((until, stream.clone()));
     }
@@ -139,10 +189,13 @@ impl Agenda {
         }
     }
 
-    /// The timer that is due first, if it is due.
-    pub(super) fn due_timer(&self, now: RecordedAt) -> Option<(StreamName, EffectId)> {
-        let (due, stream, timer) = self.timers.first()?;
-        (*due <= now).then(|| (stream.clone(), *timer))
+    /// The timer that is due first, if it is due. It is not due again before the process is
+    /// known anew.
+    pub(super) fn take_due(&mut self, now: RecordedAt) -> Option<(StreamName, EffectId)> {
+        if self.timers.first().is_none_or(|(due, ..)| *due > now) {
+            return None;
+        }
+        self.timers.pop_first().map(|(_, stream, timer)| (stream, timer))
     }
 
     /// When there will be something to do though nothing happens.
@@ -162,19 +215,21 @@ impl Agenda {
     }
 
     pub(super) fn timers(&self) -> usize {
-        self.timers.len()
+        self.timer_count
     }
 
     pub(super) fn commands(&self) -> usize {
         self.commands
     }
+
+    /// How many processes have something outstanding.
+    pub(super) fn instances(&self) -> usize {
+        self.known.len()
+    }
 }
 
-/// Where the event is that was handled, if it was one.
-fn source_of(event: &ProcessEvent) -> Position {
-    let ProcessEvent::Reacted(reacted) = event else { return Position::START };
-    match &reacted.input {
-        StoredInput::Event { position, .. } => Position::new(*position),
-        StoredInput::Timer { .. } | StoredInput::Rejected { .. } => Position::START,
+impl Known {
+    fn is_nothing(&self) -> bool {
+        self.commands.is_empty() && self.timers.is_empty()
     }
 }

@@ -124,20 +124,44 @@ pub(super) enum Effect<T> {
 /// When a timer is due.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Due {
+    /// After the input came about.
     After(Duration),
+    /// After the input is handled.
+    AfterHandling(Duration),
     At(RecordedAt),
 }
 
+/// The two times that an input has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// When it came about: an event when it was recorded, a timer when it was due.
+    pub(super) since: RecordedAt,
+    /// When it is handled.
+    pub(super) handled: RecordedAt,
+}
+
+impl Times {
+    /// An input that came about at this time. A clock that was ahead is not believed: no input
+    /// comes about after it is handled.
+    pub(super) fn of(since: RecordedAt, handled: RecordedAt) -> Self {
+        Self { since: since.min(handled), handled }
+    }
+}
+
 impl Due {
-    pub(super) fn from(self, now: RecordedAt) -> RecordedAt {
+    pub(super) fn from(self, times: Times) -> RecordedAt {
         match self {
             Self::At(time) => time,
-            Self::After(wait) => {
-                let micros = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
-                RecordedAt::from_micros(now.micros().saturating_add(micros))
-            }
+            Self::After(wait) => later(times.since, wait),
+            Self::AfterHandling(wait) => later(times.handled, wait),
         }
     }
+}
+
+/// The time after this pause.
+pub(super) fn later(time: RecordedAt, wait: Duration) -> RecordedAt {
+    let micros = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
+    RecordedAt::from_micros(time.micros().saturating_add(micros))
 }
 
 impl<P: ProcessManager> Effects<P> {
@@ -150,19 +174,30 @@ impl<P: ProcessManager> Effects<P> {
     /// [`Input::Rejected`](crate::Input::Rejected).
     ///
     /// # Panics
-    /// When the command has no JSON form, as a map whose keys are no texts. Fix its type.
+    /// When the command has no JSON form that can be read again, as a map whose keys are no texts
+    /// or a number that is not finite. A running process is then set aside. Fix the type.
     pub fn send<C, Where>(self, command: C) -> Self
     where
         C: Decide,
         P::Commands: Includes<C, Where>,
     {
-        self.and(Effect::Send { name: C::NAME, payload: Json::of(&command) })
+        let payload = Json::of(&command)
+            .unwrap_or_else(|error| panic!("command {} has no readable JSON form: {error}", C::NAME));
+        self.and(Effect::Send { name: C::NAME, payload })
     }
 
-    /// Sets a timer that is due so long after the input is handled. An equal one that is pending
-    /// is replaced.
+    /// Sets a timer that is due so long after the input came about: after the event was recorded,
+    /// after the timer was due; a rejection comes about when it is handled. So an event that is
+    /// handled late, because the program did not run, fires its timers when they were meant to. An
+    /// equal timer that is pending is replaced.
     pub fn after(self, wait: Duration, timer: P::Timer) -> Self {
         self.and(Effect::SetTimer { due: Due::After(wait), timer })
+    }
+
+    /// Sets a timer that is due so long after the input is handled, however late that is. An equal
+    /// one that is pending is replaced.
+    pub fn after_handling(self, wait: Duration, timer: P::Timer) -> Self {
+        self.and(Effect::SetTimer { due: Due::AfterHandling(wait), timer })
     }
 
     /// Sets a timer that is due at this time. An equal one that is pending is replaced.

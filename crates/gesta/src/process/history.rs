@@ -7,16 +7,22 @@
 use std::{fmt, str::FromStr};
 
 use gesta_store::{EventId, Revision, StreamName};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{CommandId, Event, EventSet};
+
+/// The most bytes of an event's data that a process's stream has a copy of.
+pub(super) const COPY_BYTES_MAX: usize = 64 << 10;
 
 /// What stands in a process's stream.
 #[derive(EventSet, Clone, Debug, PartialEq)]
 pub(super) enum ProcessEvent {
     Reacted(ProcessReacted),
     Settled(CommandSettled),
+    Cancelled(ProcessCancelled),
+    Resent(CommandResent),
+    TimerSkipped(TimerSkipped),
 }
 
 /// An input was handled, and these effects were decided upon it.
@@ -28,6 +34,19 @@ pub(super) struct ProcessReacted {
     /// When, in microseconds since 1970.
     pub(super) at: u64,
     pub(super) effects: Vec<StoredEffect>,
+    /// Set on the first input of a life. The programs before this field did not set it: there, a
+    /// process has one life, which begins at the stream's first revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) begins: Option<Begins>,
+}
+
+/// Which life of a process begins.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Begins {
+    First,
+    AfterEnd,
+    AfterCancellation,
 }
 
 impl ProcessReacted {
@@ -50,8 +69,38 @@ pub(super) struct CommandSettled {
 #[serde(rename_all = "camelCase")]
 pub(super) enum Outcome {
     Executed,
-    /// Refused after the process had ended.
+    /// Refused after the life of the process had ended that it was decided in.
     Refused(Refusal),
+    /// Not to be sent any more, as an operator or the definition says.
+    Skipped,
+}
+
+/// An operator ended the process: its timers are cancelled, its commands are not sent any more.
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[event(name = "process-cancelled")]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ProcessCancelled {
+    /// Whether it was running before; unknown where its stream could not be read.
+    pub(super) was_running: Option<bool>,
+}
+
+/// An operator has a command sent again that was refused, as a new command: its place is here.
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[event(name = "process-command-resent")]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CommandResent {
+    pub(super) refused: EffectId,
+    pub(super) command: String,
+    pub(super) payload: Json,
+}
+
+/// A timer is not pending any more, though the process did not react to it: so an operator or the
+/// definition says.
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[event(name = "process-timer-skipped")]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TimerSkipped {
+    pub(super) timer: EffectId,
 }
 
 /// Why a command will never be executed.
@@ -65,13 +114,18 @@ pub(super) struct Refusal {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(super) enum StoredInput {
-    /// A copy, so that a process needs no stream but its own.
+    /// With a copy of the data, so that a process needs no stream but its own; beyond
+    /// [`COPY_BYTES_MAX`] with a reference, by which the event is read again.
     Event {
         id: String,
         position: u64,
         event_type: String,
         schema_version: u16,
-        data: Json,
+        // JSON's `null` is data of an event, and not the absence of a copy.
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+        data: Option<Json>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<Source>,
     },
     Timer {
         timer: EffectId,
@@ -80,6 +134,17 @@ pub(super) enum StoredInput {
         command: EffectId,
         refusal: Refusal,
     },
+}
+
+/// The place of an event whose data are not copied.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) stream: String,
+    pub(super) revision: u64,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(deserializer).map(Some)
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -173,10 +238,15 @@ impl fmt::Display for EffectId {
 pub(super) struct Json(Box<RawValue>);
 
 impl Json {
-    /// # Panics
-    /// When the value has no JSON form.
-    pub(super) fn of(value: &impl Serialize) -> Self {
-        Self(to_raw_value(value).expect("commands and timers have a JSON form"))
+    /// The JSON form of a command or a timer.
+    ///
+    /// # Errors
+    /// When it has none that can be read again: a map whose keys are no texts, a number that is
+    /// not finite, values nested too deep.
+    pub(super) fn of<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, serde_json::Error> {
+        let json = Self(to_raw_value(value)?);
+        json.read::<T>()?;
+        Ok(json)
     }
 
     /// JSON that comes from elsewhere.
@@ -220,10 +290,11 @@ mod tests {
                     command: "ship".to_owned(),
                     payload: Json::parse(br#"{"price":1.10}"#).unwrap(),
                 },
-                StoredEffect::SetTimer { due: 8, timer: Json::of(&"again") },
+                StoredEffect::SetTimer { due: 8, timer: Json::of(&"again".to_owned()).unwrap() },
                 StoredEffect::CancelTimer { timer },
                 StoredEffect::End,
             ],
+            begins: None,
         };
         let json = concat!(
             r#"{"input":{"timer":{"timer":{"revision":3,"ordinal":1}}},"at":7,"effects":["#,
@@ -233,6 +304,23 @@ mod tests {
         );
         assert_eq!(serde_json::to_string(&reacted).unwrap(), json);
         assert_eq!(serde_json::from_str::<ProcessReacted>(json).unwrap(), reacted);
+    }
+
+    #[test]
+    fn a_copy_that_the_version_before_wrote_is_read_also_where_it_is_null() {
+        let json = r#"{"event":{"id":"x","position":7,"eventType":"t","schemaVersion":1,"data":null}}"#;
+        let read: StoredInput = serde_json::from_str(json).unwrap();
+        let StoredInput::Event { data, source, .. } = &read else { panic!("it is an event") };
+        assert_eq!((data.as_ref().unwrap().text(), source), ("null", &None));
+        assert_eq!(serde_json::to_string(&read).unwrap(), json);
+    }
+
+    #[test]
+    fn what_cannot_be_read_again_is_not_written() {
+        assert!(Json::of(&f64::NAN).is_err());
+        assert!(Json::of(&f32::INFINITY).is_err());
+        assert!(Json::of(&std::collections::BTreeMap::from([((1, 2), 3)])).is_err());
+        assert_eq!(Json::of(&1.10_f64).unwrap().text(), "1.1");
     }
 
     #[test]

@@ -79,12 +79,15 @@ impl<P: ProcessManager> Input<P> {
     }
 
     /// This command was rejected by the business, as a test says it.
+    ///
+    /// # Panics
+    /// When the command has no JSON form that can be read again. Fix its type.
     pub fn rejected<C: Command>(command: &C, rejection: &impl Rejection) -> Self {
         Self::Rejected(RejectedCommand {
             name: C::NAME.to_owned(),
             code: rejection.code().to_owned(),
             reason: rejection.to_string(),
-            payload: Json::of(command),
+            payload: Json::of(command).expect("the command has a JSON form"),
         })
     }
 }

@@ -1,85 +1,78 @@
 //! One process: loaded from its stream, asked for its reaction, and the append that records it.
 //!
 //! Always holds: an input is recorded once, together with its effects, on the revision that the
-//! reaction saw. Not here: when an input is handled ([`runner`](super::runner)).
+//! reaction saw; no panic of the manager leaves this module. Not here: when an input is handled
+//! ([`runner`](super::runner)), and what happens where it cannot be ([`trouble`](super::trouble)).
 
 use std::{
+    any::Any,
     collections::{HashSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
 use gesta_store::{
-    Append, CausationId, CorrelationId, EventId, EventStore, ExpectedRevision, InvalidName,
-    NewEvent, Position, ReadStream, RecordedAt, RecordedEvent, Revision, StoreError, StreamName,
+    Append, CausationId, CorrelationId, EventId, EventStore, ExpectedRevision, NewEvent,
+    ReadStream, RecordedAt, RecordedEvent, Revision, StoreError, StreamName,
 };
 
 use super::{
-    Effects, Input, ProcessManager, RejectedCommand, category_text,
-    effects::Effect,
+    AfterEnd, Effects, Input, NotUnderstood, ProcessManager, RejectedCommand,
+    checkpoint::event_at,
+    effects::{Effect, Times},
     history::{
-        CommandSettled, EffectId, Json, Outcome, ProcessEvent, ProcessReacted, Refusal,
-        StoredEffect, StoredInput,
+        Begins, COPY_BYTES_MAX, CommandSettled, EffectId, Json, Outcome, ProcessEvent,
+        ProcessReacted, Refusal, Source, StoredEffect, StoredInput, TimerSkipped,
     },
-    outstanding::{From, Outstanding},
+    outstanding::{EndedBy, From, Outstanding},
     runner::Parts,
+    setup::Identity,
+    trouble::Trouble,
 };
-use crate::{EncodeError, EventMetadata, EventSet, Recorded, UndecodableEvent};
+use crate::{EventMetadata, EventSet, Recorded, audit, event_set::decode_recorded};
 
 /// How many processes are remembered besides their streams.
-const INSTANCES_MAX: usize = 64;
-
-/// Why a process could not handle an input. It is tried again.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    /// The store's word.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// An event of the process, or for it, cannot be read.
-    #[error(transparent)]
-    Unreadable(#[from] UndecodableEvent),
-    /// A timer, or what a timer or a command was, cannot be read any more.
-    #[error("effect {effect} of {stream} cannot be read")]
-    UnreadableEffect { stream: StreamName, effect: EffectId, source: serde_json::Error },
-    /// The stream speaks of an effect that it does not have.
-    #[error("{stream} has no effect {effect} to speak of")]
-    NoSuchEffect { stream: StreamName, effect: EffectId },
-    /// A copy of an event in the process's stream is not of the set any more.
-    #[error("the input at revision {revision} of {stream} cannot be read")]
-    UnreadableInput { stream: StreamName, revision: Revision, source: crate::DecodeError },
-    /// The event's data cannot be copied.
-    #[error("the event at {position} is not JSON")]
-    NotJson { position: Position, source: serde_json::Error },
-    /// The reaction cannot be written.
-    #[error(transparent)]
-    Unencodable(#[from] EncodeError),
-    /// A name or an id is none.
-    #[error(transparent)]
-    Name(#[from] InvalidName),
-    /// The manager panicked.
-    #[error("process {process} panicked: {message}")]
-    Panicked { process: &'static str, message: String },
-    /// Sending a command panicked.
-    #[error("sending a command failed: {message}")]
-    Sending { message: String },
-}
+const INSTANCES_MAX: usize = 256;
 
 /// What comes to a process.
 #[derive(Clone, Debug)]
 pub(super) enum Incoming {
-    Event { event: RecordedEvent, starts: bool },
+    Event {
+        event: RecordedEvent,
+        starts: bool,
+    },
     Timer(EffectId),
-    Refused { command: EffectId, refusal: Refusal },
+    /// An operator has a timer fire, wherever it stands; the record of that goes with it.
+    Fire {
+        timer: EffectId,
+        record: Box<NewEvent>,
+    },
+    Refused {
+        command: EffectId,
+        refusal: Refusal,
+    },
+}
+
+/// What became of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handled {
+    Recorded,
+    /// It was handled before, or there is no such timer or command any more.
+    Known,
+    /// The process has not begun, or has ended.
+    NotForIt,
+    /// It would begin an ended process anew, and the definition does not want that.
+    Ignored,
 }
 
 /// One process, as its stream has made it.
 pub(super) struct Instance<P> {
-    stream: StreamName,
+    pub(super) stream: StreamName,
+    /// What each life begins with.
+    fresh: P,
     state: P,
-    revision: Option<Revision>,
-    /// The events that it has handled.
+    /// The events that it has handled, in all its lives.
     handled: HashSet<String>,
-    outstanding: Outstanding,
-    ended: bool,
+    pub(super) outstanding: Outstanding,
 }
 
 /// An input on its way in: as the process sees it, and as it is stored.
@@ -88,6 +81,13 @@ struct Arriving<P: ProcessManager> {
     stored: StoredInput,
     cause: CausationId,
     correlation_id: Option<CorrelationId>,
+    since: RecordedAt,
+}
+
+/// What is to be appended upon an input.
+enum Answer {
+    Nothing(Handled),
+    Append(NewEvent, Handled),
 }
 
 /// Processes that were loaded lately. A process to which much comes is not read from its beginning
@@ -99,117 +99,167 @@ impl<P: ProcessManager> Instances<P> {
         Self(VecDeque::new())
     }
 
-    /// Handles one input, unless it was handled before or is for nobody; gives what the process
-    /// has outstanding afterwards.
-    pub(super) async fn handle(
-        &mut self,
-        parts: &Parts<P>,
-        stream: &StreamName,
-        incoming: &Incoming,
-        at: RecordedAt,
-    ) -> Result<Outstanding, Trouble> {
+    /// The process of a stream, which is nowhere else until it is put back.
+    pub(super) fn take(&mut self, parts: &Parts<P>, stream: &StreamName) -> Instance<P> {
         let known = self.0.iter().position(|instance| instance.stream == *stream);
         let known = known.and_then(|place| self.0.remove(place));
-        let mut instance = known.unwrap_or_else(|| Instance::new(&parts.manager, stream));
-        instance.handle(parts.store.as_ref(), incoming, at).await?;
-        let outstanding = instance.outstanding.clone();
-        if instance.revision.is_some() {
+        known.unwrap_or_else(|| Instance::new(&parts.manager, stream))
+    }
+
+    pub(super) fn put(&mut self, instance: Instance<P>) {
+        if instance.outstanding.revision.is_some() {
             self.0.push_front(instance);
             self.0.truncate(INSTANCES_MAX);
         }
-        Ok(outstanding)
     }
 }
 
 impl<P: ProcessManager> Instance<P> {
-    fn new(manager: &P, stream: &StreamName) -> Self {
+    pub(super) fn new(manager: &P, stream: &StreamName) -> Self {
         Self {
             stream: stream.clone(),
+            fresh: manager.clone(),
             state: manager.clone(),
-            revision: None,
             handled: HashSet::new(),
             outstanding: Outstanding::default(),
-            ended: false,
         }
     }
 
-    async fn handle(
+    /// Handles one input, unless it was handled before or is for nobody.
+    pub(super) async fn handle(
         &mut self,
-        store: &dyn EventStore,
+        parts: &Parts<P>,
         incoming: &Incoming,
-        at: RecordedAt,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Handled, Trouble> {
+        let store = parts.store.as_ref();
         let mut refused_at = None;
         loop {
             self.catch_up(store).await?;
-            let Some(event) = self.answer(incoming, at)? else { return Ok(()) };
-            let expected =
-                self.revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
-            match store.append(Append::to(self.stream.clone(), expected, [event])).await {
+            let (event, handled) = match self.answer(parts, incoming)? {
+                Answer::Nothing(handled) => return Ok(handled),
+                Answer::Append(event, handled) => (event, handled),
+            };
+            match store.append(self.append(parts, incoming, event).await?).await {
                 // Somebody else appended, be it that a command of the process was executed.
-                Err(StoreError::Conflict(_)) if refused_at != Some(self.revision) => {
-                    refused_at = Some(self.revision);
+                Err(StoreError::Conflict(_)) if refused_at != Some(self.revision()) => {
+                    refused_at = Some(self.revision());
+                }
+                Err(StoreError::Conflict(_)) => {
+                    return Err(Trouble::Hidden { stream: self.stream.clone() });
                 }
                 Err(error) => return Err(error.into()),
                 // Whatever was appended, the stream knows best.
-                Ok(_) => return self.catch_up(store).await,
+                Ok(_) => return self.catch_up(store).await.map(|()| handled),
             }
         }
     }
 
-    async fn catch_up(&mut self, store: &dyn EventStore) -> Result<(), Trouble> {
+    async fn append(
+        &self,
+        parts: &Parts<P>,
+        incoming: &Incoming,
+        event: NewEvent,
+    ) -> Result<Append, StoreError> {
+        let expected = self.revision().map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
+        let append = Append::to(self.stream.clone(), expected, [event]);
+        let Incoming::Fire { record, .. } = incoming else { return Ok(append) };
+        let record = record.as_ref().clone();
+        if parts.store.capabilities().multi_stream_append {
+            return Ok(append.and(audit::stream(), ExpectedRevision::Any, [record]));
+        }
+        parts.store.append(Append::to(audit::stream(), ExpectedRevision::Any, [record])).await?;
+        Ok(append)
+    }
+
+    fn revision(&self) -> Option<Revision> {
+        self.outstanding.revision
+    }
+
+    pub(super) async fn catch_up(&mut self, store: &dyn EventStore) -> Result<(), Trouble> {
         let read = ReadStream::forwards(self.stream.clone());
-        let read = self.revision.map_or(read.clone(), |seen| read.from(seen.next()));
+        let read = self.revision().map_or(read.clone(), |seen| read.from(seen.next()));
         let mut pages = store.read_stream(read);
         while let Some(page) = pages.next().await {
-            page?.iter().try_for_each(|event| self.take(event))?;
+            for event in page? {
+                self.take(store, &event).await?;
+            }
         }
         Ok(())
     }
 
-    fn take(&mut self, event: &RecordedEvent) -> Result<(), Trouble> {
+    async fn take(&mut self, store: &dyn EventStore, event: &RecordedEvent) -> Result<(), Trouble> {
         let recorded = Recorded::<ProcessEvent>::read(event)?;
         if let ProcessEvent::Reacted(reacted) = &recorded.event {
-            let input = self.stored_input(&reacted.input, recorded.revision)?;
-            guarded::<P, _>(|| self.state.evolve(&input))?;
+            if self.outstanding.ended.is_some() {
+                self.state = self.fresh.clone();
+            }
+            if let Some(input) = self.stored_input(store, reacted, recorded.revision).await? {
+                guarded::<P, _>(|| self.state.evolve(&input))?;
+            }
             if let StoredInput::Event { id, .. } = &reacted.input {
                 self.handled.insert(id.clone());
             }
-            self.ended |= reacted.ends();
         }
-        self.outstanding.take(&recorded);
-        self.revision = Some(recorded.revision);
-        Ok(())
+        self.outstanding.take(&recorded)
     }
 
-    /// An input as the process saw it.
-    fn stored_input(&self, stored: &StoredInput, revision: Revision) -> Result<Input<P>, Trouble> {
-        match stored {
-            StoredInput::Event { event_type, schema_version, data, .. } => {
-                let bytes = data.text().as_bytes();
-                let decoded = P::Event::decode(event_type, *schema_version, bytes);
-                let stream = self.stream.clone();
-                decoded.map(Input::Event).map_err(|source| Trouble::UnreadableInput {
-                    stream,
-                    revision,
-                    source,
-                })
+    /// An input as the process saw it; none where the definition ignores what it does not
+    /// understand any more.
+    async fn stored_input(
+        &self,
+        store: &dyn EventStore,
+        reacted: &ProcessReacted,
+        revision: Revision,
+    ) -> Result<Option<Input<P>>, Trouble> {
+        let read = match &reacted.input {
+            StoredInput::Event { id, source: Some(source), data: None, .. } => {
+                let event = read_again(store, source, id).await?;
+                decoded::<P>(&event).map(Input::Event)
             }
-            StoredInput::Timer { timer } => self.timer(*timer).map(|(input, _)| input),
+            StoredInput::Event { event_type, schema_version, data, .. } => {
+                let bytes = data.as_ref().map_or(&b""[..], |data| data.text().as_bytes());
+                let decoded = guarded::<P, _>(|| {
+                    P::Event::decode(event_type, *schema_version, bytes)
+                })?;
+                let stream = self.stream.clone();
+                let unreadable =
+                    |source| Trouble::UnreadableInput { stream, revision, source };
+                decoded.map(Input::Event).map_err(unreadable)
+            }
+            StoredInput::Timer { timer } => self.timer(*timer).map(|(input, ..)| input),
             StoredInput::Rejected { command, refusal } => {
                 self.rejected(*command, refusal).map(|(input, _)| input)
             }
+        };
+        match read {
+            Err(trouble) if self.ignores(&trouble) => {
+                tracing::debug!(stream = %self.stream, %revision, %trouble, "an input is ignored");
+                Ok(None)
+            }
+            read => read.map(Some),
         }
     }
 
-    fn timer(&self, id: EffectId) -> Result<(Input<P>, &From), Trouble> {
+    /// Whether the definition says that it is all right not to understand this.
+    #[expect(clippy::unused_self, reason = "the type of the manager is the instance's")]
+    fn ignores(&self, trouble: &Trouble) -> bool {
+        P::NOT_UNDERSTOOD == NotUnderstood::Ignore
+            && matches!(
+                trouble,
+                Trouble::UnreadableInput { .. }
+                    | Trouble::UnreadableEffect { .. }
+                    | Trouble::Unreadable(_)
+            )
+    }
+
+    fn timer(&self, id: EffectId) -> Result<(Input<P>, &From, RecordedAt), Trouble> {
         let pending = self.outstanding.timers.get(&id).ok_or_else(|| self.no_such(id))?;
-        Ok((Input::Timer(self.read(id, &pending.timer)?), &pending.from))
+        Ok((Input::Timer(self.read(id, &pending.timer)?), &pending.from, pending.due))
     }
 
     fn read(&self, effect: EffectId, timer: &Json) -> Result<P::Timer, Trouble> {
         let stream = || self.stream.clone();
-        timer.read().map_err(|source| Trouble::UnreadableEffect {
+        guarded::<P, _>(|| timer.read())?.map_err(|source| Trouble::UnreadableEffect {
             stream: stream(),
             effect,
             source,
@@ -231,47 +281,67 @@ impl<P: ProcessManager> Instance<P> {
         Trouble::NoSuchEffect { stream: self.stream.clone(), effect }
     }
 
-    /// What is to be appended upon an input: nothing where it was handled before, or is for a
-    /// process that has not begun or has ended.
-    fn answer(&self, incoming: &Incoming, at: RecordedAt) -> Result<Option<NewEvent>, Trouble> {
-        if self.is_known(incoming) {
-            return Ok(None);
+    /// What is to be appended upon an input.
+    fn answer(&self, parts: &Parts<P>, incoming: &Incoming) -> Result<Answer, Trouble> {
+        if let Some(handled) = self.without_effect(incoming) {
+            return Ok(Answer::Nothing(handled));
         }
-        if !self.ended {
-            let arriving = self.arriving(incoming)?;
-            return Ok(Some(self.react(arriving, at)?));
+        if let Incoming::Refused { command, refusal } = incoming
+            && !self.outstanding.is_of_this_life(*command)
+        {
+            let outcome = Outcome::Refused(refusal.clone());
+            let event = settled(&parts.identity, &self.stream, *command, outcome)?;
+            return Ok(Answer::Append(event, Handled::Recorded));
         }
-        match incoming {
-            Incoming::Event { .. } | Incoming::Timer(_) => Ok(None),
-            Incoming::Refused { command, refusal } => {
-                let outcome = Outcome::Refused(refusal.clone());
-                let cause = command.command_id(&self.stream).causes();
-                Ok(Some(settled::<P>(&self.stream, *command, outcome, Some(cause))?))
+        match self.arriving(incoming) {
+            Ok(arriving) => {
+                let event = self.react(parts, arriving)?;
+                Ok(Answer::Append(event, Handled::Recorded))
             }
+            Err(trouble) if self.ignores(&trouble) => {
+                let (Incoming::Timer(timer) | Incoming::Fire { timer, .. }) = incoming else {
+                    return Err(trouble);
+                };
+                let event = timer_skipped(&parts.identity, *timer)?;
+                Ok(Answer::Append(event, Handled::Ignored))
+            }
+            Err(trouble) => Err(trouble),
         }
     }
 
-    fn is_known(&self, incoming: &Incoming) -> bool {
+    fn without_effect(&self, incoming: &Incoming) -> Option<Handled> {
+        let Outstanding { timers, commands, begun, ended, .. } = &self.outstanding;
         match incoming {
-            Incoming::Event { event, starts } => {
-                let begun = self.revision.is_some() || *starts;
-                !begun || self.handled.contains(&event.id.to_string())
+            Incoming::Event { event, .. } if self.handled.contains(&event.id.to_string()) => {
+                Some(Handled::Known)
             }
-            Incoming::Timer(timer) => !self.outstanding.timers.contains_key(timer),
-            Incoming::Refused { command, .. } => !self.outstanding.commands.contains_key(command),
+            Incoming::Event { starts: true, .. } => {
+                let ignored = ended.is_some() && P::AFTER_END == AfterEnd::Ignore;
+                ignored.then_some(Handled::Ignored)
+            }
+            Incoming::Event { starts: false, .. } => {
+                (!begun || ended.is_some()).then_some(Handled::NotForIt)
+            }
+            Incoming::Timer(timer) | Incoming::Fire { timer, .. } => {
+                (!timers.contains_key(timer)).then_some(Handled::Known)
+            }
+            Incoming::Refused { command, .. } => {
+                (!commands.contains_key(command)).then_some(Handled::Known)
+            }
         }
     }
 
     fn arriving(&self, incoming: &Incoming) -> Result<Arriving<P>, Trouble> {
         match incoming {
             Incoming::Event { event, .. } => arriving_event(event),
-            Incoming::Timer(timer) => {
-                let (input, from) = self.timer(*timer)?;
+            Incoming::Timer(timer) | Incoming::Fire { timer, .. } => {
+                let (input, from, since) = self.timer(*timer)?;
                 Ok(Arriving {
                     input,
                     stored: StoredInput::Timer { timer: *timer },
                     cause: CausationId::new(from.event.to_string())?,
                     correlation_id: from.correlation_id.clone(),
+                    since,
                 })
             }
             Incoming::Refused { command, refusal } => {
@@ -281,29 +351,46 @@ impl<P: ProcessManager> Instance<P> {
                     stored: StoredInput::Rejected { command: *command, refusal: refusal.clone() },
                     cause: command.command_id(&self.stream).causes(),
                     correlation_id: from.correlation_id.clone(),
+                    since: RecordedAt::from_micros(u64::MAX),
                 })
             }
         }
     }
 
-    fn react(&self, arriving: Arriving<P>, at: RecordedAt) -> Result<NewEvent, Trouble> {
-        let Arriving { input, stored, cause, correlation_id } = arriving;
-        let effects = guarded::<P, _>(|| react(self.state.clone(), &input, at))?;
+    fn react(&self, parts: &Parts<P>, arriving: Arriving<P>) -> Result<NewEvent, Trouble> {
+        let Arriving { input, stored, cause, correlation_id, since } = arriving;
+        let times = Times::of(since, parts.now());
+        let begins = self.begins();
+        let state = if begins.is_some() { &self.fresh } else { &self.state };
+        let effects = guarded::<P, _>(|| react(state.clone(), &input, times.handled))?;
         let id = EventId::derived_from(&format!("{} {cause}", self.stream), self.next().number());
-        let effects = self.settle_places(effects, at)?;
-        let reacted = ProcessReacted { input: stored, at: at.micros(), effects };
-        new_event::<P>(id, &reacted.into(), Some(cause), correlation_id)
+        let effects = self.settle_places(effects, times)?;
+        let at = times.handled.micros();
+        let reacted = ProcessReacted { input: stored, at, effects, begins };
+        let event: ProcessEvent = reacted.into();
+        let event = encoded(&parts.identity, id, &event)?;
+        Ok(NewEvent { causation_id: Some(cause), correlation_id, ..event })
+    }
+
+    /// The life that begins with the next input, if one does.
+    fn begins(&self) -> Option<Begins> {
+        match self.outstanding.ended {
+            Some(EndedBy::Itself) => Some(Begins::AfterEnd),
+            Some(EndedBy::Operator) => Some(Begins::AfterCancellation),
+            None if self.outstanding.begun => None,
+            None => Some(Begins::First),
+        }
     }
 
     fn next(&self) -> Revision {
-        self.revision.map_or(Revision::FIRST, Revision::next)
+        self.revision().map_or(Revision::FIRST, Revision::next)
     }
 
     /// The effects with times and places instead of waits and values.
     fn settle_places(
         &self,
         effects: Effects<P>,
-        at: RecordedAt,
+        times: Times,
     ) -> Result<Vec<StoredEffect>, Trouble> {
         let mut pending = self.pending_timers()?;
         let mut settled = Vec::with_capacity(effects.0.len());
@@ -313,23 +400,36 @@ impl<P: ProcessManager> Instance<P> {
                     settled.push(StoredEffect::Send { command: name.to_owned(), payload });
                 }
                 Effect::SetTimer { due, timer } => {
-                    cancel(&mut pending, &timer, &mut settled);
+                    guarded::<P, _>(|| cancel(&mut pending, &timer, &mut settled))?;
                     let id = EffectId::at(self.next(), settled.len());
-                    let json = guarded::<P, _>(|| Json::of(&timer))?;
+                    let json = guarded::<P, _>(|| Json::of(&timer))?.map_err(|source| {
+                        Trouble::UnencodableTimer { timer: format!("{timer:?}"), source }
+                    })?;
                     pending.push((id, timer));
-                    let due = due.from(at).micros();
+                    let due = due.from(times).micros();
                     settled.push(StoredEffect::SetTimer { due, timer: json });
                 }
-                Effect::CancelTimer { timer } => cancel(&mut pending, &timer, &mut settled),
+                Effect::CancelTimer { timer } => {
+                    guarded::<P, _>(|| cancel(&mut pending, &timer, &mut settled))?;
+                }
                 Effect::End => settled.push(StoredEffect::End),
             }
         }
         Ok(settled)
     }
 
+    /// The timers that the process can still speak of. One that cannot be read any more equals
+    /// none of today's, and is told when it is due.
     fn pending_timers(&self) -> Result<Vec<(EffectId, P::Timer)>, Trouble> {
-        let pending = self.outstanding.timers.iter();
-        pending.map(|(id, pending)| Ok((*id, self.read(*id, &pending.timer)?))).collect()
+        let mut pending = Vec::with_capacity(self.outstanding.timers.len());
+        for (id, timer) in &self.outstanding.timers {
+            match self.read(*id, &timer.timer) {
+                Ok(timer) => pending.push((*id, timer)),
+                Err(Trouble::UnreadableEffect { .. }) => {}
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Ok(pending)
     }
 }
 
@@ -346,19 +446,47 @@ fn cancel<T: PartialEq>(
 
 fn arriving_event<P: ProcessManager>(event: &RecordedEvent) -> Result<Arriving<P>, Trouble> {
     let position = event.position;
-    let data = Json::parse(&event.data).map_err(|source| Trouble::NotJson { position, source })?;
+    let input = Input::Event(decoded::<P>(event)?);
+    let is_copied = event.data.len() <= COPY_BYTES_MAX;
+    let copy = is_copied.then(|| Json::parse(&event.data)).transpose();
+    let data = copy.map_err(|source| Trouble::NotJson { position, source })?;
+    let (stream, revision) = (event.stream.as_str().to_owned(), event.revision.number());
     Ok(Arriving {
-        input: Input::Event(Recorded::<P::Event>::read(event)?.event),
+        input,
         stored: StoredInput::Event {
             id: event.id.to_string(),
             position: position.number(),
             event_type: event.event_type.as_str().to_owned(),
             schema_version: event.schema_version,
+            source: data.is_none().then_some(Source { stream, revision }),
             data,
         },
         cause: CausationId::new(event.id.to_string())?,
         correlation_id: event.correlation_id.clone(),
+        since: event.recorded_at,
     })
+}
+
+fn decoded<P: ProcessManager>(event: &RecordedEvent) -> Result<P::Event, Trouble> {
+    let decoded = guarded::<P, _>(|| decode_recorded::<P::Event>(event))?;
+    decoded.map_err(|error| error.of(event).into())
+}
+
+/// The event that a process's stream has only a reference to.
+async fn read_again(
+    store: &dyn EventStore,
+    source: &Source,
+    id: &str,
+) -> Result<RecordedEvent, Trouble> {
+    let Source { stream, revision } = source;
+    let gone = || Trouble::EventGone {
+        stream: stream.clone(),
+        revision: *revision,
+        event: id.to_owned(),
+    };
+    let read = ReadStream::forwards(StreamName::new(stream.clone())?).from(Revision::new(*revision));
+    let id = id.parse().map_err(|_| gone())?;
+    event_at(store, read, id).await?.ok_or_else(gone)
 }
 
 /// What a process wants done upon an input, from its state before it.
@@ -372,30 +500,36 @@ pub(crate) fn react<P: ProcessManager>(
 }
 
 /// Says in a process's stream that a command needs no sending any more.
-pub(super) fn settled<P: ProcessManager>(
+pub(super) fn settled(
+    identity: &Identity,
     stream: &StreamName,
     command: EffectId,
     outcome: Outcome,
-    cause: Option<CausationId>,
 ) -> Result<NewEvent, Trouble> {
-    let settled = CommandSettled { command, outcome };
-    new_event::<P>(command.settled_id(stream), &settled.into(), cause, None)
+    let cause = command.command_id(stream).causes();
+    let settled: ProcessEvent = CommandSettled { command, outcome }.into();
+    let event = encoded(identity, command.settled_id(stream), &settled)?;
+    Ok(NewEvent { causation_id: Some(cause), ..event })
 }
 
-fn new_event<P: ProcessManager>(
+/// Says in a process's stream that a timer is not pending any more.
+pub(super) fn timer_skipped(identity: &Identity, timer: EffectId) -> Result<NewEvent, Trouble> {
+    let skipped: ProcessEvent = TimerSkipped { timer }.into();
+    encoded(identity, EventId::random(), &skipped)
+}
+
+/// An event by which a manager remembers something.
+pub(super) fn encoded<E: EventSet>(
+    identity: &Identity,
     id: EventId,
-    event: &ProcessEvent,
-    causation_id: Option<CausationId>,
-    correlation_id: Option<CorrelationId>,
+    event: &E,
 ) -> Result<NewEvent, Trouble> {
     let encoded = event.encode()?;
-    let actor = Some(category_text::<P>());
-    let metadata = EventMetadata { actor, ..EventMetadata::default() };
+    let metadata =
+        EventMetadata { actor: Some(identity.actor()), ..EventMetadata::default() };
     Ok(NewEvent {
         schema_version: encoded.schema_version,
         metadata: metadata.to_json(),
-        correlation_id,
-        causation_id,
         ..NewEvent::json(id, encoded.event_type, encoded.data)
     })
 }
@@ -403,9 +537,13 @@ fn new_event<P: ProcessManager>(
 /// A panic of the manager is that input's trouble, not the end of all processes.
 pub(super) fn guarded<P: ProcessManager, T>(what: impl FnOnce() -> T) -> Result<T, Trouble> {
     catch_unwind(AssertUnwindSafe(what)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        let message = text.unwrap_or_else(|| "without a text".to_owned());
-        Trouble::Panicked { process: P::NAME, message }
+        Trouble::Panicked { process: P::NAME, message: said(panic.as_ref()) }
     })
+}
+
+/// The text of a panic.
+pub(super) fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "without a text".to_owned())
 }

@@ -1,19 +1,46 @@
-//! What a process has decided and is not done yet.
+//! What a process has decided and is not done yet, and in which life it is.
 //!
-//! Always holds: it is folded from the process's stream and from nothing else.
+//! Always holds: it is folded from the process's stream and from nothing else, and needs no types
+//! of the manager. Timers go with the life that set them; commands are executed beyond it, but
+//! their refusals do not reach a later life.
 
 use std::collections::BTreeMap;
 
-use gesta_store::{CorrelationId, EventId, RecordedAt};
+use gesta_store::{
+    CorrelationId, EventId, EventStore, ReadStream, RecordedAt, Revision, StreamName,
+};
 
-use super::history::{EffectId, Json, ProcessEvent, ProcessReacted, StoredEffect, StoredInput};
+use super::{
+    history::{
+        Begins, CommandResent, EffectId, Json, Outcome, ProcessCancelled, ProcessEvent,
+        ProcessReacted, Refusal, StoredEffect, StoredInput,
+    },
+    trouble::Trouble,
+};
 use crate::Recorded;
+
+/// Refused commands that are remembered for an operator; of more, the last ones.
+const REFUSED_MAX: usize = 100;
 
 /// What a process has decided and is not done yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outstanding {
     pub(super) commands: BTreeMap<EffectId, PendingCommand>,
     pub(super) timers: BTreeMap<EffectId, PendingTimer>,
+    pub(super) refused: BTreeMap<EffectId, (PendingCommand, Refusal)>,
+    /// The number of lives that have begun before this one.
+    pub(super) life: u64,
+    pub(super) ended: Option<EndedBy>,
+    /// Whether the process has had an input.
+    pub(super) begun: bool,
+    /// How far the stream was read.
+    pub(super) revision: Option<Revision>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EndedBy {
+    Itself,
+    Operator,
 }
 
 /// A command that is not executed yet, as far as the stream says.
@@ -22,6 +49,7 @@ pub(super) struct PendingCommand {
     pub(super) name: String,
     pub(super) payload: Json,
     pub(super) from: From,
+    pub(super) life: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -39,24 +67,62 @@ pub(super) struct From {
 }
 
 impl Outstanding {
-    pub(super) fn take(&mut self, recorded: &Recorded<ProcessEvent>) {
-        match &recorded.event {
-            ProcessEvent::Settled(settled) => drop(self.commands.remove(&settled.command)),
-            ProcessEvent::Reacted(reacted) => self.take_reaction(reacted, recorded),
+    /// Reads a process's stream for it.
+    pub(super) async fn read(store: &dyn EventStore, stream: &StreamName) -> Result<Self, Trouble> {
+        let mut outstanding = Self::default();
+        let mut pages = store.read_stream(ReadStream::forwards(stream.clone()));
+        while let Some(page) = pages.next().await {
+            for event in page? {
+                outstanding.take(&Recorded::read(&event)?)?;
+            }
         }
+        Ok(outstanding)
+    }
+
+    /// Takes in the next event of the stream.
+    ///
+    /// # Errors
+    /// [`Trouble::Truncated`] where the stream's beginning is hidden: what is left of it says
+    /// nothing.
+    pub(super) fn take(&mut self, recorded: &Recorded<ProcessEvent>) -> Result<(), Trouble> {
+        // A command that was on its way while the stream was deleted may be settled first.
+        if !self.begun && !matches!(recorded.event, ProcessEvent::Settled(_)) {
+            if !is_beginning(recorded) {
+                let (stream, first) = (recorded.stream.clone(), recorded.revision);
+                return Err(Trouble::Truncated { stream, first });
+            }
+            self.begun = true;
+        }
+        match &recorded.event {
+            ProcessEvent::Settled(settled) => self.settle(settled.command, &settled.outcome),
+            ProcessEvent::Reacted(reacted) => self.take_reaction(reacted, recorded),
+            ProcessEvent::Cancelled(ProcessCancelled { .. }) => {
+                self.timers.clear();
+                self.commands.clear();
+                self.ended = Some(EndedBy::Operator);
+            }
+            ProcessEvent::Resent(resent) => self.resend(resent, recorded),
+            ProcessEvent::TimerSkipped(skipped) => drop(self.timers.remove(&skipped.timer)),
+        }
+        self.revision = Some(recorded.revision);
+        Ok(())
     }
 
     fn take_reaction(&mut self, reacted: &ProcessReacted, recorded: &Recorded<ProcessEvent>) {
+        if self.ended.take().is_some() {
+            self.life += 1;
+        }
         match &reacted.input {
             StoredInput::Event { .. } => {}
             StoredInput::Timer { timer } => drop(self.timers.remove(timer)),
-            StoredInput::Rejected { command, .. } => drop(self.commands.remove(command)),
+            StoredInput::Rejected { command, refusal } => self.refuse(*command, refusal),
         }
         for (ordinal, effect) in reacted.effects.iter().enumerate() {
             self.take_effect(EffectId::at(recorded.revision, ordinal), effect, recorded);
         }
         if reacted.ends() {
             self.timers.clear();
+            self.ended = Some(EndedBy::Itself);
         }
     }
 
@@ -66,22 +132,68 @@ impl Outstanding {
         effect: &StoredEffect,
         recorded: &Recorded<ProcessEvent>,
     ) {
-        let from = || From { event: recorded.id, correlation_id: recorded.correlation_id.clone() };
         match effect {
             StoredEffect::Send { command, payload } => {
                 let (name, payload) = (command.clone(), payload.clone());
-                self.commands.insert(id, PendingCommand { name, payload, from: from() });
+                let command =
+                    PendingCommand { name, payload, from: From::of(recorded), life: self.life };
+                self.commands.insert(id, command);
             }
             StoredEffect::SetTimer { due, timer } => {
                 let (due, timer) = (RecordedAt::from_micros(*due), timer.clone());
-                self.timers.insert(id, PendingTimer { due, timer, from: from() });
+                self.timers.insert(id, PendingTimer { due, timer, from: From::of(recorded) });
             }
             StoredEffect::CancelTimer { timer } => drop(self.timers.remove(timer)),
             StoredEffect::End => {}
         }
     }
 
+    fn settle(&mut self, command: EffectId, outcome: &Outcome) {
+        match outcome {
+            Outcome::Executed | Outcome::Skipped => drop(self.commands.remove(&command)),
+            Outcome::Refused(refusal) => self.refuse(command, refusal),
+        }
+    }
+
+    fn refuse(&mut self, command: EffectId, refusal: &Refusal) {
+        let Some(pending) = self.commands.remove(&command) else { return };
+        self.refused.insert(command, (pending, refusal.clone()));
+        if self.refused.len() > REFUSED_MAX {
+            self.refused.pop_first();
+        }
+    }
+
+    fn resend(&mut self, resent: &CommandResent, recorded: &Recorded<ProcessEvent>) {
+        let life = self.refused.remove(&resent.refused).map_or(self.life, |(first, _)| first.life);
+        let (name, payload) = (resent.command.clone(), resent.payload.clone());
+        let command = PendingCommand { name, payload, from: From::of(recorded), life };
+        self.commands.insert(EffectId::at(recorded.revision, 0), command);
+    }
+
     pub(super) fn is_nothing(&self) -> bool {
         self.commands.is_empty() && self.timers.is_empty()
+    }
+
+    /// Whether a command was decided in the life that the process is in.
+    pub(super) fn is_of_this_life(&self, command: EffectId) -> bool {
+        let pending = self.commands.get(&command);
+        self.ended.is_none() && pending.is_some_and(|pending| pending.life == self.life)
+    }
+}
+
+impl From {
+    fn of(recorded: &Recorded<ProcessEvent>) -> Self {
+        Self { event: recorded.id, correlation_id: recorded.correlation_id.clone() }
+    }
+}
+
+/// Whether the state of a process follows from this event and those after it.
+fn is_beginning(recorded: &Recorded<ProcessEvent>) -> bool {
+    match &recorded.event {
+        ProcessEvent::Reacted(ProcessReacted { begins, .. }) => {
+            recorded.revision == Revision::FIRST || *begins == Some(Begins::First)
+        }
+        ProcessEvent::Cancelled(_) => true,
+        ProcessEvent::Settled(_) | ProcessEvent::Resent(_) | ProcessEvent::TimerSkipped(_) => false,
     }
 }

@@ -445,6 +445,9 @@ pub enum WaitingInput {
         /// The place where the command was decided.
         command: EffectId,
     },
+    /// The instance itself: something is outstanding, and its stream could not be read when the
+    /// manager started.
+    Stream,
 }
 
 /// Why an operation on a process was not done.

@@ -1,19 +1,20 @@
-//! What runs a process manager: one task that handles one input at a time, and sends commands
-//! beside it.
+//! What runs a process manager: one task that takes up events in order, hands them to their
+//! instances, which are handled side by side, and sends commands beside them.
 //!
-//! Always holds: events are handled in order, so the last one that a process recorded says how far
-//! all of them are; timers that are due come before events, and what became of commands before
-//! both. Not here: one process's stream ([`instance`](super::instance)).
+//! Always holds: the inputs of one instance are handled in order; the position passes an event
+//! once it is recorded in its instance's stream or set aside in the manager's journal; timers that
+//! are due come before events, and what became of commands before both. Not here: one process's
+//! stream ([`instance`](super::instance)), what operators order ([`orders`](super::orders)).
 
 use std::{
-    collections::VecDeque,
-    future::{pending, ready},
+    collections::{HashMap, VecDeque},
+    future::ready,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use gesta_store::{
-    Delivery, EventStore, Filter, Position, RecordedAt, RecordedEvent, StoreError, StreamName,
+    Delivery, EventStore, Filter, Incarnation, RecordedAt, RecordedEvent, StoreError, StreamName,
     Subscribe, Subscription,
 };
 use tokio::{
@@ -22,13 +23,21 @@ use tokio::{
 };
 
 use super::{
-    ProcessManager, ProcessState, Route,
+    Begin, ProcessManager, ProcessState, Route, Subject,
     agenda::Agenda,
+    aside::{AsideRef, SubjectKey, bounded},
+    checkpoint::{self, Resumed},
     dispatch::{Sent, Verdict, send},
+    flow::Flow,
     history::EffectId,
-    instance::{Incoming, Instances, Trouble, guarded},
+    instance::{Incoming, Instances, guarded},
+    journal::{Census, Checkpointed, Entry, Failing, Journal},
+    lanes::{Done, Item, Lanes},
+    orders::{Order, Retrying},
+    outstanding::Outstanding,
+    setup::Identity,
     status::Progress,
-    stream_of,
+    trouble::Trouble,
 };
 use crate::{
     Clock, EventSet, Pipeline, Recorded,
@@ -36,25 +45,16 @@ use crate::{
 };
 
 /// Commands of one manager that are sent at the same time, each of another process.
-const SENDING_MAX: usize = 16;
+const SENDING_MAX: usize = 64;
+
+/// Events that are taken up before those before them are done.
+const OPEN_MAX: usize = 1_024;
+
+/// Inputs between two checkpoints; more where more is outstanding than this.
+const CHECKPOINT_INPUTS: usize = 1_000;
 
 /// How long it waits for a timer before it looks at the clock again, which may have been set.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-
-/// What somebody asks of a running manager.
-#[derive(Debug)]
-pub(crate) struct Order {
-    pub(crate) operation: Operation,
-    pub(crate) done: oneshot::Sender<()>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Operation {
-    /// Finish what is being done, and do nothing more.
-    Pause,
-    /// Go on.
-    Resume,
-}
 
 /// What a process manager runs with.
 pub(super) struct Parts<P> {
@@ -62,32 +62,74 @@ pub(super) struct Parts<P> {
     pub(super) store: Arc<dyn EventStore>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) pipeline: Pipeline,
+    pub(super) identity: Arc<Identity>,
+    pub(super) begins: Begin,
+    pub(super) set_aside_max: usize,
+}
+
+impl<P> Parts<P> {
+    pub(super) fn now(&self) -> RecordedAt {
+        let since_1970 = self.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        RecordedAt::from_micros(u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+/// The process that an event is for.
+pub(super) struct Routed {
+    pub(super) id: String,
+    pub(super) stream: StreamName,
+    pub(super) starts: bool,
+}
+
+impl<P: ProcessManager> Parts<P> {
+    /// The process that an event is for, if it is for one.
+    pub(super) fn route(&self, event: &RecordedEvent) -> Result<Option<Routed>, Trouble> {
+        let recorded = guarded::<P, _>(|| Recorded::read(event))??;
+        let (id, starts) = match guarded::<P, _>(|| P::route(&recorded))? {
+            Route::Start(id) => (id, true),
+            Route::Continue(id) => (id, false),
+            Route::Ignore => return Ok(None),
+        };
+        let stream = self.identity.stream(&id)?;
+        Ok(Some(Routed { id, stream, starts }))
+    }
 }
 
 pub(super) struct Runner<P> {
-    pub(super) parts: Parts<P>,
+    pub(super) parts: Arc<Parts<P>>,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) sending: JoinSet<Sent>,
+    pub(super) working: JoinSet<Done<P>>,
     pub(super) paused: bool,
+    /// Why nothing more is set aside, and therefore nothing done.
+    pub(super) halted: Option<String>,
+    pub(super) ignored: u64,
 }
 
-/// From reading all processes until trouble begins.
-struct Session<P> {
-    instances: Instances<P>,
-    agenda: Agenda,
+/// From reading the journal until trouble begins.
+pub(super) struct Session<P> {
+    pub(super) journal: Journal,
+    pub(super) instances: Instances<P>,
+    pub(super) lanes: Lanes,
+    pub(super) agenda: Agenda,
+    pub(super) flow: Flow,
+    pub(super) retrying: HashMap<Subject, Retrying>,
     subscription: Subscription,
-    /// Everything up to here is handled.
-    position: Position,
-    /// Delivered and not handled yet.
+    /// Delivered and not taken up yet.
     events: VecDeque<RecordedEvent>,
     /// Why a command is sent again later.
     reason: Option<String>,
+    incarnation: Incarnation,
+    census: Census,
+    /// Inputs since the last checkpoint.
+    inputs: usize,
 }
 
-enum Next {
+enum Next<P> {
     Order(Option<Order>),
     Sent(Sent),
+    Done(Done<P>),
     Timer(StreamName, EffectId),
     Time,
     Event,
@@ -104,6 +146,7 @@ impl<P: ProcessManager> Runner<P> {
             () = self.work() => {}
         }
         self.sending.shutdown().await;
+        self.working.shutdown().await;
     }
 
     /// Trouble leads to a pause and a new beginning from the streams.
@@ -118,67 +161,134 @@ impl<P: ProcessManager> Runner<P> {
                 stuck_at = reached;
             }
             self.sending.shutdown().await;
+            self.working.shutdown().await;
             let line = in_one_line(&trouble);
+            if matches!(trouble, Trouble::Full { .. }) && self.halted.is_none() {
+                tracing::error!(process = P::NAME, trouble = %line, "process manager halts");
+                self.halted = Some(line);
+                continue;
+            }
             tracing::warn!(process = P::NAME, trouble = %line, "process manager begins anew");
             self.progress.send_modify(|progress| {
-                progress.trouble = Some(line);
+                progress.trouble = Some(line.clone());
                 progress.is_stuck = true;
             });
-            backoff.pause(self.parts.clock.as_ref()).await;
+            if self.wait_in_trouble(&mut backoff, &line).await.is_none() {
+                return;
+            }
         }
     }
 
     async fn session(&mut self) -> Result<(), Trouble> {
         let mut session = self.open().await?;
         loop {
-            if !self.paused {
+            if self.runs() {
                 self.send_commands(&mut session);
+                self.checkpoint_if_due(&mut session).await?;
             }
             self.tell(&session);
             match self.next(&mut session).await? {
                 Next::Order(None) => return Ok(()),
                 Next::Order(Some(order)) => self.obey(order, &mut session).await?,
                 Next::Sent(sent) => self.sent(sent, &mut session).await?,
+                Next::Done(done) => self.done(done, &mut session).await?,
                 Next::Timer(stream, timer) => {
-                    self.handle(&stream, &Incoming::Timer(timer), &mut session).await?;
+                    self.take_timer(stream, timer, &mut session).await?;
                 }
-                Next::Time => session.agenda.wake(self.now()),
+                Next::Time => session.agenda.wake(self.parts.now()),
                 Next::Event => self.take_event(&mut session).await?,
                 Next::Delivery(delivery) => session.take(delivery),
             }
         }
     }
 
-    async fn open(&self) -> Result<Session<P>, Trouble> {
-        let (agenda, position) = Agenda::read::<P>(self.parts.store.as_ref()).await?;
-        let types = P::Event::event_types()?;
-        let subscribe = Subscribe::to_all().after(position).only(Filter::EventTypes(types));
-        let subscription = self.parts.store.subscribe(subscribe);
-        Ok(Session {
-            instances: Instances::new(),
-            agenda,
-            subscription,
-            position,
-            events: VecDeque::new(),
-            reason: None,
-        })
+    fn runs(&self) -> bool {
+        !self.paused && self.halted.is_none()
     }
 
-    async fn next(&mut self, session: &mut Session<P>) -> Result<Next, Trouble> {
+    async fn open(&mut self) -> Result<Session<P>, Trouble> {
+        let parts = Arc::clone(&self.parts);
+        let (store, identity) = (parts.store.as_ref(), &parts.identity);
+        checkpoint::begin(store, identity, parts.begins).await?;
+        let mut journal = Journal::read(store, identity).await?;
+        let types = P::Event::event_types()?;
+        let Resumed { place, head, census, entries, is_new } =
+            checkpoint::resume(store, &mut journal, identity, &types).await?;
+        let subscribe = Subscribe::to_all().after(place.position).only(Filter::EventTypes(types));
+        let subscribe = Subscribe { incarnation: Some(head.incarnation), ..subscribe };
+        let mut session = Session {
+            journal,
+            instances: Instances::new(),
+            lanes: Lanes::default(),
+            agenda: Agenda::default(),
+            flow: Flow::from(place),
+            retrying: HashMap::new(),
+            subscription: store.subscribe(subscribe),
+            events: VecDeque::new(),
+            reason: None,
+            incarnation: head.incarnation,
+            census,
+            inputs: 0,
+        };
+        self.know(entries, &mut session).await?;
+        if is_new {
+            self.checkpoint(&mut session).await?;
+        }
+        Ok(session)
+    }
+
+    /// What instances have outstanding, as their streams say where a checkpoint does not.
+    async fn know(&mut self, entries: Vec<Entry>, session: &mut Session<P>) -> Result<(), Trouble> {
+        let held: Vec<String> = session.journal.asides.instance_ids().collect();
+        for id in held {
+            let Ok(stream) = self.parts.identity.stream(&id) else { continue };
+            session.hold(&stream, &Subject::Instance(id));
+        }
+        for entry in entries {
+            let Ok(stream) = StreamName::new(entry.stream) else { continue };
+            session.agenda.know_timers(&stream, &entry.timers);
+            if !entry.has_commands {
+                continue;
+            }
+            match Outstanding::read(self.parts.store.as_ref(), &stream).await {
+                Ok(outstanding) => session.agenda.know(&stream, &outstanding),
+                Err(trouble) if trouble.is_of_the_instance() => {
+                    let Some(id) = self.parts.identity.id_of(&stream) else { continue };
+                    let subject = Subject::Instance(id);
+                    if !session.journal.asides.holds(&subject) {
+                        let failing = Failing::tried(AsideRef::Stream, &trouble);
+                        self.set_aside(&subject, vec![failing], session).await?;
+                    }
+                }
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self, session: &mut Session<P>) -> Result<Next<P>, Trouble> {
+        let running = self.runs();
+        let due = if running { session.agenda.take_due(self.parts.now()) } else { None };
+        if let Some((stream, timer)) = due {
+            return Ok(Next::Timer(stream, timer));
+        }
         let waking = self.parts.clock.sleep_until(self.next_look(session));
-        let running = !self.paused;
-        let due = session.agenda.due_timer(self.now());
+        let has_room = session.flow.open() < OPEN_MAX;
         tokio::select! {
             biased;
             order = self.orders.recv() => Ok(Next::Order(order)),
             Some(sent) = self.sending.join_next() => Ok(Next::Sent(joined(sent)?)),
-            (stream, timer) = due_now(due), if running => Ok(Next::Timer(stream, timer)),
+            Some(done) = self.working.join_next() => Ok(Next::Done(joined(done)?)),
             () = waking, if running => Ok(Next::Time),
-            () = ready(()), if running && !session.events.is_empty() => Ok(Next::Event),
-            delivery = session.subscription.next(), if running => match delivery {
-                Some(delivery) => Ok(Next::Delivery(delivery?)),
-                None => Err(StoreError::unavailable("the subscription ended").into()),
-            },
+            () = ready(()), if running && has_room && !session.events.is_empty() => {
+                Ok(Next::Event)
+            }
+            delivery = session.subscription.next(), if running && session.events.is_empty() => {
+                match delivery {
+                    Some(delivery) => Ok(Next::Delivery(delivery?)),
+                    None => Err(StoreError::unavailable("the subscription ended").into()),
+                }
+            }
         }
     }
 
@@ -190,92 +300,188 @@ impl<P: ProcessManager> Runner<P> {
     fn send_commands(&mut self, session: &mut Session<P>) {
         while self.sending.len() < SENDING_MAX {
             let Some((stream, id, command)) = session.agenda.next_command() else { return };
-            let Parts { store, pipeline, .. } = &self.parts;
-            let (store, pipeline) = (Arc::clone(store), pipeline.clone());
-            self.sending.spawn(send::<P>(store, pipeline, stream, id, command));
+            self.sending.spawn(send::<P>(Arc::clone(&self.parts), stream, id, command));
         }
     }
 
-    async fn sent(&self, sent: Sent, session: &mut Session<P>) -> Result<(), Trouble> {
+    pub(super) async fn sent(&mut self, sent: Sent, session: &mut Session<P>) -> Result<(), Trouble> {
         let Sent { stream, command, verdict } = sent;
         match verdict {
             Verdict::Settled => session.agenda.settle(&stream, command),
             Verdict::Refused(refusal) => {
+                let input = AsideRef::Refused { command, refusal: refusal.clone() };
                 let incoming = Incoming::Refused { command, refusal };
-                self.handle(&stream, &incoming, session).await?;
-                session.agenda.settle(&stream, command);
+                self.take_input(stream, input, incoming, session).await?;
             }
             Verdict::Again { reason } => {
                 tracing::warn!(process = P::NAME, %stream, %reason, "a command is sent again");
                 session.reason = Some(reason);
-                session.agenda.rest(&stream, self.now());
+                session.agenda.rest(&stream, self.parts.now());
+            }
+            Verdict::Faulty { error } => {
+                if let Some(id) = self.parts.identity.id_of(&stream) {
+                    let input = AsideRef::Command { command };
+                    let failing = Failing { input, error: Some(bounded(error)), attempts: 1 };
+                    self.set_aside(&Subject::Instance(id), vec![failing], session).await?;
+                }
+                session.agenda.sent(&stream);
             }
         }
         Ok(())
     }
 
-    async fn take_event(&self, session: &mut Session<P>) -> Result<(), Trouble> {
-        let Some(event) = session.events.pop_front() else { return Ok(()) };
-        let position = event.position;
-        let recorded = Recorded::read(&event)?;
-        let (id, starts) = match guarded::<P, _>(|| P::route(&recorded))? {
-            Route::Start(id) => (Some(id), true),
-            Route::Continue(id) => (Some(id), false),
-            Route::Ignore => (None, false),
-        };
-        if let Some(id) = id {
-            let stream = stream_of::<P>(&id)?;
-            self.handle(&stream, &Incoming::Event { event, starts }, session).await?;
-        }
-        session.position = position;
-        Ok(())
-    }
-
-    async fn handle(
-        &self,
-        stream: &StreamName,
-        incoming: &Incoming,
+    async fn take_timer(
+        &mut self,
+        stream: StreamName,
+        timer: EffectId,
         session: &mut Session<P>,
     ) -> Result<(), Trouble> {
-        let (parts, now) = (&self.parts, self.now());
-        let outstanding = session.instances.handle(parts, stream, incoming, now).await?;
-        session.agenda.know(stream, outstanding);
+        let input = AsideRef::Timer { timer };
+        self.take_input(stream, input, Incoming::Timer(timer), session).await
+    }
+
+    /// An input that is not an event goes to its process, or waits behind what is set aside.
+    async fn take_input(
+        &mut self,
+        stream: StreamName,
+        input: AsideRef,
+        incoming: Incoming,
+        session: &mut Session<P>,
+    ) -> Result<(), Trouble> {
+        session.inputs += 1;
+        let Some(id) = self.parts.identity.id_of(&stream) else { return Ok(()) };
+        let subject = Subject::Instance(id);
+        if session.journal.asides.holds(&subject) {
+            self.set_aside(&subject, vec![Failing::waits(input)], session).await?;
+            if let Incoming::Refused { .. } = incoming {
+                session.agenda.sent(&stream);
+            }
+            return Ok(());
+        }
+        self.enqueue(stream, Item { incoming, reply: None }, session);
         Ok(())
     }
 
-    async fn obey(&mut self, order: Order, session: &mut Session<P>) -> Result<(), Trouble> {
-        self.paused = match order.operation {
-            Operation::Resume => false,
-            Operation::Pause => {
-                while let Some(sent) = self.sending.join_next().await {
-                    self.sent(joined(sent)?, session).await?;
-                }
-                true
+    async fn take_event(&mut self, session: &mut Session<P>) -> Result<(), Trouble> {
+        let Some(event) = session.events.pop_front() else { return Ok(()) };
+        let position = event.position;
+        session.inputs += 1;
+        session.flow.begin(position, event.id);
+        if self.dispose(event, session).await? {
+            session.flow.end(position);
+        }
+        Ok(())
+    }
+
+    /// Sets an event aside, or hands it to its process; whether it is done with.
+    async fn dispose(
+        &mut self,
+        event: RecordedEvent,
+        session: &mut Session<P>,
+    ) -> Result<bool, Trouble> {
+        let source = Subject::Source(event.stream.clone());
+        if session.journal.is_skipped(&event.id) || session.journal.asides.has_event(&event.id) {
+            return Ok(true);
+        }
+        if session.journal.asides.holds(&source) {
+            return self.wait(&source, &event, session).await;
+        }
+        let Routed { id, stream, starts } = match self.parts.route(&event) {
+            Ok(Some(routed)) => routed,
+            Ok(None) => return Ok(true),
+            Err(trouble) => {
+                let failing = Failing::tried(AsideRef::event(&event), &trouble);
+                self.set_aside(&source, vec![failing], session).await?;
+                return Ok(true);
             }
         };
-        self.tell(session);
-        // Who asked may have stopped waiting; it is done all the same.
-        let _ = order.done.send(());
+        let subject = Subject::Instance(id);
+        if session.journal.asides.holds(&subject) {
+            return self.wait(&subject, &event, session).await;
+        }
+        let incoming = Incoming::Event { event, starts };
+        self.enqueue(stream, Item { incoming, reply: None }, session);
+        Ok(false)
+    }
+
+    async fn wait(
+        &mut self,
+        subject: &Subject,
+        event: &RecordedEvent,
+        session: &mut Session<P>,
+    ) -> Result<bool, Trouble> {
+        if !session.journal.asides.has_taken(subject, event) {
+            let failing = Failing::waits(AsideRef::event(event));
+            self.set_aside(subject, vec![failing], session).await?;
+        }
+        Ok(true)
+    }
+
+    /// Keeps in the journal that inputs are set aside.
+    pub(super) async fn set_aside(
+        &mut self,
+        subject: &Subject,
+        inputs: Vec<Failing>,
+        session: &mut Session<P>,
+    ) -> Result<(), Trouble> {
+        let count = session.journal.asides.count();
+        if count + inputs.len() > self.parts.set_aside_max {
+            return Err(Trouble::Full { count });
+        }
+        for error in inputs.iter().filter_map(|failing| failing.error.as_deref()) {
+            tracing::warn!(process = P::NAME, %subject, error, "an input is set aside");
+        }
+        let (store, since) = (self.parts.store.as_ref(), self.parts.now().micros());
+        let (key, delivered) = (SubjectKey::of(subject), session.flow.delivered());
+        session.journal.set_aside(store, &key, &inputs, (delivered, since)).await?;
+        if let Subject::Instance(id) = subject {
+            session.hold(&self.parts.identity.stream(id)?, subject);
+        }
         Ok(())
     }
 
-    fn now(&self) -> RecordedAt {
-        let since_1970 = self.parts.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        RecordedAt::from_micros(u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX))
+    async fn checkpoint_if_due(&mut self, session: &mut Session<P>) -> Result<(), Trouble> {
+        if session.inputs < CHECKPOINT_INPUTS.max(session.agenda.instances()) {
+            return Ok(());
+        }
+        self.checkpoint(session).await
     }
 
-    fn tell(&self, session: &Session<P>) {
+    async fn checkpoint(&mut self, session: &mut Session<P>) -> Result<(), Trouble> {
+        let (store, identity) = (self.parts.store.as_ref(), &self.parts.identity);
+        session.census.advance(store, identity).await?;
+        if session.flow.open() == 0 {
+            session.journal.forget_skipped();
+        }
+        let place = session.flow.done();
+        let checkpoint = Checkpointed::at(place, session.incarnation, session.census);
+        let entries = session.agenda.entries();
+        session.journal.write_checkpoint(store, entries, checkpoint).await?;
+        session.inputs = 0;
+        Ok(())
+    }
+
+    pub(super) fn tell(&self, session: &Session<P>) {
         let agenda = &session.agenda;
-        let state = if self.paused { ProcessState::Paused } else { ProcessState::Running };
-        self.progress.send_replace(Progress {
-            state,
-            position: session.position,
-            timers: agenda.timers(),
-            commands: agenda.commands(),
-            trouble: session.reason.clone().filter(|_| agenda.is_resting()),
-            is_stuck: false,
-            is_sending: agenda.is_sending(),
-            next_wake: agenda.next_wake().map(system_time),
+        let state = match (&self.halted, self.paused) {
+            (_, true) => ProcessState::Paused,
+            (Some(_), false) => ProcessState::Halted,
+            (None, false) => ProcessState::Running,
+        };
+        let resting = session.reason.clone().filter(|_| agenda.is_resting());
+        let is_busy = !self.working.is_empty() || !session.events.is_empty();
+        self.progress.send_modify(|progress| {
+            progress.state = state;
+            progress.position = session.flow.done().position;
+            progress.timers = agenda.timers();
+            progress.commands = agenda.commands();
+            progress.trouble = self.halted.clone().or(resting);
+            progress.ignored = self.ignored;
+            progress.census = session.census;
+            progress.is_stuck = false;
+            progress.is_sending = agenda.is_sending() || is_busy;
+            progress.next_wake = agenda.next_wake().map(system_time);
+            progress.tell_asides(&session.journal);
         });
     }
 }
@@ -285,24 +491,34 @@ impl<P> Session<P> {
         match delivery {
             Delivery::Events(page) => self.events.extend(page),
             Delivery::CaughtUp(position) | Delivery::Checkpoint(position) => {
-                self.position = self.position.max(position);
+                self.flow.reach(position);
             }
         }
     }
-}
 
-/// Never comes where no timer is due.
-async fn due_now(due: Option<(StreamName, EffectId)>) -> (StreamName, EffectId) {
-    match due {
-        Some(due) => due,
-        None => pending().await,
+    /// Leaves what of a process waits for an operator, or takes it up again.
+    pub(super) fn hold(&mut self, stream: &StreamName, subject: &Subject) {
+        self.agenda.hold(stream, self.journal.asides.queue(subject));
     }
 }
 
-fn joined(sent: Result<Sent, tokio::task::JoinError>) -> Result<Sent, Trouble> {
-    sent.map_err(|error| Trouble::Sending { message: error.to_string() })
+impl Failing {
+    /// An input that was tried.
+    pub(super) fn tried(input: AsideRef, trouble: &Trouble) -> Self {
+        Self { input, error: Some(bounded(in_one_line(trouble))), attempts: 1 }
+    }
+
+    /// An input that waits behind another one.
+    pub(super) const fn waits(input: AsideRef) -> Self {
+        Self { input, error: None, attempts: 0 }
+    }
+}
+
+pub(super) fn joined<T>(task: Result<T, tokio::task::JoinError>) -> Result<T, Trouble> {
+    task.map_err(|error| Trouble::Task { message: error.to_string() })
 }
 
 fn system_time(time: RecordedAt) -> SystemTime {
-    UNIX_EPOCH + Duration::from_micros(time.micros())
+    // A time that the system's clock cannot tell is as good as never.
+    UNIX_EPOCH.checked_add(Duration::from_micros(time.micros())).unwrap_or(UNIX_EPOCH)
 }

@@ -1,8 +1,13 @@
 //! How a process manager is: what it does, how far it is, what it has outstanding.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use gesta_store::Position;
+
+use super::{
+    aside::Asides,
+    journal::{Census, Journal},
+};
 
 /// What a process manager does at the moment.
 ///
@@ -19,6 +24,9 @@ pub enum ProcessState {
     Running,
     /// Does nothing until it is resumed, or the application is opened again.
     Paused,
+    /// Does nothing, because more inputs fail than may be set aside, until some of them are
+    /// retried or skipped, or an instance is cancelled.
+    Halted,
 }
 
 /// How a process manager is.
@@ -33,6 +41,10 @@ pub enum ProcessState {
 ///     timers: 1,
 ///     commands: 0,
 ///     trouble: None,
+///     troubled: 0,
+///     set_aside: 0,
+///     error: None,
+///     ignored: 0,
 /// };
 /// assert_eq!(status.state, ProcessState::Running);
 /// ```
@@ -48,8 +60,17 @@ pub struct ProcessStatus {
     pub timers: usize,
     /// How many commands are decided and not executed yet.
     pub commands: usize,
-    /// What it is trying again at the moment, if it is.
+    /// What the manager as a whole is trying again at the moment, if it is.
     pub trouble: Option<String>,
+    /// How many streams are set aside: instances, and streams of events that cannot be routed.
+    pub troubled: usize,
+    /// How many inputs are set aside.
+    pub set_aside: usize,
+    /// Why the first of them failed.
+    pub error: Option<String>,
+    /// How many events since the manager was opened would have begun an ended instance anew, and
+    /// were ignored because the definition says so.
+    pub ignored: u64,
 }
 
 /// What the runner tells whoever waits or looks.
@@ -60,25 +81,58 @@ pub(crate) struct Progress {
     pub(crate) timers: usize,
     pub(crate) commands: usize,
     pub(crate) trouble: Option<String>,
+    pub(crate) asides: Arc<Asides>,
+    asides_version: u64,
+    pub(crate) ignored: u64,
+    /// The instances that the last checkpoint counted.
+    pub(crate) census: Census,
     /// Whether it waits before it begins anew.
     pub(crate) is_stuck: bool,
-    /// Whether commands are being sent or could be.
+    /// Whether inputs are being handled or commands sent, or could be.
     pub(crate) is_sending: bool,
     /// When it will do something though nothing happens.
     pub(crate) next_wake: Option<SystemTime>,
 }
 
 impl Progress {
-    pub(crate) const fn starting() -> Self {
+    pub(crate) fn starting() -> Self {
         Self {
             state: ProcessState::Starting,
             position: Position::START,
             timers: 0,
             commands: 0,
             trouble: None,
+            asides: Arc::new(Asides::default()),
+            asides_version: 0,
+            ignored: 0,
+            census: Census::default(),
             is_stuck: false,
             is_sending: false,
             next_wake: None,
+        }
+    }
+
+    /// How the manager is, for everybody.
+    pub(crate) fn status(&self, name: &'static str) -> ProcessStatus {
+        ProcessStatus {
+            name,
+            state: self.state,
+            position: self.position,
+            timers: self.timers,
+            commands: self.commands,
+            trouble: self.trouble.clone(),
+            troubled: self.asides.subjects(),
+            set_aside: self.asides.count(),
+            error: self.asides.first_error(),
+            ignored: self.ignored,
+        }
+    }
+
+    /// What is set aside, if that has changed.
+    pub(super) fn tell_asides(&mut self, journal: &Journal) {
+        if self.asides_version != journal.version {
+            self.asides_version = journal.version;
+            self.asides = Arc::new(journal.asides.clone());
         }
     }
 
@@ -87,7 +141,7 @@ impl Progress {
     pub(crate) fn is_idle(&self, head: Position, now: SystemTime) -> bool {
         match self.state {
             ProcessState::Starting => false,
-            ProcessState::Paused => true,
+            ProcessState::Paused | ProcessState::Halted => true,
             ProcessState::Running => {
                 self.position >= head
                     && !self.is_sending

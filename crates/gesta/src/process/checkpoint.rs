@@ -1,0 +1,257 @@
+//! The position from which a manager goes on: the first one, the last one, and the one before it
+//! had a journal.
+//!
+//! Always holds: a position is believed only in the life of the store that it belongs to;
+//! elsewhere the last event before it is looked for, and if it is not there, that is said.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use gesta_store::{
+    EventId, EventStore, EventType, Filter, Head, Incarnation, ListStreams, Position, ReadAll,
+    ReadStream, RecordedAt, RecordedEvent, StoreError, StreamName,
+};
+
+use super::{
+    Begin,
+    aside::event_id_of,
+    history::{ProcessEvent, StoredInput},
+    trouble::Trouble,
+    journal::{Census, Checkpointed, Entry, Journal},
+    outstanding::Outstanding,
+    setup::Identity,
+};
+use crate::Recorded;
+
+/// A position, and the last event at or before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) position: Position,
+    pub(super) event: Option<EventId>,
+}
+
+impl Checkpointed {
+    pub(super) fn at(place: &Place, incarnation: Incarnation, census: Census) -> Self {
+        Self {
+            position: place.position.number(),
+            incarnation: incarnation.as_uuid().to_string(),
+            event: place.event.map(|id| id.to_string()),
+            pieces: 0,
+            next_number: 0,
+            census,
+        }
+    }
+
+    fn place(&self) -> Place {
+        let event = self.event.as_deref().and_then(event_id_of);
+        Place { position: Position::new(self.position), event }
+    }
+}
+
+/// Keeps where a manager begins that is new to the store. One that was here before is left alone.
+pub(super) async fn begin(
+    store: &dyn EventStore,
+    identity: &Arc<Identity>,
+    begin: Begin,
+) -> Result<(), Trouble> {
+    let mut journal = Journal::read(store, identity).await?;
+    if journal.checkpoint.is_some() || has_streams(store, &identity.prefix()).await? {
+        return Ok(());
+    }
+    let head = store.head().await?;
+    let position = match begin {
+        Begin::AtTheStart => Position::START,
+        Begin::Now => head.position,
+        Begin::At(time) => before(store, head.position, time).await?,
+    };
+    let place = Place { position, event: last_event(store, position, Filter::Everything).await? };
+    let checkpoint = Checkpointed::at(&place, head.incarnation, Census::default());
+    journal.write_checkpoint(store, Vec::new(), checkpoint).await
+}
+
+/// Whether a stream has a name that begins like this.
+pub(super) async fn has_streams(store: &dyn EventStore, prefix: &str) -> Result<bool, StoreError> {
+    let list = ListStreams { prefix: prefix.to_owned(), after: None, limit: 1 };
+    Ok(!store.list_streams(list).await?.is_empty())
+}
+
+/// The position before the first event of this time or later. Recorded times never fall.
+async fn before(
+    store: &dyn EventStore,
+    head: Position,
+    time: RecordedAt,
+) -> Result<Position, StoreError> {
+    let (mut low, mut high) = (0, head.number());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let read = ReadAll::forwards().from(Position::new(middle + 1)).limit(1);
+        match first(store, read).await? {
+            // All events from `middle + 1` up to this one are missing, as after a scavenge.
+            Some(event) if event.recorded_at < time => low = event.position.number(),
+            Some(_) | None => high = middle,
+        }
+    }
+    Ok(Position::new(low))
+}
+
+async fn last_event(
+    store: &dyn EventStore,
+    at: Position,
+    filter: Filter,
+) -> Result<Option<EventId>, StoreError> {
+    if at == Position::START {
+        return Ok(None);
+    }
+    let read = ReadAll::backwards().from(at).only(filter);
+    Ok(first(store, read).await?.map(|event| event.id))
+}
+
+async fn first(
+    store: &dyn EventStore,
+    read: ReadAll,
+) -> Result<Option<RecordedEvent>, StoreError> {
+    Ok(store.read_all(read.limit(1)).collect_events().await?.into_iter().next())
+}
+
+/// Where a manager goes on, and what it has to know before.
+pub(super) struct Resumed {
+    pub(super) place: Place,
+    pub(super) head: Head,
+    pub(super) census: Census,
+    /// Instances with something outstanding.
+    pub(super) entries: Vec<Entry>,
+    /// Whether a checkpoint should be written at once.
+    pub(super) is_new: bool,
+}
+
+/// Where to go on, as the journal says or, for a manager without one, as its instances say; in
+/// positions of this store.
+pub(super) async fn resume(
+    store: &dyn EventStore,
+    journal: &mut Journal,
+    identity: &Identity,
+    types: &[EventType],
+) -> Result<Resumed, Trouble> {
+    let head = store.head().await?;
+    let Some(checkpoint) = journal.checkpoint.clone() else {
+        let (place, entries) = read_instances(store, identity).await?;
+        let place = found(store, place, types).await?;
+        return Ok(Resumed { place, head, census: Census::default(), entries, is_new: true });
+    };
+    let (mut entries, touched) = journal.take_entries();
+    entries.extend(touched.into_iter().map(Entry::to_be_read));
+    let place = checkpoint.place();
+    let is_ours = checkpoint.incarnation() == Some(head.incarnation);
+    if is_ours && place.position <= head.position {
+        let census = checkpoint.census;
+        return Ok(Resumed { place, head, census, entries, is_new: false });
+    }
+    let moved = found(store, place.clone(), types).await?;
+    if moved.position == place.position {
+        let census = checkpoint.census;
+        return Ok(Resumed { place, head, census, entries, is_new: true });
+    }
+    tracing::warn!(
+        journal = %journal.stream(), from = %place.position, to = %moved.position,
+        "the checkpoint is of another store or of another life of it; its event was found here"
+    );
+    journal.asides.forget_positions();
+    Ok(Resumed { place: moved, head, census: Census::default(), entries, is_new: true })
+}
+
+/// The last event that an instance has handled, and the instances with something outstanding, by
+/// what their streams say.
+async fn read_instances(
+    store: &dyn EventStore,
+    identity: &Identity,
+) -> Result<(Place, Vec<Entry>), Trouble> {
+    let mut last = Place { position: Position::START, event: None };
+    let mut found: BTreeMap<StreamName, Outstanding> = BTreeMap::new();
+    let mut unclear = BTreeSet::new();
+    let read = ReadAll::forwards().only(Filter::Categories(vec![identity.category.clone()]));
+    let mut pages = store.read_all(read);
+    while let Some(page) = pages.next().await {
+        for event in page? {
+            let Ok(recorded) = Recorded::<ProcessEvent>::read(&event) else { continue };
+            let outstanding = found.entry(event.stream.clone()).or_default();
+            if outstanding.take(&recorded).is_err() {
+                unclear.insert(event.stream.clone());
+            }
+            if outstanding.is_nothing() {
+                found.remove(&event.stream);
+            }
+            let ProcessEvent::Reacted(reacted) = recorded.event else { continue };
+            let StoredInput::Event { id, position, .. } = reacted.input else { continue };
+            if Position::new(position) > last.position {
+                last = Place { position: Position::new(position), event: event_id_of(&id) };
+            }
+        }
+    }
+    let mut entries: Vec<Entry> = found.iter().map(|(name, all)| Entry::of(name, all)).collect();
+    entries.extend(unclear.into_iter().map(|name| Entry::to_be_read(name.as_str().to_owned())));
+    Ok((last, entries))
+}
+
+impl Entry {
+    pub(super) fn of(stream: &StreamName, outstanding: &Outstanding) -> Self {
+        Self {
+            stream: stream.as_str().to_owned(),
+            timers: outstanding.timers.iter().map(|(id, one)| (*id, one.due.micros())).collect(),
+            has_commands: !outstanding.commands.is_empty(),
+        }
+    }
+
+    fn to_be_read(stream: String) -> Self {
+        Self { stream, timers: Vec::new(), has_commands: true }
+    }
+}
+
+/// The place where its event is in this store.
+async fn found(store: &dyn EventStore, place: Place, types: &[EventType]) -> Result<Place, Trouble> {
+    // Up to there, no event was of interest.
+    let Some(id) = place.event else { return Ok(Place { position: Position::START, event: None }) };
+    let of_interest = || Filter::EventTypes(types.to_vec());
+    if place.position <= store.head().await?.position {
+        for filter in [of_interest(), Filter::Everything] {
+            if last_event(store, place.position, filter).await? == Some(id) {
+                return Ok(place);
+            }
+        }
+    }
+    // A manager that begins now has seen an event of any type.
+    for filter in [of_interest(), Filter::Everything] {
+        if let Some(position) = position_of(store, id, filter).await? {
+            return Ok(Place { position, event: Some(id) });
+        }
+    }
+    Err(Trouble::ForeignCheckpoint { position: place.position, event: id })
+}
+
+async fn position_of(
+    store: &dyn EventStore,
+    id: EventId,
+    filter: Filter,
+) -> Result<Option<Position>, StoreError> {
+    let mut pages = store.read_all(ReadAll::forwards().only(filter));
+    while let Some(page) = pages.next().await {
+        if let Some(event) = page?.into_iter().find(|event| event.id == id) {
+            return Ok(Some(event.position));
+        }
+    }
+    Ok(None)
+}
+
+/// One event of a stream, if it is still there.
+pub(super) async fn event_at(
+    store: &dyn EventStore,
+    read: ReadStream,
+    id: EventId,
+) -> Result<Option<RecordedEvent>, StoreError> {
+    let found = match store.read_stream(read.limit(1)).collect_events().await {
+        Err(StoreError::Deleted { .. }) => return Ok(None),
+        found => found?,
+    };
+    Ok(found.into_iter().find(|event| event.id == id))
+}

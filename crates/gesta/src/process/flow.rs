@@ -1,0 +1,104 @@
+//! How far a manager is, while its instances are handled side by side.
+//!
+//! Always holds: everything up to the position is handled or set aside. Events are done in any
+//! order; the position passes one when all before it are done.
+
+use std::collections::VecDeque;
+
+use gesta_store::{EventId, Position};
+
+use super::checkpoint::Place;
+
+/// The low watermark of what is being handled.
+#[derive(Debug)]
+pub(super) struct Flow {
+    done: Place,
+    /// The last event that was taken up.
+    delivered: Position,
+    /// What was taken up after the watermark, in order.
+    open: VecDeque<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    place: Place,
+    is_done: bool,
+}
+
+impl Flow {
+    pub(super) const fn from(place: Place) -> Self {
+        let delivered = place.position;
+        Self { done: place, delivered, open: VecDeque::new() }
+    }
+
+    /// Everything up to here is done.
+    pub(super) const fn done(&self) -> &Place {
+        &self.done
+    }
+
+    pub(super) const fn delivered(&self) -> Position {
+        self.delivered
+    }
+
+    /// How many events were taken up and are not behind the watermark yet.
+    pub(super) fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// An event is taken up.
+    pub(super) fn begin(&mut self, position: Position, event: EventId) {
+        debug_assert!(position > self.delivered, "events are delivered in order");
+        self.delivered = position;
+        let place = Place { position, event: Some(event) };
+        self.open.push_back(Open { place, is_done: false });
+    }
+
+    /// An event is handled or set aside.
+    pub(super) fn end(&mut self, position: Position) {
+        let found = self.open.binary_search_by_key(&position, |open| open.place.position);
+        if let Some(open) = found.ok().and_then(|index| self.open.get_mut(index)) {
+            open.is_done = true;
+        }
+        self.move_up();
+    }
+
+    /// No event of interest is before this position but those that were taken up.
+    pub(super) fn reach(&mut self, position: Position) {
+        if position <= self.delivered {
+            return;
+        }
+        self.delivered = position;
+        let place = Place { position, event: None };
+        self.open.push_back(Open { place, is_done: true });
+        self.move_up();
+    }
+
+    fn move_up(&mut self) {
+        while self.open.front().is_some_and(|open| open.is_done) {
+            let Some(Open { place, .. }) = self.open.pop_front() else { return };
+            self.done.position = place.position;
+            self.done.event = place.event.or(self.done.event);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_position_passes_an_event_when_all_before_it_are_done() {
+        let mut flow = Flow::from(Place { position: Position::START, event: None });
+        let id = |number| EventId::derived_from("event", number);
+        for number in [3, 5, 8] {
+            flow.begin(Position::new(number), id(number));
+        }
+        flow.reach(Position::new(9));
+        flow.end(Position::new(5));
+        assert_eq!(flow.done().position, Position::START);
+        flow.end(Position::new(3));
+        assert_eq!(flow.done(), &Place { position: Position::new(5), event: Some(id(5)) });
+        flow.end(Position::new(8));
+        assert_eq!(flow.done(), &Place { position: Position::new(9), event: Some(id(8)) });
+    }
+}

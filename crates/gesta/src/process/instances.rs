@@ -1,0 +1,166 @@
+//! The instances of a manager, found and shown: from their streams, and from what is set aside.
+
+use gesta_store::{ListStreams, StreamName};
+
+use super::{
+    InstanceCommand, InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary,
+    InstanceTimer, ProcessError, RefusedCommand, Subject,
+    aside::Asides,
+    handle::{Handle, told},
+    outstanding::{EndedBy, Outstanding},
+};
+use crate::projection::in_one_line;
+
+/// Streams that one search reads at most.
+const STREAMS_READ_MAX: usize = 10_000;
+
+/// Streams that are listed at once.
+const STREAMS_LISTED: usize = 200;
+
+impl Handle {
+    /// One page of instances.
+    pub(crate) async fn instances(
+        &self,
+        query: &InstanceQuery,
+    ) -> Result<InstancePage, ProcessError> {
+        let limit = query.limit.clamp(1, InstanceQuery::LIMIT_MAX);
+        let asides = self.started().await.asides;
+        if query.state == Some(InstanceState::Troubled) {
+            return self.troubled(&asides, query.after.as_deref(), limit).await;
+        }
+        let mut instances: Vec<InstanceSummary> = Vec::new();
+        let mut after = query.after.clone();
+        let mut looked_at = 0;
+        while looked_at < STREAMS_READ_MAX {
+            let names = self.names(after.as_deref()).await?;
+            let is_last = names.len() < STREAMS_LISTED;
+            for stream in names {
+                let Some(id) = self.identity.id_of(&stream) else { continue };
+                looked_at += 1;
+                after = Some(id.clone());
+                let summary = self.summary(&asides, id, &stream).await?;
+                if query.state.is_none_or(|state| state == summary.state) {
+                    instances.push(summary);
+                }
+                if instances.len() == limit {
+                    return Ok(InstancePage { instances, next: after });
+                }
+            }
+            if is_last {
+                after = None;
+                break;
+            }
+        }
+        Ok(InstancePage { instances, next: after })
+    }
+
+    async fn names(&self, after: Option<&str>) -> Result<Vec<StreamName>, ProcessError> {
+        let after = after.map(|id| self.identity.stream(id)).transpose();
+        let after = after.map_err(gesta_store::StoreError::from)?;
+        let prefix = self.identity.prefix();
+        Ok(self.store.list_streams(ListStreams { prefix, after, limit: STREAMS_LISTED }).await?)
+    }
+
+    /// The instances that are set aside are known without reading any stream, also those that
+    /// have none.
+    async fn troubled(
+        &self,
+        asides: &Asides,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<InstancePage, ProcessError> {
+        let ids = asides.instance_ids().filter(|id| after.is_none_or(|after| id.as_str() > after));
+        let mut instances = Vec::new();
+        for id in ids {
+            if instances.len() == limit {
+                let next = instances.last().map(|last: &InstanceSummary| last.id.clone());
+                return Ok(InstancePage { instances, next });
+            }
+            let stream = self.identity.stream(&id).map_err(gesta_store::StoreError::from)?;
+            instances.push(self.summary(asides, id, &stream).await?);
+        }
+        Ok(InstancePage { instances, next: None })
+    }
+
+    async fn summary(
+        &self,
+        asides: &Asides,
+        id: String,
+        stream: &StreamName,
+    ) -> Result<InstanceSummary, ProcessError> {
+        let InstanceDetails { state, revision, set_aside, trouble, .. } =
+            self.details(asides, id.clone(), stream).await?;
+        let error = set_aside.first().and_then(|first| first.error.clone()).or(trouble);
+        Ok(InstanceSummary { id, state, revision, set_aside: set_aside.len(), error })
+    }
+
+    /// One instance in full.
+    pub(crate) async fn instance(&self, id: &str) -> Result<InstanceDetails, ProcessError> {
+        let none = || ProcessError::NoSuchInstance {
+            process: self.name.to_owned(),
+            id: id.to_owned(),
+        };
+        let stream = self.identity.stream(id).map_err(|_| none())?;
+        let asides = self.started().await.asides;
+        let details = self.details(&asides, id.to_owned(), &stream).await?;
+        let is_nothing =
+            details.revision.is_none() && details.set_aside.is_empty() && details.trouble.is_none();
+        if is_nothing { Err(none()) } else { Ok(details) }
+    }
+
+    async fn details(
+        &self,
+        asides: &Asides,
+        id: String,
+        stream: &StreamName,
+    ) -> Result<InstanceDetails, ProcessError> {
+        let read = Outstanding::read(self.store.as_ref(), stream).await;
+        let (outstanding, trouble) = match read {
+            Ok(outstanding) => (outstanding, None),
+            Err(trouble) if trouble.is_of_the_instance() => {
+                (Outstanding::default(), Some(in_one_line(&trouble)))
+            }
+            Err(trouble) => return Err(told(trouble)),
+        };
+        let set_aside = asides.view_of(&Subject::Instance(id.clone()));
+        let state = match outstanding.ended {
+            _ if !set_aside.is_empty() => InstanceState::Troubled,
+            Some(EndedBy::Itself) => InstanceState::Ended,
+            Some(EndedBy::Operator) => InstanceState::Cancelled,
+            None => InstanceState::Running,
+        };
+        let timers = outstanding.timers.iter().map(|(id, pending)| InstanceTimer {
+            id: *id,
+            due: pending.due,
+            timer: pending.timer.text().to_owned(),
+        });
+        let commands = outstanding.commands.iter().map(|(id, pending)| InstanceCommand {
+            id: *id,
+            name: pending.name.clone(),
+            payload: pending.payload.text().to_owned(),
+        });
+        let refused = outstanding.refused.iter().map(|(id, (pending, refusal))| RefusedCommand {
+            id: *id,
+            name: pending.name.clone(),
+            payload: pending.payload.text().to_owned(),
+            code: refusal.code.clone(),
+            reason: refusal.reason.clone(),
+        });
+        Ok(InstanceDetails {
+            id,
+            stream: stream.clone(),
+            state,
+            revision: outstanding.revision,
+            timers: timers.collect(),
+            commands: commands.collect(),
+            refused: refused.collect(),
+            set_aside,
+            trouble,
+        })
+    }
+
+    /// All that is set aside.
+    pub(crate) async fn set_aside(&self) -> Vec<super::SetAside> {
+        self.started().await.asides.view()
+    }
+}

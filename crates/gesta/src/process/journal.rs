@@ -1,0 +1,434 @@
+//! The stream of a process manager itself: its checkpoints, and what is set aside.
+//!
+//! Owns the stored forms of that stream and their fold, [`Journal`]. Always holds:
+//! - each append is made on the revision that it was decided on, so that two programs that run the
+//!   same manager agree on what is set aside;
+//! - a checkpoint is complete or nothing: its pieces count once the event that closes it is there;
+//! - what was set aside is here before the manager's position passes it.
+//!
+//! Not here: what a checkpoint has to list ([`agenda`](super::agenda)).
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use gesta_store::{
+    Append, EventId, EventStore, ExpectedRevision, Incarnation, NewEvent, Position, ReadStream,
+    Revision, SetStreamMetadata, StoreError, StreamAppend, StreamMetadata, StreamName,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    EffectId,
+    aside::{AsideInput, AsideRef, Asides, SubjectKey, event_id_of},
+    instance::encoded,
+    setup::Identity,
+    trouble::Trouble,
+};
+use crate::{Event, EventSet, Recorded};
+
+/// Entries of one piece of a checkpoint.
+const PIECE_ENTRIES_MAX: usize = 500;
+
+/// Pieces of one append.
+const APPEND_PIECES_MAX: usize = 20;
+
+#[derive(EventSet, Clone, Debug, PartialEq)]
+pub(super) enum JournalEvent {
+    Piece(CheckpointPiece),
+    Checkpointed(Checkpointed),
+    SetAside(InputsSetAside),
+    Released(InputsReleased),
+    Failed(RetryFailed),
+    Touched(InstanceTouched),
+}
+
+/// A part of the checkpoint that follows.
+#[derive(Event, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[event(name = "process-checkpoint-piece")]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct CheckpointPiece {
+    pub(super) instances: Vec<Entry>,
+    queues: Vec<StoredQueue>,
+    /// Events after the checkpoint's position that are not to be handled.
+    skipped: Vec<String>,
+}
+
+/// A part of what is set aside of one subject.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct StoredQueue {
+    subject: SubjectKey,
+    inputs: Vec<AsideInput>,
+    delivered: u64,
+}
+
+/// An instance with something outstanding: whatever changes it without a further event of the
+/// store does so because of what stands here.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Entry {
+    pub(super) stream: String,
+    /// The pending timers and when they are due, in microseconds since 1970.
+    pub(super) timers: Vec<(EffectId, u64)>,
+    /// Whether it has commands that are not executed; they stand in its stream.
+    pub(super) has_commands: bool,
+}
+
+/// Everything up to a position is handled, but for what the pieces before say.
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[event(name = "process-checkpointed")]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Checkpointed {
+    pub(super) position: u64,
+    /// The life of the store that the position belongs to.
+    pub(super) incarnation: String,
+    /// The last event at or before the position that the manager has seen: finds the place again
+    /// in a store whose positions are others.
+    pub(super) event: Option<String>,
+    pub(super) pieces: u64,
+    pub(super) next_number: u64,
+    pub(super) census: Census,
+}
+
+/// How many instances there are, up to a position.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Census {
+    pub(super) position: u64,
+    pub(super) running: u64,
+    pub(super) ended: u64,
+    pub(super) cancelled: u64,
+}
+
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[event(name = "process-inputs-set-aside")]
+#[serde(rename_all = "camelCase")]
+pub(super) struct InputsSetAside {
+    subject: SubjectKey,
+    inputs: Vec<AsideInput>,
+    delivered: u64,
+}
+
+/// Inputs are set aside no more: they were handled, skipped, or dropped with their instance.
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[event(name = "process-inputs-released")]
+#[serde(rename_all = "camelCase")]
+pub(super) struct InputsReleased {
+    pub(super) subject: SubjectKey,
+    pub(super) numbers: Vec<u64>,
+    /// Those events among them that are not to be handled when they come again.
+    pub(super) skipped: Vec<String>,
+}
+
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[event(name = "process-retry-failed")]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RetryFailed {
+    pub(super) subject: SubjectKey,
+    pub(super) number: u64,
+    pub(super) error: String,
+    pub(super) attempts: u32,
+}
+
+/// An operator changed an instance, which no checkpoint before this lists.
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[event(name = "process-instance-touched")]
+#[serde(rename_all = "camelCase")]
+pub(super) struct InstanceTouched {
+    pub(super) stream: String,
+}
+
+/// An input that is to be set aside.
+#[derive(Clone, Debug)]
+pub(super) struct Failing {
+    pub(super) input: AsideRef,
+    pub(super) error: Option<String>,
+    pub(super) attempts: u32,
+}
+
+/// The journal of one manager, as far as it was read.
+#[derive(Debug)]
+pub(super) struct Journal {
+    identity: Arc<Identity>,
+    revision: Option<Revision>,
+    /// The last complete checkpoint, but for its entries.
+    pub(super) checkpoint: Option<Checkpointed>,
+    /// The entries of the last complete checkpoint, until they are taken.
+    entries: Vec<Entry>,
+    /// Instances that operators changed since.
+    touched: BTreeSet<String>,
+    pub(super) asides: Asides,
+    skipped: HashSet<String>,
+    next_number: u64,
+    /// Grows with each event of the journal.
+    pub(super) version: u64,
+    /// Pieces of a checkpoint that is not complete yet.
+    pieces: Vec<CheckpointPiece>,
+}
+
+impl Journal {
+    /// Reads the journal.
+    pub(super) async fn read(
+        store: &dyn EventStore,
+        identity: &Arc<Identity>,
+    ) -> Result<Self, Trouble> {
+        let mut journal = Self {
+            identity: Arc::clone(identity),
+            revision: None,
+            checkpoint: None,
+            entries: Vec::new(),
+            touched: BTreeSet::new(),
+            asides: Asides::default(),
+            skipped: HashSet::new(),
+            next_number: 1,
+            version: 0,
+            pieces: Vec::new(),
+        };
+        journal.catch_up(store).await?;
+        Ok(journal)
+    }
+
+    /// The instances that have to be known before anything is handled.
+    pub(super) fn take_entries(&mut self) -> (Vec<Entry>, BTreeSet<String>) {
+        (std::mem::take(&mut self.entries), self.touched.clone())
+    }
+
+    /// Whether an event is not to be handled, as an operator says.
+    pub(super) fn is_skipped(&self, event: &EventId) -> bool {
+        !self.skipped.is_empty() && self.skipped.contains(&event.to_string())
+    }
+
+    async fn catch_up(&mut self, store: &dyn EventStore) -> Result<(), Trouble> {
+        let read = ReadStream::forwards(self.identity.journal.clone());
+        let read = self.revision.map_or(read.clone(), |seen| read.from(seen.next()));
+        let mut pages = store.read_stream(read);
+        while let Some(page) = pages.next().await {
+            for event in page? {
+                self.revision = Some(event.revision);
+                self.take(Recorded::<JournalEvent>::read(&event)?.event);
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: JournalEvent) {
+        self.version += 1;
+        if !matches!(event, JournalEvent::Piece(_) | JournalEvent::Checkpointed(_)) {
+            // Somebody else came between the pieces: whoever wrote them gave up.
+            self.pieces.clear();
+        }
+        match event {
+            JournalEvent::Piece(piece) => self.pieces.push(piece),
+            JournalEvent::Checkpointed(checkpoint) => self.complete(checkpoint),
+            JournalEvent::SetAside(set_aside) => {
+                let InputsSetAside { subject, inputs, delivered } = set_aside;
+                let last = inputs.iter().map(|input| input.number).max().unwrap_or_default();
+                self.next_number = self.next_number.max(last + 1);
+                self.asides.add(&subject, &inputs, delivered);
+            }
+            JournalEvent::Released(released) => {
+                self.asides.release(&released.subject, &released.numbers);
+                self.skipped.extend(released.skipped);
+            }
+            JournalEvent::Failed(RetryFailed { subject, number, error, attempts }) => {
+                self.asides.fail(&subject, number, &error, attempts);
+            }
+            JournalEvent::Touched(touched) => drop(self.touched.insert(touched.stream)),
+        }
+    }
+
+    fn complete(&mut self, checkpoint: Checkpointed) {
+        let pieces = std::mem::take(&mut self.pieces);
+        let count = usize::try_from(checkpoint.pieces).unwrap_or(usize::MAX);
+        let Some(first) = pieces.len().checked_sub(count) else { return };
+        self.entries.clear();
+        self.touched.clear();
+        self.skipped.clear();
+        self.asides = Asides::default();
+        for piece in pieces.into_iter().skip(first) {
+            self.entries.extend(piece.instances);
+            self.skipped.extend(piece.skipped);
+            for StoredQueue { subject, inputs, delivered } in piece.queues {
+                self.asides.add(&subject, &inputs, delivered);
+            }
+        }
+        self.next_number = self.next_number.max(checkpoint.next_number);
+        self.checkpoint = Some(checkpoint);
+    }
+
+    /// Appends what `decide` says, on the state that it is given; with it, all or nothing where
+    /// the store can, what is to be appended elsewhere. Nothing is appended where it says nothing.
+    pub(super) async fn append(
+        &mut self,
+        store: &dyn EventStore,
+        also: Vec<StreamAppend>,
+        decide: impl Fn(&Self) -> Vec<JournalEvent>,
+    ) -> Result<(), Trouble> {
+        let mut also = also;
+        let mut refused_at = None;
+        if !store.capabilities().multi_stream_append {
+            for part in also.drain(..) {
+                store.append(Append { streams: vec![part], condition: None }).await?;
+            }
+        }
+        loop {
+            self.catch_up(store).await?;
+            let events = decide(self);
+            if events.is_empty() && also.is_empty() {
+                return Ok(());
+            }
+            let mut streams = also.clone();
+            if !events.is_empty() {
+                streams.push(self.part(events)?);
+            }
+            match store.append(Append { streams, condition: None }).await {
+                Ok(_) => return self.catch_up(store).await,
+                // Another program that runs this manager was faster.
+                Err(StoreError::Conflict(_)) if refused_at != Some(self.revision) => {
+                    refused_at = Some(self.revision);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn part(&self, events: Vec<JournalEvent>) -> Result<StreamAppend, Trouble> {
+        let expected = self.revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
+        let new = |event: &JournalEvent| encoded(&self.identity, EventId::random(), event);
+        let events = events.iter().map(new).collect::<Result<Vec<NewEvent>, Trouble>>()?;
+        Ok(StreamAppend { stream: self.identity.journal.clone(), expected, events })
+    }
+
+    /// Sets inputs of one subject aside, but for events that are set aside already.
+    pub(super) async fn set_aside(
+        &mut self,
+        store: &dyn EventStore,
+        subject: &SubjectKey,
+        inputs: &[Failing],
+        (delivered, since): (Position, u64),
+    ) -> Result<(), Trouble> {
+        self.append(store, Vec::new(), |journal| {
+            let fresh = inputs.iter().filter(|failing| !journal.has(subject, &failing.input));
+            let numbered = fresh.zip(journal.next_number..).map(|(failing, number)| AsideInput {
+                number,
+                input: failing.input.clone(),
+                error: failing.error.clone(),
+                attempts: failing.attempts,
+                since,
+            });
+            let inputs: Vec<AsideInput> = numbered.collect();
+            if inputs.is_empty() {
+                return Vec::new();
+            }
+            let (subject, delivered) = (subject.clone(), delivered.number());
+            vec![InputsSetAside { subject, inputs, delivered }.into()]
+        })
+        .await
+    }
+
+    fn has(&self, subject: &SubjectKey, input: &AsideRef) -> bool {
+        match input.event_id().and_then(event_id_of) {
+            Some(id) => self.asides.has_event(&id),
+            None => self.asides.queue_of(subject).is_some_and(|queue| queue.has(input)),
+        }
+    }
+
+    /// The events that set inputs aside of instances that were set aside of another subject.
+    pub(super) fn moved(
+        &self,
+        moved: &[(u64, String, AsideRef)],
+        (delivered, since): (Position, u64),
+    ) -> Vec<JournalEvent> {
+        let numbered = moved.iter().zip(self.next_number..);
+        let events = numbered.map(|((_, id, input), number)| {
+            let (input, error) = (input.clone(), None);
+            let inputs = vec![AsideInput { number, input, error, attempts: 0, since }];
+            let subject = SubjectKey::Instance(id.clone());
+            InputsSetAside { subject, inputs, delivered: delivered.number() }.into()
+        });
+        events.collect()
+    }
+
+    /// Writes a checkpoint. One that another program comes into is given up; the next one will do.
+    pub(super) async fn write_checkpoint(
+        &mut self,
+        store: &dyn EventStore,
+        entries: Vec<Entry>,
+        mut checkpoint: Checkpointed,
+    ) -> Result<(), Trouble> {
+        self.catch_up(store).await?;
+        let pieces = self.pieces_of(entries);
+        checkpoint.pieces = pieces.len() as u64;
+        checkpoint.next_number = self.next_number;
+        let first = self.revision.map_or(Revision::FIRST, Revision::next);
+        let mut left: Vec<JournalEvent> = pieces.into_iter().map(Into::into).collect();
+        left.push(checkpoint.into());
+        while !left.is_empty() {
+            let rest = left.split_off(APPEND_PIECES_MAX.min(left.len()));
+            let part = self.part(std::mem::replace(&mut left, rest))?;
+            match store.append(Append { streams: vec![part], condition: None }).await {
+                Ok(_) => self.catch_up(store).await?,
+                Err(StoreError::Conflict(_)) => return self.catch_up(store).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.hide_before(store, first).await;
+        Ok(())
+    }
+
+    /// What stands before a checkpoint is not read any more. Where that cannot be said now, the
+    /// next checkpoint says it.
+    async fn hide_before(&self, store: &dyn EventStore, first: Revision) {
+        if first == Revision::FIRST {
+            return;
+        }
+        let metadata =
+            StreamMetadata { truncate_before: Some(first), ..StreamMetadata::default() };
+        let change = SetStreamMetadata {
+            stream: self.identity.journal.clone(),
+            expected_metadata: ExpectedRevision::Any,
+            metadata,
+        };
+        if let Err(error) = store.set_stream_metadata(change).await {
+            tracing::debug!(journal = %self.identity.journal, %error, "old checkpoints stay");
+        }
+    }
+
+    fn pieces_of(&self, entries: Vec<Entry>) -> Vec<CheckpointPiece> {
+        let mut pieces = Vec::new();
+        for instances in entries.chunks(PIECE_ENTRIES_MAX) {
+            pieces.push(CheckpointPiece { instances: instances.to_vec(), ..Default::default() });
+        }
+        for (key, queue) in self.asides.queues() {
+            let inputs: Vec<AsideInput> =
+                queue.inputs.iter().map(|input| input.as_ref().clone()).collect();
+            for inputs in inputs.chunks(PIECE_ENTRIES_MAX) {
+                let (subject, inputs) = (key.clone(), inputs.to_vec());
+                let queue = StoredQueue { subject, inputs, delivered: queue.delivered };
+                pieces.push(CheckpointPiece { queues: vec![queue], ..Default::default() });
+            }
+        }
+        let skipped: Vec<String> = self.skipped.iter().cloned().collect();
+        for skipped in skipped.chunks(PIECE_ENTRIES_MAX) {
+            pieces.push(CheckpointPiece { skipped: skipped.to_vec(), ..Default::default() });
+        }
+        pieces
+    }
+
+    /// Skipped events before a checkpoint's position do not come again.
+    pub(super) fn forget_skipped(&mut self) {
+        self.skipped.clear();
+    }
+
+    pub(super) fn stream(&self) -> &StreamName {
+        &self.identity.journal
+    }
+}
+
+impl Checkpointed {
+    pub(super) fn incarnation(&self) -> Option<Incarnation> {
+        self.incarnation.parse().ok().map(Incarnation::new)
+    }
+}
