@@ -64,12 +64,12 @@ pub(crate) use handle::{Handle, Planned, Planning, Surroundings};
 pub use history::{EffectId, NoEffectId};
 pub use input::{Input, RejectedCommand};
 pub(crate) use instance::react;
+pub(crate) use orders::Operation;
 pub use report::{
     InstanceCommand, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState,
     InstanceSummary, InstanceTimer, NoInstanceState, NoSubject, ProcessError, RefusedCommand,
     SetAside, SetAsideInput, Subject, WaitingInput,
 };
-pub(crate) use orders::Operation;
 pub use setup::{Begin, ProcessSetup};
 pub use status::{ProcessState, ProcessStatus};
 

@@ -107,9 +107,10 @@ impl Agenda {
         self.commands += known.commands.len();
         self.timer_count += known.timers.len();
         let held = self.held.get(stream);
-        let timers = known.timers.iter().filter(|(id, _)| {
-            !held.is_some_and(|held| held.timers.contains(*id))
-        });
+        let timers = known
+            .timers
+            .iter()
+            .filter(|(id, _)| !held.is_some_and(|held| held.timers.contains(*id)));
         self.timers.extend(timers.map(|(id, due)| (*due, stream.clone(), *id)));
         if !known.is_nothing() {
             self.known.insert(stream.clone(), known);

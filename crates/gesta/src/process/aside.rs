@@ -12,10 +12,7 @@ use std::{
 use gesta_store::{EventId, EventType, Position, RecordedAt, RecordedEvent, Revision, StreamName};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    EffectId, SetAside, SetAsideInput, Subject, WaitingInput,
-    history::Refusal,
-};
+use super::{EffectId, SetAside, SetAsideInput, Subject, WaitingInput, history::Refusal};
 
 /// The longest error that is kept, in bytes.
 const ERROR_BYTES_MAX: usize = 2_000;
@@ -37,10 +34,23 @@ pub(super) struct AsideInput {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(super) enum AsideRef {
-    Event { id: String, event_type: String, stream: String, revision: u64, position: u64 },
-    Timer { timer: EffectId },
-    Refused { command: EffectId, refusal: Refusal },
-    Command { command: EffectId },
+    Event {
+        id: String,
+        event_type: String,
+        stream: String,
+        revision: u64,
+        position: u64,
+    },
+    Timer {
+        timer: EffectId,
+    },
+    Refused {
+        command: EffectId,
+        refusal: Refusal,
+    },
+    Command {
+        command: EffectId,
+    },
     /// The process itself: its stream cannot be read, and it has something outstanding.
     Stream,
 }
@@ -209,9 +219,8 @@ impl Asides {
 
     pub(super) fn fail(&mut self, key: &SubjectKey, number: u64, error: &str, attempts: u32) {
         let queue = self.queues.get_mut(key);
-        let input = queue.and_then(|queue| {
-            queue.inputs.iter_mut().find(|input| input.number == number)
-        });
+        let input =
+            queue.and_then(|queue| queue.inputs.iter_mut().find(|input| input.number == number));
         if let Some(input) = input {
             let input = Arc::make_mut(input);
             input.error = Some(error.to_owned());

@@ -4,9 +4,9 @@ use gesta_store::{EventStore, Filter, Position, ReadAll};
 
 use super::{
     history::{Begins, ProcessEvent, ProcessReacted},
-    trouble::Trouble,
     journal::Census,
     setup::Identity,
+    trouble::Trouble,
 };
 use crate::Recorded;
 

@@ -18,10 +18,10 @@ use super::{
     Begin,
     aside::event_id_of,
     history::{ProcessEvent, StoredInput},
-    trouble::Trouble,
     journal::{Census, Checkpointed, Entry, Journal},
     outstanding::Outstanding,
     setup::Identity,
+    trouble::Trouble,
 };
 use crate::Recorded;
 
@@ -108,10 +108,7 @@ async fn last_event(
     Ok(first(store, read).await?.map(|event| event.id))
 }
 
-async fn first(
-    store: &dyn EventStore,
-    read: ReadAll,
-) -> Result<Option<RecordedEvent>, StoreError> {
+async fn first(store: &dyn EventStore, read: ReadAll) -> Result<Option<RecordedEvent>, StoreError> {
     Ok(store.read_all(read.limit(1)).collect_events().await?.into_iter().next())
 }
 
@@ -209,7 +206,11 @@ impl Entry {
 }
 
 /// The place where its event is in this store.
-async fn found(store: &dyn EventStore, place: Place, types: &[EventType]) -> Result<Place, Trouble> {
+async fn found(
+    store: &dyn EventStore,
+    place: Place,
+    types: &[EventType],
+) -> Result<Place, Trouble> {
     // Up to there, no event was of interest.
     let Some(id) = place.event else { return Ok(Place { position: Position::START, event: None }) };
     let of_interest = || Filter::EventTypes(types.to_vec());

@@ -22,9 +22,7 @@ use super::{
     runner::Parts,
     trouble::Trouble,
 };
-use crate::{
-    CommandContext, CommandError, CommandIdFrom, Rejection as _, projection::in_one_line,
-};
+use crate::{CommandContext, CommandError, CommandIdFrom, Rejection as _, projection::in_one_line};
 
 /// How sending a command went.
 #[derive(Debug)]
@@ -100,11 +98,9 @@ async fn execute<P: ProcessManager>(
 /// The future's answer, or the text of its panic. Nothing of it is used afterwards.
 async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
     let mut future = pin!(future);
-    poll_fn(|context| {
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-            Ok(polled) => polled.map(Ok),
-            Err(panic) => Poll::Ready(Err(said(panic.as_ref()))),
-        }
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(said(panic.as_ref()))),
     })
     .await
 }

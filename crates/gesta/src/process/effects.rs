@@ -181,8 +181,9 @@ impl<P: ProcessManager> Effects<P> {
         C: Decide,
         P::Commands: Includes<C, Where>,
     {
-        let payload = Json::of(&command)
-            .unwrap_or_else(|error| panic!("command {} has no readable JSON form: {error}", C::NAME));
+        let payload = Json::of(&command).unwrap_or_else(|error| {
+            panic!("command {} has no readable JSON form: {error}", C::NAME)
+        });
         self.and(Effect::Send { name: C::NAME, payload })
     }
 

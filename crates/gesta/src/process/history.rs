@@ -243,7 +243,9 @@ impl Json {
     /// # Errors
     /// When it has none that can be read again: a map whose keys are no texts, a number that is
     /// not finite, values nested too deep.
-    pub(super) fn of<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, serde_json::Error> {
+    pub(super) fn of<T: Serialize + DeserializeOwned>(
+        value: &T,
+    ) -> Result<Self, serde_json::Error> {
         let json = Self(to_raw_value(value)?);
         json.read::<T>()?;
         Ok(json)
@@ -308,7 +310,8 @@ mod tests {
 
     #[test]
     fn a_copy_that_the_version_before_wrote_is_read_also_where_it_is_null() {
-        let json = r#"{"event":{"id":"x","position":7,"eventType":"t","schemaVersion":1,"data":null}}"#;
+        let json =
+            r#"{"event":{"id":"x","position":7,"eventType":"t","schemaVersion":1,"data":null}}"#;
         let read: StoredInput = serde_json::from_str(json).unwrap();
         let StoredInput::Event { data, source, .. } = &read else { panic!("it is an event") };
         assert_eq!((data.as_ref().unwrap().text(), source), ("null", &None));

@@ -218,12 +218,10 @@ impl<P: ProcessManager> Instance<P> {
             }
             StoredInput::Event { event_type, schema_version, data, .. } => {
                 let bytes = data.as_ref().map_or(&b""[..], |data| data.text().as_bytes());
-                let decoded = guarded::<P, _>(|| {
-                    P::Event::decode(event_type, *schema_version, bytes)
-                })?;
+                let decoded =
+                    guarded::<P, _>(|| P::Event::decode(event_type, *schema_version, bytes))?;
                 let stream = self.stream.clone();
-                let unreadable =
-                    |source| Trouble::UnreadableInput { stream, revision, source };
+                let unreadable = |source| Trouble::UnreadableInput { stream, revision, source };
                 decoded.map(Input::Event).map_err(unreadable)
             }
             StoredInput::Timer { timer } => self.timer(*timer).map(|(input, ..)| input),
@@ -479,12 +477,10 @@ async fn read_again(
     id: &str,
 ) -> Result<RecordedEvent, Trouble> {
     let Source { stream, revision } = source;
-    let gone = || Trouble::EventGone {
-        stream: stream.clone(),
-        revision: *revision,
-        event: id.to_owned(),
-    };
-    let read = ReadStream::forwards(StreamName::new(stream.clone())?).from(Revision::new(*revision));
+    let gone =
+        || Trouble::EventGone { stream: stream.clone(), revision: *revision, event: id.to_owned() };
+    let read =
+        ReadStream::forwards(StreamName::new(stream.clone())?).from(Revision::new(*revision));
     let id = id.parse().map_err(|_| gone())?;
     event_at(store, read, id).await?.ok_or_else(gone)
 }
@@ -525,8 +521,7 @@ pub(super) fn encoded<E: EventSet>(
     event: &E,
 ) -> Result<NewEvent, Trouble> {
     let encoded = event.encode()?;
-    let metadata =
-        EventMetadata { actor: Some(identity.actor()), ..EventMetadata::default() };
+    let metadata = EventMetadata { actor: Some(identity.actor()), ..EventMetadata::default() };
     Ok(NewEvent {
         schema_version: encoded.schema_version,
         metadata: metadata.to_json(),
@@ -536,9 +531,8 @@ pub(super) fn encoded<E: EventSet>(
 
 /// A panic of the manager is that input's trouble, not the end of all processes.
 pub(super) fn guarded<P: ProcessManager, T>(what: impl FnOnce() -> T) -> Result<T, Trouble> {
-    catch_unwind(AssertUnwindSafe(what)).map_err(|panic| {
-        Trouble::Panicked { process: P::NAME, message: said(panic.as_ref()) }
-    })
+    catch_unwind(AssertUnwindSafe(what))
+        .map_err(|panic| Trouble::Panicked { process: P::NAME, message: said(panic.as_ref()) })
 }
 
 /// The text of a panic.

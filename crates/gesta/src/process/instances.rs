@@ -96,10 +96,8 @@ impl Handle {
 
     /// One instance in full.
     pub(crate) async fn instance(&self, id: &str) -> Result<InstanceDetails, ProcessError> {
-        let none = || ProcessError::NoSuchInstance {
-            process: self.name.to_owned(),
-            id: id.to_owned(),
-        };
+        let none =
+            || ProcessError::NoSuchInstance { process: self.name.to_owned(), id: id.to_owned() };
         let stream = self.identity.stream(id).map_err(|_| none())?;
         let asides = self.started().await.asides;
         let details = self.details(&asides, id.to_owned(), &stream).await?;

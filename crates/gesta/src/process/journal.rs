@@ -384,8 +384,7 @@ impl Journal {
         if first == Revision::FIRST {
             return;
         }
-        let metadata =
-            StreamMetadata { truncate_before: Some(first), ..StreamMetadata::default() };
+        let metadata = StreamMetadata { truncate_before: Some(first), ..StreamMetadata::default() };
         let change = SetStreamMetadata {
             stream: self.identity.journal.clone(),
             expected_metadata: ExpectedRevision::Any,

@@ -115,11 +115,7 @@ impl<P: ProcessManager> Runner<P> {
         }
     }
 
-    async fn worked(
-        &mut self,
-        worked: Worked<P>,
-        session: &mut Session<P>,
-    ) -> Result<(), Trouble> {
+    async fn worked(&mut self, worked: Worked<P>, session: &mut Session<P>) -> Result<(), Trouble> {
         let Worked { stream, instance, handled, failed, mut left } = worked;
         if let Some(instance) = instance {
             session.agenda.know(&stream, &instance.outstanding);
@@ -153,13 +149,7 @@ impl<P: ProcessManager> Runner<P> {
         Ok(())
     }
 
-    fn finish(
-        &mut self,
-        stream: &StreamName,
-        item: Item,
-        how: Handled,
-        session: &mut Session<P>,
-    ) {
+    fn finish(&mut self, stream: &StreamName, item: Item, how: Handled, session: &mut Session<P>) {
         match &item.incoming {
             Incoming::Event { event, .. } => {
                 session.flow.end(event.position);

@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use gesta_store::{
-    EventId, ExpectedRevision, NewEvent, StoreError, StreamAppend, StreamName,
-};
+use gesta_store::{EventId, ExpectedRevision, NewEvent, StoreError, StreamAppend, StreamName};
 use tokio::sync::oneshot;
 
 use super::{
@@ -43,11 +41,29 @@ pub(crate) enum Operation {
     Pause,
     /// Go on.
     Resume,
-    Retry { subject: Subject, by: Operator },
-    Skip { subject: Subject, number: u64, by: Operator },
-    Cancel { id: String, by: Operator },
-    Fire { id: String, timer: EffectId, by: Operator },
-    Resend { id: String, command: EffectId, by: Operator },
+    Retry {
+        subject: Subject,
+        by: Operator,
+    },
+    Skip {
+        subject: Subject,
+        number: u64,
+        by: Operator,
+    },
+    Cancel {
+        id: String,
+        by: Operator,
+    },
+    Fire {
+        id: String,
+        timer: EffectId,
+        by: Operator,
+    },
+    Resend {
+        id: String,
+        command: EffectId,
+        by: Operator,
+    },
 }
 
 /// A retry that is under way.
@@ -166,15 +182,12 @@ impl<P: ProcessManager> Runner<P> {
         Ok(())
     }
 
-    fn go_on_retrying(
-        &mut self,
-        subject: Subject,
-        retrying: Retrying,
-        session: &mut Session<P>,
-    ) {
+    fn go_on_retrying(&mut self, subject: Subject, retrying: Retrying, session: &mut Session<P>) {
         let asides = &session.journal.asides;
-        let inputs: Vec<Arc<AsideInput>> =
-            asides.queue(&subject).map(|queue| queue.inputs.iter().cloned().collect()).unwrap_or_default();
+        let inputs: Vec<Arc<AsideInput>> = asides
+            .queue(&subject)
+            .map(|queue| queue.inputs.iter().cloned().collect())
+            .unwrap_or_default();
         let held = asides.instance_ids().collect();
         session.retrying.insert(subject.clone(), retrying);
         self.working.spawn(retry(Arc::clone(&self.parts), subject, inputs, held));
@@ -293,7 +306,8 @@ impl<P: ProcessManager> Runner<P> {
         let Subject::Instance(id) = subject else {
             return Err(ProcessError::NotSetAside { subject: subject.clone() });
         };
-        if let Some(first) = session.journal.asides.queue(subject).and_then(|it| it.inputs.front()) {
+        if let Some(first) = session.journal.asides.queue(subject).and_then(|it| it.inputs.front())
+        {
             let error = first.error.clone().unwrap_or_default();
             return Err(ProcessError::IsSetAside { id: id.clone(), error });
         }
@@ -325,7 +339,8 @@ impl<P: ProcessManager> Runner<P> {
         let mut also = vec![self.recorded(by, "skip-process-input", &subject)];
         also.extend(self.left_out(&subject, &input.input).map_err(Err)?);
         let skipped: Vec<String> = input.input.event_id().map(str::to_owned).into_iter().collect();
-        let released = InputsReleased { subject: SubjectKey::of(&subject), numbers: vec![number], skipped };
+        let released =
+            InputsReleased { subject: SubjectKey::of(&subject), numbers: vec![number], skipped };
         self.change(&subject, also, released.into(), session).await?;
         self.hold_subject(&subject, session).map_err(Err)?;
         self.look_again(&subject, session);
@@ -416,8 +431,11 @@ impl<P: ProcessManager> Runner<P> {
         let cancelled: ProcessEvent = ProcessCancelled { was_running }.into();
         let cancelled =
             encoded(&self.parts.identity, EventId::random(), &cancelled).map_err(Err)?;
-        let instance =
-            StreamAppend { stream: stream.clone(), expected: ExpectedRevision::Any, events: vec![cancelled] };
+        let instance = StreamAppend {
+            stream: stream.clone(),
+            expected: ExpectedRevision::Any,
+            events: vec![cancelled],
+        };
         let also = vec![self.recorded(by, "cancel-process", &subject), instance];
         let inputs = queue.map(|queue| queue.inputs).unwrap_or_default();
         let numbers = inputs.iter().map(|input| input.number).collect();

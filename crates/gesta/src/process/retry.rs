@@ -175,11 +175,7 @@ impl<P: ProcessManager> Retry<P> {
         }
     }
 
-    async fn handle(
-        &mut self,
-        stream: &StreamName,
-        incoming: &Incoming,
-    ) -> Result<Attempt, Fault> {
+    async fn handle(&mut self, stream: &StreamName, incoming: &Incoming) -> Result<Attempt, Fault> {
         let (parts, instance) = self.instance(stream);
         match instance.handle(&parts, incoming).await {
             Ok(_) => Ok(Attempt::Handled),

@@ -304,7 +304,11 @@ impl<P: ProcessManager> Runner<P> {
         }
     }
 
-    pub(super) async fn sent(&mut self, sent: Sent, session: &mut Session<P>) -> Result<(), Trouble> {
+    pub(super) async fn sent(
+        &mut self,
+        sent: Sent,
+        session: &mut Session<P>,
+    ) -> Result<(), Trouble> {
         let Sent { stream, command, verdict } = sent;
         match verdict {
             Verdict::Settled => session.agenda.settle(&stream, command),

@@ -19,11 +19,7 @@ pub(super) enum Trouble {
     UnreadableEffect { stream: StreamName, effect: EffectId, source: serde_json::Error },
     /// A command cannot be read any more.
     #[error("command {command} of {stream} cannot be read")]
-    UnreadableCommand {
-        stream: StreamName,
-        command: EffectId,
-        source: crate::UnreadableCommand,
-    },
+    UnreadableCommand { stream: StreamName, command: EffectId, source: crate::UnreadableCommand },
     /// The stream speaks of an effect that it does not have.
     #[error("{stream} has no effect {effect} to speak of")]
     NoSuchEffect { stream: StreamName, effect: EffectId },
