@@ -252,17 +252,39 @@ fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
     causes
 }
 
-fn process_manager_causes(handle: &ProcessHandle) -> Option<HealthCause> {
+fn process_manager_causes(handle: &ProcessHandle) -> Vec<HealthCause> {
     let progress = handle.progress.borrow().clone();
+    let status = progress.status(handle.name);
+    let mut causes = Vec::new();
+    let mut tell = |state: (Severity, &'static str), detail: String| {
+        causes.push(Component::ProcessManager.cause(handle.name, state, detail));
+    };
     let state = match progress.state {
+        ProcessState::Halted => (Severity::Unready, "halted"),
         ProcessState::Paused => (Severity::Degraded, "paused"),
-        _ if progress.is_stuck => (Severity::Unready, "stuck"),
+        ProcessState::Starting | ProcessState::Running if progress.is_stuck => {
+            (Severity::Unready, "stuck")
+        }
         ProcessState::Starting | ProcessState::Running => (Severity::Degraded, "retrying"),
     };
-    let detail = match (progress.trouble, progress.state) {
-        (Some(trouble), _) => trouble,
-        (None, ProcessState::Paused) => "nothing is done until it is resumed".to_owned(),
-        (None, ProcessState::Starting | ProcessState::Running) => return None,
-    };
-    Some(Component::ProcessManager.cause(handle.name, state, detail))
+    match (progress.trouble, progress.state) {
+        (Some(trouble), _) => tell(state, trouble),
+        (None, ProcessState::Paused) => {
+            tell(state, "nothing is done until it is resumed".to_owned());
+        }
+        (None, ProcessState::Halted) => {
+            let detail = "more inputs are set aside than are kept: retry or skip some";
+            tell(state, detail.to_owned());
+        }
+        (None, ProcessState::Starting | ProcessState::Running) => {}
+    }
+    if status.troubled > 0 {
+        let error = status.error.unwrap_or_default();
+        let detail = format!(
+            "{} inputs of {} processes or streams are set aside, the first because {error}",
+            status.set_aside, status.troubled,
+        );
+        tell((Severity::Degraded, "set-aside"), detail);
+    }
+    causes
 }

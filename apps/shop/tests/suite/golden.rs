@@ -97,6 +97,20 @@ async fn an_etag_from_a_users_creation_is_good_after_the_welcome() {
     shop.close().await;
 }
 
+/// The welcome of the version before stood still at an event that it could not read, and `eve`, who
+/// came after it, waited.
+#[tokio::test]
+async fn a_process_that_stood_still_in_an_earlier_version_goes_on() {
+    let directory = copy_of("stuck");
+    let shop = open(directory.path()).await;
+    drain(&shop).await;
+    let client = Client::over(shop.clone());
+    assert_eq!(client.get("/v1/users/eve").ok().await.json["welcomed"], true);
+    let letters = client.get("/v1/dead-letters").ok().await.json;
+    assert_eq!(letters["items"][0]["stream"], "user-poison");
+    shop.close().await;
+}
+
 #[tokio::test]
 async fn a_command_of_an_earlier_version_is_known_when_it_is_given_again() {
     let directory = copy_of("healthy");
