@@ -3,6 +3,7 @@
 //! Owns: the command line, and the composition of store and read models. Not here: whatever the
 //! shop does; the library owns that.
 
+mod log;
 mod progress;
 mod serve;
 mod store;
@@ -73,6 +74,7 @@ enum Verb {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let Arguments { store, verb } = Arguments::parse();
+    log::start()?;
     match verb {
         Verb::Demo { listen } => demo(&store, &listen).await,
         Verb::Serve { listen } => {

@@ -15,10 +15,7 @@ use gesta_http::Edge;
 use shop::http;
 use tokio::{
     net::TcpListener,
-    signal::{
-        ctrl_c,
-        unix::{SignalKind, signal},
-    },
+    signal::unix::{SignalKind, signal},
 };
 
 /// Where to listen.
@@ -57,17 +54,21 @@ impl Listen {
 impl Counter {
     /// Serves a shop until the program is interrupted or told to end.
     pub(crate) async fn serve(self, shop: Gesta) -> Result<()> {
+        // Listened for before the address is told: whoever reads it may end the program at once.
         let mut ended = signal(SignalKind::terminate())?;
+        let mut interrupted = signal(SignalKind::interrupt())?;
         self.tell()?;
+        tracing::info!(address = %self.address, "serving");
         let edge = Edge::new(shop.clone());
         gesta_http::serve(self.listener, http::api(), edge, async move {
             tokio::select! {
-                _ = ctrl_c() => {}
+                _ = interrupted.recv() => {}
                 _ = ended.recv() => {}
             }
         })
         .await?;
         shop.close().await;
+        tracing::info!("closed");
         Ok(())
     }
 

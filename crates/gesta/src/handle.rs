@@ -10,7 +10,7 @@ use tower::{BoxError, Layer, Service, ServiceExt as _, util::BoxCloneSyncService
 
 use crate::{
     Aggregate, Authorize, Clock, CommandRequest, Decide, Execute, Load, OpenError, Pipeline,
-    Receipt, RetryPolicy, Rng, SystemClock, SystemRng, Unauthorized, open,
+    Receipt, RetryPolicy, Rng, SystemClock, SystemRng, Unauthorized, log_hint, open,
     pipeline::Parts,
     process,
     process_side::{PlannedProcesses, Processes},
@@ -132,6 +132,7 @@ pub struct Builder {
     layers: Vec<Box<dyn FnOnce(Pipeline) -> Pipeline + Send>>,
     pub(crate) read_side: PlannedReadSide,
     pub(crate) processes: PlannedProcesses,
+    hints_at_log: bool,
 }
 
 impl Builder {
@@ -153,6 +154,7 @@ impl Builder {
             layers: Vec::new(),
             read_side: PlannedReadSide::default(),
             processes: PlannedProcesses::default(),
+            hints_at_log: true,
         }
     }
 
@@ -205,11 +207,21 @@ impl Builder {
         self
     }
 
+    /// Leaves out the line on standard error by which a program that installs no `tracing`
+    /// subscriber is told, once, that troubles in the background are not logged.
+    pub fn without_log_hint(mut self) -> Self {
+        self.hints_at_log = false;
+        self
+    }
+
     /// Opens the store and starts what was asked for.
     ///
     /// # Errors
     /// [`OpenError`] when the URL means no store, or the store does not open.
     pub async fn open(self) -> Result<Gesta, OpenError> {
+        if self.hints_at_log {
+            log_hint::tell_once();
+        }
         let store = match self.source {
             Source::Url(url) => open::open(&url)?,
             Source::Store(store) => store,

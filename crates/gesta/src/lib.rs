@@ -32,6 +32,7 @@ mod handle;
 mod health;
 mod json;
 mod load;
+mod log_hint;
 mod open;
 mod pipeline;
 mod process;

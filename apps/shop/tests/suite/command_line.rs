@@ -67,6 +67,39 @@ fn the_demo_imports_the_sample_prints_its_report_and_serves_until_it_is_interrup
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "memory: leaves nothing");
 }
 
+/// What a shop that was served and interrupted left on its standard error.
+fn log_of_a_served_shop(levels: &str) -> String {
+    let directory = TempDir::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
+    command.args(["serve", "--store", "memory:", "--listen", "127.0.0.1:0"]);
+    command.env("RUST_LOG", levels).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut served = command.current_dir(&directory).spawn().unwrap();
+    let lines = BufReader::new(served.stdout.as_mut().unwrap()).lines();
+    let listening = lines.map(Result::unwrap).find(|line| line.starts_with("listening on"));
+    assert!(listening.is_some(), "it says where it listens");
+    Command::new("kill").args(["-INT", &served.id().to_string()]).status().unwrap();
+    let served = served.wait_with_output().unwrap();
+    assert!(served.status.success());
+    text(&served.stderr).to_owned()
+}
+
+#[test]
+fn a_served_shop_logs_for_people_unless_rust_log_says_otherwise() {
+    let log = log_of_a_served_shop("");
+    assert!(log.contains(" INFO shop::serve: serving address=127.0.0.1:"), "{log}");
+    assert!(!log.contains("no log subscriber"), "{log}");
+    assert_eq!(log_of_a_served_shop("off"), "");
+}
+
+#[test]
+fn levels_that_are_none_are_refused_with_an_example() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
+    let refused = command.args(["report"]).env("RUST_LOG", "shop=loud").output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let says = text(&refused.stderr);
+    assert!(says.contains("RUST_LOG is `shop=loud`; expected levels such as"), "{says}");
+}
+
 fn get(address: &str, path: &str) -> String {
     let mut connection = TcpStream::connect(address).unwrap();
     write!(connection, "GET {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").unwrap();

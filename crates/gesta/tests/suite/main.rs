@@ -16,6 +16,7 @@ mod health;
 mod idempotency;
 mod library;
 mod loads;
+mod log_hint;
 mod on_read;
 mod open;
 mod pipeline;
