@@ -15,13 +15,16 @@ use std::time::{Duration, UNIX_EPOCH};
 use gesta_store::{Append, ExpectedRevision, ReadAll, StoreError, StreamName};
 
 use crate::{
-    Gesta, ProcessState, ProjectionState,
+    Gesta, ProcessState, ProjectionState, SetAside,
     process::Handle as ProcessHandle,
     projection::{Handle as ProjectionHandle, in_one_line},
 };
 
 /// How long the store may take to answer before it counts as unresponsive.
 const STORE_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// The most streams of one process manager that are told one by one.
+const SUBJECTS_MAX: usize = 20;
 
 /// How far recorded times may be ahead of the clock without being told.
 const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(10);
@@ -71,8 +74,8 @@ impl Health {
 pub struct HealthCause {
     /// The part of the application.
     pub component: Component,
-    /// The name of the projection or process manager, the stream of a process; empty for the store
-    /// and the clock.
+    /// The name of the projection or process manager, of a process followed by the stream that is
+    /// set aside (`welcome instance:ann`); empty for the store and the clock.
     pub name: String,
     /// The state, as a stable word: `stopped`, `halted`, `set-aside` and the like.
     pub state: &'static str,
@@ -253,38 +256,40 @@ fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
 }
 
 fn process_manager_causes(handle: &ProcessHandle) -> Vec<HealthCause> {
+    use Severity::{Degraded, Unready};
     let progress = handle.progress.borrow().clone();
-    let status = progress.status(handle.name);
     let mut causes = Vec::new();
-    let mut tell = |state: (Severity, &'static str), detail: String| {
+    let mut tell = |state, detail: &str| {
         causes.push(Component::ProcessManager.cause(handle.name, state, detail));
     };
-    let state = match progress.state {
-        ProcessState::Halted => (Severity::Unready, "halted"),
-        ProcessState::Paused => (Severity::Degraded, "paused"),
-        ProcessState::Starting | ProcessState::Running if progress.is_stuck => {
-            (Severity::Unready, "stuck")
+    let trouble = progress.trouble.as_deref();
+    match (progress.state, trouble) {
+        (ProcessState::Halted, _) => {
+            let many = "more inputs are set aside than are kept: retry or skip some";
+            tell((Unready, "halted"), trouble.unwrap_or(many));
         }
-        ProcessState::Starting | ProcessState::Running => (Severity::Degraded, "retrying"),
-    };
-    match (progress.trouble, progress.state) {
-        (Some(trouble), _) => tell(state, trouble),
-        (None, ProcessState::Paused) => {
-            tell(state, "nothing is done until it is resumed".to_owned());
+        (ProcessState::Paused, _) => {
+            tell((Degraded, "paused"), trouble.unwrap_or("nothing is done until it is resumed"));
         }
-        (None, ProcessState::Halted) => {
-            let detail = "more inputs are set aside than are kept: retry or skip some";
-            tell(state, detail.to_owned());
+        (ProcessState::Starting | ProcessState::Running, Some(trouble)) => {
+            let stuck = (Unready, "stuck");
+            tell(if progress.is_stuck { stuck } else { (Degraded, "retrying") }, trouble);
         }
-        (None, ProcessState::Starting | ProcessState::Running) => {}
+        (ProcessState::Starting | ProcessState::Running, None) => {}
     }
-    if status.troubled > 0 {
-        let error = status.error.unwrap_or_default();
-        let detail = format!(
-            "{} inputs of {} processes or streams are set aside, the first because {error}",
-            status.set_aside, status.troubled,
-        );
-        tell((Severity::Degraded, "set-aside"), detail);
+    let set_aside = progress.asides.view();
+    causes.extend(set_aside.iter().take(SUBJECTS_MAX).map(|aside| set_aside_cause(handle, aside)));
+    if let Some(more) = set_aside.len().checked_sub(SUBJECTS_MAX).filter(|more| *more > 0) {
+        let detail = format!("{more} further streams are set aside");
+        causes.push(Component::Process.cause(handle.name, (Degraded, "set-aside"), detail));
     }
     causes
+}
+
+fn set_aside_cause(handle: &ProcessHandle, aside: &SetAside) -> HealthCause {
+    let error = aside.inputs.iter().find_map(|input| input.error.as_deref());
+    let detail =
+        format!("{} of its inputs wait: {}", aside.inputs.len(), error.unwrap_or_default());
+    let name = format!("{} {}", handle.name, aside.subject);
+    Component::Process.cause(&name, (Severity::Degraded, "set-aside"), detail)
 }
