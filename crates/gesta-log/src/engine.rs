@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use gesta_store::StoreError;
+use gesta_store::{EventQuery, Position, RecordedEvent, StoreError};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     options::{OpenError, OpenReport, Options},
     planted::{self, Bug},
     published::Published,
-    read::{EarlierAppend, Reader},
+    read::{EarlierAppend, Ends, Reader},
     recovery::{self, LogEnd, Look, Recovered},
     store::LogStore,
     sync::Mutex,
@@ -287,5 +287,15 @@ impl Spans for Earlier<'_> {
 
     fn index(&self) -> Index {
         self.0.published.index()
+    }
+
+    fn first_match(
+        &self,
+        query: &EventQuery,
+        after: Position,
+        ends: Ends<'_>,
+    ) -> Result<Option<RecordedEvent>, StoreError> {
+        let reader = self.0;
+        reader.steady(|| reader.first_match(&reader.published.index(), query, after, &mut *ends))
     }
 }

@@ -13,10 +13,9 @@ use std::{
 
 use futures_channel::oneshot;
 use gesta_store::{
-    Answer, Append, AppendCondition, Appended, Capabilities, Category, EventId, EventStore,
-    FindAppend, Head, Invalid, Limits, ListCategories, ListStreams, Pages, Position, ReadAll,
-    ReadStream, StoreError, StreamDescription, StreamName, StreamState, Subscribe, Subscription,
-    Survives,
+    Answer, Append, Appended, Capabilities, Category, EventId, EventStore, FindAppend, Head,
+    Invalid, Limits, ListCategories, ListStreams, Pages, Position, ReadAll, ReadStream, StoreError,
+    StreamDescription, StreamName, StreamState, Subscribe, Subscription, Survives,
 };
 
 use crate::{
@@ -194,7 +193,8 @@ impl LogStore {
     /// goes on with.
     ///
     /// Positions and revisions of events that stay do not change, and no stream's revisions begin
-    /// anew. `read_all`, queries and conditions do not meet the events any more. The append that they
+    /// anew. Queries and conditions do not meet the events before and after it; a raw `read_all` does
+    /// not any more. The append that they
     /// came in is still recognized as a repeat and found by
     /// [`find_append`](EventStore::find_append), for ever.
     ///
@@ -302,13 +302,12 @@ impl LogStore {
     fn look_now(&self, append: &Append) -> Result<Looked, StoreError> {
         let index = self.shared.reader.published.index();
         let mut looked = index.look_in_files(append)?;
-        if let Some(AppendCondition { none_matching, after }) = &append.condition {
-            let (after, head) = (*after, index.head());
-            if after > head {
-                return Err(Invalid::BeyondHead { position: after, head }.into());
+        if let Some(condition) = &append.condition {
+            let (position, head) = (condition.after, index.head());
+            if position > head {
+                return Err(Invalid::BeyondHead { position, head }.into());
             }
-            looked.condition_to = head;
-            looked.matching = index.first_match(none_matching, after)?;
+            self.shared.reader.look_for_match(&index, condition, &mut looked)?;
         }
         Ok(looked)
     }

@@ -179,6 +179,10 @@ macro_rules! __every_clause {
                 a_condition_means_any_of_its_items
                 a_condition_does_not_mean_the_append_itself
                 a_condition_holds_together_with_the_expectations
+                a_condition_does_not_mean_streams_that_ended
+                a_condition_does_not_mean_what_metadata_hide
+                a_condition_means_what_is_shown_again
+                a_condition_means_what_has_revived_a_stream
             }
             repeats {
                 a_repeat_with_no_stream_gets_the_first_answer

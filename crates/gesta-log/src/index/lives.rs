@@ -97,16 +97,18 @@ impl Life {
 #[derive(Debug, Default)]
 pub(super) struct Lives {
     described: HashMap<StreamName, Life>,
+    /// How many there were.
+    changes: u64,
 }
 
 impl Lives {
     pub(super) fn change(&mut self, stream: StreamName, change: Change) {
         self.described.entry(stream).or_default().change(change);
+        self.changes += 1;
     }
 
-    /// Whether no stream was ever described.
-    pub(super) fn is_empty(&self) -> bool {
-        self.described.is_empty()
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     pub(super) fn of(&self, stream: &StreamName) -> Life {

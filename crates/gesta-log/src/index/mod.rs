@@ -485,9 +485,10 @@ impl Index {
         self.lives.read().unwrap_or_else(PoisonError::into_inner).of(name)
     }
 
-    /// Whether no stream was ever described or tombstoned, so that every event is visible.
-    pub(crate) fn shows_everything(&self) -> bool {
-        self.lives.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    /// How often a stream was described or tombstoned since the store was opened, its past counted
+    /// once. As long as it stays the same, what is hidden stays hidden; 0: nothing is.
+    pub(crate) fn life_changes(&self) -> u64 {
+        self.lives.read().unwrap_or_else(PoisonError::into_inner).changes()
     }
 
     /// The append whose first event has this id, as far as events after `after` say.
@@ -569,7 +570,7 @@ impl Index {
         )
     }
 
-    fn plan_query(&self, query: &EventQuery) -> Plan {
+    pub(crate) fn plan_query(&self, query: &EventQuery) -> Plan {
         Plan::any(query.items().iter().map(|item| {
             let tags = item.tags().iter().map(|tag| self.term(OwnedTerm::Tag(tag.clone())));
             let types = (!item.types().is_empty()).then(|| self.plan_types(item.types()));

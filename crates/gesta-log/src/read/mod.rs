@@ -19,6 +19,7 @@ pub(crate) use follow::Follower;
 pub(crate) use span::{Earlier, EarlierAppend};
 pub(crate) use stream::StreamPages;
 pub(crate) use subscription::LogSubscription;
+pub(crate) use visible::{Ends, before};
 
 /// Events of a page at most.
 pub(crate) const PAGE_EVENTS_MAX: usize = 256;

@@ -156,7 +156,7 @@ impl Group {
     ) {
         let Request { offer, reply } = request;
         let groups = [flight.as_deref(), Some(&*self)];
-        let judge = Judge { past, groups };
+        let judge = Judge { past, groups, recorded_at: self.recorded_at() };
         let (result, depends) = match judge.judge(&offer.append, &offer.looked) {
             Judgement::Accept(revisions) if revisions.is_empty() => {
                 // A pure check that holds: as of everything before it, what is in flight included.

@@ -1,12 +1,13 @@
 //! Whether an append happens: repeats first, then expectations, then the condition.
 //!
 //! Always holds: a judgement says whether it depends on what is not published yet. What the caller
-//! found in the index up to some position is believed; only what came after it is looked at here.
+//! found in the index up to some position is believed; only what came after it is looked at here,
+//! and hidden matches that the caller passed over, if any stream was described since.
 //! Not here: limits and names, which were checked before an append was queued.
 
 use gesta_store::{
-    Append, Appended, Conflict, EventId, ExpectedRevision, Revision, StoreError, StreamAppend,
-    StreamName,
+    Append, Appended, Conflict, EventId, EventQuery, ExpectedRevision, Position, RecordedAt,
+    RecordedEvent, Revision, StoreError, StreamAppend, StreamName,
 };
 
 use super::{
@@ -18,7 +19,7 @@ use crate::{
     format::IdsDigest,
     index::{Index, Life, Span},
     planted::{self, Bug},
-    read::{Earlier, EarlierAppend},
+    read::{Earlier, EarlierAppend, Ends, before},
 };
 
 /// How often the index is asked: merging and scavenging replace its files.
@@ -31,6 +32,14 @@ pub(crate) trait Spans {
 
     /// The index as of now: files of an earlier one may have been replaced by others.
     fn index(&self) -> Index;
+
+    /// The first published event after a position that matches a query and at which the search ends.
+    fn first_match(
+        &self,
+        query: &EventQuery,
+        after: Position,
+        ends: Ends<'_>,
+    ) -> Result<Option<RecordedEvent>, StoreError>;
 }
 
 /// What becomes of an append.
@@ -81,6 +90,8 @@ pub(super) struct Judge<'a> {
     pub(super) past: Past<'a>,
     /// Not published yet, in order.
     pub(super) groups: [Option<&'a Group>; 2],
+    /// When the append is recorded if it happens.
+    pub(super) recorded_at: RecordedAt,
 }
 
 impl Judge<'_> {
@@ -167,27 +178,86 @@ impl Judge<'_> {
         Ok((newer.map_err(|error| Judgement::error(error, false))?.or(known), false))
     }
 
+    /// Refuses where an event matches that is visible when the append is recorded.
     fn condition(&self, append: &Append, looked: &Looked) -> Verdict<()> {
         let Some(condition) = append.condition.as_ref() else { return Ok(()) };
-        let conflict = |matching| Conflict::Condition { matching };
+        if let Some(matching) = looked.matching {
+            return Err(matched(matching, false));
+        }
         let query = &condition.none_matching;
         let mut after = condition.after.max(looked.condition_to);
         if planted::is(Bug::StaleLookBelieved) {
             after = after.max(self.past.index.head());
         }
-        let newer = match looked.matching {
-            Some(matching) => Ok(Some(matching)),
-            None => self.past.ask(|index| index.first_match(query, after)),
-        };
-        if let Some(matching) = newer.map_err(|error| Judgement::error(error, false))? {
-            return Err(Judgement::error(conflict(matching), false));
+        if !self.hides_as_before(looked) {
+            after = condition.after;
         }
-        let mut groups = self.groups_unless(Bug::ConditionBlindToTheFlight);
-        match groups.find_map(|group| group.overlay.first_match(query, &group.placed)) {
-            Some(matching) => Err(Judgement::error(conflict(matching), true)),
+        let newer = self.past.ask(|index| index.first_match(query, after));
+        if let Some(first) = newer.map_err(|error| Judgement::error(error, false))? {
+            self.published_match(query, first)?;
+        }
+        for group in self.groups_unless(Bug::ConditionBlindToTheFlight) {
+            for entry in group.overlay.matches(query, &group.placed) {
+                let shows = self.shows(entry.stream, (entry.revision, entry.recorded_at));
+                if shows.map_err(|error| Judgement::error(error, true))?.shown {
+                    return Err(matched(entry.position, true));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the matches that the caller passed over are hidden still: max count and max age hide
+    /// more and more, and nothing else has changed.
+    fn hides_as_before(&self, looked: &Looked) -> bool {
+        looked.passed_at.is_none_or(|changes| {
+            changes == self.past.index.life_changes()
+                && !self.groups().any(|group| group.overlay.changes_lives())
+        })
+    }
+
+    /// Refuses where a published event matches, from `first` on, and is visible. Only here are
+    /// records read, and only where any stream was ever described.
+    fn published_match(&self, query: &EventQuery, first: Position) -> Verdict<()> {
+        let described = self.groups().any(|group| group.overlay.changes_lives());
+        if self.past.index.life_changes() == 0 && !described {
+            return Err(matched(first, false));
+        }
+        let mut depends = false;
+        let found = self.past.spans.first_match(query, before(first), &mut |event| {
+            let shows = self.shows(&event.stream, (event.revision, event.recorded_at))?;
+            depends = shows.depends;
+            Ok(shows.shown)
+        });
+        match found.map_err(|error| Judgement::error(error, false))? {
+            Some(event) => Err(matched(event.position, depends)),
             None => Ok(()),
         }
     }
+
+    /// Whether an event with this place and age is visible when the append is recorded.
+    fn shows(
+        &self,
+        stream: &StreamName,
+        place: (Revision, RecordedAt),
+    ) -> Result<Shows, StoreError> {
+        let (life, depends) = self.life(stream);
+        let head = || match self.groups().find_map(|group| group.overlay.head(stream)) {
+            Some(head) => Ok(Some(head)),
+            None => self.past.ask(|index| index.stream_head(stream, Position::START)),
+        };
+        Ok(Shows { shown: life.shows(place, self.recorded_at, head)?, depends })
+    }
+}
+
+/// Whether an event is visible, and whether metadata say so that are not published yet.
+struct Shows {
+    shown: bool,
+    depends: bool,
+}
+
+fn matched(matching: Position, depends: bool) -> Judgement {
+    Judgement::error(Conflict::Condition { matching }, depends)
 }
 
 fn unmet(part: &StreamAppend, head: Option<Revision>, life: &Life) -> Option<Conflict> {
@@ -259,7 +329,7 @@ fn of_entries(entries: Entries<'_>) -> Taken {
 
 fn of_earlier(earlier: EarlierAppend) -> Taken {
     let mut streams: Vec<(StreamName, Revision, Vec<Option<EventId>>)> = Vec::new();
-    let mut position = gesta_store::Position::START;
+    let mut position = Position::START;
     for event in earlier.events {
         match streams.last_mut() {
             Some((known, _, ids)) if *known == event.stream => ids.push(event.id),

@@ -100,8 +100,10 @@ pub(crate) struct Looked {
     pub(crate) repeat: Option<Span>,
     /// Up to where it evaluated the condition.
     pub(crate) condition_to: Position,
-    /// What matches it.
+    /// What matches it and is visible, whenever the append is recorded.
     pub(crate) matching: Option<Position>,
+    /// Where hidden matches were passed over: after how many changes of streams' lives.
+    pub(crate) passed_at: Option<u64>,
 }
 
 /// What the writer wants done.

@@ -6,7 +6,7 @@
 use std::cell::OnceCell;
 
 use foldhash::{HashMap, HashSet, fast::RandomState};
-use gesta_store::{EventId, EventQuery, EventType, Position, Revision, StreamName, Tag};
+use gesta_store::{EventId, EventQuery, EventType, Revision, StreamName, Tag};
 
 use super::placed::{Entries, Placed};
 use crate::index::{Entry, Life, lifecycle_change};
@@ -55,18 +55,25 @@ impl Overlay {
         self.appends.get(&first_event).copied()
     }
 
-    /// An event of the group that matches a query.
-    pub(super) fn first_match(&self, query: &EventQuery, placed: &Placed) -> Option<Position> {
+    /// Whether the group describes or tombstones a stream.
+    pub(super) fn changes_lives(&self) -> bool {
+        !self.lives.is_empty()
+    }
+
+    /// The events of the group that match a query.
+    pub(super) fn matches<'a>(
+        &self,
+        query: &'a EventQuery,
+        placed: &'a Placed,
+    ) -> impl Iterator<Item = Entry<'a>> {
         let terms = self.terms.get_or_init(|| {
             let mut terms = Terms::default();
             placed.events().for_each(|entry| terms.add(&entry));
             terms
         });
-        if !terms.may_match(query) {
-            return None;
-        }
-        let matching = |entry: &Entry<'_>| query.matches(entry.event_type, entry.tags);
-        placed.events().find(matching).map(|entry| entry.position)
+        let may_match = terms.may_match(query);
+        let events = may_match.then(|| placed.events()).into_iter().flatten();
+        events.filter(|entry| query.matches(entry.event_type, entry.tags))
     }
 
     /// Adds the group's n-th append. `life_before` says where a stream stood before the group.

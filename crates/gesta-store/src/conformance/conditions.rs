@@ -1,9 +1,11 @@
 //! Clauses about append conditions: which events they mean, and that they hold with all the rest.
 
+use std::{num::NonZeroU64, time::Duration};
+
 use super::scene::*;
 use crate::{
     Append, AppendCondition, Conflict, EventQuery, EventStore, ExpectedRevision, Invalid, NewEvent,
-    Position, QueryItem, StoreError,
+    Position, QueryItem, Revision, StoreError, StreamMetadata,
 };
 
 fn tagged(text: &str) -> EventQuery {
@@ -134,4 +136,74 @@ pub(super) async fn a_condition_holds_together_with_the_expectations(store: &dyn
         }
     }
     assert_eq!(all_ids(store).await, before);
+}
+
+/// Appends events with these tags to a stream, and demands of each tag that a condition on it holds
+/// or does not. Says false where the store takes no conditions.
+async fn conflicts(store: &dyn EventStore, expected: &[(&str, bool)]) -> bool {
+    for (text, conflicts) in expected {
+        let answer = provided(store, tagged(text), Position::START).await;
+        if !store.capabilities().append_condition {
+            unsupported(answer);
+            return false;
+        }
+        match answer {
+            Ok(_) => assert!(!conflicts, "{text} is there"),
+            Err(StoreError::Conflict(Conflict::Condition { .. })) => {
+                assert!(conflicts, "{text} is hidden");
+            }
+            Err(other) => panic!("expected an answer or a conflict, got: {other}"),
+        }
+    }
+    true
+}
+
+fn truncated_before(revision: u64) -> StreamMetadata {
+    StreamMetadata { truncate_before: Some(Revision::new(revision)), ..StreamMetadata::default() }
+}
+
+pub(super) async fn a_condition_does_not_mean_streams_that_ended(store: &dyn EventStore) {
+    for (stream, text) in [("user-1", "email:a"), ("user-2", "email:b"), ("user-3", "email:c")] {
+        append(store, stream, [event().tagged([tag(text)])]).await;
+    }
+    delete(store, "user-1").await;
+    tombstone(store, "user-2").await;
+    let expected = [("email:a", false), ("email:b", false), ("email:c", true)];
+    conflicts(store, &expected).await;
+}
+
+pub(super) async fn a_condition_does_not_mean_what_metadata_hide(store: &dyn EventStore) {
+    let tags = ["a:1", "a:2", "b:1", "b:2", "c:1"];
+    let [a1, a2, b1, b2, c1] = tags.map(|text| event().tagged([tag(text)]));
+    append(store, "user-1", [a1, a2]).await;
+    append(store, "user-2", [b1, b2]).await;
+    append(store, "user-3", [c1]).await;
+    describe_by(store, "user-1", truncated_before(1)).await;
+    let counted = StreamMetadata { max_count: NonZeroU64::new(1), ..StreamMetadata::default() };
+    describe_by(store, "user-2", counted).await;
+    let expected = [("a:1", false), ("a:2", true), ("b:1", false), ("b:2", true), ("c:1", true)];
+    if !conflicts(store, &expected).await {
+        return;
+    }
+    let aged = StreamMetadata { max_age: Some(Duration::ZERO), ..StreamMetadata::default() };
+    describe_by(store, "user-3", aged).await;
+    // The age is counted up to when the append is recorded, which needs a moment to move on.
+    while provided(store, tagged("c:1"), Position::START).await.is_err() {
+        pause().await;
+    }
+}
+
+pub(super) async fn a_condition_means_what_is_shown_again(store: &dyn EventStore) {
+    append(store, "user-1", ["a:1", "a:2"].map(|text| event().tagged([tag(text)]))).await;
+    describe_by(store, "user-1", truncated_before(1)).await;
+    conflicts(store, &[("a:1", false), ("a:2", true)]).await;
+    describe_by(store, "user-1", truncated_before(0)).await;
+    conflicts(store, &[("a:1", true), ("a:2", true)]).await;
+}
+
+pub(super) async fn a_condition_means_what_has_revived_a_stream(store: &dyn EventStore) {
+    append(store, "user-1", [event().tagged([tag("a:1")])]).await;
+    delete(store, "user-1").await;
+    append(store, "user-1", [event().tagged([tag("a:2")])]).await;
+    conflicts(store, &[("a:1", false), ("a:2", true)]).await;
 }

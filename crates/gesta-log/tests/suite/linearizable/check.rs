@@ -14,7 +14,8 @@
 use std::{collections::HashMap, ops::RangeInclusive};
 
 use gesta_store::{
-    Append, Conflict, EventId, EventQuery, ExpectedRevision, Position, Revision, StreamName, Tag,
+    Append, Conflict, EventId, EventQuery, ExpectedRevision, Position, Revision, StreamMetadata,
+    StreamName, Tag,
 };
 
 use super::history::{History, Operation, What};
@@ -25,6 +26,8 @@ pub(super) struct Checked {
     pub(super) acknowledged: usize,
     pub(super) refused: usize,
     pub(super) reads: usize,
+    /// Appends that took place although hidden events matched their condition.
+    pub(super) passed_over: usize,
 }
 
 impl Checked {
@@ -32,13 +35,15 @@ impl Checked {
         self.acknowledged += other.acknowledged;
         self.refused += other.refused;
         self.reads += other.reads;
+        self.passed_over += other.passed_over;
     }
 }
 
 /// Judges a history that began with an empty store.
 pub(super) fn check(history: &History) -> Result<Checked, String> {
     let order = Order::of(history)?;
-    let mut checked = Checked { acknowledged: order.appends.len(), ..Checked::default() };
+    let (acknowledged, passed_over) = (order.appends.len(), order.passed_over);
+    let mut checked = Checked { acknowledged, passed_over, ..Checked::default() };
     for operation in &history.0 {
         let states = order.states(operation);
         match &operation.what {
@@ -76,6 +81,10 @@ struct Placed {
     id: EventId,
     position: Position,
     tags: Vec<Tag>,
+    stream: StreamName,
+    revision: Revision,
+    /// Of an event in a metadata stream.
+    metadata: Option<StreamMetadata>,
 }
 
 /// An append that took place.
@@ -97,6 +106,7 @@ struct Order {
     offered_up_to: Vec<u64>,
     /// Of each append, the earliest moment at which it or one after it was answered.
     answered_from: Vec<u64>,
+    passed_over: usize,
 }
 
 impl Order {
@@ -141,23 +151,37 @@ impl Order {
         let state = self.appends.len();
         let at = took.position;
         for part in &append.streams {
-            let head = self.stream_head(state, &part.stream);
+            let head = self.judged_head(state, &part.stream, part.expected);
             if !part.expected.admits(head) {
                 return Err(format!("at {at} {} was at {head:?}: {append:?}", part.stream));
             }
         }
-        if let Some(condition) = &append.condition
-            && let Some(matching) = self.matching(state, &condition.none_matching, condition.after)
-        {
-            return Err(format!("at {at} position {matching} matched: {append:?}"));
+        if let Some(condition) = &append.condition {
+            let mut matches = self.matches(state, &condition.none_matching, condition.after);
+            if let Some(matching) = matches.clone().find(|event| self.is_visible(state, event)) {
+                let matching = matching.position;
+                return Err(format!("at {at} position {matching} matched: {append:?}"));
+            }
+            let hidden = usize::from(matches.next().is_some());
+            drop(matches);
+            self.passed_over += hidden;
         }
         for part in &append.streams {
             for event in &part.events {
                 let position = self.events.last().map_or(Position::START, |last| last.position);
-                let placed =
-                    Placed { id: event.id, position: position.next(), tags: event.tags.clone() };
-                self.events.push(placed.clone());
-                self.streams.entry(part.stream.clone()).or_default().push(placed);
+                let stream = part.stream.clone();
+                let of_stream = self.streams.entry(stream.clone()).or_default();
+                let described = stream.described_stream();
+                let placed = Placed {
+                    id: event.id,
+                    position: position.next(),
+                    tags: event.tags.clone(),
+                    revision: Revision::new(of_stream.len() as u64),
+                    metadata: described.map(|_| StreamMetadata::from_json(&event.data).unwrap()),
+                    stream,
+                };
+                of_stream.push(placed.clone());
+                self.events.push(placed);
             }
         }
         if self.events.last().map(|last| last.position) != Some(at) {
@@ -196,12 +220,42 @@ impl Order {
         count.checked_sub(1).map(Revision::new)
     }
 
-    /// The first event after a position that matches.
-    fn matching(&self, state: usize, query: &EventQuery, after: Position) -> Option<Position> {
+    /// The head that an expectation is compared with.
+    fn judged_head(
+        &self,
+        state: usize,
+        stream: &StreamName,
+        expected: ExpectedRevision,
+    ) -> Option<Revision> {
+        let head = self.stream_head(state, stream)?;
+        let deleted = self.metadata(state, stream).is_some_and(|known| known.deletes(head));
+        let exact = matches!(expected, ExpectedRevision::Exact(_));
+        (exact || !deleted).then_some(head)
+    }
+
+    fn metadata(&self, state: usize, stream: &StreamName) -> Option<&StreamMetadata> {
+        let described = stream.metadata_stream().unwrap();
+        let last = self.stream_head(state, &described)?.number() as usize;
+        self.streams.get(&described)?.get(last)?.metadata.as_ref()
+    }
+
+    fn is_visible(&self, state: usize, event: &Placed) -> bool {
+        let Some(metadata) = self.metadata(state, &event.stream) else { return true };
+        let head = self.stream_head(state, &event.stream);
+        head.is_some_and(|head| event.revision >= metadata.first_shown(head))
+    }
+
+    /// The events after a position that match, hidden or not.
+    fn matches<'a>(
+        &'a self,
+        state: usize,
+        query: &'a EventQuery,
+        after: Position,
+    ) -> impl Iterator<Item = &'a Placed> + Clone {
         let event_type = gesta_store::EventType::new("raced").unwrap();
         let (from, head) = (after.number() as usize, self.head(state));
-        let later = self.events.iter().skip(from).take_while(|event| event.position <= head);
-        later.clone().find(|event| query.matches(&event_type, &event.tags)).map(|e| e.position)
+        let later = self.events.iter().skip(from).take_while(move |event| event.position <= head);
+        later.filter(move |event| query.matches(&event_type, &event.tags))
     }
 
     /// Whether the conflict is the truth in this state.
@@ -214,7 +268,7 @@ impl Order {
                     .find(|part| part.stream == *stream)
                     .map(|part| part.expected);
                 asked == Some(*expected)
-                    && self.stream_head(state, stream) == *head
+                    && self.judged_head(state, stream, *expected) == *head
                     && !expected.admits(*head)
             }
             Conflict::Condition { matching } => {
@@ -226,6 +280,7 @@ impl Order {
                     && *matching <= self.head(state)
                     && event.is_some_and(|event| {
                         condition.none_matching.matches(&event_type, &event.tags)
+                            && self.is_visible(state, event)
                     })
             }
             Conflict::PartialRepeat { .. } => false,
@@ -341,7 +396,7 @@ mod doctored {
             head: Some(Revision::new(0)),
         };
         history.push(other((2, 5), What::Refused { append: stale, conflict }));
-        let checked = Checked { acknowledged: 2, refused: 1, reads: 3 };
+        let checked = Checked { acknowledged: 2, refused: 1, reads: 3, ..Checked::default() };
         assert_eq!(check(&History(history)), Ok(checked));
     }
 
@@ -369,6 +424,30 @@ mod doctored {
         let append = unless_tagged(append("a-2", ExpectedRevision::Any), 1);
         history.push(took((0, 9), append, 3, 0));
         assert!(complaint(history).contains("position 2 matched"));
+    }
+
+    fn truncated(before: u64) -> Append {
+        let truncate_before = Some(Revision::new(before));
+        let metadata = StreamMetadata { truncate_before, ..StreamMetadata::default() };
+        let event_type = EventType::new(StreamMetadata::EVENT_TYPE).unwrap();
+        let event = NewEvent::json(EventId::random(), event_type, metadata.to_json());
+        Append::to(name("$$a-1"), ExpectedRevision::Any, [event])
+    }
+
+    #[test]
+    fn a_condition_refused_for_a_hidden_event_or_held_for_a_shown_one_is_noticed() {
+        for (before, hidden) in [(2, true), (1, false)] {
+            let mut history = sound();
+            history.push(took((4, 5), truncated(before), 3, 0));
+            let demand = unless_tagged(append("a-2", ExpectedRevision::Any), 1);
+            let conflict = Conflict::Condition { matching: Position::new(2) };
+            let refused = What::Refused { append: demand.clone(), conflict };
+            let mut held = history.clone();
+            held.push(took((6, 7), demand, 4, 0));
+            history.push(other((6, 7), refused));
+            assert_eq!(check(&History(held)).is_ok(), hidden);
+            assert_eq!(check(&History(history)).is_ok(), !hidden);
+        }
     }
 
     #[test]

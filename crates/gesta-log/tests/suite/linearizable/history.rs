@@ -1,6 +1,7 @@
 //! What threads did: each operation with the moments at which it was offered and answered.
 
 use std::{
+    num::NonZeroU64,
     sync::atomic::{AtomicU64, Ordering},
     thread,
 };
@@ -8,7 +9,7 @@ use std::{
 use gesta_store::{
     Append, AppendCondition, Conflict, EventId, EventQuery, EventStore, EventType,
     ExpectedRevision, NewEvent, Position, QueryItem, ReadAll, ReadStream, Revision, StoreError,
-    StreamName, Tag, conformance::block_on,
+    StreamMetadata, StreamName, Tag, conformance::block_on,
 };
 
 use crate::{draws::Draws, scene::name};
@@ -22,6 +23,8 @@ pub(super) struct Load {
     pub(super) seed: u64,
     pub(super) threads: u64,
     pub(super) operations_each: u64,
+    /// Whether metadata hide events meanwhile, and show them again. Streams are not read then.
+    pub(super) hiding: bool,
 }
 
 /// Moments: no two operations have one in common.
@@ -88,7 +91,8 @@ pub(super) fn record(store: &dyn EventStore, load: &Load) -> History {
                 scope.spawn(move || {
                     let draws = Draws(load.seed ^ thread.wrapping_mul(0xd129_0d3d_9e21_6a35));
                     let known = block_on(store.head()).unwrap().position;
-                    let mut racer = Racer { store, clock, draws, known };
+                    let hiding = load.hiding;
+                    let mut racer = Racer { store, clock, draws, known, hiding };
                     (0..load.operations_each).map(|_| racer.operate()).collect::<Vec<_>>()
                 })
             })
@@ -103,6 +107,7 @@ struct Racer<'a> {
     draws: Draws,
     /// Up to where it has looked.
     known: Position,
+    hiding: bool,
 }
 
 impl Racer<'_> {
@@ -112,6 +117,10 @@ impl Racer<'_> {
 
     fn operate(&mut self) -> Operation {
         match self.draws.below(8) {
+            0 if self.hiding => {
+                let append = self.draw_metadata();
+                self.timed(|racer| racer.append(append))
+            }
             0 => self.timed(|racer| {
                 let stream = racer.stream();
                 let read = racer.store.read_stream(ReadStream::forwards(stream.clone()));
@@ -166,6 +175,29 @@ impl Racer<'_> {
         (0..1 + self.draws.below(3)).map(|_| event().tagged([tag.clone()])).collect()
     }
 
+    /// Metadata that hide much, little or nothing of a stream. Appended as they are: what was hidden
+    /// may be shown again.
+    fn draw_metadata(&mut self) -> Append {
+        let stream = self.stream();
+        let head = block_on(self.store.describe_stream(&stream)).unwrap().head;
+        let next = head.map_or(0, |head| head.number() + 1);
+        let metadata = match self.draws.below(4) {
+            0 => StreamMetadata::default(),
+            1 => {
+                let max_count = NonZeroU64::new(1 + self.draws.below(2));
+                StreamMetadata { max_count, ..StreamMetadata::default() }
+            }
+            _ => {
+                let before = next.saturating_sub(self.draws.below(3));
+                let truncate_before = Some(Revision::new(before));
+                StreamMetadata { truncate_before, ..StreamMetadata::default() }
+            }
+        };
+        let event_type = EventType::new(StreamMetadata::EVENT_TYPE).unwrap();
+        let event = NewEvent::json(EventId::random(), event_type, metadata.to_json());
+        Append::to(stream.metadata_stream().unwrap(), ExpectedRevision::Any, [event])
+    }
+
     /// An append with an expectation or a condition that held when this thread looked.
     fn draw_append(&mut self) -> Append {
         let (stream, events) = (self.stream(), self.events());
@@ -193,6 +225,8 @@ impl Racer<'_> {
                     0 => self.known,
                     _ => block_on(self.store.head()).unwrap().position,
                 };
+                let back = if self.hiding { self.draws.below(12) } else { 0 };
+                let after = Position::new(after.number().saturating_sub(back));
                 let tagged = EventQuery::of(QueryItem::every().tagged([tag]));
                 Append::to(stream, ExpectedRevision::Any, events)
                     .provided(AppendCondition { none_matching: tagged, after })

@@ -1,12 +1,13 @@
 //! Faults of append conditions.
 
 use gesta_store::{
-    Append, AppendCondition, Conflict, EventQuery, EventStore, Position, QueryItem,
-    conformance::block_on, memory::MemoryStore,
+    Append, AppendCondition, Conflict, EventQuery, EventStore, Position, QueryItem, ReadAll,
+    RecordedEvent, Revision, StoreError, StreamDescription, StreamState, conformance::block_on,
+    memory::MemoryStore,
 };
 
-use super::appending::appending;
-use crate::broken::{Broken, Fault, forced};
+use super::appending::{appending, on_error};
+use crate::broken::{Broken, Fault, described, forced};
 
 /// A store that takes another condition than the one it is given.
 fn conditioned<F>(other: F) -> Broken
@@ -29,7 +30,7 @@ fn understanding(other: fn(&QueryItem) -> QueryItem) -> Broken {
 }
 
 pub(crate) fn faults() -> Vec<Fault> {
-    [meanings(), together()].into_iter().flatten().collect()
+    [meanings(), together(), hiding()].into_iter().flatten().collect()
 }
 
 fn meanings() -> Vec<Fault> {
@@ -102,5 +103,63 @@ fn together() -> Vec<Fault> {
                 None => block_on(store.append(append)),
             })
         }),
+    ]
+}
+
+fn event_at(store: &MemoryStore, position: Position) -> Option<RecordedEvent> {
+    let read = store.read_all(ReadAll::forwards().from(position).limit(1));
+    block_on(read.collect_events()).expect("a memory store can be read").pop()
+}
+
+/// A store whose conditions also mean hidden events of some streams.
+fn seeing(meant: fn(&StreamDescription) -> bool) -> Broken {
+    appending(move |store, append| {
+        if let Some(AppendCondition { none_matching, .. }) = &append.condition {
+            let all = block_on(store.read_all(ReadAll::forwards()).collect_events())?;
+            let counts = |event: &&RecordedEvent| {
+                none_matching.matches(&event.event_type, &event.tags)
+                    && meant(&described(store, &event.stream))
+            };
+            if let Some(event) = all.iter().find(counts) {
+                return Err(Conflict::Condition { matching: event.position }.into());
+            }
+        }
+        block_on(store.append(append))
+    })
+}
+
+/// A store whose conditions overlook events of some streams.
+fn overlooking(meant: fn(&StreamDescription) -> bool) -> Broken {
+    on_error(move |store, append, error| {
+        let StoreError::Conflict(Conflict::Condition { matching }) = error else {
+            return Err(error);
+        };
+        match event_at(store, matching) {
+            Some(event) if meant(&described(store, &event.stream)) => {
+                block_on(store.append(Append { condition: None, ..append }))
+            }
+            _ => Err(error),
+        }
+    })
+}
+
+fn hiding() -> Vec<Fault> {
+    vec![
+        Fault::of("a_condition_does_not_mean_streams_that_ended", || {
+            seeing(|known| known.state == StreamState::Tombstoned)
+        }),
+        Fault::of("a_condition_does_not_mean_what_metadata_hide", || {
+            seeing(|known| known.metadata.max_count.is_some())
+        }),
+        Fault::of("a_condition_means_what_is_shown_again", || {
+            overlooking(|known| known.metadata.truncate_before == Some(Revision::FIRST))
+        }),
+        Fault::of("a_condition_means_what_has_revived_a_stream", || {
+            overlooking(|known| {
+                known.metadata.truncate_before.is_some() && known.head == Some(Revision::new(1))
+            })
+        })
+        .also("a_condition_means_what_is_shown_again", "truncates a stream that has two events")
+        .also("a_condition_does_not_mean_what_metadata_hide", "truncates such a stream, too"),
     ]
 }
