@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use anyhow::{Context as _, Result};
-use gesta::{Builder, Gesta, sqlite::Sqlite, store::DatabaseError};
+use gesta::{Builder, Gesta, OpenError, sqlite::Sqlite, store::DatabaseError};
 use shop::{
     processes::{self, Waits},
     read_side,
@@ -21,22 +21,17 @@ pub(crate) enum StoreUrl {
     Memory,
 }
 
-/// A text that says no place.
+/// A text that names no store.
 #[derive(Debug, thiserror::Error)]
-#[error("it is neither gesta:DIRECTORY nor memory:")]
-pub(crate) struct NoStoreUrl;
+#[error("a store is gesta:DIRECTORY or memory: ({0})")]
+pub(crate) struct NoStoreUrl(OpenError);
 
 impl FromStr for StoreUrl {
     type Err = NoStoreUrl;
 
     fn from_str(text: &str) -> Result<Self, NoStoreUrl> {
-        match text.split_once(':') {
-            Some(("gesta", directory)) if !directory.is_empty() => {
-                Ok(Self::Directory(directory.into()))
-            }
-            Some(("memory", "")) => Ok(Self::Memory),
-            Some(_) | None => Err(NoStoreUrl),
-        }
+        let directory = gesta::directory_of(text).map_err(NoStoreUrl)?;
+        Ok(directory.map_or(Self::Memory, Self::Directory))
     }
 }
 

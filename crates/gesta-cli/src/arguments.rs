@@ -10,8 +10,8 @@ use crate::{
     output::{Output, Style},
     store_url::StoreUrl,
     verbs::{
-        Append, Backup, Bench, Export, Import, Read, Restore, Scavenge, Stats, Streams, Subscribe,
-        Verify,
+        Append, Backup, Bench, Delete, Export, Import, Metadata, Read, Restore, Scavenge, Stats,
+        Streams, Subscribe, Tombstone, Truncate, Verify,
     },
 };
 
@@ -29,13 +29,16 @@ Try it:
 Exit codes:
   0  done
   1  the store says no: a conflict, a stream deleted for ever, damage
-  2  wrong usage, or a store that cannot be used";
+  2  wrong usage, or a store that cannot be used
+  3  what was asked for is not there: no such stream
+
+With --json an error is an object on standard error: code, message, hint.";
 
 /// Look into an event store, and add to it.
 ///
 /// A store is a directory of events that nobody changes any more. These verbs read it while its
-/// program is running, or after it has crashed; only `append`, `import` and `scavenge` need the
-/// store for themselves.
+/// program is running, or after it has crashed; only those that change it need the store
+/// for themselves.
 #[derive(Parser, Debug)]
 #[command(name = "gesta", version, after_help = HINT, arg_required_else_help = true)]
 pub(crate) struct Arguments {
@@ -54,6 +57,10 @@ enum Verb {
     Streams(Streams),
     Read(Read),
     Append(Append),
+    Delete(Delete),
+    Truncate(Truncate),
+    Tombstone(Tombstone),
+    Metadata(Metadata),
     Subscribe(Subscribe),
     Verify(Verify),
     Export(Export),
@@ -78,6 +85,10 @@ impl Arguments {
             Verb::Streams(streams) => streams.run(store()?, output),
             Verb::Read(read) => read.run(store()?, output),
             Verb::Append(append) => append.run(store()?, output),
+            Verb::Delete(delete) => delete.run(store()?, output),
+            Verb::Truncate(truncate) => truncate.run(store()?, output),
+            Verb::Tombstone(tombstone) => tombstone.run(store()?, output),
+            Verb::Metadata(metadata) => metadata.run(store()?, output),
             Verb::Subscribe(subscribe) => subscribe.run(store()?, output),
             Verb::Verify(verify) => verify.run(store()?, output),
             Verb::Export(export) => export.run(store()?, output),

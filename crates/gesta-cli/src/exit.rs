@@ -1,14 +1,16 @@
-//! What the shell learns: exit codes, and the one line that explains a failure.
+//! How the program ends: exit codes, and the explanation of a failure, for people or for programs.
 //!
-//! Always holds: 0 says that it was done, 1 that the store answers no, 2 that it could not be
-//! asked or did not answer; the same as `--help` says.
+//! Always holds: 0 says that it was done, 1 that the store answers no, 2 that it could not be asked
+//! or did not answer, 3 that what was asked for is not there; the same as `--help` says. Under
+//! `--json` an error is one JSON object on standard error, with `code`, `message` and `hint`.
 
-use std::process::ExitCode;
+use std::{fmt, process::ExitCode};
 
-use gesta_log::{BackupError, ScavengeError};
+use gesta_log::{BackupError, OpenError, ScavengeError};
 use gesta_store::StoreError;
+use serde_json::json;
 
-use crate::output::{ReaderGone, notice};
+use crate::output::{ReaderGone, Style, notice};
 
 /// What a verb came to when nothing failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,38 +25,128 @@ pub(crate) enum Outcome {
 const NO: u8 = 1;
 /// Wrong usage, or a store that cannot be used.
 const TROUBLE: u8 = 2;
+/// What was asked for is not there.
+const ABSENT: u8 = 3;
+
+/// An error that the program itself finds, with what to do about it.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// For programs; never changes.
+    code: &'static str,
+    exit: u8,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Refusal {
+    /// Wrong usage.
+    pub(crate) fn usage(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, exit: TROUBLE, message: message.into(), hint: None }
+    }
+
+    /// What was asked for is not there.
+    pub(crate) fn absent(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, exit: ABSENT, message: message.into(), hint: None }
+    }
+
+    /// What is there forbids it.
+    pub(crate) fn no(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, exit: NO, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 /// Tells what went wrong, if anything did, and says how the program ends.
-pub(crate) fn code(ended: anyhow::Result<Outcome>) -> ExitCode {
+pub(crate) fn code(ended: anyhow::Result<Outcome>, style: Style) -> ExitCode {
     match ended {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Damaged) => ExitCode::from(NO),
         Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
-            notice(format_args!("error: {error:#}"));
-            ExitCode::from(code_of(&error))
+            let (code, exit) = kind(&error);
+            tell(code, &format!("{error:#}"), hint(&error), style);
+            ExitCode::from(exit)
         }
     }
 }
 
-fn code_of(error: &anyhow::Error) -> u8 {
+/// Answers a command line that is none, or that asks for help.
+pub(crate) fn usage(error: &clap::Error, style: Style) -> ExitCode {
+    if !error.use_stderr() || style == Style::Text {
+        drop(error.print());
+    } else {
+        let text = error.render().to_string();
+        let mut lines = text.trim_end().splitn(2, "\n\n");
+        let message = lines.next().unwrap_or_default();
+        let message = message.strip_prefix("error: ").unwrap_or(message);
+        tell("usage", message, lines.next(), style);
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(TROUBLE))
+}
+
+fn tell(code: &str, message: &str, hint: Option<&str>, style: Style) {
+    match (style, hint) {
+        (Style::Json, hint) => {
+            notice(json!({ "code": code, "message": message, "hint": hint }));
+        }
+        (Style::Text, Some(hint)) => notice(format_args!("error: {message}\nhint: {hint}")),
+        (Style::Text, None) => notice(format_args!("error: {message}")),
+    }
+}
+
+/// The name of an error, for programs, and the exit code.
+fn kind(error: &anyhow::Error) -> (&'static str, u8) {
+    if let Some(Refusal { code, exit, .. }) = error.downcast_ref() {
+        return (code, *exit);
+    }
     if let Some(BackupError::Damaged(_) | BackupError::DamagedBackup(_)) = error.downcast_ref() {
-        return NO;
+        return ("damaged", NO);
     }
     if let Some(ScavengeError::Damaged(_) | ScavengeError::Read(StoreError::Corrupt(_))) =
         error.downcast_ref()
     {
-        return NO;
+        return ("damaged", NO);
+    }
+    if error.is::<OpenError>() {
+        return ("store-not-opened", TROUBLE);
     }
     match error.downcast_ref::<StoreError>() {
-        Some(StoreError::Conflict(_) | StoreError::Deleted { .. } | StoreError::Corrupt(_)) => NO,
-        Some(
-            StoreError::Rejected(_)
-            | StoreError::Unsupported { .. }
-            | StoreError::Overloaded(_)
-            | StoreError::Unavailable { .. }
-            | StoreError::Stopped { .. },
-        )
-        | None => TROUBLE,
+        Some(StoreError::Conflict(_)) => ("conflict", NO),
+        Some(StoreError::Deleted { .. }) => ("deleted-for-ever", NO),
+        Some(StoreError::Corrupt(_)) => ("damaged", NO),
+        Some(StoreError::Rejected(_)) => ("rejected", TROUBLE),
+        Some(StoreError::Unsupported { .. }) => ("unsupported", TROUBLE),
+        Some(StoreError::Overloaded(_)) => ("overloaded", TROUBLE),
+        Some(StoreError::Unavailable { .. }) => ("outcome-unknown", TROUBLE),
+        Some(StoreError::Stopped { .. }) => ("stopped", TROUBLE),
+        None => ("failed", TROUBLE),
+    }
+}
+
+/// What to do next, where that is not said yet.
+fn hint(error: &anyhow::Error) -> Option<&str> {
+    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+        return refusal.hint.as_deref();
+    }
+    match error.downcast_ref::<StoreError>()? {
+        StoreError::Conflict(_) => Some("read the stream, decide again, and append again"),
+        StoreError::Corrupt(_) => Some("`gesta verify` tells all damage; keep a copy of the files"),
+        StoreError::Overloaded(_) => Some("make room, then try again"),
+        StoreError::Stopped { .. } => Some("restart the program that has the store open"),
+        StoreError::Rejected(_)
+        | StoreError::Unsupported { .. }
+        | StoreError::Unavailable { .. }
+        | StoreError::Deleted { .. } => None,
     }
 }

@@ -53,6 +53,11 @@ impl Output {
         writeln!(self.to, "{line}").or_else(lost)
     }
 
+    /// Lines as they are, each with its end.
+    pub(crate) fn bytes(&mut self, lines: &[u8]) -> Result<()> {
+        self.to.write_all(lines).or_else(lost)
+    }
+
     /// A line for programs.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
         serde_json::to_writer(&mut self.to, value).map_err(io::Error::from).or_else(lost)?;

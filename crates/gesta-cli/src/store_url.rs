@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use gesta_log::{LockError, LogStore, OpenError, Options};
+use gesta_log::{LockError, LogStore, OpenError, Options, directory_of_url};
 
 /// The name of a store, as `--store` takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,7 @@ impl StoreUrl {
                 error @ (OpenError::Io { .. }
                 | OpenError::OtherVersion { .. }
                 | OpenError::Restoring
+                | OpenError::Importing
                 | OpenError::AnotherStore { .. }),
             ) => Err(error.into()),
         }
@@ -94,6 +95,13 @@ impl StoreUrl {
             Holds::Nothing => Ok(true),
             Holds::Store | Holds::Backup | Holds::OtherFiles => Ok(false),
         }
+    }
+
+    /// The directory, if a store can be made in it: it is empty, or an import into it did not end.
+    pub(crate) fn directory_to_import(&self) -> Result<Option<&Path>> {
+        let directory = self.named_directory()?;
+        let begun = directory.join("IMPORTING").exists();
+        Ok((begun || self.is_empty()?).then_some(directory))
     }
 
     /// The directory, in which there has to be nothing; none of a memory store.
@@ -167,9 +175,11 @@ impl FromStr for StoreUrl {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
-            Some(("gesta", "")) => Err("name a directory: gesta:DIR".to_owned()),
-            Some(("gesta", directory)) => Ok(Self::Directory(directory.into())),
+            Some(("gesta", directory)) => {
+                directory_of_url(directory).map(Self::Directory).map_err(|wrong| wrong.to_string())
+            }
             Some(("memory", "")) => Ok(Self::Memory),
+            None if text.is_empty() => Err("it is empty; a store is named gesta:DIR".to_owned()),
             Some((scheme, _)) => Err(format!("no store is known by {scheme}:, only gesta:DIR")),
             None => Err(format!("a store is named gesta:DIR; try gesta:{text}")),
         }

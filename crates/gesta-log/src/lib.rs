@@ -34,6 +34,8 @@ mod scan;
 mod scavenge;
 mod store;
 mod sync;
+mod transfer;
+mod url;
 mod verify;
 mod writer;
 
@@ -46,6 +48,10 @@ pub use options::{OpenError, OpenReport, Options, Torn, Unmarked};
 pub use recovery::Progress;
 pub use scavenge::{ScavengeError, ScavengeOptions, ScavengeReport};
 pub use store::{EventPlace, LogStore};
+pub use transfer::{
+    ImportError, ImportReport, ImportWriter, Scavenged, ScavengedEvent, StoreExport, StoredAppend,
+};
+pub use url::{InvalidUrl, directory_of_url};
 pub use verify::verify;
 
 /// What the fuzzer gets at, in a build for it alone (`fuzz/`).

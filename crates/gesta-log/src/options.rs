@@ -101,6 +101,13 @@ pub enum OpenError {
     /// A restore into the directory did not end. Empty the directory and restore again.
     #[error("a restore into the directory did not end; empty the directory and restore again")]
     Restoring,
+    /// An import into the directory did not end. Import the same file again, and it goes on; or empty
+    /// the directory.
+    #[error(
+        "an import into the directory did not end; import the same file again, and it goes on, or \
+         empty the directory"
+    )]
+    Importing,
     /// Segments of several stores are in one directory. Take the strange ones away.
     #[error("{file} belongs to another store than the segments before it")]
     AnotherStore {

@@ -1,10 +1,10 @@
-//! What a restore leaves in a store's directory: a file that says which incarnation begins there.
+//! What a restore or an import leaves in a store's directory: a file that says which incarnation begins there.
 //!
 //! Always holds: from the first opening after a restore on, the store has the incarnation that the
 //! file names, which no consumer of the lost store has ever seen; once a segment of the log bears
-//! it, the file says nothing any more, and the next who may write removes it. A restore that did
-//! not end is told apart by the file's name, and such a directory is not opened.
-//! Not here: restoring ([`backup`](crate::backup)).
+//! it, the file says nothing any more, and the next who may write removes it. A restore or an import
+//! that did not end is told apart by the file's name, and such a directory is not opened.
+//! Not here: restoring ([`backup`](crate::backup)), importing ([`transfer`](crate::transfer)).
 
 use std::io;
 
@@ -19,15 +19,32 @@ use crate::{
 
 /// Its name once all of the store is there.
 const RESTORED: &str = "RESTORED";
-/// Its name until then.
+/// Its name until then, for each way of making a store.
 const RESTORING: &str = "RESTORING";
+const IMPORTING: &str = "IMPORTING";
 const INCARNATION_BYTES: usize = 16;
 
+/// How a store is made of something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Making {
+    Restore,
+    Import,
+}
+
+impl Making {
+    pub(crate) const fn file(self) -> &'static str {
+        match self {
+            Self::Restore => RESTORING,
+            Self::Import => IMPORTING,
+        }
+    }
+}
+
 /// Says durably that files of this incarnation are about to come.
-pub(crate) fn begin(disk: &dyn Disk, incarnation: Incarnation) -> io::Result<()> {
+pub(crate) fn begin(disk: &dyn Disk, making: Making, incarnation: Incarnation) -> io::Result<()> {
     let mut bytes = incarnation.as_uuid().as_bytes().to_vec();
     bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
-    let file = || RESTORING.to_owned();
+    let file = || making.file().to_owned();
     disk.run(Operation::Create { file: file() })?;
     disk.run(Operation::Write { file: file(), offset: 0, bytes: Bytes::from(bytes) })?;
     disk.run(Operation::Sync { file: file() })?;
@@ -35,9 +52,15 @@ pub(crate) fn begin(disk: &dyn Disk, incarnation: Incarnation) -> io::Result<()>
 }
 
 /// Says durably that all files are there. They have been synced, their names included.
-pub(crate) fn end(disk: &dyn Disk) -> io::Result<()> {
-    disk.run(Operation::Rename { from: RESTORING.to_owned(), to: RESTORED.to_owned() })?;
+pub(crate) fn end(disk: &dyn Disk, making: Making) -> io::Result<()> {
+    disk.run(Operation::Rename { from: making.file().to_owned(), to: RESTORED.to_owned() })?;
     disk.run(Operation::SyncDirectory)
+}
+
+/// The incarnation of the import that is under way, if it got as far as to say it.
+pub(crate) fn importing(disk: &dyn Disk) -> io::Result<Option<Incarnation>> {
+    let bytes = disk.read(IMPORTING, 0, INCARNATION_BYTES + 4, Cache::Bypass)?;
+    Ok(decode(&bytes))
 }
 
 /// The incarnation that begins where the log ends, if the store was restored and nothing has been
@@ -51,6 +74,9 @@ pub(crate) fn incarnation(
     let names = disk.list().map_err(failed)?;
     if names.iter().any(|name| name == RESTORING) {
         return Err(OpenError::Restoring);
+    }
+    if names.iter().any(|name| name == IMPORTING) {
+        return Err(OpenError::Importing);
     }
     if !names.iter().any(|name| name == RESTORED) {
         return Ok(None);

@@ -73,7 +73,7 @@ pub use handle::{Builder, Gesta};
 pub use health::{Component, Health, HealthCause, Severity};
 pub use json::JsonFault;
 pub use load::{Load, Loaded};
-pub use open::{OpenError, open};
+pub use open::{OpenError, directory_of, open};
 pub use pipeline::{
     Authorize, CommandContext, CommandIdFrom, CommandRequest, Pipeline, RetryPolicy,
 };

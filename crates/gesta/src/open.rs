@@ -1,6 +1,9 @@
 //! Which URL means which store: the one place in the framework that names concrete stores.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use gesta_store::{EventStore, memory::MemoryStore};
 
@@ -22,20 +25,45 @@ use gesta_store::{EventStore, memory::MemoryStore};
 /// # Errors
 /// [`OpenError`] when the URL means no store, or the store does not open.
 pub fn open(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
+    match directory_of(url)? {
+        Some(directory) => open_log(&directory),
+        None => Ok(Arc::new(MemoryStore::new())),
+    }
+}
+
+/// Returns the directory of the store behind a URL, or `None` of a store that has none. Opens
+/// nothing.
+///
+/// ```
+/// assert_eq!(gesta::directory_of("memory:")?, None);
+/// # #[cfg(feature = "log")]
+/// assert_eq!(gesta::directory_of("gesta:./data")?, Some("./data".into()));
+/// assert!(gesta::directory_of("gesta://data").is_err(), "it would mean /data");
+/// # Ok::<(), gesta::OpenError>(())
+/// ```
+///
+/// # Errors
+/// [`OpenError`] when the URL means no store.
+pub fn directory_of(url: &str) -> Result<Option<PathBuf>, OpenError> {
     let Some((scheme, rest)) = url.split_once(':') else {
         return Err(OpenError::NoScheme { url: url.to_owned() });
     };
     match scheme {
-        "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),
+        "memory" if rest.is_empty() => Ok(None),
         "memory" => Err(OpenError::MemoryHasNoPlace { rest: rest.to_owned() }),
         "gesta" if rest.is_empty() => Err(OpenError::NoDirectory),
-        "gesta" => open_log(rest),
+        "gesta" => log_directory(rest).map(Some),
         unknown => Err(OpenError::UnknownScheme { scheme: unknown.to_owned() }),
     }
 }
 
 #[cfg(feature = "log")]
-fn open_log(directory: &str) -> Result<Arc<dyn EventStore>, OpenError> {
+fn log_directory(rest: &str) -> Result<PathBuf, OpenError> {
+    Ok(gesta_log::directory_of_url(rest)?)
+}
+
+#[cfg(feature = "log")]
+fn open_log(directory: &Path) -> Result<Arc<dyn EventStore>, OpenError> {
     let store = gesta_log::LogStore::open(directory, gesta_log::Options::default())?;
     tell(store.report());
     Ok(Arc::new(store))
@@ -56,7 +84,12 @@ fn tell(report: &gesta_log::OpenReport) {
 }
 
 #[cfg(not(feature = "log"))]
-fn open_log(_: &str) -> Result<Arc<dyn EventStore>, OpenError> {
+fn log_directory(_: &str) -> Result<PathBuf, OpenError> {
+    Err(OpenError::NotBuiltIn { scheme: "gesta", feature: "log" })
+}
+
+#[cfg(not(feature = "log"))]
+fn open_log(_: &Path) -> Result<Arc<dyn EventStore>, OpenError> {
     Err(OpenError::NotBuiltIn { scheme: "gesta", feature: "log" })
 }
 
@@ -84,6 +117,11 @@ pub enum OpenError {
     /// A log is in a directory. Write it behind `gesta:`.
     #[error("`gesta:` names no directory")]
     NoDirectory,
+    /// What stands behind `gesta:` would name another directory than it seems to. The error says
+    /// what to write.
+    #[cfg(feature = "log")]
+    #[error(transparent)]
+    Url(#[from] gesta_log::InvalidUrl),
     /// The store is not part of this program. Build it with the feature.
     #[error("stores behind `{scheme}:` need the feature `{feature}` of gesta")]
     NotBuiltIn {

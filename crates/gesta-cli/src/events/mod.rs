@@ -41,6 +41,15 @@ pub(crate) fn moment(recorded_at: RecordedAt) -> String {
     }
 }
 
+/// The moment that [`moment`] writes so.
+pub(crate) fn recorded_at(text: &str) -> Option<RecordedAt> {
+    let micros = match text.strip_suffix(" µs after 1970") {
+        Some(micros) => micros.parse().ok()?,
+        None => u64::try_from(text.parse::<Timestamp>().ok()?.as_microsecond()).ok()?,
+    };
+    Some(RecordedAt::from_micros(micros))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +57,10 @@ mod tests {
     #[test]
     fn a_moment_has_its_microseconds_even_when_they_are_none() {
         assert_eq!(moment(RecordedAt::from_micros(0)), "1970-01-01T00:00:00.000000Z");
+        for micros in [0, 1, 999_999, 1_700_000_000_000_001, u64::MAX] {
+            let at = RecordedAt::from_micros(micros);
+            assert_eq!(recorded_at(&moment(at)), Some(at));
+        }
         let later = RecordedAt::from_micros(1_700_000_000_000_001);
         assert_eq!(moment(later), "2023-11-14T22:13:20.000001Z");
         assert_eq!(

@@ -1,14 +1,13 @@
 //! An event from a line of JSON: what was exported, offered to a store again.
 //!
-//! Always holds: data and metadata come out to the byte as they were exported. When and at which
-//! position it was recorded is read over: a store has its own of these.
+//! Always holds: data and metadata come out to the byte as they were exported.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use gesta_store::{
-    CausationId, ContentType, CorrelationId, EventId, EventType, NewEvent, Revision, StreamName,
-    Tag,
+    CausationId, ContentType, CorrelationId, EventType, NewEvent, Position, RecordedAt,
+    RecordedEvent, Revision, StreamName, Tag,
 };
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// An event and where it belongs.
@@ -16,17 +15,40 @@ use serde_json::value::RawValue;
 pub(crate) struct Offered {
     pub(crate) stream: StreamName,
     pub(crate) revision: Revision,
+    /// Where it was in the store that it comes from, and when it was recorded there.
+    pub(crate) position: Option<Position>,
+    pub(crate) recorded_at: Option<String>,
     pub(crate) event: NewEvent,
+}
+
+impl Offered {
+    /// The event as a store has it, which was at this position there.
+    pub(crate) fn as_recorded(&self, position: Position, recorded_at: RecordedAt) -> RecordedEvent {
+        let event = self.event.clone();
+        RecordedEvent {
+            stream: self.stream.clone(),
+            revision: self.revision,
+            position,
+            recorded_at,
+            id: event.id,
+            event_type: event.event_type,
+            schema_version: event.schema_version,
+            content_type: event.content_type,
+            data: event.data,
+            metadata: event.metadata,
+            tags: event.tags,
+            correlation_id: event.correlation_id,
+            causation_id: event.causation_id,
+        }
+    }
 }
 
 /// What a line says. A name that is not among these is a mistake of somebody's, so it is told.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Line {
-    #[serde(rename = "position")]
-    _position: Option<IgnoredAny>,
-    #[serde(rename = "recordedAt")]
-    _recorded_at: Option<IgnoredAny>,
+    position: Option<u64>,
+    recorded_at: Option<String>,
     stream: String,
     revision: u64,
     id: String,
@@ -76,12 +98,13 @@ impl Offered {
             causation_id: line.causation_id.map(CausationId::new).transpose().map_err(told)?,
         };
         let stream = StreamName::new(line.stream).map_err(told)?;
-        Ok(Self { stream, revision: Revision::new(line.revision), event })
-    }
-
-    /// Which event it is.
-    pub(crate) fn id(&self) -> EventId {
-        self.event.id
+        Ok(Self {
+            stream,
+            revision: Revision::new(line.revision),
+            position: line.position.map(Position::new),
+            recorded_at: line.recorded_at,
+            event,
+        })
     }
 }
 
@@ -108,7 +131,7 @@ fn bytes(
 
 #[cfg(test)]
 mod tests {
-    use gesta_store::{Position, RecordedAt, RecordedEvent};
+    use gesta_store::EventId;
 
     use super::*;
 

@@ -20,7 +20,7 @@ use serde_json::{json, value::RawValue};
 
 use crate::{
     events::{Printable, is_json},
-    exit::Outcome,
+    exit::{Outcome, Refusal},
     output::{Output, Style, notice},
     store_url::StoreUrl,
 };
@@ -42,6 +42,7 @@ that read them must know their type, so ask whoever wrote those before you make 
 #[command(after_help = HINT)]
 pub(crate) struct Append {
     /// The stream, such as order-17.
+    #[arg(value_parser = new_stream)]
     stream: StreamName,
     /// What kind of event it is, such as order-placed.
     #[arg(long = "type", value_name = "TYPE")]
@@ -88,6 +89,7 @@ struct Payload {
 
 impl Append {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+        self.check_ordinary()?;
         store.check_for_append()?;
         let events = self.events()?;
         let ids: Vec<_> = events.iter().map(|event| event.id).collect();
@@ -98,6 +100,24 @@ impl Append {
             Err(error) => return Err(explained(error, &ids)),
         }
         Ok(Outcome::Done)
+    }
+
+    /// The system's own events delete and forbid streams; who wants that says so by its verb, and is
+    /// asked.
+    fn check_ordinary(&self) -> Result<()> {
+        let hint = "there are verbs for it, which ask before: `gesta delete`, `gesta truncate`, \
+                    `gesta tombstone`, `gesta metadata`";
+        if self.stream.is_system() {
+            let name = Printable(self.stream.as_str());
+            let message = format!("stream {name} is the system's, and nothing is appended to it");
+            return Err(Refusal::usage("system-stream", message).hint(hint).into());
+        }
+        if self.event_type.as_str().starts_with('$') {
+            let name = Printable(self.event_type.as_str());
+            let message = format!("event type {name} is the system's, and is not appended");
+            return Err(Refusal::usage("system-type", message).hint(hint).into());
+        }
+        Ok(())
     }
 
     /// What is to be appended; never nothing.
@@ -223,6 +243,20 @@ fn expected_revision(text: &str) -> Result<ExpectedRevision, String> {
                 "say any, none, exists, or the last revision, which is a number from 0".to_owned()
             })
         }
+    }
+}
+
+/// Names that are made here can be typed again; those of others may not, and can still be read.
+fn new_stream(text: &str) -> Result<StreamName, String> {
+    let name = StreamName::new(text).map_err(|invalid| invalid.to_string())?;
+    if let Some((at, control)) = text.char_indices().find(|(_, letter)| letter.is_control()) {
+        let control = control.escape_default();
+        return Err(format!("it has a control character, {control}, at byte {at}"));
+    }
+    match text.split_once('-') {
+        Some(("", _)) => Err("nothing stands before its first -, where a category goes".to_owned()),
+        Some((category, "")) => Err(format!("no id follows {category}-, such as {category}-17")),
+        Some(_) | None => Ok(name),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `gesta backup`: a copy of a store that is in use, in another directory.
 
-use std::{ops::RangeInclusive, path::PathBuf};
+use std::ops::RangeInclusive;
 
 use anyhow::Result;
 use clap::Args;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     counted::counted,
+    directory::Directory,
     exit::Outcome,
     output::{Output, Style, notice},
     progress::{Of, bar},
@@ -37,13 +38,14 @@ Exit codes:
 #[command(after_help = HINT)]
 pub(crate) struct Backup {
     /// The directory of the backup; made if it is not there.
-    target: PathBuf,
+    #[arg(value_name = "DIR")]
+    target: Directory,
 }
 
 impl Backup {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         let bar = bar(Of::Bytes, 0);
-        let report = gesta_log::backup(store.directory()?, &self.target, &mut |progress| {
+        let report = gesta_log::backup(store.directory()?, self.target.path(), &mut |progress| {
             let Progress { bytes_done, bytes_total } = progress;
             bar.set_length(bytes_total);
             bar.set_position(bytes_done);

@@ -3,18 +3,23 @@
 mod append;
 mod backup;
 mod bench;
+mod delete;
 mod export;
 mod import;
+mod metadata;
 mod read;
 mod restore;
 mod scavenge;
 mod stats;
 mod streams;
 mod subscribe;
+mod tombstone;
+mod truncate;
 mod verify;
 
 pub(crate) use self::{
-    append::Append, backup::Backup, bench::Bench, export::Export, import::Import, read::Read,
-    restore::Restore, scavenge::Scavenge, stats::Stats, streams::Streams, subscribe::Subscribe,
+    append::Append, backup::Backup, bench::Bench, delete::Delete, export::Export, import::Import,
+    metadata::Metadata, read::Read, restore::Restore, scavenge::Scavenge, stats::Stats,
+    streams::Streams, subscribe::Subscribe, tombstone::Tombstone, truncate::Truncate,
     verify::Verify,
 };

@@ -3,16 +3,16 @@
 use anyhow::Result;
 use clap::Args;
 use futures_executor::block_on;
-use gesta_log::LogStore;
 use gesta_store::{
     Direction, EventStore as _, Pages, Position, ReadAll, ReadFrom, ReadStream, Revision,
-    StreamName, StreamState, Visibility,
+    Visibility,
 };
 
 use crate::{
-    events::{Printable, show},
+    events::show,
     exit::Outcome,
-    output::{Output, Style, notice},
+    lookup::check_there,
+    output::Output,
     source::{Source, Which},
     store_url::StoreUrl,
 };
@@ -22,7 +22,13 @@ Examples:
   gesta read order-17
   gesta read order-17 --backwards --limit 1             the last event
   gesta read --all --from 1000 --limit 50
-  gesta read --all --type order-placed --tag customer:17850 --json";
+  gesta read --all --type order-placed --tag customer:17850 --json
+
+Exit codes:
+  0  done
+  1  the stream was deleted for ever, or the store is damaged
+  2  wrong usage, or a store that cannot be used
+  3  there is no such stream, or it was deleted";
 
 /// Read events, of one stream or of the whole store.
 ///
@@ -61,7 +67,7 @@ impl Read {
                 let from = place(direction, from.map(Revision::new));
                 let read = ReadStream { stream: stream.clone(), direction, from, limit };
                 show_all(store.read_stream(read), output)?;
-                tell_if_not_there(&stream, &store, output)?;
+                check_there(&stream, &store)?;
             }
         }
         Ok(Outcome::Done)
@@ -79,26 +85,6 @@ fn place<Place>(direction: Direction, from: Option<Place>) -> ReadFrom<Place> {
 fn show_all(mut pages: Pages, output: &mut Output) -> Result<()> {
     while let Some(page) = block_on(pages.next()) {
         page?.iter().try_for_each(|event| show(event, output))?;
-    }
-    Ok(())
-}
-
-/// A stream without events is no error to a store; to a person it may be a misspelt name.
-fn tell_if_not_there(stream: &StreamName, store: &LogStore, output: &Output) -> Result<()> {
-    if output.style() == Style::Json {
-        return Ok(());
-    }
-    let name = Printable(stream.as_str());
-    match block_on(store.describe_stream(stream))?.state {
-        StreamState::Live | StreamState::Tombstoned => {}
-        StreamState::Missing => {
-            notice(format_args!(
-                "there is no stream {name}; `gesta streams` lists those there are"
-            ));
-        }
-        StreamState::Deleted => notice(format_args!(
-            "{name} was deleted; what happened in it is still under `gesta read --all`"
-        )),
     }
     Ok(())
 }

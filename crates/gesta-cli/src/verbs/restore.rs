@@ -1,7 +1,5 @@
 //! `gesta restore`: a store from a backup.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use clap::Args;
 use gesta_log::{Progress, RestoreReport};
@@ -9,6 +7,7 @@ use serde_json::json;
 
 use crate::{
     counted::counted,
+    directory::Directory,
     exit::Outcome,
     output::{Output, Style},
     progress::{Of, bar},
@@ -32,20 +31,22 @@ Exit codes:
 #[command(after_help = HINT)]
 pub(crate) struct Restore {
     /// The directory that `gesta backup` wrote.
-    source: PathBuf,
-    /// The directory of the store.
+    #[arg(value_name = "BACKUP")]
+    source: Directory,
+    /// The directory of the store: a path, or gesta:DIR.
     #[arg(value_name = "DIR")]
-    directory: PathBuf,
+    directory: Directory,
 }
 
 impl Restore {
     pub(crate) fn run(self, output: &mut Output) -> Result<Outcome> {
         let bar = bar(Of::Bytes, 0);
-        let report = gesta_log::restore(&self.source, &self.directory, &mut |progress| {
-            let Progress { bytes_done, bytes_total } = progress;
-            bar.set_length(bytes_total);
-            bar.set_position(bytes_done);
-        });
+        let report =
+            gesta_log::restore(self.source.path(), self.directory.path(), &mut |progress| {
+                let Progress { bytes_done, bytes_total } = progress;
+                bar.set_length(bytes_total);
+                bar.set_position(bytes_done);
+            });
         bar.finish_and_clear();
         self.tell(report?, output)?;
         Ok(Outcome::Done)
@@ -53,7 +54,7 @@ impl Restore {
 
     fn tell(&self, report: RestoreReport, output: &mut Output) -> Result<()> {
         let RestoreReport { end, segments, bytes, incarnation } = report;
-        let store = format!("gesta:{}", self.directory.display());
+        let store = format!("gesta:{}", self.directory);
         match output.style() {
             Style::Text => {
                 let segments = counted(segments as u64, "segment");

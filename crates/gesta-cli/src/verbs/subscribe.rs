@@ -20,6 +20,7 @@ use gesta_store::{
 use crate::{
     events::show,
     exit::Outcome,
+    lookup::check_there,
     output::{Output, Style, notice},
     source::{Source, Which},
     store_url::StoreUrl,
@@ -56,8 +57,17 @@ impl Subscribe {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         let until_caught_up = self.until_caught_up;
         let store = if until_caught_up { store.open_to_read()? } else { store.open_to_follow()? };
-        let mut subscription =
-            store.subscribe(gesta_store::Subscribe { to: self.to(), incarnation: None });
+        let to = self.to();
+        if let SubscribeTo::Stream { stream, .. } = &to {
+            // Who waits may wait for a stream that is still to come.
+            match check_there(stream, &store) {
+                Err(absent) if output.style() == Style::Text => {
+                    notice(format_args!("{absent}; only what is still to come will be shown"));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        let mut subscription = store.subscribe(gesta_store::Subscribe { to, incarnation: None });
         while let Some(delivery) = next(&mut subscription, &store)? {
             match delivery? {
                 Delivery::Events(page) => {

@@ -175,6 +175,14 @@ fn bad_input_is_told_with_what_to_do() {
     }
     let refused = scene.run(&["append", "$settings", "--type", "changed", "--data", "{}"]);
     refused.fails_with(2, "stream $settings is the system's");
+    for (name, advice) in [
+        ("", "stream name is empty"),
+        ("order-", "no id follows order-"),
+        ("order-1\n2", "it has a control character, \\n, at byte 7"),
+    ] {
+        let refused = scene.run(&["append", name, "--type", "t", "--data", "{}"]);
+        refused.fails_with(2, advice);
+    }
     let long = "x".repeat(256);
     let refused = scene.run(&["append", "order-1", "--type", &long, "--data", "{}"]);
     refused.fails_with(2, "event type has 256 bytes, more than the limit of 255");

@@ -27,7 +27,11 @@ fn a_store_in_use_is_backed_up_and_restored() {
     let expected = format!("restored up to position 4 as gesta:{}: ", again.path().display());
     assert!(told.said().starts_with(&expected), "{told:?}");
     assert_eq!(again.run(&["verify"]).said(), "sound: 4 events in 2 segments\n");
-    assert_eq!(again.run(&["export"]).said(), scene.run(&["export"]).said());
+    let appends = |scene: &Scene| {
+        let exported = scene.run(&["export"]).objects();
+        exported.last().unwrap()["end"]["appendsBlake3"].clone()
+    };
+    assert_eq!(appends(&again), appends(&scene));
     drop(store);
 }
 
@@ -74,4 +78,30 @@ fn directories_that_are_not_for_it_are_left_alone() {
         copy.run(verb).fails_with(2, "it is a backup; `gesta restore` makes a store of it");
     }
     assert!(empty.files().is_empty());
+}
+
+#[test]
+fn a_directory_is_named_by_its_path_or_as_a_stores_url() {
+    let (scene, place) = (Scene::of_two_orders(), Scene::empty());
+    let run_there = |arguments: &[&str]| {
+        let mut command = scene.command(arguments);
+        command.current_dir(place.path());
+        run(command)
+    };
+    run_there(&["backup", "gesta:./copy"]).said();
+    run_there(&["restore", "gesta:./copy", "gesta:./again"]).said();
+    run_there(&["restore", "copy", "third"]).said();
+    for name in ["copy", "again", "third"] {
+        assert!(place.path().join(name).is_dir(), "{name}");
+    }
+    assert!(!place.path().join("gesta:.").exists() && !place.path().join("gesta:").exists());
+    for (wrong, advice) in [
+        ("gesta://again", "write gesta:./again"),
+        ("memory:", "a memory store has no files"),
+        ("file:///again", "nothing is reached by file:"),
+        ("", "it is empty"),
+    ] {
+        run_there(&["restore", "copy", wrong]).fails_with(2, advice);
+        run_there(&["backup", wrong]).fails_with(2, advice);
+    }
 }

@@ -1,4 +1,4 @@
-//! What is exported, and that it comes back whole.
+//! What is exported, and that it comes back exactly.
 
 use std::{
     fs,
@@ -12,9 +12,9 @@ use std::{
 use futures_executor::block_on;
 use gesta_log::{LogStore, Options};
 use gesta_store::{
-    CausationId, ContentType, CorrelationId, DeleteStream, EventId, EventStore as _, EventType,
-    ExpectedRevision, NewEvent, Position, SetStreamMetadata, StreamMetadata, StreamName, Tag,
-    TombstoneStream,
+    Append, CausationId, ContentType, CorrelationId, DeleteStream, EventId, EventStore as _,
+    EventType, ExpectedRevision, NewEvent, Position, SetStreamMetadata, StreamMetadata, StreamName,
+    Tag, TombstoneStream,
 };
 use serde_json::{Value, json};
 
@@ -67,39 +67,124 @@ fn hide_some(store: &Opened) {
     block_on(store.tombstone_stream(TombstoneStream { stream, expected })).unwrap();
 }
 
-/// All events of a store but for the time, which is the store's own.
+/// The events of an export, one by one.
 fn events(scene: &Scene) -> Vec<Value> {
-    let mut events = scene.run(&["export"]).objects();
-    for event in &mut events {
-        event.as_object_mut().unwrap().remove("recordedAt").unwrap();
+    let mut events = Vec::new();
+    for mut line in scene.run(&["export"]).objects() {
+        match line.get_mut("append") {
+            Some(Value::Array(append)) => events.append(append),
+            Some(_) | None => events.push(line),
+        }
     }
+    events.retain(|event| {
+        event.get("stream").is_some_and(Value::is_string) && event.get("id").is_some()
+    });
     events
 }
 
+/// The lines of appends of an export.
+fn appends(scene: &Scene, more: &[&str]) -> Vec<Value> {
+    let exported = exported(scene, more);
+    let lines: Vec<_> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    lines[1..lines.len() - 1].to_vec()
+}
+
 fn exported(scene: &Scene, more: &[&str]) -> String {
-    scene.run(&[&["export"], more].concat()).said().to_owned()
+    scene.run(&[&["export"], more].concat()).out
 }
 
 fn import(scene: &Scene, lines: &str) -> Ran {
     scene.run_with_input(&["import", "-"], lines)
 }
 
+/// The first lines of an export.
+fn first_lines(lines: &str, count: usize) -> String {
+    lines.lines().take(count).map(|line| format!("{line}\n")).collect()
+}
+
+/// The same events as an export of the version before has them.
+fn old_format(lines: &str) -> String {
+    let mut old = String::new();
+    for line in lines.lines() {
+        let value: Value = serde_json::from_str(line).unwrap();
+        match value.get("append") {
+            Some(Value::Array(events)) => {
+                for event in events {
+                    old.push_str(&format!("{event}\n"));
+                }
+            }
+            _ if value.get("stream").is_some() && value.get("id").is_some() => {
+                old.push_str(&format!("{line}\n"));
+            }
+            _ => {}
+        }
+    }
+    old
+}
+
+/// Three events in two streams, appended together.
+fn transfer() -> Append {
+    let event = |nth| NewEvent {
+        id: EventId::derived_from("transfer", nth),
+        ..event(ContentType::JSON, b"{\"amount\":5}")
+    };
+    let name = |text| StreamName::new(text).unwrap();
+    Append::to(name("account-1"), ExpectedRevision::Any, [event(0), event(1)]).and(
+        name("account-2"),
+        ExpectedRevision::Any,
+        [event(2)],
+    )
+}
+
+/// A store of which the older events were scavenged; the transfer is in it.
+fn scavenged() -> Scene {
+    let scene = Scene::of_two_orders();
+    let store = scene.open();
+    for n in 0..40 {
+        append(&store, "session-1", "seen", &format!("{{\"n\":{n}}}"));
+        append(&store, "user-1", "changed", &format!("{{\"n\":{n}}}"));
+    }
+    block_on(store.append(transfer())).unwrap();
+    drop(store);
+    scene.run(&["truncate", "user-1", "--before", "30", "--yes"]).said();
+    scene.run(&["delete", "session-1", "--yes"]).said();
+    assert!(scene.run(&["scavenge", "--threshold", "0"]).said().starts_with("scavenged 70 events"));
+    scene
+}
+
+#[test]
+fn an_export_says_which_store_it_is_and_ends_with_how_much_there_is() {
+    let scene = of_all_kinds();
+    let lines = scene.run(&["export"]).objects();
+    let (first, last) = (&lines[0], lines.last().unwrap());
+    assert_eq!((&first["gestaExport"], &first["store"]), (&json!(2), &json!("gesta-log")));
+    assert_eq!((&first["head"], &first["whole"]), (&json!(16), &json!(true)));
+    let stats = &scene.run(&["stats", "--json"]).objects()[0];
+    assert_eq!(
+        first["incarnations"].as_array().unwrap().last().unwrap()["incarnation"],
+        stats["incarnation"]
+    );
+    assert_eq!((&last["end"]["events"], &last["end"]["appends"]), (&json!(16), &json!(16)));
+    assert_eq!(last["end"]["blake3"].as_str().unwrap().len(), 64);
+}
+
 #[test]
 fn an_export_comes_back_with_everything() {
     let (scene, copy) = (of_all_kinds(), Scene::empty());
     let lines = exported(&scene, &[]);
-    assert_eq!(import(&copy, &lines).said(), "imported 16 events\n");
-    assert_eq!(events(&copy), events(&scene));
+    assert_eq!(import(&copy, &lines).said(), "imported 16 events, exactly as exported\n");
+    assert_eq!(events(&copy), events(&scene), "recorded times and positions, too");
     for stream in ["order-1", "kept-1", "gone-1"] {
-        let read = |scene: &Scene| scene.run(&["read", stream]).said().lines().count();
+        let read = |scene: &Scene| scene.run(&["read", stream]).said().to_owned();
         assert_eq!(read(&copy), read(&scene), "{stream}");
     }
     copy.run(&["append", "dead-1", "--type", "t", "--data", "1"]).fails_with(1, "for ever");
+    assert!(copy.run(&["verify"]).said().starts_with("sound: "));
 }
 
 #[test]
 fn an_export_says_what_it_cannot_say_in_json_in_base64() {
-    let lines = of_all_kinds().run(&["export"]).objects();
+    let lines = appends(&of_all_kinds(), &[]);
     assert_eq!(lines[0]["data"], json!({ "total": "9.90" }));
     assert_eq!(lines[3]["data"], Value::Null, "white space would be lost");
     assert_eq!(lines[3]["dataBase64"], "eyAicHJpY2UiIDogMS4xMCwKICJwYWlkIjogZmFsc2UgfQ==");
@@ -109,29 +194,164 @@ fn an_export_says_what_it_cannot_say_in_json_in_base64() {
 }
 
 #[test]
-fn importing_again_adds_nothing_even_where_reads_show_nothing() {
-    let (scene, copy) = (of_all_kinds(), Scene::empty());
-    let lines = exported(&scene, &[]);
-    import(&copy, &lines).said();
-    assert_eq!(import(&copy, &lines).said(), "imported 0 events; 16 events there already\n");
-    // Out of the store's own order, so that every event is looked for.
-    let mut shuffled: Vec<_> = lines.lines().collect();
-    shuffled.reverse();
-    let again = import(&copy, &shuffled.join("\n"));
-    assert_eq!(again.said(), "imported 0 events; 16 events there already\n");
-    assert_eq!(events(&copy), events(&scene));
+fn what_was_appended_together_is_known_as_one_append_after_a_move() {
+    for elsewhere in [false, true] {
+        let (scene, copy) = (Scene::of_two_orders(), Scene::empty());
+        let first = block_on(scene.open().append(transfer())).unwrap();
+        let lines = exported(&scene, &[]);
+        assert_eq!(appends(&scene, &[])[3]["append"].as_array().unwrap().len(), 3);
+        if elsewhere {
+            append(&copy.open(), "shelf-1", "noted", "1");
+        }
+        import(&copy, &lines).said();
+        let again = block_on(copy.open().append(transfer())).unwrap();
+        assert_eq!(again.revisions, first.revisions);
+        let moved = if elsewhere { 2 } else { 0 };
+        assert_eq!(again.position.number(), first.position.number() + moved);
+        let ids: Vec<_> = events(&copy).iter().map(|event| event["id"].to_string()).collect();
+        let once: std::collections::HashSet<_> = ids.iter().collect();
+        assert_eq!(once.len(), ids.len(), "no id stands twice");
+    }
 }
 
 #[test]
-fn an_import_goes_on_where_another_one_was_cut_off() {
-    let (scene, copy) = (of_all_kinds(), Scene::empty());
+fn a_scavenged_store_keeps_positions_revisions_and_repeats_over_a_move() {
+    let (scene, copy) = (scavenged(), Scene::empty());
     let lines = exported(&scene, &[]);
-    for cut in [1, 4, 11] {
-        let part: Vec<_> = lines.lines().take(cut).collect();
-        import(&copy, &part.join("\n")).said();
+    assert!(lines.contains("\"scavenged\":{"));
+    assert!(import(&copy, &lines).said().ends_with(", exactly as exported\n"));
+    assert_eq!(appends(&copy, &[]), appends(&scene, &[]));
+    let read = |scene: &Scene| scene.run(&["read", "user-1", "--json"]).objects();
+    assert_eq!(read(&copy), read(&scene));
+    assert_eq!(read(&copy)[0]["revision"], 30);
+    let next = copy.run(&["append", "session-1", "--type", "seen", "--data", "1", "--json"]);
+    assert_eq!(next.objects()[0]["revision"], 40, "a stream of which all is gone goes on");
+}
+
+#[test]
+fn a_scavenged_store_comes_to_one_that_has_events_already() {
+    let (scene, copy) = (scavenged(), Scene::empty());
+    append(&copy.open(), "shelf-1", "noted", "1");
+    let lines = exported(&scene, &[]);
+    let told = import(&copy, &lines);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.err.contains("revisions of 1 stream are lower here"), "{told:?}");
+    let data = |scene: &Scene| {
+        let read = scene.run(&["read", "user-1", "--json"]).objects();
+        read.iter().map(|event| event["data"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(data(&copy), data(&scene), "what was hidden is, and what was shown is");
+    // Where each event was is kept.
+    let kept = copy.run(&["streams", "--prefix", "imported-positions-"]);
+    assert_eq!(kept.said().lines().count(), 2, "{kept:?}");
+    let again = import(&copy, &lines);
+    assert!(again.out.starts_with("imported 0 events; "), "{again:?}");
+}
+
+#[test]
+fn importing_again_adds_nothing_even_where_reads_show_nothing() {
+    let (scene, copy) = (of_all_kinds(), Scene::empty());
+    append(&copy.open(), "shelf-1", "noted", "1");
+    let lines = exported(&scene, &[]);
+    assert_eq!(import(&copy, &lines).said(), "imported 16 events\n");
+    let there = events(&copy);
+    assert_eq!(import(&copy, &lines).said(), "imported 0 events; 16 events there already\n");
+    assert_eq!(events(&copy), there);
+}
+
+#[test]
+fn an_import_into_a_store_that_is_there_goes_on_where_another_one_was_cut_off() {
+    let (scene, copy) = (of_all_kinds(), Scene::empty());
+    append(&copy.open(), "shelf-1", "noted", "1");
+    let lines = exported(&scene, &[]);
+    for cut in [2, 5, 12] {
+        import(&copy, &first_lines(&lines, cut)).fails_with(1, "the export was cut");
     }
     assert_eq!(import(&copy, &lines).said(), "imported 5 events; 11 events there already\n");
+    let ids = |scene: &Scene| {
+        let events = events(scene).into_iter();
+        let imported = events.filter(|event| {
+            let stream = event["stream"].as_str().unwrap();
+            stream != "shelf-1" && !stream.starts_with("imported-")
+        });
+        imported.map(|event| event["id"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&copy), ids(&scene), "each once, in order");
+}
+
+#[test]
+fn an_export_that_was_cut_is_no_whole_one() {
+    let (scene, copy) = (of_all_kinds(), Scene::empty());
+    let lines = exported(&scene, &[]);
+    let cuts =
+        [first_lines(&lines, 5), lines[..lines.len() / 2].to_owned(), first_lines(&lines, 17)];
+    for cut in &cuts {
+        import(&copy, cut).fails_with(1, "the export was cut: its last line is missing");
+        copy.run(&["read", "--all"]).fails_with(2, "an import into the directory did not end");
+    }
+    let told = import(&copy, &lines);
+    assert_eq!(told.said(), "imported 0 events; 16 events there already, exactly as exported\n");
     assert_eq!(events(&copy), events(&scene));
+    // Who has nothing else can have what is there.
+    let part = Scene::empty();
+    let told = part.run_with_input(&["import", "-", "--accept-cut"], &cuts[0]);
+    assert!(told.err.contains("the export was cut; the store ends at position 4"), "{told:?}");
+    assert_eq!(events(&part), events(&scene)[..4]);
+}
+
+#[test]
+fn an_export_that_was_changed_on_its_way_is_not_imported() {
+    let scene = of_all_kinds();
+    let lines = exported(&scene, &[]);
+    for (was, is) in [("9.90", "9.91"), ("\"total\":\"1.10\"", "\"total\":\"1.20\"")] {
+        let copy = Scene::empty();
+        let changed = lines.replacen(was, is, 1);
+        import(&copy, &changed).fails_with(1, "the export is not what was written");
+        copy.run(&["read", "--all"]).fails_with(2, "an import into the directory did not end");
+    }
+    let without: String = lines
+        .lines()
+        .enumerate()
+        .filter(|(nth, _)| *nth != 4)
+        .map(|(_, line)| format!("{line}\n"))
+        .collect();
+    import(&Scene::empty(), &without).fails_with(2, "position 4 comes next");
+}
+
+#[test]
+fn an_import_onto_a_full_disk_goes_on_once_there_is_room() {
+    let scene = Scene::empty();
+    let store = scene.open();
+    let long = format!("\"{}\"", "x".repeat(900));
+    for n in 0..600 {
+        append(&store, &format!("thing-{}", n % 7), "noted", &long);
+    }
+    drop(store);
+    let files = Scene::empty();
+    let file = files.path().join("events.jsonl");
+    let file = file.to_str().unwrap();
+    scene.run(&["export", "--output", file]).said();
+    let used = Scene::empty();
+    append(&used.open(), "shelf-1", "noted", "1");
+    for place in [Scene::empty(), used] {
+        // Files cannot grow beyond 300 KiB, as if there was no room.
+        let mut full = std::process::Command::new("bash");
+        full.args(["-c", "trap '' XFSZ; ulimit -f 300; exec \"$@\"", "bash"]);
+        full.args([env!("CARGO_BIN_EXE_gesta"), "import", file]).stdin(Stdio::null());
+        full.env("GESTA_STORE", format!("gesta:{}", place.path().display()));
+        let told = crate::scene::run(full);
+        assert_eq!(told.code, 2, "{told:?}");
+        assert!(told.err.contains("the import ended early"), "{told:?}");
+        let told = place.run(&["import", file]);
+        assert!(told.said().starts_with("imported "), "{told:?}");
+        let ids = |scene: &Scene| {
+            let things = events(scene).into_iter();
+            let things =
+                things.filter(|event| event["type"] == "noted" && event["stream"] != "shelf-1");
+            things.map(|event| event["id"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&place), ids(&scene), "each once, in order");
+    }
 }
 
 /// Lines of one event each, for so many streams that many appends are on their way at once.
@@ -170,18 +390,48 @@ fn a_killed_import_goes_on() {
 }
 
 #[test]
+fn an_export_of_the_version_before_is_imported_with_a_warning_and_doubles_nothing() {
+    let (scene, copy) = (of_all_kinds(), Scene::empty());
+    block_on(scene.open().append(transfer())).unwrap();
+    let old = old_format(&exported(&scene, &[]));
+    let told = import(&copy, &old);
+    assert_eq!((told.code, told.out.as_str()), (0, "imported 19 events\n"), "{told:?}");
+    assert!(told.err.contains("does not say which events were appended together"), "{told:?}");
+    assert_eq!(copy.run(&["read", "order-1"]).said().lines().count(), 3);
+    let store = copy.open();
+    assert!(block_on(store.append(transfer())).is_err(), "a repeat is told, not appended again");
+    let id = EventId::derived_from("transfer", 0);
+    assert!(block_on(store.find_append(id)).unwrap().is_some());
+    drop(store);
+    assert_eq!(events(&copy).len(), 19);
+    assert!(import(&copy, &old).out.starts_with("imported 0 events; 19 events there already"));
+}
+
+#[test]
+fn an_old_export_of_a_scavenged_store_is_imported() {
+    let (scene, copy) = (scavenged(), Scene::empty());
+    let told = import(&copy, &old_format(&exported(&scene, &[])));
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.err.contains("revisions of 1 stream are lower here"), "{told:?}");
+    assert_eq!(copy.run(&["read", "user-1"]).said().lines().count(), 10);
+}
+
+#[test]
 fn a_line_that_cannot_be_read_is_named_and_nothing_after_it_is_imported() {
     let copy = Scene::empty();
-    let lines = exported(&Scene::of_two_orders(), &[]);
+    let lines = many_lines(3);
     let mut lines: Vec<_> = lines.lines().collect();
     lines.insert(2, "");
     lines.insert(3, "{\"stream\": \"order-1\"}");
     let refused = import(&copy, &lines.join("\n"));
     refused.fails_with(2, "line 4 cannot be read: missing field `revision`");
-    refused.fails_with(2, "2 events appended and 0 events there already");
+    refused.fails_with(2, "2 events imported and 0 events there already");
     assert_eq!(events(&copy).len(), 2);
     let system = r#"{"stream":"$other","revision":0,"id":"0190a6b4-7c00-7000-8000-000000000001","type":"t","data":1}"#;
     import(&copy, system).fails_with(2, "line 1: rejected: stream $other is the system's");
+    import(&copy, "").fails_with(2, "there are no lines to import");
+    let newer = "{\"gestaExport\":3,\"more\":1}";
+    import(&copy, newer).fails_with(2, "an export in version 3 of the format");
 }
 
 #[test]
@@ -189,33 +439,49 @@ fn a_stream_with_other_events_is_not_mixed_with() {
     let (lines, other) = (exported(&Scene::of_two_orders(), &[]), Scene::empty());
     append(&other.open(), "order-2", "order-placed", "{}");
     let refused = import(&other, &lines);
-    refused.fails_with(1, "line 2: order-2 has other events in this store: at revision 0 is event");
-    assert_eq!(events(&other).len(), 2, "what was there, and what came before the refusal");
+    refused.fails_with(1, "line 3: order-2 has other events in this store");
+    assert_eq!(other.run(&["read", "order-2", "--json"]).objects().len(), 1);
+    assert_eq!(other.run(&["read", "order-1", "--json"]).objects().len(), 1, "what came before");
 }
 
 #[test]
 fn a_stream_without_its_beginning_is_not_imported() {
     let scene = Scene::of_two_orders();
     let rest = exported(&scene, &["--from", "3"]);
-    assert_eq!(rest.lines().count(), 1);
+    assert_eq!(appends(&scene, &["--from", "3"]).len(), 1);
     let refused = import(&Scene::empty(), &rest);
     refused
-        .fails_with(2, "line 1: it is revision 1 of order-1, and the next one there can only be 0");
+        .fails_with(2, "line 2: it is revision 1 of order-1, and the next one there can only be 0");
     // Where its beginning is there, it goes on.
     let copy = Scene::empty();
-    let lines = exported(&scene, &[]);
-    import(&copy, &lines.lines().take(2).collect::<Vec<_>>().join("\n")).said();
+    import(&copy, &old_format(&first_lines(&exported(&scene, &[]), 3)));
     assert_eq!(import(&copy, &rest).said(), "imported 1 event\n");
-    assert_eq!(events(&copy), events(&scene));
+    assert_eq!(copy.run(&["read", "order-1"]).said().lines().count(), 2);
 }
 
 #[test]
 fn a_part_of_a_store_can_be_exported() {
     let scene = of_all_kinds();
-    assert_eq!(exported(&scene, &["--category", "kept"]).lines().count(), 2);
-    assert_eq!(exported(&scene, &["--type", "order-placed"]).lines().count(), 2);
-    assert_eq!(exported(&scene, &["--tag", "customer:17850"]).lines().count(), 1);
-    assert_eq!(exported(&scene, &["--category", "order", "--from", "3"]).lines().count(), 3);
+    let count = |more: &[&str]| appends(&scene, more).len();
+    assert_eq!(count(&["--category", "kept"]), 3, "two events, and the stream's metadata");
+    assert_eq!(count(&["--type", "order-placed"]), 2);
+    assert_eq!(count(&["--tag", "customer:17850"]), 1);
+    assert_eq!(count(&["--category", "order", "--from", "3"]), 3);
+    block_on(scene.open().append(transfer())).unwrap();
+    let told = scene.run(&["export", "--category", "account"]);
+    assert!(told.err.is_empty(), "the append is whole in it: {told:?}");
+    assert_eq!(count(&["--from", "18"]), 1);
+    let told = scene.run(&["export", "--from", "18"]);
+    assert!(told.err.contains("only a part of 1 append was chosen"), "{told:?}");
+}
+
+#[test]
+fn a_part_of_a_store_is_not_taken_for_all_of_it() {
+    let (scene, copy) = (of_all_kinds(), Scene::empty());
+    let told = import(&copy, &exported(&scene, &["--category", "kept"]));
+    assert_eq!(told.said(), "imported 3 events\n");
+    let read = |scene: &Scene| scene.run(&["read", "kept-1", "--json"]).objects().len();
+    assert_eq!(read(&copy), read(&scene), "hidden events stay hidden");
 }
 
 #[test]
@@ -226,14 +492,33 @@ fn an_export_into_a_file_is_told_and_imported_from_it() {
     let told = scene.run(&["export", "--output", path]);
     assert_eq!(told.said(), format!("exported 3 events up to position 3 to {path}\n"));
     assert_eq!(fs::read_to_string(&file).unwrap(), exported(&scene, &[]));
-    let told = &scene.run(&["export", "--output", path, "--json"]).objects()[0];
-    assert_eq!(*told, json!({ "file": path, "events": 3, "lastPosition": 3 }));
+    let told = &scene.run(&["export", "--output", path, "--json", "--force"]).objects()[0];
+    let expected = json!({ "file": path, "events": 3, "lastPosition": 3, "partialAppends": 0 });
+    assert_eq!(*told, expected);
     assert_eq!(files.files().len(), 1, "nothing is left beside it");
 
     let told = &copy.run(&["import", path, "--json"]).objects()[0];
-    assert_eq!(*told, json!({ "appended": 3, "known": 0, "lastPosition": 3 }));
-    let told = &copy.run(&["import", path, "--json"]).objects()[0];
-    assert_eq!(*told, json!({ "appended": 0, "known": 3, "lastPosition": null }));
+    assert_eq!(
+        (&told["appended"], &told["known"], &told["lastPosition"]),
+        (&json!(3), &json!(0), &json!(3))
+    );
+    assert_eq!(told["exact"], true);
+}
+
+#[test]
+fn an_export_writes_over_no_file_unasked() {
+    let (scene, files) = (Scene::of_two_orders(), Scene::empty());
+    let file = files.path().join("precious.txt");
+    fs::write(&file, "dear ann").unwrap();
+    let path = file.to_str().unwrap();
+    let refused = scene.run(&["export", "--output", path]);
+    refused.fails_with(2, "is there already");
+    refused.fails_with(2, "--force");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "dear ann");
+    assert_eq!(scene.run(&["export", "--output", path, "--json"]).error()["code"], "file-exists");
+    scene.run(&["export", "--output", path, "--force"]).said();
+    assert_eq!(fs::read_to_string(&file).unwrap(), exported(&scene, &[]));
+    scene.run(&["export", "--output", "gesta:./x"]).fails_with(2, "names a store");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod append;
 mod backup;
 mod bench;
 mod export;
+mod hiding;
 mod read;
 mod scavenge;
 mod scene;

@@ -111,21 +111,17 @@ fn tags_and_text_are_shown_and_cannot_break_the_line() {
 }
 
 #[test]
-fn a_stream_that_is_not_there_reads_as_nothing_and_a_person_is_told() {
+fn a_stream_that_is_not_there_is_no_empty_one() {
     let scene = Scene::of_two_orders();
-    let read = scene.run(&["read", "oder-1"]);
-    assert_eq!((read.code, read.out.as_str()), (0, ""));
-    assert!(read.err.contains("there is no stream oder-1"), "{read:?}");
-    assert!(scene.run(&["read", "oder-1", "--json"]).objects().is_empty());
+    scene.run(&["read", "oder-1"]).fails_with(3, "there is no stream oder-1");
+    scene.run(&["read", "oder-1", "--json"]).fails_with(3, "there is no stream oder-1");
 }
 
 #[test]
 fn deleted_streams_read_as_what_they_are() {
     let scene = Scene::of_two_orders();
     end_both_orders(&scene.open());
-    let deleted = scene.run(&["read", "order-1"]);
-    assert!(deleted.err.contains("order-1 was deleted"), "{deleted:?}");
-    assert_eq!(deleted.code, 0);
+    scene.run(&["read", "order-1"]).fails_with(3, "order-1 was deleted");
     scene.run(&["read", "order-2"]).fails_with(1, "stream order-2 was deleted for ever");
 }
 

@@ -184,6 +184,13 @@ impl Ran {
         self.said().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// The one JSON object that an error is told as under `--json`.
+    #[track_caller]
+    pub(crate) fn error(&self) -> Value {
+        assert_eq!(self.err.lines().count(), 1, "{self:?}");
+        serde_json::from_str(&self.err).unwrap()
+    }
+
     /// Fails the test unless the program ended so, said nothing else, and explained itself so.
     #[track_caller]
     pub(crate) fn fails_with(&self, code: i32, explanation: &str) {

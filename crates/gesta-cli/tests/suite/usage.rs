@@ -32,7 +32,12 @@ fn a_store_can_be_named_before_and_after_the_verb() {
 fn what_is_not_a_stores_name_is_told_with_what_is() {
     for (name, advice) in [
         ("./things", "a store is named gesta:DIR; try gesta:./things"),
+        ("", "it is empty; a store is named gesta:DIR"),
         ("gesta:", "name a directory: gesta:DIR"),
+        ("gesta://things", "write gesta:./things for a directory beside the present one"),
+        ("gesta://things", "or gesta:/things for one at the root"),
+        ("gesta:gesta:./things", "names a scheme twice: write gesta:./things"),
+        ("gesta:~/things", "the shell does not replace it there"),
         ("memory:", "a memory store lives in its program"),
         ("postgres://db", "no store is known by postgres:, only gesta:DIR"),
     ] {
@@ -77,12 +82,42 @@ fn events_are_read_of_a_stream_or_of_all() {
 }
 
 #[test]
+fn an_error_is_one_json_object_where_answers_are_json() {
+    let scene = Scene::of_two_orders();
+    let conflict = ["append", "order-1", "--type", "t", "--data", "{}", "--expect", "none"];
+    for (arguments, code, exit) in [
+        (&conflict[..], "conflict", 1),
+        (&["append", "order-1", "--type", "t", "--data", "no"], "failed", 2),
+        (&["append", "$$order-1", "--type", "t", "--data", "{}"], "system-stream", 2),
+        (&["read", "oder-1"], "no-such-stream", 3),
+        (&["read"], "usage", 2),
+        (&["raed", "order-1"], "usage", 2),
+        (&["delete", "order-1"], "confirmation-needed", 2),
+    ] {
+        let failed = scene.run(&[arguments, &["--json"]].concat());
+        assert_eq!(failed.code, exit, "{failed:?}");
+        let error = failed.error();
+        assert_eq!(error["code"], code, "{error}");
+        assert!(error["message"].as_str().is_some_and(|text| !text.is_empty()), "{error}");
+        assert!(error.get("hint").is_some(), "{error}");
+        assert!(failed.out.is_empty(), "{failed:?}");
+    }
+    let nowhere = run(program(&["streams", "--store", "gesta:./no-such", "--json"]));
+    assert!(nowhere.error()["message"].as_str().unwrap().contains("no store at gesta:./no-such"));
+    assert!(run(program(&["--help", "--json"])).said().contains("Exit codes:"));
+}
+
+#[test]
 fn every_verb_helps_with_examples() {
     let help = run(program(&["--help"]));
     for verb in [
         "streams",
         "read",
         "append",
+        "delete",
+        "truncate",
+        "tombstone",
+        "metadata",
         "subscribe",
         "verify",
         "export",

@@ -9,7 +9,7 @@
 
 mod manifest;
 mod restore;
-mod source;
+pub(crate) mod source;
 mod target;
 
 use std::{io, ops::RangeInclusive, path::Path, path::PathBuf};
@@ -28,6 +28,8 @@ use crate::{
     options::OpenError,
     recovery::{OnProgress, Progress},
 };
+
+pub(crate) use target::first_file;
 
 pub use restore::{RestoreReport, restore};
 

@@ -10,17 +10,13 @@ use bytes::Bytes;
 use gesta_store::{Damage, Incarnation, Position};
 use uuid::Uuid;
 
-use super::{
-    BackupError, Copied, Manifest,
-    source::read,
-    target::{first_file, manifest},
-};
+use super::{BackupError, Copied, Manifest, first_file, source::read, target::manifest};
 use crate::{
     clock::{Rng, SystemRng},
     disk::{Access, Cache, Disk, FileDisk, Operation},
     format::{FrameKind, Place, Seed, encode_bare, mark_offset, put_headers},
     recovery::{OnProgress, Progress, segment_file},
-    restored,
+    restored::{self, Making},
     scan::{self, Start},
 };
 
@@ -71,7 +67,7 @@ pub fn restore(
     let incarnation = Incarnation::new(Uuid::from_bytes(SystemRng.bytes()));
     let to = FileDisk::open(directory, Access::ReadWrite)?;
     let cannot = |source| failed("write the new incarnation", source);
-    restored::begin(&to, incarnation).map_err(cannot)?;
+    restored::begin(&to, Making::Restore, incarnation).map_err(cannot)?;
     for (at, copied) in manifest.segments.iter().enumerate() {
         let bytes = checked(&from, copied)?;
         let last = at + 1 == manifest.segments.len();
@@ -80,7 +76,7 @@ pub fn restore(
         done(copied.bytes);
     }
     to.run(Operation::SyncDirectory).map_err(|source| failed("sync the directory", source))?;
-    restored::end(&to).map_err(cannot)?;
+    restored::end(&to, Making::Restore).map_err(cannot)?;
     let (end, segments) = (manifest.end, manifest.segments.len());
     Ok(RestoreReport { end, segments, bytes, incarnation })
 }

@@ -30,22 +30,38 @@ const OPENING_REACH: usize = HEADER_BYTES as usize + 256;
 
 /// A segment as far as it belongs to the log.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
-    pub(super) number: u64,
-    pub(super) salt: [u8; 16],
+pub(crate) struct Part {
+    pub(crate) number: u64,
+    pub(crate) salt: [u8; 16],
     /// How long the segment was made.
     pub(super) length: u64,
     /// The first event's position, and the chain before it.
     first: Position,
     before: Chain,
     /// How many bytes belong.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// The position after the last event, and the chain there.
-    pub(super) next: Position,
-    pub(super) after: Chain,
+    pub(crate) next: Position,
+    pub(crate) after: Chain,
 }
 
 impl Part {
+    fn start(&self) -> Start {
+        Start {
+            seed: Seed::new(self.salt, self.number),
+            chain: Some(self.before),
+            next: self.first,
+            adopted_length: Some(self.bytes),
+        }
+    }
+
+    /// The frames of its bytes, which were checked.
+    pub(crate) fn frames(&self, bytes: &Bytes) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        scan::walk(bytes, self.start(), |_, frame| frames.push(frame));
+        frames
+    }
+
     /// What is wrong with bytes that should be this part, if anything is.
     pub(super) fn damage(&self, bytes: &Bytes) -> Option<Damage> {
         let damage = |offset, what: String| {
@@ -59,13 +75,7 @@ impl Part {
         if (header.number, header.salt) != (self.number, self.salt) {
             return damage(0, "the header names another segment".to_owned());
         }
-        let start = Start {
-            seed: Seed::new(self.salt, self.number),
-            chain: Some(self.before),
-            next: self.first,
-            adopted_length: Some(self.bytes),
-        };
-        let walked = scan::walk(bytes, start, |_, _| {});
+        let walked = scan::walk(bytes, self.start(), |_, _| {});
         if let Some(bad) = walked.bad.first() {
             return damage(bad.offset, bad.what.to_string());
         }
@@ -77,19 +87,19 @@ impl Part {
 
 /// A store at one moment.
 #[derive(Debug)]
-pub(super) struct Snapshot {
-    pub(super) parts: Vec<Part>,
+pub(crate) struct Snapshot {
+    pub(crate) parts: Vec<Part>,
     /// None of a store that never had an event.
-    pub(super) store: Option<[u8; 16]>,
+    pub(crate) store: Option<[u8; 16]>,
     /// Each incarnation with the position of its first event, in order.
-    pub(super) lives: Vec<(Incarnation, Position)>,
+    pub(crate) lives: Vec<(Incarnation, Position)>,
     /// Written before, and not confirmed by whoever writes.
-    pub(super) unconfirmed: Option<RangeInclusive<Position>>,
+    pub(crate) unconfirmed: Option<RangeInclusive<Position>>,
 }
 
 impl Snapshot {
     /// The last event's position.
-    pub(super) fn end(&self) -> Position {
+    pub(crate) fn end(&self) -> Position {
         let next = self.parts.last().map_or(Position::START.next(), |part| part.next);
         Position::new(next.number().saturating_sub(1))
     }
@@ -144,20 +154,20 @@ struct Ends {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     directory: PathBuf,
     disk: FileDisk,
 }
 
 impl Source {
-    pub(super) fn open(directory: &Path) -> Result<Self, BackupError> {
+    pub(crate) fn open(directory: &Path) -> Result<Self, BackupError> {
         let disk = FileDisk::open(directory, Access::ReadOnly)?;
         Ok(Self { directory: directory.to_owned(), disk })
     }
 
     /// As much of the store as is durable, which is at least what is acknowledged by now. Waits
     /// for the writer to say so, as long as that may take.
-    pub(super) fn snapshot(&self) -> Result<Snapshot, BackupError> {
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, BackupError> {
         let clock = SystemClock::new();
         let mut wanted = None;
         loop {
@@ -194,22 +204,20 @@ impl Source {
         self.of(&links, Some(written), None).map(Some)
     }
 
+    /// A store that is still being made by an import, which has its directory for itself.
+    pub(crate) fn unfinished(&self) -> Result<Snapshot, BackupError> {
+        let links = links(&self.disk)?;
+        let end = links.last().map(|last| ends(&self.disk, last, Cache::Bypass)).transpose()?;
+        Ok(snapshot_of(&links, end.map(|ends| ends.written), None))
+    }
+
     fn of(
         &self,
         links: &[Link],
         end: Option<End>,
         unconfirmed: Option<RangeInclusive<Position>>,
     ) -> Result<Snapshot, BackupError> {
-        let mut lives: Vec<(Incarnation, Position)> = Vec::new();
-        for link in links {
-            let incarnation = incarnation_of(&link.header);
-            if lives.last().is_none_or(|(life, _)| *life != incarnation) {
-                lives.push((incarnation, link.first));
-            }
-        }
-        let parts = parts(links, end);
-        let store = links.first().map(|link| link.header.store);
-        let mut snapshot = Snapshot { parts, store, lives, unconfirmed };
+        let mut snapshot = snapshot_of(links, end, unconfirmed);
         let borne = links.iter().map(|link| incarnation_of(&link.header));
         if let Some(life) = restored::incarnation(&self.disk, Access::ReadOnly, borne)? {
             snapshot.lives.push((life, snapshot.end().next()));
@@ -218,7 +226,7 @@ impl Source {
     }
 
     /// The bytes of a part, checked. They may be those of the segment as it was rewritten meanwhile.
-    pub(super) fn read(&self, part: &Part) -> Result<(Part, Bytes), BackupError> {
+    pub(crate) fn read(&self, part: &Part) -> Result<(Part, Bytes), BackupError> {
         let file = segment_file(part.number);
         let bytes = read(&self.disk, &file, part.bytes, Cache::Use)?;
         let Some(damage) = part.damage(&bytes) else { return Ok((*part, bytes)) };
@@ -235,6 +243,23 @@ impl Source {
             Some(_) | None => Err(BackupError::Damaged(damage)),
         }
     }
+}
+
+/// What the segments of a log say.
+fn snapshot_of(
+    links: &[Link],
+    end: Option<End>,
+    unconfirmed: Option<RangeInclusive<Position>>,
+) -> Snapshot {
+    let mut lives: Vec<(Incarnation, Position)> = Vec::new();
+    for link in links {
+        let incarnation = incarnation_of(&link.header);
+        if lives.last().is_none_or(|(life, _)| *life != incarnation) {
+            lives.push((incarnation, link.first));
+        }
+    }
+    let store = links.first().map(|link| link.header.store);
+    Snapshot { parts: parts(links, end), store, lives, unconfirmed }
 }
 
 /// Each segment up to where its successor says that it ends; the last one up to `end`. One of which

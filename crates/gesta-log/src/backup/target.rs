@@ -146,7 +146,7 @@ pub(super) fn manifest(disk: &dyn Disk) -> Result<Option<Manifest>, BackupError>
 
 /// The first file of a directory, by name, of those that are asked for; none where there is no
 /// directory.
-pub(super) fn first_file(
+pub(crate) fn first_file(
     directory: &Path,
     asked: impl Fn(&str) -> bool,
 ) -> Result<Option<String>, BackupError> {

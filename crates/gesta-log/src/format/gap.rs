@@ -46,6 +46,14 @@ impl GoneAppend {
 pub(crate) struct IdsDigest(u64);
 
 impl IdsDigest {
+    pub(crate) const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+
     pub(crate) fn of(ids: impl Iterator<Item = EventId>) -> Self {
         let mut hasher = blake3::Hasher::new();
         for id in ids {

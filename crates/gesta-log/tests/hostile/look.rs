@@ -43,7 +43,10 @@ pub(crate) fn look(directory: &Path, whole: &Whole, harm: Harm, what: &str) -> O
     let store = match opened {
         Ok(store) => store,
         Err(
-            OpenError::OtherVersion { .. } | OpenError::AnotherStore { .. } | OpenError::Restoring,
+            OpenError::OtherVersion { .. }
+            | OpenError::AnotherStore { .. }
+            | OpenError::Restoring
+            | OpenError::Importing,
         ) => {
             return Outcome::Refused;
         }

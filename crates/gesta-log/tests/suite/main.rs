@@ -15,3 +15,4 @@ mod scavenge;
 mod scene;
 mod segments;
 mod threads;
+mod transfer;

@@ -190,7 +190,8 @@ impl Original {
             Err(
                 OpenError::OtherVersion { .. }
                 | OpenError::AnotherStore { .. }
-                | OpenError::Restoring,
+                | OpenError::Restoring
+                | OpenError::Importing,
             ) => {
                 return Ok(Answered::Refused);
             }

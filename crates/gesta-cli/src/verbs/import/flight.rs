@@ -10,58 +10,33 @@ use futures_executor::block_on;
 use gesta_log::LogStore;
 use gesta_store::{
     Answer, Append, Appended, EventStore as _, ExpectedRevision, NewEvent, Position, Revision,
-    StreamName,
+    StreamName, TombstoneStream,
 };
+
+use super::mapping::Mapping;
 
 /// Appends on their way at most: enough for the store to write many at once.
 const APPENDS_MAX: usize = 1_024;
 /// Bytes on their way at most, a single append aside; far below what the store lets queue up.
 const BYTES_MAX: usize = 16 << 20;
-/// Events of one append at most.
-const RUN_EVENTS_MAX: usize = 256;
-/// Bytes of one append at most, a single event aside.
-const RUN_BYTES_MAX: usize = 1 << 20;
 
-/// Events that follow each other in the input and in one stream; never none.
+/// One append to be made.
 #[derive(Debug)]
-pub(super) struct Run {
-    stream: StreamName,
-    first: Revision,
-    events: Vec<NewEvent>,
-    bytes: usize,
-    /// Where the first one stands.
-    line: u64,
-}
-
-impl Run {
-    pub(super) fn new(stream: StreamName, first: Revision, event: NewEvent, line: u64) -> Self {
-        let bytes = event.content_bytes();
-        Self { stream, first, events: vec![event], bytes, line }
-    }
-
-    /// Whether the next event may be this one.
-    pub(super) fn goes_on_with(&self, stream: &StreamName, revision: Revision) -> bool {
-        self.stream == *stream
-            && self.last().next() == revision
-            && self.events.len() < RUN_EVENTS_MAX
-            && self.bytes < RUN_BYTES_MAX
-    }
-
-    pub(super) fn push(&mut self, event: NewEvent) {
-        self.bytes += event.content_bytes();
-        self.events.push(event);
-    }
-
-    fn last(&self) -> Revision {
-        Revision::new(self.first.number() + self.events.len() as u64 - 1)
-    }
+pub(super) struct Offer {
+    pub(super) append: Append,
+    /// The last revision of each of its streams, once it is appended.
+    pub(super) heads: Vec<(StreamName, Revision)>,
+    /// Where its events were in the store that they come from.
+    pub(super) positions: Vec<Position>,
+    /// Where it stands in the input.
+    pub(super) line: u64,
 }
 
 /// One append on its way.
 struct Sent<'store> {
     answer: Answer<'store, Appended>,
-    stream: StreamName,
-    events: u64,
+    streams: Vec<StreamName>,
+    positions: Vec<Position>,
     bytes: usize,
     line: u64,
 }
@@ -78,22 +53,18 @@ pub(super) struct Flight<'store> {
     sent: VecDeque<Sent<'store>>,
     bytes: usize,
     busy: HashMap<StreamName, Busy>,
-    /// Events that the store has acknowledged.
-    pub(super) appended: u64,
-    /// Where the last one of them is.
+    /// A stream of the append that was sent last, and its head after it.
+    before: Option<(StreamName, Revision)>,
+    /// Where the events are that the store has.
+    pub(super) mapping: Mapping,
+    /// The last one that was appended.
     pub(super) last: Option<Position>,
 }
 
 impl<'store> Flight<'store> {
     pub(super) fn new(store: &'store LogStore) -> Self {
-        Self {
-            store,
-            sent: VecDeque::new(),
-            bytes: 0,
-            busy: HashMap::new(),
-            appended: 0,
-            last: None,
-        }
+        let (sent, busy) = (VecDeque::new(), HashMap::new());
+        Self { store, sent, bytes: 0, busy, before: None, mapping: Mapping::default(), last: None }
     }
 
     /// The last revision of a stream once everything has landed.
@@ -104,22 +75,40 @@ impl<'store> Flight<'store> {
         Ok(block_on(self.store.describe_stream(stream))?.head)
     }
 
-    /// Offers events to the store; waits for earlier ones where there are too many.
-    pub(super) fn send(&mut self, run: Run) -> Result<()> {
+    /// Offers an append to the store; waits for earlier ones where there are too many.
+    pub(super) fn send(&mut self, offer: Offer) -> Result<()> {
         while self.sent.len() >= APPENDS_MAX || self.bytes >= BYTES_MAX {
             self.land_one()?;
         }
-        let head = run.last();
-        let Run { stream, first, events, bytes, line } = run;
-        let expected = first.previous().map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
-        let busy = self.busy.entry(stream.clone()).or_insert(Busy { head, appends: 0 });
-        busy.head = head;
-        busy.appends += 1;
+        let Offer { append, heads, positions, line } = offer;
+        let append = self.after_the_one_before(append);
+        let tombstones = append.events().any(is_tombstone);
+        self.before = heads.first().filter(|_| !tombstones).cloned();
+        let bytes = append.events().map(NewEvent::content_bytes).sum();
+        let mut streams = Vec::with_capacity(heads.len());
+        for (stream, head) in heads {
+            let busy = self.busy.entry(stream.clone()).or_insert(Busy { head, appends: 0 });
+            busy.head = head;
+            busy.appends += 1;
+            streams.push(stream);
+        }
         self.bytes += bytes;
-        let count = events.len() as u64;
-        let answer = self.store.append(Append::to(stream.clone(), expected, events));
-        self.sent.push_back(Sent { answer, stream, events: count, bytes, line });
-        Ok(())
+        debug_assert_eq!(append.events().count(), positions.len());
+        let answer = self.store.append(append);
+        self.sent.push_back(Sent { answer, streams, positions, bytes, line });
+        // Nothing can be checked of a stream that is forbidden, so the next one waits.
+        if tombstones { self.land() } else { Ok(()) }
+    }
+
+    /// The append on the condition that the one before it happened. Without it, one that is refused
+    /// while others are on their way, for want of space perhaps, would end up after them.
+    fn after_the_one_before(&self, append: Append) -> Append {
+        match &self.before {
+            Some((stream, head)) if append.streams.iter().all(|part| part.stream != *stream) => {
+                append.checking(stream.clone(), ExpectedRevision::Exact(*head))
+            }
+            Some(_) | None => append,
+        }
     }
 
     /// Waits until nothing is on its way any more.
@@ -133,15 +122,25 @@ impl<'store> Flight<'store> {
     fn land_one(&mut self) -> Result<()> {
         let Some(sent) = self.sent.pop_front() else { return Ok(()) };
         self.bytes -= sent.bytes;
-        if let Entry::Occupied(mut busy) = self.busy.entry(sent.stream) {
-            busy.get_mut().appends -= 1;
-            if busy.get().appends == 0 {
-                busy.remove();
+        for stream in sent.streams {
+            if let Entry::Occupied(mut busy) = self.busy.entry(stream) {
+                busy.get_mut().appends -= 1;
+                if busy.get().appends == 0 {
+                    busy.remove();
+                }
             }
         }
         let appended = block_on(sent.answer).with_context(|| format!("line {}", sent.line))?;
-        self.appended += sent.events;
-        self.last = Some(appended.position);
+        let last = appended.position;
+        let first = last.number() + 1 - sent.positions.len() as u64;
+        for (was, now) in sent.positions.iter().zip(first..) {
+            self.mapping.add(*was, Position::new(now));
+        }
+        self.last = Some(last);
         Ok(())
     }
+}
+
+fn is_tombstone(event: &NewEvent) -> bool {
+    event.event_type.as_str() == TombstoneStream::EVENT_TYPE
 }

@@ -1,12 +1,15 @@
-//! `gesta import`: lines of an export become events of a store.
+//! `gesta import`: lines of an export become a store, or events of one.
 //!
-//! Always holds: every event keeps its id, its stream, its revision and its place among the others;
-//! what the store has already is not appended again, so an import that was cut off goes on when it
-//! is said again; nothing after a line that cannot be imported is appended.
-//! Not here: what a line means ([`Offered`]).
+//! Always holds: a line is an append, and is imported whole or not at all; what is there already is
+//! compared and not appended again, so an import that was cut off goes on when it is said again;
+//! nothing after a line that cannot be imported is imported; an export that was cut is told so.
+//! Not here: what a line means ([`transfer`](crate::transfer)).
 
+mod elsewhere;
+mod exact;
 mod flight;
 mod known;
+mod mapping;
 
 use std::{
     fs::File,
@@ -14,24 +17,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use clap::Args;
-use gesta_log::LogStore;
-use gesta_store::{Conflict, ExpectedRevision, Position, Revision, StoreError};
+use gesta_log::StoredAppend;
+use gesta_store::Position;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use self::{
-    flight::{Flight, Run},
-    known::Known,
-};
 use crate::{
     counted::counted,
-    events::{Offered, Printable},
-    exit::Outcome,
-    output::{Output, Style},
+    directory,
+    exit::{Outcome, Refusal},
+    output::{Output, Style, notice},
     progress::{Of, bar},
     store_url::StoreUrl,
+    transfer::{Closing, Counts, LOG, Line, Lines},
 };
 
 const HINT: &str = "\
@@ -39,41 +39,83 @@ Examples:
   mkdir ./copy && gesta import --store gesta:./copy events.jsonl
   zcat orders.jsonl.gz | gesta import --store gesta:./copy -
 
-What is there already is left alone: an import that was cut off goes on when it is said again.
+All of a store in an empty directory becomes the same store: positions, revisions, recorded times,
+boundaries of appends. It has a new incarnation: who has seen more than was exported is told so.
+Otherwise events are appended, with their ids and together as they were, at other positions; the
+stream `imported-positions-…` keeps which.
+
+What is there already is left alone: an import that was cut off, by a kill or a full disk, goes on
+when it is said again.
 
 Exit codes:
-  0  everything in the file is in the store
-  1  the store says no: a stream has other events there
+  0  everything in the file is in the store, and was read back
+  1  no: a stream has other events there, the file was cut or changed
   2  a line cannot be read, wrong usage, or a store that cannot be used";
 
-/// Append the events of an export, with their ids, streams and revisions.
+/// Make a store of an export, or append what was exported to a store.
 ///
-/// They are recorded at the time of the import, and where the store has other events too, at other
-/// positions. The store must not be open elsewhere. In an empty directory a new store begins.
+/// The store must not be open elsewhere. In an empty directory a new store begins.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Import {
     /// The file that `gesta export` wrote, or - for standard input.
+    #[arg(value_parser = directory::file)]
     file: PathBuf,
+    /// Take what there is of an export that was cut.
+    #[arg(long)]
+    accept_cut: bool,
 }
 
+/// Where lines come from.
+type Input = Lines<Box<dyn BufRead>>;
+
 /// What came of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Imported {
+    /// Whether the store is the one that was exported, exactly.
+    exact: bool,
     appended: u64,
     known: u64,
     last: Option<Position>,
+    /// What could not be kept, for a person.
+    warnings: Vec<String>,
+}
+
+/// What an import is told beside the lines.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    accept_cut: bool,
+    bar: &'a ProgressBar,
 }
 
 impl Import {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         store.check_for_append()?;
         let (input, bytes) = input(&self.file)?;
-        let store = store.open_to_append()?;
+        let mut lines = Lines::new(input);
+        let first = lines.next()?;
         let bar = bar(Of::Bytes, bytes);
-        let imported = import(&store, input, &bar);
+        let way = Way { accept_cut: self.accept_cut, bar: &bar };
+        let imported = match first {
+            Some((_, line @ Line::Header(_))) => {
+                lines.hash(&line);
+                let Line::Header(header) = line else { unreachable!("it was just matched") };
+                match store.directory_to_import()? {
+                    Some(directory) if header.whole && header.store == LOG => {
+                        exact::import(lines, &header, directory, way)?
+                    }
+                    _ => elsewhere::import(lines, &header, &store.open_to_append()?, way)?,
+                }
+            }
+            Some(first) => elsewhere::import_old(lines, first, &store.open_to_append()?, way)?,
+            None => {
+                return Err(Refusal::usage("nothing-to-import", "there are no lines to import")
+                    .hint("`gesta export` writes what is imported")
+                    .into());
+            }
+        };
         bar.finish_and_clear();
-        tell(imported?, output)?;
+        tell(&imported, output)?;
         Ok(Outcome::Done)
     }
 }
@@ -89,137 +131,130 @@ fn input(file: &Path) -> Result<(Box<dyn BufRead>, u64)> {
     Ok((Box::new(BufReader::with_capacity(1 << 20, opened)), bytes))
 }
 
-/// Imports all lines. What was taken before a failure is in the store when the failure is told.
-fn import(store: &LogStore, input: impl BufRead, bar: &ProgressBar) -> Result<Imported> {
-    let mut importing = Importing {
-        known: Known::new(store),
-        flight: Flight::new(store),
-        run: None,
-        events_known: 0,
-    };
-    let taken = importing.take_all(input, bar);
-    let landed = importing.finish();
-    let Flight { appended, last, .. } = importing.flight;
-    let known = importing.events_known;
-    taken.and(landed).with_context(|| {
-        let (appended, known) = (counted(appended, "event"), counted(known, "event"));
-        format!("the import ended early, with {appended} appended and {known} there already")
-    })?;
-    Ok(Imported { appended, known, last })
+/// An append of an export, with the number of its line.
+struct Taken {
+    number: u64,
+    append: StoredAppend,
+    /// Whether the export left out some of its events.
+    is_part: bool,
 }
 
-/// An import at work.
-struct Importing<'store> {
-    known: Known<'store>,
-    flight: Flight<'store>,
-    /// What is not offered to the store yet.
-    run: Option<Run>,
-    events_known: u64,
+/// How an export ended.
+enum End {
+    Whole,
+    /// Without its last line, which was accepted.
+    Cut,
 }
 
-impl Importing<'_> {
-    fn take_all(&mut self, mut input: impl BufRead, bar: &ProgressBar) -> Result<()> {
-        let mut text = Vec::new();
-        for line in 1.. {
-            text.clear();
-            let cannot = || format!("line {line} cannot be read");
-            if input.read_until(b'\n', &mut text).with_context(cannot)? == 0 {
-                break;
+/// Hands over each append of an export of which the first line was read, and checks what the last
+/// line says.
+fn each_append(
+    lines: &mut Input,
+    way: Way<'_>,
+    mut take: impl FnMut(Taken) -> Result<()>,
+) -> Result<End> {
+    let mut counts = Counts::default();
+    loop {
+        let Some((number, line)) = next_line(lines, way)? else {
+            if way.accept_cut {
+                return Ok(End::Cut);
             }
-            if !text.trim_ascii().is_empty() {
-                let offered = Offered::from_line(&text);
-                let offered = offered.map_err(|why| anyhow!(why)).with_context(cannot)?;
-                self.take(line, offered)?;
+            return Err(cut().into());
+        };
+        way.bar.inc(lines.bytes());
+        match line {
+            Line::Append { append, is_part } => {
+                counts.add(&append);
+                let line = Line::Append { append, is_part };
+                lines.hash(&line);
+                let Line::Append { append, is_part } = line else { continue };
+                take(Taken { number, append, is_part })?;
             }
-            bar.inc(text.len() as u64);
+            Line::Closing(closing) => {
+                check_closing(lines, counts, &closing)?;
+                if lines.next()?.is_some() {
+                    return Err(lines.wrong("it comes after the last line of an export").into());
+                }
+                return Ok(End::Whole);
+            }
+            Line::Header(_) => return Err(lines.wrong("another export begins there").into()),
+            Line::Event(_) => {
+                return Err(lines.wrong("it does not say position and recordedAt").into());
+            }
         }
-        Ok(())
-    }
-
-    fn take(&mut self, line: u64, offered: Offered) -> Result<()> {
-        if let Some(run) = &mut self.run
-            && run.goes_on_with(&offered.stream, offered.revision)
-        {
-            run.push(offered.event);
-            return Ok(());
-        }
-        self.send()?;
-        if self.known.is_next(&offered)? {
-            self.events_known += 1;
-            return Ok(());
-        }
-        let next = self.flight.head(&offered.stream)?.map_or(Revision::FIRST, Revision::next);
-        if offered.revision < next {
-            return self.take_known(line, &offered);
-        }
-        if offered.revision > next {
-            return Err(gap(line, &offered, next));
-        }
-        let Offered { stream, revision, event } = offered;
-        self.run = Some(Run::new(stream, revision, event, line));
-        Ok(())
-    }
-
-    /// The store has an event in this place; it must be the same.
-    fn take_known(&mut self, line: u64, offered: &Offered) -> Result<()> {
-        self.flight.land()?;
-        let there = self.known.in_place_of(offered)?;
-        if there == Some(offered.id()) {
-            self.events_known += 1;
-            return Ok(());
-        }
-        let (stream, revision) = (Printable(offered.stream.as_str()), offered.revision);
-        let there = there.map_or_else(|| "another one".to_owned(), |there| there.to_string());
-        let conflict = self.conflict(offered)?;
-        Err(conflict.context(format!(
-            "line {line}: {stream} has other events in this store: at revision {revision} is event \
-             {there}, not {}",
-            offered.id()
-        )))
-    }
-
-    /// What the store itself would say to it.
-    fn conflict(&self, offered: &Offered) -> Result<anyhow::Error> {
-        let head = self.flight.head(&offered.stream)?;
-        let before = offered.revision.previous();
-        let expected = before.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
-        let stream = offered.stream.clone();
-        Ok(StoreError::from(Conflict::Stream { stream, expected, head }).into())
-    }
-
-    fn send(&mut self) -> Result<()> {
-        self.run.take().map_or(Ok(()), |run| self.flight.send(run))
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        self.send()?;
-        self.flight.land()
     }
 }
 
-/// Events that should come before this one are neither in the store nor in the file.
-fn gap(line: u64, offered: &Offered, next: Revision) -> anyhow::Error {
-    let (stream, revision) = (Printable(offered.stream.as_str()), offered.revision);
-    anyhow!(
-        "line {line}: it is revision {revision} of {stream}, and the next one there can only be \
-         {next}; export whole streams, or import what comes before"
+/// The next line. Half a line at the end is where an export was cut.
+fn next_line(lines: &mut Input, way: Way<'_>) -> Result<Option<(u64, Line)>> {
+    match lines.next() {
+        Err(wrong) if lines.is_half_a_line() => {
+            if way.accept_cut {
+                Ok(None)
+            } else {
+                Err(anyhow::Error::new(wrong).context(cut()))
+            }
+        }
+        next => Ok(next?),
+    }
+}
+
+fn cut() -> Refusal {
+    Refusal::no("export-cut", "the export was cut: its last line is missing")
+        .hint("export again; --accept-cut takes what there is")
+}
+
+fn check_closing(lines: &Input, counts: Counts, closing: &Closing) -> Result<()> {
+    let (all, appends) = lines.hashes();
+    if counts == closing.counts && all == closing.blake3 && appends == closing.appends_blake3 {
+        return Ok(());
+    }
+    let Counts { appends, events, scavenged } = closing.counts;
+    Err(Refusal::no(
+        "export-changed",
+        format!(
+            "the export is not what was written: {} appends with {} events ({} scavenged) are there, \
+             and its last line says {appends} with {events} ({scavenged}) and another checksum",
+            counts.appends, counts.events, counts.scavenged
+        ),
     )
+    .hint("copy the file again, or export again")
+    .into())
 }
 
-fn tell(imported: Imported, output: &mut Output) -> Result<()> {
-    let Imported { appended, known, last } = imported;
+fn tell(imported: &Imported, output: &mut Output) -> Result<()> {
+    let Imported { exact, appended, known, last, warnings } = imported;
     match output.style() {
         Style::Text => {
-            let appended = counted(appended, "event");
+            for warning in warnings {
+                notice(format_args!("warning: {warning}"));
+            }
+            let appended = counted(*appended, "event");
             let there = match known {
                 0 => String::new(),
-                known => format!("; {} there already", counted(known, "event")),
+                known => format!("; {} there already", counted(*known, "event")),
             };
-            output.line(format_args!("imported {appended}{there}"))
+            let how = if *exact { ", exactly as exported" } else { "" };
+            output.line(format_args!("imported {appended}{there}{how}"))
         }
         Style::Json => {
             let last = last.map(Position::number);
-            output.json(&json!({ "appended": appended, "known": known, "lastPosition": last }))
+            output.json(&json!({
+                "appended": appended,
+                "known": known,
+                "lastPosition": last,
+                "exact": exact,
+                "warnings": warnings,
+            }))
         }
     }
+}
+
+/// What an import that ended early has come to.
+fn ended_early(appended: u64, known: u64) -> String {
+    let (appended, known) = (counted(appended, "event"), counted(known, "event"));
+    format!(
+        "the import ended early, with {appended} imported and {known} there already; it goes on when \
+         it is said again"
+    )
 }

@@ -1,0 +1,58 @@
+//! `gesta delete`: all events of a stream, hidden.
+
+use anyhow::Result;
+use clap::Args;
+use futures_executor::block_on;
+use gesta_store::{DeleteStream, EventStore as _, ExpectedRevision, StreamName};
+use serde_json::json;
+
+use crate::{
+    confirm::Confirm,
+    counted::counted,
+    events::Printable,
+    exit::Outcome,
+    lookup::live,
+    output::{Output, Style},
+    store_url::StoreUrl,
+};
+
+const HINT: &str = "\
+Examples:
+  gesta delete user-17
+  gesta delete user-17 --yes && gesta scavenge";
+
+/// Delete a stream: hide all its events so far. An append begins it again, after them.
+///
+/// `gesta scavenge` wins their space back; until then they are on disk. The store must not be open
+/// elsewhere. Asks before.
+#[derive(Args, Debug)]
+#[command(after_help = HINT)]
+pub(crate) struct Delete {
+    /// The stream, such as user-17.
+    stream: StreamName,
+    #[command(flatten)]
+    confirm: Confirm,
+}
+
+impl Delete {
+    pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+        let (_, head) = live(&self.stream, &url.open_to_read()?)?;
+        let name = Printable(self.stream.as_str());
+        let events = counted(head.next().number(), "event");
+        self.confirm
+            .ask(&format!("this hides {events} of {name}, and no verb shows them again"))?;
+        // Only what was asked about goes.
+        let expected = ExpectedRevision::Exact(head);
+        let delete = DeleteStream { stream: self.stream.clone(), expected };
+        let deleted = block_on(url.open_to_append()?.delete_stream(delete))?;
+        match output.style() {
+            Style::Text => output.line(format_args!("deleted {name} up to revision {head}"))?,
+            Style::Json => output.json(&json!({
+                "stream": self.stream.as_str(),
+                "deletedTo": head.number(),
+                "position": deleted.position.number(),
+            }))?,
+        }
+        Ok(Outcome::Done)
+    }
+}

@@ -1,0 +1,71 @@
+//! All of a store, made again in an empty directory.
+//!
+//! Always holds: the directory is a store only once everything was taken, and then it is read again
+//! and gives the same lines as the one that was exported.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use gesta_log::{ImportReport, ImportWriter, StoreExport};
+
+use super::{End, Imported, Input, Taken, Way, each_append, ended_early};
+use crate::{
+    exit::Refusal,
+    transfer::{Header, LineWriter},
+};
+
+pub(super) fn import(
+    mut lines: Input,
+    header: &Header,
+    directory: &Path,
+    way: Way<'_>,
+) -> Result<Imported> {
+    let mut writer = ImportWriter::begin(directory, &header.incarnations)?;
+    let (mut appended, mut known) = (0, 0);
+    let mut written = LineWriter::default();
+    let taken = each_append(&mut lines, way, |Taken { number, append, is_part }| {
+        if is_part {
+            return Err(Refusal::no(
+                "export-changed",
+                format!("line {number}: a part of an append in an export of a whole store"),
+            )
+            .into());
+        }
+        let events = append.events.len() as u64;
+        let _line = written.append(&append, None)?;
+        let there = writer.push(append).with_context(|| format!("line {number}"))?;
+        *(if there { &mut known } else { &mut appended }) += events;
+        Ok(())
+    });
+    let end = match taken {
+        Ok(end) => end,
+        Err(error) => {
+            // What was taken is kept, as far as there is room for it.
+            drop(writer.keep());
+            return Err(error.context(ended_early(appended, known)));
+        }
+    };
+    let last_recorded_at = header.last_recorded_at.filter(|_| matches!(end, End::Whole));
+    let finished = writer.finish(last_recorded_at);
+    let ImportReport { end: last, .. } = finished.with_context(|| ended_early(appended, known))?;
+    verify(directory, &written)?;
+    let warnings = match end {
+        End::Whole => Vec::new(),
+        End::Cut => vec![format!("the export was cut; the store ends at position {last}")],
+    };
+    Ok(Imported { exact: true, appended, known, last: Some(last), warnings })
+}
+
+/// Reads the store again, and compares.
+fn verify(directory: &Path, written: &LineWriter) -> Result<()> {
+    let mut read = LineWriter::default();
+    for append in StoreExport::of(directory)?.appends() {
+        let _line = read.append(&append?, None)?;
+    }
+    if read.counts() == written.counts() && read.appends_blake3() == written.appends_blake3() {
+        return Ok(());
+    }
+    Err(Refusal::no("not-verified", "the store does not read back as it was exported")
+        .hint("look at the disk, and import again into another directory")
+        .into())
+}

@@ -1,0 +1,62 @@
+//! `gesta tombstone`: a stream, forbidden for ever.
+
+use anyhow::Result;
+use clap::Args;
+use futures_executor::block_on;
+use gesta_store::{
+    EventStore as _, ExpectedRevision, StoreError, StreamName, StreamState, TombstoneStream,
+};
+use serde_json::json;
+
+use crate::{
+    confirm::Confirm,
+    events::Printable,
+    exit::Outcome,
+    output::{Output, Style},
+    store_url::StoreUrl,
+};
+
+const HINT: &str = "\
+Example:
+  gesta tombstone user-17
+
+There is no way back. `gesta delete` hides a stream's events and lets it begin again.";
+
+/// Delete a stream for ever: nothing can be read from it or appended to it again.
+///
+/// `gesta scavenge` wins the space of its events back. The store must not be open elsewhere. Asks
+/// before.
+#[derive(Args, Debug)]
+#[command(after_help = HINT)]
+pub(crate) struct Tombstone {
+    /// The stream, such as user-17; one that is not there is forbidden, too.
+    stream: StreamName,
+    #[command(flatten)]
+    confirm: Confirm,
+}
+
+impl Tombstone {
+    pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+        let known = block_on(url.open_to_read()?.describe_stream(&self.stream))?;
+        let stream = self.stream.clone();
+        if known.state == StreamState::Tombstoned {
+            return Err(StoreError::Deleted { stream }.into());
+        }
+        let name = Printable(self.stream.as_str());
+        self.confirm.ask(&format!("this forbids {name} for ever, and there is no way back"))?;
+        let expected = match known.head {
+            Some(head) => ExpectedRevision::Exact(head),
+            None => ExpectedRevision::NoStream,
+        };
+        let ended =
+            block_on(url.open_to_append()?.tombstone_stream(TombstoneStream { stream, expected }))?;
+        match output.style() {
+            Style::Text => output.line(format_args!("tombstoned {name}"))?,
+            Style::Json => output.json(&json!({
+                "stream": self.stream.as_str(),
+                "position": ended.position.number(),
+            }))?,
+        }
+        Ok(Outcome::Done)
+    }
+}
