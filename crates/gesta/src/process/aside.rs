@@ -97,6 +97,13 @@ impl AsideRef {
         }
     }
 
+    pub(super) fn position(&self) -> Option<u64> {
+        match self {
+            Self::Event { position, .. } => Some(*position),
+            Self::Timer { .. } | Self::Refused { .. } | Self::Command { .. } | Self::Stream => None,
+        }
+    }
+
     fn view(&self) -> Option<WaitingInput> {
         Some(match self {
             Self::Event { id, event_type, stream, revision, position } => WaitingInput::Event {

@@ -23,7 +23,7 @@ use super::{
         Begins, COPY_BYTES_MAX, CommandSettled, EffectId, Json, Outcome, ProcessEvent,
         ProcessReacted, Refusal, Source, StoredEffect, StoredInput, TimerSkipped,
     },
-    outstanding::{EndedBy, From, Outstanding},
+    outstanding::{EndedBy, From, Outstanding, Past},
     runner::Parts,
     setup::Identity,
     trouble::Trouble,
@@ -178,29 +178,34 @@ impl<P: ProcessManager> Instance<P> {
     pub(super) async fn catch_up(&mut self, store: &dyn EventStore) -> Result<(), Trouble> {
         let read = ReadStream::forwards(self.stream.clone());
         let read = self.revision().map_or(read.clone(), |seen| read.from(seen.next()));
-        let mut pages = store.read_stream(read);
-        while let Some(page) = pages.next().await {
-            for event in page? {
-                self.take(store, &event).await?;
+        let past = Past::read(store, read).await?;
+        self.handled.extend(past.former.iter().filter_map(handled_event));
+        let beginning = past.last_beginning();
+        for recorded in &past.present {
+            // Of a former life, only what is outstanding matters.
+            let is_former = beginning.is_some_and(|beginning| recorded.revision < beginning);
+            if !is_former {
+                self.evolve(store, recorded).await?;
             }
+            self.handled.extend(handled_event(recorded));
+            self.outstanding.take(recorded)?;
         }
         Ok(())
     }
 
-    async fn take(&mut self, store: &dyn EventStore, event: &RecordedEvent) -> Result<(), Trouble> {
-        let recorded = Recorded::<ProcessEvent>::read(event)?;
-        if let ProcessEvent::Reacted(reacted) = &recorded.event {
-            if self.outstanding.ended.is_some() {
-                self.state = self.fresh.clone();
-            }
-            if let Some(input) = self.stored_input(store, reacted, recorded.revision).await? {
-                guarded::<P, _>(|| self.state.evolve(&input))?;
-            }
-            if let StoredInput::Event { id, .. } = &reacted.input {
-                self.handled.insert(id.clone());
-            }
+    async fn evolve(
+        &mut self,
+        store: &dyn EventStore,
+        recorded: &Recorded<ProcessEvent>,
+    ) -> Result<(), Trouble> {
+        let ProcessEvent::Reacted(reacted) = &recorded.event else { return Ok(()) };
+        if reacted.begins.is_some() || self.outstanding.ended.is_some() {
+            self.state = self.fresh.clone();
         }
-        self.outstanding.take(&recorded)
+        if let Some(input) = self.stored_input(store, reacted, recorded.revision).await? {
+            guarded::<P, _>(|| self.state.evolve(&input))?;
+        }
+        Ok(())
     }
 
     /// An input as the process saw it; none where the definition ignores what it does not
@@ -428,6 +433,15 @@ impl<P: ProcessManager> Instance<P> {
             }
         }
         Ok(pending)
+    }
+}
+
+/// The event that was handled, if one was.
+fn handled_event(recorded: &Recorded<ProcessEvent>) -> Option<String> {
+    let ProcessEvent::Reacted(reacted) = &recorded.event else { return None };
+    match &reacted.input {
+        StoredInput::Event { id, .. } => Some(id.clone()),
+        StoredInput::Timer { .. } | StoredInput::Rejected { .. } => None,
     }
 }
 

@@ -35,6 +35,13 @@ pub(super) struct Item {
 #[derive(Default)]
 pub(super) struct Lanes(HashMap<StreamName, VecDeque<Item>>);
 
+impl Lanes {
+    /// Whether inputs of a process are being handled.
+    pub(super) fn is_at_work(&self, stream: &StreamName) -> bool {
+        self.0.contains_key(stream)
+    }
+}
+
 /// What a task of a manager has done.
 pub(super) enum Done<P> {
     Worked(Box<Worked<P>>),
@@ -200,8 +207,8 @@ impl<P: ProcessManager> Runner<P> {
         }
         let is_refused = |one: &Failing| matches!(one.input, AsideRef::Refused { .. });
         let had_refusal = failing.iter().any(is_refused);
-        self.set_aside(&subject, failing, session).await?;
         session.lanes.0.remove(stream);
+        self.set_aside(&subject, failing, session).await?;
         events.into_iter().for_each(|position| session.flow.end(position));
         if had_refusal {
             session.agenda.sent(stream);

@@ -166,9 +166,9 @@ impl<P: ProcessManager> Runner<P> {
         retrying: Retrying,
         session: &mut Session<P>,
     ) -> Result<(), Trouble> {
-        let refused = if session.retrying.contains_key(&subject) {
-            let reason = format!("{subject} is being retried");
-            Some(ProcessError::Unavailable { reason })
+        let refused = if session.retrying.contains_key(&subject) || self.is_at_work(&subject, session)
+        {
+            Some(ProcessError::Unavailable { reason: format!("{subject} is being handled") })
         } else if session.journal.asides.holds(&subject) {
             None
         } else {
@@ -180,6 +180,11 @@ impl<P: ProcessManager> Runner<P> {
         };
         let _ = retrying.reply.map(|reply| reply.send(Err(refused)));
         Ok(())
+    }
+
+    fn is_at_work(&self, subject: &Subject, session: &Session<P>) -> bool {
+        let Subject::Instance(id) = subject else { return false };
+        self.parts.identity.stream(id).is_ok_and(|stream| session.lanes.is_at_work(&stream))
     }
 
     fn go_on_retrying(&mut self, subject: Subject, retrying: Retrying, session: &mut Session<P>) {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use gesta_store::{
-    CorrelationId, EventId, EventStore, ReadStream, RecordedAt, Revision, StreamName,
+    CorrelationId, EventId, EventStore, ReadStream, RecordedAt, RecordedEvent, Revision, StreamName,
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     },
     trouble::Trouble,
 };
-use crate::Recorded;
+use crate::{Event as _, Recorded};
 
 /// Refused commands that are remembered for an operator; of more, the last ones.
 const REFUSED_MAX: usize = 100;
@@ -69,13 +69,9 @@ pub(super) struct From {
 impl Outstanding {
     /// Reads a process's stream for it.
     pub(super) async fn read(store: &dyn EventStore, stream: &StreamName) -> Result<Self, Trouble> {
+        let past = Past::read(store, ReadStream::forwards(stream.clone())).await?;
         let mut outstanding = Self::default();
-        let mut pages = store.read_stream(ReadStream::forwards(stream.clone()));
-        while let Some(page) = pages.next().await {
-            for event in page? {
-                outstanding.take(&Recorded::read(&event)?)?;
-            }
-        }
+        past.present.iter().try_for_each(|recorded| outstanding.take(recorded))?;
         Ok(outstanding)
     }
 
@@ -184,6 +180,39 @@ impl Outstanding {
 impl From {
     fn of(recorded: &Recorded<ProcessEvent>) -> Self {
         Self { event: recorded.id, correlation_id: recorded.correlation_id.clone() }
+    }
+}
+
+/// Events of a process's stream, in order.
+pub(super) struct Past {
+    /// Before the last cancellation, as far as they can be read: nothing follows from them but
+    /// what was handled.
+    pub(super) former: Vec<Recorded<ProcessEvent>>,
+    pub(super) present: Vec<Recorded<ProcessEvent>>,
+}
+
+impl Past {
+    pub(super) async fn read(store: &dyn EventStore, read: ReadStream) -> Result<Self, Trouble> {
+        let events = store.read_stream(read).collect_events().await?;
+        let is_cancellation =
+            |event: &RecordedEvent| event.event_type.as_str() == ProcessCancelled::NAME;
+        let present = events.iter().rposition(is_cancellation).unwrap_or_default();
+        let (former, present) = events.split_at(present);
+        let former = former.iter().filter_map(|event| Recorded::read(event).ok()).collect();
+        let present = present.iter().map(Recorded::read).collect::<Result<_, _>>()?;
+        Ok(Self { former, present })
+    }
+
+    /// The inputs of the present life begin here, if it begins among these events.
+    pub(super) fn last_beginning(&self) -> Option<Revision> {
+        let begins = |recorded: &&Recorded<ProcessEvent>| match &recorded.event {
+            ProcessEvent::Reacted(reacted) => reacted.begins.is_some(),
+            ProcessEvent::Settled(_)
+            | ProcessEvent::Cancelled(_)
+            | ProcessEvent::Resent(_)
+            | ProcessEvent::TimerSkipped(_) => false,
+        };
+        self.present.iter().rev().find(begins).map(|recorded| recorded.revision)
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use gesta_store::{
-    Delivery, EventStore, Filter, Incarnation, RecordedAt, RecordedEvent, StoreError, StreamName,
+    Delivery, EventStore, Filter, Incarnation, Position, RecordedAt, RecordedEvent, StoreError, StreamName,
     Subscribe, Subscription,
 };
 use tokio::{
@@ -428,20 +428,43 @@ impl<P: ProcessManager> Runner<P> {
         inputs: Vec<Failing>,
         session: &mut Session<P>,
     ) -> Result<(), Trouble> {
-        let count = session.journal.asides.count();
-        if count + inputs.len() > self.parts.set_aside_max {
-            return Err(Trouble::Full { count });
-        }
-        for error in inputs.iter().filter_map(|failing| failing.error.as_deref()) {
+        let room = self.parts.set_aside_max.saturating_sub(session.journal.asides.count());
+        let (fitting, left) = inputs.split_at(room.min(inputs.len()));
+        for error in fitting.iter().filter_map(|failing| failing.error.as_deref()) {
             tracing::warn!(process = P::NAME, %subject, error, "an input is set aside");
         }
+        let delivered = self.delivered(subject, left, session);
         let (store, since) = (self.parts.store.as_ref(), self.parts.now().micros());
-        let (key, delivered) = (SubjectKey::of(subject), session.flow.delivered());
-        session.journal.set_aside(store, &key, &inputs, (delivered, since)).await?;
+        let key = SubjectKey::of(subject);
+        session.journal.set_aside(store, &key, fitting, (delivered, since)).await?;
+        if !left.is_empty() {
+            return Err(Trouble::Full { count: session.journal.asides.count() });
+        }
         if let Subject::Instance(id) = subject {
             session.hold(&self.parts.identity.stream(id)?, subject);
         }
         Ok(())
+    }
+
+    /// Up to where all events for a subject are handled or set aside, but for those that are left.
+    fn delivered(
+        &self,
+        subject: &Subject,
+        left: &[Failing],
+        session: &Session<P>,
+    ) -> Position {
+        let left = left.iter().find_map(|failing| failing.input.position());
+        if let Some(left) = left {
+            return Position::new(left.saturating_sub(1));
+        }
+        let at_work = match subject {
+            Subject::Instance(id) => self.parts.identity.stream(id).ok(),
+            Subject::Source(_) => None,
+        };
+        if at_work.is_some_and(|stream| session.lanes.is_at_work(&stream)) {
+            return session.flow.done().position;
+        }
+        session.flow.delivered()
     }
 
     async fn checkpoint_if_due(&mut self, session: &mut Session<P>) -> Result<(), Trouble> {
