@@ -166,14 +166,14 @@ impl<P: ProcessManager> Runner<P> {
         retrying: Retrying,
         session: &mut Session<P>,
     ) -> Result<(), Trouble> {
-        let refused = if session.retrying.contains_key(&subject) || self.is_at_work(&subject, session)
-        {
-            Some(ProcessError::Unavailable { reason: format!("{subject} is being handled") })
-        } else if session.journal.asides.holds(&subject) {
-            None
-        } else {
-            Some(ProcessError::NotSetAside { subject: subject.clone() })
-        };
+        let refused =
+            if session.retrying.contains_key(&subject) || self.is_at_work(&subject, session) {
+                Some(ProcessError::Unavailable { reason: format!("{subject} is being handled") })
+            } else if session.journal.asides.holds(&subject) {
+                None
+            } else {
+                Some(ProcessError::NotSetAside { subject: subject.clone() })
+            };
         let Some(refused) = refused else {
             self.go_on_retrying(subject, retrying, session);
             return Ok(());

@@ -14,8 +14,8 @@ use std::{
 };
 
 use gesta_store::{
-    Delivery, EventStore, Filter, Incarnation, Position, RecordedAt, RecordedEvent, StoreError, StreamName,
-    Subscribe, Subscription,
+    Delivery, EventStore, Filter, Incarnation, Position, RecordedAt, RecordedEvent, StoreError,
+    StreamName, Subscribe, Subscription,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -447,12 +447,7 @@ impl<P: ProcessManager> Runner<P> {
     }
 
     /// Up to where all events for a subject are handled or set aside, but for those that are left.
-    fn delivered(
-        &self,
-        subject: &Subject,
-        left: &[Failing],
-        session: &Session<P>,
-    ) -> Position {
+    fn delivered(&self, subject: &Subject, left: &[Failing], session: &Session<P>) -> Position {
         let left = left.iter().find_map(|failing| failing.input.position());
         if let Some(left) = left {
             return Position::new(left.saturating_sub(1));

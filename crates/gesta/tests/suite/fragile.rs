@@ -97,10 +97,7 @@ impl Shelves {
         Self::on(store, VirtualClock::new()).await
     }
 
-    pub(crate) async fn on(
-        store: std::sync::Arc<dyn EventStore>,
-        clock: VirtualClock,
-    ) -> Self {
+    pub(crate) async fn on(store: std::sync::Arc<dyn EventStore>, clock: VirtualClock) -> Self {
         Self::with(store, clock, ProcessSetup::of(Fragile::<false>::default())).await
     }
 

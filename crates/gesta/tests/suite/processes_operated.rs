@@ -50,9 +50,8 @@ async fn a_timer_is_fired_before_it_is_due_and_only_once() {
     drain(&shelves.gesta).await;
     let details = shelves.gesta.process_instance("fragile", "emma").await.unwrap();
     let timer = details.timers[0].id;
-    let fire = async || {
-        shelves.gesta.fire_process_timer("fragile", "emma", timer, &operator()).await
-    };
+    let fire =
+        async || shelves.gesta.fire_process_timer("fragile", "emma", timer, &operator()).await;
     fire().await.unwrap();
     drain(&shelves.gesta).await;
     assert_eq!(shelves.reminded().await, ["emma"]);
@@ -71,7 +70,10 @@ async fn a_refused_command_is_sent_again_as_a_new_one() {
     let details = shelves.gesta.process_instance("fragile", "emma").await.unwrap();
     assert_eq!(details.state, InstanceState::Ended);
     let refused = &details.refused[0];
-    assert_eq!((refused.name.as_str(), refused.code.as_str()), ("remind-reader", "reader-moved-away"));
+    assert_eq!(
+        (refused.name.as_str(), refused.code.as_str()),
+        ("remind-reader", "reader-moved-away")
+    );
     let resend = async |command| {
         shelves.gesta.resend_process_command("fragile", "emma", command, &operator()).await
     };

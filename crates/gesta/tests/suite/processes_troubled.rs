@@ -198,10 +198,14 @@ async fn what_comes_for_a_process_that_is_set_aside_waits_in_order() {
     shelves.gesta.execute(ReturnBook::new(REACT_PANICS)).await.unwrap();
     shelves.lend(REACT_PANICS).await;
     let all = shelves.set_aside().await;
-    let types: Vec<String> = all[0].inputs.iter().map(|input| match &input.input {
-        WaitingInput::Event { event_type, .. } => event_type.as_str().to_owned(),
-        other => panic!("{other:?}"),
-    }).collect();
+    let types: Vec<String> = all[0]
+        .inputs
+        .iter()
+        .map(|input| match &input.input {
+            WaitingInput::Event { event_type, .. } => event_type.as_str().to_owned(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
     assert_eq!(types, ["book-lent", "book-returned", "book-lent"]);
     assert_eq!(shelves.state_of(REACT_PANICS).await, InstanceState::Troubled);
     let shelves = shelves.corrected().await;
