@@ -20,18 +20,15 @@ use crate::{
     filing::{Ended, Filing, Means, SharedFiling},
     index::{BlockCache, Covered, Index, Span},
     mailbox::{Mailbox, Received},
-    options::{OpenError, OpenReport, Options},
+    options::{OpenError, OpenReport, Options, RecordedTime},
     planted::{self, Bug},
-    published::Published,
+    published::{Published, RECORDED_AHEAD_MAX},
     read::{EarlierAppend, Ends, Reader},
     recovery::{self, LogEnd, Look, Recovered},
     store::LogStore,
     sync::Mutex,
-    writer::{Action, Now, Spans, Task, Writer},
+    writer::{Action, Now, Spans, Task, Writer, is_unfinished},
 };
-
-/// How far the clock may be behind the last event's before somebody should look at it.
-const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
 
 /// When an engine wants to be turned again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +54,8 @@ pub struct Engine {
     filing: SharedFiling,
     /// Whether a thread of its own does the filing.
     filed_elsewhere: bool,
+    /// Whether the recorded time is ahead of the clock and somebody was told.
+    told_ahead: bool,
 }
 
 impl Engine {
@@ -71,11 +70,15 @@ impl Engine {
         options: Options,
     ) -> Result<(Self, LogStore), OpenError> {
         let filing_rng = rng.fork();
-        let Opened { reader, end, unfiled, cache, report } =
+        let Opened { reader, mut end, unfiled, cache, report } =
             recover(disk, clock, &mut *rng, &options)?;
+        if options.recorded_time == RecordedTime::BeginsAnew {
+            end.last_recorded_at = None;
+        }
         // Beside damage nothing is written, not even an index.
         let unfiled = if report.damage.is_empty() { unfiled } else { Vec::new() };
-        let means = Means { store: end.store, rng: filing_rng, cache, unfiled };
+        let unfinished = unfinished_segments(&*reader.disk)?;
+        let means = Means { store: end.store, rng: filing_rng, cache, unfiled, unfinished };
         let filing = Filing::new(Arc::clone(&reader.disk), Arc::clone(&reader.published), means);
         let ended = Arc::clone(filing.ended());
         let filing = Arc::new(Mutex::new(filing));
@@ -94,7 +97,10 @@ impl Engine {
             ended,
             filing,
             filed_elsewhere: false,
+            told_ahead: false,
         };
+        let mut engine = engine;
+        engine.watch_clock();
         Ok((engine, store))
     }
 
@@ -158,10 +164,32 @@ impl Engine {
         if stop {
             self.writer.stop();
         }
+        if !completions.is_empty() {
+            self.watch_clock();
+        }
         let now = self.now();
         requests.into_iter().for_each(|request| self.writer.queue(request));
         let completed = |(task, result)| self.writer.completed(task, result, now);
         completions.into_iter().flat_map(completed).collect()
+    }
+
+    /// Tells once that the recorded time stands still, and once that it goes on.
+    fn watch_clock(&mut self) {
+        let ahead = self.writer.recorded_ahead(self.reader.clock.now());
+        if (ahead > RECORDED_AHEAD_MAX) == self.told_ahead {
+            return;
+        }
+        self.told_ahead = !self.told_ahead;
+        if self.told_ahead {
+            warn!(
+                ?ahead,
+                "the last event was recorded at a time that is yet to come, by a clock that was or is \
+                 wrong; until then all events get that time, and max ages count from it. If the clock \
+                 is right now, stop the store and run `gesta clock --restart`"
+            );
+        } else {
+            info!("the clock has reached the last event's recorded time");
+        }
     }
 
     fn act(&self, action: Action) {
@@ -245,14 +273,17 @@ pub(crate) fn recover(
     let Recovered { index, end, lives, unfiled, report } =
         recovery::recover(&disk, rng, &look, &mut |_| {})?;
     tell(&report);
-    if let Some(ahead) = end.last_recorded_at.map(|last| last.since(clock.now()))
-        && ahead > CLOCK_BEHIND_MAX
-    {
-        warn!(?ahead, "the clock is behind the last event's; new events are recorded at its time");
-    }
     let published = Published::new(index, report.damage.clone(), lives, options.tail_bytes_max);
     let reader = Reader { disk, clock, published: Arc::new(published), follower: None };
     Ok(Opened { reader, end, unfiled, cache, report })
+}
+
+/// Segments that processes before this one were making when they ended.
+fn unfinished_segments(disk: &dyn Disk) -> Result<Vec<String>, OpenError> {
+    let failed = |source| OpenError::Io { doing: "list the directory".to_owned(), source };
+    let mut files = disk.list().map_err(failed)?;
+    files.retain(|file| is_unfinished(file));
+    Ok(files)
 }
 
 /// Tells what an opening found, for whoever looks at the log of the process only.

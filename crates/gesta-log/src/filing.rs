@@ -106,6 +106,8 @@ pub(crate) struct Filing {
     context: Arc<FileContext>,
     cache: Arc<BlockCache>,
     ended: Arc<Ended>,
+    /// Segments that processes before this one did not finish.
+    unfinished: Vec<String>,
     /// Whether files of earlier tries were looked for.
     tidied: bool,
     /// Whether a file could not be made durable since the store was opened.
@@ -118,15 +120,18 @@ pub(crate) struct Means {
     pub(crate) rng: Box<dyn Rng>,
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) unfiled: Vec<Covered>,
+    /// Segments that processes before this one did not finish.
+    pub(crate) unfinished: Vec<String>,
 }
 
 impl Filing {
     pub(crate) fn new(disk: Arc<dyn Disk>, published: Arc<Published>, means: Means) -> Self {
-        let Means { store, rng, cache, unfiled } = means;
+        let Means { store, rng, cache, unfiled, unfinished } = means;
         let context = Arc::new(FileContext::new(Arc::clone(&disk), store));
         let ended = Arc::new(Ended::default());
         unfiled.into_iter().for_each(|segment| ended.push(segment));
-        Self { disk, published, store, rng, context, cache, ended, tidied: false, in_doubt: false }
+        let (tidied, in_doubt) = (false, false);
+        Self { disk, published, store, rng, context, cache, ended, unfinished, tidied, in_doubt }
     }
 
     pub(crate) fn ended(&self) -> &Arc<Ended> {
@@ -361,7 +366,7 @@ impl Filing {
         let failed = |source: io::Error| RunError::Io { file: "the directory".to_owned(), source };
         let files = self.disk.list().map_err(failed)?;
         let unfinished = files.iter().filter(|file| is_unfinished_segment(file));
-        for file in named.leftovers(&files).chain(unfinished) {
+        for file in named.leftovers(&files).chain(unfinished).chain(&self.unfinished) {
             drop(self.disk.run(Operation::Remove { file: file.clone() }));
         }
         self.tidied = true;

@@ -44,7 +44,7 @@ pub use clock::{Clock, Rng, SystemClock, SystemRng};
 pub use disk::{Access, Cache, Disk, Done, FileDisk, Lane, LockError, Operation};
 pub use engine::{Engine, Turn};
 pub use format::{BorrowedEvent, Tags};
-pub use options::{OpenError, OpenReport, Options, Torn, Unmarked};
+pub use options::{OpenError, OpenReport, Options, RecordedTime, Torn, Unmarked};
 pub use recovery::Progress;
 pub use scavenge::{ScavengeError, ScavengeOptions, ScavengeReport};
 pub use store::{EventPlace, LogStore};

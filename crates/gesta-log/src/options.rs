@@ -46,6 +46,26 @@ pub struct Options {
     pub checked_bytes_max: u64,
     /// How long without anything in flight until a close frame says how far the log is durable.
     pub close_after: Duration,
+    /// From where the recorded time of events goes on.
+    pub recorded_time: RecordedTime,
+}
+
+/// From where the recorded time of a store's events goes on.
+///
+/// ```
+/// use gesta_log::{Options, RecordedTime};
+///
+/// assert_eq!(Options::default().recorded_time, RecordedTime::GoesOn);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecordedTime {
+    /// From that of the last event: it never falls, and stands still while the clock is behind it.
+    #[default]
+    GoesOn,
+    /// From the clock, though that may be before earlier events: an operator's way out after the clock
+    /// was wrong. It holds from the first event on that is appended then, and later openings go on
+    /// from there.
+    BeginsAnew,
 }
 
 impl Default for Options {
@@ -61,6 +81,7 @@ impl Default for Options {
             index_cache_bytes_max: 104 << 20,
             checked_bytes_max: 8 << 20,
             close_after: Duration::from_millis(20),
+            recorded_time: RecordedTime::GoesOn,
         }
     }
 }

@@ -36,6 +36,8 @@ bugs! {
         FailureToldAsDefinite,
         /// Does not look at what the disk says about a write.
         FailedWriteTakenForDone,
+        /// Stops for good when the next segment cannot be made, though nothing of an append was written.
+        ShortageTakenForTheEnd,
         /// Goes on making a segment though there was no room for its zeros.
         DiskFullTakenForDone,
         /// Syncs again after a failed sync and believes the answer.

@@ -7,6 +7,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, PoisonError},
     task::Waker,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -19,6 +20,9 @@ use crate::{
     sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard},
     writer::Placed,
 };
+
+/// How far the last event's recorded time may be ahead of the clock before somebody should look.
+pub(crate) const RECORDED_AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// The durable result of one group.
 #[derive(Debug)]
@@ -213,6 +217,19 @@ impl Published {
             Direction::Forwards => met.min_by_key(|(position, _)| *position),
             Direction::Backwards => met.max_by_key(|(position, _)| *position),
         }
+    }
+
+    /// The first damage after a position that took events which the index does not know either: what is
+    /// derived from the index alone may lack something.
+    pub(crate) fn lost_after(&self, after: Position) -> Option<&Damage> {
+        let later = self.damage.iter().filter(|damage| {
+            damage.positions.as_ref().is_none_or(|positions| *positions.end() > after)
+        });
+        let state = self.read();
+        let mut lost = later.filter(|damage| {
+            damage.positions.as_ref().is_none_or(|positions| !state.index.covers(positions))
+        });
+        lost.next()
     }
 
     /// Adds what a frame says whose bytes are on disk only.

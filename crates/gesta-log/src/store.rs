@@ -9,13 +9,14 @@ use std::{
     ops::ControlFlow,
     path::Path,
     sync::{Arc, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use futures_channel::oneshot;
 use gesta_store::{
     Answer, Append, Appended, Capabilities, Category, EventId, EventStore, FindAppend, Head,
-    Invalid, Limits, ListCategories, ListStreams, Pages, Position, ReadAll, ReadStream, StoreError,
-    StreamDescription, StreamName, StreamState, Subscribe, Subscription, Survives,
+    Invalid, Limits, ListCategories, ListStreams, Pages, Position, ReadAll, ReadStream, RecordedAt,
+    StoreError, StreamDescription, StreamName, StreamState, Subscribe, Subscription, Survives,
 };
 
 use crate::{
@@ -37,7 +38,7 @@ use crate::{
         Mutex,
         thread::{self, JoinHandle},
     },
-    writer::{Looked, Offer, Request, appended},
+    writer::{Looked, Offer, Request, appended, before_it_is_written},
 };
 
 /// Appends over which a repeat without exact expectations is surely recognized.
@@ -289,7 +290,7 @@ impl LogStore {
             return Err(StoreError::Corrupt(damage.clone()));
         }
         append.check(&Limits::DEFAULT)?;
-        let looked = self.look(&append)?;
+        let looked = self.look(&append).map_err(before_it_is_written)?;
         Ok(Arc::new(Offer::new(append, looked)))
     }
 
@@ -319,12 +320,17 @@ impl LogStore {
     fn describe_now(&self, stream: &StreamName) -> Result<StreamDescription, StoreError> {
         let index = self.shared.reader.published.index();
         let head_of = |name: &StreamName| index.stream_head(name, Position::START);
+        let reader = &self.shared.reader;
         let metadata_revision = match stream.metadata_stream() {
-            Ok(metadata_stream) => head_of(&metadata_stream)?,
+            Ok(metadata_stream) => {
+                // Damage may have taken what says that the stream was deleted.
+                reader.stream_is_known(&metadata_stream)?;
+                head_of(&metadata_stream)?
+            }
             Err(_) => None,
         };
         let (head, life) = (head_of(stream)?, index.life(stream));
-        self.shared.reader.stream_end_at_damage(stream)?;
+        reader.stream_is_known(stream)?;
         Ok(StreamDescription {
             state: life.state(head),
             head,
@@ -338,6 +344,8 @@ impl LogStore {
     }
 
     fn list_now(&self, list: &ListStreams) -> Result<Vec<StreamName>, StoreError> {
+        // Names that are missing would be missing in silence.
+        self.shared.reader.nothing_lost(Position::START)?;
         let index = self.shared.reader.published.index();
         let system = list.prefix.starts_with('$');
         let mut live = Vec::new();
@@ -482,8 +490,10 @@ impl EventStore for LogStore {
 
     fn list_categories(&self, list: ListCategories) -> Answer<'_, Vec<Category>> {
         let reader = &self.shared.reader;
-        let categories =
-            reader.steady(|| reader.published.index().categories(list.after.as_ref(), list.limit));
+        let categories = reader.steady(|| {
+            reader.nothing_lost(Position::START)?;
+            reader.published.index().categories(list.after.as_ref(), list.limit)
+        });
         Box::pin(async move { categories })
     }
 
@@ -492,6 +502,11 @@ impl EventStore for LogStore {
         let position = published.head();
         let head = Head { position, incarnation: published.incarnation() };
         Box::pin(async move { Ok(head) })
+    }
+
+    fn recorded_ahead(&self, now: RecordedAt) -> Answer<'_, Duration> {
+        let last = self.shared.reader.published.index().last_recorded_at();
+        Box::pin(async move { Ok(last.map_or(Duration::ZERO, |last| last.since(now))) })
     }
 
     fn capabilities(&self) -> Capabilities {

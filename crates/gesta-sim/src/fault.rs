@@ -52,6 +52,9 @@ faults! {
     WriteError = "write error",
     /// A name is lost because its directory was not synced. Matters when the file held bytes.
     LostName = "lost name",
+    /// The system has no descriptor or memory left for a file or a name, or a signal interrupts it.
+    /// Matters when an append waits for it.
+    Shortage = "shortage",
     /// No space is left.
     DiskFull = "disk full",
     /// No space is left for the rest of a write. Always matters.

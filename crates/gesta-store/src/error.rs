@@ -219,6 +219,13 @@ pub enum Overload {
     /// No space on the device.
     #[error("no space left on the device")]
     DiskFull,
+    /// The system lacks a resource, such as file descriptors or memory, or refused for another
+    /// reason that may pass. Nothing of the append was written.
+    #[error("the system refused what an append needs: {reason}")]
+    System {
+        /// The operation that failed and the system's error.
+        reason: String,
+    },
 }
 
 /// What is damaged, and where.

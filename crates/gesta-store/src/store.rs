@@ -4,11 +4,11 @@
 //! twin; it names no runtime. Whether something that implements it *is* a store is decided by the
 //! [`conformance`](mod@crate::conformance) suite.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::{
     Append, Appended, Capabilities, Category, DeleteStream, EventId, Head, ListCategories,
-    ListStreams, Pages, ReadAll, ReadStream, SetStreamMetadata, StoreError, StreamDescription,
+    ListStreams, Pages, ReadAll, ReadStream, RecordedAt, SetStreamMetadata, StoreError, StreamDescription,
     StreamName, Subscribe, Subscription, TombstoneStream, lifecycle,
 };
 
@@ -86,6 +86,17 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Where the store ends.
     fn head(&self) -> Answer<'_, Head>;
+
+    /// How far the last event's recorded time is ahead of `now`; zero where it is not. More than a
+    /// minute says that the clock is wrong or was: until it has caught up, all events are recorded at
+    /// that time, and max ages count from it.
+    fn recorded_ahead(&self, now: RecordedAt) -> Answer<'_, Duration> {
+        let last = self.read_all(ReadAll::backwards().limit(1)).collect_events();
+        Box::pin(async move {
+            let last = last.await?;
+            Ok(last.first().map_or(Duration::ZERO, |event| event.recorded_at.since(now)))
+        })
+    }
 
     /// What this store can do. Never changes while it is open.
     fn capabilities(&self) -> Capabilities;

@@ -42,8 +42,10 @@ struct Direct {
 }
 
 impl WriteThrough {
-    pub(super) fn open(name: &str, path: &Path, file: Arc<File>) -> Self {
-        Self { name: name.to_owned(), file, direct: Direct::open(path) }
+    /// By the one handle of the file, and by one of [`open_direct`] where there is such a thing.
+    pub(super) fn new(name: &str, file: Arc<File>, direct: Option<File>) -> Self {
+        let direct = direct.map(|file| Direct { file, buffer: Vec::new(), stands: None });
+        Self { name: name.to_owned(), file, direct }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -68,14 +70,14 @@ impl WriteThrough {
     }
 }
 
-impl Direct {
-    /// None where the system has no such thing.
-    fn open(path: &Path) -> Option<Self> {
-        let flags = i32::try_from((OFlags::DIRECT | OFlags::DSYNC).bits()).ok()?;
-        let file = OpenOptions::new().write(true).custom_flags(flags).open(path).ok()?;
-        Some(Self { file, buffer: Vec::new(), stands: None })
-    }
+/// Opens a file past the page cache.
+pub(super) fn open_direct(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::DIRECT | OFlags::DSYNC).bits();
+    let flags = i32::try_from(flags).map_err(io::Error::other)?;
+    OpenOptions::new().write(true).custom_flags(flags).open(path)
+}
 
+impl Direct {
     fn write(&mut self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let block = offset - offset % BLOCK_BYTES as u64;
         let within = usize::try_from(offset - block).unwrap_or(0);
@@ -131,7 +133,7 @@ mod tests {
         std::fs::write(&path, vec![0; 64 << 10]).unwrap();
         let open = || {
             let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-            WriteThrough::open("file", &path, Arc::new(file))
+            WriteThrough::new("file", Arc::new(file), open_direct(&path).ok())
         };
         let mut through = open();
         let mut expected = vec![0_u8; 64 << 10];

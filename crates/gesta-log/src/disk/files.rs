@@ -1,9 +1,11 @@
 //! Real files in one directory.
 //!
-//! Owns: the directory lock, open file handles, and the threads that run operations beside the
-//! writer and in the background. Always holds: foreground operations run on the thread that submits
+//! Owns: open file handles, and the threads that run operations beside the writer and in the
+//! background. Always holds: foreground operations run on the thread that submits
 //! them, so a lone writer pays no hand-off; while a [`FileDisk`] with [`Access::ReadWrite`] lives,
-//! no other process has one. Not here: how bytes are written through ([`direct`](super::direct)).
+//! no other process has one, or this one learns it before an operation succeeds
+//! ([`ownership`](super::ownership)). Not here: how bytes are written through
+//! ([`direct`](super::direct)).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,21 +14,27 @@ use std::{
     num::NonZeroU64,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc},
     thread::JoinHandle,
 };
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use rustix::fs::{Advice, FlockOperation, OFlags};
+use rustix::{
+    fs::{Advice, CWD, OFlags, RenameFlags},
+    io::Errno,
+};
 
-use super::{Cache, Disk, Done, Lane, Operation, direct::WriteThrough};
+use super::{
+    Cache, Disk, Done, Lane, Operation,
+    direct::{WriteThrough, open_direct},
+    ownership::{LockError, Ownership, is_disowned, not_begun},
+    spare::{Spare, is_out_of_descriptors, uninterrupted},
+};
 
-/// The file that is locked; its content is the owner's process id.
-const LOCK_FILE: &str = "LOCK";
 /// Larger reads first ask how much there is.
 const READ_UNASKED_BYTES: usize = 4 << 20;
-/// Files that are kept open for reading at most, where the process may have twice as many.
+/// Files that are kept open for reading at most, where the process may have four times as many.
 const READ_HANDLES_MAX: usize = 1_024;
 /// Files that are kept open because they were made here, at most: the one that is written, the
 /// next one, and some that were sealed, and so synced, before.
@@ -39,28 +47,6 @@ pub enum Access {
     ReadWrite,
     /// To read; takes no lock and changes nothing.
     ReadOnly,
-}
-
-/// Why a directory could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum LockError {
-    /// Another process has it.
-    #[error("{} is in use by process {owner}; stop it or open read-only", .directory.display())]
-    InUse {
-        /// The directory.
-        directory: PathBuf,
-        /// The process id that the lock file names, as text.
-        owner: String,
-    },
-    /// The system said no.
-    #[error("cannot open {}", .directory.display())]
-    Io {
-        /// The directory.
-        directory: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
 }
 
 /// A directory of real files.
@@ -76,19 +62,7 @@ pub struct FileDisk {
 struct Writing {
     beside: Worker,
     background: Worker,
-    _lock: DirectoryLock,
-}
-
-/// The lock on a directory. Freed when dropped, even if a child process that is just being started
-/// still holds a copy of the file.
-#[derive(Debug)]
-struct DirectoryLock(File);
-
-impl Drop for DirectoryLock {
-    fn drop(&mut self) {
-        // Closing the file frees the lock as well, so a failure changes nothing.
-        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
-    }
+    _owned: Arc<Ownership>,
 }
 
 impl FileDisk {
@@ -98,25 +72,19 @@ impl FileDisk {
     /// [`LockError::InUse`]: another process appends to it. [`LockError::Io`]: see its source.
     pub fn open(directory: &Path, access: Access) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { directory: directory.to_owned(), source };
-        let files = Arc::new(Files {
-            directory: directory.to_owned(),
-            handles: Mutex::new(Handles::new(read_handles_max())),
-            through: Mutex::default(),
-        });
-        let writing = match access {
-            Access::ReadWrite => {
-                create_durably(directory).map_err(failed)?;
-                let lock = lock(directory)?;
-                let start = |name| Worker::start(name, Arc::clone(&files)).map_err(failed);
-                let (beside, background) = (start("gesta-disk")?, start("gesta-background")?);
-                Some(Writing { beside, background, _lock: lock })
-            }
-            Access::ReadOnly => {
-                fs::metadata(directory).map_err(failed)?;
-                None
-            }
-        };
-        Ok(Self { files, writing: Mutex::new(writing) })
+        if access == Access::ReadOnly {
+            fs::metadata(directory).map_err(failed)?;
+            let files = Arc::new(Files::new(directory, Weak::new()));
+            return Ok(Self { files, writing: Mutex::new(None) });
+        }
+        create_durably(directory).map_err(failed)?;
+        let owned = Arc::new(Ownership::take(directory)?);
+        let files = Arc::new(Files::new(directory, Arc::downgrade(&owned)));
+        files.spare.fill();
+        let start = |name| Worker::start(name, Arc::clone(&files)).map_err(failed);
+        let (beside, background) = (start("gesta-disk")?, start("gesta-background")?);
+        let writing = Writing { beside, background, _owned: owned };
+        Ok(Self { files, writing: Mutex::new(Some(writing)) })
     }
 
     fn writing(&self) -> MutexGuard<'_, Option<Writing>> {
@@ -139,34 +107,10 @@ fn create_durably(directory: &Path) -> io::Result<()> {
     File::open(above)?.sync_all()
 }
 
-fn lock(directory: &Path) -> Result<DirectoryLock, LockError> {
-    let failed = |source| LockError::Io { directory: directory.to_owned(), source };
-    let path = directory.join(LOCK_FILE);
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(failed)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let owner = fs::read_to_string(&path).unwrap_or_default();
-            let owner = if owner.is_empty() { "unknown".to_owned() } else { owner };
-            return Err(LockError::InUse { directory: directory.to_owned(), owner });
-        }
-        Err(error) => return Err(failed(error.into())),
-    }
-    let lock = DirectoryLock(file);
-    lock.0.set_len(0).map_err(failed)?;
-    lock.0.write_all_at(std::process::id().to_string().as_bytes(), 0).map_err(failed)?;
-    Ok(lock)
-}
-
 impl Disk for FileDisk {
     fn list(&self) -> io::Result<Vec<String>> {
-        let entries = fs::read_dir(&self.files.directory)?;
+        let open = || fs::read_dir(&self.files.directory);
+        let entries = self.files.opened(&mut self.files.handles(), open)?;
         entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
     }
 
@@ -180,7 +124,7 @@ impl Disk for FileDisk {
             Cache::Use => {}
             Cache::Bypass => {
                 let length = NonZeroU64::new(length as u64);
-                rustix::fs::fadvise(&file, offset, length, Advice::DontNeed)?;
+                uninterrupted(|| Ok(rustix::fs::fadvise(&file, offset, length, Advice::DontNeed)?))?;
             }
         }
         // What asks for so much may have it from bytes that lie.
@@ -244,6 +188,9 @@ struct Files {
     handles: Mutex<Handles>,
     /// For the file that is written through.
     through: Mutex<Option<WriteThrough>>,
+    spare: Spare,
+    /// Of a directory that is written to, until it is released.
+    owned: Weak<Ownership>,
 }
 
 /// Open files. A file that is being written keeps its one handle, so that a failure to write its
@@ -255,11 +202,18 @@ struct Handles {
     read_max: usize,
 }
 
-/// Half of the files that the process may have open: the rest is its own.
+/// A quarter of the files that the process may have open: the rest is for connections and the
+/// process's own.
 fn read_handles_max() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let half = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
-    half.min(READ_HANDLES_MAX)
+    let part = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 4).unwrap_or(usize::MAX));
+    part.clamp(1, READ_HANDLES_MAX)
+}
+
+/// Whether a file is a segment, or is to become one.
+fn is_segment(name: &str) -> bool {
+    let is_of_index = name.contains(".run") || name.starts_with("INDEX");
+    !is_of_index && (name.ends_with(".seg") || name.ends_with(".new"))
 }
 
 impl Handles {
@@ -274,9 +228,22 @@ impl Handles {
 
     fn keep_made(&mut self, name: String, file: Arc<File>) {
         if self.made.len() >= MADE_HANDLES_MAX {
-            self.made.pop_front();
+            self.forget_made();
         }
         self.made.push_back((name, file));
+    }
+
+    /// Closes the oldest of those handles that nobody needs any more; says whether there was one. The
+    /// segment that is written and the one that is ready must not have to be opened again, nor the
+    /// latest file of the index.
+    fn forget_made(&mut self) -> bool {
+        let names = self.made.iter().map(|(name, _)| name).enumerate();
+        let (mut segments, mut others): (Vec<_>, Vec<_>) =
+            names.partition(|(_, name)| is_segment(name));
+        segments.truncate(segments.len().saturating_sub(2));
+        others.truncate(others.len().saturating_sub(1));
+        let oldest = segments.iter().chain(&others).map(|(at, _)| *at).min();
+        oldest.is_some_and(|at| self.made.remove(at).is_some())
     }
 
     fn keep_read(&mut self, name: &str, file: Arc<File>) {
@@ -304,22 +271,48 @@ impl Handles {
 }
 
 impl Files {
+    fn new(directory: &Path, owned: Weak<Ownership>) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            handles: Mutex::new(Handles::new(read_handles_max())),
+            through: Mutex::default(),
+            spare: Spare::default(),
+            owned,
+        }
+    }
+
     fn run(&self, operation: Operation) -> io::Result<()> {
+        let owned = self.owned.upgrade();
+        if let (Some(owned), true) = (&owned, changes_names(&operation)) {
+            owned.check().map_err(not_begun)?;
+        }
         match operation {
             Operation::Create { file } => self.create(&file),
             Operation::Write { file, offset, bytes } => {
                 self.get(&file)?.write_all_at(&bytes, offset)
             }
             Operation::WriteThrough { file, offset, bytes } => {
-                self.write_through(&file, offset, &bytes)
+                // Before, so that no segment is begun that another owner did not see; and after, so
+                // that nothing is acknowledged that it did not adopt.
+                let check = || owned.as_ref().map_or(Ok(()), |owned| owned.check());
+                if let Some(lost) = check().err().filter(is_disowned) {
+                    return Err(not_begun(lost));
+                }
+                self.write_through(&file, offset, &bytes)?;
+                check()
             }
             Operation::Sync { file } => self.get(&file)?.sync_data(),
             Operation::Rename { from, to } => self.rename(&from, &to),
-            Operation::SyncDirectory => File::open(&self.directory)?.sync_all(),
+            Operation::Name { from, to } => self.name(&from, &to),
+            Operation::SyncDirectory => match &owned {
+                Some(owned) => owned.sync_directory(),
+                None => File::open(&self.directory)?.sync_all(),
+            },
             Operation::Remove { file } => {
                 self.handles().forget(&file);
                 *self.through.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                fs::remove_file(self.directory.join(file))
+                let path = self.directory.join(file);
+                uninterrupted(|| fs::remove_file(&path))
             }
         }
     }
@@ -335,26 +328,52 @@ impl Files {
             return Ok(file);
         }
         let path = self.directory.join(name);
-        let file = Arc::new(open_to_read(&path)?);
+        let file = Arc::new(self.opened(&mut handles, || open_to_read(&path))?);
         handles.keep_read(name, Arc::clone(&file));
         Ok(file)
+    }
+
+    /// Opens a file, by a descriptor that something else can spare if there is no other.
+    fn opened<T>(
+        &self,
+        handles: &mut Handles,
+        open: impl Fn() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut opened = open();
+        if opened.as_ref().is_err_and(is_out_of_descriptors) {
+            handles.read.clear();
+            opened = open();
+        }
+        while opened.as_ref().is_err_and(is_out_of_descriptors) && handles.forget_made() {
+            opened = open();
+        }
+        while opened.as_ref().is_err_and(is_out_of_descriptors) && self.spare.give() {
+            opened = open();
+        }
+        opened
     }
 
     fn write_through(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut through = self.through.lock().unwrap_or_else(PoisonError::into_inner);
         if through.as_ref().is_none_or(|through| through.name() != name) {
-            let file = self.get(name)?;
-            *through = Some(WriteThrough::open(name, &self.directory.join(name), file));
+            // Its descriptor may be the only one.
+            *through = None;
+            let file = self.get(name).map_err(not_begun)?;
+            let path = self.directory.join(name);
+            let direct = self.opened(&mut self.handles(), || open_direct(&path));
+            *through = Some(WriteThrough::new(name, file, direct.ok()));
         }
         let through = through.as_mut().expect("it was just opened");
         through.write(offset, bytes)
     }
 
     fn create(&self, name: &str) -> io::Result<()> {
+        self.spare.fill();
         let path = self.directory.join(name);
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(true);
         let mut handles = self.handles();
+        let file = self.opened(&mut handles, || options.open(&path))?;
         handles.forget(name);
         handles.keep_made(name.to_owned(), Arc::new(file));
         Ok(())
@@ -362,9 +381,40 @@ impl Files {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut handles = self.handles();
-        fs::rename(self.directory.join(from), self.directory.join(to))?;
+        let (old, new) = (self.directory.join(from), self.directory.join(to));
+        uninterrupted(|| fs::rename(&old, &new))?;
         handles.rename(from, to);
         Ok(())
+    }
+
+    fn name(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut handles = self.handles();
+        let (old, new) = (self.directory.join(from), self.directory.join(to));
+        let named = uninterrupted(|| {
+            match rustix::fs::renameat_with(CWD, old.as_path(), CWD, new.as_path(), RenameFlags::NOREPLACE) {
+                // Not every file system can do it in one step.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if new.exists() => {
+                    Err(io::ErrorKind::AlreadyExists.into())
+                }
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => fs::rename(&old, &new),
+                renamed => Ok(renamed?),
+            }
+        });
+        named.map(|()| handles.rename(from, to))
+    }
+}
+
+/// Whether an operation makes, renames or removes a file.
+fn changes_names(operation: &Operation) -> bool {
+    match operation {
+        Operation::Create { .. }
+        | Operation::Rename { .. }
+        | Operation::Name { .. }
+        | Operation::Remove { .. } => true,
+        Operation::Write { .. }
+        | Operation::WriteThrough { .. }
+        | Operation::Sync { .. }
+        | Operation::SyncDirectory => false,
     }
 }
 

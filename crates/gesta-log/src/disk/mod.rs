@@ -9,12 +9,16 @@
 
 mod direct;
 mod files;
+mod ownership;
+mod spare;
 
 use std::{fmt, io, sync::mpsc};
 
 use bytes::Bytes;
 
-pub use files::{Access, FileDisk, LockError};
+pub use files::{Access, FileDisk};
+pub use ownership::LockError;
+pub(crate) use ownership::{has_begun, is_disowned};
 
 /// One change to storage.
 #[derive(Clone, PartialEq, Eq)]
@@ -55,6 +59,14 @@ pub enum Operation {
         /// The new name.
         to: String,
     },
+    /// Gives a file another name that no file has yet; otherwise
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists).
+    Name {
+        /// The old name.
+        from: String,
+        /// The new name.
+        to: String,
+    },
     /// Makes the directory's names durable.
     SyncDirectory,
     /// Removes a file.
@@ -76,6 +88,7 @@ impl fmt::Debug for Operation {
             }
             Self::Sync { file } => write!(f, "sync {file}"),
             Self::Rename { from, to } => write!(f, "rename {from} to {to}"),
+            Self::Name { from, to } => write!(f, "name {from} {to}"),
             Self::SyncDirectory => f.write_str("sync directory"),
             Self::Remove { file } => write!(f, "remove {file}"),
         }

@@ -94,7 +94,7 @@ impl Files {
                 file[start..end].copy_from_slice(&bytes);
             }
             Operation::Sync { file } => drop(self.get(&file)?),
-            Operation::Rename { from, to } => {
+            Operation::Rename { from, to } | Operation::Name { from, to } => {
                 let file = self.by_name.remove(&from).ok_or(io::ErrorKind::NotFound)?;
                 self.by_name.insert(to, file);
             }

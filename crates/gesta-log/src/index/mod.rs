@@ -22,6 +22,7 @@ mod stream;
 use std::{
     collections::BTreeSet,
     iter,
+    ops::RangeInclusive,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -205,7 +206,7 @@ impl Index {
     fn note(&mut self, entry: &Entry<'_>) {
         note_lifecycle(&self.lives, entry);
         self.head = entry.position;
-        self.last_recorded_at = self.last_recorded_at.max(Some(entry.recorded_at));
+        self.last_recorded_at = Some(entry.recorded_at);
     }
 
     /// Adds what a frame says.
@@ -238,7 +239,7 @@ impl Index {
         gone.for_each(|gone| memory.push_gone(gone));
         memory.show();
         self.head = Position::new(memory.end() - 1);
-        self.last_recorded_at = self.last_recorded_at.max(Some(gap.last_recorded_at));
+        self.last_recorded_at = Some(gap.last_recorded_at);
     }
 
     /// Adds a run after all other parts, with what it says of the lives of streams.
@@ -252,8 +253,8 @@ impl Index {
         changes.into_iter().for_each(|(stream, change)| lives.change(stream, change));
         drop(lives);
         self.head = Position::new(run.end() - 1);
-        let recorded = run.covered().iter().filter_map(|covered| covered.last_recorded_at).max();
-        self.last_recorded_at = self.last_recorded_at.max(recorded.map(RecordedAt::from_micros));
+        let recorded = run.covered().iter().rev().find_map(|covered| covered.last_recorded_at);
+        self.last_recorded_at = recorded.map(RecordedAt::from_micros).or(self.last_recorded_at);
         let part = Part::File(Arc::new(Filed::new(Arc::clone(context), run)));
         Arc::make_mut(&mut self.parts).push(part);
         Ok(())
@@ -361,7 +362,8 @@ impl Index {
         self.head
     }
 
-    /// The latest recorded-at.
+    /// The recorded time of the last event. Earlier events may have later ones, if an operator let the
+    /// recorded time begin anew.
     pub(crate) fn last_recorded_at(&self) -> Option<RecordedAt> {
         self.last_recorded_at
     }
@@ -374,6 +376,17 @@ impl Index {
     /// For looking up where several records are.
     pub(crate) fn locator(&self) -> Locator {
         Locator::new(Arc::clone(&self.parts))
+    }
+
+    /// Whether the index knows all of these positions, though the log may have lost them.
+    pub(crate) fn covers(&self, positions: &RangeInclusive<Position>) -> bool {
+        let mut next = positions.start().number();
+        for part in self.parts.iter() {
+            if (part.first()..part.end()).contains(&next) {
+                next = part.end();
+            }
+        }
+        next > positions.end().number()
     }
 
     /// The nearest position from `at` on that has a record. Positions between were scavenged.

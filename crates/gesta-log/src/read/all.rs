@@ -140,6 +140,17 @@ impl Reader {
         }
     }
 
+    /// An error where damage after a position may have taken what the index does not know either.
+    pub(crate) fn nothing_lost(&self, after: Position) -> Result<(), StoreError> {
+        if self.published.damage.is_empty() {
+            return Ok(());
+        }
+        match self.published.lost_after(after) {
+            Some(damage) => Err(StoreError::Corrupt(damage.clone())),
+            None => Ok(()),
+        }
+    }
+
     /// Keeps what lies before the first damage on the way; an error where nothing does.
     fn stop_at_damage(
         &self,

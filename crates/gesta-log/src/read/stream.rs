@@ -127,12 +127,24 @@ impl Reader {
         if self.published.damage.is_empty() {
             return Ok(());
         }
+        self.end_at_damage(self.last_position_of(stream)?)
+    }
+
+    /// An error where the stream may have more events than the index knows.
+    pub(crate) fn stream_is_known(&self, stream: &StreamName) -> Result<(), StoreError> {
+        if self.published.damage.is_empty() {
+            return Ok(());
+        }
+        self.nothing_lost(self.last_position_of(stream)?)
+    }
+
+    fn last_position_of(&self, stream: &StreamName) -> Result<Position, StoreError> {
         let mut walk = self.published.index().stream(stream);
         let last = match walk.head()? {
             Some(head) => walk.position(head)?,
             None => None,
         };
-        self.end_at_damage(last.unwrap_or(Position::START))
+        Ok(last.unwrap_or(Position::START))
     }
 
     /// Events from `at` to `last`: a page of them at most, and where to go on.

@@ -171,7 +171,12 @@ impl Recovery<'_> {
         };
         let bytes = self.read(&file, usize::MAX, cache)?;
         let Some(header) = self.header(covered.number, &file, &bytes)? else {
-            return Ok(()); // which was reported
+            // Which was reported; the index's files say which events were here.
+            let (first, last) = (covered.first, covered.end.saturating_sub(1));
+            if let (Some(damage), true) = (self.report.damage.last_mut(), last >= first) {
+                damage.positions = Some(Position::new(first)..=Position::new(last));
+            }
+            return Ok(());
         };
         if self.access == Access::ReadOnly && header.salt != covered.salt {
             return Ok(()); // another process just replaced it

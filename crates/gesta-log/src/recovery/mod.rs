@@ -23,7 +23,7 @@ use crate::{
     disk::{Access, Cache, Disk, Operation},
     format::{Chain, HEADER_BYTES, Opening, Seed, SegmentHeader},
     index::{BlockCache, Covered, Index},
-    options::{OpenError, OpenReport},
+    options::{OpenError, OpenReport, Options},
     planted::{self, Bug},
     restored,
 };
@@ -37,6 +37,8 @@ const DIGITS_MAX: usize = 20;
 const SEGMENT_NAME_MAX: usize = DIGITS_MAX + SEGMENT_SUFFIX.len();
 /// Bytes of a segment that surely hold its header and opening frame.
 const OPENING_REACH: usize = HEADER_BYTES as usize + 256;
+/// Bytes of the index's files that are kept while segments are compared with them.
+const COMPARED_BLOCKS_BYTES: usize = 8 << 20;
 
 /// The name of the segment with this number.
 pub(crate) fn segment_file(number: u64) -> String {
@@ -195,6 +197,27 @@ pub(crate) fn recover(
     log.end.last_recorded_at = log.index.last_recorded_at();
     let Recovery { report, unfiled, .. } = recovery;
     Ok(Recovered { index: log.index, end: log.end, lives: log.lives, unfiled, report })
+}
+
+/// Finds the damage that an opening finds by comparing the segments with the index's files. Where
+/// these are of another history than the segments, an opening does not believe them, and there is
+/// none.
+pub(crate) fn damage_by_index(disk: &Arc<dyn Disk>) -> Result<Vec<Damage>, OpenError> {
+    let mut recovery = Recovery {
+        disk: &**disk,
+        access: Access::ReadOnly,
+        older_segments: Cache::Bypass,
+        report: OpenReport::default(),
+        unfiled: Vec::new(),
+        swapped: false,
+    };
+    let files = recovery.files()?;
+    let filed = Filed::open(disk, &Arc::new(BlockCache::new(COMPARED_BLOCKS_BYTES)));
+    let Some(segments) = recovery.segments(&files, filed.named)? else { return Ok(Vec::new()) };
+    let mut steps = Steps { done: 0, total: 0, progress: &mut |_| {} };
+    let checked_bytes_max = Options::default().checked_bytes_max;
+    recovery.check(&filed, segments.is_empty(), checked_bytes_max, &mut steps)?;
+    Ok(recovery.report.damage)
 }
 
 /// Progress, as it is told.

@@ -329,8 +329,7 @@ impl<'a> OpenGap<'a> {
             }
             None => (frame.events.last().map(|(_, event)| event.recorded_at), &[][..]),
         };
-        gap.last_recorded_at =
-            recorded.map_or(gap.last_recorded_at, |at| at.max(gap.last_recorded_at));
+        gap.last_recorded_at = recorded.unwrap_or(gap.last_recorded_at);
         let hit = |events: &&[_]| events.iter().any(|(_, event)| goes(event));
         gap.appends.extend(frame.appends().filter(hit).filter_map(gone_append));
         gap.appends.sort_unstable_by_key(|append| append.position);

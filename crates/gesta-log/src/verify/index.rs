@@ -102,11 +102,15 @@ impl Files {
         }
     }
 
-    /// What is wrong with files, once all of the log was looked at.
-    pub(super) fn wrong(self) -> Vec<String> {
+    /// What is wrong with files, once all of the log was looked at. Where a segment is damaged that a
+    /// file speaks of, the file may be right.
+    pub(super) fn wrong(self, is_damaged: impl Fn(&str) -> bool) -> Vec<String> {
         let Self { runs, mut wrong, segments, .. } = self;
-        wrong.extend(runs.into_iter().filter_map(|checked| checked.wrong));
-        let left = segments.into_keys();
+        wrong.extend(runs.into_iter().filter_map(|Checked { run, wrong }| {
+            let right = run.covered().iter().any(|covered| is_damaged(&segment_file(covered.number)));
+            wrong.filter(|_| !right)
+        }));
+        let left = segments.into_keys().filter(|file| !is_damaged(file));
         wrong.extend(left.map(|file| format!("{file} is in the index, but not in the log")));
         wrong
     }

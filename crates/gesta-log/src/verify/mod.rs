@@ -24,7 +24,7 @@ use crate::{
     format::{BorrowedEvent, Frame, Gone, HEADER_BYTES, Link, SegmentHeader},
     index::Covered,
     options::{OpenError, OpenReport},
-    recovery::{Eyes, Progress, look_through, segment_file},
+    recovery::{Eyes, Progress, damage_by_index, look_through, segment_file},
     scan::{self, Sound, Start},
 };
 
@@ -53,7 +53,8 @@ const CHAIN_THREADS: usize = 2;
 /// ```
 ///
 /// # Errors
-/// [`OpenError`] when the directory cannot be read at all. Damage is no error but in the report.
+/// [`OpenError`] when the directory cannot be read at all. Damage is no error but in the report; it is
+/// what an opening of the store finds, and what reads find later.
 pub fn verify(
     directory: &Path,
     progress: &mut dyn FnMut(Progress),
@@ -61,7 +62,15 @@ pub fn verify(
     let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(directory, Access::ReadOnly)?);
     let mut eyes = Verifier { heads: Heads::default(), files: Files::open(&disk), wrong: None };
     let mut report = look_through(&*disk, &mut eyes, progress)?;
-    report.index_damage = eyes.files.wrong();
+    // What only the index's files know: that there were more segments, or more in them.
+    for damage in damage_by_index(&disk)? {
+        if !report.damage.iter().any(|known| known.file == damage.file) {
+            report.damage.push(damage);
+        }
+    }
+    report.damage.sort_by(|one, other| one.file.cmp(&other.file));
+    let is_damaged = |file: &str| report.damage.iter().any(|damage| damage.file == file);
+    report.index_damage = eyes.files.wrong(is_damaged);
     Ok(report)
 }
 

@@ -6,8 +6,8 @@
 //! Not here: limits and names, which were checked before an append was queued.
 
 use gesta_store::{
-    Append, Appended, Conflict, EventId, EventQuery, ExpectedRevision, Position, RecordedAt,
-    RecordedEvent, Revision, StoreError, StreamAppend, StreamName,
+    Append, Appended, Conflict, EventId, EventQuery, ExpectedRevision, Overload, Position,
+    RecordedAt, RecordedEvent, Revision, StoreError, StreamAppend, StreamName,
 };
 
 use super::{
@@ -57,7 +57,21 @@ pub(super) enum Judgement {
 
 impl Judgement {
     fn error(error: impl Into<StoreError>, depends: bool) -> Self {
-        Self::Answer { result: Err(error.into()), depends }
+        Self::Answer { result: Err(before_it_is_written(error.into())), depends }
+    }
+}
+
+/// The error of an append of which nothing was written: a failure to read leaves no outcome open.
+pub(crate) fn before_it_is_written(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable { reason, source } => {
+            let reason = match source {
+                Some(source) => format!("{reason}: {source}"),
+                None => reason,
+            };
+            StoreError::Overloaded(Overload::System { reason })
+        }
+        definite => definite,
     }
 }
 

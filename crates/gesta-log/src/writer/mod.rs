@@ -6,7 +6,8 @@
 //! - one group is in flight at a time: written through once, then published, then answered; the
 //!   next one is filled meanwhile;
 //! - an answer that depends on an append not yet published waits for its publication;
-//! - a failure is definite only before the group's first byte was submitted;
+//! - a failure is definite only before the group's first byte was submitted, and then it is passing:
+//!   the writer tries again when somebody asks ([`shortage`]);
 //! - after a failed sync nothing is written any more.
 //!
 //! Not here: expectations ([`judge`]), how long to gather ([`pace`]), preparing the next segment
@@ -18,6 +19,7 @@ mod overlay;
 mod pace;
 mod placed;
 mod prepare;
+mod shortage;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -27,12 +29,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use gesta_store::{Append, EventId, Overload, Position, RecordedAt, Revision, StoreError};
+use gesta_store::{Append, EventId, Position, RecordedAt, Revision, StoreError};
+use tracing::{error, info, warn};
 
 use crate::{
     answers::{Answered, Reply},
     clock::Rng,
-    disk::{Lane, Operation},
+    disk::{Lane, Operation, has_begun, is_disowned},
     format::{
         FRAME_HEADER_BYTES, FrameKind, HEADER_BYTES, Place, encode_bare, mark_offset, put_headers,
     },
@@ -45,10 +48,12 @@ use crate::{
 
 use group::{Before, Group, Size};
 use judge::Past;
-pub(crate) use judge::{Spans, appended};
+pub(crate) use judge::{Spans, appended, before_it_is_written};
 use pace::Pace;
 pub(crate) use placed::Placed;
+pub(crate) use prepare::is_unfinished;
 use prepare::{Preparation, Prepared};
+use shortage::Shortage;
 
 /// An append in the queue.
 #[derive(Debug)]
@@ -173,6 +178,7 @@ pub(crate) struct Writer {
     queue: VecDeque<Request>,
     active: Option<Active>,
     preparation: Preparation,
+    shortage: Shortage,
     /// The group that is being filled.
     open: Option<Box<Group>>,
     flight: Option<Flight>,
@@ -196,6 +202,7 @@ impl Writer {
             queue: VecDeque::new(),
             active: None,
             preparation,
+            shortage: Shortage::default(),
             open: None,
             flight: None,
             pace: Pace::default(),
@@ -218,12 +225,18 @@ impl Writer {
 
     /// Whether nothing will ever be asked for or answered again.
     pub(crate) fn ended(&self) -> bool {
-        self.stopping && self.stopped.is_some() && self.queue.is_empty()
+        let idle = self.queue.is_empty() && self.flight.is_none();
+        self.stopping && self.stopped.is_some() && idle
     }
 
     /// Whether appends are being gathered or written.
     pub(crate) fn is_under_way(&self) -> bool {
         self.open.is_some() || self.flight.is_some()
+    }
+
+    /// How far the last event's recorded time is ahead of the clock.
+    pub(crate) fn recorded_ahead(&self, now: RecordedAt) -> Duration {
+        self.end.last_recorded_at.map_or(Duration::ZERO, |last| last.since(now))
     }
 
     /// When the writer wants to be stepped even if nothing happens.
@@ -264,7 +277,7 @@ impl Writer {
             return actions;
         }
         let stuck = self.open.is_none() && !self.queue.is_empty();
-        if stuck && self.roll(&mut actions) {
+        if stuck && self.roll(now, &mut actions) {
             self.fill(now, past, &mut actions);
         }
         match &self.open {
@@ -350,10 +363,14 @@ impl Writer {
     }
 
     /// Moves to the next segment, or towards it; says whether there is room now.
-    fn roll(&mut self, actions: &mut Vec<Action>) -> bool {
+    fn roll(&mut self, now: Now, actions: &mut Vec<Action>) -> bool {
         let Some(request) = self.queue.front() else { return false };
         let wanted = request.offer.group_bytes;
         let Some(prepared) = self.preparation.take_ready(wanted as u64, actions) else {
+            if let Some(refused) = self.shortage.too_early(now.elapsed) {
+                self.refuse_queued(&refused, actions);
+                return false;
+            }
             self.preparation.hurry(wanted as u64);
             self.preparation.step(self.filled(), &mut self.rng, &self.end, actions);
             return false;
@@ -401,7 +418,7 @@ impl Writer {
     ) -> Vec<Action> {
         let mut actions = Vec::new();
         match task {
-            Task::Prepare => self.prepared(result, &mut actions),
+            Task::Prepare => self.prepared(result, now, &mut actions),
             Task::Discard => {}
             Task::Write => {
                 self.last_active = now.elapsed;
@@ -481,17 +498,21 @@ impl Writer {
             let sync = Operation::Sync { file: active.segment.file() };
             return actions.push(Action::Submit(Task::Write, sync, Lane::Foreground));
         }
-        let reason = format!("writing failed: {error}");
-        let goes_on =
-            planted::is(Bug::GoOnAfterAFailedWrite) || planted::is(Bug::WriteAgainInPlace);
-        self.stopped = (!goes_on).then(|| reason.clone());
+        let stopped = self.stop_for(error);
+        if planted::is(Bug::GoOnAfterAFailedWrite) || planted::is(Bug::WriteAgainInPlace) {
+            self.stopped = None;
+        }
         if planted::is(Bug::WriteAgainInPlace)
             && let Some(active) = &mut self.active
         {
             active.offset = active.durable;
         }
-        let stopped = StoreError::Stopped { reason };
-        if let Some(Flight::Group(group)) = self.flight.take() {
+        if !has_begun(error) {
+            // Nothing of the group was written, and nothing will be.
+            if let Some(Flight::Group(group)) = self.flight.take() {
+                group.refuse(&stopped, actions);
+            }
+        } else if let Some(Flight::Group(group)) = self.flight.take() {
             self.doubtful.extend(group.placed.first_events());
             if planted::is(Bug::PublishWhatFailed) {
                 let (publication, _) = group.finish();
@@ -508,23 +529,46 @@ impl Writer {
     }
 
     /// A step of preparing the next segment is done.
-    fn prepared(&mut self, result: io::Result<()>, actions: &mut Vec<Action>) {
+    fn prepared(&mut self, result: io::Result<()>, now: Now, actions: &mut Vec<Action>) {
         let full = result.as_ref().is_err_and(is_full);
         let result = if full && planted::is(Bug::DiskFullTakenForDone) { Ok(()) } else { result };
-        let Err(error) = result.map(|()| self.preparation.advance()) else { return };
-        self.preparation.abandon(actions);
-        if !self.preparation.hurried() {
+        let Err(error) = result.map(|()| self.preparation.advance()) else {
+            if self.preparation.is_ready() && self.shortage.is_known() {
+                info!("the next segment could be made again; appends are taken");
+                self.shortage.over();
+            }
             return;
+        };
+        self.preparation.abandon(&error, actions);
+        if is_disowned(&error) || planted::is(Bug::ShortageTakenForTheEnd) {
+            return self.disowned(&error, actions);
         }
-        // The queued appends wait for this segment, and none of their bytes was submitted.
-        if is_full(&error) {
+        // The queued appends wait for this segment, and none of their bytes was submitted. If only
+        // the number was taken, the next one is tried at once.
+        if self.preparation.hurried() && error.kind() != io::ErrorKind::AlreadyExists {
             self.preparation.relax();
-            self.refuse_queued(&StoreError::Overloaded(Overload::DiskFull), actions);
-        } else {
-            let reason = format!("cannot make a segment: {error}");
-            self.stopped = Some(reason.clone());
-            self.refuse_queued(&StoreError::Stopped { reason }, actions);
+            if !self.shortage.is_known() {
+                warn!(%error, "cannot make the next segment; appends are refused until it can be made");
+            }
+            let refused = self.shortage.met(&error, now.elapsed);
+            self.refuse_queued(&refused, actions);
         }
+    }
+
+    /// Another process may have the directory. What is in flight learns it by itself.
+    fn disowned(&mut self, error: &io::Error, actions: &mut Vec<Action>) {
+        let stopped = self.stop_for(error);
+        if let Some(open) = self.open.take() {
+            open.refuse(&stopped, actions);
+        }
+        self.refuse_queued(&stopped, actions);
+    }
+
+    fn stop_for(&mut self, error: &io::Error) -> StoreError {
+        error!(%error, "the store takes no writes until it is opened again");
+        let reason = format!("writing failed: {error}");
+        self.stopped = Some(reason.clone());
+        StoreError::Stopped { reason }
     }
 
     fn refuse_queued(&mut self, error: &StoreError, actions: &mut Vec<Action>) {

@@ -6,6 +6,8 @@
 //! never waits behind a whole file of zeros on its way to the device; an abandoned preparation leaves nothing that counts.
 //! Not here: opening frames, which come with the first group.
 
+use std::io;
+
 use bytes::Bytes;
 
 use super::{Action, Task};
@@ -44,7 +46,9 @@ impl Prepared {
         if planted::is(Bug::NoTemporaryName) {
             return self.file();
         }
-        format!("{:016}.new", self.number)
+        // Of this process alone, should another one make a segment of the same number.
+        let [a, b, c, d, ..] = self.salt;
+        format!("{:016}-{:08x}.new", self.number, u32::from_be_bytes([a, b, c, d]))
     }
 
     /// How the next segment names this one.
@@ -139,6 +143,10 @@ impl Preparation {
         self.hurry = Some(wanted);
     }
 
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready(_))
+    }
+
     pub(super) fn hurried(&self) -> bool {
         self.hurry.is_some()
     }
@@ -209,14 +217,16 @@ impl Preparation {
     }
 
     /// The submitted operation failed: gives the segment up. Its number is not used again.
-    pub(super) fn abandon(&mut self, actions: &mut Vec<Action>) {
+    pub(super) fn abandon(&mut self, error: &io::Error, actions: &mut Vec<Action>) {
         let State::Making { segment, stage, .. } =
             std::mem::replace(&mut self.state, State::Nothing)
         else {
             return;
         };
-        // Not larger for one large append; smaller where there may be no room.
-        self.next_bytes = (self.next_bytes / GROWTH).max(HEADER_BYTES);
+        if error.kind() != io::ErrorKind::AlreadyExists {
+            // Not larger for one large append; smaller where there may be no room.
+            self.next_bytes = (self.next_bytes / GROWTH).max(HEADER_BYTES);
+        }
         self.failed = true;
         let file = match stage {
             Stage::Create | Stage::Zeros(_) | Stage::SyncZeros(_) | Stage::Sync | Stage::Rename => {
@@ -228,6 +238,16 @@ impl Preparation {
         let remove = Operation::Remove { file };
         actions.push(Action::Submit(Task::Discard, remove, Lane::Background));
     }
+}
+
+/// Whether a file is a segment that a process did not finish.
+pub(crate) fn is_unfinished(file: &str) -> bool {
+    let Some(name) = file.strip_suffix(".new") else { return false };
+    // Earlier versions named them by the number alone.
+    let (number, salt) = name.split_once('-').unwrap_or((name, "00000000"));
+    let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_salt = salt.len() == 8 && salt.bytes().all(|byte| byte.is_ascii_hexdigit());
+    number.len() >= 16 && are_digits(number) && is_salt
 }
 
 /// What a segment needs for so many bytes of frames: its header before, marks after them.
@@ -261,7 +281,10 @@ fn operation(segment: &Prepared, stage: Stage, end: &LogEnd, zeros: &mut Bytes) 
             Operation::Write { file, offset: from, bytes: zeros.slice(..length) }
         }
         Stage::SyncZeros(_) | Stage::Sync => Operation::Sync { file },
-        Stage::Rename => Operation::Rename { from: file, to: segment.file() },
+        Stage::Rename if planted::is(Bug::NoTemporaryName) => {
+            Operation::Rename { from: file, to: segment.file() }
+        }
+        Stage::Rename => Operation::Name { from: file, to: segment.file() },
         Stage::SyncDirectory => Operation::SyncDirectory,
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod backup;
+mod clock;
 mod conformance;
 mod crashes;
 mod damage;
@@ -10,9 +11,12 @@ mod draws;
 mod faults;
 mod filed;
 mod linearizable;
+mod ownership;
 mod reader;
 mod scavenge;
 mod scene;
 mod segments;
+mod shortages;
 mod threads;
+mod told_alike;
 mod transfer;

@@ -125,8 +125,12 @@ impl Turned {
         answers.into_iter().map(|answer| self.turn_until(answer).unwrap()).collect()
     }
 
+    pub(crate) fn clock_micros(&self) -> u64 {
+        self.clock.now().micros()
+    }
+
     /// Turns the engine until there is an answer; a segment may be made on another thread.
-    fn turn_until<T>(&mut self, mut answer: Answer<'_, T>) -> Result<T, StoreError> {
+    pub(crate) fn turn_until<T>(&mut self, mut answer: Answer<'_, T>) -> Result<T, StoreError> {
         let mut context = Context::from_waker(Waker::noop());
         loop {
             let turn = self.engine.turn();

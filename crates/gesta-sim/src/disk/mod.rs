@@ -42,6 +42,8 @@ pub struct Hazards {
     pub sync_errors_per_mille: u64,
     /// So many writes in a thousand fail.
     pub write_errors_per_mille: u64,
+    /// So many of a thousand operations on whole files or names fail and change nothing.
+    pub shortages_per_mille: u64,
     /// So many operations in a hundred are done before `submit` returns.
     pub done_at_once_percent: u64,
     /// Whether ranges that were never written are poisoned by a failed sync.
@@ -192,10 +194,10 @@ impl SimDisk {
         self.state().failures.any
     }
 
-    /// Whether a sync that somebody waited for has failed since the last crash.
+    /// Whether a write of a group has failed since the last crash, or its sync.
     #[must_use]
-    pub fn sync_has_failed(&self) -> bool {
-        self.state().failures.sync
+    pub fn write_has_failed(&self) -> bool {
+        self.state().failures.write
     }
 
     /// Damages the sector in which these bytes are stored. Returns whether they were found.

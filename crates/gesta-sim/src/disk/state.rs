@@ -50,8 +50,8 @@ impl Doing {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Failures {
     pub(super) any: bool,
-    /// A sync in the foreground: what somebody waited for is not durable.
-    pub(super) sync: bool,
+    /// A write of a group, or its sync: its outcome is unknown.
+    pub(super) write: bool,
 }
 
 /// An operation with what was decided when it was submitted.
@@ -210,7 +210,8 @@ impl State {
             | Operation::WriteThrough { file, .. }
             | Operation::Sync { file }
             | Operation::Remove { file }
-            | Operation::Rename { from: file, .. } => self.directory.find(file),
+            | Operation::Rename { from: file, .. }
+            | Operation::Name { from: file, .. } => self.directory.find(file),
         };
         let of_none = File::default();
         let file = target.and_then(|number| self.files.get(number)).unwrap_or(&of_none);
@@ -261,6 +262,7 @@ impl State {
 
     fn take_effect(&mut self, submitted: Submitted) -> io::Result<()> {
         let Submitted { operation, lane, target, covered, covered_changes } = submitted;
+        self.run_short(&operation, lane)?;
         match operation {
             Operation::Create { file } => self.create(file),
             Operation::Write { offset, bytes, .. } => {
@@ -268,23 +270,55 @@ impl State {
             }
             Operation::WriteThrough { offset, bytes, .. } => {
                 let file = existing(target)?;
-                self.write(file, to_usize(offset), &bytes)?;
-                let writes = self.writes;
-                let covered = self.file(file).covered(writes);
-                self.sync(file, covered, lane)
+                let written = self.write(file, to_usize(offset), &bytes).and_then(|()| {
+                    let writes = self.writes;
+                    let covered = self.file(file).covered(writes);
+                    self.sync(file, covered)
+                });
+                self.failures.write |= written.is_err();
+                written
             }
-            Operation::Sync { .. } => self.sync(existing(target)?, covered, lane),
+            Operation::Sync { .. } => self.sync(existing(target)?, covered),
             Operation::Rename { from, to } => {
                 self.directory.rename(from, to, existing(target)?);
                 Ok(())
             }
-            Operation::SyncDirectory => self.sync_directory(covered_changes, lane),
+            Operation::Name { from, to } => {
+                let file = existing(target)?;
+                if self.directory.find(&to).is_some() {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                self.directory.rename(from, to, file);
+                Ok(())
+            }
+            Operation::SyncDirectory => self.sync_directory(covered_changes),
             Operation::Remove { file } => {
                 existing(target)?;
                 self.directory.unlink(file);
                 Ok(())
             }
         }
+    }
+
+    /// Fails an operation on a whole file or a name now and then.
+    fn run_short(&mut self, operation: &Operation, lane: Lane) -> io::Result<()> {
+        let may = match operation {
+            Operation::Create { .. }
+            | Operation::Rename { .. }
+            | Operation::Name { .. }
+            | Operation::SyncDirectory => self.doing != Doing::Opening,
+            Operation::Write { .. }
+            | Operation::WriteThrough { .. }
+            | Operation::Sync { .. }
+            | Operation::Remove { .. } => false,
+        };
+        if !may || !self.chance.per_mille(self.hazards.shortages_per_mille) {
+            return Ok(());
+        }
+        self.faults.count(Fault::Shortage, Weight::when(lane == Lane::Foreground));
+        self.failures.any = true;
+        let error = self.chance.pick(&[EINTR, EAGAIN, ENOMEM, ENFILE, EMFILE]);
+        Err(io::Error::from_raw_os_error(error))
     }
 
     fn create(&mut self, name: String) -> io::Result<()> {
@@ -331,7 +365,7 @@ impl State {
         io::ErrorKind::StorageFull.into()
     }
 
-    fn sync(&mut self, file: FileNumber, covered: Covered, lane: Lane) -> io::Result<()> {
+    fn sync(&mut self, file: FileNumber, covered: Covered) -> io::Result<()> {
         if self.lies_about(file, covered) {
             return Ok(());
         }
@@ -346,7 +380,7 @@ impl State {
         if failure.poisoned_sectors > 0 {
             self.faults.fired(Fault::PoisonedRange);
         }
-        Err(self.sync_failed(lane, Weight::when(failure.lost_sectors > 0)))
+        Err(self.sync_failed(Weight::when(failure.lost_sectors > 0)))
     }
 
     /// Whether the device lies about this sync; then it has.
@@ -369,18 +403,17 @@ impl State {
         true
     }
 
-    fn sync_directory(&mut self, covered: u64, lane: Lane) -> io::Result<()> {
+    fn sync_directory(&mut self, covered: u64) -> io::Result<()> {
         if self.chance.per_mille(self.hazards.sync_errors_per_mille) {
-            return Err(self.sync_failed(lane, Weight::Idle));
+            return Err(self.sync_failed(Weight::Idle));
         }
         self.directory.sync(covered);
         Ok(())
     }
 
-    fn sync_failed(&mut self, lane: Lane, weight: Weight) -> io::Error {
+    fn sync_failed(&mut self, weight: Weight) -> io::Error {
         self.faults.count(Fault::SyncError, weight);
         self.failures.any = true;
-        self.failures.sync |= lane != Lane::Background;
         io::Error::from_raw_os_error(EIO)
     }
 
@@ -439,7 +472,7 @@ impl State {
                 }
                 false
             }
-            (Operation::Rename { from, to }, Some(file)) => {
+            (Operation::Rename { from, to } | Operation::Name { from, to }, Some(file)) => {
                 if self.chance.percent(50) {
                     self.directory.rename(from.clone(), to.clone(), file);
                 }
@@ -467,6 +500,7 @@ impl State {
                 Operation::Write { .. }
                 | Operation::WriteThrough { .. }
                 | Operation::Rename { .. }
+                | Operation::Name { .. }
                 | Operation::Remove { .. }
                 | Operation::Sync { .. },
                 None,
@@ -636,6 +670,12 @@ fn covers_several_segments(file: &str) -> bool {
 
 /// What the device says when it cannot.
 const EIO: i32 = 5;
+/// What the system says when it is short of something.
+const EINTR: i32 = 4;
+const EAGAIN: i32 = 11;
+const ENOMEM: i32 = 12;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 
 fn existing(target: Option<FileNumber>) -> io::Result<FileNumber> {
     target.ok_or_else(|| io::ErrorKind::NotFound.into())

@@ -89,6 +89,8 @@ impl Attempt {
 pub(crate) struct Excuses {
     /// An operation of the disk failed.
     pub(crate) disk_failed: bool,
+    /// One of them was the write of a group.
+    pub(crate) write_failed: bool,
     /// Something on the disk was damaged.
     pub(crate) damaged: bool,
 }
@@ -355,7 +357,9 @@ impl Model {
                 past.state == StreamState::Tombstoned
             }
             StoreError::Rejected(_) => offer.honesty == Honesty::Malformed,
-            StoreError::Overloaded(_) | StoreError::Stopped { .. } => excuses.disk_failed,
+            StoreError::Overloaded(_) => excuses.disk_failed,
+            // Whatever fails before a byte of an append is written is passing.
+            StoreError::Stopped { .. } => excuses.write_failed,
             StoreError::Corrupt(_) => excuses.damaged,
             StoreError::Unsupported { .. } | StoreError::Unavailable { .. } => false,
         };

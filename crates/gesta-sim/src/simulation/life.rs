@@ -27,7 +27,7 @@ type Outcome = Pin<Box<dyn Future<Output = Result<Appended, StoreError>> + Send>
 struct Waiting {
     attempt: Attempt,
     outcome: Outcome,
-    /// Offered after a sync had failed and the engine was told.
+    /// Offered after a write had failed and the engine was told.
     too_late: bool,
 }
 
@@ -107,10 +107,14 @@ impl Life {
         model: &mut Model,
         disk: &SimDisk,
     ) -> Verdict<(Turn, Vec<Answered>)> {
-        let sync_had_failed = disk.sync_has_failed();
+        let write_had_failed = disk.write_has_failed();
         let turn = self.engine.turn();
-        self.must_refuse |= sync_had_failed;
-        let excuses = Excuses { disk_failed: disk.has_failed(), damaged: disk.is_damaged() };
+        self.must_refuse |= write_had_failed;
+        let excuses = Excuses {
+            disk_failed: disk.has_failed(),
+            write_failed: disk.write_has_failed(),
+            damaged: disk.is_damaged(),
+        };
         let answers = self.judge(model, excuses)?;
         Ok((turn, answers))
     }
@@ -132,7 +136,7 @@ impl Life {
         for (attempt, too_late, answer) in answers {
             let sound = model.honesty(attempt.offer) == Honesty::Sound;
             demand(!(too_late && answer.is_ok() && sound && attempt.is_first()), || {
-                format!("append {} was accepted after a sync had failed", attempt.offer)
+                format!("append {} was accepted after a write had failed", attempt.offer)
             })?;
             model.answered(attempt, &answer, excuses)?;
             judged.push(Answered { attempt, answer });

@@ -86,7 +86,8 @@ impl Simulation {
             ..Hazards::default()
         };
         match self.chance.below(10) {
-            0..7 => calm,
+            0..6 => calm,
+            6 => Hazards { shortages_per_mille: self.chance.pick(&[50, 300]), ..calm },
             7 | 8 => Hazards { sync_errors_per_mille: self.chance.pick(&[20, 100]), ..calm },
             _ => Hazards { write_errors_per_mille: 50, ..calm },
         }

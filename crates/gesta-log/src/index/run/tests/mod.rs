@@ -74,7 +74,7 @@ impl MemoryDisk {
                 file[start..end].copy_from_slice(&bytes);
             }
             Operation::Sync { file } => drop(files.get(&file).ok_or_else(missing)?),
-            Operation::Rename { from, to } => {
+            Operation::Rename { from, to } | Operation::Name { from, to } => {
                 let file = files.remove(&from).ok_or_else(missing)?;
                 files.insert(to, file);
             }

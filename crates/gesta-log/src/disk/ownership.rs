@@ -1,0 +1,187 @@
+//! The right to write to a directory: the lock file and its identity.
+//!
+//! Owns the lock on the file `LOCK`, and the check that the name `LOCK` still means the locked file.
+//! A lock is on a file, not on its name: after somebody removed or replaced the file, another process
+//! locks the new one and writes as well. Invariant: [`Ownership::check`] fails from the moment at which
+//! another process can have the lock. So an owner that checks after its bytes are durable, and before
+//! it acknowledges them, never acknowledges what the other process did not adopt; and one that checks
+//! before it writes never begins a segment that the other process did not see.
+
+use std::{
+    error::Error,
+    fmt,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{AtFlags, FlockOperation};
+
+use super::spare::uninterrupted;
+
+/// The file that is locked; its content is the owner's process id.
+const LOCK_FILE: &str = "LOCK";
+/// How often the lock file may be replaced while it is being locked.
+const TRIES_MAX: usize = 16;
+
+/// Why a directory could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("{} is in use by process {owner}; stop it or open read-only", .directory.display())]
+    InUse {
+        /// The directory.
+        directory: PathBuf,
+        /// The process id that the lock file names, as text.
+        owner: String,
+    },
+    /// The system said no.
+    #[error("cannot open {}", .directory.display())]
+    Io {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// See the module. The lock is freed when this is dropped, even if a child process that is being
+/// started still holds a copy of the file.
+#[derive(Debug)]
+pub(super) struct Ownership {
+    path: PathBuf,
+    /// Kept open: to make names durable takes no descriptor.
+    directory: File,
+    lock: File,
+    identity: (u64, u64),
+}
+
+impl Ownership {
+    /// Locks a directory.
+    pub(super) fn take(path: &Path) -> Result<Self, LockError> {
+        let failed = |source| LockError::Io { directory: path.to_owned(), source };
+        let directory = File::open(path).map_err(failed)?;
+        for _ in 0..TRIES_MAX {
+            let lock = lock(path)?;
+            let metadata = lock.metadata().map_err(failed)?;
+            let identity = (metadata.dev(), metadata.ino());
+            let directory = directory.try_clone().map_err(failed)?;
+            let owned = Self { path: path.to_owned(), directory, lock, identity };
+            // The file may have been replaced after it was opened and before it was locked.
+            if owned.check().is_ok() {
+                owned.sign().map_err(failed)?;
+                return Ok(owned);
+            }
+        }
+        Err(failed(io::Error::other("the file LOCK is replaced again and again")))
+    }
+
+    fn sign(&self) -> io::Result<()> {
+        self.lock.set_len(0)?;
+        self.lock.write_all_at(std::process::id().to_string().as_bytes(), 0)
+    }
+
+    /// An error if the name `LOCK` does not mean the locked file any more.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let look = || rustix::fs::statat(&self.directory, LOCK_FILE, AtFlags::empty());
+        match uninterrupted(|| Ok(look()?)) {
+            Ok(stat) if (stat.st_dev, stat.st_ino) == self.identity => Ok(()),
+            Ok(_) => Err(self.disowned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.disowned()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn disowned(&self) -> io::Error {
+        io::Error::other(Disowned { directory: self.path.clone() })
+    }
+
+    /// Makes the directory's names durable.
+    pub(super) fn sync_directory(&self) -> io::Result<()> {
+        self.directory.sync_all()
+    }
+}
+
+impl Drop for Ownership {
+    fn drop(&mut self) {
+        // Closing the file frees the lock as well, so a failure changes nothing.
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, LockError> {
+    let failed = |source| LockError::Io { directory: directory.to_owned(), source };
+    let path = directory.join(LOCK_FILE);
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false);
+    let file = options.open(&path).map_err(failed)?;
+    let locked = uninterrupted(|| {
+        Ok(rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?)
+    });
+    match locked {
+        Ok(()) => Ok(file),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            let owner = fs::read_to_string(&path).unwrap_or_default();
+            let owner = if owner.is_empty() { "unknown".to_owned() } else { owner };
+            Err(LockError::InUse { directory: directory.to_owned(), owner })
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// The error of an operation after the lock file was removed or replaced.
+#[derive(Debug)]
+struct Disowned {
+    directory: PathBuf,
+}
+
+impl fmt::Display for Disowned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the file LOCK in {} was removed or replaced while the store was open, so another \
+             process may be writing to it; stop all that use the store, check it with `gesta \
+             verify`, and start one",
+            self.directory.display()
+        )
+    }
+}
+
+impl Error for Disowned {}
+
+/// The error of an operation that failed before any of its bytes were handed to the system.
+#[derive(Debug)]
+struct NotBegun(io::Error);
+
+impl fmt::Display for NotBegun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for NotBegun {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// Says of an error that nothing was handed to the system before it.
+pub(super) fn not_begun(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), NotBegun(error))
+}
+
+/// Whether bytes may have been handed to the system before this error.
+pub(crate) fn has_begun(error: &io::Error) -> bool {
+    !error.get_ref().is_some_and(|inner| inner.is::<NotBegun>())
+}
+
+/// Whether the right to write was lost.
+pub(crate) fn is_disowned(error: &io::Error) -> bool {
+    let Some(inner) = error.get_ref() else { return false };
+    match inner.downcast_ref::<NotBegun>() {
+        Some(NotBegun(inner)) => is_disowned(inner),
+        None => inner.is::<Disowned>(),
+    }
+}

@@ -1,0 +1,246 @@
+//! A lack of what an append needs: it is refused for certain, and taken again without a restart.
+
+use std::{
+    fs::File,
+    io,
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use gesta_log::{
+    Access, Cache, Disk, Done, Engine, FileDisk, Lane, LogStore, Operation, Options, SystemRng,
+};
+use gesta_store::{Append, Appended, EventStore, Overload, StoreError, conformance::block_on};
+use rustix::{
+    io::Errno,
+    process::{Resource, Rlimit, setrlimit},
+};
+
+use crate::scene::{StillClock, append_to, as_killed, open, told};
+
+/// A step of making a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Create,
+    Zeros,
+    Sync,
+    Name,
+    SyncDirectory,
+}
+
+impl Step {
+    const ALL: [Self; 5] =
+        [Self::Create, Self::Zeros, Self::Sync, Self::Name, Self::SyncDirectory];
+
+    fn is(self, operation: &Operation) -> bool {
+        match operation {
+            Operation::Create { file } => self == Self::Create && file.ends_with(".new"),
+            Operation::Write { file, .. } => self == Self::Zeros && file.ends_with(".new"),
+            Operation::Sync { file } => self == Self::Sync && file.ends_with(".new"),
+            Operation::Name { .. } => self == Self::Name,
+            Operation::SyncDirectory => self == Self::SyncDirectory,
+            _ => false,
+        }
+    }
+}
+
+/// Real files, of which one step fails as long as it is told to. Everything is done inline.
+#[derive(Debug)]
+struct Lacking {
+    inner: FileDisk,
+    failing: Mutex<Option<(Step, Errno)>>,
+    /// Whether reads fail.
+    blind: Mutex<Option<Errno>>,
+}
+
+impl Disk for Lacking {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+    fn length(&self, file: &str) -> io::Result<u64> {
+        self.inner.length(file)
+    }
+    fn read(&self, file: &str, offset: u64, length: usize, cache: Cache) -> io::Result<Bytes> {
+        if let Some(errno) = *self.blind.lock().unwrap() {
+            return Err(errno.into());
+        }
+        self.inner.read(file, offset, length, cache)
+    }
+    fn submit(&self, operation: Operation, _: Lane, done: Done) {
+        let failing = *self.failing.lock().unwrap();
+        match failing.filter(|(step, _)| step.is(&operation)) {
+            Some((_, errno)) => done(Err(errno.into())),
+            None => done(self.inner.run(operation)),
+        }
+    }
+}
+
+struct Scene {
+    engine: Engine,
+    store: LogStore,
+    disk: Arc<Lacking>,
+    clock: Arc<StillClock>,
+}
+
+impl Scene {
+    fn open(directory: &Path) -> Self {
+        let disk = Arc::new(Lacking {
+            inner: FileDisk::open(directory, Access::ReadWrite).unwrap(),
+            failing: Mutex::default(),
+            blind: Mutex::default(),
+        });
+        let clock = Arc::new(StillClock::default());
+        let small = Options {
+            segment_bytes_first: 12 << 10,
+            segment_bytes_max: 12 << 10,
+            tail_bytes_max: 0,
+            index_cache_bytes_max: 0,
+            ..Options::default()
+        };
+        let (engine, store) =
+            Engine::open(disk.clone(), clock.clone(), Box::new(SystemRng), small).unwrap();
+        Self { engine, store, disk, clock }
+    }
+
+    fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
+        let store = self.store.clone();
+        let mut answer = store.append(append);
+        self.engine.turn();
+        match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => panic!("no answer"),
+        }
+    }
+
+    fn lack(&self, step: Step, errno: Errno) {
+        *self.disk.failing.lock().unwrap() = Some((step, errno));
+    }
+
+    fn lack_nothing(&self) {
+        *self.disk.failing.lock().unwrap() = None;
+        *self.disk.blind.lock().unwrap() = None;
+    }
+}
+
+/// Too large for two in one segment.
+fn large(mark: &str) -> Append {
+    append_to("order-1", &format!("{mark}{}", "x".repeat(5_000)))
+}
+
+#[test]
+fn whatever_fails_while_a_segment_is_made_is_refused_for_certain_and_passes() {
+    let errors = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::INTR,
+        Errno::AGAIN,
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::IO,
+    ];
+    for (step, errno) in Step::ALL.iter().flat_map(|step| errors.map(|errno| (*step, errno))) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut scene = Scene::open(directory.path());
+        scene.append(append_to("order-1", "0")).unwrap();
+        scene.lack(step, errno);
+        scene.append(large("1")).unwrap(); // there is room in the present segment
+        let mut refused = 0;
+        for _ in 0..4 {
+            match scene.append(large("refused")) {
+                Err(StoreError::Overloaded(Overload::DiskFull)) => {
+                    assert!(matches!(errno, Errno::NOSPC | Errno::DQUOT), "{step:?} {errno}");
+                }
+                Err(StoreError::Overloaded(Overload::System { reason })) => {
+                    assert!(reason.contains(&errno.to_string()), "{step:?} {errno}: {reason}");
+                }
+                other => panic!("{step:?} {errno}: {other:?}"),
+            }
+            refused += 1;
+        }
+        assert_eq!(refused, 4);
+        scene.lack_nothing();
+        scene.clock.pass(Duration::from_secs(1));
+        scene.append(large("2")).unwrap();
+        scene.append(large("3")).unwrap();
+        let killed = as_killed(directory.path());
+        let marks: Vec<_> = told(&open(killed.path())).iter().map(|told| told[..1].to_owned()).collect();
+        assert_eq!(marks, ["0", "1", "2", "3"], "{step:?} {errno}");
+    }
+}
+
+#[test]
+fn a_store_that_lacks_something_does_not_try_again_at_each_append() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut scene = Scene::open(directory.path());
+    scene.append(append_to("order-1", "0")).unwrap();
+    scene.lack(Step::Create, Errno::MFILE);
+    scene.append(large("1")).unwrap();
+    for _ in 0..3 {
+        scene.append(large("refused")).unwrap_err();
+    }
+    scene.lack_nothing();
+    let early = scene.append(large("early")).unwrap_err();
+    assert!(matches!(early, StoreError::Overloaded(Overload::System { .. })), "{early}");
+    scene.clock.pass(Duration::from_millis(100));
+    scene.append(large("2")).unwrap();
+}
+
+#[test]
+fn an_append_whose_streams_cannot_be_looked_up_is_refused_for_certain() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut scene = Scene::open(directory.path());
+    for number in 0..4 {
+        scene.append(large(&number.to_string())).unwrap();
+    }
+    while scene.engine.file_some() {}
+    *scene.disk.blind.lock().unwrap() = Some(Errno::MFILE);
+    let refused = scene.append(append_to("order-1", "refused")).unwrap_err();
+    assert!(matches!(refused, StoreError::Overloaded(Overload::System { .. })), "{refused}");
+    scene.lack_nothing();
+    scene.append(append_to("order-1", "taken")).unwrap();
+}
+
+/// In a process of its own, for the limit is the whole process's.
+#[test]
+fn a_store_goes_on_though_something_else_takes_every_descriptor() {
+    const CHILD: &str = "GESTA_TEST_WITHOUT_DESCRIPTORS";
+    if let Some(directory) = std::env::var_os(CHILD) {
+        return append_without_descriptors(Path::new(&directory));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let name = "shortages::a_store_goes_on_though_something_else_takes_every_descriptor";
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, directory.path())
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+    let store = open(directory.path());
+    assert_eq!(store.report().damage, []);
+    assert_eq!(told(&store).len(), 41);
+}
+
+fn append_without_descriptors(directory: &Path) {
+    let limit = Some(64);
+    setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
+    let small = Options {
+        segment_bytes_first: 12 << 10,
+        segment_bytes_max: 12 << 10,
+        ..Options::default()
+    };
+    let store = LogStore::open(directory, small).unwrap();
+    block_on(store.append(large("before"))).unwrap();
+    let mut taken = Vec::new();
+    while let Ok(one) = File::open("/dev/null") {
+        taken.push(one);
+    }
+    assert!(taken.len() > 20, "most of what the process may have is taken by something else");
+    for number in 0..40 {
+        block_on(store.append(large(&number.to_string()))).unwrap();
+    }
+}

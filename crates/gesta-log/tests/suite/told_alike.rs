@@ -1,0 +1,217 @@
+//! Damage is told the same by everyone: opening, verifying, reading, listing.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use gesta_log::{LogStore, Options, verify};
+use gesta_store::{
+    EventStore, ListCategories, ListStreams, RecordedEvent, StoreError, conformance::block_on,
+};
+use tempfile::TempDir;
+
+use crate::scene::{append, flip, read_all, run_files, segment_files};
+
+fn small() -> Options {
+    Options {
+        segment_bytes_first: 12 << 10,
+        segment_bytes_max: 12 << 10,
+        checked_bytes_max: 0,
+        ..Options::default()
+    }
+}
+
+fn open(directory: &Path) -> LogStore {
+    LogStore::open(directory, small()).unwrap()
+}
+
+/// Appends to streams and categories of their own, over several segments.
+fn write(store: &LogStore, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        append(store, &format!("kind{}-{number}", number / 3), &"x".repeat(1_500));
+    }
+}
+
+fn copy(from: &Path, to: &Path, which: impl Fn(&str) -> bool) {
+    for file in fs::read_dir(from).unwrap().map(|file| file.unwrap()) {
+        if which(file.file_name().to_str().unwrap()) {
+            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+}
+
+fn is_segment(file: &str) -> bool {
+    file.ends_with(".seg")
+}
+
+fn is_of_index(file: &str) -> bool {
+    file == "INDEX" || file.ends_with(".run")
+}
+
+/// A store at three moments.
+struct Original {
+    /// After its first life.
+    early: TempDir,
+    /// In the middle of its second: only the segments, as a copy of files takes them.
+    middle: TempDir,
+    late: TempDir,
+    events: Vec<RecordedEvent>,
+}
+
+impl Original {
+    fn new() -> Self {
+        let [early, middle, late] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        write(&open(late.path()), 0..20);
+        copy(late.path(), early.path(), |_| true);
+        let store = open(late.path());
+        write(&store, 20..22);
+        copy(late.path(), middle.path(), is_segment);
+        write(&store, 22..40);
+        let events = read_all(&store).unwrap();
+        drop(store);
+        Self { early, middle, late, events }
+    }
+
+    /// Its files at the end, or at other moments.
+    fn copied(&self, segments: &TempDir, index: Option<&TempDir>) -> TempDir {
+        let copied = tempfile::tempdir().unwrap();
+        copy(segments.path(), copied.path(), is_segment);
+        if let Some(index) = index {
+            copy(index.path(), copied.path(), is_of_index);
+        }
+        copied
+    }
+
+    fn damaged(&self, damage: impl Fn(&Path)) -> TempDir {
+        let copied = self.copied(&self.late, Some(&self.late));
+        damage(copied.path());
+        copied
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        self.events.iter().map(|event| event.stream.as_str().to_owned()).collect()
+    }
+
+    fn categories(&self) -> BTreeSet<String> {
+        let category = |event: &RecordedEvent| event.stream.category().unwrap().as_str().to_owned();
+        self.events.iter().map(category).collect()
+    }
+}
+
+fn remove(directory: &Path, segment: usize) {
+    fs::remove_file(&segment_files(directory)[segment]).unwrap();
+}
+
+fn cut(directory: &Path, segment: usize) {
+    let file = fs::File::options().write(true).open(&segment_files(directory)[segment]).unwrap();
+    file.set_len(6_000).unwrap();
+}
+
+/// The number of the last segment that has events; one after it may be ready.
+fn last(directory: &Path) -> usize {
+    let store = LogStore::open(directory, Options::read_only()).unwrap();
+    let head = block_on(store.head()).unwrap().position;
+    let place = store.locate(head).unwrap();
+    segment_files(directory).iter().position(|file| file.ends_with(&place.file)).unwrap()
+}
+
+/// Each kind of damage, and whether events are lost by it.
+fn damages(original: &Original) -> Vec<(&'static str, bool, TempDir)> {
+    let Original { early, middle, late, .. } = original;
+    let damaged = |damage: fn(&Path)| original.damaged(damage);
+    let without_index = |damage: fn(&Path)| {
+        let copied = original.copied(late, None);
+        damage(copied.path());
+        copied
+    };
+    vec![
+        ("nothing", false, damaged(|_| {})),
+        ("no files of the index", false, without_index(|_| {})),
+        ("a byte of the last segment", true, damaged(|at| flip(&segment_files(at)[last(at)], 5_000))),
+        ("a byte of an old segment", true, damaged(|at| flip(&segment_files(at)[1], 5_000))),
+        ("the same without the index", true, without_index(|at| flip(&segment_files(at)[1], 5_000))),
+        ("an old segment's header", true, damaged(|at| flip(&segment_files(at)[1], 100))),
+        ("the last segment's header", true, damaged(|at| flip(&segment_files(at)[last(at)], 100))),
+        ("an old segment is missing", true, damaged(|at| remove(at, 1))),
+        ("the same without the index", true, without_index(|at| remove(at, 1))),
+        ("the last segment is missing", true, damaged(|at| remove(at, last(at)))),
+        ("the first segment is missing", true, damaged(|at| remove(at, 0))),
+        ("the same without the index", true, without_index(|at| remove(at, 0))),
+        ("an old segment is cut", true, damaged(|at| cut(at, 1))),
+        ("the last segment is cut", true, damaged(|at| cut(at, last(at)))),
+        ("segments copied before the index", true, original.copied(early, Some(late))),
+        ("segments copied while they were written", true, original.copied(middle, Some(late))),
+        ("an index copied before the segments", false, original.copied(late, Some(early))),
+        ("a byte of a file of the index", false, damaged(|at| flip(&run_files(at)[0], 50))),
+        ("a file of the index is missing", false, damaged(|at| fs::remove_file(&run_files(at)[0]).unwrap())),
+        ("a byte of the list of these files", false, damaged(|at| flip(&at.join("INDEX"), 50))),
+    ]
+}
+
+#[test]
+fn opening_verifying_reading_and_listing_tell_the_same_of_each_damage() {
+    let original = Original::new();
+    for (what, lost, directory) in damages(&original) {
+        let verified = verify(directory.path(), &mut |_| {}).unwrap();
+        assert_eq!(!verified.damage.is_empty(), lost, "{what}: {verified:#?}");
+        let store = open(directory.path());
+        let opened = &store.report().damage;
+        assert!(opened.is_empty() || lost, "{what}: {opened:?}");
+        for damage in opened {
+            let same = verified.damage.iter().any(|known| known.file == damage.file);
+            assert!(same, "{what}: an opening names {damage}, verifying only {:?}", verified.damage);
+        }
+        match read_all(&store) {
+            Ok(events) => assert!(!lost && events == original.events, "{what}: {}", events.len()),
+            Err(StoreError::Corrupt(_)) => assert!(lost, "{what}"),
+            Err(other) => panic!("{what}: {other}"),
+        }
+        let index_is_sound = verified.index_damage.is_empty();
+        let complete = |listed: Result<BTreeSet<String>, StoreError>, all: BTreeSet<String>| {
+            match listed {
+                Ok(listed) => assert_eq!(listed, all, "{what}: names are missing in silence"),
+                Err(StoreError::Corrupt(_)) => assert!(lost || !index_is_sound, "{what}"),
+                Err(other) => panic!("{what}: {other}"),
+            }
+        };
+        let list = ListStreams { prefix: String::new(), after: None, limit: usize::MAX };
+        let names = block_on(store.list_streams(list));
+        let text = |name: gesta_store::StreamName| name.as_str().to_owned();
+        complete(names.map(|names| names.into_iter().map(text).collect()), original.names());
+        let list = ListCategories { after: None, limit: usize::MAX };
+        let categories = block_on(store.list_categories(list));
+        let text = |category: gesta_store::Category| category.as_str().to_owned();
+        complete(
+            categories.map(|categories| categories.into_iter().map(text).collect()),
+            original.categories(),
+        );
+    }
+}
+
+/// What a segment held is still known where a file of the index has it.
+#[test]
+fn names_are_listed_though_their_events_are_lost_where_the_index_has_them() {
+    let original = Original::new();
+    let directory = original.damaged(|at| remove(at, 1));
+    let store = open(directory.path());
+    assert!(!store.report().damage.is_empty());
+    let list = ListStreams { prefix: String::new(), after: None, limit: usize::MAX };
+    assert_eq!(block_on(store.list_streams(list)).unwrap().len(), original.names().len());
+}
+
+#[test]
+fn a_stream_whose_metadata_may_be_lost_is_not_described_as_if_it_had_none() {
+    let original = Original::new();
+    let directory = original.copied(&original.late, None);
+    remove(directory.path(), 1);
+    let store = open(directory.path());
+    let described = block_on(store.describe_stream(&crate::scene::name("kind0-0")));
+    assert!(matches!(described, Err(StoreError::Corrupt(_))), "{described:?}");
+}
+
+#[test]
+fn what_the_index_alone_knows_is_not_called_damage_of_the_index() {
+    let original = Original::new();
+    let directory = original.copied(&original.early, Some(&original.late));
+    let report = verify(directory.path(), &mut |_| {}).unwrap();
+    assert!(!report.damage.is_empty());
+    assert_eq!(report.index_damage, Vec::<String>::new(), "to remove it would remove the evidence");
+}
