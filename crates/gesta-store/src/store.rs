@@ -8,8 +8,8 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::{
     Append, Appended, Capabilities, Category, DeleteStream, EventId, Head, ListCategories,
-    ListStreams, Pages, ReadAll, ReadStream, RecordedAt, SetStreamMetadata, StoreError, StreamDescription,
-    StreamName, Subscribe, Subscription, TombstoneStream, lifecycle,
+    ListStreams, Pages, ReadAll, ReadStream, RecordedAt, SetStreamMetadata, StoreError,
+    StreamDescription, StreamName, Subscribe, Subscription, TombstoneStream, lifecycle,
 };
 
 /// The future of an answer.

@@ -124,7 +124,9 @@ impl Disk for FileDisk {
             Cache::Use => {}
             Cache::Bypass => {
                 let length = NonZeroU64::new(length as u64);
-                uninterrupted(|| Ok(rustix::fs::fadvise(&file, offset, length, Advice::DontNeed)?))?;
+                uninterrupted(|| {
+                    Ok(rustix::fs::fadvise(&file, offset, length, Advice::DontNeed)?)
+                })?;
             }
         }
         // What asks for so much may have it from bytes that lie.
@@ -334,11 +336,7 @@ impl Files {
     }
 
     /// Opens a file, by a descriptor that something else can spare if there is no other.
-    fn opened<T>(
-        &self,
-        handles: &mut Handles,
-        open: impl Fn() -> io::Result<T>,
-    ) -> io::Result<T> {
+    fn opened<T>(&self, handles: &mut Handles, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
         let mut opened = open();
         if opened.as_ref().is_err_and(is_out_of_descriptors) {
             handles.read.clear();
@@ -391,7 +389,13 @@ impl Files {
         let mut handles = self.handles();
         let (old, new) = (self.directory.join(from), self.directory.join(to));
         let named = uninterrupted(|| {
-            match rustix::fs::renameat_with(CWD, old.as_path(), CWD, new.as_path(), RenameFlags::NOREPLACE) {
+            match rustix::fs::renameat_with(
+                CWD,
+                old.as_path(),
+                CWD,
+                new.as_path(),
+                RenameFlags::NOREPLACE,
+            ) {
                 // Not every file system can do it in one step.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if new.exists() => {
                     Err(io::ErrorKind::AlreadyExists.into())

@@ -117,9 +117,8 @@ fn lock(directory: &Path) -> Result<File, LockError> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false);
     let file = options.open(&path).map_err(failed)?;
-    let locked = uninterrupted(|| {
-        Ok(rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?)
-    });
+    let locked =
+        uninterrupted(|| Ok(rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?));
     match locked {
         Ok(()) => Ok(file),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

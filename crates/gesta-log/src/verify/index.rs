@@ -107,7 +107,8 @@ impl Files {
     pub(super) fn wrong(self, is_damaged: impl Fn(&str) -> bool) -> Vec<String> {
         let Self { runs, mut wrong, segments, .. } = self;
         wrong.extend(runs.into_iter().filter_map(|Checked { run, wrong }| {
-            let right = run.covered().iter().any(|covered| is_damaged(&segment_file(covered.number)));
+            let right =
+                run.covered().iter().any(|covered| is_damaged(&segment_file(covered.number)));
             wrong.filter(|_| !right)
         }));
         let left = segments.into_keys().filter(|file| !is_damaged(file));

@@ -15,8 +15,7 @@ fn at_day(directory: &Path, day: u32, recorded_time: RecordedTime) -> Turned {
     let clock = Arc::new(StillClock::default());
     clock.pass(DAY * day);
     let options = Options { recorded_time, ..Options::default() };
-    let (engine, store) =
-        Engine::open(disk, clock.clone(), Box::new(SystemRng), options).unwrap();
+    let (engine, store) = Engine::open(disk, clock.clone(), Box::new(SystemRng), options).unwrap();
     Turned { engine, store, clock }
 }
 

@@ -57,7 +57,10 @@ fn a_second_writer_loses_nothing_to_a_first_one_whose_lock_file_was_removed() {
     assert_eq!(store.report().damage, []);
     let told = told(&store);
     assert_eq!(told.len(), 9);
-    assert_eq!((told[0].as_str(), told[1].as_str(), told[8].as_str()), ("first", "second", "third"));
+    assert_eq!(
+        (told[0].as_str(), told[1].as_str(), told[8].as_str()),
+        ("first", "second", "third")
+    );
 }
 
 #[test]
@@ -76,7 +79,9 @@ fn a_second_process_is_still_refused_while_the_lock_file_is_there() {
     let directory = tempfile::tempdir().unwrap();
     let first = small(directory.path());
     let refused = LogStore::open(directory.path(), Options::default()).unwrap_err();
-    let OpenError::Directory(LockError::InUse { owner, .. }) = &refused else { panic!("{refused}") };
+    let OpenError::Directory(LockError::InUse { owner, .. }) = &refused else {
+        panic!("{refused}")
+    };
     assert_eq!(*owner, std::process::id().to_string());
     drop(first);
     FileDisk::open(directory.path(), Access::ReadWrite).unwrap();

@@ -33,8 +33,7 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 5] =
-        [Self::Create, Self::Zeros, Self::Sync, Self::Name, Self::SyncDirectory];
+    const ALL: [Self; 5] = [Self::Create, Self::Zeros, Self::Sync, Self::Name, Self::SyncDirectory];
 
     fn is(self, operation: &Operation) -> bool {
         match operation {
@@ -168,7 +167,8 @@ fn whatever_fails_while_a_segment_is_made_is_refused_for_certain_and_passes() {
         scene.append(large("2")).unwrap();
         scene.append(large("3")).unwrap();
         let killed = as_killed(directory.path());
-        let marks: Vec<_> = told(&open(killed.path())).iter().map(|told| told[..1].to_owned()).collect();
+        let marks: Vec<_> =
+            told(&open(killed.path())).iter().map(|told| told[..1].to_owned()).collect();
         assert_eq!(marks, ["0", "1", "2", "3"], "{step:?} {errno}");
     }
 }

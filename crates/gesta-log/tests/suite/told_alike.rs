@@ -125,9 +125,17 @@ fn damages(original: &Original) -> Vec<(&'static str, bool, TempDir)> {
     vec![
         ("nothing", false, damaged(|_| {})),
         ("no files of the index", false, without_index(|_| {})),
-        ("a byte of the last segment", true, damaged(|at| flip(&segment_files(at)[last(at)], 5_000))),
+        (
+            "a byte of the last segment",
+            true,
+            damaged(|at| flip(&segment_files(at)[last(at)], 5_000)),
+        ),
         ("a byte of an old segment", true, damaged(|at| flip(&segment_files(at)[1], 5_000))),
-        ("the same without the index", true, without_index(|at| flip(&segment_files(at)[1], 5_000))),
+        (
+            "the same without the index",
+            true,
+            without_index(|at| flip(&segment_files(at)[1], 5_000)),
+        ),
         ("an old segment's header", true, damaged(|at| flip(&segment_files(at)[1], 100))),
         ("the last segment's header", true, damaged(|at| flip(&segment_files(at)[last(at)], 100))),
         ("an old segment is missing", true, damaged(|at| remove(at, 1))),
@@ -141,7 +149,11 @@ fn damages(original: &Original) -> Vec<(&'static str, bool, TempDir)> {
         ("segments copied while they were written", true, original.copied(middle, Some(late))),
         ("an index copied before the segments", false, original.copied(late, Some(early))),
         ("a byte of a file of the index", false, damaged(|at| flip(&run_files(at)[0], 50))),
-        ("a file of the index is missing", false, damaged(|at| fs::remove_file(&run_files(at)[0]).unwrap())),
+        (
+            "a file of the index is missing",
+            false,
+            damaged(|at| fs::remove_file(&run_files(at)[0]).unwrap()),
+        ),
         ("a byte of the list of these files", false, damaged(|at| flip(&at.join("INDEX"), 50))),
     ]
 }
@@ -157,7 +169,11 @@ fn opening_verifying_reading_and_listing_tell_the_same_of_each_damage() {
         assert!(opened.is_empty() || lost, "{what}: {opened:?}");
         for damage in opened {
             let same = verified.damage.iter().any(|known| known.file == damage.file);
-            assert!(same, "{what}: an opening names {damage}, verifying only {:?}", verified.damage);
+            assert!(
+                same,
+                "{what}: an opening names {damage}, verifying only {:?}",
+                verified.damage
+            );
         }
         let index_is_sound = verified.index_damage.is_empty();
         match read_all(&store) {
@@ -165,13 +181,12 @@ fn opening_verifying_reading_and_listing_tell_the_same_of_each_damage() {
             Err(StoreError::Corrupt(_)) => assert!(lost || !index_is_sound, "{what}"),
             Err(other) => panic!("{what}: {other}"),
         }
-        let complete = |listed: Result<BTreeSet<String>, StoreError>, all: BTreeSet<String>| {
-            match listed {
+        let complete =
+            |listed: Result<BTreeSet<String>, StoreError>, all: BTreeSet<String>| match listed {
                 Ok(listed) => assert_eq!(listed, all, "{what}: names are missing in silence"),
                 Err(StoreError::Corrupt(_)) => assert!(lost || !index_is_sound, "{what}"),
                 Err(other) => panic!("{what}: {other}"),
-            }
-        };
+            };
         let list = ListStreams { prefix: String::new(), after: None, limit: usize::MAX };
         let names = block_on(store.list_streams(list));
         let text = |name: gesta_store::StreamName| name.as_str().to_owned();
