@@ -7,7 +7,7 @@ use std::{error::Error, time::Duration};
 
 use axum::http::StatusCode;
 use gesta::{
-    AskError, EncodeError, ExecuteError, LoadError, OperationError, QueryError, ReadOnDemandError,
+    AskError, DecodeError, EncodeError, TruncatedHistory, UndecodableEvent, ExecuteError, LoadError, OperationError, QueryError, ReadOnDemandError,
     Rejection, WaitError,
     store::{DatabaseError, Invalid, StoreError},
 };
@@ -42,7 +42,8 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
                 let open = Self::unavailable("outcome-unknown", detail);
                 open.with_unknown_outcome().retry_after(PAUSE)
             }
-            ExecuteError::Undecodable(error) => Self::internal(&error),
+            ExecuteError::Undecodable(error) => undecodable(&error),
+            ExecuteError::Truncated(error) => truncated(&error),
             ExecuteError::Unencodable(error) => unencodable(&error),
             ExecuteError::Store(error) => error.into(),
         }
@@ -59,6 +60,26 @@ fn unencodable(error: &EncodeError) -> Problem {
         }
         EncodeError::Unreadable { .. } | EncodeError::NotForEach { .. } => Problem::internal(error),
     }
+}
+
+/// A stored event that this program does not know. Nothing that the client could change, but who
+/// looks after the program needs to know which event it is, and where.
+fn undecodable(error: &UndecodableEvent) -> Problem {
+    tracing::error!(error = error as &dyn Error, "an event cannot be read");
+    let advice = match &error.source {
+        DecodeError::UnknownEvent { event_type } => format!(
+            "; deploy code that knows it, or a set of events that goes on without it: \
+             #[events(ignore(\"{event_type}\"))]"
+        ),
+        _ => String::new(),
+    };
+    let detail = format!("{error}: {}{advice}", error.source);
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "undecodable-event", detail)
+}
+
+fn truncated(error: &TruncatedHistory) -> Problem {
+    tracing::error!(error = error as &dyn Error, "a state cannot be folded");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "truncated-history", error.to_string())
 }
 
 fn conflict(code: &'static str, detail: String) -> Problem {
@@ -148,9 +169,8 @@ impl From<DatabaseError> for Problem {
 impl From<ReadOnDemandError> for Problem {
     fn from(error: ReadOnDemandError) -> Self {
         match error {
-            ReadOnDemandError::NotRegistered { .. } | ReadOnDemandError::Undecodable(_) => {
-                Self::internal(&error)
-            }
+            ReadOnDemandError::NotRegistered { .. } => Self::internal(&error),
+            ReadOnDemandError::Undecodable(error) => undecodable(&error),
             ReadOnDemandError::Name(error) => Self::invalid("id", error.to_string()),
             ReadOnDemandError::Store(error) => error.into(),
         }
@@ -161,7 +181,9 @@ impl From<LoadError> for Problem {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Name(error) => Self::invalid("id", error.to_string()),
-            LoadError::Undecodable(_) | LoadError::NoRevision { .. } => Self::internal(&error),
+            LoadError::Undecodable(error) => undecodable(&error),
+            LoadError::Truncated(error) => truncated(&error),
+            LoadError::NoRevision { .. } => Self::internal(&error),
             LoadError::Store(error) => error.into(),
         }
     }

@@ -137,13 +137,13 @@ mod rules {
     #[test]
     fn a_booking_is_confirmed() {
         let confirmed = BookingConfirmed { booking: "b1".into() };
-        given::<Booking>([booked().into()]).when(confirm()).then(confirmed);
+        given::<Booking>([booked()]).when(confirm()).then(confirmed);
     }
 
     #[test]
     fn a_booking_that_was_released_is_not_confirmed_any_more() {
         let released = BookingReleased { booking: "b1".into(), reason: "too late".into() };
-        given::<Booking>([booked().into(), released.into()])
+        given::<Booking>((booked(), released))
             .when(confirm())
             .then_rejected(BookingRejection::Released);
     }

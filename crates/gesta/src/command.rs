@@ -142,7 +142,7 @@ pub enum Existence {
 ///
 /// assert_eq!(OpenDoor { door: 7 }.decide(&Door { open: true }), Err(AlreadyOpen));
 /// given::<Door>([]).when(OpenDoor { door: 7 }).then(DoorOpened);
-/// given::<Door>([DoorOpened.into()]).when(OpenDoor { door: 7 }).then_rejected(AlreadyOpen);
+/// given::<Door>([DoorOpened]).when(OpenDoor { door: 7 }).then_rejected(AlreadyOpen);
 /// ```
 pub trait Decide: Command {
     /// The ways in which the business may say no; `Infallible` if it never does.

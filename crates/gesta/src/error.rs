@@ -8,7 +8,8 @@ use gesta_store::{Conflict, InvalidName, Revision, StoreError, StreamName};
 use tower::BoxError;
 
 use crate::{
-    AnyRejection, CommandId, EncodeError, InvalidField, Rejection, UndecodableEvent,
+    AnyRejection, CommandId, EncodeError, InvalidField, Rejection, TruncatedHistory,
+    UndecodableEvent,
     read::ReadFailure,
 };
 
@@ -83,6 +84,10 @@ pub enum ExecuteError<R> {
     /// A stored event is not known to this program. Deploy code that knows it.
     #[error(transparent)]
     Undecodable(UndecodableEvent),
+    /// The first events of a stream are hidden or gone, so there is no state to decide on. The error
+    /// says what there is to do.
+    #[error(transparent)]
+    Truncated(TruncatedHistory),
     /// A decision has no form that can be read back, so nothing was appended. The error names the
     /// event and the field. Fix the event type or the decision.
     #[error(transparent)]
@@ -151,6 +156,7 @@ impl<R> ExecuteError<R> {
             Self::Overloaded { .. } => "overloaded",
             Self::Unavailable { .. } => UNKNOWN,
             Self::Undecodable(_) => "undecodable",
+            Self::Truncated(_) => "truncated-history",
             Self::Unencodable(_) => "unencodable",
             Self::Store(_) => "store",
         }
@@ -172,6 +178,7 @@ impl<R> ExecuteError<R> {
             Self::Overloaded { reason } => ExecuteError::Overloaded { reason },
             Self::Unavailable { reason, source } => ExecuteError::Unavailable { reason, source },
             Self::Undecodable(event) => ExecuteError::Undecodable(event),
+            Self::Truncated(history) => ExecuteError::Truncated(history),
             Self::Unencodable(error) => ExecuteError::Unencodable(error),
             Self::Store(error) => ExecuteError::Store(error),
         }
@@ -258,6 +265,7 @@ impl<R> From<ReadFailure> for ExecuteError<R> {
     fn from(failure: ReadFailure) -> Self {
         match failure {
             ReadFailure::Undecodable(event) => Self::Undecodable(event),
+            ReadFailure::Truncated(history) => Self::Truncated(history),
             ReadFailure::Store(error) => error.into(),
         }
     }
@@ -272,6 +280,10 @@ pub enum LoadError {
     /// A stored event is not known to this program. Deploy code that knows it.
     #[error(transparent)]
     Undecodable(#[from] UndecodableEvent),
+    /// The first events of the stream are hidden or gone, so its state cannot be folded. The error
+    /// says what there is to do.
+    #[error(transparent)]
+    Truncated(#[from] TruncatedHistory),
     /// A revision was asked for of an aggregate that reads tags: its events are of many streams,
     /// so it has none. Ask for a position or a time.
     #[error("{stream} reads the events of many streams, so it has no revision")]
@@ -288,6 +300,7 @@ impl From<ReadFailure> for LoadError {
     fn from(failure: ReadFailure) -> Self {
         match failure {
             ReadFailure::Undecodable(event) => Self::Undecodable(event),
+            ReadFailure::Truncated(history) => Self::Truncated(history),
             ReadFailure::Store(error) => Self::Store(error),
         }
     }

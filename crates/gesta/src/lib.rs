@@ -91,7 +91,7 @@ pub use projection::{
     TypedRows,
 };
 pub use query::{Answer, Ask, AskError, Query, QueryError, WAIT_MAX, Wait, WaitError};
-pub use read::AsOf;
+pub use read::{AsOf, TruncatedHistory};
 pub use read_side::{DeadLetterId, NoDeadLetterId};
 pub use receipt::Receipt;
 pub use recorded::{EventMetadata, Recorded};

@@ -2,14 +2,15 @@
 //!
 //! Owns: one read of a [`BoundaryRead`], page by page, up to a moment. Always holds: what was seen
 //! is at least what existed when the read began, and its end is known exactly, so that an append
-//! can be made to depend on it. Not here: what the events mean.
+//! can be made to depend on it; a stream whose beginning is hidden is never taken for one that
+//! begins there, unless all was hidden once and it began anew. Not here: what the events mean.
 
 use gesta_store::{
     EventStore, Filter, Pages, Position, ReadAll, ReadStream, RecordedAt, RecordedEvent, Revision,
-    StoreError, StreamState,
+    StoreError, StreamMetadata, StreamName, StreamState,
 };
 
-use crate::{BoundaryRead, UndecodableEvent};
+use crate::{BoundaryRead, EventMetadata, UndecodableEvent};
 
 /// Up to which moment something is loaded.
 ///
@@ -75,7 +76,37 @@ pub(crate) struct Seen {
 #[derive(Debug)]
 pub(crate) enum ReadFailure {
     Undecodable(UndecodableEvent),
+    Truncated(TruncatedHistory),
     Store(StoreError),
+}
+
+/// A state that cannot be folded, since the first events of its stream are hidden or gone
+/// (truncated, past their maximal age or count) and no snapshot covers them.
+///
+/// A stream of which nothing was left, as after a deletion, begins anew with its next event and is
+/// not meant. Show the events again while they are not scavenged (set the stream's metadata), put
+/// back the snapshots, or delete the stream to begin anew.
+///
+/// ```
+/// use gesta::{Revision, StreamName, TruncatedHistory};
+///
+/// let stream = StreamName::new("door-1")?;
+/// let truncated = TruncatedHistory { stream, missing: Revision::FIRST, first: Revision::new(10) };
+/// assert!(truncated.to_string().starts_with("door-1 shows its events from revision 10 on only"));
+/// # Ok::<(), gesta::InvalidName>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{stream} shows its events from revision {first} on only: those from {missing} on before it \
+     are truncated or expired, no snapshot covers them, and a state cannot be folded from the rest"
+)]
+pub struct TruncatedHistory {
+    /// The stream.
+    pub stream: StreamName,
+    /// The first revision that is needed and not shown.
+    pub missing: Revision,
+    /// The first revision that is shown after it.
+    pub first: Revision,
 }
 
 /// Reads events in order and gives each to `each`, up to the first that comes after the moment.
@@ -111,6 +142,10 @@ async fn read_once(
     let mut last = after;
     'pages: while let Some(page) = pages.next().await {
         for event in &page? {
+            // Of the whole store, by tags, nobody knows what is missing.
+            if read.tagged.is_none() && last == after {
+                check_beginning(store, event, after.map(|(revision, _)| revision)).await?;
+            }
             if !as_of.includes(event) {
                 break 'pages;
             }
@@ -120,6 +155,48 @@ async fn read_once(
     }
     let up_to = last.map_or(head, |(_, position)| position.max(head));
     Ok(Seen { last, hidden: None, up_to })
+}
+
+/// Refuses an event that is not the first of its stream, or of its stream's present life, or the
+/// next after what was folded before.
+pub(crate) async fn check_beginning(
+    store: &dyn EventStore,
+    event: &RecordedEvent,
+    folded: Option<Revision>,
+) -> Result<(), ReadFailure> {
+    let missing = folded.map_or(Revision::FIRST, Revision::next);
+    if event.revision == missing || folded.is_none() && begins_anew(store, event).await? {
+        return Ok(());
+    }
+    let (stream, first) = (event.stream.clone(), event.revision);
+    Err(ReadFailure::Truncated(TruncatedHistory { stream, missing, first }))
+}
+
+/// Whether the first event that a stream shows began it anew, after everything before was hidden.
+///
+/// The decision that appended it has seen that, and says so in the metadata. Of events that others
+/// wrote, the stream's metadata tell: a truncation up to here that came before the event found
+/// nothing but hidden events, so it was a deletion.
+pub(crate) async fn begins_anew(
+    store: &dyn EventStore,
+    first: &RecordedEvent,
+) -> Result<bool, StoreError> {
+    if first.revision == Revision::FIRST || EventMetadata::from_json(&first.metadata).begins_anew {
+        return Ok(true);
+    }
+    // A name without room for `$$` has no metadata.
+    let Ok(described) = first.stream.metadata_stream() else { return Ok(false) };
+    let mut pages = store.read_stream(ReadStream::backwards(described));
+    while let Some(page) = pages.next().await {
+        for set in &page? {
+            let truncated = StreamMetadata::from_json(&set.data).ok();
+            let before = truncated.and_then(|metadata| metadata.truncate_before);
+            if set.position < first.position && before.is_some_and(|at| at >= first.revision) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// The head is asked for before the query: events after it may be seen, but are not relied upon.

@@ -151,6 +151,9 @@ pub struct EventMetadata {
     /// Who asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
+    /// Whether all that was in the stream before was hidden, so that its state begins here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub begins_anew: bool,
 }
 
 impl EventMetadata {

@@ -248,7 +248,7 @@ mod tests {
     fn money_is_deposited() {
         let MoneyDeposited { account_id, amount, reference, source, occurred_at } =
             deposited("ann", 5);
-        given::<Account>([opened("ann", "GBP").into()])
+        given::<Account>([opened("ann", "GBP")])
             .when(DepositMoney { account_id, amount, reference, source, occurred_at })
             .then(deposited("ann", 5));
     }

@@ -145,9 +145,9 @@ mod tests {
         let price = "4".parse().unwrap();
         let repriced = ProductRepriced { product_id: product_id.clone(), price, occurred_at };
         let renamed = ProductRenamed { product_id, name: "LAMP".to_owned(), occurred_at };
-        given::<Product>([lantern().into()]).when(update(&name, "3.390")).then(Events::none());
-        given::<Product>([lantern().into()]).when(update(&name, "4")).then(repriced.clone());
-        given::<Product>([lantern().into()])
+        given::<Product>([lantern()]).when(update(&name, "3.390")).then(Events::none());
+        given::<Product>([lantern()]).when(update(&name, "4")).then(repriced.clone());
+        given::<Product>([lantern()])
             .when(update("LAMP", "4"))
             .then(Events::none().and(renamed).and(repriced));
     }

@@ -347,7 +347,7 @@ mod tests {
         let delete = || DeleteUser { user_id: id("ann") };
         let gone = UserDeleted { user_id: id("ann"), freed_email: Some(email("a@b.org")) };
         let ann = || created("ann", Some("a@b.org")).into();
-        given::<User>([ann()]).when(delete()).then(gone.clone());
-        given::<User>([ann(), gone.into()]).when(delete()).then(Events::none());
+        given::<User>(vec![ann()]).when(delete()).then(gone.clone());
+        given::<User>(vec![ann(), gone.into()]).when(delete()).then(Events::none());
     }
 }

@@ -156,7 +156,7 @@ impl Loaded<'_> {
             streams.push(StreamAppend {
                 stream: read.stream.clone(),
                 expected: expected_here.unwrap_or_else(|| expectation(read, seen)),
-                events: events.into_iter().map(|event| recording.new_event(event)).collect(),
+                events: recording.new_events(events, seen.hidden.is_some()),
             });
         }
         without_idle(&mut streams);
@@ -225,7 +225,7 @@ fn without_idle(streams: &mut Vec<StreamAppend>) {
 /// Makes events of one command: ids by ordinal, metadata and related ids alike for all.
 struct Recording<'c> {
     context: &'c CommandContext,
-    metadata: bytes::Bytes,
+    metadata: EventMetadata,
     ordinal: u64,
 }
 
@@ -236,11 +236,25 @@ impl<'c> Recording<'c> {
             command: Some(request.name().to_owned()),
             payload_digest: Some(request.payload_digest()?),
             actor: request.context.actor.clone(),
+            begins_anew: false,
         };
-        Ok(Self { context: &request.context, metadata: metadata.to_json(), ordinal: 0 })
+        Ok(Self { context: &request.context, metadata, ordinal: 0 })
     }
 
-    fn new_event(&mut self, event: EncodedEvent) -> NewEvent {
+    /// The events of one stream. The first after those that are all hidden says that it is the
+    /// first, or nobody could tell the stream from a truncated one.
+    fn new_events(&mut self, events: Vec<EncodedEvent>, after_hidden: bool) -> Vec<NewEvent> {
+        let metadata = self.metadata.to_json();
+        let begins = EventMetadata { begins_anew: after_hidden, ..self.metadata.clone() };
+        let mut first = after_hidden.then(|| begins.to_json());
+        let mut new_event = |event| {
+            let metadata = first.take().unwrap_or_else(|| metadata.clone());
+            self.new_event(event, metadata)
+        };
+        events.into_iter().map(&mut new_event).collect()
+    }
+
+    fn new_event(&mut self, event: EncodedEvent, metadata: bytes::Bytes) -> NewEvent {
         let command_id = &self.context.command_id;
         let id = command_id.event_id(self.ordinal);
         self.ordinal += 1;
@@ -248,7 +262,7 @@ impl<'c> Recording<'c> {
         let causation = self.context.causation_id.clone();
         NewEvent {
             schema_version: event.schema_version,
-            metadata: self.metadata.clone(),
+            metadata,
             tags: event.tags,
             correlation_id: Some(correlation.unwrap_or_else(|| command_id.begins())),
             causation_id: Some(causation.unwrap_or_else(|| command_id.causes())),

@@ -97,6 +97,7 @@ fn is_judgement(error: &CommandError) -> bool {
         | CommandError::Overloaded { .. }
         | CommandError::Unavailable { .. }
         | CommandError::Undecodable(_)
+        | CommandError::Truncated(_)
         | CommandError::Unencodable(_)
         | CommandError::Store(_) => false,
     }

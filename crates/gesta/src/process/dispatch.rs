@@ -128,7 +128,9 @@ fn judge(error: CommandError) -> Verdict {
         | CommandError::Overloaded { .. }
         | CommandError::Unavailable { .. } => again(&error),
         // It will say the same until another program runs.
-        CommandError::Undecodable(_) => Verdict::Faulty { error: in_one_line(&error) },
+        CommandError::Undecodable(_) | CommandError::Truncated(_) => {
+            Verdict::Faulty { error: in_one_line(&error) }
+        }
         CommandError::Store(store) if is_for_good(store) => refused(error.kind(), &error),
         CommandError::Store(_) => again(&error),
     }

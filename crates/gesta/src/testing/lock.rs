@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Registry;
+use crate::{Registry, TypeShape};
 
 /// The environment variable that lets new versions be written to the lock file.
 const UPDATE: &str = "GESTA_UPDATE_LOCK";
@@ -20,9 +20,15 @@ const UPDATE: &str = "GESTA_UPDATE_LOCK";
 /// Compares the events of a program with the lock file that is kept beside its source.
 ///
 /// Fails when a locked version has other fields, types or serde attributes than when it was locked,
-/// when it cannot be read any more, when a locked example would be written differently today, or
-/// when a version is not locked yet. `GESTA_UPDATE_LOCK=1` in the environment adds what is new; it
-/// never changes a line. To change an event that was never stored, delete its line.
+/// when a type inside of it, however deep, has lost or renamed a field or variant, when it cannot be
+/// read any more, when a locked example would be written differently today, or when a version is
+/// not locked yet. `GESTA_UPDATE_LOCK=1` in the environment adds what is new: versions, and variants
+/// and optional fields of nested types; it never changes what is there. To change an event that was
+/// never stored, delete its line. A line from before nested types were locked has none; the next
+/// update adds them.
+///
+/// Types that hide their shape from serde (untagged, internally or adjacently tagged, flattened)
+/// are held by examples alone: give one for each of their variants.
 ///
 /// ```
 /// use gesta::{Registry, prelude::*, testing::assert_events_locked};
@@ -61,6 +67,9 @@ struct Line {
     event: String,
     version: u16,
     shape: String,
+    /// Each place in its JSON, and what stands there.
+    #[serde(default, skip_serializing_if = "TypeShape::is_empty")]
+    types: TypeShape,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     examples: Vec<Value>,
 }
@@ -72,8 +81,9 @@ fn check(file: &Path, registry: &Registry, update: bool) -> Result<(), Vec<Strin
     let mut locked = read(file).map_err(|error| vec![error.to_string()])?;
     let mut problems: Vec<String> =
         locked.values().flat_map(|line| differences(line, registry)).collect();
+    let before = locked.clone();
     let new = add_new(&mut locked, registry);
-    if update && problems.is_empty() && !new.is_empty() {
+    if update && problems.is_empty() && locked != before {
         return write(file, &locked).map_err(|error| vec![error.to_string()]);
     }
     let unlocked =
@@ -94,10 +104,21 @@ fn differences(line: &Line, registry: &Registry) -> Vec<String> {
         let (now, then) = (today.shape, &line.shape);
         problems.push(format!("{event} version {version} is {now}, but is locked as {then}"));
     }
+    let types = types_of(registry, event, *version);
+    let broken = if line.types.is_empty() { Vec::new() } else { types.breaks(&line.types) };
+    problems.extend(
+        broken.into_iter().map(|broken| format!("{event} version {version} was locked: {broken}")),
+    );
     let newest = versions.last().is_some_and(|last| last.version == *version);
     problems
         .extend(line.examples.iter().filter_map(|example| reread(line, example, newest, registry)));
     problems
+}
+
+fn types_of(registry: &Registry, event: &str, version: u16) -> TypeShape {
+    let versions = registry.type_shapes(event);
+    let known = versions.into_iter().find(|known| known.version == version);
+    known.map(|known| known.shape).unwrap_or_default()
 }
 
 /// An example is read like stored bytes. In the version that is written today it stays the same.
@@ -112,7 +133,8 @@ fn reread(line: &Line, example: &Value, newest: bool, registry: &Registry) -> Op
     }
 }
 
-/// Adds versions that are not locked yet, and examples of a version that has none.
+/// Adds versions that are not locked yet, examples of a version that has none, and what nested
+/// types have got since. Gives the versions that a lock file has to know and does not.
 fn add_new(locked: &mut Lines, registry: &Registry) -> Vec<(String, u16)> {
     let mut new = Vec::new();
     for event in registry.names() {
@@ -120,25 +142,41 @@ fn add_new(locked: &mut Lines, registry: &Registry) -> Vec<(String, u16)> {
         for (place, known) in versions.iter().enumerate() {
             let newest = place + 1 == versions.len();
             let examples = if newest { registry.examples(event).to_vec() } else { Vec::new() };
-            let key = (event.to_owned(), known.version);
-            let lacks_examples = match locked.entry(key.clone()) {
+            let version = known.version;
+            let today = Line {
+                event: event.to_owned(),
+                version,
+                shape: known.shape.to_owned(),
+                types: types_of(registry, event, version),
+                examples,
+            };
+            let key = (event.to_owned(), version);
+            let is_new = match locked.entry(key.clone()) {
                 Entry::Vacant(vacant) => {
-                    let (version, shape) = (known.version, known.shape.to_owned());
-                    vacant.insert(Line { event: event.to_owned(), version, shape, examples });
+                    vacant.insert(today);
                     true
                 }
-                Entry::Occupied(mut line) if line.get().examples.is_empty() => {
-                    line.get_mut().examples = examples;
-                    !line.get().examples.is_empty()
-                }
-                Entry::Occupied(_) => false,
+                Entry::Occupied(mut line) => grow(line.get_mut(), today),
             };
-            if lacks_examples {
+            if is_new {
                 new.push(key);
             }
         }
     }
     new
+}
+
+/// Adds to a line what it lacks, and says whether it has to be locked. A line from before nested
+/// types were locked passes without them.
+fn grow(line: &mut Line, today: Line) -> bool {
+    let had_types = !line.types.is_empty();
+    let has_grown = line.types != today.types;
+    line.types = today.types;
+    let lacks_examples = line.examples.is_empty() && !today.examples.is_empty();
+    if lacks_examples {
+        line.examples = today.examples;
+    }
+    lacks_examples || had_types && has_grown
 }
 
 fn read(file: &Path) -> io::Result<Lines> {

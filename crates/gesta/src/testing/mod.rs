@@ -10,13 +10,15 @@ mod drain;
 mod lock;
 mod reaction;
 mod scenario;
+mod snapshots;
 mod stored;
 
 pub use clock::VirtualClock;
 pub use drain::drain;
 pub use lock::assert_events_locked;
 pub use reaction::{Reacted, Reaction, reaction, reaction_of};
-pub use scenario::{Given, When, given};
+pub use scenario::{Given, IntoHistory, When, given};
+pub use snapshots::assert_snapshots_hold;
 pub use stored::{Stored, stored};
 
 pub use crate::snapshot::assert_snapshots_equal_replays;

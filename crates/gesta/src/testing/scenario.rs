@@ -2,11 +2,56 @@
 
 use std::fmt::Debug;
 
-use crate::{Boundary, Decide, InvalidField};
+use crate::{Boundary, Decide, Events, InvalidField};
 
 /// What has happened, before a command.
 ///
-/// For a tuple, one history for each aggregate; for a `Vec`, one for each that is named.
+/// For one aggregate, its events in order: an array of one event type, a tuple of several, one by
+/// one through [`Events`], or a `Vec` of the event set. For a tuple of aggregates, one history for
+/// each; for a `Vec`, one for each that is named.
+///
+/// ```
+/// use gesta::{prelude::*, testing::given};
+/// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// # #[event(name = "door-opened")]
+/// # struct DoorOpened { by: String }
+/// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// # #[event(name = "door-closed")]
+/// # struct DoorClosed;
+/// # #[derive(EventSet, Clone, Debug, PartialEq)]
+/// # enum DoorEvent {
+/// #     Opened(DoorOpened),
+/// #     Closed(DoorClosed),
+/// # }
+/// # #[derive(Default)]
+/// # struct Door { open: bool }
+/// # impl Aggregate for Door {
+/// #     const CATEGORY: &'static str = "door";
+/// #     type Id = u32;
+/// #     type Event = DoorEvent;
+/// #     fn evolve(&mut self, event: &DoorEvent) {
+/// #         self.open = matches!(event, DoorEvent::Opened(_));
+/// #     }
+/// # }
+/// # #[derive(Command, Serialize, Deserialize)]
+/// # #[command(name = "close-door", on = Door)]
+/// # struct CloseDoor {
+/// #     #[command(id)]
+/// #     door: u32,
+/// # }
+/// # impl Decide for CloseDoor {
+/// #     type Rejection = std::convert::Infallible;
+/// #     fn decide(&self, door: &Door) -> Decision<Self> {
+/// #         Ok(if door.open { DoorClosed.into() } else { Events::none() })
+/// #     }
+/// # }
+/// # let close = || CloseDoor { door: 7 };
+/// let opened = DoorOpened { by: "ann".to_owned() };
+/// given::<Door>([]).when(close()).then(Events::none());
+/// given::<Door>([opened.clone()]).when(close()).then(DoorClosed);
+/// given::<Door>((opened.clone(), DoorClosed)).when(close()).then(Events::none());
+/// given::<Door>(Events::none().and(opened).and(DoorClosed)).when(close()).then(Events::none());
+/// ```
 ///
 /// ```
 /// use gesta::{prelude::*, testing::given};
@@ -52,8 +97,70 @@ use crate::{Boundary, Decide, InvalidField};
 ///     .when(open())
 ///     .then_rejected(AlreadyOpen);
 /// ```
-pub fn given<B: Boundary>(history: impl Into<B::History>) -> Given<B> {
-    Given(B::after(history.into()))
+pub fn given<B: Boundary>(history: impl IntoHistory<B::History>) -> Given<B> {
+    Given(B::after(history.into_history()))
+}
+
+/// What becomes a history: the history itself, and for one aggregate also arrays and tuples of what
+/// converts into events of its set. See [`given`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no history of this boundary",
+    note = "events of one type stand in an array, of several types in a tuple: \
+            `given::<Order>((OrderPlaced {{ .. }}, OrderPaid {{ .. }}))`"
+)]
+pub trait IntoHistory<History> {
+    /// The history.
+    fn into_history(self) -> History;
+}
+
+impl<History> IntoHistory<History> for History {
+    fn into_history(self) -> History {
+        self
+    }
+}
+
+impl<E> IntoHistory<Vec<E>> for Events<E> {
+    fn into_history(self) -> Vec<E> {
+        self.into_iter().collect()
+    }
+}
+
+/// An array without events has no type of its own.
+impl<E> IntoHistory<Vec<E>> for [E; 0] {
+    fn into_history(self) -> Vec<E> {
+        Vec::new()
+    }
+}
+
+macro_rules! arrays {
+    ($($length:literal)+) => {
+        $(impl<E, T: Into<E>> IntoHistory<Vec<E>> for [T; $length] {
+            fn into_history(self) -> Vec<E> {
+                self.into_iter().map(Into::into).collect()
+            }
+        })+
+    };
+}
+arrays!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
+
+macro_rules! tuples {
+    ($(($($part:ident $index:tt),+))+) => {
+        $(impl<E, $($part: Into<E>),+> IntoHistory<Vec<E>> for ($($part,)+) {
+            fn into_history(self) -> Vec<E> {
+                vec![$(self.$index.into()),+]
+            }
+        })+
+    };
+}
+tuples! {
+    (A 0)
+    (A 0, B 1)
+    (A 0, B 1, C 2)
+    (A 0, B 1, C 2, D 3)
+    (A 0, B 1, C 2, D 3, F 4)
+    (A 0, B 1, C 2, D 3, F 4, G 5)
+    (A 0, B 1, C 2, D 3, F 4, G 5, H 6)
+    (A 0, B 1, C 2, D 3, F 4, G 5, H 6, I 7)
 }
 
 /// What has happened, as a state. See [`given`].

@@ -3,10 +3,11 @@
 use std::{fs, path::PathBuf};
 
 use gesta::{
-    Registry,
+    Gesta, LoadError, Registry,
     prelude::*,
     testing::{assert_events_locked, stored},
 };
+use gesta_store::{Append, ExpectedRevision, NewEvent};
 
 #[derive(Event, Serialize, Deserialize, Clone)]
 #[event(name = "sent")]
@@ -158,4 +159,135 @@ fn a_version_that_is_not_locked_yet_is_found() {
     let complaint = complaint("new", first);
     assert!(complaint.contains("sent version 2 is not locked"), "{complaint}");
     assert!(complaint.contains("sent version 4 is not locked"), "{complaint}");
+}
+
+#[test]
+fn a_renamed_variant_of_a_nested_enum_is_found_without_an_example() {
+    let file = lock_file("grown", LOCKED);
+    let types = Registry::of::<LetterEvent>().type_shapes("sent").pop().unwrap().shape;
+    let line = |types: &str| {
+        let last = LOCKED.lines().last().unwrap();
+        let with_types = last.replace(r#""examples":"#, &format!(r#""types":{types},"examples":"#));
+        format!("{}\n{with_types}\n", LOCKED.lines().take(2).collect::<Vec<_>>().join("\n"))
+    };
+    let locked = serde_json::to_string(&types).unwrap();
+    assert!(locked.contains(r#""by::Pigeon.name":"text""#), "{locked}");
+    fs::write(&file, line(&locked)).unwrap();
+    assert_events_locked(&file, &registry());
+    let complaint = complaint("renamed", &line(&locked.replace("by::Unknown", "by::Lost")));
+    assert!(complaint.contains("sent version 4 was locked: by::Lost (variant) is gone"));
+}
+
+/// An old event that says two things, and one that says nothing any more.
+#[derive(Event, Serialize, Deserialize, Clone)]
+#[event(name = "sent-and-paid")]
+struct SentAndPaid {
+    to: String,
+    cents: u64,
+}
+
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[event(name = "paid")]
+struct Paid {
+    cents: u64,
+}
+
+/// The first version of it listed several payments, some of them of nothing.
+#[derive(Event, Serialize, Deserialize, Clone)]
+#[event(name = "refunded")]
+struct RefundedV1 {
+    cents: Vec<u64>,
+}
+
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[event(name = "refunded", version = 2, split = RefundedV1)]
+struct Refunded {
+    cents: u64,
+}
+
+impl From<RefundedV1> for Vec<Refunded> {
+    fn from(old: RefundedV1) -> Self {
+        old.cents.into_iter().filter(|cents| *cents > 0).map(|cents| Refunded { cents }).collect()
+    }
+}
+
+#[derive(EventSet, Clone, Debug, PartialEq)]
+#[events(ignore("noted"), replaced(SentAndPaid))]
+enum PostEvent {
+    Sent(Sent),
+    Paid(Paid),
+    Refunded(Refunded),
+}
+
+impl From<SentAndPaid> for Vec<PostEvent> {
+    fn from(old: SentAndPaid) -> Self {
+        let sent = Sent { sent_to: vec![old.to], by: Carrier::Unknown };
+        vec![sent.into(), Paid { cents: old.cents }.into()]
+    }
+}
+
+#[derive(Default, Debug, PartialEq)]
+struct Post {
+    sent: usize,
+    cents: u64,
+    refunds: usize,
+}
+
+impl Aggregate for Post {
+    const CATEGORY: &'static str = "post";
+    type Id = u8;
+    type Event = PostEvent;
+
+    fn evolve(&mut self, event: &PostEvent) {
+        match event {
+            PostEvent::Sent(_) => self.sent += 1,
+            PostEvent::Paid(paid) => self.cents += paid.cents,
+            PostEvent::Refunded(_) => self.refunds += 1,
+        }
+    }
+}
+
+/// What other programs, and older ones, have appended.
+async fn append(gesta: &Gesta, event_type: &str, data: &'static str) {
+    let event_type = EventType::new(event_type).unwrap();
+    let event = NewEvent::json(EventId::random(), event_type, data);
+    let stream = StreamName::new("post-1").unwrap();
+    gesta.store().append(Append::to(stream, ExpectedRevision::Any, [event])).await.unwrap();
+}
+
+#[tokio::test]
+async fn old_events_are_dropped_and_split_while_they_are_read() {
+    let gesta = Gesta::at("memory:").open().await.unwrap();
+    append(&gesta, "sent-and-paid", r#"{"to":"ann","cents":5}"#).await;
+    append(&gesta, "refunded", r#"{"cents":[1,0,2]}"#).await;
+    append(&gesta, "refunded", r#"{"cents":[0]}"#).await;
+    let post = gesta.load::<Post>(&1).await.unwrap().unwrap();
+    assert_eq!(post.state, Post { sent: 1, cents: 5, refunds: 2 });
+    assert_eq!(post.revision, Revision::new(2), "places are those of the stored events");
+}
+
+#[tokio::test]
+async fn an_event_type_that_left_the_set_is_named_with_its_place_and_can_be_ignored() {
+    let gesta = Gesta::at("memory:").open().await.unwrap();
+    append(&gesta, "noted", "not even its JSON matters").await;
+    assert_eq!(gesta.load::<Post>(&1).await.unwrap().unwrap().state, Post::default());
+    append(&gesta, "order-canceled", "{}").await;
+    let refused = gesta.load::<Post>(&1).await.unwrap_err();
+    let LoadError::Undecodable(event) = &refused else { panic!("{refused}") };
+    assert_eq!(event.event_type.as_str(), "order-canceled");
+    assert_eq!((event.revision, event.stream.as_str()), (Revision::new(1), "post-1"));
+    assert_eq!(event.position, gesta.store().head().await.unwrap().position);
+    assert!(refused.to_string().contains("order-canceled"), "{refused}");
+}
+
+#[test]
+fn a_replaced_event_is_known_to_the_registry_and_its_split_versions_too() {
+    let registry = Registry::of::<PostEvent>();
+    assert_eq!(registry.check(), Ok(()));
+    let names: Vec<_> = registry.names().collect();
+    assert_eq!(names, ["paid", "refunded", "sent", "sent-and-paid"]);
+    let versions: Vec<_> = registry.type_shapes("refunded").iter().map(|it| it.version).collect();
+    assert_eq!(versions, [1, 2]);
+    let read = registry.read("refunded", 1, br#"{"cents":[1,2]}"#).unwrap();
+    assert_eq!(read.to_string(), r#"[{"cents":1},{"cents":2}]"#);
 }
