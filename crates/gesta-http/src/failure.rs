@@ -171,6 +171,7 @@ impl From<ReadOnDemandError> for Problem {
         match error {
             ReadOnDemandError::NotRegistered { .. } => Self::internal(&error),
             ReadOnDemandError::Undecodable(error) => undecodable(&error),
+            ReadOnDemandError::Truncated(error) => truncated(&error),
             ReadOnDemandError::Name(error) => Self::invalid("id", error.to_string()),
             ReadOnDemandError::Store(error) => error.into(),
         }

@@ -259,6 +259,7 @@ impl Shared {
             | ExecuteError::Unavailable { .. } => Answer::Busy(reason),
             ExecuteError::Unauthorized(_)
             | ExecuteError::Undecodable(_)
+            | ExecuteError::Truncated(_)
             | ExecuteError::Unencodable(_)
             | ExecuteError::Store(_) => Answer::Stopped(reason),
         }

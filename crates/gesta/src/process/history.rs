@@ -8,9 +8,9 @@ use std::{fmt, str::FromStr};
 
 use gesta_store::{EventId, Revision, StreamName};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
-use crate::{CommandId, Event, EventSet};
+use crate::{CommandId, EncodeError, Event, EventSet, json};
 
 /// The most bytes of an event's data that a process's stream has a copy of.
 pub(super) const COPY_BYTES_MAX: usize = 64 << 10;
@@ -241,14 +241,12 @@ impl Json {
     /// The JSON form of a command or a timer.
     ///
     /// # Errors
-    /// When it has none that can be read again: a map whose keys are no texts, a number that is
-    /// not finite, values nested too deep.
-    pub(super) fn of<T: Serialize + DeserializeOwned>(
-        value: &T,
-    ) -> Result<Self, serde_json::Error> {
-        let json = Self(to_raw_value(value)?);
-        json.read::<T>()?;
-        Ok(json)
+    /// [`EncodeError::Json`] when it has none that can be read back: a map whose keys are no texts,
+    /// a number that is not finite, values nested too deep.
+    pub(super) fn of<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, EncodeError> {
+        let what = std::any::type_name::<T>();
+        let bytes = json::to_json(what, value)?;
+        Self::parse(&bytes).map_err(|error| json::not_readable::<T>(what, &bytes, error))
     }
 
     /// JSON that comes from elsewhere.
@@ -321,6 +319,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_again_is_not_written() {
         assert!(Json::of(&f64::NAN).is_err());
+        assert!(Json::of(&Some(f64::NAN)).is_err());
         assert!(Json::of(&f32::INFINITY).is_err());
         assert!(Json::of(&std::collections::BTreeMap::from([((1, 2), 3)])).is_err());
         assert_eq!(Json::of(&1.10_f64).unwrap().text(), "1.1");

@@ -82,8 +82,13 @@ pub(super) struct Routed {
 }
 
 impl<P: ProcessManager> Parts<P> {
-    /// The process that an event is for, if it is for one.
+    /// The process that an event is for, if it is for one: not where the event set means another
+    /// category, or drops the event.
     pub(super) fn route(&self, event: &RecordedEvent) -> Result<Option<Routed>, Trouble> {
+        let meant = guarded::<P, _>(|| Recorded::read_all([event]))??;
+        if meant.is_empty() {
+            return Ok(None);
+        }
         let recorded = guarded::<P, _>(|| Recorded::read(event))??;
         let (id, starts) = match guarded::<P, _>(|| P::route(&recorded))? {
             Route::Start(id) => (id, true),

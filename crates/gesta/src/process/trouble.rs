@@ -43,7 +43,7 @@ pub(super) enum Trouble {
     Unencodable(#[from] EncodeError),
     /// A timer has no JSON form that can be read again.
     #[error("timer {timer} has no JSON form that can be read again")]
-    UnencodableTimer { timer: String, source: serde_json::Error },
+    UnencodableTimer { timer: String, source: EncodeError },
     /// A name or an id is none.
     #[error(transparent)]
     Name(#[from] InvalidName),

@@ -190,8 +190,7 @@ where
         let mut tx = self.parts.read_models.begin(&self.id).await?;
         let (behind, free): (Vec<_>, Vec<_>) =
             page.iter().partition(|event| self.set_aside.contains_key(&event.stream));
-        let events: Vec<_> =
-            free.into_iter().map(Recorded::read).collect::<Result<_, UndecodableEvent>>()?;
+        let events = Recorded::read_all(free)?;
         if !events.is_empty() {
             caught(self.parts.projection.apply(&mut tx, &events)).await?;
         }
@@ -328,8 +327,8 @@ where
     async fn retry_one(&mut self, letter: &DeadLetter) -> Result<(), OperationError> {
         let event = event_at(self.parts.store.as_ref(), letter).await?;
         let mut tx = self.parts.read_models.begin(&self.id).await?;
-        let applied = match Recorded::read(&event) {
-            Ok(event) => caught(self.parts.projection.apply(&mut tx, &[event])).await,
+        let applied = match Recorded::read_all([&event]) {
+            Ok(events) => caught(self.parts.projection.apply(&mut tx, &events)).await,
             Err(unreadable) => Err(unreadable.into()),
         };
         if let Err(error) = applied {

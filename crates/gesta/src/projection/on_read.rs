@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::OnceCell;
 
 use super::{ApplyError, Projection, ReadTypedRows, TypedRows, in_one_line};
-use crate::{AsOf, Recorded, UndecodableEvent};
+use crate::{
+    AsOf, Recorded, TruncatedHistory, UndecodableEvent,
+    read::{ReadFailure, begins_anew, check_beginning},
+};
 
 /// The table of a read model that is filled on read.
 const TABLE: &str = "on_read";
@@ -110,9 +113,23 @@ pub enum ReadOnDemandError {
     /// A stored event is not known to this program. Deploy code that knows it.
     #[error(transparent)]
     Undecodable(#[from] UndecodableEvent),
+    /// The first events of the stream are hidden or gone, so its row cannot be folded. The error
+    /// says what there is to do.
+    #[error(transparent)]
+    Truncated(#[from] TruncatedHistory),
     /// The store could not be read. What to do next is said by the error.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<ReadFailure> for ReadOnDemandError {
+    fn from(failure: ReadFailure) -> Self {
+        match failure {
+            ReadFailure::Undecodable(event) => Self::Undecodable(event),
+            ReadFailure::Truncated(history) => Self::Truncated(history),
+            ReadFailure::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// A stored row, and up to where it was folded.
@@ -217,10 +234,13 @@ impl<'a, P: OnRead> Fold<'a, P> {
         };
         let check = ReadStream::forwards(self.stream.clone()).from(revision).limit(1);
         let found = store.read_stream(check).collect_events().await?;
-        let same = found
-            .first()
-            .is_some_and(|event| event.revision == revision && event.position == position);
-        if same {
+        let Some(shown) = found.first() else {
+            return Self::nothing(self.stream).fold_from(Revision::FIRST, store, as_of).await;
+        };
+        let same = shown.revision == revision && shown.position == position;
+        // The row covers all that a truncation hides, and the stream has not begun anew since.
+        let covers = shown.revision == revision.next() && !begins_anew(store, shown).await?;
+        if same || covers {
             return self.fold_from(revision.next(), store, as_of).await;
         }
         Self::nothing(self.stream).fold_from(Revision::FIRST, store, as_of).await
@@ -235,12 +255,15 @@ impl<'a, P: OnRead> Fold<'a, P> {
         let mut pages = store.read_stream(ReadStream::forwards(self.stream.clone()).from(revision));
         while let Some(page) = pages.next().await {
             for event in &page? {
+                if self.last.is_none() {
+                    check_beginning(store, event, None).await?;
+                }
                 if !as_of.includes(event) {
                     return Ok(self);
                 }
                 self.last = Some((event.revision, event.position));
                 if <P::Event as crate::EventSet>::NAMES.contains(&event.event_type.as_str()) {
-                    P::evolve(&mut self.row, &Recorded::read(event)?);
+                    Recorded::read_each(event, &mut |event| P::evolve(&mut self.row, &event))?;
                 }
             }
         }
