@@ -85,7 +85,7 @@ impl<P: ProcessManager> Parts<P> {
     /// The process that an event is for, if it is for one: not where the event set means another
     /// category, or drops the event.
     pub(super) fn route(&self, event: &RecordedEvent) -> Result<Option<Routed>, Trouble> {
-        let meant = guarded::<P, _>(|| Recorded::read_all([event]))??;
+        let meant = guarded::<P, _>(|| Recorded::<P::Event>::read_all([event]))??;
         if meant.is_empty() {
             return Ok(None);
         }

@@ -15,7 +15,7 @@ use super::{
     AfterRetries, Apply, ApplyError, backoff::Backoff, caught::caught, in_one_line,
     runner::OperationError,
 };
-use crate::{Clock, EventSet, Recorded, UndecodableEvent};
+use crate::{Clock, EventSet, Recorded};
 
 /// How often an event is tried before it is set aside.
 const ATTEMPTS_MAX: u32 = 5;
