@@ -7,8 +7,8 @@ use std::{error::Error, time::Duration};
 
 use axum::http::StatusCode;
 use gesta::{
-    AskError, DecodeError, EncodeError, TruncatedHistory, UndecodableEvent, ExecuteError, LoadError, OperationError, QueryError, ReadOnDemandError,
-    Rejection, WaitError,
+    AskError, DecodeError, EncodeError, ExecuteError, LoadError, OperationError, QueryError,
+    ReadOnDemandError, Rejection, TruncatedHistory, UndecodableEvent, WaitError,
     store::{DatabaseError, Invalid, StoreError},
 };
 

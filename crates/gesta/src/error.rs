@@ -9,8 +9,7 @@ use tower::BoxError;
 
 use crate::{
     AnyRejection, CommandId, EncodeError, InvalidField, Rejection, TruncatedHistory,
-    UndecodableEvent,
-    read::ReadFailure,
+    UndecodableEvent, read::ReadFailure,
 };
 
 /// Why a command was not executed.

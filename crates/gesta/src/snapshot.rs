@@ -158,8 +158,7 @@ impl Shapes {
         let mut hidden: Vec<String> =
             state.untraced().map(|(place, why)| format!("{place} ({why})")).collect();
         let empty = serde_json::to_string(&A::default()).unwrap_or_default();
-        let mut parts =
-            vec![std::any::type_name::<A>().to_owned(), A::CATEGORY.to_owned(), empty];
+        let mut parts = vec![std::any::type_name::<A>().to_owned(), A::CATEGORY.to_owned(), empty];
         parts.push(state.to_string());
         parts.push(A::Event::IGNORED.join(","));
         let events = Registry::of::<A::Event>();
@@ -412,7 +411,9 @@ impl Rule {
         let Some((last, _)) = resume else { return Ok(None) };
         let resumed = self.json(resumed.as_mut())?;
         Ok((resumed != replay).then(|| {
-            format!("{stream}: from the snapshot at revision {last} {resumed}, by a replay {replay}")
+            format!(
+                "{stream}: from the snapshot at revision {last} {resumed}, by a replay {replay}"
+            )
         }))
     }
 

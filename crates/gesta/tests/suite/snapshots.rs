@@ -390,7 +390,8 @@ async fn the_test_kit_finds_stored_snapshots_of_code_that_has_changed() {
     cellar.doctor(r#"{"litres":70}"#).await;
     let checked = tokio::spawn(async move { assert_snapshots_hold(&gesta).await }).await;
     let panic = checked.unwrap_err().into_panic().downcast::<String>().unwrap();
-    let told = r#"barrel-1: from the snapshot at revision 2 {"litres":70}, by a replay {"litres":3}"#;
+    let told =
+        r#"barrel-1: from the snapshot at revision 2 {"litres":70}, by a replay {"litres":3}"#;
     assert!(panic.contains(told), "{panic}");
 }
 
