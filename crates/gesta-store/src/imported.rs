@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use uuid::Uuid;
+
 use crate::{
     EventId, EventStore, EventType, Incarnation, InvalidName, ListStreams, NewEvent, Position,
     ReadStream, RecordedEvent, StoreError, StreamName,
@@ -79,12 +81,18 @@ pub struct ImportedPositions {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Import {
+    /// Incarnations of the store that was imported, each with the position of its first event.
+    lives: Vec<(Incarnation, Position)>,
+    /// The last position of that store.
+    head: Position,
     /// Of the event that says that it ended.
     ended: Position,
     /// Ordered by where events were.
     ranges: Vec<PositionRange>,
 }
 
+/// Each incarnation and where its first event was.
+type Lives = Vec<(String, u64)>;
 /// Of each range where the first event was, where it is, and how many there are.
 type Ranges = Vec<(u64, u64, u64)>;
 
@@ -100,12 +108,21 @@ impl ImportedPositions {
         StreamName::new(format!("{}{incarnation}", Self::STREAM_PREFIX))
     }
 
-    /// Returns the event that an import begins with: all of a store up to `head`.
+    /// Returns the event that an import begins with: of a store with these incarnations, each with
+    /// the position of its first event, up to `head`.
     ///
     /// # Errors
     /// [`InvalidName`] never.
-    pub fn begun(incarnation: Incarnation, head: Position) -> Result<NewEvent, InvalidName> {
-        event(BEGUN, incarnation, head, 0, &serde_json::json!({ "head": head.number() }))
+    pub fn begun(
+        incarnations: &[(Incarnation, Position)],
+        head: Position,
+    ) -> Result<NewEvent, InvalidName> {
+        let last = incarnations.last().map_or(Incarnation::new(Uuid::nil()), |(last, _)| *last);
+        let lives = incarnations.iter();
+        let lives = lives.map(|(life, first)| (life.to_string(), first.number()));
+        let json =
+            serde_json::json!({ "incarnations": lives.collect::<Lives>(), "head": [["", head.number()]] });
+        event(BEGUN, last, head, 0, &json)
     }
 
     /// Returns the events that an import ends with.
@@ -155,10 +172,10 @@ impl ImportedPositions {
 
     fn take(&mut self, stream: &StreamName, events: &[RecordedEvent]) -> Result<(), StoreError> {
         let mut ranges = Vec::new();
-        let mut open = false;
+        let mut open = None;
         for event in events {
             match event.event_type.as_str() {
-                BEGUN => open = true,
+                BEGUN => open = Some(begun(event)?),
                 POSITIONS => {
                     let mut said: BTreeMap<String, Ranges> = serde_json::from_slice(&event.data)
                         .map_err(|error| unreadable(event, &error.to_string()))?;
@@ -171,13 +188,13 @@ impl ImportedPositions {
                 ENDED => {
                     let mut ranges = std::mem::take(&mut ranges);
                     ranges.sort_unstable_by_key(|range| range.was);
-                    self.imports.push(Import { ended: event.position, ranges });
-                    open = false;
+                    let (lives, head) = open.take().unwrap_or_default();
+                    self.imports.push(Import { lives, head, ended: event.position, ranges });
                 }
                 _ => {}
             }
         }
-        if open {
+        if open.is_some() {
             self.unfinished = Some(stream.clone());
         }
         Ok(())
@@ -194,6 +211,24 @@ impl ImportedPositions {
     #[must_use]
     pub fn unfinished(&self) -> Option<&StreamName> {
         self.unfinished.as_ref()
+    }
+
+    /// Returns the position here up to which everything is that was imported of what a consumer of
+    /// another store had seen: up to a position of an incarnation. `None` where that was not imported,
+    /// or the consumer had seen more.
+    #[must_use]
+    pub fn reached(&self, incarnation: Incarnation, seen: Position) -> Option<Position> {
+        self.imports.iter().rev().find_map(|import| {
+            let at = import.lives.iter().position(|(life, _)| *life == incarnation)?;
+            let next = import.lives.get(at + 1).map(|(_, first)| first.number().saturating_sub(1));
+            if seen > next.map_or(import.head, Position::new) {
+                return None;
+            }
+            let after = import.ranges.partition_point(|range| range.was <= seen);
+            let Some(range) = import.ranges.get(..after)?.last() else { return Some(Position::START) };
+            let nth = (seen.number() - range.was.number()).min(range.events.saturating_sub(1));
+            Some(Position::new(range.now.number() + nth))
+        })
     }
 
     /// Returns where the event is that an event at `said_at` says is at `said`; `None` where it was
@@ -218,6 +253,19 @@ fn now_of(imports: &[(&Import, Position)], said_at: Position, said: Position) ->
     let was = now_of(&inner, said_at, said)?;
     let after = outer.ranges.partition_point(|range| range.was <= was);
     outer.ranges.get(after.checked_sub(1)?)?.now_of(was)
+}
+
+/// Which incarnations an import is of, and how far that store went.
+fn begun(event: &RecordedEvent) -> Result<(Vec<(Incarnation, Position)>, Position), StoreError> {
+    let mut said: BTreeMap<String, Lives> = serde_json::from_slice(&event.data)
+        .map_err(|error| unreadable(event, &error.to_string()))?;
+    let head = said.get("head").and_then(|head| head.first()).map_or(0, |(_, head)| *head);
+    let mut lives = Vec::new();
+    for (life, first) in said.remove("incarnations").unwrap_or_default() {
+        let life = life.parse().map_err(|_| unreadable(event, "an incarnation is a UUID"))?;
+        lives.push((Incarnation::new(life), Position::new(first)));
+    }
+    Ok((lives, Position::new(head)))
 }
 
 fn event(
@@ -251,7 +299,12 @@ mod tests {
             now: Position::new(*now),
             events: *events,
         });
-        Import { ended: Position::new(ended), ranges: ranges.collect() }
+        let lives = vec![
+            (Incarnation::new(Uuid::from_u128(1)), Position::new(1)),
+            (Incarnation::new(Uuid::from_u128(2)), Position::new(5)),
+        ];
+        let (head, ended) = (Position::new(12), Position::new(ended));
+        Import { lives, head, ended, ranges: ranges.collect() }
     }
 
     fn now(imports: &[Import], said_at: u64, said: u64) -> Option<u64> {
@@ -268,6 +321,24 @@ mod tests {
         assert_eq!(now(&imports, 109, 5), None, "it was not there any more");
         assert_eq!(now(&imports, 50, 2), Some(2), "said here, before the import");
         assert_eq!(now(&imports, 120, 102), Some(102), "said here, after it");
+    }
+
+    #[test]
+    fn a_checkpoint_of_the_store_that_was_imported_goes_on() {
+        // Events 5, 11 and 12 had been scavenged; 12 was the last.
+        let imports = vec![import(111, &[(1, 101, 4), (6, 105, 5)])];
+        let imported = ImportedPositions { imports, unfinished: None };
+        let reached = |life, seen| {
+            let life = Incarnation::new(Uuid::from_u128(life));
+            imported.reached(life, Position::new(seen)).map(Position::number)
+        };
+        assert_eq!(reached(1, 0), Some(0));
+        assert_eq!(reached(1, 3), Some(103));
+        assert_eq!(reached(2, 5), Some(104), "the last one before it that is there");
+        assert_eq!(reached(2, 12), Some(109));
+        assert_eq!(reached(2, 13), None, "more than was imported");
+        assert_eq!(reached(1, 7), None, "more than the next life has of it");
+        assert_eq!(reached(3, 1), None, "of another store");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use std::{
 };
 
 use gesta_store::{
-    EventId, EventStore, EventType, Filter, Head, Incarnation, ListStreams, Position, ReadAll,
-    ReadStream, RecordedAt, RecordedEvent, StoreError, StreamName,
+    EventId, EventStore, EventType, Filter, Head, ImportedPositions, Incarnation, ListStreams,
+    Position, ReadAll, ReadStream, RecordedAt, RecordedEvent, StoreError, StreamName, Subscribe,
 };
 
 use super::{
@@ -134,7 +134,13 @@ pub(super) async fn resume(
     let head = store.head().await?;
     let Some(checkpoint) = journal.checkpoint.clone() else {
         let (place, entries) = read_instances(store, identity).await?;
-        let place = found(store, place, types).await?;
+        let place = match found(store, place, types).await {
+            // It was scavenged, perhaps. Each instance knows what it has handled.
+            Err(Trouble::ForeignCheckpoint { .. }) => {
+                Place { position: Position::START, event: None }
+            }
+            found => found?,
+        };
         return Ok(Resumed { place, head, census: Census::default(), entries, is_new: true });
     };
     let (mut entries, touched) = journal.take_entries();
@@ -145,7 +151,10 @@ pub(super) async fn resume(
         let census = checkpoint.census;
         return Ok(Resumed { place, head, census, entries, is_new: false });
     }
-    let moved = found(store, place.clone(), types).await?;
+    let moved = match moved(store, checkpoint.incarnation(), &place).await? {
+        Some(moved) => moved,
+        None => found(store, place.clone(), types).await?,
+    };
     if moved.position == place.position {
         let census = checkpoint.census;
         return Ok(Resumed { place, head, census, entries, is_new: true });
@@ -156,6 +165,26 @@ pub(super) async fn resume(
     );
     journal.asides.forget_positions();
     Ok(Resumed { place: moved, head, census: Census::default(), entries, is_new: true })
+}
+
+/// The same place in a store that goes on with the one that the place is of: one that was restored or
+/// moved, or to which its events were imported.
+async fn moved(
+    store: &dyn EventStore,
+    incarnation: Option<Incarnation>,
+    place: &Place,
+) -> Result<Option<Place>, Trouble> {
+    let Some(incarnation) = incarnation else { return Ok(None) };
+    let subscribe = Subscribe::to_all().after(place.position);
+    let subscribe = Subscribe { incarnation: Some(incarnation), ..subscribe };
+    match store.subscribe(subscribe).next().await {
+        Some(Ok(_)) => return Ok(Some(place.clone())),
+        Some(Err(StoreError::Rejected(_))) | None => {}
+        Some(Err(error)) => return Err(error.into()),
+    }
+    let imported = ImportedPositions::of(store).await?;
+    let reached = imported.reached(incarnation, place.position);
+    Ok(reached.map(|position| Place { position, event: place.event }))
 }
 
 /// The last event that an instance has handled, and the instances with something outstanding, by

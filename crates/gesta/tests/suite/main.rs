@@ -18,6 +18,7 @@ mod idempotency;
 mod library;
 mod loads;
 mod log_hint;
+mod moved;
 mod on_read;
 mod open;
 mod pipeline;

@@ -42,7 +42,7 @@ impl Mapping {
 
 /// Says that an import begins, before any of its events.
 pub(super) fn begin(store: &LogStore, source: Incarnation, header: &Header) -> Result<()> {
-    append(store, source, vec![ImportedPositions::begun(source, header.head)?])
+    append(store, source, vec![ImportedPositions::begun(&header.incarnations, header.head)?])
 }
 
 /// Says where everything is, once all of it is there.
