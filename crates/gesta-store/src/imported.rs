@@ -120,8 +120,7 @@ impl ImportedPositions {
         let last = incarnations.last().map_or(Incarnation::new(Uuid::nil()), |(last, _)| *last);
         let lives = incarnations.iter();
         let lives = lives.map(|(life, first)| (life.to_string(), first.number()));
-        let json =
-            serde_json::json!({ "incarnations": lives.collect::<Lives>(), "head": [["", head.number()]] });
+        let json = serde_json::json!({ "incarnations": lives.collect::<Lives>(), "head": [["", head.number()]] });
         event(BEGUN, last, head, 0, &json)
     }
 
@@ -225,7 +224,9 @@ impl ImportedPositions {
                 return None;
             }
             let after = import.ranges.partition_point(|range| range.was <= seen);
-            let Some(range) = import.ranges.get(..after)?.last() else { return Some(Position::START) };
+            let Some(range) = import.ranges.get(..after)?.last() else {
+                return Some(Position::START);
+            };
             let nth = (seen.number() - range.was.number()).min(range.events.saturating_sub(1));
             Some(Position::new(range.now.number() + nth))
         })

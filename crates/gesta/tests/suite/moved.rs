@@ -71,7 +71,8 @@ const EXPECTED: [&str; 5] = [
 ];
 
 #[tokio::test]
-async fn a_process_manager_goes_on_over_a_store_that_was_moved_though_its_last_input_was_scavenged() {
+async fn a_process_manager_goes_on_over_a_store_that_was_moved_though_its_last_input_was_scavenged()
+{
     let clock = VirtualClock::new();
     let (there, copy) = (source(&clock).await, tempfile::tempdir().unwrap());
     let export = StoreExport::of(there.path()).unwrap();
