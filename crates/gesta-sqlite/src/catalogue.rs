@@ -2,7 +2,8 @@
 //!
 //! Always holds: at most one read model of a projection answers; a read model is listed before
 //! its file exists and its file is gone before its row is, so nothing is ever left over that
-//! nobody knows of.
+//! nobody knows of. Columns that were added later have defaults and leave the layout as it is: a
+//! retired read model is `dropped` to a program that does not know the column.
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,14 @@ const TABLES: &str = "
         on read_models (projection) where stage = 'answering';
 ";
 
+/// Columns that catalogues of earlier versions do not have. `retired` keeps a dropped read model
+/// and its file; `begun` is set once the file has its tables, so that an empty file is known to
+/// have lost them.
+const ADDED_COLUMNS: [(&str, &str); 2] = [
+    ("retired", "alter table read_models add column retired integer not null default 0"),
+    ("begun", "alter table read_models add column begun integer not null default 0"),
+];
+
 pub(crate) struct Catalogue(Connection);
 
 /// A row of the catalogue.
@@ -38,8 +47,39 @@ pub(crate) struct Listed {
     pub(crate) stage: Stage,
 }
 
+/// A read model's file, as the catalogue knows it.
+pub(crate) struct KnownFile {
+    pub(crate) name: PathBuf,
+    /// It had its tables once.
+    pub(crate) is_begun: bool,
+}
+
+/// The file of a dropped read model.
+pub(crate) struct DroppedFile {
+    pub(crate) name: PathBuf,
+    build: u64,
+}
+
 impl Catalogue {
+    /// Opens the catalogue, or makes an empty one.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Corrupt`] with the path and the way out.
     pub(crate) fn open(path: &Path) -> Result<Self, DatabaseError> {
+        Self::open_file(path).map_err(|error| match error {
+            DatabaseError::Corrupt { reason, source } => DatabaseError::Corrupt {
+                reason: format!(
+                    "the catalogue of read models {} is damaged: {reason}; move it away and start \
+                     again: all read models are then filled from the first event on",
+                    path.display()
+                ),
+                source,
+            },
+            other => other,
+        })
+    }
+
+    fn open_file(path: &Path) -> Result<Self, DatabaseError> {
         let connection = connection::open(path, Durable::Always)?;
         let layout: u32 = connection
             .pragma_query_value(None, "user_version", |row| row.get(0))
@@ -51,20 +91,31 @@ impl Catalogue {
             )));
         }
         connection.execute_batch(TABLES).map_err(sorted)?;
+        for (column, add) in ADDED_COLUMNS {
+            let sql = "select 1 from pragma_table_info('read_models') where name = ?1";
+            let known = connection.query_row(sql, [column], |_| Ok(())).optional();
+            if known.map_err(sorted)?.is_none() {
+                connection.execute_batch(add).map_err(sorted)?;
+            }
+        }
         connection.pragma_update(None, "user_version", LAYOUT).map_err(sorted)?;
         Ok(Self(connection))
     }
 
     pub(crate) fn list(&self, projection: &str) -> Result<Vec<Listed>, DatabaseError> {
         let sql = "select build, version, stage from read_models
-                   where projection = ?1 and stage <> 'dropped' order by build";
+                   where projection = ?1 and (stage <> 'dropped' or retired) order by build";
         let mut statement = self.0.prepare_cached(sql).map_err(sorted)?;
         let rows = statement.query_map([projection], |row| {
             let stage: String = row.get(2)?;
             Ok(Listed {
                 id: ReadModelId { projection: projection.to_owned(), build: row.get(0)? },
                 version: row.get(1)?,
-                stage: if stage == "answering" { Stage::Answering } else { Stage::Rebuilding },
+                stage: match stage.as_str() {
+                    "answering" => Stage::Answering,
+                    "dropped" => Stage::Retired,
+                    _ => Stage::Rebuilding,
+                },
             })
         });
         rows.map_err(sorted)?.collect::<Result<_, _>>().map_err(sorted)
@@ -74,6 +125,9 @@ impl Catalogue {
         let stage = match create.stage {
             Stage::Rebuilding => "rebuilding",
             Stage::Answering => "answering",
+            Stage::Retired => {
+                return Err(DatabaseError::rejected("a read model is not retired before it answers"));
+            }
         };
         // The build number makes the name unique, whatever the projection's name is reduced to.
         let sql = "insert into read_models (projection, version, stage, file)
@@ -87,16 +141,23 @@ impl Catalogue {
         Ok(ReadModelId { projection: create.projection.to_owned(), build })
     }
 
-    /// The file's name, unless the read model was dropped.
-    pub(crate) fn file_of(&self, id: &ReadModelId) -> Result<PathBuf, DatabaseError> {
-        let sql = "select file from read_models
-                   where build = ?1 and projection = ?2 and stage <> 'dropped'";
-        let file: Option<String> = self
-            .0
-            .query_row(sql, params![id.build, id.projection], |row| row.get(0))
-            .optional()
-            .map_err(sorted)?;
-        file.map(PathBuf::from).ok_or_else(|| DatabaseError::Missing { read_model: id.clone() })
+    /// The file, unless the read model was dropped.
+    pub(crate) fn file_of(&self, id: &ReadModelId) -> Result<KnownFile, DatabaseError> {
+        let sql = "select file, begun from read_models
+                   where build = ?1 and projection = ?2 and (stage <> 'dropped' or retired)";
+        let known = self.0.query_row(sql, params![id.build, id.projection], |row| {
+            let name: String = row.get(0)?;
+            Ok(KnownFile { name: PathBuf::from(name), is_begun: row.get(1)? })
+        });
+        let known = known.optional().map_err(sorted)?;
+        known.ok_or_else(|| DatabaseError::Missing { read_model: id.clone() })
+    }
+
+    /// Remembers that the read model's file has its tables.
+    pub(crate) fn begin_file(&self, id: &ReadModelId) -> Result<(), DatabaseError> {
+        let sql = "update read_models set begun = 1 where build = ?1 and projection = ?2";
+        self.0.execute(sql, params![id.build, id.projection]).map_err(sorted)?;
+        Ok(())
     }
 
     /// Makes this read model the one that answers, and returns the others of its projection,
@@ -105,36 +166,72 @@ impl Catalogue {
         &mut self,
         id: &ReadModelId,
     ) -> Result<Vec<ReadModelId>, DatabaseError> {
-        self.file_of(id)?;
-        let others = self.list(&id.projection)?.into_iter().map(|listed| listed.id);
-        let others: Vec<_> = others.filter(|other| other != id).collect();
-        let switch = self.0.transaction().map_err(sorted)?;
-        let drop_others = "update read_models set stage = 'dropped'
+        let drop_others = "update read_models set stage = 'dropped', retired = 0
                            where projection = ?1 and build <> ?2";
-        switch.execute(drop_others, params![id.projection, id.build]).map_err(sorted)?;
-        let answer = "update read_models set stage = 'answering' where build = ?1";
+        self.switch(id, drop_others)
+    }
+
+    /// As [`switch_to`](Self::switch_to), but the one that answered before is retired.
+    pub(crate) fn switch_keeping(
+        &mut self,
+        id: &ReadModelId,
+    ) -> Result<Vec<ReadModelId>, DatabaseError> {
+        // The right sides see the row as it was before.
+        let retire = "update read_models set stage = 'dropped', retired = (stage = 'answering')
+                      where projection = ?1 and build <> ?2";
+        self.switch(id, retire)
+    }
+
+    /// Returns the read models that are no longer listed.
+    fn switch(
+        &mut self,
+        id: &ReadModelId,
+        end_others: &str,
+    ) -> Result<Vec<ReadModelId>, DatabaseError> {
+        self.file_of(id)?;
+        let before = self.list(&id.projection)?;
+        let switch = self.0.transaction().map_err(sorted)?;
+        switch.execute(end_others, params![id.projection, id.build]).map_err(sorted)?;
+        let answer = "update read_models set stage = 'answering', retired = 0 where build = ?1";
         switch.execute(answer, [id.build]).map_err(sorted)?;
         switch.commit().map_err(sorted)?;
-        Ok(others)
+        let after = self.list(&id.projection)?;
+        let is_gone = |one: &ReadModelId| after.iter().all(|listed| listed.id != *one);
+        Ok(before.into_iter().map(|listed| listed.id).filter(is_gone).collect())
+    }
+
+    /// Turns a retired read model into one that is being filled.
+    pub(crate) fn resume(&self, id: &ReadModelId) -> Result<(), DatabaseError> {
+        self.file_of(id)?;
+        let sql = "update read_models set stage = 'rebuilding', retired = 0
+                   where build = ?1 and projection = ?2 and retired";
+        self.0.execute(sql, params![id.build, id.projection]).map_err(sorted)?;
+        Ok(())
     }
 
     pub(crate) fn drop_read_model(&self, id: &ReadModelId) -> Result<(), DatabaseError> {
-        let sql = "update read_models set stage = 'dropped' where build = ?1 and projection = ?2";
+        let sql = "update read_models set stage = 'dropped', retired = 0
+                   where build = ?1 and projection = ?2";
         self.0.execute(sql, params![id.build, id.projection]).map_err(sorted)?;
         Ok(())
     }
 
     /// The files of dropped read models.
-    pub(crate) fn dropped_files(&self) -> Result<Vec<PathBuf>, DatabaseError> {
-        let sql = "select file from read_models where stage = 'dropped'";
+    pub(crate) fn dropped_files(&self) -> Result<Vec<DroppedFile>, DatabaseError> {
+        let sql = "select file, build from read_models where stage = 'dropped' and not retired";
         let mut statement = self.0.prepare(sql).map_err(sorted)?;
-        let files = statement.query_map([], |row| row.get::<_, String>(0)).map_err(sorted)?;
-        files.map(|file| file.map(PathBuf::from).map_err(sorted)).collect()
+        let files = statement.query_map([], |row| {
+            let name: String = row.get(0)?;
+            Ok(DroppedFile { name: PathBuf::from(name), build: row.get(1)? })
+        });
+        files.map_err(sorted)?.map(|file| file.map_err(sorted)).collect()
     }
 
-    /// Forgets the dropped read models, once their files are gone.
-    pub(crate) fn forget_dropped(&self) -> Result<(), DatabaseError> {
-        self.0.execute("delete from read_models where stage = 'dropped'", []).map_err(sorted)?;
+    /// Forgets a dropped read model, once its file is gone.
+    pub(crate) fn forget(&self, file: &DroppedFile) -> Result<(), DatabaseError> {
+        self.0
+            .execute("delete from read_models where build = ?1", [file.build])
+            .map_err(sorted)?;
         Ok(())
     }
 }

@@ -47,10 +47,11 @@ pub(crate) fn put(connection: &Connection, letter: &DeadLetter) -> Result<(), Da
     Ok(())
 }
 
-pub(crate) fn delete(connection: &Connection, position: Position) -> Result<(), DatabaseError> {
+/// Returns whether there was one.
+pub(crate) fn delete(connection: &Connection, position: Position) -> Result<bool, DatabaseError> {
     let sql = "delete from gesta_dead_letters where position = ?1";
-    connection.execute(sql, [position.number()]).map_err(sorted)?;
-    Ok(())
+    let mut statement = connection.prepare_cached(sql).map_err(sorted)?;
+    Ok(statement.execute([position.number()]).map_err(sorted)? > 0)
 }
 
 pub(crate) fn list(connection: &Connection) -> Result<Vec<DeadLetter>, DatabaseError> {

@@ -13,17 +13,21 @@ use std::{
 };
 
 use futures_util::lock::{Mutex as Turns, OwnedMutexGuard};
-use gesta_store::DatabaseError;
+use gesta_store::{DatabaseError, ReadModelId};
 use rusqlite::Connection;
 
 use crate::{
     connection::{self, Durable},
     error::{file_error, sorted},
-    letters, rows,
+    letters, properties, rows,
 };
 
 /// Connections for queries that are kept open when nobody uses them.
 const READERS_KEPT_MAX: usize = 8;
+
+/// Bytes of a file up to which it is checked for damage when it is opened: some milliseconds.
+/// Damage in a larger one shows when the damaged page is read.
+const CHECKED_BYTES_MAX: u64 = 4 << 20;
 
 const TABLES: &str = "
     create table if not exists gesta_checkpoint (
@@ -37,6 +41,7 @@ const TABLES: &str = "
 pub(crate) struct ReadModelFile {
     writer: Arc<Turns<Connection>>,
     readers: Mutex<Vec<Connection>>,
+    read_model: ReadModelId,
     file: DroppedWithLastUse,
 }
 
@@ -46,16 +51,26 @@ struct DroppedWithLastUse {
 }
 
 impl ReadModelFile {
-    pub(crate) fn open(path: PathBuf) -> Result<Self, DatabaseError> {
-        let writer = connection::open(&path, Durable::AfterWriteBack)?;
-        for tables in [TABLES, rows::TABLES, letters::TABLES] {
-            writer.execute_batch(tables).map_err(sorted)?;
-        }
+    /// Opens the file and makes what it lacks. One that had its tables once, and is empty now,
+    /// has lost them.
+    pub(crate) fn open(
+        read_model: &ReadModelId,
+        path: PathBuf,
+        is_begun: bool,
+    ) -> Result<Self, DatabaseError> {
+        let writer =
+            open_writer(&path, is_begun).map_err(|error| named(error, read_model, &path))?;
         Ok(Self {
             writer: Arc::new(Turns::new(writer)),
             readers: Mutex::new(Vec::new()),
+            read_model: read_model.clone(),
             file: DroppedWithLastUse { path, dropped: AtomicBool::new(false) },
         })
+    }
+
+    /// Adds the read model and the path to an error that is about the file.
+    pub(crate) fn named(&self, error: DatabaseError) -> DatabaseError {
+        named(error, &self.read_model, &self.file.path)
     }
 
     /// The writer's connection, when its turn has come.
@@ -91,6 +106,44 @@ impl ReadModelFile {
     }
 }
 
+fn open_writer(path: &Path, is_begun: bool) -> Result<Connection, DatabaseError> {
+    let bytes = fs::metadata(path).map_or(0, |found| found.len());
+    if is_begun && bytes == 0 && path.exists() {
+        return Err(DatabaseError::Corrupt { reason: "the file is empty".to_owned(), source: None });
+    }
+    let writer = connection::open(path, Durable::AfterWriteBack)?;
+    if (1..=CHECKED_BYTES_MAX).contains(&bytes) {
+        check(&writer)?;
+    }
+    for tables in [TABLES, rows::TABLES, letters::TABLES, properties::TABLES] {
+        writer.execute_batch(tables).map_err(sorted)?;
+    }
+    Ok(writer)
+}
+
+/// Walks every page of the file.
+pub(crate) fn check(connection: &Connection) -> Result<(), DatabaseError> {
+    let found: String =
+        connection.query_row("pragma quick_check(1)", [], |row| row.get(0)).map_err(sorted)?;
+    if found == "ok" {
+        return Ok(());
+    }
+    Err(DatabaseError::Corrupt { reason: found.replace('\n', " "), source: None })
+}
+
+fn named(error: DatabaseError, read_model: &ReadModelId, path: &Path) -> DatabaseError {
+    let place = format!("read model {read_model} in {}", path.display());
+    match error {
+        DatabaseError::Corrupt { reason, source } if !reason.starts_with(&place) => {
+            DatabaseError::Corrupt { reason: format!("{place}: {reason}"), source }
+        }
+        DatabaseError::Unavailable { reason, source } if !reason.starts_with(&place) => {
+            DatabaseError::Unavailable { reason: format!("{place}: {reason}"), source }
+        }
+        other => other,
+    }
+}
+
 impl Drop for DroppedWithLastUse {
     fn drop(&mut self) {
         if self.dropped.load(Ordering::Acquire) {
@@ -100,17 +153,45 @@ impl Drop for DroppedWithLastUse {
     }
 }
 
+/// A file and what SQLite keeps beside it: the endings of their names.
+const BESIDE: [&str; 3] = ["", "-wal", "-shm"];
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// Removes a file and what SQLite keeps beside it, as far as they exist.
 pub(crate) fn remove(path: &Path) -> Result<(), DatabaseError> {
-    for beside in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(beside);
-        match fs::remove_file(&name) {
+    for ending in BESIDE {
+        match fs::remove_file(with_ending(path, ending)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(file_error("a dropped read model cannot be removed", error));
+                let what = format!("{} cannot be removed", path.display());
+                return Err(file_error(&what, error));
             }
             Ok(()) | Err(_) => {}
         }
     }
     Ok(())
+}
+
+/// Renames a damaged file, and what SQLite keeps beside it, to `NAME.corrupt-N`. Returns the new
+/// path; none where there was no file.
+pub(crate) fn set_aside(path: &Path) -> Result<Option<PathBuf>, DatabaseError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let numbered = |number: u32| with_ending(path, &format!(".corrupt-{number}"));
+    let place = (1..).map(numbered).find(|place| !place.exists()).unwrap_or_else(|| numbered(0));
+    for ending in BESIDE {
+        match fs::rename(with_ending(path, ending), with_ending(&place, ending)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let what = format!("{} cannot be set aside", path.display());
+                return Err(file_error(&what, error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(Some(place))
 }

@@ -32,8 +32,8 @@ pub struct Reader {
 
 impl Reader {
     pub(crate) fn open(file: Arc<ReadModelFile>) -> Result<Self, DatabaseError> {
-        let connection = file.take_reader()?;
-        connection.execute_batch("begin").map_err(sorted)?;
+        let connection = file.take_reader().map_err(|error| file.named(error))?;
+        connection.execute_batch("begin").map_err(|error| file.named(sorted(error)))?;
         Ok(Self { connection: Some(connection), file })
     }
 
@@ -47,7 +47,7 @@ impl Reader {
         params: impl Params,
         read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, DatabaseError> {
-        tx::find(self.connection(), sql, params, read)
+        tx::find(self.connection(), sql, params, read).map_err(|error| self.file.named(error))
     }
 
     /// All rows that a statement finds.
@@ -60,7 +60,7 @@ impl Reader {
         params: impl Params,
         read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, DatabaseError> {
-        tx::query(self.connection(), sql, params, read)
+        tx::query(self.connection(), sql, params, read).map_err(|error| self.file.named(error))
     }
 
     pub(crate) fn connection(&self) -> &Connection {
@@ -86,10 +86,10 @@ impl fmt::Debug for Reader {
 
 impl ReadRows for Reader {
     async fn get_json(&mut self, table: &str, key: &str) -> Result<Option<Value>, DatabaseError> {
-        rows::get(self.connection(), table, key)
+        rows::get(self.connection(), table, key).map_err(|error| self.file.named(error))
     }
 
     async fn list_json(&mut self, list: ListRows<'_>) -> Result<Vec<Row>, DatabaseError> {
-        rows::list(self.connection(), list)
+        rows::list(self.connection(), list).map_err(|error| self.file.named(error))
     }
 }

@@ -70,7 +70,8 @@ impl Sqlite {
     /// # Errors
     /// [`DatabaseError::Unavailable`] when the directory cannot be used,
     /// [`DatabaseError::Rejected`] when a later version of this program has written it,
-    /// [`DatabaseError::Corrupt`] when its catalogue is damaged: remove it, it is derived.
+    /// [`DatabaseError::Corrupt`] when its catalogue is damaged: remove it, it is derived. Any
+    /// other damaged file keeps nothing from opening.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, DatabaseError> {
         Self::open_in(directory.as_ref(), None)
     }
@@ -93,10 +94,7 @@ impl Sqlite {
         })?;
         let _alone = opening_alone(directory)?;
         let catalogue = Catalogue::open(&directory.join("catalogue.db"))?;
-        for file in catalogue.dropped_files()? {
-            read_model_file::remove(&directory.join(file))?;
-        }
-        catalogue.forget_dropped()?;
+        remove_dropped(&catalogue, directory)?;
         Ok(Self(Arc::new(Inner {
             directory: directory.to_owned(),
             catalogue: Mutex::new(catalogue),
@@ -124,10 +122,20 @@ impl Sqlite {
         if let Some(open) = files.get(id) {
             return Ok(Arc::clone(open));
         }
-        let path = self.0.directory.join(self.catalogue().file_of(id)?);
-        let file = Arc::new(ReadModelFile::open(path)?);
+        let known = self.catalogue().file_of(id)?;
+        let path = self.0.directory.join(known.name);
+        let file = Arc::new(ReadModelFile::open(id, path, known.is_begun)?);
+        if !known.is_begun {
+            self.catalogue().begin_file(id)?;
+        }
         files.insert(id.clone(), Arc::clone(&file));
         Ok(file)
+    }
+
+    fn checkpoint(&self, id: &ReadModelId) -> Result<Option<Checkpoint>, DatabaseError> {
+        let file = self.file(id)?;
+        let reader = Reader::open(Arc::clone(&file))?;
+        tx::checkpoint(reader.connection()).map_err(|error| file.named(error))
     }
 
     /// Lets go of files whose read models the catalogue no longer has.
@@ -140,6 +148,18 @@ impl Sqlite {
         }
         Ok(())
     }
+}
+
+/// Removes the files of dropped read models. One that cannot be removed now is tried again at the
+/// next opening: it is in nobody's way.
+fn remove_dropped(catalogue: &Catalogue, directory: &Path) -> Result<(), DatabaseError> {
+    for file in catalogue.dropped_files()? {
+        match read_model_file::remove(&directory.join(&file.name)) {
+            Ok(()) => catalogue.forget(&file)?,
+            Err(error) => tracing::warn!(%error, "a dropped read model's file stays for now"),
+        }
+    }
+    Ok(())
 }
 
 /// One at a time: who makes a file while another makes it is refused by SQLite without a wait.
@@ -164,9 +184,13 @@ impl ReadModelStore for Sqlite {
     async fn list_read_models(&self, projection: &str) -> Result<Vec<ReadModel>, DatabaseError> {
         let listed = self.catalogue().list(projection)?;
         let with_checkpoint = listed.into_iter().map(|listed| {
-            let reader = Reader::open(self.file(&listed.id)?)?;
+            let checkpoint = match self.checkpoint(&listed.id) {
+                // Told when the read model is used; the others are listed all the same.
+                Err(DatabaseError::Corrupt { .. }) => None,
+                found => found?,
+            };
             Ok(ReadModel {
-                checkpoint: tx::checkpoint(reader.connection())?,
+                checkpoint,
                 id: listed.id,
                 version: listed.version,
                 stage: listed.stage,
@@ -179,7 +203,11 @@ impl ReadModelStore for Sqlite {
         &self,
         create: CreateReadModel<'_>,
     ) -> Result<ReadModelId, DatabaseError> {
-        self.catalogue().create(create)
+        let id = self.catalogue().create(create)?;
+        // A file of this name is left over from a catalogue that was removed.
+        let path = self.0.directory.join(self.catalogue().file_of(&id)?.name);
+        read_model_file::remove(&path)?;
+        Ok(id)
     }
 
     async fn switch_to(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
@@ -187,6 +215,25 @@ impl ReadModelStore for Sqlite {
         self.file(read_model)?.write_back().await?;
         let dropped = self.catalogue().switch_to(read_model)?;
         self.let_go(&dropped)
+    }
+
+    async fn switch_keeping(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
+        self.file(read_model)?.write_back().await?;
+        let dropped = self.catalogue().switch_keeping(read_model)?;
+        self.let_go(&dropped)
+    }
+
+    async fn resume(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
+        self.catalogue().resume(read_model)
+    }
+
+    async fn quarantine(&self, read_model: &ReadModelId) -> Result<Option<String>, DatabaseError> {
+        let known = self.catalogue().file_of(read_model)?;
+        // First the file: once the read model is dropped, its file is removed at the next opening.
+        let place = read_model_file::set_aside(&self.0.directory.join(known.name))?;
+        self.files().remove(read_model);
+        self.catalogue().drop_read_model(read_model)?;
+        Ok(place.map(|place| place.display().to_string()))
     }
 
     async fn drop_read_model(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
@@ -206,7 +253,9 @@ impl ReadModelStore for Sqlite {
         &self,
         read_model: &ReadModelId,
     ) -> Result<Vec<DeadLetter>, DatabaseError> {
-        letters::list(Reader::open(self.file(read_model)?)?.connection())
+        let file = self.file(read_model)?;
+        let reader = Reader::open(Arc::clone(&file))?;
+        letters::list(reader.connection()).map_err(|error| file.named(error))
     }
 }
 

@@ -11,7 +11,8 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 use serde_json::Value;
 
 use crate::{
-    connection::checkpoint_of, error::sorted, letters, read_model_file::ReadModelFile, rows,
+    connection::checkpoint_of, error::sorted, letters, properties, read_model_file::ReadModelFile,
+    rows,
 };
 
 /// A transaction over one read model's file. Tables in it are the projection's own, except those
@@ -42,15 +43,17 @@ use crate::{
 pub struct Tx {
     // The connection goes back before the file may go.
     connection: OwnedMutexGuard<Connection>,
-    _file: Arc<ReadModelFile>,
+    file: Arc<ReadModelFile>,
 }
 
 impl Tx {
     pub(crate) async fn begin(file: Arc<ReadModelFile>) -> Result<Self, DatabaseError> {
         let connection = file.writer().await;
         // At once for writing: another process that has the file is met here, not in the middle.
-        connection.execute_batch("begin immediate").map_err(sorted)?;
-        Ok(Self { connection, _file: file })
+        connection
+            .execute_batch("begin immediate")
+            .map_err(|error| file.named(sorted(error)))?;
+        Ok(Self { connection, file })
     }
 
     /// Runs one statement and says how many rows it changed.
@@ -58,8 +61,9 @@ impl Tx {
     /// # Errors
     /// [`DatabaseError::Rejected`] when the statement is wrong or breaks a constraint.
     pub fn execute(&mut self, sql: &str, params: impl Params) -> Result<usize, DatabaseError> {
-        let mut statement = self.open()?.prepare_cached(sql).map_err(sorted)?;
-        statement.execute(params).map_err(sorted)
+        let executed =
+            self.open()?.prepare_cached(sql).and_then(|mut statement| statement.execute(params));
+        executed.map_err(|error| self.file.named(sorted(error)))
     }
 
     /// Runs statements without parameters, one after the other: for the definition of tables.
@@ -67,7 +71,7 @@ impl Tx {
     /// # Errors
     /// As [`execute`](Self::execute).
     pub fn execute_script(&mut self, sql: &str) -> Result<(), DatabaseError> {
-        self.open()?.execute_batch(sql).map_err(sorted)
+        self.open()?.execute_batch(sql).map_err(|error| self.file.named(sorted(error)))
     }
 
     /// The first row that a statement finds, if any.
@@ -80,7 +84,7 @@ impl Tx {
         params: impl Params,
         read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, DatabaseError> {
-        find(&self.connection, sql, params, read)
+        find(&self.connection, sql, params, read).map_err(|error| self.file.named(error))
     }
 
     /// All rows that a statement finds.
@@ -93,7 +97,7 @@ impl Tx {
         params: impl Params,
         read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, DatabaseError> {
-        query(&self.connection, sql, params, read)
+        query(&self.connection, sql, params, read).map_err(|error| self.file.named(error))
     }
 
     /// The connection, as long as nothing has ended the transaction: a statement of the
@@ -106,7 +110,7 @@ impl Tx {
     }
 
     fn end(&mut self, statement: &str) -> Result<(), DatabaseError> {
-        self.open()?.execute_batch(statement).map_err(sorted)
+        self.open()?.execute_batch(statement).map_err(|error| self.file.named(sorted(error)))
     }
 }
 
@@ -153,11 +157,11 @@ impl fmt::Debug for Tx {
 
 impl ReadModelTx for Tx {
     async fn checkpoint(&mut self) -> Result<Option<Checkpoint>, DatabaseError> {
-        checkpoint(&self.connection)
+        checkpoint(&self.connection).map_err(|error| self.file.named(error))
     }
 
     async fn advance(&mut self, advance: Advance) -> Result<(), DatabaseError> {
-        let stored = checkpoint(&self.connection)?;
+        let stored = self.checkpoint().await?;
         if stored != advance.from {
             return Err(DatabaseError::Overtaken { expected: advance.from, stored });
         }
@@ -168,11 +172,19 @@ impl ReadModelTx for Tx {
     }
 
     async fn put_dead_letter(&mut self, letter: DeadLetter) -> Result<(), DatabaseError> {
-        letters::put(self.open()?, &letter)
+        letters::put(self.open()?, &letter).map_err(|error| self.file.named(error))
     }
 
-    async fn delete_dead_letter(&mut self, position: Position) -> Result<(), DatabaseError> {
-        letters::delete(self.open()?, position)
+    async fn delete_dead_letter(&mut self, position: Position) -> Result<bool, DatabaseError> {
+        letters::delete(self.open()?, position).map_err(|error| self.file.named(error))
+    }
+
+    async fn property(&mut self, name: &str) -> Result<Option<String>, DatabaseError> {
+        properties::get(&self.connection, name).map_err(|error| self.file.named(error))
+    }
+
+    async fn set_property(&mut self, name: &str, value: &str) -> Result<(), DatabaseError> {
+        properties::set(self.open()?, name, value).map_err(|error| self.file.named(error))
     }
 
     async fn commit(mut self) -> Result<(), DatabaseError> {
@@ -186,11 +198,11 @@ impl ReadModelTx for Tx {
 
 impl ReadRows for Tx {
     async fn get_json(&mut self, table: &str, key: &str) -> Result<Option<Value>, DatabaseError> {
-        rows::get(&self.connection, table, key)
+        rows::get(&self.connection, table, key).map_err(|error| self.file.named(error))
     }
 
     async fn list_json(&mut self, list: ListRows<'_>) -> Result<Vec<Row>, DatabaseError> {
-        rows::list(&self.connection, list)
+        rows::list(&self.connection, list).map_err(|error| self.file.named(error))
     }
 }
 
@@ -201,10 +213,10 @@ impl Rows for Tx {
         key: &str,
         value: &Value,
     ) -> Result<(), DatabaseError> {
-        rows::put(self.open()?, table, key, value)
+        rows::put(self.open()?, table, key, value).map_err(|error| self.file.named(error))
     }
 
     async fn delete(&mut self, table: &str, key: &str) -> Result<(), DatabaseError> {
-        rows::delete(self.open()?, table, key)
+        rows::delete(self.open()?, table, key).map_err(|error| self.file.named(error))
     }
 }

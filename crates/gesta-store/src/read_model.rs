@@ -72,6 +72,8 @@ pub enum Stage {
     Rebuilding,
     /// Answers queries.
     Answering,
+    /// Answered until another one took its place; kept so that it can answer again.
+    Retired,
 }
 
 /// A read model, as its store lists it.
@@ -91,7 +93,8 @@ pub struct ReadModel {
     pub version: u32,
     /// Where it is in its life.
     pub stage: Stage,
-    /// How far it is; none before anything was applied.
+    /// How far it is; none before anything was applied, and where damage hides it: whoever opens
+    /// the read model is told so by [`DatabaseError::Corrupt`].
     pub checkpoint: Option<Checkpoint>,
 }
 
@@ -164,6 +167,33 @@ pub trait ReadModelStore: Clone + Send + Sync + 'static {
         &self,
         read_model: &ReadModelId,
     ) -> impl Future<Output = Result<(), DatabaseError>> + Send;
+
+    /// Makes this read model the one that answers, in one step, and keeps the one that answered
+    /// before as [`Stage::Retired`]. All others of its projection are dropped.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Missing`] when it was dropped.
+    fn switch_keeping(
+        &self,
+        read_model: &ReadModelId,
+    ) -> impl Future<Output = Result<(), DatabaseError>> + Send;
+
+    /// Turns a [retired](Stage::Retired) read model into one that is being filled again. One in
+    /// any other stage is left as it is.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Missing`] when it was dropped.
+    fn resume(
+        &self,
+        read_model: &ReadModelId,
+    ) -> impl Future<Output = Result<(), DatabaseError>> + Send;
+
+    /// Takes a damaged read model out of use. It is no longer listed; what is stored of it stays
+    /// as evidence where the store has a place for it. Returns that place.
+    fn quarantine(
+        &self,
+        read_model: &ReadModelId,
+    ) -> impl Future<Output = Result<Option<String>, DatabaseError>> + Send;
 
     /// Drops a read model, if it is there.
     fn drop_read_model(
@@ -268,10 +298,25 @@ pub trait ReadModelTx: Send + 'static {
         letter: DeadLetter,
     ) -> impl Future<Output = Result<(), DatabaseError>> + Send;
 
-    /// Forgets the dead letter of this position, if there is one.
+    /// Forgets the dead letter of this position. Returns whether there was one: of two
+    /// transactions that forget the same one, only the first is told so.
     fn delete_dead_letter(
         &mut self,
         position: Position,
+    ) -> impl Future<Output = Result<bool, DatabaseError>> + Send;
+
+    /// A property of the read model, as this transaction sees it: a short text about the rows as a
+    /// whole, such as which events they are made from. Names are the writer's.
+    fn property(
+        &mut self,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<String>, DatabaseError>> + Send;
+
+    /// Sets a property, whether it was set or not.
+    fn set_property(
+        &mut self,
+        name: &str,
+        value: &str,
     ) -> impl Future<Output = Result<(), DatabaseError>> + Send;
 
     /// Makes everything that was done in it visible and lasting, at once.

@@ -59,6 +59,7 @@ struct Contents {
     tables: BTreeMap<String, BTreeMap<String, Value>>,
     checkpoint: Option<Checkpoint>,
     dead_letters: BTreeMap<Position, DeadLetter>,
+    properties: BTreeMap<String, String>,
 }
 
 impl MemoryReadModels {
@@ -154,6 +155,36 @@ impl ReadModelStore for MemoryReadModels {
         Ok(())
     }
 
+    async fn switch_keeping(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
+        let mut state = self.state();
+        state.kept(read_model)?;
+        state.read_models.retain(|id, kept| {
+            let is_other = id != read_model && id.projection == read_model.projection;
+            let stays = !is_other || kept.stage == Stage::Answering;
+            if is_other && stays {
+                kept.stage = Stage::Retired;
+            }
+            stays
+        });
+        state.kept(read_model)?.stage = Stage::Answering;
+        Ok(())
+    }
+
+    async fn resume(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
+        let mut state = self.state();
+        let kept = state.kept(read_model)?;
+        if kept.stage == Stage::Retired {
+            kept.stage = Stage::Rebuilding;
+        }
+        Ok(())
+    }
+
+    /// Memory has no place for evidence.
+    async fn quarantine(&self, read_model: &ReadModelId) -> Result<Option<String>, DatabaseError> {
+        self.state().read_models.remove(read_model);
+        Ok(None)
+    }
+
     async fn drop_read_model(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
         self.state().read_models.remove(read_model);
         Ok(())
@@ -225,8 +256,16 @@ impl ReadModelTx for MemoryTx {
         Ok(())
     }
 
-    async fn delete_dead_letter(&mut self, position: Position) -> Result<(), DatabaseError> {
-        self.contents.dead_letters.remove(&position);
+    async fn delete_dead_letter(&mut self, position: Position) -> Result<bool, DatabaseError> {
+        Ok(self.contents.dead_letters.remove(&position).is_some())
+    }
+
+    async fn property(&mut self, name: &str) -> Result<Option<String>, DatabaseError> {
+        Ok(self.contents.properties.get(name).cloned())
+    }
+
+    async fn set_property(&mut self, name: &str, value: &str) -> Result<(), DatabaseError> {
+        self.contents.properties.insert(name.to_owned(), value.to_owned());
         Ok(())
     }
 
