@@ -144,6 +144,7 @@ impl From<WaitError> for Problem {
         match error {
             WaitError::NotRegistered { .. } => Self::internal(&error),
             WaitError::Halted { .. } => Self::unavailable("projection-halted", detail),
+            WaitError::Closed { .. } => Self::unavailable("closing", detail),
             WaitError::TimedOut { .. } => {
                 Self::unavailable("not-yet-visible", detail).retry_after(PAUSE)
             }
@@ -159,9 +160,11 @@ impl From<DatabaseError> for Problem {
             | DatabaseError::Missing { .. } => {
                 Self::unavailable("read-model-unavailable", error.to_string()).retry_after(PAUSE)
             }
-            DatabaseError::Rejected { .. } | DatabaseError::Corrupt { .. } => {
-                Self::internal(&error)
+            DatabaseError::Corrupt { .. } => {
+                tracing::error!(error = &error as &dyn Error, "a read model is damaged");
+                Self::unavailable("read-model-corrupt", "the read model is damaged: rebuild it")
             }
+            DatabaseError::Rejected { .. } => Self::internal(&error),
         }
     }
 }
@@ -201,9 +204,13 @@ impl From<OperationError> for Problem {
             OperationError::StillFails { .. } => Self::rejected("still-fails", detail),
             OperationError::Database(error) => error.into(),
             OperationError::Store(error) => error.into(),
+            OperationError::NothingToConfirm { .. } => conflict("nothing-to-confirm", detail),
+            OperationError::NoOldRows { .. } => conflict("no-old-rows", detail),
+            OperationError::OtherVersion { .. } => conflict("other-version", detail),
             OperationError::Unavailable { .. } => {
                 Self::unavailable("projection-unavailable", detail).retry_after(PAUSE)
             }
+            _ => Self::internal(&error),
         }
     }
 }

@@ -32,6 +32,7 @@ mod history;
 mod object_only;
 mod operation;
 mod operations;
+mod operator;
 mod problem;
 mod queries;
 mod schema;

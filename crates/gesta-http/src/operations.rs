@@ -1,27 +1,40 @@
 //! Operating the read side: how projections are, rebuilding them, dead letters.
+//!
+//! Invariant: every operation has an operator, the actor of the request, and may have a reason
+//! (`?reason=`); both are in the audit stream. Names of projections are whatever the library takes,
+//! percent-encoded: one that is not known is not found.
 
 use axum::{
     Json,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use gesta::{DeadLetterId, ProjectionState, ProjectionStatus, store::DeadLetter};
+use gesta::{
+    DeadLetterId, OldRows, PendingSwitch, ProjectionState, ProjectionStatus, RebuildProgress,
+    check_projection_name, store::DeadLetter,
+};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Value, json};
 
 use crate::{
     Describe, Edge, Operation, PathOf, Problem, Route, Schema, Schemas, api, event::recorded_at,
-    headers::whole_number,
+    headers::whole_number, operator::OrderedBy,
 };
 
 /// The routes of operation.
-pub(crate) fn routes(prefix: &str) -> [Route; 5] {
+pub(crate) fn routes(prefix: &str) -> [Route; 8] {
     let under = |path: &str| format!("{prefix}{path}");
     let rebuild = under("/projections/{name}/rebuild");
+    let confirm = under("/projections/{name}/confirm-switch");
+    let roll_back = under("/projections/{name}/roll-back");
+    let drop_old = under("/projections/{name}/drop-old-rows");
     let retry = under("/dead-letters/{id}/retry");
     [
         api::get(&under("/projections"), list_projections, "Tells how every projection is"),
         api::post(&rebuild, rebuild_projection, "Fills a read model anew, beside the old one"),
+        api::post(&confirm, confirm_switch, "Lets a rebuild answer that has set events aside"),
+        api::post(&roll_back, roll_back_projection, "Lets the rows before a switch-over answer"),
+        api::post(&drop_old, drop_old_rows, "Drops the rows from before a switch-over"),
         api::get(&under("/dead-letters"), list_dead_letters, "Lists events that were set aside"),
         api::post(&retry, retry_dead_letter, "Applies an event again that was set aside")
             .rejects(&["still-fails", "event-gone"]),
@@ -45,6 +58,10 @@ struct ProjectionDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     rebuild: Option<RebuildDetails>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pending_switch: Option<PendingSwitchDetails>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_rows: Option<OldRowsDetails>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
@@ -55,7 +72,8 @@ crate::response! {
         name: &'static str,
         /// The version that the program has.
         version: u32,
-        /// What it does: `starting`, `running`, `rebuilding` or `halted`.
+        /// What it does: `starting`, `running`, `rebuilding`, `awaiting-confirmation`, `halted` or
+        /// `corrupt`.
         state: &'static str,
         /// Everything up to here is in the read model that answers.
         position: u64,
@@ -69,6 +87,10 @@ crate::response! {
         dead_letters: u64,
         /// How far a rebuild is, while there is one.
         rebuild: Option<RebuildDetails>,
+        /// The switch-over that awaits confirmation, if one does.
+        pending_switch: Option<PendingSwitchDetails>,
+        /// The rows from before the last switch-over, until they are dropped.
+        old_rows: Option<OldRowsDetails>,
         /// What keeps it from going on, or what it is trying again.
         error: Option<String>,
     }
@@ -98,21 +120,90 @@ crate::response! {
     }
 }
 
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PendingSwitchDetails {
+    position: u64,
+    dead_letters: u64,
+    dead_letters_before: u64,
+}
+
+crate::response! {
+    /// A switch-over that awaits confirmation, because the rebuild has set events aside.
+    PendingSwitchDetails {
+        /// Everything up to here is in the new read model or set aside by it.
+        position: u64,
+        /// Events that the new read model has set aside.
+        dead_letters: u64,
+        /// Events that the read model that answers has set aside.
+        dead_letters_before: u64,
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OldRowsDetails {
+    build: u64,
+    version: u32,
+    position: u64,
+}
+
+crate::response! {
+    /// Rows from before a switch-over.
+    OldRowsDetails {
+        /// The build number of their read model.
+        build: u64,
+        /// The version of the projection that filled them.
+        version: u32,
+        /// Everything up to here is in them.
+        position: u64,
+    }
+}
+
+impl RebuildDetails {
+    fn of(progress: &RebuildProgress) -> Self {
+        Self {
+            position: progress.position.number(),
+            head: progress.head.number(),
+            fraction: progress.fraction().min(1.0),
+            remaining_seconds: progress.remaining.map(|time| time.as_secs_f64()),
+        }
+    }
+}
+
+impl PendingSwitchDetails {
+    fn of(pending: &PendingSwitch) -> Self {
+        Self {
+            position: pending.position.number(),
+            dead_letters: pending.dead_letters as u64,
+            dead_letters_before: pending.dead_letters_before as u64,
+        }
+    }
+}
+
+impl OldRowsDetails {
+    fn of(old: &OldRows) -> Self {
+        Self { build: old.build, version: old.version, position: old.position.number() }
+    }
+}
+
 impl ProjectionDetails {
     fn of(status: ProjectionStatus) -> Self {
-        let (state, rebuild, error) = match status.state {
-            ProjectionState::Starting => ("starting", None, None),
-            ProjectionState::Running => ("running", None, None),
-            ProjectionState::Halted { error, .. } => ("halted", None, Some(error)),
-            ProjectionState::Rebuilding(progress) => {
-                let rebuild = RebuildDetails {
-                    position: progress.position.number(),
-                    head: progress.head.number(),
-                    fraction: progress.fraction().min(1.0),
-                    remaining_seconds: progress.remaining.map(|time| time.as_secs_f64()),
-                };
-                ("rebuilding", Some(rebuild), progress.halted)
+        let (state, error) = match &status.state {
+            ProjectionState::Starting => ("starting", None),
+            ProjectionState::Running => ("running", None),
+            ProjectionState::AwaitingConfirmation(_) => ("awaiting-confirmation", None),
+            ProjectionState::Halted { error, .. } => ("halted", Some(error.clone())),
+            ProjectionState::Corrupt { error } => ("corrupt", Some(error.clone())),
+            ProjectionState::Rebuilding(progress) => ("rebuilding", progress.halted.clone()),
+            _ => ("other", None),
+        };
+        let (rebuild, pending_switch) = match &status.state {
+            ProjectionState::Rebuilding(progress) => (Some(RebuildDetails::of(progress)), None),
+            ProjectionState::AwaitingConfirmation(pending) => {
+                (None, Some(PendingSwitchDetails::of(pending)))
             }
+            _ => (None, None),
         };
         Self {
             name: status.name,
@@ -124,6 +215,8 @@ impl ProjectionDetails {
             lag_seconds: status.lag.time.as_secs_f64(),
             dead_letters: status.dead_letters as u64,
             rebuild,
+            pending_switch,
+            old_rows: status.old_rows.as_ref().map(OldRowsDetails::of),
             error: error.or(status.trouble),
         }
     }
@@ -142,9 +235,40 @@ crate::request! {
     }
 }
 
-async fn rebuild_projection(edge: Edge, path: PathOf<ProjectionPath>) -> Result<Begun, Problem> {
-    edge.gesta().rebuild(&path.name.0).await?;
+async fn rebuild_projection(
+    edge: Edge,
+    path: PathOf<ProjectionPath>,
+    by: OrderedBy,
+) -> Result<Begun, Problem> {
+    edge.gesta().rebuild(&path.name.0, &by.0).await?;
     Ok(Begun)
+}
+
+async fn confirm_switch(
+    edge: Edge,
+    path: PathOf<ProjectionPath>,
+    by: OrderedBy,
+) -> Result<Settled, Problem> {
+    edge.gesta().confirm_switch(&path.name.0, &by.0).await?;
+    Ok(Settled)
+}
+
+async fn roll_back_projection(
+    edge: Edge,
+    path: PathOf<ProjectionPath>,
+    by: OrderedBy,
+) -> Result<RollingBack, Problem> {
+    edge.gesta().roll_back(&path.name.0, &by.0).await?;
+    Ok(RollingBack)
+}
+
+async fn drop_old_rows(
+    edge: Edge,
+    path: PathOf<ProjectionPath>,
+    by: OrderedBy,
+) -> Result<Settled, Problem> {
+    edge.gesta().drop_old_rows(&path.name.0, &by.0).await?;
+    Ok(Settled)
 }
 
 #[derive(Debug, Serialize)]
@@ -211,13 +335,21 @@ crate::request! {
     }
 }
 
-async fn retry_dead_letter(edge: Edge, path: PathOf<DeadLetterPath>) -> Result<Done, Problem> {
-    edge.gesta().retry_dead_letter(&path.id.0).await?;
+async fn retry_dead_letter(
+    edge: Edge,
+    path: PathOf<DeadLetterPath>,
+    by: OrderedBy,
+) -> Result<Done, Problem> {
+    edge.gesta().retry_dead_letter(&path.id.0, &by.0).await?;
     Ok(Done)
 }
 
-async fn discard_dead_letter(edge: Edge, path: PathOf<DeadLetterPath>) -> Result<Done, Problem> {
-    edge.gesta().discard_dead_letter(&path.id.0).await?;
+async fn discard_dead_letter(
+    edge: Edge,
+    path: PathOf<DeadLetterPath>,
+    by: OrderedBy,
+) -> Result<Done, Problem> {
+    edge.gesta().discard_dead_letter(&path.id.0, &by.0).await?;
     Ok(Done)
 }
 
@@ -228,18 +360,14 @@ struct ProjectionName(String);
 impl<'de> Deserialize<'de> for ProjectionName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        if is_name(&text) { Ok(Self(text)) } else { Err(D::Error::custom("is not a name")) }
+        check_projection_name(&text).map_err(D::Error::custom)?;
+        Ok(Self(text))
     }
-}
-
-fn is_name(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    (1..=100).contains(&text.len()) && text.bytes().all(plain)
 }
 
 impl Schema for ProjectionName {
     fn schema(_: &mut Schemas) -> Value {
-        json!({ "type": "string", "pattern": "^[0-9A-Za-z-]{1,100}$" })
+        json!({ "type": "string", "minLength": 1 })
     }
 }
 
@@ -250,7 +378,7 @@ struct LetterId(DeadLetterId);
 impl<'de> Deserialize<'de> for LetterId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let parts = text.rsplit_once('@').filter(|(name, _)| is_name(name));
+        let parts = text.rsplit_once('@').filter(|(name, _)| check_projection_name(name).is_ok());
         let position = parts.and_then(|(_, digits)| whole_number(digits));
         let id = position.and_then(|_| text.parse().ok());
         id.map(Self).ok_or_else(|| D::Error::custom("is not the id of a dead letter"))
@@ -259,7 +387,7 @@ impl<'de> Deserialize<'de> for LetterId {
 
 impl Schema for LetterId {
     fn schema(_: &mut Schemas) -> Value {
-        let pattern = "^[0-9A-Za-z-]{1,100}@(0|[1-9][0-9]{0,17})$";
+        let pattern = "^.+@(0|[1-9][0-9]{0,17})$";
         json!({ "type": "string", "pattern": pattern })
     }
 }
@@ -307,6 +435,40 @@ impl Describe for Done {
     fn describe(operation: &mut Operation<'_>) {
         operation.answers_nothing(StatusCode::NO_CONTENT, "it is done");
         operation.problem(404, "there is no such thing");
+    }
+}
+
+/// It is done, and there was something to do it to: 204.
+#[derive(Debug)]
+struct Settled;
+
+impl IntoResponse for Settled {
+    fn into_response(self) -> Response {
+        StatusCode::NO_CONTENT.into_response()
+    }
+}
+
+impl Describe for Settled {
+    fn describe(operation: &mut Operation<'_>) {
+        Done::describe(operation);
+        operation.problem(409, "there is nothing to do it to");
+    }
+}
+
+/// The old rows are going on: 202.
+#[derive(Debug)]
+struct RollingBack;
+
+impl IntoResponse for RollingBack {
+    fn into_response(self) -> Response {
+        StatusCode::ACCEPTED.into_response()
+    }
+}
+
+impl Describe for RollingBack {
+    fn describe(operation: &mut Operation<'_>) {
+        Begun::describe(operation);
+        operation.problem(409, "no old rows are kept, or they are of another version");
     }
 }
 

@@ -37,10 +37,11 @@ const TABLES: &str = "
     ) strict;
 ";
 
-// Fields are dropped in this order: the connections are closed before the file goes.
+// Fields are dropped in this order. The writer's connection is the last one to be closed, because
+// only that one writes the write-ahead log back into the file; the file goes after all.
 pub(crate) struct ReadModelFile {
-    writer: Arc<Turns<Connection>>,
     readers: Mutex<Vec<Connection>>,
+    writer: Arc<Turns<Connection>>,
     read_model: ReadModelId,
     file: DroppedWithLastUse,
 }

@@ -184,19 +184,12 @@ impl ReadModelStore for Sqlite {
     async fn list_read_models(&self, projection: &str) -> Result<Vec<ReadModel>, DatabaseError> {
         let listed = self.catalogue().list(projection)?;
         let with_checkpoint = listed.into_iter().map(|listed| {
-            let checkpoint = match self.checkpoint(&listed.id) {
-                // Told when the read model is used; the others are listed all the same.
-                Err(DatabaseError::Corrupt { .. }) => None,
-                found => found?,
-            };
-            Ok(ReadModel {
-                checkpoint,
-                id: listed.id,
-                version: listed.version,
-                stage: listed.stage,
-            })
+            // An error is told when the read model is used; the others are listed all the same.
+            let checkpoint = self.checkpoint(&listed.id).unwrap_or_default();
+            let (id, version, stage) = (listed.id, listed.version, listed.stage);
+            ReadModel { id, version, stage, checkpoint }
         });
-        with_checkpoint.collect()
+        Ok(with_checkpoint.collect())
     }
 
     async fn create_read_model(

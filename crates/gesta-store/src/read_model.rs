@@ -93,8 +93,8 @@ pub struct ReadModel {
     pub version: u32,
     /// Where it is in its life.
     pub stage: Stage,
-    /// How far it is; none before anything was applied, and where damage hides it: whoever opens
-    /// the read model is told so by [`DatabaseError::Corrupt`].
+    /// How far it is; none before anything was applied, and where that cannot be read: whoever opens
+    /// the read model is told why.
     pub checkpoint: Option<Checkpoint>,
 }
 

@@ -233,16 +233,26 @@ fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
                 tell((severity, "rebuild-halted"), format!("after {}: {error}", rebuild.position));
             }
         }
-        ProjectionState::Starting | ProjectionState::Running => {}
+        ProjectionState::AwaitingConfirmation(pending) => {
+            // A read model of an older version answers, but takes no events any more.
+            let severity = if progress.halted { Unready } else { Degraded };
+            let detail = format!(
+                "a rebuild has set {} events aside and awaits confirmation to answer",
+                pending.dead_letters
+            );
+            tell((severity, "awaiting-confirmation"), detail);
+        }
+        ProjectionState::Corrupt { .. } | ProjectionState::Starting | ProjectionState::Running => {}
     }
-    if let Some(trouble) = progress.trouble {
+    let damage = progress.damage.or_else(|| handle.damage_found());
+    if let Some(trouble) = progress.trouble.filter(|trouble| Some(trouble) != damage.as_ref()) {
         let state = match progress.answering {
             Some(_) => (Degraded, "retrying"),
             None => (Unready, "not-open"),
         };
         tell(state, trouble);
     }
-    if let Some(damage) = handle.damage_found() {
+    if let Some(damage) = damage {
         tell((Unready, "corrupt"), damage);
     }
     if progress.dead_letters > 0 {

@@ -86,9 +86,10 @@ pub use process::{
 };
 pub use process_side::NoSuchProcess;
 pub use projection::{
-    AfterRetries, Apply, ApplyError, Fresh, Lag, OnRead, OperationError, Projection,
-    ProjectionState, ProjectionStatus, ReadOnDemandError, ReadTypedRows, RebuildProgress,
-    TypedRows,
+    AfterRetries, Apply, ApplyError, Fresh, InvalidProjectionName, Lag, OldRows, OnRead,
+    OperationError, PROJECTION_NAME_BYTES_MAX, PendingSwitch, Projection, ProjectionState,
+    ProjectionStatus, ReadOnDemandError, ReadTypedRows, RebuildProgress, TypedRows,
+    check_projection_name,
 };
 pub use query::{Answer, Ask, AskError, Query, QueryError, WAIT_MAX, Wait, WaitError};
 pub use read::{AsOf, TruncatedHistory};

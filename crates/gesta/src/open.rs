@@ -170,6 +170,15 @@ pub enum OpenError {
         /// The name.
         projection: &'static str,
     },
+    /// A projection's name is not one. Correct it.
+    #[error("projection {projection:?} cannot run: {error}")]
+    ProjectionName {
+        /// The name.
+        projection: &'static str,
+        /// What is wrong with it.
+        #[source]
+        error: crate::InvalidProjectionName,
+    },
     /// A projection has a hand-written event whose name no store accepts. Correct it.
     #[error(transparent)]
     Name(gesta_store::InvalidName),

@@ -9,10 +9,15 @@
 //! [`ReadModelStore`]: gesta_store::ReadModelStore
 
 mod backoff;
+mod builds;
 mod caught;
 mod filling;
 mod handle;
+mod letters;
+mod name;
 mod on_read;
+mod operation;
+mod provenance;
 mod runner;
 mod status;
 mod typed_rows;
@@ -23,12 +28,15 @@ use gesta_store::DatabaseError;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use handle::{AnyReader, Handle, Planned, Planning, SharedStore, Surroundings};
+pub use name::{InvalidProjectionName, PROJECTION_NAME_BYTES_MAX, check_projection_name};
 pub use on_read::{Fresh, OnRead, ReadOnDemandError};
 pub(crate) use on_read::{OnReadPlan, OnReadRows};
-pub(crate) use runner::Operation;
-pub use runner::OperationError;
+pub use operation::OperationError;
+pub(crate) use operation::{Operation, Order};
 pub(crate) use status::Progress;
-pub use status::{Lag, ProjectionState, ProjectionStatus, RebuildProgress};
+pub use status::{
+    Lag, OldRows, PendingSwitch, ProjectionState, ProjectionStatus, RebuildProgress,
+};
 pub use typed_rows::{ReadTypedRows, TypedRows};
 
 use crate::{EventSet, Recorded, UndecodableEvent};
@@ -69,7 +77,9 @@ use crate::{EventSet, Recorded, UndecodableEvent};
 /// assert_eq!(Openings::VERSION, 1, "unless told otherwise");
 /// ```
 pub trait Projection: Send + Sync + 'static {
-    /// Its name, for ever: checkpoints are kept by it.
+    /// Its name, for ever: checkpoints are kept by it. Any text of 1 to
+    /// [`PROJECTION_NAME_BYTES_MAX`] bytes will do, as [`check_projection_name`] says; the
+    /// application does not open with another one.
     const NAME: &'static str;
 
     /// What the rows look like and mean. A greater one fills a fresh read model beside the old,

@@ -204,6 +204,13 @@ pub enum WaitError {
         /// What was waited for.
         wanted: Position,
     },
+    /// The application was closed, or the projection has ended: nothing becomes visible any more.
+    /// Open it again.
+    #[error("projection {projection} has stopped: the application was closed")]
+    Closed {
+        /// Its name.
+        projection: &'static str,
+    },
     /// Appended, not yet visible: the read model is behind for longer than was waited. Ask again.
     #[error("projection {projection} is at {reached}, {wanted} is not visible yet")]
     TimedOut {
@@ -325,8 +332,10 @@ where
         let waiting = Waiting::of::<Q::Reads>(self.gesta, self.at_least)?;
         waiting.wait(self.within).await?;
         let answer = self.answer(waiting.handle).await;
-        if let Err(AskError::Query(QueryError::Database(error))) = &answer {
-            waiting.handle.remember_damage(error);
+        if let Err(AskError::Query(error)) = &answer
+            && let Some(damage) = database_error_in(error)
+        {
+            waiting.handle.remember_damage(damage);
         }
         answer
     }
@@ -404,6 +413,24 @@ impl<'g, P: Projection> IntoFuture for Wait<'g, P> {
     }
 }
 
+/// The database's word in an error, however the query has wrapped it.
+fn database_error_in(error: &QueryError) -> Option<&DatabaseError> {
+    let mut error: &(dyn Error + 'static) = match error {
+        QueryError::Database(error) => return Some(error),
+        QueryError::Failed(error) => error.as_ref(),
+    };
+    loop {
+        if let Some(found) = error.downcast_ref::<DatabaseError>() {
+            return Some(found);
+        }
+        // A transparent error gives its inner one's source, so that one is looked for as well.
+        match error.downcast_ref::<crate::ApplyError>() {
+            Some(crate::ApplyError::Database(found)) => return Some(found),
+            Some(_) | None => error = error.source()?,
+        }
+    }
+}
+
 /// Waits for one projection, woken by each step that it tells.
 struct Waiting<'g> {
     handle: &'g Handle,
@@ -420,6 +447,9 @@ impl<'g> Waiting<'g> {
 
     async fn wait(&self, within: Duration) -> Result<(), WaitError> {
         let mut progress = self.handle.progress.clone();
+        if self.handle.is_stopped() {
+            return Err(self.closed());
+        }
         // Most often it is there already, and the clock need not be asked.
         if let Some(outcome) = self.decided(&progress.borrow()) {
             return outcome;
@@ -429,7 +459,7 @@ impl<'g> Waiting<'g> {
             biased;
             moved = moved => match moved {
                 Ok(progress) => self.decided(&progress).unwrap_or(Ok(())),
-                Err(_) => Err(self.timed_out()),
+                Err(_) => Err(self.closed()),
             },
             () = self.clock.sleep(within) => Err(self.timed_out()),
         }
@@ -443,6 +473,10 @@ impl<'g> Waiting<'g> {
             return Some(Ok(()));
         }
         progress.halted.then_some(Err(WaitError::Halted { projection, reached, wanted }))
+    }
+
+    fn closed(&self) -> WaitError {
+        WaitError::Closed { projection: self.handle.name }
     }
 
     fn timed_out(&self) -> WaitError {

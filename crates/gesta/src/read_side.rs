@@ -23,8 +23,9 @@ use gesta_store::{
 };
 
 use crate::{
-    Apply, AsOf, Builder, Fresh, Gesta, Lag, OnRead, OpenError, OperationError, Projection,
-    ProjectionStatus, ReadOnDemandError,
+    Apply, AsOf, Builder, Fresh, Gesta, Lag, OldRows, OnRead, OpenError, OperationError, Projection,
+    ProjectionState, ProjectionStatus, ReadOnDemandError,
+    audit::{self, Operator}, check_projection_name,
     projection::{
         AnyReader, Handle, OnReadPlan, OnReadRows, Operation, Planned, Planning, Progress,
         Surroundings,
@@ -40,8 +41,17 @@ pub(crate) struct PlannedReadSide {
 }
 
 impl PlannedReadSide {
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        let running = self.running.iter().map(|(_, planned)| planned.name());
+        running.chain(self.on_read_names.iter().copied())
+    }
+
     /// Starts every projection.
     pub(crate) fn start(self, surroundings: &Surroundings) -> Result<ReadSide, OpenError> {
+        for projection in self.names() {
+            check_projection_name(projection)
+                .map_err(|error| OpenError::ProjectionName { projection, error })?;
+        }
         let mut taken = HashSet::new();
         if let Some(twice) = self.on_read_names.iter().find(|name| !taken.insert(**name)) {
             return Err(OpenError::ProjectionTwice { projection: twice });
@@ -232,8 +242,14 @@ impl Gesta {
     }
 
     async fn status(&self, handle: &Handle) -> Result<ProjectionStatus, StoreError> {
-        let Progress { state, position, checkpoint, dead_letters, trouble, .. } =
-            handle.progress.borrow().clone();
+        let progress = handle.progress.borrow().clone();
+        let Progress { state, position, checkpoint, dead_letters, old_rows, trouble, .. } =
+            progress;
+        let damage = handle.damage_found().filter(|_| state == ProjectionState::Running);
+        let state = match damage {
+            Some(error) => ProjectionState::Corrupt { error },
+            None => state,
+        };
         let lag = self.lag(handle, position).await?;
         let (name, version) = (handle.name, handle.version);
         Ok(ProjectionStatus {
@@ -244,6 +260,7 @@ impl Gesta {
             checkpoint,
             lag,
             dead_letters,
+            old_rows,
             trouble,
         })
     }
@@ -268,12 +285,101 @@ impl Gesta {
     }
 
     /// Has a projection fill a fresh read model, which answers once it has reached the head. One
-    /// that is being filled is begun anew.
+    /// that is being filled is begun anew. If it has set events aside, it answers only once that is
+    /// [confirmed](Self::confirm_switch). The rows before are kept until they are
+    /// [dropped](Self::drop_old_rows) or the next switch-over.
     ///
     /// # Errors
     /// [`OperationError`] when the projection is unknown, or cannot do it now.
-    pub async fn rebuild(&self, projection: &str) -> Result<(), OperationError> {
-        self.read_side().named(projection)?.order(Operation::Rebuild).await
+    pub async fn rebuild(
+        &self,
+        projection: &str,
+        operator: &Operator,
+    ) -> Result<(), OperationError> {
+        let handle = self.read_side().named(projection)?;
+        self.record(handle, operator, ("rebuild-projection", projection)).await?;
+        handle.order(Operation::Rebuild).await
+    }
+
+    /// Lets a rebuild answer that has reached the head and has set events aside.
+    ///
+    /// # Errors
+    /// [`OperationError::NothingToConfirm`] when the projection is in another state than
+    /// [`ProjectionState::AwaitingConfirmation`].
+    pub async fn confirm_switch(
+        &self,
+        projection: &str,
+        operator: &Operator,
+    ) -> Result<(), OperationError> {
+        let handle = self.operated(projection).await?;
+        let state = handle.progress.borrow().state.clone();
+        if !matches!(state, ProjectionState::AwaitingConfirmation(_)) {
+            return Err(OperationError::NothingToConfirm { projection: handle.name });
+        }
+        self.record(handle, operator, ("confirm-switch", projection)).await?;
+        handle.order(Operation::ConfirmSwitch).await
+    }
+
+    /// Lets the rows from before the last switch-over answer again. They go on from where they
+    /// were, beside those that answer, and take over once they have reached the head. The rows that
+    /// they replace are kept in turn.
+    ///
+    /// # Errors
+    /// [`OperationError::NoOldRows`] when none are kept, [`OperationError::OtherVersion`] when
+    /// another version of the projection has filled them: start the program that has it.
+    pub async fn roll_back(
+        &self,
+        projection: &str,
+        operator: &Operator,
+    ) -> Result<(), OperationError> {
+        let handle = self.operated(projection).await?;
+        let old = self.old_rows(handle)?;
+        if old.version != handle.version {
+            let (projection, old, program) = (handle.name, old.version, handle.version);
+            return Err(OperationError::OtherVersion { projection, old, program });
+        }
+        self.record(handle, operator, ("roll-back-projection", projection)).await?;
+        handle.order(Operation::RollBack).await
+    }
+
+    /// Drops the rows from before the last switch-over: it cannot be rolled back any more.
+    ///
+    /// # Errors
+    /// [`OperationError::NoOldRows`] when none are kept.
+    pub async fn drop_old_rows(
+        &self,
+        projection: &str,
+        operator: &Operator,
+    ) -> Result<(), OperationError> {
+        let handle = self.operated(projection).await?;
+        self.old_rows(handle)?;
+        self.record(handle, operator, ("drop-old-rows", projection)).await?;
+        handle.order(Operation::DropOld).await
+    }
+
+    /// The projection of this name, once it has found its read models.
+    async fn operated(&self, projection: &str) -> Result<&Handle, OperationError> {
+        let handle = self.read_side().named(projection)?;
+        handle.started(self.clock().as_ref()).await;
+        Ok(handle)
+    }
+
+    fn old_rows(&self, handle: &Handle) -> Result<OldRows, OperationError> {
+        let old = handle.progress.borrow().old_rows.clone();
+        old.ok_or(OperationError::NoOldRows { projection: handle.name })
+    }
+
+    /// Records an operation before it is done, so that no change is without its record.
+    async fn record(
+        &self,
+        handle: &Handle,
+        operator: &Operator,
+        (operation, target): (&str, &str),
+    ) -> Result<(), OperationError> {
+        if handle.is_stopped() {
+            return Err(OperationError::Unavailable { reason: "it has stopped".to_owned() });
+        }
+        Ok(audit::record(self.store().as_ref(), operator, operation, target).await?)
     }
 
     /// All dead letters, by projection and position.
@@ -299,17 +405,40 @@ impl Gesta {
     /// # Errors
     /// [`OperationError::StillFails`] at the first event that fails again; it and what is behind
     /// it stay dead letters.
-    pub async fn retry_dead_letter(&self, id: &DeadLetterId) -> Result<(), OperationError> {
-        self.read_side().named(&id.projection)?.order(Operation::Retry(id.position)).await
+    pub async fn retry_dead_letter(
+        &self,
+        id: &DeadLetterId,
+        operator: &Operator,
+    ) -> Result<(), OperationError> {
+        let handle = self.dead_letter(id).await?;
+        self.record(handle, operator, ("retry-dead-letter", &id.to_string())).await?;
+        handle.order(Operation::Retry(id.position)).await
     }
 
-    /// Forgets a dead letter: its event never takes effect in this read model. Events that wait
-    /// behind it stay until one of them is retried.
+    /// Forgets a dead letter: its event never takes effect in this read model. If it is the first
+    /// one of its stream, what waits behind it is applied in the same transaction, in order, up to
+    /// the first event that fails; that one is the stream's first dead letter then.
     ///
     /// # Errors
     /// [`OperationError::NoSuchDeadLetter`] when it is not there.
-    pub async fn discard_dead_letter(&self, id: &DeadLetterId) -> Result<(), OperationError> {
-        self.read_side().named(&id.projection)?.order(Operation::Discard(id.position)).await
+    pub async fn discard_dead_letter(
+        &self,
+        id: &DeadLetterId,
+        operator: &Operator,
+    ) -> Result<(), OperationError> {
+        let handle = self.dead_letter(id).await?;
+        self.record(handle, operator, ("discard-dead-letter", &id.to_string())).await?;
+        handle.order(Operation::Discard(id.position)).await
+    }
+
+    /// The projection that has this dead letter.
+    async fn dead_letter(&self, id: &DeadLetterId) -> Result<&Handle, OperationError> {
+        let handle = self.operated(&id.projection).await?;
+        let letters = handle.dead_letters().await?;
+        if letters.iter().all(|letter| letter.position != id.position) {
+            return Err(OperationError::NoSuchDeadLetter { position: id.position });
+        }
+        Ok(handle)
     }
 
     /// The row of an on-read projection, brought up to date, or as of a moment; none where the

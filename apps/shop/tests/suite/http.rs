@@ -6,6 +6,7 @@ mod document;
 mod feed;
 mod freshness;
 mod lists;
+mod operations;
 mod orders;
 mod repeats;
 mod statuses;
@@ -58,6 +59,11 @@ impl Client {
         let document = Arc::new(shop::http::api().document());
         let router = shop::http::api().router(Edge::new(shop.clone()));
         Self { shop, router, document, seen: Arc::default() }
+    }
+
+    /// The same shop behind another edge.
+    pub(crate) fn with_edge(&self, edge: Edge) -> Self {
+        Self { router: shop::http::api().router(edge), ..self.clone() }
     }
 
     pub(crate) fn get(&self, path: &str) -> Asking<'_> {

@@ -42,6 +42,11 @@ on_every_store!(
     a_reader_sees_one_moment,
     read_models_keep_apart,
     a_switch_leaves_one_read_model_which_answers,
+    a_switch_that_keeps_retires_the_one_before_and_drops_all_others,
+    a_retired_read_model_is_filled_again_and_switched_back_to,
+    a_quarantined_read_model_is_no_longer_there,
+    a_property_is_of_its_transaction,
+    of_two_that_forget_one_dead_letter_only_the_first_is_told_so,
     readers_of_a_dropped_read_model_finish,
     rows_are_listed_in_order_by_prefix_and_page,
     a_dead_letter_survives_as_it_was,
@@ -176,6 +181,98 @@ async fn a_switch_leaves_one_read_model_which_answers(store: impl Portable) -> O
     assert!(matches!(store.begin(&old).await, Err(DatabaseError::Missing { .. })));
     assert!(matches!(store.switch_to(&old).await, Err(DatabaseError::Missing { .. })));
     assert_eq!(store.list_read_models("users").await?.len(), 1, "others are left alone");
+    Ok(())
+}
+
+async fn stages(store: &impl ReadModelStore) -> Result<Vec<(u64, Stage)>, DatabaseError> {
+    let listed = store.list_read_models("order-summaries").await?;
+    Ok(listed.iter().map(|one| (one.id.build, one.stage)).collect())
+}
+
+async fn a_switch_that_keeps_retires_the_one_before_and_drops_all_others(
+    store: impl Portable,
+) -> Outcome {
+    let first = create(&store, Stage::Answering).await?;
+    let mut tx = store.begin(&first).await?;
+    tx.put_json("orders", "1", &"old".into()).await?;
+    tx.commit().await?;
+    let second = create(&store, Stage::Rebuilding).await?;
+    let unfinished = create(&store, Stage::Rebuilding).await?;
+    store.switch_keeping(&second).await?;
+    let expected = [(first.build, Stage::Retired), (second.build, Stage::Answering)];
+    assert_eq!(stages(&store).await?, expected);
+    let old = store.reader(&first).await?.get_json("orders", "1").await?;
+    assert_eq!(old, Some("old".into()), "its rows stay");
+    assert!(matches!(store.begin(&unfinished).await, Err(DatabaseError::Missing { .. })));
+
+    let third = create(&store, Stage::Rebuilding).await?;
+    store.switch_keeping(&third).await?;
+    let expected = [(second.build, Stage::Retired), (third.build, Stage::Answering)];
+    assert_eq!(stages(&store).await?, expected, "one is kept");
+    store.drop_read_model(&second).await?;
+    assert_eq!(stages(&store).await?, [(third.build, Stage::Answering)]);
+    assert!(matches!(store.switch_keeping(&second).await, Err(DatabaseError::Missing { .. })));
+    Ok(())
+}
+
+async fn a_retired_read_model_is_filled_again_and_switched_back_to(
+    store: impl Portable,
+) -> Outcome {
+    let first = create(&store, Stage::Answering).await?;
+    let second = create(&store, Stage::Rebuilding).await?;
+    store.switch_keeping(&second).await?;
+    store.resume(&second).await?;
+    store.resume(&first).await?;
+    let expected = [(first.build, Stage::Rebuilding), (second.build, Stage::Answering)];
+    assert_eq!(stages(&store).await?, expected, "only a retired one is resumed");
+    store.switch_keeping(&first).await?;
+    let expected = [(first.build, Stage::Answering), (second.build, Stage::Retired)];
+    assert_eq!(stages(&store).await?, expected);
+    store.drop_read_model(&second).await?;
+    assert!(matches!(store.resume(&second).await, Err(DatabaseError::Missing { .. })));
+    Ok(())
+}
+
+async fn a_quarantined_read_model_is_no_longer_there(store: impl Portable) -> Outcome {
+    let id = create(&store, Stage::Answering).await?;
+    drop(store.begin(&id).await?);
+    store.quarantine(&id).await?;
+    assert!(stages(&store).await?.is_empty());
+    assert!(matches!(store.begin(&id).await, Err(DatabaseError::Missing { .. })));
+    let next = create(&store, Stage::Answering).await?;
+    assert!(next.build > id.build);
+    Ok(())
+}
+
+async fn a_property_is_of_its_transaction(store: impl Portable) -> Outcome {
+    let id = create(&store, Stage::Answering).await?;
+    let mut tx = store.begin(&id).await?;
+    assert_eq!(tx.property("event-types").await?, None);
+    tx.set_property("event-types", "a").await?;
+    tx.set_property("event-types", "a, é").await?;
+    assert_eq!(tx.property("event-types").await?.as_deref(), Some("a, é"));
+    tx.commit().await?;
+    let mut tx = store.begin(&id).await?;
+    tx.set_property("event-types", "b").await?;
+    tx.rollback().await?;
+    let mut tx = store.begin(&id).await?;
+    assert_eq!(tx.property("event-types").await?.as_deref(), Some("a, é"));
+    assert_eq!(tx.property("other").await?, None);
+    Ok(())
+}
+
+async fn of_two_that_forget_one_dead_letter_only_the_first_is_told_so(
+    store: impl Portable,
+) -> Outcome {
+    let id = create(&store, Stage::Answering).await?;
+    let mut tx = store.begin(&id).await?;
+    tx.put_dead_letter(letter(5, SetAside::Behind { first: Position::START })).await?;
+    tx.commit().await?;
+    for is_there in [true, false] {
+        let mut tx = store.begin(&id).await?;
+        assert_eq!(tx.delete_dead_letter(Position::new(5)).await?, is_there);
+        tx.commit().await?;
+    }
     Ok(())
 }
 

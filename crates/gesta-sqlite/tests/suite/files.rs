@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use gesta_sqlite::{Sqlite, params, rusqlite};
 use gesta_store::{
-    Advance, DatabaseError, ReadModelStore, ReadModelTx, ReadRows, Rows, Stage,
+    Advance, CheckpointStore, DatabaseError, ReadModelStore, ReadModelTx, ReadRows, Rows, Stage,
     conformance::block_on,
 };
 
@@ -166,6 +166,161 @@ fn a_file_that_is_no_database_is_called_corrupt() {
     fs::write(directory.path().join("catalogue.db"), [7; 8192]).unwrap();
     let error = Sqlite::open(directory.path()).unwrap_err();
     assert!(matches!(error, DatabaseError::Corrupt { .. }), "{error}");
+    let path = directory.path().join("catalogue.db");
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    assert!(error.to_string().contains("move it away"), "{error}");
+}
+
+#[test]
+fn after_the_catalogue_was_moved_away_no_old_file_is_taken_for_a_new_read_model() {
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(directory.path()).unwrap();
+        let id = create(&store, Stage::Answering).await.unwrap();
+        let mut tx = store.begin(&id).await.unwrap();
+        tx.advance(Advance { from: None, to: checkpoint(7) }).await.unwrap();
+        tx.commit().await.unwrap();
+        drop(store);
+        for ending in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(directory.path().join(format!("catalogue.db{ending}")));
+        }
+        let store = Sqlite::open(directory.path()).unwrap();
+        let again = create(&store, Stage::Answering).await.unwrap();
+        assert_eq!(again.build, id.build, "the numbers begin anew");
+        assert_eq!(store.begin(&again).await.unwrap().checkpoint().await.unwrap(), None);
+    });
+}
+
+#[test]
+fn a_catalogue_of_an_earlier_version_is_gone_on_with() {
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let earlier = rusqlite::Connection::open(directory.path().join("catalogue.db")).unwrap();
+        earlier
+            .execute_batch(
+                "create table read_models (
+                     build integer primary key autoincrement,
+                     projection text not null,
+                     version integer not null,
+                     stage text not null check (stage in ('rebuilding', 'answering', 'dropped')),
+                     file text not null
+                 ) strict;
+                 create unique index answering on read_models (projection)
+                     where stage = 'answering';
+                 insert into read_models (projection, version, stage, file) values
+                     ('order-summaries', 1, 'answering', 'order-summaries-1.db'),
+                     ('order-summaries', 2, 'rebuilding', 'order-summaries-2.db'),
+                     ('users', 1, 'dropped', 'users-3.db');
+                 pragma user_version = 1;",
+            )
+            .unwrap();
+        drop(earlier);
+        for _ in 0..2 {
+            let store = Sqlite::open(directory.path()).unwrap();
+            let listed = store.list_read_models("order-summaries").await.unwrap();
+            let stages: Vec<_> = listed.iter().map(|one| (one.id.build, one.stage)).collect();
+            assert_eq!(stages, [(1, Stage::Answering), (2, Stage::Rebuilding)]);
+        }
+        let store = Sqlite::open(directory.path()).unwrap();
+        let second = store.list_read_models("order-summaries").await.unwrap().remove(1).id;
+        store.switch_keeping(&second).await.unwrap();
+        drop(store);
+
+        // To the earlier version, which would remove the file, the retired one is dropped.
+        let earlier = rusqlite::Connection::open(directory.path().join("catalogue.db")).unwrap();
+        let stage = |build: u64| -> String {
+            let sql = "select stage from read_models where build = ?1";
+            earlier.query_row(sql, [build], |row| row.get(0)).unwrap()
+        };
+        assert_eq!((stage(1), stage(2)), ("dropped".to_owned(), "answering".to_owned()));
+        drop(earlier);
+        let store = Sqlite::open(directory.path()).unwrap();
+        let listed = store.list_read_models("order-summaries").await.unwrap();
+        assert_eq!(listed[0].stage, Stage::Retired, "and kept over a restart");
+    });
+}
+
+#[test]
+fn a_quarantined_file_is_kept_under_another_name_over_restarts() {
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(directory.path()).unwrap();
+        let id = create(&store, Stage::Answering).await.unwrap();
+        drop(store.begin(&id).await.unwrap());
+        let place = store.quarantine(&id).await.unwrap().unwrap();
+        assert!(place.ends_with("order-summaries-1.db.corrupt-1"), "{place}");
+        drop(store);
+        drop(Sqlite::open(directory.path()).unwrap());
+        assert!(Path::new(&place).exists());
+        assert!(read_model_files(directory.path()).is_empty());
+    });
+}
+
+#[test]
+fn damage_is_told_with_the_read_model_and_its_path() {
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(directory.path()).unwrap();
+        let id = create(&store, Stage::Answering).await.unwrap();
+        drop(store.begin(&id).await.unwrap());
+        drop(store);
+        let path = directory.path().join("order-summaries-1.db");
+        fs::write(&path, [7; 8_192]).unwrap();
+        let store = Sqlite::open(directory.path()).unwrap();
+        let listed = store.list_read_models("order-summaries").await.unwrap();
+        assert_eq!(listed.len(), 1, "it is listed all the same");
+        let error = store.begin(&id).await.unwrap_err();
+        assert!(matches!(error, DatabaseError::Corrupt { .. }), "{error}");
+        assert!(error.to_string().contains("order-summaries build 1"), "{error}");
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        fs::write(&path, []).unwrap();
+        let empty = store.begin(&id).await.unwrap_err();
+        assert!(empty.to_string().contains("the file is empty"), "{empty}");
+    });
+}
+
+#[test]
+fn damaged_snapshots_are_kept_aside_and_checkpoints_carried_over_where_they_can_be_read() {
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("snapshots.db");
+        let store = Sqlite::open(directory.path()).unwrap();
+        store.save_checkpoint("relay", checkpoint(7)).await.unwrap();
+        drop(store);
+        // A table that is no longer what it was, found by its first use.
+        let by_hand = rusqlite::Connection::open(&path).unwrap();
+        by_hand
+            .execute_batch(
+                "pragma writable_schema = on;
+                 update sqlite_schema set rootpage = 9999 where name = 'snapshots';",
+            )
+            .unwrap();
+        drop(by_hand);
+        let store = Sqlite::open(directory.path()).unwrap();
+        let stream = gesta_store::StreamName::new("order-1").unwrap();
+        let snapshots: &dyn gesta_store::SnapshotStore = &store;
+        assert_eq!(snapshots.load_snapshot(&stream).await.unwrap(), None);
+        assert!(directory.path().join("snapshots.db.corrupt-1").exists());
+        let kept = store.load_checkpoint("relay").await.unwrap();
+        // SQLite may refuse the whole file with its schema.
+        assert!(kept.is_none() || kept == Some(checkpoint(7)));
+        store.save_checkpoint("relay", checkpoint(9)).await.unwrap();
+        assert_eq!(store.load_checkpoint("relay").await.unwrap(), Some(checkpoint(9)));
+    });
+}
+
+#[test]
+fn a_dropped_file_that_cannot_be_removed_keeps_nothing_from_starting() {
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(directory.path()).unwrap();
+        let id = create(&store, Stage::Answering).await.unwrap();
+        store.drop_read_model(&id).await.unwrap();
+        drop(store);
+        fs::create_dir(directory.path().join("order-summaries-1.db")).unwrap();
+        let store = Sqlite::open(directory.path()).unwrap();
+        assert!(store.list_read_models("order-summaries").await.unwrap().is_empty());
+    });
 }
 
 #[test]

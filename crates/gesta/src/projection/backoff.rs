@@ -20,9 +20,14 @@ impl Backoff {
 
     /// Waits before the next attempt.
     pub(crate) async fn pause(&mut self, clock: &dyn Clock) {
+        clock.sleep(self.next()).await;
+    }
+
+    /// The pause before the next attempt.
+    pub(crate) fn next(&mut self) -> Duration {
         let pause = self.0;
         self.0 = (pause * 2).min(LONGEST);
-        clock.sleep(pause).await;
+        pause
     }
 
     /// It went well again.

@@ -1,21 +1,25 @@
 //! One read model being filled: a subscription on one side, transactions on the other.
 //!
 //! Always holds: the checkpoint is moved only by the transaction that applies or sets aside what
-//! it passes; a stream with a dead letter has all its later events behind that letter.
+//! it passes; a stream with a dead letter has all its later events behind that letter. Not here:
+//! what operators do with dead letters (`letters`).
 
 use std::{collections::HashMap, future, slice, sync::Arc};
 
 use gesta_store::{
     Advance, Checkpoint, DatabaseError, DeadLetter, Delivery, EventStore, Filter, Incarnation,
-    Invalid, Position, ReadAll, ReadModelId, ReadModelStore, ReadModelTx, RecordedEvent, SetAside,
-    StoreError, StreamName, Subscribe, Subscription,
+    Position, ReadModelId, ReadModelStore, ReadModelTx, RecordedEvent, SetAside, StoreError,
+    StreamName, Subscribe, Subscription, Visibility,
 };
 
 use super::{
-    AfterRetries, Apply, ApplyError, backoff::Backoff, caught::caught, in_one_line,
-    runner::OperationError,
+    AfterRetries, Apply, ApplyError,
+    backoff::Backoff,
+    caught::caught,
+    in_one_line,
+    provenance::{self, Outdated, Provenance, Witness},
 };
-use crate::{Clock, EventSet, Recorded};
+use crate::{Clock, EventSet, Recorded, Sleep};
 
 /// How often an event is tried before it is set aside.
 const ATTEMPTS_MAX: u32 = 5;
@@ -43,9 +47,29 @@ pub(super) enum Trouble {
     /// The store's word.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The read model has seen events that the store no longer has.
-    #[error("{read_model} is ahead of what the store kept")]
-    Ahead { read_model: ReadModelId },
+    /// The read model cannot go on with this store, or with this event set.
+    #[error("{read_model} is filled anew: {why}")]
+    Outdated { read_model: ReadModelId, why: Outdated },
+    /// What failed before is tried again.
+    #[error("{0}")]
+    Again(String),
+}
+
+impl Trouble {
+    /// The damage of a read model, in one line, if that is what it is.
+    pub(super) fn damage(&self) -> Option<String> {
+        match self {
+            Self::Apply(ApplyError::Database(error @ DatabaseError::Corrupt { .. })) => {
+                Some(in_one_line(error))
+            }
+            Self::Apply(_) | Self::Store(_) | Self::Outdated { .. } | Self::Again(_) => None,
+        }
+    }
+
+    /// Whether the read model is no longer there.
+    pub(super) const fn is_missing(&self) -> bool {
+        matches!(self, Self::Apply(ApplyError::Database(DatabaseError::Missing { .. })))
+    }
 }
 
 impl From<DatabaseError> for Trouble {
@@ -63,12 +87,16 @@ pub(super) struct Filling<P, S> {
     /// Whether it has reached the head since it was opened.
     pub(super) caught_up: bool,
     pub(super) dead_letters: usize,
-    parts: Arc<Parts<P, S>>,
+    /// Its rows are of this store's history.
+    pub(super) has_right_rows: bool,
+    pub(super) parts: Arc<Parts<P, S>>,
+    /// The count of operators' changes of dead letters that this run knows.
+    pub(super) letters_changed: u64,
     /// The store's present life, to which the next checkpoint belongs.
     incarnation: Incarnation,
     source: Source,
     /// Streams with dead letters, and where the first one of each is.
-    set_aside: HashMap<StreamName, Position>,
+    pub(super) set_aside: HashMap<StreamName, Position>,
     unsaved: u32,
 }
 
@@ -77,6 +105,10 @@ enum Source {
     /// It was filled by another version, and only answers.
     Retired,
     Halted(Halt),
+    /// Its file is damaged: it is not written to any more.
+    Damaged(String),
+    /// It could not be opened, and is tried again after the pause.
+    Failing(String, Sleep),
 }
 
 /// Before which event it stopped, and why.
@@ -94,7 +126,17 @@ where
     /// Opens a read model that this version fills.
     pub(super) async fn open(parts: &Arc<Parts<P, S>>, id: ReadModelId) -> Result<Self, Trouble> {
         let incarnation = parts.store.head().await?.incarnation;
-        let checkpoint = prepared(parts, &id, incarnation).await?;
+        let (checkpoint, provenance) = prepared(parts, &id, incarnation).await?;
+        let names = P::Event::NAMES;
+        if let Some(why) = provenance.outdated(parts.store.as_ref(), names, checkpoint).await? {
+            return Err(Trouble::Outdated { read_model: id, why });
+        }
+        if provenance.has_other_types(names) {
+            // None of the added types was missed; a read model of an earlier version kept none.
+            let mut tx = parts.read_models.begin(&id).await?;
+            provenance::keep_event_types(&mut tx, names).await?;
+            tx.commit().await?;
+        }
         let mut filling = Self::retired(parts, id, checkpoint);
         if checkpoint.incarnation != incarnation {
             // Not to be told to anybody before the store has agreed to go on from there.
@@ -102,6 +144,7 @@ where
         }
         filling.incarnation = incarnation;
         filling.try_halting_again().await?;
+        filling.release_orphans().await?;
         filling.know_dead_letters().await?;
         filling.subscribe()?;
         Ok(filling)
@@ -119,7 +162,9 @@ where
             position: checkpoint.position,
             caught_up: false,
             dead_letters: 0,
+            has_right_rows: true,
             parts: Arc::clone(parts),
+            letters_changed: 0,
             incarnation: checkpoint.incarnation,
             source: Source::Retired,
             set_aside: HashMap::new(),
@@ -127,9 +172,25 @@ where
         }
     }
 
-    fn subscribe(&mut self) -> Result<(), Trouble> {
+    /// Stops filling it, because its file is damaged.
+    pub(super) fn take_damage(&mut self, damage: String) {
+        if !self.is_damaged() {
+            tracing::error!(read_model = %self.id, %damage, "the read model is damaged: rebuild it");
+            self.source = Source::Damaged(damage);
+        }
+    }
+
+    /// Leaves it alone until the pause is over.
+    pub(super) fn fail(&mut self, trouble: String, pause: Sleep) {
+        self.source = Source::Failing(trouble, pause);
+    }
+
+    pub(super) fn subscribe(&mut self) -> Result<(), Trouble> {
         let types = P::Event::event_types().map_err(StoreError::from)?;
-        let subscribe = Subscribe::to_all().only(Filter::EventTypes(types)).resume(self.checkpoint);
+        let subscribe = Subscribe::to_all()
+            .only(Filter::EventTypes(types))
+            .showing(Visibility::Visible)
+            .resume(self.checkpoint);
         self.source = Source::Subscribed(self.parts.store.subscribe(subscribe));
         Ok(())
     }
@@ -138,17 +199,22 @@ where
     ///
     /// Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Delivery, Trouble> {
-        let Source::Subscribed(subscription) = &mut self.source else {
-            return future::pending().await;
+        let subscription = match &mut self.source {
+            Source::Subscribed(subscription) => subscription,
+            Source::Failing(trouble, pause) => {
+                pause.as_mut().await;
+                return Err(Trouble::Again(trouble.clone()));
+            }
+            Source::Retired | Source::Halted(_) | Source::Damaged(_) => {
+                return future::pending().await;
+            }
         };
         let Some(delivery) = subscription.next().await else {
             return Err(StoreError::unavailable("the subscription ended").into());
         };
-        delivery.map_err(|error| match error {
-            StoreError::Rejected(Invalid::OtherIncarnation { .. } | Invalid::BeyondHead { .. }) => {
-                Trouble::Ahead { read_model: self.id.clone() }
-            }
-            other => other.into(),
+        delivery.map_err(|error| match Outdated::of_refusal(&error) {
+            Some(why) => Trouble::Outdated { read_model: self.id.clone(), why },
+            None => error.into(),
         })
     }
 
@@ -171,8 +237,9 @@ where
         if self.unsaved < UNSAVED_MAX || self.position <= self.checkpoint.position {
             return Ok(());
         }
+        let last = Witness::up_to(self.parts.store.as_ref(), self.position).await?;
         let tx = self.parts.read_models.begin(&self.id).await?;
-        self.commit(tx, self.position).await?;
+        self.commit(tx, self.position, last).await?;
         Ok(())
     }
 
@@ -194,11 +261,16 @@ where
         if !events.is_empty() {
             caught(self.parts.projection.apply(&mut tx, &events)).await?;
         }
+        if !behind.is_empty() && provenance::letters_changed(&mut tx).await? != self.letters_changed {
+            // Maybe nothing is set aside of these streams any more: look again.
+            let reason = "another program has changed the dead letters";
+            return Err(DatabaseError::unavailable(reason).into());
+        }
         for event in &behind {
             let first = self.set_aside.get(&event.stream).copied().unwrap_or(event.position);
             tx.put_dead_letter(DeadLetter::of(event, SetAside::Behind { first })).await?;
         }
-        self.commit(tx, last.position).await?;
+        self.commit(tx, last.position, Some(Witness::of(last))).await?;
         self.dead_letters += behind.len();
         if self.dead_letters > DEAD_LETTERS_MAX {
             let error = format!("more than {DEAD_LETTERS_MAX} dead letters");
@@ -207,7 +279,15 @@ where
         Ok(())
     }
 
-    async fn commit(&mut self, mut tx: S::Tx, position: Position) -> Result<(), DatabaseError> {
+    pub(super) async fn commit(
+        &mut self,
+        mut tx: S::Tx,
+        position: Position,
+        last: Option<Witness>,
+    ) -> Result<(), DatabaseError> {
+        if let Some(last) = last {
+            last.keep(&mut tx).await?;
+        }
         let to = Checkpoint { position, incarnation: self.incarnation };
         tx.advance(Advance { from: Some(self.checkpoint), to }).await?;
         tx.commit().await?;
@@ -258,7 +338,7 @@ where
             self.source = Source::Halted(Halt { position: event.position, error });
             return Ok(());
         }
-        self.commit(tx, event.position).await?;
+        self.commit(tx, event.position, Some(Witness::of(event))).await?;
         self.set_aside.insert(event.stream.clone(), event.position);
         Ok(())
     }
@@ -267,146 +347,64 @@ where
     pub(super) fn halt(&self) -> Option<&Halt> {
         match &self.source {
             Source::Halted(halt) => Some(halt),
-            Source::Subscribed(_) | Source::Retired => None,
+            Source::Subscribed(_)
+            | Source::Retired
+            | Source::Damaged(_)
+            | Source::Failing(..) => None,
         }
+    }
+
+    /// Returns what keeps it from being read or written, if anything does.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        match &self.source {
+            Source::Damaged(trouble) | Source::Failing(trouble, _) => Some(trouble),
+            Source::Subscribed(_) | Source::Retired | Source::Halted(_) => None,
+        }
+    }
+
+    pub(super) const fn is_damaged(&self) -> bool {
+        matches!(self.source, Source::Damaged(_))
     }
 
     /// Whether it stays where it is.
     pub(super) const fn is_stopped(&self) -> bool {
         match &self.source {
-            Source::Halted(_) | Source::Retired => true,
-            Source::Subscribed(_) => false,
+            Source::Halted(_) | Source::Retired | Source::Damaged(_) => true,
+            Source::Subscribed(_) | Source::Failing(..) => false,
         }
     }
 
     /// Whether this version fills it: no other version may write into it.
     pub(super) const fn is_filled(&self) -> bool {
         match &self.source {
-            Source::Retired => false,
+            Source::Retired | Source::Damaged(_) | Source::Failing(..) => false,
             Source::Halted(_) | Source::Subscribed(_) => true,
         }
     }
-
-    /// Forgets a dead letter that halted an earlier run: its event comes again.
-    async fn try_halting_again(&mut self) -> Result<(), Trouble> {
-        let letters = self.parts.read_models.dead_letters(&self.id).await?;
-        let halting = letters.iter().filter(|letter| letter.position > self.checkpoint.position);
-        for letter in halting {
-            let mut tx = self.parts.read_models.begin(&self.id).await?;
-            tx.delete_dead_letter(letter.position).await?;
-            tx.commit().await?;
-        }
-        Ok(())
-    }
-
-    async fn know_dead_letters(&mut self) -> Result<(), DatabaseError> {
-        let letters = self.parts.read_models.dead_letters(&self.id).await?;
-        self.dead_letters = letters.len();
-        self.set_aside.clear();
-        for letter in letters {
-            self.set_aside.entry(letter.stream).or_insert(letter.position);
-        }
-        Ok(())
-    }
-
-    /// Applies the events that were set aside of this dead letter's stream, in order, each in a
-    /// transaction that also forgets its letter.
-    pub(super) async fn retry(&mut self, position: Position) -> Result<(), OperationError> {
-        let letters = self.parts.read_models.dead_letters(&self.id).await?;
-        let stream = stream_of_letter(&letters, position)?;
-        for letter in letters.iter().filter(|letter| letter.stream == stream) {
-            let outcome = self.retry_one(letter).await;
-            if let Err(error) = outcome {
-                self.know_dead_letters().await?;
-                return Err(error);
-            }
-        }
-        self.after_operation().await
-    }
-
-    async fn retry_one(&mut self, letter: &DeadLetter) -> Result<(), OperationError> {
-        let event = event_at(self.parts.store.as_ref(), letter).await?;
-        let mut tx = self.parts.read_models.begin(&self.id).await?;
-        let applied = match Recorded::read_all([&event]) {
-            Ok(events) => caught(self.parts.projection.apply(&mut tx, &events)).await,
-            Err(unreadable) => Err(unreadable.into()),
-        };
-        if let Err(error) = applied {
-            tx.rollback().await?;
-            let position = letter.position;
-            return Err(OperationError::StillFails { position, error: in_one_line(&error) });
-        }
-        self.forget(tx, letter.position).await
-    }
-
-    /// Goes past a dead letter for ever. Events that wait behind it stay until they are retried.
-    pub(super) async fn discard(&mut self, position: Position) -> Result<(), OperationError> {
-        let letters = self.parts.read_models.dead_letters(&self.id).await?;
-        stream_of_letter(&letters, position)?;
-        let tx = self.parts.read_models.begin(&self.id).await?;
-        self.forget(tx, position).await?;
-        self.after_operation().await
-    }
-
-    /// A letter before which the projection halted also moves the checkpoint.
-    async fn forget(&mut self, mut tx: S::Tx, position: Position) -> Result<(), OperationError> {
-        tx.delete_dead_letter(position).await?;
-        if position > self.checkpoint.position {
-            self.commit(tx, position).await?;
-        } else {
-            tx.commit().await?;
-        }
-        Ok(())
-    }
-
-    async fn after_operation(&mut self) -> Result<(), OperationError> {
-        self.know_dead_letters().await?;
-        let passed = self.halt().is_some_and(|halt| halt.position <= self.checkpoint.position);
-        if passed {
-            self.subscribe()
-                .map_err(|trouble| OperationError::Unavailable { reason: in_one_line(&trouble) })?;
-        }
-        Ok(())
-    }
 }
 
-async fn event_at(
-    store: &dyn EventStore,
-    letter: &DeadLetter,
-) -> Result<RecordedEvent, OperationError> {
-    let read = ReadAll::forwards().from(letter.position).limit(1);
-    let mut events = store.read_all(read).collect_events().await?;
-    let found = events.pop().filter(|event| event.position == letter.position);
-    found.ok_or(OperationError::EventGone { position: letter.position })
-}
-
-fn stream_of_letter(
-    letters: &[DeadLetter],
-    position: Position,
-) -> Result<StreamName, OperationError> {
-    let letter = letters.iter().find(|letter| letter.position == position);
-    let letter = letter.ok_or(OperationError::NoSuchDeadLetter { position })?;
-    Ok(letter.stream.clone())
-}
-
-/// The checkpoint of a read model that is ready for events; a fresh one is prepared first.
+/// The checkpoint of a read model that is ready for events, and where its rows come from; a fresh
+/// one is prepared first.
 async fn prepared<P, S>(
     parts: &Parts<P, S>,
     id: &ReadModelId,
     incarnation: Incarnation,
-) -> Result<Checkpoint, Trouble>
+) -> Result<(Checkpoint, Provenance), Trouble>
 where
     P: Apply<S::Tx>,
     S: ReadModelStore,
 {
     let mut tx = parts.read_models.begin(id).await?;
     if let Some(checkpoint) = tx.checkpoint().await? {
+        let provenance = Provenance::read(&mut tx).await?;
         tx.rollback().await?;
-        return Ok(checkpoint);
+        return Ok((checkpoint, provenance));
     }
     caught(parts.projection.prepare(&mut tx)).await?;
+    provenance::keep_event_types(&mut tx, P::Event::NAMES).await?;
     let to = Checkpoint { position: Position::START, incarnation };
     tx.advance(Advance { from: None, to }).await?;
+    let provenance = Provenance::read(&mut tx).await?;
     tx.commit().await?;
-    Ok(to)
+    Ok((to, provenance))
 }

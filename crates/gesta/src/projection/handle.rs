@@ -3,10 +3,12 @@
 
 use std::{
     any::Any,
+    collections::HashMap,
     fmt,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use gesta_store::{
@@ -19,15 +21,18 @@ use tokio::{
 };
 
 use super::{
-    Apply, Progress,
+    Apply, Operation, OperationError, Order, Progress, ProjectionState,
     filling::Parts,
     in_one_line,
-    runner::{Operation, OperationError, Order, Runner},
+    runner::Runner,
 };
 use crate::{Clock, EventSet};
 
 /// Orders that wait for a projection; more have to wait to be given.
 const ORDERS_MAX: usize = 16;
+
+/// How long an operation waits for a projection that is starting.
+const START_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A connection for queries whose type is forgotten.
 pub(crate) type AnyReader = Box<dyn Any + Send>;
@@ -55,7 +60,17 @@ impl Handle {
         if damaged.as_ref().is_none_or(|(known, _)| *known != answering) {
             tracing::error!(projection = self.name, error = %detail, "the read model is damaged");
         }
-        *damaged = Some((answering, detail));
+        *damaged = Some((answering.clone(), detail.clone()));
+        drop(damaged);
+        // If the projection has no time to be told now, the next query tells it.
+        let (reply, _) = oneshot::channel();
+        let operation = Operation::Damaged(answering, detail);
+        let _ = self.orders.try_send(Order { operation, reply });
+    }
+
+    /// Whether it was stopped, or has ended: nothing moves any more.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.progress.has_changed().is_err()
     }
 
     /// Returns the damage that queries met, as long as the damaged read model answers.
@@ -63,6 +78,18 @@ impl Handle {
         let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let answering = self.progress.borrow().answering.clone();
         damaged.filter(|(known, _)| Some(known) == answering.as_ref()).map(|(_, detail)| detail)
+    }
+
+    /// Waits, for a while, until the projection has found its read models or met trouble.
+    pub(crate) async fn started(&self, clock: &dyn Clock) {
+        let mut progress = self.progress.clone();
+        let is_starting =
+            |one: &Progress| one.state == ProjectionState::Starting && one.trouble.is_none();
+        tokio::select! {
+            biased;
+            _ = progress.wait_for(|one| !is_starting(one)) => {}
+            () = clock.sleep(START_WAIT_MAX) => {}
+        }
     }
 
     /// Has an operation done, after what the projection does now.
@@ -145,6 +172,7 @@ pub(crate) struct Planned<P, S> {
 
 /// Starts what was planned, whatever its types.
 pub(crate) trait Planning: Send {
+    fn name(&self) -> &'static str;
     fn start(self: Box<Self>, surroundings: &Surroundings) -> Result<Handle, InvalidName>;
 }
 
@@ -153,6 +181,10 @@ where
     P: Apply<S::Tx>,
     S: ReadModelStore,
 {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
     fn start(self: Box<Self>, surroundings: &Surroundings) -> Result<Handle, InvalidName> {
         let (told, progress) = watch::channel(Progress::starting());
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
@@ -164,7 +196,7 @@ where
             clock: Arc::clone(&surroundings.clock),
         });
         let event_types = P::Event::event_types()?;
-        let runner = Runner { parts, orders: ordered, progress: told, ahead: None };
+        let runner = Runner { parts, orders: ordered, progress: told, outdated: HashMap::new() };
         let task = tokio::spawn(Box::pin(runner.run()) as Pin<Box<dyn Future<Output = ()> + Send>>);
         let (name, version) = (P::NAME, P::VERSION);
         Ok(Handle {

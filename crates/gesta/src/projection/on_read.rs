@@ -6,16 +6,20 @@
 use std::{fmt::Display, marker::PhantomData, sync::Arc};
 
 use gesta_store::{
-    CreateReadModel, DatabaseError, EventStore, Incarnation, InvalidName, Position, ReadModelId,
-    ReadModelStore, ReadModelTx, ReadRows, ReadStream, Revision, Rows, Stage, StoreError,
-    StreamName,
+    CreateReadModel, DatabaseError, EventId, EventStore, Incarnation, InvalidName, Position,
+    ReadModelId, ReadModelStore, ReadModelTx, ReadRows, ReadStream, RecordedEvent, Revision, Rows,
+    Stage, StoreError, StreamName,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::sync::OnceCell;
+use serde_json::Value;
+use tokio::sync::Mutex;
 
-use super::{ApplyError, Projection, ReadTypedRows, TypedRows, in_one_line};
+use super::{
+    ApplyError, Projection, ReadTypedRows, TypedRows, in_one_line,
+    provenance::{self, Provenance},
+};
 use crate::{
-    AsOf, Recorded, TruncatedHistory, UndecodableEvent,
+    AsOf, EventSet, Recorded, TruncatedHistory, UndecodableEvent,
     read::{ReadFailure, begins_anew, check_beginning},
 };
 
@@ -138,6 +142,9 @@ struct Stored<Row> {
     revision: u64,
     position: u64,
     incarnation: String,
+    /// The id of the last event; rows of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<String>,
     row: Row,
 }
 
@@ -145,6 +152,44 @@ impl<Row> Stored<Row> {
     /// Whether it already is what another one would bring it to.
     fn has<Other>(&self, other: &Stored<Other>) -> bool {
         self.incarnation == other.incarnation && self.revision >= other.revision
+    }
+
+    fn last(&self) -> LastEvent {
+        let (revision, position) = (Revision::new(self.revision), Position::new(self.position));
+        let id = self.event.as_deref().and_then(|id| id.parse().ok());
+        LastEvent { revision, position, id }
+    }
+}
+
+impl Stored<Value> {
+    /// The row, if it was folded in this life of the store and still is of the type.
+    fn typed<Row: DeserializeOwned>(self, life: Incarnation) -> Option<Stored<Row>> {
+        let Self { revision, position, incarnation, event, row } = self;
+        if incarnation != life.to_string() {
+            return None;
+        }
+        let row = serde_json::from_value(row).ok()?;
+        Some(Stored { revision, position, incarnation, event, row })
+    }
+}
+
+/// The last event that a row has folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct LastEvent {
+    revision: Revision,
+    position: Position,
+    id: Option<EventId>,
+}
+
+impl LastEvent {
+    fn of(event: &RecordedEvent) -> Self {
+        Self { revision: event.revision, position: event.position, id: Some(event.id) }
+    }
+
+    /// Whether the stream still has it at its place.
+    fn is(&self, event: &RecordedEvent) -> bool {
+        let same_place = event.revision == self.revision && event.position == self.position;
+        same_place && self.id.is_none_or(|id| id == event.id)
     }
 }
 
@@ -171,35 +216,44 @@ impl<P: OnRead> OnReadRows<P> {
             return Ok(folded.fresh());
         };
         let incarnation = store.head().await?.incarnation;
-        let stored = self.stored(&stream, incarnation).await;
-        let before = stored.as_ref().map(|stored| stored.revision);
-        let fold = Fold::<P>::of(&stream, stored).go_on(store.as_ref(), as_of).await?;
+        let stored = self.stored(&stream).await;
+        let before = stored.as_ref().map(Stored::last);
+        let usable = stored.and_then(|stored| stored.typed(incarnation));
+        let fold = Fold::<P>::of(&stream, usable).go_on(store.as_ref(), as_of).await?;
+        let Some(last) = fold.last else { return Ok(None) };
+        let useless = before.filter(|_| fold.resumed.is_none());
+        let stays = useless.is_none() && before == Some(last);
         let Some(fresh) = fold.fresh() else { return Ok(None) };
-        if before != Some(fresh.revision.number()) {
-            self.keep(&stream, incarnation, &fresh).await;
+        if !stays {
+            let kept = Stored {
+                revision: fresh.revision.number(),
+                position: fresh.position.number(),
+                incarnation: incarnation.to_string(),
+                event: last.id.map(|id| id.to_string()),
+                row: &fresh.row,
+            };
+            self.keep(&stream, kept, useless).await;
         }
         Ok(Some(fresh))
     }
 
-    /// A row that cannot be used, or not be read, is as good as none.
-    async fn stored(&self, stream: &StreamName, life: Incarnation) -> Option<Stored<P::Row>> {
-        let stored = self.0.stored(stream).await.unwrap_or_else(|error| {
+    /// A row that cannot be read is as good as none.
+    async fn stored(&self, stream: &StreamName) -> Option<Stored<Value>> {
+        self.0.stored(stream).await.unwrap_or_else(|error| {
             let error = in_one_line(&error);
             tracing::warn!(projection = P::NAME, %stream, %error, "stored row not read");
             None
-        });
-        stored.filter(|stored| stored.incarnation == life.to_string())
+        })
     }
 
     /// Not keeping it costs the next reader time and nothing else.
-    async fn keep(&self, stream: &StreamName, life: Incarnation, fresh: &Fresh<P::Row>) {
-        let kept = Stored {
-            revision: fresh.revision.number(),
-            position: fresh.position.number(),
-            incarnation: life.to_string(),
-            row: &fresh.row,
-        };
-        if let Err(error) = self.0.keep(stream, kept).await {
+    async fn keep(
+        &self,
+        stream: &StreamName,
+        kept: Stored<&P::Row>,
+        useless: Option<LastEvent>,
+    ) {
+        if let Err(error) = self.0.keep(stream, kept, useless).await {
             let error = in_one_line(&error);
             tracing::warn!(projection = P::NAME, %stream, %error, "row not kept");
         }
@@ -210,9 +264,9 @@ impl<P: OnRead> OnReadRows<P> {
 struct Fold<'a, P: OnRead> {
     stream: &'a StreamName,
     row: P::Row,
-    last: Option<(Revision, Position)>,
+    last: Option<LastEvent>,
     /// The last event of the stored row, which must still be the stream's.
-    resumed: Option<(Revision, Position)>,
+    resumed: Option<LastEvent>,
 }
 
 impl<'a, P: OnRead> Fold<'a, P> {
@@ -222,25 +276,33 @@ impl<'a, P: OnRead> Fold<'a, P> {
 
     fn of(stream: &'a StreamName, stored: Option<Stored<P::Row>>) -> Self {
         let Some(stored) = stored else { return Self::nothing(stream) };
-        let place = Some((Revision::new(stored.revision), Position::new(stored.position)));
-        Self { stream, row: stored.row, last: place, resumed: place }
+        let last = Some(stored.last());
+        Self { stream, row: stored.row, last, resumed: last }
     }
 
     /// Reads from the stored row's last event on: if that is no longer the stream's (the stream
-    /// was deleted, or truncated), the row is of no use and everything is folded again.
-    async fn go_on(self, store: &dyn EventStore, as_of: AsOf) -> Result<Self, ReadOnDemandError> {
-        let Some((revision, position)) = self.resumed else {
+    /// was deleted, or truncated, or is of another history), the row is of no use and everything is
+    /// folded again.
+    async fn go_on(
+        mut self,
+        store: &dyn EventStore,
+        as_of: AsOf,
+    ) -> Result<Self, ReadOnDemandError> {
+        let Some(resumed) = self.resumed else {
             return self.fold_from(Revision::FIRST, store, as_of).await;
         };
+        let revision = resumed.revision;
         let check = ReadStream::forwards(self.stream.clone()).from(revision).limit(1);
         let found = store.read_stream(check).collect_events().await?;
         let Some(shown) = found.first() else {
             return Self::nothing(self.stream).fold_from(Revision::FIRST, store, as_of).await;
         };
-        let same = shown.revision == revision && shown.position == position;
+        if resumed.is(shown) {
+            self.last = Some(LastEvent::of(shown));
+            return self.fold_from(revision.next(), store, as_of).await;
+        }
         // The row covers all that a truncation hides, and the stream has not begun anew since.
-        let covers = shown.revision == revision.next() && !begins_anew(store, shown).await?;
-        if same || covers {
+        if shown.revision == revision.next() && !begins_anew(store, shown).await? {
             return self.fold_from(revision.next(), store, as_of).await;
         }
         Self::nothing(self.stream).fold_from(Revision::FIRST, store, as_of).await
@@ -261,8 +323,8 @@ impl<'a, P: OnRead> Fold<'a, P> {
                 if !as_of.includes(event) {
                     return Ok(self);
                 }
-                self.last = Some((event.revision, event.position));
-                if <P::Event as crate::EventSet>::NAMES.contains(&event.event_type.as_str()) {
+                self.last = Some(LastEvent::of(event));
+                if P::Event::NAMES.contains(&event.event_type.as_str()) {
                     Recorded::read_each(event, &mut |event| P::evolve(&mut self.row, &event))?;
                 }
             }
@@ -271,7 +333,7 @@ impl<'a, P: OnRead> Fold<'a, P> {
     }
 
     fn fresh(self) -> Option<Fresh<P::Row>> {
-        let (revision, position) = self.last?;
+        let LastEvent { revision, position, .. } = self.last?;
         Some(Fresh { row: self.row, revision, position })
     }
 }
@@ -279,42 +341,100 @@ impl<'a, P: OnRead> Fold<'a, P> {
 /// An on-read projection and where it keeps its rows.
 pub(crate) struct OnReadPlan<P, S> {
     read_models: S,
-    /// The read model of this version, once somebody has read.
-    id: OnceCell<ReadModelId>,
+    /// The read model of this version, once it was used.
+    id: Mutex<Option<ReadModelId>>,
     projection: PhantomData<fn() -> P>,
 }
 
 impl<P: OnRead, S: ReadModelStore> OnReadPlan<P, S> {
     pub(crate) fn new(read_models: S) -> Self {
-        Self { read_models, id: OnceCell::new(), projection: PhantomData }
+        Self { read_models, id: Mutex::new(None), projection: PhantomData }
     }
 
-    async fn id(&self) -> Result<&ReadModelId, DatabaseError> {
-        self.id.get_or_try_init(|| self.find()).await
+    async fn id(&self) -> Result<ReadModelId, DatabaseError> {
+        let mut known = self.id.lock().await;
+        match &*known {
+            Some(id) => Ok(id.clone()),
+            None => Ok(known.insert(self.find().await?).clone()),
+        }
     }
 
-    /// Rows of another version are of no use: they are dropped, and folded again when read.
+    /// Rows of another version, or from before an event type was added, are of no use: they are
+    /// dropped, and folded again when read. Damaged ones are kept aside.
     async fn find(&self) -> Result<ReadModelId, DatabaseError> {
         let listed = self.read_models.list_read_models(P::NAME).await?;
         let usable =
             |stage: Stage, version: u32| stage == Stage::Answering && version == P::VERSION;
-        let mut listed = listed.into_iter();
-        if let Some(found) = listed.find(|listed| usable(listed.stage, listed.version)) {
-            return Ok(found.id);
+        let found = listed.into_iter().find(|listed| usable(listed.stage, listed.version));
+        if let Some(found) = found {
+            match self.knows_all_types(&found.id).await {
+                Ok(true) => return Ok(found.id),
+                Ok(false) => {}
+                Err(DatabaseError::Corrupt { reason, .. }) => {
+                    self.set_aside(&found.id, &reason).await?;
+                }
+                Err(error) => return Err(error),
+            }
         }
         let stage = Stage::Rebuilding;
         let create = CreateReadModel { projection: P::NAME, version: P::VERSION, stage };
         let id = self.read_models.create_read_model(create).await?;
+        let mut tx = self.read_models.begin(&id).await?;
+        provenance::keep_event_types(&mut tx, P::Event::NAMES).await?;
+        tx.commit().await?;
         self.read_models.switch_to(&id).await?;
         Ok(id)
+    }
+
+    /// Rows of an earlier version do not say which types they know, and are taken as they are.
+    async fn knows_all_types(&self, id: &ReadModelId) -> Result<bool, DatabaseError> {
+        let mut tx = self.read_models.begin(id).await?;
+        let provenance = Provenance::read(&mut tx).await?;
+        if provenance.added_types(P::Event::NAMES).next().is_some() {
+            tx.rollback().await?;
+            return Ok(false);
+        }
+        if provenance.has_other_types(P::Event::NAMES) {
+            provenance::keep_event_types(&mut tx, P::Event::NAMES).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    async fn set_aside(&self, id: &ReadModelId, damage: &str) -> Result<(), DatabaseError> {
+        let kept_at = self.read_models.quarantine(id).await?.unwrap_or_default();
+        tracing::warn!(
+            projection = P::NAME, damage, kept_at,
+            "rows on read are damaged: they are kept aside and folded again"
+        );
+        Ok(())
+    }
+
+    /// The read model to try once more with, if this error is damage of the one that was used.
+    async fn after(&self, error: ApplyError, used: &ReadModelId) -> Result<ReadModelId, ApplyError> {
+        let ApplyError::Database(DatabaseError::Corrupt { reason, .. }) = &error else {
+            return Err(error);
+        };
+        let mut known = self.id.lock().await;
+        if known.as_ref() == Some(used) {
+            self.set_aside(used, reason).await?;
+            *known = None;
+        }
+        drop(known);
+        Ok(self.id().await?)
     }
 }
 
 type Keeping<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, ApplyError>> + Send + 'a>>;
 
 trait KeepsRows<P: OnRead>: Send + Sync {
-    fn stored<'a>(&'a self, stream: &'a StreamName) -> Keeping<'a, Option<Stored<P::Row>>>;
-    fn keep<'a>(&'a self, stream: &'a StreamName, row: Stored<&'a P::Row>) -> Keeping<'a, ()>;
+    fn stored<'a>(&'a self, stream: &'a StreamName) -> Keeping<'a, Option<Stored<Value>>>;
+    fn keep<'a>(
+        &'a self,
+        stream: &'a StreamName,
+        row: Stored<&'a P::Row>,
+        useless: Option<LastEvent>,
+    ) -> Keeping<'a, ()>;
 }
 
 impl<P, S> KeepsRows<P> for OnReadPlan<P, S>
@@ -322,23 +442,59 @@ where
     P: OnRead,
     S: ReadModelStore<Tx: Rows, Reader: ReadRows>,
 {
-    fn stored<'a>(&'a self, stream: &'a StreamName) -> Keeping<'a, Option<Stored<P::Row>>> {
+    fn stored<'a>(&'a self, stream: &'a StreamName) -> Keeping<'a, Option<Stored<Value>>> {
         Box::pin(async move {
-            let mut reader = self.read_models.reader(self.id().await?).await?;
-            reader.get(TABLE, stream.as_str()).await
+            let id = self.id().await?;
+            match stored_in(&self.read_models, &id, stream).await {
+                Err(error) => {
+                    let id = self.after(error, &id).await?;
+                    stored_in(&self.read_models, &id, stream).await
+                }
+                found => found,
+            }
         })
     }
 
-    /// Compares within the transaction, so that of two readers the one that saw more wins.
-    fn keep<'a>(&'a self, stream: &'a StreamName, row: Stored<&'a P::Row>) -> Keeping<'a, ()> {
+    fn keep<'a>(
+        &'a self,
+        stream: &'a StreamName,
+        row: Stored<&'a P::Row>,
+        useless: Option<LastEvent>,
+    ) -> Keeping<'a, ()> {
         Box::pin(async move {
-            let mut tx = self.read_models.begin(self.id().await?).await?;
-            let stored = tx.get::<Stored<serde_json::Value>>(TABLE, stream.as_str()).await?;
-            if stored.is_some_and(|stored| stored.has(&row)) {
-                return Ok(tx.rollback().await?);
+            let id = self.id().await?;
+            match keep_in(&self.read_models, &id, (stream, &row), useless).await {
+                Err(error) => {
+                    let id = self.after(error, &id).await?;
+                    keep_in(&self.read_models, &id, (stream, &row), useless).await
+                }
+                kept => kept,
             }
-            tx.put(TABLE, stream.as_str(), &row).await?;
-            Ok(tx.commit().await?)
         })
     }
+}
+
+async fn stored_in<S: ReadModelStore<Reader: ReadRows>>(
+    read_models: &S,
+    id: &ReadModelId,
+    stream: &StreamName,
+) -> Result<Option<Stored<Value>>, ApplyError> {
+    read_models.reader(id).await?.get(TABLE, stream.as_str()).await
+}
+
+/// Compares within the transaction, so that of two readers the one that saw more wins. A row that
+/// was found useless is replaced, however far it was folded.
+async fn keep_in<S: ReadModelStore<Tx: Rows>, Row: Serialize + Sync>(
+    read_models: &S,
+    id: &ReadModelId,
+    (stream, row): (&StreamName, &Stored<Row>),
+    useless: Option<LastEvent>,
+) -> Result<(), ApplyError> {
+    let mut tx = read_models.begin(id).await?;
+    let stored = tx.get::<Stored<Value>>(TABLE, stream.as_str()).await?;
+    if stored.is_some_and(|stored| stored.has(row) && Some(stored.last()) != useless) {
+        return Ok(tx.rollback().await?);
+    }
+    tx.put(TABLE, stream.as_str(), row).await?;
+    Ok(tx.commit().await?)
 }

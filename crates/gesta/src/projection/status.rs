@@ -14,6 +14,7 @@ use gesta_store::{Checkpoint, Position, ReadModelId};
 /// assert_ne!(halted, ProjectionState::Running);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProjectionState {
     /// Opens its read model.
     Starting,
@@ -21,6 +22,14 @@ pub enum ProjectionState {
     Running,
     /// Fills a fresh read model while the one before answers.
     Rebuilding(RebuildProgress),
+    /// A rebuild has reached the head and has set events aside. It answers once an operator has
+    /// confirmed it; until then the read model before does.
+    AwaitingConfirmation(PendingSwitch),
+    /// The read model that answers is damaged, or cannot be opened. Order a rebuild.
+    Corrupt {
+        /// The read model, its place and what the database says.
+        error: String,
+    },
     /// Stopped before an event that it cannot apply.
     Halted {
         /// Where the event is.
@@ -28,6 +37,43 @@ pub enum ProjectionState {
         /// Why it cannot be applied.
         error: String,
     },
+}
+
+/// A switch-over that awaits an operator's confirmation.
+///
+/// ```
+/// use gesta::{PendingSwitch, Position};
+///
+/// let pending =
+///     PendingSwitch { position: Position::new(100), dead_letters: 3, dead_letters_before: 1 };
+/// assert!(pending.dead_letters > pending.dead_letters_before, "rows would be missing");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingSwitch {
+    /// The place up to which the new read model has handled everything.
+    pub position: Position,
+    /// Events that the new read model has set aside.
+    pub dead_letters: usize,
+    /// Events that the read model that answers has set aside.
+    pub dead_letters_before: usize,
+}
+
+/// The rows from before the last switch-over, which are kept until they are dropped.
+///
+/// ```
+/// use gesta::{OldRows, Position};
+///
+/// let old = OldRows { build: 1, version: 1, position: Position::new(100) };
+/// assert_eq!(old.version, 1, "a program with this version of the projection can go on with them");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldRows {
+    /// The build number of their read model.
+    pub build: u64,
+    /// The version of the projection that filled them.
+    pub version: u32,
+    /// The place up to which they have everything.
+    pub position: Position,
 }
 
 /// How far a rebuild is.
@@ -101,6 +147,7 @@ impl Lag {
 ///     checkpoint: None,
 ///     lag: Lag::NONE,
 ///     dead_letters: 0,
+///     old_rows: None,
 ///     trouble: None,
 /// };
 /// assert_eq!(status.state, ProjectionState::Running);
@@ -121,6 +168,8 @@ pub struct ProjectionStatus {
     pub lag: Lag,
     /// How many dead letters it has.
     pub dead_letters: usize,
+    /// The rows from before the last switch-over, if they are still kept.
+    pub old_rows: Option<OldRows>,
     /// What it is trying again at the moment, if it is.
     pub trouble: Option<String>,
 }
@@ -137,6 +186,9 @@ pub(crate) struct Progress {
     pub(crate) position: Position,
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) dead_letters: usize,
+    pub(crate) old_rows: Option<OldRows>,
+    /// The damage of the read model that answers.
+    pub(crate) damage: Option<String>,
     pub(crate) trouble: Option<String>,
 }
 
@@ -150,6 +202,8 @@ impl Progress {
             position: Position::START,
             checkpoint: None,
             dead_letters: 0,
+            old_rows: None,
+            damage: None,
             trouble: None,
         }
     }

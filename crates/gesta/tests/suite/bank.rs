@@ -10,7 +10,7 @@ use std::{
 
 use gesta::{
     AfterRetries, Answer, Apply, ApplyError, Gesta, Projection, Query, QueryError, ReadTypedRows,
-    Receipt, TypedRows, prelude::*,
+    Receipt, TypedRows, audit::Operator, prelude::*,
 };
 use gesta_store::{DatabaseError, EventStore, ListRows, ReadRows, Rows, memory::MemoryStore};
 use tokio::sync::Semaphore;
@@ -228,6 +228,11 @@ impl<P: Projection, Reader: ReadRows> Answer<Reader> for AllBalances<P> {
     async fn answer(&self, rows: &mut Reader) -> Result<Vec<(String, u64)>, QueryError> {
         Ok(rows.list(ListRows::of(BALANCES)).await?)
     }
+}
+
+/// Who orders operations in the tests.
+pub(crate) fn operator() -> Operator {
+    Operator::new("ann").because("a test")
 }
 
 pub(crate) fn new_store() -> Arc<dyn EventStore> {

@@ -10,7 +10,7 @@ use gesta_sqlite::{Reader, Sqlite};
 use gesta_store::{Damage, DatabaseError, EventStore, Overload, StoreError, memory::MemoryStore};
 
 use crate::{
-    bank::{Balances, Controls, Fault, StrictBalances, UNLUCKY, deposit, new_store},
+    bank::{Balances, Controls, Fault, StrictBalances, UNLUCKY, deposit, new_store, operator},
     library::{MONTH, Reminder},
     scripted::{Scene, Scripted},
 };
@@ -110,7 +110,7 @@ async fn damage_that_only_a_query_met_is_remembered_until_the_read_model_is_rebu
         let detail = only(&causes(&gesta).await, "projection-corrupt", Severity::Unready);
         assert!(detail.contains("malformed"), "{detail}");
     }
-    gesta.rebuild(Balances::NAME).await.unwrap();
+    gesta.rebuild(Balances::NAME, &operator()).await.unwrap();
     while causes(&gesta).await.iter().any(|cause| cause.state == "corrupt") {
         tokio::task::yield_now().await;
     }

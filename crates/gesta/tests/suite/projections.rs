@@ -6,7 +6,7 @@ use std::{
 };
 
 use gesta::{
-    AskError, DeadLetterId, Gesta, OperationError, Position, ProjectionState, ProjectionStatus,
+    AskError, Gesta, OperationError, Position, ProjectionState, ProjectionStatus,
     WaitError, prelude::*,
 };
 use gesta_sqlite::{Reader, Sqlite, Tx, params};
@@ -17,7 +17,7 @@ use gesta_store::{
 
 use crate::bank::{
     AllBalances, Audit, BalanceEvent, Balances, Controls, Deposited, DoubledBalances, Fault,
-    StrictBalances, UNLUCKY, deposit, new_store, replayed,
+    StrictBalances, UNLUCKY, deposit, new_store, operator, replayed,
 };
 
 /// More than the events of two pages, of which a memory store makes 256 each.
@@ -152,7 +152,7 @@ async fn a_projection_in_sql_makes_its_tables_once_for_each_read_model() {
         let gesta = Gesta::on(Arc::clone(&store)).project(Ledger, &models).open().await.unwrap();
         caught_up::<Ledger>(&gesta).await;
         assert_eq!(gesta.ask(Turnover).await.unwrap(), turnover);
-        gesta.rebuild("ledger").await.unwrap();
+        gesta.rebuild("ledger", &operator()).await.unwrap();
         while status(&gesta).await.state != ProjectionState::Running {
             tokio::task::yield_now().await;
         }
@@ -239,12 +239,12 @@ async fn an_event_that_fails_is_set_aside_and_a_retry_repairs_the_row() {
     let waits = SetAside::Behind { first: first.position };
     assert_eq!(reasons, [(first.position, &failed), (behind.position, &waits)]);
 
-    let again = gesta.retry_dead_letter(&letters[1].0).await;
+    let again = gesta.retry_dead_letter(&letters[1].0, &operator()).await;
     assert!(
         matches!(again, Err(OperationError::StillFails { position, .. }) if position == first.position)
     );
     controls.fix();
-    gesta.retry_dead_letter(&letters[0].0).await.unwrap();
+    gesta.retry_dead_letter(&letters[0].0, &operator()).await.unwrap();
     assert_eq!(balances(&gesta).await, replayed(&store, 1).await);
     assert!(gesta.dead_letters().await.unwrap().is_empty());
     assert_eq!(status(&gesta).await.dead_letters, 0);
@@ -268,27 +268,8 @@ async fn dead_letters_and_their_streams_are_remembered_over_a_restart() {
     gesta.wait_for::<Balances>(&behind).await.unwrap();
     let letters = gesta.dead_letters().await.unwrap();
     assert_eq!(letters.len(), 2, "the stream's order is kept");
-    gesta.retry_dead_letter(&letters[0].0).await.unwrap();
+    gesta.retry_dead_letter(&letters[0].0, &operator()).await.unwrap();
     assert_eq!(balances(&gesta).await, replayed(&store, 1).await);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_discarded_dead_letter_never_takes_effect() {
-    let controls = Controls::failing(Fault::Error);
-    let gesta = open(&new_store(), &controls, &Sqlite::temporary().unwrap()).await;
-    deposit(&gesta, "ann", UNLUCKY).await;
-    let behind = deposit(&gesta, "ann", 1).await;
-    gesta.wait_for::<Balances>(&behind).within(Duration::from_secs(60)).await.unwrap();
-    let letters = gesta.dead_letters().await.unwrap();
-    gesta.discard_dead_letter(&letters[0].0).await.unwrap();
-    gesta.retry_dead_letter(&letters[1].0).await.unwrap();
-    assert_eq!(balances(&gesta).await, [("account-ann".to_owned(), 1)]);
-
-    let gone = gesta.discard_dead_letter(&letters[0].0).await;
-    assert!(matches!(gone, Err(OperationError::NoSuchDeadLetter { .. })));
-    let nobody = DeadLetterId { projection: "nobody".to_owned(), ..letters[0].0.clone() };
-    let unknown = gesta.discard_dead_letter(&nobody).await;
-    assert!(matches!(unknown, Err(OperationError::NotRegistered { .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -352,7 +333,7 @@ async fn a_strict_projection_halts_before_the_event_until_a_retry() {
 
     controls.fix();
     let id = gesta.dead_letters().await.unwrap().remove(0).0;
-    gesta.retry_dead_letter(&id).await.unwrap();
+    gesta.retry_dead_letter(&id, &operator()).await.unwrap();
     gesta.wait_for::<StrictBalances>(&after).await.unwrap();
     let all = gesta.ask::<_, Reader>(AllBalances::<StrictBalances>::of()).await.unwrap();
     assert_eq!(all, replayed(&store, 1).await);
@@ -402,7 +383,8 @@ async fn a_new_version_is_filled_beside_the_old_one_which_answers_until_the_swit
     assert_eq!(ask().await.unwrap(), replayed(&store, 2).await, "the new one equals a replay");
     assert_eq!(status(&gesta).await.state, ProjectionState::Running);
     let listed = models.list_read_models("balances").await.unwrap();
-    assert_eq!((listed.len(), listed[0].version), (1, 2), "the old one is gone");
+    let stages: Vec<_> = listed.iter().map(|one| (one.version, one.stage)).collect();
+    assert_eq!(stages, [(1, Stage::Retired), (2, Stage::Answering)], "the old rows are kept");
 }
 
 #[tokio::test(start_paused = true)]
@@ -454,7 +436,7 @@ async fn a_rebuild_under_live_writes_loses_and_repeats_nothing() {
             }
         }
     });
-    gesta.rebuild("balances").await.unwrap();
+    gesta.rebuild("balances", &operator()).await.unwrap();
     writer.await.unwrap();
     while status(&gesta).await.state != ProjectionState::Running {
         let more = deposit(&gesta, "live", 1).await;
@@ -463,8 +445,8 @@ async fn a_rebuild_under_live_writes_loses_and_repeats_nothing() {
     caught_up::<Balances>(&gesta).await;
     assert_eq!(balances(&gesta).await, replayed(&store, 1).await);
     let after = models.list_read_models("balances").await.unwrap();
-    assert_eq!(after.len(), 1);
-    assert!(after[0].id.build > before.build);
+    assert_eq!((&after[0].id, after[0].stage), (&before, Stage::Retired));
+    assert!(after[1].id.build > before.build);
 }
 
 #[tokio::test(start_paused = true)]
@@ -476,13 +458,13 @@ async fn a_rebuild_repairs_what_a_fixed_projection_did_wrong() {
     let receipt = deposit(&gesta, "ann", UNLUCKY).await;
     gesta.wait_for::<Balances>(&receipt).within(Duration::from_secs(60)).await.unwrap();
     controls.fix();
-    gesta.rebuild("balances").await.unwrap();
+    gesta.rebuild("balances", &operator()).await.unwrap();
     while status(&gesta).await.state != ProjectionState::Running {
         tokio::task::yield_now().await;
     }
     assert_eq!(balances(&gesta).await, replayed(&store, 1).await);
     assert!(gesta.dead_letters().await.unwrap().is_empty(), "they went with the old read model");
-    let unknown = gesta.rebuild("nobody").await;
+    let unknown = gesta.rebuild("nobody", &operator()).await;
     assert!(matches!(unknown, Err(OperationError::NotRegistered { .. })));
 }
 

@@ -16,7 +16,7 @@ use crate::{
     accounts::{self, open_accounts},
     bank::{
         Account, AllBalances, BalanceEvent, Balances, Controls, Deposited, Fault, StrictBalances,
-        UNLUCKY, deposit, new_store, replayed,
+        UNLUCKY, deposit, new_store, operator, replayed,
     },
     scripted::Scripted,
 };
@@ -86,7 +86,7 @@ async fn the_old_read_model_answers_while_the_new_one_cannot_be_prepared() {
 #[tokio::test(start_paused = true)]
 async fn an_order_to_a_projection_in_trouble_is_answered() {
     let gesta = open(&new_store(), Unprepared, &Sqlite::temporary().unwrap()).await;
-    let ordered = tokio::time::timeout(Duration::from_secs(600), gesta.rebuild("balances")).await;
+    let ordered = tokio::time::timeout(Duration::from_secs(600), gesta.rebuild("balances", &operator())).await;
     let outcome = ordered.expect("nothing waits without a bound");
     assert!(matches!(outcome, Err(OperationError::Unavailable { .. })), "{outcome:?}");
 }
@@ -101,9 +101,9 @@ async fn a_halted_rebuild_does_not_halt_those_who_wait_for_the_one_that_answers(
     let wait = gesta.wait_for::<StrictBalances>(&failing).within(Duration::from_secs(60)).await;
     assert!(matches!(wait, Err(WaitError::Halted { .. })));
     let id = gesta.dead_letters().await.unwrap().remove(0).0;
-    gesta.discard_dead_letter(&id).await.unwrap();
+    gesta.discard_dead_letter(&id, &operator()).await.unwrap();
 
-    gesta.rebuild("balances").await.unwrap();
+    gesta.rebuild("balances", &operator()).await.unwrap();
     while !matches!(state(&gesta).await, ProjectionState::Rebuilding(now) if now.halted.is_some()) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -121,14 +121,14 @@ async fn what_halts_a_rebuild_is_listed_and_can_be_discarded() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let id = gesta.dead_letters().await.unwrap().remove(0).0;
-    gesta.discard_dead_letter(&id).await.unwrap();
-    gesta.rebuild("balances").await.unwrap();
+    gesta.discard_dead_letter(&id, &operator()).await.unwrap();
+    gesta.rebuild("balances", &operator()).await.unwrap();
     while !matches!(state(&gesta).await, ProjectionState::Rebuilding(now) if now.halted.is_some()) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let letters = gesta.dead_letters().await.unwrap();
     assert_eq!(letters.len(), 1, "the event that halts the rebuild");
-    gesta.discard_dead_letter(&letters[0].0).await.unwrap();
+    gesta.discard_dead_letter(&letters[0].0, &operator()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(state(&gesta).await, ProjectionState::Running, "it was switched to");
 }
@@ -178,7 +178,7 @@ async fn a_new_version_never_writes_into_the_read_model_of_the_old_one() {
     }
     controls.fix();
     let id = gesta.dead_letters().await.unwrap().remove(0).0;
-    let _ = gesta.retry_dead_letter(&id).await;
+    let _ = gesta.retry_dead_letter(&id, &operator()).await;
     let asked = gesta.ask::<_, Reader>(AllBalances::<StrictDoubled>::of()).await.unwrap();
     let (one, two) = (replayed(&store, 1).await, replayed(&store, 2).await);
     let switched = state(&gesta).await == ProjectionState::Running;

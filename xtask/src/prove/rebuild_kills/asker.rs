@@ -70,6 +70,10 @@ impl Projections {
         self.rebuild_of(name)?.get("position")?.as_u64()
     }
 
+    fn keeps_old_rows(&self, name: &str) -> bool {
+        self.0.iter().any(|it| it["name"] == name && it.get("oldRows").is_some())
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|it| it["name"].as_str())
     }
@@ -103,10 +107,14 @@ impl<'k> Asker<'k> {
         Ok(Projections(items(&answer)?.clone()))
     }
 
-    /// Begins a rebuild of every projection.
+    /// Begins a rebuild of every projection, without the rows from before the last one.
     pub(super) fn rebuild_all(&mut self) -> Result<()> {
         let projections = self.projections()?;
         for name in projections.names() {
+            if projections.keeps_old_rows(name) {
+                let drop_old = format!("/v1/projections/{name}/drop-old-rows");
+                self.client.command(&drop_old, &json!({}))?;
+            }
             self.client.command(&format!("/v1/projections/{name}/rebuild"), &json!({}))?;
         }
         self.before = Projections::default();

@@ -9,7 +9,7 @@ use gesta::{
 };
 use serde_json::{Value, json};
 
-use super::{Client, account, ann, deposit, mug, order};
+use super::{Client, account, ann, deposit, mug, operations, order};
 
 /// Statuses that no request alone brings about.
 const OF_OUR_OWN: [u16; 2] = [500, 503];
@@ -117,6 +117,7 @@ async fn every_operation_is_answered_with_every_status_that_the_document_says() 
     succeed(&client).await;
     be_rejected(&client).await;
     operate_dead_letters(&client).await;
+    operations::operate_read_models(&client).await;
     make_no_sense(&client).await;
 
     let said: BTreeSet<_> =
@@ -144,7 +145,7 @@ async fn succeed(client: &Client) {
     }
 }
 
-async fn head(client: &Client) -> u64 {
+pub(super) async fn head(client: &Client) -> u64 {
     client.shop.store().head().await.unwrap().position.number()
 }
 
@@ -192,7 +193,7 @@ async fn operate_dead_letters(client: &Client) {
     assert_eq!(account.json["balance"], "1");
 }
 
-async fn put_by_hand(client: &Client, stream: &str, event_type: &str, data: &str) {
+pub(super) async fn put_by_hand(client: &Client, stream: &str, event_type: &str, data: &str) {
     let event_type = EventType::new(event_type).unwrap();
     let event = NewEvent::json(EventId::random(), event_type, data.to_owned());
     let stream = StreamName::new(stream).unwrap();

@@ -1,0 +1,176 @@
+//! Operating projections over HTTP: switch-overs, old rows, names, who ordered what and why.
+
+use axum::http::{Method, request::Parts};
+use gesta::{
+    EventMetadata, Gesta,
+    audit::{self, AuditEvent},
+    prelude::*,
+    sqlite::Sqlite,
+    store::{MemoryReadModels, ReadStream, Rows},
+};
+use gesta_http::{Edge, Problem};
+use serde_json::Value;
+use shop::{read_side, users::events::UserEvent};
+
+use super::{
+    Client, ann,
+    statuses::{head, put_by_hand},
+};
+
+async fn projection(client: &Client, name: &str) -> Value {
+    let mut all = client.get("/v1/projections").ok().await.json["items"].take();
+    let all = all.as_array_mut().unwrap();
+    all.iter_mut().find(|one| one["name"] == name).unwrap().take()
+}
+
+async fn until(client: &Client, name: &str, state: &str) -> Value {
+    loop {
+        let now = projection(client, name).await;
+        if now["state"] == state {
+            return now;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn order(client: &Client, operation: &str) -> (u16, String) {
+    let answer = client.ask(Method::POST, &format!("/v1/projections/{operation}")).send().await;
+    (answer.status, answer.problem().1.to_owned())
+}
+
+fn done(status: u16) -> (u16, String) {
+    (status, String::new())
+}
+
+fn conflict(code: &str) -> (u16, String) {
+    (409, code.to_owned())
+}
+
+/// Every operation on the rows of a projection, done and refused.
+pub(super) async fn operate_read_models(client: &Client) {
+    until(client, "users", "running").await;
+    put_by_hand(client, "user-broken", "user-updated", "{}").await;
+    client.get("/v1/users").header("gesta-position", head(client).await).ok().await;
+    assert_eq!(order(client, "users/confirm-switch").await, conflict("nothing-to-confirm"));
+    order(client, "users/drop-old-rows").await;
+    assert_eq!(order(client, "users/roll-back").await, conflict("no-old-rows"));
+    assert_eq!(order(client, "users/drop-old-rows").await, conflict("no-old-rows"));
+    assert_eq!(order(client, "users/rebuild").await, done(202));
+    let awaiting = until(client, "users", "awaiting-confirmation").await;
+    assert_eq!(awaiting["pendingSwitch"]["deadLetters"], awaiting["deadLetters"]);
+    assert_eq!(order(client, "users/confirm-switch").await, done(204));
+    let running = until(client, "users", "running").await;
+    assert_eq!(running["oldRows"]["version"], running["version"]);
+    assert_eq!(order(client, "users/roll-back").await, done(202));
+    until(client, "users", "running").await;
+    assert_eq!(order(client, "users/drop-old-rows").await, done(204));
+    assert!(projection(client, "users").await.get("oldRows").is_none());
+}
+
+#[tokio::test]
+async fn a_rebuild_without_dead_letters_takes_over_by_itself_and_can_be_rolled_back() {
+    let client = Client::new().await;
+    client.post("/v1/users", ann()).ok().await;
+    client.get("/v1/users").header("gesta-position", head(&client).await).ok().await;
+    assert_eq!(order(&client, "users/rebuild").await, done(202));
+    let running = until(&client, "users", "running").await;
+    assert!(running["oldRows"]["build"].is_u64(), "{running}");
+    assert_eq!(order(&client, "users/roll-back").await, done(202));
+    until(&client, "users", "running").await;
+    assert_eq!(client.get("/v1/users/ann").ok().await.json["firstName"], "Ann");
+}
+
+/// The actor that a header names.
+fn actor(request: &Parts) -> Result<String, Problem> {
+    let actor = request.headers.get("x-actor").and_then(|value| value.to_str().ok());
+    Ok(actor.unwrap_or("nobody").to_owned())
+}
+
+#[tokio::test]
+async fn an_order_over_http_is_recorded_with_actor_and_reason() {
+    let client = Client::new().await;
+    let client = client.with_edge(Edge::new(client.shop.clone()).actor(actor));
+    let rebuild = "/v1/projections/users/rebuild?reason=a%20fixed%20bug";
+    client.ask(Method::POST, rebuild).header("x-actor", "ben").ok().await;
+    let unknown = client.ask(Method::POST, "/v1/projections/nobody/rebuild").send().await;
+    assert_eq!(unknown.problem(), (404, "not-found"));
+    let read = ReadStream::forwards(audit::stream());
+    let events = client.shop.store().read_stream(read).collect_events().await.unwrap();
+    let [event] = &events[..] else { panic!("one order is recorded: {events:?}") };
+    let AuditEvent::Ordered(ordered) = Recorded::<AuditEvent>::read(event).unwrap().event;
+    let recorded = (ordered.operation.as_str(), ordered.target.as_str(), ordered.reason.as_deref());
+    assert_eq!(recorded, ("rebuild-projection", "users", Some("a fixed bug")));
+    assert_eq!(EventMetadata::from_json(&event.metadata).actor.as_deref(), Some("ben"));
+}
+
+macro_rules! failing {
+    ($($type:ident $name:expr),+ $(,)?) => {
+        $(
+            struct $type;
+
+            impl Projection for $type {
+                const NAME: &'static str = $name;
+                type Event = UserEvent;
+            }
+
+            impl<Tx: Rows> Apply<Tx> for $type {
+                async fn apply(
+                    &self,
+                    _: &mut Tx,
+                    _: &[Recorded<UserEvent>],
+                ) -> Result<(), ApplyError> {
+                    Err(ApplyError::because("it always fails"))
+                }
+            }
+        )+
+    };
+}
+
+failing!(
+    Underscore "order_totals",
+    Dotted "orders.v2",
+    Umlaut "größen",
+    Slash "orders/by day@noon",
+    Percent "100%2F",
+    Long "an-orders-projection-with-a-name-of-one-hundred-and-twenty-characters-which-is-more-\
+          than-any-rule-of-the-edge-allowed",
+);
+
+/// Every byte that is not plain, as a path carries it.
+fn encoded(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    name.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_name_that_is_listed_can_be_operated() {
+    let (rows, models) = (Sqlite::temporary().unwrap(), MemoryReadModels::new());
+    let shop = read_side::project_all(Gesta::at("memory:"), &rows)
+        .project(Underscore, &models)
+        .project(Dotted, &models)
+        .project(Umlaut, &models)
+        .project(Slash, &models)
+        .project(Percent, &models)
+        .project(Long, &models);
+    let client = Client::over(shop.open().await.unwrap());
+    client.post("/v1/users", ann()).ok().await;
+    for name in [Underscore::NAME, Dotted::NAME, Umlaut::NAME, Slash::NAME, Percent::NAME, Long::NAME]
+    {
+        let id = loop {
+            let letters = client.get("/v1/dead-letters").ok().await.json["items"].take();
+            let letters = letters.as_array().unwrap().clone();
+            if let Some(letter) = letters.iter().find(|one| one["projection"] == name) {
+                break letter["id"].as_str().unwrap().to_owned();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        };
+        let retry = format!("/v1/dead-letters/{}/retry", encoded(&id));
+        let again = client.ask(Method::POST, &retry).send().await;
+        assert_eq!(again.problem(), (422, "still-fails"), "{name}");
+        let letter = format!("/v1/dead-letters/{}", encoded(&id));
+        assert_eq!(client.delete(&letter).ok().await.status, 204, "{name}");
+        assert_eq!(order(&client, &format!("{}/rebuild", encoded(name))).await, done(202));
+    }
+}

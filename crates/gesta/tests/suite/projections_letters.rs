@@ -1,0 +1,325 @@
+//! Dead letters, as operators handle them: discarded, retried, released, in order and once.
+
+use std::{sync::Arc, time::Duration};
+
+use gesta::{
+    DeadLetterId, EventMetadata, Gesta, OperationError,
+    audit::{self, AuditEvent, Operator},
+    prelude::*,
+};
+use gesta_sqlite::{Reader, Sqlite};
+use gesta_store::{
+    DeadLetter, EventStore, ReadModelStore, ReadModelTx, ReadStream, SetAside,
+};
+
+use crate::bank::{
+    AllBalances, Balances, Controls, Fault, StrictBalances, UNLUCKY, deposit, new_store, operator,
+};
+
+struct Bank {
+    store: Arc<dyn EventStore>,
+    models: Sqlite,
+    controls: Arc<Controls>,
+    gesta: Gesta,
+}
+
+impl Bank {
+    async fn failing() -> Self {
+        let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+        let controls = Controls::failing(Fault::Error);
+        let gesta = Self::open(&store, &models, &controls).await;
+        Self { store, models, controls, gesta }
+    }
+
+    async fn open(
+        store: &Arc<dyn EventStore>,
+        models: &Sqlite,
+        controls: &Arc<Controls>,
+    ) -> Gesta {
+        let projection = Balances(Arc::clone(controls));
+        Gesta::on(Arc::clone(store)).project(projection, models).open().await.unwrap()
+    }
+
+    /// Deposits in order, and waits until the last one is handled.
+    async fn deposit(&self, account: &str, amounts: &[u64]) {
+        let mut last = None;
+        for amount in amounts {
+            last = Some(deposit(&self.gesta, account, *amount).await);
+        }
+        let wait = self.gesta.wait_for::<Balances>(&last.unwrap());
+        wait.within(Duration::from_secs(600)).await.unwrap();
+    }
+
+    async fn letters(&self) -> Vec<(DeadLetterId, DeadLetter)> {
+        self.gesta.dead_letters().await.unwrap()
+    }
+
+    async fn discard(&self, id: &DeadLetterId) {
+        self.gesta.discard_dead_letter(id, &operator()).await.unwrap();
+    }
+
+    async fn balances(&self) -> Vec<(String, u64)> {
+        self.gesta.ask::<_, Reader>(AllBalances::<Balances>::of()).await.unwrap()
+    }
+
+    /// The balance of an account by its name.
+    async fn balance(&self, account: &str) -> u64 {
+        let name = format!("account-{account}");
+        let found = self.balances().await.into_iter().find(|(one, _)| *one == name);
+        found.map_or(0, |(_, balance)| balance)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn discarding_the_first_letter_of_a_stream_applies_those_behind_it() {
+    let bank = Bank::failing().await;
+    bank.deposit("ann", &[1, UNLUCKY, 100, 200, 300, 400, 500]).await;
+    let letters = bank.letters().await;
+    assert_eq!(letters.len(), 6, "the one that failed, and five behind it");
+    bank.discard(&letters[0].0).await;
+    assert_eq!(bank.balance("ann").await, 1_501, "events 1 and 3 to 7");
+    assert!(bank.letters().await.is_empty());
+    assert_eq!(bank.gesta.projections().await.unwrap()[0].dead_letters, 0);
+    bank.deposit("ann", &[1_000]).await;
+    assert_eq!(bank.balance("ann").await, 2_501, "the stream is live again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_behind_a_discarded_letter_is_the_next_first_one() {
+    let bank = Bank::failing().await;
+    bank.deposit("ann", &[UNLUCKY, 100, UNLUCKY, 200, 300]).await;
+    let letters = bank.letters().await;
+    bank.discard(&letters[0].0).await;
+    assert_eq!(bank.balance("ann").await, 100, "up to the next one that fails");
+    let left: Vec<_> = bank.letters().await.into_iter().map(|(_, letter)| letter).collect();
+    let first = letters[2].0.position;
+    let failed = SetAside::Failed { error: "thirteen is unlucky".to_owned(), attempts: 1 };
+    let reasons: Vec<_> = left.iter().map(|letter| letter.reason.clone()).collect();
+    assert_eq!(reasons, [failed, SetAside::Behind { first }, SetAside::Behind { first }]);
+    bank.discard(&letters[2].0).await;
+    assert_eq!(bank.balance("ann").await, 600);
+    assert!(bank.letters().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn discarding_a_letter_that_stands_behind_leaves_the_others_in_order() {
+    let bank = Bank::failing().await;
+    bank.deposit("ann", &[UNLUCKY, 100, 200]).await;
+    let letters = bank.letters().await;
+    bank.discard(&letters[1].0).await;
+    assert_eq!(bank.balance("ann").await, 0, "the first one still waits");
+    assert_eq!(bank.letters().await.len(), 2);
+    bank.controls.fix();
+    bank.gesta.retry_dead_letter(&letters[0].0, &operator()).await.unwrap();
+    assert_eq!(bank.balance("ann").await, UNLUCKY + 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_streams_with_letters_only_the_discarded_ones_goes_on() {
+    let bank = Bank::failing().await;
+    bank.deposit("ann", &[UNLUCKY, 100]).await;
+    bank.deposit("ben", &[UNLUCKY, 200]).await;
+    let letters = bank.letters().await;
+    let ben = letters.iter().find(|(_, one)| one.stream.as_str() == "account-ben").unwrap();
+    bank.discard(&ben.0).await;
+    assert_eq!((bank.balance("ann").await, bank.balance("ben").await), (0, 200));
+    bank.deposit("ann", &[1]).await;
+    bank.deposit("ben", &[1]).await;
+    assert_eq!((bank.balance("ann").await, bank.balance("ben").await), (0, 201));
+    assert_eq!(bank.letters().await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_discarded_dead_letter_never_takes_effect() {
+    let bank = Bank::failing().await;
+    bank.deposit("ann", &[UNLUCKY, 1]).await;
+    let letters = bank.letters().await;
+    bank.discard(&letters[0].0).await;
+    bank.controls.fix();
+    assert_eq!(bank.balance("ann").await, 1);
+    let gone = bank.gesta.discard_dead_letter(&letters[0].0, &operator()).await;
+    assert!(matches!(gone, Err(OperationError::NoSuchDeadLetter { .. })));
+    let nobody = DeadLetterId { projection: "nobody".to_owned(), ..letters[0].0.clone() };
+    let unknown = bank.gesta.discard_dead_letter(&nobody, &operator()).await;
+    assert!(matches!(unknown, Err(OperationError::NotRegistered { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_while_a_letter_is_discarded_changes_nothing() {
+    let bank = Bank::failing().await;
+    bank.deposit("ann", &[UNLUCKY, 100, 200]).await;
+    let letters = bank.letters().await;
+    bank.gesta.clone().close().await;
+
+    // The first of those behind is applied, and the commit does not come.
+    let gated = Controls::gated(0);
+    let gesta = Bank::open(&bank.store, &bank.models, &gated).await;
+    let by = operator();
+    let mut discarding = Box::pin(gesta.discard_dead_letter(&letters[0].0, &by));
+    tokio::select! {
+        biased;
+        () = gated.until_at_gate() => {}
+        outcome = &mut discarding => panic!("it waits: {outcome:?}"),
+    }
+    drop(discarding);
+    gesta.close().await;
+
+    let gesta = Bank::open(&bank.store, &bank.models, &Controls::free()).await;
+    let bank = Bank { gesta, ..bank };
+    bank.deposit("ben", &[1]).await;
+    assert_eq!(bank.letters().await.len(), 3, "letter and rows are as they were");
+    assert_eq!(bank.balance("ann").await, 0);
+    bank.discard(&letters[0].0).await;
+    assert_eq!(bank.balance("ann").await, 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_version_left_waiting_behind_a_discarded_letter_is_applied() {
+    let bank = Bank::failing().await;
+    bank.deposit("ann", &[UNLUCKY, 100, 200]).await;
+    let letters = bank.letters().await;
+    bank.gesta.clone().close().await;
+    // An earlier version forgot the first letter alone.
+    let id = bank.models.list_read_models("balances").await.unwrap().remove(0).id;
+    let mut tx = bank.models.begin(&id).await.unwrap();
+    assert!(tx.delete_dead_letter(letters[0].0.position).await.unwrap());
+    tx.commit().await.unwrap();
+
+    let gesta = Bank::open(&bank.store, &bank.models, &bank.controls).await;
+    let bank = Bank { gesta, ..bank };
+    bank.deposit("ann", &[1_000]).await;
+    assert_eq!(bank.balance("ann").await, 1_300);
+    assert!(bank.letters().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_programs_that_retry_one_letter_apply_it_once() {
+    let bank = Bank::failing().await;
+    bank.deposit("ann", &[UNLUCKY, 100]).await;
+    let other = Bank::open(&bank.store, &bank.models, &bank.controls).await;
+    let id = bank.letters().await.remove(0).0;
+    while other.dead_letters().await.unwrap().len() < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    bank.controls.fix();
+    let by = operator();
+    let both = tokio::join!(
+        bank.gesta.retry_dead_letter(&id, &by),
+        other.retry_dead_letter(&id, &by),
+    );
+    assert!(both.0.is_ok() || both.1.is_ok(), "{both:?}");
+    assert_eq!(bank.balance("ann").await, UNLUCKY + 100, "once");
+    assert!(bank.letters().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_another_program_has_discarded_holds_nothing_back() {
+    let bank = Bank::failing().await;
+    bank.deposit("ann", &[UNLUCKY, 100]).await;
+    let other = Bank::open(&bank.store, &bank.models, &bank.controls).await;
+    while other.dead_letters().await.unwrap().len() < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let id = bank.letters().await.remove(0).0;
+    bank.gesta.clone().close().await;
+    other.discard_dead_letter(&id, &operator()).await.unwrap();
+    let gesta = Bank::open(&bank.store, &bank.models, &bank.controls).await;
+    let bank = Bank { gesta, ..bank };
+    // Whichever of the two applies them.
+    bank.deposit("ann", &[200, 300]).await;
+    assert_eq!(bank.balance("ann").await, 600);
+    assert!(bank.letters().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_strict_projection_goes_on_behind_a_discarded_letter() {
+    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let strict = StrictBalances(Controls::failing(Fault::Error));
+    let gesta = Gesta::on(Arc::clone(&store)).project(strict, &models).open().await.unwrap();
+    deposit(&gesta, "ann", UNLUCKY).await;
+    let last = deposit(&gesta, "ann", 100).await;
+    while gesta.dead_letters().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let id = gesta.dead_letters().await.unwrap().remove(0).0;
+    gesta.discard_dead_letter(&id, &operator()).await.unwrap();
+    gesta.wait_for::<StrictBalances>(&last).await.unwrap();
+    let rows = gesta.ask::<_, Reader>(AllBalances::<StrictBalances>::of()).await.unwrap();
+    assert_eq!(rows, [("account-ann".to_owned(), 100)]);
+}
+
+/// Who ordered what on what, and why.
+async fn audited(store: &Arc<dyn EventStore>) -> Vec<(String, String, String, Option<String>)> {
+    let read = ReadStream::forwards(audit::stream());
+    let events = store.read_stream(read).collect_events().await.unwrap();
+    events
+        .iter()
+        .map(|event| {
+            let AuditEvent::Ordered(ordered) = Recorded::<AuditEvent>::read(event).unwrap().event;
+            let actor = EventMetadata::from_json(&event.metadata).actor.unwrap_or_default();
+            (actor, ordered.operation, ordered.target, ordered.reason)
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operators_act_on_a_letter_is_recorded_with_the_reason_and_an_unknown_target_is_not() {
+    let bank = Bank::failing().await;
+    bank.deposit("ann", &[UNLUCKY, 100]).await;
+    let id = bank.letters().await.remove(0).0;
+    let missing = DeadLetterId { position: Position::new(99), ..id.clone() };
+    let by = Operator::new("ben").because("a typing error of the till");
+    assert!(bank.gesta.discard_dead_letter(&missing, &by).await.is_err());
+    assert!(bank.gesta.retry_dead_letter(&missing, &by).await.is_err());
+    assert!(bank.gesta.rebuild("nobody", &by).await.is_err());
+    assert!(audited(&bank.store).await.is_empty());
+    assert!(bank.gesta.retry_dead_letter(&id, &Operator::new("ann")).await.is_err());
+    bank.gesta.discard_dead_letter(&id, &by).await.unwrap();
+    let recorded = audited(&bank.store).await;
+    let (ann, ben) = ("ann".to_owned(), "ben".to_owned());
+    let (target, reason) = (id.to_string(), Some("a typing error of the till".to_owned()));
+    assert_eq!(
+        recorded,
+        [
+            (ann, "retry-dead-letter".to_owned(), target.clone(), None),
+            (ben, "discard-dead-letter".to_owned(), target, reason),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_closing_waits_and_questions_end_at_once() {
+    use gesta::{AskError, WaitError};
+
+    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let gesta = Bank::open(&store, &models, &Controls::free()).await;
+    let receipt = deposit(&gesta, "ann", 1).await;
+    gesta.wait_for::<Balances>(&receipt).await.unwrap();
+    gesta.clone().close().await;
+    let closed = WaitError::Closed { projection: "balances" };
+    let later = Duration::from_secs(3_600);
+    let asked = gesta.ask::<_, Reader>(AllBalances::<Balances>::of()).within(later);
+    let outcome = tokio::time::timeout(Duration::from_secs(1), asked).await.expect("at once");
+    assert!(matches!(outcome, Err(AskError::Wait(error)) if error == closed));
+    let wait = gesta.wait_for::<Balances>(&receipt).within(later);
+    assert_eq!(tokio::time::timeout(Duration::from_secs(1), wait).await, Ok(Err(closed)));
+    let ordered = gesta.rebuild("balances", &operator()).await;
+    assert!(matches!(ordered, Err(OperationError::Unavailable { .. })));
+    assert!(audited(&store).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_goes_on_while_the_application_is_closed_ends() {
+    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let controls = Controls::gated(0);
+    let gesta = Bank::open(&store, &models, &controls).await;
+    let receipt = deposit(&gesta, "ann", 1).await;
+    let waiting = tokio::spawn({
+        let gesta = gesta.clone();
+        async move { gesta.wait_for::<Balances>(&receipt).within(Duration::from_secs(60)).await }
+    });
+    controls.until_at_gate().await;
+    gesta.close().await;
+    let outcome = waiting.await.unwrap();
+    assert_eq!(outcome, Err(gesta::WaitError::Closed { projection: "balances" }));
+}

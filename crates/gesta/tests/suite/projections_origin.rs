@@ -1,0 +1,387 @@
+//! The origin of rows: of which history of the store, and of which event types.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use gesta::{AsOf, Gesta, ProjectionState, ProjectionStatus, SnapshotPolicy, TypedRows, prelude::*};
+use gesta_sqlite::{Reader, Sqlite};
+use gesta_store::{
+    CreateReadModel, EventStore, MemoryReadModels, ReadModelStore, ReadModelTx, ReadRows, Rows,
+    Stage,
+};
+
+use crate::bank::{
+    AllBalances, Audit, Audited, Balances, Controls, Deposited, deposit, new_store, operator,
+    replayed,
+};
+
+async fn open<P: Apply<gesta_sqlite::Tx>>(
+    store: &Arc<dyn EventStore>,
+    projection: P,
+    models: &Sqlite,
+) -> Gesta {
+    Gesta::on(Arc::clone(store)).project(projection, models).open().await.unwrap()
+}
+
+async fn status(gesta: &Gesta) -> ProjectionStatus {
+    gesta.projections().await.unwrap().remove(0)
+}
+
+async fn until_running(gesta: &Gesta) {
+    while status(gesta).await.state != ProjectionState::Running {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn settled<P: gesta::Projection>(gesta: &Gesta) {
+    let head = gesta.store().head().await.unwrap().position;
+    let wait = gesta.wait_for_position::<P>(head).within(Duration::from_secs(600));
+    wait.await.unwrap();
+}
+
+// ---- event types
+
+#[derive(EventSet, Clone, Debug)]
+enum Visits {
+    Deposited(Deposited),
+    Audited(Audited),
+}
+
+/// The projection before and after it learns of audits; both count what they see of each account.
+macro_rules! seen {
+    ($name:ident, $events:ty) => {
+        struct $name;
+
+        impl Projection for $name {
+            const NAME: &'static str = "seen";
+            type Event = $events;
+        }
+
+        impl<Tx: Rows> Apply<Tx> for $name {
+            async fn apply(
+                &self,
+                tx: &mut Tx,
+                events: &[Recorded<$events>],
+            ) -> Result<(), ApplyError> {
+                for event in events {
+                    let account = event.stream.as_str();
+                    let before: u64 = tx.get("seen", account).await?.unwrap_or_default();
+                    tx.put("seen", account, &(before + 1)).await?;
+                }
+                Ok(())
+            }
+        }
+
+        impl Query for $name {
+            type Reads = Self;
+            type Answer = Option<u64>;
+        }
+
+        impl<Conn: ReadRows> Answer<Conn> for $name {
+            async fn answer(&self, rows: &mut Conn) -> Result<Option<u64>, QueryError> {
+                Ok(rows.get("seen", "account-ann").await?)
+            }
+        }
+    };
+}
+
+seen!(SeenDeposits, crate::bank::BalanceEvent);
+seen!(SeenVisits, Visits);
+
+async fn audit(gesta: &Gesta) {
+    gesta.execute(Audit { account: "ann".to_owned() }).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_type_that_a_projection_learns_of_is_applied_from_the_first_event_on() {
+    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let old = open(&store, SeenDeposits, &models).await;
+    deposit(&old, "ann", 1).await;
+    for _ in 0..10 {
+        audit(&old).await;
+    }
+    settled::<SeenDeposits>(&old).await;
+    old.close().await;
+
+    let gesta = open(&store, SeenVisits, &models).await;
+    settled::<SeenVisits>(&gesta).await;
+    until_running(&gesta).await;
+    assert_eq!(gesta.ask::<_, Reader>(SeenVisits).await.unwrap(), Some(11));
+    let listed = models.list_read_models("seen").await.unwrap();
+    assert!(listed.iter().any(|one| one.id.build == 2 && one.stage == Stage::Answering));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_type_without_earlier_events_costs_no_rebuild() {
+    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let old = open(&store, SeenDeposits, &models).await;
+    deposit(&old, "ann", 1).await;
+    settled::<SeenDeposits>(&old).await;
+    old.close().await;
+
+    let gesta = open(&store, SeenVisits, &models).await;
+    audit(&gesta).await;
+    settled::<SeenVisits>(&gesta).await;
+    assert_eq!(gesta.ask::<_, Reader>(SeenVisits).await.unwrap(), Some(2));
+    assert_eq!(models.list_read_models("seen").await.unwrap().len(), 1);
+    gesta.close().await;
+
+    // Forgotten again, and missed: what is added later was there from before.
+    let without = open(&store, SeenDeposits, &models).await;
+    audit(&without).await;
+    settled::<SeenDeposits>(&without).await;
+    without.close().await;
+    let gesta = open(&store, SeenVisits, &models).await;
+    settled::<SeenVisits>(&gesta).await;
+    assert_eq!(gesta.ask::<_, Reader>(SeenVisits).await.unwrap(), Some(3));
+}
+
+// ---- history
+
+/// A log and its read models in one directory.
+struct Shop(tempfile::TempDir);
+
+impl Shop {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn events(&self) -> std::path::PathBuf {
+        self.0.path().join("events")
+    }
+
+    fn models(&self) -> Sqlite {
+        Sqlite::open(self.0.path().join("read-models")).unwrap()
+    }
+
+    async fn open(&self, controls: &Arc<Controls>) -> Gesta {
+        let policy = SnapshotPolicy { every: 2, fold_version: 1 };
+        let models = self.models();
+        Gesta::at(format!("gesta:{}", self.events().display()))
+            .project(Balances(Arc::clone(controls)), &models)
+            .project_on_read(crate::on_read::Card, &models)
+            .snapshots::<Summed>(&models, policy)
+            .open()
+            .await
+            .unwrap()
+    }
+
+    /// A plain copy of the store's files, taken while nothing runs.
+    fn copy(&self) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        copy_files(&self.events(), copy.path());
+        copy
+    }
+
+    /// Puts a copy in place of the store, beside read models that are newer.
+    fn put_back(&self, copy: &tempfile::TempDir) {
+        std::fs::remove_dir_all(self.events()).unwrap();
+        copy_files(copy.path(), &self.events());
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// An account's sum, which has snapshots.
+#[derive(Serialize, Deserialize, Default)]
+struct Summed(u64);
+
+impl Aggregate for Summed {
+    const CATEGORY: &'static str = "account";
+    type Id = String;
+    type Event = crate::bank::AccountEvent;
+
+    fn evolve(&mut self, event: &Self::Event) {
+        if let crate::bank::AccountEvent::Deposited(Deposited { amount }) = event {
+            self.0 += amount;
+        }
+    }
+}
+
+async fn balances(gesta: &Gesta) -> Vec<(String, u64)> {
+    gesta.ask::<_, Reader>(AllBalances::<Balances>::of()).await.unwrap()
+}
+
+/// Everything that is derived, as it is answered.
+async fn answers(gesta: &Gesta) -> (Vec<(String, u64)>, Vec<u64>, u64) {
+    let ann = "ann".to_owned();
+    let card = gesta.read_on_demand::<crate::on_read::Card>(&ann, AsOf::Now).await.unwrap();
+    let summed = gesta.load::<Summed>(&ann).await.unwrap().unwrap();
+    (balances(gesta).await, card.unwrap().row, summed.state.0)
+}
+
+#[tokio::test]
+async fn an_older_copy_of_the_store_that_grew_past_newer_read_models_is_noticed() {
+    let shop = Shop::new();
+    let gesta = shop.open(&Controls::free()).await;
+    for amount in 1..=4 {
+        deposit(&gesta, "ann", amount).await;
+    }
+    gesta.close().await;
+    let copy = shop.copy();
+    let gesta = shop.open(&Controls::free()).await;
+    for amount in 100..=110 {
+        deposit(&gesta, "ann", amount).await;
+    }
+    settled::<Balances>(&gesta).await;
+    answers(&gesta).await;
+    gesta.close().await;
+
+    // The same life of the store by its name, another history from the fifth event on.
+    shop.put_back(&copy);
+    let alone = Gesta::at(format!("gesta:{}", shop.events().display())).open().await.unwrap();
+    for amount in 1_000..=1_030 {
+        deposit(&alone, "ann", amount).await;
+    }
+    alone.close().await;
+    let gesta = shop.open(&Controls::free()).await;
+    settled::<Balances>(&gesta).await;
+    until_running(&gesta).await;
+    let (rows, card, _) = answers(&gesta).await;
+    assert_eq!(rows, replayed(gesta.store(), 1).await);
+    let amounts: Vec<u64> = (1..=4).chain(1_000..=1_030).collect();
+    assert_eq!(card, amounts);
+    gesta.close().await;
+}
+
+#[tokio::test]
+async fn an_older_copy_of_the_store_that_is_behind_its_read_models_is_noticed_and_told() {
+    let shop = Shop::new();
+    let gesta = shop.open(&Controls::free()).await;
+    deposit(&gesta, "ann", 1).await;
+    gesta.close().await;
+    let copy = shop.copy();
+    let gesta = shop.open(&Controls::free()).await;
+    for amount in 100..=110 {
+        deposit(&gesta, "ann", amount).await;
+    }
+    settled::<Balances>(&gesta).await;
+    answers(&gesta).await;
+    gesta.close().await;
+    shop.put_back(&copy);
+
+    let gated = Controls::gated(0);
+    let gesta = shop.open(&gated).await;
+    gated.until_at_gate().await;
+    let told = status(&gesta).await.trouble.unwrap_or_default();
+    assert!(told.contains("ahead of the store"), "{told}");
+    gated.open_gate();
+    until_running(&gesta).await;
+    assert_eq!(answers(&gesta).await, (vec![("account-ann".to_owned(), 1)], vec![1], 1));
+    assert_eq!(status(&gesta).await.trouble, None);
+}
+
+#[tokio::test]
+async fn a_copy_that_differs_only_in_events_that_the_projection_never_sees_is_noticed() {
+    let shop = Shop::new();
+    let gesta = shop.open(&Controls::free()).await;
+    deposit(&gesta, "ann", 1).await;
+    settled::<Balances>(&gesta).await;
+    gesta.close().await;
+    let copy = shop.copy();
+    // Only audits, which leave no row but move the checkpoint.
+    let gesta = shop.open(&Controls::free()).await;
+    for _ in 0..20 {
+        audit(&gesta).await;
+    }
+    settled::<Balances>(&gesta).await;
+    gesta.close().await;
+    let gesta = shop.open(&Controls::free()).await;
+    settled::<Balances>(&gesta).await;
+    gesta.close().await;
+
+    shop.put_back(&copy);
+    let alone = Gesta::at(format!("gesta:{}", shop.events().display())).open().await.unwrap();
+    for amount in 0..30 {
+        deposit(&alone, "ben", amount).await;
+    }
+    alone.close().await;
+    let gesta = shop.open(&Controls::free()).await;
+    settled::<Balances>(&gesta).await;
+    until_running(&gesta).await;
+    assert_eq!(balances(&gesta).await, replayed(gesta.store(), 1).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_model_of_an_earlier_version_is_taken_as_it_is() {
+    let store = new_store();
+    let writer = Gesta::on(Arc::clone(&store)).open().await.unwrap();
+    let first = deposit(&writer, "ann", 1).await;
+    deposit(&writer, "ann", 2).await;
+    // Rows and a checkpoint without properties.
+    let models = MemoryReadModels::new();
+    let create = CreateReadModel { projection: "balances", version: 1, stage: Stage::Answering };
+    let id = models.create_read_model(create).await.unwrap();
+    let mut tx = models.begin(&id).await.unwrap();
+    tx.put("balances", "account-ann", &1).await.unwrap();
+    let incarnation = store.head().await.unwrap().incarnation;
+    let to = gesta_store::Checkpoint { position: first.position, incarnation };
+    tx.advance(gesta_store::Advance { from: None, to }).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let controls = Controls::free();
+    let gesta = Gesta::on(Arc::clone(&store)).project(Balances(Arc::clone(&controls)), &models);
+    let gesta = gesta.open().await.unwrap();
+    settled::<Balances>(&gesta).await;
+    assert_eq!(controls.applied.load(Ordering::SeqCst), 1, "from its checkpoint on");
+    let mut tx = models.begin(&id).await.unwrap();
+    assert_eq!(tx.property("event-types").await.unwrap().as_deref(), Some(r#"["deposited"]"#));
+    assert!(tx.property("last-event").await.unwrap().is_some());
+}
+
+// ---- names
+
+macro_rules! named {
+    ($type:ident, $name:expr) => {
+        struct $type;
+
+        impl Projection for $type {
+            const NAME: &'static str = $name;
+            type Event = crate::bank::BalanceEvent;
+        }
+
+        impl<Tx: Rows> Apply<Tx> for $type {
+            async fn apply(
+                &self,
+                _: &mut Tx,
+                _: &[Recorded<crate::bank::BalanceEvent>],
+            ) -> Result<(), ApplyError> {
+                Err(ApplyError::because("it fails"))
+            }
+        }
+    };
+}
+
+named!(Nameless, "");
+named!(TwoLines, "orders\nof today");
+named!(Umlauts, "größen/je @ Tag");
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_could_not_be_operated_is_refused_when_the_application_opens() {
+    let models = Sqlite::temporary().unwrap();
+    let nameless = Gesta::on(new_store()).project(Nameless, &models).open().await.unwrap_err();
+    assert!(nameless.to_string().contains("at least 1 character"), "{nameless}");
+    let lines = Gesta::on(new_store()).project(TwoLines, &models).open().await.unwrap_err();
+    assert!(lines.to_string().contains("control characters"), "{lines}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_projection_of_any_other_name_can_be_operated_by_it() {
+    let gesta = open(&new_store(), Umlauts, &Sqlite::temporary().unwrap()).await;
+    let receipt = deposit(&gesta, "ann", 1).await;
+    let wait = gesta.wait_for::<Umlauts>(&receipt).within(Duration::from_secs(600));
+    wait.await.unwrap();
+    let id = gesta.dead_letters().await.unwrap().remove(0).0;
+    let id = id.to_string().parse().unwrap();
+    gesta.discard_dead_letter(&id, &operator()).await.unwrap();
+    gesta.rebuild("größen/je @ Tag", &operator()).await.unwrap();
+}
