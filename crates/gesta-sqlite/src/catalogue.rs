@@ -126,7 +126,9 @@ impl Catalogue {
             Stage::Rebuilding => "rebuilding",
             Stage::Answering => "answering",
             Stage::Retired => {
-                return Err(DatabaseError::rejected("a read model is not retired before it answers"));
+                return Err(DatabaseError::rejected(
+                    "a read model is not retired before it answers",
+                ));
             }
         };
         // The build number makes the name unique, whatever the projection's name is reduced to.
@@ -229,9 +231,7 @@ impl Catalogue {
 
     /// Forgets a dropped read model, once its file is gone.
     pub(crate) fn forget(&self, file: &DroppedFile) -> Result<(), DatabaseError> {
-        self.0
-            .execute("delete from read_models where build = ?1", [file.build])
-            .map_err(sorted)?;
+        self.0.execute("delete from read_models where build = ?1", [file.build]).map_err(sorted)?;
         Ok(())
     }
 }

@@ -110,7 +110,10 @@ impl ReadModelFile {
 fn open_writer(path: &Path, is_begun: bool) -> Result<Connection, DatabaseError> {
     let bytes = fs::metadata(path).map_or(0, |found| found.len());
     if is_begun && bytes == 0 && path.exists() {
-        return Err(DatabaseError::Corrupt { reason: "the file is empty".to_owned(), source: None });
+        return Err(DatabaseError::Corrupt {
+            reason: "the file is empty".to_owned(),
+            source: None,
+        });
     }
     let writer = connection::open(path, Durable::AfterWriteBack)?;
     if (1..=CHECKED_BYTES_MAX).contains(&bytes) {

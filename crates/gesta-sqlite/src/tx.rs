@@ -50,9 +50,7 @@ impl Tx {
     pub(crate) async fn begin(file: Arc<ReadModelFile>) -> Result<Self, DatabaseError> {
         let connection = file.writer().await;
         // At once for writing: another process that has the file is met here, not in the middle.
-        connection
-            .execute_batch("begin immediate")
-            .map_err(|error| file.named(sorted(error)))?;
+        connection.execute_batch("begin immediate").map_err(|error| file.named(sorted(error)))?;
         Ok(Self { connection, file })
     }
 

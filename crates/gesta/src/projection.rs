@@ -34,9 +34,7 @@ pub(crate) use on_read::{OnReadPlan, OnReadRows};
 pub use operation::OperationError;
 pub(crate) use operation::{Operation, Order};
 pub(crate) use status::Progress;
-pub use status::{
-    Lag, OldRows, PendingSwitch, ProjectionState, ProjectionStatus, RebuildProgress,
-};
+pub use status::{Lag, OldRows, PendingSwitch, ProjectionState, ProjectionStatus, RebuildProgress};
 pub use typed_rows::{ReadTypedRows, TypedRows};
 
 use crate::{EventSet, Recorded, UndecodableEvent};

@@ -23,9 +23,10 @@ use gesta_store::{
 };
 
 use crate::{
-    Apply, AsOf, Builder, Fresh, Gesta, Lag, OldRows, OnRead, OpenError, OperationError, Projection,
-    ProjectionState, ProjectionStatus, ReadOnDemandError,
-    audit::{self, Operator}, check_projection_name,
+    Apply, AsOf, Builder, Fresh, Gesta, Lag, OldRows, OnRead, OpenError, OperationError,
+    Projection, ProjectionState, ProjectionStatus, ReadOnDemandError,
+    audit::{self, Operator},
+    check_projection_name,
     projection::{
         AnyReader, Handle, OnReadPlan, OnReadRows, Operation, Planned, Planning, Progress,
         Surroundings,

@@ -42,7 +42,11 @@ pub(super) enum Beside<P, S> {
     Nothing,
     Filling(Box<Rebuild<P, S>>),
     /// It could not be opened or filled, and is tried again after the pause.
-    Failing { id: ReadModelId, trouble: String, pause: Sleep },
+    Failing {
+        id: ReadModelId,
+        trouble: String,
+        pause: Sleep,
+    },
 }
 
 pub(super) struct Rebuild<P, S> {
@@ -470,7 +474,9 @@ where
             self.parts.read_models.switch_to(&rebuilt).await?;
         } else {
             self.parts.read_models.switch_keeping(&rebuilt).await?;
-            if let Some(damage) = models.answering.trouble().filter(|_| models.answering.is_damaged()) {
+            if let Some(damage) =
+                models.answering.trouble().filter(|_| models.answering.is_damaged())
+            {
                 self.quarantine(&models.answering.id, damage).await?;
             }
         }

@@ -261,7 +261,8 @@ where
         if !events.is_empty() {
             caught(self.parts.projection.apply(&mut tx, &events)).await?;
         }
-        if !behind.is_empty() && provenance::letters_changed(&mut tx).await? != self.letters_changed {
+        if !behind.is_empty() && provenance::letters_changed(&mut tx).await? != self.letters_changed
+        {
             // Maybe nothing is set aside of these streams any more: look again.
             let reason = "another program has changed the dead letters";
             return Err(DatabaseError::unavailable(reason).into());
@@ -347,10 +348,9 @@ where
     pub(super) fn halt(&self) -> Option<&Halt> {
         match &self.source {
             Source::Halted(halt) => Some(halt),
-            Source::Subscribed(_)
-            | Source::Retired
-            | Source::Damaged(_)
-            | Source::Failing(..) => None,
+            Source::Subscribed(_) | Source::Retired | Source::Damaged(_) | Source::Failing(..) => {
+                None
+            }
         }
     }
 

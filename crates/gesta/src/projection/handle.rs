@@ -21,10 +21,8 @@ use tokio::{
 };
 
 use super::{
-    Apply, Operation, OperationError, Order, Progress, ProjectionState,
-    filling::Parts,
-    in_one_line,
-    runner::Runner,
+    Apply, Operation, OperationError, Order, Progress, ProjectionState, filling::Parts,
+    in_one_line, runner::Runner,
 };
 use crate::{Clock, EventSet};
 

@@ -57,9 +57,7 @@ pub fn check_projection_name(name: &str) -> Result<(), InvalidProjectionName> {
         name if name.chars().any(char::is_control) => {
             Err(InvalidProjectionName::ControlCharacter { name: name.to_owned() })
         }
-        name if name.trim() != name => {
-            Err(InvalidProjectionName::Space { name: name.to_owned() })
-        }
+        name if name.trim() != name => Err(InvalidProjectionName::Space { name: name.to_owned() }),
         _ => Ok(()),
     }
 }
@@ -71,7 +69,9 @@ mod tests {
     #[test]
     fn every_printable_text_within_the_limit_is_a_projections_name() {
         let long = "ö".repeat(PROJECTION_NAME_BYTES_MAX / 2);
-        for name in ["order_totals", "orders.v2", "größen", "a/b", "a b", "a@b", "%2F", "...", &long] {
+        for name in
+            ["order_totals", "orders.v2", "größen", "a/b", "a b", "a@b", "%2F", "...", &long]
+        {
             assert_eq!(check_projection_name(name), Ok(()), "{name}");
         }
     }

@@ -247,12 +247,7 @@ impl<P: OnRead> OnReadRows<P> {
     }
 
     /// Not keeping it costs the next reader time and nothing else.
-    async fn keep(
-        &self,
-        stream: &StreamName,
-        kept: Stored<&P::Row>,
-        useless: Option<LastEvent>,
-    ) {
+    async fn keep(&self, stream: &StreamName, kept: Stored<&P::Row>, useless: Option<LastEvent>) {
         if let Err(error) = self.0.keep(stream, kept, useless).await {
             let error = in_one_line(&error);
             tracing::warn!(projection = P::NAME, %stream, %error, "row not kept");
@@ -404,14 +399,20 @@ impl<P: OnRead, S: ReadModelStore> OnReadPlan<P, S> {
     async fn set_aside(&self, id: &ReadModelId, damage: &str) -> Result<(), DatabaseError> {
         let kept_at = self.read_models.quarantine(id).await?.unwrap_or_default();
         tracing::warn!(
-            projection = P::NAME, damage, kept_at,
+            projection = P::NAME,
+            damage,
+            kept_at,
             "rows on read are damaged: they are kept aside and folded again"
         );
         Ok(())
     }
 
     /// The read model to try once more with, if this error is damage of the one that was used.
-    async fn after(&self, error: ApplyError, used: &ReadModelId) -> Result<ReadModelId, ApplyError> {
+    async fn after(
+        &self,
+        error: ApplyError,
+        used: &ReadModelId,
+    ) -> Result<ReadModelId, ApplyError> {
         let ApplyError::Database(DatabaseError::Corrupt { reason, .. }) = &error else {
             return Err(error);
         };

@@ -161,9 +161,10 @@ impl Provenance {
     /// The types that the rows are not made from; none where that is not known.
     pub(super) fn added_types<'n>(&self, names: &[&'n str]) -> impl Iterator<Item = &'n str> {
         let known = self.event_types.as_deref();
-        names.iter().copied().filter(move |name| {
-            known.is_some_and(|known| known.iter().all(|one| one != name))
-        })
+        names
+            .iter()
+            .copied()
+            .filter(move |name| known.is_some_and(|known| known.iter().all(|one| one != name)))
     }
 
     /// Whether the read model keeps another event set than this one.

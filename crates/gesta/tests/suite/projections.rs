@@ -6,8 +6,8 @@ use std::{
 };
 
 use gesta::{
-    AskError, Gesta, OperationError, Position, ProjectionState, ProjectionStatus,
-    WaitError, prelude::*,
+    AskError, Gesta, OperationError, Position, ProjectionState, ProjectionStatus, WaitError,
+    prelude::*,
 };
 use gesta_sqlite::{Reader, Sqlite, Tx, params};
 use gesta_store::{

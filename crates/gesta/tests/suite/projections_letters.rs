@@ -8,9 +8,7 @@ use gesta::{
     prelude::*,
 };
 use gesta_sqlite::{Reader, Sqlite};
-use gesta_store::{
-    DeadLetter, EventStore, ReadModelStore, ReadModelTx, ReadStream, SetAside,
-};
+use gesta_store::{DeadLetter, EventStore, ReadModelStore, ReadModelTx, ReadStream, SetAside};
 
 use crate::bank::{
     AllBalances, Balances, Controls, Fault, StrictBalances, UNLUCKY, deposit, new_store, operator,
@@ -31,11 +29,7 @@ impl Bank {
         Self { store, models, controls, gesta }
     }
 
-    async fn open(
-        store: &Arc<dyn EventStore>,
-        models: &Sqlite,
-        controls: &Arc<Controls>,
-    ) -> Gesta {
+    async fn open(store: &Arc<dyn EventStore>, models: &Sqlite, controls: &Arc<Controls>) -> Gesta {
         let projection = Balances(Arc::clone(controls));
         Gesta::on(Arc::clone(store)).project(projection, models).open().await.unwrap()
     }
@@ -203,10 +197,8 @@ async fn two_programs_that_retry_one_letter_apply_it_once() {
     }
     bank.controls.fix();
     let by = operator();
-    let both = tokio::join!(
-        bank.gesta.retry_dead_letter(&id, &by),
-        other.retry_dead_letter(&id, &by),
-    );
+    let both =
+        tokio::join!(bank.gesta.retry_dead_letter(&id, &by), other.retry_dead_letter(&id, &by),);
     assert!(both.0.is_ok() || both.1.is_ok(), "{both:?}");
     assert_eq!(bank.balance("ann").await, UNLUCKY + 100, "once");
     assert!(bank.letters().await.is_empty());

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use gesta::{AsOf, Gesta, ProjectionState, ProjectionStatus, SnapshotPolicy, TypedRows, prelude::*};
+use gesta::{
+    AsOf, Gesta, ProjectionState, ProjectionStatus, SnapshotPolicy, TypedRows, prelude::*,
+};
 use gesta_sqlite::{Reader, Sqlite};
 use gesta_store::{
     CreateReadModel, EventStore, MemoryReadModels, ReadModelStore, ReadModelTx, ReadRows, Rows,

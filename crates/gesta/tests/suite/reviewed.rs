@@ -86,7 +86,9 @@ async fn the_old_read_model_answers_while_the_new_one_cannot_be_prepared() {
 #[tokio::test(start_paused = true)]
 async fn an_order_to_a_projection_in_trouble_is_answered() {
     let gesta = open(&new_store(), Unprepared, &Sqlite::temporary().unwrap()).await;
-    let ordered = tokio::time::timeout(Duration::from_secs(600), gesta.rebuild("balances", &operator())).await;
+    let ordered =
+        tokio::time::timeout(Duration::from_secs(600), gesta.rebuild("balances", &operator()))
+            .await;
     let outcome = ordered.expect("nothing waits without a bound");
     assert!(matches!(outcome, Err(OperationError::Unavailable { .. })), "{outcome:?}");
 }

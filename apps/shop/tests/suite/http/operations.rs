@@ -156,7 +156,8 @@ async fn every_name_that_is_listed_can_be_operated() {
         .project(Long, &models);
     let client = Client::over(shop.open().await.unwrap());
     client.post("/v1/users", ann()).ok().await;
-    for name in [Underscore::NAME, Dotted::NAME, Umlaut::NAME, Slash::NAME, Percent::NAME, Long::NAME]
+    for name in
+        [Underscore::NAME, Dotted::NAME, Umlaut::NAME, Slash::NAME, Percent::NAME, Long::NAME]
     {
         let id = loop {
             let letters = client.get("/v1/dead-letters").ok().await.json["items"].take();
