@@ -71,7 +71,7 @@ impl FromRequestParts<Edge> for Feed {
         for (name, value) in query_pairs(parts)? {
             let bad = |error| invalid_name(&name, &error);
             match name.as_str() {
-                "stream" => wanted.streams.push(StreamName::new(value).map_err(bad)?),
+                "stream" => wanted.streams.push(StreamName::stored(value).map_err(bad)?),
                 "category" => wanted.categories.push(Category::new(value).map_err(bad)?),
                 "type" => wanted.types.push(EventType::new(value).map_err(bad)?),
                 "tag" => wanted.tags.push(Tag::new(value).map_err(bad)?),

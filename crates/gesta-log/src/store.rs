@@ -4,6 +4,9 @@
 //! handle is dropped, which seals the log. Not here: what an append goes through
 //! ([`writer`](crate::writer)), how reads find events ([`read`](crate::read)).
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     io,
     ops::ControlFlow,

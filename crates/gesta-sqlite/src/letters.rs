@@ -100,8 +100,8 @@ impl Stored {
         Ok(DeadLetter {
             position: Position::new(self.position),
             event: EventId::from(Uuid::from_bytes(self.event)),
-            event_type: EventType::new(self.event_type)?,
-            stream: StreamName::new(self.stream)?,
+            event_type: EventType::stored(self.event_type)?,
+            stream: StreamName::stored(self.stream)?,
             revision: Revision::new(self.revision),
             recorded_at: RecordedAt::from_micros(self.recorded_at),
             reason: self.reason,

@@ -129,7 +129,8 @@ impl Append {
     ///
     /// # Errors
     /// [`StoreError::Rejected`] for an append without streams, a stream or an event id given
-    /// twice, a limit exceeded, a system stream, or stream metadata that cannot be read.
+    /// twice, a limit exceeded, a system stream, stream metadata that cannot be read, or events for
+    /// a stream whose name leaves no room for its metadata stream.
     pub fn check(&self, limits: &Limits) -> Result<(), StoreError> {
         if self.streams.is_empty() {
             return Err(Invalid::NoStreams.into());
@@ -154,10 +155,14 @@ impl Append {
 }
 
 impl StreamAppend {
-    /// A system stream takes only what the system writes there.
+    /// A stream with events can be deleted, and a system stream takes only what the system writes
+    /// there.
     fn check_stream(&self) -> Result<(), StoreError> {
-        if !self.stream.is_system() || self.events.is_empty() {
+        if self.events.is_empty() {
             return Ok(());
+        }
+        if !self.stream.is_system() {
+            return Ok(self.stream.check_room()?);
         }
         if self.stream.described_stream().is_none() {
             return Err(Invalid::SystemStream { stream: self.stream.clone() }.into());

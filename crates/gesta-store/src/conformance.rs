@@ -206,6 +206,8 @@ macro_rules! __every_clause {
                 a_mebibyte_comes_back_unchanged
                 the_longest_names_come_back_unchanged
                 names_in_any_script_are_told_apart_by_their_bytes
+                filters_tell_names_apart_by_their_bytes
+                names_of_earlier_versions_come_back_unchanged
             }
             limits {
                 an_event_at_the_limit_is_accepted
@@ -214,7 +216,8 @@ macro_rules! __every_clause {
                 more_tags_than_the_limit_are_rejected
                 a_system_stream_takes_no_other_events
                 metadata_that_cannot_be_read_are_rejected
-                metadata_of_a_name_without_room_are_rejected
+                a_stream_without_room_for_metadata_takes_no_events
+                the_longest_streams_can_be_deleted
             }
             stream_reads {
                 a_stream_reads_forwards

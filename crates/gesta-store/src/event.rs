@@ -30,10 +30,21 @@ impl ContentType {
     /// Any other media type.
     ///
     /// # Errors
-    /// [`InvalidName`](crate::InvalidName) when the text is empty, too long or has a zero byte.
+    /// [`InvalidName`](crate::InvalidName) when the text is empty or too long, or has control
+    /// characters.
     pub fn new(text: impl Into<String>) -> Result<Self, crate::InvalidName> {
         let text = text.into();
-        crate::name::check("content type", &text, Self::BYTES_MAX)?;
+        crate::InvalidName::check("content type", &text, Self::BYTES_MAX)?;
+        Ok(Self(Cow::Owned(text)))
+    }
+
+    /// A media type that is stored already, which an earlier version may have let pass.
+    ///
+    /// # Errors
+    /// [`InvalidName`](crate::InvalidName) when the text is empty, too long or has a zero byte.
+    pub fn stored(text: impl Into<String>) -> Result<Self, crate::InvalidName> {
+        let text = text.into();
+        crate::name::check_stored("content type", &text, Self::BYTES_MAX)?;
         Ok(Self(Cow::Owned(text)))
     }
 

@@ -53,36 +53,28 @@ impl CommandId {
     /// The conversation that the command begins, where none is named.
     #[must_use]
     pub fn begins(&self) -> CorrelationId {
-        CorrelationId::new(self.0.clone()).expect("a command id is a correlation id")
+        CorrelationId::stored(self.0.clone()).expect("a command id is a correlation id")
     }
 
     /// The command as the cause of something.
     #[must_use]
     pub fn causes(&self) -> CausationId {
-        CausationId::new(self.0.clone()).expect("a command id is a causation id")
+        CausationId::stored(self.0.clone()).expect("a command id is a causation id")
     }
 }
 
 /// What the framework's own names may be: the rule of the store's.
 pub(crate) fn check(what: &'static str, text: &str) -> Result<(), InvalidName> {
-    let max = CommandId::BYTES_MAX;
-    if text.is_empty() {
-        return Err(InvalidName::Empty { what });
-    }
-    if text.len() > max {
-        return Err(InvalidName::TooLong { what, bytes: text.len(), max });
-    }
-    match text.bytes().position(|byte| byte == 0) {
-        Some(at) => Err(InvalidName::ZeroByte { what, at }),
-        None => Ok(()),
-    }
+    InvalidName::check(what, text, CommandId::BYTES_MAX)
 }
 
 impl TryFrom<String> for CommandId {
     type Error = InvalidName;
 
+    /// Of a command id that is stored, which an earlier version may have let pass.
     fn try_from(text: String) -> Result<Self, InvalidName> {
-        Self::new(text)
+        let text: Arc<str> = CausationId::stored(text)?.as_str().into();
+        Ok(Self(text))
     }
 }
 

@@ -252,7 +252,9 @@ impl<R> From<InvalidName> for ExecuteError<R> {
         let field = match &error {
             InvalidName::Empty { what }
             | InvalidName::TooLong { what, .. }
-            | InvalidName::ZeroByte { what, .. } => *what,
+            | InvalidName::ZeroByte { what, .. }
+            | InvalidName::ControlCharacter { what, .. } => *what,
+            InvalidName::EmptyId { .. } => "id",
             InvalidName::CategoryHasDash { .. } => "category",
             InvalidName::KeyHasColon { .. } => "tag key",
         };

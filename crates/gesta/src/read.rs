@@ -7,7 +7,7 @@
 
 use gesta_store::{
     EventStore, Filter, Pages, Position, ReadAll, ReadStream, RecordedAt, RecordedEvent, Revision,
-    StoreError, StreamMetadata, StreamName, StreamState,
+    StoreError, StreamMetadata, StreamName, StreamState, Visibility,
 };
 
 use crate::{BoundaryRead, EventMetadata, UndecodableEvent};
@@ -212,7 +212,9 @@ async fn begin(
         return Ok((store.read_stream(from), Position::START));
     };
     let head = store.head().await?.position;
-    let pages = store.read_all(ReadAll::forwards().only(Filter::Query(query.clone())));
+    // As the append condition: about visible events only.
+    let matching = ReadAll::forwards().only(Filter::Query(query.clone()));
+    let pages = store.read_all(matching.showing(Visibility::Visible));
     Ok((pages, head))
 }
 

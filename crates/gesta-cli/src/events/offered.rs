@@ -81,23 +81,23 @@ impl Offered {
         let data = bytes("data", line.data, line.data_base64)?;
         let data = data.ok_or("it has neither data nor dataBase64")?;
         let metadata = bytes("metadata", line.metadata, line.metadata_base64)?.unwrap_or_default();
-        let content_type = line.content_type.map(ContentType::new).transpose().map_err(told)?;
+        let content_type = line.content_type.map(ContentType::stored).transpose().map_err(told)?;
         let event = NewEvent {
             id: line.id.parse().map_err(|error| format!("id {}: {error}", line.id))?,
-            event_type: EventType::new(line.event_type).map_err(told)?,
+            event_type: EventType::stored(line.event_type).map_err(told)?,
             schema_version: line.schema_version,
             content_type: content_type.unwrap_or(ContentType::JSON),
             data: data.into(),
             metadata: metadata.into(),
-            tags: line.tags.into_iter().map(Tag::new).collect::<Result<_, _>>().map_err(told)?,
+            tags: line.tags.into_iter().map(Tag::stored).collect::<Result<_, _>>().map_err(told)?,
             correlation_id: line
                 .correlation_id
-                .map(CorrelationId::new)
+                .map(CorrelationId::stored)
                 .transpose()
                 .map_err(told)?,
-            causation_id: line.causation_id.map(CausationId::new).transpose().map_err(told)?,
+            causation_id: line.causation_id.map(CausationId::stored).transpose().map_err(told)?,
         };
-        let stream = StreamName::new(line.stream).map_err(told)?;
+        let stream = StreamName::stored(line.stream).map_err(told)?;
         Ok(Self {
             stream,
             revision: Revision::new(line.revision),
@@ -137,7 +137,7 @@ mod tests {
 
     fn recorded(content_type: ContentType, data: &[u8], metadata: &[u8]) -> RecordedEvent {
         RecordedEvent {
-            stream: StreamName::new("order-\u{1}\"é").unwrap(),
+            stream: StreamName::stored("order-\u{1}\"é").unwrap(),
             revision: Revision::new(3),
             position: Position::new(7),
             recorded_at: RecordedAt::from_micros(1),

@@ -63,7 +63,7 @@ impl Streams {
 
     fn streams(self, store: &LogStore, output: &mut Output) -> Result<usize> {
         let prefix = self.prefix;
-        let after = self.after.map(StreamName::new).transpose()?;
+        let after = self.after.map(StreamName::stored).transpose()?;
         let mut header = Some("    HEAD  STATE       STREAM");
         let page = |after, limit| {
             let list = ListStreams { prefix: prefix.clone(), after, limit };
@@ -78,7 +78,7 @@ impl Streams {
     }
 
     fn categories(self, store: &LogStore, output: &mut Output) -> Result<usize> {
-        let after = self.after.map(Category::new).transpose()?;
+        let after = self.after.map(Category::stored).transpose()?;
         let page =
             |after, limit| Ok(block_on(store.list_categories(ListCategories { after, limit }))?);
         each(self.limit, after, page, |category| match output.style() {

@@ -210,8 +210,8 @@ fn take_streams(fields: &mut Fields<'_>, first: Position) -> Result<Vec<Gone>, M
     for _ in 0..take_count(fields, 1)? {
         let length = usize::try_from(varint(fields)?).map_err(|_| Malformed::Short)?;
         let name = str::from_utf8(fields.take(length)?).map_err(|_| Malformed::Field("text"))?;
-        let name =
-            StreamName::new(Arc::<str>::from(name)).map_err(|_| Malformed::Field("stream name"))?;
+        let name = StreamName::stored(Arc::<str>::from(name))
+            .map_err(|_| Malformed::Field("stream name"))?;
         let count = take_count(fields, 1)?;
         let mut revision = varint(fields)?;
         let mut before = first;

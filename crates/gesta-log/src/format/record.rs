@@ -196,13 +196,17 @@ fn decode_fields(
     let (metadata_bytes, data_bytes) = (fields.u32()? as usize, fields.u32()? as usize);
     let stream = match (fields.take(stream_bytes)?, like) {
         (bytes, Some(like)) if like.stream.as_str().as_bytes() == bytes => like.stream.clone(),
-        (bytes, _) => StreamName::new(text(bytes)?).map_err(|_| Malformed::Field("stream name"))?,
+        (bytes, _) => {
+            StreamName::stored(text(bytes)?).map_err(|_| Malformed::Field("stream name"))?
+        }
     };
     let event_type = match (fields.take(usize::from(type_bytes))?, like) {
         (bytes, Some(like)) if like.event_type.as_str().as_bytes() == bytes => {
             like.event_type.clone()
         }
-        (bytes, _) => EventType::new(text(bytes)?).map_err(|_| Malformed::Field("event type"))?,
+        (bytes, _) => {
+            EventType::stored(text(bytes)?).map_err(|_| Malformed::Field("event type"))?
+        }
     };
     let named = fields.take(usize::from(named_bytes))?;
     let named = str::from_utf8(named).map_err(|_| Malformed::Field("text"))?;
@@ -213,10 +217,10 @@ fn decode_fields(
         tags.push(decode_tag(&mut fields, like)?);
     }
     let correlation_id = optional(&mut fields, correlation_bytes, |text| {
-        CorrelationId::new(text).map_err(|_| Malformed::Field("correlation id"))
+        CorrelationId::stored(text).map_err(|_| Malformed::Field("correlation id"))
     })?;
     let causation_id = optional(&mut fields, causation_bytes, |text| {
-        CausationId::new(text).map_err(|_| Malformed::Field("causation id"))
+        CausationId::stored(text).map_err(|_| Malformed::Field("causation id"))
     })?;
     let metadata = record.slice_ref(fields.take(metadata_bytes)?);
     let data = record.slice_ref(fields.take(data_bytes)?);
@@ -256,7 +260,7 @@ fn decode_tag(fields: &mut Fields<'_>, like: Option<&Tag>) -> Result<Tag, Malfor
     let length = usize::from(fields.u8()?);
     match (fields.take(length)?, like) {
         (bytes, Some(like)) if like.as_str().as_bytes() == bytes => Ok(like.clone()),
-        (bytes, _) => Tag::new(text(bytes)?).map_err(|_| Malformed::Field("tag")),
+        (bytes, _) => Tag::stored(text(bytes)?).map_err(|_| Malformed::Field("tag")),
     }
 }
 
@@ -265,7 +269,7 @@ fn decode_content(code: u8, name: &str) -> Result<ContentType, Malformed> {
         (CONTENT_JSON, "") => Ok(ContentType::JSON),
         (CONTENT_OCTET_STREAM, "") => Ok(ContentType::OCTET_STREAM),
         (CONTENT_NAMED, name) => {
-            ContentType::new(name).map_err(|_| Malformed::Field("content type"))
+            ContentType::stored(name).map_err(|_| Malformed::Field("content type"))
         }
         _ => Err(Malformed::Field("content type")),
     }

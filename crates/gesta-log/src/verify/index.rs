@@ -171,7 +171,7 @@ impl Compared<'_> {
         if !event.position.number().is_multiple_of(LOOKED_UP_ONE_IN) {
             return Ok(true);
         }
-        let (Some(key), Ok(stream)) = (self.key, StreamName::new(event.stream)) else {
+        let (Some(key), Ok(stream)) = (self.key, StreamName::stored(event.stream)) else {
             return Ok(true);
         };
         let Some(found) = self.run.find(self.disk, key.hash(&Term::Stream(&stream)))? else {

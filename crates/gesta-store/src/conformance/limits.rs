@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::scene::*;
 use crate::{
     Append, EventStore, EventType, ExpectedRevision, Invalid, InvalidName, NewEvent,
-    SetStreamMetadata, StreamMetadata, StreamName, Tag,
+    StreamMetadata, StreamName, Tag,
 };
 
 fn sized(bytes: usize) -> NewEvent {
@@ -79,15 +79,29 @@ pub(super) async fn metadata_that_cannot_be_read_are_rejected(store: &dyn EventS
     assert_eq!(all_ids(store).await, [], "nothing is appended");
 }
 
-/// The stream `$$name` has a name, too.
-pub(super) async fn metadata_of_a_name_without_room_are_rejected(store: &dyn EventStore) {
-    let change = SetStreamMetadata {
-        stream: name(&"n".repeat(StreamName::BYTES_MAX)),
-        expected_metadata: ExpectedRevision::Any,
-        metadata: StreamMetadata::default(),
-    };
-    match rejected(store.set_stream_metadata(change).await) {
-        Invalid::Name(InvalidName::TooLong { max, .. }) => assert_eq!(max, StreamName::BYTES_MAX),
-        other => panic!("expected a name that is too long, got: {other}"),
+/// The stream `$$name` has a name, too. Earlier versions made names that leave no room for it.
+pub(super) async fn a_stream_without_room_for_metadata_takes_no_events(store: &dyn EventStore) {
+    for bytes in [StreamName::BYTES_MAX + 1, StreamName::BYTES_MAX + 2] {
+        let stored = accepted(StreamName::stored("n".repeat(bytes)).map_err(Into::into));
+        let append = Append::to(stored, ExpectedRevision::Any, [event()]);
+        match rejected(store.append(append).await) {
+            Invalid::Name(InvalidName::TooLong { max, .. }) => {
+                assert_eq!(max, StreamName::BYTES_MAX);
+            }
+            other => panic!("expected a name that is too long, got: {other}"),
+        }
     }
+    assert_eq!(all_ids(store).await, [], "nothing is appended");
+}
+
+pub(super) async fn the_longest_streams_can_be_deleted(store: &dyn EventStore) {
+    let [deleted, ended] = ["d", "t"].map(|one| one.repeat(StreamName::BYTES_MAX));
+    grow(store, &deleted, 2).await;
+    delete(store, &deleted).await;
+    assert_eq!(stream_ids(store, &deleted).await, []);
+    describe_by(store, &deleted, StreamMetadata::default()).await;
+    grow(store, &ended, 2).await;
+    tombstone(store, &ended).await;
+    let append = Append::to(name(&ended), ExpectedRevision::Any, [event()]);
+    assert_eq!(self::deleted(store.append(append).await), name(&ended));
 }

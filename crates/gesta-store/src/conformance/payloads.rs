@@ -2,8 +2,9 @@
 
 use super::scene::*;
 use crate::{
-    CausationId, ContentType, CorrelationId, EventId, EventStore, NewEvent, ReadStream,
-    RecordedEvent, StreamName, Subscribe,
+    Append, CausationId, ContentType, CorrelationId, DeleteStream, EventId, EventQuery, EventStore,
+    EventType, ExpectedRevision, Filter, ListStreams, NewEvent, QueryItem, ReadAll, ReadStream,
+    RecordedEvent, StreamName, Subscribe, Tag,
 };
 
 /// An event with nothing left at its default.
@@ -96,11 +97,29 @@ pub(super) async fn the_longest_names_come_back_unchanged(store: &dyn EventStore
     assert_eq!(stream_ids(store, &long("-2")).await, other);
 }
 
+const NAMES: [&str; 16] = [
+    "straße-1",
+    "STRASSE-1",
+    "Straße-1",
+    "é-1",
+    "e\u{301}-1",
+    "注文-1",
+    "🛒-1",
+    " -1",
+    "order-a/b",
+    "order-a b",
+    "order-a@b.c",
+    "order-..",
+    "order-%2F",
+    "order-\"'",
+    "order--",
+    "شراء-١",
+];
+
 /// Names are compared byte by byte: neither case nor Unicode's equivalences make two one.
 pub(super) async fn names_in_any_script_are_told_apart_by_their_bytes(store: &dyn EventStore) {
-    let names = ["straße-1", "STRASSE-1", "Straße-1", "é-1", "e\u{301}-1", "注文-1", "🛒-1", " -1"];
     let mut expected = Vec::new();
-    for text in names {
+    for text in NAMES {
         let event = typed(text).tagged([tag(text)]);
         expected.push((text, event.id));
         append(store, text, [event]).await;
@@ -113,5 +132,59 @@ pub(super) async fn names_in_any_script_are_told_apart_by_their_bytes(store: &dy
             assert_eq!(event.event_type.as_str(), text);
             assert_eq!(event.tags, [tag(text)]);
         }
+    }
+}
+
+pub(super) async fn filters_tell_names_apart_by_their_bytes(store: &dyn EventStore) {
+    let mut added = Vec::new();
+    for text in NAMES {
+        let event = typed(text).tagged([tag(text)]);
+        added.push((text, event.id));
+        append(store, text, [event]).await;
+    }
+    for text in NAMES {
+        let of_category = name(text).category().expect("each has a category");
+        let alike = |(other, _): &&(&str, EventId)| {
+            name(other).category().is_some_and(|category| category == of_category)
+        };
+        let categorized: Vec<_> = added.iter().filter(alike).map(|(_, id)| *id).collect();
+        let own: Vec<_> = added.iter().filter(|(one, _)| *one == text).map(|(_, id)| *id).collect();
+        let query = EventQuery::of(QueryItem::every().tagged([tag(text)]));
+        for (filter, expected) in [
+            (Filter::Streams(vec![name(text)]), &own),
+            (Filter::StreamPrefixes(vec![text.to_owned()]), &own),
+            (Filter::EventTypes(vec![event_type(text)]), &own),
+            (Filter::Query(query), &own),
+            (Filter::Categories(vec![of_category.clone()]), &categorized),
+        ] {
+            let read = store.read_all(ReadAll::forwards().only(filter.clone()));
+            if !store.capabilities().filtered_reads {
+                return unsupported(read.collect_events().await);
+            }
+            assert_eq!(recorded_ids(&collected(read).await), *expected, "{filter:?}");
+        }
+    }
+}
+
+/// The rule for names has become narrower since they were made.
+pub(super) async fn names_of_earlier_versions_come_back_unchanged(store: &dyn EventStore) {
+    for text in ["order-a\nb", "order-"] {
+        let stream = accepted(StreamName::stored(text).map_err(Into::into));
+        let event_type = accepted(EventType::stored("a\tb").map_err(Into::into));
+        let tags = [accepted(Tag::stored("key:\r").map_err(Into::into))];
+        let event = NewEvent { event_type, ..event() }.tagged(tags);
+        let append = Append::to(stream.clone(), ExpectedRevision::Any, [event.clone()]);
+        accepted(store.append(append).await);
+        let read = || store.read_stream(ReadStream::forwards(stream.clone()));
+        let read_events = collected(read()).await;
+        assert!(read_events.iter().all(|event| event.stream == stream), "{text:?}");
+        let back: Vec<_> = read_events.into_iter().map(offered).collect();
+        assert_eq!(back, [event], "{text:?}");
+        let list = ListStreams { prefix: text.to_owned(), after: None, limit: 10 };
+        assert_eq!(accepted(store.list_streams(list).await), [stream.clone()]);
+        let expected = ExpectedRevision::StreamExists;
+        let delete = DeleteStream { stream: stream.clone(), expected };
+        accepted(store.delete_stream(delete).await);
+        assert_eq!(collected(read()).await, [], "{text:?}");
     }
 }

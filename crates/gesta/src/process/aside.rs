@@ -74,7 +74,7 @@ impl SubjectKey {
     fn subject(&self) -> Option<Subject> {
         match self {
             Self::Instance(id) => Some(Subject::Instance(id.clone())),
-            Self::Source(stream) => StreamName::new(stream.clone()).ok().map(Subject::Source),
+            Self::Source(stream) => StreamName::stored(stream.clone()).ok().map(Subject::Source),
         }
     }
 }
@@ -109,7 +109,7 @@ impl AsideRef {
             Self::Event { id, event_type, stream, revision, position } => WaitingInput::Event {
                 id: event_id_of(id)?,
                 event_type: EventType::new(event_type.clone()).ok()?,
-                stream: StreamName::new(stream.clone()).ok()?,
+                stream: StreamName::stored(stream.clone()).ok()?,
                 revision: Revision::new(*revision),
                 position: Position::new(*position),
             },

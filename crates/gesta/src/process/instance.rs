@@ -494,7 +494,7 @@ async fn read_again(
     let gone =
         || Trouble::EventGone { stream: stream.clone(), revision: *revision, event: id.to_owned() };
     let read =
-        ReadStream::forwards(StreamName::new(stream.clone())?).from(Revision::new(*revision));
+        ReadStream::forwards(StreamName::stored(stream.clone())?).from(Revision::new(*revision));
     let id = id.parse().map_err(|_| gone())?;
     event_at(store, read, id).await?.ok_or_else(gone)
 }

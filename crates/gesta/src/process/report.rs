@@ -349,7 +349,7 @@ impl FromStr for Subject {
             return Ok(Self::Instance(id.to_owned()));
         }
         let stream = text.strip_prefix("stream:").ok_or_else(none)?;
-        StreamName::new(stream).map(Self::Source).map_err(|_| none())
+        StreamName::stored(stream).map(Self::Source).map_err(|_| none())
     }
 }
 

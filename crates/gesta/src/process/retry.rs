@@ -145,7 +145,7 @@ impl<P: ProcessManager> Retry<P> {
             revision: *revision,
             event: id.clone(),
         };
-        let name = StreamName::new(stream.clone()).map_err(Trouble::from)?;
+        let name = StreamName::stored(stream.clone()).map_err(Trouble::from)?;
         let read = ReadStream::forwards(name).from(Revision::new(*revision));
         let event_id = id.parse().map_err(|_| gone())?;
         let found = event_at(self.parts.store.as_ref(), read, event_id).await;

@@ -250,7 +250,7 @@ impl<P: ProcessManager> Runner<P> {
             session.hold(&stream, &Subject::Instance(id));
         }
         for entry in entries {
-            let Ok(stream) = StreamName::new(entry.stream) else { continue };
+            let Ok(stream) = StreamName::stored(entry.stream) else { continue };
             session.agenda.know_timers(&stream, &entry.timers);
             if !entry.has_commands {
                 continue;

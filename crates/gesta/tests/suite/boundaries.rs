@@ -1,6 +1,11 @@
 //! What a command decides on: existence, several aggregates, tags.
 
-use gesta::{ExecuteError, Gesta, LoadError, prelude::*, store::StoreError, testing::given};
+use gesta::{
+    ExecuteError, Gesta, LoadError,
+    prelude::*,
+    store::{DeleteStream, ExpectedRevision, StoreError},
+    testing::given,
+};
 
 use crate::accounts::{
     Account, AccountEvent, Charge, Deposited, Email, MatchDeposit, Open, Opened, Owner, OwnerEvent,
@@ -169,6 +174,21 @@ fn tuples_are_tested_with_a_history_for_each() {
     given::<Accounts>((vec![opened()], vec![opened()]))
         .when(Transfer { from: 1, to: 2, cents: 7 })
         .then_rejected(Refused::NotEnough { missing: 7 });
+}
+
+#[tokio::test]
+async fn what_a_deleted_owner_had_taken_is_free_again() {
+    let gesta = bank(&[]).await;
+    gesta.execute(register(1, "ann@example.org")).await.unwrap();
+    let stream = StreamName::new("owner-1").unwrap();
+    let delete = DeleteStream { stream, expected: ExpectedRevision::StreamExists };
+    gesta.store().delete_stream(delete).await.unwrap();
+    gesta.execute(register(2, "ann@example.org")).await.unwrap();
+    assert!(matches!(
+        gesta.execute(register(3, "ann@example.org")).await,
+        Err(ExecuteError::Rejected(Refused::EmailTaken))
+    ));
+    assert_eq!(recorded(&gesta).await.len(), 3, "two owners and a deletion");
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Names {
         if !self.listing.next(run, &mut blocks)? || !self.listing.cursor.key().starts_with(prefix) {
             return Ok(None);
         }
-        self.listing.key(&blocks, |name| StreamName::new(name).ok()).map(Some)
+        self.listing.key(&blocks, |name| StreamName::stored(name).ok()).map(Some)
     }
 }
 
@@ -108,7 +108,7 @@ impl Categories {
         if !self.0.next(run, &mut blocks)? {
             return Ok(None);
         }
-        self.0.key(&blocks, |name| Category::new(name).ok()).map(Some)
+        self.0.key(&blocks, |name| Category::stored(name).ok()).map(Some)
     }
 }
 
@@ -132,7 +132,7 @@ impl Lifecycles {
         if !self.0.next(run, &mut blocks)? {
             return Ok(None);
         }
-        let name = self.0.key(&blocks, |name| StreamName::new(name).ok())?;
+        let name = self.0.key(&blocks, |name| StreamName::stored(name).ok())?;
         Ok(Some((name, self.0.cursor.lifecycle(&mut blocks)?)))
     }
 }

@@ -211,10 +211,9 @@ fn deleted() -> Vec<Fault> {
             "metadata_read_before_a_deletion_are_set_in_vain",
             "sees by reading that it is deleted",
         )
-        .also(
-            "metadata_that_delete_are_kept_like_a_deletion",
-            "sees by reading that it is deleted",
-        ),
+        .also("metadata_that_delete_are_kept_like_a_deletion", "sees by reading that it is deleted")
+        .also("names_of_earlier_versions_come_back_unchanged", "deletes such streams")
+        .also("the_longest_streams_can_be_deleted", "sees by reading that it is deleted"),
         Fault::of("a_revived_stream_goes_on_counting", || Broken {
             append: Box::new(|store, append| {
                 let known = append.streams.first().map(|part| described(store, &part.stream));

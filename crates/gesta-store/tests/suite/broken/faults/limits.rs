@@ -1,7 +1,8 @@
 //! Faults of limits, and of what is the system's.
 
 use gesta_store::{
-    EventStore, EventType, Invalid, NewEvent, StoreError, StreamMetadata, conformance::block_on,
+    EventStore, EventType, Invalid, InvalidName, NewEvent, StoreError, StreamMetadata,
+    conformance::block_on,
 };
 
 use super::appending::{appending, on_error};
@@ -58,12 +59,19 @@ pub(crate) fn faults() -> Vec<Fault> {
                 other => Err(other),
             })
         }),
-        Fault::of("metadata_of_a_name_without_room_are_rejected", || Broken {
-            set_metadata: Box::new(|store, change| {
-                match block_on(store.set_stream_metadata(change)) {
-                    Err(StoreError::Rejected(Invalid::Name(_))) => pretended(store),
-                    outcome => outcome,
+        Fault::of("a_stream_without_room_for_metadata_takes_no_events", || {
+            on_error(|store, _, error| match error {
+                StoreError::Rejected(Invalid::Name(_)) => pretended(store),
+                other => Err(other),
+            })
+        }),
+        Fault::of("the_longest_streams_can_be_deleted", || Broken {
+            delete: Box::new(|store, delete| {
+                let (bytes, max) = (delete.stream.as_str().len(), 1_000);
+                if bytes > max {
+                    return Err(InvalidName::TooLong { what: "stream name", bytes, max }.into());
                 }
+                block_on(store.delete_stream(delete))
             }),
             ..Broken::sound()
         }),

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use gesta_store::{
-    Append, Direction, EventQuery, EventStore, Filter, Invalid, Pages, Position, ReadAll, ReadFrom,
-    ReadStream, RecordedEvent, StoreError, StreamAppend, StreamName, StreamState, Subscribe,
-    conformance::block_on, memory::MemoryStore,
+    Append, Category, Direction, EventQuery, EventStore, Filter, Invalid, Pages, Position, ReadAll,
+    ReadFrom, ReadStream, RecordedEvent, StoreError, StreamAppend, StreamName, StreamState,
+    Subscribe, conformance::block_on, memory::MemoryStore,
 };
 
 use crate::broken::{Broken, Fault, changed, delivering, described, each, on_events};
@@ -89,11 +89,40 @@ pub(crate) fn payloads() -> Vec<Fault> {
         Fault::of("the_longest_names_come_back_unchanged", || {
             naming(|name| {
                 let short: String = name.as_str().chars().take(255).collect();
-                StreamName::new(short).expect("is shorter")
+                StreamName::stored(short).expect("is shorter")
+            })
+        })
+        .also(
+            "a_stream_without_room_for_metadata_takes_no_events",
+            "cuts the name before it is looked at",
+        )
+        .also("the_longest_streams_can_be_deleted", "deletes a stream of another name"),
+        Fault::of("names_in_any_script_are_told_apart_by_their_bytes", || {
+            naming(|name| StreamName::stored(name.as_str().trim()).expect("has letters"))
+        })
+        .also("filters_tell_names_apart_by_their_bytes", "appends to such streams"),
+        Fault::of("filters_tell_names_apart_by_their_bytes", || {
+            all_reading(|store, read| match read.filter.clone() {
+                Filter::Categories(categories) => {
+                    let lower = |category: &Category| category.as_str().to_lowercase();
+                    let wanted: Vec<String> = categories.iter().map(lower).collect();
+                    let all = store.read_all(read.only(Filter::Everything));
+                    changed(all, |mut events| {
+                        events.retain(|event| {
+                            let category = event.stream.category();
+                            category.is_some_and(|category| wanted.contains(&lower(&category)))
+                        });
+                        events
+                    })
+                }
+                _ => store.read_all(read),
             })
         }),
-        Fault::of("names_in_any_script_are_told_apart_by_their_bytes", || {
-            naming(|name| StreamName::new(name.as_str().trim()).expect("has letters"))
+        Fault::of("names_of_earlier_versions_come_back_unchanged", || {
+            naming(|name| {
+                let text = name.as_str().replace('\n', " ");
+                StreamName::stored(text).expect("is as long")
+            })
         }),
     ]
 }
