@@ -247,7 +247,7 @@ fn of_scavenged(line: ScavengedLine) -> Result<Scavenged, String> {
     let ScavengedLine { events, first_id, ids_digest, gone, .. } = line;
     let mut there = Vec::with_capacity(gone.len());
     for GoneLine { position, stream, revision } in gone {
-        let stream = StreamName::new(stream).map_err(told)?;
+        let stream = StreamName::stored(stream).map_err(told)?;
         let (position, revision) = (Position::new(position), Revision::new(revision));
         there.push(ScavengedEvent { position, stream, revision });
     }

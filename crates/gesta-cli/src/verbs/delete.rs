@@ -29,6 +29,7 @@ Examples:
 #[command(after_help = HINT)]
 pub(crate) struct Delete {
     /// The stream, such as user-17.
+    #[arg(value_parser = crate::source::stored_stream)]
     stream: StreamName,
     #[command(flatten)]
     confirm: Confirm,

@@ -41,12 +41,14 @@ enum Act {
     /// Show a stream's metadata.
     Get {
         /// The stream, such as order-17.
+        #[arg(value_parser = crate::source::stored_stream)]
         stream: StreamName,
     },
     /// Set a stream's metadata, all of them. Asks before, as events may be hidden by it. The store
     /// must not be open elsewhere.
     Set {
         /// The stream, such as order-17.
+        #[arg(value_parser = crate::source::stored_stream)]
         stream: StreamName,
         /// The metadata: a JSON object.
         #[arg(value_name = "JSON")]

@@ -30,6 +30,7 @@ There is no way back. `gesta delete` hides a stream's events and lets it begin a
 #[command(after_help = HINT)]
 pub(crate) struct Tombstone {
     /// The stream, such as user-17; one that is not there is forbidden, too.
+    #[arg(value_parser = crate::source::stored_stream)]
     stream: StreamName,
     #[command(flatten)]
     confirm: Confirm,

@@ -32,6 +32,7 @@ snapshot, so ask whoever wrote the program.";
 #[command(after_help = HINT)]
 pub(crate) struct Truncate {
     /// The stream, such as sensor-17.
+    #[arg(value_parser = crate::source::stored_stream)]
     stream: StreamName,
     /// The first revision that stays.
     #[arg(long, value_name = "REVISION")]
