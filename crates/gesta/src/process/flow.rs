@@ -17,6 +17,8 @@ pub(super) struct Flow {
     delivered: Position,
     /// What was taken up after the watermark, in order.
     open: VecDeque<Open>,
+    /// Events that the watermark has passed since the last checkpoint.
+    passed: usize,
 }
 
 #[derive(Debug)]
@@ -28,7 +30,7 @@ struct Open {
 impl Flow {
     pub(super) const fn from(place: Place) -> Self {
         let delivered = place.position;
-        Self { done: place, delivered, open: VecDeque::new() }
+        Self { done: place, delivered, open: VecDeque::new(), passed: 0 }
     }
 
     /// Everything up to here is done.
@@ -43,6 +45,15 @@ impl Flow {
     /// How many events were taken up and are not behind the watermark yet.
     pub(super) fn open(&self) -> usize {
         self.open.len()
+    }
+
+    pub(super) const fn passed(&self) -> usize {
+        self.passed
+    }
+
+    /// A checkpoint has the watermark.
+    pub(super) const fn keep(&mut self) {
+        self.passed = 0;
     }
 
     /// An event is taken up.
@@ -76,6 +87,7 @@ impl Flow {
     fn move_up(&mut self) {
         while self.open.front().is_some_and(|open| open.is_done) {
             let Some(Open { place, .. }) = self.open.pop_front() else { return };
+            self.passed += usize::from(place.event.is_some());
             self.done.position = place.position;
             self.done.event = place.event.or(self.done.event);
         }

@@ -127,7 +127,7 @@ pub(super) struct Session<P> {
     reason: Option<String>,
     incarnation: Incarnation,
     census: Census,
-    /// Inputs since the last checkpoint.
+    /// Inputs since the last checkpoint that are no events.
     inputs: usize,
 }
 
@@ -374,7 +374,6 @@ impl<P: ProcessManager> Runner<P> {
     async fn take_event(&mut self, session: &mut Session<P>) -> Result<(), Trouble> {
         let Some(event) = session.events.pop_front() else { return Ok(()) };
         let position = event.position;
-        session.inputs += 1;
         session.flow.begin(position, event.id);
         if self.dispose(event, session).await? {
             session.flow.end(position);
@@ -468,7 +467,8 @@ impl<P: ProcessManager> Runner<P> {
     }
 
     async fn checkpoint_if_due(&mut self, session: &mut Session<P>) -> Result<(), Trouble> {
-        if session.inputs < CHECKPOINT_INPUTS.max(session.agenda.instances()) {
+        let inputs = session.inputs + session.flow.passed();
+        if inputs < CHECKPOINT_INPUTS.max(session.agenda.instances()) {
             return Ok(());
         }
         self.checkpoint(session).await
@@ -485,6 +485,7 @@ impl<P: ProcessManager> Runner<P> {
         let entries = session.agenda.entries();
         session.journal.write_checkpoint(store, entries, checkpoint).await?;
         session.inputs = 0;
+        session.flow.keep();
         Ok(())
     }
 

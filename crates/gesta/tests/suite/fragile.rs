@@ -30,7 +30,7 @@ pub(crate) struct Fragile<const CORRECTED: bool> {
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub(crate) struct Days(f64);
+pub(crate) struct Days(pub(crate) f64);
 
 impl<const CORRECTED: bool> Fragile<CORRECTED> {
     fn fails(book: &str, why: &str) -> bool {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use gesta::{
-    EventMetadata, Gesta,
+    EventMetadata, Gesta, SetAside, Subject,
     store::{
         Answer, Append, Appended, Capabilities, Category, EventId, EventStore, Head,
         ListCategories, ListStreams, Pages, ReadAll, ReadStream, StreamDescription, StreamName,
@@ -19,7 +19,10 @@ use gesta::{
 };
 use tokio::sync::Notify;
 
-use crate::library::{LendBook, Library, MONTH, MoveAway, Reminder};
+use crate::{
+    fragile::{DAY, Fragile, REACT_PANICS, operator},
+    library::{LendBook, Library, MONTH, MoveAway, Reminder, ReturnBook},
+};
 
 /// On which side of an append the program ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,7 +35,7 @@ enum Side {
 /// appended is ever answered.
 struct Ending {
     store: Arc<MemoryStore>,
-    appends_left: AtomicUsize,
+    appends_left: Arc<AtomicUsize>,
     side: Side,
     ended: Arc<Notify>,
 }
@@ -125,7 +128,8 @@ impl Runs {
         (appends, side): (usize, Side),
     ) -> Gesta {
         let (store, ended) = (Arc::clone(store), Arc::clone(ended));
-        let store = Ending { store, appends_left: AtomicUsize::new(appends), side, ended };
+        let appends_left = Arc::new(AtomicUsize::new(appends));
+        let store = Ending { store, appends_left, side, ended };
         let builder = Gesta::on(Arc::new(store)).clock(clock.clone());
         builder.process_with(Reminder::after(MONTH)).open().await.unwrap()
     }
@@ -184,4 +188,112 @@ async fn wherever_the_program_ends_everything_is_done_once() {
     }
     // Five inputs, three commands, each told to be done; a rejection is told by its input.
     assert!(crashes >= 2 * 11, "the program ended {crashes} times");
+}
+
+/// Runs of a program whose manager fails at one book, and of the corrected program.
+struct Troubled {
+    store: Arc<MemoryStore>,
+    clock: VirtualClock,
+    ended: Arc<Notify>,
+    appends_left: Arc<AtomicUsize>,
+    side: Side,
+    crashes: usize,
+}
+
+impl Troubled {
+    fn new(appends: usize, side: Side) -> Self {
+        Self {
+            store: Arc::new(MemoryStore::new()),
+            clock: VirtualClock::new(),
+            ended: Arc::new(Notify::new()),
+            appends_left: Arc::new(AtomicUsize::new(appends)),
+            side,
+            crashes: 0,
+        }
+    }
+
+    async fn open<const CORRECTED: bool>(&self) -> Gesta {
+        let (store, ended) = (Arc::clone(&self.store), Arc::clone(&self.ended));
+        let appends_left = Arc::clone(&self.appends_left);
+        let store = Ending { store, appends_left, side: self.side, ended };
+        let builder = Gesta::on(Arc::new(store)).clock(self.clock.clone());
+        builder.process_with(Fragile::<CORRECTED>::default()).open().await.unwrap()
+    }
+
+    /// Does this until it is done, beginning anew where the program ends on the way.
+    async fn until_done<const CORRECTED: bool>(&mut self, what: impl AsyncFn(&Gesta)) {
+        let gesta = self.open::<CORRECTED>().await;
+        tokio::select! {
+            biased;
+            () = self.ended.notified() => {}
+            () = what(&gesta) => return gesta.close().await,
+        }
+        self.crashes += 1;
+        self.appends_left.store(usize::MAX, Ordering::SeqCst);
+        gesta.close().await;
+        let gesta = self.open::<CORRECTED>().await;
+        what(&gesta).await;
+        gesta.close().await;
+    }
+}
+
+async fn set_aside(gesta: &Gesta) -> Vec<(Subject, Vec<u64>)> {
+    drain(gesta).await;
+    let all = gesta.process_set_aside("fragile").await.unwrap();
+    let numbers = |one: &SetAside| one.inputs.iter().map(|input| input.number).collect();
+    all.iter().map(|one| (one.subject.clone(), numbers(one))).collect()
+}
+
+/// Two loans of a book that fails, a return that is skipped, and one loan that does not fail.
+async fn troubled_story(runs: &mut Troubled) -> Vec<String> {
+    let before = Gesta::on(runs.store.clone()).open().await.unwrap();
+    for book in [REACT_PANICS, "emma"] {
+        before.execute(LendBook::new(book, "ann")).await.unwrap();
+    }
+    before.execute(ReturnBook::new(REACT_PANICS)).await.unwrap();
+    before.execute(LendBook::new(REACT_PANICS, "bob")).await.unwrap();
+    runs.until_done::<false>(async |gesta| {
+        let all = set_aside(gesta).await;
+        assert_eq!((all.len(), all[0].1.len()), (1, 3), "{all:?}");
+    })
+    .await;
+    runs.until_done::<true>(async |gesta| {
+        let all = set_aside(gesta).await;
+        let Some((subject, numbers)) = all.first().filter(|(_, numbers)| numbers.len() == 3)
+        else {
+            return;
+        };
+        // The return, in the middle.
+        gesta.skip_process_input("fragile", subject, numbers[1], &operator()).await.unwrap();
+    })
+    .await;
+    runs.until_done::<true>(async |gesta| {
+        for (subject, _) in set_aside(gesta).await {
+            gesta.retry_process("fragile", &subject, &operator()).await.unwrap();
+        }
+        assert_eq!(set_aside(gesta).await, []);
+    })
+    .await;
+    runs.clock.advance(DAY);
+    runs.until_done::<true>(async |gesta| drain(gesta).await).await;
+    Library::happened(runs.store.as_ref()).await.split_off(4)
+}
+
+#[tokio::test]
+async fn wherever_the_program_ends_what_is_set_aside_is_neither_lost_nor_done_twice() {
+    let mut crashes = 0;
+    for side in [Side::Before, Side::After] {
+        for appends in 0.. {
+            let mut runs = Troubled::new(appends, side);
+            let mut happened = troubled_story(&mut runs).await;
+            happened.sort();
+            let expected = ["ann reminded of emma", "bob reminded of react panics"];
+            assert_eq!(happened, expected, "ended {side:?} append {appends}");
+            crashes += runs.crashes;
+            if runs.crashes == 0 {
+                break;
+            }
+        }
+    }
+    assert!(crashes >= 2 * 10, "the program ended {crashes} times");
 }

@@ -1,0 +1,183 @@
+//! Managers start without their whole past, wherever their store was taken, and handle instances
+//! side by side.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use gesta::{
+    InstanceState, Position, ProcessSetup, StreamName,
+    store::{
+        DeleteStream, EventStore, ExpectedRevision, Overload, StoreError, memory::MemoryStore,
+    },
+    testing::{VirtualClock, drain},
+};
+
+use crate::{
+    fragile::{REACT_PANICS, Shelves, operator},
+    library::{LendBook, Library, ReturnBook},
+    scripted::{Scene, Scripted},
+    watched::{Watched, moved},
+};
+
+#[tokio::test]
+async fn a_start_reads_what_is_pending_and_not_the_whole_past() {
+    let memory = Arc::new(MemoryStore::new());
+    let shelves = Shelves::on(memory.clone(), VirtualClock::new()).await;
+    for number in 0..1_100 {
+        let book = format!("book {}", number % 550);
+        shelves.append(&format!("book-{book}"), "book-lent", &format!(
+            r#"{{"book":"{book}","reader":"ann"}}"#
+        )).await;
+    }
+    shelves.lend(REACT_PANICS).await;
+    drain(&shelves.gesta).await;
+    let Shelves { clock, gesta, .. } = shelves;
+    gesta.close().await;
+
+    let watched = Watched::over(memory.clone());
+    let shelves = Shelves::on(Arc::new(watched.clone()), clock).await;
+    drain(&shelves.gesta).await;
+    let after = watched.subscribed.lock().unwrap()[0];
+    assert!(after > Position::new(900), "it goes on from its checkpoint, {after}");
+    assert!(!watched.read_a_category.load(Ordering::SeqCst), "the past is not read");
+    let read = watched.streams.lock().unwrap().clone();
+    assert!(read.len() < 300, "{} streams were read", read.len());
+    assert_eq!(shelves.gesta.process_managers()[0].timers, 550, "all timers are known");
+    shelves.day_passes().await;
+    assert_eq!(shelves.reminded().await.len(), 550, "each once");
+    assert_eq!(shelves.only_trouble().await.0.to_string(), format!("instance:{REACT_PANICS}"));
+}
+
+#[tokio::test]
+async fn a_store_without_a_journal_as_older_versions_wrote_it_is_gone_on_with() {
+    let shelves = Shelves::open().await;
+    shelves.lend_others().await;
+    shelves.day_passes().await;
+    shelves.lend("new").await;
+    drain(&shelves.gesta).await;
+    let no_journal = |stream: &StreamName| !stream.as_str().starts_with("processes:journal");
+    let store = moved(shelves.store.as_ref(), no_journal).await;
+    let shelves = Shelves::on(store, shelves.clock).await;
+    drain(&shelves.gesta).await;
+    assert_eq!(shelves.gesta.process_managers()[0].timers, 1);
+    shelves.day_passes().await;
+    let reminded = ["emma", "lolita", "momo", "new", "ulysses"];
+    assert_eq!(shelves.reminded().await, reminded, "each once");
+    let shelves = shelves.reopen().await;
+    shelves.day_passes().await;
+    assert_eq!(shelves.reminded().await, reminded);
+}
+
+#[tokio::test]
+async fn a_store_whose_positions_are_others_is_gone_on_with_where_it_was() {
+    let shelves = Shelves::open().await;
+    shelves.lend(REACT_PANICS).await;
+    shelves.lend_others().await;
+    shelves.lend(REACT_PANICS).await;
+    drain(&shelves.gesta).await;
+    // The checkpoint is there, and of another incarnation; three books were lent since.
+    let store = moved(shelves.store.as_ref(), |_| true).await;
+    let shelves = Shelves::on(store, shelves.clock).await;
+    drain(&shelves.gesta).await;
+    assert_eq!(shelves.set_aside().await[0].inputs.len(), 2);
+    let shelves = shelves.corrected().await;
+    let (subject, _) = shelves.only_trouble().await;
+    shelves.gesta.retry_process("fragile", &subject, &operator()).await.unwrap();
+    shelves.day_passes().await;
+    let reminded = ["emma", "lolita", "momo", REACT_PANICS, "ulysses"];
+    assert_eq!(shelves.reminded().await, reminded, "each once");
+}
+
+#[tokio::test]
+async fn a_checkpoint_whose_event_is_not_in_the_store_is_told_and_nothing_is_skipped() {
+    let memory = Arc::new(MemoryStore::new());
+    let shelves = Shelves::on(memory, VirtualClock::new()).await;
+    let begins = gesta::Begin::Now;
+    shelves.lend("emma").await;
+    let Shelves { store, clock, gesta } = shelves;
+    gesta.close().await;
+    let setup = ProcessSetup::of(crate::processes_lives::Renamed::default()).begins(begins);
+    let shelves = Shelves::with(store, clock, setup.clone()).await;
+    let journal = |stream: &StreamName| stream.as_str() == "processes:journal-sturdy";
+    let store = moved(shelves.store.as_ref(), journal).await;
+    shelves.gesta.close().await;
+    let shelves = Shelves::with(store, shelves.clock.clone(), setup).await;
+    shelves.clock.until_asleep(Duration::from_secs(1)).await;
+    let trouble = shelves.gesta.process_managers()[0].trouble.clone().unwrap();
+    assert!(trouble.contains("is of another store"), "{trouble}");
+}
+
+#[tokio::test]
+async fn an_event_too_large_to_copy_is_read_again_and_missed_where_it_is_gone() {
+    let memory = Arc::new(MemoryStore::new());
+    let shelves = Shelves::on(memory.clone(), VirtualClock::new()).await;
+    let reader = "r".repeat(100_000);
+    for book in ["emma", "momo"] {
+        let data = format!(r#"{{"book":"{book}","reader":"{reader}"}}"#);
+        shelves.append(&format!("book-{book}"), "book-lent", &data).await;
+    }
+    drain(&shelves.gesta).await;
+    let stream = StreamName::new("process:fragile-emma").unwrap();
+    let read = gesta::store::ReadStream::forwards(stream);
+    let kept = memory.read_stream(read).collect_events().await.unwrap();
+    assert!(kept[0].data.len() < 1_000, "{} bytes are kept", kept[0].data.len());
+    let stream = StreamName::new("book-momo").unwrap();
+    let delete = DeleteStream { stream, expected: ExpectedRevision::Any };
+    memory.delete_stream(delete).await.unwrap();
+    let shelves = shelves.reopen().await;
+    shelves.day_passes().await;
+    let happened = Library::happened(memory.as_ref()).await;
+    // Nobody has so long a name, so the reminder is refused, and the book is written off.
+    assert!(happened.contains(&"emma lost".to_owned()));
+    let (subject, error) = shelves.only_trouble().await;
+    assert_eq!(subject.to_string(), "instance:momo");
+    assert!(error.contains("is gone"), "{error}");
+}
+
+#[tokio::test]
+async fn an_instance_whose_store_is_slow_does_not_hold_up_the_others() {
+    let slow = Watched::over(Arc::new(MemoryStore::new())).slow_at("process:fragile-emma");
+    let shelves = Shelves::on(Arc::new(slow.clone()), VirtualClock::new()).await;
+    shelves.lend("emma").await;
+    shelves.gesta.execute(ReturnBook::new("emma")).await.unwrap();
+    for book in ["lolita", "momo"] {
+        shelves.lend(book).await;
+    }
+    let begun = async |id: &str| shelves.gesta.process_instance("fragile", id).await.is_ok();
+    while !begun("momo").await {
+        tokio::task::yield_now().await;
+    }
+    assert!(!begun("emma").await);
+    let position = shelves.gesta.process_managers()[0].position;
+    slow.go_on();
+    slow.go_on();
+    while shelves.gesta.process_managers()[0].position == position {
+        slow.go_on();
+        tokio::task::yield_now().await;
+    }
+    let details = shelves.gesta.process_instance("fragile", "emma").await.unwrap();
+    assert_eq!(details.timers.len(), 0, "its inputs were handled in order");
+    assert_eq!(details.state, InstanceState::Running);
+}
+
+#[tokio::test]
+async fn trouble_of_the_store_pauses_the_manager_and_sets_nothing_aside() {
+    let scripted = Scripted::new();
+    let shelves = Shelves::on(Arc::new(scripted.clone()), VirtualClock::new()).await;
+    drain(&shelves.gesta).await;
+    scripted.next_first(async {});
+    scripted.next(Scene::Fail(StoreError::Overloaded(Overload::DiskFull)));
+    shelves.gesta.execute(LendBook::new("emma", "ann")).await.unwrap();
+    shelves.clock.until_asleep(Duration::from_secs(1)).await;
+    let status = &shelves.gesta.process_managers()[0];
+    assert!(status.trouble.as_deref().unwrap().contains("no space left"));
+    assert_eq!(status.troubled, 0);
+    shelves.clock.advance(Duration::from_secs(1));
+    while shelves.gesta.process_managers()[0].trouble.is_some() {
+        tokio::task::yield_now().await;
+    }
+    shelves.day_passes().await;
+    assert_eq!(shelves.reminded().await, ["emma"]);
+}

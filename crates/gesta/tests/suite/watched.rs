@@ -1,0 +1,139 @@
+//! A memory store that tells what was read of it, and keeps appends to one stream waiting.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use gesta::store::{
+    Answer, Append, Appended, Capabilities, Category, EventId, EventStore, Filter, Head,
+    ListCategories, ListStreams, NewEvent, Pages, Position, ReadAll, ReadStream,
+    StreamDescription, StreamName, Subscribe, SubscribeTo, Subscription, memory::MemoryStore,
+};
+use tokio::sync::Notify;
+
+#[derive(Clone)]
+pub(crate) struct Watched {
+    pub(crate) store: Arc<MemoryStore>,
+    /// The streams that were read.
+    pub(crate) streams: Arc<Mutex<Vec<String>>>,
+    /// Whether a category was read.
+    pub(crate) read_a_category: Arc<AtomicBool>,
+    /// Where subscriptions began.
+    pub(crate) subscribed: Arc<Mutex<Vec<Position>>>,
+    /// Appends to this stream wait.
+    slow: Option<&'static str>,
+    go_on: Arc<Notify>,
+}
+
+impl Watched {
+    pub(crate) fn over(store: Arc<MemoryStore>) -> Self {
+        Self {
+            store,
+            streams: Arc::default(),
+            read_a_category: Arc::default(),
+            subscribed: Arc::default(),
+            slow: None,
+            go_on: Arc::default(),
+        }
+    }
+
+    pub(crate) fn slow_at(self, stream: &'static str) -> Self {
+        Self { slow: Some(stream), ..self }
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.go_on.notify_one();
+    }
+}
+
+impl EventStore for Watched {
+    fn append(&self, append: Append) -> Answer<'_, Appended> {
+        Box::pin(async move {
+            let is_slow =
+                |part: &gesta::store::StreamAppend| Some(part.stream.as_str()) == self.slow;
+            if append.streams.iter().any(is_slow) {
+                self.go_on.notified().await;
+            }
+            self.store.append(append).await
+        })
+    }
+
+    fn find_append(&self, first_event: EventId) -> Answer<'_, Option<Appended>> {
+        self.store.find_append(first_event)
+    }
+
+    fn read_stream(&self, read: ReadStream) -> Pages {
+        self.streams.lock().unwrap().push(read.stream.as_str().to_owned());
+        self.store.read_stream(read)
+    }
+
+    fn read_all(&self, read: ReadAll) -> Pages {
+        if let Filter::Categories(_) = read.filter {
+            self.read_a_category.store(true, Ordering::SeqCst);
+        }
+        self.store.read_all(read)
+    }
+
+    fn subscribe(&self, subscribe: Subscribe) -> Subscription {
+        if let SubscribeTo::All { after, .. } = &subscribe.to {
+            self.subscribed.lock().unwrap().push(*after);
+        }
+        self.store.subscribe(subscribe)
+    }
+
+    fn describe_stream(&self, stream: &StreamName) -> Answer<'_, StreamDescription> {
+        self.store.describe_stream(stream)
+    }
+
+    fn list_streams(&self, list: ListStreams) -> Answer<'_, Vec<StreamName>> {
+        self.store.list_streams(list)
+    }
+
+    fn list_categories(&self, list: ListCategories) -> Answer<'_, Vec<Category>> {
+        self.store.list_categories(list)
+    }
+
+    fn head(&self) -> Answer<'_, Head> {
+        self.store.head()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+}
+
+/// Another store with the events of this one that a choice leaves, under the same ids and in the
+/// same order, behind an event that moves all positions.
+pub(crate) async fn moved(
+    from: &dyn EventStore,
+    keep: impl Fn(&StreamName) -> bool,
+) -> Arc<MemoryStore> {
+    let to = Arc::new(MemoryStore::new());
+    let first = NewEvent::json(
+        EventId::random(),
+        gesta::store::EventType::new("note-written").unwrap(),
+        "{}",
+    );
+    append(&to, StreamName::new("note-1").unwrap(), first).await;
+    for event in from.read_all(ReadAll::forwards()).collect_events().await.unwrap() {
+        if event.stream.is_system() || !keep(&event.stream) {
+            continue;
+        }
+        let copy = NewEvent {
+            schema_version: event.schema_version,
+            metadata: event.metadata,
+            tags: event.tags,
+            correlation_id: event.correlation_id,
+            causation_id: event.causation_id,
+            ..NewEvent::json(event.id, event.event_type, event.data)
+        };
+        append(&to, event.stream, copy).await;
+    }
+    to
+}
+
+async fn append(store: &MemoryStore, stream: StreamName, event: NewEvent) {
+    let append = Append::to(stream, gesta::store::ExpectedRevision::Any, [event]);
+    store.append(append).await.unwrap();
+}
