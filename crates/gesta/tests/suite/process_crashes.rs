@@ -259,8 +259,7 @@ async fn troubled_story(runs: &mut Troubled) -> Vec<String> {
     .await;
     runs.until_done::<true>(async |gesta| {
         let all = set_aside(gesta).await;
-        let Some((subject, numbers)) = all.first().filter(|(_, numbers)| numbers.len() == 3)
-        else {
+        let Some((subject, numbers)) = all.first().filter(|(_, numbers)| numbers.len() == 3) else {
             return;
         };
         // The return, in the middle.

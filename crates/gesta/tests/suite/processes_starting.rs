@@ -27,9 +27,13 @@ async fn a_start_reads_what_is_pending_and_not_the_whole_past() {
     let shelves = Shelves::on(memory.clone(), VirtualClock::new()).await;
     for number in 0..1_100 {
         let book = format!("book {}", number % 550);
-        shelves.append(&format!("book-{book}"), "book-lent", &format!(
-            r#"{{"book":"{book}","reader":"ann"}}"#
-        )).await;
+        shelves
+            .append(
+                &format!("book-{book}"),
+                "book-lent",
+                &format!(r#"{{"book":"{book}","reader":"ann"}}"#),
+            )
+            .await;
     }
     shelves.lend(REACT_PANICS).await;
     drain(&shelves.gesta).await;
