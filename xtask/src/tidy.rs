@@ -18,6 +18,7 @@ mod lengths;
 mod names;
 mod openings;
 mod readme;
+mod recipes;
 mod types;
 
 /// Something that is out of order.
@@ -43,13 +44,14 @@ impl fmt::Display for Finding {
 /// A rule and what it says of a house in order.
 type Rule = (&'static str, fn(&House) -> Vec<Finding>);
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     ("crates depend only on what the table allows", arrows::check),
     ("public types use the glossary's terms", names::check),
     ("functions and files are short, or listed with a reason", lengths::check),
     ("files open by saying what they own", openings::check),
     ("public types show an example that asserts", examples::check),
     ("the README's example is the compiled one", readme::check),
+    ("every recipe of the guide for trouble is a test", recipes::check),
     ("a folder is a crate and is named for what it owns", folders::check),
     ("nothing is left over from somebody's desk", leftovers::check),
 ];

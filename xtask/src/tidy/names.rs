@@ -33,8 +33,6 @@ const RULED_OUT: &[(&[&str], &str)] = &[
     (&["Aggregate", "Version"], "revision"),
     (&["Event", "Number"], "revision"),
     (&["Sequence"], "revision or position"),
-    (&["Offset"], "position"),
-    (&["Lsn"], "position"),
     (&["Expected", "Version"], "expected revision"),
     (&["Wrong", "Version"], "conflict"),
     (&["Concurrency"], "conflict"),
@@ -69,17 +67,8 @@ const RULED_OUT: &[(&[&str], &str)] = &[
     (&["Outbox"], "relay"),
     (&["Publisher"], "relay"),
     (&["Cdc"], "relay"),
-    (&["Leader"], "lease"),
     (&["Parent", "Id"], "causation id"),
     (&["Timestamp"], "recorded at, or a time of the domain"),
-    // The engine.
-    (&["Chunk"], "segment"),
-    (&["Batch"], "group"),
-    (&["Watermark"], "durable mark"),
-    (&["Epoch"], "incarnation"),
-    (&["Generation"], "incarnation"),
-    (&["Purge"], "scavenge, truncate or delete"),
-    (&["Compaction"], "scavenge"),
 ];
 
 /// Names that are right although a word of theirs is ruled out, with the reason.

@@ -1,0 +1,63 @@
+//! Every recipe of the guide for trouble is a test that exists.
+//!
+//! Owns the reading of the lines that begin with `Recipe:`. Not here: what a recipe tests.
+
+use crate::{house::House, tidy::Finding};
+
+const GUIDE: &str = "docs/guide/when-something-goes-wrong.md";
+
+pub(super) fn check(house: &House) -> Vec<Finding> {
+    let Some(guide) = house.texts.iter().find(|text| text.path == GUIDE) else {
+        return vec![Finding::new(GUIDE, "is not there")];
+    };
+    let mut findings = Vec::new();
+    for section in guide.text.split("\n## ").skip(1) {
+        let title = section.lines().next().unwrap_or_default();
+        let named: Vec<&str> = recipes_of(section).collect();
+        if named.is_empty() {
+            findings.push(Finding::new(GUIDE, format!("{title:?} names no recipe")));
+        }
+        let missing = named.into_iter().filter(|name| !is_function(house, name));
+        findings.extend(missing.map(|name| Finding::new(GUIDE, format!("there is no test {name}"))));
+    }
+    findings
+}
+
+/// The names in backquotes behind `Recipe:`.
+fn recipes_of(section: &str) -> impl Iterator<Item = &str> {
+    let lines = section.lines().filter_map(|line| line.strip_prefix("Recipe:"));
+    lines.flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+fn is_function(house: &House, name: &str) -> bool {
+    let wanted = format!("fn {name}(");
+    house.rust.iter().any(|file| file.text.contains(&wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(guide: &str) -> Vec<String> {
+        let test = "//! Tests.\nfn a_full_disk_passes() {}\n";
+        let house = House::of(&[(GUIDE, guide), ("crates/x/tests/suite/main.rs", test)]);
+        check(&house).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_recipe_without_its_test_is_found() {
+        assert!(findings("# G\n\n## Full disk\n\nRecipe: `a_full_disk_passes`.\n").is_empty());
+        let found = findings("# G\n\n## Full disk\n\nRecipe: `a_full_disk_passes`, `no_such`.\n");
+        assert_eq!(found, [format!("{GUIDE}: there is no test no_such")]);
+    }
+
+    #[test]
+    fn a_section_without_a_recipe_is_found() {
+        assert_eq!(findings("# G\n\n## Full disk\n\nFree some room.\n").len(), 1);
+    }
+
+    #[test]
+    fn a_missing_guide_is_found() {
+        assert_eq!(check(&House::of(&[("README.md", "# Readme\n")])).len(), 1);
+    }
+}
