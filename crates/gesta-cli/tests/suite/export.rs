@@ -354,6 +354,28 @@ fn an_import_onto_a_full_disk_goes_on_once_there_is_room() {
     }
 }
 
+#[test]
+fn a_killed_import_of_a_whole_store_goes_on() {
+    let (scene, copy) = (scavenged(), Scene::empty());
+    let files = Scene::empty();
+    let file = files.path().join("events.jsonl");
+    let file = file.to_str().unwrap();
+    scene.run(&["export", "--output", file]).said();
+    for kibibytes in [1, 4, 8] {
+        // The system kills who writes a larger file.
+        let mut killed = std::process::Command::new("bash");
+        let limit = format!("ulimit -c 0; ulimit -f {kibibytes}; \"$@\"; exit $?");
+        killed.args(["-c", &limit, "bash", env!("CARGO_BIN_EXE_gesta"), "import", file]);
+        killed.env("GESTA_STORE", format!("gesta:{}", copy.path().display()));
+        let ended = crate::scene::run(killed);
+        assert_eq!(ended.code, 128 + 25, "by SIGXFSZ: {ended:?}");
+        copy.run(&["read", "--all"]).fails_with(2, "an import into the directory did not end");
+    }
+    assert!(copy.run(&["import", file]).said().ends_with(", exactly as exported\n"));
+    assert_eq!(appends(&copy, &[]), appends(&scene, &[]));
+    assert!(copy.run(&["verify"]).said().starts_with("sound: "));
+}
+
 /// Lines of one event each, for so many streams that many appends are on their way at once.
 fn many_lines(count: u64) -> String {
     let line = |n: u64| {

@@ -8,8 +8,8 @@ use gesta_log::{
 };
 use gesta_store::{
     Append, Conflict, DeleteStream, Delivery, EventId, EventStore as _, EventType,
-    ExpectedRevision, Filter, Incarnation, Invalid, NewEvent, Position, Revision,
-    SetStreamMetadata, StoreError, StreamMetadata, Subscribe, SubscribeTo, Tag,
+    ExpectedRevision, Incarnation, Invalid, NewEvent, Position, Revision,
+    SetStreamMetadata, StoreError, StreamMetadata, Subscribe, Tag,
     conformance::block_on,
 };
 
@@ -135,8 +135,9 @@ fn a_moved_store_goes_on_where_it_was_and_a_checkpoint_past_it_is_told_so() {
     let next = block_on(copy.append(append_of(999))).unwrap();
     assert_eq!(next.position.number(), head.position.number() + 1);
     let from = |after: Position, incarnation: Incarnation| {
-        let to = SubscribeTo::All { after, filter: Filter::Everything };
-        let mut subscription = copy.subscribe(Subscribe { to, incarnation: Some(incarnation) });
+        let resumed = Subscribe::to_all().after(after);
+        let mut subscription =
+            copy.subscribe(Subscribe { incarnation: Some(incarnation), ..resumed });
         block_on(subscription.next()).unwrap()
     };
     let Ok(Delivery::Events(page)) = from(head.position, head.incarnation) else {
@@ -168,8 +169,8 @@ fn a_store_that_is_moved_twice_keeps_all_its_lives() {
     assert!(again.report().damage.is_empty(), "{:?}", again.report());
     let end = block_on(again.head()).unwrap().position;
     block_on(again.append(append_of(999))).unwrap();
-    let to = SubscribeTo::All { after: end, filter: Filter::Everything };
-    let mut goes_on = again.subscribe(Subscribe { to, incarnation: Some(second) });
+    let resumed = Subscribe::to_all().after(end);
+    let mut goes_on = again.subscribe(Subscribe { incarnation: Some(second), ..resumed });
     assert!(block_on(goes_on.next()).unwrap().is_ok());
 }
 
@@ -207,6 +208,36 @@ fn an_import_that_was_cut_off_goes_on_and_is_no_store_until_it_ends() {
     import(there.path(), copy.path());
     assert_eq!(exported(copy.path()), appends);
     assert_eq!(read_all(&open(copy.path())).unwrap(), read_all(&open(there.path())).unwrap());
+}
+
+#[test]
+fn a_copy_of_more_than_one_segment_holds_goes_on_at_any_of_them() {
+    let [there, copy] = directories();
+    let store = LogStore::open(there.path(), Options::default()).unwrap();
+    for nth in 0..40 {
+        let data = format!("\"{}\"", "x".repeat(1 << 20));
+        let id = EventId::derived_from("large", nth);
+        let large = NewEvent::json(id, EventType::new("noted").unwrap(), data);
+        let append = Append::to(name("thing-1"), ExpectedRevision::Any, [large]);
+        block_on(store.append(append)).unwrap();
+    }
+    drop(store);
+    let export = StoreExport::of(there.path()).unwrap();
+    let mut cut = ImportWriter::begin(copy.path(), export.incarnations()).unwrap();
+    for append in export.appends().take(20) {
+        cut.push(append.unwrap()).unwrap();
+    }
+    // Killed: what was in memory is lost.
+    drop(cut);
+    let mut import = ImportWriter::begin(copy.path(), export.incarnations()).unwrap();
+    let known = export.appends().filter(|append| {
+        import.push(append.as_ref().unwrap().clone()).unwrap()
+    });
+    assert!((10..20).contains(&known.count()), "a segment was full, and kept");
+    let report = import.finish(export.last_recorded_at().unwrap()).unwrap();
+    assert_eq!((report.end.number(), report.segments), (40, 2));
+    assert_eq!(exported(copy.path()), exported(there.path()));
+    assert!(verify(copy.path(), &mut |_| {}).unwrap().damage.is_empty());
 }
 
 #[test]
