@@ -8,9 +8,8 @@ use gesta_log::{
 };
 use gesta_store::{
     Append, Conflict, DeleteStream, Delivery, EventId, EventStore as _, EventType,
-    ExpectedRevision, Incarnation, Invalid, NewEvent, Position, Revision,
-    SetStreamMetadata, StoreError, StreamMetadata, Subscribe, Tag,
-    conformance::block_on,
+    ExpectedRevision, Incarnation, Invalid, NewEvent, Position, Revision, SetStreamMetadata,
+    StoreError, StreamMetadata, Subscribe, Tag, conformance::block_on,
 };
 
 use crate::scene::{name, read_all};
@@ -230,9 +229,8 @@ fn a_copy_of_more_than_one_segment_holds_goes_on_at_any_of_them() {
     // Killed: what was in memory is lost.
     drop(cut);
     let mut import = ImportWriter::begin(copy.path(), export.incarnations()).unwrap();
-    let known = export.appends().filter(|append| {
-        import.push(append.as_ref().unwrap().clone()).unwrap()
-    });
+    let known =
+        export.appends().filter(|append| import.push(append.as_ref().unwrap().clone()).unwrap());
     assert!((10..20).contains(&known.count()), "a segment was full, and kept");
     let report = import.finish(export.last_recorded_at().unwrap()).unwrap();
     assert_eq!((report.end.number(), report.segments), (40, 2));
