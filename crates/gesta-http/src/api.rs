@@ -19,7 +19,7 @@ use crate::{
     Edge, Endpoint, Operation, Problem, Schemas,
     correlation::correlate,
     docs::{self, Document},
-    feed, headers, health, operations,
+    feed, headers, health, operations, process_operations,
 };
 
 /// The table of an application's routes.
@@ -149,10 +149,11 @@ impl Api {
         Self { title, version, routes }
     }
 
-    /// With the feed of events and the operation of projections, under this path.
+    /// With the feed of events and the operation of projections and processes, under this path.
     #[must_use]
     pub fn operated_under(mut self, prefix: &str) -> Self {
         self.routes.extend(operations::routes(prefix));
+        self.routes.extend(process_operations::routes(prefix));
         self.routes.push(feed::route(prefix));
         self
     }

@@ -7,8 +7,8 @@ use std::{error::Error, time::Duration};
 
 use axum::http::StatusCode;
 use gesta::{
-    AskError, DecodeError, EncodeError, ExecuteError, LoadError, OperationError, QueryError,
-    ReadOnDemandError, Rejection, TruncatedHistory, UndecodableEvent, WaitError,
+    AskError, DecodeError, EncodeError, ExecuteError, LoadError, OperationError, ProcessError,
+    QueryError, ReadOnDemandError, Rejection, TruncatedHistory, UndecodableEvent, WaitError,
     store::{DatabaseError, Invalid, StoreError},
 };
 
@@ -211,6 +211,32 @@ impl From<OperationError> for Problem {
                 Self::unavailable("projection-unavailable", detail).retry_after(PAUSE)
             }
             _ => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ProcessError> for Problem {
+    fn from(error: ProcessError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ProcessError::NoSuchProcess(_)
+            | ProcessError::NoSuchInstance { .. }
+            | ProcessError::NotSetAside { .. }
+            | ProcessError::NoSuchInput { .. }
+            | ProcessError::NoSuchTimer { .. }
+            | ProcessError::NoSuchRefusedCommand { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+            }
+            ProcessError::Ended { .. } => Self::rejected("instance-ended", detail),
+            ProcessError::IsSetAside { .. } => Self::rejected("instance-set-aside", detail),
+            ProcessError::StillFails { .. } => Self::rejected("still-fails", detail),
+            ProcessError::Unusable { .. } => Self::rejected("instance-unusable", detail),
+            ProcessError::Store(error) => error.into(),
+            ProcessError::Unavailable { .. } => {
+                Self::unavailable("process-manager-unavailable", detail).retry_after(PAUSE)
+            }
+            // A kind of a later version of the framework: nothing is known of it here.
+            other => Self::internal(&other),
         }
     }
 }

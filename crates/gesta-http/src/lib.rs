@@ -34,6 +34,7 @@ mod operation;
 mod operations;
 mod operator;
 mod problem;
+mod process_operations;
 mod queries;
 mod schema;
 mod serve;

@@ -394,8 +394,8 @@ impl Schema for LetterId {
 
 /// All of something: 200.
 #[derive(Debug, Serialize)]
-struct Listed<T> {
-    items: Vec<T>,
+pub(crate) struct Listed<T> {
+    pub(crate) items: Vec<T>,
 }
 
 impl<T: Serialize> IntoResponse for Listed<T> {
@@ -423,7 +423,7 @@ impl<T: Schema> Schema for Listed<T> {
 
 /// It is done: 204.
 #[derive(Debug)]
-struct Done;
+pub(crate) struct Done;
 
 impl IntoResponse for Done {
     fn into_response(self) -> Response {

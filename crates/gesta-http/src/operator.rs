@@ -1,15 +1,45 @@
 //! The operator of an operation: the actor of the request, with the reason of its query string.
+//!
+//! Owns the convention that every route which an operator orders something by follows, so that
+//! `audit-operations` has who ordered it and why.
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use gesta::audit::Operator;
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::{Value, json};
 
-use crate::{Describe, Edge, Operation, Problem, QueryOf};
+use crate::{Describe, Edge, Operation, Problem, QueryOf, Schema, Schemas};
+
+/// The longest reason, in characters.
+const REASON_CHARS_MAX: usize = 1_000;
 
 crate::request! {
     /// The reason for an operation.
-    struct Reason {
-        /// The reason, for the audit stream.
-        reason: Option<String>,
+    struct OrderQuery {
+        /// The reason, for the stream `audit-operations`.
+        reason: Option<Reason>,
+    }
+}
+
+/// A text of an operator.
+#[derive(Clone, Debug)]
+struct Reason(String);
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.chars().count() {
+            1..=REASON_CHARS_MAX => Ok(Self(text)),
+            count => Err(D::Error::custom(format!(
+                "must have 1 to {REASON_CHARS_MAX} characters; got {count}"
+            ))),
+        }
+    }
+}
+
+impl Schema for Reason {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "string", "minLength": 1, "maxLength": REASON_CHARS_MAX })
     }
 }
 
@@ -22,9 +52,9 @@ impl FromRequestParts<Edge> for OrderedBy {
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
         let operator = Operator::new(edge.actor_of(parts)?);
-        let QueryOf(Reason { reason }) = QueryOf::from_request_parts(parts, edge).await?;
+        let QueryOf(OrderQuery { reason }) = QueryOf::from_request_parts(parts, edge).await?;
         Ok(Self(match reason {
-            Some(reason) => operator.because(reason),
+            Some(Reason(reason)) => operator.because(reason),
             None => operator,
         }))
     }
@@ -32,6 +62,6 @@ impl FromRequestParts<Edge> for OrderedBy {
 
 impl Describe for OrderedBy {
     fn describe(operation: &mut Operation<'_>) {
-        QueryOf::<Reason>::describe(operation);
+        QueryOf::<OrderQuery>::describe(operation);
     }
 }

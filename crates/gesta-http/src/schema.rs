@@ -164,6 +164,13 @@ impl Schema for Value {
     }
 }
 
+/// JSON as it was written.
+impl Schema for Box<serde_json::value::RawValue> {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({})
+    }
+}
+
 macro_rules! whole_numbers {
     ($($kind:ty: $minimum:expr),+) => { $(
         impl Schema for $kind {

@@ -18,7 +18,8 @@ pub(super) fn check(house: &House) -> Vec<Finding> {
             findings.push(Finding::new(GUIDE, format!("{title:?} names no recipe")));
         }
         let missing = named.into_iter().filter(|name| !is_function(house, name));
-        findings.extend(missing.map(|name| Finding::new(GUIDE, format!("there is no test {name}"))));
+        findings
+            .extend(missing.map(|name| Finding::new(GUIDE, format!("there is no test {name}"))));
     }
     findings
 }

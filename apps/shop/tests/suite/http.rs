@@ -8,6 +8,7 @@ mod freshness;
 mod lists;
 mod operations;
 mod orders;
+mod processes;
 mod repeats;
 mod statuses;
 

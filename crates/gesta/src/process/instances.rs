@@ -26,13 +26,13 @@ impl Handle {
         let limit = query.limit.clamp(1, InstanceQuery::LIMIT_MAX);
         let asides = self.started().await.asides;
         if query.state == Some(InstanceState::Troubled) {
-            return self.troubled(&asides, query.after.as_deref(), limit).await;
+            return self.troubled(&asides, query, limit).await;
         }
         let mut instances: Vec<InstanceSummary> = Vec::new();
         let mut after = query.after.clone();
         let mut looked_at = 0;
         while looked_at < STREAMS_READ_MAX {
-            let names = self.names(after.as_deref()).await?;
+            let names = self.names(query.prefix.as_deref(), after.as_deref()).await?;
             let is_last = names.len() < STREAMS_LISTED;
             for stream in names {
                 let Some(id) = self.identity.id_of(&stream) else { continue };
@@ -54,10 +54,14 @@ impl Handle {
         Ok(InstancePage { instances, next: after })
     }
 
-    async fn names(&self, after: Option<&str>) -> Result<Vec<StreamName>, ProcessError> {
+    async fn names(
+        &self,
+        prefix: Option<&str>,
+        after: Option<&str>,
+    ) -> Result<Vec<StreamName>, ProcessError> {
         let after = after.map(|id| self.identity.stream(id)).transpose();
         let after = after.map_err(gesta_store::StoreError::from)?;
-        let prefix = self.identity.prefix();
+        let prefix = self.identity.prefix() + prefix.unwrap_or_default();
         Ok(self.store.list_streams(ListStreams { prefix, after, limit: STREAMS_LISTED }).await?)
     }
 
@@ -66,10 +70,13 @@ impl Handle {
     async fn troubled(
         &self,
         asides: &Asides,
-        after: Option<&str>,
+        query: &InstanceQuery,
         limit: usize,
     ) -> Result<InstancePage, ProcessError> {
-        let ids = asides.instance_ids().filter(|id| after.is_none_or(|after| id.as_str() > after));
+        let (prefix, after) = (query.prefix.as_deref(), query.after.as_deref());
+        let is_after = |id: &str| after.is_none_or(|after| id > after);
+        let fits = |id: &String| id.starts_with(prefix.unwrap_or_default()) && is_after(id);
+        let ids = asides.instance_ids().filter(fits);
         let mut instances = Vec::new();
         for id in ids {
             if instances.len() == limit {

@@ -105,6 +105,8 @@ pub struct InstanceQuery {
     pub process: String,
     /// Only instances in this state.
     pub state: Option<InstanceState>,
+    /// Only instances whose ids begin with this.
+    pub prefix: Option<String>,
     /// Only instances after this id, in byte order: [`InstancePage::next`] of the page before.
     pub after: Option<String>,
     /// Instances of the page at most; not more than [`LIMIT_MAX`](Self::LIMIT_MAX).
@@ -117,13 +119,19 @@ impl InstanceQuery {
 
     /// The first 100 instances in any state.
     pub fn of(process: impl Into<String>) -> Self {
-        Self { process: process.into(), state: None, after: None, limit: 100 }
+        Self { process: process.into(), state: None, prefix: None, after: None, limit: 100 }
     }
 
     /// Only instances in this state.
     #[must_use]
     pub fn in_state(self, state: InstanceState) -> Self {
         Self { state: Some(state), ..self }
+    }
+
+    /// Only instances whose ids begin with this.
+    #[must_use]
+    pub fn prefix(self, prefix: impl Into<String>) -> Self {
+        Self { prefix: Some(prefix.into()), ..self }
     }
 
     /// Only instances after this id.

@@ -26,7 +26,7 @@ async fn the_operations_of_the_document_are_those_of_the_route_table() {
 }
 
 /// What the shop has to have.
-fn table() -> [&'static str; 39] {
+fn table() -> [&'static str; 49] {
     [
         "POST /v1/users",
         "GET /v1/users",
@@ -63,6 +63,16 @@ fn table() -> [&'static str; 39] {
         "GET /v1/dead-letters",
         "POST /v1/dead-letters/{id}/retry",
         "DELETE /v1/dead-letters/{id}",
+        "GET /v1/processes",
+        "GET /v1/processes/{process}",
+        "GET /v1/processes/{process}/instances",
+        "GET /v1/processes/{process}/instances/{id}",
+        "POST /v1/processes/{process}/instances/{id}/cancel",
+        "POST /v1/processes/{process}/instances/{id}/timers/{timer}/fire",
+        "POST /v1/processes/{process}/instances/{id}/commands/{command}/resend",
+        "GET /v1/processes/{process}/set-aside",
+        "POST /v1/processes/{process}/set-aside/{subject}/retry",
+        "POST /v1/processes/{process}/set-aside/{subject}/{number}/skip",
         "GET /v1/events",
         "GET /openapi.json",
         "GET /docs",
