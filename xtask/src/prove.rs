@@ -26,6 +26,7 @@ mod engine_verify;
 mod import;
 mod log;
 mod named_tests;
+mod operations_kills;
 mod own_writes;
 mod rebuild_kills;
 mod schemathesis;
@@ -79,7 +80,7 @@ enum Means {
     InFull(fn(&Ground) -> Result<String>),
 }
 
-const LINES: [Line; 14] = [
+const LINES: [Line; 15] = [
     Line {
         name: "1",
         promise: "two commands run the system and its tests, on a clean checkout",
@@ -211,6 +212,14 @@ const LINES: [Line; 14] = [
                 means: Means::Always(named_tests::torn_group),
             },
         ],
+    },
+    Line {
+        name: "operations-kills",
+        promise: "what was set aside stays until an operator decides, through any kill",
+        checks: &[Check {
+            shows: "kills while setting aside, skipping, switching a rebuild, importing",
+            means: Means::Always(operations_kills::nothing_set_aside_is_lost),
+        }],
     },
     Line {
         name: "engine-kills",

@@ -10,8 +10,9 @@ use crate::{
     output::{Output, Style},
     store_url::StoreUrl,
     verbs::{
-        Append, Backup, Bench, Delete, Export, Import, Metadata, Read, Restore, Scavenge, Stats,
-        Streams, Subscribe, Tombstone, Truncate, Verify,
+        Append, Backup, Bench, DeadLetters, Delete, Export, Import, Metadata, Processes,
+        Projections, Read, Restore, Scavenge, Stats, Streams, Subscribe, Tombstone, Truncate,
+        Verify,
     },
 };
 
@@ -70,6 +71,9 @@ enum Verb {
     Restore(Restore),
     Scavenge(Scavenge),
     Stats(Stats),
+    Processes(Processes),
+    Projections(Projections),
+    DeadLetters(DeadLetters),
 }
 
 impl Arguments {
@@ -98,6 +102,9 @@ impl Arguments {
             Verb::Restore(restore) => restore.run(output),
             Verb::Scavenge(scavenge) => scavenge.run(store()?, output),
             Verb::Stats(stats) => stats.run(store()?, output),
+            Verb::Processes(processes) => processes.run(output),
+            Verb::Projections(projections) => projections.run(output),
+            Verb::DeadLetters(letters) => letters.run(output),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! or did not answer, 3 that what was asked for is not there; the same as `--help` says. Under
 //! `--json` an error is one JSON object on standard error, with `code`, `message` and `hint`.
 
-use std::{fmt, process::ExitCode};
+use std::{borrow::Cow, fmt, process::ExitCode};
 
 use gesta_log::{BackupError, OpenError, ScavengeError};
 use gesta_store::StoreError;
@@ -32,7 +32,7 @@ const ABSENT: u8 = 3;
 #[derive(Debug)]
 pub(crate) struct Refusal {
     /// For programs; never changes.
-    code: &'static str,
+    code: Cow<'static, str>,
     exit: u8,
     message: String,
     hint: Option<String>,
@@ -40,18 +40,18 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     /// Wrong usage.
-    pub(crate) fn usage(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, exit: TROUBLE, message: message.into(), hint: None }
+    pub(crate) fn usage(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), exit: TROUBLE, message: message.into(), hint: None }
     }
 
     /// What was asked for is not there.
-    pub(crate) fn absent(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, exit: ABSENT, message: message.into(), hint: None }
+    pub(crate) fn absent(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), exit: ABSENT, message: message.into(), hint: None }
     }
 
     /// What is there forbids it.
-    pub(crate) fn no(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, exit: NO, message: message.into(), hint: None }
+    pub(crate) fn no(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), exit: NO, message: message.into(), hint: None }
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
@@ -106,7 +106,7 @@ fn tell(code: &str, message: &str, hint: Option<&str>, style: Style) {
 }
 
 /// The name of an error, for programs, and the exit code.
-fn kind(error: &anyhow::Error) -> (&'static str, u8) {
+fn kind(error: &anyhow::Error) -> (&str, u8) {
     if let Some(Refusal { code, exit, .. }) = error.downcast_ref() {
         return (code, *exit);
     }

@@ -6,6 +6,7 @@
 //! something away for good asks before.
 //! Not here: what a store promises (`gesta-store`), and how it keeps that (`gesta-log`).
 
+mod application;
 mod arguments;
 mod confirm;
 mod counted;
@@ -18,6 +19,7 @@ mod output;
 mod progress;
 mod source;
 mod store_url;
+mod table;
 mod told;
 mod transfer;
 mod verbs;

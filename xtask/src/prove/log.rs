@@ -20,6 +20,7 @@ const FINISH_POLL: Duration = Duration::from_millis(250);
 const FINISH_POLLS_MAX: usize = 240;
 
 /// The log, as a reader outside sees it.
+#[derive(PartialEq)]
 pub(super) struct Log(Vec<Value>);
 
 impl Log {
@@ -62,10 +63,19 @@ impl Log {
         self.of_type(event_type).map(|event| text(event, "/stream")).collect()
     }
 
-    /// Users whose welcome is still to come.
+    /// Orders of operators of this kind in the audit stream.
+    pub(super) fn audited(&self, operation: &str) -> usize {
+        let ordered = self.of_type("operation-ordered");
+        ordered.filter(|event| text(event, "/data/operation") == operation).count()
+    }
+
+    /// Users whose welcome is still to come. An event that names no user welcomes nobody.
     pub(super) fn pending_timers(&self) -> usize {
-        let welcomed = self.streams_of("user-welcomed");
-        self.streams_of("user-created").difference(&welcomed).count()
+        let users = |event_type| -> HashSet<&str> {
+            let named = self.of_type(event_type).map(|event| text(event, "/data/userId"));
+            named.filter(|user| !user.is_empty()).collect()
+        };
+        users("user-created").difference(&users("user-welcomed")).count()
     }
 
     /// Commands that a process decided on and that have left no trace yet.

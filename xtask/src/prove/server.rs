@@ -104,6 +104,11 @@ impl Shop {
 
     /// Serves a store on a free port; returns once it is ready.
     pub(super) fn serve(&self, store: &Path) -> Result<Server> {
+        self.start(store)?.once_ready()
+    }
+
+    /// Begins to serve a store on a free port.
+    pub(super) fn start(&self, store: &Path) -> Result<Server> {
         let free = TcpListener::bind("127.0.0.1:0")?;
         let address = free.local_addr()?;
         drop(free);
@@ -113,7 +118,7 @@ impl Shop {
             .stdout(Stdio::null())
             .spawn()
             .context("the shop cannot be started")?;
-        Server { child, address }.once_ready()
+        Ok(Server { child, address })
     }
 }
 

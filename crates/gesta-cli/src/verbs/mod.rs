@@ -3,10 +3,13 @@
 mod append;
 mod backup;
 mod bench;
+mod dead_letters;
 mod delete;
 mod export;
 mod import;
 mod metadata;
+mod processes;
+mod projections;
 mod read;
 mod restore;
 mod scavenge;
@@ -18,8 +21,9 @@ mod truncate;
 mod verify;
 
 pub(crate) use self::{
-    append::Append, backup::Backup, bench::Bench, delete::Delete, export::Export, import::Import,
-    metadata::Metadata, read::Read, restore::Restore, scavenge::Scavenge, stats::Stats,
+    append::Append, backup::Backup, bench::Bench, dead_letters::DeadLetters, delete::Delete,
+    export::Export, import::Import, metadata::Metadata, processes::Processes,
+    projections::Projections, read::Read, restore::Restore, scavenge::Scavenge, stats::Stats,
     streams::Streams, subscribe::Subscribe, tombstone::Tombstone, truncate::Truncate,
     verify::Verify,
 };

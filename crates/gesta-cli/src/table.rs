@@ -1,0 +1,67 @@
+//! Lists of JSON objects, as aligned lines for people or as objects for programs.
+
+use anyhow::Result;
+use serde_json::{Value, value::RawValue};
+
+use crate::{
+    events::Printable,
+    output::{Output, Style, notice},
+};
+
+/// The columns of a list: heading, member and width. A width of 0 is that of the last column, which
+/// is not padded. Numbers stand to the right.
+pub(crate) struct Table(pub(crate) &'static [(&'static str, &'static str, usize)]);
+
+impl Table {
+    /// Shows the items, and under each for people its `error` or `trouble`.
+    pub(crate) fn show(&self, items: &[Box<RawValue>], output: &mut Output) -> Result<()> {
+        if output.style() == Style::Json {
+            return items.iter().try_for_each(|item| output.line(item.get()));
+        }
+        if items.is_empty() {
+            notice("there are none");
+            return Ok(());
+        }
+        let read = items.iter().map(|item| serde_json::from_str(item.get()));
+        self.lines(&read.collect::<Result<Vec<_>, _>>()?, output)
+    }
+
+    fn lines(&self, items: &[Value], output: &mut Output) -> Result<()> {
+        output.line(self.row(|(heading, member, _)| {
+            let is_number = items.iter().any(|item| item.get(member).is_some_and(Value::is_number));
+            ((*heading).to_owned(), is_number)
+        }))?;
+        for item in items {
+            let cell = |member: &str| item.get(member).filter(|value| !value.is_null());
+            output.line(self.row(|(_, member, _)| {
+                let value = cell(member);
+                let is_number = value.is_some_and(Value::is_number);
+                (value.map_or_else(|| "-".to_owned(), text), is_number)
+            }))?;
+            for member in ["error", "trouble"] {
+                if let Some(why) = cell(member) {
+                    output.line(format_args!("    {}", Printable(&text(why))))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&self, cell: impl Fn(&(&'static str, &'static str, usize)) -> (String, bool)) -> String {
+        let cells = self.0.iter().map(|column| {
+            let (text, is_number) = cell(column);
+            let text = Printable(&text).to_string();
+            match (column.2, is_number) {
+                (0, _) => text,
+                (width, true) => format!("{text:>width$}"),
+                (width, false) => format!("{text:<width$}"),
+            }
+        });
+        cells.collect::<Vec<_>>().join("  ")
+    }
+}
+
+/// A value for people: a text without its quotes.
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,354 @@
+//! `gesta processes`: the process managers of a running application, and orders to them.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    application::{Application, Path},
+    events::Printable,
+    exit::Outcome,
+    output::{Output, Style, notice},
+    table::Table,
+};
+
+const HINT: &str = "\
+Examples:
+  gesta processes list                                  every process manager
+  gesta processes list welcome --state troubled         its instances that are set aside
+  gesta processes show welcome ann                      timers, commands, what failed
+  gesta processes set-aside welcome                     what waits, and why
+  gesta processes retry welcome instance:ann --reason 'the address is corrected'
+  gesta processes skip welcome stream:user-poison 12 --reason 'written by hand, no user'
+  gesta processes cancel welcome ann
+  gesta processes fire welcome ann 0.0                  a timer, now
+  gesta processes resend welcome ann 1.0                a command that was refused
+
+Orders are recorded in the stream audit-operations, with the reason.
+
+Exit codes:
+  0  done
+  1  the application says no, such as when it still fails
+  2  wrong usage, or no application answers
+  3  there is nothing of this name";
+
+/// Look after the process managers of a running application.
+///
+/// What fails is set aside by its stream, and what comes for it waits: here it is listed, retried,
+/// skipped or cancelled. The application is asked over HTTP, since it has the store to itself.
+#[derive(Args, Debug)]
+#[command(after_help = HINT)]
+pub(crate) struct Processes {
+    #[command(flatten)]
+    application: Application,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// List process managers, or the instances of one.
+    List(List),
+    /// Show an instance: its timers, its commands, its inputs that are set aside.
+    Show(Instance),
+    /// List what is set aside, by stream.
+    SetAside {
+        /// The process manager.
+        process: String,
+    },
+    /// Handle again what is set aside of a stream.
+    Retry {
+        #[command(flatten)]
+        subject: Subject,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Leave out an input that is set aside, and retry what waits behind it.
+    Skip {
+        #[command(flatten)]
+        subject: Subject,
+        /// The number of the input, as `set-aside` lists it.
+        number: u64,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// End an instance: its timers never fire, nothing reaches it any more.
+    Cancel {
+        #[command(flatten)]
+        instance: Instance,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Fire a pending timer now.
+    Fire {
+        #[command(flatten)]
+        instance: Instance,
+        /// The id of the timer, as `show` lists it.
+        timer: String,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Send a command again that was refused.
+    Resend {
+        #[command(flatten)]
+        instance: Instance,
+        /// The id of the command, as `show` lists it.
+        command: String,
+        #[command(flatten)]
+        reason: Reason,
+    },
+}
+
+#[derive(Args, Debug)]
+struct List {
+    /// The process manager whose instances are listed.
+    process: Option<String>,
+    /// Only instances in this state: running, troubled, ended or cancelled.
+    #[arg(long, requires = "process")]
+    state: Option<String>,
+    /// Only instances whose ids begin with this.
+    #[arg(long, requires = "process")]
+    prefix: Option<String>,
+    /// At most so many instances.
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "process")]
+    limit: usize,
+}
+
+#[derive(Args, Debug)]
+struct Instance {
+    /// The process manager.
+    process: String,
+    /// The id of the instance.
+    id: String,
+}
+
+#[derive(Args, Debug)]
+struct Subject {
+    /// The process manager.
+    process: String,
+    /// The stream whose inputs are set aside: `instance:ID` or `stream:NAME`.
+    subject: String,
+}
+
+/// Why an order is given.
+#[derive(Args, Debug)]
+pub(crate) struct Reason {
+    /// Why, for the stream audit-operations.
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+impl Instance {
+    fn path(&self) -> Path {
+        Path::new("/processes").name(&self.process).then("/instances").name(&self.id)
+    }
+}
+
+impl Subject {
+    fn path(&self) -> Path {
+        Path::new("/processes").name(&self.process).then("/set-aside").name(&self.subject)
+    }
+}
+
+impl Processes {
+    pub(crate) fn run(self, output: &mut Output) -> Result<Outcome> {
+        let at = &self.application;
+        match self.verb {
+            Verb::List(list) => list.run(at, output),
+            Verb::Show(instance) => show(at, &instance, output),
+            Verb::SetAside { process } => set_aside(at, &process, output),
+            Verb::Retry { subject, reason } => {
+                order(at, &subject.path().then("/retry"), &reason, output)
+            }
+            Verb::Skip { subject, number, reason } => {
+                let path = subject.path().name(&number.to_string()).then("/skip");
+                order(at, &path, &reason, output)
+            }
+            Verb::Cancel { instance, reason } => {
+                order(at, &instance.path().then("/cancel"), &reason, output)
+            }
+            Verb::Fire { instance, timer, reason } => {
+                let path = instance.path().then("/timers").name(&timer).then("/fire");
+                order(at, &path, &reason, output)
+            }
+            Verb::Resend { instance, command, reason } => {
+                let path = instance.path().then("/commands").name(&command).then("/resend");
+                order(at, &path, &reason, output)
+            }
+        }
+    }
+}
+
+fn order(at: &Application, path: &Path, reason: &Reason, output: &mut Output) -> Result<Outcome> {
+    at.post(path, reason.reason.as_deref())?;
+    done(output)
+}
+
+/// Says that an order is carried out.
+pub(crate) fn done(output: &mut Output) -> Result<Outcome> {
+    match output.style() {
+        Style::Text => output.line("done")?,
+        Style::Json => output.json(&serde_json::json!({ "done": true }))?,
+    }
+    Ok(Outcome::Done)
+}
+
+const MANAGERS: Table = Table(&[
+    ("STATE", "state", 8),
+    ("TROUBLED", "troubled", 8),
+    ("SET ASIDE", "setAside", 9),
+    ("TIMERS", "timers", 8),
+    ("COMMANDS", "commands", 8),
+    ("POSITION", "position", 10),
+    ("PROCESS", "name", 0),
+]);
+
+const INSTANCES: Table = Table(&[
+    ("STATE", "state", 9),
+    ("REVISION", "revision", 8),
+    ("SET ASIDE", "setAside", 9),
+    ("ID", "id", 0),
+]);
+
+impl List {
+    fn run(self, at: &Application, output: &mut Output) -> Result<Outcome> {
+        let Some(process) = &self.process else {
+            let managers = at.items(&Path::new("/processes"))?;
+            MANAGERS.show(&managers, output)?;
+            return Ok(Outcome::Done);
+        };
+        let path = Path::new("/processes").name(process).then("/instances");
+        let state = self.state.as_deref().map(|state| ("state", state));
+        let prefix = self.prefix.as_deref().map(|prefix| ("prefix", prefix));
+        let query: Vec<_> = state.into_iter().chain(prefix).collect();
+        let instances = at.paged(&path, &query, self.limit)?;
+        INSTANCES.show(&instances, output)?;
+        Ok(Outcome::Done)
+    }
+}
+
+/// An instance, as the application answers it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    id: String,
+    stream: String,
+    state: String,
+    revision: Option<u64>,
+    timers: Vec<Timer>,
+    commands: Vec<Sent>,
+    refused: Vec<Refused>,
+    set_aside: Vec<Input>,
+    trouble: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Timer {
+    id: String,
+    due: String,
+    timer: Box<RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Sent {
+    id: String,
+    name: String,
+    payload: Box<RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    id: String,
+    name: String,
+    code: String,
+    reason: String,
+}
+
+/// What is set aside of one stream.
+#[derive(Deserialize)]
+struct SetAside {
+    subject: String,
+    inputs: Vec<Input>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Input {
+    number: u64,
+    kind: String,
+    error: Option<String>,
+    event_type: Option<String>,
+    stream: Option<String>,
+    revision: Option<u64>,
+    effect: Option<String>,
+}
+
+fn show(at: &Application, instance: &Instance, output: &mut Output) -> Result<Outcome> {
+    let body = at.get(&instance.path(), &[])?;
+    if output.style() == Style::Json {
+        output.line(body)?;
+        return Ok(Outcome::Done);
+    }
+    let shown: Shown = serde_json::from_str(&body).with_context(|| at.other_format())?;
+    let mut line =
+        |label: &str, text: &str| output.line(format_args!("{label:<9}  {}", Printable(text)));
+    line("id", &shown.id)?;
+    line("stream", &shown.stream)?;
+    line("state", &shown.state)?;
+    if let Some(revision) = shown.revision {
+        line("revision", &revision.to_string())?;
+    }
+    if let Some(trouble) = &shown.trouble {
+        line("trouble", trouble)?;
+    }
+    for Timer { id, due, timer } in &shown.timers {
+        line("timer", &format!("{id} due {due}: {timer}"))?;
+    }
+    for Sent { id, name, payload } in &shown.commands {
+        line("command", &format!("{id} {name}: {payload}"))?;
+    }
+    for Refused { id, name, code, reason } in &shown.refused {
+        line("refused", &format!("{id} {name}: {code}: {reason}"))?;
+    }
+    for input in &shown.set_aside {
+        line("set aside", &input.to_string())?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn set_aside(at: &Application, process: &str, output: &mut Output) -> Result<Outcome> {
+    let subjects = at.items(&Path::new("/processes").name(process).then("/set-aside"))?;
+    if subjects.is_empty() && output.style() == Style::Text {
+        notice("nothing is set aside");
+    }
+    for subject in &subjects {
+        if output.style() == Style::Json {
+            output.line(subject.get())?;
+            continue;
+        }
+        let SetAside { subject, inputs } =
+            serde_json::from_str(subject.get()).with_context(|| at.other_format())?;
+        output.line(Printable(&subject))?;
+        for input in inputs {
+            output.line(format_args!("  {}", Printable(&input.to_string())))?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Its number, what it is, and why it failed or that it waits.
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.number)?;
+        match (&self.event_type, &self.stream, self.revision) {
+            (Some(event_type), Some(stream), Some(revision)) => {
+                write!(f, "{event_type} at revision {revision} of {stream}")?;
+            }
+            _ => write!(f, "{} {}", self.kind, self.effect.as_deref().unwrap_or_default())?,
+        }
+        write!(f, ": {}", self.error.as_deref().unwrap_or("waits behind the one before"))
+    }
+}

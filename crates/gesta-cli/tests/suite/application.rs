@@ -1,0 +1,171 @@
+//! The verbs that talk to a running application: what is asked of it, and what is told of its
+//! answers. The application here is one that answers as it is told.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    sync::mpsc::{self, Receiver},
+    thread,
+};
+
+use crate::scene::{Ran, program, run};
+
+/// An application that gives these answers, one a request, and then ends.
+struct Application {
+    at: String,
+    asked: Receiver<String>,
+}
+
+impl Application {
+    fn answering(answers: &[(u16, &str)]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = format!("http://{}/v1", listener.local_addr().unwrap());
+        let answers: Vec<_> =
+            answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
+        let (told, asked) = mpsc::channel();
+        thread::spawn(move || {
+            for (status, body) in answers {
+                let (mut connection, _) = listener.accept().unwrap();
+                let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
+                told.send(lines.next().unwrap().unwrap()).unwrap();
+                while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+                let length = body.len();
+                write!(
+                    connection,
+                    "HTTP/1.1 {status} Answer\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                )
+                .unwrap();
+            }
+        });
+        Self { at, asked }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        run(program(&[arguments, &["--at", &self.at]].concat()))
+    }
+
+    /// What it was asked, without the version of HTTP.
+    fn asked(&self) -> Vec<String> {
+        self.asked.try_iter().map(|line| line.replace(" HTTP/1.1", "")).collect()
+    }
+}
+
+const PROCESSES: &str = r#"{"items":[{"name":"welcome","state":"running","position":12,"timers":1,
+"commands":0,"troubled":1,"setAside":2,"error":"the event cannot be read"}]}"#;
+
+#[test]
+fn process_managers_are_listed_with_what_is_set_aside_and_why() {
+    let application = Application::answering(&[(200, PROCESSES)]);
+    let listed = application.run(&["processes", "list"]);
+    assert_eq!(
+        listed.said(),
+        "STATE     TROUBLED  SET ASIDE    TIMERS  COMMANDS    POSITION  PROCESS\n\
+         running          1          2         1         0          12  welcome\n\
+         \x20   the event cannot be read\n"
+    );
+    assert_eq!(application.asked(), ["GET /v1/processes"]);
+}
+
+#[test]
+fn instances_are_listed_page_by_page_by_state_and_prefix() {
+    let application = Application::answering(&[
+        (
+            200,
+            r#"{"items":[{"id":"ann","state":"troubled","revision":3,"setAside":1}],"next":"0a"}"#,
+        ),
+        (200, r#"{"items":[],"next":"0b"}"#),
+        (200, r#"{"items":[{"id":"anselm","state":"troubled","setAside":1}]}"#),
+    ]);
+    let arguments = ["processes", "list", "welcome", "--state", "troubled", "--prefix", "an"];
+    let listed = application.run(&[&arguments[..], &["--json"]].concat());
+    let ids: Vec<_> = listed.objects().iter().map(|it| it["id"].clone()).collect();
+    assert_eq!(ids, ["ann", "anselm"]);
+    let first = "GET /v1/processes/welcome/instances?state=troubled&prefix=an";
+    let pages = [first.to_owned(), format!("{first}&cursor=0a"), format!("{first}&cursor=0b")];
+    assert_eq!(application.asked(), pages);
+}
+
+#[test]
+fn an_instance_is_shown_with_its_timers_and_numbers_as_they_were_written() {
+    let shown = r#"{"id":"7","stream":"process:pay-7","state":"running","revision":2,
+"timers":[{"id":"0.0","due":"2026-01-01T00:00:00Z","timer":{"amount":1.10}}],"commands":[],
+"refused":[{"id":"1.0","name":"pay","payload":{},"code":"no-funds","reason":"too little"}],
+"setAside":[{"number":4,"kind":"timer","effect":"0.0","attempts":1,"since":"2026-01-01T00:00:00Z",
+"error":"it panicked"}]}"#;
+    let application = Application::answering(&[(200, shown)]);
+    assert_eq!(
+        application.run(&["processes", "show", "pay", "7"]).said(),
+        "id         7\n\
+         stream     process:pay-7\n\
+         state      running\n\
+         revision   2\n\
+         timer      0.0 due 2026-01-01T00:00:00Z: {\"amount\":1.10}\n\
+         refused    1.0 pay: no-funds: too little\n\
+         set aside  4 timer 0.0: it panicked\n"
+    );
+}
+
+#[test]
+fn orders_name_their_target_escaped_and_carry_the_reason() {
+    for (arguments, asked) in [
+        (
+            &["processes", "retry", "welcome", "instance:a/b c"][..],
+            "POST /v1/processes/welcome/set-aside/instance:a%2Fb%20c/retry",
+        ),
+        (
+            &["processes", "skip", "welcome", "stream:user-poison", "12"],
+            "POST /v1/processes/welcome/set-aside/stream:user-poison/12/skip",
+        ),
+        (
+            &["processes", "cancel", "welcome", "ann"],
+            "POST /v1/processes/welcome/instances/ann/cancel",
+        ),
+        (
+            &["processes", "fire", "welcome", "ann", "0.0"],
+            "POST /v1/processes/welcome/instances/ann/timers/0.0/fire",
+        ),
+        (
+            &["processes", "resend", "welcome", "ann", "1.0"],
+            "POST /v1/processes/welcome/instances/ann/commands/1.0/resend",
+        ),
+        (&["projections", "rebuild", "orders"], "POST /v1/projections/orders/rebuild"),
+        (&["projections", "roll-back", "orders"], "POST /v1/projections/orders/roll-back"),
+        (&["dead-letters", "retry", "users@12"], "POST /v1/dead-letters/users@12/retry"),
+        (&["dead-letters", "discard", "users@12"], "DELETE /v1/dead-letters/users@12"),
+    ] {
+        let application = Application::answering(&[(204, ""), (204, "")]);
+        assert_eq!(application.run(arguments).said(), "done\n");
+        assert_eq!(
+            application.run(&[arguments, &["--reason", "ann & co"]].concat()).said(),
+            "done\n"
+        );
+        let with_reason = format!("{asked}?reason=ann%20%26%20co");
+        assert_eq!(application.asked(), [asked.to_owned(), with_reason], "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_no_of_the_application_is_told_with_its_reason_and_what_is_not_there_apart() {
+    let problem = r#"{"title":"Unprocessable","status":422,"code":"still-fails",
+"detail":"input 12 of stream:user-poison still fails: it cannot be read"}"#;
+    let application = Application::answering(&[(422, problem), (404, problem), (503, problem)]);
+    let retry = ["processes", "retry", "welcome", "stream:user-poison"];
+    application.run(&retry).fails_with(1, "input 12 of stream:user-poison still fails");
+    application.run(&retry).fails_with(3, "(still-fails)");
+    application.run(&retry).fails_with(2, "(still-fails)");
+}
+
+#[test]
+fn where_no_application_answers_it_is_said_what_to_do() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("http://{}/v1", listener.local_addr().unwrap());
+    drop(listener);
+    let list = ["processes", "list", "--at"];
+    run(program(&[&list[..], &[&nobody]].concat()))
+        .fails_with(2, &format!("no answer from {nobody}: is the application running there?"));
+    run(program(&[&list[..], &["https://shop"]].concat()))
+        .fails_with(2, "--at https://shop is no URL that begins with http://");
+    let other = Application::answering(&[(404, "<h1>not here</h1>"), (200, "<h1>welcome</h1>")]);
+    other.run(&["processes", "list"]).fails_with(2, "has no such operation (status 404)");
+    other.run(&["processes", "list"]).fails_with(2, "is it a Gesta application");
+}
