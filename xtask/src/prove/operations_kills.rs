@@ -319,7 +319,7 @@ impl<'s> Watch<'s> {
 /// Confirms the switch to a rebuild as soon as it waits for that.
 fn confirm_once_filled(address: std::net::SocketAddr) -> Result<()> {
     let mut client = Client::connect(address)?;
-    let path = format!("/v1/projections/{PROJECTION}/confirm");
+    let path = format!("/v1/projections/{PROJECTION}/confirm-switch");
     for _ in 0..POLLS_MAX {
         let reply = client.post(&path, &[], &json!({}))?;
         if (200..300).contains(&reply.status) {

@@ -75,9 +75,9 @@ impl Projections {
                 return Ok(Outcome::Done);
             }
             Verb::Rebuild(order) => (order, "/rebuild"),
-            Verb::Confirm(order) => (order, "/confirm"),
+            Verb::Confirm(order) => (order, "/confirm-switch"),
             Verb::RollBack(order) => (order, "/roll-back"),
-            Verb::DropOld(order) => (order, "/drop-old"),
+            Verb::DropOld(order) => (order, "/drop-old-rows"),
         };
         let path = Path::new("/projections").name(&order.name).then(what);
         at.post(&path, order.reason.reason.as_deref())?;
