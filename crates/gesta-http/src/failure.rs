@@ -58,7 +58,9 @@ fn unencodable(error: &EncodeError) -> Problem {
             tracing::warn!(error = error as &dyn Error, "a decision cannot be recorded");
             Problem::rejected("unencodable", error.to_string())
         }
-        EncodeError::Unreadable { .. } | EncodeError::NotForEach { .. } => Problem::internal(error),
+        EncodeError::Unreadable { .. }
+        | EncodeError::NameTwice(_)
+        | EncodeError::NotForEach { .. } => Problem::internal(error),
     }
 }
 

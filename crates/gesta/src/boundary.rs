@@ -9,7 +9,7 @@ use std::any::Any;
 use gesta_store::{EventQuery, InvalidName, QueryItem, RecordedEvent, StreamName, Tag};
 
 use crate::{
-    Aggregate, DecodeError, EncodeError, EncodedEvent, EventSet, Events, Reads,
+    Aggregate, DecodeError, EncodeError, EncodedEvent, EventSet, Events, Reads, Registry,
     aggregate::stream_of,
     event_set::{decode_each, is_of_a_category},
 };
@@ -70,6 +70,10 @@ pub trait Boundary: Send + Sync + 'static {
 
     /// The aggregate that the read at place `read` belongs to.
     fn aggregate(state: &mut Self::State, read: usize) -> &mut (dyn Any + Send + Sync);
+
+    /// Tells the category and the events of each aggregate.
+    #[doc(hidden)]
+    fn events(each: &mut dyn FnMut(&'static str, Registry));
 
     /// How many reads belong to a state.
     fn width(state: &Self::State) -> usize;
@@ -143,6 +147,10 @@ impl<A: Aggregate> Boundary for A {
         state
     }
 
+    fn events(each: &mut dyn FnMut(&'static str, Registry)) {
+        each(A::CATEGORY, Registry::of::<A::Event>());
+    }
+
     fn width(_: &A) -> usize {
         1
     }
@@ -196,6 +204,10 @@ impl<A: Aggregate> Boundary for Vec<A> {
 
     fn aggregate(state: &mut Vec<A>, read: usize) -> &mut (dyn Any + Send + Sync) {
         state.get_mut(read).expect("a read belongs to an aggregate")
+    }
+
+    fn events(each: &mut dyn FnMut(&'static str, Registry)) {
+        A::events(each);
     }
 
     fn width(state: &Vec<A>) -> usize {
@@ -267,6 +279,10 @@ macro_rules! tuple_boundary {
                     read -= width;
                 )+
                 unreachable!("read {read} is past the last aggregate")
+            }
+
+            fn events(each: &mut dyn FnMut(&'static str, Registry)) {
+                $($part::events(each);)+
             }
 
             fn width(state: &Self::State) -> usize {

@@ -129,7 +129,9 @@ pub const fn assert_not_ignored(names: &[&str], ignored: &str) {
     }
 }
 
-const fn is_same(one: &str, other: &str) -> bool {
+/// Whether two texts are the same, at compile time.
+#[must_use]
+pub const fn is_same(one: &str, other: &str) -> bool {
     let (mut one, mut other) = (one.as_bytes(), other.as_bytes());
     loop {
         match (one.split_first(), other.split_first()) {

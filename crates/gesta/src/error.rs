@@ -241,6 +241,7 @@ impl<R> From<EncodeError> for ExecuteError<R> {
             EncodeError::Name(name) => name.into(),
             EncodeError::Json { .. }
             | EncodeError::Unreadable { .. }
+            | EncodeError::NameTwice(_)
             | EncodeError::NotForEach { .. } => Self::Unencodable(error),
         }
     }

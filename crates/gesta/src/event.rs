@@ -8,7 +8,7 @@ use bytes::Bytes;
 use gesta_store::{EventType, InvalidName, Position, RecordedEvent, Revision, StreamName, Tag};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{JsonFault, TypeShape, json};
+use crate::{JsonFault, NameTwice, TypeShape, json};
 
 /// A fact of the business, as a struct with a name that is stable for ever.
 ///
@@ -299,6 +299,9 @@ pub enum EncodeError {
         /// What `upcast` said.
         source: DecodeError,
     },
+    /// Another type of this program has the name of an event. Nothing was appended.
+    #[error(transparent)]
+    NameTwice(#[from] NameTwice),
     /// A decision over a `Vec` of aggregates did not answer for each of them. Fix `decide`.
     #[error("decided for {decided} aggregates of {aggregates}")]
     NotForEach {

@@ -9,8 +9,10 @@ use gesta_store::EventStore;
 use tower::{BoxError, Layer, Service, ServiceExt as _, util::BoxCloneSyncService};
 
 use crate::{
-    Aggregate, Authorize, Clock, CommandRequest, Decide, Execute, Load, OpenError, Pipeline,
+    Aggregate, Authorize, Clock, CommandRequest, Decide, EventSet, Execute, Load, NameTwice,
+    OpenError, Pipeline,
     Receipt, RetryPolicy, Rng, SystemClock, SystemRng, Unauthorized, log_hint, open,
+    meanings::Scope,
     pipeline::Parts,
     process,
     process_side::{PlannedProcesses, Processes},
@@ -133,6 +135,7 @@ pub struct Builder {
     pub(crate) read_side: PlannedReadSide,
     pub(crate) processes: PlannedProcesses,
     hints_at_log: bool,
+    event_twice: Option<NameTwice>,
 }
 
 impl Builder {
@@ -147,6 +150,7 @@ impl Builder {
             timeout: Self::TIMEOUT,
             retry: RetryPolicy::default(),
             snapshots: Snapshots::default(),
+            meanings: Arc::default(),
         };
         Self {
             source,
@@ -155,7 +159,16 @@ impl Builder {
             read_side: PlannedReadSide::default(),
             processes: PlannedProcesses::default(),
             hints_at_log: true,
+            event_twice: None,
         }
+    }
+
+    /// Takes in the events that a part of the program reads. Two types of one name are told when
+    /// the store is opened.
+    pub(crate) fn reads_events<E: EventSet>(mut self, scope: Scope) -> Self {
+        let admitted = self.parts.meanings.admit::<E>(scope);
+        self.event_twice = self.event_twice.or(admitted.err());
+        self
     }
 
     /// Puts a tower layer around the whole pipeline, and around the layers given before.
@@ -219,6 +232,9 @@ impl Builder {
     /// # Errors
     /// [`OpenError`] when the URL means no store, or the store does not open.
     pub async fn open(self) -> Result<Gesta, OpenError> {
+        if let Some(twice) = self.event_twice {
+            return Err(twice.into());
+        }
         if self.hints_at_log {
             log_hint::tell_once();
         }

@@ -32,6 +32,7 @@ mod handle;
 mod health;
 mod json;
 mod load;
+mod meanings;
 mod log_hint;
 mod open;
 mod pipeline;

@@ -7,6 +7,8 @@ use std::{
 
 use gesta_store::{EventStore, memory::MemoryStore};
 
+use crate::NameTwice;
+
 /// Opens the store behind a URL.
 ///
 /// | URL | store | feature |
@@ -137,6 +139,9 @@ pub enum OpenError {
     /// Projections and process managers run on tokio. Open within its runtime.
     #[error("projections and process managers need a tokio runtime")]
     NoRuntime,
+    /// Two types have the name of one event. The error says what there is to do.
+    #[error(transparent)]
+    EventTwice(#[from] NameTwice),
     /// Two process managers have the same name, which their streams are called by. Rename one.
     #[error("two process managers are named {process}")]
     ProcessTwice {

@@ -11,6 +11,7 @@ use crate::{
     Builder, EffectId, Gesta, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery,
     OpenError, ProcessError, ProcessManager, ProcessSetup, ProcessStatus, SetAside, Subject,
     audit::Operator,
+    meanings::Scope,
     process::{Handle, Operation, Planned, Planning, Surroundings},
 };
 
@@ -93,7 +94,7 @@ impl Builder {
     /// Runs a process manager that says where it begins, or which name it had before.
     pub fn process_set_up<P: ProcessManager>(mut self, setup: ProcessSetup<P>) -> Self {
         self.processes.0.push(Box::new(Planned(setup)));
-        self
+        self.reads_events::<P::Event>(Scope::of::<P::Event>())
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
     Projection, ProjectionState, ProjectionStatus, ReadOnDemandError,
     audit::{self, Operator},
     check_projection_name,
+    meanings::Scope,
     projection::{
         AnyReader, Handle, OnReadPlan, OnReadRows, Operation, Planned, Planning, Progress,
         Surroundings,
@@ -151,7 +152,7 @@ impl Builder {
     {
         let planned = Planned { projection, read_models: read_models.clone() };
         self.read_side.running.push((TypeId::of::<P>(), Box::new(planned)));
-        self
+        self.reads_events::<P::Event>(Scope::of::<P::Event>())
     }
 
     /// Keeps the rows of a projection on read in this store.
@@ -163,7 +164,8 @@ impl Builder {
         let rows = OnReadRows::<P>::new(OnReadPlan::new(read_models.clone()));
         self.read_side.on_read.insert(TypeId::of::<P>(), Arc::new(rows));
         self.read_side.on_read_names.push(P::NAME);
-        self
+        // It reads streams of its category only.
+        self.reads_events::<P::Event>(Scope::Named)
     }
 }
 

@@ -68,9 +68,14 @@ pub enum ReadError {
     Encode(#[from] EncodeError),
 }
 
-/// Two types claim one name, so it depends on the reader what the stored bytes mean.
+/// Two types claim one name, so it depends on the reader what the stored bytes mean. Use one type,
+/// rename one while nothing is stored, or let the sets that read them say which categories they
+/// mean: `#[events(categories("order"))]`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("event type {name} is both {first} and {second}")]
+#[error(
+    "event type {name} is both {first} and {second}; rename one, or declare which categories the \
+     sets that read it mean, as in #[events(categories(\"order\"))]"
+)]
 pub struct NameTwice {
     /// The name.
     pub name: &'static str,

@@ -17,16 +17,25 @@ use super::{
     request::{Attempt, ErasedCommand},
 };
 use crate::{
-    AsOf, BoundaryRead, CommandError, EncodedEvent, EventMetadata, Existence, InvalidField,
+    AsOf, BoundaryRead, CommandError, EncodeError, EncodedEvent, EventMetadata, Existence, InvalidField,
     Receipt, UndecodableEvent,
+    meanings::Meanings,
     read::Seen,
     snapshot::{AnyAggregate, Fold, Snapshots},
 };
 
-pub(super) fn service(store: Arc<dyn EventStore>, snapshots: Snapshots) -> Rest {
-    BoxCloneSyncService::new(service_fn(move |request| {
+pub(super) fn service(
+    store: Arc<dyn EventStore>,
+    snapshots: Snapshots,
+    meanings: Arc<Meanings>,
+) -> Rest {
+    BoxCloneSyncService::new(service_fn(move |request: CommandRequest| {
         let (store, snapshots) = (Arc::clone(&store), snapshots.clone());
-        async move { execute(store.as_ref(), &snapshots, request).await }
+        let admitted = request.erased().admit(&meanings);
+        async move {
+            admitted.map_err(EncodeError::from)?;
+            execute(store.as_ref(), &snapshots, request).await
+        }
     }))
 }
 

@@ -20,7 +20,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use gesta_store::EventStore;
 use tower::{BoxError, ServiceExt as _, service_fn, util::BoxCloneSyncService};
 
-use crate::{Clock, CommandError, Receipt, Rng, snapshot::Snapshots};
+use crate::{Clock, CommandError, Receipt, Rng, meanings::Meanings, snapshot::Snapshots};
 
 pub use authorization::Authorize;
 pub use request::{CommandContext, CommandIdFrom, CommandRequest};
@@ -66,11 +66,16 @@ pub(crate) struct Parts {
     pub(crate) timeout: Duration,
     pub(crate) retry: RetryPolicy,
     pub(crate) snapshots: Snapshots,
+    pub(crate) meanings: Arc<Meanings>,
 }
 
 impl Parts {
     pub(crate) fn assemble(&self, store: &Arc<dyn EventStore>) -> Pipeline {
-        let rest = decision::service(Arc::clone(store), self.snapshots.clone());
+        let rest = decision::service(
+            Arc::clone(store),
+            self.snapshots.clone(),
+            Arc::clone(&self.meanings),
+        );
         let rest = around(idempotency::Idempotency::new(Arc::clone(store)), rest);
         let rest = around(
             retry::Retry {

@@ -17,7 +17,8 @@ use gesta_store::{CausationId, CorrelationId, RecordedEvent, Revision};
 
 use crate::{
     AnyRejection, Boundary, BoundaryRead, Command, CommandError, CommandId, Decide, EncodeError,
-    EncodedEvent, Existence, InvalidField, PayloadDigest, State, UndecodableEvent,
+    EncodedEvent, Existence, InvalidField, NameTwice, PayloadDigest, State, UndecodableEvent,
+    meanings::Meanings,
     snapshot::AnyAggregate,
 };
 
@@ -212,6 +213,9 @@ impl fmt::Debug for CommandRequest {
 /// A command whose type is forgotten.
 pub(super) trait ErasedCommand: Any + Send + Sync {
     fn existence(&self) -> Existence;
+
+    /// Refuses events whose names mean something else in this program.
+    fn admit(&self, meanings: &Meanings) -> Result<(), NameTwice>;
     fn validate(&self) -> Result<(), InvalidField>;
     fn payload_digest(&self) -> Result<PayloadDigest, EncodeError>;
 
@@ -240,6 +244,10 @@ struct Typed<C>(C);
 impl<C: Decide> ErasedCommand for Typed<C> {
     fn existence(&self) -> Existence {
         C::EXISTENCE
+    }
+
+    fn admit(&self, meanings: &Meanings) -> Result<(), NameTwice> {
+        meanings.admit_boundary::<C::On>()
     }
 
     fn validate(&self) -> Result<(), InvalidField> {

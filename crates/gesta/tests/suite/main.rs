@@ -9,6 +9,7 @@
 mod accounts;
 mod bank;
 mod boundaries;
+mod categories;
 mod conflicts;
 mod events;
 mod fragile;
