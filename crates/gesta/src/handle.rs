@@ -10,9 +10,9 @@ use tower::{BoxError, Layer, Service, ServiceExt as _, util::BoxCloneSyncService
 
 use crate::{
     Aggregate, Authorize, Clock, CommandRequest, Decide, EventSet, Execute, Load, NameTwice,
-    OpenError, Pipeline,
-    Receipt, RetryPolicy, Rng, SystemClock, SystemRng, Unauthorized, log_hint, open,
+    OpenError, Pipeline, Receipt, RetryPolicy, Rng, SystemClock, SystemRng, Unauthorized, log_hint,
     meanings::Scope,
+    open,
     pipeline::Parts,
     process,
     process_side::{PlannedProcesses, Processes},

@@ -51,9 +51,7 @@ impl Scope {
         match (self, other) {
             (Self::Any, _) | (_, Self::Any) => true,
             (Self::Named, _) | (_, Self::Named) => false,
-            (Self::Written(one), Self::Written(another)) => {
-                crate::__derive::is_same(one, another)
-            }
+            (Self::Written(one), Self::Written(another)) => crate::__derive::is_same(one, another),
         }
     }
 }

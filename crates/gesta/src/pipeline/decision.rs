@@ -17,8 +17,8 @@ use super::{
     request::{Attempt, ErasedCommand},
 };
 use crate::{
-    AsOf, BoundaryRead, CommandError, EncodeError, EncodedEvent, EventMetadata, Existence, InvalidField,
-    Receipt, UndecodableEvent,
+    AsOf, BoundaryRead, CommandError, EncodeError, EncodedEvent, EventMetadata, Existence,
+    InvalidField, Receipt, UndecodableEvent,
     meanings::Meanings,
     read::Seen,
     snapshot::{AnyAggregate, Fold, Snapshots},

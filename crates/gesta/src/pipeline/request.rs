@@ -18,8 +18,7 @@ use gesta_store::{CausationId, CorrelationId, RecordedEvent, Revision};
 use crate::{
     AnyRejection, Boundary, BoundaryRead, Command, CommandError, CommandId, Decide, EncodeError,
     EncodedEvent, Existence, InvalidField, NameTwice, PayloadDigest, State, UndecodableEvent,
-    meanings::Meanings,
-    snapshot::AnyAggregate,
+    meanings::Meanings, snapshot::AnyAggregate,
 };
 
 /// A command on its way through the pipeline: what a layer sees.
