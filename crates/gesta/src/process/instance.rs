@@ -28,7 +28,7 @@ use super::{
     setup::Identity,
     trouble::Trouble,
 };
-use crate::{EventMetadata, EventSet, Recorded, audit, event_set::decode_recorded};
+use crate::{EventMetadata, EventSet, Recorded, audit, event_set::decode_each};
 
 /// How many processes are remembered besides their streams.
 const INSTANCES_MAX: usize = 256;
@@ -77,7 +77,8 @@ pub(super) struct Instance<P> {
 
 /// An input on its way in: as the process sees it, and as it is stored.
 struct Arriving<P: ProcessManager> {
-    input: Input<P>,
+    /// One, unless an upcaster splits the event.
+    inputs: Vec<Input<P>>,
     stored: StoredInput,
     cause: CausationId,
     correlation_id: Option<CorrelationId>,
@@ -202,45 +203,61 @@ impl<P: ProcessManager> Instance<P> {
         if reacted.begins.is_some() || self.outstanding.ended.is_some() {
             self.state = self.fresh.clone();
         }
-        if let Some(input) = self.stored_input(store, reacted, recorded.revision).await? {
+        for input in self.stored_inputs(store, reacted, recorded.revision).await? {
             guarded::<P, _>(|| self.state.evolve(&input))?;
         }
         Ok(())
     }
 
-    /// An input as the process saw it; none where the definition ignores what it does not
-    /// understand any more.
-    async fn stored_input(
+    /// An input as the process saw it, in today's events; none where the definition ignores what
+    /// it does not understand any more.
+    async fn stored_inputs(
         &self,
         store: &dyn EventStore,
         reacted: &ProcessReacted,
         revision: Revision,
-    ) -> Result<Option<Input<P>>, Trouble> {
+    ) -> Result<Vec<Input<P>>, Trouble> {
         let read = match &reacted.input {
             StoredInput::Event { id, source: Some(source), data: None, .. } => {
                 let event = read_again(store, source, id).await?;
-                decoded::<P>(&event).map(Input::Event)
+                decoded::<P>(&event)
             }
             StoredInput::Event { event_type, schema_version, data, .. } => {
                 let bytes = data.as_ref().map_or(&b""[..], |data| data.text().as_bytes());
-                let decoded =
-                    guarded::<P, _>(|| P::Event::decode(event_type, *schema_version, bytes))?;
-                let stream = self.stream.clone();
-                let unreadable = |source| Trouble::UnreadableInput { stream, revision, source };
-                decoded.map(Input::Event).map_err(unreadable)
+                self.copied((event_type, *schema_version), bytes, revision)
             }
-            StoredInput::Timer { timer } => self.timer(*timer).map(|(input, ..)| input),
+            StoredInput::Timer { timer } => self.timer(*timer).map(|(input, ..)| vec![input]),
             StoredInput::Rejected { command, refusal } => {
-                self.rejected(*command, refusal).map(|(input, _)| input)
+                self.rejected(*command, refusal).map(|(input, _)| vec![input])
             }
         };
         match read {
             Err(trouble) if self.ignores(&trouble) => {
                 tracing::debug!(stream = %self.stream, %revision, %trouble, "an input is ignored");
-                Ok(None)
+                Ok(Vec::new())
             }
-            read => read.map(Some),
+            read => read,
         }
+    }
+
+    /// The events of a copy.
+    fn copied(
+        &self,
+        (event_type, version): (&str, u16),
+        data: &[u8],
+        revision: Revision,
+    ) -> Result<Vec<Input<P>>, Trouble> {
+        if P::Event::IGNORED.contains(&event_type) {
+            return Ok(Vec::new());
+        }
+        let mut inputs = Vec::new();
+        let decoded = guarded::<P, _>(|| {
+            let mut each = |event| inputs.push(Input::Event(event));
+            P::Event::decode_each(event_type, version, data, &mut each)
+        })?;
+        let stream = self.stream.clone();
+        decoded.map_err(|source| Trouble::UnreadableInput { stream, revision, source })?;
+        Ok(inputs)
     }
 
     /// Whether the definition says that it is all right not to understand this.
@@ -340,7 +357,7 @@ impl<P: ProcessManager> Instance<P> {
             Incoming::Timer(timer) | Incoming::Fire { timer, .. } => {
                 let (input, from, since) = self.timer(*timer)?;
                 Ok(Arriving {
-                    input,
+                    inputs: vec![input],
                     stored: StoredInput::Timer { timer: *timer },
                     cause: CausationId::new(from.event.to_string())?,
                     correlation_id: from.correlation_id.clone(),
@@ -350,7 +367,7 @@ impl<P: ProcessManager> Instance<P> {
             Incoming::Refused { command, refusal } => {
                 let (input, from) = self.rejected(*command, refusal)?;
                 Ok(Arriving {
-                    input,
+                    inputs: vec![input],
                     stored: StoredInput::Rejected { command: *command, refusal: refusal.clone() },
                     cause: command.command_id(&self.stream).causes(),
                     correlation_id: from.correlation_id.clone(),
@@ -361,11 +378,11 @@ impl<P: ProcessManager> Instance<P> {
     }
 
     fn react(&self, parts: &Parts<P>, arriving: Arriving<P>) -> Result<NewEvent, Trouble> {
-        let Arriving { input, stored, cause, correlation_id, since } = arriving;
+        let Arriving { inputs, stored, cause, correlation_id, since } = arriving;
         let times = Times::of(since, parts.now());
         let begins = self.begins();
         let state = if begins.is_some() { &self.fresh } else { &self.state };
-        let effects = guarded::<P, _>(|| react(state.clone(), &input, times.handled))?;
+        let effects = guarded::<P, _>(|| react_to_all(state.clone(), &inputs, times.handled))?;
         let id = EventId::derived_from(&format!("{} {cause}", self.stream), self.next().number());
         let effects = self.settle_places(effects, times)?;
         let at = times.handled.micros();
@@ -458,13 +475,13 @@ fn cancel<T: PartialEq>(
 
 fn arriving_event<P: ProcessManager>(event: &RecordedEvent) -> Result<Arriving<P>, Trouble> {
     let position = event.position;
-    let input = Input::Event(decoded::<P>(event)?);
+    let inputs = decoded::<P>(event)?;
     let is_copied = event.data.len() <= COPY_BYTES_MAX;
     let copy = is_copied.then(|| Json::parse(&event.data)).transpose();
     let data = copy.map_err(|source| Trouble::NotJson { position, source })?;
     let (stream, revision) = (event.stream.as_str().to_owned(), event.revision.number());
     Ok(Arriving {
-        input,
+        inputs,
         stored: StoredInput::Event {
             id: event.id.to_string(),
             position: position.number(),
@@ -479,9 +496,13 @@ fn arriving_event<P: ProcessManager>(event: &RecordedEvent) -> Result<Arriving<P
     })
 }
 
-fn decoded<P: ProcessManager>(event: &RecordedEvent) -> Result<P::Event, Trouble> {
-    let decoded = guarded::<P, _>(|| decode_recorded::<P::Event>(event))?;
-    decoded.map_err(|error| error.of(event).into())
+/// An event as the inputs that it means today.
+fn decoded<P: ProcessManager>(event: &RecordedEvent) -> Result<Vec<Input<P>>, Trouble> {
+    let mut inputs = Vec::new();
+    let mut each = |event| inputs.push(Input::Event(event));
+    let decoded = guarded::<P, _>(|| decode_each::<P::Event>(event, &mut each))?;
+    decoded.map_err(|error| error.of(event))?;
+    Ok(inputs)
 }
 
 /// The event that a process's stream has only a reference to.
@@ -507,6 +528,20 @@ pub(crate) fn react<P: ProcessManager>(
 ) -> Effects<P> {
     state.evolve(input);
     state.react(input, at)
+}
+
+/// What a process wants done upon inputs that come as one, in order.
+fn react_to_all<P: ProcessManager>(
+    mut state: P,
+    inputs: &[Input<P>],
+    at: RecordedAt,
+) -> Effects<P> {
+    let mut effects = Effects::none();
+    for input in inputs {
+        state.evolve(input);
+        effects.0.extend(state.react(input, at).0);
+    }
+    effects
 }
 
 /// Says in a process's stream that a command needs no sending any more.

@@ -83,18 +83,25 @@ pub(super) struct Routed {
 
 impl<P: ProcessManager> Parts<P> {
     /// The process that an event is for, if it is for one: not where the event set means another
-    /// category, or drops the event.
+    /// category, or drops the event. An event that an upcaster splits is one input of one process.
     pub(super) fn route(&self, event: &RecordedEvent) -> Result<Option<Routed>, Trouble> {
-        let meant = guarded::<P, _>(|| Recorded::<P::Event>::read_all([event]))??;
-        if meant.is_empty() {
-            return Ok(None);
+        let parts = guarded::<P, _>(|| Recorded::<P::Event>::read_all([event]))??;
+        let mut routed: Option<(String, bool)> = None;
+        for part in &parts {
+            let (id, starts) = match guarded::<P, _>(|| P::route(part))? {
+                Route::Start(id) => (id, true),
+                Route::Continue(id) => (id, false),
+                Route::Ignore => continue,
+            };
+            match &mut routed {
+                None => routed = Some((id, starts)),
+                Some((first, begins)) if *first == id => *begins |= starts,
+                Some((first, _)) => {
+                    return Err(Trouble::SeveralProcesses { first: first.clone(), other: id });
+                }
+            }
         }
-        let recorded = guarded::<P, _>(|| Recorded::read(event))??;
-        let (id, starts) = match guarded::<P, _>(|| P::route(&recorded))? {
-            Route::Start(id) => (id, true),
-            Route::Continue(id) => (id, false),
-            Route::Ignore => return Ok(None),
-        };
+        let Some((id, starts)) = routed else { return Ok(None) };
         let stream = self.identity.stream(&id)?;
         Ok(Some(Routed { id, stream, starts }))
     }

@@ -47,6 +47,9 @@ pub(super) enum Trouble {
     /// A name or an id is none.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// An upcaster splits an event into some for different processes.
+    #[error("the event is split into some for {first} and some for {other}; route all to one")]
+    SeveralProcesses { first: String, other: String },
     /// The manager panicked.
     #[error("process {process} panicked: {message}")]
     Panicked { process: &'static str, message: String },
@@ -94,6 +97,7 @@ impl Trouble {
             | Self::Unencodable(_)
             | Self::UnencodableTimer { .. }
             | Self::Name(_)
+            | Self::SeveralProcesses { .. }
             | Self::Panicked { .. }
             | Self::Sending { .. } => true,
         }
