@@ -19,7 +19,7 @@ use std::{
 
 use gesta_store::{
     DatabaseError, DeadLetter, Filter, InvalidName, Position, ReadAll, ReadModelStore, ReadRows,
-    RecordedAt, RecordedEvent, Rows, StoreError,
+    RecordedAt, RecordedEvent, Rows, StoreError, Visibility,
 };
 
 use crate::{
@@ -276,6 +276,7 @@ impl Gesta {
         let left = ReadAll::forwards()
             .from(position.next())
             .only(Filter::EventTypes(handle.event_types.clone()))
+            .showing(Visibility::Visible)
             .limit(1);
         let first = recorded_at(&store.read_all(left).collect_events().await?);
         let last =

@@ -61,6 +61,11 @@ impl History {
         self.streams.keys().flat_map(of_stream).map(|event| event.position).collect()
     }
 
+    /// Whether a read of its stream showed an event while `as_of` was the head.
+    pub(crate) fn was_visible(&self, event: &RecordedEvent, as_of: Position) -> bool {
+        event.position <= as_of && event.revision >= self.first_shown(&event.stream, as_of)
+    }
+
     /// The first revision that reads of a stream showed while `as_of` was the head.
     fn first_shown(&self, stream: &StreamName, as_of: Position) -> Revision {
         let past = self.stream_past(stream, as_of);
@@ -205,8 +210,7 @@ impl History {
             .iter()
             .filter(|event| event.position > condition.after && event.position <= as_of);
         let matching = later.find(|event| {
-            query.matches(&event.event_type, &event.tags)
-                && event.revision >= self.first_shown(&event.stream, as_of)
+            query.matches(&event.event_type, &event.tags) && self.was_visible(event, as_of)
         })?;
         Some(format!("the event at {} matched its condition", matching.position))
     }

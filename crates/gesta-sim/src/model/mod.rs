@@ -386,11 +386,11 @@ impl Model {
             Conflict::Condition { matching } => {
                 let Some(condition) = &offer.append.condition else { return false };
                 let query = &condition.none_matching;
+                let Some(event) = self.history.at(*matching) else { return false };
+                let mut heads = self.history.heads_since(attempt.head);
                 *matching > condition.after
-                    && self
-                        .history
-                        .at(*matching)
-                        .is_some_and(|event| query.matches(&event.event_type, &event.tags))
+                    && query.matches(&event.event_type, &event.tags)
+                    && heads.any(|as_of| self.history.was_visible(event, as_of))
             }
             Conflict::PartialRepeat { first_event } => {
                 let is_there = |(owner, _): &(OfferNumber, usize)| self.published(*owner).is_some();

@@ -45,11 +45,11 @@ pub(super) async fn a_visible_read_leaves_out_streams_that_ended(store: &dyn Eve
 }
 
 pub(super) async fn a_visible_read_leaves_out_what_metadata_hide(store: &dyn EventStore) {
-    let truncated = grow(store, "user-1", 3).await;
-    let counted = grow(store, "user-2", 3).await;
+    let truncated = grow(store, "user-1", 3).await.split_off(1);
+    let counted = grow(store, "user-2", 3).await.split_off(2);
     describe_by(store, "user-1", truncated_before(1)).await;
     describe_by(store, "user-2", at_most(1)).await;
-    let kept = [&truncated[1..], &counted[2..]].concat();
+    let kept = [truncated, counted].concat();
     assert_eq!(visible(store, Filter::Everything).await, kept);
     grow(store, "user-3", 1).await;
     describe_by(store, "user-3", not_older_than(0)).await;
@@ -63,7 +63,7 @@ pub(super) async fn a_visible_read_leaves_out_what_metadata_hide(store: &dyn Eve
 pub(super) async fn a_visible_read_shows_what_is_shown_again(store: &dyn EventStore) {
     let added = grow(store, "user-1", 3).await;
     describe_by(store, "user-1", truncated_before(2)).await;
-    assert_eq!(visible(store, Filter::Everything).await, added[2..]);
+    assert_eq!(visible(store, Filter::Everything).await, added.clone().split_off(2));
     describe_by(store, "user-1", truncated_before(0)).await;
     assert_eq!(visible(store, Filter::Everything).await, added);
 }
@@ -74,14 +74,15 @@ pub(super) async fn a_limit_counts_only_visible_events(store: &dyn EventStore) {
     grow(store, "user-3", 300).await;
     delete(store, "user-1").await;
     delete(store, "user-3").await;
-    for (read, expected) in [(ReadAll::forwards(), &kept[..1]), (ReadAll::backwards(), &kept[1..])]
+    for (read, expected) in
+        [(ReadAll::forwards(), kept.first()), (ReadAll::backwards(), kept.last())]
     {
         // Backwards, events of metadata come first: two of them.
         let metadata = 2 * u64::from(read == ReadAll::backwards());
         let read = read.limit(1 + metadata).showing(Visibility::Visible);
         let mut events = collected(store.read_all(read)).await;
         events.retain(|event| !event.stream.is_system());
-        assert_eq!(recorded_ids(&events), expected);
+        assert_eq!(recorded_ids(&events).iter().collect::<Vec<_>>(), Vec::from_iter(expected));
     }
 }
 

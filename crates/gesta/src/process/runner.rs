@@ -15,7 +15,7 @@ use std::{
 
 use gesta_store::{
     Delivery, EventStore, Filter, Incarnation, Position, RecordedAt, RecordedEvent, StoreError,
-    StreamName, Subscribe, Subscription,
+    StreamName, Subscribe, Subscription, Visibility,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -226,7 +226,10 @@ impl<P: ProcessManager> Runner<P> {
         let types = P::Event::event_types()?;
         let Resumed { place, head, census, entries, is_new } =
             checkpoint::resume(store, &mut journal, identity, &types).await?;
-        let subscribe = Subscribe::to_all().after(place.position).only(Filter::EventTypes(types));
+        let subscribe = Subscribe::to_all()
+            .after(place.position)
+            .only(Filter::EventTypes(types))
+            .showing(Visibility::Visible);
         let subscribe = Subscribe { incarnation: Some(head.incarnation), ..subscribe };
         let mut session = Session {
             journal,

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use gesta::{
     Builder, Gesta, OpenError, ProcessState, RetryPolicy,
-    store::{EventStore, Overload, ReadAll, StoreError, memory::MemoryStore},
+    store::{
+        DeleteStream, EventStore, ExpectedRevision, Overload, ReadAll, StoreError,
+        memory::MemoryStore,
+    },
     testing::{VirtualClock, drain},
 };
 
@@ -127,6 +130,26 @@ async fn what_happened_before_a_manager_was_there_is_handled() {
     drain(&library.gesta).await;
     library.month_passes().await;
     assert_eq!(library.happened().await, ["emma lent to ann", "ann reminded of emma"]);
+}
+
+/// A rebuilt program does the same before and after scavenging, which takes such events.
+#[tokio::test]
+async fn what_was_deleted_before_a_manager_was_there_is_not_handled() {
+    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
+    let before = Gesta::on(Arc::clone(&store)).open().await.unwrap();
+    let lent = before.execute(LendBook::new("emma", "ann")).await.unwrap();
+    before.execute(LendBook::new("persuasion", "ben")).await.unwrap();
+    for (stream, _) in lent.revisions {
+        let expected = ExpectedRevision::StreamExists;
+        store.delete_stream(DeleteStream { stream, expected }).await.unwrap();
+    }
+    let library = Scenery::on(store).await;
+    drain(&library.gesta).await;
+    library.month_passes().await;
+    assert_eq!(
+        library.happened().await,
+        ["emma lent to ann", "persuasion lent to ben", "ben reminded of persuasion"]
+    );
 }
 
 #[tokio::test]
