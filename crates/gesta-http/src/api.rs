@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     http::Method,
-    middleware::from_fn,
+    middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter},
 };
@@ -18,8 +18,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     Edge, Endpoint, Operation, Problem, Schemas,
     correlation::correlate,
+    cors::cross_origin,
     docs::{self, Document},
-    feed, headers, health, operations, process_operations,
+    expect::expectations,
+    feed, headers, health, operations,
+    preconditions::conditional,
+    process_operations,
 };
 
 /// The table of an application's routes.
@@ -130,6 +134,7 @@ fn describe_correlation(operation: &mut Operation<'_>) {
     let schema = headers::token_schema();
     operation.header(name, "The conversation that the request belongs to.", schema.clone());
     operation.problem(400, "the field that is named makes no sense");
+    operation.problem(417, "the request expects something else than 100-continue");
     let about = "The conversation that the request belongs to, or begins.";
     operation.header_of_every_answer(name, about, &schema);
 }
@@ -206,7 +211,10 @@ impl Api {
             .method_not_allowed_fallback(method_not_allowed)
             .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
             .layer(Extension(document))
+            .layer(from_fn_with_state(edge.clone(), conditional))
+            .layer(from_fn(expectations))
             .layer(from_fn(correlate))
+            .layer(from_fn_with_state(edge.clone(), cross_origin))
             .with_state(edge)
     }
 }

@@ -2,9 +2,16 @@
 //!
 //! Owns: [`Commands`] and [`Changes`], [`Created`] and [`Changed`]. Always holds: a request with
 //! an `Idempotency-Key` that comes again is the same command, so new ids come from the key; what
-//! is answered about a change names the revision that it led to. Not here: what commands do.
+//! is answered about a change names the revision that it led to. Not here: what commands do; what
+//! a key is ([`keys`](crate::keys)); what a condition is ([`preconditions`](crate::preconditions)).
 
-use std::time::SystemTime;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
 
 use axum::{
     Json,
@@ -13,8 +20,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gesta::{
-    Boundary, Command, CorrelationId, Decide, EventId, Gesta, Position, Receipt, Revision,
-    StreamName, store::StoreError,
+    Boundary, Command, CorrelationId, Decide, EventId, ExecuteError, Gesta, Position, Receipt,
+    Revision, StreamName, store::StoreError,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -22,35 +29,40 @@ use uuid::Uuid;
 use crate::{
     Describe, Edge, Operation, Problem,
     cursor::invalid_name,
-    headers::{self, IDEMPOTENCY_KEY, POSITION},
+    headers::{self, POSITION},
+    keys::Key,
+    preconditions::{self, Preconditions, condition_schema, etag_schema},
 };
 
 /// Executes the commands of a request that creates something, or that touches several things.
 #[derive(Clone, Debug)]
 pub struct Commands {
     edge: Edge,
-    key: Option<String>,
+    key: Option<Key>,
     actor: String,
     correlation_id: Option<CorrelationId>,
+    conditions: Preconditions,
+    /// The commands that the request has given so far: each has an id of its own.
+    given: Arc<AtomicU64>,
 }
 
 /// Executes the command of a request that changes something which is there; `If-Match` says at
 /// which revision.
 #[derive(Clone, Debug)]
-pub struct Changes {
-    commands: Commands,
-    expected: Option<Revision>,
-}
+pub struct Changes(Commands);
 
 impl FromRequestParts<Edge> for Commands {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
+        let actor = edge.actor_of(parts)?;
         Ok(Self {
-            key: headers::text(&parts.headers, IDEMPOTENCY_KEY, "Idempotency-Key")?,
-            actor: edge.actor_of(parts)?,
+            key: Key::of(parts, &actor, edge.gesta()).await?,
+            actor,
             correlation_id: parts.extensions.get().cloned(),
+            conditions: Preconditions::of(&parts.headers)?,
             edge: edge.clone(),
+            given: Arc::default(),
         })
     }
 }
@@ -59,8 +71,7 @@ impl FromRequestParts<Edge> for Changes {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
-        let commands = Commands::from_request_parts(parts, edge).await?;
-        Ok(Self { commands, expected: headers::if_match(parts)? })
+        Commands::from_request_parts(parts, edge).await.map(Self)
     }
 }
 
@@ -81,7 +92,7 @@ impl Commands {
     #[must_use]
     pub fn new_id(&self) -> Uuid {
         match &self.key {
-            Some(key) => EventId::derived_from(key, u64::MAX).as_uuid(),
+            Some(key) => key.new_id(),
             None => EventId::random().as_uuid(),
         }
     }
@@ -91,7 +102,8 @@ impl Commands {
     /// # Errors
     /// The [`Problem`] to answer with.
     pub async fn execute<C: Decide>(&self, command: C) -> Result<Receipt, Problem> {
-        self.give(command, None).await
+        self.conditions.check_creation()?;
+        Ok(self.give(command, None).await?)
     }
 
     /// Executes a command that creates something, found at this path from now on.
@@ -105,7 +117,14 @@ impl Commands {
         collection: &str,
     ) -> Result<Created, Problem> {
         let stream = first_stream(&command)?;
-        let receipt = self.execute(command).await?;
+        self.conditions.check_creation()?;
+        let receipt = match self.give(command, None).await {
+            Err(ExecuteError::AlreadyExists { stream }) if self.conditions.wants_nothing_there() => {
+                let detail = format!("If-None-Match: {stream} exists already");
+                return Err(preconditions::failed(&detail));
+            }
+            given => given?,
+        };
         let id = id.to_string();
         Ok(Created {
             location: format!("{collection}/{}", segment(&id)),
@@ -119,10 +138,12 @@ impl Commands {
         &self,
         command: C,
         expected: Option<Revision>,
-    ) -> Result<Receipt, Problem> {
+    ) -> Result<Receipt, ExecuteError<C::Rejection>> {
         let mut execute = self.gesta().execute(command).actor(self.actor.clone());
         if let Some(key) = &self.key {
-            execute = execute.command_id(key.clone());
+            let ordinal = self.given.fetch_add(1, Ordering::Relaxed);
+            execute = execute.command_id(key.command_id(C::NAME, ordinal));
+            execute = execute.causation_id(key.as_str());
         }
         if let Some(id) = &self.correlation_id {
             execute = execute.correlation_id(id.as_str());
@@ -130,7 +151,7 @@ impl Commands {
         if let Some(revision) = expected {
             execute = execute.expect_revision(revision);
         }
-        Ok(execute.await?)
+        execute.await
     }
 }
 
@@ -144,7 +165,7 @@ impl Changes {
     /// The time, for commands that say when.
     #[must_use]
     pub fn now(&self) -> SystemTime {
-        self.commands.now()
+        self.0.now()
     }
 
     /// Executes a command on something that is there.
@@ -153,12 +174,22 @@ impl Changes {
     /// The [`Problem`] to answer with.
     pub async fn execute<C: Decide>(&self, command: C) -> Result<Changed, Problem> {
         let stream = first_stream(&command)?;
-        let receipt = self.commands.give(command, self.expected).await?;
+        let Self(commands) = self;
+        let expected = commands.conditions.check_change(commands.gesta(), &stream).await?;
+        let receipt = match commands.give(command, expected).await {
+            Err(ExecuteError::NotFound { stream })
+                if commands.conditions.wants_something_there() =>
+            {
+                let detail = format!("If-Match: {stream} does not exist");
+                return Err(preconditions::failed(&detail));
+            }
+            given => given?,
+        };
         // Known from the append, or from what was expected of a change that changes nothing.
-        let known = receipt.revision_of(&stream).or(self.expected);
+        let known = receipt.revision_of(&stream).or(expected);
         let revision = match known {
             Some(revision) => revision,
-            None => head(self.commands.gesta(), &stream).await?,
+            None => head(commands.gesta(), &stream).await?,
         };
         Ok(Changed { revision, etag: known, position: receipt.position })
     }
@@ -246,8 +277,12 @@ const CONFLICT: &str = "it exists already, others were faster each time that it 
 impl Describe for Commands {
     fn describe(operation: &mut Operation<'_>) {
         let description = "Makes a request that comes again the same command: it takes effect \
-                           once, and is answered alike.";
+                           once, and is answered alike. It counts within the actor and the \
+                           operation; a key in double quotes is the key inside them.";
         operation.header("Idempotency-Key", description, headers::token_schema());
+        let description = "Only if nothing is there yet (*), or it is at none of these ETags.";
+        operation.header("If-None-Match", description, condition_schema());
+        operation.problem(412, "a condition of the request does not hold");
         operation.problem(400, "the field that is named makes no sense");
         operation.problem(409, CONFLICT);
     }
@@ -256,10 +291,10 @@ impl Describe for Commands {
 impl Describe for Changes {
     fn describe(operation: &mut Operation<'_>) {
         Commands::describe(operation);
-        let description = "Only if it is at the revision of this ETag.";
-        operation.header("If-Match", description, headers::if_match_schema());
+        let description = "Only if it is there (*), or at the revision of one of these ETags.";
+        operation.header("If-Match", description, condition_schema());
         operation.problem(404, "there is no such thing");
-        operation.problem(412, "it is not at the revision of If-Match");
+        operation.problem(412, "it is not at a revision of If-Match");
     }
 }
 
@@ -305,7 +340,7 @@ fn changed_schema() -> Value {
 }
 
 fn describe_place(operation: &mut Operation<'_>, status: StatusCode) {
-    operation.answer_header(status, "ETag", "Its revision, for If-Match.", headers::etag_schema());
+    operation.answer_header(status, "ETag", "Its revision, for If-Match.", etag_schema());
     let description = "Ask with it, and the answer has seen this change.";
     operation.answer_header(status, "Gesta-Position", description, headers::position_schema());
 }

@@ -2,11 +2,14 @@
 
 use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderValue, request::Parts},
+};
 use gesta::Gesta;
 use tokio::sync::watch;
 
-use crate::{Describe, Operation, Problem};
+use crate::{Describe, Operation, Problem, cors::Origins};
 
 /// How much a request may ask for.
 ///
@@ -74,6 +77,7 @@ pub struct Edge {
     gesta: Gesta,
     actor_of: Arc<dyn ActorOf>,
     limits: Limits,
+    origins: Origins,
     closing: Arc<watch::Sender<bool>>,
 }
 
@@ -82,7 +86,8 @@ impl Edge {
     #[must_use]
     pub fn new(gesta: Gesta) -> Self {
         let closing = Arc::new(watch::Sender::new(false));
-        Self { gesta, actor_of: Arc::new(anonymous), limits: Limits::DEFAULT, closing }
+        let (actor_of, origins) = (Arc::new(anonymous), Origins::default());
+        Self { gesta, actor_of, limits: Limits::DEFAULT, origins, closing }
     }
 
     /// Finds out who asks.
@@ -95,6 +100,13 @@ impl Edge {
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// Lets web pages of these origins (`https://shop.example`) send requests and read the answers;
+    /// `*` is every origin. Without it, browsers let no page of another origin read anything.
+    #[must_use]
+    pub fn allow_origins(self, origins: impl IntoIterator<Item = HeaderValue>) -> Self {
+        Self { origins: Origins::new(origins), ..self }
     }
 
     /// The application.
@@ -110,6 +122,10 @@ impl Edge {
 
     pub(crate) fn limits_of(&self) -> Limits {
         self.limits
+    }
+
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     pub(crate) fn closing(&self) -> watch::Receiver<bool> {

@@ -10,6 +10,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
+use gesta::InvalidField;
 use http_body_util::LengthLimitError;
 use serde::de::{
     DeserializeOwned,
@@ -18,6 +19,7 @@ use serde::de::{
 
 use crate::{
     Describe, Edge, Fields, Operation, Problem, Schema,
+    encoding::Coding,
     operation::{Place, Required},
 };
 
@@ -37,27 +39,27 @@ pub struct PathOf<T>(pub T);
 #[derive(Clone, Copy, Debug)]
 pub struct QueryOf<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<Edge> for JsonBody<T> {
+impl<T: DeserializeOwned + Schema> FromRequest<Edge> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, edge: &Edge) -> Result<Self, Problem> {
         check_media_type(request.headers())?;
         let body = read(request, edge).await?;
-        Ok(Self(parse(&body)?))
+        Ok(Self(parse_or_tell(&body)?))
     }
 }
 
-impl<T: DeserializeOwned> FromRequest<Edge> for OptionalJsonBody<T> {
+impl<T: DeserializeOwned + Schema> FromRequest<Edge> for OptionalJsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, edge: &Edge) -> Result<Self, Problem> {
         let media_type = check_media_type(request.headers());
         let body = read(request, edge).await?;
         if body.is_empty() {
-            return Ok(Self(parse(b"{}")?));
+            return Ok(Self(parse_or_tell(b"{}")?));
         }
         media_type?;
-        Ok(Self(parse(&body)?))
+        Ok(Self(parse_or_tell(&body)?))
     }
 }
 
@@ -75,12 +77,14 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
 
 async fn read(request: Request, edge: &Edge) -> Result<Bytes, Problem> {
     let max = edge.limits_of().body_bytes_max;
+    let coding = Coding::of(request.headers())?;
     let said = request.headers().get(header::CONTENT_LENGTH);
     let said = said.and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
     if said.is_some_and(|bytes: u64| bytes > max as u64) {
         return Err(too_large(max));
     }
-    read_within(request.into_body(), max).await
+    let body = read_within(request.into_body(), max).await?;
+    coding.decode(body, max, || too_large(max))
 }
 
 async fn read_within(body: Body, max: usize) -> Result<Bytes, Problem> {
@@ -97,26 +101,27 @@ fn too_large(max: usize) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
 }
 
-fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
+fn parse_or_tell<T: DeserializeOwned + Schema>(json: &[u8]) -> Result<T, Problem> {
+    parse(json).map_err(|first| Problem::all_invalid(faults::of_body::<T>(json, first)))
+}
+
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, InvalidField> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         if error.inner().is_syntax() || error.inner().is_eof() {
-            return Problem::invalid("body", error.inner().to_string());
+            return InvalidField::new("body", error.inner().to_string());
         }
         let field = field_of(&error.path().to_string(), &error.inner().to_string());
-        Problem::invalid(field, error.inner().to_string())
+        InvalidField::new(field, error.inner().to_string())
     })?;
-    deserializer.end().map_err(|error| Problem::invalid("body", error.to_string()))?;
+    deserializer.end().map_err(|error| InvalidField::new("body", error.to_string()))?;
     Ok(value)
 }
 
 /// The path to what could not be read. What is missing or not known has no path of its own, but
 /// serde's message names it in backquotes.
 fn field_of(path: &str, message: &str) -> String {
-    let named = ["missing field `", "unknown field `", "duplicate field `"]
-        .iter()
-        .find_map(|start| message.strip_prefix(start)?.split('`').next());
-    match (path, named) {
+    match (path, named_in(message)) {
         (".", None) => "body".to_owned(),
         (".", Some(name)) => name.to_owned(),
         (path, Some(name)) if path.rsplit('.').next() != Some(name) => format!("{path}.{name}"),
@@ -124,23 +129,48 @@ fn field_of(path: &str, message: &str) -> String {
     }
 }
 
-impl<T: DeserializeOwned> FromRequestParts<Edge> for PathOf<T> {
+/// The field that serde's message names.
+fn named_in(message: &str) -> Option<&str> {
+    ["missing field `", "unknown field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| message.strip_prefix(start)?.split('`').next())
+}
+
+impl<T: DeserializeOwned + Fields> FromRequestParts<Edge> for PathOf<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
         let raw = RawPathParams::from_request_parts(parts, edge).await;
         let raw = raw.map_err(|error| Problem::invalid("path", error.body_text()))?;
-        Ok(Self(of_pairs(raw.iter())?))
+        let pairs: Vec<_> = raw.iter().collect();
+        of_pairs(&pairs).map(Self).map_err(Problem::all_invalid)
     }
 }
 
-impl<T: DeserializeOwned> FromRequestParts<Edge> for QueryOf<T> {
+impl<T: DeserializeOwned + Fields> FromRequestParts<Edge> for QueryOf<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Edge) -> Result<Self, Problem> {
         let pairs = query_pairs(parts)?;
-        let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        Ok(Self(of_pairs(pairs)?))
+        let pairs: Vec<_> =
+            pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        of_pairs(&pairs).map(Self).map_err(|mut faults| {
+            name_spaces(&mut faults, parts.uri.query().unwrap_or_default());
+            Problem::all_invalid(faults)
+        })
+    }
+}
+
+/// Says of values that cannot be read that their `+` was read as a blank: whoever forgets to
+/// escape the `+` of a time's offset would not find it in the message.
+fn name_spaces(faults: &mut [InvalidField], query: &str) {
+    for pair in query.split('&').filter(|pair| pair.contains('+')) {
+        let names = form_urlencoded::parse(pair.as_bytes());
+        for (name, _) in names {
+            for fault in faults.iter_mut().filter(|fault| fault.field == name) {
+                fault.reason.push_str("; a + in a query is a blank, write %2B for a +");
+            }
+        }
     }
 }
 
@@ -155,20 +185,26 @@ pub(crate) fn query_pairs(parts: &Parts) -> Result<Vec<(String, String)>, Proble
     }
 }
 
-fn of_pairs<'p, T: DeserializeOwned>(
+fn of_pairs<T: DeserializeOwned + Fields>(pairs: &[(&str, &str)]) -> Result<T, Vec<InvalidField>> {
+    of_pairs_once(pairs.iter().copied())
+        .map_err(|first| faults::of_parameters::<T>(pairs, first))
+}
+
+fn of_pairs_once<'p, T: DeserializeOwned>(
     pairs: impl Iterator<Item = (&'p str, &'p str)>,
-) -> Result<T, Problem> {
+) -> Result<T, InvalidField> {
     let values = pairs.map(|(name, value)| (name, Text(value)));
     let deserializer = MapDeserializer::<_, ValueError>::new(values);
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let message = error.inner().to_string();
-        Problem::invalid(field_of(&error.path().to_string(), &message), message)
+        InvalidField::new(field_of(&error.path().to_string(), &message), message)
     })
 }
 
 /// A value of a URL: a text, or a number or a truth that is written as one.
 struct Text<'p>(&'p str);
 
+mod faults;
 mod text;
 
 impl<T> Deref for PathOf<T> {
@@ -204,7 +240,7 @@ impl<T: Schema> Describe for OptionalJsonBody<T> {
 fn describe_body_problems(operation: &mut Operation<'_>) {
     operation.problem(400, "the field that is named makes no sense");
     operation.problem(413, "the body is too large");
-    operation.problem(415, "the body is not application/json");
+    operation.problem(415, "the body is not application/json, or coded in another way than gzip");
 }
 
 impl<T: Fields> Describe for PathOf<T> {
@@ -244,8 +280,7 @@ mod tests {
     }
 
     fn field_of_body(json: &str) -> String {
-        let problem = parse::<Door>(json.as_bytes()).unwrap_err();
-        problem.to_json()["field"].as_str().unwrap().to_owned()
+        parse::<Door>(json.as_bytes()).unwrap_err().field
     }
 
     #[test]
@@ -269,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_parameter_that_cannot_be_read_is_answered_with_its_name() {
-        let read = |pairs: &[(&str, &str)]| of_pairs::<Door>(pairs.iter().copied());
+        let read = |pairs: &[(&str, &str)]| of_pairs_once::<Door>(pairs.iter().copied());
         assert_eq!(read(&[("width", "2"), ("open", "true")]).unwrap().open, Some(true));
         for (pairs, field) in [
             (vec![("width", "wide")], "width"),
@@ -279,7 +314,70 @@ mod tests {
             (vec![("width", "2"), ("width", "2")], "width"),
             (vec![], "width"),
         ] {
-            assert_eq!(read(&pairs).unwrap_err().to_json()["field"], field, "{pairs:?}");
+            assert_eq!(read(&pairs).unwrap_err().field, field, "{pairs:?}");
         }
+    }
+
+    crate::request! {
+        /// A window to be.
+        struct NewWindow {
+            /// How wide.
+            width: u8,
+            /// How high.
+            height: u8,
+            /// How it is held.
+            hinges: Vec<NewHinge>,
+            /// Why.
+            reason: Option<String>,
+        }
+    }
+
+    crate::request! {
+        /// A hinge to be.
+        struct NewHinge {
+            /// How many.
+            screws: u8,
+            /// Of what.
+            metal: String,
+        }
+    }
+
+    #[test]
+    fn all_faults_of_a_body_are_told_and_the_first_one_first() {
+        let wrong = r#"{"height": "high", "hinges": [
+            {"screws": -1, "metal": "iron"}, {"screws": 1, "metal": "iron"},
+            {"screws": 1000}, {"screws": 1, "metal": 5, "nails": 1}
+        ], "reason": 7, "depth": 1}"#;
+        let problem = parse_or_tell::<NewWindow>(wrong.as_bytes()).unwrap_err().to_json();
+        assert_eq!(problem["field"], "height");
+        let mut told: Vec<_> = problem["errors"].as_array().unwrap().iter().collect();
+        assert_eq!(told[0]["field"], "height");
+        told.sort_by_key(|fault| fault["field"].as_str().unwrap());
+        let told: Vec<_> = told.iter().map(|fault| fault["field"].as_str().unwrap()).collect();
+        assert_eq!(
+            told,
+            [
+                "depth",
+                "height",
+                "hinges[0].screws",
+                "hinges[2].metal",
+                "hinges[2].screws",
+                "hinges[3].metal",
+                "hinges[3].nails",
+                "reason",
+                "width",
+            ],
+        );
+    }
+
+    #[test]
+    fn all_faults_of_parameters_are_told_and_a_blank_that_was_a_plus_is_named() {
+        let pairs = [("height", "high"), ("depth", "1"), ("reason", "a b")];
+        let faults = of_pairs::<NewWindow>(&pairs).unwrap_err();
+        let told: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!(told, ["height", "depth", "width", "hinges"]);
+        let mut faults = vec![InvalidField::new("at", "is no time")];
+        name_spaces(&mut faults, "limit=1&at=2011-01-31T12:00:00+01:00");
+        assert!(faults[0].reason.contains("%2B"), "{}", faults[0].reason);
     }
 }

@@ -111,7 +111,9 @@ impl From<StoreError> for Problem {
 
 fn refused(invalid: &Invalid) -> Problem {
     match invalid {
-        Invalid::BeyondHead { .. } | Invalid::OtherIncarnation { .. } => beyond_head(invalid),
+        Invalid::BeyondHead { .. } | Invalid::OtherIncarnation { .. } => {
+            beyond_head("position-beyond-head", invalid)
+        }
         Invalid::Name(_)
         | Invalid::Limit { .. }
         | Invalid::NoStreams
@@ -124,9 +126,9 @@ fn refused(invalid: &Invalid) -> Problem {
     }
 }
 
-/// A position that this store has not given out yet, so nobody can have got it here.
-pub(crate) fn beyond_head(detail: &dyn std::fmt::Display) -> Problem {
-    Problem::new(StatusCode::PRECONDITION_FAILED, "position-beyond-head", detail.to_string())
+/// A place or moment that this store has not reached yet, so nobody can have seen it here.
+pub(crate) fn beyond_head(code: &'static str, detail: &dyn std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::PRECONDITION_FAILED, code, detail.to_string())
 }
 
 impl From<AskError> for Problem {

@@ -3,7 +3,7 @@
 //! Always holds: a header that cannot be read is named in the problem, and none is guessed at; a
 //! header that may stand once is refused when it stands twice.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use gesta::{CommandId, Position, Revision};
 use serde_json::{Value, json};
 
@@ -79,35 +79,9 @@ pub(crate) fn position_schema() -> Value {
     json!({ "type": "string", "pattern": "^(0|[1-9][0-9]{0,17})$" })
 }
 
-/// The revision that `If-Match` wants, unless any will do.
-pub(crate) fn if_match(parts: &Parts) -> Result<Option<Revision>, Problem> {
-    let Some(tag) = text(&parts.headers, header::IF_MATCH, "If-Match")? else { return Ok(None) };
-    if tag == "*" {
-        return Ok(None);
-    }
-    let quoted = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    match quoted.and_then(whole_number) {
-        Some(number) => Ok(Some(Revision::new(number))),
-        None => Err(Problem::invalid("If-Match", "is neither * nor an ETag of an answer")),
-    }
-}
-
-/// What [`if_match`] accepts.
-pub(crate) fn if_match_schema() -> Value {
-    json!({ "anyOf": [
-        { "type": "string", "pattern": "^\"(0|[1-9][0-9]{0,17})\"$" },
-        { "const": "*" },
-    ] })
-}
-
-/// A revision as an entity tag.
+/// A revision as an entity tag, which gets its incarnation on the way out.
 pub(crate) fn etag(revision: Revision) -> HeaderValue {
     value(&format!("\"{revision}\""))
-}
-
-/// What [`etag`] looks like.
-pub(crate) fn etag_schema() -> Value {
-    json!({ "type": "string", "pattern": "^\"(0|[1-9][0-9]*)\"$" })
 }
 
 /// A text of visible ASCII as a header's value.
@@ -127,16 +101,6 @@ mod tests {
             request = request.header(name.clone(), *value);
         }
         request.body(()).unwrap().into_parts().0
-    }
-
-    #[test]
-    fn an_entity_tag_is_a_revision() {
-        let wanted = |tag| if_match(&parts(header::IF_MATCH, &[tag])).ok();
-        assert_eq!(wanted("\"7\""), Some(Some(Revision::new(7))));
-        assert_eq!(wanted("*"), Some(None));
-        for odd in ["7", "W/\"7\"", "\"07\"", "\"\"", "\"1\",\"2\"", "\"-1\""] {
-            assert_eq!(wanted(odd), None, "{odd}");
-        }
     }
 
     #[test]

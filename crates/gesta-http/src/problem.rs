@@ -38,11 +38,14 @@ struct Parts {
     status: StatusCode,
     code: Cow<'static, str>,
     detail: String,
-    field: Option<String>,
+    /// The fields to correct, the first of which is also told by itself.
+    invalid: Vec<InvalidField>,
     revision: Option<Revision>,
     is_unknown: bool,
     retry_after: Option<Duration>,
     causes: Vec<CauseDetails>,
+    /// The codings that a body may have, where it has another one.
+    accepting: Option<&'static str>,
 }
 
 impl Problem {
@@ -56,20 +59,26 @@ impl Problem {
             status,
             code: code.into(),
             detail: detail.into(),
-            field: None,
+            invalid: Vec::new(),
             revision: None,
             is_unknown: false,
             retry_after: None,
+            accepting: None,
             causes: Vec::new(),
         }))
     }
 
     /// The request makes no sense at this field.
     pub fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        let (field, reason) = (field.into(), reason.into());
-        let mut problem =
-            Self::new(StatusCode::BAD_REQUEST, "invalid", format!("{field}: {reason}"));
-        problem.0.field = Some(field);
+        Self::all_invalid(vec![InvalidField::new(field, reason)])
+    }
+
+    /// The request makes no sense at these fields. The first of them is `field`, all are `errors`.
+    #[must_use]
+    pub fn all_invalid(fields: Vec<InvalidField>) -> Self {
+        let detail: Vec<_> = fields.iter().map(ToString::to_string).collect();
+        let mut problem = Self::new(StatusCode::BAD_REQUEST, "invalid", detail.join("; "));
+        problem.0.invalid = fields;
         problem
     }
 
@@ -122,6 +131,12 @@ impl Problem {
         self
     }
 
+    /// The codings that are understood.
+    pub(crate) fn accepting(mut self, codings: &'static str) -> Self {
+        self.0.accepting = Some(codings);
+        self
+    }
+
     /// The status of the answer.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -145,8 +160,10 @@ impl Problem {
         put("status", json!(parts.status.as_u16()));
         put("code", json!(parts.code));
         put("detail", json!(parts.detail));
-        if let Some(field) = &parts.field {
-            put("field", json!(field));
+        if let Some(first) = parts.invalid.first() {
+            put("field", json!(first.field));
+            let error = |it: &InvalidField| json!({ "field": it.field, "reason": it.reason });
+            put("errors", parts.invalid.iter().map(error).collect());
         }
         if let Some(revision) = parts.revision {
             put("revision", json!(revision.number()));
@@ -163,7 +180,7 @@ impl Problem {
 
 impl From<InvalidField> for Problem {
     fn from(invalid: InvalidField) -> Self {
-        Self::invalid(invalid.field, invalid.reason)
+        Self::all_invalid(vec![invalid])
     }
 }
 
@@ -175,6 +192,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(pause) = self.0.retry_after {
             headers.insert(header::RETRY_AFTER, pause.as_secs().max(1).into());
+        }
+        if let Some(codings) = self.0.accepting {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(codings));
         }
         response
     }
@@ -193,7 +213,20 @@ impl Schema for Problem {
                     "status": {"type": "integer", "minimum": 400, "maximum": 599},
                     "code": {"type": "string", "description": "Stable; tells what to do."},
                     "detail": {"type": "string", "description": "For people."},
-                    "field": {"type": "string", "description": "Which field to correct."},
+                    "field": {"type": "string", "description": "The first field to correct."},
+                    "errors": {
+                        "type": "array",
+                        "description": "All fields to correct.",
+                        "items": {
+                            "type": "object",
+                            "properties": {
+                                "field": {"type": "string", "description": "The path to it."},
+                                "reason": {"type": "string", "description": "What must change."},
+                            },
+                            "required": ["field", "reason"],
+                            "additionalProperties": false,
+                        },
+                    },
                     "revision": {
                         "type": "integer", "minimum": 0,
                         "description": "Where the stream is instead.",

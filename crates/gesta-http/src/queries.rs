@@ -3,19 +3,25 @@
 //! Always holds: an answer contains the effect of every event up to the position that the request
 //! names, or is a problem; the position that an answer names, it contains.
 
+use std::time::UNIX_EPOCH;
+
 use axum::{
     Json,
     extract::FromRequestParts,
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use gesta::{Answer, AsOf, Gesta, OnRead, Position, Query, Revision};
+use gesta::{
+    Answer, AsOf, Gesta, OnRead, Position, Query, RecordedAt, Revision, store::ReadAll,
+};
 use serde::Serialize;
 
 use crate::{
     Describe, Edge, Operation, Problem, Schema,
+    event::recorded_at,
     failure::beyond_head,
     headers::{self, POSITION},
+    preconditions::{condition_schema, etag_schema},
 };
 
 /// Asks the queries of a request.
@@ -44,9 +50,37 @@ pub(crate) async fn check_reached(gesta: &Gesta, position: Position) -> Result<(
     let head = gesta.store().head().await?.position;
     if position > head {
         let detail = format!("position {position} is beyond the head of the store, {head}");
-        return Err(beyond_head(&detail));
+        return Err(beyond_head("position-beyond-head", &detail));
     }
     Ok(())
+}
+
+/// A state of a moment that has not come yet would be another one tomorrow.
+async fn check_moment(gesta: &Gesta, as_of: AsOf) -> Result<(), Problem> {
+    match as_of {
+        // Whether there is such a revision, the stream tells when it is read.
+        AsOf::Now | AsOf::Revision(_) => Ok(()),
+        AsOf::Position(position) => check_reached(gesta, position).await,
+        AsOf::Time(time) => check_past(gesta, time).await,
+    }
+}
+
+/// The store's clock may be ahead of the application's: what is recorded has been.
+async fn check_past(gesta: &Gesta, time: RecordedAt) -> Result<(), Problem> {
+    let since_1970 = gesta.clock().now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX);
+    if time.micros() <= now {
+        return Ok(());
+    }
+    let last = ReadAll::backwards().limit(1);
+    let last = gesta.store().read_all(last).collect_events().await?;
+    let now = last.first().map_or(now, |event| event.recorded_at.micros().max(now));
+    if time.micros() <= now {
+        return Ok(());
+    }
+    let now = recorded_at(RecordedAt::from_micros(now));
+    let detail = format!("{} has not come yet, it is {now}", recorded_at(time));
+    Err(beyond_head("time-in-future", &detail))
 }
 
 impl Queries {
@@ -83,7 +117,15 @@ impl Queries {
         as_of: AsOf,
     ) -> Result<Option<Versioned<P::Row>>, Problem> {
         let seen = self.gesta().store().head().await?.position;
+        check_moment(self.gesta(), as_of).await?;
         let fresh = self.gesta().read_on_demand::<P>(id, as_of).await?;
+        if let (AsOf::Revision(wanted), Some(fresh)) = (as_of, &fresh)
+            && fresh.revision < wanted
+        {
+            let head = fresh.revision;
+            let detail = format!("revision {wanted} is beyond the head of the stream, {head}");
+            return Err(beyond_head("revision-beyond-head", &detail).at_revision(Some(head)));
+        }
         Ok(fresh.map(|fresh| Versioned {
             answer: Answered { value: fresh.row, position: seen },
             revision: fresh.revision,
@@ -189,7 +231,7 @@ impl Describe for Queries {
                            the one that a command was answered with.";
         operation.header("Gesta-Position", description, headers::position_schema());
         operation.problem(400, "the field that is named makes no sense");
-        operation.problem(412, "the position is beyond the head of the store");
+        operation.problem(412, "the moment or position is beyond the head of the store");
     }
 }
 
@@ -213,7 +255,12 @@ impl<T: Schema> Describe for Versioned<T> {
     fn describe(operation: &mut Operation<'_>) {
         Found::<T>::describe(operation);
         let description = "Its revision, for If-Match.";
-        let schema = headers::etag_schema();
+        let schema = etag_schema();
         operation.answer_header(StatusCode::OK, "ETag", description, schema);
+        let known = "The ETags of answers that the client has: if one is still right, 304.";
+        operation.header("If-None-Match", known, condition_schema());
+        operation.answers_nothing(StatusCode::NOT_MODIFIED, "the client has the answer already");
+        let description = "Its revision.";
+        operation.answer_header(StatusCode::NOT_MODIFIED, "ETag", description, etag_schema());
     }
 }

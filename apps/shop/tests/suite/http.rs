@@ -10,6 +10,7 @@ mod operations;
 mod orders;
 mod processes;
 mod repeats;
+mod standards;
 mod statuses;
 
 use std::{
@@ -57,8 +58,13 @@ impl Client {
 
     /// Of a shop that is open already.
     pub(crate) fn over(shop: Gesta) -> Self {
+        Self::at(shop, |edge| edge)
+    }
+
+    /// Of a shop that is open already, at this edge.
+    pub(crate) fn at(shop: Gesta, edge: impl FnOnce(Edge) -> Edge) -> Self {
         let document = Arc::new(shop::http::api().document());
-        let router = shop::http::api().router(Edge::new(shop.clone()));
+        let router = shop::http::api().router(edge(Edge::new(shop.clone())));
         Self { shop, router, document, seen: Arc::default() }
     }
 
@@ -175,6 +181,11 @@ impl Asking<'_> {
         Self { body: body.into(), ..self }
     }
 
+    /// The request itself, for answers that have no end.
+    pub(crate) fn into_request(self) -> Request<Body> {
+        self.request.body(self.body).unwrap()
+    }
+
     pub(crate) async fn send(self) -> Answer {
         let request = self.request.body(self.body).unwrap();
         let method = request.method().clone();
@@ -200,6 +211,12 @@ impl Asking<'_> {
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers[name].to_str().unwrap()
+    }
+
+    /// The revision that the entity tag names, beside the store's incarnation.
+    pub(crate) fn tagged_revision(&self) -> u64 {
+        let (revision, _) = self.header("etag").trim_matches('"').split_once('-').unwrap();
+        revision.parse().unwrap()
     }
 
     pub(crate) fn position(&self) -> u64 {

@@ -57,3 +57,18 @@ async fn a_silent_feed_says_that_it_is_still_there() {
     read_until(&mut feed, ": still here").await;
     serving.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_expects_to_be_told_to_continue_is_told_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(serve(listener, api(), edge().await, std::future::pending()));
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    let head = "POST /orders HTTP/1.1\r\nhost: doors\r\ncontent-type: application/json\r\n\
+                content-length: 11\r\nexpect: 100-continue\r\n\r\n";
+    connection.write_all(head.as_bytes()).await.unwrap();
+    read_until(&mut connection, "100 Continue").await;
+    connection.write_all(br#"{"door": 7}"#).await.unwrap();
+    read_until(&mut connection, "201 Created").await;
+    serving.abort();
+}

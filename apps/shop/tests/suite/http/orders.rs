@@ -48,14 +48,13 @@ async fn an_order_is_shown_as_it_was() {
     client.post("/v1/orders/1/pay", pay).ok().await;
     let at = |moment: String| format!("/v1/orders/1?at={moment}");
     for (moment, status, revision) in [
-        (at("revision:0".to_owned()), "placed", "\"0\""),
-        (at(format!("position:{}", placed.position())), "placed", "\"0\""),
-        (at("revision:1".to_owned()), "paid", "\"1\""),
-        (at("8999-01-01T00:00:00Z".to_owned()), "paid", "\"1\""),
-        ("/v1/orders/1".to_owned(), "paid", "\"1\""),
+        (at("revision:0".to_owned()), "placed", 0),
+        (at(format!("position:{}", placed.position())), "placed", 0),
+        (at("revision:1".to_owned()), "paid", 1),
+        ("/v1/orders/1".to_owned(), "paid", 1),
     ] {
         let shown = client.get(&moment).ok().await;
-        assert_eq!((&shown.json["status"], shown.header("etag")), (&json!(status), revision));
+        assert_eq!((&shown.json["status"], shown.tagged_revision()), (&json!(status), revision));
     }
     let before = client.get(&at("1999-01-01T00:00:00Z".to_owned())).send().await;
     assert_eq!(before.problem(), (404, "not-found"));

@@ -1,0 +1,226 @@
+//! All faults of what a request says, not only the first one.
+//!
+//! serde ends at the first fault. So a faulty part is noted and left out, and the rest is read
+//! again, until it reads or too much is left out; what is missing, the schema tells. Always holds:
+//! the first fault is the one that reading the request as it is ends with.
+
+use gesta::InvalidField;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
+
+use super::{field_of, named_in, of_pairs_once};
+use crate::{Fields, Schema, Schemas};
+
+/// The faults that are told of one request.
+const FAULTS_MAX: usize = 20;
+
+/// The bytes of a body of which more than the first fault is told.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// Adds the other faults of a body to the first one.
+pub(super) fn of_body<T: DeserializeOwned + Schema>(
+    json: &[u8],
+    first: InvalidField,
+) -> Vec<InvalidField> {
+    let mut faults = Faults::new(first);
+    if json.len() > BODY_BYTES_MAX {
+        return faults.all;
+    }
+    let Ok(mut rest) = serde_json::from_slice::<Value>(json) else { return faults.all };
+    let whole = rest.clone();
+    while faults.all.len() < FAULTS_MAX {
+        let Err(error) = serde_path_to_error::deserialize::<_, T>(&rest) else { break };
+        if !faults.leave_out(&mut rest, error.path(), &error.inner().to_string()) {
+            break;
+        }
+    }
+    let mut schemas = Schemas::default();
+    let schema = T::schema(&mut schemas);
+    Required { schemas: schemas.into_json() }.missing(&whole, &schema, "", &mut faults);
+    faults.all
+}
+
+/// The faults of parameters, each of which stands for itself.
+pub(super) fn of_parameters<'p, T: DeserializeOwned + Fields>(
+    pairs: &[(&'p str, &'p str)],
+    first: InvalidField,
+) -> Vec<InvalidField> {
+    let mut faults = Faults::new(first);
+    for pair in pairs {
+        let Err(fault) = of_pairs_once::<T>([*pair].into_iter()) else { continue };
+        if !fault.reason.starts_with(MISSING) {
+            faults.add(fault);
+        }
+    }
+    let fields = T::fields(&mut Schemas::default());
+    for field in fields.iter().filter(|field| field.required) {
+        if !pairs.iter().any(|(name, _)| *name == field.name) {
+            faults.add(missing(&field.name, &field.name));
+        }
+    }
+    faults.all
+}
+
+const MISSING: &str = "missing field `";
+
+fn missing(field: &str, name: &str) -> InvalidField {
+    InvalidField::new(field, format!("{MISSING}{name}`"))
+}
+
+/// The faults that were found, and what was left out of the request for them.
+struct Faults {
+    all: Vec<InvalidField>,
+    /// The paths of what was left out, in the request as it came.
+    left_out: Vec<Vec<Step>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+impl Faults {
+    fn new(first: InvalidField) -> Self {
+        Self { all: vec![first], left_out: Vec::new() }
+    }
+
+    fn add(&mut self, fault: InvalidField) {
+        let known = self.all.iter().any(|known| known.field == fault.field);
+        if !known && self.all.len() < FAULTS_MAX {
+            self.all.push(fault);
+        }
+    }
+
+    /// Notes a fault, and leaves its part out of the rest. Returns whether there is a rest.
+    fn leave_out(&mut self, rest: &mut Value, path: &Path, message: &str) -> bool {
+        let mut steps = steps(path);
+        if let Some(name) = named_in(message)
+            && !message.starts_with(MISSING)
+            && steps.last() != Some(&Step::Key(name.to_owned()))
+        {
+            steps.push(Step::Key(name.to_owned()));
+        }
+        let original = self.original(&steps);
+        // What lacks something, or is too short, because a part was left out has no fault itself.
+        let is_our_doing = self.left_out.iter().any(|out| out.starts_with(&original));
+        if !is_our_doing {
+            self.add(InvalidField::new(field_of(&shown(&original), message), message));
+        }
+        let Some((last, container)) = steps.split_last() else { return false };
+        let found = container.iter().try_fold(rest, |value, step| match step {
+            Step::Key(key) => value.get_mut(key),
+            Step::Index(index) => value.get_mut(index),
+        });
+        let removed = match (found, last) {
+            (Some(Value::Object(members)), Step::Key(key)) => members.remove(key).is_some(),
+            (Some(Value::Array(elements)), Step::Index(index)) if *index < elements.len() => {
+                elements.remove(*index);
+                true
+            }
+            _ => false,
+        };
+        self.left_out.push(original);
+        removed
+    }
+
+    /// The path in the request as it came: elements before it may have been left out since.
+    fn original(&self, steps: &[Step]) -> Vec<Step> {
+        let mut original: Vec<Step> = Vec::with_capacity(steps.len());
+        for step in steps {
+            let Step::Index(index) = step else {
+                original.push(step.clone());
+                continue;
+            };
+            let of_this_list = |out: &&Vec<Step>| {
+                out.split_last().is_some_and(|(_, container)| container == original)
+            };
+            let mut gone: Vec<usize> = self
+                .left_out
+                .iter()
+                .filter(of_this_list)
+                .filter_map(|out| match out.last() {
+                    Some(Step::Index(index)) => Some(*index),
+                    Some(Step::Key(_)) | None => None,
+                })
+                .collect();
+            gone.sort_unstable();
+            let index = gone.into_iter().fold(*index, |at, gone| at + usize::from(gone <= at));
+            original.push(Step::Index(index));
+        }
+        original
+    }
+}
+
+fn steps(path: &Path) -> Vec<Step> {
+    let known = path.iter().map_while(|segment| match segment {
+        Segment::Seq { index } => Some(Step::Index(*index)),
+        Segment::Map { key } => Some(Step::Key(key.clone())),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    known.collect()
+}
+
+/// The path as the problem's `field` says it: `orderItems[1].quantity`.
+fn shown(steps: &[Step]) -> String {
+    let mut text = String::new();
+    for step in steps {
+        match step {
+            Step::Index(index) => text.push_str(&format!("[{index}]")),
+            Step::Key(key) if text.is_empty() => text.push_str(key),
+            Step::Key(key) => text.push_str(&format!(".{key}")),
+        }
+    }
+    if text.is_empty() { ".".to_owned() } else { text }
+}
+
+/// What the objects of a request have to have, by their schemas.
+struct Required {
+    schemas: Value,
+}
+
+impl Required {
+    fn missing(&self, value: &Value, schema: &Value, path: &str, faults: &mut Faults) {
+        let schema = self.resolved(schema);
+        match value {
+            Value::Object(members) => {
+                let required = schema["required"].as_array().into_iter().flatten();
+                for name in required.filter_map(Value::as_str) {
+                    if !members.contains_key(name) {
+                        faults.add(missing(&under(path, name), name));
+                    }
+                }
+                for (name, value) in members {
+                    let schema = &schema["properties"][name];
+                    self.missing(value, schema, &under(path, name), faults);
+                }
+            }
+            Value::Array(elements) => {
+                for (index, value) in elements.iter().enumerate() {
+                    self.missing(value, &schema["items"], &format!("{path}[{index}]"), faults);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    /// The schema behind references; of what may be left out, the schema of what it is otherwise.
+    fn resolved<'s>(&'s self, mut schema: &'s Value) -> &'s Value {
+        const DEPTH_MAX: usize = 8;
+        for _ in 0..DEPTH_MAX {
+            let reference = schema["$ref"].as_str().and_then(|text| text.rsplit('/').next());
+            let may_be_null = schema.pointer("/anyOf/1/type").is_some_and(|kind| kind == "null");
+            schema = match (reference, may_be_null) {
+                (Some(name), _) => &self.schemas[name],
+                (None, true) => &schema["anyOf"][0],
+                (None, false) => return schema,
+            };
+        }
+        schema
+    }
+}
+
+fn under(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}

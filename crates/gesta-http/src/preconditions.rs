@@ -1,0 +1,345 @@
+//! Conditional requests (RFC 9110, section 13): entity tags, `If-Match`, `If-None-Match`, 304.
+//!
+//! Owns: the reading of the two headers, and what they mean for changes, creations and answers. An
+//! entity tag names a revision and the incarnation of the store, so a tag from before a restore
+//! matches nothing afterwards, even where the revision exists again. A tag of a revision alone
+//! (`"7"`) matches in every incarnation. Invariants: a weak tag never matches in `If-Match`; a header
+//! that is no list of entity tags is refused, not ignored. Not here: the atomic check of a revision,
+//! which the command's append does.
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use gesta::{
+    Gesta, Revision, StreamName,
+    store::{Incarnation, StoreError, StreamState},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    Edge, Problem,
+    headers::{value, whole_number},
+};
+
+/// The conditions that a request states.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Preconditions {
+    if_match: Option<Condition>,
+    if_none_match: Option<Condition>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Condition {
+    Any,
+    OneOf(Vec<EntityTag>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct EntityTag {
+    is_weak: bool,
+    text: String,
+}
+
+impl Preconditions {
+    /// Reads both headers.
+    ///
+    /// # Errors
+    /// The [`Problem`] that one of them is no condition.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        Ok(Self {
+            if_match: read(headers, header::IF_MATCH, "If-Match")?,
+            if_none_match: read(headers, header::IF_NONE_MATCH, "If-None-Match")?,
+        })
+    }
+
+    /// Checks a request that creates something, or that is about nothing with an entity tag.
+    ///
+    /// # Errors
+    /// The [`Problem`] that `If-Match` cannot hold, because there is nothing yet.
+    pub(crate) fn check_creation(&self) -> Result<(), Problem> {
+        match &self.if_match {
+            Some(_) => Err(failed("If-Match: there is nothing yet that it could match")),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns whether an `AlreadyExists` or `NotFound` of this request is the failure of a
+    /// condition.
+    pub(crate) fn wants_nothing_there(&self) -> bool {
+        self.if_none_match == Some(Condition::Any)
+    }
+
+    pub(crate) fn wants_something_there(&self) -> bool {
+        self.if_match.is_some()
+    }
+
+    /// Checks a request that changes what a stream tells of; returns the revision at which the
+    /// change is to be made, if one is wanted.
+    ///
+    /// # Errors
+    /// The [`Problem`] that a condition does not hold.
+    pub(crate) async fn check_change(
+        &self,
+        gesta: &Gesta,
+        stream: &StreamName,
+    ) -> Result<Option<Revision>, Problem> {
+        let mut wanted = None;
+        match &self.if_match {
+            None => {}
+            Some(Condition::Any) if head(gesta, stream).await?.is_none() => {
+                return Err(failed("If-Match: there is nothing that it could match"));
+            }
+            Some(Condition::Any) => {}
+            Some(Condition::OneOf(tags)) => wanted = Some(one_of(gesta, stream, tags).await?),
+        }
+        let Some(unwanted) = &self.if_none_match else { return Ok(wanted) };
+        let head = head(gesta, stream).await?;
+        let incarnation = incarnation(gesta).await?;
+        if head.is_some_and(|head| unwanted.names(head, incarnation, Comparison::Weak)) {
+            let problem = failed("If-None-Match: it is at a revision that is named");
+            return Err(problem.at_revision(head));
+        }
+        Ok(wanted)
+    }
+}
+
+/// The revision of a list that a change is to be made at. The append checks it once more.
+async fn one_of(
+    gesta: &Gesta,
+    stream: &StreamName,
+    tags: &[EntityTag],
+) -> Result<Revision, Problem> {
+    let incarnation = incarnation(gesta).await?;
+    let mut revisions = tags.iter().filter(|tag| !tag.is_weak);
+    let revisions: Vec<_> =
+        revisions.by_ref().filter_map(|tag| tag.revision_in(incarnation)).collect();
+    match revisions.as_slice() {
+        // No look at the head: a repeat of a request gets its first answer, wherever the head is.
+        [only] => Ok(*only),
+        several => {
+            let head = head(gesta, stream).await?;
+            let matching = several.iter().find(|revision| Some(**revision) == head);
+            let latest = several.iter().max();
+            matching.or(latest).copied().ok_or_else(|| {
+                let detail = "no entity tag of If-Match is the strong ETag of what is there";
+                let status = StatusCode::PRECONDITION_FAILED;
+                Problem::new(status, "revision-mismatch", detail).at_revision(head)
+            })
+        }
+    }
+}
+
+/// The problem that a condition of the request does not hold.
+pub(crate) fn failed(detail: &str) -> Problem {
+    Problem::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", detail)
+}
+
+async fn head(gesta: &Gesta, stream: &StreamName) -> Result<Option<Revision>, StoreError> {
+    let known = gesta.store().describe_stream(stream).await?;
+    Ok(known.head.filter(|_| known.state == StreamState::Live))
+}
+
+async fn incarnation(gesta: &Gesta) -> Result<Incarnation, StoreError> {
+    Ok(gesta.store().head().await?.incarnation)
+}
+
+/// How entity tags are compared (RFC 9110, section 8.8.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Strong,
+    Weak,
+}
+
+impl Condition {
+    fn names(&self, revision: Revision, of: Incarnation, comparison: Comparison) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneOf(tags) => tags
+                .iter()
+                .filter(|tag| comparison == Comparison::Weak || !tag.is_weak)
+                .any(|tag| tag.revision_in(of) == Some(revision)),
+        }
+    }
+}
+
+impl EntityTag {
+    /// The revision that the tag names, unless it is of another incarnation or none of ours.
+    fn revision_in(&self, incarnation: Incarnation) -> Option<Revision> {
+        let number = match self.text.split_once('-') {
+            None => self.text.as_str(),
+            Some((number, of)) => Some(number).filter(|_| of == short(incarnation))?,
+        };
+        whole_number(number).map(Revision::new)
+    }
+}
+
+/// The part of an incarnation that stands in entity tags: its last eight hexadecimal digits.
+fn short(incarnation: Incarnation) -> String {
+    let text = incarnation.as_uuid().simple().to_string();
+    text.chars().skip(24).collect()
+}
+
+/// The entity tag of a revision in an incarnation.
+fn full(revision: Revision, incarnation: Incarnation) -> HeaderValue {
+    value(&format!("\"{revision}-{}\"", short(incarnation)))
+}
+
+fn read(
+    headers: &HeaderMap,
+    name: HeaderName,
+    shown: &'static str,
+) -> Result<Option<Condition>, Problem> {
+    let mut lines = Vec::new();
+    for line in headers.get_all(name) {
+        lines.push(line.to_str().map_err(|_| no_condition(shown))?);
+    }
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    // A header that is a list may be spread over several lines (RFC 9110, section 5.3).
+    parse(&lines.join(",")).map(Some).ok_or_else(|| no_condition(shown))
+}
+
+fn no_condition(shown: &'static str) -> Problem {
+    let odd = "is neither * nor a list of entity tags in double quotes, such as \"7\"";
+    Problem::invalid(shown, odd)
+}
+
+fn parse(text: &str) -> Option<Condition> {
+    if text.trim_matches([' ', '\t']) == "*" {
+        return Some(Condition::Any);
+    }
+    let mut tags = Vec::new();
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        if rest.is_empty() {
+            break;
+        }
+        let unmarked = rest.strip_prefix("W/");
+        let is_weak = unmarked.is_some();
+        let quoted = unmarked.unwrap_or(rest).strip_prefix('"')?;
+        let (tag, after) = quoted.split_once('"')?;
+        // Spaces are no part of an entity tag.
+        if !tag.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return None;
+        }
+        tags.push(EntityTag { is_weak, text: tag.to_owned() });
+        rest = after.trim_start_matches([' ', '\t']);
+        if !rest.is_empty() && !rest.starts_with(',') {
+            return None;
+        }
+    }
+    (!tags.is_empty()).then_some(Condition::OneOf(tags))
+}
+
+/// Around all handlers: completes the entity tag of an answer, and answers a read whose condition
+/// says that the client has the answer already with 304.
+pub(crate) async fn conditional(
+    State(edge): State<Edge>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let stated = match Preconditions::of(request.headers()) {
+        Ok(stated) => stated,
+        Err(problem) => return problem.into_response(),
+    };
+    let mut response = next.run(request).await;
+    let Some(revision) = revision_of(&response) else { return response };
+    let incarnation = match incarnation(edge.gesta()).await {
+        Ok(incarnation) => incarnation,
+        Err(error) => return Problem::from(error).into_response(),
+    };
+    response.headers_mut().insert(header::ETAG, full(revision, incarnation));
+    if !is_read || response.status() != StatusCode::OK {
+        return response;
+    }
+    let names = |condition: &Condition, comparison| {
+        condition.names(revision, incarnation, comparison)
+    };
+    if stated.if_match.is_some_and(|wanted| !names(&wanted, Comparison::Strong)) {
+        let detail = "If-Match: it is at another revision";
+        return failed(detail).at_revision(Some(revision)).into_response();
+    }
+    if stated.if_none_match.is_some_and(|known| names(&known, Comparison::Weak)) {
+        return not_modified(response);
+    }
+    response
+}
+
+/// The revision of an answer, as its handler has named it.
+fn revision_of(response: &Response) -> Option<Revision> {
+    let tag = response.headers().get(header::ETAG)?.to_str().ok()?;
+    let number = tag.strip_prefix('"')?.strip_suffix('"')?;
+    whole_number(number).map(Revision::new)
+}
+
+fn not_modified(mut response: Response) -> Response {
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    *response.body_mut() = Body::empty();
+    for of_the_body in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+        response.headers_mut().remove(of_the_body);
+    }
+    response
+}
+
+/// The schema of a header with entity tags.
+pub(crate) fn condition_schema() -> Value {
+    json!({ "anyOf": [
+        { "type": "string", "pattern": "^[ \t,]*(W/)?\"[!#-~]*\"([ \t]*,[ \t]*((W/)?\"[!#-~]*\")?)*$" },
+        { "const": "*" },
+    ] })
+}
+
+/// The schema of an answer's entity tag.
+pub(crate) fn etag_schema() -> Value {
+    json!({ "type": "string", "pattern": "^\"(0|[1-9][0-9]*)-[0-9a-f]{8}\"$" })
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn tag(text: &str) -> EntityTag {
+        EntityTag { is_weak: false, text: text.to_owned() }
+    }
+
+    #[test]
+    fn a_condition_is_a_star_or_a_list_of_quoted_tags() {
+        let weak = EntityTag { is_weak: true, text: "7".to_owned() };
+        for (text, tags) in [
+            ("\"7\"", vec![tag("7")]),
+            ("W/\"7\"", vec![weak.clone()]),
+            (" \"6\" ,, W/\"7\",", vec![tag("6"), weak]),
+            ("\"a,b\"", vec![tag("a,b")]),
+            ("\"\"", vec![tag("")]),
+        ] {
+            assert_eq!(parse(text), Some(Condition::OneOf(tags)), "{text}");
+        }
+        assert_eq!(parse(" * "), Some(Condition::Any));
+        for odd in ["", "7", "\"7", "7\"", "w/\"7\"", "\"6\" \"7\"", "*, \"7\"", "\"a b\"", ",", "**"] {
+            assert_eq!(parse(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_tag_of_another_incarnation_or_of_another_server_names_no_revision() {
+        let (now, before) = (Incarnation::new(Uuid::from_u128(1)), Incarnation::new(Uuid::nil()));
+        let revision = Revision::new(7);
+        let written = full(revision, now);
+        let text = written.to_str().unwrap().trim_matches('"').to_owned();
+        assert_eq!(tag(&text).revision_in(now), Some(revision));
+        assert_eq!(tag(&text).revision_in(before), None);
+        assert_eq!(tag("7").revision_in(before), Some(revision), "without an incarnation: any");
+        for odd in ["07", "7-gzip", "", "-1", "7-", "x"] {
+            assert_eq!(tag(odd).revision_in(now), None, "{odd}");
+        }
+    }
+}

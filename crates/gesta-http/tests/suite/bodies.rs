@@ -1,0 +1,82 @@
+//! Bodies that are coded, and requests that expect something.
+
+use std::io::Write as _;
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, Request},
+};
+use flate2::{Compression, write::GzEncoder};
+use serde_json::Value;
+
+use crate::{api, edge, send};
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+async fn order(coding: &str, body: Vec<u8>) -> (u16, HeaderMap, Value) {
+    let request = Request::post("/orders").header("content-type", "application/json");
+    let request = request.header("content-encoding", coding).body(Body::from(body)).unwrap();
+    send(api().router(edge().await), request).await
+}
+
+#[tokio::test]
+async fn a_body_in_gzip_is_read_as_what_it_inflates_to() {
+    let body = br#"{"door": 7}"#;
+    for coding in ["gzip", "GZIP", "x-gzip"] {
+        let (status, headers, _) = order(coding, gzip(body)).await;
+        assert_eq!((status, &headers["location"]), (201, &"/doors/7".parse().unwrap()), "{coding}");
+    }
+    assert_eq!(order("identity", body.to_vec()).await.0, 201);
+    let halves = [gzip(&body[..4]), gzip(&body[4..])].concat();
+    assert_eq!(order("gzip", halves).await.0, 201, "of several members");
+}
+
+#[tokio::test]
+async fn a_coding_that_is_not_understood_is_refused_and_the_others_are_named() {
+    for coding in ["br", "deflate", "zstd", "gzip, gzip", "compress"] {
+        let (status, headers, problem) = order(coding, br#"{"door": 7}"#.to_vec()).await;
+        assert_eq!((status, &problem["code"]), (415, &"unsupported-encoding".into()), "{coding}");
+        assert_eq!(headers["accept-encoding"], "gzip, identity");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_gzip_though_it_says_so_is_told() {
+    let whole = gzip(br#"{"door": 7}"#);
+    let cut = whole[..whole.len() - 4].to_vec();
+    for body in [br#"{"door": 7}"#.to_vec(), cut, Vec::new()] {
+        let (status, _, problem) = order("gzip", body).await;
+        assert_eq!((status, &problem["field"]), (400, &"body".into()), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_counts_with_what_it_inflates_to() {
+    let bomb = gzip(&vec![b' '; 64 << 20]);
+    assert!(bomb.len() < 1 << 20, "small on its way");
+    let (status, _, problem) = order("gzip", bomb).await;
+    assert_eq!((status, &problem["code"]), (413, &"too-large".into()));
+}
+
+#[tokio::test]
+async fn an_expectation_that_nobody_meets_is_refused() {
+    let request = Request::post("/doors").header("expect", "a-miracle");
+    let request = request.body(Body::empty()).unwrap();
+    let (status, _, problem) = send(api().router(edge().await), request).await;
+    assert_eq!((status, &problem["code"]), (417, &"expectation-failed".into()));
+}
+
+#[tokio::test]
+async fn all_fields_that_are_wrong_are_told_at_once() {
+    let body = r#"{"door": 256, "sign": 7, "handle": true}"#;
+    let (status, _, problem) = order("identity", body.into()).await;
+    assert_eq!((status, &problem["field"]), (400, &"door".into()));
+    let told = problem["errors"].as_array().unwrap();
+    let fields: Vec<_> = told.iter().map(|it| it["field"].as_str().unwrap()).collect();
+    assert_eq!(fields, ["door", "handle", "sign"]);
+    assert!(told.iter().all(|it| !it["reason"].as_str().unwrap().is_empty()), "{problem}");
+}
