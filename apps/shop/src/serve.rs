@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use gesta::Gesta;
-use gesta_http::Edge;
+use gesta_http::{Edge, Origin};
 use shop::http;
 use tokio::{
     net::TcpListener,
@@ -27,6 +27,10 @@ pub(crate) struct Listen {
     /// Serves other machines, too: whoever reaches the address may do everything.
     #[arg(long)]
     allow_remote: bool,
+    /// Lets web pages of this origin, such as https://shop.example, use the interface; `*` is every
+    /// origin. May be given several times.
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<Origin>,
 }
 
 /// A place that is listened at, where nobody is served yet.
@@ -34,6 +38,7 @@ pub(crate) struct Listen {
 pub(crate) struct Counter {
     listener: TcpListener,
     address: SocketAddr,
+    allowed_origins: Vec<Origin>,
 }
 
 impl Listen {
@@ -47,7 +52,8 @@ impl Listen {
         );
         let listener = TcpListener::bind(wanted).await;
         let listener = listener.with_context(|| format!("cannot listen on {wanted}"))?;
-        Ok(Counter { address: listener.local_addr()?, listener })
+        let allowed_origins = self.allow_origin.clone();
+        Ok(Counter { address: listener.local_addr()?, listener, allowed_origins })
     }
 }
 
@@ -59,7 +65,7 @@ impl Counter {
         let mut interrupted = signal(SignalKind::interrupt())?;
         self.tell()?;
         tracing::info!(address = %self.address, "serving");
-        let edge = Edge::new(shop.clone());
+        let edge = Edge::new(shop.clone()).allow_origins(self.allowed_origins);
         gesta_http::serve(self.listener, http::api(), edge, async move {
             tokio::select! {
                 _ = interrupted.recv() => {}

@@ -119,7 +119,9 @@ impl Commands {
         let stream = first_stream(&command)?;
         self.conditions.check_creation()?;
         let receipt = match self.give(command, None).await {
-            Err(ExecuteError::AlreadyExists { stream }) if self.conditions.wants_nothing_there() => {
+            Err(ExecuteError::AlreadyExists { stream })
+                if self.conditions.wants_nothing_there() =>
+            {
                 let detail = format!("If-None-Match: {stream} exists already");
                 return Err(preconditions::failed(&detail));
             }
@@ -159,7 +161,7 @@ impl Changes {
     /// The application.
     #[must_use]
     pub fn gesta(&self) -> &Gesta {
-        self.commands.gesta()
+        self.0.gesta()
     }
 
     /// The time, for commands that say when.
@@ -185,8 +187,8 @@ impl Changes {
             }
             given => given?,
         };
-        // Known from the append, or from what was expected of a change that changes nothing.
-        let known = receipt.revision_of(&stream).or(expected);
+        // Known from the append, or from what a change that changes nothing was judged at.
+        let known = receipt.head_of(&stream).or(expected);
         let revision = match known {
             Some(revision) => revision,
             None => head(commands.gesta(), &stream).await?,

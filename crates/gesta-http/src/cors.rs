@@ -1,9 +1,9 @@
 //! Cross-origin requests (the Fetch standard, section 3.3): which web pages may read answers.
 //!
-//! Owns: [`Origins`]. Always holds: without configured origins no answer has a header of this
+//! Owns: [`Origin`]. Always holds: without configured origins no answer has a header of this
 //! protocol, so browsers let no other page read anything.
 
-use std::sync::Arc;
+use std::{str::FromStr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -22,13 +22,55 @@ const EXPOSED: HeaderValue =
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
+/// The origin of web pages that may send requests and read the answers; `*` is every origin.
+///
+/// ```
+/// use gesta_http::Origin;
+///
+/// assert!("https://shop.example".parse::<Origin>().is_ok());
+/// assert!("shop.example".parse::<Origin>().is_err());
+/// assert!("https://shop.example/".parse::<Origin>().is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(HeaderValue);
+
+/// The text is no origin.
+///
+/// ```
+/// use gesta_http::{NoOrigin, Origin};
+///
+/// let none: NoOrigin = "shop".parse::<Origin>().unwrap_err();
+/// assert!(none.to_string().starts_with("shop is no origin"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text} is no origin, such as https://shop.example or http://localhost:5173, nor *")]
+pub struct NoOrigin {
+    /// The text.
+    pub text: String,
+}
+
+impl FromStr for Origin {
+    type Err = NoOrigin;
+
+    fn from_str(text: &str) -> Result<Self, NoOrigin> {
+        let none = || NoOrigin { text: text.to_owned() };
+        let is_origin = text == "*"
+            || text.split_once("://").is_some_and(|(scheme, host)| {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
+                !scheme.is_empty() && !host.is_empty() && host.bytes().all(plain)
+            });
+        let value = HeaderValue::from_str(text).map_err(|_| none())?;
+        if is_origin { Ok(Self(value)) } else { Err(none()) }
+    }
+}
+
 /// The origins whose pages may send requests and read the answers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origins(Arc<[HeaderValue]>);
 
 impl Origins {
-    pub(crate) fn new(origins: impl IntoIterator<Item = HeaderValue>) -> Self {
-        Self(origins.into_iter().collect())
+    pub(crate) fn new(origins: impl IntoIterator<Item = Origin>) -> Self {
+        Self(origins.into_iter().map(|origin| origin.0).collect())
     }
 
     /// The origin of a request, as it is to be named in the answer, if it is allowed.

@@ -2,14 +2,14 @@
 
 use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
-use axum::{
-    extract::FromRequestParts,
-    http::{HeaderValue, request::Parts},
-};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use gesta::Gesta;
 use tokio::sync::watch;
 
-use crate::{Describe, Operation, Problem, cors::Origins};
+use crate::{
+    Describe, Operation, Problem,
+    cors::{Origin, Origins},
+};
 
 /// How much a request may ask for.
 ///
@@ -102,10 +102,9 @@ impl Edge {
         Self { limits, ..self }
     }
 
-    /// Lets web pages of these origins (`https://shop.example`) send requests and read the answers;
-    /// `*` is every origin. Without it, browsers let no page of another origin read anything.
+    /// Lets web pages of these origins send requests and read the answers. Without it, browsers let no page of another origin read anything.
     #[must_use]
-    pub fn allow_origins(self, origins: impl IntoIterator<Item = HeaderValue>) -> Self {
+    pub fn allow_origins(self, origins: impl IntoIterator<Item = Origin>) -> Self {
         Self { origins: Origins::new(origins), ..self }
     }
 

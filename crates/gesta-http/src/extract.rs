@@ -186,8 +186,7 @@ pub(crate) fn query_pairs(parts: &Parts) -> Result<Vec<(String, String)>, Proble
 }
 
 fn of_pairs<T: DeserializeOwned + Fields>(pairs: &[(&str, &str)]) -> Result<T, Vec<InvalidField>> {
-    of_pairs_once(pairs.iter().copied())
-        .map_err(|first| faults::of_parameters::<T>(pairs, first))
+    of_pairs_once(pairs.iter().copied()).map_err(|first| faults::of_parameters::<T>(pairs, first))
 }
 
 fn of_pairs_once<'p, T: DeserializeOwned>(

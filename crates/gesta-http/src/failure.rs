@@ -46,6 +46,7 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
             ExecuteError::Truncated(error) => truncated(&error),
             ExecuteError::Unencodable(error) => unencodable(&error),
             ExecuteError::Store(error) => error.into(),
+            ExecuteError::Closed => Self::unavailable("closed", detail),
         }
     }
 }

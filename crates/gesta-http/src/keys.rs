@@ -108,7 +108,8 @@ fn bad_string() -> Problem {
 fn quoted_with_spaces(headers: &HeaderMap) -> Option<Option<String>> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let text = values.next()?.to_str().ok()?;
-    let fits = text.len() <= CommandId::BYTES_MAX && text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    let fits =
+        text.len() <= CommandId::BYTES_MAX && text.bytes().all(|b| (b' '..=b'~').contains(&b));
     (fits && text.starts_with('"') && values.next().is_none()).then(|| Some(text.to_owned()))
 }
 
@@ -146,9 +147,13 @@ mod tests {
 
     #[test]
     fn a_quoted_key_is_the_key_inside_the_quotes() {
-        for (raw, key) in
-            [("k1", "k1"), ("\"k1\"", "k1"), (r#""a\"b""#, "a\"b"), ("a\"b", "a\"b"), ("'k'", "'k'")]
-        {
+        for (raw, key) in [
+            ("k1", "k1"),
+            ("\"k1\"", "k1"),
+            (r#""a\"b""#, "a\"b"),
+            ("a\"b", "a\"b"),
+            ("'k'", "'k'"),
+        ] {
             assert_eq!(unquoted(raw).unwrap(), key, "{raw}");
         }
         for odd in ["\"", "\"\"", "\"k", r#""a"b""#, r#""a\""#, r#""a\b""#] {

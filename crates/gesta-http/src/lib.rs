@@ -46,6 +46,7 @@ mod serve;
 
 pub use api::{Api, Route, delete, get, post, put};
 pub use commands::{Changed, Changes, Commands, Created, segment};
+pub use cors::{NoOrigin, Origin};
 pub use cursor::{Cursor, PageLimit, Paged};
 pub use edge::{ActorOf, Edge, Limits};
 pub use endpoint::Endpoint;

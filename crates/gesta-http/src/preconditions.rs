@@ -259,9 +259,8 @@ pub(crate) async fn conditional(
     if !is_read || response.status() != StatusCode::OK {
         return response;
     }
-    let names = |condition: &Condition, comparison| {
-        condition.names(revision, incarnation, comparison)
-    };
+    let names =
+        |condition: &Condition, comparison| condition.names(revision, incarnation, comparison);
     if stated.if_match.is_some_and(|wanted| !names(&wanted, Comparison::Strong)) {
         let detail = "If-Match: it is at another revision";
         return failed(detail).at_revision(Some(revision)).into_response();
@@ -324,7 +323,9 @@ mod tests {
             assert_eq!(parse(text), Some(Condition::OneOf(tags)), "{text}");
         }
         assert_eq!(parse(" * "), Some(Condition::Any));
-        for odd in ["", "7", "\"7", "7\"", "w/\"7\"", "\"6\" \"7\"", "*, \"7\"", "\"a b\"", ",", "**"] {
+        for odd in
+            ["", "7", "\"7", "7\"", "w/\"7\"", "\"6\" \"7\"", "*, \"7\"", "\"a b\"", ",", "**"]
+        {
             assert_eq!(parse(odd), None, "{odd}");
         }
     }

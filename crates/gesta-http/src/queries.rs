@@ -11,9 +11,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use gesta::{
-    Answer, AsOf, Gesta, OnRead, Position, Query, RecordedAt, Revision, store::ReadAll,
-};
+use gesta::{Answer, AsOf, Gesta, OnRead, Position, Query, RecordedAt, Revision, store::ReadAll};
 use serde::Serialize;
 
 use crate::{

@@ -95,6 +95,9 @@ pub enum ExecuteError<R> {
     /// What to do next is said by the error.
     #[error(transparent)]
     Store(StoreError),
+    /// The application was closed before; definitely not executed. Open it again.
+    #[error("the application is closed")]
+    Closed,
 }
 
 /// An [`ExecuteError`] whose rejection may be any command's: what layers of the pipeline see.
@@ -158,6 +161,7 @@ impl<R> ExecuteError<R> {
             Self::Truncated(_) => "truncated-history",
             Self::Unencodable(_) => "unencodable",
             Self::Store(_) => "store",
+            Self::Closed => "closed",
         }
     }
 
@@ -180,6 +184,7 @@ impl<R> ExecuteError<R> {
             Self::Truncated(history) => ExecuteError::Truncated(history),
             Self::Unencodable(error) => ExecuteError::Unencodable(error),
             Self::Store(error) => ExecuteError::Store(error),
+            Self::Closed => ExecuteError::Closed,
         }
     }
 }

@@ -145,6 +145,9 @@ impl<'g, C: Decide> IntoFuture for Execute<'g, C> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let (gesta, request) = self.request()?;
+            if gesta.is_closed() {
+                return Err(ExecuteError::Closed);
+            }
             let outcome = gesta.pipeline().oneshot(request).await;
             outcome.map_err(|error| CommandError::from_pipeline(error).typed())
         })

@@ -3,7 +3,14 @@
 //! Owns: [`Gesta`], [`Builder`]. Always holds: everything that varies (store, clock, chance, layers)
 //! comes in through the builder. Not here: which URL means which store ([`open`](crate::open)).
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use gesta_store::EventStore;
 use tower::{BoxError, Layer, Service, ServiceExt as _, util::BoxCloneSyncService};
@@ -13,7 +20,7 @@ use crate::{
     OpenError, Pipeline, Receipt, RetryPolicy, Rng, SystemClock, SystemRng, Unauthorized, log_hint,
     meanings::Scope,
     open,
-    pipeline::Parts,
+    pipeline::{Parts, Remembered},
     process,
     process_side::{PlannedProcesses, Processes},
     projection::{SharedStore, Surroundings},
@@ -45,6 +52,7 @@ struct Inner {
     read_side: ReadSide,
     processes: Processes,
     snapshots: Snapshots,
+    closed: AtomicBool,
 }
 
 impl Gesta {
@@ -94,6 +102,16 @@ impl Gesta {
 
     pub(crate) fn rng(&self) -> &dyn Rng {
         self.inner.rng.as_ref()
+    }
+
+    /// Returns whether the application was closed, through this handle or a clone of it.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.inner.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_closed(&self) {
+        self.inner.closed.store(true, Ordering::Release);
     }
 
     pub(crate) fn pipeline(&self) -> Pipeline {
@@ -151,6 +169,7 @@ impl Builder {
             retry: RetryPolicy::default(),
             snapshots: Snapshots::default(),
             meanings: Arc::default(),
+            remembered: Remembered::default(),
         };
         Self {
             source,
@@ -254,7 +273,16 @@ impl Builder {
             pipeline: pipeline.clone(),
         };
         let processes = self.processes.start(&surroundings).await?;
-        let inner = Inner { store, pipeline, clock, rng, read_side, processes, snapshots };
+        let inner = Inner {
+            store,
+            pipeline,
+            clock,
+            rng,
+            read_side,
+            processes,
+            snapshots,
+            closed: AtomicBool::new(false),
+        };
         Ok(Gesta { inner: Arc::new(inner) })
     }
 }

@@ -217,8 +217,11 @@ impl Gesta {
     /// afterwards, and once every clone is gone, the stores can be opened again. What was not
     /// committed is applied, and what was decided is done, when they run again.
     ///
-    /// Dropping stops them too, but does not wait.
+    /// A command that is given to a clone afterwards is not executed
+    /// ([`ExecuteError::Closed`](crate::ExecuteError::Closed)). Dropping stops them too, but does
+    /// not wait.
     pub async fn close(self) {
+        self.set_closed();
         self.processes().stop().await;
         for handle in self.read_side().handles() {
             handle.stop().await;

@@ -16,6 +16,7 @@ use crate::CommandId;
 ///     command_id: CommandId::new("request-42")?,
 ///     position: Position::new(3),
 ///     revisions: vec![(door.clone(), Revision::FIRST)],
+///     judged_at: vec![],
 /// };
 /// assert_eq!(receipt.revision_of(&door), Some(Revision::FIRST));
 /// # Ok::<(), gesta::InvalidName>(())
@@ -28,16 +29,34 @@ pub struct Receipt {
     pub position: Position,
     /// The new head of each stream that got events.
     pub revisions: Vec<(StreamName, Revision)>,
+    /// The heads at which a command without events was judged; empty for one with events.
+    pub judged_at: Vec<(StreamName, Revision)>,
 }
 
 impl Receipt {
     pub(crate) fn new(command_id: CommandId, appended: Appended) -> Self {
-        Self { command_id, position: appended.position, revisions: appended.revisions }
+        let Appended { position, revisions, .. } = appended;
+        Self { command_id, position, revisions, judged_at: Vec::new() }
+    }
+
+    pub(crate) fn without_events(
+        command_id: CommandId,
+        position: Position,
+        judged_at: Vec<(StreamName, Revision)>,
+    ) -> Self {
+        Self { command_id, position, revisions: Vec::new(), judged_at }
     }
 
     /// The new head of a stream, if it got events.
     #[must_use]
     pub fn revision_of(&self, stream: &StreamName) -> Option<Revision> {
         self.revisions.iter().find(|(name, _)| name == stream).map(|(_, revision)| *revision)
+    }
+
+    /// The head of a stream that the command left or, without events, was judged at.
+    #[must_use]
+    pub fn head_of(&self, stream: &StreamName) -> Option<Revision> {
+        let mut heads = self.revisions.iter().chain(&self.judged_at);
+        heads.find(|(name, _)| name == stream).map(|(_, revision)| *revision)
     }
 }

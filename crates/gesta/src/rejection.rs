@@ -62,6 +62,12 @@ impl AnyRejection {
         Self { code: rejection.code(), error: Box::new(rejection) }
     }
 
+    /// The rejection, if it is of this type.
+    #[must_use]
+    pub fn downcast_ref<R: Rejection>(&self) -> Option<&R> {
+        self.error.downcast_ref()
+    }
+
     /// Remembers the type.
     ///
     /// # Errors

@@ -261,7 +261,8 @@ impl Shared {
             | ExecuteError::Undecodable(_)
             | ExecuteError::Truncated(_)
             | ExecuteError::Unencodable(_)
-            | ExecuteError::Store(_) => Answer::Stopped(reason),
+            | ExecuteError::Store(_)
+            | ExecuteError::Closed => Answer::Stopped(reason),
         }
     }
 }

@@ -2,23 +2,25 @@
 //!
 //! Owns: what an append depends on. Always holds: every stream and query that a decision read is
 //! checked by its append, so a decision takes effect only on what it has seen; a rejection is judged
-//! by what was so at one moment. Not here: trying again, repeats.
+//! by what was so at one moment; a decision that has to be known again leaves an event or a
+//! receipt. Not here: trying again, repeats.
 
 use std::sync::Arc;
 
 use gesta_store::{
-    Append, AppendCondition, Conflict, EventQuery, EventStore, ExpectedRevision, NewEvent,
-    Position, RecordedEvent, StoreError, StreamAppend, StreamName,
+    Append, AppendCondition, Conflict, EventQuery, EventStore, ExpectedRevision, FindAppend,
+    NewEvent, Position, RecordedEvent, Revision, StoreError, StreamAppend, StreamName,
 };
 use tower::{service_fn, util::BoxCloneSyncService};
 
 use super::{
-    CommandContext, CommandRequest, Rest,
+    CommandContext, CommandIdFrom, CommandRequest, Rest,
+    receipts::{self, CommandAnswered, Remembered},
     request::{Attempt, ErasedCommand},
 };
 use crate::{
-    AsOf, BoundaryRead, CommandError, EncodeError, EncodedEvent, EventMetadata, Existence,
-    InvalidField, Receipt, UndecodableEvent,
+    AnyRejection, AsOf, BoundaryRead, CommandError, EncodeError, EncodedEvent, EventMetadata,
+    Existence, InvalidField, Receipt, UndecodableEvent,
     meanings::Meanings,
     read::Seen,
     snapshot::{AnyAggregate, Fold, Snapshots},
@@ -28,37 +30,82 @@ pub(super) fn service(
     store: Arc<dyn EventStore>,
     snapshots: Snapshots,
     meanings: Arc<Meanings>,
+    remembered: Arc<Remembered>,
 ) -> Rest {
+    let surroundings = Arc::new(Surroundings { store, snapshots, remembered });
     BoxCloneSyncService::new(service_fn(move |request: CommandRequest| {
-        let (store, snapshots) = (Arc::clone(&store), snapshots.clone());
+        let surroundings = Arc::clone(&surroundings);
         let admitted = request.erased().admit(&meanings);
         async move {
             admitted.map_err(EncodeError::from)?;
-            execute(store.as_ref(), &snapshots, request).await
+            surroundings.execute(request).await
         }
     }))
 }
 
-async fn execute(
-    store: &dyn EventStore,
-    snapshots: &Snapshots,
-    request: CommandRequest,
-) -> Result<Receipt, CommandError> {
-    let command = request.erased();
-    let loaded = load(store, snapshots, command).await?;
-    loaded.check_existence(command.existence())?;
-    loaded.check_revision(&request.context)?;
-    let events = match loaded.attempt.decide() {
-        Err(CommandError::Rejected(rejection)) => {
-            check_moment(store, loaded.check()).await?;
-            return Err(CommandError::Rejected(rejection));
+struct Surroundings {
+    store: Arc<dyn EventStore>,
+    snapshots: Snapshots,
+    remembered: Arc<Remembered>,
+}
+
+impl Surroundings {
+    async fn execute(&self, request: CommandRequest) -> Result<Receipt, CommandError> {
+        let store = self.store.as_ref();
+        let command = request.erased();
+        let loaded = load(store, &self.snapshots, command).await?;
+        loaded.check_existence(command.existence())?;
+        loaded.check_revision(&request.context)?;
+        let events = match loaded.attempt.decide() {
+            Err(CommandError::Rejected(rejection)) => {
+                return Err(self.reject(&loaded, &request, rejection).await?);
+            }
+            decided => decided?,
+        };
+        let refused = |error| loaded.refused(&request.context, error);
+        let command_id = request.context.command_id.clone();
+        if events.iter().any(|of_one| !of_one.is_empty()) {
+            let append = loaded.append(&request, events, None)?;
+            let appended = store.append(append).await.map_err(refused)?;
+            return Ok(Receipt::new(command_id, appended));
         }
-        decided => decided?,
-    };
-    let append = loaded.append(&request, events)?;
-    let appended = store.append(append).await;
-    let appended = appended.map_err(|error| loaded.refused(&request.context, error))?;
-    Ok(Receipt::new(request.context.command_id.clone(), appended))
+        let heads = loaded.heads();
+        let answered = CommandAnswered::at(&heads).encode()?;
+        let receipt = Some(answered).filter(|_| self.may_come_again(&request));
+        let append = loaded.append(&request, events, receipt)?;
+        let appended = store.append(append).await.map_err(refused)?;
+        Ok(Receipt::without_events(command_id, appended.position, heads))
+    }
+
+    /// Returns the rejection, once it is certain that it was judged by what was so at one moment.
+    async fn reject(
+        &self,
+        loaded: &Loaded<'_>,
+        request: &CommandRequest,
+        rejection: AnyRejection,
+    ) -> Result<CommandError, CommandError> {
+        let json = self.remembered.write(request.name(), &rejection);
+        match json.filter(|_| self.may_come_again(request)) {
+            None => check_moment(self.store.as_ref(), loaded.check()).await?,
+            Some(json) => {
+                let answered = CommandAnswered::at(&loaded.heads()).rejected(&json).encode()?;
+                let nothing = loaded.reads.iter().map(|_| Vec::new()).collect();
+                let append = loaded.append(request, nothing, Some(answered))?;
+                let appended = self.store.append(append).await;
+                appended.map_err(|error| loaded.refused(&request.context, error))?;
+            }
+        }
+        Ok(CommandError::Rejected(rejection))
+    }
+
+    /// Returns whether a decision without events is to be known when its command comes again. A store
+    /// that finds no appends, or appends to one stream only, cannot know it.
+    fn may_come_again(&self, request: &CommandRequest) -> bool {
+        let capabilities = self.store.capabilities();
+        let is_found =
+            capabilities.find_append != FindAppend::Never && capabilities.multi_stream_append;
+        is_found && request.context.command_id_from == CommandIdFrom::Caller
+    }
 }
 
 async fn check_moment(store: &dyn EventStore, check: Option<Append>) -> Result<(), CommandError> {
@@ -152,10 +199,22 @@ impl Loaded<'_> {
         Some(Append { streams, condition: self.condition() })
     }
 
+    /// The heads of the streams that were read.
+    fn heads(&self) -> Vec<(StreamName, Revision)> {
+        let of_streams = self.reads.iter().filter(|(read, _)| read.tagged.is_none());
+        let head = |(read, seen): &(BoundaryRead, Seen)| {
+            let head = seen.last.map(|(head, _)| head).or(seen.hidden)?;
+            Some((read.stream.clone(), head))
+        };
+        of_streams.filter_map(head).collect()
+    }
+
+    /// The append of the events for each read, or of a receipt that there are none.
     fn append(
         &self,
         request: &CommandRequest,
         events: Vec<Vec<EncodedEvent>>,
+        receipt: Option<EncodedEvent>,
     ) -> Result<Append, CommandError> {
         let mut recording = Recording::of(request)?;
         let expected = request.context.expected_revision.map(ExpectedRevision::Exact);
@@ -168,10 +227,15 @@ impl Loaded<'_> {
                 events: recording.new_events(events, seen.hidden.is_some()),
             });
         }
-        without_idle(&mut streams);
         if streams.is_empty() {
             return Err(InvalidField::new("id", "names nothing").into());
         }
+        streams.extend(receipt.map(|receipt| StreamAppend {
+            stream: receipts::stream(),
+            expected: ExpectedRevision::Any,
+            events: recording.new_events(vec![receipt], false),
+        }));
+        without_idle(&mut streams);
         Ok(Append { streams, condition: self.condition() })
     }
 

@@ -1,30 +1,38 @@
 //! Idempotency: a command that is given twice takes effect once.
 //!
 //! Owns: finding the first time, and telling a repeat from another use of the id. Always holds: a
-//! repeat gets the first receipt, whatever it would be answered today. Not here: the race between
+//! repeat gets the first answer, whatever it would be answered today: the receipt, also of a
+//! decision without events, and the rejection, where the application has it remembered. Not here: the race between
 //! two of the same id, which the store closes by the ids of the events.
 
 use std::sync::Arc;
 
-use gesta_store::{Appended, EventStore, FindAppend, ReadAll};
+use gesta_store::{Appended, EventStore, FindAppend, ReadAll, RecordedEvent};
 use tower::ServiceExt as _;
 
-use super::{CommandIdFrom, CommandRequest, Rest, Step};
+use super::{
+    CommandIdFrom, CommandRequest, Rest, Step,
+    receipts::{CommandAnswered, Remembered},
+};
 use crate::{CommandError, EventMetadata, Receipt};
 
 pub(super) struct Idempotency {
     store: Arc<dyn EventStore>,
     find: FindAppend,
+    remembered: Arc<Remembered>,
 }
 
+/// The answer of the first time.
+type First = Result<Receipt, CommandError>;
+
 impl Idempotency {
-    pub(super) fn new(store: Arc<dyn EventStore>) -> Self {
+    pub(super) fn new(store: Arc<dyn EventStore>, remembered: Arc<Remembered>) -> Self {
         let find = store.capabilities().find_append;
-        Self { store, find }
+        Self { store, find, remembered }
     }
 
-    /// The receipt of the first time, if there was one.
-    async fn earlier(&self, request: &CommandRequest) -> Result<Option<Receipt>, CommandError> {
+    /// The answer of the first time, if there was one.
+    async fn earlier(&self, request: &CommandRequest) -> Result<Option<First>, CommandError> {
         if self.find == FindAppend::Never {
             return Ok(None);
         }
@@ -32,17 +40,24 @@ impl Idempotency {
         let Some(appended) = self.store.find_append(command_id.event_id(0)).await? else {
             return Ok(None);
         };
-        let metadata = self.metadata(&appended).await?;
+        let last = self.last_event(&appended).await?;
+        let metadata = last.as_ref().map(|event| EventMetadata::from_json(&event.metadata));
+        let metadata = metadata.unwrap_or_default();
         if metadata.command_id.as_ref() == Some(command_id)
             && metadata.payload_digest != Some(request.payload_digest()?)
         {
             return Err(CommandError::CommandIdReused { command_id: command_id.clone() });
         }
-        Ok(Some(Receipt::new(command_id.clone(), appended)))
+        if let Some(event) = &last
+            && let Some(answered) = CommandAnswered::of(event)?
+        {
+            return Ok(Some(answered.again(request, event, &self.remembered)));
+        }
+        Ok(Some(Ok(Receipt::new(command_id.clone(), appended))))
     }
 
     /// As [`earlier`](Self::earlier); where it cannot be told, the command may have been executed.
-    async fn looked_up(&self, request: &CommandRequest) -> Result<Option<Receipt>, CommandError> {
+    async fn looked_up(&self, request: &CommandRequest) -> Result<Option<First>, CommandError> {
         self.earlier(request).await.map_err(|error| match error {
             CommandError::CommandIdReused { .. } | CommandError::Unencodable(_) => error,
             unread => CommandError::Unavailable {
@@ -52,14 +67,11 @@ impl Idempotency {
         })
     }
 
-    /// What the last event of an append says of its command; nothing, if the event is gone.
-    async fn metadata(&self, appended: &Appended) -> Result<EventMetadata, CommandError> {
+    /// The last event of an append, which says of which command it is; none, if it is gone.
+    async fn last_event(&self, appended: &Appended) -> Result<Option<RecordedEvent>, CommandError> {
         let last = ReadAll::backwards().from(appended.position).limit(1);
-        let events = self.store.read_all(last).collect_events().await?;
-        Ok(events
-            .first()
-            .map(|event| EventMetadata::from_json(&event.metadata))
-            .unwrap_or_default())
+        let mut events = self.store.read_all(last).collect_events().await?;
+        Ok(events.pop())
     }
 }
 
@@ -69,15 +81,17 @@ impl Step for Idempotency {
             CommandIdFrom::Gesta => return rest.oneshot(request).await,
             CommandIdFrom::Caller => {}
         }
-        if let Some(receipt) = self.looked_up(&request).await? {
-            return Ok(receipt);
+        if let Some(first) = self.looked_up(&request).await? {
+            return first;
         }
         match rest.oneshot(request.clone()).await {
             // The first time may have come in between, and have changed what this one was judged by.
-            Err(error) if is_judgement(&error) => self.looked_up(&request).await?.ok_or(error),
+            Err(error) if is_judgement(&error) => {
+                self.looked_up(&request).await?.unwrap_or(Err(error))
+            }
             // The store knows a repeat by its events' ids: it may have answered for another payload,
             // which came first in between.
-            Ok(receipt) => self.looked_up(&request).await.map(|_| receipt),
+            Ok(receipt) => self.looked_up(&request).await?.unwrap_or(Ok(receipt)),
             outcome => outcome,
         }
     }
@@ -99,6 +113,7 @@ fn is_judgement(error: &CommandError) -> bool {
         | CommandError::Undecodable(_)
         | CommandError::Truncated(_)
         | CommandError::Unencodable(_)
-        | CommandError::Store(_) => false,
+        | CommandError::Store(_)
+        | CommandError::Closed => false,
     }
 }

@@ -8,6 +8,7 @@
 mod authorization;
 mod decision;
 mod idempotency;
+mod receipts;
 mod request;
 mod retry;
 mod timeout;
@@ -23,6 +24,7 @@ use tower::{BoxError, ServiceExt as _, service_fn, util::BoxCloneSyncService};
 use crate::{Clock, CommandError, Receipt, Rng, meanings::Meanings, snapshot::Snapshots};
 
 pub use authorization::Authorize;
+pub(crate) use receipts::Remembered;
 pub use request::{CommandContext, CommandIdFrom, CommandRequest};
 pub use retry::RetryPolicy;
 
@@ -67,16 +69,16 @@ pub(crate) struct Parts {
     pub(crate) retry: RetryPolicy,
     pub(crate) snapshots: Snapshots,
     pub(crate) meanings: Arc<Meanings>,
+    pub(crate) remembered: Remembered,
 }
 
 impl Parts {
     pub(crate) fn assemble(&self, store: &Arc<dyn EventStore>) -> Pipeline {
-        let rest = decision::service(
-            Arc::clone(store),
-            self.snapshots.clone(),
-            Arc::clone(&self.meanings),
-        );
-        let rest = around(idempotency::Idempotency::new(Arc::clone(store)), rest);
+        let remembered = Arc::new(self.remembered.clone());
+        let (snapshots, known) = (self.snapshots.clone(), Arc::clone(&remembered));
+        let meanings = Arc::clone(&self.meanings);
+        let rest = decision::service(Arc::clone(store), snapshots, meanings, known);
+        let rest = around(idempotency::Idempotency::new(Arc::clone(store), remembered), rest);
         let rest = around(
             retry::Retry {
                 policy: self.retry,

@@ -223,7 +223,7 @@ pub(super) trait ErasedCommand: Any + Send + Sync {
 }
 
 /// One attempt at a decision: reads are folded into a state, then it is decided.
-pub(super) trait Attempt: Send {
+pub(super) trait Attempt: Send + Sync {
     /// What to read, the first aggregate first.
     fn reads(&self) -> Vec<BoundaryRead>;
 

@@ -132,7 +132,7 @@ fn judge(error: CommandError) -> Verdict {
             Verdict::Faulty { error: in_one_line(&error) }
         }
         CommandError::Store(store) if is_for_good(store) => refused(error.kind(), &error),
-        CommandError::Store(_) => again(&error),
+        CommandError::Store(_) | CommandError::Closed => again(&error),
     }
 }
 

@@ -6,7 +6,8 @@ use gesta::{EventMetadata, ExecuteError, Gesta, prelude::*};
 
 use crate::{
     accounts::{
-        Deposit, Open, Refused, Transfer, balance, deposit, open_accounts, recorded, register,
+        Account, Charge, Deposit, Deposited, Open, Refused, Transfer, Withdrawn, balance, deposit,
+        open_accounts, recorded, register,
     },
     scripted::{Scene, Scripted},
 };
@@ -180,4 +181,113 @@ async fn the_order_of_the_first_event_does_not_matter_to_a_repeat() {
     assert_eq!(first.unwrap(), second.unwrap());
     let taken = gesta.execute(register(2, "ann@example.org")).command_id("request-2").await;
     assert!(matches!(taken, Err(ExecuteError::Rejected(Refused::EmailTaken))));
+}
+
+#[tokio::test]
+async fn a_decision_without_events_is_remembered() {
+    let (gesta, _) = bank(&[10]).await;
+    let look = |cents| Visit { account: 1, at_least: cents };
+    let first = gesta.execute(look(10)).command_id("request-1").await.unwrap();
+    assert!(first.revisions.is_empty());
+    let account = gesta::stream_of::<Account>(&1).unwrap();
+    assert_eq!(first.head_of(&account), Some(Revision::new(1)));
+    // By now it would be decided otherwise.
+    gesta.execute(Charge { fees: vec![(1, 10)] }).await.unwrap();
+    assert_eq!(gesta.execute(look(10)).command_id("request-1").await.unwrap(), first);
+    assert_eq!(balance(&gesta, 1).await, 0);
+    let other = gesta.execute(look(5)).command_id("request-1").await;
+    assert!(matches!(other, Err(ExecuteError::CommandIdReused { .. })), "{other:?}");
+    gesta.execute(look(10)).command_id("request-2").await.unwrap();
+    assert_eq!(balance(&gesta, 1).await, 10);
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_come_again_leaves_no_receipt() {
+    let (gesta, _) = bank(&[10]).await;
+    let before = recorded(&gesta).await.len();
+    gesta.execute(Visit { account: 1, at_least: 10 }).await.unwrap();
+    assert_eq!(recorded(&gesta).await.len(), before);
+    gesta.execute(Visit { account: 1, at_least: 10 }).command_id("request-1").await.unwrap();
+    let receipt = recorded(&gesta).await.pop().unwrap();
+    assert_eq!(receipt.stream.as_str(), "receipts-commands");
+    assert_eq!(receipt.id, EventId::derived_from("request-1", 0));
+}
+
+#[tokio::test]
+async fn a_rejection_is_remembered_if_the_application_says_so() {
+    let store = Scripted::new();
+    let open = || Gesta::on(Arc::new(store.clone())).remember_rejections::<Fetch>().open();
+    let gesta = open().await.unwrap();
+    open_accounts(&gesta, &[0]).await;
+    let fetch = || Fetch { account: 1, cents: 5 };
+    let refused = |outcome: Result<_, ExecuteError<TooLittle>>| match outcome {
+        Err(ExecuteError::Rejected(TooLittle { missing })) => missing,
+        outcome => panic!("{outcome:?}"),
+    };
+    assert_eq!(refused(gesta.execute(fetch()).command_id("request-1").await), 5);
+    gesta.execute(deposit(1, 4)).await.unwrap();
+    assert_eq!(refused(gesta.execute(fetch()).command_id("request-1").await), 5);
+    assert_eq!(refused(gesta.execute(fetch()).command_id("request-2").await), 1);
+    gesta.execute(deposit(1, 4)).await.unwrap();
+    // Also by a program that is started anew.
+    let again = open().await.unwrap();
+    assert_eq!(refused(again.execute(fetch()).command_id("request-1").await), 5);
+    again.execute(fetch()).await.unwrap();
+}
+
+#[tokio::test]
+async fn after_it_was_closed_an_application_executes_nothing_and_says_so() {
+    let (gesta, _) = bank(&[0]).await;
+    gesta.clone().close().await;
+    let outcome = gesta.execute(deposit(1, 5)).await;
+    assert!(matches!(outcome, Err(ExecuteError::Closed)), "{outcome:?}");
+    assert_eq!(outcome.unwrap_err().to_string(), "the application is closed");
+    assert_eq!(balance(&gesta, 1).await, 0);
+}
+
+/// Tops an account up, if there is too little on it.
+#[derive(Command, Serialize, Deserialize)]
+#[command(name = "top-up", on = Account)]
+struct Visit {
+    #[command(id)]
+    account: u32,
+    at_least: u64,
+}
+
+impl Decide for Visit {
+    type Rejection = std::convert::Infallible;
+
+    fn decide(&self, account: &Account) -> Decision<Self> {
+        match self.at_least.saturating_sub(account.cents) {
+            0 => Ok(Events::none()),
+            cents => Ok(Deposited { cents }.into()),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error, Rejection, Serialize, Deserialize)]
+#[error("{missing} cents are missing")]
+#[rejection(code = "too-little")]
+struct TooLittle {
+    missing: u64,
+}
+
+/// Withdraws money; its rejections can be stored.
+#[derive(Command, Serialize, Deserialize)]
+#[command(name = "fetch", on = Account)]
+struct Fetch {
+    #[command(id)]
+    account: u32,
+    cents: u64,
+}
+
+impl Decide for Fetch {
+    type Rejection = TooLittle;
+
+    fn decide(&self, account: &Account) -> Decision<Self> {
+        match self.cents.saturating_sub(account.cents) {
+            0 => Ok(Withdrawn { cents: self.cents }.into()),
+            missing => Err(TooLittle { missing }),
+        }
+    }
 }

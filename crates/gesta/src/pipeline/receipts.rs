@@ -1,0 +1,173 @@
+//! Receipts: the durable record of a decision that left no event.
+//!
+//! Owns the stream [`STREAM`] and the one event type in it. A command whose id comes from its caller
+//! and whose decision has no events appends a receipt in the same append that checks what it read;
+//! its id is that of the command's first event, so a repeat is found as any other. A rejection leaves
+//! a receipt where the application wants rejections of the command remembered. The cost: one small
+//! event (about 300 bytes in the log) for each such command. A `$maxAge` on the stream bounds how
+//! long they are kept, once it is scavenged. Not here: finding the first time of a command.
+
+use std::{collections::HashMap, fmt};
+
+use gesta_store::{RecordedEvent, Revision, StreamName};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
+use serde_json::Value;
+
+use super::CommandRequest;
+use crate::{
+    AnyRejection, Builder, CommandError, Decide, DecodeError, EncodedEvent, Event, EventSet,
+    Receipt, Rejection, UndecodableEvent, event_set::decode_recorded,
+};
+
+/// The name of the receipts' stream.
+const STREAM: &str = "receipts-commands";
+
+/// A command was answered without events.
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[event(name = "command-answered")]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CommandAnswered {
+    /// The heads of the streams that the decision was judged at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    heads: Vec<JudgedHead>,
+    /// The rejection, as JSON, if it was rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rejection: Option<String>,
+}
+
+/// The head of one stream.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub(super) struct JudgedHead {
+    stream: String,
+    revision: u64,
+}
+
+/// Returns the name of the receipts' stream.
+pub(super) fn stream() -> StreamName {
+    StreamName::new(STREAM).expect("the stream of the receipts has a valid name")
+}
+
+#[derive(EventSet, Clone, Debug, PartialEq, Eq)]
+enum ReceiptEvent {
+    Answered(CommandAnswered),
+}
+
+impl CommandAnswered {
+    /// The answer of a decision that was judged at these heads.
+    pub(super) fn at(heads: &[(StreamName, Revision)]) -> Self {
+        let head = |(stream, revision): &(StreamName, Revision)| JudgedHead {
+            stream: stream.to_string(),
+            revision: revision.number(),
+        };
+        Self { heads: heads.iter().map(head).collect(), rejection: None }
+    }
+
+    pub(super) fn rejected(self, rejection: &Value) -> Self {
+        Self { rejection: Some(rejection.to_string()), ..self }
+    }
+
+    pub(super) fn encode(self) -> Result<EncodedEvent, CommandError> {
+        Ok(ReceiptEvent::Answered(self).encode()?)
+    }
+
+    /// The answer that an event records, if it is a receipt.
+    ///
+    /// # Errors
+    /// [`CommandError::Undecodable`] when it is one and cannot be read.
+    pub(super) fn of(event: &RecordedEvent) -> Result<Option<Self>, CommandError> {
+        if event.stream.as_str() != STREAM {
+            return Ok(None);
+        }
+        match decode_recorded::<ReceiptEvent>(event) {
+            Ok(ReceiptEvent::Answered(answered)) => Ok(Some(answered)),
+            Err(error) => Err(CommandError::Undecodable(error.of(event))),
+        }
+    }
+
+    fn heads(&self) -> Vec<(StreamName, Revision)> {
+        let head = |head: &JudgedHead| {
+            let stream = StreamName::new(head.stream.as_str()).ok()?;
+            Some((stream, Revision::new(head.revision)))
+        };
+        self.heads.iter().filter_map(head).collect()
+    }
+
+    /// The answer once more.
+    ///
+    /// # Errors
+    /// The rejection that is remembered.
+    pub(super) fn again(
+        &self,
+        request: &CommandRequest,
+        event: &RecordedEvent,
+        remembered: &Remembered,
+    ) -> Result<Receipt, CommandError> {
+        let Some(rejection) = &self.rejection else {
+            let command_id = request.context.command_id.clone();
+            return Ok(Receipt::without_events(command_id, event.position, self.heads()));
+        };
+        match remembered.read(request.name(), rejection) {
+            Ok(rejection) => Err(CommandError::Rejected(rejection)),
+            Err(source) => Err(CommandError::Undecodable(unreadable(event, source))),
+        }
+    }
+}
+
+fn unreadable(event: &RecordedEvent, source: serde_json::Error) -> UndecodableEvent {
+    let (event_type, version) = (event.event_type.to_string(), event.schema_version);
+    DecodeError::BadPayload { event_type, version, source }.of(event)
+}
+
+impl Builder {
+    /// Remembers the rejections of a command: one that was rejected under a command id of its caller
+    /// is answered alike when it comes again, even if it would be accepted by then. Each leaves a
+    /// small event in the stream `receipts-commands`. Without this, a rejected command that comes
+    /// again is decided anew.
+    pub fn remember_rejections<C>(mut self) -> Self
+    where
+        C: Decide<Rejection: Serialize + DeserializeOwned>,
+    {
+        self.parts.remembered.insert::<C::Rejection>(C::NAME);
+        self
+    }
+}
+
+/// The commands whose rejections are remembered, by name.
+#[derive(Clone, Default)]
+pub(crate) struct Remembered(HashMap<&'static str, Codec>);
+
+#[derive(Clone, Copy)]
+struct Codec {
+    write: fn(&AnyRejection) -> Option<Value>,
+    read: fn(&str) -> Result<AnyRejection, serde_json::Error>,
+}
+
+impl Remembered {
+    fn insert<R: Rejection + Serialize + DeserializeOwned>(&mut self, command: &'static str) {
+        let write = |any: &AnyRejection| serde_json::to_value(any.downcast_ref::<R>()?).ok();
+        let read = |json: &str| serde_json::from_str::<R>(json).map(AnyRejection::new);
+        self.0.insert(command, Codec { write, read });
+    }
+
+    /// The JSON form of a rejection, if the command's are remembered.
+    pub(super) fn write(&self, command: &str, rejection: &AnyRejection) -> Option<Value> {
+        (self.0.get(command)?.write)(rejection)
+    }
+
+    fn read(&self, command: &str, json: &str) -> Result<AnyRejection, serde_json::Error> {
+        let Some(codec) = self.0.get(command) else {
+            let reason = format!("rejections of {command} are not remembered any more");
+            return Err(serde_json::Error::custom(reason));
+        };
+        (codec.read)(json)
+    }
+}
+
+impl fmt::Debug for Remembered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
