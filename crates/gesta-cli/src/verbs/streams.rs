@@ -78,7 +78,11 @@ impl Streams {
     }
 
     fn categories(self, store: &LogStore, output: &mut Output) -> Result<usize> {
-        let after = self.after.map(Category::stored).transpose()?;
+        // No version has made a category with a `-`; who gives one means something else.
+        let named = |text: String| {
+            if text.contains('-') { Category::new(text) } else { Category::stored(text) }
+        };
+        let after = self.after.map(named).transpose()?;
         let page =
             |after, limit| Ok(block_on(store.list_categories(ListCategories { after, limit }))?);
         each(self.limit, after, page, |category| match output.style() {

@@ -177,8 +177,8 @@ fn bad_input_is_told_with_what_to_do() {
     refused.fails_with(2, "stream $settings is the system's");
     for (name, advice) in [
         ("", "stream name is empty"),
-        ("order-", "no id follows order-"),
-        ("order-1\n2", "it has a control character, \\n, at byte 7"),
+        ("order-", "stream name order- has no id after its `-`"),
+        ("order-1\n2", "stream name has the control character U+000A at byte 7"),
     ] {
         let refused = scene.run(&["append", name, "--type", "t", "--data", "{}"]);
         refused.fails_with(2, advice);

@@ -213,7 +213,7 @@ pub(crate) fn append(store: &LogStore, stream: &str, event_type: &str, data: &st
 }
 
 pub(crate) fn append_event(store: &LogStore, stream: &str, event: NewEvent) -> Appended {
-    let stream = StreamName::new(stream).unwrap();
+    let stream = StreamName::stored(stream).unwrap();
     let append = Append::to(stream, ExpectedRevision::Any, [event]);
     futures_executor::block_on(store.append(append)).unwrap()
 }
