@@ -140,7 +140,7 @@ impl Log {
     pub(super) fn judge(&self, known: &Known) -> Result<()> {
         let mut by_command: HashMap<&str, usize> = HashMap::new();
         for event in &self.0 {
-            *by_command.entry(text(event, "/metadata/commandId")).or_default() += 1;
+            *by_command.entry(key_of(text(event, "/metadata/commandId"))).or_default() += 1;
         }
         let acknowledged = known.acknowledged();
         for key in acknowledged.iter() {
@@ -157,6 +157,16 @@ impl Log {
         let charged = self.paid_from_accounts().intersection(&paid).count();
         ensure!(withdrawn >= charged, "{withdrawn} payments for {charged} paid orders");
         Ok(())
+    }
+}
+
+/// Returns the Idempotency-Key in a command id, which may have a digest of its scope behind it.
+fn key_of(command_id: &str) -> &str {
+    let is_digest =
+        |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match command_id.rsplit_once(':') {
+        Some((key, digest)) if is_digest(digest) => key,
+        Some(_) | None => command_id,
     }
 }
 
@@ -192,7 +202,8 @@ mod tests {
     fn a_command_that_is_there_twice_is_seen() {
         let known = Known::default();
         known.acknowledged().insert("command-1".to_owned());
-        let event = json!({ "type": "x", "metadata": { "commandId": "command-1" } });
+        let id = "command-1:0123456789abcdef0123456789abcdef";
+        let event = json!({ "type": "x", "metadata": { "commandId": id } });
         assert!(Log(vec![event.clone()]).judge(&known).is_ok());
         assert!(Log(vec![event.clone(), event]).judge(&known).is_err());
         assert!(Log(vec![]).judge(&known).is_err());
