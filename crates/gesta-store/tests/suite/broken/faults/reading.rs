@@ -46,6 +46,10 @@ fn naming(other: fn(StreamName) -> StreamName) -> Broken {
 }
 
 pub(crate) fn payloads() -> Vec<Fault> {
+    [contents(), names()].into_iter().flatten().collect()
+}
+
+fn contents() -> Vec<Fault> {
     vec![
         Fault::of("every_field_comes_back_from_a_stream", || {
             recalling(|event| event.causation_id = None)
@@ -86,6 +90,11 @@ pub(crate) fn payloads() -> Vec<Fault> {
             recalling(|event| event.data.truncate((1 << 20) - 1))
         })
         .also("an_event_at_the_limit_is_accepted", "is larger than that"),
+    ]
+}
+
+fn names() -> Vec<Fault> {
+    vec![
         Fault::of("the_longest_names_come_back_unchanged", || {
             naming(|name| {
                 let short: String = name.as_str().chars().take(255).collect();
