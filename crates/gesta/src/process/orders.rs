@@ -102,7 +102,10 @@ impl<P: ProcessManager> Runner<P> {
                 let record = self.record(&by, "retry-process", &subject);
                 return self.start_retry(subject, Retrying { record, reply: Some(done) }, session);
             }
-            Operation::Fire { id, timer, by } => return self.fire(id, timer, &by, done, session),
+            Operation::Fire { id, timer, by } => {
+                self.fire((id, timer), &by, done, session);
+                return Ok(());
+            }
             Operation::Skip { subject, number, by } => {
                 self.skip(subject, number, &by, session).await
             }
@@ -282,28 +285,22 @@ impl<P: ProcessManager> Runner<P> {
 
     fn fire(
         &mut self,
-        id: String,
-        timer: EffectId,
+        (id, timer): (String, EffectId),
         by: &Operator,
         done: Reply,
         session: &mut Session<P>,
-    ) -> Result<(), Trouble> {
+    ) {
         let subject = Subject::Instance(id);
-        let refused = match self.usable(&subject, session) {
-            Err(refused) => refused,
+        match self.usable(&subject, session) {
             Ok(stream) => {
-                let record = audit::record_of(
-                    by,
-                    "fire-process-timer",
-                    &format!("{} {subject} {timer}", P::NAME),
-                );
-                let incoming = Incoming::Fire { timer, record: Box::new(record) };
+                let target = format!("{} {subject} {timer}", P::NAME);
+                let record = Box::new(audit::record_of(by, "fire-process-timer", &target));
+                let incoming = Incoming::Fire { timer, record };
                 self.enqueue(stream, Item { incoming, reply: Some(done) }, session);
-                return Ok(());
             }
-        };
-        let _ = done.send(Err(refused));
-        Ok(())
+            // Who asked may have stopped waiting.
+            Err(refused) => drop(done.send(Err(refused))),
+        }
     }
 
     /// The stream of an instance that is not set aside.

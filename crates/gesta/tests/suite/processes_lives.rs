@@ -109,7 +109,7 @@ async fn a_start_after_the_end_begins_a_new_life_that_the_former_one_does_not_re
 
 /// Does nothing for a process that has ended.
 #[derive(Clone, Default)]
-struct Once(Fragile<false>);
+struct Once;
 
 impl ProcessManager for Once {
     const NAME: &'static str = "once";
@@ -131,7 +131,7 @@ impl ProcessManager for Once {
 
 #[tokio::test]
 async fn a_start_after_the_end_that_the_definition_ignores_is_counted() {
-    let setup = ProcessSetup::of(Once::default());
+    let setup = ProcessSetup::of(Once);
     let shelves = Shelves::with(Arc::new(MemoryStore::new()), VirtualClock::new(), setup).await;
     for _ in 0..3 {
         shelves.lend("emma").await;
