@@ -184,3 +184,15 @@ async fn a_decision_that_could_not_be_read_back_is_refused_with_its_field() {
     assert!(detail.starts_with("weighed cannot be recorded: share is NaN"), "{detail}");
     assert_eq!(send(router, asked("GET", "/scales/1/history")).await.0, 404, "nothing happened");
 }
+
+#[tokio::test]
+async fn a_stored_event_that_nobody_knows_is_a_problem_that_says_which_and_where() {
+    let (router, gesta) = scales().await;
+    append(&gesta, "application/json", b"{}").await;
+    let (status, _, problem) = send(router, weighing(r#"{"grams":1,"of":1}"#)).await;
+    assert_eq!((status, &problem["code"]), (500, &"undecodable-event".into()));
+    let detail = problem["detail"].as_str().unwrap();
+    let place = "the event at revision 0 of scale-1 cannot be read (type noted, position 1)";
+    assert!(detail.starts_with(place), "{detail}");
+    assert!(detail.contains(r#"#[events(ignore("noted"))]"#), "the way out: {detail}");
+}

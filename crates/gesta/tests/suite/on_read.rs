@@ -7,7 +7,8 @@ use gesta::{
 };
 use gesta_sqlite::Sqlite;
 use gesta_store::{
-    DeleteStream, EventStore, ExpectedRevision, ReadModelStore, ReadModelTx, StreamName,
+    DeleteStream, EventStore, ExpectedRevision, ReadModelStore, ReadModelTx, SetStreamMetadata,
+    StreamMetadata, StreamName,
 };
 
 use crate::bank::{Account, Audit, BalanceEvent, Deposited, deposit, new_store};
@@ -139,4 +140,23 @@ async fn a_projection_that_was_not_registered_says_so() {
     let gesta = Gesta::on(new_store()).open().await.unwrap();
     let error = gesta.read_on_demand::<Card>(&"ann".to_owned(), AsOf::Now).await.unwrap_err();
     assert!(matches!(error, ReadOnDemandError::NotRegistered { projection: "account-card" }));
+}
+
+#[tokio::test]
+async fn a_row_of_a_truncated_stream_covers_what_is_hidden_or_there_is_none() {
+    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let gesta = open(&store, &models).await;
+    deposit(&gesta, "ann", 1).await;
+    assert_eq!(card(&gesta).await, Some(vec![1]));
+    deposit(&gesta, "ann", 2).await;
+    let stream = StreamName::new("account-ann").unwrap();
+    let metadata =
+        StreamMetadata { truncate_before: Some(Revision::new(1)), ..StreamMetadata::default() };
+    let set = SetStreamMetadata { stream, metadata, expected_metadata: ExpectedRevision::Any };
+    store.set_stream_metadata(set).await.unwrap();
+    assert_eq!(card(&gesta).await, Some(vec![1, 2]), "from the row that was kept");
+
+    let without_rows = open(&store, &Sqlite::temporary().unwrap()).await;
+    let refused = without_rows.read_on_demand::<Card>(&"ann".to_owned(), AsOf::Now).await;
+    assert!(matches!(refused, Err(ReadOnDemandError::Truncated(_))), "{refused:?}");
 }
