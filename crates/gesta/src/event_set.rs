@@ -196,12 +196,6 @@ impl fmt::Display for EventTypes {
     }
 }
 
-/// Whether a recorded event is one that a set means: of a type that it knows or replaces, and of
-/// a category that it means.
-pub(crate) fn means<E: EventSet>(event: &RecordedEvent) -> bool {
-    E::NAMES.contains(&event.event_type.as_str()) && is_of_a_category::<E>(event)
-}
-
 /// Whether a recorded event is of a category that a set means.
 pub(crate) fn is_of_a_category<E: EventSet>(event: &RecordedEvent) -> bool {
     let is_meant = || {

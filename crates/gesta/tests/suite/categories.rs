@@ -74,6 +74,7 @@ macro_rules! cancelled {
                 }
             }
 
+            #[allow(dead_code, reason = "not each of the modules is asked")]
             pub(super) struct All;
 
             impl Query for All {
