@@ -5,6 +5,7 @@
 //! takes no appends. Not here: which damage there is ([`last`](super::last)).
 
 use std::{
+    collections::BTreeSet,
     pin::Pin,
     task::{Context, Poll, Waker},
 };
@@ -14,7 +15,7 @@ use gesta_log::{Engine, LogStore, OpenError};
 use gesta_store::{
     Append, Delivery, Direction, EventId, EventStore, EventType, ExpectedRevision, NewEvent,
     Position, ReadAll, ReadFrom, ReadStream, RecordedEvent, StoreError, StreamName, StreamState,
-    Subscribe,
+    Subscribe, Visibility,
 };
 use uuid::Uuid;
 
@@ -108,7 +109,12 @@ impl Simulation {
         }
         for _ in 0..4 {
             let filter = reads::some_filter(&mut self.client, &mut self.chance);
-            let meant: Vec<_> = known.iter().filter(|e| filter.matches(e)).copied().collect();
+            let hidden = match filter.visibility(Visibility::Raw) {
+                Visibility::Raw => BTreeSet::new(),
+                Visibility::Visible => history.hidden(),
+            };
+            let meant = known.iter().filter(|event| filter.matches(event)).copied();
+            let meant: Vec<_> = meant.filter(|event| !hidden.contains(&event.position)).collect();
             let read = ReadAll { filter, ..ReadAll::forwards() };
             same(up_to_damage(store.read_all(read))?, &meant, "what a filter lets through")?;
         }

@@ -4,6 +4,7 @@
 //! compared with the history at once.
 
 use std::{
+    collections::BTreeSet,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -13,7 +14,7 @@ use futures_core::Stream;
 use gesta_log::LogStore;
 use gesta_store::{
     Checkpoint, Delivery, EventStore, Filter, Position, RecordedEvent, Revision, StoreError,
-    StreamName, StreamState, Subscribe, Subscription,
+    StreamName, StreamState, Subscribe, Subscription, Visibility,
 };
 
 use super::poll::Bell;
@@ -22,7 +23,7 @@ use crate::model::{Broken, History, Verdict, demand};
 /// What a follower is about.
 #[derive(Debug)]
 pub(crate) enum Topic {
-    All(Filter),
+    All(Filter, Visibility),
     Stream(StreamName),
 }
 
@@ -35,6 +36,9 @@ pub(crate) struct Follower {
     place: Position,
     /// The revision that was delivered last, of a stream.
     last: Option<Revision>,
+    /// Of the whole store without hidden events: what was hidden when it listened, and may have been
+    /// passed then.
+    hidden: BTreeSet<Position>,
     bell: Arc<Bell>,
     waiting: bool,
     ended: bool,
@@ -44,19 +48,23 @@ impl Follower {
     /// Subscribes after a checkpoint; to a stream, from its first event on.
     pub(crate) fn subscribe(store: &LogStore, topic: Topic, checkpoint: Checkpoint) -> Self {
         let (subscribe, place) = match &topic {
-            Topic::All(filter) => {
-                let resumed = Subscribe::to_all().resume(checkpoint);
+            Topic::All(filter, visibility) => {
+                let resumed = Subscribe::to_all().resume(checkpoint).showing(*visibility);
                 (resumed.only(filter.clone()), checkpoint.position)
             }
             Topic::Stream(stream) => (Subscribe::to_stream(stream.clone()), Position::START),
         };
         let subscription = store.subscribe(subscribe);
         let bell = Arc::new(Bell::default());
-        Self { subscription, topic, place, last: None, bell, waiting: false, ended: false }
+        let (hidden, last) = (BTreeSet::new(), None);
+        Self { subscription, topic, place, last, hidden, bell, waiting: false, ended: false }
     }
 
     /// Takes deliveries, at most so many.
     pub(crate) fn listen(&mut self, history: &History, deliveries_max: usize) -> Verdict {
+        if self.is_visible_only() {
+            self.hidden.extend(history.hidden());
+        }
         let missed = self.next_expected(history).is_some();
         demand(!(self.waiting && missed) || self.bell.has_rung(), || {
             format!("a subscriber to {:?} was not woken after {}", self.topic, self.place)
@@ -114,7 +122,12 @@ impl Follower {
             && event.position > self.place
             && history.at(event.position) == Some(event)
             && self.is_meant(event);
-        let known = expected == Some(event) || skipped;
+        let shown_again = self.hidden.contains(&event.position)
+            && event.position > self.place
+            && expected.is_none_or(|expected| event.position < expected.position)
+            && history.at(event.position) == Some(event)
+            && history.was_visible(event, history.head());
+        let known = expected == Some(event) || skipped || shown_again && self.is_meant(event);
         demand(known && self.last.is_none_or(|last| event.revision > last), || {
             let expected = expected.map(|event| event.position);
             format!(
@@ -138,12 +151,20 @@ impl Follower {
     fn next_expected<'a>(&self, history: &'a History) -> Option<&'a RecordedEvent> {
         let all = history.events();
         let known = all.partition_point(|event| event.position <= self.place);
-        all.iter().skip(known).find(|event| self.is_meant(event))
+        let not_passed = |event: &&RecordedEvent| !self.hidden.contains(&event.position);
+        all.iter().skip(known).filter(not_passed).find(|event| self.is_meant(event))
+    }
+
+    fn is_visible_only(&self) -> bool {
+        match &self.topic {
+            Topic::All(filter, asked) => filter.visibility(*asked) == Visibility::Visible,
+            Topic::Stream(_) => false,
+        }
     }
 
     fn is_meant(&self, event: &RecordedEvent) -> bool {
         match &self.topic {
-            Topic::All(filter) => filter.matches(event),
+            Topic::All(filter, _) => filter.matches(event),
             Topic::Stream(stream) => event.stream == *stream,
         }
     }
@@ -152,7 +173,7 @@ impl Follower {
     /// subscriber has passed while it was hidden it is not told of later.
     fn may_skip(&self, history: &History) -> bool {
         match &self.topic {
-            Topic::All(_) => false,
+            Topic::All(..) => false,
             Topic::Stream(stream) => {
                 history.stream_past(stream, history.head()).metadata_head.is_some()
             }

@@ -17,7 +17,9 @@ mod scavenging;
 use std::{fmt, sync::Arc, time::Duration};
 
 use gesta_log::Turn;
-use gesta_store::{Checkpoint, EventStore, Head, Incarnation, Position, StreamName, StreamState};
+use gesta_store::{
+    Checkpoint, EventStore, Head, Incarnation, Position, StreamName, StreamState, Visibility,
+};
 
 use self::{
     follower::Topic,
@@ -362,7 +364,8 @@ impl Simulation {
             let any = self.client.stream();
             return Topic::Stream(if about_hidden { self.chance.pick(&hidden) } else { any });
         }
-        Topic::All(reads::some_filter(&mut self.client, &mut self.chance))
+        let filter = reads::some_filter(&mut self.client, &mut self.chance);
+        Topic::All(filter, self.chance.pick(&[Visibility::Raw, Visibility::Visible]))
     }
 
     fn let_time_pass(&mut self) -> Verdict {
