@@ -11,7 +11,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use gesta_log::{LockError, LogStore, OpenError, Options, directory_of_url};
+use gesta_log::{LockError, LogStore, OpenError, Options, StoreExport, directory_of_url};
+use gesta_store::Position;
 
 /// The name of a store, as `--store` takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,11 +98,18 @@ impl StoreUrl {
         }
     }
 
-    /// The directory, if a store can be made in it: it is empty, or an import into it did not end.
+    /// The directory, if a store can be made in it: it is empty, or its store never had an event, or
+    /// an import into it did not end.
     pub(crate) fn directory_to_import(&self) -> Result<Option<&Path>> {
         let directory = self.named_directory()?;
         let begun = directory.join("IMPORTING").exists();
-        Ok((begun || self.is_empty()?).then_some(directory))
+        let fresh = match self.holds()? {
+            Holds::Nothing => true,
+            Holds::Store => StoreExport::of(directory)
+                .is_ok_and(|there| there.head() == Position::START),
+            Holds::Backup | Holds::OtherFiles => false,
+        };
+        Ok((begun || fresh).then_some(directory))
     }
 
     /// The directory, in which there has to be nothing; none of a memory store.

@@ -183,6 +183,15 @@ fn an_export_comes_back_with_everything() {
 }
 
 #[test]
+fn a_store_that_never_had_an_event_becomes_the_one_that_was_exported() {
+    let (scene, copy) = (of_all_kinds(), Scene::empty());
+    drop(copy.open());
+    let lines = exported(&scene, &[]);
+    assert_eq!(import(&copy, &lines).said(), "imported 16 events, exactly as exported\n");
+    assert_eq!(events(&copy), events(&scene));
+}
+
+#[test]
 fn an_export_says_what_it_cannot_say_in_json_in_base64() {
     let lines = appends(&of_all_kinds(), &[]);
     assert_eq!(lines[0]["data"], json!({ "total": "9.90" }));

@@ -88,8 +88,8 @@ impl fmt::Debug for ImportWriter {
 }
 
 impl ImportWriter {
-    /// Begins an import into a directory that is empty or not there, or goes on with one that did
-    /// not end. `incarnations` are those of the other store, each with the position of its first
+    /// Begins an import into a directory that is empty or not there, or holds a store that never had
+    /// an event, or goes on with an import that did not end. `incarnations` are those of the other store, each with the position of its first
     /// event, in order.
     ///
     /// # Errors
@@ -100,11 +100,15 @@ impl ImportWriter {
     ) -> Result<Self, ImportError> {
         let importing = |file: &str| file == Making::Import.file();
         let goes_on = first_file(directory, importing)?.is_some();
-        let in_the_way = |file: &str| !goes_on && file != "LOCK";
+        let is_store = first_file(directory, is_of_a_log)?.is_some();
+        let in_the_way = |file: &str| !goes_on && !is_store && file != "LOCK";
         if let Some(file) = first_file(directory, in_the_way)? {
             return Err(ImportError::Occupied { directory: directory.to_owned(), file });
         }
         let disk = FileDisk::open(directory, Access::ReadWrite)?;
+        if is_store && !goes_on {
+            clear(directory, &disk)?;
+        }
         let mut rng = SystemRng;
         let cannot = |source| ImportError::Io { doing: "begin the import".to_owned(), source };
         let known = restored::importing(&disk).ok().flatten();
@@ -233,6 +237,28 @@ impl ImportWriter {
         self.report.bytes += bytes;
         Ok(())
     }
+}
+
+/// Removes what a store without events has left. Read models may be beside it; they are rebuilt.
+fn clear(directory: &Path, disk: &FileDisk) -> Result<(), ImportError> {
+    let there = StoreExport::of(directory)?;
+    if there.head() > Position::START || !there.snapshot().parts.is_empty() {
+        let file = first_file(directory, is_of_a_log)?.unwrap_or_default();
+        return Err(ImportError::Occupied { directory: directory.to_owned(), file });
+    }
+    let cannot = |source| ImportError::Io { doing: "begin the import".to_owned(), source };
+    for file in disk.list().map_err(cannot)?.into_iter().filter(|file| is_of_a_log(file)) {
+        disk.run(Operation::Remove { file }).map_err(cannot)?;
+    }
+    Ok(())
+}
+
+/// Whether a file is a store's, by its name; that of its lock aside.
+fn is_of_a_log(file: &str) -> bool {
+    let name = file.strip_suffix(".new").unwrap_or(file);
+    matches!(name, "INDEX" | "RESTORED" | "RESTORING")
+        || name.ends_with(".seg")
+        || name.ends_with(".run")
 }
 
 /// Compares the incarnations that were begun with those of the store that is imported.

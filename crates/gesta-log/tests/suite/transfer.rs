@@ -174,6 +174,22 @@ fn a_store_that_is_moved_twice_keeps_all_its_lives() {
 }
 
 #[test]
+fn a_store_that_never_had_an_event_takes_an_import() {
+    let [there, copy] = directories();
+    source(there.path());
+    drop(open(copy.path()));
+    std::fs::write(copy.path().join("read-models"), "rows").unwrap();
+    import(there.path(), copy.path());
+    assert_eq!(exported(copy.path()), exported(there.path()));
+    assert!(open(copy.path()).report().damage.is_empty());
+    let strange = tempfile::tempdir().unwrap();
+    std::fs::write(strange.path().join("letter.txt"), "dear ann").unwrap();
+    let lives = StoreExport::of(there.path()).unwrap().incarnations().to_vec();
+    let refused = ImportWriter::begin(strange.path(), &lives).unwrap_err();
+    assert!(matches!(refused, ImportError::Occupied { .. }), "{refused}");
+}
+
+#[test]
 fn a_store_without_events_is_moved_too() {
     let [there, copy] = directories();
     drop(open(there.path()));
