@@ -100,8 +100,10 @@ impl ImportWriter {
     ) -> Result<Self, ImportError> {
         let importing = |file: &str| file == Making::Import.file();
         let goes_on = first_file(directory, importing)?.is_some();
-        let is_store = first_file(directory, is_of_a_log)?.is_some();
-        let in_the_way = |file: &str| !goes_on && !is_store && file != "LOCK";
+        let locked = |file: &str| file == "LOCK" || is_of_a_log(file);
+        let is_store = first_file(directory, locked)?.is_some();
+        // A store's read models, and whatever a program keeps beside its store, may stay.
+        let in_the_way = |file: &str| !goes_on && (!is_store || is_of_a_backup(file));
         if let Some(file) = first_file(directory, in_the_way)? {
             return Err(ImportError::Occupied { directory: directory.to_owned(), file });
         }
@@ -259,6 +261,10 @@ fn is_of_a_log(file: &str) -> bool {
     matches!(name, "INDEX" | "RESTORED" | "RESTORING")
         || name.ends_with(".seg")
         || name.ends_with(".run")
+}
+
+fn is_of_a_backup(file: &str) -> bool {
+    file == "MANIFEST" || file.ends_with(".segment")
 }
 
 /// Compares the incarnations that were begun with those of the store that is imported.
