@@ -105,8 +105,9 @@ impl StoreUrl {
         let begun = directory.join("IMPORTING").exists();
         let fresh = match self.holds()? {
             Holds::Nothing => true,
-            Holds::Store => StoreExport::of(directory)
-                .is_ok_and(|there| there.head() == Position::START),
+            Holds::Store => {
+                StoreExport::of(directory).is_ok_and(|there| there.head() == Position::START)
+            }
             Holds::Backup | Holds::OtherFiles => false,
         };
         Ok((begun || fresh).then_some(directory))
