@@ -19,7 +19,8 @@
 //! there, in order, as references. An event that cannot be routed is set aside by the stream that
 //! it came from. A checkpoint lists every timer and every process with commands that are not
 //! executed: whatever changes a process without a further event does so because of one of them. So
-//! a start reads the journal from its last checkpoint on, those processes, and the events since.
+//! a start reads the journal from its last checkpoint on, those processes, the ones whose streams
+//! have changed since, and the events since.
 //!
 //! Always holds: the inputs of one process are handled in order, those of different processes side
 //! by side; the commands of one process are sent one after the other, in the order in which they

@@ -149,6 +149,7 @@ pub(super) async fn resume(
     let is_ours = checkpoint.incarnation() == Some(head.incarnation);
     if is_ours && place.position <= head.position {
         let census = checkpoint.census;
+        entries.extend(changed_since(store, identity, census.position()).await?);
         return Ok(Resumed { place, head, census, entries, is_new: false });
     }
     let moved = match moved(store, checkpoint.incarnation(), &place).await? {
@@ -157,6 +158,7 @@ pub(super) async fn resume(
     };
     if moved.position == place.position {
         let census = checkpoint.census;
+        entries.extend(changed_since(store, identity, census.position()).await?);
         return Ok(Resumed { place, head, census, entries, is_new: true });
     }
     tracing::warn!(
@@ -164,6 +166,8 @@ pub(super) async fn resume(
         "the checkpoint is of another store or of another life of it; its event was found here"
     );
     journal.asides.forget_positions();
+    // Reactions stand behind what they react to.
+    entries.extend(changed_since(store, identity, moved.position).await?);
     Ok(Resumed { place: moved, head, census: Census::default(), entries, is_new: true })
 }
 
@@ -185,6 +189,22 @@ async fn moved(
     let imported = ImportedPositions::of(store).await?;
     let reached = imported.reached(incarnation, place.position);
     Ok(reached.map(|position| Place { position, event: place.event }))
+}
+
+/// The instances whose streams have changed after a position. The events that they reacted to come
+/// again, but for those that are hidden by now, and what was decided is still to be done.
+async fn changed_since(
+    store: &dyn EventStore,
+    identity: &Identity,
+    position: Position,
+) -> Result<Vec<Entry>, StoreError> {
+    let category = Filter::Categories(vec![identity.category.clone()]);
+    let mut pages = store.read_all(ReadAll::forwards().from(position.next()).only(category));
+    let mut changed = BTreeSet::new();
+    while let Some(page) = pages.next().await {
+        changed.extend(page?.into_iter().map(|event| event.stream.as_str().to_owned()));
+    }
+    Ok(changed.into_iter().map(Entry::to_be_read).collect())
 }
 
 /// The last event that an instance has handled, and the instances with something outstanding, by
@@ -229,7 +249,7 @@ impl Entry {
         }
     }
 
-    fn to_be_read(stream: String) -> Self {
+    pub(super) fn to_be_read(stream: String) -> Self {
         Self { stream, timers: Vec::new(), has_commands: true }
     }
 }

@@ -195,6 +195,11 @@ impl Journal {
         (std::mem::take(&mut self.entries), self.touched.clone())
     }
 
+    /// The instances that operators changed since the last checkpoint.
+    pub(super) fn touched(&self) -> impl Iterator<Item = &str> {
+        self.touched.iter().map(String::as_str)
+    }
+
     /// Whether an event is not to be handled, as an operator says.
     pub(super) fn is_skipped(&self, event: &EventId) -> bool {
         !self.skipped.is_empty() && self.skipped.contains(&event.to_string())

@@ -36,6 +36,11 @@ pub(super) struct Item {
 pub(super) struct Lanes(HashMap<StreamName, VecDeque<Item>>);
 
 impl Lanes {
+    /// The processes whose inputs are being handled.
+    pub(super) fn at_work(&self) -> impl Iterator<Item = &StreamName> {
+        self.0.keys()
+    }
+
     /// Whether inputs of a process are being handled.
     pub(super) fn is_at_work(&self, stream: &StreamName) -> bool {
         self.0.contains_key(stream)

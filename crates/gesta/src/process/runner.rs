@@ -47,6 +47,9 @@ use crate::{
 /// Commands of one manager that are sent at the same time, each of another process.
 const SENDING_MAX: usize = 64;
 
+/// Instances that are handled at the same time.
+const HANDLING_MAX: usize = 64;
+
 /// Events that are taken up before those before them are done.
 const OPEN_MAX: usize = 1_024;
 
@@ -283,21 +286,21 @@ impl<P: ProcessManager> Runner<P> {
 
     async fn next(&mut self, session: &mut Session<P>) -> Result<Next<P>, Trouble> {
         let running = self.runs();
-        let due = if running { session.agenda.take_due(self.parts.now()) } else { None };
+        let has_room = self.working.len() < HANDLING_MAX;
+        let due = if running && has_room { session.agenda.take_due(self.parts.now()) } else { None };
         if let Some((stream, timer)) = due {
             return Ok(Next::Timer(stream, timer));
         }
         let waking = self.parts.clock.sleep_until(self.next_look(session));
-        let has_room = session.flow.open() < OPEN_MAX;
+        let takes_events = running && has_room && session.flow.open() < OPEN_MAX;
         tokio::select! {
             biased;
             order = self.orders.recv() => Ok(Next::Order(order)),
             Some(sent) = self.sending.join_next() => Ok(Next::Sent(joined(sent)?)),
             Some(done) = self.working.join_next() => Ok(Next::Done(joined(done)?)),
-            () = waking, if running => Ok(Next::Time),
-            () = ready(()), if running && has_room && !session.events.is_empty() => {
-                Ok(Next::Event)
-            }
+            // Without room, what is due waits until an instance is done.
+            () = waking, if running && has_room => Ok(Next::Time),
+            () = ready(()), if takes_events && !session.events.is_empty() => Ok(Next::Event),
             delivery = session.subscription.next(), if running && session.events.is_empty() => {
                 match delivery {
                     Some(delivery) => Ok(Next::Delivery(delivery?)),
@@ -492,7 +495,11 @@ impl<P: ProcessManager> Runner<P> {
         }
         let place = session.flow.done();
         let checkpoint = Checkpointed::at(place, session.incarnation, session.census);
-        let entries = session.agenda.entries();
+        let mut entries = session.agenda.entries();
+        // What these have appended may be counted already, and is not known yet.
+        let at_work = session.lanes.at_work().map(|stream| stream.as_str().to_owned());
+        let unclear = at_work.chain(session.journal.touched().map(str::to_owned));
+        entries.extend(unclear.map(Entry::to_be_read));
         session.journal.write_checkpoint(store, entries, checkpoint).await?;
         session.inputs = 0;
         session.flow.keep();

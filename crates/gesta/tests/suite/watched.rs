@@ -7,7 +7,7 @@ use std::sync::{
 
 use gesta::store::{
     Answer, Append, Appended, Capabilities, Category, EventId, EventStore, Filter, Head,
-    ListCategories, ListStreams, NewEvent, Pages, Position, ReadAll, ReadStream, StreamDescription,
+    ListCategories, ListStreams, NewEvent, Pages, Position, ReadAll, ReadFrom, ReadStream, StreamDescription,
     StreamName, Subscribe, SubscribeTo, Subscription, memory::MemoryStore,
 };
 use tokio::sync::Notify;
@@ -17,7 +17,7 @@ pub(crate) struct Watched {
     pub(crate) store: Arc<MemoryStore>,
     /// The streams that were read.
     pub(crate) streams: Arc<Mutex<Vec<String>>>,
-    /// Whether a category was read.
+    /// Whether a category was read from its beginning.
     pub(crate) read_a_category: Arc<AtomicBool>,
     /// Where subscriptions began.
     pub(crate) subscribed: Arc<Mutex<Vec<Position>>>,
@@ -69,7 +69,11 @@ impl EventStore for Watched {
     }
 
     fn read_all(&self, read: ReadAll) -> Pages {
-        if let Filter::Categories(_) = read.filter {
+        let from_the_beginning = match read.from {
+            ReadFrom::Place(position) => position <= Position::new(1),
+            ReadFrom::Start | ReadFrom::End => true,
+        };
+        if matches!(read.filter, Filter::Categories(_)) && from_the_beginning {
             self.read_a_category.store(true, Ordering::SeqCst);
         }
         self.store.read_all(read)
