@@ -287,7 +287,8 @@ impl<P: ProcessManager> Runner<P> {
     async fn next(&mut self, session: &mut Session<P>) -> Result<Next<P>, Trouble> {
         let running = self.runs();
         let has_room = self.working.len() < HANDLING_MAX;
-        let due = if running && has_room { session.agenda.take_due(self.parts.now()) } else { None };
+        let due =
+            if running && has_room { session.agenda.take_due(self.parts.now()) } else { None };
         if let Some((stream, timer)) = due {
             return Ok(Next::Timer(stream, timer));
         }

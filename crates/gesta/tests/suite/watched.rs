@@ -7,8 +7,8 @@ use std::sync::{
 
 use gesta::store::{
     Answer, Append, Appended, Capabilities, Category, EventId, EventStore, Filter, Head,
-    ListCategories, ListStreams, NewEvent, Pages, Position, ReadAll, ReadFrom, ReadStream, StreamDescription,
-    StreamName, Subscribe, SubscribeTo, Subscription, memory::MemoryStore,
+    ListCategories, ListStreams, NewEvent, Pages, Position, ReadAll, ReadFrom, ReadStream,
+    StreamDescription, StreamName, Subscribe, SubscribeTo, Subscription, memory::MemoryStore,
 };
 use tokio::sync::Notify;
 
