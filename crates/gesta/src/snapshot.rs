@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use gesta_store::{
-    Category, DatabaseError, EventStore, Filter, Fingerprint, Incarnation, Position, ReadAll,
+    Category, DatabaseError, EventId, EventStore, Filter, Fingerprint, Incarnation, Position, ReadAll,
     ReadStream, RecordedEvent, Revision, Snapshot, SnapshotStore, StoreError, StreamName,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -274,14 +274,15 @@ impl Snapshots {
         };
         let incarnation = store.head().await?.incarnation;
         let resumed = rule.resume(store, &planned.stream, incarnation, fold).await?;
-        let mut taken = 0;
+        let (mut taken, mut last) = (0, None);
         let seen = read(store, planned, as_of, resumed, |event| {
             taken += 1;
+            last = Some((event.revision, event.id));
             fold.take(event)
         })
         .await?;
-        if let (true, Some((revision, _))) = (taken >= rule.every, seen.last) {
-            rule.keep(&planned.stream, revision, incarnation, fold).await;
+        if let (true, Some(last)) = (taken >= rule.every, last) {
+            rule.keep(&planned.stream, last, incarnation, fold).await;
         }
         Ok(seen)
     }
@@ -298,12 +299,11 @@ impl Rule {
         fold: &mut dyn Fold,
     ) -> Result<Option<(Revision, Position)>, StoreError> {
         let usable = |snapshot: &Snapshot| {
-            snapshot.fingerprint == self.fingerprint && snapshot.incarnation == incarnation
+            is_of_fold(snapshot.fingerprint, self.fingerprint)
+                && snapshot.incarnation == incarnation
         };
         let Some(snapshot) = self.find(stream).await.filter(usable) else { return Ok(None) };
-        let Some(position) = standing(store, stream, snapshot.revision).await? else {
-            return Ok(None);
-        };
+        let Some(position) = self.standing(store, &snapshot).await? else { return Ok(None) };
         let restored = (self.restore)(fold.aggregate(), &snapshot.state);
         Ok(restored.then_some((snapshot.revision, position)))
     }
@@ -319,7 +319,7 @@ impl Rule {
     async fn keep(
         &self,
         stream: &StreamName,
-        revision: Revision,
+        (revision, event): (Revision, EventId),
         incarnation: Incarnation,
         fold: &mut dyn Fold,
     ) {
@@ -330,31 +330,50 @@ impl Rule {
                 return;
             }
         };
-        let (stream, fingerprint) = (stream.clone(), self.fingerprint);
+        let (stream, fingerprint) = (stream.clone(), bound_to(self.fingerprint, event));
         let snapshot =
             Snapshot { stream: stream.clone(), revision, incarnation, fingerprint, state };
         if let Err(error) = self.store.save_snapshot(snapshot).await {
             warn(&stream, &error, "snapshot not kept");
         }
     }
+
+    /// The position of a snapshot's last event, if it belongs to the stream's present life: it is
+    /// shown and is the very event (an older copy of the store may have another one there), or it
+    /// is the last of those that a truncation hides, which the snapshot then covers. The position
+    /// of a hidden one is not known, and not needed, for an event after it is shown.
+    async fn standing(
+        &self,
+        store: &dyn EventStore,
+        snapshot: &Snapshot,
+    ) -> Result<Option<Position>, StoreError> {
+        let revision = snapshot.revision;
+        let from = ReadStream::forwards(snapshot.stream.clone()).from(revision).limit(1);
+        let events = store.read_stream(from).collect_events().await?;
+        let Some(shown) = events.first() else { return Ok(None) };
+        if shown.revision == revision {
+            let is_same = snapshot.fingerprint == bound_to(self.fingerprint, shown.id);
+            return Ok(is_same.then_some(shown.position));
+        }
+        let covers = shown.revision == revision.next() && !begins_anew(store, shown).await?;
+        Ok(covers.then_some(Position::START))
+    }
 }
 
-/// Where the last event of a snapshot is, if it still belongs to the stream's present life: it is
-/// shown, or it is the last of those that a truncation hides, which the snapshot then covers. The
-/// position of a hidden one is not known, and not needed, for an event after it is shown.
-async fn standing(
-    store: &dyn EventStore,
-    stream: &StreamName,
-    revision: Revision,
-) -> Result<Option<Position>, StoreError> {
-    let from = ReadStream::forwards(stream.clone()).from(revision).limit(1);
-    let events = store.read_stream(from).collect_events().await?;
-    let Some(shown) = events.first() else { return Ok(None) };
-    if shown.revision == revision {
-        return Ok(Some(shown.position));
-    }
-    let covers = shown.revision == revision.next() && !begins_anew(store, shown).await?;
-    Ok(covers.then_some(Position::START))
+/// The bits of a stored fingerprint that are the fold's alone; the last event is in the others.
+const OF_FOLD: u64 = 0xFFFF_FFFF_0000_0000;
+
+/// Binds a fold's fingerprint to the last event that was folded, so that a snapshot of another
+/// history of the store is told from one of this. The fold's half stays as it is, because a last
+/// event that is hidden cannot be compared.
+fn bound_to(fold: Fingerprint, event: EventId) -> Fingerprint {
+    let mut hash = [0; 8];
+    blake3::Hasher::new().update(event.as_uuid().as_bytes()).finalize_xof().fill(&mut hash);
+    Fingerprint::new(fold.number() ^ (u64::from_be_bytes(hash) & !OF_FOLD))
+}
+
+fn is_of_fold(stored: Fingerprint, fold: Fingerprint) -> bool {
+    stored.number() & OF_FOLD == fold.number() & OF_FOLD
 }
 
 impl Rule {

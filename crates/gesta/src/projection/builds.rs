@@ -549,7 +549,6 @@ where
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is the argument of `map_err`")]
 pub(super) fn unavailable(trouble: Trouble) -> OperationError {
     OperationError::Unavailable { reason: in_one_line(&trouble) }
 }
