@@ -16,8 +16,8 @@ use std::{
 
 use bytes::Bytes;
 use gesta_store::{
-    Category, DatabaseError, EventId, EventStore, Filter, Fingerprint, Incarnation, Position, ReadAll,
-    ReadStream, RecordedEvent, Revision, Snapshot, SnapshotStore, StoreError, StreamName,
+    Category, DatabaseError, EventId, EventStore, Filter, Fingerprint, Incarnation, Position,
+    ReadAll, ReadStream, RecordedEvent, Revision, Snapshot, SnapshotStore, StoreError, StreamName,
 };
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -139,14 +139,17 @@ where
             Err(OperationError::Database(error)) => Trouble::from(error.clone()).damage(),
             Ok(()) | Err(_) => None,
         };
+        // What was repaired or discarded may have been what a switch-over waited for.
+        let switched = self.switch_if_due(models).await;
+        // Told before it is answered, so that whoever looks afterwards sees the effect.
+        self.tell(models);
         // Who asked may have stopped waiting; it is done all the same.
         let _ = order.reply.send(outcome);
-        if let Some(damage) = damage {
+        match damage {
             // Which of the two it is, a new session finds out.
-            return Err(Trouble::Again(damage));
+            Some(damage) => Err(Trouble::Again(damage)),
+            None => switched,
         }
-        // What was repaired or discarded may have been what a switch-over waited for.
-        self.switch_if_due(models).await
     }
 
     fn tell(&self, models: &ReadModels<P, S>) {

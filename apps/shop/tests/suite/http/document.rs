@@ -26,7 +26,7 @@ async fn the_operations_of_the_document_are_those_of_the_route_table() {
 }
 
 /// What the shop has to have.
-fn table() -> [&'static str; 49] {
+fn table() -> [&'static str; 52] {
     [
         "POST /v1/users",
         "GET /v1/users",
