@@ -10,7 +10,7 @@ use crate::{
     output::{Output, Style},
     store_url::StoreUrl,
     verbs::{
-        Append, Backup, Bench, DeadLetters, Delete, Export, Import, Metadata, Processes,
+        Append, Backup, Bench, Clock, DeadLetters, Delete, Export, Import, Metadata, Processes,
         Projections, Read, Restore, Scavenge, Stats, Streams, Subscribe, Tombstone, Truncate,
         Verify,
     },
@@ -74,6 +74,7 @@ enum Verb {
     Processes(Processes),
     Projections(Projections),
     DeadLetters(DeadLetters),
+    Clock(Clock),
 }
 
 impl Arguments {
@@ -105,6 +106,7 @@ impl Arguments {
             Verb::Processes(processes) => processes.run(output),
             Verb::Projections(projections) => projections.run(output),
             Verb::DeadLetters(letters) => letters.run(output),
+            Verb::Clock(clock) => clock.run(store()?, output),
         }
     }
 }

@@ -28,15 +28,30 @@ pub struct Limits {
     pub closing_max: Duration,
     /// After how much silence a feed says that it is still there.
     pub keep_alive: Duration,
+    /// Connections at the same time, and never more than half of the descriptors that the process may
+    /// have. One more is answered with 503 and closed.
+    pub connections_max: usize,
+    /// How long a connection may take until it has sent the whole head of its next request, or stay
+    /// idle; longer, and it is closed.
+    pub head_wait_max: Duration,
+    /// How long the rest of a request's body may take; longer is answered with 408.
+    pub body_wait_max: Duration,
+    /// How long a connection may take nothing of what it is sent; longer, and it is closed.
+    pub write_wait_max: Duration,
 }
 
 impl Limits {
-    /// 1 MiB, 5 seconds, 10 seconds, 15 seconds.
+    /// 1 MiB of body, 5 seconds for a read model, 10 seconds to close, 15 seconds of silence, 10,000
+    /// connections, 20 seconds for a head, 30 seconds for a body, 2 minutes for what is sent.
     pub const DEFAULT: Self = Self {
         body_bytes_max: 1 << 20,
         wait_max: gesta::WAIT_MAX,
         closing_max: Duration::from_secs(10),
         keep_alive: Duration::from_secs(15),
+        connections_max: 10_000,
+        head_wait_max: Duration::from_secs(20),
+        body_wait_max: Duration::from_secs(30),
+        write_wait_max: Duration::from_secs(120),
     };
 }
 

@@ -19,6 +19,7 @@ use serde::de::{
 
 use crate::{
     Describe, Edge, Fields, Operation, Problem, Schema,
+    connections::LateBody,
     encoding::Coding,
     operation::{Place, Required},
 };
@@ -89,8 +90,16 @@ async fn read(request: Request, edge: &Edge) -> Result<Bytes, Problem> {
 
 async fn read_within(body: Body, max: usize) -> Result<Bytes, Problem> {
     to_bytes(body, max).await.map_err(|error| {
-        if error.into_inner().is::<LengthLimitError>() {
+        let error = error.into_inner();
+        if error.is::<LengthLimitError>() {
             return too_large(max);
+        }
+        if LateBody::is_in(&*error) {
+            return Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body-too-late",
+                LateBody.to_string(),
+            );
         }
         Problem::invalid("body", "ended before it was complete")
     })
@@ -238,6 +247,7 @@ impl<T: Schema> Describe for OptionalJsonBody<T> {
 
 fn describe_body_problems(operation: &mut Operation<'_>) {
     operation.problem(400, "the field that is named makes no sense");
+    operation.problem(408, "the body took too long to arrive");
     operation.problem(413, "the body is too large");
     operation.problem(415, "the body is not application/json, or coded in another way than gzip");
 }

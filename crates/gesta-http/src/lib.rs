@@ -17,6 +17,7 @@ extern crate self as gesta_http;
 
 mod api;
 mod commands;
+mod connections;
 mod correlation;
 mod cors;
 mod cursor;

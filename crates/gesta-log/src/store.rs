@@ -293,6 +293,11 @@ impl LogStore {
             return Err(StoreError::Corrupt(damage.clone()));
         }
         append.check(&Limits::DEFAULT)?;
+        if append.events().next().is_none() {
+            // Nothing is written for it, which would find out.
+            let owner = self.shared.reader.disk.check_owner();
+            owner.map_err(|error| StoreError::Stopped { reason: error.to_string() })?;
+        }
         let looked = self.look(&append).map_err(before_it_is_written)?;
         Ok(Arc::new(Offer::new(append, looked)))
     }

@@ -3,6 +3,7 @@
 mod append;
 mod backup;
 mod bench;
+mod clock;
 mod dead_letters;
 mod delete;
 mod export;
@@ -21,8 +22,8 @@ mod truncate;
 mod verify;
 
 pub(crate) use self::{
-    append::Append, backup::Backup, bench::Bench, dead_letters::DeadLetters, delete::Delete,
-    export::Export, import::Import, metadata::Metadata, processes::Processes,
+    append::Append, backup::Backup, bench::Bench, clock::Clock, dead_letters::DeadLetters,
+    delete::Delete, export::Export, import::Import, metadata::Metadata, processes::Processes,
     projections::Projections, read::Read, restore::Restore, scavenge::Scavenge, stats::Stats,
     streams::Streams, subscribe::Subscribe, tombstone::Tombstone, truncate::Truncate,
     verify::Verify,

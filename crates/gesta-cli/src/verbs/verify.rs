@@ -67,10 +67,14 @@ fn tell(report: &OpenReport, output: &mut Output) -> Result<()> {
         output.line(format_args!("unconfirmed: {unmarked}"))?;
     }
     for damage in &report.index_damage {
-        output.line(format_args!(
-            "index damaged: {damage}. No event is lost by it: stop the store and remove the file \
-             INDEX, and the next opening builds the index anew"
-        ))?;
+        output.line(format_args!("index damaged: {damage}"))?;
+    }
+    if !report.index_damage.is_empty() && is_sound(report) {
+        output.line(
+            "No event is lost by a damaged index. Stop the store, copy its directory, and then remove \
+             INDEX and the files that end with .run from the store; the next opening builds the index \
+             anew",
+        )?;
     }
     let events = counted(report.events, "event");
     let segments = counted(report.segments as u64, "segment");
@@ -80,7 +84,9 @@ fn tell(report: &OpenReport, output: &mut Output) -> Result<()> {
     let places = counted(report.damage.len() as u64, "place");
     output.line(format_args!(
         "DAMAGED in {places}: {events} in {segments} can be read. The store refuses appends and \
-         still reads the rest. Keep a copy of the files, then look at the disk, and restore a backup"
+         still reads the rest. Stop it and copy the whole directory before anything else; remove \
+         nothing from it, INDEX neither, which may be all that says what is missing. Then look at the \
+         disk, and restore a backup into another directory"
     ))
 }
 

@@ -6,6 +6,7 @@ mod append;
 mod application;
 mod backup;
 mod bench;
+mod clock;
 mod export;
 mod hiding;
 mod read;

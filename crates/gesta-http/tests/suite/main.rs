@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
 
 mod bodies;
+mod connections;
 mod health;
 mod payloads;
 mod serving;
@@ -93,11 +94,19 @@ async fn fall_over(_: Commands) -> Result<Created, Problem> {
     panic!("a bug")
 }
 
+async fn open_some_door(
+    changes: Changes,
+    JsonBody(which): JsonBody<DoorPath>,
+) -> Result<Changed, Problem> {
+    changes.execute(OpenDoor { door: which.door }).await
+}
+
 fn api() -> Api {
     Api::new("Doors", "1.0").operated_under("/v1").with(
         "doors",
         [
             post("/doors/{door}/open", open_door, "Opens a door"),
+            post("/doors/open", open_some_door, "Opens a door that the body names"),
             post("/doors", build_door, "Builds a door"),
             post("/orders", order_door, "Orders a door"),
             get("/bug", fall_over, "Has a bug"),

@@ -162,6 +162,12 @@ impl Disk for FileDisk {
         self.files.handles().read.clear();
     }
 
+    fn check_owner(&self) -> io::Result<()> {
+        let Some(owned) = self.files.owned.upgrade() else { return Ok(()) };
+        // Another error says nothing of who the owner is.
+        owned.check().or_else(|error| if is_disowned(&error) { Err(error) } else { Ok(()) })
+    }
+
     fn release(&self) {
         // Not below the lock: an operation in the background may be told of its end meanwhile.
         let writing = self.writing().take();

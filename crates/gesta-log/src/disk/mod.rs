@@ -19,6 +19,7 @@ use bytes::Bytes;
 pub use files::{Access, FileDisk};
 pub use ownership::LockError;
 pub(crate) use ownership::{has_begun, is_disowned};
+pub(crate) use spare::is_shortage;
 
 /// One change to storage.
 #[derive(Clone, PartialEq, Eq)]
@@ -155,6 +156,14 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// What is read from now on is read from the files that have their names now, which another
     /// process may have given to others since they were read last.
     fn look_again(&self) {}
+
+    /// An error if another process may be changing the directory, although this one opened it to do so.
+    ///
+    /// # Errors
+    /// The reason, which does not pass.
+    fn check_owner(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Nothing will be submitted any more: lets others have the directory. Reads go on.
     fn release(&self) {}

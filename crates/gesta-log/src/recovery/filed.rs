@@ -14,9 +14,10 @@ use uuid::Uuid;
 
 use super::SegmentName;
 use crate::{
-    disk::{Cache, Disk},
+    disk::{Cache, Disk, is_shortage},
     format::{Chain, HEADER_BYTES, Malformed, Opening, Seed, SegmentHeader},
     index::{BlockCache, Covered, FileContext, Index, Listed, Manifest, Patch, Run, RunError},
+    options::OpenError,
     planted::{self, Bug},
     scan::{self, Start},
 };
@@ -37,13 +38,16 @@ pub(super) struct Filed {
 }
 
 impl Filed {
-    pub(super) fn open(disk: &Arc<dyn Disk>, cache: &Arc<BlockCache>) -> Self {
+    /// # Errors
+    /// Only for want of something that may be had again: to build the index anew takes more of it.
+    pub(super) fn open(disk: &Arc<dyn Disk>, cache: &Arc<BlockCache>) -> Result<Self, OpenError> {
         let manifest = match Manifest::read(&**disk) {
             Ok(Some(manifest)) => manifest,
-            Ok(None) => return Self::default(),
+            Ok(None) => return Ok(Self::default()),
             Err(error) => {
+                let error = unless_short(error)?;
                 warn!(%error, "the index's manifest is not readable; the index is built again");
-                return Self::default();
+                return Ok(Self::default());
             }
         };
         let context = Arc::new(FileContext::new(Arc::clone(disk), manifest.store));
@@ -55,12 +59,13 @@ impl Filed {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
+                    let error = unless_short(error)?;
                     warn!(%error, "a file of the index is not readable; it is built again");
                     break;
                 }
             }
         }
-        if filed.covered.is_empty() { Self::default() } else { filed }
+        Ok(if filed.covered.is_empty() { Self::default() } else { filed })
     }
 
     /// Takes a run, if it is of this store, goes on where the one before it ends, and is of the
@@ -130,6 +135,16 @@ impl Filed {
             }
         }
         lives
+    }
+}
+
+/// The error, unless the system was short of something.
+fn unless_short(error: RunError) -> Result<RunError, OpenError> {
+    match error {
+        RunError::Io { file, source } if is_shortage(&source) => {
+            Err(OpenError::Io { doing: format!("read {file}"), source })
+        }
+        other => Ok(other),
     }
 }
 

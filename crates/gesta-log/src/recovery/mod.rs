@@ -168,7 +168,7 @@ pub(crate) fn recover(
     };
     let files = recovery.files()?;
     let filed = match &look.index_files {
-        Some(cache) => Filed::open(disk, cache),
+        Some(cache) => Filed::open(disk, cache)?,
         None => Filed::default(),
     };
     let Some(segments) = recovery.segments(&files, filed.named)? else {
@@ -212,7 +212,7 @@ pub(crate) fn damage_by_index(disk: &Arc<dyn Disk>) -> Result<Vec<Damage>, OpenE
         swapped: false,
     };
     let files = recovery.files()?;
-    let filed = Filed::open(disk, &Arc::new(BlockCache::new(COMPARED_BLOCKS_BYTES)));
+    let filed = Filed::open(disk, &Arc::new(BlockCache::new(COMPARED_BLOCKS_BYTES)))?;
     let Some(segments) = recovery.segments(&files, filed.named)? else { return Ok(Vec::new()) };
     let mut steps = Steps { done: 0, total: 0, progress: &mut |_| {} };
     let checked_bytes_max = Options::default().checked_bytes_max;

@@ -3,9 +3,9 @@
 use std::{fs, path::Path};
 
 use gesta_log::{Access, FileDisk, LockError, LogStore, OpenError, Options};
-use gesta_store::{EventStore, StoreError, conformance::block_on};
+use gesta_store::{Append, EventStore, ExpectedRevision, StoreError, conformance::block_on};
 
-use crate::scene::{append, append_to, open, segment_files, told};
+use crate::scene::{append, append_to, name, open, segment_files, told};
 
 fn small(directory: &Path) -> LogStore {
     let options = Options {
@@ -72,6 +72,18 @@ fn a_lock_file_that_was_replaced_is_as_good_as_removed() {
     fs::rename(&lock, &aside).unwrap();
     fs::write(&lock, "1").unwrap();
     is_stopped(&first, "lost");
+}
+
+#[test]
+fn an_append_that_only_checks_learns_that_the_lock_file_was_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = small(directory.path());
+    append(&first, "order-1", "first");
+    let probe = || Append::default().checking(name("order-1"), ExpectedRevision::Any);
+    block_on(first.append(probe())).unwrap();
+    fs::remove_file(directory.path().join("LOCK")).unwrap();
+    let refused = block_on(first.append(probe())).unwrap_err();
+    assert!(matches!(refused, StoreError::Stopped { .. }), "{refused}");
 }
 
 #[test]

@@ -52,8 +52,8 @@ impl Step {
 struct Lacking {
     inner: FileDisk,
     failing: Mutex<Option<(Step, Errno)>>,
-    /// Whether reads fail.
-    blind: Mutex<Option<Errno>>,
+    /// Whether reads fail, of all files or of those whose names have this end.
+    blind: Mutex<Option<(Errno, &'static str)>>,
 }
 
 impl Disk for Lacking {
@@ -64,7 +64,8 @@ impl Disk for Lacking {
         self.inner.length(file)
     }
     fn read(&self, file: &str, offset: u64, length: usize, cache: Cache) -> io::Result<Bytes> {
-        if let Some(errno) = *self.blind.lock().unwrap() {
+        let blind = *self.blind.lock().unwrap();
+        if let Some((errno, _)) = blind.filter(|(_, end)| file.ends_with(end)) {
             return Err(errno.into());
         }
         self.inner.read(file, offset, length, cache)
@@ -198,11 +199,33 @@ fn an_append_whose_streams_cannot_be_looked_up_is_refused_for_certain() {
         scene.append(large(&number.to_string())).unwrap();
     }
     while scene.engine.file_some() {}
-    *scene.disk.blind.lock().unwrap() = Some(Errno::MFILE);
+    *scene.disk.blind.lock().unwrap() = Some((Errno::MFILE, ""));
     let refused = scene.append(append_to("order-1", "refused")).unwrap_err();
     assert!(matches!(refused, StoreError::Overloaded(Overload::System { .. })), "{refused}");
     scene.lack_nothing();
     scene.append(append_to("order-1", "taken")).unwrap();
+}
+
+#[test]
+fn a_store_that_lacks_something_while_it_is_opened_does_not_take_its_index_for_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut scene = Scene::open(directory.path());
+    for number in 0..4 {
+        scene.append(large(&number.to_string())).unwrap();
+    }
+    while scene.engine.file_some() {}
+    drop(scene);
+    let index = std::fs::read(directory.path().join("INDEX")).unwrap();
+    let disk = Arc::new(Lacking {
+        inner: FileDisk::open(directory.path(), Access::ReadWrite).unwrap(),
+        failing: Mutex::default(),
+        blind: Mutex::new(Some((Errno::MFILE, ".run"))),
+    });
+    let clock = Arc::new(StillClock::default());
+    let refused = Engine::open(disk, clock, Box::new(SystemRng), Options::default()).map(drop);
+    assert!(refused.is_err(), "to build it again takes more of what is short");
+    assert_eq!(std::fs::read(directory.path().join("INDEX")).unwrap(), index);
+    assert_eq!(told(&open(directory.path())).len(), 4);
 }
 
 /// In a process of its own, for the limit is the whole process's.

@@ -13,9 +13,9 @@ use std::{
 use futures_core::Stream;
 use gesta_log::{Engine, LogStore, OpenError};
 use gesta_store::{
-    Append, Delivery, Direction, EventId, EventStore, EventType, ExpectedRevision, NewEvent,
-    Position, ReadAll, ReadFrom, ReadStream, RecordedEvent, StoreError, StreamName, StreamState,
-    Subscribe, Visibility,
+    Append, Delivery, Direction, EventId, EventStore, EventType, ExpectedRevision, ListStreams,
+    NewEvent, Position, ReadAll, ReadFrom, ReadStream, RecordedEvent, StoreError, StreamName,
+    StreamState, Subscribe, Visibility,
 };
 use uuid::Uuid;
 
@@ -109,14 +109,15 @@ impl Simulation {
         }
         for _ in 0..4 {
             let filter = reads::some_filter(&mut self.client, &mut self.chance);
-            let hidden = match filter.visibility(Visibility::Raw) {
+            let read = ReadAll { filter, ..ReadAll::forwards() };
+            let hidden = match read.filter.visibility(read.visibility) {
                 Visibility::Raw => BTreeSet::new(),
                 Visibility::Visible => history.hidden(),
             };
-            let meant = known.iter().filter(|event| filter.matches(event)).copied();
-            let meant: Vec<_> = meant.filter(|event| !hidden.contains(&event.position)).collect();
-            let read = ReadAll { filter, ..ReadAll::forwards() };
-            same(up_to_damage(store.read_all(read))?, &meant, "what a filter lets through")?;
+            let is_meant =
+                |e: &&&RecordedEvent| read.filter.matches(e) && !hidden.contains(&e.position);
+            let meant: Vec<_> = known.iter().filter(is_meant).copied().collect();
+            same(up_to_damage(store.read_all(read.clone()))?, &meant, "what a filter lets through")?;
         }
         self.judge_answers(store).map(|answers| told.or(answers))
     }
@@ -166,6 +167,7 @@ impl Simulation {
             is_stretch(history, stream, &up_to_damage(store.read_stream(read))?, vouched)?;
             head_is_told(store, history, stream, vouched)?;
         }
+        all_are_listed(store, history, vouched)?;
         self.appends_are_found(store, vouched)
     }
 
@@ -184,6 +186,24 @@ impl Simulation {
         }
         Ok(())
     }
+}
+
+/// A list has all streams of which something is vouched for, or says that some may be missing.
+fn all_are_listed(store: &LogStore, history: &History, vouched: Position) -> Verdict {
+    let list = ListStreams { prefix: String::new(), after: None, limit: usize::MAX };
+    let Some(listed) = reads::unless_damaged(answer_now(store.list_streams(list)))? else {
+        return Ok(());
+    };
+    let is_live = |stream: &StreamName, as_of| {
+        history.stream_past(stream, as_of).state == StreamState::Live
+    };
+    let missing = history.stream_names().find(|stream| {
+        !stream.is_system()
+            && is_live(stream, vouched)
+            && is_live(stream, history.head())
+            && !listed.contains(stream)
+    });
+    demand(missing.is_none(), || format!("after damage, {missing:?} is not listed, in silence"))
 }
 
 /// A description reaches as far as the stream does, or says that something is missing.

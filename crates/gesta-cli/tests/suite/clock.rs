@@ -1,0 +1,70 @@
+//! A store whose clock was wrong once.
+
+use std::{sync::Arc, time::Duration};
+
+use gesta_log::{Access, Clock, Engine, FileDisk, Options, SystemRng};
+use gesta_store::{
+    Append, EventId, EventStore as _, EventType, ExpectedRevision, NewEvent, RecordedAt, StreamName,
+};
+
+use crate::scene::Scene;
+
+/// A clock of the year 2170.
+#[derive(Debug)]
+struct Future;
+
+impl Clock for Future {
+    fn now(&self) -> RecordedAt {
+        RecordedAt::from_micros(200 * 365 * 86_400 * 1_000_000)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+fn written_in_the_future() -> Scene {
+    let scene = Scene::empty();
+    let disk = Arc::new(FileDisk::open(scene.path(), Access::ReadWrite).unwrap());
+    let opened = Engine::open(disk, Arc::new(Future), Box::new(SystemRng), Options::default());
+    let (mut engine, store) = opened.unwrap();
+    let event = NewEvent::json(EventId::random(), EventType::new("order-placed").unwrap(), "{}");
+    let stream = StreamName::new("order-1").unwrap();
+    let answer = store.append(Append::to(stream, ExpectedRevision::Any, [event]));
+    // A segment is made on another thread.
+    let waker = std::task::Waker::noop();
+    let mut answer = answer;
+    while answer.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending() {
+        engine.turn();
+        std::thread::yield_now();
+    }
+    scene
+}
+
+#[test]
+fn a_clock_that_was_in_the_future_is_told_and_recorded_time_begins_anew_by_order() {
+    let scene = written_in_the_future();
+    let told = scene.run(&["clock"]);
+    assert_eq!(told.code, 1, "{told:?}");
+    assert!(told.out.contains("gesta clock --restart"), "{told:?}");
+    let restarted =
+        scene.run(&["clock", "--restart", "--actor", "ann", "--reason", "the battery was empty"]);
+    assert_eq!(restarted.code, 0, "{restarted:?}");
+    assert_eq!(scene.run(&["clock"]).said(), "the recorded time goes with the clock\n");
+    scene.run(&["append", "order-1", "--type", "order-paid", "--data", "{}"]);
+    let events = scene.run(&["read", "--all", "--json"]).objects();
+    let years: Vec<_> =
+        events.iter().map(|event| event["recordedAt"].as_str().unwrap()[..2].to_owned()).collect();
+    assert_eq!(years, ["21", "20", "20"]);
+    assert_eq!(events[1]["stream"], "audit-operations");
+    assert_eq!(events[1]["data"]["reason"], "the battery was empty");
+    let again = scene.run(&["clock", "--restart"]);
+    assert_eq!(again.code, 2, "{again:?}");
+    assert!(again.err.contains("nothing was changed"), "{again:?}");
+}
+
+#[test]
+fn a_store_that_goes_with_the_clock_says_so() {
+    let scene = Scene::of_two_orders();
+    assert_eq!(scene.run(&["clock"]).said(), "the recorded time goes with the clock\n");
+}

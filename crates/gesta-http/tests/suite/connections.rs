@@ -1,0 +1,182 @@
+//! Connections that come in floods, say nothing, or speak too slowly.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream as Blocking},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use gesta::Gesta;
+use gesta_http::{Edge, Limits, serve};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    time::{Instant, timeout},
+};
+
+use crate::{api, edge};
+
+const SOON: Duration = Duration::from_secs(10);
+
+async fn served(limits: Limits) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let edge = edge().await.limits(limits);
+    tokio::spawn(serve(listener, api(), edge, std::future::pending()));
+    address
+}
+
+/// The status of a request on a connection that is kept.
+async fn ask(connection: &mut TcpStream) -> String {
+    connection.write_all(b"GET /health/live HTTP/1.1\r\nhost: doors\r\n\r\n").await.unwrap();
+    let mut part = [0; 2_048];
+    let read = connection.read(&mut part).await.unwrap();
+    String::from_utf8_lossy(&part[..read.min(12)]).into_owned()
+}
+
+/// Everything that is said until the other side closes.
+async fn rest(connection: &mut TcpStream) -> String {
+    let mut said = Vec::new();
+    connection.read_to_end(&mut said).await.unwrap();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_too_many_is_told_so_and_others_go_on() {
+    let address = served(Limits { connections_max: 2, ..Limits::DEFAULT }).await;
+    let mut first = TcpStream::connect(address).await.unwrap();
+    let mut second = TcpStream::connect(address).await.unwrap();
+    assert_eq!(ask(&mut first).await, "HTTP/1.1 200");
+    assert_eq!(ask(&mut second).await, "HTTP/1.1 200");
+    let mut third = TcpStream::connect(address).await.unwrap();
+    third.write_all(b"GET /health/live HTTP/1.1\r\nhost: doors\r\n\r\n").await.unwrap();
+    let refused = timeout(SOON, rest(&mut third)).await.unwrap();
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert!(refused.contains("retry-after: 1"), "{refused}");
+    assert!(refused.contains(r#""code":"too-many-connections""#), "{refused}");
+    assert_eq!(ask(&mut first).await, "HTTP/1.1 200", "it goes on");
+    drop(second);
+    let again = async {
+        loop {
+            let mut again = TcpStream::connect(address).await.unwrap();
+            if ask(&mut again).await == "HTTP/1.1 200" {
+                break;
+            }
+        }
+    };
+    timeout(SOON, again).await.expect("there is room again");
+}
+
+/// How long it takes until the other side closes a connection on which this was sent.
+async fn closed_after(sent: &[u8]) -> (Duration, String) {
+    let address = served(Limits::DEFAULT).await;
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    connection.write_all(sent).await.unwrap();
+    let begun = Instant::now();
+    let said = rest(&mut connection).await;
+    (begun.elapsed(), said)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_comes_too_slowly_ends_its_connection() {
+    let (after, _) = closed_after(b"GET /health/live HTTP/1.1\r\nhost: do").await;
+    assert_eq!(after.as_secs(), Limits::DEFAULT.head_wait_max.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_says_nothing_is_closed() {
+    let (after, _) = closed_after(b"").await;
+    assert_eq!(after.as_secs(), Limits::DEFAULT.head_wait_max.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_kept_and_not_used_is_closed() {
+    let (after, said) = closed_after(b"GET /health/live HTTP/1.1\r\nhost: doors\r\n\r\n").await;
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    assert_eq!(after.as_secs(), Limits::DEFAULT.head_wait_max.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_comes_too_slowly_is_answered_and_ends_its_connection() {
+    let head = "POST /doors/open HTTP/1.1\r\nhost: doors\r\ncontent-type: application/json\r\n\
+                content-length: 100\r\n\r\n{\"half\":";
+    let (after, said) = closed_after(head.as_bytes()).await;
+    assert!(said.starts_with("HTTP/1.1 408"), "{said}");
+    assert!(said.contains(r#""code":"body-too-late""#), "{said}");
+    assert_eq!(after.as_secs(), Limits::DEFAULT.body_wait_max.as_secs());
+}
+
+const CHILD: &str = "GESTA_TEST_FLOODED_SERVER";
+const FLOOD: usize = 2_000;
+const DESCRIPTORS: u64 = 200;
+
+/// A server in a process of its own, for the limit is the whole process's.
+#[test]
+fn a_flood_of_idle_connections_keeps_nobody_from_appending_and_leaves_nothing_behind() {
+    if let Some(directory) = std::env::var_os(CHILD) {
+        return serve_with_few_descriptors(Path::new(&directory));
+    }
+    let most = Rlimit { current: Some(20_000), maximum: Some(20_000) };
+    // Where the system allows no more, there are fewer connections, but still far too many.
+    let _ = setrlimit(Resource::Nofile, most);
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = start(directory.path());
+    let mut said = BufReader::new(server.stdout.take().unwrap()).lines();
+    let address: SocketAddr = said
+        .find_map(|line| line.unwrap().strip_prefix("listening on ").map(|at| at.parse().unwrap()))
+        .unwrap();
+    let mut kept = Blocking::connect(address).unwrap();
+    assert_eq!(open_door(&mut kept), "HTTP/1.1 200");
+    let flood: Vec<_> = (0..FLOOD).map_while(|_| Blocking::connect(address).ok()).collect();
+    assert!(flood.len() as u64 > 2 * DESCRIPTORS, "{} connections", flood.len());
+    for _ in 0..50 {
+        assert_eq!(open_door(&mut kept), "HTTP/1.1 200", "appends go on");
+    }
+    drop(flood);
+    let mut tries = 0;
+    while open_door(&mut Blocking::connect(address).unwrap()) != "HTTP/1.1 200" {
+        tries += 1;
+        assert!(tries < 10_000, "a new request is never answered");
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+fn start(directory: &Path) -> Child {
+    let name = "connections::\
+                a_flood_of_idle_connections_keeps_nobody_from_appending_and_leaves_nothing_behind";
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, directory)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// The status of an append on a connection, or of the refusal of the connection.
+fn open_door(connection: &mut Blocking) -> String {
+    let body = "{}";
+    let request = format!(
+        "POST /doors/7/open HTTP/1.1\r\nhost: doors\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let sent = connection.write_all(request.as_bytes());
+    let mut part = [0; 4_096];
+    let read = sent.and_then(|()| connection.read(&mut part)).unwrap_or(0);
+    String::from_utf8_lossy(&part[..read.min(12)]).into_owned()
+}
+
+fn serve_with_few_descriptors(directory: &Path) {
+    let limit = Some(DESCRIPTORS);
+    setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let gesta = Gesta::at(&format!("gesta:{}", directory.display())).open().await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("listening on {}", listener.local_addr().unwrap());
+        serve(listener, api(), Edge::new(gesta), std::future::pending()).await.unwrap();
+    });
+}
