@@ -10,7 +10,7 @@ use std::{
     convert::Infallible,
     error::Error,
     future::Future,
-    io, iter,
+    io,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
@@ -204,7 +204,7 @@ pub(crate) struct LateBody;
 impl LateBody {
     /// Whether an error says so, itself or by its cause.
     pub(crate) fn is_in(error: &(dyn Error + 'static)) -> bool {
-        iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Self>())
+        error.is::<Self>() || error.source().is_some_and(Self::is_in)
     }
 }
 
