@@ -7,7 +7,6 @@
 //! too slowly is an error of its reader. Not here: what requests are answered.
 
 use std::{
-    convert::Infallible,
     error::Error,
     future::Future,
     io,
@@ -100,8 +99,7 @@ impl Connections {
         let mut ending = self.ending.subscribe();
         let service = service_fn(move |request: Request<Incoming>| {
             let request = request.map(|body| Body::new(Timely::new(body, limits.body_wait_max)));
-            let answer = router.clone().oneshot(request);
-            async move { Ok::<_, Infallible>(answer.await?) }
+            router.clone().oneshot(request)
         });
         async move {
             let stream = TokioIo::new(Unstalled::new(stream, limits.write_wait_max));

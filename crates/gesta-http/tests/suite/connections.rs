@@ -169,12 +169,13 @@ fn open_door(connection: &mut Blocking) -> String {
     String::from_utf8_lossy(&part[..read.min(12)]).into_owned()
 }
 
+#[expect(clippy::print_stdout, reason = "whoever started it reads where it listens")]
 fn serve_with_few_descriptors(directory: &Path) {
     let limit = Some(DESCRIPTORS);
     setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let gesta = Gesta::at(&format!("gesta:{}", directory.display())).open().await.unwrap();
+        let gesta = Gesta::at(format!("gesta:{}", directory.display())).open().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("listening on {}", listener.local_addr().unwrap());
         serve(listener, api(), Edge::new(gesta), std::future::pending()).await.unwrap();
