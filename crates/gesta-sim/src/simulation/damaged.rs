@@ -117,7 +117,11 @@ impl Simulation {
             let is_meant =
                 |e: &&&RecordedEvent| read.filter.matches(e) && !hidden.contains(&e.position);
             let meant: Vec<_> = known.iter().filter(is_meant).copied().collect();
-            same(up_to_damage(store.read_all(read.clone()))?, &meant, "what a filter lets through")?;
+            same(
+                up_to_damage(store.read_all(read.clone()))?,
+                &meant,
+                "what a filter lets through",
+            )?;
         }
         self.judge_answers(store).map(|answers| told.or(answers))
     }
@@ -194,9 +198,8 @@ fn all_are_listed(store: &LogStore, history: &History, vouched: Position) -> Ver
     let Some(listed) = reads::unless_damaged(answer_now(store.list_streams(list)))? else {
         return Ok(());
     };
-    let is_live = |stream: &StreamName, as_of| {
-        history.stream_past(stream, as_of).state == StreamState::Live
-    };
+    let is_live =
+        |stream: &StreamName, as_of| history.stream_past(stream, as_of).state == StreamState::Live;
     let missing = history.stream_names().find(|stream| {
         !stream.is_system()
             && is_live(stream, vouched)
