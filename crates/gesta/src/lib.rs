@@ -81,9 +81,10 @@ pub use pipeline::{
 pub use process::{
     AfterEnd, Begin, CommandSet, EffectId, Effects, Includes, Input, InstanceCommand,
     InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary,
-    InstanceTimer, NoEffectId, NoInstanceState, NoSubject, NotUnderstood, Place, ProcessError,
-    ProcessManager, ProcessSetup, ProcessState, ProcessStatus, RefusedCommand, RejectedCommand,
-    Route, SetAside, SetAsideInput, Subject, UnreadableCommand, WaitingInput,
+    InstanceTimer, NoEffectId, NoInstanceState, NoSubject, NotUnderstood, NotUnderstoodInstance,
+    Place, ProcessError, ProcessManager, ProcessSetup, ProcessState, ProcessStatus, RefusedCommand,
+    RejectedCommand, Route, SetAside, SetAsideInput, Subject, TimerVersions, UnreadableCommand,
+    UnreadableTimer, WaitingInput, stored_processes,
 };
 pub use process_side::NoSuchProcess;
 pub use projection::{

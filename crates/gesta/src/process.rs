@@ -51,7 +51,10 @@ mod report;
 mod retry;
 mod runner;
 mod setup;
+mod shapes;
 mod status;
+mod stored;
+mod timers;
 mod trouble;
 
 use std::fmt::Debug;
@@ -72,7 +75,10 @@ pub use report::{
     SetAside, SetAsideInput, Subject, WaitingInput,
 };
 pub use setup::{Begin, ProcessSetup};
+pub(crate) use shapes::ProcessShapes;
 pub use status::{ProcessState, ProcessStatus};
+pub use stored::{NotUnderstoodInstance, stored_processes};
+pub use timers::{TimerVersions, UnreadableTimer};
 
 use crate::{EventSet, Recorded};
 
@@ -179,6 +185,13 @@ pub trait ProcessManager: Clone + Send + Sync + 'static {
     /// What is done with a stored input, timer or command of a process that this definition does
     /// not understand any more.
     const NOT_UNDERSTOOD: NotUnderstood = NotUnderstood::SetAside;
+
+    /// The versions of the timer type, where its stored form has changed: stored timers of older
+    /// versions are read through them. Unless given, the type is version 1 of timer `timer`.
+    #[must_use]
+    fn timers() -> TimerVersions<Self::Timer> {
+        TimerVersions::new()
+    }
 
     /// Which process an event is for. Asked for every event of the set, in order.
     #[must_use]

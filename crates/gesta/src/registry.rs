@@ -7,7 +7,10 @@ use std::{any::TypeId, collections::BTreeMap};
 
 use serde_json::Value;
 
-use crate::{DecodeError, EncodeError, Event, EventSet, EventShape, EventVersion, json};
+use crate::{
+    DecodeError, EncodeError, Event, EventSet, EventShape, EventVersion, ProcessManager, json,
+    process::ProcessShapes,
+};
 
 /// Every event that a program knows.
 ///
@@ -35,6 +38,7 @@ use crate::{DecodeError, EncodeError, Event, EventSet, EventShape, EventVersion,
 #[derive(Debug, Default)]
 pub struct Registry {
     events: BTreeMap<&'static str, RegisteredEvent>,
+    processes: BTreeMap<&'static str, fn() -> ProcessShapes>,
     twice: Option<NameTwice>,
 }
 
@@ -103,6 +107,19 @@ impl Registry {
     pub fn and<S: EventSet>(mut self) -> Self {
         S::register(&mut self);
         self
+    }
+
+    /// Also what the instances of a process manager store: the events that they take, their timers
+    /// and their commands.
+    #[must_use]
+    pub fn process<P: ProcessManager>(mut self) -> Self {
+        self.processes.insert(P::NAME, ProcessShapes::of::<P>);
+        self
+    }
+
+    /// The process managers, by name, with what their instances store.
+    pub(crate) fn processes(&self) -> BTreeMap<&'static str, ProcessShapes> {
+        self.processes.iter().map(|(name, shapes)| (*name, shapes())).collect()
     }
 
     /// With an example of an event: the lock file keeps its stored form, so that a change anywhere

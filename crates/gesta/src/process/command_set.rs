@@ -4,7 +4,7 @@
 //! them, checked by the compiler, so that every stored command can be read again. Not here:
 //! sending.
 
-use crate::{CommandContext, CommandRequest, Decide};
+use crate::{CommandContext, CommandRequest, Decide, TypeShape};
 
 /// The commands that a process may send: a tuple of them. Implemented for tuples of up to eight.
 ///
@@ -43,6 +43,10 @@ use crate::{CommandContext, CommandRequest, Decide};
 pub trait CommandSet: Send + Sync + 'static {
     /// The names of the commands.
     const NAMES: &'static [&'static str];
+
+    /// The shape of each command's JSON, in the order of the names.
+    #[must_use]
+    fn shapes() -> Vec<TypeShape>;
 
     /// Reads a command that was stored as JSON.
     ///
@@ -141,6 +145,10 @@ macro_rules! command_set {
     ($($command:ident $place:literal),+) => {
         impl<$($command: Decide),+> CommandSet for ($($command,)+) {
             const NAMES: &'static [&'static str] = &[$($command::NAME),+];
+
+            fn shapes() -> Vec<TypeShape> {
+                vec![$(TypeShape::of::<$command>()),+]
+            }
 
             fn request(
                 context: CommandContext,

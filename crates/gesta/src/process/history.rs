@@ -158,11 +158,23 @@ pub(super) enum StoredEffect {
     SetTimer {
         due: u64,
         timer: Json,
+        /// The version of the timer's type; of timers from before there were versions, 1.
+        #[serde(default = "first_version", skip_serializing_if = "is_first")]
+        version: u16,
     },
     CancelTimer {
         timer: EffectId,
     },
     End,
+}
+
+const fn first_version() -> u16 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_first(version: &u16) -> bool {
+    *version == 1
 }
 
 /// The place of an effect: the revision in the instance's stream, and which effect there. Timers
@@ -290,7 +302,11 @@ mod tests {
                     command: "ship".to_owned(),
                     payload: Json::parse(br#"{"price":1.10}"#).unwrap(),
                 },
-                StoredEffect::SetTimer { due: 8, timer: Json::of(&"again".to_owned()).unwrap() },
+                StoredEffect::SetTimer {
+                    due: 8,
+                    timer: Json::of(&"again".to_owned()).unwrap(),
+                    version: 1,
+                },
                 StoredEffect::CancelTimer { timer },
                 StoredEffect::End,
             ],

@@ -16,19 +16,21 @@ use gesta_store::{
 };
 
 use super::{
-    AfterEnd, Effects, Input, NotUnderstood, ProcessManager, RejectedCommand,
+    AfterEnd, CommandSet as _, Effects, Input, NotUnderstood, ProcessManager, RejectedCommand,
     checkpoint::event_at,
     effects::{Effect, Times},
     history::{
         Begins, COPY_BYTES_MAX, CommandSettled, EffectId, Json, Outcome, ProcessEvent,
         ProcessReacted, Refusal, Source, StoredEffect, StoredInput, TimerSkipped,
     },
-    outstanding::{EndedBy, From, Outstanding, Past},
+    outstanding::{EndedBy, From, Outstanding, Past, PendingTimer},
     runner::Parts,
     setup::Identity,
     trouble::Trouble,
 };
-use crate::{EventMetadata, EventSet, Recorded, audit, event_set::decode_each};
+use crate::{
+    CommandContext, CommandIdFrom, EventMetadata, EventSet, Recorded, audit, event_set::decode_each,
+};
 
 /// How many processes are remembered besides their streams.
 const INSTANCES_MAX: usize = 256;
@@ -274,16 +276,32 @@ impl<P: ProcessManager> Instance<P> {
 
     fn timer(&self, id: EffectId) -> Result<(Input<P>, &From, RecordedAt), Trouble> {
         let pending = self.outstanding.timers.get(&id).ok_or_else(|| self.no_such(id))?;
-        Ok((Input::Timer(self.read(id, &pending.timer)?), &pending.from, pending.due))
+        Ok((Input::Timer(self.read(id, pending)?), &pending.from, pending.due))
     }
 
-    fn read(&self, effect: EffectId, timer: &Json) -> Result<P::Timer, Trouble> {
-        let stream = || self.stream.clone();
-        guarded::<P, _>(|| timer.read())?.map_err(|source| Trouble::UnreadableEffect {
-            stream: stream(),
-            effect,
-            source,
+    fn read(&self, effect: EffectId, pending: &PendingTimer) -> Result<P::Timer, Trouble> {
+        let read = || P::timers().read(pending.version, pending.timer.text());
+        guarded::<P, _>(read)?.map_err(|source| {
+            let stream = self.stream.clone();
+            Trouble::UnreadableEffect { stream, effect, source }
         })
+    }
+
+    /// The pending timers and commands that the definition does not understand.
+    pub(super) fn unreadable(&self) -> Vec<Trouble> {
+        if P::NOT_UNDERSTOOD == NotUnderstood::Ignore {
+            return Vec::new();
+        }
+        let timers = &self.outstanding.timers;
+        let timers = timers.iter().filter_map(|(id, timer)| self.read(*id, timer).err());
+        let commands = self.outstanding.commands.iter().filter_map(|(id, command)| {
+            let context = CommandContext::new(id.command_id(&self.stream), CommandIdFrom::Caller);
+            let request = P::Commands::request(context, &command.name, command.payload.text());
+            let (stream, command) = (self.stream.clone(), *id);
+            let unreadable = |source| Trouble::UnreadableCommand { stream, command, source };
+            request.map_err(unreadable).err()
+        });
+        timers.chain(commands).collect()
     }
 
     fn rejected(&self, id: EffectId, refusal: &Refusal) -> Result<(Input<P>, &From), Trouble> {
@@ -427,7 +445,8 @@ impl<P: ProcessManager> Instance<P> {
                     })?;
                     pending.push((id, timer));
                     let due = due.from(times).micros();
-                    settled.push(StoredEffect::SetTimer { due, timer: json });
+                    let version = P::timers().version();
+                    settled.push(StoredEffect::SetTimer { due, timer: json, version });
                 }
                 Effect::CancelTimer { timer } => {
                     guarded::<P, _>(|| cancel(&mut pending, &timer, &mut settled))?;
@@ -443,7 +462,7 @@ impl<P: ProcessManager> Instance<P> {
     fn pending_timers(&self) -> Result<Vec<(EffectId, P::Timer)>, Trouble> {
         let mut pending = Vec::with_capacity(self.outstanding.timers.len());
         for (id, timer) in &self.outstanding.timers {
-            match self.read(*id, &timer.timer) {
+            match self.read(*id, timer) {
                 Ok(timer) => pending.push((*id, timer)),
                 Err(Trouble::UnreadableEffect { .. }) => {}
                 Err(trouble) => return Err(trouble),

@@ -56,6 +56,7 @@ pub(super) struct PendingCommand {
 pub(super) struct PendingTimer {
     pub(super) due: RecordedAt,
     pub(super) timer: Json,
+    pub(super) version: u16,
     pub(super) from: From,
 }
 
@@ -135,9 +136,10 @@ impl Outstanding {
                     PendingCommand { name, payload, from: From::of(recorded), life: self.life };
                 self.commands.insert(id, command);
             }
-            StoredEffect::SetTimer { due, timer } => {
+            StoredEffect::SetTimer { due, timer, version } => {
                 let (due, timer) = (RecordedAt::from_micros(*due), timer.clone());
-                self.timers.insert(id, PendingTimer { due, timer, from: From::of(recorded) });
+                let (version, from) = (*version, From::of(recorded));
+                self.timers.insert(id, PendingTimer { due, timer, version, from });
             }
             StoredEffect::CancelTimer { timer } => drop(self.timers.remove(timer)),
             StoredEffect::End => {}

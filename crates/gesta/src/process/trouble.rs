@@ -14,9 +14,9 @@ pub(super) enum Trouble {
     /// An event of the process, or for it, cannot be read.
     #[error(transparent)]
     Unreadable(#[from] UndecodableEvent),
-    /// A timer, or what a timer or a command was, cannot be read any more.
+    /// A timer cannot be read any more.
     #[error("effect {effect} of {stream} cannot be read")]
-    UnreadableEffect { stream: StreamName, effect: EffectId, source: serde_json::Error },
+    UnreadableEffect { stream: StreamName, effect: EffectId, source: super::UnreadableTimer },
     /// A command cannot be read any more.
     #[error("command {command} of {stream} cannot be read")]
     UnreadableCommand { stream: StreamName, command: EffectId, source: crate::UnreadableCommand },

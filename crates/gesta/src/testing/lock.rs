@@ -1,7 +1,10 @@
 //! The lock file of events: nobody changes the stored form of an event by accident.
 //!
-//! Owns: its format, one JSON object a line for each version of each event, and how it is compared.
+//! Owns: its format, one JSON object a line for each version of each event and for each process
+//! manager, and how it is compared.
 //! Always holds: a version that was ever locked stays as it is and stays readable. Commit the file.
+
+mod processes;
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -12,6 +15,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::processes::ProcessLine;
 use crate::{Registry, TypeShape};
 
 /// The environment variable that lets new versions be written to the lock file.
@@ -76,19 +80,41 @@ struct Line {
 
 type Lines = BTreeMap<(String, u16), Line>;
 
+/// Everything that is locked.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Locked {
+    events: Lines,
+    processes: BTreeMap<String, ProcessLine>,
+}
+
+/// The member by which the line of a process manager is told from that of an event.
+#[derive(Deserialize)]
+struct Subject {
+    process: Option<String>,
+}
+
 fn check(file: &Path, registry: &Registry, update: bool) -> Result<(), Vec<String>> {
     registry.check().map_err(|error| vec![error.to_string()])?;
     let mut locked = read(file).map_err(|error| vec![error.to_string()])?;
     let mut problems: Vec<String> =
-        locked.values().flat_map(|line| differences(line, registry)).collect();
+        locked.events.values().flat_map(|line| differences(line, registry)).collect();
+    let known = registry.processes();
+    let of_process = |line: &ProcessLine| line.differences(known.get(line.process.as_str()));
+    problems.extend(locked.processes.values().flat_map(of_process));
     let before = locked.clone();
-    let new = add_new(&mut locked, registry);
+    let new = add_new(&mut locked.events, registry);
+    let new_processes = add_new_processes(&mut locked.processes, registry);
     if update && problems.is_empty() && locked != before {
         return write(file, &locked).map_err(|error| vec![error.to_string()]);
     }
     let unlocked =
         |(event, version)| format!("{event} version {version} is not locked; {UPDATE}=1 adds it");
     problems.extend(new.into_iter().map(unlocked));
+    problems.extend(
+        new_processes.into_iter().map(|process| {
+            format!("what process {process} stores is not locked; {UPDATE}=1 adds it")
+        }),
+    );
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
@@ -166,6 +192,25 @@ fn add_new(locked: &mut Lines, registry: &Registry) -> Vec<(String, u16)> {
     new
 }
 
+/// Adds the processes that are not locked yet and what the others store besides. Gives their names.
+fn add_new_processes(
+    locked: &mut BTreeMap<String, ProcessLine>,
+    registry: &Registry,
+) -> Vec<&'static str> {
+    let mut new = Vec::new();
+    for (process, shapes) in registry.processes() {
+        let line = match locked.get(process) {
+            Some(known) => known.grown(&shapes),
+            None => Some(ProcessLine::of(process, &shapes)),
+        };
+        if let Some(line) = line {
+            locked.insert(process.to_owned(), line);
+            new.push(process);
+        }
+    }
+    new
+}
+
 /// Adds to a line what it lacks, and says whether it has to be locked. A line from before nested
 /// types were locked passes without them.
 fn grow(line: &mut Line, today: Line) -> bool {
@@ -179,23 +224,30 @@ fn grow(line: &mut Line, today: Line) -> bool {
     lacks_examples || had_types && has_grown
 }
 
-fn read(file: &Path) -> io::Result<Lines> {
+fn read(file: &Path) -> io::Result<Locked> {
     let text = match fs::read_to_string(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         read => read?,
     };
-    let lines = text.lines().map(serde_json::from_str::<Line>);
-    lines
-        .map(|line| {
-            line.map(|line| ((line.event.clone(), line.version), line)).map_err(io::Error::from)
-        })
-        .collect()
+    let mut locked = Locked::default();
+    for line in text.lines() {
+        let Subject { process } = serde_json::from_str(line)?;
+        if let Some(process) = process {
+            locked.processes.insert(process, serde_json::from_str(line)?);
+            continue;
+        }
+        let line: Line = serde_json::from_str(line)?;
+        locked.events.insert((line.event.clone(), line.version), line);
+    }
+    Ok(locked)
 }
 
-fn write(file: &Path, lines: &Lines) -> io::Result<()> {
+fn write(file: &Path, locked: &Locked) -> io::Result<()> {
+    let events = locked.events.values().map(serde_json::to_string);
+    let processes = locked.processes.values().map(serde_json::to_string);
     let mut text = String::new();
-    for line in lines.values() {
-        text.push_str(&serde_json::to_string(line)?);
+    for line in events.chain(processes) {
+        text.push_str(&line?);
         text.push('\n');
     }
     fs::write(file, text)

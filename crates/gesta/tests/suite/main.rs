@@ -24,6 +24,7 @@ mod on_read;
 mod open;
 mod pipeline;
 mod process_crashes;
+mod process_versions;
 mod processes;
 mod processes_lives;
 mod processes_operated;

@@ -1,0 +1,154 @@
+//! The versions of a manager's timers: the name that stored ones have, and how older ones are read.
+//!
+//! Invariant: a stored timer says which version it is of; one that says nothing was stored before
+//! there were versions and is of version 1. Not here: when timers fire.
+
+use std::fmt;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::TypeShape;
+
+/// The versions of a manager's timer type: the present one, and the older ones that are read into it.
+///
+/// A change of the type that changes its stored form (a renamed variant, a field that is new) needs
+/// a new version, as an event does: the old type stays in the program, with `From<Old> for New`.
+///
+/// ```
+/// use gesta::{TimerVersions, prelude::*};
+///
+/// /// Version 1.
+/// #[derive(Serialize, Deserialize)]
+/// enum OldDue {
+///     Remind,
+/// }
+///
+/// #[derive(Serialize, Deserialize, Debug, PartialEq)]
+/// enum Due {
+///     RemindReader { times: u8 },
+/// }
+///
+/// impl From<OldDue> for Due {
+///     fn from(OldDue::Remind: OldDue) -> Self {
+///         Self::RemindReader { times: 1 }
+///     }
+/// }
+///
+/// // In the manager: fn timers() -> TimerVersions<Due> { … }
+/// let timers = TimerVersions::<Due>::new().after::<OldDue>();
+/// assert_eq!(timers.version(), 2, "what is stored from now on");
+/// assert_eq!(timers.read(1, r#""Remind""#)?, Due::RemindReader { times: 1 });
+/// assert!(timers.read(3, "null").is_err(), "a later program has stored it");
+/// # Ok::<(), gesta::UnreadableTimer>(())
+/// ```
+pub struct TimerVersions<T> {
+    name: &'static str,
+    /// Those before the present one, oldest first.
+    older: Vec<Version<T>>,
+}
+
+struct Version<T> {
+    shape: fn() -> TypeShape,
+    read: fn(&str) -> Result<T, serde_json::Error>,
+}
+
+/// Why a stored timer cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnreadableTimer {
+    /// A later program has stored it. Deploy code that knows the version.
+    #[error("version {version} of timer {name} is unknown, the newest known is {newest}")]
+    UnknownVersion {
+        /// The timer's name.
+        name: &'static str,
+        /// The stored version.
+        version: u16,
+        /// The newest version that this program reads.
+        newest: u16,
+    },
+    /// The JSON is not of the version. Add the type that has stored it with
+    /// [`TimerVersions::after`].
+    #[error("the stored timer is not version {version} of timer {name}: {source}")]
+    BadPayload {
+        /// The timer's name.
+        name: &'static str,
+        /// The stored version.
+        version: u16,
+        /// The error of serde.
+        source: serde_json::Error,
+    },
+}
+
+impl<T: Serialize + DeserializeOwned> TimerVersions<T> {
+    /// The name of timers that are given none.
+    pub const NAME: &'static str = "timer";
+
+    /// The present type alone, as version 1, named `timer`.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { name: Self::NAME, older: Vec::new() }
+    }
+
+    /// Gives the timers another name, for the lock file and for errors.
+    #[must_use]
+    pub fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
+    /// Adds an older version, after the older ones that were added before: the first one added is
+    /// version 1, and the present type is the version after the last one.
+    #[must_use]
+    pub fn after<Old>(mut self) -> Self
+    where
+        Old: DeserializeOwned + Into<T>,
+    {
+        let read = |json: &str| serde_json::from_str::<Old>(json).map(Into::into);
+        self.older.push(Version { shape: TypeShape::of::<Old>, read });
+        self
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Returns the version in which timers are stored.
+    #[must_use]
+    pub fn version(&self) -> u16 {
+        u16::try_from(self.older.len() + 1).expect("a type has fewer than 65,536 versions")
+    }
+
+    /// Returns each version with the shape of its type, oldest first.
+    #[must_use]
+    pub fn shapes(&self) -> Vec<(u16, TypeShape)> {
+        let older = self.older.iter().map(|version| (version.shape)());
+        (1..).zip(older.chain([TypeShape::of::<T>()])).collect()
+    }
+
+    /// Reads a timer that was stored in a version.
+    ///
+    /// # Errors
+    /// [`UnreadableTimer`] when the version is unknown or the JSON is not of it.
+    pub fn read(&self, version: u16, json: &str) -> Result<T, UnreadableTimer> {
+        let (name, newest) = (self.name, self.version());
+        let read = match self.older.get(usize::from(version).wrapping_sub(1)) {
+            Some(older) => older.read,
+            None if version == newest => |json: &str| serde_json::from_str(json),
+            None => return Err(UnreadableTimer::UnknownVersion { name, version, newest }),
+        };
+        read(json).map_err(|source| UnreadableTimer::BadPayload { name, version, source })
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Default for TimerVersions<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> fmt::Debug for TimerVersions<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} versions of timer {}", self.older.len() + 1, self.name)
+    }
+}

@@ -1,0 +1,94 @@
+//! The lines of process managers in the lock file: what their instances have stored.
+//!
+//! Invariant: what was ever locked stays readable, or the definition says that it is ignored.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{TypeShape, process::ProcessShapes};
+
+/// One process manager, as it was locked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct ProcessLine {
+    pub(super) process: String,
+    /// The event types that its instances may have taken.
+    takes: BTreeSet<String>,
+    /// The name of its timers.
+    timer: String,
+    /// The shape of each version of its timers.
+    timers: BTreeMap<u16, TypeShape>,
+    /// The shape of each of its commands, which wait in its instances until they are executed.
+    commands: BTreeMap<String, TypeShape>,
+}
+
+impl ProcessLine {
+    pub(super) fn of(process: &str, shapes: &ProcessShapes) -> Self {
+        let commands =
+            shapes.commands.iter().map(|(name, shape)| ((*name).to_owned(), shape.clone()));
+        Self {
+            process: process.to_owned(),
+            takes: shapes.takes.iter().map(|name| (*name).to_owned()).collect(),
+            timer: shapes.timer.to_owned(),
+            timers: shapes.timers.iter().cloned().collect(),
+            commands: commands.collect(),
+        }
+    }
+
+    /// What instances may have stored and today's definition does not understand.
+    pub(super) fn differences(&self, today: Option<&ProcessShapes>) -> Vec<String> {
+        let process = &self.process;
+        let Some(today) = today else {
+            return vec![format!(
+                "process {process} is locked, and no process manager has the name; register it \
+                 under its former name, or delete the line once none of its instances is left"
+            )];
+        };
+        if today.ignores {
+            return Vec::new();
+        }
+        let now = Self::of(process, today);
+        let mut problems = Vec::new();
+        for name in self.takes.difference(&now.takes) {
+            problems.push(format!(
+                "process {process} has taken {name}, which its event set does not know any more; \
+                 keep it, declare it with `ignore`, or declare NotUnderstood::Ignore"
+            ));
+        }
+        if self.timer != now.timer {
+            let (then, now) = (&self.timer, &now.timer);
+            problems.push(format!("the timers of process {process} were {then} and are {now}"));
+        }
+        let timer = |version: &u16| format!("version {version} of the timers of process {process}");
+        problems.extend(broken(&self.timers, &now.timers, timer));
+        let command = |name: &String| format!("command {name} of process {process}");
+        problems.extend(broken(&self.commands, &now.commands, command));
+        problems
+    }
+
+    /// The line with what is new, if anything is.
+    pub(super) fn grown(&self, today: &ProcessShapes) -> Option<Self> {
+        let now = Self::of(&self.process, today);
+        let mut grown = self.clone();
+        grown.takes.extend(now.takes);
+        grown.timers.extend(now.timers);
+        grown.commands.extend(now.commands);
+        (grown != *self).then_some(grown)
+    }
+}
+
+/// What is gone, and what of a shape was stored and is not read for sure any more.
+fn broken<K: Ord>(
+    locked: &BTreeMap<K, TypeShape>,
+    now: &BTreeMap<K, TypeShape>,
+    named: impl Fn(&K) -> String,
+) -> Vec<String> {
+    let of_one = |(key, then): (&K, &TypeShape)| match now.get(key) {
+        None => vec![format!("{} is locked and gone", named(key))],
+        Some(now) => {
+            let breaks = now.breaks(then).into_iter();
+            breaks.map(|broken| format!("{} was locked: {broken}", named(key))).collect()
+        }
+    };
+    locked.iter().flat_map(of_one).collect()
+}
