@@ -90,9 +90,8 @@ where
                 Next::Order(Some(order)) => self.obey(order, &mut models).await?,
                 Next::Step(NextOf::Answering(delivery)) => {
                     let delivery = delivery?;
-                    match models.answering.take(delivery).await {
-                        Err(trouble) => self.answering_failed(&mut models, trouble)?,
-                        Ok(()) => {}
+                    if let Err(trouble) = models.answering.take(delivery).await {
+                        self.answering_failed(&mut models, trouble)?;
                     }
                 }
                 Next::Step(NextOf::Beside(step)) => self.step(&mut models, step).await?,
