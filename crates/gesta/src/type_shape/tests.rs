@@ -1,3 +1,5 @@
+//! The shapes of types that a program may have: what is seen of them, and what is not.
+
 use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
