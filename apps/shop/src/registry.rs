@@ -5,8 +5,8 @@ use gesta::Registry;
 use crate::{
     accounts::AccountEvent,
     catalogue::ProductEvent,
-    orders::{OrderEvent, credit_notes::CreditNoteEvent},
-    users::{GreetingEvent, UserEvent},
+    orders::{Fulfilment, OrderEvent, credit_notes::CreditNoteEvent},
+    users::{GreetingEvent, UserEvent, Welcome},
 };
 
 /// Every event of the shop.
@@ -25,4 +25,6 @@ pub fn events() -> Registry {
         .and::<OrderEvent>()
         .and::<CreditNoteEvent>()
         .and::<AccountEvent>()
+        .process::<Welcome>()
+        .process::<Fulfilment>()
 }

@@ -192,7 +192,8 @@ impl Required {
                     }
                 }
                 for (name, value) in members {
-                    let schema = &schema["properties"][name];
+                    let properties = schema.get("properties");
+                    let schema = properties.and_then(|all| all.get(name)).unwrap_or(&Value::Null);
                     self.missing(value, schema, &under(path, name), faults);
                 }
             }
@@ -212,8 +213,8 @@ impl Required {
             let reference = schema["$ref"].as_str().and_then(|text| text.rsplit('/').next());
             let may_be_null = schema.pointer("/anyOf/1/type").is_some_and(|kind| kind == "null");
             schema = match (reference, may_be_null) {
-                (Some(name), _) => &self.schemas[name],
-                (None, true) => &schema["anyOf"][0],
+                (Some(name), _) => self.schemas.get(name).unwrap_or(&Value::Null),
+                (None, true) => schema.pointer("/anyOf/0").unwrap_or(&Value::Null),
                 (None, false) => return schema,
             };
         }
