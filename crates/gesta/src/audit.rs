@@ -57,6 +57,16 @@ impl Operator {
 }
 
 /// An operator ordered an operation. The actor is in the event's metadata.
+///
+/// ```
+/// use gesta::audit::OperationOrdered;
+///
+/// let stored = r#"{"operation":"retry-process","target":"welcome instance:ann"}"#;
+/// let ordered: OperationOrdered = serde_json::from_str(stored)?;
+/// assert_eq!(ordered.operation, "retry-process");
+/// assert_eq!(ordered.reason, None);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(name = "operation-ordered")]
 #[serde(rename_all = "camelCase")]
@@ -71,6 +81,16 @@ pub struct OperationOrdered {
 }
 
 /// The events of the audit stream.
+///
+/// ```
+/// use gesta::{Recorded, audit::{AuditEvent, stream}};
+///
+/// # fn who(recorded: &Recorded<AuditEvent>) -> Option<&str> {
+/// // An auditor reads who ordered it from the metadata.
+/// recorded.metadata.actor.as_deref()
+/// # }
+/// assert_eq!(stream().as_str(), "audit-operations");
+/// ```
 #[derive(EventSet, Clone, Debug, PartialEq, Eq)]
 pub enum AuditEvent {
     /// An operator ordered an operation.

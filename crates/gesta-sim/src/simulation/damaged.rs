@@ -198,11 +198,15 @@ fn all_are_listed(store: &LogStore, history: &History, vouched: Position) -> Ver
     let Some(listed) = reads::unless_damaged(answer_now(store.list_streams(list)))? else {
         return Ok(());
     };
+    // The end that the damage left: metadata in between may hide a stream for a while.
+    let head = reads::unless_damaged(answer_now(store.head()))?;
+    let end = head.map_or(history.head(), |head| head.position);
     let is_live =
         |stream: &StreamName, as_of| history.stream_past(stream, as_of).state == StreamState::Live;
     let missing = history.stream_names().find(|stream| {
         !stream.is_system()
             && is_live(stream, vouched)
+            && is_live(stream, end)
             && is_live(stream, history.head())
             && !listed.contains(stream)
     });
