@@ -4,6 +4,8 @@
 
 use std::sync::RwLockReadGuard;
 
+use gesta_store::Position;
+
 use super::{
     lives::Lives,
     memory::Memory,
@@ -14,7 +16,7 @@ use super::{
 pub(super) fn of<'a>(
     covered: Covered,
     stretches: impl Iterator<Item = RwLockReadGuard<'a, Memory>>,
-    lives: &Lives,
+    lives: &mut Lives,
     key: &TermKey,
 ) -> Contents {
     let mut contents = Contents {
@@ -25,11 +27,12 @@ pub(super) fn of<'a>(
         categories: Vec::new(),
         lifecycles: Vec::new(),
     };
+    let end = Position::new(covered.end);
     for stretch in stretches {
         stretch.add_to(&mut contents, key);
         for stream in stretch.streams() {
             if let Some(described) = stream.described_stream() {
-                let lifecycle = lives.of(&described).as_lifecycle();
+                let lifecycle = lives.settle(&described, end).as_lifecycle();
                 contents.lifecycles.push((described, lifecycle));
             }
         }

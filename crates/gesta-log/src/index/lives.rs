@@ -1,12 +1,14 @@
 //! Where streams are in their lives: their metadata, and whether their name is forbidden.
 //!
-//! Always holds: it says what the last published event of each metadata stream says. Only streams
-//! that were ever described take memory here.
+//! Always holds: it says what the last published event of each metadata stream says, and what the
+//! last one before a position said that no run covers yet: a run must not know of events behind it,
+//! which damage may still take. Only streams that were ever described take memory here.
 
 use bytes::Bytes;
 use foldhash::HashMap;
 use gesta_store::{
-    RecordedAt, Revision, StoreError, StreamMetadata, StreamName, StreamState, TombstoneStream,
+    Position, RecordedAt, Revision, StoreError, StreamMetadata, StreamName, StreamState,
+    TombstoneStream,
 };
 
 use super::{Entry, run::Lifecycle};
@@ -96,15 +98,29 @@ impl Life {
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Lives {
-    described: HashMap<StreamName, Life>,
+    /// By stream, in order: the position of each change, and the life from there on.
+    described: HashMap<StreamName, Vec<(Position, Life)>>,
     /// How many there were.
     changes: u64,
 }
 
 impl Lives {
-    pub(super) fn change(&mut self, stream: StreamName, change: Change) {
-        self.described.entry(stream).or_default().change(change);
+    pub(super) fn change(&mut self, stream: StreamName, change: Change, at: Position) {
+        let past = self.described.entry(stream).or_default();
+        let mut life = past.last().map(|(_, life)| life.clone()).unwrap_or_default();
+        life.change(change);
+        debug_assert!(past.last().is_none_or(|(last, _)| *last <= at), "changes come in order");
+        past.push((at, life));
         self.changes += 1;
+    }
+
+    /// A stream's life as the events before a position say. What they superseded is forgotten:
+    /// runs are made in the order of their segments.
+    pub(super) fn settle(&mut self, stream: &StreamName, end: Position) -> Life {
+        let Some(past) = self.described.get_mut(stream) else { return Life::default() };
+        let before = past.partition_point(|(at, _)| *at < end);
+        past.drain(..before.saturating_sub(1));
+        past.first().filter(|(at, _)| *at < end).map(|(_, life)| life.clone()).unwrap_or_default()
     }
 
     pub(super) fn changes(&self) -> u64 {
@@ -112,6 +128,7 @@ impl Lives {
     }
 
     pub(super) fn of(&self, stream: &StreamName) -> Life {
-        self.described.get(stream).cloned().unwrap_or_default()
+        let past = self.described.get(stream).and_then(|past| past.last());
+        past.map(|(_, life)| life.clone()).unwrap_or_default()
     }
 }

@@ -250,9 +250,10 @@ impl Index {
     ) -> Result<(), RunError> {
         let changes = context.lifecycles(&run)?;
         let mut lives = self.lives.write().unwrap_or_else(PoisonError::into_inner);
-        changes.into_iter().for_each(|(stream, change)| lives.change(stream, change));
+        let end = Position::new(run.end() - 1);
+        changes.into_iter().for_each(|(stream, change)| lives.change(stream, change, end));
         drop(lives);
-        self.head = Position::new(run.end() - 1);
+        self.head = end;
         let recorded = run.covered().iter().rev().find_map(|covered| covered.last_recorded_at);
         self.last_recorded_at = recorded.map(RecordedAt::from_micros).or(self.last_recorded_at);
         let part = Part::File(Arc::new(Filed::new(Arc::clone(context), run)));
@@ -336,8 +337,8 @@ impl Index {
             }
             Part::Memory(..) | Part::File(_) => None,
         });
-        let lives = self.lives.read().unwrap_or_else(PoisonError::into_inner);
-        contents::of(covered, here, &lives, context.key())
+        let mut lives = self.lives.write().unwrap_or_else(PoisonError::into_inner);
+        contents::of(covered, here, &mut lives, context.key())
     }
 
     /// The stretch in memory that goes on with this position.
@@ -609,7 +610,8 @@ impl Index {
 /// Notes what an event says of the life of a stream.
 fn note_lifecycle(lives: &RwLock<Lives>, entry: &Entry<'_>) {
     if let Some((stream, change)) = lifecycle_change(entry) {
-        lives.write().unwrap_or_else(PoisonError::into_inner).change(stream, change);
+        let mut lives = lives.write().unwrap_or_else(PoisonError::into_inner);
+        lives.change(stream, change, entry.position);
     }
 }
 
