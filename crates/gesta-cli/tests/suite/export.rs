@@ -438,6 +438,17 @@ fn an_export_of_the_version_before_is_imported_with_a_warning_and_doubles_nothin
     assert!(import(&copy, &old).out.starts_with("imported 0 events; 19 events there already"));
 }
 
+/// The file was written on 2026-11-29 by the last version with the format 1.
+#[test]
+fn a_file_that_the_version_before_wrote_is_imported() {
+    let copy = Scene::empty();
+    let file = include_str!("../golden/export-1.jsonl");
+    let told = import(&copy, file);
+    assert_eq!((told.code, told.out.as_str()), (0, "imported 140 events\n"), "{told:?}");
+    assert_eq!(copy.run(&["read", "process:fulfilment-o2"]).said().lines().count(), 9);
+    assert!(copy.run(&["verify"]).said().contains("sound: 140 events"));
+}
+
 #[test]
 fn an_old_export_of_a_scavenged_store_is_imported() {
     let (scene, copy) = (scavenged(), Scene::empty());
