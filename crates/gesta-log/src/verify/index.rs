@@ -27,6 +27,8 @@ pub(super) struct Files {
     runs: Vec<Checked>,
     /// What is wrong with others.
     wrong: Vec<String>,
+    /// Runs that know more of a segment than its durable marks cover: the segment, and the complaint.
+    longer: Vec<(String, String)>,
     /// Where each segment's description is: its run and its number there.
     segments: BTreeMap<String, (usize, usize)>,
 }
@@ -45,6 +47,7 @@ impl Files {
             key: None,
             runs: Vec::new(),
             wrong: Vec::new(),
+            longer: Vec::new(),
             segments: BTreeMap::new(),
         };
         let manifest = match Manifest::read(&**disk) {
@@ -95,17 +98,30 @@ impl Files {
             true => *segment,
             false => Covered { salt: said.salt, adopted_length: said.adopted_length, ..*segment },
         };
-        if run.covered().get(at).is_none_or(|said| *said != as_it_was(said)) {
-            let named = run.name().file();
-            wrong
-                .get_or_insert_with(|| format!("{named} says other things of {file} than it does"));
+        let said = run.covered().get(at);
+        if said.is_none_or(|said| *said != as_it_was(said)) {
+            let complaint =
+                format!("{} says other things of {file} than it does", run.name().file());
+            // An opening after a kill adopts events that no later mark covers yet, and its run has them.
+            if said.is_some_and(|said| said.begins_as(segment) && said.end > segment.end) {
+                self.longer.push((file, complaint));
+            } else {
+                wrong.get_or_insert(complaint);
+            }
         }
     }
 
     /// What is wrong with files, once all of the log was looked at. Where a segment is damaged that a
     /// file speaks of, the file may be right.
-    pub(super) fn wrong(self, is_damaged: impl Fn(&str) -> bool) -> Vec<String> {
-        let Self { runs, mut wrong, segments, .. } = self;
+    pub(super) fn wrong(
+        self,
+        is_damaged: impl Fn(&str) -> bool,
+        is_unconfirmed: impl Fn(&str) -> bool,
+    ) -> Vec<String> {
+        let Self { runs, mut wrong, longer, segments, .. } = self;
+        let longer =
+            longer.into_iter().filter(|(file, _)| !is_damaged(file) && !is_unconfirmed(file));
+        wrong.extend(longer.map(|(_, complaint)| complaint));
         wrong.extend(runs.into_iter().filter_map(|Checked { run, wrong }| {
             let right =
                 run.covered().iter().any(|covered| is_damaged(&segment_file(covered.number)));

@@ -70,7 +70,8 @@ pub fn verify(
     }
     report.damage.sort_by(|one, other| one.file.cmp(&other.file));
     let is_damaged = |file: &str| report.damage.iter().any(|damage| damage.file == file);
-    report.index_damage = eyes.files.wrong(is_damaged);
+    let unmarked = report.unmarked.as_ref().map(|unmarked| unmarked.file.as_str());
+    report.index_damage = eyes.files.wrong(is_damaged, |file| unmarked == Some(file));
     Ok(report)
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use gesta_log::{LockError, LogStore, OpenError, Options};
+use gesta_log::{LockError, LogStore, OpenError, Options, verify};
 use gesta_store::{EventStore, ExpectedRevision, Position, Revision, StoreError};
 
 use crate::scene::{
@@ -29,6 +29,22 @@ fn what_was_acknowledged_is_there_after_a_kill() {
     append(&store, "order-2", "2");
     let killed = as_killed(directory.path());
     assert_eq!(told(&open(killed.path())), ["1", "2"]);
+}
+
+#[test]
+fn an_index_that_was_made_after_a_kill_is_found_sound() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    append(&store, "order-1", "1");
+    append(&store, "order-2", "2");
+    let killed = as_killed(directory.path());
+    drop(open(killed.path()));
+    let runs = fs::read_dir(killed.path()).unwrap();
+    let is_run = |entry: fs::DirEntry| entry.file_name().to_string_lossy().ends_with(".run");
+    assert!(runs.map(Result::unwrap).any(is_run), "closing puts the index into a file");
+    let report = verify(killed.path(), &mut |_| {}).unwrap();
+    assert!(report.unmarked.is_some(), "no mark covers the last event");
+    assert_eq!((report.damage, report.index_damage), (vec![], Vec::<String>::new()));
 }
 
 #[test]

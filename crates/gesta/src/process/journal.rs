@@ -51,7 +51,8 @@ pub(super) enum JournalEvent {
 pub(super) struct CheckpointPiece {
     pub(super) instances: Vec<Entry>,
     queues: Vec<StoredQueue>,
-    /// Events after the checkpoint's position that are not to be handled.
+    /// Events that are not to be handled when they come again, as they do in a store that was
+    /// restored or moved.
     skipped: Vec<String>,
 }
 
@@ -419,11 +420,6 @@ impl Journal {
             pieces.push(CheckpointPiece { skipped: skipped.to_vec(), ..Default::default() });
         }
         pieces
-    }
-
-    /// Skipped events before a checkpoint's position do not come again.
-    pub(super) fn forget_skipped(&mut self) {
-        self.skipped.clear();
     }
 
     pub(super) fn stream(&self) -> &StreamName {

@@ -491,9 +491,6 @@ impl<P: ProcessManager> Runner<P> {
     async fn checkpoint(&mut self, session: &mut Session<P>) -> Result<(), Trouble> {
         let (store, identity) = (self.parts.store.as_ref(), &self.parts.identity);
         session.census.advance(store, identity).await?;
-        if session.flow.open() == 0 {
-            session.journal.forget_skipped();
-        }
         let place = session.flow.done();
         let checkpoint = Checkpointed::at(place, session.incarnation, session.census);
         let mut entries = session.agenda.entries();

@@ -95,6 +95,24 @@ async fn a_store_whose_positions_are_others_is_gone_on_with_where_it_was() {
 }
 
 #[tokio::test]
+async fn what_an_operator_skipped_stays_skipped_in_a_store_that_was_moved() {
+    let shelves = Shelves::open().await;
+    shelves.append("book-poison", "book-lent", r#"{"book":"poison"}"#).await;
+    drain(&shelves.gesta).await;
+    let poison = shelves.set_aside().await.remove(0);
+    let (subject, number) = (&poison.subject, poison.inputs[0].number);
+    shelves.gesta.skip_process_input("fragile", subject, number, &operator()).await.unwrap();
+    let mut shelves = shelves;
+    for _ in 0..2 {
+        let store = moved(shelves.store.as_ref(), |_| true).await;
+        shelves.gesta.close().await;
+        shelves = Shelves::on(store, shelves.clock).await;
+        drain(&shelves.gesta).await;
+        assert_eq!(shelves.set_aside().await, []);
+    }
+}
+
+#[tokio::test]
 async fn a_checkpoint_whose_event_is_not_in_the_store_is_told_and_nothing_is_skipped() {
     let memory = Arc::new(MemoryStore::new());
     let shelves = Shelves::on(memory, VirtualClock::new()).await;

@@ -70,6 +70,14 @@ pub(crate) struct Covered {
 }
 
 impl Covered {
+    /// Returns whether both are about one segment file, however far each knows it.
+    pub(crate) fn begins_as(&self, other: &Self) -> bool {
+        (self.number, self.salt, self.incarnation, self.first)
+            == (other.number, other.salt, other.incarnation, other.first)
+    }
+}
+
+impl Covered {
     const BYTES: usize = 105;
 
     /// Whether a position is one of its.
