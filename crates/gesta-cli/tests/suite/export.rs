@@ -328,6 +328,21 @@ fn an_export_that_was_changed_on_its_way_is_not_imported() {
 }
 
 #[test]
+fn a_file_that_was_cut_or_changed_leaves_a_store_with_events_as_it_was() {
+    let (scene, copy, files) = (of_all_kinds(), Scene::of_two_orders(), Scene::empty());
+    let lines = exported(&scene, &[]).replace("order-", "sale-");
+    let lines = lines.as_str();
+    let before = events(&copy).len();
+    let file = files.path().join("events.jsonl");
+    let path = file.to_str().unwrap();
+    for wrong in [lines.replacen("9.90", "9.91", 1), first_lines(lines, 6)] {
+        fs::write(&file, wrong).unwrap();
+        assert_eq!(copy.run(&["import", path]).code, 1);
+        assert_eq!(events(&copy).len(), before);
+    }
+}
+
+#[test]
 fn an_import_onto_a_full_disk_goes_on_once_there_is_room() {
     let scene = Scene::empty();
     let store = scene.open();

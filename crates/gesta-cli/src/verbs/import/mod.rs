@@ -44,6 +44,9 @@ boundaries of appends. It has a new incarnation: who has seen more than was expo
 Otherwise events are appended, with their ids and together as they were, at other positions; the
 stream `imported-positions-…` keeps which.
 
+A file is read to its end and its checksum compared before any of it is appended to a store that has
+events. Standard input cannot be: give a file where that matters.
+
 What is there already is left alone: an import that was cut off, by a kill or a full disk, goes on
 when it is said again.
 
@@ -104,7 +107,10 @@ impl Import {
                     Some(directory) if header.whole && header.store == LOG => {
                         exact::import(lines, &header, directory, way)?
                     }
-                    _ => elsewhere::import(lines, &header, &store.open_to_append()?, way)?,
+                    _ => {
+                        self.read_through()?;
+                        elsewhere::import(lines, &header, &store.open_to_append()?, way)?
+                    }
                 }
             }
             Some(first) => elsewhere::import_old(lines, first, &store.open_to_append()?, way)?,
@@ -117,6 +123,25 @@ impl Import {
         bar.finish_and_clear();
         tell(&imported, output)?;
         Ok(Outcome::Done)
+    }
+}
+
+impl Import {
+    /// Reads a file to its end and compares its checksum, before anything of it is appended to a
+    /// store that has events: an append there cannot be taken back. Standard input comes only once;
+    /// what is wrong with it is told when it has been read.
+    fn read_through(&self) -> Result<()> {
+        if self.file == Path::new("-") {
+            return Ok(());
+        }
+        let (input, _) = input(&self.file)?;
+        let mut lines = Lines::new(input);
+        if let Some((_, header)) = lines.next()? {
+            lines.hash(&header);
+        }
+        let way = Way { accept_cut: self.accept_cut, bar: &ProgressBar::hidden() };
+        each_append(&mut lines, way, |_| Ok(()))?;
+        Ok(())
     }
 }
 
