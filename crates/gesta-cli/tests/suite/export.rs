@@ -343,6 +343,19 @@ fn a_file_that_was_cut_or_changed_leaves_a_store_with_events_as_it_was() {
 }
 
 #[test]
+fn a_store_that_was_made_of_a_file_is_left_as_it_is_when_the_file_is_imported_again() {
+    let (scene, copy, files) = (of_all_kinds(), Scene::empty(), Scene::empty());
+    let file = files.path().join("events.jsonl");
+    let path = file.to_str().unwrap();
+    scene.run(&["export", "--output", path]).said();
+    copy.run(&["import", path]).said();
+    let before = events(&copy);
+    let again = copy.run(&["import", path]);
+    assert!(again.said().starts_with("imported 0 events; "), "{again:?}");
+    assert_eq!(events(&copy), before);
+}
+
+#[test]
 fn an_import_onto_a_full_disk_goes_on_once_there_is_room() {
     let scene = Scene::empty();
     let store = scene.open();

@@ -19,11 +19,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use gesta_log::StoredAppend;
+use gesta_log::{LogStore, StoredAppend};
 use gesta_store::Position;
 use indicatif::ProgressBar;
 use serde_json::json;
 
+use self::known::Known;
 use crate::{
     counted::counted,
     directory,
@@ -84,6 +85,12 @@ struct Imported {
     warnings: Vec<String>,
 }
 
+impl Imported {
+    const fn nothing() -> Self {
+        Self { exact: false, appended: 0, known: 0, last: None, warnings: Vec::new() }
+    }
+}
+
 /// What an import is told beside the lines.
 #[derive(Clone, Copy)]
 struct Way<'a> {
@@ -108,8 +115,11 @@ impl Import {
                         exact::import(lines, &header, directory, way)?
                     }
                     _ => {
-                        self.read_through()?;
-                        elsewhere::import(lines, &header, &store.open_to_append()?, way)?
+                        let store = store.open_to_append()?;
+                        match self.read_through(&store)? {
+                            Some(there_already) => there_already,
+                            None => elsewhere::import(lines, &header, &store, way)?,
+                        }
                     }
                 }
             }
@@ -128,11 +138,12 @@ impl Import {
 
 impl Import {
     /// Reads a file to its end and compares its checksum, before anything of it is appended to a
-    /// store that has events: an append there cannot be taken back. Standard input comes only once;
-    /// what is wrong with it is told when it has been read.
-    fn read_through(&self) -> Result<()> {
+    /// store that has events: an append there cannot be taken back. Returns what is there already if
+    /// that is all, each event at its own position, as in a store that was made of the same file.
+    /// Standard input comes only once; what is wrong with it is told when it has been read.
+    fn read_through(&self, store: &LogStore) -> Result<Option<Imported>> {
         if self.file == Path::new("-") {
-            return Ok(());
+            return Ok(None);
         }
         let (input, _) = input(&self.file)?;
         let mut lines = Lines::new(input);
@@ -140,8 +151,20 @@ impl Import {
             lines.hash(&header);
         }
         let way = Way { accept_cut: self.accept_cut, bar: &ProgressBar::hidden() };
-        each_append(&mut lines, way, |_| Ok(()))?;
-        Ok(())
+        let mut known = Known::new(store);
+        let mut there_already = Imported::nothing();
+        let mut is_all_there = true;
+        let end = each_append(&mut lines, way, |Taken { append, .. }| {
+            let Some(first) = append.events.first().filter(|_| is_all_there) else { return Ok(()) };
+            let there = known.append(&append.events)?;
+            is_all_there = there
+                .is_some_and(|there| there.begin == first.position && there.is(&append.events));
+            there_already.known += append.events.len() as u64;
+            there_already.last = append.events.last().map(|event| event.position);
+            Ok(())
+        })?;
+        let is_all = is_all_there && there_already.known > 0 && matches!(end, End::Whole);
+        Ok(is_all.then_some(there_already))
     }
 }
 
