@@ -360,7 +360,7 @@ impl Simulation {
             let state = |stream: &StreamName| history.stream_past(stream, history.head()).state;
             let is_hidden = |stream: &&StreamName| state(stream) == StreamState::Deleted;
             let hidden: Vec<_> = history.stream_names().filter(is_hidden).cloned().collect();
-            let about_hidden = !hidden.is_empty() && self.chance.percent(50);
+            let about_hidden = !hidden.is_empty() && self.chance.percent(75);
             let any = self.client.stream();
             return Topic::Stream(if about_hidden { self.chance.pick(&hidden) } else { any });
         }
