@@ -13,7 +13,7 @@ use ureq::{Agent, Body, http::Response};
 
 use crate::exit::Refusal;
 
-/// How long an answer may take.
+/// The time that an answer may take.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The most bytes of an answer.

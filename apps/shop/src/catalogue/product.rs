@@ -41,7 +41,7 @@ impl Product {
         self.known
     }
 
-    /// Whether its stock is kept.
+    /// Returns whether the product's stock is kept. An unknown product's is not.
     pub(crate) fn is_tracked(&self) -> bool {
         self.stock_keeping == StockKeeping::Tracked && self.known
     }

@@ -35,7 +35,7 @@ pub struct DispatchOrder {
     #[command(edge)]
     #[serde(default)]
     pub pieces: BTreeMap<ProductId, u64>,
-    /// When the parcel left.
+    /// The time at which the parcel left.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
@@ -97,7 +97,7 @@ impl Decide for DispatchOrder {
     }
 }
 
-/// Why an order does not leave.
+/// A refusal to ship an order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DispatchRejection {
     /// The order is not one to ship now.

@@ -56,12 +56,12 @@ impl Client {
         Self::over(opened::in_memory().await)
     }
 
-    /// Of a shop that is open already.
+    /// A client of a shop that is open already.
     pub(crate) fn over(shop: Gesta) -> Self {
         Self::at(shop, |edge| edge)
     }
 
-    /// Of a shop that is open already, at this edge.
+    /// A client of a shop that is open already, at this edge.
     pub(crate) fn at(shop: Gesta, edge: impl FnOnce(Edge) -> Edge) -> Self {
         let document = Arc::new(shop::http::api().document());
         let router = shop::http::api().router(edge(Edge::new(shop.clone())));

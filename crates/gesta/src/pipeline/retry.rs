@@ -14,8 +14,9 @@ use crate::{Clock, CommandError, Receipt, Rng};
 
 /// How often a command is tried again when other programs were faster.
 ///
-/// Commands of one program on one stream take turns and cause each other no conflict. The wait before a retry is a random part of a bound that doubles each time, so that those who
-/// collided once do not collide again.
+/// Commands of one program on one stream take turns and cause each other no conflict. The wait
+/// before a retry is a random part of a bound that doubles each time, so that those who collided
+/// once do not collide again.
 ///
 /// ```
 /// use std::num::NonZeroU32;
