@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    index::Ahead,
+    index::StagedMemtable,
     planted::{self, Bug},
     sync::{
         Condvar, Mutex, MutexGuard,
@@ -38,19 +38,19 @@ pub(crate) struct Helper {
 struct Bench {
     to_do: Option<Work>,
     /// Where what was done lies.
-    done: Option<Ahead>,
+    done: Option<StagedMemtable>,
     closed: bool,
 }
 
 /// The appends of a group, and where they go.
 #[derive(Debug)]
 struct Work {
-    ahead: Ahead,
+    ahead: StagedMemtable,
     placed: Arc<Placed>,
 }
 
 impl Work {
-    fn done(self) -> Ahead {
+    fn done(self) -> StagedMemtable {
         self.ahead.insert(self.placed.appends());
         self.ahead
     }
@@ -92,7 +92,7 @@ impl Helper {
     }
 
     /// A group is about to be written, and this is where it goes.
-    pub(crate) fn give(&self, ahead: Ahead, placed: Arc<Placed>) {
+    pub(crate) fn give(&self, ahead: StagedMemtable, placed: Arc<Placed>) {
         let work = Work { ahead, placed };
         if self.is_helped() {
             self.lock().to_do = Some(work);
@@ -108,7 +108,7 @@ impl Helper {
 
     /// The group is durable: where its events lie, if they were put anywhere. Waits for whoever is
     /// about it.
-    pub(crate) fn take(&self) -> Option<Ahead> {
+    pub(crate) fn take(&self) -> Option<StagedMemtable> {
         let mut bench = self.bench.lock().expect("who was about it came to its end");
         bench.to_do = None;
         bench.done.take()

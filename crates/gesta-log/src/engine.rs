@@ -18,7 +18,7 @@ use crate::{
     clock::{Clock, Rng},
     disk::{Cache, Disk, Lane, Operation},
     filing::{Ended, Filing, Means, SharedFiling},
-    index::{BlockCache, Covered, Index, Span},
+    index::{AppendSpan, BlockCache, Covered, Index},
     mailbox::{Mailbox, Received},
     options::{OpenError, OpenReport, Options, RecordedTime},
     planted::{self, Bug},
@@ -312,7 +312,7 @@ impl Drop for Engine {
 struct Earlier<'a>(&'a Reader);
 
 impl Spans for Earlier<'_> {
-    fn append(&self, span: Span) -> Result<EarlierAppend, StoreError> {
+    fn append(&self, span: AppendSpan) -> Result<EarlierAppend, StoreError> {
         self.0.span(span)
     }
 

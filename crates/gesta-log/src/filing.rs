@@ -22,8 +22,8 @@ use crate::{
     disk::{Cache, Disk, Operation},
     format::{HEADER_BYTES, SegmentHeader},
     index::{
-        BlockCache, Covered, FileContext, Input, Manifest, Origin, Patch, Run, RunError, RunName,
-        merge_runs, plan_merge, renew_run, write_run,
+        BlockCache, Covered, IndexManifest, MergeInput, OffsetOverrides, Run, RunContext, RunError,
+        RunIdentity, RunName, merge_runs, plan_merge, rewrite_run, write_run,
     },
     planted::{self, Bug},
     published::Published,
@@ -103,7 +103,7 @@ pub(crate) struct Filing {
     published: Arc<Published>,
     store: [u8; 16],
     rng: Box<dyn Rng>,
-    context: Arc<FileContext>,
+    context: Arc<RunContext>,
     cache: Arc<BlockCache>,
     ended: Arc<Ended>,
     /// Segments that processes before this one did not finish.
@@ -127,7 +127,7 @@ pub(crate) struct Means {
 impl Filing {
     pub(crate) fn new(disk: Arc<dyn Disk>, published: Arc<Published>, means: Means) -> Self {
         let Means { store, rng, cache, unfiled, unfinished } = means;
-        let context = Arc::new(FileContext::new(Arc::clone(&disk), store));
+        let context = Arc::new(RunContext::new(Arc::clone(&disk), store));
         let ended = Arc::new(Ended::default());
         unfiled.into_iter().for_each(|segment| ended.push(segment));
         let (tidied, in_doubt) = (false, false);
@@ -229,9 +229,9 @@ impl Filing {
             self.remove(&names);
         }
         let index = self.published.index();
-        let patches: Vec<_> = names.iter().map(|name| index.patches(*name)).collect();
+        let patches: Vec<_> = names.iter().map(|name| index.offset_overrides(*name)).collect();
         let inputs: Vec<_> =
-            inputs.iter().zip(&patches).map(|(run, patches)| Input { run, patches }).collect();
+            inputs.iter().zip(&patches).map(|(run, patches)| MergeInput { run, patches }).collect();
         let disk = Arc::clone(&self.disk);
         let name = merge_runs(&*disk, &origin, &inputs, &mut |_| go_on(self))?;
         self.put(name, &names)
@@ -242,10 +242,10 @@ impl Filing {
     /// of the log, and an opening compares them with it.
     fn renew_run(&mut self, stale: &Arc<Run>) -> Result<(), RunError> {
         let origin = self.origin();
-        let patches = self.published.index().patches(stale.name());
-        let input = Input { run: stale, patches: &patches };
+        let patches = self.published.index().offset_overrides(stale.name());
+        let input = MergeInput { run: stale, patches: &patches };
         let disk = Arc::clone(&self.disk);
-        let name = renew_run(&*disk, &origin, &input, &mut |_| self.go_on())?;
+        let name = rewrite_run(&*disk, &origin, &input, &mut |_| self.go_on())?;
         let run = Run::open_unfinished(&*self.disk, name, Arc::clone(&self.cache))?;
         let (from, to) = (name.new_file(), name.file());
         let failed = |source| RunError::Io { file: name.file(), source };
@@ -253,14 +253,14 @@ impl Filing {
         if let Err(source) = self.published.swap_run(&self.context, run, swap) {
             // It may have happened all the same; then readers need the new one.
             let there = Run::open(&*self.disk, name, Arc::clone(&self.cache))?;
-            if there.listed() != stale.listed() {
+            if there.manifest_entry() != stale.manifest_entry() {
                 self.published.put_run(&self.context, Arc::new(there));
             }
             return Err(failed(source));
         }
         self.disk.run(Operation::SyncDirectory).map_err(failed)?;
-        let runs = self.published.index().runs().iter().map(|run| run.listed()).collect();
-        Manifest { store: self.store, runs }.write(&*self.disk)
+        let runs = self.published.index().runs().iter().map(|run| run.manifest_entry()).collect();
+        IndexManifest { store: self.store, runs }.write(&*self.disk)
     }
 
     /// In the middle of something long: files what has ended meanwhile, so that little of the index is
@@ -274,7 +274,7 @@ impl Filing {
     }
 
     fn is_stale(&self, run: &Run) -> bool {
-        !self.published.index().patches(run.name()).is_empty()
+        !self.published.index().offset_overrides(run.name()).is_empty()
     }
 
     /// Puts all segments that have ended into files, so that they can be scavenged.
@@ -286,7 +286,11 @@ impl Filing {
 
     /// Puts a rewritten segment, which is durable under the name `unfinished`, into the place of the
     /// one before, durably. Its run is [renewed](Self::renew) later.
-    pub(crate) fn swap_segment(&mut self, unfinished: &str, patch: Patch) -> io::Result<()> {
+    pub(crate) fn swap_segment(
+        &mut self,
+        unfinished: &str,
+        patch: OffsetOverrides,
+    ) -> io::Result<()> {
         let (from, to) = (unfinished.to_owned(), segment_file(patch.covered.number));
         let patch = Arc::new(patch);
         let rename = || self.disk.run(Operation::Rename { from, to });
@@ -295,7 +299,7 @@ impl Filing {
         if durable.is_err() {
             self.in_doubt = true;
             // Whichever file a crash leaves: its run has to go on knowing everything.
-            let cautious = Arc::new(patch.that_drops_nothing());
+            let cautious = Arc::new(patch.without_drops());
             if is_there(&*self.disk, &patch.covered) {
                 self.published.swap_segment(&cautious, || Ok::<_, io::Error>(()))?;
             }
@@ -331,7 +335,7 @@ impl Filing {
     }
 
     /// How terms of this store are hashed.
-    pub(crate) fn context(&self) -> &Arc<FileContext> {
+    pub(crate) fn context(&self) -> &Arc<RunContext> {
         &self.context
     }
 
@@ -340,10 +344,11 @@ impl Filing {
     fn put(&mut self, name: RunName, replaced: &[RunName]) -> Result<(), RunError> {
         let run = Run::open(&*self.disk, name, Arc::clone(&self.cache))?;
         let runs = self.published.index().runs();
-        let kept = runs.iter().map(|run| run.listed()).filter(|run| !replaced.contains(&run.name));
-        let mut runs: Vec<_> = kept.chain([run.listed()]).collect();
+        let kept =
+            runs.iter().map(|run| run.manifest_entry()).filter(|run| !replaced.contains(&run.name));
+        let mut runs: Vec<_> = kept.chain([run.manifest_entry()]).collect();
         runs.sort_unstable_by_key(|run| run.name);
-        Manifest { store: self.store, runs }.write(&*self.disk)?;
+        IndexManifest { store: self.store, runs }.write(&*self.disk)?;
         self.published.put_run(&self.context, Arc::new(run));
         self.remove(replaced);
         Ok(())
@@ -361,20 +366,20 @@ impl Filing {
         if self.tidied {
             return Ok(());
         }
-        let runs = self.published.index().runs().iter().map(|run| run.listed()).collect();
-        let named = Manifest { store: self.store, runs };
+        let runs = self.published.index().runs().iter().map(|run| run.manifest_entry()).collect();
+        let named = IndexManifest { store: self.store, runs };
         let failed = |source: io::Error| RunError::Io { file: "the directory".to_owned(), source };
         let files = self.disk.list().map_err(failed)?;
         let unfinished = files.iter().filter(|file| is_unfinished_segment(file));
-        for file in named.leftovers(&files).chain(unfinished).chain(&self.unfinished) {
+        for file in named.orphans(&files).chain(unfinished).chain(&self.unfinished) {
             drop(self.disk.run(Operation::Remove { file: file.clone() }));
         }
         self.tidied = true;
         Ok(())
     }
 
-    fn origin(&mut self) -> Origin {
-        Origin { store: self.store, random: self.rng.bytes() }
+    fn origin(&mut self) -> RunIdentity {
+        RunIdentity { store: self.store, random: self.rng.bytes() }
     }
 }
 

@@ -15,7 +15,7 @@ use gesta_store::{Damage, Direction, Incarnation, Position};
 
 use crate::{
     format::{Frame, Seed},
-    index::{Ahead, FileContext, Index, Location, Patch, Run},
+    index::{Index, Location, OffsetOverrides, Run, RunContext, StagedMemtable},
     planted::{self, Bug},
     sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard},
     writer::Placed,
@@ -97,18 +97,18 @@ impl Published {
     }
 
     /// Where the events of a group that is on its way can be put already.
-    pub(crate) fn ahead(&self, to_come: &ToCome) -> Option<Ahead> {
-        self.read().index.ahead(to_come.segment, to_come.placed.first())
+    pub(crate) fn ahead(&self, to_come: &ToCome) -> Option<StagedMemtable> {
+        self.read().index.staged_memtable(to_come.segment, to_come.placed.first())
     }
 
     /// Shows a group to readers; `ahead` says where its events were put already.
-    pub(crate) fn publish(&self, publication: &Publication, ahead: Option<&Ahead>) {
+    pub(crate) fn publish(&self, publication: &Publication, ahead: Option<&StagedMemtable>) {
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             state.tail.push(publication);
             let placed = &publication.placed;
             match ahead {
-                Some(ahead) => state.index.show(ahead, placed.appends().flatten()),
+                Some(ahead) => state.index.publish_staged(ahead, placed.appends().flatten()),
                 None => {
                     for entries in placed.appends() {
                         state.index.insert(publication.segment, publication.seed, entries);
@@ -120,7 +120,7 @@ impl Published {
     }
 
     /// Puts a run in the place of what it covers.
-    pub(crate) fn put_run(&self, context: &Arc<FileContext>, run: Arc<Run>) {
+    pub(crate) fn put_run(&self, context: &Arc<RunContext>, run: Arc<Run>) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let replaced = state.index.put_run(context, run);
         self.replaced.fetch_add(1, Ordering::Release);
@@ -131,7 +131,7 @@ impl Published {
     /// Puts a run into the place of the one of the same name: `swap` does so on disk.
     pub(crate) fn swap_run<E>(
         &self,
-        context: &Arc<FileContext>,
+        context: &Arc<RunContext>,
         run: Run,
         swap: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
@@ -149,12 +149,12 @@ impl Published {
     /// [`replaced`](Self::replaced).
     pub(crate) fn swap_segment<E>(
         &self,
-        patch: &Arc<Patch>,
+        patch: &Arc<OffsetOverrides>,
         swap: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         swap()?;
-        state.index.patch(patch);
+        state.index.override_offsets(patch);
         state.tail.forget(patch.covered.number);
         if !planted::is(Bug::ReplacedInSilence) {
             self.replaced.fetch_add(1, Ordering::Release);

@@ -3,7 +3,7 @@
 //! Owns: the one corruption rule: a bad range is damage if a durable mark of any valid later frame,
 //! or the successor's opening frame, lies past its beginning; otherwise it is a torn tail, which was
 //! never acknowledged. Always holds: nothing is cut away by reading; what is not adopted is
-//! reported. What is sound is told apart quickly ([`sound`]), and only then; the slow walk has the
+//! reported. What is sound is told apart quickly ([`verify_segment`]), and only then; the slow walk has the
 //! last word. Not here: which segments follow each other ([`recovery`](crate::recovery)).
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use gesta_store::{Position, RecordedAt};
 
 use crate::format::{
     BorrowedEvent, Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, HEADER_BYTES,
-    Malformed, Seed, align, borrow_record, mark_offset, record_goes_on,
+    Malformed, Seed, align, append_continues, borrow_record, mark_offset,
 };
 use crate::planted::{self, Bug};
 
@@ -20,7 +20,7 @@ const ZEROS_AT_ONCE: usize = 64;
 
 /// What a walk begins with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Start {
+pub(crate) struct ScanStart {
     pub(crate) seed: Seed,
     /// The chain before the segment; none where damage hid it.
     pub(crate) chain: Option<Chain>,
@@ -43,7 +43,7 @@ pub(crate) struct BadRange {
 
 /// What a walk found, frames aside.
 #[derive(Clone, Debug)]
-pub(crate) struct Walked {
+pub(crate) struct ScanResult {
     /// Where the adopted part ends.
     pub(crate) end: u64,
     /// The highest durable mark of an adopted frame.
@@ -57,8 +57,12 @@ pub(crate) struct Walked {
 }
 
 /// Walks all frames, handing each valid one with its offset to `visit`.
-pub(crate) fn walk(segment: &Bytes, start: Start, mut visit: impl FnMut(u64, Frame)) -> Walked {
-    let mut walked = Walked {
+pub(crate) fn walk(
+    segment: &Bytes,
+    start: ScanStart,
+    mut visit: impl FnMut(u64, Frame),
+) -> ScanResult {
+    let mut walked = ScanResult {
         end: HEADER_BYTES,
         mark: HEADER_BYTES,
         chain: start.chain,
@@ -81,12 +85,12 @@ pub(crate) fn walk(segment: &Bytes, start: Start, mut visit: impl FnMut(u64, Fra
             }
         }
     }
-    walked.torn_bytes = trailing(segment, walked.end);
+    walked.torn_bytes = torn_bytes(segment, walked.end);
     walked
 }
 
 /// The next frame and where it begins: right at the end, or, for a mark, in the next sector.
-fn next_frame(segment: &Bytes, walked: &Walked, seed: Seed) -> Result<(u64, Frame), Malformed> {
+fn next_frame(segment: &Bytes, walked: &ScanResult, seed: Seed) -> Result<(u64, Frame), Malformed> {
     let here = match frame_at(segment, walked.end, walked, seed) {
         Ok(frame) => return Ok((walked.end, frame)),
         Err(malformed) => malformed,
@@ -106,7 +110,7 @@ fn slice(segment: &Bytes, from: u64, to: u64) -> &[u8] {
 
 /// What a sound segment comes to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sound {
+pub(crate) struct VerifiedSegment {
     /// Where its part of the log ends.
     pub(crate) end: u64,
     pub(crate) chain: Chain,
@@ -119,14 +123,18 @@ pub(crate) struct Sound {
 /// Checks a segment that has a successor and should be sound, without a copy of anything, all but
 /// that the chain's values follow from each other ([`Chain::links`]); none where [`walk`] has to
 /// say what is wrong.
-pub(crate) fn sound(
+pub(crate) fn verify_segment(
     segment: &Bytes,
-    start: &Start,
+    start: &ScanStart,
     mut visit: impl FnMut(u64, &BorrowedEvent<'_>),
-) -> Option<Sound> {
+) -> Option<VerifiedSegment> {
     let limit = start.adopted_length?;
-    let mut sound =
-        Sound { end: HEADER_BYTES, chain: start.chain?, next: start.next, last_recorded_at: None };
+    let mut sound = VerifiedSegment {
+        end: HEADER_BYTES,
+        chain: start.chain?,
+        next: start.next,
+        last_recorded_at: None,
+    };
     let mut sealed = false;
     while sound.end < limit && !sealed {
         let (offset, header) = header_after(segment, sound.end, start.seed)?;
@@ -172,7 +180,7 @@ struct Records<'a> {
     seed: Seed,
 }
 
-impl Sound {
+impl VerifiedSegment {
     /// Checks the records of a frame.
     fn take(
         &mut self,
@@ -186,7 +194,7 @@ impl Sound {
             let at = offset + used as u64;
             let record = frame.get(used..)?;
             let (event, length) = borrow_record(record, at, seed).ok()?;
-            goes_on = record_goes_on(record);
+            goes_on = append_continues(record);
             if event.position != self.next {
                 return None;
             }
@@ -201,7 +209,12 @@ impl Sound {
     }
 }
 
-fn frame_at(segment: &Bytes, offset: u64, walked: &Walked, seed: Seed) -> Result<Frame, Malformed> {
+fn frame_at(
+    segment: &Bytes,
+    offset: u64,
+    walked: &ScanResult,
+    seed: Seed,
+) -> Result<Frame, Malformed> {
     let at = usize::try_from(offset).map_err(|_| Malformed::Short)?;
     if at >= segment.len() {
         return Err(Malformed::Short);
@@ -214,7 +227,7 @@ fn frame_at(segment: &Bytes, offset: u64, walked: &Walked, seed: Seed) -> Result
     Ok(frame)
 }
 
-impl Walked {
+impl ScanResult {
     fn take(&mut self, offset: u64, frame: &Frame) {
         self.end = offset + frame.header.length as u64;
         self.mark = self.mark.max(frame.header.durable_mark);
@@ -225,7 +238,7 @@ impl Walked {
 
     /// Judges the bad bytes at the present end. Where they are damage, notes it and moves on to
     /// the next valid frame, if there is one; says whether there is.
-    fn skip_damage(&mut self, segment: &Bytes, start: &Start, what: Malformed) -> bool {
+    fn skip_damage(&mut self, segment: &Bytes, start: &ScanStart, what: Malformed) -> bool {
         if planted::is(Bug::TruncateAtFirstBadFrame) {
             return false;
         }
@@ -286,7 +299,7 @@ fn later_frames(segment: &Bytes, from: u64, seed: Seed) -> Vec<(u64, FrameHeader
 }
 
 /// How many bytes after `end` there are up to the last one that is not zero.
-pub(crate) fn trailing(segment: &Bytes, end: u64) -> u64 {
+pub(crate) fn torn_bytes(segment: &Bytes, end: u64) -> u64 {
     let mut rest = slice(segment, end, u64::MAX);
     // Most of it is zeros that nobody wrote over: whole pieces of them first.
     while let Some((before, piece)) = rest.split_last_chunk()

@@ -310,7 +310,7 @@ impl LogStore {
 
     fn look_now(&self, append: &Append) -> Result<Looked, StoreError> {
         let index = self.shared.reader.published.index();
-        let mut looked = index.look_in_files(append)?;
+        let mut looked = index.precheck_runs(append)?;
         if let Some(condition) = &append.condition {
             let (position, head) = (condition.after, index.head());
             if position > head {
@@ -337,7 +337,7 @@ impl LogStore {
             }
             Err(_) => None,
         };
-        let (head, life) = (head_of(stream)?, index.life(stream));
+        let (head, life) = (head_of(stream)?, index.stream_meta(stream));
         reader.stream_is_known(stream)?;
         Ok(StreamDescription {
             state: life.state(head),
@@ -365,7 +365,7 @@ impl LogStore {
             after = Some(last.clone());
             for name in names {
                 let head = index.stream_head(&name, Position::START)?;
-                let shown = index.life(&name).state(head) == StreamState::Live;
+                let shown = index.stream_meta(&name).state(head) == StreamState::Live;
                 if shown && (system || !name.is_system()) {
                     live.push(name);
                 }

@@ -14,10 +14,10 @@ use super::{BackupError, Copied, Manifest, first_file, source::read, target::man
 use crate::{
     clock::{Rng, SystemRng},
     disk::{Access, Cache, Disk, FileDisk, Operation},
-    format::{FrameKind, Place, Seed, encode_bare, mark_offset, put_headers},
+    format::{FrameKind, GroupLocation, Seed, encode_bare, mark_offset, write_frame_headers},
     recovery::{OnProgress, Progress, segment_file},
     restored::{self, Making},
-    scan::{self, Start},
+    scan::{self, ScanStart},
 };
 
 /// What a restore came to.
@@ -102,14 +102,20 @@ fn seal(manifest: &Manifest, last: &Copied, bytes: &Bytes) -> Option<(u64, Bytes
     let seed = Seed::new(last.salt, last.number);
     let opening = scan::opening_frame(bytes, seed).ok()?.header;
     let (chain, next) = (Some(opening.chain), opening.first_position);
-    let walked = scan::walk(bytes, Start { seed, chain, next, adopted_length: None }, |_, _| {});
+    let walked =
+        scan::walk(bytes, ScanStart { seed, chain, next, adopted_length: None }, |_, _| {});
     if walked.sealed {
         return None;
     }
     let offset = mark_offset(walked.end);
     let mut frame = Vec::new();
     let unfinished = encode_bare(&mut frame, manifest.chain, manifest.end.next(), FrameKind::Seal);
-    put_headers(&mut frame, &Place { group_offset: offset, seed }, walked.end, &[unfinished]);
+    write_frame_headers(
+        &mut frame,
+        &GroupLocation { group_offset: offset, seed },
+        walked.end,
+        &[unfinished],
+    );
     Some((offset, Bytes::from(frame)))
 }
 

@@ -18,7 +18,7 @@ use crate::{
     options::OpenError,
     recovery::{incarnation_of, segment_file, segment_numbers},
     restored,
-    scan::{self, Start},
+    scan::{self, ScanStart},
 };
 
 /// How often it is looked whether the writer has confirmed what it wrote.
@@ -46,8 +46,8 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    fn start(&self) -> Start {
-        Start {
+    fn start(&self) -> ScanStart {
+        ScanStart {
             seed: Seed::new(self.salt, self.number),
             chain: Some(self.before),
             next: self.first,
@@ -371,7 +371,8 @@ fn ends(disk: &dyn Disk, last: &Link, cache: Cache) -> Result<Ends, BackupError>
 
 fn walk(last: &Link, bytes: &Bytes) -> (Ends, Option<(u64, Malformed)>) {
     let seed = Seed::new(last.header.salt, last.header.number);
-    let start = Start { seed, chain: Some(last.before), next: last.first, adopted_length: None };
+    let start =
+        ScanStart { seed, chain: Some(last.before), next: last.first, adopted_length: None };
     let mut frames: Vec<(u64, FrameHeader)> = Vec::new();
     let walked = scan::walk(bytes, start, |offset, frame| frames.push((offset, frame.header)));
     let after = walked.chain.unwrap_or(last.before);

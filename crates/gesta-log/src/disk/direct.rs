@@ -1,4 +1,4 @@
-//! Writing through: bytes that are on the device when the call returns.
+//! WriterThreads through: bytes that are on the device when the call returns.
 //!
 //! Owns: the choice of mechanism. Past the page cache where the file system can (`O_DIRECT` with
 //! `O_DSYNC`: one call, no copy in the kernel, and after a failure no page that lies); otherwise, and
@@ -27,12 +27,12 @@ pub(super) struct WriteThrough {
     name: String,
     /// Through the page cache; the one handle of the file.
     file: Arc<File>,
-    direct: Option<Direct>,
+    direct: Option<DirectFile>,
 }
 
 /// A second handle of the file, past the page cache.
 #[derive(Debug)]
-struct Direct {
+struct DirectFile {
     file: File,
     /// Room for an aligned copy of what is written. It begins with the block that the next write
     /// goes on in, as the last one left it.
@@ -44,7 +44,7 @@ struct Direct {
 impl WriteThrough {
     /// By the one handle of the file, and by one of [`open_direct`] where there is such a thing.
     pub(super) fn new(name: &str, file: Arc<File>, direct: Option<File>) -> Self {
-        let direct = direct.map(|file| Direct { file, buffer: Vec::new(), stands: None });
+        let direct = direct.map(|file| DirectFile { file, buffer: Vec::new(), stands: None });
         Self { name: name.to_owned(), file, direct }
     }
 
@@ -77,7 +77,7 @@ pub(super) fn open_direct(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).custom_flags(flags).open(path)
 }
 
-impl Direct {
+impl DirectFile {
     fn write(&mut self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let block = offset - offset % BLOCK_BYTES as u64;
         let within = usize::try_from(offset - block).unwrap_or(0);

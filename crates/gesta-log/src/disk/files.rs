@@ -27,16 +27,16 @@ use rustix::{
 
 use super::{
     Cache, Disk, Done, Lane, Operation,
+    descriptors::{SpareDescriptors, is_out_of_descriptors, retry_interrupted},
     direct::{WriteThrough, open_direct},
-    ownership::{LockError, Ownership, is_disowned, not_begun},
-    spare::{Spare, is_out_of_descriptors, uninterrupted},
+    ownership::{LockError, Ownership, is_ownership_lost, not_started},
 };
 
 /// Larger reads first ask how much there is.
 const READ_UNASKED_BYTES: usize = 4 << 20;
-/// Files that are kept open for reading at most, where the process may have four times as many.
+/// DirectoryFiles that are kept open for reading at most, where the process may have four times as many.
 const READ_HANDLES_MAX: usize = 1_024;
-/// Files that are kept open because they were made here, at most: the one that is written, the
+/// DirectoryFiles that are kept open because they were made here, at most: the one that is written, the
 /// next one, and some that were sealed, and so synced, before.
 const MADE_HANDLES_MAX: usize = 8;
 
@@ -52,16 +52,16 @@ pub enum Access {
 /// A directory of real files.
 #[derive(Debug)]
 pub struct FileDisk {
-    files: Arc<Files>,
-    writing: Mutex<Option<Writing>>,
+    files: Arc<DirectoryFiles>,
+    writing: Mutex<Option<WriterThreads>>,
 }
 
 /// What a disk that is written to has, dropped in this order: the directory is free only once
 /// nothing writes to it any more.
 #[derive(Debug)]
-struct Writing {
-    beside: Worker,
-    background: Worker,
+struct WriterThreads {
+    beside: IoThread,
+    background: IoThread,
     _owned: Arc<Ownership>,
 }
 
@@ -74,20 +74,20 @@ impl FileDisk {
         let failed = |source| LockError::Io { directory: directory.to_owned(), source };
         if access == Access::ReadOnly {
             fs::metadata(directory).map_err(failed)?;
-            let files = Arc::new(Files::new(directory, Weak::new()));
+            let files = Arc::new(DirectoryFiles::new(directory, Weak::new()));
             return Ok(Self { files, writing: Mutex::new(None) });
         }
         create_durably(directory).map_err(failed)?;
         let owned = Arc::new(Ownership::take(directory)?);
-        let files = Arc::new(Files::new(directory, Arc::downgrade(&owned)));
+        let files = Arc::new(DirectoryFiles::new(directory, Arc::downgrade(&owned)));
         files.spare.fill();
-        let start = |name| Worker::start(name, Arc::clone(&files)).map_err(failed);
+        let start = |name| IoThread::start(name, Arc::clone(&files)).map_err(failed);
         let (beside, background) = (start("gesta-disk")?, start("gesta-background")?);
-        let writing = Writing { beside, background, _owned: owned };
+        let writing = WriterThreads { beside, background, _owned: owned };
         Ok(Self { files, writing: Mutex::new(Some(writing)) })
     }
 
-    fn writing(&self) -> MutexGuard<'_, Option<Writing>> {
+    fn writing(&self) -> MutexGuard<'_, Option<WriterThreads>> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -124,7 +124,7 @@ impl Disk for FileDisk {
             Cache::Use => {}
             Cache::Bypass => {
                 let length = NonZeroU64::new(length as u64);
-                uninterrupted(|| {
+                retry_interrupted(|| {
                     Ok(rustix::fs::fadvise(&file, offset, length, Advice::DontNeed)?)
                 })?;
             }
@@ -152,20 +152,20 @@ impl Disk for FileDisk {
             return done(self.files.run(operation));
         }
         match &*self.writing() {
-            Some(writing) if lane == Lane::Beside => writing.beside.hand_over(operation, done),
+            Some(writing) if lane == Lane::Pipelined => writing.beside.hand_over(operation, done),
             Some(writing) => writing.background.hand_over(operation, done),
             None => done(Err(io::Error::other("the directory was freed"))),
         }
     }
 
-    fn look_again(&self) {
+    fn reopen_files(&self) {
         self.files.handles().read.clear();
     }
 
     fn check_owner(&self) -> io::Result<()> {
         let Some(owned) = self.files.owned.upgrade() else { return Ok(()) };
         // Another error says nothing of who the owner is.
-        owned.check().or_else(|error| if is_disowned(&error) { Err(error) } else { Ok(()) })
+        owned.check().or_else(|error| if is_ownership_lost(&error) { Err(error) } else { Ok(()) })
     }
 
     fn release(&self) {
@@ -191,12 +191,12 @@ fn read_full(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// The directory and the handles of files in it.
 #[derive(Debug)]
-struct Files {
+struct DirectoryFiles {
     directory: PathBuf,
-    handles: Mutex<Handles>,
+    handles: Mutex<FileHandles>,
     /// For the file that is written through.
     through: Mutex<Option<WriteThrough>>,
-    spare: Spare,
+    spare: SpareDescriptors,
     /// Of a directory that is written to, until it is released.
     owned: Weak<Ownership>,
 }
@@ -204,7 +204,7 @@ struct Files {
 /// Open files. A file that is being written keeps its one handle, so that a failure to write its
 /// pages back is told to whoever syncs it.
 #[derive(Debug)]
-struct Handles {
+struct FileHandles {
     made: VecDeque<(String, Arc<File>)>,
     read: HashMap<String, Arc<File>, RandomState>,
     read_max: usize,
@@ -224,7 +224,7 @@ fn is_segment(name: &str) -> bool {
     !is_of_index && (name.ends_with(".seg") || name.ends_with(".new"))
 }
 
-impl Handles {
+impl FileHandles {
     fn new(read_max: usize) -> Self {
         Self { made: VecDeque::new(), read: HashMap::default(), read_max }
     }
@@ -278,13 +278,13 @@ impl Handles {
     }
 }
 
-impl Files {
+impl DirectoryFiles {
     fn new(directory: &Path, owned: Weak<Ownership>) -> Self {
         Self {
             directory: directory.to_owned(),
-            handles: Mutex::new(Handles::new(read_handles_max())),
+            handles: Mutex::new(FileHandles::new(read_handles_max())),
             through: Mutex::default(),
-            spare: Spare::default(),
+            spare: SpareDescriptors::default(),
             owned,
         }
     }
@@ -292,7 +292,7 @@ impl Files {
     fn run(&self, operation: Operation) -> io::Result<()> {
         let owned = self.owned.upgrade();
         if let (Some(owned), true) = (&owned, changes_names(&operation)) {
-            owned.check().map_err(not_begun)?;
+            owned.check().map_err(not_started)?;
         }
         match operation {
             Operation::Create { file } => self.create(&file),
@@ -303,15 +303,15 @@ impl Files {
                 // Before, so that no segment is begun that another owner did not see; and after, so
                 // that nothing is acknowledged that it did not adopt.
                 let check = || owned.as_ref().map_or(Ok(()), |owned| owned.check());
-                if let Some(lost) = check().err().filter(is_disowned) {
-                    return Err(not_begun(lost));
+                if let Some(lost) = check().err().filter(is_ownership_lost) {
+                    return Err(not_started(lost));
                 }
                 self.write_through(&file, offset, &bytes)?;
                 check()
             }
             Operation::Sync { file } => self.get(&file)?.sync_data(),
             Operation::Rename { from, to } => self.rename(&from, &to),
-            Operation::Name { from, to } => self.name(&from, &to),
+            Operation::RenameNoReplace { from, to } => self.name(&from, &to),
             Operation::SyncDirectory => match &owned {
                 Some(owned) => owned.sync_directory(),
                 None => File::open(&self.directory)?.sync_all(),
@@ -320,12 +320,12 @@ impl Files {
                 self.handles().forget(&file);
                 *self.through.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 let path = self.directory.join(file);
-                uninterrupted(|| fs::remove_file(&path))
+                retry_interrupted(|| fs::remove_file(&path))
             }
         }
     }
 
-    fn handles(&self) -> MutexGuard<'_, Handles> {
+    fn handles(&self) -> MutexGuard<'_, FileHandles> {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -342,7 +342,11 @@ impl Files {
     }
 
     /// Opens a file, by a descriptor that something else can spare if there is no other.
-    fn opened<T>(&self, handles: &mut Handles, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    fn opened<T>(
+        &self,
+        handles: &mut FileHandles,
+        open: impl Fn() -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut opened = open();
         if opened.as_ref().is_err_and(is_out_of_descriptors) {
             handles.read.clear();
@@ -362,7 +366,7 @@ impl Files {
         if through.as_ref().is_none_or(|through| through.name() != name) {
             // Its descriptor may be the only one.
             *through = None;
-            let file = self.get(name).map_err(not_begun)?;
+            let file = self.get(name).map_err(not_started)?;
             let path = self.directory.join(name);
             let direct = self.opened(&mut self.handles(), || open_direct(&path));
             *through = Some(WriteThrough::new(name, file, direct.ok()));
@@ -386,7 +390,7 @@ impl Files {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut handles = self.handles();
         let (old, new) = (self.directory.join(from), self.directory.join(to));
-        uninterrupted(|| fs::rename(&old, &new))?;
+        retry_interrupted(|| fs::rename(&old, &new))?;
         handles.rename(from, to);
         Ok(())
     }
@@ -394,7 +398,7 @@ impl Files {
     fn name(&self, from: &str, to: &str) -> io::Result<()> {
         let mut handles = self.handles();
         let (old, new) = (self.directory.join(from), self.directory.join(to));
-        let named = uninterrupted(|| {
+        let named = retry_interrupted(|| {
             match rustix::fs::renameat_with(
                 CWD,
                 old.as_path(),
@@ -419,7 +423,7 @@ fn changes_names(operation: &Operation) -> bool {
     match operation {
         Operation::Create { .. }
         | Operation::Rename { .. }
-        | Operation::Name { .. }
+        | Operation::RenameNoReplace { .. }
         | Operation::Remove { .. } => true,
         Operation::Write { .. }
         | Operation::WriteThrough { .. }
@@ -445,13 +449,13 @@ fn open_to_read(path: &Path) -> io::Result<File> {
 
 /// A thread that runs operations in the order of their submission.
 #[derive(Debug)]
-struct Worker {
+struct IoThread {
     work: Option<mpsc::Sender<(Operation, Done)>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Worker {
-    fn start(name: &str, files: Arc<Files>) -> io::Result<Self> {
+impl IoThread {
+    fn start(name: &str, files: Arc<DirectoryFiles>) -> io::Result<Self> {
         let (work, operations) = mpsc::channel::<(Operation, Done)>();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             for (operation, done) in operations {
@@ -469,7 +473,7 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+impl Drop for IoThread {
     fn drop(&mut self) {
         drop(self.work.take());
         if let Some(thread) = self.thread.take() {

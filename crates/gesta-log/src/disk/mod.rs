@@ -7,19 +7,19 @@
 //! [`Operation::SyncDirectory`] makes names durable.
 //! Not here: what the bytes mean, and who may open the directory ([`FileDisk`] locks it).
 
+mod descriptors;
 mod direct;
 mod files;
 mod ownership;
-mod spare;
 
 use std::{fmt, io, sync::mpsc};
 
 use bytes::Bytes;
 
+pub(crate) use descriptors::is_shortage;
 pub use files::{Access, FileDisk};
 pub use ownership::LockError;
-pub(crate) use ownership::{has_begun, is_disowned};
-pub(crate) use spare::is_shortage;
+pub(crate) use ownership::{is_ownership_lost, may_have_written};
 
 /// One change to storage.
 #[derive(Clone, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub enum Operation {
     },
     /// Gives a file another name that no file has yet; otherwise
     /// [`AlreadyExists`](io::ErrorKind::AlreadyExists).
-    Name {
+    RenameNoReplace {
         /// The old name.
         from: String,
         /// The new name.
@@ -89,7 +89,7 @@ impl fmt::Debug for Operation {
             }
             Self::Sync { file } => write!(f, "sync {file}"),
             Self::Rename { from, to } => write!(f, "rename {from} to {to}"),
-            Self::Name { from, to } => write!(f, "name {from} {to}"),
+            Self::RenameNoReplace { from, to } => write!(f, "name {from} {to}"),
             Self::SyncDirectory => f.write_str("sync directory"),
             Self::Remove { file } => write!(f, "remove {file}"),
         }
@@ -102,7 +102,7 @@ pub enum Lane {
     /// Somebody waits for it, and the submitter has nothing else to do meanwhile.
     Foreground,
     /// Somebody waits for it, and the submitter goes on meanwhile. Done in the order of submission.
-    Beside,
+    Pipelined,
     /// Preparation; must not delay the foreground.
     Background,
 }
@@ -155,7 +155,7 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
 
     /// What is read from now on is read from the files that have their names now, which another
     /// process may have given to others since they were read last.
-    fn look_again(&self) {}
+    fn reopen_files(&self) {}
 
     /// An error if another process may be changing the directory, although this one opened it to do so.
     ///

@@ -18,7 +18,7 @@ use std::{
 
 use rustix::fs::{AtFlags, FlockOperation};
 
-use super::spare::uninterrupted;
+use super::descriptors::retry_interrupted;
 
 /// The file that is locked; its content is the owner's process id.
 const LOCK_FILE: &str = "LOCK";
@@ -86,7 +86,7 @@ impl Ownership {
     /// An error if the name `LOCK` does not mean the locked file any more.
     pub(super) fn check(&self) -> io::Result<()> {
         let look = || rustix::fs::statat(&self.directory, LOCK_FILE, AtFlags::empty());
-        match uninterrupted(|| Ok(look()?)) {
+        match retry_interrupted(|| Ok(look()?)) {
             Ok(stat) if (stat.st_dev, stat.st_ino) == self.identity => Ok(()),
             Ok(_) => Err(self.disowned()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.disowned()),
@@ -95,7 +95,7 @@ impl Ownership {
     }
 
     fn disowned(&self) -> io::Error {
-        io::Error::other(Disowned { directory: self.path.clone() })
+        io::Error::other(OwnershipLost { directory: self.path.clone() })
     }
 
     /// Makes the directory's names durable.
@@ -117,8 +117,9 @@ fn lock(directory: &Path) -> Result<File, LockError> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false);
     let file = options.open(&path).map_err(failed)?;
-    let locked =
-        uninterrupted(|| Ok(rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?));
+    let locked = retry_interrupted(|| {
+        Ok(rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?)
+    });
     match locked {
         Ok(()) => Ok(file),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -132,11 +133,11 @@ fn lock(directory: &Path) -> Result<File, LockError> {
 
 /// The error of an operation after the lock file was removed or replaced.
 #[derive(Debug)]
-struct Disowned {
+struct OwnershipLost {
     directory: PathBuf,
 }
 
-impl fmt::Display for Disowned {
+impl fmt::Display for OwnershipLost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -148,39 +149,39 @@ impl fmt::Display for Disowned {
     }
 }
 
-impl Error for Disowned {}
+impl Error for OwnershipLost {}
 
 /// The error of an operation that failed before any of its bytes were handed to the system.
 #[derive(Debug)]
-struct NotBegun(io::Error);
+struct NotStarted(io::Error);
 
-impl fmt::Display for NotBegun {
+impl fmt::Display for NotStarted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl Error for NotBegun {
+impl Error for NotStarted {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.source()
     }
 }
 
 /// Says of an error that nothing was handed to the system before it.
-pub(super) fn not_begun(error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), NotBegun(error))
+pub(super) fn not_started(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), NotStarted(error))
 }
 
 /// Whether bytes may have been handed to the system before this error.
-pub(crate) fn has_begun(error: &io::Error) -> bool {
-    !error.get_ref().is_some_and(|inner| inner.is::<NotBegun>())
+pub(crate) fn may_have_written(error: &io::Error) -> bool {
+    !error.get_ref().is_some_and(|inner| inner.is::<NotStarted>())
 }
 
 /// Whether the right to write was lost.
-pub(crate) fn is_disowned(error: &io::Error) -> bool {
+pub(crate) fn is_ownership_lost(error: &io::Error) -> bool {
     let Some(inner) = error.get_ref() else { return false };
-    match inner.downcast_ref::<NotBegun>() {
-        Some(NotBegun(inner)) => is_disowned(inner),
-        None => inner.is::<Disowned>(),
+    match inner.downcast_ref::<NotStarted>() {
+        Some(NotStarted(inner)) => is_ownership_lost(inner),
+        None => inner.is::<OwnershipLost>(),
     }
 }

@@ -5,7 +5,7 @@
 use gesta_store::{EventId, Position, RecordedAt, Revision};
 use uuid::Uuid;
 
-use super::{Fields, Malformed, Seed, record::GOES_ON, record_length};
+use super::{Fields, Malformed, Seed, record::APPEND_CONTINUES, record_length};
 
 /// A recorded event whose texts and payloads are still where they were read.
 ///
@@ -106,7 +106,7 @@ pub(crate) fn borrow_record(
     let stream_bytes = usize::from(fields.u16()?);
     let [type_bytes, named_bytes, tag_count, correlation_bytes, causation_bytes, flags] =
         fields.array::<6>()?.map(usize::from);
-    if flags & !usize::from(GOES_ON) != 0 {
+    if flags & !usize::from(APPEND_CONTINUES) != 0 {
         return Err(Malformed::OtherVersion);
     }
     let (metadata_bytes, data_bytes) = (fields.u32()? as usize, fields.u32()? as usize);

@@ -12,8 +12,8 @@ use gesta_store::{Position, RecordedAt, RecordedEvent};
 use crate::planted::{self, Bug};
 
 use super::{
-    Fields, Gap, GoneAppend, Malformed, RECORD_HEADER_BYTES, Seed, decode_record, gap,
-    record_goes_on, record_length,
+    Fields, Gap, GapAppend, Malformed, RECORD_HEADER_BYTES, Seed, append_continues, decode_record,
+    gap, record_length,
 };
 
 /// Bytes of a frame before its body.
@@ -59,7 +59,7 @@ impl Chain {
     /// The links that the events frames of a segment make, from their bare fields: nothing is
     /// verified, so they mean something only where everything else was found to be sound. None
     /// where the fields cannot be.
-    pub(crate) fn links(self, segment: &[u8], from: u64, to: u64) -> Option<Vec<Link<'_>>> {
+    pub(crate) fn links(self, segment: &[u8], from: u64, to: u64) -> Option<Vec<ChainLink<'_>>> {
         let mut links = Vec::new();
         let (mut before, mut at, mut end) = (self, from, from);
         while end < to {
@@ -78,7 +78,11 @@ impl Chain {
             fields.take(2 * 8).ok()?;
             let after = Self(fields.array().ok()?);
             if kind == FrameKind::Events.code() {
-                links.push(Link { before, body: frame.get(FRAME_HEADER_BYTES..length)?, after });
+                links.push(ChainLink {
+                    before,
+                    body: frame.get(FRAME_HEADER_BYTES..length)?,
+                    after,
+                });
             }
             before = after;
             at += length.max(ALIGNMENT) as u64;
@@ -96,14 +100,14 @@ impl Chain {
 
 /// A frame's records between two values of the chain.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Link<'a> {
+pub(crate) struct ChainLink<'a> {
     before: Chain,
     /// Records and padding.
     body: &'a [u8],
     after: Chain,
 }
 
-impl Link<'_> {
+impl ChainLink<'_> {
     /// Whether the one value follows from the other. `room` is reused from link to link.
     pub(crate) fn holds(&self, room: &mut Vec<u8>) -> bool {
         room.clear();
@@ -312,16 +316,16 @@ impl Frame {
                 Ok(Self::bare(header, None))
             }
             FrameKind::Events => {
-                let Decoded { events, goes_on, used } =
+                let DecodedRecords { events, continues, used } =
                     decode_events(&header, &body, offset, seed)?;
                 check_chain(before, header.chain, |hasher| hash_records(hasher, &body, used))?;
-                let appends = whole_appends(&events, &goes_on, &[])?;
+                let appends = whole_appends(&events, &continues, &[])?;
                 Ok(Self { header, opening: None, events, gap: None, appends })
             }
             FrameKind::Gap => {
-                let (gap, Decoded { events, goes_on, .. }) =
+                let (gap, DecodedRecords { events, continues, .. }) =
                     decode_gap(&header, &body, offset, seed)?;
-                let appends = whole_appends(&events, &goes_on, &gap.appends)?;
+                let appends = whole_appends(&events, &continues, &gap.appends)?;
                 Ok(Self { header, opening: None, events, gap: Some(gap), appends })
             }
         }
@@ -338,10 +342,10 @@ impl Frame {
 }
 
 /// The records of a frame.
-struct Decoded {
+struct DecodedRecords {
     events: Vec<(u64, RecordedEvent)>,
     /// Of each, whether the next one is of the same append.
-    goes_on: Vec<bool>,
+    continues: Vec<bool>,
     /// Bytes of the body up to their end.
     used: usize,
 }
@@ -349,21 +353,21 @@ struct Decoded {
 /// Which events are an append that is here whole; of those that are `listed` one is gone.
 fn whole_appends(
     events: &[(u64, RecordedEvent)],
-    goes_on: &[bool],
-    listed: &[GoneAppend],
+    continues: &[bool],
+    listed: &[GapAppend],
 ) -> Result<Vec<Range<usize>>, Malformed> {
     let cut = || Malformed::Field("end of an append");
-    let mut appends = Vec::with_capacity(goes_on.iter().filter(|goes_on| !**goes_on).count());
+    let mut appends = Vec::with_capacity(continues.iter().filter(|continues| !**continues).count());
     let mut listed = listed.iter().peekable();
     let mut start = 0;
-    for (n, ((_, event), goes_on)) in events.iter().zip(goes_on).enumerate() {
+    for (n, ((_, event), continues)) in events.iter().zip(continues).enumerate() {
         while listed.next_if(|append| append.end() <= event.position).is_some() {}
         if listed.peek().is_some_and(|append| append.position <= event.position) {
             if start < n {
                 return Err(cut());
             }
             start = n + 1;
-        } else if !goes_on && !planted::is(Bug::AppendsRunTogether) {
+        } else if !continues && !planted::is(Bug::AppendsRunTogether) {
             appends.push(start..n + 1);
             start = n + 1;
         }
@@ -385,7 +389,7 @@ fn decode_gap(
     body: &Bytes,
     offset: u64,
     seed: Seed,
-) -> Result<(Gap, Decoded), Malformed> {
+) -> Result<(Gap, DecodedRecords), Malformed> {
     let covered = gap::covered(body)?;
     if header.body_checksum != seed.of(offset + FRAME_HEADER_BYTES as u64, covered) {
         return Err(Malformed::Checksum("gap frame"));
@@ -430,7 +434,7 @@ fn decode_events(
     body: &Bytes,
     offset: u64,
     seed: Seed,
-) -> Result<Decoded, Malformed> {
+) -> Result<DecodedRecords, Malformed> {
     let decoded = decode_records(header, body, 0, offset, seed)?;
     let positions = (header.first_position.number()..).map(Position::new);
     if !decoded.events.iter().zip(positions).all(|((_, event), due)| event.position == due) {
@@ -449,9 +453,9 @@ fn decode_records(
     from: usize,
     offset: u64,
     seed: Seed,
-) -> Result<Decoded, Malformed> {
+) -> Result<DecodedRecords, Malformed> {
     let mut events = Vec::with_capacity(header.records);
-    let mut goes_on = Vec::with_capacity(header.records);
+    let mut continues = Vec::with_capacity(header.records);
     let mut used = from;
     let half_visible = header.kind == FrameKind::Events && planted::is(Bug::HalfAFrameVisible);
     for _ in 0..header.records {
@@ -460,16 +464,16 @@ fn decode_records(
         let before = events.last().map(|(_, event)| event);
         let event = match decode_record(&rest, at, seed, before) {
             Err(_) if half_visible && !events.is_empty() => {
-                return Ok(Decoded { events, goes_on, used: body.len() });
+                return Ok(DecodedRecords { events, continues, used: body.len() });
             }
             decoded => decoded?,
         };
         events.push((at, event));
-        goes_on.push(record_goes_on(&rest));
+        continues.push(append_continues(&rest));
         used += record_length(&rest)?;
     }
     check_padding(body, used)?;
-    Ok(Decoded { events, goes_on, used })
+    Ok(DecodedRecords { events, continues, used })
 }
 
 /// Feeds what each record says, without its length and checksum, to the chain. Small records are
@@ -516,15 +520,16 @@ mod tests {
 
     use super::{
         super::{
-            Gone, IdsDigest, Joinable, Place, Record, encode_gap, encode_opening, put_headers,
+            EventsFrameBuilder, GapEvent, GroupLocation, IdsDigest, Record, encode_gap,
+            encode_opening, write_frame_headers,
         },
         *,
     };
 
     const GENESIS: Chain = Chain([7; 32]);
 
-    fn place() -> Place {
-        Place { group_offset: 4_096, seed: Seed::new([9; 16], 1) }
+    fn place() -> GroupLocation {
+        GroupLocation { group_offset: 4_096, seed: Seed::new([9; 16], 1) }
     }
 
     fn events_frame(data: &[u8]) -> Vec<u8> {
@@ -532,7 +537,7 @@ mod tests {
     }
 
     /// Two records, of which each says whether the next one is of the same append.
-    fn events_frame_of(data: &[u8], goes_on: [bool; 2]) -> Vec<u8> {
+    fn events_frame_of(data: &[u8], continues: [bool; 2]) -> Vec<u8> {
         let stream = StreamName::new("order-1").unwrap();
         let mut event = NewEvent::json(
             EventId::derived_from("test", 0),
@@ -541,18 +546,18 @@ mod tests {
         );
         event.tags = vec![Tag::of("customer", "1").unwrap()];
         let mut group = Vec::new();
-        let records = (1..=2).zip(goes_on).map(|(number, goes_on)| Record {
+        let records = (1..=2).zip(continues).map(|(number, continues)| Record {
             event: &event,
             stream: &stream,
             revision: Revision::new(number - 1),
             position: Position::new(number),
             recorded_at: RecordedAt::from_micros(5),
-            goes_on,
+            continues,
         });
-        let mut frame = Joinable::begin(&mut group, GENESIS, Position::new(1));
-        frame.join(&mut group, &place(), records, &mut Vec::new());
+        let mut frame = EventsFrameBuilder::begin(&mut group, GENESIS, Position::new(1));
+        frame.push_append(&mut group, &place(), records, &mut Vec::new());
         let frame = frame.finish(&mut group);
-        put_headers(&mut group, &place(), 4_096, &[frame]);
+        write_frame_headers(&mut group, &place(), 4_096, &[frame]);
         group
     }
 
@@ -574,8 +579,8 @@ mod tests {
 
     #[test]
     fn appends_end_within_their_frame() {
-        let appends = |goes_on| {
-            let frame = decode(events_frame_of(b"{}", goes_on))?;
+        let appends = |continues| {
+            let frame = decode(events_frame_of(b"{}", continues))?;
             Ok(frame.appends().map(<[_]>::len).collect::<Vec<_>>())
         };
         assert_eq!(appends([true, false]), Ok(vec![2]));
@@ -635,12 +640,12 @@ mod tests {
     fn gap_frame() -> (Gap, Vec<u8>) {
         let stream = StreamName::new("order-1").unwrap();
         let id = EventId::derived_from("test", 0);
-        let gone = |position, revision| Gone {
+        let gone = |position, revision| GapEvent {
             position: Position::new(position),
             stream: stream.clone(),
             revision: Revision::new(revision),
         };
-        let append = |position, events| GoneAppend {
+        let append = |position, events| GapAppend {
             position: Position::new(position),
             events,
             first_event: id,
@@ -661,13 +666,13 @@ mod tests {
             revision: Revision::new(7),
             position: Position::new(3),
             recorded_at: RecordedAt::from_micros(5),
-            goes_on: false,
+            continues: false,
         };
         let mut kept = Vec::new();
         record.encode(&mut kept, 0, Seed::new([3; 16], 1));
         let mut group = Vec::new();
         let frame = encode_gap(&mut group, &place(), GENESIS, &gap, [&kept[..]].into_iter());
-        put_headers(&mut group, &place(), 4_096, &[frame]);
+        write_frame_headers(&mut group, &place(), 4_096, &[frame]);
         (gap, group)
     }
 
@@ -699,7 +704,7 @@ mod tests {
         let opening = Opening { predecessor: 3, adopted_length: 5_000, salt: [1; 16] };
         let mut group = Vec::new();
         let frame = encode_opening(&mut group, &place(), GENESIS, Position::new(9), &opening);
-        put_headers(&mut group, &place(), 4_096, &[frame]);
+        write_frame_headers(&mut group, &place(), 4_096, &[frame]);
         let frame = decode(group).unwrap();
         assert_eq!(frame.opening, Some(opening));
         assert_eq!(frame.header.first_position, Position::new(9));

@@ -18,7 +18,7 @@ const APPEND_BYTES_MIN: usize = 26;
 
 /// An event that was scavenged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Gone {
+pub(crate) struct GapEvent {
     pub(crate) position: Position,
     pub(crate) stream: StreamName,
     pub(crate) revision: Revision,
@@ -26,7 +26,7 @@ pub(crate) struct Gone {
 
 /// An append of which events were scavenged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct GoneAppend {
+pub(crate) struct GapAppend {
     /// Of its first event.
     pub(crate) position: Position,
     pub(crate) events: u32,
@@ -34,7 +34,7 @@ pub(crate) struct GoneAppend {
     pub(crate) ids: IdsDigest,
 }
 
-impl GoneAppend {
+impl GapAppend {
     /// The position after its last event.
     pub(crate) fn end(&self) -> Position {
         Position::new(self.position.number().saturating_add(u64::from(self.events)))
@@ -73,9 +73,9 @@ pub(crate) struct Gap {
     /// When the last of them was recorded.
     pub(crate) last_recorded_at: RecordedAt,
     /// In the order of positions.
-    pub(crate) appends: Vec<GoneAppend>,
+    pub(crate) appends: Vec<GapAppend>,
     /// In the order of positions.
-    pub(crate) gone: Vec<Gone>,
+    pub(crate) gone: Vec<GapEvent>,
 }
 
 impl Gap {
@@ -115,7 +115,7 @@ impl Gap {
     }
 
     fn put_streams(&self, out: &mut Vec<u8>) {
-        let mut streams = BTreeMap::<_, Vec<&Gone>>::new();
+        let mut streams = BTreeMap::<_, Vec<&GapEvent>>::new();
         for gone in &self.gone {
             streams.entry(gone.stream.as_str()).or_default().push(gone);
         }
@@ -189,7 +189,7 @@ pub(super) fn covered(body: &[u8]) -> Result<&[u8], Malformed> {
     body.get(..bytes).ok_or(Malformed::Short)
 }
 
-fn take_appends(fields: &mut Fields<'_>, first: Position) -> Result<Vec<GoneAppend>, Malformed> {
+fn take_appends(fields: &mut Fields<'_>, first: Position) -> Result<Vec<GapAppend>, Malformed> {
     let count = take_count(fields, APPEND_BYTES_MIN)?;
     let mut appends = Vec::with_capacity(count);
     let mut before = first;
@@ -199,13 +199,13 @@ fn take_appends(fields: &mut Fields<'_>, first: Position) -> Result<Vec<GoneAppe
             u32::try_from(varint(fields)?).map_err(|_| Malformed::Field("events of an append"))?;
         let first_event = EventId::from(Uuid::from_bytes(fields.array()?));
         let ids = IdsDigest(fields.u64()?);
-        appends.push(GoneAppend { position, events, first_event, ids });
+        appends.push(GapAppend { position, events, first_event, ids });
         before = position;
     }
     Ok(appends)
 }
 
-fn take_streams(fields: &mut Fields<'_>, first: Position) -> Result<Vec<Gone>, Malformed> {
+fn take_streams(fields: &mut Fields<'_>, first: Position) -> Result<Vec<GapEvent>, Malformed> {
     let mut gone = Vec::new();
     for _ in 0..take_count(fields, 1)? {
         let length = usize::try_from(varint(fields)?).map_err(|_| Malformed::Short)?;
@@ -217,7 +217,11 @@ fn take_streams(fields: &mut Fields<'_>, first: Position) -> Result<Vec<Gone>, M
         let mut before = first;
         for _ in 0..count {
             let position = take_position(fields, before)?;
-            gone.push(Gone { position, stream: name.clone(), revision: Revision::new(revision) });
+            gone.push(GapEvent {
+                position,
+                stream: name.clone(),
+                revision: Revision::new(revision),
+            });
             revision = revision.checked_add(1).ok_or(Malformed::Field("revision"))?;
             before = position;
         }

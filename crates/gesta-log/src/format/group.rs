@@ -15,7 +15,7 @@ use crate::planted::{self, Bug};
 
 /// Where a group's frames go.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct GroupLocation {
     /// Offset of the group in the segment.
     pub(crate) group_offset: u64,
     pub(crate) seed: Seed,
@@ -24,19 +24,19 @@ pub(crate) struct Place {
 /// A frame in a group's bytes whose header is still to be filled in: it says how far the log is
 /// durable when the group is written, which is not known before.
 #[derive(Debug)]
-pub(crate) struct Unfinished {
+pub(crate) struct PendingFrame {
     start: usize,
     header: FrameHeader,
 }
 
 /// Fills in the headers of a group's frames.
-pub(crate) fn put_headers(
+pub(crate) fn write_frame_headers(
     group: &mut [u8],
-    place: &Place,
+    place: &GroupLocation,
     durable_mark: u64,
-    frames: &[Unfinished],
+    frames: &[PendingFrame],
 ) {
-    for Unfinished { start, header } in frames {
+    for PendingFrame { start, header } in frames {
         let offset = place.group_offset + *start as u64;
         let durable_mark = match () {
             () if planted::is(Bug::DurableMarkTooHigh) => offset,
@@ -54,7 +54,7 @@ pub(crate) fn put_headers(
 
 /// An events frame in a group's bytes that more appends may still join.
 #[derive(Debug)]
-pub(crate) struct Joinable {
+pub(crate) struct EventsFrameBuilder {
     start: usize,
     first_position: Position,
     records: usize,
@@ -62,7 +62,7 @@ pub(crate) struct Joinable {
     before: Chain,
 }
 
-impl Joinable {
+impl EventsFrameBuilder {
     /// Begins the frame after what the group has.
     pub(crate) fn begin(group: &mut Vec<u8>, before: Chain, first_position: Position) -> Self {
         Self { start: begin(group), first_position, records: 0, before }
@@ -75,10 +75,10 @@ impl Joinable {
 
     /// Adds the records of one append to the group's bytes, and each record's offset in the segment
     /// to `offsets`.
-    pub(crate) fn join<'a>(
+    pub(crate) fn push_append<'a>(
         &mut self,
         group: &mut Vec<u8>,
-        place: &Place,
+        place: &GroupLocation,
         records: impl Iterator<Item = Record<'a>>,
         offsets: &mut Vec<u64>,
     ) {
@@ -89,7 +89,7 @@ impl Joinable {
     }
 
     /// Nothing joins any more.
-    pub(crate) fn finish(self, group: &mut Vec<u8>) -> Unfinished {
+    pub(crate) fn finish(self, group: &mut Vec<u8>) -> PendingFrame {
         let Self { start, first_position, records, before } = self;
         let body = group.get(start + FRAME_HEADER_BYTES..).expect("room for the header was made");
         let chain = advance(before, |hasher| hash_records(hasher, body, body.len()));
@@ -102,31 +102,31 @@ impl Joinable {
             chain,
             body_checksum: 0,
         };
-        Unfinished { start, header }
+        PendingFrame { start, header }
     }
 }
 
 /// Appends an events frame as it was written elsewhere: with its records and its chain.
 pub(crate) fn copy_events<'a>(
     group: &mut Vec<u8>,
-    place: &Place,
+    place: &GroupLocation,
     header: &FrameHeader,
     records: impl Iterator<Item = &'a [u8]>,
-) -> Unfinished {
+) -> PendingFrame {
     let start = begin(group);
     records.for_each(|record| copy_record(record, group, place.group_offset, place.seed));
     let header = FrameHeader { length: finish(group, start), ..*header };
-    Unfinished { start, header }
+    PendingFrame { start, header }
 }
 
 /// Appends a gap frame to a group's bytes: what is gone, and the records that are left of it.
 pub(crate) fn encode_gap<'a>(
     group: &mut Vec<u8>,
-    place: &Place,
+    place: &GroupLocation,
     chain: Chain,
     gap: &Gap,
     records: impl Iterator<Item = &'a [u8]>,
-) -> Unfinished {
+) -> PendingFrame {
     let start = begin(group);
     let body = start + FRAME_HEADER_BYTES;
     gap.encode(group);
@@ -146,17 +146,17 @@ pub(crate) fn encode_gap<'a>(
         chain,
         body_checksum,
     };
-    Unfinished { start, header }
+    PendingFrame { start, header }
 }
 
 /// Appends an opening frame to a group's bytes.
 pub(crate) fn encode_opening(
     group: &mut Vec<u8>,
-    place: &Place,
+    place: &GroupLocation,
     chain: Chain,
     next: Position,
     opening: &Opening,
-) -> Unfinished {
+) -> PendingFrame {
     let start = begin(group);
     let body = opening.encode();
     let body_offset = place.group_offset + (start + FRAME_HEADER_BYTES) as u64;
@@ -170,7 +170,7 @@ pub(crate) fn encode_opening(
         chain,
         body_checksum: place.seed.of(body_offset, &body),
     };
-    Unfinished { start, header }
+    PendingFrame { start, header }
 }
 
 /// Appends a close frame or a seal to a group's bytes.
@@ -179,7 +179,7 @@ pub(crate) fn encode_bare(
     chain: Chain,
     next: Position,
     kind: FrameKind,
-) -> Unfinished {
+) -> PendingFrame {
     let start = begin(group);
     let header = FrameHeader {
         kind,
@@ -190,10 +190,10 @@ pub(crate) fn encode_bare(
         chain,
         body_checksum: 0,
     };
-    Unfinished { start, header }
+    PendingFrame { start, header }
 }
 
-impl Unfinished {
+impl PendingFrame {
     /// The chain after the frame.
     pub(crate) fn chain(&self) -> Chain {
         self.header.chain

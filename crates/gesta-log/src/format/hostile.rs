@@ -14,9 +14,9 @@ use gesta_store::{
 };
 
 use super::{
-    Chain, FRAME_HEADER_BYTES, Frame, FrameKind, Gap, Gone, GoneAppend, IdsDigest, Joinable,
-    Opening, Place, Record, Seed, borrow_record, encode_bare, encode_gap, encode_opening,
-    put_headers, record_goes_on,
+    Chain, EventsFrameBuilder, FRAME_HEADER_BYTES, Frame, FrameKind, Gap, GapAppend, GapEvent,
+    GroupLocation, IdsDigest, Opening, Record, Seed, append_continues, borrow_record, encode_bare,
+    encode_gap, encode_opening, write_frame_headers,
 };
 
 const CASES: u64 = 40_000;
@@ -35,8 +35,8 @@ impl Draws {
     }
 }
 
-fn place() -> Place {
-    Place { group_offset: OFFSET, seed: Seed::new([9; 16], 1) }
+fn place() -> GroupLocation {
+    GroupLocation { group_offset: OFFSET, seed: Seed::new([9; 16], 1) }
 }
 
 fn events() -> [NewEvent; 2] {
@@ -59,13 +59,13 @@ fn frames() -> Vec<Vec<u8>> {
     let (chain, next, stream) =
         (Chain([7; 32]), Position::new(5), StreamName::new("order-1").unwrap());
     let opening = Opening { predecessor: 3, adopted_length: 5_000, salt: [1; 16] };
-    let written = |encode: &dyn Fn(&mut Vec<u8>) -> super::Unfinished| {
+    let written = |encode: &dyn Fn(&mut Vec<u8>) -> super::PendingFrame| {
         let mut group = Vec::new();
         let frame = encode(&mut group);
-        put_headers(&mut group, &place(), OFFSET, &[frame]);
+        write_frame_headers(&mut group, &place(), OFFSET, &[frame]);
         group
     };
-    let records = |group: &mut Vec<u8>, goes_on: bool| {
+    let records = |group: &mut Vec<u8>, continues: bool| {
         let events = events();
         let records = (5..).zip(&events).map(|(number, event)| Record {
             event,
@@ -73,10 +73,10 @@ fn frames() -> Vec<Vec<u8>> {
             revision: Revision::new(number),
             position: Position::new(number),
             recorded_at: RecordedAt::from_micros(5),
-            goes_on: goes_on && number == 5,
+            continues: continues && number == 5,
         });
-        let mut frame = Joinable::begin(group, chain, next);
-        frame.join(group, &place(), records, &mut Vec::new());
+        let mut frame = EventsFrameBuilder::begin(group, chain, next);
+        frame.push_append(group, &place(), records, &mut Vec::new());
         frame.finish(group)
     };
     vec![
@@ -94,14 +94,14 @@ fn frames() -> Vec<Vec<u8>> {
 /// Of three appends at 5 to 9, of which the second has lost one of two events.
 fn gap() -> Gap {
     let id = EventId::derived_from("hostile", 2);
-    let append = GoneAppend {
+    let append = GapAppend {
         position: Position::new(7),
         events: 2,
         first_event: id,
         ids: IdsDigest::of([id].into_iter()),
     };
     let stream = StreamName::new("session-1").unwrap();
-    let gone = Gone { position: Position::new(7), stream, revision: Revision::FIRST };
+    let gone = GapEvent { position: Position::new(7), stream, revision: Revision::FIRST };
     Gap {
         first: Position::new(5),
         positions: 5,
@@ -114,14 +114,14 @@ fn gap() -> Gap {
 /// The records that are left.
 fn kept() -> Vec<Vec<u8>> {
     let (stream, [plain, _]) = (StreamName::new("order-1").unwrap(), events());
-    let record = |(number, goes_on)| {
+    let record = |(number, continues)| {
         let record = Record {
             event: &plain,
             stream: &stream,
             revision: Revision::new(number),
             position: Position::new(number),
             recorded_at: RecordedAt::from_micros(5),
-            goes_on,
+            continues,
         };
         let mut bytes = Vec::new();
         record.encode(&mut bytes, 0, place().seed);
@@ -238,7 +238,7 @@ fn check_event(frame: &[u8], offset: u64, event: &RecordedEvent, what: &str) {
         revision: event.revision,
         position: event.position,
         recorded_at: event.recorded_at,
-        goes_on: record_goes_on(&frame[at..]),
+        continues: append_continues(&frame[at..]),
     };
     let mut bytes = Vec::new();
     again.encode(&mut bytes, offset, place().seed);
@@ -269,7 +269,7 @@ fn judge(frame: &[u8], before: Option<Chain>, what: &str) -> bool {
         let positions: Vec<_> = append.iter().map(|(_, event)| event.position).collect();
         assert!(positions.windows(2).all(|pair| pair[0].next() == pair[1]), "{what}");
         let hit =
-            |gone: &GoneAppend| positions.iter().any(|at| (gone.position..gone.end()).contains(at));
+            |gone: &GapAppend| positions.iter().any(|at| (gone.position..gone.end()).contains(at));
         assert!(
             !listed.iter().any(hit),
             "{what}: an append is whole, or one of its events is gone"

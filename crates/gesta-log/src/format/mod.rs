@@ -20,16 +20,17 @@ pub(crate) use borrowed::borrow_record;
 pub use borrowed::{BorrowedEvent, Tags};
 pub(crate) use checksum::Seed;
 pub(crate) use frame::{
-    Chain, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Link, Opening, align, gap_positions,
-    mark_offset,
+    Chain, ChainLink, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Opening, align,
+    gap_positions, mark_offset,
 };
-pub(crate) use gap::{Gap, Gone, GoneAppend, IdsDigest};
+pub(crate) use gap::{Gap, GapAppend, GapEvent, IdsDigest};
 pub(crate) use group::{
-    Joinable, Place, Unfinished, copy_events, encode_bare, encode_gap, encode_opening, put_headers,
+    EventsFrameBuilder, GroupLocation, PendingFrame, copy_events, encode_bare, encode_gap,
+    encode_opening, write_frame_headers,
 };
 pub(crate) use header::{HEADER_BYTES, Rewritten, SegmentHeader};
 pub(crate) use record::{
-    RECORD_HEADER_BYTES, Record, copy_record, decode_record, record_goes_on, record_length,
+    RECORD_HEADER_BYTES, Record, append_continues, copy_record, decode_record, record_length,
 };
 pub(crate) use varint::{put_varint, varint};
 

@@ -19,7 +19,7 @@ const UNCOVERED_BYTES: usize = 8;
 /// Where the flags are.
 const FLAGS_AT: usize = 59;
 /// A flag: the next record of the frame is of the same append.
-pub(super) const GOES_ON: u8 = 1;
+pub(super) const APPEND_CONTINUES: u8 = 1;
 
 const PLAIN: u8 = 0;
 const CONTENT_NAMED: u8 = 0;
@@ -35,7 +35,7 @@ pub(crate) struct Record<'a> {
     pub(crate) position: Position,
     pub(crate) recorded_at: RecordedAt,
     /// Whether the next one is of the same append.
-    pub(crate) goes_on: bool,
+    pub(crate) continues: bool,
 }
 
 impl Record<'_> {
@@ -86,7 +86,7 @@ impl Record<'_> {
             u8::try_from(event.tags.len()).expect("tags are within their limit"),
             event.correlation_id.as_ref().map_or(0, |id| short(id.as_str())),
             event.causation_id.as_ref().map_or(0, |id| short(id.as_str())),
-            if self.goes_on { GOES_ON } else { 0 },
+            if self.continues { APPEND_CONTINUES } else { 0 },
         ]);
         for length in [event.metadata.len(), event.data.len()] {
             let length = u32::try_from(length).expect("an event is within its limit");
@@ -140,8 +140,8 @@ pub(crate) fn record_length(bytes: &[u8]) -> Result<usize, Malformed> {
 
 /// Whether the record at the front of `bytes`, which was verified, is followed by one of the same
 /// append.
-pub(crate) fn record_goes_on(bytes: &[u8]) -> bool {
-    bytes.get(FLAGS_AT).is_some_and(|flags| flags & GOES_ON != 0)
+pub(crate) fn append_continues(bytes: &[u8]) -> bool {
+    bytes.get(FLAGS_AT).is_some_and(|flags| flags & APPEND_CONTINUES != 0)
 }
 
 /// Appends a record as it was written elsewhere to `frame`, which begins at `frame_offset` of this
@@ -190,7 +190,7 @@ fn decode_fields(
     let stream_bytes = usize::from(fields.u16()?);
     let [type_bytes, named_bytes, tag_count, correlation_bytes, causation_bytes, flags] =
         fields.array::<6>()?;
-    if flags & !GOES_ON != 0 {
+    if flags & !APPEND_CONTINUES != 0 {
         return Err(Malformed::OtherVersion);
     }
     let (metadata_bytes, data_bytes) = (fields.u32()? as usize, fields.u32()? as usize);

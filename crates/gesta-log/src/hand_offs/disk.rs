@@ -94,7 +94,7 @@ impl Files {
                 file[start..end].copy_from_slice(&bytes);
             }
             Operation::Sync { file } => drop(self.get(&file)?),
-            Operation::Rename { from, to } | Operation::Name { from, to } => {
+            Operation::Rename { from, to } | Operation::RenameNoReplace { from, to } => {
                 let file = self.by_name.remove(&from).ok_or(io::ErrorKind::NotFound)?;
                 self.by_name.insert(to, file);
             }
@@ -147,7 +147,7 @@ impl Disk for MemoryDisk {
     fn submit(&self, operation: Operation, lane: Lane, done: Done) {
         let workers = lock(&self.workers);
         match (lane, &*workers) {
-            (Lane::Beside, Some([beside, _])) => beside.hand_over(operation, done),
+            (Lane::Pipelined, Some([beside, _])) => beside.hand_over(operation, done),
             (Lane::Background, Some([_, background])) => background.hand_over(operation, done),
             (Lane::Foreground, _) | (_, None) => {
                 drop(workers);

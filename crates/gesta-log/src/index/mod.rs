@@ -6,18 +6,18 @@
 //! alone can rebuild it; an [`Index`] that somebody holds stays usable while parts are added.
 //! Not here: bytes of events, visibility in time.
 
-mod contents;
-mod filed;
-mod lives;
+mod bloom_probe;
 mod locator;
-mod memory;
+mod memtable;
+mod offset_list;
+mod offset_overrides;
+mod on_disk_part;
 mod part;
-mod patch;
-mod places;
-mod plan;
+mod query_plan;
 mod run;
-mod sift;
-mod stream;
+mod run_contents;
+mod stream_cursor;
+mod stream_meta;
 
 use std::{
     collections::BTreeSet,
@@ -31,21 +31,21 @@ use gesta_store::{
     RecordedEvent, Revision, StoreError, StreamName, Tag,
 };
 
-pub(crate) use filed::{FileContext, told};
-use filed::{Filed, LazyHash};
-use lives::Lives;
-pub(crate) use lives::{Life, lifecycle_change};
 pub(crate) use locator::Locator;
-use memory::Memory;
-pub(crate) use memory::Revisions;
-use part::Part;
-pub(crate) use patch::Patch;
-pub(crate) use plan::Plan;
+use memtable::Memtable;
+pub(crate) use memtable::Revisions;
+pub(crate) use offset_overrides::OffsetOverrides;
+use on_disk_part::{LazyHash, OnDiskPart};
+pub(crate) use on_disk_part::{RunContext, store_error};
+use part::IndexPart;
+pub(crate) use query_plan::QueryPlan;
 pub(crate) use run::{
-    BlockCache, Contents, Covered, Input, Listed, Manifest, Near, Origin, Run, RunError, RunName,
-    Term, TermKey, merge_runs, plan_merge, renew_run, write_run,
+    BlockCache, Covered, IndexManifest, LookupHint, ManifestEntry, MergeInput, Run, RunContents,
+    RunError, RunIdentity, RunName, Term, TermKey, merge_runs, plan_merge, rewrite_run, write_run,
 };
-pub(crate) use stream::StreamWalk;
+pub(crate) use stream_cursor::StreamCursor;
+use stream_meta::StreamMetaTable;
+pub(crate) use stream_meta::{StreamMeta, stream_meta_change};
 
 use crate::{
     format::{Frame, Gap, Seed},
@@ -58,7 +58,7 @@ const STREAMS_MERGED_MAX: usize = 64;
 
 /// What the index takes from one event.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct IndexEntry<'a> {
     pub(crate) id: EventId,
     pub(crate) stream: &'a StreamName,
     pub(crate) revision: Revision,
@@ -72,7 +72,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) metadata: Option<&'a [u8]>,
 }
 
-impl<'a> From<&'a (u64, RecordedEvent)> for Entry<'a> {
+impl<'a> From<&'a (u64, RecordedEvent)> for IndexEntry<'a> {
     /// Of an event whose record is at this offset.
     fn from((offset, event): &'a (u64, RecordedEvent)) -> Self {
         Self {
@@ -89,9 +89,9 @@ impl<'a> From<&'a (u64, RecordedEvent)> for Entry<'a> {
     }
 }
 
-impl Entry<'_> {
+impl IndexEntry<'_> {
     /// Whether it is found by the same terms as another one.
-    fn has_terms_of(&self, other: &Self) -> bool {
+    fn has_same_terms_as(&self, other: &Self) -> bool {
         self.stream == other.stream
             && self.event_type == other.event_type
             && self.tags == other.tags
@@ -100,7 +100,7 @@ impl Entry<'_> {
 
 /// The events of one append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct AppendSpan {
     pub(crate) first: Position,
     pub(crate) events: u32,
 }
@@ -118,7 +118,7 @@ pub(crate) struct Location {
 
 /// A stretch of one segment, as far as positions follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stretch {
+pub(crate) struct PositionRange {
     pub(crate) segment: u64,
     pub(crate) seed: Seed,
     pub(crate) first: u64,
@@ -137,34 +137,34 @@ pub(crate) enum OwnedTerm {
 
 /// Where events are put that are not shown yet.
 #[derive(Clone, Debug)]
-pub(crate) struct Ahead(Arc<RwLock<Memory>>);
+pub(crate) struct StagedMemtable(Arc<RwLock<Memtable>>);
 
-impl Ahead {
+impl StagedMemtable {
     /// Puts appends there, in order. Nobody finds them.
     pub(crate) fn insert<'a, Events>(&self, appends: impl Iterator<Item = Events>)
     where
-        Events: ExactSizeIterator<Item = Entry<'a>>,
+        Events: ExactSizeIterator<Item = IndexEntry<'a>>,
     {
         let mut memory = part::write(&self.0);
         appends.for_each(|entries| memory.append(entries));
         if planted::is(Bug::ShownAhead) {
-            memory.show();
+            memory.publish();
         }
     }
 }
 
 /// What a run took the place of.
 #[derive(Debug)]
-pub(crate) struct Replaced(
-    #[expect(dead_code, reason = "it is held only to be dropped later")] Vec<Part>,
+pub(crate) struct ReplacedParts(
+    #[expect(dead_code, reason = "it is held only to be dropped later")] Vec<IndexPart>,
 );
 
 /// The index as of some moment; cheap to clone. Events that are published later may show in it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     /// In the order of positions.
-    parts: Arc<Vec<Part>>,
-    lives: Arc<RwLock<Lives>>,
+    parts: Arc<Vec<IndexPart>>,
+    lives: Arc<RwLock<StreamMetaTable>>,
     head: Position,
     last_recorded_at: Option<RecordedAt>,
 }
@@ -175,35 +175,39 @@ impl Index {
         &mut self,
         segment: u64,
         seed: Seed,
-        entries: impl ExactSizeIterator<Item = Entry<'a>>,
+        entries: impl ExactSizeIterator<Item = IndexEntry<'a>>,
     ) {
         let mut entries = entries.peekable();
         let Some(first) = entries.peek() else { return };
         let memory = self.memory(segment, seed, first.position);
         let mut memory = part::write(&memory);
         memory.append(entries.inspect(|entry| self.note(entry)));
-        memory.show();
+        memory.publish();
     }
 
     /// Where events of this segment from a position on can be put before they are durable, if the
     /// stretch that they go on with is there.
-    pub(crate) fn ahead(&self, segment: u64, first: Position) -> Option<Ahead> {
+    pub(crate) fn staged_memtable(&self, segment: u64, first: Position) -> Option<StagedMemtable> {
         match self.parts.last() {
-            Some(Part::Memory(_, last)) if part::read(last).goes_on_with(segment, first) => {
-                Some(Ahead(Arc::clone(last)))
+            Some(IndexPart::Memtable(_, last)) if part::read(last).continues_at(segment, first) => {
+                Some(StagedMemtable(Arc::clone(last)))
             }
-            Some(Part::Memory(..) | Part::File(_)) | None => None,
+            Some(IndexPart::Memtable(..) | IndexPart::File(_)) | None => None,
         }
     }
 
     /// Shows what was put there ahead: these events.
-    pub(crate) fn show<'a>(&mut self, ahead: &Ahead, entries: impl Iterator<Item = Entry<'a>>) {
+    pub(crate) fn publish_staged<'a>(
+        &mut self,
+        ahead: &StagedMemtable,
+        entries: impl Iterator<Item = IndexEntry<'a>>,
+    ) {
         entries.for_each(|entry| self.note(&entry));
-        part::write(&ahead.0).show();
+        part::write(&ahead.0).publish();
     }
 
     /// Notes what is known of the store and its streams by the latest event.
-    fn note(&mut self, entry: &Entry<'_>) {
+    fn note(&mut self, entry: &IndexEntry<'_>) {
         note_lifecycle(&self.lives, entry);
         self.head = entry.position;
         self.last_recorded_at = Some(entry.recorded_at);
@@ -215,29 +219,29 @@ impl Index {
             return self.insert_gap(segment, seed, gap, frame);
         }
         for events in frame.appends() {
-            self.insert(segment, seed, events.iter().map(Entry::from));
+            self.insert(segment, seed, events.iter().map(IndexEntry::from));
         }
     }
 
     fn insert_gap(&mut self, segment: u64, seed: Seed, gap: &Gap, frame: &Frame) {
         let memory = self.memory(segment, seed, gap.first);
         let mut memory = part::write(&memory);
-        gap.appends.iter().for_each(|append| memory.gone_append(append));
+        gap.appends.iter().for_each(|append| memory.insert_gap_append(append));
         for events in frame.appends() {
             if let Some(first) = events.first() {
-                memory.begin_append(&Entry::from(first), events.len());
+                memory.begin_append(&IndexEntry::from(first), events.len());
             }
         }
         let mut gone = gap.gone.iter().peekable();
-        for entry in frame.events.iter().map(Entry::from) {
+        for entry in frame.events.iter().map(IndexEntry::from) {
             while let Some(gone) = gone.next_if(|gone| gone.position < entry.position) {
-                memory.push_gone(gone);
+                memory.push_scavenged(gone);
             }
             note_lifecycle(&self.lives, &entry);
             memory.extend(iter::once(entry));
         }
-        gone.for_each(|gone| memory.push_gone(gone));
-        memory.show();
+        gone.for_each(|gone| memory.push_scavenged(gone));
+        memory.publish();
         self.head = Position::new(memory.end() - 1);
         self.last_recorded_at = Some(gap.last_recorded_at);
     }
@@ -245,7 +249,7 @@ impl Index {
     /// Adds a run after all other parts, with what it says of the lives of streams.
     pub(crate) fn add_run(
         &mut self,
-        context: &Arc<FileContext>,
+        context: &Arc<RunContext>,
         run: Arc<Run>,
     ) -> Result<(), RunError> {
         let changes = context.lifecycles(&run)?;
@@ -256,19 +260,19 @@ impl Index {
         self.head = end;
         let recorded = run.covered().iter().rev().find_map(|covered| covered.last_recorded_at);
         self.last_recorded_at = recorded.map(RecordedAt::from_micros).or(self.last_recorded_at);
-        let part = Part::File(Arc::new(Filed::new(Arc::clone(context), run)));
+        let part = IndexPart::File(Arc::new(OnDiskPart::new(Arc::clone(context), run)));
         Arc::make_mut(&mut self.parts).push(part);
         Ok(())
     }
 
     /// Notes that a segment which a run covers was rewritten; says whether there is such a run.
-    pub(crate) fn patch(&mut self, patch: &Arc<Patch>) -> bool {
+    pub(crate) fn override_offsets(&mut self, patch: &Arc<OffsetOverrides>) -> bool {
         let parts = Arc::make_mut(&mut self.parts);
         for part in parts {
-            if let Part::File(file) = part
+            if let IndexPart::File(file) = part
                 && file.covered().any(|covered| covered.number == patch.covered.number)
             {
-                *part = Part::File(Arc::new(file.patched(Arc::clone(patch))));
+                *part = IndexPart::File(Arc::new(file.patched(Arc::clone(patch))));
                 return true;
             }
         }
@@ -277,25 +281,27 @@ impl Index {
 
     /// Puts a run in the place of the parts that it covers, and returns these: to drop what was in
     /// memory takes long, and nobody should have to wait for it.
-    pub(crate) fn put_run(&mut self, context: &Arc<FileContext>, run: Arc<Run>) -> Replaced {
+    pub(crate) fn put_run(&mut self, context: &Arc<RunContext>, run: Arc<Run>) -> ReplacedParts {
         let name = run.name();
         let parts = Arc::make_mut(&mut self.parts);
         // By segments and not by positions: one without events has none.
         let from = parts.partition_point(|part| part.segment() < name.first);
         let to = parts.partition_point(|part| part.segment() <= name.last);
-        let part = Part::File(Arc::new(Filed::new(Arc::clone(context), run)));
-        Replaced(parts.splice(from..to, [part]).collect())
+        let part = IndexPart::File(Arc::new(OnDiskPart::new(Arc::clone(context), run)));
+        ReplacedParts(parts.splice(from..to, [part]).collect())
     }
 
     /// All stretches, in the order of positions.
-    pub(crate) fn stretches(&self) -> Vec<Stretch> {
+    pub(crate) fn position_ranges(&self) -> Vec<PositionRange> {
         let mut stretches = Vec::new();
         for part in self.parts.iter() {
             match part {
-                Part::Memory(_, memory) => stretches.push(part::read(memory).stretch()),
-                Part::File(file) => stretches.extend(file.covered().map(|covered| {
+                IndexPart::Memtable(_, memory) => {
+                    stretches.push(part::read(memory).position_range())
+                }
+                IndexPart::File(file) => stretches.extend(file.covered().map(|covered| {
                     let Covered { number, salt, first, end, .. } = covered;
-                    Stretch { segment: number, seed: Seed::new(salt, number), first, end }
+                    PositionRange { segment: number, seed: Seed::new(salt, number), first, end }
                 })),
             }
         }
@@ -304,57 +310,59 @@ impl Index {
 
     /// The runs, in order.
     pub(crate) fn runs(&self) -> Vec<Arc<Run>> {
-        let run = |part: &Part| match part {
-            Part::File(file) => Some(Arc::clone(file.run())),
-            Part::Memory(..) => None,
+        let run = |part: &IndexPart| match part {
+            IndexPart::File(file) => Some(Arc::clone(file.run())),
+            IndexPart::Memtable(..) => None,
         };
         self.parts.iter().filter_map(run).collect()
     }
 
     /// The segments that runs cover, as they are now, in order.
-    pub(crate) fn filed_segments(&self) -> Vec<Covered> {
-        let covered = |part: &Part| match part {
-            Part::File(file) => file.covered().collect(),
-            Part::Memory(..) => Vec::new(),
+    pub(crate) fn segments_in_runs(&self) -> Vec<Covered> {
+        let covered = |part: &IndexPart| match part {
+            IndexPart::File(file) => file.covered().collect(),
+            IndexPart::Memtable(..) => Vec::new(),
         };
         self.parts.iter().flat_map(covered).collect()
     }
 
     /// What is known better than this run knows.
-    pub(crate) fn patches(&self, run: RunName) -> Vec<Arc<Patch>> {
-        let of_run = |part: &Part| match part {
-            Part::File(file) if file.run().name() == run => Some(file.patches().to_vec()),
-            Part::File(_) | Part::Memory(..) => None,
+    pub(crate) fn offset_overrides(&self, run: RunName) -> Vec<Arc<OffsetOverrides>> {
+        let of_run = |part: &IndexPart| match part {
+            IndexPart::File(file) if file.run().name() == run => Some(file.patches().to_vec()),
+            IndexPart::File(_) | IndexPart::Memtable(..) => None,
         };
         self.parts.iter().find_map(of_run).unwrap_or_default()
     }
 
     /// What is known of a segment that has ended, for its run.
-    pub(crate) fn contents(&self, covered: Covered, context: &FileContext) -> Contents {
+    pub(crate) fn contents(&self, covered: Covered, context: &RunContext) -> RunContents {
         let here = self.parts.iter().filter_map(|part| match part {
-            Part::Memory(first, memory) if (covered.first..covered.end).contains(first) => {
+            IndexPart::Memtable(first, memory) if (covered.first..covered.end).contains(first) => {
                 Some(part::read(memory))
             }
-            Part::Memory(..) | Part::File(_) => None,
+            IndexPart::Memtable(..) | IndexPart::File(_) => None,
         });
         let mut lives = self.lives.write().unwrap_or_else(PoisonError::into_inner);
-        contents::of(covered, here, &mut lives, context.key())
+        run_contents::of(covered, here, &mut lives, context.key())
     }
 
     /// The stretch in memory that goes on with this position.
-    fn memory(&mut self, segment: u64, seed: Seed, next: Position) -> Arc<RwLock<Memory>> {
+    fn memory(&mut self, segment: u64, seed: Seed, next: Position) -> Arc<RwLock<Memtable>> {
         let last = match self.parts.last() {
-            Some(Part::Memory(_, last)) => Some(last),
-            Some(Part::File(_)) | None => None,
+            Some(IndexPart::Memtable(_, last)) => Some(last),
+            Some(IndexPart::File(_)) | None => None,
         };
         if let Some(last) = last
-            && part::read(last).goes_on_with(segment, next)
+            && part::read(last).continues_at(segment, next)
         {
             return Arc::clone(last);
         }
-        let memory = Memory::new(segment, seed, next, last.map(|last| part::read(last)).as_deref());
+        let memory =
+            Memtable::new(segment, seed, next, last.map(|last| part::read(last)).as_deref());
         let memory = Arc::new(RwLock::new(memory));
-        Arc::make_mut(&mut self.parts).push(Part::Memory(next.number(), Arc::clone(&memory)));
+        Arc::make_mut(&mut self.parts)
+            .push(IndexPart::Memtable(next.number(), Arc::clone(&memory)));
         memory
     }
 
@@ -419,7 +427,7 @@ impl Index {
     /// over.
     pub(crate) fn seek(
         &self,
-        (plan, locator): (&mut Plan, &mut Locator),
+        (plan, locator): (&mut QueryPlan, &mut Locator),
         at: Position,
         direction: Direction,
     ) -> Result<Option<Location>, StoreError> {
@@ -448,30 +456,30 @@ impl Index {
     }
 
     /// The last position that the index's files know; they know all before it.
-    pub(crate) fn filed_to(&self) -> Position {
+    pub(crate) fn last_position_in_runs(&self) -> Position {
         let in_files = self.parts.iter().take_while(|part| part.is_a_file());
         in_files.last().map_or(Position::START, |last| Position::new(last.end().saturating_sub(1)))
     }
 
     /// What the index's files say about the streams of an append and its first event.
-    pub(crate) fn look_in_files(&self, append: &Append) -> Result<Looked, StoreError> {
-        let to = self.filed_to();
+    pub(crate) fn precheck_runs(&self, append: &Append) -> Result<Looked, StoreError> {
+        let to = self.last_position_in_runs();
         if to == Position::START {
             return Ok(Looked::default());
         }
         let mut heads = Vec::with_capacity(append.streams.len());
         for part in &append.streams {
-            heads.push(head_in(self.parts_to(to), &part.stream)?);
+            heads.push(head_in_parts(self.parts_to(to), &part.stream)?);
         }
         let repeat = match append.events().next() {
-            Some(first) => append_in(self.parts_to(to), first.id)?,
+            Some(first) => append_in_parts(self.parts_to(to), first.id)?,
             None => None,
         };
         Ok(Looked { to, heads, repeat, ..Looked::default() })
     }
 
     /// Parts in files, latest first.
-    fn parts_to(&self, to: Position) -> impl Iterator<Item = &Part> {
+    fn parts_to(&self, to: Position) -> impl Iterator<Item = &IndexPart> {
         self.parts.iter().rev().skip_while(move |part| part.first() > to.number())
     }
 
@@ -481,27 +489,27 @@ impl Index {
         name: &StreamName,
         after: Position,
     ) -> Result<Option<Revision>, StoreError> {
-        head_in(self.parts_after(after), name)
+        head_in_parts(self.parts_after(after), name)
     }
 
     /// Parts that may have events after a position, latest first.
-    fn parts_after(&self, after: Position) -> impl Iterator<Item = &Part> {
+    fn parts_after(&self, after: Position) -> impl Iterator<Item = &IndexPart> {
         self.parts.iter().rev().take_while(move |part| part.end() > after.number() + 1)
     }
 
     /// For looking up revisions of one stream.
-    pub(crate) fn stream(&self, name: &StreamName) -> StreamWalk {
-        StreamWalk::new(name.clone(), Arc::clone(&self.parts))
+    pub(crate) fn stream(&self, name: &StreamName) -> StreamCursor {
+        StreamCursor::new(name.clone(), Arc::clone(&self.parts))
     }
 
     /// Where a stream is in its life, as metadata and tombstones say.
-    pub(crate) fn life(&self, name: &StreamName) -> Life {
+    pub(crate) fn stream_meta(&self, name: &StreamName) -> StreamMeta {
         self.lives.read().unwrap_or_else(PoisonError::into_inner).of(name)
     }
 
     /// How often a stream was described or tombstoned since the store was opened, its past counted
     /// once. As long as it stays the same, what is hidden stays hidden; 0: nothing is.
-    pub(crate) fn life_changes(&self) -> u64 {
+    pub(crate) fn stream_meta_changes(&self) -> u64 {
         self.lives.read().unwrap_or_else(PoisonError::into_inner).changes()
     }
 
@@ -510,8 +518,8 @@ impl Index {
         &self,
         first_event: EventId,
         after: Position,
-    ) -> Result<Option<Span>, StoreError> {
-        append_in(self.parts_after(after), first_event)
+    ) -> Result<Option<AppendSpan>, StoreError> {
+        append_in_parts(self.parts_after(after), first_event)
     }
 
     /// Up to `limit` names of streams with events, in byte order, from `prefix` and after `after`.
@@ -544,14 +552,14 @@ impl Index {
 
     /// How to find what a filter lets through. Where the plan is not exact, each event must still
     /// be asked for.
-    pub(crate) fn plan(&self, filter: &Filter) -> Result<Plan, StoreError> {
+    pub(crate) fn plan(&self, filter: &Filter) -> Result<QueryPlan, StoreError> {
         Ok(match filter {
             Filter::Everything => self.every(),
             Filter::Streams(names) => {
-                Plan::any(names.iter().map(|name| self.term(OwnedTerm::Stream(name.clone()))))
+                QueryPlan::any(names.iter().map(|name| self.term(OwnedTerm::Stream(name.clone()))))
             }
             Filter::StreamPrefixes(prefixes) => self.plan_prefixes(prefixes)?,
-            Filter::Categories(categories) => Plan::any(
+            Filter::Categories(categories) => QueryPlan::any(
                 categories.iter().map(|category| self.term(OwnedTerm::Category(category.clone()))),
             ),
             Filter::EventTypes(types) => self.plan_types(types),
@@ -559,15 +567,15 @@ impl Index {
         })
     }
 
-    fn every(&self) -> Plan {
-        Plan::every(Arc::clone(&self.parts))
+    fn every(&self) -> QueryPlan {
+        QueryPlan::every(Arc::clone(&self.parts))
     }
 
-    fn term(&self, term: OwnedTerm) -> Plan {
-        Plan::term(Arc::clone(&self.parts), term)
+    fn term(&self, term: OwnedTerm) -> QueryPlan {
+        QueryPlan::term(Arc::clone(&self.parts), term)
     }
 
-    fn plan_prefixes(&self, prefixes: &[String]) -> Result<Plan, StoreError> {
+    fn plan_prefixes(&self, prefixes: &[String]) -> Result<QueryPlan, StoreError> {
         let mut names = Vec::new();
         for prefix in prefixes {
             names.extend(self.stream_names(prefix, None, STREAMS_MERGED_MAX + 1)?);
@@ -575,20 +583,20 @@ impl Index {
                 return Ok(self.every().inexact());
             }
         }
-        Ok(Plan::any(names.into_iter().map(|name| self.term(OwnedTerm::Stream(name)))))
+        Ok(QueryPlan::any(names.into_iter().map(|name| self.term(OwnedTerm::Stream(name)))))
     }
 
-    fn plan_types(&self, types: &[EventType]) -> Plan {
-        Plan::any(
+    fn plan_types(&self, types: &[EventType]) -> QueryPlan {
+        QueryPlan::any(
             types.iter().map(|event_type| self.term(OwnedTerm::EventType(event_type.clone()))),
         )
     }
 
-    pub(crate) fn plan_query(&self, query: &EventQuery) -> Plan {
-        Plan::any(query.items().iter().map(|item| {
+    pub(crate) fn plan_query(&self, query: &EventQuery) -> QueryPlan {
+        QueryPlan::any(query.items().iter().map(|item| {
             let tags = item.tags().iter().map(|tag| self.term(OwnedTerm::Tag(tag.clone())));
             let types = (!item.types().is_empty()).then(|| self.plan_types(item.types()));
-            Plan::all(tags.chain(types), || self.every())
+            QueryPlan::all(tags.chain(types), || self.every())
         }))
     }
 
@@ -608,8 +616,8 @@ impl Index {
 }
 
 /// Notes what an event says of the life of a stream.
-fn note_lifecycle(lives: &RwLock<Lives>, entry: &Entry<'_>) {
-    if let Some((stream, change)) = lifecycle_change(entry) {
+fn note_lifecycle(lives: &RwLock<StreamMetaTable>, entry: &IndexEntry<'_>) {
+    if let Some((stream, change)) = stream_meta_change(entry) {
         let mut lives = lives.write().unwrap_or_else(PoisonError::into_inner);
         lives.change(stream, change, entry.position);
     }
@@ -624,19 +632,19 @@ pub(crate) fn beyond(position: Position, direction: Direction) -> Option<Positio
 }
 
 /// The last revision of a stream in these parts, which are given latest first.
-fn head_in<'a>(
-    parts: impl Iterator<Item = &'a Part>,
+fn head_in_parts<'a>(
+    parts: impl Iterator<Item = &'a IndexPart>,
     name: &StreamName,
 ) -> Result<Option<Revision>, StoreError> {
-    let look = |part: &Part, hash: &LazyHash| part.revisions(name, hash);
-    Ok(sift::find_first(parts, &Term::Stream(name), look)?.map(Revisions::last))
+    let look = |part: &IndexPart, hash: &LazyHash| part.revisions(name, hash);
+    Ok(bloom_probe::find_first(parts, &Term::Stream(name), look)?.map(Revisions::last))
 }
 
 /// The append with this first event in these parts.
-fn append_in<'a>(
-    parts: impl Iterator<Item = &'a Part>,
+fn append_in_parts<'a>(
+    parts: impl Iterator<Item = &'a IndexPart>,
     first_event: EventId,
-) -> Result<Option<Span>, StoreError> {
-    let look = |part: &Part, hash: &LazyHash| part.find_append(first_event, hash);
-    sift::find_first(parts, &Term::Append(first_event), look)
+) -> Result<Option<AppendSpan>, StoreError> {
+    let look = |part: &IndexPart, hash: &LazyHash| part.find_append(first_event, hash);
+    bloom_probe::find_first(parts, &Term::Append(first_event), look)
 }

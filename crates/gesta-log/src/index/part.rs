@@ -10,37 +10,37 @@ use std::{
 use gesta_store::{Category, Direction, EventId, StoreError, StreamName};
 
 use super::{
-    Location, OwnedTerm, Span,
-    filed::{self, Filed, LazyHash},
-    memory::{Memory, Revisions},
-    run::Near,
+    AppendSpan, Location, OwnedTerm,
+    memtable::{Memtable, Revisions},
+    on_disk_part::{self, LazyHash, OnDiskPart},
+    run::LookupHint,
 };
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub(super) enum Part {
+pub(super) enum IndexPart {
     /// With its first position.
-    Memory(u64, Arc<RwLock<Memory>>),
-    File(Arc<Filed>),
+    Memtable(u64, Arc<RwLock<Memtable>>),
+    File(Arc<OnDiskPart>),
 }
 
-pub(super) fn read(memory: &RwLock<Memory>) -> RwLockReadGuard<'_, Memory> {
+pub(super) fn read(memory: &RwLock<Memtable>) -> RwLockReadGuard<'_, Memtable> {
     memory.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(super) fn write(memory: &RwLock<Memory>) -> RwLockWriteGuard<'_, Memory> {
+pub(super) fn write(memory: &RwLock<Memtable>) -> RwLockWriteGuard<'_, Memtable> {
     memory.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The last part that begins at or before a position.
-pub(super) fn part_before(parts: &[Part], position: u64) -> Option<usize> {
+pub(super) fn part_before(parts: &[IndexPart], position: u64) -> Option<usize> {
     parts.partition_point(|part| part.first() <= position).checked_sub(1)
 }
 
-impl Part {
+impl IndexPart {
     pub(super) fn first(&self) -> u64 {
         match self {
-            Self::Memory(first, _) => *first,
+            Self::Memtable(first, _) => *first,
             Self::File(file) => file.run().first(),
         }
     }
@@ -48,7 +48,7 @@ impl Part {
     /// The number of its first segment.
     pub(super) fn segment(&self) -> u64 {
         match self {
-            Self::Memory(_, memory) => read(memory).stretch().segment,
+            Self::Memtable(_, memory) => read(memory).position_range().segment,
             Self::File(file) => file.run().name().first,
         }
     }
@@ -56,7 +56,7 @@ impl Part {
     /// Whether looking something up may read from the disk.
     pub(super) fn is_a_file(&self) -> bool {
         match self {
-            Self::Memory(..) => false,
+            Self::Memtable(..) => false,
             Self::File(_) => true,
         }
     }
@@ -64,7 +64,7 @@ impl Part {
     /// The first position after it.
     pub(super) fn end(&self) -> u64 {
         match self {
-            Self::Memory(_, memory) => read(memory).end(),
+            Self::Memtable(_, memory) => read(memory).end(),
             Self::File(file) => file.run().end(),
         }
     }
@@ -72,10 +72,10 @@ impl Part {
     pub(super) fn locate(
         &self,
         position: u64,
-        near: &mut Near,
+        near: &mut LookupHint,
     ) -> Result<Option<Location>, StoreError> {
         match self {
-            Self::Memory(_, memory) => Ok(read(memory).locate(position)),
+            Self::Memtable(_, memory) => Ok(read(memory).locate(position)),
             Self::File(file) => file.locate(position, near),
         }
     }
@@ -83,7 +83,7 @@ impl Part {
     /// The nearest position from `at` on that has a record here.
     pub(super) fn nearest(&self, at: u64, direction: Direction) -> Result<Option<u64>, StoreError> {
         match self {
-            Self::Memory(_, memory) => Ok(read(memory).nearest(at, direction)),
+            Self::Memtable(_, memory) => Ok(read(memory).nearest(at, direction)),
             Self::File(file) => file.nearest(at, direction),
         }
     }
@@ -94,7 +94,7 @@ impl Part {
         hash: &LazyHash,
     ) -> Result<Option<Revisions>, StoreError> {
         match self {
-            Self::Memory(_, memory) => Ok(read(memory).revisions(stream)),
+            Self::Memtable(_, memory) => Ok(read(memory).revisions(stream)),
             Self::File(file) => file.revisions(stream, hash),
         }
     }
@@ -106,11 +106,11 @@ impl Part {
         hash: &LazyHash,
     ) -> Result<Option<(Revisions, PartPostings)>, StoreError> {
         match self {
-            Self::Memory(_, memory) => {
+            Self::Memtable(_, memory) => {
                 let revisions = read(memory).revisions(stream);
                 Ok(revisions.map(|revisions| {
                     let term = OwnedTerm::Stream(stream.clone());
-                    (revisions, PartPostings::Memory(Arc::clone(memory), term))
+                    (revisions, PartPostings::Memtable(Arc::clone(memory), term))
                 }))
             }
             Self::File(file) => {
@@ -126,9 +126,9 @@ impl Part {
         &self,
         first_event: EventId,
         hash: &LazyHash,
-    ) -> Result<Option<Span>, StoreError> {
+    ) -> Result<Option<AppendSpan>, StoreError> {
         match self {
-            Self::Memory(_, memory) => Ok(read(memory).find_append(first_event)),
+            Self::Memtable(_, memory) => Ok(read(memory).find_append(first_event)),
             Self::File(file) => file.find_append(first_event, hash),
         }
     }
@@ -140,7 +140,7 @@ impl Part {
         limit: usize,
     ) -> Result<Vec<StreamName>, StoreError> {
         match self {
-            Self::Memory(_, memory) => Ok(write(memory).names(prefix, after, limit)),
+            Self::Memtable(_, memory) => Ok(write(memory).names(prefix, after, limit)),
             Self::File(file) => file.names(prefix, after, limit),
         }
     }
@@ -150,7 +150,7 @@ impl Part {
         categories: &mut BTreeSet<Category>,
     ) -> Result<(), StoreError> {
         match self {
-            Self::Memory(_, memory) => categories.extend(read(memory).categories().cloned()),
+            Self::Memtable(_, memory) => categories.extend(read(memory).categories().cloned()),
             Self::File(file) => categories.extend(file.categories()?),
         }
         Ok(())
@@ -163,7 +163,7 @@ impl Part {
         hash: &LazyHash,
     ) -> Result<PartPostings, StoreError> {
         Ok(match self {
-            Self::Memory(_, memory) => PartPostings::Memory(Arc::clone(memory), term.clone()),
+            Self::Memtable(_, memory) => PartPostings::Memtable(Arc::clone(memory), term.clone()),
             Self::File(file) => match file.postings(term, hash)? {
                 Some(postings) => PartPostings::File(Box::new(postings)),
                 None => PartPostings::None,
@@ -176,8 +176,8 @@ impl Part {
 #[derive(Debug)]
 pub(super) enum PartPostings {
     None,
-    Memory(Arc<RwLock<Memory>>, OwnedTerm),
-    File(Box<filed::Postings>),
+    Memtable(Arc<RwLock<Memtable>>, OwnedTerm),
+    File(Box<on_disk_part::RunPostings>),
 }
 
 impl PartPostings {
@@ -189,7 +189,7 @@ impl PartPostings {
     ) -> Result<Option<u64>, StoreError> {
         match self {
             Self::None => Ok(None),
-            Self::Memory(memory, term) => Ok(read(memory).seek(term, at, direction)),
+            Self::Memtable(memory, term) => Ok(read(memory).seek(term, at, direction)),
             Self::File(postings) => postings.seek(at, direction),
         }
     }
@@ -197,8 +197,8 @@ impl PartPostings {
     /// Of a stream's term: the position of its n-th event in this part.
     pub(super) fn nth(&mut self, n: u64) -> Result<Option<u64>, StoreError> {
         match self {
-            Self::Memory(memory, OwnedTerm::Stream(stream)) => Ok(read(memory).nth(stream, n)),
-            Self::None | Self::Memory(..) => Ok(None),
+            Self::Memtable(memory, OwnedTerm::Stream(stream)) => Ok(read(memory).nth(stream, n)),
+            Self::None | Self::Memtable(..) => Ok(None),
             Self::File(postings) => postings.nth(n),
         }
     }

@@ -16,7 +16,7 @@ use crate::{
         FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, HEADER_BYTES, Opening, Seed,
         SegmentHeader, mark_offset,
     },
-    index::{BlockCache, Run, Stretch},
+    index::{BlockCache, PositionRange, Run},
     options::OpenError,
     recovery::{LogEnd, Look, Recovered, incarnation_of, recover, segment_file, segment_numbers},
     scan,
@@ -69,7 +69,7 @@ impl Follower {
     /// Looks at everything anew if another process has replaced files that readers use; says
     /// whether it did.
     pub(crate) fn renew(&mut self, reader: &Reader) -> bool {
-        reader.disk.look_again();
+        reader.disk.reopen_files();
         if !is_stale(reader) {
             return false;
         }
@@ -189,16 +189,16 @@ impl Follower {
 /// Whether another process has replaced a segment or a run that readers have been using.
 fn is_stale(reader: &Reader) -> bool {
     let (disk, index) = (&*reader.disk, reader.published.index());
-    let is_other = |stretch: Stretch| {
+    let is_other = |stretch: PositionRange| {
         let start = disk.read(&segment_file(stretch.segment), 0, HEADER_BYTES as usize, Cache::Use);
         let header = start.ok().and_then(|start| SegmentHeader::decode(&start).ok());
         header.is_some_and(|header| Seed::new(header.salt, header.number) != stretch.seed)
     };
     let is_gone = |run: Arc<Run>| {
         let there = Run::open(disk, run.name(), Arc::new(BlockCache::new(0)));
-        !there.is_ok_and(|there| there.listed() == run.listed())
+        !there.is_ok_and(|there| there.manifest_entry() == run.manifest_entry())
     };
-    index.stretches().into_iter().any(is_other) || index.runs().into_iter().any(is_gone)
+    index.position_ranges().into_iter().any(is_other) || index.runs().into_iter().any(is_gone)
 }
 
 /// A valid opening frame and where it ends.

@@ -15,7 +15,7 @@ use crate::{
         BorrowedEvent, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Gap, HEADER_BYTES,
         Malformed, borrow_record, gap_positions, mark_offset,
     },
-    index::Stretch,
+    index::PositionRange,
     recovery::segment_file,
 };
 
@@ -38,7 +38,7 @@ impl Reader {
         let (mut scanned, mut last) = (0, after);
         // What was handed over stays so when a segment is rewritten meanwhile.
         let flow = self.steady(|| {
-            for stretch in self.published.index().stretches() {
+            for stretch in self.published.index().position_ranges() {
                 if stretch.end <= last.number() + 1 {
                     continue;
                 }
@@ -65,7 +65,7 @@ impl Reader {
     /// Hands over the gaps of a stretch, as far as they touch positions before `end` from `first` on.
     pub(super) fn gaps_of(
         &self,
-        stretch: &Stretch,
+        stretch: &PositionRange,
         first: u64,
         end: u64,
         visit: &mut impl FnMut(&Gap) -> ControlFlow<()>,
@@ -95,7 +95,7 @@ impl Reader {
 
     fn scan_stretch(
         &self,
-        stretch: &Stretch,
+        stretch: &PositionRange,
         until: Position,
         mut visit: impl FnMut(BorrowedEvent<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StoreError> {
@@ -149,7 +149,7 @@ impl Reader {
     /// the chunk after.
     fn frame(
         &self,
-        stretch: &Stretch,
+        stretch: &PositionRange,
         chunk: &mut Chunk,
         at: u64,
     ) -> Result<Option<(u64, FrameHeader)>, StoreError> {
@@ -167,7 +167,7 @@ impl Reader {
     /// Makes sure that these bytes are in the chunk, as far as the file has them.
     fn load(
         &self,
-        stretch: &Stretch,
+        stretch: &PositionRange,
         chunk: &mut Chunk,
         offset: u64,
         length: usize,
@@ -252,7 +252,7 @@ impl Chunk {
 }
 
 fn damaged(
-    stretch: &Stretch,
+    stretch: &PositionRange,
     offset: u64,
     positions: std::ops::RangeInclusive<Position>,
     what: Malformed,

@@ -11,8 +11,8 @@ use gesta_store::{
 
 use super::Reader;
 use crate::{
-    format::{Gap, Gone, IdsDigest},
-    index::{Location, Span},
+    format::{Gap, GapEvent, IdsDigest},
+    index::{AppendSpan, Location},
 };
 
 /// One event of an earlier append.
@@ -42,20 +42,20 @@ impl From<&RecordedEvent> for Earlier {
     }
 }
 
-impl From<&Gone> for Earlier {
-    fn from(gone: &Gone) -> Self {
-        let Gone { position, stream, revision } = gone.clone();
+impl From<&GapEvent> for Earlier {
+    fn from(gone: &GapEvent) -> Self {
+        let GapEvent { position, stream, revision } = gone.clone();
         Self { stream, revision, position, id: None }
     }
 }
 
 impl Reader {
     /// What is known of one append.
-    pub(crate) fn span(&self, span: Span) -> Result<EarlierAppend, StoreError> {
+    pub(crate) fn span(&self, span: AppendSpan) -> Result<EarlierAppend, StoreError> {
         self.steady(|| self.span_now(span))
     }
 
-    fn span_now(&self, span: Span) -> Result<EarlierAppend, StoreError> {
+    fn span_now(&self, span: AppendSpan) -> Result<EarlierAppend, StoreError> {
         let first = span.first.number();
         let all = first..first + u64::from(span.events);
         let positions: Vec<_> = all.clone().map(Position::new).collect();
@@ -67,7 +67,7 @@ impl Reader {
         }
         let mut ids = None;
         self.gaps_between(all.start, all.end, |gap| {
-            let inside = |gone: &&Gone| all.contains(&gone.position.number());
+            let inside = |gone: &&GapEvent| all.contains(&gone.position.number());
             events.extend(gap.gone.iter().filter(inside).map(Earlier::from));
             let same = gap.appends.iter().find(|append| append.position == span.first);
             ids = ids.or(same.map(|append| append.ids));
@@ -82,7 +82,7 @@ impl Reader {
     }
 
     /// The damage that took a part of an append.
-    fn not_whole(&self, span: Span) -> StoreError {
+    fn not_whole(&self, span: AppendSpan) -> StoreError {
         let end = span.first.number() + u64::from(span.events);
         let what = format!("the append at {} is not whole", span.first);
         let known = self.published.damage_from(span.first, Direction::Forwards);
@@ -99,7 +99,7 @@ impl Reader {
         end: u64,
         mut visit: impl FnMut(&Gap) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        let stretches = self.published.index().stretches();
+        let stretches = self.published.index().position_ranges();
         for stretch in stretches.iter().filter(|one| one.first < end && one.end > first) {
             self.gaps_of(stretch, first, end, &mut visit)?;
         }

@@ -6,7 +6,7 @@ use gesta_store::{
 };
 
 use super::{PAGE_EVENTS_MAX, Reader};
-use crate::index::StreamWalk;
+use crate::index::StreamCursor;
 
 /// Pages of one read; an iterator, for nothing here waits.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ pub(crate) struct Shown {
     first: Revision,
     head: Revision,
     metadata: StreamMetadata,
-    walk: StreamWalk,
+    walk: StreamCursor,
 }
 
 impl Shown {
@@ -112,7 +112,7 @@ impl Reader {
     /// What of a stream may be shown; nothing where it has no events.
     pub(crate) fn shown(&self, stream: &StreamName) -> Result<Option<Shown>, StoreError> {
         let index = self.published.index();
-        let life = index.life(stream);
+        let life = index.stream_meta(stream);
         if life.tombstoned {
             return Err(StoreError::Deleted { stream: stream.clone() });
         }
@@ -246,7 +246,7 @@ impl Reader {
 
 /// Where the revisions are, up to the first one that damage took.
 fn positions(
-    walk: &mut StreamWalk,
+    walk: &mut StreamCursor,
     revisions: &[Revision],
 ) -> Result<(Vec<Position>, Option<Revision>), StoreError> {
     let mut positions = Vec::with_capacity(revisions.len());

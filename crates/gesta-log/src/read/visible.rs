@@ -12,7 +12,7 @@ use gesta_store::{
 
 use super::{PAGE_EVENTS_MAX, Reader};
 use crate::{
-    index::{Index, Life, beyond},
+    index::{Index, StreamMeta, beyond},
     writer::Looked,
 };
 
@@ -29,7 +29,7 @@ struct Visible {
 /// What is known of a stream that has events.
 #[derive(Debug)]
 struct Known {
-    life: Life,
+    life: StreamMeta,
     /// Asked for where it matters.
     head: Option<Revision>,
 }
@@ -44,7 +44,7 @@ impl Visible {
         let Self { index, streams } = self;
         let known = streams
             .entry(event.stream.clone())
-            .or_insert_with(|| Known { life: index.life(&event.stream), head: None });
+            .or_insert_with(|| Known { life: index.stream_meta(&event.stream), head: None });
         let Known { life, head } = known;
         life.shows((event.revision, event.recorded_at), now, || {
             if head.is_none() {
@@ -59,7 +59,7 @@ impl Reader {
     /// Takes out what is hidden.
     pub(super) fn retain_visible(&self, page: &mut Page) -> Result<(), StoreError> {
         let index = self.published.index();
-        if page.is_empty() || index.life_changes() == 0 {
+        if page.is_empty() || index.stream_meta_changes() == 0 {
             return Ok(());
         }
         let (mut visible, now) = (Visible::new(index), self.clock.now());
@@ -112,7 +112,7 @@ impl Reader {
         let AppendCondition { none_matching, after } = condition;
         looked.condition_to = index.head();
         // Taken first, so that a change that comes in between is noticed.
-        let changes = index.life_changes();
+        let changes = index.stream_meta_changes();
         let Some(first) = index.first_match(none_matching, *after)? else { return Ok(()) };
         if changes == 0 {
             looked.matching = Some(first);

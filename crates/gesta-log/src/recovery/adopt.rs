@@ -13,17 +13,17 @@ use super::{
 use crate::{
     disk::{Access, Cache, Operation},
     format::{Chain, Frame, FrameKind, Gap, HEADER_BYTES, Opening, Seed, SegmentHeader},
-    index::{Covered, Entry, Index},
+    index::{Covered, Index, IndexEntry},
     options::{OpenError, Torn, Unmarked},
     planted::{self, Bug},
-    scan::{self, BadRange, Start, Walked},
+    scan::{self, BadRange, ScanResult, ScanStart},
 };
 
 /// What one walk over a segment found.
 pub(super) struct Contents {
     /// As it was read together with the frames: another process may just have replaced the file.
     pub(super) header: SegmentHeader,
-    pub(super) walked: Walked,
+    pub(super) walked: ScanResult,
     pub(super) frames: Vec<(u64, Frame)>,
     /// How many bytes were read.
     bytes: u64,
@@ -60,8 +60,12 @@ impl Recovery<'_> {
         if log.lives.last().is_none_or(|(life, _)| *life != incarnation) {
             log.lives.push((incarnation, segment.first));
         }
-        let start =
-            Start { seed: segment.seed(), chain: log.chain, next: log.end.next, adopted_length };
+        let start = ScanStart {
+            seed: segment.seed(),
+            chain: log.chain,
+            next: log.end.next,
+            adopted_length,
+        };
         let Contents { header, walked, frames, bytes } = self.contents(segment, start, last)?;
         if last && planted::is(Bug::ZerosOverTheTornTail) {
             self.zero_torn_tail(segment, &walked)?;
@@ -163,7 +167,7 @@ impl Recovery<'_> {
     ) -> Result<(), OpenError> {
         let file = segment_file(covered.number);
         let genesis = || filed.store.map(Chain::genesis);
-        let start = Start {
+        let start = ScanStart {
             seed: Seed::new(covered.salt, covered.number),
             chain: before.map(|before| Chain(before.chain)).or_else(genesis),
             next: Position::new(covered.first),
@@ -234,7 +238,7 @@ impl Recovery<'_> {
     pub(super) fn contents(
         &mut self,
         segment: &Segment,
-        start: Start,
+        start: ScanStart,
         last: bool,
     ) -> Result<Contents, OpenError> {
         let mut contents = self.held(segment, start, last)?;
@@ -252,7 +256,7 @@ impl Recovery<'_> {
     }
 
     /// What a segment holds.
-    fn held(&self, segment: &Segment, start: Start, last: bool) -> Result<Contents, OpenError> {
+    fn held(&self, segment: &Segment, start: ScanStart, last: bool) -> Result<Contents, OpenError> {
         let bypass = last && !planted::is(Bug::AdoptFromTheCache);
         let cache = if bypass { Cache::Bypass } else { self.older_segments };
         let mut contents = self.walk(segment, start, cache)?;
@@ -270,13 +274,18 @@ impl Recovery<'_> {
         Ok(contents)
     }
 
-    fn walk(&self, segment: &Segment, start: Start, cache: Cache) -> Result<Contents, OpenError> {
+    fn walk(
+        &self,
+        segment: &Segment,
+        start: ScanStart,
+        cache: Cache,
+    ) -> Result<Contents, OpenError> {
         let bytes = self.read(&segment.file, usize::MAX, cache)?;
         let header = match SegmentHeader::decode(&bytes) {
             Ok(header) if header.named_salt() == segment.header.named_salt() => header,
             Ok(_) | Err(_) => segment.header,
         };
-        let start = Start {
+        let start = ScanStart {
             seed: Seed::new(header.salt, header.number),
             adopted_length: header.adopted_length(start.adopted_length),
             ..start
@@ -298,7 +307,7 @@ impl Recovery<'_> {
                 // An append has each stream once, so what the index says is still true.
                 out_of_place(&log.index, events.iter().map(placed), LastStream(None))
             });
-            log.index.insert(number, seed, events.iter().map(Entry::from));
+            log.index.insert(number, seed, events.iter().map(IndexEntry::from));
         }
     }
 
@@ -311,7 +320,7 @@ impl Recovery<'_> {
         }
     }
 
-    fn report_end(&mut self, segment: &Segment, walked: &Walked, frames: &[(u64, Frame)]) {
+    fn report_end(&mut self, segment: &Segment, walked: &ScanResult, frames: &[(u64, Frame)]) {
         if walked.torn_bytes > 0 && walked.bad.is_empty() {
             self.report.torn = Some(Torn {
                 file: segment.file.clone(),
@@ -337,7 +346,7 @@ impl Recovery<'_> {
     }
 
     /// A planted bug: an old segment is never written to.
-    fn zero_torn_tail(&self, segment: &Segment, walked: &Walked) -> Result<(), OpenError> {
+    fn zero_torn_tail(&self, segment: &Segment, walked: &ScanResult) -> Result<(), OpenError> {
         if walked.torn_bytes == 0 {
             return Ok(());
         }
@@ -350,7 +359,7 @@ impl Recovery<'_> {
     pub(super) fn report_damage(
         &mut self,
         segment: &Segment,
-        walked: &Walked,
+        walked: &ScanResult,
         successor: Option<&Segment>,
     ) {
         for bad in &walked.bad {
@@ -387,7 +396,7 @@ impl Recovery<'_> {
 
 /// Keeps what is surely durable: who only reads may meet a writer at work, and what no mark covers
 /// may have been given up.
-fn keep_marked(walked: &mut Walked, before: Option<Chain>, frames: &mut Vec<(u64, Frame)>) {
+fn keep_marked(walked: &mut ScanResult, before: Option<Chain>, frames: &mut Vec<(u64, Frame)>) {
     let visible = frames.partition_point(|(offset, _)| *offset < walked.mark);
     let Some((offset, hidden)) = frames.get(visible) else { return };
     walked.end = *offset;
@@ -446,7 +455,7 @@ fn out_of_place<'a>(
     events: impl Iterator<Item = InPlace<'a>>,
     mut known: impl NextRevisions<'a>,
 ) -> Option<Damage> {
-    let in_files = index.filed_to();
+    let in_files = index.last_position_in_runs();
     for (position, stream, revision, offset) in events {
         let expected = match known.of(stream) {
             Some(next) => next,

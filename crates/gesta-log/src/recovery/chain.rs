@@ -131,7 +131,7 @@ impl Recovery<'_> {
 
     /// What lies in a segment whose opening frame is not there and that nothing vouches for.
     fn report_unopened(&mut self, file: &str, segment: &Bytes) {
-        let bytes = scan::trailing(segment, HEADER_BYTES);
+        let bytes = scan::torn_bytes(segment, HEADER_BYTES);
         if bytes > 0 && !planted::is(Bug::LostOpeningUntold) {
             self.report.torn = Some(Torn { file: file.to_owned(), offset: HEADER_BYTES, bytes });
         }

@@ -16,10 +16,13 @@ use super::SegmentName;
 use crate::{
     disk::{Cache, Disk, is_shortage},
     format::{Chain, HEADER_BYTES, Malformed, Opening, Seed, SegmentHeader},
-    index::{BlockCache, Covered, FileContext, Index, Listed, Manifest, Patch, Run, RunError},
+    index::{
+        BlockCache, Covered, Index, IndexManifest, ManifestEntry, OffsetOverrides, Run, RunContext,
+        RunError,
+    },
     options::OpenError,
     planted::{self, Bug},
-    scan::{self, Start},
+    scan::{self, ScanStart},
 };
 
 /// See the module.
@@ -41,7 +44,7 @@ impl Filed {
     /// # Errors
     /// Only for want of something that may be had again: to build the index anew takes more of it.
     pub(super) fn open(disk: &Arc<dyn Disk>, cache: &Arc<BlockCache>) -> Result<Self, OpenError> {
-        let manifest = match Manifest::read(&**disk) {
+        let manifest = match IndexManifest::read(&**disk) {
             Ok(Some(manifest)) => manifest,
             Ok(None) => return Ok(Self::default()),
             Err(error) => {
@@ -50,7 +53,7 @@ impl Filed {
                 return Ok(Self::default());
             }
         };
-        let context = Arc::new(FileContext::new(Arc::clone(disk), manifest.store));
+        let context = Arc::new(RunContext::new(Arc::clone(disk), manifest.store));
         let mut filed = Self { store: Some(manifest.store), ..Self::default() };
         for listed in &manifest.runs {
             let opened = Run::open(&**disk, listed.name, Arc::clone(cache));
@@ -74,8 +77,8 @@ impl Filed {
     fn take(
         &mut self,
         disk: &dyn Disk,
-        context: &Arc<FileContext>,
-        listed: &Listed,
+        context: &Arc<RunContext>,
+        listed: &ManifestEntry,
         run: Run,
     ) -> Result<bool, RunError> {
         let next = self.covered.last().map_or(Position::START.next().number(), |last| last.end);
@@ -110,7 +113,7 @@ impl Filed {
         }
         self.index.add_run(context, Arc::new(run))?;
         for patch in &patches {
-            self.index.patch(patch);
+            self.index.override_offsets(patch);
         }
         self.swapped |= !patches.is_empty();
         self.covered.extend(segments);
@@ -153,7 +156,7 @@ enum Fit {
     /// What is meant, or not readable, which is told of later.
     AsCovered(Option<SegmentHeader>),
     /// The same stretch of the log, with records at other places.
-    Otherwise(Patch, SegmentHeader),
+    Otherwise(OffsetOverrides, SegmentHeader),
     /// Something else, or damaged.
     OfAnotherHistory,
 }
@@ -175,7 +178,7 @@ fn fit(disk: &dyn Disk, covered: &Covered, before: Chain) -> Fit {
     let Some(bytes) = length.and_then(read) else { return Fit::AsCovered(Some(header)) };
     // Of the very bytes: it may just be replaced by another process.
     let Ok(header) = SegmentHeader::decode(&bytes) else { return Fit::OfAnotherHistory };
-    let start = Start {
+    let start = ScanStart {
         seed: Seed::new(header.salt, covered.number),
         chain: Some(before),
         next: Position::new(covered.first),
@@ -192,5 +195,5 @@ fn fit(disk: &dyn Disk, covered: &Covered, before: Chain) -> Fit {
     }
     let covered = Covered { salt: header.salt, adopted_length: walked.end, ..*covered };
     let frames = frames.iter().map(|(_, frame)| frame);
-    Fit::Otherwise(Patch::new(covered, frames, HashSet::default()), header)
+    Fit::Otherwise(OffsetOverrides::new(covered, frames, HashSet::default()), header)
 }

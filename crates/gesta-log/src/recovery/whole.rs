@@ -16,13 +16,18 @@ use crate::{
     index::Covered,
     options::{OpenError, OpenReport},
     restored,
-    scan::{Sound, Start},
+    scan::{ScanStart, VerifiedSegment},
 };
 
 /// Who looks at what is found.
 pub(crate) trait Eyes {
     /// Looks at a segment that should be sound; none if it is not, or cannot be told quickly.
-    fn sound(&mut self, file: &SegmentHeader, segment: &Bytes, start: &Start) -> Option<Sound>;
+    fn sound(
+        &mut self,
+        file: &SegmentHeader,
+        segment: &Bytes,
+        start: &ScanStart,
+    ) -> Option<VerifiedSegment>;
 
     /// Looks at a frame of a segment that had to be looked at closely, or was rewritten.
     fn frame(&mut self, segment: &SegmentHeader, frame: &Frame);
@@ -121,7 +126,8 @@ impl Recovery<'_> {
             seen.next = segment.first.max(seen.next);
         }
         let first = seen.next;
-        let start = Start { seed: segment.seed(), chain: seen.chain, next: first, adopted_length };
+        let start =
+            ScanStart { seed: segment.seed(), chain: seen.chain, next: first, adopted_length };
         let sound = match segment.header.rewritten {
             Some(_) => None,
             None => eyes.sound(&segment.header, bytes, &start),
@@ -158,7 +164,7 @@ impl Recovery<'_> {
         &mut self,
         seen: &mut Seen,
         turn: &Turn<'_>,
-        start: Start,
+        start: ScanStart,
         eyes: &mut dyn Eyes,
     ) -> Result<(SegmentHeader, u64, Option<RecordedAt>), OpenError> {
         let Turn { segment, successor, .. } = *turn;

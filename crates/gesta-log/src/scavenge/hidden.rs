@@ -60,7 +60,7 @@ impl<'a> Hidden<'a> {
             return Ok(Some(rule.clone()));
         }
         let published = &self.reader.published;
-        let life = published.index().life(stream);
+        let life = published.index().stream_meta(stream);
         let metadata = life.metadata();
         if !life.tombstoned && metadata == StreamMetadata::default() {
             return Ok(None);
@@ -76,7 +76,7 @@ impl<'a> Hidden<'a> {
         };
         if let Some(described) = stream.described_stream() {
             // Its last event is in force, or two are, where the last one is a tombstone.
-            let tombstoned = published.index().life(&described).tombstoned;
+            let tombstoned = published.index().stream_meta(&described).tombstoned;
             let in_force = if tombstoned { Revision::FIRST } else { head };
             rule.before = rule.before.min(in_force);
             rule.age = rule.age.map(|(metadata, _)| (metadata, in_force));

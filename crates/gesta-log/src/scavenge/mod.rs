@@ -34,7 +34,7 @@ use crate::{
     disk::{Disk, Operation},
     filing::{Filing, SharedFiling},
     format::Chain,
-    index::{Covered, RunError, told},
+    index::{Covered, RunError, store_error},
     read::Reader,
     recovery::{OnProgress, Progress, segment_file},
     sync::{Mutex, MutexGuard, TryLockError},
@@ -115,7 +115,7 @@ pub enum ScavengeError {
 
 impl From<RunError> for ScavengeError {
     fn from(error: RunError) -> Self {
-        Self::Read(told(error))
+        Self::Read(store_error(error))
     }
 }
 
@@ -161,7 +161,7 @@ impl Scavenger {
             swapped: 0,
             report: ScavengeReport::default(),
         };
-        let segments = reader.published.index().filed_segments();
+        let segments = reader.published.index().segments_in_runs();
         let bytes_total = bytes_of(&*reader.disk, &segments)?;
         for covered in segments {
             progress(Progress { bytes_done: pass.report.bytes_before, bytes_total });

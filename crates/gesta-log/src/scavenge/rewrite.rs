@@ -12,14 +12,14 @@ use super::{ScavengeError, failed, hidden::Hidden};
 use crate::{
     disk::{Cache, Disk, Operation},
     format::{
-        Chain, Frame, FrameKind, Gap, Gone, GoneAppend, HEADER_BYTES, IdsDigest, Place, Rewritten,
-        Seed, SegmentHeader, Unfinished, copy_events, encode_bare, encode_gap, encode_opening,
-        mark_offset, put_headers, record_length,
+        Chain, Frame, FrameKind, Gap, GapAppend, GapEvent, GroupLocation, HEADER_BYTES, IdsDigest,
+        PendingFrame, Rewritten, Seed, SegmentHeader, copy_events, encode_bare, encode_gap,
+        encode_opening, mark_offset, record_length, write_frame_headers,
     },
-    index::{Covered, Patch, Term, TermKey},
+    index::{Covered, OffsetOverrides, Term, TermKey},
     planted::{self, Bug},
     recovery::segment_file,
-    scan::{self, Start},
+    scan::{self, ScanStart},
 };
 
 /// A gap frame is ended when its lists and the records that it keeps have about so many bytes: whoever
@@ -144,7 +144,7 @@ impl Rewriting {
 
 impl Written {
     /// What the index has to know of it.
-    pub(super) fn patch(&self, key: &TermKey) -> Patch {
+    pub(super) fn patch(&self, key: &TermKey) -> OffsetOverrides {
         let mut dropped = HashSet::default();
         for event in &self.rewriting.gone {
             dropped.insert(key.hash(&Term::EventType(&event.event_type)));
@@ -157,7 +157,7 @@ impl Written {
             let emptied = &self.rewriting.emptied;
             dropped.extend(emptied.iter().map(|stream| key.hash(&Term::Stream(stream))));
         }
-        Patch::new(self.covered, self.frames.iter(), dropped)
+        OffsetOverrides::new(self.covered, self.frames.iter(), dropped)
     }
 }
 
@@ -192,8 +192,8 @@ fn walk(
     header: &SegmentHeader,
     covered: &Covered,
     before: Chain,
-) -> (scan::Walked, Frames) {
-    let start = Start {
+) -> (scan::ScanResult, Frames) {
+    let start = ScanStart {
         seed: Seed::new(header.salt, header.number),
         chain: Some(before),
         next: Position::new(covered.first),
@@ -204,7 +204,7 @@ fn walk(
     (walked, frames)
 }
 
-fn ends_there(walked: &scan::Walked, covered: &Covered) -> bool {
+fn ends_there(walked: &scan::ScanResult, covered: &Covered) -> bool {
     walked.bad.is_empty()
         && walked.next.number() == covered.end
         && walked.chain == Some(Chain(covered.chain))
@@ -217,13 +217,13 @@ fn damaged(covered: &Covered, offset: u64, what: &str) -> ScavengeError {
 
 /// What follows the header, as it grows.
 struct Body<'a> {
-    place: Place,
+    place: GroupLocation,
     /// The segment as it is.
     old: &'a Bytes,
     /// Positions that go, ascending.
     goes: Vec<Position>,
     group: Vec<u8>,
-    frames: Vec<Unfinished>,
+    frames: Vec<PendingFrame>,
     open: Option<OpenGap<'a>>,
 }
 
@@ -236,7 +236,7 @@ struct OpenGap<'a> {
 
 impl<'a> Body<'a> {
     fn new(seed: Seed, old: &'a Bytes, goes: Vec<Position>) -> Self {
-        let place = Place { group_offset: HEADER_BYTES, seed };
+        let place = GroupLocation { group_offset: HEADER_BYTES, seed };
         Self { place, old, goes, group: Vec::new(), frames: Vec::new(), open: None }
     }
 
@@ -282,13 +282,13 @@ impl<'a> Body<'a> {
     /// Adds the seal. Everything will be durable before any of it counts, and the seal says so.
     fn end(mut self, covered: &Covered) -> Vec<u8> {
         self.end_gap();
-        put_headers(&mut self.group, &self.place, HEADER_BYTES, &self.frames);
+        write_frame_headers(&mut self.group, &self.place, HEADER_BYTES, &self.frames);
         let end = HEADER_BYTES + self.group.len() as u64;
         let seal_at = usize::try_from(mark_offset(end) - HEADER_BYTES).expect("it fits memory");
         self.group.resize(seal_at, 0);
         let (chain, next) = (Chain(covered.chain), Position::new(covered.end));
         let seal = encode_bare(&mut self.group, chain, next, FrameKind::Seal);
-        put_headers(&mut self.group, &self.place, end, &[seal]);
+        write_frame_headers(&mut self.group, &self.place, end, &[seal]);
         self.group
     }
 }
@@ -338,7 +338,7 @@ impl<'a> OpenGap<'a> {
             if goes(event) {
                 let RecordedEvent { position, stream, revision, .. } = event;
                 let (position, revision) = (*position, *revision);
-                gap.gone.push(Gone { position, stream: stream.clone(), revision });
+                gap.gone.push(GapEvent { position, stream: stream.clone(), revision });
             } else {
                 kept.push(record(old, *offset));
             }
@@ -348,9 +348,9 @@ impl<'a> OpenGap<'a> {
 }
 
 /// An append with these events, of which one goes.
-fn gone_append(events: &[(u64, RecordedEvent)]) -> Option<GoneAppend> {
+fn gone_append(events: &[(u64, RecordedEvent)]) -> Option<GapAppend> {
     let (_, first) = events.first()?;
-    Some(GoneAppend {
+    Some(GapAppend {
         position: first.position,
         events: u32::try_from(events.len()).expect("an append is within its limit"),
         first_event: first.id,
@@ -370,7 +370,7 @@ mod tests {
         assert!(open.bytes_max() < 1_000);
         let stream = StreamName::new("session-1").unwrap();
         open.gap.gone = (1..=1_000)
-            .map(|number| Gone {
+            .map(|number| GapEvent {
                 position: Position::new(number),
                 stream: stream.clone(),
                 revision: Revision::new(number - 1),

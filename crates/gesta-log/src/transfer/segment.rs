@@ -13,9 +13,10 @@ use super::{ImportError, Scavenged, StoredAppend};
 use crate::{
     disk::{Cache, Disk, FileDisk, Operation},
     format::{
-        Chain, FRAME_HEADER_BYTES, FrameKind, Gap, Gone, GoneAppend, HEADER_BYTES, IdsDigest,
-        Joinable, Opening, Place, Record, Rewritten, Seed, SegmentHeader, Unfinished, align,
-        encode_bare, encode_gap, encode_opening, mark_offset, put_headers,
+        Chain, EventsFrameBuilder, FRAME_HEADER_BYTES, FrameKind, Gap, GapAppend, GapEvent,
+        GroupLocation, HEADER_BYTES, IdsDigest, Opening, PendingFrame, Record, Rewritten, Seed,
+        SegmentHeader, align, encode_bare, encode_gap, encode_opening, mark_offset,
+        write_frame_headers,
     },
     recovery::segment_file,
 };
@@ -61,10 +62,10 @@ pub(super) struct Segment {
     number: u64,
     salt: [u8; 16],
     incarnation: Incarnation,
-    place: Place,
+    place: GroupLocation,
     group: Vec<u8>,
-    frames: Vec<Unfinished>,
-    joinable: Option<Joinable>,
+    frames: Vec<PendingFrame>,
+    joinable: Option<EventsFrameBuilder>,
     gap: Option<OpenGap>,
     chain: Chain,
     next: Position,
@@ -84,7 +85,7 @@ struct OpenGap {
 impl Segment {
     pub(super) fn new(before: Before, incarnation: Incarnation, salt: [u8; 16]) -> Self {
         let number = before.predecessor.predecessor + 1;
-        let place = Place { group_offset: HEADER_BYTES, seed: Seed::new(salt, number) };
+        let place = GroupLocation { group_offset: HEADER_BYTES, seed: Seed::new(salt, number) };
         let mut segment = Self {
             before,
             number,
@@ -134,9 +135,9 @@ impl Segment {
         }
         let records = offered.iter().map(|(new, event)| record(new, event, append.next()));
         let (group, chain) = (&mut self.group, self.chain);
-        let begin = || Joinable::begin(group, chain, append.first);
+        let begin = || EventsFrameBuilder::begin(group, chain, append.first);
         let mut frame = self.joinable.take().unwrap_or_else(begin);
-        frame.join(&mut self.group, &self.place, records, &mut Vec::new());
+        frame.push_append(&mut self.group, &self.place, records, &mut Vec::new());
         self.joinable = Some(frame);
     }
 
@@ -151,13 +152,13 @@ impl Segment {
         }
         let gap = &mut open.gap;
         gap.positions += of.events;
-        gap.appends.push(GoneAppend {
+        gap.appends.push(GapAppend {
             position: append.first,
             events: of.events,
             first_event: of.first_event,
             ids: IdsDigest::from_number(of.ids_digest),
         });
-        gap.gone.extend(of.gone.iter().map(|gone| Gone {
+        gap.gone.extend(of.gone.iter().map(|gone| GapEvent {
             position: gone.position,
             stream: gone.stream.clone(),
             revision: gone.revision,
@@ -202,12 +203,12 @@ impl Segment {
         self.end_frame();
         self.end_gap(last_recorded_at);
         // All of it is durable before any of it counts, so the marks say the least.
-        put_headers(&mut self.group, &self.place, HEADER_BYTES, &self.frames);
+        write_frame_headers(&mut self.group, &self.place, HEADER_BYTES, &self.frames);
         let end = HEADER_BYTES + self.group.len() as u64;
         let seal_at = usize::try_from(mark_offset(end) - HEADER_BYTES).expect("it fits memory");
         self.group.resize(seal_at, 0);
         let seal = encode_bare(&mut self.group, self.chain, self.next, FrameKind::Seal);
-        put_headers(&mut self.group, &self.place, end, &[seal]);
+        write_frame_headers(&mut self.group, &self.place, end, &[seal]);
         let bytes = HEADER_BYTES + self.group.len() as u64;
         let rewritten = Rewritten { named_salt: self.salt, named_length: bytes, gone: self.gone };
         let header = SegmentHeader {
@@ -262,8 +263,15 @@ fn chain_over(before: Chain, gap: &Gap) -> Chain {
 fn record<'a>(new: &'a NewEvent, event: &'a RecordedEvent, end: Position) -> Record<'a> {
     let RecordedEvent { stream, revision, position, recorded_at, .. } = event;
     let (stream, revision): (&StreamName, Revision) = (stream, *revision);
-    let goes_on = position.next() < end;
-    Record { event: new, stream, revision, position: *position, recorded_at: *recorded_at, goes_on }
+    let continues = position.next() < end;
+    Record {
+        event: new,
+        stream,
+        revision,
+        position: *position,
+        recorded_at: *recorded_at,
+        continues,
+    }
 }
 
 /// The event as it was offered once.

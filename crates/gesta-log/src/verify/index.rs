@@ -12,7 +12,9 @@ use super::Event;
 use crate::{
     disk::Disk,
     format::SegmentHeader,
-    index::{BlockCache, Covered, Listed, Manifest, Near, Run, RunError, Term, TermKey},
+    index::{
+        BlockCache, Covered, IndexManifest, LookupHint, ManifestEntry, Run, RunError, Term, TermKey,
+    },
     recovery::segment_file,
 };
 
@@ -50,7 +52,7 @@ impl Files {
             longer: Vec::new(),
             segments: BTreeMap::new(),
         };
-        let manifest = match Manifest::read(&**disk) {
+        let manifest = match IndexManifest::read(&**disk) {
             Ok(Some(manifest)) => manifest,
             Ok(None) => return files,
             Err(error) => {
@@ -85,7 +87,7 @@ impl Files {
             return Filed(None);
         }
         let key = self.key.as_ref();
-        Filed(Some(Compared { near: Near::default(), disk: &*self.disk, run, key, wrong }))
+        Filed(Some(Compared { near: LookupHint::default(), disk: &*self.disk, run, key, wrong }))
     }
 
     /// Compares what is said of a segment as a whole. One that was rewritten since has another salt
@@ -103,7 +105,7 @@ impl Files {
             let complaint =
                 format!("{} says other things of {file} than it does", run.name().file());
             // An opening after a kill adopts events that no later mark covers yet, and its run has them.
-            if said.is_some_and(|said| said.begins_as(segment) && said.end > segment.end) {
+            if said.is_some_and(|said| said.is_same_segment(segment) && said.end > segment.end) {
                 self.longer.push((file, complaint));
             } else {
                 wrong.get_or_insert(complaint);
@@ -136,13 +138,13 @@ impl Files {
 /// A run all of whose blocks are sound.
 fn open(
     disk: &dyn Disk,
-    listed: Listed,
+    listed: ManifestEntry,
     store: [u8; 16],
     cache: &Arc<BlockCache>,
 ) -> Result<Run, String> {
     let told = |error: RunError| error.to_string();
     let run = Run::open(disk, listed.name, Arc::clone(cache)).map_err(told)?;
-    if run.listed() != listed || run.store() != store {
+    if run.manifest_entry() != listed || run.store() != store {
         return Err(format!("{} is not the one that the index names", listed.name.file()));
     }
     run.verify(disk, &mut |_| ControlFlow::Continue(())).map_err(told)?;
@@ -153,7 +155,7 @@ fn open(
 pub(super) struct Filed<'a>(Option<Compared<'a>>);
 
 struct Compared<'a> {
-    near: Near,
+    near: LookupHint,
     disk: &'a dyn Disk,
     run: &'a Run,
     key: Option<&'a TermKey>,
@@ -180,7 +182,7 @@ impl Filed<'_> {
 
 impl Compared<'_> {
     fn agrees(&mut self, offset: u64, event: &Event<'_>) -> Result<bool, RunError> {
-        let found = self.run.place(self.disk, event.position.number(), &mut self.near)?;
+        let found = self.run.locate(self.disk, event.position.number(), &mut self.near)?;
         if found.map(|place| u64::from(place.offset)) != Some(offset) {
             return Ok(false);
         }

@@ -21,11 +21,11 @@ use self::{
 };
 use crate::{
     disk::{Access, Disk, FileDisk},
-    format::{BorrowedEvent, Frame, Gone, HEADER_BYTES, Link, SegmentHeader},
+    format::{BorrowedEvent, ChainLink, Frame, GapEvent, HEADER_BYTES, SegmentHeader},
     index::Covered,
     options::{OpenError, OpenReport},
     recovery::{Eyes, Progress, damage_by_index, look_through, segment_file},
-    scan::{self, Sound, Start},
+    scan::{self, ScanStart, VerifiedSegment},
 };
 
 /// Threads that follow the chain, beside the one that checks all else and the one that reads.
@@ -97,9 +97,9 @@ impl<'a> From<&'a RecordedEvent> for Event<'a> {
     }
 }
 
-impl<'a> From<&'a Gone> for Event<'a> {
-    fn from(event: &'a Gone) -> Self {
-        let Gone { position, revision, stream } = event;
+impl<'a> From<&'a GapEvent> for Event<'a> {
+    fn from(event: &'a GapEvent) -> Self {
+        let GapEvent { position, revision, stream } = event;
         Self { position: *position, revision: *revision, stream: stream.as_str() }
     }
 }
@@ -112,7 +112,12 @@ struct Verifier {
 }
 
 impl Eyes for Verifier {
-    fn sound(&mut self, of: &SegmentHeader, segment: &Bytes, start: &Start) -> Option<Sound> {
+    fn sound(
+        &mut self,
+        of: &SegmentHeader,
+        segment: &Bytes,
+        start: &ScanStart,
+    ) -> Option<VerifiedSegment> {
         let links = start.chain?.links(segment, HEADER_BYTES, start.adopted_length?)?;
         let (heads, wrong) = (&mut self.heads, &mut self.wrong);
         let (mut filed, file) = (self.files.of_segment(of), segment_file(of.number));
@@ -120,7 +125,7 @@ impl Eyes for Verifier {
             let each = links.len().div_ceil(CHAIN_THREADS).max(1);
             let chained: Vec<_> =
                 links.chunks(each).map(|links| scope.spawn(|| all_hold(links))).collect();
-            let sound = scan::sound(segment, start, |offset, event| {
+            let sound = scan::verify_segment(segment, start, |offset, event| {
                 let event = Event::from(event);
                 note(wrong, &file, heads.take(offset, &event));
                 filed.event(offset, &event);
@@ -162,7 +167,7 @@ impl Eyes for Verifier {
     }
 }
 
-fn all_hold(links: &[Link<'_>]) -> bool {
+fn all_hold(links: &[ChainLink<'_>]) -> bool {
     let mut room = Vec::new();
     links.iter().all(|link| link.holds(&mut room))
 }

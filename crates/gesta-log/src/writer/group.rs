@@ -18,8 +18,8 @@ use super::{
 use crate::{
     answers::{Answered, Reply},
     format::{
-        Chain, FRAME_HEADER_BYTES, Joinable, Opening, Place, Record, Unfinished, align,
-        encode_opening, put_headers,
+        Chain, EventsFrameBuilder, FRAME_HEADER_BYTES, GroupLocation, Opening, PendingFrame,
+        Record, align, encode_opening, write_frame_headers,
     },
     index::Index,
     planted::{self, Bug},
@@ -54,13 +54,13 @@ pub(super) struct Size {
 #[derive(Debug)]
 pub(super) struct Group {
     segment: u64,
-    place: Place,
+    place: GroupLocation,
     /// Up to which appends share a frame.
     frame_bytes_max: usize,
     pub(super) bytes: Vec<u8>,
-    frames: Vec<Unfinished>,
+    frames: Vec<PendingFrame>,
     /// The last one, which more appends may join.
-    joinable: Option<Joinable>,
+    joinable: Option<EventsFrameBuilder>,
     /// After `frames`.
     chain: Chain,
     /// Written before the first event frame.
@@ -76,7 +76,7 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn new(
         segment: u64,
-        place: Place,
+        place: GroupLocation,
         before: Before,
         recorded_at: RecordedAt,
         size: Size,
@@ -205,15 +205,17 @@ impl Group {
         let records = records(&offer.append, &revisions, first, self.placed.recorded_at());
         let bytes = &mut self.bytes;
         let placed = Arc::get_mut(&mut self.placed).expect("the group is not on its way");
-        let frame = self.joinable.get_or_insert_with(|| Joinable::begin(bytes, self.chain, first));
-        frame.join(bytes, &self.place, records, placed.offsets());
+        let frame = self
+            .joinable
+            .get_or_insert_with(|| EventsFrameBuilder::begin(bytes, self.chain, first));
+        frame.push_append(bytes, &self.place, records, placed.offsets());
         let appended = appended_now(&offer.append, first, &revisions);
         let n = placed.len();
         placed.push(offer, revisions);
         let entries = self.placed.append(n).expect("it was just added");
         let life_before = |name: &_| match flight.and_then(|flight| flight.overlay.life(name)) {
             Some(life) => life.clone(),
-            None => index.life(name),
+            None => index.stream_meta(name),
         };
         self.overlay.add(n, entries, life_before);
         appended
@@ -230,7 +232,7 @@ impl Group {
     pub(super) fn freeze(&mut self, durable_mark: u64) -> Bytes {
         self.finish_frame();
         let mut bytes = std::mem::take(&mut self.bytes);
-        put_headers(&mut bytes, &self.place, durable_mark, &self.frames);
+        write_frame_headers(&mut bytes, &self.place, durable_mark, &self.frames);
         self.written = bytes.into();
         self.written.clone()
     }
@@ -293,6 +295,6 @@ fn records<'a>(
         revision,
         position,
         recorded_at,
-        goes_on: position < last,
+        continues: position < last,
     })
 }

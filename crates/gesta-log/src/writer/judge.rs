@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     format::IdsDigest,
-    index::{Index, Life, Span},
+    index::{AppendSpan, Index, StreamMeta},
     planted::{self, Bug},
     read::{Earlier, EarlierAppend, Ends, before},
 };
@@ -28,7 +28,7 @@ const TRIES_MAX: usize = 3;
 /// Reads what is known of an earlier append.
 pub(crate) trait Spans {
     /// What is known of the span.
-    fn append(&self, span: Span) -> Result<EarlierAppend, StoreError>;
+    fn append(&self, span: AppendSpan) -> Result<EarlierAppend, StoreError>;
 
     /// The index as of now: files of an earlier one may have been replaced by others.
     fn index(&self) -> Index;
@@ -170,10 +170,10 @@ impl Judge<'_> {
     }
 
     /// Where a stream is in its life, and whether that is not published yet.
-    fn life(&self, name: &StreamName) -> (Life, bool) {
+    fn life(&self, name: &StreamName) -> (StreamMeta, bool) {
         match self.groups().find_map(|group| group.overlay.life(name)) {
             Some(life) => (life.clone(), true),
-            None => (self.past.index.life(name), false),
+            None => (self.past.index.stream_meta(name), false),
         }
     }
 
@@ -225,7 +225,7 @@ impl Judge<'_> {
     /// more and more, and nothing else has changed.
     fn hides_as_before(&self, looked: &Looked) -> bool {
         looked.passed_at.is_none_or(|changes| {
-            changes == self.past.index.life_changes()
+            changes == self.past.index.stream_meta_changes()
                 && !self.groups().any(|group| group.overlay.changes_lives())
         })
     }
@@ -234,7 +234,7 @@ impl Judge<'_> {
     /// records read, and only where any stream was ever described.
     fn published_match(&self, query: &EventQuery, first: Position) -> Verdict<()> {
         let described = self.groups().any(|group| group.overlay.changes_lives());
-        if self.past.index.life_changes() == 0 && !described {
+        if self.past.index.stream_meta_changes() == 0 && !described {
             return Err(matched(first, false));
         }
         let mut depends = false;
@@ -274,7 +274,7 @@ fn matched(matching: Position, depends: bool) -> Judgement {
     Judgement::error(Conflict::Condition { matching }, depends)
 }
 
-fn unmet(part: &StreamAppend, head: Option<Revision>, life: &Life) -> Option<Conflict> {
+fn unmet(part: &StreamAppend, head: Option<Revision>, life: &StreamMeta) -> Option<Conflict> {
     let StreamAppend { stream, expected, .. } = part;
     let head = match expected {
         // Revisions go on in a deleted stream, so an exact one holds there too.

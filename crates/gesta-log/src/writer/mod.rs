@@ -35,11 +35,12 @@ use tracing::{error, info, warn};
 use crate::{
     answers::{Answered, Reply},
     clock::Rng,
-    disk::{Lane, Operation, has_begun, is_disowned},
+    disk::{Lane, Operation, is_ownership_lost, may_have_written},
     format::{
-        FRAME_HEADER_BYTES, FrameKind, HEADER_BYTES, Place, encode_bare, mark_offset, put_headers,
+        FRAME_HEADER_BYTES, FrameKind, GroupLocation, HEADER_BYTES, encode_bare, mark_offset,
+        write_frame_headers,
     },
-    index::{Covered, Index, Span},
+    index::{AppendSpan, Covered, Index},
     options::Options,
     planted::{self, Bug},
     published::{Publication, ToCome},
@@ -102,7 +103,7 @@ pub(crate) struct Looked {
     /// The last revision of each stream of the append, in order.
     pub(crate) heads: Vec<Option<Revision>>,
     /// The append that has the same first event.
-    pub(crate) repeat: Option<Span>,
+    pub(crate) repeat: Option<AppendSpan>,
     /// Up to where it evaluated the condition.
     pub(crate) condition_to: Position,
     /// What matches it and is visible, whenever the append is recorded.
@@ -388,9 +389,9 @@ impl Writer {
         let active = self.active.as_mut().expect("only an open segment gets marks");
         let mut bytes = Vec::new();
         let offset = mark_offset(active.offset);
-        let place = Place { group_offset: offset, ..active.place() };
+        let place = GroupLocation { group_offset: offset, ..active.place() };
         let frame = encode_bare(&mut bytes, self.end.chain, self.end.next, kind);
-        put_headers(&mut bytes, &place, active.durable, &[frame]);
+        write_frame_headers(&mut bytes, &place, active.durable, &[frame]);
         active.offset = offset + bytes.len() as u64;
         let end = active.offset;
         let early = kind == FrameKind::Seal && planted::is(Bug::OpeningFrameBeforePredecessor);
@@ -449,7 +450,7 @@ impl Writer {
                 let open = self.open.as_ref().map_or(0, |group| group.appends());
                 let outstanding = group.appends() + open + self.queue.len();
                 self.pace.landed(outstanding, now.elapsed);
-                let beside = self.pace.lane() == Lane::Beside;
+                let beside = self.pace.lane() == Lane::Pipelined;
                 if beside && open > 0 && self.pace.has_gathered(open, now.elapsed) {
                     self.submit_open(actions);
                 }
@@ -507,7 +508,7 @@ impl Writer {
         {
             active.offset = active.durable;
         }
-        if !has_begun(error) {
+        if !may_have_written(error) {
             // Nothing of the group was written, and nothing will be.
             if let Some(Flight::Group(group)) = self.flight.take() {
                 group.refuse(&stopped, actions);
@@ -540,7 +541,7 @@ impl Writer {
             return;
         };
         self.preparation.abandon(&error, actions);
-        if is_disowned(&error) || planted::is(Bug::ShortageTakenForTheEnd) {
+        if is_ownership_lost(&error) || planted::is(Bug::ShortageTakenForTheEnd) {
             return self.disowned(&error, actions);
         }
         // The queued appends wait for this segment, and none of their bytes was submitted. If only
@@ -611,8 +612,8 @@ impl Active {
         (self.fresh && group == 0) || seal <= self.segment.bytes
     }
 
-    fn place(&self) -> Place {
-        Place { group_offset: self.offset, seed: self.segment.seed }
+    fn place(&self) -> GroupLocation {
+        GroupLocation { group_offset: self.offset, seed: self.segment.seed }
     }
 
     /// An empty group after what is in flight.

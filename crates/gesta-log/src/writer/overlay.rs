@@ -9,14 +9,14 @@ use foldhash::{HashMap, HashSet, fast::RandomState};
 use gesta_store::{EventId, EventQuery, EventType, Revision, StreamName, Tag};
 
 use super::placed::{Entries, Placed};
-use crate::index::{Entry, Life, lifecycle_change};
+use crate::index::{IndexEntry, StreamMeta, stream_meta_change};
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
     heads: HashMap<StreamName, Revision>,
     /// Of streams whose metadata change, or which are tombstoned.
-    lives: HashMap<StreamName, Life>,
+    lives: HashMap<StreamName, StreamMeta>,
     /// By the id of the first event: which append of the group.
     appends: HashMap<EventId, usize>,
     /// What conditions can be about, once one was looked at.
@@ -46,7 +46,7 @@ impl Overlay {
     }
 
     /// Where a stream is in its life, where the group changes that.
-    pub(super) fn life(&self, name: &StreamName) -> Option<&Life> {
+    pub(super) fn life(&self, name: &StreamName) -> Option<&StreamMeta> {
         self.lives.get(name)
     }
 
@@ -65,7 +65,7 @@ impl Overlay {
         &self,
         query: &'a EventQuery,
         placed: &'a Placed,
-    ) -> impl Iterator<Item = Entry<'a>> {
+    ) -> impl Iterator<Item = IndexEntry<'a>> {
         let terms = self.terms.get_or_init(|| {
             let mut terms = Terms::default();
             placed.events().for_each(|entry| terms.add(&entry));
@@ -81,15 +81,15 @@ impl Overlay {
         &mut self,
         n: usize,
         entries: Entries<'_>,
-        life_before: impl Fn(&StreamName) -> Life,
+        life_before: impl Fn(&StreamName) -> StreamMeta,
     ) {
         let mut entries = entries.peekable();
         if let Some(first) = entries.peek() {
             self.appends.insert(first.id, n);
         }
-        let mut last: Option<Entry<'_>> = None;
+        let mut last: Option<IndexEntry<'_>> = None;
         for entry in entries {
-            if let Some((described, change)) = lifecycle_change(&entry) {
+            if let Some((described, change)) = stream_meta_change(&entry) {
                 let life = self.lives.entry(described);
                 life.or_insert_with_key(life_before_of(&life_before)).change(change);
             }
@@ -106,7 +106,7 @@ impl Overlay {
         }
     }
 
-    fn set_head(&mut self, last: &Entry<'_>) {
+    fn set_head(&mut self, last: &IndexEntry<'_>) {
         match self.heads.get_mut(last.stream) {
             Some(head) => *head = last.revision,
             None => drop(self.heads.insert(last.stream.clone(), last.revision)),
@@ -114,12 +114,14 @@ impl Overlay {
     }
 }
 
-fn life_before_of(before: &impl Fn(&StreamName) -> Life) -> impl FnOnce(&StreamName) -> Life + '_ {
+fn life_before_of(
+    before: &impl Fn(&StreamName) -> StreamMeta,
+) -> impl FnOnce(&StreamName) -> StreamMeta + '_ {
     move |stream| before(stream)
 }
 
 impl Terms {
-    fn add(&mut self, entry: &Entry<'_>) {
+    fn add(&mut self, entry: &IndexEntry<'_>) {
         if !self.types.contains(entry.event_type) {
             self.types.insert(entry.event_type.clone());
         }

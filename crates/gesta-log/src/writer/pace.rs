@@ -102,6 +102,6 @@ impl Pace {
 
     /// Where a group is written: by the writer itself, or beside it.
     pub(super) fn lane(&self) -> Lane {
-        if self.in_step() { Lane::Foreground } else { Lane::Beside }
+        if self.in_step() { Lane::Foreground } else { Lane::Pipelined }
     }
 }

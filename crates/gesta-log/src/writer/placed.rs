@@ -9,7 +9,7 @@ use gesta_store::{
 };
 
 use super::Offer;
-use crate::index::Entry;
+use crate::index::IndexEntry;
 
 /// See the module. Flat, so that an append costs no memory of its own.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Placed {
     }
 
     /// All events from the n-th one on.
-    pub(super) fn events(&self) -> impl Iterator<Item = Entry<'_>> {
+    pub(super) fn events(&self) -> impl Iterator<Item = IndexEntry<'_>> {
         self.appends().flatten()
     }
 
@@ -139,14 +139,14 @@ pub(crate) struct Entries<'a> {
 }
 
 impl<'a> Iterator for Entries<'a> {
-    type Item = Entry<'a>;
+    type Item = IndexEntry<'a>;
 
-    fn next(&mut self) -> Option<Entry<'a>> {
+    fn next(&mut self) -> Option<IndexEntry<'a>> {
         loop {
             if let Some((stream, revision, events)) = &mut self.present
                 && let Some(event) = events.next()
             {
-                let entry = Entry {
+                let entry = IndexEntry {
                     id: event.id,
                     stream,
                     revision: *revision,

@@ -284,7 +284,7 @@ fn operation(segment: &Prepared, stage: Stage, end: &LogEnd, zeros: &mut Bytes) 
         Stage::Rename if planted::is(Bug::NoTemporaryName) => {
             Operation::Rename { from: file, to: segment.file() }
         }
-        Stage::Rename => Operation::Name { from: file, to: segment.file() },
+        Stage::Rename => Operation::RenameNoReplace { from: file, to: segment.file() },
         Stage::SyncDirectory => Operation::SyncDirectory,
     }
 }

@@ -107,7 +107,8 @@ fn a_segment_never_takes_the_name_of_another_one() {
     for file in ["one.new", "two.new"] {
         disk.run(Operation::Create { file: file.to_owned() }).unwrap();
     }
-    let name = |from: &str| Operation::Name { from: from.to_owned(), to: "7.seg".to_owned() };
+    let name =
+        |from: &str| Operation::RenameNoReplace { from: from.to_owned(), to: "7.seg".to_owned() };
     disk.run(name("one.new")).unwrap();
     let refused = disk.run(name("two.new")).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::AlreadyExists);

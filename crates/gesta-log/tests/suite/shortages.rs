@@ -40,7 +40,7 @@ impl Step {
             Operation::Create { file } => self == Self::Create && file.ends_with(".new"),
             Operation::Write { file, .. } => self == Self::Zeros && file.ends_with(".new"),
             Operation::Sync { file } => self == Self::Sync && file.ends_with(".new"),
-            Operation::Name { .. } => self == Self::Name,
+            Operation::RenameNoReplace { .. } => self == Self::Name,
             Operation::SyncDirectory => self == Self::SyncDirectory,
             _ => false,
         }

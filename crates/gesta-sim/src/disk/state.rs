@@ -211,7 +211,7 @@ impl State {
             | Operation::Sync { file }
             | Operation::Remove { file }
             | Operation::Rename { from: file, .. }
-            | Operation::Name { from: file, .. } => self.directory.find(file),
+            | Operation::RenameNoReplace { from: file, .. } => self.directory.find(file),
         };
         let of_none = File::default();
         let file = target.and_then(|number| self.files.get(number)).unwrap_or(&of_none);
@@ -283,7 +283,7 @@ impl State {
                 self.directory.rename(from, to, existing(target)?);
                 Ok(())
             }
-            Operation::Name { from, to } => {
+            Operation::RenameNoReplace { from, to } => {
                 let file = existing(target)?;
                 if self.directory.find(&to).is_some() {
                     return Err(io::ErrorKind::AlreadyExists.into());
@@ -305,7 +305,7 @@ impl State {
         let may = match operation {
             Operation::Create { .. }
             | Operation::Rename { .. }
-            | Operation::Name { .. }
+            | Operation::RenameNoReplace { .. }
             | Operation::SyncDirectory => self.doing != Doing::Opening,
             Operation::Write { .. }
             | Operation::WriteThrough { .. }
@@ -472,7 +472,10 @@ impl State {
                 }
                 false
             }
-            (Operation::Rename { from, to } | Operation::Name { from, to }, Some(file)) => {
+            (
+                Operation::Rename { from, to } | Operation::RenameNoReplace { from, to },
+                Some(file),
+            ) => {
                 if self.chance.percent(50) {
                     self.directory.rename(from.clone(), to.clone(), file);
                 }
@@ -500,7 +503,7 @@ impl State {
                 Operation::Write { .. }
                 | Operation::WriteThrough { .. }
                 | Operation::Rename { .. }
-                | Operation::Name { .. }
+                | Operation::RenameNoReplace { .. }
                 | Operation::Remove { .. }
                 | Operation::Sync { .. },
                 None,

@@ -76,7 +76,7 @@ impl StillDisk {
         | Operation::Create { file }
         | Operation::Remove { file }
         | Operation::Rename { from: file, .. }
-        | Operation::Name { from: file, .. } = &operation
+        | Operation::RenameNoReplace { from: file, .. } = &operation
             && is_segment(file)
         {
             self.changed_segments.fetch_add(1, Ordering::Relaxed);
@@ -92,7 +92,7 @@ impl StillDisk {
                 place.expect("it was made long enough").copy_from_slice(&bytes);
                 self.put(file, Some(changed.into()));
             }
-            Operation::Rename { from, to } | Operation::Name { from, to } => {
+            Operation::Rename { from, to } | Operation::RenameNoReplace { from, to } => {
                 let content = self.look(&from, Bytes::clone)?;
                 self.put(from, None);
                 self.put(to, Some(content));

@@ -1,4 +1,4 @@
-//! Blocks: what a run consists of, 4 KiB each, with a kind and a checksum.
+//! BlockSource: what a run consists of, 4 KiB each, with a kind and a checksum.
 //!
 //! Always holds: a [`Block`] was verified; its checksum is bound to the run's salt and to the
 //! block's number, so a block of another run or from another place is not one.
@@ -19,30 +19,30 @@ pub(super) const BODY_BYTES: usize = CHECKSUM_AT - 1;
 
 /// What a block is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Places,
+pub(super) enum BlockKind {
+    Offsets,
     Terms,
     Postings,
     Filter,
     Names,
     Categories,
-    Lifecycles,
+    StreamMeta,
     /// A piece of a value too large for the block where it belongs.
     Large,
     Directory,
     Footer,
 }
 
-impl Kind {
+impl BlockKind {
     pub(super) const fn code(self) -> u8 {
         match self {
-            Self::Places => 1,
+            Self::Offsets => 1,
             Self::Terms => 2,
             Self::Postings => 3,
             Self::Filter => 4,
             Self::Names => 5,
             Self::Categories => 6,
-            Self::Lifecycles => 7,
+            Self::StreamMeta => 7,
             Self::Large => 8,
             Self::Directory => 9,
             Self::Footer => 10,
@@ -65,12 +65,12 @@ impl Block {
         Ok(Self(bytes))
     }
 
-    pub(super) fn is(&self, kind: Kind) -> bool {
+    pub(super) fn is(&self, kind: BlockKind) -> bool {
         self.0.first() == Some(&kind.code())
     }
 
     /// What it says, if it is of this kind.
-    pub(super) fn body(&self, kind: Kind) -> Result<&[u8], Malformed> {
+    pub(super) fn body(&self, kind: BlockKind) -> Result<&[u8], Malformed> {
         match self.0.split_first() {
             Some((code, rest)) if *code == kind.code() => {
                 rest.get(..BODY_BYTES).ok_or(Malformed::Short)
@@ -86,7 +86,7 @@ pub(super) const fn offset(number: u32) -> u64 {
 }
 
 /// Appends a block that says `body`.
-pub(super) fn put(out: &mut Vec<u8>, kind: Kind, body: &[u8], number: u32, seed: Seed) {
+pub(super) fn put(out: &mut Vec<u8>, kind: BlockKind, body: &[u8], number: u32, seed: Seed) {
     assert!(body.len() <= BODY_BYTES, "what goes into a block was made to fit");
     let start = out.len();
     out.push(kind.code());
@@ -97,7 +97,7 @@ pub(super) fn put(out: &mut Vec<u8>, kind: Kind, body: &[u8], number: u32, seed:
 }
 
 /// Where blocks are read from.
-pub(super) trait Blocks {
+pub(super) trait BlockSource {
     /// The block with this number, of any kind.
     fn any(&mut self, number: u32) -> Result<Block, RunError>;
 
@@ -108,7 +108,7 @@ pub(super) trait Blocks {
     fn with<T>(
         &mut self,
         number: u32,
-        kind: Kind,
+        kind: BlockKind,
         read: impl FnOnce(&[u8]) -> Result<T, Malformed>,
     ) -> Result<T, RunError> {
         let block = self.any(number)?;

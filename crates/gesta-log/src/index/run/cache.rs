@@ -1,4 +1,4 @@
-//! Blocks of runs that were read lately, within a budget.
+//! BlockSource of runs that were read lately, within a budget.
 //!
 //! Always holds: what is here was verified; the budget is kept; a block that is asked for again
 //! outlives one that is not (CLOCK), so going through a whole run once evicts little. Three quarters of
@@ -23,7 +23,7 @@ const SLOT_BYTES: usize = BLOCK_BYTES + 160;
 
 /// Which block of which run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct BlockKey {
     /// Given by [`BlockCache::next_run`], and never again.
     pub(super) run: u64,
     pub(super) block: u32,
@@ -32,7 +32,7 @@ pub(super) struct Key {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct BlockCache {
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Mutex<CacheShard>; SHARDS],
     runs: AtomicU64,
     budget_bytes: usize,
     /// What runs may still keep themselves.
@@ -81,7 +81,7 @@ impl BlockCache {
         self.runs.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<Block> {
+    pub(super) fn get(&self, key: BlockKey) -> Option<Block> {
         let mut shard = self.shard(key)?;
         let at = *shard.places.get(&key)?;
         let slot = shard.slots.get_mut(at)?;
@@ -89,13 +89,13 @@ impl BlockCache {
         Some(slot.block.clone())
     }
 
-    pub(super) fn insert(&self, key: Key, block: Block) {
+    pub(super) fn insert(&self, key: BlockKey, block: Block) {
         if let Some(mut shard) = self.shard(key) {
-            shard.insert(Slot { key, block, asked_again: false }, self.slots_max());
+            shard.insert(CacheSlot { key, block, asked_again: false }, self.slots_max());
         }
     }
 
-    fn shard(&self, key: Key) -> Option<MutexGuard<'_, Shard>> {
+    fn shard(&self, key: BlockKey) -> Option<MutexGuard<'_, CacheShard>> {
         // The upper bits choose the shard, the lower ones the place in its map.
         let shard = self.shards.get(mix(key.run, key.block) as usize >> 20 & (SHARDS - 1))?;
         Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
@@ -103,21 +103,21 @@ impl BlockCache {
 }
 
 #[derive(Debug, Default)]
-struct Shard {
-    slots: Vec<Slot>,
-    places: HashMap<Key, usize, BuildHasherDefault<KeyHasher>>,
+struct CacheShard {
+    slots: Vec<CacheSlot>,
+    places: HashMap<BlockKey, usize, BuildHasherDefault<BlockKeyHasher>>,
     hand: usize,
 }
 
 #[derive(Debug)]
-struct Slot {
-    key: Key,
+struct CacheSlot {
+    key: BlockKey,
     block: Block,
     asked_again: bool,
 }
 
-impl Shard {
-    fn insert(&mut self, slot: Slot, slots_max: usize) {
+impl CacheShard {
+    fn insert(&mut self, slot: CacheSlot, slots_max: usize) {
         if self.places.contains_key(&slot.key) || slots_max == 0 {
             return;
         }
@@ -171,12 +171,12 @@ const fn keepable(budget_bytes: usize) -> usize {
 
 /// Keys are small numbers of our own; nobody can choose them to collide.
 #[derive(Debug, Default)]
-struct KeyHasher {
+struct BlockKeyHasher {
     run: u64,
     block: u32,
 }
 
-impl Hasher for KeyHasher {
+impl Hasher for BlockKeyHasher {
     fn finish(&self) -> u64 {
         mix(self.run, self.block)
     }
@@ -209,18 +209,18 @@ mod tests {
     use super::*;
     use crate::{
         format::Seed,
-        index::run::block::{self, Kind},
+        index::run::block::{self, BlockKind},
     };
 
     fn a_block(number: u32) -> Block {
         let seed = Seed::new([0; 16], 0);
         let mut bytes = Vec::new();
-        block::put(&mut bytes, Kind::Terms, &number.to_le_bytes(), number, seed);
+        block::put(&mut bytes, BlockKind::Terms, &number.to_le_bytes(), number, seed);
         Block::verify(Bytes::from(bytes), number, seed).unwrap()
     }
 
     fn number(block: &Block) -> u32 {
-        u32::from_le_bytes(block.body(Kind::Terms).unwrap()[..4].try_into().unwrap())
+        u32::from_le_bytes(block.body(BlockKind::Terms).unwrap()[..4].try_into().unwrap())
     }
 
     #[test]
@@ -228,17 +228,18 @@ mod tests {
         let cache = BlockCache::new(SHARDS * SLOT_BYTES * 8);
         let (run, hot) = (cache.next_run(), cache.next_run());
         assert_ne!(run, hot);
-        cache.insert(Key { run: hot, block: 7 }, a_block(7));
+        cache.insert(BlockKey { run: hot, block: 7 }, a_block(7));
         for block in 0..10_000 {
-            let here = cache.get(Key { run: hot, block: 7 });
+            let here = cache.get(BlockKey { run: hot, block: 7 });
             assert_eq!(number(&here.expect("it is asked for all the time")), 7);
-            cache.insert(Key { run, block }, a_block(block));
+            cache.insert(BlockKey { run, block }, a_block(block));
         }
-        let held: Vec<_> = (0..10_000).filter_map(|block| cache.get(Key { run, block })).collect();
+        let held: Vec<_> =
+            (0..10_000).filter_map(|block| cache.get(BlockKey { run, block })).collect();
         assert!(held.len() < SHARDS * 8, "{}", held.len());
         assert!(held.len() > SHARDS * 4, "{}", held.len());
         for block in 0..10_000 {
-            if let Some(held) = cache.get(Key { run, block }) {
+            if let Some(held) = cache.get(BlockKey { run, block }) {
                 assert_eq!(number(&held), block);
             }
         }
@@ -249,9 +250,9 @@ mod tests {
         let cache = BlockCache::new(SHARDS * SLOT_BYTES * 80);
         let run = cache.next_run();
         let held = |blocks: std::ops::Range<u32>| {
-            blocks.filter(|block| cache.get(Key { run, block: *block }).is_some()).count()
+            blocks.filter(|block| cache.get(BlockKey { run, block: *block }).is_some()).count()
         };
-        (0..5_000).for_each(|block| cache.insert(Key { run, block }, a_block(block)));
+        (0..5_000).for_each(|block| cache.insert(BlockKey { run, block }, a_block(block)));
         assert!(held(0..5_000) > SHARDS * 70, "{}", held(0..5_000));
         let mut kept = 0;
         while cache.take_room() {
@@ -259,17 +260,17 @@ mod tests {
         }
         assert_eq!(kept, SHARDS * 60);
         assert!(held(0..5_000) <= SHARDS * 21, "{}", held(0..5_000));
-        (5_000..10_000).for_each(|block| cache.insert(Key { run, block }, a_block(block)));
+        (5_000..10_000).for_each(|block| cache.insert(BlockKey { run, block }, a_block(block)));
         assert!(held(0..10_000) <= SHARDS * 21, "{}", held(0..10_000));
         cache.give_back(kept);
-        (10_000..15_000).for_each(|block| cache.insert(Key { run, block }, a_block(block)));
+        (10_000..15_000).for_each(|block| cache.insert(BlockKey { run, block }, a_block(block)));
         assert!(held(0..15_000) > SHARDS * 70, "{}", held(0..15_000));
     }
 
     #[test]
     fn without_a_budget_nothing_is_kept() {
         let cache = BlockCache::new(0);
-        cache.insert(Key { run: 0, block: 0 }, a_block(0));
-        assert!(cache.get(Key { run: 0, block: 0 }).is_none());
+        cache.insert(BlockKey { run: 0, block: 0 }, a_block(0));
+        assert!(cache.get(BlockKey { run: 0, block: 0 }).is_none());
     }
 }

@@ -7,10 +7,10 @@
 use std::{fmt, ops::Range};
 
 use super::{
-    bits::{put_varint, varint},
-    block::{BODY_BYTES, Kind},
-    table::Table,
-    term::TermHash,
+    bit_packing::{put_varint, varint},
+    block::{BODY_BYTES, BlockKind},
+    sorted_table::SortedTable,
+    term_hash::TermHash,
 };
 use crate::format::{Fields, Malformed, Seed};
 
@@ -71,7 +71,7 @@ pub(crate) struct Covered {
 
 impl Covered {
     /// Returns whether both are about one segment file, however far each knows it.
-    pub(crate) fn begins_as(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_segment(&self, other: &Self) -> bool {
         (self.number, self.salt, self.incarnation, self.first)
             == (other.number, other.salt, other.incarnation, other.first)
     }
@@ -117,14 +117,14 @@ impl Covered {
 
 /// What a run is told apart by.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin {
+pub(crate) struct RunIdentity {
     /// The store's id.
     pub(crate) store: [u8; 16],
     /// Sixteen random bytes, fresh for each run.
     pub(crate) random: [u8; 16],
 }
 
-impl Origin {
+impl RunIdentity {
     /// The salt of a run that covers these segments.
     pub(super) fn salt(&self, covered: &[Covered]) -> [u8; 16] {
         let mut hasher = blake3::Hasher::new_derive_key("gesta index 1: salt of a run");
@@ -211,13 +211,13 @@ pub(super) struct Directory {
     pub(super) covered: Vec<Covered>,
     /// The first position of each block of places; these are the file's first blocks.
     pub(super) places: Vec<u64>,
-    /// Blocks of terms, postings and filters are here, mixed.
+    /// BlockSource of terms, postings and filters are here, mixed.
     pub(super) terms: Range<u32>,
     /// Each filter's first hash and block; of an open run they are elsewhere.
     pub(super) filters: Vec<(TermHash, u32)>,
-    pub(super) names: Table,
-    pub(super) categories: Table,
-    pub(super) lifecycles: Table,
+    pub(super) names: SortedTable,
+    pub(super) categories: SortedTable,
+    pub(super) lifecycles: SortedTable,
 }
 
 impl Directory {
@@ -281,34 +281,34 @@ impl Directory {
     }
 
     /// The table of this kind.
-    pub(super) fn table(&self, kind: Kind) -> &Table {
+    pub(super) fn table(&self, kind: BlockKind) -> &SortedTable {
         match kind {
-            Kind::Names => &self.names,
-            Kind::Categories => &self.categories,
-            Kind::Lifecycles => &self.lifecycles,
-            Kind::Places
-            | Kind::Terms
-            | Kind::Postings
-            | Kind::Filter
-            | Kind::Large
-            | Kind::Directory
-            | Kind::Footer => unreachable!("these are no tables"),
+            BlockKind::Names => &self.names,
+            BlockKind::Categories => &self.categories,
+            BlockKind::StreamMeta => &self.lifecycles,
+            BlockKind::Offsets
+            | BlockKind::Terms
+            | BlockKind::Postings
+            | BlockKind::Filter
+            | BlockKind::Large
+            | BlockKind::Directory
+            | BlockKind::Footer => unreachable!("these are no tables"),
         }
     }
 
     /// As [`table`](Self::table), to be set.
-    pub(super) fn table_mut(&mut self, kind: Kind) -> &mut Table {
+    pub(super) fn table_mut(&mut self, kind: BlockKind) -> &mut SortedTable {
         match kind {
-            Kind::Names => &mut self.names,
-            Kind::Categories => &mut self.categories,
-            Kind::Lifecycles => &mut self.lifecycles,
-            Kind::Places
-            | Kind::Terms
-            | Kind::Postings
-            | Kind::Filter
-            | Kind::Large
-            | Kind::Directory
-            | Kind::Footer => unreachable!("these are no tables"),
+            BlockKind::Names => &mut self.names,
+            BlockKind::Categories => &mut self.categories,
+            BlockKind::StreamMeta => &mut self.lifecycles,
+            BlockKind::Offsets
+            | BlockKind::Terms
+            | BlockKind::Postings
+            | BlockKind::Filter
+            | BlockKind::Large
+            | BlockKind::Directory
+            | BlockKind::Footer => unreachable!("these are no tables"),
         }
     }
 
@@ -357,8 +357,8 @@ fn take_list<'a, T>(
     Ok(items)
 }
 
-fn take_table(fields: &mut Fields<'_>) -> Result<Table, Malformed> {
-    Ok(Table {
+fn take_table(fields: &mut Fields<'_>) -> Result<SortedTable, Malformed> {
+    Ok(SortedTable {
         first: fields.u32()?,
         end: fields.u32()?,
         samples: take_list(fields, 1, |fields| {

@@ -22,7 +22,7 @@ const RUN_BYTES: usize = 32;
 
 /// One run as the manifest names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Listed {
+pub(crate) struct ManifestEntry {
     pub(crate) name: RunName,
     /// Which file of that name.
     pub(crate) salt: [u8; 16],
@@ -30,14 +30,14 @@ pub(crate) struct Listed {
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Manifest {
+pub(crate) struct IndexManifest {
     /// The store's id.
     pub(crate) store: [u8; 16],
     /// In the order of what they cover.
-    pub(crate) runs: Vec<Listed>,
+    pub(crate) runs: Vec<ManifestEntry>,
 }
 
-impl Manifest {
+impl IndexManifest {
     /// Reads the manifest; none if there never was one.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Manifest {
 
     /// Of these files, those of the index that count for nothing: remove them while nobody else
     /// writes runs.
-    pub(crate) fn leftovers<'a>(&'a self, files: &'a [String]) -> impl Iterator<Item = &'a String> {
+    pub(crate) fn orphans<'a>(&'a self, files: &'a [String]) -> impl Iterator<Item = &'a String> {
         files.iter().filter(|file| {
             let being_written = file.strip_suffix(".new").and_then(RunName::of).is_some();
             let run = RunName::of(file);
@@ -121,9 +121,9 @@ impl Manifest {
         }
         let run = |_| {
             let name = RunName { first: fields.u64()?, last: fields.u64()? };
-            Ok(Listed { name, salt: fields.array()? })
+            Ok(ManifestEntry { name, salt: fields.array()? })
         };
-        let runs = (0..runs).map(run).collect::<Result<Vec<Listed>, Malformed>>()?;
+        let runs = (0..runs).map(run).collect::<Result<Vec<ManifestEntry>, Malformed>>()?;
         let mut pairs = runs.iter().zip(runs.iter().skip(1));
         if pairs.all(|(one, next)| one.name.last < next.name.first) {
             Ok(Self { store, runs })

@@ -6,31 +6,31 @@
 
 use std::{collections::VecDeque, ops::Range, sync::Arc, vec};
 
-use super::super::patch::Patch;
+use super::super::offset_overrides::OffsetOverrides;
 use super::{
     Run, RunError,
-    block::{Blocks, Kind},
-    layout::{Covered, Origin, RunName},
-    lifecycles::{Stored, Value, pieces},
-    output::GoOn,
-    places,
-    source::Windows,
-    table::TableCursor,
-    term::TermHash,
-    terms::{Entry, Postings, TermsReader},
+    block::{BlockKind, BlockSource},
+    block_reader::BlockWindows,
+    block_writer::OnBytes,
+    layout::{Covered, RunIdentity, RunName},
+    offset_block,
+    sorted_table::TableCursor,
+    stream_meta_value::{StoredMetadata, StreamMetaValue, pieces},
+    term_block::{StoredPostings, TermBlockReader, TermEntry},
+    term_hash::TermHash,
     write::{RunWriter, give_up},
 };
 use crate::{disk::Disk, format::Malformed};
 
 /// A run that goes into another one, and what is known better than it knows.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Input<'a> {
+pub(crate) struct MergeInput<'a> {
     pub(crate) run: &'a Run,
     /// Of its segments that were rewritten since it was made, in order.
-    pub(crate) patches: &'a [Arc<Patch>],
+    pub(crate) patches: &'a [Arc<OffsetOverrides>],
 }
 
-impl Input<'_> {
+impl MergeInput<'_> {
     /// The segments that it covers, as they are now.
     pub(crate) fn covered(&self) -> impl Iterator<Item = Covered> {
         self.run.covered().iter().map(|covered| match self.patch_of(covered.first, covered.end) {
@@ -40,8 +40,10 @@ impl Input<'_> {
     }
 
     /// The patch of the segment with these positions.
-    fn patch_of(&self, first: u64, end: u64) -> Option<&Patch> {
-        let same = |patch: &&Arc<Patch>| (patch.covered.first, patch.covered.end) == (first, end);
+    fn patch_of(&self, first: u64, end: u64) -> Option<&OffsetOverrides> {
+        let same = |patch: &&Arc<OffsetOverrides>| {
+            (patch.covered.first, patch.covered.end) == (first, end)
+        };
         self.patches.iter().find(same).filter(|_| first < end).map(|patch| &**patch)
     }
 
@@ -59,9 +61,9 @@ impl Input<'_> {
 /// [`RunError::Stopped`]: `go_on` said so. What was written so far counts for nothing.
 pub(crate) fn merge_runs(
     disk: &dyn Disk,
-    origin: &Origin,
-    inputs: &[Input<'_>],
-    go_on: GoOn<'_>,
+    origin: &RunIdentity,
+    inputs: &[MergeInput<'_>],
+    go_on: OnBytes<'_>,
 ) -> Result<RunName, RunError> {
     with_inputs(disk, origin, inputs, go_on, |run| run.finish())
 }
@@ -71,23 +73,23 @@ pub(crate) fn merge_runs(
 ///
 /// # Errors
 /// As [`merge_runs`].
-pub(crate) fn renew_run(
+pub(crate) fn rewrite_run(
     disk: &dyn Disk,
-    origin: &Origin,
-    input: &Input<'_>,
-    go_on: GoOn<'_>,
+    origin: &RunIdentity,
+    input: &MergeInput<'_>,
+    go_on: OnBytes<'_>,
 ) -> Result<RunName, RunError> {
     with_inputs(disk, origin, std::slice::from_ref(input), go_on, |run| run.finish_unnamed())
 }
 
 fn with_inputs(
     disk: &dyn Disk,
-    origin: &Origin,
-    inputs: &[Input<'_>],
-    go_on: GoOn<'_>,
+    origin: &RunIdentity,
+    inputs: &[MergeInput<'_>],
+    go_on: OnBytes<'_>,
     finish: fn(RunWriter<'_>) -> Result<RunName, RunError>,
 ) -> Result<RunName, RunError> {
-    let covered: Vec<Covered> = inputs.iter().flat_map(Input::covered).collect();
+    let covered: Vec<Covered> = inputs.iter().flat_map(MergeInput::covered).collect();
     let mut pairs = covered.iter().zip(covered.iter().skip(1));
     assert!(
         pairs.all(|(one, next)| one.number < next.number && one.end <= next.first),
@@ -95,7 +97,7 @@ fn with_inputs(
     );
     let ends = covered.first().zip(covered.last()).expect("there is a run to merge");
     let name = RunName { first: ends.0.number, last: ends.1.number };
-    let windows = inputs.iter().map(|input| Windows::new(input.run, disk)).collect();
+    let windows = inputs.iter().map(|input| BlockWindows::new(input.run, disk)).collect();
     let merge = Merge { known: inputs, inputs: windows };
     RunWriter::create(disk, origin, covered, go_on)
         .and_then(|mut writer| merge.write(&mut writer).and_then(|()| finish(writer)))
@@ -103,28 +105,30 @@ fn with_inputs(
 }
 
 struct Merge<'a> {
-    known: &'a [Input<'a>],
-    inputs: Vec<Windows<'a>>,
+    known: &'a [MergeInput<'a>],
+    inputs: Vec<BlockWindows<'a>>,
 }
 
 impl Merge<'_> {
     fn write(mut self, run: &mut RunWriter<'_>) -> Result<(), RunError> {
         self.places(run)?;
         self.terms(run)?;
-        self.names(run, Kind::Names)?;
-        self.names(run, Kind::Categories)?;
+        self.names(run, BlockKind::Names)?;
+        self.names(run, BlockKind::Categories)?;
         self.lifecycles(run)
     }
 
-    /// Blocks of places say nothing of the file that they are in, so they are copied, but for those
+    /// BlockSource of places say nothing of the file that they are in, so they are copied, but for those
     /// of segments that were rewritten.
     fn places(&mut self, out: &mut RunWriter<'_>) -> Result<(), RunError> {
         for (input, known) in self.inputs.iter_mut().zip(self.known) {
             let mut blocks = (0..).zip(&input.run().directory.places).peekable();
             for covered in input.run().covered() {
                 let patch = known.patch_of(covered.first, covered.end);
-                if let Some(Patch { offsets, .. }) = patch {
-                    places::encode(covered.first, offsets, |first, body| out.places(first, body))?;
+                if let Some(OffsetOverrides { offsets, .. }) = patch {
+                    offset_block::encode(covered.first, offsets, |first, body| {
+                        out.places(first, body)
+                    })?;
                 }
                 while let Some((number, first)) = blocks.next_if(|(_, first)| **first < covered.end)
                 {
@@ -132,7 +136,8 @@ impl Merge<'_> {
                         continue;
                     }
                     let block = input.any(number)?;
-                    let body = block.body(Kind::Places).map_err(|what| input.bad(number, what))?;
+                    let body =
+                        block.body(BlockKind::Offsets).map_err(|what| input.bad(number, what))?;
                     out.places(*first, body)?;
                 }
             }
@@ -144,11 +149,11 @@ impl Merge<'_> {
         out.begin_terms()?;
         let mut streams = Vec::with_capacity(self.inputs.len());
         for input in &mut self.inputs {
-            let mut stream = Terms::new(input.run());
+            let mut stream = TermInput::new(input.run());
             stream.advance(input)?;
             streams.push(stream);
         }
-        while let Some(hash) = streams.iter().filter_map(Terms::hash).min() {
+        while let Some(hash) = streams.iter().filter_map(TermInput::hash).min() {
             let mut first_ordinal = None;
             let inputs = self.inputs.iter_mut().zip(self.known);
             for (stream, (input, known)) in streams.iter_mut().zip(inputs) {
@@ -163,8 +168,8 @@ impl Merge<'_> {
         out.end_terms()
     }
 
-    fn names(&mut self, out: &mut RunWriter<'_>, kind: Kind) -> Result<(), RunError> {
-        let mut tables = Tables::begin(&mut self.inputs, kind)?;
+    fn names(&mut self, out: &mut RunWriter<'_>, kind: BlockKind) -> Result<(), RunError> {
+        let mut tables = TableInputs::begin(&mut self.inputs, kind)?;
         let mut table = out.begin_table(kind)?;
         while let Some(name) = tables.least() {
             tables.each(&mut self.inputs, &name, |_, _, _| Ok(()))?;
@@ -176,19 +181,19 @@ impl Merge<'_> {
     /// Goes through twice: the blocks of a table follow each other, so large values come first.
     fn lifecycles(&mut self, out: &mut RunWriter<'_>) -> Result<(), RunError> {
         let mut larges = VecDeque::new();
-        let mut tables = Tables::begin(&mut self.inputs, Kind::Lifecycles)?;
+        let mut tables = TableInputs::begin(&mut self.inputs, BlockKind::StreamMeta)?;
         while let Some(name) = tables.least() {
             let (at, value) = tables.lifecycle(&mut self.inputs, &name)?;
             let Some(input) = self.inputs.get_mut(at) else { continue };
-            if let Stored::Large { bytes, first } = value.metadata {
+            if let StoredMetadata::Large { bytes, first } = value.metadata {
                 larges.push_back(copy_large(input, bytes, first, out)?);
             }
         }
-        let mut tables = Tables::begin(&mut self.inputs, Kind::Lifecycles)?;
-        let mut table = out.begin_table(Kind::Lifecycles)?;
+        let mut tables = TableInputs::begin(&mut self.inputs, BlockKind::StreamMeta)?;
+        let mut table = out.begin_table(BlockKind::StreamMeta)?;
         while let Some(name) = tables.least() {
             let (_, mut value) = tables.lifecycle(&mut self.inputs, &name)?;
-            if let Stored::Large { first, .. } = &mut value.metadata {
+            if let StoredMetadata::Large { first, .. } = &mut value.metadata {
                 *first = larges.pop_front().expect("it was copied when it was first met");
             }
             out.add(&mut table, &name, Some(&value.encode()))?;
@@ -199,14 +204,14 @@ impl Merge<'_> {
 
 /// Adds an entry's postings to the present term.
 fn copy_postings(
-    input: &mut Windows<'_>,
+    input: &mut BlockWindows<'_>,
     block: u32,
-    postings: &Postings,
+    postings: &StoredPostings,
     keeps: impl Fn(u64) -> bool,
     out: &mut RunWriter<'_>,
 ) -> Result<(), RunError> {
     let range = input.run().first()..input.run().end();
-    let mut copy = |input: &Windows<'_>, positions: &[u64]| {
+    let mut copy = |input: &BlockWindows<'_>, positions: &[u64]| {
         let within = positions
             .first()
             .zip(positions.last())
@@ -218,9 +223,9 @@ fn copy_postings(
         kept.try_for_each(|position| out.posting(*position))
     };
     match postings {
-        Postings::One(position) => copy(input, &[*position]),
-        Postings::Few(positions) => copy(input, positions),
-        Postings::Many(list) => {
+        StoredPostings::One(position) => copy(input, &[*position]),
+        StoredPostings::Few(positions) => copy(input, positions),
+        StoredPostings::Many(list) => {
             let (mut leaf, mut last) = (Vec::new(), None);
             for number in 0..list.leaves() {
                 list.leaf(input, number, &mut leaf)?;
@@ -236,7 +241,7 @@ fn copy_postings(
 }
 
 fn copy_large(
-    input: &mut Windows<'_>,
+    input: &mut BlockWindows<'_>,
     bytes: u64,
     first: u32,
     out: &mut RunWriter<'_>,
@@ -244,7 +249,7 @@ fn copy_large(
     let mut copied = None;
     for (number, length) in pieces(bytes, first) {
         let block = input.any(number)?;
-        let body = block.body(Kind::Large).map_err(|what| input.bad(number, what))?;
+        let body = block.body(BlockKind::Large).map_err(|what| input.bad(number, what))?;
         let piece = body.get(..length).unwrap_or(body);
         let at = out.large(std::iter::once(piece))?;
         copied.get_or_insert(at);
@@ -253,18 +258,18 @@ fn copy_large(
 }
 
 /// The entries of one input, in order.
-struct Terms {
+struct TermInput {
     /// The present block, and the end of them.
     block: u32,
     next: u32,
     end: u32,
     origin: u64,
-    entries: vec::IntoIter<Entry>,
-    present: Option<Entry>,
+    entries: vec::IntoIter<TermEntry>,
+    present: Option<TermEntry>,
     last: Option<TermHash>,
 }
 
-impl Terms {
+impl TermInput {
     fn new(run: &Run) -> Self {
         let Range { start, end } = run.directory.terms;
         let entries = Vec::new().into_iter();
@@ -283,12 +288,12 @@ impl Terms {
         self.present.as_ref().map(|entry| entry.hash)
     }
 
-    fn take_if(&mut self, hash: TermHash) -> Option<Entry> {
+    fn take_if(&mut self, hash: TermHash) -> Option<TermEntry> {
         self.present.take_if(|entry| entry.hash == hash)
     }
 
     /// Goes to the next entry, if there is one.
-    fn advance(&mut self, input: &mut Windows<'_>) -> Result<(), RunError> {
+    fn advance(&mut self, input: &mut BlockWindows<'_>) -> Result<(), RunError> {
         loop {
             let before = self.last;
             self.present = self.entries.next();
@@ -303,11 +308,11 @@ impl Terms {
                 return Ok(());
             }
             let block = input.any(self.next)?;
-            if block.is(Kind::Terms) {
+            if block.is(BlockKind::Terms) {
                 let mut entries = Vec::new();
                 let read = block
-                    .body(Kind::Terms)
-                    .and_then(TermsReader::new)
+                    .body(BlockKind::Terms)
+                    .and_then(TermBlockReader::new)
                     .and_then(|reader| reader.all(self.origin, &mut entries));
                 read.map_err(|what| input.bad(self.next, what))?;
                 self.block = self.next;
@@ -319,14 +324,14 @@ impl Terms {
 }
 
 /// One table of each input, all in order.
-struct Tables {
+struct TableInputs {
     /// None: at its end.
     cursors: Vec<Option<TableCursor>>,
-    kind: Kind,
+    kind: BlockKind,
 }
 
-impl Tables {
-    fn begin(inputs: &mut [Windows<'_>], kind: Kind) -> Result<Self, RunError> {
+impl TableInputs {
+    fn begin(inputs: &mut [BlockWindows<'_>], kind: BlockKind) -> Result<Self, RunError> {
         let mut cursors = Vec::with_capacity(inputs.len());
         for input in inputs {
             let mut cursor = TableCursor::new(kind, input.run().directory.table(kind));
@@ -343,9 +348,9 @@ impl Tables {
     /// Gives each value of a key, the oldest first, with its input's place, and goes past it.
     fn each(
         &mut self,
-        inputs: &mut [Windows<'_>],
+        inputs: &mut [BlockWindows<'_>],
         key: &[u8],
-        mut take: impl FnMut(usize, &TableCursor, &Windows<'_>) -> Result<(), RunError>,
+        mut take: impl FnMut(usize, &TableCursor, &BlockWindows<'_>) -> Result<(), RunError>,
     ) -> Result<(), RunError> {
         for (at, (slot, input)) in self.cursors.iter_mut().zip(inputs).enumerate() {
             let Some(cursor) = slot.as_mut().filter(|cursor| cursor.key() == key) else { continue };
@@ -362,16 +367,17 @@ impl Tables {
     /// What all inputs together say of a stream's life, and whose metadata these are.
     fn lifecycle(
         &mut self,
-        inputs: &mut [Windows<'_>],
+        inputs: &mut [BlockWindows<'_>],
         name: &[u8],
-    ) -> Result<(usize, Value), RunError> {
-        debug_assert_eq!(self.kind, Kind::Lifecycles);
+    ) -> Result<(usize, StreamMetaValue), RunError> {
+        debug_assert_eq!(self.kind, BlockKind::StreamMeta);
         let mut whose = 0;
-        let mut all = Value { tombstoned: false, metadata: Stored::None };
+        let mut all = StreamMetaValue { tombstoned: false, metadata: StoredMetadata::None };
         self.each(inputs, name, |at, cursor, input| {
-            let value = Value::decode(cursor.value()).map_err(|what| cursor.bad(input, what))?;
+            let value =
+                StreamMetaValue::decode(cursor.value()).map_err(|what| cursor.bad(input, what))?;
             all.tombstoned |= value.tombstoned;
-            if value.metadata != Stored::None {
+            if value.metadata != StoredMetadata::None {
                 whose = at;
                 all.metadata = value.metadata;
             }

@@ -11,26 +11,26 @@
 //! Not here: when runs are written and merged, what is in memory, whether a hash stands for the
 //! term that was meant (who reads the events compares), clocks, threads.
 
-mod bits;
+mod bit_packing;
 mod block;
+mod block_reader;
+mod block_writer;
+mod bloom_filter;
 mod cache;
-mod cursor;
 mod error;
-mod filter;
-mod filters;
+mod filter_directory;
 mod layout;
-mod lifecycles;
-mod lists;
 mod manifest;
 mod merge;
-mod names;
-mod output;
-mod places;
-mod plan;
-mod source;
-mod table;
-mod term;
-mod terms;
+mod merge_policy;
+mod offset_block;
+mod posting_tree;
+mod postings_cursor;
+mod sorted_table;
+mod stream_meta_value;
+mod table_iter;
+mod term_block;
+mod term_hash;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -40,26 +40,26 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gesta_store::Direction;
 
+pub(crate) use block_writer::OnBytes;
 pub(crate) use cache::BlockCache;
-pub(crate) use cursor::{Cursor, Found};
 pub(crate) use error::RunError;
-pub(crate) use layout::{Covered, Origin, RunName};
-pub(crate) use lifecycles::Lifecycle;
-pub(crate) use manifest::{Listed, Manifest};
-pub(crate) use merge::{Input, merge_runs, renew_run};
-pub(crate) use names::{Categories, Lifecycles, Names};
-pub(crate) use output::GoOn;
-pub(crate) use plan::plan_merge;
-pub(crate) use term::{Term, TermHash, TermKey};
-pub(crate) use write::{Contents, Positions, TermPostings, write_run};
+pub(crate) use layout::{Covered, RunIdentity, RunName};
+pub(crate) use manifest::{IndexManifest, ManifestEntry};
+pub(crate) use merge::{MergeInput, merge_runs, rewrite_run};
+pub(crate) use merge_policy::plan_merge;
+pub(crate) use postings_cursor::{PostingsCursor, TermMatch};
+pub(crate) use stream_meta_value::StreamMetaDelta;
+pub(crate) use table_iter::{CategoryIter, StreamMetaIter, StreamNameIter};
+pub(crate) use term_hash::{Term, TermHash, TermKey};
+pub(crate) use write::{Positions, RunContents, TermPostings, write_run};
 
-use block::{BLOCK_BYTES, BODY_BYTES, Block, Blocks, Kind};
-pub(super) use filter::Probe;
-use filters::Filters;
-pub(super) use filters::Hint;
+use block::{BLOCK_BYTES, BODY_BYTES, Block, BlockKind, BlockSource};
+use block_reader::{BlockWindows, CachedBlocks};
+pub(super) use bloom_filter::BloomProbe;
+use filter_directory::FilterDirectory;
+pub(super) use filter_directory::FilterHint;
 use layout::{Directory, Footer};
-use source::{Cached, Windows};
-use terms::TermsReader;
+use term_block::TermBlockReader;
 
 use crate::{
     disk::{Cache, Disk},
@@ -68,7 +68,7 @@ use crate::{
 
 /// Where a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RunPlace {
+pub(crate) struct RunLocation {
     pub(crate) segment: u64,
     /// The segment's.
     pub(crate) salt: [u8; 16],
@@ -80,9 +80,9 @@ pub(crate) struct RunPlace {
 /// What was found last, for who asks where neighbours are. Of one run, or of several that cover
 /// different positions.
 #[derive(Debug, Default)]
-pub(crate) struct Near {
+pub(crate) struct LookupHint {
     segment: Option<Covered>,
-    group: places::Group,
+    group: offset_block::OffsetGroup,
     /// The position that was asked for last.
     last: u64,
 }
@@ -97,7 +97,7 @@ pub(crate) struct Run {
     directory: Directory,
     cache: Arc<BlockCache>,
     cache_number: u64,
-    filters: Filters,
+    filters: FilterDirectory,
 }
 
 impl Run {
@@ -134,19 +134,19 @@ impl Run {
         let footer = read_footer(disk, name, &file)?;
         let cache_number = cache.next_run();
         let (seed, directory) = (footer.seed(), Directory::default());
-        let filters = Filters::default();
+        let filters = FilterDirectory::default();
         let mut run = Self { name, file, footer, seed, directory, cache, cache_number, filters };
         run.directory = run.read_directory(disk)?;
-        run.filters = Filters::new(std::mem::take(&mut run.directory.filters));
+        run.filters = FilterDirectory::new(std::mem::take(&mut run.directory.filters));
         Ok(run)
     }
 
     fn read_directory(&self, disk: &dyn Disk) -> Result<Directory, RunError> {
         let Footer { directory, directory_bytes, .. } = self.footer;
-        let mut blocks = Windows::new(self, disk);
+        let mut blocks = BlockWindows::new(self, disk);
         let mut bytes = Vec::new();
-        for (number, length) in lifecycles::pieces(directory_bytes, directory) {
-            blocks.with(number, Kind::Directory, |body| {
+        for (number, length) in stream_meta_value::pieces(directory_bytes, directory) {
+            blocks.with(number, BlockKind::Directory, |body| {
                 bytes.extend_from_slice(body.get(..length).ok_or(Malformed::Short)?);
                 Ok(())
             })?;
@@ -158,8 +158,8 @@ impl Run {
         RunError::malformed(&self.file, block::offset(number), what)
     }
 
-    fn cached<'a>(&'a self, disk: &'a dyn Disk) -> Cached<'a> {
-        Cached { run: self, disk }
+    fn cached<'a>(&'a self, disk: &'a dyn Disk) -> CachedBlocks<'a> {
+        CachedBlocks { run: self, disk }
     }
 
     /// Its name.
@@ -168,8 +168,8 @@ impl Run {
     }
 
     /// How a manifest names it.
-    pub(crate) fn listed(&self) -> Listed {
-        Listed { name: self.name, salt: self.footer.salt }
+    pub(crate) fn manifest_entry(&self) -> ManifestEntry {
+        ManifestEntry { name: self.name, salt: self.footer.salt }
     }
 
     /// The store that it is of.
@@ -198,18 +198,22 @@ impl Run {
     }
 
     /// What it knows of a term.
-    pub(crate) fn find(&self, disk: &dyn Disk, hash: TermHash) -> Result<Option<Found>, RunError> {
+    pub(crate) fn find(
+        &self,
+        disk: &dyn Disk,
+        hash: TermHash,
+    ) -> Result<Option<TermMatch>, RunError> {
         let mut blocks = self.cached(disk);
-        let block = self.filters.block_for(&mut blocks, &Probe::of(hash))?;
+        let block = self.filters.block_for(&mut blocks, &BloomProbe::of(hash))?;
         let Some(block) = block else { return Ok(None) };
         let origin = self.first();
-        let entry =
-            blocks.with(block, Kind::Terms, |body| TermsReader::new(body)?.find(hash, origin))?;
-        Ok(entry.map(Found))
+        let entry = blocks
+            .with(block, BlockKind::Terms, |body| TermBlockReader::new(body)?.find(hash, origin))?;
+        Ok(entry.map(TermMatch))
     }
 
     /// What can be said of a term without reading.
-    pub(super) fn hint(&self, probe: &Probe) -> Hint<'_> {
+    pub(super) fn hint(&self, probe: &BloomProbe) -> FilterHint<'_> {
         self.filters.hint(probe)
     }
 
@@ -217,7 +221,7 @@ impl Run {
     pub(crate) fn posting(
         &self,
         disk: &dyn Disk,
-        found: &Found,
+        found: &TermMatch,
         ordinal: u64,
     ) -> Result<Option<u64>, RunError> {
         found.posting(self, disk, ordinal)
@@ -225,12 +229,12 @@ impl Run {
 
     /// Where the record of a position is; none if the run has none, or it was scavenged. Cheap for
     /// who asks for neighbours with what was found before.
-    pub(crate) fn place(
+    pub(crate) fn locate(
         &self,
         disk: &dyn Disk,
         position: u64,
-        near: &mut Near,
-    ) -> Result<Option<RunPlace>, RunError> {
+        near: &mut LookupHint,
+    ) -> Result<Option<RunLocation>, RunError> {
         if !near.segment.as_ref().is_some_and(|segment| segment.has(position)) {
             near.segment = self.directory.segment_of(position).copied();
         }
@@ -238,16 +242,16 @@ impl Run {
         let offsets = match near.group.get(position) {
             Some(offsets) => offsets,
             None => {
-                let is_near = position.abs_diff(near.last) <= places::GROUP as u64;
+                let is_near = position.abs_diff(near.last) <= offset_block::GROUP as u64;
                 let look = |body: &[u8]| match is_near {
                     true => near.group.fill(body, position),
-                    false => places::find(body, position),
+                    false => offset_block::find(body, position),
                 };
-                self.cached(disk).with(self.places_block(position)?, Kind::Places, look)?
+                self.cached(disk).with(self.places_block(position)?, BlockKind::Offsets, look)?
             }
         };
         near.last = position;
-        Ok(offsets.map(|places::Offsets { offset, next }| RunPlace {
+        Ok(offsets.map(|offset_block::RecordOffsets { offset, next }| RunLocation {
             segment: segment.number,
             salt: segment.salt,
             offset,
@@ -275,8 +279,9 @@ impl Run {
         };
         while (number as usize) < directory.places.len() {
             let block = self.cached(disk).any(number)?;
-            let found =
-                block.body(Kind::Places).and_then(|body| places::nearest(body, at, direction));
+            let found = block
+                .body(BlockKind::Offsets)
+                .and_then(|body| offset_block::nearest(body, at, direction));
             if let Some(found) = found.map_err(|what| self.bad(number, what))? {
                 return Ok(Some(found));
             }
@@ -289,25 +294,25 @@ impl Run {
         Ok(None)
     }
 
-    /// Names of the streams whose first event is here, in byte order: those that begin with
+    /// StreamNameIter of the streams whose first event is here, in byte order: those that begin with
     /// `prefix` and come after `after`.
-    pub(crate) fn names(&self, prefix: &str, after: Option<&str>) -> Names {
-        Names::new(self, prefix, after)
+    pub(crate) fn names(&self, prefix: &str, after: Option<&str>) -> StreamNameIter {
+        StreamNameIter::new(self, prefix, after)
     }
 
-    /// Categories that occur here, in byte order, after `after`.
-    pub(crate) fn categories(&self, after: Option<&str>) -> Categories {
-        Categories::new(self, after)
+    /// CategoryIter that occur here, in byte order, after `after`.
+    pub(crate) fn categories(&self, after: Option<&str>) -> CategoryIter {
+        CategoryIter::new(self, after)
     }
 
     /// What changed here in the lives of streams, in the byte order of their names.
-    pub(crate) fn lifecycles(&self) -> Lifecycles {
-        Lifecycles::new(self)
+    pub(crate) fn lifecycles(&self) -> StreamMetaIter {
+        StreamMetaIter::new(self)
     }
 
     /// Checks every block, past the cache. `go_on` is told of bytes as they are read.
-    pub(crate) fn verify(&self, disk: &dyn Disk, go_on: GoOn<'_>) -> Result<(), RunError> {
-        let mut blocks = Windows::new(self, disk);
+    pub(crate) fn verify(&self, disk: &dyn Disk, go_on: OnBytes<'_>) -> Result<(), RunError> {
+        let mut blocks = BlockWindows::new(self, disk);
         let footer = self.footer.blocks.saturating_sub(1);
         for number in 0..footer {
             blocks.any(number)?;
@@ -335,7 +340,7 @@ fn read_footer(disk: &dyn Disk, name: RunName, file: &str) -> Result<Footer, Run
     let offset = block::offset(last);
     let bytes: Bytes = disk.read(file, offset, BLOCK_BYTES, Cache::Use).map_err(io)?;
     let footer = Block::verify(bytes, last, Footer::own_seed())
-        .and_then(|block| Footer::decode(block.body(Kind::Footer)?))
+        .and_then(|block| Footer::decode(block.body(BlockKind::Footer)?))
         .map_err(|what| damaged(offset, what))?;
     if block::offset(footer.blocks) != length {
         return Err(damaged(offset, Malformed::Field("length of the file")));

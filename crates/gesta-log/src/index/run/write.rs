@@ -9,22 +9,22 @@ use gesta_store::{Category, StreamName};
 
 use super::{
     RunError,
-    block::{BODY_BYTES, Kind},
-    filter::FilterBlock,
-    layout::{Covered, Directory, Footer, Origin, RunName},
-    lifecycles::{HERE_BYTES_MAX, Lifecycle, Stored, Value},
-    lists::{Address, List, ListWriter},
-    output::{GoOn, Output},
-    places,
-    table::{Table, TableWriter},
-    term::TermHash,
-    terms::{Entry, FEW_MAX, Postings, TermsBlock},
+    block::{BODY_BYTES, BlockKind},
+    block_writer::{BlockWriter, OnBytes},
+    bloom_filter::BloomFilterBuilder,
+    layout::{Covered, Directory, Footer, RunIdentity, RunName},
+    offset_block,
+    posting_tree::{NodeAddress, PostingTree, PostingTreeWriter},
+    sorted_table::{SortedTable, TableWriter},
+    stream_meta_value::{HERE_BYTES_MAX, StoredMetadata, StreamMetaDelta, StreamMetaValue},
+    term_block::{FEW_MAX, StoredPostings, TermBlockBuilder, TermEntry},
+    term_hash::TermHash,
 };
 use crate::disk::{Disk, Operation};
 
 /// Everything that goes into the run of one segment; lists in any order.
 #[derive(Clone, Debug)]
-pub(crate) struct Contents {
+pub(crate) struct RunContents {
     pub(crate) covered: Covered,
     /// Of the record of each position of the segment, in order.
     pub(crate) offsets: Vec<u32>,
@@ -33,7 +33,7 @@ pub(crate) struct Contents {
     pub(crate) names: Vec<StreamName>,
     pub(crate) categories: Vec<Category>,
     /// Changes in the lives of streams; of two for the same stream the later one comes later.
-    pub(crate) lifecycles: Vec<(StreamName, Lifecycle)>,
+    pub(crate) lifecycles: Vec<(StreamName, StreamMetaDelta)>,
 }
 
 /// Where a term occurs.
@@ -76,8 +76,8 @@ impl Positions {
 /// [`RunError::Io`]: see its source; what was written so far counts for nothing.
 pub(crate) fn write_run(
     disk: &dyn Disk,
-    origin: &Origin,
-    contents: Contents,
+    origin: &RunIdentity,
+    contents: RunContents,
 ) -> Result<RunName, RunError> {
     let name = RunName { first: contents.covered.number, last: contents.covered.number };
     let mut go_on = |_| ControlFlow::Continue(());
@@ -91,11 +91,12 @@ pub(super) fn give_up(disk: &dyn Disk, name: RunName) {
     drop(disk.run(Operation::Remove { file: name.new_file() }));
 }
 
-fn write_contents(mut run: RunWriter<'_>, contents: Contents) -> Result<RunName, RunError> {
-    let Contents { covered, offsets, mut terms, mut names, mut categories, lifecycles } = contents;
+fn write_contents(mut run: RunWriter<'_>, contents: RunContents) -> Result<RunName, RunError> {
+    let RunContents { covered, offsets, mut terms, mut names, mut categories, lifecycles } =
+        contents;
     let events = covered.end.checked_sub(covered.first);
     assert_eq!(events, Some(offsets.len() as u64), "each position has its record's offset");
-    places::encode(covered.first, &offsets, |first, body| run.places(first, body))?;
+    offset_block::encode(covered.first, &offsets, |first, body| run.places(first, body))?;
     run.begin_terms()?;
     terms.sort_unstable_by_key(|term| (term.hash, term.postings.as_slice().first().copied()));
     let mut terms = terms.into_iter().peekable();
@@ -123,9 +124,9 @@ fn write_contents(mut run: RunWriter<'_>, contents: Contents) -> Result<RunName,
 
 fn write_lifecycles(
     run: &mut RunWriter<'_>,
-    changes: Vec<(StreamName, Lifecycle)>,
+    changes: Vec<(StreamName, StreamMetaDelta)>,
 ) -> Result<(), RunError> {
-    let mut lifecycles = BTreeMap::<_, Lifecycle>::new();
+    let mut lifecycles = BTreeMap::<_, StreamMetaDelta>::new();
     for (name, change) in changes {
         let lifecycle = lifecycles.entry(name).or_default();
         *lifecycle = std::mem::take(lifecycle).then(change);
@@ -133,16 +134,16 @@ fn write_lifecycles(
     let mut values = Vec::with_capacity(lifecycles.len());
     for (name, lifecycle) in &lifecycles {
         let metadata = match &lifecycle.metadata {
-            None => Stored::None,
-            Some(json) if json.len() <= HERE_BYTES_MAX => Stored::Here(json.to_vec()),
+            None => StoredMetadata::None,
+            Some(json) if json.len() <= HERE_BYTES_MAX => StoredMetadata::Here(json.to_vec()),
             Some(json) => {
                 let first = run.large(json.chunks(BODY_BYTES))?;
-                Stored::Large { bytes: json.len() as u64, first }
+                StoredMetadata::Large { bytes: json.len() as u64, first }
             }
         };
-        values.push((name, Value { tombstoned: lifecycle.tombstoned, metadata }));
+        values.push((name, StreamMetaValue { tombstoned: lifecycle.tombstoned, metadata }));
     }
-    let mut table = run.begin_table(Kind::Lifecycles)?;
+    let mut table = run.begin_table(BlockKind::StreamMeta)?;
     for (name, value) in values {
         run.add(&mut table, name.as_str().as_bytes(), Some(&value.encode()))?;
     }
@@ -150,24 +151,24 @@ fn write_lifecycles(
 }
 
 /// A table being written, and where it began.
-pub(super) struct OpenTable {
-    kind: Kind,
+pub(super) struct TableBuilder {
+    kind: BlockKind,
     first: u32,
     writer: TableWriter,
 }
 
 /// A run being written: in this order places, terms, tables; see the module.
 pub(super) struct RunWriter<'a> {
-    out: Output<'a>,
+    out: BlockWriter<'a>,
     footer: Footer,
     directory: Directory,
-    terms: TermsBlock,
-    filter: FilterBlock,
+    terms: TermBlockBuilder,
+    filter: BloomFilterBuilder,
     postings: PostingsBlock,
-    /// Postings of the present term until they are too many for its entry.
+    /// StoredPostings of the present term until they are too many for its entry.
     few: Vec<u64>,
     count: u64,
-    many: ListWriter,
+    many: PostingTreeWriter,
 }
 
 /// The block that leaves and branches go to. It is written when full, under a number that it was
@@ -179,7 +180,7 @@ struct PostingsBlock {
 }
 
 impl PostingsBlock {
-    fn keep(&mut self, out: &mut Output<'_>, bytes: &[u8]) -> Result<Address, RunError> {
+    fn keep(&mut self, out: &mut BlockWriter<'_>, bytes: &[u8]) -> Result<NodeAddress, RunError> {
         if self.body.len() + bytes.len() > BODY_BYTES {
             self.flush(out)?;
         }
@@ -187,14 +188,14 @@ impl PostingsBlock {
             Some(number) => number,
             None => *self.number.insert(out.reserve()?),
         };
-        let address = Address::new(number, self.body.len());
+        let address = NodeAddress::new(number, self.body.len());
         self.body.extend_from_slice(bytes);
         Ok(address)
     }
 
-    fn flush(&mut self, out: &mut Output<'_>) -> Result<(), RunError> {
+    fn flush(&mut self, out: &mut BlockWriter<'_>) -> Result<(), RunError> {
         if let Some(number) = self.number.take() {
-            out.fill(number, Kind::Postings, &self.body)?;
+            out.fill(number, BlockKind::Postings, &self.body)?;
             self.body.clear();
         }
         Ok(())
@@ -205,9 +206,9 @@ impl<'a> RunWriter<'a> {
     /// Begins the run that covers these segments.
     pub(super) fn create(
         disk: &'a dyn Disk,
-        origin: &Origin,
+        origin: &RunIdentity,
         covered: Vec<Covered>,
-        go_on: GoOn<'a>,
+        go_on: OnBytes<'a>,
     ) -> Result<Self, RunError> {
         let ends = covered.first().zip(covered.last()).expect("a run covers a segment");
         let name = RunName { first: ends.0.number, last: ends.1.number };
@@ -220,25 +221,25 @@ impl<'a> RunWriter<'a> {
             directory_bytes: 0,
             terms: 0,
         };
-        let out = Output::create(disk, name, footer.seed(), go_on)?;
-        let terms = TermsBlock::new(ends.0.first);
+        let out = BlockWriter::create(disk, name, footer.seed(), go_on)?;
+        let terms = TermBlockBuilder::new(ends.0.first);
         Ok(Self {
             out,
             footer,
             directory: Directory { covered, ..Directory::default() },
             terms,
-            filter: FilterBlock::new(),
+            filter: BloomFilterBuilder::new(),
             postings: PostingsBlock::default(),
             few: Vec::new(),
             count: 0,
-            many: ListWriter::default(),
+            many: PostingTreeWriter::default(),
         })
     }
 
     /// Adds a block of places, which begins with a position.
     pub(super) fn places(&mut self, first: u64, body: &[u8]) -> Result<(), RunError> {
         self.directory.places.push(first);
-        self.out.add(Kind::Places, body).map(drop)
+        self.out.add(BlockKind::Offsets, body).map(drop)
     }
 
     /// Ends the places; terms come next, in the order of their hashes.
@@ -270,22 +271,22 @@ impl<'a> RunWriter<'a> {
         let count = std::mem::take(&mut self.count);
         let postings = match (count, self.few.as_slice()) {
             (0, _) => return Ok(()),
-            (1, &[position]) => Postings::One(position),
-            (..=FEW_MAX, _) => Postings::Few(std::mem::take(&mut self.few)),
+            (1, &[position]) => StoredPostings::One(position),
+            (..=FEW_MAX, _) => StoredPostings::Few(std::mem::take(&mut self.few)),
             _ => {
                 let Self { out, postings, many, .. } = self;
                 let root = many.finish(&mut |bytes: &[u8]| postings.keep(out, bytes))?;
-                Postings::Many(List { count, root })
+                StoredPostings::Many(PostingTree { count, root })
             }
         };
-        let entry = Entry { hash, first_ordinal, postings };
+        let entry = TermEntry { hash, first_ordinal, postings };
         if !self.terms.add(&entry) {
             self.end_terms_block()?;
             assert!(self.terms.add(&entry), "an empty block has room for any entry");
         }
         self.filter.add(hash);
         self.footer.terms += 1;
-        if let Postings::Few(few) = entry.postings {
+        if let StoredPostings::Few(few) = entry.postings {
             self.few = few;
         }
         Ok(())
@@ -293,14 +294,14 @@ impl<'a> RunWriter<'a> {
 
     fn end_terms_block(&mut self) -> Result<(), RunError> {
         let Some(first) = self.terms.first() else { return Ok(()) };
-        let number = self.out.add(Kind::Terms, &self.terms.take())?;
+        let number = self.out.add(BlockKind::Terms, &self.terms.take())?;
         self.filter.list(first, number);
         if self.filter.is_full() { self.end_filter() } else { Ok(()) }
     }
 
     fn end_filter(&mut self) -> Result<(), RunError> {
         if let Some((first, body)) = self.filter.take() {
-            let number = self.out.add(Kind::Filter, &body)?;
+            let number = self.out.add(BlockKind::Filter, &body)?;
             self.directory.filters.push((first, number));
         }
         Ok(())
@@ -317,7 +318,7 @@ impl<'a> RunWriter<'a> {
 
     /// Adds the names of streams, in order.
     fn names<'n>(&mut self, names: impl Iterator<Item = &'n str>) -> Result<(), RunError> {
-        let mut table = self.begin_table(Kind::Names)?;
+        let mut table = self.begin_table(BlockKind::Names)?;
         for name in names {
             self.add(&mut table, name.as_bytes(), None)?;
         }
@@ -326,7 +327,7 @@ impl<'a> RunWriter<'a> {
 
     /// Adds categories, in order.
     fn categories<'n>(&mut self, names: impl Iterator<Item = &'n str>) -> Result<(), RunError> {
-        let mut table = self.begin_table(Kind::Categories)?;
+        let mut table = self.begin_table(BlockKind::Categories)?;
         for name in names {
             self.add(&mut table, name.as_bytes(), None)?;
         }
@@ -340,18 +341,18 @@ impl<'a> RunWriter<'a> {
     ) -> Result<u32, RunError> {
         let first = self.out.next()?;
         for body in bodies {
-            self.out.add(Kind::Large, body)?;
+            self.out.add(BlockKind::Large, body)?;
         }
         Ok(first)
     }
 
-    pub(super) fn begin_table(&mut self, kind: Kind) -> Result<OpenTable, RunError> {
-        Ok(OpenTable { kind, first: self.out.next()?, writer: TableWriter::new() })
+    pub(super) fn begin_table(&mut self, kind: BlockKind) -> Result<TableBuilder, RunError> {
+        Ok(TableBuilder { kind, first: self.out.next()?, writer: TableWriter::new() })
     }
 
     pub(super) fn add(
         &mut self,
-        table: &mut OpenTable,
+        table: &mut TableBuilder,
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<(), RunError> {
@@ -359,9 +360,9 @@ impl<'a> RunWriter<'a> {
         table.writer.add(key, value, &mut |body: &[u8]| self.out.add(kind, body).map(drop))
     }
 
-    pub(super) fn end_table(&mut self, table: OpenTable) -> Result<(), RunError> {
-        let OpenTable { kind, first, writer } = table;
-        let table: Table =
+    pub(super) fn end_table(&mut self, table: TableBuilder) -> Result<(), RunError> {
+        let TableBuilder { kind, first, writer } = table;
+        let table: SortedTable =
             writer.finish(first, &mut |body: &[u8]| self.out.add(kind, body).map(drop))?;
         *self.directory.table_mut(kind) = table;
         Ok(())
@@ -386,7 +387,7 @@ impl<'a> RunWriter<'a> {
         self.footer.directory = self.out.next()?;
         self.footer.directory_bytes = directory.len() as u64;
         for body in directory.chunks(BODY_BYTES) {
-            self.out.add(Kind::Directory, body)?;
+            self.out.add(BlockKind::Directory, body)?;
         }
         self.footer.blocks = self.out.next()?.saturating_add(1);
         Ok(())

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     disk::{Access, Disk, FileDisk},
-    index::run::{Cursor, Manifest, Run, plan_merge},
+    index::run::{IndexManifest, PostingsCursor, Run, plan_merge},
 };
 
 #[test]
@@ -77,16 +77,16 @@ fn long_lists_and_many_names_are_found_through_several_levels() {
 fn a_run_on_real_files_answers_as_in_memory() {
     let directory = tempfile::tempdir().unwrap();
     let disk = FileDisk::open(directory.path(), Access::ReadWrite).unwrap();
-    assert_eq!(Manifest::read(&disk).unwrap(), None);
+    assert_eq!(IndexManifest::read(&disk).unwrap(), None);
     let story = Story { seed: 7, segments: 2, events_max: 500, streams: 100 };
     let segments = segments(story);
     let runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
     let merged = merge(&disk, &runs);
-    let manifest = Manifest { store: merged.store(), runs: vec![merged.listed()] };
+    let manifest = IndexManifest { store: merged.store(), runs: vec![merged.manifest_entry()] };
     manifest.write(&disk).unwrap();
-    assert_eq!(Manifest::read(&disk).unwrap().as_ref(), Some(&manifest));
+    assert_eq!(IndexManifest::read(&disk).unwrap().as_ref(), Some(&manifest));
     let files = disk.list().unwrap();
-    let leftovers: Vec<_> = manifest.leftovers(&files).collect();
+    let leftovers: Vec<_> = manifest.orphans(&files).collect();
     assert_eq!(leftovers.len(), 2, "the inputs: {leftovers:?}");
     assert!(runs.iter().all(|run| leftovers.contains(&&run.name().file())));
     Model::of(&segments).check(&merged, &disk).unwrap();
@@ -101,7 +101,7 @@ fn a_cursor_on_a_cold_cache_reads_each_block_of_a_list_once() {
     let longest = contents.terms.iter().max_by_key(|term| term.postings.as_slice().len()).unwrap();
     let found = run.find(&disk, longest.hash).unwrap().unwrap();
     let cold = Run::open(&disk, run.name(), super::cache()).unwrap();
-    let mut cursor = Cursor::new(found);
+    let mut cursor = PostingsCursor::new(found);
     for posting in longest.postings.as_slice() {
         let next = cursor.seek(&cold, &disk, *posting, Direction::Forwards);
         assert_eq!(next.unwrap(), Some(*posting));

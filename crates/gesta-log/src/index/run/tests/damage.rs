@@ -14,18 +14,19 @@ use crate::{
     disk::Disk,
     format::Seed,
     index::run::{
-        Contents, Cursor, Lifecycle, Listed, Manifest, Near, Run, RunError, RunName,
-        block::{self, BLOCK_BYTES, Block, Kind},
+        IndexManifest, LookupHint, ManifestEntry, PostingsCursor, Run, RunContents, RunError,
+        RunName, StreamMetaDelta,
+        block::{self, BLOCK_BYTES, Block, BlockKind},
         layout::Footer,
         merge_runs,
     },
 };
 
 /// A run with blocks of every kind.
-fn small() -> (MemoryDisk, Arc<Run>, Vec<Contents>) {
+fn small() -> (MemoryDisk, Arc<Run>, Vec<RunContents>) {
     let disk = MemoryDisk::default();
     let mut segments = segments(Story { seed: 11, segments: 2, events_max: 400, streams: 40 });
-    let large = Lifecycle { metadata: Some(vec![b'x'; 9_000].into()), tombstoned: true };
+    let large = StreamMetaDelta { metadata: Some(vec![b'x'; 9_000].into()), tombstoned: true };
     segments[0].lifecycles.push((StreamName::new("order-large").unwrap(), large));
     let runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
     let merged = merge(&disk, &runs);
@@ -164,20 +165,20 @@ fn whatever_a_block_says_nothing_panics() {
 }
 
 /// Asks much and ignores the answers.
-fn ask(run: &Run, disk: &dyn Disk, segments: &[Contents]) {
+fn ask(run: &Run, disk: &dyn Disk, segments: &[RunContents]) {
     for term in segments.iter().flat_map(|segment| &segment.terms).step_by(3) {
         if let Ok(Some(found)) = run.find(disk, term.hash) {
             drop(run.posting(disk, &found, 0));
             drop(run.posting(disk, &found, found.count() / 2));
-            let mut cursor = Cursor::new(found);
+            let mut cursor = PostingsCursor::new(found);
             drop(cursor.seek(run, disk, run.end() / 2, Direction::Forwards));
             drop(cursor.seek(run, disk, run.end() / 2, Direction::Backwards));
         }
     }
-    let mut near = Near::default();
+    let mut near = LookupHint::default();
     for covered in segments.iter().map(|segment| segment.covered) {
         for position in (covered.first..covered.end).step_by(7) {
-            drop(run.place(disk, position, &mut near));
+            drop(run.locate(disk, position, &mut near));
         }
     }
     let mut names = run.names("order-", Some("order-2"));
@@ -188,10 +189,10 @@ fn ask(run: &Run, disk: &dyn Disk, segments: &[Contents]) {
     while let Ok(Some(_)) = lifecycles.next(run, disk) {}
 }
 
-fn manifest() -> Manifest {
+fn manifest() -> IndexManifest {
     let listed =
-        |first| Listed { name: RunName { first, last: first + 4 }, salt: [first as u8; 16] };
-    Manifest { store: [3; 16], runs: vec![listed(1), listed(6), listed(20)] }
+        |first| ManifestEntry { name: RunName { first, last: first + 4 }, salt: [first as u8; 16] };
+    IndexManifest { store: [3; 16], runs: vec![listed(1), listed(6), listed(20)] }
 }
 
 #[test]
@@ -199,19 +200,19 @@ fn any_flipped_bit_of_the_manifest_is_found_and_so_is_a_cut() {
     let disk = MemoryDisk::default();
     manifest().write(&disk).unwrap();
     let good = disk.file("INDEX");
-    assert_eq!(Manifest::read(&disk).unwrap(), Some(manifest()));
+    assert_eq!(IndexManifest::read(&disk).unwrap(), Some(manifest()));
     for bit in 0..good.len() * 8 {
         let mut bad = good.clone();
         bad[bit / 8] ^= 1 << (bit % 8);
         disk.put("INDEX", bad);
-        assert!(is_damage(Manifest::read(&disk)), "bit {bit}");
+        assert!(is_damage(IndexManifest::read(&disk)), "bit {bit}");
     }
     for length in 0..good.len() {
         disk.put("INDEX", good[..length].to_vec());
-        assert!(is_damage(Manifest::read(&disk)), "{length} bytes");
+        assert!(is_damage(IndexManifest::read(&disk)), "{length} bytes");
     }
     disk.put("INDEX", [good.as_slice(), &[0]].concat());
-    assert!(is_damage(Manifest::read(&disk)), "one byte more");
+    assert!(is_damage(IndexManifest::read(&disk)), "one byte more");
 }
 
 #[test]
@@ -224,7 +225,7 @@ fn a_newer_manifest_and_one_that_contradicts_itself_are_told_apart() {
         bytes[at] = to;
         let checksum = crc32c::crc32c(&bytes);
         disk.put("INDEX", [bytes.as_slice(), &checksum.to_le_bytes()].concat());
-        Manifest::read(&disk)
+        IndexManifest::read(&disk)
     };
     assert!(matches!(changed(8, 2), Err(RunError::Newer { .. })), "major version");
     assert!(matches!(changed(16, 1), Err(RunError::Newer { .. })), "incompatible feature");
@@ -238,6 +239,6 @@ fn a_block_is_of_one_kind() {
     let file = disk.file(&run.name().file());
     let bytes = Bytes::copy_from_slice(&file[..BLOCK_BYTES]);
     let block = Block::verify(bytes, 0, run.seed).unwrap();
-    assert!(block.is(Kind::Places) && block.body(Kind::Places).is_ok());
-    assert!(!block.is(Kind::Terms) && block.body(Kind::Terms).is_err());
+    assert!(block.is(BlockKind::Offsets) && block.body(BlockKind::Offsets).is_ok());
+    assert!(!block.is(BlockKind::Terms) && block.body(BlockKind::Terms).is_err());
 }

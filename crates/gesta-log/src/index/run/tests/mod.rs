@@ -16,7 +16,9 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{BlockCache, Contents, Input, Origin, Run, RunName, merge_runs, write_run};
+use super::{
+    BlockCache, MergeInput, Run, RunContents, RunIdentity, RunName, merge_runs, write_run,
+};
 use crate::disk::{Cache, Disk, Done, Lane, Operation};
 
 /// Chance from a seed (SplitMix64).
@@ -74,7 +76,7 @@ impl MemoryDisk {
                 file[start..end].copy_from_slice(&bytes);
             }
             Operation::Sync { file } => drop(files.get(&file).ok_or_else(missing)?),
-            Operation::Rename { from, to } | Operation::Name { from, to } => {
+            Operation::Rename { from, to } | Operation::RenameNoReplace { from, to } => {
                 let file = files.remove(&from).ok_or_else(missing)?;
                 files.insert(to, file);
             }
@@ -118,8 +120,8 @@ impl Disk for MemoryDisk {
 
 const STORE: [u8; 16] = [5; 16];
 
-fn origin(random: u8) -> Origin {
-    Origin { store: STORE, random: [random; 16] }
+fn origin(random: u8) -> RunIdentity {
+    RunIdentity { store: STORE, random: [random; 16] }
 }
 
 fn cache() -> Arc<BlockCache> {
@@ -130,7 +132,7 @@ fn open(disk: &dyn Disk, name: RunName) -> Arc<Run> {
     Arc::new(Run::open(disk, name, cache()).unwrap())
 }
 
-fn write(disk: &dyn Disk, contents: &Contents) -> Arc<Run> {
+fn write(disk: &dyn Disk, contents: &RunContents) -> Arc<Run> {
     open(disk, write_run(disk, &origin(1), contents.clone()).unwrap())
 }
 
@@ -139,6 +141,6 @@ fn merge(disk: &dyn Disk, inputs: &[Arc<Run>]) -> Arc<Run> {
     open(disk, merge_runs(disk, &origin(2), &plain(inputs), &mut go_on).unwrap())
 }
 
-fn plain(runs: &[Arc<Run>]) -> Vec<Input<'_>> {
-    runs.iter().map(|run| Input { run, patches: &[] }).collect()
+fn plain(runs: &[Arc<Run>]) -> Vec<MergeInput<'_>> {
+    runs.iter().map(|run| MergeInput { run, patches: &[] }).collect()
 }

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Contents, Covered, Cursor, Found, Lifecycle, Near, Positions, Run, RunError, RunPlace,
-        Term, TermHash, TermKey, TermPostings,
+        Covered, LookupHint, Positions, PostingsCursor, Run, RunContents, RunError, RunLocation,
+        StreamMetaDelta, Term, TermHash, TermKey, TermMatch, TermPostings,
     },
     Chance, STORE,
 };
@@ -26,7 +26,7 @@ pub(super) struct Story {
 type Terms = BTreeMap<TermHash, (u64, Vec<u64>)>;
 
 /// Makes the contents of segments that follow each other.
-pub(super) fn segments(story: Story) -> Vec<Contents> {
+pub(super) fn segments(story: Story) -> Vec<RunContents> {
     let mut chance = Chance(story.seed);
     let (mut number, mut position) = (1, 1);
     let mut revisions = BTreeMap::new();
@@ -46,7 +46,7 @@ fn segment(
     number: u64,
     first: u64,
     revisions: &mut BTreeMap<StreamName, u64>,
-) -> Contents {
+) -> RunContents {
     let key = TermKey::new(STORE);
     let events = if chance.one_in(8) { 0 } else { 1 + chance.below(story.events_max) };
     let covered = covered(chance, number, first, events);
@@ -99,7 +99,7 @@ fn segment(
     let mut terms: Vec<_> = terms.collect();
     let turn = chance.below(1 + terms.len() as u64) as usize;
     terms.rotate_left(turn);
-    Contents {
+    RunContents {
         covered,
         offsets,
         terms,
@@ -135,7 +135,7 @@ fn stream(chance: &mut Chance, streams: u64) -> StreamName {
     StreamName::new(name).unwrap()
 }
 
-fn lifecycles(chance: &mut Chance, streams: u64) -> Vec<(StreamName, Lifecycle)> {
+fn lifecycles(chance: &mut Chance, streams: u64) -> Vec<(StreamName, StreamMetaDelta)> {
     let mut changes = Vec::new();
     for _ in 0..chance.below(60) {
         let bytes = match chance.below(20) {
@@ -146,7 +146,7 @@ fn lifecycles(chance: &mut Chance, streams: u64) -> Vec<(StreamName, Lifecycle)>
         let json = vec![chance.next() as u8; bytes as usize];
         let metadata = (!chance.one_in(4)).then(|| json.into());
         let tombstoned = metadata.is_none() || chance.one_in(10);
-        changes.push((stream(chance, streams), Lifecycle { metadata, tombstoned }));
+        changes.push((stream(chance, streams), StreamMetaDelta { metadata, tombstoned }));
     }
     changes
 }
@@ -156,14 +156,14 @@ fn lifecycles(chance: &mut Chance, streams: u64) -> Vec<(StreamName, Lifecycle)>
 pub(super) struct Model {
     covered: Vec<Covered>,
     terms: Terms,
-    places: BTreeMap<u64, RunPlace>,
+    places: BTreeMap<u64, RunLocation>,
     names: BTreeSet<StreamName>,
     categories: BTreeSet<Category>,
-    lifecycles: BTreeMap<StreamName, Lifecycle>,
+    lifecycles: BTreeMap<StreamName, StreamMetaDelta>,
 }
 
 impl Model {
-    pub(super) fn of(segments: &[Contents]) -> Self {
+    pub(super) fn of(segments: &[RunContents]) -> Self {
         let mut model = Self::default();
         for segment in segments {
             let Covered { number, salt, first, .. } = segment.covered;
@@ -175,7 +175,7 @@ impl Model {
             }
             for (at, offset) in segment.offsets.iter().enumerate() {
                 let next = segment.offsets.get(at + 1).copied();
-                let place = RunPlace { segment: number, salt, offset: *offset, next };
+                let place = RunLocation { segment: number, salt, offset: *offset, next };
                 model.places.insert(first + at as u64, place);
             }
             model.names.extend(segment.names.iter().cloned());
@@ -218,17 +218,21 @@ impl Model {
         disk: &dyn Disk,
     ) -> Result<(), RunError> {
         let (first, end) = (run.first(), run.end());
-        let mut near = Near::default();
+        let mut near = LookupHint::default();
         for position in first.saturating_sub(2)..end + 2 {
             let expected = self.places.get(&position).copied();
-            assert_eq!(run.place(disk, position, &mut near)?, expected, "{position}");
-            assert_eq!(run.place(disk, position, &mut Near::default())?, expected, "{position}");
+            assert_eq!(run.locate(disk, position, &mut near)?, expected, "{position}");
+            assert_eq!(
+                run.locate(disk, position, &mut LookupHint::default())?,
+                expected,
+                "{position}"
+            );
             if chance.one_in(20) {
                 // Somewhere else, and on from there.
                 let position = first.saturating_sub(5) + chance.below(end - first + 10);
                 for position in position..position + chance.below(4) {
                     let expected = self.places.get(&position).copied();
-                    assert_eq!(run.place(disk, position, &mut near)?, expected, "{position}");
+                    assert_eq!(run.locate(disk, position, &mut near)?, expected, "{position}");
                 }
             }
         }
@@ -285,12 +289,12 @@ fn check_list(
     chance: &mut Chance,
     run: &Run,
     disk: &dyn Disk,
-    found: &Found,
+    found: &TermMatch,
     postings: &[u64],
 ) -> Result<(), RunError> {
     let count = postings.len() as u64;
     assert_eq!(run.posting(disk, found, count)?, None);
-    let mut cursor = Cursor::new(found.clone());
+    let mut cursor = PostingsCursor::new(found.clone());
     let (least, most) = (postings[0].saturating_sub(3), postings[postings.len() - 1] + 3);
     for _ in 0..2 + count.min(60) {
         let ordinal = chance.below(count);
@@ -303,7 +307,7 @@ fn check_list(
         };
         for direction in [Direction::Forwards, Direction::Backwards] {
             let expected = nearest(postings, position, direction);
-            let fresh = Cursor::new(found.clone()).seek(run, disk, position, direction)?;
+            let fresh = PostingsCursor::new(found.clone()).seek(run, disk, position, direction)?;
             assert_eq!(fresh, expected);
             assert_eq!(cursor.seek(run, disk, position, direction)?, expected);
             assert_eq!(cursor.go_to(run, disk, ordinal)?, posting);
@@ -312,8 +316,8 @@ fn check_list(
     walk(run, disk, found, postings)
 }
 
-fn walk(run: &Run, disk: &dyn Disk, found: &Found, postings: &[u64]) -> Result<(), RunError> {
-    let mut seeking = Cursor::new(found.clone());
+fn walk(run: &Run, disk: &dyn Disk, found: &TermMatch, postings: &[u64]) -> Result<(), RunError> {
+    let mut seeking = PostingsCursor::new(found.clone());
     let mut from = 0;
     for posting in postings {
         assert_eq!(seeking.seek(run, disk, from, Direction::Forwards)?, Some(*posting));

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     disk::Disk,
-    index::run::{Manifest, Run, RunError, RunName, merge_runs, write_run},
+    index::run::{IndexManifest, Run, RunError, RunName, merge_runs, write_run},
 };
 
 fn story(segments: u64) -> Story {
@@ -35,7 +35,7 @@ fn kinds(disk: &MemoryDisk) -> Vec<String> {
 fn a_run_and_the_manifest_get_their_names_once_they_are_durable() {
     let disk = MemoryDisk::default();
     let run = write(&disk, &segments(story(1))[0]);
-    Manifest { store: run.store(), runs: vec![run.listed()] }.write(&disk).unwrap();
+    IndexManifest { store: run.store(), runs: vec![run.manifest_entry()] }.write(&disk).unwrap();
     let expected = [
         "create 0000000000000001-0000000000000001.run.new",
         "write 0000000000000001-0000000000000001.run.new",
@@ -57,7 +57,7 @@ fn a_failed_operation_leaves_no_run_and_no_other_manifest() {
     for failing in 0..40 {
         let disk = MemoryDisk::default();
         let runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
-        let before = Manifest { store: runs[0].store(), runs: vec![runs[0].listed()] };
+        let before = IndexManifest { store: runs[0].store(), runs: vec![runs[0].manifest_entry()] };
         before.write(&disk).unwrap();
         let mut disk = disk;
         let so_far = disk.operations().len();
@@ -66,10 +66,11 @@ fn a_failed_operation_leaves_no_run_and_no_other_manifest() {
         let merged =
             merge_runs(&disk, &origin(2), &super::plain(&runs), &mut go_on).and_then(|name| {
                 let merged = Run::open(&disk, name, cache())?;
-                let manifest = Manifest { store: merged.store(), runs: vec![merged.listed()] };
+                let manifest =
+                    IndexManifest { store: merged.store(), runs: vec![merged.manifest_entry()] };
                 manifest.write(&disk).map(|()| manifest)
             });
-        let now = Manifest::read(&disk).unwrap().unwrap();
+        let now = IndexManifest::read(&disk).unwrap().unwrap();
         match merged {
             Ok(after) => {
                 assert!(failing > 5, "an operation failed, and nobody was told");
@@ -115,14 +116,14 @@ fn only_what_the_manifest_names_counts() {
     let segments = segments(story(4));
     let runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
     let merged = merge(&disk, &runs[1..3]);
-    let listed = vec![runs[0].listed(), merged.listed(), runs[3].listed()];
-    let manifest = Manifest { store: merged.store(), runs: listed };
+    let listed = vec![runs[0].manifest_entry(), merged.manifest_entry(), runs[3].manifest_entry()];
+    let manifest = IndexManifest { store: merged.store(), runs: listed };
     for file in ["INDEX.new", "LOCK", "INDEX", "0000000000000001.seg", "0000000000000009.seg.new"] {
         disk.put(file, Vec::new());
     }
     disk.put(&RunName { first: 50, last: 51 }.new_file(), Vec::new());
     let files = disk.list().unwrap();
-    let leftovers: Vec<_> = manifest.leftovers(&files).map(String::as_str).collect();
+    let leftovers: Vec<_> = manifest.orphans(&files).map(String::as_str).collect();
     let (one, two) = (runs[1].name().file(), runs[2].name().file());
     let new = RunName { first: 50, last: 51 }.new_file();
     assert_eq!(leftovers, [one.as_str(), &two, &new, "INDEX.new"]);
@@ -135,7 +136,7 @@ fn a_run_written_again_is_another_file_of_the_same_name() {
     let before = write(&disk, &contents);
     let name = write_run(&disk, &origin(9), contents.clone()).unwrap();
     let after = open(&disk, name);
-    assert_eq!(before.listed().name, after.listed().name);
-    assert_ne!(before.listed().salt, after.listed().salt);
+    assert_eq!(before.manifest_entry().name, after.manifest_entry().name);
+    assert_ne!(before.manifest_entry().salt, after.manifest_entry().salt);
     Model::of(&[contents]).check(&after, &disk).unwrap();
 }

@@ -39,14 +39,14 @@ pub(super) fn put_column(out: &mut Vec<u8>, width: u32, numbers: impl Iterator<I
 
 /// A column that can be asked for any of its numbers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Column<'a> {
+pub(super) struct BitColumn<'a> {
     /// From the beginning of the column to the end of whatever it is in.
     bytes: &'a [u8],
     width: u32,
     count: usize,
 }
 
-impl<'a> Column<'a> {
+impl<'a> BitColumn<'a> {
     /// The column at the front of `fields`, which go on behind it.
     pub(super) fn take(
         fields: &mut Fields<'a>,
@@ -147,7 +147,7 @@ mod tests {
             for trailing in [0, 20] {
                 bytes.resize(column_bytes(bits, numbers.len()) + trailing, 0xaa);
                 let mut fields = Fields(&bytes);
-                let column = Column::take(&mut fields, bits, numbers.len()).unwrap();
+                let column = BitColumn::take(&mut fields, bits, numbers.len()).unwrap();
                 assert_eq!(fields.0.len(), trailing);
                 for (at, number) in numbers.iter().enumerate() {
                     assert_eq!(column.get_wide(at), Ok(*number), "{bits} bits, {at}");
@@ -156,7 +156,7 @@ mod tests {
                 assert!(column.get(numbers.len()).is_err());
             }
         }
-        assert!(Column::take(&mut Fields(&[0; 4]), 5, 7).is_err(), "35 bits are 5 bytes");
-        assert!(Column::take(&mut Fields(&[0; 64]), WIDTH_MAX + 1, 1).is_err());
+        assert!(BitColumn::take(&mut Fields(&[0; 4]), 5, 7).is_err(), "35 bits are 5 bytes");
+        assert!(BitColumn::take(&mut Fields(&[0; 64]), WIDTH_MAX + 1, 1).is_err());
     }
 }

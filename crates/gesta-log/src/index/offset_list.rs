@@ -10,7 +10,7 @@ use gesta_store::Direction;
 pub(crate) const NO_RECORD: u32 = u32::MAX;
 
 /// Notes gaps in a list in which positions without a record have [`NO_RECORD`].
-pub(super) fn note_gaps(offsets: &mut [u32]) {
+pub(super) fn fill_gaps(offsets: &mut [u32]) {
     let mut next = NO_RECORD;
     for offset in offsets.iter_mut().rev() {
         if *offset == NO_RECORD {
@@ -68,7 +68,7 @@ mod tests {
             let backwards: Vec<_> =
                 (99..108).map(|at| nearest(at, Direction::Backwards).unwrap_or(0)).collect();
             assert_eq!(backwards, [0, 0, 101, 101, 101, 104, 105, 105, 105]);
-            note_gaps(&mut offsets);
+            fill_gaps(&mut offsets);
         }
         assert_eq!(offsets, [10, 10, 20, 20, 20, 30, NO_RECORD]);
         assert_eq!(record_at(&offsets, 1), Some((10, Some(20))));

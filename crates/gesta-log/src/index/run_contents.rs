@@ -7,19 +7,19 @@ use std::sync::RwLockReadGuard;
 use gesta_store::Position;
 
 use super::{
-    lives::Lives,
-    memory::Memory,
-    run::{Contents, Covered, TermKey},
+    memtable::Memtable,
+    run::{Covered, RunContents, TermKey},
+    stream_meta::StreamMetaTable,
 };
 
 /// The contents of the run that covers a segment; `stretches` are all of the segment's, in order.
 pub(super) fn of<'a>(
     covered: Covered,
-    stretches: impl Iterator<Item = RwLockReadGuard<'a, Memory>>,
-    lives: &mut Lives,
+    stretches: impl Iterator<Item = RwLockReadGuard<'a, Memtable>>,
+    lives: &mut StreamMetaTable,
     key: &TermKey,
-) -> Contents {
-    let mut contents = Contents {
+) -> RunContents {
+    let mut contents = RunContents {
         covered,
         offsets: Vec::new(),
         terms: Vec::new(),

@@ -1,17 +1,17 @@
-//! Filters: which terms are surely not in a run, and in which block of terms another one would be.
+//! FilterDirectory: which terms are surely not in a run, and in which block of terms another one would be.
 //!
 //! Always holds: a filter stands for all terms of the blocks that it lists, which follow each other
 //! in the order of hashes; so one block answers for a hash, and no term that is there is missed. All
 //! bits of a term are in one line of the processor's cache: every append asks every run, and mostly
-//! waits for memory. Not here: which filter of a run to ask ([`filters`](super::filters)).
+//! waits for memory. Not here: which filter of a run to ask ([`filters`](super::filter_directory)).
 
 use super::{
     block::{BLOCK_BYTES, BODY_BYTES},
-    term::TermHash,
+    term_hash::TermHash,
 };
 use crate::format::{Fields, Malformed};
 
-/// Blocks of terms that one filter stands for, at most.
+/// BlockSource of terms that one filter stands for, at most.
 const LISTED_MAX: usize = 19;
 /// Where in the block the body begins.
 const BODY_AT: usize = 1;
@@ -26,13 +26,13 @@ const TERMS_ENOUGH: usize = 2_650;
 
 /// A filter being filled.
 #[derive(Debug)]
-pub(super) struct FilterBlock {
+pub(super) struct BloomFilterBuilder {
     listed: Vec<(TermHash, u32)>,
     terms: usize,
     lines: Vec<u8>,
 }
 
-impl FilterBlock {
+impl BloomFilterBuilder {
     pub(super) fn new() -> Self {
         Self { listed: Vec::new(), terms: 0, lines: vec![0; LINES * LINE_BYTES] }
     }
@@ -40,7 +40,7 @@ impl FilterBlock {
     /// Adds a term of the block that is listed next.
     pub(super) fn add(&mut self, hash: TermHash) {
         self.terms += 1;
-        let Probe { line, bits, .. } = Probe::of(hash);
+        let BloomProbe { line, bits, .. } = BloomProbe::of(hash);
         let line = self.lines.get_mut(line * LINE_BYTES..).expect("there is such a line");
         line.iter_mut().zip(bits).for_each(|(byte, bits)| *byte |= bits);
     }
@@ -76,7 +76,7 @@ pub(in crate::index) type Line = [u8; LINE_BYTES];
 
 /// What a filter is asked for a term: the same in all filters of all runs.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::index) struct Probe {
+pub(in crate::index) struct BloomProbe {
     pub(super) hash: TermHash,
     /// Which line has the term's bits. The upper part of a hash chose the filter, so all of this comes
     /// from the lower part.
@@ -85,7 +85,7 @@ pub(in crate::index) struct Probe {
     bits: Line,
 }
 
-impl Probe {
+impl BloomProbe {
     pub(in crate::index) fn of(hash: TermHash) -> Self {
         let low = u64::from(hash.bits() as u32);
         let line = ((low * LINES as u64) >> 32) as usize;
@@ -112,7 +112,7 @@ impl Probe {
 }
 
 /// The block of terms where a hash would be, as a filter's body says; none if it surely is in none.
-pub(super) fn block_for(body: &[u8], probe: &Probe) -> Result<Option<u32>, Malformed> {
+pub(super) fn block_for(body: &[u8], probe: &BloomProbe) -> Result<Option<u32>, Malformed> {
     if !probe.may_be_in(probe.line_of(body).ok_or(Malformed::Short)?) {
         return Ok(None);
     }
@@ -131,27 +131,27 @@ pub(super) fn block_for(body: &[u8], probe: &Probe) -> Result<Option<u32>, Malfo
 
 /// A filter's body that is kept in memory, laid so that its lines are lines of the processor's cache.
 #[derive(Debug)]
-pub(super) struct Kept(Box<Page>);
+pub(super) struct CachedFilter(Box<AlignedPage>);
 
 #[derive(Debug)]
 #[repr(align(64))]
-struct Page([u8; BLOCK_BYTES]);
+struct AlignedPage([u8; BLOCK_BYTES]);
 
-impl Kept {
+impl CachedFilter {
     pub(super) fn new(body: &[u8]) -> Self {
-        let mut page = Box::new(Page([0; BLOCK_BYTES]));
+        let mut page = Box::new(AlignedPage([0; BLOCK_BYTES]));
         let place = page.0.iter_mut().skip(BODY_AT);
         place.zip(body).for_each(|(to, from)| *to = *from);
         Self(page)
     }
 
     pub(super) fn body(&self) -> &[u8] {
-        let Page(bytes) = &*self.0;
+        let AlignedPage(bytes) = &*self.0;
         bytes.get(BODY_AT..).unwrap_or_default()
     }
 
     /// The line that says whether a term may be there.
-    pub(super) fn line(&self, probe: &Probe) -> Option<&Line> {
+    pub(super) fn line(&self, probe: &BloomProbe) -> Option<&Line> {
         probe.line_of(self.body())
     }
 }
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn no_term_is_missed_and_few_others_pass() {
-        let mut filter = FilterBlock::new();
+        let mut filter = BloomFilterBuilder::new();
         let mut hashes: Vec<_> = (0..3_000).map(hash).collect();
         hashes.sort();
         for (block, hashes) in hashes.chunks(300).enumerate() {
@@ -178,19 +178,20 @@ mod tests {
         }
         assert!(filter.is_full());
         let (first, body) = filter.take().unwrap();
-        let kept = Kept::new(&body);
+        let kept = CachedFilter::new(&body);
         assert_eq!(first, hashes[0]);
         for (at, hash) in hashes.iter().enumerate() {
             let block = Ok(Some(100 + at as u32 / 300));
-            assert_eq!(block_for(&body, &Probe::of(*hash)), block);
-            assert_eq!(block_for(kept.body(), &Probe::of(*hash)), block);
+            assert_eq!(block_for(&body, &BloomProbe::of(*hash)), block);
+            assert_eq!(block_for(kept.body(), &BloomProbe::of(*hash)), block);
         }
         let others = (3_000..103_000).map(hash).filter(|hash| *hash > first);
-        let passed = others.filter(|hash| block_for(&body, &Probe::of(*hash)) != Ok(None)).count();
+        let passed =
+            others.filter(|hash| block_for(&body, &BloomProbe::of(*hash)) != Ok(None)).count();
         assert!(passed < 1_200, "{passed} of 100,000 pass");
         assert_eq!(filter.take(), None);
         for cut in 0..body.len() {
-            let _ = block_for(&body[..cut], &Probe::of(first));
+            let _ = block_for(&body[..cut], &BloomProbe::of(first));
         }
     }
 }

@@ -7,17 +7,17 @@ use gesta_store::Direction;
 
 use super::{
     Run, RunError,
-    lists::FAN,
-    source::Cached,
-    terms::{Entry, Postings},
+    block_reader::CachedBlocks,
+    posting_tree::FANOUT,
+    term_block::{StoredPostings, TermEntry},
 };
 use crate::disk::Disk;
 
 /// What a run knows of a term.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found(pub(super) Entry);
+pub(crate) struct TermMatch(pub(super) TermEntry);
 
-impl Found {
+impl TermMatch {
     /// Of a stream: the revision of the first posting. Of an append: how many events it has.
     pub(crate) fn first_ordinal(&self) -> u64 {
         self.0.first_ordinal
@@ -36,17 +36,17 @@ impl Found {
     ) -> Result<Option<u64>, RunError> {
         let at = usize::try_from(ordinal).ok();
         match &self.0.postings {
-            Postings::One(position) => Ok(Some(*position).filter(|_| ordinal == 0)),
-            Postings::Few(positions) => Ok(at.and_then(|at| positions.get(at)).copied()),
-            Postings::Many(_) => Cursor::new(self.clone()).go_to(run, disk, ordinal),
+            StoredPostings::One(position) => Ok(Some(*position).filter(|_| ordinal == 0)),
+            StoredPostings::Few(positions) => Ok(at.and_then(|at| positions.get(at)).copied()),
+            StoredPostings::Many(_) => PostingsCursor::new(self.clone()).go_to(run, disk, ordinal),
         }
     }
 }
 
 /// A place among the postings of a term in one run.
 #[derive(Clone, Debug)]
-pub(crate) struct Cursor {
-    found: Found,
+pub(crate) struct PostingsCursor {
+    found: TermMatch,
     /// The decoded part, and the ordinal of its first posting; empty until there is need.
     leaf: Vec<u64>,
     leaf_start: u64,
@@ -54,13 +54,13 @@ pub(crate) struct Cursor {
     at: Option<usize>,
 }
 
-impl Cursor {
+impl PostingsCursor {
     /// Stands nowhere yet.
-    pub(crate) fn new(found: Found) -> Self {
+    pub(crate) fn new(found: TermMatch) -> Self {
         let leaf = match &found.0.postings {
-            Postings::One(position) => vec![*position],
-            Postings::Few(positions) => positions.clone(),
-            Postings::Many(_) => Vec::new(),
+            StoredPostings::One(position) => vec![*position],
+            StoredPostings::Few(positions) => positions.clone(),
+            StoredPostings::Many(_) => Vec::new(),
         };
         Self { found, leaf, leaf_start: 0, at: None }
     }
@@ -75,12 +75,12 @@ impl Cursor {
         direction: Direction,
     ) -> Result<Option<u64>, RunError> {
         let loaded = match self.found.0.postings {
-            Postings::Many(list) if !self.reaches(position, direction) => {
+            StoredPostings::Many(list) if !self.reaches(position, direction) => {
                 let mut leaf = Vec::new();
-                let number = list.leaf_for(&mut Cached { run, disk }, position, &mut leaf)?;
-                Some((leaf, number * FAN))
+                let number = list.leaf_for(&mut CachedBlocks { run, disk }, position, &mut leaf)?;
+                Some((leaf, number * FANOUT))
             }
-            Postings::One(_) | Postings::Few(_) | Postings::Many(_) => None,
+            StoredPostings::One(_) | StoredPostings::Few(_) | StoredPostings::Many(_) => None,
         };
         let (leaf, start) = match &loaded {
             Some((leaf, start)) => (leaf, *start),
@@ -145,13 +145,13 @@ impl Cursor {
         let here = ordinal.checked_sub(self.leaf_start).filter(|at| *at < self.leaf.len() as u64);
         let at = match (here, &self.found.0.postings) {
             (Some(at), _) => at as usize,
-            (None, Postings::Many(list)) => {
-                let (number, mut leaf) = (ordinal / FAN, Vec::new());
-                list.leaf(&mut Cached { run, disk }, number, &mut leaf)?;
-                (self.leaf, self.leaf_start) = (leaf, number * FAN);
-                (ordinal % FAN) as usize
+            (None, StoredPostings::Many(list)) => {
+                let (number, mut leaf) = (ordinal / FANOUT, Vec::new());
+                list.leaf(&mut CachedBlocks { run, disk }, number, &mut leaf)?;
+                (self.leaf, self.leaf_start) = (leaf, number * FANOUT);
+                (ordinal % FANOUT) as usize
             }
-            (None, Postings::One(_) | Postings::Few(_)) => return Ok(None),
+            (None, StoredPostings::One(_) | StoredPostings::Few(_)) => return Ok(None),
         };
         self.at = Some(at);
         Ok(self.leaf.get(at).copied())

@@ -3,40 +3,40 @@
 //! Owns: the way from a hash to its filter. Always holds: filters are kept as long as the cache's
 //! budget has room for them, and read anew otherwise; hashes are spread evenly, so the way leads
 //! through two places in memory, however many filters there are. Not here: what a filter says
-//! ([`filter`](super::filter)).
+//! ([`filter`](super::bloom_filter)).
 
 use std::sync::OnceLock;
 
 use super::{
     RunError,
-    block::{Blocks, Kind},
-    filter::{self, Kept, Line, Probe},
-    source::Cached,
-    term::TermHash,
+    block::{BlockKind, BlockSource},
+    block_reader::CachedBlocks,
+    bloom_filter::{self, BloomProbe, CachedFilter, Line},
+    term_hash::TermHash,
 };
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Filters {
+pub(super) struct FilterDirectory {
     /// For each beginning of hashes how many filters begin below it; one more at the end.
     begun: Box<[u32]>,
     /// How many bits of a hash its beginning leaves.
     rest_bits: u32,
-    slots: Box<[Slot]>,
+    slots: Box<[FilterSlot]>,
 }
 
 /// One filter, and all that is needed to ask it, next to each other.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Slot {
+struct FilterSlot {
     first: TermHash,
     block: u32,
-    kept: OnceLock<Kept>,
+    kept: OnceLock<CachedFilter>,
 }
 
 /// What memory has to say of a term in a run.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::index) enum Hint<'a> {
+pub(in crate::index) enum FilterHint<'a> {
     /// It surely is not there.
     Absent,
     /// Its bits in this line say.
@@ -45,7 +45,7 @@ pub(in crate::index) enum Hint<'a> {
     Unread,
 }
 
-impl Filters {
+impl FilterDirectory {
     /// Of these filters, given with their first hash and their block, in order.
     pub(super) fn new(listed: Vec<(TermHash, u32)>) -> Self {
         let bits = listed.len().next_power_of_two().ilog2();
@@ -56,13 +56,13 @@ impl Filters {
             listed.partition_point(below) as u32
         };
         let begun = (0..=beginnings).map(below).collect();
-        let slot = |(first, block)| Slot { first, block, kept: OnceLock::new() };
+        let slot = |(first, block)| FilterSlot { first, block, kept: OnceLock::new() };
         let slots = listed.into_iter().map(slot).collect();
         Self { begun, rest_bits, slots }
     }
 
     /// The slot of the filter that answers for a hash; none if no term is there.
-    fn slot(&self, hash: TermHash) -> Option<&Slot> {
+    fn slot(&self, hash: TermHash) -> Option<&FilterSlot> {
         let beginning = (hash.bits() >> self.rest_bits) as usize;
         let from = *self.begun.get(beginning)? as usize;
         let to = *self.begun.get(beginning + 1)? as usize;
@@ -73,21 +73,24 @@ impl Filters {
     /// The block of terms where a hash would be; none if it surely is in none.
     pub(super) fn block_for(
         &self,
-        blocks: &mut Cached<'_>,
-        probe: &Probe,
+        blocks: &mut CachedBlocks<'_>,
+        probe: &BloomProbe,
     ) -> Result<Option<u32>, RunError> {
         let Some(slot) = self.slot(probe.hash) else { return Ok(None) };
-        let ask = |body: &[u8]| filter::block_for(body, probe);
+        let ask = |body: &[u8]| bloom_filter::block_for(body, probe);
         match slot.keep(blocks)? {
             Some(kept) => ask(kept.body()).map_err(|what| blocks.bad(slot.block, what)),
-            None => blocks.with(slot.block, Kind::Filter, ask),
+            None => blocks.with(slot.block, BlockKind::Filter, ask),
         }
     }
 
     /// Where in memory it stands whether a term may be here.
-    pub(super) fn hint(&self, probe: &Probe) -> Hint<'_> {
-        let Some(slot) = self.slot(probe.hash) else { return Hint::Absent };
-        slot.kept.get().and_then(|kept| kept.line(probe)).map_or(Hint::Unread, Hint::Line)
+    pub(super) fn hint(&self, probe: &BloomProbe) -> FilterHint<'_> {
+        let Some(slot) = self.slot(probe.hash) else { return FilterHint::Absent };
+        slot.kept
+            .get()
+            .and_then(|kept| kept.line(probe))
+            .map_or(FilterHint::Unread, FilterHint::Line)
     }
 
     /// How many are kept.
@@ -96,9 +99,9 @@ impl Filters {
     }
 }
 
-impl Slot {
+impl FilterSlot {
     /// The filter, which is kept from now on; none if there is no room for it.
-    fn keep(&self, blocks: &Cached<'_>) -> Result<Option<&Kept>, RunError> {
+    fn keep(&self, blocks: &CachedBlocks<'_>) -> Result<Option<&CachedFilter>, RunError> {
         if let Some(kept) = self.kept.get() {
             return Ok(Some(kept));
         }
@@ -107,8 +110,8 @@ impl Slot {
             return Ok(None);
         }
         let read = blocks.read(self.block).and_then(|block| {
-            let body = block.body(Kind::Filter);
-            body.map(Kept::new).map_err(|what| blocks.bad(self.block, what))
+            let body = block.body(BlockKind::Filter);
+            body.map(CachedFilter::new).map_err(|what| blocks.bad(self.block, what))
         });
         let first = read.map(|kept| self.kept.set(kept).is_ok());
         if !matches!(first, Ok(true)) {
@@ -133,7 +136,7 @@ mod tests {
         for count in [0, 1, 2, 3, 4, 5, 100, 1_000] {
             let mut firsts: Vec<_> = (0..count).map(|_| hash()).collect();
             firsts.sort();
-            let filters = Filters::new(firsts.iter().copied().zip(0..).collect());
+            let filters = FilterDirectory::new(firsts.iter().copied().zip(0..).collect());
             let ends = [TermHash::new(0), TermHash::new(u128::MAX)];
             let asked: Vec<_> = (0..5_000).map(|_| hash()).chain(ends).collect();
             for hash in asked.into_iter().chain(firsts.iter().copied()) {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{
     RunError,
-    block::{self, BLOCK_BYTES, Kind},
+    block::{self, BLOCK_BYTES, BlockKind},
     layout::RunName,
 };
 use crate::{
@@ -24,27 +24,27 @@ const WRITE_BYTES: usize = 1 << 20;
 const SYNC_BYTES: usize = 16 << 20;
 
 /// Told of bytes as they are written; may say to stop.
-pub(crate) type GoOn<'a> = &'a mut dyn FnMut(usize) -> ControlFlow<()>;
+pub(crate) type OnBytes<'a> = &'a mut dyn FnMut(usize) -> ControlFlow<()>;
 
 /// A file of blocks that is being written.
-pub(super) struct Output<'a> {
+pub(super) struct BlockWriter<'a> {
     disk: &'a dyn Disk,
     name: RunName,
     file: String,
     seed: Seed,
-    go_on: GoOn<'a>,
-    /// Blocks from number `written` on.
+    go_on: OnBytes<'a>,
+    /// BlockSource from number `written` on.
     buffer: Vec<u8>,
     written: u32,
     unsynced: usize,
 }
 
-impl<'a> Output<'a> {
+impl<'a> BlockWriter<'a> {
     pub(super) fn create(
         disk: &'a dyn Disk,
         name: RunName,
         seed: Seed,
-        go_on: GoOn<'a>,
+        go_on: OnBytes<'a>,
     ) -> Result<Self, RunError> {
         let file = name.new_file();
         let buffer = Vec::with_capacity(WRITE_BYTES);
@@ -68,11 +68,11 @@ impl<'a> Output<'a> {
     }
 
     /// Adds a block; says its number.
-    pub(super) fn add(&mut self, kind: Kind, body: &[u8]) -> Result<u32, RunError> {
+    pub(super) fn add(&mut self, kind: BlockKind, body: &[u8]) -> Result<u32, RunError> {
         self.add_with(kind, body, self.seed)
     }
 
-    fn add_with(&mut self, kind: Kind, body: &[u8], seed: Seed) -> Result<u32, RunError> {
+    fn add_with(&mut self, kind: BlockKind, body: &[u8], seed: Seed) -> Result<u32, RunError> {
         let number = self.next()?;
         block::put(&mut self.buffer, kind, body, number, seed);
         if self.buffer.len() >= WRITE_BYTES {
@@ -89,7 +89,12 @@ impl<'a> Output<'a> {
     }
 
     /// Says what a reserved block says.
-    pub(super) fn fill(&mut self, number: u32, kind: Kind, body: &[u8]) -> Result<(), RunError> {
+    pub(super) fn fill(
+        &mut self,
+        number: u32,
+        kind: BlockKind,
+        body: &[u8],
+    ) -> Result<(), RunError> {
         let mut bytes = Vec::with_capacity(BLOCK_BYTES);
         block::put(&mut bytes, kind, body, number, self.seed);
         let Some(buffered) = number.checked_sub(self.written) else {
@@ -139,7 +144,7 @@ impl<'a> Output<'a> {
 
     /// Adds the last block and makes the file durable, without giving it its name.
     pub(super) fn end(&mut self, footer: &[u8], seed: Seed) -> Result<(), RunError> {
-        self.add_with(Kind::Footer, footer, seed)?;
+        self.add_with(BlockKind::Footer, footer, seed)?;
         self.write()?;
         if planted::is(Bug::RunNamedBeforeSync) {
             return Ok(());

@@ -11,34 +11,34 @@ use gesta_store::{
     TombstoneStream,
 };
 
-use super::{Entry, run::Lifecycle};
+use super::{IndexEntry, run::StreamMetaDelta};
 
 /// What an event in a metadata stream means for the stream that it describes.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Change {
+pub(crate) enum StreamMetaChange {
     Metadata(StreamMetadata),
     Tombstone,
 }
 
 /// Which stream an entry changes the life of, and how. Metadata were checked when they were
 /// offered; what cannot be read any more changes nothing.
-pub(crate) fn lifecycle_change(entry: &Entry<'_>) -> Option<(StreamName, Change)> {
+pub(crate) fn stream_meta_change(entry: &IndexEntry<'_>) -> Option<(StreamName, StreamMetaChange)> {
     let described = entry.stream.described_stream()?;
     if entry.event_type.as_str() == TombstoneStream::EVENT_TYPE {
-        return Some((described, Change::Tombstone));
+        return Some((described, StreamMetaChange::Tombstone));
     }
     let metadata = StreamMetadata::from_json(entry.metadata?).ok()?;
-    Some((described, Change::Metadata(metadata)))
+    Some((described, StreamMetaChange::Metadata(metadata)))
 }
 
 /// Where one stream is in its life, its events aside.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Life {
+pub(crate) struct StreamMeta {
     metadata: Option<Box<StreamMetadata>>,
     pub(crate) tombstoned: bool,
 }
 
-impl Life {
+impl StreamMeta {
     pub(crate) fn metadata(&self) -> StreamMetadata {
         self.metadata.as_deref().cloned().unwrap_or_default()
     }
@@ -82,30 +82,30 @@ impl Life {
     }
 
     /// As a run has it.
-    pub(super) fn as_lifecycle(&self) -> Lifecycle {
+    pub(super) fn as_lifecycle(&self) -> StreamMetaDelta {
         let metadata = self.metadata.as_ref().map(|metadata| Bytes::from(metadata.to_json()));
-        Lifecycle { metadata, tombstoned: self.tombstoned }
+        StreamMetaDelta { metadata, tombstoned: self.tombstoned }
     }
 
-    pub(crate) fn change(&mut self, change: Change) {
+    pub(crate) fn change(&mut self, change: StreamMetaChange) {
         match change {
-            Change::Metadata(metadata) => self.metadata = Some(Box::new(metadata)),
-            Change::Tombstone => self.tombstoned = true,
+            StreamMetaChange::Metadata(metadata) => self.metadata = Some(Box::new(metadata)),
+            StreamMetaChange::Tombstone => self.tombstoned = true,
         }
     }
 }
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(super) struct Lives {
+pub(super) struct StreamMetaTable {
     /// By stream, in order: the position of each change, and the life from there on.
-    described: HashMap<StreamName, Vec<(Position, Life)>>,
+    described: HashMap<StreamName, Vec<(Position, StreamMeta)>>,
     /// How many there were.
     changes: u64,
 }
 
-impl Lives {
-    pub(super) fn change(&mut self, stream: StreamName, change: Change, at: Position) {
+impl StreamMetaTable {
+    pub(super) fn change(&mut self, stream: StreamName, change: StreamMetaChange, at: Position) {
         let past = self.described.entry(stream).or_default();
         let mut life = past.last().map(|(_, life)| life.clone()).unwrap_or_default();
         life.change(change);
@@ -116,8 +116,8 @@ impl Lives {
 
     /// A stream's life as the events before a position say. What they superseded is forgotten:
     /// runs are made in the order of their segments.
-    pub(super) fn settle(&mut self, stream: &StreamName, end: Position) -> Life {
-        let Some(past) = self.described.get_mut(stream) else { return Life::default() };
+    pub(super) fn settle(&mut self, stream: &StreamName, end: Position) -> StreamMeta {
+        let Some(past) = self.described.get_mut(stream) else { return StreamMeta::default() };
         let before = past.partition_point(|(at, _)| *at < end);
         past.drain(..before.saturating_sub(1));
         past.first().filter(|(at, _)| *at < end).map(|(_, life)| life.clone()).unwrap_or_default()
@@ -127,7 +127,7 @@ impl Lives {
         self.changes
     }
 
-    pub(super) fn of(&self, stream: &StreamName) -> Life {
+    pub(super) fn of(&self, stream: &StreamName) -> StreamMeta {
         let past = self.described.get(stream).and_then(|past| past.last());
         past.map(|(_, life)| life.clone()).unwrap_or_default()
     }

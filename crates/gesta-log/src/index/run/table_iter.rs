@@ -1,37 +1,37 @@
-//! Listing what a run has in tables: names of streams, categories, lifecycles.
+//! TableIter what a run has in tables: names of streams, categories, lifecycles.
 //!
 //! Always holds: each comes once, in byte order. A cursor holds no lock and no file.
 
 use gesta_store::{Category, StreamName};
 
 use super::{
-    Lifecycle, Run, RunError,
-    block::{Blocks, Kind},
-    lifecycles::Value,
-    table::{From, TableCursor},
+    Run, RunError, StreamMetaDelta,
+    block::{BlockKind, BlockSource},
+    sorted_table::{KeyBound, TableCursor},
+    stream_meta_value::StreamMetaValue,
 };
 use crate::{disk::Disk, format::Malformed};
 
 /// A cursor that begins where it was told to once it is first asked.
 #[derive(Debug)]
-struct Listing {
+struct TableIter {
     cursor: TableCursor,
     /// Where to begin; taken when it has begun.
-    from: Option<(String, Edge)>,
+    from: Option<(String, StartBound)>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Edge {
+enum StartBound {
     At,
     After,
 }
 
-impl Listing {
-    fn next(&mut self, run: &Run, blocks: &mut impl Blocks) -> Result<bool, RunError> {
+impl TableIter {
+    fn next(&mut self, run: &Run, blocks: &mut impl BlockSource) -> Result<bool, RunError> {
         let Some((key, edge)) = self.from.take() else { return self.cursor.next(blocks) };
         let from = match edge {
-            Edge::At => From::At(key.as_bytes()),
-            Edge::After => From::After(key.as_bytes()),
+            StartBound::At => KeyBound::At(key.as_bytes()),
+            StartBound::After => KeyBound::After(key.as_bytes()),
         };
         let table = run.directory.table(self.cursor.kind());
         let begun = self.cursor.seek(table, from, blocks);
@@ -44,7 +44,7 @@ impl Listing {
     /// The present key, as what it must be.
     fn key<T>(
         &self,
-        blocks: &impl Blocks,
+        blocks: &impl BlockSource,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, RunError> {
         std::str::from_utf8(self.cursor.key())
@@ -54,21 +54,21 @@ impl Listing {
     }
 }
 
-/// Names of streams; see [`Run::names`].
+/// StreamNameIter of streams; see [`Run::names`].
 #[derive(Debug)]
-pub(crate) struct Names {
-    listing: Listing,
+pub(crate) struct StreamNameIter {
+    listing: TableIter,
     prefix: String,
 }
 
-impl Names {
+impl StreamNameIter {
     pub(super) fn new(run: &Run, prefix: &str, after: Option<&str>) -> Self {
         let from = match after {
-            Some(after) if after >= prefix => (after, Edge::After),
-            Some(_) | None => (prefix, Edge::At),
+            Some(after) if after >= prefix => (after, StartBound::After),
+            Some(_) | None => (prefix, StartBound::At),
         };
-        let cursor = TableCursor::new(Kind::Names, &run.directory.names);
-        let listing = Listing { cursor, from: Some((from.0.to_owned(), from.1)) };
+        let cursor = TableCursor::new(BlockKind::Names, &run.directory.names);
+        let listing = TableIter { cursor, from: Some((from.0.to_owned(), from.1)) };
         Self { listing, prefix: prefix.to_owned() }
     }
 
@@ -87,15 +87,15 @@ impl Names {
     }
 }
 
-/// Categories; see [`Run::categories`].
+/// CategoryIter; see [`Run::categories`].
 #[derive(Debug)]
-pub(crate) struct Categories(Listing);
+pub(crate) struct CategoryIter(TableIter);
 
-impl Categories {
+impl CategoryIter {
     pub(super) fn new(run: &Run, after: Option<&str>) -> Self {
-        let cursor = TableCursor::new(Kind::Categories, &run.directory.categories);
-        let from = after.map(|after| (after.to_owned(), Edge::After));
-        Self(Listing { cursor, from })
+        let cursor = TableCursor::new(BlockKind::Categories, &run.directory.categories);
+        let from = after.map(|after| (after.to_owned(), StartBound::After));
+        Self(TableIter { cursor, from })
     }
 
     /// The next category; none at the end.
@@ -114,12 +114,12 @@ impl Categories {
 
 /// Changes in the lives of streams; see [`Run::lifecycles`].
 #[derive(Debug)]
-pub(crate) struct Lifecycles(Listing);
+pub(crate) struct StreamMetaIter(TableIter);
 
-impl Lifecycles {
+impl StreamMetaIter {
     pub(super) fn new(run: &Run) -> Self {
-        let cursor = TableCursor::new(Kind::Lifecycles, &run.directory.lifecycles);
-        Self(Listing { cursor, from: None })
+        let cursor = TableCursor::new(BlockKind::StreamMeta, &run.directory.lifecycles);
+        Self(TableIter { cursor, from: None })
     }
 
     /// The next stream and what changed in its life; none at the end.
@@ -127,7 +127,7 @@ impl Lifecycles {
         &mut self,
         run: &Run,
         disk: &dyn Disk,
-    ) -> Result<Option<(StreamName, Lifecycle)>, RunError> {
+    ) -> Result<Option<(StreamName, StreamMetaDelta)>, RunError> {
         let mut blocks = run.cached(disk);
         if !self.0.next(run, &mut blocks)? {
             return Ok(None);
@@ -138,8 +138,8 @@ impl Lifecycles {
 }
 
 impl TableCursor {
-    fn lifecycle(&self, blocks: &mut impl Blocks) -> Result<Lifecycle, RunError> {
-        let value = Value::decode(self.value()).map_err(|what| self.bad(blocks, what))?;
+    fn lifecycle(&self, blocks: &mut impl BlockSource) -> Result<StreamMetaDelta, RunError> {
+        let value = StreamMetaValue::decode(self.value()).map_err(|what| self.bad(blocks, what))?;
         value.lifecycle(blocks)
     }
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::{
     RunError,
-    bits::{put_varint, varint},
-    block::{BODY_BYTES, Blocks, Kind},
+    bit_packing::{put_varint, varint},
+    block::{BODY_BYTES, BlockKind, BlockSource},
 };
 use crate::format::{Fields, Malformed};
 
@@ -21,13 +21,13 @@ const LARGE: u8 = 4;
 
 /// What the events of a run changed in the life of the stream that they describe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Lifecycle {
+pub(crate) struct StreamMetaDelta {
     /// The JSON of the last metadata.
     pub(crate) metadata: Option<Bytes>,
     pub(crate) tombstoned: bool,
 }
 
-impl Lifecycle {
+impl StreamMetaDelta {
     /// What both say, `later` last.
     pub(super) fn then(self, later: Self) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl Lifecycle {
 
 /// Metadata as the table has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stored {
+pub(super) enum StoredMetadata {
     None,
     Here(Vec<u8>),
     Large { bytes: u64, first: u32 },
@@ -47,22 +47,22 @@ pub(super) enum Stored {
 
 /// A value of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Value {
+pub(super) struct StreamMetaValue {
     pub(super) tombstoned: bool,
-    pub(super) metadata: Stored,
+    pub(super) metadata: StoredMetadata,
 }
 
-impl Value {
+impl StreamMetaValue {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = vec![if self.tombstoned { TOMBSTONED } else { 0 }];
         let mut flag = |bit| out.iter_mut().for_each(|flags: &mut u8| *flags |= bit);
         match &self.metadata {
-            Stored::None => {}
-            Stored::Here(json) => {
+            StoredMetadata::None => {}
+            StoredMetadata::Here(json) => {
                 flag(HERE);
                 out.extend_from_slice(json);
             }
-            Stored::Large { bytes, first } => {
+            StoredMetadata::Large { bytes, first } => {
                 flag(LARGE);
                 put_varint(&mut out, *bytes);
                 out.extend_from_slice(&first.to_le_bytes());
@@ -75,23 +75,26 @@ impl Value {
         let mut fields = Fields(value);
         let flags = fields.u8()?;
         let metadata = match flags & !TOMBSTONED {
-            0 => Stored::None,
-            HERE => Stored::Here(fields.0.to_vec()),
-            LARGE => Stored::Large { bytes: varint(&mut fields)?, first: fields.u32()? },
+            0 => StoredMetadata::None,
+            HERE => StoredMetadata::Here(fields.0.to_vec()),
+            LARGE => StoredMetadata::Large { bytes: varint(&mut fields)?, first: fields.u32()? },
             _ => return Err(Malformed::Field("lifecycle")),
         };
         Ok(Self { tombstoned: flags & TOMBSTONED != 0, metadata })
     }
 
     /// The whole of it, large metadata read as well.
-    pub(super) fn lifecycle(self, blocks: &mut impl Blocks) -> Result<Lifecycle, RunError> {
+    pub(super) fn lifecycle(
+        self,
+        blocks: &mut impl BlockSource,
+    ) -> Result<StreamMetaDelta, RunError> {
         let metadata = match self.metadata {
-            Stored::None => None,
-            Stored::Here(json) => Some(Bytes::from(json)),
-            Stored::Large { bytes, first } => {
+            StoredMetadata::None => None,
+            StoredMetadata::Here(json) => Some(Bytes::from(json)),
+            StoredMetadata::Large { bytes, first } => {
                 let mut json = Vec::new();
                 for (number, length) in pieces(bytes, first) {
-                    blocks.with(number, Kind::Large, |body| {
+                    blocks.with(number, BlockKind::Large, |body| {
                         json.extend_from_slice(body.get(..length).ok_or(Malformed::Short)?);
                         Ok(())
                     })?;
@@ -99,7 +102,7 @@ impl Value {
                 Some(Bytes::from(json))
             }
         };
-        Ok(Lifecycle { metadata, tombstoned: self.tombstoned })
+        Ok(StreamMetaDelta { metadata, tombstoned: self.tombstoned })
     }
 }
 

@@ -11,21 +11,21 @@ use gesta_store::{
 };
 
 use super::{
-    Location, OwnedTerm, Revisions, Span,
-    lives::Change,
-    patch::Patch,
-    run::{Covered, Cursor, Found, Near, Run, RunError, Term, TermHash, TermKey},
+    AppendSpan, Location, OwnedTerm, Revisions,
+    offset_overrides::OffsetOverrides,
+    run::{Covered, LookupHint, PostingsCursor, Run, RunError, Term, TermHash, TermKey, TermMatch},
+    stream_meta::StreamMetaChange,
 };
 use crate::{disk::Disk, format::Seed};
 
 /// What all runs of a store are asked with.
 #[derive(Debug)]
-pub(crate) struct FileContext {
+pub(crate) struct RunContext {
     disk: Arc<dyn Disk>,
     key: TermKey,
 }
 
-impl FileContext {
+impl RunContext {
     pub(crate) fn new(disk: Arc<dyn Disk>, store: [u8; 16]) -> Self {
         Self { disk, key: TermKey::new(store) }
     }
@@ -35,17 +35,20 @@ impl FileContext {
     }
 
     /// What a run says of the lives of streams.
-    pub(super) fn lifecycles(&self, run: &Run) -> Result<Vec<(StreamName, Change)>, RunError> {
+    pub(super) fn lifecycles(
+        &self,
+        run: &Run,
+    ) -> Result<Vec<(StreamName, StreamMetaChange)>, RunError> {
         let mut changes = Vec::new();
         let mut lifecycles = run.lifecycles();
         while let Some((stream, lifecycle)) = lifecycles.next(run, &*self.disk)? {
             // Metadata were checked when they were offered.
             let metadata = lifecycle.metadata.as_deref();
             if let Some(Ok(metadata)) = metadata.map(StreamMetadata::from_json) {
-                changes.push((stream.clone(), Change::Metadata(metadata)));
+                changes.push((stream.clone(), StreamMetaChange::Metadata(metadata)));
             }
             if lifecycle.tombstoned {
-                changes.push((stream, Change::Tombstone));
+                changes.push((stream, StreamMetaChange::Tombstone));
             }
         }
         Ok(changes)
@@ -66,21 +69,21 @@ impl LazyHash {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Filed {
-    context: Arc<FileContext>,
+pub(super) struct OnDiskPart {
+    context: Arc<RunContext>,
     run: Arc<Run>,
     /// Of segments that were rewritten since the run was made, in order.
-    patches: Vec<Arc<Patch>>,
+    patches: Vec<Arc<OffsetOverrides>>,
 }
 
-impl Filed {
-    pub(super) fn new(context: Arc<FileContext>, run: Arc<Run>) -> Self {
+impl OnDiskPart {
+    pub(super) fn new(context: Arc<RunContext>, run: Arc<Run>) -> Self {
         Self { context, run, patches: Vec::new() }
     }
 
     /// The same with one more patch, in the place of an earlier one of the same segment.
-    pub(super) fn patched(&self, patch: Arc<Patch>) -> Self {
-        let number = |patch: &Arc<Patch>| patch.covered.number;
+    pub(super) fn patched(&self, patch: Arc<OffsetOverrides>) -> Self {
+        let number = |patch: &Arc<OffsetOverrides>| patch.covered.number;
         let others = self.patches.iter().filter(|other| number(other) != number(&patch));
         let mut patches: Vec<_> = others.cloned().collect();
         patches.push(patch);
@@ -88,14 +91,14 @@ impl Filed {
         Self { context: Arc::clone(&self.context), run: Arc::clone(&self.run), patches }
     }
 
-    pub(super) fn patches(&self) -> &[Arc<Patch>] {
+    pub(super) fn patches(&self) -> &[Arc<OffsetOverrides>] {
         &self.patches
     }
 
     /// The segments that it covers, as they are now.
     pub(super) fn covered(&self) -> impl Iterator<Item = Covered> {
         self.run.covered().iter().map(|covered| {
-            let same = |patch: &&Arc<Patch>| patch.covered.number == covered.number;
+            let same = |patch: &&Arc<OffsetOverrides>| patch.covered.number == covered.number;
             self.patches.iter().find(same).map_or(*covered, |patch| patch.covered)
         })
     }
@@ -104,7 +107,7 @@ impl Filed {
         &self.run
     }
 
-    pub(super) fn context(&self) -> &FileContext {
+    pub(super) fn context(&self) -> &RunContext {
         &self.context
     }
 
@@ -115,12 +118,12 @@ impl Filed {
     pub(super) fn locate(
         &self,
         position: u64,
-        near: &mut Near,
+        near: &mut LookupHint,
     ) -> Result<Option<Location>, StoreError> {
         if let Some(patch) = self.patches.iter().find(|patch| patch.has(position)) {
             return Ok(patch.locate(position));
         }
-        let place = self.run.place(self.disk(), position, near).map_err(told)?;
+        let place = self.run.locate(self.disk(), position, near).map_err(store_error)?;
         Ok(place.map(|place| Location {
             position: Position::new(position),
             segment: place.segment,
@@ -150,7 +153,7 @@ impl Filed {
                 };
                 continue;
             }
-            let found = self.run.nearest(self.disk(), at, direction).map_err(told)?;
+            let found = self.run.nearest(self.disk(), at, direction).map_err(store_error)?;
             let Some(found) = found else {
                 return Ok(self.patched_from(at, direction));
             };
@@ -173,7 +176,7 @@ impl Filed {
 
     /// The first position on the way that a patch has.
     fn first_patched(&self, from: u64, to: u64, direction: Direction) -> Option<u64> {
-        let on_the_way = |patch: &&Arc<Patch>| match direction {
+        let on_the_way = |patch: &&Arc<OffsetOverrides>| match direction {
             Direction::Forwards => patch.covered.end > from && patch.covered.first <= to,
             Direction::Backwards => patch.covered.first <= from && patch.covered.end > to,
         };
@@ -201,20 +204,20 @@ impl Filed {
         &self,
         stream: &StreamName,
         hash: &LazyHash,
-    ) -> Result<Option<(Revisions, Postings)>, StoreError> {
+    ) -> Result<Option<(Revisions, RunPostings)>, StoreError> {
         let found = self.find(&Term::Stream(stream), hash)?;
         Ok(found.map(|found| (revisions(&found), self.postings_of(found))))
     }
 
-    fn find(&self, term: &Term<'_>, hash: &LazyHash) -> Result<Option<Found>, StoreError> {
-        self.run.find(self.disk(), hash.of(&self.context.key, term)).map_err(told)
+    fn find(&self, term: &Term<'_>, hash: &LazyHash) -> Result<Option<TermMatch>, StoreError> {
+        self.run.find(self.disk(), hash.of(&self.context.key, term)).map_err(store_error)
     }
 
-    fn postings_of(&self, found: Found) -> Postings {
-        Postings {
+    fn postings_of(&self, found: TermMatch) -> RunPostings {
+        RunPostings {
             context: Arc::clone(&self.context),
             run: Arc::clone(&self.run),
-            cursor: Cursor::new(found),
+            cursor: PostingsCursor::new(found),
         }
     }
 
@@ -222,11 +225,11 @@ impl Filed {
         &self,
         first_event: EventId,
         hash: &LazyHash,
-    ) -> Result<Option<Span>, StoreError> {
+    ) -> Result<Option<AppendSpan>, StoreError> {
         let Some(found) = self.find(&Term::Append(first_event), hash)? else { return Ok(None) };
-        let first = self.run.posting(self.disk(), &found, 0).map_err(told)?;
+        let first = self.run.posting(self.disk(), &found, 0).map_err(store_error)?;
         let events = u32::try_from(found.first_ordinal()).unwrap_or(u32::MAX);
-        Ok(first.map(|first| Span { first: Position::new(first), events }))
+        Ok(first.map(|first| AppendSpan { first: Position::new(first), events }))
     }
 
     pub(super) fn names(
@@ -239,7 +242,7 @@ impl Filed {
         let mut names = self.run.names(prefix, after);
         let mut found = Vec::new();
         while found.len() < limit
-            && let Some(name) = names.next(&self.run, self.disk()).map_err(told)?
+            && let Some(name) = names.next(&self.run, self.disk()).map_err(store_error)?
         {
             found.push(name);
         }
@@ -250,7 +253,7 @@ impl Filed {
     pub(super) fn categories(&self) -> Result<Vec<Category>, StoreError> {
         let mut categories = self.run.categories(None);
         let mut found = Vec::new();
-        while let Some(category) = categories.next(&self.run, self.disk()).map_err(told)? {
+        while let Some(category) = categories.next(&self.run, self.disk()).map_err(store_error)? {
             found.push(category);
         }
         Ok(found)
@@ -260,7 +263,7 @@ impl Filed {
         &self,
         term: &OwnedTerm,
         hash: &LazyHash,
-    ) -> Result<Option<Postings>, StoreError> {
+    ) -> Result<Option<RunPostings>, StoreError> {
         let term = match term {
             OwnedTerm::Stream(name) => Term::Stream(name),
             OwnedTerm::Category(category) => Term::Category(category),
@@ -272,34 +275,34 @@ impl Filed {
 }
 
 /// What a stream's term says of its revisions.
-fn revisions(found: &Found) -> Revisions {
+fn revisions(found: &TermMatch) -> Revisions {
     Revisions { first: Revision::new(found.first_ordinal()), count: found.count() }
 }
 
 /// The postings of one term in one run.
 #[derive(Debug)]
-pub(super) struct Postings {
-    context: Arc<FileContext>,
+pub(super) struct RunPostings {
+    context: Arc<RunContext>,
     run: Arc<Run>,
-    cursor: Cursor,
+    cursor: PostingsCursor,
 }
 
-impl Postings {
+impl RunPostings {
     pub(super) fn seek(
         &mut self,
         at: u64,
         direction: Direction,
     ) -> Result<Option<u64>, StoreError> {
-        self.cursor.seek(&self.run, &*self.context.disk, at, direction).map_err(told)
+        self.cursor.seek(&self.run, &*self.context.disk, at, direction).map_err(store_error)
     }
 
     pub(super) fn nth(&mut self, n: u64) -> Result<Option<u64>, StoreError> {
-        self.cursor.go_to(&self.run, &*self.context.disk, n).map_err(told)
+        self.cursor.go_to(&self.run, &*self.context.disk, n).map_err(store_error)
     }
 }
 
-/// What whoever reads is told.
-pub(crate) fn told(error: RunError) -> StoreError {
+/// What whoever reads is store_error.
+pub(crate) fn store_error(error: RunError) -> StoreError {
     match error {
         RunError::Damaged { file, offset, what } => StoreError::Corrupt(Damage {
             file,

@@ -11,16 +11,16 @@ use gesta_store::{Direction, Position};
 
 use super::{
     Location,
-    places::{nearest_record, note_gaps, record_at},
+    offset_list::{fill_gaps, nearest_record, record_at},
     run::{Covered, TermHash},
 };
 use crate::{
     format::{Frame, Seed},
-    index::places::NO_RECORD,
+    index::offset_list::NO_RECORD,
 };
 
 /// See the module.
-pub(crate) struct Patch {
+pub(crate) struct OffsetOverrides {
     /// The segment as it is now.
     pub(crate) covered: Covered,
     /// Of each position's record, with gaps noted.
@@ -30,10 +30,10 @@ pub(crate) struct Patch {
     pub(crate) dropped: HashSet<TermHash>,
 }
 
-impl fmt::Debug for Patch {
+impl fmt::Debug for OffsetOverrides {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { covered, offsets, dropped } = self;
-        f.debug_struct("Patch")
+        f.debug_struct("OffsetOverrides")
             .field("segment", &covered.number)
             .field("positions", &offsets.len())
             .field("dropped", &dropped.len())
@@ -41,7 +41,7 @@ impl fmt::Debug for Patch {
     }
 }
 
-impl Patch {
+impl OffsetOverrides {
     /// The patch of a segment with these frames.
     pub(crate) fn new<'a>(
         covered: Covered,
@@ -57,12 +57,12 @@ impl Patch {
                 *place = offset;
             }
         }
-        note_gaps(&mut offsets);
+        fill_gaps(&mut offsets);
         Self { covered, offsets, dropped }
     }
 
     /// The same for a run that keeps all terms.
-    pub(crate) fn that_drops_nothing(&self) -> Self {
+    pub(crate) fn without_drops(&self) -> Self {
         Self { dropped: HashSet::default(), offsets: self.offsets.clone(), ..*self }
     }
 

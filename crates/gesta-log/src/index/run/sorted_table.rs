@@ -6,8 +6,8 @@
 
 use super::{
     RunError,
-    bits::{put_varint, varint},
-    block::{BODY_BYTES, Block, Blocks, Kind},
+    bit_packing::{put_varint, varint},
+    block::{BODY_BYTES, Block, BlockKind, BlockSource},
 };
 use crate::format::{Fields, Malformed};
 
@@ -16,7 +16,7 @@ pub(super) const SAMPLED: u32 = 16;
 
 /// Where a table is, and some of its keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Table {
+pub(super) struct SortedTable {
     pub(super) first: u32,
     pub(super) end: u32,
     /// The first key of every sixteenth block.
@@ -106,20 +106,20 @@ impl TableWriter {
         mut self,
         first: u32,
         put: &mut impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<Table, E> {
+    ) -> Result<SortedTable, E> {
         self.flush(put)?;
-        Ok(Table { first, end: first + self.blocks, samples: self.samples })
+        Ok(SortedTable { first, end: first + self.blocks, samples: self.samples })
     }
 }
 
-/// From where on a table is read.
+/// KeyBound where on a table is read.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum From<'a> {
+pub(super) enum KeyBound<'a> {
     At(&'a [u8]),
     After(&'a [u8]),
 }
 
-impl<'a> From<'a> {
+impl<'a> KeyBound<'a> {
     fn key(self) -> &'a [u8] {
         match self {
             Self::At(key) | Self::After(key) => key,
@@ -137,7 +137,7 @@ impl<'a> From<'a> {
 /// Goes through a table's entries in order.
 #[derive(Debug)]
 pub(super) struct TableCursor {
-    kind: Kind,
+    kind: BlockKind,
     /// The next block.
     next: u32,
     end: u32,
@@ -150,7 +150,7 @@ pub(super) struct TableCursor {
 }
 
 impl TableCursor {
-    pub(super) fn new(kind: Kind, table: &Table) -> Self {
+    pub(super) fn new(kind: BlockKind, table: &SortedTable) -> Self {
         Self {
             kind,
             next: table.first,
@@ -166,9 +166,9 @@ impl TableCursor {
     /// Begins at the first entry that `from` lets in; says whether there is one.
     pub(super) fn seek(
         &mut self,
-        table: &Table,
-        from: From<'_>,
-        blocks: &mut impl Blocks,
+        table: &SortedTable,
+        from: KeyBound<'_>,
+        blocks: &mut impl BlockSource,
     ) -> Result<bool, RunError> {
         let sample = table.samples.partition_point(|key| **key <= *from.key()).saturating_sub(1);
         let sampled = u32::try_from(sample).unwrap_or(u32::MAX).saturating_mul(SAMPLED);
@@ -194,7 +194,7 @@ impl TableCursor {
     }
 
     /// Goes to the next entry; says whether there is one.
-    pub(super) fn next(&mut self, blocks: &mut impl Blocks) -> Result<bool, RunError> {
+    pub(super) fn next(&mut self, blocks: &mut impl BlockSource) -> Result<bool, RunError> {
         while self.left == 0 {
             if self.next >= self.end {
                 return Ok(false);
@@ -223,7 +223,7 @@ impl TableCursor {
         let rest = take_length(&mut fields)?;
         self.key.truncate(shared);
         self.key.extend_from_slice(fields.take(rest)?);
-        if self.kind == Kind::Lifecycles {
+        if self.kind == BlockKind::StreamMeta {
             let value = take_length(&mut fields)?;
             fields.take(value)?.clone_into(&mut self.value);
         }
@@ -232,7 +232,7 @@ impl TableCursor {
     }
 
     /// Of which table.
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> BlockKind {
         self.kind
     }
 
@@ -247,7 +247,7 @@ impl TableCursor {
     }
 
     /// What to say of the entry, which cannot be what was written.
-    pub(super) fn bad(&self, blocks: &impl Blocks, what: Malformed) -> RunError {
+    pub(super) fn bad(&self, blocks: &impl BlockSource, what: Malformed) -> RunError {
         blocks.bad(self.next.saturating_sub(1), what)
     }
 }

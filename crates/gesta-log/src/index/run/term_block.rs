@@ -2,14 +2,14 @@
 //!
 //! Always holds: an entry lies within one block; a block's hashes are a column, so the entry of a
 //! hash is found without reading those before it, eight at most.
-//! Not here: which block a term is in ([`filter`](super::filter)), and long lists of postings
-//! ([`lists`](super::lists)).
+//! Not here: which block a term is in ([`filter`](super::bloom_filter)), and long lists of postings
+//! ([`lists`](super::posting_tree)).
 
 use super::{
-    bits::{Column, column_bytes, put_column, put_varint, varint, width},
+    bit_packing::{BitColumn, column_bytes, put_column, put_varint, varint, width},
     block::BODY_BYTES,
-    lists::{Address, List, put_steps, read_steps},
-    term::TermHash,
+    posting_tree::{NodeAddress, PostingTree, put_steps, read_steps},
+    term_hash::TermHash,
 };
 use crate::format::{Fields, Malformed};
 
@@ -23,23 +23,23 @@ const ENTRIES_MAX: usize = 512;
 
 /// What is known of a term.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct TermEntry {
     pub(super) hash: TermHash,
     pub(super) first_ordinal: u64,
-    pub(super) postings: Postings,
+    pub(super) postings: StoredPostings,
 }
 
 /// The positions where a term occurs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Postings {
+pub(super) enum StoredPostings {
     One(u64),
     /// From two to [`FEW_MAX`].
     Few(Vec<u64>),
     /// More.
-    Many(List),
+    Many(PostingTree),
 }
 
-impl Postings {
+impl StoredPostings {
     pub(super) fn count(&self) -> u64 {
         match self {
             Self::One(_) => 1,
@@ -51,7 +51,7 @@ impl Postings {
 
 /// Entries until they fill a block.
 #[derive(Debug)]
-pub(super) struct TermsBlock {
+pub(super) struct TermBlockBuilder {
     /// The first position of the run: what positions in entries are counted from.
     origin: u64,
     hashes: Vec<u128>,
@@ -59,7 +59,7 @@ pub(super) struct TermsBlock {
     entries: Vec<u8>,
 }
 
-impl TermsBlock {
+impl TermBlockBuilder {
     pub(super) fn new(origin: u64) -> Self {
         Self { origin, hashes: Vec::new(), starts: Vec::new(), entries: Vec::new() }
     }
@@ -70,7 +70,7 @@ impl TermsBlock {
     }
 
     /// Adds an entry if there is room; its hash is above those before it.
-    pub(super) fn add(&mut self, entry: &Entry) -> bool {
+    pub(super) fn add(&mut self, entry: &TermEntry) -> bool {
         let start = self.entries.len();
         put_entry(&mut self.entries, entry, self.origin);
         let hash = entry.hash.bits();
@@ -110,24 +110,24 @@ impl TermsBlock {
 
 /// The count with two bits below it (0 and 1: the first ordinal is that; 2: it follows), then the
 /// first ordinal if it follows, then the postings or where they are.
-fn put_entry(out: &mut Vec<u8>, entry: &Entry, origin: u64) {
+fn put_entry(out: &mut Vec<u8>, entry: &TermEntry, origin: u64) {
     let short = entry.first_ordinal.min(2);
     put_varint(out, entry.postings.count() << 2 | short);
     if short == 2 {
         put_varint(out, entry.first_ordinal);
     }
     match &entry.postings {
-        Postings::One(position) => put_varint(out, position - origin),
-        Postings::Few(positions) => {
+        StoredPostings::One(position) => put_varint(out, position - origin),
+        StoredPostings::Few(positions) => {
             put_varint(out, positions.first().map_or(0, |first| first - origin));
             put_steps(out, positions, |_| {});
         }
-        Postings::Many(list) => put_varint(out, list.root.0),
+        StoredPostings::Many(list) => put_varint(out, list.root.0),
     }
 }
 
 /// An entry as it lies in a block.
-struct Raw<'a> {
+struct RawTermEntry<'a> {
     count: u64,
     first_ordinal: u64,
     /// First position less the run's, or an address.
@@ -136,7 +136,7 @@ struct Raw<'a> {
     steps: Fields<'a>,
 }
 
-impl<'a> Raw<'a> {
+impl<'a> RawTermEntry<'a> {
     fn read(fields: &mut Fields<'a>) -> Result<Self, Malformed> {
         let head = varint(fields)?;
         let count = head >> 2;
@@ -159,43 +159,46 @@ impl<'a> Raw<'a> {
         Ok(raw)
     }
 
-    fn entry(mut self, hash: TermHash, origin: u64) -> Result<Entry, Malformed> {
+    fn entry(mut self, hash: TermHash, origin: u64) -> Result<TermEntry, Malformed> {
         let first = origin.checked_add(self.place).ok_or(Malformed::Field("posting"));
         let postings = match self.count {
-            1 => Postings::One(first?),
+            1 => StoredPostings::One(first?),
             2..=FEW_MAX => {
                 let count = self.count as usize;
                 let mut postings = Vec::with_capacity(count);
                 read_steps(&mut self.steps, self.width, first?, count, &mut postings)?;
-                Postings::Few(postings)
+                StoredPostings::Few(postings)
             }
-            _ => Postings::Many(List { count: self.count, root: Address(self.place) }),
+            _ => StoredPostings::Many(PostingTree {
+                count: self.count,
+                root: NodeAddress(self.place),
+            }),
         };
-        Ok(Entry { hash, first_ordinal: self.first_ordinal, postings })
+        Ok(TermEntry { hash, first_ordinal: self.first_ordinal, postings })
     }
 }
 
 /// A block of entries, to be read.
-pub(super) struct TermsReader<'a> {
+pub(super) struct TermBlockReader<'a> {
     first: u128,
     count: usize,
-    hashes: Column<'a>,
+    hashes: BitColumn<'a>,
     starts: &'a [u8],
     entries: &'a [u8],
 }
 
-impl<'a> TermsReader<'a> {
+impl<'a> TermBlockReader<'a> {
     pub(super) fn new(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut fields = Fields(body);
         let (width, count) = (fields.u8()?, usize::from(fields.u16()?));
         let first = TermHash::from_bytes(fields.array()?).bits();
         let starts = fields.take(2 * count.div_ceil(STRIDE))?;
-        let hashes = Column::take(&mut fields, u32::from(width), count)?;
+        let hashes = BitColumn::take(&mut fields, u32::from(width), count)?;
         Ok(Self { first, count, hashes, starts, entries: fields.0 })
     }
 
     /// The entry of a hash, if it is here.
-    pub(super) fn find(&self, hash: TermHash, origin: u64) -> Result<Option<Entry>, Malformed> {
+    pub(super) fn find(&self, hash: TermHash, origin: u64) -> Result<Option<TermEntry>, Malformed> {
         let Some(ahead) = hash.bits().checked_sub(self.first) else { return Ok(None) };
         let Some(at) = self.hashes.count_not_above(ahead)?.checked_sub(1) else { return Ok(None) };
         if self.hashes.get_wide(at)? != ahead {
@@ -204,17 +207,17 @@ impl<'a> TermsReader<'a> {
         let start = Fields(self.starts.get(at / STRIDE * 2..).ok_or(Malformed::Short)?).u16()?;
         let mut fields = Fields(self.entries.get(usize::from(start)..).ok_or(Malformed::Short)?);
         for _ in 0..at % STRIDE {
-            Raw::read(&mut fields)?;
+            RawTermEntry::read(&mut fields)?;
         }
-        Raw::read(&mut fields)?.entry(hash, origin).map(Some)
+        RawTermEntry::read(&mut fields)?.entry(hash, origin).map(Some)
     }
 
     /// All entries, in order.
-    pub(super) fn all(&self, origin: u64, out: &mut Vec<Entry>) -> Result<(), Malformed> {
+    pub(super) fn all(&self, origin: u64, out: &mut Vec<TermEntry>) -> Result<(), Malformed> {
         let mut fields = Fields(self.entries);
         for at in 0..self.count {
             let hash = TermHash::new(self.first + self.hashes.get_wide(at)?);
-            out.push(Raw::read(&mut fields)?.entry(hash, origin)?);
+            out.push(RawTermEntry::read(&mut fields)?.entry(hash, origin)?);
         }
         Ok(())
     }

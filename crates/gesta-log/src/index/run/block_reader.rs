@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::{
     Run, RunError,
-    block::{self, BLOCK_BYTES, Block, Blocks},
-    cache::Key,
+    block::{self, BLOCK_BYTES, Block, BlockSource},
+    cache::BlockKey,
 };
 use crate::{
     disk::{Cache, Disk},
@@ -13,12 +13,12 @@ use crate::{
 };
 
 /// Reads blocks one by one, and keeps them in the cache.
-pub(super) struct Cached<'a> {
+pub(super) struct CachedBlocks<'a> {
     pub(super) run: &'a Run,
     pub(super) disk: &'a dyn Disk,
 }
 
-impl Cached<'_> {
+impl CachedBlocks<'_> {
     /// Reads a block for somebody who keeps it.
     pub(super) fn read(&self, number: u32) -> Result<Block, RunError> {
         let bytes = read(self.run, self.disk, number, 1)?;
@@ -26,10 +26,10 @@ impl Cached<'_> {
     }
 }
 
-impl Blocks for Cached<'_> {
+impl BlockSource for CachedBlocks<'_> {
     fn any(&mut self, number: u32) -> Result<Block, RunError> {
         let Run { cache, cache_number, .. } = self.run;
-        let key = Key { run: *cache_number, block: number };
+        let key = BlockKey { run: *cache_number, block: number };
         if let Some(block) = cache.get(key) {
             return Ok(block);
         }
@@ -47,14 +47,14 @@ const WINDOW_BLOCKS: u32 = 32;
 const WINDOWS_MAX: usize = 4;
 
 /// Reads many blocks at once, and keeps what was read last to itself.
-pub(super) struct Windows<'a> {
+pub(super) struct BlockWindows<'a> {
     run: &'a Run,
     disk: &'a dyn Disk,
     /// The first block of each, the latest window last.
     windows: Vec<(u32, Bytes)>,
 }
 
-impl<'a> Windows<'a> {
+impl<'a> BlockWindows<'a> {
     pub(super) fn new(run: &'a Run, disk: &'a dyn Disk) -> Self {
         Self { run, disk, windows: Vec::new() }
     }
@@ -71,7 +71,7 @@ impl<'a> Windows<'a> {
     }
 }
 
-impl Blocks for Windows<'_> {
+impl BlockSource for BlockWindows<'_> {
     fn any(&mut self, number: u32) -> Result<Block, RunError> {
         let bytes = match self.have(number) {
             Some(bytes) => bytes,

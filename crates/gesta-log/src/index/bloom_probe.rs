@@ -11,9 +11,9 @@ use std::array;
 use gesta_store::StoreError;
 
 use super::{
-    filed::{FileContext, LazyHash},
-    part::Part,
-    run::{Hint, Probe, Term},
+    on_disk_part::{LazyHash, RunContext},
+    part::IndexPart,
+    run::{BloomProbe, FilterHint, Term},
 };
 
 /// So many parts are sifted together, a bit of a word for each.
@@ -21,21 +21,21 @@ const TOGETHER: usize = 32;
 
 /// What `look` finds in the first of these parts that has the term.
 pub(super) fn find_first<'a, Found>(
-    mut parts: impl Iterator<Item = &'a Part>,
+    mut parts: impl Iterator<Item = &'a IndexPart>,
     term: &Term<'_>,
-    mut look: impl FnMut(&Part, &LazyHash) -> Result<Option<Found>, StoreError>,
+    mut look: impl FnMut(&IndexPart, &LazyHash) -> Result<Option<Found>, StoreError>,
 ) -> Result<Option<Found>, StoreError> {
     let hash = LazyHash::default();
     let mut probe = None;
-    let of = |context: &FileContext| Probe::of(hash.of(context.key(), term));
+    let of = |context: &RunContext| BloomProbe::of(hash.of(context.key(), term));
     loop {
-        let some: [Option<&Part>; TOGETHER] = array::from_fn(|_| parts.next());
-        let mut hints = [Hint::Absent; TOGETHER];
+        let some: [Option<&IndexPart>; TOGETHER] = array::from_fn(|_| parts.next());
+        let mut hints = [FilterHint::Absent; TOGETHER];
         for (hint, part) in hints.iter_mut().zip(some.iter().flatten()) {
             *hint = match part {
                 // To look there costs what a filter would.
-                Part::Memory(..) => Hint::Unread,
-                Part::File(file) => {
+                IndexPart::Memtable(..) => FilterHint::Unread,
+                IndexPart::File(file) => {
                     file.run().hint(probe.get_or_insert_with(|| of(file.context())))
                 }
             };
@@ -57,12 +57,12 @@ pub(super) fn find_first<'a, Found>(
 }
 
 /// The parts that may have the term, a bit for each. Without a branch from one to the next.
-fn may_have(probe: Option<&Probe>, hints: &[Hint<'_>; TOGETHER]) -> u32 {
+fn may_have(probe: Option<&BloomProbe>, hints: &[FilterHint<'_>; TOGETHER]) -> u32 {
     hints.iter().enumerate().fold(0, |parts, (nth, hint)| {
         let may = match (hint, probe) {
-            (Hint::Absent, _) => false,
-            (Hint::Line(line), Some(probe)) => probe.may_be_in(line),
-            (Hint::Line(_), None) | (Hint::Unread, _) => true,
+            (FilterHint::Absent, _) => false,
+            (FilterHint::Line(line), Some(probe)) => probe.may_be_in(line),
+            (FilterHint::Line(_), None) | (FilterHint::Unread, _) => true,
         };
         parts | u32::from(may) << nth
     })
@@ -75,13 +75,14 @@ mod tests {
     use gesta_store::{EventId, Position};
 
     use super::*;
-    use crate::{format::Seed, index::memory::Memory};
+    use crate::{format::Seed, index::memtable::Memtable};
 
     #[test]
     fn parts_are_looked_at_in_order_until_one_has_it_however_many_there_are() {
         let part = |first: u64| {
-            let memory = Memory::new(first, Seed::new([0; 16], first), Position::new(first), None);
-            Part::Memory(first, Arc::new(RwLock::new(memory)))
+            let memory =
+                Memtable::new(first, Seed::new([0; 16], first), Position::new(first), None);
+            IndexPart::Memtable(first, Arc::new(RwLock::new(memory)))
         };
         let term = Term::Append(EventId::derived_from("test", 0));
         for count in [0, 1, 31, 32, 33, 64, 70] {

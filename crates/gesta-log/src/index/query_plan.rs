@@ -9,50 +9,55 @@ use gesta_store::{Direction, Position, StoreError};
 
 use super::{
     OwnedTerm,
-    filed::LazyHash,
-    part::{Part, PartPostings, part_before},
+    on_disk_part::LazyHash,
+    part::{IndexPart, PartPostings, part_before},
 };
 
 /// How to find the positions that a filter lets through.
 #[derive(Debug)]
-pub(crate) struct Plan {
-    steps: Steps,
+pub(crate) struct QueryPlan {
+    steps: PlanNode,
     exact: bool,
 }
 
 #[derive(Debug)]
-enum Steps {
-    Every(Arc<Vec<Part>>),
-    Term(TermWalk),
-    Any(Vec<Steps>),
-    All(Vec<Steps>),
+enum PlanNode {
+    Every(Arc<Vec<IndexPart>>),
+    Term(TermScan),
+    Any(Vec<PlanNode>),
+    All(Vec<PlanNode>),
 }
 
 /// One term's postings, part by part, looked up where the walk comes to.
 #[derive(Debug)]
-struct TermWalk {
-    parts: Arc<Vec<Part>>,
+struct TermScan {
+    parts: Arc<Vec<IndexPart>>,
     term: OwnedTerm,
     hash: LazyHash,
     /// The part that was looked at last.
     present: Option<(usize, PartPostings)>,
 }
 
-impl Plan {
-    pub(super) fn every(parts: Arc<Vec<Part>>) -> Self {
-        Self { steps: Steps::Every(parts), exact: true }
+impl QueryPlan {
+    pub(super) fn every(parts: Arc<Vec<IndexPart>>) -> Self {
+        Self { steps: PlanNode::Every(parts), exact: true }
     }
 
-    pub(super) fn term(parts: Arc<Vec<Part>>, term: OwnedTerm) -> Self {
+    pub(super) fn term(parts: Arc<Vec<IndexPart>>, term: OwnedTerm) -> Self {
         Self {
-            steps: Steps::Term(TermWalk { parts, term, hash: LazyHash::default(), present: None }),
+            steps: PlanNode::Term(TermScan {
+                parts,
+                term,
+                hash: LazyHash::default(),
+                present: None,
+            }),
             exact: true,
         }
     }
 
     /// What any of the plans yields.
     pub(super) fn any(plans: impl Iterator<Item = Self>) -> Self {
-        Self::of(plans, Steps::Any)
+        Self::of(plans, PlanNode::Any)
     }
 
     /// What all of the plans yield; every event where there is no plan.
@@ -61,10 +66,13 @@ impl Plan {
         if plans.peek().is_none() {
             return every();
         }
-        Self::of(plans, Steps::All)
+        Self::of(plans, PlanNode::All)
     }
 
-    fn of(plans: impl Iterator<Item = Self>, combine: impl FnOnce(Vec<Steps>) -> Steps) -> Self {
+    fn of(
+        plans: impl Iterator<Item = Self>,
+        combine: impl FnOnce(Vec<PlanNode>) -> PlanNode,
+    ) -> Self {
         let mut steps: Vec<_> = plans.map(|plan| plan.steps).collect();
         let only = if steps.len() == 1 { steps.pop() } else { None };
         Self { steps: only.unwrap_or_else(|| combine(steps)), exact: true }
@@ -82,7 +90,7 @@ impl Plan {
 
     /// Whether it yields every position.
     pub(super) fn is_every(&self) -> bool {
-        matches!(self.steps, Steps::Every(_))
+        matches!(self.steps, PlanNode::Every(_))
     }
 
     /// The nearest position from `at` on, in this direction, `at` included. What was scavenged may
@@ -96,7 +104,7 @@ impl Plan {
     }
 }
 
-impl Steps {
+impl PlanNode {
     fn seek(&mut self, at: u64, direction: Direction) -> Result<Option<u64>, StoreError> {
         match self {
             Self::Every(parts) => Ok(seek_every(parts, at, direction)),
@@ -119,7 +127,7 @@ impl Steps {
 
 /// Leaps from one list to the next until all agree on a position.
 fn seek_all(
-    steps: &mut [Steps],
+    steps: &mut [PlanNode],
     mut at: u64,
     direction: Direction,
 ) -> Result<Option<u64>, StoreError> {
@@ -137,17 +145,19 @@ fn seek_all(
     }
 }
 
-fn seek_every(parts: &[Part], at: u64, direction: Direction) -> Option<u64> {
+fn seek_every(parts: &[IndexPart], at: u64, direction: Direction) -> Option<u64> {
     let before = part_before(parts, at);
-    let within = before.and_then(|place| parts.get(place)).map(Part::end);
+    let within = before.and_then(|place| parts.get(place)).map(IndexPart::end);
     match (direction, within) {
         (_, Some(end)) if at < end => Some(at),
-        (Direction::Forwards, _) => parts.get(before.map_or(0, |place| place + 1)).map(Part::first),
+        (Direction::Forwards, _) => {
+            parts.get(before.map_or(0, |place| place + 1)).map(IndexPart::first)
+        }
         (Direction::Backwards, end) => end?.checked_sub(1),
     }
 }
 
-impl TermWalk {
+impl TermScan {
     fn seek(&mut self, at: u64, direction: Direction) -> Result<Option<u64>, StoreError> {
         let mut place = match (part_before(&self.parts, at), direction) {
             (Some(place), _) => place,

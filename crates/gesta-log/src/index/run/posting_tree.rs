@@ -3,19 +3,19 @@
 //! Always holds: all leaves and branches of a list are full but the last of each level, so the way
 //! to the n-th posting follows from n, and the height from how many there are; a leaf or branch
 //! lies within one block; what is above is written after what is below.
-//! Not here: short lists, which are where the term is ([`terms`](super::terms)).
+//! Not here: short lists, which are where the term is ([`terms`](super::term_block)).
 
 use super::{
     RunError,
-    bits::{Column, column_bytes, put_column, width},
-    block::{BLOCK_BYTES, BODY_BYTES, Blocks, Kind},
+    bit_packing::{BitColumn, column_bytes, put_column, width},
+    block::{BLOCK_BYTES, BODY_BYTES, BlockKind, BlockSource},
 };
 use crate::format::{Fields, Malformed};
 
-/// Postings of a leaf, and children of a branch.
-pub(super) const FAN: u64 = 128;
-const LEAF_BYTES_MAX: usize = 10 + column_bytes(64, FAN as usize);
-const BRANCH_BYTES_MAX: usize = 17 + column_bytes(64 + ADDRESS_BITS, FAN as usize) + 1;
+/// StoredPostings of a leaf, and children of a branch.
+pub(super) const FANOUT: u64 = 128;
+const LEAF_BYTES_MAX: usize = 10 + column_bytes(64, FANOUT as usize);
+const BRANCH_BYTES_MAX: usize = 17 + column_bytes(64 + ADDRESS_BITS, FANOUT as usize) + 1;
 const ADDRESS_BYTES: usize = 6;
 const ADDRESS_BITS: u32 = 8 * ADDRESS_BYTES as u32;
 
@@ -23,9 +23,9 @@ const _: () = assert!(LEAF_BYTES_MAX <= BODY_BYTES && BRANCH_BYTES_MAX <= BODY_B
 
 /// Where a leaf or branch is: its block's number times 4,096, and its offset in the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Address(pub(super) u64);
+pub(super) struct NodeAddress(pub(super) u64);
 
-impl Address {
+impl NodeAddress {
     pub(super) fn new(block: u32, offset: usize) -> Self {
         Self(u64::from(block) * BLOCK_BYTES as u64 + offset as u64)
     }
@@ -40,32 +40,32 @@ impl Address {
 }
 
 /// A child of a branch: its first position and where it is.
-type Child = (u64, Address);
+type Child = (u64, NodeAddress);
 
 /// Takes the postings of one list in order and gives leaves and branches away as they fill.
 #[derive(Debug, Default)]
-pub(super) struct ListWriter {
+pub(super) struct PostingTreeWriter {
     leaf: Vec<u64>,
     /// Children that no branch has yet, by level.
     levels: Vec<Vec<Child>>,
 }
 
-impl ListWriter {
+impl PostingTreeWriter {
     /// Adds the next posting. `put` keeps bytes and says where.
     pub(super) fn push<E>(
         &mut self,
         position: u64,
-        put: &mut impl FnMut(&[u8]) -> Result<Address, E>,
+        put: &mut impl FnMut(&[u8]) -> Result<NodeAddress, E>,
     ) -> Result<(), E> {
         self.leaf.push(position);
-        if self.leaf.len() as u64 == FAN { self.end_leaf(put) } else { Ok(()) }
+        if self.leaf.len() as u64 == FANOUT { self.end_leaf(put) } else { Ok(()) }
     }
 
     /// Ends the list; says where its root is. Another one may follow.
     pub(super) fn finish<E>(
         &mut self,
-        put: &mut impl FnMut(&[u8]) -> Result<Address, E>,
-    ) -> Result<Address, E> {
+        put: &mut impl FnMut(&[u8]) -> Result<NodeAddress, E>,
+    ) -> Result<NodeAddress, E> {
         self.end_leaf(put)?;
         let mut level = 0;
         loop {
@@ -81,7 +81,10 @@ impl ListWriter {
         }
     }
 
-    fn end_leaf<E>(&mut self, put: &mut impl FnMut(&[u8]) -> Result<Address, E>) -> Result<(), E> {
+    fn end_leaf<E>(
+        &mut self,
+        put: &mut impl FnMut(&[u8]) -> Result<NodeAddress, E>,
+    ) -> Result<(), E> {
         let Some(first) = self.leaf.first().copied() else { return Ok(()) };
         let mut bytes = Vec::with_capacity(LEAF_BYTES_MAX);
         bytes.push((self.leaf.len() - 1) as u8);
@@ -95,23 +98,23 @@ impl ListWriter {
         &mut self,
         level: usize,
         child: Child,
-        put: &mut impl FnMut(&[u8]) -> Result<Address, E>,
+        put: &mut impl FnMut(&[u8]) -> Result<NodeAddress, E>,
     ) -> Result<(), E> {
         if self.levels.len() == level {
             self.levels.push(Vec::new());
         }
         let children = self.levels.get_mut(level).expect("it was made when it was first needed");
         children.push(child);
-        if children.len() as u64 == FAN { self.end_branch(level, put) } else { Ok(()) }
+        if children.len() as u64 == FANOUT { self.end_branch(level, put) } else { Ok(()) }
     }
 
     fn end_branch<E>(
         &mut self,
         level: usize,
-        put: &mut impl FnMut(&[u8]) -> Result<Address, E>,
+        put: &mut impl FnMut(&[u8]) -> Result<NodeAddress, E>,
     ) -> Result<(), E> {
         let children = self.levels.get_mut(level).map(std::mem::take).unwrap_or_default();
-        let Some((first, Address(base))) = children.first().copied() else { return Ok(()) };
+        let Some((first, NodeAddress(base))) = children.first().copied() else { return Ok(()) };
         let positions = || children.iter().map(|(position, _)| u128::from(position - first));
         let addresses = || children.iter().map(|(_, address)| u128::from(address.0 - base));
         let wide = |numbers: &mut dyn Iterator<Item = u128>| numbers.max().map_or(0, width);
@@ -152,7 +155,7 @@ pub(super) fn read_steps(
     count: usize,
     out: &mut Vec<u64>,
 ) -> Result<(), Malformed> {
-    let steps = Column::take(fields, u32::from(width), count.saturating_sub(1))?;
+    let steps = BitColumn::take(fields, u32::from(width), count.saturating_sub(1))?;
     let mut position = first;
     out.push(position);
     for at in 1..count {
@@ -166,25 +169,25 @@ pub(super) fn read_steps(
 
 /// A long list, to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct List {
+pub(super) struct PostingTree {
     pub(super) count: u64,
-    pub(super) root: Address,
+    pub(super) root: NodeAddress,
 }
 
-impl List {
+impl PostingTree {
     /// How many leaves there are.
     pub(super) fn leaves(self) -> u64 {
-        self.count.div_ceil(FAN)
+        self.count.div_ceil(FANOUT)
     }
 
     /// Reads a leaf by its number. What was in `out` goes.
     pub(super) fn leaf(
         self,
-        blocks: &mut impl Blocks,
+        blocks: &mut impl BlockSource,
         leaf: u64,
         out: &mut Vec<u64>,
     ) -> Result<(), RunError> {
-        let choose = |_: &Branch<'_>, first: u64, below: u64| Ok((leaf - first) / below);
+        let choose = |_: &BranchReader<'_>, first: u64, below: u64| Ok((leaf - first) / below);
         let (leaf, address) = self.descend(blocks, choose)?;
         self.read_leaf(blocks, leaf, address, out)
     }
@@ -193,11 +196,11 @@ impl List {
     /// its number. What was in `out` goes.
     pub(super) fn leaf_for(
         self,
-        blocks: &mut impl Blocks,
+        blocks: &mut impl BlockSource,
         position: u64,
         out: &mut Vec<u64>,
     ) -> Result<u64, RunError> {
-        let choose = |branch: &Branch<'_>, _, _| branch.child_for(position);
+        let choose = |branch: &BranchReader<'_>, _, _| branch.child_for(position);
         let (leaf, address) = self.descend(blocks, choose)?;
         self.read_leaf(blocks, leaf, address, out)?;
         Ok(leaf)
@@ -207,21 +210,21 @@ impl List {
     /// first leaf below the branch, and how many leaves there are below each child.
     fn descend(
         self,
-        blocks: &mut impl Blocks,
-        choose: impl Fn(&Branch<'_>, u64, u64) -> Result<u64, Malformed>,
-    ) -> Result<(u64, Address), RunError> {
+        blocks: &mut impl BlockSource,
+        choose: impl Fn(&BranchReader<'_>, u64, u64) -> Result<u64, Malformed>,
+    ) -> Result<(u64, NodeAddress), RunError> {
         let leaves = self.leaves();
         let mut span = 1;
         while span < leaves {
-            span *= FAN;
+            span *= FANOUT;
         }
         let (mut first, mut address) = (0, self.root);
         while span > 1 {
-            let below = span / FAN;
+            let below = span / FANOUT;
             let children = span.min(leaves - first).div_ceil(below);
             let (number, offset) = (address.block(), address.offset());
-            let (index, child) = blocks.with(number, Kind::Postings, |body| {
-                let branch = Branch::read(body, offset, children)?;
+            let (index, child) = blocks.with(number, BlockKind::Postings, |body| {
+                let branch = BranchReader::read(body, offset, children)?;
                 let index = choose(&branch, first, below)?;
                 Ok((index, branch.child(index)?))
             })?;
@@ -234,14 +237,14 @@ impl List {
 
     fn read_leaf(
         self,
-        blocks: &mut impl Blocks,
+        blocks: &mut impl BlockSource,
         leaf: u64,
-        address: Address,
+        address: NodeAddress,
         out: &mut Vec<u64>,
     ) -> Result<(), RunError> {
         out.clear();
-        let expected = FAN.min(self.count - leaf * FAN);
-        blocks.with(address.block(), Kind::Postings, |body| {
+        let expected = FANOUT.min(self.count - leaf * FANOUT);
+        blocks.with(address.block(), BlockKind::Postings, |body| {
             let mut fields = Fields(body.get(address.offset()..).ok_or(Malformed::Short)?);
             if u64::from(fields.u8()?) + 1 != expected {
                 return Err(Malformed::Field("leaf"));
@@ -253,14 +256,14 @@ impl List {
 }
 
 /// A branch, to be read.
-struct Branch<'a> {
+struct BranchReader<'a> {
     first: u64,
     base: u64,
-    positions: Column<'a>,
-    addresses: Column<'a>,
+    positions: BitColumn<'a>,
+    addresses: BitColumn<'a>,
 }
 
-impl<'a> Branch<'a> {
+impl<'a> BranchReader<'a> {
     fn read(body: &'a [u8], offset: usize, children: u64) -> Result<Self, Malformed> {
         let mut fields = Fields(body.get(offset..).ok_or(Malformed::Short)?);
         if u64::from(fields.u8()?) + 1 != children {
@@ -272,14 +275,14 @@ impl<'a> Branch<'a> {
         Ok(Self {
             first,
             base: u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
-            positions: Column::take(&mut fields, u32::from(position_width), children as usize)?,
-            addresses: Column::take(&mut fields, u32::from(address_width), children as usize)?,
+            positions: BitColumn::take(&mut fields, u32::from(position_width), children as usize)?,
+            addresses: BitColumn::take(&mut fields, u32::from(address_width), children as usize)?,
         })
     }
 
-    fn child(&self, index: u64) -> Result<Address, Malformed> {
+    fn child(&self, index: u64) -> Result<NodeAddress, Malformed> {
         let ahead = self.addresses.get(index as usize)?;
-        self.base.checked_add(ahead).map(Address).ok_or(Malformed::Field("address"))
+        self.base.checked_add(ahead).map(NodeAddress).ok_or(Malformed::Field("address"))
     }
 
     /// The last child that begins at or before a position, or else the first one.

@@ -7,25 +7,25 @@ use std::sync::Arc;
 use gesta_store::{Position, Revision, StoreError, StreamName};
 
 use super::{
-    filed::LazyHash,
-    memory::Revisions,
-    part::{Part, PartPostings},
+    memtable::Revisions,
+    on_disk_part::LazyHash,
+    part::{IndexPart, PartPostings},
 };
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct StreamWalk {
+pub(crate) struct StreamCursor {
     name: StreamName,
     hash: LazyHash,
-    parts: Arc<Vec<Part>>,
+    parts: Arc<Vec<IndexPart>>,
     /// Parts before this one were not asked yet.
     unasked: usize,
     /// What was found, latest first.
     found: Vec<(Revisions, PartPostings)>,
 }
 
-impl StreamWalk {
-    pub(super) fn new(name: StreamName, parts: Arc<Vec<Part>>) -> Self {
+impl StreamCursor {
+    pub(super) fn new(name: StreamName, parts: Arc<Vec<IndexPart>>) -> Self {
         let unasked = parts.len();
         Self { name, hash: LazyHash::default(), parts, unasked, found: Vec::new() }
     }

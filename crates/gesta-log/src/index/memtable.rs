@@ -15,20 +15,20 @@ use foldhash::{HashMap, fast::RandomState};
 use gesta_store::{Category, Direction, EventId, EventType, Position, Revision, StreamName, Tag};
 
 use super::{
-    Entry, Location, OwnedTerm, Span, Stretch,
-    places::{NO_RECORD, nearest_record, note_gaps},
-    run::{Contents, Positions, Term, TermKey, TermPostings},
+    AppendSpan, IndexEntry, Location, OwnedTerm, PositionRange,
+    offset_list::{NO_RECORD, fill_gaps, nearest_record},
+    run::{Positions, RunContents, Term, TermKey, TermPostings},
 };
-use crate::format::{Gone, GoneAppend, Seed};
+use crate::format::{GapAppend, GapEvent, Seed};
 
 /// Positions, counted from the first of the stretch, ascending. Most terms occur once.
 #[derive(Clone, Debug)]
-enum Postings {
+enum MemtablePostings {
     One(u32),
     Many(Vec<u32>),
 }
 
-impl Postings {
+impl MemtablePostings {
     /// Of positions that follow each other, of which there is one at least.
     fn of(positions: Range<u32>) -> Self {
         if positions.len() == 1 {
@@ -81,9 +81,9 @@ impl Postings {
 
 /// A stream's events in this stretch.
 #[derive(Clone, Debug)]
-struct StreamHere {
+struct StreamPostings {
     first_revision: Revision,
-    postings: Postings,
+    postings: MemtablePostings,
     /// Of its category, among this stretch's.
     category: Option<usize>,
 }
@@ -103,27 +103,27 @@ impl Revisions {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Memory {
+pub(crate) struct Memtable {
     segment: u64,
     seed: Seed,
     first: u64,
     /// Of each position's record, in the segment; [`NO_RECORD`] where it is gone.
     offsets: Vec<u32>,
     /// How many of the positions may be found.
-    shown: u32,
-    streams: HashMap<StreamName, StreamHere>,
-    categories: Vec<(Category, Postings)>,
+    visible_len: u32,
+    streams: HashMap<StreamName, StreamPostings>,
+    categories: Vec<(Category, MemtablePostings)>,
     category_places: HashMap<Category, usize>,
-    types: HashMap<EventType, Postings>,
-    tags: HashMap<Tag, Postings>,
+    types: HashMap<EventType, MemtablePostings>,
+    tags: HashMap<Tag, MemtablePostings>,
     /// By first event: where the append begins and how many events it has.
     appends: HashMap<EventId, (u32, u32)>,
     /// Names in order, as far as somebody asked for them, and those that came since.
-    ordered_names: BTreeSet<StreamName>,
-    fresh_names: Vec<StreamName>,
+    sorted_names: BTreeSet<StreamName>,
+    unsorted_names: Vec<StreamName>,
 }
 
-impl Memory {
+impl Memtable {
     /// An empty stretch, with room for about what the one before it has.
     pub(crate) fn new(segment: u64, seed: Seed, first: Position, before: Option<&Self>) -> Self {
         fn room<Key, Value>(before: Option<&HashMap<Key, Value>>) -> HashMap<Key, Value> {
@@ -135,40 +135,40 @@ impl Memory {
             seed,
             first: first.number(),
             offsets: Vec::with_capacity(before.map_or(0, |before| before.offsets.len())),
-            shown: 0,
+            visible_len: 0,
             streams: room(before.map(|before| &before.streams)),
             categories: Vec::new(),
             category_places: HashMap::default(),
             types: HashMap::default(),
             tags: room(before.map(|before| &before.tags)),
             appends: room(before.map(|before| &before.appends)),
-            ordered_names: BTreeSet::new(),
-            fresh_names: Vec::new(),
+            sorted_names: BTreeSet::new(),
+            unsorted_names: Vec::new(),
         }
     }
 
-    pub(super) fn stretch(&self) -> Stretch {
+    pub(super) fn position_range(&self) -> PositionRange {
         let Self { segment, seed, first, .. } = *self;
-        Stretch { segment, seed, first, end: self.end() }
+        PositionRange { segment, seed, first, end: self.end() }
     }
 
     /// The first position after the stretch.
     pub(crate) fn end(&self) -> u64 {
-        self.first + u64::from(self.shown)
+        self.first + u64::from(self.visible_len)
     }
 
     /// All that was added is found from now on.
-    pub(crate) fn show(&mut self) {
-        self.shown = self.len();
+    pub(crate) fn publish(&mut self) {
+        self.visible_len = self.len();
     }
 
     /// Whether a position goes on where the stretch ends.
-    pub(crate) fn goes_on_with(&self, segment: u64, position: Position) -> bool {
+    pub(crate) fn continues_at(&self, segment: u64, position: Position) -> bool {
         self.segment == segment && self.end() == position.number()
     }
 
     /// Adds an append with its events.
-    pub(crate) fn append<'a>(&mut self, entries: impl ExactSizeIterator<Item = Entry<'a>>) {
+    pub(crate) fn append<'a>(&mut self, entries: impl ExactSizeIterator<Item = IndexEntry<'a>>) {
         let events = entries.len();
         let mut entries = entries.peekable();
         let Some(first) = entries.peek() else { return };
@@ -177,7 +177,7 @@ impl Memory {
     }
 
     /// Adds an append, whose first event is given; each of its events has to be pushed after.
-    pub(crate) fn begin_append(&mut self, first: &Entry<'_>, events: usize) {
+    pub(crate) fn begin_append(&mut self, first: &IndexEntry<'_>, events: usize) {
         let events = u32::try_from(events).expect("an append is within its limit");
         let place = self.relative(first.position.number());
         self.appends.entry(first.id).or_insert((place, events));
@@ -185,12 +185,12 @@ impl Memory {
 
     /// Adds the next events. Those that have the same terms and follow each other are looked up
     /// once.
-    pub(crate) fn extend<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>>) {
-        let mut alike: Option<(Entry<'a>, u32)> = None;
+    pub(crate) fn extend<'a>(&mut self, entries: impl Iterator<Item = IndexEntry<'a>>) {
+        let mut alike: Option<(IndexEntry<'a>, u32)> = None;
         for entry in entries {
             let place = self.push_offset(&entry);
             match alike {
-                Some((first, _)) if first.has_terms_of(&entry) => {}
+                Some((first, _)) if first.has_same_terms_as(&entry) => {}
                 _ => {
                     if let Some((first, from)) = alike.replace((entry, place)) {
                         self.extend_terms(&first, from..place);
@@ -204,7 +204,7 @@ impl Memory {
     }
 
     /// Returns the event's place.
-    fn push_offset(&mut self, entry: &Entry<'_>) -> u32 {
+    fn push_offset(&mut self, entry: &IndexEntry<'_>) -> u32 {
         let place = self.relative(entry.position.number());
         debug_assert_eq!(place as usize, self.offsets.len(), "a stretch has no gaps");
         let offset = u32::try_from(entry.offset).expect("a segment is smaller than 4 GiB");
@@ -213,7 +213,7 @@ impl Memory {
     }
 
     /// Adds events that follow each other and have the terms of the first, which is given.
-    fn extend_terms(&mut self, first: &Entry<'_>, places: Range<u32>) {
+    fn extend_terms(&mut self, first: &IndexEntry<'_>, places: Range<u32>) {
         let category = self.extend_stream(first.stream, first.revision, places.clone());
         if let Some((_, postings)) = category.and_then(|place| self.categories.get_mut(place)) {
             postings.extend(places.clone());
@@ -225,14 +225,14 @@ impl Memory {
     }
 
     /// Adds an append of which events are gone.
-    pub(crate) fn gone_append(&mut self, append: &GoneAppend) {
+    pub(crate) fn insert_gap_append(&mut self, append: &GapAppend) {
         let place = self.relative(append.position.number());
         self.appends.entry(append.first_event).or_insert((place, append.events));
     }
 
     /// Adds an event that is gone. Its stream and the stream's category still know of it; its type
     /// and tags are not known any more.
-    pub(crate) fn push_gone(&mut self, gone: &Gone) {
+    pub(crate) fn push_scavenged(&mut self, gone: &GapEvent) {
         let place = self.relative(gone.position.number());
         debug_assert_eq!(place as usize, self.offsets.len(), "a stretch has no gaps");
         self.offsets.push(NO_RECORD);
@@ -251,10 +251,13 @@ impl Memory {
             return here.category;
         }
         let category = self.category_place(stream, places.start);
-        let here =
-            StreamHere { first_revision: revision, postings: Postings::of(places), category };
+        let here = StreamPostings {
+            first_revision: revision,
+            postings: MemtablePostings::of(places),
+            category,
+        };
         self.streams.insert(stream.clone(), here);
-        self.fresh_names.push(stream.clone());
+        self.unsorted_names.push(stream.clone());
         category
     }
 
@@ -264,14 +267,14 @@ impl Memory {
         Some(match self.category_places.entry(category) {
             MapEntry::Occupied(known) => *known.get(),
             MapEntry::Vacant(new) => {
-                self.categories.push((new.key().clone(), Postings::One(place)));
+                self.categories.push((new.key().clone(), MemtablePostings::One(place)));
                 *new.insert(next)
             }
         })
     }
 
-    fn shown_offsets(&self) -> &[u32] {
-        self.offsets.get(..self.shown as usize).unwrap_or(&self.offsets)
+    fn visible_offsets(&self) -> &[u32] {
+        self.offsets.get(..self.visible_len as usize).unwrap_or(&self.offsets)
     }
 
     /// How many positions there are, shown or not.
@@ -285,7 +288,7 @@ impl Memory {
 
     pub(crate) fn locate(&self, position: u64) -> Option<Location> {
         let place = usize::try_from(position.checked_sub(self.first)?).ok()?;
-        let shown = self.shown_offsets();
+        let shown = self.visible_offsets();
         let record = |place: usize| {
             shown.get(place).filter(|offset| **offset != NO_RECORD).copied().map(u64::from)
         };
@@ -300,12 +303,12 @@ impl Memory {
 
     /// The nearest position from `at` on that has a record.
     pub(crate) fn nearest(&self, at: u64, direction: Direction) -> Option<u64> {
-        nearest_record(self.shown_offsets(), self.first, at, direction)
+        nearest_record(self.visible_offsets(), self.first, at, direction)
     }
 
     pub(crate) fn revisions(&self, stream: &StreamName) -> Option<Revisions> {
         let here = self.streams.get(stream)?;
-        let count = here.postings.before(self.shown) as u64;
+        let count = here.postings.before(self.visible_len) as u64;
         (count > 0).then_some(Revisions { first: here.first_revision, count })
     }
 
@@ -313,13 +316,13 @@ impl Memory {
     pub(crate) fn nth(&self, stream: &StreamName, n: u64) -> Option<u64> {
         let postings = self.streams.get(stream)?.postings.as_slice();
         let place = *postings.get(usize::try_from(n).ok()?)?;
-        (place < self.shown).then(|| self.first + u64::from(place))
+        (place < self.visible_len).then(|| self.first + u64::from(place))
     }
 
-    pub(crate) fn find_append(&self, first_event: EventId) -> Option<Span> {
+    pub(crate) fn find_append(&self, first_event: EventId) -> Option<AppendSpan> {
         let (place, events) = *self.appends.get(&first_event)?;
-        (place < self.shown)
-            .then(|| Span { first: Position::new(self.first + u64::from(place)), events })
+        (place < self.visible_len)
+            .then(|| AppendSpan { first: Position::new(self.first + u64::from(place)), events })
     }
 
     /// The nearest position of a term from `at` on, `at` included.
@@ -335,11 +338,11 @@ impl Memory {
         let at = match direction {
             Direction::Forwards => at.saturating_sub(self.first),
             Direction::Backwards => {
-                at.checked_sub(self.first)?.min(u64::from(self.shown.checked_sub(1)?))
+                at.checked_sub(self.first)?.min(u64::from(self.visible_len.checked_sub(1)?))
             }
         };
         let found = postings.seek(u32::try_from(at).unwrap_or(u32::MAX), direction)?;
-        (found < self.shown).then(|| self.first + u64::from(found))
+        (found < self.visible_len).then(|| self.first + u64::from(found))
     }
 
     /// Up to `limit` names of streams in byte order, from `prefix` and after `after`.
@@ -350,13 +353,13 @@ impl Memory {
         limit: usize,
     ) -> Vec<StreamName> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
-        self.ordered_names.extend(self.fresh_names.drain(..));
+        self.sorted_names.extend(self.unsorted_names.drain(..));
         let from = match after {
             Some(after) if after.as_str() >= prefix => Excluded(after.as_str()),
             Some(_) | None => Included(prefix),
         };
-        let names = self.ordered_names.range::<str, _>((from, Unbounded));
-        let all = self.shown == self.len();
+        let names = self.sorted_names.range::<str, _>((from, Unbounded));
+        let all = self.visible_len == self.len();
         let shown = |name: &&StreamName| all || self.revisions(name).is_some();
         let names = names.take_while(|name| name.as_str().starts_with(prefix)).filter(shown);
         names.take(limit).cloned().collect()
@@ -368,19 +371,19 @@ impl Memory {
     }
 
     /// Adds everything that is known here to the contents of a run.
-    pub(super) fn add_to(&self, contents: &mut Contents, key: &TermKey) {
-        debug_assert_eq!(self.shown, self.len(), "a segment that has ended is shown");
+    pub(super) fn add_to(&self, contents: &mut RunContents, key: &TermKey) {
+        debug_assert_eq!(self.visible_len, self.len(), "a segment that has ended is shown");
         let from = contents.offsets.len();
         contents.offsets.extend_from_slice(&self.offsets);
-        note_gaps(contents.offsets.get_mut(from..).unwrap_or_default());
+        fill_gaps(contents.offsets.get_mut(from..).unwrap_or_default());
         let terms = self.streams.len() + self.tags.len() + self.appends.len();
         contents.terms.reserve(terms + self.types.len() + self.categories.len());
         let mut add = |term: &Term<'_>, first_ordinal, postings| {
             contents.terms.push(TermPostings { hash: key.hash(term), first_ordinal, postings });
         };
-        let absolute = |postings: &Postings| match postings {
-            Postings::One(place) => Positions::One(self.first + u64::from(*place)),
-            Postings::Many(places) => {
+        let absolute = |postings: &MemtablePostings| match postings {
+            MemtablePostings::One(place) => Positions::One(self.first + u64::from(*place)),
+            MemtablePostings::Many(places) => {
                 let positions = places.iter().map(|place| self.first + u64::from(*place));
                 Positions::Many(positions.collect())
             }
@@ -411,19 +414,20 @@ impl Memory {
     }
 
     pub(crate) fn categories(&self) -> impl Iterator<Item = &Category> {
-        let shown = self.categories.iter().filter(|(_, places)| places.before(self.shown) > 0);
+        let shown =
+            self.categories.iter().filter(|(_, places)| places.before(self.visible_len) > 0);
         shown.map(|(category, _)| category)
     }
 }
 
 fn extend_of<Key: Clone + Eq + std::hash::Hash>(
-    postings: &mut HashMap<Key, Postings>,
+    postings: &mut HashMap<Key, MemtablePostings>,
     key: &Key,
     places: Range<u32>,
 ) {
     match postings.get_mut(key) {
         Some(postings) => postings.extend(places),
-        None => drop(postings.insert(key.clone(), Postings::of(places))),
+        None => drop(postings.insert(key.clone(), MemtablePostings::of(places))),
     }
 }
 
@@ -435,13 +439,13 @@ mod tests {
 
     #[test]
     fn a_term_is_found_both_ways_and_a_repeated_tag_once() {
-        let mut memory = Memory::new(1, Seed::new([0; 16], 1), Position::new(10), None);
+        let mut memory = Memtable::new(1, Seed::new([0; 16], 1), Position::new(10), None);
         let stream = StreamName::new("order-1").unwrap();
         let event_type = EventType::new("placed").unwrap();
         let tag = Tag::of("customer", "1").unwrap();
         for number in 10..14 {
             let tags = if number % 2 == 0 { vec![tag.clone(), tag.clone()] } else { vec![] };
-            let entry = Entry {
+            let entry = IndexEntry {
                 id: EventId::derived_from("test", 0),
                 stream: &stream,
                 revision: Revision::new(number - 7),
@@ -452,9 +456,9 @@ mod tests {
                 tags: &tags,
                 metadata: None,
             };
-            assert!(memory.goes_on_with(1, entry.position));
+            assert!(memory.continues_at(1, entry.position));
             memory.extend(once(entry));
-            memory.show();
+            memory.publish();
         }
         let term = OwnedTerm::Tag(tag);
         let seek = |at, direction| memory.seek(&term, at, direction);
@@ -476,9 +480,9 @@ mod tests {
         let names = ["order-1", "order-1", "invoice-1"].map(|it| StreamName::new(it).unwrap());
         let tags = ["a", "a", "b"].map(|id| [Tag::of("customer", id).unwrap()]);
         let ids = [0, 1, 2].map(|n| EventId::derived_from("test", n));
-        let mut memory = Memory::new(1, Seed::new([0; 16], 1), Position::new(10), None);
+        let mut memory = Memtable::new(1, Seed::new([0; 16], 1), Position::new(10), None);
         for (n, revision) in (0..).zip([0, 1, 0]) {
-            let entry = Entry {
+            let entry = IndexEntry {
                 id: ids[n],
                 stream: &names[n],
                 revision: Revision::new(revision),
@@ -491,11 +495,11 @@ mod tests {
             };
             memory.append(once(entry));
             if n == 0 {
-                memory.show();
+                memory.publish();
             }
         }
         let [order, _, invoice] = &names;
-        let found = |memory: &mut Memory| {
+        let found = |memory: &mut Memtable| {
             let from = |term: OwnedTerm, at| memory.seek(&term, at, Direction::Forwards);
             let last = |term: OwnedTerm| memory.seek(&term, u64::MAX, Direction::Backwards);
             let terms = [
@@ -528,7 +532,7 @@ mod tests {
             11,
         );
         assert_eq!(found(&mut memory), before);
-        memory.show();
+        memory.publish();
         let after = (
             [Some(11), Some(11), Some(12), Some(12), Some(12), Some(12)],
             [Some(2), Some(1), Some(11)],

@@ -1,4 +1,4 @@
-//! Spare file descriptors, and calls that are made again.
+//! SpareDescriptors file descriptors, and calls that are made again.
 //!
 //! Owns descriptors of `/dev/null` that are closed when the process or the system has no other left,
 //! so that what an append needs (a new segment, a file of the index that was not open) finds one
@@ -15,11 +15,11 @@ const SPARE_HANDLES: usize = 4;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Spare {
+pub(super) struct SpareDescriptors {
     handles: Mutex<Vec<File>>,
 }
 
-impl Spare {
+impl SpareDescriptors {
     /// Takes as many descriptors as are wanted and to be had.
     pub(super) fn fill(&self) {
         let mut handles = self.handles();
@@ -53,7 +53,7 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
 }
 
 /// Makes a call again while a signal interrupts it.
-pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

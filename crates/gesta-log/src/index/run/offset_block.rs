@@ -3,29 +3,29 @@
 //! Always holds: the positions of a block follow each other and are all of one segment; the block
 //! also knows the offset of the position after its last one, so one block answers for each position.
 //! A position that was scavenged has the offset of the next record, as in
-//! [`places`](super::super::places).
+//! [`places`](super::super::offset_list).
 //! Not here: which block a position is in ([`Directory`](super::layout::Directory)).
 
-use super::super::places::NO_RECORD;
+use super::super::offset_list::NO_RECORD;
 use super::{
-    bits::{Column, column_bytes, put_column, width},
+    bit_packing::{BitColumn, column_bytes, put_column, width},
     block::BODY_BYTES,
 };
 use crate::format::{Fields, Malformed};
 use gesta_store::Direction;
 
-/// Offsets that share a base, a step and a width.
+/// RecordOffsets that share a base, a step and a width.
 pub(super) const GROUP: usize = 64;
 const HEADER_BYTES: usize = 14;
 
 /// Where a record begins in its segment, and where the one after it does, if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Offsets {
+pub(super) struct RecordOffsets {
     pub(super) offset: u32,
     pub(super) next: Option<u32>,
 }
 
-impl Offsets {
+impl RecordOffsets {
     /// What a position's offset and the next one's say; none if it was scavenged.
     fn between(own: u32, next: u32) -> Option<Self> {
         let gone = own == NO_RECORD || own == next;
@@ -86,25 +86,25 @@ fn put_group(out: &mut Vec<u8>, offsets: &[u32]) {
 }
 
 /// Reads the offsets of one position from the body of its block; none if it was scavenged.
-pub(super) fn find(body: &[u8], position: u64) -> Result<Option<Offsets>, Malformed> {
-    let block = PlacesBlock::read(body)?;
+pub(super) fn find(body: &[u8], position: u64) -> Result<Option<RecordOffsets>, Malformed> {
+    let block = OffsetBlock::read(body)?;
     let at = position.checked_sub(block.first).filter(|at| *at < block.count as u64);
     block.offsets(at.ok_or(Malformed::Field("position"))? as usize)
 }
 
-/// Offsets of some positions that follow each other, taken from their block at once.
+/// RecordOffsets of some positions that follow each other, taken from their block at once.
 #[derive(Debug, Default)]
-pub(super) struct Group {
+pub(super) struct OffsetGroup {
     first: u64,
     /// Of the group's positions and of the one after.
     offsets: Vec<u32>,
 }
 
-impl Group {
+impl OffsetGroup {
     /// The offsets of a position, as [`find`] says them; none if it is not of the group.
-    pub(super) fn get(&self, position: u64) -> Option<Option<Offsets>> {
+    pub(super) fn get(&self, position: u64) -> Option<Option<RecordOffsets>> {
         let at = usize::try_from(position.checked_sub(self.first)?).ok()?;
-        Some(Offsets::between(*self.offsets.get(at)?, *self.offsets.get(at + 1)?))
+        Some(RecordOffsets::between(*self.offsets.get(at)?, *self.offsets.get(at + 1)?))
     }
 
     /// Takes the group that a position is in from the body of its block; says what [`find`] would.
@@ -112,8 +112,8 @@ impl Group {
         &mut self,
         body: &[u8],
         position: u64,
-    ) -> Result<Option<Offsets>, Malformed> {
-        let block = PlacesBlock::read(body)?;
+    ) -> Result<Option<RecordOffsets>, Malformed> {
+        let block = OffsetBlock::read(body)?;
         let at = position.checked_sub(block.first).filter(|at| *at < block.count as u64);
         let first = at.ok_or(Malformed::Field("position"))? as usize / GROUP * GROUP;
         let after = (first + GROUP).min(block.count);
@@ -137,7 +137,7 @@ pub(super) fn nearest(
     at: u64,
     direction: Direction,
 ) -> Result<Option<u64>, Malformed> {
-    let block = PlacesBlock::read(body)?;
+    let block = OffsetBlock::read(body)?;
     let Some(last) = block.count.checked_sub(1) else { return Ok(None) };
     let mut at = match direction {
         Direction::Forwards => at.saturating_sub(block.first),
@@ -160,7 +160,7 @@ pub(super) fn nearest(
 }
 
 /// A block, to be read.
-struct PlacesBlock<'a> {
+struct OffsetBlock<'a> {
     first: u64,
     count: usize,
     after_last: u32,
@@ -168,7 +168,7 @@ struct PlacesBlock<'a> {
     groups: &'a [u8],
 }
 
-impl<'a> PlacesBlock<'a> {
+impl<'a> OffsetBlock<'a> {
     fn read(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut fields = Fields(body);
         let count = usize::from(fields.u16()?);
@@ -177,10 +177,10 @@ impl<'a> PlacesBlock<'a> {
         Ok(Self { first, count, after_last, starts, groups: fields.0 })
     }
 
-    fn offsets(&self, at: usize) -> Result<Option<Offsets>, Malformed> {
+    fn offsets(&self, at: usize) -> Result<Option<RecordOffsets>, Malformed> {
         let own = self.offset(at)?;
         let next = if at + 1 < self.count { self.offset(at + 1)? } else { self.after_last };
-        Ok(Offsets::between(own, next))
+        Ok(RecordOffsets::between(own, next))
     }
 
     fn offset(&self, at: usize) -> Result<u32, Malformed> {
@@ -189,19 +189,19 @@ impl<'a> PlacesBlock<'a> {
     }
 
     /// Base, step and column of the group that has this one.
-    fn group(&self, at: usize) -> Result<(u32, u32, Column<'a>), Malformed> {
+    fn group(&self, at: usize) -> Result<(u32, u32, BitColumn<'a>), Malformed> {
         let group = at / GROUP;
         let start = self.starts.get(2 * group..).ok_or(Malformed::Short)?;
         let start = usize::from(Fields(start).u16()?);
         let mut fields = Fields(self.groups.get(start..).ok_or(Malformed::Short)?);
         let (base, step, width) = (fields.u32()?, fields.u32()?, fields.u8()?);
         let numbers = GROUP.min(self.count - group * GROUP);
-        Ok((base, step, Column::take(&mut fields, u32::from(width), numbers)?))
+        Ok((base, step, BitColumn::take(&mut fields, u32::from(width), numbers)?))
     }
 }
 
 /// The offset of the one at this place in its group.
-fn offset_of(base: u32, step: u32, at: usize, column: &Column<'_>) -> Result<u32, Malformed> {
+fn offset_of(base: u32, step: u32, at: usize, column: &BitColumn<'_>) -> Result<u32, Malformed> {
     let offset = u64::from(base) + u64::from(step) * at as u64;
     offset
         .checked_add(column.get(at)?)
