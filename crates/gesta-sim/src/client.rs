@@ -1,8 +1,8 @@
-//! What clients ask for: appends of every kind, sound ones and others.
+//! Random client workload: appends of every kind, valid and invalid.
 //!
-//! Owns: [`Client`], which makes up appends from what was seen so far. Always holds: event ids are
-//! never made twice, so what is offered can be told from what was offered before. Not here: what
-//! must come of it ([`model`](crate::model)).
+//! Owns: [`Client`], which generates appends from the events seen so far. Always holds: an event id
+//! is generated once, so an event identifies the append that it was submitted with. Not here: the
+//! checks of the answers ([`model`](crate::model)).
 
 use gesta_log::Rng;
 use gesta_store::{
@@ -13,8 +13,8 @@ use gesta_store::{
 use uuid::Uuid;
 
 use crate::{
-    chance::Chance,
-    model::{Honesty, Model},
+    model::{AppendKind, Model},
+    rng::SimRng,
 };
 
 const STREAMS: [&str; 8] =
@@ -23,77 +23,77 @@ const TYPES: [&str; 4] = ["placed", "paid", "shipped", "noted"];
 const TAGS: [&str; 6] =
     ["customer:1", "customer:2", "customer:3", "product:a", "product:b", "email:a@example.org"];
 
-/// More than a small segment holds.
+/// Larger than a small segment.
 const HUGE_BYTES: u64 = 40_000;
-/// Forged headers in one payload.
+/// Number of forged frame headers in one payload.
 const FORGED_FRAMES: usize = 48;
-/// Where frames begin in a segment, and where small segments end.
+/// Offset of the first frame in a segment, and the size of a small segment.
 const SEGMENT_START: u64 = 4_096;
 const SMALL_SEGMENT_END: u64 = 24 << 10;
 
-/// Makes up appends.
+/// Generator of appends.
 #[derive(Debug)]
 pub(crate) struct Client {
-    chance: Chance,
-    /// The stream that everybody is after.
-    favourite: &'static str,
+    rng: SimRng,
+    /// A stream picked more often than the others, to provoke conflicts.
+    hot_stream: &'static str,
 }
 
 impl Client {
-    pub(crate) fn new(mut chance: Chance) -> Self {
-        let favourite = chance.pick(&STREAMS);
-        Self { chance, favourite }
+    pub(crate) fn new(mut rng: SimRng) -> Self {
+        let hot_stream = rng.pick(&STREAMS);
+        Self { rng, hot_stream }
     }
 
-    /// An append that was not offered before.
-    pub(crate) fn append(&mut self, model: &Model) -> (Append, Honesty) {
-        match self.chance.below(100) {
-            0..60 => (self.for_streams(model, 1), Honesty::Sound),
-            60..72 => (self.for_streams(model, 3), Honesty::Sound),
-            72..84 => (self.conditional(model), Honesty::Sound),
-            84..88 => (self.check(model), Honesty::Sound),
-            88..96 => (self.about_a_stream(model), Honesty::Sound),
-            96..98 => (self.malformed(model), Honesty::Malformed),
-            _ => self.forged(model).map_or_else(
-                || (self.for_streams(model, 1), Honesty::Sound),
-                |append| (append, Honesty::Forged),
+    /// Generates an append that was not submitted before, with its kind.
+    pub(crate) fn append(&mut self, model: &Model) -> (Append, AppendKind) {
+        match self.rng.below(100) {
+            0..60 => (self.append_to_streams(model, 1), AppendKind::Valid),
+            60..72 => (self.append_to_streams(model, 3), AppendKind::Valid),
+            72..84 => (self.conditional(model), AppendKind::Valid),
+            84..88 => (self.check_only(model), AppendKind::Valid),
+            88..96 => (self.stream_change(model), AppendKind::Valid),
+            96..98 => (self.malformed(model), AppendKind::Malformed),
+            _ => self.reused_event_id(model).map_or_else(
+                || (self.append_to_streams(model, 1), AppendKind::Valid),
+                |append| (append, AppendKind::ReusedEventId),
             ),
         }
     }
 
-    /// An append that nothing speaks against.
-    pub(crate) fn certain_append(&mut self) -> Append {
+    /// Generates an append that no expectation or condition can refuse.
+    pub(crate) fn unconditional_append(&mut self) -> Append {
         let stream = StreamName::new("last").expect("a valid name");
         Append::to(stream, ExpectedRevision::Any, self.events())
     }
 
     pub(crate) fn stream(&mut self) -> StreamName {
-        let any = self.chance.pick(&STREAMS);
-        let name = if self.chance.percent(25) { self.favourite } else { any };
+        let any = self.rng.pick(&STREAMS);
+        let name = if self.rng.percent(25) { self.hot_stream } else { any };
         StreamName::new(name).expect("a valid name")
     }
 
     pub(crate) fn event_type(&mut self) -> EventType {
-        EventType::new(self.chance.pick(&TYPES)).expect("a valid name")
+        EventType::new(self.rng.pick(&TYPES)).expect("a valid name")
     }
 
-    /// A query of one or two alternatives.
+    /// Generates a query of one or two alternatives.
     pub(crate) fn query(&mut self) -> EventQuery {
         let query = EventQuery::of(self.query_item());
-        if self.chance.percent(30) { query.or(self.query_item()) } else { query }
+        if self.rng.percent(30) { query.or(self.query_item()) } else { query }
     }
 
     fn query_item(&mut self) -> QueryItem {
         let tags = [self.tag()];
-        match self.chance.below(3) {
+        match self.rng.below(3) {
             0 => QueryItem::every().of_types([self.event_type()]).tagged(tags),
             1 => QueryItem::every().tagged(tags),
             _ => QueryItem::every().tagged([self.tag(), self.tag()]),
         }
     }
 
-    /// To so many streams at most, each once.
-    fn for_streams(&mut self, model: &Model, streams_max: usize) -> Append {
+    /// Generates an append to at most `streams_max` distinct streams.
+    fn append_to_streams(&mut self, model: &Model, streams_max: usize) -> Append {
         let mut append = Append::default();
         for _ in 0..streams_max {
             let stream = self.stream();
@@ -108,44 +108,46 @@ impl Client {
     }
 
     fn conditional(&mut self, model: &Model) -> Append {
-        let mut append = self.for_streams(model, 2);
-        if self.chance.percent(60) {
-            // As a decision over tags does: the condition is all that it depends on.
+        let mut append = self.append_to_streams(model, 2);
+        if self.rng.percent(60) {
+            // Like a decision over tags: the condition is its only dependency.
             for part in &mut append.streams {
                 part.expected = ExpectedRevision::Any;
             }
         }
-        let condition = AppendCondition { none_matching: self.query(), after: self.place(model) };
+        let condition =
+            AppendCondition { none_matching: self.query(), after: self.condition_position(model) };
         append.provided(condition)
     }
 
-    /// Without events.
-    fn check(&mut self, model: &Model) -> Append {
-        let mut append = self.for_streams(model, 2);
+    /// Generates an append without events, which only checks its expectations.
+    fn check_only(&mut self, model: &Model) -> Append {
+        let mut append = self.append_to_streams(model, 2);
         for part in &mut append.streams {
             part.events.clear();
         }
         append
     }
 
-    /// Metadata, a delete or a tombstone.
-    fn about_a_stream(&mut self, model: &Model) -> Append {
-        let stream = self.described(model).unwrap_or_else(|| self.stream());
+    /// Generates an append of metadata, a deletion or a tombstone.
+    fn stream_change(&mut self, model: &Model) -> Append {
+        let stream = self.stream_with_metadata(model).unwrap_or_else(|| self.stream());
         let described = stream.metadata_stream().expect("the name is short");
-        if self.chance.percent(4) {
+        // Rarely: a tombstone makes the stream unusable for the rest of the run.
+        if self.rng.percent(4) {
             let event = self.event_of(TombstoneStream::EVENT_TYPE, b"{}".to_vec());
             return Append::to(described, ExpectedRevision::Any, [event]);
         }
         let head = model.history().next_revision(&stream);
-        let before = self.chance.within(0..head.number() + 2);
-        let metadata = match self.chance.below(3) {
+        let before = self.rng.in_range(0..head.number() + 2);
+        let metadata = match self.rng.below(3) {
             0 => StreamMetadata { truncate_before: Some(head), ..StreamMetadata::default() },
             1 => StreamMetadata {
                 truncate_before: Some(Revision::new(before)),
                 ..StreamMetadata::default()
             },
             _ => StreamMetadata {
-                max_count: self.chance.within(1..6).try_into().ok(),
+                max_count: self.rng.in_range(1..6).try_into().ok(),
                 ..StreamMetadata::default()
             },
         };
@@ -153,21 +155,23 @@ impl Client {
         let expected = self.expectation(model, &described);
         let append = Append::to(described, expected, [event]);
         let checked = self.expectation(model, &stream);
-        if self.chance.percent(50) { append.checking(stream, checked) } else { append }
+        if self.rng.percent(50) { append.checking(stream, checked) } else { append }
     }
 
-    /// Half of the time, a stream that has metadata already: what they hide may come to light again.
-    fn described(&mut self, model: &Model) -> Option<StreamName> {
+    /// Picks, half of the time, a stream that has metadata: new metadata may make its hidden events
+    /// visible again.
+    fn stream_with_metadata(&mut self, model: &Model) -> Option<StreamName> {
         let described: Vec<_> =
             model.history().stream_names().filter_map(StreamName::described_stream).collect();
-        let again = !described.is_empty() && self.chance.percent(50);
-        again.then(|| self.chance.pick(&described))
+        let again = !described.is_empty() && self.rng.percent(50);
+        again.then(|| self.rng.pick(&described))
     }
 
     fn malformed(&mut self, model: &Model) -> Append {
         let stream = self.stream();
         let event = self.event();
-        match self.chance.below(4) {
+        // An empty append, the same event twice, the same stream twice, a condition after the head.
+        match self.rng.below(4) {
             0 => Append::default(),
             1 => Append::to(stream, ExpectedRevision::Any, [event.clone(), event]),
             2 => Append::to(stream.clone(), ExpectedRevision::Any, [event])
@@ -180,12 +184,15 @@ impl Client {
         }
     }
 
-    /// Begins with the first event of another append that is there, and goes on differently.
-    fn forged(&mut self, model: &Model) -> Option<Append> {
-        let victim = self.chance.below(model.offers());
+    /// Generates an append that starts with the first event of a published append and then differs
+    /// from it.
+    fn reused_event_id(&mut self, model: &Model) -> Option<Append> {
+        let victim = self.rng.below(model.append_count());
         model.published(victim)?;
         let mut append = model.append(victim).clone();
         let first = append.streams.iter_mut().find(|part| !part.events.is_empty())?;
+        // An append to a system stream can be refused for its content, which would hide the
+        // conflict.
         if first.stream.is_system() {
             return None;
         }
@@ -197,29 +204,29 @@ impl Client {
     fn expectation(&mut self, model: &Model, stream: &StreamName) -> ExpectedRevision {
         let present = model.present_expectation(stream);
         let head = model.history().next_revision(stream).number();
-        match self.chance.below(100) {
+        match self.rng.below(100) {
             0..45 => present,
             45..75 => ExpectedRevision::Any,
-            // Right if appends before it in the queue succeed.
-            75..88 => ExpectedRevision::Exact(Revision::new(head + self.chance.within(0..3))),
+            // Correct if appends ahead of it in the queue succeed.
+            75..88 => ExpectedRevision::Exact(Revision::new(head + self.rng.in_range(0..3))),
             88..91 => ExpectedRevision::NoStream,
             91..95 => ExpectedRevision::StreamExists,
-            _ => ExpectedRevision::Exact(Revision::new(self.chance.within(0..head + 5))),
+            _ => ExpectedRevision::Exact(Revision::new(self.rng.in_range(0..head + 5))),
         }
     }
 
-    /// Up to where a client says it has looked: the head, mostly.
-    fn place(&mut self, model: &Model) -> Position {
+    /// Picks the position after which a condition applies: mostly the head.
+    fn condition_position(&mut self, model: &Model) -> Position {
         let head = model.history().head();
-        let earlier = self.chance.within(0..head.number() + 1);
-        if self.chance.percent(70) { head } else { Position::new(earlier) }
+        let earlier = self.rng.in_range(0..head.number() + 1);
+        if self.rng.percent(70) { head } else { Position::new(earlier) }
     }
 
     fn events(&mut self) -> Vec<NewEvent> {
-        let count = match self.chance.below(10) {
+        let count = match self.rng.below(10) {
             0..6 => 1,
             6..9 => 2,
-            _ => self.chance.within(3..9),
+            _ => self.rng.in_range(3..9),
         };
         (0..count).map(|_| self.event()).collect()
     }
@@ -229,40 +236,41 @@ impl Client {
         let data = self.payload();
         let mut event = self.event_of(event_type.as_str(), data);
         event.event_type = event_type;
-        if self.chance.percent(50) {
+        if self.rng.percent(50) {
             event.content_type = ContentType::OCTET_STREAM;
             event.metadata = self.bytes(40).into();
             event.correlation_id = CorrelationId::new("conversation-7").ok();
             event.schema_version = 3;
         }
         let tags: std::collections::BTreeSet<Tag> =
-            (0..self.chance.below(4)).map(|_| self.tag()).collect();
+            (0..self.rng.below(4)).map(|_| self.tag()).collect();
         event.tagged(tags)
     }
 
     fn event_of(&mut self, event_type: &str, data: Vec<u8>) -> NewEvent {
-        let id = EventId::from(Uuid::from_bytes(self.chance.bytes()));
+        let id = EventId::from(Uuid::from_bytes(self.rng.bytes()));
         let event_type = EventType::new(event_type).expect("a valid name");
         NewEvent::json(id, event_type, data)
     }
 
     fn payload(&mut self) -> Vec<u8> {
-        let length = match self.chance.below(1_000) {
+        let length = match self.rng.below(1_000) {
             0..15 => return self.forged_frames(),
-            15..850 => self.chance.within(0..200),
-            850..980 => self.chance.within(200..1_500),
-            980..997 => self.chance.within(1_500..6_000),
+            15..850 => self.rng.in_range(0..200),
+            850..980 => self.rng.in_range(200..1_500),
+            980..997 => self.rng.in_range(1_500..6_000),
             _ => HUGE_BYTES,
         };
         self.bytes(length)
     }
 
-    /// What looks like headers of frames, as far as somebody can make them up who does not know a
-    /// segment's salt: at every offset by eight, with durable marks all over a small segment.
+    /// Generates bytes that look like frame headers, as far as they can be forged without knowing
+    /// the segment's salt: at every offset modulo eight, with durable marks spread over a small
+    /// segment.
     fn forged_frames(&mut self) -> Vec<u8> {
         let mut frames = Vec::new();
         for _ in 0..FORGED_FRAMES {
-            let mark = self.chance.within(SEGMENT_START..SMALL_SEGMENT_END) & !7;
+            let mark = self.rng.in_range(SEGMENT_START..SMALL_SEGMENT_END) & !7;
             frames.extend_from_slice(b"GFRM\x02\0\0\0");
             frames.extend_from_slice(&144_u32.to_le_bytes()); // bytes
             frames.extend_from_slice(&1_u32.to_le_bytes()); // records
@@ -277,11 +285,12 @@ impl Client {
     }
 
     fn bytes(&mut self, length: u64) -> Vec<u8> {
-        let seed = self.chance.number().to_le_bytes();
+        // One draw per payload keeps long payloads cheap.
+        let seed = self.rng.next_u64().to_le_bytes();
         seed.into_iter().cycle().take(usize::try_from(length).expect("small")).collect()
     }
 
     fn tag(&mut self) -> Tag {
-        Tag::new(self.chance.pick(&TAGS)).expect("a valid tag")
+        Tag::new(self.rng.pick(&TAGS)).expect("a valid tag")
     }
 }

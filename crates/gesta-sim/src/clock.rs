@@ -1,7 +1,7 @@
-//! Time, as the simulation lets it pass.
+//! Simulated time.
 //!
-//! Always holds: elapsed time never falls; the calendar may jump both ways, as an operator may
-//! make it.
+//! Always holds: elapsed time never decreases; the calendar may jump in both directions, as an
+//! operator can make it jump.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,7 +11,7 @@ use std::{
 use gesta_log::Clock;
 use gesta_store::RecordedAt;
 
-/// A clock that stands still until it is moved.
+/// A clock that moves only when it is set.
 #[derive(Debug)]
 pub struct SimClock {
     time: Mutex<Time>,
@@ -24,29 +24,29 @@ struct Time {
 }
 
 impl SimClock {
-    /// Where the calendar begins: 2020-01-01, in microseconds since 1970.
+    /// Initial calendar time: 2020-01-01, in microseconds since 1970.
     const EPOCH_MICROS: u64 = 1_577_836_800_000_000;
 
-    /// A clock at the beginning.
+    /// Creates a clock at its initial time.
     #[must_use]
     pub const fn new() -> Self {
         let time = Time { calendar_micros: Self::EPOCH_MICROS, elapsed: Duration::ZERO };
         Self { time: Mutex::new(time) }
     }
 
-    /// Lets time pass.
+    /// Advances elapsed time and the calendar.
     pub fn advance(&self, by: Duration) {
         let mut time = self.time();
         time.elapsed += by;
         time.calendar_micros += u64::try_from(by.as_micros()).unwrap_or_default();
     }
 
-    /// Lets time pass until so much has elapsed.
+    /// Advances until `elapsed`; does nothing if that is in the past.
     pub fn advance_to(&self, elapsed: Duration) {
         self.advance(elapsed.saturating_sub(self.elapsed()));
     }
 
-    /// Sets the calendar back, as an operator or a time server may.
+    /// Moves the calendar back, as an operator or a time server may.
     pub fn set_back(&self, by: Duration) {
         let mut time = self.time();
         let micros = u64::try_from(by.as_micros()).unwrap_or_default();

@@ -1,27 +1,27 @@
-//! What can go wrong, and how often it did.
+//! The kinds of faults, and counters for them.
 //!
-//! Owns: the list of faults that the simulation knows. Always holds: a fault is counted when it
-//! happens, not when it was planned; it *mattered* when something was lost, cut or lied about that
-//! was there to be lost.
+//! Owns: the list of faults that the simulation injects. Always holds: a fault is counted when it
+//! happens, not when it is scheduled; it *mattered* if bytes were lost, cut or misreported because
+//! of it.
 
 use std::fmt;
 
-/// Lists the faults once, so that none is left out of [`Fault::ALL`].
+/// Declares the faults once, so that [`Fault::ALL`] is complete.
 macro_rules! faults {
-    ($($(#[$what:meta])+ $name:ident = $called:literal,)+) => {
-        /// One kind of fault.
+    ($($(#[$what:meta])+ $name:ident = $label:literal,)+) => {
+        /// A kind of fault.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Fault {
             $($(#[$what])+ $name,)+
         }
 
         impl Fault {
-            /// All kinds, in the order of the table.
+            /// All kinds, in declaration order.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 
-            const fn called(self) -> &'static str {
+            const fn label(self) -> &'static str {
                 match self {
-                    $(Self::$name => $called,)+
+                    $(Self::$name => $label,)+
                 }
             }
         }
@@ -29,96 +29,99 @@ macro_rules! faults {
 }
 
 faults! {
-    /// Power is lost: of what was not synced, any sectors stay. Matters when some are lost.
+    /// Power loss: any subset of the sectors that were not synced survives. Matters if some are
+    /// lost.
     PowerCut = "power cut",
-    /// A power cut keeps only a part of one write.
+    /// A power cut keeps only part of one write.
     TornWrite = "torn write",
-    /// A power cut keeps the sectors before and after one that it loses, all of one write.
+    /// A power cut loses a sector in the middle of a write and keeps sectors on both sides.
     Hole = "hole in a write",
-    /// A power cut keeps a later write's sector and loses an earlier write's.
+    /// A power cut keeps a sector of a later write and loses one of an earlier write.
     ReorderedSectors = "reordered sectors",
-    /// A lost sector shows what once was written elsewhere. Always matters.
+    /// A lost sector shows bytes that were once written elsewhere. Always matters.
     StaleSector = "stale sector",
-    /// The process ends; the system lives on. Matters when a write in flight is cut short.
+    /// The process ends and the system continues. Matters if a write in flight is cut short.
     Kill = "kill",
-    /// The page cache lets go of what it believes to be on the device.
+    /// The page cache drops pages that it believes to be on the device.
     EvictedCache = "evicted cache",
-    /// A sync fails once and then lies. Matters when bytes did not reach the device.
+    /// A sync fails once, and the next one reports success. Matters if bytes did not reach the
+    /// device.
     SyncError = "sync error",
-    /// After a failed sync, what is written to the same range never reaches the device. Matters
-    /// when somebody writes there again.
+    /// After a failed sync, later writes to the same range never reach the device. Matters if the
+    /// range is written again.
     PoisonedRange = "poisoned range",
-    /// A write fails. Matters when a part of it was done.
+    /// A write fails. Matters if part of it was done.
     WriteError = "write error",
-    /// A name is lost because its directory was not synced. Matters when the file held bytes.
+    /// A name is lost because its directory was not synced. Matters if the file held bytes.
     LostName = "lost name",
-    /// The system has no descriptor or memory left for a file or a name, or a signal interrupts it.
-    /// Matters when an append waits for it.
+    /// The system is out of descriptors or memory for an operation on a file or name, or a signal
+    /// interrupts it. Matters if an append waits for the operation.
     Shortage = "shortage",
-    /// No space is left.
+    /// No space is left. Matters if part of the write was done.
     DiskFull = "disk full",
     /// No space is left for the rest of a write. Always matters.
     DiskFullInside = "disk full inside a write",
-    /// A crash strikes while the store is being opened.
+    /// A crash while the store is being opened.
     CrashInRecovery = "crash in recovery",
-    /// A crash strikes while a segment's index is put into a file.
-    CrashInFiling = "crash in filing",
-    /// A crash strikes while files of the index are merged.
-    CrashInMerge = "crash in a merge",
-    /// A sync fails while the store is being opened.
+    /// A crash while a segment's index is flushed.
+    CrashInFlush = "crash in flush",
+    /// A crash while runs of the index are compacted.
+    CrashInCompaction = "crash in compaction",
+    /// A sync failure while the store is being opened.
     SyncErrorInRecovery = "sync error in recovery",
-    /// A sync fails while the index is put into a file.
-    SyncErrorInFiling = "sync error in filing",
-    /// The device says that it has written something, and has not. Matters when somebody says so.
+    /// A sync failure while the index is flushed.
+    SyncErrorInFlush = "sync error in flush",
+    /// The device acknowledges a write and drops it. Matters if damage is reported.
     LostWrite = "lost write",
-    /// What is written lands elsewhere in the same file. Matters when somebody says so.
+    /// A write lands elsewhere in the same file. Matters if damage is reported.
     MisdirectedWrite = "misdirected write",
-    /// A bit of durable bytes changes. Matters when somebody says so.
+    /// A bit of durable bytes flips. Matters if damage is reported.
     FlippedBit = "flipped bit",
-    /// A durable sector becomes zeros. Matters when somebody says so.
+    /// A durable sector becomes zeros. Matters if damage is reported.
     ZeroedSector = "zeroed sector",
-    /// A durable sector is again what it was before. Matters when somebody says so.
+    /// A durable sector reverts to its previous content. Matters if damage is reported.
     OldSector = "old sector",
-    /// A durable sector is overwritten by another one of its file. Matters when somebody says so.
-    StrangeSector = "strange sector",
-    /// Any of these in a file of the index. Matters when somebody says so.
+    /// A durable sector is overwritten with another sector of its file. Matters if damage is
+    /// reported.
+    ForeignSector = "foreign sector",
+    /// Damage of any kind in a file of the index. Matters if damage is reported.
     DamagedIndex = "damaged index file",
-    /// Any of these while the store is open. Matters when somebody says so.
+    /// Damage of any kind while the store is open. Matters if damage is reported.
     DamageUnderReaders = "damage under readers",
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.called())
+        f.pad(self.label())
     }
 }
 
-/// How often each kind of fault happened.
+/// Occurrences of every kind of fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultCounts {
     counts: [FaultCount; Fault::ALL.len()],
 }
 
-/// How often one kind of fault happened.
+/// Occurrences of one kind of fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultCount {
-    /// It happened.
+    /// Number of times the fault happened.
     pub fired: u64,
-    /// It happened and mattered.
+    /// Number of times it also mattered.
     pub mattered: u64,
 }
 
 impl FaultCounts {
-    /// How often this kind happened.
+    /// Returns the occurrences of one kind of fault.
     #[must_use]
     pub fn of(&self, fault: Fault) -> FaultCount {
         self.counts.get(fault as usize).copied().unwrap_or_default()
     }
 
-    /// Counts one that mattered, or did not.
-    pub(crate) fn count(&mut self, fault: Fault, weight: Weight) {
+    /// Counts a fault and its impact.
+    pub(crate) fn count(&mut self, fault: Fault, impact: Impact) {
         self.fired(fault);
-        if weight == Weight::Mattered {
+        if impact == Impact::Effective {
             self.mattered(fault);
         }
     }
@@ -127,7 +130,7 @@ impl FaultCounts {
         self.entry(fault).fired += 1;
     }
 
-    /// An earlier one turned out to matter.
+    /// Records that a fault counted before turned out to matter.
     pub(crate) fn mattered(&mut self, fault: Fault) {
         self.entry(fault).mattered += 1;
     }
@@ -137,15 +140,15 @@ impl FaultCounts {
     }
 }
 
-/// Whether a fault changed anything.
+/// Effect of a fault on stored bytes or on a waiting append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Weight {
-    Idle,
-    Mattered,
+pub(crate) enum Impact {
+    None,
+    Effective,
 }
 
-impl Weight {
-    pub(crate) const fn when(mattered: bool) -> Self {
-        if mattered { Self::Mattered } else { Self::Idle }
+impl Impact {
+    pub(crate) const fn effective_if(mattered: bool) -> Self {
+        if mattered { Self::Effective } else { Self::None }
     }
 }

@@ -1,32 +1,32 @@
-//! The engine under a disk that lies, a clock that jumps and power that fails, by seeds.
+//! Deterministic simulation of the engine: faulty disk, jumping clock and crashes, all from a seed.
 //!
-//! Owns: [`SimDisk`], [`SimClock`] and [`Chance`], a model of what a store promises, and [`run`],
-//! which plays one seed: clients append, read and subscribe while operations complete in any
-//! order, crashes strike, and the store is opened again; and [`sweep`], which damages a store that
-//! lies still in every way. Always holds:
+//! Owns: [`SimDisk`], [`SimClock`] and [`SimRng`]; a model of the store contract; [`run`], which
+//! runs one seed: clients append, read and subscribe while operations complete in any order,
+//! crashes happen, and the store is reopened; and [`sweep`], which corrupts a closed store in every
+//! possible place. Always holds:
 //!
-//! - the engine runs as it is: what is simulated is behind [`Disk`](gesta_log::Disk),
+//! - the engine is the production code: simulated parts are behind [`Disk`](gesta_log::Disk),
 //!   [`Clock`](gesta_log::Clock) and [`Rng`](gesta_log::Rng);
-//! - one seed is one run, on one thread, and the same every time;
-//! - the model knows nothing of the format and nothing of the engine, only answers and reads.
+//! - a seed is one run on one thread, and repeats exactly;
+//! - the model knows neither the format nor the engine, only answers and reads.
 //!
 //! Not here: real files, threads, processes.
 
-mod chance;
 mod client;
 mod clock;
 mod disk;
 mod fault;
 mod model;
+mod rng;
 mod seeds;
 mod simulation;
 mod sweep;
 mod trace;
 
-pub use chance::Chance;
 pub use clock::SimClock;
-pub use disk::{Crash, DamageKind, Hazards, Lie, SimDisk};
+pub use disk::{Crash, DamageKind, FaultConfig, SimDisk, SyncFault};
 pub use fault::{Fault, FaultCount, FaultCounts};
-pub use seeds::{DISK_OPERATIONS_MIN, FAULT_PERCENT_MIN, SEEDS_TO_JUDGE_MIN, Summary, seeds};
-pub use simulation::{CRASHES_MIN, Failure, OPERATIONS_MIN, Story, run};
-pub use sweep::{Ending, Extent, Sweep, Swept, sweep};
+pub use rng::SimRng;
+pub use seeds::{DISK_OPERATIONS_MIN, FAULT_PERCENT_MIN, SEEDS_TO_ASSESS_MIN, Summary, seeds};
+pub use simulation::{CRASHES_MIN, Failure, OPERATIONS_MIN, RunStats, run};
+pub use sweep::{Coverage, Shutdown, SweepOptions, SweepReport, sweep};

@@ -1,12 +1,12 @@
-//! Runs many seeds: `gesta-sim [SEEDS [FIRST]]`; or damages a store in every way:
-//! `gesta-sim sweep [KIBIBYTES]`.
+//! Runs seeds: `gesta-sim [SEEDS [FIRST]]`; or corrupts a store in every place: `gesta-sim sweep
+//! [KIBIBYTES]`.
 //!
-//! It fails where a seed breaks a promise, and where many seeds did too little: had few disk
-//! operations, or hardly any fault of some kind.
+//! Fails if a seed violates the contract, or if many seeds exercised too little: few disk
+//! operations, or almost no fault of some kind.
 
 use std::process::ExitCode;
 
-use gesta_sim::{Ending, Extent, Sweep, seeds, sweep};
+use gesta_sim::{Coverage, Shutdown, SweepOptions, seeds, sweep};
 
 const USAGE: &str = "usage: gesta-sim [SEEDS [FIRST]] | gesta-sim sweep [KIBIBYTES]";
 
@@ -35,14 +35,14 @@ fn answer(arguments: Vec<String>) -> Result<String, String> {
     let summary = seeds(number(1, 0)?, number(0, 1_000)?).map_err(|failure| failure.to_string())?;
     match summary.shortfalls().as_slice() {
         [] => Ok(summary.to_string()),
-        shortfalls => Err(format!("{summary}\n\ntoo little:\n{}", shortfalls.join("\n"))),
+        shortfalls => Err(format!("{summary}\n\nbelow the minimum:\n{}", shortfalls.join("\n"))),
     }
 }
 
-/// Every bit, every sector, every length; of an ended store and of a killed one.
+/// Sweeps every bit, sector and length of a closed store and of a killed one.
 fn sweep_both(kibibytes: u64) -> Result<String, String> {
     let store_bytes = usize::try_from(kibibytes).map_err(|_| USAGE)? << 10;
-    let of = |ending| sweep(Sweep { store_bytes, ending, extent: Extent::Every });
-    let (closed, killed) = (of(Ending::Closed)?, of(Ending::Killed)?);
-    Ok(format!("an ended store:\n{closed}\n\na killed store, last segment:\n{killed}"))
+    let of = |shutdown| sweep(SweepOptions { store_bytes, shutdown, coverage: Coverage::Every });
+    let (closed, killed) = (of(Shutdown::Closed)?, of(Shutdown::Killed)?);
+    Ok(format!("a closed store:\n{closed}\n\na killed store, last segment:\n{killed}"))
 }

@@ -1,4 +1,4 @@
-//! Many seeds, and what they add up to.
+//! Runs of many seeds, and their summary.
 
 use std::{
     fmt,
@@ -15,27 +15,27 @@ use gesta_log::{Clock, SystemClock};
 
 use crate::{
     fault::Fault,
-    simulation::{Failure, Story, run},
+    simulation::{Failure, RunStats, run},
 };
 
-/// Operations of the disk that the median seed has at least.
+/// Minimum of disk operations in the median seed.
 pub const DISK_OPERATIONS_MIN: u64 = 200;
-/// Each kind of fault happens in so many of a hundred seeds at least.
+/// Minimum share of seeds, in percent, in which each kind of fault happens.
 pub const FAULT_PERCENT_MIN: u64 = 1;
-/// From so many seeds on it can be demanded that they did enough.
-pub const SEEDS_TO_JUDGE_MIN: u64 = 1_000;
+/// Minimum number of seeds for which [`Summary::shortfalls`] applies.
+pub const SEEDS_TO_ASSESS_MIN: u64 = 1_000;
 
-/// What many seeds did.
+/// Statistics over many seeds.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    stories: Vec<Story>,
-    took: Duration,
+    runs: Vec<RunStats>,
+    elapsed_time: Duration,
 }
 
-/// Runs so many seeds from a first one on, on all cores.
+/// Runs `count` seeds starting at `from`, on all cores.
 ///
 /// # Errors
-/// The [`Failure`] of some seed; the others stop.
+/// The [`Failure`] of one seed; the remaining seeds are not started.
 pub fn seeds(from: u64, count: u64) -> Result<Summary, Failure> {
     let clock = SystemClock::new();
     let (next, failed) = (AtomicU64::new(from), AtomicBool::new(false));
@@ -47,6 +47,7 @@ pub fn seeds(from: u64, count: u64) -> Result<Summary, Failure> {
                 return;
             }
             let result = run(seed);
+            // The other threads stop at their next seed.
             failed.fetch_or(result.is_err(), Ordering::Relaxed);
             results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
         }
@@ -58,65 +59,66 @@ pub fn seeds(from: u64, count: u64) -> Result<Summary, Failure> {
         }
     });
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let stories = results.into_iter().collect::<Result<_, _>>()?;
-    Ok(Summary { stories, took: clock.elapsed() })
+    let runs = results.into_iter().collect::<Result<_, _>>()?;
+    Ok(Summary { runs, elapsed_time: clock.elapsed() })
 }
 
 impl Summary {
-    /// How many seeds ran.
+    /// Number of seeds that ran.
     #[must_use]
     pub fn seeds(&self) -> u64 {
-        self.stories.len() as u64
+        self.runs.len() as u64
     }
 
-    /// In how many seeds this kind of fault happened.
+    /// Number of seeds in which the fault happened.
     #[must_use]
     pub fn fired_in(&self, fault: Fault) -> u64 {
-        self.count(|story| story.faults.of(fault).fired > 0)
+        self.count(|stats| stats.faults.of(fault).fired > 0)
     }
 
-    /// In how many seeds this kind of fault mattered.
+    /// Number of seeds in which the fault mattered.
     #[must_use]
     pub fn mattered_in(&self, fault: Fault) -> u64 {
-        self.count(|story| story.faults.of(fault).mattered > 0)
+        self.count(|stats| stats.faults.of(fault).mattered > 0)
     }
 
-    /// In how many seeds something was scavenged.
+    /// Number of seeds in which events were scavenged.
     #[must_use]
     pub fn scavenged_in(&self) -> u64 {
-        self.count(|story| story.scavenged > 0)
+        self.count(|stats| stats.scavenged > 0)
     }
 
-    /// Half of the seeds had at least so many of something.
+    /// Median of a statistic.
     #[must_use]
-    pub fn median(&self, of: impl Fn(&Story) -> u64) -> u64 {
+    pub fn median(&self, of: impl Fn(&RunStats) -> u64) -> u64 {
         let [_, _, median, _, _] = self.quantiles(of);
         median
     }
 
-    /// The least of something that a seed had, what a tenth of them had at most, half of them,
-    /// nine tenths, and the most.
+    /// Minimum, first decile, median, ninth decile and maximum of a statistic.
     #[must_use]
-    pub fn quantiles(&self, of: impl Fn(&Story) -> u64) -> [u64; 5] {
-        let mut numbers: Vec<u64> = self.stories.iter().map(of).collect();
+    pub fn quantiles(&self, of: impl Fn(&RunStats) -> u64) -> [u64; 5] {
+        let mut numbers: Vec<u64> = self.runs.iter().map(of).collect();
         numbers.sort_unstable();
         let last = numbers.len().saturating_sub(1);
         [0, last / 10, numbers.len() / 2, last * 9 / 10, last]
             .map(|place| numbers.get(place).copied().unwrap_or_default())
     }
 
-    /// What these seeds did too little of, in words; nothing of fewer than
-    /// [`SEEDS_TO_JUDGE_MIN`] seeds.
+    /// Describes the minimums that these seeds missed; empty below [`SEEDS_TO_ASSESS_MIN`] seeds.
     #[must_use]
     pub fn shortfalls(&self) -> Vec<String> {
-        if self.seeds() < SEEDS_TO_JUDGE_MIN {
+        if self.seeds() < SEEDS_TO_ASSESS_MIN {
             return Vec::new();
         }
         let mut shortfalls = Vec::new();
-        let median = self.median(|story| story.disk_operations);
+        // Few operations or missing faults mean that the seeds prove little.
+        let median = self.median(|stats| stats.disk_operations);
         if median < DISK_OPERATIONS_MIN {
             let wanted = DISK_OPERATIONS_MIN;
-            shortfalls.push(format!("the median seed has {median} disk operations, not {wanted}"));
+            shortfalls.push(format!(
+                "the median seed has {median} disk operations, expected at least {wanted}"
+            ));
         }
         for fault in Fault::ALL.iter().copied() {
             let fired = self.fired_in(fault);
@@ -128,15 +130,15 @@ impl Summary {
         shortfalls
     }
 
-    /// How fast it went.
+    /// Throughput, in seeds per minute.
     #[must_use]
     pub fn seeds_per_minute(&self) -> u64 {
-        let millis = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX).max(1);
+        let millis = u64::try_from(self.elapsed_time.as_millis()).unwrap_or(u64::MAX).max(1);
         self.seeds() * 60_000 / millis
     }
 
-    fn count(&self, is_one: impl Fn(&Story) -> bool) -> u64 {
-        self.stories.iter().filter(|story| is_one(story)).count() as u64
+    fn count(&self, is_one: impl Fn(&RunStats) -> bool) -> u64 {
+        self.runs.iter().filter(|stats| is_one(stats)).count() as u64
     }
 }
 
@@ -154,20 +156,20 @@ impl fmt::Display for Summary {
             "least", "10 %", "median", "90 %", "most"
         )?;
         for (name, quantiles) in [
-            ("client operations", self.quantiles(|story| story.operations)),
-            ("crashes", self.quantiles(|story| story.crashes)),
-            ("acknowledged", self.quantiles(|story| story.acknowledged)),
-            ("refused", self.quantiles(|story| story.refused)),
-            ("outcome unknown", self.quantiles(|story| story.unknown)),
-            ("events", self.quantiles(|story| story.events)),
-            ("scavenged", self.quantiles(|story| story.scavenged)),
-            ("disk operations", self.quantiles(|story| story.disk_operations)),
+            ("client operations", self.quantiles(|stats| stats.operations)),
+            ("crashes", self.quantiles(|stats| stats.crashes)),
+            ("acknowledged", self.quantiles(|stats| stats.acknowledged)),
+            ("refused", self.quantiles(|stats| stats.refused)),
+            ("outcome unknown", self.quantiles(|stats| stats.unknown)),
+            ("events", self.quantiles(|stats| stats.events)),
+            ("scavenged", self.quantiles(|stats| stats.scavenged)),
+            ("disk operations", self.quantiles(|stats| stats.disk_operations)),
         ] {
             let [least, tenth, median, ninth, most] = quantiles;
             writeln!(f, "{name:<28}{least:>10}{tenth:>10}{median:>10}{ninth:>10}{most:>10}")?;
         }
-        let took = self.took.as_secs_f64();
-        write!(f, "{took:.1} s, {} seeds a minute", self.seeds_per_minute())
+        let elapsed_time = self.elapsed_time.as_secs_f64();
+        write!(f, "{elapsed_time:.1} s, {} seeds a minute", self.seeds_per_minute())
     }
 }
 
@@ -177,15 +179,16 @@ mod tests {
 
     #[test]
     fn many_seeds_that_did_nothing_fall_short_in_everything() {
-        let stories = vec![Story::default(); 1_000];
-        let idle = Summary { stories, took: Duration::ZERO };
+        let runs = vec![RunStats::default(); 1_000];
+        let idle = Summary { runs, elapsed_time: Duration::ZERO };
         assert_eq!(idle.shortfalls().len(), 1 + Fault::ALL.len());
     }
 
     #[test]
     fn quantiles_are_of_what_seeds_had() {
-        let story = |events| Story { events, ..Story::default() };
-        let summary = Summary { stories: (0..=100).map(story).collect(), took: Duration::ZERO };
-        assert_eq!(summary.quantiles(|story| story.events), [0, 10, 50, 90, 100]);
+        let stats = |events| RunStats { events, ..RunStats::default() };
+        let summary =
+            Summary { runs: (0..=100).map(stats).collect(), elapsed_time: Duration::ZERO };
+        assert_eq!(summary.quantiles(|stats| stats.events), [0, 10, 50, 90, 100]);
     }
 }

@@ -1,4 +1,4 @@
-//! What happened last, for whoever has to understand a failure.
+//! A bounded trace of the last steps, for explaining a failure.
 
 use std::{
     collections::VecDeque,
@@ -7,44 +7,43 @@ use std::{
 
 use gesta_store::Append;
 
-/// How many notes are kept.
-const NOTES_MAX: usize = 60;
+const ENTRIES_MAX: usize = 60;
 
-/// Notes, or nobody who takes them. Clones take the same notes.
+/// A shared buffer of trace entries, or `None` if tracing is off. Clones share the buffer.
 #[derive(Clone, Debug)]
 pub(crate) struct Trace {
-    notes: Option<Arc<Mutex<VecDeque<String>>>>,
+    entries: Option<Arc<Mutex<VecDeque<String>>>>,
 }
 
 impl Trace {
-    pub(crate) const fn silent() -> Self {
-        Self { notes: None }
+    pub(crate) const fn disabled() -> Self {
+        Self { entries: None }
     }
 
-    pub(crate) fn taking_notes() -> Self {
-        Self { notes: Some(Arc::default()) }
+    pub(crate) fn recording() -> Self {
+        Self { entries: Some(Arc::default()) }
     }
 
     pub(crate) const fn is_on(&self) -> bool {
-        self.notes.is_some()
+        self.entries.is_some()
     }
 
-    pub(crate) fn note(&self, text: impl FnOnce() -> String) {
-        let Some(notes) = &self.notes else { return };
-        let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.len() == NOTES_MAX {
-            notes.pop_front();
+    pub(crate) fn record(&self, text: impl FnOnce() -> String) {
+        let Some(entries) = &self.entries else { return };
+        let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() == ENTRIES_MAX {
+            entries.pop_front();
         }
-        notes.push_back(text());
+        entries.push_back(text());
     }
 
-    pub(crate) fn notes(&self) -> Vec<String> {
-        let Some(notes) = &self.notes else { return Vec::new() };
-        notes.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    pub(crate) fn entries(&self) -> Vec<String> {
+        let Some(entries) = &self.entries else { return Vec::new() };
+        entries.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
 
-/// An append on one line.
+/// Formats an append on one line.
 pub(crate) fn append(append: &Append) -> String {
     let parts = append.streams.iter().map(|part| {
         format!("{} events to {} at {}", part.events.len(), part.stream, part.expected)

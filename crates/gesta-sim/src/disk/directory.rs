@@ -1,17 +1,17 @@
-//! Names of files: what a listing shows, and what a power cut leaves.
+//! File names: the current listing, and the names that survive a power cut.
 //!
-//! Always holds: a change of names is atomic by itself; until the directory is synced, any of the
-//! changes may be lost, whatever became of the others.
+//! Always holds: each change of a name is atomic; until the directory is synced, any subset of the
+//! changes may be lost.
 
 use std::collections::BTreeMap;
 
-use crate::chance::Chance;
+use crate::rng::SimRng;
 
-/// Which file: files keep their number whatever they are called.
+/// Index of a file in the disk's list; it stays the same across renames.
 pub(crate) type FileNumber = usize;
 
 #[derive(Clone, Debug)]
-enum Change {
+enum NameChange {
     Link { name: String, file: FileNumber },
     Move { from: String, to: String, file: FileNumber },
     Unlink { name: String },
@@ -21,8 +21,8 @@ enum Change {
 pub(crate) struct Directory {
     current: BTreeMap<String, FileNumber>,
     durable: BTreeMap<String, FileNumber>,
-    /// Not durable yet, numbered in their order.
-    pending: Vec<(u64, Change)>,
+    /// Changes that are not durable, each with its sequence number.
+    pending: Vec<(u64, NameChange)>,
     changes: u64,
 }
 
@@ -40,18 +40,18 @@ impl Directory {
     }
 
     pub(crate) fn link(&mut self, name: String, file: FileNumber) {
-        self.change(Change::Link { name, file });
+        self.change(NameChange::Link { name, file });
     }
 
     pub(crate) fn rename(&mut self, from: String, to: String, file: FileNumber) {
-        self.change(Change::Move { from, to, file });
+        self.change(NameChange::Move { from, to, file });
     }
 
     pub(crate) fn unlink(&mut self, name: String) {
-        self.change(Change::Unlink { name });
+        self.change(NameChange::Unlink { name });
     }
 
-    /// The last change that a sync submitted now covers.
+    /// Returns the last change that a sync submitted now makes durable.
     pub(crate) const fn covered(&self) -> u64 {
         self.changes
     }
@@ -59,16 +59,17 @@ impl Directory {
     pub(crate) fn sync(&mut self, covered: u64) {
         let count = self.pending.partition_point(|(number, _)| *number <= covered);
         for (_, change) in self.pending.drain(..count) {
-            change.make(&mut self.durable);
+            change.apply(&mut self.durable);
         }
     }
 
     /// Loses power. Returns the files whose current name was lost.
-    pub(crate) fn cut_power(&mut self, chance: &mut Chance) -> Vec<FileNumber> {
-        let kept_percent = chance.pick(&[0, 50, 90, 100]);
+    pub(crate) fn cut_power(&mut self, rng: &mut SimRng) -> Vec<FileNumber> {
+        // Changes reach the device independently of each other, so each is kept or lost by itself.
+        let kept_percent = rng.pick(&[0, 50, 90, 100]);
         for (_, change) in std::mem::take(&mut self.pending) {
-            if chance.percent(kept_percent) {
-                change.make(&mut self.durable);
+            if rng.percent(kept_percent) {
+                change.apply(&mut self.durable);
             }
         }
         let before = std::mem::replace(&mut self.current, self.durable.clone());
@@ -76,20 +77,21 @@ impl Directory {
         before.into_iter().filter(is_lost).map(|(_, file)| file).collect()
     }
 
-    fn change(&mut self, change: Change) {
+    fn change(&mut self, change: NameChange) {
         self.changes += 1;
-        change.make(&mut self.current);
+        change.apply(&mut self.current);
         self.pending.push((self.changes, change));
     }
 }
 
-impl Change {
-    fn make(&self, names: &mut BTreeMap<String, FileNumber>) {
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<String, FileNumber>) {
         match self {
             Self::Link { name, file } => {
                 names.insert(name.clone(), *file);
             }
             Self::Move { from, to, file } => {
+                // The old name may stand for another file by now.
                 if names.get(from) == Some(file) {
                     names.remove(from);
                 }

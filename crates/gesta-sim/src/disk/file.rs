@@ -1,21 +1,21 @@
-//! One file: what is on the device, and what the page cache says.
+//! One file: its bytes on the device and in the page cache.
 //!
-//! Always holds: bytes move from the cache to the device only by a sync, or by chance at a power
-//! cut; each in sectors, any version that a sector had since it was last synced, in any order.
+//! Always holds: bytes reach the device only by a sync, or at random in a power cut; then sector by
+//! sector, in any order, in any version that the sector had since its last sync.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::chance::Chance;
+use crate::rng::SimRng;
 
-/// What a device writes wholly or not at all.
+/// Unit of atomic writes of the device.
 pub(crate) const SECTOR_BYTES: usize = 512;
 
 pub(crate) type Sector = [u8; SECTOR_BYTES];
 
-/// The content of a sector after some write.
+/// Content of a sector after a write.
 #[derive(Clone, Debug)]
 struct Version {
-    /// Which write, counted over the whole disk.
+    /// Sequence number of the write on the whole disk.
     write: u64,
     bytes: Box<Sector>,
 }
@@ -24,42 +24,42 @@ struct Version {
 pub(crate) struct File {
     device: Vec<u8>,
     cache: Vec<u8>,
-    /// What each sector has been since it was last known to be on the device; oldest first.
+    /// Versions of each sector since its last sync, oldest first.
     dirty: BTreeMap<usize, Vec<Version>>,
-    /// Sectors whose content never reaches the device again while the system lives.
+    /// Sectors that no longer reach the device until the system restarts.
     poisoned: BTreeSet<usize>,
-    /// What sectors of the device were before what they are.
+    /// Previous content of sectors on the device.
     older: BTreeMap<usize, Box<Sector>>,
 }
 
-/// What a sync covers: decided when it is submitted.
+/// Writes covered by a sync, fixed when the sync is submitted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Covered {
+pub(crate) struct SyncScope {
     write: u64,
     length: usize,
 }
 
-/// How a power cut goes.
+/// Parameters of a power cut.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cut {
-    /// How many of a hundred un-synced sectors had reached the device.
+pub(crate) struct PowerCutOptions {
+    /// Share of unsynced sectors, in percent, that had reached the device.
     pub(crate) kept_percent: u64,
-    /// What a lost sector of a grown file shows, if not zeros.
+    /// Content of lost sectors of a grown file; zeros if `None`.
     pub(crate) stale: Option<Sector>,
 }
 
-/// What became of one sector's un-synced write in a power cut.
+/// Result of one unsynced sector write after a power cut.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fate {
+pub(crate) struct WriteOutcome {
     pub(crate) write: u64,
     pub(crate) sector: usize,
     pub(crate) kept: bool,
 }
 
-/// What a power cut did to a file.
+/// Effects of a power cut on a file.
 #[derive(Debug, Default)]
-pub(crate) struct Aftermath {
-    pub(crate) fates: Vec<Fate>,
+pub(crate) struct PowerCutReport {
+    pub(crate) outcomes: Vec<WriteOutcome>,
     pub(crate) stale_sectors: usize,
 }
 
@@ -72,7 +72,7 @@ impl File {
         !self.device.is_empty()
     }
 
-    /// Puts bytes into the cache. Returns how many poisoned sectors they touched.
+    /// Writes to the cache. Returns the number of poisoned sectors touched.
     pub(crate) fn write(&mut self, offset: usize, bytes: &[u8], write: u64) -> usize {
         if bytes.is_empty() {
             return 0;
@@ -82,6 +82,7 @@ impl File {
             self.cache.resize(end, 0);
         }
         self.cache.get_mut(offset..end).expect("the cache has grown").copy_from_slice(bytes);
+        // Every touched sector gets a version, so that a power cut can keep any state in between.
         let touched = offset / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES);
         for sector in touched.clone() {
             let bytes = Box::new(sector_of(&self.cache, sector));
@@ -95,9 +96,8 @@ impl File {
         self.cache.get(offset..end).unwrap_or_default().to_vec()
     }
 
-    /// Reads from the device; what is known to be newer in the cache is written back first, as
-    /// direct reads do.
-    pub(crate) fn read_bypassing_the_cache(&self, offset: usize, length: usize) -> Vec<u8> {
+    /// Reads from the device after writing back newer cached sectors, as direct reads do.
+    pub(crate) fn read_uncached(&self, offset: usize, length: usize) -> Vec<u8> {
         let mut truth = self.device.clone();
         truth.resize(self.cache.len(), 0);
         for sector in self.dirty.keys() {
@@ -107,12 +107,12 @@ impl File {
         truth.get(offset..end).unwrap_or_default().to_vec()
     }
 
-    /// What a sync submitted now covers, if `write` was the last write.
-    pub(crate) const fn covered(&self, write: u64) -> Covered {
-        Covered { write, length: self.cache.len() }
+    /// Returns the scope of a sync submitted now; `write` is the last write so far.
+    pub(crate) const fn covered(&self, write: u64) -> SyncScope {
+        SyncScope { write, length: self.cache.len() }
     }
 
-    pub(crate) fn sync(&mut self, covered: Covered) {
+    pub(crate) fn sync(&mut self, covered: SyncScope) {
         self.grow_device(covered.length);
         for (sector, bytes) in self.take_covered(covered) {
             if !self.poisoned.contains(&sector) {
@@ -121,33 +121,37 @@ impl File {
         }
     }
 
-    /// A sync after which the cache looks as it should, and of which the device did nothing, or
-    /// did it elsewhere. Returns whether it lied: a sync with nothing to do, or in a file with no
-    /// other place, goes as it should.
-    pub(crate) fn lie_about_sync(
+    /// Completes a sync that the device drops or misdirects, while the cache looks correct.
+    ///
+    /// Returns whether the fault took effect: a sync without dirty sectors, or in a file without
+    /// another place to write to, behaves correctly.
+    pub(crate) fn sync_with_fault(
         &mut self,
-        covered: Covered,
-        lie: Lie,
-        chance: &mut Chance,
+        covered: SyncScope,
+        sync_fault: SyncFault,
+        rng: &mut SimRng,
     ) -> bool {
+        // The length reaches the device even if the data does not.
         self.grow_device(covered.length);
         let taken = self.take_covered(covered);
         let (Some((first, _)), Some((last, _))) = (taken.first(), taken.last()) else {
             return false;
         };
         let (first, sectors) = (*first, last - first + 1);
-        if lie == Lie::Nowhere {
+        if sync_fault == SyncFault::Lost {
             return true;
         }
-        let room = (self.device.len() / SECTOR_BYTES).saturating_sub(sectors);
-        let target = if chance.percent(50) {
-            (first + chance.below(17)).saturating_sub(8).min(room) // not far away
+        // The misdirected range keeps its length and stays inside the file.
+        let free_bytes = (self.device.len() / SECTOR_BYTES).saturating_sub(sectors);
+        let target = if rng.percent(50) {
+            (first + rng.below(17)).saturating_sub(8).min(free_bytes) // not far away
         } else {
-            chance.below(room + 1)
+            rng.below(free_bytes + 1)
         };
-        let target = match room {
+        let target = match free_bytes {
             0 => first,
-            _ if target == first => (target + 1) % (room + 1),
+            // It must not hit its proper place by accident.
+            _ if target == first => (target + 1) % (free_bytes + 1),
             _ => target,
         };
         for (sector, bytes) in &taken {
@@ -164,27 +168,29 @@ impl File {
         copy_sector(&mut self.device, sector, bytes);
     }
 
-    /// A sync that fails: some sectors reach the device, the others are believed to have. Returns
-    /// how many did not.
-    pub(crate) fn fail_to_sync(
+    /// Fails a sync: some sectors reach the device, and the cache marks the others as clean all the
+    /// same. Returns the sectors that were lost.
+    pub(crate) fn fail_sync(
         &mut self,
-        covered: Covered,
+        covered: SyncScope,
         poison: Poison,
-        chance: &mut Chance,
+        rng: &mut SimRng,
     ) -> SyncFailure {
         let written_before = self.device.len().div_ceil(SECTOR_BYTES);
-        if chance.percent(50) {
+        if rng.percent(50) {
             self.grow_device(covered.length);
         }
-        let reaching = chance.pick(&[0, 50, 90]);
+        let reaching = rng.pick(&[0, 50, 90]);
         let mut failure = SyncFailure::default();
+        // As on Linux, the sectors become clean although they did not reach the device.
         for (sector, bytes) in self.take_covered(covered) {
-            if chance.percent(reaching) && !self.poisoned.contains(&sector) {
+            if rng.percent(reaching) && !self.poisoned.contains(&sector) {
                 self.grow_device(covered.length);
                 self.put_on_device(sector, &bytes);
                 continue;
             }
             failure.lost_sectors += 1;
+            // Only sectors beyond the device's previous end are poisoned.
             if poison == Poison::NewRanges && sector >= written_before {
                 failure.poisoned_sectors += 1;
                 self.poisoned.insert(sector);
@@ -193,27 +199,32 @@ impl File {
         failure
     }
 
-    /// Shows the device's bytes wherever the cache believes that they are the same. Returns
-    /// whether any differed.
+    /// Drops the cache, so that reads show the device. Returns whether any byte differed.
     pub(crate) fn evict(&mut self) -> bool {
-        let truth = self.read_bypassing_the_cache(0, self.cache.len());
+        let truth = self.read_uncached(0, self.cache.len());
         let lied = truth != self.cache;
         self.cache = truth;
         lied
     }
 
-    /// Loses power: what was not synced stays by chance, and the cache is gone.
-    pub(crate) fn cut_power(&mut self, cut: Cut, chance: &mut Chance) -> Aftermath {
-        let mut aftermath = Aftermath::default();
+    /// Loses power: unsynced sectors survive at random, and the cache is lost.
+    pub(crate) fn cut_power(
+        &mut self,
+        options: PowerCutOptions,
+        rng: &mut SimRng,
+    ) -> PowerCutReport {
+        let mut report = PowerCutReport::default();
+        // Only sectors beyond the old end can show stale bytes.
         let written_before = self.device.len().div_ceil(SECTOR_BYTES);
-        let kept = self.kept_sectors(cut, chance, &mut aftermath);
-        let length = self.length_after_power_cut(&kept, chance);
+        let kept = self.kept_sectors(options, rng, &mut report);
+        // The length is chosen first: surviving sectors beyond it are cut off.
+        let length = self.length_after_power_cut(&kept, rng);
         self.device.resize(length, 0);
-        if let Some(stale) = cut.stale {
+        if let Some(stale) = options.stale {
             for sector in written_before..length.div_ceil(SECTOR_BYTES) {
-                if !kept.contains_key(&sector) && chance.percent(50) {
+                if !kept.contains_key(&sector) && rng.percent(50) {
                     copy_sector(&mut self.device, sector, &stale);
-                    aftermath.stale_sectors += 1;
+                    report.stale_sectors += 1;
                 }
             }
         }
@@ -223,24 +234,25 @@ impl File {
         self.cache.clone_from(&self.device);
         self.dirty.clear();
         self.poisoned.clear();
-        aftermath
+        report
     }
 
     fn kept_sectors(
         &self,
-        cut: Cut,
-        chance: &mut Chance,
-        aftermath: &mut Aftermath,
+        options: PowerCutOptions,
+        rng: &mut SimRng,
+        report: &mut PowerCutReport,
     ) -> BTreeMap<usize, Box<Sector>> {
         let mut kept = BTreeMap::new();
         for (sector, versions) in &self.dirty {
-            let reaches = chance.percent(cut.kept_percent) && !self.poisoned.contains(sector);
+            let reaches = rng.percent(options.kept_percent) && !self.poisoned.contains(sector);
             let last = versions.len() - 1;
-            let newest = if chance.percent(70) { last } else { chance.below(versions.len()) };
+            // The device may hold an older version: it wrote the sector before the last change.
+            let newest = if rng.percent(70) { last } else { rng.below(versions.len()) };
             for (place, version) in versions.iter().enumerate() {
                 let kept = reaches && place <= newest;
-                let fate = Fate { write: version.write, sector: *sector, kept };
-                aftermath.fates.push(fate);
+                let outcome = WriteOutcome { write: version.write, sector: *sector, kept };
+                report.outcomes.push(outcome);
             }
             if let Some(version) = versions.get(newest).filter(|_| reaches) {
                 kept.insert(*sector, version.bytes.clone());
@@ -249,45 +261,47 @@ impl File {
         kept
     }
 
-    /// The length is durable by itself: at least what was synced, at most what was written.
+    /// The length is durable by itself: at least the synced length, at most the written length.
     fn length_after_power_cut(
         &self,
         kept: &BTreeMap<usize, Box<Sector>>,
-        chance: &mut Chance,
+        rng: &mut SimRng,
     ) -> usize {
         let (least, most) = (self.device.len(), self.cache.len());
         let data_end = kept.keys().next_back().map_or(0, |sector| (sector + 1) * SECTOR_BYTES);
-        match chance.below(4) {
+        // Old length, any length in between, end of the surviving data, or the full length.
+        match rng.below(4) {
             0 => least,
-            1 => least + chance.below(most.saturating_sub(least) + 1),
+            1 => least + rng.below(most.saturating_sub(least) + 1),
             2 => data_end.min(most).max(least),
             _ => most.max(least),
         }
     }
 
-    /// What a stranger's sector may look like: some sector of this file.
-    pub(crate) fn some_sector(&self, chance: &mut Chance) -> Sector {
-        self.sector(chance.below(self.device.len() / SECTOR_BYTES))
+    /// Picks any sector of this file, as stale content.
+    pub(crate) fn some_sector(&self, rng: &mut SimRng) -> Sector {
+        self.sector(rng.below(self.device.len() / SECTOR_BYTES))
     }
 
-    /// Where these bytes are, on the device.
+    /// Finds `bytes` on the device.
     pub(crate) fn find(&self, bytes: &[u8]) -> Option<usize> {
         self.device.windows(bytes.len()).position(|window| window == bytes)
     }
 
-    /// Where somebody has written, by sectors; what is zeros from the beginning on does not count.
+    /// Returns the sectors on the device that are not all zeros.
     pub(crate) fn written_sectors(&self) -> Vec<usize> {
         let sectors = self.device.chunks(SECTOR_BYTES).enumerate();
         let written = sectors.filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0));
         written.map(|(sector, _)| sector).collect()
     }
 
-    /// What a sector was before what it is, if it was anything else.
+    /// Previous content of a sector, if it ever changed.
     pub(crate) fn older(&self, sector: usize) -> Option<Sector> {
         self.older.get(&sector).map(|sector| **sector)
     }
 
-    /// Changes a durable sector behind everybody's back. Returns whether it is another one now.
+    /// Changes a durable sector without the engine's knowledge. Returns whether its content
+    /// differs.
     pub(crate) fn damage(&mut self, sector: usize, change: impl FnOnce(&mut Sector)) -> bool {
         let before = sector_of(&self.device, sector);
         let mut damaged = before;
@@ -298,7 +312,7 @@ impl File {
         damaged != before
     }
 
-    /// What is in a sector of the device.
+    /// Content of a sector on the device.
     pub(crate) fn sector(&self, sector: usize) -> Sector {
         sector_of(&self.device, sector)
     }
@@ -309,8 +323,8 @@ impl File {
         }
     }
 
-    /// Takes the newest covered version of each dirty sector; later versions stay.
-    fn take_covered(&mut self, covered: Covered) -> Vec<(usize, Box<Sector>)> {
+    /// Removes the newest covered version of each dirty sector; later versions stay dirty.
+    fn take_covered(&mut self, covered: SyncScope) -> Vec<(usize, Box<Sector>)> {
         let mut taken = Vec::new();
         for (sector, versions) in &mut self.dirty {
             let count = versions.partition_point(|version| version.write <= covered.write);
@@ -323,25 +337,25 @@ impl File {
     }
 }
 
-/// What a failed sync does to ranges that were never written before.
+/// Effect of a failed sync on ranges that were never written before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Poison {
-    /// Nothing worse: writing them again helps (xfs, btrfs).
+    /// None: writing them again works (xfs, btrfs).
     Nothing,
-    /// They read as zeros from the device whatever is written there (ext4, as measured).
+    /// Later writes never reach the device (ext4, as measured).
     NewRanges,
 }
 
-/// How a device lies about a sync.
+/// Ways in which a device breaks a sync that it acknowledges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lie {
-    /// It did nothing.
-    Nowhere,
-    /// It wrote to other sectors of the same file.
-    Elsewhere,
+pub enum SyncFault {
+    /// Drops the data.
+    Lost,
+    /// Writes the data to other sectors of the same file.
+    Misdirected,
 }
 
-/// What a failed sync left behind.
+/// Loss caused by a failed sync.
 #[derive(Debug, Default)]
 pub(crate) struct SyncFailure {
     pub(crate) lost_sectors: usize,
@@ -356,7 +370,7 @@ fn sector_of(bytes: &[u8], sector: usize) -> Sector {
     content
 }
 
-/// Replaces a sector, as far as the file reaches.
+/// Replaces a sector, clipped to the length of the target.
 fn copy_sector(target: &mut [u8], sector: usize, content: &Sector) {
     let start = sector * SECTOR_BYTES;
     let end = target.len().min(start + SECTOR_BYTES);

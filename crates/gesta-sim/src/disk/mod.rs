@@ -1,9 +1,9 @@
-//! A disk in memory that does everything that a disk may do.
+//! An in-memory disk with every fault that a real disk may have.
 //!
-//! Owns: [`SimDisk`], which files and names there are, when operations complete, and what a crash
-//! leaves. Always holds: an operation takes effect when it completes; at a crash, an operation
-//! that was submitted may have happened in part; everything is decided by the seed. Not here:
-//! when crashes strike ([`run`](crate::run) decides).
+//! Owns: [`SimDisk`]: its files and names, the order in which operations complete, and the state
+//! after a crash. Always holds: an operation takes effect when it completes; an operation in flight
+//! during a crash may be applied in part; the seed decides everything. Not here: the times of
+//! crashes ([`run`](crate::run)).
 
 mod directory;
 mod file;
@@ -17,229 +17,234 @@ use std::{
 use bytes::Bytes;
 use gesta_log::{Cache, Disk, Done, Lane, Operation};
 
-pub use self::file::Lie;
 pub(crate) use self::file::SECTOR_BYTES;
-use self::state::{Access, Doing, State};
+pub use self::file::SyncFault;
+use self::state::{Access, DiskState, Phase};
 use crate::{
-    chance::Chance,
     fault::{Fault, FaultCounts},
+    rng::SimRng,
     trace::Trace,
 };
 
-/// How the process or the system ends.
+/// A kind of crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crash {
-    /// The process ends; what was written stays in the cache.
+    /// The process ends; completed writes stay in the cache.
     Kill,
-    /// Power is lost; only what was synced stays for sure.
+    /// Power loss: only synced bytes are certain to survive.
     PowerCut,
 }
 
-/// How much goes wrong while the system runs. The default: nothing.
+/// Rates of faults while the system runs. The default has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hazards {
-    /// So many syncs in a thousand fail.
+pub struct FaultConfig {
+    /// Failing syncs, per thousand.
     pub sync_errors_per_mille: u64,
-    /// So many writes in a thousand fail.
+    /// Failing writes, per thousand.
     pub write_errors_per_mille: u64,
-    /// So many of a thousand operations on whole files or names fail and change nothing.
+    /// Operations on whole files or names that fail without effect, per thousand.
     pub shortages_per_mille: u64,
-    /// So many operations in a hundred are done before `submit` returns.
-    pub done_at_once_percent: u64,
-    /// Whether ranges that were never written are poisoned by a failed sync.
+    /// Operations that complete before `submit` returns, in percent.
+    pub immediate_completion_percent: u64,
+    /// Enables poisoning of never-written ranges by a failed sync.
     pub poisons_new_ranges: bool,
 }
 
-/// What was damaged.
+/// A kind of damage to durable bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DamageKind {
-    /// One bit changes.
+    /// One flipped bit.
     FlippedBit,
-    /// A sector becomes zeros.
+    /// A sector of zeros.
     ZeroedSector,
-    /// A sector becomes what it was before.
+    /// A sector with its previous content.
     OldSector,
-    /// A sector becomes what another one of the file is.
-    StrangeSector,
+    /// A sector with the content of another sector of the file.
+    ForeignSector,
 }
 
 impl DamageKind {
     pub(crate) const ALL: [Self; 4] =
-        [Self::FlippedBit, Self::ZeroedSector, Self::OldSector, Self::StrangeSector];
+        [Self::FlippedBit, Self::ZeroedSector, Self::OldSector, Self::ForeignSector];
 
     pub(crate) const fn fault(self) -> Fault {
         match self {
             Self::FlippedBit => Fault::FlippedBit,
             Self::ZeroedSector => Fault::ZeroedSector,
             Self::OldSector => Fault::OldSector,
-            Self::StrangeSector => Fault::StrangeSector,
+            Self::ForeignSector => Fault::ForeignSector,
         }
     }
 }
 
-/// Where something is damaged.
+/// Place of injected damage.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Victim<'a> {
-    /// In the sector in which these bytes begin.
+pub(crate) enum DamageTarget<'a> {
+    /// The sector that contains the first of these bytes.
     Holding(&'a [u8]),
-    /// Anywhere in a file of the log.
+    /// Any file of the log.
     Log,
-    /// Anywhere in a file of the index.
+    /// Any file of the index.
     Index,
 }
 
-/// A disk whose faults a seed decides.
+/// A simulated disk whose faults are decided by a seed.
 pub struct SimDisk {
-    state: Mutex<State>,
+    state: Mutex<DiskState>,
 }
 
 impl SimDisk {
-    /// An empty disk without hazards.
+    /// Creates an empty disk without faults.
     #[must_use]
-    pub fn new(chance: Chance) -> Self {
-        Self::noting(chance, Trace::silent())
+    pub fn new(rng: SimRng) -> Self {
+        Self::with_trace(rng, Trace::disabled())
     }
 
-    /// A disk that says what it does.
-    pub(crate) fn noting(chance: Chance, trace: Trace) -> Self {
-        Self { state: Mutex::new(State::new(chance, trace)) }
+    /// Creates a disk that records its operations.
+    pub(crate) fn with_trace(rng: SimRng, trace: Trace) -> Self {
+        Self { state: Mutex::new(DiskState::new(rng, trace)) }
     }
 
-    /// What goes wrong from now on.
-    pub fn expose_to(&self, hazards: Hazards) {
-        self.state().hazards = hazards;
+    /// Sets the fault rates from now on.
+    pub fn set_faults(&self, fault_config: FaultConfig) {
+        self.state().fault_config = fault_config;
     }
 
-    /// Leaves room for so many bytes; `None`: for as many as anybody wants.
-    pub fn leave_room(&self, bytes: Option<usize>) {
-        self.state().room = bytes;
+    /// Limits the free space; `None` removes the limit.
+    pub fn set_free_bytes(&self, bytes: Option<usize>) {
+        self.state().free_bytes = bytes;
     }
 
-    /// Completes one of the operations under way, whichever. Returns whether there was one.
+    /// Completes one operation in flight, picked at random. Returns `false` if there is none.
     pub fn step(&self) -> bool {
         let Some((done, result)) = self.state().complete_any() else { return false };
         done(result);
         true
     }
 
-    /// How many operations are under way.
+    /// Number of operations in flight.
     #[must_use]
-    pub fn under_way(&self) -> usize {
-        self.state().under_way.len()
+    pub fn in_flight(&self) -> usize {
+        self.state().in_flight.len()
     }
 
-    /// Strikes after so many calls from now; until the crash that has to follow, every call fails.
-    pub fn strike_after(&self, calls: u64) {
-        self.state().access = Access::StrikesAfter(calls);
+    /// Schedules a crash after `calls` more calls; every later call fails until
+    /// [`crash`](Self::crash).
+    pub fn crash_after(&self, calls: u64) {
+        self.state().access = Access::CrashesAfter(calls);
     }
 
-    /// Strikes after so many calls of the next merge of the index's files.
-    pub(crate) fn strike_in_merge_after(&self, calls: u64) {
-        self.state().strike_in_merge = Some(calls);
+    /// Schedules a crash after `calls` calls of the next compaction.
+    pub(crate) fn crash_in_compaction_after(&self, calls: u64) {
+        self.state().crash_in_compaction = Some(calls);
     }
 
-    /// Calls off a strike. Returns whether it had happened.
-    pub fn call_off_strike(&self) -> bool {
-        self.state().strike_in_merge = None;
-        std::mem::replace(&mut self.state().access, Access::Open) == Access::Struck
+    /// Cancels a scheduled crash. Returns whether it had happened.
+    pub fn cancel_crash(&self) -> bool {
+        self.state().crash_in_compaction = None;
+        std::mem::replace(&mut self.state().access, Access::Open) == Access::Crashed
     }
 
-    /// What fails meanwhile concerns the index's files, for which nobody waits.
-    pub(crate) fn while_filing<T>(&self, file: impl FnOnce() -> T) -> T {
-        self.while_doing(Doing::Filing, file)
+    /// Runs `file` as index maintenance: its failures do not affect appends.
+    pub(crate) fn while_flushing<T>(&self, file: impl FnOnce() -> T) -> T {
+        self.in_phase(Phase::Flushing, file)
     }
 
-    /// The store is being opened meanwhile.
+    /// Runs `open` as the opening of the store.
     pub(crate) fn while_opening<T>(&self, open: impl FnOnce() -> T) -> T {
-        self.while_doing(Doing::Opening, open)
+        self.in_phase(Phase::Opening, open)
     }
 
-    fn while_doing<T>(&self, doing: Doing, act: impl FnOnce() -> T) -> T {
-        self.state().doing = doing;
+    fn in_phase<T>(&self, phase: Phase, act: impl FnOnce() -> T) -> T {
+        self.state().phase = phase;
         let result = act();
-        self.state().doing = Doing::Serving;
+        self.state().phase = Phase::Serving;
         result
     }
 
-    /// How many operations changed anything while the store was being opened.
+    /// Number of operations that changed a file while the store was being opened.
     pub(crate) fn changes_while_opening(&self) -> u64 {
         self.state().changes_while_opening
     }
 
-    /// Lies about a sync once, after so many others.
-    pub fn lie_after(&self, syncs: u64, lie: Lie) {
-        self.state().lie = Some((syncs, lie));
+    /// Injects a sync fault once, after `syncs` more syncs.
+    pub fn fault_sync_after(&self, syncs: u64, sync_fault: SyncFault) {
+        self.state().sync_fault = Some((syncs, sync_fault));
     }
 
-    /// Whether anything was ever damaged.
+    /// Returns whether any damage was injected.
     pub(crate) fn is_damaged(&self) -> bool {
         self.state().damaged
     }
 
-    /// Calls off a lie. Returns whether it was told.
-    pub(crate) fn call_off_lie(&self) -> bool {
-        self.state().lie.take().is_none()
+    /// Cancels a sync fault. Returns whether it had happened.
+    pub(crate) fn cancel_sync_fault(&self) -> bool {
+        self.state().sync_fault.take().is_none()
     }
 
-    /// Ends the process or the system. Operations under way are done in part or not at all, and
-    /// nobody is told.
+    /// Crashes the process or the system. Operations in flight are applied in part or not at all,
+    /// and their callbacks are dropped.
     pub fn crash(&self, crash: Crash) {
         let unanswered = self.state().crash(crash);
         drop(unanswered); // outside of the lock: whoever waited may call the disk while it goes
     }
 
-    /// Whether an operation has failed since the last crash.
+    /// Returns whether any operation failed since the last crash.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.state().failures.any
     }
 
-    /// Whether a write of a group has failed since the last crash, or its sync.
+    /// Returns whether a write of a commit group, or its sync, failed since the last crash.
     #[must_use]
     pub fn write_has_failed(&self) -> bool {
         self.state().failures.write
     }
 
-    /// Damages the sector in which these bytes are stored. Returns whether they were found.
+    /// Damages the sector that stores `bytes`. Returns `false` if they are not found.
     pub fn damage(&self, bytes: &[u8], kind: DamageKind) -> bool {
-        self.damage_some(Victim::Holding(bytes), kind).is_some()
+        self.damage_target(DamageTarget::Holding(bytes), kind).is_some()
     }
 
-    /// Damages a sector. Returns the file that it is in, if anything was changed.
-    pub(crate) fn damage_some(&self, victim: Victim<'_>, kind: DamageKind) -> Option<String> {
+    /// Damages a sector. Returns its file, or `None` if nothing changed.
+    pub(crate) fn damage_target(
+        &self,
+        victim: DamageTarget<'_>,
+        kind: DamageKind,
+    ) -> Option<String> {
         self.state().damage(victim, kind)
     }
 
-    /// Counts a fault that is a matter of when or where another one happened.
+    /// Counts a fault that is defined by the time or place of another fault.
     pub(crate) fn fired(&self, fault: Fault) {
         self.state().faults.fired(fault);
     }
 
-    /// What went wrong so far.
+    /// Faults so far.
     #[must_use]
     pub fn faults(&self) -> FaultCounts {
         self.state().faults.clone()
     }
 
-    /// An earlier fault turned out to matter.
+    /// Records that a fault counted before turned out to matter.
     pub(crate) fn mattered(&self, fault: Fault) {
         self.state().faults.mattered(fault);
     }
 
-    /// How many operations were submitted so far.
+    /// Number of operations submitted so far.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.state().operations
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DiskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for SimDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimDisk").field("under_way", &self.under_way()).finish_non_exhaustive()
+        f.debug_struct("SimDisk").field("in_flight", &self.in_flight()).finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,7 @@
-//! What a [`SimDisk`](super::SimDisk) is made of, behind its lock.
+//! State of a [`SimDisk`](super::SimDisk), behind its lock.
 //!
-//! Owns: the effect of each operation, and the faults in it. Always holds: what an operation is
-//! about is decided when it is submitted; what it does, when it completes.
+//! Owns: the effect of each operation, and fault injection. Always holds: the target of an
+//! operation is resolved when it is submitted; its effect happens when it completes.
 
 use std::{collections::BTreeMap, io, ops::Range};
 
@@ -9,114 +9,113 @@ use bytes::Bytes;
 use gesta_log::{Cache, Done, Lane, Operation};
 
 use super::{
-    Crash, DamageKind, Hazards, Victim,
+    Crash, DamageKind, DamageTarget, FaultConfig,
     directory::{Directory, FileNumber},
-    file::{Aftermath, Covered, Cut, Fate, File, Lie, Poison, SECTOR_BYTES},
+    file::{
+        File, Poison, PowerCutOptions, PowerCutReport, SECTOR_BYTES, SyncFault, SyncScope,
+        WriteOutcome,
+    },
 };
 use crate::{
-    chance::Chance,
-    fault::{Fault, FaultCounts, Weight},
+    fault::{Fault, FaultCounts, Impact},
+    rng::SimRng,
     trace::Trace,
 };
 
-/// Whether the disk answers.
+/// Availability of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     Open,
-    /// For so many calls.
-    StrikesAfter(u64),
-    /// A crash has struck; it still has to be carried out.
-    Struck,
+    /// Number of calls until the crash.
+    CrashesAfter(u64),
+    /// Crashed; every call fails until the crash is carried out.
+    Crashed,
 }
 
-/// What the store is about.
+/// Activity of the store, which classifies faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doing {
+pub(super) enum Phase {
     Serving,
     Opening,
-    /// Putting a segment's index into a file.
-    Filing,
-    /// Putting several of the index's files into one.
-    Merging,
+    Flushing,
+    Compacting,
 }
 
-impl Doing {
-    const fn is_filing(self) -> bool {
-        matches!(self, Self::Filing | Self::Merging)
+impl Phase {
+    const fn is_flushing(self) -> bool {
+        matches!(self, Self::Flushing | Self::Compacting)
     }
 }
 
-/// What has failed since the last crash.
+/// Failures since the last crash.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Failures {
     pub(super) any: bool,
-    /// A write of a group, or its sync: its outcome is unknown.
+    /// A write of a commit group, or its sync, failed: its outcome is unknown.
     pub(super) write: bool,
 }
 
-/// An operation with what was decided when it was submitted.
+/// An operation with the state resolved at submission.
 struct Submitted {
     operation: Operation,
     lane: Lane,
-    /// The file that its name meant; none where there was none.
+    /// Target of the operation's file name; `None` if it does not exist.
     target: Option<FileNumber>,
-    covered: Covered,
+    covered: SyncScope,
     covered_changes: u64,
 }
 
-/// An operation under way; nobody waits for one that a strike cut short.
-pub(super) struct UnderWay {
+/// An operation in flight; `done` is `None` if a crash interrupted a blocking call.
+pub(super) struct InFlight {
     submitted: Submitted,
     done: Option<Done>,
 }
 
-/// An operation's end, to be told outside of the lock.
+/// A callback and its result, to be called outside of the lock.
 pub(super) type Completion = (Done, io::Result<()>);
 
-pub(super) struct State {
-    chance: Chance,
+pub(super) struct DiskState {
+    rng: SimRng,
     trace: Trace,
-    pub(super) hazards: Hazards,
-    pub(super) room: Option<usize>,
+    pub(super) fault_config: FaultConfig,
+    pub(super) free_bytes: Option<usize>,
     pub(super) access: Access,
     pub(super) failures: Failures,
-    pub(super) doing: Doing,
-    /// After how many calls of the next merge a crash strikes.
-    pub(super) strike_in_merge: Option<u64>,
-    /// What it was about when a crash struck.
-    struck: Option<Doing>,
-    /// How many operations changed anything while the store was being opened.
+    pub(super) phase: Phase,
+    /// Number of calls of the next compaction until a crash.
+    pub(super) crash_in_compaction: Option<u64>,
+    /// Phase in which the crash happened.
+    crashed_in: Option<Phase>,
     pub(super) changes_while_opening: u64,
-    /// A lie about the sync that comes after so many others.
-    pub(super) lie: Option<(u64, Lie)>,
-    /// Whether anything was ever damaged.
+    /// A scheduled sync fault, and the number of syncs before it.
+    pub(super) sync_fault: Option<(u64, SyncFault)>,
     pub(super) damaged: bool,
     pub(super) faults: FaultCounts,
-    pub(super) under_way: Vec<UnderWay>,
+    pub(super) in_flight: Vec<InFlight>,
     pub(super) operations: u64,
     directory: Directory,
     files: Vec<File>,
-    /// Writes so far, over all files.
+    /// Number of writes over all files.
     writes: u64,
 }
 
-impl State {
-    pub(super) fn new(chance: Chance, trace: Trace) -> Self {
+impl DiskState {
+    pub(super) fn new(rng: SimRng, trace: Trace) -> Self {
         Self {
-            chance,
+            rng,
             trace,
-            hazards: Hazards::default(),
-            room: None,
+            fault_config: FaultConfig::default(),
+            free_bytes: None,
             access: Access::Open,
             failures: Failures::default(),
-            doing: Doing::Serving,
-            strike_in_merge: None,
-            struck: None,
+            phase: Phase::Serving,
+            crash_in_compaction: None,
+            crashed_in: None,
             changes_while_opening: 0,
-            lie: None,
+            sync_fault: None,
             damaged: false,
             faults: FaultCounts::default(),
-            under_way: Vec::new(),
+            in_flight: Vec::new(),
             operations: 0,
             directory: Directory::default(),
             files: Vec::new(),
@@ -146,7 +145,7 @@ impl State {
         let file = self.find(file)?;
         Ok(Bytes::from(match cache {
             Cache::Use => file.read(offset, length),
-            Cache::Bypass => file.read_bypassing_the_cache(offset, length),
+            Cache::Bypass => file.read_uncached(offset, length),
         }))
     }
 
@@ -160,22 +159,23 @@ impl State {
         if let Err(error) = self.check_access() {
             return Some((done, Err(error)));
         }
-        if self.chance.percent(self.hazards.done_at_once_percent) {
+        if self.rng.percent(self.fault_config.immediate_completion_percent) {
             let result = self.complete(submitted);
             return Some((done, result));
         }
-        self.under_way.push(UnderWay { submitted, done: Some(done) });
+        self.in_flight.push(InFlight { submitted, done: Some(done) });
         None
     }
 
     pub(super) fn run(&mut self, operation: Operation) -> io::Result<()> {
-        let filing = self.doing.is_filing();
-        let lane = if filing { Lane::Background } else { Lane::Foreground };
+        // Blocking calls come from opening or index maintenance.
+        let flushing = self.phase.is_flushing();
+        let lane = if flushing { Lane::Background } else { Lane::Foreground };
         let submitted = self.submitted(operation, lane);
-        let was_struck = self.access == Access::Struck;
+        let had_crashed = self.access == Access::Crashed;
         if let Err(error) = self.check_access() {
-            if !was_struck {
-                self.under_way.push(UnderWay { submitted, done: None });
+            if !had_crashed {
+                self.in_flight.push(InFlight { submitted, done: None });
             }
             return Err(error);
         }
@@ -183,8 +183,8 @@ impl State {
             matches!(submitted.operation, Operation::Sync { .. } | Operation::SyncDirectory);
         let result = self.complete(submitted);
         if syncs && result.is_err() {
-            self.faults.fired(match filing {
-                true => Fault::SyncErrorInFiling,
+            self.faults.fired(match flushing {
+                true => Fault::SyncErrorInFlush,
                 false => Fault::SyncErrorInRecovery,
             });
         }
@@ -192,18 +192,19 @@ impl State {
     }
 
     pub(super) fn complete_any(&mut self) -> Option<Completion> {
-        if self.under_way.is_empty() {
+        if self.in_flight.is_empty() {
             return None;
         }
-        let place = self.chance.below(self.under_way.len());
-        let UnderWay { submitted, done } = self.under_way.swap_remove(place);
+        // Any operation in flight may complete next, whatever the order of submission.
+        let place = self.rng.below(self.in_flight.len());
+        let InFlight { submitted, done } = self.in_flight.swap_remove(place);
         let result = self.complete(submitted);
         Some((done.unwrap_or_else(|| Box::new(drop)), result))
     }
 
     fn submitted(&mut self, operation: Operation, lane: Lane) -> Submitted {
         self.operations += 1;
-        self.note_what_is_done(&operation);
+        self.track_phase(&operation);
         let target = match &operation {
             Operation::Create { .. } | Operation::SyncDirectory => None,
             Operation::Write { file, .. }
@@ -213,38 +214,40 @@ impl State {
             | Operation::Rename { from: file, .. }
             | Operation::RenameNoReplace { from: file, .. } => self.directory.find(file),
         };
+        // The scope of a sync is fixed here: writes submitted later are not covered.
         let of_none = File::default();
         let file = target.and_then(|number| self.files.get(number)).unwrap_or(&of_none);
         let covered = file.covered(self.writes);
         Submitted { operation, lane, target, covered, covered_changes: self.directory.covered() }
     }
 
-    fn note_what_is_done(&mut self, operation: &Operation) {
+    fn track_phase(&mut self, operation: &Operation) {
         let changes = !matches!(operation, Operation::Sync { .. } | Operation::SyncDirectory);
-        self.changes_while_opening += u64::from(changes && self.doing == Doing::Opening);
+        self.changes_while_opening += u64::from(changes && self.phase == Phase::Opening);
         if let Operation::Create { file } = operation
-            && self.doing.is_filing()
+            && self.phase.is_flushing()
             && covers_several_segments(file)
         {
-            self.doing = Doing::Merging;
-            if let Some(calls) = self.strike_in_merge.take() {
-                self.access = Access::StrikesAfter(calls);
+            // A new run that covers several segments is the first visible step of a compaction.
+            self.phase = Phase::Compacting;
+            if let Some(calls) = self.crash_in_compaction.take() {
+                self.access = Access::CrashesAfter(calls);
             }
         }
     }
 
-    /// Lets a call through, or not.
+    /// Fails the call if the disk has crashed, and counts down to a scheduled crash.
     fn check_access(&mut self) -> io::Result<()> {
         match self.access {
             Access::Open => Ok(()),
-            Access::StrikesAfter(0) => {
-                self.access = Access::Struck;
-                self.struck = Some(self.doing);
-                Err(io::Error::other("the simulation struck"))
+            Access::CrashesAfter(0) => {
+                self.access = Access::Crashed;
+                self.crashed_in = Some(self.phase);
+                Err(io::Error::other("simulated crash"))
             }
-            Access::Struck => Err(io::Error::other("the simulation struck")),
-            Access::StrikesAfter(calls) => {
-                self.access = Access::StrikesAfter(calls - 1);
+            Access::Crashed => Err(io::Error::other("simulated crash")),
+            Access::CrashesAfter(calls) => {
+                self.access = Access::CrashesAfter(calls - 1);
                 Ok(())
             }
         }
@@ -252,22 +255,23 @@ impl State {
 
     fn complete(&mut self, submitted: Submitted) -> io::Result<()> {
         let operation = self.trace.is_on().then(|| format!("{:?}", submitted.operation));
-        let result = self.take_effect(submitted);
-        self.trace.note(|| match &result {
+        let result = self.apply(submitted);
+        self.trace.record(|| match &result {
             Ok(()) => operation.unwrap_or_default(),
             Err(error) => format!("{}: {error}", operation.unwrap_or_default()),
         });
         result
     }
 
-    fn take_effect(&mut self, submitted: Submitted) -> io::Result<()> {
+    fn apply(&mut self, submitted: Submitted) -> io::Result<()> {
         let Submitted { operation, lane, target, covered, covered_changes } = submitted;
-        self.run_short(&operation, lane)?;
+        self.inject_shortage(&operation, lane)?;
         match operation {
             Operation::Create { file } => self.create(file),
             Operation::Write { offset, bytes, .. } => {
                 self.write(existing(target)?, to_usize(offset), &bytes)
             }
+            // A synchronous write is a write and a sync of everything written to the file so far.
             Operation::WriteThrough { offset, bytes, .. } => {
                 let file = existing(target)?;
                 let written = self.write(file, to_usize(offset), &bytes).and_then(|()| {
@@ -275,10 +279,12 @@ impl State {
                     let covered = self.file(file).covered(writes);
                     self.sync(file, covered)
                 });
+                // A failed write-through leaves the outcome of its appends unknown.
                 self.failures.write |= written.is_err();
                 written
             }
             Operation::Sync { .. } => self.sync(existing(target)?, covered),
+            // Names take effect in the listing at once, and become durable with the directory.
             Operation::Rename { from, to } => {
                 self.directory.rename(from, to, existing(target)?);
                 Ok(())
@@ -286,6 +292,7 @@ impl State {
             Operation::RenameNoReplace { from, to } => {
                 let file = existing(target)?;
                 if self.directory.find(&to).is_some() {
+                    // `Name` never replaces a file.
                     return Err(io::ErrorKind::AlreadyExists.into());
                 }
                 self.directory.rename(from, to, file);
@@ -300,29 +307,31 @@ impl State {
         }
     }
 
-    /// Fails an operation on a whole file or a name now and then.
-    fn run_short(&mut self, operation: &Operation, lane: Lane) -> io::Result<()> {
+    /// Fails an operation on a whole file or a name at random.
+    fn inject_shortage(&mut self, operation: &Operation, lane: Lane) -> io::Result<()> {
         let may = match operation {
             Operation::Create { .. }
             | Operation::Rename { .. }
             | Operation::RenameNoReplace { .. }
-            | Operation::SyncDirectory => self.doing != Doing::Opening,
+            // Openings are exposed to failing syncs and crashes instead.
+            | Operation::SyncDirectory => self.phase != Phase::Opening,
             Operation::Write { .. }
             | Operation::WriteThrough { .. }
             | Operation::Sync { .. }
             | Operation::Remove { .. } => false,
         };
-        if !may || !self.chance.per_mille(self.hazards.shortages_per_mille) {
+        if !may || !self.rng.per_mille(self.fault_config.shortages_per_mille) {
             return Ok(());
         }
-        self.faults.count(Fault::Shortage, Weight::when(lane == Lane::Foreground));
+        self.faults.count(Fault::Shortage, Impact::effective_if(lane == Lane::Foreground));
         self.failures.any = true;
-        let error = self.chance.pick(&[EINTR, EAGAIN, ENOMEM, ENFILE, EMFILE]);
+        // Transient errors of system calls on names and descriptors.
+        let error = self.rng.pick(&[EINTR, EAGAIN, ENOMEM, ENFILE, EMFILE]);
         Err(io::Error::from_raw_os_error(error))
     }
 
     fn create(&mut self, name: String) -> io::Result<()> {
-        if self.room == Some(0) {
+        if self.free_bytes == Some(0) {
             return Err(self.disk_full(0));
         }
         self.files.push(File::default());
@@ -331,23 +340,25 @@ impl State {
     }
 
     fn write(&mut self, file: FileNumber, offset: usize, bytes: &[u8]) -> io::Result<()> {
-        if self.chance.per_mille(self.hazards.write_errors_per_mille) {
-            let part = self.some_part(bytes);
-            self.faults.count(Fault::WriteError, Weight::when(!part.is_empty()));
+        if self.rng.per_mille(self.fault_config.write_errors_per_mille) {
+            // A failed write may have been done in part.
+            let part = self.random_prefix(bytes);
+            self.faults.count(Fault::WriteError, Impact::effective_if(!part.is_empty()));
             self.put(file, offset, part);
             self.failures.any = true;
             return Err(io::Error::from_raw_os_error(EIO));
         }
-        let room_end = self.room.map(|room| self.file(file).length() + room);
+        // Bytes that overwrite existing ones need no space.
+        let room_end = self.free_bytes.map(|free_bytes| self.file(file).length() + free_bytes);
         let fitting = room_end.map_or(bytes.len(), |end| end.saturating_sub(offset));
         let fits = bytes.get(..fitting).unwrap_or(bytes);
         let grown = (offset + fits.len()).saturating_sub(self.file(file).length());
-        self.room = self.room.map(|room| room.saturating_sub(grown));
+        self.free_bytes = self.free_bytes.map(|free_bytes| free_bytes.saturating_sub(grown));
         self.put(file, offset, fits);
         if fits.len() < bytes.len() { Err(self.disk_full(fits.len())) } else { Ok(()) }
     }
 
-    /// Puts bytes into the cache of a file.
+    /// Writes to the cache of a file.
     fn put(&mut self, file: FileNumber, offset: usize, bytes: &[u8]) {
         self.writes += 1;
         let write = self.writes;
@@ -357,116 +368,113 @@ impl State {
     }
 
     fn disk_full(&mut self, written: usize) -> io::Error {
-        self.faults.count(Fault::DiskFull, Weight::when(written > 0));
+        self.faults.count(Fault::DiskFull, Impact::effective_if(written > 0));
         if written > 0 {
-            self.faults.count(Fault::DiskFullInside, Weight::Mattered);
+            self.faults.count(Fault::DiskFullInside, Impact::Effective);
         }
         self.failures.any = true;
         io::ErrorKind::StorageFull.into()
     }
 
-    fn sync(&mut self, file: FileNumber, covered: Covered) -> io::Result<()> {
-        if self.lies_about(file, covered) {
+    fn sync(&mut self, file: FileNumber, covered: SyncScope) -> io::Result<()> {
+        if self.applies_sync_fault(file, covered) {
             return Ok(());
         }
-        if !self.chance.per_mille(self.hazards.sync_errors_per_mille) {
+        if !self.rng.per_mille(self.fault_config.sync_errors_per_mille) {
             self.file(file).sync(covered);
             return Ok(());
         }
         let poison =
-            if self.hazards.poisons_new_ranges { Poison::NewRanges } else { Poison::Nothing };
-        let file = self.files.get_mut(file).expect("files are never forgotten");
-        let failure = file.fail_to_sync(covered, poison, &mut self.chance);
+            if self.fault_config.poisons_new_ranges { Poison::NewRanges } else { Poison::Nothing };
+        let file = self.files.get_mut(file).expect("files are never removed from the list");
+        let failure = file.fail_sync(covered, poison, &mut self.rng);
         if failure.poisoned_sectors > 0 {
             self.faults.fired(Fault::PoisonedRange);
         }
-        Err(self.sync_failed(Weight::when(failure.lost_sectors > 0)))
+        Err(self.sync_failed(Impact::effective_if(failure.lost_sectors > 0)))
     }
 
-    /// Whether the device lies about this sync; then it has.
-    fn lies_about(&mut self, file: FileNumber, covered: Covered) -> bool {
-        let Some((others, lie)) = self.lie else { return false };
+    /// Applies a scheduled sync fault. Returns whether the sync is thereby answered.
+    fn applies_sync_fault(&mut self, file: FileNumber, covered: SyncScope) -> bool {
+        let Some((others, sync_fault)) = self.sync_fault else { return false };
         if others > 0 {
-            self.lie = Some((others - 1, lie));
+            self.sync_fault = Some((others - 1, sync_fault));
             return false;
         }
-        let file = self.files.get_mut(file).expect("files are never forgotten");
-        if !file.lie_about_sync(covered, lie, &mut self.chance) {
+        let file = self.files.get_mut(file).expect("files are never removed from the list");
+        if !file.sync_with_fault(covered, sync_fault, &mut self.rng) {
             return true; // there was nothing to do
         }
-        self.lie = None;
-        self.faults.fired(match lie {
-            Lie::Nowhere => Fault::LostWrite,
-            Lie::Elsewhere => Fault::MisdirectedWrite,
+        self.sync_fault = None;
+        self.faults.fired(match sync_fault {
+            SyncFault::Lost => Fault::LostWrite,
+            SyncFault::Misdirected => Fault::MisdirectedWrite,
         });
-        self.trace.note(|| format!("the device lied: {lie:?}"));
+        self.trace.record(|| format!("sync fault: {sync_fault:?}"));
         true
     }
 
     fn sync_directory(&mut self, covered: u64) -> io::Result<()> {
-        if self.chance.per_mille(self.hazards.sync_errors_per_mille) {
-            return Err(self.sync_failed(Weight::Idle));
+        if self.rng.per_mille(self.fault_config.sync_errors_per_mille) {
+            return Err(self.sync_failed(Impact::None));
         }
         self.directory.sync(covered);
         Ok(())
     }
 
-    fn sync_failed(&mut self, weight: Weight) -> io::Error {
-        self.faults.count(Fault::SyncError, weight);
+    fn sync_failed(&mut self, impact: Impact) -> io::Error {
+        self.faults.count(Fault::SyncError, impact);
         self.failures.any = true;
         io::Error::from_raw_os_error(EIO)
     }
 
-    pub(super) fn crash(&mut self, crash: Crash) -> Vec<UnderWay> {
-        let mut under_way = std::mem::take(&mut self.under_way);
+    pub(super) fn crash(&mut self, crash: Crash) -> Vec<InFlight> {
+        let mut in_flight = std::mem::take(&mut self.in_flight);
         let mut cut_short = false;
-        for UnderWay { submitted, .. } in &under_way {
-            self.trace.note(|| format!("cut short: {:?}", submitted.operation));
-            cut_short |= self.happen_in_part(submitted, crash);
+        for InFlight { submitted, .. } in &in_flight {
+            self.trace.record(|| format!("cut short: {:?}", submitted.operation));
+            cut_short |= self.apply_partially(submitted, crash);
         }
-        under_way.retain(|operation| operation.done.is_some());
+        // Interrupted blocking calls have no callback.
+        in_flight.retain(|operation| operation.done.is_some());
         self.access = Access::Open;
         self.failures = Failures::default();
-        match self.struck.take() {
-            Some(Doing::Opening) => self.faults.fired(Fault::CrashInRecovery),
-            Some(Doing::Filing) => self.faults.fired(Fault::CrashInFiling),
-            Some(Doing::Merging) => self.faults.fired(Fault::CrashInMerge),
-            Some(Doing::Serving) | None => {}
+        match self.crashed_in.take() {
+            Some(Phase::Opening) => self.faults.fired(Fault::CrashInRecovery),
+            Some(Phase::Flushing) => self.faults.fired(Fault::CrashInFlush),
+            Some(Phase::Compacting) => self.faults.fired(Fault::CrashInCompaction),
+            Some(Phase::Serving) | None => {}
         }
         match crash {
             Crash::Kill => self.kill(cut_short),
             Crash::PowerCut => self.cut_power(),
         }
-        under_way
+        in_flight
     }
 
-    /// An operation that nobody saw complete. Returns whether a write was cut short.
-    fn happen_in_part(&mut self, submitted: &Submitted, crash: Crash) -> bool {
+    /// Applies an operation in flight at a crash. Returns whether a write was cut short.
+    fn apply_partially(&mut self, submitted: &Submitted, crash: Crash) -> bool {
         match (&submitted.operation, submitted.target) {
             (Operation::Write { offset, bytes, .. }, Some(file)) => {
-                let part = match crash {
-                    Crash::Kill => self.some_part(bytes),
-                    Crash::PowerCut => bytes, // of which any sectors stay
-                };
+                let part = self.written_part(bytes, crash);
                 self.put(file, to_usize(*offset), part);
                 part.len() < bytes.len()
             }
             (Operation::WriteThrough { offset, bytes, .. }, Some(file)) => {
-                let part = match crash {
-                    Crash::Kill => self.some_part(bytes),
-                    Crash::PowerCut => bytes,
-                };
+                let part = self.written_part(bytes, crash);
                 self.put(file, to_usize(*offset), part);
                 let whole = part.len() == bytes.len();
-                if whole && self.chance.percent(30) {
+                // The sync part may have completed although its answer did not arrive.
+                if whole && self.rng.percent(30) {
                     let writes = self.writes;
                     let covered = self.file(file).covered(writes);
                     self.file(file).sync(covered);
                 }
                 !whole
             }
+            // Operations on names happen as a whole or not at all.
             (Operation::Create { file }, _) => {
-                if self.chance.percent(50) {
+                if self.rng.percent(50) {
                     self.files.push(File::default());
                     self.directory.link(file.clone(), self.files.len() - 1);
                 }
@@ -476,25 +484,26 @@ impl State {
                 Operation::Rename { from, to } | Operation::RenameNoReplace { from, to },
                 Some(file),
             ) => {
-                if self.chance.percent(50) {
+                if self.rng.percent(50) {
                     self.directory.rename(from.clone(), to.clone(), file);
                 }
                 false
             }
             (Operation::Remove { file }, Some(_)) => {
-                if self.chance.percent(50) {
+                if self.rng.percent(50) {
                     self.directory.unlink(file.clone());
                 }
                 false
             }
+            // A sync in flight may have reached the device although nobody learned of it.
             (Operation::Sync { .. }, Some(file)) => {
-                if self.chance.percent(30) {
+                if self.rng.percent(30) {
                     self.file(file).sync(submitted.covered);
                 }
                 false
             }
             (Operation::SyncDirectory, _) => {
-                if self.chance.percent(30) {
+                if self.rng.percent(30) {
                     self.directory.sync(submitted.covered_changes);
                 }
                 false
@@ -512,37 +521,38 @@ impl State {
     }
 
     fn kill(&mut self, cut_short: bool) {
-        self.faults.count(Fault::Kill, Weight::when(cut_short));
-        if self.chance.percent(30) {
+        self.faults.count(Fault::Kill, Impact::effective_if(cut_short));
+        if self.rng.percent(30) {
             let mut lied = false;
             for file in self.directory.files() {
                 lied |= self.file(file).evict();
             }
-            self.faults.count(Fault::EvictedCache, Weight::when(lied));
+            self.faults.count(Fault::EvictedCache, Impact::effective_if(lied));
         }
     }
 
     fn cut_power(&mut self) {
-        let kept_percent = self.chance.pick(&[0, 10, 50, 90, 100]);
-        let mut aftermath = Aftermath::default();
+        let kept_percent = self.rng.pick(&[0, 10, 50, 90, 100]);
+        let mut report = PowerCutReport::default();
         for number in 0..self.files.len() {
-            let stale = self.chance.percent(30).then(|| self.stale_sector());
-            let cut = Cut { kept_percent, stale };
-            let file = self.files.get_mut(number).expect("files are never forgotten");
-            let Aftermath { fates, stale_sectors } = file.cut_power(cut, &mut self.chance);
-            aftermath.fates.extend(fates);
-            aftermath.stale_sectors += stale_sectors;
+            // Some file systems expose old blocks when a grown file loses its data.
+            let stale = self.rng.percent(30).then(|| self.stale_sector());
+            let options = PowerCutOptions { kept_percent, stale };
+            let file = self.files.get_mut(number).expect("files are never removed from the list");
+            let PowerCutReport { outcomes, stale_sectors } = file.cut_power(options, &mut self.rng);
+            report.outcomes.extend(outcomes);
+            report.stale_sectors += stale_sectors;
         }
-        self.count_aftermath(&aftermath);
-        for lost in self.directory.cut_power(&mut self.chance) {
-            let weight = Weight::when(self.file(lost).has_durable_bytes());
-            self.faults.count(Fault::LostName, weight);
+        self.count_power_cut(&report);
+        for lost in self.directory.cut_power(&mut self.rng) {
+            let impact = Impact::effective_if(self.file(lost).has_durable_bytes());
+            self.faults.count(Fault::LostName, impact);
         }
-        self.empty_nameless_files();
+        self.clear_unnamed_files();
     }
 
-    /// Nobody can reach them any more; their numbers stay taken.
-    fn empty_nameless_files(&mut self) {
+    /// Empties files that have no name any more; their numbers stay in use.
+    fn clear_unnamed_files(&mut self) {
         let named = self.directory.files();
         for (number, file) in self.files.iter_mut().enumerate() {
             if !named.contains(&number) {
@@ -551,41 +561,46 @@ impl State {
         }
     }
 
-    fn count_aftermath(&mut self, aftermath: &Aftermath) {
-        let fates = &aftermath.fates;
-        let lost = || fates.iter().filter(|fate| !fate.kept);
-        self.faults.count(Fault::PowerCut, Weight::when(lost().next().is_some()));
-        let kept_of = |write| fates.iter().any(|fate: &Fate| fate.kept && fate.write == write);
-        if lost().any(|fate| kept_of(fate.write)) {
-            self.faults.count(Fault::TornWrite, Weight::Mattered);
+    fn count_power_cut(&mut self, report: &PowerCutReport) {
+        let outcomes = &report.outcomes;
+        let lost = || outcomes.iter().filter(|outcome| !outcome.kept);
+        self.faults.count(Fault::PowerCut, Impact::effective_if(lost().next().is_some()));
+        let kept_of = |write| {
+            outcomes.iter().any(|outcome: &WriteOutcome| outcome.kept && outcome.write == write)
+        };
+        if lost().any(|outcome| kept_of(outcome.write)) {
+            self.faults.count(Fault::TornWrite, Impact::Effective);
         }
-        if has_hole(fates) {
-            self.faults.count(Fault::Hole, Weight::Mattered);
+        if has_hole(outcomes) {
+            self.faults.count(Fault::Hole, Impact::Effective);
         }
-        let first_lost = lost().map(|fate| fate.write).min();
-        let last_kept = fates.iter().filter(|fate| fate.kept).map(|fate| fate.write).max();
+        // A lost write with a smaller number than a kept one was overtaken.
+        let first_lost = lost().map(|outcome| outcome.write).min();
+        let last_kept =
+            outcomes.iter().filter(|outcome| outcome.kept).map(|outcome| outcome.write).max();
         if first_lost.zip(last_kept).is_some_and(|(lost, kept)| kept > lost) {
-            self.faults.count(Fault::ReorderedSectors, Weight::Mattered);
+            self.faults.count(Fault::ReorderedSectors, Impact::Effective);
         }
-        if aftermath.stale_sectors > 0 {
-            self.faults.count(Fault::StaleSector, Weight::Mattered);
+        if report.stale_sectors > 0 {
+            self.faults.count(Fault::StaleSector, Impact::Effective);
         }
     }
 
-    /// What an unwritten sector may show: bytes that once were written elsewhere.
+    /// Picks bytes once written elsewhere, as content of an unwritten sector.
     fn stale_sector(&mut self) -> [u8; SECTOR_BYTES] {
-        let file = self.chance.below(self.files.len());
+        let file = self.rng.below(self.files.len());
         let file = self.files.get(file).expect("there is at least the file that is cut");
-        file.some_sector(&mut self.chance)
+        file.some_sector(&mut self.rng)
     }
 
-    /// Damages a sector; says which file it is in, if there is one to damage.
-    pub(super) fn damage(&mut self, victim: Victim<'_>, kind: DamageKind) -> Option<String> {
+    /// Damages a sector. Returns its file, or `None` if there is nothing to damage.
+    pub(super) fn damage(&mut self, victim: DamageTarget<'_>, kind: DamageKind) -> Option<String> {
         let (name, sector, bits) = self.victim(victim)?;
         let number = self.directory.find(&name)?;
         let file = self.files.get(number)?;
-        let bit = self.chance.within(bits.start as u64..bits.end as u64) as usize;
-        let other = self.chance.pick(&file.written_sectors());
+        let bit = self.rng.in_range(bits.start as u64..bits.end as u64) as usize;
+        // Draw for every kind of damage, so that the kind does not shift later draws.
+        let other = self.rng.pick(&file.written_sectors());
         let (other, older) = (file.sector(other), file.older(sector));
         let changed = self.file(number).damage(sector, |bytes| match kind {
             DamageKind::FlippedBit => {
@@ -593,87 +608,100 @@ impl State {
             }
             DamageKind::ZeroedSector => bytes.fill(0),
             DamageKind::OldSector => *bytes = older.unwrap_or(*bytes),
-            DamageKind::StrangeSector => *bytes = other,
+            DamageKind::ForeignSector => *bytes = other,
         });
         if !changed {
             return None;
         }
         self.damaged = true;
         self.faults.fired(kind.fault());
-        self.trace.note(|| format!("{kind:?} in sector {sector} of {name}"));
+        self.trace.record(|| format!("{kind:?} in sector {sector} of {name}"));
         Some(name)
     }
 
-    /// A file, a sector of it, and the bits of the sector that are meant.
-    fn victim(&mut self, victim: Victim<'_>) -> Option<(String, usize, Range<usize>)> {
+    /// Picks a file, a sector of it, and the range of bits to damage.
+    fn victim(&mut self, victim: DamageTarget<'_>) -> Option<(String, usize, Range<usize>)> {
         let whole = 0..SECTOR_BYTES * 8;
         let names = self.directory.names();
         let name = match victim {
-            Victim::Holding(bytes) => {
+            DamageTarget::Holding(bytes) => {
                 let (name, offset) = names.into_iter().find_map(|name| {
                     let offset = self.find(&name).ok()?.find(bytes)?;
                     Some((name, offset))
                 })?;
                 let first = offset % SECTOR_BYTES * 8;
                 let meant = first..(first + bytes.len() * 8).min(whole.end);
-                let bits = if self.chance.percent(50) { meant } else { whole };
+                // Half of the time within the given bytes, else anywhere in their sector.
+                let bits = if self.rng.percent(50) { meant } else { whole };
                 return Some((name, offset / SECTOR_BYTES, bits));
             }
-            Victim::Log => names.into_iter().filter(|name| !is_of_index(name)).collect::<Vec<_>>(),
-            Victim::Index => names.into_iter().filter(|name| is_of_index(name)).collect(),
+            DamageTarget::Log => {
+                names.into_iter().filter(|name| !is_of_index(name)).collect::<Vec<_>>()
+            }
+            DamageTarget::Index => names.into_iter().filter(|name| is_of_index(name)).collect(),
         };
-        let name = (!name.is_empty()).then(|| self.chance.pick(&name))?;
+        let name = (!name.is_empty()).then(|| self.rng.pick(&name))?;
         let written = self.find(&name).ok()?.written_sectors();
-        let sector = (!written.is_empty()).then(|| self.chance.pick(&written))?;
+        let sector = (!written.is_empty()).then(|| self.rng.pick(&written))?;
         Some((name, sector, whole))
     }
 
-    /// All of these bytes, none, or the front of them up to anywhere.
-    fn some_part<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        match self.chance.below(3) {
+    /// Returns the part of a write in flight that reaches the cache at a crash.
+    fn written_part<'a>(&mut self, bytes: &'a [u8], crash: Crash) -> &'a [u8] {
+        match crash {
+            Crash::Kill => self.random_prefix(bytes),
+            // All of it: the power cut itself drops any of its sectors.
+            Crash::PowerCut => bytes,
+        }
+    }
+
+    /// Returns all of the bytes, none, or a random prefix.
+    fn random_prefix<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        match self.rng.below(3) {
             0 => bytes,
             1 => &[],
-            _ => bytes.get(..self.chance.below(bytes.len())).unwrap_or_default(),
+            _ => bytes.get(..self.rng.below(bytes.len())).unwrap_or_default(),
         }
     }
 
     fn find(&self, name: &str) -> io::Result<&File> {
         let number = existing(self.directory.find(name))?;
-        Ok(self.files.get(number).expect("files are never forgotten"))
+        Ok(self.files.get(number).expect("files are never removed from the list"))
     }
 
     fn file(&mut self, number: FileNumber) -> &mut File {
-        self.files.get_mut(number).expect("files are never forgotten")
+        self.files.get_mut(number).expect("files are never removed from the list")
     }
 }
 
-/// Whether a write kept a sector before one that it lost, and one after it.
-fn has_hole(fates: &[Fate]) -> bool {
+/// Returns whether a write lost a sector between two sectors that it kept.
+fn has_hole(outcomes: &[WriteOutcome]) -> bool {
     let mut kept: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
-    for fate in fates.iter().filter(|fate| fate.kept) {
-        let (first, last) = kept.entry(fate.write).or_insert((fate.sector, fate.sector));
-        (*first, *last) = ((*first).min(fate.sector), (*last).max(fate.sector));
+    for outcome in outcomes.iter().filter(|outcome| outcome.kept) {
+        let (first, last) = kept.entry(outcome.write).or_insert((outcome.sector, outcome.sector));
+        (*first, *last) = ((*first).min(outcome.sector), (*last).max(outcome.sector));
     }
-    let inside = |fate: &Fate| {
-        kept.get(&fate.write).is_some_and(|(first, last)| (*first..*last).contains(&fate.sector))
+    let inside = |outcome: &WriteOutcome| {
+        kept.get(&outcome.write)
+            .is_some_and(|(first, last)| (*first..*last).contains(&outcome.sector))
     };
-    fates.iter().any(|fate| !fate.kept && inside(fate))
+    outcomes.iter().any(|outcome| !outcome.kept && inside(outcome))
 }
 
-/// Whether a file is of the index: the log is complete without it.
+/// Returns whether a file belongs to the index; the log is complete without it.
 fn is_of_index(file: &str) -> bool {
     file.starts_with("INDEX") || file.contains(".run")
 }
 
-/// Whether a new file of the index is made of several others.
+/// Returns whether a new index file covers several segments, so is the result of a compaction.
 fn covers_several_segments(file: &str) -> bool {
     let covered = file.strip_suffix(".run.new").and_then(|covered| covered.split_once('-'));
     covered.is_some_and(|(first, last)| first != last)
 }
 
-/// What the device says when it cannot.
+/// Device error.
 const EIO: i32 = 5;
-/// What the system says when it is short of something.
+/// Shortage errors of the system.
 const EINTR: i32 = 4;
 const EAGAIN: i32 = 11;
 const ENOMEM: i32 = 12;

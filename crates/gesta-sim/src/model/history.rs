@@ -1,9 +1,8 @@
-//! What was published, as an outside observer knows it, and what follows from it.
+//! The published events as an outside observer knows them, and the answers that follow from them.
 //!
-//! Owns: [`History`]: the reference answers to every kind of read, and whether an append was
-//! allowed at a given position. Always holds: it only grows, but for what is scavenged, of which it
-//! still knows everything. It is written for being obviously right, so it looks at everything anew
-//! each time.
+//! Owns: [`History`]: reference answers to every kind of read, and the check whether an append was
+//! allowed at a given head. Always holds: events are only added; scavenged ones are marked and stay
+//! known. Written to be obviously correct: everything is recomputed on each call.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,34 +11,35 @@ use gesta_store::{
     Revision, StreamAppend, StreamMetadata, StreamName, StreamState, TombstoneStream,
 };
 
-/// Published events, in order of positions.
+/// The published events, in order of position.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     ever: Vec<RecordedEvent>,
-    /// Those that were not scavenged.
+    /// Events that were not scavenged.
     events: Vec<RecordedEvent>,
-    /// Those that were.
+    /// Positions of scavenged events.
     gone: BTreeSet<Position>,
-    /// For each stream, where its events are in `ever`.
+    /// Indexes into `ever`, by stream.
     streams: BTreeMap<StreamName, Vec<usize>>,
 }
 
-/// What was known of a stream as of some position.
+/// State of a stream while a given position was the head.
 #[derive(Debug, PartialEq)]
-pub(crate) struct StreamPast {
+pub(crate) struct StreamStateAt {
     pub(crate) state: StreamState,
-    /// The last revision, hidden or not.
+    /// Last revision, including hidden events.
     pub(crate) head: Option<Revision>,
     pub(crate) metadata: StreamMetadata,
     pub(crate) metadata_head: Option<Revision>,
 }
 
-impl StreamPast {
-    /// The head that an expectation is compared with.
-    pub(crate) fn judged_head(&self, expected: ExpectedRevision) -> Option<Revision> {
+impl StreamStateAt {
+    /// The head that an expected revision is compared with.
+    pub(crate) fn head_for(&self, expected: ExpectedRevision) -> Option<Revision> {
         match expected {
             ExpectedRevision::Exact(_) => self.head,
             ExpectedRevision::Any | ExpectedRevision::NoStream | ExpectedRevision::StreamExists => {
+                // A deleted stream counts as missing, except for an exact revision.
                 self.head.filter(|_| self.state != StreamState::Deleted)
             }
         }
@@ -47,12 +47,12 @@ impl StreamPast {
 }
 
 impl History {
-    /// Those that were not scavenged.
+    /// Events that were not scavenged.
     pub(crate) fn events(&self) -> &[RecordedEvent] {
         &self.events
     }
 
-    /// The positions of events that no stream read shows and that may be scavenged.
+    /// Positions of events that no stream read shows; they may be scavenged.
     pub(crate) fn hidden(&self) -> BTreeSet<Position> {
         let of_stream = |stream| {
             let first_shown = self.first_shown(stream, self.head());
@@ -61,14 +61,14 @@ impl History {
         self.streams.keys().flat_map(of_stream).map(|event| event.position).collect()
     }
 
-    /// Whether a read of its stream showed an event while `as_of` was the head.
+    /// Returns whether reads of its stream showed the event while `as_of` was the head.
     pub(crate) fn was_visible(&self, event: &RecordedEvent, as_of: Position) -> bool {
         event.position <= as_of && event.revision >= self.first_shown(&event.stream, as_of)
     }
 
-    /// The first revision that reads of a stream showed while `as_of` was the head.
+    /// First revision that reads of the stream showed while `as_of` was the head.
     fn first_shown(&self, stream: &StreamName, as_of: Position) -> Revision {
-        let past = self.stream_past(stream, as_of);
+        let past = self.stream_state_at(stream, as_of);
         match (past.state, past.head) {
             (StreamState::Tombstoned, _) => Revision::MAX,
             (_, Some(head)) => past.metadata.first_shown(head),
@@ -76,14 +76,13 @@ impl History {
         }
     }
 
-    /// Events were scavenged.
-    pub(crate) fn take_away(&mut self, positions: &[Position]) {
+    pub(crate) fn remove_scavenged(&mut self, positions: &[Position]) {
         self.gone.extend(positions);
         self.events.retain(|event| !self.gone.contains(&event.position));
     }
 
-    /// An event was not scavenged after all.
-    pub(crate) fn bring_back(&mut self, position: Position) {
+    /// Undoes the scavenging of an event.
+    pub(crate) fn restore_scavenged(&mut self, position: Position) {
         if self.gone.remove(&position) {
             let there = self.ever.iter().filter(|event| !self.gone.contains(&event.position));
             self.events = there.cloned().collect();
@@ -94,8 +93,8 @@ impl History {
         self.ever.last().map_or(Position::START, |event| event.position)
     }
 
-    /// The time of the last event.
-    pub(crate) fn last_recorded(&self) -> RecordedAt {
+    /// Time of the last event, or zero.
+    pub(crate) fn last_recorded_at(&self) -> RecordedAt {
         self.ever.last().map_or(RecordedAt::from_micros(0), |event| event.recorded_at)
     }
 
@@ -111,7 +110,7 @@ impl History {
         self.ever.push(event);
     }
 
-    /// All positions that were the head, from `first` on.
+    /// Every position that was the head, starting with `first`.
     pub(crate) fn heads_since(&self, first: Position) -> impl Iterator<Item = Position> {
         let later = self.ever.iter().map(|event| event.position);
         std::iter::once(first).chain(later.filter(move |position| *position > first))
@@ -125,18 +124,19 @@ impl History {
         places.iter().filter_map(|place| self.ever.get(*place))
     }
 
-    /// A stream's events that were not scavenged.
-    pub(crate) fn left_of(
+    /// Events of a stream that were not scavenged.
+    pub(crate) fn remaining_of(
         &self,
         stream: &StreamName,
     ) -> impl DoubleEndedIterator<Item = &RecordedEvent> {
         self.stream(stream).filter(|event| !self.gone.contains(&event.position))
     }
 
-    /// Whether nothing that is left of their stream lies between two events.
+    /// Returns whether `next` is the first remaining event of the stream after `one`.
     pub(crate) fn follows(&self, one: &RecordedEvent, next: &RecordedEvent) -> bool {
+        // Scavenged events in between are no gap.
         let between = self
-            .left_of(&one.stream)
+            .remaining_of(&one.stream)
             .filter(|event| event.revision > one.revision && event.revision < next.revision);
         one.revision < next.revision && between.count() == 0
     }
@@ -149,12 +149,11 @@ impl History {
         self.stream_names().filter_map(StreamName::category).collect()
     }
 
-    /// The next revision of a stream.
     pub(crate) fn next_revision(&self, stream: &StreamName) -> Revision {
         Revision::new(self.streams.get(stream).map_or(0, |places| places.len() as u64))
     }
 
-    pub(crate) fn stream_past(&self, stream: &StreamName, as_of: Position) -> StreamPast {
+    pub(crate) fn stream_state_at(&self, stream: &StreamName, as_of: Position) -> StreamStateAt {
         let last = |stream: &StreamName| {
             self.stream(stream).rev().find(|event| event.position <= as_of).cloned()
         };
@@ -168,43 +167,46 @@ impl History {
             .and_then(|event| StreamMetadata::from_json(&event.data).ok())
             .unwrap_or_default();
         let state = match head {
+            // A tombstone is final and applies even to a stream without events.
             _ if of_metadata(TombstoneStream::EVENT_TYPE).is_some() => StreamState::Tombstoned,
             None => StreamState::Missing,
             Some(head) if metadata.deletes(head) => StreamState::Deleted,
             Some(_) => StreamState::Live,
         };
         let metadata_head = described.as_ref().and_then(last).map(|event| event.revision);
-        StreamPast { state, head, metadata, metadata_head }
+        StreamStateAt { state, head, metadata, metadata_head }
     }
 
-    /// The events of a stream that its reads show now.
+    /// Events of a stream that its reads show now.
     pub(crate) fn shown(&self, stream: &StreamName) -> Vec<&RecordedEvent> {
-        let past = self.stream_past(stream, self.head());
+        let past = self.stream_state_at(stream, self.head());
         let Some(head) = past.head else { return Vec::new() };
         let first = past.metadata.first_shown(head);
-        self.left_of(stream).filter(|event| event.revision >= first).collect()
+        self.remaining_of(stream).filter(|event| event.revision >= first).collect()
     }
 
-    /// Why an append was not allowed while `as_of` was the head.
-    pub(crate) fn objection(&self, append: &Append, as_of: Position) -> Option<String> {
-        let of_stream = append.streams.iter().find_map(|part| self.stream_objection(part, as_of));
-        of_stream.or_else(|| self.condition_objection(append.condition.as_ref()?, as_of))
+    /// Returns the reason to refuse an append while `as_of` was the head.
+    pub(crate) fn refusal_reason(&self, append: &Append, as_of: Position) -> Option<String> {
+        let of_stream = append.streams.iter().find_map(|part| self.stream_refusal(part, as_of));
+        of_stream.or_else(|| self.condition_refusal(append.condition.as_ref()?, as_of))
     }
 
-    fn stream_objection(&self, part: &StreamAppend, as_of: Position) -> Option<String> {
+    fn stream_refusal(&self, part: &StreamAppend, as_of: Position) -> Option<String> {
         let described = part.stream.described_stream();
+        // A tombstone also forbids appends to the metadata stream.
         let forbidden = described.as_ref().unwrap_or(&part.stream);
-        if self.stream_past(forbidden, as_of).state == StreamState::Tombstoned {
+        if self.stream_state_at(forbidden, as_of).state == StreamState::Tombstoned {
             return Some(format!("{forbidden} was tombstoned"));
         }
-        let past = self.stream_past(&part.stream, as_of);
-        let head = past.judged_head(part.expected);
+        let past = self.stream_state_at(&part.stream, as_of);
+        let head = past.head_for(part.expected);
         let text = || format!("{} was at {head:?}, not at {}", part.stream, part.expected);
         (!part.expected.admits(head)).then(text)
     }
 
-    fn condition_objection(&self, condition: &AppendCondition, as_of: Position) -> Option<String> {
+    fn condition_refusal(&self, condition: &AppendCondition, as_of: Position) -> Option<String> {
         let query = &condition.none_matching;
+        // Only visible events count, as of the head at which the condition was checked.
         let mut later = self
             .events
             .iter()

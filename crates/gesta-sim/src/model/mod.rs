@@ -1,11 +1,11 @@
-//! What a client knows of a store from outside, and what it may therefore demand.
+//! A client's knowledge of a store, and the promises of the contract that follow from it.
 //!
-//! Owns: [`Model`]: every append that was offered, what was answered, and everything that was ever
-//! seen. Always holds: it takes nothing from the engine but answers and reads; each demand is a
-//! promise of the contract. Not here: who asks what, and when.
+//! Owns: [`Model`]: every submitted append, its answers, and every event ever read. Always holds:
+//! its only inputs are answers and reads; each check is a promise of the contract. Not here: the
+//! schedule of requests.
 
 mod history;
-mod scavenged;
+mod scavenging;
 
 use std::{collections::HashMap, fmt};
 
@@ -15,94 +15,92 @@ use gesta_store::{
 };
 
 pub(crate) use self::history::History;
-use self::scavenged::Scavenging;
+use self::scavenging::ScavengeTracker;
 
-/// A promise that was broken.
+/// A violated promise, described for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Broken(pub(crate) String);
+pub(crate) struct Violation(pub(crate) String);
 
-impl fmt::Display for Broken {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// What holds, or which promise does not.
-pub(crate) type Verdict<T = ()> = Result<T, Broken>;
+/// `Err` with the first violated promise.
+pub(crate) type CheckResult<T = ()> = Result<T, Violation>;
 
-/// Demands that something holds.
-pub(crate) fn demand(holds: bool, otherwise: impl FnOnce() -> String) -> Verdict {
-    if holds { Ok(()) } else { Err(Broken(otherwise())) }
+/// Returns a violation unless `holds`.
+pub(crate) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> CheckResult {
+    if holds { Ok(()) } else { Err(Violation(otherwise())) }
 }
 
-/// An append by the order in which it was first offered.
-pub(crate) type OfferNumber = usize;
+/// Index of an append, in order of first submission.
+pub(crate) type AppendId = usize;
 
-/// How an append came to be offered.
+/// Validity of a submitted append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Honesty {
-    /// As a client should.
-    Sound,
-    /// Bad input; must be rejected.
+pub(crate) enum AppendKind {
+    Valid,
+    /// Invalid input; must be rejected.
     Malformed,
-    /// Uses the first event id of another append that is there; must be a conflict.
-    Forged,
+    /// Reuses the first event id of a published append; must be a conflict.
+    ReusedEventId,
 }
 
-/// An append that was offered, once or more often.
+/// An append and the state of its attempts.
 #[derive(Debug)]
-struct Offer {
+struct TrackedAppend {
     append: Append,
-    honesty: Honesty,
-    /// The head when it was first offered in the store's present life, or its last one.
-    offered_at: Position,
-    /// Attempts in the store's present life whose outcome is not a definite failure.
+    kind: AppendKind,
+    /// Head at its first attempt in the current session, or in the last one that tried it.
+    first_attempt_head: Position,
+    /// Attempts in the current session without a definite failure.
     open: u32,
-    /// Those of them that were answered: the outcome is unknown.
+    /// Number of `open` attempts that were answered with an unknown outcome.
     doubtful: u32,
-    /// What it was or must be answered, once it is published.
+    /// The only correct acknowledgement, once the append is published.
     published: Option<Appended>,
-    /// That it is there was told or seen in a way that outlives attempts.
+    /// Set once its presence was acknowledged or survived a restart.
     confirmed: bool,
 }
 
-/// What was known when an append was offered.
+/// Knowledge at the time of an attempt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {
-    pub(crate) offer: OfferNumber,
-    /// The head that readers saw.
+    pub(crate) append: AppendId,
+    /// Head visible to readers.
     head: Position,
     was_published: bool,
-    /// Earlier attempts that had been answered: the outcome is unknown.
+    /// Earlier attempts answered with an unknown outcome.
     in_doubt: u32,
 }
 
 impl Attempt {
-    /// Whether the append was not there yet when it was offered.
+    /// Returns whether the append was absent when the attempt began.
     pub(crate) const fn is_first(&self) -> bool {
         !self.was_published
     }
 }
 
-/// What the disk and the store have been through in the store's present life.
+/// Faults in the current session that excuse failed appends.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Excuses {
+pub(crate) struct ObservedFaults {
     /// An operation of the disk failed.
     pub(crate) disk_failed: bool,
-    /// One of them was the write of a group.
+    /// The write of a commit group failed.
     pub(crate) write_failed: bool,
-    /// Something on the disk was damaged.
+    /// Bytes on the disk were damaged.
     pub(crate) damaged: bool,
 }
 
-/// Everything that a client knows.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     history: History,
-    offers: Vec<Offer>,
-    /// Which event is which: the offer, and the place in it.
-    owners: HashMap<EventId, (OfferNumber, usize)>,
-    scavenging: Scavenging,
+    appends: Vec<TrackedAppend>,
+    /// The append that each event was submitted in, and its index there.
+    owners: HashMap<EventId, (AppendId, usize)>,
+    scavenge: ScavengeTracker,
 }
 
 impl Model {
@@ -110,46 +108,46 @@ impl Model {
         &self.history
     }
 
-    pub(crate) fn offers(&self) -> usize {
-        self.offers.len()
+    pub(crate) fn append_count(&self) -> usize {
+        self.appends.len()
     }
 
-    pub(crate) fn append(&self, offer: OfferNumber) -> &Append {
-        &self.offer_at(offer).append
+    pub(crate) fn append(&self, id: AppendId) -> &Append {
+        &self.tracked(id).append
     }
 
-    pub(crate) fn honesty(&self, offer: OfferNumber) -> Honesty {
-        self.offer_at(offer).honesty
+    pub(crate) fn kind(&self, id: AppendId) -> AppendKind {
+        self.tracked(id).kind
     }
 
-    pub(crate) fn published(&self, offer: OfferNumber) -> Option<&Appended> {
-        self.offers.get(offer).and_then(|offer| offer.published.as_ref())
+    pub(crate) fn published(&self, id: AppendId) -> Option<&Appended> {
+        self.appends.get(id).and_then(|tracked| tracked.published.as_ref())
     }
 
-    /// What an append that begins with this event is answered, if it is there.
+    /// Returns the acknowledgement of the published append that starts with this event.
     pub(crate) fn published_as(&self, first_event: EventId) -> Option<&Appended> {
         self.owners.get(&first_event).and_then(|(owner, _)| self.published(*owner))
     }
 
-    /// The last position that some later frame must vouch for: an append that was offered after
-    /// it could be read is there, too.
-    pub(crate) fn vouched(&self) -> Position {
-        let later = self.offers.iter().filter(|offer| offer.published.is_some());
-        later.map(|offer| offer.offered_at).max().unwrap_or_default()
+    /// The last position that is proven durable: a later published append was submitted after it
+    /// was visible.
+    pub(crate) fn proven(&self) -> Position {
+        let later = self.appends.iter().filter(|tracked| tracked.published.is_some());
+        later.map(|tracked| tracked.first_attempt_head).max().unwrap_or_default()
     }
 
-    /// A new append that is about to be offered.
-    pub(crate) fn register(&mut self, append: Append, honesty: Honesty) -> OfferNumber {
-        let number = self.offers.len();
-        if honesty == Honesty::Sound {
+    /// Adds an append that is about to be submitted.
+    pub(crate) fn register(&mut self, append: Append, kind: AppendKind) -> AppendId {
+        let number = self.appends.len();
+        if kind == AppendKind::Valid {
             for (ordinal, event) in append.events().enumerate() {
                 self.owners.insert(event.id, (number, ordinal));
             }
         }
-        self.offers.push(Offer {
+        self.appends.push(TrackedAppend {
             append,
-            honesty,
-            offered_at: Position::START,
+            kind,
+            first_attempt_head: Position::START,
             open: 0,
             doubtful: 0,
             published: None,
@@ -158,32 +156,33 @@ impl Model {
         number
     }
 
-    /// An append is offered, for the first time or again.
-    pub(crate) fn offered(&mut self, number: OfferNumber) -> Attempt {
+    /// Starts an attempt of a registered append.
+    pub(crate) fn begin_attempt(&mut self, number: AppendId) -> Attempt {
         let head = self.history.head();
-        let offer = self.offer_mut(number);
-        if offer.open == 0 && offer.published.is_none() {
-            offer.offered_at = head;
+        let tracked = self.tracked_mut(number);
+        if tracked.open == 0 && tracked.published.is_none() {
+            tracked.first_attempt_head = head;
         }
-        offer.open += 1;
-        let (was_published, in_doubt) = (offer.published.is_some(), offer.doubtful);
-        Attempt { offer: number, head, was_published, in_doubt }
+        tracked.open += 1;
+        let (was_published, in_doubt) = (tracked.published.is_some(), tracked.doubtful);
+        Attempt { append: number, head, was_published, in_doubt }
     }
 
-    /// Takes events that were published after everything that is known.
-    pub(crate) fn absorb(&mut self, events: &[RecordedEvent]) -> Verdict {
+    /// Checks and adds newly published events.
+    pub(crate) fn absorb(&mut self, events: &[RecordedEvent]) -> CheckResult {
         let mut rest = events;
         while let Some(first) = rest.first() {
             let owner = self.owners.get(&first.id).copied();
             let Some((number, ordinal)) = owner else {
-                return Err(Broken(format!("event {} was never offered", first.position)));
+                return Err(Violation(format!("event {} was never submitted", first.position)));
             };
             let count = self.append(number).events().count();
-            demand(ordinal == 0, || {
+            ensure(ordinal == 0, || {
                 format!("only a part of append {number} is visible, from {}", first.position)
             })?;
+            // An append is atomic: all of its events become visible together.
             let Some((events, later)) = rest.split_at_checked(count) else {
-                return Err(Broken(format!(
+                return Err(Violation(format!(
                     "only {} of {count} events of append {number} are visible",
                     rest.len()
                 )));
@@ -194,54 +193,57 @@ impl Model {
         Ok(())
     }
 
-    fn absorb_append(&mut self, number: OfferNumber, events: &[RecordedEvent]) -> Verdict {
+    fn absorb_append(&mut self, number: AppendId, events: &[RecordedEvent]) -> CheckResult {
         let head = self.history.head();
-        let offer = self.offer_at(number);
-        demand(offer.published.is_none(), || format!("append {number} was appended twice"))?;
-        demand(offer.open > 0, || {
+        let tracked = self.tracked(number);
+        ensure(tracked.published.is_none(), || format!("append {number} was appended twice"))?;
+        // Without an open attempt, the append was refused for certain or absent after a restart.
+        ensure(tracked.open > 0, || {
             format!("append {number} appeared after it was definitely refused or found absent")
         })?;
-        if let Some(objection) = self.history.objection(&offer.append, head) {
-            return Err(Broken(format!("append {number} was accepted, but {objection}")));
+        if let Some(refusal_reason) = self.history.refusal_reason(&tracked.append, head) {
+            return Err(Violation(format!("append {number} was accepted, but {refusal_reason}")));
         }
-        let offered: Vec<(StreamName, NewEvent)> = offer
+        // Events of an append are recorded in order of its streams, at contiguous positions.
+        let submitted: Vec<(StreamName, NewEvent)> = tracked
             .append
             .streams
             .iter()
             .flat_map(|part| part.events.iter().map(|event| (part.stream.clone(), event.clone())))
             .collect();
         let mut previous = None;
-        for ((stream, new), event) in offered.iter().zip(events) {
-            demand(is_same(stream, new, event), || {
-                format!("event {} differs from what append {number} offered", event.position)
+        for ((stream, new), event) in submitted.iter().zip(events) {
+            ensure(is_same(stream, new, event), || {
+                format!("event {} differs from the submitted append {number}", event.position)
             })?;
-            demand(previous.is_none_or(|p: Position| p.next() == event.position), || {
-                format!("positions of append {number} are torn apart at {}", event.position)
+            ensure(previous.is_none_or(|p: Position| p.next() == event.position), || {
+                format!("positions of append {number} are not contiguous at {}", event.position)
             })?;
             self.absorb_event(event)?;
             previous = Some(event.position);
         }
+        // From now on every acknowledgement of this append must equal this one.
         let appended = self.answer_for(number);
-        self.offer_mut(number).published = Some(appended);
+        self.tracked_mut(number).published = Some(appended);
         Ok(())
     }
 
-    fn absorb_event(&mut self, event: &RecordedEvent) -> Verdict {
+    fn absorb_event(&mut self, event: &RecordedEvent) -> CheckResult {
         let (history, position) = (&self.history, event.position);
-        demand(position > history.head(), || format!("event {position} is out of order"))?;
-        demand(event.revision == history.next_revision(&event.stream), || {
+        ensure(position > history.head(), || format!("event {position} is out of order"))?;
+        ensure(event.revision == history.next_revision(&event.stream), || {
             let expected = history.next_revision(&event.stream);
             format!("event {position} has revision {} instead of {expected}", event.revision)
         })?;
-        demand(event.recorded_at >= history.last_recorded(), || {
-            format!("event {position} was recorded before the one before it")
+        ensure(event.recorded_at >= history.last_recorded_at(), || {
+            format!("event {position} has an earlier time than its predecessor")
         })?;
         self.history.push(event.clone());
         Ok(())
     }
 
-    /// What the append just absorbed must be answered.
-    fn answer_for(&self, number: OfferNumber) -> Appended {
+    /// Computes the correct acknowledgement of the append absorbed last.
+    fn answer_for(&self, number: AppendId) -> Appended {
         let parts = self.append(number).streams.iter().filter(|part| !part.events.is_empty());
         let revision = |stream| self.history.next_revision(stream).previous();
         let revisions =
@@ -249,101 +251,116 @@ impl Model {
         Appended { position: self.history.head(), revisions: revisions.collect() }
     }
 
-    /// The store was opened again after a crash: this is all that it shows.
-    pub(crate) fn recovered(&mut self, events: &[RecordedEvent]) -> Verdict {
+    /// Checks the complete contents of the store after a restart.
+    pub(crate) fn recovered(&mut self, events: &[RecordedEvent]) -> CheckResult {
         self.settle_scavenging(events);
         let known = self.history.events();
         for (known, found) in known.iter().zip(events) {
-            demand(known == found, || format!("event {} is not what it was", known.position))?;
+            ensure(known == found, || {
+                format!("event {} changed after it was published", known.position)
+            })?;
         }
         let Some(later) = events.get(known.len()..) else {
             let lost = known.get(events.len()).map(|event| event.position);
             let lost = lost.unwrap_or_default();
-            return Err(Broken(format!("what was published is lost from position {lost} on")));
+            return Err(Violation(format!("published events are lost from position {lost} on")));
         };
         self.absorb(later)?;
-        for offer in &mut self.offers {
-            (offer.open, offer.doubtful) = (0, 0);
-            offer.confirmed = offer.published.is_some();
+        // A restart decides every open attempt: what is absent now can no longer appear.
+        for tracked in &mut self.appends {
+            (tracked.open, tracked.doubtful) = (0, 0);
+            tracked.confirmed = tracked.published.is_some();
         }
         Ok(())
     }
 
-    /// An append was answered; everything published until then was absorbed before.
+    /// Checks an answer. All events published before it must be absorbed.
     pub(crate) fn answered(
         &mut self,
         attempt: Attempt,
         answer: &Result<Appended, StoreError>,
-        excuses: Excuses,
-    ) -> Verdict {
+        observed: ObservedFaults,
+    ) -> CheckResult {
         match answer {
             Ok(appended) => self.accepted(attempt, appended),
             Err(error) if error.is_definite() => {
                 self.refused(attempt, error)?;
-                self.justified(attempt, error, excuses)
+                self.justified(attempt, error, observed)
             }
             Err(error) => {
-                self.offer_mut(attempt.offer).doubtful += 1;
-                demand(excuses.disk_failed, || {
-                    format!("append {} for no reason: {error}", attempt.offer)
+                self.tracked_mut(attempt.append).doubtful += 1;
+                ensure(observed.disk_failed, || {
+                    format!("append {} failed without a disk failure: {error}", attempt.append)
                 })
             }
         }
     }
 
-    fn accepted(&mut self, attempt: Attempt, appended: &Appended) -> Verdict {
-        let number = attempt.offer;
-        let offer = self.offer_mut(number);
-        offer.open = offer.open.saturating_sub(1);
-        offer.confirmed = true;
-        demand(offer.honesty == Honesty::Sound, || format!("append {number} was accepted"))?;
-        if offer.append.events().next().is_none() {
+    fn accepted(&mut self, attempt: Attempt, appended: &Appended) -> CheckResult {
+        let number = attempt.append;
+        let tracked = self.tracked_mut(number);
+        tracked.open = tracked.open.saturating_sub(1);
+        tracked.confirmed = true;
+        ensure(tracked.kind == AppendKind::Valid, || {
+            format!("append {number} was accepted although it is invalid")
+        })?;
+        if tracked.append.events().next().is_none() {
             return self.check_passed(attempt, appended);
         }
-        let Some(published) = offer.published.clone() else {
-            return Err(Broken(format!("append {number} was acknowledged but is not there")));
+        let Some(published) = tracked.published.clone() else {
+            return Err(Violation(format!("append {number} was acknowledged but is missing")));
         };
-        demand(published == *appended, || {
+        ensure(published == *appended, || {
             format!("append {number} was answered {appended:?} instead of {published:?}")
         })?;
+        // A first attempt cannot get a position at or below the head that it started from.
         let in_time = attempt.was_published || published.position > attempt.head;
-        demand(in_time, || format!("append {number} was put before what was there already"))
+        ensure(in_time, || format!("append {number} was placed before existing events"))
     }
 
-    /// An append without events holds as of the head that it names.
-    fn check_passed(&self, attempt: Attempt, appended: &Appended) -> Verdict {
-        let Attempt { offer: number, head, .. } = attempt;
+    /// Checks the acknowledgement of an append without events, which holds at the head that it
+    /// names.
+    fn check_passed(&self, attempt: Attempt, appended: &Appended) -> CheckResult {
+        let Attempt { append: number, head, .. } = attempt;
         let at = appended.position;
-        demand(at >= head && at <= self.history.head() && appended.revisions.is_empty(), || {
+        ensure(at >= head && at <= self.history.head() && appended.revisions.is_empty(), || {
             format!("check {number} was answered {appended:?}, begun at {head}")
         })?;
-        match self.history.objection(self.append(number), at) {
-            Some(objection) => Err(Broken(format!("check {number} passed, but {objection}"))),
+        match self.history.refusal_reason(self.append(number), at) {
+            Some(refusal_reason) => {
+                Err(Violation(format!("check {number} passed, but {refusal_reason}")))
+            }
             None => Ok(()),
         }
     }
 
-    /// A definite failure: nothing was appended, by this attempt or by those whose answer made the
-    /// client ask again.
-    fn refused(&mut self, attempt: Attempt, error: &StoreError) -> Verdict {
-        let number = attempt.offer;
-        let offer = self.offer_mut(number);
-        let earlier = offer.doubtful.min(attempt.in_doubt);
-        offer.doubtful -= earlier;
+    /// Checks a definite failure: neither this attempt nor earlier ones with unknown outcome took
+    /// effect.
+    fn refused(&mut self, attempt: Attempt, error: &StoreError) -> CheckResult {
+        let number = attempt.append;
+        let tracked = self.tracked_mut(number);
+        // The refusal also decides earlier attempts with an unknown outcome.
+        let earlier = tracked.doubtful.min(attempt.in_doubt);
+        tracked.doubtful -= earlier;
         let settled = 1 + earlier;
         let by_this_attempt =
-            offer.published.is_some() && offer.open == settled && !offer.confirmed;
-        offer.open = offer.open.saturating_sub(settled);
-        demand(!by_this_attempt, || format!("append {number} is there, but was refused: {error}"))
+            tracked.published.is_some() && tracked.open == settled && !tracked.confirmed;
+        tracked.open = tracked.open.saturating_sub(settled);
+        ensure(!by_this_attempt, || format!("append {number} is stored, but was refused: {error}"))
     }
 
-    fn justified(&self, attempt: Attempt, error: &StoreError, excuses: Excuses) -> Verdict {
-        let number = attempt.offer;
-        let offer = self.offer_at(number);
+    fn justified(
+        &self,
+        attempt: Attempt,
+        error: &StoreError,
+        observed: ObservedFaults,
+    ) -> CheckResult {
+        let number = attempt.append;
+        let tracked = self.tracked(number);
         let judged = || {
-            // Another attempt may have succeeded while this one was under way.
-            demand(!attempt.was_published, || {
-                format!("the repeat of append {number} was refused: {error}")
+            // A concurrent attempt may have succeeded.
+            ensure(!attempt.was_published, || {
+                format!("a retry of stored append {number} was refused: {error}")
             })
         };
         let just = match error {
@@ -353,69 +370,76 @@ impl Model {
             }
             StoreError::Deleted { stream } => {
                 judged()?;
-                let past = self.history.stream_past(stream, self.history.head());
+                let past = self.history.stream_state_at(stream, self.history.head());
                 past.state == StreamState::Tombstoned
             }
-            StoreError::Rejected(_) => offer.honesty == Honesty::Malformed,
-            StoreError::Overloaded(_) => excuses.disk_failed,
-            // Whatever fails before a byte of an append is written is passing.
-            StoreError::Stopped { .. } => excuses.write_failed,
-            StoreError::Corrupt(_) => excuses.damaged,
+            StoreError::Rejected(_) => tracked.kind == AppendKind::Malformed,
+            // The simulated load never exceeds the queue, so only a failing disk may cause this.
+            StoreError::Overloaded(_) => observed.disk_failed,
+            // A failure before the first byte is written is transient, so only a failed write
+            // stops.
+            StoreError::Stopped { .. } => observed.write_failed,
+            StoreError::Corrupt(_) => observed.damaged,
+            // The first is a bug, the second is not a definite failure.
             StoreError::Unsupported { .. } | StoreError::Unavailable { .. } => false,
         };
-        demand(just, || format!("append {number} was refused without reason: {error}"))
+        ensure(just, || format!("append {number} was refused without a cause: {error}"))
     }
 
-    /// A conflict names what readers can see, as it was at some time during the attempt.
+    /// Returns whether a conflict describes a state that was visible at some time during the
+    /// attempt.
     fn conflict_is_real(&self, attempt: Attempt, conflict: &Conflict) -> bool {
-        let offer = self.offer_at(attempt.offer);
+        let tracked = self.tracked(attempt.append);
         match conflict {
             Conflict::Stream { stream, expected, head } => {
                 let is_asked = |part: &&gesta_store::StreamAppend| {
                     part.stream == *stream && part.expected == *expected
                 };
-                let asked = offer.append.streams.iter().any(|part| is_asked(&part));
+                let asked = tracked.append.streams.iter().any(|part| is_asked(&part));
+                // The stream must have had this head at that time.
                 let was_so = |as_of: Position| {
-                    self.history.stream_past(stream, as_of).judged_head(*expected) == *head
+                    self.history.stream_state_at(stream, as_of).head_for(*expected) == *head
                 };
+                // Heads at or after its own publication do not count.
                 let mut heads = self.history.heads_since(attempt.head).filter(|as_of| {
-                    offer.published.as_ref().is_none_or(|published| *as_of < published.position)
+                    tracked.published.as_ref().is_none_or(|published| *as_of < published.position)
                 });
                 asked && !expected.admits(*head) && heads.any(was_so)
             }
             Conflict::Condition { matching } => {
-                let Some(condition) = &offer.append.condition else { return false };
+                let Some(condition) = &tracked.append.condition else { return false };
                 let query = &condition.none_matching;
                 let Some(event) = self.history.at(*matching) else { return false };
                 let mut heads = self.history.heads_since(attempt.head);
+                // The matching event must be visible and after the condition's position.
                 *matching > condition.after
                     && query.matches(&event.event_type, &event.tags)
                     && heads.any(|as_of| self.history.was_visible(event, as_of))
             }
             Conflict::PartialRepeat { first_event } => {
-                let is_there = |(owner, _): &(OfferNumber, usize)| self.published(*owner).is_some();
-                offer.honesty == Honesty::Forged
+                let is_there = |(owner, _): &(AppendId, usize)| self.published(*owner).is_some();
+                tracked.kind == AppendKind::ReusedEventId
                     && self.owners.get(first_event).is_some_and(is_there)
             }
         }
     }
 
-    fn offer_at(&self, number: OfferNumber) -> &Offer {
-        self.offers.get(number).expect("offers are registered first")
+    fn tracked(&self, number: AppendId) -> &TrackedAppend {
+        self.appends.get(number).expect("appends are registered first")
     }
 
-    fn offer_mut(&mut self, number: OfferNumber) -> &mut Offer {
-        self.offers.get_mut(number).expect("offers are registered first")
+    fn tracked_mut(&mut self, number: AppendId) -> &mut TrackedAppend {
+        self.appends.get_mut(number).expect("appends are registered first")
     }
 
-    /// How many events streams have, for choosing what to expect of them.
+    /// Returns the expectation that matches the stream's current head.
     pub(crate) fn present_expectation(&self, stream: &StreamName) -> ExpectedRevision {
         let head = self.history.next_revision(stream).previous();
         head.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact)
     }
 }
 
-/// Whether an event was recorded as it was offered.
+/// Returns whether an event was recorded as submitted.
 fn is_same(stream: &StreamName, new: &NewEvent, recorded: &RecordedEvent) -> bool {
     *stream == recorded.stream
         && *new

@@ -1,8 +1,8 @@
-//! What a damaged store may show: what was there, up to where it says that something is missing.
+//! Reads of a damaged store: intact events up to the reported damage.
 //!
-//! Always holds: nothing is compared with the damage, which is not known here; what is shown must
-//! be what was appended, nothing may be missing in silence, and a store that calls itself damaged
-//! takes no appends. Not here: which damage there is ([`last`](super::last)).
+//! Always holds: the checks do not know the injected damage; every event shown was appended,
+//! nothing is missing without an error, and a store that reports damage takes no appends. Not here:
+//! injecting the damage ([`final_phase`](super::final_phase)).
 
 use std::{
     collections::BTreeSet,
@@ -22,94 +22,116 @@ use uuid::Uuid;
 use super::{
     Simulation,
     poll::{answer_now, poll_once},
-    reads::{self, Shown, up_to_damage},
+    reads::{self, PartialRead, read_until_damage},
 };
 use crate::{
-    disk::Hazards,
-    model::{Broken, History, Verdict, demand},
+    disk::FaultConfig,
+    model::{CheckResult, History, Violation, ensure},
 };
 
-/// Whether anybody was told of damage.
+/// Result of the checks of a damaged store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Reported {
     Nothing,
     Damage,
 }
 
-/// Whether something of what may be lost must still lie there.
+/// Certainty that bytes of a lost log end are still on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Remains {
-    Sure,
-    Perhaps,
+pub(super) enum Residue {
+    Certain,
+    Possible,
 }
 
-impl Told {
-    const fn when(damage: bool) -> Self {
+impl Reported {
+    const fn damage_if(damage: bool) -> Self {
         if damage { Self::Damage } else { Self::Nothing }
     }
 
     pub(super) fn or(self, other: Self) -> Self {
-        Self::when(self == Self::Damage || other == Self::Damage)
+        Self::damage_if(self == Self::Damage || other == Self::Damage)
     }
 }
 
 impl Simulation {
-    /// Opens the store, in which something may be damaged, and reads all of it. What is vouched
-    /// for is there, or its loss is told.
-    pub(super) fn judge(&mut self, vouched: Position, remains: Remains) -> Verdict<Told> {
-        self.disk.expose_to(Hazards::default());
+    /// Opens the possibly damaged store and reads everything. Events up to `proven` must be present
+    /// or reported as damaged.
+    pub(super) fn check_damaged_store(
+        &mut self,
+        proven: Position,
+        residue: Residue,
+    ) -> CheckResult<Reported> {
+        self.disk.set_faults(FaultConfig::default());
         let (mut engine, store) = match self.try_to_open() {
             Ok(opened) => opened,
+            // Damage to a header can look like another version or another store.
             Err(OpenError::OtherVersion { .. } | OpenError::AnotherStore { .. }) => {
-                return Ok(Told::Damage);
+                return Ok(Reported::Damage);
             }
             Err(error) => {
-                return Err(Broken(format!("a damaged store does not open to be read: {error}")));
+                return Err(Violation(format!(
+                    "a damaged store does not open to be read: {error}"
+                )));
             }
         };
+        // The report decides which reads may be incomplete.
         let report = store.report();
-        self.trace.note(|| format!("opened with damage: {:?}", report.damage));
+        self.trace.record(|| format!("opened with damage: {:?}", report.damage));
         if !report.damage.is_empty() {
-            self.judge_rest(&store, vouched)?;
-            refuses_appends(&mut engine, &store)?;
-            return Ok(Told::Damage);
+            self.check_remaining(&store, proven)?;
+            check_refuses_appends(&mut engine, &store)?;
+            return Ok(Reported::Damage);
         }
-        let Shown { events, to_the_end } = up_to_damage(store.read_all(ReadAll::forwards()))?;
-        if to_the_end && events.len() < self.model.history().events().len() {
-            let unmarked = report.unmarked.is_some() && remains == Remains::Perhaps;
-            let told = report.torn.is_some() || unmarked;
-            demand(told, || format!("only {} events are left, in silence", events.len()))?;
-            self.judge_rest(&store, vouched)?;
-            return Ok(Told::Damage);
+        let PartialRead { events, complete } =
+            read_until_damage(store.read_all(ReadAll::forwards()))?;
+        // A shorter log must report a torn end, or an end without a durable mark.
+        if complete && events.len() < self.model.history().events().len() {
+            let unmarked = report.unmarked.is_some() && residue == Residue::Possible;
+            let reported = report.torn.is_some() || unmarked;
+            ensure(reported, || {
+                format!("only {} events are left, without an error", events.len())
+            })?;
+            self.check_remaining(&store, proven)?;
+            return Ok(Reported::Damage);
         }
-        self.judge_reads(&store)
+        // Nothing is reported and nothing is missing: reads must be complete or name damage.
+        self.check_reads(&store)
     }
 
-    /// Reads of a store which says that nothing is missing: the right answer or none.
-    pub(super) fn judge_reads(&mut self, store: &LogStore) -> Verdict<Told> {
+    /// Checks reads of a store without reported damage: each returns the correct events or an
+    /// error.
+    pub(super) fn check_reads(&mut self, store: &LogStore) -> CheckResult<Reported> {
         let history = self.model.history();
         let known: Vec<_> = history.events().iter().collect();
-        let mut told = Told::Nothing;
-        let mut same = |shown: Shown, known: &[&RecordedEvent], what: &str| {
+        let mut reported = Reported::Nothing;
+        // A read must return a prefix of the expected events, and all of them unless it reported
+        // damage.
+        let mut same = |shown: PartialRead, known: &[&RecordedEvent], what: &str| {
             let right = shown.events.iter().eq(known.iter().copied().take(shown.events.len()));
-            demand(right, || format!("other events were read of {what}"))?;
-            demand(!shown.to_the_end || shown.events.len() == known.len(), || {
+            ensure(right, || format!("a read of {what} returned wrong events"))?;
+            ensure(!shown.complete || shown.events.len() == known.len(), || {
                 format!("{what} ended after {} of {}", shown.events.len(), known.len())
             })?;
-            told = told.or(Told::when(!shown.to_the_end));
+            reported = reported.or(Reported::damage_if(!shown.complete));
             Ok(())
         };
-        same(up_to_damage(store.read_all(ReadAll::forwards()))?, &known, "all")?;
+        same(read_until_damage(store.read_all(ReadAll::forwards()))?, &known, "all")?;
         same(subscribed(store)?, &known, "a subscription to all")?;
+        // Each kind of read takes another path through index and segments.
         let reversed: Vec<_> = known.iter().rev().copied().collect();
-        same(up_to_damage(store.read_all(backwards()))?, &reversed, "all backwards")?;
-        for stream in readable(history) {
+        same(read_until_damage(store.read_all(backwards()))?, &reversed, "all backwards")?;
+        for stream in readable_streams(history) {
             let read = ReadStream::forwards(stream.clone());
-            same(up_to_damage(store.read_stream(read))?, &history.shown(stream), stream.as_str())?;
+            same(
+                read_until_damage(store.read_stream(read))?,
+                &history.shown(stream),
+                stream.as_str(),
+            )?;
         }
         for _ in 0..4 {
-            let filter = reads::some_filter(&mut self.client, &mut self.chance);
+            let filter = reads::random_filter(&mut self.client, &mut self.rng);
             let read = ReadAll { filter, ..ReadAll::forwards() };
+            // The filter may override the requested visibility.
             let hidden = match read.filter.visibility(read.visibility) {
                 Visibility::Raw => BTreeSet::new(),
                 Visibility::Visible => history.hidden(),
@@ -118,138 +140,157 @@ impl Simulation {
                 |e: &&&RecordedEvent| read.filter.matches(e) && !hidden.contains(&e.position);
             let meant: Vec<_> = known.iter().filter(is_meant).copied().collect();
             same(
-                up_to_damage(store.read_all(read.clone()))?,
+                read_until_damage(store.read_all(read.clone()))?,
                 &meant,
                 "what a filter lets through",
             )?;
         }
-        self.judge_answers(store).map(|answers| told.or(answers))
+        self.check_lookups(store).map(|answers| reported.or(answers))
     }
 
-    /// What is not pages: descriptions, lists, appends.
-    fn judge_answers(&mut self, store: &LogStore) -> Verdict<Told> {
-        let mut told = Told::Nothing;
+    /// Checks descriptions, lists, lookups of appends and scans.
+    fn check_lookups(&mut self, store: &LogStore) -> CheckResult<Reported> {
+        let mut reported = Reported::Nothing;
         let history = self.model.history();
         for stream in history.stream_names() {
-            told = told.or(Told::when(reads::describe(store, history, stream)?.is_none()));
+            reported = reported
+                .or(Reported::damage_if(reads::describe(store, history, stream)?.is_none()));
         }
         for _ in 0..8 {
-            let found = reads::find_append(store, &self.model, &mut self.chance)?;
-            told = told.or(Told::when(found.is_none()));
+            let found = reads::find_append(store, &self.model, &mut self.rng)?;
+            reported = reported.or(Reported::damage_if(found.is_none()));
         }
         let history = self.model.history();
         let scanned = reads::scan(store, history, Position::START)?;
-        let listed = reads::list(store, history, &mut self.chance)?;
-        Ok(told.or(Told::when(scanned.is_none() || listed.is_none())))
+        let listed = reads::list(store, history, &mut self.rng)?;
+        Ok(reported.or(Reported::damage_if(scanned.is_none() || listed.is_none())))
     }
 
-    /// Reads of a store that says that something is missing: what there is, in order, and an error
-    /// where something is missing.
-    fn judge_rest(&self, store: &LogStore, vouched: Position) -> Verdict {
+    /// Checks reads of a store with reported damage: the remaining events in order, and an error at
+    /// each gap.
+    fn check_remaining(&self, store: &LogStore, proven: Position) -> CheckResult {
         let history = self.model.history();
         let known = history.events();
-        let vouched = known.partition_point(|event| event.position <= vouched);
-        for shown in [up_to_damage(store.read_all(ReadAll::forwards()))?, subscribed(store)?] {
-            demand(known.starts_with(&shown.events), || {
+        let proven = known.partition_point(|event| event.position <= proven);
+        for shown in [read_until_damage(store.read_all(ReadAll::forwards()))?, subscribed(store)?] {
+            ensure(known.starts_with(&shown.events), || {
                 let wrong = known.iter().zip(&shown.events).find(|(known, found)| known != found);
                 let place = wrong.map(|(known, _)| known.position);
-                format!("after damage, a read went on as if nothing were missing at {place:?}")
+                format!("after damage, a read skipped missing events at {place:?}")
             })?;
-            demand(!shown.to_the_end || shown.events.len() >= vouched, || {
-                format!("a read of all ended in silence after {}", shown.events.len())
+            ensure(!shown.complete || shown.events.len() >= proven, || {
+                format!("a read of all ended without an error after {}", shown.events.len())
             })?;
         }
-        let mut shown = up_to_damage(store.read_all(backwards()))?.events;
+        let mut shown = read_until_damage(store.read_all(backwards()))?.events;
         shown.reverse();
+        // The read starts at the head that is left, anywhere after the proven events.
         let ends = |end: usize| known.get(..end).is_some_and(|all| all.ends_with(&shown));
-        demand((vouched..=known.len()).any(ends), || {
-            "after damage, other events were read backwards".to_owned()
+        ensure((proven..=known.len()).any(ends), || {
+            "after damage, a backward read returned wrong events".to_owned()
         })?;
-        let vouched = known.get(vouched.saturating_sub(1)).map_or(Position::START, |e| e.position);
-        for stream in readable(history) {
+        let proven = known.get(proven.saturating_sub(1)).map_or(Position::START, |e| e.position);
+        // Stream reads stop at their own gaps, so check each against its own events.
+        for stream in readable_streams(history) {
             let read = ReadStream::forwards(stream.clone());
-            is_stretch(history, stream, &up_to_damage(store.read_stream(read))?, vouched)?;
-            head_is_told(store, history, stream, vouched)?;
+            check_partial_stream(
+                history,
+                stream,
+                &read_until_damage(store.read_stream(read))?,
+                proven,
+            )?;
+            check_described_head(store, history, stream, proven)?;
         }
-        all_are_listed(store, history, vouched)?;
-        self.appends_are_found(store, vouched)
+        check_listing(store, history, proven)?;
+        self.check_appends_found(store, proven)
     }
 
-    /// What is vouched for is found, as it was answered, or its loss is told.
-    fn appends_are_found(&self, store: &LogStore, vouched: Position) -> Verdict {
-        for offer in 0..self.model.offers() {
-            let Some(answer) = self.model.published(offer) else { continue };
-            let Some(first) = self.model.append(offer).events().next() else { continue };
-            let found = reads::unless_damaged(answer_now(store.find_append(first.id)))?;
+    /// Checks that proven appends are found with their acknowledgement, or reported as damaged.
+    fn check_appends_found(&self, store: &LogStore, proven: Position) -> CheckResult {
+        for append in 0..self.model.append_count() {
+            let Some(answer) = self.model.published(append) else { continue };
+            let Some(first) = self.model.append(append).events().next() else { continue };
+            let found = reads::none_if_damaged(answer_now(store.find_append(first.id)))?;
             let right = match found {
                 Some(Some(found)) => found == *answer,
-                Some(None) => answer.position > vouched,
+                Some(None) => answer.position > proven,
                 None => true,
             };
-            demand(right, || format!("after damage, append {offer} was not found, in silence"))?;
+            ensure(right, || {
+                format!("after damage, append {append} was not found, without an error")
+            })?;
         }
         Ok(())
     }
 }
 
-/// A list has all streams of which something is vouched for, or says that some may be missing.
-fn all_are_listed(store: &LogStore, history: &History, vouched: Position) -> Verdict {
+/// Checks that streams with proven events are listed, or damage is reported.
+fn check_listing(store: &LogStore, history: &History, proven: Position) -> CheckResult {
     let list = ListStreams { prefix: String::new(), after: None, limit: usize::MAX };
-    let Some(listed) = reads::unless_damaged(answer_now(store.list_streams(list)))? else {
+    let Some(listed) = reads::none_if_damaged(answer_now(store.list_streams(list)))? else {
         return Ok(());
     };
-    // The end that the damage left: metadata in between may hide a stream for a while.
-    let head = reads::unless_damaged(answer_now(store.head()))?;
+    // The head after the damage: metadata in between may hide a stream temporarily.
+    let head = reads::none_if_damaged(answer_now(store.head()))?;
     let end = head.map_or(history.head(), |head| head.position);
-    let is_live =
-        |stream: &StreamName, as_of| history.stream_past(stream, as_of).state == StreamState::Live;
+    let is_live = |stream: &StreamName, as_of| {
+        history.stream_state_at(stream, as_of).state == StreamState::Live
+    };
+    // Live at every head that the damage may have left.
     let missing = history.stream_names().find(|stream| {
         !stream.is_system()
-            && is_live(stream, vouched)
+            && is_live(stream, proven)
             && is_live(stream, end)
             && is_live(stream, history.head())
             && !listed.contains(stream)
     });
-    demand(missing.is_none(), || format!("after damage, {missing:?} is not listed, in silence"))
+    ensure(missing.is_none(), || {
+        format!("after damage, {missing:?} is not listed, without an error")
+    })
 }
 
-/// A description reaches as far as the stream does, or says that something is missing.
-fn head_is_told(
+/// Checks that a stream's description reaches its proven head, or damage is reported.
+fn check_described_head(
     store: &LogStore,
     history: &History,
     stream: &StreamName,
-    vouched: Position,
-) -> Verdict {
-    let described = reads::unless_damaged(answer_now(store.describe_stream(stream)))?;
-    let last = history.stream(stream).rev().find(|event| event.position <= vouched);
+    proven: Position,
+) -> CheckResult {
+    let described = reads::none_if_damaged(answer_now(store.describe_stream(stream)))?;
+    let last = history.stream(stream).rev().find(|event| event.position <= proven);
     let last = last.map(|event| event.revision);
-    demand(described.is_none_or(|described| described.head >= last), || {
+    ensure(described.is_none_or(|described| described.head >= last), || {
         format!("after damage, {stream} was described without its end")
     })
 }
 
-/// A part of a stream without gaps but for what was scavenged, up to its end or to an error. What
-/// hides its beginning may be among what is missing.
-fn is_stretch(history: &History, stream: &StreamName, shown: &Shown, vouched: Position) -> Verdict {
+/// Checks that a read shows a gapless part of the stream, apart from scavenged events, up to its
+/// end or an error. Metadata that hides its beginning may be lost.
+fn check_partial_stream(
+    history: &History,
+    stream: &StreamName,
+    shown: &PartialRead,
+    proven: Position,
+) -> CheckResult {
     let genuine = shown
         .events
         .iter()
         .all(|event| event.stream == *stream && history.at(event.position) == Some(event));
     let mut steps = shown.events.iter().zip(shown.events.iter().skip(1));
     let whole = steps.all(|(one, next)| history.follows(one, next));
-    demand(genuine && whole, || format!("after damage, other events were read of {stream}"))?;
-    let last = history.left_of(stream).rev().find(|event| event.position <= vouched);
+    ensure(genuine && whole, || format!("after damage, a read of {stream} returned wrong events"))?;
+    let last = history.remaining_of(stream).rev().find(|event| event.position <= proven);
     let reached = shown.events.last().map(|event| event.position) >= last.map(|last| last.position);
     let may_be_hidden = shown.events.is_empty()
-        && history.stream_past(stream, history.head()).metadata_head.is_some();
-    demand(!shown.to_the_end || reached || may_be_hidden, || {
-        format!("after damage, a read of {stream} ended in silence")
+        && history.stream_state_at(stream, history.head()).metadata_head.is_some();
+    ensure(!shown.complete || reached || may_be_hidden, || {
+        format!("after damage, a read of {stream} ended without an error")
     })
 }
 
-/// The streams that were not tombstoned.
-fn readable(history: &History) -> impl Iterator<Item = &StreamName> {
-    let state = |stream| history.stream_past(stream, history.head()).state;
+/// Streams without a tombstone.
+fn readable_streams(history: &History) -> impl Iterator<Item = &StreamName> {
+    let state = |stream| history.stream_state_at(stream, history.head()).state;
     history.stream_names().filter(move |stream| state(stream) != StreamState::Tombstoned)
 }
 
@@ -257,8 +298,8 @@ fn backwards() -> ReadAll {
     ReadAll { direction: Direction::Backwards, from: ReadFrom::End, ..ReadAll::forwards() }
 }
 
-/// What a new subscriber is told, up to the head or to an error.
-fn subscribed(store: &LogStore) -> Verdict<Shown> {
+/// Collects the deliveries of a new subscription up to the head or an error.
+fn subscribed(store: &LogStore) -> CheckResult<PartialRead> {
     let mut subscription = store.subscribe(Subscribe::to_all());
     let mut context = Context::from_waker(Waker::noop());
     let mut events = Vec::new();
@@ -267,27 +308,28 @@ fn subscribed(store: &LogStore) -> Verdict<Shown> {
             Poll::Ready(Some(Ok(Delivery::Events(page)))) => events.extend(page),
             Poll::Ready(Some(Ok(Delivery::CaughtUp(_) | Delivery::Checkpoint(_)))) => {}
             Poll::Ready(Some(Err(StoreError::Corrupt(_)))) => {
-                return Ok(Shown { events, to_the_end: false });
+                return Ok(PartialRead { events, complete: false });
             }
             Poll::Ready(Some(Err(error))) => {
-                return Err(Broken(format!("a subscriber was told of damage as {error}")));
+                return Err(Violation(format!("a subscription reported damage as {error}")));
             }
-            Poll::Ready(None) => return Err(Broken("a subscription ended".to_owned())),
-            Poll::Pending => return Ok(Shown { events, to_the_end: true }),
+            Poll::Ready(None) => return Err(Violation("a subscription ended".to_owned())),
+            Poll::Pending => return Ok(PartialRead { events, complete: true }),
         }
     }
 }
 
-fn refuses_appends(engine: &mut Engine, store: &LogStore) -> Verdict {
+fn check_refuses_appends(engine: &mut Engine, store: &LogStore) -> CheckResult {
     let stream = StreamName::new("order-1").expect("a valid name");
     let event_type = EventType::new("placed").expect("a valid name");
     let event = NewEvent::json(EventId::from(Uuid::nil()), event_type, "{}");
     let append = Append::to(stream, ExpectedRevision::Any, [event]);
     let mut outcome = store.append(append);
+    // The refusal may come at once or with the next turn.
     let early = poll_once(outcome.as_mut());
     engine.turn();
     let answer = early.or_else(|| poll_once(outcome.as_mut()));
-    demand(matches!(answer, Some(Err(StoreError::Corrupt(_)))), || {
-        format!("a damaged store answered an append: {answer:?}")
+    ensure(matches!(answer, Some(Err(StoreError::Corrupt(_)))), || {
+        format!("a damaged store accepted an append: {answer:?}")
     })
 }

@@ -1,18 +1,17 @@
-//! One seed, from an empty disk to the last check.
+//! One run: a seed, from an empty disk to the last check.
 //!
-//! Owns: [`run`]: when clients ask, operations complete, time passes and crashes strike. Always
-//! holds: everything that is decided is decided by the seed, so a seed is a story that can be told
-//! again. Not here: what must hold ([`model`](crate::model)), what a disk may do
-//! ([`disk`](crate::disk)).
+//! Owns: [`run`]: the schedule of requests, completions, time and crashes. Always holds: the seed
+//! decides everything, so a run can be repeated. Not here: the contract ([`model`](crate::model)),
+//! the faults of a disk ([`disk`](crate::disk)).
 
 mod damaged;
-mod follower;
-mod last;
-mod life;
+mod final_phase;
 mod opening;
 mod poll;
 mod reads;
 mod scavenging;
+mod session;
+mod subscriber;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -22,65 +21,65 @@ use gesta_store::{
 };
 
 use self::{
-    follower::Topic,
-    life::{Answered, Life},
     poll::answer_now,
+    session::{AttemptAnswer, Session},
+    subscriber::SubscriptionTarget,
 };
 pub(crate) use self::{
     poll::poll_once,
-    reads::{collected, is_borrowed, up_to_damage},
+    reads::{collected, is_borrowed, read_until_damage},
 };
 use crate::{
-    chance::Chance,
     client::Client,
     clock::SimClock,
     disk::{Crash, SimDisk},
     fault::FaultCounts,
-    model::{Broken, Honesty, Model, OfferNumber, Verdict, demand},
+    model::{AppendId, AppendKind, CheckResult, Model, Violation, ensure},
+    rng::SimRng,
     trace::{self, Trace},
 };
 
-/// What a seed has at least.
+/// Minimum of client operations in a run.
 pub const OPERATIONS_MIN: u64 = 300;
-/// What a seed has at least.
+/// Minimum of crashes in a run.
 pub const CRASHES_MIN: u64 = 3;
 
-/// Turns after which everything that was asked must have been answered.
+/// Engine turns within which every request must be answered.
 const TURNS_TO_SETTLE_MAX: usize = 2_000;
-/// Appends that wait at once.
+/// Limit of unanswered appends.
 const UNANSWERED_MAX: usize = 24;
 
-/// What happened in a run without a broken promise.
+/// Counters of a run without violations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Story {
-    /// What clients asked for: appends, reads, deliveries.
+pub struct RunStats {
+    /// Client operations: appends, reads, deliveries.
     pub operations: u64,
-    /// How often the process or the system ended, and the store was opened again.
+    /// Crashes of the process or the system, each followed by a restart.
     pub crashes: u64,
-    /// Appends that were acknowledged.
+    /// Acknowledged appends.
     pub acknowledged: u64,
-    /// Appends that were refused for certain.
+    /// Appends with a definite failure.
     pub refused: u64,
-    /// Appends whose outcome was not known to the client.
+    /// Appends whose outcome the client does not know.
     pub unknown: u64,
-    /// Events in the end.
+    /// Events at the end of the run.
     pub events: u64,
-    /// Events that were scavenged.
+    /// Scavenged events.
     pub scavenged: u64,
     /// Operations of the disk.
     pub disk_operations: u64,
-    /// What went wrong.
+    /// Faults that happened.
     pub faults: FaultCounts,
 }
 
-/// A promise that was broken, and how to see it again.
+/// A violated promise, and the way to reproduce it.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The seed.
+    /// Seed of the run.
     pub seed: u64,
-    /// Which promise.
-    pub broken: String,
-    /// What happened last, oldest first.
+    /// Description of the promise and of the observed behavior.
+    pub violation: String,
+    /// Last steps before the violation, oldest first.
     pub trace: Vec<String>,
 }
 
@@ -89,8 +88,8 @@ impl fmt::Display for Failure {
         for line in &self.trace {
             writeln!(f, "    {line}")?;
         }
-        let Self { seed, broken, .. } = self;
-        write!(f, "GESTA_SEED={seed} cargo test -p gesta-sim one_seed # {broken}")
+        let Self { seed, violation, .. } = self;
+        write!(f, "GESTA_SEED={seed} cargo test -p gesta-sim one_seed # {violation}")
     }
 }
 
@@ -99,166 +98,170 @@ impl std::error::Error for Failure {}
 /// Runs one seed.
 ///
 /// # Errors
-/// [`Failure`] for the first promise that was broken.
-pub fn run(seed: u64) -> Result<Story, Failure> {
-    guarded(seed, Trace::silent()).map_err(|first| {
-        // The same again, this time taking notes.
-        let trace = Trace::taking_notes();
-        let broken = match guarded(seed, trace.clone()) {
+/// [`Failure`] for the first violated promise.
+pub fn run(seed: u64) -> Result<RunStats, Failure> {
+    guarded(seed, Trace::disabled()).map_err(|first| {
+        // Run it again with tracing, which would slow down every run.
+        let trace = Trace::recording();
+        let violation = match guarded(seed, trace.clone()) {
             Err(again) if again == first => first.0,
-            Err(_) | Ok(_) => format!("not the same when run again: {first}"),
+            Err(_) | Ok(_) => format!("the same seed behaved differently: {first}"),
         };
-        Failure { seed, broken, trace: trace.notes() }
+        Failure { seed, violation, trace: trace.entries() }
     })
 }
 
-/// A panic of the engine is a broken promise like any other.
-fn guarded(seed: u64, trace: Trace) -> Verdict<Story> {
+/// Converts a panic of the engine to a violation.
+fn guarded(seed: u64, trace: Trace) -> CheckResult<RunStats> {
     let run = std::panic::AssertUnwindSafe(|| Simulation::new(seed, trace).run());
     std::panic::catch_unwind(run).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(Broken(format!("panicked: {}", text.unwrap_or("without a word"))))
+        Err(Violation(format!("panicked: {}", text.unwrap_or("no message"))))
     })
 }
 
-/// How far everything has ended.
+/// Condition on which [`Simulation::settle_until`] ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Settled {
-    /// Nobody waits for an answer.
+enum SettleUntil {
+    /// No append waits for an answer.
     Answered,
-    /// Nothing is left to do, the mark after a while without appends included.
+    /// Nothing is left to do, including the close frame after a pause.
     AtRest,
 }
 
-/// Whether a crash has struck before its time.
+/// Occurrence of a scheduled crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Struck {
+enum Interrupted {
     No,
     Yes,
 }
 
-/// See the module.
+/// State of a run.
 struct Simulation {
-    chance: Chance,
+    rng: SimRng,
     disk: Arc<SimDisk>,
     clock: Arc<SimClock>,
     model: Model,
     client: Client,
     trace: Trace,
-    story: Story,
-    /// When the engine last asked to be turned.
+    stats: RunStats,
+    /// Time at which the engine wants its next turn.
     deadline: Option<Duration>,
-    /// Once there are events.
+    /// `None` before the first event.
     incarnation: Option<Incarnation>,
 }
 
 impl Simulation {
     fn new(seed: u64, trace: Trace) -> Self {
-        let mut chance = Chance::seeded(seed);
+        // Forked in a fixed order: disk first, then client.
+        let mut rng = SimRng::from_seed(seed);
         Self {
-            disk: Arc::new(SimDisk::noting(chance.fork(), trace.clone())),
+            disk: Arc::new(SimDisk::with_trace(rng.fork(), trace.clone())),
             clock: Arc::new(SimClock::new()),
             model: Model::default(),
-            client: Client::new(chance.fork()),
+            client: Client::new(rng.fork()),
             trace,
-            story: Story::default(),
+            stats: RunStats::default(),
             deadline: None,
             incarnation: None,
-            chance,
+            rng,
         }
     }
 
-    fn run(mut self) -> Verdict<Story> {
-        while self.story.operations < OPERATIONS_MIN || self.story.crashes < CRASHES_MIN {
-            let mut life = self.open()?;
-            match self.live(&mut life)? {
-                Struck::No => self.end(life)?,
-                Struck::Yes => self.die(life),
+    fn run(mut self) -> CheckResult<RunStats> {
+        while self.stats.operations < OPERATIONS_MIN || self.stats.crashes < CRASHES_MIN {
+            let mut session = self.open()?;
+            match self.run_session(&mut session)? {
+                Interrupted::No => self.end_session(session)?,
+                Interrupted::Yes => self.crash_session(session),
             }
         }
-        self.last_act()?;
-        self.story.events = self.model.history().events().len() as u64;
-        self.story.disk_operations = self.disk.operations();
-        self.story.faults = self.disk.faults();
-        Ok(self.story)
+        self.final_phase()?;
+        self.stats.events = self.model.history().events().len() as u64;
+        self.stats.disk_operations = self.disk.operations();
+        self.stats.faults = self.disk.faults();
+        Ok(self.stats)
     }
 
-    /// Until the next crash, or until one has struck.
-    fn live(&mut self, life: &mut Life) -> Verdict<Struck> {
-        let until = self.story.operations + self.chance.within(10..80);
-        while self.story.operations < until && !life.is_doomed() {
-            match self.chance.below(100) {
-                0..25 => self.offer_some(life),
-                25..55 => self.turn(life).map(drop),
+    /// Runs random steps until the session ends or a scheduled crash happens.
+    fn run_session(&mut self, session: &mut Session) -> CheckResult<Interrupted> {
+        let until = self.stats.operations + self.rng.in_range(10..80);
+        while self.stats.operations < until && !session.crash_pending() {
+            // Weights in percent: mostly appends, turns and completions, so that groups overlap.
+            match self.rng.below(100) {
+                0..25 => self.submit_some(session),
+                25..55 => self.turn(session).map(drop),
                 55..80 => self.complete_some(),
-                80..92 => self.look(life),
-                92..94 => self.let_time_pass(),
-                94 => self.scavenge(life),
-                95 => self.file_some(life),
+                80..92 => self.read_or_subscribe(session),
+                92..94 => self.advance_time(),
+                94 => self.scavenge(session),
+                95 => self.flush_some(session),
                 96 => {
-                    if self.file_until_struck(life) == Struck::Yes {
-                        return Ok(Struck::Yes);
+                    if self.flush_until_crash(session) == Interrupted::Yes {
+                        return Ok(Interrupted::Yes);
                     }
                     Ok(())
                 }
-                97 => self.settle(life),
-                98 => self.change_room(),
+                // Rarely: an idle store writes its close frame, which changes recovery.
+                97 => self.settle(session),
+                98 => self.change_free_space(),
                 _ => {
-                    life.give_up_one(&mut self.chance);
+                    session.abandon_one(&mut self.rng);
                     Ok(())
                 }
             }?;
         }
-        Ok(Struck::No)
+        Ok(Interrupted::No)
     }
 
-    /// Offers a few appends at once, so that groups form.
-    fn offer_some(&mut self, life: &mut Life) -> Verdict {
-        for _ in 0..self.chance.pick(&[1, 1, 2, 3, 6]) {
-            if life.unanswered() < UNANSWERED_MAX {
-                let number = self.something_to_offer();
-                self.offer(life, number);
+    /// Submits a few appends together, so that commit groups form.
+    fn submit_some(&mut self, session: &mut Session) -> CheckResult {
+        for _ in 0..self.rng.pick(&[1, 1, 2, 3, 6]) {
+            if session.unanswered() < UNANSWERED_MAX {
+                let number = self.next_append();
+                self.submit(session, number);
             }
         }
         Ok(())
     }
 
-    fn something_to_offer(&mut self) -> OfferNumber {
+    fn next_append(&mut self) -> AppendId {
         self.repeat().unwrap_or_else(|| {
-            let (append, honesty) = self.client.append(&self.model);
-            self.model.register(append, honesty)
+            let (append, kind) = self.client.append(&self.model);
+            self.model.register(append, kind)
         })
     }
 
-    fn offer(&mut self, life: &mut Life, number: OfferNumber) {
-        let attempt = self.model.offered(number);
-        self.story.operations += 1;
+    fn submit(&mut self, session: &mut Session, number: AppendId) {
+        let attempt = self.model.begin_attempt(number);
+        self.stats.operations += 1;
         let append = self.model.append(number).clone();
-        self.trace.note(|| {
-            let honesty = self.model.honesty(number);
-            format!("offer {number} ({honesty:?}): {}", trace::append(&append))
+        self.trace.record(|| {
+            let kind = self.model.kind(number);
+            format!("append {number} ({kind:?}): {}", trace::append(&append))
         });
-        life.offer(append, attempt);
+        session.submit(append, attempt);
     }
 
-    /// An append that was offered before: a recent one, mostly.
-    fn repeat(&mut self) -> Option<OfferNumber> {
-        if !self.chance.percent(15) {
+    /// Picks an append submitted before, mostly a recent one.
+    fn repeat(&mut self) -> Option<AppendId> {
+        if !self.rng.percent(15) {
             return None;
         }
-        let offers = self.model.offers();
-        let back = if self.chance.percent(70) {
-            self.chance.below(12.min(offers))
+        let append_count = self.model.append_count();
+        // A recent append is more likely to be in flight.
+        let back = if self.rng.percent(70) {
+            self.rng.below(12.min(append_count))
         } else {
-            self.chance.below(offers)
+            self.rng.below(append_count)
         };
-        let number = offers.checked_sub(back + 1)?;
-        (self.model.honesty(number) == Honesty::Sound).then_some(number)
+        let number = append_count.checked_sub(back + 1)?;
+        (self.model.kind(number) == AppendKind::Valid).then_some(number)
     }
 
-    fn turn(&mut self, life: &mut Life) -> Verdict<Turn> {
-        let (turn, answers) = life.turn(&mut self.model, &self.disk)?;
+    fn turn(&mut self, session: &mut Session) -> CheckResult<Turn> {
+        let (turn, answers) = session.turn(&mut self.model, &self.disk)?;
         for answered in &answers {
             self.count(answered);
         }
@@ -269,180 +272,191 @@ impl Simulation {
         Ok(turn)
     }
 
-    fn count(&mut self, answered: &Answered) {
-        let Answered { attempt, answer } = answered;
-        self.trace.note(|| match answer {
-            Ok(appended) => format!("append {} is at {}", attempt.offer, appended.position),
-            Err(error) => format!("append {}: {error}", attempt.offer),
+    fn count(&mut self, answered: &AttemptAnswer) {
+        let AttemptAnswer { attempt, answer } = answered;
+        self.trace.record(|| match answer {
+            Ok(appended) => format!("append {} is at {}", attempt.append, appended.position),
+            Err(error) => format!("append {}: {error}", attempt.append),
         });
         match answer {
-            Ok(_) => self.story.acknowledged += 1,
-            Err(error) if error.is_definite() => self.story.refused += 1,
-            Err(_) => self.story.unknown += 1,
+            Ok(_) => self.stats.acknowledged += 1,
+            Err(error) if error.is_definite() => self.stats.refused += 1,
+            Err(_) => self.stats.unknown += 1,
         }
     }
 
-    fn complete_some(&mut self) -> Verdict {
-        for _ in 0..self.chance.pick(&[1, 1, 1, 3]) {
+    fn complete_some(&mut self) -> CheckResult {
+        for _ in 0..self.rng.pick(&[1, 1, 1, 3]) {
             self.disk.step();
         }
         Ok(())
     }
 
-    /// Somebody reads, subscribes or listens.
-    fn look(&mut self, life: &mut Life) -> Verdict {
-        self.story.operations += 1;
-        reads::catch_up(life.store(), &mut self.model)?;
-        match self.chance.below(10) {
-            0 => self.check_head(life),
+    /// Reads, subscribes, or polls a subscription.
+    fn read_or_subscribe(&mut self, session: &mut Session) -> CheckResult {
+        self.stats.operations += 1;
+        reads::catch_up(session.store(), &mut self.model)?;
+        match self.rng.below(10) {
+            0 => self.check_head(session),
             1 | 2 => {
-                let topic = self.topic();
-                let after = self.chance.within(0..self.model.history().head().number() + 1);
-                // The incarnation of an earlier life: ordinary crashes keep it.
-                let incarnation = self.incarnation.unwrap_or(self.head(life)?.incarnation);
-                life.follow(topic, Checkpoint { position: Position::new(after), incarnation });
+                let target = self.target();
+                // Anywhere in the history, as after a restart of the subscriber.
+                let after = self.rng.in_range(0..self.model.history().head().number() + 1);
+                // Ordinary crashes keep the incarnation, so one from an earlier session is valid.
+                let incarnation = self.incarnation.unwrap_or(self.head(session)?.incarnation);
+                session.follow(target, Checkpoint { position: Position::new(after), incarnation });
                 Ok(())
             }
-            3..=6 => life.listen(&mut self.model, &mut self.chance),
+            3..=6 => session.listen(&mut self.model, &mut self.rng),
             _ => {
-                let (client, chance) = (&mut self.client, &mut self.chance);
-                reads::read_something(life.store(), &self.model, client, chance)
+                let (client, rng) = (&mut self.client, &mut self.rng);
+                reads::random_read(session.store(), &self.model, client, rng)
             }
         }
     }
 
-    fn head(&self, life: &Life) -> Verdict<Head> {
-        answer_now(life.store().head())?.map_err(|error| Broken(format!("no head: {error}")))
+    fn head(&self, session: &Session) -> CheckResult<Head> {
+        answer_now(session.store().head())?.map_err(|error| Violation(format!("no head: {error}")))
     }
 
-    /// The head is where readers see it, and ordinary crashes do not change the incarnation.
-    fn check_head(&mut self, life: &Life) -> Verdict {
-        let (known, found) = (self.model.history().head(), self.head(life)?);
-        demand(found.position == known, || format!("the head is at {found:?}, not at {known}"))?;
+    /// Checks that the head is the last visible position and that the incarnation is unchanged.
+    fn check_head(&mut self, session: &Session) -> CheckResult {
+        let (known, found) = (self.model.history().head(), self.head(session)?);
+        ensure(found.position == known, || format!("the head is at {found:?}, not at {known}"))?;
         if known == Position::START {
             return Ok(()); // nothing fixes an incarnation before the first event
         }
         let incarnation = *self.incarnation.get_or_insert(found.incarnation);
-        demand(found.incarnation == incarnation, || {
+        ensure(found.incarnation == incarnation, || {
             format!("the incarnation changed from {incarnation} to {}", found.incarnation)
         })
     }
 
-    /// The index goes into files.
-    fn file_some(&mut self, life: &mut Life) -> Verdict {
-        for _ in 0..self.chance.pick(&[1, 2, 12]) {
-            if !life.file_some(&self.disk) {
+    /// Flushes or compacts parts of the index.
+    fn flush_some(&mut self, session: &mut Session) -> CheckResult {
+        for _ in 0..self.rng.pick(&[1, 2, 12]) {
+            if !session.flush_some(&self.disk) {
                 break;
             }
-            self.trace.note(|| "put some of the index into a file".to_owned());
+            self.trace.record(|| "flushed or compacted part of the index".to_owned());
         }
         Ok(())
     }
 
-    /// The index goes into files until the process or the system ends meanwhile.
-    fn file_until_struck(&mut self, life: &mut Life) -> Struck {
-        let calls = self.chance.pick(&[8, 30, 90]);
-        let calls = self.chance.within(0..calls);
-        if self.chance.percent(50) {
-            self.disk.strike_after(calls);
+    /// Flushes and compacts the index until a scheduled crash, or until nothing is left.
+    fn flush_until_crash(&mut self, session: &mut Session) -> Interrupted {
+        let calls = self.rng.pick(&[8, 30, 90]);
+        let calls = self.rng.in_range(0..calls);
+        if self.rng.percent(50) {
+            self.disk.crash_after(calls);
         } else {
-            self.disk.strike_in_merge_after(calls);
+            self.disk.crash_in_compaction_after(calls);
         }
-        while life.file_some(&self.disk) {
-            self.trace.note(|| "put some of the index into a file".to_owned());
+        while session.flush_some(&self.disk) {
+            self.trace.record(|| "flushed or compacted part of the index".to_owned());
         }
-        if self.disk.call_off_strike() { Struck::Yes } else { Struck::No }
+        if self.disk.cancel_crash() { Interrupted::Yes } else { Interrupted::No }
     }
 
-    fn topic(&mut self) -> Topic {
-        if self.chance.percent(50) {
+    fn target(&mut self) -> SubscriptionTarget {
+        if self.rng.percent(50) {
             let history = self.model.history();
-            let state = |stream: &StreamName| history.stream_past(stream, history.head()).state;
+            let state = |stream: &StreamName| history.stream_state_at(stream, history.head()).state;
             let is_hidden = |stream: &&StreamName| state(stream) == StreamState::Deleted;
             let hidden: Vec<_> = history.stream_names().filter(is_hidden).cloned().collect();
-            let about_hidden = !hidden.is_empty() && self.chance.percent(75);
+            // Deleted streams that live again are rare by chance alone.
+            let about_hidden = !hidden.is_empty() && self.rng.percent(75);
             let any = self.client.stream();
-            return Topic::Stream(if about_hidden { self.chance.pick(&hidden) } else { any });
+            return SubscriptionTarget::Stream(if about_hidden {
+                self.rng.pick(&hidden)
+            } else {
+                any
+            });
         }
-        let filter = reads::some_filter(&mut self.client, &mut self.chance);
-        Topic::All(filter, self.chance.pick(&[Visibility::Raw, Visibility::Visible]))
+        let filter = reads::random_filter(&mut self.client, &mut self.rng);
+        SubscriptionTarget::All(filter, self.rng.pick(&[Visibility::Raw, Visibility::Visible]))
     }
 
-    fn let_time_pass(&mut self) -> Verdict {
-        match (self.deadline, self.chance.below(20)) {
+    fn advance_time(&mut self) -> CheckResult {
+        match (self.deadline, self.rng.below(20)) {
             (Some(deadline), 0..12) => self.clock.advance_to(deadline),
-            (_, 19) => self.clock.set_back(Duration::from_secs(self.chance.within(1..4_000))),
-            _ => self.clock.advance(Duration::from_micros(self.chance.within(1..30_000))),
+            // The calendar may jump back; recorded times must not.
+            (_, 19) => self.clock.set_back(Duration::from_secs(self.rng.in_range(1..4_000))),
+            _ => self.clock.advance(Duration::from_micros(self.rng.in_range(1..30_000))),
         }
         Ok(())
     }
 
-    /// The disk fills, or somebody makes room.
-    fn change_room(&mut self) -> Verdict {
-        let room = match self.chance.below(3) {
-            0 => Some(self.chance.below(20_000)),
+    /// Fills the disk, or frees space.
+    fn change_free_space(&mut self) -> CheckResult {
+        let free_bytes = match self.rng.below(3) {
+            0 => Some(self.rng.below(20_000)),
             _ => None,
         };
-        self.trace.note(|| format!("room for {room:?} more bytes"));
-        self.disk.leave_room(room);
+        self.trace.record(|| format!("free bytes: {free_bytes:?}"));
+        self.disk.set_free_bytes(free_bytes);
         Ok(())
     }
 
-    /// Lets everything end that is under way, and the store come to rest.
-    fn settle(&mut self, life: &mut Life) -> Verdict {
-        self.settle_until(life, Settled::AtRest)
+    /// Completes everything in flight and lets the store become idle.
+    fn settle(&mut self, session: &mut Session) -> CheckResult {
+        self.settle_until(session, SettleUntil::AtRest)
     }
 
-    fn settle_until(&mut self, life: &mut Life, settled: Settled) -> Verdict {
+    fn settle_until(&mut self, session: &mut Session, until: SettleUntil) -> CheckResult {
         for _ in 0..TURNS_TO_SETTLE_MAX {
-            let turn = self.turn(life)?;
-            if settled == Settled::Answered && life.unanswered() == 0 {
+            let turn = self.turn(session)?;
+            if until == SettleUntil::Answered && session.unanswered() == 0 {
                 return Ok(());
             }
+            // Time advances only when no operation is left, so deadlines do not overtake
+            // completions.
             let idle = !self.disk.step();
             match turn {
                 Turn::At(deadline) if idle => self.clock.advance_to(deadline),
-                Turn::Wait | Turn::Ended if idle && life.unanswered() == 0 => return Ok(()),
+                Turn::Wait | Turn::Ended if idle && session.unanswered() == 0 => return Ok(()),
                 Turn::At(_) | Turn::Wait | Turn::Ended => {}
             }
         }
-        let unanswered = life.unanswered();
-        Err(Broken(match unanswered {
-            0 => "the store does not come to rest".to_owned(),
+        let unanswered = session.unanswered();
+        Err(Violation(match unanswered {
+            0 => "the store does not become idle".to_owned(),
             _ => format!("{unanswered} appends were never answered"),
         }))
     }
 
-    /// Ends a life: mostly by a crash, now and then in peace.
-    fn end(&mut self, life: Life) -> Verdict {
-        self.story.unknown += life.unanswered() as u64;
-        let in_peace = self.chance.percent(10) && !life.is_doomed();
-        if in_peace {
+    /// Ends a session by a crash, occasionally after a clean shutdown.
+    fn end_session(&mut self, session: Session) -> CheckResult {
+        self.stats.unknown += session.unanswered() as u64;
+        // A crash follows even a clean shutdown: every acknowledged append must survive it.
+        let cleanly = self.rng.percent(10) && !session.crash_pending();
+        if cleanly {
             let (disk, clock) = (&self.disk, &self.clock);
-            life.close().finish(|| {
+            session.close().finish(|| {
                 disk.step();
                 clock.advance(Duration::from_millis(1));
             })?;
         } else {
-            drop(life);
+            drop(session);
         }
         self.crash();
         Ok(())
     }
 
-    /// Ends a life in which a crash has struck already.
-    fn die(&mut self, life: Life) {
-        self.story.unknown += life.unanswered() as u64;
-        drop(life);
+    /// Ends a session in which a crash already happened.
+    fn crash_session(&mut self, session: Session) {
+        self.stats.unknown += session.unanswered() as u64;
+        drop(session);
         self.crash();
     }
 
     fn crash(&mut self) {
-        let crash = self.chance.pick(&[Crash::PowerCut, Crash::PowerCut, Crash::Kill]);
-        self.trace.note(|| format!("{crash:?}, {} operations under way", self.disk.under_way()));
+        let crash = self.rng.pick(&[Crash::PowerCut, Crash::PowerCut, Crash::Kill]);
+        self.trace.record(|| format!("{crash:?}, {} operations in flight", self.disk.in_flight()));
         self.disk.crash(crash);
-        self.disk.leave_room(None);
-        self.forget_index();
-        self.story.crashes += 1;
+        self.disk.set_free_bytes(None);
+        // Between sessions only: a running engine holds the manifest in memory.
+        self.remove_index_manifest();
+        self.stats.crashes += 1;
     }
 }

@@ -1,4 +1,4 @@
-//! Asking a future now, without a runtime.
+//! Polling futures without a runtime.
 
 use std::{
     future::Future,
@@ -12,9 +12,9 @@ use std::{
 
 use gesta_store::{Answer, StoreError};
 
-use crate::model::{Broken, Verdict};
+use crate::model::{CheckResult, Violation};
 
-/// Polls once; nobody is woken.
+/// Polls once, without a wake-up.
 pub(crate) fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Option<F::Output> {
     match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
@@ -22,30 +22,30 @@ pub(crate) fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Option<F::Ou
     }
 }
 
-/// The answer of something that must not wait: reads run on the caller.
-pub(crate) fn answer_now<T>(mut answer: Answer<'_, T>) -> Verdict<Result<T, StoreError>> {
-    poll_once(answer.as_mut()).ok_or_else(|| Broken("a read waited for something".to_owned()))
+/// Returns the answer of a read, which must be ready at once: reads run on the caller's thread.
+pub(crate) fn answer_now<T>(mut answer: Answer<'_, T>) -> CheckResult<Result<T, StoreError>> {
+    poll_once(answer.as_mut()).ok_or_else(|| Violation("a read was pending".to_owned()))
 }
 
-/// Remembers that it was woken.
+/// A waker that sets a flag.
 #[derive(Debug, Default)]
-pub(crate) struct Bell(AtomicBool);
+pub(crate) struct WakeFlag(AtomicBool);
 
-impl Bell {
+impl WakeFlag {
     pub(crate) fn waker(self: &Arc<Self>) -> Waker {
         Arc::clone(self).into()
     }
 
-    pub(crate) fn has_rung(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn silence(&self) {
+    pub(crate) fn clear(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
 }
 
-impl Wake for Bell {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Relaxed);
     }

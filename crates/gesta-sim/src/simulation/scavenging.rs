@@ -1,53 +1,53 @@
-//! Scavenging: what it may take, and what a crash in the middle of it may leave.
+//! Scavenging, and crashes during it.
 //!
-//! Always holds: what was gone before is gone after, and of what was there only that may be missing
-//! which no stream read showed; so whatever else is read later can be compared with the history.
+//! Always holds: scavenged events stay missing, and only events that no stream read shows may go
+//! missing; so later reads remain comparable with the history.
 
 use gesta_log::{Disk, Operation, ScavengeOptions};
 use gesta_store::{EventStore, ReadAll};
 
 use super::{
     Simulation,
-    life::Life,
     reads::{catch_up, collected},
+    session::Session,
 };
-use crate::model::{Broken, Verdict};
+use crate::model::{CheckResult, Violation};
 
-/// Calls of the disk within which a crash strikes.
+/// Calls of the disk within which a scheduled crash happens.
 const CALLS_MAX: u64 = 60;
 
 impl Simulation {
-    /// Somebody scavenges; now and then the process or the system ends meanwhile.
-    pub(super) fn scavenge(&mut self, life: &mut Life) -> Verdict {
-        self.story.operations += 1;
-        catch_up(life.store(), &mut self.model)?;
+    /// Scavenges, in some runs with a crash in the middle.
+    pub(super) fn scavenge(&mut self, session: &mut Session) -> CheckResult {
+        self.stats.operations += 1;
+        catch_up(session.store(), &mut self.model)?;
         self.model.begin_scavenging();
-        let strikes = self.chance.percent(25);
-        if strikes {
-            self.disk.strike_after(self.chance.within(0..CALLS_MAX));
+        let with_crash = self.rng.percent(25);
+        if with_crash {
+            self.disk.crash_after(self.rng.in_range(0..CALLS_MAX));
         }
-        let options = ScavengeOptions { threshold_percent: self.chance.pick(&[0, 0, 10, 40]) };
-        let scavenged = self.disk.while_filing(|| life.store().scavenge(options, &mut |_| {}));
-        self.trace.note(|| match &scavenged {
+        let options = ScavengeOptions { threshold_percent: self.rng.pick(&[0, 0, 10, 40]) };
+        let scavenged = self.disk.while_flushing(|| session.store().scavenge(options, &mut |_| {}));
+        self.trace.record(|| match &scavenged {
             Ok(report) => format!("scavenged {} events", report.events),
-            Err(error) => format!("scavenging: {error}"),
+            Err(error) => format!("scavenging failed: {error}"),
         });
-        if self.disk.call_off_strike() {
-            life.doom();
+        // The outcome is settled after the restart, by the events that are left.
+        if self.disk.cancel_crash() {
+            session.mark_crashed();
             return Ok(());
         }
-        self.story.scavenged += scavenged.as_ref().map_or(0, |report| report.events);
-        let left = collected(life.store().read_all(ReadAll::forwards()))?;
+        self.stats.scavenged += scavenged.as_ref().map_or(0, |report| report.events);
+        let left = collected(session.store().read_all(ReadAll::forwards()))?;
         let left =
-            left.map_err(|error| Broken(format!("after scavenging, a read failed: {error}")))?;
+            left.map_err(|error| Violation(format!("after scavenging, a read failed: {error}")))?;
         self.model.scavenged(&left, scavenged.is_ok())
     }
 
-    /// Now and then the owner removes the list of the index's files, so that the log alone has to
-    /// know everything.
-    pub(super) fn forget_index(&mut self) {
-        if self.chance.percent(10) {
-            self.trace.note(|| "the file INDEX is removed".to_owned());
+    /// Removes the index manifest occasionally, so that the log alone must be sufficient.
+    pub(super) fn remove_index_manifest(&mut self) {
+        if self.rng.percent(10) {
+            self.trace.record(|| "removed the index manifest".to_owned());
             drop(self.disk.run(Operation::Remove { file: "INDEX".to_owned() }));
         }
     }

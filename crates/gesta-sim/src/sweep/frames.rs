@@ -1,8 +1,8 @@
-//! The frames of an undamaged segment.
+//! Frames of an undamaged segment.
 //!
-//! Always holds: they are found by what `docs/format.md` says, without the engine.
+//! Always holds: frames are found according to `docs/format.md`, without the engine.
 
-/// A frame, as `docs/format.md` has it.
+/// A frame, as specified in `docs/format.md`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
     pub(super) begin: usize,
@@ -11,8 +11,8 @@ pub(super) struct Frame {
     pub(super) durable_mark: usize,
 }
 
-/// The frames of an undamaged segment.
-pub(super) fn frames_of(bytes: &[u8]) -> Vec<Frame> {
+/// Returns the frames of an undamaged segment.
+pub(super) fn find_frames(bytes: &[u8]) -> Vec<Frame> {
     let begins = (0..bytes.len()).step_by(8).filter(|at| bytes.get(*at..at + 4) == Some(b"GFRM"));
     begins.filter_map(|begin| frame_at(bytes, begin)).collect()
 }

@@ -1,39 +1,38 @@
-//! A small store, damaged in every way one at a time, and what may come of it.
+//! Every possible corruption of a small store, one at a time, and the allowed outcomes.
 //!
-//! Owns: [`sweep`], which opens the store after each damage. Always holds: the outcome is the same
-//! reads, or a refusal that has a type, or damage that is named, by the opening or by reads of the
-//! very records that were damaged; never other events, and never fewer of those that some frame
-//! vouches for which is still whole. (Damage in one place leaves one that vouches for everything in
-//! an ended store; what swaps two places may take both.) Everything is in memory, through the
-//! engine's own door. Not here: damage to the index's files.
+//! Owns: [`sweep`], which opens the store after each corruption. Always holds: the outcome is
+//! unchanged reads, a refusal with a specific error, or damage reported by the opening or by reads
+//! of the damaged records; never wrong events, and never fewer than an intact frame proves durable.
+//! (Damage in one place of a closed store leaves a frame that proves everything durable; exchanging
+//! two places may remove both.) Everything is in memory, through the engine's public API. Not here:
+//! damage to files of the index.
 //!
-//! What is complete: every bit flipped (or one of each byte, see [`Extent`]), every sector zeroed,
-//! every length (or every eighth), every two frames of a segment exchanged, sectors copied over
-//! others; each with an opening of the store as it lies in the end, its index in files, and nearly
-//! each (below) with one of the store as it lay when the damaged segment had just ended and no file
-//! of the index had it, so that the opening has to read it. A small store is opened without files
-//! of the index instead, so that it is read as a whole each time.
+//! Complete: every flipped bit (or one per byte, see [`Coverage`]), every zeroed sector, every
+//! length (or every eighth), every exchanged pair of frames of a segment, sectors copied over
+//! others. Each is opened with the final files and a complete index, and nearly each (see below)
+//! with the files as they were when the damaged segment was just sealed and not indexed, so that
+//! the opening has to read it. A small store is also opened without an index, so that it is read as
+//! a whole each time.
 //!
-//! What is read: where an opening says that nothing is damaged, all events of the damaged segment and
-//! one on either side; a damaged record and its neighbours in every kind of read. No other event can
-//! be touched: an opening that believes the index's files reads of other segments but their headers,
-//! their lengths and the last one, a read of an event only its record where a file of the index
-//! says that it is, and these bytes are as they were. This is not taken for granted: after one
-//! damage of several all events are read ([`Look`]), also with all segments checked by the opening,
-//! and with no files of the index at all. Where an opening names damage, writes are refused, and
-//! events are read after every damage of some kinds and after one of several of the others: which
-//! bit of a frame it was makes no difference to reads.
+//! Reads: if the opening reports no damage, all events of the damaged segment and one on each side;
+//! a damaged record and its neighbors by every kind of read. Other events cannot be affected: an
+//! opening with a complete index reads only the headers and lengths of other segments and the last
+//! segment; a read of an event reads only its record, at the place given by the index, and these
+//! bytes are unchanged. This is verified: after one of several corruptions all events are read
+//! ([`Depth`]), also with verification of all segments at opening, and without an index. If the
+//! opening reports damage, appends are refused, and events are read after every corruption of some
+//! kinds and after one of several of the others: reads do not depend on the bit of a frame that was
+//! flipped.
 //!
-//! What is not complete: bits and cuts in the header or the opening frame of a segment that no file
-//! of the index has. They make the opening read the whole log, and are tried at one of eight, unless
-//! the store is small.
+//! Incomplete: bits and cuts in the header or opening frame of a segment without an index. They
+//! make the opening read the whole log, so one of eight is tried, unless the store is small.
 
+mod corruption;
+mod expected;
+mod fixture;
 mod frames;
-mod known;
-mod original;
-mod still;
-mod wounds;
-mod written;
+mod intact;
+mod memory_disk;
 
 use std::{
     fmt,
@@ -45,44 +44,44 @@ use std::{
 
 use gesta_log::{Clock, SystemClock, planted};
 
-pub use self::written::Ending;
+pub use self::fixture::Shutdown;
 use self::{
-    original::{Answered, Look, Original},
-    wounds::{KINDS, Wound, wounds},
-    written::is_segment,
+    corruption::{Corruption, KINDS, corruptions},
+    fixture::is_segment,
+    intact::{Depth, IntactStore, SweepOutcome},
 };
-use crate::model::{Broken, Verdict, demand};
+use crate::model::{CheckResult, Violation, ensure};
 
-/// The events near a damage are read in every way after one of so many flipped bits.
+/// Interval of flipped bits after which nearby events are read in every way.
 const THOROUGH_EVERY_BITS: usize = 61;
-/// The same of cuts and copied sectors.
+/// The same for cuts and copied sectors.
 const THOROUGH_EVERY: usize = 7;
-/// All events are read, however the store may lie, after one of so many flipped bits.
+/// Interval of flipped bits after which all events are read, in every state of the index.
 const WHOLE_EVERY_BITS: usize = 4_093;
-/// The same of cuts and copied sectors.
+/// The same for cuts and copied sectors.
 const WHOLE_EVERY: usize = 509;
 
-/// What is swept over.
+/// Parameters of a sweep.
 #[derive(Clone, Copy, Debug)]
-pub struct Sweep {
-    /// Bytes of the store's segments, at least.
+pub struct SweepOptions {
+    /// Minimum total size of the store's segments, in bytes.
     pub store_bytes: usize,
-    /// How it came to rest.
-    pub ending: Ending,
-    /// How much of it.
-    pub extent: Extent,
+    /// State in which the store was left.
+    pub shutdown: Shutdown,
+    /// Share of the corruptions to try.
+    pub coverage: Coverage,
 }
 
-/// How many of the possible damages are tried.
+/// Share of the possible corruptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// One bit of each byte, and cuts at every eighth length; all else of a small store.
+pub enum Coverage {
+    /// One bit of each byte and every eighth length; everything else of a small store.
     Every8th,
     /// Every bit and every length.
     Every,
 }
 
-impl Extent {
+impl Coverage {
     const fn step(self) -> usize {
         match self {
             Self::Every8th => 8,
@@ -91,55 +90,61 @@ impl Extent {
     }
 }
 
-/// How a store lies, in the order of [`Lying`], so that a table has room.
-const LYING: [&str; 4] = ["filed", "fresh", "bare", "checked"];
+/// Column labels, in the order of [`intact::IndexState`].
+const INDEX_STATES: [&str; 4] = ["complete", "lagging", "missing", "verified"];
 
-/// How the damaged stores answered.
+/// Outcomes of a sweep.
 #[derive(Clone, Debug, Default)]
-pub struct Swept {
-    /// Of each kind of damage and each way to lie, how often there was each answer.
-    counts: [[[u64; 5]; LYING.len()]; KINDS.len()],
-    took: Duration,
+pub struct SweepReport {
+    /// Number of outcomes by corruption kind, index state and outcome.
+    counts: [[[u64; 5]; INDEX_STATES.len()]; KINDS.len()],
+    elapsed_time: Duration,
 }
 
-/// Damages a store in every way.
+/// Opens and reads a store after every corruption, one at a time.
 ///
 /// # Errors
-/// The first damage that was not answered as it must be, in words.
-pub fn sweep(sweep: Sweep) -> Result<Swept, String> {
-    let Sweep { store_bytes, ending, extent } = sweep;
+/// A description of the first outcome that is not allowed.
+pub fn sweep(options: SweepOptions) -> Result<SweepReport, String> {
+    let SweepOptions { store_bytes, shutdown, coverage } = options;
     let clock = SystemClock::new();
-    let original = Original::written(store_bytes, ending).map_err(|broken| broken.to_string())?;
+    let intact =
+        IntactStore::build(store_bytes, shutdown).map_err(|violation| violation.to_string())?;
     let segments: Vec<String> =
-        original.files.keys().filter(|file| is_segment(file)).cloned().collect();
-    // A killed store differs from an ended one in its last segment.
-    let last = &original.last_written;
-    let first = match ending {
-        Ending::Closed => 0,
-        Ending::Killed => segments.partition_point(|file| file < last),
+        intact.files.keys().filter(|file| is_segment(file)).cloned().collect();
+    // A killed store differs from a closed one only from its last segment on.
+    let last = &intact.last_written;
+    let first = match shutdown {
+        Shutdown::Closed => 0,
+        Shutdown::Killed => segments.partition_point(|file| file < last),
     };
     let segments = segments.get(first..).unwrap_or_default();
+    // The first violation stops all threads.
     let failed = AtomicBool::new(false);
     let share = |own: usize, of: usize| {
-        let mut swept = Swept::default();
-        let mine = wounds(&original.files, segments, last, extent.step())
+        let mut swept = SweepReport::default();
+        // Each thread takes every n-th corruption of the same sequence.
+        let mine = corruptions(&intact.files, segments, last, coverage.step())
             .enumerate()
             .skip(own)
             .step_by(of);
-        for (number, wound) in mine {
+        for (number, corruption) in mine {
             if failed.load(Ordering::Relaxed) {
                 break;
             }
-            swept.judge(&original, ending, (number, &wound)).map_err(|Broken(what)| {
-                failed.store(true, Ordering::Relaxed);
-                format!("{wound:?}, {ending:?}, {what}")
-            })?;
+            swept.check_case(&intact, shutdown, (number, &corruption)).map_err(
+                |Violation(what)| {
+                    failed.store(true, Ordering::Relaxed);
+                    format!("{corruption:?}, {shutdown:?}, {what}")
+                },
+            )?;
         }
         Ok(swept)
     };
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let results: Vec<Result<Swept, String>> = thread::scope(|scope| {
+    let results: Vec<Result<SweepReport, String>> = thread::scope(|scope| {
         let begin = |own| {
+            // Mutations are enabled per thread.
             let plant_there = planted::carry();
             scope.spawn(move || {
                 plant_there();
@@ -147,69 +152,77 @@ pub fn sweep(sweep: Sweep) -> Result<Swept, String> {
             })
         };
         let threads: Vec<_> = (0..cores).map(begin).collect();
-        threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("check_case catches panics"))
+            .collect()
     });
-    let mut all = Swept::default();
+    // Counters of the threads are added up.
+    let mut all = SweepReport::default();
     for result in results {
         all.add(&result?);
     }
-    all.took = clock.elapsed();
+    all.elapsed_time = clock.elapsed();
     Ok(all)
 }
 
-fn look_at(wound: &Wound, number: usize) -> Look {
-    let (thorough, whole) = match wound {
-        Wound::FlippedBit { .. } => (THOROUGH_EVERY_BITS, WHOLE_EVERY_BITS),
-        Wound::Cut { .. } | Wound::CopiedSector { .. } => (THOROUGH_EVERY, WHOLE_EVERY),
-        Wound::ZeroedSector { .. } | Wound::SwappedSectors { .. } | Wound::SwappedFrames { .. } => {
-            (1, THOROUGH_EVERY)
-        }
-        Wound::LostFile { .. } | Wound::SwappedFiles { .. } => (1, 1),
+fn depth_for(corruption: &Corruption, number: usize) -> Depth {
+    let (thorough, whole) = match corruption {
+        Corruption::FlippedBit { .. } => (THOROUGH_EVERY_BITS, WHOLE_EVERY_BITS),
+        Corruption::Cut { .. } | Corruption::CopiedSector { .. } => (THOROUGH_EVERY, WHOLE_EVERY),
+        Corruption::ZeroedSector { .. }
+        | Corruption::SwappedSectors { .. }
+        | Corruption::SwappedFrames { .. } => (1, THOROUGH_EVERY),
+        Corruption::LostFile { .. } | Corruption::SwappedFiles { .. } => (1, 1),
     };
     match () {
-        () if number.is_multiple_of(whole) => Look::Whole,
-        () if number.is_multiple_of(thorough) => Look::Thorough,
-        () if wound.is_one_of_many_in_a_beginning() => Look::Short,
-        () => Look::Quick,
+        () if number.is_multiple_of(whole) => Depth::Whole,
+        () if number.is_multiple_of(thorough) => Depth::Thorough,
+        () if corruption.is_redundant_in_header() => Depth::Short,
+        () => Depth::Quick,
     }
 }
 
-impl Swept {
-    /// How many damaged stores were opened.
+impl SweepReport {
+    /// Number of openings of damaged stores.
     #[must_use]
     pub fn openings(&self) -> u64 {
         self.counts.iter().flatten().flatten().sum()
     }
 
-    /// How many of them said what is damaged.
+    /// Number of openings with damage reported by the opening or by reads.
     #[must_use]
-    pub fn named(&self) -> u64 {
-        let named = [Answered::Named as usize, Answered::NamedByReads as usize];
-        let of = |counts: &[u64; 5]| named.iter().filter_map(|how| counts.get(*how)).sum::<u64>();
+    pub fn reported(&self) -> u64 {
+        let reported = [SweepOutcome::Reported as usize, SweepOutcome::ReportedByReads as usize];
+        let of =
+            |counts: &[u64; 5]| reported.iter().filter_map(|how| counts.get(*how)).sum::<u64>();
         self.counts.iter().flatten().map(of).sum()
     }
 
-    /// How long it took.
+    /// Duration of the sweep.
     #[must_use]
-    pub fn took(&self) -> Duration {
-        self.took
+    pub fn elapsed_time(&self) -> Duration {
+        self.elapsed_time
     }
 
-    fn judge(
+    fn check_case(
         &mut self,
-        original: &Original,
-        ending: Ending,
-        (number, wound): (usize, &Wound),
-    ) -> Verdict {
-        let answers = original.judge(&wound.inflict(&original.files), look_at(wound, number))?;
-        let may_be_fewer = ending == Ending::Killed || wound.is_in_two_places();
-        for (lying, answered) in answers {
-            demand(may_be_fewer || answered != Answered::FewerAfterMark, || {
-                format!("{lying:?}: an ended store lost acknowledged events")
+        intact: &IntactStore,
+        shutdown: Shutdown,
+        (number, corruption): (usize, &Corruption),
+    ) -> CheckResult {
+        let answers =
+            intact.check(&corruption.apply(&intact.files), depth_for(corruption, number))?;
+        // In a closed store, one corruption leaves a frame that proves every event durable.
+        let may_be_fewer = shutdown == Shutdown::Killed || corruption.changes_two_places();
+        for (index_state, outcome) in answers {
+            ensure(may_be_fewer || outcome != SweepOutcome::TruncatedAfterMark, || {
+                format!("{index_state:?}: a closed store lost acknowledged events")
             })?;
-            let counts = self.counts.get_mut(wound.kind()).expect("there is one for each kind");
-            let counts = counts.get_mut(lying as usize).expect("there is one for each way to lie");
-            *counts.get_mut(answered as usize).expect("there is one for each answer") += 1;
+            let counts = self.counts.get_mut(corruption.kind()).expect("one entry for each kind");
+            let counts =
+                counts.get_mut(index_state as usize).expect("one entry for each index state");
+            *counts.get_mut(outcome as usize).expect("one entry for each outcome") += 1;
         }
         Ok(())
     }
@@ -221,23 +234,23 @@ impl Swept {
     }
 }
 
-impl fmt::Display for Swept {
+impl fmt::Display for SweepReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = ["", "", "same", "refused", "named", "by reads", "fewer past the mark"];
-        let [kind, lying, columns @ .., last] = columns;
-        write!(f, "{kind:<28}{lying:<8}")?;
+        let [kind, index_state, columns @ .., last] = columns;
+        write!(f, "{kind:<28}{index_state:<8}")?;
         columns.iter().try_for_each(|column| write!(f, "{column:>10}"))?;
         writeln!(f, "{last:>22}")?;
         for (kind, counts) in KINDS.iter().zip(self.counts) {
-            for (lying, counts) in LYING.iter().zip(counts) {
+            for (index_state, counts) in INDEX_STATES.iter().zip(counts) {
                 if counts.iter().any(|count| *count > 0) {
                     let [counts @ .., last] = counts;
-                    write!(f, "{kind:<28}{lying:<8}")?;
+                    write!(f, "{kind:<28}{index_state:<8}")?;
                     counts.iter().try_for_each(|count| write!(f, "{count:>10}"))?;
                     writeln!(f, "{last:>22}")?;
                 }
             }
         }
-        write!(f, "{} openings in {:.1} s", self.openings(), self.took.as_secs_f64())
+        write!(f, "{} openings in {:.1} s", self.openings(), self.elapsed_time.as_secs_f64())
     }
 }

@@ -1,6 +1,6 @@
-//! Each fault of the simulated disk does what it says.
+//! Tests of each fault of the simulated disk.
 
-#![expect(clippy::unwrap_used, reason = "a test whose scene cannot be set has failed")]
+#![expect(clippy::unwrap_used, reason = "a test whose setup fails has failed")]
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use gesta_log::{Cache, Disk, Lane, Operation};
-use gesta_sim::{Chance, Crash, DamageKind, Fault, Hazards, Lie, SimDisk};
+use gesta_sim::{Crash, DamageKind, Fault, FaultConfig, SimDisk, SimRng, SyncFault};
 
 const FILE: &str = "a";
 /// Two sectors.
@@ -17,7 +17,7 @@ const LENGTH: usize = 1_024;
 const SEEDS: u64 = 200;
 
 fn disk(seed: u64) -> SimDisk {
-    SimDisk::new(Chance::seeded(seed))
+    SimDisk::new(SimRng::from_seed(seed))
 }
 
 fn create(disk: &SimDisk, file: &str) {
@@ -37,7 +37,7 @@ fn read(disk: &SimDisk, cache: Cache) -> Vec<u8> {
     disk.read(FILE, 0, usize::MAX, cache).unwrap().to_vec()
 }
 
-/// A file with a durable name and no bytes.
+/// Creates a file with a durable name and no bytes.
 fn with_file(seed: u64) -> SimDisk {
     let disk = disk(seed);
     create(&disk, FILE);
@@ -45,7 +45,7 @@ fn with_file(seed: u64) -> SimDisk {
     disk
 }
 
-/// Begins an operation; what it is answered comes into the list.
+/// Submits an operation; its result is added to the returned list.
 fn submit(disk: &SimDisk, operation: Operation) -> Arc<Mutex<Vec<io::Result<()>>>> {
     let answers = Arc::new(Mutex::new(Vec::new()));
     let list = Arc::clone(&answers);
@@ -58,7 +58,7 @@ fn write_of(fill: u8) -> Operation {
     Operation::Write { file: FILE.to_owned(), offset: 0, bytes: vec![fill; LENGTH].into() }
 }
 
-/// Whether what is asked happens with some seeds, and does not with others.
+/// Returns whether `happens` is true for some seeds and false for others.
 fn may_happen(happens: impl Fn(u64) -> bool) -> bool {
     let times = (0..SEEDS).filter(|seed| happens(*seed)).count() as u64;
     times > 0 && times < SEEDS
@@ -86,8 +86,8 @@ fn a_power_cut_keeps_any_sectors_of_what_was_not_synced() {
         let left = read(&disk, Cache::Use);
         (left[0], left[LENGTH - 1], disk.faults().of(Fault::TornWrite).fired)
     };
-    for fate in [(1, 1, 0), (2, 2, 0), (1, 2, 1), (2, 1, 1)] {
-        assert!(may_happen(|seed| left(seed) == fate), "{fate:?}");
+    for outcome in [(1, 1, 0), (2, 2, 0), (1, 2, 1), (2, 1, 1)] {
+        assert!(may_happen(|seed| left(seed) == outcome), "{outcome:?}");
     }
 }
 
@@ -149,7 +149,7 @@ fn a_write_under_way_is_done_in_part_when_the_process_ends() {
         let disk = with_file(seed);
         let answers = submit(&disk, write_of(1));
         disk.crash(Crash::Kill);
-        assert!(answers.lock().unwrap().is_empty(), "nobody is told");
+        assert!(answers.lock().unwrap().is_empty(), "nobody is reported");
         let length = read(&disk, Cache::Use).len();
         length > 0 && length < LENGTH
     }));
@@ -183,9 +183,9 @@ fn a_failed_sync_leaves_a_cache_that_lies_and_a_next_sync_that_agrees() {
     assert!(may_happen(|seed| {
         let disk = with_file(seed);
         write(&disk, 0, 1, LENGTH).unwrap();
-        disk.expose_to(Hazards { sync_errors_per_mille: 1_000, ..Hazards::default() });
+        disk.set_faults(FaultConfig { sync_errors_per_mille: 1_000, ..FaultConfig::default() });
         sync(&disk).unwrap_err();
-        disk.expose_to(Hazards::default());
+        disk.set_faults(FaultConfig::default());
         sync(&disk).unwrap();
         assert_eq!(read(&disk, Cache::Use), [1; LENGTH], "the cache looks good");
         let truth = read(&disk, Cache::Bypass);
@@ -201,10 +201,10 @@ fn a_poisoned_range_swallows_what_is_written_again() {
     let lost_after_writing_again = |seed, poisons_new_ranges| {
         let disk = with_file(seed);
         write(&disk, 0, 1, LENGTH).unwrap();
-        let failing = Hazards { sync_errors_per_mille: 1_000, ..Hazards::default() };
-        disk.expose_to(Hazards { poisons_new_ranges, ..failing });
+        let failing = FaultConfig { sync_errors_per_mille: 1_000, ..FaultConfig::default() };
+        disk.set_faults(FaultConfig { poisons_new_ranges, ..failing });
         sync(&disk).unwrap_err();
-        disk.expose_to(Hazards::default());
+        disk.set_faults(FaultConfig::default());
         write(&disk, 0, 2, LENGTH).unwrap();
         sync(&disk).unwrap();
         disk.crash(Crash::PowerCut);
@@ -221,10 +221,10 @@ fn ranges_that_were_durable_before_are_not_poisoned() {
         write(&disk, 0, 0, LENGTH).unwrap();
         sync(&disk).unwrap();
         write(&disk, 0, 1, LENGTH).unwrap();
-        let failing = Hazards { sync_errors_per_mille: 1_000, ..Hazards::default() };
-        disk.expose_to(Hazards { poisons_new_ranges: true, ..failing });
+        let failing = FaultConfig { sync_errors_per_mille: 1_000, ..FaultConfig::default() };
+        disk.set_faults(FaultConfig { poisons_new_ranges: true, ..failing });
         sync(&disk).unwrap_err();
-        disk.expose_to(Hazards::default());
+        disk.set_faults(FaultConfig::default());
         write(&disk, 0, 2, LENGTH).unwrap();
         sync(&disk).unwrap();
         disk.crash(Crash::PowerCut);
@@ -274,12 +274,12 @@ fn a_removed_file_may_come_back_with_what_was_durable() {
 #[test]
 fn a_full_disk_takes_a_part_and_later_all() {
     let disk = with_file(1);
-    disk.leave_room(Some(600));
+    disk.set_free_bytes(Some(600));
     let error = write(&disk, 0, 1, LENGTH).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert_eq!(read(&disk, Cache::Use), [1; 600]);
     write(&disk, 0, 2, 600).expect("what is there can be overwritten");
-    disk.leave_room(None);
+    disk.set_free_bytes(None);
     write(&disk, 0, 1, LENGTH).unwrap();
     assert_eq!(read(&disk, Cache::Use), [1; LENGTH]);
 }
@@ -287,11 +287,11 @@ fn a_full_disk_takes_a_part_and_later_all() {
 #[test]
 fn after_a_strike_nothing_answers_until_the_crash() {
     let disk = with_file(1);
-    disk.strike_after(1);
+    disk.crash_after(1);
     disk.list().expect("one call is let through");
     disk.list().unwrap_err();
     write(&disk, 0, 1, LENGTH).unwrap_err();
-    assert!(disk.call_off_strike());
+    assert!(disk.cancel_crash());
     disk.crash(Crash::PowerCut);
     disk.list().unwrap();
 }
@@ -301,7 +301,7 @@ fn a_cache_may_let_go_of_what_it_lied_about() {
     assert!(may_happen(|seed| {
         let disk = with_file(seed);
         write(&disk, 0, 1, LENGTH).unwrap();
-        disk.expose_to(Hazards { sync_errors_per_mille: 1_000, ..Hazards::default() });
+        disk.set_faults(FaultConfig { sync_errors_per_mille: 1_000, ..FaultConfig::default() });
         sync(&disk).unwrap_err();
         disk.crash(Crash::Kill);
         read(&disk, Cache::Use) != [1; LENGTH]
@@ -336,7 +336,7 @@ fn a_sector_may_become_what_it_was_or_what_another_one_is() {
         read(&disk, Cache::Bypass)
     };
     assert_eq!(damaged(1, DamageKind::OldSector), [1; LENGTH]);
-    assert!(may_happen(|seed| damaged(seed, DamageKind::StrangeSector) == [1; LENGTH]));
+    assert!(may_happen(|seed| damaged(seed, DamageKind::ForeignSector) == [1; LENGTH]));
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn a_lost_write_looks_good_until_power_is_cut() {
     let disk = with_file(1);
     write(&disk, 0, 1, LENGTH).unwrap();
     sync(&disk).unwrap();
-    disk.lie_after(0, Lie::Nowhere);
+    disk.fault_sync_after(0, SyncFault::Lost);
     write(&disk, 0, 2, LENGTH).unwrap();
     sync(&disk).unwrap();
     assert_eq!(read(&disk, Cache::Use), [2; LENGTH]);
@@ -359,7 +359,7 @@ fn a_misdirected_write_lands_elsewhere_in_its_file() {
         let disk = with_file(seed);
         write(&disk, 0, 1, 8 * LENGTH).unwrap();
         sync(&disk).unwrap();
-        disk.lie_after(0, Lie::Elsewhere);
+        disk.fault_sync_after(0, SyncFault::Misdirected);
         write(&disk, 0, 2, LENGTH).unwrap();
         sync(&disk).unwrap();
         assert_eq!(read(&disk, Cache::Use)[..LENGTH], [2; LENGTH], "the cache looks good");

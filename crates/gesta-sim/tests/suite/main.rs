@@ -1,4 +1,4 @@
-//! The simulation as a test: many seeds, each kind of fault, and bugs that it must catch.
+//! Tests of the simulation: many seeds, each kind of fault, and mutations that it must catch.
 
 mod disk;
 #[cfg(gesta_planted)]

@@ -1,15 +1,15 @@
-//! Bugs that are planted in one separate build; the simulation must catch each of them.
+//! Mutations enabled in a separate build; the simulation must catch each of them.
 //!
-//! `RUSTFLAGS="--cfg gesta_planted" cargo test -p gesta-sim planted`, with a target directory of
-//! its own.
+//! `RUSTFLAGS="--cfg gesta_planted" cargo test -p gesta-sim planted`, with a separate target
+//! directory.
 
 use gesta_log::planted::{Bug, plant};
-use gesta_sim::{Ending, Extent, Failure, Sweep, run, seeds, sweep};
+use gesta_sim::{Coverage, Failure, Shutdown, SweepOptions, run, seeds, sweep};
 
-/// Within so many seeds each bug has to be caught.
+/// Seeds within which each mutation must be caught.
 const SEEDS: u64 = 2_000;
 
-/// The first seed that catches a bug.
+/// Returns the failure of the first seed that catches a mutation.
 fn caught(bug: Bug) -> Option<Failure> {
     plant(Some(bug));
     let failure = (0..SEEDS).find_map(|seed| run(seed).err());
@@ -23,7 +23,7 @@ fn each_planted_bug_is_caught() {
     let mut survived = Vec::new();
     for bug in Bug::DURABILITY.iter().copied() {
         match caught(bug) {
-            Some(Failure { seed, broken, .. }) => println!("{bug:?}: seed {seed}: {broken}"),
+            Some(Failure { seed, violation, .. }) => println!("{bug:?}: seed {seed}: {violation}"),
             None => survived.push(bug),
         }
     }
@@ -35,7 +35,7 @@ fn without_a_planted_bug_the_same_seeds_break_no_promise() {
     seeds(0, SEEDS).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// Bugs that show in a store that lies still.
+/// Mutations that a sweep of a closed store can catch.
 const SEEN_BY_A_SWEEP: [Bug; 5] = [
     Bug::TruncateAtFirstBadFrame,
     Bug::AdoptPastAHole,
@@ -45,18 +45,23 @@ const SEEN_BY_A_SWEEP: [Bug; 5] = [
 ];
 
 #[test]
-#[expect(clippy::print_stdout, reason = "which damage was not told is what the test is read for")]
+#[expect(
+    clippy::print_stdout,
+    reason = "which damage was not reported is what the test is read for"
+)]
 fn a_sweep_catches_bugs_of_checking_and_recovering() {
-    let of = |ending| sweep(Sweep { store_bytes: 48 << 10, ending, extent: Extent::Every8th });
+    let of = |shutdown| {
+        sweep(SweepOptions { store_bytes: 48 << 10, shutdown, coverage: Coverage::Every8th })
+    };
     let mut survived = Vec::new();
     for bug in SEEN_BY_A_SWEEP {
         plant(Some(bug));
-        let swept = of(Ending::Closed).and_then(|_| of(Ending::Killed));
+        let swept = of(Shutdown::Closed).and_then(|_| of(Shutdown::Killed));
         plant(None);
         match swept {
             Ok(_) => survived.push(bug),
-            Err(broken) => println!("{bug:?}: {broken}"),
+            Err(violation) => println!("{bug:?}: {violation}"),
         }
     }
-    assert!(survived.is_empty(), "no damage told of them: {survived:?}");
+    assert!(survived.is_empty(), "no damage reported of them: {survived:?}");
 }

@@ -1,8 +1,7 @@
-//! A disk in memory on which nothing goes wrong by itself.
+//! An in-memory disk without faults.
 //!
-//! Always holds: an operation is done when it is submitted; reading copies nothing, and files that
-//! were not changed are shared, so a store can be opened many million times. Not here: durability,
-//! for nobody pulls the plug.
+//! Always holds: an operation completes when it is submitted; reads do not copy, and unchanged
+//! files are shared, so a store can be opened millions of times. Not here: durability.
 
 use std::{
     collections::BTreeMap,
@@ -17,29 +16,29 @@ use std::{
 use bytes::Bytes;
 use gesta_log::{Cache, Disk, Done, Lane, Operation};
 
-use super::written::is_segment;
+use super::fixture::is_segment;
 
 /// Files by name.
 pub(super) type Files = BTreeMap<String, Bytes>;
 
-/// Files that are otherwise than before; none where they are gone.
-pub(super) type Changed = BTreeMap<String, Option<Bytes>>;
+/// Files that differ; `None` for a removed file.
+pub(super) type ChangedFiles = BTreeMap<String, Option<Bytes>>;
 
-/// See the module.
+/// Shared files with changes of their own.
 #[derive(Debug, Default)]
-pub(super) struct StillDisk {
-    /// As they were in the beginning.
+pub(super) struct MemoryDisk {
+    /// Initial files.
     files: Arc<Files>,
-    changed: Mutex<Changed>,
+    changed: Mutex<ChangedFiles>,
     changed_segments: AtomicU64,
 }
 
-impl StillDisk {
-    pub(super) fn holding(files: Arc<Files>, changed: Changed) -> Self {
+impl MemoryDisk {
+    pub(super) fn holding(files: Arc<Files>, changed: ChangedFiles) -> Self {
         Self { files, changed: Mutex::new(changed), changed_segments: AtomicU64::default() }
     }
 
-    /// What there is now.
+    /// Returns the current files.
     pub(super) fn snapshot(&self) -> Files {
         let mut files = (*self.files).clone();
         for (file, content) in &*self.changed() {
@@ -51,26 +50,26 @@ impl StillDisk {
         files
     }
 
-    /// How many operations changed a segment.
+    /// Number of operations that changed a segment.
     pub(super) fn changed_segments(&self) -> u64 {
         self.changed_segments.load(Ordering::Relaxed)
     }
 
-    fn changed(&self) -> MutexGuard<'_, Changed> {
+    fn changed(&self) -> MutexGuard<'_, ChangedFiles> {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at a file as it is now.
-    fn look<T>(&self, file: &str, look: impl FnOnce(&Bytes) -> T) -> io::Result<T> {
+    /// Applies `read` to the current content of a file.
+    fn with_file<T>(&self, file: &str, read: impl FnOnce(&Bytes) -> T) -> io::Result<T> {
         let changed = self.changed();
         let content = match changed.get(file) {
             Some(content) => content.as_ref(),
             None => self.files.get(file),
         };
-        content.map(look).ok_or_else(|| io::ErrorKind::NotFound.into())
+        content.map(read).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn take_effect(&self, operation: Operation) -> io::Result<()> {
+    fn apply(&self, operation: Operation) -> io::Result<()> {
         if let Operation::Write { file, .. }
         | Operation::WriteThrough { file, .. }
         | Operation::Create { file }
@@ -79,21 +78,23 @@ impl StillDisk {
         | Operation::RenameNoReplace { from: file, .. } = &operation
             && is_segment(file)
         {
+            // A damaged segment must never be changed by an opening.
             self.changed_segments.fetch_add(1, Ordering::Relaxed);
         }
         match operation {
             Operation::Create { file } => self.put(file, Some(Bytes::new())),
             Operation::Write { file, offset, bytes }
             | Operation::WriteThrough { file, offset, bytes } => {
-                let mut changed = self.look(&file, |content| content.to_vec())?;
+                // Copy on write: the initial files are shared by all openings.
+                let mut changed = self.with_file(&file, |content| content.to_vec())?;
                 let start = usize::try_from(offset).map_err(io::Error::other)?;
                 changed.resize(changed.len().max(start + bytes.len()), 0);
                 let place = changed.get_mut(start..start + bytes.len());
-                place.expect("it was made long enough").copy_from_slice(&bytes);
+                place.expect("resized above").copy_from_slice(&bytes);
                 self.put(file, Some(changed.into()));
             }
             Operation::Rename { from, to } | Operation::RenameNoReplace { from, to } => {
-                let content = self.look(&from, Bytes::clone)?;
+                let content = self.with_file(&from, Bytes::clone)?;
                 self.put(from, None);
                 self.put(to, Some(content));
             }
@@ -108,7 +109,7 @@ impl StillDisk {
     }
 }
 
-impl Disk for StillDisk {
+impl Disk for MemoryDisk {
     fn list(&self) -> io::Result<Vec<String>> {
         let changed = self.changed();
         let unchanged = self.files.keys().filter(|file| !changed.contains_key(*file));
@@ -117,28 +118,28 @@ impl Disk for StillDisk {
     }
 
     fn length(&self, file: &str) -> io::Result<u64> {
-        self.look(file, |content| content.len() as u64)
+        self.with_file(file, |content| content.len() as u64)
     }
 
     fn read(&self, file: &str, offset: u64, length: usize, _: Cache) -> io::Result<Bytes> {
-        self.look(file, |content| content.slice(part(content, offset, length)))
+        self.with_file(file, |content| content.slice(part(content, offset, length)))
     }
 
     fn read_into(&self, file: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.look(file, |content| {
+        self.with_file(file, |content| {
             let bytes = content.get(part(content, offset, buffer.len())).unwrap_or_default();
-            let place = buffer.get_mut(..bytes.len()).expect("it is no longer than the buffer");
+            let place = buffer.get_mut(..bytes.len()).expect("at most the length of the buffer");
             place.copy_from_slice(bytes);
             bytes.len()
         })
     }
 
     fn submit(&self, operation: Operation, _: Lane, done: Done) {
-        done(self.take_effect(operation));
+        done(self.apply(operation));
     }
 }
 
-/// What a file has of so many bytes from an offset on.
+/// Range of at most `length` bytes of the file at `offset`.
 fn part(content: &Bytes, offset: u64, length: usize) -> Range<usize> {
     let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
     start..start.saturating_add(length).min(content.len())

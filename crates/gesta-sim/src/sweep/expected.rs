@@ -1,8 +1,8 @@
-//! What was written, and the reads that are held against it.
+//! The written events, and the reads that must return them.
 //!
-//! Always holds: what a read shows is what was written, event by event; where it says that an event
-//! is damaged, it is asked again for those after it, so each event of the range is either shown or
-//! said to be damaged. Not here: whether that may be ([`original`](super::original)).
+//! Always holds: each event read is compared with the written one; after an event reported as
+//! damaged the read is repeated behind it, so each event of a range is either present or reported.
+//! Not here: the decision whether the losses are allowed ([`intact`](super::intact)).
 
 use std::{
     collections::BTreeMap,
@@ -16,65 +16,65 @@ use gesta_store::{
 };
 
 use super::{
-    still::{Changed, Files},
-    written::{STREAMS, name},
+    fixture::{STREAMS, name},
+    memory_disk::{ChangedFiles, Files},
 };
 use crate::{
-    model::{Broken, Verdict, demand},
-    simulation::{is_borrowed, up_to_damage},
+    model::{CheckResult, Violation, ensure},
+    simulation::{is_borrowed, read_until_damage},
 };
 
-/// The events, numbered from 0 in the order of positions.
+/// The written events, indexed from 0 in order of position.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct ExpectedReads {
     pub(super) events: Vec<RecordedEvent>,
     places: Vec<EventPlace>,
-    /// Again, by streams.
+    /// The same events, by stream.
     streams: Vec<(StreamName, Vec<RecordedEvent>)>,
-    /// Which ones each segment has.
+    /// Index ranges of the events in each segment.
     segments: BTreeMap<String, Range<usize>>,
 }
 
-/// Some events that are read.
+/// A range of events to read.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(super) struct EventRange {
     pub(super) range: Range<usize>,
-    /// How many the store has.
+    /// Number of events in the store.
     pub(super) of: usize,
-    /// Whether the opening named damage. Then reads by positions stop at whole frames, while those of
-    /// streams may find single records.
-    pub(super) named: bool,
+    /// Set if the opening reported damage. Then reads by position stop at whole frames, while
+    /// stream reads may find single records.
+    pub(super) damage_reported: bool,
 }
 
-/// What reads showed of a range of events.
+/// Result of reading a range of events.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    /// Those that were said to be damaged.
+pub(super) struct ReadOutcome {
+    /// Indexes of the events reported as damaged.
     pub(super) missing: Vec<usize>,
-    /// Where the store ended, in silence.
+    /// Index at which the store ended without an error.
     pub(super) end: usize,
 }
 
-/// What became of an event.
+/// Result of reading one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
-    There,
+enum Presence {
+    Present,
     Damaged,
-    Ended,
+    PastEnd,
 }
 
-impl Found {
-    fn of(&self, event: &RecordedEvent) -> Shown {
+impl ReadOutcome {
+    fn of(&self, event: &RecordedEvent) -> Presence {
         let number = usize::try_from(event.position.number()).expect("there are few") - 1;
         match self.missing.binary_search(&number) {
-            Ok(_) => Shown::Damaged,
-            Err(_) if number >= self.end => Shown::Ended,
-            Err(_) => Shown::There,
+            Ok(_) => Presence::Damaged,
+            Err(_) if number >= self.end => Presence::PastEnd,
+            Err(_) => Presence::Present,
         }
     }
 }
 
-impl Known {
+impl ExpectedReads {
     pub(super) fn new(events: Vec<RecordedEvent>, places: Vec<EventPlace>) -> Self {
         let of = |stream: &StreamName| {
             events.iter().filter(|event| event.stream == *stream).cloned().collect()
@@ -89,50 +89,65 @@ impl Known {
         Self { events, places, streams, segments }
     }
 
-    /// Which events are in a segment, if it has any.
+    /// Index range of the events in a segment.
     pub(super) fn of_segment(&self, file: &str) -> Option<Range<usize>> {
         self.segments.get(file).cloned()
     }
 
-    /// Which events of these have a byte in their records that is not as it was.
-    pub(super) fn touched(
+    /// Indexes of the events whose record bytes differ.
+    pub(super) fn changed_records(
         &self,
         range: Range<usize>,
         files: &Files,
-        changed: &Changed,
+        changed: &ChangedFiles,
     ) -> Vec<usize> {
-        let is_touched = |number: &usize| {
+        let is_changed = |number: &usize| {
             let place = self.places.get(*number).expect("there is a place of each event");
             let Some(now) = changed.get(&place.file) else { return false };
             let now = now.as_ref().and_then(|now| record(now, place));
             now != files.get(&place.file).and_then(|before| record(before, place))
         };
-        range.filter(is_touched).collect()
+        range.filter(is_changed).collect()
     }
 
-    /// Reads these events in their order; past the last one, if they are all that there are.
-    pub(super) fn forwards(&self, store: &LogStore, part: &Part) -> Verdict<Found> {
-        let Part { range, of, .. } = part;
+    /// Reads a range of events in order; reads past its end if it reaches the end of the store.
+    pub(super) fn read_forwards(
+        &self,
+        store: &LogStore,
+        part: &EventRange,
+    ) -> CheckResult<ReadOutcome> {
+        let EventRange { range, of, .. } = part;
         let events = self.events.get(range.clone()).unwrap_or_default();
+        // A read that reaches the end of the store must also show that nothing follows.
         let limit = |left: usize| if range.end < *of { left as u64 } else { u64::MAX };
         let read = |event: &RecordedEvent, left| {
             store.read_all(ReadAll::forwards().from(event.position).limit(limit(left)))
         };
-        let Found { missing, end } = shown(events, read, "all")?;
+        let ReadOutcome { missing, end } = read_past_damage(events, read, "all")?;
         let missing = missing.into_iter().map(|number| range.start + number).collect();
-        Ok(Found { missing, end: range.start + end })
+        Ok(ReadOutcome { missing, end: range.start + end })
     }
 
-    /// Reads them backwards and without copies, and in each stream, which must show what `found`
-    /// says.
-    pub(super) fn otherwise(&self, store: &LogStore, part: &Part, found: &Found) -> Verdict {
-        self.backwards(store, part, found)?;
-        self.scanned(store, part, found)?;
-        self.in_streams(store, part, found)
+    /// Checks that backward reads, scans and stream reads agree with `found`.
+    pub(super) fn check_other_reads(
+        &self,
+        store: &LogStore,
+        part: &EventRange,
+        found: &ReadOutcome,
+    ) -> CheckResult {
+        self.check_backwards(store, part, found)?;
+        self.check_scan(store, part, found)?;
+        self.check_streams(store, part, found)
     }
 
-    fn in_streams(&self, store: &LogStore, part: &Part, found: &Found) -> Verdict {
+    fn check_streams(
+        &self,
+        store: &LogStore,
+        part: &EventRange,
+        found: &ReadOutcome,
+    ) -> CheckResult {
         let range = &part.range;
+        // Select the stream's events within the range by their positions.
         let first = self.events.get(range.start).map_or(Position::MAX, |event| event.position);
         let last = self.events.get(range.end - 1).map_or(Position::START, |event| event.position);
         for (stream, events) in &self.streams {
@@ -143,17 +158,18 @@ impl Known {
                 let read = ReadStream::forwards(stream.clone()).from(event.revision);
                 store.read_stream(read.limit(left as u64))
             };
-            let there = shown(events, read, stream.as_str())?;
+            let there = read_past_damage(events, read, stream.as_str())?;
             for (number, event) in events.iter().enumerate() {
                 let damaged = there.missing.contains(&number);
                 let ended = number >= there.end;
                 let in_all = found.of(event);
+                // With reported damage, stream reads may show more or fewer records of a bad frame.
                 let agree = match in_all {
-                    Shown::There => !ended && (!damaged || part.named),
-                    Shown::Damaged => !ended && (damaged || part.named),
-                    Shown::Ended => ended || (damaged && part.named),
+                    Presence::Present => !ended && (!damaged || part.damage_reported),
+                    Presence::Damaged => !ended && (damaged || part.damage_reported),
+                    Presence::PastEnd => ended || (damaged && part.damage_reported),
                 };
-                demand(agree, || {
+                ensure(agree, || {
                     let what = format!("{in_all:?}; damaged: {damaged}, ended: {ended}");
                     format!("{stream} and all events disagree on {}: {what}", event.position)
                 })?;
@@ -162,32 +178,42 @@ impl Known {
         Ok(())
     }
 
-    fn backwards(&self, store: &LogStore, part: &Part, found: &Found) -> Verdict {
-        let Part { range, of, .. } = part;
+    fn check_backwards(
+        &self,
+        store: &LogStore,
+        part: &EventRange,
+        found: &ReadOutcome,
+    ) -> CheckResult {
+        let EventRange { range, of, .. } = part;
+        // Start at the last event of the range, or at the end of the store.
         let read = match self.events.get(range.end).filter(|_| range.end < *of) {
             Some(after) => ReadAll::backwards().from(Position::new(after.position.number() - 1)),
             None => ReadAll::backwards(),
         };
-        let mut shown = up_to_damage(store.read_all(read.limit(range.len() as u64)))?;
+        let mut shown = read_until_damage(store.read_all(read.limit(range.len() as u64)))?;
         if found.end < range.end {
-            // It goes on further back than where it was to begin.
+            // The read started at the damaged end of the store, before the end of the range.
             shown.events.truncate(found.end - range.start);
         }
         shown.events.reverse();
+        // A backward read stops at the last damaged event.
         let behind = found.missing.last().map_or(range.start, |missing| missing + 1);
+        // A read may stop early only if damage was reported by the opening.
         let there = self.events.get(behind..found.end.min(range.end)).unwrap_or_default();
-        demand(there.ends_with(&shown.events), || "other events were read backwards".to_owned())?;
+        ensure(there.ends_with(&shown.events), || {
+            "a backward read returned wrong events".to_owned()
+        })?;
         let all = shown.events.len() == there.len();
-        demand(all || part.named, || {
+        ensure(all || part.damage_reported, || {
             format!("a read backwards met damage after {} events", shown.events.len())
         })?;
-        demand(!shown.to_the_end || (all && found.missing.is_empty()), || {
-            format!("a read backwards ended in silence after {} events", shown.events.len())
+        ensure(!shown.complete || (all && found.missing.is_empty()), || {
+            format!("a read backwards ended without an error after {} events", shown.events.len())
         })
     }
 
-    fn scanned(&self, store: &LogStore, part: &Part, found: &Found) -> Verdict {
-        let Part { range, .. } = part;
+    fn check_scan(&self, store: &LogStore, part: &EventRange, found: &ReadOutcome) -> CheckResult {
+        let EventRange { range, .. } = part;
         let mut rest = self.events.iter().take(range.end).skip(range.start).peekable();
         let after = rest.peek().map_or(0, |event| event.position.number() - 1);
         let mut wrong = None;
@@ -201,15 +227,15 @@ impl Known {
                 None => ControlFlow::Break(()),
             }
         });
-        demand(wrong.is_none(), || format!("a scan after {after} went wrong at {wrong:?}"))?;
+        ensure(wrong.is_none(), || format!("a scan after {after} went wrong at {wrong:?}"))?;
         match scanned {
             Ok(scanned) => {
-                demand(scanned == (found.end.min(range.end) - range.start) as u64, || {
-                    format!("a scan after {after} ended in silence after {scanned} events")
+                ensure(scanned == (found.end.min(range.end) - range.start) as u64, || {
+                    format!("a scan after {after} ended without an error after {scanned} events")
                 })
             }
             Err(StoreError::Corrupt(_)) => Ok(()),
-            Err(error) => Err(Broken(format!("damage was scanned as {error}"))),
+            Err(error) => Err(Violation(format!("damage was scanned as {error}"))),
         }
     }
 }
@@ -219,30 +245,31 @@ fn record<'a>(segment: &'a Bytes, place: &EventPlace) -> Option<&'a [u8]> {
     segment.get(offset..offset + usize::try_from(place.length).ok()?)
 }
 
-/// What a kind of read shows of some events, which follow each other there: it is asked to go on
-/// behind each one that is said to be damaged.
-fn shown(
+/// Reads `events`, which are adjacent in this kind of read, and resumes behind each event reported
+/// as damaged.
+fn read_past_damage(
     events: &[RecordedEvent],
     read: impl Fn(&RecordedEvent, usize) -> Pages,
     what: &str,
-) -> Verdict<Found> {
+) -> CheckResult<ReadOutcome> {
     let mut missing = Vec::new();
     let mut at = 0;
     while let Some((first, rest)) = events.get(at..).and_then(|events| events.split_first()) {
-        let shown = up_to_damage(read(first, rest.len() + 1))?;
+        let shown = read_until_damage(read(first, rest.len() + 1))?;
+        // Any prefix of the remaining events is correct; it ends at damage or at the end.
         let same = events.get(at..).is_some_and(|events| events.starts_with(&shown.events));
-        demand(same, || {
+        ensure(same, || {
             let found = shown.events.first().map(|event| event.position);
-            format!("other events were read of {what}: {found:?} from {} on", first.position)
+            format!("a read of {what} returned wrong events: {found:?} from {} on", first.position)
         })?;
         at += shown.events.len();
-        if shown.to_the_end {
-            return Ok(Found { missing, end: at });
+        if shown.complete {
+            return Ok(ReadOutcome { missing, end: at });
         }
         if at < events.len() {
             missing.push(at);
             at += 1;
         }
     }
-    Ok(Found { missing, end: events.len() })
+    Ok(ReadOutcome { missing, end: events.len() })
 }

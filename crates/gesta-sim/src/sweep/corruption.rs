@@ -1,26 +1,26 @@
-//! Every way in which the bytes of a store are damaged, one at a time.
+//! All corruptions of a store's bytes, one at a time.
 //!
-//! Always holds: what is listed is complete for its kind: every bit, every sector, every length,
-//! every two frames.
+//! Always holds: the list is complete for each kind: every bit, every sector, every length, every
+//! pair of frames.
 
 use bytes::Bytes;
 
 use super::{
-    frames::frames_of,
-    still::{Changed, Files},
-    written::is_segment,
+    fixture::is_segment,
+    frames::find_frames,
+    memory_disk::{ChangedFiles, Files},
 };
-use crate::{chance::Chance, disk::SECTOR_BYTES};
+use crate::{disk::SECTOR_BYTES, rng::SimRng};
 
-/// Where sectors are copied to at most, each; all there are in a small store.
+/// Limit of sources that are copied over a sector; a small store uses all.
 const COPIES_MAX: usize = 128;
 
-/// A segment's header and opening frame, as `docs/format.md` has them.
-const BEGINNING_BYTES: usize = 4_096 + 72 + 32;
+/// Size of a segment's header and opening frame, as specified in `docs/format.md`.
+const HEADER_BYTES: usize = 4_096 + 72 + 32;
 
-/// One change to the bytes of a store.
+/// A change to the bytes of a store.
 #[derive(Clone, Debug)]
-pub(super) enum Wound {
+pub(super) enum Corruption {
     FlippedBit {
         file: String,
         bit: usize,
@@ -33,7 +33,7 @@ pub(super) enum Wound {
         file: String,
         length: usize,
     },
-    /// A sector lies where another one should: a misdirected write, or a stale one.
+    /// A sector in another one's place: a misdirected or a stale write.
     CopiedSector {
         from: (String, usize),
         to: (String, usize),
@@ -42,7 +42,7 @@ pub(super) enum Wound {
         file: String,
         sectors: (usize, usize),
     },
-    /// Two frames, from where to where, were each written where the other one belongs.
+    /// Two frames exchanged; each is given by its begin and end.
     SwappedFrames {
         file: String,
         first: (usize, usize),
@@ -56,7 +56,7 @@ pub(super) enum Wound {
     },
 }
 
-/// How many there are of each kind, so that a summary is short.
+/// Labels of the kinds of corruption, by [`Corruption::kind`].
 pub(super) const KINDS: [&str; 8] = [
     "flipped bits",
     "zeroed sectors",
@@ -68,9 +68,9 @@ pub(super) const KINDS: [&str; 8] = [
     "swapped files",
 ];
 
-impl Wound {
-    /// Whether bytes in two places changed.
-    pub(super) const fn is_in_two_places(&self) -> bool {
+impl Corruption {
+    /// Returns whether bytes in two places change.
+    pub(super) const fn changes_two_places(&self) -> bool {
         match self {
             Self::SwappedSectors { .. }
             | Self::SwappedFrames { .. }
@@ -83,14 +83,12 @@ impl Wound {
         }
     }
 
-    /// Whether it flips a bit or cuts within a segment's header or opening frame, and not where others
-    /// do the same to each eighth bit or length.
-    pub(super) const fn is_one_of_many_in_a_beginning(&self) -> bool {
+    /// Returns whether this is a flipped bit or a cut within a segment's header or opening frame
+    /// that is not among the eighth of them that is always tried.
+    pub(super) const fn is_redundant_in_header(&self) -> bool {
         match self {
-            Self::FlippedBit { bit, .. } => {
-                *bit < BEGINNING_BYTES * 8 && *bit % 8 != *bit / 8 * 5 % 8
-            }
-            Self::Cut { length, .. } => *length < BEGINNING_BYTES && *length % 8 != 0,
+            Self::FlippedBit { bit, .. } => *bit < HEADER_BYTES * 8 && *bit % 8 != *bit / 8 * 5 % 8,
+            Self::Cut { length, .. } => *length < HEADER_BYTES && *length % 8 != 0,
             Self::ZeroedSector { .. }
             | Self::CopiedSector { .. }
             | Self::SwappedSectors { .. }
@@ -113,8 +111,8 @@ impl Wound {
         }
     }
 
-    /// What of the store is otherwise with this damage.
-    pub(super) fn inflict(&self, files: &Files) -> Changed {
+    /// Returns the files that differ once this corruption is applied.
+    pub(super) fn apply(&self, files: &Files) -> ChangedFiles {
         let bytes = |file: &String| files.get(file).expect("a file of the store").to_vec();
         let (file, changed) = match self {
             Self::FlippedBit { file, bit } => {
@@ -134,6 +132,7 @@ impl Wound {
             }
             Self::CopiedSector { from: (from, source), to: (file, target) } => {
                 let content = sector_of(&mut bytes(from), *source).to_vec();
+                // Copied first: source and target may be the same file.
                 let mut changed = bytes(file);
                 sector_of(&mut changed, *target).copy_from_slice(&content);
                 (file, changed)
@@ -148,13 +147,15 @@ impl Wound {
             }
             Self::SwappedFrames { file, first, second } => {
                 let (whole, mut changed) = (bytes(file), bytes(file));
+                // Frames keep their bytes and change places; a longer one overwrites what follows.
                 for (from, to) in [(first, second.0), (second, first.0)] {
                     let frame = whole.get(from.0..from.1).expect("a frame of the file");
-                    let room = changed.get_mut(to..).expect("a place in the file");
-                    room.iter_mut().zip(frame).for_each(|(place, byte)| *place = *byte);
+                    let free_bytes = changed.get_mut(to..).expect("a place in the file");
+                    free_bytes.iter_mut().zip(frame).for_each(|(place, byte)| *place = *byte);
                 }
                 (file, changed)
             }
+            // `None` removes the file.
             Self::LostFile { file } => return [(file.clone(), None)].into(),
             Self::SwappedFiles { files: (one, other) } => {
                 let swapped = [(one, bytes(other)), (other, bytes(one))];
@@ -170,65 +171,76 @@ fn sector_of(bytes: &mut [u8], sector: usize) -> &mut [u8] {
     bytes.get_mut(start..start + SECTOR_BYTES).expect("segments are made of whole sectors")
 }
 
-/// All wounds of these segments of a store, whose last one with frames is `last`; of bits and of cuts,
-/// one in `step`. That whole last segment is not lost: nothing on disk can tell that it was there.
-pub(super) fn wounds<'a>(
+/// Returns all corruptions of these segments; of bits and cuts, one in `step`.
+///
+/// `last`, the last segment with frames, is never lost as a whole: nothing on disk proves that it
+/// existed.
+pub(super) fn corruptions<'a>(
     files: &'a Files,
     segments: &'a [String],
     last: &'a str,
     step: usize,
-) -> impl Iterator<Item = Wound> + 'a {
+) -> impl Iterator<Item = Corruption> + 'a {
     let length = |file: &String| files.get(file).map_or(0, Bytes::len);
     segments.iter().flat_map(move |file| {
-        // Not the same bit of each byte.
+        // The bit varies from byte to byte.
         let bits = (0..length(file) * 8 / step)
             .map(move |n| n * step + n * 5 % step)
-            .map(|bit| Wound::FlippedBit { file: file.clone(), bit });
+            .map(|bit| Corruption::FlippedBit { file: file.clone(), bit });
         let sectors = (0..length(file) / SECTOR_BYTES)
-            .map(|sector| Wound::ZeroedSector { file: file.clone(), sector });
-        let cuts =
-            (0..length(file)).step_by(step).map(|length| Wound::Cut { file: file.clone(), length });
-        let lost = (file != last).then(|| Wound::LostFile { file: file.clone() });
+            .map(|sector| Corruption::ZeroedSector { file: file.clone(), sector });
+        let cuts = (0..length(file))
+            .step_by(step)
+            .map(|length| Corruption::Cut { file: file.clone(), length });
+        let lost = (file != last).then(|| Corruption::LostFile { file: file.clone() });
         let files_after = segments.iter().filter(move |other| *other > file);
-        let swapped =
-            files_after.map(|other| Wound::SwappedFiles { files: (file.clone(), other.clone()) });
+        let swapped = files_after
+            .map(|other| Corruption::SwappedFiles { files: (file.clone(), other.clone()) });
         let few = bits.chain(sectors).chain(cuts).chain(lost).chain(swapped);
-        few.chain(of_sectors(files, file)).chain(of_frames(files, file))
+        few.chain(sector_corruptions(files, file)).chain(frame_swaps(files, file))
     })
 }
 
-/// Each sector of a file over others of the store, and exchanged with others of the file.
-fn of_sectors<'a>(files: &'a Files, file: &'a str) -> impl Iterator<Item = Wound> + 'a {
+/// Each sector of a file overwritten with others of the store, and exchanged with others of the
+/// file.
+fn sector_corruptions<'a>(
+    files: &'a Files,
+    file: &'a str,
+) -> impl Iterator<Item = Corruption> + 'a {
     let places = |file: &String, bytes: &Bytes| {
         let file = file.clone();
         (0..bytes.len() / SECTOR_BYTES).map(move |sector| (file.clone(), sector))
     };
+    // Sectors of all segments are sources, also of those that are not corrupted themselves.
     let all: Vec<(String, usize)> = files
         .iter()
         .filter(|(file, _)| is_segment(file))
         .flat_map(|(file, bytes)| places(file, bytes))
         .collect();
     let here: Vec<_> = all.iter().filter(|(of, _)| of == file).cloned().collect();
-    let mut chance = Chance::seeded(3);
+    // A fixed seed: the same copies in every sweep.
+    let mut rng = SimRng::from_seed(3);
     here.into_iter().flat_map(move |to| {
         let picked: Vec<_> = if all.len() <= COPIES_MAX {
             all.clone()
         } else {
-            (0..COPIES_MAX).map(|_| chance.pick(&all)).collect()
+            (0..COPIES_MAX).map(|_| rng.pick(&all)).collect()
         };
         picked.into_iter().filter(|from| *from != to).collect::<Vec<_>>().into_iter().flat_map(
             move |from| {
-                let swapped = (from.0 == to.0 && from.1 < to.1)
-                    .then(|| Wound::SwappedSectors { file: to.0.clone(), sectors: (from.1, to.1) });
-                swapped.into_iter().chain([Wound::CopiedSector { from, to: to.clone() }])
+                // Each pair of sectors of a file is exchanged once.
+                let swapped = (from.0 == to.0 && from.1 < to.1).then(|| {
+                    Corruption::SwappedSectors { file: to.0.clone(), sectors: (from.1, to.1) }
+                });
+                swapped.into_iter().chain([Corruption::CopiedSector { from, to: to.clone() }])
             },
         )
     })
 }
 
-/// Every two frames of a file, exchanged.
-fn of_frames(files: &Files, file: &str) -> impl Iterator<Item = Wound> {
-    let frames = files.get(file).map_or(Vec::new(), |bytes| frames_of(bytes));
+/// Each pair of frames of a file, exchanged.
+fn frame_swaps(files: &Files, file: &str) -> impl Iterator<Item = Corruption> {
+    let frames = files.get(file).map_or(Vec::new(), |bytes| find_frames(bytes));
     let file = file.to_owned();
     let frames: Vec<_> = frames.iter().map(|frame| (frame.begin, frame.end)).collect();
     let pairs: Vec<_> = frames
@@ -236,7 +248,7 @@ fn of_frames(files: &Files, file: &str) -> impl Iterator<Item = Wound> {
         .enumerate()
         .flat_map(|(n, first)| frames.iter().skip(n + 1).map(move |second| (*first, *second)))
         .collect();
-    pairs.into_iter().map(move |(first, second)| Wound::SwappedFrames {
+    pairs.into_iter().map(move |(first, second)| Corruption::SwappedFrames {
         file: file.clone(),
         first,
         second,
