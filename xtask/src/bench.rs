@@ -1,45 +1,44 @@
-//! `cargo xtask bench`: the engine and its peers under one driver, on this machine.
+//! `cargo xtask bench`: benchmarks of the engine and its peers with one driver, on this machine.
 //!
-//! Owns: which loads and engines there are, in which order runs are made, and what of it goes into
-//! `docs/benchmarks.md`. Always holds: engines take turns within a round, each in a process and an
-//! empty directory of its own, and within a process where what is compared lies closer together than
-//! the machine is steady; a run beside which the machine had other work is made again, for
-//! every engine by the same rule. Not here: the driver (`crates/gesta-cli/src/load`) and the peers
-//! (`bench/`).
+//! Owns: the loads and engines, the order of runs, and the report in `docs/benchmarks.md`. Always
+//! holds: engines alternate within a round, each in a separate process and an empty directory;
+//! contenders whose difference is smaller than the machine's noise alternate within one process. A
+//! run disturbed by other work on the machine is repeated, for every engine by the same rule. Not
+//! here: the driver (`crates/gesta-cli/src/load`) and the peers (`bench/`).
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::house::House;
+use crate::workspace::Workspace;
 
 mod loads;
 mod machine;
 mod page;
-mod rig;
 mod rounds;
+mod runner;
+mod summary;
 mod table;
-mod verdict;
 
 use self::{
     loads::{DELIVERY_P99, ENGINES, LOAD_P50, LOADS, Load, P50, RATE, SCAN},
-    rig::Rig,
-    rounds::{Rounds, Run},
+    rounds::{BenchRun, Rounds},
+    runner::Runner,
 };
 
-/// What was asked for.
+/// Parsed arguments of the command.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Request {
+pub(crate) struct BenchRequest {
     seconds: f64,
     runs: usize,
-    /// How many events are read.
+    /// Number of events to read.
     events: u64,
     engines: Vec<&'static str>,
     loads: Vec<&'static Load>,
     directory: Option<PathBuf>,
 }
 
-impl Request {
+impl BenchRequest {
     pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
         let mut request = Self {
             seconds: 3.0,
@@ -50,22 +49,25 @@ impl Request {
             directory: None,
         };
         for pair in arguments.chunks(2) {
-            let [flag, value] = pair else { bail!("{} wants a value", pair.concat()) };
+            let [flag, value] = pair else { bail!("{} needs a value", pair.concat()) };
             match flag.as_str() {
                 "--seconds" => request.seconds = value.parse().context("--seconds")?,
                 "--runs" => request.runs = value.parse().context("--runs")?,
                 "--events" => request.events = value.parse().context("--events")?,
                 "--engine" => request.engines.push(engine(value)?),
-                "--load" => request.loads.push(Load::of_name(value)?),
+                "--load" => request.loads.push(Load::by_name(value)?),
                 "--directory" => request.directory = Some(value.into()),
-                _ => bail!("bench does not know {flag}"),
+                _ => bail!("unknown option {flag}"),
             }
         }
-        ensure!(request.runs > 0 && request.seconds > 0.0, "nothing was asked for");
+        ensure!(
+            request.runs > 0 && request.seconds > 0.0,
+            "--runs and --seconds must be greater than 0"
+        );
         Ok(request)
     }
 
-    /// Whether it is the whole, which alone goes into the documentation.
+    /// Returns whether all engines and loads run; only then the documentation is updated.
     fn is_whole(&self) -> bool {
         self.engines.is_empty() && self.loads.is_empty()
     }
@@ -74,16 +76,16 @@ impl Request {
         if self.loads.is_empty() { LOADS.iter().collect() } else { self.loads.clone() }
     }
 
-    /// What is run in each round, in this order.
+    /// Loads and engines of each round, in order.
     fn pairs(&self) -> Vec<(&'static Load, &'static str)> {
         let loads = self.loads().into_iter();
         loads
             .flat_map(|load| ENGINES.into_iter().map(move |engine| (load, engine)))
-            .filter(|(load, engine)| self.takes(load, engine))
+            .filter(|(load, engine)| self.includes(load, engine))
             .collect()
     }
 
-    fn takes(&self, load: &Load, engine: &str) -> bool {
+    fn includes(&self, load: &Load, engine: &str) -> bool {
         load.engines.contains(&engine)
             && (self.engines.is_empty() || self.engines.contains(&engine))
     }
@@ -91,39 +93,39 @@ impl Request {
 
 fn engine(name: &str) -> Result<&'static str> {
     let known = ENGINES.into_iter().find(|engine| *engine == name);
-    known.with_context(|| format!("there is no engine {name}, only {}", ENGINES.join(", ")))
+    known.with_context(|| format!("unknown engine {name}; expected one of {}", ENGINES.join(", ")))
 }
 
-/// All rounds, then what they came to.
-pub(crate) fn run(request: &Request) -> Result<()> {
-    let house = House::open()?;
-    let mut rig = Rig::build(&house, request.directory.as_deref())?;
+/// Runs all rounds and prints the report.
+pub(crate) fn run(request: &BenchRequest) -> Result<()> {
+    let workspace = Workspace::open()?;
+    let mut runner = Runner::build(&workspace, request.directory.as_deref())?;
     let pairs = request.pairs();
     for (load, engine) in &pairs {
-        rig.prepare(load, engine, request.events)?;
+        runner.prepare(load, engine, request.events)?;
     }
     let mut rounds = Rounds::default();
     for round in 1..=request.runs {
         println!("\nround {round} of {}", request.runs);
         for (load, engine) in &pairs {
-            let run = rig.run(load, engine, request.seconds)?;
-            println!("   {:<18}{engine:<8}{}", load.name, told(&run));
+            let run = runner.run(load, engine, request.seconds)?;
+            println!("   {:<18}{engine:<8}{}", load.name, figures(&run));
             rounds.add((load.name, engine), run);
         }
     }
-    let described = machine::described(&house, request, rig.directory())?;
-    let report = format!("{described}\n{}", table::of(&rounds));
-    rig.clean()?;
+    let description = machine::describe(&workspace, request, runner.directory())?;
+    let report = format!("{description}\n{}", table::of(&rounds));
+    runner.clean()?;
     println!("\n{report}");
     if !request.is_whole() {
-        println!("docs/benchmarks.md stays as it is: only the whole goes there");
+        println!("docs/benchmarks.md is unchanged: only a full run updates it");
         return Ok(());
     }
-    page::write(&house.root, &report)
+    page::write(&workspace.root, &report)
 }
 
-/// What somebody who waits wants to see of a run.
-fn told(run: &Run) -> String {
+/// Formats the main figures of a run, as progress output.
+fn figures(run: &BenchRun) -> String {
     let figures = [
         (RATE, "events/s"),
         (P50, "µs p50"),
@@ -143,8 +145,8 @@ fn told(run: &Run) -> String {
 mod tests {
     use super::*;
 
-    fn request(text: &str) -> Result<Request> {
-        Request::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    fn request(text: &str) -> Result<BenchRequest> {
+        BenchRequest::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
@@ -171,8 +173,8 @@ mod tests {
     #[test]
     fn an_engine_takes_only_what_it_can() {
         let whole = request("").unwrap();
-        let exact = Load::of_name("w8-b1-exact").unwrap();
-        assert!(whole.takes(exact, "gesta") && !whole.takes(exact, "tephra"));
+        let exact = Load::by_name("w8-b1-exact").unwrap();
+        assert!(whole.includes(exact, "gesta") && !whole.includes(exact, "tephra"));
     }
 
     #[test]

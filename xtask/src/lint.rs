@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: what rustfmt, clippy and rustdoc have to say, all of it an error.
+//! `cargo xtask lint`: rustfmt, clippy and rustdoc, with warnings as errors.
 
 use anyhow::Result;
 

@@ -1,30 +1,29 @@
-//! The project's automation, as one program: `cargo xtask test`, `lint`, `tidy`, `prove`,
-//! `bench`.
+//! The project's automation in one program: `cargo xtask test`, `lint`, `tidy`, `prove`, `bench`.
 //!
-//! Owns: what each command runs and how its result is told. Always holds: a command whose step
-//! fails ends with a failure, and nothing that a step prints is swallowed. Not here: what the
-//! crates test about themselves.
-#![expect(clippy::print_stdout, reason = "a terminal is what this program talks to")]
+//! Owns: the steps of each command and its exit status. Always holds: a command with a failed step
+//! fails, and the output of every step is shown. Not here: the tests of the crates.
+#![expect(clippy::print_stdout, reason = "this program writes to a terminal")]
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
 mod bench;
-mod house;
 mod lint;
 mod prove;
 mod step;
 mod test;
 mod tidy;
+mod workspace;
 
 const USAGE: &str = "\
 cargo xtask test [-p CRATE ...]      tidy, then every test of the workspace or of these crates
-cargo xtask lint                     formatting, clippy and rustdoc, all without a warning
-cargo xtask tidy                     the house rules that no compiler checks
-cargo xtask prove [LINE] [--short]   what the project promises, measured
+cargo xtask lint                     formatting, clippy and rustdoc; a warning is an error
+cargo xtask tidy                     the project's rules that no compiler checks
+cargo xtask prove [PROMISE] [--short]
+                                     measurements of what the project promises
 cargo xtask bench [--runs N] [--seconds S] [--events N] [--engine NAME ...] [--load NAME ...]
-                  [--directory DIR]  the engine and its peers, into docs/benchmarks.md";
+                  [--directory DIR]  benchmarks of the engine and its peers, for docs/benchmarks.md";
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1).collect()) {
@@ -42,23 +41,23 @@ fn run(arguments: Vec<String>) -> Result<()> {
         ("test", rest) => test::run(&crates_of(rest)?),
         ("lint", []) => lint::run(),
         ("tidy", []) => tidy::run(),
-        ("prove", rest) => prove::run(&prove::Request::parse(rest)?),
-        ("bench", rest) => bench::run(&bench::Request::parse(rest)?),
+        ("prove", rest) => prove::run(&prove::ProveRequest::parse(rest)?),
+        ("bench", rest) => bench::run(&bench::BenchRequest::parse(rest)?),
         ("help" | "--help" | "-h", _) => {
             println!("{USAGE}");
             Ok(())
         }
-        _ => bail!("there is no command {:?}; usage:\n{USAGE}", arguments.join(" ")),
+        _ => bail!("unknown command {:?}; usage:\n{USAGE}", arguments.join(" ")),
     }
 }
 
-/// Reads `-p CRATE -p CRATE`.
+/// Parses `-p CRATE -p CRATE`.
 fn crates_of(arguments: &[String]) -> Result<Vec<String>> {
     arguments
         .chunks(2)
         .map(|pair| match pair {
             [flag, name] if flag == "-p" => Ok(name.clone()),
-            _ => bail!("only -p CRATE is understood here; usage:\n{USAGE}"),
+            _ => bail!("expected -p CRATE; usage:\n{USAGE}"),
         })
         .collect()
 }

@@ -1,7 +1,7 @@
-//! Steps: other programs that a command runs one after the other, each announced and timed.
+//! Steps: programs run one after another by a command, each announced and timed.
 //!
-//! Always holds: a step writes straight to the terminal, so what it prints last is what its
-//! reader sees last; a step that fails ends the command.
+//! Always holds: a step writes directly to the terminal, so its last output is the last output
+//! shown; a failed step ends the command.
 
 use std::{
     ffi::OsString,
@@ -11,11 +11,11 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-/// How long something took.
+/// A timer of real time.
 pub(crate) struct Stopwatch(Instant);
 
 impl Stopwatch {
-    #[expect(clippy::disallowed_methods, reason = "the time that a person waits is the real one")]
+    #[expect(clippy::disallowed_methods, reason = "durations shown to a person are real time")]
     pub(crate) fn start() -> Self {
         Self(Instant::now())
     }
@@ -25,7 +25,7 @@ impl Stopwatch {
     }
 }
 
-/// Runs a program under a title and says how long it took.
+/// Runs a program under a title and prints its duration.
 pub(crate) fn step(title: &str, command: &mut Command) -> Result<()> {
     println!("\n== {title}");
     let stopwatch = Stopwatch::start();
@@ -41,7 +41,7 @@ pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
 
-/// The caller's flags for rustc and one more.
+/// Appends a flag to the caller's `RUSTFLAGS`.
 pub(crate) fn rust_flags_and(flag: &str) -> String {
     match std::env::var("RUSTFLAGS") {
         Ok(flags) if !flags.is_empty() => format!("{flags} {flag}"),

@@ -1,31 +1,31 @@
-//! `cargo xtask test`: the README's test command. Needs a Rust toolchain and a C compiler, nothing
-//! else.
+//! `cargo xtask test`: the test command of the README. Needs only a Rust toolchain and a C
+//! compiler.
 //!
-//! Always holds: planted bugs are compiled only here and by `prove`, by a `cfg`, into target
-//! directories of their own; no other build can contain them.
+//! Always holds: mutations are compiled only here and by `prove`, behind a `cfg`, into separate
+//! target directories; no other build contains them.
 
 use std::process::Command;
 
 use anyhow::Result;
 
 use crate::{
-    house::House,
     step::{Stopwatch, cargo, rust_flags_and, step},
     tidy,
+    workspace::Workspace,
 };
 
-/// The crate whose second build contains the planted bugs.
+/// The crate whose second build contains the mutations.
 const SIMULATION: &str = "gesta-sim";
 pub(crate) const PLANTED_CFG: &str = "--cfg gesta_planted";
 
-/// Tests these crates, or all when none is named.
+/// Tests these crates, or all if the list is empty.
 pub(crate) fn run(crates: &[String]) -> Result<()> {
     let stopwatch = Stopwatch::start();
     tidy::run()?;
-    let house = House::open()?;
+    let workspace = Workspace::open()?;
     step(&format!("tests of {}", scope(crates)), &mut tests(crates))?;
-    if planted_belongs_to(crates, &house) {
-        step("planted bugs are caught", &mut planted(&house))?;
+    if planted_belongs_to(crates, &workspace) {
+        step("mutations are caught", &mut planted(&workspace))?;
     }
     println!("\nAll steps passed in {:.0} s.", stopwatch.elapsed().as_secs_f64());
     Ok(())
@@ -47,16 +47,16 @@ fn tests(crates: &[String]) -> Command {
     command
 }
 
-fn planted_belongs_to(crates: &[String], house: &House) -> bool {
+fn planted_belongs_to(crates: &[String], workspace: &Workspace) -> bool {
     let asked = crates.is_empty() || crates.iter().any(|name| name == SIMULATION);
-    asked && house.packages.iter().any(|package| package.name == SIMULATION)
+    asked && workspace.packages.iter().any(|package| package.name == SIMULATION)
 }
 
-fn planted(house: &House) -> Command {
+fn planted(workspace: &Workspace) -> Command {
     let mut command = cargo();
     command
         .args(["test", "--package", SIMULATION, "--target-dir"])
-        .arg(house.target_directory.join("planted"))
+        .arg(workspace.target_directory.join("planted"))
         .env("RUSTFLAGS", rust_flags_and(PLANTED_CFG));
     command
 }
@@ -64,7 +64,7 @@ fn planted(house: &House) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::house::Package;
+    use crate::workspace::Package;
 
     fn words(command: &Command) -> String {
         let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
@@ -84,13 +84,13 @@ mod tests {
 
     #[test]
     fn planted_bugs_are_built_apart_and_only_with_their_crate() {
-        let without = House::of(&[]);
+        let without = Workspace::of(&[]);
         assert!(!planted_belongs_to(&[], &without));
-        let house = House { packages: vec![Package::named(SIMULATION)], ..without };
-        assert!(planted_belongs_to(&[], &house));
-        assert!(planted_belongs_to(&names(&["gesta", SIMULATION]), &house));
-        assert!(!planted_belongs_to(&names(&["gesta"]), &house));
-        let command = planted(&house);
+        let workspace = Workspace { packages: vec![Package::named(SIMULATION)], ..without };
+        assert!(planted_belongs_to(&[], &workspace));
+        assert!(planted_belongs_to(&names(&["gesta", SIMULATION]), &workspace));
+        assert!(!planted_belongs_to(&names(&["gesta"]), &workspace));
+        let command = planted(&workspace);
         assert!(words(&command).ends_with("--target-dir target/planted"));
         let flags = command.get_envs().find(|(name, _)| *name == "RUSTFLAGS").unwrap().1.unwrap();
         assert!(flags.to_string_lossy().ends_with(PLANTED_CFG));

@@ -1,30 +1,33 @@
-//! `cargo xtask tidy`: the house rules that no compiler checks, one file each.
+//! `cargo xtask tidy`: rules of the project that no compiler checks, one file each.
 //!
-//! Owns: the list of rules, and what they have in common. Always holds: a rule looks only at the
-//! [`House`] that it is given, so its tests show it failing on a house that is out of order. Not
-//! here: what rustfmt, clippy and rustdoc already say.
+//! Owns: the list of rules and their common types. Always holds: a rule depends only on the
+//! [`Workspace`] passed to it, so its tests can show it failing. Not here: the checks of rustfmt,
+//! clippy and rustdoc.
 
 use std::fmt;
 
 use anyhow::{Result, ensure};
 
-use crate::house::House;
+use crate::workspace::Workspace;
 
 mod arrows;
 mod examples;
 mod folders;
 mod leftovers;
 mod lengths;
-mod names;
 mod openings;
+mod plain;
 mod readme;
 mod recipes;
+mod summaries;
 mod types;
+mod unique;
+mod width;
 
-/// Something that is out of order.
+/// A violation of a rule.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
-    /// A path, with a line or an item where that is known.
+    /// A path, with a line or an item if known.
     place: String,
     what: String,
 }
@@ -41,32 +44,34 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A rule and what it says of a house in order.
-type Rule = (&'static str, fn(&House) -> Vec<Finding>);
+/// The statement of a rule, and its check.
+type Rule = (&'static str, fn(&Workspace) -> Vec<Finding>);
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 11] = [
     ("crates depend only on what the table allows", arrows::check),
-    ("public types use the glossary's terms", names::check),
     ("functions and files are short, or listed with a reason", lengths::check),
-    ("files open by saying what they own", openings::check),
+    ("files open with what they own", openings::check),
     ("public types show an example that asserts", examples::check),
     ("the README's example is the compiled one", readme::check),
-    ("every recipe of the guide for trouble is a test", recipes::check),
-    ("a folder is a crate and is named for what it owns", folders::check),
-    ("nothing is left over from somebody's desk", leftovers::check),
+    ("every recipe of the troubleshooting guide is a test", recipes::check),
+    ("a crate's folder has the crate's name, which says what it owns", folders::check),
+    ("no machine paths, placeholders or unfinished code are left", leftovers::check),
+    ("summaries of doc comments are nouns or verbs", summaries::check),
+    ("comment lines fit into 100 columns", width::check),
+    ("a type name is defined once in a crate", unique::check),
 ];
 
 pub(crate) fn run() -> Result<()> {
     println!("\n== tidy");
-    let house = House::open()?;
+    let workspace = Workspace::open()?;
     let mut findings = 0;
     for (rule, check) in RULES {
-        let found = check(&house);
+        let found = check(&workspace);
         println!("   {} {rule}", if found.is_empty() { "ok  " } else { "FAIL" });
         found.iter().for_each(|finding| println!("        {finding}"));
         findings += found.len();
     }
     ensure!(findings == 0, "tidy: {findings} findings");
-    println!("== tidy: ok, {} files", house.texts.len());
+    println!("== tidy: ok, {} files", workspace.texts.len());
     Ok(())
 }

@@ -1,17 +1,23 @@
-//! On what, when and how it was measured.
+//! Description of the machine, the commit and the time of a benchmark.
 
 use std::{fs, path::Path, process::Command, thread};
 
 use anyhow::{Context, Result};
 
-use super::Request;
-use crate::house::House;
+use super::BenchRequest;
+use crate::workspace::Workspace;
 
-/// The lines above the tables.
-pub(super) fn described(house: &House, request: &Request, directory: &Path) -> Result<String> {
-    let date = said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])?;
-    let commit =
-        said("git", &["-C", &house.root.to_string_lossy(), "rev-parse", "--short", "HEAD"])?;
+/// Returns the text above the tables.
+pub(super) fn describe(
+    workspace: &Workspace,
+    request: &BenchRequest,
+    directory: &Path,
+) -> Result<String> {
+    let date = output_of("date", &["-u", "+%Y-%m-%d %H:%M UTC"])?;
+    let commit = output_of(
+        "git",
+        &["-C", &workspace.root.to_string_lossy(), "rev-parse", "--short", "HEAD"],
+    )?;
     let cores = thread::available_parallelism()?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     Ok(format!(
@@ -26,13 +32,13 @@ pub(super) fn described(house: &House, request: &Request, directory: &Path) -> R
     ))
 }
 
-fn said(program: &str, arguments: &[&str]) -> Result<String> {
+fn output_of(program: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program).args(arguments).output();
     let output = output.with_context(|| format!("{program} cannot be started"))?;
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// What stands after a name and a colon.
+/// Value of `name: value` in a file.
 fn field(file: &str, name: &str) -> Result<String> {
     let text = fs::read_to_string(file).with_context(|| file.to_owned())?;
     let mut lines = text.lines().filter_map(|line| line.split_once(':'));
@@ -46,7 +52,7 @@ fn memory_gib() -> Result<u64> {
     Ok((kib >> 20) + 1)
 }
 
-/// The file system that a directory is on: that of the longest mount point above it.
+/// File system of a directory: that of the longest mount point above it.
 fn file_system(directory: &Path) -> Result<String> {
     let mounts = fs::read_to_string("/proc/mounts").context("/proc/mounts")?;
     let directory = directory.canonicalize()?;
@@ -65,9 +71,9 @@ mod tests {
 
     #[test]
     fn this_machine_is_described() {
-        let house = House::open().unwrap();
-        let request = Request::parse(&[]).unwrap();
-        let text = described(&house, &request, &house.root).unwrap();
+        let workspace = Workspace::open().unwrap();
+        let request = BenchRequest::parse(&[]).unwrap();
+        let text = describe(&workspace, &request, &workspace.root).unwrap();
         assert!(text.contains(" UTC, commit ") && text.contains("Linux "), "{text}");
         assert!(text.contains("Medians of 5 runs of 3 s"), "{text}");
     }

@@ -1,4 +1,4 @@
-//! The part of `docs/benchmarks.md` that is written by the command and by nobody else.
+//! The generated part of `docs/benchmarks.md`.
 
 use std::{fs, path::Path};
 
@@ -8,7 +8,7 @@ const PAGE: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- bench:begin -->\n";
 const END: &str = "<!-- bench:end -->";
 
-/// Puts a report in the place of the last one.
+/// Replaces the previous report.
 pub(super) fn write(root: &Path, report: &str) -> Result<()> {
     let path = root.join(PAGE);
     let page = fs::read_to_string(&path).context(PAGE)?;

@@ -1,21 +1,21 @@
-//! The runs of all rounds, and the medians of their figures.
+//! Runs of all rounds, and medians of their figures.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// What one run came to: what the driver printed.
+/// Result of a run: the driver's output.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Run {
+pub(super) struct BenchRun {
     pub(super) result: Value,
     pub(super) is_disturbed: bool,
 }
 
-impl Run {
-    /// A figure by its path.
+impl BenchRun {
+    /// Figure at a path.
     pub(super) fn figure(&self, path: &str) -> Option<f64> {
         match path {
-            // All of the process, the driver's own included.
+            // The whole process, including the driver.
             PROCESSOR_US => {
                 let seconds = self.figure("user_seconds")? + self.figure("system_seconds")?;
                 Some(seconds * 1e6 / self.figure("events")?)
@@ -26,42 +26,42 @@ impl Run {
     }
 }
 
-/// Processor time for an event.
+/// Processor time per event, in microseconds.
 pub(super) const PROCESSOR_US: &str = "processor_us";
-/// What the files take, for an event.
+/// File size per event, in bytes.
 pub(super) const DISK_BYTES: &str = "disk_bytes_an_event";
 
-/// Which runs: a load and an engine.
-pub(super) type Which<'a> = (&'a str, &'a str);
+/// Key of a run: load and engine.
+pub(super) type RunKey<'a> = (&'a str, &'a str);
 
 /// Runs by load and engine.
 #[derive(Debug, Default)]
-pub(super) struct Rounds(BTreeMap<(String, String), Vec<Run>>);
+pub(super) struct Rounds(BTreeMap<(String, String), Vec<BenchRun>>);
 
 impl Rounds {
-    pub(super) fn add(&mut self, (load, engine): Which<'_>, run: Run) {
+    pub(super) fn add(&mut self, (load, engine): RunKey<'_>, run: BenchRun) {
         self.0.entry((load.to_owned(), engine.to_owned())).or_default().push(run);
     }
 
-    /// A figure's median over the rounds.
-    pub(super) fn median(&self, which: Which<'_>, figure: &str) -> Option<f64> {
-        median(self.runs(which)?.iter().map(|run| run.figure(figure)).collect::<Option<_>>()?)
+    /// Median of a figure over the rounds.
+    pub(super) fn median(&self, key: RunKey<'_>, figure: &str) -> Option<f64> {
+        median(self.runs(key)?.iter().map(|run| run.figure(figure)).collect::<Option<_>>()?)
     }
 
-    /// How many times one figure is another: the median of the rounds' ratios, since what disturbs
-    /// a round disturbs both.
-    pub(super) fn times(&self, one: (Which<'_>, &str), other: (Which<'_>, &str)) -> Option<f64> {
+    /// Ratio of two figures: the median of the ratios within a round, since a disturbance of a
+    /// round affects both.
+    pub(super) fn times(&self, one: (RunKey<'_>, &str), other: (RunKey<'_>, &str)) -> Option<f64> {
         let pairs = self.runs(one.0)?.iter().zip(self.runs(other.0)?);
         let ratios = pairs.map(|(a, b)| Some(a.figure(one.1)? / b.figure(other.1)?));
         median(ratios.collect::<Option<_>>()?)
     }
 
-    pub(super) fn runs(&self, (load, engine): Which<'_>) -> Option<&[Run]> {
+    pub(super) fn runs(&self, (load, engine): RunKey<'_>) -> Option<&[BenchRun]> {
         let key = (load.to_owned(), engine.to_owned());
         self.0.get(&key).map(Vec::as_slice)
     }
 
-    /// How many runs there are, and how many of them were disturbed.
+    /// Number of runs, and of disturbed ones among them.
     pub(super) fn disturbed(&self) -> (usize, usize) {
         let runs = || self.0.values().flatten();
         (runs().count(), runs().filter(|run| run.is_disturbed).count())
@@ -85,22 +85,22 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Rounds in which an engine has these rates in a load.
+    /// Creates rounds with these rates by load and engine.
     pub(in super::super) fn rounds(rates: &[(&str, &str, &[f64])]) -> Rounds {
         let mut rounds = Rounds::default();
         for (load, engine, rates) in rates {
             for rate in *rates {
                 let result =
                     json!({ "events_per_second": rate, "latency": { "p50_us": 1e6 / rate } });
-                rounds.add((load, engine), Run { result, is_disturbed: false });
+                rounds.add((load, engine), BenchRun { result, is_disturbed: false });
             }
         }
         rounds
     }
 
     const RATE: &str = "events_per_second";
-    const GESTA: Which<'_> = ("w8-b1", "gesta");
-    const TEPHRA: Which<'_> = ("w8-b1", "tephra");
+    const GESTA: RunKey<'_> = ("w8-b1", "gesta");
+    const TEPHRA: RunKey<'_> = ("w8-b1", "tephra");
 
     #[test]
     fn the_middle_run_counts() {
@@ -126,14 +126,14 @@ pub(super) mod tests {
         let result = json!({
             "events": 1_000, "user_seconds": 0.5, "system_seconds": 0.25, "disk_bytes": 300_000,
         });
-        let run = Run { result, is_disturbed: false };
+        let run = BenchRun { result, is_disturbed: false };
         assert_eq!((run.figure(PROCESSOR_US), run.figure(DISK_BYTES)), (Some(750.0), Some(300.0)));
     }
 
     #[test]
     fn disturbed_runs_are_counted() {
         let mut rounds = rounds(&[("w8-b1", "gesta", &[5.0, 6.0])]);
-        rounds.add(TEPHRA, Run { result: Value::Null, is_disturbed: true });
+        rounds.add(TEPHRA, BenchRun { result: Value::Null, is_disturbed: true });
         assert_eq!(rounds.disturbed(), (3, 1));
     }
 }

@@ -1,46 +1,46 @@
-//! Figures as tables of Markdown.
+//! Markdown tables of figures.
 
 use std::fmt::{self, Write as _};
 
 use super::{
     loads::{
-        APPEND_P99, CATEGORY, DELIVERY_P99, DIRECT_P50, ENGINES, EXACT_RATE, GESTA, Kind, LAST_P50,
-        LOAD_P50, LOADS, Load, P50, P99, QUERY_RATE, RATE, SCAN, SYNC_P50,
+        APPEND_P99, CATEGORY, DELIVERY_P99, DIRECT_P50, ENGINES, EXACT_RATE, GESTA, LAST_P50,
+        LOAD_P50, LOADS, Load, LoadKind, P50, P99, QUERY_RATE, RATE, SCAN, SYNC_P50,
     },
     rounds::{DISK_BYTES, PROCESSOR_US, Rounds},
-    verdict,
+    summary,
 };
 
-/// A table: what it is of, its loads, and the figures of a cell.
+/// A table: its title, its loads, and the figures of each cell.
 struct Table {
     title: &'static str,
     of: fn(&Load) -> bool,
     figures: &'static [Figure],
-    /// Whether what is wanted of each load stands at its end.
-    is_judged: bool,
+    /// Adds a column with the targets.
+    shows_targets: bool,
 }
 
-/// A figure by its path, by how much it is divided, and how many digits it has after the point.
+/// Path of a figure, its divisor, and its number of decimals.
 struct Figure(&'static str, f64, usize);
 
 const fn is_append(load: &Load) -> bool {
-    matches!(load.kind, Kind::Append(..))
+    matches!(load.kind, LoadKind::Append(..))
 }
 
 const fn is_read(load: &Load) -> bool {
-    matches!(load.kind, Kind::Read(_))
+    matches!(load.kind, LoadKind::Read(_))
 }
 
 const fn is_subscribe(load: &Load) -> bool {
-    matches!(load.kind, Kind::Subscribe(_))
+    matches!(load.kind, LoadKind::Subscribe(_))
 }
 
 const fn is_beside_the_device(load: &Load) -> bool {
-    matches!(load.kind, Kind::Turns(1, _))
+    matches!(load.kind, LoadKind::Turns(1, _))
 }
 
 const fn is_conditional(load: &Load) -> bool {
-    matches!(load.kind, Kind::Turns(2.., _))
+    matches!(load.kind, LoadKind::Turns(2.., _))
 }
 
 const TABLES: [Table; 9] = [
@@ -48,45 +48,45 @@ const TABLES: [Table; 9] = [
         title: "Events appended in a second",
         of: is_append,
         figures: &[Figure(RATE, 1.0, 0)],
-        is_judged: true,
+        shows_targets: true,
     },
     Table {
         title: "An append, p50 / p99 in µs",
         of: is_append,
         figures: &[Figure(P50, 1.0, 0), Figure(P99, 1.0, 0)],
-        is_judged: false,
+        shows_targets: false,
     },
     Table {
         title: "Processor time for an event that is appended, in µs, the driver's included",
         of: is_append,
         figures: &[Figure(PROCESSOR_US, 1.0, 1)],
-        is_judged: false,
+        shows_targets: false,
     },
     Table {
         title: "Bytes of files for an event / memory at most, in MB",
         of: is_append,
         figures: &[Figure(DISK_BYTES, 1.0, 0), Figure("memory_bytes", 1e6, 0)],
-        is_judged: false,
+        shows_targets: false,
     },
     Table {
         title: "In turns of 50 ms within one process, p50 in µs of a lone append / 4 KiB written, then \
                 `fdatasync` / 4 KiB written with `O_DIRECT` and `O_DSYNC`",
         of: is_beside_the_device,
         figures: &[Figure(P50, 1.0, 0), Figure(SYNC_P50, 1.0, 0), Figure(DIRECT_P50, 1.0, 0)],
-        is_judged: true,
+        shows_targets: true,
     },
     Table {
         title: "In turns too, events appended in a second: without a condition / on a query / at exact \
                 revisions",
         of: is_conditional,
         figures: &[Figure(RATE, 1.0, 0), Figure(QUERY_RATE, 1.0, 0), Figure(EXACT_RATE, 1.0, 0)],
-        is_judged: true,
+        shows_targets: true,
     },
     Table {
         title: "Events read in a second, in thousands: all in order / a category of a hundredth",
         of: is_read,
         figures: &[Figure(SCAN, 1e3, 0), Figure(CATEGORY, 1e3, 0)],
-        is_judged: true,
+        shows_targets: true,
     },
     Table {
         title: "Loading a stream of a hundred, p50 in µs / its last ten / opening, in ms / bytes of \
@@ -99,7 +99,7 @@ const TABLES: [Table; 9] = [
             Figure(DISK_BYTES, 1.0, 0),
             Figure("memory_bytes", 1e6, 0),
         ],
-        is_judged: false,
+        shows_targets: false,
     },
     Table {
         title: "Half of peak with 100 subscriptions, 90 about nothing that comes: events in a second \
@@ -112,11 +112,11 @@ const TABLES: [Table; 9] = [
             Figure("delivery/p50_us", 1.0, 0),
             Figure(DELIVERY_P99, 1.0, 0),
         ],
-        is_judged: true,
+        shows_targets: true,
     },
 ];
 
-/// All tables that there are figures for.
+/// Formats all tables that have figures.
 pub(super) fn of(rounds: &Rounds) -> String {
     let mut text = String::new();
     write(&mut text, rounds).expect("a text takes everything");
@@ -140,9 +140,9 @@ fn write_table(to: &mut String, rounds: &Rounds, table: &Table, loads: &[&Load])
     writeln!(to, "\n{}:\n", table.title)?;
     let has = |engine: &&str| loads.iter().any(|load| rounds.runs((load.name, engine)).is_some());
     let engines: Vec<_> = ENGINES.into_iter().filter(has).collect();
-    let judged = table.is_judged.then_some("wanted of `gesta`");
+    let targets = table.shows_targets.then_some("wanted of `gesta`");
     let columns: Vec<_> =
-        ["load"].into_iter().chain(engines.iter().copied()).chain(judged).collect();
+        ["load"].into_iter().chain(engines.iter().copied()).chain(targets).collect();
     writeln!(to, "| {} |", columns.join(" | "))?;
     writeln!(to, "|{}", " --- |".repeat(columns.len()))?;
     for load in loads {
@@ -150,8 +150,8 @@ fn write_table(to: &mut String, rounds: &Rounds, table: &Table, loads: &[&Load])
         for engine in &engines {
             write!(to, " {} |", cell(rounds, load, engine, table.figures))?;
         }
-        match table.is_judged {
-            true => writeln!(to, " {} |", verdict::of(rounds, load))?,
+        match table.shows_targets {
+            true => writeln!(to, " {} |", summary::of(rounds, load))?,
             false => writeln!(to)?,
         }
     }
@@ -159,15 +159,15 @@ fn write_table(to: &mut String, rounds: &Rounds, table: &Table, loads: &[&Load])
 }
 
 fn cell(rounds: &Rounds, load: &Load, engine: &str, figures: &[Figure]) -> String {
-    let told = figures.iter().map(|Figure(path, divided_by, digits)| {
+    let cells = figures.iter().map(|Figure(path, divided_by, digits)| {
         let median = rounds.median((load.name, engine), path);
         median.map_or("–".to_owned(), |median| grouped(median / divided_by, *digits))
     });
-    let told: Vec<_> = told.collect();
-    if told.iter().all(|figure| figure == "–") { "–".to_owned() } else { told.join(" / ") }
+    let cells: Vec<_> = cells.collect();
+    if cells.iter().all(|figure| figure == "–") { "–".to_owned() } else { cells.join(" / ") }
 }
 
-/// 1234567.8 is 1,234,567.8.
+/// Formats 1234567.8 as 1,234,567.8.
 fn grouped(number: f64, digits: usize) -> String {
     let text = format!("{number:.digits$}");
     let (whole, rest) = text.split_once('.').unwrap_or((&text, ""));
@@ -202,8 +202,8 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped() {
-        let told = [0.0, 999.0, 1_000.0, 1_234_567.0].map(|number| grouped(number, 0));
-        assert_eq!(told, ["0", "999", "1,000", "1,234,567"]);
+        let cells = [0.0, 999.0, 1_000.0, 1_234_567.0].map(|number| grouped(number, 0));
+        assert_eq!(cells, ["0", "999", "1,000", "1,234,567"]);
         assert_eq!((grouped(1_234.56, 1), grouped(0.04, 1)), ("1,234.6".into(), "0.0".into()));
     }
 }

@@ -1,6 +1,6 @@
-//! Line 3: a program on the real disk, traced, acknowledges nothing before its sync.
+//! Promise 3: a traced program on a real disk acknowledges nothing before its sync.
 //!
-//! The program is the example `acknowledged` of `gesta-log`; what its trace means is in
+//! The program is the example `acknowledged` of `gesta-log`; its trace is evaluated in
 //! [`super::trace`].
 
 use std::{
@@ -12,8 +12,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    Effort, Ground,
-    trace::{TRACED, Trace, Verdict},
+    CheckContext, Effort,
+    trace::{TRACED, Trace, TraceReport},
 };
 use crate::{
     step::{cargo, rust_flags_and, step},
@@ -22,45 +22,45 @@ use crate::{
 
 const APPENDS_SHORT: usize = 200;
 const APPENDS_FULL: usize = 5_000;
-/// Enough of each write to tell an event from prepared space, and for a whole acknowledgement.
+/// Enough of each write to distinguish events from prepared space, and for a whole acknowledgement.
 const SHOWN_BYTES: &str = "1024";
-/// How many early acknowledgements are told one by one.
-const TOLD_MAX: usize = 3;
+/// Limit of early acknowledgements listed in the error.
+const LISTED_MAX: usize = 3;
 
-pub(super) fn nothing_early(ground: &Ground) -> Result<String> {
-    let count = match ground.effort {
+pub(super) fn nothing_early(context: &CheckContext) -> Result<String> {
+    let count = match context.effort {
         Effort::Short => APPENDS_SHORT,
         Effort::Full => APPENDS_FULL,
     };
-    let program = build(ground)?;
-    let verdict = traced(&program, &fresh_directory(ground, "acknowledged")?, count)?;
-    let early = verdict.early.len();
-    let told: Vec<_> = verdict.early.into_iter().take(TOLD_MAX).collect();
-    ensure!(early == 0, "{early} acknowledged early: {}", told.join("; "));
-    let (writes, syncs) = (verdict.writes, verdict.syncs);
+    let program = build(context)?;
+    let report = traced(&program, &fresh_directory(context, "acknowledged")?, count)?;
+    let early = report.early.len();
+    let listed: Vec<_> = report.early.into_iter().take(LISTED_MAX).collect();
+    ensure!(early == 0, "{early} acknowledged early: {}", listed.join("; "));
+    let (writes, syncs) = (report.writes, report.syncs);
     Ok(format!("{count} acknowledged, {writes} writes, {syncs} syncs, none early"))
 }
 
-/// The same check over the same program with the bug planted: it has to find something.
-pub(super) fn planted_early(ground: &Ground) -> Result<String> {
-    let program = build_planted(ground)?;
-    let directory = fresh_directory(ground, "acknowledged-early")?;
-    let verdict = traced(&program, &directory, APPENDS_SHORT)?;
-    let early = verdict.early.len();
-    ensure!(early > 0, "the planted bug went unnoticed in {APPENDS_SHORT} appends");
-    Ok(format!("{early} of {APPENDS_SHORT} acknowledged early, and found"))
+/// Runs the same check on the program with a mutation, which it must find.
+pub(super) fn planted_early(context: &CheckContext) -> Result<String> {
+    let program = build_planted(context)?;
+    let directory = fresh_directory(context, "acknowledged-early")?;
+    let report = traced(&program, &directory, APPENDS_SHORT)?;
+    let early = report.early.len();
+    ensure!(early > 0, "the mutation went unnoticed in {APPENDS_SHORT} appends");
+    Ok(format!("{early} of {APPENDS_SHORT} acknowledged early, all reported"))
 }
 
-fn build(ground: &Ground) -> Result<PathBuf> {
-    step("the traced program", example().current_dir(&ground.root))?;
-    Ok(ground.target_directory.join("debug/examples/acknowledged"))
+fn build(context: &CheckContext) -> Result<PathBuf> {
+    step("the traced program", example().current_dir(&context.root))?;
+    Ok(context.target_directory.join("debug/examples/acknowledged"))
 }
 
-fn build_planted(ground: &Ground) -> Result<PathBuf> {
-    let target = ground.target_directory.join("planted");
+fn build_planted(context: &CheckContext) -> Result<PathBuf> {
+    let target = context.target_directory.join("planted");
     let mut command = example();
     command.arg("--target-dir").arg(&target).env("RUSTFLAGS", rust_flags_and(PLANTED_CFG));
-    step("the traced program, bug planted", command.current_dir(&ground.root))?;
+    step("the traced program, with the mutation", command.current_dir(&context.root))?;
     Ok(target.join("debug/examples/acknowledged"))
 }
 
@@ -70,9 +70,10 @@ fn example() -> Command {
     command
 }
 
-/// Below the target directory, which is on a real disk where a temporary one may not be.
-fn fresh_directory(ground: &Ground, name: &str) -> Result<PathBuf> {
-    let directory = ground.target_directory.join("prove").join(name);
+/// Creates an empty directory below the target directory, which is on a real disk; a temporary one
+/// may not be.
+fn fresh_directory(context: &CheckContext, name: &str) -> Result<PathBuf> {
+    let directory = context.target_directory.join("prove").join(name);
     if directory.exists() {
         fs::remove_dir_all(&directory)?;
     }
@@ -80,7 +81,7 @@ fn fresh_directory(ground: &Ground, name: &str) -> Result<PathBuf> {
     Ok(directory.canonicalize()?)
 }
 
-fn traced(program: &Path, directory: &Path, count: usize) -> Result<Verdict> {
+fn traced(program: &Path, directory: &Path, count: usize) -> Result<TraceReport> {
     let (store, trace) = (directory.join("store"), directory.join("trace"));
     let output = Command::new("strace")
         .args(["-f", "-y", "-s", SHOWN_BYTES, "-e", TRACED, "-o"])
@@ -92,9 +93,13 @@ fn traced(program: &Path, directory: &Path, count: usize) -> Result<Verdict> {
         .output()
         .context("strace cannot be started; install it (`apt-get install strace`)")?;
     ensure!(output.status.success(), "the traced program: {}", output.status);
-    let verdict = Trace::read(&fs::read_to_string(&trace)?, &store)?.judge();
-    let said = output.stdout.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"ack "));
-    let (said, seen) = (said.count(), verdict.acknowledged);
-    ensure!(said == count && seen == count, "of {count} appends {said} were said, {seen} seen");
-    Ok(verdict)
+    let report = Trace::read(&fs::read_to_string(&trace)?, &store)?.check();
+    let printed =
+        output.stdout.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"ack "));
+    let (printed, seen) = (printed.count(), report.acknowledged);
+    ensure!(
+        printed == count && seen == count,
+        "of {count} appends {printed} were printed and {seen} traced"
+    );
+    Ok(report)
 }

@@ -1,6 +1,7 @@
-//! Just enough of an HTTP client to prove things about a server on this machine.
+//! A minimal HTTP client for checks of a server on this machine.
 //!
-//! One connection a client, kept open; answers have a `Content-Length`, as the shop's have.
+//! Each client keeps one connection open. Replies need a `Content-Length`, which the shop always
+//! sends.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a server answered.
+/// A reply of the server.
 pub(super) struct Reply {
     pub(super) status: u16,
     headers: Vec<(String, String)>,
@@ -21,7 +22,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// A header by its name in lower case.
+    /// Value of a header, by its lower-case name.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
@@ -56,7 +57,7 @@ impl Client {
         self.request("POST", path, &headers, body.to_string().as_bytes())
     }
 
-    /// A command that has to succeed.
+    /// Posts a command that must succeed.
     pub(super) fn command(&mut self, path: &str, body: &Value) -> Result<Reply> {
         let reply = self.post(path, &[], body)?;
         ensure!((200..300).contains(&reply.status), "{path}: {} {}", reply.status, reply.text());

@@ -1,23 +1,24 @@
-//! Line 8: an event that a served shop cannot project becomes a dead letter, and a retry repairs
+//! Promise 8: an event that a served shop cannot project becomes a dead letter, and a retry repairs
 //! the row.
 //!
-//! No command brings such an event about, so the store's owner appends one: a deposit to an
-//! account that is not there yet. What mends it is the account, not another program; that a fixed
-//! projection mends what failed is for the framework's tests.
+//! No command causes such an event, so the check appends one directly: a deposit to a missing
+//! account. Opening the account repairs it; the repair by a fixed projection is covered by the
+//! framework's tests.
 
 use std::{path::Path, thread, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::{Ground, client::Client, server::Shop};
+use super::{CheckContext, client::Client, server::Shop};
 
 const POLL: Duration = Duration::from_millis(50);
 const POLLS_MAX: usize = 600;
 
-/// Set aside, kept through a kill, refused as long as it fails, applied once it does not.
-pub(super) fn repaired(ground: &Ground) -> Result<String> {
-    let shop = Shop::build(ground, "dead-letters")?;
+/// Checks that a dead letter survives a kill, that retries fail while its cause persists, and that
+/// a retry after that applies it.
+pub(super) fn repaired(context: &CheckContext) -> Result<String> {
+    let shop = Shop::build(context, "dead-letters")?;
     let store = shop.store("store");
     append_early_deposit(&shop, &store, "early")?;
     let mut server = shop.serve(&store)?;
@@ -31,7 +32,10 @@ pub(super) fn repaired(ground: &Ground) -> Result<String> {
     let account = json!({ "accountId": "early", "currency": "GBP" });
     let opened = client.command("/v1/accounts", &account)?;
     let position = opened.header("gesta-position").context("a command has a position")?;
-    ensure!(balance(&mut client, position)? == "0", "a set aside deposit is in the account");
+    ensure!(
+        balance(&mut client, position)? == "0",
+        "the deposit of a dead letter is in the account"
+    );
     server.kill()?;
 
     let server = shop.serve(&store)?;
@@ -41,10 +45,12 @@ pub(super) fn repaired(ground: &Ground) -> Result<String> {
     until_set_aside(&mut client, 0)?;
     let balance = balance(&mut client, position)?;
     ensure!(balance == "1", "after the retry there is {balance} in the account");
-    Ok(format!("{id} refused while it fails, there after a kill, and its row right after a retry"))
+    Ok(format!(
+        "retry of {id} refused while its cause persists, kept through a kill, and its row correct after a retry"
+    ))
 }
 
-/// A deposit of 1 to an account that does not exist.
+/// Appends a deposit of 1 to a missing account.
 pub(super) fn append_early_deposit(shop: &Shop, store: &Path, id: &str) -> Result<()> {
     let deposit = json!({
         "accountId": id, "amount": "1", "reference": "r", "occurredAt": "2011-01-01T00:00:00Z",
@@ -52,7 +58,7 @@ pub(super) fn append_early_deposit(shop: &Shop, store: &Path, id: &str) -> Resul
     shop.append(store, &format!("account-odd-{id}"), "money-deposited", &deposit)
 }
 
-/// Waits until there are so many dead letters.
+/// Waits until there are `count` dead letters.
 pub(super) fn until_set_aside(client: &mut Client, count: usize) -> Result<Vec<Value>> {
     for _ in 0..POLLS_MAX {
         let letters: Value = serde_json::from_slice(&client.get("/v1/dead-letters", &[])?.body)?;
@@ -62,7 +68,7 @@ pub(super) fn until_set_aside(client: &mut Client, count: usize) -> Result<Vec<V
         }
         thread::park_timeout(POLL);
     }
-    bail!("there were not {count} dead letters in time")
+    bail!("expected {count} dead letters, timed out")
 }
 
 fn balance(client: &mut Client, position: &str) -> Result<String> {

@@ -1,4 +1,4 @@
-//! What the bare device takes: the measure that other figures are told in.
+//! Latency of the bare device, as the unit for other figures.
 
 use std::{fs, fs::OpenOptions, os::unix::fs::FileExt, path::Path, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::step::Stopwatch;
 const BLOCK_BYTES: usize = 4 << 10;
 const BLOCKS: usize = 2_000;
 
-/// The median time of writing 4 KiB into a file of zeros and syncing it.
+/// Returns the median time of writing 4 KiB into a file of zeros and syncing it.
 pub(super) fn write_and_sync_p50(directory: &Path) -> Result<Duration> {
     fs::create_dir_all(directory)?;
     let path = directory.join("device-probe");

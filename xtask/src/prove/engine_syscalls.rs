@@ -1,16 +1,16 @@
-//! The engine with each of its system calls killed or failed in turn.
+//! The engine with each of its system calls killed or failed.
 //!
 //! A fixed script (`gesta bench tell` with one writer and tiny segments: it opens a store, appends,
-//! seals and begins segments, puts their index into files, merges these, and closes) is traced once
-//! for the calls that it makes on the store. Then it runs again for each of them, on a fresh store:
-//! killed as it enters the call, and with the call failing with `EIO` and with `ENOSPC`. After each
-//! run a fresh process opens the store and reads everything back.
+//! seals and starts segments, flushes and compacts their index, and closes) is traced once for its
+//! calls on the store. It then runs again for each call, on a new store: killed as it enters the
+//! call, and with the call failing with `EIO` and with `ENOSPC`. After each run a new process opens
+//! the store and reads everything back.
 //!
-//! Always holds: a call is named by its name, its file and how many of that kind came before it on
-//! its thread, so that runs whose threads meet otherwise still strike all of them; a run that does
-//! not come as far as to its call is counted apart. A segment that is being made has another name in
-//! each run (`NUMBER-SALT.new`): calls on it are counted over all files. Not here: opening such a
-//! file, for that would strike the program's own start; the tests of shortages fail it.
+//! Always holds: a call is identified by its name, its file and its index among such calls of its
+//! thread, so it is hit even if threads interleave differently; runs that do not reach their call
+//! are counted separately. A segment under construction has a different name in each run
+//! (`NUMBER-SALT.new`), so calls on it are counted over all files. Not here: opening such a file,
+//! since that would also hit the program's start; the tests of shortages fail it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,11 +25,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    Effort, Ground,
-    told::{Recounted, ToldStore, build},
+    CheckContext, Effort,
+    oracle::{OracleReport, OracleStore, build},
 };
 
-/// What the script does.
+/// Arguments of the script.
 const SCRIPT: [&str; 12] = [
     "--writers",
     "1",
@@ -44,70 +44,70 @@ const SCRIPT: [&str; 12] = [
     "--tags",
     "10",
 ];
-/// Calls that read, change or sync files, or their names.
+/// Calls that read, change or sync files or their names.
 const CALLS: &str = "openat,flock,read,pread64,write,pwrite64,pwritev,pwritev2,fdatasync,fsync,\
                      rename,renameat,renameat2,unlink,unlinkat,ftruncate,fallocate,getdents64,\
                      fadvise64,statx,mkdir";
 const CASES_SHORT: usize = 40;
 const SECONDS_MAX: &str = "30";
-/// The lives of all files are gone through only if some of these are met.
+/// Calls that the script must make, as evidence that it covers the lifecycle of all files.
 const NEEDED: [&str; 6] = ["openat", "pwrite64", "fdatasync", "fsync", "rename", "unlink"];
 
-/// Calls that every program makes when it starts.
+/// Calls of every program at its start.
 const AT_THE_START: [&str; 4] = ["openat", "read", "pread64", "statx"];
 
-/// What becomes of a call.
+/// Failure injected into a call.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+enum Injection {
     Killed,
-    InputOutput,
+    IoError,
     NoSpace,
 }
 
-impl Fate {
-    const ALL: [Self; 3] = [Self::Killed, Self::InputOutput, Self::NoSpace];
+impl Injection {
+    const ALL: [Self; 3] = [Self::Killed, Self::IoError, Self::NoSpace];
 
-    const fn injected(self) -> &'static str {
+    const fn strace_action(self) -> &'static str {
         match self {
             Self::Killed => "signal=KILL",
-            Self::InputOutput => "error=EIO",
+            Self::IoError => "error=EIO",
             Self::NoSpace => "error=ENOSPC",
         }
     }
 }
 
-/// One call of the script and what becomes of it.
+/// A call of the script and the injected failure.
 #[derive(Debug)]
 struct Case {
     call: String,
-    /// None for calls on a file that has another name in each run.
+    /// `None` for files whose name differs between runs.
     path: Option<PathBuf>,
-    /// Counted from 1, on that file or, without one, over all.
+    /// Index among such calls on the file, or on all files without one; counted from 1.
     nth: usize,
-    fate: Fate,
+    injection: Injection,
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { call, path, nth, fate } = self;
-        write!(f, "{} at call {nth} of {call}", fate.injected())?;
+        let Self { call, path, nth, injection } = self;
+        write!(f, "{} at call {nth} of {call}", injection.strace_action())?;
         let name = path.as_deref().and_then(Path::file_name);
         name.map_or(Ok(()), |name| write!(f, " on {}", name.display()))
     }
 }
 
-/// How the runs ended.
+/// Results of the runs.
 #[derive(Debug, Default)]
-struct Tally {
+struct StrikeTally {
     struck: usize,
     missed: usize,
     acknowledged: u64,
-    open_and_there: u64,
+    unanswered_present: u64,
 }
 
-/// Strikes every call, or in the short form a sample.
-pub(super) fn every_call(ground: &Ground) -> Result<String> {
-    let (gesta, directory) = build(ground, "engine-syscalls")?;
+/// Injects failures into every call, or a sample of them in the short form.
+pub(super) fn every_call(context: &CheckContext) -> Result<String> {
+    let (gesta, directory) = build(context, "engine-syscalls")?;
     let directory = directory.canonicalize()?;
     let trace = directory.join("trace");
     run(&gesta, &directory, &["-e", &format!("trace={CALLS}")])?;
@@ -117,58 +117,60 @@ pub(super) fn every_call(ground: &Ground) -> Result<String> {
         ensure!(by_file, "the script never calls {needed}");
     }
     let all = cases(&calls);
-    let step = match ground.effort {
+    let step = match context.effort {
         Effort::Full => 1,
         Effort::Short => all.len().div_ceil(CASES_SHORT),
     };
-    let mut tally = Tally::default();
+    let mut tally = StrikeTally::default();
     for case in all.iter().step_by(step) {
         strike(&gesta, &directory, case, &mut tally).with_context(|| case.to_string())?;
     }
-    let Tally { struck, missed, acknowledged, open_and_there } = tally;
-    ensure!(struck > missed * 10, "only {struck} runs came to their call, {missed} did not");
+    let StrikeTally { struck, missed, acknowledged, unanswered_present } = tally;
+    ensure!(struck > missed * 10, "only {struck} runs reached their call, {missed} did not");
     fs::remove_dir_all(directory)?;
     Ok(format!(
         "{struck} runs struck, of {} calls by {} names, {missed} did not come to theirs; \
-         {acknowledged} acknowledged appends there once, {open_and_there} without an answer there",
-        all.len() / Fate::ALL.len(),
+         {acknowledged} acknowledged appends present once, {unanswered_present} without an answer present",
+        all.len() / Injection::ALL.len(),
         calls.by_file.keys().map(|(call, _)| call).collect::<BTreeSet<_>>().len(),
     ))
 }
 
-fn strike(gesta: &Path, directory: &Path, case: &Case, tally: &mut Tally) -> Result<()> {
-    let Case { call, path, nth, fate } = case;
-    let (trace, inject) =
-        (format!("trace={call}"), format!("inject={call}:{}:when={nth}", fate.injected()));
+fn strike(gesta: &Path, directory: &Path, case: &Case, tally: &mut StrikeTally) -> Result<()> {
+    let Case { call, path, nth, injection } = case;
+    let (trace, inject) = (
+        format!("trace={call}"),
+        format!("inject={call}:{}:when={nth}", injection.strace_action()),
+    );
     let mut traced = vec!["-e", &trace, "-e", &inject];
     let path = path.as_ref().map(|path| path.display().to_string());
     if let Some(path) = &path {
         traced.splice(0..0, ["-P", path]);
     }
     let store = run(gesta, directory, &traced)?;
-    let Recounted { acknowledged, open_and_there, .. } = store.recount()?;
+    let OracleReport { acknowledged, unanswered_present, .. } = store.check()?;
     let trace = fs::read_to_string(directory.join("trace"))?;
     let struck = trace.contains("(INJECTED)") || trace.contains("+++ killed by SIGKILL");
     tally.struck += usize::from(struck);
     tally.missed += usize::from(!struck);
     tally.acknowledged += acknowledged;
-    tally.open_and_there += open_and_there;
+    tally.unanswered_present += unanswered_present;
     Ok(())
 }
 
-/// Runs the script on a fresh store under strace, however it ends.
-fn run(gesta: &Path, directory: &Path, traced: &[&str]) -> Result<ToldStore> {
+/// Runs the script on a new store under strace, whatever its exit status.
+fn run(gesta: &Path, directory: &Path, traced: &[&str]) -> Result<OracleStore> {
     for old in ["store", "log"] {
         let old = directory.join(old);
         drop(fs::remove_dir_all(&old).or_else(|_| fs::remove_file(&old)));
     }
-    let mut store = ToldStore::new(gesta, directory)?;
-    let script = store.tell(&SCRIPT);
+    let mut store = OracleStore::new(gesta, directory)?;
+    let script = store.writer(&SCRIPT);
     let mut command = Command::new("timeout");
     command.args(["--signal=KILL", SECONDS_MAX, "strace", "-f", "-y", "-o"]);
     command.arg(directory.join("trace")).args(traced).arg(script.get_program());
     command.args(script.get_args()).stdin(Stdio::null()).stdout(Stdio::piped());
-    // What is struck complains, as it should.
+    // The injected failure is reported to standard error, as expected.
     let mut child = command
         .stderr(Stdio::null())
         .process_group(0)
@@ -176,27 +178,28 @@ fn run(gesta: &Path, directory: &Path, traced: &[&str]) -> Result<ToldStore> {
         .context("strace cannot be started; install it (`apt-get install strace`)")?;
     let output = child.stdout.take().context("its standard output is piped")?;
     thread::scope(|scope| {
-        let keeper = scope.spawn(|| store.keep(output, &AtomicUsize::new(0)));
+        let recorder = scope.spawn(|| store.record(output, &AtomicUsize::new(0)));
         let ended = child.wait();
-        // If it hangs, strace was killed and left it alone; it would keep the log for ever.
+        // If the script hangs, `timeout` killed only strace; the script would keep the pipe open
+        // forever.
         let group = format!("-{}", child.id());
         let rest = Command::new("kill").args(["-9", "--", &group]).stderr(Stdio::null()).status();
-        let kept = keeper.join().expect("the keeper of the log does not panic");
-        ended.and(rest).map_err(anyhow::Error::from).and(kept)
+        let recorded = recorder.join().expect("the recorder of the log does not panic");
+        ended.and(rest).map_err(anyhow::Error::from).and(recorded)
     })?;
     Ok(store)
 }
 
-/// The calls on files of the store.
+/// Calls on files of the store.
 #[derive(Debug, Default)]
 struct Calls {
-    /// How many of each kind a thread makes on a file, at most.
+    /// Maximum number of calls of each kind by one thread on a file.
     by_file: BTreeMap<(String, PathBuf), usize>,
-    /// Calls on segments that are being made: which ones of their kind they are on their thread.
+    /// Calls on segments under construction, by name and index on their thread.
     on_unnamed: BTreeSet<(String, usize)>,
 }
 
-/// Whether a file is a segment that is being made, whose name has a salt.
+/// Returns whether a file is a segment under construction, whose name contains a salt.
 fn is_unnamed(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.strip_suffix(".new").filter(|stem| !stem.contains('.'));
@@ -237,7 +240,12 @@ fn cases(calls: &Calls) -> Vec<Case> {
     });
     let on_unnamed = calls.on_unnamed.iter().map(|(call, nth)| (call.clone(), None, *nth));
     let each = by_file.chain(on_unnamed).flat_map(|(call, path, nth)| {
-        Fate::ALL.map(|fate| Case { call: call.clone(), path: path.clone(), nth, fate })
+        Injection::ALL.map(|injection| Case {
+            call: call.clone(),
+            path: path.clone(),
+            nth,
+            injection,
+        })
     });
     each.collect()
 }

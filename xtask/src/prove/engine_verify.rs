@@ -1,6 +1,6 @@
-//! How fast `gesta verify` reads a store, beside `cat` of the same files, and in how much memory.
+//! Throughput and memory of `gesta verify`, compared with `cat` of the same files.
 //!
-//! Both read what the page cache does not have: it is told to forget the files before each run.
+//! Both read from the device: the page cache is told to drop the files before each run.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Ground, import::peak_resident_kib, told::build};
+use super::{CheckContext, import::peak_resident_kib, oracle::build};
 use crate::step::{Stopwatch, step};
 
 const RUNS: usize = 5;
@@ -20,18 +20,18 @@ const EVENTS_IN_BATCHES: &str = "6000000";
 /// About 1 GB.
 const SECONDS_ONE_BY_ONE: &str = "25";
 const BYTES_A_SECOND_MIN: f64 = 1e9;
-/// Where the device cannot: so much of what `cat` reads.
+/// Minimum rate relative to `cat`, if the device is slower than `BYTES_A_SECOND_MIN`.
 const OF_CAT_MIN: f64 = 0.8;
-/// Where each event has a frame of its own, a core cannot either: two microseconds an event, more
-/// than half of them for the chain and for the places of events in their streams.
+/// The same for a store with one frame per event, where a core is the limit: two microseconds per
+/// event, more than half of them for the hash chain and the streams' offsets.
 const OF_CAT_MIN_ONE_BY_ONE: f64 = 0.4;
 const RESIDENT_KIB_MAX: u64 = 300_000;
 
-pub(super) fn rate(ground: &Ground) -> Result<String> {
-    let (gesta, directory) = build(ground, "engine-verify")?;
+pub(super) fn rate(context: &CheckContext) -> Result<String> {
+    let (gesta, directory) = build(context, "engine-verify")?;
     let batches = ["--writers", "1", "--seconds", "0.1", "--fill", EVENTS_IN_BATCHES];
     let singles = ["--writers", "64", "--seconds", SECONDS_ONE_BY_ONE];
-    let mut told = Vec::new();
+    let mut figures = Vec::new();
     let stores = [
         ("in batches of 100", &batches[..], OF_CAT_MIN),
         ("one by one", &singles[..], OF_CAT_MIN_ONE_BY_ONE),
@@ -44,10 +44,10 @@ pub(super) fn rate(ground: &Ground) -> Result<String> {
         step(&format!("a store of events appended {name}"), fill.stdout(Stdio::null()))?;
         let measured =
             measure(&gesta, &store, of_cat_min).with_context(|| format!("events {name}"))?;
-        told.push(format!("{name}: {measured}"));
+        figures.push(format!("{name}: {measured}"));
         fs::remove_dir_all(&store)?;
     }
-    Ok(told.join("; "))
+    Ok(figures.join("; "))
 }
 
 fn url(store: &Path) -> String {
@@ -60,11 +60,13 @@ fn measure(gesta: &Path, store: &Path, of_cat_min: f64) -> Result<String> {
     let bytes = lengths.sum::<Result<u64>>()? as f64;
     let (mut verify, mut cat, mut warm, mut resident) = (vec![], vec![], vec![], 0);
     for _ in 0..RUNS {
-        forget(&files)?;
+        // Both programs must read from the device.
+        evict(&files)?;
         let stopwatch = Stopwatch::start();
-        resident = resident.max(verified(gesta, store)?);
+        resident = resident.max(verify_once(gesta, store)?);
         verify.push(stopwatch.elapsed());
-        forget(&files)?;
+        evict(&files)?;
+        // The second run of `cat` reads what the first one left in the page cache.
         for times in [&mut cat, &mut warm] {
             let stopwatch = Stopwatch::start();
             let status = Command::new("cat").args(&files).stdout(Stdio::null()).status()?;
@@ -87,12 +89,13 @@ fn measure(gesta: &Path, store: &Path, of_cat_min: f64) -> Result<String> {
         warm / 1e9,
         resident / 1_000
     );
+    // Either bound suffices: the absolute rate, or the device's own.
     ensure!(verify >= BYTES_A_SECOND_MIN || verify >= of_cat_min * cat, "too slow: {figures}");
     ensure!(resident < RESIDENT_KIB_MAX, "too much memory: {figures}");
     Ok(figures)
 }
 
-/// The files that `gesta verify` reads.
+/// Files that `gesta verify` reads.
 fn files(store: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(store)? {
@@ -105,19 +108,19 @@ fn files(store: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Lets the page cache forget what it has of these files.
-fn forget(files: &[PathBuf]) -> Result<()> {
+/// Drops these files from the page cache.
+fn evict(files: &[PathBuf]) -> Result<()> {
     for file in files {
-        let mut forget = Command::new("dd");
-        forget.arg(format!("if={}", file.display())).args(["iflag=nocache", "count=0"]);
-        let status = forget.stderr(Stdio::null()).status()?;
-        ensure!(status.success(), "dd cannot make the page cache forget a file: {status}");
+        let mut evict = Command::new("dd");
+        evict.arg(format!("if={}", file.display())).args(["iflag=nocache", "count=0"]);
+        let status = evict.stderr(Stdio::null()).status()?;
+        ensure!(status.success(), "dd cannot drop a file from the page cache: {status}");
     }
     Ok(())
 }
 
-/// Verifies a store; how much memory it took at most, in KiB.
-fn verified(gesta: &Path, store: &Path) -> Result<u64> {
+/// Verifies a store. Returns its peak memory in KiB.
+fn verify_once(gesta: &Path, store: &Path) -> Result<u64> {
     let mut child = Command::new(gesta)
         .args(["verify", "--store", &url(store)])
         .stdout(Stdio::null())

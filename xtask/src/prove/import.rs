@@ -1,6 +1,6 @@
-//! Lines 2 and 4: the import of the real data set, its report, its kills and its cost.
+//! Promises 2 and 4: the import of the real data set: its report, its kills and its cost.
 //!
-//! The data set lies beside the repository, not in it; without it these checks fail and say so.
+//! The data set is next to the repository, not in it; without it these checks fail.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{Effort, Ground, device, server};
+use super::{CheckContext, Effort, device, server};
 use crate::step::Stopwatch;
 
 const DATA: &str = "../shared/data/online-retail.csv";
@@ -21,25 +21,25 @@ const EXPECTED: &str = "../shared/data/expected-report.json";
 
 const KILLS_FULL: usize = 20;
 const KILLS_SHORT: usize = 3;
-/// Of the kills of the full form so many at least fall between the first and the last append.
+/// Minimum of kills between the first and the last append, in the full form.
 const KILLS_BETWEEN_MIN: usize = 15;
 
-/// Commands that the import of the data set takes.
+/// Number of commands that import the data set.
 const COMMANDS: u32 = 31_775;
 const COST_MAX: f64 = 2.0;
 const RESIDENT_KIB_MAX: u64 = 300_000;
 const RUNS: usize = 5;
 const POLL: Duration = Duration::from_millis(5);
 
-/// The real data set.
-pub(super) fn data(ground: &Ground) -> Result<PathBuf> {
-    let data = ground.root.join(DATA);
-    ensure!(data.exists(), "the data set is not beside the repository: {DATA}");
+/// Path of the data set.
+pub(super) fn data(context: &CheckContext) -> Result<PathBuf> {
+    let data = context.root.join(DATA);
+    ensure!(data.exists(), "the data set is missing: {DATA}, relative to the repository");
     Ok(data)
 }
 
-/// The built programs, the data, and a place for stores.
-struct Rig {
+/// Built programs, the data, and a directory for stores.
+struct ImportSetup {
     shop: PathBuf,
     gesta: PathBuf,
     data: PathBuf,
@@ -47,14 +47,14 @@ struct Rig {
     stores: PathBuf,
 }
 
-impl Rig {
-    fn set_up(ground: &Ground, name: &str) -> Result<Self> {
-        let stores = server::build(ground, name)?;
-        let data = data(ground)?;
-        let expected = fs::read(ground.root.join(EXPECTED)).context(EXPECTED)?;
+impl ImportSetup {
+    fn new(context: &CheckContext, name: &str) -> Result<Self> {
+        let stores = server::build(context, name)?;
+        let data = data(context)?;
+        let expected = fs::read(context.root.join(EXPECTED)).context(EXPECTED)?;
         Ok(Self {
-            shop: ground.target_directory.join("release/shop"),
-            gesta: ground.target_directory.join("release/gesta"),
+            shop: context.target_directory.join("release/shop"),
+            gesta: context.target_directory.join("release/gesta"),
             data,
             expected: serde_json::from_slice(&expected)?,
             stores,
@@ -85,11 +85,11 @@ impl Rig {
             Command::new(&self.shop).args(["report", "--json", "--store", url]).output()?;
         ensure!(output.status.success(), "shop report: {}", output.status);
         let report: Value = serde_json::from_slice(&output.stdout)?;
-        ensure!(report == self.expected, "the report is another one: {report}");
+        ensure!(report == self.expected, "the report differs from the expected one: {report}");
         Ok(())
     }
 
-    /// Waits until an import has appended something, which is when a kill can cut it in two.
+    /// Waits until an import has appended an event, so that a kill interrupts it.
     fn first_append(&self, url: &str, import: &mut Child) -> Result<()> {
         while self.events(url)? == 0 {
             ensure!(import.try_wait()?.is_none(), "the import ended before its first append");
@@ -98,7 +98,7 @@ impl Rig {
         Ok(())
     }
 
-    /// How many events a store has; none, if it is not there yet.
+    /// Number of events in a store; 0 if it does not exist.
     fn events(&self, url: &str) -> Result<u64> {
         let output = Command::new(&self.gesta)
             .args(["read", "--all", "--backwards", "--limit", "1", "--json", "--store", url])
@@ -111,80 +111,83 @@ impl Rig {
     }
 }
 
-/// The report is the expected one, and stays so when the file is imported again.
-pub(super) fn exact_report(ground: &Ground) -> Result<String> {
-    let rig = Rig::set_up(ground, "import-report")?;
-    let (_, url) = rig.store("store");
-    rig.import_whole(&url)?;
-    rig.check_report(&url)?;
-    let events = rig.events(&url)?;
-    rig.import_whole(&url)?;
-    rig.check_report(&url)?;
-    let again = rig.events(&url)?;
-    ensure!(events == again, "{} events came with the second import", again - events);
+/// Checks that the report is the expected one, also after a second import.
+pub(super) fn exact_report(context: &CheckContext) -> Result<String> {
+    let setup = ImportSetup::new(context, "import-report")?;
+    let (_, url) = setup.store("store");
+    setup.import_whole(&url)?;
+    setup.check_report(&url)?;
+    let events = setup.events(&url)?;
+    setup.import_whole(&url)?;
+    setup.check_report(&url)?;
+    let again = setup.events(&url)?;
+    ensure!(events == again, "the second import added {} events", again - events);
     Ok(format!("{events} events, exactly the expected report, the same after a second import"))
 }
 
-/// Kills at random moments after the first append, each followed by an import that ends in the expected report.
-pub(super) fn kills(ground: &Ground) -> Result<String> {
-    let rig = Rig::set_up(ground, "import-kills")?;
-    let kills = match ground.effort {
+/// Kills imports at random times after their first append, and checks the report after another
+/// import.
+pub(super) fn kills(context: &CheckContext) -> Result<String> {
+    let setup = ImportSetup::new(context, "import-kills")?;
+    let kills = match context.effort {
         Effort::Short => KILLS_SHORT,
         Effort::Full => KILLS_FULL,
     };
-    let (_, whole_url) = rig.store("whole");
-    let mut import = rig.import(&whole_url).stderr(Stdio::null()).spawn()?;
-    rig.first_append(&whole_url, &mut import)?;
+    // An undisturbed import gives the time span for kills and the final number of events.
+    let (_, whole_url) = setup.store("whole");
+    let mut import = setup.import(&whole_url).stderr(Stdio::null()).spawn()?;
+    setup.first_append(&whole_url, &mut import)?;
     let stopwatch = Stopwatch::start();
     let status = import.wait()?;
     ensure!(status.success(), "shop import: {status}");
     let span = stopwatch.elapsed();
-    let all = rig.events(&whole_url)?;
+    let all = setup.events(&whole_url)?;
     let mut between = 0;
     for kill in 0..kills {
-        let (directory, url) = rig.store(&format!("kill-{kill}"));
-        let mut import = rig.import(&url).stderr(Stdio::null()).spawn()?;
-        rig.first_append(&url, &mut import)?;
-        thread::park_timeout(span.mul_f64(chance()?));
+        let (directory, url) = setup.store(&format!("kill-{kill}"));
+        // Wait for the first append, so that the kill falls into the import itself.
+        let mut import = setup.import(&url).stderr(Stdio::null()).spawn()?;
+        setup.first_append(&url, &mut import)?;
+        thread::park_timeout(span.mul_f64(random_fraction()?));
         import.kill()?;
         import.wait()?;
-        let events = rig.events(&url)?;
+        let events = setup.events(&url)?;
         between += usize::from(events > 0 && events < all);
-        rig.import_whole(&url)?;
-        rig.check_report(&url).with_context(|| format!("kill {kill} at {events} events"))?;
-        ensure!(rig.events(&url)? == all, "kill {kill}: not {all} events");
+        setup.import_whole(&url)?;
+        setup.check_report(&url).with_context(|| format!("kill {kill} at {events} events"))?;
+        ensure!(setup.events(&url)? == all, "kill {kill}: not {all} events");
         fs::remove_dir_all(directory)?;
     }
-    // A few kills say too little about the share; they only have to have met the import at work.
-    let needed = match ground.effort {
+    // A few kills do not show the share; at least one must interrupt the import.
+    let needed = match context.effort {
         Effort::Short => 1,
         Effort::Full => KILLS_BETWEEN_MIN,
     };
-    ensure!(between >= needed, "only {between} of {kills} kills fell in between");
+    ensure!(between >= needed, "only {between} of {kills} kills interrupted the import");
     Ok(format!(
         "{kills} kills, {between} between the first and the last append; every report exact"
     ))
 }
 
-/// A number between 0 and 1 from the system's randomness.
-pub(super) fn chance() -> Result<f64> {
+/// Returns a random number between 0 and 1.
+pub(super) fn random_fraction() -> Result<f64> {
     use std::io::Read;
     let mut bytes = [0; 4];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
 }
 
-/// The time of an import until every read model has everything, against the bare device.
-pub(super) fn cost(ground: &Ground) -> Result<String> {
-    let rig = Rig::set_up(ground, "import-cost")?;
+/// Measures the time until every read model is complete, relative to the bare device.
+pub(super) fn cost(context: &CheckContext) -> Result<String> {
+    let setup = ImportSetup::new(context, "import-cost")?;
     let mut times = Vec::new();
     let mut probes = Vec::new();
     let mut resident = 0;
     for run in 0..RUNS {
-        let (directory, url) = rig.store(&format!("run-{run}"));
-        probes.push(device::write_and_sync_p50(&rig.stores)?);
+        let (directory, url) = setup.store(&format!("run-{run}"));
+        probes.push(device::write_and_sync_p50(&setup.stores)?);
         let stopwatch = Stopwatch::start();
-        let mut import = rig.import(&url).stderr(Stdio::null()).spawn()?;
+        let mut import = setup.import(&url).stderr(Stdio::null()).spawn()?;
         resident = resident.max(peak_resident_kib(&mut import)?);
         times.push(stopwatch.elapsed());
         fs::remove_dir_all(directory)?;
@@ -208,7 +211,7 @@ fn median(times: &mut [Duration]) -> Result<Duration> {
     times.get(times.len() / 2).copied().context("nothing was timed")
 }
 
-/// Waits for a program's end; the most memory that it had, in KiB.
+/// Waits for a program to exit. Returns its peak memory in KiB.
 pub(super) fn peak_resident_kib(child: &mut Child) -> Result<u64> {
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
     let mut peak = 0;
@@ -228,15 +231,15 @@ fn high_water_kib(status: &Path) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// A progress bar where somebody looks, none where a program reads.
-pub(super) fn progress(ground: &Ground) -> Result<String> {
-    let rig = Rig::set_up(ground, "import-progress")?;
-    let (_, url) = rig.store("pipe");
-    let output = rig.import(&url).stdout(Stdio::piped()).stderr(Stdio::piped()).output()?;
+/// Checks for a progress bar on a terminal and none in a pipe.
+pub(super) fn progress(context: &CheckContext) -> Result<String> {
+    let setup = ImportSetup::new(context, "import-progress")?;
+    let (_, url) = setup.store("pipe");
+    let output = setup.import(&url).stdout(Stdio::piped()).stderr(Stdio::piped()).output()?;
     let piped = [output.stdout, output.stderr].concat();
     ensure!(!redraws(&piped), "a pipe got a progress bar: {}", String::from_utf8_lossy(&piped));
-    let (_, url) = rig.store("terminal");
-    let import = format!("{} import {} --store {url}", rig.shop.display(), rig.data.display());
+    let (_, url) = setup.store("terminal");
+    let import = format!("{} import {} --store {url}", setup.shop.display(), setup.data.display());
     let output = Command::new("script")
         .args(["--quiet", "--return", "--command", &import, "/dev/null"])
         .stdin(Stdio::null())
@@ -247,7 +250,7 @@ pub(super) fn progress(ground: &Ground) -> Result<String> {
     Ok("a bar on a terminal, none in a pipe".to_owned())
 }
 
-/// Whether a line was drawn over another.
+/// Returns whether a line was overwritten.
 fn redraws(output: &[u8]) -> bool {
     output.windows(2).any(|pair| matches!(pair, [b'\r', next] if *next != b'\n'))
         || output.contains(&0x1b)

@@ -1,7 +1,7 @@
-//! The log of a shop that was served, as a reader outside sees it, and what must hold of it.
+//! The log of a served shop, read from outside, and its invariants.
 //!
-//! Always holds: what is judged here is what the log says, and never what the server says. Not
-//! here: what was acknowledged, which those know who wrote ([`Known`]).
+//! Always holds: the checks use the log, never the server's answers. Not here: the acknowledged
+//! commands, which the writers record ([`Acknowledged`]).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,12 +14,12 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::writers::Known;
+use super::writers::Acknowledged;
 
 const FINISH_POLL: Duration = Duration::from_millis(250);
 const FINISH_POLLS_MAX: usize = 240;
 
-/// The log, as a reader outside sees it.
+/// All events of a store.
 #[derive(PartialEq)]
 pub(super) struct Log(Vec<Value>);
 
@@ -35,13 +35,13 @@ impl Log {
         Ok(Self(events.context("gesta read --json")?))
     }
 
-    /// Waits until every process has finished what it began.
-    pub(super) fn finish(gesta: &Path, store: &Path) -> Result<Self> {
+    /// Waits until every process is finished, and reads the log.
+    pub(super) fn read_when_finished(gesta: &Path, store: &Path) -> Result<Self> {
         for _ in 0..FINISH_POLLS_MAX {
             let log = Self::read(gesta, store)?;
             let orders = log.streams_of("order-placed").len();
             if log.pending_timers() == 0
-                && log.undone_decisions() == 0
+                && log.pending_commands() == 0
                 && log.ended_orders().len() == orders
             {
                 return Ok(log);
@@ -63,13 +63,13 @@ impl Log {
         self.of_type(event_type).map(|event| text(event, "/stream")).collect()
     }
 
-    /// Orders of operators of this kind in the audit stream.
+    /// Number of operations of this kind in the audit stream.
     pub(super) fn audited(&self, operation: &str) -> usize {
         let ordered = self.of_type("operation-ordered");
         ordered.filter(|event| text(event, "/data/operation") == operation).count()
     }
 
-    /// Users whose welcome is still to come. An event that names no user welcomes nobody.
+    /// Number of users still to be welcomed. Events without a user are ignored.
     pub(super) fn pending_timers(&self) -> usize {
         let users = |event_type| -> HashSet<&str> {
             let named = self.of_type(event_type).map(|event| text(event, "/data/userId"));
@@ -78,8 +78,8 @@ impl Log {
         users("user-created").difference(&users("user-welcomed")).count()
     }
 
-    /// Commands that a process decided on and that have left no trace yet.
-    pub(super) fn undone_decisions(&self) -> usize {
+    /// Number of commands decided by a process and not yet executed or answered.
+    pub(super) fn pending_commands(&self) -> usize {
         let mut done: HashMap<(&str, &str), usize> = HashMap::new();
         for event in &self.0 {
             let key = (text(event, "/causationId"), text(event, "/metadata/command"));
@@ -101,8 +101,8 @@ impl Log {
             .count()
     }
 
-    /// Commands that were settled without an event of their own, or rejected: stream, revision and
-    /// ordinal of the effect.
+    /// Commands settled without an event of their own, or rejected: stream, revision and ordinal of
+    /// the effect.
     fn answered(&self) -> HashSet<(&str, u64, u64)> {
         let place = |event: &'static str, path: &'static str| {
             self.of_type(event).filter_map(move |event| {
@@ -116,19 +116,19 @@ impl Log {
             .collect()
     }
 
-    /// Orders that are paid from an account.
+    /// Streams of orders paid from an account.
     fn paid_from_accounts(&self) -> HashSet<&str> {
         let from_account = |event: &&Value| event.pointer("/data/paymentAccountId").is_some();
         let placed = self.of_type("order-placed").filter(from_account);
         placed.map(|event| text(event, "/stream")).collect()
     }
 
-    /// Where the log ends.
+    /// Position of the last event.
     pub(super) fn head(&self) -> u64 {
         self.0.last().map_or(0, |event| number(event, "/position"))
     }
 
-    /// Orders that were shipped or cancelled.
+    /// Streams of orders that were shipped or cancelled.
     pub(super) fn ended_orders(&self) -> HashSet<&str> {
         self.streams_of("order-shipped")
             .union(&self.streams_of("order-cancelled"))
@@ -136,16 +136,16 @@ impl Log {
             .collect()
     }
 
-    /// Every acknowledged command is there once, and every process did its work once.
-    pub(super) fn judge(&self, known: &Known) -> Result<()> {
+    /// Checks that every acknowledged command and every effect of a process is present once.
+    pub(super) fn check(&self, acknowledged: &Acknowledged) -> Result<()> {
         let mut by_command: HashMap<&str, usize> = HashMap::new();
         for event in &self.0 {
             *by_command.entry(key_of(text(event, "/metadata/commandId"))).or_default() += 1;
         }
-        let acknowledged = known.acknowledged();
+        let acknowledged = acknowledged.commands();
         for key in acknowledged.iter() {
             let times = by_command.get(key.as_str()).copied().unwrap_or(0);
-            ensure!(times == 1, "{key} was acknowledged and is there {times} times");
+            ensure!(times == 1, "{key} was acknowledged and is present {times} times");
         }
         for once in ["user-welcomed", "order-shipped", "order-paid", "order-placed"] {
             let (events, streams) = (self.count(once), self.streams_of(once).len());
@@ -160,7 +160,7 @@ impl Log {
     }
 }
 
-/// Returns the Idempotency-Key in a command id, which may have a digest of its scope behind it.
+/// Returns the idempotency key in a command id, which may end with a digest of its scope.
 fn key_of(command_id: &str) -> &str {
     let is_digest =
         |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -193,19 +193,19 @@ mod tests {
 
     #[test]
     fn a_decision_without_its_command_is_seen() {
-        assert_eq!(Log(vec![reaction()]).undone_decisions(), 1);
+        assert_eq!(Log(vec![reaction()]).pending_commands(), 1);
         let done = json!({ "causationId": "r", "metadata": { "command": "welcome-user" } });
-        assert_eq!(Log(vec![reaction(), done]).undone_decisions(), 0);
+        assert_eq!(Log(vec![reaction(), done]).pending_commands(), 0);
     }
 
     #[test]
     fn a_command_that_is_there_twice_is_seen() {
-        let known = Known::default();
-        known.acknowledged().insert("command-1".to_owned());
+        let acknowledged = Acknowledged::default();
+        acknowledged.commands().insert("command-1".to_owned());
         let id = "command-1:0123456789abcdef0123456789abcdef";
         let event = json!({ "type": "x", "metadata": { "commandId": id } });
-        assert!(Log(vec![event.clone()]).judge(&known).is_ok());
-        assert!(Log(vec![event.clone(), event]).judge(&known).is_err());
-        assert!(Log(vec![]).judge(&known).is_err());
+        assert!(Log(vec![event.clone()]).check(&acknowledged).is_ok());
+        assert!(Log(vec![event.clone(), event]).check(&acknowledged).is_err());
+        assert!(Log(vec![]).check(&acknowledged).is_err());
     }
 }

@@ -1,10 +1,11 @@
-//! A served shop is killed while an operator's paths are at work: setting aside, retrying and
-//! skipping, switching to a rebuild, importing.
+//! Kills of a served shop during operations: dead letters, retries and discards, rebuild switches,
+//! imports.
 //!
-//! Invariants: a poison event (a user's creation without a user, which only the store's owner can
-//! append) is set aside by the welcome until a skip of it was acknowledged, and by the projection
-//! of users for ever, each once; an acknowledged skip is in `audit-operations`; nothing that writers
-//! were told is lost or there twice. Not here: kills of other paths ([`serve_kills`], [`rebuild_kills`]).
+//! Invariants: a poison event (a user's creation without a user, appended directly to the store) is
+//! a dead letter of the welcome process until a skip was acknowledged, and of the users projection
+//! forever, each once; an acknowledged skip is in `audit-operations`; commands acknowledged to
+//! writers are present once. Not here: kills of other operations ([`serve_kills`],
+//! [`rebuild_kills`]).
 //!
 //! [`serve_kills`]: super::serve_kills
 //! [`rebuild_kills`]: super::rebuild_kills
@@ -21,11 +22,11 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    Effort, Ground,
+    CheckContext, Effort,
     client::{Client, Reply},
     log::Log,
     server::{Server, Shop},
-    writers::{self, Known},
+    writers::{self, Acknowledged},
 };
 
 const WRITERS: usize = 2;
@@ -33,21 +34,21 @@ const KILLS_FULL: usize = 200;
 const KILLS_SHORT: usize = 12;
 const POLL: Duration = Duration::from_millis(20);
 const POLLS_MAX: usize = 1_500;
-/// The unit of the moment of a kill, another one each time.
+/// Unit of the delay before a kill, multiplied by a different factor each time.
 const MOMENT: Duration = Duration::from_micros(700);
-/// The projection that sets every poison event aside.
+/// Projection for which every poison event is a dead letter.
 const PROJECTION: &str = "users";
 
-/// The path that a kill meets.
+/// Operation interrupted by a kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Met {
+enum KilledIn {
     SettingAside,
     Skipping,
     Switching,
     Importing,
 }
 
-impl Met {
+impl KilledIn {
     const fn of(kill: usize) -> Self {
         match kill % 4 {
             0 => Self::SettingAside,
@@ -58,55 +59,55 @@ impl Met {
     }
 }
 
-/// What is known of a poison event.
+/// Expected state of a poison event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Poison {
+enum PoisonState {
     SetAside,
-    /// A skip was sent and not answered.
+    /// A skip was sent without an answer.
     MaybeSkipped,
     Skipped,
 }
 
-struct Watch<'s> {
+struct OperationsRun<'s> {
     shop: &'s Shop,
     gesta: PathBuf,
     store: PathBuf,
-    known: Known,
-    /// By stream.
-    poisons: BTreeMap<String, Poison>,
-    /// Skips that were acknowledged.
+    acknowledged: Acknowledged,
+    /// Expected states, by stream.
+    poisons: BTreeMap<String, PoisonState>,
+    /// Number of acknowledged skips.
     skips: usize,
-    /// Orders to switch that were acknowledged.
+    /// Number of acknowledged switches.
     switches: usize,
     imports: usize,
 }
 
-/// Kills and judges.
-pub(super) fn nothing_set_aside_is_lost(ground: &Ground) -> Result<String> {
-    let shop = Shop::build(ground, "operations-kills")?;
-    let kills = match ground.effort {
+/// Kills the shop during each operation in turn, and checks the invariants.
+pub(super) fn nothing_set_aside_is_lost(context: &CheckContext) -> Result<String> {
+    let shop = Shop::build(context, "operations-kills")?;
+    let kills = match context.effort {
         Effort::Short => KILLS_SHORT,
         Effort::Full => KILLS_FULL,
     };
-    let mut watch = Watch::new(&shop, ground.target_directory.join("release/gesta"));
-    let server = shop.serve(&watch.store)?;
+    let mut run = OperationsRun::new(&shop, context.target_directory.join("release/gesta"));
+    let server = shop.serve(&run.store)?;
     writers::prepare(&server)?;
     drop(server);
     for kill in 0..kills {
-        let met = Met::of(kill);
-        let outcome = watch.kill(met, kill).and_then(|()| watch.check());
-        outcome.with_context(|| format!("kill {kill}, {met:?}"))?;
+        let killed_in = KilledIn::of(kill);
+        let outcome = run.kill(killed_in, kill).and_then(|()| run.check());
+        outcome.with_context(|| format!("kill {kill}, {killed_in:?}"))?;
     }
-    watch.judge(kills)
+    run.summarize(kills)
 }
 
-impl<'s> Watch<'s> {
+impl<'s> OperationsRun<'s> {
     fn new(shop: &'s Shop, gesta: PathBuf) -> Self {
         Self {
             shop,
             gesta,
             store: shop.store("store"),
-            known: Known::default(),
+            acknowledged: Acknowledged::default(),
             poisons: BTreeMap::new(),
             skips: 0,
             switches: 0,
@@ -114,24 +115,24 @@ impl<'s> Watch<'s> {
         }
     }
 
-    fn kill(&mut self, met: Met, kill: usize) -> Result<()> {
+    fn kill(&mut self, killed_in: KilledIn, kill: usize) -> Result<()> {
         let moment = MOMENT * u32::try_from(kill * 37 % 211).unwrap_or(0);
-        match met {
-            Met::SettingAside => self.kill_setting_aside(kill, moment),
-            Met::Skipping => self.kill_skipping(kill, moment),
-            Met::Switching => self.kill_switching(moment),
-            Met::Importing => self.kill_importing(kill, moment),
+        match killed_in {
+            KilledIn::SettingAside => self.kill_setting_aside(kill, moment),
+            KilledIn::Skipping => self.kill_skipping(kill, moment),
+            KilledIn::Switching => self.kill_switching(moment),
+            KilledIn::Importing => self.kill_importing(kill, moment),
         }
     }
 
     fn append_poison(&mut self, kill: usize) -> Result<()> {
         let stream = format!("user-poison-{kill}");
         self.shop.append(&self.store, &stream, "user-created", &json!({ "nope": kill }))?;
-        self.poisons.insert(stream, Poison::SetAside);
+        self.poisons.insert(stream, PoisonState::SetAside);
         Ok(())
     }
 
-    /// The shop meets the event while it starts, so it is not waited for.
+    /// Starts without waiting: the shop meets the event while it starts.
     fn kill_setting_aside(&mut self, kill: usize, moment: Duration) -> Result<()> {
         self.append_poison(kill)?;
         let mut server = self.shop.start(&self.store)?;
@@ -158,23 +159,23 @@ impl<'s> Watch<'s> {
             server.kill()?;
             Ok::<_, anyhow::Error>(orders.join().expect("orders end"))
         })?;
-        let known = match answered {
+        let state = match answered {
             Ok(reply) => {
                 ensure!(reply.status == 204, "a skip: {} {}", reply.status, reply.text());
                 self.skips += 1;
-                Poison::Skipped
+                PoisonState::Skipped
             }
-            Err(_) => Poison::MaybeSkipped,
+            Err(_) => PoisonState::MaybeSkipped,
         };
-        self.poisons.insert(stream, known);
+        self.poisons.insert(stream, state);
         Ok(())
     }
 
-    /// A rebuild that sets events aside waits until its switch is confirmed.
+    /// Kills during a switch: a rebuild with dead letters waits until its switch is confirmed.
     fn kill_switching(&mut self, moment: Duration) -> Result<()> {
         let mut server = self.shop.serve(&self.store)?;
         let address = server.address;
-        let confirmed = writers::under_load(address, WRITERS, &self.known, |_| {
+        let confirmed = writers::under_load(address, WRITERS, &self.acknowledged, |_| {
             let mut client = Client::connect(address)?;
             client.command(&format!("/v1/projections/{PROJECTION}/rebuild"), &json!({}))?;
             thread::scope(|scope| {
@@ -188,8 +189,8 @@ impl<'s> Watch<'s> {
         Ok(())
     }
 
-    /// The store is exported and imported elsewhere; the import is killed, then done again to its
-    /// end. What is served from there has set aside the same, and is killed, too.
+    /// Exports the store, kills an import of it and repeats it to its end. The imported store must
+    /// have the same events and dead letters.
     fn kill_importing(&mut self, kill: usize, moment: Duration) -> Result<()> {
         let exported = self.shop.store("exported.jsonl");
         let moved = self.shop.store(&format!("moved-{kill}"));
@@ -225,9 +226,10 @@ impl<'s> Watch<'s> {
         Ok(())
     }
 
-    /// The last poison that is not skipped, once it is set aside, with its number there.
+    /// Waits for the last unskipped poison event to be a dead letter. Returns its stream and
+    /// number.
     fn until_set_aside(&self, server: &Server) -> Result<(String, u64)> {
-        let waiting = self.poisons.iter().filter(|(_, poison)| **poison == Poison::SetAside);
+        let waiting = self.poisons.iter().filter(|(_, poison)| **poison == PoisonState::SetAside);
         let stream = waiting.map(|(stream, _)| stream).next_back().context("there is poison")?;
         let mut client = Client::connect(server.address)?;
         for _ in 0..POLLS_MAX {
@@ -237,23 +239,23 @@ impl<'s> Watch<'s> {
             }
             thread::park_timeout(POLL);
         }
-        bail!("{stream} was not set aside in time")
+        bail!("{stream} did not become a dead letter in time")
     }
 
-    /// Serves the store as the kill left it, and lets it set aside what is left to be.
+    /// Serves the store after a kill and waits for its dead letters.
     fn check(&mut self) -> Result<()> {
         let server = self.shop.serve(&self.store)?;
         let set_aside = self.check_set_aside(&server)?;
         for (stream, poison) in &mut self.poisons {
-            if *poison == Poison::MaybeSkipped {
+            if *poison == PoisonState::MaybeSkipped {
                 let is_there = set_aside.contains_key(stream);
-                *poison = if is_there { Poison::SetAside } else { Poison::Skipped };
+                *poison = if is_there { PoisonState::SetAside } else { PoisonState::Skipped };
             }
         }
         Ok(())
     }
 
-    /// What is set aside is what must be, each once.
+    /// Waits until the dead letters are the expected ones, each once.
     fn check_set_aside(&self, server: &Server) -> Result<BTreeMap<String, Vec<u64>>> {
         let mut client = Client::connect(server.address)?;
         let mut problem = String::new();
@@ -277,9 +279,9 @@ impl<'s> Watch<'s> {
         for (stream, poison) in &self.poisons {
             let times = set_aside.get(stream).map_or(0, Vec::len);
             let fits = match poison {
-                Poison::SetAside => times == 1,
-                Poison::MaybeSkipped => times <= 1,
-                Poison::Skipped => times == 0,
+                PoisonState::SetAside => times == 1,
+                PoisonState::MaybeSkipped => times <= 1,
+                PoisonState::Skipped => times == 0,
             };
             if !fits {
                 return Some(format!("{stream} is {poison:?} and is set aside {times} times"));
@@ -290,33 +292,34 @@ impl<'s> Watch<'s> {
             }
         }
         let unknown = set_aside.keys().find(|stream| !self.poisons.contains_key(*stream));
-        unknown.map(|stream| format!("{stream} is set aside and is no poison"))
+        unknown.map(|stream| format!("{stream} is a dead letter without a poison event"))
     }
 
-    fn judge(self, kills: usize) -> Result<String> {
+    fn summarize(self, kills: usize) -> Result<String> {
         let server = self.shop.serve(&self.store)?;
-        let log = Log::finish(&self.gesta, &self.store)?;
+        let log = Log::read_when_finished(&self.gesta, &self.store)?;
         drop(server);
-        log.judge(&self.known)?;
+        log.check(&self.acknowledged)?;
         let audited = log.audited("skip-process-input");
         ensure!(audited >= self.skips, "{audited} of {} skips are in the audit", self.skips);
-        let waiting = self.poisons.values().filter(|poison| **poison == Poison::SetAside).count();
+        let waiting =
+            self.poisons.values().filter(|poison| **poison == PoisonState::SetAside).count();
         Ok(format!(
             "{kills} kills; {} poison events, {waiting} of them still set aside once, the others \
              skipped; {audited} skips in the audit, {} acknowledged; {} switches confirmed; {} \
-             killed imports ended with the same events; {} acknowledged commands there once, {} \
+             killed imports ended with the same events; {} acknowledged commands present once, {} \
              users welcomed once",
             self.poisons.len(),
             self.skips,
             self.switches,
             self.imports,
-            self.known.count(),
+            self.acknowledged.count(),
             log.count("user-welcomed"),
         ))
     }
 }
 
-/// Confirms the switch to a rebuild as soon as it waits for that.
+/// Confirms the switch to a rebuild as soon as it waits for confirmation.
 fn confirm_once_filled(address: std::net::SocketAddr) -> Result<()> {
     let mut client = Client::connect(address)?;
     let path = format!("/v1/projections/{PROJECTION}/confirm-switch");
@@ -337,7 +340,7 @@ fn items(reply: &Reply) -> Result<Vec<Value>> {
     items.and_then(|items| items.as_array().cloned()).context("it answers a list")
 }
 
-/// The numbers of what the welcome has set aside, by source stream.
+/// Numbers of the welcome process's dead letters, by source stream.
 fn set_aside(client: &mut Client) -> Result<BTreeMap<String, Vec<u64>>> {
     let all = items(&client.get("/v1/processes/welcome/set-aside", &[])?)?;
     let of_subject = |subject: &Value| {
@@ -348,7 +351,7 @@ fn set_aside(client: &mut Client) -> Result<BTreeMap<String, Vec<u64>>> {
     Ok(all.iter().filter_map(of_subject).collect())
 }
 
-/// The streams of the dead letters of the projection.
+/// Streams of the projection's dead letters.
 fn dead_letters(client: &mut Client) -> Result<Vec<String>> {
     let all = items(&client.get("/v1/dead-letters", &[])?)?;
     let of_projection = all.iter().filter(|letter| letter["projection"] == PROJECTION);

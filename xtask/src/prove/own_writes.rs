@@ -1,4 +1,4 @@
-//! Line 6: a command followed at once by its query shows the write.
+//! Promise 6: a query right after a command shows its write.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -9,20 +9,20 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::{Ground, client::Client, server::Shop};
+use super::{CheckContext, client::Client, server::Shop};
 use crate::step::Stopwatch;
 
 const WRITERS: usize = 16;
 const WRITES: usize = 1_000;
 
-/// Every writer asks for what it has just written, with the position that it was told.
-pub(super) fn thousand_of_thousand(ground: &Ground) -> Result<String> {
-    let shop = Shop::build(ground, "own-writes")?;
+/// Checks that every writer reads its own writes, with the position that it received.
+pub(super) fn thousand_of_thousand(context: &CheckContext) -> Result<String> {
+    let shop = Shop::build(context, "own-writes")?;
     let server = shop.serve(&shop.store("store"))?;
     let next = AtomicUsize::new(0);
     let mut waits = thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
-            .map(|_| scope.spawn(|| write_and_ask(Client::connect(server.address)?, &next)))
+            .map(|_| scope.spawn(|| write_and_read(Client::connect(server.address)?, &next)))
             .collect();
         let waits = writers.into_iter().map(|writer| writer.join().expect("a writer ends"));
         waits.collect::<Result<Vec<_>>>()
@@ -38,8 +38,8 @@ pub(super) fn thousand_of_thousand(ground: &Ground) -> Result<String> {
     ))
 }
 
-/// How long each query took.
-fn write_and_ask(mut client: Client, next: &AtomicUsize) -> Result<Vec<Duration>> {
+/// Returns the duration of each query.
+fn write_and_read(mut client: Client, next: &AtomicUsize) -> Result<Vec<Duration>> {
     let mut waits = Vec::new();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);

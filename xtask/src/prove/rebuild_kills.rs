@@ -1,12 +1,11 @@
-//! Line 8: every read model of a served shop is filled anew while writers write, and the server
-//! is killed in the middle.
+//! Promise 8: every read model of a served shop is rebuilt under load, and the server is killed
+//! during it.
 //!
-//! Always holds: somebody asks all the time, and counts an answer only if it is the right one: what
-//! nobody changes is answered as before, what was just written is in the answer. Each file of read
-//! models has its build's number in its name, so the directory says whether a rebuild went on
-//! after a kill or began anew. The rows from before a switch-over are dropped before the next
-//! rebuild. In the end every answer is compared with that of a server which has
-//! the same log and no read models. Not here: projections that fail (`dead_letters`).
+//! Always holds: a reader queries continuously and counts only correct answers: unchanged data is
+//! answered as before, and an acknowledged write is visible. A read model's file name contains its
+//! build number, so the directory shows whether a rebuild was resumed after a kill or restarted.
+//! Old rows are dropped before the next rebuild. At the end every answer is compared with that of a
+//! server with the same log and no read models. Not here: failing projections (`dead_letters`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,100 +17,109 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use self::asker::{Answers, Asker, Projections, Unchanged};
+use self::reader::{AnswersByPath, ConcurrentReader, Projections, Unchanged};
 use super::{
-    Effort, Ground, import,
+    CheckContext, Effort, import,
     log::Log,
     server::{Server, Shop},
-    writers::{self, Known, Load},
+    writers::{self, Acknowledged, WriterLoad},
 };
 
-mod asker;
+mod reader;
 
-/// So few that processes keep up with them, and there is nothing to wait for in the end.
+/// Few enough for processes to keep up with them, so that nothing is pending at the end.
 const WRITERS: usize = 4;
 const KILLS_FULL: usize = 10;
 const KILLS_SHORT: usize = 2;
-/// The projection that has most to do, whose progress says when the kill comes.
+/// Slowest projection; its progress determines the time of a kill.
 const SLOWEST: &str = "order-summaries";
-/// Rebuilds may end before anybody has seen them at work; then another one begins.
+/// Limit of rebuilds per kill: a rebuild may finish before its progress is seen.
 const TRIES_MAX: usize = 50;
 const POLL: Duration = Duration::from_millis(5);
 const POLLS_MAX: usize = 12_000;
 
-/// What the check knows, and what was seen over all kills.
-struct Watch {
-    known: Known,
+/// State of the check over all kills.
+struct RebuildRun {
+    acknowledged: Acknowledged,
     unchanged: Unchanged,
-    /// Rebuilds that a kill met.
-    cut: usize,
-    /// Of these, those that were seen going on where they were.
-    going_on: usize,
-    /// Right answers while what they came from was rebuilt.
+    /// Rebuilds interrupted by a kill.
+    interrupted: usize,
+    /// Interrupted rebuilds seen at or after their position.
+    resumed: usize,
+    /// Correct answers during a rebuild.
     answers: usize,
 }
 
-/// Kills in the middle of rebuilds, and compares.
-pub(super) fn as_a_replay(ground: &Ground) -> Result<String> {
-    let shop = Shop::build(ground, "rebuild-kills")?;
-    let gesta = ground.target_directory.join("release/gesta");
+/// Kills the server during rebuilds, and compares the answers with a replay.
+pub(super) fn as_a_replay(context: &CheckContext) -> Result<String> {
+    let shop = Shop::build(context, "rebuild-kills")?;
+    let gesta = context.target_directory.join("release/gesta");
     let store = shop.store("store");
-    shop.import(&import::data(ground)?, &store)?;
-    let kills = match ground.effort {
+    shop.import(&import::data(context)?, &store)?;
+    let kills = match context.effort {
         Effort::Short => KILLS_SHORT,
         Effort::Full => KILLS_FULL,
     };
     let mut server = shop.serve(&store)?;
     writers::prepare(&server)?;
-    let mut watch = Watch::begin(&server)?;
+    let mut run = RebuildRun::begin(&server)?;
     for kill in 1..=kills {
+        // Spread the kills over the rebuild.
         let share = kill as f64 / (kills + 1) as f64;
-        let at_kill = watch.kill_at(&mut server, share)?;
-        let mut cut = Builds::read(&store)?.unfinished();
-        // The others had ended before: the older file is what they replaced.
-        cut.retain(|name, _| at_kill.position_of(name).is_some());
-        ensure!(!cut.is_empty(), "kill {kill} met no rebuild");
+        let at_kill = run.kill_at(&mut server, share)?;
+        let mut interrupted = Builds::read(&store)?.unfinished();
+        // The others had finished: their older file is the one that they replaced.
+        interrupted.retain(|name, _| at_kill.position_of(name).is_some());
+        ensure!(!interrupted.is_empty(), "kill {kill} interrupted no rebuild");
         server = shop.serve(&store)?;
-        watch.until_done(&server, &at_kill)?;
+        run.until_done(&server, &at_kill)?;
         let now = Builds::read(&store)?;
-        now.are_those(&cut).with_context(|| format!("after kill {kill}"))?;
-        watch.cut += cut.len();
+        now.check_resumed(&interrupted).with_context(|| format!("after kill {kill}"))?;
+        run.interrupted += interrupted.len();
     }
-    let log = Log::finish(&gesta, &store)?;
-    log.judge(&watch.known)?;
-    let compared = watch.compare(&shop, server, &log)?;
-    ensure!(watch.going_on > 0, "no rebuild was seen going on after a kill");
+    let log = Log::read_when_finished(&gesta, &store)?;
+    log.check(&run.acknowledged)?;
+    // A replay from the log alone is the reference for every answer.
+    let compared = run.compare(&shop, server, &log)?;
+    ensure!(run.resumed > 0, "no rebuild was seen resuming after a kill");
     Ok(format!(
-        "{kills} kills met {} rebuilds, each went on and ended, {} of them seen doing so; {} right \
-         answers meanwhile; {compared} as a replay from the first event; {} acknowledged commands \
+        "{kills} kills met {} rebuilds, each was resumed and finished, {} of them observed; {} correct \
+         answers during rebuilds; {compared} equal to a replay from the first event; {} acknowledged commands \
          there once, {} users welcomed once, {} orders ended once",
-        watch.cut,
-        watch.going_on,
-        watch.answers,
-        watch.known.count(),
+        run.interrupted,
+        run.resumed,
+        run.answers,
+        run.acknowledged.count(),
         log.count("user-welcomed"),
         log.ended_orders().len(),
     ))
 }
 
-impl Watch {
+impl RebuildRun {
     fn begin(server: &Server) -> Result<Self> {
         let unchanged = Unchanged::read(server)?;
-        Ok(Self { known: Known::default(), unchanged, cut: 0, going_on: 0, answers: 0 })
+        Ok(Self {
+            acknowledged: Acknowledged::default(),
+            unchanged,
+            interrupted: 0,
+            resumed: 0,
+            answers: 0,
+        })
     }
 
-    fn asker(&self, server: &Server) -> Result<Asker<'_>> {
-        Asker::of(server, &self.known, &self.unchanged)
+    fn reader(&self, server: &Server) -> Result<ConcurrentReader<'_>> {
+        ConcurrentReader::of(server, &self.acknowledged, &self.unchanged)
     }
 
-    /// Asks during rebuilds under load, until one has got so far; then the kill. How far each was.
+    /// Queries during rebuilds under load until one has reached `share`, then kills the server.
+    /// Returns the progress of each.
     fn kill_at(&mut self, server: &mut Server, share: f64) -> Result<Projections> {
         let mut answers = 0;
-        let at_kill = writers::under_load(server.address, WRITERS, &self.known, |load| {
-            let mut asker = self.asker(server)?;
+        let at_kill = writers::under_load(server.address, WRITERS, &self.acknowledged, |load| {
+            let mut reader = self.reader(server)?;
             for _ in 0..TRIES_MAX {
-                asker.rebuild_all()?;
-                if let Some(at_kill) = at_share(share, &mut asker, load, &mut answers)? {
+                reader.rebuild_all()?;
+                if let Some(at_kill) = at_share(share, &mut reader, load, &mut answers)? {
                     server.kill()?;
                     return Ok(at_kill);
                 }
@@ -122,41 +130,41 @@ impl Watch {
         Ok(at_kill)
     }
 
-    /// Asks under load until every rebuild has ended by itself; none may be behind where it was
-    /// before the kill.
+    /// Queries under load until every rebuild is finished; none may be behind its position before
+    /// the kill.
     fn until_done(&mut self, server: &Server, at_kill: &Projections) -> Result<()> {
-        let (mut going_on, mut answers) = (0, 0);
-        writers::under_load(server.address, WRITERS, &self.known, |load| {
-            let mut asker = self.asker(server)?;
-            let now = asker.projections()?;
+        let (mut resumed, mut answers) = (0, 0);
+        writers::under_load(server.address, WRITERS, &self.acknowledged, |load| {
+            let mut reader = self.reader(server)?;
+            let now = reader.projections()?;
             for (name, was) in at_kill.rebuilding() {
                 if let Some(is) = now.position_of(name) {
                     ensure!(is >= was, "the rebuild of {name} was at {was} and is at {is}");
-                    going_on += 1;
+                    resumed += 1;
                 }
             }
             for _ in 0..POLLS_MAX {
-                if asker.ask(&mut answers)?.all_run() {
+                if reader.read_all(&mut answers)?.all_run() {
                     return Ok(());
                 }
-                ensure!(load.goes_on(), "the writers ended");
+                ensure!(load.is_running(), "the writers ended");
                 thread::park_timeout(POLL);
             }
             bail!("the rebuilds did not end in time")
         })?;
-        self.going_on += going_on;
+        self.resumed += resumed;
         self.answers += answers;
         Ok(())
     }
 
-    /// Every answer, against those of a server that has the log alone.
+    /// Compares every answer with that of a server with only the log.
     fn compare(&self, shop: &Shop, server: Server, log: &Log) -> Result<String> {
-        let answers = self.asker(&server)?.everything(log.head())?;
+        let answers = self.reader(&server)?.everything(log.head())?;
         drop(server);
         let (store, replay) = (shop.store("store"), shop.store("replay"));
         copy_log(&store, &replay)?;
         let fresh = shop.serve(&replay)?;
-        let replayed = self.asker(&fresh)?.everything(log.head())?;
+        let replayed = self.reader(&fresh)?.everything(log.head())?;
         drop(fresh);
         are_equal(&answers, &replayed)?;
         ensure!(shop.report(&store)? == shop.report(&replay)?, "the reports differ");
@@ -165,25 +173,25 @@ impl Watch {
     }
 }
 
-fn are_equal(answers: &Answers, replayed: &Answers) -> Result<()> {
+fn are_equal(answers: &AnswersByPath, replayed: &AnswersByPath) -> Result<()> {
     for (path, entries) in answers {
         let same = replayed.get(path) == Some(entries) && !entries.is_empty();
-        ensure!(same, "{path} is answered otherwise than after a replay, or with nothing");
+        ensure!(same, "{path} is empty or differs from the replay");
     }
     Ok(())
 }
 
-/// Asks until the slowest rebuild has got so far, and says how far each is; nothing if it ended
-/// before.
+/// Queries until the slowest rebuild has reached `share`. Returns the progress of each, or `None`
+/// if it finished before.
 fn at_share(
     share: f64,
-    asker: &mut Asker<'_>,
-    load: &Load<'_>,
+    reader: &mut ConcurrentReader<'_>,
+    load: &WriterLoad<'_>,
     answers: &mut usize,
 ) -> Result<Option<Projections>> {
     loop {
-        let projections = asker.ask(answers)?;
-        ensure!(load.goes_on(), "the writers ended before the kill");
+        let projections = reader.read_all(answers)?;
+        ensure!(load.is_running(), "the writers ended before the kill");
         match projections.fraction_of(SLOWEST) {
             Some(fraction) if fraction >= share => return Ok(Some(projections)),
             Some(_) => {}
@@ -192,7 +200,7 @@ fn at_share(
     }
 }
 
-/// The files of read models: for each projection the numbers of its builds.
+/// Build numbers of each projection's read-model files.
 #[derive(Debug, PartialEq, Eq)]
 struct Builds(BTreeMap<String, BTreeSet<u64>>);
 
@@ -205,7 +213,7 @@ impl Builds {
         Ok(Self::of(names.iter().map(String::as_str)))
     }
 
-    /// From names such as `users-7.db`.
+    /// Parses names such as `users-7.db`.
     fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let mut builds: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
         for name in names {
@@ -218,28 +226,29 @@ impl Builds {
         Self(builds)
     }
 
-    /// The newer one of each two.
+    /// Returns the newer build of each projection with two.
     fn unfinished(&self) -> BTreeMap<String, u64> {
         let two = self.0.iter().filter(|(_, numbers)| numbers.len() > 1);
         two.filter_map(|(name, numbers)| Some((name.clone(), *numbers.last()?))).collect()
     }
 
-    /// What was unfinished is the newest one now, beside at most the one that it replaced.
-    fn are_those(&self, unfinished: &BTreeMap<String, u64>) -> Result<()> {
+    /// Checks that each unfinished build is the newest one now, at most next to the one that it
+    /// replaced.
+    fn check_resumed(&self, unfinished: &BTreeMap<String, u64>) -> Result<()> {
         for (name, number) in unfinished {
             let now = self.0.get(name).with_context(|| format!("{name} is gone"))?;
-            let told: Vec<_> = now.iter().map(u64::to_string).collect();
+            let numbers_found: Vec<_> = now.iter().map(u64::to_string).collect();
             ensure!(
                 now.len() <= 2 && now.last() == Some(number),
-                "build {number} of {name} did not go on: there is {}",
-                told.join(" and "),
+                "build {number} of {name} was not resumed: builds now are {}",
+                numbers_found.join(" and "),
             );
         }
         Ok(())
     }
 }
 
-/// Everything but the read models.
+/// Copies a store without its read models.
 fn copy_log(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
@@ -257,26 +266,33 @@ mod tests {
 
     #[test]
     fn an_answer_that_a_replay_gives_otherwise_is_seen() {
-        let answers = |number: u64| Answers::from([("/v1/orders".to_owned(), vec![number.into()])]);
+        let answers =
+            |number: u64| AnswersByPath::from([("/v1/orders".to_owned(), vec![number.into()])]);
         assert!(are_equal(&answers(1), &answers(1)).is_ok());
         assert!(are_equal(&answers(1), &answers(2)).is_err());
-        assert!(are_equal(&answers(1), &Answers::new()).is_err());
+        assert!(are_equal(&answers(1), &AnswersByPath::new()).is_err());
     }
 
     #[test]
     fn a_rebuild_that_began_anew_is_told_from_one_that_went_on() {
-        let cut = Builds::of(
+        let interrupted = Builds::of(
             ["users-1.db", "users-7.db", "users-7.db-wal", "sales-2.db", "catalogue.db"]
                 .into_iter(),
         );
-        let unfinished = cut.unfinished();
+        let unfinished = interrupted.unfinished();
         assert_eq!(unfinished, BTreeMap::from([("users".to_owned(), 7)]));
         for right in [&["users-7.db"][..], &["users-1.db", "users-7.db"]] {
-            assert!(Builds::of(right.iter().copied()).are_those(&unfinished).is_ok(), "{right:?}");
+            assert!(
+                Builds::of(right.iter().copied()).check_resumed(&unfinished).is_ok(),
+                "{right:?}"
+            );
         }
-        let begun_anew = ["users-1.db", "users-7.db", "users-8.db"];
-        for wrong in [&["users-8.db"][..], &["users-1.db"], &begun_anew, &[]] {
-            assert!(Builds::of(wrong.iter().copied()).are_those(&unfinished).is_err(), "{wrong:?}");
+        let restarted = ["users-1.db", "users-7.db", "users-8.db"];
+        for wrong in [&["users-8.db"][..], &["users-1.db"], &restarted, &[]] {
+            assert!(
+                Builds::of(wrong.iter().copied()).check_resumed(&unfinished).is_err(),
+                "{wrong:?}"
+            );
         }
     }
 }

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::{
-    Ground,
+    CheckContext,
     client::Client,
     server::{Server, Shop},
 };
@@ -30,19 +30,19 @@ const CONFIGURATION: &str = "apps/shop/schemathesis.toml";
 /// As a file: the tool leaves out the operation that it gets the document from.
 const DOCUMENT: &str = "openapi.json";
 const REPORT: &str = "report.ndjson";
-/// What the configuration leaves out.
+/// The operation excluded by the configuration.
 const FEED: &str = "GET /v1/events";
 
 /// All checks of the tool, over a shop where there is something to do.
-pub(super) fn finds_nothing_and_reaches_all(ground: &Ground) -> Result<String> {
-    let shop = Shop::build(ground, "schemathesis")?;
-    let tool = install(ground)?;
+pub(super) fn finds_nothing_and_reaches_all(context: &CheckContext) -> Result<String> {
+    let shop = Shop::build(context, "schemathesis")?;
+    let tool = install(context)?;
     let store = shop.store("store");
     stage::put_odd_events(&shop, &store)?;
     let server = shop.serve(&store)?;
     stage::prepare(&server)?;
     let document = document(&server)?;
-    let run = Run { tool, configuration: ground.root.join(CONFIGURATION), shop: &shop };
+    let run = Run { tool, configuration: context.root.join(CONFIGURATION), shop: &shop };
     fs::write(shop.store(DOCUMENT), document.to_string())?;
     run.finds_nothing(&server)?;
     let mut operations = operations(&document)?;
@@ -51,8 +51,8 @@ pub(super) fn finds_nothing_and_reaches_all(ground: &Ground) -> Result<String> {
 }
 
 /// The tool's program, in an environment of its own.
-fn install(ground: &Ground) -> Result<PathBuf> {
-    let environment = ground.target_directory.join("prove/schemathesis-environment");
+fn install(context: &CheckContext) -> Result<PathBuf> {
+    let environment = context.target_directory.join("prove/schemathesis-environment");
     let mut make = Command::new("python3");
     step("a virtual environment", make.args(["-m", "venv"]).arg(&environment))
         .context("python3 and its module venv are needed (`apt-get install python3-venv`)")?;
@@ -62,7 +62,7 @@ fn install(ground: &Ground) -> Result<PathBuf> {
     Ok(environment.join("bin/schemathesis"))
 }
 
-/// What the server says about itself.
+/// Reads the server's OpenAPI document.
 fn document(server: &Server) -> Result<Value> {
     let reply = Client::connect(server.address)?.get("/openapi.json", &[])?;
     ensure!(reply.status == 200, "/openapi.json: {}", reply.status);

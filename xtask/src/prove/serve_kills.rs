@@ -1,59 +1,61 @@
-//! Line 7: a server is killed while it is busy; afterwards everything is there once.
+//! Promise 7: a server is killed under load; afterwards every command is present once.
 //!
-//! Writers keep, outside the server, which commands were acknowledged. After each kill the log is
-//! read as the kill left it; after the last one the server gets time to finish, and the log is
-//! judged against what the writers know.
+//! Writers record acknowledged commands outside the server. After each kill the log is read as it
+//! was left; after the last one the server may finish, and the log is compared with the writers'
+//! records.
 
 use std::{thread, time::Duration};
 
 use anyhow::{Result, ensure};
 
 use super::{
-    Effort, Ground,
+    CheckContext, Effort,
     log::Log,
     server::{Server, Shop},
-    writers::{self, Known},
+    writers::{self, Acknowledged},
 };
 
 const WRITERS: usize = 32;
 const KILLS_FULL: usize = 50;
 const KILLS_SHORT: usize = 3;
-/// Commands that are acknowledged between two kills, at least.
+/// Minimum of acknowledged commands between two kills.
 const ACKNOWLEDGED_MIN: usize = 100;
-/// Of 50 kills so many at least meet a pending timer, and so many a decision without its command.
+/// Minimum share of kills with a pending timer, and of kills between a decision and its command.
 const KILLS_OF_EACH_KIND_MIN: (usize, usize) = (10, 50);
 const POLL: Duration = Duration::from_millis(2);
 
-/// Kills and judges.
-pub(super) fn everything_once(ground: &Ground) -> Result<String> {
-    let shop = Shop::build(ground, "serve-kills")?;
-    let gesta = ground.target_directory.join("release/gesta");
+/// Kills the server repeatedly and checks the log.
+pub(super) fn everything_once(context: &CheckContext) -> Result<String> {
+    let shop = Shop::build(context, "serve-kills")?;
+    let gesta = context.target_directory.join("release/gesta");
     let store = shop.store("store");
-    let kills = match ground.effort {
+    let kills = match context.effort {
         Effort::Short => KILLS_SHORT,
         Effort::Full => KILLS_FULL,
     };
-    let known = Known::default();
+    let acknowledged = Acknowledged::default();
     let mut server = shop.serve(&store)?;
     writers::prepare(&server)?;
     let (mut with_timer, mut with_decision) = (0, 0);
     for kill in 0..kills {
-        load_until_killed(&mut server, &known, kill)?;
+        load_until_killed(&mut server, &acknowledged, kill)?;
+        // Read before the restart, which would finish pending work.
         let log = Log::read(&gesta, &store)?;
         with_timer += usize::from(log.pending_timers() > 0);
-        with_decision += usize::from(log.undone_decisions() > 0);
+        with_decision += usize::from(log.pending_commands() > 0);
         server = shop.serve(&store)?;
     }
-    let log = Log::finish(&gesta, &store)?;
+    let log = Log::read_when_finished(&gesta, &store)?;
     drop(server);
-    log.judge(&known)?;
+    log.check(&acknowledged)?;
     let (needed, of) = KILLS_OF_EACH_KIND_MIN;
+    // Kills must also hit timers and decisions, not only idle moments.
     let enough = |count: usize| count * of >= kills * needed;
     let figures = format!(
-        "{kills} kills, {} acknowledged commands there once; {with_timer} kills with a timer \
+        "{kills} kills, {} acknowledged commands present once; {with_timer} kills with a timer \
          pending, {with_decision} between a decision and its command; {} users welcomed once, {} \
          orders ended once",
-        known.count(),
+        acknowledged.count(),
         log.count("user-welcomed"),
         log.ended_orders().len(),
     );
@@ -61,14 +63,15 @@ pub(super) fn everything_once(ground: &Ground) -> Result<String> {
     Ok(figures)
 }
 
-/// Writers at full speed, until enough was acknowledged and a moment more; then the kill.
-fn load_until_killed(server: &mut Server, known: &Known, kill: usize) -> Result<()> {
-    let before = known.count();
-    writers::under_load(server.address, WRITERS, known, |load| {
-        while known.count() < before + ACKNOWLEDGED_MIN && load.goes_on() {
+/// Runs writers at full speed until enough commands are acknowledged, then kills the server a
+/// moment later.
+fn load_until_killed(server: &mut Server, acknowledged: &Acknowledged, kill: usize) -> Result<()> {
+    let before = acknowledged.count();
+    writers::under_load(server.address, WRITERS, acknowledged, |load| {
+        while acknowledged.count() < before + ACKNOWLEDGED_MIN && load.is_running() {
             thread::park_timeout(POLL);
         }
-        // Somewhere in the next moment, another one each time.
+        // A different delay each time.
         thread::park_timeout(POLL * u32::try_from(kill * 7 % 60).unwrap_or(0));
         server.kill()
     })

@@ -1,4 +1,4 @@
-//! The shop as a server, started and ended by a check.
+//! The shop as a server process of a check.
 
 use std::{
     fs,
@@ -12,20 +12,20 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::{Ground, client::Client};
+use super::{CheckContext, client::Client};
 use crate::step::{cargo, step};
 
 const POLL: Duration = Duration::from_millis(20);
 const POLLS_MAX: usize = 1_500;
-/// Where `shop demo` serves.
+/// Address of `shop demo`.
 const DEMO_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 3_000));
 
-/// Builds the shop and the command line; gives an empty directory of this name for a check.
-pub(super) fn build(ground: &Ground, name: &str) -> Result<PathBuf> {
+/// Builds the shop and the command line. Returns an empty directory for a check.
+pub(super) fn build(context: &CheckContext, name: &str) -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--release", "--package", "shop", "--package", "gesta-cli"]);
-    step("the shop, release build", build.current_dir(&ground.root))?;
-    let directory = ground.target_directory.join("prove").join(name);
+    step("the shop, release build", build.current_dir(&context.root))?;
+    let directory = context.target_directory.join("prove").join(name);
     if directory.exists() {
         fs::remove_dir_all(&directory)?;
     }
@@ -33,29 +33,28 @@ pub(super) fn build(ground: &Ground, name: &str) -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// The built shop and where its stores go.
+/// The built shop and the directory for its stores.
 pub(super) struct Shop {
     program: PathBuf,
     directory: PathBuf,
 }
 
 impl Shop {
-    pub(super) fn build(ground: &Ground, name: &str) -> Result<Self> {
-        let directory = build(ground, name)?;
-        Ok(Self { program: ground.target_directory.join("release/shop"), directory })
+    pub(super) fn build(context: &CheckContext, name: &str) -> Result<Self> {
+        let directory = build(context, name)?;
+        Ok(Self { program: context.target_directory.join("release/shop"), directory })
     }
 
-    /// The check's own directory.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Where the store of this name is.
+    /// Path of a store.
     pub(super) fn store(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    /// Appends an event as a store's owner may, to a store that nobody serves.
+    /// Appends an event directly to a store that is not served.
     pub(super) fn append(
         &self,
         store: &Path,
@@ -73,7 +72,7 @@ impl Shop {
         Ok(())
     }
 
-    /// Imports a table into a store that nobody serves.
+    /// Imports a table into a store that is not served.
     pub(super) fn import(&self, table: &Path, store: &Path) -> Result<()> {
         let mut import = Command::new(&self.program);
         import.arg("import").arg(table).args(["--store", &url(store)]).stdout(Stdio::null());
@@ -82,7 +81,7 @@ impl Shop {
         Ok(())
     }
 
-    /// What the shop reports about a store that nobody serves.
+    /// Returns the shop's report on a store that is not served.
     pub(super) fn report(&self, store: &Path) -> Result<Value> {
         let mut report = Command::new(&self.program);
         let output = report.args(["report", "--json", "--store", &url(store)]).output()?;
@@ -90,7 +89,7 @@ impl Shop {
         serde_json::from_slice(&output.stdout).context("shop report --json")
     }
 
-    /// `shop demo` in an empty directory: imports its sample, then serves.
+    /// Starts `shop demo` in an empty directory: it imports its sample and serves.
     pub(super) fn demo(&self) -> Result<Server> {
         let child = Command::new(&self.program)
             .arg("demo")
@@ -102,12 +101,12 @@ impl Shop {
         Server { child, address: DEMO_ADDRESS }.once_ready()
     }
 
-    /// Serves a store on a free port; returns once it is ready.
+    /// Serves a store on a free port; returns when it is ready.
     pub(super) fn serve(&self, store: &Path) -> Result<Server> {
         self.start(store)?.once_ready()
     }
 
-    /// Begins to serve a store on a free port.
+    /// Starts serving a store on a free port, without waiting.
     pub(super) fn start(&self, store: &Path) -> Result<Server> {
         let free = TcpListener::bind("127.0.0.1:0")?;
         let address = free.local_addr()?;
@@ -150,7 +149,7 @@ impl Server {
         answer.is_ok_and(|reply| reply.status == 200)
     }
 
-    /// As `kill -9`.
+    /// Kills the process with `SIGKILL`.
     pub(super) fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;

@@ -1,7 +1,7 @@
-//! System calls, as strace writes them to a file (`-f -y -o FILE`).
+//! System calls in the output of strace (`-f -y -o FILE`).
 //!
-//! Owns: putting together what strace splits when calls of several threads overlap, and reading
-//! one call. Not here: what calls mean together ([`super::trace`]).
+//! Owns: joining calls that strace splits when threads overlap, and parsing a call. Not here: the
+//! evaluation ([`super::trace`]).
 
 use std::collections::HashMap;
 
@@ -13,15 +13,15 @@ pub(super) struct Call {
     pub(super) name: String,
     pub(super) descriptor: u32,
     pub(super) path: String,
-    /// What follows the file, as it stands.
+    /// Arguments after the file, verbatim.
     pub(super) arguments: String,
-    /// The trace's line where the call begins.
+    /// Line of the trace at which the call begins.
     pub(super) begin: usize,
-    /// The trace's line where it ends, and its result; none when the program ended before.
+    /// Line at which it ends, and its result; `None` if the program ended before.
     pub(super) end: Option<(usize, i64)>,
 }
 
-/// The calls of a trace, by where they begin.
+/// Parses the calls of a trace, in the order of their begins.
 pub(super) fn calls(trace: &str) -> Result<Vec<Call>> {
     let mut joined: Vec<(usize, Option<usize>, String)> = Vec::new();
     let mut unfinished: HashMap<&str, usize> = HashMap::new();
@@ -33,6 +33,8 @@ pub(super) fn calls(trace: &str) -> Result<Vec<Call>> {
             continue;
         }
         if let Some(begun) = event.strip_suffix("<unfinished ...>") {
+            // strace splits a call if another thread's call ends first; it is resumed by its
+            // thread.
             unfinished.insert(thread, joined.len());
             joined.push((number, None, begun.trim_end().to_owned()));
         } else if let Some(resumed) = event.strip_prefix("<... ") {
@@ -51,7 +53,7 @@ pub(super) fn calls(trace: &str) -> Result<Vec<Call>> {
 }
 
 impl Call {
-    /// Reads `name(3</path>, arguments) = result`; of `openat`, the file is the result's.
+    /// Parses `name(3</path>, arguments) = result`; for `openat`, the file is in the result.
     fn read(text: &str, begin: usize, end: Option<usize>) -> Option<Self> {
         let (name, rest) = text.split_once('(')?;
         if name == "openat" {
@@ -79,8 +81,8 @@ impl Call {
         })
     }
 
-    /// Reads `AT_FDCWD</directory>, "path", flags) = 3</path>`; a file that was not opened has no
-    /// descriptor and no end.
+    /// Parses `AT_FDCWD</directory>, "path", flags) = 3</path>`; a failed call has no descriptor
+    /// and no end.
     fn read_open(rest: &str, begin: usize, end: Option<usize>) -> Option<Self> {
         let opened = end.and_then(|line| {
             let (arguments, result) = rest.rsplit_once(" = ")?;
@@ -101,7 +103,7 @@ impl Call {
         })
     }
 
-    /// What stands in quotes, as strace escapes it.
+    /// Quoted arguments, as escaped by strace.
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
         let mut rest = self.arguments.as_str();
         std::iter::from_fn(move || {
@@ -113,13 +115,13 @@ impl Call {
         })
     }
 
-    /// The number in this place from the end: 0 is the last argument.
+    /// Numeric argument, counted from the end; 0 is the last.
     pub(super) fn number_from_end(&self, place: usize) -> Option<u64> {
         self.arguments.rsplit(", ").nth(place)?.parse().ok()
     }
 }
 
-/// How far a quoted text goes before its closing quote.
+/// Length of a quoted text up to its closing quote.
 fn quoted_bytes(quoted: &str) -> usize {
     let mut escaped = false;
     for (index, letter) in quoted.char_indices() {

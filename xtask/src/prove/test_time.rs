@@ -1,15 +1,15 @@
-//! Line 1: the README's test command is short enough to be run before every commit.
+//! Promise 1: the README's test command is fast enough for every commit.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::Ground;
+use super::CheckContext;
 use crate::{step::Stopwatch, test};
 
 const TEST_TIME_MAX: Duration = Duration::from_mins(10);
 
-pub(super) fn under_ten_minutes(_ground: &Ground) -> Result<String> {
+pub(super) fn under_ten_minutes(_ground: &CheckContext) -> Result<String> {
     let stopwatch = Stopwatch::start();
     test::run(&[])?;
     let taken = stopwatch.elapsed();

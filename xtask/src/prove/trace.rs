@@ -1,11 +1,11 @@
-//! What a traced program had written and synced when it acknowledged.
+//! Writes and syncs of a traced program at each of its acknowledgements.
 //!
-//! Owns: the judgement over a trace. Always holds: order is that of the trace's lines, not of
-//! clocks: strace sees a call's begin before the kernel does and its end before the caller does,
-//! so whatever a call caused stands after it. Only `fsync` and `fdatasync` are syncs
-//! (`sync_file_range` promises nothing about power loss), and a write through a descriptor that was
-//! opened with `O_DSYNC` or `O_SYNC` is its own; only positioned writes cover anything, and writes
-//! of nothing but zeros prepare space: they hold no event.
+//! Owns: the evaluation of a trace. Always holds: order is that of the trace's lines, not of
+//! clocks: strace sees the begin of a call before the kernel and its end before the caller, so
+//! effects of a call follow it. Only `fsync` and `fdatasync` are syncs (`sync_file_range`
+//! guarantees nothing about power loss); a write through a descriptor opened with `O_DSYNC` or
+//! `O_SYNC` is its own sync. Only positioned writes cover an append, and writes of zeros prepare
+//! space and contain no event.
 //!
 //! An acknowledgement is a line `ack FILE END POSITION`, written to standard output by one call:
 //! the append whose last event is at this position ends at this offset of this file.
@@ -16,25 +16,25 @@ use anyhow::{Context, Result};
 
 use super::strace::{Call, calls};
 
-/// The calls that the judgement needs to see, for strace.
+/// Calls to be traced, as an argument of strace.
 pub(super) const TRACED: &str =
     "trace=openat,close,pwrite64,pwritev,pwritev2,write,fdatasync,fsync";
 const STANDARD_OUTPUT: u32 = 1;
 
 #[derive(Debug)]
-struct Write {
+struct TracedWrite {
     path: String,
     from: u64,
     to: u64,
     begin: usize,
-    /// None: it did not complete.
+    /// `None` if it did not complete.
     end: Option<usize>,
-    /// Whether what it wrote is durable when it completes.
-    through: bool,
+    /// Set if its bytes are durable when it completes.
+    synchronous: bool,
 }
 
 #[derive(Debug)]
-struct Sync {
+struct TracedSync {
     path: String,
     begin: usize,
     end: usize,
@@ -48,60 +48,62 @@ struct Acknowledgement {
     begin: usize,
 }
 
-/// A trace, read.
+/// A parsed trace.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
-    writes: Vec<Write>,
-    syncs: Vec<Sync>,
+    writes: Vec<TracedWrite>,
+    syncs: Vec<TracedSync>,
     acknowledgements: Vec<Acknowledgement>,
 }
 
-/// What a trace shows.
+/// Result of the evaluation.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct TraceReport {
     pub(super) acknowledged: usize,
     pub(super) writes: usize,
     pub(super) syncs: usize,
-    /// Each early acknowledgement, with the reason.
+    /// Early acknowledgements, each with the reason.
     pub(super) early: Vec<String>,
 }
 
 impl Trace {
-    /// Reads a trace. File names in acknowledgements are relative to the store's directory.
+    /// Parses a trace. File names in acknowledgements are relative to the store's directory.
     pub(super) fn read(text: &str, directory: &Path) -> Result<Self> {
         let mut trace = Self::default();
-        // Descriptors whose writes are synchronous.
-        let mut through = HashSet::new();
+        // Descriptors with synchronous writes.
+        let mut synchronous = HashSet::new();
         for call in calls(text)? {
-            let is_through = through.contains(&call.descriptor);
+            let is_synchronous = synchronous.contains(&call.descriptor);
             match call.name.as_str() {
                 "openat" if call.end.is_some() => {
                     let flags = call.arguments.rsplit(", ").next().unwrap_or_default();
-                    through.remove(&call.descriptor);
+                    synchronous.remove(&call.descriptor);
                     if flags.split('|').any(|flag| matches!(flag, "O_DSYNC" | "O_SYNC")) {
-                        through.insert(call.descriptor);
+                        synchronous.insert(call.descriptor);
                     }
                 }
-                "close" => drop(through.remove(&call.descriptor)),
-                "fsync" | "fdatasync" => trace.syncs.extend(Sync::of(call)),
+                "close" => drop(synchronous.remove(&call.descriptor)),
+                "fsync" | "fdatasync" => trace.syncs.extend(TracedSync::of(call)),
                 "write" if call.descriptor == STANDARD_OUTPUT => {
                     trace.acknowledgements.extend(acknowledgements(&call, directory)?);
                 }
-                "pwrite64" | "pwritev" => trace.writes.extend(Write::of(call, 0, is_through)?),
-                "pwritev2" => trace.writes.extend(Write::of(call, 1, is_through)?),
+                "pwrite64" | "pwritev" => {
+                    trace.writes.extend(TracedWrite::of(call, 0, is_synchronous)?)
+                }
+                "pwritev2" => trace.writes.extend(TracedWrite::of(call, 1, is_synchronous)?),
                 _ => {}
             }
         }
         Ok(trace)
     }
 
-    /// Looks for a write and then a sync before each acknowledgement.
-    pub(super) fn judge(&self) -> Verdict {
+    /// Finds a write and a later sync before each acknowledgement.
+    pub(super) fn check(&self) -> TraceReport {
         let early = self.acknowledgements.iter().filter_map(|each| {
-            let why = self.why_early(each)?;
+            let why = self.reason_early(each)?;
             Some(format!("position {} in {}: {why}", each.position, each.path))
         });
-        Verdict {
+        TraceReport {
             acknowledged: self.acknowledgements.len(),
             writes: self.writes.len(),
             syncs: self.syncs.len(),
@@ -109,25 +111,28 @@ impl Trace {
         }
     }
 
-    fn why_early(&self, acknowledged: &Acknowledgement) -> Option<&'static str> {
-        let Some((written, through)) = self.written(acknowledged) else {
+    fn reason_early(&self, acknowledged: &Acknowledgement) -> Option<&'static str> {
+        let Some((written, synchronous)) = self.written(acknowledged) else {
             return Some("no completed write covers it");
         };
         if written > acknowledged.begin {
             return Some("acknowledged before its write completed");
         }
-        if through {
+        if synchronous {
             return None;
         }
+        // A sync covers only writes completed before it began.
         let is_covered = self.syncs.iter().any(|sync| {
             sync.path == acknowledged.path && written < sync.begin && sync.end < acknowledged.begin
         });
         (!is_covered).then_some("no sync began after its write and completed before it")
     }
 
-    /// The line by which everything up to the end of an append was written: its last byte by the
-    /// first write that reaches it, and what earlier writes put between the append before and it.
-    /// Also whether all of these were their own syncs.
+    /// Returns the line at which an append was completely written, and whether all its writes were
+    /// synchronous.
+    ///
+    /// The append's last byte is written by the first write that reaches it; earlier writes may
+    /// contain the bytes between the previous append and it.
     fn written(&self, acknowledged: &Acknowledgement) -> Option<(usize, bool)> {
         let end = acknowledged.end_offset;
         let in_file = || self.writes.iter().filter(|write| write.path == acknowledged.path);
@@ -135,12 +140,12 @@ impl Trace {
         let start = self.end_of_append_before(acknowledged);
         let parts = in_file().filter(|write| write.from < end && start < write.to);
         let mut parts = parts.filter(|part| part.begin <= last.begin);
-        parts.try_fold((0, true), |(latest, through), part| {
-            Some((latest.max(part.end?), through && part.through))
+        parts.try_fold((0, true), |(latest, synchronous), part| {
+            Some((latest.max(part.end?), synchronous && part.synchronous))
         })
     }
 
-    /// Where the append before this one ends in the same file.
+    /// End of the previous append in the same file.
     fn end_of_append_before(&self, this: &Acknowledgement) -> u64 {
         let others = self.acknowledgements.iter().filter(|other| other.path == this.path);
         let ends = others.map(|other| other.end_offset).filter(|end| *end < this.end_offset);
@@ -148,10 +153,10 @@ impl Trace {
     }
 }
 
-impl Write {
-    /// None for a write that failed or prepares space. A write that did not end counts as far as
-    /// it was asked to go: it may have, and it is not complete.
-    fn of(call: Call, offset_from_end: usize, through: bool) -> Result<Option<Self>> {
+impl TracedWrite {
+    /// Returns `None` for a write that failed or prepares space. A write that did not end counts in
+    /// full length, as incomplete.
+    fn of(call: Call, offset_from_end: usize, synchronous: bool) -> Result<Option<Self>> {
         if call.texts().all(is_zeros) {
             return Ok(None);
         }
@@ -162,20 +167,20 @@ impl Write {
             None => (None, u64::MAX - from),
         };
         let write =
-            Self { path: call.path, from, to: from + bytes, begin: call.begin, end, through };
+            Self { path: call.path, from, to: from + bytes, begin: call.begin, end, synchronous };
         Ok((bytes > 0).then_some(write))
     }
 }
 
-impl Sync {
-    /// None for a sync that failed or did not end.
+impl TracedSync {
+    /// Returns `None` for a sync that failed or did not end.
     fn of(call: Call) -> Option<Self> {
         let (end, result) = call.end?;
         (result == 0).then_some(Self { path: call.path, begin: call.begin, end })
     }
 }
 
-/// Whether an escaped text is nothing but zero bytes: `\0`, or `\000` before a digit.
+/// Returns whether an escaped text contains only zero bytes: `\0`, or `\000` before a digit.
 fn is_zeros(escaped: &str) -> bool {
     let mut bytes = escaped.split('\\');
     bytes.next() == Some("") && bytes.all(|byte| byte == "0" || byte == "000")
@@ -210,14 +215,14 @@ mod tests {
     const SYNC: &str = "7 fdatasync(3</data/one>) = 0\n";
     const ACK: &str = "8 write(1<pipe:[5]>, \"ack one 4196 1\\n\", 15) = 15\n";
 
-    fn verdict(trace: &[&str]) -> Verdict {
-        Trace::read(&trace.concat(), Path::new("/data")).unwrap().judge()
+    fn report(trace: &[&str]) -> TraceReport {
+        Trace::read(&trace.concat(), Path::new("/data")).unwrap().check()
     }
 
     #[track_caller]
     fn assert_early(trace: &[&str], why: &str) {
-        let verdict = verdict(trace);
-        assert_eq!(verdict.early, [format!("position 1 in /data/one: {why}")]);
+        let report = report(trace);
+        assert_eq!(report.early, [format!("position 1 in /data/one: {why}")]);
     }
 
     const UNSYNCED: &str = "no sync began after its write and completed before it";
@@ -225,8 +230,8 @@ mod tests {
 
     #[test]
     fn write_then_sync_then_acknowledge_is_in_order() {
-        let expected = Verdict { acknowledged: 1, writes: 1, syncs: 1, early: vec![] };
-        assert_eq!(verdict(&[WRITE, SYNC, ACK]), expected);
+        let expected = TraceReport { acknowledged: 1, writes: 1, syncs: 1, early: vec![] };
+        assert_eq!(report(&[WRITE, SYNC, ACK]), expected);
     }
 
     #[test]
@@ -238,12 +243,12 @@ mod tests {
     #[test]
     fn a_write_through_is_its_own_sync_as_long_as_its_descriptor_is_open() {
         let opened = |flags| format!("7 openat(AT_FDCWD</>, \"one\", {flags}) = 3</data/one>\n");
-        let (through, plain) = (opened("O_WRONLY|O_DIRECT|O_DSYNC"), opened("O_RDWR|O_DIRECT"));
-        assert!(verdict(&[&through, WRITE, ACK]).early.is_empty());
-        assert_early(&[&through, ACK, WRITE], "acknowledged before its write completed");
+        let (synchronous, plain) = (opened("O_WRONLY|O_DIRECT|O_DSYNC"), opened("O_RDWR|O_DIRECT"));
+        assert!(report(&[&synchronous, WRITE, ACK]).early.is_empty());
+        assert_early(&[&synchronous, ACK, WRITE], "acknowledged before its write completed");
         assert_early(&[&plain, WRITE, ACK], UNSYNCED);
-        assert_early(&[&through, "7 close(3</data/one>) = 0\n", WRITE, ACK], UNSYNCED);
-        assert_early(&[&through, &plain, WRITE, ACK], UNSYNCED);
+        assert_early(&[&synchronous, "7 close(3</data/one>) = 0\n", WRITE, ACK], UNSYNCED);
+        assert_early(&[&synchronous, &plain, WRITE, ACK], UNSYNCED);
     }
 
     #[test]
@@ -258,7 +263,7 @@ mod tests {
         let resumed = "8 <... fdatasync resumed>) = 0\n";
         assert_early(&[begun, WRITE, resumed, ACK], UNSYNCED);
         assert_early(&[SYNC, WRITE, ACK], UNSYNCED);
-        assert!(verdict(&[WRITE, begun, resumed, ACK]).early.is_empty());
+        assert!(report(&[WRITE, begun, resumed, ACK]).early.is_empty());
     }
 
     #[test]
@@ -280,7 +285,7 @@ mod tests {
         let zeros = "7 pwrite64(3</data/one>, \"\\0\\0\\000\"..., 8192, 0) = 8192\n";
         assert_early(&[zeros, SYNC, ACK], UNWRITTEN);
         assert_early(&[zeros, SYNC, WRITE, ACK, SYNC], UNSYNCED);
-        assert!(verdict(&[zeros, SYNC, WRITE, SYNC, ACK]).early.is_empty());
+        assert!(report(&[zeros, SYNC, WRITE, SYNC, ACK]).early.is_empty());
     }
 
     #[test]
@@ -288,7 +293,7 @@ mod tests {
         let short = "7 pwrite64(3</data/one>, \"event\", 100, 4096) = 60\n";
         let rest = "7 pwrite64(3</data/one>, \"rest\", 40, 4156) = 40\n";
         assert_early(&[short, SYNC, ACK], UNWRITTEN);
-        assert!(verdict(&[short, rest, SYNC, ACK]).early.is_empty());
+        assert!(report(&[short, rest, SYNC, ACK]).early.is_empty());
     }
 
     #[test]
@@ -298,14 +303,14 @@ mod tests {
         let resumed = "9 <... pwrite64 resumed>) = 60\n";
         assert_early(&[first, rest, SYNC, resumed, ACK], UNSYNCED);
         assert_early(&[first, rest, SYNC, ACK], UNWRITTEN);
-        assert!(verdict(&[first, rest, resumed, SYNC, ACK]).early.is_empty());
+        assert!(report(&[first, rest, resumed, SYNC, ACK]).early.is_empty());
     }
 
     #[test]
     fn one_sync_covers_a_group() {
         let second = "7 pwritev(3</data/one>, [{iov_base=\"two\", iov_len=50}], 1, 4196) = 50\n";
         let acknowledged = "9 write(1<pipe:[5]>, \"ack /data/one 4246 2\\n\", 21) = 21\n";
-        let group = verdict(&[WRITE, second, SYNC, acknowledged, ACK]);
+        let group = report(&[WRITE, second, SYNC, acknowledged, ACK]);
         assert_eq!((group.acknowledged, group.writes, group.early.len()), (2, 2, 0));
     }
 

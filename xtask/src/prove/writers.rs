@@ -1,4 +1,4 @@
-//! Writers at full speed, and what they know: which commands a server has acknowledged.
+//! Writers at full speed, and the record of commands acknowledged to them.
 
 use std::{
     collections::HashSet,
@@ -17,29 +17,29 @@ use super::{client::Client, server::Server};
 
 const ACCOUNTS: usize = 8;
 
-/// What the writers know.
+/// Acknowledged commands, shared by all writers.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct Acknowledged {
     next: AtomicUsize,
     acknowledged: Mutex<HashSet<String>>,
 }
 
-impl Known {
+impl Acknowledged {
     pub(super) fn count(&self) -> usize {
-        self.acknowledged().len()
+        self.commands().len()
     }
 
-    /// One that nobody else gets.
+    /// Returns a unique number.
     pub(super) fn number(&self) -> usize {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn acknowledged(&self) -> MutexGuard<'_, HashSet<String>> {
+    pub(super) fn commands(&self) -> MutexGuard<'_, HashSet<String>> {
         self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One product and some accounts with money.
+/// Creates one product and some accounts with money.
 pub(super) fn prepare(server: &Server) -> Result<()> {
     let mut client = Client::connect(server.address)?;
     let mut post = |path: &str, body: Value| client.command(path, &body).map(drop);
@@ -53,40 +53,40 @@ pub(super) fn prepare(server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Writers that are at work.
-pub(super) struct Load<'scope>(Vec<thread::ScopedJoinHandle<'scope, Result<()>>>);
+/// Running writers.
+pub(super) struct WriterLoad<'scope>(Vec<thread::ScopedJoinHandle<'scope, Result<()>>>);
 
-impl Load<'_> {
-    /// Whether anybody still writes.
-    pub(super) fn goes_on(&self) -> bool {
+impl WriterLoad<'_> {
+    /// Returns whether any writer is still running.
+    pub(super) fn is_running(&self) -> bool {
         !self.0.iter().all(thread::ScopedJoinHandle::is_finished)
     }
 }
 
-/// Does something while so many writers write; fails as it does, or as one of them does.
+/// Calls `act` while `writers` writers run. Fails if `act` or a writer fails.
 pub(super) fn under_load<T>(
     server: SocketAddr,
     writers: usize,
-    known: &Known,
-    act: impl FnOnce(&Load<'_>) -> Result<T>,
+    acknowledged: &Acknowledged,
+    act: impl FnOnce(&WriterLoad<'_>) -> Result<T>,
 ) -> Result<T> {
-    let told_to_end = AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let writer = || scope.spawn(|| write(server, known, &told_to_end));
-        let load = Load((0..writers).map(|_| writer()).collect());
+        let writer = || scope.spawn(|| write(server, acknowledged, &stop));
+        let load = WriterLoad((0..writers).map(|_| writer()).collect());
         let done = act(&load);
-        told_to_end.store(true, Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
         load.0.into_iter().try_for_each(|writer| writer.join().expect("a writer ends"))?;
         done
     })
 }
 
-/// Ends with the connection, which a kill cuts, or once it is told to; fails on an answer that
-/// nobody expects.
-fn write(address: SocketAddr, known: &Known, told_to_end: &AtomicBool) -> Result<()> {
+/// Sends commands until the connection is cut by a kill or `stop` is set. Fails on an unexpected
+/// answer.
+fn write(address: SocketAddr, acknowledged: &Acknowledged, stop: &AtomicBool) -> Result<()> {
     let Ok(mut client) = Client::connect(address) else { return Ok(()) };
-    while !told_to_end.load(Ordering::Relaxed) {
-        let number = known.number();
+    while !stop.load(Ordering::Relaxed) {
+        let number = acknowledged.number();
         let key = format!("command-{number}");
         let (path, body) = command(number);
         let Ok(reply) = client.post(&path, &[("Idempotency-Key", &key)], &body) else {
@@ -94,9 +94,9 @@ fn write(address: SocketAddr, known: &Known, told_to_end: &AtomicBool) -> Result
         };
         match reply.status {
             200 | 201 => {
-                known.acknowledged().insert(key);
+                acknowledged.commands().insert(key);
             }
-            // Others were faster, or there is too much to do: not acknowledged.
+            // Conflict or overload: not acknowledged.
             409 | 503 => {}
             status => bail!("{path}: {status} {}", reply.text()),
         }
@@ -104,7 +104,7 @@ fn write(address: SocketAddr, known: &Known, told_to_end: &AtomicBool) -> Result
     Ok(())
 }
 
-/// Users to be welcomed, deposits, and orders that are fulfilled from an account.
+/// Returns a command: a user to be welcomed, a deposit, or an order paid from an account.
 fn command(number: usize) -> (String, Value) {
     let account = format!("a{}", number % ACCOUNTS);
     match number % 3 {

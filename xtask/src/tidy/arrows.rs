@@ -1,14 +1,14 @@
-//! Which crate may depend on which, of ours and of others.
+//! Allowed dependencies between crates, and on crates of others.
 //!
-//! Owns: the two tables. A new arrow changes a table in the commit that needs it, and that commit
-//! says why. Dependencies of tests and examples are free.
+//! Owns: the two tables. A new dependency changes a table in the same commit, which gives the
+//! reason. Dependencies of tests and examples are free.
 
 use crate::{
-    house::{House, Package},
     tidy::Finding,
+    workspace::{Package, Workspace},
 };
 
-/// Each crate and the crates of ours that it may depend on.
+/// Each crate with the crates of the workspace that it may depend on.
 const ARROWS: [(&str, &[&str]); 18] = [
     ("gesta-store", &[]),
     ("gesta-macros", &[]),
@@ -21,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("gesta-kafka", &["gesta-store"]),
     ("gesta-redis", &["gesta-store"]),
     ("gesta-search", &["gesta-store"]),
-    // Adapters and the engine stand behind features, for `gesta::open` alone.
+    // Adapters and the engine are behind features, for `gesta::open` only.
     ("gesta", &["gesta-store", "gesta-macros", "gesta-log", "gesta-sqlite", "gesta-postgres"]),
     ("gesta-http", &["gesta"]),
     ("gesta-graphql", &["gesta"]),
@@ -31,11 +31,11 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("shop", &["gesta", "gesta-http", "gesta-graphql"]),
 ];
 
-/// All that the contract may need of others: an implementer pays for each.
+/// External dependencies of the contract; every implementer pays for them.
 const CONTRACT: (&str, &[&str]) =
     ("gesta-store", &["bytes", "uuid", "futures-core", "thiserror", "serde_json"]);
 
-/// Crates of others that only these crates of ours may know.
+/// External crates restricted to some crates of the workspace.
 struct Reserved {
     of_others: &'static [&'static str],
     to: &'static [&'static str],
@@ -60,24 +60,27 @@ const RESERVED: [Reserved; 3] = [
     },
 ];
 
-/// The engine brings its own threads.
+/// Crates that must not need an async runtime.
 const WITHOUT_RUNTIME: [&str; 3] = ["gesta-log", "gesta-sim", "gesta-macros"];
 
-pub(super) fn check(house: &House) -> Vec<Finding> {
-    let ours: Vec<&str> = house.packages.iter().map(|package| package.name.as_str()).collect();
-    house.packages.iter().flat_map(|package| check_package(package, &ours)).collect()
+pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
+    let ours: Vec<&str> = workspace.packages.iter().map(|package| package.name.as_str()).collect();
+    workspace.packages.iter().flat_map(|package| check_package(package, &ours)).collect()
 }
 
 fn check_package(package: &Package, ours: &[&str]) -> Vec<Finding> {
     let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == package.name) else {
-        return vec![Finding::new(&package.folder, "has no line in the table of arrows")];
+        return vec![Finding::new(
+            &package.folder,
+            "is missing in the table of allowed dependencies",
+        )];
     };
     let needed = package.dependencies.iter().filter(|dependency| !dependency.is_for_tests);
     let refused = needed.filter_map(|dependency| {
         let name = dependency.name.as_str();
         let why = match ours.contains(&name) {
             true if allowed.contains(&name) => return None,
-            true => "no arrow of the table leads there".to_owned(),
+            true => "the table of allowed dependencies does not list it".to_owned(),
             false => refusal_of_other(&package.name, name)?,
         };
         Some(Finding::new(&package.folder, format!("depends on {name}: {why}")))
@@ -102,8 +105,8 @@ mod tests {
     use super::*;
 
     fn findings(packages: Vec<Package>) -> Vec<String> {
-        let house = House { packages, ..House::of(&[]) };
-        check(&house).iter().map(ToString::to_string).collect()
+        let workspace = Workspace { packages, ..Workspace::of(&[]) };
+        check(&workspace).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -118,7 +121,9 @@ mod tests {
         let sqlite = Package::named("gesta-sqlite").needing("gesta-log");
         assert_eq!(
             findings(vec![sqlite, Package::named("gesta-log")]),
-            ["crates/gesta-sqlite: depends on gesta-log: no arrow of the table leads there"],
+            [
+                "crates/gesta-sqlite: depends on gesta-log: the table of allowed dependencies does not list it"
+            ],
         );
     }
 
@@ -126,7 +131,7 @@ mod tests {
     fn a_crate_without_a_line_is_found() {
         assert_eq!(
             findings(vec![Package::named("gesta-extras")]),
-            ["crates/gesta-extras: has no line in the table of arrows"],
+            ["crates/gesta-extras: is missing in the table of allowed dependencies"],
         );
     }
 

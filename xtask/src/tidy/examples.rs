@@ -1,25 +1,25 @@
-//! Every public type of the contract and of the framework that a user constructs or implements
-//! shows an example that asserts a result.
+//! Public types that users construct or implement show an example with an assertion.
 //!
-//! Owns: which types those are: all that the crate's root makes public, but for errors (which a
-//! user receives) and a list with reasons. Not here: running the examples (rustdoc's tests do that).
+//! Owns: the selection of these types: everything public at the root of the contract and the
+//! framework, except errors (which users receive) and a list with reasons. Not here: running the
+//! examples (rustdoc's tests).
 
 use std::collections::HashSet;
 
 use syn::{Attribute, Expr, Item, Lit, Meta, Path, Token, UseTree, punctuated::Punctuated};
 
 use crate::{
-    house::{House, Package, RustFile},
     tidy::{
         Finding,
         types::{PublicType, is_public, public_types},
     },
+    workspace::{Package, RustFile, Workspace},
 };
 
-/// The crates whose users write against them.
+/// Crates with a public API.
 const CRATES: [&str; 2] = ["gesta-store", "gesta"];
 
-/// A type that needs no example of its own, and why.
+/// A type without an example, and the reason.
 struct Exempt {
     of: &'static str,
     name: &'static str,
@@ -35,13 +35,14 @@ const EXEMPT: &[Exempt] = &[
     Exempt { of: "gesta-store", name: "Answer", reason: "an alias for a boxed future" },
 ];
 
-pub(super) fn check(house: &House) -> Vec<Finding> {
-    let packages = house.packages.iter().filter(|package| CRATES.contains(&package.name.as_str()));
-    packages.flat_map(|package| check_package(house, package, EXEMPT)).collect()
+pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
+    let packages =
+        workspace.packages.iter().filter(|package| CRATES.contains(&package.name.as_str()));
+    packages.flat_map(|package| check_package(workspace, package, EXEMPT)).collect()
 }
 
-fn check_package(house: &House, package: &Package, exempt: &[Exempt]) -> Vec<Finding> {
-    let files: Vec<&RustFile> = house.sources_of(package).collect();
+fn check_package(workspace: &Workspace, package: &Package, exempt: &[Exempt]) -> Vec<Finding> {
+    let files: Vec<&RustFile> = workspace.sources_of(package).collect();
     let public = public_names(&files, package);
     let mut exempt: Vec<_> = exempt.iter().filter(|each| each.of == package.name).collect();
     let mut findings = Vec::new();
@@ -66,7 +67,7 @@ fn check_package(house: &House, package: &Package, exempt: &[Exempt]) -> Vec<Fin
     findings
 }
 
-/// The names that the crate's root re-exports, and those in its public modules.
+/// Names re-exported by the crate's root, and those in its public modules.
 fn public_names(files: &[&RustFile], package: &Package) -> HashSet<String> {
     let root = items_of(files, &format!("{}/src/lib.rs", package.folder));
     let mut brought = Brought::default();
@@ -94,7 +95,7 @@ fn items_of<'a>(files: &[&'a RustFile], path: &str) -> &'a [Item] {
     files.iter().find(|file| file.path == path).map_or(&[], |file| &file.syntax.items)
 }
 
-/// What a `use` brings in: names as the crate gave them, and modules whose content it brings in.
+/// Names and modules brought in by a `use`.
 #[derive(Default)]
 struct Brought {
     names: HashSet<String>,
@@ -113,7 +114,7 @@ impl Brought {
     }
 }
 
-/// Whether the type derives `Error`.
+/// Returns whether the type derives `Error`.
 fn is_error(attributes: &[Attribute]) -> bool {
     let derives = attributes.iter().filter(|attribute| attribute.path().is_ident("derive"));
     let mut derived = derives.filter_map(|attribute| {
@@ -123,7 +124,7 @@ fn is_error(attributes: &[Attribute]) -> bool {
     derived.any(|paths| paths.iter().any(is_error))
 }
 
-/// Whether the doc comment has a code block that is compiled and asserts.
+/// Returns whether the doc comment has a compiled code block with an assertion.
 fn shows_assertion(attributes: &[Attribute]) -> bool {
     let documentation: Vec<String> = attributes.iter().filter_map(doc_line).collect();
     let documentation = documentation.join("\n");
@@ -157,9 +158,9 @@ mod tests {
     }
 
     fn findings_but(root: &str, module: &str, exempt: &[Exempt]) -> Vec<String> {
-        let house = House::of(&[(ROOT, root), (MODULE, module)]);
-        let package = house.packages.first().unwrap();
-        check_package(&house, package, exempt).iter().map(ToString::to_string).collect()
+        let workspace = Workspace::of(&[(ROOT, root), (MODULE, module)]);
+        let package = workspace.packages.first().unwrap();
+        check_package(&workspace, package, exempt).iter().map(ToString::to_string).collect()
     }
 
     #[test]

@@ -1,20 +1,23 @@
-//! A crate's folder bears the crate's name, and a crate is named for what it owns.
+//! A crate's folder has the crate's name, and the name says what the crate owns.
 
-use crate::{house::House, tidy::Finding};
+use crate::{tidy::Finding, workspace::Workspace};
 
-/// Names that say nothing of what is inside, so that anything may end up there.
+/// Names without meaning, which attract anything.
 const EMPTY_NAMES: [&str; 6] = ["common", "utils", "util", "types", "core", "shared"];
 
-pub(super) fn check(house: &House) -> Vec<Finding> {
+pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for package in &house.packages {
+    for package in &workspace.packages {
         let folder = package.folder.rsplit('/').next().unwrap_or_default();
         if folder != package.name {
-            let what = format!("the folder of {} bears another name", package.name);
+            let what = format!("the folder of {} has a different name", package.name);
             findings.push(Finding::new(&package.folder, what));
         }
         if let Some(name) = folder.split('-').find(|part| EMPTY_NAMES.contains(part)) {
-            findings.push(Finding::new(&package.folder, format!("{name} names nothing")));
+            findings.push(Finding::new(
+                &package.folder,
+                format!("{name} says nothing about the contents"),
+            ));
         }
     }
     findings
@@ -23,10 +26,10 @@ pub(super) fn check(house: &House) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::house::Package;
+    use crate::workspace::Package;
 
     fn findings(package: Package) -> usize {
-        check(&House { packages: vec![package], ..House::of(&[]) }).len()
+        check(&Workspace { packages: vec![package], ..Workspace::of(&[]) }).len()
     }
 
     #[test]

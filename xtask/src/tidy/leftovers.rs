@@ -1,8 +1,8 @@
-//! What must not be left in a text: a machine's paths, unfinished marks, tests that do not run.
+//! Machine paths, placeholders and unfinished code, which must not be left in a text.
 //!
-//! The words are put together here, so that this file does not find itself.
+//! The words are concatenated here, so that this file does not find itself.
 
-use crate::{house::House, tidy::Finding};
+use crate::{tidy::Finding, workspace::Workspace};
 
 const MACHINE_PATHS: [&str; 6] = [
     concat!("/ho", "me/"),
@@ -12,14 +12,20 @@ const MACHINE_PATHS: [&str; 6] = [
     concat!("/t", "mp/"),
     concat!("C:", "\\"),
 ];
-const UNFINISHED: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];
-/// Meaningful in Rust only; a text may speak of them.
+const UNFINISHED: [&str; 5] = [
+    concat!("TO", "DO"),
+    concat!("FIX", "ME"),
+    concat!("X", "XX"),
+    concat!("TB", "D"),
+    concat!("SWEEP", "TIME"),
+];
+/// Only meaningful in Rust; other texts may mention them.
 const UNFINISHED_RUST: [&str; 3] =
     [concat!("to", "do!("), concat!("unimple", "mented!("), concat!("#[ig", "nore")];
 
-pub(super) fn check(house: &House) -> Vec<Finding> {
+pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for text in &house.texts {
+    for text in &workspace.texts {
         for (number, line) in (1..).zip(text.text.lines()) {
             let place = format!("{}:{number}", text.path);
             for (words, what) in kinds(&text.path) {
@@ -43,7 +49,7 @@ mod tests {
     use super::*;
 
     fn findings(path: &str, text: &str) -> usize {
-        check(&House::of(&[(path, text)])).len()
+        check(&Workspace::of(&[(path, text)])).len()
     }
 
     #[test]

@@ -1,8 +1,7 @@
-//! Functions and files are short. Those that are not are listed with their length and a reason.
+//! Functions and files are short. Exceptions are listed with their length and a reason.
 //!
-//! Owns: the limits, and `xtask/ratchet.txt` with the exceptions. Always holds: the list only
-//! tightens by itself; what is longer than listed fails, and so does what is shorter, until the
-//! list says so.
+//! Owns: the limits, and `xtask/ratchet.txt` with the exceptions. Always holds: exceptions only
+//! shrink; a length above the listed one fails, and one below it fails until the list is updated.
 
 use std::{collections::BTreeMap, iter};
 
@@ -13,16 +12,16 @@ use syn::{
 };
 
 use crate::{
-    house::{House, RustFile},
     tidy::Finding,
+    workspace::{RustFile, Workspace},
 };
 
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 800;
 const RATCHET: &str = "xtask/ratchet.txt";
 
-pub(super) fn check(house: &House) -> Vec<Finding> {
-    let ratchet = house.texts.iter().find(|text| text.path == RATCHET);
+pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
+    let ratchet = workspace.texts.iter().find(|text| text.path == RATCHET);
     let mut findings = Vec::new();
     let mut listed = BTreeMap::new();
     let lines = ratchet.into_iter().flat_map(|ratchet| ratchet.text.lines());
@@ -32,8 +31,8 @@ pub(super) fn check(house: &House) -> Vec<Finding> {
             None => findings.push(Finding::new(RATCHET, format!("cannot be read: {line}"))),
         }
     }
-    for (what, length) in house.rust.iter().flat_map(too_long) {
-        findings.extend(judge(&what, length, listed.remove(&what)));
+    for (what, length) in workspace.rust.iter().flat_map(too_long) {
+        findings.extend(compare(&what, length, listed.remove(&what)));
     }
     findings.extend(listed.keys().map(|what| {
         Finding::new(RATCHET, format!("{what} is no longer too long: tighten the list"))
@@ -41,7 +40,7 @@ pub(super) fn check(house: &House) -> Vec<Finding> {
     findings
 }
 
-fn judge(what: &str, length: usize, listed: Option<usize>) -> Option<Finding> {
+fn compare(what: &str, length: usize, listed: Option<usize>) -> Option<Finding> {
     let finding = match listed {
         None => format!("{length} lines: shorten it, or list it with a reason in {RATCHET}"),
         Some(listed) if length > listed => format!("{length} lines, {listed} are listed"),
@@ -53,7 +52,7 @@ fn judge(what: &str, length: usize, listed: Option<usize>) -> Option<Finding> {
     Some(Finding::new(what, finding))
 }
 
-/// Reads `path[ function] LENGTH: reason`.
+/// Parses `path[ function] LENGTH: reason`.
 fn exception(line: &str) -> Option<(String, usize)> {
     let (entry, reason) = line.split_once(": ")?;
     let (what, length) = entry.rsplit_once(' ')?;
@@ -61,7 +60,7 @@ fn exception(line: &str) -> Option<(String, usize)> {
     (!reason.trim().is_empty()).then(|| (what.to_owned(), length))
 }
 
-/// The file and the functions in it that are beyond the limits, as the list calls them.
+/// Returns the file and its functions above the limits, named as in the list.
 fn too_long(file: &RustFile) -> Vec<(String, usize)> {
     let lines = file.text.lines().count();
     let long_file = (lines > FILE_LINES_MAX).then(|| (file.path.clone(), lines));
@@ -72,7 +71,7 @@ fn too_long(file: &RustFile) -> Vec<(String, usize)> {
     iter::empty().chain(long_file).chain(named).collect()
 }
 
-/// The longest function of each name, from its signature to its closing brace.
+/// Longest function of each name, measured from its signature to its closing brace.
 #[derive(Default)]
 struct Functions {
     implementing: Option<String>,
@@ -127,11 +126,11 @@ mod tests {
     const PATH: &str = "crates/one/src/lib.rs";
 
     fn findings(text: &str, ratchet: &str) -> Vec<String> {
-        let house = House::of(&[(PATH, text), (RATCHET, ratchet)]);
-        check(&house).iter().map(ToString::to_string).collect()
+        let workspace = Workspace::of(&[(PATH, text), (RATCHET, ratchet)]);
+        check(&workspace).iter().map(ToString::to_string).collect()
     }
 
-    /// A function of so many lines.
+    /// A function with this number of lines.
     fn function(lines: usize) -> String {
         format!("fn long() {{\n{}}}", "    step();\n".repeat(lines - 2))
     }

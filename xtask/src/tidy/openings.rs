@@ -1,19 +1,19 @@
-//! A Rust file opens by saying what it owns; a library also says what is not in it.
+//! A Rust file opens with what it owns; a library also says what is not in it.
 
-use crate::{house::House, tidy::Finding};
+use crate::{tidy::Finding, workspace::Workspace};
 
-/// What the opening comment of a library says, so that a newcomer knows where to look instead.
+/// Required words in the opening comment of a library, which point a newcomer elsewhere.
 const LIBRARY_SAYS: [&str; 2] = ["Owns:", "Not here:"];
 
-pub(super) fn check(house: &House) -> Vec<Finding> {
-    let libraries: Vec<String> = house
+pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
+    let libraries: Vec<String> = workspace
         .packages
         .iter()
         .filter(|package| package.is_library)
         .map(|package| format!("{}/src/lib.rs", package.folder))
         .collect();
     let mut findings = Vec::new();
-    for file in &house.rust {
+    for file in &workspace.rust {
         let opening: String =
             file.text.lines().take_while(|line| line.starts_with("//!")).collect();
         if opening.is_empty() {
@@ -35,7 +35,7 @@ mod tests {
     const LIBRARY: &str = "crates/one/src/lib.rs";
 
     fn findings(path: &str, text: &str) -> usize {
-        check(&House::of(&[(path, text)])).len()
+        check(&Workspace::of(&[(path, text)])).len()
     }
 
     #[test]

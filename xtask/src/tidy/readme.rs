@@ -1,16 +1,16 @@
-//! The example of the README is the one that is compiled and run as a test, letter for letter.
+//! The example in the README equals the one that is compiled and run as a test.
 
-use crate::{house::House, tidy::Finding};
+use crate::{tidy::Finding, workspace::Workspace};
 
 const README: &str = "README.md";
 const COMPILED: &str = "crates/gesta/tests/suite/readme.rs";
 
-pub(super) fn check(house: &House) -> Vec<Finding> {
-    let Some(compiled) = between(house, COMPILED, "// README BEGIN\n", "// README END") else {
+pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
+    let Some(compiled) = between(workspace, COMPILED, "// README BEGIN\n", "// README END") else {
         return vec![Finding::new(COMPILED, "has no example between README BEGIN and README END")];
     };
     let shown =
-        between(house, README, "<!-- example:begin -->\n```rust\n", "```\n<!-- example:end");
+        between(workspace, README, "<!-- example:begin -->\n```rust\n", "```\n<!-- example:end");
     match shown {
         Some(shown) if shown.trim() == compiled.trim() => Vec::new(),
         Some(_) => vec![Finding::new(README, format!("its example is not the one in {COMPILED}"))],
@@ -18,8 +18,8 @@ pub(super) fn check(house: &House) -> Vec<Finding> {
     }
 }
 
-fn between<'a>(house: &'a House, path: &str, begin: &str, end: &str) -> Option<&'a str> {
-    let text = house.texts.iter().find(|text| text.path == path)?;
+fn between<'a>(workspace: &'a Workspace, path: &str, begin: &str, end: &str) -> Option<&'a str> {
+    let text = workspace.texts.iter().find(|text| text.path == path)?;
     let (_, rest) = text.text.split_once(begin)?;
     rest.split_once(end).map(|(inside, _)| inside)
 }
@@ -31,7 +31,7 @@ mod tests {
     fn findings(shown: &str, compiled: &str) -> usize {
         let readme = format!("<!-- example:begin -->\n```rust\n{shown}```\n<!-- example:end -->\n");
         let test = format!("//! Test.\n// README BEGIN\n{compiled}// README END\n");
-        check(&House::of(&[(README, readme.as_str()), (COMPILED, test.as_str())])).len()
+        check(&Workspace::of(&[(README, readme.as_str()), (COMPILED, test.as_str())])).len()
     }
 
     #[test]
@@ -42,6 +42,6 @@ mod tests {
 
     #[test]
     fn a_missing_example_is_found() {
-        assert_eq!(check(&House::of(&[(README, "# Readme\n")])).len(), 1);
+        assert_eq!(check(&Workspace::of(&[(README, "# Readme\n")])).len(), 1);
     }
 }

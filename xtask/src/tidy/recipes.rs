@@ -1,13 +1,13 @@
-//! Every recipe of the guide for trouble is a test that exists.
+//! Every recipe of the troubleshooting guide is an existing test.
 //!
-//! Owns the reading of the lines that begin with `Recipe:`. Not here: what a recipe tests.
+//! Owns: parsing the lines that start with `Recipe:`. Not here: the content of a recipe.
 
-use crate::{house::House, tidy::Finding};
+use crate::{tidy::Finding, workspace::Workspace};
 
 const GUIDE: &str = "docs/guide/when-something-goes-wrong.md";
 
-pub(super) fn check(house: &House) -> Vec<Finding> {
-    let Some(guide) = house.texts.iter().find(|text| text.path == GUIDE) else {
+pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
+    let Some(guide) = workspace.texts.iter().find(|text| text.path == GUIDE) else {
         return vec![Finding::new(GUIDE, "is not there")];
     };
     let mut findings = Vec::new();
@@ -17,22 +17,22 @@ pub(super) fn check(house: &House) -> Vec<Finding> {
         if named.is_empty() {
             findings.push(Finding::new(GUIDE, format!("{title:?} names no recipe")));
         }
-        let missing = named.into_iter().filter(|name| !is_function(house, name));
+        let missing = named.into_iter().filter(|name| !is_function(workspace, name));
         findings
             .extend(missing.map(|name| Finding::new(GUIDE, format!("there is no test {name}"))));
     }
     findings
 }
 
-/// The names in backquotes behind `Recipe:`.
+/// Names in backquotes after `Recipe:`.
 fn recipes_of(section: &str) -> impl Iterator<Item = &str> {
     let lines = section.lines().filter_map(|line| line.strip_prefix("Recipe:"));
     lines.flat_map(|line| line.split('`').skip(1).step_by(2))
 }
 
-fn is_function(house: &House, name: &str) -> bool {
+fn is_function(workspace: &Workspace, name: &str) -> bool {
     let wanted = format!("fn {name}(");
-    house.rust.iter().any(|file| file.text.contains(&wanted))
+    workspace.rust.iter().any(|file| file.text.contains(&wanted))
 }
 
 #[cfg(test)]
@@ -41,8 +41,8 @@ mod tests {
 
     fn findings(guide: &str) -> Vec<String> {
         let test = "//! Tests.\nfn a_full_disk_passes() {}\n";
-        let house = House::of(&[(GUIDE, guide), ("crates/x/tests/suite/main.rs", test)]);
-        check(&house).iter().map(ToString::to_string).collect()
+        let workspace = Workspace::of(&[(GUIDE, guide), ("crates/x/tests/suite/main.rs", test)]);
+        check(&workspace).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -59,6 +59,6 @@ mod tests {
 
     #[test]
     fn a_missing_guide_is_found() {
-        assert_eq!(check(&House::of(&[("README.md", "# Readme\n")])).len(), 1);
+        assert_eq!(check(&Workspace::of(&[("README.md", "# Readme\n")])).len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! The public types that a list of Rust items declares.
+//! Public types declared by a list of Rust items.
 
 use syn::{Attribute, Item, Visibility};
 
@@ -8,7 +8,7 @@ pub(super) struct PublicType<'a> {
     pub(super) attributes: &'a [Attribute],
 }
 
-/// In order, also those of modules written in place.
+/// Returns the public types in order, including those of inline modules.
 pub(super) fn public_types(items: &[Item]) -> Vec<PublicType<'_>> {
     let mut types = Vec::new();
     for item in items {

@@ -1,4 +1,4 @@
-//! What the tool's report says that it was answered.
+//! Answers counted in the tool's report.
 //!
 //! The report is a line of JSON for each thing that happened. Those that tell of requests,
 //! `ScenarioFinished`, have under one id what was asked and what came back.
@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// How often each operation was answered.
+/// Number of answers to each operation.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     all: usize,

@@ -1,4 +1,4 @@
-//! What there is to do in the shop before requests are made up for it.
+//! Contents of the shop before requests are generated for it.
 //!
 //! The ids are those that the shop's `schemathesis.toml` names; where the two differ, an operation
 //! gets no 2xx, and the check says which. All but the odd events comes about over HTTP, as it

@@ -1,13 +1,13 @@
-//! Somebody who asks a server all the time and knows what the answers have to be.
+//! A client that queries continuously and checks the answers.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::prove::{client::Client, server::Server, writers::Known};
+use crate::prove::{client::Client, server::Server, writers::Acknowledged};
 
-/// What nobody changes after the import, and the projection that each is answered from.
+/// Paths of data that is unchanged after the import, each with its projection.
 const UNCHANGED: [(&str, &str); 4] = [
     ("order-summaries", "/v1/orders?customer=17850&limit=500"),
     ("sales", "/v1/customers/17850/statistics"),
@@ -15,7 +15,7 @@ const UNCHANGED: [(&str, &str); 4] = [
     ("credit-notes", "/v1/credit-notes/C536548"),
 ];
 
-/// Everything that is answered in pages.
+/// Paths that are answered in pages.
 const LISTS: [&str; 4] = [
     "/v1/orders?limit=500",
     "/v1/users?limit=500",
@@ -23,17 +23,17 @@ const LISTS: [&str; 4] = [
     "/v1/accounts/a0/transactions?limit=500",
 ];
 
-/// What is answered whole, besides what nobody changes.
+/// Paths that are answered whole, besides the unchanged ones.
 const WHOLE: [&str; 2] = ["/v1/accounts/a0", "/v1/accounts/a7"];
 
-/// The entries of each answer, by what was asked for.
-pub(super) type Answers = BTreeMap<String, Vec<Value>>;
+/// Entries of each answer, by path.
+pub(super) type AnswersByPath = BTreeMap<String, Vec<Value>>;
 
-/// The answers to what nobody changes.
+/// Expected answers of the unchanged paths.
 pub(super) struct Unchanged(Vec<Value>);
 
 impl Unchanged {
-    /// As they are now, while nothing is rebuilt.
+    /// Reads the answers while nothing is rebuilt.
     pub(super) fn read(server: &Server) -> Result<Self> {
         let mut client = Client::connect(server.address)?;
         let answers = UNCHANGED.iter().map(|(_, path)| get(&mut client, path, 0));
@@ -51,7 +51,7 @@ fn items(answer: &Value) -> Result<&Vec<Value>> {
     answer.get("items").and_then(Value::as_array).context("an answer is a list")
 }
 
-/// How each projection was at one moment.
+/// States of all projections at one time.
 #[derive(Default)]
 pub(super) struct Projections(Vec<Value>);
 
@@ -60,12 +60,12 @@ impl Projections {
         self.0.iter().find(|it| it["name"] == name)?.get("rebuild")
     }
 
-    /// How much of its rebuild is done, if there is one.
+    /// Fraction of the rebuild that is done; `None` without a rebuild.
     pub(super) fn fraction_of(&self, name: &str) -> Option<f64> {
         self.rebuild_of(name)?.get("fraction")?.as_f64()
     }
 
-    /// How far its rebuild is, if there is one.
+    /// Position of the rebuild; `None` without a rebuild.
     pub(super) fn position_of(&self, name: &str) -> Option<u64> {
         self.rebuild_of(name)?.get("position")?.as_u64()
     }
@@ -78,7 +78,7 @@ impl Projections {
         self.0.iter().filter_map(|it| it["name"].as_str())
     }
 
-    /// Those that are rebuilt, and how far.
+    /// Projections under rebuild, with their positions.
     pub(super) fn rebuilding(&self) -> impl Iterator<Item = (&str, u64)> {
         self.names().filter_map(|name| Some((name, self.position_of(name)?)))
     }
@@ -88,18 +88,22 @@ impl Projections {
     }
 }
 
-/// A connection of somebody who asks.
-pub(super) struct Asker<'k> {
+/// A connection with its expectations.
+pub(super) struct ConcurrentReader<'a> {
     client: Client,
-    known: &'k Known,
-    unchanged: &'k Unchanged,
+    acknowledged: &'a Acknowledged,
+    unchanged: &'a Unchanged,
     before: Projections,
 }
 
-impl<'k> Asker<'k> {
-    pub(super) fn of(server: &Server, known: &'k Known, unchanged: &'k Unchanged) -> Result<Self> {
+impl<'a> ConcurrentReader<'a> {
+    pub(super) fn of(
+        server: &Server,
+        acknowledged: &'a Acknowledged,
+        unchanged: &'a Unchanged,
+    ) -> Result<Self> {
         let client = Client::connect(server.address)?;
-        Ok(Self { client, known, unchanged, before: Projections::default() })
+        Ok(Self { client, acknowledged, unchanged, before: Projections::default() })
     }
 
     pub(super) fn projections(&mut self) -> Result<Projections> {
@@ -107,7 +111,7 @@ impl<'k> Asker<'k> {
         Ok(Projections(items(&answer)?.clone()))
     }
 
-    /// Begins a rebuild of every projection, without the rows from before the last one.
+    /// Starts a rebuild of every projection, after dropping old rows.
     pub(super) fn rebuild_all(&mut self) -> Result<()> {
         let projections = self.projections()?;
         for name in projections.names() {
@@ -121,13 +125,13 @@ impl<'k> Asker<'k> {
         Ok(())
     }
 
-    /// Asks everything once and looks how the projections are then. Adds to `answers` what was
-    /// answered from a projection that was rebuilt before and after.
-    pub(super) fn ask(&mut self, answers: &mut usize) -> Result<Projections> {
+    /// Queries everything once and returns the projections' states. Adds to `answers` those from
+    /// projections under rebuild before and after.
+    pub(super) fn read_all(&mut self, answers: &mut usize) -> Result<Projections> {
         let mut asked = Vec::new();
         for ((name, path), expected) in UNCHANGED.iter().zip(&self.unchanged.0) {
             let answer = get(&mut self.client, path, 0)?;
-            ensure!(answer == *expected, "{path} is answered otherwise: {answer}");
+            ensure!(answer == *expected, "{path} changed: {answer}");
             asked.push(*name);
         }
         asked.extend(self.own_writes()?);
@@ -139,26 +143,26 @@ impl<'k> Asker<'k> {
         Ok(now)
     }
 
-    /// A new user and a new account are in the answers at once, whatever is rebuilt.
+    /// Checks that a new user and a new account are visible at once, also during a rebuild.
     fn own_writes(&mut self) -> Result<[&'static str; 2]> {
-        let id = format!("asked-{}", self.known.number());
+        let id = format!("asked-{}", self.acknowledged.number());
         let user = json!({ "userId": id, "firstName": "Ann", "lastName": "Example" });
-        self.write_and_ask("/v1/users", &id, &user)?;
+        self.write_and_read("/v1/users", &id, &user)?;
         let account = json!({ "accountId": id, "currency": "GBP" });
-        self.write_and_ask("/v1/accounts", &id, &account)?;
+        self.write_and_read("/v1/accounts", &id, &account)?;
         Ok(["users", "accounts"])
     }
 
-    fn write_and_ask(&mut self, path: &str, id: &str, body: &Value) -> Result<()> {
+    fn write_and_read(&mut self, path: &str, id: &str, body: &Value) -> Result<()> {
         let created = self.client.command(path, body)?;
         let position = created.header("gesta-position").context("a command has a position")?;
         get(&mut self.client, &format!("{path}/{id}"), position.parse()?)?;
         Ok(())
     }
 
-    /// The entries of every answer, up to the end of the log.
-    pub(super) fn everything(&mut self, head: u64) -> Result<Answers> {
-        let mut all = Answers::new();
+    /// Entries of every answer, up to the end of the log.
+    pub(super) fn everything(&mut self, head: u64) -> Result<AnswersByPath> {
+        let mut all = AnswersByPath::new();
         for path in LISTS {
             all.insert(path.to_owned(), self.pages(path, head)?);
         }

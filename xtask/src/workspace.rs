@@ -1,8 +1,8 @@
-//! The checkout as the commands see it: its packages and its texts.
+//! The checkout: its packages and texts.
 //!
 //! Owns: finding and reading them, once. Always holds: paths are relative to the root and use `/`;
-//! a Rust file that does not parse is an error here, so no rule passes by not reading. Not here:
-//! any judgement ([`crate::tidy`]).
+//! a Rust file that does not parse is an error, so no rule passes on unread files. Not here: the
+//! rules ([`crate::tidy`]).
 
 use std::{
     fs,
@@ -14,17 +14,17 @@ use serde_json::Value;
 
 use crate::step::cargo;
 
-/// Where texts of ours are.
+/// Folders with texts of the project.
 const PLACES: [&str; 9] =
     [".cargo", ".ci", "apps", "bench", "console", "crates", "docs", "fuzz", "xtask"];
-/// Folders below those places that hold nothing of ours.
+/// Folders below these that contain none.
 const SKIPPED: [&str; 2] = ["target", "node_modules"];
-/// What a text of ours ends with; `run` is the CI's script.
+/// Suffixes of the project's texts; `run` is the CI script.
 const ENDINGS: [&str; 10] =
     [".rs", ".toml", ".md", ".txt", ".json", ".html", ".css", ".js", ".sh", "/run"];
 
-/// Everything that the rules look at.
-pub(crate) struct House {
+/// Packages and texts, as input of the rules.
+pub(crate) struct Workspace {
     pub(crate) packages: Vec<Package>,
     pub(crate) rust: Vec<RustFile>,
     pub(crate) texts: Vec<Text>,
@@ -34,7 +34,7 @@ pub(crate) struct House {
 
 pub(crate) struct Package {
     pub(crate) name: String,
-    /// Its folder, such as `crates/gesta-store`.
+    /// Folder relative to the root, such as `crates/gesta-store`.
     pub(crate) folder: String,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) is_library: bool,
@@ -42,7 +42,7 @@ pub(crate) struct Package {
 
 pub(crate) struct Dependency {
     pub(crate) name: String,
-    /// Whether only tests and examples have it.
+    /// Set for dependencies of tests and examples only.
     pub(crate) is_for_tests: bool,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct RustFile {
     pub(crate) syntax: syn::File,
 }
 
-impl House {
+impl Workspace {
     /// Reads the checkout that this program was built from.
     pub(crate) fn open() -> Result<Self> {
         let metadata = metadata()?;
@@ -94,11 +94,11 @@ impl House {
             let syntax = syn::parse_file(text).with_context(|| format!("{path} is not Rust"))?;
             self.rust.push(RustFile { path: path.clone(), text: text.clone(), syntax });
         }
-        ensure!(!self.texts.is_empty(), "no text of ours was found");
+        ensure!(!self.texts.is_empty(), "no text of the project was found");
         Ok(self)
     }
 
-    /// The sources of a package's library or binary, not its tests and examples.
+    /// Source files of the package's library or binary, without tests and examples.
     pub(crate) fn sources_of<'a>(
         &'a self,
         package: &'a Package,
@@ -181,8 +181,8 @@ fn slashed(path: &Path) -> String {
 }
 
 #[cfg(test)]
-impl House {
-    /// A house of these texts, by path, with a library for each folder under `crates`.
+impl Workspace {
+    /// Creates a workspace of these texts, with a library for each folder under `crates`.
     pub(crate) fn of(texts: &[(&str, &str)]) -> Self {
         let mut folders: Vec<&str> = texts
             .iter()
@@ -192,20 +192,20 @@ impl House {
         let texts = texts
             .iter()
             .map(|(path, text)| Text { path: (*path).to_owned(), text: (*text).to_owned() });
-        let house = Self {
+        let workspace = Self {
             packages: folders.into_iter().map(Package::named).collect(),
             rust: Vec::new(),
             texts: texts.collect(),
             target_directory: PathBuf::from("target"),
             root: PathBuf::from("."),
         };
-        if house.texts.is_empty() { house } else { house.parsed().unwrap() }
+        if workspace.texts.is_empty() { workspace } else { workspace.parsed().unwrap() }
     }
 }
 
 #[cfg(test)]
 impl Package {
-    /// A library in `crates` that depends on nothing.
+    /// Creates a library in `crates` without dependencies.
     pub(crate) fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -234,10 +234,10 @@ mod tests {
 
     #[test]
     fn this_checkout_is_read() {
-        let house = House::open().unwrap();
-        assert!(house.packages.iter().any(|package| package.name == "xtask"));
-        assert!(house.rust.iter().any(|file| file.path == "xtask/src/house.rs"));
-        assert!(house.texts.iter().any(|text| text.path == "Cargo.toml"));
+        let workspace = Workspace::open().unwrap();
+        assert!(workspace.packages.iter().any(|package| package.name == "xtask"));
+        assert!(workspace.rust.iter().any(|file| file.path == "xtask/src/workspace.rs"));
+        assert!(workspace.texts.iter().any(|text| text.path == "Cargo.toml"));
     }
 
     #[test]
@@ -260,8 +260,8 @@ mod tests {
 
     #[test]
     fn a_file_that_does_not_parse_is_an_error() {
-        let house = House::of(&[]);
+        let workspace = Workspace::of(&[]);
         let text = Text { path: "a.rs".to_owned(), text: "fn (".to_owned() };
-        assert!(House { texts: vec![text], ..house }.parsed().is_err());
+        assert!(Workspace { texts: vec![text], ..workspace }.parsed().is_err());
     }
 }

@@ -1,48 +1,48 @@
-//! What the engine reaches of what is wanted of it.
+//! Figures of the engine compared with their targets.
 
 use super::{
-    loads::{Bound, EXACT_RATE, GESTA, Load, Of, QUERY_RATE, RATE, Wanted},
+    loads::{Baseline, Bound, EXACT_RATE, GESTA, Load, QUERY_RATE, RATE, Target},
     rounds::Rounds,
 };
 
-/// Each thing that is wanted in a load, with what there is.
+/// Formats each target of a load with the measured value.
 pub(super) fn of(rounds: &Rounds, load: &Load) -> String {
-    let reached = load.wanted.iter().filter_map(|wanted| reached(rounds, load, wanted));
-    let reached: Vec<_> = reached.collect();
-    if reached.is_empty() { "–".to_owned() } else { reached.join("; ") }
+    let outcomes = load.targets.iter().filter_map(|target| outcome(rounds, load, target));
+    let outcomes: Vec<_> = outcomes.collect();
+    if outcomes.is_empty() { "–".to_owned() } else { outcomes.join("; ") }
 }
 
-/// None where it was not measured.
-fn reached(rounds: &Rounds, load: &Load, wanted: &Wanted) -> Option<String> {
-    let Wanted { figure, bound, of } = wanted;
+/// Formats one target, or `None` if it was not measured.
+fn outcome(rounds: &Rounds, load: &Load, target: &Target) -> Option<String> {
+    let Target { figure, bound, baseline } = target;
     let own = ((load.name, GESTA), *figure);
-    let (value, told) = match of {
-        Of::Engine(engine) => {
+    let (value, unit) = match baseline {
+        Baseline::Engine(engine) => {
             (rounds.times(own, ((load.name, engine), figure))?, format!(" × {engine}"))
         }
-        Of::Figure(other) => {
-            (rounds.times(own, (own.0, other))?, format!(" × {}", in_words(other)))
+        Baseline::Figure(other) => {
+            (rounds.times(own, (own.0, other))?, format!(" × {}", label(other)))
         }
-        Of::Beside(others) => {
+        Baseline::Contenders(others) => {
             let path = |other: &&str| format!("beside/{other}/{figure}");
             let times = others.iter().filter_map(|other| rounds.times(own, (own.0, &path(other))));
-            // The fastest of them is the one that the figure is the largest multiple of.
+            // The fastest contender gives the largest ratio.
             (times.max_by(f64::total_cmp)?, " × the device".to_owned())
         }
-        Of::Itself => (rounds.median(own.0, figure)?, String::new()),
+        Baseline::Absolute => (rounds.median(own.0, figure)?, String::new()),
     };
     let (holds, sign, limit) = match bound {
         Bound::AtLeast(limit) => (value >= *limit, '≥', limit),
         Bound::AtMost(limit) => (value <= *limit, '≤', limit),
     };
     let holds = if holds { "yes" } else { "**no**" };
-    let what = if *figure == RATE { "" } else { in_words(figure) };
+    let what = if *figure == RATE { "" } else { label(figure) };
     let space = if what.is_empty() { "" } else { " " };
-    Some(format!("{holds}: {what}{space}{value:.2}{told} ({sign} {limit})"))
+    Some(format!("{holds}: {what}{space}{value:.2}{unit} ({sign} {limit})"))
 }
 
-/// A figure by its path, in words.
-fn in_words(figure: &str) -> &str {
+/// Label of a figure.
+fn label(figure: &str) -> &str {
     match figure {
         RATE => "without",
         QUERY_RATE => "a query",
@@ -63,19 +63,19 @@ mod tests {
     use serde_json::json;
 
     use super::{
-        super::rounds::{Run, tests::rounds},
+        super::rounds::{BenchRun, tests::rounds},
         *,
     };
 
-    fn verdict(load: &str, rounds: &Rounds) -> String {
-        of(rounds, Load::of_name(load).unwrap())
+    fn summary(load: &str, rounds: &Rounds) -> String {
+        of(rounds, Load::by_name(load).unwrap())
     }
 
     #[test]
     fn rates_are_held_against_engines() {
         let rounds = rounds(&[("w8-b1", "gesta", &[30_000.0]), ("w8-b1", "bare", &[40_000.0])]);
-        assert_eq!(verdict("w8-b1", &rounds), "**no**: 0.75 × bare (≥ 0.8)");
-        assert_eq!(verdict("w64-b1", &rounds), "–");
+        assert_eq!(summary("w8-b1", &rounds), "**no**: 0.75 × bare (≥ 0.8)");
+        assert_eq!(summary("w64-b1", &rounds), "–");
     }
 
     #[test]
@@ -86,8 +86,8 @@ mod tests {
             "latency": { "p50_us": 100.0 },
             "beside": { "device-sync": took(90.0), "device-direct": took(80.0) },
         });
-        rounds.add(("w1-b1-device", GESTA), Run { result, is_disturbed: false });
-        assert_eq!(verdict("w1-b1-device", &rounds), "**no**: p50 1.25 × the device (≤ 1.15)");
+        rounds.add(("w1-b1-device", GESTA), BenchRun { result, is_disturbed: false });
+        assert_eq!(summary("w1-b1-device", &rounds), "**no**: p50 1.25 × the device (≤ 1.15)");
     }
 
     #[test]
@@ -98,10 +98,10 @@ mod tests {
             "events_per_second": 100.0,
             "beside": { "gesta:query": rate(90.0), "gesta:exact": rate(99.0) },
         });
-        rounds.add(("w8-b1-conditions", GESTA), Run { result, is_disturbed: false });
+        rounds.add(("w8-b1-conditions", GESTA), BenchRun { result, is_disturbed: false });
         let expected = "**no**: a query 0.90 × without (≥ 0.95); \
                         yes: exact revisions 0.99 × without (≥ 0.95)";
-        assert_eq!(verdict("w8-b1-conditions", &rounds), expected);
+        assert_eq!(summary("w8-b1-conditions", &rounds), expected);
     }
 
     #[test]
@@ -111,9 +111,9 @@ mod tests {
             "scan_events_per_second": 8e6, "category_events_per_second": 3e6,
             "load": { "p50_us": 100.0 }, "load_last": { "p50_us": 31.0 },
         });
-        rounds.add(("read-b1", GESTA), Run { result, is_disturbed: false });
+        rounds.add(("read-b1", GESTA), BenchRun { result, is_disturbed: false });
         let expected = "yes: category 0.38 × all (≥ 0.25); yes: stream, µs 100.00 (≤ 150); \
              **no**: last ten, µs 31.00 (≤ 30)";
-        assert_eq!(verdict("read-b1", &rounds), expected);
+        assert_eq!(summary("read-b1", &rounds), expected);
     }
 }

@@ -1,8 +1,8 @@
-//! The driver with its peers, run once for each figure.
+//! The driver with its peers, run once per figure.
 //!
-//! Always holds: before and after a run the device is probed, and the processor time of others is
-//! counted during it. A run waits for a quiet device, and is made again when the machine had other
-//! work meanwhile; after so many attempts the last one counts, and is marked as disturbed.
+//! Always holds: the device is probed before and after a run, and the processor time of other
+//! programs is measured during it. A run waits for a quiet device and is repeated if it was
+//! disturbed; after `ATTEMPTS_MAX` attempts the last one counts and is marked as disturbed.
 
 use std::{
     fs,
@@ -16,45 +16,44 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::{
-    loads::{Kind, Load},
-    rounds::Run,
+    loads::{Load, LoadKind},
+    rounds::BenchRun,
 };
 use crate::{
-    house::House,
     step::{Stopwatch, cargo, step},
+    workspace::Workspace,
 };
 
-/// How much slower than at its best the device may be beside a run.
+/// Latency of the device during an undisturbed run, as a multiple of its best latency.
 const DEVICE_SLOWER_MAX: f64 = 1.5;
-/// How much of one processor others may have beside a run.
+/// Processor share of other programs during an undisturbed run, in processors.
 const OTHERS_MAX: f64 = 0.15;
 const ATTEMPTS_MAX: usize = 3;
-/// How often a run waits for the device, and how long each time. A device that only now took much
-/// may be slower for a while.
+/// Limit of pauses before a run. A device may stay slow for a while after heavy writes.
 const PAUSES_MAX: usize = 5;
 const PAUSE: Duration = Duration::from_secs(2);
-/// How the kernel counts processor time for programs.
+/// Unit of processor time in `/proc/stat`.
 const TICKS_A_SECOND: f64 = 100.0;
 
-/// The built driver, and where its engines keep their files.
-pub(super) struct Rig {
+/// The built driver and the directory for its stores.
+pub(super) struct Runner {
     program: PathBuf,
     directory: PathBuf,
-    /// What 4 KiB take on the bare device, in microseconds: at its best, and last.
+    /// Latency of writing 4 KiB to the bare device, in microseconds: best and last.
     best_us: f64,
     last_us: f64,
 }
 
-impl Rig {
-    pub(super) fn build(house: &House, directory: Option<&Path>) -> Result<Self> {
-        let target = house.target_directory.join("bench");
-        let manifest = house.root.join("bench/Cargo.toml");
+impl Runner {
+    pub(super) fn build(workspace: &Workspace, directory: Option<&Path>) -> Result<Self> {
+        let target = workspace.target_directory.join("bench");
+        let manifest = workspace.root.join("bench/Cargo.toml");
         let mut build = cargo();
         build.args(["build", "--release", "--manifest-path"]).arg(manifest);
         step("the driver with its peers", build.arg("--target-dir").arg(&target))?;
         let directory = match directory {
             Some(directory) => directory.to_owned(),
-            None => house.target_directory.join("bench-data"),
+            None => workspace.target_directory.join("bench-data"),
         };
         fs::create_dir_all(&directory)?;
         let program = target.join("release/gesta-bench");
@@ -62,7 +61,7 @@ impl Rig {
         Ok(Self { program, directory, best_us: first, last_us: first })
     }
 
-    /// Does what has to be done before the first run of a load.
+    /// Prepares the first run of a load.
     pub(super) fn prepare(&self, load: &Load, engine: &str, events: u64) -> Result<()> {
         let Some(arguments) = load.preparation(events) else { return Ok(()) };
         let mut command = self.command(load, engine, arguments);
@@ -71,8 +70,8 @@ impl Rig {
         Ok(())
     }
 
-    /// One run, if need be made again.
-    pub(super) fn run(&mut self, load: &Load, engine: &str, seconds: f64) -> Result<Run> {
+    /// Runs a load, repeatedly if it is disturbed.
+    pub(super) fn run(&mut self, load: &Load, engine: &str, seconds: f64) -> Result<BenchRun> {
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -84,17 +83,18 @@ impl Rig {
         }
     }
 
-    fn attempt(&mut self, load: &Load, engine: &str, seconds: f64) -> Result<Run> {
+    fn attempt(&mut self, load: &Load, engine: &str, seconds: f64) -> Result<BenchRun> {
         let was_slow = self.is_slow();
         let (stopwatch, others_before) = (Stopwatch::start(), processor_seconds()?);
         let result = answer(self.command(load, engine, load.arguments(seconds)))
             .with_context(|| format!("{} of {engine}", load.name))?;
+        // The run's own time is not a disturbance.
         let own = number(&result, "all_user_seconds")?;
         let others = processor_seconds()? - others_before - own;
         let share = others / stopwatch.elapsed().as_secs_f64();
         self.probe()?;
         let is_disturbed = was_slow || self.is_slow() || share > OTHERS_MAX;
-        Ok(Run { result, is_disturbed })
+        Ok(BenchRun { result, is_disturbed })
     }
 
     fn wait_for_quiet(&mut self) -> Result<()> {
@@ -114,15 +114,15 @@ impl Rig {
 
     fn command(&self, load: &Load, engine: &str, arguments: Vec<String>) -> Command {
         let directory = match load.kind {
-            // What it was filled with is read in every round.
-            Kind::Read(_) => self.directory.join(format!("{}-{engine}", load.name)),
-            Kind::Append(..) | Kind::Subscribe(_) => self.directory.join(engine),
-            Kind::Turns(..) => self.directory.join("turns"),
+            // The prepared store is read in every round.
+            LoadKind::Read(_) => self.directory.join(format!("{}-{engine}", load.name)),
+            LoadKind::Append(..) | LoadKind::Subscribe(_) => self.directory.join(engine),
+            LoadKind::Turns(..) => self.directory.join("turns"),
         };
         let mut command = Command::new(&self.program);
         command.args(arguments).arg("--directory").arg(directory);
-        // Those that take turns were named.
-        if !matches!(load.kind, Kind::Turns(..)) {
+        // The contenders are among the arguments.
+        if !matches!(load.kind, LoadKind::Turns(..)) {
             command.args(["--engine", engine]);
         }
         command
@@ -138,7 +138,7 @@ impl Rig {
         &self.directory
     }
 
-    /// Takes the engines' files away.
+    /// Removes the stores.
     pub(super) fn clean(&self) -> Result<()> {
         fs::remove_dir_all(&self.directory).context("taking the engines' files away")
     }
@@ -155,21 +155,21 @@ fn probe(program: &Path, directory: &Path) -> Result<f64> {
     number(&answer(command).context("probing the device")?, "write_and_sync_p50_us")
 }
 
-/// The object that the driver prints.
+/// Runs the driver and parses the object that it prints.
 fn answer(mut command: Command) -> Result<Value> {
     let output = command.stderr(Stdio::inherit()).output().context("cannot be started")?;
     ensure!(output.status.success(), "{}", output.status);
     serde_json::from_slice(&output.stdout).context("its answer is not JSON")
 }
 
-/// A number of an object, by its path.
+/// Number at a path of an object.
 fn number(object: &Value, path: &str) -> Result<f64> {
     let found = object.pointer(&format!("/{path}")).and_then(Value::as_f64);
     found.with_context(|| format!("there is no number {path} in {object}"))
 }
 
-/// Processor time that all programs of the machine spent outside the kernel, which works for the
-/// run as well.
+/// User time of all programs of the machine, in seconds. Kernel time is left out: it also serves
+/// the run.
 fn processor_seconds() -> Result<f64> {
     let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
     let mut fields = stat.split_whitespace().skip(1).map(str::parse::<f64>);
