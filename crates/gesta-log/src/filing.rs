@@ -230,8 +230,11 @@ impl Filing {
         }
         let index = self.published.index();
         let patches: Vec<_> = names.iter().map(|name| index.offset_overrides(*name)).collect();
-        let inputs: Vec<_> =
-            inputs.iter().zip(&patches).map(|(run, patches)| MergeInput { run, patches }).collect();
+        let inputs: Vec<_> = inputs
+            .iter()
+            .zip(&patches)
+            .map(|(run, patches)| MergeInput { run, overrides: patches })
+            .collect();
         let disk = Arc::clone(&self.disk);
         let name = merge_runs(&*disk, &origin, &inputs, &mut |_| go_on(self))?;
         self.put(name, &names)
@@ -243,7 +246,7 @@ impl Filing {
     fn renew_run(&mut self, stale: &Arc<Run>) -> Result<(), RunError> {
         let origin = self.origin();
         let patches = self.published.index().offset_overrides(stale.name());
-        let input = MergeInput { run: stale, patches: &patches };
+        let input = MergeInput { run: stale, overrides: &patches };
         let disk = Arc::clone(&self.disk);
         let name = rewrite_run(&*disk, &origin, &input, &mut |_| self.go_on())?;
         let run = Run::open_unfinished(&*self.disk, name, Arc::clone(&self.cache))?;

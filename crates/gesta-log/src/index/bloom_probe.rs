@@ -1,10 +1,11 @@
-//! Which parts may have a term, out of many that mostly have not.
+//! Batched Bloom-filter probe: finds the first part that has a term.
 //!
-//! Owns: the order in which parts are asked for one term. Always holds: what is found is what the
-//! first part has that has anything; no part that has something is passed over. Every append asks for
-//! its streams and its id in all files, and what it waits for is memory: so the lines of many filters
-//! are first found, then looked at, none of them waiting for another. Not here: what a line says
-//! ([`run`](super::run)).
+//! Each append looks up its streams and its first id in all runs, and most runs have neither. The
+//! cost is cache misses, so the filter lines of many runs are located first and tested afterwards;
+//! no miss waits for another.
+//!
+//! Invariant: no part that has the term is skipped, and parts are searched in the given order. The
+//! contents of a filter line are in [`run`](super::run).
 
 use std::array;
 
@@ -16,33 +17,36 @@ use super::{
     run::{BloomProbe, FilterHint, Term},
 };
 
-/// So many parts are sifted together, a bit of a word for each.
-const TOGETHER: usize = 32;
+/// Number of parts that are probed together: one bit of a `u32` each.
+const BATCH_PARTS: usize = 32;
 
-/// What `look` finds in the first of these parts that has the term.
+/// Returns what `look` finds in the first part that has the term.
 pub(super) fn find_first<'a, Found>(
     mut parts: impl Iterator<Item = &'a IndexPart>,
     term: &Term<'_>,
     mut look: impl FnMut(&IndexPart, &LazyHash) -> Result<Option<Found>, StoreError>,
 ) -> Result<Option<Found>, StoreError> {
     let hash = LazyHash::default();
+    // Computed at most once, and only if there is a run: the hash is the expensive part.
     let mut probe = None;
     let of = |context: &RunContext| BloomProbe::of(hash.of(context.key(), term));
     loop {
-        let some: [Option<&IndexPart>; TOGETHER] = array::from_fn(|_| parts.next());
-        let mut hints = [FilterHint::Absent; TOGETHER];
+        let some: [Option<&IndexPart>; BATCH_PARTS] = array::from_fn(|_| parts.next());
+        let mut hints = [FilterHint::Absent; BATCH_PARTS];
         for (hint, part) in hints.iter_mut().zip(some.iter().flatten()) {
             *hint = match part {
-                // To look there costs what a filter would.
+                // A hash map lookup costs as much as a filter probe.
                 IndexPart::Memtable(..) => FilterHint::Unread,
                 IndexPart::File(file) => {
                     file.run().hint(probe.get_or_insert_with(|| of(file.context())))
                 }
             };
         }
-        let mut left = may_have(probe.as_ref(), &hints);
+        // First pass done: all lines are known. Now load and test them.
+        let mut left = candidates(probe.as_ref(), &hints);
         while left != 0 {
             let first = left.trailing_zeros() as usize;
+            // Clears the lowest set bit.
             left &= left - 1;
             if let Some(part) = some.get(first).copied().flatten()
                 && let Some(found) = look(part, &hash)?
@@ -56,12 +60,13 @@ pub(super) fn find_first<'a, Found>(
     }
 }
 
-/// The parts that may have the term, a bit for each. Without a branch from one to the next.
-fn may_have(probe: Option<&BloomProbe>, hints: &[FilterHint<'_>; TOGETHER]) -> u32 {
+/// Returns the parts that may have the term, one bit each. Branch-free across parts, so that the
+/// loads of their filter lines overlap.
+fn candidates(probe: Option<&BloomProbe>, hints: &[FilterHint<'_>; BATCH_PARTS]) -> u32 {
     hints.iter().enumerate().fold(0, |parts, (nth, hint)| {
         let may = match (hint, probe) {
             (FilterHint::Absent, _) => false,
-            (FilterHint::Line(line), Some(probe)) => probe.may_be_in(line),
+            (FilterHint::Line(line), Some(probe)) => probe.may_match(line),
             (FilterHint::Line(_), None) | (FilterHint::Unread, _) => true,
         };
         parts | u32::from(may) << nth

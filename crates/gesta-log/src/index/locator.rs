@@ -1,8 +1,7 @@
-//! Where records are, for who asks for one after the other.
+//! Lookup of record locations, cheap for neighbouring positions.
 //!
-//! Always holds: it answers as the index did when it was made, whatever was asked before; neighbours
-//! are cheap, since what was found last is looked at first. Not here: which positions are asked for
-//! ([`plan`](super::query_plan)).
+//! Answers from the parts that the index had when the locator was made. Remembers the last part and
+//! the last offset group. The positions to look up come from [`query_plan`](super::query_plan).
 
 use std::sync::Arc;
 
@@ -14,11 +13,11 @@ use super::{
     run::LookupHint,
 };
 
-/// See the module.
+/// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Locator {
     parts: Arc<Vec<IndexPart>>,
-    /// The part that was asked last.
+    /// Index of the part that was probed last.
     part: usize,
     near: LookupHint,
 }
@@ -28,11 +27,12 @@ impl Locator {
         Self { parts, part: 0, near: LookupHint::default() }
     }
 
-    /// Where the record of a position is; none if there is none, or it was scavenged.
+    /// Returns the location of a record, or `None` if it does not exist or was scavenged.
     pub(crate) fn locate(&mut self, position: Position) -> Result<Option<Location>, StoreError> {
         let number = position.number();
+        // A memtable's end moves, so only runs are remembered.
         let is_there =
-            |part: &IndexPart| part.is_a_file() && part.first() <= number && number < part.end();
+            |part: &IndexPart| part.is_on_disk() && part.first() <= number && number < part.end();
         if !self.parts.get(self.part).is_some_and(is_there) {
             let Some(part) = part_before(&self.parts, number) else { return Ok(None) };
             self.part = part;

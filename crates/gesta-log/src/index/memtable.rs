@@ -1,9 +1,11 @@
-//! What the index knows of a stretch of one segment, in memory.
+//! The memtable: postings of a contiguous range of positions within one segment.
 //!
-//! Always holds: its positions follow each other without gaps, and so do the revisions of each
-//! stream within it, for damage ends a stretch, and what was scavenged keeps its place; nothing is
-//! found of what was added and is not shown yet. Not here: what came before and after
-//! ([`Index`](super::Index)), locks.
+//! Invariants:
+//! - Positions have no gaps, and neither have the revisions of a stream: damage ends a memtable,
+//!   and scavenged events keep their positions.
+//! - Entries at or after `visible_len` are staged: no lookup returns them.
+//!
+//! Locking and the order of memtables are in [`Index`](super::Index).
 
 use std::{
     collections::{BTreeSet, hash_map::Entry as MapEntry},
@@ -21,7 +23,8 @@ use super::{
 };
 use crate::format::{GapAppend, GapEvent, Seed};
 
-/// Positions, counted from the first of the stretch, ascending. Most terms occur once.
+/// An ascending posting list of offsets from the memtable's first position. Most terms occur once
+/// and need no allocation.
 #[derive(Clone, Debug)]
 enum MemtablePostings {
     One(u32),
@@ -29,7 +32,7 @@ enum MemtablePostings {
 }
 
 impl MemtablePostings {
-    /// Of positions that follow each other, of which there is one at least.
+    /// Builds a posting list from a non-empty contiguous range.
     fn of(positions: Range<u32>) -> Self {
         if positions.len() == 1 {
             Self::One(positions.start)
@@ -38,7 +41,8 @@ impl MemtablePostings {
         }
     }
 
-    /// Adds positions that follow each other, but those that were added before.
+    /// Appends the part of a contiguous range that follows the last posting. An event with a
+    /// repeated tag offers the same range twice.
     fn extend(&mut self, positions: Range<u32>) {
         let last = self.as_slice().last().copied();
         let start = last.map_or(positions.start, |last| positions.start.max(last + 1));
@@ -58,7 +62,7 @@ impl MemtablePostings {
         }
     }
 
-    /// How many of them come before a place.
+    /// Returns the number of postings before `place`.
     fn before(&self, place: u32) -> usize {
         let all = self.as_slice();
         match all.last() {
@@ -79,16 +83,16 @@ impl MemtablePostings {
     }
 }
 
-/// A stream's events in this stretch.
+/// The postings of one stream.
 #[derive(Clone, Debug)]
 struct StreamPostings {
     first_revision: Revision,
     postings: MemtablePostings,
-    /// Of its category, among this stretch's.
+    /// Index of the stream's category in `Memtable::categories`.
     category: Option<usize>,
 }
 
-/// The revisions of a stream that a part of the index has.
+/// The contiguous revisions of a stream within one part of the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Revisions {
     pub(crate) first: Revision,
@@ -101,30 +105,31 @@ impl Revisions {
     }
 }
 
-/// See the module.
+/// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Memtable {
     segment: u64,
     seed: Seed,
     first: u64,
-    /// Of each position's record, in the segment; [`NO_RECORD`] where it is gone.
+    /// The record's offset in the segment, by position; [`NO_RECORD`] if the event was scavenged.
     offsets: Vec<u32>,
-    /// How many of the positions may be found.
+    /// Number of published positions.
     visible_len: u32,
     streams: HashMap<StreamName, StreamPostings>,
     categories: Vec<(Category, MemtablePostings)>,
     category_places: HashMap<Category, usize>,
     types: HashMap<EventType, MemtablePostings>,
     tags: HashMap<Tag, MemtablePostings>,
-    /// By first event: where the append begins and how many events it has.
+    /// Relative first position and number of events, by the id of the first event.
     appends: HashMap<EventId, (u32, u32)>,
-    /// Names in order, as far as somebody asked for them, and those that came since.
+    /// Names in byte order, without those in `unsorted_names`. Sorted on demand: listing streams is
+    /// rare, and a `BTreeSet` insert on each commit would not be.
     sorted_names: BTreeSet<StreamName>,
     unsorted_names: Vec<StreamName>,
 }
 
 impl Memtable {
-    /// An empty stretch, with room for about what the one before it has.
+    /// Creates an empty memtable with the capacity that the previous one needed.
     pub(crate) fn new(segment: u64, seed: Seed, first: Position, before: Option<&Self>) -> Self {
         fn room<Key, Value>(before: Option<&HashMap<Key, Value>>) -> HashMap<Key, Value> {
             let entries = before.map_or(0, HashMap::len);
@@ -152,22 +157,24 @@ impl Memtable {
         PositionRange { segment, seed, first, end: self.end() }
     }
 
-    /// The first position after the stretch.
+    /// The first position after the published ones.
     pub(crate) fn end(&self) -> u64 {
         self.first + u64::from(self.visible_len)
     }
 
-    /// All that was added is found from now on.
+    /// Makes all inserted entries visible.
     pub(crate) fn publish(&mut self) {
+        // A `u32` under the caller's write lock; readers compare with it and never see half an
+        // append.
         self.visible_len = self.len();
     }
 
-    /// Whether a position goes on where the stretch ends.
+    /// Returns whether `position` of `segment` directly follows the published entries.
     pub(crate) fn continues_at(&self, segment: u64, position: Position) -> bool {
         self.segment == segment && self.end() == position.number()
     }
 
-    /// Adds an append with its events.
+    /// Inserts an append with its events.
     pub(crate) fn append<'a>(&mut self, entries: impl ExactSizeIterator<Item = IndexEntry<'a>>) {
         let events = entries.len();
         let mut entries = entries.peekable();
@@ -176,43 +183,48 @@ impl Memtable {
         self.extend(entries);
     }
 
-    /// Adds an append, whose first event is given; each of its events has to be pushed after.
+    /// Registers an append by its first event. The caller then inserts its events.
     pub(crate) fn begin_append(&mut self, first: &IndexEntry<'_>, events: usize) {
         let events = u32::try_from(events).expect("an append is within its limit");
         let place = self.relative(first.position.number());
         self.appends.entry(first.id).or_insert((place, events));
     }
 
-    /// Adds the next events. Those that have the same terms and follow each other are looked up
+    /// Inserts events. Consecutive events with equal terms are looked up in the hash maps only
     /// once.
     pub(crate) fn extend<'a>(&mut self, entries: impl Iterator<Item = IndexEntry<'a>>) {
-        let mut alike: Option<(IndexEntry<'a>, u32)> = None;
+        let mut same_terms: Option<(IndexEntry<'a>, u32)> = None;
         for entry in entries {
             let place = self.push_offset(&entry);
-            match alike {
+            match same_terms {
                 Some((first, _)) if first.has_same_terms_as(&entry) => {}
                 _ => {
-                    if let Some((first, from)) = alike.replace((entry, place)) {
+                    if let Some((first, from)) = same_terms.replace((entry, place)) {
                         self.extend_terms(&first, from..place);
                     }
                 }
             }
         }
-        if let Some((first, from)) = alike {
+        if let Some((first, from)) = same_terms {
             self.extend_terms(&first, from..self.len());
         }
     }
 
-    /// Returns the event's place.
+    /// Returns the event's relative position.
     fn push_offset(&mut self, entry: &IndexEntry<'_>) -> u32 {
         let place = self.relative(entry.position.number());
-        debug_assert_eq!(place as usize, self.offsets.len(), "a stretch has no gaps");
+        debug_assert_eq!(
+            place as usize,
+            self.offsets.len(),
+            "positions of a memtable are contiguous"
+        );
         let offset = u32::try_from(entry.offset).expect("a segment is smaller than 4 GiB");
         self.offsets.push(offset);
         place
     }
 
-    /// Adds events that follow each other and have the terms of the first, which is given.
+    /// Extends the posting lists of the terms of `first` by a contiguous range of events with the
+    /// same terms.
     fn extend_terms(&mut self, first: &IndexEntry<'_>, places: Range<u32>) {
         let category = self.extend_stream(first.stream, first.revision, places.clone());
         if let Some((_, postings)) = category.and_then(|place| self.categories.get_mut(place)) {
@@ -224,28 +236,33 @@ impl Memtable {
         }
     }
 
-    /// Adds an append of which events are gone.
+    /// Registers an append that lost events to scavenging.
     pub(crate) fn insert_gap_append(&mut self, append: &GapAppend) {
         let place = self.relative(append.position.number());
         self.appends.entry(append.first_event).or_insert((place, append.events));
     }
 
-    /// Adds an event that is gone. Its stream and the stream's category still know of it; its type
-    /// and tags are not known any more.
+    /// Inserts a scavenged event. Its stream and category still count it; its type and tags are not
+    /// known any more.
     pub(crate) fn push_scavenged(&mut self, gone: &GapEvent) {
         let place = self.relative(gone.position.number());
-        debug_assert_eq!(place as usize, self.offsets.len(), "a stretch has no gaps");
+        debug_assert_eq!(
+            place as usize,
+            self.offsets.len(),
+            "positions of a memtable are contiguous"
+        );
         self.offsets.push(NO_RECORD);
         self.extend_stream(&gone.stream, gone.revision, place..place + 1);
     }
 
-    /// Returns the place of the stream's category.
+    /// Returns the index of the stream's category in `categories`.
     fn extend_stream(
         &mut self,
         stream: &StreamName,
         revision: Revision,
         places: Range<u32>,
     ) -> Option<usize> {
+        // Not the entry API: cloning the name would allocate for each known stream.
         if let Some(here) = self.streams.get_mut(stream) {
             here.postings.extend(places);
             return here.category;
@@ -277,7 +294,7 @@ impl Memtable {
         self.offsets.get(..self.visible_len as usize).unwrap_or(&self.offsets)
     }
 
-    /// How many positions there are, shown or not.
+    /// Number of positions, visible or staged.
     fn len(&self) -> u32 {
         u32::try_from(self.offsets.len()).expect("a segment has fewer than 2^32 events")
     }
@@ -301,7 +318,7 @@ impl Memtable {
         })
     }
 
-    /// The nearest position from `at` on that has a record.
+    /// Returns the nearest position at or after `at` in `direction` that has a record.
     pub(crate) fn nearest(&self, at: u64, direction: Direction) -> Option<u64> {
         nearest_record(self.visible_offsets(), self.first, at, direction)
     }
@@ -312,7 +329,7 @@ impl Memtable {
         (count > 0).then_some(Revisions { first: here.first_revision, count })
     }
 
-    /// The position of a stream's n-th event in this stretch.
+    /// Returns the position of a stream's n-th event in this memtable.
     pub(crate) fn nth(&self, stream: &StreamName, n: u64) -> Option<u64> {
         let postings = self.streams.get(stream)?.postings.as_slice();
         let place = *postings.get(usize::try_from(n).ok()?)?;
@@ -325,7 +342,7 @@ impl Memtable {
             .then(|| AppendSpan { first: Position::new(self.first + u64::from(place)), events })
     }
 
-    /// The nearest position of a term from `at` on, `at` included.
+    /// Returns the nearest position of a term at or after `at` in `direction`.
     pub(crate) fn seek(&self, term: &OwnedTerm, at: u64, direction: Direction) -> Option<u64> {
         let postings = match term {
             OwnedTerm::Stream(name) => &self.streams.get(name)?.postings,
@@ -345,7 +362,8 @@ impl Memtable {
         (found < self.visible_len).then(|| self.first + u64::from(found))
     }
 
-    /// Up to `limit` names of streams in byte order, from `prefix` and after `after`.
+    /// Returns up to `limit` names of streams that start with `prefix` and are greater than
+    /// `after`, in byte order.
     pub(crate) fn names(
         &mut self,
         prefix: &str,
@@ -359,20 +377,21 @@ impl Memtable {
             Some(_) | None => Included(prefix),
         };
         let names = self.sorted_names.range::<str, _>((from, Unbounded));
+        // Nothing is staged: skip the check of each name.
         let all = self.visible_len == self.len();
         let shown = |name: &&StreamName| all || self.revisions(name).is_some();
         let names = names.take_while(|name| name.as_str().starts_with(prefix)).filter(shown);
         names.take(limit).cloned().collect()
     }
 
-    /// The names of all streams that have events here.
+    /// The names of all streams with events here.
     pub(super) fn streams(&self) -> impl Iterator<Item = &StreamName> {
         self.streams.keys()
     }
 
-    /// Adds everything that is known here to the contents of a run.
+    /// Adds all postings to the contents of a run.
     pub(super) fn add_to(&self, contents: &mut RunContents, key: &TermKey) {
-        debug_assert_eq!(self.visible_len, self.len(), "a segment that has ended is shown");
+        debug_assert_eq!(self.visible_len, self.len(), "a sealed segment has no staged entries");
         let from = contents.offsets.len();
         contents.offsets.extend_from_slice(&self.offsets);
         fill_gaps(contents.offsets.get_mut(from..).unwrap_or_default());
@@ -408,6 +427,7 @@ impl Memtable {
                 Positions::One(self.first + u64::from(*place)),
             );
         }
+        // A run lists only the streams that begin in it, so each name is in one run.
         let new = self.streams.iter().filter(|(_, here)| here.first_revision == Revision::FIRST);
         contents.names.extend(new.map(|(name, _)| name.clone()));
         contents.categories.extend(self.categories().cloned());

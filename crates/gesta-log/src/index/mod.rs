@@ -1,10 +1,16 @@
 //! The inverted index: from a term to the ascending positions where it occurs, and from a position
-//! to the record's place on disk.
+//! to the record's offset on disk.
 //!
-//! Owns: the parts that the index consists of, in the order of positions, and what is looked up
-//! across them. Always holds: it contains exactly the published events; it is derived, and the log
-//! alone can rebuild it; an [`Index`] that somebody holds stays usable while parts are added.
-//! Not here: bytes of events, visibility in time.
+//! A log-structured merge index. Its parts cover disjoint, ascending ranges of positions: sorted
+//! runs on disk, then memtables of the segments that no run covers yet.
+//!
+//! Invariants:
+//! - The visible part of the index contains exactly the published events.
+//! - The index is derived: the log alone can rebuild it.
+//! - A clone of [`Index`] stays usable while parts are added or replaced.
+//!
+//! Events' bytes are in the log; whether a reader sees an event (truncation, expiry) is decided in
+//! [`read`](crate::read).
 
 mod bloom_probe;
 mod locator;
@@ -53,10 +59,11 @@ use crate::{
     writer::Looked,
 };
 
-/// A filter over more streams than this is evaluated on the events themselves.
+/// Maximum number of streams whose postings are merged for a prefix filter. Wider filters scan all
+/// positions and test each event.
 const STREAMS_MERGED_MAX: usize = 64;
 
-/// What the index takes from one event.
+/// The indexed fields of one event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IndexEntry<'a> {
     pub(crate) id: EventId,
@@ -64,16 +71,15 @@ pub(crate) struct IndexEntry<'a> {
     pub(crate) revision: Revision,
     pub(crate) position: Position,
     pub(crate) recorded_at: RecordedAt,
-    /// Of the record, in its segment.
+    /// Offset of the record in its segment.
     pub(crate) offset: u64,
     pub(crate) event_type: &'a EventType,
     pub(crate) tags: &'a [Tag],
-    /// Of an event in a metadata stream: what it says.
+    /// The event's data, if its stream is a metadata stream.
     pub(crate) metadata: Option<&'a [u8]>,
 }
 
 impl<'a> From<&'a (u64, RecordedEvent)> for IndexEntry<'a> {
-    /// Of an event whose record is at this offset.
     fn from((offset, event): &'a (u64, RecordedEvent)) -> Self {
         Self {
             id: event.id,
@@ -90,7 +96,7 @@ impl<'a> From<&'a (u64, RecordedEvent)> for IndexEntry<'a> {
 }
 
 impl IndexEntry<'_> {
-    /// Whether it is found by the same terms as another one.
+    /// Returns whether both entries have the same stream, event type and tags.
     fn has_same_terms_as(&self, other: &Self) -> bool {
         self.stream == other.stream
             && self.event_type == other.event_type
@@ -98,35 +104,35 @@ impl IndexEntry<'_> {
     }
 }
 
-/// The events of one append.
+/// The positions of one append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AppendSpan {
     pub(crate) first: Position,
     pub(crate) events: u32,
 }
 
-/// Where a record is.
+/// The location of a record on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Location {
     pub(crate) position: Position,
     pub(crate) segment: u64,
     pub(crate) seed: Seed,
     pub(crate) offset: u64,
-    /// Where the segment's next record begins, if there is one yet.
+    /// Offset of the segment's next record, if it is already indexed.
     pub(crate) next: Option<u64>,
 }
 
-/// A stretch of one segment, as far as positions follow each other.
+/// A contiguous range of positions within one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PositionRange {
     pub(crate) segment: u64,
     pub(crate) seed: Seed,
     pub(crate) first: u64,
-    /// The first position after it.
+    /// Exclusive.
     pub(crate) end: u64,
 }
 
-/// What positions are looked up by.
+/// A term of the index, by value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OwnedTerm {
     Stream(StreamName),
@@ -135,12 +141,12 @@ pub(crate) enum OwnedTerm {
     Tag(Tag),
 }
 
-/// Where events are put that are not shown yet.
+/// The last memtable, for inserting postings of events that are not durable yet.
 #[derive(Clone, Debug)]
 pub(crate) struct StagedMemtable(Arc<RwLock<Memtable>>);
 
 impl StagedMemtable {
-    /// Puts appends there, in order. Nobody finds them.
+    /// Inserts appends in order. They stay invisible until [`Index::publish_staged`].
     pub(crate) fn insert<'a, Events>(&self, appends: impl Iterator<Item = Events>)
     where
         Events: ExactSizeIterator<Item = IndexEntry<'a>>,
@@ -148,29 +154,32 @@ impl StagedMemtable {
         let mut memory = part::write(&self.0);
         appends.for_each(|entries| memory.append(entries));
         if planted::is(Bug::ShownAhead) {
+            // Still under the lock, so readers see the append whole or not at all.
             memory.publish();
         }
     }
 }
 
-/// What a run took the place of.
+/// The parts that a run replaced.
 #[derive(Debug)]
 pub(crate) struct ReplacedParts(
     #[expect(dead_code, reason = "it is held only to be dropped later")] Vec<IndexPart>,
 );
 
-/// The index as of some moment; cheap to clone. Events that are published later may show in it.
+/// A cheap handle to the index.
+///
+/// Not a snapshot: entries that are published later to its last memtable are visible through it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     /// In the order of positions.
     parts: Arc<Vec<IndexPart>>,
-    lives: Arc<RwLock<StreamMetaTable>>,
+    stream_metas: Arc<RwLock<StreamMetaTable>>,
     head: Position,
     last_recorded_at: Option<RecordedAt>,
 }
 
 impl Index {
-    /// Adds the events of one append, all in the same segment, in order.
+    /// Inserts and publishes the events of one append. All are in `segment`, in order.
     pub(crate) fn insert<'a>(
         &mut self,
         segment: u64,
@@ -185,8 +194,8 @@ impl Index {
         memory.publish();
     }
 
-    /// Where events of this segment from a position on can be put before they are durable, if the
-    /// stretch that they go on with is there.
+    /// Returns the memtable that continues at `first`, for staging events of `segment` before they
+    /// are durable. `None` if a new memtable has to be made.
     pub(crate) fn staged_memtable(&self, segment: u64, first: Position) -> Option<StagedMemtable> {
         match self.parts.last() {
             Some(IndexPart::Memtable(_, last)) if part::read(last).continues_at(segment, first) => {
@@ -196,7 +205,7 @@ impl Index {
         }
     }
 
-    /// Shows what was put there ahead: these events.
+    /// Publishes the staged `entries`.
     pub(crate) fn publish_staged<'a>(
         &mut self,
         ahead: &StagedMemtable,
@@ -206,14 +215,14 @@ impl Index {
         part::write(&ahead.0).publish();
     }
 
-    /// Notes what is known of the store and its streams by the latest event.
+    /// Updates the head and the metadata of streams with a published event.
     fn note(&mut self, entry: &IndexEntry<'_>) {
-        note_lifecycle(&self.lives, entry);
+        note_stream_meta(&self.stream_metas, entry);
         self.head = entry.position;
         self.last_recorded_at = Some(entry.recorded_at);
     }
 
-    /// Adds what a frame says.
+    /// Inserts a frame's events, or the gap that it stands for.
     pub(crate) fn insert_frame(&mut self, segment: u64, seed: Seed, frame: &Frame) {
         if let Some(gap) = &frame.gap {
             return self.insert_gap(segment, seed, gap, frame);
@@ -232,12 +241,13 @@ impl Index {
                 memory.begin_append(&IndexEntry::from(first), events.len());
             }
         }
+        // Merge the remaining records and the scavenged events by position: a memtable has no gaps.
         let mut gone = gap.gone.iter().peekable();
         for entry in frame.events.iter().map(IndexEntry::from) {
             while let Some(gone) = gone.next_if(|gone| gone.position < entry.position) {
                 memory.push_scavenged(gone);
             }
-            note_lifecycle(&self.lives, &entry);
+            note_stream_meta(&self.stream_metas, &entry);
             memory.extend(iter::once(entry));
         }
         gone.for_each(|gone| memory.push_scavenged(gone));
@@ -246,18 +256,20 @@ impl Index {
         self.last_recorded_at = Some(gap.last_recorded_at);
     }
 
-    /// Adds a run after all other parts, with what it says of the lives of streams.
+    /// Appends a run, and applies its changes of stream metadata. Called in the order of positions
+    /// when a store is opened.
     pub(crate) fn add_run(
         &mut self,
         context: &Arc<RunContext>,
         run: Arc<Run>,
     ) -> Result<(), RunError> {
-        let changes = context.lifecycles(&run)?;
-        let mut lives = self.lives.write().unwrap_or_else(PoisonError::into_inner);
+        let changes = context.stream_meta(&run)?;
+        let mut stream_metas = self.stream_metas.write().unwrap_or_else(PoisonError::into_inner);
         let end = Position::new(run.end() - 1);
-        changes.into_iter().for_each(|(stream, change)| lives.change(stream, change, end));
-        drop(lives);
+        changes.into_iter().for_each(|(stream, change)| stream_metas.change(stream, change, end));
+        drop(stream_metas);
         self.head = end;
+        // Trailing segments may have no events and therefore no recorded time.
         let recorded = run.covered().iter().rev().find_map(|covered| covered.last_recorded_at);
         self.last_recorded_at = recorded.map(RecordedAt::from_micros).or(self.last_recorded_at);
         let part = IndexPart::File(Arc::new(OnDiskPart::new(Arc::clone(context), run)));
@@ -265,33 +277,34 @@ impl Index {
         Ok(())
     }
 
-    /// Notes that a segment which a run covers was rewritten; says whether there is such a run.
-    pub(crate) fn override_offsets(&mut self, patch: &Arc<OffsetOverrides>) -> bool {
+    /// Overrides the record offsets of a segment that was rewritten after its run was made. Returns
+    /// false if no run covers the segment.
+    pub(crate) fn override_offsets(&mut self, overridden: &Arc<OffsetOverrides>) -> bool {
         let parts = Arc::make_mut(&mut self.parts);
         for part in parts {
             if let IndexPart::File(file) = part
-                && file.covered().any(|covered| covered.number == patch.covered.number)
+                && file.covered().any(|covered| covered.number == overridden.covered.number)
             {
-                *part = IndexPart::File(Arc::new(file.patched(Arc::clone(patch))));
+                *part = IndexPart::File(Arc::new(file.with_overrides(Arc::clone(overridden))));
                 return true;
             }
         }
         false
     }
 
-    /// Puts a run in the place of the parts that it covers, and returns these: to drop what was in
-    /// memory takes long, and nobody should have to wait for it.
+    /// Replaces the parts that a run covers by the run, and returns them. Dropping a memtable is
+    /// slow, so the caller drops it where nothing waits.
     pub(crate) fn put_run(&mut self, context: &Arc<RunContext>, run: Arc<Run>) -> ReplacedParts {
         let name = run.name();
         let parts = Arc::make_mut(&mut self.parts);
-        // By segments and not by positions: one without events has none.
+        // By segment numbers: a segment without events has no positions.
         let from = parts.partition_point(|part| part.segment() < name.first);
         let to = parts.partition_point(|part| part.segment() <= name.last);
         let part = IndexPart::File(Arc::new(OnDiskPart::new(Arc::clone(context), run)));
         ReplacedParts(parts.splice(from..to, [part]).collect())
     }
 
-    /// All stretches, in the order of positions.
+    /// Returns the contiguous ranges of positions, ascending.
     pub(crate) fn position_ranges(&self) -> Vec<PositionRange> {
         let mut stretches = Vec::new();
         for part in self.parts.iter() {
@@ -308,7 +321,7 @@ impl Index {
         stretches
     }
 
-    /// The runs, in order.
+    /// The runs, in the order of positions.
     pub(crate) fn runs(&self) -> Vec<Arc<Run>> {
         let run = |part: &IndexPart| match part {
             IndexPart::File(file) => Some(Arc::clone(file.run())),
@@ -317,7 +330,7 @@ impl Index {
         self.parts.iter().filter_map(run).collect()
     }
 
-    /// The segments that runs cover, as they are now, in order.
+    /// The segments that runs cover, in their latest rewritten form, in order.
     pub(crate) fn segments_in_runs(&self) -> Vec<Covered> {
         let covered = |part: &IndexPart| match part {
             IndexPart::File(file) => file.covered().collect(),
@@ -326,16 +339,16 @@ impl Index {
         self.parts.iter().flat_map(covered).collect()
     }
 
-    /// What is known better than this run knows.
+    /// The offset overrides that apply to a run.
     pub(crate) fn offset_overrides(&self, run: RunName) -> Vec<Arc<OffsetOverrides>> {
         let of_run = |part: &IndexPart| match part {
-            IndexPart::File(file) if file.run().name() == run => Some(file.patches().to_vec()),
+            IndexPart::File(file) if file.run().name() == run => Some(file.overrides().to_vec()),
             IndexPart::File(_) | IndexPart::Memtable(..) => None,
         };
         self.parts.iter().find_map(of_run).unwrap_or_default()
     }
 
-    /// What is known of a segment that has ended, for its run.
+    /// Collects the run contents of a sealed segment from its memtables.
     pub(crate) fn contents(&self, covered: Covered, context: &RunContext) -> RunContents {
         let here = self.parts.iter().filter_map(|part| match part {
             IndexPart::Memtable(first, memory) if (covered.first..covered.end).contains(first) => {
@@ -343,11 +356,11 @@ impl Index {
             }
             IndexPart::Memtable(..) | IndexPart::File(_) => None,
         });
-        let mut lives = self.lives.write().unwrap_or_else(PoisonError::into_inner);
-        run_contents::of(covered, here, &mut lives, context.key())
+        let mut stream_metas = self.stream_metas.write().unwrap_or_else(PoisonError::into_inner);
+        run_contents::collect(covered, here, &mut stream_metas, context.key())
     }
 
-    /// The stretch in memory that goes on with this position.
+    /// Returns the memtable that continues at `next`, or a new one.
     fn memory(&mut self, segment: u64, seed: Seed, next: Position) -> Arc<RwLock<Memtable>> {
         let last = match self.parts.last() {
             Some(IndexPart::Memtable(_, last)) => Some(last),
@@ -371,23 +384,23 @@ impl Index {
         self.head
     }
 
-    /// The recorded time of the last event. Earlier events may have later ones, if an operator let the
-    /// recorded time begin anew.
+    /// The recorded time of the last event. Not necessarily the latest one: an operator may have
+    /// reset the recorded time.
     pub(crate) fn last_recorded_at(&self) -> Option<RecordedAt> {
         self.last_recorded_at
     }
 
-    /// Where a record is.
+    /// Returns the location of a record, or `None` if it does not exist or was scavenged.
     pub(crate) fn locate(&self, position: Position) -> Result<Option<Location>, StoreError> {
         self.locator().locate(position)
     }
 
-    /// For looking up where several records are.
+    /// Returns a locator for looking up many records.
     pub(crate) fn locator(&self) -> Locator {
         Locator::new(Arc::clone(&self.parts))
     }
 
-    /// Whether the index knows all of these positions, though the log may have lost them.
+    /// Returns whether the index has all of these positions. The log may have lost their records.
     pub(crate) fn covers(&self, positions: &RangeInclusive<Position>) -> bool {
         let mut next = positions.start().number();
         for part in self.parts.iter() {
@@ -398,7 +411,8 @@ impl Index {
         next > positions.end().number()
     }
 
-    /// The nearest position from `at` on that has a record. Positions between were scavenged.
+    /// Returns the nearest position at or after `at` in `direction` that has a record. Scavenged
+    /// positions are skipped.
     pub(crate) fn nearest(
         &self,
         at: Position,
@@ -423,8 +437,8 @@ impl Index {
         Ok(None)
     }
 
-    /// Where the nearest record is that a plan finds from `at` on. What was scavenged is passed
-    /// over.
+    /// Returns the location of the nearest record at or after `at` in `direction` that the plan
+    /// finds. Scavenged records are skipped.
     pub(crate) fn seek(
         &self,
         (plan, locator): (&mut QueryPlan, &mut Locator),
@@ -437,7 +451,8 @@ impl Index {
             if let Some(location) = locator.locate(position)? {
                 return Ok(Some(location));
             }
-            // Of every event, whole stretches may be gone; of a term, few are that it still finds.
+            // A scan of all events can meet long scavenged ranges, so it jumps over them. A term
+            // keeps few postings of scavenged events, so one step at a time is enough.
             let next = if plan.is_every() {
                 self.nearest(position, direction)?
             } else {
@@ -450,18 +465,18 @@ impl Index {
         }
     }
 
-    /// The last part that begins at or before a position.
     fn part_before(&self, position: u64) -> Option<usize> {
         part::part_before(&self.parts, position)
     }
 
-    /// The last position that the index's files know; they know all before it.
+    /// The last position that is covered by a run. All positions before it are covered, too.
     pub(crate) fn last_position_in_runs(&self) -> Position {
-        let in_files = self.parts.iter().take_while(|part| part.is_a_file());
+        let in_files = self.parts.iter().take_while(|part| part.is_on_disk());
         in_files.last().map_or(Position::START, |last| Position::new(last.end().saturating_sub(1)))
     }
 
-    /// What the index's files say about the streams of an append and its first event.
+    /// Looks up the streams of an append and its first event in the runs. The commit then has to
+    /// look only at later positions.
     pub(crate) fn precheck_runs(&self, append: &Append) -> Result<Looked, StoreError> {
         let to = self.last_position_in_runs();
         if to == Position::START {
@@ -478,12 +493,12 @@ impl Index {
         Ok(Looked { to, heads, repeat, ..Looked::default() })
     }
 
-    /// Parts in files, latest first.
+    /// The parts that begin at or before `to`, latest first.
     fn parts_to(&self, to: Position) -> impl Iterator<Item = &IndexPart> {
         self.parts.iter().rev().skip_while(move |part| part.first() > to.number())
     }
 
-    /// The last revision of a stream, hidden or not, as far as events after `after` say.
+    /// Returns the last revision of a stream among the events after `after`, whether hidden or not.
     pub(crate) fn stream_head(
         &self,
         name: &StreamName,
@@ -492,28 +507,29 @@ impl Index {
         head_in_parts(self.parts_after(after), name)
     }
 
-    /// Parts that may have events after a position, latest first.
+    /// The parts that may have events after `after`, latest first.
     fn parts_after(&self, after: Position) -> impl Iterator<Item = &IndexPart> {
         self.parts.iter().rev().take_while(move |part| part.end() > after.number() + 1)
     }
 
-    /// For looking up revisions of one stream.
+    /// Returns a cursor over the revisions of a stream.
     pub(crate) fn stream(&self, name: &StreamName) -> StreamCursor {
         StreamCursor::new(name.clone(), Arc::clone(&self.parts))
     }
 
-    /// Where a stream is in its life, as metadata and tombstones say.
+    /// The current metadata and tombstone of a stream.
     pub(crate) fn stream_meta(&self, name: &StreamName) -> StreamMeta {
-        self.lives.read().unwrap_or_else(PoisonError::into_inner).of(name)
+        self.stream_metas.read().unwrap_or_else(PoisonError::into_inner).of(name)
     }
 
-    /// How often a stream was described or tombstoned since the store was opened, its past counted
-    /// once. As long as it stays the same, what is hidden stays hidden; 0: nothing is.
+    /// Number of metadata changes and tombstones since the store was opened; the state at opening
+    /// counts one for each change in a run. Zero: no stream hides events. Unchanged: hidden events
+    /// stay hidden.
     pub(crate) fn stream_meta_changes(&self) -> u64 {
-        self.lives.read().unwrap_or_else(PoisonError::into_inner).changes()
+        self.stream_metas.read().unwrap_or_else(PoisonError::into_inner).changes()
     }
 
-    /// The append whose first event has this id, as far as events after `after` say.
+    /// Returns the append whose first event has this id, if it is after `after`.
     pub(crate) fn find_append(
         &self,
         first_event: EventId,
@@ -522,7 +538,8 @@ impl Index {
         append_in_parts(self.parts_after(after), first_event)
     }
 
-    /// Up to `limit` names of streams with events, in byte order, from `prefix` and after `after`.
+    /// Returns up to `limit` names of streams with events that start with `prefix` and are greater
+    /// than `after`, in byte order.
     pub(crate) fn stream_names(
         &self,
         prefix: &str,
@@ -536,7 +553,7 @@ impl Index {
         Ok(names.into_iter().take(limit).collect())
     }
 
-    /// Up to `limit` categories, in byte order, after `after`.
+    /// Returns up to `limit` categories greater than `after`, in byte order.
     pub(crate) fn categories(
         &self,
         after: Option<&Category>,
@@ -550,8 +567,8 @@ impl Index {
         Ok(categories.into_iter().filter(later).take(limit).collect())
     }
 
-    /// How to find what a filter lets through. Where the plan is not exact, each event must still
-    /// be asked for.
+    /// Plans how to find the events that a filter accepts. If the plan is inexact, the caller has
+    /// to test each event.
     pub(crate) fn plan(&self, filter: &Filter) -> Result<QueryPlan, StoreError> {
         Ok(match filter {
             Filter::Everything => self.every(),
@@ -600,12 +617,13 @@ impl Index {
         }))
     }
 
-    /// The first event after a position that matches a query.
+    /// Returns the first position after `after` whose event matches a query.
     pub(crate) fn first_match(
         &self,
         query: &EventQuery,
         after: Position,
     ) -> Result<Option<Position>, StoreError> {
+        // The common case of a commit without concurrent appends: no plan is needed.
         if after >= self.head {
             return Ok(None);
         }
@@ -615,15 +633,14 @@ impl Index {
     }
 }
 
-/// Notes what an event says of the life of a stream.
-fn note_lifecycle(lives: &RwLock<StreamMetaTable>, entry: &IndexEntry<'_>) {
+fn note_stream_meta(stream_metas: &RwLock<StreamMetaTable>, entry: &IndexEntry<'_>) {
     if let Some((stream, change)) = stream_meta_change(entry) {
-        let mut lives = lives.write().unwrap_or_else(PoisonError::into_inner);
-        lives.change(stream, change, entry.position);
+        let mut stream_metas = stream_metas.write().unwrap_or_else(PoisonError::into_inner);
+        stream_metas.change(stream, change, entry.position);
     }
 }
 
-/// The nearest position that is further on.
+/// Returns the next position in a direction, or `None` at the start.
 pub(crate) fn beyond(position: Position, direction: Direction) -> Option<Position> {
     match direction {
         Direction::Forwards => Some(position.next()),
@@ -631,7 +648,7 @@ pub(crate) fn beyond(position: Position, direction: Direction) -> Option<Positio
     }
 }
 
-/// The last revision of a stream in these parts, which are given latest first.
+/// Returns the last revision of a stream. `parts` come latest first.
 fn head_in_parts<'a>(
     parts: impl Iterator<Item = &'a IndexPart>,
     name: &StreamName,
@@ -640,7 +657,7 @@ fn head_in_parts<'a>(
     Ok(bloom_probe::find_first(parts, &Term::Stream(name), look)?.map(Revisions::last))
 }
 
-/// The append with this first event in these parts.
+/// Returns the append with this first event. `parts` come latest first.
 fn append_in_parts<'a>(
     parts: impl Iterator<Item = &'a IndexPart>,
     first_event: EventId,

@@ -1,16 +1,17 @@
-//! Lists of records' offsets by position, with places for what was scavenged.
+//! Record offsets by position, including scavenged positions.
 //!
-//! Always holds: in a list with gaps noted, a position without a record has the offset of the next
-//! record, or [`NO_RECORD`] where none follows; so offsets ascend, and two neighbours that are equal
-//! tell that the first one is gone.
+//! In a list with *filled gaps*, a position without a record has the offset of the next record, or
+//! [`NO_RECORD`] if none follows. Offsets therefore ascend, and a position whose successor has the
+//! same offset has no record.
 
 use gesta_store::Direction;
 
-/// The offset of a record that is not there: no record begins at a segment's last byte.
+/// The offset of a missing record. No record begins at the last byte of a segment.
 pub(crate) const NO_RECORD: u32 = u32::MAX;
 
-/// Notes gaps in a list in which positions without a record have [`NO_RECORD`].
+/// Fills the gaps of a list in which positions without a record have [`NO_RECORD`].
 pub(super) fn fill_gaps(offsets: &mut [u32]) {
+    // From the back: each gap takes the offset of the record after it.
     let mut next = NO_RECORD;
     for offset in offsets.iter_mut().rev() {
         if *offset == NO_RECORD {
@@ -20,8 +21,8 @@ pub(super) fn fill_gaps(offsets: &mut [u32]) {
     }
 }
 
-/// The nearest position from `at` on that has a record. The list begins with position `first`; gaps
-/// may be noted or not.
+/// Returns the nearest position at or after `at` in `direction` that has a record. The list begins
+/// at position `first`; its gaps may be filled or not.
 pub(super) fn nearest_record(
     offsets: &[u32],
     first: u64,
@@ -45,7 +46,7 @@ pub(super) fn nearest_record(
     None
 }
 
-/// The offset of the record at a place of a list, and of the next one.
+/// Returns the offset of the record at `place`, and of the next record.
 pub(super) fn record_at(offsets: &[u32], place: u64) -> Option<(u32, Option<u32>)> {
     let place = usize::try_from(place).ok()?;
     let offset = *offsets.get(place)?;

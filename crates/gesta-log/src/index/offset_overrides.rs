@@ -1,8 +1,7 @@
-//! What is known of a segment that was rewritten since its run was made.
+//! Record offsets of a segment that was rewritten after its run was made.
 //!
-//! Always holds: the run's terms are right for the rewritten segment, too, but for terms of events
-//! that are gone, which whoever looks for records passes over; only the places of records are other
-//! ones, and these are here.
+//! The run's terms stay valid for the rewritten segment, except for terms of scavenged events,
+//! which have no record any more and are skipped by readers. Only the offsets change.
 
 use std::fmt;
 
@@ -19,14 +18,14 @@ use crate::{
     index::offset_list::NO_RECORD,
 };
 
-/// See the module.
+/// The offset overrides of one segment.
 pub(crate) struct OffsetOverrides {
-    /// The segment as it is now.
+    /// The segment in its rewritten form.
     pub(crate) covered: Covered,
-    /// Of each position's record, with gaps noted.
+    /// The record's offset by position, with gaps filled (see [`offset_list`](super::offset_list)).
     pub(crate) offsets: Vec<u32>,
-    /// Terms that the next run need not have where no record is any more: those of events that went
-    /// when the segment was rewritten. None where that is not known.
+    /// Terms of the scavenged events. The next run omits their postings at positions without a
+    /// record. Empty if the terms are not known.
     pub(crate) dropped: HashSet<TermHash>,
 }
 
@@ -42,7 +41,7 @@ impl fmt::Debug for OffsetOverrides {
 }
 
 impl OffsetOverrides {
-    /// The patch of a segment with these frames.
+    /// Builds the overrides of a segment from its frames.
     pub(crate) fn new<'a>(
         covered: Covered,
         frames: impl Iterator<Item = &'a Frame>,
@@ -57,11 +56,12 @@ impl OffsetOverrides {
                 *place = offset;
             }
         }
+        // Positions without a frame's event keep `NO_RECORD` until here.
         fill_gaps(&mut offsets);
         Self { covered, offsets, dropped }
     }
 
-    /// The same for a run that keeps all terms.
+    /// Returns the same overrides for a run that keeps all terms.
     pub(crate) fn without_drops(&self) -> Self {
         Self { dropped: HashSet::default(), offsets: self.offsets.clone(), ..*self }
     }
@@ -86,7 +86,7 @@ impl OffsetOverrides {
         nearest_record(&self.offsets, self.covered.first, at, direction)
     }
 
-    /// Whether a term need not be kept at a position.
+    /// Returns whether the next run omits a term at a position.
     pub(super) fn drops(&self, hash: TermHash, position: u64) -> bool {
         self.has(position)
             && self.dropped.contains(&hash)

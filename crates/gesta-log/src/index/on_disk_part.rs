@@ -1,7 +1,9 @@
-//! A part of the index that is a file: a run, asked in the terms of the index.
+//! A part of the index that is a sorted run on disk, with the overrides of segments that were
+//! rewritten since.
 //!
-//! Always holds: damage to a run is an error that names its file, never another answer. Not here:
-//! the run's bytes ([`run`](super::run)).
+//! Invariant: damage to a run is reported as an error that names the file, never as a wrong answer.
+//!
+//! The run's bytes are in [`run`](super::run).
 
 use std::{cell::Cell, sync::Arc};
 
@@ -18,7 +20,7 @@ use super::{
 };
 use crate::{disk::Disk, format::Seed};
 
-/// What all runs of a store are asked with.
+/// The disk and the term hash key, shared by all runs of a store.
 #[derive(Debug)]
 pub(crate) struct RunContext {
     disk: Arc<dyn Disk>,
@@ -34,20 +36,21 @@ impl RunContext {
         &self.key
     }
 
-    /// What a run says of the lives of streams.
-    pub(super) fn lifecycles(
+    /// Reads the changes of stream metadata that a run holds.
+    pub(super) fn stream_meta(
         &self,
         run: &Run,
     ) -> Result<Vec<(StreamName, StreamMetaChange)>, RunError> {
         let mut changes = Vec::new();
-        let mut lifecycles = run.lifecycles();
-        while let Some((stream, lifecycle)) = lifecycles.next(run, &*self.disk)? {
-            // Metadata were checked when they were offered.
-            let metadata = lifecycle.metadata.as_deref();
+        let mut stream_meta = run.stream_meta();
+        while let Some((stream, delta)) = stream_meta.next(run, &*self.disk)? {
+            // Metadata was validated when it was appended, so unreadable JSON is from a newer
+            // version and changes nothing.
+            let metadata = delta.metadata.as_deref();
             if let Some(Ok(metadata)) = metadata.map(StreamMetadata::from_json) {
                 changes.push((stream.clone(), StreamMetaChange::Metadata(metadata)));
             }
-            if lifecycle.tombstoned {
+            if delta.tombstoned {
                 changes.push((stream, StreamMetaChange::Tombstone));
             }
         }
@@ -55,7 +58,7 @@ impl RunContext {
     }
 }
 
-/// The hash of a term, once a file was asked for it: the same in all of them.
+/// The hash of a term, computed on the first probe of a run and shared by all runs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LazyHash(Cell<Option<TermHash>>);
 
@@ -67,39 +70,40 @@ impl LazyHash {
     }
 }
 
-/// See the module.
+/// See the [module](self).
 #[derive(Debug)]
 pub(super) struct OnDiskPart {
     context: Arc<RunContext>,
     run: Arc<Run>,
-    /// Of segments that were rewritten since the run was made, in order.
-    patches: Vec<Arc<OffsetOverrides>>,
+    /// Overrides of segments that were rewritten since the run was made, in the order of segments.
+    overrides: Vec<Arc<OffsetOverrides>>,
 }
 
 impl OnDiskPart {
     pub(super) fn new(context: Arc<RunContext>, run: Arc<Run>) -> Self {
-        Self { context, run, patches: Vec::new() }
+        Self { context, run, overrides: Vec::new() }
     }
 
-    /// The same with one more patch, in the place of an earlier one of the same segment.
-    pub(super) fn patched(&self, patch: Arc<OffsetOverrides>) -> Self {
-        let number = |patch: &Arc<OffsetOverrides>| patch.covered.number;
-        let others = self.patches.iter().filter(|other| number(other) != number(&patch));
-        let mut patches: Vec<_> = others.cloned().collect();
-        patches.push(patch);
-        patches.sort_unstable_by_key(number);
-        Self { context: Arc::clone(&self.context), run: Arc::clone(&self.run), patches }
+    /// Returns the same part with the overrides of one more segment, replacing earlier ones.
+    pub(super) fn with_overrides(&self, overridden: Arc<OffsetOverrides>) -> Self {
+        let number = |overridden: &Arc<OffsetOverrides>| overridden.covered.number;
+        let others = self.overrides.iter().filter(|other| number(other) != number(&overridden));
+        let mut overrides: Vec<_> = others.cloned().collect();
+        overrides.push(overridden);
+        overrides.sort_unstable_by_key(number);
+        Self { context: Arc::clone(&self.context), run: Arc::clone(&self.run), overrides }
     }
 
-    pub(super) fn patches(&self) -> &[Arc<OffsetOverrides>] {
-        &self.patches
+    pub(super) fn overrides(&self) -> &[Arc<OffsetOverrides>] {
+        &self.overrides
     }
 
-    /// The segments that it covers, as they are now.
+    /// The covered segments in their latest rewritten form.
     pub(super) fn covered(&self) -> impl Iterator<Item = Covered> {
         self.run.covered().iter().map(|covered| {
-            let same = |patch: &&Arc<OffsetOverrides>| patch.covered.number == covered.number;
-            self.patches.iter().find(same).map_or(*covered, |patch| patch.covered)
+            let same =
+                |overridden: &&Arc<OffsetOverrides>| overridden.covered.number == covered.number;
+            self.overrides.iter().find(same).map_or(*covered, |overridden| overridden.covered)
         })
     }
 
@@ -120,8 +124,9 @@ impl OnDiskPart {
         position: u64,
         near: &mut LookupHint,
     ) -> Result<Option<Location>, StoreError> {
-        if let Some(patch) = self.patches.iter().find(|patch| patch.has(position)) {
-            return Ok(patch.locate(position));
+        if let Some(overridden) = self.overrides.iter().find(|overridden| overridden.has(position))
+        {
+            return Ok(overridden.locate(position));
         }
         let place = self.run.locate(self.disk(), position, near).map_err(store_error)?;
         Ok(place.map(|place| Location {
@@ -133,21 +138,21 @@ impl OnDiskPart {
         }))
     }
 
-    /// The nearest position from `at` on that has a record.
+    /// Returns the nearest position at or after `at` in `direction` that has a record.
     pub(super) fn nearest(&self, at: u64, direction: Direction) -> Result<Option<u64>, StoreError> {
         let Some(last) = self.run.end().checked_sub(1) else { return Ok(None) };
         let mut at = match direction {
             Direction::Forwards => at.max(self.run.first()),
             Direction::Backwards => at.min(last),
         };
-        // From one rewritten segment to the next; between them the run knows.
+        // Alternates between overridden segments and the run, which is valid between them.
         while at >= self.run.first() && at <= last {
-            if let Some(patch) = self.patches.iter().find(|patch| patch.has(at)) {
-                if let Some(found) = patch.nearest(at, direction) {
+            if let Some(overridden) = self.overrides.iter().find(|overridden| overridden.has(at)) {
+                if let Some(found) = overridden.nearest(at, direction) {
                     return Ok(Some(found));
                 }
-                at = match (direction, patch.covered.first.checked_sub(1)) {
-                    (Direction::Forwards, _) => patch.covered.end,
+                at = match (direction, overridden.covered.first.checked_sub(1)) {
+                    (Direction::Forwards, _) => overridden.covered.end,
                     (Direction::Backwards, Some(before)) => before,
                     (Direction::Backwards, None) => return Ok(None),
                 };
@@ -155,39 +160,43 @@ impl OnDiskPart {
             }
             let found = self.run.nearest(self.disk(), at, direction).map_err(store_error)?;
             let Some(found) = found else {
-                return Ok(self.patched_from(at, direction));
+                return Ok(self.overridden_from(at, direction));
             };
-            match self.first_patched(at, found, direction) {
+            // The run's answer counts only if no overridden segment comes first.
+            match self.first_overridden(at, found, direction) {
                 None => return Ok(Some(found)),
-                Some(patched) => at = patched,
+                Some(with_overrides) => at = with_overrides,
             }
         }
         Ok(None)
     }
 
-    /// The nearest record in a rewritten segment, of which the run knows nothing.
-    fn patched_from(&self, at: u64, direction: Direction) -> Option<u64> {
-        let mut found = self.patches.iter().filter_map(|patch| patch.nearest(at, direction));
+    /// Returns the nearest record in an overridden segment, where the run has none.
+    fn overridden_from(&self, at: u64, direction: Direction) -> Option<u64> {
+        let mut found =
+            self.overrides.iter().filter_map(|overridden| overridden.nearest(at, direction));
         match direction {
             Direction::Forwards => found.next(),
             Direction::Backwards => found.next_back(),
         }
     }
 
-    /// The first position on the way that a patch has.
-    fn first_patched(&self, from: u64, to: u64, direction: Direction) -> Option<u64> {
-        let on_the_way = |patch: &&Arc<OffsetOverrides>| match direction {
-            Direction::Forwards => patch.covered.end > from && patch.covered.first <= to,
-            Direction::Backwards => patch.covered.first <= from && patch.covered.end > to,
+    /// Returns the first overridden position between `from` and `to`.
+    fn first_overridden(&self, from: u64, to: u64, direction: Direction) -> Option<u64> {
+        let on_the_way = |overridden: &&Arc<OffsetOverrides>| match direction {
+            Direction::Forwards => overridden.covered.end > from && overridden.covered.first <= to,
+            Direction::Backwards => overridden.covered.first <= from && overridden.covered.end > to,
         };
         let mut met = self
-            .patches
+            .overrides
             .iter()
             .filter(on_the_way)
-            .filter(|patch| patch.covered.first < patch.covered.end);
+            .filter(|overridden| overridden.covered.first < overridden.covered.end);
         match direction {
-            Direction::Forwards => met.next().map(|patch| patch.covered.first.max(from)),
-            Direction::Backwards => met.next_back().map(|patch| (patch.covered.end - 1).min(from)),
+            Direction::Forwards => met.next().map(|overridden| overridden.covered.first.max(from)),
+            Direction::Backwards => {
+                met.next_back().map(|overridden| (overridden.covered.end - 1).min(from))
+            }
         }
     }
 
@@ -199,7 +208,7 @@ impl OnDiskPart {
         Ok(self.find(&Term::Stream(stream), hash)?.as_ref().map(revisions))
     }
 
-    /// The revisions of a stream with their postings.
+    /// Returns the revisions of a stream with their postings.
     pub(super) fn stream(
         &self,
         stream: &StreamName,
@@ -249,7 +258,7 @@ impl OnDiskPart {
         Ok(found)
     }
 
-    /// All categories.
+    /// Returns all categories of the run.
     pub(super) fn categories(&self) -> Result<Vec<Category>, StoreError> {
         let mut categories = self.run.categories(None);
         let mut found = Vec::new();
@@ -274,7 +283,7 @@ impl OnDiskPart {
     }
 }
 
-/// What a stream's term says of its revisions.
+/// Returns the revisions of a stream from its term entry.
 fn revisions(found: &TermMatch) -> Revisions {
     Revisions { first: Revision::new(found.first_ordinal()), count: found.count() }
 }
@@ -297,11 +306,11 @@ impl RunPostings {
     }
 
     pub(super) fn nth(&mut self, n: u64) -> Result<Option<u64>, StoreError> {
-        self.cursor.go_to(&self.run, &*self.context.disk, n).map_err(store_error)
+        self.cursor.seek_ordinal(&self.run, &*self.context.disk, n).map_err(store_error)
     }
 }
 
-/// What whoever reads is store_error.
+/// Converts an error of the index's files for readers.
 pub(crate) fn store_error(error: RunError) -> StoreError {
     match error {
         RunError::Damaged { file, offset, what } => StoreError::Corrupt(Damage {

@@ -1,6 +1,6 @@
-//! A part of the index: a stretch of positions, in memory or in a file.
+//! A part of the index: a memtable or a sorted run.
 //!
-//! Always holds: parts do not overlap; what a part once had stays in it.
+//! Invariants: parts cover disjoint, ascending ranges of positions; a part never loses entries.
 
 use std::{
     collections::BTreeSet,
@@ -16,10 +16,10 @@ use super::{
     run::LookupHint,
 };
 
-/// See the module.
+/// See the [module](self).
 #[derive(Clone, Debug)]
 pub(super) enum IndexPart {
-    /// With its first position.
+    /// With its first position, so that the search for a part takes no lock.
     Memtable(u64, Arc<RwLock<Memtable>>),
     File(Arc<OnDiskPart>),
 }
@@ -32,7 +32,7 @@ pub(super) fn write(memory: &RwLock<Memtable>) -> RwLockWriteGuard<'_, Memtable>
     memory.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The last part that begins at or before a position.
+/// Returns the index of the last part that begins at or before a position.
 pub(super) fn part_before(parts: &[IndexPart], position: u64) -> Option<usize> {
     parts.partition_point(|part| part.first() <= position).checked_sub(1)
 }
@@ -45,7 +45,7 @@ impl IndexPart {
         }
     }
 
-    /// The number of its first segment.
+    /// The number of the first segment.
     pub(super) fn segment(&self) -> u64 {
         match self {
             Self::Memtable(_, memory) => read(memory).position_range().segment,
@@ -53,15 +53,15 @@ impl IndexPart {
         }
     }
 
-    /// Whether looking something up may read from the disk.
-    pub(super) fn is_a_file(&self) -> bool {
+    /// Returns whether a lookup may read from disk.
+    pub(super) fn is_on_disk(&self) -> bool {
         match self {
             Self::Memtable(..) => false,
             Self::File(_) => true,
         }
     }
 
-    /// The first position after it.
+    /// The first position after the part.
     pub(super) fn end(&self) -> u64 {
         match self {
             Self::Memtable(_, memory) => read(memory).end(),
@@ -80,7 +80,7 @@ impl IndexPart {
         }
     }
 
-    /// The nearest position from `at` on that has a record here.
+    /// Returns the nearest position at or after `at` in `direction` that has a record here.
     pub(super) fn nearest(&self, at: u64, direction: Direction) -> Result<Option<u64>, StoreError> {
         match self {
             Self::Memtable(_, memory) => Ok(read(memory).nearest(at, direction)),
@@ -99,7 +99,7 @@ impl IndexPart {
         }
     }
 
-    /// The revisions of a stream with their postings.
+    /// Returns the revisions of a stream with their postings.
     pub(super) fn stream(
         &self,
         stream: &StreamName,
@@ -156,7 +156,7 @@ impl IndexPart {
         Ok(())
     }
 
-    /// For looking up the postings of one term.
+    /// Returns the postings of one term.
     pub(super) fn postings(
         &self,
         term: &OwnedTerm,
@@ -181,7 +181,7 @@ pub(super) enum PartPostings {
 }
 
 impl PartPostings {
-    /// The nearest position from `at` on, `at` included.
+    /// Returns the nearest posting at or after `at` in `direction`.
     pub(super) fn seek(
         &mut self,
         at: u64,
@@ -194,7 +194,7 @@ impl PartPostings {
         }
     }
 
-    /// Of a stream's term: the position of its n-th event in this part.
+    /// Returns the position of the n-th event of a stream's term.
     pub(super) fn nth(&mut self, n: u64) -> Result<Option<u64>, StoreError> {
         match self {
             Self::Memtable(memory, OwnedTerm::Stream(stream)) => Ok(read(memory).nth(stream, n)),

@@ -1,7 +1,6 @@
-//! Walking postings across the parts of the index: one term, several merged, several intersected,
-//! either way.
+//! Query plans: postings of one term, merged or intersected, across the parts of the index.
 //!
-//! Always holds: a plan yields positions in order and each once, whichever way it is walked.
+//! Invariant: a plan yields ascending positions, each once, in either direction.
 
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use super::{
     part::{IndexPart, PartPostings, part_before},
 };
 
-/// How to find the positions that a filter lets through.
+/// A plan that finds the positions that a filter accepts.
 #[derive(Debug)]
 pub(crate) struct QueryPlan {
     steps: PlanNode,
@@ -28,13 +27,13 @@ enum PlanNode {
     All(Vec<PlanNode>),
 }
 
-/// One term's postings, part by part, looked up where the walk comes to.
+/// A scan of one term's postings across the parts. Parts are looked up when the scan reaches them.
 #[derive(Debug)]
 struct TermScan {
     parts: Arc<Vec<IndexPart>>,
     term: OwnedTerm,
     hash: LazyHash,
-    /// The part that was looked at last.
+    /// Index of the last part, and its postings.
     present: Option<(usize, PartPostings)>,
 }
 
@@ -55,12 +54,12 @@ impl QueryPlan {
         }
     }
 
-    /// What any of the plans yields.
+    /// Returns the union of plans.
     pub(super) fn any(plans: impl Iterator<Item = Self>) -> Self {
         Self::of(plans, PlanNode::Any)
     }
 
-    /// What all of the plans yield; every event where there is no plan.
+    /// Returns the intersection of plans, or `every` if there is none.
     pub(super) fn all(plans: impl Iterator<Item = Self>, every: impl FnOnce() -> Self) -> Self {
         let mut plans = plans.peekable();
         if plans.peek().is_none() {
@@ -74,27 +73,28 @@ impl QueryPlan {
         combine: impl FnOnce(Vec<PlanNode>) -> PlanNode,
     ) -> Self {
         let mut steps: Vec<_> = plans.map(|plan| plan.steps).collect();
+        // A union or intersection of one is that plan.
         let only = if steps.len() == 1 { steps.pop() } else { None };
         Self { steps: only.unwrap_or_else(|| combine(steps)), exact: true }
     }
 
-    /// The same plan, which also yields positions that are not meant.
+    /// Marks the plan as yielding positions that the filter may not accept.
     pub(super) fn inexact(self) -> Self {
         Self { exact: false, ..self }
     }
 
-    /// Whether every position that it yields is meant.
+    /// Returns whether the filter accepts every position that the plan yields.
     pub(crate) fn is_exact(&self) -> bool {
         self.exact
     }
 
-    /// Whether it yields every position.
+    /// Returns whether the plan yields every position.
     pub(super) fn is_every(&self) -> bool {
         matches!(self.steps, PlanNode::Every(_))
     }
 
-    /// The nearest position from `at` on, in this direction, `at` included. What was scavenged may
-    /// be there still.
+    /// Returns the nearest position at or after `at` in `direction`. Positions of scavenged events
+    /// may be among them.
     pub(super) fn seek(
         &mut self,
         at: Position,
@@ -125,7 +125,7 @@ impl PlanNode {
     }
 }
 
-/// Leaps from one list to the next until all agree on a position.
+/// Intersects by leapfrog: seeks in each list in turn until all agree on a position.
 fn seek_all(
     steps: &mut [PlanNode],
     mut at: u64,
@@ -179,7 +179,7 @@ impl TermScan {
         }
     }
 
-    /// The postings in one part; none where there is no such part.
+    /// Returns the postings in one part, or `None` if there is no such part.
     fn postings(&mut self, place: usize) -> Result<Option<&mut PartPostings>, StoreError> {
         if self.present.as_ref().is_none_or(|(present, _)| *present != place) {
             let Some(part) = self.parts.get(place) else { return Ok(None) };

@@ -1,6 +1,6 @@
-//! From what is in memory of a segment to the contents of its run.
+//! Conversion of a sealed segment's memtables to the contents of its run.
 //!
-//! Always holds: the same stretches give the same contents, whatever the order of maps in memory.
+//! The result does not depend on the order of the hash maps in memory: the run writer sorts.
 
 use std::sync::RwLockReadGuard;
 
@@ -12,11 +12,11 @@ use super::{
     stream_meta::StreamMetaTable,
 };
 
-/// The contents of the run that covers a segment; `stretches` are all of the segment's, in order.
-pub(super) fn of<'a>(
+/// Collects the contents of the run of a sealed segment from all of its memtables, in order.
+pub(super) fn collect<'a>(
     covered: Covered,
     stretches: impl Iterator<Item = RwLockReadGuard<'a, Memtable>>,
-    lives: &mut StreamMetaTable,
+    stream_metas: &mut StreamMetaTable,
     key: &TermKey,
 ) -> RunContents {
     let mut contents = RunContents {
@@ -25,15 +25,15 @@ pub(super) fn of<'a>(
         terms: Vec::new(),
         names: Vec::new(),
         categories: Vec::new(),
-        lifecycles: Vec::new(),
+        stream_meta: Vec::new(),
     };
     let end = Position::new(covered.end);
     for stretch in stretches {
         stretch.add_to(&mut contents, key);
         for stream in stretch.streams() {
             if let Some(described) = stream.described_stream() {
-                let lifecycle = lives.settle(&described, end).as_lifecycle();
-                contents.lifecycles.push((described, lifecycle));
+                let delta = stream_metas.settle(&described, end).as_delta();
+                contents.stream_meta.push((described, delta));
             }
         }
     }

@@ -1,6 +1,7 @@
-//! One stream's revisions, across the parts of the index.
+//! A cursor over one stream's revisions, across the parts of the index.
 //!
-//! Always holds: parts are asked from the latest backwards, and none more than is needed.
+//! Searches parts from the latest to the earliest, and only as far as needed: most reads want
+//! recent revisions.
 
 use std::sync::Arc;
 
@@ -12,41 +13,43 @@ use super::{
     part::{IndexPart, PartPostings},
 };
 
-/// See the module.
+/// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct StreamCursor {
     name: StreamName,
     hash: LazyHash,
     parts: Arc<Vec<IndexPart>>,
-    /// Parts before this one were not asked yet.
-    unasked: usize,
-    /// What was found, latest first.
+    /// Number of parts that are not searched yet; these come before the others.
+    unprobed: usize,
+    /// The parts that have events of the stream, latest first.
     found: Vec<(Revisions, PartPostings)>,
 }
 
 impl StreamCursor {
     pub(super) fn new(name: StreamName, parts: Arc<Vec<IndexPart>>) -> Self {
-        let unasked = parts.len();
-        Self { name, hash: LazyHash::default(), parts, unasked, found: Vec::new() }
+        let unprobed = parts.len();
+        Self { name, hash: LazyHash::default(), parts, unprobed, found: Vec::new() }
     }
 
-    /// The last revision, hidden or not.
+    /// Returns the last revision, whether hidden or not.
     pub(crate) fn head(&mut self) -> Result<Option<Revision>, StoreError> {
         if self.found.is_empty() {
-            self.ask_earlier()?;
+            self.probe_earlier_part()?;
         }
         Ok(self.found.first().map(|(revisions, _)| revisions.last()))
     }
 
-    /// Where an event is. None: the stream does not have it, or damage took it.
+    /// Returns the position of a revision, or `None` if the stream does not have it or damage took
+    /// it.
     pub(crate) fn position(&mut self, revision: Revision) -> Result<Option<Position>, StoreError> {
         while self.found.last().is_none_or(|(earliest, _)| earliest.first > revision) {
-            if !self.ask_earlier()? {
+            if !self.probe_earlier_part()? {
                 break;
             }
         }
         let holds =
             |revisions: &Revisions| revisions.first <= revision && revision <= revisions.last();
+        // Damage may have left a hole between parts, so the earliest one found need not contain it.
         let Some((revisions, postings)) =
             self.found.iter_mut().rev().find(|(revisions, _)| holds(revisions))
         else {
@@ -56,10 +59,10 @@ impl StreamCursor {
         Ok(postings.nth(nth)?.map(Position::new))
     }
 
-    /// Asks parts until one has events of the stream; says whether one had.
-    fn ask_earlier(&mut self) -> Result<bool, StoreError> {
-        while let Some(place) = self.unasked.checked_sub(1) {
-            self.unasked = place;
+    /// Searches further parts until one has events of the stream. Returns false if none has.
+    fn probe_earlier_part(&mut self) -> Result<bool, StoreError> {
+        while let Some(place) = self.unprobed.checked_sub(1) {
+            self.unprobed = place;
             let Some(part) = self.parts.get(place) else { continue };
             if let Some(found) = part.stream(&self.name, &self.hash)? {
                 self.found.push(found);

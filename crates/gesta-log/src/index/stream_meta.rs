@@ -1,8 +1,8 @@
-//! Where streams are in their lives: their metadata, and whether their name is forbidden.
+//! Stream metadata and tombstones.
 //!
-//! Always holds: it says what the last published event of each metadata stream says, and what the
-//! last one before a position said that no run covers yet: a run must not know of events behind it,
-//! which damage may still take. Only streams that were ever described take memory here.
+//! Holds the current state of each described stream, and the states since the end of the last run:
+//! the run of a segment must not contain changes from later segments, which damage may still take.
+//! Streams without metadata take no memory.
 
 use bytes::Bytes;
 use foldhash::HashMap;
@@ -13,15 +13,15 @@ use gesta_store::{
 
 use super::{IndexEntry, run::StreamMetaDelta};
 
-/// What an event in a metadata stream means for the stream that it describes.
+/// A change of a stream's metadata, from an event of its metadata stream.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum StreamMetaChange {
     Metadata(StreamMetadata),
     Tombstone,
 }
 
-/// Which stream an entry changes the life of, and how. Metadata were checked when they were
-/// offered; what cannot be read any more changes nothing.
+/// Returns the stream that an event describes, and the change. Metadata was validated when it was
+/// appended; unreadable metadata changes nothing.
 pub(crate) fn stream_meta_change(entry: &IndexEntry<'_>) -> Option<(StreamName, StreamMetaChange)> {
     let described = entry.stream.described_stream()?;
     if entry.event_type.as_str() == TombstoneStream::EVENT_TYPE {
@@ -31,7 +31,7 @@ pub(crate) fn stream_meta_change(entry: &IndexEntry<'_>) -> Option<(StreamName, 
     Some((described, StreamMetaChange::Metadata(metadata)))
 }
 
-/// Where one stream is in its life, its events aside.
+/// The metadata of one stream, and whether it is tombstoned.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct StreamMeta {
     metadata: Option<Box<StreamMetadata>>,
@@ -48,13 +48,13 @@ impl StreamMeta {
         truncated.unwrap_or(Revision::FIRST)
     }
 
-    /// The head, unless the stream is deleted.
+    /// Returns the head, or `None` if the stream is deleted.
     pub(crate) fn live(&self, head: Option<Revision>) -> Option<Revision> {
         head.filter(|head| *head >= self.truncate_before())
     }
 
-    /// Whether reads of the stream show an event with this place and age, at `now`. The head is
-    /// asked for only where max count needs it.
+    /// Returns whether reads show an event with this revision and recorded time at `now`. Calls
+    /// `head` only if `$maxCount` is set.
     pub(crate) fn shows(
         &self,
         (revision, recorded_at): (Revision, RecordedAt),
@@ -62,6 +62,7 @@ impl StreamMeta {
         head: impl FnOnce() -> Result<Option<Revision>, StoreError>,
     ) -> Result<bool, StoreError> {
         let Some(metadata) = self.metadata.as_deref() else { return Ok(!self.tombstoned) };
+        // Cheapest tests first: the head may need a lookup on disk.
         let truncated = revision < self.truncate_before();
         if self.tombstoned || truncated || metadata.expires(recorded_at, now) {
             return Ok(false);
@@ -81,8 +82,8 @@ impl StreamMeta {
         }
     }
 
-    /// As a run has it.
-    pub(super) fn as_lifecycle(&self) -> StreamMetaDelta {
+    /// Returns the state in the form that a run stores.
+    pub(super) fn as_delta(&self) -> StreamMetaDelta {
         let metadata = self.metadata.as_ref().map(|metadata| Bytes::from(metadata.to_json()));
         StreamMetaDelta { metadata, tombstoned: self.tombstoned }
     }
@@ -95,12 +96,13 @@ impl StreamMeta {
     }
 }
 
-/// All of them.
+/// The metadata of all described streams.
 #[derive(Debug, Default)]
 pub(super) struct StreamMetaTable {
-    /// By stream, in order: the position of each change, and the life from there on.
+    /// By stream: the position of each change and the resulting state, ascending.
     described: HashMap<StreamName, Vec<(Position, StreamMeta)>>,
-    /// How many there were.
+    /// Number of changes so far; see
+    /// [`Index::stream_meta_changes`](super::Index::stream_meta_changes).
     changes: u64,
 }
 
@@ -114,8 +116,8 @@ impl StreamMetaTable {
         self.changes += 1;
     }
 
-    /// A stream's life as the events before a position say. What they superseded is forgotten:
-    /// runs are made in the order of their segments.
+    /// Returns the state of a stream before `end`, and forgets the states that it supersedes. Runs
+    /// are made in the order of their segments, so no later call asks for these.
     pub(super) fn settle(&mut self, stream: &StreamName, end: Position) -> StreamMeta {
         let Some(past) = self.described.get_mut(stream) else { return StreamMeta::default() };
         let before = past.partition_point(|(at, _)| *at < end);

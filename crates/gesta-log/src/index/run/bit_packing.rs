@@ -1,21 +1,20 @@
-//! Numbers in few bytes: varints, and columns of numbers that all have the same width in bits.
-//!
-//! Always holds: reading takes any bytes without panicking. Not here: what the numbers mean.
+//! Bit-packed columns: numbers of the same width in bits, without padding. Reading takes any bytes
+//! without panicking.
 
 use crate::format::{Fields, Malformed};
 pub(super) use crate::format::{put_varint, varint};
 
-/// A column's numbers have this many bits at most, so that one and its shift fit 16 bytes.
+/// Maximum width, so that a number and its bit shift fit 16 bytes.
 pub(super) const WIDTH_MAX: u32 = 112;
-/// Up to this width a number and its shift fit 8 bytes.
+/// Maximum width with which a number and its bit shift fit 8 bytes.
 const NARROW_MAX: u32 = 56;
 
-/// How many bits a number takes.
+/// Number of significant bits.
 pub(super) const fn width(value: u128) -> u32 {
     u128::BITS - value.leading_zeros()
 }
 
-/// How many bytes a column takes.
+/// Size of a column.
 pub(super) const fn column_bytes(width: u32, count: usize) -> usize {
     (width as usize * count).div_ceil(8)
 }
@@ -24,6 +23,7 @@ pub(super) const fn column_bytes(width: u32, count: usize) -> usize {
 pub(super) fn put_column(out: &mut Vec<u8>, width: u32, numbers: impl Iterator<Item = u128>) {
     debug_assert!(width <= WIDTH_MAX, "a number and its shift fit 16 bytes");
     let (mut pending, mut bits) = (0_u128, 0);
+    // Collects bits until whole bytes can be appended.
     for number in numbers {
         pending |= number << bits;
         bits += width;
@@ -37,17 +37,18 @@ pub(super) fn put_column(out: &mut Vec<u8>, width: u32, numbers: impl Iterator<I
     }
 }
 
-/// A column that can be asked for any of its numbers.
+/// A column with random access.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BitColumn<'a> {
-    /// From the beginning of the column to the end of whatever it is in.
+    /// From the beginning of the column to the end of the block. Longer than the column, so that
+    /// most reads are whole words.
     bytes: &'a [u8],
     width: u32,
     count: usize,
 }
 
 impl<'a> BitColumn<'a> {
-    /// The column at the front of `fields`, which go on behind it.
+    /// Takes a column from the front of `fields`.
     pub(super) fn take(
         fields: &mut Fields<'a>,
         width: u32,
@@ -61,7 +62,7 @@ impl<'a> BitColumn<'a> {
         Ok(Self { bytes, width, count })
     }
 
-    /// One of the numbers; those that are too wide lose their upper bits.
+    /// Returns a number, truncated to 64 bits.
     pub(super) fn get(&self, index: usize) -> Result<u64, Malformed> {
         if self.width > NARROW_MAX {
             return self.get_wide(index).map(|number| number as u64);
@@ -74,7 +75,7 @@ impl<'a> BitColumn<'a> {
         Ok(word >> shift & ((1 << self.width) - 1))
     }
 
-    /// One of the numbers, however wide.
+    /// Returns a number of any width.
     pub(super) fn get_wide(&self, index: usize) -> Result<u128, Malformed> {
         let (rest, shift) = self.from(index)?;
         let word = match rest.first_chunk() {
@@ -92,7 +93,7 @@ impl<'a> BitColumn<'a> {
         Ok((self.bytes.get(bit / 8..).ok_or(Malformed::Short)?, bit % 8))
     }
 
-    /// How many of the ascending numbers are not above `limit`.
+    /// Returns how many of the ascending numbers are at most `limit`.
     pub(super) fn count_not_above(&self, limit: u128) -> Result<usize, Malformed> {
         let (mut low, mut high) = (0, self.count);
         while low < high {

@@ -1,8 +1,8 @@
-//! BlockSource: what a run consists of, 4 KiB each, with a kind and a checksum.
+//! Blocks: the 4 KiB units of a run, each with a kind and a checksum.
 //!
-//! Always holds: a [`Block`] was verified; its checksum is bound to the run's salt and to the
-//! block's number, so a block of another run or from another place is not one.
-//! Not here: what a block says, by kind.
+//! A [`Block`] has been verified. Its checksum is bound to the run's salt and the block's number,
+//! so a block of another run or from another offset does not verify. The contents of a block are
+//! defined by kind, in other modules.
 
 use bytes::Bytes;
 
@@ -14,10 +14,10 @@ use crate::{
 
 pub(super) const BLOCK_BYTES: usize = 4_096;
 const CHECKSUM_AT: usize = BLOCK_BYTES - 4;
-/// What a block can say: all of it but its kind and its checksum.
+/// Size of a block's contents: all but the kind and the checksum.
 pub(super) const BODY_BYTES: usize = CHECKSUM_AT - 1;
 
-/// What a block is for.
+/// The kind of a block's contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BlockKind {
     Offsets,
@@ -27,7 +27,7 @@ pub(super) enum BlockKind {
     Names,
     Categories,
     StreamMeta,
-    /// A piece of a value too large for the block where it belongs.
+    /// A piece of a value that is too large for its table.
     Large,
     Directory,
     Footer,
@@ -50,7 +50,7 @@ impl BlockKind {
     }
 }
 
-/// One block, verified.
+/// A verified block.
 #[derive(Clone, Debug)]
 pub(super) struct Block(Bytes);
 
@@ -69,7 +69,7 @@ impl Block {
         self.0.first() == Some(&kind.code())
     }
 
-    /// What it says, if it is of this kind.
+    /// Returns the contents if the block is of this kind.
     pub(super) fn body(&self, kind: BlockKind) -> Result<&[u8], Malformed> {
         match self.0.split_first() {
             Some((code, rest)) if *code == kind.code() => {
@@ -80,14 +80,14 @@ impl Block {
     }
 }
 
-/// Where a block begins.
+/// Returns the offset of a block in its file.
 pub(super) const fn offset(number: u32) -> u64 {
     number as u64 * BLOCK_BYTES as u64
 }
 
-/// Appends a block that says `body`.
+/// Appends a block with the contents `body`.
 pub(super) fn put(out: &mut Vec<u8>, kind: BlockKind, body: &[u8], number: u32, seed: Seed) {
-    assert!(body.len() <= BODY_BYTES, "what goes into a block was made to fit");
+    assert!(body.len() <= BODY_BYTES, "the caller splits contents to fit a block");
     let start = out.len();
     out.push(kind.code());
     out.extend_from_slice(body);
@@ -96,22 +96,22 @@ pub(super) fn put(out: &mut Vec<u8>, kind: BlockKind, body: &[u8], number: u32, 
     out.extend_from_slice(&checksum.to_le_bytes());
 }
 
-/// Where blocks are read from.
+/// A source of verified blocks.
 pub(super) trait BlockSource {
-    /// The block with this number, of any kind.
-    fn any(&mut self, number: u32) -> Result<Block, RunError>;
+    /// Reads a block of any kind.
+    fn block(&mut self, number: u32) -> Result<Block, RunError>;
 
-    /// What to say of a block that cannot be what was written.
-    fn bad(&self, number: u32, what: Malformed) -> RunError;
+    /// The error for a verified block whose contents are invalid.
+    fn malformed(&self, number: u32, what: Malformed) -> RunError;
 
-    /// Reads a block of this kind with `read`.
-    fn with<T>(
+    /// Reads a block of `kind` and decodes its contents with `read`.
+    fn decode<T>(
         &mut self,
         number: u32,
         kind: BlockKind,
         read: impl FnOnce(&[u8]) -> Result<T, Malformed>,
     ) -> Result<T, RunError> {
-        let block = self.any(number)?;
-        block.body(kind).and_then(read).map_err(|what| self.bad(number, what))
+        let block = self.block(number)?;
+        block.body(kind).and_then(read).map_err(|what| self.malformed(number, what))
     }
 }

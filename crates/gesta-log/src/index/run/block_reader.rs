@@ -1,4 +1,4 @@
-//! Where blocks are read from: the cache for those who ask, windows for who reads a run through.
+//! Sources of blocks: through the cache for lookups, in read-ahead windows for sequential reads.
 
 use bytes::Bytes;
 
@@ -12,14 +12,14 @@ use crate::{
     format::Malformed,
 };
 
-/// Reads blocks one by one, and keeps them in the cache.
+/// Reads single blocks through the cache.
 pub(super) struct CachedBlocks<'a> {
     pub(super) run: &'a Run,
     pub(super) disk: &'a dyn Disk,
 }
 
 impl CachedBlocks<'_> {
-    /// Reads a block for somebody who keeps it.
+    /// Reads a block without caching it, for a caller that keeps it.
     pub(super) fn read(&self, number: u32) -> Result<Block, RunError> {
         let bytes = read(self.run, self.disk, number, 1)?;
         verify(self.run, bytes, number)
@@ -27,9 +27,9 @@ impl CachedBlocks<'_> {
 }
 
 impl BlockSource for CachedBlocks<'_> {
-    fn any(&mut self, number: u32) -> Result<Block, RunError> {
-        let Run { cache, cache_number, .. } = self.run;
-        let key = BlockKey { run: *cache_number, block: number };
+    fn block(&mut self, number: u32) -> Result<Block, RunError> {
+        let Run { cache, cache_id, .. } = self.run;
+        let key = BlockKey { run: *cache_id, block: number };
         if let Some(block) = cache.get(key) {
             return Ok(block);
         }
@@ -38,19 +38,20 @@ impl BlockSource for CachedBlocks<'_> {
         Ok(block)
     }
 
-    fn bad(&self, number: u32, what: Malformed) -> RunError {
-        self.run.bad(number, what)
+    fn malformed(&self, number: u32, what: Malformed) -> RunError {
+        self.run.malformed(number, what)
     }
 }
 
 const WINDOW_BLOCKS: u32 = 32;
 const WINDOWS_MAX: usize = 4;
 
-/// Reads many blocks at once, and keeps what was read last to itself.
+/// Reads blocks in windows and bypasses the cache. Several windows, because a merge reads offsets,
+/// terms, postings and tables in turn.
 pub(super) struct BlockWindows<'a> {
     run: &'a Run,
     disk: &'a dyn Disk,
-    /// The first block of each, the latest window last.
+    /// The first block and the bytes of each window, the latest last.
     windows: Vec<(u32, Bytes)>,
 }
 
@@ -72,7 +73,7 @@ impl<'a> BlockWindows<'a> {
 }
 
 impl BlockSource for BlockWindows<'_> {
-    fn any(&mut self, number: u32) -> Result<Block, RunError> {
+    fn block(&mut self, number: u32) -> Result<Block, RunError> {
         let bytes = match self.have(number) {
             Some(bytes) => bytes,
             None => {
@@ -88,20 +89,21 @@ impl BlockSource for BlockWindows<'_> {
         verify(self.run, bytes, number)
     }
 
-    fn bad(&self, number: u32, what: Malformed) -> RunError {
-        self.run.bad(number, what)
+    fn malformed(&self, number: u32, what: Malformed) -> RunError {
+        self.run.malformed(number, what)
     }
 }
 
-/// Reads up to so many blocks of those that there are.
+/// Reads up to `blocks` blocks, limited by the end of the file.
 fn read(run: &Run, disk: &dyn Disk, number: u32, blocks: u32) -> Result<Bytes, RunError> {
     let there = run.footer.blocks.checked_sub(number).filter(|there| *there > 0);
-    let there = there.ok_or_else(|| run.bad(number, Malformed::Field("number of a block")))?;
+    let there =
+        there.ok_or_else(|| run.malformed(number, Malformed::Field("number of a block")))?;
     let length = there.min(blocks) as usize * BLOCK_BYTES;
     disk.read(&run.file, block::offset(number), length, Cache::Use)
         .map_err(|source| RunError::io(&run.file, source))
 }
 
 fn verify(run: &Run, bytes: Bytes, number: u32) -> Result<Block, RunError> {
-    Block::verify(bytes, number, run.seed).map_err(|what| run.bad(number, what))
+    Block::verify(bytes, number, run.seed).map_err(|what| run.malformed(number, what))
 }

@@ -1,7 +1,7 @@
-//! Writing a run's blocks to a new file.
+//! Writes the blocks of a run to a new file.
 //!
-//! Always holds: numbers are given in order, and what was given one is written before the end; the
-//! file has its name only once all of it is durable.
+//! Block numbers are assigned in order, and every assigned block is written before the end. The
+//! file is renamed to its final name once it is durable.
 
 use std::ops::ControlFlow;
 
@@ -18,22 +18,22 @@ use crate::{
     planted::{self, Bug},
 };
 
-/// Bytes that are written at once.
+/// Size of a write.
 const WRITE_BYTES: usize = 1 << 20;
-/// Synced in between after this much, so that one large sync at the end holds nobody up.
+/// Bytes between syncs. A single large sync at the end would delay the syncs of appends.
 const SYNC_BYTES: usize = 16 << 20;
 
-/// Told of bytes as they are written; may say to stop.
+/// Callback for the number of bytes written or read; may stop the operation.
 pub(crate) type OnBytes<'a> = &'a mut dyn FnMut(usize) -> ControlFlow<()>;
 
-/// A file of blocks that is being written.
+/// A file of blocks being written.
 pub(super) struct BlockWriter<'a> {
     disk: &'a dyn Disk,
     name: RunName,
     file: String,
     seed: Seed,
-    go_on: OnBytes<'a>,
-    /// BlockSource from number `written` on.
+    on_bytes: OnBytes<'a>,
+    /// Blocks from number `written` on.
     buffer: Vec<u8>,
     written: u32,
     unsynced: usize,
@@ -44,11 +44,11 @@ impl<'a> BlockWriter<'a> {
         disk: &'a dyn Disk,
         name: RunName,
         seed: Seed,
-        go_on: OnBytes<'a>,
+        on_bytes: OnBytes<'a>,
     ) -> Result<Self, RunError> {
         let file = name.new_file();
         let buffer = Vec::with_capacity(WRITE_BYTES);
-        let output = Self { disk, name, file, seed, go_on, buffer, written: 0, unsynced: 0 };
+        let output = Self { disk, name, file, seed, on_bytes, buffer, written: 0, unsynced: 0 };
         output.run(Operation::Create { file: output.file.clone() })?;
         Ok(output)
     }
@@ -57,17 +57,17 @@ impl<'a> BlockWriter<'a> {
         self.disk.run(operation).map_err(|source| RunError::io(&self.file, source))
     }
 
-    /// The number that the next block gets.
+    /// The number of the next block.
     pub(super) fn next(&self) -> Result<u32, RunError> {
         let buffered = self.buffer.len() / BLOCK_BYTES;
         let next = u32::try_from(buffered).ok().and_then(|buffered| {
             self.written.checked_add(buffered).filter(|next| *next < u32::MAX)
         });
-        // Sixteen tebibytes: more than the index of any store that there is.
+        // 16 TiB of index, which no store reaches.
         next.ok_or_else(|| RunError::malformed(&self.file, 0, Malformed::Field("size")))
     }
 
-    /// Adds a block; says its number.
+    /// Adds a block and returns its number.
     pub(super) fn add(&mut self, kind: BlockKind, body: &[u8]) -> Result<u32, RunError> {
         self.add_with(kind, body, self.seed)
     }
@@ -81,14 +81,14 @@ impl<'a> BlockWriter<'a> {
         Ok(number)
     }
 
-    /// Gives a number to a block that is [filled](Self::fill) later.
+    /// Reserves the next number for a block that is [filled](Self::fill) later.
     pub(super) fn reserve(&mut self) -> Result<u32, RunError> {
         let number = self.next()?;
         self.buffer.resize(self.buffer.len() + BLOCK_BYTES, 0);
         Ok(number)
     }
 
-    /// Says what a reserved block says.
+    /// Writes the contents of a reserved block.
     pub(super) fn fill(
         &mut self,
         number: u32,
@@ -97,12 +97,13 @@ impl<'a> BlockWriter<'a> {
     ) -> Result<(), RunError> {
         let mut bytes = Vec::with_capacity(BLOCK_BYTES);
         block::put(&mut bytes, kind, body, number, self.seed);
+        // Already flushed as zeros: overwrite it in place.
         let Some(buffered) = number.checked_sub(self.written) else {
             return self.write_at(number, Bytes::from(bytes));
         };
         let start = buffered as usize * BLOCK_BYTES;
         let place = self.buffer.get_mut(start..start + BLOCK_BYTES);
-        place.expect("it was reserved").copy_from_slice(&bytes);
+        place.expect("the block was reserved in the buffer").copy_from_slice(&bytes);
         Ok(())
     }
 
@@ -114,7 +115,7 @@ impl<'a> BlockWriter<'a> {
         if self.unsynced >= SYNC_BYTES {
             self.sync()?;
         }
-        match (self.go_on)(length) {
+        match (self.on_bytes)(length) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(RunError::Stopped),
         }
@@ -135,14 +136,14 @@ impl<'a> BlockWriter<'a> {
         self.run(Operation::Sync { file: self.file.clone() })
     }
 
-    /// Adds the last block and gives the file its name, durably.
+    /// Adds the footer, makes the file durable and renames it to its final name.
     pub(super) fn finish(mut self, footer: &[u8], seed: Seed) -> Result<(), RunError> {
         self.end(footer, seed)?;
         self.run(Operation::Rename { from: self.file.clone(), to: self.name.file() })?;
         self.run(Operation::SyncDirectory)
     }
 
-    /// Adds the last block and makes the file durable, without giving it its name.
+    /// Adds the footer and makes the file durable under its temporary name.
     pub(super) fn end(&mut self, footer: &[u8], seed: Seed) -> Result<(), RunError> {
         self.add_with(BlockKind::Footer, footer, seed)?;
         self.write()?;

@@ -1,9 +1,9 @@
-//! FilterDirectory: which terms are surely not in a run, and in which block of terms another one would be.
+//! Blocked Bloom filters over a run's terms.
 //!
-//! Always holds: a filter stands for all terms of the blocks that it lists, which follow each other
-//! in the order of hashes; so one block answers for a hash, and no term that is there is missed. All
-//! bits of a term are in one line of the processor's cache: every append asks every run, and mostly
-//! waits for memory. Not here: which filter of a run to ask ([`filters`](super::filter_directory)).
+//! A filter covers all terms of consecutive term blocks, and lists these blocks. A probe therefore
+//! either excludes a term or yields the one block that may have it. All bits of a term are in one
+//! cache line: each append probes every run, and the cost is cache misses. The filter to probe is
+//! found in [`filter_directory`](super::filter_directory).
 
 use super::{
     block::{BLOCK_BYTES, BODY_BYTES},
@@ -11,20 +11,20 @@ use super::{
 };
 use crate::format::{Fields, Malformed};
 
-/// BlockSource of terms that one filter stands for, at most.
+/// Maximum number of term blocks that a filter covers.
 const LISTED_MAX: usize = 19;
-/// Where in the block the body begins.
+/// Offset of the body in the block.
 const BODY_AT: usize = 1;
-/// Where in the body the lines begin: at a multiple of their size in the block.
+/// Offset of the first line in the body; aligned to the line size in the block.
 const LINES_AT: usize = 5 * LINE_BYTES - BODY_AT;
 const LINE_BYTES: usize = 64;
 const LINES: usize = (BODY_BYTES - LINES_AT) / LINE_BYTES;
-/// Bits that are set for a term.
+/// Bits set for each term.
 const PROBES: u32 = 7;
-/// A filter with this many terms takes no further block, so that there are ten bits for each.
-const TERMS_ENOUGH: usize = 2_650;
+/// A filter with this many terms takes no further block: about ten bits for each term.
+const TERMS_TARGET: usize = 2_650;
 
-/// A filter being filled.
+/// A Bloom filter being filled.
 #[derive(Debug)]
 pub(super) struct BloomFilterBuilder {
     listed: Vec<(TermHash, u32)>,
@@ -41,20 +41,22 @@ impl BloomFilterBuilder {
     pub(super) fn add(&mut self, hash: TermHash) {
         self.terms += 1;
         let BloomProbe { line, bits, .. } = BloomProbe::of(hash);
-        let line = self.lines.get_mut(line * LINE_BYTES..).expect("there is such a line");
+        let line =
+            self.lines.get_mut(line * LINE_BYTES..).expect("a probe's line is within the filter");
         line.iter_mut().zip(bits).for_each(|(byte, bits)| *byte |= bits);
     }
 
-    /// Lists the block of terms that has those added since the last one.
+    /// Lists the term block with the terms that were added since the last call.
     pub(super) fn list(&mut self, first: TermHash, block: u32) {
+        debug_assert!(self.listed.last().is_none_or(|(last, _)| *last < first), "hashes ascend");
         self.listed.push((first, block));
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.terms >= TERMS_ENOUGH || self.listed.len() >= LISTED_MAX
+        self.terms >= TERMS_TARGET || self.listed.len() >= LISTED_MAX
     }
 
-    /// The first hash and the body, if there is anything; the filter is empty afterwards.
+    /// Returns the first hash and the body, and resets the filter. `None` if it is empty.
     pub(super) fn take(&mut self) -> Option<(TermHash, Vec<u8>)> {
         let (first, _) = *self.listed.first()?;
         let mut body = Vec::with_capacity(BODY_BYTES);
@@ -71,26 +73,29 @@ impl BloomFilterBuilder {
     }
 }
 
-/// A line of a filter.
+/// A line of a filter; the size of a cache line.
 pub(in crate::index) type Line = [u8; LINE_BYTES];
 
-/// What a filter is asked for a term: the same in all filters of all runs.
+/// A term's line and bits. They are the same in all filters, so they are computed once for all
+/// runs.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::index) struct BloomProbe {
     pub(super) hash: TermHash,
-    /// Which line has the term's bits. The upper part of a hash chose the filter, so all of this comes
-    /// from the lower part.
+    /// Index of the line with the term's bits. From the low part of the hash: filters are ranges of
+    /// hashes, so the high part is nearly constant within a filter.
     line: usize,
-    /// Which bits of its line the term sets.
+    /// The term's bits within the line.
     bits: Line,
 }
 
 impl BloomProbe {
     pub(in crate::index) fn of(hash: TermHash) -> Self {
         let low = u64::from(hash.bits() as u32);
+        // Multiply-shift instead of a division.
         let line = ((low * LINES as u64) >> 32) as usize;
         let mixed = (hash.bits() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut bits = [0; LINE_BYTES];
+        // Nine bits of the mixed hash for each of the 512 bits of a line.
         for probe in 1..=PROBES {
             let bit = (mixed >> (64 - 9 * probe)) & 511;
             *bits.get_mut((bit / 8) as usize).expect("a probe is within the line") |=
@@ -99,9 +104,9 @@ impl BloomProbe {
         Self { hash, line, bits }
     }
 
-    /// Whether the term may be where this line is from: all of its bits are set. All are looked at,
-    /// without a branch, for they lie next to each other.
-    pub(in crate::index) fn may_be_in(&self, line: &Line) -> bool {
+    /// Returns whether all of the term's bits are set. Branch-free, so that it compiles to a few
+    /// vector instructions.
+    pub(in crate::index) fn may_match(&self, line: &Line) -> bool {
         let pairs = line.iter().zip(&self.bits);
         pairs.fold(0, |missing, (line, bits)| missing | (!line & bits)) == 0
     }
@@ -111,9 +116,9 @@ impl BloomProbe {
     }
 }
 
-/// The block of terms where a hash would be, as a filter's body says; none if it surely is in none.
-pub(super) fn block_for(body: &[u8], probe: &BloomProbe) -> Result<Option<u32>, Malformed> {
-    if !probe.may_be_in(probe.line_of(body).ok_or(Malformed::Short)?) {
+/// Returns the term block that may contain the hash, or `None` if the filter excludes it.
+pub(super) fn find_term_block(body: &[u8], probe: &BloomProbe) -> Result<Option<u32>, Malformed> {
+    if !probe.may_match(probe.line_of(body).ok_or(Malformed::Short)?) {
         return Ok(None);
     }
     let mut fields = Fields(body);
@@ -129,7 +134,7 @@ pub(super) fn block_for(body: &[u8], probe: &BloomProbe) -> Result<Option<u32>, 
     Ok(found)
 }
 
-/// A filter's body that is kept in memory, laid so that its lines are lines of the processor's cache.
+/// A filter that is cached in memory, aligned so that its lines are cache lines.
 #[derive(Debug)]
 pub(super) struct CachedFilter(Box<AlignedPage>);
 
@@ -150,7 +155,7 @@ impl CachedFilter {
         bytes.get(BODY_AT..).unwrap_or_default()
     }
 
-    /// The line that says whether a term may be there.
+    /// Returns the line that the probe has to test.
     pub(super) fn line(&self, probe: &BloomProbe) -> Option<&Line> {
         probe.line_of(self.body())
     }
@@ -182,16 +187,17 @@ mod tests {
         assert_eq!(first, hashes[0]);
         for (at, hash) in hashes.iter().enumerate() {
             let block = Ok(Some(100 + at as u32 / 300));
-            assert_eq!(block_for(&body, &BloomProbe::of(*hash)), block);
-            assert_eq!(block_for(kept.body(), &BloomProbe::of(*hash)), block);
+            assert_eq!(find_term_block(&body, &BloomProbe::of(*hash)), block);
+            assert_eq!(find_term_block(kept.body(), &BloomProbe::of(*hash)), block);
         }
         let others = (3_000..103_000).map(hash).filter(|hash| *hash > first);
-        let passed =
-            others.filter(|hash| block_for(&body, &BloomProbe::of(*hash)) != Ok(None)).count();
+        let passed = others
+            .filter(|hash| find_term_block(&body, &BloomProbe::of(*hash)) != Ok(None))
+            .count();
         assert!(passed < 1_200, "{passed} of 100,000 pass");
         assert_eq!(filter.take(), None);
         for cut in 0..body.len() {
-            let _ = block_for(&body[..cut], &BloomProbe::of(first));
+            let _ = find_term_block(&body[..cut], &BloomProbe::of(first));
         }
     }
 }

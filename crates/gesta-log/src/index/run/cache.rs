@@ -1,10 +1,12 @@
-//! BlockSource of runs that were read lately, within a budget.
+//! The block cache: recently used blocks of runs, within a budget.
 //!
-//! Always holds: what is here was verified; the budget is kept; a block that is asked for again
-//! outlives one that is not (CLOCK), so going through a whole run once evicts little. Three quarters of
-//! the budget may be taken by runs for keeping their filters themselves, which every append asks:
-//! who finds a block here contends for its place and its count of users. What they do not take is for
-//! blocks, which give it back as filters come.
+//! Cached blocks are verified. Eviction is CLOCK, so a block that is used again outlives one that
+//! is not, and a scan of a whole run evicts little.
+//!
+//! Up to three quarters of the budget can be reserved by runs that keep their filters outside of
+//! the cache: every append probes the filters, and lookups here would contend for a shard's lock
+//! and the block's reference count. The unreserved part holds blocks, and shrinks as filters are
+//! loaded.
 
 use std::{
     collections::HashMap,
@@ -18,66 +20,69 @@ use std::{
 use super::block::{BLOCK_BYTES, Block};
 
 const SHARDS: usize = 16;
-/// What one block costs here, with what it takes to find it.
+/// Size of a block with its map entry and bookkeeping.
 const SLOT_BYTES: usize = BLOCK_BYTES + 160;
 
-/// Which block of which run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct BlockKey {
-    /// Given by [`BlockCache::next_run`], and never again.
+    /// From [`BlockCache::next_run_id`]; never reused.
     pub(super) run: u64,
     pub(super) block: u32,
 }
 
-/// See the module.
+/// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct BlockCache {
     shards: [Mutex<CacheShard>; SHARDS],
     runs: AtomicU64,
     budget_bytes: usize,
-    /// What runs may still keep themselves.
-    keepable_bytes: AtomicUsize,
+    /// Bytes that runs may still reserve for filters.
+    filter_bytes_left: AtomicUsize,
 }
 
 impl BlockCache {
-    /// A cache that takes about this many bytes once it is full.
+    /// Creates a cache with a budget in bytes.
     pub(crate) fn new(budget_bytes: usize) -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
             runs: AtomicU64::new(0),
             budget_bytes,
-            keepable_bytes: AtomicUsize::new(keepable(budget_bytes)),
+            filter_bytes_left: AtomicUsize::new(filter_budget(budget_bytes)),
         }
     }
 
-    /// How many blocks a shard may have now.
+    /// Maximum number of blocks of a shard, given the present reservations.
     fn slots_max(&self) -> usize {
-        let kept = keepable(self.budget_bytes) - self.keepable_bytes.load(Ordering::Relaxed);
+        let kept =
+            filter_budget(self.budget_bytes) - self.filter_bytes_left.load(Ordering::Relaxed);
         (self.budget_bytes - kept) / SLOT_BYTES / SHARDS
     }
 
-    /// Takes room for a block from the budget, if there is as much: its owner keeps it, and [gives
-    /// the room back](Self::give_back).
-    pub(super) fn take_room(&self) -> bool {
+    /// Reserves room for one filter. Returns false if none is left. The caller
+    /// [releases](Self::release) it later.
+    pub(super) fn try_reserve(&self) -> bool {
         let less = |left: usize| left.checked_sub(SLOT_BYTES);
-        let taken = self.keepable_bytes.try_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        let taken = self.filter_bytes_left.try_update(Ordering::Relaxed, Ordering::Relaxed, less);
         if let Ok(left) = taken
             && let Some(shard) = self.shards.get(left / SLOT_BYTES % SHARDS)
         {
-            // One shard after the other makes room for as much as all have to.
+            // Each reservation shrinks one shard, in turn; all shards together shrink by as much as
+            // was reserved.
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.shrink_to(self.slots_max());
         }
         taken.is_ok()
     }
 
-    /// See [`take_room`](Self::take_room).
-    pub(super) fn give_back(&self, blocks: usize) {
-        self.keepable_bytes.fetch_add(blocks * SLOT_BYTES, Ordering::Relaxed);
+    /// Releases reservations of [`try_reserve`](Self::try_reserve).
+    pub(super) fn release(&self, blocks: usize) {
+        let left = self.filter_bytes_left.fetch_add(blocks * SLOT_BYTES, Ordering::Relaxed);
+        let budget = filter_budget(self.budget_bytes);
+        debug_assert!(left + blocks * SLOT_BYTES <= budget, "only reserved room is released");
     }
 
-    /// A number that no other run has.
-    pub(super) fn next_run(&self) -> u64 {
+    /// Returns an id that no other run has.
+    pub(super) fn next_run_id(&self) -> u64 {
         self.runs.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -85,18 +90,18 @@ impl BlockCache {
         let mut shard = self.shard(key)?;
         let at = *shard.places.get(&key)?;
         let slot = shard.slots.get_mut(at)?;
-        slot.asked_again = true;
+        slot.referenced = true;
         Some(slot.block.clone())
     }
 
     pub(super) fn insert(&self, key: BlockKey, block: Block) {
         if let Some(mut shard) = self.shard(key) {
-            shard.insert(CacheSlot { key, block, asked_again: false }, self.slots_max());
+            shard.insert(CacheSlot { key, block, referenced: false }, self.slots_max());
         }
     }
 
     fn shard(&self, key: BlockKey) -> Option<MutexGuard<'_, CacheShard>> {
-        // The upper bits choose the shard, the lower ones the place in its map.
+        // The upper bits select the shard, the lower ones the map's bucket.
         let shard = self.shards.get(mix(key.run, key.block) as usize >> 20 & (SHARDS - 1))?;
         Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -113,7 +118,7 @@ struct CacheShard {
 struct CacheSlot {
     key: BlockKey,
     block: Block,
-    asked_again: bool,
+    referenced: bool,
 }
 
 impl CacheShard {
@@ -151,25 +156,26 @@ impl CacheShard {
         self.hand = if self.slots.is_empty() { 0 } else { at % self.slots.len() };
     }
 
-    /// The next one that was not asked for since the hand came by; the hand ends behind it.
+    /// The CLOCK hand: returns the next slot that was not used since the last pass, and clears the
+    /// mark of those before it.
     fn victim(&mut self) -> usize {
         loop {
             let at = self.hand;
             self.hand = (at + 1) % self.slots.len();
             match self.slots.get_mut(at) {
-                Some(slot) if slot.asked_again => slot.asked_again = false,
+                Some(slot) if slot.referenced => slot.referenced = false,
                 Some(_) | None => return at,
             }
         }
     }
 }
 
-/// What of a budget may be kept by runs.
-const fn keepable(budget_bytes: usize) -> usize {
+/// The part of a budget that can be reserved for filters.
+const fn filter_budget(budget_bytes: usize) -> usize {
     budget_bytes / 4 * 3
 }
 
-/// Keys are small numbers of our own; nobody can choose them to collide.
+/// Keys are small numbers made here, so they cannot be chosen to collide.
 #[derive(Debug, Default)]
 struct BlockKeyHasher {
     run: u64,
@@ -226,7 +232,7 @@ mod tests {
     #[test]
     fn the_budget_is_kept_and_what_is_asked_for_again_stays() {
         let cache = BlockCache::new(SHARDS * SLOT_BYTES * 8);
-        let (run, hot) = (cache.next_run(), cache.next_run());
+        let (run, hot) = (cache.next_run_id(), cache.next_run_id());
         assert_ne!(run, hot);
         cache.insert(BlockKey { run: hot, block: 7 }, a_block(7));
         for block in 0..10_000 {
@@ -248,21 +254,21 @@ mod tests {
     #[test]
     fn blocks_take_what_filters_leave_and_give_it_back() {
         let cache = BlockCache::new(SHARDS * SLOT_BYTES * 80);
-        let run = cache.next_run();
+        let run = cache.next_run_id();
         let held = |blocks: std::ops::Range<u32>| {
             blocks.filter(|block| cache.get(BlockKey { run, block: *block }).is_some()).count()
         };
         (0..5_000).for_each(|block| cache.insert(BlockKey { run, block }, a_block(block)));
         assert!(held(0..5_000) > SHARDS * 70, "{}", held(0..5_000));
         let mut kept = 0;
-        while cache.take_room() {
+        while cache.try_reserve() {
             kept += 1;
         }
         assert_eq!(kept, SHARDS * 60);
         assert!(held(0..5_000) <= SHARDS * 21, "{}", held(0..5_000));
         (5_000..10_000).for_each(|block| cache.insert(BlockKey { run, block }, a_block(block)));
         assert!(held(0..10_000) <= SHARDS * 21, "{}", held(0..10_000));
-        cache.give_back(kept);
+        cache.release(kept);
         (10_000..15_000).for_each(|block| cache.insert(BlockKey { run, block }, a_block(block)));
         assert!(held(0..15_000) > SHARDS * 70, "{}", held(0..15_000));
     }

@@ -1,38 +1,26 @@
-//! What can go wrong with the index's files.
+//! Errors of the index's files.
 
 use std::io;
 
 use crate::format::Malformed;
 
-/// Why a run or the manifest could not be used.
+/// The reason why a run or the manifest could not be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
-    /// The system said no. Try again, or give up.
+    /// The system reported an error. Try again, or give up.
     #[error("cannot use {file}")]
     Io {
-        /// Which file.
         file: String,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
-    /// The file is not what was written. The log can rebuild it.
+    /// The file is not as it was written. It can be rebuilt from the log.
     #[error("{file} is damaged at byte {offset}: {what}")]
-    Damaged {
-        /// Which file.
-        file: String,
-        /// Where what is wrong begins.
-        offset: u64,
-        /// What is wrong.
-        what: Malformed,
-    },
-    /// The file has features that this version does not know. Leave it alone.
+    Damaged { file: String, offset: u64, what: Malformed },
+    /// The file uses features of a newer version. Leave it alone.
     #[error("{file} was written by a newer version")]
-    Newer {
-        /// Which file.
-        file: String,
-    },
-    /// Whoever was asked said not to go on; nothing that counts was changed.
+    Newer { file: String },
+    /// A callback stopped the operation. No live file was changed.
     #[error("stopped before it was done")]
     Stopped,
 }

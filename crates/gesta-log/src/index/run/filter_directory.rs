@@ -1,9 +1,8 @@
-//! The filters of an open run: which of them to ask for a hash, and those that are kept in memory.
+//! The filters of an open run: which filter covers a hash, and the filters that are cached.
 //!
-//! Owns: the way from a hash to its filter. Always holds: filters are kept as long as the cache's
-//! budget has room for them, and read anew otherwise; hashes are spread evenly, so the way leads
-//! through two places in memory, however many filters there are. Not here: what a filter says
-//! ([`filter`](super::bloom_filter)).
+//! Filters are cached for as long as the block cache grants them room, and otherwise read for each
+//! probe. Hashes are uniformly distributed, so finding a filter takes two memory accesses however
+//! many there are. The contents of a filter are in [`bloom_filter`](super::bloom_filter).
 
 use std::sync::OnceLock;
 
@@ -15,17 +14,18 @@ use super::{
     term_hash::TermHash,
 };
 
-/// See the module.
+/// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct FilterDirectory {
-    /// For each beginning of hashes how many filters begin below it; one more at the end.
+    /// For each prefix of hashes, the number of filters that begin below it. Has one more entry at
+    /// the end.
     begun: Box<[u32]>,
-    /// How many bits of a hash its beginning leaves.
+    /// Number of bits of a hash after its prefix.
     rest_bits: u32,
     slots: Box<[FilterSlot]>,
 }
 
-/// One filter, and all that is needed to ask it, next to each other.
+/// One filter with all that a probe needs, in one cache line.
 #[derive(Debug)]
 #[repr(align(64))]
 struct FilterSlot {
@@ -34,20 +34,21 @@ struct FilterSlot {
     kept: OnceLock<CachedFilter>,
 }
 
-/// What memory has to say of a term in a run.
+/// The answer of the cached filters about a term.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::index) enum FilterHint<'a> {
-    /// It surely is not there.
+    /// The term is not in the run.
     Absent,
-    /// Its bits in this line say.
+    /// The cached filter line that decides.
     Line(&'a Line),
-    /// Nothing: the filter is not in memory.
+    /// The filter is not cached.
     Unread,
 }
 
 impl FilterDirectory {
-    /// Of these filters, given with their first hash and their block, in order.
+    /// Builds the directory of filters, given by first hash and block in order.
     pub(super) fn new(listed: Vec<(TermHash, u32)>) -> Self {
+        // As many prefixes as filters, so that about one filter begins in each.
         let bits = listed.len().next_power_of_two().ilog2();
         let rest_bits = TermHash::BITS - bits;
         let beginnings = 1_u128 << bits;
@@ -61,7 +62,7 @@ impl FilterDirectory {
         Self { begun, rest_bits, slots }
     }
 
-    /// The slot of the filter that answers for a hash; none if no term is there.
+    /// Returns the filter that covers a hash, or `None` if the run has no such term.
     fn slot(&self, hash: TermHash) -> Option<&FilterSlot> {
         let beginning = (hash.bits() >> self.rest_bits) as usize;
         let from = *self.begun.get(beginning)? as usize;
@@ -70,21 +71,21 @@ impl FilterDirectory {
         self.slots.get((from + same.count()).checked_sub(1)?)
     }
 
-    /// The block of terms where a hash would be; none if it surely is in none.
-    pub(super) fn block_for(
+    /// Returns the term block that may contain the hash, or `None` if the run has no such term.
+    pub(super) fn find_term_block(
         &self,
         blocks: &mut CachedBlocks<'_>,
         probe: &BloomProbe,
     ) -> Result<Option<u32>, RunError> {
         let Some(slot) = self.slot(probe.hash) else { return Ok(None) };
-        let ask = |body: &[u8]| bloom_filter::block_for(body, probe);
+        let ask = |body: &[u8]| bloom_filter::find_term_block(body, probe);
         match slot.keep(blocks)? {
-            Some(kept) => ask(kept.body()).map_err(|what| blocks.bad(slot.block, what)),
-            None => blocks.with(slot.block, BlockKind::Filter, ask),
+            Some(kept) => ask(kept.body()).map_err(|what| blocks.malformed(slot.block, what)),
+            None => blocks.decode(slot.block, BlockKind::Filter, ask),
         }
     }
 
-    /// Where in memory it stands whether a term may be here.
+    /// Returns what is known of a term without reading from disk.
     pub(super) fn hint(&self, probe: &BloomProbe) -> FilterHint<'_> {
         let Some(slot) = self.slot(probe.hash) else { return FilterHint::Absent };
         slot.kept
@@ -93,29 +94,30 @@ impl FilterDirectory {
             .map_or(FilterHint::Unread, FilterHint::Line)
     }
 
-    /// How many are kept.
+    /// Number of cached filters.
     pub(super) fn kept(&self) -> usize {
         self.slots.iter().filter(|slot| slot.kept.get().is_some()).count()
     }
 }
 
 impl FilterSlot {
-    /// The filter, which is kept from now on; none if there is no room for it.
+    /// Returns the filter, reading and caching it if there is room. `None` if there is none.
     fn keep(&self, blocks: &CachedBlocks<'_>) -> Result<Option<&CachedFilter>, RunError> {
         if let Some(kept) = self.kept.get() {
             return Ok(Some(kept));
         }
         let cache = &blocks.run.cache;
-        if !cache.take_room() {
+        if !cache.try_reserve() {
             return Ok(None);
         }
         let read = blocks.read(self.block).and_then(|block| {
             let body = block.body(BlockKind::Filter);
-            body.map(CachedFilter::new).map_err(|what| blocks.bad(self.block, what))
+            body.map(CachedFilter::new).map_err(|what| blocks.malformed(self.block, what))
         });
         let first = read.map(|kept| self.kept.set(kept).is_ok());
+        // Reading failed, or another thread cached the filter first.
         if !matches!(first, Ok(true)) {
-            cache.give_back(1);
+            cache.release(1);
         }
         first?;
         Ok(self.kept.get())

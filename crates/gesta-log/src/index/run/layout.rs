@@ -1,8 +1,8 @@
-//! How a run is laid out: its name, the segments that it covers, its directory and its footer.
+//! The layout of a run: file name, covered segments, directory and footer.
 //!
-//! Always holds: the footer is the last block and says how many there are, so a file that was cut
-//! or that grew is not a run; the directory has all that is needed to find the block for a question
-//! without a search on disk. Not here: what the other blocks say.
+//! The footer is the last block and holds the number of blocks, so a truncated or extended file is
+//! not a run. The directory has all that is needed to find the block of a lookup without searching
+//! on disk. The contents of other blocks are defined in their own modules.
 
 use std::{fmt, ops::Range};
 
@@ -19,7 +19,7 @@ const MAGIC: [u8; 8] = *b"GESTARUN";
 const VERSION_MAJOR: u16 = 2;
 const VERSION_MINOR: u16 = 0;
 
-/// Which run: the numbers of the first and the last segment that it covers.
+/// The name of a run: the numbers of the first and the last covered segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RunName {
     pub(crate) first: u64,
@@ -27,17 +27,17 @@ pub(crate) struct RunName {
 }
 
 impl RunName {
-    /// The name of its file.
+    /// The file name.
     pub(crate) fn file(self) -> String {
         format!("{:016}-{:016}{SUFFIX}", self.first, self.last)
     }
 
-    /// The name of its file while that is being written.
+    /// The temporary file name, used until the run is durable.
     pub(crate) fn new_file(self) -> String {
         self.file() + ".new"
     }
 
-    /// The run whose file has this name.
+    /// Parses a file name. Only the canonical form is accepted.
     pub(crate) fn of(file: &str) -> Option<Self> {
         let (first, last) = file.strip_suffix(SUFFIX)?.split_once('-')?;
         let name = Self { first: first.parse().ok()?, last: last.parse().ok()? };
@@ -51,26 +51,27 @@ impl fmt::Display for RunName {
     }
 }
 
-/// One segment as a run covers it.
+/// One segment that a run covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Covered {
     pub(crate) number: u64,
     pub(crate) salt: [u8; 16],
     pub(crate) incarnation: [u8; 16],
-    /// Its first position.
+    /// First position.
     pub(crate) first: u64,
-    /// The first position after it.
+    /// First position after the segment.
     pub(crate) end: u64,
-    /// How many of its bytes belong to the log.
+    /// Number of bytes that belong to the log.
     pub(crate) adopted_length: u64,
-    /// The chain value after it.
+    /// The chain value after the segment.
     pub(crate) chain: [u8; 32],
-    /// Of its last event, in microseconds since 1970; none where it has no events.
+    /// The recorded time of the last event, in microseconds since 1970; `None` for a segment
+    /// without events.
     pub(crate) last_recorded_at: Option<u64>,
 }
 
 impl Covered {
-    /// Returns whether both are about one segment file, however far each knows it.
+    /// Returns whether both describe the same segment file, to whatever length.
     pub(crate) fn is_same_segment(&self, other: &Self) -> bool {
         (self.number, self.salt, self.incarnation, self.first)
             == (other.number, other.salt, other.incarnation, other.first)
@@ -80,7 +81,6 @@ impl Covered {
 impl Covered {
     const BYTES: usize = 105;
 
-    /// Whether a position is one of its.
     pub(super) fn has(&self, position: u64) -> bool {
         (self.first..self.end).contains(&position)
     }
@@ -115,17 +115,17 @@ impl Covered {
     }
 }
 
-/// What a run is told apart by.
+/// The identity of a run, from which its salt derives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RunIdentity {
     /// The store's id.
     pub(crate) store: [u8; 16],
-    /// Sixteen random bytes, fresh for each run.
+    /// Random bytes, new for each run.
     pub(crate) random: [u8; 16],
 }
 
 impl RunIdentity {
-    /// The salt of a run that covers these segments.
+    /// Derives the salt of a run that covers these segments.
     pub(super) fn salt(&self, covered: &[Covered]) -> [u8; 16] {
         let mut hasher = blake3::Hasher::new_derive_key("gesta index 1: salt of a run");
         hasher.update(&self.store).update(&self.random);
@@ -138,13 +138,13 @@ impl RunIdentity {
     }
 }
 
-/// What the last block says.
+/// The contents of the last block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Footer {
     pub(super) store: [u8; 16],
     pub(super) salt: [u8; 16],
     pub(super) name: RunName,
-    /// All blocks, this one among them.
+    /// Number of all blocks, including the footer.
     pub(super) blocks: u32,
     pub(super) directory: u32,
     pub(super) directory_bytes: u64,
@@ -152,12 +152,13 @@ pub(super) struct Footer {
 }
 
 impl Footer {
-    /// With what a footer is checked: it says itself what the other blocks are checked with.
+    /// The checksum seed of the footer itself. Constant, because the seed of other blocks is read
+    /// from the footer.
     pub(super) fn own_seed() -> Seed {
         Seed::new([0; 16], 0)
     }
 
-    /// With what the other blocks are checked.
+    /// The checksum seed of all other blocks.
     pub(super) fn seed(&self) -> Seed {
         Seed::new(self.salt, self.name.first)
     }
@@ -187,6 +188,7 @@ impl Footer {
         }
         let (major, _minor) = (fields.u16()?, fields.u16()?);
         let (incompatible, _compatible) = (fields.u64()?, fields.u64()?);
+        // An older version is rebuilt like a damaged run; a newer one is not touched.
         if major < VERSION_MAJOR {
             return Err(Malformed::Field("version"));
         }
@@ -205,19 +207,20 @@ impl Footer {
     }
 }
 
-/// What is kept in memory of an open run.
+/// The directory of an open run; kept in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Directory {
     pub(super) covered: Vec<Covered>,
-    /// The first position of each block of places; these are the file's first blocks.
-    pub(super) places: Vec<u64>,
-    /// BlockSource of terms, postings and filters are here, mixed.
+    /// First position of each offset block. Offset blocks are the file's first blocks.
+    pub(super) offset_blocks: Vec<u64>,
+    /// Range of the term, posting and filter blocks, which are interleaved.
     pub(super) terms: Range<u32>,
-    /// Each filter's first hash and block; of an open run they are elsewhere.
+    /// First hash and block of each filter. Empty in an open run, which keeps them in a
+    /// [`FilterDirectory`](super::filter_directory::FilterDirectory).
     pub(super) filters: Vec<(TermHash, u32)>,
     pub(super) names: SortedTable,
     pub(super) categories: SortedTable,
-    pub(super) lifecycles: SortedTable,
+    pub(super) stream_meta: SortedTable,
 }
 
 impl Directory {
@@ -225,8 +228,8 @@ impl Directory {
         let mut out = Vec::new();
         put_count(&mut out, self.covered.len());
         self.covered.iter().for_each(|covered| covered.put(&mut out));
-        put_count(&mut out, self.places.len());
-        self.places.iter().for_each(|first| out.extend_from_slice(&first.to_le_bytes()));
+        put_count(&mut out, self.offset_blocks.len());
+        self.offset_blocks.iter().for_each(|first| out.extend_from_slice(&first.to_le_bytes()));
         out.extend_from_slice(&self.terms.start.to_le_bytes());
         out.extend_from_slice(&self.terms.end.to_le_bytes());
         put_count(&mut out, self.filters.len());
@@ -234,7 +237,7 @@ impl Directory {
             out.extend_from_slice(&first.to_bytes());
             out.extend_from_slice(&block.to_le_bytes());
         }
-        for table in [&self.names, &self.categories, &self.lifecycles] {
+        for table in [&self.names, &self.categories, &self.stream_meta] {
             out.extend_from_slice(&table.first.to_le_bytes());
             out.extend_from_slice(&table.end.to_le_bytes());
             put_count(&mut out, table.samples.len());
@@ -250,14 +253,14 @@ impl Directory {
         let mut fields = Fields(bytes);
         let directory = Self {
             covered: take_list(&mut fields, Covered::BYTES, Covered::take)?,
-            places: take_list(&mut fields, 8, Fields::u64)?,
+            offset_blocks: take_list(&mut fields, 8, Fields::u64)?,
             terms: fields.u32()?..fields.u32()?,
             filters: take_list(&mut fields, TermHash::BYTES + 4, |fields| {
                 Ok((TermHash::from_bytes(fields.array()?), fields.u32()?))
             })?,
             names: take_table(&mut fields)?,
             categories: take_table(&mut fields)?,
-            lifecycles: take_table(&mut fields)?,
+            stream_meta: take_table(&mut fields)?,
         };
         if !fields.0.is_empty() {
             return Err(Malformed::Field("length of the directory"));
@@ -280,57 +283,60 @@ impl Directory {
         }
     }
 
-    /// The table of this kind.
     pub(super) fn table(&self, kind: BlockKind) -> &SortedTable {
         match kind {
             BlockKind::Names => &self.names,
             BlockKind::Categories => &self.categories,
-            BlockKind::StreamMeta => &self.lifecycles,
+            BlockKind::StreamMeta => &self.stream_meta,
             BlockKind::Offsets
             | BlockKind::Terms
             | BlockKind::Postings
             | BlockKind::Filter
             | BlockKind::Large
             | BlockKind::Directory
-            | BlockKind::Footer => unreachable!("these are no tables"),
+            | BlockKind::Footer => {
+                unreachable!("only names, categories and stream metadata have tables")
+            }
         }
     }
 
-    /// As [`table`](Self::table), to be set.
     pub(super) fn table_mut(&mut self, kind: BlockKind) -> &mut SortedTable {
         match kind {
             BlockKind::Names => &mut self.names,
             BlockKind::Categories => &mut self.categories,
-            BlockKind::StreamMeta => &mut self.lifecycles,
+            BlockKind::StreamMeta => &mut self.stream_meta,
             BlockKind::Offsets
             | BlockKind::Terms
             | BlockKind::Postings
             | BlockKind::Filter
             | BlockKind::Large
             | BlockKind::Directory
-            | BlockKind::Footer => unreachable!("these are no tables"),
+            | BlockKind::Footer => {
+                unreachable!("only names, categories and stream metadata have tables")
+            }
         }
     }
 
-    /// The first position that the run covers.
+    /// The first covered position.
     pub(super) fn first(&self) -> u64 {
         self.covered.first().map_or(0, |covered| covered.first)
     }
 
-    /// The first position after it.
+    /// The first position after the covered ones.
     pub(super) fn end(&self) -> u64 {
         self.covered.last().map_or(0, |covered| covered.end)
     }
 
-    /// The segment that has a position.
+    /// Returns the segment that has a position.
     pub(super) fn segment_of(&self, position: u64) -> Option<&Covered> {
         let begun = self.covered.partition_point(|covered| covered.first <= position);
         self.covered.get(begun.checked_sub(1)?).filter(|covered| covered.has(position))
     }
 
-    /// The block that has the place of a position; it begins with a position of the same segment.
-    pub(super) fn places_block(&self, position: u64) -> Option<u32> {
-        let begun = self.places.partition_point(|first| *first <= position);
+    /// Returns the block with the offset of a position. The block begins at a position of the same
+    /// segment.
+    pub(super) fn offset_block_of(&self, position: u64) -> Option<u32> {
+        let begun = self.offset_blocks.partition_point(|first| *first <= position);
         u32::try_from(begun.checked_sub(1)?).ok()
     }
 }
@@ -340,7 +346,8 @@ fn put_count(out: &mut Vec<u8>, count: usize) {
     out.extend_from_slice(&count.to_le_bytes());
 }
 
-/// A list whose items have `bytes` bytes at least, which is checked before there is room for it.
+/// Reads a list whose items take at least `bytes` bytes each. The count is checked against the
+/// remaining bytes before memory is reserved.
 fn take_list<'a, T>(
     fields: &mut Fields<'a>,
     bytes: usize,

@@ -1,7 +1,7 @@
-//! The manifest: which runs count.
+//! The manifest: the list of live runs, in the file `INDEX`.
 //!
-//! Always holds: the file `INDEX` is whole, or it was never written; a run counts only while it is
-//! named there, so whatever else is named like one may be removed.
+//! The file is replaced atomically. A run is live only while it is listed, so any other file that
+//! is named like a run can be removed.
 
 use std::io;
 
@@ -20,28 +20,28 @@ const VERSION_MAJOR: u16 = 1;
 const VERSION_MINOR: u16 = 0;
 const RUN_BYTES: usize = 32;
 
-/// One run as the manifest names it.
+/// A live run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ManifestEntry {
     pub(crate) name: RunName,
-    /// Which file of that name.
+    /// Distinguishes files that have the same name at different times.
     pub(crate) salt: [u8; 16],
 }
 
-/// See the module.
+/// See the [module](self).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IndexManifest {
     /// The store's id.
     pub(crate) store: [u8; 16],
-    /// In the order of what they cover.
+    /// In the order of positions.
     pub(crate) runs: Vec<ManifestEntry>,
 }
 
 impl IndexManifest {
-    /// Reads the manifest; none if there never was one.
+    /// Reads the manifest. `None` if there is none yet.
     ///
     /// # Errors
-    /// [`RunError::Damaged`]: the index is to be rebuilt. [`RunError::Newer`]: leave it alone.
+    /// [`RunError::Damaged`]: rebuild the index. [`RunError::Newer`]: leave it alone.
     pub(crate) fn read(disk: &dyn Disk) -> Result<Option<Self>, RunError> {
         let length = match disk.length(FILE) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -53,7 +53,7 @@ impl IndexManifest {
         Self::decode(&bytes).map(Some).map_err(|what| RunError::malformed(FILE, 0, what))
     }
 
-    /// Makes this the manifest, durably: after a crash it is this one or the one before.
+    /// Replaces the manifest atomically and durably.
     pub(crate) fn write(&self, disk: &dyn Disk) -> Result<(), RunError> {
         let file = || NEW_FILE.to_owned();
         let operations = [
@@ -69,8 +69,8 @@ impl IndexManifest {
         Ok(())
     }
 
-    /// Of these files, those of the index that count for nothing: remove them while nobody else
-    /// writes runs.
+    /// The index files among `files` that are not live. The caller may remove them while no other
+    /// thread writes runs.
     pub(crate) fn orphans<'a>(&'a self, files: &'a [String]) -> impl Iterator<Item = &'a String> {
         files.iter().filter(|file| {
             let being_written = file.strip_suffix(".new").and_then(RunName::of).is_some();

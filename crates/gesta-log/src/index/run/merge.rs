@@ -1,8 +1,8 @@
-//! One run out of several that follow each other, or anew out of one whose segments were rewritten.
+//! Compaction: merges neighbouring runs into one, or rewrites a run whose segments were rewritten.
 //!
-//! Always holds: the result answers everything as its inputs together would; memory does not grow
-//! with the inputs but for their directories; readers' blocks stay in the cache, since nothing here
-//! goes through it.
+//! The result answers every lookup as its inputs together would. Memory does not grow with the
+//! inputs, except for their directories. Reads bypass the block cache, so that a compaction does
+//! not evict readers' blocks.
 
 use std::{collections::VecDeque, ops::Range, sync::Arc, vec};
 
@@ -18,58 +18,61 @@ use super::{
     stream_meta_value::{StoredMetadata, StreamMetaValue, pieces},
     term_block::{StoredPostings, TermBlockReader, TermEntry},
     term_hash::TermHash,
-    write::{RunWriter, give_up},
+    write::{RunWriter, remove_unfinished},
 };
 use crate::{disk::Disk, format::Malformed};
 
-/// A run that goes into another one, and what is known better than it knows.
+/// An input run with the overrides of segments that were rewritten since it was made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MergeInput<'a> {
     pub(crate) run: &'a Run,
-    /// Of its segments that were rewritten since it was made, in order.
-    pub(crate) patches: &'a [Arc<OffsetOverrides>],
+    /// In the order of segments.
+    pub(crate) overrides: &'a [Arc<OffsetOverrides>],
 }
 
 impl MergeInput<'_> {
-    /// The segments that it covers, as they are now.
+    /// The covered segments in their latest rewritten form.
     pub(crate) fn covered(&self) -> impl Iterator<Item = Covered> {
-        self.run.covered().iter().map(|covered| match self.patch_of(covered.first, covered.end) {
-            Some(patch) => patch.covered,
-            None => *covered,
+        self.run.covered().iter().map(|covered| {
+            match self.overrides_of(covered.first, covered.end) {
+                Some(overridden) => overridden.covered,
+                None => *covered,
+            }
         })
     }
 
-    /// The patch of the segment with these positions.
-    fn patch_of(&self, first: u64, end: u64) -> Option<&OffsetOverrides> {
-        let same = |patch: &&Arc<OffsetOverrides>| {
-            (patch.covered.first, patch.covered.end) == (first, end)
+    /// Returns the overrides of the segment with these positions.
+    fn overrides_of(&self, first: u64, end: u64) -> Option<&OffsetOverrides> {
+        let same = |overridden: &&Arc<OffsetOverrides>| {
+            (overridden.covered.first, overridden.covered.end) == (first, end)
         };
-        self.patches.iter().find(same).filter(|_| first < end).map(|patch| &**patch)
+        self.overrides.iter().find(same).filter(|_| first < end).map(|overridden| &**overridden)
     }
 
-    /// Whether a term is still at a position.
+    /// Returns whether a posting is kept.
     fn keeps(&self, hash: TermHash, position: u64) -> bool {
-        !self.patches.iter().any(|patch| patch.drops(hash, position))
+        !self.overrides.iter().any(|overridden| overridden.drops(hash, position))
     }
 }
 
-/// Writes one run in place of several neighbours, the oldest first. It counts once the manifest
-/// names it; remove the inputs only then.
+/// Merges neighbouring runs, the oldest first. The result is live once the manifest lists it; the
+/// caller removes the inputs only then.
 ///
 /// # Errors
 /// [`RunError::Damaged`]: rebuild the run that it names. [`RunError::Io`]: see its source.
-/// [`RunError::Stopped`]: `go_on` said so. What was written so far counts for nothing.
+/// [`RunError::Stopped`]: `on_bytes` stopped it. The unfinished file is not live.
 pub(crate) fn merge_runs(
     disk: &dyn Disk,
     origin: &RunIdentity,
     inputs: &[MergeInput<'_>],
-    go_on: OnBytes<'_>,
+    on_bytes: OnBytes<'_>,
 ) -> Result<RunName, RunError> {
-    with_inputs(disk, origin, inputs, go_on, |run| run.finish())
+    with_inputs(disk, origin, inputs, on_bytes, |run| run.finish())
 }
 
-/// Writes a run anew with what is known better than it knows. It is durable, but has the name of one
-/// that is being made: give it its own, which is that of the input, when nobody reads that any more.
+/// Rewrites a run with its overrides applied. The result is durable under its temporary name,
+/// because its final name is that of the input: the caller renames it when no one reads the input
+/// any more.
 ///
 /// # Errors
 /// As [`merge_runs`].
@@ -77,31 +80,33 @@ pub(crate) fn rewrite_run(
     disk: &dyn Disk,
     origin: &RunIdentity,
     input: &MergeInput<'_>,
-    go_on: OnBytes<'_>,
+    on_bytes: OnBytes<'_>,
 ) -> Result<RunName, RunError> {
-    with_inputs(disk, origin, std::slice::from_ref(input), go_on, |run| run.finish_unnamed())
+    with_inputs(disk, origin, std::slice::from_ref(input), on_bytes, |run| {
+        run.finish_without_rename()
+    })
 }
 
 fn with_inputs(
     disk: &dyn Disk,
     origin: &RunIdentity,
     inputs: &[MergeInput<'_>],
-    go_on: OnBytes<'_>,
+    on_bytes: OnBytes<'_>,
     finish: fn(RunWriter<'_>) -> Result<RunName, RunError>,
 ) -> Result<RunName, RunError> {
     let covered: Vec<Covered> = inputs.iter().flat_map(MergeInput::covered).collect();
     let mut pairs = covered.iter().zip(covered.iter().skip(1));
     assert!(
         pairs.all(|(one, next)| one.number < next.number && one.end <= next.first),
-        "runs are merged in the order of what they cover"
+        "merged runs cover ascending, disjoint segments"
     );
-    let ends = covered.first().zip(covered.last()).expect("there is a run to merge");
+    let ends = covered.first().zip(covered.last()).expect("a merge has at least one input");
     let name = RunName { first: ends.0.number, last: ends.1.number };
     let windows = inputs.iter().map(|input| BlockWindows::new(input.run, disk)).collect();
     let merge = Merge { known: inputs, inputs: windows };
-    RunWriter::create(disk, origin, covered, go_on)
+    RunWriter::create(disk, origin, covered, on_bytes)
         .and_then(|mut writer| merge.write(&mut writer).and_then(|()| finish(writer)))
-        .inspect_err(|_| give_up(disk, name))
+        .inspect_err(|_| remove_unfinished(disk, name))
 }
 
 struct Merge<'a> {
@@ -111,34 +116,35 @@ struct Merge<'a> {
 
 impl Merge<'_> {
     fn write(mut self, run: &mut RunWriter<'_>) -> Result<(), RunError> {
-        self.places(run)?;
+        self.offsets(run)?;
         self.terms(run)?;
         self.names(run, BlockKind::Names)?;
         self.names(run, BlockKind::Categories)?;
-        self.lifecycles(run)
+        self.stream_meta(run)
     }
 
-    /// BlockSource of places say nothing of the file that they are in, so they are copied, but for those
-    /// of segments that were rewritten.
-    fn places(&mut self, out: &mut RunWriter<'_>) -> Result<(), RunError> {
+    /// Copies offset blocks, which do not depend on their file. Blocks of rewritten segments are
+    /// encoded from the overrides.
+    fn offsets(&mut self, out: &mut RunWriter<'_>) -> Result<(), RunError> {
         for (input, known) in self.inputs.iter_mut().zip(self.known) {
-            let mut blocks = (0..).zip(&input.run().directory.places).peekable();
+            let mut blocks = (0..).zip(&input.run().directory.offset_blocks).peekable();
             for covered in input.run().covered() {
-                let patch = known.patch_of(covered.first, covered.end);
-                if let Some(OffsetOverrides { offsets, .. }) = patch {
+                let overridden = known.overrides_of(covered.first, covered.end);
+                if let Some(OffsetOverrides { offsets, .. }) = overridden {
                     offset_block::encode(covered.first, offsets, |first, body| {
-                        out.places(first, body)
+                        out.push_offset_block(first, body)
                     })?;
                 }
                 while let Some((number, first)) = blocks.next_if(|(_, first)| **first < covered.end)
                 {
-                    if patch.is_some() {
+                    if overridden.is_some() {
                         continue;
                     }
-                    let block = input.any(number)?;
-                    let body =
-                        block.body(BlockKind::Offsets).map_err(|what| input.bad(number, what))?;
-                    out.places(*first, body)?;
+                    let block = input.block(number)?;
+                    let body = block
+                        .body(BlockKind::Offsets)
+                        .map_err(|what| input.malformed(number, what))?;
+                    out.push_offset_block(*first, body)?;
                 }
             }
         }
@@ -149,21 +155,24 @@ impl Merge<'_> {
         out.begin_terms()?;
         let mut streams = Vec::with_capacity(self.inputs.len());
         for input in &mut self.inputs {
-            let mut stream = TermInput::new(input.run());
+            let mut stream = TermStream::new(input.run());
             stream.advance(input)?;
             streams.push(stream);
         }
-        while let Some(hash) = streams.iter().filter_map(TermInput::hash).min() {
+        // K-way merge by hash. Inputs are in the order of positions, so concatenated postings
+        // ascend.
+        while let Some(hash) = streams.iter().filter_map(TermStream::hash).min() {
             let mut first_ordinal = None;
             let inputs = self.inputs.iter_mut().zip(self.known);
             for (stream, (input, known)) in streams.iter_mut().zip(inputs) {
                 let Some(entry) = stream.take_if(hash) else { continue };
+                // The oldest input has the first posting and therefore the first ordinal.
                 first_ordinal.get_or_insert(entry.first_ordinal);
                 let keeps = |position| known.keeps(hash, position);
                 copy_postings(input, stream.block, &entry.postings, keeps, out)?;
                 stream.advance(input)?;
             }
-            out.end_term(hash, first_ordinal.expect("the hash is somebody's"))?;
+            out.end_term(hash, first_ordinal.expect("at least one input has the least hash"))?;
         }
         out.end_terms()
     }
@@ -178,12 +187,12 @@ impl Merge<'_> {
         out.end_table(table)
     }
 
-    /// Goes through twice: the blocks of a table follow each other, so large values come first.
-    fn lifecycles(&mut self, out: &mut RunWriter<'_>) -> Result<(), RunError> {
+    /// Two passes: the blocks of a table have to be contiguous, so large values are copied first.
+    fn stream_meta(&mut self, out: &mut RunWriter<'_>) -> Result<(), RunError> {
         let mut larges = VecDeque::new();
         let mut tables = TableInputs::begin(&mut self.inputs, BlockKind::StreamMeta)?;
         while let Some(name) = tables.least() {
-            let (at, value) = tables.lifecycle(&mut self.inputs, &name)?;
+            let (at, value) = tables.delta(&mut self.inputs, &name)?;
             let Some(input) = self.inputs.get_mut(at) else { continue };
             if let StoredMetadata::Large { bytes, first } = value.metadata {
                 larges.push_back(copy_large(input, bytes, first, out)?);
@@ -192,9 +201,9 @@ impl Merge<'_> {
         let mut tables = TableInputs::begin(&mut self.inputs, BlockKind::StreamMeta)?;
         let mut table = out.begin_table(BlockKind::StreamMeta)?;
         while let Some(name) = tables.least() {
-            let (_, mut value) = tables.lifecycle(&mut self.inputs, &name)?;
+            let (_, mut value) = tables.delta(&mut self.inputs, &name)?;
             if let StoredMetadata::Large { first, .. } = &mut value.metadata {
-                *first = larges.pop_front().expect("it was copied when it was first met");
+                *first = larges.pop_front().expect("the first pass copied each large value");
             }
             out.add(&mut table, &name, Some(&value.encode()))?;
         }
@@ -202,7 +211,7 @@ impl Merge<'_> {
     }
 }
 
-/// Adds an entry's postings to the present term.
+/// Adds an entry's postings to the current term.
 fn copy_postings(
     input: &mut BlockWindows<'_>,
     block: u32,
@@ -212,12 +221,13 @@ fn copy_postings(
 ) -> Result<(), RunError> {
     let range = input.run().first()..input.run().end();
     let mut copy = |input: &BlockWindows<'_>, positions: &[u64]| {
+        // A posting outside of the run's range would break the order of the result.
         let within = positions
             .first()
             .zip(positions.last())
             .is_some_and(|(first, last)| range.contains(first) && range.contains(last));
         if !within {
-            return Err(input.bad(block, Malformed::Field("posting")));
+            return Err(input.malformed(block, Malformed::Field("posting")));
         }
         let mut kept = positions.iter().filter(|position| keeps(**position));
         kept.try_for_each(|position| out.posting(*position))
@@ -229,8 +239,9 @@ fn copy_postings(
             let (mut leaf, mut last) = (Vec::new(), None);
             for number in 0..list.leaves() {
                 list.leaf(input, number, &mut leaf)?;
+                // Order within a leaf holds by its encoding; between leaves it has to be checked.
                 if leaf.first() <= last.as_ref() {
-                    return Err(input.bad(block, Malformed::Field("posting")));
+                    return Err(input.malformed(block, Malformed::Field("posting")));
                 }
                 last = leaf.last().copied();
                 copy(input, &leaf)?;
@@ -248,18 +259,18 @@ fn copy_large(
 ) -> Result<u32, RunError> {
     let mut copied = None;
     for (number, length) in pieces(bytes, first) {
-        let block = input.any(number)?;
-        let body = block.body(BlockKind::Large).map_err(|what| input.bad(number, what))?;
+        let block = input.block(number)?;
+        let body = block.body(BlockKind::Large).map_err(|what| input.malformed(number, what))?;
         let piece = body.get(..length).unwrap_or(body);
         let at = out.large(std::iter::once(piece))?;
         copied.get_or_insert(at);
     }
-    copied.ok_or_else(|| input.bad(first, Malformed::Field("length of metadata")))
+    copied.ok_or_else(|| input.malformed(first, Malformed::Field("length of metadata")))
 }
 
-/// The entries of one input, in order.
-struct TermInput {
-    /// The present block, and the end of them.
+/// The term entries of one input, in the order of hashes.
+struct TermStream {
+    /// The current block, the next one, and the end of the range.
     block: u32,
     next: u32,
     end: u32,
@@ -269,7 +280,7 @@ struct TermInput {
     last: Option<TermHash>,
 }
 
-impl TermInput {
+impl TermStream {
     fn new(run: &Run) -> Self {
         let Range { start, end } = run.directory.terms;
         let entries = Vec::new().into_iter();
@@ -292,29 +303,31 @@ impl TermInput {
         self.present.take_if(|entry| entry.hash == hash)
     }
 
-    /// Goes to the next entry, if there is one.
+    /// Advances to the next entry, if there is one.
     fn advance(&mut self, input: &mut BlockWindows<'_>) -> Result<(), RunError> {
         loop {
             let before = self.last;
             self.present = self.entries.next();
             if let Some(hash) = self.hash() {
                 self.last = Some(hash);
+                // The merge relies on ascending hashes.
                 if before >= self.last {
-                    return Err(input.bad(self.block, Malformed::Field("order of terms")));
+                    return Err(input.malformed(self.block, Malformed::Field("order of terms")));
                 }
                 return Ok(());
             }
             if self.next >= self.end {
                 return Ok(());
             }
-            let block = input.any(self.next)?;
+            let block = input.block(self.next)?;
+            // Term blocks are interleaved with posting and filter blocks.
             if block.is(BlockKind::Terms) {
                 let mut entries = Vec::new();
                 let read = block
                     .body(BlockKind::Terms)
                     .and_then(TermBlockReader::new)
                     .and_then(|reader| reader.all(self.origin, &mut entries));
-                read.map_err(|what| input.bad(self.next, what))?;
+                read.map_err(|what| input.malformed(self.next, what))?;
                 self.block = self.next;
                 self.entries = entries.into_iter();
             }
@@ -323,9 +336,9 @@ impl TermInput {
     }
 }
 
-/// One table of each input, all in order.
+/// The same table of each input, merged by key.
 struct TableInputs {
-    /// None: at its end.
+    /// `None` at the end of a table.
     cursors: Vec<Option<TableCursor>>,
     kind: BlockKind,
 }
@@ -340,12 +353,13 @@ impl TableInputs {
         Ok(Self { cursors, kind })
     }
 
-    /// The least key that is still to come.
+    /// The least key not yet visited.
     fn least(&self) -> Option<Vec<u8>> {
         self.cursors.iter().flatten().map(TableCursor::key).min().map(<[u8]>::to_vec)
     }
 
-    /// Gives each value of a key, the oldest first, with its input's place, and goes past it.
+    /// Visits each input's value of a key, the oldest first, and advances past the key. `take` gets
+    /// the index of the input.
     fn each(
         &mut self,
         inputs: &mut [BlockWindows<'_>],
@@ -358,14 +372,15 @@ impl TableInputs {
             if !cursor.next(input)? {
                 *slot = None;
             } else if cursor.key() <= key {
-                return Err(cursor.bad(input, Malformed::Field("order of keys")));
+                return Err(cursor.malformed(input, Malformed::Field("order of keys")));
             }
         }
         Ok(())
     }
 
-    /// What all inputs together say of a stream's life, and whose metadata these are.
-    fn lifecycle(
+    /// Returns the combined change of a stream's metadata, and the index of the input whose
+    /// metadata is the latest.
+    fn delta(
         &mut self,
         inputs: &mut [BlockWindows<'_>],
         name: &[u8],
@@ -374,8 +389,8 @@ impl TableInputs {
         let mut whose = 0;
         let mut all = StreamMetaValue { tombstoned: false, metadata: StoredMetadata::None };
         self.each(inputs, name, |at, cursor, input| {
-            let value =
-                StreamMetaValue::decode(cursor.value()).map_err(|what| cursor.bad(input, what))?;
+            let value = StreamMetaValue::decode(cursor.value())
+                .map_err(|what| cursor.malformed(input, what))?;
             all.tombstoned |= value.tombstoned;
             if value.metadata != StoredMetadata::None {
                 whose = at;

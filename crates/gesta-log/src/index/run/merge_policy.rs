@@ -1,18 +1,18 @@
-//! Which runs to merge next.
+//! The compaction policy: tiered, with a fan-in of eight.
 //!
-//! Always holds: as long as there is a plan and it is followed, of *n* runs of like size about
-//! 7 · log₈ *n* remain, and each byte is rewritten about log₈ *n* times.
+//! While its merges are performed, about 7 · log₈ *n* of *n* similarly sized runs remain, and each
+//! byte is rewritten about log₈ *n* times.
 
 use std::ops::Range;
 
-/// How many neighbours are merged at once.
+/// Number of runs that are merged at once.
 const FAN_IN: usize = 8;
 
-/// Which neighbours to merge next, of runs with these sizes in bytes, the oldest first; none while
-/// there are few enough.
+/// Returns the next runs to merge, given the sizes of all runs in bytes, the oldest first. `None`
+/// while there are few enough.
 pub(crate) fn plan_merge(bytes: &[u64]) -> Option<Range<usize>> {
-    // Eight times the size is one level up. A run counts as high as those after it, so that equals
-    // are always neighbours; the newest are looked at first, since they are the cheapest.
+    // Levels are powers of eight. A run counts at least as high as the runs after it, so that the
+    // runs of a level are neighbours. Newer runs come first, since they are the cheapest to merge.
     let mut end = bytes.len();
     let mut highest = 0;
     for (at, size) in bytes.iter().enumerate().rev() {
@@ -28,7 +28,7 @@ pub(crate) fn plan_merge(bytes: &[u64]) -> Option<Range<usize>> {
     None
 }
 
-/// Whether the run before, if there is one, is higher than `level`.
+/// Returns whether the previous run is on a higher level.
 fn is_first_of_level(bytes: &[u64], at: usize, level: u32) -> bool {
     let before = at.checked_sub(1).and_then(|before| bytes.get(before));
     before.is_none_or(|size| size.max(&1).ilog2() / FAN_IN.ilog2() > level)
@@ -38,8 +38,8 @@ fn is_first_of_level(bytes: &[u64], at: usize, level: u32) -> bool {
 mod tests {
     use super::*;
 
-    /// Adds runs of these sizes and merges as planned; says how many runs there were at most, and
-    /// how many bytes were rewritten.
+    /// Adds runs of these sizes and merges as planned. Returns the maximum number of runs and the
+    /// number of bytes rewritten.
     fn follow(sizes: impl Iterator<Item = u64>) -> (usize, u64) {
         let (mut runs, mut most, mut rewritten) = (Vec::new(), 0, 0);
         for size in sizes {

@@ -1,15 +1,17 @@
-//! The index's files. A *run* is an immutable file with everything that the index knows of the
-//! positions of some neighbouring segments; the *manifest* says which runs count.
+//! The files of the index: sorted runs and the manifest.
 //!
-//! Owns: their bytes (exact in `docs/format.md`), writing, merging and asking them, and the cache of
-//! their blocks. Always holds:
-//! - a run answers as the segments would from which it was made, or says that it is damaged;
-//! - a run has its name once it is durable, and counts once a durable manifest names it; its inputs
-//!   are removed only then;
-//! - decoders take any bytes without panicking and allocate no more than the bytes justify.
+//! A *run* is an immutable file with everything that the index knows of the positions of one or
+//! more neighbouring segments. The *manifest* lists the live runs. The bytes are specified in
+//! `docs/format.md`.
 //!
-//! Not here: when runs are written and merged, what is in memory, whether a hash stands for the
-//! term that was meant (who reads the events compares), clocks, threads.
+//! Invariants:
+//! - A run answers as its segments would, or reports that it is damaged.
+//! - A run is renamed to its final name once it is durable, and is live once a durable manifest
+//!   lists it. Its inputs are removed only afterwards.
+//! - Decoders take any bytes without panicking and allocate no more than the bytes justify.
+//!
+//! Hash collisions are not resolved here: callers compare the event's stream, type or tags. The
+//! schedule of flushes and compactions is decided by the engine.
 
 mod bit_packing;
 mod block;
@@ -66,28 +68,28 @@ use crate::{
     format::{Malformed, Seed},
 };
 
-/// Where a record is.
+/// The location of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunLocation {
     pub(crate) segment: u64,
-    /// The segment's.
+    /// The segment's salt.
     pub(crate) salt: [u8; 16],
     pub(crate) offset: u32,
-    /// Where the next record of the same segment begins, if there is one.
+    /// Offset of the segment's next record, if there is one.
     pub(crate) next: Option<u32>,
 }
 
-/// What was found last, for who asks where neighbours are. Of one run, or of several that cover
-/// different positions.
+/// Lookup hint: caches the last segment and offset group, so that sequential lookups skip the
+/// directory search and the block. Valid for all runs whose positions are disjoint.
 #[derive(Debug, Default)]
 pub(crate) struct LookupHint {
     segment: Option<Covered>,
     group: offset_block::OffsetGroup,
-    /// The position that was asked for last.
+    /// The last position that was looked up.
     last: u64,
 }
 
-/// A run, open for questions. Threads may share it.
+/// An open run. Can be shared by threads.
 #[derive(Debug)]
 pub(crate) struct Run {
     name: RunName,
@@ -96,7 +98,7 @@ pub(crate) struct Run {
     seed: Seed,
     directory: Directory,
     cache: Arc<BlockCache>,
-    cache_number: u64,
+    cache_id: u64,
     filters: FilterDirectory,
 }
 
@@ -113,14 +115,15 @@ impl Run {
         Self::open_file(disk, name, name.file(), cache)
     }
 
-    /// Opens a run that is whole, but has the name of one that is being made; it is about to get its
-    /// own, and is asked only then.
+    /// Opens a complete run that still has its temporary name. The caller renames it before the
+    /// first lookup.
     pub(crate) fn open_unfinished(
         disk: &dyn Disk,
         name: RunName,
         cache: Arc<BlockCache>,
     ) -> Result<Self, RunError> {
         let mut run = Self::open_file(disk, name, name.new_file(), cache)?;
+        // Errors and later reads use the final name.
         run.file = name.file();
         Ok(run)
     }
@@ -132,11 +135,12 @@ impl Run {
         cache: Arc<BlockCache>,
     ) -> Result<Self, RunError> {
         let footer = read_footer(disk, name, &file)?;
-        let cache_number = cache.next_run();
+        let cache_id = cache.next_run_id();
         let (seed, directory) = (footer.seed(), Directory::default());
         let filters = FilterDirectory::default();
-        let mut run = Self { name, file, footer, seed, directory, cache, cache_number, filters };
+        let mut run = Self { name, file, footer, seed, directory, cache, cache_id, filters };
         run.directory = run.read_directory(disk)?;
+        // The directory's list moves to a structure made for lookup.
         run.filters = FilterDirectory::new(std::mem::take(&mut run.directory.filters));
         Ok(run)
     }
@@ -146,15 +150,15 @@ impl Run {
         let mut blocks = BlockWindows::new(self, disk);
         let mut bytes = Vec::new();
         for (number, length) in stream_meta_value::pieces(directory_bytes, directory) {
-            blocks.with(number, BlockKind::Directory, |body| {
+            blocks.decode(number, BlockKind::Directory, |body| {
                 bytes.extend_from_slice(body.get(..length).ok_or(Malformed::Short)?);
                 Ok(())
             })?;
         }
-        Directory::decode(&bytes, self.name).map_err(|what| self.bad(directory, what))
+        Directory::decode(&bytes, self.name).map_err(|what| self.malformed(directory, what))
     }
 
-    fn bad(&self, number: u32, what: Malformed) -> RunError {
+    fn malformed(&self, number: u32, what: Malformed) -> RunError {
         RunError::malformed(&self.file, block::offset(number), what)
     }
 
@@ -162,62 +166,62 @@ impl Run {
         CachedBlocks { run: self, disk }
     }
 
-    /// Its name.
     pub(crate) fn name(&self) -> RunName {
         self.name
     }
 
-    /// How a manifest names it.
+    /// The entry of this run in a manifest.
     pub(crate) fn manifest_entry(&self) -> ManifestEntry {
         ManifestEntry { name: self.name, salt: self.footer.salt }
     }
 
-    /// The store that it is of.
+    /// The id of the store that the run belongs to.
     pub(crate) fn store(&self) -> [u8; 16] {
         self.footer.store
     }
 
-    /// The segments that it covers, in order.
+    /// The covered segments, in order.
     pub(crate) fn covered(&self) -> &[Covered] {
         &self.directory.covered
     }
 
-    /// The first position that it covers.
+    /// The first covered position.
     pub(crate) fn first(&self) -> u64 {
         self.directory.first()
     }
 
-    /// The first position after those that it covers.
+    /// The first position after the covered ones.
     pub(crate) fn end(&self) -> u64 {
         self.directory.end()
     }
 
-    /// How large its file is.
+    /// Size of the file.
     pub(crate) fn bytes(&self) -> u64 {
         block::offset(self.footer.blocks)
     }
 
-    /// What it knows of a term.
+    /// Looks up a term.
     pub(crate) fn find(
         &self,
         disk: &dyn Disk,
         hash: TermHash,
     ) -> Result<Option<TermMatch>, RunError> {
         let mut blocks = self.cached(disk);
-        let block = self.filters.block_for(&mut blocks, &BloomProbe::of(hash))?;
+        let block = self.filters.find_term_block(&mut blocks, &BloomProbe::of(hash))?;
         let Some(block) = block else { return Ok(None) };
         let origin = self.first();
-        let entry = blocks
-            .with(block, BlockKind::Terms, |body| TermBlockReader::new(body)?.find(hash, origin))?;
+        let entry = blocks.decode(block, BlockKind::Terms, |body| {
+            TermBlockReader::new(body)?.find(hash, origin)
+        })?;
         Ok(entry.map(TermMatch))
     }
 
-    /// What can be said of a term without reading.
+    /// Returns the part of the answer that is known without reading from disk.
     pub(super) fn hint(&self, probe: &BloomProbe) -> FilterHint<'_> {
         self.filters.hint(probe)
     }
 
-    /// The posting with this ordinal, counted from 0.
+    /// Returns the posting with this ordinal, counted from 0.
     pub(crate) fn posting(
         &self,
         disk: &dyn Disk,
@@ -227,8 +231,8 @@ impl Run {
         found.posting(self, disk, ordinal)
     }
 
-    /// Where the record of a position is; none if the run has none, or it was scavenged. Cheap for
-    /// who asks for neighbours with what was found before.
+    /// Returns the location of a record, or `None` if it does not exist or was scavenged.
+    /// Sequential lookups with the same hint are cheap.
     pub(crate) fn locate(
         &self,
         disk: &dyn Disk,
@@ -242,12 +246,18 @@ impl Run {
         let offsets = match near.group.get(position) {
             Some(offsets) => offsets,
             None => {
+                // Decoding a whole group costs more than one offset and pays only for sequential
+                // lookups.
                 let is_near = position.abs_diff(near.last) <= offset_block::GROUP as u64;
                 let look = |body: &[u8]| match is_near {
                     true => near.group.fill(body, position),
                     false => offset_block::find(body, position),
                 };
-                self.cached(disk).with(self.places_block(position)?, BlockKind::Offsets, look)?
+                self.cached(disk).decode(
+                    self.offset_block_of(position)?,
+                    BlockKind::Offsets,
+                    look,
+                )?
             }
         };
         near.last = position;
@@ -259,12 +269,12 @@ impl Run {
         }))
     }
 
-    fn places_block(&self, position: u64) -> Result<u32, RunError> {
-        let block = self.directory.places_block(position);
-        block.ok_or_else(|| self.bad(0, Malformed::Field("places")))
+    fn offset_block_of(&self, position: u64) -> Result<u32, RunError> {
+        let block = self.directory.offset_block_of(position);
+        block.ok_or_else(|| self.malformed(0, Malformed::Field("places")))
     }
 
-    /// The nearest position from `at` on that has a record here.
+    /// Returns the nearest position at or after `at` in `direction` that has a record here.
     pub(crate) fn nearest(
         &self,
         disk: &dyn Disk,
@@ -272,17 +282,17 @@ impl Run {
         direction: Direction,
     ) -> Result<Option<u64>, RunError> {
         let directory = &self.directory;
-        let mut number = match (directory.places_block(at), direction) {
+        let mut number = match (directory.offset_block_of(at), direction) {
             (Some(number), _) => number,
             (None, Direction::Forwards) => 0,
             (None, Direction::Backwards) => return Ok(None),
         };
-        while (number as usize) < directory.places.len() {
-            let block = self.cached(disk).any(number)?;
+        while (number as usize) < directory.offset_blocks.len() {
+            let block = self.cached(disk).block(number)?;
             let found = block
                 .body(BlockKind::Offsets)
                 .and_then(|body| offset_block::nearest(body, at, direction));
-            if let Some(found) = found.map_err(|what| self.bad(number, what))? {
+            if let Some(found) = found.map_err(|what| self.malformed(number, what))? {
                 return Ok(Some(found));
             }
             number = match (direction, number.checked_sub(1)) {
@@ -294,29 +304,30 @@ impl Run {
         Ok(None)
     }
 
-    /// StreamNameIter of the streams whose first event is here, in byte order: those that begin with
-    /// `prefix` and come after `after`.
+    /// The names of the streams whose first event is here, in byte order: those that begin with
+    /// `prefix` and are greater than `after`.
     pub(crate) fn names(&self, prefix: &str, after: Option<&str>) -> StreamNameIter {
         StreamNameIter::new(self, prefix, after)
     }
 
-    /// CategoryIter that occur here, in byte order, after `after`.
+    /// The categories that occur here and are greater than `after`, in byte order.
     pub(crate) fn categories(&self, after: Option<&str>) -> CategoryIter {
         CategoryIter::new(self, after)
     }
 
-    /// What changed here in the lives of streams, in the byte order of their names.
-    pub(crate) fn lifecycles(&self) -> StreamMetaIter {
+    /// The changes of stream metadata, by stream name in byte order.
+    pub(crate) fn stream_meta(&self) -> StreamMetaIter {
         StreamMetaIter::new(self)
     }
 
-    /// Checks every block, past the cache. `go_on` is told of bytes as they are read.
-    pub(crate) fn verify(&self, disk: &dyn Disk, go_on: OnBytes<'_>) -> Result<(), RunError> {
+    /// Checks every block, bypassing the cache. `on_bytes` is called with the number of bytes read,
+    /// and may stop the check.
+    pub(crate) fn verify(&self, disk: &dyn Disk, on_bytes: OnBytes<'_>) -> Result<(), RunError> {
         let mut blocks = BlockWindows::new(self, disk);
         let footer = self.footer.blocks.saturating_sub(1);
         for number in 0..footer {
-            blocks.any(number)?;
-            if go_on(BLOCK_BYTES).is_break() {
+            blocks.block(number)?;
+            if on_bytes(BLOCK_BYTES).is_break() {
                 return Err(RunError::Stopped);
             }
         }
@@ -326,7 +337,7 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        self.cache.give_back(self.filters.kept());
+        self.cache.release(self.filters.kept());
     }
 }
 
@@ -335,6 +346,8 @@ fn read_footer(disk: &dyn Disk, name: RunName, file: &str) -> Result<Footer, Run
     let length = disk.length(file).map_err(io)?;
     let damaged = |offset, what| RunError::malformed(file, offset, what);
     let blocks = length / BLOCK_BYTES as u64;
+    // The footer is the last block. A file that was cut or has grown has no footer there, or one
+    // with another number of blocks.
     let last = blocks.checked_sub(1).and_then(|last| u32::try_from(last).ok());
     let last = last.ok_or_else(|| damaged(0, Malformed::Field("length of the file")))?;
     let offset = block::offset(last);

@@ -1,10 +1,9 @@
-//! From a position to its record's offset: blocks of offsets, each of one segment.
+//! Offset blocks: record offsets by position, for one segment each.
 //!
-//! Always holds: the positions of a block follow each other and are all of one segment; the block
-//! also knows the offset of the position after its last one, so one block answers for each position.
-//! A position that was scavenged has the offset of the next record, as in
-//! [`places`](super::super::offset_list).
-//! Not here: which block a position is in ([`Directory`](super::layout::Directory)).
+//! The positions of a block are contiguous. A block also holds the offset of the position after its
+//! last one, so that one block answers each lookup. A scavenged position has the offset of the next
+//! record, as in [`offset_list`](super::super::offset_list). The block of a position is found in
+//! the [`Directory`](super::layout::Directory).
 
 use super::super::offset_list::NO_RECORD;
 use super::{
@@ -14,11 +13,11 @@ use super::{
 use crate::format::{Fields, Malformed};
 use gesta_store::Direction;
 
-/// RecordOffsets that share a base, a step and a width.
+/// Number of offsets that share a base, a step and a bit width.
 pub(super) const GROUP: usize = 64;
 const HEADER_BYTES: usize = 14;
 
-/// Where a record begins in its segment, and where the one after it does, if there is one.
+/// The offset of a record and of the next one in the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RecordOffsets {
     pub(super) offset: u32,
@@ -26,7 +25,7 @@ pub(super) struct RecordOffsets {
 }
 
 impl RecordOffsets {
-    /// What a position's offset and the next one's say; none if it was scavenged.
+    /// Interprets a position's offset and its successor's. `None` if the event was scavenged.
     fn between(own: u32, next: u32) -> Option<Self> {
         let gone = own == NO_RECORD || own == next;
         let next = Some(next).filter(|next| *next != NO_RECORD);
@@ -34,8 +33,8 @@ impl RecordOffsets {
     }
 }
 
-/// Puts the ascending offsets of a segment's records, from the position `first` on, into blocks;
-/// gives each one's first position and body to `emit`.
+/// Encodes the ascending offsets of a segment's records from position `first` on. Calls `emit` with
+/// the first position and the body of each block.
 pub(super) fn encode<E>(
     mut first: u64,
     mut offsets: &[u32],
@@ -48,6 +47,7 @@ pub(super) fn encode<E>(
         for group in offsets.chunks(GROUP) {
             let start = groups.len();
             put_group(&mut groups, group);
+            // The group does not fit: it begins the next block.
             if HEADER_BYTES + 2 * (starts.len() + 1) + groups.len() > BODY_BYTES {
                 groups.truncate(start);
                 break;
@@ -69,8 +69,10 @@ pub(super) fn encode<E>(
     Ok(())
 }
 
-/// Base, smallest step, width, and how far each offset is from where that step alone would lead.
+/// Appends a group: base, smallest step, bit width, and each offset's distance from `base + step *
+/// index`.
 fn put_group(out: &mut Vec<u8>, offsets: &[u32]) {
+    // Records of similar size have nearly linear offsets, so the distances need few bits.
     let base = offsets.first().copied().unwrap_or(0);
     let steps = offsets.iter().zip(offsets.iter().skip(1));
     let step = steps
@@ -85,29 +87,29 @@ fn put_group(out: &mut Vec<u8>, offsets: &[u32]) {
     put_column(out, width, offsets.iter().enumerate().map(ahead));
 }
 
-/// Reads the offsets of one position from the body of its block; none if it was scavenged.
+/// Looks up a position in the body of its block. `None` if the event was scavenged.
 pub(super) fn find(body: &[u8], position: u64) -> Result<Option<RecordOffsets>, Malformed> {
     let block = OffsetBlock::read(body)?;
     let at = position.checked_sub(block.first).filter(|at| *at < block.count as u64);
     block.offsets(at.ok_or(Malformed::Field("position"))? as usize)
 }
 
-/// RecordOffsets of some positions that follow each other, taken from their block at once.
+/// The offsets of one group, decoded at once.
 #[derive(Debug, Default)]
 pub(super) struct OffsetGroup {
     first: u64,
-    /// Of the group's positions and of the one after.
+    /// The offsets of the group's positions, and of the position after it.
     offsets: Vec<u32>,
 }
 
 impl OffsetGroup {
-    /// The offsets of a position, as [`find`] says them; none if it is not of the group.
+    /// Returns the same as [`find`], or `None` if the position is not in the group.
     pub(super) fn get(&self, position: u64) -> Option<Option<RecordOffsets>> {
         let at = usize::try_from(position.checked_sub(self.first)?).ok()?;
         Some(RecordOffsets::between(*self.offsets.get(at)?, *self.offsets.get(at + 1)?))
     }
 
-    /// Takes the group that a position is in from the body of its block; says what [`find`] would.
+    /// Decodes the group of a position, and returns the same as [`find`].
     pub(super) fn fill(
         &mut self,
         body: &[u8],
@@ -131,7 +133,7 @@ impl OffsetGroup {
     }
 }
 
-/// The nearest position from `at` on, of this block, that has a record.
+/// Returns the nearest position at or after `at` in `direction` that has a record in this block.
 pub(super) fn nearest(
     body: &[u8],
     at: u64,
@@ -159,7 +161,7 @@ pub(super) fn nearest(
     Ok(None)
 }
 
-/// A block, to be read.
+/// An offset block being read.
 struct OffsetBlock<'a> {
     first: u64,
     count: usize,
@@ -188,7 +190,7 @@ impl<'a> OffsetBlock<'a> {
         offset_of(base, step, at % GROUP, &column)
     }
 
-    /// Base, step and column of the group that has this one.
+    /// Returns base, step and deltas of the group that contains index `at`.
     fn group(&self, at: usize) -> Result<(u32, u32, BitColumn<'a>), Malformed> {
         let group = at / GROUP;
         let start = self.starts.get(2 * group..).ok_or(Malformed::Short)?;
@@ -200,7 +202,7 @@ impl<'a> OffsetBlock<'a> {
     }
 }
 
-/// The offset of the one at this place in its group.
+/// Returns the offset at an index within a group.
 fn offset_of(base: u32, step: u32, at: usize, column: &BitColumn<'_>) -> Result<u32, Malformed> {
     let offset = u64::from(base) + u64::from(step) * at as u64;
     offset

@@ -1,9 +1,10 @@
-//! Long lists of postings: leaves of 128 positions, and branches of 128 places above them.
+//! Posting trees: long posting lists as a tree with leaves of 128 positions and branches of 128
+//! children.
 //!
-//! Always holds: all leaves and branches of a list are full but the last of each level, so the way
-//! to the n-th posting follows from n, and the height from how many there are; a leaf or branch
-//! lies within one block; what is above is written after what is below.
-//! Not here: short lists, which are where the term is ([`terms`](super::term_block)).
+//! All nodes are full, except for the last one of each level. The height and the path to the n-th
+//! posting therefore follow from the count alone. A node lies within one block, and children are
+//! written before their parents. Short posting lists are stored with the term
+//! ([`term_block`](super::term_block)).
 
 use super::{
     RunError,
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::format::{Fields, Malformed};
 
-/// StoredPostings of a leaf, and children of a branch.
+/// Postings of a leaf, and children of a branch.
 pub(super) const FANOUT: u64 = 128;
 const LEAF_BYTES_MAX: usize = 10 + column_bytes(64, FANOUT as usize);
 const BRANCH_BYTES_MAX: usize = 17 + column_bytes(64 + ADDRESS_BITS, FANOUT as usize) + 1;
@@ -21,7 +22,7 @@ const ADDRESS_BITS: u32 = 8 * ADDRESS_BYTES as u32;
 
 const _: () = assert!(LEAF_BYTES_MAX <= BODY_BYTES && BRANCH_BYTES_MAX <= BODY_BYTES);
 
-/// Where a leaf or branch is: its block's number times 4,096, and its offset in the body.
+/// The address of a node: block number times 4,096 plus the offset in the block's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NodeAddress(pub(super) u64);
 
@@ -39,38 +40,40 @@ impl NodeAddress {
     }
 }
 
-/// A child of a branch: its first position and where it is.
+/// A child of a branch: its first position and its address.
 type Child = (u64, NodeAddress);
 
-/// Takes the postings of one list in order and gives leaves and branches away as they fill.
+/// Writes a posting tree bottom-up, node by node, as nodes fill.
 #[derive(Debug, Default)]
 pub(super) struct PostingTreeWriter {
     leaf: Vec<u64>,
-    /// Children that no branch has yet, by level.
+    /// Children without a parent so far, by level.
     levels: Vec<Vec<Child>>,
 }
 
 impl PostingTreeWriter {
-    /// Adds the next posting. `put` keeps bytes and says where.
+    /// Adds the next posting. `put` stores a node and returns its address.
     pub(super) fn push<E>(
         &mut self,
         position: u64,
         put: &mut impl FnMut(&[u8]) -> Result<NodeAddress, E>,
     ) -> Result<(), E> {
+        debug_assert!(self.leaf.last().is_none_or(|last| *last < position), "postings ascend");
         self.leaf.push(position);
         if self.leaf.len() as u64 == FANOUT { self.end_leaf(put) } else { Ok(()) }
     }
 
-    /// Ends the list; says where its root is. Another one may follow.
+    /// Ends the tree and returns the address of the root. The writer can then be reused.
     pub(super) fn finish<E>(
         &mut self,
         put: &mut impl FnMut(&[u8]) -> Result<NodeAddress, E>,
     ) -> Result<NodeAddress, E> {
         self.end_leaf(put)?;
+        // Close the open branch of each level, until one level has a single node: the root.
         let mut level = 0;
         loop {
             let top = level + 1 >= self.levels.len();
-            match self.levels.get(level).expect("a list has a posting").as_slice() {
+            match self.levels.get(level).expect("a tree has at least one posting").as_slice() {
                 &[(_, root)] if top => {
                     self.levels.clear();
                     return Ok(root);
@@ -88,7 +91,7 @@ impl PostingTreeWriter {
         let Some(first) = self.leaf.first().copied() else { return Ok(()) };
         let mut bytes = Vec::with_capacity(LEAF_BYTES_MAX);
         bytes.push((self.leaf.len() - 1) as u8);
-        put_steps(&mut bytes, &self.leaf, |bytes| bytes.extend_from_slice(&first.to_le_bytes()));
+        put_deltas(&mut bytes, &self.leaf, |bytes| bytes.extend_from_slice(&first.to_le_bytes()));
         let address = put(&bytes)?;
         self.leaf.clear();
         self.add(0, (first, address), put)
@@ -103,7 +106,7 @@ impl PostingTreeWriter {
         if self.levels.len() == level {
             self.levels.push(Vec::new());
         }
-        let children = self.levels.get_mut(level).expect("it was made when it was first needed");
+        let children = self.levels.get_mut(level).expect("the level was pushed above");
         children.push(child);
         if children.len() as u64 == FANOUT { self.end_branch(level, put) } else { Ok(()) }
     }
@@ -134,9 +137,9 @@ impl PostingTreeWriter {
     }
 }
 
-/// Appends the width of the steps between ascending positions, what `between` appends, and the
-/// steps, each less one. Where positions follow each other, the steps take no space.
-pub(super) fn put_steps(out: &mut Vec<u8>, positions: &[u64], between: impl FnOnce(&mut Vec<u8>)) {
+/// Appends ascending positions as bit-packed deltas less one: their width, the bytes that `between`
+/// appends, and the deltas. Contiguous positions take no space for deltas.
+pub(super) fn put_deltas(out: &mut Vec<u8>, positions: &[u64], between: impl FnOnce(&mut Vec<u8>)) {
     let steps = || {
         let pairs = positions.iter().zip(positions.iter().skip(1));
         pairs.map(|(one, next)| u128::from(next - one - 1))
@@ -147,8 +150,8 @@ pub(super) fn put_steps(out: &mut Vec<u8>, positions: &[u64], between: impl FnOn
     put_column(out, width, steps());
 }
 
-/// Appends `count` positions, of which `first` is the first, to `out`; reads the steps between.
-pub(super) fn read_steps(
+/// Appends `count` positions to `out`: `first`, and those that follow from the deltas.
+pub(super) fn read_deltas(
     fields: &mut Fields<'_>,
     width: u8,
     first: u64,
@@ -167,7 +170,7 @@ pub(super) fn read_steps(
     Ok(())
 }
 
-/// A long list, to be read.
+/// A stored posting tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PostingTree {
     pub(super) count: u64,
@@ -175,12 +178,12 @@ pub(super) struct PostingTree {
 }
 
 impl PostingTree {
-    /// How many leaves there are.
+    /// Number of leaves.
     pub(super) fn leaves(self) -> u64 {
         self.count.div_ceil(FANOUT)
     }
 
-    /// Reads a leaf by its number. What was in `out` goes.
+    /// Reads a leaf by its number into `out`, replacing its contents.
     pub(super) fn leaf(
         self,
         blocks: &mut impl BlockSource,
@@ -192,9 +195,9 @@ impl PostingTree {
         self.read_leaf(blocks, leaf, address, out)
     }
 
-    /// Reads the leaf that has the last posting not after a position, or else the first leaf; says
-    /// its number. What was in `out` goes.
-    pub(super) fn leaf_for(
+    /// Reads the leaf that contains the last posting not after `position`, or the first leaf if
+    /// there is none, into `out`. Returns the number of the leaf.
+    pub(super) fn leaf_containing(
         self,
         blocks: &mut impl BlockSource,
         position: u64,
@@ -206,14 +209,15 @@ impl PostingTree {
         Ok(leaf)
     }
 
-    /// Goes from the root to a leaf. `choose` says by which child; it is told the number of the
-    /// first leaf below the branch, and how many leaves there are below each child.
+    /// Descends from the root to a leaf. `choose` selects the child; its arguments are the branch,
+    /// the number of the first leaf below it, and the number of leaves below each child.
     fn descend(
         self,
         blocks: &mut impl BlockSource,
         choose: impl Fn(&BranchReader<'_>, u64, u64) -> Result<u64, Malformed>,
     ) -> Result<(u64, NodeAddress), RunError> {
         let leaves = self.leaves();
+        // The smallest full tree that holds the list.
         let mut span = 1;
         while span < leaves {
             span *= FANOUT;
@@ -221,9 +225,10 @@ impl PostingTree {
         let (mut first, mut address) = (0, self.root);
         while span > 1 {
             let below = span / FANOUT;
+            // Only the last branch of a level is not full.
             let children = span.min(leaves - first).div_ceil(below);
             let (number, offset) = (address.block(), address.offset());
-            let (index, child) = blocks.with(number, BlockKind::Postings, |body| {
+            let (index, child) = blocks.decode(number, BlockKind::Postings, |body| {
                 let branch = BranchReader::read(body, offset, children)?;
                 let index = choose(&branch, first, below)?;
                 Ok((index, branch.child(index)?))
@@ -244,18 +249,18 @@ impl PostingTree {
     ) -> Result<(), RunError> {
         out.clear();
         let expected = FANOUT.min(self.count - leaf * FANOUT);
-        blocks.with(address.block(), BlockKind::Postings, |body| {
+        blocks.decode(address.block(), BlockKind::Postings, |body| {
             let mut fields = Fields(body.get(address.offset()..).ok_or(Malformed::Short)?);
             if u64::from(fields.u8()?) + 1 != expected {
                 return Err(Malformed::Field("leaf"));
             }
             let (width, first) = (fields.u8()?, fields.u64()?);
-            read_steps(&mut fields, width, first, expected as usize, out)
+            read_deltas(&mut fields, width, first, expected as usize, out)
         })
     }
 }
 
-/// A branch, to be read.
+/// A decoded branch.
 struct BranchReader<'a> {
     first: u64,
     base: u64,
@@ -285,7 +290,7 @@ impl<'a> BranchReader<'a> {
         self.base.checked_add(ahead).map(NodeAddress).ok_or(Malformed::Field("address"))
     }
 
-    /// The last child that begins at or before a position, or else the first one.
+    /// Returns the last child that begins at or before a position, or else the first one.
     fn child_for(&self, position: u64) -> Result<u64, Malformed> {
         let Some(ahead) = position.checked_sub(self.first) else { return Ok(0) };
         let begun = self.positions.count_not_above(u128::from(ahead))?;

@@ -1,7 +1,7 @@
-//! What was found of a term, and walking its postings either way.
+//! Term matches, and cursors over their postings.
 //!
-//! Always holds: a cursor yields the postings of one run in order, each once, whichever way it
-//! goes; what it has decoded it keeps, so the next step costs next to nothing.
+//! A cursor yields the postings of one run in order, in either direction. It keeps the last decoded
+//! leaf, so most steps decode nothing.
 
 use gesta_store::Direction;
 
@@ -13,17 +13,17 @@ use super::{
 };
 use crate::disk::Disk;
 
-/// What a run knows of a term.
+/// A run's entry of a term.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TermMatch(pub(super) TermEntry);
 
 impl TermMatch {
-    /// Of a stream: the revision of the first posting. Of an append: how many events it has.
+    /// For a stream, the revision of the first posting; for an append, its number of events.
     pub(crate) fn first_ordinal(&self) -> u64 {
         self.0.first_ordinal
     }
 
-    /// How many postings there are; one at least.
+    /// Number of postings; at least one.
     pub(crate) fn count(&self) -> u64 {
         self.0.postings.count()
     }
@@ -38,24 +38,27 @@ impl TermMatch {
         match &self.0.postings {
             StoredPostings::One(position) => Ok(Some(*position).filter(|_| ordinal == 0)),
             StoredPostings::Few(positions) => Ok(at.and_then(|at| positions.get(at)).copied()),
-            StoredPostings::Many(_) => PostingsCursor::new(self.clone()).go_to(run, disk, ordinal),
+            StoredPostings::Many(_) => {
+                PostingsCursor::new(self.clone()).seek_ordinal(run, disk, ordinal)
+            }
         }
     }
 }
 
-/// A place among the postings of a term in one run.
+/// A cursor over the postings of a term in one run.
 #[derive(Clone, Debug)]
 pub(crate) struct PostingsCursor {
     found: TermMatch,
-    /// The decoded part, and the ordinal of its first posting; empty until there is need.
+    /// The decoded leaf and the ordinal of its first posting. Empty before a posting tree is first
+    /// read.
     leaf: Vec<u64>,
     leaf_start: u64,
-    /// Where in the leaf it stands; none before the first step.
+    /// Index in the leaf, or `None` before the first step.
     at: Option<usize>,
 }
 
 impl PostingsCursor {
-    /// Stands nowhere yet.
+    /// Creates an unplaced cursor.
     pub(crate) fn new(found: TermMatch) -> Self {
         let leaf = match &found.0.postings {
             StoredPostings::One(position) => vec![*position],
@@ -65,8 +68,8 @@ impl PostingsCursor {
         Self { found, leaf, leaf_start: 0, at: None }
     }
 
-    /// Goes to the nearest posting from `position` on, in this direction, itself included. If
-    /// there is none, it stays where it was.
+    /// Moves to the nearest posting at or after `position` in `direction`. If there is none, the
+    /// cursor stays.
     pub(crate) fn seek(
         &mut self,
         run: &Run,
@@ -74,10 +77,12 @@ impl PostingsCursor {
         position: u64,
         direction: Direction,
     ) -> Result<Option<u64>, RunError> {
+        // The new leaf replaces the current one only if the seek succeeds.
         let loaded = match self.found.0.postings {
-            StoredPostings::Many(list) if !self.reaches(position, direction) => {
+            StoredPostings::Many(list) if !self.leaf_covers(position, direction) => {
                 let mut leaf = Vec::new();
-                let number = list.leaf_for(&mut CachedBlocks { run, disk }, position, &mut leaf)?;
+                let number =
+                    list.leaf_containing(&mut CachedBlocks { run, disk }, position, &mut leaf)?;
                 Some((leaf, number * FANOUT))
             }
             StoredPostings::One(_) | StoredPostings::Few(_) | StoredPostings::Many(_) => None,
@@ -87,16 +92,17 @@ impl PostingsCursor {
             None => (&self.leaf, self.leaf_start),
         };
         let at = match direction {
-            Direction::Forwards if loaded.is_none() => self.at_or_after(position),
+            Direction::Forwards if loaded.is_none() => self.index_at_or_after(position),
             Direction::Forwards => Some(leaf.partition_point(|posting| *posting < position)),
             Direction::Backwards => {
                 leaf.partition_point(|posting| *posting <= position).checked_sub(1)
             }
         };
         let Some((at, posting)) = at.and_then(|at| Some((at, *leaf.get(at)?))) else {
+            // The leaf ends before `position`: the answer, if any, begins the next leaf.
             let after = start + leaf.len() as u64;
             return match direction {
-                Direction::Forwards => self.go_to(run, disk, after),
+                Direction::Forwards => self.seek_ordinal(run, disk, after),
                 Direction::Backwards => Ok(None),
             };
         };
@@ -107,8 +113,9 @@ impl PostingsCursor {
         Ok(Some(posting))
     }
 
-    /// The first posting of the leaf at or after a position: mostly the next one.
-    fn at_or_after(&self, position: u64) -> Option<usize> {
+    /// Returns the index of the leaf's first posting at or after a position. Tries the next one
+    /// first.
+    fn index_at_or_after(&self, position: u64) -> Option<usize> {
         if let Some(at) = self.at
             && self.leaf.get(at)? < &position
             && self.leaf.get(at + 1).is_some_and(|next| *next >= position)
@@ -118,8 +125,8 @@ impl PostingsCursor {
         Some(self.leaf.partition_point(|posting| *posting < position))
     }
 
-    /// Whether the decoded leaf surely has the answer.
-    fn reaches(&self, position: u64, direction: Direction) -> bool {
+    /// Returns whether the decoded leaf is known to contain the answer.
+    fn leaf_covers(&self, position: u64, direction: Direction) -> bool {
         let Some((first, last)) = self.leaf.first().zip(self.leaf.last()) else { return false };
         match direction {
             Direction::Forwards => {
@@ -132,8 +139,8 @@ impl PostingsCursor {
         }
     }
 
-    /// Goes to the posting with this ordinal, if there is one.
-    pub(crate) fn go_to(
+    /// Moves to the posting with this ordinal, if there is one.
+    pub(crate) fn seek_ordinal(
         &mut self,
         run: &Run,
         disk: &dyn Disk,

@@ -1,8 +1,8 @@
-//! Sorted tables: names, categories and lifecycles, each in blocks that follow each other.
+//! Sorted tables: stream names, categories and stream metadata, each in contiguous blocks.
 //!
-//! Always holds: keys ascend byte by byte; a block's first key is whole, the others leave out what
-//! they share with the one before; of every sixteenth block the directory knows the first key, so
-//! a key is found with few reads. Not here: what a value means.
+//! Keys ascend in byte order. The first key of a block is stored whole, the others without the
+//! prefix that they share with their predecessor. The directory samples the first key of every
+//! sixteenth block, so that a seek reads few blocks. Values are opaque.
 
 use super::{
     RunError,
@@ -11,10 +11,10 @@ use super::{
 };
 use crate::format::{Fields, Malformed};
 
-/// The directory knows the first key of one block in this many.
-pub(super) const SAMPLED: u32 = 16;
+/// One block in this many has its first key in the directory.
+pub(super) const SAMPLE_INTERVAL: u32 = 16;
 
-/// Where a table is, and some of its keys.
+/// The location of a table, and its sampled keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SortedTable {
     pub(super) first: u32,
@@ -48,15 +48,17 @@ impl TableWriter {
         }
     }
 
-    /// Adds an entry; its key is above those before it, and it fits a block. `put` takes bodies.
+    /// Adds an entry. Keys ascend, and an entry fits a block. `put` writes the body of a block.
     pub(super) fn add<E>(
         &mut self,
         key: &[u8],
         value: Option<&[u8]>,
         put: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
+        debug_assert!(self.count == 0 || *self.last_key < *key, "keys ascend");
         let start = self.body.len();
         self.append(key, value);
+        // Does not fit: append it again to a new block, there with its whole key.
         if self.body.len() > BODY_BYTES {
             self.body.truncate(start);
             self.flush(put)?;
@@ -89,10 +91,14 @@ impl TableWriter {
         if self.count == 0 {
             return Ok(());
         }
+        // The count precedes the entries, so it is filled in last.
         let count = self.count.to_le_bytes();
-        self.body.get_mut(..COUNT_BYTES).expect("it is there always").copy_from_slice(&count);
+        self.body
+            .get_mut(..COUNT_BYTES)
+            .expect("the body begins with room for the count")
+            .copy_from_slice(&count);
         put(&self.body)?;
-        if self.blocks.is_multiple_of(SAMPLED) {
+        if self.blocks.is_multiple_of(SAMPLE_INTERVAL) {
             self.samples.push(self.first_key.as_slice().into());
         }
         self.blocks += 1;
@@ -101,7 +107,7 @@ impl TableWriter {
         Ok(())
     }
 
-    /// Ends the table, whose blocks began at `first`.
+    /// Ends the table, whose first block is `first`.
     pub(super) fn finish<E>(
         mut self,
         first: u32,
@@ -112,7 +118,7 @@ impl TableWriter {
     }
 }
 
-/// KeyBound where on a table is read.
+/// The start of an iteration.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum KeyBound<'a> {
     At(&'a [u8]),
@@ -126,7 +132,7 @@ impl<'a> KeyBound<'a> {
         }
     }
 
-    fn lets_in(self, key: &[u8]) -> bool {
+    fn includes(self, key: &[u8]) -> bool {
         match self {
             Self::At(from) => key >= from,
             Self::After(from) => key > from,
@@ -134,15 +140,15 @@ impl<'a> KeyBound<'a> {
     }
 }
 
-/// Goes through a table's entries in order.
+/// A cursor over a table's entries.
 #[derive(Debug)]
 pub(super) struct TableCursor {
     kind: BlockKind,
-    /// The next block.
+    /// The next block to read.
     next: u32,
     end: u32,
     block: Option<Block>,
-    /// Entries of the block that are still to come, and where.
+    /// Number of entries left in the block, and the offset of the next one.
     left: u16,
     at: usize,
     key: Vec<u8>,
@@ -163,7 +169,7 @@ impl TableCursor {
         }
     }
 
-    /// Begins at the first entry that `from` lets in; says whether there is one.
+    /// Moves to the first entry that `from` includes. Returns false if there is none.
     pub(super) fn seek(
         &mut self,
         table: &SortedTable,
@@ -171,10 +177,10 @@ impl TableCursor {
         blocks: &mut impl BlockSource,
     ) -> Result<bool, RunError> {
         let sample = table.samples.partition_point(|key| **key <= *from.key()).saturating_sub(1);
-        let sampled = u32::try_from(sample).unwrap_or(u32::MAX).saturating_mul(SAMPLED);
+        let sampled = u32::try_from(sample).unwrap_or(u32::MAX).saturating_mul(SAMPLE_INTERVAL);
         let mut low = table.first.saturating_add(sampled).min(table.end);
-        let mut high = low.saturating_add(SAMPLED).min(table.end);
-        // The last block whose first key is not above; the first one if all are.
+        let mut high = low.saturating_add(SAMPLE_INTERVAL).min(table.end);
+        // Binary search for the last block whose first key is not greater, or else the first block.
         while high - low > 1 {
             let middle = low.midpoint(high);
             *self = Self { next: middle, end: table.end, ..Self::new(self.kind, table) };
@@ -186,29 +192,29 @@ impl TableCursor {
         }
         *self = Self { next: low, end: table.end, ..Self::new(self.kind, table) };
         while self.next(blocks)? {
-            if from.lets_in(&self.key) {
+            if from.includes(&self.key) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Goes to the next entry; says whether there is one.
+    /// Moves to the next entry. Returns false at the end.
     pub(super) fn next(&mut self, blocks: &mut impl BlockSource) -> Result<bool, RunError> {
         while self.left == 0 {
             if self.next >= self.end {
                 return Ok(false);
             }
-            let block = blocks.any(self.next)?;
+            let block = blocks.block(self.next)?;
             let count = block.body(self.kind).and_then(|body| Fields(body).u16());
-            self.left = count.map_err(|what| blocks.bad(self.next, what))?;
+            self.left = count.map_err(|what| blocks.malformed(self.next, what))?;
             self.block = Some(block);
             self.at = COUNT_BYTES;
             self.key.clear();
             self.next += 1;
         }
         self.left -= 1;
-        self.read().map_err(|what| blocks.bad(self.next - 1, what))?;
+        self.read().map_err(|what| blocks.malformed(self.next - 1, what))?;
         Ok(true)
     }
 
@@ -231,24 +237,23 @@ impl TableCursor {
         Ok(())
     }
 
-    /// Of which table.
     pub(super) fn kind(&self) -> BlockKind {
         self.kind
     }
 
-    /// The entry's key.
+    /// The current key.
     pub(super) fn key(&self) -> &[u8] {
         &self.key
     }
 
-    /// The entry's value.
+    /// The current value.
     pub(super) fn value(&self) -> &[u8] {
         &self.value
     }
 
-    /// What to say of the entry, which cannot be what was written.
-    pub(super) fn bad(&self, blocks: &impl BlockSource, what: Malformed) -> RunError {
-        blocks.bad(self.next.saturating_sub(1), what)
+    /// The error for an entry with invalid contents.
+    pub(super) fn malformed(&self, blocks: &impl BlockSource, what: Malformed) -> RunError {
+        blocks.malformed(self.next.saturating_sub(1), what)
     }
 }
 

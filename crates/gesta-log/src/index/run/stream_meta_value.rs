@@ -1,7 +1,7 @@
-//! What a run says of the lives of streams: their last metadata, and whether they were tombstoned.
+//! Changes of stream metadata as a run stores them: the last metadata, and the tombstone.
 //!
-//! Always holds: small metadata are in the table itself, larger ones in blocks of their own that
-//! follow each other. Not here: what metadata mean.
+//! Small metadata is stored in the table, larger metadata in contiguous blocks of its own. The JSON
+//! is opaque here.
 
 use bytes::Bytes;
 
@@ -12,14 +12,14 @@ use super::{
 };
 use crate::format::{Fields, Malformed};
 
-/// Metadata up to this size are in the table.
-pub(super) const HERE_BYTES_MAX: usize = 1_024;
+/// Maximum size of metadata in the table.
+pub(super) const INLINE_BYTES_MAX: usize = 1_024;
 
 const TOMBSTONED: u8 = 1;
-const HERE: u8 = 2;
+const INLINE: u8 = 2;
 const LARGE: u8 = 4;
 
-/// What the events of a run changed in the life of the stream that they describe.
+/// The combined change that the events of a run make to a stream's metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StreamMetaDelta {
     /// The JSON of the last metadata.
@@ -28,7 +28,7 @@ pub(crate) struct StreamMetaDelta {
 }
 
 impl StreamMetaDelta {
-    /// What both say, `later` last.
+    /// Combines two changes, `later` being the later one.
     pub(super) fn then(self, later: Self) -> Self {
         Self {
             metadata: later.metadata.or(self.metadata),
@@ -37,11 +37,11 @@ impl StreamMetaDelta {
     }
 }
 
-/// Metadata as the table has them.
+/// Metadata as the table stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum StoredMetadata {
     None,
-    Here(Vec<u8>),
+    Inline(Vec<u8>),
     Large { bytes: u64, first: u32 },
 }
 
@@ -58,8 +58,8 @@ impl StreamMetaValue {
         let mut flag = |bit| out.iter_mut().for_each(|flags: &mut u8| *flags |= bit);
         match &self.metadata {
             StoredMetadata::None => {}
-            StoredMetadata::Here(json) => {
-                flag(HERE);
+            StoredMetadata::Inline(json) => {
+                flag(INLINE);
                 out.extend_from_slice(json);
             }
             StoredMetadata::Large { bytes, first } => {
@@ -76,25 +76,22 @@ impl StreamMetaValue {
         let flags = fields.u8()?;
         let metadata = match flags & !TOMBSTONED {
             0 => StoredMetadata::None,
-            HERE => StoredMetadata::Here(fields.0.to_vec()),
+            INLINE => StoredMetadata::Inline(fields.0.to_vec()),
             LARGE => StoredMetadata::Large { bytes: varint(&mut fields)?, first: fields.u32()? },
-            _ => return Err(Malformed::Field("lifecycle")),
+            _ => return Err(Malformed::Field("stream metadata")),
         };
         Ok(Self { tombstoned: flags & TOMBSTONED != 0, metadata })
     }
 
-    /// The whole of it, large metadata read as well.
-    pub(super) fn lifecycle(
-        self,
-        blocks: &mut impl BlockSource,
-    ) -> Result<StreamMetaDelta, RunError> {
+    /// Returns the change, reading large metadata.
+    pub(super) fn delta(self, blocks: &mut impl BlockSource) -> Result<StreamMetaDelta, RunError> {
         let metadata = match self.metadata {
             StoredMetadata::None => None,
-            StoredMetadata::Here(json) => Some(Bytes::from(json)),
+            StoredMetadata::Inline(json) => Some(Bytes::from(json)),
             StoredMetadata::Large { bytes, first } => {
                 let mut json = Vec::new();
                 for (number, length) in pieces(bytes, first) {
-                    blocks.with(number, BlockKind::Large, |body| {
+                    blocks.decode(number, BlockKind::Large, |body| {
                         json.extend_from_slice(body.get(..length).ok_or(Malformed::Short)?);
                         Ok(())
                     })?;
@@ -106,7 +103,7 @@ impl StreamMetaValue {
     }
 }
 
-/// The blocks of large metadata, and how many bytes of each.
+/// The blocks of a large value, and the number of bytes in each.
 pub(super) fn pieces(bytes: u64, first: u32) -> impl Iterator<Item = (u32, usize)> {
     let blocks = bytes.div_ceil(BODY_BYTES as u64);
     (0..blocks).map(move |at| {

@@ -1,6 +1,6 @@
-//! TableIter what a run has in tables: names of streams, categories, lifecycles.
+//! Iterators over a run's tables: stream names, categories and stream metadata.
 //!
-//! Always holds: each comes once, in byte order. A cursor holds no lock and no file.
+//! Each yields ascending keys in byte order, and holds neither a lock nor a file between calls.
 
 use gesta_store::{Category, StreamName};
 
@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{disk::Disk, format::Malformed};
 
-/// A cursor that begins where it was told to once it is first asked.
+/// A table cursor that seeks on its first use.
 #[derive(Debug)]
 struct TableIter {
     cursor: TableCursor,
-    /// Where to begin; taken when it has begun.
+    /// The start; `None` once the cursor has been placed.
     from: Option<(String, StartBound)>,
 }
 
@@ -35,13 +35,14 @@ impl TableIter {
         };
         let table = run.directory.table(self.cursor.kind());
         let begun = self.cursor.seek(table, from, blocks);
+        // A failed read leaves the start in place, so that the caller can retry.
         if begun.is_err() {
             self.from = Some((key, edge));
         }
         begun
     }
 
-    /// The present key, as what it must be.
+    /// Parses the current key.
     fn key<T>(
         &self,
         blocks: &impl BlockSource,
@@ -50,11 +51,11 @@ impl TableIter {
         std::str::from_utf8(self.cursor.key())
             .ok()
             .and_then(parse)
-            .ok_or_else(|| self.cursor.bad(blocks, Malformed::Field("name")))
+            .ok_or_else(|| self.cursor.malformed(blocks, Malformed::Field("name")))
     }
 }
 
-/// StreamNameIter of streams; see [`Run::names`].
+/// Iterator over stream names; see [`Run::names`].
 #[derive(Debug)]
 pub(crate) struct StreamNameIter {
     listing: TableIter,
@@ -72,7 +73,7 @@ impl StreamNameIter {
         Self { listing, prefix: prefix.to_owned() }
     }
 
-    /// The next name; none at the end.
+    /// Returns the next name, or `None` at the end.
     pub(crate) fn next(
         &mut self,
         run: &Run,
@@ -87,7 +88,7 @@ impl StreamNameIter {
     }
 }
 
-/// CategoryIter; see [`Run::categories`].
+/// Iterator over categories; see [`Run::categories`].
 #[derive(Debug)]
 pub(crate) struct CategoryIter(TableIter);
 
@@ -98,7 +99,7 @@ impl CategoryIter {
         Self(TableIter { cursor, from })
     }
 
-    /// The next category; none at the end.
+    /// Returns the next category, or `None` at the end.
     pub(crate) fn next(
         &mut self,
         run: &Run,
@@ -112,17 +113,17 @@ impl CategoryIter {
     }
 }
 
-/// Changes in the lives of streams; see [`Run::lifecycles`].
+/// Iterator over changes of stream metadata; see [`Run::stream_meta`].
 #[derive(Debug)]
 pub(crate) struct StreamMetaIter(TableIter);
 
 impl StreamMetaIter {
     pub(super) fn new(run: &Run) -> Self {
-        let cursor = TableCursor::new(BlockKind::StreamMeta, &run.directory.lifecycles);
+        let cursor = TableCursor::new(BlockKind::StreamMeta, &run.directory.stream_meta);
         Self(TableIter { cursor, from: None })
     }
 
-    /// The next stream and what changed in its life; none at the end.
+    /// Returns the next stream and its change, or `None` at the end.
     pub(crate) fn next(
         &mut self,
         run: &Run,
@@ -133,13 +134,14 @@ impl StreamMetaIter {
             return Ok(None);
         }
         let name = self.0.key(&blocks, |name| StreamName::stored(name).ok())?;
-        Ok(Some((name, self.0.cursor.lifecycle(&mut blocks)?)))
+        Ok(Some((name, self.0.cursor.delta(&mut blocks)?)))
     }
 }
 
 impl TableCursor {
-    fn lifecycle(&self, blocks: &mut impl BlockSource) -> Result<StreamMetaDelta, RunError> {
-        let value = StreamMetaValue::decode(self.value()).map_err(|what| self.bad(blocks, what))?;
-        value.lifecycle(blocks)
+    fn delta(&self, blocks: &mut impl BlockSource) -> Result<StreamMetaDelta, RunError> {
+        let value =
+            StreamMetaValue::decode(self.value()).map_err(|what| self.malformed(blocks, what))?;
+        value.delta(blocks)
     }
 }

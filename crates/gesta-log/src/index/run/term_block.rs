@@ -1,27 +1,28 @@
-//! What a run says of each term: blocks of entries, in the order of their hashes.
+//! Term blocks: entries of terms, in the order of their hashes.
 //!
-//! Always holds: an entry lies within one block; a block's hashes are a column, so the entry of a
-//! hash is found without reading those before it, eight at most.
-//! Not here: which block a term is in ([`filter`](super::bloom_filter)), and long lists of postings
-//! ([`lists`](super::posting_tree)).
+//! An entry lies within one block. The hashes of a block form a bit-packed column, so finding an
+//! entry takes a binary search and skips at most seven entries. The block of a term is found by
+//! [`bloom_filter`](super::bloom_filter); long posting lists are in
+//! [`posting_tree`](super::posting_tree).
 
 use super::{
     bit_packing::{BitColumn, column_bytes, put_column, put_varint, varint, width},
     block::BODY_BYTES,
-    posting_tree::{NodeAddress, PostingTree, put_steps, read_steps},
+    posting_tree::{NodeAddress, PostingTree, put_deltas, read_deltas},
     term_hash::TermHash,
 };
 use crate::format::{Fields, Malformed};
 
-/// Lists up to this length are in the entry itself.
+/// Maximum length of a posting list that is stored in the entry.
 pub(super) const FEW_MAX: u64 = 32;
-/// The place of each eighth entry is known.
+/// The block stores the offset of every eighth entry.
 const STRIDE: usize = 8;
 const HEADER_BYTES: usize = 3 + TermHash::BYTES;
-/// More than real hashes ever need; keeps the number of terms of a filter near what it is made for.
+/// A limit that hashes of real terms do not reach. Keeps the number of terms of a filter near its
+/// target.
 const ENTRIES_MAX: usize = 512;
 
-/// What is known of a term.
+/// A term's entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TermEntry {
     pub(super) hash: TermHash,
@@ -29,13 +30,13 @@ pub(super) struct TermEntry {
     pub(super) postings: StoredPostings,
 }
 
-/// The positions where a term occurs.
+/// The positions of a term.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum StoredPostings {
     One(u64),
     /// From two to [`FEW_MAX`].
     Few(Vec<u64>),
-    /// More.
+    /// More than [`FEW_MAX`].
     Many(PostingTree),
 }
 
@@ -49,10 +50,10 @@ impl StoredPostings {
     }
 }
 
-/// Entries until they fill a block.
+/// A term block being filled.
 #[derive(Debug)]
 pub(super) struct TermBlockBuilder {
-    /// The first position of the run: what positions in entries are counted from.
+    /// The first position of the run; positions in entries are relative to it.
     origin: u64,
     hashes: Vec<u128>,
     starts: Vec<u16>,
@@ -69,13 +70,14 @@ impl TermBlockBuilder {
         self.hashes.first().copied().map(TermHash::new)
     }
 
-    /// Adds an entry if there is room; its hash is above those before it.
+    /// Adds an entry. Returns false if the block is full. Hashes ascend.
     pub(super) fn add(&mut self, entry: &TermEntry) -> bool {
         let start = self.entries.len();
         put_entry(&mut self.entries, entry, self.origin);
         let hash = entry.hash.bits();
         let (count, first) = (self.hashes.len() + 1, self.hashes.first().copied().unwrap_or(hash));
         debug_assert!(self.hashes.last().is_none_or(|last| *last < hash), "hashes ascend");
+        // Each added hash may widen the column for all of them.
         let hashes = column_bytes(width(hash - first), count);
         let starts = 2 * count.div_ceil(STRIDE);
         let fits = HEADER_BYTES + starts + hashes + self.entries.len() <= BODY_BYTES;
@@ -90,7 +92,7 @@ impl TermBlockBuilder {
         true
     }
 
-    /// The block's body; it is empty afterwards.
+    /// Returns the block's body and resets the builder.
     pub(super) fn take(&mut self) -> Vec<u8> {
         let first = self.hashes.first().copied().unwrap_or(0);
         let width = self.hashes.last().map_or(0, |last| width(last - first));
@@ -108,8 +110,9 @@ impl TermBlockBuilder {
     }
 }
 
-/// The count with two bits below it (0 and 1: the first ordinal is that; 2: it follows), then the
-/// first ordinal if it follows, then the postings or where they are.
+/// Appends an entry: the count shifted by two bits, with the first ordinal in these if it is 0 or
+/// 1, and otherwise 2 and the first ordinal after it; then the postings or the address of their
+/// tree.
 fn put_entry(out: &mut Vec<u8>, entry: &TermEntry, origin: u64) {
     let short = entry.first_ordinal.min(2);
     put_varint(out, entry.postings.count() << 2 | short);
@@ -120,17 +123,17 @@ fn put_entry(out: &mut Vec<u8>, entry: &TermEntry, origin: u64) {
         StoredPostings::One(position) => put_varint(out, position - origin),
         StoredPostings::Few(positions) => {
             put_varint(out, positions.first().map_or(0, |first| first - origin));
-            put_steps(out, positions, |_| {});
+            put_deltas(out, positions, |_| {});
         }
         StoredPostings::Many(list) => put_varint(out, list.root.0),
     }
 }
 
-/// An entry as it lies in a block.
+/// An entry before its postings are decoded.
 struct RawTermEntry<'a> {
     count: u64,
     first_ordinal: u64,
-    /// First position less the run's, or an address.
+    /// The first position relative to the run's, or the address of the posting tree.
     place: u64,
     width: u8,
     steps: Fields<'a>,
@@ -166,7 +169,7 @@ impl<'a> RawTermEntry<'a> {
             2..=FEW_MAX => {
                 let count = self.count as usize;
                 let mut postings = Vec::with_capacity(count);
-                read_steps(&mut self.steps, self.width, first?, count, &mut postings)?;
+                read_deltas(&mut self.steps, self.width, first?, count, &mut postings)?;
                 StoredPostings::Few(postings)
             }
             _ => StoredPostings::Many(PostingTree {
@@ -178,7 +181,7 @@ impl<'a> RawTermEntry<'a> {
     }
 }
 
-/// A block of entries, to be read.
+/// A term block being read.
 pub(super) struct TermBlockReader<'a> {
     first: u128,
     count: usize,
@@ -197,7 +200,7 @@ impl<'a> TermBlockReader<'a> {
         Ok(Self { first, count, hashes, starts, entries: fields.0 })
     }
 
-    /// The entry of a hash, if it is here.
+    /// Looks up a hash.
     pub(super) fn find(&self, hash: TermHash, origin: u64) -> Result<Option<TermEntry>, Malformed> {
         let Some(ahead) = hash.bits().checked_sub(self.first) else { return Ok(None) };
         let Some(at) = self.hashes.count_not_above(ahead)?.checked_sub(1) else { return Ok(None) };
@@ -206,13 +209,14 @@ impl<'a> TermBlockReader<'a> {
         }
         let start = Fields(self.starts.get(at / STRIDE * 2..).ok_or(Malformed::Short)?).u16()?;
         let mut fields = Fields(self.entries.get(usize::from(start)..).ok_or(Malformed::Short)?);
+        // Entries have no fixed size: skip from the nearest known offset.
         for _ in 0..at % STRIDE {
             RawTermEntry::read(&mut fields)?;
         }
         RawTermEntry::read(&mut fields)?.entry(hash, origin).map(Some)
     }
 
-    /// All entries, in order.
+    /// Decodes all entries, in order.
     pub(super) fn all(&self, origin: u64, out: &mut Vec<TermEntry>) -> Result<(), Malformed> {
         let mut fields = Fields(self.entries);
         for at in 0..self.count {

@@ -1,30 +1,24 @@
 //! Terms and their hashes.
 //!
-//! Always holds: the same term of the same store has the same hash for ever; terms of different
-//! kinds have different hashes even where their texts are equal. Not here: whether a hash that is
-//! found stands for the term that was meant; who reads the events compares.
+//! A term of a store always has the same hash. Terms of different kinds have different hashes, even
+//! if their texts are equal. Collisions are not resolved here: readers compare the event itself.
 
 use std::fmt;
 
 use gesta_store::{Category, EventId, EventType, StreamName, Tag};
 
-/// What an index list is kept for.
+/// A term of the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Term<'a> {
-    /// The events of a stream.
     Stream(&'a StreamName),
-    /// The events of a category's streams.
     Category(&'a Category),
-    /// The events of a type.
     EventType(&'a EventType),
-    /// The events with a tag.
     Tag(&'a Tag),
-    /// The first event of the append whose first event has this id.
+    /// The append whose first event has this id.
     Append(EventId),
 }
 
-/// Ninety-six bits that stand for a term: among ten thousand million terms the odds that any two
-/// share them are about one to a thousand million.
+/// The 96-bit hash of a term. Among 10¹⁰ terms, two share a hash with a probability of about 10⁻⁹.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TermHash(u128);
 
@@ -32,7 +26,7 @@ impl TermHash {
     pub(super) const BITS: u32 = 96;
     pub(super) const BYTES: usize = 12;
 
-    /// The hash with these bits; more than it has are cut.
+    /// Truncates `bits` to a hash.
     pub(super) const fn new(bits: u128) -> Self {
         Self(bits & ((1 << Self::BITS) - 1))
     }
@@ -58,7 +52,7 @@ impl fmt::Debug for TermHash {
     }
 }
 
-/// What a store's terms are hashed with: a key for each kind of term.
+/// The hash keys of a store, one for each kind of term.
 #[derive(Clone)]
 pub(crate) struct TermKey {
     streams: [u8; 32],
@@ -75,7 +69,7 @@ impl fmt::Debug for TermKey {
 }
 
 impl TermKey {
-    /// The key of the store with this id.
+    /// Derives the keys of the store with this id.
     pub(crate) fn new(store: [u8; 16]) -> Self {
         Self {
             streams: blake3::derive_key("gesta index 1: streams", &store),
@@ -86,7 +80,6 @@ impl TermKey {
         }
     }
 
-    /// The hash of a term.
     pub(crate) fn hash(&self, term: &Term<'_>) -> TermHash {
         let hash = match term {
             Term::Stream(name) => blake3::keyed_hash(&self.streams, name.as_str().as_bytes()),

@@ -1,7 +1,8 @@
-//! Making a run: of one segment from what is in memory, or (in [`merge`](super::merge)) of several.
+//! Writing a run: from the memtables of one segment, or (in [`merge`](super::merge)) from several
+//! runs.
 //!
-//! Always holds: what is written follows the order places, terms with their postings and filters,
-//! tables, directory, footer; memory does not grow with the run but for its directory.
+//! Blocks are written in the order offsets, terms interleaved with postings and filters, tables,
+//! directory, footer. Memory does not grow with the run, except for its directory.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -16,37 +17,37 @@ use super::{
     offset_block,
     posting_tree::{NodeAddress, PostingTree, PostingTreeWriter},
     sorted_table::{SortedTable, TableWriter},
-    stream_meta_value::{HERE_BYTES_MAX, StoredMetadata, StreamMetaDelta, StreamMetaValue},
+    stream_meta_value::{INLINE_BYTES_MAX, StoredMetadata, StreamMetaDelta, StreamMetaValue},
     term_block::{FEW_MAX, StoredPostings, TermBlockBuilder, TermEntry},
     term_hash::TermHash,
 };
 use crate::disk::{Disk, Operation};
 
-/// Everything that goes into the run of one segment; lists in any order.
+/// The contents of the run of one segment. Lists may be in any order.
 #[derive(Clone, Debug)]
 pub(crate) struct RunContents {
     pub(crate) covered: Covered,
-    /// Of the record of each position of the segment, in order.
+    /// The record's offset for each position of the segment, in order.
     pub(crate) offsets: Vec<u32>,
     pub(crate) terms: Vec<TermPostings>,
-    /// Streams whose first event is here.
+    /// Streams whose first event is in the segment.
     pub(crate) names: Vec<StreamName>,
     pub(crate) categories: Vec<Category>,
-    /// Changes in the lives of streams; of two for the same stream the later one comes later.
-    pub(crate) lifecycles: Vec<(StreamName, StreamMetaDelta)>,
+    /// Changes of stream metadata. Of two for the same stream the later one comes later.
+    pub(crate) stream_meta: Vec<(StreamName, StreamMetaDelta)>,
 }
 
-/// Where a term occurs.
+/// The postings of one term.
 #[derive(Clone, Debug)]
 pub(crate) struct TermPostings {
     pub(crate) hash: TermHash,
-    /// Of a stream: the revision of the first posting. Of an append: how many events it has. Of
-    /// others: 0.
+    /// For a stream, the revision of the first posting; for an append, its number of events;
+    /// otherwise 0.
     pub(crate) first_ordinal: u64,
     pub(crate) postings: Positions,
 }
 
-/// Ascending positions. Most terms occur once, and take no memory of their own then.
+/// Ascending positions. Most terms occur once and need no allocation.
 #[derive(Clone, Debug)]
 pub(crate) enum Positions {
     One(u64),
@@ -61,7 +62,7 @@ impl Positions {
         }
     }
 
-    /// These and others, in order and each once.
+    /// Returns the union, in order.
     fn and(&self, others: &Self) -> Self {
         let mut all = [self.as_slice(), others.as_slice()].concat();
         all.sort_unstable();
@@ -70,38 +71,43 @@ impl Positions {
     }
 }
 
-/// Writes the run of one segment. It counts once the manifest names it.
+/// Writes the run of one segment. It is live once the manifest lists it.
 ///
 /// # Errors
-/// [`RunError::Io`]: see its source; what was written so far counts for nothing.
+/// [`RunError::Io`]: see its source. The unfinished file is not live.
 pub(crate) fn write_run(
     disk: &dyn Disk,
     origin: &RunIdentity,
     contents: RunContents,
 ) -> Result<RunName, RunError> {
     let name = RunName { first: contents.covered.number, last: contents.covered.number };
-    let mut go_on = |_| ControlFlow::Continue(());
-    RunWriter::create(disk, origin, vec![contents.covered], &mut go_on)
+    let mut on_bytes = |_| ControlFlow::Continue(());
+    RunWriter::create(disk, origin, vec![contents.covered], &mut on_bytes)
         .and_then(|writer| write_contents(writer, contents))
-        .inspect_err(|_| give_up(disk, name))
+        .inspect_err(|_| remove_unfinished(disk, name))
 }
 
-/// Removes what was written of a run, if that can be had; a later open removes it otherwise.
-pub(super) fn give_up(disk: &dyn Disk, name: RunName) {
+/// Removes an unfinished run on a best-effort basis. The next opening of the store removes what is
+/// left.
+pub(super) fn remove_unfinished(disk: &dyn Disk, name: RunName) {
     drop(disk.run(Operation::Remove { file: name.new_file() }));
 }
 
 fn write_contents(mut run: RunWriter<'_>, contents: RunContents) -> Result<RunName, RunError> {
-    let RunContents { covered, offsets, mut terms, mut names, mut categories, lifecycles } =
+    let RunContents { covered, offsets, mut terms, mut names, mut categories, stream_meta } =
         contents;
     let events = covered.end.checked_sub(covered.first);
     assert_eq!(events, Some(offsets.len() as u64), "each position has its record's offset");
-    offset_block::encode(covered.first, &offsets, |first, body| run.places(first, body))?;
+    offset_block::encode(covered.first, &offsets, |first, body| {
+        run.push_offset_block(first, body)
+    })?;
     run.begin_terms()?;
+    // Runs are sorted by term hash. The maps of the memtable are not, and a term occurs once per
+    // memtable.
     terms.sort_unstable_by_key(|term| (term.hash, term.postings.as_slice().first().copied()));
     let mut terms = terms.into_iter().peekable();
     while let Some(mut term) = terms.next() {
-        // Two terms of one hash: who reads the events tells them apart.
+        // Two terms with the same hash share an entry; readers of the events tell them apart.
         while let Some(same) = terms.next_if(|next| next.hash == term.hash) {
             term.postings = term.postings.and(&same.postings);
         }
@@ -118,30 +124,31 @@ fn write_contents(mut run: RunWriter<'_>, contents: RunContents) -> Result<RunNa
     categories.dedup();
     run.names(names.iter().map(StreamName::as_str))?;
     run.categories(categories.iter().map(Category::as_str))?;
-    write_lifecycles(&mut run, lifecycles)?;
+    write_stream_meta(&mut run, stream_meta)?;
     run.finish()
 }
 
-fn write_lifecycles(
+fn write_stream_meta(
     run: &mut RunWriter<'_>,
     changes: Vec<(StreamName, StreamMetaDelta)>,
 ) -> Result<(), RunError> {
-    let mut lifecycles = BTreeMap::<_, StreamMetaDelta>::new();
+    let mut stream_meta = BTreeMap::<_, StreamMetaDelta>::new();
     for (name, change) in changes {
-        let lifecycle = lifecycles.entry(name).or_default();
-        *lifecycle = std::mem::take(lifecycle).then(change);
+        let delta = stream_meta.entry(name).or_default();
+        *delta = std::mem::take(delta).then(change);
     }
-    let mut values = Vec::with_capacity(lifecycles.len());
-    for (name, lifecycle) in &lifecycles {
-        let metadata = match &lifecycle.metadata {
+    // Large values first: the blocks of a table have to be contiguous.
+    let mut values = Vec::with_capacity(stream_meta.len());
+    for (name, delta) in &stream_meta {
+        let metadata = match &delta.metadata {
             None => StoredMetadata::None,
-            Some(json) if json.len() <= HERE_BYTES_MAX => StoredMetadata::Here(json.to_vec()),
+            Some(json) if json.len() <= INLINE_BYTES_MAX => StoredMetadata::Inline(json.to_vec()),
             Some(json) => {
                 let first = run.large(json.chunks(BODY_BYTES))?;
                 StoredMetadata::Large { bytes: json.len() as u64, first }
             }
         };
-        values.push((name, StreamMetaValue { tombstoned: lifecycle.tombstoned, metadata }));
+        values.push((name, StreamMetaValue { tombstoned: delta.tombstoned, metadata }));
     }
     let mut table = run.begin_table(BlockKind::StreamMeta)?;
     for (name, value) in values {
@@ -150,14 +157,14 @@ fn write_lifecycles(
     run.end_table(table)
 }
 
-/// A table being written, and where it began.
+/// A table being written, and its first block.
 pub(super) struct TableBuilder {
     kind: BlockKind,
     first: u32,
     writer: TableWriter,
 }
 
-/// A run being written: in this order places, terms, tables; see the module.
+/// A run being written. Methods are called in the order of the blocks; see the [module](self).
 pub(super) struct RunWriter<'a> {
     out: BlockWriter<'a>,
     footer: Footer,
@@ -165,14 +172,14 @@ pub(super) struct RunWriter<'a> {
     terms: TermBlockBuilder,
     filter: BloomFilterBuilder,
     postings: PostingsBlock,
-    /// StoredPostings of the present term until they are too many for its entry.
+    /// Postings of the current term until they exceed [`FEW_MAX`].
     few: Vec<u64>,
     count: u64,
     many: PostingTreeWriter,
 }
 
-/// The block that leaves and branches go to. It is written when full, under a number that it was
-/// given when it was begun, since addresses name it.
+/// The block that posting tree nodes go to. Its number is reserved when the first node is added,
+/// because addresses contain it, and it is written when full.
 #[derive(Debug, Default)]
 struct PostingsBlock {
     number: Option<u32>,
@@ -203,12 +210,12 @@ impl PostingsBlock {
 }
 
 impl<'a> RunWriter<'a> {
-    /// Begins the run that covers these segments.
+    /// Begins a run that covers these segments.
     pub(super) fn create(
         disk: &'a dyn Disk,
         origin: &RunIdentity,
         covered: Vec<Covered>,
-        go_on: OnBytes<'a>,
+        on_bytes: OnBytes<'a>,
     ) -> Result<Self, RunError> {
         let ends = covered.first().zip(covered.last()).expect("a run covers a segment");
         let name = RunName { first: ends.0.number, last: ends.1.number };
@@ -221,7 +228,7 @@ impl<'a> RunWriter<'a> {
             directory_bytes: 0,
             terms: 0,
         };
-        let out = BlockWriter::create(disk, name, footer.seed(), go_on)?;
+        let out = BlockWriter::create(disk, name, footer.seed(), on_bytes)?;
         let terms = TermBlockBuilder::new(ends.0.first);
         Ok(Self {
             out,
@@ -236,23 +243,24 @@ impl<'a> RunWriter<'a> {
         })
     }
 
-    /// Adds a block of places, which begins with a position.
-    pub(super) fn places(&mut self, first: u64, body: &[u8]) -> Result<(), RunError> {
-        self.directory.places.push(first);
+    /// Adds an offset block that begins with position `first`.
+    pub(super) fn push_offset_block(&mut self, first: u64, body: &[u8]) -> Result<(), RunError> {
+        self.directory.offset_blocks.push(first);
         self.out.add(BlockKind::Offsets, body).map(drop)
     }
 
-    /// Ends the places; terms come next, in the order of their hashes.
+    /// Ends the offset blocks. Terms follow in the order of their hashes.
     pub(super) fn begin_terms(&mut self) -> Result<(), RunError> {
         self.directory.terms.start = self.out.next()?;
         Ok(())
     }
 
-    /// Adds a posting of the present term, above those before it.
+    /// Adds a posting of the current term. Postings ascend.
     pub(super) fn posting(&mut self, position: u64) -> Result<(), RunError> {
         if self.count == 0 {
             self.few.clear();
         }
+        debug_assert!(self.few.last().is_none_or(|last| *last < position), "postings ascend");
         self.count += 1;
         if self.count <= FEW_MAX {
             self.few.push(position);
@@ -260,13 +268,14 @@ impl<'a> RunWriter<'a> {
         }
         let Self { out, postings, few, many, .. } = self;
         let mut keep = |bytes: &[u8]| postings.keep(out, bytes);
+        // The posting that exceeds the limit moves all earlier ones into a tree.
         for position in few.drain(..) {
             many.push(position, &mut keep)?;
         }
         many.push(position, &mut keep)
     }
 
-    /// Ends the present term; one without postings is nothing.
+    /// Ends the current term. A term without postings is omitted.
     pub(super) fn end_term(&mut self, hash: TermHash, first_ordinal: u64) -> Result<(), RunError> {
         let count = std::mem::take(&mut self.count);
         let postings = match (count, self.few.as_slice()) {
@@ -286,6 +295,7 @@ impl<'a> RunWriter<'a> {
         }
         self.filter.add(hash);
         self.footer.terms += 1;
+        // Take the buffer back for the next term.
         if let StoredPostings::Few(few) = entry.postings {
             self.few = few;
         }
@@ -294,6 +304,7 @@ impl<'a> RunWriter<'a> {
 
     fn end_terms_block(&mut self) -> Result<(), RunError> {
         let Some(first) = self.terms.first() else { return Ok(()) };
+        // The filter covers whole term blocks, so that one probe yields one block.
         let number = self.out.add(BlockKind::Terms, &self.terms.take())?;
         self.filter.list(first, number);
         if self.filter.is_full() { self.end_filter() } else { Ok(()) }
@@ -307,7 +318,6 @@ impl<'a> RunWriter<'a> {
         Ok(())
     }
 
-    /// Ends all terms.
     pub(super) fn end_terms(&mut self) -> Result<(), RunError> {
         self.end_terms_block()?;
         self.end_filter()?;
@@ -316,7 +326,7 @@ impl<'a> RunWriter<'a> {
         Ok(())
     }
 
-    /// Adds the names of streams, in order.
+    /// Adds stream names, in byte order.
     fn names<'n>(&mut self, names: impl Iterator<Item = &'n str>) -> Result<(), RunError> {
         let mut table = self.begin_table(BlockKind::Names)?;
         for name in names {
@@ -325,7 +335,7 @@ impl<'a> RunWriter<'a> {
         self.end_table(table)
     }
 
-    /// Adds categories, in order.
+    /// Adds categories, in byte order.
     fn categories<'n>(&mut self, names: impl Iterator<Item = &'n str>) -> Result<(), RunError> {
         let mut table = self.begin_table(BlockKind::Categories)?;
         for name in names {
@@ -334,7 +344,7 @@ impl<'a> RunWriter<'a> {
         self.end_table(table)
     }
 
-    /// Adds a value in blocks of its own; says where the first one is.
+    /// Adds a value in blocks of its own. Returns the first block.
     pub(super) fn large<'b>(
         &mut self,
         bodies: impl Iterator<Item = &'b [u8]>,
@@ -368,15 +378,15 @@ impl<'a> RunWriter<'a> {
         Ok(())
     }
 
-    /// Ends the run and gives it its name, durably.
+    /// Ends the run, makes it durable and renames it to its final name.
     pub(super) fn finish(mut self) -> Result<RunName, RunError> {
         self.put_directory()?;
         self.out.finish(&self.footer.encode(), Footer::own_seed())?;
         Ok(self.footer.name)
     }
 
-    /// Ends the run and makes it durable under the name that it has while it is being made.
-    pub(super) fn finish_unnamed(mut self) -> Result<RunName, RunError> {
+    /// Ends the run and makes it durable under its temporary name.
+    pub(super) fn finish_without_rename(mut self) -> Result<RunName, RunError> {
         self.put_directory()?;
         self.out.end(&self.footer.encode(), Footer::own_seed())?;
         Ok(self.footer.name)

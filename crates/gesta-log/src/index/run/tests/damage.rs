@@ -27,7 +27,7 @@ fn small() -> (MemoryDisk, Arc<Run>, Vec<RunContents>) {
     let disk = MemoryDisk::default();
     let mut segments = segments(Story { seed: 11, segments: 2, events_max: 400, streams: 40 });
     let large = StreamMetaDelta { metadata: Some(vec![b'x'; 9_000].into()), tombstoned: true };
-    segments[0].lifecycles.push((StreamName::new("order-large").unwrap(), large));
+    segments[0].stream_meta.push((StreamName::new("order-large").unwrap(), large));
     let runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
     let merged = merge(&disk, &runs);
     let file = disk.file(&merged.name().file());
@@ -73,13 +73,13 @@ fn a_run_with_a_flipped_bit_answers_rightly_or_says_that_it_is_damaged() {
         bad[number * BLOCK_BYTES + bit / 8] ^= 1 << (bit % 8);
         disk.put(&run.name().file(), bad);
         let asked = Run::open(&disk, run.name(), cache()).map(Arc::new).and_then(|run| {
-            let mut go_on = |_| ControlFlow::Continue(());
-            assert!(is_damage(run.verify(&disk, &mut go_on)), "block {number}");
+            let mut on_bytes = |_| ControlFlow::Continue(());
+            assert!(is_damage(run.verify(&disk, &mut on_bytes)), "block {number}");
             assert!(is_damage(merge_runs(
                 &disk,
                 &origin(3),
                 &super::plain(&[Arc::clone(&run)]),
-                &mut go_on
+                &mut on_bytes
             )));
             model.check(&run, &disk)
         });
@@ -115,8 +115,8 @@ fn a_run_under_another_name_and_blocks_in_other_places_are_found() {
     let (one, two) = swapped.split_at_mut(BLOCK_BYTES);
     one.swap_with_slice(&mut two[..BLOCK_BYTES]);
     disk.put(&run.name().file(), swapped);
-    let mut go_on = |_| ControlFlow::Continue(());
-    assert!(is_damage(Run::open(&disk, run.name(), cache()).unwrap().verify(&disk, &mut go_on)));
+    let mut on_bytes = |_| ControlFlow::Continue(());
+    assert!(is_damage(Run::open(&disk, run.name(), cache()).unwrap().verify(&disk, &mut on_bytes)));
 }
 
 #[test]
@@ -159,8 +159,8 @@ fn whatever_a_block_says_nothing_panics() {
         disk.put(&run.name().file(), bad);
         let Ok(run) = Run::open(&disk, run.name(), cache()) else { continue };
         ask(&run, &disk, &segments);
-        let mut go_on = |_| ControlFlow::Continue(());
-        drop(merge_runs(&disk, &origin(3), &super::plain(&[Arc::new(run)]), &mut go_on));
+        let mut on_bytes = |_| ControlFlow::Continue(());
+        drop(merge_runs(&disk, &origin(3), &super::plain(&[Arc::new(run)]), &mut on_bytes));
     }
 }
 
@@ -185,8 +185,8 @@ fn ask(run: &Run, disk: &dyn Disk, segments: &[RunContents]) {
     while let Ok(Some(_)) = names.next(run, disk) {}
     let mut categories = run.categories(Some("a"));
     while let Ok(Some(_)) = categories.next(run, disk) {}
-    let mut lifecycles = run.lifecycles();
-    while let Ok(Some(_)) = lifecycles.next(run, disk) {}
+    let mut stream_meta = run.stream_meta();
+    while let Ok(Some(_)) = stream_meta.next(run, disk) {}
 }
 
 fn manifest() -> IndexManifest {

@@ -137,10 +137,10 @@ fn write(disk: &dyn Disk, contents: &RunContents) -> Arc<Run> {
 }
 
 fn merge(disk: &dyn Disk, inputs: &[Arc<Run>]) -> Arc<Run> {
-    let mut go_on = |_| ControlFlow::Continue(());
-    open(disk, merge_runs(disk, &origin(2), &plain(inputs), &mut go_on).unwrap())
+    let mut on_bytes = |_| ControlFlow::Continue(());
+    open(disk, merge_runs(disk, &origin(2), &plain(inputs), &mut on_bytes).unwrap())
 }
 
 fn plain(runs: &[Arc<Run>]) -> Vec<MergeInput<'_>> {
-    runs.iter().map(|run| MergeInput { run, patches: &[] }).collect()
+    runs.iter().map(|run| MergeInput { run, overrides: &[] }).collect()
 }

@@ -86,7 +86,7 @@ fn segment(
         }
         append_left -= 1;
     }
-    let lifecycles = lifecycles(chance, story.streams);
+    let stream_meta = stream_meta(chance, story.streams);
     let terms = terms.into_iter();
     let terms = terms.map(|(hash, (first_ordinal, postings))| TermPostings {
         hash,
@@ -105,7 +105,7 @@ fn segment(
         terms,
         names,
         categories: categories.into_iter().collect(),
-        lifecycles,
+        stream_meta,
     }
 }
 
@@ -135,7 +135,7 @@ fn stream(chance: &mut Chance, streams: u64) -> StreamName {
     StreamName::new(name).unwrap()
 }
 
-fn lifecycles(chance: &mut Chance, streams: u64) -> Vec<(StreamName, StreamMetaDelta)> {
+fn stream_meta(chance: &mut Chance, streams: u64) -> Vec<(StreamName, StreamMetaDelta)> {
     let mut changes = Vec::new();
     for _ in 0..chance.below(60) {
         let bytes = match chance.below(20) {
@@ -159,7 +159,7 @@ pub(super) struct Model {
     places: BTreeMap<u64, RunLocation>,
     names: BTreeSet<StreamName>,
     categories: BTreeSet<Category>,
-    lifecycles: BTreeMap<StreamName, StreamMetaDelta>,
+    stream_meta: BTreeMap<StreamName, StreamMetaDelta>,
 }
 
 impl Model {
@@ -180,8 +180,8 @@ impl Model {
             }
             model.names.extend(segment.names.iter().cloned());
             model.categories.extend(segment.categories.iter().cloned());
-            for (name, change) in &segment.lifecycles {
-                let known = model.lifecycles.entry(name.clone()).or_default();
+            for (name, change) in &segment.stream_meta {
+                let known = model.stream_meta.entry(name.clone()).or_default();
                 known.tombstoned |= change.tombstoned;
                 if change.metadata.is_some() {
                     known.metadata.clone_from(&change.metadata);
@@ -275,12 +275,12 @@ impl Model {
     }
 
     fn check_lifecycles(&self, run: &Run, disk: &dyn Disk) -> Result<(), RunError> {
-        let mut lifecycles = run.lifecycles();
-        for (name, lifecycle) in &self.lifecycles {
-            let found = lifecycles.next(run, disk)?;
-            assert_eq!(found.as_ref(), Some(&(name.clone(), lifecycle.clone())));
+        let mut stream_meta = run.stream_meta();
+        for (name, delta) in &self.stream_meta {
+            let found = stream_meta.next(run, disk)?;
+            assert_eq!(found.as_ref(), Some(&(name.clone(), delta.clone())));
         }
-        assert_eq!(lifecycles.next(run, disk)?, None);
+        assert_eq!(stream_meta.next(run, disk)?, None);
         Ok(())
     }
 }
@@ -310,7 +310,7 @@ fn check_list(
             let fresh = PostingsCursor::new(found.clone()).seek(run, disk, position, direction)?;
             assert_eq!(fresh, expected);
             assert_eq!(cursor.seek(run, disk, position, direction)?, expected);
-            assert_eq!(cursor.go_to(run, disk, ordinal)?, posting);
+            assert_eq!(cursor.seek_ordinal(run, disk, ordinal)?, posting);
         }
     }
     walk(run, disk, found, postings)

@@ -62,9 +62,9 @@ fn a_failed_operation_leaves_no_run_and_no_other_manifest() {
         let mut disk = disk;
         let so_far = disk.operations().len();
         disk.failing = Some(so_far + failing);
-        let mut go_on = |_| ControlFlow::Continue(());
+        let mut on_bytes = |_| ControlFlow::Continue(());
         let merged =
-            merge_runs(&disk, &origin(2), &super::plain(&runs), &mut go_on).and_then(|name| {
+            merge_runs(&disk, &origin(2), &super::plain(&runs), &mut on_bytes).and_then(|name| {
                 let merged = Run::open(&disk, name, cache())?;
                 let manifest =
                     IndexManifest { store: merged.store(), runs: vec![merged.manifest_entry()] };
@@ -102,11 +102,11 @@ fn a_merge_that_is_told_to_stop_leaves_nothing() {
     assert!(matches!(merged, Err(RunError::Stopped)));
     assert_eq!(disk.list().unwrap(), files);
     let mut written = 0;
-    let mut go_on = |bytes| {
+    let mut on_bytes = |bytes| {
         written += bytes as u64;
         ControlFlow::Continue(())
     };
-    let name = merge_runs(&disk, &origin(2), &super::plain(&runs), &mut go_on).unwrap();
+    let name = merge_runs(&disk, &origin(2), &super::plain(&runs), &mut on_bytes).unwrap();
     assert_eq!(written, open(&disk, name).bytes());
 }
 
