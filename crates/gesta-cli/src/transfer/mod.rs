@@ -13,7 +13,7 @@ use gesta_log::StoredAppend;
 use gesta_store::{Incarnation, Position, RecordedAt};
 
 pub(crate) use self::{
-    read::{Line, Lines},
+    read::{Line, Lines, WrongLine},
     write::LineWriter,
 };
 

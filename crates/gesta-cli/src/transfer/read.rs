@@ -136,6 +136,11 @@ impl<Input: BufRead> Lines<Input> {
         Ok(Some((self.number, line)))
     }
 
+    /// The line that came last, its number, and what comes after it.
+    pub(crate) fn into_rest(self) -> (u64, Vec<u8>, Input) {
+        (self.number, self.text, self.input)
+    }
+
     /// Bytes of the line that came last.
     pub(crate) fn bytes(&self) -> u64 {
         self.text.len() as u64

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Write as _,
     num::NonZero,
     path::Path,
     process::{Child, Stdio},
@@ -242,7 +241,7 @@ fn a_scavenged_store_comes_to_one_that_has_events_already() {
     let (scene, copy) = (scavenged(), Scene::empty());
     append(&copy.open(), "shelf-1", "noted", "1");
     let lines = exported(&scene, &[]);
-    let told = import(&copy, &lines);
+    let told = copy.run_with_input(&["import", "-", "--accept-truncated"], &lines);
     assert_eq!(told.code, 0, "{told:?}");
     assert!(told.err.contains("revisions of 1 stream are lower here"), "{told:?}");
     let data = |scene: &Scene| {
@@ -253,8 +252,116 @@ fn a_scavenged_store_comes_to_one_that_has_events_already() {
     // Where each event was is kept.
     let kept = copy.run(&["streams", "--prefix", "imported-positions-"]);
     assert_eq!(kept.said().lines().count(), 2, "{kept:?}");
+    // What was accepted once is there, and needs no word again.
     let again = import(&copy, &lines);
     assert!(again.out.starts_with("imported 0 events; "), "{again:?}");
+}
+
+#[test]
+fn a_stream_without_its_beginning_comes_to_a_store_with_events_only_if_that_is_said() {
+    let (scene, copy, files) = (scavenged(), Scene::empty(), Scene::empty());
+    append(&copy.open(), "shelf-1", "noted", "1");
+    let (lines, part) = (exported(&scene, &[]), exported(&scene, &["--category", "user"]));
+    let file = files.path().join("events.jsonl");
+    let path = file.to_str().unwrap();
+    let before = events(&copy);
+    for lines in [&lines, &old_format(&lines), &part] {
+        fs::write(&file, lines).unwrap();
+        for told in [import(&copy, lines), copy.run(&["import", path])] {
+            told.fails_with(1, "what came first is missing in 1 stream: user-1 before revision 30");
+            told.fails_with(1, "nothing was imported");
+            told.fails_with(1, "--accept-truncated");
+            told.fails_with(1, "empty directory");
+            assert_eq!(events(&copy), before);
+        }
+    }
+    let error = copy.run(&["import", path, "--json"]).error();
+    assert_eq!(error["code"], "streams-truncated");
+    let told = copy.run(&["import", path, "--accept-truncated"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert_eq!(copy.run(&["read", "user-1"]).said().lines().count(), 10);
+}
+
+#[test]
+fn the_first_few_streams_without_their_beginning_are_named() {
+    let (scene, copy) = (Scene::empty(), Scene::of_two_orders());
+    let store = scene.open();
+    for n in 0..21 {
+        append(&store, &format!("user-{:02}", n % 7), "changed", "1");
+    }
+    drop(store);
+    for n in 0..7 {
+        let stream = format!("user-{n:02}");
+        scene.run(&["truncate", &stream, "--before", "1", "--yes"]).said();
+    }
+    scene.run(&["scavenge", "--threshold", "0"]).said();
+    let told = import(&copy, &exported(&scene, &[]));
+    told.fails_with(1, "missing in 7 streams: user-00 before revision 1, user-01 before ");
+    told.fails_with(1, "user-04 before revision 1, 2 more. ");
+    assert!(told.err.contains("import into an empty directory"), "{told:?}");
+}
+
+#[test]
+fn a_stream_that_began_anew_after_a_deletion_is_whole_wherever_it_is_imported() {
+    let (scene, copy) = (Scene::empty(), Scene::of_two_orders());
+    for n in 0..3 {
+        append(&scene.open(), "user-1", "changed", &n.to_string());
+    }
+    scene.run(&["delete", "user-1", "--yes"]).said();
+    append(&scene.open(), "user-1", "changed", "3");
+    append(&scene.open(), "user-1", "changed", "4");
+    scene.run(&["metadata", "set", "user-1", r#"{"$tb":3,"$maxAge":86400}"#, "--yes"]).said();
+    scene.run(&["scavenge", "--threshold", "0"]).said();
+    let told = import(&copy, &exported(&scene, &[]));
+    assert_eq!(told.code, 0, "{told:?}");
+    let data = |scene: &Scene| {
+        let read = scene.run(&["read", "user-1", "--json"]).objects();
+        read.iter().map(|event| event["data"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(data(&copy), [json!(3), json!(4)]);
+    // What was deleted there hides nothing of what is here.
+    copy.run(&["metadata", "set", "user-1", r#"{"$maxCount":9}"#, "--yes"]).said();
+    assert_eq!(data(&copy), [json!(3), json!(4)]);
+}
+
+#[test]
+fn the_journal_of_a_process_manager_is_imported_from_its_checkpoint_on() {
+    let (scene, copy) = (Scene::empty(), Scene::of_two_orders());
+    let journal = "processes:journal-welcome";
+    for n in 0..3 {
+        append(&scene.open(), journal, "process-checkpointed", &n.to_string());
+    }
+    let stream = StreamName::new(journal).unwrap();
+    let metadata = StreamMetadata {
+        truncate_before: Some(gesta_store::Revision::new(2)),
+        ..StreamMetadata::default()
+    };
+    let expected_metadata = ExpectedRevision::Any;
+    let change = SetStreamMetadata { stream, expected_metadata, metadata };
+    block_on(scene.open().set_stream_metadata(change)).unwrap();
+    scene.run(&["scavenge", "--threshold", "0"]).said();
+    let told = import(&copy, &exported(&scene, &[]));
+    assert_eq!(told.code, 0, "{told:?}");
+    assert_eq!(copy.run(&["read", journal, "--json"]).objects()[0]["data"], 2);
+}
+
+#[test]
+fn an_import_by_a_pipe_is_looked_through_before_any_of_it_is_appended() {
+    let (scene, copy, files) = (of_all_kinds(), Scene::of_two_orders(), Scene::empty());
+    let file = files.path().join("events.jsonl");
+    let import = || {
+        let mut piped = std::process::Command::new("bash");
+        piped.args(["-c", "\"$0\" import <(cat \"$1\")", env!("CARGO_BIN_EXE_gesta")]);
+        piped.arg(&file).stdin(Stdio::null());
+        piped.env("GESTA_STORE", format!("gesta:{}", copy.path().display()));
+        crate::scene::run(piped)
+    };
+    let (lines, before) = (exported(&scene, &[]), events(&copy));
+    fs::write(&file, &lines).unwrap();
+    import().fails_with(1, "order-1 has other events in this store");
+    assert_eq!(events(&copy), before);
+    fs::write(&file, exported(&scene, &["--category", "kept"])).unwrap();
+    assert_eq!(import().said(), "imported 3 events\n");
 }
 
 #[test]
@@ -274,7 +381,10 @@ fn an_import_into_a_store_that_is_there_goes_on_where_another_one_was_cut_off() 
     append(&copy.open(), "shelf-1", "noted", "1");
     let lines = exported(&scene, &[]);
     for cut in [2, 5, 12] {
-        import(&copy, &first_lines(&lines, cut)).fails_with(1, "the export was cut");
+        let part = first_lines(&lines, cut);
+        import(&copy, &part).fails_with(1, "nothing was imported: the export was cut");
+        let told = copy.run_with_input(&["import", "-", "--accept-cut"], &part);
+        assert!(told.err.contains("the export was cut; there may have been more"), "{told:?}");
     }
     assert_eq!(import(&copy, &lines).said(), "imported 5 events; 11 events there already\n");
     let ids = |scene: &Scene| {
@@ -336,9 +446,11 @@ fn a_file_that_was_cut_or_changed_leaves_a_store_with_events_as_it_was() {
     let file = files.path().join("events.jsonl");
     let path = file.to_str().unwrap();
     for wrong in [lines.replacen("9.90", "9.91", 1), first_lines(lines, 6)] {
-        fs::write(&file, wrong).unwrap();
-        assert_eq!(copy.run(&["import", path]).code, 1);
-        assert_eq!(events(&copy).len(), before);
+        fs::write(&file, &wrong).unwrap();
+        for told in [copy.run(&["import", path]), import(&copy, &wrong)] {
+            told.fails_with(1, "nothing was imported");
+            assert_eq!(events(&copy).len(), before);
+        }
     }
 }
 
@@ -426,13 +538,14 @@ fn many_lines(count: u64) -> String {
 
 #[test]
 fn a_killed_import_goes_on() {
-    let (copy, lines) = (Scene::empty(), many_lines(5_000));
-    let mut command = copy.command(&["import", "-"]);
-    let piped = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child: Child = start(piped);
-    let mut stdin = child.stdin.take().unwrap();
-    // It does not end by itself, since its input does not.
-    stdin.write_all(&lines.as_bytes()[..lines.len() / 2]).unwrap();
+    const LINES: u64 = 20_000;
+    let (copy, files) = (Scene::empty(), Scene::empty());
+    drop(copy.open());
+    let file = files.path().join("events.jsonl");
+    fs::write(&file, many_lines(LINES)).unwrap();
+    let import = ["import", file.to_str().unwrap()];
+    let mut command = copy.command(&import);
+    let mut child: Child = start(command.stdout(Stdio::null()).stderr(Stdio::null()));
     let follower = LogStore::open(copy.path(), Options::read_only()).unwrap();
     while block_on(follower.head()).unwrap().position == Position::START {
         thread::yield_now();
@@ -441,11 +554,24 @@ fn a_killed_import_goes_on() {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    let told = import(&copy, &lines);
+    let told = copy.run(&import);
     assert!(told.said().ends_with(" there already\n"), "{told:?}");
     let there = copy.run(&["read", "--all", "--json"]).objects();
     let data: Vec<_> = there.iter().map(|event| event["data"].as_u64().unwrap()).collect();
-    assert_eq!(data, (0..5_000).collect::<Vec<_>>(), "each once, in order");
+    assert_eq!(data, (0..LINES).collect::<Vec<_>>(), "each once, in order");
+}
+
+#[test]
+fn a_file_of_before_that_says_a_line_twice_is_imported_once() {
+    let (copy, lines) = (Scene::empty(), many_lines(800));
+    let twice = format!("{lines}\n{}", many_lines(5));
+    assert_eq!(import(&copy, &twice).said(), "imported 800 events; 5 events there already\n");
+    let other = twice.replacen("\"data\":3", "\"data\":33", 1);
+    let copy = Scene::empty();
+    let refused = import(&copy, &other);
+    refused.fails_with(1, "line 804");
+    refused.fails_with(1, "with 800 events imported and 3 events there already");
+    refused.fails_with(1, "it goes on once that is put right");
 }
 
 #[test]
@@ -480,7 +606,9 @@ fn a_file_that_the_version_before_wrote_is_imported() {
 #[test]
 fn an_old_export_of_a_scavenged_store_is_imported() {
     let (scene, copy) = (scavenged(), Scene::empty());
-    let told = import(&copy, &old_format(&exported(&scene, &[])));
+    let old = old_format(&exported(&scene, &[]));
+    import(&copy, &old).fails_with(1, "user-1 before revision 30");
+    let told = copy.run_with_input(&["import", "-", "--accept-truncated"], &old);
     assert_eq!(told.code, 0, "{told:?}");
     assert!(told.err.contains("revisions of 1 stream are lower here"), "{told:?}");
     assert_eq!(copy.run(&["read", "user-1"]).said().lines().count(), 10);
@@ -495,8 +623,8 @@ fn a_line_that_cannot_be_read_is_named_and_nothing_after_it_is_imported() {
     lines.insert(3, "{\"stream\": \"order-1\"}");
     let refused = import(&copy, &lines.join("\n"));
     refused.fails_with(2, "line 4 cannot be read: missing field `revision`");
-    refused.fails_with(2, "2 events imported and 0 events there already");
-    assert_eq!(events(&copy).len(), 2);
+    refused.fails_with(2, "nothing was imported");
+    assert_eq!(events(&copy).len(), 0);
     let system = r#"{"stream":"$other","revision":0,"id":"0190a6b4-7c00-7000-8000-000000000001","type":"t","data":1}"#;
     import(&copy, system).fails_with(2, "line 1: rejected: stream $other is the system's");
     import(&copy, "").fails_with(2, "there are no lines to import");
@@ -510,8 +638,8 @@ fn a_stream_with_other_events_is_not_mixed_with() {
     append(&other.open(), "order-2", "order-placed", "{}");
     let refused = import(&other, &lines);
     refused.fails_with(1, "line 3: order-2 has other events in this store");
-    assert_eq!(other.run(&["read", "order-2", "--json"]).objects().len(), 1);
-    assert_eq!(other.run(&["read", "order-1", "--json"]).objects().len(), 1, "what came before");
+    refused.fails_with(1, "hint: import into another store");
+    assert_eq!(events(&other).len(), 1, "nothing of what came before, either");
 }
 
 #[test]
@@ -520,8 +648,8 @@ fn a_stream_without_its_beginning_is_not_imported() {
     let rest = exported(&scene, &["--from", "3"]);
     assert_eq!(appends(&scene, &["--from", "3"]).len(), 1);
     let refused = import(&Scene::empty(), &rest);
-    refused
-        .fails_with(2, "line 2: it is revision 1 of order-1, and the next one there can only be 0");
+    refused.fails_with(1, "what came first is missing in 1 stream: order-1 before revision 1");
+    refused.fails_with(1, "export whole streams");
     // Where its beginning is there, it goes on.
     let copy = Scene::empty();
     import(&copy, &old_format(&first_lines(&exported(&scene, &[]), 3)));

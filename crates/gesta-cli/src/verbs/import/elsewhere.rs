@@ -1,147 +1,216 @@
 //! What was exported, appended to a store that has a life of its own.
 //!
-//! Always holds: events keep their ids, their order, and which were appended together, so whoever
-//! repeats an append of the other store is recognized; where events were and where they are now is
-//! kept in the store ([`mapping`]). A stream of which the beginning was scavenged begins
-//! anew, and its `$tb` moves with it.
+//! Always holds: nothing is appended before a trial of the whole input has found that all of it can
+//! be; events keep their ids, their order, and which were appended together, so whoever repeats an
+//! append of the other store is recognized; where events were and where they are now is kept in the
+//! store ([`mapping`]). A stream of which the beginning was scavenged begins anew where that is told
+//! to be meant, and its `$tb` moves with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context as _, Result, anyhow};
 use gesta_log::{LogStore, StoredAppend};
 use gesta_store::{
-    Append, Conflict, EventId, ExpectedRevision, Incarnation, NewEvent, Position, RecordedAt,
-    RecordedEvent, Revision, StoreError, StreamAppend, StreamMetadata, StreamName,
+    Append, Conflict, EventId, ExpectedRevision, Incarnation, NewEvent, Position, RecordedEvent,
+    Revision, StoreError, StreamAppend, StreamMetadata, StreamName,
 };
+use indicatif::ProgressBar;
 
 use super::{
-    End, Imported, Input, Taken, Way, each_append, ended_early,
+    End, Imported, Taken, Way, each, ended_early,
     flight::{Flight, Offer},
-    known::Known,
+    input::Kept,
+    known::{Known, There},
     mapping,
+    truncated::{self, Truncated},
 };
 use crate::{
     counted::counted,
     events::Printable,
-    transfer::{Header, Line},
+    exit::Refusal,
+    transfer::{Header, LOG, Line},
 };
 
-/// Imports what an export of the present format has.
+/// Imports what an input has whose first line was read.
 pub(super) fn import(
-    mut lines: Input,
-    header: &Header,
+    input: &Kept,
+    first: Line,
     store: &LogStore,
     way: Way<'_>,
 ) -> Result<Imported> {
-    let source = header.incarnations.last().map(|(incarnation, _)| *incarnation);
-    if let Some(source) = source {
+    let format = match first {
+        Line::Header(header) => Format::Present(header),
+        Line::Append { .. } => Format::Old { has_places: true },
+        Line::Event(_) | Line::Closing(_) => Format::Old { has_places: false },
+    };
+    let found = match on_trial(input, &format, store, way).context("nothing was imported")? {
+        Tried::AllThere(there_already) => return Ok(there_already),
+        Tried::Fits(found) => found,
+    };
+    let source = format.source();
+    if let Some((source, header)) = source {
         mapping::begin(store, source, header)?;
     }
-    let mut elsewhere = Elsewhere::new(store, false);
-    let taken = each_append(&mut lines, way, |taken| elsewhere.take(taken));
-    let (end, mut warnings) = elsewhere.end(taken, source, header)?;
-    if matches!(end, End::Cut) {
-        warnings.insert(0, "the export was cut; there may have been more".to_owned());
-    }
-    Ok(elsewhere.imported(warnings))
-}
-
-/// Imports a file of before, which has a line for each event and nothing else.
-pub(super) fn import_old(
-    mut lines: Input,
-    first: (u64, Line),
-    store: &LogStore,
-    way: Way<'_>,
-) -> Result<Imported> {
-    let mut elsewhere = Elsewhere::new(store, true);
-    let had_places = matches!(first, (_, Line::Append { .. }));
-    let taken = take_old(&mut lines, first, way, &mut elsewhere);
+    let mut elsewhere = Elsewhere { found, ..Elsewhere::new(&format, Flight::new(store), store) };
+    let taken = each(&mut input.lines()?, way, |taken| elsewhere.take(taken).map(drop));
     let landed = elsewhere.flight.land();
-    taken.and(landed).with_context(|| elsewhere.ended_early())?;
-    let mut warnings = Vec::new();
-    if had_places {
-        warnings.push(
-            "the file is of an earlier version, which does not say which events were appended \
-             together: each is an append of its own here, so a repeat of an append of several is a \
-             conflict; and recorded times, positions and checkpoints are not kept. An export by this \
-             version keeps them"
-                .to_owned(),
-        );
+    let end = match (taken, landed) {
+        (Ok(end), Ok(())) => end,
+        (Err(error), _) | (_, Err(error)) => {
+            let early = elsewhere.ended_early(&error);
+            return Err(error.context(early));
+        }
+    };
+    if let Some((source, header)) = source {
+        mapping::end(store, source, header, elsewhere.flight.mapping.ranges())?;
     }
-    warnings.extend(elsewhere.begun_anew());
-    Ok(elsewhere.imported(warnings))
+    Ok(elsewhere.imported(&end))
 }
 
-fn take_old(
-    lines: &mut Input,
-    first: (u64, Line),
-    way: Way<'_>,
-    elsewhere: &mut Elsewhere<'_>,
-) -> Result<()> {
-    let mut next = Some(first);
-    while let Some((number, line)) = next {
-        let append = match line {
-            Line::Append { append, is_part: false } => append,
-            Line::Event(offered) => {
-                let event = offered.as_recorded(Position::START, RecordedAt::from_micros(0));
-                StoredAppend { first: event.position, events: vec![event], scavenged: None }
+/// Looks through all of an input and appends nothing: an append cannot be taken back, so what cannot
+/// be imported is found before the first one.
+fn on_trial(input: &Kept, format: &Format, store: &LogStore, way: Way<'_>) -> Result<Tried> {
+    let mut trial = Elsewhere::new(format, Flight::on_trial(store), store);
+    let bar = ProgressBar::hidden();
+    let (mut is_all_there, mut known, mut last) = (true, 0, None);
+    let mut ids = HashSet::new();
+    let end = each(&mut input.lines()?, Way { bar: &bar, ..way }, |taken| {
+        let Taken { number, append, .. } = &taken;
+        let Some((first, last_of)) = append.events.first().zip(append.events.last()) else {
+            return trial.take(taken).map(drop);
+        };
+        if matches!(format, Format::Old { .. }) && !ids.insert(first.id) {
+            trial.found.repeats.insert(*number);
+            return Ok(());
+        }
+        let (position, events) = (first.position, append.events.len() as u64);
+        (known, last) = (known + events, Some(last_of.position));
+        is_all_there &= trial.take(taken)? == Some(position);
+        Ok(())
+    })?;
+    if let Some(told) = trial.truncated.told().filter(|_| !way.accept_truncated) {
+        return Err(format.lacks(&told).into());
+    }
+    let is_whole = matches!((format, end), (Format::Present(_), End::Whole));
+    if is_all_there && known > 0 && is_whole {
+        let (exact, appended, warnings) = (false, 0, Vec::new());
+        return Ok(Tried::AllThere(Imported { exact, appended, known, last, warnings }));
+    }
+    Ok(Tried::Fits(trial.found))
+}
+
+/// What came of a trial.
+enum Tried {
+    /// Each event is there at its own position, as in a store that was made of the same export.
+    AllThere(Imported),
+    /// All of it can be imported.
+    Fits(Found),
+}
+
+/// What the store has already, so that it is not looked for again.
+#[derive(Default)]
+struct Found {
+    /// The line of the last append that the store has.
+    last_known: u64,
+    /// Lines of a file of before that repeat an earlier one.
+    repeats: HashSet<u64>,
+}
+
+/// What is known of an input from its first line.
+enum Format {
+    Present(Header),
+    /// A file of before; it does not say what was scavenged.
+    Old {
+        /// Whether it says where events were.
+        has_places: bool,
+    },
+}
+
+impl Format {
+    /// The present life of the store that was exported, if that is known.
+    fn source(&self) -> Option<(Incarnation, &Header)> {
+        let Self::Present(header) = self else { return None };
+        let (incarnation, _) = header.incarnations.last()?;
+        Some((*incarnation, header))
+    }
+
+    /// Whether it says all that was scavenged: a part of a store does not.
+    const fn tells_gone(&self) -> bool {
+        matches!(self, Self::Present(Header { whole: true, .. }))
+    }
+
+    /// The refusal of streams that lack their beginning.
+    fn lacks(&self, streams: &str) -> Refusal {
+        let way_out = match self {
+            Self::Present(header) if header.whole && header.store == LOG => {
+                "import into an empty directory, which keeps their revisions"
             }
-            Line::Append { is_part: true, .. } | Line::Header(_) | Line::Closing(_) => {
-                let why = "it belongs to an export of which the first line is missing";
-                return Err(lines.wrong(why).into());
+            Self::Present(_) => {
+                "export whole streams; or, where they were truncated and scavenged, all of the store, \
+                 and import it into an empty directory, which keeps their revisions"
+            }
+            Self::Old { .. } => {
+                "export all of the store by this version and import it into an empty directory, which \
+                 keeps their revisions"
             }
         };
-        elsewhere.take(Taken { number, append, is_part: false })?;
-        way.bar.inc(lines.bytes());
-        next = lines.next()?;
+        Refusal::no(
+            "streams-truncated",
+            format!(
+                "what came first is missing in {streams}. What is left would begin at revision 0 here, \
+                 and be taken for whole"
+            ),
+        )
+        .hint(format!("{way_out}; or say --accept-truncated if that is meant"))
     }
-    Ok(())
 }
 
-/// An import at work.
+/// An import at work, or on trial.
 struct Elsewhere<'store> {
+    format: &'store Format,
     known: Known<'store>,
     flight: Flight<'store>,
-    store: &'store LogStore,
+    /// On trial, so far.
+    found: Found,
     /// How many events of a stream were scavenged, as far as the export was read.
     gone: HashMap<StreamName, u64>,
     /// By how much revisions of a stream are lower here than they were there.
     lower: HashMap<StreamName, u64>,
-    /// Whether it is not known what was scavenged.
-    is_old: bool,
+    truncated: Truncated,
     events_known: u64,
     /// Appends of which the export had a part.
     parts: u64,
 }
 
 impl<'store> Elsewhere<'store> {
-    fn new(store: &'store LogStore, is_old: bool) -> Self {
+    fn new(format: &'store Format, flight: Flight<'store>, store: &'store LogStore) -> Self {
         Self {
+            format,
             known: Known::new(store),
-            flight: Flight::new(store),
-            store,
+            flight,
+            found: Found::default(),
             gone: HashMap::new(),
             lower: HashMap::new(),
-            is_old,
+            truncated: Truncated::default(),
             events_known: 0,
             parts: 0,
         }
     }
 
-    fn take(&mut self, taken: Taken) -> Result<()> {
+    /// Appends it, unless the store has it; then returns where.
+    fn take(&mut self, taken: Taken) -> Result<Option<Position>> {
         let Taken { number, append, is_part } = taken;
         self.parts += u64::from(is_part);
-        let known = self.known.append(&append.events)?;
-        let Some(there) = known else {
+        let Some(there) = self.there(number, &append)? else {
             if let Some(offer) = self.offer(number, append)? {
                 self.flight.send(offer)?;
             }
-            return Ok(());
+            return Ok(None);
         };
         if !there.is(&append.events) {
             let first_event = append.events.first().map_or_else(EventId::random, |event| event.id);
-            let repeat = StoreError::Conflict(Conflict::PartialRepeat { first_event });
-            return Err(anyhow::Error::new(repeat).context(format!("line {number}")));
+            let repeat = Conflict::PartialRepeat { first_event };
+            return Err(conflict(&format!("line {number}"), repeat).into());
         }
         self.count_gone(&append, Position::MAX);
         self.events_known += append.events.len() as u64;
@@ -152,7 +221,22 @@ impl<'store> Elsewhere<'store> {
             let lower = offered.revision.number().saturating_sub(there.revision.number());
             self.lower.insert(offered.stream.clone(), lower);
         }
-        Ok(())
+        Ok(Some(there.begin))
+    }
+
+    /// The append, if the store has it. What the trial did not find is not looked for again.
+    fn there(&mut self, line: u64, append: &StoredAppend) -> Result<Option<There>> {
+        if self.found.repeats.contains(&line) {
+            // The earlier one may be on its way.
+            self.flight.land()?;
+        } else if !self.flight.is_trial() && line > self.found.last_known {
+            return Ok(None);
+        }
+        let there = self.known.append(&append.events)?;
+        if there.is_some() {
+            self.found.last_known = self.found.last_known.max(line);
+        }
+        Ok(there)
     }
 
     /// Counts what was scavenged of an append before a position.
@@ -173,7 +257,7 @@ impl<'store> Elsewhere<'store> {
             let at = match heads.iter().position(|(name, _)| name == stream) {
                 Some(at) => at,
                 None => {
-                    let head = self.flight.head(stream)?;
+                    let head = self.flight.head(stream).with_context(|| format!("line {line}"))?;
                     let expected = head.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
                     parts.push(StreamAppend {
                         stream: stream.clone(),
@@ -228,20 +312,24 @@ impl<'store> Elsewhere<'store> {
             let head = next.previous();
             let expected = revision.previous();
             let expected = expected.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
-            let conflict = Conflict::Stream { stream: stream.clone(), expected, head };
-            return Err(anyhow::Error::new(StoreError::Conflict(conflict))
-                .context(format!("line {line}: {name} has other events in this store")));
+            let other = Conflict::Stream { stream: stream.clone(), expected, head };
+            let place = format!("line {line}: {name} has other events in this store");
+            return Err(conflict(&place, other).into());
         };
         let known = self.lower.get(stream).copied();
         let may_be = match known {
             Some(known) => lower == known || lower == gone,
-            None => lower == 0 || (is_new && (lower == gone || self.is_old)),
+            None => lower == 0 || is_new,
         };
         if !may_be {
             return Err(anyhow!(
                 "line {line}: it is revision {revision} of {name}, and the next one there can only \
                  be {next}; export whole streams, or import what comes before"
             ));
+        }
+        if lower > known.unwrap_or_default() {
+            let has_the_rest = lower == gone || matches!(self.format, Format::Old { .. });
+            self.truncated.take(event, has_the_rest);
         }
         if lower > 0 || known.is_some() {
             self.lower.insert(stream.clone(), lower);
@@ -250,7 +338,7 @@ impl<'store> Elsewhere<'store> {
     }
 
     /// The event as it is appended: revisions that stream metadata name are lower, too.
-    fn moved(&self, event: &RecordedEvent) -> Result<NewEvent> {
+    fn moved(&mut self, event: &RecordedEvent) -> Result<NewEvent> {
         let mut moved = NewEvent {
             id: event.id,
             event_type: event.event_type.clone(),
@@ -264,51 +352,37 @@ impl<'store> Elsewhere<'store> {
         };
         let Some(described) = event.stream.described_stream() else { return Ok(moved) };
         if event.event_type.as_str() != StreamMetadata::EVENT_TYPE {
+            self.truncated.forget(&described);
             return Ok(moved);
         }
         let metadata = StreamMetadata::from_json(&event.data)?;
-        let Some(before) = metadata.truncate_before else { return Ok(moved) };
-        let lower = match self.lower.get(&described).copied() {
+        let head = self.flight.head(&described)?;
+        let known = self.lower.get(&described).copied();
+        let was = head.map(|head| Revision::new(head.number() + known.unwrap_or_default()));
+        self.truncated.describe(&described, (event, &metadata), was);
+        let before = metadata.truncate_before;
+        let lower = match known {
             Some(lower) => lower,
-            None if self.flight.head(&described)?.is_some() => 0,
-            None if self.is_old => before.number(),
+            None if head.is_some() => 0,
+            None if !self.format.tells_gone() => before.map_or(0, Revision::number),
             None => self.gone.get(&described).copied().unwrap_or_default(),
         };
-        if lower > 0 {
-            let before = Revision::new(before.number().saturating_sub(lower));
-            let truncate_before = Some(before).filter(|before| *before > Revision::FIRST);
+        if lower == 0 {
+            return Ok(moved);
+        }
+        let lowered = |before: Revision| Revision::new(before.number().saturating_sub(lower));
+        if let Some(before) = before {
+            let truncate_before = Some(lowered(before)).filter(|before| *before > Revision::FIRST);
             moved.data = StreamMetadata { truncate_before, ..metadata }.to_json().into();
+        }
+        if let Some(deleted) = truncated::deleted_before(event) {
+            moved.metadata = truncated::with_deleted_before(event, lowered(deleted)).into();
         }
         Ok(moved)
     }
 
-    /// Waits for everything, and keeps where it is.
-    fn end(
-        &mut self,
-        taken: Result<End>,
-        source: Option<Incarnation>,
-        header: &Header,
-    ) -> Result<(End, Vec<String>)> {
-        let landed = self.flight.land();
-        let end = match (taken, landed) {
-            (Ok(end), Ok(())) => end,
-            (Err(error), _) | (_, Err(error)) => return Err(error.context(self.ended_early())),
-        };
-        if let Some(source) = source {
-            mapping::end(self.store, source, header, self.flight.mapping.ranges())?;
-        }
-        let mut warnings: Vec<_> = self.begun_anew().into_iter().collect();
-        if self.parts > 0 {
-            warnings.push(format!(
-                "the export has only a part of {}: whoever repeats one is not recognized",
-                counted(self.parts, "append")
-            ));
-        }
-        Ok((end, warnings))
-    }
-
-    fn ended_early(&self) -> String {
-        ended_early(self.flight.mapping.events() - self.events_known, self.events_known)
+    fn ended_early(&self, error: &anyhow::Error) -> String {
+        ended_early(self.flight.mapping.events() - self.events_known, self.events_known, error)
     }
 
     /// What to say of streams whose revisions are others here.
@@ -323,12 +397,38 @@ impl<'store> Elsewhere<'store> {
         })
     }
 
-    fn imported(&self, warnings: Vec<String>) -> Imported {
+    fn imported(&self, end: &End) -> Imported {
+        let mut warnings = Vec::new();
+        if matches!(end, End::Cut) {
+            warnings.push("the export was cut; there may have been more".to_owned());
+        }
+        if let Format::Old { has_places: true } = self.format {
+            warnings.push(
+                "the file is of an earlier version, which does not say which events were appended \
+                 together: each is an append of its own here, so a repeat of an append of several is \
+                 a conflict; and recorded times, positions and checkpoints are not kept. An export by \
+                 this version keeps them"
+                    .to_owned(),
+            );
+        }
+        warnings.extend(self.begun_anew());
+        if self.parts > 0 {
+            warnings.push(format!(
+                "the export has only a part of {}: whoever repeats one is not recognized",
+                counted(self.parts, "append")
+            ));
+        }
         let known = self.events_known;
         let appended = self.flight.mapping.events() - known;
         let last = self.flight.last;
         Imported { exact: false, appended, known, last, warnings }
     }
+}
+
+/// The refusal of what contradicts the store.
+fn conflict(place: &str, conflict: Conflict) -> Refusal {
+    Refusal::no("conflict", format!("{place}: {}", StoreError::Conflict(conflict)))
+        .hint("import into another store, or export without that stream (--category, --type)")
 }
 
 /// Where an event would go.

@@ -42,12 +42,17 @@ pub(super) fn import(
         Err(error) => {
             // What was taken is kept, as far as there is room for it.
             drop(writer.keep());
-            return Err(error.context(ended_early(appended, known)));
+            let early = ended_early(appended, known, &error);
+            return Err(error.context(early));
         }
     };
     let last_recorded_at = header.last_recorded_at.filter(|_| matches!(end, End::Whole));
-    let finished = writer.finish(last_recorded_at);
-    let ImportReport { end: last, .. } = finished.with_context(|| ended_early(appended, known))?;
+    let finished = writer.finish(last_recorded_at).map_err(|error| {
+        let error = anyhow::Error::new(error);
+        let early = ended_early(appended, known, &error);
+        error.context(early)
+    });
+    let ImportReport { end: last, .. } = finished?;
     verify(directory, &written)?;
     let warnings = match end {
         End::Whole => Vec::new(),

@@ -1,7 +1,8 @@
 //! Appends that were offered to the store and not answered yet.
 //!
 //! Owns: how many there are at a time. Always holds: they are offered in order, so the store takes
-//! them in order; what is known of a stream includes what is on its way.
+//! them in order; what is known of a stream includes what is on its way. On trial nothing is
+//! offered, and what is known of a stream is as if all of it had been appended.
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
@@ -9,8 +10,8 @@ use anyhow::{Context as _, Result};
 use futures_executor::block_on;
 use gesta_log::LogStore;
 use gesta_store::{
-    Answer, Append, Appended, EventStore as _, ExpectedRevision, NewEvent, Position, Revision,
-    StreamName, TombstoneStream,
+    Answer, Append, Appended, EventStore as _, ExpectedRevision, Limits, NewEvent, Position,
+    Revision, StoreError, StreamName, StreamState, TombstoneStream,
 };
 
 use super::mapping::Mapping;
@@ -55,6 +56,9 @@ pub(super) struct Flight<'store> {
     busy: HashMap<StreamName, Busy>,
     /// A stream of the append that was sent last, and its head after it.
     before: Option<(StreamName, Revision)>,
+    /// On trial, the head of each stream that would have been appended to; none where it would be
+    /// forbidden for ever.
+    trial: Option<HashMap<StreamName, Option<Revision>>>,
     /// Where the events are that the store has.
     pub(super) mapping: Mapping,
     /// The last one that was appended.
@@ -63,20 +67,51 @@ pub(super) struct Flight<'store> {
 
 impl<'store> Flight<'store> {
     pub(super) fn new(store: &'store LogStore) -> Self {
-        let (sent, busy) = (VecDeque::new(), HashMap::new());
-        Self { store, sent, bytes: 0, busy, before: None, mapping: Mapping::default(), last: None }
+        Self {
+            store,
+            sent: VecDeque::new(),
+            bytes: 0,
+            busy: HashMap::new(),
+            before: None,
+            trial: None,
+            mapping: Mapping::default(),
+            last: None,
+        }
+    }
+
+    /// One that appends nothing and refuses what the store would refuse.
+    pub(super) fn on_trial(store: &'store LogStore) -> Self {
+        Self { trial: Some(HashMap::new()), ..Self::new(store) }
+    }
+
+    pub(super) const fn is_trial(&self) -> bool {
+        self.trial.is_some()
     }
 
     /// The last revision of a stream once everything has landed.
+    ///
+    /// # Errors
+    /// [`StoreError::Deleted`] for a stream that is forbidden for ever.
     pub(super) fn head(&self, stream: &StreamName) -> Result<Option<Revision>> {
+        let forbidden = || StoreError::Deleted { stream: stream.clone() };
+        if let Some(head) = self.trial.as_ref().and_then(|heads| heads.get(stream)) {
+            return Ok(Some(head.ok_or_else(forbidden)?));
+        }
         if let Some(busy) = self.busy.get(stream) {
             return Ok(Some(busy.head));
         }
-        Ok(block_on(self.store.describe_stream(stream))?.head)
+        let known = block_on(self.store.describe_stream(stream))?;
+        if known.state == StreamState::Tombstoned {
+            return Err(forbidden().into());
+        }
+        Ok(known.head)
     }
 
     /// Offers an append to the store; waits for earlier ones where there are too many.
     pub(super) fn send(&mut self, offer: Offer) -> Result<()> {
+        if let Some(heads) = &mut self.trial {
+            return pretend(offer, heads);
+        }
         while self.sent.len() >= APPENDS_MAX || self.bytes >= BYTES_MAX {
             self.land_one()?;
         }
@@ -139,6 +174,16 @@ impl<'store> Flight<'store> {
         self.last = Some(last);
         Ok(())
     }
+}
+
+/// Refuses what the store would refuse of an append, and takes the rest as appended.
+fn pretend(offer: Offer, known: &mut HashMap<StreamName, Option<Revision>>) -> Result<()> {
+    let Offer { append, heads, line, .. } = offer;
+    append.check(&Limits::DEFAULT).with_context(|| format!("line {line}"))?;
+    known.extend(heads.into_iter().map(|(stream, head)| (stream, Some(head))));
+    let forbidding = append.streams.iter().filter(|part| part.events.iter().any(is_tombstone));
+    known.extend(forbidding.filter_map(|part| Some((part.stream.described_stream()?, None))));
+    Ok(())
 }
 
 fn is_tombstone(event: &NewEvent) -> bool {

@@ -26,7 +26,7 @@ impl There {
                     == (offered.id, &offered.stream, &offered.event_type)
                     // What metadata say of revisions may have been moved.
                     && (there.data == offered.data || there.stream.is_system())
-                    && there.metadata == offered.metadata
+                    && (there.metadata == offered.metadata || there.stream.is_system())
             })
     }
 

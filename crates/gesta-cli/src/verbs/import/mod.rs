@@ -1,30 +1,29 @@
 //! `gesta import`: lines of an export become a store, or events of one.
 //!
-//! Always holds: a line is an append, and is imported whole or not at all; what is there already is
-//! compared and not appended again, so an import that was cut off goes on when it is said again;
-//! nothing after a line that cannot be imported is imported; an export that was cut is told so.
+//! Always holds: a line is an append, and is imported whole or not at all; all lines are looked
+//! through before the first is appended to a store, so one that cannot be imported keeps all from
+//! it; what is there already is compared and not appended again, so an import that was cut off goes
+//! on when it is said again; an export that was cut is told so.
 //! Not here: what a line means ([`transfer`](crate::transfer)).
 
 mod elsewhere;
 mod exact;
 mod flight;
+mod input;
 mod known;
 mod mapping;
+mod truncated;
 
-use std::{
-    fs::File,
-    io::{self, BufRead, BufReader},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
-use gesta_log::{LogStore, StoredAppend};
-use gesta_store::Position;
+use gesta_log::StoredAppend;
+use gesta_store::{Position, RecordedAt, StoreError};
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use self::known::Known;
+use self::input::{Begun, Input};
 use crate::{
     counted::counted,
     directory,
@@ -32,7 +31,7 @@ use crate::{
     output::{Output, Style, notice},
     progress::{Of, bar},
     store_url::StoreUrl,
-    transfer::{Closing, Counts, LOG, Line, Lines},
+    transfer::{Closing, Counts, LOG, Line, WrongLine},
 };
 
 const HINT: &str = "\
@@ -45,15 +44,19 @@ boundaries of appends. It has a new incarnation: who has seen more than was expo
 Otherwise events are appended, with their ids and together as they were, at other positions; the
 stream `imported-positions-…` keeps which.
 
-A file is read to its end and its checksum compared before any of it is appended to a store that has
-events. Standard input cannot be: give a file where that matters.
+All of it is read and compared with the store before any of it is appended to a store that has
+events; what comes by a pipe is kept in a temporary file until then (TMPDIR).
+
+Streams of which the beginning was truncated and scavenged would have lower revisions in a store
+that has events, and be taken for whole there. Nothing is imported then, unless --accept-truncated
+says so.
 
 What is there already is left alone: an import that was cut off, by a kill or a full disk, goes on
 when it is said again.
 
 Exit codes:
   0  everything in the file is in the store, and was read back
-  1  no: a stream has other events there, the file was cut or changed
+  1  no: a stream has other events there or lacks its beginning, the file was cut or changed
   2  a line cannot be read, wrong usage, or a store that cannot be used";
 
 /// Make a store of an export, or append what was exported to a store.
@@ -68,10 +71,10 @@ pub(crate) struct Import {
     /// Take what there is of an export that was cut.
     #[arg(long)]
     accept_cut: bool,
+    /// Let streams that lack their beginning begin at revision 0, as if they were whole.
+    #[arg(long)]
+    accept_truncated: bool,
 }
-
-/// Where lines come from.
-type Input = Lines<Box<dyn BufRead>>;
 
 /// What came of it.
 #[derive(Clone, Debug)]
@@ -85,98 +88,43 @@ struct Imported {
     warnings: Vec<String>,
 }
 
-impl Imported {
-    const fn nothing() -> Self {
-        Self { exact: false, appended: 0, known: 0, last: None, warnings: Vec::new() }
-    }
-}
-
 /// What an import is told beside the lines.
 #[derive(Clone, Copy)]
 struct Way<'a> {
     accept_cut: bool,
+    accept_truncated: bool,
     bar: &'a ProgressBar,
 }
 
 impl Import {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         store.check_for_append()?;
-        let (input, bytes) = input(&self.file)?;
-        let mut lines = Lines::new(input);
-        let first = lines.next()?;
-        let bar = bar(Of::Bytes, bytes);
-        let way = Way { accept_cut: self.accept_cut, bar: &bar };
-        let imported = match first {
-            Some((_, line @ Line::Header(_))) => {
-                lines.hash(&line);
+        let mut begun = Begun::open(&self.file)?;
+        let Some((_, first)) = begun.lines.next()? else {
+            return Err(Refusal::usage("nothing-to-import", "there are no lines to import")
+                .hint("`gesta export` writes what is imported")
+                .into());
+        };
+        let bar = bar(Of::Bytes, begun.bytes);
+        let Self { accept_cut, accept_truncated, .. } = self;
+        let way = Way { accept_cut, accept_truncated, bar: &bar };
+        let is_all = matches!(&first, Line::Header(of) if of.whole && of.store == LOG);
+        let directory = if is_all { store.directory_to_import()? } else { None };
+        let imported = match (first, directory) {
+            (line @ Line::Header(_), Some(directory)) => {
+                begun.lines.hash(&line);
                 let Line::Header(header) = line else { unreachable!("it was just matched") };
-                match store.directory_to_import()? {
-                    Some(directory) if header.whole && header.store == LOG => {
-                        exact::import(lines, &header, directory, way)?
-                    }
-                    _ => {
-                        let store = store.open_to_append()?;
-                        match self.read_through(&store)? {
-                            Some(there_already) => there_already,
-                            None => elsewhere::import(lines, &header, &store, way)?,
-                        }
-                    }
-                }
+                exact::import(begun.lines, &header, directory, way)?
             }
-            Some(first) => elsewhere::import_old(lines, first, &store.open_to_append()?, way)?,
-            None => {
-                return Err(Refusal::usage("nothing-to-import", "there are no lines to import")
-                    .hint("`gesta export` writes what is imported")
-                    .into());
+            (first, _) => {
+                let input = begun.into_kept()?;
+                elsewhere::import(&input, first, &store.open_to_append()?, way)?
             }
         };
         bar.finish_and_clear();
         tell(&imported, output)?;
         Ok(Outcome::Done)
     }
-}
-
-impl Import {
-    /// Reads a file to its end and compares its checksum, before anything of it is appended to a
-    /// store that has events: an append there cannot be taken back. Returns what is there already if
-    /// that is all, each event at its own position, as in a store that was made of the same file.
-    /// Standard input comes only once; what is wrong with it is told when it has been read.
-    fn read_through(&self, store: &LogStore) -> Result<Option<Imported>> {
-        if self.file == Path::new("-") {
-            return Ok(None);
-        }
-        let (input, _) = input(&self.file)?;
-        let mut lines = Lines::new(input);
-        if let Some((_, header)) = lines.next()? {
-            lines.hash(&header);
-        }
-        let way = Way { accept_cut: self.accept_cut, bar: &ProgressBar::hidden() };
-        let mut known = Known::new(store);
-        let mut there_already = Imported::nothing();
-        let mut is_all_there = true;
-        let end = each_append(&mut lines, way, |Taken { append, .. }| {
-            let Some(first) = append.events.first().filter(|_| is_all_there) else { return Ok(()) };
-            let there = known.append(&append.events)?;
-            is_all_there = there
-                .is_some_and(|there| there.begin == first.position && there.is(&append.events));
-            there_already.known += append.events.len() as u64;
-            there_already.last = append.events.last().map(|event| event.position);
-            Ok(())
-        })?;
-        let is_all = is_all_there && there_already.known > 0 && matches!(end, End::Whole);
-        Ok(is_all.then_some(there_already))
-    }
-}
-
-/// The lines, and how many bytes they have, if that is known beforehand.
-fn input(file: &Path) -> Result<(Box<dyn BufRead>, u64)> {
-    if file == Path::new("-") {
-        return Ok((Box::new(io::stdin().lock()), 0));
-    }
-    let cannot = || format!("cannot read {}", file.display());
-    let opened = File::open(file).with_context(cannot)?;
-    let bytes = opened.metadata().with_context(cannot)?.len();
-    Ok((Box::new(BufReader::with_capacity(1 << 20, opened)), bytes))
 }
 
 /// An append of an export, with the number of its line.
@@ -192,6 +140,44 @@ enum End {
     Whole,
     /// Without its last line, which was accepted.
     Cut,
+}
+
+/// Hands over each append of an input of either format, from its first line on.
+fn each(lines: &mut Input, way: Way<'_>, take: impl FnMut(Taken) -> Result<()>) -> Result<End> {
+    match lines.next()? {
+        Some((_, header @ Line::Header(_))) => {
+            lines.hash(&header);
+            each_append(lines, way, take)
+        }
+        first => each_event(lines, first, way, take),
+    }
+}
+
+/// Hands over each event of a file of before, which has a line for each and nothing else.
+fn each_event(
+    lines: &mut Input,
+    first: Option<(u64, Line)>,
+    way: Way<'_>,
+    mut take: impl FnMut(Taken) -> Result<()>,
+) -> Result<End> {
+    let mut next = first;
+    while let Some((number, line)) = next {
+        let append = match line {
+            Line::Append { append, is_part: false } => append,
+            Line::Event(offered) => {
+                let event = offered.as_recorded(Position::START, RecordedAt::from_micros(0));
+                StoredAppend { first: event.position, events: vec![event], scavenged: None }
+            }
+            Line::Append { is_part: true, .. } | Line::Header(_) | Line::Closing(_) => {
+                let why = "it belongs to an export of which the first line is missing";
+                return Err(lines.wrong(why).into());
+            }
+        };
+        take(Taken { number, append, is_part: false })?;
+        way.bar.inc(lines.bytes());
+        next = lines.next()?;
+    }
+    Ok(End::Whole)
 }
 
 /// Hands over each append of an export of which the first line was read, and checks what the last
@@ -298,11 +284,16 @@ fn tell(imported: &Imported, output: &mut Output) -> Result<()> {
     }
 }
 
-/// What an import that ended early has come to.
-fn ended_early(appended: u64, known: u64) -> String {
+/// What an import that ended early has come to, and how to go on.
+fn ended_early(appended: u64, known: u64, error: &anyhow::Error) -> String {
     let (appended, known) = (counted(appended, "event"), counted(known, "event"));
+    let refused = matches!(
+        error.downcast_ref(),
+        Some(StoreError::Conflict(_) | StoreError::Rejected(_) | StoreError::Deleted { .. })
+    );
+    let is_wrong = refused || error.is::<Refusal>() || error.is::<WrongLine>();
+    let when = if is_wrong { "once that is put right" } else { "when it is said again" };
     format!(
-        "the import ended early, with {appended} imported and {known} there already; it goes on when \
-         it is said again"
+        "the import ended early, with {appended} imported and {known} there already; it goes on {when}"
     )
 }
