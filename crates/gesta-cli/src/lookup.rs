@@ -15,6 +15,31 @@ pub(crate) fn check_there(stream: &StreamName, store: &LogStore) -> Result<()> {
     live(stream, store).map(drop)
 }
 
+/// Fails for a stream of the system's, which only the system changes: its metadata events are what
+/// deletes, hides and forbids other streams.
+pub(crate) fn check_ordinary(stream: &StreamName) -> Result<()> {
+    if !stream.is_system() {
+        return Ok(());
+    }
+    let name = Printable(stream.as_str());
+    let refusal = Refusal::usage(
+        "system-stream",
+        format!("stream {name} is the system's, and stays as it is"),
+    );
+    let described = stream.described_stream().filter(|described| !described.is_system());
+    Err(match described {
+        Some(described) => {
+            let of = Printable(described.as_str());
+            refusal.hint(format!(
+                "it has the metadata of {of}: `gesta metadata set {of} JSON` replaces them; to delete \
+                 the stream, name it: {of}"
+            ))
+        }
+        None => refusal,
+    }
+    .into())
+}
+
 /// A stream that is not deleted, and its last revision.
 pub(crate) fn live(stream: &StreamName, store: &LogStore) -> Result<(StreamDescription, Revision)> {
     let known = block_on(store.describe_stream(stream))?;

@@ -1,6 +1,6 @@
 //! `gesta clock`: how far the store's recorded time is ahead of the clock, and the way out.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
 use futures_executor::block_on;
 use gesta_log::{Clock as _, Options, RecordedTime, SystemClock};
@@ -76,7 +76,14 @@ impl Clock {
         let store = url.open_to_append_with(options)?;
         let now = SystemClock::new().now();
         let ahead = block_on(store.recorded_ahead(now))?.as_secs();
-        ensure!(ahead > 0, "the recorded time is not ahead of the clock; nothing was changed");
+        if ahead == 0 {
+            match output.style() {
+                Style::Json => output.json(&json!({ "restarted": false, "secondsAhead": 0 }))?,
+                Style::Text => output
+                    .line("the recorded time is not ahead of the clock; nothing was changed")?,
+            }
+            return Ok(Outcome::Done);
+        }
         let stream = StreamName::new(AUDIT_STREAM)?;
         let append = Append::to(stream, ExpectedRevision::Any, [self.record(ahead)?]);
         block_on(store.append(append))?;

@@ -6,12 +6,13 @@ use futures_executor::block_on;
 use gesta_store::{DeleteStream, EventStore as _, ExpectedRevision, StreamName};
 use serde_json::json;
 
+use super::journal::Forget;
 use crate::{
     confirm::Confirm,
     counted::counted,
     events::Printable,
     exit::Outcome,
-    lookup::live,
+    lookup::{check_ordinary, live},
     output::{Output, Style},
     store_url::StoreUrl,
 };
@@ -32,12 +33,18 @@ pub(crate) struct Delete {
     #[arg(value_parser = crate::source::stored_stream)]
     stream: StreamName,
     #[command(flatten)]
+    forget: Forget,
+    #[command(flatten)]
     confirm: Confirm,
 }
 
 impl Delete {
     pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
-        let (_, head) = live(&self.stream, &url.open_to_read()?)?;
+        check_ordinary(&self.stream)?;
+        let store = url.open_to_read()?;
+        let (_, head) = live(&self.stream, &store)?;
+        self.forget.check(&self.stream, &store)?;
+        drop(store);
         let name = Printable(self.stream.as_str());
         let events = counted(head.next().number(), "event");
         self.confirm

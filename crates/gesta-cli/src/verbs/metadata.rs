@@ -6,16 +6,19 @@
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use futures_executor::block_on;
+use gesta_log::LogStore;
 use gesta_store::{
     EventStore as _, ExpectedRevision, Revision, SetStreamMetadata, StoreError, StreamDescription,
     StreamMetadata, StreamName, StreamState,
 };
 use serde_json::{json, value::RawValue};
 
+use super::journal::Forget;
 use crate::{
     confirm::Confirm,
     events::Printable,
     exit::{Outcome, Refusal},
+    lookup::check_ordinary,
     output::{Output, Style},
     store_url::StoreUrl,
 };
@@ -54,22 +57,31 @@ enum Act {
         #[arg(value_name = "JSON")]
         metadata: String,
         #[command(flatten)]
-        confirm: Confirm,
+        asked: Asked,
     },
+}
+
+/// What has to be said before something is hidden.
+#[derive(Args, Clone, Copy, Debug)]
+struct Asked {
+    #[command(flatten)]
+    forget: Forget,
+    #[command(flatten)]
+    confirm: Confirm,
 }
 
 impl Metadata {
     pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         match self.act {
             Act::Get { stream } => get(&stream, url, output)?,
-            Act::Set { stream, metadata, confirm } => set(stream, &metadata, confirm, url, output)?,
+            Act::Set { stream, metadata, asked } => set(stream, &metadata, asked, url, output)?,
         }
         Ok(Outcome::Done)
     }
 }
 
 fn get(stream: &StreamName, url: &StoreUrl, output: &mut Output) -> Result<()> {
-    let known = described(stream, url)?;
+    let known = described(stream, &url.open_to_read()?)?;
     let name = Printable(stream.as_str());
     if known.state == StreamState::Missing && known.metadata_revision.is_none() {
         return Err(Refusal::absent("no-such-stream", format!("there is no stream {name}"))
@@ -90,13 +102,15 @@ fn get(stream: &StreamName, url: &StoreUrl, output: &mut Output) -> Result<()> {
 fn set(
     stream: StreamName,
     json: &str,
-    confirm: Confirm,
+    asked: Asked,
     url: &StoreUrl,
     output: &mut Output,
 ) -> Result<()> {
     serde_json::from_str::<&RawValue>(json).context("the metadata are not JSON")?;
     let metadata = StreamMetadata::from_json(json.as_bytes())?;
-    let known = described(&stream, url)?;
+    check_ordinary(&stream)?;
+    let store = url.open_to_read()?;
+    let known = described(&stream, &store)?;
     let name = Printable(stream.as_str());
     if let Some(first) = known.metadata.truncate_before
         && metadata.truncate_before.is_none_or(|before| before < first)
@@ -108,7 +122,12 @@ fn set(
         .hint(format!("put \"$tb\":{first} or a later revision into the metadata"))
         .into());
     }
-    confirm
+    if hides(&metadata) != hides(&known.metadata) {
+        asked.forget.check(&stream, &store)?;
+    }
+    drop(store);
+    asked
+        .confirm
         .ask(&format!("this replaces the metadata of {name}, which may hide events for good"))?;
     let expected_metadata =
         known.metadata_revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
@@ -123,8 +142,13 @@ fn set(
     }
 }
 
-fn described(stream: &StreamName, url: &StoreUrl) -> Result<StreamDescription> {
-    let known = block_on(url.open_to_read()?.describe_stream(stream))?;
+/// What of metadata hides events.
+fn hides(metadata: &StreamMetadata) -> impl PartialEq {
+    (metadata.max_age, metadata.max_count, metadata.truncate_before)
+}
+
+fn described(stream: &StreamName, store: &LogStore) -> Result<StreamDescription> {
+    let known = block_on(store.describe_stream(stream))?;
     if known.state == StreamState::Tombstoned {
         return Err(StoreError::Deleted { stream: stream.clone() }.into());
     }

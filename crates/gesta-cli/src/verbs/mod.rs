@@ -8,6 +8,7 @@ mod dead_letters;
 mod delete;
 mod export;
 mod import;
+mod journal;
 mod metadata;
 mod processes;
 mod projections;

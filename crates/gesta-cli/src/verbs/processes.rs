@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 
 use crate::{
     application::{Application, Path},
@@ -18,7 +18,7 @@ use crate::{
 const HINT: &str = "\
 Examples:
   gesta processes list                                  every process manager
-  gesta processes list welcome --state troubled         its instances that are set aside
+  gesta processes list welcome --state troubled         its instances and streams that are set aside
   gesta processes show welcome ann                      timers, commands, what failed
   gesta processes set-aside welcome                     what waits, and why
   gesta processes retry welcome instance:ann --reason 'the address is corrected'
@@ -106,7 +106,8 @@ enum Verb {
 struct List {
     /// The process manager whose instances are listed.
     process: Option<String>,
-    /// Only instances in this state: running, troubled, ended or cancelled.
+    /// Only instances in this state: running, troubled, ended or cancelled. With troubled, streams
+    /// that are set aside are listed too, as stream:NAME.
     #[arg(long, requires = "process")]
     state: Option<String>,
     /// Only instances whose ids begin with this.
@@ -191,7 +192,7 @@ fn order(at: &Application, path: &Path, reason: &Reason, output: &mut Output) ->
 pub(crate) fn done(output: &mut Output) -> Result<Outcome> {
     match output.style() {
         Style::Text => output.line("done")?,
-        Style::Json => output.json(&serde_json::json!({ "done": true }))?,
+        Style::Json => output.json(&json!({ "done": true }))?,
     }
     Ok(Outcome::Done)
 }
@@ -205,6 +206,9 @@ const MANAGERS: Table = Table(&[
     ("POSITION", "position", 10),
     ("PROCESS", "name", 0),
 ]);
+
+/// Before the name of a stream that is set aside; ids of instances stand alone.
+const STREAM: &str = "stream:";
 
 const INSTANCES: Table = Table(&[
     ("STATE", "state", 9),
@@ -224,9 +228,33 @@ impl List {
         let state = self.state.as_deref().map(|state| ("state", state));
         let prefix = self.prefix.as_deref().map(|prefix| ("prefix", prefix));
         let query: Vec<_> = state.into_iter().chain(prefix).collect();
-        let instances = at.paged(&path, &query, self.limit)?;
-        INSTANCES.show(&instances, output)?;
+        let mut listed = at.paged(&path, &query, self.limit)?;
+        if self.state.as_deref() == Some("troubled") && listed.len() < self.limit {
+            listed.extend(self.streams(process, at)?);
+            listed.truncate(self.limit);
+        }
+        INSTANCES.show(&listed, output)?;
         Ok(Outcome::Done)
+    }
+
+    /// The streams of which something is set aside before any instance takes it, as instances are
+    /// listed.
+    fn streams(&self, process: &str, at: &Application) -> Result<Vec<Box<RawValue>>> {
+        let prefix = self.prefix.as_deref().unwrap_or_default();
+        if !prefix.starts_with(STREAM) && !STREAM.starts_with(prefix) {
+            return Ok(Vec::new());
+        }
+        let mut streams = Vec::new();
+        for subject in at.items(&Path::new("/processes").name(process).then("/set-aside"))? {
+            let SetAside { subject, inputs } =
+                serde_json::from_str(subject.get()).with_context(|| at.other_format())?;
+            if subject.starts_with(STREAM) && subject.starts_with(prefix) {
+                let set_aside = inputs.len();
+                let listed = json!({ "id": subject, "state": "troubled", "setAside": set_aside });
+                streams.push(RawValue::from_string(listed.to_string())?);
+            }
+        }
+        Ok(streams)
     }
 }
 

@@ -8,10 +8,12 @@ use gesta_store::{
 };
 use serde_json::json;
 
+use super::journal::Forget;
 use crate::{
     confirm::Confirm,
     events::Printable,
     exit::Outcome,
+    lookup::check_ordinary,
     output::{Output, Style},
     store_url::StoreUrl,
 };
@@ -33,16 +35,22 @@ pub(crate) struct Tombstone {
     #[arg(value_parser = crate::source::stored_stream)]
     stream: StreamName,
     #[command(flatten)]
+    forget: Forget,
+    #[command(flatten)]
     confirm: Confirm,
 }
 
 impl Tombstone {
     pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
-        let known = block_on(url.open_to_read()?.describe_stream(&self.stream))?;
+        check_ordinary(&self.stream)?;
+        let store = url.open_to_read()?;
+        let known = block_on(store.describe_stream(&self.stream))?;
         let stream = self.stream.clone();
         if known.state == StreamState::Tombstoned {
             return Err(StoreError::Deleted { stream }.into());
         }
+        self.forget.check(&self.stream, &store)?;
+        drop(store);
         let name = Printable(self.stream.as_str());
         self.confirm.ask(&format!("this forbids {name} for ever, and there is no way back"))?;
         let expected = match known.head {

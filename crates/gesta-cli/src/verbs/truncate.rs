@@ -8,12 +8,13 @@ use gesta_store::{
 };
 use serde_json::json;
 
+use super::journal::Forget;
 use crate::{
     confirm::Confirm,
     counted::counted,
     events::Printable,
     exit::{Outcome, Refusal},
-    lookup::live,
+    lookup::{check_ordinary, live},
     output::{Output, Style},
     store_url::StoreUrl,
 };
@@ -38,12 +39,16 @@ pub(crate) struct Truncate {
     #[arg(long, value_name = "REVISION")]
     before: u64,
     #[command(flatten)]
+    forget: Forget,
+    #[command(flatten)]
     confirm: Confirm,
 }
 
 impl Truncate {
     pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
-        let (known, head) = live(&self.stream, &url.open_to_read()?)?;
+        check_ordinary(&self.stream)?;
+        let store = url.open_to_read()?;
+        let (known, head) = live(&self.stream, &store)?;
         let (name, before) = (Printable(self.stream.as_str()), Revision::new(self.before));
         if before > head {
             return Err(Refusal::usage(
@@ -61,6 +66,8 @@ impl Truncate {
             )
             .into());
         }
+        self.forget.check(&self.stream, &store)?;
+        drop(store);
         let events = counted(before.number() - first.number(), "event");
         self.confirm
             .ask(&format!("this hides {events} of {name} before revision {before} for good"))?;

@@ -86,6 +86,30 @@ fn instances_are_listed_page_by_page_by_state_and_prefix() {
 }
 
 #[test]
+fn streams_that_are_set_aside_are_listed_with_the_troubled_instances() {
+    let troubled = r#"{"items":[{"id":"ann","state":"troubled","revision":3,"setAside":1}]}"#;
+    let set_aside = r#"{"items":[{"subject":"instance:ann","inputs":[{"number":1,"kind":"event"}]},
+{"subject":"stream:user-poison","inputs":[{"number":2,"kind":"event"},{"number":3,"kind":"event"}]}]}"#;
+    let list = ["processes", "list", "welcome", "--state", "troubled"];
+    let application = Application::answering(&[(200, troubled), (200, set_aside)]);
+    assert_eq!(
+        application.run(&list).said(),
+        "STATE      REVISION  SET ASIDE  ID\n\
+         troubled          3          1  ann\n\
+         troubled   -                 2  stream:user-poison\n"
+    );
+    let asked = application.asked();
+    assert_eq!(asked.last().unwrap(), "GET /v1/processes/welcome/set-aside");
+
+    let application = Application::answering(&[(200, r#"{"items":[]}"#), (200, set_aside)]);
+    let listed = application.run(&[&list[..], &["--prefix", "stream:u", "--json"]].concat());
+    let expected = serde_json::json!(
+        { "id": "stream:user-poison", "state": "troubled", "setAside": 2 }
+    );
+    assert_eq!(listed.objects(), [expected]);
+}
+
+#[test]
 fn an_instance_is_shown_with_its_timers_and_numbers_as_they_were_written() {
     let shown = r#"{"id":"7","stream":"process:pay-7","state":"running","revision":2,
 "timers":[{"id":"0.0","due":"2026-01-01T00:00:00Z","timer":{"amount":1.10}}],"commands":[],

@@ -115,3 +115,88 @@ fn a_stream_that_never_was_is_told_apart_from_one_that_was_deleted() {
         }
     }
 }
+
+#[test]
+fn a_stream_of_the_systems_is_left_alone_by_every_verb() {
+    let scene = Scene::of_two_orders();
+    scene.run(&["metadata", "set", "order-1", r#"{"$maxCount":5}"#, "--yes"]).said();
+    let before = scene.files();
+    for stream in ["$$order-1", "$$oder-1", "$settings"] {
+        for verb in [
+            &["tombstone", stream, "--yes"][..],
+            &["delete", stream, "--yes"],
+            &["truncate", stream, "--before", "1", "--yes"],
+            &["metadata", "set", stream, r#"{"$maxCount":1}"#, "--yes"],
+        ] {
+            let refused = scene.run(&[verb, &["--json"]].concat());
+            assert_eq!((refused.code, &refused.error()["code"]), (2, &json!("system-stream")));
+            scene.run(verb).fails_with(2, &format!("stream {stream} is the system's"));
+        }
+    }
+    let refused = scene.run(&["tombstone", "$$order-1", "--yes"]);
+    refused.fails_with(2, "it has the metadata of order-1");
+    assert_eq!(scene.files(), before);
+}
+
+/// A store with the journal of a process manager that has inputs set aside of three subjects, of
+/// which one was released and another was skipped.
+fn with_a_journal() -> Scene {
+    let scene = Scene::empty();
+    let store = scene.open();
+    let set_aside = |subject, numbers: &[u64]| {
+        let inputs: Vec<_> = numbers.iter().map(|number| json!({ "number": number })).collect();
+        json!({ "subject": subject, "inputs": inputs, "delivered": 9 }).to_string()
+    };
+    let ann = json!({ "instance": "ann" });
+    let poison = json!({ "source": "user-poison" });
+    let (journal, aside) = ("processes:journal-welcome", "process-inputs-set-aside");
+    append(&store, journal, aside, &set_aside(json!({ "instance": "before" }), &[1]));
+    let queue = json!({ "subject": ann, "inputs": [{ "number": 2 }], "delivered": 7 });
+    let piece = json!({ "instances": [], "queues": [queue], "skipped": ["an-id"] }).to_string();
+    append(&store, journal, "process-checkpoint-piece", &piece);
+    append(&store, journal, "process-checkpointed", r#"{"pieces":1}"#);
+    append(&store, journal, aside, &set_aside(poison.clone(), &[3, 4]));
+    append(&store, journal, aside, &set_aside(json!({ "instance": "bea" }), &[5]));
+    let released = json!({ "subject": { "instance": "bea" }, "numbers": [5], "skipped": [] });
+    append(&store, journal, "process-inputs-released", &released.to_string());
+    drop(store);
+    scene
+}
+
+#[test]
+fn what_a_process_manager_has_set_aside_is_forgotten_only_if_that_is_said() {
+    let scene = with_a_journal();
+    let (journal, before) = ("processes:journal-welcome", scene.files());
+    let verbs = [
+        &["truncate", journal, "--before", "5", "--yes"][..],
+        &["metadata", "set", journal, r#"{"$maxCount":1}"#, "--yes"],
+        &["delete", journal, "--yes"],
+        &["tombstone", journal, "--yes"],
+    ];
+    for verb in verbs {
+        let refused = scene.run(verb);
+        refused.fails_with(
+            1,
+            "the process manager welcome would forget 3 inputs set aside (1 of instance:ann, 2 of \
+             stream:user-poison), and to pass over 1 skipped event",
+        );
+        refused.fails_with(1, "--forget-set-aside");
+        let error = scene.run(&[verb, &["--json"]].concat()).error();
+        assert_eq!(error["code"], "would-forget-set-aside");
+    }
+    assert_eq!(scene.files(), before);
+    // Metadata that hide nothing forget nothing.
+    scene.run(&["metadata", "set", journal, r#"{"owner":"ann"}"#, "--yes"]).said();
+    for verb in verbs {
+        let scene = with_a_journal();
+        scene.run(&[verb, &["--forget-set-aside"]].concat()).said();
+    }
+}
+
+#[test]
+fn the_journal_of_a_process_manager_with_nothing_set_aside_is_deleted_like_another_stream() {
+    let scene = Scene::empty();
+    let journal = "processes:journal-welcome";
+    append(&scene.open(), journal, "process-checkpointed", r#"{"pieces":0}"#);
+    assert!(scene.run(&["delete", journal, "--yes"]).said().starts_with("deleted "));
+}

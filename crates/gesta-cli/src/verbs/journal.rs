@@ -1,0 +1,182 @@
+//! The journal of a process manager, `processes:journal-NAME`, when a verb would hide some of it.
+//!
+//! Always holds: what a manager has set aside is forgotten only where that is told to be meant, and
+//! what it is was named. Knows the events of the journal by their names and members alone.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use clap::Args;
+use futures_executor::block_on;
+use gesta_log::LogStore;
+use gesta_store::{EventStore as _, ReadStream, RecordedEvent, StreamName};
+use serde::Deserialize;
+
+use crate::{counted::counted, events::Printable, exit::Refusal};
+
+const PREFIX: &str = "processes:journal-";
+/// Subjects that are named.
+const NAMED_MAX: usize = 5;
+
+/// The part of the command line that verbs which hide events have in common.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct Forget {
+    /// Of the journal of a process manager: forget what is set aside in it.
+    #[arg(long)]
+    forget_set_aside: bool,
+}
+
+impl Forget {
+    /// Refuses the journal of a manager that has something set aside, unless that is meant.
+    pub(super) fn check(self, stream: &StreamName, store: &LogStore) -> Result<()> {
+        let Some(manager) = stream.as_str().strip_prefix(PREFIX) else { return Ok(()) };
+        if self.forget_set_aside {
+            return Ok(());
+        }
+        let Some(lost) = Journal::read(stream, store)?.told() else { return Ok(()) };
+        let manager = Printable(manager);
+        Err(Refusal::no(
+            "would-forget-set-aside",
+            format!("the process manager {manager} would forget {lost}"),
+        )
+        .hint(format!(
+            "retry or skip them (`gesta processes set-aside {manager}` lists them), or say \
+             --forget-set-aside if that is meant"
+        ))
+        .into())
+    }
+}
+
+/// What a journal says is set aside and is skipped, as far as it can be read.
+#[derive(Default)]
+struct Journal {
+    set_aside: BTreeMap<Subject, Vec<u64>>,
+    skipped: u64,
+    /// Pieces of a checkpoint that is not complete yet.
+    pieces: Vec<Piece>,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "camelCase")]
+enum Subject {
+    Instance(String),
+    Source(String),
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Piece {
+    queues: Vec<Queue>,
+    skipped: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Queue {
+    subject: Subject,
+    inputs: Vec<Input>,
+}
+
+#[derive(Deserialize)]
+struct Input {
+    number: u64,
+}
+
+#[derive(Deserialize)]
+struct Checkpointed {
+    pieces: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Released {
+    subject: Subject,
+    numbers: Vec<u64>,
+    skipped: Vec<String>,
+}
+
+impl Journal {
+    fn read(stream: &StreamName, store: &LogStore) -> Result<Self> {
+        let mut journal = Self::default();
+        let mut pages = store.read_stream(ReadStream::forwards(stream.clone()));
+        while let Some(page) = block_on(pages.next()) {
+            page?.iter().for_each(|event| journal.take(event));
+        }
+        Ok(journal)
+    }
+
+    /// Events that are not as they should be are passed over: no manager reads them either.
+    fn take(&mut self, event: &RecordedEvent) {
+        let event_type = event.event_type.as_str();
+        if !matches!(event_type, "process-checkpoint-piece" | "process-checkpointed") {
+            self.pieces.clear();
+        }
+        match event_type {
+            "process-checkpoint-piece" => self.pieces.extend(read::<Piece>(event)),
+            "process-checkpointed" => {
+                let Some(of) = read::<Checkpointed>(event) else { return };
+                let pieces = std::mem::take(&mut self.pieces);
+                let Some(first) = pieces.len().checked_sub(of.pieces) else { return };
+                (self.set_aside, self.skipped) = Default::default();
+                for piece in pieces.into_iter().skip(first) {
+                    self.skipped += piece.skipped.len() as u64;
+                    piece.queues.into_iter().for_each(|queue| self.add(queue));
+                }
+            }
+            "process-inputs-set-aside" => {
+                if let Some(queue) = read(event) {
+                    self.add(queue);
+                }
+            }
+            "process-inputs-released" => {
+                let Some(Released { subject, numbers, skipped }) = read(event) else { return };
+                if let Some(inputs) = self.set_aside.get_mut(&subject) {
+                    inputs.retain(|input| !numbers.contains(input));
+                }
+                self.skipped += skipped.len() as u64;
+            }
+            _ => {}
+        }
+    }
+
+    fn add(&mut self, Queue { subject, inputs }: Queue) {
+        let numbers = inputs.iter().map(|input| input.number);
+        self.set_aside.entry(subject).or_default().extend(numbers);
+    }
+
+    /// What there is, for a person; nothing if there is nothing.
+    fn told(&self) -> Option<String> {
+        let subjects: Vec<_> =
+            self.set_aside.iter().filter(|(_, inputs)| !inputs.is_empty()).collect();
+        let inputs: usize = subjects.iter().map(|(_, inputs)| inputs.len()).sum();
+        let mut told = Vec::new();
+        if inputs > 0 {
+            let mut named: Vec<_> = subjects
+                .iter()
+                .take(NAMED_MAX)
+                .map(|(subject, inputs)| format!("{} of {}", inputs.len(), subject.told()))
+                .collect();
+            if let Some(more @ 1..) = subjects.len().checked_sub(named.len()) {
+                named.push(format!("those of {more} more"));
+            }
+            let inputs = counted(inputs as u64, "input");
+            told.push(format!("{inputs} set aside ({})", named.join(", ")));
+        }
+        if self.skipped > 0 {
+            told.push(format!("to pass over {}", counted(self.skipped, "skipped event")));
+        }
+        (!told.is_empty()).then(|| told.join(", and "))
+    }
+}
+
+impl Subject {
+    fn told(&self) -> String {
+        match self {
+            Self::Instance(id) => format!("instance:{}", Printable(id)),
+            Self::Source(stream) => format!("stream:{}", Printable(stream)),
+        }
+    }
+}
+
+fn read<T: for<'de> Deserialize<'de>>(event: &RecordedEvent) -> Option<T> {
+    serde_json::from_slice(&event.data).ok()
+}
