@@ -1,10 +1,12 @@
-//! Walking the frames of one segment, and telling a torn tail from damage.
+//! Scans the frames of one segment, and distinguishes a torn tail from damage.
 //!
-//! Owns: the one corruption rule: a bad range is damage if a durable mark of any valid later frame,
-//! or the successor's opening frame, lies past its beginning; otherwise it is a torn tail, which was
-//! never acknowledged. Always holds: nothing is cut away by reading; what is not adopted is
-//! reported. What is sound is told apart quickly ([`verify_segment`]), and only then; the slow walk has the
-//! last word. Not here: which segments follow each other ([`recovery`](crate::recovery)).
+//! The corruption rule: a bad range is damage if a durable mark of any valid later frame, or the
+//! successor's opening frame, lies past its beginning. Otherwise it is a torn tail, which was never
+//! acknowledged.
+//!
+//! Scanning truncates nothing; bytes that are not adopted are reported. [`verify_segment`] accepts
+//! sound segments quickly; [`walk`] decides about all others. The order of segments is decided in
+//! [`recovery`](crate::recovery).
 
 use bytes::Bytes;
 use gesta_store::{Position, RecordedAt};
@@ -15,36 +17,35 @@ use crate::format::{
 };
 use crate::planted::{self, Bug};
 
-/// How many bytes at the end of a segment are compared with zero at once.
+/// Number of bytes compared with zero at once at the end of a segment.
 const ZEROS_AT_ONCE: usize = 64;
 
-/// What a walk begins with.
+/// The state before a segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScanStart {
     pub(crate) seed: Seed,
-    /// The chain before the segment; none where damage hid it.
+    /// The chain before the segment. `None` if damage hid it.
     pub(crate) chain: Option<Chain>,
     /// The position of the next event.
     pub(crate) next: Position,
-    /// Up to where the successor's opening frame says that the segment belongs to the log.
+    /// The segment's length according to its successor's opening frame.
     pub(crate) adopted_length: Option<u64>,
 }
 
-/// Bytes that should be a frame and are not, though they were durable once.
+/// Bytes that were durable and are no valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadRange {
     pub(crate) offset: u64,
     pub(crate) what: Malformed,
-    /// The first position that is missing, and the first one after it that is there again, where
-    /// anything is.
+    /// The first missing position, and the first position after it that is present, if any.
     pub(crate) missing: Position,
     pub(crate) resumes: Option<Position>,
 }
 
-/// What a walk found, frames aside.
+/// The result of a scan, except for the frames.
 #[derive(Clone, Debug)]
 pub(crate) struct ScanResult {
-    /// Where the adopted part ends.
+    /// The end of the adopted part.
     pub(crate) end: u64,
     /// The highest durable mark of an adopted frame.
     pub(crate) mark: u64,
@@ -52,11 +53,11 @@ pub(crate) struct ScanResult {
     pub(crate) next: Position,
     pub(crate) sealed: bool,
     pub(crate) bad: Vec<BadRange>,
-    /// Bytes after the end that are not zero: a torn tail.
+    /// Number of bytes after the end up to the last one that is not zero: a torn tail.
     pub(crate) torn_bytes: u64,
 }
 
-/// Walks all frames, handing each valid one with its offset to `visit`.
+/// Scans all frames, and calls `visit` with each valid one and its offset.
 pub(crate) fn walk(
     segment: &Bytes,
     start: ScanStart,
@@ -71,6 +72,7 @@ pub(crate) fn walk(
         bad: Vec::new(),
         torn_bytes: 0,
     };
+    // The successor, if any, says how far the segment belongs to the log.
     let limit = start.adopted_length.unwrap_or(segment.len() as u64);
     while walked.end < limit && !walked.sealed {
         match next_frame(segment, &walked, start.seed) {
@@ -79,6 +81,7 @@ pub(crate) fn walk(
                 visit(offset, frame);
             }
             Err(what) => {
+                // Either resumes after damage, or ends the scan at a torn tail.
                 if !walked.skip_damage(segment, &start, what) {
                     break;
                 }
@@ -89,13 +92,15 @@ pub(crate) fn walk(
     walked
 }
 
-/// The next frame and where it begins: right at the end, or, for a mark, in the next sector.
+/// Returns the next frame and its offset: at the end of the last one or, for a mark, at the next
+/// sector.
 fn next_frame(segment: &Bytes, walked: &ScanResult, seed: Seed) -> Result<(u64, Frame), Malformed> {
     let here = match frame_at(segment, walked.end, walked, seed) {
         Ok(frame) => return Ok((walked.end, frame)),
         Err(malformed) => malformed,
     };
     let offset = mark_offset(walked.end);
+    // Only zeros may lie between a frame and a mark in the next sector.
     let empty = slice(segment, walked.end, offset).iter().all(|byte| *byte == 0);
     match frame_at(segment, offset, walked, seed) {
         Ok(frame) if empty && frame.header.kind.is_mark() => Ok((offset, frame)),
@@ -108,21 +113,20 @@ fn slice(segment: &Bytes, from: u64, to: u64) -> &[u8] {
     segment.get(place(from)..place(to)).unwrap_or_default()
 }
 
-/// What a sound segment comes to.
+/// The result of verifying a sound segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct VerifiedSegment {
-    /// Where its part of the log ends.
+    /// The end of the segment's part of the log.
     pub(crate) end: u64,
     pub(crate) chain: Chain,
     /// The position of the next event.
     pub(crate) next: Position,
-    /// Of its last event.
+    /// The recorded time of the last event.
     pub(crate) last_recorded_at: Option<RecordedAt>,
 }
 
-/// Checks a segment that has a successor and should be sound, without a copy of anything, all but
-/// that the chain's values follow from each other ([`Chain::links`]); none where [`walk`] has to
-/// say what is wrong.
+/// Verifies a sealed segment without copying, except for the chain ([`Chain::links`]), which the
+/// caller verifies. Returns `None` if anything is wrong; [`walk`] then finds out what.
 pub(crate) fn verify_segment(
     segment: &Bytes,
     start: &ScanStart,
@@ -138,6 +142,7 @@ pub(crate) fn verify_segment(
     let mut sealed = false;
     while sound.end < limit && !sealed {
         let (offset, header) = header_after(segment, sound.end, start.seed)?;
+        // A valid frame in the wrong place is damage, too.
         if header.first_position != sound.next
             || (header.kind == FrameKind::Opening) != (offset == HEADER_BYTES)
         {
@@ -150,17 +155,18 @@ pub(crate) fn verify_segment(
             sound.take(&records, &mut visit)?;
         } else {
             let frame = segment.slice(at..at + header.length);
+            // Rare kinds are decoded whole; this also checks that marks leave the chain unchanged.
             Frame::decode(&frame, offset, start.seed, Some(sound.chain)).ok()?;
             sealed = header.kind == FrameKind::Seal;
         }
         sound.end = offset + header.length as u64;
         sound.chain = header.chain;
     }
+    // A frame that crosses the adopted length is damage.
     (sound.end == limit).then_some(sound)
 }
 
-/// The header of the next frame and where it begins: right at an offset, or, of a mark, in the next
-/// sector.
+/// Returns the next frame's header and offset: at `at` or, for a mark, at the next sector.
 fn header_after(segment: &Bytes, at: u64, seed: Seed) -> Option<(u64, FrameHeader)> {
     if let Ok(header) = FrameHeader::decode(slice(segment, at, u64::MAX), at, seed) {
         return Some((at, header));
@@ -171,7 +177,7 @@ fn header_after(segment: &Bytes, at: u64, seed: Seed) -> Option<(u64, FrameHeade
     (empty && header.kind.is_mark()).then_some((offset, header))
 }
 
-/// The records of a frame, which is at this offset.
+/// The records of the frame at this offset.
 #[derive(Clone, Copy)]
 struct Records<'a> {
     frame: &'a [u8],
@@ -181,7 +187,6 @@ struct Records<'a> {
 }
 
 impl VerifiedSegment {
-    /// Checks the records of a frame.
     fn take(
         &mut self,
         records: &Records<'_>,
@@ -189,12 +194,12 @@ impl VerifiedSegment {
     ) -> Option<()> {
         let Records { frame, offset, count, seed } = *records;
         let mut used = FRAME_HEADER_BYTES;
-        let mut goes_on = true;
+        let mut continues = true;
         for _ in 0..count {
             let at = offset + used as u64;
             let record = frame.get(used..)?;
             let (event, length) = borrow_record(record, at, seed).ok()?;
-            goes_on = append_continues(record);
+            continues = append_continues(record);
             if event.position != self.next {
                 return None;
             }
@@ -203,9 +208,10 @@ impl VerifiedSegment {
             self.next = self.next.next();
             used += length;
         }
+        // The last record ends its append, and only alignment follows it.
         let padding = frame.get(used..)?;
         let padded = padding.len() < align(1) && padding.iter().all(|byte| *byte == 0);
-        (!goes_on && padded).then_some(())
+        (!continues && padded).then_some(())
     }
 }
 
@@ -220,6 +226,7 @@ fn frame_at(
         return Err(Malformed::Short);
     }
     let frame = Frame::decode(&segment.slice(at..), offset, seed, walked.chain)?;
+    // An opening frame is the first frame, and only that.
     let first = frame.header.kind == FrameKind::Opening;
     if frame.header.first_position != walked.next || first != (offset == HEADER_BYTES) {
         return Err(Malformed::Field("first position"));
@@ -229,6 +236,7 @@ fn frame_at(
 
 impl ScanResult {
     fn take(&mut self, offset: u64, frame: &Frame) {
+        debug_assert!(offset >= self.end, "frames do not overlap");
         self.end = offset + frame.header.length as u64;
         self.mark = self.mark.max(frame.header.durable_mark);
         self.chain = Some(frame.header.chain);
@@ -236,19 +244,23 @@ impl ScanResult {
         self.sealed = frame.header.kind == FrameKind::Seal;
     }
 
-    /// Judges the bad bytes at the present end. Where they are damage, notes it and moves on to
-    /// the next valid frame, if there is one; says whether there is.
+    /// Handles bad bytes at the current end. If they are damage, records it and moves on to the
+    /// next valid frame. Returns false if there is none, or if the bytes are a torn tail.
     fn skip_damage(&mut self, segment: &Bytes, start: &ScanStart, what: Malformed) -> bool {
         if planted::is(Bug::TruncateAtFirstBadFrame) {
             return false;
         }
         let later = later_frames(segment, self.end, start.seed);
         let marks = later.iter().map(|(_, header)| header.durable_mark);
+        // The highest offset that any later evidence says was durable.
         let durable = marks.chain(start.adopted_length).max().unwrap_or(HEADER_BYTES);
         let next = later.iter().find(|(offset, _)| *offset > self.end).copied();
+        // Nothing claims that these bytes were ever durable: a torn tail.
         if durable <= self.end {
             return planted::is(Bug::AdoptPastAHole) && self.resume(next);
         }
+        // A frame beyond the durable mark may be from an unacknowledged write. It is adopted only
+        // if it directly follows the bad one.
         let belongs = |(offset, header): &(u64, FrameHeader)| {
             *offset < durable || self.is_behind(&later, *offset, header.kind)
         };
@@ -262,8 +274,8 @@ impl ScanResult {
         self.resume(resumes)
     }
 
-    /// Whether a frame begins right behind the bad one, whose own header may be whole: then only its
-    /// events are lost.
+    /// Returns whether a frame directly follows the bad one, whose header is still valid. Then only
+    /// the bad frame's events are lost.
     fn is_behind(&self, later: &[(u64, FrameHeader)], offset: u64, kind: FrameKind) -> bool {
         let bad = later.first().filter(|(offset, _)| *offset == self.end);
         bad.is_some_and(|(begin, header)| {
@@ -272,17 +284,19 @@ impl ScanResult {
         })
     }
 
-    /// Moves on to a frame after what is bad, if there is one.
+    /// Moves on to a frame after bad bytes, if there is one.
     fn resume(&mut self, next: Option<(u64, FrameHeader)>) -> bool {
         let Some((offset, header)) = next else { return false };
         self.end = offset;
+        // The chain across a hole is unknown; the next frame starts it again.
         self.chain = None;
+        // Positions never go back.
         self.next = header.first_position.max(self.next);
         true
     }
 }
 
-/// Headers of valid frames at or after an offset.
+/// Returns the headers of valid frames at or after an offset.
 fn later_frames(segment: &Bytes, from: u64, seed: Seed) -> Vec<(u64, FrameHeader)> {
     let mut found = Vec::new();
     let mut at = usize::try_from(from).map_or(segment.len(), align);
@@ -298,10 +312,10 @@ fn later_frames(segment: &Bytes, from: u64, seed: Seed) -> Vec<(u64, FrameHeader
     found
 }
 
-/// How many bytes after `end` there are up to the last one that is not zero.
+/// Returns the number of bytes from `end` up to the last one that is not zero.
 pub(crate) fn torn_bytes(segment: &Bytes, end: u64) -> u64 {
     let mut rest = slice(segment, end, u64::MAX);
-    // Most of it is zeros that nobody wrote over: whole pieces of them first.
+    // Most of the rest is preallocated zeros: skip whole chunks first.
     while let Some((before, piece)) = rest.split_last_chunk()
         && *piece == [0; ZEROS_AT_ONCE]
     {
@@ -310,7 +324,7 @@ pub(crate) fn torn_bytes(segment: &Bytes, end: u64) -> u64 {
     rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
 }
 
-/// What the header and the opening frame of a segment say, or why there is no opening frame.
+/// Decodes the opening frame of a segment.
 pub(crate) fn opening_frame(segment: &Bytes, seed: Seed) -> Result<Frame, Malformed> {
     let at = HEADER_BYTES as usize;
     if segment.len() <= at {
@@ -323,7 +337,7 @@ pub(crate) fn opening_frame(segment: &Bytes, seed: Seed) -> Result<Frame, Malfor
     Ok(frame)
 }
 
-/// Whether a segment without a valid opening frame once had durable frames.
+/// Returns whether a segment without a valid opening frame had durable frames.
 pub(crate) fn lost_opening(segment: &Bytes, seed: Seed) -> bool {
     let later = later_frames(segment, HEADER_BYTES, seed);
     later.iter().any(|(_, header)| header.durable_mark > HEADER_BYTES)

@@ -1,8 +1,8 @@
-//! SpareDescriptors file descriptors, and calls that are made again.
+//! Spare file descriptors, and system calls that are retried.
 //!
-//! Owns descriptors of `/dev/null` that are closed when the process or the system has no other left,
-//! so that what an append needs (a new segment, a file of the index that was not open) finds one
-//! although connections have taken all others. They are taken again when a file is made later.
+//! Keeps descriptors of `/dev/null` and closes them when the process or the system has no other
+//! left. An append can then still open what it needs (a new segment, a file of the index), although
+//! connections have taken all other descriptors. They are refilled when a file is created later.
 
 use std::{
     fs::File,
@@ -10,17 +10,18 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Descriptors kept: for a new segment by two handles, a new file of the index, and a file that is read.
+/// Number of spare descriptors: a new segment with two handles, a new file of the index, and a file
+/// to read.
 const SPARE_HANDLES: usize = 4;
 
-/// See the module.
+/// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct SpareDescriptors {
     handles: Mutex<Vec<File>>,
 }
 
 impl SpareDescriptors {
-    /// Takes as many descriptors as are wanted and to be had.
+    /// Opens spare descriptors until there are enough, as far as the system allows.
     pub(super) fn fill(&self) {
         let mut handles = self.handles();
         while handles.len() < SPARE_HANDLES {
@@ -29,8 +30,8 @@ impl SpareDescriptors {
         }
     }
 
-    /// Frees one descriptor; says whether there was one.
-    pub(super) fn give(&self) -> bool {
+    /// Closes one spare descriptor. Returns false if there is none.
+    pub(super) fn close_one(&self) -> bool {
         self.handles().pop().is_some()
     }
 
@@ -39,20 +40,20 @@ impl SpareDescriptors {
     }
 }
 
-/// Whether the process or the system has no file descriptor left.
+/// Returns whether the process or the system is out of file descriptors.
 pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
     let errno = rustix::io::Errno::from_io_error(error);
     matches!(errno, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
 }
 
-/// Whether the system is short of something that may be had again.
+/// Returns whether the system lacks a resource that may become available again.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::INTR];
     Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
 }
 
-/// Makes a call again while a signal interrupts it.
+/// Repeats a call until it is not interrupted by a signal.
 pub(super) fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {

@@ -1,10 +1,11 @@
-//! WriterThreads through: bytes that are on the device when the call returns.
+//! Write-through: bytes are on the device when the call returns.
 //!
-//! Owns: the choice of mechanism. Past the page cache where the file system can (`O_DIRECT` with
-//! `O_DSYNC`: one call, no copy in the kernel, and after a failure no page that lies); otherwise, and
-//! for large writes, a plain write and a sync. Always holds: bytes before the write keep what they
-//! were; bytes after it, to the end of its block, are zeros, as the file was made.
-//! Not here: threads; which file is written.
+//! Chooses the mechanism. `O_DIRECT` with `O_DSYNC` bypasses the page cache where the file system
+//! supports it: one call, no copy in the kernel, and no stale page after a failure. Otherwise, and
+//! for large writes, a plain write and a sync.
+//!
+//! Invariants: bytes before the write are unchanged; bytes after it, to the end of its block, are
+//! zeros, as in the preallocated file.
 
 use std::{
     fs::{File, OpenOptions},
@@ -16,35 +17,38 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// What direct writes begin and end at; a multiple of every device's block.
+/// Alignment of direct writes; a multiple of every device's block size.
 const BLOCK_BYTES: usize = 4_096;
-/// Larger writes go through the page cache: copying them here would cost more than it spares.
+/// Larger writes go through the page cache: copying them to an aligned buffer would cost more than
+/// it saves.
 const DIRECT_BYTES_MAX: usize = 1 << 20;
 
 /// A file that is written through.
 #[derive(Debug)]
 pub(super) struct WriteThrough {
     name: String,
-    /// Through the page cache; the one handle of the file.
+    /// The file's only handle through the page cache.
     file: Arc<File>,
     direct: Option<DirectFile>,
 }
 
-/// A second handle of the file, past the page cache.
+/// A second handle of the file, which bypasses the page cache.
 #[derive(Debug)]
 struct DirectFile {
     file: File,
-    /// Room for an aligned copy of what is written. It begins with the block that the next write
-    /// goes on in, as the last one left it.
+    /// Buffer for an aligned copy. Begins with the block in which the next write continues, as the
+    /// last write left it.
     buffer: Vec<u8>,
-    /// Where that block stands in the file, and how much of it was written; the rest is zeros.
-    stands: Option<(u64, usize)>,
+    /// Offset of that block in the file, and the number of bytes written in it; the rest is zeros.
+    /// `None` if unknown.
+    last_block: Option<(u64, usize)>,
 }
 
 impl WriteThrough {
-    /// By the one handle of the file, and by one of [`open_direct`] where there is such a thing.
+    /// Creates a writer from the file's page cache handle and, where supported, a handle from
+    /// [`open_direct`].
     pub(super) fn new(name: &str, file: Arc<File>, direct: Option<File>) -> Self {
-        let direct = direct.map(|file| DirectFile { file, buffer: Vec::new(), stands: None });
+        let direct = direct.map(|file| DirectFile { file, buffer: Vec::new(), last_block: None });
         Self { name: name.to_owned(), file, direct }
     }
 
@@ -56,13 +60,14 @@ impl WriteThrough {
         if let Some(direct) = &mut self.direct {
             if bytes.len() <= DIRECT_BYTES_MAX {
                 match direct.write(&self.file, offset, bytes) {
-                    // Some file systems open such a handle and then refuse to write by it.
+                    // Some file systems open such a handle and then refuse to write with it.
                     Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
                     result => return result,
                 }
                 self.direct = None;
             } else {
-                direct.stands = None;
+                // The write below bypasses the buffer, so its block is no longer known.
+                direct.last_block = None;
             }
         }
         self.file.write_all_at(bytes, offset)?;
@@ -70,7 +75,7 @@ impl WriteThrough {
     }
 }
 
-/// Opens a file past the page cache.
+/// Opens a file with `O_DIRECT` and `O_DSYNC`.
 pub(super) fn open_direct(path: &Path) -> io::Result<File> {
     let flags = (OFlags::DIRECT | OFlags::DSYNC).bits();
     let flags = i32::try_from(flags).map_err(io::Error::other)?;
@@ -83,31 +88,35 @@ impl DirectFile {
         let within = usize::try_from(offset - block).unwrap_or(0);
         let end = within + bytes.len();
         let length = end.next_multiple_of(BLOCK_BYTES);
-        let stands = self.stands.take();
-        let goes_on = stands.is_some_and(|(known, used)| known == block && used <= within);
+        let last_block = self.last_block.take();
+        let continues = last_block.is_some_and(|(known, used)| known == block && used <= within);
         let aligned = aligned(&mut self.buffer, length);
+        debug_assert_eq!(aligned.as_ptr().align_offset(BLOCK_BYTES), 0, "O_DIRECT needs alignment");
         let (before, rest) = aligned.split_at_mut(within);
         let (body, after) = rest.split_at_mut(bytes.len());
-        if !goes_on {
+        // Read the block's beginning only if the buffer does not hold it already.
+        if !continues {
+            // The block has other bytes before this write, which have to be written again.
             file.read_exact_at(before, block)?;
         }
         body.copy_from_slice(bytes);
+        // The buffer may still hold bytes of an earlier write here.
         after.fill(0);
         self.file.write_all_at(aligned, block)?;
+        // The block in which the next write continues.
         let last = end - end % BLOCK_BYTES;
         if last > 0 {
-            // The last block comes first: it is where the next write goes on.
+            // Keep the last block at the front of the buffer: the next write continues in it.
             aligned.copy_within(last.., 0);
             let used = length - last;
             aligned.get_mut(used..BLOCK_BYTES).unwrap_or_default().fill(0);
         }
-        self.stands = Some((block + last as u64, end - last));
+        self.last_block = Some((block + last as u64, end - last));
         Ok(())
     }
 }
 
-/// The part of a buffer that begins at a multiple of the block in memory. Its first block stays what
-/// it was where the buffer has to grow.
+/// Returns the block-aligned part of a buffer. The first block is kept if the buffer has to grow.
 fn aligned(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
     let start = |buffer: &[u8]| buffer.as_ptr().align_offset(BLOCK_BYTES).min(BLOCK_BYTES);
     if buffer.len() < length + BLOCK_BYTES {
@@ -127,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_through_stands_where_it_belongs_and_nothing_else_changed() {
+    fn what_is_written_through_last_block_where_it_belongs_and_nothing_else_changed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         std::fs::write(&path, vec![0; 64 << 10]).unwrap();
@@ -140,7 +149,7 @@ mod tests {
         let mut offset = 4_096;
         for (n, length) in [(1, 100), (2, 4_000), (3, 9_000), (4, 1), (5, 4_095)] {
             if n == 4 {
-                through = open(); // knows nothing of what stands there
+                through = open(); // knows nothing of what last_block there
                 offset += 512; // a mark leaves a gap
             }
             through.write(offset as u64, &vec![n; length]).unwrap();

@@ -1,11 +1,10 @@
 //! Real files in one directory.
 //!
-//! Owns: open file handles, and the threads that run operations beside the writer and in the
-//! background. Always holds: foreground operations run on the thread that submits
-//! them, so a lone writer pays no hand-off; while a [`FileDisk`] with [`Access::ReadWrite`] lives,
-//! no other process has one, or this one learns it before an operation succeeds
-//! ([`ownership`](super::ownership)). Not here: how bytes are written through
-//! ([`direct`](super::direct)).
+//! Owns the open file handles, and the I/O threads for pipelined and background operations.
+//! Foreground operations run on the submitting thread, so a single writer pays for no hand-off.
+//! While a [`FileDisk`] with [`Access::ReadWrite`] lives, no other process has one, or this one
+//! detects it before an operation succeeds ([`ownership`](super::ownership)). Write-through is in
+//! [`direct`](super::direct).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -32,20 +31,21 @@ use super::{
     ownership::{LockError, Ownership, is_ownership_lost, not_started},
 };
 
-/// Larger reads first ask how much there is.
+/// Larger reads look up the file's size first.
 const READ_UNASKED_BYTES: usize = 4 << 20;
-/// DirectoryFiles that are kept open for reading at most, where the process may have four times as many.
+/// Maximum number of files kept open for reading. Applies if the process may open four times as
+/// many.
 const READ_HANDLES_MAX: usize = 1_024;
-/// DirectoryFiles that are kept open because they were made here, at most: the one that is written, the
-/// next one, and some that were sealed, and so synced, before.
+/// Maximum number of files kept open because they were created here: the active segment, the next
+/// one, and some that are sealed and therefore synced.
 const MADE_HANDLES_MAX: usize = 8;
 
-/// What a directory is opened for.
+/// The mode in which a directory is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// To read and append; at most one at a time.
+    /// Reads and appends. Exclusive.
     ReadWrite,
-    /// To read; takes no lock and changes nothing.
+    /// Reads only. Takes no lock and changes nothing.
     ReadOnly,
 }
 
@@ -56,8 +56,8 @@ pub struct FileDisk {
     writing: Mutex<Option<WriterThreads>>,
 }
 
-/// What a disk that is written to has, dropped in this order: the directory is free only once
-/// nothing writes to it any more.
+/// The I/O threads and the lock of a directory opened for writing. Dropped in this order: the lock
+/// is released when nothing writes any more.
 #[derive(Debug)]
 struct WriterThreads {
     beside: IoThread,
@@ -66,7 +66,7 @@ struct WriterThreads {
 }
 
 impl FileDisk {
-    /// Opens a directory; made if it is not there and access is [`Access::ReadWrite`].
+    /// Opens a directory. Creates it if it is missing and access is [`Access::ReadWrite`].
     ///
     /// # Errors
     /// [`LockError::InUse`]: another process appends to it. [`LockError::Io`]: see its source.
@@ -92,7 +92,7 @@ impl FileDisk {
     }
 }
 
-/// Makes a directory and those above it that are not there, and makes their names durable.
+/// Creates a directory with its missing parents, and makes their names durable.
 fn create_durably(directory: &Path) -> io::Result<()> {
     if directory.as_os_str().is_empty() || directory.is_dir() {
         return Ok(());
@@ -104,6 +104,7 @@ fn create_durably(directory: &Path) -> io::Result<()> {
         made => made?,
     }
     let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    // The new name is an entry of the parent directory.
     File::open(above)?.sync_all()
 }
 
@@ -129,7 +130,8 @@ impl Disk for FileDisk {
                 })?;
             }
         }
-        // What asks for so much may have it from bytes that lie.
+        // A length this large may come from a corrupt header, so clamp it to the file's size before
+        // allocating.
         let length = match length {
             0..=READ_UNASKED_BYTES => length,
             _ => {
@@ -152,9 +154,9 @@ impl Disk for FileDisk {
             return done(self.files.run(operation));
         }
         match &*self.writing() {
-            Some(writing) if lane == Lane::Pipelined => writing.beside.hand_over(operation, done),
-            Some(writing) => writing.background.hand_over(operation, done),
-            None => done(Err(io::Error::other("the directory was freed"))),
+            Some(writing) if lane == Lane::Pipelined => writing.beside.submit(operation, done),
+            Some(writing) => writing.background.submit(operation, done),
+            None => done(Err(io::Error::other("the directory was released"))),
         }
     }
 
@@ -164,12 +166,13 @@ impl Disk for FileDisk {
 
     fn check_owner(&self) -> io::Result<()> {
         let Some(owned) = self.files.owned.upgrade() else { return Ok(()) };
-        // Another error says nothing of who the owner is.
+        // Any other error does not say who the owner is.
         owned.check().or_else(|error| if is_ownership_lost(&error) { Err(error) } else { Ok(()) })
     }
 
     fn release(&self) {
-        // Not below the lock: an operation in the background may be told of its end meanwhile.
+        // Without the lock: joining the threads may complete operations whose callbacks submit
+        // others.
         let writing = self.writing().take();
         drop(writing);
     }
@@ -189,20 +192,20 @@ fn read_full(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// The directory and the handles of files in it.
+/// The directory and its open files.
 #[derive(Debug)]
 struct DirectoryFiles {
     directory: PathBuf,
     handles: Mutex<FileHandles>,
-    /// For the file that is written through.
+    /// The file that is written through.
     through: Mutex<Option<WriteThrough>>,
     spare: SpareDescriptors,
-    /// Of a directory that is written to, until it is released.
+    /// The lock of a directory opened for writing, until it is released.
     owned: Weak<Ownership>,
 }
 
-/// Open files. A file that is being written keeps its one handle, so that a failure to write its
-/// pages back is told to whoever syncs it.
+/// Open file handles. A file being written keeps a single handle: the kernel reports a write-back
+/// error only to handles that were open when it occurred.
 #[derive(Debug)]
 struct FileHandles {
     made: VecDeque<(String, Arc<File>)>,
@@ -210,15 +213,14 @@ struct FileHandles {
     read_max: usize,
 }
 
-/// A quarter of the files that the process may have open: the rest is for connections and the
-/// process's own.
+/// A quarter of the process's limit of open files. The rest is for connections and the application.
 fn read_handles_max() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let part = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 4).unwrap_or(usize::MAX));
     part.clamp(1, READ_HANDLES_MAX)
 }
 
-/// Whether a file is a segment, or is to become one.
+/// Returns whether a file is a segment or becomes one.
 fn is_segment(name: &str) -> bool {
     let is_of_index = name.contains(".run") || name.starts_with("INDEX");
     !is_of_index && (name.ends_with(".seg") || name.ends_with(".new"))
@@ -241,10 +243,12 @@ impl FileHandles {
         self.made.push_back((name, file));
     }
 
-    /// Closes the oldest of those handles that nobody needs any more; says whether there was one. The
-    /// segment that is written and the one that is ready must not have to be opened again, nor the
-    /// latest file of the index.
+    /// Closes the oldest handle of a created file that is not needed any more. Returns false if
+    /// there is none. The active and the next segment and the latest file of the index stay open:
+    /// reopening them could fail.
     fn forget_made(&mut self) -> bool {
+        // Segments and files of the index are kept separately: either kind must not evict the
+        // other.
         let names = self.made.iter().map(|(name, _)| name).enumerate();
         let (mut segments, mut others): (Vec<_>, Vec<_>) =
             names.partition(|(_, name)| is_segment(name));
@@ -256,7 +260,7 @@ impl FileHandles {
 
     fn keep_read(&mut self, name: &str, file: Arc<File>) {
         if self.read.len() >= self.read_max {
-            // Whoever uses one keeps it; the rest is opened again by name.
+            // Users of a handle hold their own reference; the files are reopened by name.
             self.read.clear();
         }
         self.read.insert(name.to_owned(), file);
@@ -291,6 +295,7 @@ impl DirectoryFiles {
 
     fn run(&self, operation: Operation) -> io::Result<()> {
         let owned = self.owned.upgrade();
+        // A process that lost the lock must not create or remove files of the new owner.
         if let (Some(owned), true) = (&owned, changes_names(&operation)) {
             owned.check().map_err(not_started)?;
         }
@@ -301,7 +306,7 @@ impl DirectoryFiles {
             }
             Operation::WriteThrough { file, offset, bytes } => {
                 // Before, so that no segment is begun that another owner did not see; and after, so
-                // that nothing is acknowledged that it did not adopt.
+                // that nothing is acknowledged that another owner did not adopt.
                 let check = || owned.as_ref().map_or(Ok(()), |owned| owned.check());
                 if let Some(lost) = check().err().filter(is_ownership_lost) {
                     return Err(not_started(lost));
@@ -318,6 +323,7 @@ impl DirectoryFiles {
             },
             Operation::Remove { file } => {
                 self.handles().forget(&file);
+                // It may be the removed file, and a new file may get its name.
                 *self.through.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 let path = self.directory.join(file);
                 retry_interrupted(|| fs::remove_file(&path))
@@ -330,7 +336,7 @@ impl DirectoryFiles {
     }
 
     fn get(&self, name: &str) -> io::Result<Arc<File>> {
-        // Opened below the lock: a file that is given this name meanwhile must not be missed.
+        // Opened under the lock, so that a concurrent rename to this name is not missed.
         let mut handles = self.handles();
         if let Some(file) = handles.get(name) {
             return Ok(file);
@@ -341,7 +347,8 @@ impl DirectoryFiles {
         Ok(file)
     }
 
-    /// Opens a file, by a descriptor that something else can spare if there is no other.
+    /// Opens a file. If no descriptor is left, closes cached handles and spare descriptors one
+    /// after the other until one is available.
     fn opened<T>(
         &self,
         handles: &mut FileHandles,
@@ -349,13 +356,14 @@ impl DirectoryFiles {
     ) -> io::Result<T> {
         let mut opened = open();
         if opened.as_ref().is_err_and(is_out_of_descriptors) {
+            // Cached read handles go first: they are the cheapest to open again.
             handles.read.clear();
             opened = open();
         }
         while opened.as_ref().is_err_and(is_out_of_descriptors) && handles.forget_made() {
             opened = open();
         }
-        while opened.as_ref().is_err_and(is_out_of_descriptors) && self.spare.give() {
+        while opened.as_ref().is_err_and(is_out_of_descriptors) && self.spare.close_one() {
             opened = open();
         }
         opened
@@ -364,7 +372,7 @@ impl DirectoryFiles {
     fn write_through(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut through = self.through.lock().unwrap_or_else(PoisonError::into_inner);
         if through.as_ref().is_none_or(|through| through.name() != name) {
-            // Its descriptor may be the only one.
+            // Close it first: its descriptor may be the only one available.
             *through = None;
             let file = self.get(name).map_err(not_started)?;
             let path = self.directory.join(name);
@@ -376,9 +384,11 @@ impl DirectoryFiles {
     }
 
     fn create(&self, name: &str) -> io::Result<()> {
+        // A new file is about to need descriptors: refill while there may be some.
         self.spare.fill();
         let path = self.directory.join(name);
         let mut options = OpenOptions::new();
+        // Readable too: the same handle serves reads of the segment's tail.
         let options = options.read(true).write(true).create(true).truncate(true);
         let mut handles = self.handles();
         let file = self.opened(&mut handles, || options.open(&path))?;
@@ -406,7 +416,7 @@ impl DirectoryFiles {
                 new.as_path(),
                 RenameFlags::NOREPLACE,
             ) {
-                // Not every file system can do it in one step.
+                // Not every file system supports an atomic rename without replacement.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if new.exists() => {
                     Err(io::ErrorKind::AlreadyExists.into())
                 }
@@ -418,7 +428,7 @@ impl DirectoryFiles {
     }
 }
 
-/// Whether an operation makes, renames or removes a file.
+/// Returns whether an operation creates, renames or removes a file.
 fn changes_names(operation: &Operation) -> bool {
     match operation {
         Operation::Create { .. }
@@ -432,8 +442,8 @@ fn changes_names(operation: &Operation) -> bool {
     }
 }
 
-/// Opens a file to be read, and to be synced where that is allowed. That it was read is not noted
-/// with the file where the system lets us do without, which takes a part of each small read.
+/// Opens a file for reading, and for syncing where that is allowed. Uses `O_NOATIME` where
+/// permitted: updates of access times are measurable on small reads.
 fn open_to_read(path: &Path) -> io::Result<File> {
     let open = |flags: OFlags| {
         let flags = i32::try_from(flags.bits()).unwrap_or_default();
@@ -447,7 +457,7 @@ fn open_to_read(path: &Path) -> io::Result<File> {
     }
 }
 
-/// A thread that runs operations in the order of their submission.
+/// A thread that runs operations in the order of submission.
 #[derive(Debug)]
 struct IoThread {
     work: Option<mpsc::Sender<(Operation, Done)>>,
@@ -465,16 +475,17 @@ impl IoThread {
         Ok(Self { work: Some(work), thread: Some(thread) })
     }
 
-    fn hand_over(&self, operation: Operation, done: Done) {
+    fn submit(&self, operation: Operation, done: Done) {
         let work = self.work.as_ref().expect("taken only when dropped");
         if let Err(mpsc::SendError((_, done))) = work.send((operation, done)) {
-            done(Err(io::Error::other("the disk's thread ended")));
+            done(Err(io::Error::other("the I/O thread has ended")));
         }
     }
 }
 
 impl Drop for IoThread {
     fn drop(&mut self) {
+        // Closing the channel ends the thread after the operations that are queued.
         drop(self.work.take());
         if let Some(thread) = self.thread.take() {
             drop(thread.join());

@@ -1,11 +1,12 @@
-//! The seam to storage: everything that the engine reads or writes goes through [`Disk`].
+//! The storage seam: everything that the engine reads or writes goes through [`Disk`].
 //!
-//! Owns: what can be asked of a directory of files, and when it is done. Always holds: an
-//! operation that was submitted may take effect, wholly or in part, until its completion says
-//! otherwise; operations submitted together may complete in any order; only a completed
-//! [`Operation::Sync`] or [`Operation::WriteThrough`] makes written bytes durable, and only a completed
-//! [`Operation::SyncDirectory`] makes names durable.
-//! Not here: what the bytes mean, and who may open the directory ([`FileDisk`] locks it).
+//! Rules for implementations and their users:
+//! - A submitted operation may take effect, wholly or in part, until its completion says otherwise.
+//! - Operations that are submitted together may complete in any order.
+//! - Only a completed [`Operation::Sync`] or [`Operation::WriteThrough`] makes written bytes
+//!   durable, and only a completed [`Operation::SyncDirectory`] makes names durable.
+//!
+//! The meaning of the bytes is defined in other modules. [`FileDisk`] locks its directory.
 
 mod descriptors;
 mod direct;
@@ -21,47 +22,47 @@ pub use files::{Access, FileDisk};
 pub use ownership::LockError;
 pub(crate) use ownership::{is_ownership_lost, may_have_written};
 
-/// One change to storage.
+/// A change to storage.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Operation {
-    /// Makes an empty file; one of that name that is there is emptied.
+    /// Creates an empty file, or truncates an existing one.
     Create {
         /// The file's name.
         file: String,
     },
-    /// Writes bytes at an offset; the file grows where needed.
+    /// Writes bytes at an offset. The file grows as needed.
     Write {
         /// The file's name.
         file: String,
-        /// Where, in bytes.
+        /// Offset in bytes.
         offset: u64,
-        /// What.
+        /// Bytes to write.
         bytes: Bytes,
     },
-    /// Writes bytes at an offset and makes them durable, in one step or in two. For appending to a
-    /// file that was made of zeros: nothing but zeros may lie after the bytes.
+    /// Writes bytes at an offset and makes them durable. For appending to a preallocated file: only
+    /// zeros may follow the bytes.
     WriteThrough {
         /// The file's name.
         file: String,
-        /// Where, in bytes.
+        /// Offset in bytes.
         offset: u64,
-        /// What.
+        /// Bytes to write.
         bytes: Bytes,
     },
-    /// Makes everything durable that was written to a file before this was submitted.
+    /// Makes all bytes durable that were written to a file before this was submitted.
     Sync {
         /// The file's name.
         file: String,
     },
-    /// Gives a file another name.
+    /// Renames a file, replacing any file with the new name.
     Rename {
         /// The old name.
         from: String,
         /// The new name.
         to: String,
     },
-    /// Gives a file another name that no file has yet; otherwise
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists).
+    /// Renames a file. Fails with [`AlreadyExists`](io::ErrorKind::AlreadyExists) if a file with
+    /// the new name exists.
     RenameNoReplace {
         /// The old name.
         from: String,
@@ -89,93 +90,100 @@ impl fmt::Debug for Operation {
             }
             Self::Sync { file } => write!(f, "sync {file}"),
             Self::Rename { from, to } => write!(f, "rename {from} to {to}"),
-            Self::RenameNoReplace { from, to } => write!(f, "name {from} {to}"),
+            Self::RenameNoReplace { from, to } => {
+                write!(f, "rename {from} to {to} unless it exists")
+            }
             Self::SyncDirectory => f.write_str("sync directory"),
             Self::Remove { file } => write!(f, "remove {file}"),
         }
     }
 }
 
-/// How urgent an operation is.
+/// The urgency of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Somebody waits for it, and the submitter has nothing else to do meanwhile.
+    /// A caller waits for it, and the submitter has nothing else to do. May run on the submitting
+    /// thread.
     Foreground,
-    /// Somebody waits for it, and the submitter goes on meanwhile. Done in the order of submission.
+    /// A caller waits for it while the submitter continues. Performed in the order of submission.
     Pipelined,
-    /// Preparation; must not delay the foreground.
+    /// Preparation. Must not delay the foreground.
     Background,
 }
 
-/// From where a read takes its bytes.
+/// The source of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cache {
-    /// From wherever is fastest.
+    /// The page cache or the device, whichever is faster.
     Use,
-    /// From the device: what the page cache holds after a failed sync may be a lie.
+    /// The device: after a failed sync the page cache may differ from it.
     Bypass,
 }
 
-/// Called once when an operation is done, from any thread.
+/// Completion callback. Called once, from any thread.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// A directory of files.
 pub trait Disk: Send + Sync + fmt::Debug + 'static {
-    /// The names of all files, in any order.
+    /// Returns the names of all files, in any order.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Any error of the system.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// A file's length in bytes.
+    /// Returns a file's length in bytes.
     ///
     /// # Errors
-    /// Whatever the system says, [`io::ErrorKind::NotFound`] among it.
+    /// Any error of the system, including [`io::ErrorKind::NotFound`].
     fn length(&self, file: &str) -> io::Result<u64>;
 
-    /// Reads up to `length` bytes; fewer only where the file ends.
+    /// Reads up to `length` bytes. Returns fewer only at the end of the file.
     ///
     /// # Errors
-    /// Whatever the system says, [`io::ErrorKind::NotFound`] among it.
+    /// Any error of the system, including [`io::ErrorKind::NotFound`].
     fn read(&self, file: &str, offset: u64, length: usize, cache: Cache) -> io::Result<Bytes>;
 
-    /// Reads into a buffer, from wherever is fastest; says how many bytes: fewer than the buffer has
-    /// only where the file ends.
+    /// Reads into a buffer and returns the number of bytes, which is less than the buffer's length
+    /// only at the end of the file. May use the page cache.
     ///
     /// # Errors
-    /// Whatever the system says, [`io::ErrorKind::NotFound`] among it.
+    /// Any error of the system, including [`io::ErrorKind::NotFound`].
     fn read_into(&self, file: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let bytes = self.read(file, offset, buffer.len(), Cache::Use)?;
         buffer.iter_mut().zip(&bytes).for_each(|(place, byte)| *place = *byte);
         Ok(bytes.len())
     }
 
-    /// Begins an operation. `done` is called once it is done, maybe before this returns.
+    /// Submits an operation. `done` is called when it completes, possibly before this returns.
     fn submit(&self, operation: Operation, lane: Lane, done: Done);
 
-    /// What is read from now on is read from the files that have their names now, which another
-    /// process may have given to others since they were read last.
+    /// Closes cached handles, so that later reads see files that another process has replaced
+    /// since.
     fn reopen_files(&self) {}
 
-    /// An error if another process may be changing the directory, although this one opened it to do so.
+    /// Checks that no other process can be changing a directory that this one opened for writing.
     ///
     /// # Errors
-    /// The reason, which does not pass.
+    /// The reason. It is permanent.
     fn check_owner(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Nothing will be submitted any more: lets others have the directory. Reads go on.
+    /// Releases the directory to other processes. Nothing may be submitted afterwards; reads still
+    /// work.
     fn release(&self) {}
 
-    /// Does an operation and waits for it; for opening and maintenance, not for the writer.
+    /// Runs an operation and waits for it. For opening and maintenance; the writer submits.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Any error of the system.
     fn run(&self, operation: Operation) -> io::Result<()> {
+        // Completion may be reported from another thread.
         let (sender, receiver) = mpsc::channel();
         let done: Done = Box::new(move |result| drop(sender.send(result)));
         self.submit(operation, Lane::Foreground, done);
-        receiver.recv().unwrap_or_else(|_| Err(io::Error::other("the disk gave no answer")))
+        receiver.recv().unwrap_or_else(|_| {
+            Err(io::Error::other("the disk dropped the operation without completing it"))
+        })
     }
 }

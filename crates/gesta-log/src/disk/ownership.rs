@@ -1,11 +1,13 @@
-//! The right to write to a directory: the lock file and its identity.
+//! Ownership of a directory: the lock file and its identity.
 //!
-//! Owns the lock on the file `LOCK`, and the check that the name `LOCK` still means the locked file.
-//! A lock is on a file, not on its name: after somebody removed or replaced the file, another process
-//! locks the new one and writes as well. Invariant: [`Ownership::check`] fails from the moment at which
-//! another process can have the lock. So an owner that checks after its bytes are durable, and before
-//! it acknowledges them, never acknowledges what the other process did not adopt; and one that checks
-//! before it writes never begins a segment that the other process did not see.
+//! Owns the lock on the file `LOCK`, and the check that the name `LOCK` still means the locked
+//! file. A lock is on a file, not on its name: when the file is removed or replaced, another
+//! process can lock the new one and write as well.
+//!
+//! Invariant: [`Ownership::check`] fails from the moment at which another process can have the
+//! lock. An owner that checks after its bytes are durable and before it acknowledges them never
+//! acknowledges what the other process did not adopt. An owner that checks before it writes never
+//! begins a segment that the other process did not see.
 
 use std::{
     error::Error,
@@ -20,15 +22,15 @@ use rustix::fs::{AtFlags, FlockOperation};
 
 use super::descriptors::retry_interrupted;
 
-/// The file that is locked; its content is the owner's process id.
+/// The locked file. Contains the owner's process id.
 const LOCK_FILE: &str = "LOCK";
-/// How often the lock file may be replaced while it is being locked.
+/// Maximum number of attempts, as the lock file may be replaced while it is being locked.
 const TRIES_MAX: usize = 16;
 
-/// Why a directory could not be opened.
+/// The reason why a directory could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process has it.
+    /// Another process holds the lock.
     #[error("{} is in use by process {owner}; stop it or open read-only", .directory.display())]
     InUse {
         /// The directory.
@@ -36,46 +38,50 @@ pub enum LockError {
         /// The process id that the lock file names, as text.
         owner: String,
     },
-    /// The system said no.
+    /// The system reported an error.
     #[error("cannot open {}", .directory.display())]
     Io {
         /// The directory.
         directory: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
-/// See the module. The lock is freed when this is dropped, even if a child process that is being
-/// started still holds a copy of the file.
+/// The lock on a directory.
+///
+/// The lock is released when this is dropped, even if a child process that is being started still
+/// holds a copy of the file.
 #[derive(Debug)]
 pub(super) struct Ownership {
     path: PathBuf,
-    /// Kept open: to make names durable takes no descriptor.
+    /// Kept open, so that syncing names needs no descriptor.
     directory: File,
     lock: File,
     identity: (u64, u64),
 }
 
 impl Ownership {
-    /// Locks a directory.
     pub(super) fn take(path: &Path) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { directory: path.to_owned(), source };
         let directory = File::open(path).map_err(failed)?;
         for _ in 0..TRIES_MAX {
             let lock = lock(path)?;
             let metadata = lock.metadata().map_err(failed)?;
+            // Device and inode identify a file regardless of its name.
             let identity = (metadata.dev(), metadata.ino());
             let directory = directory.try_clone().map_err(failed)?;
             let owned = Self { path: path.to_owned(), directory, lock, identity };
-            // The file may have been replaced after it was opened and before it was locked.
+            // The file may have been replaced between opening and locking it.
             if owned.check().is_ok() {
                 owned.sign().map_err(failed)?;
                 return Ok(owned);
             }
         }
-        Err(failed(io::Error::other("the file LOCK is replaced again and again")))
+        Err(failed(io::Error::other(
+            "the file LOCK was replaced repeatedly while it was being locked; make sure that nothing removes it",
+        )))
     }
 
     fn sign(&self) -> io::Result<()> {
@@ -83,10 +89,11 @@ impl Ownership {
         self.lock.write_all_at(std::process::id().to_string().as_bytes(), 0)
     }
 
-    /// An error if the name `LOCK` does not mean the locked file any more.
+    /// Returns an error if the name `LOCK` no longer means the locked file.
     pub(super) fn check(&self) -> io::Result<()> {
         let look = || rustix::fs::statat(&self.directory, LOCK_FILE, AtFlags::empty());
         match retry_interrupted(|| Ok(look()?)) {
+            // Same device and inode: the name still means the locked file.
             Ok(stat) if (stat.st_dev, stat.st_ino) == self.identity => Ok(()),
             Ok(_) => Err(self.disowned()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.disowned()),
@@ -106,7 +113,7 @@ impl Ownership {
 
 impl Drop for Ownership {
     fn drop(&mut self) {
-        // Closing the file frees the lock as well, so a failure changes nothing.
+        // Closing the file releases the lock as well, so a failure here changes nothing.
         let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
     }
 }
@@ -123,6 +130,7 @@ fn lock(directory: &Path) -> Result<File, LockError> {
     match locked {
         Ok(()) => Ok(file),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            // Best effort: the owner may be writing its process id at the moment.
             let owner = fs::read_to_string(&path).unwrap_or_default();
             let owner = if owner.is_empty() { "unknown".to_owned() } else { owner };
             Err(LockError::InUse { directory: directory.to_owned(), owner })
@@ -151,7 +159,7 @@ impl fmt::Display for OwnershipLost {
 
 impl Error for OwnershipLost {}
 
-/// The error of an operation that failed before any of its bytes were handed to the system.
+/// The error of an operation that failed before any of its bytes were passed to the system.
 #[derive(Debug)]
 struct NotStarted(io::Error);
 
@@ -167,17 +175,17 @@ impl Error for NotStarted {
     }
 }
 
-/// Says of an error that nothing was handed to the system before it.
+/// Marks an error as having occurred before anything was passed to the system.
 pub(super) fn not_started(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), NotStarted(error))
 }
 
-/// Whether bytes may have been handed to the system before this error.
+/// Returns whether bytes may have been passed to the system before this error.
 pub(crate) fn may_have_written(error: &io::Error) -> bool {
     !error.get_ref().is_some_and(|inner| inner.is::<NotStarted>())
 }
 
-/// Whether the right to write was lost.
+/// Returns whether the error is the loss of ownership.
 pub(crate) fn is_ownership_lost(error: &io::Error) -> bool {
     let Some(inner) = error.get_ref() else { return false };
     match inner.downcast_ref::<NotStarted>() {

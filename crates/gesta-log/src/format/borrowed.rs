@@ -1,13 +1,13 @@
-//! A record read in place: nothing is copied or allocated.
+//! Decoding a record in place, without copying or allocating.
 //!
-//! Always holds: the checksum was verified and every length checked before a field is handed out.
+//! The checksum is verified, and every length checked, before a field is returned.
 
 use gesta_store::{EventId, Position, RecordedAt, Revision};
 use uuid::Uuid;
 
 use super::{Fields, Malformed, Seed, record::APPEND_CONTINUES, record_length};
 
-/// A recorded event whose texts and payloads are still where they were read.
+/// A recorded event that borrows its texts and payloads from the buffer it was read into.
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -33,29 +33,29 @@ use super::{Fields, Malformed, Seed, record::APPEND_CONTINUES, record_length};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BorrowedEvent<'a> {
-    /// Its place in the store.
+    /// Position in the store.
     pub position: Position,
-    /// Its place in its stream.
+    /// Revision in the stream.
     pub revision: Revision,
-    /// When it was recorded.
+    /// Time at which the store recorded the event.
     pub recorded_at: RecordedAt,
-    /// Its id.
+    /// Event id.
     pub id: EventId,
-    /// Its schema version.
+    /// Schema version of the event type.
     pub schema_version: u16,
-    /// The name of its stream.
+    /// Stream name.
     pub stream: &'a str,
-    /// Its type.
+    /// Event type.
     pub event_type: &'a str,
-    /// Its metadata.
+    /// Metadata, as it was appended.
     pub metadata: &'a [u8],
-    /// Its data.
+    /// Data, as it was appended.
     pub data: &'a [u8],
     tags: Tags<'a>,
 }
 
 impl<'a> BorrowedEvent<'a> {
-    /// Its tags.
+    /// The tags, in the order in which they were appended.
     #[must_use]
     pub fn tags(&self) -> Tags<'a> {
         self.tags
@@ -65,7 +65,7 @@ impl<'a> BorrowedEvent<'a> {
 /// The tags of a borrowed event, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tags<'a> {
-    /// Checked: lengths and UTF-8.
+    /// Lengths and UTF-8 are already checked.
     bytes: &'a [u8],
 }
 
@@ -80,8 +80,8 @@ impl<'a> Iterator for Tags<'a> {
     }
 }
 
-/// Reads the record at the front of `bytes`, which are at `offset` of the segment; also says how
-/// long it is.
+/// Decodes the record at the front of `bytes`, which begin at `offset` of the segment. Also returns
+/// the record's length.
 pub(crate) fn borrow_record(
     bytes: &[u8],
     offset: u64,
@@ -91,6 +91,7 @@ pub(crate) fn borrow_record(
     let record = bytes.get(..length).ok_or(Malformed::Short)?;
     let mut fields = Fields(record);
     fields.u32()?;
+    // The checksum covers all that follows it.
     if fields.u32()? != seed.of(offset, fields.0) {
         return Err(Malformed::Checksum("record"));
     }
@@ -110,11 +111,14 @@ pub(crate) fn borrow_record(
         return Err(Malformed::OtherVersion);
     }
     let (metadata_bytes, data_bytes) = (fields.u32()? as usize, fields.u32()? as usize);
+    // One UTF-8 check for both names. `split_at_checked` refuses a cut within a character.
     let names = text(fields.take(stream_bytes + type_bytes)?)?;
     let (stream, event_type) =
         names.split_at_checked(stream_bytes).ok_or(Malformed::Field("text"))?;
     fields.take(named_bytes)?;
+    // Tags are validated here, so that their iterator cannot fail.
     let tags = take_tags(&mut fields, tag_count)?;
+    // Not part of a borrowed event.
     fields.take(correlation_bytes + causation_bytes)?;
     let (metadata, data) = (fields.take(metadata_bytes)?, fields.take(data_bytes)?);
     if !fields.0.is_empty() {

@@ -1,12 +1,12 @@
-//! CRC-32C (RFC 3720, appendix B.4), bound to a place.
+//! CRC-32C (RFC 3720, appendix B.4), bound to a location.
 //!
-//! Always holds: a checksum covers the segment's salt and number and the offset of what it is for,
-//! so bytes that are valid elsewhere are not valid here.
+//! A checksum covers the segment's salt and number and the offset of the checked bytes, so bytes
+//! that are valid elsewhere are not valid here.
 //!
-//! Bytes go through the processor's instruction for it. An offset goes through tables (a byte each,
-//! all eight at once): for so few bytes they take less than a call does.
+//! Payload bytes use the processor's CRC instruction. The eight bytes of an offset use lookup
+//! tables (one per byte, all eight at once): for so short an input they are faster than a call.
 
-/// What all checksums of one segment begin with.
+/// The state that all checksums of one segment begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seed(u32);
 
@@ -15,28 +15,31 @@ impl Seed {
         Self(crc32c::crc32c_append(crc32c::crc32c(&salt), &segment.to_le_bytes()))
     }
 
-    /// The checksum of bytes at this offset of the segment.
+    /// Returns the checksum of bytes at an offset of the segment.
     pub(crate) fn of(self, offset: u64, bytes: &[u8]) -> u32 {
         crc32c::crc32c_append(self.at(offset), bytes)
     }
 
-    /// The checksum of the eight bytes of an offset.
+    /// Extends the state by the eight bytes of an offset.
     fn at(self, offset: u64) -> u32 {
+        // CRC is linear: the effects of the bytes combine by XOR. The inversions undo those of
+        // `crc32c`.
         let bytes = (u64::from(!self.0) ^ offset).to_le_bytes();
         let changes = EFFECTS.iter().zip(bytes);
         !changes.fold(0, |sum, (effect, byte)| sum ^ effect.get(usize::from(byte)).unwrap_or(&0))
     }
 }
 
-/// What a byte with 7, 6 .. 0 bytes after it does to a checksum.
+/// The effect on a checksum of a byte that is followed by 7, 6, .. 0 bytes.
 static EFFECTS: [[u32; 256]; 8] = effects();
 
 #[expect(clippy::indexing_slicing, reason = "evaluated when compiled")]
 const fn effects() -> [[u32; 256]; 8] {
-    /// The generator polynomial, its lowest bit first.
+    /// The generator polynomial, lowest bit first.
     const POLYNOMIAL: u32 = 0x82f6_3b78;
     let mut effects = [[0; 256]; 8];
     let mut byte = 0;
+    // One zero byte more shifts the effect by eight bits.
     while byte < 256 {
         let mut effect = byte as u32;
         let mut bits = 0;

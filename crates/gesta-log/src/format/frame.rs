@@ -1,8 +1,12 @@
-//! A frame: neighbouring appends that were written together, or one mark of the log's own; the unit
-//! that is adopted or not.
+//! Frames: the units of writing and of recovery.
 //!
-//! Always holds: an append is in one frame, whole; every frame begins at a multiple of 8 bytes and
-//! says up to where its segment was durable when it was written (the *durable mark*).
+//! A frame holds one append or several neighbouring ones, or is a record of the log's own (opening,
+//! close, seal, gap).
+//!
+//! Invariants:
+//! - An append lies within one frame.
+//! - A frame begins at a multiple of 8 bytes.
+//! - A frame says how far its segment was durable when it was written: the *durable mark*.
 
 use std::ops::Range;
 
@@ -16,21 +20,22 @@ use super::{
     gap, record_length,
 };
 
-/// Bytes of a frame before its body.
+/// Size of a frame's header.
 pub(crate) const FRAME_HEADER_BYTES: usize = 72;
 const CHECKSUM_AT: usize = FRAME_HEADER_BYTES - 4;
 const MAGIC: u32 = u32::from_le_bytes(*b"GFRM");
 const ALIGNMENT: usize = 8;
 const OPENING_BYTES: usize = 32;
-/// Length and checksum of a record, which the chain does not cover.
+/// Length and checksum of a record; the chain does not cover them.
 const UNCHAINED_BYTES: usize = 8;
-/// Bytes of records that are hashed at once, roughly.
+/// Approximate number of record bytes that are hashed at once.
 const HASHED_TOGETHER_BYTES: usize = 64 << 10;
-/// What a device loses as a whole.
+/// The unit in which a device loses data.
 const SECTOR_BYTES: u64 = 512;
 
-/// Where a close frame or a seal goes after frames that end here: into a sector of its own, so that
-/// losing one sector cannot take both an append and what says that it was durable.
+/// Returns the offset of a close frame or seal after frames that end at `end`. It begins a new
+/// sector, so that the loss of one sector cannot take both an append and the mark that says it was
+/// durable.
 pub(crate) fn mark_offset(end: u64) -> u64 {
     if planted::is(Bug::MarkInTheSectorBefore) {
         return end;
@@ -38,15 +43,15 @@ pub(crate) fn mark_offset(end: u64) -> u64 {
     end.next_multiple_of(SECTOR_BYTES)
 }
 
-/// The next multiple of a frame's alignment.
+/// Rounds up to a frame's alignment.
 pub(crate) const fn align(bytes: usize) -> usize {
     bytes.next_multiple_of(ALIGNMENT)
 }
 
-/// What stands for everything that was ever appended: BLAKE3 over the content of all records.
+/// The hash chain over all that was ever appended: BLAKE3 over the contents of all records.
 ///
-/// It covers what events say and where they belong, not where their bytes lie, so rewriting a
-/// segment keeps it.
+/// It covers the contents of events and their positions, not the location of their bytes, so
+/// rewriting a segment keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Chain(pub(crate) [u8; 32]);
 
@@ -56,9 +61,9 @@ impl Chain {
         Self(*blake3::hash(&store).as_bytes())
     }
 
-    /// The links that the events frames of a segment make, from their bare fields: nothing is
-    /// verified, so they mean something only where everything else was found to be sound. None
-    /// where the fields cannot be.
+    /// Reads the chain links of a segment's events frames without verifying anything. They are
+    /// meaningful only for a segment that was verified otherwise. `None` if the fields are
+    /// impossible.
     pub(crate) fn links(self, segment: &[u8], from: u64, to: u64) -> Option<Vec<ChainLink<'_>>> {
         let mut links = Vec::new();
         let (mut before, mut at, mut end) = (self, from, from);
@@ -66,13 +71,14 @@ impl Chain {
             let frame = segment.get(usize::try_from(at).ok()?..)?;
             let mut fields = Fields(frame);
             if fields.u32().ok()? != MAGIC {
-                // A mark in the next sector, or nothing.
+                // A mark may begin at the next sector; anything else is malformed.
                 at = if at == end { mark_offset(end) } else { return None };
                 if at == end {
                     return None;
                 }
                 continue;
             }
+            // The same fields as in `FrameHeader::decode`, without checks.
             let [kind, ..] = fields.array::<4>().ok()?;
             let (length, _records) = (fields.u32().ok()? as usize, fields.u32().ok()?);
             fields.take(2 * 8).ok()?;
@@ -85,6 +91,7 @@ impl Chain {
                 });
             }
             before = after;
+            // Unverified lengths could be zero; always advance.
             at += length.max(ALIGNMENT) as u64;
             end = at;
         }
@@ -98,7 +105,7 @@ impl Chain {
     }
 }
 
-/// A frame's records between two values of the chain.
+/// The records of a frame between two values of the chain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChainLink<'a> {
     before: Chain,
@@ -108,7 +115,8 @@ pub(crate) struct ChainLink<'a> {
 }
 
 impl ChainLink<'_> {
-    /// Whether the one value follows from the other. `room` is reused from link to link.
+    /// Returns whether the second value follows from the first. `room` is a buffer that is reused
+    /// between links.
     pub(crate) fn holds(&self, room: &mut Vec<u8>) -> bool {
         room.clear();
         room.extend_from_slice(&self.before.0);
@@ -122,23 +130,22 @@ impl ChainLink<'_> {
     }
 }
 
-/// What kind of frame it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameKind {
-    /// The first of a segment: names the predecessor.
+    /// The first frame of a segment; names the predecessor.
     Opening,
-    /// The events of one append or of several small ones.
+    /// The events of one or more appends.
     Events,
     /// Says how far the log is durable, after a pause.
     Close,
-    /// The last of a segment.
+    /// The last frame of a segment.
     Seal,
-    /// What is left of appends of which events were scavenged.
+    /// Replaces the frames of appends of which events were scavenged.
     Gap,
 }
 
 impl FrameKind {
-    /// Whether it only says how far the log is durable.
+    /// Returns whether the frame only carries a durable mark.
     pub(crate) const fn is_mark(self) -> bool {
         matches!(self, Self::Close | Self::Seal)
     }
@@ -165,18 +172,18 @@ impl FrameKind {
     }
 }
 
-/// What a frame says about itself, verified by its own checksum.
+/// The header of a frame, verified by its own checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     pub(crate) kind: FrameKind,
     /// Header, body and padding, in bytes.
     pub(crate) length: usize,
     pub(crate) records: usize,
-    /// Of the frame's first event; of a frame without events, the next one's.
+    /// The position of the frame's first event, or of the next event if the frame has none.
     pub(crate) first_position: Position,
-    /// Everything before this offset of the segment was durable when the frame was written.
+    /// All bytes of the segment before this offset were durable when the frame was written.
     pub(crate) durable_mark: u64,
-    /// After this frame.
+    /// The value after this frame.
     pub(crate) chain: Chain,
     pub(super) body_checksum: u32,
 }
@@ -184,6 +191,7 @@ pub(crate) struct FrameHeader {
 impl FrameHeader {
     pub(super) fn encode(&self, offset: u64, seed: Seed) -> [u8; FRAME_HEADER_BYTES] {
         let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES);
+        debug_assert!(self.durable_mark <= offset, "a frame is not durable before it is written");
         bytes.extend_from_slice(&MAGIC.to_le_bytes());
         bytes.extend_from_slice(&[self.kind.code(), 0, 0, 0]);
         for number in [self.length, self.records] {
@@ -199,13 +207,14 @@ impl FrameHeader {
         bytes.try_into().expect("the fields add up to the header's length")
     }
 
-    /// Reads the header at the front of `bytes`, which are at `offset` of the segment.
+    /// Decodes the header at the front of `bytes`, which begin at `offset` of the segment.
     pub(crate) fn decode(bytes: &[u8], offset: u64, seed: Seed) -> Result<Self, Malformed> {
         let mut fields = Fields(bytes);
         if fields.u32()? != MAGIC {
             return Err(Malformed::Magic);
         }
         let covered = bytes.get(..CHECKSUM_AT).ok_or(Malformed::Short)?;
+        // The header is verified before any length in it is used.
         let checksum = Fields(bytes.get(CHECKSUM_AT..).ok_or(Malformed::Short)?).u32()?;
         if checksum != seed.of(offset, covered) && !planted::is(Bug::NoChecksumOfAHeader) {
             return Err(Malformed::Checksum("frame header"));
@@ -221,6 +230,8 @@ impl FrameHeader {
             chain: Chain(fields.array()?),
             body_checksum: fields.u32()?,
         };
+        // A valid checksum does not exclude a crafted header: bound the number of records by the
+        // length before memory is reserved for them.
         let possible = header.records.saturating_mul(RECORD_HEADER_BYTES) + FRAME_HEADER_BYTES;
         let whole = header.length.is_multiple_of(ALIGNMENT) && header.length >= possible;
         let sound = whole && reserved == [0; 3] && header.durable_mark <= offset;
@@ -228,14 +239,14 @@ impl FrameHeader {
     }
 }
 
-/// The body of an opening frame: what came before the segment.
+/// The body of an opening frame: the predecessor of the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Opening {
-    /// Number of the segment before this one; 0 for the first.
+    /// Number of the preceding segment; 0 for the first.
     pub(crate) predecessor: u64,
-    /// How many of its bytes belong to the log.
+    /// Number of the predecessor's bytes that belong to the log.
     pub(crate) adopted_length: u64,
-    /// Its salt: which file of that number is meant.
+    /// The predecessor's salt. Distinguishes files of the same number.
     pub(crate) salt: [u8; 16],
 }
 
@@ -259,17 +270,17 @@ impl Opening {
     }
 }
 
-/// A frame, verified whole.
+/// A verified frame.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     pub(crate) header: FrameHeader,
-    /// Of an opening frame.
+    /// `Some` in an opening frame.
     pub(crate) opening: Option<Opening>,
     /// Each event with its record's offset in the segment.
     pub(crate) events: Vec<(u64, RecordedEvent)>,
-    /// Of a gap frame.
+    /// `Some` in a gap frame.
     pub(crate) gap: Option<Gap>,
-    /// Which of the events are an append that is here whole, append by append.
+    /// The ranges of `events` that are complete appends.
     appends: Vec<Range<usize>>,
 }
 
@@ -278,19 +289,20 @@ impl Frame {
         Self { header, opening, events: Vec::new(), gap: None, appends: Vec::new() }
     }
 
-    /// The events of each append that is here whole, each with its record's offset in the segment.
+    /// The events of each complete append, with their records' offsets in the segment.
     pub(crate) fn appends(&self) -> impl Iterator<Item = &[(u64, RecordedEvent)]> {
         self.appends.iter().filter_map(|events| self.events.get(events.clone()))
     }
 
-    /// When the last of the events was recorded that it has or stands for.
+    /// Returns the recorded time of the last event of the frame, scavenged events included.
     pub(crate) fn last_recorded_at(&self) -> Option<RecordedAt> {
         let gone = self.gap.as_ref().map(|gap| gap.last_recorded_at);
         gone.or(self.events.last().map(|(_, event)| event.recorded_at))
     }
 
-    /// Reads and verifies the frame at the front of `bytes`, which are at `offset` of the segment.
-    /// `before` is the chain before it; none where that is not known, after damage.
+    /// Decodes and verifies the frame at the front of `bytes`, which begin at `offset` of the
+    /// segment. `before` is the chain before the frame, or `None` if it is unknown because of
+    /// damage.
     pub(crate) fn decode(
         bytes: &Bytes,
         offset: u64,
@@ -298,12 +310,14 @@ impl Frame {
         before: Option<Chain>,
     ) -> Result<Self, Malformed> {
         let header = FrameHeader::decode(bytes, offset, seed)?;
+        // The header is whole, the body was cut.
         if bytes.len() < header.length {
             return Err(Malformed::Short);
         }
         let body = bytes.slice(FRAME_HEADER_BYTES..header.length);
         match header.kind {
             FrameKind::Opening => {
+                // Frames without events have to leave the chain unchanged.
                 let opening = decode_opening(&header, &body, offset, seed)?;
                 check_chain(before, header.chain, |_| {})?;
                 Ok(Self::bare(header, Some(opening)))
@@ -318,6 +332,8 @@ impl Frame {
             FrameKind::Events => {
                 let DecodedRecords { events, continues, used } =
                     decode_events(&header, &body, offset, seed)?;
+                // Each record has its own checksum; the chain proves that none is missing or out of
+                // order.
                 check_chain(before, header.chain, |hasher| hash_records(hasher, &body, used))?;
                 let appends = whole_appends(&events, &continues, &[])?;
                 Ok(Self { header, opening: None, events, gap: None, appends })
@@ -331,7 +347,7 @@ impl Frame {
         }
     }
 
-    /// The position of the next event.
+    /// The position after the frame's events.
     pub(crate) fn next(&self) -> Position {
         match (&self.gap, self.events.last()) {
             (Some(gap), _) => gap.next(),
@@ -341,16 +357,16 @@ impl Frame {
     }
 }
 
-/// The records of a frame.
 struct DecodedRecords {
     events: Vec<(u64, RecordedEvent)>,
-    /// Of each, whether the next one is of the same append.
+    /// For each event, whether the next one belongs to the same append.
     continues: Vec<bool>,
-    /// Bytes of the body up to their end.
+    /// Number of body bytes up to the end of the records.
     used: usize,
 }
 
-/// Which events are an append that is here whole; of those that are `listed` one is gone.
+/// Returns the ranges of events that are complete appends. The appends in `listed` have lost
+/// events.
 fn whole_appends(
     events: &[(u64, RecordedEvent)],
     continues: &[bool],
@@ -361,8 +377,10 @@ fn whole_appends(
     let mut listed = listed.iter().peekable();
     let mut start = 0;
     for (n, ((_, event), continues)) in events.iter().zip(continues).enumerate() {
+        // Skip listed appends that end before this event.
         while listed.next_if(|append| append.end() <= event.position).is_some() {}
         if listed.peek().is_some_and(|append| append.position <= event.position) {
+            // An append that began before a listed one has not ended.
             if start < n {
                 return Err(cut());
             }
@@ -382,8 +400,8 @@ fn whole_appends(
     Ok(appends)
 }
 
-/// Decodes a gap frame. What it says of the chain is taken as it is: the events that it went over
-/// are gone.
+/// Decodes a gap frame. Its chain value cannot be verified, because the events that it covers are
+/// gone.
 fn decode_gap(
     header: &FrameHeader,
     body: &Bytes,
@@ -396,13 +414,15 @@ fn decode_gap(
     }
     let (gap, from) = Gap::decode(body, header.first_position)?;
     let decoded = decode_records(header, body, from, offset, seed)?;
+    // Records and scavenged events have to account for every position.
     if !gap.is_filled_by(decoded.events.iter().map(|(_, event)| event.position)) {
         return Err(Malformed::Field("position"));
     }
     Ok((gap, decoded))
 }
 
-/// How many positions the gap frame stands for whose body begins with these bytes.
+/// Returns how many positions a gap frame stands for, and the size of its lists, from the beginning
+/// of its body.
 pub(crate) fn gap_positions(body: &[u8]) -> Result<(u64, usize), Malformed> {
     let lists = gap::covered(body)?.len();
     Ok((u64::from(Fields(body).u32()?), lists))
@@ -410,6 +430,7 @@ pub(crate) fn gap_positions(body: &[u8]) -> Result<(u64, usize), Malformed> {
 
 fn check_padding(body: &Bytes, used: usize) -> Result<(), Malformed> {
     let padding = body.get(used..).ok_or(Malformed::Short)?;
+    // More padding than needed, or padding that is not zero, would hide bytes.
     if padding.len() >= ALIGNMENT || padding.iter().any(|byte| *byte != 0) {
         return Err(Malformed::Field("frame length"));
     }
@@ -428,7 +449,7 @@ fn decode_opening(
     Opening::decode(body)
 }
 
-/// Decodes the records of an events frame, whose positions follow each other.
+/// Decodes the records of an events frame, whose positions are contiguous.
 fn decode_events(
     header: &FrameHeader,
     body: &Bytes,
@@ -446,7 +467,7 @@ fn decode_events(
     Ok(decoded)
 }
 
-/// Decodes a frame's records, which begin at `from` in its body and end with it.
+/// Decodes a frame's records, which begin at `from` in its body and fill it.
 fn decode_records(
     header: &FrameHeader,
     body: &Bytes,
@@ -462,6 +483,7 @@ fn decode_records(
         let rest = body.slice(used..);
         let at = offset + (FRAME_HEADER_BYTES + used) as u64;
         let before = events.last().map(|(_, event)| event);
+        // The previous event shares its names, which saves allocations.
         let event = match decode_record(&rest, at, seed, before) {
             Err(_) if half_visible && !events.is_empty() => {
                 return Ok(DecodedRecords { events, continues, used: body.len() });
@@ -476,14 +498,15 @@ fn decode_records(
     Ok(DecodedRecords { events, continues, used })
 }
 
-/// Feeds what each record says, without its length and checksum, to the chain. Small records are
-/// laid together first: the hash is several times as fast over long stretches.
+/// Feeds the contents of records, without lengths and checksums, to the chain. Small records are
+/// concatenated first: the hash is several times as fast over long inputs.
 pub(super) fn hash_records(hasher: &mut blake3::Hasher, body: &[u8], used: usize) {
     let mut rest = body.get(..used).unwrap_or_default();
     let mut said = Vec::with_capacity(used.min(2 * HASHED_TOGETHER_BYTES));
     while let Ok(length) = record_length(rest) {
         let Some((record, later)) = rest.split_at_checked(length) else { break };
         said.extend_from_slice(record.get(UNCHAINED_BYTES..).unwrap_or_default());
+        // Bounded, so that large frames are not copied whole.
         if said.len() >= HASHED_TOGETHER_BYTES {
             hasher.update(&said);
             said.clear();
@@ -506,7 +529,7 @@ fn check_chain(
     }
 }
 
-/// The chain after what `feed` adds; unchanged if it adds nothing.
+/// Returns the chain after what `feed` adds. Unchanged if it adds nothing.
 pub(super) fn advance(before: Chain, feed: impl FnOnce(&mut blake3::Hasher)) -> Chain {
     let mut hasher = before.hasher();
     let start = hasher.count();
@@ -536,7 +559,7 @@ mod tests {
         events_frame_of(data, [true, false])
     }
 
-    /// Two records, of which each says whether the next one is of the same append.
+    /// Two records, and for each whether the next one belongs to the same append.
     fn events_frame_of(data: &[u8], continues: [bool; 2]) -> Vec<u8> {
         let stream = StreamName::new("order-1").unwrap();
         let mut event = NewEvent::json(

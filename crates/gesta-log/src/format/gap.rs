@@ -1,8 +1,8 @@
-//! What a gap frame says: where events were that have been scavenged, and of which streams and
-//! appends.
+//! The contents of a gap frame: the positions, streams and appends of scavenged events.
 //!
-//! Always holds: each position that the frame stands for is either a record's in it or one of these;
-//! so the revisions of a stream never lack one, and an append is recognized, for ever.
+//! Each position that the frame stands for is either that of a record in it or that of a listed
+//! event. The revisions of a stream therefore have no holes, and a repeated append is still
+//! recognized.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,10 +13,10 @@ use super::{Fields, Malformed, put_varint, varint};
 
 /// Bytes of a gap frame's body before its lists.
 const GAP_HEADER_BYTES: usize = 16;
-/// What an append takes in the lists at least: two numbers, an id, a digest.
+/// Minimum size of a listed append: two numbers, an id, a digest.
 const APPEND_BYTES_MIN: usize = 26;
 
-/// An event that was scavenged.
+/// A scavenged event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GapEvent {
     pub(crate) position: Position,
@@ -24,10 +24,10 @@ pub(crate) struct GapEvent {
     pub(crate) revision: Revision,
 }
 
-/// An append of which events were scavenged.
+/// An append that lost events to scavenging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GapAppend {
-    /// Of its first event.
+    /// Position of the append's first event.
     pub(crate) position: Position,
     pub(crate) events: u32,
     pub(crate) first_event: EventId,
@@ -35,13 +35,13 @@ pub(crate) struct GapAppend {
 }
 
 impl GapAppend {
-    /// The position after its last event.
+    /// The position after the append's last event.
     pub(crate) fn end(&self) -> Position {
         Position::new(self.position.number().saturating_add(u64::from(self.events)))
     }
 }
 
-/// What stands for the ids of all events of an append.
+/// A digest of the ids of all events of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IdsDigest(u64);
 
@@ -64,13 +64,13 @@ impl IdsDigest {
     }
 }
 
-/// See the module.
+/// The contents of a gap frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
     pub(crate) first: Position,
-    /// How many positions it stands for.
+    /// Number of positions that the frame stands for.
     pub(crate) positions: u32,
-    /// When the last of them was recorded.
+    /// The recorded time of the last of these positions.
     pub(crate) last_recorded_at: RecordedAt,
     /// In the order of positions.
     pub(crate) appends: Vec<GapAppend>,
@@ -79,12 +79,12 @@ pub(crate) struct Gap {
 }
 
 impl Gap {
-    /// The position after those that it stands for.
+    /// The position after the frame.
     pub(crate) fn next(&self) -> Position {
         Position::new(self.first.number() + u64::from(self.positions))
     }
 
-    /// Bytes of its lists, roughly and at most.
+    /// An upper bound for the size of the lists.
     pub(crate) fn bytes_max(&self) -> usize {
         let names: usize = self.gone.iter().map(|gone| gone.stream.as_str().len() + 16).sum();
         names + self.appends.len() * 34 + GAP_HEADER_BYTES
@@ -115,6 +115,7 @@ impl Gap {
     }
 
     fn put_streams(&self, out: &mut Vec<u8>) {
+        // Grouped by stream, so that a name is stored once, and revisions follow from the first.
         let mut streams = BTreeMap::<_, Vec<&GapEvent>>::new();
         for gone in &self.gone {
             streams.entry(gone.stream.as_str()).or_default().push(gone);
@@ -135,8 +136,7 @@ impl Gap {
         }
     }
 
-    /// Reads what stands before the records; also says how many bytes that is. The checksum was
-    /// verified.
+    /// Decodes what precedes the records, and returns its size. The checksum was verified.
     pub(super) fn decode(body: &[u8], first: Position) -> Result<(Self, usize), Malformed> {
         let mut fields = Fields(body);
         let positions = fields.u32()?;
@@ -150,6 +150,7 @@ impl Gap {
             return Err(Malformed::Field("length of a gap's lists"));
         }
         let gap = Self { first, positions, last_recorded_at, appends, gone };
+        // A checksum does not exclude a crafted frame: check all that later code relies on.
         let inside = |position: Position| position >= first && position < gap.next();
         let sound = first.number().checked_add(u64::from(positions)).is_some()
             && gap.gone.iter().all(|gone| inside(gone.position))
@@ -161,12 +162,14 @@ impl Gap {
     fn lists_appends_of_what_is_gone(&self) -> bool {
         let mut appends = self.appends.iter().peekable();
         self.gone.iter().all(|gone| {
+            // Both lists ascend: one pass over each.
             while appends.next_if(|append| append.end() <= gone.position).is_some() {}
             appends.peek().is_some_and(|append| append.position <= gone.position)
         })
     }
 
-    /// Whether these positions of records, which ascend, are the ones that are not gone.
+    /// Returns whether the ascending positions of records fill exactly those that are not listed as
+    /// scavenged.
     pub(super) fn is_filled_by(&self, kept: impl Iterator<Item = Position>) -> bool {
         let mut gone = self.gone.iter().map(|gone| gone.position).peekable();
         let mut kept = kept.peekable();
@@ -181,7 +184,7 @@ impl Gap {
     }
 }
 
-/// The bytes that a gap's checksum covers, at the front of its body.
+/// The bytes at the front of the body that the gap's checksum covers.
 pub(super) fn covered(body: &[u8]) -> Result<&[u8], Malformed> {
     let mut fields = Fields(body);
     fields.u32()?;
@@ -226,17 +229,20 @@ fn take_streams(fields: &mut Fields<'_>, first: Position) -> Result<Vec<GapEvent
             before = position;
         }
     }
+    // Stored by stream, used by position.
     gone.sort_unstable_by_key(|gone| gone.position);
     Ok(gone)
 }
 
-/// A count of things of so many bytes at least; checked before there is room for them.
+/// Reads a count of items of at least `bytes_min` bytes each. Checked against the remaining bytes
+/// before memory is reserved.
 fn take_count(fields: &mut Fields<'_>, bytes_min: usize) -> Result<usize, Malformed> {
     let count = usize::try_from(varint(fields)?).map_err(|_| Malformed::Short)?;
     if count > fields.0.len() / bytes_min { Err(Malformed::Short) } else { Ok(count) }
 }
 
 fn take_position(fields: &mut Fields<'_>, before: Position) -> Result<Position, Malformed> {
+    // Positions are stored as differences, which keeps them short and ascending.
     let step = varint(fields)?;
     before.number().checked_add(step).map(Position::new).ok_or(Malformed::Field("position"))
 }

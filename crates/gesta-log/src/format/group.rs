@@ -1,8 +1,8 @@
-//! Frames as they are put into a group's bytes, which one write carries.
+//! Encoding of frames into the bytes of a commit group, which one write carries.
 //!
-//! Always holds: a frame's header is filled in last, once it is known how far the log is durable when
-//! the group goes. Not here: which appends a group carries ([`writer`](crate::writer)), and reading
-//! ([`Frame`](super::Frame)).
+//! Headers are filled in last: they contain the durable mark, which is known only when the group is
+//! submitted. The appends of a group are selected by the writer; decoding is in
+//! [`Frame`](super::Frame).
 
 use gesta_store::Position;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::planted::{self, Bug};
 
-/// Where a group's frames go.
+/// The location of a group in its segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GroupLocation {
     /// Offset of the group in the segment.
@@ -21,15 +21,14 @@ pub(crate) struct GroupLocation {
     pub(crate) seed: Seed,
 }
 
-/// A frame in a group's bytes whose header is still to be filled in: it says how far the log is
-/// durable when the group is written, which is not known before.
+/// A frame whose header is not written yet.
 #[derive(Debug)]
 pub(crate) struct PendingFrame {
     start: usize,
     header: FrameHeader,
 }
 
-/// Fills in the headers of a group's frames.
+/// Writes the headers of a group's frames.
 pub(crate) fn write_frame_headers(
     group: &mut [u8],
     place: &GroupLocation,
@@ -38,6 +37,7 @@ pub(crate) fn write_frame_headers(
 ) {
     for PendingFrame { start, header } in frames {
         let offset = place.group_offset + *start as u64;
+        // Mutations replace the mark; see `planted`.
         let durable_mark = match () {
             () if planted::is(Bug::DurableMarkTooHigh) => offset,
             () if planted::is(Bug::DurableMarkTooLow) => HEADER_BYTES,
@@ -52,29 +52,28 @@ pub(crate) fn write_frame_headers(
     }
 }
 
-/// An events frame in a group's bytes that more appends may still join.
+/// An events frame that is still being built. Several appends may share it.
 #[derive(Debug)]
 pub(crate) struct EventsFrameBuilder {
     start: usize,
     first_position: Position,
     records: usize,
-    /// The chain before it.
+    /// The chain before the frame.
     before: Chain,
 }
 
 impl EventsFrameBuilder {
-    /// Begins the frame after what the group has.
+    /// Begins a frame at the end of the group's bytes.
     pub(crate) fn begin(group: &mut Vec<u8>, before: Chain, first_position: Position) -> Self {
         Self { start: begin(group), first_position, records: 0, before }
     }
 
-    /// How long it is so far, in bytes.
+    /// Length so far, in bytes.
     pub(crate) fn length(&self, group: &[u8]) -> usize {
         group.len() - self.start
     }
 
-    /// Adds the records of one append to the group's bytes, and each record's offset in the segment
-    /// to `offsets`.
+    /// Adds the records of one append, and pushes each record's offset in the segment to `offsets`.
     pub(crate) fn push_append<'a>(
         &mut self,
         group: &mut Vec<u8>,
@@ -88,10 +87,11 @@ impl EventsFrameBuilder {
         }
     }
 
-    /// Nothing joins any more.
+    /// Ends the frame.
     pub(crate) fn finish(self, group: &mut Vec<u8>) -> PendingFrame {
         let Self { start, first_position, records, before } = self;
         let body = group.get(start + FRAME_HEADER_BYTES..).expect("room for the header was made");
+        // Hashed once per frame, over all of its records: hashing short inputs is slow.
         let chain = advance(before, |hasher| hash_records(hasher, body, body.len()));
         let header = FrameHeader {
             kind: FrameKind::Events,
@@ -106,7 +106,7 @@ impl EventsFrameBuilder {
     }
 }
 
-/// Appends an events frame as it was written elsewhere: with its records and its chain.
+/// Copies an events frame from another segment, with its records and its chain.
 pub(crate) fn copy_events<'a>(
     group: &mut Vec<u8>,
     place: &GroupLocation,
@@ -119,7 +119,7 @@ pub(crate) fn copy_events<'a>(
     PendingFrame { start, header }
 }
 
-/// Appends a gap frame to a group's bytes: what is gone, and the records that are left of it.
+/// Appends a gap frame: the lists of scavenged events, and the remaining records.
 pub(crate) fn encode_gap<'a>(
     group: &mut Vec<u8>,
     place: &GroupLocation,
@@ -134,6 +134,7 @@ pub(crate) fn encode_gap<'a>(
     let body_checksum = place.seed.of(place.group_offset + body as u64, covered);
     let mut count = 0;
     for record in records {
+        // Copying recomputes the checksum: it is bound to the record's new offset and segment.
         copy_record(record, group, place.group_offset, place.seed);
         count += 1;
     }
@@ -149,7 +150,7 @@ pub(crate) fn encode_gap<'a>(
     PendingFrame { start, header }
 }
 
-/// Appends an opening frame to a group's bytes.
+/// Appends an opening frame.
 pub(crate) fn encode_opening(
     group: &mut Vec<u8>,
     place: &GroupLocation,
@@ -173,7 +174,7 @@ pub(crate) fn encode_opening(
     PendingFrame { start, header }
 }
 
-/// Appends a close frame or a seal to a group's bytes.
+/// Appends a close frame or a seal.
 pub(crate) fn encode_bare(
     group: &mut Vec<u8>,
     chain: Chain,
@@ -200,7 +201,7 @@ impl PendingFrame {
     }
 }
 
-/// Makes room for a header; says where the frame begins in the group.
+/// Reserves room for a header, and returns where the frame begins in the group.
 fn begin(group: &mut Vec<u8>) -> usize {
     let start = group.len();
     debug_assert_eq!(start, align(start), "frames begin aligned");
@@ -208,7 +209,7 @@ fn begin(group: &mut Vec<u8>) -> usize {
     start
 }
 
-/// Pads the frame that begins at `start`; says how long it is.
+/// Pads the frame that begins at `start`, and returns its length.
 fn finish(group: &mut Vec<u8>, start: usize) -> usize {
     group.resize(align(group.len()), 0);
     group.len() - start

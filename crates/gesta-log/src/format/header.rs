@@ -1,39 +1,39 @@
-//! The first 4 KiB of a segment: written once, before the segment has its name.
+//! The segment header: the first 4 KiB of a segment, written before the file gets its final name.
 
 use super::{Fields, Malformed};
 
-/// Length of a segment's header; the first frame begins here.
+/// Size of a segment's header. The first frame begins here.
 pub(crate) const HEADER_BYTES: u64 = 4_096;
 
 const MAGIC: [u8; 8] = *b"GESTALOG";
 const VERSION_MAJOR: u16 = 2;
 const VERSION_MINOR: u16 = 0;
-/// An incompatible feature: the segment was rewritten and has gap frames.
+/// Incompatible feature flag: the segment was rewritten and has gap frames.
 const FEATURE_REWRITTEN: u64 = 1;
 const CHECKSUM_AT: usize = HEADER_BYTES as usize - 4;
 
-/// Which segment of which store a file is.
+/// The identity of a segment file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) store: [u8; 16],
     pub(crate) incarnation: [u8; 16],
     pub(crate) number: u64,
     pub(crate) salt: [u8; 16],
-    /// How long the file was made; a shorter one was cut.
+    /// Size at which the file was allocated. A shorter file was truncated.
     pub(crate) bytes: u64,
-    /// Of a segment that was rewritten: what it stands for.
+    /// `Some` if the segment was rewritten.
     pub(crate) rewritten: Option<Rewritten>,
 }
 
-/// What the header of a rewritten segment says of the one that it replaces. All of its bytes belong
-/// to the log.
+/// The identity of the segment that a rewritten one replaces. All bytes of a rewritten segment
+/// belong to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rewritten {
-    /// By which the next segment names it: the salt that it was made with first.
+    /// The salt by which the successor names the segment: that of the original file.
     pub(crate) named_salt: [u8; 16],
-    /// And how many of its bytes belonged to the log then.
+    /// The adopted length by which the successor names the segment: that of the original file.
     pub(crate) named_length: u64,
-    /// How many of its events are gone.
+    /// Number of scavenged events.
     pub(crate) gone: u64,
 }
 
@@ -69,11 +69,13 @@ impl SegmentHeader {
         if fields.array()? != MAGIC {
             return Err(Malformed::Magic);
         }
+        // Before the version: a damaged version field is damage, not another version.
         if Fields(rest).u32()? != crc32c::crc32c(content) {
             return Err(Malformed::Checksum("segment header"));
         }
         let (major, _minor, length) = (fields.u16()?, fields.u16()?, fields.u32()?);
         let (incompatible, _compatible) = (fields.u64()?, fields.u64()?);
+        // Unknown compatible features can be ignored, incompatible ones cannot.
         let known = incompatible & !FEATURE_REWRITTEN == 0;
         if major != VERSION_MAJOR || u64::from(length) != HEADER_BYTES || !known {
             return Err(Malformed::OtherVersion);
@@ -96,18 +98,18 @@ impl SegmentHeader {
         Ok(header)
     }
 
-    /// The salt by which the next segment names it.
+    /// The salt by which the successor names the segment.
     pub(crate) fn named_salt(&self) -> [u8; 16] {
         self.rewritten.map_or(self.salt, |rewritten| rewritten.named_salt)
     }
 
-    /// How many bytes of the file belong to the log, if so many are named by the next segment, or
-    /// none says so: then all that can be read.
+    /// Returns the number of bytes that belong to the log, given the length that the successor
+    /// names. `None` if no successor names one.
     pub(crate) fn adopted_length(&self, named: Option<u64>) -> Option<u64> {
         if self.rewritten.is_some() { Some(self.bytes) } else { named }
     }
 
-    /// How the next segment names it, if so many of its bytes belong to the log.
+    /// Returns the length by which the successor names the segment, given its own adopted length.
     pub(crate) fn named_length(&self, adopted_length: u64) -> u64 {
         self.rewritten.map_or(adopted_length, |rewritten| rewritten.named_length)
     }

@@ -1,9 +1,8 @@
-//! Frames of arbitrary bytes: the decoders never panic, agree with each other, and what they accept
-//! says the same once it is written again.
+//! Tests of the decoders with arbitrary bytes: they never panic, they agree with each other, and
+//! what they accept keeps its meaning when it is encoded again.
 //!
-//! Begins with whole frames and changes some of their bytes, from seeds; checksums are made right
-//! again, most of the time, so that what lies behind them is reached. The fuzzer (`fuzz/`) comes with
-//! bytes of its own.
+//! Starts from one valid frame of each kind, mutates it, and makes its checksums valid again for
+//! most inputs.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 #![cfg_attr(fuzzing, allow(dead_code, reason = "the fuzzer needs no mutations from seeds"))]
 
@@ -91,7 +90,7 @@ fn frames() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Of three appends at 5 to 9, of which the second has lost one of two events.
+/// Three appends at positions 5 to 9. The second has lost one of two events.
 fn gap() -> Gap {
     let id = EventId::derived_from("hostile", 2);
     let append = GapAppend {
@@ -111,7 +110,7 @@ fn gap() -> Gap {
     }
 }
 
-/// The records that are left.
+/// The remaining records.
 fn kept() -> Vec<Vec<u8>> {
     let (stream, [plain, _]) = (StreamName::new("order-1").unwrap(), events());
     let record = |(number, continues)| {
@@ -147,7 +146,7 @@ fn put(bytes: &mut [u8], at: usize, checksum: u32) {
     bytes[at..at + 4].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// Changes a frame; makes its checksums right again, or not.
+/// Mutates a frame, and makes its checksums valid again for most inputs.
 fn mutate(frame: &mut Vec<u8>, draws: &mut Draws) {
     let seed = place().seed;
     match draws.below(8) {
@@ -164,7 +163,7 @@ fn mutate(frame: &mut Vec<u8>, draws: &mut Draws) {
         _ => {
             let end = frame.len();
             if end > FRAME_HEADER_BYTES {
-                // Where the lengths are, more often than not.
+                // Mostly near the front, where the lengths are.
                 let reach =
                     if draws.below(2) == 0 { end } else { end.min(FRAME_HEADER_BYTES + 68) };
                 change(frame, FRAME_HEADER_BYTES, reach, draws);
@@ -203,7 +202,7 @@ fn seal_records(frame: &mut [u8]) {
     }
 }
 
-/// The same event as one that is offered.
+/// Converts an event to a new one with the same contents.
 fn offered(event: &RecordedEvent) -> NewEvent {
     NewEvent {
         schema_version: event.schema_version,
@@ -220,7 +219,7 @@ fn offered(event: &RecordedEvent) -> NewEvent {
     }
 }
 
-/// What was accepted says the same to the other decoder, and once it is written again.
+/// Checks that the other decoder agrees, and that encoding the event again keeps its meaning.
 fn check_event(frame: &[u8], offset: u64, event: &RecordedEvent, what: &str) {
     let at = usize::try_from(offset - OFFSET).unwrap();
     let (borrowed, length) = borrow_record(&frame[at..], offset, place().seed).unwrap();
@@ -246,8 +245,8 @@ fn check_event(frame: &[u8], offset: u64, event: &RecordedEvent, what: &str) {
     assert_eq!(read.as_ref(), Ok(event), "{what}");
 }
 
-/// Decodes bytes as a frame, as they are and with their checksums made right; panics if what is
-/// accepted is not the same to all.
+/// Decodes bytes as a frame, once as they are and once with valid checksums. Panics if the decoders
+/// disagree.
 #[cfg(fuzzing)]
 pub fn frame(bytes: &[u8]) {
     judge(bytes, None, "as it is");
@@ -259,7 +258,7 @@ pub fn frame(bytes: &[u8]) {
     }
 }
 
-/// Whether it is accepted; panics if what is accepted is not the same to all.
+/// Returns whether the frame is accepted. Panics if the decoders disagree.
 fn judge(frame: &[u8], before: Option<Chain>, what: &str) -> bool {
     let bytes = Bytes::copy_from_slice(frame);
     let Ok(decoded) = Frame::decode(&bytes, OFFSET, place().seed, before) else { return false };

@@ -1,9 +1,9 @@
-//! Bytes on disk, version 2: headers, frames, records and their checksums.
+//! The on-disk format, version 2: headers, frames, records and their checksums.
 //!
-//! Owns: encoding and decoding, exactly as `docs/format.md` says. Always holds: a decoder takes any
-//! bytes without panicking, checks every length before it uses it, and allocates no more than the
-//! bytes it was given. Not here: which bytes are adopted ([`scan`](crate::scan),
-//! [`recovery`](crate::recovery)), and when they are written.
+//! Encodes and decodes as specified in `docs/format.md`. A decoder takes any bytes without
+//! panicking, checks every length before it uses it, and allocates no more than the size of its
+//! input. The rules by which bytes are adopted are in [`scan`](crate::scan) and
+//! [`recovery`](crate::recovery).
 
 mod borrowed;
 mod checksum;
@@ -36,18 +36,16 @@ pub(crate) use varint::{put_varint, varint};
 
 use std::fmt;
 
-/// What is wrong with bytes that should be a header, a frame or a record.
+/// The reason why bytes are not a valid header, frame or record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Malformed {
     /// The bytes end too early.
     Short,
-    /// The magic number is missing.
     Magic,
-    /// A checksum does not match.
     Checksum(&'static str),
-    /// A field has a value that cannot be.
+    /// A field has an impossible value.
     Field(&'static str),
-    /// Another version of the format, or one with features that this version does not know.
+    /// Another version of the format, or one with unknown incompatible features.
     OtherVersion,
 }
 
@@ -57,13 +55,13 @@ impl fmt::Display for Malformed {
             Self::Short => f.write_str("ends too early"),
             Self::Magic => f.write_str("magic number missing"),
             Self::Checksum(of) => write!(f, "{of} checksum does not match"),
-            Self::Field(name) => write!(f, "{name} cannot be"),
+            Self::Field(name) => write!(f, "invalid {name}"),
             Self::OtherVersion => f.write_str("written by another version"),
         }
     }
 }
 
-/// Reads fixed-size fields from the front of a slice.
+/// A reader of fixed-size fields from the front of a slice.
 pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Fields<'a> {

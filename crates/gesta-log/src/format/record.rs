@@ -1,4 +1,4 @@
-//! A record: one event, readable and verifiable alone.
+//! Records: one event each, readable and verifiable on its own.
 
 use std::{str, sync::Arc};
 
@@ -12,13 +12,13 @@ use uuid::Uuid;
 use super::{Fields, Malformed, Seed};
 use crate::planted::{self, Bug};
 
-/// Bytes of a record before its first text.
+/// Size of a record before its first text.
 pub(crate) const RECORD_HEADER_BYTES: usize = 68;
-/// Length and checksum, which a record's checksum does not cover.
+/// Length and checksum; not covered by the record's checksum.
 const UNCOVERED_BYTES: usize = 8;
-/// Where the flags are.
+/// Offset of the flags.
 const FLAGS_AT: usize = 59;
-/// A flag: the next record of the frame is of the same append.
+/// Flag: the next record of the frame belongs to the same append.
 pub(super) const APPEND_CONTINUES: u8 = 1;
 
 const PLAIN: u8 = 0;
@@ -26,7 +26,7 @@ const CONTENT_NAMED: u8 = 0;
 const CONTENT_JSON: u8 = 1;
 const CONTENT_OCTET_STREAM: u8 = 2;
 
-/// An event with its place, about to be written.
+/// An event and its place in the log, ready to be encoded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'a> {
     pub(crate) event: &'a NewEvent,
@@ -34,12 +34,12 @@ pub(crate) struct Record<'a> {
     pub(crate) revision: Revision,
     pub(crate) position: Position,
     pub(crate) recorded_at: RecordedAt,
-    /// Whether the next one is of the same append.
+    /// True if the next record belongs to the same append.
     pub(crate) continues: bool,
 }
 
 impl Record<'_> {
-    /// Bytes that the record takes.
+    /// Size of the encoded record.
     pub(crate) fn encoded_bytes(event: &NewEvent, stream: &StreamName) -> usize {
         let (code, _) = content_code(&event.content_type);
         let named = if code == CONTENT_NAMED { event.content_type.as_str().len() } else { 0 };
@@ -55,10 +55,16 @@ impl Record<'_> {
     pub(crate) fn encode(&self, frame: &mut Vec<u8>, frame_offset: u64, seed: Seed) -> u64 {
         let start = frame.len();
         let offset = frame_offset + start as u64;
+        // Length and checksum are filled in below, when the rest is known.
         frame.extend_from_slice(&[0; UNCOVERED_BYTES]);
         self.encode_fixed(frame);
         self.encode_texts(frame);
         let record = frame.get_mut(start..).expect("the frame only grew");
+        debug_assert_eq!(
+            record.len(),
+            Self::encoded_bytes(self.event, self.stream),
+            "room for records is reserved by their predicted size"
+        );
         let length = u32::try_from(record.len()).expect("an event is within its limit");
         let checksum = seed.of(offset, record.get(UNCOVERED_BYTES..).expect("it was just added"));
         for (target, byte) in
@@ -117,7 +123,7 @@ impl Record<'_> {
     }
 }
 
-/// The code of a content type, and its name where it has no code.
+/// Returns the code of a content type, and its name if it has no code.
 fn content_code(content: &ContentType) -> (u8, &str) {
     if *content == ContentType::JSON {
         (CONTENT_JSON, "")
@@ -132,22 +138,22 @@ fn short(text: &str) -> u8 {
     u8::try_from(text.len()).expect("a checked name of at most 255 bytes")
 }
 
-/// The length that the record at the front of `bytes` says it has.
+/// Reads the length of the record at the front of `bytes`.
 pub(crate) fn record_length(bytes: &[u8]) -> Result<usize, Malformed> {
     let length = Fields(bytes).u32()? as usize;
     if length < RECORD_HEADER_BYTES { Err(Malformed::Field("record length")) } else { Ok(length) }
 }
 
-/// Whether the record at the front of `bytes`, which was verified, is followed by one of the same
+/// Returns whether the verified record at the front of `bytes` is followed by one of the same
 /// append.
 pub(crate) fn append_continues(bytes: &[u8]) -> bool {
     bytes.get(FLAGS_AT).is_some_and(|flags| flags & APPEND_CONTINUES != 0)
 }
 
-/// Appends a record as it was written elsewhere to `frame`, which begins at `frame_offset` of this
-/// segment.
+/// Copies a record from another segment to `frame`, which begins at `frame_offset` of this segment.
 pub(crate) fn copy_record(record: &[u8], frame: &mut Vec<u8>, frame_offset: u64, seed: Seed) {
     let offset = frame_offset + frame.len() as u64;
+    // The contents are unchanged; only the checksum depends on the location.
     let (length, covered) = (record.get(..4), record.get(UNCOVERED_BYTES..));
     let (length, covered) = length.zip(covered).expect("the record was verified");
     frame.extend_from_slice(length);
@@ -155,8 +161,10 @@ pub(crate) fn copy_record(record: &[u8], frame: &mut Vec<u8>, frame_offset: u64,
     frame.extend_from_slice(covered);
 }
 
-/// Reads the record at the front of `bytes`, which are at `offset` of the segment. Payloads are
-/// slices of `bytes`; names that another event has too, mostly the one before, are shared with it.
+/// Decodes the record at the front of `bytes`, which begin at `offset` of the segment.
+///
+/// Payloads are slices of `bytes`. Names that are equal to those of `like`, usually the previous
+/// event, are shared with it.
 pub(crate) fn decode_record(
     bytes: &Bytes,
     offset: u64,
@@ -184,30 +192,21 @@ fn decode_fields(
     let id = EventId::from(Uuid::from_bytes(fields.array()?));
     let schema_version = fields.u16()?;
     let (content, encoding) = (fields.u8()?, fields.u8()?);
+    // Reserved for compression or encryption by later versions.
     if encoding != PLAIN {
         return Err(Malformed::OtherVersion);
     }
     let stream_bytes = usize::from(fields.u16()?);
     let [type_bytes, named_bytes, tag_count, correlation_bytes, causation_bytes, flags] =
         fields.array::<6>()?;
+    // An unknown flag may change the meaning of the record.
     if flags & !APPEND_CONTINUES != 0 {
         return Err(Malformed::OtherVersion);
     }
     let (metadata_bytes, data_bytes) = (fields.u32()? as usize, fields.u32()? as usize);
-    let stream = match (fields.take(stream_bytes)?, like) {
-        (bytes, Some(like)) if like.stream.as_str().as_bytes() == bytes => like.stream.clone(),
-        (bytes, _) => {
-            StreamName::stored(text(bytes)?).map_err(|_| Malformed::Field("stream name"))?
-        }
-    };
-    let event_type = match (fields.take(usize::from(type_bytes))?, like) {
-        (bytes, Some(like)) if like.event_type.as_str().as_bytes() == bytes => {
-            like.event_type.clone()
-        }
-        (bytes, _) => {
-            EventType::stored(text(bytes)?).map_err(|_| Malformed::Field("event type"))?
-        }
-    };
+    let stream = decode_stream(fields.take(stream_bytes)?, like.map(|like| &like.stream))?;
+    let event_type = fields.take(usize::from(type_bytes))?;
+    let event_type = decode_event_type(event_type, like.map(|like| &like.event_type))?;
     let named = fields.take(usize::from(named_bytes))?;
     let named = str::from_utf8(named).map_err(|_| Malformed::Field("text"))?;
     let content_type = decode_content(content, named)?;
@@ -222,6 +221,7 @@ fn decode_fields(
     let causation_id = optional(&mut fields, causation_bytes, |text| {
         CausationId::stored(text).map_err(|_| Malformed::Field("causation id"))
     })?;
+    // Payloads share the buffer's reference count; nothing is copied.
     let metadata = record.slice_ref(fields.take(metadata_bytes)?);
     let data = record.slice_ref(fields.take(data_bytes)?);
     if !fields.0.is_empty() {
@@ -242,6 +242,22 @@ fn decode_fields(
         correlation_id,
         causation_id,
     })
+}
+
+/// Shares the name with the event before, if it is the same: comparing bytes is cheaper than
+/// validating and allocating a name.
+fn decode_stream(bytes: &[u8], like: Option<&StreamName>) -> Result<StreamName, Malformed> {
+    match like {
+        Some(like) if like.as_str().as_bytes() == bytes => Ok(like.clone()),
+        _ => StreamName::stored(text(bytes)?).map_err(|_| Malformed::Field("stream name")),
+    }
+}
+
+fn decode_event_type(bytes: &[u8], like: Option<&EventType>) -> Result<EventType, Malformed> {
+    match like {
+        Some(like) if like.as_str().as_bytes() == bytes => Ok(like.clone()),
+        _ => EventType::stored(text(bytes)?).map_err(|_| Malformed::Field("event type")),
+    }
 }
 
 fn text(bytes: &[u8]) -> Result<Arc<str>, Malformed> {

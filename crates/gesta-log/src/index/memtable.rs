@@ -44,6 +44,7 @@ impl MemtablePostings {
     /// Appends the part of a contiguous range that follows the last posting. An event with a
     /// repeated tag offers the same range twice.
     fn extend(&mut self, positions: Range<u32>) {
+        // Skip postings that are already there.
         let last = self.as_slice().last().copied();
         let start = last.map_or(positions.start, |last| positions.start.max(last + 1));
         match self {
@@ -66,6 +67,7 @@ impl MemtablePostings {
     fn before(&self, place: u32) -> usize {
         let all = self.as_slice();
         match all.last() {
+            // The common case, as nothing is staged.
             Some(last) if *last < place => all.len(),
             Some(_) | None => all.partition_point(|posting| *posting < place),
         }
@@ -166,7 +168,9 @@ impl Memtable {
     pub(crate) fn publish(&mut self) {
         // A `u32` under the caller's write lock; readers compare with it and never see half an
         // append.
-        self.visible_len = self.len();
+        let len = self.len();
+        debug_assert!(self.visible_len <= len, "published entries stay");
+        self.visible_len = len;
     }
 
     /// Returns whether `position` of `segment` directly follows the published entries.
@@ -195,6 +199,7 @@ impl Memtable {
     pub(crate) fn extend<'a>(&mut self, entries: impl Iterator<Item = IndexEntry<'a>>) {
         let mut same_terms: Option<(IndexEntry<'a>, u32)> = None;
         for entry in entries {
+            // Offsets are pushed one by one, terms once per run of equal entries.
             let place = self.push_offset(&entry);
             match same_terms {
                 Some((first, _)) if first.has_same_terms_as(&entry) => {}
@@ -205,6 +210,7 @@ impl Memtable {
                 }
             }
         }
+        // The last run of equal entries has no successor that would flush it.
         if let Some((first, from)) = same_terms {
             self.extend_terms(&first, from..self.len());
         }
@@ -218,6 +224,7 @@ impl Memtable {
             self.offsets.len(),
             "positions of a memtable are contiguous"
         );
+        // Four bytes per event: the memtable's largest cost.
         let offset = u32::try_from(entry.offset).expect("a segment is smaller than 4 GiB");
         self.offsets.push(offset);
         place
@@ -371,6 +378,7 @@ impl Memtable {
         limit: usize,
     ) -> Vec<StreamName> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
+        // Listing pays for the sorting, not the commits.
         self.sorted_names.extend(self.unsorted_names.drain(..));
         let from = match after {
             Some(after) if after.as_str() >= prefix => Excluded(after.as_str()),
@@ -394,8 +402,10 @@ impl Memtable {
         debug_assert_eq!(self.visible_len, self.len(), "a sealed segment has no staged entries");
         let from = contents.offsets.len();
         contents.offsets.extend_from_slice(&self.offsets);
+        // A run stores offsets with filled gaps; the memtable keeps them open for later lookups.
         fill_gaps(contents.offsets.get_mut(from..).unwrap_or_default());
         let terms = self.streams.len() + self.tags.len() + self.appends.len();
+        // One allocation instead of a doubling series: this is the largest list of a flush.
         contents.terms.reserve(terms + self.types.len() + self.categories.len());
         let mut add = |term: &Term<'_>, first_ordinal, postings| {
             contents.terms.push(TermPostings { hash: key.hash(term), first_ordinal, postings });
@@ -420,6 +430,7 @@ impl Memtable {
         for (tag, postings) in &self.tags {
             add(&Term::Tag(tag), 0, absolute(postings));
         }
+        // An append is a term with one posting, and its number of events in place of an ordinal.
         for (id, (place, events)) in &self.appends {
             add(
                 &Term::Append(*id),

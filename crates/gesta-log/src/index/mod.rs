@@ -350,6 +350,7 @@ impl Index {
 
     /// Collects the run contents of a sealed segment from its memtables.
     pub(crate) fn contents(&self, covered: Covered, context: &RunContext) -> RunContents {
+        // Damage may have split the segment into several memtables.
         let here = self.parts.iter().filter_map(|part| match part {
             IndexPart::Memtable(first, memory) if (covered.first..covered.end).contains(first) => {
                 Some(part::read(memory))
@@ -366,11 +367,16 @@ impl Index {
             Some(IndexPart::Memtable(_, last)) => Some(last),
             Some(IndexPart::File(_)) | None => None,
         };
+        // The memtable ends where its segment ends, and where damage leaves a hole.
         if let Some(last) = last
             && part::read(last).continues_at(segment, next)
         {
             return Arc::clone(last);
         }
+        debug_assert!(
+            self.parts.last().is_none_or(|last| last.end() <= next.number()),
+            "parts cover ascending positions"
+        );
         let memory =
             Memtable::new(segment, seed, next, last.map(|last| part::read(last)).as_deref());
         let memory = Arc::new(RwLock::new(memory));
@@ -479,6 +485,7 @@ impl Index {
     /// look only at later positions.
     pub(crate) fn precheck_runs(&self, append: &Append) -> Result<Looked, StoreError> {
         let to = self.last_position_in_runs();
+        // No runs: everything is in memtables, which the commit looks at anyway.
         if to == Position::START {
             return Ok(Looked::default());
         }
@@ -548,6 +555,7 @@ impl Index {
     ) -> Result<Vec<StreamName>, StoreError> {
         let mut names = BTreeSet::new();
         for part in self.parts.iter() {
+            // Each part alone may have the least `limit` names, so each is asked for as many.
             names.extend(part.names(prefix, after, limit)?);
         }
         Ok(names.into_iter().take(limit).collect())
@@ -563,6 +571,7 @@ impl Index {
         for part in self.parts.iter() {
             part.add_categories(&mut categories)?;
         }
+        // Parts return all of their categories: there are few.
         let later = |category: &Category| after.is_none_or(|after| category > after);
         Ok(categories.into_iter().filter(later).take(limit).collect())
     }
@@ -596,6 +605,7 @@ impl Index {
         let mut names = Vec::new();
         for prefix in prefixes {
             names.extend(self.stream_names(prefix, None, STREAMS_MERGED_MAX + 1)?);
+            // Merging many posting lists costs more than reading all events.
             if names.len() > STREAMS_MERGED_MAX {
                 return Ok(self.every().inexact());
             }

@@ -87,6 +87,7 @@ impl OnDiskPart {
     /// Returns the same part with the overrides of one more segment, replacing earlier ones.
     pub(super) fn with_overrides(&self, overridden: Arc<OffsetOverrides>) -> Self {
         let number = |overridden: &Arc<OffsetOverrides>| overridden.covered.number;
+        // A segment can be rewritten again before its run is: the latest overrides win.
         let others = self.overrides.iter().filter(|other| number(other) != number(&overridden));
         let mut overrides: Vec<_> = others.cloned().collect();
         overrides.push(overridden);
@@ -124,6 +125,7 @@ impl OnDiskPart {
         position: u64,
         near: &mut LookupHint,
     ) -> Result<Option<Location>, StoreError> {
+        // The run's own offsets are stale for a rewritten segment.
         if let Some(overridden) = self.overrides.iter().find(|overridden| overridden.has(position))
         {
             return Ok(overridden.locate(position));
@@ -237,6 +239,7 @@ impl OnDiskPart {
     ) -> Result<Option<AppendSpan>, StoreError> {
         let Some(found) = self.find(&Term::Append(first_event), hash)? else { return Ok(None) };
         let first = self.run.posting(self.disk(), &found, 0).map_err(store_error)?;
+        // An append's entry holds its number of events as the ordinal.
         let events = u32::try_from(found.first_ordinal()).unwrap_or(u32::MAX);
         Ok(first.map(|first| AppendSpan { first: Position::new(first), events }))
     }
@@ -250,6 +253,7 @@ impl OnDiskPart {
         let after = after.map(StreamName::as_str);
         let mut names = self.run.names(prefix, after);
         let mut found = Vec::new();
+        // Reads no further than needed: a run may list millions of names.
         while found.len() < limit
             && let Some(name) = names.next(&self.run, self.disk()).map_err(store_error)?
         {

@@ -114,6 +114,7 @@ impl PlanNode {
                 for step in steps {
                     let found = step.seek(at, direction)?;
                     nearest = match direction {
+                        // The union yields the nearest answer of any list.
                         Direction::Forwards => nearest.into_iter().chain(found).min(),
                         Direction::Backwards => nearest.into_iter().chain(found).max(),
                     };
@@ -132,6 +133,7 @@ fn seek_all(
     direction: Direction,
 ) -> Result<Option<u64>, StoreError> {
     loop {
+        // Each round moves `at` to the farthest answer; a round without movement is a match.
         let start = at;
         for step in &mut *steps {
             match step.seek(at, direction)? {
@@ -159,6 +161,7 @@ fn seek_every(parts: &[IndexPart], at: u64, direction: Direction) -> Option<u64>
 
 impl TermScan {
     fn seek(&mut self, at: u64, direction: Direction) -> Result<Option<u64>, StoreError> {
+        // Start in the part that has `at`, or the nearest one in the direction.
         let mut place = match (part_before(&self.parts, at), direction) {
             (Some(place), _) => place,
             (None, Direction::Forwards) => 0,
@@ -181,6 +184,7 @@ impl TermScan {
 
     /// Returns the postings in one part, or `None` if there is no such part.
     fn postings(&mut self, place: usize) -> Result<Option<&mut PartPostings>, StoreError> {
+        // Consecutive seeks mostly stay in one part, whose cursor keeps its decoded leaf.
         if self.present.as_ref().is_none_or(|(present, _)| *present != place) {
             let Some(part) = self.parts.get(place) else { return Ok(None) };
             self.present = Some((place, part.postings(&self.term, &self.hash)?));

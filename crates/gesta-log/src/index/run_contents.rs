@@ -31,6 +31,7 @@ pub(super) fn collect<'a>(
     for stretch in stretches {
         stretch.add_to(&mut contents, key);
         for stream in stretch.streams() {
+            // A run holds metadata changes only of streams whose metadata stream has events in it.
             if let Some(described) = stream.described_stream() {
                 let delta = stream_metas.settle(&described, end).as_delta();
                 contents.stream_meta.push((described, delta));

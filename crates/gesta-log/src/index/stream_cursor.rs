@@ -42,6 +42,7 @@ impl StreamCursor {
     /// Returns the position of a revision, or `None` if the stream does not have it or damage took
     /// it.
     pub(crate) fn position(&mut self, revision: Revision) -> Result<Option<Position>, StoreError> {
+        // Extend towards the past until the revision is covered.
         while self.found.last().is_none_or(|(earliest, _)| earliest.first > revision) {
             if !self.probe_earlier_part()? {
                 break;

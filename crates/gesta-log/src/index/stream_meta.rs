@@ -24,6 +24,7 @@ pub(crate) enum StreamMetaChange {
 /// appended; unreadable metadata changes nothing.
 pub(crate) fn stream_meta_change(entry: &IndexEntry<'_>) -> Option<(StreamName, StreamMetaChange)> {
     let described = entry.stream.described_stream()?;
+    // A tombstone has no readable metadata.
     if entry.event_type.as_str() == TombstoneStream::EVENT_TYPE {
         return Some((described, StreamMetaChange::Tombstone));
     }
@@ -120,6 +121,7 @@ impl StreamMetaTable {
     /// are made in the order of their segments, so no later call asks for these.
     pub(super) fn settle(&mut self, stream: &StreamName, end: Position) -> StreamMeta {
         let Some(past) = self.described.get_mut(stream) else { return StreamMeta::default() };
+        // Keep the last state before `end`: it is the base of later ones.
         let before = past.partition_point(|(at, _)| *at < end);
         past.drain(..before.saturating_sub(1));
         past.first().filter(|(at, _)| *at < end).map(|(_, life)| life.clone()).unwrap_or_default()

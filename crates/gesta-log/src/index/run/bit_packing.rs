@@ -68,6 +68,7 @@ impl<'a> BitColumn<'a> {
             return self.get_wide(index).map(|number| number as u64);
         }
         let (rest, shift) = self.from(index)?;
+        // One unaligned load. Only at the end of the block are fewer bytes left.
         let word = match rest.first_chunk() {
             Some(word) => u64::from_le_bytes(*word),
             None => u64::from_le_bytes(padded(rest)),

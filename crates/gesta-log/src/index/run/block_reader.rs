@@ -78,6 +78,7 @@ impl BlockSource for BlockWindows<'_> {
             Some(bytes) => bytes,
             None => {
                 let window = read(self.run, self.disk, number, WINDOW_BLOCKS)?;
+                // Evict the oldest window.
                 if self.windows.len() >= WINDOWS_MAX {
                     self.windows.remove(0);
                 }
@@ -96,6 +97,7 @@ impl BlockSource for BlockWindows<'_> {
 
 /// Reads up to `blocks` blocks, limited by the end of the file.
 fn read(run: &Run, disk: &dyn Disk, number: u32, blocks: u32) -> Result<Bytes, RunError> {
+    // Block numbers come from the file and may be out of range.
     let there = run.footer.blocks.checked_sub(number).filter(|there| *there > 0);
     let there =
         there.ok_or_else(|| run.malformed(number, Malformed::Field("number of a block")))?;

@@ -60,6 +60,7 @@ impl<'a> BlockWriter<'a> {
     /// The number of the next block.
     pub(super) fn next(&self) -> Result<u32, RunError> {
         let buffered = self.buffer.len() / BLOCK_BYTES;
+        // `u32::MAX` stays unused, so that the number of blocks fits as well.
         let next = u32::try_from(buffered).ok().and_then(|buffered| {
             self.written.checked_add(buffered).filter(|next| *next < u32::MAX)
         });
@@ -127,6 +128,7 @@ impl<'a> BlockWriter<'a> {
         }
         let (number, next) = (self.written, self.next()?);
         let bytes = std::mem::replace(&mut self.buffer, Vec::with_capacity(WRITE_BYTES));
+        // Before the write: blocks of this buffer are filled in the file from now on.
         self.written = next;
         self.write_at(number, Bytes::from(bytes))
     }
@@ -139,6 +141,7 @@ impl<'a> BlockWriter<'a> {
     /// Adds the footer, makes the file durable and renames it to its final name.
     pub(super) fn finish(mut self, footer: &[u8], seed: Seed) -> Result<(), RunError> {
         self.end(footer, seed)?;
+        // Renamed only after the sync: a run under its final name is complete.
         self.run(Operation::Rename { from: self.file.clone(), to: self.name.file() })?;
         self.run(Operation::SyncDirectory)
     }

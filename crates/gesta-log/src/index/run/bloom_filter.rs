@@ -104,8 +104,8 @@ impl BloomProbe {
         Self { hash, line, bits }
     }
 
-    /// Returns whether all of the term's bits are set. Branch-free, so that it compiles to a few
-    /// vector instructions.
+    /// Returns whether all of the term's bits are set. Branch-free, so that it can be
+    /// vectorized.
     pub(in crate::index) fn may_match(&self, line: &Line) -> bool {
         let pairs = line.iter().zip(&self.bits);
         pairs.fold(0, |missing, (line, bits)| missing | (!line & bits)) == 0

@@ -62,6 +62,7 @@ impl BlockCache {
     /// [releases](Self::release) it later.
     pub(super) fn try_reserve(&self) -> bool {
         let less = |left: usize| left.checked_sub(SLOT_BYTES);
+        // Relaxed: the counter guards no other memory.
         let taken = self.filter_bytes_left.try_update(Ordering::Relaxed, Ordering::Relaxed, less);
         if let Ok(left) = taken
             && let Some(shard) = self.shards.get(left / SLOT_BYTES % SHARDS)
@@ -123,6 +124,7 @@ struct CacheSlot {
 
 impl CacheShard {
     fn insert(&mut self, slot: CacheSlot, slots_max: usize) {
+        // Another thread may have read the same block concurrently.
         if self.places.contains_key(&slot.key) || slots_max == 0 {
             return;
         }
@@ -150,6 +152,7 @@ impl CacheShard {
             return;
         }
         self.places.remove(&self.slots.swap_remove(at).key);
+        // `swap_remove` moved the last slot here.
         if let Some(moved) = self.slots.get(at) {
             self.places.insert(moved.key, at);
         }

@@ -67,6 +67,7 @@ impl FilterDirectory {
         let beginning = (hash.bits() >> self.rest_bits) as usize;
         let from = *self.begun.get(beginning)? as usize;
         let to = *self.begun.get(beginning + 1)? as usize;
+        // About one filter begins with each prefix, so this loop is short.
         let same = self.slots.get(from..to)?.iter().take_while(|slot| slot.first <= hash);
         self.slots.get((from + same.count()).checked_sub(1)?)
     }
@@ -107,6 +108,7 @@ impl FilterSlot {
             return Ok(Some(kept));
         }
         let cache = &blocks.run.cache;
+        // Reserve before reading, so that concurrent readers cannot exceed the budget.
         if !cache.try_reserve() {
             return Ok(None);
         }

@@ -262,6 +262,7 @@ impl Directory {
             categories: take_table(&mut fields)?,
             stream_meta: take_table(&mut fields)?,
         };
+        // Trailing bytes would mean that the directory was written by something else.
         if !fields.0.is_empty() {
             return Err(Malformed::Field("length of the directory"));
         }
@@ -270,6 +271,8 @@ impl Directory {
     }
 
     fn check(&self, name: RunName) -> Result<(), Malformed> {
+        // The name has to match the first and last segment, and segments have to ascend without
+        // overlap.
         let ends = self.covered.first().zip(self.covered.last());
         let named = ends.is_some_and(|(first, last)| {
             RunName { first: first.number, last: last.number } == name
@@ -329,6 +332,8 @@ impl Directory {
 
     /// Returns the segment that has a position.
     pub(super) fn segment_of(&self, position: u64) -> Option<&Covered> {
+        // The last segment that begins at or before the position; a segment without events is
+        // skipped by `has`.
         let begun = self.covered.partition_point(|covered| covered.first <= position);
         self.covered.get(begun.checked_sub(1)?).filter(|covered| covered.has(position))
     }

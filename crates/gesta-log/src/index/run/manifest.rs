@@ -56,6 +56,7 @@ impl IndexManifest {
     /// Replaces the manifest atomically and durably.
     pub(crate) fn write(&self, disk: &dyn Disk) -> Result<(), RunError> {
         let file = || NEW_FILE.to_owned();
+        // The old manifest stays in place until the new one is durable; the rename is atomic.
         let operations = [
             Operation::Create { file: file() },
             Operation::Write { file: file(), offset: 0, bytes: self.encode() },
@@ -107,6 +108,7 @@ impl IndexManifest {
         if fields.array()? != MAGIC {
             return Err(Malformed::Magic);
         }
+        // Before the version: a damaged version field is damage, not a newer file.
         if Fields(checksum).u32()? != crc32c::crc32c(content) {
             return Err(Malformed::Checksum("manifest"));
         }
@@ -116,6 +118,7 @@ impl IndexManifest {
             return Err(Malformed::OtherVersion);
         }
         let store = fields.array()?;
+        // Checked before memory is reserved for the runs.
         if fields.0.len() != runs as usize * RUN_BYTES {
             return Err(Malformed::Field("number of runs"));
         }
@@ -125,6 +128,7 @@ impl IndexManifest {
         };
         let runs = (0..runs).map(run).collect::<Result<Vec<ManifestEntry>, Malformed>>()?;
         let mut pairs = runs.iter().zip(runs.iter().skip(1));
+        // Lookups search runs by position, so an unordered list is as bad as a damaged one.
         if pairs.all(|(one, next)| one.name.last < next.name.first) {
             Ok(Self { store, runs })
         } else {

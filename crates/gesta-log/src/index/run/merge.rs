@@ -137,6 +137,7 @@ impl Merge<'_> {
                 }
                 while let Some((number, first)) = blocks.next_if(|(_, first)| **first < covered.end)
                 {
+                    // The original blocks of a rewritten segment are dropped.
                     if overridden.is_some() {
                         continue;
                     }
@@ -168,6 +169,7 @@ impl Merge<'_> {
                 let Some(entry) = stream.take_if(hash) else { continue };
                 // The oldest input has the first posting and therefore the first ordinal.
                 first_ordinal.get_or_insert(entry.first_ordinal);
+                // Postings of scavenged events go with the compaction.
                 let keeps = |position| known.keeps(hash, position);
                 copy_postings(input, stream.block, &entry.postings, keeps, out)?;
                 stream.advance(input)?;
@@ -229,6 +231,7 @@ fn copy_postings(
         if !within {
             return Err(input.malformed(block, Malformed::Field("posting")));
         }
+        // Postings are validated before those of scavenged events are dropped.
         let mut kept = positions.iter().filter(|position| keeps(**position));
         kept.try_for_each(|position| out.posting(*position))
     };
@@ -261,6 +264,7 @@ fn copy_large(
     for (number, length) in pieces(bytes, first) {
         let block = input.block(number)?;
         let body = block.body(BlockKind::Large).map_err(|what| input.malformed(number, what))?;
+        // The last block of a large value is partly used.
         let piece = body.get(..length).unwrap_or(body);
         let at = out.large(std::iter::once(piece))?;
         copied.get_or_insert(at);
@@ -371,6 +375,7 @@ impl TableInputs {
             take(at, cursor, input)?;
             if !cursor.next(input)? {
                 *slot = None;
+            // The merge relies on ascending keys.
             } else if cursor.key() <= key {
                 return Err(cursor.malformed(input, Malformed::Field("order of keys")));
             }
@@ -392,6 +397,7 @@ impl TableInputs {
             let value = StreamMetaValue::decode(cursor.value())
                 .map_err(|what| cursor.malformed(input, what))?;
             all.tombstoned |= value.tombstoned;
+            // Inputs come oldest first, so the last metadata wins; a tombstone is permanent.
             if value.metadata != StoredMetadata::None {
                 whose = at;
                 all.metadata = value.metadata;

@@ -17,6 +17,7 @@ pub(crate) fn plan_merge(bytes: &[u64]) -> Option<Range<usize>> {
     let mut highest = 0;
     for (at, size) in bytes.iter().enumerate().rev() {
         let level = size.max(&1).ilog2() / FAN_IN.ilog2();
+        // A larger run ends the group of smaller, newer ones.
         if level > highest {
             highest = level;
             end = at + 1;

@@ -149,6 +149,7 @@ impl Run {
         let Footer { directory, directory_bytes, .. } = self.footer;
         let mut blocks = BlockWindows::new(self, disk);
         let mut bytes = Vec::new();
+        // The directory spans several blocks like a large value.
         for (number, length) in stream_meta_value::pieces(directory_bytes, directory) {
             blocks.decode(number, BlockKind::Directory, |body| {
                 bytes.extend_from_slice(body.get(..length).ok_or(Malformed::Short)?);
@@ -239,10 +240,12 @@ impl Run {
         position: u64,
         near: &mut LookupHint,
     ) -> Result<Option<RunLocation>, RunError> {
+        // A binary search of the directory only when the segment changes.
         if !near.segment.as_ref().is_some_and(|segment| segment.has(position)) {
             near.segment = self.directory.segment_of(position).copied();
         }
         let Some(segment) = &near.segment else { return Ok(None) };
+        // Served from the decoded group without touching a block.
         let offsets = match near.group.get(position) {
             Some(offsets) => offsets,
             None => {
@@ -287,6 +290,7 @@ impl Run {
             (None, Direction::Forwards) => 0,
             (None, Direction::Backwards) => return Ok(None),
         };
+        // Whole blocks may be without records where a segment was scavenged.
         while (number as usize) < directory.offset_blocks.len() {
             let block = self.cached(disk).block(number)?;
             let found = block
@@ -355,13 +359,16 @@ fn read_footer(disk: &dyn Disk, name: RunName, file: &str) -> Result<Footer, Run
     let footer = Block::verify(bytes, last, Footer::own_seed())
         .and_then(|block| Footer::decode(block.body(BlockKind::Footer)?))
         .map_err(|what| damaged(offset, what))?;
+    // The footer's own checksum does not depend on the file, so its claims are checked against it.
     if block::offset(footer.blocks) != length {
         return Err(damaged(offset, Malformed::Field("length of the file")));
     }
+    // A run under another run's name.
     if footer.name != name {
         return Err(damaged(offset, Malformed::Field("covered segments")));
     }
     let directory = u64::from(footer.blocks) * BODY_BYTES as u64;
+    // Bound the directory before memory is allocated for it.
     if footer.directory_bytes > directory {
         return Err(damaged(offset, Malformed::Field("length of the directory")));
     }

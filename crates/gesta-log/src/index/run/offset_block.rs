@@ -55,6 +55,7 @@ pub(super) fn encode<E>(
             starts.push(start as u16);
             count += group.len();
         }
+        // The first offset of the next block is this block's `after_last`.
         let (_, rest) = offsets.split_at(count);
         let mut body = Vec::with_capacity(BODY_BYTES);
         body.extend_from_slice(&(count as u16).to_le_bytes());
@@ -121,6 +122,7 @@ impl OffsetGroup {
         let after = (first + GROUP).min(block.count);
         self.offsets.clear();
         self.first = block.first + first as u64;
+        // One header read for the whole group.
         let (base, step, column) = block.group(first)?;
         for at in 0..after - first {
             self.offsets.push(offset_of(base, step, at, &column)?);
@@ -193,6 +195,7 @@ impl<'a> OffsetBlock<'a> {
     /// Returns base, step and deltas of the group that contains index `at`.
     fn group(&self, at: usize) -> Result<(u32, u32, BitColumn<'a>), Malformed> {
         let group = at / GROUP;
+        // Groups have different sizes, so their starts are stored.
         let start = self.starts.get(2 * group..).ok_or(Malformed::Short)?;
         let start = usize::from(Fields(start).u16()?);
         let mut fields = Fields(self.groups.get(start..).ok_or(Malformed::Short)?);

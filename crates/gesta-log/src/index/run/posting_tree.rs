@@ -120,6 +120,7 @@ impl PostingTreeWriter {
         let Some((first, NodeAddress(base))) = children.first().copied() else { return Ok(()) };
         let positions = || children.iter().map(|(position, _)| u128::from(position - first));
         let addresses = || children.iter().map(|(_, address)| u128::from(address.0 - base));
+        // Both columns get the least width that fits all of their numbers.
         let wide = |numbers: &mut dyn Iterator<Item = u128>| numbers.max().map_or(0, width);
         let (position_width, address_width) = (wide(&mut positions()), wide(&mut addresses()));
         let mut bytes = Vec::with_capacity(BRANCH_BYTES_MAX);
@@ -251,6 +252,7 @@ impl PostingTree {
         let expected = FANOUT.min(self.count - leaf * FANOUT);
         blocks.decode(address.block(), BlockKind::Postings, |body| {
             let mut fields = Fields(body.get(address.offset()..).ok_or(Malformed::Short)?);
+            // The size of each node follows from the count; any other is damage.
             if u64::from(fields.u8()?) + 1 != expected {
                 return Err(Malformed::Field("leaf"));
             }
@@ -293,6 +295,7 @@ impl<'a> BranchReader<'a> {
     /// Returns the last child that begins at or before a position, or else the first one.
     fn child_for(&self, position: u64) -> Result<u64, Malformed> {
         let Some(ahead) = position.checked_sub(self.first) else { return Ok(0) };
+        // The first child begins at the branch's own first position.
         let begun = self.positions.count_not_above(u128::from(ahead))?;
         Ok(begun.saturating_sub(1) as u64)
     }

@@ -91,6 +91,7 @@ impl PostingsCursor {
             Some((leaf, start)) => (leaf, *start),
             None => (&self.leaf, self.leaf_start),
         };
+        // Search the leaf that was loaded, or the current one.
         let at = match direction {
             Direction::Forwards if loaded.is_none() => self.index_at_or_after(position),
             Direction::Forwards => Some(leaf.partition_point(|posting| *posting < position)),
@@ -106,6 +107,7 @@ impl PostingsCursor {
                 Direction::Backwards => Ok(None),
             };
         };
+        // Commit the move.
         if let Some((leaf, start)) = loaded {
             (self.leaf, self.leaf_start) = (leaf, start);
         }
@@ -133,6 +135,7 @@ impl PostingsCursor {
                 *last >= position && (*first <= position || self.leaf_start == 0)
             }
             Direction::Backwards => {
+                // A backward seek from beyond the last posting ends in the last leaf.
                 let ends = self.leaf_start + self.leaf.len() as u64 == self.found.count();
                 *first <= position && (*last >= position || ends)
             }
@@ -149,6 +152,7 @@ impl PostingsCursor {
         if ordinal >= self.found.count() {
             return Ok(None);
         }
+        // Within the decoded leaf: nothing to read.
         let here = ordinal.checked_sub(self.leaf_start).filter(|at| *at < self.leaf.len() as u64);
         let at = match (here, &self.found.0.postings) {
             (Some(at), _) => at as usize,

@@ -73,6 +73,7 @@ impl TableWriter {
     }
 
     fn append(&mut self, key: &[u8], value: Option<&[u8]>) {
+        // The first key of a block is whole, so a block can be read on its own.
         let shared = match self.count {
             0 => 0,
             _ => key.iter().zip(&self.last_key).take_while(|(one, other)| one == other).count(),
@@ -176,6 +177,7 @@ impl TableCursor {
         from: KeyBound<'_>,
         blocks: &mut impl BlockSource,
     ) -> Result<bool, RunError> {
+        // The samples narrow the search to sixteen blocks without reading.
         let sample = table.samples.partition_point(|key| **key <= *from.key()).saturating_sub(1);
         let sampled = u32::try_from(sample).unwrap_or(u32::MAX).saturating_mul(SAMPLE_INTERVAL);
         let mut low = table.first.saturating_add(sampled).min(table.end);
@@ -201,6 +203,7 @@ impl TableCursor {
 
     /// Moves to the next entry. Returns false at the end.
     pub(super) fn next(&mut self, blocks: &mut impl BlockSource) -> Result<bool, RunError> {
+        // Blocks are never empty, but a damaged count may be zero.
         while self.left == 0 {
             if self.next >= self.end {
                 return Ok(false);
@@ -223,6 +226,7 @@ impl TableCursor {
         let body = block.body(self.kind)?;
         let mut fields = Fields(body.get(self.at..).ok_or(Malformed::Short)?);
         let shared = take_length(&mut fields)?;
+        // Only possible in a damaged or crafted block.
         if shared > self.key.len() {
             return Err(Malformed::Field("shared part of a key"));
         }

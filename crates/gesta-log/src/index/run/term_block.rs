@@ -82,9 +82,11 @@ impl TermBlockBuilder {
         let starts = 2 * count.div_ceil(STRIDE);
         let fits = HEADER_BYTES + starts + hashes + self.entries.len() <= BODY_BYTES;
         if !fits || count > ENTRIES_MAX {
+            // Undo: the entry goes to the next block.
             self.entries.truncate(start);
             return false;
         }
+        // This entry is one of those whose offset is stored.
         if self.hashes.len().is_multiple_of(STRIDE) {
             self.starts.push(start as u16);
         }

@@ -94,6 +94,7 @@ impl TermKey {
                 blake3::keyed_hash(&self.appends, first_event.as_uuid().as_bytes())
             }
         };
+        // 96 of 256 bits: collisions are rare enough, and every entry stores a hash.
         let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = *hash.as_bytes();
         TermHash::from_bytes([a, b, c, d, e, f, g, h, i, j, k, l])
     }

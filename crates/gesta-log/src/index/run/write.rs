@@ -98,6 +98,7 @@ fn write_contents(mut run: RunWriter<'_>, contents: RunContents) -> Result<RunNa
         contents;
     let events = covered.end.checked_sub(covered.first);
     assert_eq!(events, Some(offsets.len() as u64), "each position has its record's offset");
+    // Offsets come first in the file.
     offset_block::encode(covered.first, &offsets, |first, body| {
         run.push_offset_block(first, body)
     })?;
@@ -112,12 +113,14 @@ fn write_contents(mut run: RunWriter<'_>, contents: RunContents) -> Result<RunNa
             term.postings = term.postings.and(&same.postings);
         }
         for position in term.postings.as_slice() {
+            // A posting outside of the run would be found by no lookup.
             assert!((covered.first..covered.end).contains(position), "postings are of the segment");
             run.posting(*position)?;
         }
         run.end_term(term.hash, term.first_ordinal)?;
     }
     run.end_terms()?;
+    // Tables are sorted and free of duplicates, as their cursors require.
     names.sort_unstable();
     names.dedup();
     categories.sort_unstable();
@@ -134,6 +137,7 @@ fn write_stream_meta(
 ) -> Result<(), RunError> {
     let mut stream_meta = BTreeMap::<_, StreamMetaDelta>::new();
     for (name, change) in changes {
+        // Several changes of a stream combine into one; later metadata wins.
         let delta = stream_meta.entry(name).or_default();
         *delta = std::mem::take(delta).then(change);
     }
@@ -188,6 +192,7 @@ struct PostingsBlock {
 
 impl PostingsBlock {
     fn keep(&mut self, out: &mut BlockWriter<'_>, bytes: &[u8]) -> Result<NodeAddress, RunError> {
+        // Nodes never cross a block.
         if self.body.len() + bytes.len() > BODY_BYTES {
             self.flush(out)?;
         }
@@ -217,6 +222,7 @@ impl<'a> RunWriter<'a> {
         covered: Vec<Covered>,
         on_bytes: OnBytes<'a>,
     ) -> Result<Self, RunError> {
+        // Named by the covered segments, so a run replaces its inputs under a name of its own.
         let ends = covered.first().zip(covered.last()).expect("a run covers a segment");
         let name = RunName { first: ends.0.number, last: ends.1.number };
         let footer = Footer {
@@ -291,6 +297,7 @@ impl<'a> RunWriter<'a> {
         let entry = TermEntry { hash, first_ordinal, postings };
         if !self.terms.add(&entry) {
             self.end_terms_block()?;
+            // The entry opens the next block.
             assert!(self.terms.add(&entry), "an empty block has room for any entry");
         }
         self.filter.add(hash);

@@ -150,7 +150,7 @@ fn whatever_a_block_says_nothing_panics() {
         let seed = if number + 1 == blocks { Footer::own_seed() } else { run.seed };
         rewrite(&mut bad, number, seed, |block| {
             for _ in 0..1 + chance.below(3) {
-                // What matters most is in front.
+                // Counts and lengths are at the front.
                 let reach = if chance.one_in(2) { 64 } else { block.len() as u64 - 1 };
                 let at = 1 + chance.below(reach) as usize;
                 block[at] = if chance.one_in(3) { 0xff } else { chance.next() as u8 };

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::disk::Disk;
 
-/// How the segments of a story are.
+/// The shape of generated segments.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Story {
     pub(super) seed: u64,
@@ -151,7 +151,7 @@ fn stream_meta(chance: &mut Chance, streams: u64) -> Vec<(StreamName, StreamMeta
     changes
 }
 
-/// What a run of some segments must answer.
+/// The answers expected of a run.
 #[derive(Debug, Default)]
 pub(super) struct Model {
     covered: Vec<Covered>,

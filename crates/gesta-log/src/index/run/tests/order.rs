@@ -1,4 +1,4 @@
-//! What happens on disk, in which order, and what is left when something fails.
+//! The order of operations on disk, and the files left after a failure.
 
 use std::ops::ControlFlow;
 
