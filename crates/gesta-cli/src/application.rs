@@ -139,7 +139,7 @@ impl Application {
     }
 
     fn answer(&self, answered: Result<Response<Body>, ureq::Error>) -> Result<String> {
-        let mut response = answered.with_context(|| self.silence())?;
+        let mut response = answered.map_err(|error| self.silence(&error))?;
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
         let body = body.with_context(|| format!("the answer of {} breaks off", self.at))?;
@@ -175,12 +175,13 @@ impl Application {
         refusal.into()
     }
 
-    fn silence(&self) -> String {
-        format!(
+    fn silence(&self, error: &ureq::Error) -> Refusal {
+        let message = format!(
             "no answer from {}: is the application running there? Start it, or name another place \
-             with --at URL",
+             with --at URL: {error}",
             self.at
-        )
+        );
+        Refusal::usage("no-answer", message)
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Not here: what each verb takes, which stands with the verb.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    exit::Outcome,
+    exit::{Outcome, Refusal},
     output::{Output, Style},
     store_url::StoreUrl,
     verbs::{
@@ -83,9 +83,11 @@ impl Arguments {
     }
 
     pub(crate) fn run(self, output: &mut Output) -> Result<Outcome> {
-        let store = || {
-            self.store.as_ref().context("which store? Give --store gesta:DIR, or set GESTA_STORE")
+        let unnamed = || {
+            let message = "which store? Give --store gesta:DIR, or set GESTA_STORE";
+            Refusal::usage("no-store-named", message)
         };
+        let store = || self.store.as_ref().ok_or_else(unnamed);
         match self.verb {
             Verb::Streams(streams) => streams.run(store()?, output),
             Verb::Read(read) => read.run(store()?, output),

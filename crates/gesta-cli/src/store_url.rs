@@ -10,9 +10,11 @@ use std::{
     str::FromStr,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, anyhow};
 use gesta_log::{LockError, LogStore, OpenError, Options, StoreExport, directory_of_url};
 use gesta_store::Position;
+
+use crate::exit::Refusal;
 
 /// The name of a store, as `--store` takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,10 +37,10 @@ impl StoreUrl {
     fn named_directory(&self) -> Result<&Path> {
         match self {
             Self::Directory(directory) => Ok(directory),
-            Self::Memory => bail!(
+            Self::Memory => Err(no_store(
                 "a memory store lives in its program and cannot be reached from here; name one on \
-                 disk: gesta:DIR"
-            ),
+                 disk: gesta:DIR",
+            )),
         }
     }
 
@@ -47,8 +49,10 @@ impl StoreUrl {
         match self.holds()? {
             Holds::Store => self.named_directory(),
             Holds::Backup => self.is_a_backup(),
-            Holds::Nothing => bail!("no store at {self}: the directory is empty"),
-            Holds::OtherFiles => bail!("no store at {self}: no file there is a store's"),
+            Holds::Nothing => Err(no_store(format!("no store at {self}: the directory is empty"))),
+            Holds::OtherFiles => {
+                Err(no_store(format!("no store at {self}: no file there is a store's")))
+            }
         }
     }
 
@@ -84,9 +88,9 @@ impl StoreUrl {
         match self.holds()? {
             Holds::Store | Holds::Nothing => Ok(()),
             Holds::Backup => self.is_a_backup(),
-            Holds::OtherFiles => {
-                bail!("no store at {self}: a new one begins in an empty directory, this is not one")
-            }
+            Holds::OtherFiles => Err(no_store(format!(
+                "no store at {self}: a new one begins in an empty directory, this is not one"
+            ))),
         }
     }
 
@@ -119,10 +123,10 @@ impl StoreUrl {
             Self::Memory => Ok(None),
             Self::Directory(directory) => match self.holds()? {
                 Holds::Nothing => Ok(Some(directory)),
-                Holds::Store | Holds::Backup | Holds::OtherFiles => bail!(
+                Holds::Store | Holds::Backup | Holds::OtherFiles => Err(anyhow!(
                     "{self} is not empty: what a measurement appends would stay in it for good; \
                      name an empty directory"
-                ),
+                )),
             },
         }
     }
@@ -136,10 +140,10 @@ impl StoreUrl {
     pub(crate) fn open_to_append_with(&self, options: Options) -> Result<LogStore> {
         self.check_for_append()?;
         match LogStore::open(self.named_directory()?, options) {
-            Err(OpenError::Directory(LockError::InUse { owner, .. })) => bail!(
+            Err(OpenError::Directory(LockError::InUse { owner, .. })) => Err(in_use(format!(
                 "cannot append: process {owner} has {self} open; append through that process, or \
                  stop it first"
-            ),
+            ))),
             opened => Ok(opened?),
         }
     }
@@ -147,24 +151,26 @@ impl StoreUrl {
     /// Opens a store that is there to scavenge it, for which nobody else may have it.
     pub(crate) fn open_to_scavenge(&self) -> Result<LogStore> {
         match LogStore::open(self.directory()?, Options::default()) {
-            Err(OpenError::Directory(LockError::InUse { owner, .. })) => bail!(
+            Err(OpenError::Directory(LockError::InUse { owner, .. })) => Err(in_use(format!(
                 "cannot scavenge: process {owner} has {self} open; let that process scavenge it, or \
                  stop it first"
-            ),
+            ))),
             opened => Ok(opened?),
         }
     }
 
     fn is_a_backup<T>(&self) -> Result<T> {
-        bail!("no store at {self}: it is a backup; `gesta restore` makes a store of it")
+        Err(no_store(format!(
+            "no store at {self}: it is a backup; `gesta restore` makes a store of it"
+        )))
     }
 
     /// By the names of files that `docs/format.md` gives.
     fn holds(&self) -> Result<Holds> {
-        let no_store = || format!("no store at {self}");
+        let none = |error| no_store(format!("no store at {self}: {error}"));
         let (mut store, mut backup, mut any) = (false, false, false);
-        for entry in fs::read_dir(self.named_directory()?).with_context(no_store)? {
-            let name = entry.with_context(no_store)?.file_name();
+        for entry in fs::read_dir(self.named_directory()?).map_err(none)? {
+            let name = entry.map_err(none)?.file_name();
             let end = Path::new(&name).extension().and_then(|end| end.to_str());
             store |= name == "LOCK" || end == Some("seg");
             backup |= name == "MANIFEST" || end == Some("segment");
@@ -177,6 +183,14 @@ impl StoreUrl {
             (false, false, false) => Holds::Nothing,
         })
     }
+}
+
+fn no_store(message: impl Into<String>) -> anyhow::Error {
+    Refusal::usage("no-store", message).into()
+}
+
+fn in_use(message: String) -> anyhow::Error {
+    Refusal::usage("store-in-use", message).into()
 }
 
 impl FromStr for StoreUrl {

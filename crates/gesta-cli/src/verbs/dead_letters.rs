@@ -1,7 +1,7 @@
 //! `gesta dead-letters`: events that projections of a running application have set aside.
 
 use anyhow::Result;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 
 use super::processes::{Reason, done};
 use crate::{
@@ -43,6 +43,7 @@ enum Verb {
     /// Apply the dead letters of a stream again, in order.
     Retry {
         /// The id, as `list` gives it.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
         #[command(flatten)]
         reason: Reason,
@@ -50,6 +51,7 @@ enum Verb {
     /// Leave an event out of the read model for good, and apply those that wait behind it.
     Discard {
         /// The id, as `list` gives it.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
         #[command(flatten)]
         reason: Reason,

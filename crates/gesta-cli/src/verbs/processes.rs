@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::{Context as _, Result};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
@@ -57,6 +57,7 @@ enum Verb {
     /// List what is set aside, by stream.
     SetAside {
         /// The process manager.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         process: String,
     },
     /// Handle again what is set aside of a stream.
@@ -87,6 +88,7 @@ enum Verb {
         #[command(flatten)]
         instance: Instance,
         /// The id of the timer, as `show` lists it.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         timer: String,
         #[command(flatten)]
         reason: Reason,
@@ -96,6 +98,7 @@ enum Verb {
         #[command(flatten)]
         instance: Instance,
         /// The id of the command, as `show` lists it.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         command: String,
         #[command(flatten)]
         reason: Reason,
@@ -105,6 +108,7 @@ enum Verb {
 #[derive(Args, Debug)]
 struct List {
     /// The process manager whose instances are listed.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     process: Option<String>,
     /// Only instances in this state: running, troubled, ended or cancelled. With troubled, streams
     /// that are set aside are listed too, as stream:NAME.
@@ -121,16 +125,20 @@ struct List {
 #[derive(Args, Debug)]
 struct Instance {
     /// The process manager.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     process: String,
     /// The id of the instance.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: String,
 }
 
 #[derive(Args, Debug)]
 struct Subject {
     /// The process manager.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     process: String,
     /// The stream whose inputs are set aside: `instance:ID` or `stream:NAME`.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     subject: String,
 }
 

@@ -1,7 +1,7 @@
 //! `gesta projections`: the projections of a running application, and their rebuilds.
 
 use anyhow::Result;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 
 use super::processes::{Reason, done};
 use crate::{
@@ -52,6 +52,7 @@ enum Verb {
 #[derive(Args, Debug)]
 struct Order {
     /// The projection.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     #[command(flatten)]
     reason: Reason,

@@ -187,6 +187,8 @@ fn where_no_application_answers_it_is_said_what_to_do() {
     let list = ["processes", "list", "--at"];
     run(program(&[&list[..], &[&nobody]].concat()))
         .fails_with(2, &format!("no answer from {nobody}: is the application running there?"));
+    let silent = run(program(&[&list[..], &[&nobody, "--json"]].concat()));
+    assert_eq!(silent.error()["code"], "no-answer");
     run(program(&[&list[..], &["https://shop"]].concat()))
         .fails_with(2, "--at https://shop is no URL that begins with http://");
     let other = Application::answering(&[(404, "<h1>not here</h1>"), (200, "<h1>welcome</h1>")]);

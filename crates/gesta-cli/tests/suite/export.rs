@@ -723,6 +723,7 @@ fn an_export_writes_over_no_file_unasked() {
 fn what_cannot_be_read_or_written_is_named() {
     let scene = Scene::of_two_orders();
     scene.run(&["import", "no-such-file"]).fails_with(2, "cannot read no-such-file");
+    scene.run(&["import", "."]).fails_with(2, "cannot read .: it is a directory");
     let nowhere = Path::new("no-such-directory").join("events.jsonl");
     let refused = scene.run(&["export", "--output", nowhere.to_str().unwrap()]);
     refused.fails_with(2, "cannot write no-such-directory/events.jsonl");

@@ -1,5 +1,7 @@
 //! Wrong usage, and help against it.
 
+use serde_json::json;
+
 use crate::scene::{Scene, program, run};
 
 const READING: [&[&str]; 7] = [
@@ -105,6 +107,55 @@ fn an_error_is_one_json_object_where_answers_are_json() {
     let nowhere = run(program(&["streams", "--store", "gesta:./no-such", "--json"]));
     assert!(nowhere.error()["message"].as_str().unwrap().contains("no store at gesta:./no-such"));
     assert!(run(program(&["--help", "--json"])).said().contains("Exit codes:"));
+}
+
+#[test]
+fn a_store_that_cannot_be_used_is_told_to_programs_by_its_reason() {
+    let unnamed = run(program(&["streams", "--json"]));
+    assert_eq!((unnamed.code, &unnamed.error()["code"]), (2, &json!("no-store-named")));
+    let (empty, other) = (Scene::empty(), Scene::empty());
+    std::fs::write(other.path().join("letter.txt"), "dear ann").unwrap();
+    for scene in [&empty, &other] {
+        let none = scene.run(&["streams", "--json"]);
+        assert_eq!((none.code, &none.error()["code"]), (2, &json!("no-store")));
+    }
+    let missing = run(program(&["streams", "--store", "gesta:./no-such", "--json"]));
+    assert_eq!(missing.error()["code"], "no-store");
+    let scene = Scene::of_two_orders();
+    let _open = scene.open();
+    for verb in [
+        &["append", "order-1", "--type", "t", "--data", "{}"][..],
+        &["delete", "order-1", "--yes"],
+        &["metadata", "set", "order-1", "{}", "--yes"],
+        &["scavenge"],
+        &["clock", "--restart"],
+    ] {
+        let refused = scene.run(&[verb, &["--json"]].concat());
+        assert_eq!((refused.code, &refused.error()["code"]), (2, &json!("store-in-use")));
+    }
+}
+
+#[test]
+fn an_empty_name_is_wrong_usage_for_every_verb() {
+    for verb in [
+        &["processes", "list", ""][..],
+        &["processes", "show", "welcome", ""],
+        &["processes", "set-aside", ""],
+        &["processes", "retry", "welcome", ""],
+        &["processes", "skip", "", "instance:ann", "1"],
+        &["processes", "cancel", "", "ann"],
+        &["processes", "fire", "welcome", "ann", ""],
+        &["processes", "resend", "welcome", "ann", ""],
+        &["projections", "rebuild", ""],
+        &["dead-letters", "retry", ""],
+        &["dead-letters", "discard", ""],
+        &["read", ""],
+        &["import", ""],
+        &["backup", ""],
+    ] {
+        let refused = run(program(&[verb, &["--json"]].concat()));
+        assert_eq!((refused.code, &refused.error()["code"]), (2, &json!("usage")), "{verb:?}");
+    }
 }
 
 #[test]

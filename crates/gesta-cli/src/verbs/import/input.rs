@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::transfer::Lines;
+use crate::{exit::Refusal, transfer::Lines};
 
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -41,6 +41,11 @@ impl Begun {
         let cannot = || format!("cannot read {}", file.display());
         let opened = File::open(file).with_context(cannot)?;
         let of = opened.metadata().with_context(cannot)?;
+        if of.is_dir() {
+            let hint = "name the file that `gesta export` wrote; `gesta restore` takes a backup";
+            let message = format!("{}: it is a directory", cannot());
+            return Err(Refusal::usage("not-a-file", message).hint(hint).into());
+        }
         let plain =
             if of.is_file() { Some(opened.try_clone().with_context(cannot)?) } else { None };
         Ok(Self { lines: lines(opened), bytes: of.len(), plain })
