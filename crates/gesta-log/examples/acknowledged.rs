@@ -1,9 +1,9 @@
-//! Appends events from several threads and says, for each, where it is once it was acknowledged:
-//! `ack SEGMENT_FILE END_OFFSET POSITION`, one write to standard output for each.
+//! Appends events from several threads and prints the place of each once it is acknowledged: `ack
+//! SEGMENT_FILE END_OFFSET POSITION`, each in one write to standard output.
 //!
-//! Run under a tracer of system calls it shows that no acknowledgement comes before the sync that
-//! covers it. Usage: `acknowledged DIRECTORY COUNT`. Built with planted bugs it acknowledges early,
-//! so that the check can be seen to fail.
+//! Under a tracer of system calls it shows that no acknowledgement precedes its sync. Usage:
+//! `acknowledged DIRECTORY COUNT`. Built with mutations it acknowledges early, so that the check
+//! can be seen to fail.
 
 use std::{
     error::Error,
@@ -43,7 +43,7 @@ fn main() -> Result<(), Failure> {
     })
 }
 
-/// Appends until all writers together appended `count` events.
+/// Appends until all writers together have appended `count` events.
 fn append_some(
     store: &LogStore,
     directory: &Path,
@@ -60,7 +60,7 @@ fn append_some(
         let place = store.locate(position).ok_or("an acknowledged event has a place")?;
         let file = directory.join(place.file);
         let end = place.offset + place.length;
-        // Standard output passes a whole line on in one write.
+        // Standard output writes a whole line at once.
         let line = format!("ack {} {end} {position}\n", file.display());
         std::io::stdout().lock().write_all(line.as_bytes())?;
     }

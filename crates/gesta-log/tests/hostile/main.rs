@@ -1,18 +1,17 @@
-//! Directories of arbitrary bytes: whatever lies there, opening and reading it never panics, never
-//! shows other events, and takes memory within bounds.
+//! Directories of arbitrary bytes: opening and reading them never panics, never shows wrong events,
+//! and takes bounded memory.
 //!
-//! Begins with whole stores and changes some of their bytes and names, from seeds. Some changes are
-//! *forged*: their checksums are made right again, so that what lies behind them is reached, too.
-//! Forged bytes may well be believed; only then may events be others.
+//! Starts with intact stores and changes some bytes and names, from seeds. Some changes are
+//! *forged*: their checksums are corrected, so that code after the checksum is reached too. Only
+//! forged bytes may lead to wrong events.
 //!
-//! `GESTA_HOSTILE_CASES` asks for more than the test run has; `GESTA_HOSTILE_FIRST` for another
-//! first seed.
+//! `GESTA_HOSTILE_CASES` sets the number of cases, `GESTA_HOSTILE_FIRST` the first seed.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+mod check;
 #[path = "../suite/draws.rs"]
 mod draws;
-mod look;
 mod memory;
 mod mutate;
 mod stores;
@@ -20,16 +19,16 @@ mod stores;
 use tempfile::TempDir;
 
 use self::{
+    check::{Outcome, check_directory, write},
     draws::Draws,
-    look::{Outcome, look, write},
-    mutate::{Harm, mutate},
+    mutate::{Damage, mutate},
     stores::stores,
 };
 
-/// A directory that stays if the test fails: its bytes are not drawn from the seed alone.
-struct Kept(Option<TempDir>);
+/// A directory that is kept if the test fails: its bytes depend on more than the seed.
+struct KeptDir(Option<TempDir>);
 
-impl Drop for Kept {
+impl Drop for KeptDir {
     fn drop(&mut self) {
         if std::thread::panicking() {
             drop(self.0.take().map(TempDir::keep));
@@ -38,7 +37,7 @@ impl Drop for Kept {
 }
 
 const CASES: u64 = 2_000;
-/// More than a small store, its cache and its buffers ever take.
+/// More than a small store, its cache and its buffers ever need.
 const LIVE_BYTES_MAX: usize = 96 << 20;
 
 fn asked(variable: &str, otherwise: u64) -> u64 {
@@ -56,17 +55,17 @@ fn whatever_lies_in_a_directory_is_read_as_it_was_or_refused() {
         let whole = &stores[draws.below(stores.len() as u64) as usize];
         let mut files = whole.files.clone();
         let harm = mutate(&mut files, &mut draws);
-        let directory = Kept(Some(tempfile::tempdir().unwrap()));
+        let directory = KeptDir(Some(tempfile::tempdir().unwrap()));
         let path = directory.0.as_ref().unwrap().path();
         write(path, &files);
         let before = memory::begin();
         let what = format!("seed {seed}, {harm:?}, kept in {}", path.display());
-        let outcome = look(path, whole, harm, &what);
+        let outcome = check_directory(path, whole, harm, &what);
         outcomes[outcome as usize] += 1;
         let most = memory::most_since(before);
         assert!(most < LIVE_BYTES_MAX, "seed {seed}: {most} bytes");
     }
-    // Changes that nothing notices and changes that are refused are both met.
+    // Both unnoticed and refused changes must occur.
     assert!(cases < 100 || outcomes.iter().all(|count| *count > 0), "{outcomes:?}");
 }
 
@@ -75,7 +74,7 @@ fn the_whole_stores_read_as_they_were() {
     for whole in stores() {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path(), &whole.files);
-        let outcome = look(directory.path(), &whole, Harm::Bytes, "a whole store");
+        let outcome = check_directory(directory.path(), &whole, Damage::Bytes, "a whole store");
         assert_eq!(outcome, Outcome::Same);
     }
 }

@@ -1,4 +1,4 @@
-//! Changes of files, from a seed.
+//! Seeded changes of files.
 
 use std::collections::BTreeMap;
 
@@ -7,36 +7,36 @@ use crate::draws::Draws;
 /// Files by name.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
-/// What was done, at worst.
+/// The most severe kind of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Harm {
+pub(crate) enum Damage {
     /// Bytes within one sector of a file.
     Bytes,
-    /// Bytes of neighbouring sectors: the last frame and its mark look like a torn write then.
+    /// Bytes of adjacent sectors: the last frame and its mark look like a torn write.
     Sectors,
-    /// Files are gone, cut, or under other names.
+    /// Files are missing, cut, or renamed.
     Names,
-    /// Bytes whose checksums were made right again.
+    /// Bytes with corrected checksums.
     Forged,
 }
 
-/// Marks and what they stand for never share one.
+/// A mark and the frame that it covers never share a sector.
 const SECTOR: usize = 512;
 
-/// Changes something in a store, mostly once.
-pub(crate) fn mutate(files: &mut Files, draws: &mut Draws) -> Harm {
+/// Changes a store, mostly in one place.
+pub(crate) fn mutate(files: &mut Files, draws: &mut Draws) -> Damage {
     let name = pick_name(files, draws);
     match draws.below(10) {
         0 => {
             change_names(files, &name, draws);
-            Harm::Names
+            Damage::Names
         }
         1..=3 => {
             let bytes = files.get_mut(&name).expect("it was picked");
             for _ in 0..=draws.below(2) {
                 forge(bytes, draws);
             }
-            Harm::Forged
+            Damage::Forged
         }
         _ => {
             let bytes = files.get_mut(&name).expect("it was picked");
@@ -81,12 +81,16 @@ fn place(bytes: &[u8], draws: &mut Draws) -> usize {
     draws.below(bytes.len().max(1) as u64) as usize
 }
 
-fn change_bytes(bytes: &mut [u8], draws: &mut Draws) -> Harm {
+fn change_bytes(bytes: &mut [u8], draws: &mut Draws) -> Damage {
+    // A copy of an open store may contain a file that was only just created.
+    if bytes.is_empty() {
+        return Damage::Bytes;
+    }
     let at = place(bytes, draws);
-    let stretch = 1 + draws.below(200) as usize;
+    let drawn_length = 1 + draws.below(200) as usize;
     let kind = draws.below(6);
-    // The first two change a single byte.
-    let length = if kind < 2 { 1 } else { stretch };
+    // The first two kinds change a single byte.
+    let length = if kind < 2 { 1 } else { drawn_length };
     let end = bytes.len().min(at + length);
     match kind {
         0 => bytes[at] ^= 1 << draws.below(8),
@@ -95,15 +99,15 @@ fn change_bytes(bytes: &mut [u8], draws: &mut Draws) -> Harm {
         3 => bytes[at..end].fill(0xff),
         4 => bytes[at..end].fill_with(|| draws.next() as u8),
         _ => {
-            // A stretch of the file itself, as a misdirected write leaves it.
+            // A part of the file itself, as a misdirected write leaves it.
             let from = place(bytes, draws).min(bytes.len() - (end - at));
             bytes.copy_within(from..from + (end - at), at);
         }
     }
-    if at / SECTOR == end.saturating_sub(1) / SECTOR { Harm::Bytes } else { Harm::Sectors }
+    if at / SECTOR == end.saturating_sub(1) / SECTOR { Damage::Bytes } else { Damage::Sectors }
 }
 
-/// Changes a field and makes the checksum over it right again.
+/// Changes a field and corrects its checksum.
 fn forge(bytes: &mut [u8], draws: &mut Draws) {
     if bytes.starts_with(b"GESTALOG") {
         match draws.below(4) {
@@ -137,18 +141,18 @@ fn change_within(bytes: &mut [u8], from: usize, to: usize, draws: &mut Draws) {
     }
 }
 
-/// Puts the checksum over a range, with what is hashed before it, at an offset.
+/// Writes the checksum of `before` and a range at an offset.
 fn seal(bytes: &mut [u8], from: usize, to: usize, at: usize, before: &[u8]) {
     let checksum = crc32c::crc32c_append(crc32c::crc32c(before), &bytes[from..to]);
     bytes[at..at + 4].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// Salt, number and offset, as checksums of segments begin.
+/// Salt, number and offset, which start the checksums of segments.
 fn seed(bytes: &[u8], offset: usize) -> Vec<u8> {
     [&bytes[72..88], &bytes[64..72], &(offset as u64).to_le_bytes()].concat()
 }
 
-/// Where frames begin, by their magic.
+/// Offsets of frames, by their magic number.
 fn frames(bytes: &[u8]) -> Vec<usize> {
     let starts = (4_096..bytes.len().saturating_sub(72)).step_by(8);
     starts.filter(|at| bytes[*at..].starts_with(b"GFRM")).collect()
@@ -176,17 +180,17 @@ fn forge_record(bytes: &mut [u8], draws: &mut Draws) {
     seal(bytes, record + 8, record + length, record + 4, &before);
 }
 
-/// A block of a run: its kind and body, under the run's salt; the footer under none.
+/// Changes a block of a run: its kind and body, under the run's salt; the footer without a salt.
 fn forge_block(bytes: &mut [u8], draws: &mut Draws) {
     let blocks = bytes.len() / 4_096;
     let footer = (blocks - 1) * 4_096;
     let block = draws.below(blocks as u64) as usize * 4_096;
-    // The beginning of a body is where its lengths and counts are.
+    // The lengths and counts are at the beginning of a body.
     let end = if draws.below(2) == 0 { block + 60 } else { block + 4_092 };
     change_within(bytes, block, end, draws);
     let mut before = vec![0; 24];
     if block != footer {
-        // Salt and number of the first segment: after magic, version, features and store id.
+        // Salt and number of the first segment, after magic, version, features and store id.
         before[..24].copy_from_slice(&bytes[footer + 45..footer + 69]);
     }
     before.extend_from_slice(&(block as u64).to_le_bytes());

@@ -1,4 +1,4 @@
-//! Whole stores to begin with.
+//! Intact stores to start with.
 
 use std::{fs, io::ErrorKind, path::Path, time::Duration};
 
@@ -12,17 +12,17 @@ use crate::mutate::Files;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A store, as its files and as what it says.
-pub(crate) struct Whole {
+/// A store: its files and its events.
+pub(crate) struct IntactStore {
     pub(crate) files: Files,
     pub(crate) events: Vec<RecordedEvent>,
-    /// Whether it was closed.
+    /// Set if the store was closed.
     pub(crate) ended: bool,
 }
 
-/// An ended one with files of the index and merges, one without these, one that was killed, one that
-/// was restored, and one that was scavenged.
-pub(crate) fn stores() -> Vec<Whole> {
+/// Creates a closed store with a compacted index, one without index files, a killed one, a restored
+/// one and a scavenged one.
+pub(crate) fn stores() -> Vec<IntactStore> {
     let ended = tempfile::tempdir().unwrap();
     let events = fill(ended.path(), 60);
     let mut stores = vec![whole(ended.path(), &events, true)];
@@ -60,7 +60,7 @@ fn fill(directory: &Path, appends: u64) -> Vec<RecordedEvent> {
     block_on(store.read_all(ReadAll::forwards()).collect_events()).unwrap()
 }
 
-/// Hides the first events of some streams, and wins back their space.
+/// Hides the first events of some streams and scavenges them.
 fn scavenge(directory: &Path) -> Vec<RecordedEvent> {
     let store = LogStore::open(directory, small()).unwrap();
     for stream in ["order-2", "order-3", "order-4"] {
@@ -102,16 +102,16 @@ fn append(store: &LogStore, number: u64) {
     block_on(store.append(append)).unwrap();
 }
 
-fn whole(directory: &Path, events: &[RecordedEvent], ended: bool) -> Whole {
+fn whole(directory: &Path, events: &[RecordedEvent], ended: bool) -> IntactStore {
     let files = loop {
         if let Some(files) = files_of(directory) {
             break files;
         }
     };
-    Whole { files, events: events.to_vec(), ended }
+    IntactStore { files, events: events.to_vec(), ended }
 }
 
-/// `None` where a file went while it was copied: an open store replaces those of its index.
+/// Returns `None` if a file disappeared during the copy: an open store replaces index files.
 fn files_of(directory: &Path) -> Option<Files> {
     let mut files = Files::new();
     for entry in fs::read_dir(directory).unwrap() {

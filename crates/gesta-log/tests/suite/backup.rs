@@ -1,4 +1,4 @@
-//! What a backup holds, and what a restore makes of it.
+//! Contents of a backup, and stores restored from it.
 
 use std::{
     fs,
@@ -15,14 +15,15 @@ use gesta_store::{
 };
 use tempfile::TempDir;
 
-use crate::scene::{
-    Turned, append, append_to, as_killed, flip, open, read_all, report, segment_files, told,
+use crate::harness::{
+    TurnedStore, append, append_to, as_killed, event_texts, flip, open, read_all, report,
+    segment_files,
 };
 
-/// A directory for a store, one for its backup, one for what is restored.
-struct Shelf(TempDir);
+/// Directories for a store, its backup and its restores.
+struct BackupDirs(TempDir);
 
-impl Shelf {
+impl BackupDirs {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -39,13 +40,13 @@ impl Shelf {
         gesta_log::restore(&self.at("backup"), &self.at(to), &mut |_| {})
     }
 
-    /// What is in the backup, by restoring it.
+    /// Returns the contents of the backup, by restoring it.
     fn backed_up(&self, to: &str) -> Vec<String> {
         self.restore(to).unwrap();
-        told(&open(&self.at(to)))
+        event_texts(&open(&self.at(to)))
     }
 
-    /// The files of the backup, by name.
+    /// Names of the backup's files.
     fn files(&self) -> Vec<String> {
         let files = fs::read_dir(self.at("backup")).unwrap();
         let mut files: Vec<_> =
@@ -55,7 +56,7 @@ impl Shelf {
     }
 }
 
-/// A store of three sealed segments with two events each.
+/// Creates a store of three sealed segments with two events each.
 fn store_of_three_segments(directory: &Path) {
     for n in 0..3 {
         let store = open(directory);
@@ -68,46 +69,46 @@ const ALL: [&str; 6] = ["0a", "0b", "1a", "1b", "2a", "2b"];
 
 #[test]
 fn what_was_backed_up_is_restored_to_the_event() {
-    let shelf = Shelf::new();
-    store_of_three_segments(&shelf.at("store"));
-    let report = shelf.backup().unwrap();
+    let dirs = BackupDirs::new();
+    store_of_three_segments(&dirs.at("store"));
+    let report = dirs.backup().unwrap();
     assert_eq!((report.end, report.segments, report.copied_segments), (Position::new(6), 3, 3));
     assert_eq!((report.copied_bytes, report.unconfirmed), (report.bytes, None));
     assert!(report.bytes < 3 * 8_192, "what was never written is not copied: {}", report.bytes);
 
-    let restored = shelf.restore("again").unwrap();
+    let restored = dirs.restore("again").unwrap();
     assert_eq!((restored.end, restored.segments), (report.end, 3));
-    let (store, again) = (open(&shelf.at("store")), open(&shelf.at("again")));
+    let (store, again) = (open(&dirs.at("store")), open(&dirs.at("again")));
     assert_eq!(read_all(&again).unwrap(), read_all(&store).unwrap());
     assert_eq!(again.report().damage, []);
     append(&again, "order-1", "goes on");
     drop(again);
-    assert_eq!(told(&open(&shelf.at("again"))).len(), 7);
+    assert_eq!(event_texts(&open(&dirs.at("again"))).len(), 7);
 }
 
 #[test]
 fn what_is_whole_in_the_backup_is_not_copied_again() {
-    let shelf = Shelf::new();
-    store_of_three_segments(&shelf.at("store"));
-    let first = shelf.backup().unwrap();
-    let again = shelf.backup().unwrap();
+    let dirs = BackupDirs::new();
+    store_of_three_segments(&dirs.at("store"));
+    let first = dirs.backup().unwrap();
+    let again = dirs.backup().unwrap();
     assert_eq!((again.bytes, again.copied_segments, again.copied_bytes), (first.bytes, 0, 0));
 
-    let store = open(&shelf.at("store"));
+    let store = open(&dirs.at("store"));
     append(&store, "order-3", "new");
-    let more = shelf.backup().unwrap();
+    let more = dirs.backup().unwrap();
     assert_eq!((more.segments, more.copied_segments), (4, 1));
     assert!(more.copied_bytes < more.bytes / 2);
     append(&store, "order-3", "newer");
-    let longer = shelf.backup().unwrap();
+    let longer = dirs.backup().unwrap();
     assert_eq!((longer.segments, longer.copied_segments), (4, 1), "the one that has grown");
-    assert_eq!(shelf.backed_up("again"), [&ALL[..], &["new", "newer"]].concat());
+    assert_eq!(dirs.backed_up("again"), [&ALL[..], &["new", "newer"]].concat());
 }
 
 #[test]
 fn a_backup_of_a_store_in_use_has_all_that_was_acknowledged_before() {
-    let shelf = Shelf::new();
-    let store = open(&shelf.at("store"));
+    let dirs = BackupDirs::new();
+    let store = open(&dirs.at("store"));
     let (acknowledged, enough) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -124,9 +125,9 @@ fn a_backup_of_a_store_in_use_has_all_that_was_acknowledged_before() {
         }
         for round in 0..10 {
             let before = acknowledged.load(Ordering::Acquire);
-            let report = shelf.backup().unwrap();
+            let report = dirs.backup().unwrap();
             assert_eq!(report.unconfirmed, None);
-            let there = shelf.backed_up(&format!("again-{round}"));
+            let there = dirs.backed_up(&format!("again-{round}"));
             let expected: Vec<_> = (1..=there.len()).map(|n| n.to_string()).collect();
             assert_eq!(there, expected);
             assert!(there.len() as u64 >= before, "{} of {before}", there.len());
@@ -138,44 +139,44 @@ fn a_backup_of_a_store_in_use_has_all_that_was_acknowledged_before() {
 
 #[test]
 fn a_backup_of_a_killed_store_has_what_the_store_would_open_with() {
-    let shelf = Shelf::new();
+    let dirs = BackupDirs::new();
     let never_idle = Options { close_after: Duration::from_secs(3_600), ..Options::default() };
-    let mut turned = Turned::open(&shelf.at("alive"), never_idle);
+    let mut turned = TurnedStore::open(&dirs.at("alive"), never_idle);
     turned.append_together(vec![append_to("order-1", "1")]);
     turned.append_together(vec![append_to("order-1", "2")]);
-    let killed = as_killed(&shelf.at("alive"));
-    fs::rename(killed.path(), shelf.at("store")).unwrap();
-    assert!(report(&shelf.at("store")).unmarked.is_some());
-    assert_eq!(shelf.backup().unwrap().end, Position::new(2));
-    assert_eq!(shelf.backed_up("again"), ["1", "2"]);
-    let again = LogStore::open(shelf.at("again"), Options::read_only()).unwrap();
+    let killed = as_killed(&dirs.at("alive"));
+    fs::rename(killed.path(), dirs.at("store")).unwrap();
+    assert!(report(&dirs.at("store")).unmarked.is_some());
+    assert_eq!(dirs.backup().unwrap().end, Position::new(2));
+    assert_eq!(dirs.backed_up("again"), ["1", "2"]);
+    let again = LogStore::open(dirs.at("again"), Options::read_only()).unwrap();
     assert_eq!(again.report().unmarked, None, "a restored store is durable to its end");
 }
 
 #[test]
 fn what_the_writer_does_not_confirm_is_told_and_left_out() {
-    let shelf = Shelf::new();
+    let dirs = BackupDirs::new();
     let never_idle = Options { close_after: Duration::from_secs(3_600), ..Options::default() };
-    let mut turned = Turned::open(&shelf.at("store"), never_idle);
+    let mut turned = TurnedStore::open(&dirs.at("store"), never_idle);
     turned.append_together(vec![append_to("order-1", "1")]);
     turned.append_together(vec![append_to("order-1", "2")]);
-    let report = shelf.backup().unwrap();
+    let report = dirs.backup().unwrap();
     assert_eq!(report.end, Position::new(1));
     assert_eq!(report.unconfirmed, Some(Position::new(2)..=Position::new(2)));
-    assert_eq!(shelf.backed_up("again"), ["1"]);
+    assert_eq!(dirs.backed_up("again"), ["1"]);
 }
 
 #[test]
 fn a_consumer_that_has_seen_more_than_was_restored_is_told() {
-    let shelf = Shelf::new();
-    store_of_three_segments(&shelf.at("store"));
-    shelf.backup().unwrap();
-    let store = open(&shelf.at("store"));
+    let dirs = BackupDirs::new();
+    store_of_three_segments(&dirs.at("store"));
+    dirs.backup().unwrap();
+    let store = open(&dirs.at("store"));
     let shared = block_on(store.head()).unwrap();
     append(&store, "order-1", "lost");
     let seen = block_on(store.head()).unwrap();
     assert_eq!(shared.incarnation, seen.incarnation);
-    let restored = shelf.restore("again").unwrap();
+    let restored = dirs.restore("again").unwrap();
     assert_ne!(restored.incarnation, seen.incarnation);
 
     let checkpoint = |position| Checkpoint { position, incarnation: seen.incarnation };
@@ -183,11 +184,10 @@ fn a_consumer_that_has_seen_more_than_was_restored_is_told() {
         let subscribe = Subscribe::to_all().resume(checkpoint(position));
         block_on(store.subscribe(subscribe).next()).unwrap()
     };
-    // Before anything was appended, after it, and in every life from then on; for who only reads,
-    // too.
+    // Before the first append, after it, and in later sessions; also for a read-only store.
     for round in 0..3 {
-        let again = open(&shelf.at("again"));
-        let reader = LogStore::open(shelf.at("again"), Options::read_only()).unwrap();
+        let again = open(&dirs.at("again"));
+        let reader = LogStore::open(dirs.at("again"), Options::read_only()).unwrap();
         for store in [&again, &reader] {
             assert_eq!(block_on(store.head()).unwrap().incarnation, restored.incarnation);
             let refused = subscribe(store, seen.position).unwrap_err();
@@ -203,144 +203,144 @@ fn a_consumer_that_has_seen_more_than_was_restored_is_told() {
             append(&again, "order-1", "another");
         }
     }
-    assert!(!shelf.at("again").join("RESTORED").exists(), "it has nothing left to say");
+    assert!(!dirs.at("again").join("RESTORED").exists(), "it has nothing left to say");
 }
 
 #[test]
 fn a_damaged_backup_is_refused_by_name_and_nothing_is_restored() {
-    let shelf = Shelf::new();
-    store_of_three_segments(&shelf.at("store"));
-    shelf.backup().unwrap();
-    let files = shelf.files();
+    let dirs = BackupDirs::new();
+    store_of_three_segments(&dirs.at("store"));
+    dirs.backup().unwrap();
+    let files = dirs.files();
     assert_eq!(files.len(), 5, "{files:?}");
     for file in files.iter().filter(|file| *file != "LOCK") {
-        let path = shelf.at("backup").join(file);
+        let path = dirs.at("backup").join(file);
         let good = fs::read(&path).unwrap();
         let cut = good[..good.len() - 1].to_vec();
         let mut flipped = good.clone();
         flipped[good.len() / 2] ^= 1;
         for bad in [cut, flipped] {
             fs::write(&path, bad).unwrap();
-            let refused = shelf.restore("again").unwrap_err();
+            let refused = dirs.restore("again").unwrap_err();
             let BackupError::DamagedBackup(damage) = &refused else { panic!("{refused}") };
             assert_eq!(damage.file, *file);
-            assert!(!shelf.at("again").exists());
+            assert!(!dirs.at("again").exists());
         }
         fs::remove_file(&path).unwrap();
-        shelf.restore("again").unwrap_err();
-        assert!(!shelf.at("again").exists());
+        dirs.restore("again").unwrap_err();
+        assert!(!dirs.at("again").exists());
         fs::write(&path, good).unwrap();
     }
-    assert_eq!(shelf.backed_up("again"), ALL);
+    assert_eq!(dirs.backed_up("again"), ALL);
 }
 
 #[test]
 fn the_next_backup_mends_what_was_damaged_in_the_last_one() {
-    let shelf = Shelf::new();
-    store_of_three_segments(&shelf.at("store"));
-    shelf.backup().unwrap();
-    let damaged = shelf.files().into_iter().find(|file| file.ends_with(".segment")).unwrap();
-    flip(&shelf.at("backup").join(damaged), 4_200);
-    assert_eq!(shelf.backup().unwrap().copied_segments, 1);
-    assert_eq!(shelf.backed_up("again"), ALL);
+    let dirs = BackupDirs::new();
+    store_of_three_segments(&dirs.at("store"));
+    dirs.backup().unwrap();
+    let damaged = dirs.files().into_iter().find(|file| file.ends_with(".segment")).unwrap();
+    flip(&dirs.at("backup").join(damaged), 4_200);
+    assert_eq!(dirs.backup().unwrap().copied_segments, 1);
+    assert_eq!(dirs.backed_up("again"), ALL);
 }
 
 #[test]
 fn a_damaged_store_is_refused_by_name_and_its_backup_stays() {
-    let shelf = Shelf::new();
-    store_of_three_segments(&shelf.at("store"));
-    shelf.backup().unwrap();
-    let store = open(&shelf.at("store"));
+    let dirs = BackupDirs::new();
+    store_of_three_segments(&dirs.at("store"));
+    dirs.backup().unwrap();
+    let store = open(&dirs.at("store"));
     append(&store, "order-1", "new");
     let place = store.locate(Position::new(7)).unwrap();
     drop(store);
-    flip(&shelf.at("store").join(&place.file), place.offset + place.length - 1);
-    let refused = shelf.backup().unwrap_err();
+    flip(&dirs.at("store").join(&place.file), place.offset + place.length - 1);
+    let refused = dirs.backup().unwrap_err();
     let BackupError::Damaged(damage) = &refused else { panic!("{refused}") };
     assert_eq!(damage.file, place.file);
-    assert_eq!(shelf.backed_up("again"), ALL);
+    assert_eq!(dirs.backed_up("again"), ALL);
 
-    let missing = &segment_files(&shelf.at("store"))[1];
+    let missing = &segment_files(&dirs.at("store"))[1];
     fs::remove_file(missing).unwrap();
-    let refused = shelf.backup().unwrap_err().to_string();
+    let refused = dirs.backup().unwrap_err().to_string();
     assert!(refused.contains(missing.file_name().unwrap().to_str().unwrap()), "{refused}");
-    assert_eq!(shelf.backed_up("once-more"), ALL);
+    assert_eq!(dirs.backed_up("once-more"), ALL);
 }
 
 #[test]
 fn a_backup_that_was_cut_off_goes_on_and_its_leftovers_go_away() {
-    let shelf = Shelf::new();
-    store_of_three_segments(&shelf.at("store"));
-    shelf.backup().unwrap();
-    let files = shelf.files();
-    // As it is before the manifest of the first backup, with a segment half written.
-    fs::remove_file(shelf.at("backup").join("MANIFEST")).unwrap();
-    let last = shelf.at("backup").join(&files[2]);
+    let dirs = BackupDirs::new();
+    store_of_three_segments(&dirs.at("store"));
+    dirs.backup().unwrap();
+    let files = dirs.files();
+    // The state before the first backup's manifest, with a half-written segment.
+    fs::remove_file(dirs.at("backup").join("MANIFEST")).unwrap();
+    let last = dirs.at("backup").join(&files[2]);
     let half = last.with_extension("segment.new");
     fs::rename(&last, &half).unwrap();
-    assert!(matches!(shelf.restore("again"), Err(BackupError::NoBackup { .. })));
-    assert_eq!(shelf.backup().unwrap().copied_segments, 1);
-    assert_eq!(shelf.files(), files);
-    assert_eq!(shelf.backed_up("again"), ALL);
+    assert!(matches!(dirs.restore("again"), Err(BackupError::NoBackup { .. })));
+    assert_eq!(dirs.backup().unwrap().copied_segments, 1);
+    assert_eq!(dirs.files(), files);
+    assert_eq!(dirs.backed_up("again"), ALL);
 }
 
 #[test]
 fn a_backup_is_not_written_over_by_a_store_that_has_less_of_it() {
-    let shelf = Shelf::new();
-    store_of_three_segments(&shelf.at("store"));
-    shelf.backup().unwrap();
-    shelf.restore("older").unwrap();
-    append(&open(&shelf.at("store")), "order-1", "since");
-    shelf.backup().unwrap();
-    let older = |shelf: &Shelf| {
-        gesta_log::backup(&shelf.at("older"), &shelf.at("backup"), &mut |_| {}).unwrap_err()
+    let dirs = BackupDirs::new();
+    store_of_three_segments(&dirs.at("store"));
+    dirs.backup().unwrap();
+    dirs.restore("older").unwrap();
+    append(&open(&dirs.at("store")), "order-1", "since");
+    dirs.backup().unwrap();
+    let older = |dirs: &BackupDirs| {
+        gesta_log::backup(&dirs.at("older"), &dirs.at("backup"), &mut |_| {}).unwrap_err()
     };
     for _ in 0..2 {
-        let refused = older(&shelf);
+        let refused = older(&dirs);
         let BackupError::Ahead { backup, shared } = refused else { panic!("{refused}") };
         assert_eq!((backup, shared), (Position::new(7), Position::new(6)));
-        append(&open(&shelf.at("older")), "order-1", "other than since");
+        append(&open(&dirs.at("older")), "order-1", "other than since");
     }
-    store_of_three_segments(&shelf.at("stranger"));
-    let stranger = gesta_log::backup(&shelf.at("stranger"), &shelf.at("backup"), &mut |_| {});
+    store_of_three_segments(&dirs.at("stranger"));
+    let stranger = gesta_log::backup(&dirs.at("stranger"), &dirs.at("backup"), &mut |_| {});
     assert!(matches!(stranger, Err(BackupError::AnotherStore)));
-    assert_eq!(shelf.backed_up("again"), [&ALL[..], &["since"]].concat());
+    assert_eq!(dirs.backed_up("again"), [&ALL[..], &["since"]].concat());
 }
 
 #[test]
 fn a_restored_store_goes_on_with_its_backup() {
-    let shelf = Shelf::new();
-    store_of_three_segments(&shelf.at("store"));
-    shelf.backup().unwrap();
-    fs::remove_dir_all(shelf.at("store")).unwrap();
-    shelf.restore("store").unwrap();
-    assert_eq!(shelf.backup().unwrap().copied_segments, 0, "before anything was appended");
-    append(&open(&shelf.at("store")), "order-1", "since");
-    assert_eq!(shelf.backup().unwrap().copied_segments, 1);
-    assert_eq!(shelf.backed_up("again"), [&ALL[..], &["since"]].concat());
+    let dirs = BackupDirs::new();
+    store_of_three_segments(&dirs.at("store"));
+    dirs.backup().unwrap();
+    fs::remove_dir_all(dirs.at("store")).unwrap();
+    dirs.restore("store").unwrap();
+    assert_eq!(dirs.backup().unwrap().copied_segments, 0, "before anything was appended");
+    append(&open(&dirs.at("store")), "order-1", "since");
+    assert_eq!(dirs.backup().unwrap().copied_segments, 1);
+    assert_eq!(dirs.backed_up("again"), [&ALL[..], &["since"]].concat());
 }
 
 #[test]
 fn nothing_is_restored_or_backed_up_over_other_files() {
-    let shelf = Shelf::new();
-    store_of_three_segments(&shelf.at("store"));
-    let occupied = gesta_log::backup(&shelf.at("store"), &shelf.at("store"), &mut |_| {});
+    let dirs = BackupDirs::new();
+    store_of_three_segments(&dirs.at("store"));
+    let occupied = gesta_log::backup(&dirs.at("store"), &dirs.at("store"), &mut |_| {});
     assert!(matches!(occupied, Err(BackupError::Occupied { .. })));
-    shelf.backup().unwrap();
-    let before = told(&open(&shelf.at("store")));
-    assert!(matches!(shelf.restore("store"), Err(BackupError::Occupied { .. })));
-    assert_eq!(told(&open(&shelf.at("store"))), before);
-    let nowhere = gesta_log::restore(&shelf.at("store"), &shelf.at("again"), &mut |_| {});
+    dirs.backup().unwrap();
+    let before = event_texts(&open(&dirs.at("store")));
+    assert!(matches!(dirs.restore("store"), Err(BackupError::Occupied { .. })));
+    assert_eq!(event_texts(&open(&dirs.at("store"))), before);
+    let nowhere = gesta_log::restore(&dirs.at("store"), &dirs.at("again"), &mut |_| {});
     assert!(matches!(nowhere, Err(BackupError::NoBackup { .. })));
 }
 
 #[test]
 fn a_restore_that_did_not_end_is_not_taken_for_a_store() {
-    let shelf = Shelf::new();
-    store_of_three_segments(&shelf.at("store"));
-    shelf.backup().unwrap();
-    shelf.restore("again").unwrap();
-    let again = shelf.at("again");
+    let dirs = BackupDirs::new();
+    store_of_three_segments(&dirs.at("store"));
+    dirs.backup().unwrap();
+    dirs.restore("again").unwrap();
+    let again = dirs.at("again");
     fs::rename(again.join("RESTORED"), again.join("RESTORING")).unwrap();
     for options in [Options::default(), Options::read_only()] {
         assert!(matches!(LogStore::open(&again, options), Err(OpenError::Restoring)));
@@ -352,28 +352,28 @@ fn a_restore_that_did_not_end_is_not_taken_for_a_store() {
 
 #[test]
 fn a_store_without_events_is_backed_up_too() {
-    let shelf = Shelf::new();
-    drop(open(&shelf.at("store")));
-    assert_eq!(shelf.backup().unwrap().end, Position::START);
-    assert!(shelf.backed_up("again").is_empty());
-    append(&open(&shelf.at("store")), "order-1", "first");
-    shelf.backup().unwrap();
-    assert_eq!(shelf.backed_up("once-more"), ["first"]);
+    let dirs = BackupDirs::new();
+    drop(open(&dirs.at("store")));
+    assert_eq!(dirs.backup().unwrap().end, Position::START);
+    assert!(dirs.backed_up("again").is_empty());
+    append(&open(&dirs.at("store")), "order-1", "first");
+    dirs.backup().unwrap();
+    assert_eq!(dirs.backed_up("once-more"), ["first"]);
 }
 
 #[test]
 fn progress_ends_with_everything() {
-    let shelf = Shelf::new();
-    store_of_three_segments(&shelf.at("store"));
+    let dirs = BackupDirs::new();
+    store_of_three_segments(&dirs.at("store"));
     let mut told: Vec<Progress> = Vec::new();
-    let report = gesta_log::backup(&shelf.at("store"), &shelf.at("backup"), &mut |progress| {
+    let report = gesta_log::backup(&dirs.at("store"), &dirs.at("backup"), &mut |progress| {
         told.push(progress);
     });
     let bytes = report.unwrap().bytes;
     assert!(told.is_sorted_by_key(|progress| progress.bytes_done) && told.len() == 4);
     assert_eq!(told[3], Progress { bytes_done: bytes, bytes_total: bytes });
     told.clear();
-    gesta_log::restore(&shelf.at("backup"), &shelf.at("again"), &mut |progress| {
+    gesta_log::restore(&dirs.at("backup"), &dirs.at("again"), &mut |progress| {
         told.push(progress);
     })
     .unwrap();

@@ -1,22 +1,22 @@
-//! A clock that was wrong, and the way out.
+//! A clock that was wrong, and recovery from it.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use gesta_log::{Access, Engine, FileDisk, LogStore, Options, RecordedTime, SystemRng, verify};
 use gesta_store::{EventStore, RecordedAt, StreamMetadata, conformance::block_on};
 
-use crate::scene::{StillClock, Turned, append_to, name, read_all};
+use crate::harness::{ManualClock, TurnedStore, append_to, name, read_all};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A store that is opened at a day.
-fn at_day(directory: &Path, day: u32, recorded_time: RecordedTime) -> Turned {
+/// Opens a store at a given day.
+fn at_day(directory: &Path, day: u32, recorded_time: RecordedTime) -> TurnedStore {
     let disk = Arc::new(FileDisk::open(directory, Access::ReadWrite).unwrap());
-    let clock = Arc::new(StillClock::default());
+    let clock = Arc::new(ManualClock::default());
     clock.pass(DAY * day);
     let options = Options { recorded_time, ..Options::default() };
     let (engine, store) = Engine::open(disk, clock.clone(), Box::new(SystemRng), options).unwrap();
-    Turned { engine, store, clock }
+    TurnedStore { engine, store, clock }
 }
 
 fn days(store: &LogStore) -> Vec<u64> {
@@ -25,7 +25,7 @@ fn days(store: &LogStore) -> Vec<u64> {
     events.iter().map(|event| event.recorded_at.micros() / day).collect()
 }
 
-fn ahead_in_days(turned: &Turned) -> u64 {
+fn ahead_in_days(turned: &TurnedStore) -> u64 {
     let now = RecordedAt::from_micros(turned.clock_micros());
     block_on(turned.store.recorded_ahead(now)).unwrap().as_secs() / DAY.as_secs()
 }
@@ -52,7 +52,8 @@ fn recorded_time_begins_anew_where_an_operator_says_so_and_goes_on_from_there() 
     assert_eq!(ahead_in_days(&anew), 0);
     while anew.engine.file_some() {}
     drop(anew);
-    // As ordinary openings go on, whatever reads the last time: a segment, or a file of the index.
+    // Later openings continue from the last time, whether it is read from a segment or from an
+    // index file.
     for (day, expected) in [(101, vec![900, 100, 101]), (99, vec![900, 100, 101, 101])] {
         let mut later = at_day(directory.path(), day, RecordedTime::GoesOn);
         later.append_together(vec![append_to("order-1", "later")]);
@@ -72,8 +73,8 @@ fn an_opening_that_lets_recorded_time_begin_anew_and_appends_nothing_changes_not
     assert_eq!(ahead_in_days(&at_day(directory.path(), 100, RecordedTime::GoesOn)), 800);
 }
 
-/// An event that a wrong clock recorded in the future is shown for longer, never for less long; one
-/// that is recorded right expires in time although an earlier one does not.
+/// An event recorded in the future by a wrong clock is shown for longer, never shorter; one
+/// recorded correctly expires in time although an earlier one does not.
 #[test]
 fn max_age_counts_from_what_was_recorded_of_each_event() {
     let directory = tempfile::tempdir().unwrap();
@@ -88,7 +89,7 @@ fn max_age_counts_from_what_was_recorded_of_each_event() {
     };
     let store = anew.store.clone();
     anew.turn_until(store.set_stream_metadata(change)).unwrap();
-    let shown = |turned: &Turned| {
+    let shown = |turned: &TurnedStore| {
         let read = gesta_store::ReadStream::forwards(name("order-1"));
         let events = block_on(turned.store.read_stream(read).collect_events()).unwrap();
         events.iter().map(|event| event.revision.number()).collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! The whole conformance suite, over a store in a directory of its own.
+//! The whole conformance suite, over a store in its own directory.
 
 use gesta_log::{LogStore, Options};
 use gesta_store::conformance::Fresh;

@@ -1,12 +1,13 @@
-//! Crashes: what is there afterwards, and what is said about it.
+//! Crashes: the contents afterwards, and the report about them.
 
 use std::fs;
 
 use gesta_log::{LockError, LogStore, OpenError, Options, verify};
 use gesta_store::{EventStore, ExpectedRevision, Position, Revision, StoreError};
 
-use crate::scene::{
-    Turned, append, append_to, as_killed, name, open, read_all, report, segment_files, told,
+use crate::harness::{
+    TurnedStore, append, append_to, as_killed, event_texts, name, open, read_all, report,
+    segment_files,
 };
 
 #[test]
@@ -18,7 +19,7 @@ fn what_was_acknowledged_is_there_after_a_clean_end() {
     drop(store);
     let report = report(directory.path());
     assert_eq!((report.events, report.unmarked, report.torn), (2, None, None), "it was sealed");
-    assert_eq!(told(&open(directory.path())), ["1", "2"]);
+    assert_eq!(event_texts(&open(directory.path())), ["1", "2"]);
 }
 
 #[test]
@@ -28,7 +29,7 @@ fn what_was_acknowledged_is_there_after_a_kill() {
     append(&store, "order-1", "1");
     append(&store, "order-2", "2");
     let killed = as_killed(directory.path());
-    assert_eq!(told(&open(killed.path())), ["1", "2"]);
+    assert_eq!(event_texts(&open(killed.path())), ["1", "2"]);
 }
 
 #[test]
@@ -50,7 +51,7 @@ fn an_index_that_was_made_after_a_kill_is_found_sound() {
 #[test]
 fn an_opening_says_which_events_no_durable_mark_covers() {
     let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), Options::default());
+    let mut turned = TurnedStore::open(directory.path(), Options::default());
     turned.append_together(vec![append_to("order-1", "1")]);
     turned.append_together(vec![append_to("order-1", "2"), append_to("order-2", "3")]);
     let unmarked = report(as_killed(directory.path()).path()).unmarked.unwrap();
@@ -62,14 +63,14 @@ fn an_opening_says_which_events_no_durable_mark_covers() {
 #[test]
 fn a_torn_group_opens_keeps_what_was_acknowledged_and_says_what_it_cut() {
     let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), Options::default());
+    let mut turned = TurnedStore::open(directory.path(), Options::default());
     turned.append_together(vec![append_to("order-1", "kept")]);
     let before = turned.store.locate(Position::new(1)).unwrap();
     let group = (0..50).map(|n| append_to(&format!("order-{n}"), "in flight")).collect();
     turned.append_together(group);
     let third = turned.store.locate(Position::new(3)).unwrap();
 
-    // Power fails while the group is written: the sector with the third event does not arrive.
+    // A power cut during the write of the group: the sector with the third event is lost.
     let torn = as_killed(directory.path());
     let file = &segment_files(torn.path())[0];
     let mut bytes = fs::read(file).unwrap();
@@ -80,7 +81,7 @@ fn a_torn_group_opens_keeps_what_was_acknowledged_and_says_what_it_cut() {
     let store = open(torn.path());
     let cut = store.report().torn.clone().expect("the cut is reported");
     assert!(store.report().damage.is_empty(), "a torn group is no damage");
-    assert_eq!(told(&store).first().unwrap(), "kept");
+    assert_eq!(event_texts(&store).first().unwrap(), "kept");
     assert!(read_all(&store).unwrap().len() < 51, "what came after the hole is not adopted");
     assert!(cut.offset > before.offset && cut.bytes > 0, "{cut}");
 
@@ -126,7 +127,7 @@ fn a_repeat_is_recognized_after_reopening() {
     let store = open(directory.path());
     assert_eq!(gesta_store::conformance::block_on(store.append(append)).unwrap(), first);
     assert_eq!(gesta_store::conformance::block_on(store.append(any)).unwrap(), second);
-    assert_eq!(told(&store).len(), 2);
+    assert_eq!(event_texts(&store).len(), 2);
 }
 
 #[test]
@@ -147,21 +148,21 @@ fn a_subscription_that_outlives_its_store_does_not_keep_the_directory() {
     append(&store, "order-1", "1");
     let subscription = store.subscribe(gesta_store::Subscribe::to_all());
     drop(store);
-    assert_eq!(told(&open(directory.path())), ["1"]);
+    assert_eq!(event_texts(&open(directory.path())), ["1"]);
     drop(subscription);
 }
 
 #[test]
 fn a_reader_beside_a_writer_sees_what_is_surely_durable() {
     let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), Options::default());
+    let mut turned = TurnedStore::open(directory.path(), Options::default());
     turned.append_together(vec![append_to("order-1", "1")]);
     turned.append_together(vec![append_to("order-1", "2")]);
     let beside = || LogStore::open(directory.path(), Options::read_only()).unwrap();
-    assert_eq!(told(&beside()), ["1"], "the second append is not covered by a mark yet");
+    assert_eq!(event_texts(&beside()), ["1"], "the second append is not covered by a mark yet");
     turned.idle();
     let reader = beside();
-    assert_eq!(told(&reader), ["1", "2"]);
+    assert_eq!(event_texts(&reader), ["1", "2"]);
     let refused = gesta_store::conformance::block_on(reader.append(append_to("order-1", "3")));
     assert!(matches!(refused, Err(StoreError::Stopped { .. })));
 }
@@ -174,11 +175,11 @@ fn a_reader_beside_a_writer_learns_of_what_came_since() {
         segment_bytes_max: 32 << 10,
         ..Options::default()
     };
-    let mut turned = Turned::open(directory.path(), options());
+    let mut turned = TurnedStore::open(directory.path(), options());
     turned.append_together(vec![append_to("order-1", "first")]);
     turned.idle();
     let reader = LogStore::open(directory.path(), Options::read_only()).unwrap();
-    assert_eq!(told(&reader), ["first"]);
+    assert_eq!(event_texts(&reader), ["first"]);
     // Across several segments.
     let data = "x".repeat(3_000);
     for round in 0..40 {

@@ -1,4 +1,4 @@
-//! Damage: found, named, and never cut away.
+//! Damage: found, reported, and never cut away.
 
 use std::{fs, ops::ControlFlow, path::Path};
 
@@ -8,12 +8,12 @@ use gesta_store::{
     conformance::block_on,
 };
 
-use crate::scene::{
-    Turned, append, append_to, as_killed, flip, name, open, read_all, report, run_files,
-    segment_files, told,
+use crate::harness::{
+    TurnedStore, append, append_to, as_killed, event_texts, flip, name, open, read_all, report,
+    run_files, segment_files,
 };
 
-/// A store of ten appends, one of which is of several events, ended cleanly.
+/// Creates a store of ten appends, one of them with several events, and closes it.
 fn ended() -> (tempfile::TempDir, Vec<RecordedEvent>) {
     let directory = tempfile::tempdir().unwrap();
     let small = Options { segment_bytes_first: 12 << 10, ..Options::default() };
@@ -25,7 +25,7 @@ fn ended() -> (tempfile::TempDir, Vec<RecordedEvent>) {
     several = several.and(
         name("order-7"),
         gesta_store::ExpectedRevision::Any,
-        [crate::scene::event("of"), crate::scene::event("them")],
+        [crate::harness::event("of"), crate::harness::event("them")],
     );
     block_on(store.append(several)).unwrap();
     let events = read_all(&store).unwrap();
@@ -52,7 +52,7 @@ fn a_flipped_byte_in_the_middle_is_named_writes_stop_and_the_rest_reads() {
     assert_eq!(block_on(store.read_all(after).collect_events()).unwrap(), events[5..]);
     let before = block_on(store.read_all(ReadAll::forwards().limit(4)).collect_events()).unwrap();
     assert_eq!(before, events[..4]);
-    // The stream of the lost event: readable up to it, then the damage, not silence.
+    // The stream of the lost event is readable up to it, then reports damage.
     let mut pages = store.read_stream(ReadStream::forwards(name("order-1")));
     let page = block_on(pages.next()).unwrap().unwrap();
     assert_eq!(page.len(), 1);
@@ -72,7 +72,7 @@ fn a_read_of_everything_does_not_pass_over_damage_in_silence() {
 #[test]
 fn damage_to_the_last_append_is_known_after_a_second_of_idleness() {
     let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), Options::default());
+    let mut turned = TurnedStore::open(directory.path(), Options::default());
     turned.append_together(vec![append_to("order-1", "1")]);
     turned.append_together(vec![append_to("order-1", "2")]);
     turned.idle();
@@ -88,7 +88,7 @@ fn damage_to_the_last_append_is_known_after_a_second_of_idleness() {
 #[test]
 fn a_segment_that_lost_its_beginning_is_told_as_torn() {
     let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), Options::default());
+    let mut turned = TurnedStore::open(directory.path(), Options::default());
     turned.append_together(vec![append_to("order-1", "1")]);
     let killed = as_killed(directory.path());
     flip(&segment_files(killed.path())[0], 4_100);
@@ -102,14 +102,14 @@ fn a_segment_that_lost_its_beginning_is_told_as_torn() {
 #[test]
 fn what_a_crash_cut_off_does_not_come_back_when_something_before_it_is_damaged() {
     let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), Options::default());
+    let mut turned = TurnedStore::open(directory.path(), Options::default());
     turned.append_together(vec![append_to("order-1", "1")]);
     turned.append_together(vec![append_to("order-1", "2"), append_to("order-1", "3")]);
     let [first, second] = [1, 2].map(|n| turned.store.locate(Position::new(n)).unwrap());
     let killed = as_killed(directory.path());
     let file = killed.path().join(&first.file);
     flip(&file, second.offset + second.length - 1);
-    assert_eq!(told(&open(killed.path())), ["1"], "of the torn group nothing is adopted");
+    assert_eq!(event_texts(&open(killed.path())), ["1"], "of the torn group nothing is adopted");
     flip(&file, first.offset + first.length - 1);
     let store = open(killed.path());
     assert_eq!(store.report().damage.len(), 1);
@@ -117,11 +117,11 @@ fn what_a_crash_cut_off_does_not_come_back_when_something_before_it_is_damaged()
     assert!(matches!(last, Err(StoreError::Corrupt(_))), "{last:?}");
 }
 
-/// Only the missing segment could tell whether they belong: they may have been given up.
+/// Only the missing segment could prove that they were not given up.
 #[test]
 fn events_that_no_mark_covers_are_missing_with_the_segment_after_them() {
     let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), Options::default());
+    let mut turned = TurnedStore::open(directory.path(), Options::default());
     turned.append_together(vec![append_to("order-1", "1")]);
     turned.append_together(vec![append_to("order-1", "2")]);
     let killed = as_killed(directory.path());
@@ -222,7 +222,8 @@ fn the_format_before_the_first_release_is_refused_untouched() {
     assert_eq!(fs::read(file).unwrap(), bytes);
 }
 
-/// Same reads, or a typed refusal; never other events, and never fewer in silence.
+/// Checks that reads are unchanged or refused with a specific error, and that nothing is missing
+/// without an error.
 fn same_or_refused(directory: &Path, events: &[RecordedEvent], what: &str) {
     let store = match LogStore::open(directory, Options::default()) {
         Ok(store) => store,
@@ -265,7 +266,7 @@ fn no_zeroed_sector_of_an_ended_store_changes_what_is_read() {
         same_or_refused(directory.path(), &events, &format!("sector at {sector} zeroed"));
     }
     fs::write(&file, &whole).unwrap();
-    assert_eq!(told(&open(directory.path())).len(), events.len());
+    assert_eq!(event_texts(&open(directory.path())).len(), events.len());
 }
 
 #[test]
@@ -279,10 +280,10 @@ fn no_cut_of_an_ended_store_changes_what_is_read() {
     }
 }
 
-/// A killed store of two events, of which one is damaged.
+/// Creates a killed store of two events, one of them damaged.
 fn two_with_damage_at(position: u64) -> (tempfile::TempDir, LogStore) {
     let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), Options::default());
+    let mut turned = TurnedStore::open(directory.path(), Options::default());
     turned.append_together(vec![append_to("order-1", "1")]);
     turned.append_together(vec![append_to("order-1", "2")]);
     turned.idle();
@@ -318,7 +319,7 @@ fn a_scan_does_not_pass_over_what_is_missing_at_the_beginning_of_a_segment() {
     assert_eq!(after.unwrap(), 1);
 }
 
-/// Changes one byte in a block of the index's first run and makes the block's checksum right again.
+/// Changes one byte in a block of the index's first run and corrects the block's checksum.
 fn forge_run(directory: &Path, offset: usize) -> String {
     let run = run_files(directory).remove(0);
     let mut bytes = fs::read(&run).unwrap();
@@ -337,8 +338,8 @@ fn a_file_of_the_index_that_says_other_things_than_the_log_is_named_and_damages_
     let (directory, events) = ended();
     let sound = verify(directory.path(), &mut |_| {}).unwrap();
     assert_eq!((sound.events, sound.index_damage), (events.len() as u64, vec![]));
-    // The offset of the first record: kind, count, the offset after, the first position, the
-    // beginning of the first group; then its base.
+    // The offset of the first record follows kind, count, next offset, first position and the
+    // beginning of the first group; its base follows.
     let run = forge_run(directory.path(), 1 + 2 + 4 + 8 + 2);
     let report = verify(directory.path(), &mut |_| {}).unwrap();
     assert_eq!(report.damage, []);

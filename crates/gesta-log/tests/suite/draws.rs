@@ -1,6 +1,6 @@
-//! Numbers from a seed.
+//! Seeded random numbers.
 
-/// A generator of numbers that look random (SplitMix64, Steele, Lea and Flood 2014).
+/// A random number generator (SplitMix64, Steele, Lea and Flood 2014).
 #[derive(Clone, Debug)]
 pub(crate) struct Draws(pub(crate) u64);
 
@@ -13,7 +13,7 @@ impl Draws {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`.
+    /// Draws a number below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }

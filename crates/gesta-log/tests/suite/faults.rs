@@ -1,4 +1,5 @@
-//! Faults of devices and neighbours: full disks, slow disks, failing syncs, readers beside writers.
+//! Faults of devices and other processes: full disks, slow disks, failing syncs, readers next to
+//! writers.
 
 use std::{
     io,
@@ -20,18 +21,18 @@ use gesta_store::{
     SetStreamMetadata, StoreError, StreamMetadata, Subscribe, conformance::block_on,
 };
 
-use crate::scene::{
-    StillClock, Turned, append, append_to, as_killed, event, flip, name, open, read_all,
-    segment_files, told,
+use crate::harness::{
+    ManualClock, TurnedStore, append, append_to, as_killed, event, event_texts, flip, name, open,
+    read_all, segment_files,
 };
 
 /// Real files with faults on demand.
 #[derive(Debug)]
-struct Faulty {
+struct FaultyDisk {
     inner: FileDisk,
-    /// Bytes that all files together may have.
-    room: AtomicU64,
-    /// Whether background operations wait in `held`.
+    /// Limit of the total size of all files, in bytes.
+    free_bytes: AtomicU64,
+    /// Makes background operations wait in `held`.
     hold: AtomicBool,
     held: Mutex<Vec<Held>>,
     fail_syncs: AtomicBool,
@@ -48,11 +49,11 @@ impl std::fmt::Debug for Held {
     }
 }
 
-impl Faulty {
+impl FaultyDisk {
     fn new(directory: &std::path::Path) -> Arc<Self> {
         Arc::new(Self {
             inner: FileDisk::open(directory, Access::ReadWrite).unwrap(),
-            room: AtomicU64::new(u64::MAX),
+            free_bytes: AtomicU64::new(u64::MAX),
             hold: AtomicBool::new(false),
             held: Mutex::default(),
             fail_syncs: AtomicBool::new(false),
@@ -65,7 +66,7 @@ impl Faulty {
     }
 }
 
-impl Disk for Faulty {
+impl Disk for FaultyDisk {
     fn list(&self) -> io::Result<Vec<String>> {
         self.inner.list()
     }
@@ -85,7 +86,7 @@ impl Disk for Faulty {
         {
             let length = self.inner.length(file).unwrap_or(0);
             let grows = (offset + bytes.len() as u64).saturating_sub(length);
-            if grows > 0 && self.used() + grows > self.room.load(Ordering::Relaxed) {
+            if grows > 0 && self.used() + grows > self.free_bytes.load(Ordering::Relaxed) {
                 return done(Err(io::ErrorKind::StorageFull.into()));
             }
         }
@@ -96,22 +97,22 @@ impl Disk for Faulty {
             }
             return done(Err(io::Error::other("medium error")));
         }
-        // Everything inline: the tests turn the engine themselves.
+        // Operations run inline: the tests turn the engine themselves.
         done(self.inner.run(operation));
     }
 }
 
-struct Bench {
+struct EngineFixture {
     engine: Engine,
     store: LogStore,
-    clock: Arc<StillClock>,
-    disk: Arc<Faulty>,
+    clock: Arc<ManualClock>,
+    disk: Arc<FaultyDisk>,
 }
 
-impl Bench {
+impl EngineFixture {
     fn open(directory: &std::path::Path, options: Options) -> Self {
-        let disk = Faulty::new(directory);
-        let clock = Arc::new(StillClock::default());
+        let disk = FaultyDisk::new(directory);
+        let clock = Arc::new(ManualClock::default());
         let (engine, store) =
             Engine::open(disk.clone(), clock.clone(), Box::new(SystemRng), options).unwrap();
         Self { engine, store, clock, disk }
@@ -140,7 +141,7 @@ fn big(stream: &str, bytes: usize) -> Append {
 #[test]
 fn a_stream_subscription_is_caught_up_only_after_the_events_that_are_shown() {
     let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), Options::default());
+    let mut turned = TurnedStore::open(directory.path(), Options::default());
     let many: Vec<_> = (0..600).map(|n| event(&n.to_string())).collect();
     turned.append_together(vec![Append::to(name("order-1"), ExpectedRevision::Any, many)]);
     let metadata = StreamMetadata { max_age: Some(Duration::from_secs(5)), ..Default::default() };
@@ -160,20 +161,20 @@ fn a_stream_subscription_is_caught_up_only_after_the_events_that_are_shown() {
     assert!(matches!(second, Delivery::CaughtUp(_)), "{second:?}");
 }
 
-/// Reads in two halves, with a writer at work in between, as the system does with any large read.
+/// Reads in two halves with a concurrent writer in between, which can happen to any large read.
 #[derive(Debug)]
-struct Slow {
+struct SlowReadDisk {
     inner: FileDisk,
-    writer: Mutex<Option<(Bench, u64)>>,
+    writer: Mutex<Option<(EngineFixture, u64)>>,
 }
 
-impl std::fmt::Debug for Bench {
+impl std::fmt::Debug for EngineFixture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Bench")
+        f.write_str("EngineFixture")
     }
 }
 
-impl Disk for Slow {
+impl Disk for SlowReadDisk {
     fn list(&self) -> io::Result<Vec<String>> {
         self.inner.list()
     }
@@ -184,12 +185,12 @@ impl Disk for Slow {
         if length < 100_000 {
             return self.inner.read(file, offset, length, cache);
         }
-        let Some((mut bench, at)) = self.writer.lock().unwrap().take() else {
+        let Some((mut fixture, at)) = self.writer.lock().unwrap().take() else {
             return self.inner.read(file, offset, length, cache);
         };
         let first = self.inner.read(file, 0, at as usize, cache)?;
         for _ in 0..3 {
-            bench.append(big("order-1", 5_000)).unwrap();
+            fixture.append(big("order-1", 5_000)).unwrap();
         }
         let second = self.inner.read(file, at, length - at as usize, cache)?;
         Ok([first, second].concat().into())
@@ -202,16 +203,16 @@ impl Disk for Slow {
 #[test]
 fn a_reader_beside_a_busy_writer_sees_no_damage_that_is_not_there() {
     let directory = tempfile::tempdir().unwrap();
-    let mut bench = Bench::open(directory.path(), Options::default());
-    bench.append(append_to("order-1", "1")).unwrap();
-    let last = bench.store.locate(gesta_store::Position::new(1)).unwrap();
-    let disk = Slow {
+    let mut fixture = EngineFixture::open(directory.path(), Options::default());
+    fixture.append(append_to("order-1", "1")).unwrap();
+    let last = fixture.store.locate(gesta_store::Position::new(1)).unwrap();
+    let disk = SlowReadDisk {
         inner: FileDisk::open(directory.path(), Access::ReadOnly).unwrap(),
-        writer: Mutex::new(Some((bench, (last.offset + last.length).next_multiple_of(4_096)))),
+        writer: Mutex::new(Some((fixture, (last.offset + last.length).next_multiple_of(4_096)))),
     };
     let (_, reader) = Engine::open(
         Arc::new(disk),
-        Arc::new(StillClock::default()),
+        Arc::new(ManualClock::default()),
         Box::new(SystemRng),
         Options::read_only(),
     )
@@ -243,11 +244,11 @@ fn verifying_a_busy_store_finds_no_damage_that_is_not_there() {
 fn a_follower_does_not_pass_over_damage_in_silence() {
     let directory = tempfile::tempdir().unwrap();
     let options = Options { segment_bytes_first: 16 << 10, ..Options::default() };
-    let mut turned = Turned::open(directory.path(), options);
+    let mut turned = TurnedStore::open(directory.path(), options);
     turned.append_together(vec![append_to("order-1", "first")]);
     turned.idle();
     let reader = LogStore::open(directory.path(), Options::read_only()).unwrap();
-    assert_eq!(told(&reader), ["first"]);
+    assert_eq!(event_texts(&reader), ["first"]);
     turned.append_together(vec![append_to("order-1", "second")]);
     let second = turned.store.locate(gesta_store::Position::new(2)).unwrap();
     while segment_files(directory.path()).len() < 3 {
@@ -267,7 +268,7 @@ fn a_follower_does_not_pass_over_damage_in_silence() {
 #[test]
 fn a_read_of_a_stream_meets_damage_at_the_end() {
     let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), Options::default());
+    let mut turned = TurnedStore::open(directory.path(), Options::default());
     turned.append_together(vec![append_to("order-1", "1")]);
     turned.append_together(vec![append_to("order-1", "2")]);
     turned.append_together(vec![append_to("order-2", "other")]);
@@ -285,13 +286,13 @@ fn a_read_of_a_stream_meets_damage_at_the_end() {
 fn a_writer_that_waits_for_a_segment_does_not_spin() {
     let directory = tempfile::tempdir().unwrap();
     let options = Options { segment_bytes_first: 16 << 10, ..Options::default() };
-    let mut bench = Bench::open(directory.path(), options);
-    bench.disk.hold.store(true, Ordering::Relaxed);
-    bench.append(big("order-1", 7_000)).unwrap();
-    let store = bench.store.clone();
+    let mut fixture = EngineFixture::open(directory.path(), options);
+    fixture.disk.hold.store(true, Ordering::Relaxed);
+    fixture.append(big("order-1", 7_000)).unwrap();
+    let store = fixture.store.clone();
     let _waiting = store.append(big("order-1", 7_000));
-    bench.clock.pass(Duration::from_secs(1));
-    assert_eq!(bench.engine.turn(), Turn::Wait, "nothing can be done before the disk answers");
+    fixture.clock.pass(Duration::from_secs(1));
+    assert_eq!(fixture.engine.turn(), Turn::Wait, "nothing can be done before the disk answers");
 }
 
 #[test]
@@ -302,14 +303,14 @@ fn a_large_append_never_grows_a_segment_that_was_made_for_less() {
         segment_bytes_max: 16 << 10,
         ..Options::default()
     };
-    let mut bench = Bench::open(directory.path(), options);
-    // More than half full: the next segment gets ready, of ordinary size.
-    bench.append(big("order-1", 7_000)).unwrap();
-    bench.disk.room.store(bench.disk.used(), Ordering::Relaxed);
-    let refused = bench.append(big("order-1", 100_000)).unwrap_err();
+    let mut fixture = EngineFixture::open(directory.path(), options);
+    // More than half full: the next segment of ordinary size is prepared.
+    fixture.append(big("order-1", 7_000)).unwrap();
+    fixture.disk.free_bytes.store(fixture.disk.used(), Ordering::Relaxed);
+    let refused = fixture.append(big("order-1", 100_000)).unwrap_err();
     assert!(matches!(refused, StoreError::Overloaded(Overload::DiskFull)), "{refused}");
-    bench.disk.room.store(u64::MAX, Ordering::Relaxed);
-    bench.append(append_to("order-1", "room again")).unwrap();
+    fixture.disk.free_bytes.store(u64::MAX, Ordering::Relaxed);
+    fixture.append(append_to("order-1", "room again")).unwrap();
 }
 
 #[test]
@@ -317,11 +318,11 @@ fn a_close_frame_leaves_room_for_the_seal() {
     for bytes in (6_700..7_500).step_by(64) {
         let directory = tempfile::tempdir().unwrap();
         let options = Options { segment_bytes_first: 12 << 10, ..Options::default() };
-        let mut bench = Bench::open(directory.path(), options);
-        bench.append(big("order-1", 4_000)).unwrap();
-        bench.append(big("order-1", bytes)).unwrap();
-        bench.idle();
-        bench.append(big("order-1", 3_000)).unwrap();
+        let mut fixture = EngineFixture::open(directory.path(), options);
+        fixture.append(big("order-1", 4_000)).unwrap();
+        fixture.append(big("order-1", bytes)).unwrap();
+        fixture.idle();
+        fixture.append(big("order-1", 3_000)).unwrap();
         let first = &segment_files(directory.path())[0];
         let bytes_on_disk = std::fs::read(first).unwrap();
         let made = u64::from_le_bytes(bytes_on_disk[88..96].try_into().unwrap());
@@ -333,11 +334,11 @@ fn a_close_frame_leaves_room_for_the_seal() {
 fn a_large_append_that_found_no_room_does_not_make_small_ones_need_as_much() {
     let directory = tempfile::tempdir().unwrap();
     let options = Options { segment_bytes_first: 64 << 10, ..Options::default() };
-    let mut bench = Bench::open(directory.path(), options);
-    bench.disk.room.store(1 << 20, Ordering::Relaxed);
-    let refused = bench.append(big("order-1", 4 << 20)).unwrap_err();
+    let mut fixture = EngineFixture::open(directory.path(), options);
+    fixture.disk.free_bytes.store(1 << 20, Ordering::Relaxed);
+    let refused = fixture.append(big("order-1", 4 << 20)).unwrap_err();
     assert!(matches!(refused, StoreError::Overloaded(Overload::DiskFull)), "{refused}");
-    bench.append(append_to("order-1", "small")).unwrap();
+    fixture.append(append_to("order-1", "small")).unwrap();
 }
 
 struct Counted;
@@ -381,14 +382,14 @@ fn a_file_with_the_last_number_is_no_reason_to_panic() {
 #[test]
 fn a_retry_of_an_unknown_outcome_is_not_told_that_nothing_was_appended() {
     let directory = tempfile::tempdir().unwrap();
-    let mut bench = Bench::open(directory.path(), Options::default());
-    bench.append(append_to("order-1", "before")).unwrap();
-    bench.disk.fail_syncs.store(true, Ordering::Relaxed);
+    let mut fixture = EngineFixture::open(directory.path(), Options::default());
+    fixture.append(append_to("order-1", "before")).unwrap();
+    fixture.disk.fail_syncs.store(true, Ordering::Relaxed);
     let doubtful = append_to("order-1", "doubtful");
-    let first = bench.append(doubtful.clone()).unwrap_err();
+    let first = fixture.append(doubtful.clone()).unwrap_err();
     assert!(!first.is_definite(), "{first}");
-    let again = bench.append(doubtful).unwrap_err();
-    let there = told(&open(as_killed(directory.path()).path()));
+    let again = fixture.append(doubtful).unwrap_err();
+    let there = event_texts(&open(as_killed(directory.path()).path()));
     assert_eq!(there, ["before", "doubtful"], "it is there after a restart");
     assert!(!again.is_definite(), "though the retry said: {again}");
 }
@@ -396,7 +397,7 @@ fn a_retry_of_an_unknown_outcome_is_not_told_that_nothing_was_appended() {
 #[test]
 fn a_follower_of_an_empty_store_learns_its_incarnation() {
     let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), Options::default());
+    let mut turned = TurnedStore::open(directory.path(), Options::default());
     let reader = LogStore::open(directory.path(), Options::read_only()).unwrap();
     turned.append_together(vec![append_to("order-1", "1")]);
     turned.idle();
@@ -407,7 +408,7 @@ fn a_follower_of_an_empty_store_learns_its_incarnation() {
 #[test]
 fn small_events_count_with_what_they_take() {
     let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), Options::default());
+    let mut turned = TurnedStore::open(directory.path(), Options::default());
     let tiny = || {
         let event_type = gesta_store::EventType::new("t").unwrap();
         NewEvent::json(gesta_store::EventId::random(), event_type, "")

@@ -1,4 +1,4 @@
-//! The engine at its boundary: the conformance suite, and what it promises about crashes.
+//! Tests of the engine at its boundary: the conformance suite, and its guarantees about crashes.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -7,16 +7,16 @@ mod clock;
 mod conformance;
 mod crashes;
 mod damage;
+mod damage_reports;
 mod draws;
 mod faults;
-mod filed;
+mod harness;
 mod linearizable;
+mod on_disk_index;
 mod ownership;
 mod reader;
 mod scavenge;
-mod scene;
 mod segments;
 mod shortages;
 mod threads;
-mod told_alike;
 mod transfer;

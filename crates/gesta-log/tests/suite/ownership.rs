@@ -1,11 +1,11 @@
-//! A lock file that is removed or replaced while the store is open: two writers, and nothing lost.
+//! A lock file that is removed or replaced while the store is open: two writers, and no loss.
 
 use std::{fs, path::Path};
 
 use gesta_log::{Access, FileDisk, LockError, LogStore, OpenError, Options};
 use gesta_store::{Append, EventStore, ExpectedRevision, StoreError, conformance::block_on};
 
-use crate::scene::{append, append_to, name, open, told};
+use crate::harness::{append, append_to, event_texts, name, open};
 
 fn small(directory: &Path) -> LogStore {
     let options = Options {
@@ -16,7 +16,7 @@ fn small(directory: &Path) -> LogStore {
     LogStore::open(directory, options).unwrap()
 }
 
-/// The error of the first writer's next append.
+/// Checks that the first writer's next append fails with `Stopped`.
 fn is_stopped(first: &LogStore, data: &str) {
     let refused = block_on(first.append(append_to("order-1", data))).unwrap_err();
     let StoreError::Stopped { reason } = &refused else { panic!("{refused}") };
@@ -31,9 +31,9 @@ fn a_writer_whose_lock_file_was_removed_acknowledges_nothing_more() {
     fs::remove_file(directory.path().join("LOCK")).unwrap();
     is_stopped(&first, "lost");
     is_stopped(&first, "lost");
-    assert_eq!(told(&first), ["first"], "reads go on");
+    assert_eq!(event_texts(&first), ["first"], "reads go on");
     drop(first);
-    assert_eq!(told(&open(directory.path())), ["first"]);
+    assert_eq!(event_texts(&open(directory.path())), ["first"]);
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_second_writer_loses_nothing_to_a_first_one_whose_lock_file_was_removed() {
     append(&second, "order-1", "second");
     let large = "x".repeat(5_000);
     for _ in 0..6 {
-        // Both want new segments, of the same numbers.
+        // Both writers need new segments with the same numbers.
         append(&second, "order-2", &large);
         is_stopped(&first, &large);
     }
@@ -55,7 +55,7 @@ fn a_second_writer_loses_nothing_to_a_first_one_whose_lock_file_was_removed() {
     drop(second);
     let store = open(directory.path());
     assert_eq!(store.report().damage, []);
-    let told = told(&store);
+    let told = event_texts(&store);
     assert_eq!(told.len(), 9);
     assert_eq!(
         (told[0].as_str(), told[1].as_str(), told[8].as_str()),
@@ -131,7 +131,7 @@ fn a_number_that_another_process_took_is_passed_over() {
     fs::remove_file(&taken).unwrap();
     let store = open(directory.path());
     assert_eq!(store.report().damage, []);
-    assert_eq!(told(&store).len(), 6);
+    assert_eq!(event_texts(&store).len(), 6);
 }
 
 #[test]

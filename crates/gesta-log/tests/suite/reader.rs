@@ -1,4 +1,4 @@
-//! The reader in Python that was written from `docs/format.md` alone reads what the engine reads.
+//! A reader in Python, written from `docs/format.md` alone, reads the same events as the engine.
 
 use std::{
     fmt::Write as _,
@@ -13,9 +13,9 @@ use gesta_store::{
     StreamMetadata, Tag, conformance::block_on,
 };
 
-use crate::scene::{Turned, as_killed, flip, name, open, read_all, segment_files};
+use crate::harness::{TurnedStore, as_killed, flip, name, open, read_all, segment_files};
 
-/// The reader's answer; none, said aloud, where there is no Python.
+/// Runs the reader; returns `None` with a message if Python is missing.
 #[expect(clippy::print_stderr, reason = "a test that checks nothing says so")]
 fn reader(directory: &Path) -> Option<Output> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reader.py");
@@ -32,7 +32,7 @@ fn lines(output: &Output) -> Vec<String> {
     String::from_utf8(output.stdout.clone()).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// An event whose every field depends on its number, with names and bytes of every kind.
+/// Creates an event whose fields all depend on its number, with names and bytes of every kind.
 fn varied(number: usize) -> NewEvent {
     let id = EventId::derived_from("reader", number as u64);
     let event_type = EventType::new(["placed", "größe-geändert", "\"quoted\\\""][number % 3]);
@@ -57,11 +57,11 @@ fn varied(number: usize) -> NewEvent {
     event
 }
 
-/// Appends of one and of many events, to one and to several streams, over several segments.
-fn varied_store(directory: &Path) -> Turned {
+/// Creates appends of one and of many events, to one and to several streams, over several segments.
+fn varied_store(directory: &Path) -> TurnedStore {
     let small =
         Options { segment_bytes_first: 8 << 10, segment_bytes_max: 24 << 10, ..Options::default() };
-    let mut turned = Turned::open(directory, small);
+    let mut turned = TurnedStore::open(directory, small);
     let mut number = 0;
     let mut some = |count: usize| {
         number += count;
@@ -90,16 +90,16 @@ fn a_reader_written_from_the_page_lists_every_event_of_a_killed_store_and_of_an_
     let killed = as_killed(directory.path());
     assert!(segment_files(killed.path()).len() > 3);
     drop(turned);
-    // A second life, which names what the first one left, and ends cleanly.
+    // A second session, which records the end of the first one and is closed cleanly.
     drop(open(directory.path()));
-    let mut again = Turned::open(directory.path(), Options::default());
+    let mut again = TurnedStore::open(directory.path(), Options::default());
     again.append_together(vec![Append::to(
         name("order-1"),
         ExpectedRevision::Any,
         [varied(7_000)],
     )]);
     let all = read_all(&again.store).unwrap();
-    let Turned { mut engine, store, .. } = again;
+    let TurnedStore { mut engine, store, .. } = again;
     drop(store);
     while engine.turn() != gesta_log::Turn::Ended {}
     drop(engine);
@@ -165,7 +165,7 @@ fn the_reader_names_damage_and_goes_on_after_it() {
     assert_eq!(lines(&output), rest.map(line).collect::<Vec<_>>());
 }
 
-/// An event as the reader writes it.
+/// Formats an event as the reader does.
 fn line(event: &RecordedEvent) -> String {
     let optional = |text: Option<&str>| text.map_or("null".to_owned(), quoted);
     let tags: Vec<_> = event.tags.iter().map(|tag| quoted(tag.as_str())).collect();
@@ -189,7 +189,7 @@ fn line(event: &RecordedEvent) -> String {
     )
 }
 
-/// A text without control characters, as JSON.
+/// Formats a text without control characters as JSON.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -1,4 +1,4 @@
-//! What scavenging takes, what it leaves, and that nobody is told anything wrong meanwhile.
+//! Events that scavenging removes and keeps, and correct answers during it.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,7 @@ use gesta_store::{
 };
 use tempfile::TempDir;
 
-use crate::scene::{Turned, append, name, read_all, segment_files};
+use crate::harness::{TurnedStore, append, name, read_all, segment_files};
 
 /// Segments of a few kibibytes, so that there are many.
 fn small() -> Options {
@@ -56,7 +56,7 @@ fn truncated(before: u64) -> StreamMetadata {
     StreamMetadata { truncate_before: Some(Revision::new(before)), ..StreamMetadata::default() }
 }
 
-/// An event with a payload that makes itself felt, a type and a tag.
+/// Creates an event with a large payload, a type and a tag.
 fn sized(event_type: &str, tag: &str) -> NewEvent {
     let event_type = EventType::new(event_type).unwrap();
     let event = NewEvent::json(EventId::random(), event_type, vec![b'x'; 300]);
@@ -72,7 +72,7 @@ fn stream(store: &LogStore, stream: &str) -> Vec<RecordedEvent> {
     block_on(store.read_stream(ReadStream::forwards(name(stream))).collect_events()).unwrap()
 }
 
-/// Twenty streams that stay, and between their events those of twenty sessions, which are deleted.
+/// Creates a store of twenty streams, with events of twenty sessions in between, which are deleted.
 fn store_of_sessions(directory: &Path) -> LogStore {
     let store = open(directory);
     for round in 0..6 {
@@ -89,7 +89,7 @@ fn store_of_sessions(directory: &Path) -> LogStore {
     store
 }
 
-/// The same, closed, so that all segments have ended.
+/// Creates the same store, closed, so that all segments are sealed.
 fn closed_store_of_sessions() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     drop(store_of_sessions(directory.path()));
@@ -108,7 +108,7 @@ fn bytes(directory: &Path) -> u64 {
     segment_files(directory).iter().map(|file| fs::metadata(file).unwrap().len()).sum()
 }
 
-/// Removes the index's files: the log alone has to know.
+/// Removes the index files, so that the log alone must be sufficient.
 fn forget_index(directory: &Path) {
     for file in index_files(directory) {
         fs::remove_file(file).unwrap();
@@ -129,7 +129,7 @@ fn copy_to(files: impl IntoIterator<Item = PathBuf>, directory: &Path) {
     }
 }
 
-/// All reads of a store agree on which events there are.
+/// Checks that all reads of a store agree on its events.
 fn shows_exactly(store: &LogStore, events: &[RecordedEvent]) {
     assert_eq!(read_all(store).unwrap(), events);
     let mut reversed = block_on(store.read_all(ReadAll::backwards()).collect_events()).unwrap();
@@ -225,7 +225,7 @@ fn metadata_in_force_and_tombstones_stay_and_older_metadata_that_are_hidden_go()
     }
     append(&store, "order-2", "forbidden");
     set(&store, "order-2", truncated(0));
-    // The metadata streams themselves are deleted, and so hidden as a whole.
+    // The metadata streams are deleted too, so they are hidden as a whole.
     delete(&store, "$$order-1");
     delete(&store, "$$order-2");
     tombstone(&store, "order-2");
@@ -260,7 +260,7 @@ fn metadata_in_force_and_tombstones_stay_and_older_metadata_that_are_hidden_go()
 #[test]
 fn what_is_too_many_or_too_old_goes_and_what_is_not_stays() {
     let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), small());
+    let mut turned = TurnedStore::open(directory.path(), small());
     let of = |stream: &str| Append::to(name(stream), ExpectedRevision::Any, [sized("noted", "a")]);
     let metadata = |stream: &str, metadata: StreamMetadata| {
         let event_type = EventType::new(StreamMetadata::EVENT_TYPE).unwrap();
@@ -345,7 +345,7 @@ fn a_repeat_of_a_scavenged_append_is_recognized_and_another_append_with_its_id_i
 #[test]
 fn appends_of_one_frame_are_recognized_whether_scavenging_took_from_them_or_not() {
     let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), small());
+    let mut turned = TurnedStore::open(directory.path(), small());
     let pair = || [sized("opened", "a"), sized("closed", "a")];
     let to = |stream: &str, events: [NewEvent; 2]| {
         Append::to(name(stream), ExpectedRevision::Any, events)
@@ -372,7 +372,7 @@ fn appends_of_one_frame_are_recognized_whether_scavenging_took_from_them_or_not(
         assert_eq!(store_head(store), head, "{what}: nothing was appended");
     };
     drop(turned);
-    // A second time a whole append goes that the gap frame has.
+    // The second scavenge removes a whole append, which the gap frame contains.
     for (round, sessions) in
         [["session-1", "session-2"].as_slice(), &["session-3"]].into_iter().enumerate()
     {
@@ -454,7 +454,7 @@ fn a_crash_before_the_index_is_made_anew_is_healed_at_the_next_opening() {
     let kept = without_sessions(read_all(&store).unwrap());
     scavenge(&store);
     drop(store);
-    // New segments, the index's files as they were.
+    // New segments with the old index files.
     forget_index(directory.path());
     copy_to(index_files(before.path()), directory.path());
     for _ in 0..2 {
@@ -512,7 +512,7 @@ fn reads_and_subscriptions_that_are_under_way_go_on() {
     while let Some(page) = block_on(follower_pages.next()) {
         events.extend(page.unwrap());
     }
-    // It may read the files that it has open, in which nothing is missing.
+    // It may read its open files, in which nothing is missing.
     let gone: Vec<_> = events.iter().filter(|event| !kept.contains(event)).collect();
     assert!(gone.iter().all(|event| is_of_a_session(event)));
     assert!(kept.iter().all(|event| events.contains(event)));
@@ -546,7 +546,7 @@ fn a_follower_in_another_process_goes_on_through_rewritten_segments() {
     let store = open(directory.path());
     shows_exactly(&readable, &read_all(&store).unwrap());
     assert_eq!(head(&readable, "session-7"), Some(11));
-    // And once more, now that it has seen everything.
+    // Again, after it has seen everything.
     for number in 0..20 {
         delete(&store, &format!("account-{number}"));
     }
@@ -658,7 +658,7 @@ fn a_store_that_is_read_only_or_damaged_is_not_scavenged() {
     let refused = readable.scavenge(ScavengeOptions::default(), &mut |_| {});
     assert!(matches!(refused, Err(ScavengeError::ReadOnly)));
     let file = segment_files(directory.path()).pop().unwrap();
-    crate::scene::flip(&file, 4_200);
+    crate::harness::flip(&file, 4_200);
     let before = bytes(directory.path());
     let damaged = open(directory.path());
     let refused = damaged.scavenge(ScavengeOptions::default(), &mut |_| {});

@@ -1,4 +1,4 @@
-//! A lack of what an append needs: it is refused for certain, and taken again without a restart.
+//! Shortages of resources: the append is refused for certain, and succeeds later without a restart.
 
 use std::{
     fs::File,
@@ -20,9 +20,9 @@ use rustix::{
     process::{Resource, Rlimit, setrlimit},
 };
 
-use crate::scene::{StillClock, append_to, as_killed, open, told};
+use crate::harness::{ManualClock, append_to, as_killed, event_texts, open};
 
-/// A step of making a segment.
+/// A step of creating a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Create,
@@ -47,16 +47,16 @@ impl Step {
     }
 }
 
-/// Real files, of which one step fails as long as it is told to. Everything is done inline.
+/// Real files on which one step fails on demand. Operations run inline.
 #[derive(Debug)]
-struct Lacking {
+struct ShortageDisk {
     inner: FileDisk,
     failing: Mutex<Option<(Step, Errno)>>,
-    /// Whether reads fail, of all files or of those whose names have this end.
-    blind: Mutex<Option<(Errno, &'static str)>>,
+    /// Makes reads fail, of files whose names have this suffix.
+    failing_reads: Mutex<Option<(Errno, &'static str)>>,
 }
 
-impl Disk for Lacking {
+impl Disk for ShortageDisk {
     fn list(&self) -> io::Result<Vec<String>> {
         self.inner.list()
     }
@@ -64,8 +64,8 @@ impl Disk for Lacking {
         self.inner.length(file)
     }
     fn read(&self, file: &str, offset: u64, length: usize, cache: Cache) -> io::Result<Bytes> {
-        let blind = *self.blind.lock().unwrap();
-        if let Some((errno, _)) = blind.filter(|(_, end)| file.ends_with(end)) {
+        let failing_reads = *self.failing_reads.lock().unwrap();
+        if let Some((errno, _)) = failing_reads.filter(|(_, end)| file.ends_with(end)) {
             return Err(errno.into());
         }
         self.inner.read(file, offset, length, cache)
@@ -82,18 +82,18 @@ impl Disk for Lacking {
 struct Scene {
     engine: Engine,
     store: LogStore,
-    disk: Arc<Lacking>,
-    clock: Arc<StillClock>,
+    disk: Arc<ShortageDisk>,
+    clock: Arc<ManualClock>,
 }
 
 impl Scene {
     fn open(directory: &Path) -> Self {
-        let disk = Arc::new(Lacking {
+        let disk = Arc::new(ShortageDisk {
             inner: FileDisk::open(directory, Access::ReadWrite).unwrap(),
             failing: Mutex::default(),
-            blind: Mutex::default(),
+            failing_reads: Mutex::default(),
         });
-        let clock = Arc::new(StillClock::default());
+        let clock = Arc::new(ManualClock::default());
         let small = Options {
             segment_bytes_first: 12 << 10,
             segment_bytes_max: 12 << 10,
@@ -122,11 +122,11 @@ impl Scene {
 
     fn lack_nothing(&self) {
         *self.disk.failing.lock().unwrap() = None;
-        *self.disk.blind.lock().unwrap() = None;
+        *self.disk.failing_reads.lock().unwrap() = None;
     }
 }
 
-/// Too large for two in one segment.
+/// An append of which a segment holds only one.
 fn large(mark: &str) -> Append {
     append_to("order-1", &format!("{mark}{}", "x".repeat(5_000)))
 }
@@ -145,13 +145,13 @@ fn whatever_fails_while_a_segment_is_made_is_refused_for_certain_and_passes() {
     ];
     for (step, errno) in Step::ALL.iter().flat_map(|step| errors.map(|errno| (*step, errno))) {
         let directory = tempfile::tempdir().unwrap();
-        let mut scene = Scene::open(directory.path());
-        scene.append(append_to("order-1", "0")).unwrap();
-        scene.lack(step, errno);
-        scene.append(large("1")).unwrap(); // there is room in the present segment
+        let mut harness = Scene::open(directory.path());
+        harness.append(append_to("order-1", "0")).unwrap();
+        harness.lack(step, errno);
+        harness.append(large("1")).unwrap(); // there is room in the present segment
         let mut refused = 0;
         for _ in 0..4 {
-            match scene.append(large("refused")) {
+            match harness.append(large("refused")) {
                 Err(StoreError::Overloaded(Overload::DiskFull)) => {
                     assert!(matches!(errno, Errno::NOSPC | Errno::DQUOT), "{step:?} {errno}");
                 }
@@ -163,13 +163,13 @@ fn whatever_fails_while_a_segment_is_made_is_refused_for_certain_and_passes() {
             refused += 1;
         }
         assert_eq!(refused, 4);
-        scene.lack_nothing();
-        scene.clock.pass(Duration::from_secs(1));
-        scene.append(large("2")).unwrap();
-        scene.append(large("3")).unwrap();
+        harness.lack_nothing();
+        harness.clock.pass(Duration::from_secs(1));
+        harness.append(large("2")).unwrap();
+        harness.append(large("3")).unwrap();
         let killed = as_killed(directory.path());
         let marks: Vec<_> =
-            told(&open(killed.path())).iter().map(|told| told[..1].to_owned()).collect();
+            event_texts(&open(killed.path())).iter().map(|told| told[..1].to_owned()).collect();
         assert_eq!(marks, ["0", "1", "2", "3"], "{step:?} {errno}");
     }
 }
@@ -177,58 +177,58 @@ fn whatever_fails_while_a_segment_is_made_is_refused_for_certain_and_passes() {
 #[test]
 fn a_store_that_lacks_something_does_not_try_again_at_each_append() {
     let directory = tempfile::tempdir().unwrap();
-    let mut scene = Scene::open(directory.path());
-    scene.append(append_to("order-1", "0")).unwrap();
-    scene.lack(Step::Create, Errno::MFILE);
-    scene.append(large("1")).unwrap();
+    let mut harness = Scene::open(directory.path());
+    harness.append(append_to("order-1", "0")).unwrap();
+    harness.lack(Step::Create, Errno::MFILE);
+    harness.append(large("1")).unwrap();
     for _ in 0..3 {
-        scene.append(large("refused")).unwrap_err();
+        harness.append(large("refused")).unwrap_err();
     }
-    scene.lack_nothing();
-    let early = scene.append(large("early")).unwrap_err();
+    harness.lack_nothing();
+    let early = harness.append(large("early")).unwrap_err();
     assert!(matches!(early, StoreError::Overloaded(Overload::System { .. })), "{early}");
-    scene.clock.pass(Duration::from_millis(100));
-    scene.append(large("2")).unwrap();
+    harness.clock.pass(Duration::from_millis(100));
+    harness.append(large("2")).unwrap();
 }
 
 #[test]
 fn an_append_whose_streams_cannot_be_looked_up_is_refused_for_certain() {
     let directory = tempfile::tempdir().unwrap();
-    let mut scene = Scene::open(directory.path());
+    let mut harness = Scene::open(directory.path());
     for number in 0..4 {
-        scene.append(large(&number.to_string())).unwrap();
+        harness.append(large(&number.to_string())).unwrap();
     }
-    while scene.engine.file_some() {}
-    *scene.disk.blind.lock().unwrap() = Some((Errno::MFILE, ""));
-    let refused = scene.append(append_to("order-1", "refused")).unwrap_err();
+    while harness.engine.file_some() {}
+    *harness.disk.failing_reads.lock().unwrap() = Some((Errno::MFILE, ""));
+    let refused = harness.append(append_to("order-1", "refused")).unwrap_err();
     assert!(matches!(refused, StoreError::Overloaded(Overload::System { .. })), "{refused}");
-    scene.lack_nothing();
-    scene.append(append_to("order-1", "taken")).unwrap();
+    harness.lack_nothing();
+    harness.append(append_to("order-1", "taken")).unwrap();
 }
 
 #[test]
 fn a_store_that_lacks_something_while_it_is_opened_does_not_take_its_index_for_damaged() {
     let directory = tempfile::tempdir().unwrap();
-    let mut scene = Scene::open(directory.path());
+    let mut harness = Scene::open(directory.path());
     for number in 0..4 {
-        scene.append(large(&number.to_string())).unwrap();
+        harness.append(large(&number.to_string())).unwrap();
     }
-    while scene.engine.file_some() {}
-    drop(scene);
+    while harness.engine.file_some() {}
+    drop(harness);
     let index = std::fs::read(directory.path().join("INDEX")).unwrap();
-    let disk = Arc::new(Lacking {
+    let disk = Arc::new(ShortageDisk {
         inner: FileDisk::open(directory.path(), Access::ReadWrite).unwrap(),
         failing: Mutex::default(),
-        blind: Mutex::new(Some((Errno::MFILE, ".run"))),
+        failing_reads: Mutex::new(Some((Errno::MFILE, ".run"))),
     });
-    let clock = Arc::new(StillClock::default());
+    let clock = Arc::new(ManualClock::default());
     let refused = Engine::open(disk, clock, Box::new(SystemRng), Options::default()).map(drop);
     assert!(refused.is_err(), "to build it again takes more of what is short");
     assert_eq!(std::fs::read(directory.path().join("INDEX")).unwrap(), index);
-    assert_eq!(told(&open(directory.path())).len(), 4);
+    assert_eq!(event_texts(&open(directory.path())).len(), 4);
 }
 
-/// In a process of its own, for the limit is the whole process's.
+/// In a separate process, because the limit is that of the whole process.
 #[test]
 fn a_store_goes_on_though_something_else_takes_every_descriptor() {
     const CHILD: &str = "GESTA_TEST_WITHOUT_DESCRIPTORS";
@@ -245,7 +245,7 @@ fn a_store_goes_on_though_something_else_takes_every_descriptor() {
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
     let store = open(directory.path());
     assert_eq!(store.report().damage, []);
-    assert_eq!(told(&store).len(), 41);
+    assert_eq!(event_texts(&store).len(), 41);
 }
 
 fn append_without_descriptors(directory: &Path) {

@@ -1,4 +1,4 @@
-//! Threads that append and wait: they drive the engine themselves, in turn.
+//! Threads that append and wait: they lead the commit themselves, in turn.
 
 use std::{collections::BTreeSet, sync::Barrier, thread};
 
@@ -7,13 +7,13 @@ use gesta_store::{
     Append, Appended, EventStore, ExpectedRevision, Revision, StoreError, conformance::block_on,
 };
 
-use crate::scene::{append_to, as_killed, event, name, open, told};
+use crate::harness::{append_to, as_killed, event, event_texts, name, open};
 
-/// Appends so many events, each when the one before it is durable.
+/// Appends `appends` events, each after the one before it is durable.
 fn append_in_turn(store: &LogStore, thread: usize, appends: usize) -> Vec<Appended> {
     let one = |n| {
         let append = append_to(&format!("thread-{thread}"), &format!("{thread}/{n}"));
-        // A future among the threads is carried by whoever drives.
+        // A future among the threads is completed by the current leader.
         if n % 5 == 4 { block_on(store.append(append)) } else { store.append_blocking(append) }
     };
     (0..appends).map(|n| one(n).unwrap()).collect()
@@ -43,9 +43,9 @@ fn what_threads_append_while_they_wait_is_there_once_and_in_their_order() {
         answers.iter().flatten().map(|appended| appended.position).collect();
     assert_eq!(positions.len(), threads * appends);
 
-    // Answered means durable, whoever wrote it.
+    // An answered append is durable, whichever thread wrote it.
     let killed = as_killed(directory.path());
-    for told in [told(&store), told(&open(killed.path()))] {
+    for told in [event_texts(&store), event_texts(&open(killed.path()))] {
         assert_eq!(told.len(), threads * appends);
         for thread in 0..threads {
             let own = told.iter().filter(|event| event.starts_with(&format!("{thread}/")));
@@ -65,7 +65,7 @@ fn a_thread_that_waits_is_told_of_repeats_and_conflicts_as_a_future_is() {
     assert_eq!(store.append_blocking(first.clone()).unwrap().position, appended.position);
     let late = Append::to(name("order-1"), ExpectedRevision::NoStream, [event("placed again")]);
     assert!(matches!(store.append_blocking(late), Err(StoreError::Conflict(_))));
-    assert_eq!(told(&store), ["placed"]);
+    assert_eq!(event_texts(&store), ["placed"]);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn of_threads_that_race_for_a_revision_one_wins() {
         });
         assert_eq!(won, 1, "in round {round}");
     }
-    assert_eq!(told(&store).len(), 20);
+    assert_eq!(event_texts(&store).len(), 20);
 }
 
 #[test]
@@ -104,12 +104,12 @@ fn what_was_acknowledged_before_the_last_handle_was_dropped_is_there() {
         let store = open(directory.path());
         thread::scope(|scope| {
             for thread in 0..4 {
-                // Each has a handle; whichever is dropped last closes the store.
+                // Each thread has a handle; dropping the last one closes the store.
                 let store = store.clone();
                 scope.spawn(move || append_in_turn(&store, thread, 5));
             }
             drop(store);
         });
-        assert_eq!(told(&open(directory.path())).len(), 20, "in round {round}");
+        assert_eq!(event_texts(&open(directory.path())).len(), 20, "in round {round}");
     }
 }

@@ -1,4 +1,4 @@
-//! A store that is taken over append by append is the same store.
+//! A store that is copied append by append is the same store.
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ use gesta_store::{
     StoreError, StreamMetadata, Subscribe, Tag, conformance::block_on,
 };
 
-use crate::scene::{name, read_all};
+use crate::harness::{name, read_all};
 
-/// Segments of a few kibibytes, so that there are many.
+/// Opens a store with segments of a few kibibytes, so that there are many.
 fn open(directory: &Path) -> LogStore {
     let options =
         Options { segment_bytes_first: 8 << 10, segment_bytes_max: 16 << 10, ..Options::default() };
@@ -28,7 +28,7 @@ fn event(id: &str, nth: u64) -> NewEvent {
     event.tagged([Tag::of("nth", &nth.to_string()).unwrap()])
 }
 
-/// The append of this number: of one to three events in one or two streams.
+/// Creates the append with this number: one to three events in one or two streams.
 fn append_of(n: u64) -> Append {
     let id = format!("append {n}");
     let events = (0..=n % 3).map(|nth| event(&id, nth));
@@ -40,8 +40,8 @@ fn append_of(n: u64) -> Append {
     append
 }
 
-/// A store with everything that can be lost on the way, in several segments and two lives; and the
-/// appends that it was made of.
+/// Creates a store with everything that a copy could lose, in several segments and two sessions.
+/// Returns its appends.
 fn source(directory: &Path) -> Vec<Append> {
     let appends: Vec<_> = (0..120).map(append_of).collect();
     let (early, late) = appends.split_at(80);
@@ -83,7 +83,7 @@ fn import(from: &Path, to: &Path) -> ImportReport {
     import.finish(export.last_recorded_at().unwrap()).unwrap()
 }
 
-/// Two directories.
+/// Creates two directories.
 fn directories() -> [tempfile::TempDir; 2] {
     [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()]
 }
@@ -157,7 +157,7 @@ fn a_store_that_is_moved_twice_keeps_all_its_lives() {
     source(there.path());
     let first = StoreExport::of(there.path()).unwrap().incarnations().to_vec();
     import(there.path(), copy.path());
-    // Nothing was appended in the second life.
+    // The second session appended nothing.
     import(copy.path(), again.path());
     let lives = StoreExport::of(again.path()).unwrap().incarnations().to_vec();
     assert_eq!(lives.get(..first.len()), Some(&first[..]));
@@ -217,7 +217,7 @@ fn an_import_that_was_cut_off_goes_on_and_is_no_store_until_it_ends() {
             let refused = LogStore::open(copy.path(), options);
             assert!(matches!(refused, Err(OpenError::Importing)), "{refused:?}");
         }
-        // What a kill leaves of a segment counts for nothing.
+        // A segment left by a kill under construction is ignored.
         std::fs::write(copy.path().join("0000000000000099.seg.new"), "half").unwrap();
     }
     import(there.path(), copy.path());
@@ -242,7 +242,7 @@ fn a_copy_of_more_than_one_segment_holds_goes_on_at_any_of_them() {
     for append in export.appends().take(20) {
         cut.push(append.unwrap()).unwrap();
     }
-    // Killed: what was in memory is lost.
+    // Killed: buffered appends are lost.
     drop(cut);
     let mut import = ImportWriter::begin(copy.path(), export.incarnations()).unwrap();
     let known =
@@ -277,7 +277,7 @@ fn another_import_is_not_gone_on_with() {
     let mut shorter = ImportWriter::begin(copy.path(), export.incarnations()).unwrap();
     shorter.push(appends[0].clone()).unwrap();
     assert!(matches!(shorter.finish(None), Err(ImportError::AnotherImport { .. })));
-    // A store is no place for an import.
+    // An import needs an empty directory.
     let refused = ImportWriter::begin(there.path(), export.incarnations()).unwrap_err();
     assert!(matches!(refused, ImportError::Occupied { .. }), "{refused}");
 }

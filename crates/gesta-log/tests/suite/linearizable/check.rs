@@ -1,14 +1,14 @@
-//! The judgement over a history.
+//! Checks that a history is linearizable.
 //!
-//! Always holds: an append takes place at the position that its answer names, so
-//! - the order of positions respects time: what was answered before another was offered stands
-//!   before it;
-//! - at its place, what an append demanded held, and its answer is what followed from it;
-//! - a refused append was refused rightly at one moment at least between its offer and its answer;
-//! - a read shows the state of one moment between its offer and its answer.
+//! Always holds: an append takes effect at the position in its answer, so
+//! - the order of positions respects time: an append answered before another one was submitted
+//!   precedes it;
+//! - at its place, the append's expectations held, and its answer follows from it;
+//! - a refused append was refused correctly at some time between its submission and its answer;
+//! - a read shows a state between its submission and its answer.
 //!
-//! A *state* is how many of the appends took place. Which states an operation may have met follows
-//! from time alone: all that was answered before its offer, nothing that was offered after its
+//! A *state* is the number of appends that took effect. The states that an operation may have met
+//! follow from time alone: everything answered before its submission, nothing submitted after its
 //! answer.
 
 use std::{collections::HashMap, ops::RangeInclusive};
@@ -18,19 +18,19 @@ use gesta_store::{
     StreamName, Tag,
 };
 
-use super::history::{History, Operation, What};
+use super::history::{Action, History, Operation};
 
-/// How many operations of a history were judged.
+/// Number of checked operations in a history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Checked {
+pub(super) struct CheckReport {
     pub(super) acknowledged: usize,
     pub(super) refused: usize,
     pub(super) reads: usize,
-    /// Appends that took place although hidden events matched their condition.
+    /// Appends accepted although hidden events matched their condition.
     pub(super) passed_over: usize,
 }
 
-impl Checked {
+impl CheckReport {
     pub(super) fn add(&mut self, other: &Self) {
         self.acknowledged += other.acknowledged;
         self.refused += other.refused;
@@ -39,32 +39,32 @@ impl Checked {
     }
 }
 
-/// Judges a history that began with an empty store.
-pub(super) fn check(history: &History) -> Result<Checked, String> {
-    let order = Order::of(history)?;
+/// Checks a history that started with an empty store.
+pub(super) fn check(history: &History) -> Result<CheckReport, String> {
+    let order = AppendOrder::of(history)?;
     let (acknowledged, passed_over) = (order.appends.len(), order.passed_over);
-    let mut checked = Checked { acknowledged, passed_over, ..Checked::default() };
+    let mut checked = CheckReport { acknowledged, passed_over, ..CheckReport::default() };
     for operation in &history.0 {
         let states = order.states(operation);
         match &operation.what {
-            What::Appended { .. } => {}
-            What::Refused { append, conflict } => {
+            Action::Appended { .. } => {}
+            Action::Refused { append, conflict } => {
                 checked.refused += 1;
                 let mut states = states.clone();
                 if !states.any(|state| order.refuses(state, append, conflict)) {
                     return Err(format!("refused for nothing: {conflict} of {append:?}"));
                 }
             }
-            What::ReadStream { stream, ids } => {
+            Action::ReadStream { stream, ids } => {
                 checked.reads += 1;
                 let all = order.streams.get(stream).map(Vec::as_slice).unwrap_or_default();
                 order.shown(states, all, ids).map_err(|what| format!("{stream}: {what}"))?;
             }
-            What::ReadAll { ids } => {
+            Action::ReadAll { ids } => {
                 checked.reads += 1;
                 order.shown(states, &order.events, ids)?;
             }
-            What::Head { position } => {
+            Action::Head { position } => {
                 checked.reads += 1;
                 if !states.clone().any(|state| order.head(state) == *position) {
                     return Err(format!("a head of {position} in states {states:?}"));
@@ -77,39 +77,39 @@ pub(super) fn check(history: &History) -> Result<Checked, String> {
 
 /// An event and its place.
 #[derive(Clone, Debug)]
-struct Placed {
+struct PlacedEvent {
     id: EventId,
     position: Position,
     tags: Vec<Tag>,
     stream: StreamName,
     revision: Revision,
-    /// Of an event in a metadata stream.
+    /// Only for events of metadata streams.
     metadata: Option<StreamMetadata>,
 }
 
-/// An append that took place.
+/// An append that took effect.
 #[derive(Clone, Copy, Debug)]
-struct Took {
+struct AppliedAppend {
     offered: u64,
     answered: u64,
-    /// Of its last event.
+    /// Position of its last event.
     position: Position,
 }
 
-/// The appends that took place, one after the other.
+/// The appends that took effect, in order.
 #[derive(Debug, Default)]
-struct Order {
-    appends: Vec<Took>,
-    events: Vec<Placed>,
-    streams: HashMap<StreamName, Vec<Placed>>,
-    /// Of each append, the latest moment at which it or one before it was offered.
+struct AppendOrder {
+    appends: Vec<AppliedAppend>,
+    events: Vec<PlacedEvent>,
+    streams: HashMap<StreamName, Vec<PlacedEvent>>,
+    /// For each append, the latest submission of it or an earlier one.
     offered_up_to: Vec<u64>,
-    /// Of each append, the earliest moment at which it or one after it was answered.
+    /// For each append, the earliest answer of it or a later one.
     answered_from: Vec<u64>,
     passed_over: usize,
 }
 
-impl Order {
+impl AppendOrder {
     fn of(history: &History) -> Result<Self, String> {
         let mut appended: Vec<_> = history.0.iter().filter_map(appended).collect();
         appended.sort_by_key(|(took, ..)| took.position);
@@ -141,17 +141,17 @@ impl Order {
         Ok(order)
     }
 
-    /// Lets the next append take place.
+    /// Applies the next append.
     fn take(
         &mut self,
-        took: Took,
+        took: AppliedAppend,
         append: &Append,
         revisions: &[(StreamName, Revision)],
     ) -> Result<(), String> {
         let state = self.appends.len();
         let at = took.position;
         for part in &append.streams {
-            let head = self.judged_head(state, &part.stream, part.expected);
+            let head = self.head_for(state, &part.stream, part.expected);
             if !part.expected.admits(head) {
                 return Err(format!("at {at} {} was at {head:?}: {append:?}", part.stream));
             }
@@ -172,7 +172,7 @@ impl Order {
                 let stream = part.stream.clone();
                 let of_stream = self.streams.entry(stream.clone()).or_default();
                 let described = stream.described_stream();
-                let placed = Placed {
+                let placed = PlacedEvent {
                     id: event.id,
                     position: position.next(),
                     tags: event.tags.clone(),
@@ -201,7 +201,7 @@ impl Order {
         Ok(())
     }
 
-    /// The states that an operation may have met.
+    /// States that an operation may have met.
     fn states(&self, operation: &Operation) -> RangeInclusive<usize> {
         let before = self.appends.iter().rposition(|took| took.answered < operation.offered);
         let after = self.appends.iter().position(|took| took.offered > operation.answered);
@@ -220,8 +220,8 @@ impl Order {
         count.checked_sub(1).map(Revision::new)
     }
 
-    /// The head that an expectation is compared with.
-    fn judged_head(
+    /// Head that an expected revision is compared with.
+    fn head_for(
         &self,
         state: usize,
         stream: &StreamName,
@@ -239,26 +239,26 @@ impl Order {
         self.streams.get(&described)?.get(last)?.metadata.as_ref()
     }
 
-    fn is_visible(&self, state: usize, event: &Placed) -> bool {
+    fn is_visible(&self, state: usize, event: &PlacedEvent) -> bool {
         let Some(metadata) = self.metadata(state, &event.stream) else { return true };
         let head = self.stream_head(state, &event.stream);
         head.is_some_and(|head| event.revision >= metadata.first_shown(head))
     }
 
-    /// The events after a position that match, hidden or not.
+    /// Events after a position that match, including hidden ones.
     fn matches<'a>(
         &'a self,
         state: usize,
         query: &'a EventQuery,
         after: Position,
-    ) -> impl Iterator<Item = &'a Placed> + Clone {
+    ) -> impl Iterator<Item = &'a PlacedEvent> + Clone {
         let event_type = gesta_store::EventType::new("raced").unwrap();
         let (from, head) = (after.number() as usize, self.head(state));
         let later = self.events.iter().skip(from).take_while(move |event| event.position <= head);
         later.filter(move |event| query.matches(&event_type, &event.tags))
     }
 
-    /// Whether the conflict is the truth in this state.
+    /// Returns whether the conflict is correct in this state.
     fn refuses(&self, state: usize, append: &Append, conflict: &Conflict) -> bool {
         match conflict {
             Conflict::Stream { stream, expected, head } => {
@@ -268,7 +268,7 @@ impl Order {
                     .find(|part| part.stream == *stream)
                     .map(|part| part.expected);
                 asked == Some(*expected)
-                    && self.judged_head(state, stream, *expected) == *head
+                    && self.head_for(state, stream, *expected) == *head
                     && !expected.admits(*head)
             }
             Conflict::Condition { matching } => {
@@ -287,11 +287,11 @@ impl Order {
         }
     }
 
-    /// Whether these are the events of one of the states.
+    /// Returns whether these are the events of one of the states.
     fn shown(
         &self,
         states: RangeInclusive<usize>,
-        all: &[Placed],
+        all: &[PlacedEvent],
         ids: &[EventId],
     ) -> Result<(), String> {
         if !all.iter().map(|event| event.id).take(ids.len()).eq(ids.iter().copied()) {
@@ -316,20 +316,21 @@ impl Order {
     }
 }
 
-/// Each stream that got events, with its new head.
+/// Streams that got events, with their new heads.
 type Heads = [(StreamName, Revision)];
 
-fn appended(operation: &Operation) -> Option<(Took, &Append, &Heads)> {
+fn appended(operation: &Operation) -> Option<(AppliedAppend, &Append, &Heads)> {
     let Operation { offered, answered, what } = operation;
     match what {
-        What::Appended { append, position, revisions } => {
-            let took = Took { offered: *offered, answered: *answered, position: *position };
+        Action::Appended { append, position, revisions } => {
+            let took =
+                AppliedAppend { offered: *offered, answered: *answered, position: *position };
             Some((took, append, revisions))
         }
-        What::Refused { .. }
-        | What::ReadStream { .. }
-        | What::ReadAll { .. }
-        | What::Head { .. } => None,
+        Action::Refused { .. }
+        | Action::ReadStream { .. }
+        | Action::ReadAll { .. }
+        | Action::Head { .. } => None,
     }
 }
 
@@ -339,7 +340,7 @@ mod doctored {
     use gesta_store::{AppendCondition, EventType, NewEvent, QueryItem};
 
     use super::*;
-    use crate::scene::name;
+    use crate::harness::name;
 
     fn append(stream: &str, expected: ExpectedRevision) -> Append {
         let event_type = EventType::new("raced").unwrap();
@@ -357,11 +358,11 @@ mod doctored {
     fn took(times: (u64, u64), append: Append, position: u64, revision: u64) -> Operation {
         let revisions = vec![(append.streams[0].stream.clone(), Revision::new(revision))];
         let position = Position::new(position);
-        let what = What::Appended { append, position, revisions };
+        let what = Action::Appended { append, position, revisions };
         Operation { offered: times.0, answered: times.1, what }
     }
 
-    fn other(times: (u64, u64), what: What) -> Operation {
+    fn other(times: (u64, u64), what: Action) -> Operation {
         Operation { offered: times.0, answered: times.1, what }
     }
 
@@ -386,17 +387,18 @@ mod doctored {
     fn a_sound_history_passes() {
         let mut history = sound();
         let ids = ids(&history);
-        history.push(other((2, 9), What::ReadAll { ids: ids[..1].to_vec() }));
-        history.push(other((4, 9), What::ReadStream { stream: name("a-1"), ids }));
-        history.push(other((4, 9), What::Head { position: Position::new(2) }));
+        history.push(other((2, 9), Action::ReadAll { ids: ids[..1].to_vec() }));
+        history.push(other((4, 9), Action::ReadStream { stream: name("a-1"), ids }));
+        history.push(other((4, 9), Action::Head { position: Position::new(2) }));
         let stale = append("a-1", ExpectedRevision::NoStream);
         let conflict = Conflict::Stream {
             stream: name("a-1"),
             expected: ExpectedRevision::NoStream,
             head: Some(Revision::new(0)),
         };
-        history.push(other((2, 5), What::Refused { append: stale, conflict }));
-        let checked = Checked { acknowledged: 2, refused: 1, reads: 3, ..Checked::default() };
+        history.push(other((2, 5), Action::Refused { append: stale, conflict }));
+        let checked =
+            CheckReport { acknowledged: 2, refused: 1, reads: 3, ..CheckReport::default() };
         assert_eq!(check(&History(history)), Ok(checked));
     }
 
@@ -441,7 +443,7 @@ mod doctored {
             history.push(took((4, 5), truncated(before), 3, 0));
             let demand = unless_tagged(append("a-2", ExpectedRevision::Any), 1);
             let conflict = Conflict::Condition { matching: Position::new(2) };
-            let refused = What::Refused { append: demand.clone(), conflict };
+            let refused = Action::Refused { append: demand.clone(), conflict };
             let mut held = history.clone();
             held.push(took((6, 7), demand, 4, 0));
             history.push(other((6, 7), refused));
@@ -472,14 +474,14 @@ mod doctored {
             let expected = ExpectedRevision::Exact(Revision::new(5));
             let append = append("a-1", expected);
             let conflict = Conflict::Stream { stream: name("a-1"), expected, head };
-            other(times, What::Refused { append, conflict })
+            other(times, Action::Refused { append, conflict })
         };
         let with = |operation| {
             let mut history = sound();
             history.push(operation);
             check(&History(history))
         };
-        // Between the two appends the head is 0: neither nothing nor 1.
+        // Between the two appends the head is 0: neither missing nor 1.
         let second = |times| {
             let mut history = sound();
             history[1].offered = 10;
@@ -500,7 +502,7 @@ mod doctored {
             let mut history = sound();
             let append = unless_tagged(append("a-2", ExpectedRevision::Any), after);
             let conflict = Conflict::Condition { matching: Position::new(2) };
-            history.push(other((4, 5), What::Refused { append, conflict }));
+            history.push(other((4, 5), Action::Refused { append, conflict }));
             check(&History(history))
         };
         assert!(refused(1).is_ok());
@@ -511,11 +513,11 @@ mod doctored {
     fn a_read_that_misses_an_acknowledged_append_is_noticed() {
         let mut history = sound();
         let ids = ids(&history);
-        let stale = What::ReadStream { stream: name("a-1"), ids: ids[..1].to_vec() };
+        let stale = Action::ReadStream { stream: name("a-1"), ids: ids[..1].to_vec() };
         history.push(other((4, 5), stale));
         assert!(complaint(history).contains("a read of 1 events"));
         let mut history = sound();
-        history.push(other((4, 5), What::Head { position: Position::new(1) }));
+        history.push(other((4, 5), Action::Head { position: Position::new(1) }));
         assert!(complaint(history).contains("a head of 1"));
     }
 
@@ -525,12 +527,12 @@ mod doctored {
         let mut ids = ids(&history);
         history[1].offered = 10;
         history[1].answered = 11;
-        history.push(other((4, 5), What::ReadAll { ids: ids.clone() }));
+        history.push(other((4, 5), Action::ReadAll { ids: ids.clone() }));
         assert!(complaint(history).contains("a read of 2 events"));
         let mut history = sound();
         ids = super::doctored::ids(&history);
         ids.reverse();
-        history.push(other((4, 5), What::ReadAll { ids }));
+        history.push(other((4, 5), Action::ReadAll { ids }));
         assert!(complaint(history).contains("in another order"));
     }
 
@@ -542,7 +544,7 @@ mod doctored {
         twice.streams[0].events.push(second);
         history.push(took((4, 5), twice, 4, 1));
         let ids = ids(&history);
-        history.push(other((4, 9), What::ReadAll { ids: ids[..3].to_vec() }));
+        history.push(other((4, 9), Action::ReadAll { ids: ids[..3].to_vec() }));
         assert!(complaint(history).contains("a read of 3 events"));
     }
 }

@@ -1,4 +1,4 @@
-//! What threads did: each operation with the moments at which it was offered and answered.
+//! Recorded operations of threads, with the times of their submissions and answers.
 
 use std::{
     num::NonZeroU64,
@@ -12,38 +12,37 @@ use gesta_store::{
     StreamMetadata, StreamName, Tag, conformance::block_on,
 };
 
-use crate::{draws::Draws, scene::name};
+use crate::{draws::Draws, harness::name};
 
 const STREAMS: u64 = 3;
 const TAGS: u64 = 3;
 
-/// What a history is made by.
+/// Parameters of a history.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
     pub(super) seed: u64,
     pub(super) threads: u64,
     pub(super) operations_each: u64,
-    /// Whether metadata hide events meanwhile, and show them again. Streams are not read then.
+    /// Lets metadata hide events and show them again; streams are not read then.
     pub(super) hiding: bool,
 }
 
-/// Moments: no two operations have one in common.
+/// Logical time, unique to each submission and answer.
 type Moment = u64;
 
-/// One operation.
 #[derive(Clone, Debug)]
 pub(super) struct Operation {
     pub(super) offered: Moment,
     pub(super) answered: Moment,
-    pub(super) what: What,
+    pub(super) what: Action,
 }
 
-/// What was done, and how it came out.
+/// Kind of an operation, with its result.
 #[derive(Clone, Debug)]
-pub(super) enum What {
+pub(super) enum Action {
     Appended {
         append: Append,
-        /// Of the last event.
+        /// Position of the last event.
         position: Position,
         revisions: Vec<(StreamName, Revision)>,
     },
@@ -51,12 +50,10 @@ pub(super) enum What {
         append: Append,
         conflict: Conflict,
     },
-    /// All events of a stream.
     ReadStream {
         stream: StreamName,
         ids: Vec<EventId>,
     },
-    /// All events.
     ReadAll {
         ids: Vec<EventId>,
     },
@@ -70,8 +67,8 @@ pub(super) enum What {
 pub(super) struct History(pub(super) Vec<Operation>);
 
 impl History {
-    /// Adds what happened after all that is here.
-    pub(super) fn go_on(&mut self, later: Self) {
+    /// Appends operations that happened after all operations of this history.
+    pub(super) fn extend(&mut self, later: Self) {
         let end = self.0.iter().map(|operation| operation.answered).max().map_or(0, |end| end + 1);
         self.0.extend(later.0.into_iter().map(|operation| Operation {
             offered: operation.offered + end,
@@ -81,7 +78,7 @@ impl History {
     }
 }
 
-/// Lets threads race.
+/// Runs concurrent threads and records their operations.
 pub(super) fn record(store: &dyn EventStore, load: &Load) -> History {
     let clock = AtomicU64::new(0);
     thread::scope(|scope| {
@@ -105,7 +102,7 @@ struct Racer<'a> {
     store: &'a dyn EventStore,
     clock: &'a AtomicU64,
     draws: Draws,
-    /// Up to where it has looked.
+    /// Last position that this thread has read.
     known: Position,
     hiding: bool,
 }
@@ -124,12 +121,12 @@ impl Racer<'_> {
             0 => self.timed(|racer| {
                 let stream = racer.stream();
                 let read = racer.store.read_stream(ReadStream::forwards(stream.clone()));
-                What::ReadStream { stream, ids: ids(read) }
+                Action::ReadStream { stream, ids: ids(read) }
             }),
-            1 if self.draws.below(8) == 0 => self.timed(|racer| What::ReadAll {
+            1 if self.draws.below(8) == 0 => self.timed(|racer| Action::ReadAll {
                 ids: ids(racer.store.read_all(ReadAll::forwards())),
             }),
-            1 => self.timed(|racer| What::Head {
+            1 => self.timed(|racer| Action::Head {
                 position: block_on(racer.store.head()).unwrap().position,
             }),
             _ => {
@@ -139,23 +136,23 @@ impl Racer<'_> {
         }
     }
 
-    fn timed(&mut self, act: impl FnOnce(&mut Self) -> What) -> Operation {
+    fn timed(&mut self, act: impl FnOnce(&mut Self) -> Action) -> Operation {
         let offered = self.moment();
         let what = act(self);
         Operation { offered, answered: self.moment(), what }
     }
 
-    fn append(&mut self, append: Append) -> What {
+    fn append(&mut self, append: Append) -> Action {
         match block_on(self.store.append(append.clone())) {
             Ok(appended) => {
                 self.known = self.known.max(appended.position);
-                What::Appended {
+                Action::Appended {
                     append,
                     position: appended.position,
                     revisions: appended.revisions,
                 }
             }
-            Err(StoreError::Conflict(conflict)) => What::Refused { append, conflict },
+            Err(StoreError::Conflict(conflict)) => Action::Refused { append, conflict },
             Err(other) => panic!("nothing else can happen: {other}"),
         }
     }
@@ -175,8 +172,8 @@ impl Racer<'_> {
         (0..1 + self.draws.below(3)).map(|_| event().tagged([tag.clone()])).collect()
     }
 
-    /// Metadata that hide much, little or nothing of a stream. Appended as they are: what was hidden
-    /// may be shown again.
+    /// Draws metadata that hides much, little or nothing of a stream. It is appended
+    /// unconditionally, so hidden events may become visible again.
     fn draw_metadata(&mut self) -> Append {
         let stream = self.stream();
         let head = block_on(self.store.describe_stream(&stream)).unwrap().head;
@@ -198,7 +195,7 @@ impl Racer<'_> {
         Append::to(stream.metadata_stream().unwrap(), ExpectedRevision::Any, [event])
     }
 
-    /// An append with an expectation or a condition that held when this thread looked.
+    /// Draws an append with an expectation or a condition that held when this thread last read.
     fn draw_append(&mut self) -> Append {
         let (stream, events) = (self.stream(), self.events());
         match self.draws.below(5) {

@@ -1,11 +1,11 @@
-//! Whether concurrent appends are as if one came after the other.
+//! Linearizability of concurrent appends.
 //!
-//! Threads race appends with exact revisions and with event queries on few streams and tags, and
-//! note on one logical clock when each was offered and when it was answered. A position is a
-//! witness: it says where in the order an append took place. So there is nothing to search for: the
-//! [`check`](check::check) replays the appends in that order.
+//! Threads race appends with exact revisions and event queries on few streams and tags, and record
+//! on one logical clock the submission and the answer of each. An append's position is a witness of
+//! its place in the order, so no search is needed: [`check`](check::check) replays the appends in
+//! that order.
 //!
-//! `GESTA_LINEARIZABLE_ROUNDS` asks for more histories than the test run has.
+//! `GESTA_LINEARIZABLE_ROUNDS` sets the number of histories.
 
 mod check;
 mod history;
@@ -14,10 +14,10 @@ use gesta_log::{LogStore, Options};
 use gesta_store::{Append, EventStore, ExpectedRevision, ReadAll, conformance::block_on};
 
 use self::{
-    check::{Checked, check},
+    check::{CheckReport, check},
     history::{Load, record},
 };
-use crate::scene::{append, event, name, open};
+use crate::harness::{append, event, name, open};
 
 const ROUNDS: u64 = 6;
 
@@ -29,30 +29,30 @@ fn rounds() -> u64 {
 #[test]
 fn racing_appends_are_as_if_one_came_after_the_other() {
     let all = race(false);
-    let Checked { acknowledged, refused, reads, .. } = all;
+    let CheckReport { acknowledged, refused, reads, .. } = all;
     assert!(acknowledged > 100 && refused > 50 && reads > 100, "{all:?}");
 }
 
 #[test]
 fn conditions_race_with_metadata_that_hide_and_show_what_they_mean() {
     let all = race(true);
-    let Checked { acknowledged, refused, passed_over, .. } = all;
+    let CheckReport { acknowledged, refused, passed_over, .. } = all;
     assert!(acknowledged > 100 && refused > 50 && passed_over > 10, "{all:?}");
 }
 
-fn race(hiding: bool) -> Checked {
-    let mut all = Checked::default();
+fn race(hiding: bool) -> CheckReport {
+    let mut all = CheckReport::default();
     for seed in 0..rounds() {
         let directory = tempfile::tempdir().unwrap();
         let small = Options { segment_bytes_first: 32 << 10, ..Options::default() };
         let store = LogStore::open(directory.path(), small.clone()).unwrap();
         let load = Load { seed, threads: 2 + seed % 7, operations_each: 150, hiding };
         let mut history = record(&store, &load);
-        // A second opening finds the heads in the index's files.
+        // A second opening reads the heads from index files.
         if seed % 2 == 1 {
             drop(store);
             let store = LogStore::open(directory.path(), small).unwrap();
-            history.go_on(record(&store, &Load { seed: !seed, ..load }));
+            history.extend(record(&store, &Load { seed: !seed, ..load }));
         }
         let checked = check(&history).unwrap_or_else(|found| panic!("seed {seed}: {found}"));
         all.add(&checked);
@@ -69,7 +69,7 @@ fn a_read_of_everything_ends_where_the_store_did_when_it_began() {
     }
     let mut pages = store.read_all(ReadAll::forwards());
     let first = block_on(pages.next()).unwrap().unwrap().len();
-    // An append of which the last page has room for a part.
+    // The last page has space for only a part of this append.
     let events = (0..400).map(|number| event(&format!("{number}")));
     let late = Append::to(name("order-2"), ExpectedRevision::Any, events);
     block_on(store.append(late)).unwrap();

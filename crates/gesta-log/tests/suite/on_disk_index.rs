@@ -1,4 +1,4 @@
-//! What is asked of the index's files: a store whose earlier lives were put into runs.
+//! Queries of index files: a store whose earlier sessions were flushed into runs.
 
 use std::{
     fs,
@@ -11,14 +11,15 @@ use gesta_store::{
     conformance::block_on,
 };
 
-use crate::scene::{
-    Turned, append, append_to, as_killed, event, flip, name, open, read_all, run_files,
-    segment_files, told,
+use crate::harness::{
+    TurnedStore, append, append_to, as_killed, event, event_texts, flip, name, open, read_all,
+    run_files, segment_files,
 };
 
 const STREAMS: u32 = 70;
 
-/// Two lives, each put into files at its end: every order twice, and something else beside each.
+/// Creates a store of two sessions, each flushed at its end: every order twice, with other events
+/// in between.
 fn filed(directory: &Path) -> LogStore {
     for life in ["first", "second"] {
         let store = open(directory);
@@ -112,7 +113,7 @@ fn the_last_segment_is_checked_whole_however_large() {
     assert_eq!(damage.len(), 1, "{damage:?}");
 }
 
-/// Zeros everything in a segment behind its opening frame: a crash came before any event arrived.
+/// Zeros a segment after its opening frame, as a crash before the first event leaves it.
 fn lose_events(segment: &Path) {
     let mut bytes = fs::read(segment).unwrap();
     let opening_end = 4_096 + 72 + 32;
@@ -123,7 +124,7 @@ fn lose_events(segment: &Path) {
 #[test]
 fn segments_without_events_are_merged_with_their_neighbours_and_gone_then() {
     let directory = tempfile::tempdir().unwrap();
-    let mut turned = Turned::open(directory.path(), Options::default());
+    let mut turned = TurnedStore::open(directory.path(), Options::default());
     turned.append_together(vec![append_to("order-1", "lost")]);
     let store = as_killed(directory.path());
     lose_events(&segment_files(store.path())[0]);
@@ -132,7 +133,7 @@ fn segments_without_events_are_merged_with_their_neighbours_and_gone_then() {
     }
     let small =
         Options { segment_bytes_first: 8 << 10, segment_bytes_max: 8 << 10, ..Options::default() };
-    let mut turned = Turned::open(store.path(), small);
+    let mut turned = TurnedStore::open(store.path(), small);
     while turned.engine.file_some() {}
     for _ in 0..3 {
         turned.append_together(vec![append_to("order-1", &"x".repeat(3_000))]);
@@ -148,7 +149,7 @@ fn segments_without_events_are_merged_with_their_neighbours_and_gone_then() {
     }
     let report = verify(store.path(), &mut |_| {}).unwrap();
     assert_eq!((report.damage, report.index_damage), (vec![], vec![]));
-    assert_eq!(told(&open(store.path())).len(), 13);
+    assert_eq!(event_texts(&open(store.path())).len(), 13);
 }
 
 #[test]

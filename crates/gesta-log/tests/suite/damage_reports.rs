@@ -1,4 +1,4 @@
-//! Damage is told the same by everyone: opening, verifying, reading, listing.
+//! Damage is reported alike by opening, verifying, reading and listing.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -8,7 +8,7 @@ use gesta_store::{
 };
 use tempfile::TempDir;
 
-use crate::scene::{append, flip, read_all, run_files, segment_files};
+use crate::harness::{append, flip, read_all, run_files, segment_files};
 
 fn small() -> Options {
     Options {
@@ -23,7 +23,7 @@ fn open(directory: &Path) -> LogStore {
     LogStore::open(directory, small()).unwrap()
 }
 
-/// Appends to streams and categories of their own, over several segments.
+/// Appends to a separate stream and category each, over several segments.
 fn write(store: &LogStore, numbers: std::ops::Range<u32>) {
     for number in numbers {
         append(store, &format!("kind{}-{number}", number / 3), &"x".repeat(1_500));
@@ -46,17 +46,17 @@ fn is_of_index(file: &str) -> bool {
     file == "INDEX" || file.ends_with(".run")
 }
 
-/// A store at three moments.
-struct Original {
-    /// After its first life.
+/// A store at three times.
+struct StoreStages {
+    /// After its first session.
     early: TempDir,
-    /// In the middle of its second: only the segments, as a copy of files takes them.
+    /// During its second session: segments only, as a copy of the files contains them.
     middle: TempDir,
     late: TempDir,
     events: Vec<RecordedEvent>,
 }
 
-impl Original {
+impl StoreStages {
     fn new() -> Self {
         let [early, middle, late] = [(); 3].map(|()| tempfile::tempdir().unwrap());
         write(&open(late.path()), 0..20);
@@ -70,7 +70,7 @@ impl Original {
         Self { early, middle, late, events }
     }
 
-    /// Its files at the end, or at other moments.
+    /// Copies the final segments, or those of another time, with the given index.
     fn copied(&self, segments: &TempDir, index: Option<&TempDir>) -> TempDir {
         let copied = tempfile::tempdir().unwrap();
         copy(segments.path(), copied.path(), is_segment);
@@ -105,7 +105,7 @@ fn cut(directory: &Path, segment: usize) {
     file.set_len(6_000).unwrap();
 }
 
-/// The number of the last segment that has events; one after it may be ready.
+/// Number of the last segment with events; another one may be prepared.
 fn last(directory: &Path) -> usize {
     let store = LogStore::open(directory, Options::read_only()).unwrap();
     let head = block_on(store.head()).unwrap().position;
@@ -113,12 +113,12 @@ fn last(directory: &Path) -> usize {
     segment_files(directory).iter().position(|file| file.ends_with(&place.file)).unwrap()
 }
 
-/// Each kind of damage, and whether it is in the log.
-fn damages(original: &Original) -> Vec<(&'static str, bool, TempDir)> {
-    let Original { early, middle, late, .. } = original;
-    let damaged = |damage: fn(&Path)| original.damaged(damage);
+/// Creates each kind of corruption; the flag says that it is in the log.
+fn corruptions(stages: &StoreStages) -> Vec<(&'static str, bool, TempDir)> {
+    let StoreStages { early, middle, late, .. } = stages;
+    let damaged = |damage: fn(&Path)| stages.damaged(damage);
     let without_index = |damage: fn(&Path)| {
-        let copied = original.copied(late, None);
+        let copied = stages.copied(late, None);
         damage(copied.path());
         copied
     };
@@ -145,9 +145,9 @@ fn damages(original: &Original) -> Vec<(&'static str, bool, TempDir)> {
         ("the same without the index", true, without_index(|at| remove(at, 0))),
         ("an old segment is cut", true, damaged(|at| cut(at, 1))),
         ("the last segment is cut", true, damaged(|at| cut(at, last(at)))),
-        ("segments copied before the index", true, original.copied(early, Some(late))),
-        ("segments copied while they were written", true, original.copied(middle, Some(late))),
-        ("an index copied before the segments", false, original.copied(late, Some(early))),
+        ("segments copied before the index", true, stages.copied(early, Some(late))),
+        ("segments copied while they were written", true, stages.copied(middle, Some(late))),
+        ("an index copied before the segments", false, stages.copied(late, Some(early))),
         ("a byte of a file of the index", false, damaged(|at| flip(&run_files(at)[0], 50))),
         (
             "a file of the index is missing",
@@ -160,8 +160,8 @@ fn damages(original: &Original) -> Vec<(&'static str, bool, TempDir)> {
 
 #[test]
 fn opening_verifying_reading_and_listing_tell_the_same_of_each_damage() {
-    let original = Original::new();
-    for (what, lost, directory) in damages(&original) {
+    let stages = StoreStages::new();
+    for (what, lost, directory) in corruptions(&stages) {
         let verified = verify(directory.path(), &mut |_| {}).unwrap();
         assert_eq!(!verified.damage.is_empty(), lost, "{what}: {verified:#?}");
         let store = open(directory.path());
@@ -177,7 +177,7 @@ fn opening_verifying_reading_and_listing_tell_the_same_of_each_damage() {
         }
         let index_is_sound = verified.index_damage.is_empty();
         match read_all(&store) {
-            Ok(events) => assert!(events == original.events, "{what}: {} events", events.len()),
+            Ok(events) => assert!(events == stages.events, "{what}: {} events", events.len()),
             Err(StoreError::Corrupt(_)) => assert!(lost || !index_is_sound, "{what}"),
             Err(other) => panic!("{what}: {other}"),
         }
@@ -190,42 +190,42 @@ fn opening_verifying_reading_and_listing_tell_the_same_of_each_damage() {
         let list = ListStreams { prefix: String::new(), after: None, limit: usize::MAX };
         let names = block_on(store.list_streams(list));
         let text = |name: gesta_store::StreamName| name.as_str().to_owned();
-        complete(names.map(|names| names.into_iter().map(text).collect()), original.names());
+        complete(names.map(|names| names.into_iter().map(text).collect()), stages.names());
         let list = ListCategories { after: None, limit: usize::MAX };
         let categories = block_on(store.list_categories(list));
         let text = |category: gesta_store::Category| category.as_str().to_owned();
         complete(
             categories.map(|categories| categories.into_iter().map(text).collect()),
-            original.categories(),
+            stages.categories(),
         );
     }
 }
 
-/// What a segment held is still known where a file of the index has it.
+/// Names in a lost segment are still known if an index file contains them.
 #[test]
 fn names_are_listed_though_their_events_are_lost_where_the_index_has_them() {
-    let original = Original::new();
-    let directory = original.damaged(|at| remove(at, 1));
+    let stages = StoreStages::new();
+    let directory = stages.damaged(|at| remove(at, 1));
     let store = open(directory.path());
     assert!(!store.report().damage.is_empty());
     let list = ListStreams { prefix: String::new(), after: None, limit: usize::MAX };
-    assert_eq!(block_on(store.list_streams(list)).unwrap().len(), original.names().len());
+    assert_eq!(block_on(store.list_streams(list)).unwrap().len(), stages.names().len());
 }
 
 #[test]
 fn a_stream_whose_metadata_may_be_lost_is_not_described_as_if_it_had_none() {
-    let original = Original::new();
-    let directory = original.copied(&original.late, None);
+    let stages = StoreStages::new();
+    let directory = stages.copied(&stages.late, None);
     remove(directory.path(), 1);
     let store = open(directory.path());
-    let described = block_on(store.describe_stream(&crate::scene::name("kind0-0")));
+    let described = block_on(store.describe_stream(&crate::harness::name("kind0-0")));
     assert!(matches!(described, Err(StoreError::Corrupt(_))), "{described:?}");
 }
 
 #[test]
 fn what_the_index_alone_knows_is_not_called_damage_of_the_index() {
-    let original = Original::new();
-    let directory = original.copied(&original.early, Some(&original.late));
+    let stages = StoreStages::new();
+    let directory = stages.copied(&stages.early, Some(&stages.late));
     let report = verify(directory.path(), &mut |_| {}).unwrap();
     assert!(!report.damage.is_empty());
     assert_eq!(report.index_damage, Vec::<String>::new(), "to remove it would remove the evidence");

@@ -1,4 +1,4 @@
-//! What the tests share: directories, events, and a store whose clock stands still.
+//! Shared parts of the tests: directories, events, and a store with a manual clock.
 
 use std::{
     fs,
@@ -42,13 +42,13 @@ pub(crate) fn read_all(store: &LogStore) -> Result<Vec<RecordedEvent>, StoreErro
     block_on(store.read_all(ReadAll::forwards()).collect_events())
 }
 
-/// What each event says, in order.
-pub(crate) fn told(store: &LogStore) -> Vec<String> {
+/// Data of all events, in order.
+pub(crate) fn event_texts(store: &LogStore) -> Vec<String> {
     let events = read_all(store).unwrap();
     events.iter().map(|event| String::from_utf8(event.data.to_vec()).unwrap()).collect()
 }
 
-/// What is on disk now, as a kill would leave it, but for a segment that is still being made.
+/// Copies the files as a kill would leave them, except for a segment under construction.
 pub(crate) fn as_killed(directory: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     for file in segment_files(directory) {
@@ -57,12 +57,12 @@ pub(crate) fn as_killed(directory: &Path) -> TempDir {
     copy
 }
 
-/// The segments of a store, by number.
+/// Segments of a store, by number.
 pub(crate) fn segment_files(directory: &Path) -> Vec<PathBuf> {
     files_that_end_with(directory, "seg")
 }
 
-/// The runs of a store's index, by number.
+/// Runs of a store's index, by number.
 pub(crate) fn run_files(directory: &Path) -> Vec<PathBuf> {
     files_that_end_with(directory, "run")
 }
@@ -75,24 +75,24 @@ fn files_that_end_with(directory: &Path, end: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Changes one byte of a file.
+/// Flips a byte of a file.
 pub(crate) fn flip(file: &Path, offset: u64) {
     let mut bytes = fs::read(file).unwrap();
     bytes[usize::try_from(offset).unwrap()] ^= 0x10;
     fs::write(file, bytes).unwrap();
 }
 
-/// A clock that moves when it is told to.
+/// A clock that moves only when it is set.
 #[derive(Debug, Default)]
-pub(crate) struct StillClock(AtomicU64);
+pub(crate) struct ManualClock(AtomicU64);
 
-impl StillClock {
+impl ManualClock {
     pub(crate) fn pass(&self, time: Duration) {
         self.0.fetch_add(u64::try_from(time.as_micros()).unwrap(), Ordering::Relaxed);
     }
 }
 
-impl Clock for StillClock {
+impl Clock for ManualClock {
     fn now(&self) -> RecordedAt {
         RecordedAt::from_micros(self.0.load(Ordering::Relaxed))
     }
@@ -102,23 +102,24 @@ impl Clock for StillClock {
     }
 }
 
-/// A store on real files that does nothing unless it is turned.
-pub(crate) struct Turned {
+/// A store on real files that makes progress only when it is turned.
+pub(crate) struct TurnedStore {
     pub(crate) engine: Engine,
     pub(crate) store: LogStore,
-    pub(crate) clock: Arc<StillClock>,
+    pub(crate) clock: Arc<ManualClock>,
 }
 
-impl Turned {
+impl TurnedStore {
     pub(crate) fn open(directory: &Path, options: Options) -> Self {
         let disk = Arc::new(FileDisk::open(directory, Access::ReadWrite).unwrap());
-        let clock = Arc::new(StillClock::default());
+        let clock = Arc::new(ManualClock::default());
         let rng = Box::new(SystemRng);
         let (engine, store) = Engine::open(disk, clock.clone(), rng, options).unwrap();
         Self { engine, store, clock }
     }
 
-    /// Queues all appends, so that one group carries them, and does what there is to do.
+    /// Queues all appends, so that one group contains them, and turns the engine until all are
+    /// answered.
     pub(crate) fn append_together(&mut self, appends: Vec<Append>) -> Vec<Appended> {
         let store = self.store.clone();
         let answers: Vec<_> = appends.into_iter().map(|append| store.append(append)).collect();
@@ -129,7 +130,7 @@ impl Turned {
         self.clock.now().micros()
     }
 
-    /// Turns the engine until there is an answer; a segment may be made on another thread.
+    /// Turns the engine until there is an answer; a segment may be prepared on another thread.
     pub(crate) fn turn_until<T>(&mut self, mut answer: Answer<'_, T>) -> Result<T, StoreError> {
         let mut context = Context::from_waker(Waker::noop());
         loop {
@@ -142,14 +143,14 @@ impl Turned {
         }
     }
 
-    /// Lets a second pass in which nothing is asked for.
+    /// Advances the clock by a second without requests.
     pub(crate) fn idle(&mut self) -> Turn {
         self.clock.pass(Duration::from_secs(1));
         self.engine.turn()
     }
 }
 
-/// What an opening finds.
+/// Opens a store and returns its report.
 pub(crate) fn report(directory: &Path) -> OpenReport {
     open(directory).report().clone()
 }

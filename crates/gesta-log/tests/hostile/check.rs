@@ -1,7 +1,7 @@
-//! Opening a directory and reading all of it, whatever lies there.
+//! Opening a directory with arbitrary bytes and reading all of it.
 //!
-//! Always holds: an event that is read is one that the whole store had, at its position; if any is
-//! missing, somebody says so. Forged bytes are exempt.
+//! Always holds: an event read is one of the intact store, at its position; a missing event is
+//! reported. Forged bytes are exempt.
 
 use std::{fs, ops::ControlFlow, path::Path};
 
@@ -12,8 +12,8 @@ use gesta_store::{
 };
 
 use crate::{
-    mutate::{Files, Harm},
-    stores::Whole,
+    mutate::{Damage, Files},
+    stores::IntactStore,
 };
 
 pub(crate) fn write(directory: &Path, files: &Files) {
@@ -22,22 +22,27 @@ pub(crate) fn write(directory: &Path, files: &Files) {
     }
 }
 
-/// What became of a case.
+/// Result of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It reads as it was.
+    /// Reads are unchanged.
     Same,
-    /// It opens, and something is missing, which is told.
+    /// The store opens, and reports missing events.
     Damaged,
-    /// It does not open.
+    /// The store does not open.
     Refused,
 }
 
-pub(crate) fn look(directory: &Path, whole: &Whole, harm: Harm, what: &str) -> Outcome {
+pub(crate) fn check_directory(
+    directory: &Path,
+    intact: &IntactStore,
+    damage: Damage,
+    what: &str,
+) -> Outcome {
     let verified = verify(directory, &mut |_| {});
     let read_only = LogStore::open(directory, Options::read_only());
     if let Ok(store) = &read_only {
-        read_every_way(store, whole, harm, what);
+        read_every_way(store, intact, damage, what);
     }
     let opened = LogStore::open(directory, Options::default());
     let store = match opened {
@@ -54,27 +59,34 @@ pub(crate) fn look(directory: &Path, whole: &Whole, harm: Harm, what: &str) -> O
         Err(other) => panic!("{what}: {other}"),
     };
     let report = store.report().clone();
-    let read = read_every_way(&store, whole, harm, what);
+    let read = read_every_way(&store, intact, damage, what);
     drop(store);
-    if read == Some(whole.events.len()) && report.damage.is_empty() {
+    if read == Some(intact.events.len()) && report.damage.is_empty() {
         return Outcome::Same;
     }
-    // Nothing is missing in silence where only bytes changed and the store had ended.
+    // Losses may only be unreported if more than bytes of one sector changed, or the store was not
+    // closed.
     let told = !report.damage.is_empty() || verified.is_ok_and(|found| !found.damage.is_empty());
-    let may_be_silent = harm != Harm::Bytes || !whole.ended;
+    let may_be_silent = damage != Damage::Bytes || !intact.ended;
     assert!(told || read.is_none() || may_be_silent, "{what}: {read:?} events, {report:?}");
     Outcome::Damaged
 }
 
-/// Reads all that there is; how many events, if no read met damage.
-fn read_every_way(store: &LogStore, whole: &Whole, harm: Harm, what: &str) -> Option<usize> {
+/// Reads everything by each kind of read. Returns the number of events, or `None` if a read met
+/// damage.
+fn read_every_way(
+    store: &LogStore,
+    intact: &IntactStore,
+    damage: Damage,
+    what: &str,
+) -> Option<usize> {
     let known = |events: &[RecordedEvent], way: &str| {
-        if harm == Harm::Forged {
+        if damage == Damage::Forged {
             return;
         }
         for event in events {
-            let at = whole.events.binary_search_by_key(&event.position, |known| known.position);
-            let known = at.ok().and_then(|at| whole.events.get(at));
+            let at = intact.events.binary_search_by_key(&event.position, |known| known.position);
+            let known = at.ok().and_then(|at| intact.events.get(at));
             assert_eq!(known, Some(event), "{what}: another event, {way}");
         }
     };
@@ -88,11 +100,11 @@ fn read_every_way(store: &LogStore, whole: &Whole, harm: Harm, what: &str) -> Op
         let events = read(store.read_stream(ReadStream::forwards(stream)), &mut lost, what);
         known(&events, "by stream");
     }
-    for event in whole.events.iter().step_by(7) {
+    for event in intact.events.iter().step_by(7) {
         let found = taken(block_on(store.find_append(event.id)), &mut lost, what);
         let found = found.flatten().map(|appended| appended.position);
         let plausible = found.is_none_or(|position| position >= event.position);
-        assert!(harm == Harm::Forged || plausible, "{what}: found at {found:?}");
+        assert!(damage == Damage::Forged || plausible, "{what}: found at {found:?}");
     }
     let scanned = store.scan(Position::START, |_| ControlFlow::Continue(()));
     taken(scanned, &mut lost, what);
@@ -117,7 +129,7 @@ fn taken<T>(answer: Result<T, StoreError>, lost: &mut bool, what: &str) -> Optio
             *lost = true;
             None
         }
-        // Names and metadata that cannot be were forged.
+        // Invalid names and metadata are forged.
         Err(StoreError::Rejected(_) | StoreError::Deleted { .. }) => None,
         Err(other) => panic!("{what}: {other}"),
     }
