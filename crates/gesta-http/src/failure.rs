@@ -161,7 +161,7 @@ impl From<DatabaseError> for Problem {
     fn from(error: DatabaseError) -> Self {
         match error {
             DatabaseError::Unavailable { .. }
-            | DatabaseError::Overtaken { .. }
+            | DatabaseError::CheckpointConflict { .. }
             | DatabaseError::Missing { .. } => {
                 Self::unavailable("read-model-unavailable", error.to_string()).retry_after(PAUSE)
             }

@@ -111,7 +111,7 @@ impl Feed {
     async fn begin(self) -> Result<EventStream, Problem> {
         check_reached(self.edge.gesta(), self.after).await?;
         let (looked_up, checked) = self.wanted.filters();
-        let subscribe = Subscribe::to_all().after(self.after).only(looked_up);
+        let subscribe = Subscribe::to_all().after(self.after).filter(looked_up);
         let subscription = self.edge.gesta().store().subscribe(subscribe);
         let closing = self.edge.closing();
         Ok(EventStream {

@@ -12,7 +12,7 @@ use axum::{
 };
 use gesta::{
     CommandId, EventId, EventMetadata, Gesta,
-    store::{FindAppend, ReadAll, StoreError},
+    store::{AppendLookup, ReadAll, StoreError},
 };
 use uuid::Uuid;
 
@@ -128,7 +128,7 @@ fn scoped(key: &str, scope: &str) -> String {
 async fn earlier(gesta: &Gesta, raw: &str, actor: &str) -> Result<Option<String>, StoreError> {
     let Ok(id) = CommandId::new(raw) else { return Ok(None) };
     let store = gesta.store();
-    if store.capabilities().find_append == FindAppend::Never {
+    if store.capabilities().find_append == AppendLookup::Unsupported {
         return Ok(None);
     }
     let Some(appended) = store.find_append(id.event_id(0)).await? else { return Ok(None) };

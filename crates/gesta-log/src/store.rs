@@ -17,9 +17,9 @@ use std::{
 
 use futures_channel::oneshot;
 use gesta_store::{
-    Answer, Append, Appended, Capabilities, Category, EventId, EventStore, FindAppend, Head,
+    Append, AppendLookup, Appended, Capabilities, Category, Durability, EventId, EventStore, Head,
     Invalid, Limits, ListCategories, ListStreams, Pages, Position, ReadAll, ReadStream, RecordedAt,
-    StoreError, StreamDescription, StreamName, StreamState, Subscribe, Subscription, Survives,
+    StoreError, StoreFuture, StreamDescription, StreamName, StreamState, Subscribe, Subscription,
 };
 
 use crate::{
@@ -452,7 +452,7 @@ impl Drop for Shared {
 
 impl EventStore for LogStore {
     /// Queued when called, not when first awaited.
-    fn append(&self, append: Append) -> Answer<'_, Appended> {
+    fn append(&self, append: Append) -> StoreFuture<'_, Appended> {
         let queued = self.queue(append);
         Box::pin(async move {
             let lost = |_| Err(StoreError::unavailable("the writer ended before it answered"));
@@ -463,7 +463,7 @@ impl EventStore for LogStore {
         })
     }
 
-    fn find_append(&self, first_event: EventId) -> Answer<'_, Option<Appended>> {
+    fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
         let reader = &self.shared.reader;
         let find = || reader.published.index().find_append(first_event, Position::START);
         let found = reader.steady(find).and_then(|span| match span {
@@ -486,17 +486,17 @@ impl EventStore for LogStore {
         Subscription::new(LogSubscription::new(self.shared.reader.clone(), subscribe))
     }
 
-    fn describe_stream(&self, stream: &StreamName) -> Answer<'_, StreamDescription> {
+    fn describe_stream(&self, stream: &StreamName) -> StoreFuture<'_, StreamDescription> {
         let description = self.describe(stream);
         Box::pin(async move { description })
     }
 
-    fn list_streams(&self, list: ListStreams) -> Answer<'_, Vec<StreamName>> {
+    fn list_streams(&self, list: ListStreams) -> StoreFuture<'_, Vec<StreamName>> {
         let names = self.list(&list);
         Box::pin(async move { names })
     }
 
-    fn list_categories(&self, list: ListCategories) -> Answer<'_, Vec<Category>> {
+    fn list_categories(&self, list: ListCategories) -> StoreFuture<'_, Vec<Category>> {
         let reader = &self.shared.reader;
         let categories = reader.steady(|| {
             reader.nothing_lost(Position::START)?;
@@ -505,27 +505,27 @@ impl EventStore for LogStore {
         Box::pin(async move { categories })
     }
 
-    fn head(&self) -> Answer<'_, Head> {
+    fn head(&self) -> StoreFuture<'_, Head> {
         let published = &self.shared.reader.published;
         let position = published.head();
         let head = Head { position, incarnation: published.incarnation() };
         Box::pin(async move { Ok(head) })
     }
 
-    fn recorded_ahead(&self, now: RecordedAt) -> Answer<'_, Duration> {
+    fn recorded_ahead(&self, now: RecordedAt) -> StoreFuture<'_, Duration> {
         let last = self.shared.reader.published.index().last_recorded_at();
         Box::pin(async move { Ok(last.map_or(Duration::ZERO, |last| last.since(now))) })
     }
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            survives: Survives::PowerLoss,
+            durability: Durability::Synced,
             multi_stream_append: true,
             append_condition: true,
-            find_append: FindAppend::ForEver,
+            find_append: AppendLookup::Unlimited,
             repeat_window_appends: REPEAT_WINDOW_APPENDS,
             filtered_reads: true,
-            positions_count_events: true,
+            dense_positions: true,
             limits: Limits::DEFAULT,
         }
     }

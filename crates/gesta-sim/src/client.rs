@@ -117,7 +117,7 @@ impl Client {
         }
         let condition =
             AppendCondition { none_matching: self.query(), after: self.condition_position(model) };
-        append.provided(condition)
+        append.with_condition(condition)
     }
 
     /// Generates an append without events, which only checks its expectations.
@@ -155,7 +155,7 @@ impl Client {
         let expected = self.expectation(model, &described);
         let append = Append::to(described, expected, [event]);
         let checked = self.expectation(model, &stream);
-        if self.rng.percent(50) { append.checking(stream, checked) } else { append }
+        if self.rng.percent(50) { append.expecting(stream, checked) } else { append }
     }
 
     /// Picks, half of the time, a stream that has metadata: new metadata may make its hidden events
@@ -175,11 +175,11 @@ impl Client {
             0 => Append::default(),
             1 => Append::to(stream, ExpectedRevision::Any, [event.clone(), event]),
             2 => Append::to(stream.clone(), ExpectedRevision::Any, [event])
-                .checking(stream, ExpectedRevision::Any),
+                .expecting(stream, ExpectedRevision::Any),
             _ => {
                 let after = Position::new(model.history().head().number() + 1_000_000);
                 let condition = AppendCondition { none_matching: self.query(), after };
-                Append::to(stream, ExpectedRevision::Any, [event]).provided(condition)
+                Append::to(stream, ExpectedRevision::Any, [event]).with_condition(condition)
             }
         }
     }

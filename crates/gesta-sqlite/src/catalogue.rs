@@ -112,7 +112,7 @@ impl Catalogue {
                 id: ReadModelId { projection: projection.to_owned(), build: row.get(0)? },
                 version: row.get(1)?,
                 stage: match stage.as_str() {
-                    "answering" => Stage::Answering,
+                    "answering" => Stage::Live,
                     "dropped" => Stage::Retired,
                     _ => Stage::Rebuilding,
                 },
@@ -124,7 +124,7 @@ impl Catalogue {
     pub(crate) fn create(&self, create: CreateReadModel<'_>) -> Result<ReadModelId, DatabaseError> {
         let stage = match create.stage {
             Stage::Rebuilding => "rebuilding",
-            Stage::Answering => "answering",
+            Stage::Live => "answering",
             Stage::Retired => {
                 return Err(DatabaseError::rejected(
                     "a read model is not retired before it answers",

@@ -9,7 +9,7 @@ use rusqlite::{Error, ErrorCode};
 pub(crate) fn sorted(error: Error) -> DatabaseError {
     let reason = error.to_string();
     let code = error.sqlite_error_code();
-    let source = Some(Arc::new(error) as gesta_store::Cause);
+    let source = Some(Arc::new(error) as gesta_store::SharedError);
     match code {
         Some(
             ErrorCode::DatabaseBusy

@@ -1,8 +1,8 @@
 //! Dead letters as rows of the read model's file.
 
 use gesta_store::{
-    DatabaseError, DeadLetter, EventId, EventType, Position, RecordedAt, Revision, SetAside,
-    StreamName,
+    DatabaseError, DeadLetter, DeadLetterReason, EventId, EventType, Position, RecordedAt,
+    Revision, StreamName,
 };
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -28,8 +28,8 @@ pub(crate) const TABLES: &str = "
 pub(crate) fn put(connection: &Connection, letter: &DeadLetter) -> Result<(), DatabaseError> {
     let sql = "insert or replace into gesta_dead_letters values (?1,?2,?3,?4,?5,?6,?7,?8,?9)";
     let (error, attempts, behind) = match &letter.reason {
-        SetAside::Failed { error, attempts } => (Some(error), Some(attempts), None),
-        SetAside::Behind { first } => (None, None, Some(first.number())),
+        DeadLetterReason::Failed { error, attempts } => (Some(error), Some(attempts), None),
+        DeadLetterReason::Behind { first } => (None, None, Some(first.number())),
     };
     let mut statement = connection.prepare_cached(sql).map_err(sorted)?;
     let values = params![
@@ -75,15 +75,15 @@ struct Stored {
     stream: String,
     revision: u64,
     recorded_at: u64,
-    reason: SetAside,
+    reason: DeadLetterReason,
 }
 
 impl Stored {
     fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let behind: Option<u64> = row.get(8)?;
         let reason = match behind {
-            Some(first) => SetAside::Behind { first: Position::new(first) },
-            None => SetAside::Failed { error: row.get(6)?, attempts: row.get(7)? },
+            Some(first) => DeadLetterReason::Behind { first: Position::new(first) },
+            None => DeadLetterReason::Failed { error: row.get(6)?, attempts: row.get(7)? },
         };
         Ok(Self {
             position: row.get(0)?,

@@ -17,7 +17,7 @@ use crate::{error::sorted, read_model_file::ReadModelFile, rows, tx};
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = Sqlite::temporary()?;
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Answering };
+/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
 /// let names = store.create_read_model(create).await?;
 /// let mut reader = store.reader(&names).await?;
 /// assert_eq!(reader.find("select 1 + ?1", [1], |row| row.get(0))?, Some(2));

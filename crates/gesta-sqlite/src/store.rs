@@ -8,7 +8,7 @@ use std::{
 };
 
 use gesta_store::{
-    Checkpoint, CheckpointStore, CreateReadModel, DatabaseAnswer, DatabaseError, DeadLetter,
+    Checkpoint, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture, DeadLetter,
     ReadModel, ReadModelId, ReadModelStore, Snapshot, SnapshotStore, StreamName,
 };
 use tempfile::TempDir;
@@ -27,7 +27,7 @@ use crate::{
 ///
 /// Cheap to clone; clones are the same store. One process at a time fills read models: a second
 /// one on the same directory is told so by
-/// [`DatabaseError::Overtaken`] before it can harm.
+/// [`DatabaseError::CheckpointConflict`] before it can harm.
 ///
 /// Statements run on the thread that polls. A commit is a write into the page cache; every 16 MiB
 /// of them it also writes back and syncs.
@@ -39,7 +39,7 @@ use crate::{
 /// # gesta_store::conformance::block_on(async {
 /// let directory = tempfile::tempdir().expect("a directory");
 /// let store = Sqlite::open(directory.path())?;
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Answering };
+/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
 /// let names = store.create_read_model(create).await?;
 /// let mut tx = store.begin(&names).await?;
 /// tx.put_json("names", "1", &"Ann".into()).await?;
@@ -253,7 +253,7 @@ impl ReadModelStore for Sqlite {
 }
 
 impl CheckpointStore for Sqlite {
-    fn load_checkpoint<'a>(&'a self, consumer: &'a str) -> DatabaseAnswer<'a, Option<Checkpoint>> {
+    fn load_checkpoint<'a>(&'a self, consumer: &'a str) -> DatabaseFuture<'a, Option<Checkpoint>> {
         Box::pin(async move { self.side().checkpoint(consumer) })
     }
 
@@ -261,21 +261,21 @@ impl CheckpointStore for Sqlite {
         &'a self,
         consumer: &'a str,
         checkpoint: Checkpoint,
-    ) -> DatabaseAnswer<'a, ()> {
+    ) -> DatabaseFuture<'a, ()> {
         Box::pin(async move { self.side().save_checkpoint(consumer, checkpoint) })
     }
 }
 
 impl SnapshotStore for Sqlite {
-    fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseAnswer<'a, Option<Snapshot>> {
+    fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, Option<Snapshot>> {
         Box::pin(async move { self.side().snapshot(stream) })
     }
 
-    fn save_snapshot(&self, snapshot: Snapshot) -> DatabaseAnswer<'_, ()> {
+    fn save_snapshot(&self, snapshot: Snapshot) -> DatabaseFuture<'_, ()> {
         Box::pin(async move { self.side().save_snapshot(&snapshot) })
     }
 
-    fn delete_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseAnswer<'a, ()> {
+    fn delete_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, ()> {
         Box::pin(async move { self.side().delete_snapshot(stream) })
     }
 }

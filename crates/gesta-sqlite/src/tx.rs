@@ -26,7 +26,7 @@ use crate::{
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = Sqlite::temporary()?;
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Answering };
+/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
 /// let names = store.create_read_model(create).await?;
 ///
 /// let mut tx = store.begin(&names).await?;
@@ -161,7 +161,7 @@ impl ReadModelTx for Tx {
     async fn advance(&mut self, advance: Advance) -> Result<(), DatabaseError> {
         let stored = self.checkpoint().await?;
         if stored != advance.from {
-            return Err(DatabaseError::Overtaken { expected: advance.from, stored });
+            return Err(DatabaseError::CheckpointConflict { expected: advance.from, stored });
         }
         let Checkpoint { position, incarnation } = advance.to;
         let sql = "insert or replace into gesta_checkpoint values (1, ?1, ?2)";

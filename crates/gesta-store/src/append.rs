@@ -1,7 +1,7 @@
-//! Appends: what is offered to a store in one atomic step, and what comes back.
+//! Appends: the events and conditions of one atomic write, and its result.
 //!
-//! Owns: [`Append`] and the checks that need no store ([`Append::check`]). Not here: what a store
-//! does with it ([`EventStore::append`](crate::EventStore::append)).
+//! Owns: [`Append`], and the checks that need no store ([`Append::check`]). Not here: the checks
+//! against the store's state ([`EventStore::append`](crate::EventStore::append)).
 
 use std::{collections::HashSet, hash::Hash};
 
@@ -10,7 +10,9 @@ use crate::{
     StreamMetadata, StreamName, TombstoneStream,
 };
 
-/// Events for one stream, and what is expected of it. Without events: a pure check.
+/// The part of an [`Append`] for one stream: the expected revision and the events.
+///
+/// Without events it is a pure check of the stream.
 ///
 /// ```
 /// use gesta_store::{ExpectedRevision, StreamAppend, StreamName};
@@ -25,21 +27,19 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamAppend {
-    /// Which stream.
+    /// The stream's name.
     pub stream: StreamName,
-    /// What must hold of it, before this append, for any of the append to happen.
+    /// The condition on the stream, evaluated before any event of the append.
     pub expected: ExpectedRevision,
-    /// The events, in order.
+    /// The events, in the order of their revisions. May be empty.
     pub events: Vec<NewEvent>,
 }
 
-/// A condition wider than one stream: no visible event after `after` matches the query.
+/// A condition over the whole store: no visible event after a position matches a query.
 ///
-/// Events that deletion, tombstones, truncation, max count or max age hide do not count, so the
-/// answer is the same before and after scavenging. Age is counted up to when this append is recorded.
-///
-/// `after` is the position up to which the writer has looked; a position beyond the head is
-/// [`Invalid::BeyondHead`].
+/// Hidden events (deleted, tombstoned, truncated, beyond max count or max age) do not match, so the
+/// result is the same before and after scavenging. Max age is measured at the time at which the
+/// append is recorded.
 ///
 /// ```
 /// use gesta_store::{AppendCondition, EventQuery, Position, QueryItem, Tag};
@@ -53,26 +53,30 @@ pub struct StreamAppend {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendCondition {
-    /// The events that must not be there.
+    /// The query that no event may match.
     pub none_matching: EventQuery,
-    /// Only events after this position count.
+    /// The position up to which the writer has read; only later events are tested.
+    ///
+    /// A position beyond the head is rejected with [`Invalid::BeyondHead`].
     pub after: Position,
 }
 
-/// What one atomic step offers to a store: events for one or several streams, and conditions.
+/// One atomic write: events for one or several streams, with expected revisions, and an optional
+/// condition over the whole store.
 ///
-/// Positions follow the order of the streams here and of the events within each.
+/// Positions follow the order of the streams, and of the events within each stream.
 ///
 /// ```
 /// use gesta_store::{Append, EventId, EventType, ExpectedRevision, NewEvent, StreamName};
 ///
 /// let event = |name: &str| {
-///     Ok::<_, gesta_store::InvalidName>(NewEvent::json(EventId::random(), EventType::new(name)?, "{}"))
+///     let event_type = EventType::new(name)?;
+///     Ok::<_, gesta_store::InvalidName>(NewEvent::json(EventId::random(), event_type, "{}"))
 /// };
 /// let transfer =
 ///     Append::to(StreamName::new("account-1")?, ExpectedRevision::StreamExists, [event("sent")?])
 ///         .and(StreamName::new("account-2")?, ExpectedRevision::Any, [event("received")?])
-///         .checking(StreamName::new("bank-1")?, ExpectedRevision::StreamExists);
+///         .expecting(StreamName::new("bank-1")?, ExpectedRevision::StreamExists);
 /// assert_eq!(transfer.events().count(), 2);
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
@@ -80,12 +84,12 @@ pub struct AppendCondition {
 pub struct Append {
     /// The streams, each at most once.
     pub streams: Vec<StreamAppend>,
-    /// The wider condition, if any.
+    /// The condition over the whole store.
     pub condition: Option<AppendCondition>,
 }
 
 impl Append {
-    /// Appends events to one stream.
+    /// Creates an append to one stream.
     #[must_use]
     pub fn to(
         stream: StreamName,
@@ -95,7 +99,7 @@ impl Append {
         Self::default().and(stream, expected, events)
     }
 
-    /// Also appends events to another stream.
+    /// Adds events for another stream.
     #[must_use]
     pub fn and(
         mut self,
@@ -108,29 +112,34 @@ impl Append {
         self
     }
 
-    /// Also checks a stream without appending to it.
+    /// Adds an expectation on a stream without appending to it.
     #[must_use]
-    pub fn checking(self, stream: StreamName, expected: ExpectedRevision) -> Self {
+    pub fn expecting(self, stream: StreamName, expected: ExpectedRevision) -> Self {
         self.and(stream, expected, [])
     }
 
-    /// Only if this condition holds, too.
+    /// Sets the condition over the whole store, in place of an earlier one.
     #[must_use]
-    pub fn provided(self, condition: AppendCondition) -> Self {
+    pub fn with_condition(self, condition: AppendCondition) -> Self {
         Self { condition: Some(condition), ..self }
     }
 
-    /// The events of all streams, in the order of their positions.
+    /// Returns the events of all streams, in the order of their positions.
     pub fn events(&self) -> impl Iterator<Item = &NewEvent> {
         self.streams.iter().flat_map(|stream| &stream.events)
     }
 
-    /// Refuses what no store may accept, so that all stores refuse alike. Stores call it first.
+    /// Validates everything that needs no store. Stores call it first, so that all of them reject
+    /// the same input.
     ///
     /// # Errors
-    /// [`StoreError::Rejected`] for an append without streams, a stream or an event id given
-    /// twice, a limit exceeded, a system stream, stream metadata that cannot be read, or events for
-    /// a stream whose name leaves no room for its metadata stream.
+    ///
+    /// [`StoreError::Rejected`] for:
+    /// - an append without streams;
+    /// - a stream or an event id that occurs twice;
+    /// - an exceeded limit;
+    /// - a system stream, unless the event is valid metadata or a tombstone;
+    /// - a stream whose name is too long to have a metadata stream.
     pub fn check(&self, limits: &Limits) -> Result<(), StoreError> {
         if self.streams.is_empty() {
             return Err(Invalid::NoStreams.into());
@@ -146,21 +155,24 @@ impl Append {
             part.check_stream()?;
             for event in &part.events {
                 check_event(event, limits)?;
+                // Count what a record takes, so that many tiny events reach the limit as well.
                 append_bytes +=
                     event.content_bytes() + part.stream.as_str().len() + Limits::EVENT_OVERHEAD;
             }
         }
+        // Last, so that an oversized event is reported as such.
         within("append bytes", append_bytes, limits.append_bytes_max)
     }
 }
 
 impl StreamAppend {
-    /// A stream with events can be deleted, and a system stream takes only what the system writes
-    /// there.
+    /// Rejects events that the stream cannot take: system streams hold metadata and tombstones
+    /// only, and a stream without room for its metadata stream could not be deleted.
     fn check_stream(&self) -> Result<(), StoreError> {
         if self.events.is_empty() {
             return Ok(());
         }
+        // A pure check adds nothing, so it may name any stream.
         if !self.stream.is_system() {
             return Ok(self.stream.check_room()?);
         }
@@ -170,6 +182,7 @@ impl StreamAppend {
         for event in &self.events {
             match event.event_type.as_str() {
                 TombstoneStream::EVENT_TYPE => {}
+                // Unreadable metadata would make the stream unreadable.
                 StreamMetadata::EVENT_TYPE => drop(StreamMetadata::from_json(&event.data)?),
                 _ => return Err(Invalid::SystemStream { stream: self.stream.clone() }.into()),
             }
@@ -178,13 +191,14 @@ impl StreamAppend {
     }
 }
 
-/// The first item whose key an earlier one has, too.
+/// Returns the first item whose key equals that of an earlier item.
 fn first_twice<'a, Item, Key: Eq + Hash>(
     mut items: impl Iterator<Item = &'a Item>,
     key: impl Fn(&'a Item) -> Key,
 ) -> Option<&'a Item> {
-    // Most appends have one event in one stream.
+    // Skip the hash set for the common append: one event in one stream.
     let (first, second) = (items.next()?, items.next()?);
+    // Sorting would need `Ord` keys, and pairwise comparison is quadratic.
     let mut keys = HashSet::from([key(first)]);
     std::iter::once(second).chain(items).find(|item| !keys.insert(key(item)))
 }
@@ -198,7 +212,7 @@ fn within(limit: &'static str, actual: usize, max: usize) -> Result<(), StoreErr
     if actual > max { Err(Invalid::Limit { limit, actual, max }.into()) } else { Ok(()) }
 }
 
-/// What an append returns: where its last event is and each stream's new head.
+/// The result of an append.
 ///
 /// ```
 /// use gesta_store::{
@@ -217,7 +231,8 @@ fn within(limit: &'static str, actual: usize, max: usize) -> Result<(), StoreErr
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// The last event's position; of an append without events, the head that it was checked at.
+    /// The position of the append's last event; for an append without events, the head that it was
+    /// checked against.
     pub position: Position,
     /// The new head of each stream that got events, in the order of the append.
     pub revisions: Vec<(StreamName, Revision)>,

@@ -1,65 +1,67 @@
-//! What a store can do: limits and optional clauses of the contract.
+//! Limits and optional features of a store.
 //!
-//! Always holds: a store that lacks a clause refuses with
-//! [`StoreError::Unsupported`](crate::StoreError::Unsupported); it never approximates.
+//! A store that lacks a feature refuses its use with
+//! [`StoreError::Unsupported`](crate::StoreError::Unsupported). It never approximates the feature.
 
-/// Which optional clauses of the contract hold, and how far.
+/// The optional features and limits of a store.
 ///
 /// ```
-/// use gesta_store::{EventStore, Survives, memory::MemoryStore};
+/// use gesta_store::{EventStore, Durability, memory::MemoryStore};
 ///
 /// let can = MemoryStore::new().capabilities();
 /// assert!(can.multi_stream_append && can.append_condition);
-/// assert_eq!(can.survives, Survives::Nothing);
+/// assert_eq!(can.durability, Durability::Volatile);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// What an acknowledged append survives.
-    pub survives: Survives,
-    /// Whether one append may name several streams.
+    /// Durability of an acknowledged append.
+    pub durability: Durability,
+    /// Appends to several streams at once are supported.
     pub multi_stream_append: bool,
-    /// Whether an append may carry an [`AppendCondition`](crate::AppendCondition).
+    /// Appends with an [`AppendCondition`](crate::AppendCondition) are supported.
     pub append_condition: bool,
-    /// How far back [`find_append`](crate::EventStore::find_append) looks.
-    pub find_append: FindAppend,
-    /// Over how many past appends a repeat is recognized when not every stream that gets events
-    /// has an exact or no-stream expectation (with those it is recognized for ever).
+    /// Range of [`find_append`](crate::EventStore::find_append).
+    pub find_append: AppendLookup,
+    /// Number of most recent appends among which any repeat is recognized. At least 2.
+    ///
+    /// A repeat whose streams with events are all expected at `NoStream` or `Exact` is recognized
+    /// without limit.
     pub repeat_window_appends: u64,
-    /// Whether filters are evaluated where the events are, not by the caller.
+    /// Filters other than [`Filter::Everything`](crate::Filter::Everything) are supported, and
+    /// evaluated by the store.
     pub filtered_reads: bool,
-    /// Whether positions count events, so that lag can be told in events.
-    pub positions_count_events: bool,
-    /// What input may be at most.
+    /// Positions have no gaps, so the difference of two positions is a number of events.
+    pub dense_positions: bool,
+    /// Maximum sizes of input.
     pub limits: Limits,
 }
 
-/// What an acknowledged append survives.
+/// Failures that an acknowledged append survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Survives {
-    /// Not even the end of the process.
-    Nothing,
-    /// The end of the process, but not loss of power.
-    ProcessEnd,
-    /// Loss of power.
-    PowerLoss,
+pub enum Durability {
+    /// None: events are lost when the process ends.
+    Volatile,
+    /// The end of the process, but not a power failure: written, not synced.
+    Buffered,
+    /// A power failure: written and synced before the acknowledgement.
+    Synced,
 }
 
-/// How far back [`find_append`](crate::EventStore::find_append) looks.
+/// Range of [`find_append`](crate::EventStore::find_append).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FindAppend {
-    /// Not at all.
-    Never,
-    /// Over the last so many appends.
+pub enum AppendLookup {
+    /// The store cannot look up appends.
+    Unsupported,
+    /// The last n appends.
     Window(u64),
-    /// Over everything that is stored.
-    ForEver,
+    /// All events that are stored.
+    Unlimited,
 }
 
-/// What input may be at most; beyond it a store answers
+/// Maximum sizes of input. A store rejects larger input with
 /// [`Invalid::Limit`](crate::Invalid::Limit).
 ///
-/// Names have limits of their own, such as
-/// [`StreamName::BYTES_MAX`](crate::StreamName::BYTES_MAX).
+/// Names have limits of their own, such as [`StreamName::BYTES_MAX`](crate::StreamName::BYTES_MAX).
 ///
 /// ```
 /// use gesta_store::Limits;
@@ -68,21 +70,21 @@ pub enum FindAppend {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of one event: data, metadata, type, tags, related ids.
+    /// Bytes of one event, by [`NewEvent::content_bytes`](crate::NewEvent::content_bytes).
     pub event_bytes_max: usize,
-    /// Bytes of one append: its events, the stream names with each, and
-    /// [`EVENT_OVERHEAD`](Self::EVENT_OVERHEAD) for each.
+    /// Bytes of one append: for each event its content, its stream's name, and
+    /// [`EVENT_OVERHEAD`](Self::EVENT_OVERHEAD).
     pub append_bytes_max: usize,
-    /// Tags of one event.
+    /// Number of tags of one event.
     pub tags_max: usize,
 }
 
 impl Limits {
-    /// Bytes that an event counts beyond its content, so that many small ones count as what they
-    /// take.
+    /// Bytes counted for each event in addition to its content, so that the limit also bounds
+    /// appends of many tiny events.
     pub const EVENT_OVERHEAD: usize = 72;
 
-    /// 16 MiB an event, 32 MiB an append, 64 tags.
+    /// 16 MiB per event, 32 MiB per append, 64 tags per event.
     pub const DEFAULT: Self =
         Self { event_bytes_max: 16 << 20, append_bytes_max: 32 << 20, tags_max: 64 };
 }

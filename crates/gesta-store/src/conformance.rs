@@ -1,18 +1,19 @@
-//! The conformance suite: what decides whether something is an event store.
+//! The conformance suite: the tests that every event store has to pass.
 //!
-//! Owns: the clauses of the contract, one test each ([`CLAUSES`]), how an adapter runs them
-//! ([`conformance!`](crate::conformance!), [`Fresh`]), and [`block_on`], which runs a future
-//! without a runtime. Always holds: no clause is skipped; one about a capability that a store lacks
-//! checks that the store refuses. Not here: durability, which a store that is open cannot show.
+//! Owns: the clauses of the contract, one test each ([`CLAUSES`]), the macro that runs them
+//! ([`conformance!`](crate::conformance!)), the [`Fixture`] that an adapter provides, and
+//! [`block_on`], which runs a future without a runtime. No clause is skipped: for a feature that
+//! the store lacks according to its [`Capabilities`](crate::Capabilities), the clause checks that
+//! the store refuses. Not here: durability, which cannot be tested on an open store.
 //!
-//! An adapter's tests:
+//! The tests of an adapter:
 //!
 //! ```
-//! use gesta_store::{conformance::Fresh, memory::MemoryStore};
+//! use gesta_store::{conformance::Fixture, memory::MemoryStore};
 //!
-//! gesta_store::conformance!(|| Fresh::new(MemoryStore::new()));
+//! gesta_store::conformance!(|| Fixture::new(MemoryStore::new()));
 //! # for clause in gesta_store::conformance::CLAUSES.iter().take(3) {
-//! #     clause.check(Fresh::new(MemoryStore::new()));
+//! #     clause.check(Fixture::new(MemoryStore::new()));
 //! # }
 //! ```
 
@@ -28,10 +29,10 @@ mod listing;
 mod metadata;
 mod payloads;
 mod repeats;
-mod scene;
 mod several_streams;
 mod stream_reads;
 mod subscriptions;
+mod support;
 mod visibility;
 
 use std::{any::Any, fmt, future::Future, pin::Pin, time::Duration};
@@ -40,84 +41,88 @@ pub use block_on::{block_on, block_on_within};
 
 use crate::EventStore;
 
-/// An empty store for one clause, with what must outlive it.
+/// An empty store for one clause, and the values that must outlive it.
 ///
 /// ```
 /// use std::time::Duration;
 ///
-/// use gesta_store::{conformance::{CLAUSES, Fresh}, memory::MemoryStore};
+/// use gesta_store::{conformance::{CLAUSES, Fixture}, memory::MemoryStore};
 ///
 /// let directory = "whatever is dropped after the store, such as a temporary directory";
-/// let fresh = || {
-///     Fresh::new(MemoryStore::new()).keeping(directory).patient_for(Duration::from_secs(60))
+/// let fixture = || {
+///     Fixture::new(MemoryStore::new()).keep_alive(directory).timeout(Duration::from_secs(60))
 /// };
 /// let clause = CLAUSES.first().expect("the contract has clauses");
 /// assert_eq!(clause.name, "an_append_without_streams_is_rejected");
-/// clause.check(fresh());
+/// clause.check(fixture());
 /// ```
-pub struct Fresh {
-    // Fields are dropped in this order: the store before what it stands on.
+pub struct Fixture {
+    // Field order is drop order: the store before its directory or runtime.
     store: Box<dyn EventStore>,
     #[expect(dead_code, reason = "held until it is dropped")]
     kept: Option<Box<dyn Any>>,
-    patience: Duration,
+    timeout: Duration,
 }
 
-impl Fresh {
-    /// How long a clause may take unless told otherwise.
-    pub const PATIENCE: Duration = Duration::from_secs(60);
+impl Fixture {
+    /// Default time limit of a clause.
+    pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-    /// This store, which has to be empty.
+    /// Creates a fixture from an empty store.
     #[must_use]
     pub fn new(store: impl EventStore) -> Self {
-        Self { store: Box::new(store), kept: None, patience: Self::PATIENCE }
+        Self { store: Box::new(store), kept: None, timeout: Self::TIMEOUT }
     }
 
-    /// Keeps something until after the store is dropped: its directory, its runtime.
+    /// Keeps a value, such as a temporary directory or a runtime, until after the store is dropped.
     #[must_use]
-    pub fn keeping(self, kept: impl Any) -> Self {
+    pub fn keep_alive(self, kept: impl Any) -> Self {
         Self { kept: Some(Box::new(kept)), ..self }
     }
 
-    /// Fails a clause that takes longer.
+    /// Sets the time limit of the clause. Threads that a clause starts keep the default limit.
     #[must_use]
-    pub fn patient_for(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 }
 
-impl fmt::Debug for Fresh {
+impl fmt::Debug for Fixture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fresh")
+        f.debug_struct("Fixture")
             .field("capabilities", &self.store.capabilities())
-            .field("patience", &self.patience)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }
 
-type Told<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+type ClauseFuture<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// One promise of the contract, and how to check it.
+/// One promise of the contract, with its test.
 ///
 /// ```
-/// use gesta_store::{conformance::{CLAUSES, Fresh}, memory::MemoryStore};
+/// use gesta_store::{conformance::{CLAUSES, Fixture}, memory::MemoryStore};
 ///
 /// assert!(CLAUSES.iter().any(|clause| clause.name.contains("exact_revision")));
 /// for clause in CLAUSES.iter().filter(|clause| clause.name.contains("exact_revision")) {
-///     clause.check(Fresh::new(MemoryStore::new()));
+///     clause.check(Fixture::new(MemoryStore::new()));
 /// }
 /// ```
 pub struct Clause {
-    /// The promise, as a sentence.
+    /// The promise, as a sentence in snake case.
     pub name: &'static str,
-    told: for<'a> fn(&'a dyn EventStore) -> Told<'a>,
+    run: for<'a> fn(&'a dyn EventStore) -> ClauseFuture<'a>,
 }
 
 impl Clause {
-    /// Checks the promise on a fresh store; panics where it is broken.
+    /// Tests the promise.
+    ///
+    /// # Panics
+    ///
+    /// If the store breaks the promise, or does not answer within the fixture's time limit.
     #[track_caller]
-    pub fn check(&self, fresh: Fresh) {
-        block_on_within(fresh.patience, (self.told)(&*fresh.store));
+    pub fn check(&self, fixture: Fixture) {
+        block_on_within(fixture.timeout, (self.run)(&*fixture.store));
     }
 }
 
@@ -127,7 +132,7 @@ impl fmt::Debug for Clause {
     }
 }
 
-/// Hands every clause, by the module that has it, to a macro: the one list of them.
+/// The one list of all clauses, by module. Passes it to a macro.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __every_clause {
@@ -341,48 +346,48 @@ macro_rules! clauses {
     ($($module:ident { $($clause:ident)* })*) => {
         &[$($(Clause {
             name: stringify!($clause),
-            told: |store| Box::pin($module::$clause(store)),
+            run: |store| Box::pin($module::$clause(store)),
         },)*)*]
     };
 }
 
-/// Every clause of the contract.
+/// All clauses of the contract.
 pub const CLAUSES: &[Clause] = __every_clause!([clauses]);
 
-/// Tests an event store: one `#[test]` for each clause of the contract.
+/// Generates one `#[test]` for each clause of the contract.
 ///
-/// Takes whatever makes a [`Fresh`] store when it is called without arguments. Everything that
-/// passes is a store; there is no shorter list.
+/// Takes a closure or function that returns a new [`Fixture`]. Run it in the tests of every
+/// adapter; put two invocations into different modules.
 ///
 /// ```
 /// mod memory {
-///     use gesta_store::{conformance::Fresh, memory::MemoryStore};
+///     use gesta_store::{conformance::Fixture, memory::MemoryStore};
 ///
-///     gesta_store::conformance!(|| Fresh::new(MemoryStore::new()));
+///     gesta_store::conformance!(|| Fixture::new(MemoryStore::new()));
 /// }
 /// ```
 #[macro_export]
 macro_rules! conformance {
-    ($fresh:expr) => {
-        $crate::__every_clause! { [$crate::__clause_tests] ($fresh) }
+    ($fixture:expr) => {
+        $crate::__every_clause! { [$crate::__clause_tests] ($fixture) }
     };
 }
 
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __clause_tests {
-    (($fresh:expr) $($module:ident { $($clause:ident)* })*) => { $($(
+    (($fixture:expr) $($module:ident { $($clause:ident)* })*) => { $($(
         #[test]
         fn $clause() {
-            $crate::conformance::__check(stringify!($clause), $fresh);
+            $crate::conformance::__check(stringify!($clause), $fixture);
         }
     )*)* };
 }
 
 #[doc(hidden)]
 #[track_caller]
-pub fn __check(name: &str, fresh: impl FnOnce() -> Fresh) {
+pub fn __check(name: &str, fixture: impl FnOnce() -> Fixture) {
     let mut clauses = CLAUSES.iter();
     let clause = clauses.find(|clause| clause.name == name).expect("tests are named by the list");
-    clause.check(fresh());
+    clause.check(fixture());
 }

@@ -1,14 +1,15 @@
-//! Errors, sorted by what the caller does next.
+//! Errors of event stores, sorted by the reaction of the caller.
 //!
-//! Always holds: a definite failure and an unknown outcome are never the same variant; only
-//! [`StoreError::Unavailable`] leaves the outcome of an append open. No text needs parsing: what
-//! a caller may want to know is a field.
+//! Only [`StoreError::Unavailable`] leaves the outcome of an append open; every other variant means
+//! that nothing was appended. Facts are fields: no text has to be parsed.
 
 use std::{ops::RangeInclusive, sync::Arc};
 
 use crate::{EventId, ExpectedRevision, Incarnation, InvalidName, Position, Revision, StreamName};
 
-/// Why a store did not do what it was asked.
+/// The error of an [`EventStore`](crate::EventStore) call.
+///
+/// Each variant stands for one reaction of the caller.
 ///
 /// ```
 /// use gesta_store::{Conflict, ExpectedRevision, StoreError, StreamName};
@@ -23,56 +24,58 @@ use crate::{EventId, ExpectedRevision, Incarnation, InvalidName, Position, Revis
 /// ```
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A condition failed; nothing was appended. Load and decide again.
+    /// An expectation or a condition failed; nothing was appended. Load and decide again.
     #[error("conflict: {0}")]
     Conflict(Conflict),
-    /// Bad input; nothing was appended. Fix the call.
+    /// Invalid input; nothing was appended. Fix the call.
     #[error("rejected: {0}")]
     Rejected(Invalid),
-    /// This store lacks an optional clause of the contract; nothing was appended. See
+    /// The store lacks an optional feature; nothing was appended. See
     /// [`Capabilities`](crate::Capabilities).
     #[error("this store does not support {capability}")]
     Unsupported {
-        /// What it lacks.
+        /// The missing feature.
         capability: &'static str,
     },
-    /// No room at the moment; definitely not appended. Back off and retry.
+    /// A resource is exhausted for now; nothing was appended. Back off and retry.
     #[error("overloaded: {0}")]
     Overloaded(Overload),
-    /// **Unknown outcome**: it may or may not have been appended, now or later. Retry with the
+    /// **Unknown outcome**: the events may or may not be appended, now or later. Retry with the
     /// same event ids, or ask [`find_append`](crate::EventStore::find_append).
     #[error("outcome unknown: {reason}")]
     Unavailable {
-        /// What is known.
+        /// Description of the failure.
         reason: String,
-        /// What the system said.
+        /// Underlying I/O error, if there is one.
         #[source]
         source: Option<Arc<std::io::Error>>,
     },
-    /// Takes no writes until it is opened again; definitely not appended. Reads go on. Restart.
-    #[error("takes no writes until it is opened again: {reason}")]
+    /// The store accepts no appends until it is reopened; nothing was appended. Reads continue.
+    /// Restart the store.
+    #[error("the store accepts no appends until it is reopened: {reason}")]
     Stopped {
-        /// What stopped it.
+        /// The failure that stopped the store.
         reason: String,
     },
-    /// The stream is tombstoned: gone for ever. Stop using the name.
-    #[error("stream {stream} was deleted for ever")]
+    /// The stream is tombstoned. Stop using its name.
+    #[error("stream {stream} is tombstoned; its name cannot be used again")]
     Deleted {
-        /// The stream.
+        /// The tombstoned stream.
         stream: StreamName,
     },
-    /// Stored bytes are damaged. Stop, page a human; nothing was cut away.
+    /// Stored bytes are damaged. Stop and alert an operator; nothing was truncated.
     #[error("corrupt: {0}")]
     Corrupt(Damage),
 }
 
 impl StoreError {
-    /// An unknown outcome for this reason.
+    /// Creates an error with an unknown outcome and no source.
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable { reason: reason.into(), source: None }
     }
 
-    /// Whether the store is certain that nothing was appended.
+    /// Returns `true` if nothing was appended for certain: for every variant but
+    /// [`StoreError::Unavailable`].
     #[must_use]
     pub fn is_definite(&self) -> bool {
         match self {
@@ -106,129 +109,133 @@ impl From<InvalidName> for StoreError {
     }
 }
 
-/// Which condition failed.
+/// The condition that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
-    /// A stream is not where the writer expected it.
-    #[error("{stream} {}, {expected} was expected", at(.head))]
+    /// A stream is not at the expected revision.
+    #[error("stream {stream} {}, expected {expected}", state_text(.head))]
     Stream {
-        /// Which stream.
+        /// The stream's name.
         stream: StreamName,
-        /// What the writer expected.
+        /// The expectation of the writer.
         expected: ExpectedRevision,
-        /// Where it is: none when there is no such stream, or it was deleted and that is what
-        /// failed the expectation.
+        /// The stream's head. `None` if the stream does not exist, and for a deleted stream unless
+        /// the expectation is [`ExpectedRevision::Exact`].
         head: Option<Revision>,
     },
-    /// An event matches a query that none may match.
+    /// An event matches the append condition.
     #[error("the event at position {matching} matches the append condition")]
     Condition {
-        /// One that matches.
+        /// Position of a matching event.
         matching: Position,
     },
-    /// The first event id was appended before, but not by this append: ids were used twice.
+    /// The first event id belongs to an earlier append that differs from this one: an id was
+    /// reused.
     #[error("event id {first_event} was already used by another append")]
     PartialRepeat {
-        /// The id.
+        /// The reused id.
         first_event: EventId,
     },
 }
 
-fn at(head: &Option<Revision>) -> String {
+fn state_text(head: &Option<Revision>) -> String {
     match head {
         Some(revision) => format!("is at revision {revision}"),
         None => "does not exist".to_owned(),
     }
 }
 
-/// What is wrong with the input.
+/// The reason why input is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// A text is not a name.
+    /// A text is not a valid name.
     #[error("{0}")]
     Name(InvalidName),
-    /// A limit is exceeded.
-    #[error("{limit}: {actual} is more than {max}")]
+    /// A limit of the store is exceeded.
+    #[error("{limit} must be at most {max}; got {actual}")]
     Limit {
-        /// Which limit.
+        /// Name of the limit.
         limit: &'static str,
-        /// What was given.
+        /// Size of the input.
         actual: usize,
-        /// What is allowed.
+        /// Maximum size.
         max: usize,
     },
-    /// An append that names no stream.
-    #[error("an append names at least one stream")]
+    /// An append without streams.
+    #[error("an append must name at least one stream")]
     NoStreams,
-    /// A stream is named twice in one append.
-    #[error("stream {stream} is named twice in one append")]
+    /// A stream occurs twice in one append.
+    #[error("stream {stream} occurs twice in one append")]
     StreamTwice {
-        /// The stream.
+        /// The stream's name.
         stream: StreamName,
     },
-    /// An event id is given twice in one append.
-    #[error("event id {id} is given twice in one append")]
+    /// An event id occurs twice in one append.
+    #[error("event id {id} occurs twice in one append")]
     EventTwice {
-        /// The id.
+        /// The repeated id.
         id: EventId,
     },
-    /// Only the system writes to streams whose names begin with `$`.
-    #[error("stream {stream} is the system's; use the calls for stream metadata")]
+    /// Events for a reserved stream, whose name begins with `$`.
+    #[error(
+        "stream {stream} is reserved; use the calls for stream metadata, deletion and tombstones"
+    )]
     SystemStream {
-        /// The stream.
+        /// The stream's name.
         stream: StreamName,
     },
-    /// Stream metadata that cannot be read.
-    #[error("stream metadata: {reason}")]
+    /// Malformed stream metadata.
+    #[error("invalid stream metadata: {reason}")]
     Metadata {
-        /// What is wrong with it.
+        /// The part that is malformed, and what was expected.
         reason: String,
     },
     /// A position that the store has not reached.
-    #[error("position {position} is beyond the head, {head}")]
+    #[error("position {position} is beyond the head {head}")]
     BeyondHead {
-        /// What was given.
+        /// The given position.
         position: Position,
-        /// Where the store ends.
+        /// The store's head.
         head: Position,
     },
-    /// A checkpoint of another life of the store, past what both have in common: the consumer has
-    /// seen events that this store no longer has. Rebuild what the consumer holds.
+    /// A checkpoint of another incarnation, ahead of what the store has kept of that incarnation:
+    /// the consumer has seen events that are lost. Rebuild the state of the consumer.
     #[error(
-        "checkpoint {position} of incarnation {incarnation} is past what this store kept of it"
+        "checkpoint at position {position} is ahead of what this store has kept of incarnation \
+         {incarnation}"
     )]
     OtherIncarnation {
         /// The consumer's position.
         position: Position,
-        /// The incarnation that it belongs to.
+        /// The incarnation of that position.
         incarnation: Incarnation,
     },
 }
 
-/// What there is no room for.
+/// The exhausted resource.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Overload {
     /// The queue of appends is full.
-    #[error("{queued_bytes} bytes are queued, the limit is {max}")]
+    #[error("the queue of appends holds {queued_bytes} bytes; the limit is {max}")]
     Queue {
         /// Bytes in the queue.
         queued_bytes: usize,
-        /// The limit.
+        /// Maximum number of bytes in the queue.
         max: usize,
     },
-    /// No space on the device.
+    /// The device is full.
     #[error("no space left on the device")]
     DiskFull,
-    /// The system lacks a resource, such as file descriptors or memory, or refused for another
-    /// reason that may pass. Nothing of the append was written.
-    #[error("the system refused what an append needs: {reason}")]
+    /// The operating system lacks a resource, such as file descriptors or memory, or refused a
+    /// request for another reason that may pass. Nothing of the append was written.
+    #[error("the operating system refused a request of the append: {reason}")]
     System {
-        /// The operation that failed and the system's error.
+        /// The failed operation and the system's error.
         reason: String,
     },
 }
 
-/// What is damaged, and where.
+/// Location and kind of damage.
 ///
 /// ```
 /// use gesta_store::{Damage, Position};
@@ -247,13 +254,13 @@ pub enum Overload {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file} at offset {offset}, {}: {what}", positions_text(.positions))]
 pub struct Damage {
-    /// The file's name, or whatever a store calls the place.
+    /// Name of the file, or of whatever unit the store uses.
     pub file: String,
-    /// Where the damaged range begins, in bytes.
+    /// Start of the damaged range, in bytes.
     pub offset: u64,
-    /// Which events are affected, where that is known.
+    /// Positions of the affected events, if known.
     pub positions: Option<RangeInclusive<Position>>,
-    /// What was found.
+    /// The failed check.
     pub what: String,
 }
 

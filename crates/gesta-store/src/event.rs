@@ -1,7 +1,7 @@
-//! Events: as offered to a store and as recorded by it.
+//! Events: new ones, as offered to a store, and recorded ones, as read from it.
 //!
-//! Owns: [`NewEvent`], [`RecordedEvent`] and what they carry. Always holds: a recorded event is
-//! never changed. Not here: what the bytes mean; typed events are the framework's.
+//! Owns: [`NewEvent`], [`RecordedEvent`] and their parts. A recorded event never changes. Not here:
+//! the meaning of the payload; typed events belong to the `gesta` crate.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{CausationId, CorrelationId, EventId, EventType, Position, Revision, StreamName, Tag};
 
-/// How an event's data are written: a media type.
+/// The media type of an event's data (RFC 6838).
 ///
 /// ```
 /// use gesta_store::ContentType;
@@ -22,45 +22,49 @@ pub struct ContentType(Cow<'static, str>);
 impl ContentType {
     /// `application/json`.
     pub const JSON: Self = Self(Cow::Borrowed("application/json"));
-    /// `application/octet-stream`: bytes that only their writer understands.
+    /// `application/octet-stream`: opaque bytes.
     pub const OCTET_STREAM: Self = Self(Cow::Borrowed("application/octet-stream"));
-    /// The longest media type, in bytes (RFC 6838 allows 127 for each half).
+    /// Maximum length, in bytes.
     pub const BYTES_MAX: usize = 255;
 
-    /// Any other media type.
+    /// Creates a content type from a media type.
     ///
     /// # Errors
-    /// [`InvalidName`](crate::InvalidName) when the text is empty or too long, or has control
-    /// characters.
+    ///
+    /// [`InvalidName`](crate::InvalidName) if the text is empty, too long, or has control
+    /// characters. Its syntax is not checked.
     pub fn new(text: impl Into<String>) -> Result<Self, crate::InvalidName> {
         let text = text.into();
         crate::InvalidName::check("content type", &text, Self::BYTES_MAX)?;
         Ok(Self(Cow::Owned(text)))
     }
 
-    /// A media type that is stored already, which an earlier version may have let pass.
+    /// Creates a content type from stored text, which an earlier version may have accepted by a
+    /// weaker rule.
     ///
     /// # Errors
-    /// [`InvalidName`](crate::InvalidName) when the text is empty, too long or has a zero byte.
+    ///
+    /// [`InvalidName`](crate::InvalidName) if the text is empty, too long, or has a zero byte.
     pub fn stored(text: impl Into<String>) -> Result<Self, crate::InvalidName> {
         let text = text.into();
         crate::name::check_stored("content type", &text, Self::BYTES_MAX)?;
         Ok(Self(Cow::Owned(text)))
     }
 
-    /// The text.
+    /// Returns the media type as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether payloads of this type are JSON: `application/json`, with parameters such as a
-    /// charset or without, and the types that end with `+json` (RFC 6839).
+    /// Returns `true` for `application/json`, with or without parameters, and for types that end
+    /// with `+json` (RFC 6839).
     #[must_use]
     pub fn is_json(&self) -> bool {
         if *self == Self::JSON {
             return true;
         }
+        // Media types are case-insensitive, and parameters follow the first `;`.
         let essence = self.0.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         essence == "application/json" || essence.ends_with("+json")
     }
@@ -78,9 +82,10 @@ impl fmt::Debug for ContentType {
     }
 }
 
-/// When a store recorded an event, by the store's clock: microseconds since 1970-01-01T00:00Z.
+/// The time at which a store recorded an event, in microseconds since 1970-01-01T00:00Z.
 ///
-/// Never falls from one position to the next, and never decides order; positions do.
+/// Taken from the store's clock. Never decreases from one position to the next. Order is defined by
+/// positions alone.
 ///
 /// ```
 /// use gesta_store::RecordedAt;
@@ -91,28 +96,28 @@ impl fmt::Debug for ContentType {
 pub struct RecordedAt(u64);
 
 impl RecordedAt {
-    /// That many microseconds after 1970-01-01T00:00Z.
+    /// Creates a time from microseconds since 1970-01-01T00:00Z.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since 1970-01-01T00:00Z.
+    /// Returns the microseconds since 1970-01-01T00:00Z.
     #[must_use]
     pub const fn micros(self) -> u64 {
         self.0
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// Returns the time elapsed since `earlier`, or zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// An event that is offered to a store.
+/// An event that is not yet stored.
 ///
-/// Fields are open: set what differs from [`NewEvent::json`] or [`NewEvent::new`].
+/// All fields are public: start from [`NewEvent::json`] or [`NewEvent::new`] and set what differs.
 ///
 /// ```
 /// use gesta_store::{EventId, EventType, NewEvent, Tag};
@@ -129,28 +134,28 @@ impl RecordedAt {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
-    /// Which event this is; a retry offers the same id.
+    /// Identity of the event. A retry must use the same id.
     pub id: EventId,
-    /// What kind of event it is.
+    /// Stable name of the kind of event.
     pub event_type: EventType,
-    /// Which version of that type's schema the data follow; 1 is the first.
+    /// Version of the type's schema that `data` follows, from 1.
     pub schema_version: u16,
-    /// How the data are written.
+    /// Media type of `data`.
     pub content_type: ContentType,
-    /// What happened.
+    /// The payload.
     pub data: Bytes,
-    /// What is known about how it happened: JSON by convention, possibly empty.
+    /// Data about the event rather than of it, by convention JSON. May be empty.
     pub metadata: Bytes,
-    /// What queries and append conditions can ask for; a set, in any order.
+    /// Tags that queries and append conditions match. A set: the store may change the order.
     pub tags: Vec<Tag>,
-    /// Which conversation it belongs to.
+    /// The conversation that the event belongs to.
     pub correlation_id: Option<CorrelationId>,
-    /// What caused it.
+    /// The command or event that caused this event.
     pub causation_id: Option<CausationId>,
 }
 
 impl NewEvent {
-    /// An event of schema version 1 without metadata, tags, or related ids.
+    /// Creates an event of schema version 1, without metadata, tags, or related ids.
     #[must_use]
     pub fn new(
         id: EventId,
@@ -171,19 +176,20 @@ impl NewEvent {
         }
     }
 
-    /// [`NewEvent::new`] with [`ContentType::JSON`].
+    /// Creates an event with [`ContentType::JSON`]; otherwise like [`NewEvent::new`].
     #[must_use]
     pub fn json(id: EventId, event_type: EventType, data: impl Into<Bytes>) -> Self {
         Self::new(id, event_type, ContentType::JSON, data)
     }
 
-    /// The same event with these tags.
+    /// Replaces the tags.
     #[must_use]
     pub fn tagged(self, tags: impl IntoIterator<Item = Tag>) -> Self {
         Self { tags: tags.into_iter().collect(), ..self }
     }
 
-    /// Bytes that the event adds to a store beyond fixed-size fields: what limits count.
+    /// Returns the size that [`Limits`](crate::Limits) apply to: the bytes of all fields of
+    /// variable length, except the content type.
     #[must_use]
     pub fn content_bytes(&self) -> usize {
         let tags: usize = self.tags.iter().map(|tag| tag.as_str().len()).sum();
@@ -193,7 +199,7 @@ impl NewEvent {
     }
 }
 
-/// An event that a store accepted for ever.
+/// An event that is stored. Immutable.
 ///
 /// ```
 /// use gesta_store::{
@@ -214,30 +220,30 @@ impl NewEvent {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedEvent {
-    /// The stream that it belongs to.
+    /// The stream that the event belongs to.
     pub stream: StreamName,
-    /// Its place in the stream.
+    /// Place in the stream.
     pub revision: Revision,
-    /// Its place in the store.
+    /// Place in the store.
     pub position: Position,
-    /// When the store recorded it.
+    /// Time of the append, by the store's clock.
     pub recorded_at: RecordedAt,
-    /// Which event it is.
+    /// Identity of the event.
     pub id: EventId,
-    /// What kind of event it is.
+    /// Stable name of the kind of event.
     pub event_type: EventType,
-    /// Which version of that type's schema the data follow.
+    /// Version of the type's schema that `data` follows.
     pub schema_version: u16,
-    /// How the data are written.
+    /// Media type of `data`.
     pub content_type: ContentType,
-    /// What happened.
+    /// The payload.
     pub data: Bytes,
-    /// What is known about how it happened.
+    /// Data about the event rather than of it.
     pub metadata: Bytes,
-    /// What queries and append conditions can ask for.
+    /// Tags, in no particular order.
     pub tags: Vec<Tag>,
-    /// Which conversation it belongs to.
+    /// The conversation that the event belongs to.
     pub correlation_id: Option<CorrelationId>,
-    /// What caused it.
+    /// The command or event that caused this event.
     pub causation_id: Option<CausationId>,
 }

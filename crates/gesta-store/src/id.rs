@@ -1,6 +1,7 @@
-//! Identities: of an event, of a conversation, of a cause.
+//! Identities of events, conversations and causes.
 //!
-//! Owns: how events are told apart and tied together. Not here: places ([`Position`], [`Revision`]).
+//! Owns: [`EventId`], [`CorrelationId`], [`CausationId`]. Not here: places in a stream or a store
+//! ([`Revision`], [`Position`]).
 //!
 //! [`Position`]: crate::Position
 //! [`Revision`]: crate::Revision
@@ -11,7 +12,8 @@ use uuid::Uuid;
 
 use crate::name::{InvalidName, text_type};
 
-/// The id of an event, chosen by whoever offers it; offering it again is how a retry is known.
+/// The identity of an event, chosen by the writer. Appending the same id again makes a retry
+/// recognizable.
 ///
 /// ```
 /// use gesta_store::EventId;
@@ -24,28 +26,30 @@ use crate::name::{InvalidName, text_type};
 pub struct EventId(Uuid);
 
 impl EventId {
-    /// The namespace of derived ids (a random UUID, fixed for ever).
+    /// Namespace of derived ids: a random UUID that must never change.
     const DERIVED: Uuid = Uuid::from_u128(0x5d6f_0d3e_9b1c_4b52_8a77_1e0c_64d2_9f11);
 
-    /// A fresh id that sorts by time (UUID version 7, RFC 9562).
+    /// Creates a unique id that sorts by time (UUID version 7, RFC 9562).
     #[must_use]
     pub fn random() -> Self {
         Self(Uuid::now_v7())
     }
 
-    /// The id of the `ordinal`-th event that `cause` brings about (UUID version 5, RFC 9562).
+    /// Derives the id of the `ordinal`-th event that `cause` produces (UUID version 5, RFC 9562).
     ///
-    /// Equal arguments give equal ids for ever: this is what makes a repeated command one command.
+    /// Equal arguments give equal ids in every version of this crate, so a repeated command is
+    /// recognized by the ids of its events.
     #[must_use]
     pub fn derived_from(cause: &str, ordinal: u64) -> Self {
         let mut name = Vec::with_capacity(cause.len() + 9);
         name.extend_from_slice(cause.as_bytes());
+        // Separate the parts, so that no two pairs of arguments share a name.
         name.push(0);
         name.extend_from_slice(&ordinal.to_be_bytes());
         Self(Uuid::new_v5(&Self::DERIVED, &name))
     }
 
-    /// The UUID.
+    /// Returns the UUID.
     #[must_use]
     pub const fn as_uuid(&self) -> Uuid {
         self.0
@@ -79,7 +83,7 @@ impl fmt::Debug for EventId {
 }
 
 text_type! {
-    /// Which conversation an event belongs to: the same for everything that one request led to.
+    /// The conversation that an event belongs to: equal for everything that one request led to.
     ///
     /// ```
     /// use gesta_store::CorrelationId;
@@ -91,7 +95,7 @@ text_type! {
 }
 
 text_type! {
-    /// What caused an event: the id of a command or of another event.
+    /// The id of the command or event that caused an event.
     ///
     /// ```
     /// use gesta_store::CausationId;

@@ -1,18 +1,23 @@
-//! The store contract: what every event store promises, and nothing about how.
+//! The contract between Gesta and an event store: values, traits, errors, and the suite that checks
+//! an implementation.
 //!
-//! Owns: the values ([`StreamName`], [`Position`], [`NewEvent`], …), the [`EventStore`] trait,
-//! [`StoreError`], a [`MemoryStore`](memory::MemoryStore), and the [`conformance`](mod@conformance) suite that
-//! decides whether something is a store.
+//! Owns: the values ([`StreamName`], [`Position`], [`NewEvent`], …), the [`EventStore`] trait and
+//! the traits of derived data ([`ReadModelStore`], [`CheckpointStore`], [`SnapshotStore`]),
+//! [`StoreError`], an in-memory [`MemoryStore`](memory::MemoryStore), and the
+//! [`conformance`](mod@conformance) suite.
 //!
-//! Invariants, for every store behind the trait:
-//! - an append is all or nothing, over one stream or over many;
-//! - revisions in a stream are 0, 1, 2, … without gaps, and never restart;
-//! - positions are in commit order: once a reader has seen position *p*, no event will ever
-//!   appear at or before *p*;
-//! - a definite failure and an unknown outcome are never the same [`StoreError`] variant.
+//! Implementing a store: implement [`EventStore`], report what it supports in [`Capabilities`],
+//! call [`Append::check`] first in `append`, and run [`conformance!`] in the tests of the adapter.
 //!
-//! Not here: encoding, transport, retries, an async runtime, typed events. Stores own the first
-//! two, callers the rest; typed events are the framework's (`gesta`).
+//! Invariants of every store:
+//! - An append is atomic, over one stream or several.
+//! - Revisions of a stream are 0, 1, 2, … without gaps. They continue after a deletion.
+//! - Positions are in commit order: after a reader has seen position *p*, no event ever appears at
+//!   or before *p*.
+//! - A definite failure and an unknown outcome are different [`StoreError`] variants.
+//!
+//! Not here: encoding and transport (the stores), retries (the callers), typed events (the `gesta`
+//! crate), an async runtime.
 
 mod append;
 mod capabilities;
@@ -24,7 +29,7 @@ mod imported;
 mod lifecycle;
 pub mod memory;
 mod name;
-mod place;
+mod position;
 mod query;
 mod read;
 mod read_model;
@@ -34,21 +39,22 @@ mod subscribe;
 mod visibility;
 
 pub use append::{Append, AppendCondition, Appended, StreamAppend};
-pub use capabilities::{Capabilities, FindAppend, Limits, Survives};
+pub use capabilities::{AppendLookup, Capabilities, Durability, Limits};
 pub use error::{Conflict, Damage, Invalid, Overload, StoreError};
 pub use event::{ContentType, NewEvent, RecordedAt, RecordedEvent};
 pub use id::{CausationId, CorrelationId, EventId};
 pub use imported::{ImportedPositions, PositionRange};
 pub use name::{Category, EventType, InvalidName, StreamName, Tag};
-pub use place::{Checkpoint, ExpectedRevision, Head, Incarnation, Position, Revision};
+pub use position::{Checkpoint, ExpectedRevision, Head, Incarnation, Position, Revision};
 pub use query::{EventQuery, Filter, QueryItem};
 pub use read::{Direction, Page, Pages, ReadAll, ReadFrom, ReadStream};
 pub use read_model::{
-    Advance, Cause, CheckpointStore, CreateReadModel, DatabaseAnswer, DatabaseError, DeadLetter,
-    Fingerprint, ListRows, MemoryReadModels, MemoryReader, MemoryTx, ReadModel, ReadModelId,
-    ReadModelStore, ReadModelTx, ReadRows, Row, Rows, SetAside, Snapshot, SnapshotStore, Stage,
+    Advance, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture, DeadLetter,
+    DeadLetterReason, Fingerprint, ListRows, MemoryReadModels, MemoryReader, MemoryTx, ReadModel,
+    ReadModelId, ReadModelStore, ReadModelTx, ReadRows, Row, Rows, SharedError, Snapshot,
+    SnapshotStore, Stage,
 };
-pub use store::{Answer, EventStore};
+pub use store::{EventStore, StoreFuture};
 pub use stream::{
     Acl, DeleteStream, ListCategories, ListStreams, SetStreamMetadata, StreamDescription,
     StreamMetadata, StreamState, TombstoneStream,

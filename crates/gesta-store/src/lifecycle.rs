@@ -1,10 +1,10 @@
 //! Setting metadata, deleting and tombstoning, as appends to the stream `$$name`.
 //!
-//! Owns: the meaning of these events, alike for every store, and the rule that a deletion is never
-//! undone by metadata. Always holds: each change is one atomic append, so a crash leaves all of it
-//! or nothing; metadata set after a deletion truncate at least as far as the deletion did. Needs
-//! multi-stream appends, for the check of the stream itself. Not here: events appended to `$$name`
-//! directly (an import, a repair); they hold as they are written.
+//! Owns: the encoding of these operations, shared by all stores, and the rule that new metadata
+//! never undo a deletion. Each operation is one atomic append. Metadata that are set after a
+//! deletion truncate at least as far as the deletion did. Needs multi-stream appends, to check the
+//! stream itself in the append to `$$name`. Not here: events that an import or a repair appends to
+//! `$$name` directly; they take effect as written.
 
 use serde_json::Value;
 
@@ -14,128 +14,148 @@ use crate::{
     StreamDescription, StreamMetadata, StreamName, StreamState, TombstoneStream,
 };
 
-/// Sets metadata, and carries an earlier deletion over. The append expects the metadata that the
-/// deletion was looked up in, so a deletion that comes in between makes it try again.
+/// Sets metadata and carries an earlier deletion over.
+///
+/// The append expects the revision of the metadata in which the deletion was looked up, so a
+/// concurrent deletion causes another round.
 pub(crate) async fn set_metadata<S: EventStore + ?Sized>(
     store: &S,
     change: SetStreamMetadata,
 ) -> Result<Appended, StoreError> {
     let SetStreamMetadata { stream, expected_metadata, metadata } = change;
-    let described = stream.metadata_stream()?;
+    let metadata_stream = stream.metadata_stream()?;
     loop {
-        let known = store.describe_stream(&stream).await?;
-        if known.state == StreamState::Tombstoned {
+        // Read, decide, and append on condition that nothing has changed.
+        let description = store.describe_stream(&stream).await?;
+        if description.state == StreamState::Tombstoned {
             return Err(StoreError::Deleted { stream });
         }
-        if !expected_metadata.admits(known.metadata_revision) {
-            return Err(unexpected(described, expected_metadata, known.metadata_revision));
+        // Check the caller's expectation here: the append itself expects the revision that was
+        // read.
+        if !expected_metadata.admits(description.metadata_revision) {
+            return Err(conflict(
+                metadata_stream,
+                expected_metadata,
+                description.metadata_revision,
+            ));
         }
-        let deleted_before = deleted_before(store, &described, &stream, &known).await?;
-        let event = metadata_event(&carried_over(&metadata, deleted_before, known.head))?;
-        let expected = exactly(known.metadata_revision);
-        match store.append(Append::to(described.clone(), expected, [event])).await {
+        let deleted_before = deleted_before(store, &metadata_stream, &stream, &description).await?;
+        let event = metadata_event(&merge_deletion(&metadata, deleted_before, description.head))?;
+        let expected = expect_head(description.metadata_revision);
+        match store.append(Append::to(metadata_stream.clone(), expected, [event])).await {
+            // The metadata changed concurrently: read them again.
             Err(StoreError::Conflict(_)) => {}
             outcome => return outcome,
         }
     }
 }
 
-/// In a metadata event's own metadata: events before this revision were deleted; 0: none were.
+/// Key in a metadata event's own metadata: events before this revision are deleted. 0: none are.
 const DELETED_BEFORE: &str = "$deletedBefore";
 
-/// A stream's metadata, and the revision before which its events were deleted.
-struct Carried {
+/// Metadata to write, and the revision before which events are deleted.
+struct MetadataChange {
     metadata: StreamMetadata,
     deleted_before: Revision,
 }
 
-/// The metadata as they are written: a deletion is neither forgotten nor undone.
-fn carried_over(
+/// Merges the requested metadata with an earlier deletion, which they may not undo.
+fn merge_deletion(
     wanted: &StreamMetadata,
     deleted_before: Revision,
     head: Option<Revision>,
-) -> Carried {
+) -> MetadataChange {
+    // 0 as a floor would set `$tb` on streams that never were deleted.
     let floor = Some(deleted_before).filter(|before| *before > Revision::FIRST);
     let truncate_before = wanted.truncate_before.max(floor);
-    // Truncating past the head is deleting, too.
+    // Truncation beyond the head deletes the stream.
     let deletes = truncate_before.zip(head).filter(|(before, head)| before > head);
     let deleted_now = deletes.map_or(Revision::FIRST, |(_, head)| head.next());
-    Carried {
+    MetadataChange {
         metadata: StreamMetadata { truncate_before, ..wanted.clone() },
         deleted_before: deleted_before.max(deleted_now),
     }
 }
 
-/// The revision before which events of a stream were deleted, so far; the first one: none were.
+/// Returns the revision before which the events of a stream are deleted, or [`Revision::FIRST`] if
+/// there was no deletion.
 async fn deleted_before<S: EventStore + ?Sized>(
     store: &S,
-    described: &StreamName,
+    metadata_stream: &StreamName,
     stream: &StreamName,
-    known: &StreamDescription,
+    description: &StreamDescription,
 ) -> Result<Revision, StoreError> {
-    let (Some(before), Some(head)) = (known.metadata.truncate_before, known.head) else {
+    let (Some(before), Some(head)) = (description.metadata.truncate_before, description.head)
+    else {
         return Ok(Revision::FIRST);
     };
+    // Everything is truncated, so the stream is deleted at present.
     if before > head {
         return Ok(head.next());
     }
-    let last = ReadStream::backwards(described.clone()).limit(1);
+    let last = ReadStream::backwards(metadata_stream.clone()).limit(1);
     let last = store.read_stream(last).collect_events().await?.pop();
-    let in_force = last.filter(|event| Some(event.revision) == known.metadata_revision);
-    // Metadata that are hidden themselves cannot be asked; the truncation is kept to be safe.
-    let Some(in_force) = in_force else { return Ok(before) };
-    match noted(&in_force) {
-        Some(noted) => Ok(noted),
-        None => deleted_without_note(store, stream, before, &in_force).await,
+    let current = last.filter(|event| Some(event.revision) == description.metadata_revision);
+    // The metadata event is hidden by the metadata of `$$name`. Keep the truncation, to be safe.
+    let Some(current) = current else { return Ok(before) };
+    match deletion_note(&current) {
+        Some(deleted) => Ok(deleted),
+        None => deleted_before_without_note(store, stream, before, &current).await,
     }
 }
 
-fn noted(in_force: &RecordedEvent) -> Option<Revision> {
-    let note: Value = serde_json::from_slice(&in_force.metadata).ok()?;
+fn deletion_note(current: &RecordedEvent) -> Option<Revision> {
+    let note: Value = serde_json::from_slice(&current.metadata).ok()?;
     note.get(DELETED_BEFORE)?.as_u64().map(Revision::new)
 }
 
-/// The same for metadata without a note, as earlier versions wrote them. They deleted the stream if
-/// the first event that they let through came after them.
-async fn deleted_without_note<S: EventStore + ?Sized>(
+/// The same for metadata without a note, as earlier versions wrote them.
+///
+/// They deleted the stream if the first event that they show was appended after them.
+async fn deleted_before_without_note<S: EventStore + ?Sized>(
     store: &S,
     stream: &StreamName,
     before: Revision,
-    in_force: &RecordedEvent,
+    current: &RecordedEvent,
 ) -> Result<Revision, StoreError> {
     let first = ReadStream::forwards(stream.clone()).from(before).limit(1);
     let first = store.read_stream(first).collect_events().await?.pop();
-    let truncated = first.is_some_and(|first| first.position < in_force.position);
+    // Events that were there before the metadata are a truncation's.
+    let truncated = first.is_some_and(|first| first.position < current.position);
     Ok(if truncated { Revision::FIRST } else { before })
 }
 
-/// Truncates everything up to the head. What was read is checked again by the append, so an event
-/// that comes in between makes it try again.
+/// Truncates up to the head.
+///
+/// The append checks the head again, so a concurrent append causes another round.
 pub(crate) async fn delete<S: EventStore + ?Sized>(
     store: &S,
     delete: DeleteStream,
 ) -> Result<Appended, StoreError> {
     loop {
-        let known = store.describe_stream(&delete.stream).await?;
-        let live = match known.state {
+        let description = store.describe_stream(&delete.stream).await?;
+        // Expectations other than an exact revision see a deleted stream as missing.
+        let live = match description.state {
             StreamState::Tombstoned => return Err(StoreError::Deleted { stream: delete.stream }),
-            StreamState::Live => known.head,
+            StreamState::Live => description.head,
             StreamState::Missing | StreamState::Deleted => None,
         };
-        if !admits(delete.expected, live, known.head) {
-            let judged = match delete.expected {
-                ExpectedRevision::Exact(_) => known.head,
+        if !admits(delete.expected, live, description.head) {
+            let compared = match delete.expected {
+                ExpectedRevision::Exact(_) => description.head,
                 ExpectedRevision::Any
                 | ExpectedRevision::NoStream
                 | ExpectedRevision::StreamExists => live,
             };
-            return Err(unexpected(delete.stream, delete.expected, judged));
+            return Err(conflict(delete.stream, delete.expected, compared));
         }
+        // Nothing to hide: report the head without an append.
         let Some(head) = live else {
             let head = store.head().await?;
             return Ok(Appended { position: head.position, revisions: Vec::new() });
         };
-        match store.append(truncation(&delete.stream, &known, head.next())?).await {
+        match store.append(truncation(&delete.stream, &description, head.next())?).await {
+            // The stream or its metadata changed concurrently: read them again.
             Err(StoreError::Conflict(_)) => {}
             outcome => return outcome,
         }
@@ -149,47 +169,45 @@ pub(crate) async fn tombstone<S: EventStore + ?Sized>(
     let event_type = EventType::new(TombstoneStream::EVENT_TYPE)?;
     let event = NewEvent::json(EventId::random(), event_type, "{}");
     let metadata = tombstone.stream.metadata_stream()?;
+    // The append checks the stream itself, and refuses a second tombstone.
     let append = Append::to(metadata, ExpectedRevision::Any, [event]);
-    store.append(append.checking(tombstone.stream, tombstone.expected)).await
+    store.append(append.expecting(tombstone.stream, tombstone.expected)).await
 }
 
-/// An exact revision holds on a deleted stream too.
+/// An exact revision also holds on a deleted stream.
 fn admits(expected: ExpectedRevision, live: Option<Revision>, head: Option<Revision>) -> bool {
     expected.admits(live) || matches!(expected, ExpectedRevision::Exact(_)) && expected.admits(head)
 }
 
-fn unexpected(
-    stream: StreamName,
-    expected: ExpectedRevision,
-    head: Option<Revision>,
-) -> StoreError {
+fn conflict(stream: StreamName, expected: ExpectedRevision, head: Option<Revision>) -> StoreError {
     Conflict::Stream { stream, expected, head }.into()
 }
 
 fn truncation(
     stream: &StreamName,
-    known: &StreamDescription,
+    description: &StreamDescription,
     before: Revision,
 ) -> Result<Append, StoreError> {
-    let metadata = StreamMetadata { truncate_before: Some(before), ..known.metadata.clone() };
-    let event = metadata_event(&Carried { metadata, deleted_before: before })?;
-    let expected_metadata = exactly(known.metadata_revision);
+    let metadata = StreamMetadata { truncate_before: Some(before), ..description.metadata.clone() };
+    let event = metadata_event(&MetadataChange { metadata, deleted_before: before })?;
+    let expected_metadata = expect_head(description.metadata_revision);
+    // Neither the metadata nor the head may have changed since they were read.
     Ok(Append::to(stream.metadata_stream()?, expected_metadata, [event])
-        .checking(stream.clone(), exactly(known.head)))
+        .expecting(stream.clone(), expect_head(description.head)))
 }
 
-/// Expects a stream to be just here.
-fn exactly(head: Option<Revision>) -> ExpectedRevision {
+fn expect_head(head: Option<Revision>) -> ExpectedRevision {
     head.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact)
 }
 
-fn metadata_event(carried: &Carried) -> Result<NewEvent, StoreError> {
-    let Carried { metadata, deleted_before } = carried;
+fn metadata_event(change: &MetadataChange) -> Result<NewEvent, StoreError> {
+    let MetadataChange { metadata, deleted_before } = change;
     let event_type = EventType::new(StreamMetadata::EVENT_TYPE)?;
     let event = NewEvent::json(EventId::random(), event_type, metadata.to_json());
     if metadata.truncate_before.is_none() {
         return Ok(event);
     }
+    // Without a truncation there is no deletion to note.
     let note = serde_json::json!({ DELETED_BEFORE: deleted_before.number() });
     Ok(NewEvent { metadata: note.to_string().into(), ..event })
 }

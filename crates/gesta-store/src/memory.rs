@@ -1,8 +1,8 @@
-//! A store in the memory of the process: for tests, for demonstrations, for the first hour.
+//! An event store in memory, for tests and demonstrations.
 //!
-//! Owns: [`MemoryStore`]. Always holds: it keeps every clause of the contract, without optional
-//! ones missing, so what passes on it passes on a durable store; its clones are one store.
-//! Not here: durability. The end of the process is the end of the events.
+//! Owns: [`MemoryStore`]. It supports every optional feature of the contract, so code that it
+//! accepts may still be refused by a store with fewer capabilities. Not here: durability. The
+//! events are lost when the process ends.
 
 mod log;
 mod read;
@@ -18,17 +18,18 @@ use uuid::Uuid;
 
 use self::log::Log;
 use crate::{
-    Answer, Append, Appended, Capabilities, Category, EventId, EventStore, FindAppend, Head,
+    Append, AppendLookup, Appended, Capabilities, Category, Durability, EventId, EventStore, Head,
     Incarnation, Limits, ListCategories, ListStreams, Pages, ReadAll, ReadStream, RecordedAt,
-    StreamDescription, StreamName, Subscribe, Subscription, Survives,
+    StoreFuture, StreamDescription, StreamName, Subscribe, Subscription,
 };
 
-/// How many events a page of a read or of a subscription has at most.
+/// Maximum number of events in a page of a read or a subscription.
 const PAGE_EVENTS_MAX: usize = 256;
 
-/// An event store that keeps everything in memory.
+/// An event store in memory.
 ///
-/// Cloning is cheap, and clones are the same store.
+/// Clones are cheap handles to the same store. Calls complete without waiting, except for a mutex
+/// that is held for one append or one page.
 ///
 /// ```
 /// use gesta_store::{
@@ -52,7 +53,7 @@ pub struct MemoryStore {
     shared: Arc<Shared>,
 }
 
-/// What clones, reads and subscriptions have in common.
+/// State shared by clones, reads and subscriptions.
 struct Shared {
     log: Mutex<Log>,
     clock: Box<dyn Fn() -> RecordedAt + Send + Sync>,
@@ -60,14 +61,14 @@ struct Shared {
 }
 
 impl MemoryStore {
-    /// An empty store that records by the system's clock.
+    /// Creates an empty store that uses the system clock.
     #[must_use]
     pub fn new() -> Self {
         Self::with_clock(system_time)
     }
 
-    /// An empty store that records by this clock. The clock may stand still or fall; what is
-    /// recorded never falls.
+    /// Creates an empty store with this clock. The clock may stand still or go back; recorded times
+    /// never decrease.
     ///
     /// ```
     /// use gesta_store::{
@@ -78,7 +79,8 @@ impl MemoryStore {
     /// # gesta_store::conformance::block_on(async {
     /// let store = MemoryStore::with_clock(|| RecordedAt::from_micros(7));
     /// let event = NewEvent::json(EventId::random(), EventType::new("order-placed")?, "{}");
-    /// store.append(Append::to(StreamName::new("order-1")?, ExpectedRevision::Any, [event])).await?;
+    /// let append = Append::to(StreamName::new("order-1")?, ExpectedRevision::Any, [event]);
+    /// store.append(append).await?;
     ///
     /// let events = store.read_all(ReadAll::forwards()).collect_events().await?;
     /// assert_eq!(events[0].recorded_at, RecordedAt::from_micros(7));
@@ -109,8 +111,8 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl Shared {
-    /// The log is changed only after everything was judged, so a panic of another thread (in a
-    /// clock, say) never leaves half an append behind.
+    /// Ignores poisoning: the log changes only after all checks, so a panic in another thread
+    /// cannot leave half an append behind.
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,19 +123,21 @@ impl Shared {
 }
 
 impl EventStore for MemoryStore {
-    fn append(&self, append: Append) -> Answer<'_, Appended> {
+    fn append(&self, append: Append) -> StoreFuture<'_, Appended> {
         Box::pin(async move {
             append.check(&Limits::DEFAULT)?;
+            // Call the clock outside the lock: it is foreign code.
             let now = self.shared.now();
-            let (appended, waiting) = self.shared.log().append(append, now)?;
-            for waker in waiting {
+            let (appended, wakers) = self.shared.log().append(append, now)?;
+            // Wake outside the lock: a waker may poll, which takes the lock.
+            for waker in wakers {
                 waker.wake();
             }
             Ok(appended)
         })
     }
 
-    fn find_append(&self, first_event: EventId) -> Answer<'_, Option<Appended>> {
+    fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
         Box::pin(async move { Ok(self.shared.log().find_append(first_event)) })
     }
 
@@ -149,20 +153,20 @@ impl EventStore for MemoryStore {
         subscription::open(&self.shared, subscribe)
     }
 
-    fn describe_stream(&self, stream: &StreamName) -> Answer<'_, StreamDescription> {
+    fn describe_stream(&self, stream: &StreamName) -> StoreFuture<'_, StreamDescription> {
         let stream = stream.clone();
         Box::pin(async move { Ok(self.shared.log().describe(&stream)) })
     }
 
-    fn list_streams(&self, list: ListStreams) -> Answer<'_, Vec<StreamName>> {
+    fn list_streams(&self, list: ListStreams) -> StoreFuture<'_, Vec<StreamName>> {
         Box::pin(async move { Ok(self.shared.log().list_streams(&list)) })
     }
 
-    fn list_categories(&self, list: ListCategories) -> Answer<'_, Vec<Category>> {
+    fn list_categories(&self, list: ListCategories) -> StoreFuture<'_, Vec<Category>> {
         Box::pin(async move { Ok(self.shared.log().list_categories(&list)) })
     }
 
-    fn head(&self) -> Answer<'_, Head> {
+    fn head(&self) -> StoreFuture<'_, Head> {
         Box::pin(async move {
             let position = self.shared.log().head();
             Ok(Head { position, incarnation: self.shared.incarnation })
@@ -171,13 +175,13 @@ impl EventStore for MemoryStore {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            survives: Survives::Nothing,
+            durability: Durability::Volatile,
             multi_stream_append: true,
             append_condition: true,
-            find_append: FindAppend::ForEver,
+            find_append: AppendLookup::Unlimited,
             repeat_window_appends: u64::MAX,
             filtered_reads: true,
-            positions_count_events: true,
+            dense_positions: true,
             limits: Limits::DEFAULT,
         }
     }

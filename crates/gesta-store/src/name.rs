@@ -1,82 +1,82 @@
-//! Names: streams, categories, event types, tags.
+//! Names of streams, categories, event types and tags.
 //!
-//! Owns: what a name may be, one rule for all of them. A name is made of UTF-8 of any script, with
-//! spaces, slashes and signs, and is compared byte by byte: neither case nor Unicode's equivalences
-//! make two names one. Refused when a name is made ([`StreamName::new`]): an empty text, one over the
-//! limit, control characters and line separators, and a stream whose id is empty (`order-`) or that
-//! has no room for the `$$` of its metadata stream.
+//! Owns: the syntax of names, one rule for all of them. A name is UTF-8 of any script, with spaces,
+//! slashes and punctuation. Names are compared byte by byte: case and Unicode equivalence are
+//! significant. `new` rejects an empty text, a text over the limit, control characters and line
+//! separators; for streams also an empty id (`order-`), and a name that leaves no room for the `$$`
+//! of its metadata stream.
 //!
-//! Always holds: a value of these types is not empty, within the limit of a record and without a
-//! zero byte, so nobody checks again. Names that earlier versions made are read by
-//! [`StreamName::stored`], whatever the rule is today. Cheap to clone (one shared allocation). Not
-//! here: the names that a store has seen.
+//! A value of these types is not empty, fits into a record, and has no zero byte. `stored` accepts
+//! names of earlier versions, whose rule was weaker. Clones share one allocation. Not here: the
+//! names that are in use in a store.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
-/// Why a text is not a name.
-///
-/// React by fixing the text; nothing was sent to a store.
+/// The reason why a text is not a valid name. Nothing was sent to a store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    /// The text has no bytes.
-    #[error("{what} is empty")]
+    /// The text is empty.
+    #[error("{kind} is empty")]
     Empty {
-        /// Which kind of name was wanted.
-        what: &'static str,
+        /// Kind of name.
+        kind: &'static str,
     },
-    /// The text is longer than the limit.
-    #[error("{what} has {bytes} bytes, more than the limit of {max}")]
+    /// The text is too long.
+    #[error("{kind} has {bytes} bytes, more than the limit of {max}")]
     TooLong {
-        /// Which kind of name was wanted.
-        what: &'static str,
-        /// Length of the text.
+        /// Kind of name.
+        kind: &'static str,
+        /// Length of the text, in bytes.
         bytes: usize,
-        /// The limit.
+        /// Maximum length, in bytes.
         max: usize,
     },
     /// The text has a zero byte.
-    #[error("{what} has a zero byte at {at}")]
+    #[error("{kind} has a zero byte at {at}")]
     ZeroByte {
-        /// Which kind of name was wanted.
-        what: &'static str,
-        /// Where the first one is, in bytes.
+        /// Kind of name.
+        kind: &'static str,
+        /// Offset of the first zero byte.
         at: usize,
     },
-    /// The text has a character that breaks lines or controls terminals.
+    /// The text has a control character or a line separator.
     #[error(
-        "{what} has the control character U+{:04X} at byte {at}; a name has letters, digits, signs and spaces of any script",
+        "{kind} has the control character U+{:04X} at byte {at}; \
+         a name has letters, digits, signs and spaces of any script",
         u32::from(*.character)
     )]
     ControlCharacter {
-        /// Which kind of name was wanted.
-        what: &'static str,
-        /// The first one.
+        /// Kind of name.
+        kind: &'static str,
+        /// The first such character.
         character: char,
-        /// Where it is, in bytes.
+        /// Its offset, in bytes.
         at: usize,
     },
-    /// A stream's name with nothing after the first `-`, where its id belongs.
+    /// The name of a stream has nothing after its first `-`.
     #[error("stream name {text} has no id after its `-`; an id has at least one character")]
     EmptyId {
-        /// The text.
+        /// The rejected text.
         text: String,
     },
-    /// A category with a `-`, which ends the category in a stream's name.
-    #[error("category {text} has a `-`; a category is what stands before the first one")]
+    /// The category has a `-`, which separates category and id in the name of a stream.
+    #[error(
+        "category {text} has a `-`; a category is the part of a stream name before its first `-`"
+    )]
     CategoryHasDash {
-        /// The text.
+        /// The rejected text.
         text: String,
     },
-    /// A tag's key with a `:`, which ends the key in a tag.
-    #[error("tag key {text} has a `:`; a key is what stands before the first one")]
+    /// The tag's key has a `:`, which separates key and value in a tag.
+    #[error("tag key {text} has a `:`; a key is the part of a tag before its first `:`")]
     KeyHasColon {
-        /// The text.
+        /// The rejected text.
         text: String,
     },
 }
 
 impl InvalidName {
-    /// Checks a text by the rule for names that are made, for names that the store does not know of.
+    /// Applies the rule of new names to a text that is not the name of a stream, type or tag.
     ///
     /// ```
     /// use gesta_store::InvalidName;
@@ -91,49 +91,50 @@ impl InvalidName {
     /// ```
     ///
     /// # Errors
-    /// The first thing that is wrong.
-    pub fn check(what: &'static str, text: &str, bytes_max: usize) -> Result<(), Self> {
-        check_stored(what, text, bytes_max)?;
+    ///
+    /// The first violation.
+    pub fn check(kind: &'static str, text: &str, bytes_max: usize) -> Result<(), Self> {
+        check_stored(kind, text, bytes_max)?;
         let mut breaking = text.char_indices().filter(|(_, character)| breaks_lines(*character));
         match breaking.next() {
-            Some((at, character)) => Err(Self::ControlCharacter { what, character, at }),
+            Some((at, character)) => Err(Self::ControlCharacter { kind, character, at }),
             None => Ok(()),
         }
     }
 }
 
-/// Control characters, and Unicode's separators of lines and paragraphs.
+/// Control characters, and the line and paragraph separators of Unicode.
 fn breaks_lines(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
 }
 
-/// The rule of records: what earlier versions let pass is let pass.
+/// Applies the rule of stored names, which includes those of earlier versions.
 pub(crate) fn check_stored(
-    what: &'static str,
+    kind: &'static str,
     text: &str,
     bytes_max: usize,
 ) -> Result<(), InvalidName> {
     if text.is_empty() {
-        return Err(InvalidName::Empty { what });
+        return Err(InvalidName::Empty { kind });
     }
     if text.len() > bytes_max {
-        return Err(InvalidName::TooLong { what, bytes: text.len(), max: bytes_max });
+        return Err(InvalidName::TooLong { kind, bytes: text.len(), max: bytes_max });
     }
     match text.bytes().position(|byte| byte == 0) {
-        Some(at) => Err(InvalidName::ZeroByte { what, at }),
+        Some(at) => Err(InvalidName::ZeroByte { kind, at }),
         None => Ok(()),
     }
 }
 
-/// Declares a checked, cheaply cloned text: one rule, one implementation for all of them.
+/// Declares a checked text type with a cheap `Clone`.
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $max:ident = $bytes:literal) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $max:ident = $bytes:literal) => {
         text_type! {
-            $(#[$doc])* $name, $what, $max = $bytes, of the system: $bytes, stored: $bytes
+            $(#[$doc])* $name, $kind, $max = $bytes, of the system: $bytes, stored: $bytes
         }
     };
     (
-        $(#[$doc:meta])* $name:ident, $what:literal, $max:ident = $bytes:literal,
+        $(#[$doc:meta])* $name:ident, $kind:literal, $max:ident = $bytes:literal,
         of the system: $made:literal, stored: $stored:literal
     ) => {
         $(#[$doc])*
@@ -141,34 +142,36 @@ macro_rules! text_type {
         pub struct $name(Arc<str>);
 
         impl $name {
-            #[doc = concat!("The longest ", $what, ", in bytes of UTF-8.")]
+            #[doc = concat!("Maximum length of a ", $kind, ", in bytes of UTF-8.")]
             pub const $max: usize = $bytes;
 
-            #[doc = concat!("Checks the text and makes it a ", $what, ".")]
+            #[doc = concat!("Creates a ", $kind, " from text.")]
             ///
             /// # Errors
-            /// [`InvalidName`] when the text is empty or too long, or has control characters.
+            ///
+            /// [`InvalidName`] if the text is empty, too long, or has control characters.
             pub fn new(text: impl Into<Arc<str>>) -> Result<Self, InvalidName> {
                 let text = text.into();
-                $crate::InvalidName::check($what, &text, $made)?;
+                $crate::InvalidName::check($kind, &text, $made)?;
                 Self::checked(text)
             }
 
-            #[doc = concat!("A ", $what, " that is stored already.")]
+            #[doc = concat!("Creates a ", $kind, " from text that is already stored.")]
             ///
-            /// For names read from events, files and operators, which earlier versions may have made
-            /// by another rule.
+            /// For names from events, files and operators, which an earlier version may have
+            /// accepted.
             ///
             /// # Errors
-            /// [`InvalidName`] when the text is empty, longer than any record has it, or has a zero
+            ///
+            /// [`InvalidName`] if the text is empty, longer than a record can hold, or has a zero
             /// byte.
             pub fn stored(text: impl Into<Arc<str>>) -> Result<Self, InvalidName> {
                 let text = text.into();
-                $crate::name::check_stored($what, &text, $stored)?;
+                $crate::name::check_stored($kind, &text, $stored)?;
                 Ok(Self(text))
             }
 
-            /// The text.
+            /// Returns the text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -227,11 +230,10 @@ macro_rules! text_type {
 pub(crate) use text_type;
 
 text_type! {
-    /// The name of a stream: the ordered events of one thing, `category-id` by convention.
+    /// The name of a stream, by convention `category-id`.
     ///
-    /// Any UTF-8 without control characters, compared byte by byte. Names that begin with `$` are the
-    /// system's; `$$name` holds the metadata of the stream `name`, and every name leaves room for
-    /// that.
+    /// Names that begin with `$` are reserved: `$$name` holds the metadata of the stream `name`.
+    /// The limit leaves room for this prefix.
     ///
     /// ```
     /// use gesta_store::StreamName;
@@ -246,7 +248,7 @@ text_type! {
 }
 
 text_type! {
-    /// What stands before the first `-` of a stream's name.
+    /// The part of a stream's name before the first `-`.
     ///
     /// ```
     /// use gesta_store::Category;
@@ -271,8 +273,7 @@ text_type! {
 }
 
 text_type! {
-    /// A mark on an event that queries and append conditions can ask for, `key:value` by
-    /// convention.
+    /// A label of an event that queries and append conditions match, by convention `key:value`.
     ///
     /// ```
     /// use gesta_store::Tag;
@@ -288,10 +289,13 @@ impl StreamName {
     const METADATA_PREFIX: &str = "$$";
 
     fn checked(text: Arc<str>) -> Result<Self, InvalidName> {
+        // The prefix may repeat: metadata streams have metadata.
         let described = text.trim_start_matches(Self::METADATA_PREFIX);
         let (bytes, max) = (text.len(), Self::BYTES_MAX);
+        // A name of its own leaves room for the prefix; a metadata stream is as long as its stream
+        // needs.
         if described.len() == bytes && bytes > max {
-            return Err(InvalidName::TooLong { what: "stream name", bytes, max });
+            return Err(InvalidName::TooLong { kind: "stream name", bytes, max });
         }
         if described.split_once('-').is_some_and(|(_, id)| id.is_empty()) {
             return Err(InvalidName::EmptyId { text: text.as_ref().to_owned() });
@@ -299,44 +303,48 @@ impl StreamName {
         Ok(Self(text))
     }
 
-    /// Refuses a name that leaves no room for its metadata stream, as earlier versions made them:
-    /// such a stream is read, deleted and tombstoned, and gets no more events.
+    /// Rejects a name that leaves no room for its metadata stream, as earlier versions accepted
+    /// them. Such a stream can be read, deleted and tombstoned, but takes no more events.
     pub(crate) fn check_room(&self) -> Result<(), InvalidName> {
         let (bytes, max) = (self.0.len(), Self::BYTES_MAX);
         if bytes > max && !self.0.starts_with(Self::METADATA_PREFIX) {
-            return Err(InvalidName::TooLong { what: "stream name", bytes, max });
+            return Err(InvalidName::TooLong { kind: "stream name", bytes, max });
         }
         Ok(())
     }
 
-    /// The part before the first `-`; none when there is no `-`, nothing before it, or the name
-    /// is the system's.
+    /// Returns the part before the first `-`, or `None` for a name without `-`, with nothing before
+    /// it, or that is reserved.
     #[must_use]
     pub fn category(&self) -> Option<Category> {
         if self.is_system() {
             return None;
         }
+        // `-1` has a dash and no category.
         match self.0.split_once('-') {
             Some((category, _)) if !category.is_empty() => Some(Category(category.into())),
             Some(_) | None => None,
         }
     }
 
-    /// Whether the name begins with `$`.
+    /// Returns `true` if the name begins with `$`.
     #[must_use]
     pub fn is_system(&self) -> bool {
         self.0.starts_with('$')
     }
 
-    /// Where this stream's metadata are: `$$` and its name.
+    /// Returns the name of the stream that holds the metadata of this one: `$$` and this name.
     ///
     /// # Errors
-    /// [`InvalidName::TooLong`] when the name is itself that of a metadata stream and has no room.
+    ///
+    /// [`InvalidName::TooLong`] if this is already a metadata stream and leaves no room for the
+    /// prefix.
     pub fn metadata_stream(&self) -> Result<Self, InvalidName> {
         Self::stored(format!("{}{}", Self::METADATA_PREFIX, self.0))
     }
 
-    /// The stream that this one holds the metadata of, if it is a metadata stream.
+    /// Returns the stream whose metadata this stream holds, or `None` if it is not a metadata
+    /// stream.
     #[must_use]
     pub fn described_stream(&self) -> Option<Self> {
         let described = self.0.strip_prefix(Self::METADATA_PREFIX)?;
@@ -364,10 +372,11 @@ impl Tag {
         Ok(Self(text))
     }
 
-    /// The tag `key:value`.
+    /// Creates the tag `key:value`.
     ///
     /// # Errors
-    /// [`InvalidName`] when the key is empty or has a `:`, or the whole is not a tag.
+    ///
+    /// [`InvalidName`] if the key is empty or has a `:`, or if the whole is not a valid tag.
     pub fn of(key: &str, value: &str) -> Result<Self, InvalidName> {
         InvalidName::check("tag key", key, Self::BYTES_MAX)?;
         if key.contains(':') {
@@ -383,14 +392,14 @@ mod tests {
 
     #[test]
     fn a_name_is_refused_with_the_reason() {
-        assert_eq!(StreamName::new(""), Err(InvalidName::Empty { what: "stream name" }));
+        assert_eq!(StreamName::new(""), Err(InvalidName::Empty { kind: "stream name" }));
         assert_eq!(
             StreamName::new("a\0b"),
-            Err(InvalidName::ZeroByte { what: "stream name", at: 1 })
+            Err(InvalidName::ZeroByte { kind: "stream name", at: 1 })
         );
         assert_eq!(
             Tag::new("x".repeat(256)),
-            Err(InvalidName::TooLong { what: "tag", bytes: 256, max: 255 })
+            Err(InvalidName::TooLong { kind: "tag", bytes: 256, max: 255 })
         );
         assert!(StreamName::new("é".repeat(511)).is_ok(), "1,022 bytes of two-byte letters fit");
         let error = StreamName::new("order-\n1").unwrap_err().to_string();

@@ -1,13 +1,13 @@
-//! Which events: queries over types and tags, and filters of reads and subscriptions.
+//! Event queries over types and tags, and filters of reads and subscriptions.
 //!
-//! Owns: the meaning of a match, in [`EventQuery::matches`] and [`Filter::matches`]; stores may
-//! find matches faster, but never other ones. There is no negation.
+//! Owns: the definition of a match ([`EventQuery::matches`], [`Filter::matches`]). A store may
+//! evaluate it differently but must select the same events. There is no negation.
 
 use crate::{Category, EventType, RecordedEvent, StreamName, Tag};
 
-/// One alternative of a query: any of the types, and all of the tags.
+/// One alternative of an [`EventQuery`]: any of the types, and all of the tags.
 ///
-/// No types means every type; no tags means whatever tags.
+/// An empty list of types matches every type; an empty list of tags matches any tags.
 ///
 /// ```
 /// use gesta_store::{EventType, QueryItem, Tag};
@@ -15,8 +15,9 @@ use crate::{Category, EventType, RecordedEvent, StreamName, Tag};
 /// let item = QueryItem::every()
 ///     .of_types([EventType::new("user-registered")?])
 ///     .tagged([Tag::of("email", "a@example.org")?]);
-/// assert!(item.matches(&EventType::new("user-registered")?, &[Tag::of("email", "a@example.org")?]));
-/// assert!(!item.matches(&EventType::new("user-registered")?, &[]));
+/// let registered = EventType::new("user-registered")?;
+/// assert!(item.matches(&registered, &[Tag::of("email", "a@example.org")?]));
+/// assert!(!item.matches(&registered, &[]));
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,37 +27,37 @@ pub struct QueryItem {
 }
 
 impl QueryItem {
-    /// Every event.
+    /// Matches every event.
     #[must_use]
     pub const fn every() -> Self {
         Self { types: Vec::new(), tags: Vec::new() }
     }
 
-    /// Narrowed to events of one of these types.
+    /// Restricts the match to events of any of these types.
     #[must_use]
     pub fn of_types(self, types: impl IntoIterator<Item = EventType>) -> Self {
         Self { types: types.into_iter().collect(), ..self }
     }
 
-    /// Narrowed to events with all of these tags.
+    /// Restricts the match to events with all of these tags.
     #[must_use]
     pub fn tagged(self, tags: impl IntoIterator<Item = Tag>) -> Self {
         Self { tags: tags.into_iter().collect(), ..self }
     }
 
-    /// The types, any of which matches; none means every type.
+    /// Returns the types, any of which matches. Empty: every type.
     #[must_use]
     pub fn types(&self) -> &[EventType] {
         &self.types
     }
 
-    /// The tags, all of which must be there.
+    /// Returns the tags, all of which are required.
     #[must_use]
     pub fn tags(&self) -> &[Tag] {
         &self.tags
     }
 
-    /// Whether an event of this type with these tags is meant.
+    /// Returns `true` if an event of this type with these tags matches.
     #[must_use]
     pub fn matches(&self, event_type: &EventType, tags: &[Tag]) -> bool {
         (self.types.is_empty() || self.types.contains(event_type))
@@ -64,7 +65,7 @@ impl QueryItem {
     }
 }
 
-/// Events that match any of its items; it always has one.
+/// A query that matches an event if any of its items does. Never empty.
 ///
 /// ```
 /// use gesta_store::{EventQuery, EventType, QueryItem, Tag};
@@ -81,33 +82,33 @@ pub struct EventQuery {
 }
 
 impl EventQuery {
-    /// Events that match this item.
+    /// Creates a query with one item.
     #[must_use]
     pub fn of(item: QueryItem) -> Self {
         Self { items: vec![item] }
     }
 
-    /// Also events that match this other item.
+    /// Adds an alternative.
     #[must_use]
     pub fn or(mut self, item: QueryItem) -> Self {
         self.items.push(item);
         self
     }
 
-    /// The alternatives; at least one.
+    /// Returns the alternatives; at least one.
     #[must_use]
     pub fn items(&self) -> &[QueryItem] {
         &self.items
     }
 
-    /// Whether an event of this type with these tags is meant.
+    /// Returns `true` if an event of this type with these tags matches any item.
     #[must_use]
     pub fn matches(&self, event_type: &EventType, tags: &[Tag]) -> bool {
         self.items.iter().any(|item| item.matches(event_type, tags))
     }
 }
 
-/// Which events of the whole store a read or a subscription is about.
+/// Server-side filter for reads and subscriptions of the whole store.
 ///
 /// ```
 /// use gesta_store::{Category, Filter, StreamName};
@@ -119,23 +120,23 @@ impl EventQuery {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Filter {
-    /// All events, the system's included.
+    /// All events, those of system streams included.
     #[default]
     Everything,
-    /// Events of streams with one of these names.
+    /// Events of the streams with these names.
     Streams(Vec<StreamName>),
-    /// Events of streams whose name begins with one of these.
+    /// Events of the streams whose name begins with any of these texts.
     StreamPrefixes(Vec<String>),
-    /// Events of streams in one of these categories.
+    /// Events of the streams in any of these categories.
     Categories(Vec<Category>),
-    /// Events of one of these types.
+    /// Events of any of these types.
     EventTypes(Vec<EventType>),
-    /// Events that match a query.
+    /// Visible events that match a query.
     Query(EventQuery),
 }
 
 impl Filter {
-    /// Whether an event is meant.
+    /// Returns `true` if the filter selects the event. Does not evaluate visibility.
     #[must_use]
     pub fn matches(&self, event: &RecordedEvent) -> bool {
         match self {
@@ -147,7 +148,7 @@ impl Filter {
         }
     }
 
-    /// Whether events of a stream can be meant, as far as its name says.
+    /// Returns `false` if the stream's name alone rules its events out.
     #[must_use]
     pub fn matches_stream(&self, stream: &StreamName) -> bool {
         match self {
@@ -157,6 +158,7 @@ impl Filter {
                 prefixes.iter().any(|prefix| stream.as_str().starts_with(prefix.as_str()))
             }
             Self::Categories(categories) => {
+                // Compare the parsed category: a prefix would match `orders-1`.
                 stream.category().is_some_and(|category| categories.contains(&category))
             }
         }

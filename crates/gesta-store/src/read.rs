@@ -1,8 +1,8 @@
-//! Finite reads: of a stream, or of the whole store.
+//! Finite reads of a stream or of the whole store.
 //!
-//! Owns: [`ReadStream`], [`ReadAll`], and [`Pages`], what both return. Always holds: a read sees
-//! the store as far as it was when the read began, and maybe later events, but never a gap; it
-//! never holds more than a page in memory. Not here: reads that stay live ([`Subscribe`]).
+//! Owns: [`ReadStream`], [`ReadAll`], and their result, [`Pages`]. A read covers at least the
+//! events that were there when it began, without a gap; it may include later ones. It holds one
+//! page in memory at a time. Not here: reads that stay live ([`Subscribe`]).
 //!
 //! [`Subscribe`]: crate::Subscribe
 
@@ -17,7 +17,7 @@ use futures_core::Stream;
 
 use crate::{Filter, Position, RecordedEvent, Revision, StoreError, StreamName, Visibility};
 
-/// Which way a read goes.
+/// Direction of a read.
 ///
 /// ```
 /// use gesta_store::{Direction, ReadAll};
@@ -32,26 +32,27 @@ pub enum Direction {
     Backwards,
 }
 
-/// Where a read begins.
+/// Starting point of a read.
 ///
 /// ```
 /// use gesta_store::{Position, ReadAll, ReadFrom};
 ///
 /// let read = ReadAll::forwards().from(Position::new(7));
-/// assert_eq!(read.from, ReadFrom::Place(Position::new(7)));
+/// assert_eq!(read.from, ReadFrom::At(Position::new(7)));
 /// assert_eq!(ReadAll::backwards().from, ReadFrom::End);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadFrom<Place> {
-    /// Before the first event: where a forward read begins unless told otherwise.
+    /// Before the first event: the default of a forward read.
     Start,
-    /// After the last event: where a backward read begins unless told otherwise.
+    /// After the last event: the default of a backward read.
     End,
-    /// At this place, the event there included. Where there is none, at the next one on the way.
-    Place(Place),
+    /// At this revision or position, inclusive. If there is no event at it, the read starts at the
+    /// next one in its direction.
+    At(Place),
 }
 
-/// A read of one stream. A stream that does not exist, or was deleted, has no events.
+/// Parameters of a read of one stream.
 ///
 /// ```
 /// use gesta_store::{Direction, ReadStream, Revision, StreamName};
@@ -59,78 +60,77 @@ pub enum ReadFrom<Place> {
 /// let last_ten = ReadStream::backwards(StreamName::new("order-1")?).limit(10);
 /// assert_eq!(last_ten.direction, Direction::Backwards);
 /// let rest = ReadStream::forwards(StreamName::new("order-1")?).from(Revision::new(5));
-/// assert_eq!(rest.limit, u64::MAX, "to the end, unless told otherwise");
+/// assert_eq!(rest.limit, u64::MAX, "the default is no limit");
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadStream {
-    /// Which stream.
+    /// The stream's name.
     pub stream: StreamName,
-    /// Which way.
+    /// Direction of the read.
     pub direction: Direction,
-    /// From where.
+    /// Starting point.
     pub from: ReadFrom<Revision>,
-    /// How many events at most.
+    /// Maximum number of events.
     pub limit: u64,
 }
 
 impl ReadStream {
-    /// From the first event on.
+    /// Reads from the first event to the last.
     #[must_use]
     pub fn forwards(stream: StreamName) -> Self {
         Self { stream, direction: Direction::Forwards, from: ReadFrom::Start, limit: u64::MAX }
     }
 
-    /// From the last event back.
+    /// Reads from the last event to the first.
     #[must_use]
     pub fn backwards(stream: StreamName) -> Self {
         Self { stream, direction: Direction::Backwards, from: ReadFrom::End, limit: u64::MAX }
     }
 
-    /// From this revision, the event there included.
+    /// Starts at this revision, inclusive.
     #[must_use]
     pub fn from(self, revision: Revision) -> Self {
-        Self { from: ReadFrom::Place(revision), ..self }
+        Self { from: ReadFrom::At(revision), ..self }
     }
 
-    /// At most so many events.
+    /// Limits the number of events.
     #[must_use]
     pub fn limit(self, events: u64) -> Self {
         Self { limit: events, ..self }
     }
 }
 
-/// A read of the whole store, or of what a filter lets through.
+/// Parameters of a read of the whole store.
 ///
-/// Raw unless told otherwise: deletion, tombstones, truncation, max age and max count hide nothing,
-/// as they do in a stream's reads. With [`Visibility::Visible`] they do here too, as they stand when
-/// a page is made. An event query is about visible events in any case.
+/// By default the read includes hidden events; see [`Visibility`]. A visible read evaluates
+/// visibility when it makes a page, not when it begins.
 ///
 /// ```
 /// use gesta_store::{Category, Filter, Position, ReadAll};
 ///
 /// let orders = ReadAll::forwards()
 ///     .from(Position::new(100))
-///     .only(Filter::Categories(vec![Category::new("order")?]));
+///     .filter(Filter::Categories(vec![Category::new("order")?]));
 /// assert_eq!(orders.limit, u64::MAX);
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadAll {
-    /// Which way.
+    /// Direction of the read.
     pub direction: Direction,
-    /// From where.
+    /// Starting point.
     pub from: ReadFrom<Position>,
-    /// Which events.
+    /// Selection of events.
     pub filter: Filter,
-    /// Whether hidden events are shown.
+    /// Inclusion of hidden events.
     pub visibility: Visibility,
-    /// How many events at most, of those that are shown.
+    /// Maximum number of events returned, after the filter.
     pub limit: u64,
 }
 
 impl ReadAll {
-    /// From the first event on.
+    /// Reads from the first event to the last.
     #[must_use]
     pub const fn forwards() -> Self {
         Self {
@@ -142,7 +142,7 @@ impl ReadAll {
         }
     }
 
-    /// From the last event back.
+    /// Reads from the last event to the first.
     #[must_use]
     pub const fn backwards() -> Self {
         Self {
@@ -154,37 +154,38 @@ impl ReadAll {
         }
     }
 
-    /// From this position, the event there included.
+    /// Starts at this position, inclusive.
     #[must_use]
     pub fn from(self, position: Position) -> Self {
-        Self { from: ReadFrom::Place(position), ..self }
+        Self { from: ReadFrom::At(position), ..self }
     }
 
-    /// Only events that the filter lets through.
+    /// Returns only the events that match the filter.
     #[must_use]
-    pub fn only(self, filter: Filter) -> Self {
+    pub fn filter(self, filter: Filter) -> Self {
         Self { filter, ..self }
     }
 
-    /// With or without hidden events.
+    /// Includes or excludes hidden events.
     #[must_use]
-    pub fn showing(self, visibility: Visibility) -> Self {
+    pub fn visibility(self, visibility: Visibility) -> Self {
         Self { visibility, ..self }
     }
 
-    /// At most so many events.
+    /// Limits the number of events returned.
     #[must_use]
     pub fn limit(self, events: u64) -> Self {
         Self { limit: events, ..self }
     }
 }
 
-/// Some events of a read, in the read's order; never none.
+/// Consecutive events of a read, in its order. Never empty.
 pub type Page = Vec<RecordedEvent>;
 
-/// What a read returns: a stream of pages that ends where the read ends.
+/// The result of a read: a stream of pages.
 ///
-/// An error ends it. Dropping it ends the read.
+/// Ends after the last event or after the first error. Lazy: a page is read when it is polled.
+/// Dropping the value ends the read.
 ///
 /// ```
 /// use gesta_store::Pages;
@@ -197,12 +198,13 @@ pub type Page = Vec<RecordedEvent>;
 pub struct Pages(Pin<Box<dyn Stream<Item = Result<Page, StoreError>> + Send>>);
 
 impl Pages {
-    /// Pages from any stream of them.
+    /// Wraps a stream of pages.
     pub fn new(pages: impl Stream<Item = Result<Page, StoreError>> + Send + 'static) -> Self {
         Self(Box::pin(pages))
     }
 
-    /// Pages that are made when they are asked for, without waiting.
+    /// Wraps an iterator of pages. Each page is produced when it is polled, on the polling thread,
+    /// so the iterator must not block.
     pub fn of<I>(pages: I) -> Self
     where
         I: Iterator<Item = Result<Page, StoreError>> + Send + 'static,
@@ -210,23 +212,25 @@ impl Pages {
         Self::new(Ready(Box::new(pages)))
     }
 
-    /// A read that fails at once.
+    /// Creates a read that returns this error and ends.
     #[must_use]
     pub fn failed(error: StoreError) -> Self {
         Self::of(std::iter::once(Err(error)))
     }
 
-    /// The next page; none after the last.
+    /// Returns the next page, or `None` after the last one or after an error.
     ///
-    /// Cancel-safe: dropping the future loses no page.
+    /// Cancel-safe: no page is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<Result<Page, StoreError>> {
         poll_fn(|context| self.0.as_mut().poll_next(context)).await
     }
 
-    /// All events in one `Vec`: for reads that are known to be small.
+    /// Collects all events into one `Vec`. Memory is not bounded, so use it for reads that are
+    /// known to be small.
     ///
     /// # Errors
-    /// Whatever ended the read; the events before it are dropped.
+    ///
+    /// The error that ended the read. Events read before it are dropped.
     pub async fn collect_events(mut self) -> Result<Vec<RecordedEvent>, StoreError> {
         let mut events = Vec::new();
         while let Some(page) = self.next().await {

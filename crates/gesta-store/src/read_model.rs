@@ -1,14 +1,12 @@
-//! The siblings of an event store: where what is derived from events is kept.
+//! Storage of data that is derived from events: read models, checkpoints, snapshots.
 //!
 //! Owns: [`ReadModelStore`] with its transactions ([`ReadModelTx`]) and portable rows
-//! ([`ReadRows`], [`Rows`]), [`DeadLetter`], [`CheckpointStore`], [`SnapshotStore`], and
-//! [`DatabaseError`], which all of them answer with.
+//! ([`ReadRows`], [`Rows`]), [`DeadLetter`], [`CheckpointStore`], [`SnapshotStore`], and their
+//! error, [`DatabaseError`].
 //!
-//! Always holds: a read model's rows, its checkpoint and its dead letters change in one
-//! transaction, so that each event takes effect exactly once. Everything behind these traits can
-//! be derived again from events, so none of it needs more durability than its own consistency.
-//!
-//! Not here: what a projection does with events, and when; that is the framework's.
+//! The rows, checkpoint and dead letters of a read model change in one transaction, so each event
+//! takes effect exactly once. Everything here can be derived from events again, so it has to be
+//! consistent but not durable. Not here: projections, which belong to the `gesta` crate.
 
 mod checkpoint_store;
 mod database_error;
@@ -20,17 +18,17 @@ mod snapshot_store;
 use std::{fmt, future::Future};
 
 pub use checkpoint_store::CheckpointStore;
-pub use database_error::{Cause, DatabaseAnswer, DatabaseError};
-pub use dead_letter::{DeadLetter, SetAside};
+pub use database_error::{DatabaseError, DatabaseFuture, SharedError};
+pub use dead_letter::{DeadLetter, DeadLetterReason};
 pub use memory::{MemoryReadModels, MemoryReader, MemoryTx};
 pub use rows::{ListRows, ReadRows, Row, Rows};
 pub use snapshot_store::{Fingerprint, Snapshot, SnapshotStore};
 
 use crate::{Checkpoint, Position};
 
-/// Which read model: what one build of a projection fills.
+/// Identity of a read model: one build of a projection.
 ///
-/// A rebuild makes another read model of the same projection, beside the one that answers.
+/// A rebuild creates another read model of the same projection, next to the live one.
 ///
 /// ```
 /// use gesta_store::ReadModelId;
@@ -40,9 +38,9 @@ use crate::{Checkpoint, Position};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReadModelId {
-    /// The projection's name.
+    /// Name of the projection.
     pub projection: String,
-    /// Which build, chosen by the store; a later build has a greater number.
+    /// Number of the build, assigned by the store. Later builds have greater numbers.
     pub build: u64,
 }
 
@@ -52,7 +50,7 @@ impl fmt::Display for ReadModelId {
     }
 }
 
-/// Where a read model is in its life.
+/// The role of a read model among those of its projection.
 ///
 /// ```
 /// use gesta_store::{CreateReadModel, MemoryReadModels, ReadModelStore, Stage};
@@ -62,64 +60,78 @@ impl fmt::Display for ReadModelId {
 /// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Rebuilding };
 /// let names = store.create_read_model(create).await?;
 /// store.switch_to(&names).await?;
-/// assert_eq!(store.list_read_models("names").await?[0].stage, Stage::Answering);
+/// assert_eq!(store.list_read_models("names").await?[0].stage, Stage::Live);
 /// # Ok::<(), gesta_store::DatabaseError>(())
 /// # }).expect("a memory store switches");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Being filled beside the one that answers.
+    /// Being filled; does not answer queries yet.
     Rebuilding,
     /// Answers queries.
-    Answering,
-    /// Answered until another one took its place; kept so that it can answer again.
+    Live,
+    /// Replaced by another one, and kept so that it can go live again.
     Retired,
 }
 
-/// A read model, as its store lists it.
+/// A read model, as listed by its store.
 ///
 /// ```
 /// use gesta_store::{ReadModel, ReadModelId, Stage};
 ///
 /// let id = ReadModelId { projection: "order-summaries".to_owned(), build: 1 };
-/// let fresh = ReadModel { id, version: 1, stage: Stage::Answering, checkpoint: None };
-/// assert!(fresh.checkpoint.is_none(), "nothing was applied yet");
+/// let empty = ReadModel { id, version: 1, stage: Stage::Live, checkpoint: None };
+/// assert!(empty.checkpoint.is_none());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadModel {
-    /// Which one.
+    /// Identity of the read model.
     pub id: ReadModelId,
-    /// The version of the projection that fills it.
+    /// Version of the projection that fills it.
     pub version: u32,
-    /// Where it is in its life.
+    /// Role of the read model.
     pub stage: Stage,
-    /// How far it is; none before anything was applied, and where that cannot be read: whoever opens
-    /// the read model is told why.
+    /// Position up to which events are applied. `None` if no event was applied, or if the stored
+    /// checkpoint is unreadable; opening the read model then returns the error.
     pub checkpoint: Option<Checkpoint>,
 }
 
-/// Asks for an empty read model.
+/// A request for an empty read model.
 ///
 /// ```
 /// use gesta_store::{CreateReadModel, Stage};
 ///
-/// let beside =
+/// let create =
 ///     CreateReadModel { projection: "order-summaries", version: 2, stage: Stage::Rebuilding };
-/// assert_eq!(beside.stage, Stage::Rebuilding);
+/// assert_eq!(create.stage, Stage::Rebuilding);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CreateReadModel<'a> {
-    /// The projection's name.
+    /// Name of the projection.
     pub projection: &'a str,
-    /// The version of the projection that will fill it.
+    /// Version of the projection that will fill it.
     pub version: u32,
-    /// Whether it answers from the start, or is filled beside the one that does.
+    /// [`Stage::Live`], or [`Stage::Rebuilding`] while another one answers.
     pub stage: Stage,
 }
 
-/// A place where projections keep their read models, each with its own checkpoint.
+/// A store of read models, each with its own checkpoint.
 ///
-/// Cheap to clone; clones are the same store. Read models do not block each other's transactions.
+/// Clones are cheap handles to the same store. Transactions of different read models do not wait
+/// for each other. Methods may be called concurrently.
+///
+/// # Errors
+///
+/// Every method may return [`DatabaseError::Unavailable`] (back off and retry) and
+/// [`DatabaseError::Corrupt`] (quarantine the read model and rebuild it). Further errors are listed
+/// with the methods.
+///
+/// # Blocking
+///
+/// A store in the same process may run statements while it is polled. A store on the network must
+/// not block.
+///
+/// # Examples
 ///
 /// ```
 /// use gesta_store::{
@@ -128,7 +140,7 @@ pub struct CreateReadModel<'a> {
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Answering };
+/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
 /// let names = store.create_read_model(create).await?;
 /// let mut tx = store.begin(&names).await?;
 /// tx.put_json("names", "1", &"Ann".into()).await?;
@@ -139,98 +151,107 @@ pub struct CreateReadModel<'a> {
 /// # }).expect("a memory store keeps rows");
 /// ```
 pub trait ReadModelStore: Clone + Send + Sync + 'static {
-    /// An owned transaction over one read model. Dropped without a commit, it never happened.
+    /// An owned transaction on one read model. Dropping it without a commit rolls it back.
     type Tx: ReadModelTx;
-    /// An owned connection for queries on one read model; all that it reads is of one moment.
+    /// An owned connection for queries on one read model. All its reads see the same snapshot.
     type Reader: Send + 'static;
 
-    /// All read models of a projection, by rising build number.
+    /// Returns the read models of a projection, by increasing build number.
     fn list_read_models(
         &self,
         projection: &str,
     ) -> impl Future<Output = Result<Vec<ReadModel>, DatabaseError>> + Send;
 
-    /// Makes an empty read model and says which one it is.
+    /// Creates an empty read model and returns its identity.
     fn create_read_model(
         &self,
         create: CreateReadModel<'_>,
     ) -> impl Future<Output = Result<ReadModelId, DatabaseError>> + Send;
 
-    /// Makes this read model the one that answers and drops all others of its projection, in one
-    /// step: after a crash either the earlier one answers or this one, and never none or both.
+    /// Makes this read model live and drops all others of its projection, atomically: after a crash
+    /// exactly one of them is live.
     ///
-    /// Readers and transactions of the dropped ones that are open stay valid until they end.
+    /// Open readers and transactions of the dropped read models stay valid until they end.
     ///
     /// # Errors
-    /// [`DatabaseError::Missing`] when it was dropped.
+    ///
+    /// - [`DatabaseError::Missing`] if the read model was dropped.
     fn switch_to(
         &self,
         read_model: &ReadModelId,
     ) -> impl Future<Output = Result<(), DatabaseError>> + Send;
 
-    /// Makes this read model the one that answers, in one step, and keeps the one that answered
-    /// before as [`Stage::Retired`]. All others of its projection are dropped.
+    /// Makes this read model live, atomically, and keeps the one that was live as
+    /// [`Stage::Retired`]. Drops all others of its projection.
     ///
     /// # Errors
-    /// [`DatabaseError::Missing`] when it was dropped.
+    ///
+    /// - [`DatabaseError::Missing`] if the read model was dropped.
     fn switch_keeping(
         &self,
         read_model: &ReadModelId,
     ) -> impl Future<Output = Result<(), DatabaseError>> + Send;
 
-    /// Turns a [retired](Stage::Retired) read model into one that is being filled again. One in
-    /// any other stage is left as it is.
+    /// Moves a [retired](Stage::Retired) read model to [`Stage::Rebuilding`]. Has no effect in any
+    /// other stage.
     ///
     /// # Errors
-    /// [`DatabaseError::Missing`] when it was dropped.
+    ///
+    /// - [`DatabaseError::Missing`] if the read model was dropped.
     fn resume(
         &self,
         read_model: &ReadModelId,
     ) -> impl Future<Output = Result<(), DatabaseError>> + Send;
 
-    /// Takes a damaged read model out of use. It is no longer listed; what is stored of it stays
-    /// as evidence where the store has a place for it. Returns that place.
+    /// Takes a damaged read model out of use. It is no longer listed.
+    ///
+    /// Returns the place where its data are kept as evidence, or `None` if the store does not keep
+    /// them.
     fn quarantine(
         &self,
         read_model: &ReadModelId,
     ) -> impl Future<Output = Result<Option<String>, DatabaseError>> + Send;
 
-    /// Drops a read model, if it is there.
+    /// Drops a read model. Has no effect if it does not exist.
     fn drop_read_model(
         &self,
         read_model: &ReadModelId,
     ) -> impl Future<Output = Result<(), DatabaseError>> + Send;
 
-    /// Begins a transaction, after the one that is open on this read model, if any, has ended.
+    /// Begins a transaction. Waits until the open transaction on this read model, if any, has
+    /// ended.
     ///
     /// # Errors
-    /// [`DatabaseError::Missing`] when it was dropped.
+    ///
+    /// - [`DatabaseError::Missing`] if the read model was dropped.
     fn begin(
         &self,
         read_model: &ReadModelId,
     ) -> impl Future<Output = Result<Self::Tx, DatabaseError>> + Send;
 
-    /// A connection for queries. It sees every transaction that was committed before this call
-    /// and never waits for one that is open.
+    /// Opens a connection for queries. It sees every transaction that was committed before the
+    /// call, and does not wait for open ones.
     ///
     /// # Errors
-    /// [`DatabaseError::Missing`] when it was dropped.
+    ///
+    /// - [`DatabaseError::Missing`] if the read model was dropped.
     fn reader(
         &self,
         read_model: &ReadModelId,
     ) -> impl Future<Output = Result<Self::Reader, DatabaseError>> + Send;
 
-    /// A read model's dead letters, by rising position.
+    /// Returns the dead letters of a read model, by increasing position.
     ///
     /// # Errors
-    /// [`DatabaseError::Missing`] when it was dropped.
+    ///
+    /// - [`DatabaseError::Missing`] if the read model was dropped.
     fn dead_letters(
         &self,
         read_model: &ReadModelId,
     ) -> impl Future<Output = Result<Vec<DeadLetter>, DatabaseError>> + Send;
 }
 
-/// Moves a checkpoint from where the caller knows it to where it will be.
+/// A compare-and-set of a checkpoint.
 ///
 /// ```
 /// use gesta_store::{Advance, Checkpoint, Incarnation, Position};
@@ -242,27 +263,34 @@ pub trait ReadModelStore: Clone + Send + Sync + 'static {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advance {
-    /// The checkpoint that the caller has applied up to.
+    /// The checkpoint that the caller has read.
     pub from: Option<Checkpoint>,
-    /// The checkpoint once this transaction is committed.
+    /// The new checkpoint.
     pub to: Checkpoint,
 }
 
-/// A transaction over one read model: its rows, its checkpoint and its dead letters together.
+/// A transaction on one read model: its rows, its checkpoint and its dead letters.
 ///
-/// Owned and `Send`, so that it can be held across an await. Rows are changed in the way of the
-/// database that it belongs to, or through [`Rows`].
+/// Owned and `Send`, so it can be held across an `.await`. Rows are changed through [`Rows`] or
+/// through the database's own interface.
+///
+/// # Cancellation
+///
+/// Dropping the transaction rolls it back. If the future of [`commit`](Self::commit) is dropped,
+/// the outcome is unknown; the stored checkpoint tells it.
+///
+/// # Examples
 ///
 /// ```
 /// use gesta_store::{
-///     Advance, Checkpoint, CreateReadModel, DatabaseError, Incarnation, MemoryReadModels, Position,
-///     ReadModelStore, ReadModelTx, Stage,
+///     Advance, Checkpoint, CreateReadModel, DatabaseError, Incarnation, MemoryReadModels,
+///     Position, ReadModelStore, ReadModelTx, Stage,
 /// };
 /// use uuid::Uuid;
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Answering };
+/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
 /// let names = store.create_read_model(create).await?;
 /// let to = Checkpoint { position: Position::new(7), incarnation: Incarnation::new(Uuid::nil()) };
 ///
@@ -271,57 +299,64 @@ pub struct Advance {
 /// tx.commit().await?;
 ///
 /// let mut late = store.begin(&names).await?;
-/// let refused = late.advance(Advance { from: None, to }).await;
-/// assert!(matches!(refused, Err(DatabaseError::Overtaken { .. })), "someone else was here");
+/// let conflict = late.advance(Advance { from: None, to }).await;
+/// assert!(matches!(conflict, Err(DatabaseError::CheckpointConflict { .. })));
 /// # Ok::<(), DatabaseError>(())
 /// # }).expect("a memory store keeps checkpoints");
 /// ```
 pub trait ReadModelTx: Send + 'static {
-    /// The checkpoint, as this transaction sees it.
+    /// Returns the checkpoint, as seen by this transaction.
     fn checkpoint(
         &mut self,
     ) -> impl Future<Output = Result<Option<Checkpoint>, DatabaseError>> + Send;
 
-    /// Moves the checkpoint, if it still is where the caller knows it.
+    /// Moves the checkpoint if it equals [`Advance::from`].
     ///
     /// # Errors
-    /// [`DatabaseError::Overtaken`] when it is elsewhere: another writer applied events
-    /// meanwhile. Roll back and go on from the stored checkpoint.
+    ///
+    /// - [`DatabaseError::CheckpointConflict`] if it does not: another writer has applied events.
+    ///   Roll back and continue from the stored checkpoint.
     fn advance(
         &mut self,
         advance: Advance,
     ) -> impl Future<Output = Result<(), DatabaseError>> + Send;
 
-    /// Keeps a dead letter, in place of one for the same position.
+    /// Stores a dead letter, in place of an earlier one for the same position.
     fn put_dead_letter(
         &mut self,
         letter: DeadLetter,
     ) -> impl Future<Output = Result<(), DatabaseError>> + Send;
 
-    /// Forgets the dead letter of this position. Returns whether there was one: of two
-    /// transactions that forget the same one, only the first is told so.
+    /// Deletes the dead letter at this position. Returns `true` if it existed; of two transactions
+    /// that delete the same one, only the first gets `true`.
     fn delete_dead_letter(
         &mut self,
         position: Position,
     ) -> impl Future<Output = Result<bool, DatabaseError>> + Send;
 
-    /// A property of the read model, as this transaction sees it: a short text about the rows as a
-    /// whole, such as which events they are made from. Names are the writer's.
+    /// Returns a property of the read model, as seen by this transaction.
+    ///
+    /// Properties are short texts about the rows as a whole, such as the event types that they are
+    /// derived from. The writer chooses the names.
     fn property(
         &mut self,
         name: &str,
     ) -> impl Future<Output = Result<Option<String>, DatabaseError>> + Send;
 
-    /// Sets a property, whether it was set or not.
+    /// Sets a property, in place of an earlier value.
     fn set_property(
         &mut self,
         name: &str,
         value: &str,
     ) -> impl Future<Output = Result<(), DatabaseError>> + Send;
 
-    /// Makes everything that was done in it visible and lasting, at once.
+    /// Commits: makes all changes visible and durable, atomically.
+    ///
+    /// # Errors
+    ///
+    /// - [`DatabaseError::Unavailable`]: the outcome is unknown. The stored checkpoint tells it.
     fn commit(self) -> impl Future<Output = Result<(), DatabaseError>> + Send;
 
-    /// Undoes everything that was done in it.
+    /// Discards all changes.
     fn rollback(self) -> impl Future<Output = Result<(), DatabaseError>> + Send;
 }

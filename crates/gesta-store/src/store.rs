@@ -1,8 +1,8 @@
 //! The trait that every event store implements.
 //!
-//! Owns: [`EventStore`]. Always holds: it is object-safe, asynchronous, and has no synchronous
-//! twin; it names no runtime. Whether something that implements it *is* a store is decided by the
-//! [`conformance`](mod@crate::conformance) suite.
+//! Owns: [`EventStore`]. The trait is object-safe and asynchronous, has no synchronous twin, and
+//! depends on no runtime. The [`conformance`](mod@crate::conformance) suite checks an
+//! implementation.
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -12,10 +12,32 @@ use crate::{
     StreamDescription, StreamName, Subscribe, Subscription, TombstoneStream, lifecycle,
 };
 
-/// The future of an answer.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+/// The boxed future that the methods of [`EventStore`] return.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// A place where events are appended and read again.
+/// An append-only store of events, ordered by stream and by position.
+///
+/// Methods take `&self` and may be called concurrently from any number of tasks.
+///
+/// # Implementing
+///
+/// - `append` calls [`Append::check`] first, so that all stores reject the same input.
+/// - A capability that the store lacks is refused with [`StoreError::Unsupported`]; a store never
+///   approximates it.
+/// - An event that was acknowledged is visible to every read that begins afterwards.
+/// - A future wakes its task when the result is ready. It must not depend on a particular runtime;
+///   an adapter for a driver that needs one spawns its calls there.
+/// - [`set_stream_metadata`](Self::set_stream_metadata), [`delete_stream`](Self::delete_stream) and
+///   [`tombstone_stream`](Self::tombstone_stream) have default implementations on top of `append`.
+///   They need [`Capabilities::multi_stream_append`].
+///
+/// # Blocking
+///
+/// The contract does not say which thread does I/O. A store in the same process may read local
+/// files while it is polled; a store on the network must not block. Use `spawn_blocking` or a
+/// runtime of its own for an embedded store if the latency of other tasks matters.
+///
+/// # Examples
 ///
 /// ```
 /// use gesta_store::{
@@ -34,63 +56,110 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 /// # }).expect("a memory store appends and reads");
 /// ```
 pub trait EventStore: Send + Sync + 'static {
-    /// Appends events to one or several streams, all or nothing.
+    /// Appends events to one or several streams atomically.
     ///
-    /// Expectations and the condition are judged as of one moment, before any event of this
-    /// append. **A repeat** is judged before them: an append with the event ids of an earlier one,
-    /// for the same streams in the same order with the same expectations, returns the first
-    /// answer, whatever became of its condition and its pure checks since; ids that are there only
-    /// in part are a conflict. Where every stream that gets events has an exact or no-stream
-    /// expectation a repeat is recognized for ever, else within
-    /// [`Capabilities::repeat_window_appends`]. An append without events only checks, and is never
-    /// a repeat.
+    /// All expectations and the condition are evaluated against one state of the store, the state
+    /// before the first event of this append. Either all events are recorded, at increasing
+    /// positions in the order of [`Append::events`], or none is. An append without events only
+    /// checks its expectations and returns the head.
     ///
-    /// Dropping the future does not cancel the append; its outcome is then unknown.
+    /// # Repeats
+    ///
+    /// An append with the event ids of an earlier append, for the same streams in the same order,
+    /// with the same expectations, is a repeat. It returns the result of the first append and
+    /// records nothing. This holds even if the expectations, the condition or the streams without
+    /// events no longer hold. Ids that match an earlier append only in part, or with an expectation
+    /// that the earlier append cannot have met, are a [`Conflict::PartialRepeat`](crate::Conflict).
+    /// A store may also accept a repeat with another expectation that the earlier append met. A
+    /// repeat is recognized without limit if every stream that gets events is expected at
+    /// [`NoStream`](crate::ExpectedRevision::NoStream) or
+    /// [`Exact`](crate::ExpectedRevision::Exact), and otherwise within the last
+    /// [`Capabilities::repeat_window_appends`] appends. An append without events is never a repeat.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future does not cancel the append: its outcome is unknown. Appending again with
+    /// the same event ids is safe and returns the result.
     ///
     /// # Errors
-    /// [`Conflict`](StoreError::Conflict): load and decide again.
-    /// [`Rejected`](StoreError::Rejected), [`Unsupported`](StoreError::Unsupported),
-    /// [`Deleted`](StoreError::Deleted): fix the call.
-    /// [`Overloaded`](StoreError::Overloaded): back off and retry.
-    /// [`Unavailable`](StoreError::Unavailable): outcome unknown, retry with the same event ids.
-    /// [`Stopped`](StoreError::Stopped), [`Corrupt`](StoreError::Corrupt): a human's turn.
-    fn append(&self, append: Append) -> Answer<'_, Appended>;
+    ///
+    /// - [`Conflict`](StoreError::Conflict): an expectation or the condition failed. Load and
+    ///   decide again.
+    /// - [`Rejected`](StoreError::Rejected), [`Unsupported`](StoreError::Unsupported),
+    ///   [`Deleted`](StoreError::Deleted): the call is wrong. Do not retry it.
+    /// - [`Overloaded`](StoreError::Overloaded): nothing was appended. Back off and retry.
+    /// - [`Unavailable`](StoreError::Unavailable): the outcome is unknown. Retry with the same
+    ///   event ids.
+    /// - [`Stopped`](StoreError::Stopped), [`Corrupt`](StoreError::Corrupt): not retryable. Alert
+    ///   an operator.
+    fn append(&self, append: Append) -> StoreFuture<'_, Appended>;
 
-    /// What the append whose first event has this id returned, if it is there.
+    /// Returns the result of the append whose first event has this id, or `None`.
+    ///
+    /// Resolves the unknown outcome of an append: `Some` says that it was recorded. `None` is
+    /// conclusive only within the range that [`Capabilities::find_append`] states, and only once
+    /// the append is no longer in flight.
     ///
     /// # Errors
-    /// [`Unsupported`](StoreError::Unsupported) where
-    /// [`Capabilities::find_append`] says never.
-    fn find_append(&self, first_event: EventId) -> Answer<'_, Option<Appended>>;
-
-    /// Reads a stream, without what is hidden by its metadata.
     ///
-    /// Ends with [`Deleted`](StoreError::Deleted) on a tombstoned stream.
+    /// - [`Unsupported`](StoreError::Unsupported) if [`Capabilities::find_append`] is
+    ///   [`AppendLookup::Unsupported`](crate::AppendLookup::Unsupported).
+    fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>>;
+
+    /// Reads a stream, in the order of revisions, without the events that its metadata hide.
+    ///
+    /// A stream that does not exist or is deleted has no events. Pages are read lazily, when they
+    /// are polled.
+    ///
+    /// # Errors
+    ///
+    /// - [`Deleted`](StoreError::Deleted), as the item of the stream of pages, if the stream is
+    ///   tombstoned.
     fn read_stream(&self, read: ReadStream) -> Pages;
 
-    /// Reads the whole store, or what a filter lets through, in order of positions. Raw unless it is
-    /// asked for visible events; an event query is about visible events only.
+    /// Reads the whole store, or the events that a filter selects, in the order of positions.
+    ///
+    /// Includes hidden events unless the read asks for [`Visibility::Visible`](crate::Visibility);
+    /// a read with [`Filter::Query`](crate::Filter::Query) returns visible events only. Pages are
+    /// read lazily.
+    ///
+    /// # Errors
+    ///
+    /// - [`Unsupported`](StoreError::Unsupported), as the item of the stream of pages, for any
+    ///   filter but [`Filter::Everything`](crate::Filter::Everything) if
+    ///   [`Capabilities::filtered_reads`] is `false`.
     fn read_all(&self, read: ReadAll) -> Pages;
 
-    /// Catches up from a place, then stays live.
+    /// Subscribes to a stream or to the whole store: delivers past events, then new ones.
+    ///
+    /// Returns at once. Errors are delivered by the [`Subscription`], and end it.
     fn subscribe(&self, subscribe: Subscribe) -> Subscription;
 
-    /// What is known of a stream.
-    fn describe_stream(&self, stream: &StreamName) -> Answer<'_, StreamDescription>;
+    /// Returns the state, head and metadata of a stream.
+    ///
+    /// A stream without events has the state [`StreamState::Missing`](crate::StreamState), which is
+    /// not an error.
+    fn describe_stream(&self, stream: &StreamName) -> StoreFuture<'_, StreamDescription>;
 
-    /// Names of streams, in byte order.
-    fn list_streams(&self, list: ListStreams) -> Answer<'_, Vec<StreamName>>;
+    /// Returns names of streams, in byte order.
+    ///
+    /// Lists the streams at the time of the call. Pages of one listing are separate calls, so
+    /// streams that are created or deleted in between may be missing.
+    fn list_streams(&self, list: ListStreams) -> StoreFuture<'_, Vec<StreamName>>;
 
-    /// Categories, in byte order.
-    fn list_categories(&self, list: ListCategories) -> Answer<'_, Vec<Category>>;
+    /// Returns categories, in byte order. A category stays listed when its streams are deleted.
+    fn list_categories(&self, list: ListCategories) -> StoreFuture<'_, Vec<Category>>;
 
-    /// Where the store ends.
-    fn head(&self) -> Answer<'_, Head>;
+    /// Returns the position of the last event, and the incarnation of the store.
+    ///
+    /// Reflects every append that was acknowledged before the call.
+    fn head(&self) -> StoreFuture<'_, Head>;
 
-    /// How far the last event's recorded time is ahead of `now`; zero where it is not. More than a
-    /// minute says that the clock is wrong or was: until it has caught up, all events are recorded at
-    /// that time, and max ages count from it.
-    fn recorded_ahead(&self, now: RecordedAt) -> Answer<'_, Duration> {
+    /// Returns how far the last event's recorded time is ahead of `now`, or zero.
+    ///
+    /// More than a minute means that the clock is or was wrong. Until the clock has caught up, all
+    /// events are recorded at that time, and max age counts from it.
+    fn recorded_ahead(&self, now: RecordedAt) -> StoreFuture<'_, Duration> {
         let last = self.read_all(ReadAll::backwards().limit(1)).collect_events();
         Box::pin(async move {
             let last = last.await?;
@@ -98,32 +167,41 @@ pub trait EventStore: Send + Sync + 'static {
         })
     }
 
-    /// What this store can do. Never changes while it is open.
+    /// Returns the limits and optional features of this store. The value never changes while the
+    /// store is open.
     fn capabilities(&self) -> Capabilities;
 
-    /// Sets a stream's metadata, all of them. What a deletion has hidden stays hidden.
+    /// Replaces the metadata of a stream.
+    ///
+    /// Events that a deletion has hidden stay hidden, whatever the new metadata say. The default
+    /// implementation looks the deletion up and retries after a concurrent change.
     ///
     /// # Errors
-    /// As [`append`](Self::append).
-    fn set_stream_metadata(&self, change: SetStreamMetadata) -> Answer<'_, Appended> {
+    ///
+    /// The same as [`append`](Self::append).
+    fn set_stream_metadata(&self, change: SetStreamMetadata) -> StoreFuture<'_, Appended> {
         Box::pin(lifecycle::set_metadata(self, change))
     }
 
-    /// Deletes a stream: hides all its events so far. An append revives it.
+    /// Deletes a stream: hides all events that it has now. A later append revives the stream, and
+    /// its revisions continue.
     ///
-    /// Returns the head where there was nothing to delete and nothing was expected.
+    /// Deleting a stream that does not exist or is already deleted appends nothing and returns the
+    /// head, unless [`DeleteStream::expected`] says otherwise.
     ///
     /// # Errors
-    /// As [`append`](Self::append).
-    fn delete_stream(&self, delete: DeleteStream) -> Answer<'_, Appended> {
+    ///
+    /// The same as [`append`](Self::append).
+    fn delete_stream(&self, delete: DeleteStream) -> StoreFuture<'_, Appended> {
         Box::pin(lifecycle::delete(self, delete))
     }
 
-    /// Forbids a stream for ever.
+    /// Tombstones a stream: hides all its events and refuses further appends. Cannot be undone.
     ///
     /// # Errors
-    /// As [`append`](Self::append).
-    fn tombstone_stream(&self, tombstone: TombstoneStream) -> Answer<'_, Appended> {
+    ///
+    /// The same as [`append`](Self::append).
+    fn tombstone_stream(&self, tombstone: TombstoneStream) -> StoreFuture<'_, Appended> {
         Box::pin(lifecycle::tombstone(self, tombstone))
     }
 }

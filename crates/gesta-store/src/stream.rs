@@ -1,8 +1,8 @@
-//! Streams as things: their metadata, their end, and listing them.
+//! Streams as a whole: metadata, deletion, tombstones and listing.
 //!
-//! Owns: [`StreamMetadata`] and its JSON form (the names that KurrentDB uses, so that its tools
-//! read them), and the requests about whole streams. Always holds: metadata are events of the
-//! stream `$$name`, so the log alone is the truth. Not here: how a store finds them.
+//! Owns: [`StreamMetadata`] with its JSON form (the names of KurrentDB, so that its tools can read
+//! them), and the requests about streams. Metadata are events of the stream `$$name`: the log is
+//! the only source of truth. Not here: how a store finds the current metadata.
 
 use std::{num::NonZeroU64, time::Duration};
 
@@ -19,11 +19,11 @@ const TRUNCATE_BEFORE: &str = "$tb";
 const CACHE_CONTROL: &str = "$cacheControl";
 const ACL: &str = "$acl";
 
-/// What holds for a stream as a whole: which of its events reads still show, who may use it.
+/// Metadata of a stream: which of its events are hidden, and who may use it.
 ///
-/// Hidden events are not in event queries and append conditions either. A raw
-/// [`read_all`](crate::EventStore::read_all) shows them until they are scavenged
-/// ([`Visibility`](crate::Visibility)). Revisions never restart.
+/// Hidden events are not returned by reads of the stream, and do not match event queries and append
+/// conditions. [`read_all`](crate::EventStore::read_all) returns them until they are scavenged,
+/// unless it asks for [`Visibility::Visible`](crate::Visibility). Revisions are not affected.
 ///
 /// ```
 /// use gesta_store::{Revision, StreamMetadata};
@@ -37,22 +37,22 @@ const ACL: &str = "$acl";
 /// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct StreamMetadata {
-    /// Events older than this are hidden; whole seconds.
+    /// Hides events older than this. Whole seconds.
     pub max_age: Option<Duration>,
-    /// Only so many of the last events are shown.
+    /// Hides all but the last n events.
     pub max_count: Option<NonZeroU64>,
-    /// Events before this revision are hidden. A head before it means: deleted. Setting it lower
+    /// Hides events before this revision. Beyond the head it deletes the stream. A lower value
     /// shows events again, except those that a deletion has hidden.
     pub truncate_before: Option<Revision>,
-    /// How long the head of the stream may be cached by HTTP clients; whole seconds.
+    /// Time for which HTTP clients may cache the head of the stream. Whole seconds.
     pub cache_control: Option<Duration>,
-    /// Who may use the stream; kept for servers, which enforce it.
+    /// Access rights. Stored for servers, which enforce them; stores do not.
     pub acl: Option<Acl>,
-    /// Whatever else, by names that do not begin with `$`.
+    /// Other entries. Their names do not begin with `$`.
     pub custom: Map<String, Value>,
 }
 
-/// Who may use a stream: names of users or roles for each right.
+/// Access rights of a stream: the users and roles that have each right.
 ///
 /// ```
 /// use gesta_store::Acl;
@@ -62,23 +62,23 @@ pub struct StreamMetadata {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Acl {
-    /// May read events (`$r`).
+    /// Read events (`$r`).
     pub read: Vec<String>,
-    /// May append (`$w`).
+    /// Append events (`$w`).
     pub append: Vec<String>,
-    /// May delete (`$d`).
+    /// Delete the stream (`$d`).
     pub delete: Vec<String>,
-    /// May read metadata (`$mr`).
+    /// Read the metadata (`$mr`).
     pub read_metadata: Vec<String>,
-    /// May set metadata (`$mw`).
+    /// Set the metadata (`$mw`).
     pub set_metadata: Vec<String>,
 }
 
 impl StreamMetadata {
-    /// The type of the event that sets a stream's metadata, in the stream `$$name`.
+    /// Type of the event in `$$name` that sets the metadata.
     pub const EVENT_TYPE: &str = "$metadata";
 
-    /// The JSON form, an object; what is not set is left out.
+    /// Encodes the metadata as a JSON object. Unset values are left out.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         let mut json = Map::new();
@@ -94,17 +94,20 @@ impl StreamMetadata {
         if let Some(acl) = &self.acl {
             json.insert(ACL.to_owned(), acl.to_value());
         }
+        // Custom names cannot collide: reserved ones begin with `$`.
         json.extend(self.custom.clone());
         Value::Object(json).to_string().into_bytes()
     }
 
-    /// Reads the JSON form. Names that begin with `$` and are not known are refused.
+    /// Decodes the metadata from JSON.
     ///
     /// # Errors
-    /// [`Invalid::Metadata`] with what cannot be read.
+    ///
+    /// [`Invalid::Metadata`] if the JSON is not an object, a value has the wrong type, or a name
+    /// begins with `$` and is unknown.
     pub fn from_json(json: &[u8]) -> Result<Self, StoreError> {
         let json: Map<String, Value> =
-            serde_json::from_slice(json).map_err(|error| unreadable(error.to_string()))?;
+            serde_json::from_slice(json).map_err(|error| malformed(error.to_string()))?;
         let mut metadata = Self::default();
         for (name, value) in json {
             metadata.set(name, value)?;
@@ -117,44 +120,52 @@ impl StreamMetadata {
             MAX_AGE => self.max_age = Some(Duration::from_secs(number(&name, &value)?)),
             MAX_COUNT => {
                 let count = NonZeroU64::new(number(&name, &value)?);
-                self.max_count = Some(count.ok_or_else(|| unreadable(format!("{name} is 0")))?);
+                self.max_count = Some(
+                    count.ok_or_else(|| malformed(format!("{name} must be at least 1; got 0")))?,
+                );
             }
             TRUNCATE_BEFORE => self.truncate_before = Some(Revision::new(number(&name, &value)?)),
             CACHE_CONTROL => self.cache_control = Some(Duration::from_secs(number(&name, &value)?)),
             ACL => self.acl = Some(Acl::from_value(value)?),
+            // Do not drop what a newer version may have meant.
             unknown if unknown.starts_with('$') => {
-                return Err(unreadable(format!("{unknown} is not known")));
+                return Err(malformed(format!(
+                    "unknown name {unknown}; names that begin with `$` are reserved"
+                )));
             }
             _ => drop(self.custom.insert(name, value)),
         }
         Ok(())
     }
 
-    /// Whether a stream with this head is deleted: all its events so far are truncated.
+    /// Returns `true` if a stream with this head is deleted: all its events are truncated.
     #[must_use]
     pub fn deletes(&self, head: Revision) -> bool {
         self.truncate_before.is_some_and(|before| before > head)
     }
 
-    /// The first revision that a stream's reads show by count and truncation, given its head.
+    /// Returns the first revision that count and truncation leave visible in a stream with this
+    /// head.
     #[must_use]
-    pub fn first_shown(&self, head: Revision) -> Revision {
+    pub fn first_visible(&self, head: Revision) -> Revision {
         let truncated = self.truncate_before.unwrap_or(Revision::FIRST);
+        // The last n revisions are `head + 1 - n` and later.
         let counted = self
             .max_count
             .map_or(0, |count| head.number().saturating_add(1).saturating_sub(count.get()));
+        // The stricter of the two applies.
         truncated.max(Revision::new(counted))
     }
 
-    /// Whether reads of a stream with this head show an event of it, at `now`.
+    /// Returns `true` if a read at `now` of a stream with this head returns the event.
     #[must_use]
-    pub fn shows(&self, event: &RecordedEvent, head: Revision, now: RecordedAt) -> bool {
-        event.revision >= self.first_shown(head) && !self.expires(event.recorded_at, now)
+    pub fn is_visible(&self, event: &RecordedEvent, head: Revision, now: RecordedAt) -> bool {
+        event.revision >= self.first_visible(head) && !self.is_expired(event.recorded_at, now)
     }
 
-    /// Whether max age hides an event recorded then, at `now`.
+    /// Returns `true` if max age hides, at `now`, an event recorded at `recorded_at`.
     #[must_use]
-    pub fn expires(&self, recorded_at: RecordedAt, now: RecordedAt) -> bool {
+    pub fn is_expired(&self, recorded_at: RecordedAt, now: RecordedAt) -> bool {
         self.max_age.is_some_and(|max| now.since(recorded_at) > max)
     }
 }
@@ -173,7 +184,7 @@ impl Acl {
 
     fn from_value(value: Value) -> Result<Self, StoreError> {
         let Value::Object(rights) = value else {
-            return Err(unreadable(format!("{ACL} is not an object")));
+            return Err(malformed(format!("{ACL} must be an object")));
         };
         let mut acl = Self::default();
         for (right, names) in rights {
@@ -183,7 +194,11 @@ impl Acl {
                 "$d" => &mut acl.delete,
                 "$mr" => &mut acl.read_metadata,
                 "$mw" => &mut acl.set_metadata,
-                unknown => return Err(unreadable(format!("{ACL} has no right {unknown}"))),
+                unknown => {
+                    return Err(malformed(format!(
+                        "{ACL} has no right {unknown}; expected $r, $w, $d, $mr or $mw"
+                    )));
+                }
             };
             *list = names_of(&right, names)?;
         }
@@ -191,10 +206,11 @@ impl Acl {
     }
 }
 
-/// One name or a list of names.
+/// Decodes a name or a list of names.
 fn names_of(right: &str, value: Value) -> Result<Vec<String>, StoreError> {
-    let not_names = || unreadable(format!("{right} is neither a name nor a list of names"));
+    let not_names = || malformed(format!("{right} must be a name or a list of names"));
     match value {
+        // KurrentDB writes a single name without a list.
         Value::String(name) => Ok(vec![name]),
         Value::Array(names) => names
             .into_iter()
@@ -205,27 +221,27 @@ fn names_of(right: &str, value: Value) -> Result<Vec<String>, StoreError> {
 }
 
 fn number(name: &str, value: &Value) -> Result<u64, StoreError> {
-    value.as_u64().ok_or_else(|| unreadable(format!("{name} is not a whole number")))
+    value.as_u64().ok_or_else(|| malformed(format!("{name} must be a non-negative integer")))
 }
 
-fn unreadable(reason: String) -> StoreError {
+fn malformed(reason: String) -> StoreError {
     Invalid::Metadata { reason }.into()
 }
 
-/// Where a stream is in its life.
+/// The state of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamState {
     /// No event was ever appended.
     Missing,
-    /// It has events and is not deleted.
+    /// The stream has events and is not deleted.
     Live,
-    /// Deleted; an append revives it, and revisions go on.
+    /// All events are hidden. An append revives the stream, and its revisions continue.
     Deleted,
-    /// Gone for ever.
+    /// The name can never be used again.
     Tombstoned,
 }
 
-/// What a store knows of one stream.
+/// The state, head and metadata of a stream.
 ///
 /// ```
 /// use gesta_store::{EventStore, StreamName, StreamState, memory::MemoryStore};
@@ -239,21 +255,20 @@ pub enum StreamState {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamDescription {
-    /// Where it is in its life.
+    /// The stream's state.
     pub state: StreamState,
-    /// Its last revision, hidden or not.
+    /// The last revision, hidden or not.
     pub head: Option<Revision>,
-    /// Its metadata; the default where none were set.
+    /// The metadata; the default if none were set.
     pub metadata: StreamMetadata,
-    /// The head of the stream `$$name`, where metadata were ever set.
+    /// The head of the stream `$$name`, or `None` if no metadata were ever set.
     pub metadata_revision: Option<Revision>,
 }
 
-/// Sets a stream's metadata, all of them.
+/// A request that replaces the metadata of a stream.
 ///
-/// A deletion stays: where the stream is deleted, or was and has been revived, what the deletion has
-/// hidden stays hidden, whatever `truncate_before` is or is left out. A truncation that deleted
-/// nothing may be taken back.
+/// A deletion persists: events that it has hidden stay hidden, whatever `truncate_before` says. A
+/// truncation that did not delete the stream can be undone.
 ///
 /// ```
 /// use gesta_store::{ExpectedRevision, SetStreamMetadata, StreamMetadata, StreamName};
@@ -268,15 +283,17 @@ pub struct StreamDescription {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct SetStreamMetadata {
-    /// Which stream, whether it exists yet or not.
+    /// The stream's name. The stream need not exist.
     pub stream: StreamName,
-    /// What is expected of the stream `$$name`.
+    /// The expected revision of the stream `$$name`.
     pub expected_metadata: ExpectedRevision,
-    /// The metadata from now on.
+    /// The new metadata.
     pub metadata: StreamMetadata,
 }
 
-/// Hides all events of a stream from its reads; an append revives it, and revisions go on.
+/// A request to delete a stream: hides all its events.
+///
+/// An append revives the stream, and its revisions continue.
 ///
 /// ```
 /// use gesta_store::{DeleteStream, ExpectedRevision, StreamName};
@@ -290,14 +307,15 @@ pub struct SetStreamMetadata {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteStream {
-    /// Which stream.
+    /// The stream's name.
     pub stream: StreamName,
-    /// What must hold of it. With `Any`, deleting what is not there is no error.
+    /// The expected revision. With [`ExpectedRevision::Any`] the deletion of a missing stream
+    /// succeeds.
     pub expected: ExpectedRevision,
 }
 
-/// Forbids a stream for ever: reads and appends answer
-/// [`StoreError::Deleted`](crate::StoreError::Deleted).
+/// A request to tombstone a stream: reads and appends then return
+/// [`StoreError::Deleted`](crate::StoreError::Deleted). Cannot be undone.
 ///
 /// ```
 /// use gesta_store::{ExpectedRevision, StreamName, TombstoneStream};
@@ -311,20 +329,21 @@ pub struct DeleteStream {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TombstoneStream {
-    /// Which stream, whether it exists or not.
+    /// The stream's name. The stream need not exist.
     pub stream: StreamName,
-    /// What must hold of it.
+    /// The expected revision.
     pub expected: ExpectedRevision,
 }
 
 impl TombstoneStream {
-    /// The type of the event that tombstones a stream, in the stream `$$name`.
+    /// Type of the event in `$$name` that tombstones the stream.
     pub const EVENT_TYPE: &str = "$tombstone";
 }
 
-/// Asks for names of streams, in byte order: those that have events and are not deleted.
+/// A request for names of streams that have events and are neither deleted nor tombstoned, in byte
+/// order.
 ///
-/// Names that begin with `$` are listed only under a prefix that does.
+/// Names that begin with `$` are listed only if the prefix does.
 ///
 /// ```
 /// use gesta_store::ListStreams;
@@ -334,15 +353,16 @@ impl TombstoneStream {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListStreams {
-    /// Only names that begin with this; empty: all.
+    /// Prefix of the names; empty for all.
     pub prefix: String,
-    /// Only names after this one, so that the last name of a page asks for the next page.
+    /// Lists names after this one: pass the last name of a page to get the next page.
     pub after: Option<StreamName>,
-    /// How many at most.
+    /// Maximum number of names.
     pub limit: usize,
 }
 
-/// Asks for categories, in byte order: those that any event was ever appended to.
+/// A request for categories, in byte order. A category is listed once a stream in it has had an
+/// event.
 ///
 /// ```
 /// use gesta_store::ListCategories;
@@ -352,9 +372,9 @@ pub struct ListStreams {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListCategories {
-    /// Only categories after this one.
+    /// Lists categories after this one.
     pub after: Option<Category>,
-    /// How many at most.
+    /// Maximum number of categories.
     pub limit: usize,
 }
 
@@ -379,9 +399,9 @@ mod tests {
     fn unreadable_metadata_are_refused_with_the_reason() {
         for (json, reason) in [
             ("[]", "invalid type"),
-            (r#"{"$maxCount":0}"#, "$maxCount is 0"),
-            (r#"{"$tb":-1}"#, "$tb is not a whole number"),
-            (r#"{"$unknown":1}"#, "$unknown is not known"),
+            (r#"{"$maxCount":0}"#, "$maxCount must be at least 1"),
+            (r#"{"$tb":-1}"#, "$tb must be a non-negative integer"),
+            (r#"{"$unknown":1}"#, "unknown name $unknown"),
             (r#"{"$acl":{"$x":[]}}"#, "$acl has no right $x"),
         ] {
             let error = StreamMetadata::from_json(json.as_bytes()).unwrap_err().to_string();
@@ -396,8 +416,8 @@ mod tests {
             truncate_before: Some(Revision::new(3)),
             ..StreamMetadata::default()
         };
-        assert_eq!(metadata.first_shown(Revision::new(3)), Revision::new(3));
-        assert_eq!(metadata.first_shown(Revision::new(9)), Revision::new(8));
+        assert_eq!(metadata.first_visible(Revision::new(3)), Revision::new(3));
+        assert_eq!(metadata.first_visible(Revision::new(9)), Revision::new(8));
         assert!(metadata.deletes(Revision::new(2)));
         assert!(!metadata.deletes(Revision::new(3)));
     }

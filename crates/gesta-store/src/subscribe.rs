@@ -1,8 +1,8 @@
 //! Subscriptions: reads that catch up and then stay live.
 //!
-//! Owns: [`Subscribe`], what is asked for, and [`Subscription`], what is delivered. Always holds:
-//! positions of deliveries never fall, nothing between two of them is left out, and a consumer
-//! that stops reading harms nobody. Not here: where a consumer keeps its checkpoint.
+//! Owns: [`Subscribe`], the request, and [`Subscription`], the stream of deliveries. Positions of
+//! deliveries never decrease, no event in between is left out, and a consumer that stops polling
+//! does not hold up the store or other consumers. Not here: storage of checkpoints.
 
 use std::{
     fmt,
@@ -17,16 +17,17 @@ use crate::{
     Checkpoint, Filter, Incarnation, Page, Position, Revision, StoreError, StreamName, Visibility,
 };
 
-/// What a subscription is about, and after which place.
+/// The target of a subscription, and its starting point.
 ///
-/// A subscription to a stream leaves out what the stream's metadata hide, waits for a stream that
-/// does not exist yet, and ends with [`StoreError::Deleted`] once the stream is tombstoned. It never
-/// goes back: what it passed while metadata hid it is not delivered when other metadata show it
-/// again.
+/// A subscription to a stream delivers the events that the stream's metadata show. It waits for a
+/// stream that does not exist yet, and ends with [`StoreError::Deleted`] when the stream is
+/// tombstoned.
 ///
-/// A subscription to the whole store is raw unless told otherwise. A visible one delivers what is
-/// visible when it is delivered, and passes over the rest for good: what is hidden later is not
-/// called back, and what is shown again later is not delivered.
+/// A subscription to the whole store includes hidden events by default. With
+/// [`Visibility::Visible`] it delivers events that are visible at the time of delivery.
+///
+/// Neither kind goes back: an event that was hidden when the subscription passed it is not
+/// delivered when other metadata show it again.
 ///
 /// ```
 /// use gesta_store::{StreamName, Subscribe, SubscribeTo};
@@ -38,45 +39,45 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubscribeTo {
-    /// The whole store, or what a filter lets through.
+    /// The whole store.
     All {
-        /// Only events after this position.
+        /// Delivers only events after this position.
         after: Position,
-        /// Only these events.
+        /// Delivers only events that the filter selects.
         filter: Filter,
-        /// Whether hidden events are delivered.
+        /// Inclusion of hidden events.
         visibility: Visibility,
     },
-    /// One stream, whether it exists yet or not.
+    /// One stream, which need not exist yet.
     Stream {
-        /// Which stream.
+        /// The stream's name.
         stream: StreamName,
-        /// Only events after this revision; none: from the first.
+        /// Delivers only events after this revision; `None`: from the first event.
         after: Option<Revision>,
     },
 }
 
-/// What to subscribe to.
+/// A request for a subscription.
 ///
 /// ```
 /// use gesta_store::{EventType, Filter, Position, Subscribe};
 ///
 /// let shipped = Subscribe::to_all()
 ///     .after(Position::new(41))
-///     .only(Filter::EventTypes(vec![EventType::new("order-shipped")?]));
+///     .filter(Filter::EventTypes(vec![EventType::new("order-shipped")?]));
 /// assert!(shipped.incarnation.is_none());
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe {
-    /// What, and after which place.
+    /// The target and the starting point.
     pub to: SubscribeTo,
-    /// The incarnation that the place belongs to, where the consumer knows it.
+    /// The incarnation of the starting point, if the consumer knows it.
     pub incarnation: Option<Incarnation>,
 }
 
 impl Subscribe {
-    /// To the whole store from its first event on.
+    /// Subscribes to the whole store, from its first event.
     #[must_use]
     pub const fn to_all() -> Self {
         let to = SubscribeTo::All {
@@ -87,13 +88,13 @@ impl Subscribe {
         Self { to, incarnation: None }
     }
 
-    /// To one stream from its first event on.
+    /// Subscribes to one stream, from its first event.
     #[must_use]
     pub const fn to_stream(stream: StreamName) -> Self {
         Self { to: SubscribeTo::Stream { stream, after: None }, incarnation: None }
     }
 
-    /// After this position. Says nothing on a subscription to one stream.
+    /// Starts after this position. Ignored for a subscription to a stream.
     #[must_use]
     pub fn after(mut self, position: Position) -> Self {
         if let SubscribeTo::All { after, .. } = &mut self.to {
@@ -102,7 +103,7 @@ impl Subscribe {
         self
     }
 
-    /// After this revision. Says nothing on a subscription to the whole store.
+    /// Starts after this revision. Ignored for a subscription to the whole store.
     #[must_use]
     pub fn after_revision(mut self, revision: Revision) -> Self {
         if let SubscribeTo::Stream { after, .. } = &mut self.to {
@@ -111,49 +112,55 @@ impl Subscribe {
         self
     }
 
-    /// After a checkpoint of the consumer's. A checkpoint past what this life of the store kept
-    /// ends the subscription with [`Invalid::OtherIncarnation`](crate::Invalid::OtherIncarnation).
+    /// Starts after a checkpoint. Ignored for a subscription to a stream.
+    ///
+    /// If the checkpoint is ahead of what the store has kept of its incarnation, the subscription
+    /// ends with [`Invalid::OtherIncarnation`](crate::Invalid::OtherIncarnation).
     #[must_use]
     pub fn resume(self, checkpoint: Checkpoint) -> Self {
         Self { incarnation: Some(checkpoint.incarnation), ..self.after(checkpoint.position) }
     }
 
-    /// Only events that the filter lets through. Says nothing on a subscription to one stream.
+    /// Delivers only events that the filter selects. Ignored for a subscription to a stream.
     #[must_use]
-    pub fn only(mut self, only: Filter) -> Self {
+    pub fn filter(mut self, wanted: Filter) -> Self {
         if let SubscribeTo::All { filter, .. } = &mut self.to {
-            *filter = only;
+            *filter = wanted;
         }
         self
     }
 
-    /// With or without hidden events. Says nothing on a subscription to one stream, which delivers
+    /// Includes or excludes hidden events. Ignored for a subscription to a stream, which delivers
     /// visible events only.
     #[must_use]
-    pub fn showing(mut self, showing: Visibility) -> Self {
+    pub fn visibility(mut self, wanted: Visibility) -> Self {
         if let SubscribeTo::All { visibility, .. } = &mut self.to {
-            *visibility = showing;
+            *visibility = wanted;
         }
         self
     }
 }
 
-/// One thing that a subscription says.
+/// One item of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// Events, in order; never none.
+    /// Events, in order. Never empty.
     Events(Page),
-    /// Everything up to this position is delivered or not meant; what comes now is live. Said
-    /// when the head is first reached, and again after falling behind by more than a page.
+    /// The subscription has reached the head at this position; subsequent events are live.
+    /// Delivered when the head is first reached, and again after the subscription was more than a
+    /// page behind.
     CaughtUp(Position),
-    /// Nothing up to this position is left to deliver: a filter let nothing more through, or the
-    /// rest is hidden. Said so that a consumer's place advances past events that it never sees.
+    /// Every event up to this position was delivered, filtered out, or is hidden. Lets a consumer
+    /// advance its checkpoint past events that it never receives. Not delivered by subscriptions to
+    /// one stream.
     Checkpoint(Position),
 }
 
-/// What a subscription returns: deliveries without end, until an error or until it is dropped.
+/// An endless stream of deliveries. Ends after the first error.
 ///
-/// Positions beyond the head at the start are [`Invalid::BeyondHead`](crate::Invalid::BeyondHead).
+/// A starting position beyond the head is reported as
+/// [`Invalid::BeyondHead`](crate::Invalid::BeyondHead). Nothing is buffered for a consumer that
+/// does not poll. Dropping the value ends the subscription.
 ///
 /// ```
 /// use gesta_store::{Delivery, EventStore, Position, Subscribe, memory::MemoryStore};
@@ -168,22 +175,22 @@ pub enum Delivery {
 pub struct Subscription(Pin<Box<dyn Stream<Item = Result<Delivery, StoreError>> + Send>>);
 
 impl Subscription {
-    /// A subscription from any stream of deliveries.
+    /// Wraps a stream of deliveries.
     pub fn new(
         deliveries: impl Stream<Item = Result<Delivery, StoreError>> + Send + 'static,
     ) -> Self {
         Self(Box::pin(deliveries))
     }
 
-    /// A subscription that fails at once.
+    /// Creates a subscription that returns this error and ends.
     #[must_use]
     pub fn failed(error: StoreError) -> Self {
         Self::new(Failed(Some(error)))
     }
 
-    /// The next delivery; none after an error.
+    /// Returns the next delivery, or `None` after an error. Waits for new events at the head.
     ///
-    /// Cancel-safe: dropping the future loses no delivery.
+    /// Cancel-safe: no delivery is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<Result<Delivery, StoreError>> {
         poll_fn(|context| self.0.as_mut().poll_next(context)).await
     }
@@ -203,13 +210,14 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// Says one error and ends.
+/// A stream of one error.
 struct Failed(Option<StoreError>);
 
 impl Stream for Failed {
     type Item = Result<Delivery, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        // The error once, then the end.
         Poll::Ready(self.0.take().map(Err))
     }
 }

@@ -1,16 +1,16 @@
-//! Whether reads of the whole store show what the reads of its streams hide.
+//! Visibility of events in reads of the whole store.
 //!
-//! Owns: [`Visibility`] and the definition of *visible*. Always holds: visible events are the same
-//! before and after scavenging, which takes only hidden ones. Not here: the values that hide events
-//! ([`StreamMetadata`](crate::StreamMetadata)).
+//! Owns: [`Visibility`], and the definition of *visible*. The set of visible events is the same
+//! before and after scavenging, which removes hidden events only. Not here: the metadata that hide
+//! events ([`StreamMetadata`](crate::StreamMetadata)).
 
 use crate::Filter;
 
-/// Whether a read or a subscription of the whole store shows hidden events.
+/// Selects whether a read or a subscription of the whole store includes hidden events.
 ///
-/// An event is *visible* as long as a read of its stream shows it: the stream is neither deleted
-/// nor tombstoned since, and truncation, max count and max age do not hide the event. Event queries
-/// ([`Filter::Query`]) and append conditions are about visible events only.
+/// An event is *visible* if a read of its stream returns it: the stream is neither tombstoned nor
+/// was deleted after the event, and truncation, max count and max age do not hide the event. Event
+/// queries ([`Filter::Query`]) and append conditions match visible events only.
 ///
 /// ```
 /// use gesta_store::{
@@ -26,7 +26,7 @@ use crate::Filter;
 /// store.delete_stream(DeleteStream { stream, expected: ExpectedRevision::Any }).await?;
 ///
 /// let count = async |visibility| {
-///     let users = ReadAll::forwards().showing(visibility);
+///     let users = ReadAll::forwards().visibility(visibility);
 ///     let events = store.read_all(users).collect_events().await?;
 ///     let users = events.iter().filter(|event| !event.stream.is_system()).count();
 ///     Ok::<_, gesta_store::StoreError>(users)
@@ -38,18 +38,18 @@ use crate::Filter;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Visibility {
-    /// Every event that was not scavenged. The default, which clients of KurrentDB expect of
+    /// All events that are not scavenged yet, hidden ones included. The default, as in KurrentDB's
     /// `$all`.
     #[default]
     Raw,
-    /// Only visible events. The answer is the same before and after scavenging, so this is what
-    /// projections and processes ask for.
+    /// Visible events only. The result does not depend on scavenging, so projections and process
+    /// managers read this way.
     Visible,
 }
 
 impl Filter {
-    /// The visibility of a read with this filter that asked for another: an event query is about
-    /// visible events only.
+    /// Returns the effective visibility of a read with this filter: [`Filter::Query`] implies
+    /// [`Visibility::Visible`], every other filter keeps the requested one.
     ///
     /// ```
     /// use gesta_store::{EventQuery, Filter, QueryItem, Visibility};

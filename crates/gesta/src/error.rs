@@ -256,10 +256,10 @@ impl<R> From<InvalidName> for ExecuteError<R> {
     /// A text that makes no name came with the command: the kind of name is the best field there is.
     fn from(error: InvalidName) -> Self {
         let field = match &error {
-            InvalidName::Empty { what }
-            | InvalidName::TooLong { what, .. }
-            | InvalidName::ZeroByte { what, .. }
-            | InvalidName::ControlCharacter { what, .. } => *what,
+            InvalidName::Empty { kind }
+            | InvalidName::TooLong { kind, .. }
+            | InvalidName::ZeroByte { kind, .. }
+            | InvalidName::ControlCharacter { kind, .. } => *kind,
             InvalidName::EmptyId { .. } => "id",
             InvalidName::CategoryHasDash { .. } => "category",
             InvalidName::KeyHasColon { .. } => "tag key",

@@ -170,7 +170,7 @@ impl Gesta {
     async fn store_cause(&self) -> Option<HealthCause> {
         let stream = StreamName::new("health-check").expect("the name is valid");
         // It only checks: it goes the way of all appends and leaves nothing behind.
-        let probe = Append::default().checking(stream, ExpectedRevision::Any);
+        let probe = Append::default().expecting(stream, ExpectedRevision::Any);
         let outcome = tokio::select! {
             biased;
             outcome = self.store().append(probe) => outcome,

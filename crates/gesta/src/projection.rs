@@ -160,7 +160,7 @@ pub enum AfterRetries {
 ///
 /// # gesta::store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "count", version: 1, stage: Stage::Answering };
+/// let create = CreateReadModel { projection: "count", version: 1, stage: Stage::Live };
 /// let mut tx = store.begin(&store.create_read_model(create).await?).await?;
 /// Count.prepare(&mut tx).await?;
 /// assert_eq!(tx.get("count", "events").await?, Some(0));
@@ -232,7 +232,7 @@ impl ApplyError {
         match self {
             Self::Database(error) => match error {
                 DatabaseError::Unavailable { .. }
-                | DatabaseError::Overtaken { .. }
+                | DatabaseError::CheckpointConflict { .. }
                 | DatabaseError::Missing { .. }
                 | DatabaseError::Corrupt { .. } => true,
                 DatabaseError::Rejected { .. } => false,

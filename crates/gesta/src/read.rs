@@ -213,8 +213,8 @@ async fn begin(
     };
     let head = store.head().await?.position;
     // As the append condition: about visible events only.
-    let matching = ReadAll::forwards().only(Filter::Query(query.clone()));
-    let pages = store.read_all(matching.showing(Visibility::Visible));
+    let matching = ReadAll::forwards().filter(Filter::Query(query.clone()));
+    let pages = store.read_all(matching.visibility(Visibility::Visible));
     Ok((pages, head))
 }
 

@@ -274,12 +274,12 @@ impl Gesta {
     async fn lag(&self, handle: &Handle, position: Position) -> Result<Lag, StoreError> {
         let store = self.store();
         let head = store.head().await?.position;
-        let counts = store.capabilities().positions_count_events;
+        let counts = store.capabilities().dense_positions;
         let events = counts.then(|| head.number().saturating_sub(position.number()));
         let left = ReadAll::forwards()
             .from(position.next())
-            .only(Filter::EventTypes(handle.event_types.clone()))
-            .showing(Visibility::Visible)
+            .filter(Filter::EventTypes(handle.event_types.clone()))
+            .visibility(Visibility::Visible)
             .limit(1);
         let first = recorded_at(&store.read_all(left).collect_events().await?);
         let last =

@@ -380,7 +380,7 @@ impl Rule {
     /// The streams of the aggregate that have events.
     async fn streams(&self, store: &dyn EventStore) -> Result<BTreeSet<StreamName>, String> {
         let category = Category::new(self.category).map_err(|error| error.to_string())?;
-        let read = ReadAll::forwards().only(Filter::Categories(vec![category]));
+        let read = ReadAll::forwards().filter(Filter::Categories(vec![category]));
         let mut pages = store.read_all(read);
         let mut streams = BTreeSet::new();
         while let Some(page) = pages.next().await {

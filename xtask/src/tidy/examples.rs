@@ -27,8 +27,8 @@ struct Exempt {
 }
 
 const EXEMPT: &[Exempt] = &[
-    Exempt { of: "gesta-store", name: "Survives", reason: "received, in `Capabilities`" },
-    Exempt { of: "gesta-store", name: "FindAppend", reason: "received, in `Capabilities`" },
+    Exempt { of: "gesta-store", name: "Durability", reason: "received, in `Capabilities`" },
+    Exempt { of: "gesta-store", name: "AppendLookup", reason: "received, in `Capabilities`" },
     Exempt { of: "gesta-store", name: "StreamState", reason: "received, in `StreamDescription`" },
     Exempt { of: "gesta-store", name: "Page", reason: "received, from `Pages`" },
     Exempt { of: "gesta-store", name: "Delivery", reason: "received, from `Subscription`" },

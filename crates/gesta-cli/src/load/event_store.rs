@@ -83,7 +83,7 @@ impl<Store: ThreadStore> Engine for StoreEngine<Store> {
                 Filter::Query(EventQuery::of(absent))
             }
         };
-        let subscription = self.0.subscribe(Subscribe::to_all().after(head).only(filter));
+        let subscription = self.0.subscribe(Subscribe::to_all().after(head).filter(filter));
         Ok(Box::new(StoreSubscriber { subscription, parked: None }))
     }
 
@@ -152,7 +152,7 @@ impl<Store: ThreadStore> Reader for StoreReader<'_, Store> {
 
     fn category(&mut self, category: &str, show: Show<'_>) -> Result<Option<u64>> {
         let filter = Filter::Categories(vec![Category::new(category)?]);
-        let pages = self.store.read_all(ReadAll::forwards().only(filter));
+        let pages = self.store.read_all(ReadAll::forwards().filter(filter));
         show_all(pages, &self.parked, show).map(Some)
     }
 

@@ -276,7 +276,7 @@ mod tests {
             let all = parked.wait_for(store.read_all(ReadAll::forwards()).collect_events());
             assert_eq!(all.unwrap().len(), 20_000, "{line}");
             let filter = Filter::Categories(vec![Category::new(FEW).unwrap()]);
-            let few = store.read_all(ReadAll::forwards().only(filter)).collect_events();
+            let few = store.read_all(ReadAll::forwards().filter(filter)).collect_events();
             assert_eq!(parked.wait_for(few).unwrap().len(), 200, "{line}");
             for number in 0..2 {
                 let read = ReadStream::forwards(StreamName::new(few_name(number)).unwrap());

@@ -53,7 +53,7 @@ pub(crate) fn recount(store: &dyn EventStore, log: &Log) -> Result<Recounted> {
     }
     for (tag, expected) in &found.tags {
         let tagged = Filter::Query(EventQuery::of(QueryItem::every().tagged([tag.clone()])));
-        let read = store.read_all(ReadAll::forwards().only(tagged));
+        let read = store.read_all(ReadAll::forwards().filter(tagged));
         by_list(read, log, expected, &parked).with_context(|| format!("by tag {tag}"))?;
     }
     let (acknowledged, refused) = log.counts();

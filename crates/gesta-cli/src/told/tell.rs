@@ -108,8 +108,10 @@ impl Teller<'_> {
             self.known = self.parked.wait_for(self.store.head())?.position;
         }
         let tagged = QueryItem::every().tagged([planned.tag.clone()]);
-        Ok(append
-            .provided(AppendCondition { none_matching: EventQuery::of(tagged), after: self.known }))
+        Ok(append.with_condition(AppendCondition {
+            none_matching: EventQuery::of(tagged),
+            after: self.known,
+        }))
     }
 }
 

@@ -76,7 +76,7 @@ impl Read {
 
 fn place<Place>(direction: Direction, from: Option<Place>) -> ReadFrom<Place> {
     match (from, direction) {
-        (Some(place), _) => ReadFrom::Place(place),
+        (Some(place), _) => ReadFrom::At(place),
         (None, Direction::Forwards) => ReadFrom::Start,
         (None, Direction::Backwards) => ReadFrom::End,
     }

@@ -129,15 +129,15 @@ fn an_expectation_that_holds_appends() {
 fn an_expectation_that_does_not_hold_is_a_conflict_and_appends_nothing() {
     let scene = Scene::of_two_orders();
     for (expectation, why) in [
-        ("none", "order-1 is at revision 1, no stream was expected"),
-        ("7", "order-1 is at revision 1, revision 7 was expected"),
+        ("none", "order-1 is at revision 1, expected no stream"),
+        ("7", "order-1 is at revision 1, expected revision 7"),
     ] {
         let refused = scene.run(&order(&["--data", "{}", "--expect", expectation]));
         refused.fails_with(1, &format!("error: nothing was appended: conflict: {why}"));
     }
     let missing =
         ["append", "order-9", "--type", "order-paid", "--data", "{}", "--expect", "exists"];
-    scene.run(&missing).fails_with(1, "order-9 does not exist, an existing stream was expected");
+    scene.run(&missing).fails_with(1, "order-9 does not exist, expected an existing stream");
     assert_eq!(scene.run(&["read", "--all", "--json"]).objects().len(), 3);
 }
 

@@ -56,7 +56,7 @@ fn a_deleted_stream_can_begin_again_and_a_tombstoned_one_cannot() {
         &["delete", "order-2", "--yes"],
         &["metadata", "get", "order-2"],
     ] {
-        scene.run(verb).fails_with(1, "deleted for ever");
+        scene.run(verb).fails_with(1, "is tombstoned");
     }
 }
 
@@ -86,8 +86,8 @@ fn metadata_that_are_none_are_refused_with_the_reason() {
     let scene = Scene::of_two_orders();
     for (json, reason) in [
         ("nope", "the metadata are not JSON"),
-        ("{\"$maxCount\":0}", "$maxCount is 0"),
-        ("{\"$maxcount\":1}", "$maxcount is not known"),
+        ("{\"$maxCount\":0}", "$maxCount must be at least 1"),
+        ("{\"$maxcount\":1}", "unknown name $maxcount"),
     ] {
         scene.run(&["metadata", "set", "order-1", json, "--yes"]).fails_with(2, reason);
     }

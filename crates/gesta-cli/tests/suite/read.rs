@@ -122,7 +122,7 @@ fn deleted_streams_read_as_what_they_are() {
     let scene = Scene::of_two_orders();
     end_both_orders(&scene.open());
     scene.run(&["read", "order-1"]).fails_with(3, "order-1 was deleted");
-    scene.run(&["read", "order-2"]).fails_with(1, "stream order-2 was deleted for ever");
+    scene.run(&["read", "order-2"]).fails_with(1, "stream order-2 is tombstoned");
 }
 
 fn end_both_orders(store: &LogStore) {

@@ -66,5 +66,5 @@ fn a_subscription_waits_for_the_first_event_of_all() {
 fn a_place_that_the_store_has_not_reached_is_refused() {
     let scene = Scene::of_two_orders();
     let refused = scene.run(&["subscribe", "--all", "--after", "99"]);
-    refused.fails_with(2, "position 99 is beyond the head, 3");
+    refused.fails_with(2, "position 99 is beyond the head 3");
 }

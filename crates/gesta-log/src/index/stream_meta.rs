@@ -65,13 +65,13 @@ impl StreamMeta {
         let Some(metadata) = self.metadata.as_deref() else { return Ok(!self.tombstoned) };
         // Cheapest tests first: the head may need a lookup on disk.
         let truncated = revision < self.truncate_before();
-        if self.tombstoned || truncated || metadata.expires(recorded_at, now) {
+        if self.tombstoned || truncated || metadata.is_expired(recorded_at, now) {
             return Ok(false);
         }
         if metadata.max_count.is_none() {
             return Ok(true);
         }
-        Ok(head()?.is_none_or(|head| revision >= metadata.first_shown(head)))
+        Ok(head()?.is_none_or(|head| revision >= metadata.first_visible(head)))
     }
 
     pub(crate) fn state(&self, head: Option<Revision>) -> StreamState {

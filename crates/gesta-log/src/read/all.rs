@@ -38,7 +38,7 @@ impl AllPages {
         let at = match read.from {
             ReadFrom::Start => Position::START,
             ReadFrom::End => Position::MAX,
-            ReadFrom::Place(position) => position,
+            ReadFrom::At(position) => position,
         };
         let selection = Selection::new(read.filter, read.visibility, read.direction);
         Self { reader, selection, at: Some(at), last, left: read.limit }

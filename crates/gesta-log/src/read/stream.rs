@@ -33,7 +33,7 @@ impl StreamPages {
             (ReadFrom::Start, Direction::Forwards) => Some(Revision::FIRST),
             (ReadFrom::Start, Direction::Backwards) => None,
             (ReadFrom::End, _) => Some(Revision::MAX),
-            (ReadFrom::Place(revision), _) => Some(revision),
+            (ReadFrom::At(revision), _) => Some(revision),
         };
         let (last, mut refused) = match shown {
             Ok(shown) => (shown.map(|shown| shown.head()), None),
@@ -119,7 +119,7 @@ impl Reader {
         let mut walk = index.stream(stream);
         let Some(head) = walk.head()? else { return Ok(None) };
         let metadata = life.metadata();
-        Ok(Some(Shown { first: metadata.first_shown(head), head, metadata, walk }))
+        Ok(Some(Shown { first: metadata.first_visible(head), head, metadata, walk }))
     }
 
     /// An error where damage may have taken events after the stream's last one.
@@ -227,7 +227,7 @@ impl Reader {
         let mut page = Vec::with_capacity(events.len());
         for (event, revision) in events.into_iter().zip(&kept) {
             check_place(&event, stream, *revision)?;
-            if !shown.metadata.expires(event.recorded_at, self.clock.now()) {
+            if !shown.metadata.is_expired(event.recorded_at, self.clock.now()) {
                 page.push(event);
             }
         }

@@ -45,7 +45,7 @@ impl<'a> Hidden<'a> {
         let counted = revision < rule.before
             || (planted::is(Bug::ScavengeOneTooMany) && revision == rule.before);
         let aged = rule.age.as_ref().is_some_and(|(metadata, before)| {
-            revision < *before && metadata.expires(event.recorded_at, self.now)
+            revision < *before && metadata.is_expired(event.recorded_at, self.now)
         });
         Ok(counted || aged)
     }
@@ -70,7 +70,7 @@ impl<'a> Hidden<'a> {
         let mut rule = if life.tombstoned {
             Rule { before: head.next(), age: None, head }
         } else {
-            let before = metadata.first_shown(head);
+            let before = metadata.first_visible(head);
             let age = metadata.max_age.is_some().then_some((metadata, Revision::MAX));
             Rule { before, age, head }
         };

@@ -13,8 +13,8 @@ use std::{
 
 use gesta_log::{Access, Clock, Engine, FileDisk, LogStore, OpenReport, Options, SystemRng, Turn};
 use gesta_store::{
-    Answer, Append, Appended, EventId, EventStore, EventType, ExpectedRevision, NewEvent, ReadAll,
-    RecordedAt, RecordedEvent, StoreError, StreamName, conformance::block_on,
+    Append, Appended, EventId, EventStore, EventType, ExpectedRevision, NewEvent, ReadAll,
+    RecordedAt, RecordedEvent, StoreError, StoreFuture, StreamName, conformance::block_on,
 };
 use tempfile::TempDir;
 
@@ -131,7 +131,10 @@ impl TurnedStore {
     }
 
     /// Turns the engine until there is an answer; a segment may be prepared on another thread.
-    pub(crate) fn turn_until<T>(&mut self, mut answer: Answer<'_, T>) -> Result<T, StoreError> {
+    pub(crate) fn turn_until<T>(
+        &mut self,
+        mut answer: StoreFuture<'_, T>,
+    ) -> Result<T, StoreError> {
         let mut context = Context::from_waker(Waker::noop());
         loop {
             let turn = self.engine.turn();

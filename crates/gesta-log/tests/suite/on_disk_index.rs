@@ -64,7 +64,7 @@ fn a_prefix_lets_nothing_else_through_however_many_streams_begin_with_it() {
     let store = filed(directory.path());
     for (prefix, streams) in [("order-", STREAMS), ("order-00", 10), ("order-000", 1)] {
         let filter = Filter::StreamPrefixes(vec![prefix.to_owned()]);
-        let read = ReadAll::forwards().only(filter);
+        let read = ReadAll::forwards().filter(filter);
         let events = block_on(store.read_all(read).collect_events()).unwrap();
         assert!(events.iter().all(|event| event.stream.as_str().starts_with(prefix)), "{prefix}");
         assert_eq!(events.len(), 2 * streams as usize, "{prefix}");

@@ -79,7 +79,7 @@ fn an_append_that_only_checks_learns_that_the_lock_file_was_removed() {
     let directory = tempfile::tempdir().unwrap();
     let first = small(directory.path());
     append(&first, "order-1", "first");
-    let probe = || Append::default().checking(name("order-1"), ExpectedRevision::Any);
+    let probe = || Append::default().expecting(name("order-1"), ExpectedRevision::Any);
     block_on(first.append(probe())).unwrap();
     fs::remove_file(directory.path().join("LOCK")).unwrap();
     let refused = block_on(first.append(probe())).unwrap_err();

@@ -399,7 +399,7 @@ fn hidden_events_match_no_query_and_no_condition_before_scavenging_and_after() {
     let if_none = |stream: &str| {
         let condition = AppendCondition { none_matching: query.clone(), after: Position::START };
         Append::to(name(stream), ExpectedRevision::Any, [sized("noted", "other")])
-            .provided(condition)
+            .with_condition(condition)
     };
     for index in ["not scavenged", "not scavenged, forgotten", "scavenged", "forgotten"] {
         if index.ends_with("forgotten") {
@@ -416,7 +416,7 @@ fn hidden_events_match_no_query_and_no_condition_before_scavenging_and_after() {
             Filter::Categories(vec![name("session-3").category().unwrap()]),
             Filter::StreamPrefixes(vec!["session-".to_owned()]),
         ] {
-            let read = ReadAll::forwards().only(filter.clone()).showing(Visibility::Visible);
+            let read = ReadAll::forwards().filter(filter.clone()).visibility(Visibility::Visible);
             let found = block_on(store.read_all(read).collect_events()).unwrap();
             assert_eq!(found, vec![], "{index}: {filter:?}");
         }

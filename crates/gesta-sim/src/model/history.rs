@@ -71,7 +71,7 @@ impl History {
         let past = self.stream_state_at(stream, as_of);
         match (past.state, past.head) {
             (StreamState::Tombstoned, _) => Revision::MAX,
-            (_, Some(head)) => past.metadata.first_shown(head),
+            (_, Some(head)) => past.metadata.first_visible(head),
             (_, None) => Revision::FIRST,
         }
     }
@@ -181,7 +181,7 @@ impl History {
     pub(crate) fn shown(&self, stream: &StreamName) -> Vec<&RecordedEvent> {
         let past = self.stream_state_at(stream, self.head());
         let Some(head) = past.head else { return Vec::new() };
-        let first = past.metadata.first_shown(head);
+        let first = past.metadata.first_visible(head);
         self.remaining_of(stream).filter(|event| event.revision >= first).collect()
     }
 

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use gesta_store::{Answer, StoreError};
+use gesta_store::{StoreError, StoreFuture};
 
 use crate::model::{CheckResult, Violation};
 
@@ -23,7 +23,7 @@ pub(crate) fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Option<F::Ou
 }
 
 /// Returns the answer of a read, which must be ready at once: reads run on the caller's thread.
-pub(crate) fn answer_now<T>(mut answer: Answer<'_, T>) -> CheckResult<Result<T, StoreError>> {
+pub(crate) fn answer_now<T>(mut answer: StoreFuture<'_, T>) -> CheckResult<Result<T, StoreError>> {
     poll_once(answer.as_mut()).ok_or_else(|| Violation("a read was pending".to_owned()))
 }
 

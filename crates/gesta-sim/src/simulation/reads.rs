@@ -122,7 +122,7 @@ fn read_all(
     let place = Position::new(rng.in_range(0..history.head().number() + 2));
     let read = ReadAll {
         direction: rng.pick(&[Direction::Forwards, Direction::Backwards]),
-        from: rng.pick(&[ReadFrom::Start, ReadFrom::End, ReadFrom::Place(place)]),
+        from: rng.pick(&[ReadFrom::Start, ReadFrom::End, ReadFrom::At(place)]),
         filter: filter.clone(),
         visibility: rng.pick(&[Visibility::Raw, Visibility::Visible]),
         limit: rng.pick(&[1, 3, 20, u64::MAX]),
@@ -149,7 +149,7 @@ fn read_stream(
     let read = ReadStream {
         stream: stream.clone(),
         direction: rng.pick(&[Direction::Forwards, Direction::Backwards]),
-        from: rng.pick(&[ReadFrom::Start, ReadFrom::End, ReadFrom::Place(place)]),
+        from: rng.pick(&[ReadFrom::Start, ReadFrom::End, ReadFrom::At(place)]),
         limit: rng.pick(&[1, 3, 20, u64::MAX]),
     };
     let found = collected(store.read_stream(read.clone()))?;
@@ -175,8 +175,8 @@ fn in_read_order<'a, Place: PartialOrd + Copy>(
     let in_range = |event: &&RecordedEvent| match (from, direction) {
         (ReadFrom::Start, Direction::Forwards) | (ReadFrom::End, Direction::Backwards) => true,
         (ReadFrom::Start, Direction::Backwards) | (ReadFrom::End, Direction::Forwards) => false,
-        (ReadFrom::Place(place), Direction::Forwards) => place_of(event) >= place,
-        (ReadFrom::Place(place), Direction::Backwards) => place_of(event) <= place,
+        (ReadFrom::At(place), Direction::Forwards) => place_of(event) >= place,
+        (ReadFrom::At(place), Direction::Backwards) => place_of(event) <= place,
     };
     let mut events: Vec<_> = meant.filter(in_range).collect();
     if *direction == Direction::Backwards {

@@ -53,8 +53,8 @@ impl Subscriber {
     ) -> Self {
         let (subscribe, passed) = match &target {
             SubscriptionTarget::All(filter, visibility) => {
-                let resumed = Subscribe::to_all().resume(checkpoint).showing(*visibility);
-                (resumed.only(filter.clone()), checkpoint.position)
+                let resumed = Subscribe::to_all().resume(checkpoint).visibility(*visibility);
+                (resumed.filter(filter.clone()), checkpoint.position)
             }
             SubscriptionTarget::Stream(stream) => {
                 (Subscribe::to_stream(stream.clone()), Position::START)

@@ -10,8 +10,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use gesta_log::{Engine, EventPlace, LogStore, Options, Rng, Turn};
 use gesta_store::{
-    Answer, Append, Appended, EventId, EventStore, EventType, ExpectedRevision, NewEvent, Position,
-    ReadAll, RecordedEvent, StreamName, Tag,
+    Append, Appended, EventId, EventStore, EventType, ExpectedRevision, NewEvent, Position,
+    ReadAll, RecordedEvent, StoreFuture, StreamName, Tag,
 };
 use uuid::Uuid;
 
@@ -174,7 +174,7 @@ impl StoreBuilder {
     /// Submits one append per size, all in one group.
     fn append(&mut self, sizes: &[usize]) -> CheckResult {
         let store = self.store.clone();
-        let mut answers: Vec<Answer<'_, Appended>> = Vec::new();
+        let mut answers: Vec<StoreFuture<'_, Appended>> = Vec::new();
         for size in sizes {
             let id = u128::from_le_bytes(self.rng.bytes());
             let stream = name(self.rng.pick(&STREAMS));

@@ -2,10 +2,10 @@
 
 use gesta_sqlite::Sqlite;
 use gesta_store::{
-    Advance, Checkpoint, CheckpointStore, CreateReadModel, DatabaseError, DeadLetter, EventId,
-    EventType, Fingerprint, Incarnation, ListRows, MemoryReadModels, Position, ReadModelId,
-    ReadModelStore, ReadModelTx, ReadRows, RecordedAt, Revision, Rows, SetAside, Snapshot,
-    SnapshotStore, Stage, StreamName, conformance::block_on,
+    Advance, Checkpoint, CheckpointStore, CreateReadModel, DatabaseError, DeadLetter,
+    DeadLetterReason, EventId, EventType, Fingerprint, Incarnation, ListRows, MemoryReadModels,
+    Position, ReadModelId, ReadModelStore, ReadModelTx, ReadRows, RecordedAt, Revision, Rows,
+    Snapshot, SnapshotStore, Stage, StreamName, conformance::block_on,
 };
 use uuid::Uuid;
 
@@ -68,7 +68,7 @@ pub(crate) async fn create(
     store.create_read_model(CreateReadModel { projection, version: 1, stage }).await
 }
 
-fn letter(position: u64, reason: SetAside) -> DeadLetter {
+fn letter(position: u64, reason: DeadLetterReason) -> DeadLetter {
     DeadLetter {
         position: Position::new(position),
         event: EventId::derived_from("request-42", 0),
@@ -81,11 +81,11 @@ fn letter(position: u64, reason: SetAside) -> DeadLetter {
 }
 
 async fn a_commit_shows_rows_checkpoint_and_dead_letters_together(store: impl Portable) -> Outcome {
-    let id = create(&store, Stage::Answering).await?;
+    let id = create(&store, Stage::Live).await?;
     let mut tx = store.begin(&id).await?;
     tx.put_json("orders", "1", &"placed".into()).await?;
     tx.advance(Advance { from: None, to: checkpoint(7) }).await?;
-    tx.put_dead_letter(letter(6, SetAside::Behind { first: Position::new(5) })).await?;
+    tx.put_dead_letter(letter(6, DeadLetterReason::Behind { first: Position::new(5) })).await?;
     assert!(store.reader(&id).await?.get_json("orders", "1").await?.is_none(), "not yet");
     tx.commit().await?;
 
@@ -97,7 +97,7 @@ async fn a_commit_shows_rows_checkpoint_and_dead_letters_together(store: impl Po
 }
 
 async fn what_was_not_committed_never_happened(store: impl Portable) -> Outcome {
-    let id = create(&store, Stage::Answering).await?;
+    let id = create(&store, Stage::Live).await?;
     for dropped in [true, false] {
         let mut tx = store.begin(&id).await?;
         tx.put_json("orders", "1", &"placed".into()).await?;
@@ -115,7 +115,7 @@ async fn what_was_not_committed_never_happened(store: impl Portable) -> Outcome 
 }
 
 async fn a_checkpoint_that_someone_else_moved_refuses_to_move(store: impl Portable) -> Outcome {
-    let id = create(&store, Stage::Answering).await?;
+    let id = create(&store, Stage::Live).await?;
     let mut first = store.begin(&id).await?;
     first.advance(Advance { from: None, to: checkpoint(7) }).await?;
     first.commit().await?;
@@ -124,13 +124,13 @@ async fn a_checkpoint_that_someone_else_moved_refuses_to_move(store: impl Portab
     let refused = second.advance(Advance { from: None, to: checkpoint(9) }).await;
     let stored = Some(checkpoint(7));
     assert!(
-        matches!(refused, Err(DatabaseError::Overtaken { expected: None, stored: s }) if s == stored)
+        matches!(refused, Err(DatabaseError::CheckpointConflict { expected: None, stored: s }) if s == stored)
     );
     second.advance(Advance { from: stored, to: checkpoint(9) }).await
 }
 
 async fn a_transaction_waits_for_the_one_before(store: impl Portable) -> Outcome {
-    let id = create(&store, Stage::Answering).await?;
+    let id = create(&store, Stage::Live).await?;
     let mut first = store.begin(&id).await?;
     let mut second = Box::pin(store.begin(&id));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -142,7 +142,7 @@ async fn a_transaction_waits_for_the_one_before(store: impl Portable) -> Outcome
 }
 
 async fn a_reader_sees_one_moment(store: impl Portable) -> Outcome {
-    let id = create(&store, Stage::Answering).await?;
+    let id = create(&store, Stage::Live).await?;
     let mut reader = store.reader(&id).await?;
     assert_eq!(reader.get_json("orders", "1").await?, None);
     let mut tx = store.begin(&id).await?;
@@ -154,7 +154,7 @@ async fn a_reader_sees_one_moment(store: impl Portable) -> Outcome {
 }
 
 async fn read_models_keep_apart(store: impl Portable) -> Outcome {
-    let answering = create(&store, Stage::Answering).await?;
+    let answering = create(&store, Stage::Live).await?;
     let rebuilding = create(&store, Stage::Rebuilding).await?;
     let mut one = store.begin(&answering).await?;
     let mut other = store.begin(&rebuilding).await?;
@@ -168,16 +168,16 @@ async fn read_models_keep_apart(store: impl Portable) -> Outcome {
 }
 
 async fn a_switch_leaves_one_read_model_which_answers(store: impl Portable) -> Outcome {
-    let old = create(&store, Stage::Answering).await?;
+    let old = create(&store, Stage::Live).await?;
     let new = create(&store, Stage::Rebuilding).await?;
-    let another = CreateReadModel { projection: "users", version: 1, stage: Stage::Answering };
+    let another = CreateReadModel { projection: "users", version: 1, stage: Stage::Live };
     store.create_read_model(another).await?;
     assert!(new.build > old.build);
     store.switch_to(&new).await?;
 
     let listed = store.list_read_models("order-summaries").await?;
     assert_eq!(listed.len(), 1);
-    assert_eq!((&listed[0].id, listed[0].stage), (&new, Stage::Answering));
+    assert_eq!((&listed[0].id, listed[0].stage), (&new, Stage::Live));
     assert!(matches!(store.begin(&old).await, Err(DatabaseError::Missing { .. })));
     assert!(matches!(store.switch_to(&old).await, Err(DatabaseError::Missing { .. })));
     assert_eq!(store.list_read_models("users").await?.len(), 1, "others are left alone");
@@ -192,14 +192,14 @@ async fn stages(store: &impl ReadModelStore) -> Result<Vec<(u64, Stage)>, Databa
 async fn a_switch_that_keeps_retires_the_one_before_and_drops_all_others(
     store: impl Portable,
 ) -> Outcome {
-    let first = create(&store, Stage::Answering).await?;
+    let first = create(&store, Stage::Live).await?;
     let mut tx = store.begin(&first).await?;
     tx.put_json("orders", "1", &"old".into()).await?;
     tx.commit().await?;
     let second = create(&store, Stage::Rebuilding).await?;
     let unfinished = create(&store, Stage::Rebuilding).await?;
     store.switch_keeping(&second).await?;
-    let expected = [(first.build, Stage::Retired), (second.build, Stage::Answering)];
+    let expected = [(first.build, Stage::Retired), (second.build, Stage::Live)];
     assert_eq!(stages(&store).await?, expected);
     let old = store.reader(&first).await?.get_json("orders", "1").await?;
     assert_eq!(old, Some("old".into()), "its rows stay");
@@ -207,10 +207,10 @@ async fn a_switch_that_keeps_retires_the_one_before_and_drops_all_others(
 
     let third = create(&store, Stage::Rebuilding).await?;
     store.switch_keeping(&third).await?;
-    let expected = [(second.build, Stage::Retired), (third.build, Stage::Answering)];
+    let expected = [(second.build, Stage::Retired), (third.build, Stage::Live)];
     assert_eq!(stages(&store).await?, expected, "one is kept");
     store.drop_read_model(&second).await?;
-    assert_eq!(stages(&store).await?, [(third.build, Stage::Answering)]);
+    assert_eq!(stages(&store).await?, [(third.build, Stage::Live)]);
     assert!(matches!(store.switch_keeping(&second).await, Err(DatabaseError::Missing { .. })));
     Ok(())
 }
@@ -218,15 +218,15 @@ async fn a_switch_that_keeps_retires_the_one_before_and_drops_all_others(
 async fn a_retired_read_model_is_filled_again_and_switched_back_to(
     store: impl Portable,
 ) -> Outcome {
-    let first = create(&store, Stage::Answering).await?;
+    let first = create(&store, Stage::Live).await?;
     let second = create(&store, Stage::Rebuilding).await?;
     store.switch_keeping(&second).await?;
     store.resume(&second).await?;
     store.resume(&first).await?;
-    let expected = [(first.build, Stage::Rebuilding), (second.build, Stage::Answering)];
+    let expected = [(first.build, Stage::Rebuilding), (second.build, Stage::Live)];
     assert_eq!(stages(&store).await?, expected, "only a retired one is resumed");
     store.switch_keeping(&first).await?;
-    let expected = [(first.build, Stage::Answering), (second.build, Stage::Retired)];
+    let expected = [(first.build, Stage::Live), (second.build, Stage::Retired)];
     assert_eq!(stages(&store).await?, expected);
     store.drop_read_model(&second).await?;
     assert!(matches!(store.resume(&second).await, Err(DatabaseError::Missing { .. })));
@@ -234,18 +234,18 @@ async fn a_retired_read_model_is_filled_again_and_switched_back_to(
 }
 
 async fn a_quarantined_read_model_is_no_longer_there(store: impl Portable) -> Outcome {
-    let id = create(&store, Stage::Answering).await?;
+    let id = create(&store, Stage::Live).await?;
     drop(store.begin(&id).await?);
     store.quarantine(&id).await?;
     assert!(stages(&store).await?.is_empty());
     assert!(matches!(store.begin(&id).await, Err(DatabaseError::Missing { .. })));
-    let next = create(&store, Stage::Answering).await?;
+    let next = create(&store, Stage::Live).await?;
     assert!(next.build > id.build);
     Ok(())
 }
 
 async fn a_property_is_of_its_transaction(store: impl Portable) -> Outcome {
-    let id = create(&store, Stage::Answering).await?;
+    let id = create(&store, Stage::Live).await?;
     let mut tx = store.begin(&id).await?;
     assert_eq!(tx.property("event-types").await?, None);
     tx.set_property("event-types", "a").await?;
@@ -264,9 +264,9 @@ async fn a_property_is_of_its_transaction(store: impl Portable) -> Outcome {
 async fn of_two_that_forget_one_dead_letter_only_the_first_is_told_so(
     store: impl Portable,
 ) -> Outcome {
-    let id = create(&store, Stage::Answering).await?;
+    let id = create(&store, Stage::Live).await?;
     let mut tx = store.begin(&id).await?;
-    tx.put_dead_letter(letter(5, SetAside::Behind { first: Position::START })).await?;
+    tx.put_dead_letter(letter(5, DeadLetterReason::Behind { first: Position::START })).await?;
     tx.commit().await?;
     for is_there in [true, false] {
         let mut tx = store.begin(&id).await?;
@@ -277,7 +277,7 @@ async fn of_two_that_forget_one_dead_letter_only_the_first_is_told_so(
 }
 
 async fn readers_of_a_dropped_read_model_finish(store: impl Portable) -> Outcome {
-    let id = create(&store, Stage::Answering).await?;
+    let id = create(&store, Stage::Live).await?;
     let mut tx = store.begin(&id).await?;
     tx.put_json("orders", "1", &1.into()).await?;
     tx.commit().await?;
@@ -293,7 +293,7 @@ async fn readers_of_a_dropped_read_model_finish(store: impl Portable) -> Outcome
 }
 
 async fn rows_are_listed_in_order_by_prefix_and_page(store: impl Portable) -> Outcome {
-    let id = create(&store, Stage::Answering).await?;
+    let id = create(&store, Stage::Live).await?;
     let mut tx = store.begin(&id).await?;
     for key in ["b-2", "a-1", "b-1", "b-3", "c-1", "é"] {
         tx.put_json("orders", key, &key.into()).await?;
@@ -324,12 +324,13 @@ async fn keys(
 }
 
 async fn a_dead_letter_survives_as_it_was(store: impl Portable) -> Outcome {
-    let id = create(&store, Stage::Answering).await?;
-    let failed = letter(5, SetAside::Failed { error: "no such customer".to_owned(), attempts: 5 });
-    let behind = letter(9, SetAside::Behind { first: Position::new(5) });
+    let id = create(&store, Stage::Live).await?;
+    let failed =
+        letter(5, DeadLetterReason::Failed { error: "no such customer".to_owned(), attempts: 5 });
+    let behind = letter(9, DeadLetterReason::Behind { first: Position::new(5) });
     let mut tx = store.begin(&id).await?;
     tx.put_dead_letter(behind.clone()).await?;
-    tx.put_dead_letter(letter(5, SetAside::Behind { first: Position::START })).await?;
+    tx.put_dead_letter(letter(5, DeadLetterReason::Behind { first: Position::START })).await?;
     tx.put_dead_letter(failed.clone()).await?;
     tx.commit().await?;
     assert_eq!(store.dead_letters(&id).await?, [failed, behind.clone()]);

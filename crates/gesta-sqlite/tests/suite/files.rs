@@ -23,7 +23,7 @@ fn a_crash_between_apply_and_commit_leaves_rows_and_checkpoint_as_they_were() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let store = Sqlite::open(directory.path()).unwrap();
-        let id = create(&store, Stage::Answering).await.unwrap();
+        let id = create(&store, Stage::Live).await.unwrap();
         let mut tx = store.begin(&id).await.unwrap();
         tx.put_json("orders", "1", &1.into()).await.unwrap();
         tx.advance(Advance { from: None, to: checkpoint(1) }).await.unwrap();
@@ -52,7 +52,7 @@ fn a_rebuild_is_found_again_after_a_restart() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let store = Sqlite::open(directory.path()).unwrap();
-        create(&store, Stage::Answering).await.unwrap();
+        create(&store, Stage::Live).await.unwrap();
         let rebuilding = create(&store, Stage::Rebuilding).await.unwrap();
         let mut tx = store.begin(&rebuilding).await.unwrap();
         tx.advance(Advance { from: None, to: checkpoint(40) }).await.unwrap();
@@ -74,7 +74,7 @@ fn a_dropped_read_models_file_goes_with_its_last_reader() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let store = Sqlite::open(directory.path()).unwrap();
-        let old = create(&store, Stage::Answering).await.unwrap();
+        let old = create(&store, Stage::Live).await.unwrap();
         let reader = store.reader(&old).await.unwrap();
         let new = create(&store, Stage::Rebuilding).await.unwrap();
         drop(store.begin(&new).await.unwrap());
@@ -92,7 +92,7 @@ fn a_file_that_was_dropped_just_before_a_crash_goes_at_the_next_open() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let store = Sqlite::open(directory.path()).unwrap();
-        let old = create(&store, Stage::Answering).await.unwrap();
+        let old = create(&store, Stage::Live).await.unwrap();
         drop(store.begin(&old).await.unwrap());
         // Never closed, as in a crash: the file outlives the store that dropped it.
         std::mem::forget(store.reader(&old).await.unwrap());
@@ -110,7 +110,7 @@ fn a_file_that_was_dropped_just_before_a_crash_goes_at_the_next_open() {
 fn a_projections_sql_is_read_by_its_queries() {
     block_on(async {
         let store = Sqlite::temporary().unwrap();
-        let id = create(&store, Stage::Answering).await.unwrap();
+        let id = create(&store, Stage::Live).await.unwrap();
         let mut tx = store.begin(&id).await.unwrap();
         tx.execute_script("create table orders (id integer primary key, total text) strict")
             .unwrap();
@@ -131,7 +131,7 @@ fn a_projections_sql_is_read_by_its_queries() {
 fn errors_say_what_to_do() {
     block_on(async {
         let store = Sqlite::temporary().unwrap();
-        let id = create(&store, Stage::Answering).await.unwrap();
+        let id = create(&store, Stage::Live).await.unwrap();
         let mut tx = store.begin(&id).await.unwrap();
         let no_table = tx.execute("insert into orders values (1)", []).unwrap_err();
         assert!(matches!(no_table, DatabaseError::Rejected { .. }), "{no_table}");
@@ -151,7 +151,7 @@ fn errors_say_what_to_do() {
 fn a_projection_that_ends_the_transaction_itself_is_told() {
     block_on(async {
         let store = Sqlite::temporary().unwrap();
-        let id = create(&store, Stage::Answering).await.unwrap();
+        let id = create(&store, Stage::Live).await.unwrap();
         let mut tx = store.begin(&id).await.unwrap();
         tx.execute_script("commit").unwrap();
         let ended = tx.commit().await.unwrap_err();
@@ -176,7 +176,7 @@ fn after_the_catalogue_was_moved_away_no_old_file_is_taken_for_a_new_read_model(
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let store = Sqlite::open(directory.path()).unwrap();
-        let id = create(&store, Stage::Answering).await.unwrap();
+        let id = create(&store, Stage::Live).await.unwrap();
         let mut tx = store.begin(&id).await.unwrap();
         tx.advance(Advance { from: None, to: checkpoint(7) }).await.unwrap();
         tx.commit().await.unwrap();
@@ -185,7 +185,7 @@ fn after_the_catalogue_was_moved_away_no_old_file_is_taken_for_a_new_read_model(
             let _ = fs::remove_file(directory.path().join(format!("catalogue.db{ending}")));
         }
         let store = Sqlite::open(directory.path()).unwrap();
-        let again = create(&store, Stage::Answering).await.unwrap();
+        let again = create(&store, Stage::Live).await.unwrap();
         assert_eq!(again.build, id.build, "the numbers begin anew");
         assert_eq!(store.begin(&again).await.unwrap().checkpoint().await.unwrap(), None);
     });
@@ -219,7 +219,7 @@ fn a_catalogue_of_an_earlier_version_is_gone_on_with() {
             let store = Sqlite::open(directory.path()).unwrap();
             let listed = store.list_read_models("order-summaries").await.unwrap();
             let stages: Vec<_> = listed.iter().map(|one| (one.id.build, one.stage)).collect();
-            assert_eq!(stages, [(1, Stage::Answering), (2, Stage::Rebuilding)]);
+            assert_eq!(stages, [(1, Stage::Live), (2, Stage::Rebuilding)]);
         }
         let store = Sqlite::open(directory.path()).unwrap();
         let second = store.list_read_models("order-summaries").await.unwrap().remove(1).id;
@@ -245,7 +245,7 @@ fn a_quarantined_file_is_kept_under_another_name_over_restarts() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let store = Sqlite::open(directory.path()).unwrap();
-        let id = create(&store, Stage::Answering).await.unwrap();
+        let id = create(&store, Stage::Live).await.unwrap();
         drop(store.begin(&id).await.unwrap());
         let place = store.quarantine(&id).await.unwrap().unwrap();
         assert!(place.ends_with("order-summaries-1.db.corrupt-1"), "{place}");
@@ -261,7 +261,7 @@ fn damage_is_told_with_the_read_model_and_its_path() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let store = Sqlite::open(directory.path()).unwrap();
-        let id = create(&store, Stage::Answering).await.unwrap();
+        let id = create(&store, Stage::Live).await.unwrap();
         drop(store.begin(&id).await.unwrap());
         drop(store);
         let path = directory.path().join("order-summaries-1.db");
@@ -314,7 +314,7 @@ fn a_dropped_file_that_cannot_be_removed_keeps_nothing_from_starting() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let store = Sqlite::open(directory.path()).unwrap();
-        let id = create(&store, Stage::Answering).await.unwrap();
+        let id = create(&store, Stage::Live).await.unwrap();
         store.drop_read_model(&id).await.unwrap();
         drop(store);
         fs::create_dir(directory.path().join("order-summaries-1.db")).unwrap();
@@ -337,7 +337,7 @@ fn a_directory_of_a_later_version_is_left_alone() {
 fn a_statement_that_ended_the_transaction_moves_no_checkpoint() {
     block_on(async {
         let store = Sqlite::temporary().unwrap();
-        let id = create(&store, Stage::Answering).await.unwrap();
+        let id = create(&store, Stage::Live).await.unwrap();
         let mut tx = store.begin(&id).await.unwrap();
         tx.execute_script("create table orders (id integer primary key, paid integer)").unwrap();
         tx.advance(Advance { from: None, to: checkpoint(1) }).await.unwrap();
@@ -363,7 +363,7 @@ fn what_is_switched_to_is_on_disk_before_the_other_is_dropped() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let store = Sqlite::open(directory.path()).unwrap();
-        create(&store, Stage::Answering).await.unwrap();
+        create(&store, Stage::Live).await.unwrap();
         let rebuilt = create(&store, Stage::Rebuilding).await.unwrap();
         let mut tx = store.begin(&rebuilt).await.unwrap();
         tx.put_json("orders", "1", &1.into()).await.unwrap();

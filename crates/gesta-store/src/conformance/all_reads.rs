@@ -1,13 +1,13 @@
-//! Clauses about reads of the whole store, and about what filters let through.
+//! Clauses about reads of the whole store, and about filters.
 
-use super::scene::*;
+use super::support::*;
 use crate::{
     EventId, EventQuery, EventStore, Filter, Position, QueryItem, ReadAll, ReadFrom, RecordedEvent,
     StreamMetadata,
 };
 
-/// Three streams of five events, taking turns.
-async fn scene(store: &dyn EventStore) -> Vec<RecordedEvent> {
+/// Appends five events to three streams, interleaved.
+async fn interleaved(store: &dyn EventStore) -> Vec<RecordedEvent> {
     for stream in ["order-1", "account-1", "order-2", "order-1", "account-1"] {
         grow(store, stream, 1).await;
     }
@@ -32,7 +32,8 @@ pub(super) async fn the_whole_store_reads_backwards(store: &dyn EventStore) {
 }
 
 pub(super) async fn the_whole_store_reads_from_a_position_on(store: &dyn EventStore) {
-    let mut left = scene(store).await;
+    // Start at every event in turn.
+    let mut left = interleaved(store).await;
     while let Some(first) = left.first() {
         let from = ReadAll::forwards().from(first.position);
         assert_eq!(read(store, from).await, recorded_ids(&left));
@@ -41,7 +42,7 @@ pub(super) async fn the_whole_store_reads_from_a_position_on(store: &dyn EventSt
 }
 
 pub(super) async fn the_whole_store_reads_from_a_position_back(store: &dyn EventStore) {
-    let mut left = scene(store).await;
+    let mut left = interleaved(store).await;
     while let Some(last) = left.last() {
         let from = ReadAll::backwards().from(last.position);
         assert_eq!(read(store, from).await, reversed(&recorded_ids(&left)));
@@ -49,9 +50,10 @@ pub(super) async fn the_whole_store_reads_from_a_position_back(store: &dyn Event
     }
 }
 
-/// No event is at the start, and none beyond the head: a read begins at the next one on its way.
+/// There is no event at the start, and none beyond the head: a read begins at the next event in its
+/// direction.
 pub(super) async fn the_whole_store_reads_from_where_no_event_is(store: &dyn EventStore) {
-    let all = recorded_ids(&scene(store).await);
+    let all = recorded_ids(&interleaved(store).await);
     let beyond = head(store).await.next();
     let (forwards, backwards) = (ReadAll::forwards, ReadAll::backwards);
     assert_eq!(read(store, forwards().from(Position::START)).await, all);
@@ -63,7 +65,8 @@ pub(super) async fn the_whole_store_reads_from_where_no_event_is(store: &dyn Eve
 }
 
 pub(super) async fn the_whole_store_reads_from_either_end(store: &dyn EventStore) {
-    let all = recorded_ids(&scene(store).await);
+    let all = recorded_ids(&interleaved(store).await);
+    // A read away from the end that it starts at is empty.
     let from = |read: ReadAll, from| ReadAll { from, ..read };
     assert_eq!(read(store, from(ReadAll::forwards(), ReadFrom::Start)).await, all);
     assert_eq!(read(store, from(ReadAll::forwards(), ReadFrom::End)).await, []);
@@ -72,7 +75,7 @@ pub(super) async fn the_whole_store_reads_from_either_end(store: &dyn EventStore
 }
 
 pub(super) async fn a_limit_ends_the_read_of_the_whole_store(store: &dyn EventStore) {
-    let all = recorded_ids(&scene(store).await);
+    let all = recorded_ids(&interleaved(store).await);
     for limit in 0..=all.len() + 1 {
         let expected: Vec<EventId> = all.iter().take(limit).copied().collect();
         assert_eq!(read(store, ReadAll::forwards().limit(limit as u64)).await, expected);
@@ -81,8 +84,9 @@ pub(super) async fn a_limit_ends_the_read_of_the_whole_store(store: &dyn EventSt
     }
 }
 
-/// Many more events than a page has: each of them once, none of the pages empty.
+/// Several pages: every event once, and no empty page.
 pub(super) async fn a_large_store_comes_in_pages(store: &dyn EventStore) {
+    // Interleave the streams, so that a page has events of several.
     let mut added = Vec::new();
     for stream in ["order-1", "order-2", "order-3", "order-1", "order-2", "order-3"] {
         added.extend(grow(store, stream, 150).await);
@@ -96,74 +100,80 @@ pub(super) async fn a_large_store_comes_in_pages(store: &dyn EventStore) {
 }
 
 pub(super) async fn metadata_are_events_of_the_whole_store(store: &dyn EventStore) {
-    describe_by(store, "order-1", StreamMetadata::default()).await;
+    // Metadata come first, so that the events are in both streams.
+    set_metadata(store, "order-1", StreamMetadata::default()).await;
     grow(store, "order-1", 1).await;
     let streams: Vec<_> = all(store).await.into_iter().map(|event| event.stream).collect();
     assert_eq!(streams, [name("$$order-1"), name("order-1")]);
 }
 
-/// Reads both ways through a filter and expects the events that `meant` picks.
-async fn lets_through<M>(store: &dyn EventStore, filter: Filter, meant: M)
+/// Reads in both directions with a filter and expects the events that `meant` selects.
+async fn expect_selected<M>(store: &dyn EventStore, filter: Filter, meant: M)
 where
     M: Fn(&RecordedEvent) -> bool,
 {
     if !store.capabilities().filtered_reads {
-        let refused = store.read_all(ReadAll::forwards().only(filter));
+        let refused = store.read_all(ReadAll::forwards().filter(filter));
         return unsupported(refused.collect_events().await);
     }
     let mut events = all(store).await;
     events.retain(meant);
     let expected = recorded_ids(&events);
     assert!(!expected.is_empty(), "a filter that lets nothing through shows little");
-    assert_eq!(read(store, ReadAll::forwards().only(filter.clone())).await, expected);
-    assert_eq!(read(store, ReadAll::backwards().only(filter)).await, reversed(&expected));
+    assert_eq!(read(store, ReadAll::forwards().filter(filter.clone())).await, expected);
+    assert_eq!(read(store, ReadAll::backwards().filter(filter)).await, reversed(&expected));
 }
 
 pub(super) async fn a_filter_picks_streams_by_name(store: &dyn EventStore) {
+    // `order-12` and `reorder-1` catch matches by prefix or substring.
     for stream in ["order-1", "order-12", "account-1", "order-2", "order-1"] {
         grow(store, stream, 1).await;
     }
     let names = ["order-1", "account-1"].map(name);
     let filter = Filter::Streams(names.to_vec());
-    lets_through(store, filter, |event| names.contains(&event.stream)).await;
+    expect_selected(store, filter, |event| names.contains(&event.stream)).await;
 }
 
 pub(super) async fn a_filter_picks_streams_by_prefix(store: &dyn EventStore) {
+    // Catch matches within a name, and ones that ignore case.
     for stream in ["order-1", "reorder-1", "account-1", "Order-1", "order-2", "a"] {
         grow(store, stream, 1).await;
     }
     let filter = Filter::StreamPrefixes(vec!["order-".to_owned(), "acc".to_owned()]);
     let meant = ["order-1", "account-1", "order-2"].map(name);
-    lets_through(store, filter, |event| meant.contains(&event.stream)).await;
+    expect_selected(store, filter, |event| meant.contains(&event.stream)).await;
 }
 
-/// A category is all that stands before the first `-`; names without one have none.
+/// A category is the part before the first `-`. A name without `-` has none.
 pub(super) async fn a_filter_picks_categories(store: &dyn EventStore) {
     for stream in ["order-1", "orders-1", "order", "account-1-2", "stock-1", "order-x-1"] {
         grow(store, stream, 1).await;
     }
-    describe_by(store, "order-1", StreamMetadata::default()).await;
+    set_metadata(store, "order-1", StreamMetadata::default()).await;
     let filter = Filter::Categories(["order", "account"].map(category).to_vec());
     let meant = ["order-1", "account-1-2", "order-x-1"].map(name);
-    lets_through(store, filter, |event| meant.contains(&event.stream)).await;
+    expect_selected(store, filter, |event| meant.contains(&event.stream)).await;
 }
 
 pub(super) async fn a_filter_picks_event_types(store: &dyn EventStore) {
+    // `placed-again` catches a match by prefix.
     for text in ["placed", "placed-again", "paid", "shipped", "placed"] {
         append(store, "order-1", [typed(text)]).await;
     }
     let types = ["placed", "shipped"].map(event_type);
     let filter = Filter::EventTypes(types.to_vec());
-    lets_through(store, filter, |event| types.contains(&event.event_type)).await;
+    expect_selected(store, filter, |event| types.contains(&event.event_type)).await;
 }
 
 pub(super) async fn a_filter_picks_what_a_query_means(store: &dyn EventStore) {
     let (a, b) = (tag("customer:a"), tag("order:b"));
+    // Both tags in any order, and the type of the second item.
     let meant = [
         typed("placed").tagged([b.clone(), a.clone()]),
         typed("closed"),
         typed("paid").tagged([tag("x"), a.clone(), b.clone()]),
     ];
+    // One tag too few, another type with both tags, neither.
     let others = [
         typed("placed").tagged([a.clone()]),
         typed("shipped").tagged([a.clone(), b.clone()]),
@@ -176,15 +186,15 @@ pub(super) async fn a_filter_picks_what_a_query_means(store: &dyn EventStore) {
     let types = ["placed", "paid"].map(event_type);
     let query = EventQuery::of(QueryItem::every().of_types(types).tagged([a, b]))
         .or(QueryItem::every().of_types([event_type("closed")]));
-    lets_through(store, Filter::Query(query), |event| expected.contains(&event.id)).await;
+    expect_selected(store, Filter::Query(query), |event| expected.contains(&event.id)).await;
 }
 
 pub(super) async fn a_filtered_read_begins_and_ends_where_it_is_told(store: &dyn EventStore) {
-    let all = scene(store).await;
+    let all = interleaved(store).await;
     let filter = || Filter::Streams(vec![name("account-1")]);
     let from = all.last().expect("there are events").position;
-    let forwards = ReadAll::forwards().only(filter()).limit(1);
-    let backwards = ReadAll::backwards().only(filter()).from(from).limit(1);
+    let forwards = ReadAll::forwards().filter(filter()).limit(1);
+    let backwards = ReadAll::backwards().filter(filter()).from(from).limit(1);
     if !store.capabilities().filtered_reads {
         return unsupported(store.read_all(forwards).collect_events().await);
     }

@@ -1,6 +1,6 @@
-//! Clauses about any append: its order, its places, its answer, and what no store accepts.
+//! Clauses about appends in general: order, positions, results, and invalid input.
 
-use super::scene::*;
+use super::support::*;
 use crate::{Append, EventStore, ExpectedRevision, Invalid, Position, ReadStream, Revision};
 
 pub(super) async fn an_append_without_streams_is_rejected(store: &dyn EventStore) {
@@ -8,6 +8,7 @@ pub(super) async fn an_append_without_streams_is_rejected(store: &dyn EventStore
 }
 
 pub(super) async fn a_stream_named_twice_is_rejected(store: &dyn EventStore) {
+    // Two parts of one stream would make its expectations ambiguous.
     let twice = Append::to(name("order-1"), ExpectedRevision::Any, [event()]).and(
         name("order-1"),
         ExpectedRevision::Any,
@@ -27,6 +28,7 @@ pub(super) async fn an_event_id_given_twice_is_rejected(store: &dyn EventStore) 
 }
 
 pub(super) async fn positions_follow_the_order_of_the_append(store: &dyn EventStore) {
+    // Catches a store that orders by stream name.
     let mut order = grow(store, "order-2", 5).await;
     order.extend(grow(store, "order-1", 2).await);
     assert_eq!(all_ids(store).await, order);
@@ -45,6 +47,7 @@ pub(super) async fn positions_rise_from_one_or_later(store: &dyn EventStore) {
 pub(super) async fn revisions_count_from_zero_without_gaps(store: &dyn EventStore) {
     for count in [1, 3, 2] {
         grow(store, "order-1", count).await;
+        // Interleave two streams, so that positions and revisions differ.
         grow(store, "order-2", 1).await;
     }
     for (stream, count) in [("order-1", 6), ("order-2", 3)] {
@@ -66,6 +69,7 @@ pub(super) async fn an_append_answers_with_its_last_position_and_revision(store:
 }
 
 pub(super) async fn an_event_is_in_its_stream_and_in_the_store_alike(store: &dyn EventStore) {
+    // Move positions away from revisions.
     grow(store, "order-2", 2).await;
     grow(store, "order-1", 3).await;
     let mut all = all(store).await;
@@ -103,9 +107,10 @@ pub(super) async fn capabilities_never_change(store: &dyn EventStore) {
     assert_eq!(store.capabilities(), before);
 }
 
-/// A dropped append may have happened or not; a retry makes it happen once.
+/// A dropped append may or may not happen. A retry makes it happen once.
 pub(super) async fn a_dropped_append_harms_nothing(store: &dyn EventStore) {
     let dropped = Append::to(name("order-1"), ExpectedRevision::NoStream, events(2));
+    // One poll may start the append without ending it.
     poll_once(store.append(dropped.clone())).await;
     let other = grow(store, "order-2", 1).await;
     let appended = accepted(store.append(dropped.clone()).await);

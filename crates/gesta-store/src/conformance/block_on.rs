@@ -1,7 +1,7 @@
-//! Running one future on the calling thread, without a runtime.
+//! Runs a future on the calling thread, without a runtime.
 //!
-//! Always holds: the thread sleeps until the future's waker is called; a deadline ends the wait
-//! with a panic that says so, never with a hang.
+//! The thread parks until the waker of the future is called. With a deadline, the wait ends in a
+//! panic with a message, never in a hang.
 
 use std::{
     future::Future,
@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Runs a future to its end on this thread.
+/// Runs a future to completion on the calling thread.
+///
+/// Blocks the thread. Futures that need a runtime, such as those of most network drivers, have to
+/// enter it themselves.
 ///
 /// ```
 /// assert_eq!(gesta_store::conformance::block_on(async { 6 * 7 }), 42);
@@ -25,20 +28,28 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     .expect("waits without a deadline")
 }
 
-/// Runs a future to its end on this thread, and panics when that takes longer than `limit`.
+/// Runs a future to completion on the calling thread, for tests that must not hang.
 ///
-/// For tests: a store that never answers fails its test instead of hanging it.
+/// # Panics
+///
+/// If the future takes longer than `limit`.
+///
+/// # Examples
 ///
 /// ```
 /// use std::time::Duration;
 ///
+/// use gesta_store::conformance::block_on_within;
+///
 /// let answer = async { "in time" };
-/// assert_eq!(gesta_store::conformance::block_on_within(Duration::from_secs(1), answer), "in time");
+/// assert_eq!(block_on_within(Duration::from_secs(1), answer), "in time");
 /// ```
 #[track_caller]
 pub fn block_on_within<T>(limit: Duration, future: impl Future<Output = T>) -> T {
+    // Measure from the first poll, which may take time itself.
     let began = now();
     let wait = || {
+        // A thread may unpark for no reason, so measure again each time.
         let left = limit.saturating_sub(now().duration_since(began));
         thread::park_timeout(left);
         !left.is_zero()
@@ -49,7 +60,7 @@ pub fn block_on_within<T>(limit: Duration, future: impl Future<Output = T>) -> T
     }
 }
 
-/// Polls until there is an output, or `wait` says that it is enough.
+/// Polls the future until it is ready or `wait` returns `false`.
 fn drive<T>(future: impl Future<Output = T>, mut wait: impl FnMut() -> bool) -> Option<T> {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
@@ -69,7 +80,6 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Wakes the thread that waits.
 struct Unpark(Thread);
 
 impl Wake for Unpark {

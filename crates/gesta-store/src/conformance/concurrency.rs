@@ -1,6 +1,6 @@
-//! Clauses about many at once: writers on threads of their own, readers beside them.
+//! Clauses about concurrency: writers on several threads, with concurrent readers.
 //!
-//! Threads return what they saw; only the clause itself asserts.
+//! Threads return their observations. Only the clause itself asserts, on the test's thread.
 
 use std::{
     future::Future,
@@ -11,26 +11,27 @@ use std::{
     thread,
 };
 
-use super::{Fresh, block_on_within, scene::*};
+use super::{Fixture, block_on_within, support::*};
 use crate::{
     Append, Appended, Delivery, EventId, EventStore, ExpectedRevision, NewEvent, ReadAll,
     StoreError, Subscribe,
 };
 
 const WRITERS: usize = 20;
-/// How often a watcher sees something new before the writers stop, unless they reach their limit before.
-const LOOKS_MIN: usize = 8;
-/// Appends of one writer, however often the watcher looked.
+/// Number of new observations of the watcher after which writers may stop.
+const OBSERVATIONS_MIN: usize = 8;
+/// Minimum and maximum number of appends of one writer, to bound slow and fast watchers.
 const APPENDS_MIN: usize = 4;
 const APPENDS_MAX: usize = 200;
 
-/// Waits on a thread of its own, where the clause's deadline does not reach.
-fn answer<T>(future: impl Future<Output = T>) -> T {
-    block_on_within(Fresh::PATIENCE, future)
+/// Waits on a thread other than the clause's, whose deadline does not apply there.
+fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    block_on_within(Fixture::TIMEOUT, future)
 }
 
-/// Offers appends at one moment, each from a thread of its own.
-fn at_once(store: &dyn EventStore, appends: Vec<Append>) -> Vec<Result<Appended, StoreError>> {
+/// Runs appends concurrently, each on its own thread.
+fn concurrently(store: &dyn EventStore, appends: Vec<Append>) -> Vec<Result<Appended, StoreError>> {
+    // Start together, for as much contention as possible.
     let ready = Barrier::new(appends.len());
     thread::scope(|scope| {
         let writers: Vec<_> = appends
@@ -38,7 +39,7 @@ fn at_once(store: &dyn EventStore, appends: Vec<Append>) -> Vec<Result<Appended,
             .map(|append| {
                 scope.spawn(|| {
                     ready.wait();
-                    answer(store.append(append))
+                    wait_for(store.append(append))
                 })
             })
             .collect();
@@ -49,7 +50,7 @@ fn at_once(store: &dyn EventStore, appends: Vec<Append>) -> Vec<Result<Appended,
 pub(super) async fn of_twenty_writers_on_one_revision_one_wins(store: &dyn EventStore) {
     grow(store, "order-1", 1).await;
     let append = || Append::to(name("order-1"), exact(0), [event()]);
-    let answers = at_once(store, std::iter::repeat_with(append).take(WRITERS).collect());
+    let answers = concurrently(store, std::iter::repeat_with(append).take(WRITERS).collect());
     let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     assert_eq!(won.len(), 1, "one wins");
     assert_eq!(lost.into_iter().map(conflict).count(), WRITERS - 1, "the others conflict");
@@ -59,7 +60,7 @@ pub(super) async fn of_twenty_writers_on_one_revision_one_wins(store: &dyn Event
 pub(super) async fn one_append_offered_many_times_at_once_happens_once(store: &dyn EventStore) {
     let append = Append::to(name("order-1"), ExpectedRevision::NoStream, events(2));
     let offered: Vec<EventId> = append.events().map(|event| event.id).collect();
-    let answers = at_once(store, vec![append; WRITERS]);
+    let answers = concurrently(store, vec![append; WRITERS]);
     let answers: Vec<Appended> = answers.into_iter().map(accepted).collect();
     assert!(answers.windows(2).all(|pair| pair.first() == pair.last()), "one answer");
     assert_eq!(all_ids(store).await, offered);
@@ -71,74 +72,79 @@ pub(super) async fn appends_at_once_all_happen(store: &dyn EventStore) {
     let appends: Vec<Append> = (0..WRITERS).map(append).collect();
     let mut offered: Vec<EventId> =
         appends.iter().flat_map(Append::events).map(|event| event.id).collect();
-    at_once(store, appends).into_iter().for_each(|answer| drop(accepted(answer)));
+    concurrently(store, appends).into_iter().for_each(|answer| drop(accepted(answer)));
+    // The order of concurrent appends is not specified.
     let mut found = all_ids(store).await;
     offered.sort();
     found.sort();
     assert_eq!(found, offered);
 }
 
-/// Offers appends of two events, one after the other, until the watcher has looked often enough.
+/// Appends events, two at a time, until the watcher has made enough observations.
 fn write(
     store: &dyn EventStore,
     stream: &str,
-    looks: &AtomicUsize,
+    observations: &AtomicUsize,
 ) -> Vec<Result<Appended, StoreError>> {
     let mut answers = Vec::new();
-    let watched = || looks.load(Ordering::Relaxed) >= LOOKS_MIN;
+    let watched = || observations.load(Ordering::Relaxed) >= OBSERVATIONS_MIN;
     while answers.len() < APPENDS_MIN || !watched() && answers.len() < APPENDS_MAX {
         let append = Append::to(name(stream), ExpectedRevision::Any, events(2));
-        answers.push(answer(store.append(append)));
+        answers.push(wait_for(store.append(append)));
         thread::yield_now();
     }
     answers
 }
 
-/// Writes from several threads while another one watches and counts its looks. Appends this last
-/// event once everything is written.
+/// Runs several writers and a watcher that counts its observations. Appends `last` when the writers
+/// are done, so that the watcher knows when to stop.
 fn while_writing<T: Send>(
     store: &dyn EventStore,
     last: NewEvent,
     watch: impl FnOnce(&AtomicUsize) -> T + Send,
 ) -> T {
-    let (looks, ready) = (&AtomicUsize::new(0), &Barrier::new(5));
+    // Four writers and the watcher.
+    let (observations, ready) = (&AtomicUsize::new(0), &Barrier::new(5));
     let (seen, answers) = thread::scope(|scope| {
         let watcher = scope.spawn(move || {
             ready.wait();
-            watch(looks)
+            watch(observations)
         });
         let streams = ["order-0", "order-1", "order-2", "order-3"];
         let writers = streams.map(|stream| {
             scope.spawn(move || {
                 ready.wait();
-                write(store, stream, looks)
+                write(store, stream, observations)
             })
         });
         let mut answers: Vec<_> = writers
             .into_iter()
             .flat_map(|writer| writer.join().expect("an append does not panic"))
             .collect();
+        // After all writers have ended, so that its position is last.
         let last = Append::to(name("last-1"), ExpectedRevision::Any, [last]);
-        answers.push(answer(store.append(last)));
+        answers.push(wait_for(store.append(last)));
         (watcher.join().expect("a watcher does not panic"), answers)
     });
     answers.into_iter().for_each(|answer| drop(accepted(answer)));
     seen
 }
 
-/// Once a reader has seen a position, nothing ever appears at or before it.
+/// After a reader has seen a position, no event appears at or before it.
 pub(super) async fn nothing_appears_before_what_was_seen(store: &dyn EventStore) {
     let last = event();
     let id = last.id;
-    let reads = while_writing(store, last, |looks| {
+    let reads = while_writing(store, last, |observations| {
         let mut reads: Vec<Vec<EventId>> = Vec::new();
         while reads.last().is_none_or(|read| !read.contains(&id)) {
-            let read = answer(store.read_all(ReadAll::forwards()).collect_events());
+            let read = wait_for(store.read_all(ReadAll::forwards()).collect_events());
+            // The assertions below report the missing events.
             let Ok(events) = read else { break };
             let read = recorded_ids(&events);
+            // Count a read only if it shows something new.
             if reads.last() != Some(&read) {
                 reads.push(read);
-                looks.fetch_add(1, Ordering::Relaxed);
+                observations.fetch_add(1, Ordering::Relaxed);
             }
         }
         reads
@@ -156,13 +162,13 @@ pub(super) async fn a_subscription_misses_nothing_while_events_are_appended(
     let mut subscription = store.subscribe(Subscribe::to_all());
     let last = event();
     let id = last.id;
-    let seen = while_writing(store, last, |looks| {
+    let seen = while_writing(store, last, |observations| {
         let mut seen: Vec<EventId> = Vec::new();
         while seen.last() != Some(&id) {
-            let Some(Ok(delivery)) = answer(subscription.next()) else { break };
+            let Some(Ok(delivery)) = wait_for(subscription.next()) else { break };
             if let Delivery::Events(page) = delivery {
                 seen.extend(recorded_ids(&page));
-                looks.fetch_add(1, Ordering::Relaxed);
+                observations.fetch_add(1, Ordering::Relaxed);
             }
         }
         seen

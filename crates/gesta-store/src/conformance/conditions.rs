@@ -1,8 +1,9 @@
-//! Clauses about append conditions: which events they mean, and that they hold with all the rest.
+//! Clauses about append conditions: the events that they match, and their combination with
+//! expectations.
 
 use std::{num::NonZeroU64, time::Duration};
 
-use super::scene::*;
+use super::support::*;
 use crate::{
     Append, AppendCondition, Conflict, EventQuery, EventStore, ExpectedRevision, Invalid, NewEvent,
     Position, QueryItem, Revision, StoreError, StreamMetadata,
@@ -12,20 +13,24 @@ fn tagged(text: &str) -> EventQuery {
     EventQuery::of(QueryItem::every().tagged([tag(text)]))
 }
 
-/// Offers one event, provided that nothing after the position matches.
-async fn provided(
+/// Appends one event unless an event after the position matches the query.
+async fn append_unless(
     store: &dyn EventStore,
     none_matching: EventQuery,
     after: Position,
 ) -> Result<crate::Appended, StoreError> {
     let append = Append::to(name("new-1"), ExpectedRevision::Any, [event()]);
-    store.append(append.provided(AppendCondition { none_matching, after })).await
+    store.append(append.with_condition(AppendCondition { none_matching, after })).await
 }
 
-/// Whether a condition finds this event; none where the store takes no conditions.
-async fn finds(store: &dyn EventStore, event: NewEvent, query: EventQuery) -> Option<bool> {
+/// Returns `true` if a condition matches this event, or `None` if the store lacks conditions.
+async fn condition_matches(
+    store: &dyn EventStore,
+    event: NewEvent,
+    query: EventQuery,
+) -> Option<bool> {
     append(store, "old-1", [event]).await;
-    let answer = provided(store, query, Position::START).await;
+    let answer = append_unless(store, query, Position::START).await;
     if !store.capabilities().append_condition {
         unsupported(answer);
         return None;
@@ -38,10 +43,11 @@ async fn finds(store: &dyn EventStore, event: NewEvent, query: EventQuery) -> Op
 }
 
 pub(super) async fn a_match_after_the_position_is_a_conflict(store: &dyn EventStore) {
+    // The writer has read up to here.
     let looked = append(store, "old-1", events(2)).await.position;
     let matching = append(store, "old-1", [event().tagged([tag("email:a")])]).await.position;
     let before = all_ids(store).await;
-    let answer = provided(store, tagged("email:a"), looked).await;
+    let answer = append_unless(store, tagged("email:a"), looked).await;
     if store.capabilities().append_condition {
         assert_eq!(conflict(answer), Conflict::Condition { matching });
     } else {
@@ -53,7 +59,7 @@ pub(super) async fn a_match_after_the_position_is_a_conflict(store: &dyn EventSt
 pub(super) async fn a_match_at_or_before_the_position_is_none(store: &dyn EventStore) {
     append(store, "old-1", [event().tagged([tag("email:a")])]).await;
     let looked = append(store, "old-1", [event().tagged([tag("email:a")])]).await.position;
-    let answer = provided(store, tagged("email:a"), looked).await;
+    let answer = append_unless(store, tagged("email:a"), looked).await;
     if store.capabilities().append_condition {
         accepted(answer);
     } else {
@@ -65,7 +71,7 @@ pub(super) async fn a_condition_beyond_the_head_is_rejected(store: &dyn EventSto
     grow(store, "old-1", 2).await;
     let head = head(store).await;
     let position = head.next();
-    let answer = provided(store, tagged("email:a"), position).await;
+    let answer = append_unless(store, tagged("email:a"), position).await;
     if !store.capabilities().append_condition {
         return unsupported(answer);
     }
@@ -76,42 +82,46 @@ pub(super) async fn a_condition_beyond_the_head_is_rejected(store: &dyn EventSto
 pub(super) async fn a_condition_means_any_of_the_types(store: &dyn EventStore) {
     let types = ["opened", "closed"].map(event_type);
     let query = || EventQuery::of(QueryItem::every().of_types(types.clone()));
-    let Some(found) = finds(store, typed("moved"), query()).await else { return };
+    let Some(found) = condition_matches(store, typed("moved"), query()).await else { return };
     assert!(!found, "neither type");
-    assert_eq!(finds(store, typed("closed"), query()).await, Some(true));
+    assert_eq!(condition_matches(store, typed("closed"), query()).await, Some(true));
 }
 
 pub(super) async fn a_condition_means_all_of_the_tags(store: &dyn EventStore) {
     let query = || EventQuery::of(QueryItem::every().tagged(["a:1", "b:2"].map(tag)));
-    let one = finds(store, event().tagged(["a:1"].map(tag)), query()).await;
+    let one = condition_matches(store, event().tagged(["a:1"].map(tag)), query()).await;
     let Some(found) = one else { return };
     assert!(!found, "one tag of two");
     let all = event().tagged(["c:3", "b:2", "a:1"].map(tag));
-    assert_eq!(finds(store, all, query()).await, Some(true));
+    assert_eq!(condition_matches(store, all, query()).await, Some(true));
 }
 
 pub(super) async fn a_condition_means_a_type_and_its_tags_together(store: &dyn EventStore) {
     let item = || QueryItem::every().of_types([event_type("opened")]).tagged([tag("a:1")]);
-    let Some(found) = finds(store, typed("opened"), EventQuery::of(item())).await else { return };
+    let Some(found) = condition_matches(store, typed("opened"), EventQuery::of(item())).await
+    else {
+        return;
+    };
     assert!(!found, "the type without the tag");
     let other = typed("closed").tagged([tag("a:1")]);
-    assert_eq!(finds(store, other, EventQuery::of(item())).await, Some(false));
+    assert_eq!(condition_matches(store, other, EventQuery::of(item())).await, Some(false));
     let both = typed("opened").tagged([tag("a:1")]);
-    assert_eq!(finds(store, both, EventQuery::of(item())).await, Some(true));
+    assert_eq!(condition_matches(store, both, EventQuery::of(item())).await, Some(true));
 }
 
 pub(super) async fn a_condition_means_any_of_its_items(store: &dyn EventStore) {
     let query = || tagged("a:1").or(QueryItem::every().of_types([event_type("opened")]));
-    let Some(found) = finds(store, typed("closed"), query()).await else { return };
+    let Some(found) = condition_matches(store, typed("closed"), query()).await else { return };
     assert!(!found, "neither item");
-    assert_eq!(finds(store, typed("opened"), query()).await, Some(true));
+    assert_eq!(condition_matches(store, typed("opened"), query()).await, Some(true));
 }
 
 pub(super) async fn a_condition_does_not_mean_the_append_itself(store: &dyn EventStore) {
+    // The condition is evaluated before the events of its own append.
     let unique = event().tagged([tag("email:a")]);
     let condition = AppendCondition { none_matching: tagged("email:a"), after: Position::START };
     let append = Append::to(name("new-1"), ExpectedRevision::NoStream, [unique]);
-    let answer = store.append(append.provided(condition)).await;
+    let answer = store.append(append.with_condition(condition)).await;
     if store.capabilities().append_condition {
         accepted(answer);
     } else {
@@ -122,12 +132,13 @@ pub(super) async fn a_condition_does_not_mean_the_append_itself(store: &dyn Even
 pub(super) async fn a_condition_holds_together_with_the_expectations(store: &dyn EventStore) {
     append(store, "old-1", [event().tagged([tag("email:a")])]).await;
     let before = all_ids(store).await;
+    // Once the condition fails, and once the expectation does.
     for (query, expected) in [
         (tagged("email:a"), ExpectedRevision::NoStream),
         (tagged("email:b"), ExpectedRevision::StreamExists),
     ] {
         let condition = AppendCondition { none_matching: query, after: Position::START };
-        let append = Append::to(name("new-1"), expected, events(1)).provided(condition);
+        let append = Append::to(name("new-1"), expected, events(1)).with_condition(condition);
         let answer = store.append(append).await;
         if store.capabilities().append_condition {
             conflict(answer);
@@ -138,11 +149,11 @@ pub(super) async fn a_condition_holds_together_with_the_expectations(store: &dyn
     assert_eq!(all_ids(store).await, before);
 }
 
-/// Appends events with these tags to a stream, and demands of each tag that a condition on it holds
-/// or does not. Says false where the store takes no conditions.
-async fn conflicts(store: &dyn EventStore, expected: &[(&str, bool)]) -> bool {
+/// Expects, for each tag, that a condition on it conflicts or holds. Returns `false` if the store
+/// lacks conditions.
+async fn expect_conflicts(store: &dyn EventStore, expected: &[(&str, bool)]) -> bool {
     for (text, conflicts) in expected {
-        let answer = provided(store, tagged(text), Position::START).await;
+        let answer = append_unless(store, tagged(text), Position::START).await;
         if !store.capabilities().append_condition {
             unsupported(answer);
             return false;
@@ -166,10 +177,11 @@ pub(super) async fn a_condition_does_not_mean_streams_that_ended(store: &dyn Eve
     for (stream, text) in [("user-1", "email:a"), ("user-2", "email:b"), ("user-3", "email:c")] {
         append(store, stream, [event().tagged([tag(text)])]).await;
     }
+    // The same query as before now matches nothing in these streams.
     delete(store, "user-1").await;
     tombstone(store, "user-2").await;
     let expected = [("email:a", false), ("email:b", false), ("email:c", true)];
-    conflicts(store, &expected).await;
+    expect_conflicts(store, &expected).await;
 }
 
 pub(super) async fn a_condition_does_not_mean_what_metadata_hide(store: &dyn EventStore) {
@@ -178,32 +190,33 @@ pub(super) async fn a_condition_does_not_mean_what_metadata_hide(store: &dyn Eve
     append(store, "user-1", [a1, a2]).await;
     append(store, "user-2", [b1, b2]).await;
     append(store, "user-3", [c1]).await;
-    describe_by(store, "user-1", truncated_before(1)).await;
+    set_metadata(store, "user-1", truncated_before(1)).await;
     let counted = StreamMetadata { max_count: NonZeroU64::new(1), ..StreamMetadata::default() };
-    describe_by(store, "user-2", counted).await;
+    set_metadata(store, "user-2", counted).await;
     let expected = [("a:1", false), ("a:2", true), ("b:1", false), ("b:2", true), ("c:1", true)];
-    if !conflicts(store, &expected).await {
+    if !expect_conflicts(store, &expected).await {
         return;
     }
     let aged = StreamMetadata { max_age: Some(Duration::ZERO), ..StreamMetadata::default() };
-    describe_by(store, "user-3", aged).await;
-    // The age is counted up to when the append is recorded, which needs a moment to move on.
-    while provided(store, tagged("c:1"), Position::START).await.is_err() {
+    set_metadata(store, "user-3", aged).await;
+    // Age is measured at the recorded time of the append, which takes a moment to advance.
+    while append_unless(store, tagged("c:1"), Position::START).await.is_err() {
         pause().await;
     }
 }
 
 pub(super) async fn a_condition_means_what_is_shown_again(store: &dyn EventStore) {
     append(store, "user-1", ["a:1", "a:2"].map(|text| event().tagged([tag(text)]))).await;
-    describe_by(store, "user-1", truncated_before(1)).await;
-    conflicts(store, &[("a:1", false), ("a:2", true)]).await;
-    describe_by(store, "user-1", truncated_before(0)).await;
-    conflicts(store, &[("a:1", true), ("a:2", true)]).await;
+    set_metadata(store, "user-1", truncated_before(1)).await;
+    expect_conflicts(store, &[("a:1", false), ("a:2", true)]).await;
+    set_metadata(store, "user-1", truncated_before(0)).await;
+    expect_conflicts(store, &[("a:1", true), ("a:2", true)]).await;
 }
 
 pub(super) async fn a_condition_means_what_has_revived_a_stream(store: &dyn EventStore) {
     append(store, "user-1", [event().tagged([tag("a:1")])]).await;
     delete(store, "user-1").await;
+    // Only the event that revived the stream is visible.
     append(store, "user-1", [event().tagged([tag("a:2")])]).await;
-    conflicts(store, &[("a:1", false), ("a:2", true)]).await;
+    expect_conflicts(store, &[("a:1", false), ("a:2", true)]).await;
 }

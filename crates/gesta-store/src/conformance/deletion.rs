@@ -1,6 +1,6 @@
-//! Clauses about the end of streams: deleted ones come back, tombstoned ones never do.
+//! Clauses about deleted streams, which an append revives, and tombstoned ones, which stay gone.
 
-use super::scene::*;
+use super::support::*;
 use crate::{
     Appended, Conflict, DeleteStream, EventStore, ExpectedRevision, ReadStream, Revision,
     SetStreamMetadata, StoreError, StreamMetadata, StreamState, TombstoneStream,
@@ -79,6 +79,7 @@ pub(super) async fn deleting_nothing_answers_with_the_head(store: &dyn EventStor
     assert_eq!(answer.position, head(store).await);
     grow(store, "order-1", 2).await;
     delete(store, "order-1").await;
+    // A second deletion must not append metadata again.
     let events = all_ids(store).await.len();
     let answer = delete(store, "order-1").await;
     assert_eq!(answer.position, head(store).await);
@@ -89,7 +90,7 @@ pub(super) async fn deleting_keeps_the_other_metadata(store: &dyn EventStore) {
     grow(store, "order-1", 2).await;
     let custom = [("team".to_owned(), "sales".into())].into_iter().collect();
     let metadata = crate::StreamMetadata { custom, ..crate::StreamMetadata::default() };
-    describe_by(store, "order-1", metadata.clone()).await;
+    set_metadata(store, "order-1", metadata.clone()).await;
     delete(store, "order-1").await;
     let known = accepted(store.describe_stream(&name("order-1")).await);
     assert_eq!(known.metadata.custom, metadata.custom);
@@ -109,6 +110,7 @@ pub(super) async fn a_tombstoned_stream_takes_no_events(store: &dyn EventStore) 
 pub(super) async fn reading_a_tombstoned_stream_says_deleted(store: &dyn EventStore) {
     grow(store, "order-1", 2).await;
     tombstone(store, "order-1").await;
+    // The error is an item of the pages.
     for read in [ReadStream::forwards, ReadStream::backwards] {
         let read = store.read_stream(read(name("order-1")));
         assert_eq!(deleted(read.collect_events().await), name("order-1"));
@@ -177,8 +179,9 @@ async fn revisions(store: &dyn EventStore) -> Vec<u64> {
 pub(super) async fn metadata_set_on_a_deleted_stream_keep_it_deleted(store: &dyn EventStore) {
     grow(store, "order-1", 3).await;
     delete(store, "order-1").await;
+    // None of these says that the stream is deleted.
     for metadata in [at_most(10), truncated_before(1), StreamMetadata::default()] {
-        describe_by(store, "order-1", metadata.clone()).await;
+        set_metadata(store, "order-1", metadata.clone()).await;
         assert_eq!(revisions(store).await, [0; 0], "{metadata:?}");
         let known = accepted(store.describe_stream(&name("order-1")).await);
         assert_eq!(known.state, StreamState::Deleted, "{metadata:?}");
@@ -195,32 +198,33 @@ pub(super) async fn metadata_set_after_a_revival_keep_what_was_deleted_hidden(
     delete(store, "order-1").await;
     grow(store, "order-1", 3).await;
     for metadata in [at_most(10), truncated_before(1), StreamMetadata::default()] {
-        describe_by(store, "order-1", metadata.clone()).await;
+        set_metadata(store, "order-1", metadata.clone()).await;
         assert_eq!(revisions(store).await, [3, 4, 5], "{metadata:?}");
     }
-    describe_by(store, "order-1", truncated_before(5)).await;
+    set_metadata(store, "order-1", truncated_before(5)).await;
     assert_eq!(revisions(store).await, [5], "more can be truncated");
-    describe_by(store, "order-1", truncated_before(0)).await;
+    set_metadata(store, "order-1", truncated_before(0)).await;
     assert_eq!(revisions(store).await, [3, 4, 5], "which can be taken back, the deletion cannot");
 }
 
-/// To truncate beyond the head is to delete.
+/// Truncation beyond the head is a deletion.
 pub(super) async fn metadata_that_delete_are_kept_like_a_deletion(store: &dyn EventStore) {
     grow(store, "order-1", 2).await;
-    describe_by(store, "order-1", truncated_before(2)).await;
-    describe_by(store, "order-1", at_most(10)).await;
+    set_metadata(store, "order-1", truncated_before(2)).await;
+    set_metadata(store, "order-1", at_most(10)).await;
     assert_eq!(revisions(store).await, [0; 0]);
     grow(store, "order-1", 1).await;
-    describe_by(store, "order-1", truncated_before(0)).await;
+    set_metadata(store, "order-1", truncated_before(0)).await;
     assert_eq!(revisions(store).await, [2]);
 }
 
-/// Who read metadata, decided, and writes them back after a deletion undoes nothing.
+/// Metadata that were read before a deletion and are written back after it do not undo it.
 pub(super) async fn metadata_read_before_a_deletion_are_set_in_vain(store: &dyn EventStore) {
     grow(store, "order-1", 2).await;
-    describe_by(store, "order-1", at_most(5)).await;
+    set_metadata(store, "order-1", at_most(5)).await;
     let known = accepted(store.describe_stream(&name("order-1")).await);
     delete(store, "order-1").await;
+    // The deletion wrote metadata, so the revision read is outdated.
     let read = known.metadata_revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
     let set = async |expected_metadata| {
         let (stream, metadata) = (name("order-1"), known.metadata.clone());

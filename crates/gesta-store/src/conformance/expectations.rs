@@ -1,6 +1,6 @@
-//! Clauses about expected revisions: when each of them holds, and that a conflict changes nothing.
+//! Clauses about expected revisions: when they hold, and that a conflict appends nothing.
 
-use super::scene::*;
+use super::support::*;
 use crate::{Append, Conflict, EventStore, ExpectedRevision, Revision, StreamMetadata};
 
 pub(super) async fn any_holds_on_a_missing_a_live_and_a_deleted_stream(store: &dyn EventStore) {
@@ -10,10 +10,10 @@ pub(super) async fn any_holds_on_a_missing_a_live_and_a_deleted_stream(store: &d
     accepted(expecting(store, "order-1", ExpectedRevision::Any).await);
 }
 
-/// A stream that has metadata and no events does not exist.
+/// A stream with metadata but without events does not exist.
 pub(super) async fn no_stream_holds_where_there_are_no_events(store: &dyn EventStore) {
     accepted(expecting(store, "order-1", ExpectedRevision::NoStream).await);
-    describe_by(store, "order-2", StreamMetadata::default()).await;
+    set_metadata(store, "order-2", StreamMetadata::default()).await;
     accepted(expecting(store, "order-2", ExpectedRevision::NoStream).await);
 }
 
@@ -71,16 +71,16 @@ pub(super) async fn a_conflict_appends_nothing(store: &dyn EventStore) {
 pub(super) async fn a_check_without_events_holds_or_conflicts(store: &dyn EventStore) {
     grow(store, "order-1", 2).await;
     for holds in [ExpectedRevision::Any, ExpectedRevision::StreamExists, exact(1)] {
-        accepted(store.append(Append::default().checking(name("order-1"), holds)).await);
+        accepted(store.append(Append::default().expecting(name("order-1"), holds)).await);
     }
     for fails in [ExpectedRevision::NoStream, exact(0)] {
-        conflict(store.append(Append::default().checking(name("order-1"), fails)).await);
+        conflict(store.append(Append::default().expecting(name("order-1"), fails)).await);
     }
 }
 
 pub(super) async fn a_check_without_events_answers_with_the_head(store: &dyn EventStore) {
     let before = grow(store, "order-1", 2).await;
-    let check = Append::default().checking(name("order-1"), exact(1));
+    let check = Append::default().expecting(name("order-1"), exact(1));
     let answer = accepted(store.append(check).await);
     assert_eq!(answer.position, head(store).await);
     assert_eq!(answer.revisions, [], "no stream got events");

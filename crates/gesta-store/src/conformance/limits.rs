@@ -1,8 +1,8 @@
-//! Clauses about limits and about what belongs to the system.
+//! Clauses about limits and reserved streams.
 
 use bytes::Bytes;
 
-use super::scene::*;
+use super::support::*;
 use crate::{
     Append, EventStore, EventType, ExpectedRevision, Invalid, InvalidName, NewEvent,
     StreamMetadata, StreamName, Tag,
@@ -10,6 +10,7 @@ use crate::{
 
 fn sized(bytes: usize) -> NewEvent {
     let event = event();
+    // The event type counts towards the size.
     let rest = bytes - event.event_type.as_str().len();
     NewEvent { data: Bytes::from(vec![0; rest]), ..event }
 }
@@ -43,8 +44,10 @@ pub(super) async fn an_event_over_the_limit_is_rejected(store: &dyn EventStore) 
 
 pub(super) async fn an_append_over_the_limit_is_rejected(store: &dyn EventStore) {
     let limits = store.capabilities().limits;
+    // Stay below the limit of one event.
     let half = limits.event_bytes_max / 2;
     let (one, count) = (sized(half), limits.append_bytes_max / half + 1);
+    // Share the payload: only the ids must differ.
     let alike = std::iter::repeat_with(|| NewEvent { id: event().id, ..one.clone() });
     let answer = offer(store, alike.take(count).collect()).await;
     over_limit(&rejected(answer), limits.append_bytes_max);
@@ -56,6 +59,7 @@ pub(super) async fn more_tags_than_the_limit_are_rejected(store: &dyn EventStore
     let tags = |count| -> Vec<Tag> { (0..count).map(|n| tag(&format!("n:{n}"))).collect() };
     over_limit(&rejected(offer(store, vec![event().tagged(tags(max + 1))]).await), max);
     assert_eq!(all_ids(store).await, [], "nothing is appended");
+    // The limit itself is allowed.
     accepted(offer(store, vec![event().tagged(tags(max))]).await);
 }
 
@@ -79,7 +83,8 @@ pub(super) async fn metadata_that_cannot_be_read_are_rejected(store: &dyn EventS
     assert_eq!(all_ids(store).await, [], "nothing is appended");
 }
 
-/// The stream `$$name` has a name, too. Earlier versions made names that leave no room for it.
+/// The name of the metadata stream has to fit, too. Earlier versions accepted names that are too
+/// long for it.
 pub(super) async fn a_stream_without_room_for_metadata_takes_no_events(store: &dyn EventStore) {
     for bytes in [StreamName::BYTES_MAX + 1, StreamName::BYTES_MAX + 2] {
         let stored = accepted(StreamName::stored("n".repeat(bytes)).map_err(Into::into));
@@ -99,7 +104,7 @@ pub(super) async fn the_longest_streams_can_be_deleted(store: &dyn EventStore) {
     grow(store, &deleted, 2).await;
     delete(store, &deleted).await;
     assert_eq!(stream_ids(store, &deleted).await, []);
-    describe_by(store, &deleted, StreamMetadata::default()).await;
+    set_metadata(store, &deleted, StreamMetadata::default()).await;
     grow(store, &ended, 2).await;
     tombstone(store, &ended).await;
     let append = Append::to(name(&ended), ExpectedRevision::Any, [event()]);

@@ -1,6 +1,6 @@
-//! Clauses about names: which streams and categories are listed, in which order, in which pages.
+//! Clauses about listing streams and categories: selection, order and pages.
 
-use super::scene::*;
+use super::support::*;
 use crate::{EventStore, ListCategories, ListStreams, StreamMetadata};
 
 fn every() -> ListStreams {
@@ -26,6 +26,7 @@ async fn grow_each(store: &dyn EventStore, names: &[&str]) {
 
 pub(super) async fn streams_are_listed_in_byte_order(store: &dyn EventStore) {
     assert_eq!(listed(store, every()).await, [""; 0]);
+    // Byte order differs from alphabetical order here.
     grow_each(store, &["b-2", "é-1", "a-1", "B-1", "b-10", "b-2", "z"]).await;
     assert_eq!(listed(store, every()).await, ["B-1", "a-1", "b-10", "b-2", "z", "é-1"]);
 }
@@ -47,6 +48,7 @@ pub(super) async fn streams_are_listed_by_prefix(store: &dyn EventStore) {
     assert_eq!(listed(store, order()).await, ["order-1", "order-2"]);
     let after = ListStreams { after: Some(name("order-1")), ..order() };
     assert_eq!(listed(store, after).await, ["order-2"]);
+    // A start before the prefix, and one behind it.
     let before = ListStreams { after: Some(name("account-1")), limit: 1, ..order() };
     assert_eq!(listed(store, before).await, ["order-1"]);
     let past = ListStreams { after: Some(name("zebra-1")), ..order() };
@@ -55,7 +57,8 @@ pub(super) async fn streams_are_listed_by_prefix(store: &dyn EventStore) {
 
 pub(super) async fn system_streams_are_listed_only_when_asked_for(store: &dyn EventStore) {
     grow_each(store, &["order-1"]).await;
-    describe_by(store, "order-1", StreamMetadata::default()).await;
+    // Creates the stream `$$order-1`.
+    set_metadata(store, "order-1", StreamMetadata::default()).await;
     assert_eq!(listed(store, every()).await, ["order-1"]);
     let system = ListStreams { prefix: "$".to_owned(), ..every() };
     assert_eq!(listed(store, system).await, ["$$order-1"]);
@@ -71,7 +74,7 @@ pub(super) async fn streams_that_ended_are_not_listed(store: &dyn EventStore) {
 }
 
 pub(super) async fn streams_without_events_are_not_listed(store: &dyn EventStore) {
-    describe_by(store, "order-1", StreamMetadata::default()).await;
+    set_metadata(store, "order-1", StreamMetadata::default()).await;
     assert_eq!(listed(store, every()).await, [""; 0]);
 }
 

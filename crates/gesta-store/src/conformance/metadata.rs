@@ -1,8 +1,8 @@
-//! Clauses about stream metadata: that they come back, and what they hide.
+//! Clauses about stream metadata: that they are stored, and which events they hide.
 
 use std::{num::NonZeroU64, time::Duration};
 
-use super::scene::*;
+use super::support::*;
 use crate::{
     Acl, EventStore, ExpectedRevision, ReadStream, Revision, SetStreamMetadata, StoreError,
     StreamMetadata, StreamState,
@@ -20,8 +20,8 @@ fn not_older_than(seconds: u64) -> StreamMetadata {
     StreamMetadata { max_age: Some(Duration::from_secs(seconds)), ..StreamMetadata::default() }
 }
 
-/// Reads both ways and expects these revisions.
-async fn shows(store: &dyn EventStore, expected: &[u64]) {
+/// Reads in both directions and expects these revisions.
+async fn expect_revisions(store: &dyn EventStore, expected: &[u64]) {
     let forwards = stream_events(store, "order-1").await;
     let revisions: Vec<u64> = forwards.iter().map(|event| event.revision.number()).collect();
     assert_eq!(revisions, expected);
@@ -44,11 +44,11 @@ pub(super) async fn metadata_come_back_as_they_were_set(store: &dyn EventStore) 
         }),
         custom: [("team".to_owned(), "sales".into())].into_iter().collect(),
     };
-    describe_by(store, "order-1", metadata.clone()).await;
+    set_metadata(store, "order-1", metadata.clone()).await;
     let known = accepted(store.describe_stream(&name("order-1")).await);
     assert_eq!(known.metadata, metadata);
     assert_eq!(known.metadata_revision, Some(Revision::FIRST));
-    describe_by(store, "order-1", StreamMetadata::default()).await;
+    set_metadata(store, "order-1", StreamMetadata::default()).await;
     let known = accepted(store.describe_stream(&name("order-1")).await);
     assert_eq!(known.metadata, StreamMetadata::default(), "all of them are set anew");
     assert_eq!(known.metadata_revision, Some(Revision::new(1)));
@@ -64,7 +64,7 @@ pub(super) async fn a_stream_without_metadata_has_the_default(store: &dyn EventS
 pub(super) async fn a_description_follows_a_stream_through_its_life(store: &dyn EventStore) {
     let stream = name("order-1");
     let known = async || accepted(store.describe_stream(&stream).await);
-    describe_by(store, "order-1", StreamMetadata::default()).await;
+    set_metadata(store, "order-1", StreamMetadata::default()).await;
     assert_eq!((known().await.state, known().await.head), (StreamState::Missing, None));
     for (head, grown) in [(1, StreamState::Live), (3, StreamState::Live)] {
         grow(store, "order-1", 2).await;
@@ -80,7 +80,7 @@ pub(super) async fn a_description_follows_a_stream_through_its_life(store: &dyn 
 pub(super) async fn setting_metadata_answers_with_their_revision(store: &dyn EventStore) {
     grow(store, "order-1", 2).await;
     for revision in 0..2 {
-        let answer = describe_by(store, "order-1", at_most(9)).await;
+        let answer = set_metadata(store, "order-1", at_most(9)).await;
         assert_eq!(answer.revisions, [(name("$$order-1"), Revision::new(revision))]);
         assert_eq!(answer.position, head(store).await);
     }
@@ -92,6 +92,7 @@ pub(super) async fn setting_metadata_checks_where_they_are(store: &dyn EventStor
         let change = SetStreamMetadata { stream, expected_metadata, metadata };
         store.set_stream_metadata(change).await.map(drop)
     };
+    // Metadata that were never set do not exist.
     conflict(set(ExpectedRevision::StreamExists, 1).await);
     accepted(set(ExpectedRevision::NoStream, 2).await);
     conflict(set(ExpectedRevision::NoStream, 3).await);
@@ -103,38 +104,38 @@ pub(super) async fn setting_metadata_checks_where_they_are(store: &dyn EventStor
 
 pub(super) async fn max_count_shows_only_the_last_events(store: &dyn EventStore) {
     grow(store, "order-1", 4).await;
-    describe_by(store, "order-1", at_most(2)).await;
-    shows(store, &[2, 3]).await;
+    set_metadata(store, "order-1", at_most(2)).await;
+    expect_revisions(store, &[2, 3]).await;
     grow(store, "order-1", 1).await;
-    shows(store, &[3, 4]).await;
-    describe_by(store, "order-1", at_most(9)).await;
-    shows(store, &[0, 1, 2, 3, 4]).await;
+    expect_revisions(store, &[3, 4]).await;
+    set_metadata(store, "order-1", at_most(9)).await;
+    expect_revisions(store, &[0, 1, 2, 3, 4]).await;
 }
 
 pub(super) async fn truncate_before_hides_what_is_before(store: &dyn EventStore) {
     grow(store, "order-1", 4).await;
-    describe_by(store, "order-1", truncated_before(3)).await;
-    shows(store, &[3]).await;
+    set_metadata(store, "order-1", truncated_before(3)).await;
+    expect_revisions(store, &[3]).await;
     grow(store, "order-1", 1).await;
-    shows(store, &[3, 4]).await;
-    describe_by(store, "order-1", truncated_before(0)).await;
-    shows(store, &[0, 1, 2, 3, 4]).await;
+    expect_revisions(store, &[3, 4]).await;
+    set_metadata(store, "order-1", truncated_before(0)).await;
+    expect_revisions(store, &[0, 1, 2, 3, 4]).await;
 }
 
-/// The age is counted on the store's clock, which needs a moment to move on.
+/// Age is measured by the store's clock, which takes a moment to advance.
 pub(super) async fn max_age_hides_what_is_older(store: &dyn EventStore) {
     grow(store, "order-1", 3).await;
-    describe_by(store, "order-1", not_older_than(0)).await;
+    set_metadata(store, "order-1", not_older_than(0)).await;
     while !stream_ids(store, "order-1").await.is_empty() {
         pause().await;
     }
-    describe_by(store, "order-1", not_older_than(86_400)).await;
-    shows(store, &[0, 1, 2]).await;
+    set_metadata(store, "order-1", not_older_than(86_400)).await;
+    expect_revisions(store, &[0, 1, 2]).await;
 }
 
 pub(super) async fn a_read_of_hidden_events_begins_at_the_first_shown(store: &dyn EventStore) {
     grow(store, "order-1", 4).await;
-    describe_by(store, "order-1", truncated_before(2)).await;
+    set_metadata(store, "order-1", truncated_before(2)).await;
     let forwards = ReadStream::forwards(name("order-1")).from(Revision::FIRST).limit(1);
     let shown = collected(store.read_stream(forwards)).await;
     assert_eq!(shown.first().map(|event| event.revision), Some(Revision::new(2)));
@@ -144,10 +145,11 @@ pub(super) async fn a_read_of_hidden_events_begins_at_the_first_shown(store: &dy
 
 pub(super) async fn what_metadata_hide_stays_in_the_whole_store(store: &dyn EventStore) {
     let mut added = Vec::new();
-    let scenes = [("a-1", at_most(1)), ("b-1", truncated_before(2)), ("c-1", not_older_than(0))];
-    for (stream, metadata) in scenes {
+    // Each kind of metadata hides at least one event.
+    let cases = [("a-1", at_most(1)), ("b-1", truncated_before(2)), ("c-1", not_older_than(0))];
+    for (stream, metadata) in cases {
         added.extend(grow(store, stream, 3).await);
-        describe_by(store, stream, metadata).await;
+        set_metadata(store, stream, metadata).await;
     }
     added.extend(grow(store, "d-1", 2).await);
     delete(store, "d-1").await;
@@ -157,7 +159,7 @@ pub(super) async fn what_metadata_hide_stays_in_the_whole_store(store: &dyn Even
 }
 
 pub(super) async fn metadata_are_read_as_a_stream(store: &dyn EventStore) {
-    describe_by(store, "order-1", at_most(2)).await;
+    set_metadata(store, "order-1", at_most(2)).await;
     let events = stream_events(store, "$$order-1").await;
     let set: Vec<_> = events
         .iter()

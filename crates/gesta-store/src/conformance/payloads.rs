@@ -1,13 +1,13 @@
-//! Clauses about what an event carries: every byte comes back as it was given.
+//! Clauses about the content of events: every byte is returned unchanged.
 
-use super::scene::*;
+use super::support::*;
 use crate::{
     Append, CausationId, ContentType, CorrelationId, DeleteStream, EventId, EventQuery, EventStore,
     EventType, ExpectedRevision, Filter, ListStreams, NewEvent, QueryItem, ReadAll, ReadStream,
     RecordedEvent, StreamName, Subscribe, Tag,
 };
 
-/// An event with nothing left at its default.
+/// An event without default values.
 fn full() -> NewEvent {
     NewEvent {
         schema_version: 7,
@@ -21,7 +21,7 @@ fn full() -> NewEvent {
     }
 }
 
-/// What was offered, from what was recorded. Tags are a set, so they are sorted.
+/// Returns the event as it was offered. Tags are a set, so they are sorted.
 fn offered(recorded: RecordedEvent) -> NewEvent {
     let mut tags = recorded.tags;
     tags.sort();
@@ -38,8 +38,8 @@ fn offered(recorded: RecordedEvent) -> NewEvent {
     }
 }
 
-/// Appends one event and expects to read it back.
-async fn comes_back(store: &dyn EventStore, mut event: NewEvent) {
+/// Appends one event and expects to read it back unchanged.
+async fn expect_round_trip(store: &dyn EventStore, mut event: NewEvent) {
     event.tags.sort();
     append(store, "order-1", [event.clone()]).await;
     let last = ReadStream::backwards(name("order-1")).limit(1);
@@ -72,26 +72,28 @@ pub(super) async fn every_field_comes_back_from_a_subscription(store: &dyn Event
 
 pub(super) async fn what_is_left_out_comes_back_left_out(store: &dyn EventStore) {
     let bare = NewEvent::new(EventId::random(), event_type("bare"), ContentType::OCTET_STREAM, "");
-    comes_back(store, bare).await;
+    expect_round_trip(store, bare).await;
 }
 
 pub(super) async fn bytes_that_are_no_text_come_back_unchanged(store: &dyn EventStore) {
+    // Not UTF-8, and with a zero byte.
     let every_byte: Vec<u8> = (0..=u8::MAX).rev().collect();
     let (data, metadata) = (every_byte.clone().into(), every_byte.into());
     let content_type = ContentType::OCTET_STREAM;
-    comes_back(store, NewEvent { data, metadata, content_type, ..event() }).await;
+    expect_round_trip(store, NewEvent { data, metadata, content_type, ..event() }).await;
 }
 
 pub(super) async fn a_mebibyte_comes_back_unchanged(store: &dyn EventStore) {
     let pattern: Vec<u8> = (b' '..=b'~').cycle().take(1 << 20).collect();
-    comes_back(store, NewEvent { data: pattern.into(), ..event() }).await;
+    expect_round_trip(store, NewEvent { data: pattern.into(), ..event() }).await;
 }
 
 pub(super) async fn the_longest_names_come_back_unchanged(store: &dyn EventStore) {
+    // Names that differ in the last byte only.
     let long = |tail: &str| format!("{}{tail}", "n".repeat(StreamName::BYTES_MAX - tail.len()));
     let tags = ["a", "b"].map(|tail| tag(&format!("{}{tail}", "t".repeat(254))));
     let event = typed(&"e".repeat(255)).tagged(tags);
-    comes_back(store, event).await;
+    expect_round_trip(store, event).await;
     let (one, other) = (grow(store, &long("-1"), 1).await, grow(store, &long("-2"), 2).await);
     assert_eq!(stream_ids(store, &long("-1")).await, one);
     assert_eq!(stream_ids(store, &long("-2")).await, other);
@@ -116,7 +118,7 @@ const NAMES: [&str; 16] = [
     "شراء-١",
 ];
 
-/// Names are compared byte by byte: neither case nor Unicode's equivalences make two one.
+/// Names are compared byte by byte: case and Unicode equivalence are significant.
 pub(super) async fn names_in_any_script_are_told_apart_by_their_bytes(store: &dyn EventStore) {
     let mut expected = Vec::new();
     for text in NAMES {
@@ -143,6 +145,7 @@ pub(super) async fn filters_tell_names_apart_by_their_bytes(store: &dyn EventSto
         append(store, text, [event]).await;
     }
     for text in NAMES {
+        // Some of the names share a category.
         let of_category = name(text).category().expect("each has a category");
         let alike = |(other, _): &&(&str, EventId)| {
             name(other).category().is_some_and(|category| category == of_category)
@@ -157,7 +160,7 @@ pub(super) async fn filters_tell_names_apart_by_their_bytes(store: &dyn EventSto
             (Filter::Query(query), &own),
             (Filter::Categories(vec![of_category.clone()]), &categorized),
         ] {
-            let read = store.read_all(ReadAll::forwards().only(filter.clone()));
+            let read = store.read_all(ReadAll::forwards().filter(filter.clone()));
             if !store.capabilities().filtered_reads {
                 return unsupported(read.collect_events().await);
             }
@@ -166,7 +169,7 @@ pub(super) async fn filters_tell_names_apart_by_their_bytes(store: &dyn EventSto
     }
 }
 
-/// The rule for names has become narrower since they were made.
+/// The rule for new names is stricter than the one for stored names.
 pub(super) async fn names_of_earlier_versions_come_back_unchanged(store: &dyn EventStore) {
     for text in ["order-a\nb", "order-"] {
         let stream = accepted(StreamName::stored(text).map_err(Into::into));

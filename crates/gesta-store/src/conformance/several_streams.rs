@@ -1,9 +1,9 @@
 //! Clauses about appends to several streams.
 
-use super::scene::*;
+use super::support::*;
 use crate::{Append, EventStore, ExpectedRevision, Revision};
 
-/// Events for two streams that do not exist, in an order that is not that of their names.
+/// An append to two new streams, not in the order of their names.
 fn two() -> Append {
     Append::to(name("order-2"), ExpectedRevision::NoStream, events(2)).and(
         name("order-1"),
@@ -28,18 +28,20 @@ pub(super) async fn events_of_several_streams_are_appended_in_their_order(store:
 
 pub(super) async fn the_answer_names_each_stream_that_got_events(store: &dyn EventStore) {
     grow(store, "order-3", 1).await;
-    let checked = two().checking(name("order-3"), ExpectedRevision::StreamExists);
+    let checked = two().expecting(name("order-3"), ExpectedRevision::StreamExists);
     let answer = store.append(checked).await;
     if !store.capabilities().multi_stream_append {
         return unsupported(answer);
     }
     let answer = accepted(answer);
+    // The stream that was only checked is missing.
     let heads = [(name("order-2"), Revision::new(1)), (name("order-1"), Revision::new(0))];
     assert_eq!(answer.revisions, heads);
     assert_eq!(answer.position, head(store).await);
 }
 
 pub(super) async fn one_failing_expectation_appends_nothing_anywhere(store: &dyn EventStore) {
+    // `NoStream` fails for the second of the two.
     let before = grow(store, "order-1", 1).await;
     let answer = store.append(two()).await;
     if store.capabilities().multi_stream_append {
@@ -53,7 +55,7 @@ pub(super) async fn one_failing_expectation_appends_nothing_anywhere(store: &dyn
 pub(super) async fn a_failing_check_beside_events_appends_nothing(store: &dyn EventStore) {
     let before = grow(store, "order-1", 1).await;
     let checked = Append::to(name("order-2"), ExpectedRevision::Any, events(1))
-        .checking(name("order-1"), ExpectedRevision::NoStream);
+        .expecting(name("order-1"), ExpectedRevision::NoStream);
     let answer = store.append(checked).await;
     if store.capabilities().multi_stream_append {
         conflict(answer);

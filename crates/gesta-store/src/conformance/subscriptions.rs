@@ -1,22 +1,22 @@
-//! Clauses about subscriptions: what they deliver, from where on, and what they say beside events.
+//! Clauses about subscriptions: their events, starting points and checkpoints.
 
 use uuid::Uuid;
 
-use super::scene::*;
+use super::support::*;
 use crate::{
     Checkpoint, Delivery, EventQuery, EventStore, Filter, Incarnation, Invalid, Position,
     QueryItem, Revision, StoreError, StreamMetadata, Subscribe,
 };
 
-/// What a subscription that cannot begin says first.
+/// Returns the error of a subscription that cannot start.
 async fn refused(store: &dyn EventStore, subscribe: Subscribe) -> StoreError {
-    let first = store.subscribe(subscribe).next().await.expect("a refusal is said");
+    let first = store.subscribe(subscribe).next().await.expect("a refusal is delivered");
     first.expect_err("expected a refusal")
 }
 
-/// Subscribes with a filter; none, and a refusal seen, where the store filters nothing.
+/// Subscribes with a filter, or expects a refusal and returns `None` if the store lacks filters.
 async fn filtered(store: &dyn EventStore, filter: Filter) -> Option<crate::Subscription> {
-    let subscribe = Subscribe::to_all().only(filter);
+    let subscribe = Subscribe::to_all().filter(filter);
     if store.capabilities().filtered_reads {
         return Some(store.subscribe(subscribe));
     }
@@ -57,6 +57,7 @@ pub(super) async fn caught_up_says_where_the_head_is(store: &dyn EventStore) {
 
 pub(super) async fn a_long_catch_up_misses_nothing(store: &dyn EventStore) {
     let mut added = Vec::new();
+    // Several pages.
     for stream in ["order-1", "order-2", "order-3"] {
         added.extend(grow(store, stream, 300).await);
     }
@@ -71,6 +72,7 @@ pub(super) async fn a_subscription_begins_after_its_position(store: &dyn EventSt
     let mut subscription = store.subscribe(Subscribe::to_all().after(after));
     let (caught, _) = caught_up(&mut subscription).await;
     assert_eq!(recorded_ids(&caught), added);
+    // A start at the head delivers nothing but later events.
     let mut at_head = store.subscribe(Subscribe::to_all().after(head(store).await));
     added = grow(store, "order-1", 1).await;
     assert_eq!(recorded_ids(&delivered(&mut at_head, 1).await), added);
@@ -109,6 +111,7 @@ pub(super) async fn a_checkpoint_of_an_unknown_life_is_refused(store: &dyn Event
 
 pub(super) async fn a_stream_subscription_delivers_only_its_stream(store: &dyn EventStore) {
     let mut added = grow(store, "order-1", 2).await;
+    // `order-12` catches a match by prefix.
     grow(store, "order-12", 1).await;
     let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")));
     let (caught, _) = caught_up(&mut subscription).await;
@@ -131,22 +134,23 @@ pub(super) async fn a_stream_subscription_begins_after_its_revision(store: &dyn 
 pub(super) async fn a_stream_subscription_waits_for_its_stream(store: &dyn EventStore) {
     let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")));
     assert_eq!(next(&mut subscription).await, Delivery::CaughtUp(Position::START));
+    // Another stream must not end the wait.
     grow(store, "order-2", 1).await;
     let added = grow(store, "order-1", 2).await;
     assert_eq!(recorded_ids(&delivered(&mut subscription, 2).await), added);
 }
 
-/// What metadata hid when the subscription passed it stays behind it when they show it again.
+/// An event that was hidden when the subscription passed it is not delivered later.
 pub(super) async fn a_stream_subscription_never_goes_back(store: &dyn EventStore) {
     let before = |revision| StreamMetadata {
         truncate_before: Some(Revision::new(revision)),
         ..StreamMetadata::default()
     };
     let shown = grow(store, "order-1", 3).await.split_off(2);
-    describe_by(store, "order-1", before(2)).await;
+    set_metadata(store, "order-1", before(2)).await;
     let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")));
     assert_eq!(recorded_ids(&caught_up(&mut subscription).await.0), shown);
-    describe_by(store, "order-1", before(0)).await;
+    set_metadata(store, "order-1", before(0)).await;
     let added = grow(store, "order-1", 1).await;
     assert_eq!(recorded_ids(&delivered(&mut subscription, 1).await), added);
 }
@@ -162,12 +166,13 @@ pub(super) async fn a_filtered_subscription_delivers_what_it_asks_for(store: &dy
         Filter::EventTypes(vec![event_type("placed")]),
         Filter::Query(query),
     ] {
+        // Start behind the events of the filters before.
         let from = head(store).await;
         let Some(_) = filtered(store, filter.clone()).await else { return };
         let mut expected = vec![meant()];
         append(store, "order-1", expected.clone()).await;
         append(store, "account-1", [other()]).await;
-        let subscribe = Subscribe::to_all().after(from).only(filter.clone());
+        let subscribe = Subscribe::to_all().after(from).filter(filter.clone());
         let mut subscription = store.subscribe(subscribe);
         let (mut events, _) = caught_up(&mut subscription).await;
         append(store, "account-1", [other()]).await;
@@ -178,21 +183,23 @@ pub(super) async fn a_filtered_subscription_delivers_what_it_asks_for(store: &dy
     }
 }
 
-/// A consumer's place reaches the head although it sees none of the events on the way.
+/// The consumer's checkpoint reaches the head although it receives no event.
 pub(super) async fn a_filtered_subscription_says_how_far_it_looked(store: &dyn EventStore) {
     let filter = Filter::Streams(vec![name("order-1")]);
     let Some(mut subscription) = filtered(store, filter).await else { return };
     caught_up(&mut subscription).await;
     for _ in 0..2 {
         let last = append(store, "account-1", events(3)).await.position;
-        let mut said = Position::START;
-        while said < last {
+        let mut reported = Position::START;
+        while reported < last {
             match next(&mut subscription).await {
-                Delivery::Checkpoint(position) | Delivery::CaughtUp(position) => said = position,
+                Delivery::Checkpoint(position) | Delivery::CaughtUp(position) => {
+                    reported = position
+                }
                 Delivery::Events(page) => panic!("nothing is meant, got {} events", page.len()),
             }
         }
-        assert_eq!(said, last);
+        assert_eq!(reported, last);
     }
 }
 
@@ -231,6 +238,7 @@ pub(super) async fn subscribers_are_independent(store: &dyn EventStore) {
 }
 
 pub(super) async fn a_subscriber_that_never_reads_harms_nobody(store: &dyn EventStore) {
+    // One subscriber that is never polled, and one that stops.
     let _idle = store.subscribe(Subscribe::to_all());
     let mut stuck = store.subscribe(Subscribe::to_all());
     caught_up(&mut stuck).await;
@@ -242,11 +250,12 @@ pub(super) async fn a_subscriber_that_never_reads_harms_nobody(store: &dyn Event
     assert_eq!(delivered(&mut stuck, 800).await.len(), 800, "and may read later");
 }
 
-/// Dropping the future of the next delivery loses none.
+/// Dropping the future of the next delivery loses no delivery.
 pub(super) async fn waiting_for_a_delivery_can_be_given_up(store: &dyn EventStore) {
     let mut subscription = store.subscribe(Subscribe::to_all());
     caught_up(&mut subscription).await;
     for _ in 0..2 {
+        // A future that was polled and dropped must not take the event with it.
         poll_once(subscription.next()).await;
         let added = grow(store, "order-1", 1).await;
         assert_eq!(recorded_ids(&delivered(&mut subscription, 1).await), added);

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU64, time::Duration};
 
-use super::scene::*;
+use super::support::*;
 use crate::{
     Delivery, EventId, EventQuery, EventStore, Filter, QueryItem, ReadAll, RecordedEvent, Revision,
     StreamMetadata, Subscribe, Visibility,
@@ -20,9 +20,9 @@ fn not_older_than(seconds: u64) -> StreamMetadata {
     StreamMetadata { max_age: Some(Duration::from_secs(seconds)), ..StreamMetadata::default() }
 }
 
-/// The ids of a visible read without those of metadata, and the same backwards.
+/// Returns the ids of a visible read without system events, and expects the same backwards.
 async fn visible(store: &dyn EventStore, filter: Filter) -> Vec<EventId> {
-    let read = |read: ReadAll| read.only(filter.clone()).showing(Visibility::Visible);
+    let read = |read: ReadAll| read.filter(filter.clone()).visibility(Visibility::Visible);
     let plain = |mut events: Vec<RecordedEvent>| {
         events.retain(|event| !event.stream.is_system());
         recorded_ids(&events)
@@ -40,6 +40,7 @@ pub(super) async fn a_visible_read_leaves_out_streams_that_ended(store: &dyn Eve
     delete(store, "user-1").await;
     tombstone(store, "user-2").await;
     assert_eq!(visible(store, Filter::Everything).await, kept);
+    // Earlier events of the stream stay hidden.
     let revived = grow(store, "user-1", 1).await;
     assert_eq!(visible(store, Filter::Everything).await, [kept, revived].concat());
 }
@@ -47,13 +48,13 @@ pub(super) async fn a_visible_read_leaves_out_streams_that_ended(store: &dyn Eve
 pub(super) async fn a_visible_read_leaves_out_what_metadata_hide(store: &dyn EventStore) {
     let truncated = grow(store, "user-1", 3).await.split_off(1);
     let counted = grow(store, "user-2", 3).await.split_off(2);
-    describe_by(store, "user-1", truncated_before(1)).await;
-    describe_by(store, "user-2", at_most(1)).await;
+    set_metadata(store, "user-1", truncated_before(1)).await;
+    set_metadata(store, "user-2", at_most(1)).await;
     let kept = [truncated, counted].concat();
     assert_eq!(visible(store, Filter::Everything).await, kept);
     grow(store, "user-3", 1).await;
-    describe_by(store, "user-3", not_older_than(0)).await;
-    // The age is counted on the store's clock, which needs a moment to move on.
+    set_metadata(store, "user-3", not_older_than(0)).await;
+    // Age is measured by the store's clock, which takes a moment to advance.
     while !stream_ids(store, "user-3").await.is_empty() {
         pause().await;
     }
@@ -62,13 +63,14 @@ pub(super) async fn a_visible_read_leaves_out_what_metadata_hide(store: &dyn Eve
 
 pub(super) async fn a_visible_read_shows_what_is_shown_again(store: &dyn EventStore) {
     let added = grow(store, "user-1", 3).await;
-    describe_by(store, "user-1", truncated_before(2)).await;
+    set_metadata(store, "user-1", truncated_before(2)).await;
     assert_eq!(visible(store, Filter::Everything).await, added.clone().split_off(2));
-    describe_by(store, "user-1", truncated_before(0)).await;
+    set_metadata(store, "user-1", truncated_before(0)).await;
     assert_eq!(visible(store, Filter::Everything).await, added);
 }
 
 pub(super) async fn a_limit_counts_only_visible_events(store: &dyn EventStore) {
+    // More hidden events than a page has.
     grow(store, "user-1", 300).await;
     let kept = grow(store, "user-2", 2).await;
     grow(store, "user-3", 300).await;
@@ -77,9 +79,9 @@ pub(super) async fn a_limit_counts_only_visible_events(store: &dyn EventStore) {
     for (read, expected) in
         [(ReadAll::forwards(), kept.first()), (ReadAll::backwards(), kept.last())]
     {
-        // Backwards, events of metadata come first: two of them.
+        // Backwards, two metadata events come first.
         let metadata = 2 * u64::from(read == ReadAll::backwards());
-        let read = read.limit(1 + metadata).showing(Visibility::Visible);
+        let read = read.limit(1 + metadata).visibility(Visibility::Visible);
         let mut events = collected(store.read_all(read)).await;
         events.retain(|event| !event.stream.is_system());
         assert_eq!(recorded_ids(&events).iter().collect::<Vec<_>>(), Vec::from_iter(expected));
@@ -97,7 +99,7 @@ pub(super) async fn a_filtered_visible_read_leaves_out_the_same(store: &dyn Even
     };
     if !store.capabilities().filtered_reads {
         let [filter, ..] = filters();
-        let read = ReadAll::forwards().only(filter).showing(Visibility::Visible);
+        let read = ReadAll::forwards().filter(filter).visibility(Visibility::Visible);
         return unsupported(store.read_all(read).collect_events().await);
     }
     grow(store, "user-1", 2).await;
@@ -110,7 +112,7 @@ pub(super) async fn a_filtered_visible_read_leaves_out_the_same(store: &dyn Even
 
 pub(super) async fn an_event_query_is_about_visible_events(store: &dyn EventStore) {
     let query = EventQuery::of(QueryItem::every().tagged([tag("email:a")]));
-    let read = || ReadAll::forwards().only(Filter::Query(query.clone()));
+    let read = || ReadAll::forwards().filter(Filter::Query(query.clone()));
     if !store.capabilities().filtered_reads {
         return unsupported(store.read_all(read()).collect_events().await);
     }
@@ -119,15 +121,16 @@ pub(super) async fn an_event_query_is_about_visible_events(store: &dyn EventStor
     let expected = ids(&kept);
     append(store, "user-2", kept).await;
     delete(store, "user-1").await;
+    // The query overrides the request.
     for visibility in [Visibility::Raw, Visibility::Visible] {
-        let found = collected(store.read_all(read().showing(visibility))).await;
+        let found = collected(store.read_all(read().visibility(visibility))).await;
         assert_eq!(recorded_ids(&found), expected, "{visibility:?}");
     }
 }
 
-/// The ids that a subscription delivers until it caught up, without those of metadata.
+/// Returns the ids that a subscription delivers before it has caught up, without system events.
 async fn delivered_ids(store: &dyn EventStore, visibility: Visibility) -> Vec<EventId> {
-    let mut subscription = store.subscribe(Subscribe::to_all().showing(visibility));
+    let mut subscription = store.subscribe(Subscribe::to_all().visibility(visibility));
     let (mut events, _) = caught_up(&mut subscription).await;
     events.retain(|event| !event.stream.is_system());
     recorded_ids(&events)
@@ -145,22 +148,23 @@ pub(super) async fn a_visible_subscription_passes_over_hidden_events(store: &dyn
     grow(store, "user-1", 300).await;
     let mut kept = grow(store, "user-2", 3).await;
     tombstone(store, "user-1").await;
-    describe_by(store, "user-2", truncated_before(1)).await;
+    set_metadata(store, "user-2", truncated_before(1)).await;
     kept.remove(0);
     assert_eq!(delivered_ids(store, Visibility::Visible).await, kept);
 }
 
 pub(super) async fn a_visible_subscription_calls_nothing_back(store: &dyn EventStore) {
+    // An event that was delivered while visible is not taken back.
     let mut added = grow(store, "user-1", 1).await;
-    let mut subscription = store.subscribe(Subscribe::to_all().showing(Visibility::Visible));
-    let mut told = recorded_ids(&caught_up(&mut subscription).await.0);
+    let mut subscription = store.subscribe(Subscribe::to_all().visibility(Visibility::Visible));
+    let mut seen = recorded_ids(&caught_up(&mut subscription).await.0);
     delete(store, "user-1").await;
     added.extend(grow(store, "user-1", 1).await);
-    while told.len() < 2 {
+    while seen.len() < 2 {
         if let Delivery::Events(page) = next(&mut subscription).await {
             let plain = page.iter().filter(|event| !event.stream.is_system());
-            told.extend(plain.map(|event| event.id));
+            seen.extend(plain.map(|event| event.id));
         }
     }
-    assert_eq!(told, added, "what was delivered before, and what has revived the stream");
+    assert_eq!(seen, added, "what was delivered before, and what has revived the stream");
 }

@@ -1,8 +1,8 @@
-//! The events of a memory store, and what is derived from them.
+//! The events of a memory store and their indexes.
 //!
-//! Owns: [`Log`]: judging an append, recording it, and everything that is looked up. Always holds:
-//! the event at position *p* is the *p*-th; nothing changes unless all of an append is accepted.
-//! Not here: locking and time, which come from outside; paging.
+//! Owns: [`Log`], which checks and records appends and answers lookups. The event at position *p*
+//! is the *p*-th, and an append changes nothing unless all of it is accepted. Not here: locking,
+//! the clock, paging.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -17,60 +17,63 @@ use crate::{
     TombstoneStream,
 };
 
-/// Everything that was appended.
+/// All events and their indexes.
 #[derive(Default)]
 pub(super) struct Log {
-    /// In order of positions, the first at position 1.
+    /// In order of positions; the first is at position 1.
     events: Vec<RecordedEvent>,
-    /// For each stream that has events, where each revision is in `events`.
+    /// Index in `events` of each revision, by stream.
     streams: BTreeMap<StreamName, Vec<usize>>,
     metadata: HashMap<StreamName, StreamMetadata>,
     tombstoned: HashSet<StreamName>,
     categories: BTreeSet<Category>,
-    /// By first event id.
+    /// By the id of the first event.
     appends: HashMap<EventId, PastAppend>,
-    /// Who waits for the next append, by subscription.
-    waiting: BTreeMap<u64, Waker>,
-    subscriptions: u64,
+    /// Wakers of subscriptions that wait at the head, by subscription id.
+    wakers: BTreeMap<u64, Waker>,
+    last_subscription_id: u64,
 }
 
-/// What tells a repeat, and what it is answered.
+/// Identity and result of an append, to recognize a repeat.
 struct PastAppend {
-    parts: Vec<Part>,
+    parts: Vec<StreamPart>,
     answer: Appended,
 }
 
 /// The events of one stream in an append.
 #[derive(PartialEq)]
-struct Part {
+struct StreamPart {
     stream: StreamName,
     expected: ExpectedRevision,
     ids: Vec<EventId>,
 }
 
 impl Log {
-    /// Judges and records. Returns the wakers of whoever waits for events, to be woken outside of
-    /// any lock.
+    /// Checks an append and records it. Returns the wakers of the subscriptions that wait; the
+    /// caller wakes them outside the lock.
     pub(super) fn append(
         &mut self,
         append: Append,
         now: RecordedAt,
     ) -> Result<(Appended, Vec<Waker>), StoreError> {
-        if let Some(first) = self.repeated(&append)? {
+        // Repeats come first: the expectations no longer hold then.
+        if let Some(first) = self.find_repeat(&append)? {
             return Ok((first, Vec::new()));
         }
         for part in &append.streams {
-            self.judge(part)?;
+            self.check_expectation(part)?;
         }
         if let Some(condition) = &append.condition {
-            self.judge_condition(condition, self.recorded_at(now))?;
+            self.check_condition(condition, self.recorded_at(now))?;
         }
         Ok(self.record(append, now))
     }
 
-    /// The first answer, if this append is the repeat of another.
-    fn repeated(&self, append: &Append) -> Result<Option<Appended>, StoreError> {
+    /// Returns the first result if the append is a repeat.
+    fn find_repeat(&self, append: &Append) -> Result<Option<Appended>, StoreError> {
         let Some(first) = append.events().next() else { return Ok(None) };
+        // Appends are known by their first id only, so ids that occur later in an append are not
+        // found. That is what the contract asks for.
         let Some(past) = self.appends.get(&first.id) else { return Ok(None) };
         if past.parts == parts(append) {
             return Ok(Some(past.answer.clone()));
@@ -78,50 +81,55 @@ impl Log {
         Err(Conflict::PartialRepeat { first_event: first.id }.into())
     }
 
-    fn judge(&self, part: &StreamAppend) -> Result<(), StoreError> {
+    fn check_expectation(&self, part: &StreamAppend) -> Result<(), StoreError> {
         let described = part.stream.described_stream();
-        let forbidden = described.as_ref().unwrap_or(&part.stream);
-        if self.tombstoned.contains(forbidden) {
-            return Err(StoreError::Deleted { stream: forbidden.clone() });
+        // A tombstone also forbids the stream of the metadata.
+        let subject = described.as_ref().unwrap_or(&part.stream);
+        if self.tombstoned.contains(subject) {
+            return Err(StoreError::Deleted { stream: subject.clone() });
         }
         let head = self.stream_head(&part.stream);
         let live = head.filter(|_| !self.is_deleted(&part.stream));
-        let judged = match part.expected {
+        // Revisions continue after a deletion, so an exact revision is compared with the real head
+        // and the others with that of a live stream.
+        let compared = match part.expected {
             ExpectedRevision::Exact(_) => head,
             ExpectedRevision::Any | ExpectedRevision::NoStream | ExpectedRevision::StreamExists => {
                 live
             }
         };
-        if part.expected.admits(judged) {
+        if part.expected.admits(compared) {
             return Ok(());
         }
         let (stream, expected) = (part.stream.clone(), part.expected);
-        Err(Conflict::Stream { stream, expected, head: judged }.into())
+        Err(Conflict::Stream { stream, expected, head: compared }.into())
     }
 
-    /// Judges as of when the append would be recorded.
-    fn judge_condition(
+    /// Evaluates visibility at the time at which the append would be recorded.
+    fn check_condition(
         &self,
         condition: &AppendCondition,
         recorded_at: RecordedAt,
     ) -> Result<(), StoreError> {
-        self.reached(condition.after)?;
+        self.check_reached(condition.after)?;
         let query = &condition.none_matching;
         let counts = |event: &&RecordedEvent| {
             query.matches(&event.event_type, &event.tags) && self.is_visible(event, recorded_at)
         };
+        // The first match is as good as any: one conflict is enough.
         match self.after(condition.after).find(counts) {
             Some(event) => Err(Conflict::Condition { matching: event.position }.into()),
             None => Ok(()),
         }
     }
 
-    /// When an append would be recorded that comes now: recorded times never fall.
+    /// Returns the recorded time of the next append: the clock's, but never before the last one.
     fn recorded_at(&self, now: RecordedAt) -> RecordedAt {
         self.events.last().map_or(now, |last| now.max(last.recorded_at))
     }
 
     fn record(&mut self, append: Append, now: RecordedAt) -> (Appended, Vec<Waker>) {
+        // A pure check: nothing to record.
         let Some(first_event) = append.events().next().map(|event| event.id) else {
             return (Appended { position: self.head(), revisions: Vec::new() }, Vec::new());
         };
@@ -137,7 +145,8 @@ impl Log {
         }
         let answer = Appended { position: self.head(), revisions };
         self.appends.insert(first_event, PastAppend { parts, answer: answer.clone() });
-        (answer, std::mem::take(&mut self.waiting).into_values().collect())
+        // Subscriptions register again when they next reach the head.
+        (answer, std::mem::take(&mut self.wakers).into_values().collect())
     }
 
     fn record_event(
@@ -146,25 +155,32 @@ impl Log {
         event: NewEvent,
         recorded_at: RecordedAt,
     ) -> Revision {
+        // Metadata and tombstones take effect with their own event, so that later events of the
+        // same append see them.
         let index = self.events.len();
         self.categories.extend(stream.category());
-        let places = self.streams.entry(stream.clone()).or_default();
-        let revision = Revision::new(places.len() as u64);
-        places.push(index);
-        let event = recorded(stream, event, Place { revision, position: at(index), recorded_at });
-        self.take_effect(&event);
+        let indexes = self.streams.entry(stream.clone()).or_default();
+        let revision = Revision::new(indexes.len() as u64);
+        indexes.push(index);
+        let event = recorded(
+            stream,
+            event,
+            Assigned { revision, position: position_of(index), recorded_at },
+        );
+        self.apply_metadata_event(&event);
         self.events.push(event);
         revision
     }
 
-    /// Metadata and tombstones are events of `$$name` and hold from there on.
-    fn take_effect(&mut self, event: &RecordedEvent) {
+    /// Applies an event of `$$name` to the metadata and tombstones.
+    fn apply_metadata_event(&mut self, event: &RecordedEvent) {
         let Some(described) = event.stream.described_stream() else { return };
         match event.event_type.as_str() {
             TombstoneStream::EVENT_TYPE => {
                 self.tombstoned.insert(described);
             }
             StreamMetadata::EVENT_TYPE => {
+                // `Append::check` has decoded the metadata already.
                 let metadata = StreamMetadata::from_json(&event.data)
                     .expect("an append was checked before it is recorded");
                 self.metadata.insert(described, metadata);
@@ -177,19 +193,18 @@ impl Log {
         self.appends.get(&first_event).map(|past| past.answer.clone())
     }
 
-    /// The last event's position.
     pub(super) fn head(&self) -> Position {
         Position::new(self.events.len() as u64)
     }
 
-    /// Refuses a position beyond the head.
-    pub(super) fn reached(&self, position: Position) -> Result<(), StoreError> {
+    /// Rejects a position beyond the head.
+    pub(super) fn check_reached(&self, position: Position) -> Result<(), StoreError> {
         let head = self.head();
         if position > head { Err(Invalid::BeyondHead { position, head }.into()) } else { Ok(()) }
     }
 
-    /// Events after this position.
     pub(super) fn after(&self, position: Position) -> impl Iterator<Item = &RecordedEvent> {
+        // The event at position *p* has index *p* - 1.
         let skipped = usize::try_from(position.number()).unwrap_or(usize::MAX);
         self.events.get(skipped..).unwrap_or_default().iter()
     }
@@ -204,15 +219,15 @@ impl Log {
         stream: &StreamName,
         revision: Revision,
     ) -> Option<&RecordedEvent> {
-        let places = self.streams.get(stream)?;
-        let index = places.get(usize::try_from(revision.number()).ok()?)?;
+        let indexes = self.streams.get(stream)?;
+        let index = indexes.get(usize::try_from(revision.number()).ok()?)?;
         self.events.get(*index)
     }
 
-    /// The revisions that reads of a stream show at `now`.
+    /// Returns the revisions that a read of the stream at `now` shows.
     ///
-    /// Recorded times never fall, so those that are too old are a prefix.
-    pub(super) fn shown(
+    /// Recorded times never decrease, so expired events are a prefix.
+    pub(super) fn visible_revisions(
         &self,
         stream: &StreamName,
         now: RecordedAt,
@@ -223,22 +238,23 @@ impl Log {
         let Some(head) = self.stream_head(stream) else { return Ok(0..0) };
         let end = head.next().number();
         let Some(metadata) = self.metadata.get(stream) else { return Ok(0..end) };
-        let places = self.streams.get(stream).map_or(&[][..], Vec::as_slice);
-        let expired = places.partition_point(|index| {
-            self.events.get(*index).is_some_and(|event| metadata.expires(event.recorded_at, now))
+        let indexes = self.streams.get(stream).map_or(&[][..], Vec::as_slice);
+        let expired = indexes.partition_point(|index| {
+            self.events.get(*index).is_some_and(|event| metadata.is_expired(event.recorded_at, now))
         });
-        let first = metadata.first_shown(head).number().max(expired as u64);
+        let first = metadata.first_visible(head).number().max(expired as u64);
+        // Truncation may lie beyond the head.
         Ok(first.min(end)..end)
     }
 
-    /// Whether a read of the event's stream shows it at `now`.
+    /// Returns `true` if a read of the event's stream at `now` shows it.
     pub(super) fn is_visible(&self, event: &RecordedEvent, now: RecordedAt) -> bool {
         if self.tombstoned.contains(&event.stream) {
             return false;
         }
         let Some(metadata) = self.metadata.get(&event.stream) else { return true };
         let head = self.stream_head(&event.stream);
-        head.is_some_and(|head| metadata.shows(event, head, now))
+        head.is_some_and(|head| metadata.is_visible(event, head, now))
     }
 
     pub(super) fn describe(&self, stream: &StreamName) -> StreamDescription {
@@ -250,13 +266,16 @@ impl Log {
             Some(_) => StreamState::Live,
         };
         let metadata = self.metadata.get(stream).cloned().unwrap_or_default();
+        // Nested metadata streams may have no room for another prefix.
         let metadata_stream = stream.metadata_stream().ok();
         let metadata_revision = metadata_stream.and_then(|name| self.stream_head(&name));
         StreamDescription { state, head, metadata, metadata_revision }
     }
 
     pub(super) fn list_streams(&self, list: &ListStreams) -> Vec<StreamName> {
+        // System streams are listed only on request.
         let system = list.prefix.starts_with('$');
+        // `after` may lie before the prefix, or beyond its names.
         let from = match &list.after {
             Some(after) if after.as_str() >= list.prefix.as_str() => {
                 Bound::Excluded(after.as_str())
@@ -293,27 +312,26 @@ impl Log {
         head.zip(self.metadata.get(stream)).is_some_and(|(head, metadata)| metadata.deletes(head))
     }
 
-    /// A number for a new subscription, by which it waits.
-    pub(super) fn subscription(&mut self) -> u64 {
-        self.subscriptions += 1;
-        self.subscriptions
+    pub(super) fn next_subscription_id(&mut self) -> u64 {
+        self.last_subscription_id += 1;
+        self.last_subscription_id
     }
 
-    /// Wakes this subscription with the next append, once.
-    pub(super) fn wake(&mut self, subscription: u64, waker: &Waker) {
-        self.waiting.insert(subscription, waker.clone());
+    /// Registers a waker for the next append. Replaces an earlier one of the same subscription.
+    pub(super) fn register_waker(&mut self, subscription: u64, waker: &Waker) {
+        self.wakers.insert(subscription, waker.clone());
     }
 
-    pub(super) fn forget(&mut self, subscription: u64) {
-        self.waiting.remove(&subscription);
+    pub(super) fn remove_waker(&mut self, subscription: u64) {
+        self.wakers.remove(&subscription);
     }
 }
 
-/// The parts of an append that have events.
-fn parts(append: &Append) -> Vec<Part> {
+/// Returns the parts of an append that have events.
+fn parts(append: &Append) -> Vec<StreamPart> {
     let with_events = append.streams.iter().filter(|part| !part.events.is_empty());
     with_events
-        .map(|part| Part {
+        .map(|part| StreamPart {
             stream: part.stream.clone(),
             expected: part.expected,
             ids: part.events.iter().map(|event| event.id).collect(),
@@ -321,19 +339,19 @@ fn parts(append: &Append) -> Vec<Part> {
         .collect()
 }
 
-fn at(index: usize) -> Position {
+fn position_of(index: usize) -> Position {
     Position::new(index as u64).next()
 }
 
-/// Where and when an event is recorded.
-struct Place {
+/// The revision, position and time that the store assigns to an event.
+struct Assigned {
     revision: Revision,
     position: Position,
     recorded_at: RecordedAt,
 }
 
-fn recorded(stream: &StreamName, event: NewEvent, place: Place) -> RecordedEvent {
-    let Place { revision, position, recorded_at } = place;
+fn recorded(stream: &StreamName, event: NewEvent, assigned: Assigned) -> RecordedEvent {
+    let Assigned { revision, position, recorded_at } = assigned;
     RecordedEvent {
         stream: stream.clone(),
         revision,

@@ -1,8 +1,8 @@
 //! Finite reads of a memory store, page by page.
 //!
-//! Always holds: what a read covers is fixed when it begins, so later appends change nothing of it,
-//! nor do later deletions and metadata where it reads one stream; what a read of the whole store
-//! hides is judged page by page. The lock is held for one page at a time.
+//! The range of a read is fixed when it begins: later appends do not change it, nor do later
+//! deletions and metadata for a read of one stream. A visible read of the whole store evaluates
+//! visibility page by page. The lock is held for one page at a time.
 
 use std::{ops::Range, sync::Arc};
 
@@ -13,58 +13,61 @@ use crate::{
 };
 
 pub(super) fn stream(shared: &Arc<Shared>, read: ReadStream) -> Pages {
+    // Max age is evaluated once, at the beginning of the read.
     let now = shared.now();
-    let shown = match shared.log().shown(&read.stream, now) {
-        Ok(shown) => shown,
+    let visible = match shared.log().visible_revisions(&read.stream, now) {
+        Ok(visible) => visible,
         Err(error) => return Pages::failed(error),
     };
-    let walk = Walk::new(shown, read.direction, from_number(read.from, Revision::number));
+    let walk = RangeWalk::new(visible, read.direction, from_number(read.from, Revision::number));
     let ReadStream { stream, limit, .. } = read;
     Pages::of(StreamPages { shared: Arc::clone(shared), stream, walk, left: limit }.map(Ok))
 }
 
 pub(super) fn all(shared: &Arc<Shared>, read: ReadAll) -> Pages {
     let head = shared.log().head();
+    // The range ends at the present head, so that the read ends too.
     let all = Position::START.next().number()..head.next().number();
-    let walk = Walk::new(all, read.direction, from_number(read.from, Position::number));
+    let walk = RangeWalk::new(all, read.direction, from_number(read.from, Position::number));
     let ReadAll { filter, visibility, limit, .. } = read;
-    let hiding = match filter.visibility(visibility) {
+    let visible_at = match filter.visibility(visibility) {
         Visibility::Raw => None,
         Visibility::Visible => Some(shared.now()),
     };
-    Pages::of(AllPages { shared: Arc::clone(shared), filter, hiding, walk, left: limit }.map(Ok))
+    Pages::of(
+        AllPages { shared: Arc::clone(shared), filter, visible_at, walk, left: limit }.map(Ok),
+    )
 }
 
 fn from_number<Place>(from: ReadFrom<Place>, number: fn(Place) -> u64) -> ReadFrom<u64> {
     match from {
         ReadFrom::Start => ReadFrom::Start,
         ReadFrom::End => ReadFrom::End,
-        ReadFrom::Place(place) => ReadFrom::Place(number(place)),
+        ReadFrom::At(place) => ReadFrom::At(number(place)),
     }
 }
 
-/// Numbers of places, one way or the other.
-struct Walk {
+/// Revisions or positions in the direction of a read.
+struct RangeWalk {
     places: Range<u64>,
     direction: Direction,
 }
 
-impl Walk {
+impl RangeWalk {
     fn new(all: Range<u64>, direction: Direction, from: ReadFrom<u64>) -> Self {
         let Range { start, end } = all;
         let places = match (direction, from) {
             (Direction::Forwards, ReadFrom::Start) | (Direction::Backwards, ReadFrom::End) => all,
+            // A read that starts at its end is empty.
             (Direction::Forwards, ReadFrom::End) | (Direction::Backwards, ReadFrom::Start) => 0..0,
-            (Direction::Forwards, ReadFrom::Place(place)) => place.max(start)..end,
-            (Direction::Backwards, ReadFrom::Place(place)) => {
-                start..place.saturating_add(1).min(end)
-            }
+            (Direction::Forwards, ReadFrom::At(place)) => place.max(start)..end,
+            (Direction::Backwards, ReadFrom::At(place)) => start..place.saturating_add(1).min(end),
         };
         Self { places, direction }
     }
 }
 
-impl Iterator for Walk {
+impl Iterator for RangeWalk {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
@@ -78,7 +81,7 @@ impl Iterator for Walk {
 struct StreamPages {
     shared: Arc<Shared>,
     stream: StreamName,
-    walk: Walk,
+    walk: RangeWalk,
     left: u64,
 }
 
@@ -90,6 +93,7 @@ impl Iterator for StreamPages {
         let events = self
             .walk
             .by_ref()
+            // All of them exist: the range was taken from the log.
             .filter_map(|number| log.event_of(&self.stream, Revision::new(number)));
         page_of(events, &mut self.left)
     }
@@ -98,9 +102,9 @@ impl Iterator for StreamPages {
 struct AllPages {
     shared: Arc<Shared>,
     filter: Filter,
-    /// Leaves out what is hidden at this time.
-    hiding: Option<RecordedAt>,
-    walk: Walk,
+    /// Leaves out events that are hidden at this time. `None` for a raw read.
+    visible_at: Option<RecordedAt>,
+    walk: RangeWalk,
     left: u64,
 }
 
@@ -110,15 +114,17 @@ impl Iterator for AllPages {
     fn next(&mut self) -> Option<Page> {
         let log = self.shared.log();
         let events = self.walk.by_ref().filter_map(|number| log.event(Position::new(number)));
-        let shown = events.filter(|event| {
-            self.filter.matches(event) && self.hiding.is_none_or(|now| log.is_visible(event, now))
+        let selected = events.filter(|event| {
+            self.filter.matches(event)
+                && self.visible_at.is_none_or(|now| log.is_visible(event, now))
         });
-        page_of(shown, &mut self.left)
+        page_of(selected, &mut self.left)
     }
 }
 
-/// The next page, within what is left of the read's limit; none where nothing is.
+/// Takes the next page and reduces the remaining limit. `None` at the end of the read.
 fn page_of<'a>(events: impl Iterator<Item = &'a RecordedEvent>, left: &mut u64) -> Option<Page> {
+    // The limit of the read, but at most a page.
     let room = usize::try_from(*left).unwrap_or(usize::MAX).min(PAGE_EVENTS_MAX);
     let page: Page = events.take(room).cloned().collect();
     *left -= page.len() as u64;

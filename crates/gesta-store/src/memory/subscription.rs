@@ -1,7 +1,7 @@
-//! Subscriptions to a memory store: a cursor, and a waker for when there is nothing to deliver.
+//! Subscriptions to a memory store: a cursor, and a waker while it is at the head.
 //!
-//! Always holds: no event is queued for a subscriber, so one that never reads costs nothing; each
-//! poll holds the lock for a bounded number of events.
+//! No event is buffered for a subscriber, so an idle one costs nothing. A poll holds the lock for a
+//! bounded number of events.
 
 use std::{
     pin::Pin,
@@ -17,7 +17,7 @@ use crate::{
     StoreError, StreamName, Subscribe, SubscribeTo, Subscription, Visibility,
 };
 
-/// How many events one poll looks at before it reports how far it came.
+/// Maximum number of events that one poll scans before it reports a checkpoint.
 const SCAN_EVENTS_MAX: usize = 4_096;
 
 pub(super) fn open(shared: &Arc<Shared>, subscribe: Subscribe) -> Subscription {
@@ -26,18 +26,25 @@ pub(super) fn open(shared: &Arc<Shared>, subscribe: Subscribe) -> Subscription {
         Ok(cursor) => cursor,
         Err(error) => return Subscription::failed(error),
     };
-    let number = log.subscription();
+    let number = log.next_subscription_id();
     let shared = Arc::clone(shared);
-    let told = Position::START;
-    Subscription::new(Deliveries { shared, number, cursor, told, caught_up: false, ended: false })
+    let reported = Position::START;
+    Subscription::new(Deliveries {
+        shared,
+        number,
+        cursor,
+        reported,
+        caught_up: false,
+        ended: false,
+    })
 }
 
 struct Deliveries {
     shared: Arc<Shared>,
     number: u64,
     cursor: Cursor,
-    /// The last position that a delivery spoke of.
-    told: Position,
+    /// The last position that was delivered, in whichever kind of delivery.
+    reported: Position,
     caught_up: bool,
     ended: bool,
 }
@@ -54,8 +61,9 @@ impl Stream for Deliveries {
         let now = shared.now();
         let mut log = shared.log();
         let delivery = this.deliver(&log, now);
+        // Register while the lock is held: an append cannot slip in between.
         if let Ok(None) = delivery {
-            log.wake(this.number, context.waker());
+            log.register_waker(this.number, context.waker());
             return Poll::Pending;
         }
         this.ended = delivery.is_err();
@@ -65,40 +73,43 @@ impl Stream for Deliveries {
 
 impl Drop for Deliveries {
     fn drop(&mut self) {
-        self.shared.log().forget(self.number);
+        self.shared.log().remove_waker(self.number);
     }
 }
 
 impl Deliveries {
-    /// What there is to say; nothing when everything is said.
+    /// Returns the next delivery, or `None` at the head.
     fn deliver(&mut self, log: &Log, now: RecordedAt) -> Result<Option<Delivery>, StoreError> {
-        let Stretch { page, more } = self.cursor.advance(log, now)?;
+        let Scan { page, more } = self.cursor.advance(log, now)?;
+        // More than a page behind: report the head again when it is reached.
         self.caught_up &= !more;
         if let Some(last) = page.last() {
-            self.told = last.position;
+            self.reported = last.position;
             return Ok(Some(Delivery::Events(page)));
         }
         if !more && !self.caught_up {
             self.caught_up = true;
-            self.told = log.head();
-            return Ok(Some(Delivery::CaughtUp(self.told)));
+            self.reported = log.head();
+            return Ok(Some(Delivery::CaughtUp(self.reported)));
         }
-        let Some(place) = self.cursor.place().filter(|place| *place > self.told) else {
+        // Report progress only if it is new.
+        let Some(position) = self.cursor.position().filter(|position| *position > self.reported)
+        else {
             return Ok(None);
         };
-        self.told = place;
-        Ok(Some(Delivery::Checkpoint(place)))
+        self.reported = position;
+        Ok(Some(Delivery::Checkpoint(position)))
     }
 }
 
-/// How far a subscription has looked.
+/// The progress of a subscription.
 enum Cursor {
-    All { looked: Position, filter: Filter, visibility: Visibility },
+    All { scanned: Position, filter: Filter, visibility: Visibility },
     Stream { stream: StreamName, next: Revision },
 }
 
-/// Events from one look, and whether there is more to look at right now.
-struct Stretch {
+/// Scanned events, and whether there are more to scan now.
+struct Scan {
     page: Page,
     more: bool,
 }
@@ -107,59 +118,59 @@ impl Cursor {
     fn new(log: &Log, incarnation: Incarnation, subscribe: Subscribe) -> Result<Self, StoreError> {
         let known = subscribe.incarnation.filter(|known| *known != incarnation);
         match (subscribe.to, known) {
+            // The start is common to all incarnations.
             (SubscribeTo::All { after, .. }, Some(other)) if after > Position::START => {
                 Err(Invalid::OtherIncarnation { position: after, incarnation: other }.into())
             }
             (SubscribeTo::All { after, filter, visibility }, _) => {
-                log.reached(after)?;
+                log.check_reached(after)?;
                 let visibility = filter.visibility(visibility);
-                Ok(Self::All { looked: after, filter, visibility })
+                Ok(Self::All { scanned: after, filter, visibility })
             }
             (SubscribeTo::Stream { stream, after }, _) => {
+                // A revision beyond the head is valid: the stream may grow.
                 let next = after.map_or(Revision::FIRST, Revision::next);
                 Ok(Self::Stream { stream, next })
             }
         }
     }
 
-    /// Up to where nothing is left to deliver, where a position can say that.
-    fn place(&self) -> Option<Position> {
+    /// Returns the position up to which everything is scanned. `None` for a stream, whose revisions
+    /// do not tell it.
+    fn position(&self) -> Option<Position> {
         match self {
-            Self::All { looked, .. } => Some(*looked),
+            Self::All { scanned, .. } => Some(*scanned),
             Self::Stream { .. } => None,
         }
     }
 
-    fn advance(&mut self, log: &Log, now: RecordedAt) -> Result<Stretch, StoreError> {
+    fn advance(&mut self, log: &Log, now: RecordedAt) -> Result<Scan, StoreError> {
         match self {
-            Self::All { looked, filter, visibility } => {
+            Self::All { scanned, filter, visibility } => {
                 let shows = |event: &RecordedEvent| {
                     filter.matches(event)
                         && (*visibility == Visibility::Raw || log.is_visible(event, now))
                 };
-                Ok(advance_all(log, looked, shows))
+                Ok(advance_all(log, scanned, shows))
             }
             Self::Stream { stream, next } => advance_stream(log, stream, next, now),
         }
     }
 }
 
-fn advance_all(
-    log: &Log,
-    looked: &mut Position,
-    shows: impl Fn(&RecordedEvent) -> bool,
-) -> Stretch {
+fn advance_all(log: &Log, scanned: &mut Position, shows: impl Fn(&RecordedEvent) -> bool) -> Scan {
     let mut page = Page::new();
-    for event in log.after(*looked).take(SCAN_EVENTS_MAX) {
+    for event in log.after(*scanned).take(SCAN_EVENTS_MAX) {
+        // Before `scanned` moves: the next poll starts at this event.
         if page.len() == PAGE_EVENTS_MAX {
             break;
         }
-        *looked = event.position;
+        *scanned = event.position;
         if shows(event) {
             page.push(event.clone());
         }
     }
-    Stretch { page, more: *looked < log.head() }
+    Scan { page, more: *scanned < log.head() }
 }
 
 fn advance_stream(
@@ -167,15 +178,16 @@ fn advance_stream(
     stream: &StreamName,
     next: &mut Revision,
     now: RecordedAt,
-) -> Result<Stretch, StoreError> {
-    let shown = log.shown(stream, now)?;
+) -> Result<Scan, StoreError> {
+    let shown = log.visible_revisions(stream, now)?;
+    // Skip events that were hidden since the last poll.
     let numbers = next.number().max(shown.start)..shown.end;
     let events = numbers.filter_map(|number| log.event_of(stream, Revision::new(number)));
     let page: Page = events.take(PAGE_EVENTS_MAX).cloned().collect();
     if let Some(last) = page.last() {
         *next = last.revision.next();
     }
-    // What is hidden is passed for good.
+    // Hidden events are passed for good, even if other metadata show them again.
     *next = Revision::new(next.number().max(shown.start));
-    Ok(Stretch { page, more: next.number() < shown.end })
+    Ok(Scan { page, more: next.number() < shown.end })
 }

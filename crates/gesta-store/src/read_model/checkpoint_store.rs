@@ -1,12 +1,12 @@
-//! Checkpoints of consumers that keep no rows.
+//! Checkpoints of consumers without a read model.
 //!
-//! Not here: the checkpoint of a read model, which lives and changes with its rows
+//! Not here: the checkpoint of a read model, which changes in the transaction of its rows
 //! ([`ReadModelTx`](super::ReadModelTx)).
 
-use super::DatabaseAnswer;
+use super::DatabaseFuture;
 use crate::Checkpoint;
 
-/// Where consumers without a read model, such as relays, keep their checkpoints.
+/// A store of checkpoints for consumers without a read model, such as relays.
 ///
 /// ```
 /// use gesta_store::{Checkpoint, CheckpointStore, Incarnation, MemoryReadModels, Position};
@@ -14,20 +14,24 @@ use crate::Checkpoint;
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store: &dyn CheckpointStore = &MemoryReadModels::new();
-/// let done = Checkpoint { position: Position::new(7), incarnation: Incarnation::new(Uuid::nil()) };
+/// let incarnation = Incarnation::new(Uuid::nil());
+/// let done = Checkpoint { position: Position::new(7), incarnation };
 /// store.save_checkpoint("relay", done).await?;
 /// assert_eq!(store.load_checkpoint("relay").await?, Some(done));
 /// # Ok::<(), gesta_store::DatabaseError>(())
 /// # }).expect("a memory store keeps checkpoints");
 /// ```
 pub trait CheckpointStore: Send + Sync + 'static {
-    /// The consumer's checkpoint, if it ever saved one.
-    fn load_checkpoint<'a>(&'a self, consumer: &'a str) -> DatabaseAnswer<'a, Option<Checkpoint>>;
+    /// Returns the checkpoint of a consumer, or `None` if it never saved one.
+    fn load_checkpoint<'a>(&'a self, consumer: &'a str) -> DatabaseFuture<'a, Option<Checkpoint>>;
 
-    /// Sets the consumer's checkpoint. Within one incarnation an earlier position is ignored.
+    /// Sets the checkpoint of a consumer.
+    ///
+    /// Ignores a position before the stored one in the same incarnation, so a delayed call does not
+    /// move the consumer back.
     fn save_checkpoint<'a>(
         &'a self,
         consumer: &'a str,
         checkpoint: Checkpoint,
-    ) -> DatabaseAnswer<'a, ()>;
+    ) -> DatabaseFuture<'a, ()>;
 }

@@ -1,8 +1,7 @@
-//! Why a database of derived data did not do what it was asked, sorted by what the caller does
-//! next.
+//! Errors of stores of derived data, sorted by the reaction of the caller.
 //!
-//! Always holds: a transaction that answered with an error changed nothing, unless the error is
-//! [`DatabaseError::Unavailable`] and came from its commit. Not here: errors of event stores
+//! A transaction that returned an error has changed nothing, unless the error is
+//! [`DatabaseError::Unavailable`] from its commit. Not here: errors of event stores
 //! ([`StoreError`](crate::StoreError)).
 
 use std::{error::Error, future::Future, pin::Pin, sync::Arc};
@@ -10,31 +9,34 @@ use std::{error::Error, future::Future, pin::Pin, sync::Arc};
 use super::ReadModelId;
 use crate::Checkpoint;
 
-/// The future of an answer of a database.
+/// The boxed future that the methods of [`CheckpointStore`](crate::CheckpointStore) and
+/// [`SnapshotStore`](crate::SnapshotStore) return.
 ///
 /// ```
-/// use gesta_store::{CheckpointStore, DatabaseAnswer, MemoryReadModels};
+/// use gesta_store::{CheckpointStore, DatabaseFuture, MemoryReadModels};
 ///
 /// let store = MemoryReadModels::new();
-/// let answer: DatabaseAnswer<'_, _> = store.load_checkpoint("relay");
+/// let answer: DatabaseFuture<'_, _> = store.load_checkpoint("relay");
 /// assert!(gesta_store::conformance::block_on(answer).expect("it answers").is_none());
 /// ```
-pub type DatabaseAnswer<'a, T> =
+pub type DatabaseFuture<'a, T> =
     Pin<Box<dyn Future<Output = Result<T, DatabaseError>> + Send + 'a>>;
 
-/// What a database's driver said.
+/// The error of a database driver, in a form that can be cloned.
 ///
 /// ```
 /// use std::{io, sync::Arc};
-/// use gesta_store::{Cause, DatabaseError};
+/// use gesta_store::{SharedError, DatabaseError};
 ///
-/// let source: Cause = Arc::new(io::Error::other("the disk is gone"));
+/// let source: SharedError = Arc::new(io::Error::other("the disk is gone"));
 /// let error = DatabaseError::Unavailable { reason: source.to_string(), source: Some(source) };
 /// assert_eq!(error.to_string(), "database unavailable: the disk is gone");
 /// ```
-pub type Cause = Arc<dyn Error + Send + Sync>;
+pub type SharedError = Arc<dyn Error + Send + Sync>;
 
-/// Why a database of derived data did not do what it was asked.
+/// The error of a store of derived data.
+///
+/// Each variant stands for one reaction of the caller.
 ///
 /// ```
 /// use gesta_store::DatabaseError;
@@ -45,74 +47,74 @@ pub type Cause = Arc<dyn Error + Send + Sync>;
 /// ```
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// Busy, full or out of reach. Back off and do it again from the last checkpoint.
+    /// The database is busy, full or unreachable. Back off and continue from the stored checkpoint.
     #[error("database unavailable: {reason}")]
     Unavailable {
-        /// What is known.
+        /// Description of the failure.
         reason: String,
-        /// What the driver said.
+        /// The driver's error.
         #[source]
-        source: Option<Cause>,
+        source: Option<SharedError>,
     },
-    /// The statement or the value is wrong. Fix the projection or the query.
-    #[error("database refused: {reason}")]
+    /// A statement or a value is invalid. Fix the projection or the query.
+    #[error("invalid statement or value: {reason}")]
     Rejected {
-        /// What is wrong with it.
+        /// The part that is invalid.
         reason: String,
-        /// What the driver said.
+        /// The driver's error.
         #[source]
-        source: Option<Cause>,
+        source: Option<SharedError>,
     },
-    /// Another writer moved the checkpoint. Roll back, go on from the stored one.
-    #[error("checkpoint is at {}, {} was expected", place(.stored), place(.expected))]
-    Overtaken {
-        /// What the caller expected.
+    /// Another writer moved the checkpoint. Roll back and continue from the stored one.
+    #[error("checkpoint is at {}, expected {}", place_text(.stored), place_text(.expected))]
+    CheckpointConflict {
+        /// The checkpoint that the caller expected.
         expected: Option<Checkpoint>,
-        /// Where it is.
+        /// The checkpoint that is stored.
         stored: Option<Checkpoint>,
     },
-    /// The read model was dropped. List again.
+    /// The read model was dropped. List the read models again.
     #[error("there is no read model {read_model}")]
     Missing {
-        /// Which one.
+        /// The read model that was asked for.
         read_model: ReadModelId,
     },
-    /// Stored bytes are damaged. Drop what is damaged; it can be derived again.
+    /// Stored bytes are damaged. Drop the damaged read model and rebuild it.
     #[error("database corrupt: {reason}")]
     Corrupt {
-        /// What is known.
+        /// Description of the damage.
         reason: String,
-        /// What the driver said.
+        /// The driver's error.
         #[source]
-        source: Option<Cause>,
+        source: Option<SharedError>,
     },
 }
 
 impl DatabaseError {
-    /// Unavailable for this reason.
+    /// Creates a [`DatabaseError::Unavailable`] without a source.
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable { reason: reason.into(), source: None }
     }
 
-    /// Rejected for this reason.
+    /// Creates a [`DatabaseError::Rejected`] without a source.
     pub fn rejected(reason: impl Into<String>) -> Self {
         Self::Rejected { reason: reason.into(), source: None }
     }
 
-    /// Whether doing the same again may succeed.
+    /// Returns `true` if the same call may succeed later.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
             Self::Rejected { .. }
-            | Self::Overtaken { .. }
+            | Self::CheckpointConflict { .. }
             | Self::Missing { .. }
             | Self::Corrupt { .. } => false,
         }
     }
 }
 
-fn place(checkpoint: &Option<Checkpoint>) -> String {
+fn place_text(checkpoint: &Option<Checkpoint>) -> String {
     match checkpoint {
         Some(checkpoint) => {
             format!("position {} of incarnation {}", checkpoint.position, checkpoint.incarnation)

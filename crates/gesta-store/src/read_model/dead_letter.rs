@@ -1,17 +1,18 @@
-//! Events that a projection could not apply, set aside with the reason.
+//! Events that a projection could not apply.
 //!
-//! Always holds: a dead letter is kept in the same transaction that moves the checkpoint past its
-//! event, so an event is applied or set aside, and never neither. Not here: who retries it.
+//! A dead letter is stored in the transaction that moves the checkpoint past its event, so every
+//! event is either applied or a dead letter. Not here: retries.
 
 use crate::{EventId, EventType, Position, RecordedAt, RecordedEvent, Revision, StreamName};
 
-/// An event that was set aside after its retries, with the reason.
+/// An event that was set aside after its retries.
 ///
-/// The event itself stays in the event store; this says which one it is.
+/// Refers to the event, which stays in the event store.
 ///
 /// ```
 /// use gesta_store::{
-///     DeadLetter, EventId, EventType, Position, RecordedAt, Revision, SetAside, StreamName,
+///     DeadLetter, DeadLetterReason, EventId, EventType, Position, RecordedAt, Revision,
+///     StreamName,
 /// };
 ///
 /// let letter = DeadLetter {
@@ -21,53 +22,53 @@ use crate::{EventId, EventType, Position, RecordedAt, RecordedEvent, Revision, S
 ///     stream: StreamName::new("order-1")?,
 ///     revision: Revision::FIRST,
 ///     recorded_at: RecordedAt::from_micros(1),
-///     reason: SetAside::Failed { error: "no such customer".to_owned(), attempts: 5 },
+///     reason: DeadLetterReason::Failed { error: "no such customer".to_owned(), attempts: 5 },
 /// };
 /// assert_eq!(letter.reason.to_string(), "failed 5 times: no such customer");
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The event's place in the store; a read model has at most one dead letter for it.
+    /// Position of the event. A read model has at most one dead letter for a position.
     pub position: Position,
-    /// Which event.
+    /// Identity of the event.
     pub event: EventId,
-    /// Its type.
+    /// Type of the event.
     pub event_type: EventType,
-    /// Its stream.
+    /// Stream of the event.
     pub stream: StreamName,
-    /// Its place in the stream.
+    /// Revision of the event.
     pub revision: Revision,
-    /// When the event was recorded.
+    /// Time at which the event was recorded.
     pub recorded_at: RecordedAt,
-    /// Why it was set aside.
-    pub reason: SetAside,
+    /// The reason for setting the event aside.
+    pub reason: DeadLetterReason,
 }
 
-/// Why an event was set aside.
+/// The reason for setting an event aside.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SetAside {
-    /// It could not be applied.
+pub enum DeadLetterReason {
+    /// The event could not be applied.
     #[error("failed {attempts} times: {error}")]
     Failed {
-        /// What the last attempt said.
+        /// Error of the last attempt.
         error: String,
-        /// How often it was tried.
+        /// Number of attempts.
         attempts: u32,
     },
-    /// An earlier event of its stream is a dead letter, and a stream's events are applied in
+    /// An earlier event of the same stream is a dead letter. The events of a stream are applied in
     /// order.
     #[error("waits behind the dead letter at position {first}")]
     Behind {
-        /// Where the earlier one is.
+        /// Position of the earlier event.
         first: Position,
     },
 }
 
 impl DeadLetter {
-    /// Sets this event aside for this reason.
+    /// Creates the dead letter of an event.
     #[must_use]
-    pub fn of(event: &RecordedEvent, reason: SetAside) -> Self {
+    pub fn of(event: &RecordedEvent, reason: DeadLetterReason) -> Self {
         Self {
             position: event.position,
             event: event.id,

@@ -1,8 +1,8 @@
-//! Read models, checkpoints and snapshots in memory: for tests, and the smallest example of the
+//! Read models, checkpoints and snapshots in memory, for tests, and as the smallest example of the
 //! traits.
 //!
-//! Always holds: one transaction a read model at a time, on a copy that replaces the original
-//! when it commits. So a transaction costs as much as its read model is large.
+//! At most one transaction per read model is open. It works on a copy that replaces the original on
+//! commit, so it costs time and memory in proportion to the read model.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,13 +17,13 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    Advance, CheckpointStore, CreateReadModel, DatabaseAnswer, DatabaseError, DeadLetter, ListRows,
+    Advance, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture, DeadLetter, ListRows,
     ReadModel, ReadModelId, ReadModelStore, ReadModelTx, ReadRows, Row, Rows, Snapshot,
     SnapshotStore, Stage,
 };
 use crate::{Checkpoint, Position, StreamName};
 
-/// Read models, checkpoints and snapshots that end with the process.
+/// Read models, checkpoints and snapshots in memory. Clones share the data.
 ///
 /// ```
 /// use gesta_store::{MemoryReadModels, ReadModelStore};
@@ -39,19 +39,19 @@ pub struct MemoryReadModels(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    read_models: BTreeMap<ReadModelId, Kept>,
+    read_models: BTreeMap<ReadModelId, Entry>,
     builds: u64,
     checkpoints: HashMap<String, Checkpoint>,
     snapshots: HashMap<StreamName, Snapshot>,
 }
 
-struct Kept {
+struct Entry {
     version: u32,
     stage: Stage,
     contents: Arc<Contents>,
-    /// Whether a transaction is open, and who waits for its end.
+    /// Wakers of tasks that wait for the open transaction to end.
     in_transaction: bool,
-    waiting: Vec<Waker>,
+    wakers: Vec<Waker>,
 }
 
 #[derive(Clone, Default)]
@@ -63,19 +63,19 @@ struct Contents {
 }
 
 impl MemoryReadModels {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is made in one step, so what a panic left behind is whole.
+        // Every change is one assignment, so a panic cannot leave the state inconsistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn contents(&self, read_model: &ReadModelId) -> Result<Arc<Contents>, DatabaseError> {
-        Ok(Arc::clone(&self.state().kept(read_model)?.contents))
+        Ok(Arc::clone(&self.state().entry(read_model)?.contents))
     }
 
     fn poll_begin(
@@ -84,22 +84,24 @@ impl MemoryReadModels {
         context: &Context<'_>,
     ) -> Poll<Result<MemoryTx, DatabaseError>> {
         let mut state = self.state();
-        let kept = match state.kept(read_model) {
-            Ok(kept) => kept,
+        let entry = match state.entry(read_model) {
+            Ok(entry) => entry,
             Err(missing) => return Poll::Ready(Err(missing)),
         };
-        if kept.in_transaction {
-            kept.waiting.push(context.waker().clone());
+        if entry.in_transaction {
+            // Every waiter is woken when the transaction ends; one of them gets it.
+            entry.wakers.push(context.waker().clone());
             return Poll::Pending;
         }
-        kept.in_transaction = true;
-        let contents = Contents::clone(&kept.contents);
+        entry.in_transaction = true;
+        // Work on a copy: readers keep the state before the transaction.
+        let contents = Contents::clone(&entry.contents);
         Poll::Ready(Ok(MemoryTx { store: self.clone(), id: read_model.clone(), contents }))
     }
 }
 
 impl State {
-    fn kept(&mut self, read_model: &ReadModelId) -> Result<&mut Kept, DatabaseError> {
+    fn entry(&mut self, read_model: &ReadModelId) -> Result<&mut Entry, DatabaseError> {
         let missing = || DatabaseError::Missing { read_model: read_model.clone() };
         self.read_models.get_mut(read_model).ok_or_else(missing)
     }
@@ -117,13 +119,14 @@ impl ReadModelStore for MemoryReadModels {
 
     async fn list_read_models(&self, projection: &str) -> Result<Vec<ReadModel>, DatabaseError> {
         let state = self.state();
+        // Keys are ordered by projection and build.
         let listed = state.read_models.iter().filter(|(id, _)| id.projection == projection);
         Ok(listed
-            .map(|(id, kept)| ReadModel {
+            .map(|(id, entry)| ReadModel {
                 id: id.clone(),
-                version: kept.version,
-                stage: kept.stage,
-                checkpoint: kept.contents.checkpoint,
+                version: entry.version,
+                stage: entry.stage,
+                checkpoint: entry.contents.checkpoint,
             })
             .collect())
     }
@@ -135,20 +138,20 @@ impl ReadModelStore for MemoryReadModels {
         let mut state = self.state();
         state.builds += 1;
         let id = ReadModelId { projection: create.projection.to_owned(), build: state.builds };
-        let kept = Kept {
+        let entry = Entry {
             version: create.version,
             stage: create.stage,
             contents: Arc::default(),
             in_transaction: false,
-            waiting: Vec::new(),
+            wakers: Vec::new(),
         };
-        state.read_models.insert(id.clone(), kept);
+        state.read_models.insert(id.clone(), entry);
         Ok(id)
     }
 
     async fn switch_to(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
         let mut state = self.state();
-        state.kept(read_model)?.stage = Stage::Answering;
+        state.entry(read_model)?.stage = Stage::Live;
         state
             .read_models
             .retain(|id, _| id == read_model || id.projection != read_model.projection);
@@ -157,29 +160,31 @@ impl ReadModelStore for MemoryReadModels {
 
     async fn switch_keeping(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
         let mut state = self.state();
-        state.kept(read_model)?;
-        state.read_models.retain(|id, kept| {
+        // Fail before any change if the read model is missing.
+        state.entry(read_model)?;
+        // Retire the live one, drop the others.
+        state.read_models.retain(|id, entry| {
             let is_other = id != read_model && id.projection == read_model.projection;
-            let stays = !is_other || kept.stage == Stage::Answering;
+            let stays = !is_other || entry.stage == Stage::Live;
             if is_other && stays {
-                kept.stage = Stage::Retired;
+                entry.stage = Stage::Retired;
             }
             stays
         });
-        state.kept(read_model)?.stage = Stage::Answering;
+        state.entry(read_model)?.stage = Stage::Live;
         Ok(())
     }
 
     async fn resume(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
         let mut state = self.state();
-        let kept = state.kept(read_model)?;
-        if kept.stage == Stage::Retired {
-            kept.stage = Stage::Rebuilding;
+        let entry = state.entry(read_model)?;
+        if entry.stage == Stage::Retired {
+            entry.stage = Stage::Rebuilding;
         }
         Ok(())
     }
 
-    /// Memory has no place for evidence.
+    /// Returns `None`: memory keeps no evidence.
     async fn quarantine(&self, read_model: &ReadModelId) -> Result<Option<String>, DatabaseError> {
         self.state().read_models.remove(read_model);
         Ok(None)
@@ -206,7 +211,7 @@ impl ReadModelStore for MemoryReadModels {
     }
 }
 
-/// A transaction of [`MemoryReadModels`].
+/// A transaction on a read model in [`MemoryReadModels`].
 ///
 /// ```
 /// use gesta_store::{
@@ -216,7 +221,7 @@ impl ReadModelStore for MemoryReadModels {
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Answering };
+/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
 /// let names = store.create_read_model(create).await?;
 /// let mut tx = store.begin(&names).await?;
 /// tx.put_json("names", "1", &"Ann".into()).await?;
@@ -245,7 +250,7 @@ impl ReadModelTx for MemoryTx {
     async fn advance(&mut self, advance: Advance) -> Result<(), DatabaseError> {
         let stored = self.contents.checkpoint;
         if stored != advance.from {
-            return Err(DatabaseError::Overtaken { expected: advance.from, stored });
+            return Err(DatabaseError::CheckpointConflict { expected: advance.from, stored });
         }
         self.contents.checkpoint = Some(advance.to);
         Ok(())
@@ -271,9 +276,9 @@ impl ReadModelTx for MemoryTx {
 
     async fn commit(mut self) -> Result<(), DatabaseError> {
         let contents = mem::take(&mut self.contents);
-        // A read model that was dropped meanwhile has nobody left to see the change.
-        if let Ok(kept) = self.store.state().kept(&self.id) {
-            kept.contents = Arc::new(contents);
+        // A dropped read model has no readers, so the changes can be discarded.
+        if let Ok(entry) = self.store.state().entry(&self.id) {
+            entry.contents = Arc::new(contents);
         }
         Ok(())
     }
@@ -286,9 +291,10 @@ impl ReadModelTx for MemoryTx {
 impl Drop for MemoryTx {
     fn drop(&mut self) {
         let mut state = self.store.state();
-        let Ok(kept) = state.kept(&self.id) else { return };
-        kept.in_transaction = false;
-        for waker in mem::take(&mut kept.waiting) {
+        let Ok(entry) = state.entry(&self.id) else { return };
+        // The transaction ends here in every case: commit, rollback, drop.
+        entry.in_transaction = false;
+        for waker in mem::take(&mut entry.wakers) {
             waker.wake();
         }
     }
@@ -324,7 +330,7 @@ impl Rows for MemoryTx {
     }
 }
 
-/// A connection for queries of [`MemoryReadModels`].
+/// A connection for queries on a read model in [`MemoryReadModels`].
 ///
 /// ```
 /// use gesta_store::{
@@ -334,7 +340,7 @@ impl Rows for MemoryTx {
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Answering };
+/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
 /// let names = store.create_read_model(create).await?;
 /// let mut before = store.reader(&names).await?;
 /// let mut tx = store.begin(&names).await?;
@@ -369,12 +375,14 @@ impl Contents {
 
     fn list(&self, list: ListRows<'_>) -> Vec<Row> {
         let Some(table) = self.tables.get(list.table) else { return Vec::new() };
+        // A page may continue behind the prefix's first key.
         let from = match list.after {
             Some(after) if after >= list.prefix => Bound::Excluded(after),
             Some(_) | None => Bound::Included(list.prefix),
         };
         table
             .range::<str, _>((from, Bound::Unbounded))
+            // Keys with the same prefix are contiguous.
             .take_while(|(key, _)| key.starts_with(list.prefix))
             .take(list.limit)
             .map(|(key, value)| Row { key: key.clone(), value: value.clone() })
@@ -382,13 +390,13 @@ impl Contents {
     }
 }
 
-/// Whether a stored checkpoint is further than another of the same life of the store.
+/// Returns `true` if `stored` is ahead of `other` in the same incarnation.
 fn is_past(stored: &Checkpoint, other: &Checkpoint) -> bool {
     stored.incarnation == other.incarnation && stored.position > other.position
 }
 
 impl CheckpointStore for MemoryReadModels {
-    fn load_checkpoint<'a>(&'a self, consumer: &'a str) -> DatabaseAnswer<'a, Option<Checkpoint>> {
+    fn load_checkpoint<'a>(&'a self, consumer: &'a str) -> DatabaseFuture<'a, Option<Checkpoint>> {
         Box::pin(async move { Ok(self.state().checkpoints.get(consumer).copied()) })
     }
 
@@ -396,10 +404,11 @@ impl CheckpointStore for MemoryReadModels {
         &'a self,
         consumer: &'a str,
         checkpoint: Checkpoint,
-    ) -> DatabaseAnswer<'a, ()> {
+    ) -> DatabaseFuture<'a, ()> {
         Box::pin(async move {
             let mut state = self.state();
             let stored = state.checkpoints.get(consumer);
+            // A delayed call must not move the consumer back.
             if !stored.is_some_and(|stored| is_past(stored, &checkpoint)) {
                 state.checkpoints.insert(consumer.to_owned(), checkpoint);
             }
@@ -409,22 +418,23 @@ impl CheckpointStore for MemoryReadModels {
 }
 
 impl SnapshotStore for MemoryReadModels {
-    fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseAnswer<'a, Option<Snapshot>> {
+    fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, Option<Snapshot>> {
         Box::pin(async move { Ok(self.state().snapshots.get(stream).cloned()) })
     }
 
-    fn save_snapshot(&self, snapshot: Snapshot) -> DatabaseAnswer<'_, ()> {
+    fn save_snapshot(&self, snapshot: Snapshot) -> DatabaseFuture<'_, ()> {
         Box::pin(async move {
             let mut state = self.state();
             let stored = state.snapshots.get(&snapshot.stream);
-            if !stored.is_some_and(|stored| stored.outdates(&snapshot)) {
+            // A delayed call must not replace a newer snapshot.
+            if !stored.is_some_and(|stored| stored.is_newer_than(&snapshot)) {
                 state.snapshots.insert(snapshot.stream.clone(), snapshot);
             }
             Ok(())
         })
     }
 
-    fn delete_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseAnswer<'a, ()> {
+    fn delete_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, ()> {
         Box::pin(async move {
             self.state().snapshots.remove(stream);
             Ok(())

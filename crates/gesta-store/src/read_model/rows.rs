@@ -1,7 +1,7 @@
-//! Portable rows: JSON values by table and key, on any read model store.
+//! Portable rows: JSON values by table and key, for every read model store.
 //!
-//! Always holds: a table is there as soon as it has a row; keys are in byte order. What goes
-//! beyond looking up by key and prefix is the database's own language, and not here.
+//! A table exists as soon as it has a row. Keys are ordered byte by byte. Not here: queries beyond
+//! lookups by key and prefix; use the database's own language.
 
 use std::future::Future;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::DatabaseError;
 
-/// A row: its key and its value.
+/// A row of a table.
 ///
 /// ```
 /// use gesta_store::Row;
@@ -19,13 +19,13 @@ use super::DatabaseError;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// The key.
+    /// Key of the row, unique in its table.
     pub key: String,
-    /// The value.
+    /// Value of the row.
     pub value: Value,
 }
 
-/// Asks for rows of a table, by rising key.
+/// A request for rows of a table, by increasing key.
 ///
 /// ```
 /// use gesta_store::ListRows;
@@ -35,25 +35,25 @@ pub struct Row {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListRows<'a> {
-    /// Which table.
+    /// Name of the table.
     pub table: &'a str,
-    /// Only keys that begin with this; empty: all.
+    /// Prefix of the keys; empty for all.
     pub prefix: &'a str,
-    /// Only keys after this one, so that the last key of a page asks for the next page.
+    /// Lists rows after this key: pass the last key of a page to get the next page.
     pub after: Option<&'a str>,
-    /// How many at most.
+    /// Maximum number of rows.
     pub limit: usize,
 }
 
 impl<'a> ListRows<'a> {
-    /// All rows of a table.
+    /// Requests all rows of a table.
     #[must_use]
     pub const fn of(table: &'a str) -> Self {
         Self { table, prefix: "", after: None, limit: usize::MAX }
     }
 }
 
-/// Reading portable rows.
+/// Read access to portable rows.
 ///
 /// ```
 /// use gesta_store::{
@@ -62,7 +62,7 @@ impl<'a> ListRows<'a> {
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Answering };
+/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
 /// let names = store.create_read_model(create).await?;
 /// let mut reader = store.reader(&names).await?;
 /// assert_eq!(reader.get_json("names", "1").await?, None);
@@ -71,21 +71,21 @@ impl<'a> ListRows<'a> {
 /// # }).expect("a memory store keeps rows");
 /// ```
 pub trait ReadRows: Send {
-    /// The value of a row, if there is one.
+    /// Returns the value of a row, or `None` if it does not exist.
     fn get_json(
         &mut self,
         table: &str,
         key: &str,
     ) -> impl Future<Output = Result<Option<Value>, DatabaseError>> + Send;
 
-    /// Rows of a table, by rising key.
+    /// Returns rows of a table, by increasing key.
     fn list_json(
         &mut self,
         list: ListRows<'_>,
     ) -> impl Future<Output = Result<Vec<Row>, DatabaseError>> + Send;
 }
 
-/// Reading and changing portable rows, in a transaction.
+/// Read and write access to portable rows, in a transaction.
 ///
 /// ```
 /// use gesta_store::{
@@ -95,7 +95,7 @@ pub trait ReadRows: Send {
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Answering };
+/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
 /// let names = store.create_read_model(create).await?;
 /// let mut tx = store.begin(&names).await?;
 /// tx.put_json("names", "1", &"Ann".into()).await?;
@@ -106,7 +106,7 @@ pub trait ReadRows: Send {
 /// # }).expect("a memory store keeps rows");
 /// ```
 pub trait Rows: ReadRows {
-    /// Sets the value of a row, whether there was one or not.
+    /// Sets the value of a row, in place of an earlier one.
     fn put_json(
         &mut self,
         table: &str,
@@ -114,7 +114,7 @@ pub trait Rows: ReadRows {
         value: &Value,
     ) -> impl Future<Output = Result<(), DatabaseError>> + Send;
 
-    /// Removes a row, if there is one.
+    /// Deletes a row. Has no effect if it does not exist.
     fn delete(
         &mut self,
         table: &str,

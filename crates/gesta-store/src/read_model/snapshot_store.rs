@@ -1,17 +1,17 @@
-//! Snapshots: stored state at a revision, disposable.
+//! Snapshots: stored state at a revision of a stream.
 //!
-//! Always holds: losing any or all of them costs time and nothing else. Not here: what the bytes
-//! mean, and when a snapshot is taken.
+//! Snapshots are disposable: losing them costs time only. Not here: the encoding of the state, and
+//! when snapshots are taken.
 
 use std::fmt;
 
 use bytes::Bytes;
 
-use super::DatabaseAnswer;
+use super::DatabaseFuture;
 use crate::{Incarnation, Revision, StreamName};
 
-/// What a snapshot's state depends on beyond the events: the shape of the state and the version
-/// of the code that folded it. A snapshot with another fingerprint is of no use.
+/// A hash of everything that a snapshot depends on besides the events: the shape of the state, and
+/// the version of the code that computed it. A snapshot with another fingerprint must not be used.
 ///
 /// ```
 /// use gesta_store::Fingerprint;
@@ -23,13 +23,13 @@ use crate::{Incarnation, Revision, StreamName};
 pub struct Fingerprint(u64);
 
 impl Fingerprint {
-    /// The fingerprint with this number.
+    /// Creates a fingerprint from its number.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.0
@@ -42,7 +42,7 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// The state of a stream as of a revision.
+/// The state of a stream at a revision.
 ///
 /// ```
 /// use gesta_store::{Fingerprint, Incarnation, Revision, Snapshot, StreamName};
@@ -55,34 +55,35 @@ impl fmt::Display for Fingerprint {
 ///     fingerprint: Fingerprint::new(1),
 ///     state: r#"{"status":"paid"}"#.into(),
 /// };
-/// assert_eq!(snapshot.revision.next(), Revision::new(100), "where folding goes on");
+/// assert_eq!(snapshot.revision.next(), Revision::new(100), "the next event to fold");
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Which stream.
+    /// The stream's name.
     pub stream: StreamName,
-    /// The last event that the state has folded.
+    /// The last event that the state includes.
     pub revision: Revision,
-    /// The life of the store that the events were read in.
+    /// The incarnation of the store that the events were read from.
     pub incarnation: Incarnation,
-    /// What else the state depends on.
+    /// Hash of what else the state depends on.
     pub fingerprint: Fingerprint,
-    /// The state.
+    /// The encoded state.
     pub state: Bytes,
 }
 
 impl Snapshot {
-    /// Whether this one, already kept, is further than another of the same state.
+    /// Returns `true` if this snapshot is at a later revision than `other`, with the same
+    /// fingerprint and incarnation.
     #[must_use]
-    pub fn outdates(&self, other: &Self) -> bool {
+    pub fn is_newer_than(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint
             && self.incarnation == other.incarnation
             && self.revision > other.revision
     }
 }
 
-/// Where snapshots are kept: the latest one of each stream.
+/// A store of snapshots: the latest one of each stream.
 ///
 /// ```
 /// use gesta_store::{
@@ -107,13 +108,14 @@ impl Snapshot {
 /// # }).expect("a memory store keeps snapshots");
 /// ```
 pub trait SnapshotStore: Send + Sync + 'static {
-    /// The latest snapshot of a stream, whatever its fingerprint.
-    fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseAnswer<'a, Option<Snapshot>>;
+    /// Returns the latest snapshot of a stream, of any fingerprint.
+    fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, Option<Snapshot>>;
 
-    /// Keeps a snapshot in place of an earlier one. One at an older revision is ignored, unless
-    /// the fingerprint or the incarnation is another.
-    fn save_snapshot(&self, snapshot: Snapshot) -> DatabaseAnswer<'_, ()>;
+    /// Stores a snapshot, in place of the earlier one of its stream.
+    ///
+    /// Ignores a snapshot if the stored one [is newer](Snapshot::is_newer_than).
+    fn save_snapshot(&self, snapshot: Snapshot) -> DatabaseFuture<'_, ()>;
 
-    /// Forgets a stream's snapshot, if there is one.
-    fn delete_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseAnswer<'a, ()>;
+    /// Deletes the snapshot of a stream. Has no effect if there is none.
+    fn delete_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, ()>;
 }

@@ -1,7 +1,7 @@
-//! Whether the suite can fail: for each clause a store that breaks it, and little else.
+//! Tests of the suite itself: for each clause, a store that breaks it and little else.
 //!
-//! Always holds: a broken store does not know which test runs; the clause meant for its fault
-//! fails, and of the others exactly those fail that are listed with the fault, with a reason.
+//! A faulty store does not know which test runs. The clause that the fault breaks fails, and so do
+//! exactly those others that the fault lists, each with a reason.
 
 mod faults;
 mod store;
@@ -18,24 +18,24 @@ use std::{
     time::Duration,
 };
 
-use gesta_store::conformance::{CLAUSES, Fresh};
+use gesta_store::conformance::{CLAUSES, Fixture};
 
 pub(crate) use self::store::*;
 use crate::limited::claiming_less;
 
-/// A store with one thing wrong, and what notices.
+/// A store with one fault, and the clauses that fail on it.
 pub(crate) struct Fault {
-    /// The clause that is broken, and has to notice.
+    /// The clause that the fault breaks. It must fail.
     breaks: &'static str,
-    build: fn() -> Broken,
-    /// Other clauses that notice, and why they cannot help it.
+    build: fn() -> FaultyStore,
+    /// Other clauses that must fail, each with the reason.
     also: Vec<(&'static str, &'static str)>,
-    /// Other clauses that notice on some runs, for what they see depends on threads.
+    /// Other clauses that may fail, depending on the order of threads, each with the reason.
     sometimes: Vec<(&'static str, &'static str)>,
 }
 
 impl Fault {
-    pub(crate) fn of(breaks: &'static str, build: fn() -> Broken) -> Self {
+    pub(crate) fn of(breaks: &'static str, build: fn() -> FaultyStore) -> Self {
         Self { breaks, build, also: vec![], sometimes: vec![] }
     }
 
@@ -49,8 +49,8 @@ impl Fault {
         self
     }
 
-    /// What is wrong with the fault's account of itself; nothing when it is right.
-    fn judge(&self) -> Option<String> {
+    /// Compares the clauses that fail with the list, and describes the difference, if any.
+    fn mismatch(&self) -> Option<String> {
         let failing = failing(self.build);
         let names = |list: &[(&'static str, &'static str)]| -> BTreeSet<&'static str> {
             list.iter().map(|(clause, _)| *clause).collect()
@@ -68,26 +68,26 @@ impl Fault {
     }
 }
 
-/// How long a clause may take on a broken store: those that wait for ever are given up then.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Time limit of a clause on a faulty store: some faults make it wait without end.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Faults that are tried at the same time: more than processors, for some only wait.
+/// Concurrently tested faults: more than processors, because some only wait.
 const WORKERS: usize = 8;
 
-/// The clauses that fail on a store.
-fn failing(build: fn() -> Broken) -> BTreeSet<&'static str> {
-    let fails = |fresh: &dyn Fn() -> Fresh, clause: &gesta_store::conformance::Clause| {
-        catch_unwind(AssertUnwindSafe(|| clause.check(fresh()))).is_err()
+/// Returns the clauses that fail on a store.
+fn failing(build: fn() -> FaultyStore) -> BTreeSet<&'static str> {
+    let fails = |fixture: &dyn Fn() -> Fixture, clause: &gesta_store::conformance::Clause| {
+        catch_unwind(AssertUnwindSafe(|| clause.check(fixture()))).is_err()
     };
-    let fresh = || Fresh::new(build()).patient_for(PATIENCE);
-    quietly(|| CLAUSES.iter().filter(|clause| fails(&fresh, clause)).map(|c| c.name).collect())
+    let fixture = || Fixture::new(build()).timeout(TIMEOUT);
+    quietly(|| CLAUSES.iter().filter(|clause| fails(&fixture, clause)).map(|c| c.name).collect())
 }
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Panics of this thread are expected meanwhile and are not printed; those of others are.
+/// Runs without printing the panics of this thread, which are expected.
 fn quietly<T>(run: impl FnOnce() -> T) -> T {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -106,7 +106,7 @@ fn quietly<T>(run: impl FnOnce() -> T) -> T {
 
 #[test]
 fn a_store_with_nothing_wrong_passes() {
-    assert_eq!(failing(Broken::sound), BTreeSet::new());
+    assert_eq!(failing(FaultyStore::correct), BTreeSet::new());
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn each_clause_is_broken_by_a_fault_of_its_own() {
     assert_eq!(broken.difference(&clauses).collect::<Vec<_>>(), [&""; 0], "without a clause");
 }
 
-/// The clauses about what a store may lack, and no others, insist on a refusal.
+/// Exactly the clauses about optional features insist on a refusal.
 #[test]
 fn a_store_that_does_what_it_claims_to_lack_is_found_out() {
     let noticed: Vec<_> = failing(claiming_less).into_iter().collect();
@@ -166,7 +166,7 @@ fn each_fault_is_noticed_by_its_clause_and_by_no_other_than_listed() {
     let mut wrong: Vec<String> = thread::scope(|scope| {
         let work = || {
             let take = || faults.get(next.fetch_add(1, Ordering::Relaxed));
-            std::iter::from_fn(take).filter_map(Fault::judge).collect::<Vec<_>>()
+            std::iter::from_fn(take).filter_map(Fault::mismatch).collect::<Vec<_>>()
         };
         let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
         workers.into_iter().flat_map(|worker| worker.join().expect("faults are caught")).collect()

@@ -1,21 +1,21 @@
-//! A store without any optional capability is a store too, as long as it says so and refuses.
+//! A store without optional features passes the suite, if it declares that and refuses.
 
 use gesta_store::{
-    Append, EventStore, Filter, FindAppend, Pages, StoreError, SubscribeTo, Subscription,
-    conformance::{Fresh, block_on},
+    Append, AppendLookup, EventStore, Filter, Pages, StoreError, SubscribeTo, Subscription,
+    conformance::{Fixture, block_on},
 };
 
-use crate::broken::Broken;
+use crate::broken::FaultyStore;
 
-gesta_store::conformance!(|| Fresh::new(limited()));
+gesta_store::conformance!(|| Fixture::new(limited()));
 
 fn unsupported(capability: &'static str) -> StoreError {
     StoreError::Unsupported { capability }
 }
 
-/// Lacks all that a store may lack, and refuses what needs it.
-fn limited() -> Broken {
-    Broken {
+/// Lacks all optional features, and refuses their use.
+fn limited() -> FaultyStore {
+    FaultyStore {
         append: Box::new(|store, append| {
             refuse_optional(&append)?;
             block_on(store.append(append))
@@ -38,7 +38,7 @@ fn limited() -> Broken {
 fn refuse_optional(append: &Append) -> Result<(), StoreError> {
     let mut names = append.streams.iter().map(|part| &part.stream);
     let first = names.next();
-    // One stream named twice is no append to several: the store itself rejects it.
+    // A stream that occurs twice is rejected as such by the store.
     if names.any(|name| Some(name) != first) {
         return Err(unsupported("appends to several streams"));
     }
@@ -48,17 +48,17 @@ fn refuse_optional(append: &Append) -> Result<(), StoreError> {
     }
 }
 
-/// Claims to lack all that a store may lack, and does it nevertheless.
-pub(crate) fn claiming_less() -> Broken {
-    Broken {
+/// Declares that it lacks all optional features, and supports them nevertheless.
+pub(crate) fn claiming_less() -> FaultyStore {
+    FaultyStore {
         capabilities: Box::new(|store, ()| {
             let mut can = store.capabilities();
             can.multi_stream_append = false;
             can.append_condition = false;
             can.filtered_reads = false;
-            can.find_append = FindAppend::Never;
+            can.find_append = AppendLookup::Unsupported;
             can
         }),
-        ..Broken::sound()
+        ..FaultyStore::correct()
     }
 }

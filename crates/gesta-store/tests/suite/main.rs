@@ -1,4 +1,4 @@
-//! Whether the memory store keeps the contract, and whether the suite would notice if not.
+//! Tests that the memory store passes the conformance suite, and that the suite notices faults.
 
 mod broken;
 mod limited;

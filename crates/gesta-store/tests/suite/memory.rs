@@ -1,15 +1,15 @@
-//! The memory store keeps every clause, whatever its clock does.
+//! The memory store passes every clause, whatever its clock does.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gesta_store::{
     Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, ReadAll, ReadStream,
     RecordedAt, Revision, SetStreamMetadata, StoreError, StreamMetadata, StreamName,
-    conformance::{Fresh, block_on},
+    conformance::{Fixture, block_on},
     memory::MemoryStore,
 };
 
-gesta_store::conformance!(|| Fresh::new(MemoryStore::new()));
+gesta_store::conformance!(|| Fixture::new(MemoryStore::new()));
 
 #[test]
 fn recorded_times_stand_still_while_the_clock_falls() -> Result<(), StoreError> {
@@ -28,7 +28,7 @@ fn recorded_times_stand_still_while_the_clock_falls() -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Earlier versions noted no deletions in the metadata that they wrote.
+/// Earlier versions did not note deletions in metadata events.
 #[test]
 fn a_deletion_by_an_earlier_version_is_carried_over_and_a_truncation_is_not()
 -> Result<(), StoreError> {

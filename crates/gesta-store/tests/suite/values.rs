@@ -1,4 +1,4 @@
-//! Names that no store ever sees: what is empty, too long or has a zero byte is refused before.
+//! Names that are rejected before any store sees them: empty, too long, or with a zero byte.
 
 use std::fmt::{Debug, Display};
 
@@ -6,7 +6,7 @@ use gesta_store::{
     Category, CausationId, ContentType, CorrelationId, EventType, InvalidName, StreamName, Tag,
 };
 
-/// Expects three texts to be refused, each with its reason.
+/// Expects three texts to be rejected, each with its reason.
 fn refuses<T: Debug + Display>(what: &str, new: impl Fn(String) -> Result<T, InvalidName>) {
     let reason = |text: &str| new(text.to_owned()).expect_err("is no name").to_string();
     assert_eq!(reason(""), format!("{what} is empty"));

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use gesta_store::{
-    Append, AppendCondition, Conflict, EventQuery, EventStore, ExpectedRevision, FindAppend,
+    Append, AppendCondition, AppendLookup, Conflict, EventQuery, EventStore, ExpectedRevision,
     NewEvent, Position, RecordedEvent, Revision, StoreError, StreamAppend, StreamName,
 };
 use tower::{service_fn, util::BoxCloneSyncService};
@@ -102,8 +102,8 @@ impl Surroundings {
     /// that finds no appends, or appends to one stream only, cannot know it.
     fn may_come_again(&self, request: &CommandRequest) -> bool {
         let capabilities = self.store.capabilities();
-        let is_found =
-            capabilities.find_append != FindAppend::Never && capabilities.multi_stream_append;
+        let is_found = capabilities.find_append != AppendLookup::Unsupported
+            && capabilities.multi_stream_append;
         is_found && request.context.command_id_from == CommandIdFrom::Caller
     }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use gesta_store::{Appended, EventStore, FindAppend, ReadAll, RecordedEvent};
+use gesta_store::{AppendLookup, Appended, EventStore, ReadAll, RecordedEvent};
 use tower::ServiceExt as _;
 
 use super::{
@@ -18,7 +18,7 @@ use crate::{CommandError, EventMetadata, Receipt};
 
 pub(super) struct Idempotency {
     store: Arc<dyn EventStore>,
-    find: FindAppend,
+    find: AppendLookup,
     remembered: Arc<Remembered>,
 }
 
@@ -33,7 +33,7 @@ impl Idempotency {
 
     /// The answer of the first time, if there was one.
     async fn earlier(&self, request: &CommandRequest) -> Result<Option<First>, CommandError> {
-        if self.find == FindAppend::Never {
+        if self.find == AppendLookup::Unsupported {
             return Ok(None);
         }
         let command_id = &request.context.command_id;

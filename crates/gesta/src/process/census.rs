@@ -23,7 +23,7 @@ impl Census {
     ) -> Result<(), Trouble> {
         let read = ReadAll::forwards()
             .from(self.position().next())
-            .only(Filter::Categories(vec![identity.category.clone()]));
+            .filter(Filter::Categories(vec![identity.category.clone()]));
         let mut pages = store.read_all(read);
         while let Some(page) = pages.next().await {
             for event in page? {

@@ -104,7 +104,7 @@ async fn last_event(
     if at == Position::START {
         return Ok(None);
     }
-    let read = ReadAll::backwards().from(at).only(filter);
+    let read = ReadAll::backwards().from(at).filter(filter);
     Ok(first(store, read).await?.map(|event| event.id))
 }
 
@@ -186,8 +186,8 @@ async fn moved(
         Some(Err(StoreError::Rejected(_))) | None => {}
         Some(Err(error)) => return Err(error.into()),
     }
-    let imported = ImportedPositions::of(store).await?;
-    let reached = imported.reached(incarnation, place.position);
+    let imported = ImportedPositions::load(store).await?;
+    let reached = imported.resume_position(incarnation, place.position);
     Ok(reached.map(|position| Place { position, event: place.event }))
 }
 
@@ -199,7 +199,7 @@ async fn changed_since(
     position: Position,
 ) -> Result<Vec<Entry>, StoreError> {
     let category = Filter::Categories(vec![identity.category.clone()]);
-    let mut pages = store.read_all(ReadAll::forwards().from(position.next()).only(category));
+    let mut pages = store.read_all(ReadAll::forwards().from(position.next()).filter(category));
     let mut changed = BTreeSet::new();
     while let Some(page) = pages.next().await {
         changed.extend(page?.into_iter().map(|event| event.stream.as_str().to_owned()));
@@ -216,7 +216,7 @@ async fn read_instances(
     let mut last = Place { position: Position::START, event: None };
     let mut found: BTreeMap<StreamName, Outstanding> = BTreeMap::new();
     let mut unclear = BTreeSet::new();
-    let read = ReadAll::forwards().only(Filter::Categories(vec![identity.category.clone()]));
+    let read = ReadAll::forwards().filter(Filter::Categories(vec![identity.category.clone()]));
     let mut pages = store.read_all(read);
     while let Some(page) = pages.next().await {
         for event in page? {
@@ -284,7 +284,7 @@ async fn position_of(
     id: EventId,
     filter: Filter,
 ) -> Result<Option<Position>, StoreError> {
-    let mut pages = store.read_all(ReadAll::forwards().only(filter));
+    let mut pages = store.read_all(ReadAll::forwards().filter(filter));
     while let Some(page) = pages.next().await {
         if let Some(event) = page?.into_iter().find(|event| event.id == id) {
             return Ok(Some(event.position));

@@ -231,8 +231,8 @@ impl<P: ProcessManager> Runner<P> {
             checkpoint::resume(store, &mut journal, identity, &types).await?;
         let subscribe = Subscribe::to_all()
             .after(place.position)
-            .only(Filter::EventTypes(types))
-            .showing(Visibility::Visible);
+            .filter(Filter::EventTypes(types))
+            .visibility(Visibility::Visible);
         let subscribe = Subscribe { incarnation: Some(head.incarnation), ..subscribe };
         let mut session = Session {
             journal,

@@ -259,7 +259,7 @@ where
         let mut listed = Listed::default();
         for read_model in self.parts.read_models.list_read_models(P::NAME).await? {
             match read_model.stage {
-                Stage::Answering => listed.answering = Some(read_model),
+                Stage::Live => listed.answering = Some(read_model),
                 Stage::Retired => listed.old = Some(read_model),
                 Stage::Rebuilding if self.can_go_on(&read_model) => {
                     self.drop_unfinished(listed.rebuilding.replace(read_model.id)).await?;
@@ -293,7 +293,7 @@ where
                 self.parts.read_models.switch_to(&id).await?;
                 id
             }
-            None => self.create(Stage::Answering).await?,
+            None => self.create(Stage::Live).await?,
         };
         Ok(ReadModels::new(Filling::open(&self.parts, id).await?))
     }

@@ -7,8 +7,8 @@
 use std::{collections::HashMap, future, slice, sync::Arc};
 
 use gesta_store::{
-    Advance, Checkpoint, DatabaseError, DeadLetter, Delivery, EventStore, Filter, Incarnation,
-    Position, ReadModelId, ReadModelStore, ReadModelTx, RecordedEvent, SetAside, StoreError,
+    Advance, Checkpoint, DatabaseError, DeadLetter, DeadLetterReason, Delivery, EventStore, Filter,
+    Incarnation, Position, ReadModelId, ReadModelStore, ReadModelTx, RecordedEvent, StoreError,
     StreamName, Subscribe, Subscription, Visibility,
 };
 
@@ -188,8 +188,8 @@ where
     pub(super) fn subscribe(&mut self) -> Result<(), Trouble> {
         let types = P::Event::event_types().map_err(StoreError::from)?;
         let subscribe = Subscribe::to_all()
-            .only(Filter::EventTypes(types))
-            .showing(Visibility::Visible)
+            .filter(Filter::EventTypes(types))
+            .visibility(Visibility::Visible)
             .resume(self.checkpoint);
         self.source = Source::Subscribed(self.parts.store.subscribe(subscribe));
         Ok(())
@@ -269,7 +269,7 @@ where
         }
         for event in &behind {
             let first = self.set_aside.get(&event.stream).copied().unwrap_or(event.position);
-            tx.put_dead_letter(DeadLetter::of(event, SetAside::Behind { first })).await?;
+            tx.put_dead_letter(DeadLetter::of(event, DeadLetterReason::Behind { first })).await?;
         }
         self.commit(tx, last.position, Some(Witness::of(last))).await?;
         self.dead_letters += behind.len();
@@ -330,7 +330,7 @@ where
     }
 
     async fn put_aside(&mut self, event: &RecordedEvent, error: String) -> Result<(), Trouble> {
-        let reason = SetAside::Failed { error: error.clone(), attempts: ATTEMPTS_MAX };
+        let reason = DeadLetterReason::Failed { error: error.clone(), attempts: ATTEMPTS_MAX };
         let mut tx = self.parts.read_models.begin(&self.id).await?;
         tx.put_dead_letter(DeadLetter::of(event, reason)).await?;
         self.dead_letters += 1;

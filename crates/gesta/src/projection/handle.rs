@@ -12,7 +12,7 @@ use std::{
 };
 
 use gesta_store::{
-    DatabaseAnswer, DatabaseError, DeadLetter, EventStore, EventType, InvalidName, ReadModelId,
+    DatabaseError, DatabaseFuture, DeadLetter, EventStore, EventType, InvalidName, ReadModelId,
     ReadModelStore,
 };
 use tokio::{
@@ -128,19 +128,19 @@ impl fmt::Debug for Handle {
 
 /// A projection's read models without their types.
 pub(crate) trait AnyReadModels: Send + Sync {
-    fn reader(&self, read_model: ReadModelId) -> DatabaseAnswer<'_, AnyReader>;
-    fn dead_letters(&self, read_model: ReadModelId) -> DatabaseAnswer<'_, Vec<DeadLetter>>;
+    fn reader(&self, read_model: ReadModelId) -> DatabaseFuture<'_, AnyReader>;
+    fn dead_letters(&self, read_model: ReadModelId) -> DatabaseFuture<'_, Vec<DeadLetter>>;
 }
 
 impl<S: ReadModelStore> AnyReadModels for S {
-    fn reader(&self, read_model: ReadModelId) -> DatabaseAnswer<'_, AnyReader> {
+    fn reader(&self, read_model: ReadModelId) -> DatabaseFuture<'_, AnyReader> {
         Box::pin(async move {
             let reader = ReadModelStore::reader(self, &read_model).await?;
             Ok(Box::new(reader) as AnyReader)
         })
     }
 
-    fn dead_letters(&self, read_model: ReadModelId) -> DatabaseAnswer<'_, Vec<DeadLetter>> {
+    fn dead_letters(&self, read_model: ReadModelId) -> DatabaseFuture<'_, Vec<DeadLetter>> {
         Box::pin(async move { ReadModelStore::dead_letters(self, &read_model).await })
     }
 }

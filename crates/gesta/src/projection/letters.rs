@@ -7,8 +7,8 @@
 use std::collections::HashSet;
 
 use gesta_store::{
-    DatabaseError, DeadLetter, EventStore, Position, ReadAll, ReadModelStore, ReadModelTx,
-    RecordedEvent, SetAside, StreamName, Visibility,
+    DatabaseError, DeadLetter, DeadLetterReason, EventStore, Position, ReadAll, ReadModelStore,
+    ReadModelTx, RecordedEvent, StreamName, Visibility,
 };
 
 use super::{
@@ -67,7 +67,7 @@ where
         let mut seen = HashSet::new();
         let firsts = letters.iter().filter(|letter| seen.insert(letter.stream.clone()));
         let orphaned: Vec<StreamName> = firsts
-            .filter(|letter| matches!(letter.reason, SetAside::Behind { .. }))
+            .filter(|letter| matches!(letter.reason, DeadLetterReason::Behind { .. }))
             .map(|letter| letter.stream.clone())
             .collect();
         for stream in orphaned {
@@ -246,13 +246,13 @@ async fn put_back(
     error: &str,
 ) -> Result<(), DatabaseError> {
     let attempts = match failing.reason {
-        SetAside::Failed { attempts, .. } => attempts.saturating_add(1),
-        SetAside::Behind { .. } => 1,
+        DeadLetterReason::Failed { attempts, .. } => attempts.saturating_add(1),
+        DeadLetterReason::Behind { .. } => 1,
     };
-    let reason = SetAside::Failed { error: error.to_owned(), attempts };
+    let reason = DeadLetterReason::Failed { error: error.to_owned(), attempts };
     tx.put_dead_letter(DeadLetter { reason, ..failing.clone() }).await?;
     for letter in behind {
-        let reason = SetAside::Behind { first: failing.position };
+        let reason = DeadLetterReason::Behind { first: failing.position };
         tx.put_dead_letter(DeadLetter { reason, ..letter.clone() }).await?;
     }
     Ok(())
@@ -263,7 +263,7 @@ async fn event_at(
     store: &dyn EventStore,
     letter: &DeadLetter,
 ) -> Result<Option<RecordedEvent>, OperationError> {
-    let read = ReadAll::forwards().from(letter.position).showing(Visibility::Visible).limit(1);
+    let read = ReadAll::forwards().from(letter.position).visibility(Visibility::Visible).limit(1);
     let mut events = store.read_all(read).collect_events().await?;
     Ok(events.pop().filter(|event| event.position == letter.position))
 }

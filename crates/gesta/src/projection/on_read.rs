@@ -358,8 +358,7 @@ impl<P: OnRead, S: ReadModelStore> OnReadPlan<P, S> {
     /// dropped, and folded again when read. Damaged ones are kept aside.
     async fn find(&self) -> Result<ReadModelId, DatabaseError> {
         let listed = self.read_models.list_read_models(P::NAME).await?;
-        let usable =
-            |stage: Stage, version: u32| stage == Stage::Answering && version == P::VERSION;
+        let usable = |stage: Stage, version: u32| stage == Stage::Live && version == P::VERSION;
         let found = listed.into_iter().find(|listed| usable(listed.stage, listed.version));
         if let Some(found) = found {
             match self.knows_all_types(&found.id).await {

@@ -150,8 +150,8 @@ impl Provenance {
         }
         let types = added.iter().map(EventType::as_str).collect::<Vec<_>>().join(", ");
         let read = ReadAll::forwards()
-            .only(Filter::EventTypes(added))
-            .showing(Visibility::Visible)
+            .filter(Filter::EventTypes(added))
+            .visibility(Visibility::Visible)
             .limit(1);
         let first = store.read_all(read).collect_events().await?;
         let is_missed = first.first().is_some_and(|event| event.position <= checkpoint.position);

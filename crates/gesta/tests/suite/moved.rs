@@ -109,7 +109,7 @@ async fn import_as_the_program_does(from: &Path, to: &LogStore) {
     let source = export.incarnations().last().unwrap().0;
     let keep = ImportedPositions::stream(source).unwrap();
     let said = |event| Append::to(keep.clone(), ExpectedRevision::Any, [event]);
-    let begun = ImportedPositions::begun(export.incarnations(), export.head()).unwrap();
+    let begun = ImportedPositions::started_event(export.incarnations(), export.head()).unwrap();
     to.append(said(begun)).await.unwrap();
     let mut ranges = Vec::new();
     for append in export.appends() {
@@ -142,9 +142,9 @@ async fn import_as_the_program_does(from: &Path, to: &LogStore) {
         let events = append.events.len() as u64;
         let appended = to.append(Append { streams: parts, condition: None }).await.unwrap();
         let now = Position::new(appended.position.number() + 1 - events);
-        ranges.push(PositionRange { was: first.position, now, events });
+        ranges.push(PositionRange { source: first.position, target: now, events });
     }
-    for event in ImportedPositions::ended(source, export.head(), &ranges).unwrap() {
+    for event in ImportedPositions::finished_events(source, export.head(), &ranges).unwrap() {
         to.append(said(event)).await.unwrap();
     }
 }

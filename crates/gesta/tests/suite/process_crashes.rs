@@ -11,8 +11,8 @@ use std::{
 use gesta::{
     EventMetadata, Gesta, SetAside, Subject,
     store::{
-        Answer, Append, Appended, Capabilities, Category, EventId, EventStore, Head,
-        ListCategories, ListStreams, Pages, ReadAll, ReadStream, StreamDescription, StreamName,
+        Append, Appended, Capabilities, Category, EventId, EventStore, Head, ListCategories,
+        ListStreams, Pages, ReadAll, ReadStream, StoreFuture, StreamDescription, StreamName,
         Subscribe, Subscription, memory::MemoryStore,
     },
     testing::{VirtualClock, drain},
@@ -63,11 +63,11 @@ fn is_of_a_process(append: &Append) -> bool {
 }
 
 impl EventStore for Ending {
-    fn append(&self, append: Append) -> Answer<'_, Appended> {
+    fn append(&self, append: Append) -> StoreFuture<'_, Appended> {
         Box::pin(self.perform(append))
     }
 
-    fn find_append(&self, first_event: EventId) -> Answer<'_, Option<Appended>> {
+    fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
         self.store.find_append(first_event)
     }
 
@@ -83,19 +83,19 @@ impl EventStore for Ending {
         self.store.subscribe(subscribe)
     }
 
-    fn describe_stream(&self, stream: &StreamName) -> Answer<'_, StreamDescription> {
+    fn describe_stream(&self, stream: &StreamName) -> StoreFuture<'_, StreamDescription> {
         self.store.describe_stream(stream)
     }
 
-    fn list_streams(&self, list: ListStreams) -> Answer<'_, Vec<StreamName>> {
+    fn list_streams(&self, list: ListStreams) -> StoreFuture<'_, Vec<StreamName>> {
         self.store.list_streams(list)
     }
 
-    fn list_categories(&self, list: ListCategories) -> Answer<'_, Vec<Category>> {
+    fn list_categories(&self, list: ListCategories) -> StoreFuture<'_, Vec<Category>> {
         self.store.list_categories(list)
     }
 
-    fn head(&self) -> Answer<'_, Head> {
+    fn head(&self) -> StoreFuture<'_, Head> {
         self.store.head()
     }
 

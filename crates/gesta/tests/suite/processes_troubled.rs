@@ -115,7 +115,7 @@ async fn a_tombstoned_process_stream_sets_the_process_aside_until_it_is_cancelle
     assert_eq!(shelves.reminded().await.len(), 4);
     let (subject, error) = shelves.only_trouble().await;
     assert_eq!(subject, instance("gone"));
-    assert!(error.contains("deleted for ever"), "{error}");
+    assert!(error.contains("is tombstoned"), "{error}");
     let error = shelves.gesta.retry_process("fragile", &subject, &operator()).await.unwrap_err();
     assert!(matches!(error, ProcessError::StillFails { .. }), "{error}");
     assert_eq!(shelves.set_aside().await[0].inputs[0].attempts, 2);

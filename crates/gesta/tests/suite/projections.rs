@@ -11,8 +11,8 @@ use gesta::{
 };
 use gesta_sqlite::{Reader, Sqlite, Tx, params};
 use gesta_store::{
-    Append, EventStore, ExpectedRevision, MemoryReadModels, MemoryReader, NewEvent, ReadModelStore,
-    SetAside, Stage,
+    Append, DeadLetterReason, EventStore, ExpectedRevision, MemoryReadModels, MemoryReader,
+    NewEvent, ReadModelStore, Stage,
 };
 
 use crate::bank::{
@@ -235,8 +235,8 @@ async fn an_event_that_fails_is_set_aside_and_a_retry_repairs_the_row() {
     assert_eq!(balances(&gesta).await, [("account-ben".to_owned(), 2)], "others go on");
     let letters = gesta.dead_letters().await.unwrap();
     let reasons: Vec<_> = letters.iter().map(|(id, one)| (id.position, &one.reason)).collect();
-    let failed = SetAside::Failed { error: "thirteen is unlucky".to_owned(), attempts: 5 };
-    let waits = SetAside::Behind { first: first.position };
+    let failed = DeadLetterReason::Failed { error: "thirteen is unlucky".to_owned(), attempts: 5 };
+    let waits = DeadLetterReason::Behind { first: first.position };
     assert_eq!(reasons, [(first.position, &failed), (behind.position, &waits)]);
 
     let again = gesta.retry_dead_letter(&letters[1].0, &operator()).await;
@@ -384,7 +384,7 @@ async fn a_new_version_is_filled_beside_the_old_one_which_answers_until_the_swit
     assert_eq!(status(&gesta).await.state, ProjectionState::Running);
     let listed = models.list_read_models("balances").await.unwrap();
     let stages: Vec<_> = listed.iter().map(|one| (one.version, one.stage)).collect();
-    assert_eq!(stages, [(1, Stage::Retired), (2, Stage::Answering)], "the old rows are kept");
+    assert_eq!(stages, [(1, Stage::Retired), (2, Stage::Live)], "the old rows are kept");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,9 @@ use gesta::{
     prelude::*,
 };
 use gesta_sqlite::{Reader, Sqlite};
-use gesta_store::{DeadLetter, EventStore, ReadModelStore, ReadModelTx, ReadStream, SetAside};
+use gesta_store::{
+    DeadLetter, DeadLetterReason, EventStore, ReadModelStore, ReadModelTx, ReadStream,
+};
 
 use crate::bank::{
     AllBalances, Balances, Controls, Fault, StrictBalances, UNLUCKY, deposit, new_store, operator,
@@ -87,9 +89,12 @@ async fn what_fails_behind_a_discarded_letter_is_the_next_first_one() {
     assert_eq!(bank.balance("ann").await, 100, "up to the next one that fails");
     let left: Vec<_> = bank.letters().await.into_iter().map(|(_, letter)| letter).collect();
     let first = letters[2].0.position;
-    let failed = SetAside::Failed { error: "thirteen is unlucky".to_owned(), attempts: 1 };
+    let failed = DeadLetterReason::Failed { error: "thirteen is unlucky".to_owned(), attempts: 1 };
     let reasons: Vec<_> = left.iter().map(|letter| letter.reason.clone()).collect();
-    assert_eq!(reasons, [failed, SetAside::Behind { first }, SetAside::Behind { first }]);
+    assert_eq!(
+        reasons,
+        [failed, DeadLetterReason::Behind { first }, DeadLetterReason::Behind { first }]
+    );
     bank.discard(&letters[2].0).await;
     assert_eq!(bank.balance("ann").await, 600);
     assert!(bank.letters().await.is_empty());

@@ -113,7 +113,7 @@ async fn an_event_type_that_a_projection_learns_of_is_applied_from_the_first_eve
     until_running(&gesta).await;
     assert_eq!(gesta.ask::<_, Reader>(SeenVisits).await.unwrap(), Some(11));
     let listed = models.list_read_models("seen").await.unwrap();
-    assert!(listed.iter().any(|one| one.id.build == 2 && one.stage == Stage::Answering));
+    assert!(listed.iter().any(|one| one.id.build == 2 && one.stage == Stage::Live));
 }
 
 #[tokio::test(start_paused = true)]
@@ -351,7 +351,7 @@ async fn a_read_model_of_an_earlier_version_is_taken_as_it_is() {
     deposit(&writer, "ann", 2).await;
     // Rows and a checkpoint without properties.
     let models = MemoryReadModels::new();
-    let create = CreateReadModel { projection: "balances", version: 1, stage: Stage::Answering };
+    let create = CreateReadModel { projection: "balances", version: 1, stage: Stage::Live };
     let id = models.create_read_model(create).await.unwrap();
     let mut tx = models.begin(&id).await.unwrap();
     tx.put("balances", "account-ann", &1).await.unwrap();

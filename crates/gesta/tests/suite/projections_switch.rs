@@ -200,7 +200,7 @@ async fn old_rows_and_a_roll_back_survive_a_kill() {
     gesta.close().await;
     let listed = models.list_read_models("balances").await.unwrap();
     let stages: Vec<_> = listed.iter().map(|one| (one.id.build, one.stage)).collect();
-    assert_eq!(stages, [(1, Stage::Rebuilding), (2, Stage::Answering)]);
+    assert_eq!(stages, [(1, Stage::Rebuilding), (2, Stage::Live)]);
 
     let gesta = open(&store, Balances(Controls::free()), &models).await;
     let running = until(&gesta, is_running).await;

@@ -9,9 +9,9 @@ use std::{
 };
 
 use gesta::store::{
-    Answer, Append, Appended, Capabilities, Category, EventId, EventStore, Head, ListCategories,
-    ListStreams, Pages, ReadAll, ReadStream, StoreError, StreamDescription, StreamName, Subscribe,
-    Subscription, memory::MemoryStore,
+    Append, Appended, Capabilities, Category, EventId, EventStore, Head, ListCategories,
+    ListStreams, Pages, ReadAll, ReadStream, StoreError, StoreFuture, StreamDescription,
+    StreamName, Subscribe, Subscription, memory::MemoryStore,
 };
 
 /// What happens at an append, before the memory store gets it.
@@ -91,11 +91,11 @@ impl fmt::Debug for Scripted {
 }
 
 impl EventStore for Scripted {
-    fn append(&self, append: Append) -> Answer<'_, Appended> {
+    fn append(&self, append: Append) -> StoreFuture<'_, Appended> {
         Box::pin(self.play(append))
     }
 
-    fn find_append(&self, first_event: EventId) -> Answer<'_, Option<Appended>> {
+    fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
         Box::pin(async move {
             if let Some(error) = self.fail_find.lock().unwrap().take() {
                 return Err(error);
@@ -121,19 +121,19 @@ impl EventStore for Scripted {
         self.store.subscribe(subscribe)
     }
 
-    fn describe_stream(&self, stream: &StreamName) -> Answer<'_, StreamDescription> {
+    fn describe_stream(&self, stream: &StreamName) -> StoreFuture<'_, StreamDescription> {
         self.store.describe_stream(stream)
     }
 
-    fn list_streams(&self, list: ListStreams) -> Answer<'_, Vec<StreamName>> {
+    fn list_streams(&self, list: ListStreams) -> StoreFuture<'_, Vec<StreamName>> {
         self.store.list_streams(list)
     }
 
-    fn list_categories(&self, list: ListCategories) -> Answer<'_, Vec<Category>> {
+    fn list_categories(&self, list: ListCategories) -> StoreFuture<'_, Vec<Category>> {
         self.store.list_categories(list)
     }
 
-    fn head(&self) -> Answer<'_, Head> {
+    fn head(&self) -> StoreFuture<'_, Head> {
         Box::pin(async move {
             let first = self.before_heads.lock().unwrap().pop_front();
             if let Some(first) = first {

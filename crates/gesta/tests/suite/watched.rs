@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use gesta::store::{
-    Answer, Append, Appended, Capabilities, Category, EventId, EventStore, Filter, Head,
-    ListCategories, ListStreams, NewEvent, Pages, Position, ReadAll, ReadFrom, ReadStream,
+    Append, Appended, Capabilities, Category, EventId, EventStore, Filter, Head, ListCategories,
+    ListStreams, NewEvent, Pages, Position, ReadAll, ReadFrom, ReadStream, StoreFuture,
     StreamDescription, StreamName, Subscribe, SubscribeTo, Subscription, memory::MemoryStore,
 };
 use tokio::sync::Notify;
@@ -48,7 +48,7 @@ impl Watched {
 }
 
 impl EventStore for Watched {
-    fn append(&self, append: Append) -> Answer<'_, Appended> {
+    fn append(&self, append: Append) -> StoreFuture<'_, Appended> {
         Box::pin(async move {
             let is_slow =
                 |part: &gesta::store::StreamAppend| Some(part.stream.as_str()) == self.slow;
@@ -59,7 +59,7 @@ impl EventStore for Watched {
         })
     }
 
-    fn find_append(&self, first_event: EventId) -> Answer<'_, Option<Appended>> {
+    fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
         self.store.find_append(first_event)
     }
 
@@ -70,7 +70,7 @@ impl EventStore for Watched {
 
     fn read_all(&self, read: ReadAll) -> Pages {
         let from_the_beginning = match read.from {
-            ReadFrom::Place(position) => position <= Position::new(1),
+            ReadFrom::At(position) => position <= Position::new(1),
             ReadFrom::Start | ReadFrom::End => true,
         };
         if matches!(read.filter, Filter::Categories(_)) && from_the_beginning {
@@ -86,19 +86,19 @@ impl EventStore for Watched {
         self.store.subscribe(subscribe)
     }
 
-    fn describe_stream(&self, stream: &StreamName) -> Answer<'_, StreamDescription> {
+    fn describe_stream(&self, stream: &StreamName) -> StoreFuture<'_, StreamDescription> {
         self.store.describe_stream(stream)
     }
 
-    fn list_streams(&self, list: ListStreams) -> Answer<'_, Vec<StreamName>> {
+    fn list_streams(&self, list: ListStreams) -> StoreFuture<'_, Vec<StreamName>> {
         self.store.list_streams(list)
     }
 
-    fn list_categories(&self, list: ListCategories) -> Answer<'_, Vec<Category>> {
+    fn list_categories(&self, list: ListCategories) -> StoreFuture<'_, Vec<Category>> {
         self.store.list_categories(list)
     }
 
-    fn head(&self) -> Answer<'_, Head> {
+    fn head(&self) -> StoreFuture<'_, Head> {
         self.store.head()
     }
 

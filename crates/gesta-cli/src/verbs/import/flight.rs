@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use futures_executor::block_on;
 use gesta_log::LogStore;
 use gesta_store::{
-    Answer, Append, Appended, EventStore as _, ExpectedRevision, Limits, NewEvent, Position,
-    Revision, StoreError, StreamName, StreamState, TombstoneStream,
+    Append, Appended, EventStore as _, ExpectedRevision, Limits, NewEvent, Position, Revision,
+    StoreError, StoreFuture, StreamName, StreamState, TombstoneStream,
 };
 
 use super::mapping::Mapping;
@@ -35,7 +35,7 @@ pub(super) struct Offer {
 
 /// One append on its way.
 struct Sent<'store> {
-    answer: Answer<'store, Appended>,
+    answer: StoreFuture<'store, Appended>,
     streams: Vec<StreamName>,
     positions: Vec<Position>,
     bytes: usize,
@@ -140,7 +140,7 @@ impl<'store> Flight<'store> {
     fn after_the_one_before(&self, append: Append) -> Append {
         match &self.before {
             Some((stream, head)) if append.streams.iter().all(|part| part.stream != *stream) => {
-                append.checking(stream.clone(), ExpectedRevision::Exact(*head))
+                append.expecting(stream.clone(), ExpectedRevision::Exact(*head))
             }
             Some(_) | None => append,
         }

@@ -21,13 +21,13 @@ impl Mapping {
     pub(super) fn add(&mut self, was: Position, now: Position) {
         self.events += 1;
         if let Some(last) = self.ranges.last_mut()
-            && (last.was.number() + last.events, last.now.number() + last.events)
+            && (last.source.number() + last.events, last.target.number() + last.events)
                 == (was.number(), now.number())
         {
             last.events += 1;
             return;
         }
-        self.ranges.push(PositionRange { was, now, events: 1 });
+        self.ranges.push(PositionRange { source: was, target: now, events: 1 });
     }
 
     pub(super) fn ranges(&self) -> &[PositionRange] {
@@ -42,7 +42,11 @@ impl Mapping {
 
 /// Says that an import begins, before any of its events.
 pub(super) fn begin(store: &LogStore, source: Incarnation, header: &Header) -> Result<()> {
-    append(store, source, vec![ImportedPositions::begun(&header.incarnations, header.head)?])
+    append(
+        store,
+        source,
+        vec![ImportedPositions::started_event(&header.incarnations, header.head)?],
+    )
 }
 
 /// Says where everything is, once all of it is there.
@@ -52,7 +56,7 @@ pub(super) fn end(
     header: &Header,
     ranges: &[PositionRange],
 ) -> Result<()> {
-    ImportedPositions::ended(source, header.head, ranges)?
+    ImportedPositions::finished_events(source, header.head, ranges)?
         .into_iter()
         .try_for_each(|event| append(store, source, vec![event]))
 }

@@ -242,7 +242,7 @@ impl AppendOrder {
     fn is_visible(&self, state: usize, event: &PlacedEvent) -> bool {
         let Some(metadata) = self.metadata(state, &event.stream) else { return true };
         let head = self.stream_head(state, &event.stream);
-        head.is_some_and(|head| event.revision >= metadata.first_shown(head))
+        head.is_some_and(|head| event.revision >= metadata.first_visible(head))
     }
 
     /// Events after a position that match, including hidden ones.
@@ -352,7 +352,7 @@ mod doctored {
     fn unless_tagged(append: Append, after: u64) -> Append {
         let tagged = QueryItem::every().tagged([Tag::of("raced", "1").unwrap()]);
         let none_matching = EventQuery::of(tagged);
-        append.provided(AppendCondition { none_matching, after: Position::new(after) })
+        append.with_condition(AppendCondition { none_matching, after: Position::new(after) })
     }
 
     fn took(times: (u64, u64), append: Append, position: u64, revision: u64) -> Operation {

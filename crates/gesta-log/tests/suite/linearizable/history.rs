@@ -208,7 +208,7 @@ impl Racer<'_> {
                     true => append,
                     false if self.draws.below(2) == 0 => {
                         let expected = self.expected(&other);
-                        append.checking(other, expected)
+                        append.expecting(other, expected)
                     }
                     false => {
                         let events = self.events();
@@ -226,7 +226,7 @@ impl Racer<'_> {
                 let after = Position::new(after.number().saturating_sub(back));
                 let tagged = EventQuery::of(QueryItem::every().tagged([tag]));
                 Append::to(stream, ExpectedRevision::Any, events)
-                    .provided(AppendCondition { none_matching: tagged, after })
+                    .with_condition(AppendCondition { none_matching: tagged, after })
             }
         }
     }

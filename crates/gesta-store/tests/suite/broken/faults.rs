@@ -1,7 +1,6 @@
-//! The faults: for each clause of the contract at least one way to break it.
+//! The faults: for each clause of the contract, at least one way to break it.
 //!
-//! A fault may look at what it is called with and at the store, which is all that a real one
-//! could depend on.
+//! A fault depends on its arguments and the store only, as a real one would.
 
 mod appending;
 mod conditions;

@@ -1,7 +1,7 @@
-//! A memory store with one thing wrong.
+//! A memory store with one fault.
 //!
-//! Owns: [`Broken`], which sends every call through a hook, and the shapes that hooks share.
-//! Always holds: a hook sees the call and the store, never the test.
+//! Owns: [`FaultyStore`], which passes every call through a hook, and the shapes that hooks share.
+//! A hook sees the call and the store, but not the test.
 
 use std::{
     collections::VecDeque,
@@ -16,18 +16,19 @@ use std::{
 
 use futures_core::Stream;
 use gesta_store::{
-    Answer, Append, Appended, Capabilities, Category, DeleteStream, Delivery, EventId, EventStore,
+    Append, Appended, Capabilities, Category, DeleteStream, Delivery, EventId, EventStore,
     ExpectedRevision, Head, ListCategories, ListStreams, NewEvent, Pages, ReadAll, ReadStream,
-    RecordedEvent, SetStreamMetadata, StoreError, StreamAppend, StreamDescription, StreamName,
-    Subscribe, Subscription, TombstoneStream, conformance::block_on, memory::MemoryStore,
+    RecordedEvent, SetStreamMetadata, StoreError, StoreFuture, StreamAppend, StreamDescription,
+    StreamName, Subscribe, Subscription, TombstoneStream, conformance::block_on,
+    memory::MemoryStore,
 };
 
-/// What stands between a call and the store.
+/// A replacement for a method of the store.
 pub(crate) type Hook<A, R> = Box<dyn Fn(&MemoryStore, A) -> R + Send + Sync>;
 pub(crate) type Outcome<T> = Result<T, StoreError>;
 
-/// A store whose hooks are sound unless replaced.
-pub(crate) struct Broken {
+/// A store whose hooks are correct unless replaced.
+pub(crate) struct FaultyStore {
     pub(crate) inner: MemoryStore,
     pub(crate) append: Hook<Append, Outcome<Appended>>,
     pub(crate) find_append: Hook<EventId, Outcome<Option<Appended>>>,
@@ -42,13 +43,13 @@ pub(crate) struct Broken {
     pub(crate) set_metadata: Hook<SetStreamMetadata, Outcome<Appended>>,
     pub(crate) delete: Hook<DeleteStream, Outcome<Appended>>,
     pub(crate) tombstone: Hook<TombstoneStream, Outcome<Appended>>,
-    /// Where appends take two polls, and this says that one was dropped between them.
+    /// Makes an append take two polls, and is set when one is dropped between them.
     pub(crate) dropped: Option<Arc<AtomicBool>>,
 }
 
-impl Broken {
-    /// Nothing wrong yet.
-    pub(crate) fn sound() -> Self {
+impl FaultyStore {
+    /// Creates a store without a fault.
+    pub(crate) fn correct() -> Self {
         Self {
             inner: MemoryStore::new(),
             append: Box::new(|store, append| block_on(store.append(append))),
@@ -69,15 +70,15 @@ impl Broken {
     }
 }
 
-fn done<T: Send + 'static>(outcome: Outcome<T>) -> Answer<'static, T> {
+fn done<T: Send + 'static>(outcome: Outcome<T>) -> StoreFuture<'static, T> {
     Box::pin(std::future::ready(outcome))
 }
 
-impl EventStore for Broken {
-    fn append(&self, append: Append) -> Answer<'_, Appended> {
+impl EventStore for FaultyStore {
+    fn append(&self, append: Append) -> StoreFuture<'_, Appended> {
         Box::pin(async move {
             if let Some(dropped) = &self.dropped {
-                let mut way = OnTheWay { dropped: Arc::clone(dropped), done: false };
+                let mut way = PendingAppend { dropped: Arc::clone(dropped), done: false };
                 yield_once().await;
                 way.done = true;
             }
@@ -85,7 +86,7 @@ impl EventStore for Broken {
         })
     }
 
-    fn find_append(&self, first_event: EventId) -> Answer<'_, Option<Appended>> {
+    fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
         done((self.find_append)(&self.inner, first_event))
     }
 
@@ -101,19 +102,19 @@ impl EventStore for Broken {
         (self.subscribe)(&self.inner, subscribe)
     }
 
-    fn describe_stream(&self, stream: &StreamName) -> Answer<'_, StreamDescription> {
+    fn describe_stream(&self, stream: &StreamName) -> StoreFuture<'_, StreamDescription> {
         done((self.describe)(&self.inner, stream.clone()))
     }
 
-    fn list_streams(&self, list: ListStreams) -> Answer<'_, Vec<StreamName>> {
+    fn list_streams(&self, list: ListStreams) -> StoreFuture<'_, Vec<StreamName>> {
         done((self.list_streams)(&self.inner, list))
     }
 
-    fn list_categories(&self, list: ListCategories) -> Answer<'_, Vec<Category>> {
+    fn list_categories(&self, list: ListCategories) -> StoreFuture<'_, Vec<Category>> {
         done((self.list_categories)(&self.inner, list))
     }
 
-    fn head(&self) -> Answer<'_, Head> {
+    fn head(&self) -> StoreFuture<'_, Head> {
         done((self.head)(&self.inner, ()))
     }
 
@@ -121,26 +122,26 @@ impl EventStore for Broken {
         (self.capabilities)(&self.inner, ())
     }
 
-    fn set_stream_metadata(&self, change: SetStreamMetadata) -> Answer<'_, Appended> {
+    fn set_stream_metadata(&self, change: SetStreamMetadata) -> StoreFuture<'_, Appended> {
         done((self.set_metadata)(&self.inner, change))
     }
 
-    fn delete_stream(&self, delete: DeleteStream) -> Answer<'_, Appended> {
+    fn delete_stream(&self, delete: DeleteStream) -> StoreFuture<'_, Appended> {
         done((self.delete)(&self.inner, delete))
     }
 
-    fn tombstone_stream(&self, tombstone: TombstoneStream) -> Answer<'_, Appended> {
+    fn tombstone_stream(&self, tombstone: TombstoneStream) -> StoreFuture<'_, Appended> {
         done((self.tombstone)(&self.inner, tombstone))
     }
 }
 
-/// Tells when it is dropped before it was done.
-struct OnTheWay {
+/// Sets the flag if it is dropped before the append is done.
+struct PendingAppend {
     dropped: Arc<AtomicBool>,
     done: bool,
 }
 
-impl Drop for OnTheWay {
+impl Drop for PendingAppend {
     fn drop(&mut self) {
         self.dropped.fetch_or(!self.done, Ordering::Relaxed);
     }
@@ -159,7 +160,7 @@ async fn yield_once() {
     .await;
 }
 
-/// Every event of a read, changed as a whole and handed out as one page.
+/// Changes all events of a read at once and returns them as one page.
 pub(crate) fn changed<F>(pages: Pages, change: F) -> Pages
 where
     F: FnOnce(Vec<RecordedEvent>) -> Vec<RecordedEvent>,
@@ -171,7 +172,7 @@ where
     Pages::of((!page.is_empty()).then_some(Ok(page)).into_iter())
 }
 
-/// Every event of a read, changed one by one.
+/// Changes the events of a read one by one.
 pub(crate) fn each(pages: Pages, change: impl Fn(&mut RecordedEvent)) -> Pages {
     changed(pages, |mut events| {
         events.iter_mut().for_each(change);
@@ -179,21 +180,21 @@ pub(crate) fn each(pages: Pages, change: impl Fn(&mut RecordedEvent)) -> Pages {
     })
 }
 
-/// Every delivery of a subscription, turned into others.
+/// Maps every delivery of a subscription to any number of others.
 pub(crate) fn delivering<F>(inner: Subscription, turn: F) -> Subscription
 where
     F: FnMut(Delivery) -> Vec<Delivery> + Send + Unpin + 'static,
 {
-    Subscription::new(Turned { inner, turn, waiting: VecDeque::new() })
+    Subscription::new(MappedDeliveries { inner, turn, waiting: VecDeque::new() })
 }
 
-struct Turned<F> {
+struct MappedDeliveries<F> {
     inner: Subscription,
     turn: F,
     waiting: VecDeque<Delivery>,
 }
 
-impl<F: FnMut(Delivery) -> Vec<Delivery> + Unpin> Stream for Turned<F> {
+impl<F: FnMut(Delivery) -> Vec<Delivery> + Unpin> Stream for MappedDeliveries<F> {
     type Item = Outcome<Delivery>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -210,7 +211,7 @@ impl<F: FnMut(Delivery) -> Vec<Delivery> + Unpin> Stream for Turned<F> {
     }
 }
 
-/// Events of deliveries, changed; what is left empty is not delivered.
+/// Changes the events of a delivery. Drops a delivery that becomes empty.
 pub(crate) fn on_events<F>(delivery: Delivery, change: F) -> Vec<Delivery>
 where
     F: FnOnce(Vec<RecordedEvent>) -> Vec<RecordedEvent>,
@@ -224,7 +225,7 @@ where
     }
 }
 
-/// Appends, whatever the heads are.
+/// Appends without expectations.
 pub(crate) fn forced(store: &MemoryStore, append: Append) -> Outcome<Appended> {
     block_on(store.append(expecting_any(append)))
 }
@@ -234,7 +235,7 @@ pub(crate) fn expecting_any(append: Append) -> Append {
     Append { streams: append.streams.into_iter().map(any).collect(), ..append }
 }
 
-/// The same events under ids of their own.
+/// Replaces the event ids by new ones.
 pub(crate) fn renamed(append: Append) -> Append {
     let fresh = |event| NewEvent { id: EventId::random(), ..event };
     let part = |part: StreamAppend| StreamAppend {
@@ -244,7 +245,7 @@ pub(crate) fn renamed(append: Append) -> Append {
     Append { streams: append.streams.into_iter().map(part).collect(), ..append }
 }
 
-/// What an append would have answered, had anything been appended.
+/// Returns the result of an append that recorded nothing.
 pub(crate) fn pretended(store: &MemoryStore) -> Outcome<Appended> {
     let position = block_on(store.head())?.position;
     Ok(Appended { position, revisions: vec![] })
@@ -254,13 +255,13 @@ pub(crate) fn described(store: &MemoryStore, stream: &StreamName) -> StreamDescr
     block_on(store.describe_stream(stream)).expect("a memory store describes")
 }
 
-/// Where an append with the same first event id went.
+/// Finds the append with the same first event id.
 pub(crate) fn found(store: &MemoryStore, append: &Append) -> Option<Appended> {
     let first = append.events().next()?.id;
     block_on(store.find_append(first)).expect("a memory store finds")
 }
 
-/// The stream and expectation of an append to one stream alone.
+/// Returns the only part of an append to one stream.
 pub(crate) fn single(append: &Append) -> Option<&StreamAppend> {
     match append.streams.as_slice() {
         [part] if !part.events.is_empty() => Some(part),

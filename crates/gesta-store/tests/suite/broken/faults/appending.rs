@@ -1,4 +1,5 @@
-//! Faults of any append: answers, places, what stays; and the shapes that such faults share.
+//! Faults of appends in general: results, order and atomicity. Also the shapes shared with other
+//! faults.
 
 use std::sync::{
     Arc,
@@ -12,18 +13,20 @@ use gesta_store::{
 };
 use uuid::Uuid;
 
-use crate::broken::{Broken, Fault, Outcome, described, each, forced, pretended, renamed, single};
+use crate::broken::{
+    Fault, FaultyStore, Outcome, described, each, forced, pretended, renamed, single,
+};
 
-/// A store whose appends go this way.
-pub(super) fn appending<F>(append: F) -> Broken
+/// A store with this `append`.
+pub(super) fn appending<F>(append: F) -> FaultyStore
 where
     F: Fn(&MemoryStore, Append) -> Outcome<Appended> + Send + Sync + 'static,
 {
-    Broken { append: Box::new(append), ..Broken::sound() }
+    FaultyStore { append: Box::new(append), ..FaultyStore::correct() }
 }
 
-/// A store that appends, and answers some errors in a way of its own.
-pub(super) fn on_error<F>(otherwise: F) -> Broken
+/// A store that handles some errors of an append in its own way.
+pub(super) fn on_error<F>(otherwise: F) -> FaultyStore
 where
     F: Fn(&MemoryStore, Append, StoreError) -> Outcome<Appended> + Send + Sync + 'static,
 {
@@ -33,8 +36,8 @@ where
     })
 }
 
-/// A store where some conflicts over one stream are overlooked.
-pub(super) fn overlooking<F>(overlook: F) -> Broken
+/// A store that overlooks some conflicts over one stream.
+pub(super) fn overlooking<F>(overlook: F) -> FaultyStore
 where
     F: Fn(ExpectedRevision, Option<u64>, &Append) -> bool + Send + Sync + 'static,
 {
@@ -49,8 +52,8 @@ where
     })
 }
 
-/// A store where some appends to one stream conflict for no reason.
-pub(super) fn refusing<F>(refuse: F) -> Broken
+/// A store that reports conflicts for some valid appends to one stream.
+pub(super) fn refusing<F>(refuse: F) -> FaultyStore
 where
     F: Fn(&MemoryStore, &StreamAppend) -> bool + Send + Sync + 'static,
 {
@@ -132,7 +135,7 @@ fn answers() -> Vec<Fault> {
                 }
                 block_on(store.append(append))
             });
-            Broken { dropped: Some(dropped), ..append }
+            FaultyStore { dropped: Some(dropped), ..append }
         }),
     ]
 }
@@ -149,7 +152,7 @@ fn places() -> Vec<Fault> {
                 block_on(store.append(append))
             })
         }),
-        Fault::of("positions_rise_from_one_or_later", || Broken {
+        Fault::of("positions_rise_from_one_or_later", || FaultyStore {
             read_all: Box::new(|store, read| {
                 each(store.read_all(read), |event| {
                     if event.position == Position::new(9) {
@@ -157,9 +160,9 @@ fn places() -> Vec<Fault> {
                     }
                 })
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         }),
-        Fault::of("revisions_count_from_zero_without_gaps", || Broken {
+        Fault::of("revisions_count_from_zero_without_gaps", || FaultyStore {
             read_stream: Box::new(|store, read| {
                 each(store.read_stream(read), |event| {
                     if event.revision >= Revision::new(5) {
@@ -167,7 +170,7 @@ fn places() -> Vec<Fault> {
                     }
                 })
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         })
         .also("a_long_stream_comes_in_pages", "tells events by their revisions")
         .also("a_read_goes_on_while_events_are_appended", "tells events by their revisions")
@@ -180,15 +183,15 @@ fn places() -> Vec<Fault> {
 
 fn what_stays() -> Vec<Fault> {
     vec![
-        Fault::of("an_event_is_in_its_stream_and_in_the_store_alike", || Broken {
+        Fault::of("an_event_is_in_its_stream_and_in_the_store_alike", || FaultyStore {
             read_stream: Box::new(|store, read| {
                 each(store.read_stream(read), |event| {
                     event.recorded_at = RecordedAt::from_micros(event.recorded_at.micros() + 1);
                 })
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         }),
-        Fault::of("recorded_times_never_fall", || Broken {
+        Fault::of("recorded_times_never_fall", || FaultyStore {
             read_all: Box::new(|store, read| {
                 each(store.read_all(read), |event| {
                     if event.position == Position::new(10) {
@@ -196,35 +199,35 @@ fn what_stays() -> Vec<Fault> {
                     }
                 })
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         }),
-        Fault::of("the_head_is_the_last_position", || Broken {
+        Fault::of("the_head_is_the_last_position", || FaultyStore {
             head: Box::new(|store, ()| {
                 let mut head = block_on(store.head())?;
                 head.position = head.position.max(Position::new(1));
                 Ok(head)
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         })
         .also("a_filtered_subscription_delivers_what_it_asks_for", "begins at the head"),
-        Fault::of("the_incarnation_stays_while_the_store_is_open", || Broken {
+        Fault::of("the_incarnation_stays_while_the_store_is_open", || FaultyStore {
             head: Box::new(|store, ()| {
                 let mut head = block_on(store.head())?;
                 head.incarnation = Incarnation::new(Uuid::new_v4());
                 Ok(head)
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         })
         .also("a_checkpoint_of_this_life_is_resumed", "asks which life it is"),
         Fault::of("capabilities_never_change", || {
             let asked = AtomicU64::new(0);
-            Broken {
+            FaultyStore {
                 capabilities: Box::new(move |store, ()| {
                     let mut can = store.capabilities();
                     can.repeat_window_appends -= asked.fetch_add(1, Ordering::Relaxed);
                     can
                 }),
-                ..Broken::sound()
+                ..FaultyStore::correct()
             }
         }),
     ]

@@ -7,10 +7,10 @@ use gesta_store::{
 };
 
 use super::appending::{appending, on_error};
-use crate::broken::{Broken, Fault, described, forced};
+use crate::broken::{Fault, FaultyStore, described, forced};
 
-/// A store that takes another condition than the one it is given.
-fn conditioned<F>(other: F) -> Broken
+/// A store that replaces the condition of an append.
+fn conditioned<F>(other: F) -> FaultyStore
 where
     F: Fn(&MemoryStore, AppendCondition) -> Option<AppendCondition> + Send + Sync + 'static,
 {
@@ -20,8 +20,8 @@ where
     })
 }
 
-/// A store that understands another query than the one in a condition.
-fn understanding(other: fn(&QueryItem) -> QueryItem) -> Broken {
+/// A store that replaces the query of a condition.
+fn understanding(other: fn(&QueryItem) -> QueryItem) -> FaultyStore {
     conditioned(move |_, condition| {
         let mut items = condition.none_matching.items().iter().map(other);
         let first = EventQuery::of(items.next().expect("a query has an item"));
@@ -111,8 +111,8 @@ fn event_at(store: &MemoryStore, position: Position) -> Option<RecordedEvent> {
     block_on(read.collect_events()).expect("a memory store can be read").pop()
 }
 
-/// A store whose conditions also mean hidden events of some streams.
-fn seeing(meant: fn(&StreamDescription) -> bool) -> Broken {
+/// A store whose conditions match hidden events of some streams.
+fn seeing(meant: fn(&StreamDescription) -> bool) -> FaultyStore {
     appending(move |store, append| {
         if let Some(AppendCondition { none_matching, .. }) = &append.condition {
             let all = block_on(store.read_all(ReadAll::forwards()).collect_events())?;
@@ -128,8 +128,8 @@ fn seeing(meant: fn(&StreamDescription) -> bool) -> Broken {
     })
 }
 
-/// A store whose conditions overlook events of some streams.
-fn overlooking(meant: fn(&StreamDescription) -> bool) -> Broken {
+/// A store whose conditions ignore events of some streams.
+fn overlooking(meant: fn(&StreamDescription) -> bool) -> FaultyStore {
     on_error(move |store, append, error| {
         let StoreError::Conflict(Conflict::Condition { matching }) = error else {
             return Err(error);

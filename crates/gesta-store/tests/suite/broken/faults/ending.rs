@@ -1,4 +1,4 @@
-//! Faults of stream metadata and of the end of streams.
+//! Faults of stream metadata, deletion and tombstones.
 
 use gesta_store::{
     Append, Appended, Conflict, DeleteStream, Direction, EventId, EventStore, EventType,
@@ -7,53 +7,53 @@ use gesta_store::{
     TombstoneStream, conformance::block_on, memory::MemoryStore,
 };
 
-use crate::broken::{Broken, Fault, Outcome, changed, described, forced, pretended, single};
+use crate::broken::{Fault, FaultyStore, Outcome, changed, described, forced, pretended, single};
 
-/// A store that describes streams another way.
-fn describing(change: fn(&mut StreamDescription)) -> Broken {
-    Broken {
+/// A store that changes the descriptions of streams.
+fn describing(change: fn(&mut StreamDescription)) -> FaultyStore {
+    FaultyStore {
         describe: Box::new(move |store, stream| {
             let mut known = described(store, &stream);
             change(&mut known);
             Ok(known)
         }),
-        ..Broken::sound()
+        ..FaultyStore::correct()
     }
 }
 
-/// A store that sets metadata this way.
-fn setting(set: fn(&MemoryStore, SetStreamMetadata) -> Outcome<Appended>) -> Broken {
-    Broken { set_metadata: Box::new(set), ..Broken::sound() }
+/// A store with this `set_stream_metadata`.
+fn setting(set: fn(&MemoryStore, SetStreamMetadata) -> Outcome<Appended>) -> FaultyStore {
+    FaultyStore { set_metadata: Box::new(set), ..FaultyStore::correct() }
 }
 
-fn deleting(delete: fn(&MemoryStore, DeleteStream) -> Outcome<Appended>) -> Broken {
-    Broken { delete: Box::new(delete), ..Broken::sound() }
+fn deleting(delete: fn(&MemoryStore, DeleteStream) -> Outcome<Appended>) -> FaultyStore {
+    FaultyStore { delete: Box::new(delete), ..FaultyStore::correct() }
 }
 
-fn tombstoning(end: fn(&MemoryStore, TombstoneStream) -> Outcome<Appended>) -> Broken {
-    Broken { tombstone: Box::new(end), ..Broken::sound() }
+fn tombstoning(end: fn(&MemoryStore, TombstoneStream) -> Outcome<Appended>) -> FaultyStore {
+    FaultyStore { tombstone: Box::new(end), ..FaultyStore::correct() }
 }
 
-/// A store that hides nothing from the reads of some streams.
-fn showing(meant: fn(&StreamDescription) -> bool) -> Broken {
-    Broken {
+/// A store that shows the hidden events of some streams in their reads.
+fn showing(meant: fn(&StreamDescription) -> bool) -> FaultyStore {
+    FaultyStore {
         read_stream: Box::new(move |store, read| {
             if meant(&described(store, &read.stream)) {
                 return unhidden(store, read);
             }
             store.read_stream(read)
         }),
-        ..Broken::sound()
+        ..FaultyStore::correct()
     }
 }
 
-/// All events of a stream, for reads from its ends.
+/// Reads all events of a stream, hidden or not, from either end.
 fn unhidden(store: &MemoryStore, read: ReadStream) -> Pages {
     let all = match read.direction {
         Direction::Forwards => ReadAll::forwards(),
         Direction::Backwards => ReadAll::backwards(),
     };
-    store.read_all(all.only(Filter::Streams(vec![read.stream])).limit(read.limit))
+    store.read_all(all.filter(Filter::Streams(vec![read.stream])).limit(read.limit))
 }
 
 fn conflict(
@@ -103,14 +103,14 @@ fn kept() -> Vec<Fault> {
             "metadata_read_before_a_deletion_are_set_in_vain",
             "sets metadata that were read before",
         ),
-        Fault::of("metadata_are_read_as_a_stream", || Broken {
+        Fault::of("metadata_are_read_as_a_stream", || FaultyStore {
             read_stream: Box::new(|store, read| {
                 if read.stream.is_system() {
                     return Pages::of(std::iter::empty());
                 }
                 store.read_stream(read)
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         }),
     ]
 }
@@ -147,31 +147,31 @@ fn hiding() -> Vec<Fault> {
             "a_visible_read_leaves_out_what_metadata_hide",
             "waits until a read of the stream is empty",
         ),
-        Fault::of("a_read_of_hidden_events_begins_at_the_first_shown", || Broken {
+        Fault::of("a_read_of_hidden_events_begins_at_the_first_shown", || FaultyStore {
             read_stream: Box::new(|store, read| {
                 let hidden = described(store, &read.stream).metadata.truncate_before;
                 match (read.direction, read.from) {
-                    (Direction::Forwards, ReadFrom::Place(from)) if hidden > Some(from) => {
+                    (Direction::Forwards, ReadFrom::At(from)) if hidden > Some(from) => {
                         Pages::of(std::iter::empty())
                     }
                     _ => store.read_stream(read),
                 }
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         }),
-        Fault::of("what_metadata_hide_stays_in_the_whole_store", || Broken {
+        Fault::of("what_metadata_hide_stays_in_the_whole_store", || FaultyStore {
             read_all: Box::new(|store, read| {
                 changed(store.read_all(read), |mut events| {
                     events.retain(|event| {
                         let known = described(store, &event.stream);
-                        known
-                            .head
-                            .is_some_and(|head| known.metadata.first_shown(head) <= event.revision)
+                        known.head.is_some_and(|head| {
+                            known.metadata.first_visible(head) <= event.revision
+                        })
                     });
                     events
                 })
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         }),
     ]
 }
@@ -183,8 +183,8 @@ pub(crate) fn deletion() -> Vec<Fault> {
         .collect()
 }
 
-fn refusing_deleted(meant: fn(ExpectedRevision) -> bool) -> Broken {
-    Broken {
+fn refusing_deleted(meant: fn(ExpectedRevision) -> bool) -> FaultyStore {
+    FaultyStore {
         append: Box::new(move |store, append| {
             if let Some(part) = single(&append).filter(|part| meant(part.expected))
                 && described(store, &part.stream).state == StreamState::Deleted
@@ -193,7 +193,7 @@ fn refusing_deleted(meant: fn(ExpectedRevision) -> bool) -> Broken {
             }
             block_on(store.append(append))
         }),
-        ..Broken::sound()
+        ..FaultyStore::correct()
     }
 }
 
@@ -214,7 +214,7 @@ fn deleted() -> Vec<Fault> {
         .also("metadata_that_delete_are_kept_like_a_deletion", "sees by reading that it is deleted")
         .also("names_of_earlier_versions_come_back_unchanged", "deletes such streams")
         .also("the_longest_streams_can_be_deleted", "sees by reading that it is deleted"),
-        Fault::of("a_revived_stream_goes_on_counting", || Broken {
+        Fault::of("a_revived_stream_goes_on_counting", || FaultyStore {
             append: Box::new(|store, append| {
                 let known = append.streams.first().map(|part| described(store, &part.stream));
                 let mut answer = block_on(store.append(append))?;
@@ -227,7 +227,7 @@ fn deleted() -> Vec<Fault> {
                 }
                 Ok(answer)
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         }),
         Fault::of("no_stream_holds_on_a_deleted_stream", || {
             refusing_deleted(|expected| expected == ExpectedRevision::NoStream)
@@ -235,7 +235,7 @@ fn deleted() -> Vec<Fault> {
         Fault::of("the_exact_head_holds_on_a_deleted_stream", || {
             refusing_deleted(|expected| matches!(expected, ExpectedRevision::Exact(_)))
         }),
-        Fault::of("stream_exists_conflicts_on_a_deleted_stream", || Broken {
+        Fault::of("stream_exists_conflicts_on_a_deleted_stream", || FaultyStore {
             append: Box::new(|store, append| {
                 let deleted = single(&append).is_some_and(|part| {
                     part.expected == ExpectedRevision::StreamExists
@@ -243,7 +243,7 @@ fn deleted() -> Vec<Fault> {
                 });
                 if deleted { forced(store, append) } else { block_on(store.append(append)) }
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         }),
     ]
 }
@@ -280,9 +280,9 @@ fn deletes() -> Vec<Fault> {
     ]
 }
 
-/// A store that takes metadata literally in some states of the stream.
-fn literal(meant: fn(&StreamDescription, &StreamMetadata) -> bool) -> Broken {
-    Broken {
+/// A store that writes metadata as given, without the deletion, for some states of the stream.
+fn literal(meant: fn(&StreamDescription, &StreamMetadata) -> bool) -> FaultyStore {
+    FaultyStore {
         set_metadata: Box::new(move |store, change| {
             if !meant(&described(store, &change.stream), &change.metadata) {
                 return block_on(store.set_stream_metadata(change));
@@ -292,7 +292,7 @@ fn literal(meant: fn(&StreamDescription, &StreamMetadata) -> bool) -> Broken {
             let stream = change.stream.metadata_stream()?;
             block_on(store.append(Append::to(stream, change.expected_metadata, [event])))
         }),
-        ..Broken::sound()
+        ..FaultyStore::correct()
     }
 }
 
@@ -332,7 +332,7 @@ fn stays_deleted() -> Vec<Fault> {
 
 fn tombstoned() -> Vec<Fault> {
     vec![
-        Fault::of("a_tombstoned_stream_takes_no_events", || Broken {
+        Fault::of("a_tombstoned_stream_takes_no_events", || FaultyStore {
             append: Box::new(|store, append| {
                 let expected = append.streams.first().map(|part| part.expected);
                 match block_on(store.append(append)) {
@@ -344,12 +344,12 @@ fn tombstoned() -> Vec<Fault> {
                     outcome => outcome,
                 }
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         }),
         Fault::of("reading_a_tombstoned_stream_says_deleted", || {
             showing(|known| known.state == StreamState::Tombstoned)
         }),
-        Fault::of("a_tombstoned_streams_events_stay_in_the_whole_store", || Broken {
+        Fault::of("a_tombstoned_streams_events_stay_in_the_whole_store", || FaultyStore {
             read_all: Box::new(|store, read| {
                 changed(store.read_all(read), |mut events| {
                     events.retain(|event| {
@@ -358,7 +358,7 @@ fn tombstoned() -> Vec<Fault> {
                     events
                 })
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         }),
         Fault::of("a_tombstoned_stream_takes_no_metadata", || {
             setting(|store, change| match block_on(store.set_stream_metadata(change)) {

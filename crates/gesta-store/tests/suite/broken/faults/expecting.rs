@@ -1,4 +1,4 @@
-//! Faults of expectations, of one stream and of several.
+//! Faults of expectations on one stream and on several.
 
 use gesta_store::{
     Conflict, EventStore,

@@ -8,13 +8,13 @@ use gesta_store::{
     memory::MemoryStore,
 };
 
-use crate::broken::{Broken, Fault, changed, delivering, described, on_events};
+use crate::broken::{Fault, FaultyStore, changed, delivering, described, on_events};
 
-fn all_reading<F>(read: F) -> Broken
+fn all_reading<F>(read: F) -> FaultyStore
 where
     F: Fn(&MemoryStore, ReadAll) -> Pages + Send + Sync + 'static,
 {
-    Broken { read_all: Box::new(read), ..Broken::sound() }
+    FaultyStore { read_all: Box::new(read), ..FaultyStore::correct() }
 }
 
 fn ids_of(pages: Pages) -> HashSet<EventId> {
@@ -22,18 +22,21 @@ fn ids_of(pages: Pages) -> HashSet<EventId> {
     events.into_iter().map(|event| event.id).collect()
 }
 
-/// All that a filter means, hidden or not. An event query would not show what is hidden.
+/// Reads all events that the filter selects, hidden or not, event queries included.
 fn raw(store: &MemoryStore, read: &ReadAll) -> Pages {
     let all = ReadAll { filter: Filter::Everything, ..read.clone() };
     let filter = read.filter.clone();
-    changed(store.read_all(all.showing(Visibility::Raw).limit(u64::MAX)), move |mut events| {
+    changed(store.read_all(all.visibility(Visibility::Raw).limit(u64::MAX)), move |mut events| {
         events.retain(|event| filter.matches(event));
         events
     })
 }
 
-/// A store whose visible reads, of some filters, also show the events of some streams.
-fn also_showing(filters: fn(&Filter) -> bool, meant: fn(&StreamDescription) -> bool) -> Broken {
+/// A store whose visible reads, with some filters, include the hidden events of some streams.
+fn also_showing(
+    filters: fn(&Filter) -> bool,
+    meant: fn(&StreamDescription) -> bool,
+) -> FaultyStore {
     all_reading(move |store, read| {
         let visibility = read.filter.visibility(read.visibility);
         if visibility == Visibility::Raw || !filters(&read.filter) {
@@ -49,11 +52,11 @@ fn also_showing(filters: fn(&Filter) -> bool, meant: fn(&StreamDescription) -> b
     })
 }
 
-/// A store that subscribes to something else than it is asked to.
-fn instead(other: fn(Subscribe) -> Subscribe) -> Broken {
-    Broken {
+/// A store that replaces the request of a subscription.
+fn instead(other: fn(Subscribe) -> Subscribe) -> FaultyStore {
+    FaultyStore {
         subscribe: Box::new(move |store, subscribe| store.subscribe(other(subscribe))),
-        ..Broken::sound()
+        ..FaultyStore::correct()
     }
 }
 
@@ -95,7 +98,7 @@ fn reads() -> Vec<Fault> {
                     return store.read_all(read);
                 }
                 let visible = ids_of(store.read_all(read.clone().limit(u64::MAX)));
-                changed(store.read_all(read.showing(Visibility::Raw)), |mut events| {
+                changed(store.read_all(read.visibility(Visibility::Raw)), |mut events| {
                     events.retain(|event| visible.contains(&event.id));
                     events
                 })
@@ -119,12 +122,12 @@ fn reads() -> Vec<Fault> {
 fn subscriptions() -> Vec<Fault> {
     vec![
         Fault::of("a_raw_subscription_delivers_hidden_events", || {
-            instead(|subscribe| subscribe.showing(Visibility::Visible))
+            instead(|subscribe| subscribe.visibility(Visibility::Visible))
         }),
         Fault::of("a_visible_subscription_passes_over_hidden_events", || {
-            instead(|subscribe| subscribe.showing(Visibility::Raw))
+            instead(|subscribe| subscribe.visibility(Visibility::Raw))
         }),
-        Fault::of("a_visible_subscription_calls_nothing_back", || Broken {
+        Fault::of("a_visible_subscription_calls_nothing_back", || FaultyStore {
             subscribe: Box::new(|store, subscribe| {
                 let visible = shows(&subscribe) == Some(Visibility::Visible);
                 let (mut live, mut told) = (false, Vec::<RecordedEvent>::new());
@@ -136,7 +139,7 @@ fn subscriptions() -> Vec<Fault> {
                     })
                 })
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         }),
     ]
 }

@@ -1,4 +1,4 @@
-//! Faults of limits, and of what is the system's.
+//! Faults of limits and reserved streams.
 
 use gesta_store::{
     EventStore, EventType, Invalid, InvalidName, NewEvent, StoreError, StreamMetadata,
@@ -6,10 +6,10 @@ use gesta_store::{
 };
 
 use super::appending::{appending, on_error};
-use crate::broken::{Broken, Fault, pretended};
+use crate::broken::{Fault, FaultyStore, pretended};
 
-/// A store that cuts what is too large down to what it takes.
-fn cutting(limit: &'static str, cut: fn(&mut Vec<NewEvent>)) -> Broken {
+/// A store that truncates input to the limit instead of rejecting it.
+fn cutting(limit: &'static str, cut: fn(&mut Vec<NewEvent>)) -> FaultyStore {
     on_error(move |store, mut append, error| match error {
         StoreError::Rejected(Invalid::Limit { limit: exceeded, .. }) if exceeded == limit => {
             append.streams.iter_mut().for_each(|part| cut(&mut part.events));
@@ -65,15 +65,15 @@ pub(crate) fn faults() -> Vec<Fault> {
                 other => Err(other),
             })
         }),
-        Fault::of("the_longest_streams_can_be_deleted", || Broken {
+        Fault::of("the_longest_streams_can_be_deleted", || FaultyStore {
             delete: Box::new(|store, delete| {
                 let (bytes, max) = (delete.stream.as_str().len(), 1_000);
                 if bytes > max {
-                    return Err(InvalidName::TooLong { what: "stream name", bytes, max }.into());
+                    return Err(InvalidName::TooLong { kind: "stream name", bytes, max }.into());
                 }
                 block_on(store.delete_stream(delete))
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         }),
     ]
 }

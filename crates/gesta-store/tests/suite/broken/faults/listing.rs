@@ -1,21 +1,24 @@
-//! Faults of the listing of streams and categories.
+//! Faults of listing streams and categories.
 
 use gesta_store::{
     Category, EventStore, ListCategories, ListStreams, ReadAll, StreamName, StreamState,
     conformance::block_on, memory::MemoryStore,
 };
 
-use crate::broken::{Broken, Fault, described};
+use crate::broken::{Fault, FaultyStore, described};
 
-/// A store that lists streams this way.
-fn listing(list: fn(&MemoryStore, ListStreams) -> Vec<StreamName>) -> Broken {
-    Broken { list_streams: Box::new(move |store, asked| Ok(list(store, asked))), ..Broken::sound() }
+/// A store with this `list_streams`.
+fn listing(list: fn(&MemoryStore, ListStreams) -> Vec<StreamName>) -> FaultyStore {
+    FaultyStore {
+        list_streams: Box::new(move |store, asked| Ok(list(store, asked))),
+        ..FaultyStore::correct()
+    }
 }
 
-fn listing_categories(list: fn(&MemoryStore, ListCategories) -> Vec<Category>) -> Broken {
-    Broken {
+fn listing_categories(list: fn(&MemoryStore, ListCategories) -> Vec<Category>) -> FaultyStore {
+    FaultyStore {
         list_categories: Box::new(move |store, asked| Ok(list(store, asked))),
-        ..Broken::sound()
+        ..FaultyStore::correct()
     }
 }
 
@@ -31,7 +34,7 @@ fn asks_for_all(list: &ListStreams) -> bool {
     list.prefix.is_empty() && list.after.is_none() && list.limit == usize::MAX
 }
 
-/// Names that events were ever appended to, the system's aside.
+/// Returns the streams that ever had events, without system streams.
 fn ever_appended_to(store: &MemoryStore) -> Vec<StreamName> {
     let events = block_on(store.read_all(ReadAll::forwards()).collect_events());
     let events = events.expect("a memory store reads").into_iter();

@@ -1,4 +1,4 @@
-//! Faults that show when several threads append.
+//! Faults that show only when several threads append.
 
 use std::{
     collections::HashSet,
@@ -16,12 +16,12 @@ use gesta_store::{
 
 use super::appending::appending;
 use crate::broken::{
-    Broken, Fault, Outcome, changed, delivering, expecting_any, forced, found, on_events,
+    Fault, FaultyStore, Outcome, changed, delivering, expecting_any, forced, found, on_events,
     pretended, renamed, single,
 };
 
-/// A store that goes this way once a second thread appends.
-fn racing<F>(append: F) -> Broken
+/// A store that uses this `append` once a second thread appends.
+fn racing<F>(append: F) -> FaultyStore
 where
     F: Fn(&MemoryStore, Append) -> Outcome<Appended> + Send + Sync + 'static,
 {
@@ -70,8 +70,8 @@ pub(crate) fn faults() -> Vec<Fault> {
     ]
 }
 
-/// Of two appends at once the first is not seen for a while, and the second is.
-fn seen_late() -> Broken {
+/// The first of two concurrent appends becomes visible after the second.
+fn seen_late() -> FaultyStore {
     let late = Arc::new(Mutex::new((None, None)));
     let hidden = Arc::clone(&late);
     let append = racing(move |store, append| {
@@ -83,7 +83,7 @@ fn seen_late() -> Broken {
         }
         Ok(answer)
     });
-    Broken {
+    FaultyStore {
         read_all: Box::new(move |store, read| {
             let hidden = hidden.lock().expect("no panic under the lock").0;
             changed(store.read_all(read), |mut events| {
@@ -95,8 +95,8 @@ fn seen_late() -> Broken {
     }
 }
 
-/// Events of one of several appends at once never reach subscribers.
-fn missed() -> Broken {
+/// The events of one of several concurrent appends never reach subscribers.
+fn missed() -> FaultyStore {
     let missed = Arc::new(Mutex::new(HashSet::new()));
     let lost = Arc::clone(&missed);
     let offered = AtomicU64::new(0);
@@ -107,7 +107,7 @@ fn missed() -> Broken {
         missed.extend((third).then_some(answer.position));
         Ok(answer)
     });
-    Broken {
+    FaultyStore {
         subscribe: Box::new(move |store, subscribe| {
             let lost = Arc::clone(&lost);
             delivering(store.subscribe(subscribe), move |delivery| {

@@ -1,4 +1,4 @@
-//! Faults of reads: what events carry, order, places, limits, pages, filters.
+//! Faults of reads: content of events, order, start, limit, pages, filters.
 
 use bytes::Bytes;
 use gesta_store::{
@@ -7,32 +7,32 @@ use gesta_store::{
     Subscribe, conformance::block_on, memory::MemoryStore,
 };
 
-use crate::broken::{Broken, Fault, changed, delivering, described, each, on_events};
+use crate::broken::{Fault, FaultyStore, changed, delivering, described, each, on_events};
 
-/// A store whose stream reads go this way.
-fn stream_reading<F>(read: F) -> Broken
+/// A store with this `read_stream`.
+fn stream_reading<F>(read: F) -> FaultyStore
 where
     F: Fn(&MemoryStore, ReadStream) -> Pages + Send + Sync + 'static,
 {
-    Broken { read_stream: Box::new(read), ..Broken::sound() }
+    FaultyStore { read_stream: Box::new(read), ..FaultyStore::correct() }
 }
 
-/// A store whose reads of everything go this way.
-fn all_reading<F>(read: F) -> Broken
+/// A store with this `read_all`.
+fn all_reading<F>(read: F) -> FaultyStore
 where
     F: Fn(&MemoryStore, ReadAll) -> Pages + Send + Sync + 'static,
 {
-    Broken { read_all: Box::new(read), ..Broken::sound() }
+    FaultyStore { read_all: Box::new(read), ..FaultyStore::correct() }
 }
 
-/// A store that changes each event when its stream is read.
-fn recalling(change: fn(&mut RecordedEvent)) -> Broken {
+/// A store that changes every event in stream reads.
+fn recalling(change: fn(&mut RecordedEvent)) -> FaultyStore {
     stream_reading(move |store, read| each(store.read_stream(read), change))
 }
 
-/// A store that knows streams by another name.
-fn naming(other: fn(StreamName) -> StreamName) -> Broken {
-    Broken {
+/// A store that confuses streams.
+fn naming(other: fn(StreamName) -> StreamName) -> FaultyStore {
+    FaultyStore {
         append: Box::new(move |store, append| {
             let named = |part: StreamAppend| StreamAppend { stream: other(part.stream), ..part };
             let streams = append.streams.into_iter().map(named).collect();
@@ -41,7 +41,7 @@ fn naming(other: fn(StreamName) -> StreamName) -> Broken {
         read_stream: Box::new(move |store, read| {
             store.read_stream(ReadStream { stream: other(read.stream), ..read })
         }),
-        ..Broken::sound()
+        ..FaultyStore::correct()
     }
 }
 
@@ -60,7 +60,7 @@ fn contents() -> Vec<Fault> {
         Fault::of("every_field_comes_back_from_the_whole_store", || {
             all_reading(|store, read| each(store.read_all(read), |event| event.tags.truncate(1)))
         }),
-        Fault::of("every_field_comes_back_from_a_subscription", || Broken {
+        Fault::of("every_field_comes_back_from_a_subscription", || FaultyStore {
             subscribe: Box::new(|store, subscribe: Subscribe| {
                 delivering(store.subscribe(subscribe), |delivery| {
                     on_events(delivery, |mut page| {
@@ -69,7 +69,7 @@ fn contents() -> Vec<Fault> {
                     })
                 })
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         }),
         Fault::of("what_is_left_out_comes_back_left_out", || {
             recalling(|event| {
@@ -115,7 +115,7 @@ fn names() -> Vec<Fault> {
                 Filter::Categories(categories) => {
                     let lower = |category: &Category| category.as_str().to_lowercase();
                     let wanted: Vec<String> = categories.iter().map(lower).collect();
-                    let all = store.read_all(read.only(Filter::Everything));
+                    let all = store.read_all(read.filter(Filter::Everything));
                     changed(all, |mut events| {
                         events.retain(|event| {
                             let category = event.stream.category();
@@ -136,10 +136,10 @@ fn names() -> Vec<Fault> {
     ]
 }
 
-/// The place where a read begins, if it is one.
+/// Returns the starting place of a read, or `None` for either end.
 fn begins<Place>(from: ReadFrom<Place>) -> Option<Place> {
     match from {
-        ReadFrom::Place(place) => Some(place),
+        ReadFrom::At(place) => Some(place),
         ReadFrom::Start | ReadFrom::End => None,
     }
 }
@@ -148,7 +148,7 @@ fn forwards(direction: Direction) -> bool {
     direction == Direction::Forwards
 }
 
-/// Events of a stream that lie apart in the store, the later ones first.
+/// Moves the events after a gap in positions to the front.
 fn later_part_first(events: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
     let apart = |(one, next): (&RecordedEvent, &RecordedEvent)| one.position.next() < next.position;
     let Some(cut) = events.iter().zip(events.iter().skip(1)).position(apart) else {
@@ -283,7 +283,7 @@ pub(crate) fn everything() -> Vec<Fault> {
     [all_order(), all_places(), filters()].into_iter().flatten().collect()
 }
 
-/// Whether a read asks for everything there is, this way.
+/// Returns `true` for an unlimited read of everything in this direction.
 fn asks_for_all(read: &ReadAll, direction: Direction) -> bool {
     let whole = match direction {
         Direction::Forwards => ReadAll::forwards(),
@@ -331,7 +331,7 @@ fn all_order() -> Vec<Fault> {
     ]
 }
 
-/// The stream that comes first again at the end is read in one go.
+/// Moves the events of the last stream to the front.
 fn last_stream_first(mut events: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
     let Some(stream) = events.last().map(|event| event.stream.clone()) else { return events };
     if events.first().is_some_and(|first| first.stream == stream) {
@@ -390,8 +390,8 @@ fn all_places() -> Vec<Fault> {
     ]
 }
 
-/// A store that filters another way.
-fn filtering(other: fn(Filter) -> Filter) -> Broken {
+/// A store that replaces the filter.
+fn filtering(other: fn(Filter) -> Filter) -> FaultyStore {
     all_reading(move |store, read| {
         let filter = other(read.filter);
         store.read_all(ReadAll { filter, ..read })
@@ -410,7 +410,7 @@ fn filters() -> Vec<Fault> {
         Fault::of("a_filter_picks_streams_by_prefix", || {
             all_reading(|store, read| match read.filter.clone() {
                 Filter::StreamPrefixes(texts) => {
-                    let all = store.read_all(read.only(Filter::Everything));
+                    let all = store.read_all(read.filter(Filter::Everything));
                     changed(all, |mut events| {
                         events.retain(|event| {
                             texts.iter().any(|text| event.stream.as_str().contains(text))
@@ -449,7 +449,7 @@ fn filters() -> Vec<Fault> {
         Fault::of("a_filtered_read_begins_and_ends_where_it_is_told", || {
             all_reading(|store, read| {
                 let filter = read.filter.clone();
-                changed(store.read_all(read.only(Filter::Everything)), |mut events| {
+                changed(store.read_all(read.filter(Filter::Everything)), |mut events| {
                     events.retain(|event| filter.matches(event));
                     events
                 })

@@ -8,10 +8,10 @@ use gesta_store::{
 };
 
 use super::appending::{appending, on_error};
-use crate::broken::{Broken, Fault, found, renamed, single};
+use crate::broken::{Fault, FaultyStore, found, renamed, single};
 
-/// A store that does not know some repeats, and takes them for ids that were used twice.
-fn forgetful<F>(forgets: F) -> Broken
+/// A store that reports some repeats as reused ids.
+fn forgetful<F>(forgets: F) -> FaultyStore
 where
     F: Fn(&Append) -> bool + Send + Sync + 'static,
 {
@@ -24,8 +24,8 @@ where
     })
 }
 
-/// A store that does not know repeats with this expectation, and appends them again.
-fn doubling(expected: ExpectedRevision) -> Broken {
+/// A store that appends repeats with this expectation again.
+fn doubling(expected: ExpectedRevision) -> FaultyStore {
     appending(move |store, append| {
         let again = found(store, &append).is_some()
             && single(&append).is_some_and(|part| part.expected == expected);
@@ -111,7 +111,7 @@ fn partial() -> Vec<Fault> {
 
 fn finding() -> Vec<Fault> {
     vec![
-        Fault::of("an_append_is_found_by_its_first_event_id", || Broken {
+        Fault::of("an_append_is_found_by_its_first_event_id", || FaultyStore {
             find_append: Box::new(|store, id| {
                 let mut answer = block_on(store.find_append(id))?;
                 if let Some(answer) = &mut answer {
@@ -119,9 +119,9 @@ fn finding() -> Vec<Fault> {
                 }
                 Ok(answer)
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         }),
-        Fault::of("only_a_first_event_id_finds_an_append", || Broken {
+        Fault::of("only_a_first_event_id_finds_an_append", || FaultyStore {
             find_append: Box::new(|store, id| {
                 if let Some(answer) = block_on(store.find_append(id))? {
                     return Ok(Some(answer));
@@ -130,7 +130,7 @@ fn finding() -> Vec<Fault> {
                 let event = events.into_iter().find(|event| event.id == id);
                 Ok(event.map(|event| Appended { position: event.position, revisions: vec![] }))
             }),
-            ..Broken::sound()
+            ..FaultyStore::correct()
         }),
     ]
 }

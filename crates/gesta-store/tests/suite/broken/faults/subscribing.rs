@@ -1,4 +1,4 @@
-//! Faults of subscriptions: what is delivered, from where on, and what is said beside events.
+//! Faults of subscriptions: events, starting points, checkpoints.
 
 use std::{
     pin::Pin,
@@ -16,18 +16,18 @@ use gesta_store::{
     conformance::block_on, memory::MemoryStore,
 };
 
-use crate::broken::{Broken, Fault, Outcome, delivering, described, on_events};
+use crate::broken::{Fault, FaultyStore, Outcome, delivering, described, on_events};
 
-/// A store whose subscriptions go this way.
-fn subscribing<F>(subscribe: F) -> Broken
+/// A store with this `subscribe`.
+fn subscribing<F>(subscribe: F) -> FaultyStore
 where
     F: Fn(&MemoryStore, Subscribe) -> Subscription + Send + Sync + 'static,
 {
-    Broken { subscribe: Box::new(subscribe), ..Broken::sound() }
+    FaultyStore { subscribe: Box::new(subscribe), ..FaultyStore::correct() }
 }
 
-/// A store that subscribes to something else than it is asked to.
-fn instead(other: fn(&MemoryStore, Subscribe) -> Subscribe) -> Broken {
+/// A store that replaces the request of a subscription.
+fn instead(other: fn(&MemoryStore, Subscribe) -> Subscribe) -> FaultyStore {
     subscribing(move |store, subscribe| store.subscribe(other(store, subscribe)))
 }
 
@@ -177,7 +177,7 @@ fn streams() -> Vec<Fault> {
             instead(|_, subscribe| match subscribe.to {
                 SubscribeTo::Stream { stream, after: None } => {
                     let prefixes = vec![stream.as_str().to_owned()];
-                    Subscribe::to_all().only(Filter::StreamPrefixes(prefixes))
+                    Subscribe::to_all().filter(Filter::StreamPrefixes(prefixes))
                 }
                 to => Subscribe { to, ..subscribe },
             })
@@ -221,7 +221,7 @@ fn streams() -> Vec<Fault> {
     ]
 }
 
-/// What a read of a stream shows.
+/// Returns the visible events of a stream.
 fn all_of(store: &MemoryStore, stream: &StreamName) -> Page {
     let mut pages = store.read_stream(ReadStream::forwards(stream.clone()));
     let mut events = Page::new();
@@ -239,7 +239,7 @@ fn filters() -> Vec<Fault> {
                     return store.subscribe(subscribe);
                 };
                 let mut live = false;
-                let all = store.subscribe(subscribe.only(Filter::Everything));
+                let all = store.subscribe(subscribe.filter(Filter::Everything));
                 delivering(all, move |delivery| {
                     live |= matches!(delivery, Delivery::CaughtUp(_));
                     on_events(delivery, |mut page| {
@@ -303,11 +303,11 @@ fn together() -> Vec<Fault> {
 }
 
 /// A store that takes no appends while a subscriber is far behind.
-fn held_up_by_the_slowest() -> Broken {
+fn held_up_by_the_slowest() -> FaultyStore {
     const BEHIND_MAX: u64 = 500;
     let places: Arc<Mutex<Vec<Arc<AtomicU64>>>> = Arc::default();
     let known = Arc::clone(&places);
-    Broken {
+    FaultyStore {
         append: Box::new(move |store, append| {
             let places = known.lock().expect("no panic under the lock");
             let slowest = places.iter().map(|place| place.load(Ordering::Relaxed)).min();
@@ -328,11 +328,11 @@ fn held_up_by_the_slowest() -> Broken {
                 })
             })
         }),
-        ..Broken::sound()
+        ..FaultyStore::correct()
     }
 }
 
-/// Loses the page that comes after it first had to wait.
+/// Loses the first page after it had to wait.
 struct LosesOnePage {
     inner: Subscription,
     waited: bool,

@@ -1,6 +1,6 @@
-//! What clauses are told with: names, events, and calls that must end one way.
+//! Shared parts of the clauses: names, events, and calls with an expected result.
 //!
-//! Always holds: whatever fails panics with what was expected and what came instead.
+//! A call that ends otherwise panics with the expected and the actual result.
 
 use std::{
     fmt::Debug,
@@ -36,17 +36,17 @@ pub(super) fn exact(number: u64) -> ExpectedRevision {
     ExpectedRevision::Exact(Revision::new(number))
 }
 
-/// A fresh event of no particular type.
+/// Creates an event with a new id.
 pub(super) fn event() -> NewEvent {
     typed("happened")
 }
 
-/// A fresh event of this type.
+/// Creates an event of this type with a new id.
 pub(super) fn typed(text: &str) -> NewEvent {
     NewEvent::json(EventId::random(), event_type(text), "{}")
 }
 
-/// So many fresh events.
+/// Creates n events with new ids.
 pub(super) fn events(count: usize) -> Vec<NewEvent> {
     std::iter::repeat_with(event).take(count).collect()
 }
@@ -63,7 +63,7 @@ pub(super) fn reversed<T: Clone>(items: &[T]) -> Vec<T> {
     items.iter().rev().cloned().collect()
 }
 
-/// Appends fresh events to a stream, whatever its head, and returns their ids.
+/// Appends n new events without an expectation, and returns their ids.
 pub(super) async fn grow(store: &dyn EventStore, stream: &str, count: usize) -> Vec<EventId> {
     let events = events(count);
     let added = ids(&events);
@@ -71,7 +71,7 @@ pub(super) async fn grow(store: &dyn EventStore, stream: &str, count: usize) -> 
     added
 }
 
-/// Appends to a stream, whatever its head.
+/// Appends events without an expectation.
 pub(super) async fn append(
     store: &dyn EventStore,
     stream: &str,
@@ -80,7 +80,7 @@ pub(super) async fn append(
     accepted(store.append(Append::to(name(stream), ExpectedRevision::Any, events)).await)
 }
 
-/// Appends one fresh event with this expectation.
+/// Appends one new event with this expectation.
 pub(super) async fn expecting(
     store: &dyn EventStore,
     stream: &str,
@@ -99,7 +99,7 @@ pub(super) async fn tombstone(store: &dyn EventStore, stream: &str) -> Appended 
     accepted(store.tombstone_stream(tombstone).await)
 }
 
-pub(super) async fn describe_by(
+pub(super) async fn set_metadata(
     store: &dyn EventStore,
     stream: &str,
     metadata: StreamMetadata,
@@ -162,7 +162,7 @@ pub(super) fn rejected<T: Debug>(answer: Result<T, StoreError>) -> Invalid {
     }
 }
 
-/// What a clause demands of a store that lacks the capability it is about.
+/// Expects the refusal of a feature that the store lacks.
 #[track_caller]
 pub(super) fn unsupported<T: Debug>(answer: Result<T, StoreError>) {
     match failed(answer) {
@@ -179,12 +179,12 @@ pub(super) fn deleted<T: Debug>(answer: Result<T, StoreError>) -> StreamName {
     }
 }
 
-/// The next thing that a subscription says.
+/// Returns the next delivery.
 pub(super) async fn next(subscription: &mut Subscription) -> Delivery {
     accepted(subscription.next().await.expect("a subscription has no end"))
 }
 
-/// Events up to when the subscription says that it caught up, and where it says that it is.
+/// Collects events until the subscription has caught up, and returns the position at which it has.
 pub(super) async fn caught_up(subscription: &mut Subscription) -> (Vec<RecordedEvent>, Position) {
     let mut events = Vec::new();
     loop {
@@ -196,7 +196,7 @@ pub(super) async fn caught_up(subscription: &mut Subscription) -> (Vec<RecordedE
     }
 }
 
-/// The next events, at least so many.
+/// Collects at least `count` events.
 pub(super) async fn delivered(subscription: &mut Subscription, count: usize) -> Vec<RecordedEvent> {
     let mut events = Vec::new();
     while events.len() < count {
@@ -208,7 +208,7 @@ pub(super) async fn delivered(subscription: &mut Subscription, count: usize) -> 
     events
 }
 
-/// Lets others run, and a deadline end the wait.
+/// Yields once, so that other tasks run and a deadline can end a loop.
 pub(super) async fn pause() {
     let mut paused = false;
     poll_fn(|context| {

@@ -1,13 +1,14 @@
-//! Places: of an event in its stream and in the store, and what a writer expects of a stream.
+//! Revisions, positions and checkpoints, and the expectations of a writer.
 //!
-//! Owns: [`Revision`], [`Position`], [`Incarnation`], [`ExpectedRevision`]. Always holds: a
-//! position is for comparing; its distance to another says nothing on stores that do not count.
+//! Owns: [`Revision`], [`Position`], [`Incarnation`], [`Checkpoint`], [`ExpectedRevision`].
+//! Positions are for comparison: unless [`Capabilities::dense_positions`](crate::Capabilities) is
+//! set, the difference of two positions has no meaning.
 
 use std::fmt;
 
 use uuid::Uuid;
 
-/// An event's place in its stream: 0, 1, 2, … without gaps.
+/// The place of an event in its stream: 0, 1, 2, … without gaps.
 ///
 /// ```
 /// use gesta_store::Revision;
@@ -18,30 +19,30 @@ use uuid::Uuid;
 pub struct Revision(u64);
 
 impl Revision {
-    /// The place of a stream's first event.
+    /// The revision of a stream's first event.
     pub const FIRST: Self = Self(0);
-    /// Beyond every event that a stream can have.
+    /// Greater than the revision of any event.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// The place with this number.
+    /// Creates a revision from its number.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.0
     }
 
-    /// The place after this one; [`Revision::MAX`] stays where it is.
+    /// Returns the next revision; saturates at [`Revision::MAX`].
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// The place before this one; none before the first.
+    /// Returns the previous revision, or `None` for [`Revision::FIRST`].
     #[must_use]
     pub const fn previous(self) -> Option<Self> {
         match self.0.checked_sub(1) {
@@ -51,9 +52,10 @@ impl Revision {
     }
 }
 
-/// An event's place in the whole store, in commit order. Compare only.
+/// The place of an event in the whole store, in commit order.
 ///
-/// The first event is at 1 or later; [`Position::START`] precedes all events.
+/// The first event is at position 1 or later. Compare positions only; see
+/// [`Capabilities::dense_positions`](crate::Capabilities::dense_positions).
 ///
 /// ```
 /// use gesta_store::Position;
@@ -64,97 +66,99 @@ impl Revision {
 pub struct Position(u64);
 
 impl Position {
-    /// Before every event.
+    /// Precedes every event.
     pub const START: Self = Self(0);
-    /// Beyond every event.
+    /// Greater than the position of any event.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// The place with this number.
+    /// Creates a position from its number.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.0
     }
 
-    /// The smallest position that is greater; [`Position::MAX`] stays where it is.
+    /// Returns the smallest greater position; saturates at [`Position::MAX`].
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 }
 
-/// One life of a store between losses of what may have been seen, or restores.
+/// Identity of one life of a store. Changes when events that readers may have seen are lost, and
+/// when the store is restored from a backup.
 ///
-/// An ordinary crash keeps it. A consumer that kept a checkpoint under another incarnation may be
-/// ahead of what the store still has; see [`Subscribe::resume`](crate::Subscribe::resume).
+/// A crash and a restart keep it. A consumer with a checkpoint of another incarnation may be ahead
+/// of the store; see [`Subscribe::resume`](crate::Subscribe::resume).
 ///
 /// ```
 /// use gesta_store::Incarnation;
 /// use uuid::Uuid;
 ///
-/// let life = Incarnation::new(Uuid::nil());
-/// assert_eq!(life.to_string().parse::<Uuid>()?, life.as_uuid());
+/// let incarnation = Incarnation::new(Uuid::nil());
+/// assert_eq!(incarnation.to_string().parse::<Uuid>()?, incarnation.as_uuid());
 /// # Ok::<(), uuid::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Incarnation(Uuid);
 
 impl Incarnation {
-    /// The incarnation with this id.
+    /// Creates an incarnation from its id.
     #[must_use]
     pub const fn new(id: Uuid) -> Self {
         Self(id)
     }
 
-    /// The id.
+    /// Returns the id.
     #[must_use]
     pub const fn as_uuid(self) -> Uuid {
         self.0
     }
 }
 
-/// Where a store ends: the last position that readers may see, and in which life.
+/// The end of a store: the last position that is visible to readers.
 ///
 /// ```
 /// use gesta_store::{EventStore, Position, memory::MemoryStore};
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let head = MemoryStore::new().head().await?;
-/// assert_eq!(head.position, Position::START, "nothing was appended yet");
+/// assert_eq!(head.position, Position::START, "the store is empty");
 /// # Ok::<(), gesta_store::StoreError>(())
 /// # }).expect("a memory store answers");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The last event's position; [`Position::START`] in an empty store.
+    /// Position of the last event, or [`Position::START`] in an empty store.
     pub position: Position,
-    /// The store's present life.
+    /// The current incarnation of the store.
     pub incarnation: Incarnation,
 }
 
-/// The position that a projection or process has durably handled, and in which life of the store.
+/// The position up to which a consumer has durably handled all events.
 ///
 /// ```
 /// use gesta_store::{Checkpoint, Incarnation, Position};
 /// use uuid::Uuid;
 ///
-/// let done = Checkpoint { position: Position::new(7), incarnation: Incarnation::new(Uuid::nil()) };
-/// assert!(done.position > Position::START);
+/// let incarnation = Incarnation::new(Uuid::nil());
+/// let checkpoint = Checkpoint { position: Position::new(7), incarnation };
+/// assert!(checkpoint.position > Position::START);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Everything up to here, this position included, is handled.
+    /// The last handled position, inclusive.
     pub position: Position,
-    /// The life of the store that the position belongs to.
+    /// The incarnation of the store that the position belongs to.
     pub incarnation: Incarnation,
 }
 
-/// The writer's condition on one stream.
+/// The condition of a writer on one stream.
 ///
 /// ```
 /// use gesta_store::{ExpectedRevision, Revision};
@@ -168,16 +172,20 @@ pub struct Checkpoint {
 pub enum ExpectedRevision {
     /// No condition.
     Any,
-    /// The stream has no events, or was deleted.
+    /// The stream has no events, or is deleted.
     NoStream,
     /// The stream has at least one event and is not deleted.
     StreamExists,
-    /// The stream's head is this revision. Holds on a deleted stream too, for revisions go on.
+    /// The stream's head is this revision. Holds on a deleted stream as well, whose revisions
+    /// continue.
     Exact(Revision),
 }
 
 impl ExpectedRevision {
-    /// Whether the expectation holds on a stream that is not deleted and has this head.
+    /// Returns `true` if the expectation holds for a stream with this head. `head` is `None` for a
+    /// stream that has no events.
+    ///
+    /// For a deleted stream, pass `None` unless the expectation is [`ExpectedRevision::Exact`].
     #[must_use]
     pub fn admits(self, head: Option<Revision>) -> bool {
         match self {
@@ -200,7 +208,7 @@ impl fmt::Display for ExpectedRevision {
     }
 }
 
-macro_rules! shown_as_inner {
+macro_rules! delegate_formatting {
     ($($name:ident),+) => { $(
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -215,4 +223,4 @@ macro_rules! shown_as_inner {
         }
     )+ };
 }
-shown_as_inner!(Revision, Position, Incarnation);
+delegate_formatting!(Revision, Position, Incarnation);
