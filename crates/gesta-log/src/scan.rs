@@ -148,6 +148,7 @@ pub(crate) fn verify_segment(
         {
             return None;
         }
+        // The length is covered by the header's checksum, but the file may be cut.
         let at = usize::try_from(offset).ok()?;
         let bytes = segment.get(at..at.checked_add(header.length)?)?;
         if header.kind == FrameKind::Events {

@@ -78,6 +78,7 @@ impl FileDisk {
             return Ok(Self { files, writing: Mutex::new(None) });
         }
         create_durably(directory).map_err(failed)?;
+        // The lock first: nothing is opened in a directory of another process.
         let owned = Arc::new(Ownership::take(directory)?);
         let files = Arc::new(DirectoryFiles::new(directory, Arc::downgrade(&owned)));
         files.spare.fill();
@@ -100,6 +101,7 @@ fn create_durably(directory: &Path) -> io::Result<()> {
     let above = directory.parent().unwrap_or(Path::new(""));
     create_durably(above)?;
     match fs::create_dir(directory) {
+        // Another process may create the directory at the same time.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made?,
     }

@@ -181,6 +181,7 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
         // Completion may be reported from another thread.
         let (sender, receiver) = mpsc::channel();
         let done: Done = Box::new(move |result| drop(sender.send(result)));
+        // Usually completes on this thread, before `submit` returns.
         self.submit(operation, Lane::Foreground, done);
         receiver.recv().unwrap_or_else(|_| {
             Err(io::Error::other("the disk dropped the operation without completing it"))

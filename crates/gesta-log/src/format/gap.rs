@@ -125,6 +125,8 @@ impl Gap {
             put_varint(out, name.len() as u64);
             out.extend_from_slice(name.as_bytes());
             put_varint(out, all.len() as u64);
+            // Revisions of scavenged events of a stream within one gap are contiguous, so one is
+            // enough.
             let first = all.first().expect("a stream is listed for an event");
             put_varint(out, first.revision.number());
             let mut before = self.first;

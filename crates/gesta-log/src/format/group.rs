@@ -115,6 +115,7 @@ pub(crate) fn copy_events<'a>(
 ) -> PendingFrame {
     let start = begin(group);
     records.for_each(|record| copy_record(record, group, place.group_offset, place.seed));
+    // The chain is kept: it does not depend on where the records are.
     let header = FrameHeader { length: finish(group, start), ..*header };
     PendingFrame { start, header }
 }
@@ -130,6 +131,7 @@ pub(crate) fn encode_gap<'a>(
     let start = begin(group);
     let body = start + FRAME_HEADER_BYTES;
     gap.encode(group);
+    // The checksum covers only the lists: each record has its own.
     let covered = group.get(body..).expect("room for the header was made");
     let body_checksum = place.seed.of(place.group_offset + body as u64, covered);
     let mut count = 0;
@@ -211,6 +213,7 @@ fn begin(group: &mut Vec<u8>) -> usize {
 
 /// Pads the frame that begins at `start`, and returns its length.
 fn finish(group: &mut Vec<u8>, start: usize) -> usize {
+    // The next frame begins aligned.
     group.resize(align(group.len()), 0);
     group.len() - start
 }

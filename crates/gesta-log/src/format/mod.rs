@@ -66,6 +66,7 @@ pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Fields<'a> {
     pub(crate) fn take(&mut self, bytes: usize) -> Result<&'a [u8], Malformed> {
+        // All lengths in the format pass through this check.
         let (front, rest) = self.0.split_at_checked(bytes).ok_or(Malformed::Short)?;
         self.0 = rest;
         Ok(front)

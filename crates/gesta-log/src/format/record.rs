@@ -118,6 +118,7 @@ impl Record<'_> {
         {
             frame.extend_from_slice(id.as_bytes());
         }
+        // Payloads last: all that precedes them has a bounded size.
         frame.extend_from_slice(&event.metadata);
         frame.extend_from_slice(&event.data);
     }
@@ -192,7 +193,7 @@ fn decode_fields(
     let id = EventId::from(Uuid::from_bytes(fields.array()?));
     let schema_version = fields.u16()?;
     let (content, encoding) = (fields.u8()?, fields.u8()?);
-    // Reserved for compression or encryption by later versions.
+    // No other encoding is defined in this version.
     if encoding != PLAIN {
         return Err(Malformed::OtherVersion);
     }
@@ -207,6 +208,7 @@ fn decode_fields(
     let stream = decode_stream(fields.take(stream_bytes)?, like.map(|like| &like.stream))?;
     let event_type = fields.take(usize::from(type_bytes))?;
     let event_type = decode_event_type(event_type, like.map(|like| &like.event_type))?;
+    // Empty for content types with a code.
     let named = fields.take(usize::from(named_bytes))?;
     let named = str::from_utf8(named).map_err(|_| Malformed::Field("text"))?;
     let content_type = decode_content(content, named)?;

@@ -224,7 +224,7 @@ impl Memtable {
             self.offsets.len(),
             "positions of a memtable are contiguous"
         );
-        // Four bytes per event: the memtable's largest cost.
+        // A `u32`, since there is one for each event.
         let offset = u32::try_from(entry.offset).expect("a segment is smaller than 4 GiB");
         self.offsets.push(offset);
         place
@@ -312,9 +312,9 @@ impl Memtable {
 
     pub(crate) fn locate(&self, position: u64) -> Option<Location> {
         let place = usize::try_from(position.checked_sub(self.first)?).ok()?;
-        let shown = self.visible_offsets();
+        let visible = self.visible_offsets();
         let record = |place: usize| {
-            shown.get(place).filter(|offset| **offset != NO_RECORD).copied().map(u64::from)
+            visible.get(place).filter(|offset| **offset != NO_RECORD).copied().map(u64::from)
         };
         Some(Location {
             position: Position::new(position),
@@ -387,8 +387,8 @@ impl Memtable {
         let names = self.sorted_names.range::<str, _>((from, Unbounded));
         // Nothing is staged: skip the check of each name.
         let all = self.visible_len == self.len();
-        let shown = |name: &&StreamName| all || self.revisions(name).is_some();
-        let names = names.take_while(|name| name.as_str().starts_with(prefix)).filter(shown);
+        let visible = |name: &&StreamName| all || self.revisions(name).is_some();
+        let names = names.take_while(|name| name.as_str().starts_with(prefix)).filter(visible);
         names.take(limit).cloned().collect()
     }
 
@@ -445,9 +445,9 @@ impl Memtable {
     }
 
     pub(crate) fn categories(&self) -> impl Iterator<Item = &Category> {
-        let shown =
+        let visible =
             self.categories.iter().filter(|(_, places)| places.before(self.visible_len) > 0);
-        shown.map(|(category, _)| category)
+        visible.map(|(category, _)| category)
     }
 }
 

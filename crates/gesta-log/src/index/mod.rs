@@ -190,6 +190,7 @@ impl Index {
         let Some(first) = entries.peek() else { return };
         let memory = self.memory(segment, seed, first.position);
         let mut memory = part::write(&memory);
+        // One pass: entries are an iterator over encoded events and are not kept.
         memory.append(entries.inspect(|entry| self.note(entry)));
         memory.publish();
     }
@@ -211,6 +212,7 @@ impl Index {
         ahead: &StagedMemtable,
         entries: impl Iterator<Item = IndexEntry<'a>>,
     ) {
+        // Metadata first: a reader that sees an event also sees what it changes.
         entries.for_each(|entry| self.note(&entry));
         part::write(&ahead.0).publish();
     }
@@ -252,6 +254,7 @@ impl Index {
         }
         gone.for_each(|gone| memory.push_scavenged(gone));
         memory.publish();
+        // The gap may end with scavenged events, so the last record is not the head.
         self.head = Position::new(memory.end() - 1);
         self.last_recorded_at = Some(gap.last_recorded_at);
     }
@@ -263,6 +266,7 @@ impl Index {
         context: &Arc<RunContext>,
         run: Arc<Run>,
     ) -> Result<(), RunError> {
+        // Read before the lock is taken: this is disk I/O.
         let changes = context.stream_meta(&run)?;
         let mut stream_metas = self.stream_metas.write().unwrap_or_else(PoisonError::into_inner);
         let end = Position::new(run.end() - 1);

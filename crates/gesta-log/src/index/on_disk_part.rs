@@ -322,7 +322,7 @@ pub(crate) fn store_error(error: RunError) -> StoreError {
             offset,
             positions: None,
             what: format!(
-                "the index: {what}; remove the file INDEX, and the next opening builds it anew"
+                "the index: {what}; remove the file INDEX, so that the next opening rebuilds the index"
             ),
         }),
         RunError::Io { file, source } => StoreError::Unavailable {

@@ -34,6 +34,7 @@ pub(super) fn write(memory: &RwLock<Memtable>) -> RwLockWriteGuard<'_, Memtable>
 
 /// Returns the index of the last part that begins at or before a position.
 pub(super) fn part_before(parts: &[IndexPart], position: u64) -> Option<usize> {
+    // The parts are few and ascending: a binary search over their first positions.
     parts.partition_point(|part| part.first() <= position).checked_sub(1)
 }
 
@@ -166,6 +167,7 @@ impl IndexPart {
             Self::Memtable(_, memory) => PartPostings::Memtable(Arc::clone(memory), term.clone()),
             Self::File(file) => match file.postings(term, hash)? {
                 Some(postings) => PartPostings::File(Box::new(postings)),
+                // Remembered as well, so that a scan does not probe the part's filter again.
                 None => PartPostings::None,
             },
         })
@@ -189,6 +191,7 @@ impl PartPostings {
     ) -> Result<Option<u64>, StoreError> {
         match self {
             Self::None => Ok(None),
+            // Looked up anew at each step: the posting list may have grown since.
             Self::Memtable(memory, term) => Ok(read(memory).seek(term, at, direction)),
             Self::File(postings) => postings.seek(at, direction),
         }

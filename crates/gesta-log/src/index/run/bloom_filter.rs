@@ -66,6 +66,7 @@ impl BloomFilterBuilder {
             body.extend_from_slice(&hash.to_bytes());
             body.extend_from_slice(&block.to_le_bytes());
         }
+        // Padding up to a cache line of the block.
         body.resize(LINES_AT, 0);
         body.extend_from_slice(&self.lines);
         *self = Self::new();
@@ -126,6 +127,7 @@ pub(super) fn find_term_block(body: &[u8], probe: &BloomProbe) -> Result<Option<
     let mut found = None;
     for _ in 0..listed {
         let (first, block) = (TermHash::from_bytes(fields.array()?), fields.u32()?);
+        // The list ascends and has at most 19 entries.
         if first > probe.hash {
             break;
         }

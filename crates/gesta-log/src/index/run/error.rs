@@ -21,7 +21,7 @@ pub(crate) enum RunError {
     #[error("{file} was written by a newer version")]
     Newer { file: String },
     /// A callback stopped the operation. No live file was changed.
-    #[error("stopped before it was done")]
+    #[error("stopped before completion")]
     Stopped,
 }
 

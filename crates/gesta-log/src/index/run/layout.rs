@@ -41,6 +41,7 @@ impl RunName {
     pub(crate) fn of(file: &str) -> Option<Self> {
         let (first, last) = file.strip_suffix(SUFFIX)?.split_once('-')?;
         let name = Self { first: first.parse().ok()?, last: last.parse().ok()? };
+        // `u64::parse` also accepts a sign and missing zeros; only one spelling names the file.
         (name.file() == file).then_some(name)
     }
 }
@@ -130,6 +131,8 @@ impl RunIdentity {
         let mut hasher = blake3::Hasher::new_derive_key("gesta index 1: salt of a run");
         hasher.update(&self.store).update(&self.random);
         for covered in covered {
+            // Bound to the covered files as well: equal random bytes alone would not make equal
+            // salts.
             hasher.update(&covered.number.to_le_bytes()).update(&covered.salt);
         }
         let mut salt = [0; 16];
@@ -359,6 +362,7 @@ fn take_list<'a, T>(
     mut take: impl FnMut(&mut Fields<'a>) -> Result<T, Malformed>,
 ) -> Result<Vec<T>, Malformed> {
     let count = fields.u32()? as usize;
+    // A crafted count must not reserve more memory than the input justifies.
     if count > fields.0.len() / bytes {
         return Err(Malformed::Short);
     }

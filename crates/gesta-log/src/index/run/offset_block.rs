@@ -27,6 +27,7 @@ pub(super) struct RecordOffsets {
 impl RecordOffsets {
     /// Interprets a position's offset and its successor's. `None` if the event was scavenged.
     fn between(own: u32, next: u32) -> Option<Self> {
+        // Two positions with equal offsets: the first one has no record of its own.
         let gone = own == NO_RECORD || own == next;
         let next = Some(next).filter(|next| *next != NO_RECORD);
         (!gone).then_some(Self { offset: own, next })

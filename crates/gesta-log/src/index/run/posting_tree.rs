@@ -108,6 +108,7 @@ impl PostingTreeWriter {
         }
         let children = self.levels.get_mut(level).expect("the level was pushed above");
         children.push(child);
+        // A full level moves up at once, so the writer holds at most one node per level.
         if children.len() as u64 == FANOUT { self.end_branch(level, put) } else { Ok(()) }
     }
 
@@ -118,6 +119,7 @@ impl PostingTreeWriter {
     ) -> Result<(), E> {
         let children = self.levels.get_mut(level).map(std::mem::take).unwrap_or_default();
         let Some((first, NodeAddress(base))) = children.first().copied() else { return Ok(()) };
+        // Closures, because each column is traversed twice: for its width and to write it.
         let positions = || children.iter().map(|(position, _)| u128::from(position - first));
         let addresses = || children.iter().map(|(_, address)| u128::from(address.0 - base));
         // Both columns get the least width that fits all of their numbers.
@@ -163,6 +165,7 @@ pub(super) fn read_deltas(
     let mut position = first;
     out.push(position);
     for at in 1..count {
+        // Deltas are stored less one. Overflow is possible only in damaged bytes.
         let step = steps.get(at - 1)?.checked_add(1);
         let next = step.and_then(|step| position.checked_add(step));
         position = next.ok_or(Malformed::Field("posting"))?;
@@ -191,6 +194,7 @@ impl PostingTree {
         leaf: u64,
         out: &mut Vec<u64>,
     ) -> Result<(), RunError> {
+        // The path to a leaf follows from its number, without comparing positions.
         let choose = |_: &BranchReader<'_>, first: u64, below: u64| Ok((leaf - first) / below);
         let (leaf, address) = self.descend(blocks, choose)?;
         self.read_leaf(blocks, leaf, address, out)

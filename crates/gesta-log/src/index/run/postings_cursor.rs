@@ -107,7 +107,6 @@ impl PostingsCursor {
                 Direction::Backwards => Ok(None),
             };
         };
-        // Commit the move.
         if let Some((leaf, start)) = loaded {
             (self.leaf, self.leaf_start) = (leaf, start);
         }

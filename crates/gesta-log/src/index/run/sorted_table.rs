@@ -192,6 +192,7 @@ impl TableCursor {
                 high = middle;
             }
         }
+        // Scan the chosen block, and the next one if the key would be at its end.
         *self = Self { next: low, end: table.end, ..Self::new(self.kind, table) };
         while self.next(blocks)? {
             if from.includes(&self.key) {

@@ -64,6 +64,7 @@ pub(crate) struct StreamNameIter {
 
 impl StreamNameIter {
     pub(super) fn new(run: &Run, prefix: &str, after: Option<&str>) -> Self {
+        // The greater of the prefix and `after` is the start.
         let from = match after {
             Some(after) if after >= prefix => (after, StartBound::After),
             Some(_) | None => (prefix, StartBound::At),

@@ -116,6 +116,7 @@ impl TermBlockBuilder {
 /// 1, and otherwise 2 and the first ordinal after it; then the postings or the address of their
 /// tree.
 fn put_entry(out: &mut Vec<u8>, entry: &TermEntry, origin: u64) {
+    // Most first ordinals are 0 or 1 and need no byte of their own.
     let short = entry.first_ordinal.min(2);
     put_varint(out, entry.postings.count() << 2 | short);
     if short == 2 {
@@ -157,6 +158,7 @@ impl<'a> RawTermEntry<'a> {
             2..=FEW_MAX => {
                 raw.width = fields.u8()?;
                 let bytes = column_bytes(u32::from(raw.width), count as usize - 1);
+                // Skipped here and decoded only if this is the entry that is looked for.
                 raw.steps = Fields(fields.take(bytes)?);
             }
             _ => {}
@@ -204,6 +206,7 @@ impl<'a> TermBlockReader<'a> {
 
     /// Looks up a hash.
     pub(super) fn find(&self, hash: TermHash, origin: u64) -> Result<Option<TermEntry>, Malformed> {
+        // Hashes are stored relative to the first one of the block.
         let Some(ahead) = hash.bits().checked_sub(self.first) else { return Ok(None) };
         let Some(at) = self.hashes.count_not_above(ahead)?.checked_sub(1) else { return Ok(None) };
         if self.hashes.get_wide(at)? != ahead {

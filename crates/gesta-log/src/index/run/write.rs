@@ -98,7 +98,6 @@ fn write_contents(mut run: RunWriter<'_>, contents: RunContents) -> Result<RunNa
         contents;
     let events = covered.end.checked_sub(covered.first);
     assert_eq!(events, Some(offsets.len() as u64), "each position has its record's offset");
-    // Offsets come first in the file.
     offset_block::encode(covered.first, &offsets, |first, body| {
         run.push_offset_block(first, body)
     })?;
@@ -222,7 +221,6 @@ impl<'a> RunWriter<'a> {
         covered: Vec<Covered>,
         on_bytes: OnBytes<'a>,
     ) -> Result<Self, RunError> {
-        // Named by the covered segments, so a run replaces its inputs under a name of its own.
         let ends = covered.first().zip(covered.last()).expect("a run covers a segment");
         let name = RunName { first: ends.0.number, last: ends.1.number };
         let footer = Footer {
