@@ -31,12 +31,12 @@ pub(crate) struct PendingFrame {
 /// Writes the headers of a group's frames.
 pub(crate) fn write_frame_headers(
     group: &mut [u8],
-    place: &GroupLocation,
+    location: &GroupLocation,
     durable_mark: u64,
     frames: &[PendingFrame],
 ) {
     for PendingFrame { start, header } in frames {
-        let offset = place.group_offset + *start as u64;
+        let offset = location.group_offset + *start as u64;
         // Mutations replace the mark; see `planted`.
         let durable_mark = match () {
             () if planted::is(Bug::DurableMarkTooHigh) => offset,
@@ -44,7 +44,7 @@ pub(crate) fn write_frame_headers(
             () => durable_mark,
         };
         let header = FrameHeader { durable_mark, ..*header };
-        let bytes = header.encode(offset, place.seed);
+        let bytes = header.encode(offset, location.seed);
         group
             .get_mut(*start..*start + FRAME_HEADER_BYTES)
             .expect("room for the header was made")
@@ -77,12 +77,12 @@ impl EventsFrameBuilder {
     pub(crate) fn push_append<'a>(
         &mut self,
         group: &mut Vec<u8>,
-        place: &GroupLocation,
+        location: &GroupLocation,
         records: impl Iterator<Item = Record<'a>>,
         offsets: &mut Vec<u64>,
     ) {
         for record in records {
-            offsets.push(record.encode(group, place.group_offset, place.seed));
+            offsets.push(record.encode(group, location.group_offset, location.seed));
             self.records += 1;
         }
     }
@@ -109,12 +109,12 @@ impl EventsFrameBuilder {
 /// Copies an events frame from another segment, with its records and its chain.
 pub(crate) fn copy_events<'a>(
     group: &mut Vec<u8>,
-    place: &GroupLocation,
+    location: &GroupLocation,
     header: &FrameHeader,
     records: impl Iterator<Item = &'a [u8]>,
 ) -> PendingFrame {
     let start = begin(group);
-    records.for_each(|record| copy_record(record, group, place.group_offset, place.seed));
+    records.for_each(|record| copy_record(record, group, location.group_offset, location.seed));
     // The chain is kept: it does not depend on where the records are.
     let header = FrameHeader { length: finish(group, start), ..*header };
     PendingFrame { start, header }
@@ -123,7 +123,7 @@ pub(crate) fn copy_events<'a>(
 /// Appends a gap frame: the lists of scavenged events, and the remaining records.
 pub(crate) fn encode_gap<'a>(
     group: &mut Vec<u8>,
-    place: &GroupLocation,
+    location: &GroupLocation,
     chain: Chain,
     gap: &Gap,
     records: impl Iterator<Item = &'a [u8]>,
@@ -133,11 +133,11 @@ pub(crate) fn encode_gap<'a>(
     gap.encode(group);
     // The checksum covers only the lists: each record has its own.
     let covered = group.get(body..).expect("room for the header was made");
-    let body_checksum = place.seed.of(place.group_offset + body as u64, covered);
+    let body_checksum = location.seed.of(location.group_offset + body as u64, covered);
     let mut count = 0;
     for record in records {
         // Copying recomputes the checksum: it is bound to the record's new offset and segment.
-        copy_record(record, group, place.group_offset, place.seed);
+        copy_record(record, group, location.group_offset, location.seed);
         count += 1;
     }
     let header = FrameHeader {
@@ -155,14 +155,14 @@ pub(crate) fn encode_gap<'a>(
 /// Appends an opening frame.
 pub(crate) fn encode_opening(
     group: &mut Vec<u8>,
-    place: &GroupLocation,
+    location: &GroupLocation,
     chain: Chain,
     next: Position,
     opening: &Opening,
 ) -> PendingFrame {
     let start = begin(group);
     let body = opening.encode();
-    let body_offset = place.group_offset + (start + FRAME_HEADER_BYTES) as u64;
+    let body_offset = location.group_offset + (start + FRAME_HEADER_BYTES) as u64;
     group.extend_from_slice(&body);
     let header = FrameHeader {
         kind: FrameKind::Opening,
@@ -171,7 +171,7 @@ pub(crate) fn encode_opening(
         first_position: next,
         durable_mark: 0,
         chain,
-        body_checksum: place.seed.of(body_offset, &body),
+        body_checksum: location.seed.of(body_offset, &body),
     };
     PendingFrame { start, header }
 }

@@ -85,9 +85,9 @@ mod tests {
     #[test]
     fn parts_are_looked_at_in_order_until_one_has_it_however_many_there_are() {
         let part = |first: u64| {
-            let memory =
+            let memtable =
                 Memtable::new(first, Seed::new([0; 16], first), Position::new(first), None);
-            IndexPart::Memtable(first, Arc::new(RwLock::new(memory)))
+            IndexPart::Memtable(first, Arc::new(RwLock::new(memtable)))
         };
         let term = Term::Append(EventId::derived_from("test", 0));
         for count in [0, 1, 31, 32, 33, 64, 70] {

@@ -470,7 +470,7 @@ mod tests {
 
     #[test]
     fn a_term_is_found_both_ways_and_a_repeated_tag_once() {
-        let mut memory = Memtable::new(1, Seed::new([0; 16], 1), Position::new(10), None);
+        let mut memtable = Memtable::new(1, Seed::new([0; 16], 1), Position::new(10), None);
         let stream = StreamName::new("order-1").unwrap();
         let event_type = EventType::new("placed").unwrap();
         let tag = Tag::of("customer", "1").unwrap();
@@ -487,21 +487,21 @@ mod tests {
                 tags: &tags,
                 metadata: None,
             };
-            assert!(memory.continues_at(1, entry.position));
-            memory.extend(once(entry));
-            memory.publish();
+            assert!(memtable.continues_at(1, entry.position));
+            memtable.extend(once(entry));
+            memtable.publish();
         }
         let term = OwnedTerm::Tag(tag);
-        let seek = |at, direction| memory.seek(&term, at, direction);
+        let seek = |at, direction| memtable.seek(&term, at, direction);
         assert_eq!(seek(0, Direction::Forwards), Some(10));
         assert_eq!(seek(11, Direction::Forwards), Some(12));
         assert_eq!(seek(13, Direction::Forwards), None);
         assert_eq!(seek(11, Direction::Backwards), Some(10));
         assert_eq!(seek(9, Direction::Backwards), None);
-        let revisions = memory.revisions(&stream).unwrap();
+        let revisions = memtable.revisions(&stream).unwrap();
         assert_eq!((revisions.first.number(), revisions.last().number()), (3, 6));
-        assert_eq!(memory.nth(&stream, 3), Some(13));
-        let location = memory.locate(11).unwrap();
+        assert_eq!(memtable.nth(&stream, 3), Some(13));
+        let location = memtable.locate(11).unwrap();
         assert_eq!((location.offset, location.next), (1_100, Some(1_200)));
     }
 
@@ -511,7 +511,7 @@ mod tests {
         let names = ["order-1", "order-1", "invoice-1"].map(|it| StreamName::new(it).unwrap());
         let tags = ["a", "a", "b"].map(|id| [Tag::of("customer", id).unwrap()]);
         let ids = [0, 1, 2].map(|n| EventId::derived_from("test", n));
-        let mut memory = Memtable::new(1, Seed::new([0; 16], 1), Position::new(10), None);
+        let mut memtable = Memtable::new(1, Seed::new([0; 16], 1), Position::new(10), None);
         for (n, revision) in (0..).zip([0, 1, 0]) {
             let entry = IndexEntry {
                 id: ids[n],
@@ -524,15 +524,15 @@ mod tests {
                 tags: &tags[n],
                 metadata: None,
             };
-            memory.append(once(entry));
+            memtable.append(once(entry));
             if n == 0 {
-                memory.publish();
+                memtable.publish();
             }
         }
         let [order, _, invoice] = &names;
-        let found = |memory: &mut Memtable| {
-            let from = |term: OwnedTerm, at| memory.seek(&term, at, Direction::Forwards);
-            let last = |term: OwnedTerm| memory.seek(&term, u64::MAX, Direction::Backwards);
+        let found = |memtable: &mut Memtable| {
+            let from = |term: OwnedTerm, at| memtable.seek(&term, at, Direction::Forwards);
+            let last = |term: OwnedTerm| memtable.seek(&term, u64::MAX, Direction::Backwards);
             let terms = [
                 from(OwnedTerm::Stream(order.clone()), 11),
                 last(OwnedTerm::Stream(order.clone())),
@@ -541,17 +541,17 @@ mod tests {
                 from(OwnedTerm::Category(invoice.category().unwrap()), 0),
                 last(OwnedTerm::EventType(placed.clone())),
             ];
-            let count = |name| memory.revisions(name).map(|revisions| revisions.count);
-            let streams = [count(order), count(invoice), memory.nth(order, 1)];
+            let count = |name| memtable.revisions(name).map(|revisions| revisions.count);
+            let streams = [count(order), count(invoice), memtable.nth(order, 1)];
             let places = [
-                memory.locate(11).map(|location| location.offset),
-                memory.locate(10).and_then(|location| location.next),
-                memory.nearest(11, Direction::Forwards),
-                memory.nearest(12, Direction::Backwards),
+                memtable.locate(11).map(|location| location.offset),
+                memtable.locate(10).and_then(|location| location.next),
+                memtable.nearest(11, Direction::Forwards),
+                memtable.nearest(12, Direction::Backwards),
             ];
-            let appends = ids.map(|id| memory.find_append(id).map(|span| span.first.number()));
-            let names = memory.names("", None, 9).len();
-            (terms, streams, places, appends, names, memory.categories().count(), memory.end())
+            let appends = ids.map(|id| memtable.find_append(id).map(|span| span.first.number()));
+            let names = memtable.names("", None, 9).len();
+            (terms, streams, places, appends, names, memtable.categories().count(), memtable.end())
         };
         let before = (
             [None, Some(10), None, None, None, Some(10)],
@@ -562,8 +562,8 @@ mod tests {
             1,
             11,
         );
-        assert_eq!(found(&mut memory), before);
-        memory.publish();
+        assert_eq!(found(&mut memtable), before);
+        memtable.publish();
         let after = (
             [Some(11), Some(11), Some(12), Some(12), Some(12), Some(12)],
             [Some(2), Some(1), Some(11)],
@@ -573,6 +573,6 @@ mod tests {
             2,
             13,
         );
-        assert_eq!(found(&mut memory), after);
+        assert_eq!(found(&mut memtable), after);
     }
 }

@@ -151,11 +151,11 @@ impl StagedMemtable {
     where
         Events: ExactSizeIterator<Item = IndexEntry<'a>>,
     {
-        let mut memory = part::write(&self.0);
-        appends.for_each(|entries| memory.append(entries));
+        let mut memtable = part::write(&self.0);
+        appends.for_each(|entries| memtable.append(entries));
         if planted::is(Bug::ShownAhead) {
             // Still under the lock, so readers see the append whole or not at all.
-            memory.publish();
+            memtable.publish();
         }
     }
 }
@@ -188,11 +188,11 @@ impl Index {
     ) {
         let mut entries = entries.peekable();
         let Some(first) = entries.peek() else { return };
-        let memory = self.memory(segment, seed, first.position);
-        let mut memory = part::write(&memory);
+        let memtable = self.memtable(segment, seed, first.position);
+        let mut memtable = part::write(&memtable);
         // One pass: entries are an iterator over encoded events and are not kept.
-        memory.append(entries.inspect(|entry| self.note(entry)));
-        memory.publish();
+        memtable.append(entries.inspect(|entry| self.note(entry)));
+        memtable.publish();
     }
 
     /// Returns the memtable that continues at `first`, for staging events of `segment` before they
@@ -235,27 +235,27 @@ impl Index {
     }
 
     fn insert_gap(&mut self, segment: u64, seed: Seed, gap: &Gap, frame: &Frame) {
-        let memory = self.memory(segment, seed, gap.first);
-        let mut memory = part::write(&memory);
-        gap.appends.iter().for_each(|append| memory.insert_gap_append(append));
+        let memtable = self.memtable(segment, seed, gap.first);
+        let mut memtable = part::write(&memtable);
+        gap.appends.iter().for_each(|append| memtable.insert_gap_append(append));
         for events in frame.appends() {
             if let Some(first) = events.first() {
-                memory.begin_append(&IndexEntry::from(first), events.len());
+                memtable.begin_append(&IndexEntry::from(first), events.len());
             }
         }
         // Merge the remaining records and the scavenged events by position: a memtable has no gaps.
         let mut gone = gap.gone.iter().peekable();
         for entry in frame.events.iter().map(IndexEntry::from) {
             while let Some(gone) = gone.next_if(|gone| gone.position < entry.position) {
-                memory.push_scavenged(gone);
+                memtable.push_scavenged(gone);
             }
             note_stream_meta(&self.stream_metas, &entry);
-            memory.extend(iter::once(entry));
+            memtable.extend(iter::once(entry));
         }
-        gone.for_each(|gone| memory.push_scavenged(gone));
-        memory.publish();
+        gone.for_each(|gone| memtable.push_scavenged(gone));
+        memtable.publish();
         // The gap may end with scavenged events, so the last record is not the head.
-        self.head = Position::new(memory.end() - 1);
+        self.head = Position::new(memtable.end() - 1);
         self.last_recorded_at = Some(gap.last_recorded_at);
     }
 
@@ -313,8 +313,8 @@ impl Index {
         let mut stretches = Vec::new();
         for part in self.parts.iter() {
             match part {
-                IndexPart::Memtable(_, memory) => {
-                    stretches.push(part::read(memory).position_range())
+                IndexPart::Memtable(_, memtable) => {
+                    stretches.push(part::read(memtable).position_range())
                 }
                 IndexPart::File(file) => stretches.extend(file.covered().map(|covered| {
                     let Covered { number, salt, first, end, .. } = covered;
@@ -356,8 +356,10 @@ impl Index {
     pub(crate) fn contents(&self, covered: Covered, context: &RunContext) -> RunContents {
         // Damage may have split the segment into several memtables.
         let here = self.parts.iter().filter_map(|part| match part {
-            IndexPart::Memtable(first, memory) if (covered.first..covered.end).contains(first) => {
-                Some(part::read(memory))
+            IndexPart::Memtable(first, memtable)
+                if (covered.first..covered.end).contains(first) =>
+            {
+                Some(part::read(memtable))
             }
             IndexPart::Memtable(..) | IndexPart::File(_) => None,
         });
@@ -366,7 +368,7 @@ impl Index {
     }
 
     /// Returns the memtable that continues at `next`, or a new one.
-    fn memory(&mut self, segment: u64, seed: Seed, next: Position) -> Arc<RwLock<Memtable>> {
+    fn memtable(&mut self, segment: u64, seed: Seed, next: Position) -> Arc<RwLock<Memtable>> {
         let last = match self.parts.last() {
             Some(IndexPart::Memtable(_, last)) => Some(last),
             Some(IndexPart::File(_)) | None => None,
@@ -381,12 +383,12 @@ impl Index {
             self.parts.last().is_none_or(|last| last.end() <= next.number()),
             "parts cover ascending positions"
         );
-        let memory =
+        let memtable =
             Memtable::new(segment, seed, next, last.map(|last| part::read(last)).as_deref());
-        let memory = Arc::new(RwLock::new(memory));
+        let memtable = Arc::new(RwLock::new(memtable));
         Arc::make_mut(&mut self.parts)
-            .push(IndexPart::Memtable(next.number(), Arc::clone(&memory)));
-        memory
+            .push(IndexPart::Memtable(next.number(), Arc::clone(&memtable)));
+        memtable
     }
 
     /// The last published position.

@@ -24,12 +24,12 @@ pub(super) enum IndexPart {
     File(Arc<OnDiskPart>),
 }
 
-pub(super) fn read(memory: &RwLock<Memtable>) -> RwLockReadGuard<'_, Memtable> {
-    memory.read().unwrap_or_else(PoisonError::into_inner)
+pub(super) fn read(memtable: &RwLock<Memtable>) -> RwLockReadGuard<'_, Memtable> {
+    memtable.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(super) fn write(memory: &RwLock<Memtable>) -> RwLockWriteGuard<'_, Memtable> {
-    memory.write().unwrap_or_else(PoisonError::into_inner)
+pub(super) fn write(memtable: &RwLock<Memtable>) -> RwLockWriteGuard<'_, Memtable> {
+    memtable.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the index of the last part that begins at or before a position.
@@ -49,7 +49,7 @@ impl IndexPart {
     /// The number of the first segment.
     pub(super) fn segment(&self) -> u64 {
         match self {
-            Self::Memtable(_, memory) => read(memory).position_range().segment,
+            Self::Memtable(_, memtable) => read(memtable).position_range().segment,
             Self::File(file) => file.run().name().first,
         }
     }
@@ -65,7 +65,7 @@ impl IndexPart {
     /// The first position after the part.
     pub(super) fn end(&self) -> u64 {
         match self {
-            Self::Memtable(_, memory) => read(memory).end(),
+            Self::Memtable(_, memtable) => read(memtable).end(),
             Self::File(file) => file.run().end(),
         }
     }
@@ -76,7 +76,7 @@ impl IndexPart {
         near: &mut LookupHint,
     ) -> Result<Option<Location>, StoreError> {
         match self {
-            Self::Memtable(_, memory) => Ok(read(memory).locate(position)),
+            Self::Memtable(_, memtable) => Ok(read(memtable).locate(position)),
             Self::File(file) => file.locate(position, near),
         }
     }
@@ -84,7 +84,7 @@ impl IndexPart {
     /// Returns the nearest position at or after `at` in `direction` that has a record here.
     pub(super) fn nearest(&self, at: u64, direction: Direction) -> Result<Option<u64>, StoreError> {
         match self {
-            Self::Memtable(_, memory) => Ok(read(memory).nearest(at, direction)),
+            Self::Memtable(_, memtable) => Ok(read(memtable).nearest(at, direction)),
             Self::File(file) => file.nearest(at, direction),
         }
     }
@@ -95,7 +95,7 @@ impl IndexPart {
         hash: &LazyHash,
     ) -> Result<Option<Revisions>, StoreError> {
         match self {
-            Self::Memtable(_, memory) => Ok(read(memory).revisions(stream)),
+            Self::Memtable(_, memtable) => Ok(read(memtable).revisions(stream)),
             Self::File(file) => file.revisions(stream, hash),
         }
     }
@@ -107,11 +107,11 @@ impl IndexPart {
         hash: &LazyHash,
     ) -> Result<Option<(Revisions, PartPostings)>, StoreError> {
         match self {
-            Self::Memtable(_, memory) => {
-                let revisions = read(memory).revisions(stream);
+            Self::Memtable(_, memtable) => {
+                let revisions = read(memtable).revisions(stream);
                 Ok(revisions.map(|revisions| {
                     let term = OwnedTerm::Stream(stream.clone());
-                    (revisions, PartPostings::Memtable(Arc::clone(memory), term))
+                    (revisions, PartPostings::Memtable(Arc::clone(memtable), term))
                 }))
             }
             Self::File(file) => {
@@ -129,7 +129,7 @@ impl IndexPart {
         hash: &LazyHash,
     ) -> Result<Option<AppendSpan>, StoreError> {
         match self {
-            Self::Memtable(_, memory) => Ok(read(memory).find_append(first_event)),
+            Self::Memtable(_, memtable) => Ok(read(memtable).find_append(first_event)),
             Self::File(file) => file.find_append(first_event, hash),
         }
     }
@@ -141,7 +141,7 @@ impl IndexPart {
         limit: usize,
     ) -> Result<Vec<StreamName>, StoreError> {
         match self {
-            Self::Memtable(_, memory) => Ok(write(memory).names(prefix, after, limit)),
+            Self::Memtable(_, memtable) => Ok(write(memtable).names(prefix, after, limit)),
             Self::File(file) => file.names(prefix, after, limit),
         }
     }
@@ -151,7 +151,7 @@ impl IndexPart {
         categories: &mut BTreeSet<Category>,
     ) -> Result<(), StoreError> {
         match self {
-            Self::Memtable(_, memory) => categories.extend(read(memory).categories().cloned()),
+            Self::Memtable(_, memtable) => categories.extend(read(memtable).categories().cloned()),
             Self::File(file) => categories.extend(file.categories()?),
         }
         Ok(())
@@ -164,7 +164,9 @@ impl IndexPart {
         hash: &LazyHash,
     ) -> Result<PartPostings, StoreError> {
         Ok(match self {
-            Self::Memtable(_, memory) => PartPostings::Memtable(Arc::clone(memory), term.clone()),
+            Self::Memtable(_, memtable) => {
+                PartPostings::Memtable(Arc::clone(memtable), term.clone())
+            }
             Self::File(file) => match file.postings(term, hash)? {
                 Some(postings) => PartPostings::File(Box::new(postings)),
                 // Remembered as well, so that a scan does not probe the part's filter again.
@@ -192,7 +194,7 @@ impl PartPostings {
         match self {
             Self::None => Ok(None),
             // Looked up anew at each step: the posting list may have grown since.
-            Self::Memtable(memory, term) => Ok(read(memory).seek(term, at, direction)),
+            Self::Memtable(memtable, term) => Ok(read(memtable).seek(term, at, direction)),
             Self::File(postings) => postings.seek(at, direction),
         }
     }
@@ -200,7 +202,9 @@ impl PartPostings {
     /// Returns the position of the n-th event of a stream's term.
     pub(super) fn nth(&mut self, n: u64) -> Result<Option<u64>, StoreError> {
         match self {
-            Self::Memtable(memory, OwnedTerm::Stream(stream)) => Ok(read(memory).nth(stream, n)),
+            Self::Memtable(memtable, OwnedTerm::Stream(stream)) => {
+                Ok(read(memtable).nth(stream, n))
+            }
             Self::None | Self::Memtable(..) => Ok(None),
             Self::File(postings) => postings.nth(n),
         }

@@ -149,11 +149,11 @@ fn seek_all(
 
 fn seek_every(parts: &[IndexPart], at: u64, direction: Direction) -> Option<u64> {
     let before = part_before(parts, at);
-    let within = before.and_then(|place| parts.get(place)).map(IndexPart::end);
+    let within = before.and_then(|part_index| parts.get(part_index)).map(IndexPart::end);
     match (direction, within) {
         (_, Some(end)) if at < end => Some(at),
         (Direction::Forwards, _) => {
-            parts.get(before.map_or(0, |place| place + 1)).map(IndexPart::first)
+            parts.get(before.map_or(0, |part_index| part_index + 1)).map(IndexPart::first)
         }
         (Direction::Backwards, end) => end?.checked_sub(1),
     }
@@ -162,19 +162,19 @@ fn seek_every(parts: &[IndexPart], at: u64, direction: Direction) -> Option<u64>
 impl TermScan {
     fn seek(&mut self, at: u64, direction: Direction) -> Result<Option<u64>, StoreError> {
         // Start in the part that has `at`, or the nearest one in the direction.
-        let mut place = match (part_before(&self.parts, at), direction) {
-            (Some(place), _) => place,
+        let mut part_index = match (part_before(&self.parts, at), direction) {
+            (Some(part_index), _) => part_index,
             (None, Direction::Forwards) => 0,
             (None, Direction::Backwards) => return Ok(None),
         };
         loop {
-            let Some(postings) = self.postings(place)? else { return Ok(None) };
+            let Some(postings) = self.postings(part_index)? else { return Ok(None) };
             if let Some(found) = postings.seek(at, direction)? {
                 return Ok(Some(found));
             }
-            place = match direction {
-                Direction::Forwards => place + 1,
-                Direction::Backwards => match place.checked_sub(1) {
+            part_index = match direction {
+                Direction::Forwards => part_index + 1,
+                Direction::Backwards => match part_index.checked_sub(1) {
                     Some(earlier) => earlier,
                     None => return Ok(None),
                 },
@@ -183,11 +183,11 @@ impl TermScan {
     }
 
     /// Returns the postings in one part, or `None` if there is no such part.
-    fn postings(&mut self, place: usize) -> Result<Option<&mut PartPostings>, StoreError> {
+    fn postings(&mut self, part_index: usize) -> Result<Option<&mut PartPostings>, StoreError> {
         // Consecutive seeks mostly stay in one part, whose cursor keeps its decoded leaf.
-        if self.present.as_ref().is_none_or(|(present, _)| *present != place) {
-            let Some(part) = self.parts.get(place) else { return Ok(None) };
-            self.present = Some((place, part.postings(&self.term, &self.hash)?));
+        if self.present.as_ref().is_none_or(|(present, _)| *present != part_index) {
+            let Some(part) = self.parts.get(part_index) else { return Ok(None) };
+            self.present = Some((part_index, part.postings(&self.term, &self.hash)?));
         }
         Ok(self.present.as_mut().map(|(_, postings)| postings))
     }

@@ -62,9 +62,9 @@ impl StreamCursor {
 
     /// Searches further parts until one has events of the stream. Returns false if none has.
     fn probe_earlier_part(&mut self) -> Result<bool, StoreError> {
-        while let Some(place) = self.unprobed.checked_sub(1) {
-            self.unprobed = place;
-            let Some(part) = self.parts.get(place) else { continue };
+        while let Some(part_index) = self.unprobed.checked_sub(1) {
+            self.unprobed = part_index;
+            let Some(part) = self.parts.get(part_index) else { continue };
             if let Some(found) = part.stream(&self.name, &self.hash)? {
                 self.found.push(found);
                 return Ok(true);
