@@ -1,4 +1,4 @@
-//! Choices that the fuzzer makes: the input's bytes, two for each, and zeros after them.
+//! Choices of the fuzzer: two bytes of input each, and zeros after its end.
 
 pub(crate) struct Draws<'a>(pub(crate) &'a [u8]);
 
@@ -9,7 +9,7 @@ impl Draws<'_> {
         front.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
-    /// A number below `end`.
+    /// Draws a number below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         if end > 1 << 16 { (self.next() << 16 | self.next()) % end } else { self.next() % end }
     }

@@ -1,4 +1,4 @@
-//! Decodes the input as a frame, as it is and with its checksums made right.
+//! Decodes the input as a frame, unchanged and with corrected checksums.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,28 +1,28 @@
-//! Opens and reads a directory whose bytes and names were changed as the input says; what has to
-//! hold is what the test `hostile` of `gesta-log` demands.
+//! Opens and reads a directory whose bytes and names were changed by the input, and checks it like
+//! the test `hostile` of `gesta-log`.
 #![no_main]
 
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../../crates/gesta-log/tests/hostile/check.rs"]
+mod check;
 mod draws;
-#[path = "../../crates/gesta-log/tests/hostile/look.rs"]
-mod look;
 #[path = "../../crates/gesta-log/tests/hostile/mutate.rs"]
 mod mutate;
 #[path = "../../crates/gesta-log/tests/hostile/stores.rs"]
 mod stores;
 
-static STORES: OnceLock<Vec<stores::Whole>> = OnceLock::new();
+static STORES: OnceLock<Vec<stores::IntactStore>> = OnceLock::new();
 
 fuzz_target!(|input: &[u8]| {
     let stores = STORES.get_or_init(stores::stores);
     let mut draws = draws::Draws(input);
-    let whole = &stores[draws.below(stores.len() as u64) as usize];
-    let mut files = whole.files.clone();
-    let harm = mutate::mutate(&mut files, &mut draws);
-    let directory = tempfile::tempdir().expect("there is room for a directory");
-    look::write(directory.path(), &files);
-    look::look(directory.path(), whole, harm, "as the input says");
+    let intact = &stores[draws.below(stores.len() as u64) as usize];
+    let mut files = intact.files.clone();
+    let damage = mutate::mutate(&mut files, &mut draws);
+    let directory = tempfile::tempdir().expect("a temporary directory can be created");
+    check::write(directory.path(), &files);
+    check::check_directory(directory.path(), intact, damage, "changed by the input");
 });

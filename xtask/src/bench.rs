@@ -107,6 +107,7 @@ pub(crate) fn run(request: &BenchRequest) -> Result<()> {
     let mut rounds = Rounds::default();
     for round in 1..=request.runs {
         println!("\nround {round} of {}", request.runs);
+        // Engines alternate within a round, so that slow drifts of the machine affect all of them.
         for (load, engine) in &pairs {
             let run = runner.run(load, engine, request.seconds)?;
             println!("   {:<18}{engine:<8}{}", load.name, figures(&run));

@@ -344,11 +344,13 @@ pub(crate) fn run(request: &ProveRequest) -> Result<()> {
     let Workspace { root, target_directory, .. } = Workspace::open()?;
     let context = CheckContext { root, target_directory, effort: request.effort };
     let mut tally = Tally::default();
+    // Without a selection, all promises are checked.
     let selected = |promise: &&Promise| request.promise.is_none_or(|name| name == promise.name);
     for promise in PROMISES.iter().filter(selected) {
         println!("\n{}. {}", promise.name, promise.statement);
         for check in promise.checks {
             println!("   - {}", check.shows);
+            // Each check prints its title first: it may run for minutes.
             let stopwatch = Stopwatch::start();
             let outcome = check.run(&context);
             println!("     {outcome} ({:.1} s)", stopwatch.elapsed().as_secs_f64());

@@ -38,6 +38,7 @@ pub(crate) fn step(title: &str, command: &mut Command) -> Result<()> {
 
 /// The cargo that runs this program, so that all steps use one toolchain.
 pub(crate) fn cargo() -> Command {
+    // Cargo sets `CARGO` for the programs that it runs.
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
 

@@ -49,6 +49,7 @@ fn tests(crates: &[String]) -> Command {
 
 fn planted_belongs_to(crates: &[String], workspace: &Workspace) -> bool {
     let asked = crates.is_empty() || crates.iter().any(|name| name == SIMULATION);
+    // A workspace without the crate has no mutations to test.
     asked && workspace.packages.iter().any(|package| package.name == SIMULATION)
 }
 
@@ -57,6 +58,7 @@ fn planted(workspace: &Workspace) -> Command {
     command
         .args(["test", "--package", SIMULATION, "--target-dir"])
         .arg(workspace.target_directory.join("planted"))
+        // Other flags would rebuild everything, hence the separate target directory.
         .env("RUSTFLAGS", rust_flags_and(PLANTED_CFG));
     command
 }

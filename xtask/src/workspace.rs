@@ -63,6 +63,7 @@ impl Workspace {
         let metadata = metadata()?;
         let root = PathBuf::from(text_at(&metadata, "/workspace_root")?);
         let mut paths = Vec::new();
+        // The root itself is not searched: it may contain build output and private folders.
         for entry in fs::read_dir(&root)?.filter_map(Result::ok) {
             let is_file = entry.file_type()?.is_file();
             paths.extend(is_file.then(|| entry.path()));
@@ -78,6 +79,7 @@ impl Workspace {
                 texts.push(Text { path: relative, text });
             }
         }
+        // Findings come in a stable order.
         texts.sort_by(|left, right| left.path.cmp(&right.path));
         Self {
             packages: packages(&metadata, &root)?,
@@ -125,6 +127,7 @@ impl Package {
         let manifest = Path::new(text_at(package, "/manifest_path")?);
         let folder = manifest.parent().context("a manifest is in a folder")?.strip_prefix(root)?;
         let targets = list_at(package, "/targets")?;
+        // A proc-macro crate is a library for its users.
         let is_library =
             targets.iter().filter_map(|target| target.pointer("/kind/0")).any(|kind| {
                 matches!(
@@ -162,6 +165,7 @@ fn list_at<'a>(value: &'a Value, pointer: &str) -> Result<&'a Vec<Value>> {
 }
 
 fn files_below(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+    // A folder of the list may be missing, such as `fuzz` in a packaged checkout.
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
     for entry in entries {
         let entry = entry?;

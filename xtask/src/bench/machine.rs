@@ -60,6 +60,7 @@ fn file_system(directory: &Path) -> Result<String> {
         let mut fields = line.split(' ').skip(1);
         Some((Path::new(fields.next()?), fields.next()?))
     });
+    // The root file system is above every directory, so there is always one.
     let above = mounts.filter(|(mount, _)| directory.starts_with(mount));
     let (_, kind) = above.max_by_key(|(mount, _)| mount.as_os_str().len()).context("no mount")?;
     Ok(kind.to_owned())

@@ -18,6 +18,7 @@ pub(super) fn write(root: &Path, report: &str) -> Result<()> {
 }
 
 fn replaced(page: &str, report: &str) -> Result<String> {
+    // Text outside the markers is written by hand and stays.
     let (before, rest) = page.split_once(BEGIN).context("the page has no place for the report")?;
     let (_, after) = rest.split_once(END).context("the report's place has no end")?;
     Ok(format!("{before}{BEGIN}\n{}\n\n{END}{after}", report.trim()))

@@ -52,6 +52,7 @@ impl Rounds {
     /// round affects both.
     pub(super) fn times(&self, one: (RunKey<'_>, &str), other: (RunKey<'_>, &str)) -> Option<f64> {
         let pairs = self.runs(one.0)?.iter().zip(self.runs(other.0)?);
+        // Ratio within a round first, median over the rounds second.
         let ratios = pairs.map(|(a, b)| Some(a.figure(one.1)? / b.figure(other.1)?));
         median(ratios.collect::<Option<_>>()?)
     }

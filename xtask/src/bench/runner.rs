@@ -84,6 +84,7 @@ impl Runner {
     }
 
     fn attempt(&mut self, load: &Load, engine: &str, seconds: f64) -> Result<BenchRun> {
+        // A device that is slow before or after the run was probably slow during it.
         let was_slow = self.is_slow();
         let (stopwatch, others_before) = (Stopwatch::start(), processor_seconds()?);
         let result = answer(self.command(load, engine, load.arguments(seconds)))
@@ -130,6 +131,7 @@ impl Runner {
 
     fn probe(&mut self) -> Result<()> {
         self.last_us = probe(&self.program, &self.directory)?;
+        // The best latency so far is the reference for "quiet".
         self.best_us = self.best_us.min(self.last_us);
         Ok(())
     }
@@ -172,6 +174,7 @@ fn number(object: &Value, path: &str) -> Result<f64> {
 /// the run.
 fn processor_seconds() -> Result<f64> {
     let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
+    // The first line sums all processors; its first two fields are user and nice time.
     let mut fields = stat.split_whitespace().skip(1).map(str::parse::<f64>);
     let mut ticks = || fields.next().context("/proc/stat ends early");
     Ok((ticks()?? + ticks()??) / TICKS_A_SECOND)

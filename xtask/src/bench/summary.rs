@@ -16,6 +16,7 @@ pub(super) fn of(rounds: &Rounds, load: &Load) -> String {
 fn outcome(rounds: &Rounds, load: &Load, target: &Target) -> Option<String> {
     let Target { figure, bound, baseline } = target;
     let own = ((load.name, GESTA), *figure);
+    // A missing baseline means that the load did not run for it: no line in the table.
     let (value, unit) = match baseline {
         Baseline::Engine(engine) => {
             (rounds.times(own, ((load.name, engine), figure))?, format!(" × {engine}"))

@@ -138,6 +138,7 @@ fn write(to: &mut String, rounds: &Rounds) -> fmt::Result {
 
 fn write_table(to: &mut String, rounds: &Rounds, table: &Table, loads: &[&Load]) -> fmt::Result {
     writeln!(to, "\n{}:\n", table.title)?;
+    // Engines without a run of these loads get no column.
     let has = |engine: &&str| loads.iter().any(|load| rounds.runs((load.name, engine)).is_some());
     let engines: Vec<_> = ENGINES.into_iter().filter(has).collect();
     let targets = table.shows_targets.then_some("wanted of `gesta`");
@@ -173,6 +174,7 @@ fn grouped(number: f64, digits: usize) -> String {
     let (whole, rest) = text.split_once('.').unwrap_or((&text, ""));
     let mut grouped = String::new();
     for (index, digit) in whole.chars().enumerate() {
+        // A comma before every third digit from the end.
         if index > 0 && (whole.len() - index).is_multiple_of(3) {
             grouped.push(',');
         }

@@ -84,6 +84,7 @@ fn fresh_directory(context: &CheckContext, name: &str) -> Result<PathBuf> {
 fn traced(program: &Path, directory: &Path, count: usize) -> Result<TraceReport> {
     let (store, trace) = (directory.join("store"), directory.join("trace"));
     let output = Command::new("strace")
+        // `-f` follows threads, `-y` prints the path of each descriptor.
         .args(["-f", "-y", "-s", SHOWN_BYTES, "-e", TRACED, "-o"])
         .arg(&trace)
         .arg(program)
@@ -96,6 +97,7 @@ fn traced(program: &Path, directory: &Path, count: usize) -> Result<TraceReport>
     let report = Trace::read(&fs::read_to_string(&trace)?, &store)?.check();
     let printed =
         output.stdout.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"ack "));
+    // Acknowledgements missing in the trace would hide early ones.
     let (printed, seen) = (printed.count(), report.acknowledged);
     ensure!(
         printed == count && seen == count,

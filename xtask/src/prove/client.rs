@@ -39,6 +39,7 @@ impl Client {
     pub(super) fn connect(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
+        // Nagle's algorithm would distort the measured latencies.
         stream.set_nodelay(true)?;
         Ok(Self(BufReader::new(stream)))
     }
@@ -89,6 +90,7 @@ impl Client {
         let mut headers = Vec::new();
         loop {
             let line = self.line()?;
+            // An empty line ends the headers.
             let Some((name, value)) = line.split_once(':') else { break };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }

@@ -14,6 +14,7 @@ pub(super) fn write_and_sync_p50(directory: &Path) -> Result<Duration> {
     fs::create_dir_all(directory)?;
     let path = directory.join("device-probe");
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
+    // Overwriting allocated blocks avoids the cost of metadata, like a prepared segment.
     file.write_all_at(&vec![0; BLOCK_BYTES * BLOCKS], 0)?;
     file.sync_all()?;
     let mut times = Vec::with_capacity(BLOCKS);

@@ -126,6 +126,7 @@ pub(super) fn every_call(context: &CheckContext) -> Result<String> {
         strike(&gesta, &directory, case, &mut tally).with_context(|| case.to_string())?;
     }
     let StrikeTally { struck, missed, acknowledged, unanswered_present } = tally;
+    // Thread timing may skip some calls, but not many.
     ensure!(struck > missed * 10, "only {struck} runs reached their call, {missed} did not");
     fs::remove_dir_all(directory)?;
     Ok(format!(
@@ -145,11 +146,13 @@ fn strike(gesta: &Path, directory: &Path, case: &Case, tally: &mut StrikeTally) 
     let mut traced = vec!["-e", &trace, "-e", &inject];
     let path = path.as_ref().map(|path| path.display().to_string());
     if let Some(path) = &path {
+        // Restricts the injection to one file.
         traced.splice(0..0, ["-P", path]);
     }
     let store = run(gesta, directory, &traced)?;
     let OracleReport { acknowledged, unanswered_present, .. } = store.check()?;
     let trace = fs::read_to_string(directory.join("trace"))?;
+    // strace marks injected errors; a kill shows as the end of a thread.
     let struck = trace.contains("(INJECTED)") || trace.contains("+++ killed by SIGKILL");
     tally.struck += usize::from(struck);
     tally.missed += usize::from(!struck);
@@ -216,6 +219,7 @@ fn calls_on(trace: &str, store: &Path) -> Calls {
         let Some((name, arguments)) = call.trim_start().split_once('(') else { continue };
         let nth = of_thread.entry((name.to_owned(), thread.to_owned())).or_default();
         *nth += 1;
+        // Calls on other files, such as libraries and pipes, are not injected.
         let Some(at) = arguments.find(&store) else { continue };
         let path = arguments.get(at..).and_then(|path| path.split(['"', '>']).next());
         let path = PathBuf::from(path.unwrap_or_default());
@@ -228,6 +232,7 @@ fn calls_on(trace: &str, store: &Path) -> Calls {
         *counts.entry((name.to_owned(), path, thread.to_owned())).or_default() += 1;
     }
     for ((name, path, _), count) in counts {
+        // Injection counts per thread, so the maximum over threads reaches every call.
         let most = calls.by_file.entry((name, path)).or_default();
         *most = count.max(*most);
     }

@@ -148,6 +148,7 @@ pub(super) fn kills(context: &CheckContext) -> Result<String> {
         // Wait for the first append, so that the kill falls into the import itself.
         let mut import = setup.import(&url).stderr(Stdio::null()).spawn()?;
         setup.first_append(&url, &mut import)?;
+        // A random time within the span of an undisturbed import.
         thread::park_timeout(span.mul_f64(random_fraction()?));
         import.kill()?;
         import.wait()?;
@@ -155,6 +156,7 @@ pub(super) fn kills(context: &CheckContext) -> Result<String> {
         between += usize::from(events > 0 && events < all);
         setup.import_whole(&url)?;
         setup.check_report(&url).with_context(|| format!("kill {kill} at {events} events"))?;
+        // A repeated command would add events.
         ensure!(setup.events(&url)? == all, "kill {kill}: not {all} events");
         fs::remove_dir_all(directory)?;
     }
@@ -185,6 +187,7 @@ pub(super) fn cost(context: &CheckContext) -> Result<String> {
     let mut resident = 0;
     for run in 0..RUNS {
         let (directory, url) = setup.store(&format!("run-{run}"));
+        // Probed before each run, because the device's speed drifts.
         probes.push(device::write_and_sync_p50(&setup.stores)?);
         let stopwatch = Stopwatch::start();
         let mut import = setup.import(&url).stderr(Stdio::null()).spawn()?;
@@ -220,6 +223,7 @@ pub(super) fn peak_resident_kib(child: &mut Child) -> Result<u64> {
             ensure!(end.success(), "the measured program: {end}");
             return Ok(peak);
         }
+        // The file disappears when the program exits.
         peak = peak.max(high_water_kib(&status).unwrap_or(0));
         thread::park_timeout(POLL);
     }

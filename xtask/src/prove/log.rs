@@ -82,6 +82,7 @@ impl Log {
     pub(super) fn pending_commands(&self) -> usize {
         let mut done: HashMap<(&str, &str), usize> = HashMap::new();
         for event in &self.0 {
+            // A command's events name the reaction that caused them.
             let key = (text(event, "/causationId"), text(event, "/metadata/command"));
             *done.entry(key).or_default() += 1;
         }
@@ -95,6 +96,7 @@ impl Log {
             .filter_map(|(event, (ordinal, effect))| {
                 let command = effect.pointer("/send/command")?.as_str()?;
                 let place = (text(event, "/stream"), number(event, "/revision"), ordinal as u64);
+                // Executed with events, or answered without.
                 let executed = done.contains_key(&(text(event, "/id"), command));
                 (!executed && !answered.contains(&place)).then_some(())
             })
@@ -155,6 +157,7 @@ impl Log {
         ensure!(shipped == paid, "{} shipped, {} paid", shipped.len(), paid.len());
         let withdrawn = self.count("money-withdrawn");
         let charged = self.paid_from_accounts().intersection(&paid).count();
+        // Orders may be cancelled after their payment, so there may be more payments.
         ensure!(withdrawn >= charged, "{withdrawn} payments for {charged} paid orders");
         Ok(())
     }

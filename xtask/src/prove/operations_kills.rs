@@ -116,6 +116,7 @@ impl<'s> OperationsRun<'s> {
     }
 
     fn kill(&mut self, killed_in: KilledIn, kill: usize) -> Result<()> {
+        // Coprime factors spread the kills over the whole interval.
         let moment = MOMENT * u32::try_from(kill * 37 % 211).unwrap_or(0);
         match killed_in {
             KilledIn::SettingAside => self.kill_setting_aside(kill, moment),
@@ -165,6 +166,7 @@ impl<'s> OperationsRun<'s> {
                 self.skips += 1;
                 PoisonState::Skipped
             }
+            // The kill cut the connection: the skip may have been appended or not.
             Err(_) => PoisonState::MaybeSkipped,
         };
         self.poisons.insert(stream, state);
@@ -204,6 +206,7 @@ impl<'s> OperationsRun<'s> {
         import.wait()?;
         self.run(&moved, &["import", path])?;
         let (here, there) = (Log::read(&self.gesta, &self.store)?, Log::read(&self.gesta, &moved)?);
+        // The import was interrupted once and must still be complete and free of duplicates.
         ensure!(here == there, "the imported store has other events");
         let mut server = self.shop.serve(&moved)?;
         self.check_set_aside(&server)?;
@@ -247,6 +250,7 @@ impl<'s> OperationsRun<'s> {
         let server = self.shop.serve(&self.store)?;
         let set_aside = self.check_set_aside(&server)?;
         for (stream, poison) in &mut self.poisons {
+            // The state after the restart decides, and must not change again.
             if *poison == PoisonState::MaybeSkipped {
                 let is_there = set_aside.contains_key(stream);
                 *poison = if is_there { PoisonState::SetAside } else { PoisonState::Skipped };

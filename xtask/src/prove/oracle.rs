@@ -157,6 +157,7 @@ fn kill_at(
     kill: Kill,
     acknowledged: &AtomicUsize,
 ) -> Result<ExitStatus> {
+    // Time of the kill, measured from the start of the program.
     let rest = match kill {
         Kill::AfterStart(time) => time,
         Kill::AfterFirst(time) => {
@@ -170,6 +171,7 @@ fn kill_at(
         }
     };
     while let Some(left) = rest.checked_sub(started.elapsed()) {
+        // A wake-up may be spurious, so the remaining time is computed again.
         thread::park_timeout(left);
     }
     // A writer that ended by itself is found by its status.

@@ -52,6 +52,7 @@ fn write_and_read(mut client: Client, next: &AtomicUsize) -> Result<Vec<Duration
         ensure!(created.status == 201, "{}: {}", created.status, created.text());
         let position = created.header("gesta-position").context("a command has a position")?;
         let stopwatch = Stopwatch::start();
+        // The query waits until its read model has reached this position.
         let headers = [("Gesta-Position", position)];
         let shown = client.get(&format!("/v1/users/{id}"), &headers)?;
         waits.push(stopwatch.elapsed());

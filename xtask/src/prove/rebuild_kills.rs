@@ -67,6 +67,7 @@ pub(super) fn as_a_replay(context: &CheckContext) -> Result<String> {
         // Spread the kills over the rebuild.
         let share = kill as f64 / (kills + 1) as f64;
         let at_kill = run.kill_at(&mut server, share)?;
+        // Read before the restart, which resumes the builds.
         let mut interrupted = Builds::read(&store)?.unfinished();
         // The others had finished: their older file is the one that they replaced.
         interrupted.retain(|name, _| at_kill.position_of(name).is_some());
@@ -162,6 +163,7 @@ impl RebuildRun {
         let answers = self.reader(&server)?.everything(log.head())?;
         drop(server);
         let (store, replay) = (shop.store("store"), shop.store("replay"));
+        // Without read models, the second server replays the log from its first event.
         copy_log(&store, &replay)?;
         let fresh = shop.serve(&replay)?;
         let replayed = self.reader(&fresh)?.everything(log.head())?;

@@ -68,6 +68,7 @@ pub(super) fn everything_once(context: &CheckContext) -> Result<String> {
 fn load_until_killed(server: &mut Server, acknowledged: &Acknowledged, kill: usize) -> Result<()> {
     let before = acknowledged.count();
     writers::under_load(server.address, WRITERS, acknowledged, |load| {
+        // Enough commands between two kills, so that each kill interrupts real work.
         while acknowledged.count() < before + ACKNOWLEDGED_MIN && load.is_running() {
             thread::park_timeout(POLL);
         }

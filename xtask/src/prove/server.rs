@@ -108,6 +108,7 @@ impl Shop {
 
     /// Starts serving a store on a free port, without waiting.
     pub(super) fn start(&self, store: &Path) -> Result<Server> {
+        // The system picks a free port; a race for it is unlikely on a test machine.
         let free = TcpListener::bind("127.0.0.1:0")?;
         let address = free.local_addr()?;
         drop(free);
@@ -137,6 +138,7 @@ impl Server {
             if self.ready() {
                 return Ok(self);
             }
+            // Report a failed start at once instead of after the time limit.
             ensure!(self.child.try_wait()?.is_none(), "the shop ended while it started");
             thread::park_timeout(POLL);
         }

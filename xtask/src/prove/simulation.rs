@@ -25,6 +25,7 @@ pub(super) fn breaks_no_promise(context: &CheckContext) -> Result<String> {
         .context("the simulation cannot be started")?;
     let elapsed = stopwatch.elapsed();
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // A slow simulation would not be run on every change.
     ensure!(elapsed <= TIME_MAX, "{SEEDS} seeds took {} s", elapsed.as_secs());
     let summary = String::from_utf8_lossy(&output.stdout);
     println!("{summary}");

@@ -60,6 +60,7 @@ impl Call {
             return Self::read_open(rest, begin, end);
         }
         let (descriptor, rest) = rest.split_once('<')?;
+        // Calls with only a descriptor have no further arguments.
         let (path, rest) = match rest.split_once(">, ") {
             Some(parts) => parts,
             None => (rest.split_once('>')?.0, rest.rsplit_once('>')?.1),
@@ -91,6 +92,7 @@ impl Call {
         });
         let (line, arguments, descriptor, path) = match opened {
             Some((line, arguments, descriptor, path)) => (Some(line), arguments, descriptor, path),
+            // A failed or unfinished call.
             None => (None, rest, 0, ""),
         };
         Some(Self {
@@ -127,6 +129,7 @@ fn quoted_bytes(quoted: &str) -> usize {
     for (index, letter) in quoted.char_indices() {
         match letter {
             '"' if !escaped => return index,
+            // An escaped quote does not end the text.
             '\\' => escaped = !escaped,
             _ => escaped = false,
         }

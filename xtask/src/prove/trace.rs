@@ -76,6 +76,7 @@ impl Trace {
             let is_synchronous = synchronous.contains(&call.descriptor);
             match call.name.as_str() {
                 "openat" if call.end.is_some() => {
+                    // Descriptors are reused, so every open replaces the previous entry.
                     let flags = call.arguments.rsplit(", ").next().unwrap_or_default();
                     synchronous.remove(&call.descriptor);
                     if flags.split('|').any(|flag| matches!(flag, "O_DSYNC" | "O_SYNC")) {
@@ -136,6 +137,7 @@ impl Trace {
     fn written(&self, acknowledged: &Acknowledgement) -> Option<(usize, bool)> {
         let end = acknowledged.end_offset;
         let in_file = || self.writes.iter().filter(|write| write.path == acknowledged.path);
+        // The first write that reaches the last byte; later ones only rewrite it.
         let last = in_file().find(|write| write.from < end && end <= write.to)?;
         let start = self.end_of_append_before(acknowledged);
         let parts = in_file().filter(|write| write.from < end && start < write.to);
@@ -164,6 +166,7 @@ impl TracedWrite {
         let from = from.with_context(|| format!("no offset in {}", call.arguments))?;
         let (end, bytes) = match call.end {
             Some((line, bytes)) => (Some(line), u64::try_from(bytes).unwrap_or(0)),
+            // Unfinished: it may have written anything from its offset on.
             None => (None, u64::MAX - from),
         };
         let write =

@@ -75,6 +75,7 @@ pub(super) fn under_load<T>(
         let writer = || scope.spawn(|| write(server, acknowledged, &stop));
         let load = WriterLoad((0..writers).map(|_| writer()).collect());
         let done = act(&load);
+        // Set also if `act` failed, so that the writers end.
         stop.store(true, Ordering::Relaxed);
         load.0.into_iter().try_for_each(|writer| writer.join().expect("a writer ends"))?;
         done
@@ -89,6 +90,7 @@ fn write(address: SocketAddr, acknowledged: &Acknowledged, stop: &AtomicBool) ->
         let number = acknowledged.number();
         let key = format!("command-{number}");
         let (path, body) = command(number);
+        // A cut connection is the expected end; the command's outcome is unknown.
         let Ok(reply) = client.post(&path, &[("Idempotency-Key", &key)], &body) else {
             return Ok(());
         };

@@ -75,12 +75,14 @@ fn check_package(package: &Package, ours: &[&str]) -> Vec<Finding> {
             "is missing in the table of allowed dependencies",
         )];
     };
+    // Dependencies of tests are free.
     let needed = package.dependencies.iter().filter(|dependency| !dependency.is_for_tests);
     let refused = needed.filter_map(|dependency| {
         let name = dependency.name.as_str();
         let why = match ours.contains(&name) {
             true if allowed.contains(&name) => return None,
             true => "the table of allowed dependencies does not list it".to_owned(),
+            // External crates have rules of their own.
             false => refusal_of_other(&package.name, name)?,
         };
         Some(Finding::new(&package.folder, format!("depends on {name}: {why}")))

@@ -52,6 +52,7 @@ fn check_package(workspace: &Workspace, package: &Package, exempt: &[Exempt]) ->
                 continue;
             }
             let exempted = exempt.iter().position(|each| each.name == name);
+            // Each exemption is used once; unused ones are reported below.
             match exempted {
                 Some(index) => drop(exempt.swap_remove(index)),
                 None => {
@@ -83,6 +84,7 @@ fn public_names(files: &[&RustFile], package: &Package) -> HashSet<String> {
     let Brought { mut names, modules } = brought;
     names.extend(public_types(root).into_iter().map(|each| each.name));
     for module in modules {
+        // A module is one of two files; the other one has no items.
         for path in [format!("{module}.rs"), format!("{module}/mod.rs")] {
             let items = items_of(files, &format!("{}/src/{path}", package.folder));
             names.extend(public_types(items).into_iter().map(|each| each.name));
@@ -131,6 +133,7 @@ fn shows_assertion(attributes: &[Attribute]) -> bool {
     let blocks = documentation.split("```").skip(1).step_by(2);
     blocks.into_iter().any(|block| {
         let (language, code) = block.split_once('\n').unwrap_or((block, ""));
+        // Only blocks that rustdoc compiles and runs count.
         let runs = !["text", "ignore", "no_run", "json"].contains(&language.trim());
         runs && code.contains("assert")
     })

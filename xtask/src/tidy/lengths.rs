@@ -34,6 +34,7 @@ pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
     for (what, length) in workspace.rust.iter().flat_map(too_long) {
         findings.extend(compare(&what, length, listed.remove(&what)));
     }
+    // Entries that are left belong to functions that became short or are gone.
     findings.extend(listed.keys().map(|what| {
         Finding::new(RATCHET, format!("{what} is no longer too long: tighten the list"))
     }));
@@ -86,12 +87,14 @@ impl Functions {
             None => signature.ident.to_string(),
         };
         let longest = self.lengths.entry(name).or_default();
+        // Functions of the same name, such as methods of several types, share an entry.
         *longest = lines.max(*longest);
     }
 }
 
 impl<'ast> Visit<'ast> for Functions {
     fn visit_item_impl(&mut self, item: &'ast ItemImpl) {
+        // Impl blocks may be nested in functions.
         let outer = self.implementing.take();
         self.implementing = match &*item.self_ty {
             Type::Path(path) => path.path.segments.last().map(|last| last.ident.to_string()),

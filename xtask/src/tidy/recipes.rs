@@ -11,6 +11,7 @@ pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
         return vec![Finding::new(GUIDE, "is not there")];
     };
     let mut findings = Vec::new();
+    // The part before the first heading is the introduction.
     for section in guide.text.split("\n## ").skip(1) {
         let title = section.lines().next().unwrap_or_default();
         let named: Vec<&str> = recipes_of(section).collect();
@@ -31,6 +32,7 @@ fn recipes_of(section: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_function(workspace: &Workspace, name: &str) -> bool {
+    // The name may be that of any test in the workspace.
     let wanted = format!("fn {name}(");
     workspace.rust.iter().any(|file| file.text.contains(&wanted))
 }

@@ -31,6 +31,7 @@ pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
                 let word = first_word(summary)?;
                 let place = format!("{}:{number}", file.path);
                 let what = format!("the summary opens with `{word}`: say a noun or a verb");
+                // Only the first word counts: later sentences may start as they like.
                 RULED_OUT.contains(&word.as_str()).then(|| Finding::new(place, what))
             })
         })

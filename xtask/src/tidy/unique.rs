@@ -15,6 +15,7 @@ pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
     let mut findings = Vec::new();
     for package in plain::packages(workspace) {
         let mut first: BTreeMap<String, String> = BTreeMap::new();
+        // Files come in order of their paths, so the first definition is stable.
         for file in workspace.sources_of(package).filter(|file| !is_test_file(file)) {
             let mut names = Vec::new();
             types(&file.syntax.items, &mut names);

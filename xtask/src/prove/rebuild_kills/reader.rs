@@ -136,6 +136,7 @@ impl<'a> ConcurrentReader<'a> {
         }
         asked.extend(self.own_writes()?);
         let now = self.projections()?;
+        // A projection counts only if its rebuild was seen both before and after the query.
         let during =
             |name: &&&str| self.before.rebuild_of(name).is_some() && now.rebuild_of(name).is_some();
         *answers += asked.iter().filter(during).count();
