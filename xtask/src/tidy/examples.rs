@@ -32,7 +32,7 @@ const EXEMPT: &[Exempt] = &[
     Exempt { of: "gesta-store", name: "StreamState", reason: "received, in `StreamDescription`" },
     Exempt { of: "gesta-store", name: "Page", reason: "received, from `Pages`" },
     Exempt { of: "gesta-store", name: "Delivery", reason: "received, from `Subscription`" },
-    Exempt { of: "gesta-store", name: "Answer", reason: "an alias for a boxed future" },
+    Exempt { of: "gesta-store", name: "StoreFuture", reason: "an alias for a boxed future" },
 ];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
