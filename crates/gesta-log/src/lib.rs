@@ -11,48 +11,40 @@
 //! Not here: typed events, retries, an async runtime, a network. The engine goes outside only
 //! through [`Disk`], [`Clock`] and [`Rng`].
 
-mod ahead;
-mod answers;
-mod backup;
 mod clock;
+mod commit;
 mod disk;
-mod drive;
-mod engine;
-mod filing;
 mod format;
-#[cfg(all(test, gesta_shuttle))]
-mod hand_offs;
 mod index;
-mod mailbox;
+mod maintenance;
+#[doc(hidden)]
+pub mod mutations;
 mod options;
-pub mod planted;
 mod published;
 mod read;
 mod recovery;
-mod restored;
-mod scan;
-mod scavenge;
+mod segment;
+#[cfg(all(test, gesta_shuttle))]
+mod shuttle_tests;
 mod store;
 mod sync;
-mod transfer;
-mod url;
-mod verify;
-mod writer;
 
-pub use backup::{BackupError, BackupReport, RestoreReport, backup, restore};
 pub use clock::{Clock, Rng, SystemClock, SystemRng};
+pub use commit::EnginePoll;
 pub use disk::{Access, Cache, Disk, Done, FileDisk, Lane, LockError, Operation};
-pub use engine::{Engine, Turn};
 pub use format::{BorrowedEvent, Tags};
+pub use maintenance::{
+    backup::{BackupError, BackupReport, RestoreReport, backup, restore},
+    scavenge::{ScavengeError, ScavengeOptions, ScavengeReport},
+    transfer::{
+        ImportError, ImportReport, ImportWriter, Scavenged, ScavengedEvent, StoreExport,
+        StoredAppend,
+    },
+    verify::verify,
+};
 pub use options::{OpenError, OpenReport, Options, RecordedTime, Torn, Unmarked};
 pub use recovery::Progress;
-pub use scavenge::{ScavengeError, ScavengeOptions, ScavengeReport};
-pub use store::{EventPlace, LogStore};
-pub use transfer::{
-    ImportError, ImportReport, ImportWriter, Scavenged, ScavengedEvent, StoreExport, StoredAppend,
-};
-pub use url::{InvalidUrl, directory_of_url};
-pub use verify::verify;
+pub use store::{Engine, EventPlace, InvalidUrl, LogStore, directory_of_url};
 
 /// What the fuzzer gets at, in a build for it alone (`fuzz/`).
 #[cfg(fuzzing)]

@@ -1,6 +1,6 @@
 //! Promise engine-schedules: the engine's threads under seeded schedules.
 //!
-//! The tests `hand_offs` of `gesta-log`, built with `shuttle` instead of system threads, run
+//! The tests `shuttle_tests` of `gesta-log`, built with `shuttle` instead of system threads, run
 //! scenarios under the number of schedules in `GESTA_SCHEDULES`. The same build can contain
 //! mutations between threads, each of which some scenario must catch. Always holds: only executed
 //! schedules are counted.
@@ -21,7 +21,7 @@ const SCHEDULES_SHORT: u64 = 8_000;
 const SCHEDULES_FULL: u64 = 100_000;
 /// Environment variable with the number of schedules; a person may set it to run more.
 const SCHEDULES: &str = "GESTA_SCHEDULES";
-const BUGS: &str = "hand_offs::planted::";
+const BUGS: &str = "shuttle_tests::mutations::";
 
 pub(super) fn leave_nobody_asleep(context: &CheckContext) -> Result<String> {
     let schedules = match (std::env::var(SCHEDULES), context.effort) {
@@ -29,7 +29,7 @@ pub(super) fn leave_nobody_asleep(context: &CheckContext) -> Result<String> {
         (Err(_), Effort::Short) => SCHEDULES_SHORT,
         (Err(_), Effort::Full) => SCHEDULES_FULL,
     };
-    let output = run(context, schedules, &["hand_offs::", "--skip", BUGS])?;
+    let output = run(context, schedules, &["shuttle_tests::", "--skip", BUGS])?;
     let (scenes, executed) = executed(&output);
     ensure!(executed >= schedules, "{executed} of {schedules} schedules were executed");
     Ok(format!("{executed} schedules of {scenes} scenes, each append answered once"))

@@ -11,7 +11,7 @@ use super::{
     align, copy_record,
     frame::{advance, hash_records},
 };
-use crate::planted::{self, Bug};
+use crate::mutations::mutated;
 
 /// The location of a group in its segment.
 #[derive(Clone, Copy, Debug)]
@@ -37,10 +37,10 @@ pub(crate) fn write_frame_headers(
 ) {
     for PendingFrame { start, header } in frames {
         let offset = location.group_offset + *start as u64;
-        // Mutations replace the mark; see `planted`.
+        // Mutations replace the mark; see `mutations`.
         let durable_mark = match () {
-            () if planted::is(Bug::DurableMarkTooHigh) => offset,
-            () if planted::is(Bug::DurableMarkTooLow) => HEADER_BYTES,
+            () if mutated!(DurableMarkTooHigh) => offset,
+            () if mutated!(DurableMarkTooLow) => HEADER_BYTES,
             () => durable_mark,
         };
         let header = FrameHeader { durable_mark, ..*header };

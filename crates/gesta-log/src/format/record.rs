@@ -10,7 +10,7 @@ use gesta_store::{
 use uuid::Uuid;
 
 use super::{Fields, Malformed, Seed};
-use crate::planted::{self, Bug};
+use crate::mutations::mutated;
 
 /// Size of a record before its first text.
 pub(crate) const RECORD_HEADER_BYTES: usize = 68;
@@ -176,7 +176,7 @@ pub(crate) fn decode_record(
     let record = bytes.get(..length).ok_or(Malformed::Short)?;
     let mut fields = Fields(record);
     fields.u32()?;
-    if fields.u32()? != seed.of(offset, fields.0) && !planted::is(Bug::NoChecksumOfARecord) {
+    if fields.u32()? != seed.of(offset, fields.0) && !mutated!(NoChecksumOfARecord) {
         return Err(Malformed::Checksum("record"));
     }
     decode_fields(fields, bytes, like)

@@ -19,6 +19,7 @@ mod offset_list;
 mod offset_overrides;
 mod on_disk_part;
 mod part;
+mod precheck;
 mod query_plan;
 mod run;
 mod run_contents;
@@ -44,6 +45,7 @@ pub(crate) use offset_overrides::OffsetOverrides;
 use on_disk_part::{LazyHash, OnDiskPart};
 pub(crate) use on_disk_part::{RunContext, store_error};
 use part::IndexPart;
+pub(crate) use precheck::Precheck;
 pub(crate) use query_plan::QueryPlan;
 pub(crate) use run::{
     BlockCache, Covered, IndexManifest, LookupHint, ManifestEntry, MergeInput, Run, RunContents,
@@ -55,8 +57,7 @@ pub(crate) use stream_meta::{StreamMeta, stream_meta_change};
 
 use crate::{
     format::{Frame, Gap, Seed},
-    planted::{self, Bug},
-    writer::Looked,
+    mutations::mutated,
 };
 
 /// Maximum number of streams whose postings are merged for a prefix filter. Wider filters scan all
@@ -153,7 +154,7 @@ impl StagedMemtable {
     {
         let mut memtable = part::write(&self.0);
         appends.for_each(|entries| memtable.append(entries));
-        if planted::is(Bug::ShownAhead) {
+        if mutated!(ShownAhead) {
             // Still under the lock, so readers see the append whole or not at all.
             memtable.publish();
         }
@@ -489,11 +490,11 @@ impl Index {
 
     /// Looks up the streams of an append and its first event in the runs. The commit then has to
     /// look only at later positions.
-    pub(crate) fn precheck_runs(&self, append: &Append) -> Result<Looked, StoreError> {
+    pub(crate) fn precheck_runs(&self, append: &Append) -> Result<Precheck, StoreError> {
         let to = self.last_position_in_runs();
         // No runs: everything is in memtables, which the commit looks at anyway.
         if to == Position::START {
-            return Ok(Looked::default());
+            return Ok(Precheck::default());
         }
         let mut heads = Vec::with_capacity(append.streams.len());
         for part in &append.streams {
@@ -503,7 +504,7 @@ impl Index {
             Some(first) => append_in_parts(self.parts_to(to), first.id)?,
             None => None,
         };
-        Ok(Looked { to, heads, repeat, ..Looked::default() })
+        Ok(Precheck { to, heads, repeat, ..Precheck::default() })
     }
 
     /// The parts that begin at or before `to`, latest first.

@@ -96,7 +96,7 @@ impl Reader {
         at: Position,
         limit: u64,
     ) -> Result<Found, StoreError> {
-        self.steady(|| {
+        self.retry_if_files_replaced(|| {
             let mut found = self.page_now(selection, at, limit)?;
             if selection.visibility == Visibility::Visible {
                 self.retain_visible(&mut found.page)?;

@@ -15,7 +15,7 @@ use crate::{
     format::{Malformed, decode_record, record_length},
     index::Location,
     published::Published,
-    recovery::{SegmentName, segment_file},
+    segment::{SegmentName, segment_file},
     sync::Mutex,
 };
 
@@ -70,7 +70,7 @@ struct Piece {
 impl Reader {
     /// Asks, and again if it fails and files were replaced meanwhile: a segment that was rewritten,
     /// a run of the index that was merged.
-    pub(crate) fn steady<T>(
+    pub(crate) fn retry_if_files_replaced<T>(
         &self,
         mut ask: impl FnMut() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -91,7 +91,7 @@ impl Reader {
         let Some(follower) = &self.follower else { return self.published.replaced() != before };
         let mut follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
         if self.published.replaced() == before {
-            follower.renew(self);
+            follower.recover_again(self);
         }
         self.published.replaced() != before
     }
@@ -165,7 +165,7 @@ impl Reader {
 
     /// How long the record of an event is, in bytes.
     pub(crate) fn record_bytes(&self, position: Position) -> Result<u64, StoreError> {
-        self.steady(|| self.record_bytes_now(position))
+        self.retry_if_files_replaced(|| self.record_bytes_now(position))
     }
 
     fn record_bytes_now(&self, position: Position) -> Result<u64, StoreError> {

@@ -18,8 +18,9 @@ use crate::{
     },
     index::{BlockCache, PositionRange, Run},
     options::OpenError,
-    recovery::{LogEnd, Look, Recovered, incarnation_of, recover, segment_file, segment_numbers},
-    scan,
+    recovery::{LogEnd, Recovered, RecoveryOptions, incarnation_of, recover},
+    segment::scan,
+    segment::{segment_file, segment_numbers},
 };
 
 /// How far a follower has come.
@@ -46,7 +47,7 @@ impl Follower {
             self.read_on(reader, limit).map_err(failed)?;
             let Some((header, opening)) = successor else { return Ok(()) };
             if self.end.predecessor.adopted_length < opening.adopted_length() {
-                if self.renew(reader) {
+                if self.recover_again(reader) {
                     continue; // the segment was rewritten before all of it was read
                 }
                 return Err(failed(self.damaged()));
@@ -58,7 +59,7 @@ impl Follower {
             };
             self.end.chain = opening.frame.header.chain;
             self.end.next = opening.frame.header.first_position;
-            reader.published.learn_life(incarnation_of(&header), self.end.next);
+            reader.published.record_incarnation(incarnation_of(&header), self.end.next);
             if let Some(rewritten) = header.rewritten {
                 self.read_rewritten(reader, &header).map_err(failed)?;
                 self.end.predecessor.adopted_length = rewritten.named_length;
@@ -68,12 +69,12 @@ impl Follower {
 
     /// Looks at everything anew if another process has replaced files that readers use; says
     /// whether it did.
-    pub(crate) fn renew(&mut self, reader: &Reader) -> bool {
+    pub(crate) fn recover_again(&mut self, reader: &Reader) -> bool {
         reader.disk.reopen_files();
         if !is_stale(reader) {
             return false;
         }
-        let look = Look {
+        let look = RecoveryOptions {
             access: Access::ReadOnly,
             older_segments: Cache::Use,
             index_files: Some(Arc::new(BlockCache::new(self.index_cache_bytes_max))),
@@ -81,11 +82,11 @@ impl Follower {
         };
         let recovered = recover(&reader.disk, &mut SystemRng, &look, &mut |_| {});
         match recovered {
-            Ok(Recovered { index, end, lives, report, .. })
+            Ok(Recovered { index, end, incarnations, report, .. })
                 if report.damage.is_empty() && index.head() >= reader.published.head() =>
             {
                 self.end = end;
-                reader.published.renew(index, lives);
+                reader.published.replace_index(index, incarnations);
                 true
             }
             Ok(_) | Err(_) => false,

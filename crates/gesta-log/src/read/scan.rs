@@ -16,7 +16,7 @@ use crate::{
         Malformed, borrow_record, gap_positions, mark_offset,
     },
     index::PositionRange,
-    recovery::segment_file,
+    segment::segment_file,
 };
 
 /// Bytes that are read at once, a larger frame aside: no more than stay in the processor's cache
@@ -37,7 +37,7 @@ impl Reader {
             damage.map_or(head, |(missing, _)| head.min(Position::new(missing.number() - 1)));
         let (mut scanned, mut last) = (0, after);
         // What was handed over stays so when a segment is rewritten meanwhile.
-        let flow = self.steady(|| {
+        let flow = self.retry_if_files_replaced(|| {
             for stretch in self.published.index().position_ranges() {
                 if stretch.end <= last.number() + 1 {
                     continue;

@@ -52,7 +52,7 @@ impl From<&GapEvent> for Earlier {
 impl Reader {
     /// What is known of one append.
     pub(crate) fn span(&self, span: AppendSpan) -> Result<EarlierAppend, StoreError> {
-        self.steady(|| self.span_now(span))
+        self.retry_if_files_replaced(|| self.span_now(span))
     }
 
     fn span_now(&self, span: AppendSpan) -> Result<EarlierAppend, StoreError> {

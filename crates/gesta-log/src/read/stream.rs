@@ -28,7 +28,7 @@ pub(crate) struct StreamPages {
 impl StreamPages {
     pub(crate) fn new(reader: Reader, read: ReadStream) -> Self {
         let ReadStream { stream, direction, from, limit } = read;
-        let shown = reader.steady(|| reader.shown(&stream));
+        let shown = reader.retry_if_files_replaced(|| reader.shown(&stream));
         let at = match (from, direction) {
             (ReadFrom::Start, Direction::Forwards) => Some(Revision::FIRST),
             (ReadFrom::Start, Direction::Backwards) => None,
@@ -155,7 +155,7 @@ impl Reader {
         last: Revision,
         limit: u64,
     ) -> Result<(Page, Option<Revision>), StoreError> {
-        self.steady(|| self.stream_forwards_now(stream, at, last, limit))
+        self.retry_if_files_replaced(|| self.stream_forwards_now(stream, at, last, limit))
     }
 
     fn stream_forwards_now(
@@ -181,7 +181,7 @@ impl Reader {
         at: Revision,
         limit: u64,
     ) -> Result<(Page, Option<Revision>), StoreError> {
-        self.steady(|| self.stream_backwards_now(stream, at, limit))
+        self.retry_if_files_replaced(|| self.stream_backwards_now(stream, at, limit))
     }
 
     fn stream_backwards_now(

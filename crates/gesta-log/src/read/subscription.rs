@@ -15,7 +15,7 @@ use gesta_store::{
 };
 
 use super::{Reader, Selection, all::Found};
-use crate::planted::{self, Bug};
+use crate::mutations::mutated;
 
 /// See the module.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct LogSubscription {
     reader: Reader,
     to: To,
     /// Up to where the subscriber knows that it missed nothing.
-    told: Position,
+    store_error: Position,
     /// Whether the head was reached and not lost again.
     live: bool,
     ended: bool,
@@ -41,7 +41,7 @@ enum To {
 impl LogSubscription {
     pub(crate) fn new(reader: Reader, subscribe: Subscribe) -> Self {
         let refused = refusal(&reader, &subscribe);
-        let (to, told) = match subscribe.to {
+        let (to, store_error) = match subscribe.to {
             SubscribeTo::All { after, filter, visibility } => {
                 let selection = Selection::new(filter, visibility, Direction::Forwards);
                 (To::All { selection, after }, after)
@@ -50,8 +50,8 @@ impl LogSubscription {
                 (To::Stream { name: stream, after }, Position::START)
             }
         };
-        let number = reader.published.subscription();
-        Self { reader, to, told, live: false, ended: false, refused, number }
+        let number = reader.published.new_subscription();
+        Self { reader, to, store_error, live: false, ended: false, refused, number }
     }
 
     /// The next delivery, if there is one now.
@@ -59,7 +59,7 @@ impl LogSubscription {
         let head = self.reader.published.head();
         let page = self.advance(head)?;
         if let Some(last) = page.last() {
-            self.told = last.position;
+            self.store_error = last.position;
             return Ok(Some(Delivery::Events(page)));
         }
         if self.behind(head) {
@@ -68,12 +68,12 @@ impl LogSubscription {
         }
         if !self.live {
             self.live = true;
-            self.told = head;
+            self.store_error = head;
             return Ok(Some(Delivery::CaughtUp(head)));
         }
-        let told = std::mem::replace(&mut self.told, head);
+        let store_error = std::mem::replace(&mut self.store_error, head);
         let filtered = matches!(self.to, To::All { .. });
-        Ok((filtered && told < head).then_some(Delivery::Checkpoint(head)))
+        Ok((filtered && store_error < head).then_some(Delivery::Checkpoint(head)))
     }
 
     /// Moves the place forward over at most a page of events up to the head.
@@ -109,7 +109,7 @@ impl LogSubscription {
                 }
                 if next.is_none() {
                     // What metadata hide is passed for good.
-                    if !planted::is(Bug::SubscriberGoesBack) {
+                    if !mutated!(SubscriberGoesBack) {
                         *after = last.max(*after);
                     }
                     self.reader.stream_end_at_damage(name)?;
@@ -131,9 +131,9 @@ impl LogSubscription {
 
     fn checkpoint(&mut self) -> Delivery {
         if let To::All { after, .. } = &self.to {
-            self.told = *after;
+            self.store_error = *after;
         }
-        Delivery::Checkpoint(self.told)
+        Delivery::Checkpoint(self.store_error)
     }
 }
 
@@ -142,7 +142,7 @@ fn refusal(reader: &Reader, subscribe: &Subscribe) -> Option<StoreError> {
     let SubscribeTo::All { after, .. } = &subscribe.to else { return None };
     let position = *after;
     if let Some(incarnation) = subscribe.incarnation {
-        let shared = reader.published.shared_with(incarnation).unwrap_or(Position::START);
+        let shared = reader.published.common_prefix_end(incarnation).unwrap_or(Position::START);
         if position > shared {
             return Some(Invalid::OtherIncarnation { position, incarnation }.into());
         }
@@ -153,7 +153,7 @@ fn refusal(reader: &Reader, subscribe: &Subscribe) -> Option<StoreError> {
 
 impl Drop for LogSubscription {
     fn drop(&mut self) {
-        self.reader.published.forget(self.number);
+        self.reader.published.unregister(self.number);
     }
 }
 
@@ -169,8 +169,8 @@ impl Stream for LogSubscription {
             return Poll::Ready(Some(Err(refused)));
         }
         // Registered before looking, so that nothing is published in between unseen.
-        let early = planted::is(Bug::LookBeforeRegistering).then(|| self.now());
-        let open = self.reader.published.wake_later(self.number, cx.waker());
+        let early = mutated!(LookBeforeRegistering).then(|| self.now());
+        let open = self.reader.published.register(self.number, cx.waker());
         match early.unwrap_or_else(|| self.now()) {
             Ok(Some(delivery)) => Poll::Ready(Some(Ok(delivery))),
             Ok(None) if open => Poll::Pending,

@@ -12,8 +12,8 @@ use gesta_store::{
 
 use super::{PAGE_EVENTS_MAX, Reader};
 use crate::{
+    index::Precheck,
     index::{Index, StreamMeta, beyond},
-    writer::Looked,
 };
 
 /// Says of an event whether a search ends there.
@@ -101,21 +101,21 @@ impl Reader {
         Ok(None)
     }
 
-    /// Looks for a visible event that matches a condition, for an append that will be recorded at
-    /// some time from the latest recorded one on. What that time decides is left to the writer.
-    pub(crate) fn look_for_match(
+    /// Evaluates a condition for an append that will be recorded now or later. Matches whose
+    /// visibility depends on the exact time are left to the leader.
+    pub(crate) fn precheck_condition(
         &self,
         index: &Index,
         condition: &AppendCondition,
-        looked: &mut Looked,
+        precheck: &mut Precheck,
     ) -> Result<(), StoreError> {
         let AppendCondition { none_matching, after } = condition;
-        looked.condition_to = index.head();
-        // Taken first, so that a change that comes in between is noticed.
+        precheck.condition_to = index.head();
+        // Read the counter first, so that a concurrent change is noticed.
         let changes = index.stream_meta_changes();
         let Some(first) = index.first_match(none_matching, *after)? else { return Ok(()) };
         if changes == 0 {
-            looked.matching = Some(first);
+            precheck.matching = Some(first);
             return Ok(());
         }
         let now = self.clock.now();
@@ -133,10 +133,10 @@ impl Reader {
             passed |= !may_be_visible;
             Ok(may_be_visible)
         })?;
-        looked.matching = matching;
-        looked.passed_at = passed.then_some(changes);
+        precheck.matching = matching;
+        precheck.passed_at = passed.then_some(changes);
         if let Some(event) = undecided.filter(|_| matching.is_none()) {
-            looked.condition_to = self::before(event.position).min(looked.condition_to);
+            precheck.condition_to = self::before(event.position).min(precheck.condition_to);
         }
         Ok(())
     }

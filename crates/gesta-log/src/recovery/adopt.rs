@@ -7,16 +7,18 @@
 use foldhash::HashMap;
 use gesta_store::{Damage, Position, RecordedAt, RecordedEvent, Revision, StreamName};
 
-use super::{
-    Log, Recovery, Segment, SegmentName, Steps, failed, filed::Filed, incarnation_of, segment_file,
-};
+use super::{Log, Recovery, Segment, Steps, failed, filed::Filed, incarnation_of};
 use crate::{
     disk::{Access, Cache, Operation},
     format::{Chain, Frame, FrameKind, Gap, HEADER_BYTES, Opening, Seed, SegmentHeader},
     index::{Covered, Index, IndexEntry},
+    mutations::mutated,
     options::{OpenError, Torn, Unmarked},
-    planted::{self, Bug},
-    scan::{self, BadRange, ScanResult, ScanStart},
+    segment::{
+        SegmentName,
+        scan::{self, BadRange, ScanResult, ScanStart},
+        segment_file,
+    },
 };
 
 /// What one walk over a segment found.
@@ -67,7 +69,7 @@ impl Recovery<'_> {
             adopted_length,
         };
         let Contents { header, walked, frames, bytes } = self.contents(segment, start, last)?;
-        if last && planted::is(Bug::ZerosOverTheTornTail) {
+        if last && mutated!(ZerosOverTheTornTail) {
             self.zero_torn_tail(segment, &walked)?;
         }
         self.report_damage(segment, &walked, successor);
@@ -82,13 +84,13 @@ impl Recovery<'_> {
         log.end.predecessor = Opening {
             predecessor: header.number,
             adopted_length: match () {
-                () if planted::is(Bug::AdoptUpToTheMark) => walked.mark,
-                () if planted::is(Bug::AdoptTheTornTail) => walked.end + walked.torn_bytes,
+                () if mutated!(AdoptUpToTheMark) => walked.mark,
+                () if mutated!(AdoptTheTornTail) => walked.end + walked.torn_bytes,
                 () => header.named_length(walked.end),
             },
             salt: header.named_salt(),
         };
-        self.unfiled.push(Covered {
+        self.unflushed.push(Covered {
             number: header.number,
             salt: header.salt,
             incarnation: header.incarnation,
@@ -257,7 +259,7 @@ impl Recovery<'_> {
 
     /// What a segment holds.
     fn held(&self, segment: &Segment, start: ScanStart, last: bool) -> Result<Contents, OpenError> {
-        let bypass = last && !planted::is(Bug::AdoptFromTheCache);
+        let bypass = last && !mutated!(AdoptFromTheCache);
         let cache = if bypass { Cache::Bypass } else { self.older_segments };
         let mut contents = self.walk(segment, start, cache)?;
         if !last || self.access == Access::ReadWrite {
@@ -305,7 +307,7 @@ impl Recovery<'_> {
         for events in frame.appends() {
             self.report_misplaced(segment, || {
                 // An append has each stream once, so what the index says is still true.
-                out_of_place(&log.index, events.iter().map(placed), LastStream(None))
+                out_of_place(&log.index, events.iter().map(in_place), LastStream(None))
             });
             log.index.insert(number, seed, events.iter().map(IndexEntry::from));
         }
@@ -409,13 +411,13 @@ fn keep_marked(walked: &mut ScanResult, before: Option<Chain>, frames: &mut Vec<
 /// An event's place, its stream and its record's offset.
 type InPlace<'a> = (Position, &'a StreamName, Revision, u64);
 
-fn placed((offset, event): &(u64, RecordedEvent)) -> InPlace<'_> {
+fn in_place((offset, event): &(u64, RecordedEvent)) -> InPlace<'_> {
     (event.position, &event.stream, event.revision, *offset)
 }
 
 fn misplaced_in_gap(index: &Index, gap: &Gap, frame: &Frame) -> Option<Damage> {
     let gone = gap.gone.iter().map(|gone| (gone.position, &gone.stream, gone.revision, 0));
-    let mut all: Vec<_> = gone.chain(frame.events.iter().map(placed)).collect();
+    let mut all: Vec<_> = gone.chain(frame.events.iter().map(in_place)).collect();
     all.sort_unstable_by_key(|(position, ..)| *position);
     out_of_place(index, all.into_iter(), HashMap::default())
 }

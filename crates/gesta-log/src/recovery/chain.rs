@@ -5,13 +5,13 @@
 
 use bytes::Bytes;
 
-use super::{OPENING_REACH, Recovery, Segment, failed, segment_file, segment_numbers};
+use super::{OPENING_REACH, Recovery, Segment, failed};
 use crate::{
     disk::Cache,
     format::{Frame, HEADER_BYTES, Malformed, Opening, Seed, SegmentHeader},
+    mutations::mutated,
     options::{OpenError, OpenReport, Torn},
-    planted::{self, Bug},
-    scan,
+    segment::{scan, segment_file, segment_numbers},
 };
 
 impl Recovery<'_> {
@@ -132,7 +132,7 @@ impl Recovery<'_> {
     /// What lies in a segment whose opening frame is not there and that nothing vouches for.
     fn report_unopened(&mut self, file: &str, segment: &Bytes) {
         let bytes = scan::torn_bytes(segment, HEADER_BYTES);
-        if bytes > 0 && !planted::is(Bug::LostOpeningUntold) {
+        if bytes > 0 && !mutated!(LostOpeningUntold) {
             self.report.torn = Some(Torn { file: file.to_owned(), offset: HEADER_BYTES, bytes });
         }
     }

@@ -12,7 +12,6 @@ use gesta_store::{Incarnation, Position};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::SegmentName;
 use crate::{
     disk::{Cache, Disk, is_shortage},
     format::{Chain, HEADER_BYTES, Malformed, Opening, Seed, SegmentHeader},
@@ -20,9 +19,12 @@ use crate::{
         BlockCache, Covered, Index, IndexManifest, ManifestEntry, OffsetOverrides, Run, RunContext,
         RunError,
     },
+    mutations::mutated,
     options::OpenError,
-    planted::{self, Bug},
-    scan::{self, ScanStart},
+    segment::{
+        SegmentName,
+        scan::{self, ScanStart},
+    },
 };
 
 /// See the module.
@@ -171,7 +173,7 @@ fn fit(disk: &dyn Disk, covered: &Covered, before: Chain) -> Fit {
         Some(Err(Malformed::OtherVersion)) => return Fit::OfAnotherHistory,
         Some(Err(_)) | None => return Fit::AsCovered(None),
     };
-    if header.salt == covered.salt || planted::is(Bug::RewrittenRunBelieved) {
+    if header.salt == covered.salt || mutated!(RewrittenRunBelieved) {
         return Fit::AsCovered(Some(header));
     }
     let length = disk.length(file.as_str()).ok().and_then(|length| usize::try_from(length).ok());

@@ -1,16 +1,21 @@
-//! Opening: from the files of a directory to the adopted log and its index.
+//! Recovery: from the files of a directory to the adopted log and its index.
 //!
-//! Owns: the order of an opening: what the index's files cover ([`filed`]), which segments follow
-//! ([`chain`]), what of them belongs to the log ([`adopt`]). Always holds: recovery writes nothing
-//! into an old segment, cuts nothing away and renames nothing; it may be interrupted anywhere and
-//! begun again; what it adopts was synced first and read past the cache; what the index's files say
-//! of segments is believed only where it fits the log.
-//! Not here: what is written afterwards ([`writer`](crate::writer)).
+//! Steps: the index files and the segments they cover ([`filed`]), the segments that follow
+//! ([`chain`]), and the part of each that belongs to the log ([`adopt`]).
+//!
+//! Invariants:
+//! - Recovery writes nothing into an old segment, truncates nothing and renames nothing. It may be
+//!   interrupted anywhere and started again.
+//! - Everything it adopts was synced first and read past the page cache.
+//! - Index files are trusted only where they agree with the log.
+//!
+//! Elsewhere: writing after recovery ([`commit`](crate::commit)).
 
 mod adopt;
 mod chain;
 mod filed;
-mod whole;
+pub(crate) mod restored;
+mod verify_all;
 
 use std::{io, sync::Arc};
 
@@ -23,76 +28,23 @@ use crate::{
     disk::{Access, Cache, Disk, Operation},
     format::{Chain, HEADER_BYTES, Opening, Seed, SegmentHeader},
     index::{BlockCache, Covered, Index},
+    mutations::mutated,
     options::{OpenError, OpenReport, Options},
-    planted::{self, Bug},
-    restored,
 };
 use filed::Filed;
-pub(crate) use whole::{Eyes, look_through};
+pub(crate) use verify_all::{SegmentVisitor, verify_all};
 
-const SEGMENT_SUFFIX: &str = ".seg";
-/// Digits of the number in a segment's name: so many at least, and as many as the largest has.
-const DIGITS_MIN: usize = 16;
-const DIGITS_MAX: usize = 20;
-const SEGMENT_NAME_MAX: usize = DIGITS_MAX + SEGMENT_SUFFIX.len();
-/// Bytes of a segment that surely hold its header and opening frame.
+/// Upper bound of the end of a segment's opening frame.
 const OPENING_REACH: usize = HEADER_BYTES as usize + 256;
-/// Bytes of the index's files that are kept while segments are compared with them.
+/// Cache size for index blocks while segments are compared with them, in bytes.
 const COMPARED_BLOCKS_BYTES: usize = 8 << 20;
 
-/// The name of the segment with this number.
-pub(crate) fn segment_file(number: u64) -> String {
-    SegmentName::of(number).as_str().to_owned()
-}
-
-/// The name of a segment's file, for who needs many of them: it takes no memory of its own.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SegmentName {
-    /// It stands at the end.
-    text: [u8; SEGMENT_NAME_MAX],
-    length: usize,
-}
-
-impl SegmentName {
-    /// Written by hand, for every record that is read by itself needs one.
-    pub(crate) fn of(number: u64) -> Self {
-        let mut text = [b'0'; SEGMENT_NAME_MAX];
-        let (digits, suffix) = text.split_at_mut(DIGITS_MAX);
-        suffix.copy_from_slice(SEGMENT_SUFFIX.as_bytes());
-        let mut rest = number;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
-        Self { text, length: SEGMENT_NAME_MAX - zeros.min(DIGITS_MAX - DIGITS_MIN) }
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        let name = self.text.get(SEGMENT_NAME_MAX - self.length..).unwrap_or_default();
-        str::from_utf8(name).expect("digits and the suffix are text")
-    }
-}
-
-fn segment_number(file: &str) -> Option<u64> {
-    let digits = file.strip_suffix(SEGMENT_SUFFIX)?;
-    digits.parse().ok().filter(|number| SegmentName::of(*number).as_str() == file)
-}
-
-/// The numbers of all files that are named like segments, in order.
-pub(crate) fn segment_numbers(disk: &dyn Disk) -> io::Result<Vec<u64>> {
-    let names = disk.list()?;
-    let mut numbers: Vec<_> = names.iter().filter_map(|file| segment_number(file)).collect();
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
-/// The end of the adopted log: what the next segment continues.
+/// The end of the adopted log, which the next segment continues.
 #[derive(Clone, Debug)]
 pub(crate) struct LogEnd {
     pub(crate) store: [u8; 16],
     pub(crate) incarnation: Incarnation,
-    /// The number that the next segment gets.
+    /// Number of the next segment.
     pub(crate) next_segment: u64,
     pub(crate) predecessor: Opening,
     pub(crate) chain: Chain,
@@ -100,15 +52,15 @@ pub(crate) struct LogEnd {
     pub(crate) last_recorded_at: Option<RecordedAt>,
 }
 
-/// What recovery found.
+/// Result of [`recover`].
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) index: Index,
     pub(crate) end: LogEnd,
     /// Each incarnation with the position of its first event, in order.
-    pub(crate) lives: Vec<(Incarnation, Position)>,
-    /// Segments that no file of the index covers yet, in order.
-    pub(crate) unfiled: Vec<Covered>,
+    pub(crate) incarnations: Vec<(Incarnation, Position)>,
+    /// Segments that no index file covers yet, in order.
+    pub(crate) unflushed: Vec<Covered>,
     pub(crate) report: OpenReport,
 }
 
@@ -127,62 +79,63 @@ impl Segment {
     }
 }
 
-/// How far a look at the whole store has come.
+/// Progress of an operation that reads the whole store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes that were looked at.
+    /// Bytes read so far.
     pub bytes_done: u64,
-    /// Bytes that there are to look at.
+    /// Total bytes to read.
     pub bytes_total: u64,
 }
 
-/// Told of progress, after each segment.
+/// Called after each segment.
 pub(crate) type OnProgress<'a> = &'a mut dyn FnMut(Progress);
 
-/// How a directory is looked at.
+/// Options of [`recover`].
 #[derive(Clone, Debug)]
-pub(crate) struct Look {
+pub(crate) struct RecoveryOptions {
     pub(crate) access: Access,
-    /// From where segments are read that a later one vouches for; the last is read past the cache.
+    /// Cache mode for all segments but the last, which is always read past the page cache.
     pub(crate) older_segments: Cache,
-    /// Where blocks of the index's files go; without it, all segments are read instead.
+    /// Cache for blocks of index files; with `None` they are ignored and all segments are read.
     pub(crate) index_files: Option<Arc<BlockCache>>,
-    /// Bytes of the latest covered segments that are checked all the same.
+    /// Bytes of the latest segments that are checked although index files cover them.
     pub(crate) checked_bytes_max: u64,
 }
 
-/// Finds the log in a directory.
+/// Recovers the log of a directory.
 pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
     rng: &mut dyn Rng,
-    look: &Look,
+    options: &RecoveryOptions,
     progress: OnProgress<'_>,
 ) -> Result<Recovered, OpenError> {
     let mut recovery = Recovery {
         disk: &**disk,
-        access: look.access,
-        older_segments: look.older_segments,
+        access: options.access,
+        older_segments: options.older_segments,
         report: OpenReport::default(),
-        unfiled: Vec::new(),
+        unflushed: Vec::new(),
         swapped: false,
     };
     let files = recovery.files()?;
-    let filed = match &look.index_files {
+    let filed = match &options.index_files {
         Some(cache) => Filed::open(disk, cache)?,
         None => Filed::default(),
     };
     let Some(segments) = recovery.segments(&files, filed.named)? else {
-        // The index's files are of another history than the segments.
-        let look = Look { index_files: None, ..look.clone() };
-        return recover(disk, rng, &look, progress);
+        // The index files belong to another history than the segments: ignore them.
+        let options = RecoveryOptions { index_files: None, ..options.clone() };
+        return recover(disk, rng, &options, progress);
     };
     let mut steps = Steps { done: 0, total: recovery.bytes(&files), progress };
-    let borne = filed.lives().into_iter().map(|(life, _)| life);
-    let borne = borne.chain(segments.iter().map(|segment| incarnation_of(&segment.header)));
-    let restored = restored::incarnation(&**disk, look.access, borne)?;
+    let incarnations = filed.lives().into_iter().map(|(life, _)| life);
+    let incarnations =
+        incarnations.chain(segments.iter().map(|segment| incarnation_of(&segment.header)));
+    let restored = restored::incarnation(&**disk, options.access, incarnations)?;
     let mut log = Log::after(&filed, &segments, restored, rng);
     log.end.next_segment = files.last().map_or(1, |(number, _)| number.saturating_add(1));
-    recovery.check(&filed, segments.is_empty(), look.checked_bytes_max, &mut steps)?;
+    recovery.check(&filed, segments.is_empty(), options.checked_bytes_max, &mut steps)?;
     for (at, segment) in segments.iter().enumerate() {
         let bytes = recovery.adopt(&mut log, segment, segments.get(at + 1))?;
         steps.advance(bytes);
@@ -195,20 +148,19 @@ pub(crate) fn recover(
     recovery.report.segments = filed.covered.len() + segments.len();
     recovery.report.events += filed.events();
     log.end.last_recorded_at = log.index.last_recorded_at();
-    let Recovery { report, unfiled, .. } = recovery;
-    Ok(Recovered { index: log.index, end: log.end, lives: log.lives, unfiled, report })
+    let Recovery { report, unflushed, .. } = recovery;
+    Ok(Recovered { index: log.index, end: log.end, incarnations: log.lives, unflushed, report })
 }
 
-/// Finds the damage that an opening finds by comparing the segments with the index's files. Where
-/// these are of another history than the segments, an opening does not believe them, and there is
-/// none.
+/// Returns the damage that recovery finds by comparing segments with index files. Index files of
+/// another history are ignored, as in recovery.
 pub(crate) fn damage_by_index(disk: &Arc<dyn Disk>) -> Result<Vec<Damage>, OpenError> {
     let mut recovery = Recovery {
         disk: &**disk,
         access: Access::ReadOnly,
         older_segments: Cache::Bypass,
         report: OpenReport::default(),
-        unfiled: Vec::new(),
+        unflushed: Vec::new(),
         swapped: false,
     };
     let files = recovery.files()?;
@@ -220,7 +172,7 @@ pub(crate) fn damage_by_index(disk: &Arc<dyn Disk>) -> Result<Vec<Damage>, OpenE
     Ok(recovery.report.damage)
 }
 
-/// Progress, as it is told.
+/// The progress of one recovery.
 struct Steps<'a> {
     done: u64,
     total: u64,
@@ -238,17 +190,17 @@ pub(crate) fn incarnation_of(header: &SegmentHeader) -> Incarnation {
     Incarnation::new(Uuid::from_bytes(header.incarnation))
 }
 
-/// The log as far as it was adopted.
+/// The adopted part of the log.
 struct Log {
     index: Index,
     end: LogEnd,
-    /// As `end.chain`, unknown right after damage.
+    /// As `end.chain`, or `None` right after damage.
     chain: Option<Chain>,
     lives: Vec<(Incarnation, Position)>,
 }
 
 impl Log {
-    /// The log as far as the index's files cover it; nothing is adopted yet of these segments.
+    /// The log as far as index files cover it, before any of `segments` is adopted.
     fn after(
         filed: &Filed,
         segments: &[Segment],
@@ -263,7 +215,7 @@ impl Log {
         let last = filed.covered.last();
         let incarnation = match (restored, segments.last(), last) {
             (Some(restored), ..) => restored,
-            _ if planted::is(Bug::NewIncarnationEachTime) => {
+            _ if mutated!(NewIncarnationEachTime) => {
                 Incarnation::new(Uuid::from_bytes(rng.bytes()))
             }
             (None, Some(last), _) => incarnation_of(&last.header),
@@ -293,14 +245,14 @@ struct Recovery<'a> {
     access: Access,
     older_segments: Cache,
     report: OpenReport,
-    unfiled: Vec<Covered>,
-    /// Whether a segment was rewritten and no run says so yet.
+    unflushed: Vec<Covered>,
+    /// Whether a segment was rewritten and its run was not yet.
     swapped: bool,
 }
 
 impl Recovery<'_> {
-    /// Makes durable that rewritten segments have their names: a kill may have come between the two.
-    /// What is gone for readers from now on must not come back.
+    /// Makes the renames of rewritten segments durable: a kill may have come between rename and
+    /// sync, and scavenged events must not reappear after a later crash.
     fn sync_names(&self) -> Result<(), OpenError> {
         if self.access == Access::ReadOnly || !self.swapped {
             return Ok(());
@@ -316,7 +268,7 @@ impl Recovery<'_> {
     fn sync(&self, file: &str) -> Result<(), OpenError> {
         match self.access {
             Access::ReadOnly => Ok(()),
-            Access::ReadWrite if planted::is(Bug::AdoptWithoutSync) => Ok(()),
+            Access::ReadWrite if mutated!(AdoptWithoutSync) => Ok(()),
             Access::ReadWrite => self
                 .disk
                 .run(Operation::Sync { file: file.to_owned() })
@@ -338,17 +290,4 @@ impl Recovery<'_> {
 
 fn failed(doing: &str, source: io::Error) -> OpenError {
     OpenError::Io { doing: doing.to_owned(), source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_segments_name_is_its_number_in_sixteen_digits_or_as_many_as_it_takes() {
-        for number in [0, 1, 9, 10, 42, 999, 1_000, 10_u64.pow(16) - 1, 10_u64.pow(16), u64::MAX] {
-            assert_eq!(segment_file(number), format!("{number:016}.seg"));
-            assert_eq!(segment_number(&segment_file(number)), Some(number));
-        }
-    }
 }

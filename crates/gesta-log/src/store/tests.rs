@@ -8,7 +8,7 @@ use gesta_store::{
     ReadStream, StoreError, StreamName, StreamState, TombstoneStream, conformance::block_on,
 };
 
-use super::{LogStore, Looked, Offer, Options, Reply};
+use super::{LogStore, Options, PendingAppend, Precheck, Responder};
 use crate::{ScavengeOptions, verify};
 
 fn event() -> NewEvent {
@@ -21,10 +21,10 @@ fn to(stream: &StreamName) -> Append {
 
 /// Appends as earlier versions did, which did not check that the stream can be deleted.
 fn append_unchecked(store: &LogStore, stream: &StreamName) {
-    let (reply, outcome) = oneshot::channel();
-    let offer = Arc::new(Offer::new(to(stream), Looked::default()));
-    store.offer(&offer, Reply::Future(reply), false).unwrap();
-    block_on(outcome).unwrap().unwrap();
+    let (sender, receiver) = oneshot::channel();
+    let pending = Arc::new(PendingAppend::new(to(stream), Precheck::default()));
+    store.enqueue(&pending, Responder::Future(sender), false).unwrap();
+    block_on(receiver).unwrap().unwrap();
 }
 
 fn open(directory: &Path) -> LogStore {

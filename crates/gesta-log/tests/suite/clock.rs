@@ -50,7 +50,7 @@ fn recorded_time_begins_anew_where_an_operator_says_so_and_goes_on_from_there() 
     let mut anew = at_day(directory.path(), 100, RecordedTime::BeginsAnew);
     anew.append_together(vec![append_to("order-1", "anew")]);
     assert_eq!(ahead_in_days(&anew), 0);
-    while anew.engine.file_some() {}
+    while anew.engine.compact_some() {}
     drop(anew);
     // Later openings continue from the last time, whether it is read from a segment or from an
     // index file.
@@ -58,7 +58,7 @@ fn recorded_time_begins_anew_where_an_operator_says_so_and_goes_on_from_there() 
         let mut later = at_day(directory.path(), day, RecordedTime::GoesOn);
         later.append_together(vec![append_to("order-1", "later")]);
         assert_eq!(days(&later.store), expected);
-        while later.engine.file_some() {}
+        while later.engine.compact_some() {}
     }
     let report = verify(directory.path(), &mut |_| {}).unwrap();
     assert_eq!((report.damage, report.index_damage), (vec![], vec![]));

@@ -13,8 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use gesta_log::{
-    Access, Cache, Disk, Done, Engine, FileDisk, Lane, LogStore, Operation, Options, SystemRng,
-    Turn, verify,
+    Access, Cache, Disk, Done, Engine, EnginePoll, FileDisk, Lane, LogStore, Operation, Options,
+    SystemRng, verify,
 };
 use gesta_store::{
     Append, Appended, Delivery, EventStore, ExpectedRevision, NewEvent, Overload, ReadStream,
@@ -121,16 +121,16 @@ impl EngineFixture {
     fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
         let store = self.store.clone();
         let mut answer = store.append(append);
-        self.engine.turn();
+        self.engine.poll();
         match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => answer,
             Poll::Pending => panic!("no answer"),
         }
     }
 
-    fn idle(&mut self) -> Turn {
+    fn idle(&mut self) -> EnginePoll {
         self.clock.pass(Duration::from_secs(1));
-        self.engine.turn()
+        self.engine.poll()
     }
 }
 
@@ -292,7 +292,11 @@ fn a_writer_that_waits_for_a_segment_does_not_spin() {
     let store = fixture.store.clone();
     let _waiting = store.append(big("order-1", 7_000));
     fixture.clock.pass(Duration::from_secs(1));
-    assert_eq!(fixture.engine.turn(), Turn::Wait, "nothing can be done before the disk answers");
+    assert_eq!(
+        fixture.engine.poll(),
+        EnginePoll::Idle,
+        "nothing can be done before the disk answers"
+    );
 }
 
 #[test]

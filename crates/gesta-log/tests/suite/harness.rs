@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use gesta_log::{Access, Clock, Engine, FileDisk, LogStore, OpenReport, Options, SystemRng, Turn};
+use gesta_log::{
+    Access, Clock, Engine, EnginePoll, FileDisk, LogStore, OpenReport, Options, SystemRng,
+};
 use gesta_store::{
     Append, Appended, EventId, EventStore, EventType, ExpectedRevision, NewEvent, ReadAll,
     RecordedAt, RecordedEvent, StoreError, StoreFuture, StreamName, conformance::block_on,
@@ -137,19 +139,21 @@ impl TurnedStore {
     ) -> Result<T, StoreError> {
         let mut context = Context::from_waker(Waker::noop());
         loop {
-            let turn = self.engine.turn();
+            let turn = self.engine.poll();
             match (answer.as_mut().poll(&mut context), turn) {
                 (Poll::Ready(answer), _) => return answer,
-                (Poll::Pending, Turn::At(time)) => self.clock.pass(time - self.clock.elapsed()),
+                (Poll::Pending, EnginePoll::WakeAt(time)) => {
+                    self.clock.pass(time - self.clock.elapsed())
+                }
                 (Poll::Pending, _) => std::thread::yield_now(),
             }
         }
     }
 
     /// Advances the clock by a second without requests.
-    pub(crate) fn idle(&mut self) -> Turn {
+    pub(crate) fn idle(&mut self) -> EnginePoll {
         self.clock.pass(Duration::from_secs(1));
-        self.engine.turn()
+        self.engine.poll()
     }
 }
 

@@ -134,10 +134,10 @@ fn segments_without_events_are_merged_with_their_neighbours_and_gone_then() {
     let small =
         Options { segment_bytes_first: 8 << 10, segment_bytes_max: 8 << 10, ..Options::default() };
     let mut turned = TurnedStore::open(store.path(), small);
-    while turned.engine.file_some() {}
+    while turned.engine.compact_some() {}
     for _ in 0..3 {
         turned.append_together(vec![append_to("order-1", &"x".repeat(3_000))]);
-        while turned.engine.file_some() {}
+        while turned.engine.compact_some() {}
     }
     drop(turned);
     let files = run_files(store.path());

@@ -101,7 +101,7 @@ fn a_reader_written_from_the_page_lists_every_event_of_a_killed_store_and_of_an_
     let all = read_all(&again.store).unwrap();
     let TurnedStore { mut engine, store, .. } = again;
     drop(store);
-    while engine.turn() != gesta_log::Turn::Ended {}
+    while engine.poll() != gesta_log::EnginePoll::Closed {}
     drop(engine);
 
     for (directory, events) in [(killed.path(), &events), (directory.path(), &all)] {

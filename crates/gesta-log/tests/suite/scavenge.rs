@@ -282,7 +282,7 @@ fn what_is_too_many_or_too_old_goes_and_what_is_not_stays() {
     while segment_files(directory.path()).len() < 6 {
         turned.append_together(vec![of("filler-1")]);
     }
-    while turned.engine.file_some() {}
+    while turned.engine.compact_some() {}
     let before = read_all(&turned.store).unwrap();
     scavenge(&turned.store);
     let left = |stream: &str| {

@@ -109,7 +109,7 @@ impl Scene {
     fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
         let store = self.store.clone();
         let mut answer = store.append(append);
-        self.engine.turn();
+        self.engine.poll();
         match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => answer,
             Poll::Pending => panic!("no answer"),
@@ -198,7 +198,7 @@ fn an_append_whose_streams_cannot_be_looked_up_is_refused_for_certain() {
     for number in 0..4 {
         harness.append(large(&number.to_string())).unwrap();
     }
-    while harness.engine.file_some() {}
+    while harness.engine.compact_some() {}
     *harness.disk.failing_reads.lock().unwrap() = Some((Errno::MFILE, ""));
     let refused = harness.append(append_to("order-1", "refused")).unwrap_err();
     assert!(matches!(refused, StoreError::Overloaded(Overload::System { .. })), "{refused}");
@@ -213,7 +213,7 @@ fn a_store_that_lacks_something_while_it_is_opened_does_not_take_its_index_for_d
     for number in 0..4 {
         harness.append(large(&number.to_string())).unwrap();
     }
-    while harness.engine.file_some() {}
+    while harness.engine.compact_some() {}
     drop(harness);
     let index = std::fs::read(directory.path().join("INDEX")).unwrap();
     let disk = Arc::new(ShortageDisk {

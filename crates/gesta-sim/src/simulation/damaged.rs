@@ -327,7 +327,7 @@ fn check_refuses_appends(engine: &mut Engine, store: &LogStore) -> CheckResult {
     let mut outcome = store.append(append);
     // The refusal may come at once or with the next turn.
     let early = poll_once(outcome.as_mut());
-    engine.turn();
+    engine.poll();
     let answer = early.or_else(|| poll_once(outcome.as_mut()));
     ensure(matches!(answer, Some(Err(StoreError::Corrupt(_)))), || {
         format!("a damaged store accepted an append: {answer:?}")

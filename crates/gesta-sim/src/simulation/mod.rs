@@ -15,7 +15,7 @@ mod subscriber;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use gesta_log::Turn;
+use gesta_log::EnginePoll;
 use gesta_store::{
     Checkpoint, EventStore, Head, Incarnation, Position, StreamName, StreamState, Visibility,
 };
@@ -260,14 +260,14 @@ impl Simulation {
         (self.model.kind(number) == AppendKind::Valid).then_some(number)
     }
 
-    fn turn(&mut self, session: &mut Session) -> CheckResult<Turn> {
+    fn turn(&mut self, session: &mut Session) -> CheckResult<EnginePoll> {
         let (turn, answers) = session.turn(&mut self.model, &self.disk)?;
         for answered in &answers {
             self.count(answered);
         }
         self.deadline = match turn {
-            Turn::At(deadline) => Some(deadline),
-            Turn::Wait | Turn::Ended => None,
+            EnginePoll::WakeAt(deadline) => Some(deadline),
+            EnginePoll::Idle | EnginePoll::Closed => None,
         };
         Ok(turn)
     }
@@ -413,9 +413,11 @@ impl Simulation {
             // completions.
             let idle = !self.disk.step();
             match turn {
-                Turn::At(deadline) if idle => self.clock.advance_to(deadline),
-                Turn::Wait | Turn::Ended if idle && session.unanswered() == 0 => return Ok(()),
-                Turn::At(_) | Turn::Wait | Turn::Ended => {}
+                EnginePoll::WakeAt(deadline) if idle => self.clock.advance_to(deadline),
+                EnginePoll::Idle | EnginePoll::Closed if idle && session.unanswered() == 0 => {
+                    return Ok(());
+                }
+                EnginePoll::WakeAt(_) | EnginePoll::Idle | EnginePoll::Closed => {}
             }
         }
         let unanswered = session.unanswered();

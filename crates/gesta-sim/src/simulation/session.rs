@@ -5,7 +5,7 @@
 
 use std::{fmt, future::Future, pin::Pin};
 
-use gesta_log::{Engine, LogStore, Turn};
+use gesta_log::{Engine, EnginePoll, LogStore};
 use gesta_store::{Append, Appended, Checkpoint, EventStore, StoreError};
 
 use super::{
@@ -102,7 +102,7 @@ impl Session {
 
     /// Lets the engine flush or compact part of its index. Returns `false` if nothing is left.
     pub(crate) fn flush_some(&mut self, disk: &SimDisk) -> bool {
-        disk.while_flushing(|| self.engine.file_some())
+        disk.while_flushing(|| self.engine.compact_some())
     }
 
     /// Turns the engine and checks its answers.
@@ -110,9 +110,9 @@ impl Session {
         &mut self,
         model: &mut Model,
         disk: &SimDisk,
-    ) -> CheckResult<(Turn, Vec<AttemptAnswer>)> {
+    ) -> CheckResult<(EnginePoll, Vec<AttemptAnswer>)> {
         let write_had_failed = disk.write_has_failed();
-        let turn = self.engine.turn();
+        let turn = self.engine.poll();
         // The engine learned of the failure in this turn: only later submissions must fail.
         self.write_failed |= write_had_failed;
         let observed = ObservedFaults {
@@ -199,7 +199,7 @@ impl Closing {
     /// Turns the engine until it stops.
     pub(crate) fn finish(mut self, mut step: impl FnMut()) -> CheckResult {
         for _ in 0..CLOSING_TURNS_MAX {
-            if matches!(self.engine.turn(), Turn::Ended) {
+            if matches!(self.engine.poll(), EnginePoll::Closed) {
                 return Ok(());
             }
             step();

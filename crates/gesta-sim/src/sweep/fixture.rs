@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use gesta_log::{Engine, EventPlace, LogStore, Options, Rng, Turn};
+use gesta_log::{Engine, EnginePoll, EventPlace, LogStore, Options, Rng};
 use gesta_store::{
     Append, Appended, EventId, EventStore, EventType, ExpectedRevision, NewEvent, Position,
     ReadAll, RecordedEvent, StoreFuture, StreamName, Tag,
@@ -79,10 +79,10 @@ pub(super) fn build_store(bytes_min: usize, shutdown: Shutdown) -> CheckResult<S
     if shutdown == Shutdown::Closed {
         drop(store);
         // Without handles, the engine writes the close frame and stops.
-        while engine.turn() != Turn::Ended {}
+        while engine.poll() != EnginePoll::Closed {}
         let files = disk.snapshot();
         snapshots.insert(last.clone(), SealSnapshot { files, events: events.len(), last });
-        while engine.file_some() {}
+        while engine.compact_some() {}
     }
     Ok(StoreFixture { files: disk.snapshot(), events, places, snapshots, clock })
 }
@@ -158,7 +158,7 @@ impl StoreBuilder {
         self.append(&sizes)?;
         if self.rng.percent(10) {
             self.clock.advance(options(0).close_after);
-            self.engine.turn();
+            self.engine.poll();
         }
         Ok(())
     }
@@ -187,14 +187,14 @@ impl StoreBuilder {
         let mut head = Position::START;
         for mut answer in answers {
             head = loop {
-                let turn = self.engine.turn();
+                let turn = self.engine.poll();
                 match (poll_once(answer.as_mut()), turn) {
                     (Some(Ok(appended)), _) => break appended.position,
                     (Some(Err(error)), _) => {
                         return Err(Violation(format!("append failed: {error}")));
                     }
-                    (None, Turn::At(time)) => self.clock.advance_to(time),
-                    (None, Turn::Wait | Turn::Ended) => {
+                    (None, EnginePoll::WakeAt(time)) => self.clock.advance_to(time),
+                    (None, EnginePoll::Idle | EnginePoll::Closed) => {
                         return Err(Violation("an append was never answered".to_owned()));
                     }
                 }
@@ -214,8 +214,8 @@ impl StoreBuilder {
         let events = usize::try_from(head.number()).expect("there are few");
         self.snapshots.insert(ended, SealSnapshot { files: self.disk.snapshot(), events, last });
         // Flush the sealed segment, which the snapshot still lacks in its index.
-        let filed = self.engine.file_some();
-        while self.engine.file_some() {}
+        let filed = self.engine.compact_some();
+        while self.engine.compact_some() {}
         ensure(filed, || "a sealed segment was not flushed".to_owned())
     }
 }

@@ -42,7 +42,7 @@ use std::{
     time::Duration,
 };
 
-use gesta_log::{Clock, SystemClock, planted};
+use gesta_log::{Clock, SystemClock, mutations};
 
 pub use self::fixture::Shutdown;
 use self::{
@@ -145,7 +145,7 @@ pub fn sweep(options: SweepOptions) -> Result<SweepReport, String> {
     let results: Vec<Result<SweepReport, String>> = thread::scope(|scope| {
         let begin = |own| {
             // Mutations are enabled per thread.
-            let plant_there = planted::carry();
+            let plant_there = mutations::carry();
             scope.spawn(move || {
                 plant_there();
                 share(own, cores)

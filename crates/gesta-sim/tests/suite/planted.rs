@@ -3,14 +3,14 @@
 //! `RUSTFLAGS="--cfg gesta_planted" cargo test -p gesta-sim planted`, with a separate target
 //! directory.
 
-use gesta_log::planted::{Bug, plant};
+use gesta_log::mutations::{Mutation, plant};
 use gesta_sim::{Coverage, Failure, Shutdown, SweepOptions, run, seeds, sweep};
 
 /// Seeds within which each mutation must be caught.
 const SEEDS: u64 = 2_000;
 
 /// Returns the failure of the first seed that catches a mutation.
-fn caught(bug: Bug) -> Option<Failure> {
+fn caught(bug: Mutation) -> Option<Failure> {
     plant(Some(bug));
     let failure = (0..SEEDS).find_map(|seed| run(seed).err());
     plant(None);
@@ -21,7 +21,7 @@ fn caught(bug: Bug) -> Option<Failure> {
 #[expect(clippy::print_stdout, reason = "which seed caught what is what the test is read for")]
 fn each_planted_bug_is_caught() {
     let mut survived = Vec::new();
-    for bug in Bug::DURABILITY.iter().copied() {
+    for bug in Mutation::DURABILITY.iter().copied() {
         match caught(bug) {
             Some(Failure { seed, violation, .. }) => println!("{bug:?}: seed {seed}: {violation}"),
             None => survived.push(bug),
@@ -36,12 +36,12 @@ fn without_a_planted_bug_the_same_seeds_break_no_promise() {
 }
 
 /// Mutations that a sweep of a closed store can catch.
-const SEEN_BY_A_SWEEP: [Bug; 5] = [
-    Bug::TruncateAtFirstBadFrame,
-    Bug::AdoptPastAHole,
-    Bug::NoChecksumOfARecord,
-    Bug::MarkInTheSectorBefore,
-    Bug::ZerosOverTheTornTail,
+const SEEN_BY_A_SWEEP: [Mutation; 5] = [
+    Mutation::TruncateAtFirstBadFrame,
+    Mutation::AdoptPastAHole,
+    Mutation::NoChecksumOfARecord,
+    Mutation::MarkInTheSectorBefore,
+    Mutation::ZerosOverTheTornTail,
 ];
 
 #[test]

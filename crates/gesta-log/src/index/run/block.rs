@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::RunError;
 use crate::{
     format::{Malformed, Seed},
-    planted::{self, Bug},
+    mutations::mutated,
 };
 
 pub(super) const BLOCK_BYTES: usize = 4_096;
@@ -59,7 +59,7 @@ impl Block {
         let (content, rest) = bytes.split_at_checked(CHECKSUM_AT).ok_or(Malformed::Short)?;
         let checksum = rest.try_into().map_err(|_| Malformed::Short)?;
         let sound = u32::from_le_bytes(checksum) == seed.of(offset(number), content);
-        if !sound && !planted::is(Bug::NoChecksumOfABlock) {
+        if !sound && !mutated!(NoChecksumOfABlock) {
             return Err(Malformed::Checksum("block"));
         }
         Ok(Self(bytes))

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     disk::{Disk, Operation},
     format::{Malformed, Seed},
-    planted::{self, Bug},
+    mutations::mutated,
 };
 
 /// Size of a write.
@@ -150,7 +150,7 @@ impl<'a> BlockWriter<'a> {
     pub(super) fn end(&mut self, footer: &[u8], seed: Seed) -> Result<(), RunError> {
         self.add_with(BlockKind::Footer, footer, seed)?;
         self.write()?;
-        if planted::is(Bug::RunNamedBeforeSync) {
+        if mutated!(RunNamedBeforeSync) {
             return Ok(());
         }
         self.sync()

@@ -1,0 +1,130 @@
+//! The engine: recovery, the commit loop and the compactor of one store, put together.
+//!
+//! A store on real files runs them on threads ([`threads`](super::threads)); a simulation polls
+//! them by itself through [`Engine`].
+
+use std::sync::{Arc, PoisonError};
+
+use tracing::{error, info, warn};
+
+use super::LogStore;
+use crate::{
+    clock::{Clock, Rng},
+    commit::{CommitLoop, EnginePoll},
+    disk::{Cache, Disk},
+    index::{BlockCache, Covered},
+    maintenance::compaction::{Compactor, CompactorConfig, SharedCompactor},
+    options::{OpenError, OpenReport, Options, RecordedTime},
+    published::Published,
+    read::Reader,
+    recovery::{self, LogEnd, Recovered, RecoveryOptions},
+    segment::is_unfinished_preallocation,
+    sync::Mutex,
+};
+
+/// The writing side of a store without threads, for simulations: nothing happens unless it is
+/// polled.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) commit_loop: CommitLoop,
+    pub(super) compactor: SharedCompactor,
+}
+
+impl Engine {
+    /// Recovers the contents of the disk; returns the engine and the store that it drives.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing was changed.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        mut rng: Box<dyn Rng>,
+        options: Options,
+    ) -> Result<(Self, LogStore), OpenError> {
+        let compactor_rng = rng.fork();
+        let RecoveredStore { reader, mut end, unflushed, cache, report } =
+            recover(disk, clock, &mut *rng, &options)?;
+        if options.recorded_time == RecordedTime::BeginsAnew {
+            end.last_recorded_at = None;
+        }
+        // A damaged store is read-only: do not schedule index flushes.
+        let unflushed = if report.damage.is_empty() { unflushed } else { Vec::new() };
+        let unfinished = unfinished_segments(&*reader.disk)?;
+        let config =
+            CompactorConfig { store: end.store, rng: compactor_rng, cache, unflushed, unfinished };
+        let compactor =
+            Compactor::new(Arc::clone(&reader.disk), Arc::clone(&reader.published), config);
+        let sealed = Arc::clone(compactor.sealed());
+        let compactor = Arc::new(Mutex::new(compactor));
+        let commit_loop = CommitLoop::new(reader.clone(), end, rng, options.clone(), sealed);
+        let queue = Arc::clone(commit_loop.queue());
+        let completions = Arc::clone(commit_loop.completions());
+        let scavenging = Some(Arc::clone(&compactor));
+        let store = LogStore::new(reader, queue, completions, options, report, scavenging);
+        Ok((Self { commit_loop, compactor }, store))
+    }
+
+    /// Processes all queued appends and completions as far as possible without waiting.
+    pub fn poll(&mut self) -> EnginePoll {
+        self.commit_loop.poll()
+    }
+
+    /// Runs one step of index maintenance: flushes a segment or merges runs. Returns whether there
+    /// was something to do.
+    pub fn compact_some(&mut self) -> bool {
+        let mut compactor = self.compactor.lock().unwrap_or_else(PoisonError::into_inner);
+        compactor.flush_segment() || compactor.compact_runs()
+    }
+}
+
+/// State produced by recovery, shared by the reader and the commit loop.
+pub(super) struct RecoveredStore {
+    pub(super) reader: Reader,
+    pub(super) end: LogEnd,
+    unflushed: Vec<Covered>,
+    cache: Arc<BlockCache>,
+    pub(super) report: OpenReport,
+}
+
+/// Recovers the contents of a disk.
+pub(super) fn recover(
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    rng: &mut dyn Rng,
+    options: &Options,
+) -> Result<RecoveredStore, OpenError> {
+    let cache = Arc::new(BlockCache::new(options.index_cache_bytes_max));
+    let recovery = RecoveryOptions {
+        access: options.access,
+        older_segments: Cache::Use,
+        index_files: Some(Arc::clone(&cache)),
+        checked_bytes_max: options.checked_bytes_max,
+    };
+    let Recovered { index, end, incarnations, unflushed, report } =
+        recovery::recover(&disk, rng, &recovery, &mut |_| {})?;
+    log_report(&report);
+    let damage = report.damage.clone();
+    let published = Published::new(index, damage, incarnations, options.tail_bytes_max);
+    let reader = Reader { disk, clock, published: Arc::new(published), follower: None };
+    Ok(RecoveredStore { reader, end, unflushed, cache, report })
+}
+
+/// Lists segments that earlier processes had not finished preallocating when they ended.
+fn unfinished_segments(disk: &dyn Disk) -> Result<Vec<String>, OpenError> {
+    let failed = |source| OpenError::Io { doing: "list the directory".to_owned(), source };
+    let mut files = disk.list().map_err(failed)?;
+    files.retain(|file| is_unfinished_preallocation(file));
+    Ok(files)
+}
+
+fn log_report(report: &OpenReport) {
+    for damage in &report.damage {
+        error!(%damage, "the store is damaged; writes are refused");
+    }
+    if let Some(torn) = &report.torn {
+        warn!(%torn, "a write was cut short; it was never acknowledged and is not adopted");
+    }
+    if let Some(unmarked) = &report.unmarked {
+        info!(%unmarked, "the last events before a crash");
+    }
+}
