@@ -1,10 +1,10 @@
-//! Runs answer as the model does, written from memory and merged in any way.
+//! Written and merged runs answer as the model does.
 
 use gesta_store::Direction;
 
 use super::{
-    Chance, MemoryDisk, merge,
-    model::{Model, Story, segments},
+    RecordingDisk, TestRng, merge,
+    model::{Model, SegmentShape, segments},
     write,
 };
 use crate::{
@@ -15,9 +15,9 @@ use crate::{
 #[test]
 fn a_run_answers_as_its_segment_would() {
     for seed in 0..12 {
-        let story = Story { seed, segments: 1, events_max: 3_000, streams: 1_000 };
-        for contents in segments(story) {
-            let disk = MemoryDisk::default();
+        let shape = SegmentShape { seed, segments: 1, events_max: 3_000, streams: 1_000 };
+        for contents in segments(shape) {
+            let disk = RecordingDisk::default();
             let run = write(&disk, &contents);
             Model::of(&[contents]).check(&run, &disk).unwrap();
         }
@@ -27,14 +27,14 @@ fn a_run_answers_as_its_segment_would() {
 #[test]
 fn merged_runs_answer_as_all_their_segments_would() {
     for seed in 100..112 {
-        let mut chance = Chance(seed);
-        let story = Story { seed, segments: 2 + seed % 9, events_max: 900, streams: 400 };
-        let segments = segments(story);
-        let disk = MemoryDisk::default();
+        let mut rng = TestRng(seed);
+        let shape = SegmentShape { seed, segments: 2 + seed % 9, events_max: 900, streams: 400 };
+        let segments = segments(shape);
+        let disk = RecordingDisk::default();
         let mut runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
         while runs.len() > 1 {
-            let first = chance.below(runs.len() as u64 - 1) as usize;
-            let last = first + 1 + chance.below((runs.len() - first - 1) as u64) as usize;
+            let first = rng.below(runs.len() as u64 - 1) as usize;
+            let last = first + 1 + rng.below((runs.len() - first - 1) as u64) as usize;
             let merged = merge(&disk, &runs[first..=last]);
             runs.splice(first..=last, [merged]);
         }
@@ -44,8 +44,8 @@ fn merged_runs_answer_as_all_their_segments_would() {
 
 #[test]
 fn runs_that_are_merged_as_planned_stay_few_and_answer_as_before() {
-    let segments = segments(Story { seed: 77, segments: 70, events_max: 60, streams: 90 });
-    let disk = MemoryDisk::default();
+    let segments = segments(SegmentShape { seed: 77, segments: 70, events_max: 60, streams: 90 });
+    let disk = RecordingDisk::default();
     let mut runs = Vec::new();
     for contents in &segments {
         runs.push(write(&disk, contents));
@@ -62,11 +62,11 @@ fn runs_that_are_merged_as_planned_stay_few_and_answer_as_before() {
 
 #[test]
 fn long_lists_and_many_names_are_found_through_several_levels() {
-    let story = Story { seed: 42, segments: 3, events_max: 30_000, streams: 20_000 };
-    let segments = segments(story);
+    let shape = SegmentShape { seed: 42, segments: 3, events_max: 30_000, streams: 20_000 };
+    let segments = segments(shape);
     let most = segments.iter().map(|segment| segment.offsets.len()).max().unwrap();
     assert!(most > 128 * 128, "{most} events need more than one level of branches");
-    let disk = MemoryDisk::default();
+    let disk = RecordingDisk::default();
     let runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
     let merged = merge(&disk, &runs);
     Model::of(&segments).check(&merged, &disk).unwrap();
@@ -78,8 +78,8 @@ fn a_run_on_real_files_answers_as_in_memory() {
     let directory = tempfile::tempdir().unwrap();
     let disk = FileDisk::open(directory.path(), Access::ReadWrite).unwrap();
     assert_eq!(IndexManifest::read(&disk).unwrap(), None);
-    let story = Story { seed: 7, segments: 2, events_max: 500, streams: 100 };
-    let segments = segments(story);
+    let shape = SegmentShape { seed: 7, segments: 2, events_max: 500, streams: 100 };
+    let segments = segments(shape);
     let runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
     let merged = merge(&disk, &runs);
     let manifest = IndexManifest { store: merged.store(), runs: vec![merged.manifest_entry()] };
@@ -94,9 +94,9 @@ fn a_run_on_real_files_answers_as_in_memory() {
 
 #[test]
 fn a_cursor_on_a_cold_cache_reads_each_block_of_a_list_once() {
-    let story = Story { seed: 42, segments: 1, events_max: 30_000, streams: 2_000 };
-    let contents = segments(story).remove(0);
-    let disk = MemoryDisk::default();
+    let shape = SegmentShape { seed: 42, segments: 1, events_max: 30_000, streams: 2_000 };
+    let contents = segments(shape).remove(0);
+    let disk = RecordingDisk::default();
     let run = write(&disk, &contents);
     let longest = contents.terms.iter().max_by_key(|term| term.postings.as_slice().len()).unwrap();
     let found = run.find(&disk, longest.hash).unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Damage is found, and nothing that is on disk makes a decoder panic.
+//! Damage to any block is detected, and no bytes on disk make a decoder panic.
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -6,8 +6,8 @@ use bytes::Bytes;
 use gesta_store::{Direction, StreamName};
 
 use super::{
-    Chance, MemoryDisk, cache, merge,
-    model::{Model, Story, segments},
+    RecordingDisk, TestRng, cache, merge,
+    model::{Model, SegmentShape, segments},
     origin, write,
 };
 use crate::{
@@ -23,9 +23,10 @@ use crate::{
 };
 
 /// A run with blocks of every kind.
-fn small() -> (MemoryDisk, Arc<Run>, Vec<RunContents>) {
-    let disk = MemoryDisk::default();
-    let mut segments = segments(Story { seed: 11, segments: 2, events_max: 400, streams: 40 });
+fn small() -> (RecordingDisk, Arc<Run>, Vec<RunContents>) {
+    let disk = RecordingDisk::default();
+    let mut segments =
+        segments(SegmentShape { seed: 11, segments: 2, events_max: 400, streams: 40 });
     let large = StreamMetaDelta { metadata: Some(vec![b'x'; 9_000].into()), tombstoned: true };
     segments[0].stream_meta.push((StreamName::new("order-large").unwrap(), large));
     let runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
@@ -66,10 +67,10 @@ fn a_run_with_a_flipped_bit_answers_rightly_or_says_that_it_is_damaged() {
     let (disk, run, segments) = small();
     let model = Model::of(&segments);
     let good = disk.file(&run.name().file());
-    let mut chance = Chance(5);
+    let mut rng = TestRng(5);
     for number in 0..good.len() / BLOCK_BYTES {
         let mut bad = good.clone();
-        let bit = chance.below(BLOCK_BYTES as u64 * 8) as usize;
+        let bit = rng.below(BLOCK_BYTES as u64 * 8) as usize;
         bad[number * BLOCK_BYTES + bit / 8] ^= 1 << (bit % 8);
         disk.put(&run.name().file(), bad);
         let asked = Run::open(&disk, run.name(), cache()).map(Arc::new).and_then(|run| {
@@ -129,7 +130,7 @@ fn a_newer_run_is_left_alone() {
     assert!(matches!(Run::open(&disk, run.name(), cache()), Err(RunError::Newer { .. })));
 }
 
-/// Changes a block and makes its checksum fit again.
+/// Mutates a block and makes its checksum valid again.
 fn rewrite(file: &mut [u8], number: usize, seed: Seed, change: impl FnOnce(&mut [u8])) {
     let start = number * BLOCK_BYTES;
     let content = &mut file[start..start + BLOCK_BYTES - 4];
@@ -143,17 +144,17 @@ fn whatever_a_block_says_nothing_panics() {
     let (disk, run, segments) = small();
     let good = disk.file(&run.name().file());
     let blocks = good.len() / BLOCK_BYTES;
-    let mut chance = Chance(99);
+    let mut rng = TestRng(99);
     for _ in 0..6_000 {
         let mut bad = good.clone();
-        let number = chance.below(blocks as u64) as usize;
+        let number = rng.below(blocks as u64) as usize;
         let seed = if number + 1 == blocks { Footer::own_seed() } else { run.seed };
         rewrite(&mut bad, number, seed, |block| {
-            for _ in 0..1 + chance.below(3) {
+            for _ in 0..1 + rng.below(3) {
                 // Counts and lengths are at the front.
-                let reach = if chance.one_in(2) { 64 } else { block.len() as u64 - 1 };
-                let at = 1 + chance.below(reach) as usize;
-                block[at] = if chance.one_in(3) { 0xff } else { chance.next() as u8 };
+                let reach = if rng.one_in(2) { 64 } else { block.len() as u64 - 1 };
+                let at = 1 + rng.below(reach) as usize;
+                block[at] = if rng.one_in(3) { 0xff } else { rng.next() as u8 };
             }
         });
         disk.put(&run.name().file(), bad);
@@ -164,7 +165,7 @@ fn whatever_a_block_says_nothing_panics() {
     }
 }
 
-/// Asks much and ignores the answers.
+/// Performs many lookups and ignores the answers.
 fn ask(run: &Run, disk: &dyn Disk, segments: &[RunContents]) {
     for term in segments.iter().flat_map(|segment| &segment.terms).step_by(3) {
         if let Ok(Some(found)) = run.find(disk, term.hash) {
@@ -197,7 +198,7 @@ fn manifest() -> IndexManifest {
 
 #[test]
 fn any_flipped_bit_of_the_manifest_is_found_and_so_is_a_cut() {
-    let disk = MemoryDisk::default();
+    let disk = RecordingDisk::default();
     manifest().write(&disk).unwrap();
     let good = disk.file("INDEX");
     assert_eq!(IndexManifest::read(&disk).unwrap(), Some(manifest()));
@@ -217,7 +218,7 @@ fn any_flipped_bit_of_the_manifest_is_found_and_so_is_a_cut() {
 
 #[test]
 fn a_newer_manifest_and_one_that_contradicts_itself_are_told_apart() {
-    let disk = MemoryDisk::default();
+    let disk = RecordingDisk::default();
     manifest().write(&disk).unwrap();
     let good = disk.file("INDEX");
     let changed = |at: usize, to: u8| {

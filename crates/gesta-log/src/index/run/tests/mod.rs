@@ -1,6 +1,5 @@
-//! Runs against a naive model, on a disk in memory.
-//!
-//! Owns: what the tests of runs share. Always holds: the same seed, the same story.
+//! Tests of runs against a naive model, on a disk in memory. Everything is generated from a seed
+//! and repeatable.
 
 mod answers;
 mod damage;
@@ -21,11 +20,11 @@ use super::{
 };
 use crate::disk::{Cache, Disk, Done, Lane, Operation};
 
-/// Chance from a seed (SplitMix64).
+/// A generator of random numbers (SplitMix64).
 #[derive(Debug)]
-struct Chance(u64);
+struct TestRng(u64);
 
-impl Chance {
+impl TestRng {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -42,15 +41,15 @@ impl Chance {
     }
 }
 
-/// Files in memory; every operation is noted, and the one with a number may fail.
+/// Files in memory. Records every operation, and makes a chosen one fail.
 #[derive(Debug, Default)]
-struct MemoryDisk {
+struct RecordingDisk {
     files: Mutex<BTreeMap<String, Vec<u8>>>,
     operations: Mutex<Vec<Operation>>,
     failing: Option<usize>,
 }
 
-impl MemoryDisk {
+impl RecordingDisk {
     fn file(&self, name: &str) -> Vec<u8> {
         self.files.lock().unwrap()[name].clone()
     }
@@ -87,7 +86,7 @@ impl MemoryDisk {
     }
 }
 
-impl Disk for MemoryDisk {
+impl Disk for RecordingDisk {
     fn list(&self) -> io::Result<Vec<String>> {
         Ok(self.files.lock().unwrap().keys().cloned().collect())
     }

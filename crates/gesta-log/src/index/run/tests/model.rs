@@ -1,4 +1,4 @@
-//! Segments as chance makes them, what a run of them must answer, and asking it everything.
+//! Generated segments, the expected answers of their runs, and a check of every lookup.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +10,13 @@ use super::{
         Covered, LookupHint, Positions, PostingsCursor, Run, RunContents, RunError, RunLocation,
         StreamMetaDelta, Term, TermHash, TermKey, TermMatch, TermPostings,
     },
-    Chance, STORE,
+    STORE, TestRng,
 };
 use crate::disk::Disk;
 
 /// The shape of generated segments.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Story {
+pub(super) struct SegmentShape {
     pub(super) seed: u64,
     pub(super) segments: u64,
     pub(super) events_max: u64,
@@ -25,40 +25,40 @@ pub(super) struct Story {
 
 type Terms = BTreeMap<TermHash, (u64, Vec<u64>)>;
 
-/// Makes the contents of segments that follow each other.
-pub(super) fn segments(story: Story) -> Vec<RunContents> {
-    let mut chance = Chance(story.seed);
+/// Generates the contents of consecutive segments.
+pub(super) fn segments(shape: SegmentShape) -> Vec<RunContents> {
+    let mut rng = TestRng(shape.seed);
     let (mut number, mut position) = (1, 1);
     let mut revisions = BTreeMap::new();
     let mut segments = Vec::new();
-    for _ in 0..story.segments {
-        let contents = segment(&mut chance, story, number, position, &mut revisions);
-        number += 1 + chance.below(3);
-        position = contents.covered.end + if chance.one_in(3) { chance.below(100) } else { 0 };
+    for _ in 0..shape.segments {
+        let contents = segment(&mut rng, shape, number, position, &mut revisions);
+        number += 1 + rng.below(3);
+        position = contents.covered.end + if rng.one_in(3) { rng.below(100) } else { 0 };
         segments.push(contents);
     }
     segments
 }
 
 fn segment(
-    chance: &mut Chance,
-    story: Story,
+    rng: &mut TestRng,
+    shape: SegmentShape,
     number: u64,
     first: u64,
     revisions: &mut BTreeMap<StreamName, u64>,
 ) -> RunContents {
     let key = TermKey::new(STORE);
-    let events = if chance.one_in(8) { 0 } else { 1 + chance.below(story.events_max) };
-    let covered = covered(chance, number, first, events);
+    let events = if rng.one_in(8) { 0 } else { 1 + rng.below(shape.events_max) };
+    let covered = covered(rng, number, first, events);
     let mut terms = Terms::new();
     let (mut names, mut categories) = (Vec::new(), BTreeSet::new());
     let (mut offsets, mut offset) = (Vec::new(), 4_200);
     let mut append_left = 0;
     for position in first..first + events {
         offsets.push(offset);
-        let reach = if chance.one_in(50) { 100_000 } else { 300 };
-        offset += 150 + chance.below(reach) as u32;
-        let stream = stream(chance, story.streams);
+        let reach = if rng.one_in(50) { 100_000 } else { 300 };
+        offset += 150 + rng.below(reach) as u32;
+        let stream = stream(rng, shape.streams);
         let revision = revisions.entry(stream.clone()).or_insert(0);
         if *revision == 0 {
             names.push(stream.clone());
@@ -72,21 +72,21 @@ fn segment(
             add(Term::Category(&category), 0);
             categories.insert(category);
         }
-        let event_type = EventType::new(format!("type-{}", chance.below(3).min(1))).unwrap();
+        let event_type = EventType::new(format!("type-{}", rng.below(3).min(1))).unwrap();
         add(Term::EventType(&event_type), 0);
-        let mut tags = BTreeSet::from([chance.below(500), chance.below(500)]);
-        tags.retain(|_| !chance.one_in(3));
+        let mut tags = BTreeSet::from([rng.below(500), rng.below(500)]);
+        tags.retain(|_| !rng.one_in(3));
         for tag in tags {
             add(Term::Tag(&Tag::of("tag", &tag.to_string()).unwrap()), 0);
         }
         if append_left == 0 {
-            append_left = 1 + chance.below(4);
-            let id = EventId::from(Uuid::from_u64_pair(chance.next(), chance.next()));
+            append_left = 1 + rng.below(4);
+            let id = EventId::from(Uuid::from_u64_pair(rng.next(), rng.next()));
             add(Term::Append(id), append_left);
         }
         append_left -= 1;
     }
-    let stream_meta = stream_meta(chance, story.streams);
+    let stream_meta = stream_meta(rng, shape.streams);
     let terms = terms.into_iter();
     let terms = terms.map(|(hash, (first_ordinal, postings))| TermPostings {
         hash,
@@ -97,7 +97,7 @@ fn segment(
         },
     });
     let mut terms: Vec<_> = terms.collect();
-    let turn = chance.below(1 + terms.len() as u64) as usize;
+    let turn = rng.below(1 + terms.len() as u64) as usize;
     terms.rotate_left(turn);
     RunContents {
         covered,
@@ -109,22 +109,22 @@ fn segment(
     }
 }
 
-fn covered(chance: &mut Chance, number: u64, first: u64, events: u64) -> Covered {
+fn covered(rng: &mut TestRng, number: u64, first: u64, events: u64) -> Covered {
     Covered {
         number,
         salt: [number as u8; 16],
         incarnation: [7; 16],
         first,
         end: first + events,
-        adopted_length: 4_096 + chance.below(1 << 26),
-        chain: [chance.next() as u8; 32],
-        last_recorded_at: (events > 0).then_some(chance.next()),
+        adopted_length: 4_096 + rng.below(1 << 26),
+        chain: [rng.next() as u8; 32],
+        last_recorded_at: (events > 0).then_some(rng.next()),
     }
 }
 
-/// Some streams are hot, most have few events; some have no category.
-fn stream(chance: &mut Chance, streams: u64) -> StreamName {
-    let id = if chance.one_in(4) { chance.below(3) } else { chance.below(streams) };
+/// Some streams are hot, most have few events, and some have no category.
+fn stream(rng: &mut TestRng, streams: u64) -> StreamName {
+    let id = if rng.one_in(4) { rng.below(3) } else { rng.below(streams) };
     let name = match id % 5 {
         0 => format!("lone{id}"),
         1 => format!("order-{id:05}-with-a-rather-long-tail-{}", "x".repeat(id as usize % 700)),
@@ -135,18 +135,18 @@ fn stream(chance: &mut Chance, streams: u64) -> StreamName {
     StreamName::new(name).unwrap()
 }
 
-fn stream_meta(chance: &mut Chance, streams: u64) -> Vec<(StreamName, StreamMetaDelta)> {
+fn stream_meta(rng: &mut TestRng, streams: u64) -> Vec<(StreamName, StreamMetaDelta)> {
     let mut changes = Vec::new();
-    for _ in 0..chance.below(60) {
-        let bytes = match chance.below(20) {
-            0 => chance.below(20_000),
+    for _ in 0..rng.below(60) {
+        let bytes = match rng.below(20) {
+            0 => rng.below(20_000),
             1 => 1_024,
-            _ => chance.below(80),
+            _ => rng.below(80),
         };
-        let json = vec![chance.next() as u8; bytes as usize];
-        let metadata = (!chance.one_in(4)).then(|| json.into());
-        let tombstoned = metadata.is_none() || chance.one_in(10);
-        changes.push((stream(chance, streams), StreamMetaDelta { metadata, tombstoned }));
+        let json = vec![rng.next() as u8; bytes as usize];
+        let metadata = (!rng.one_in(4)).then(|| json.into());
+        let tombstoned = metadata.is_none() || rng.one_in(10);
+        changes.push((stream(rng, streams), StreamMetaDelta { metadata, tombstoned }));
     }
     changes
 }
@@ -191,32 +191,27 @@ impl Model {
         model
     }
 
-    /// Asks a run everything; it must answer as the model does, or fail as `Err` says.
+    /// Checks every lookup. Returns the error of the first that fails.
     pub(super) fn check(&self, run: &Run, disk: &dyn Disk) -> Result<(), RunError> {
         assert_eq!(run.covered(), self.covered);
         assert_eq!((run.store(), run.bytes()), (STORE, disk.length(&run.name().file()).unwrap()));
-        let mut chance = Chance(run.bytes());
+        let mut rng = TestRng(run.bytes());
         for (hash, (first_ordinal, postings)) in &self.terms {
             let found = run.find(disk, *hash)?.expect("the term is there");
             assert_eq!(found.first_ordinal(), *first_ordinal);
             assert_eq!(found.count(), postings.len() as u64);
-            check_list(&mut chance, run, disk, &found, postings)?;
+            check_list(&mut rng, run, disk, &found, postings)?;
         }
         for _ in 0..200 {
-            let hash = TermHash::new(u128::from(chance.next()) << 64 | u128::from(chance.next()));
+            let hash = TermHash::new(u128::from(rng.next()) << 64 | u128::from(rng.next()));
             assert_eq!(run.find(disk, hash)?, None);
         }
-        self.check_places(&mut chance, run, disk)?;
-        self.check_names(&mut chance, run, disk)?;
+        self.check_places(&mut rng, run, disk)?;
+        self.check_names(&mut rng, run, disk)?;
         self.check_lifecycles(run, disk)
     }
 
-    fn check_places(
-        &self,
-        chance: &mut Chance,
-        run: &Run,
-        disk: &dyn Disk,
-    ) -> Result<(), RunError> {
+    fn check_places(&self, rng: &mut TestRng, run: &Run, disk: &dyn Disk) -> Result<(), RunError> {
         let (first, end) = (run.first(), run.end());
         let mut near = LookupHint::default();
         for position in first.saturating_sub(2)..end + 2 {
@@ -227,10 +222,10 @@ impl Model {
                 expected,
                 "{position}"
             );
-            if chance.one_in(20) {
-                // Somewhere else, and on from there.
-                let position = first.saturating_sub(5) + chance.below(end - first + 10);
-                for position in position..position + chance.below(4) {
+            if rng.one_in(20) {
+                // Seek to an arbitrary position, and continue from there.
+                let position = first.saturating_sub(5) + rng.below(end - first + 10);
+                for position in position..position + rng.below(4) {
                     let expected = self.places.get(&position).copied();
                     assert_eq!(run.locate(disk, position, &mut near)?, expected, "{position}");
                 }
@@ -239,17 +234,17 @@ impl Model {
         Ok(())
     }
 
-    fn check_names(&self, chance: &mut Chance, run: &Run, disk: &dyn Disk) -> Result<(), RunError> {
+    fn check_names(&self, rng: &mut TestRng, run: &Run, disk: &dyn Disk) -> Result<(), RunError> {
         let all: Vec<_> = self.names.iter().map(StreamName::as_str).collect();
         let mut afters = vec![None, Some(""), Some("order-"), Some("\u{10ffff}")];
         let mut prefixes = vec!["", "order-", "order-0", "lone", "c", "\u{10ffff}", "nothing"];
         for _ in 0..all.len().min(20) {
-            let name = all[chance.below(all.len() as u64) as usize];
+            let name = all[rng.below(all.len() as u64) as usize];
             afters.push(Some(name));
             prefixes.push(name);
         }
         for prefix in prefixes {
-            let after = afters[chance.below(afters.len() as u64) as usize];
+            let after = afters[rng.below(afters.len() as u64) as usize];
             for after in [None, after] {
                 let mut names = run.names(prefix, after);
                 let expected = self.names.iter().filter(|name| {
@@ -286,7 +281,7 @@ impl Model {
 }
 
 fn check_list(
-    chance: &mut Chance,
+    rng: &mut TestRng,
     run: &Run,
     disk: &dyn Disk,
     found: &TermMatch,
@@ -297,13 +292,13 @@ fn check_list(
     let mut cursor = PostingsCursor::new(found.clone());
     let (least, most) = (postings[0].saturating_sub(3), postings[postings.len() - 1] + 3);
     for _ in 0..2 + count.min(60) {
-        let ordinal = chance.below(count);
+        let ordinal = rng.below(count);
         let posting = Some(postings[ordinal as usize]);
         assert_eq!(run.posting(disk, found, ordinal)?, posting);
-        let position = if chance.one_in(2) {
-            least + chance.below(most - least + 1)
+        let position = if rng.one_in(2) {
+            least + rng.below(most - least + 1)
         } else {
-            (postings[ordinal as usize] + 1).saturating_sub(chance.below(3))
+            (postings[ordinal as usize] + 1).saturating_sub(rng.below(3))
         };
         for direction in [Direction::Forwards, Direction::Backwards] {
             let expected = nearest(postings, position, direction);

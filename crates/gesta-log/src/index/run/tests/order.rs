@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use super::{
-    MemoryDisk, cache, merge,
-    model::{Model, Story, segments},
+    RecordingDisk, cache, merge,
+    model::{Model, SegmentShape, segments},
     open, origin, write,
 };
 use crate::{
@@ -12,12 +12,12 @@ use crate::{
     index::run::{IndexManifest, Run, RunError, RunName, merge_runs, write_run},
 };
 
-fn story(segments: u64) -> Story {
-    Story { seed: 3, segments, events_max: 300, streams: 50 }
+fn shape(segments: u64) -> SegmentShape {
+    SegmentShape { seed: 3, segments, events_max: 300, streams: 50 }
 }
 
-/// The kinds of operations on files of this name, one for several of the same in a row.
-fn kinds(disk: &MemoryDisk) -> Vec<String> {
+/// The kinds of operations on files of this name. Consecutive equal ones count once.
+fn kinds(disk: &RecordingDisk) -> Vec<String> {
     let operations = disk.operations();
     let kind = |operation: &String| {
         let words: Vec<_> = operation.split(' ').collect();
@@ -33,8 +33,8 @@ fn kinds(disk: &MemoryDisk) -> Vec<String> {
 
 #[test]
 fn a_run_and_the_manifest_get_their_names_once_they_are_durable() {
-    let disk = MemoryDisk::default();
-    let run = write(&disk, &segments(story(1))[0]);
+    let disk = RecordingDisk::default();
+    let run = write(&disk, &segments(shape(1))[0]);
     IndexManifest { store: run.store(), runs: vec![run.manifest_entry()] }.write(&disk).unwrap();
     let expected = [
         "create 0000000000000001-0000000000000001.run.new",
@@ -53,9 +53,9 @@ fn a_run_and_the_manifest_get_their_names_once_they_are_durable() {
 
 #[test]
 fn a_failed_operation_leaves_no_run_and_no_other_manifest() {
-    let segments = segments(story(3));
+    let segments = segments(shape(3));
     for failing in 0..40 {
-        let disk = MemoryDisk::default();
+        let disk = RecordingDisk::default();
         let runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
         let before = IndexManifest { store: runs[0].store(), runs: vec![runs[0].manifest_entry()] };
         before.write(&disk).unwrap();
@@ -93,8 +93,8 @@ fn a_failed_operation_leaves_no_run_and_no_other_manifest() {
 
 #[test]
 fn a_merge_that_is_told_to_stop_leaves_nothing() {
-    let disk = MemoryDisk::default();
-    let segments = segments(story(3));
+    let disk = RecordingDisk::default();
+    let segments = segments(shape(3));
     let runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
     let files = disk.list().unwrap();
     let mut stop = |_| ControlFlow::Break(());
@@ -112,8 +112,8 @@ fn a_merge_that_is_told_to_stop_leaves_nothing() {
 
 #[test]
 fn only_what_the_manifest_names_counts() {
-    let disk = MemoryDisk::default();
-    let segments = segments(story(4));
+    let disk = RecordingDisk::default();
+    let segments = segments(shape(4));
     let runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
     let merged = merge(&disk, &runs[1..3]);
     let listed = vec![runs[0].manifest_entry(), merged.manifest_entry(), runs[3].manifest_entry()];
@@ -131,8 +131,8 @@ fn only_what_the_manifest_names_counts() {
 
 #[test]
 fn a_run_written_again_is_another_file_of_the_same_name() {
-    let disk = MemoryDisk::default();
-    let contents = segments(story(1)).remove(0);
+    let disk = RecordingDisk::default();
+    let contents = segments(shape(1)).remove(0);
     let before = write(&disk, &contents);
     let name = write_run(&disk, &origin(9), contents.clone()).unwrap();
     let after = open(&disk, name);
