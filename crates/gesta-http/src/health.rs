@@ -8,8 +8,8 @@
 //! | state | status | causes |
 //! | --- | --- | --- |
 //! | `ready` | 200 | none |
-//! | `degraded` | 200 | a process set aside, dead letters, a rebuild that stands still beside a read model that goes on, something that is tried again, a paused process manager, a clock behind the store |
-//! | a problem | 503 | a store that is stopped, damaged, full or silent; a projection that is halted or cannot be opened; a corrupt read model; a process manager that does nothing |
+//! | `degraded` | 200 | a process set aside, dead letters, a rebuild that stands still beside a read model that goes on, something that is tried again, a paused process manager, a clock behind the store, no snapshots |
+//! | a problem | 503 | a store that is stopped, damaged, full or silent; a projection that is halted, cannot be opened or is filled for the first time; a corrupt read model; a process manager that does nothing |
 
 use axum::{
     Json,
@@ -88,7 +88,7 @@ impl Schema for CauseDetails {
                 "type": "object",
                 "description": "One thing that is wrong.",
                 "properties": {
-                    "component": text("`store`, `clock`, `projection`, `process-manager`, `process`."),
+                    "component": text("`store`, `clock`, `projection`, `read-models`, `process-manager`, `process`."),
                     "name": text("The projection, the process manager, or the process's stream."),
                     "state": text("A stable word, such as `halted`."),
                     "severity": {

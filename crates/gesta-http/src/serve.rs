@@ -10,7 +10,7 @@ use std::{future::Future, io, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     pin, select,
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use crate::{Api, Edge, connections::Connections};
@@ -19,6 +19,9 @@ use crate::{Api, Edge, connections::Connections};
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// The longest pause, so that serving is back this soon after what it lacks is.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// The shortest time between two log lines about connections that cannot be accepted.
+const LINES_APART: Duration = Duration::from_secs(10);
 
 /// Why serving ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -40,11 +43,12 @@ pub async fn serve(
     until: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let mut connections = Connections::new(api.router(edge.clone()), edge.limits_of());
+    let mut refusals = Refusals::default();
     pin!(until);
     loop {
         select! {
             () = &mut until => break,
-            accepted = accept(&listener) => connections.take(accepted?),
+            accepted = accept(&listener, &mut refusals) => connections.take(accepted?),
             () = connections.reap() => {}
         }
     }
@@ -55,7 +59,7 @@ pub async fn serve(
 }
 
 /// Waits for a connection, and waits out whatever keeps it from being accepted.
-async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+async fn accept(listener: &TcpListener, refusals: &mut Refusals) -> io::Result<TcpStream> {
     let mut pause = PAUSE_MIN;
     loop {
         let error = match listener.accept().await {
@@ -70,10 +74,45 @@ async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
             io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => return Err(error),
             _ => {}
         }
-        if pause == PAUSE_MIN {
-            tracing::warn!(%error, "connections cannot be accepted; trying until they can");
+        if let Some(times) = refusals.count(Instant::now()) {
+            tracing::warn!(%error, times, "connections cannot be accepted; trying until they can");
         }
         sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// The failures to accept a connection, of which one line tells in a while.
+#[derive(Debug, Default)]
+struct Refusals {
+    told_at: Option<Instant>,
+    untold: u64,
+}
+
+impl Refusals {
+    /// Counts one more. Returns how many there were since the last line, if a line is due.
+    fn count(&mut self, now: Instant) -> Option<u64> {
+        self.untold = self.untold.saturating_add(1);
+        if self.told_at.is_some_and(|told_at| now.duration_since(told_at) < LINES_APART) {
+            return None;
+        }
+        self.told_at = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn many_refused_connections_are_told_by_one_line_in_a_while_with_their_number() {
+        let (mut refusals, begin) = (Refusals::default(), Instant::now());
+        assert_eq!(refusals.count(begin), Some(1), "the first one at once");
+        for second in 1..10 {
+            assert_eq!(refusals.count(begin + Duration::from_secs(second)), None);
+        }
+        assert_eq!(refusals.count(begin + LINES_APART), Some(10));
+        assert_eq!(refusals.count(begin + LINES_APART), None);
     }
 }

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::{
     connection::{self, Durable},
     error::sorted,
+    mark::Mark,
 };
 
 /// The layout of the catalogue that this code understands.
@@ -38,7 +39,11 @@ const ADDED_COLUMNS: [(&str, &str); 2] = [
     ("begun", "alter table read_models add column begun integer not null default 0"),
 ];
 
-pub(crate) struct Catalogue(Connection);
+pub(crate) struct Catalogue {
+    connection: Connection,
+    path: PathBuf,
+    mark: Mark,
+}
 
 /// A row of the catalogue.
 pub(crate) struct Listed {
@@ -64,19 +69,17 @@ impl Catalogue {
     /// Opens the catalogue, or makes an empty one.
     ///
     /// # Errors
-    /// [`DatabaseError::Corrupt`] with the path and the way out.
+    /// [`DatabaseError::Corrupt`] or [`DatabaseError::Unavailable`] with the path and the way out.
     pub(crate) fn open(path: &Path) -> Result<Self, DatabaseError> {
-        Self::open_file(path).map_err(|error| match error {
-            DatabaseError::Corrupt { reason, source } => DatabaseError::Corrupt {
-                reason: format!(
-                    "the catalogue of read models {} is damaged: {reason}; move it away and start \
-                     again: all read models are then filled from the first event on",
-                    path.display()
-                ),
-                source,
-            },
-            other => other,
-        })
+        Self::open_file(path).map_err(|error| named(error, path))
+    }
+
+    /// Looks whether the file is still the one that was opened.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Corrupt`] with the path and the way out.
+    pub(crate) fn check(&self) -> Result<(), DatabaseError> {
+        self.mark.check(&self.path).map_err(|error| named(error, &self.path))
     }
 
     fn open_file(path: &Path) -> Result<Self, DatabaseError> {
@@ -99,13 +102,13 @@ impl Catalogue {
             }
         }
         connection.pragma_update(None, "user_version", LAYOUT).map_err(sorted)?;
-        Ok(Self(connection))
+        Ok(Self { connection, path: path.to_owned(), mark: Mark::of(path)? })
     }
 
     pub(crate) fn list(&self, projection: &str) -> Result<Vec<Listed>, DatabaseError> {
         let sql = "select build, version, stage from read_models
                    where projection = ?1 and (stage <> 'dropped' or retired) order by build";
-        let mut statement = self.0.prepare_cached(sql).map_err(sorted)?;
+        let mut statement = self.connection.prepare_cached(sql).map_err(sorted)?;
         let rows = statement.query_map([projection], |row| {
             let stage: String = row.get(2)?;
             Ok(Listed {
@@ -139,7 +142,7 @@ impl Catalogue {
                    ) || '.db') returning build";
         let values =
             params![create.projection, create.version, stage, file_stem(create.projection)];
-        let build = self.0.query_row(sql, values, |row| row.get(0)).map_err(sorted)?;
+        let build = self.connection.query_row(sql, values, |row| row.get(0)).map_err(sorted)?;
         Ok(ReadModelId { projection: create.projection.to_owned(), build })
     }
 
@@ -147,7 +150,7 @@ impl Catalogue {
     pub(crate) fn file_of(&self, id: &ReadModelId) -> Result<KnownFile, DatabaseError> {
         let sql = "select file, begun from read_models
                    where build = ?1 and projection = ?2 and (stage <> 'dropped' or retired)";
-        let known = self.0.query_row(sql, params![id.build, id.projection], |row| {
+        let known = self.connection.query_row(sql, params![id.build, id.projection], |row| {
             let name: String = row.get(0)?;
             Ok(KnownFile { name: PathBuf::from(name), is_begun: row.get(1)? })
         });
@@ -158,7 +161,7 @@ impl Catalogue {
     /// Remembers that the read model's file has its tables.
     pub(crate) fn begin_file(&self, id: &ReadModelId) -> Result<(), DatabaseError> {
         let sql = "update read_models set begun = 1 where build = ?1 and projection = ?2";
-        self.0.execute(sql, params![id.build, id.projection]).map_err(sorted)?;
+        self.connection.execute(sql, params![id.build, id.projection]).map_err(sorted)?;
         Ok(())
     }
 
@@ -192,7 +195,7 @@ impl Catalogue {
     ) -> Result<Vec<ReadModelId>, DatabaseError> {
         self.file_of(id)?;
         let before = self.list(&id.projection)?;
-        let switch = self.0.transaction().map_err(sorted)?;
+        let switch = self.connection.transaction().map_err(sorted)?;
         switch.execute(end_others, params![id.projection, id.build]).map_err(sorted)?;
         let answer = "update read_models set stage = 'answering', retired = 0 where build = ?1";
         switch.execute(answer, [id.build]).map_err(sorted)?;
@@ -207,21 +210,21 @@ impl Catalogue {
         self.file_of(id)?;
         let sql = "update read_models set stage = 'rebuilding', retired = 0
                    where build = ?1 and projection = ?2 and retired";
-        self.0.execute(sql, params![id.build, id.projection]).map_err(sorted)?;
+        self.connection.execute(sql, params![id.build, id.projection]).map_err(sorted)?;
         Ok(())
     }
 
     pub(crate) fn drop_read_model(&self, id: &ReadModelId) -> Result<(), DatabaseError> {
         let sql = "update read_models set stage = 'dropped', retired = 0
                    where build = ?1 and projection = ?2";
-        self.0.execute(sql, params![id.build, id.projection]).map_err(sorted)?;
+        self.connection.execute(sql, params![id.build, id.projection]).map_err(sorted)?;
         Ok(())
     }
 
     /// The files of dropped read models.
     pub(crate) fn dropped_files(&self) -> Result<Vec<DroppedFile>, DatabaseError> {
         let sql = "select file, build from read_models where stage = 'dropped' and not retired";
-        let mut statement = self.0.prepare(sql).map_err(sorted)?;
+        let mut statement = self.connection.prepare(sql).map_err(sorted)?;
         let files = statement.query_map([], |row| {
             let name: String = row.get(0)?;
             Ok(DroppedFile { name: PathBuf::from(name), build: row.get(1)? })
@@ -231,8 +234,34 @@ impl Catalogue {
 
     /// Forgets a dropped read model, once its file is gone.
     pub(crate) fn forget(&self, file: &DroppedFile) -> Result<(), DatabaseError> {
-        self.0.execute("delete from read_models where build = ?1", [file.build]).map_err(sorted)?;
+        self.connection
+            .execute("delete from read_models where build = ?1", [file.build])
+            .map_err(sorted)?;
         Ok(())
+    }
+}
+
+/// Adds the path and the way out.
+fn named(error: DatabaseError, path: &Path) -> DatabaseError {
+    let path = path.display();
+    match error {
+        DatabaseError::Corrupt { reason, source } => {
+            let reason = format!(
+                "the catalogue of read models {path} is damaged: {reason}; move it away (with \
+                 its -wal and -shm) and start again: all read models are then \
+                 filled from the first event on"
+            );
+            DatabaseError::Corrupt { reason, source }
+        }
+        DatabaseError::Unavailable { reason, source } => {
+            let reason = format!(
+                "the catalogue of read models {path} cannot be opened: {reason}; make it, its -wal \
+                 and its -shm files that can be read and written, or move them away: all read \
+                 models are then filled from the first event on"
+            );
+            DatabaseError::Unavailable { reason, source }
+        }
+        other => other,
     }
 }
 

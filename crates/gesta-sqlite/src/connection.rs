@@ -35,7 +35,19 @@ pub(crate) enum Durable {
 pub(crate) fn open(path: &Path, durable: Durable) -> Result<Connection, DatabaseError> {
     let connection = Connection::open(path).map_err(sorted)?;
     settle(&connection, durable).map_err(sorted)?;
+    // A file that can only be read, or lacks what is written beside it, is met here.
+    begin(&connection)?;
+    connection.execute_batch("rollback").map_err(sorted)?;
     Ok(connection)
+}
+
+/// Begins a transaction, at once for writing: another process that has the file is met here, not in
+/// the middle. No statement is at fault if it cannot be begun.
+pub(crate) fn begin(connection: &Connection) -> Result<(), DatabaseError> {
+    connection.execute_batch("begin immediate").map_err(|error| match sorted(error) {
+        DatabaseError::Rejected { reason, source } => DatabaseError::Unavailable { reason, source },
+        other => other,
+    })
 }
 
 /// Opens a file that has a writer, for reading only.

@@ -18,6 +18,7 @@ mod catalogue;
 mod connection;
 mod error;
 mod letters;
+mod mark;
 mod properties;
 mod read_model_file;
 mod reader;

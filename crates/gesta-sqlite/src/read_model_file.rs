@@ -19,7 +19,9 @@ use rusqlite::Connection;
 use crate::{
     connection::{self, Durable},
     error::{file_error, sorted},
-    letters, properties, rows,
+    letters,
+    mark::Mark,
+    properties, rows,
 };
 
 /// Connections for queries that are kept open when nobody uses them.
@@ -43,6 +45,7 @@ pub(crate) struct ReadModelFile {
     readers: Mutex<Vec<Connection>>,
     writer: Arc<Turns<Connection>>,
     read_model: ReadModelId,
+    mark: Mark,
     file: DroppedWithLastUse,
 }
 
@@ -59,14 +62,23 @@ impl ReadModelFile {
         path: PathBuf,
         is_begun: bool,
     ) -> Result<Self, DatabaseError> {
-        let writer =
-            open_writer(&path, is_begun).map_err(|error| named(error, read_model, &path))?;
+        let opened = open_writer(&path, is_begun).and_then(|writer| Ok((writer, Mark::of(&path)?)));
+        let (writer, mark) = opened.map_err(|error| named(error, read_model, &path))?;
         Ok(Self {
+            mark,
             writer: Arc::new(Turns::new(writer)),
             readers: Mutex::new(Vec::new()),
             read_model: read_model.clone(),
             file: DroppedWithLastUse { path, dropped: AtomicBool::new(false) },
         })
+    }
+
+    /// Looks whether the file is still the one that was opened.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Corrupt`] with read model, path and what became of the file.
+    pub(crate) fn check(&self) -> Result<(), DatabaseError> {
+        self.mark.check(&self.file.path).map_err(|error| self.named(error))
     }
 
     /// Adds the read model and the path to an error that is about the file.
@@ -160,6 +172,11 @@ impl Drop for DroppedWithLastUse {
 /// A file and what SQLite keeps beside it: the endings of their names.
 const BESIDE: [&str; 3] = ["", "-wal", "-shm"];
 
+/// The paths of a file and of what SQLite keeps beside it.
+pub(crate) fn beside(path: &Path) -> impl Iterator<Item = PathBuf> {
+    BESIDE.iter().map(move |ending| with_ending(path, ending))
+}
+
 fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
@@ -176,6 +193,16 @@ pub(crate) fn remove(path: &Path) -> Result<(), DatabaseError> {
             }
             Ok(()) | Err(_) => {}
         }
+    }
+    Ok(())
+}
+
+/// Makes the path free: what cannot be removed, such as a directory, is kept aside.
+pub(crate) fn make_way(path: &Path) -> Result<(), DatabaseError> {
+    if let Err(error) = remove(path) {
+        let kept_at = set_aside(path)?.unwrap_or_default();
+        let kept_at = kept_at.display();
+        tracing::warn!(%error, %kept_at, "what is in a new read model's place is kept aside");
     }
     Ok(())
 }

@@ -1,9 +1,15 @@
 //! Snapshots, and the checkpoints of consumers that keep no rows: one more file.
 //!
 //! Always holds: a damaged file is no error. It is set aside and made anew: snapshots are taken
-//! again, and checkpoints are carried over as far as they can still be read.
+//! again, and checkpoints are carried over as far as they can still be read. A file that cannot be
+//! opened at all is gone without: no snapshot is found and none is kept, until there is something
+//! else in its place.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use gesta_store::{Checkpoint, DatabaseError, Fingerprint, Revision, Snapshot, StreamName};
@@ -12,7 +18,7 @@ use rusqlite::{Connection, params};
 use crate::{
     connection::{self, Durable, checkpoint_of, incarnation_of},
     error::sorted,
-    read_model_file::set_aside,
+    read_model_file::{beside, set_aside},
     tx::{find, query},
 };
 
@@ -32,36 +38,45 @@ const TABLES: &str = "
 ";
 
 pub(crate) struct Side {
-    connection: Connection,
     path: PathBuf,
+    file: SideFile,
 }
 
+enum SideFile {
+    Open(Connection),
+    /// It could not be opened, for this reason, when its place looked like this.
+    Without(DatabaseError, Vec<Trace>),
+}
+
+/// What is at a path: its size, and when it was changed last.
+type Trace = Option<(u64, Option<SystemTime>, bool)>;
+
 impl Side {
-    pub(crate) fn open(path: &Path) -> Result<Self, DatabaseError> {
-        match open_file(path) {
-            Err(error @ DatabaseError::Corrupt { .. }) => Self::anew(path, &error),
-            opened => Ok(Self { connection: opened?, path: path.to_owned() }),
-        }
+    pub(crate) fn open(path: &Path) -> Self {
+        let opened = match open_file(path) {
+            Err(error @ DatabaseError::Corrupt { .. }) => anew(path, &error),
+            opened => opened,
+        };
+        let file = opened.map_or_else(|error| without(path, &error), SideFile::Open);
+        Self { path: path.to_owned(), file }
     }
 
-    /// Sets the damaged file aside and begins a new one.
-    fn anew(path: &Path, damage: &DatabaseError) -> Result<Self, DatabaseError> {
-        let place = set_aside(path)?;
-        let connection = open_file(path)?;
-        let side = Self { connection, path: path.to_owned() };
-        let (mut carried, mut kept_at) = (0, String::new());
-        if let Some(place) = place {
-            for (consumer, checkpoint) in checkpoints_in(&place).unwrap_or_default() {
-                side.save(&consumer, checkpoint)?;
-                carried += 1;
-            }
-            kept_at = place.display().to_string();
+    /// Why there are no snapshots, if there are none.
+    pub(crate) fn trouble(&mut self) -> Option<String> {
+        self.connection().err().map(|error| error.to_string())
+    }
+
+    /// The file. One that could not be opened is tried again once its place looks different.
+    fn connection(&mut self) -> Result<&Connection, DatabaseError> {
+        if let SideFile::Without(_, seen) = &self.file
+            && *seen != traces(&self.path)
+        {
+            *self = Self::open(&self.path);
         }
-        tracing::warn!(
-            %damage, file = %path.display(), kept_at, checkpoints = carried,
-            "snapshots are damaged: they are kept aside and taken anew"
-        );
-        Ok(side)
+        match &self.file {
+            SideFile::Open(connection) => Ok(connection),
+            SideFile::Without(error, _) => Err(error.clone()),
+        }
     }
 
     /// Does something; once more on a new file if this one is damaged.
@@ -69,13 +84,25 @@ impl Side {
         &mut self,
         act: impl Fn(&Connection) -> Result<T, DatabaseError>,
     ) -> Result<T, DatabaseError> {
-        match act(&self.connection) {
+        match act(self.connection()?) {
             Err(error @ DatabaseError::Corrupt { .. }) => {
-                *self = Self::anew(&self.path, &error)?;
-                act(&self.connection)
+                let opened = anew(&self.path, &error);
+                self.file = opened.map_or_else(|error| without(&self.path, &error), SideFile::Open);
+                act(self.connection()?)
             }
             outcome => outcome,
         }
+    }
+
+    /// The same with snapshots, without which everything goes on.
+    fn if_there<T: Default>(
+        &mut self,
+        act: impl Fn(&Connection) -> Result<T, DatabaseError>,
+    ) -> Result<T, DatabaseError> {
+        if self.connection().is_err() {
+            return Ok(T::default());
+        }
+        self.mending(act)
     }
 
     pub(crate) fn checkpoint(
@@ -94,10 +121,6 @@ impl Side {
         self.mending(|connection| save(connection, consumer, checkpoint))
     }
 
-    fn save(&self, consumer: &str, checkpoint: Checkpoint) -> Result<(), DatabaseError> {
-        save(&self.connection, consumer, checkpoint)
-    }
-
     pub(crate) fn snapshot(
         &mut self,
         stream: &StreamName,
@@ -113,7 +136,7 @@ impl Side {
                 state: Bytes::from(row.get::<_, Vec<u8>>(3)?),
             })
         };
-        self.mending(|connection| find(connection, sql, [stream.as_str()], read))
+        self.if_there(|connection| find(connection, sql, [stream.as_str()], read))
     }
 
     pub(crate) fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), DatabaseError> {
@@ -122,7 +145,7 @@ impl Side {
                        fingerprint = excluded.fingerprint, state = excluded.state
                    where excluded.revision >= revision or excluded.incarnation <> incarnation
                        or excluded.fingerprint <> fingerprint";
-        self.mending(|connection| {
+        self.if_there(|connection| {
             let values = params![
                 snapshot.stream.as_str(),
                 snapshot.revision.number(),
@@ -137,11 +160,48 @@ impl Side {
 
     pub(crate) fn delete_snapshot(&mut self, stream: &StreamName) -> Result<(), DatabaseError> {
         let sql = "delete from snapshots where stream = ?1";
-        self.mending(|connection| {
+        self.if_there(|connection| {
             connection.execute(sql, [stream.as_str()]).map_err(sorted)?;
             Ok(())
         })
     }
+}
+
+/// Sets the damaged file aside and begins a new one.
+fn anew(path: &Path, damage: &DatabaseError) -> Result<Connection, DatabaseError> {
+    let place = set_aside(path)?;
+    let connection = open_file(path)?;
+    let (mut carried, mut kept_at) = (0, String::new());
+    if let Some(place) = place {
+        for (consumer, checkpoint) in checkpoints_in(&place).unwrap_or_default() {
+            save(&connection, &consumer, checkpoint)?;
+            carried += 1;
+        }
+        kept_at = place.display().to_string();
+    }
+    tracing::warn!(
+        %damage, file = %path.display(), kept_at, checkpoints = carried,
+        "snapshots are damaged: they are kept aside and taken anew"
+    );
+    Ok(connection)
+}
+
+fn without(path: &Path, error: &DatabaseError) -> SideFile {
+    let reason = format!(
+        "there are no snapshots, because {} cannot be opened: {error}; make it, its -wal and its \
+         -shm files that can be read and written, or move them away",
+        path.display()
+    );
+    tracing::warn!("{reason}");
+    SideFile::Without(DatabaseError::unavailable(reason), traces(path))
+}
+
+fn traces(path: &Path) -> Vec<Trace> {
+    let trace = |path: PathBuf| {
+        let found = fs::metadata(path).ok()?;
+        Some((found.len(), found.modified().ok(), found.permissions().readonly()))
+    };
+    beside(path).map(trace).collect()
 }
 
 fn open_file(path: &Path) -> Result<Connection, DatabaseError> {

@@ -71,7 +71,7 @@ impl Sqlite {
     /// [`DatabaseError::Unavailable`] when the directory cannot be used,
     /// [`DatabaseError::Rejected`] when a later version of this program has written it,
     /// [`DatabaseError::Corrupt`] when its catalogue is damaged: remove it, it is derived. Any
-    /// other damaged file keeps nothing from opening.
+    /// other file that is damaged, or cannot be opened, keeps nothing from opening.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, DatabaseError> {
         Self::open_in(directory.as_ref(), None)
     }
@@ -92,20 +92,23 @@ impl Sqlite {
         fs::create_dir_all(directory).map_err(|error| {
             file_error(&format!("{} cannot be made", directory.display()), error)
         })?;
-        let _alone = opening_alone(directory)?;
+        let _alone = opening_alone(directory);
         let catalogue = Catalogue::open(&directory.join("catalogue.db"))?;
         remove_dropped(&catalogue, directory)?;
         Ok(Self(Arc::new(Inner {
             directory: directory.to_owned(),
             catalogue: Mutex::new(catalogue),
-            side: Mutex::new(Side::open(&directory.join("snapshots.db"))?),
+            side: Mutex::new(Side::open(&directory.join("snapshots.db"))),
             files: Mutex::default(),
             _temporary: temporary,
         })))
     }
 
-    fn catalogue(&self) -> MutexGuard<'_, Catalogue> {
-        self.0.catalogue.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The catalogue, as long as its file is the one that was opened.
+    fn catalogue(&self) -> Result<MutexGuard<'_, Catalogue>, DatabaseError> {
+        let catalogue = self.0.catalogue.lock().unwrap_or_else(PoisonError::into_inner);
+        catalogue.check()?;
+        Ok(catalogue)
     }
 
     fn side(&self) -> MutexGuard<'_, Side> {
@@ -119,14 +122,20 @@ impl Sqlite {
     /// A read model's file, opened once and then kept.
     fn file(&self, id: &ReadModelId) -> Result<Arc<ReadModelFile>, DatabaseError> {
         let mut files = self.files();
-        if let Some(open) = files.get(id) {
-            return Ok(Arc::clone(open));
+        if let Some(open) = files.get(id).map(Arc::clone) {
+            let Err(changed) = open.check() else { return Ok(open) };
+            // Another program may have dropped the read model, and its file with it.
+            let known = self.catalogue()?.file_of(id);
+            if matches!(known, Err(DatabaseError::Missing { .. })) {
+                files.remove(id);
+            }
+            return known.and(Err(changed));
         }
-        let known = self.catalogue().file_of(id)?;
+        let known = self.catalogue()?.file_of(id)?;
         let path = self.0.directory.join(known.name);
         let file = Arc::new(ReadModelFile::open(id, path, known.is_begun)?);
         if !known.is_begun {
-            self.catalogue().begin_file(id)?;
+            self.catalogue()?.begin_file(id)?;
         }
         files.insert(id.clone(), Arc::clone(&file));
         Ok(file)
@@ -163,12 +172,18 @@ fn remove_dropped(catalogue: &Catalogue, directory: &Path) -> Result<(), Databas
 }
 
 /// One at a time: who makes a file while another makes it is refused by SQLite without a wait.
-fn opening_alone(directory: &Path) -> Result<fs::File, DatabaseError> {
-    let locked = fs::File::create(directory.join("opening.lock")).and_then(|file| {
+/// Without the lock, that may happen, and nothing worse.
+fn opening_alone(directory: &Path) -> Option<fs::File> {
+    let path = directory.join("opening.lock");
+    let locked = fs::File::create(&path).and_then(|file| {
         file.lock()?;
         Ok(file)
     });
-    locked.map_err(|error| file_error("the read models cannot be locked", error))
+    locked
+        .inspect_err(|error| {
+            tracing::warn!(%error, file = %path.display(), "opened without the lock of read models");
+        })
+        .ok()
 }
 
 impl fmt::Debug for Sqlite {
@@ -181,8 +196,13 @@ impl ReadModelStore for Sqlite {
     type Tx = Tx;
     type Reader = Reader;
 
+    fn troubles(&self) -> Vec<String> {
+        let catalogue = self.catalogue().err().map(|error| error.to_string());
+        catalogue.into_iter().chain(self.side().trouble()).collect()
+    }
+
     async fn list_read_models(&self, projection: &str) -> Result<Vec<ReadModel>, DatabaseError> {
-        let listed = self.catalogue().list(projection)?;
+        let listed = self.catalogue()?.list(projection)?;
         let with_checkpoint = listed.into_iter().map(|listed| {
             // An error is told when the read model is used; the others are listed all the same.
             let checkpoint = self.checkpoint(&listed.id).unwrap_or_default();
@@ -196,41 +216,41 @@ impl ReadModelStore for Sqlite {
         &self,
         create: CreateReadModel<'_>,
     ) -> Result<ReadModelId, DatabaseError> {
-        let id = self.catalogue().create(create)?;
+        let id = self.catalogue()?.create(create)?;
         // A file of this name is left over from a catalogue that was removed.
-        let path = self.0.directory.join(self.catalogue().file_of(&id)?.name);
-        read_model_file::remove(&path)?;
+        let path = self.0.directory.join(self.catalogue()?.file_of(&id)?.name);
+        read_model_file::make_way(&path)?;
         Ok(id)
     }
 
     async fn switch_to(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
         // The one before is dropped for ever, so this one must be able to take its place.
         self.file(read_model)?.write_back().await?;
-        let dropped = self.catalogue().switch_to(read_model)?;
+        let dropped = self.catalogue()?.switch_to(read_model)?;
         self.let_go(&dropped)
     }
 
     async fn switch_keeping(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
         self.file(read_model)?.write_back().await?;
-        let dropped = self.catalogue().switch_keeping(read_model)?;
+        let dropped = self.catalogue()?.switch_keeping(read_model)?;
         self.let_go(&dropped)
     }
 
     async fn resume(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
-        self.catalogue().resume(read_model)
+        self.catalogue()?.resume(read_model)
     }
 
     async fn quarantine(&self, read_model: &ReadModelId) -> Result<Option<String>, DatabaseError> {
-        let known = self.catalogue().file_of(read_model)?;
+        let known = self.catalogue()?.file_of(read_model)?;
         // First the file: once the read model is dropped, its file is removed at the next opening.
         let place = read_model_file::set_aside(&self.0.directory.join(known.name))?;
         self.files().remove(read_model);
-        self.catalogue().drop_read_model(read_model)?;
+        self.catalogue()?.drop_read_model(read_model)?;
         Ok(place.map(|place| place.display().to_string()))
     }
 
     async fn drop_read_model(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
-        self.catalogue().drop_read_model(read_model)?;
+        self.catalogue()?.drop_read_model(read_model)?;
         self.let_go(std::slice::from_ref(read_model))
     }
 

@@ -11,7 +11,10 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 use serde_json::Value;
 
 use crate::{
-    connection::checkpoint_of, error::sorted, letters, properties, read_model_file::ReadModelFile,
+    connection::{self, checkpoint_of},
+    error::sorted,
+    letters, properties,
+    read_model_file::ReadModelFile,
     rows,
 };
 
@@ -49,8 +52,7 @@ pub struct Tx {
 impl Tx {
     pub(crate) async fn begin(file: Arc<ReadModelFile>) -> Result<Self, DatabaseError> {
         let connection = file.writer().await;
-        // At once for writing: another process that has the file is met here, not in the middle.
-        connection.execute_batch("begin immediate").map_err(|error| file.named(sorted(error)))?;
+        connection::begin(&connection).map_err(|error| file.named(error))?;
         Ok(Self { connection, file })
     }
 

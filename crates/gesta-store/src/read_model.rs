@@ -156,6 +156,13 @@ pub trait ReadModelStore: Clone + Send + Sync + 'static {
     /// An owned connection for queries on one read model. All its reads see the same snapshot.
     type Reader: Send + 'static;
 
+    /// Everything that the store goes without at the moment although it should have it, with the
+    /// cause and what to do, for health: nothing unless implemented. What keeps a read model from
+    /// being used is an error of its own calls instead.
+    fn troubles(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Returns the read models of a projection, by increasing build number.
     fn list_read_models(
         &self,

@@ -5,12 +5,15 @@
 //! silently. Not here: mending it, which is the operations of [`Gesta`]; HTTP.
 //!
 //! The rule: an application is *unready* when requests cannot be served as promised (the store takes
-//! no appends, a read model that answers stands still or is damaged, a process manager does nothing
-//! at all). It is *degraded* when requests are served and something waits for an operator or for
+//! no appends, a read model stands still, is damaged, cannot be opened or is being filled for the
+//! first time, a process manager does nothing at all). It is *degraded* when requests are served and something waits for an operator or for
 //! time (an instance or an event was set aside, a rebuild stands still beside a read model that goes
-//! on, something is tried again, the clock is behind the store).
+//! on, something is tried again, the clock is behind the store, there are no snapshots).
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use gesta_store::{Append, ExpectedRevision, ReadAll, StoreError, StreamName};
 
@@ -120,6 +123,8 @@ pub enum Component {
     Clock,
     /// A projection with its read model.
     Projection,
+    /// The place of read models and snapshots as a whole.
+    ReadModels,
     /// A process manager as a whole.
     ProcessManager,
     /// One instance of a process manager.
@@ -134,6 +139,7 @@ impl Component {
             Self::Store => "store",
             Self::Clock => "clock",
             Self::Projection => "projection",
+            Self::ReadModels => "read-models",
             Self::ProcessManager => "process-manager",
             Self::Process => "process",
         }
@@ -158,13 +164,25 @@ impl Gesta {
         causes.extend(self.store_cause().await);
         causes.extend(self.clock_cause().await);
         for handle in self.read_side().handles() {
-            causes.extend(projection_causes(handle));
+            handle.started(self.clock().as_ref()).await;
+            causes.extend(projection_causes(handle).await);
         }
+        causes.extend(self.read_models_causes());
         for handle in self.processes().handles() {
             causes.extend(process_manager_causes(handle));
         }
         causes.sort_by_key(|cause| std::cmp::Reverse(cause.severity));
         Health { causes }
+    }
+
+    /// What stores of read models go without; several projections may have the same store.
+    fn read_models_causes(&self) -> Vec<HealthCause> {
+        let handles = self.read_side().handles();
+        let troubles: BTreeSet<String> =
+            handles.flat_map(|handle| handle.read_models.troubles()).collect();
+        let impaired = (Severity::Degraded, "impaired");
+        let cause = |trouble| Component::ReadModels.cause("", impaired, trouble);
+        troubles.into_iter().map(cause).collect()
     }
 
     async fn store_cause(&self) -> Option<HealthCause> {
@@ -215,8 +233,9 @@ fn store_cause(error: &StoreError) -> HealthCause {
     Component::Store.cause("", (Severity::Unready, state), in_one_line(error))
 }
 
-fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
+async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
     use Severity::{Degraded, Unready};
+    let unreadable = handle.unreadable().await.as_ref().map(|error| in_one_line(error));
     let progress = handle.progress.borrow().clone();
     let mut causes = Vec::new();
     let mut tell = |state, detail: String| {
@@ -242,15 +261,24 @@ fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
             );
             tell((severity, "awaiting-confirmation"), detail);
         }
+        ProjectionState::Starting if progress.trouble.is_none() => {
+            tell((Unready, "starting"), "its read model is being opened".to_owned());
+        }
         ProjectionState::Corrupt { .. } | ProjectionState::Starting | ProjectionState::Running => {}
+    }
+    if let Some(head) = progress.fills_to {
+        let detail = format!(
+            "the read model is filled for the first time, up to {} of {head}: rows are missing",
+            progress.position
+        );
+        tell((Unready, "filling"), detail);
     }
     let damage = progress.damage.or_else(|| handle.damage_found());
     if let Some(trouble) = progress.trouble.filter(|trouble| Some(trouble) != damage.as_ref()) {
-        let state = match progress.answering {
-            Some(_) => (Degraded, "retrying"),
-            None => (Unready, "not-open"),
-        };
-        tell(state, trouble);
+        let is_answering = progress.answering.is_some() && unreadable.is_none();
+        tell(if is_answering { (Degraded, "retrying") } else { (Unready, "not-open") }, trouble);
+    } else if let Some(error) = unreadable.filter(|_| damage.is_none()) {
+        tell((Unready, "not-open"), error);
     }
     if let Some(damage) = damage {
         tell((Unready, "corrupt"), damage);

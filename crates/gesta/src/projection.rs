@@ -182,7 +182,10 @@ pub trait Apply<Tx>: Projection {
     /// events come again after a failure.
     ///
     /// # Errors
-    /// The events are tried again one by one, with pauses; then see [`AfterRetries`].
+    /// The events are tried again one by one. One that fails is tried a few times, at once, and then
+    /// see [`AfterRetries`]; one that cannot be read is not tried again. A failure that passes with
+    /// time is [`DatabaseError::Unavailable`]: it blames no event, and the projection waits for it,
+    /// with pauses.
     fn apply(
         &self,
         tx: &mut Tx,
@@ -224,6 +227,11 @@ impl ApplyError {
     /// The projection fails for this reason: a text or another error.
     pub fn because(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(reason.into())
+    }
+
+    /// Whether the same event fails again for certain: it is read from its bytes alone.
+    const fn is_certain(&self) -> bool {
+        matches!(self, Self::Unreadable(_))
     }
 
     /// The database's word that the events may well be applied later, or by another writer: no

@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use gesta_sqlite::{Sqlite, params, rusqlite};
 use gesta_store::{
-    Advance, CheckpointStore, DatabaseError, ReadModelStore, ReadModelTx, ReadRows, Rows, Stage,
-    conformance::block_on,
+    Advance, CheckpointStore, DatabaseError, ReadModelStore, ReadModelTx, ReadRows, Rows,
+    SnapshotStore, Stage, conformance::block_on,
 };
 
 use crate::contract::{checkpoint, create};
@@ -405,5 +405,50 @@ fn many_may_open_a_fresh_directory_at_once() {
                 one.join().unwrap().unwrap();
             }
         });
+    }
+}
+
+#[test]
+fn snapshots_that_cannot_be_opened_are_gone_without_and_checkpoints_are_refused() {
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("snapshots.db");
+        fs::create_dir(&place).unwrap();
+        let store = Sqlite::open(directory.path()).unwrap();
+        let stream = gesta_store::StreamName::new("order-1").unwrap();
+        assert_eq!(store.load_snapshot(&stream).await.unwrap(), None);
+        store.delete_snapshot(&stream).await.unwrap();
+        let refused = store.load_checkpoint("mailer").await.unwrap_err();
+        assert!(refused.to_string().contains(place.to_str().unwrap()), "{refused}");
+        let [trouble] = &store.troubles()[..] else { panic!("one trouble") };
+        assert!(trouble.contains("there are no snapshots"), "{trouble}");
+        fs::remove_dir(&place).unwrap();
+        store.save_checkpoint("mailer", checkpoint(7)).await.unwrap();
+        assert_eq!(store.load_checkpoint("mailer").await.unwrap(), Some(checkpoint(7)));
+        assert!(store.troubles().is_empty());
+    });
+}
+
+#[test]
+fn a_lock_that_cannot_be_made_and_a_directory_in_a_new_files_place_keep_nothing_from_starting() {
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("opening.lock")).unwrap();
+        fs::create_dir(directory.path().join("order-summaries-1.db")).unwrap();
+        let store = Sqlite::open(directory.path()).unwrap();
+        let id = create(&store, Stage::Live).await.unwrap();
+        store.begin(&id).await.unwrap();
+        assert!(directory.path().join("order-summaries-1.db.corrupt-1").is_dir());
+    });
+}
+
+#[test]
+fn a_catalogue_that_cannot_be_opened_is_named_with_its_path() {
+    for name in ["catalogue.db", "catalogue.db-wal"] {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join(name)).unwrap();
+        let error = Sqlite::open(directory.path()).unwrap_err().to_string();
+        let path = directory.path().join("catalogue.db");
+        assert!(error.contains(path.to_str().unwrap()) && error.contains("move"), "{error}");
     }
 }

@@ -11,11 +11,14 @@ const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
-pub(crate) struct Backoff(Duration);
+pub(crate) struct Backoff {
+    pause: Duration,
+    failures: u32,
+}
 
 impl Backoff {
     pub(crate) const fn new() -> Self {
-        Self(FIRST)
+        Self { pause: FIRST, failures: 0 }
     }
 
     /// Waits before the next attempt.
@@ -25,13 +28,19 @@ impl Backoff {
 
     /// The pause before the next attempt.
     pub(crate) fn next(&mut self) -> Duration {
-        let pause = self.0;
-        self.0 = (pause * 2).min(LONGEST);
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST);
+        self.failures = self.failures.saturating_add(1);
         pause
+    }
+
+    /// The number of the attempt that is made now, from 1.
+    pub(crate) const fn attempt(&self) -> u32 {
+        self.failures.saturating_add(1)
     }
 
     /// It went well again.
     pub(crate) const fn reset(&mut self) {
-        self.0 = FIRST;
+        *self = Self::new();
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Rebuild<P, S> {
     began: (SystemTime, Position),
     /// An operator has confirmed that it takes over with what it has set aside.
     is_confirmed: bool,
+    /// It goes on with rows from before a switch-over.
+    is_resumed: bool,
 }
 
 /// What comes next of the read model that is filled beside the other.
@@ -374,14 +376,16 @@ where
     /// before a switch-over are gone on with, else a fresh read model is filled.
     async fn begin_successor(&self, models: &mut ReadModels<P, S>) -> Result<(), Trouble> {
         let kept = models.old.take_if(|old| self.can_go_on(old));
-        let id = match kept {
-            Some(kept) => {
-                self.parts.read_models.resume(&kept.id).await?;
-                kept.id
-            }
-            None => self.create(Stage::Rebuilding).await?,
+        let Some(kept) = kept else {
+            let id = self.create(Stage::Rebuilding).await?;
+            return self.go_on_with(models, id).await;
         };
-        self.go_on_with(models, id).await
+        self.parts.read_models.resume(&kept.id).await?;
+        self.go_on_with(models, kept.id).await?;
+        if let Beside::Filling(rebuild) = &mut models.beside {
+            rebuild.is_resumed = true;
+        }
+        Ok(())
     }
 
     /// Opens the read model that is filled beside the other. A damaged one is begun anew: nothing
@@ -413,7 +417,7 @@ where
         let filling = Filling::open(&self.parts, id).await?;
         let head = self.parts.store.head().await?.position;
         let began = (self.parts.clock.now(), filling.position);
-        Ok(Rebuild { filling, head, began, is_confirmed: false })
+        Ok(Rebuild { filling, head, began, is_confirmed: false, is_resumed: false })
     }
 
     fn fail_beside(&self, models: &mut ReadModels<P, S>, id: ReadModelId, trouble: &Trouble) {
@@ -480,8 +484,17 @@ where
                 self.quarantine(&models.answering.id, damage).await?;
             }
         }
-        tracing::info!(projection = P::NAME, read_model = %rebuilt, "the rebuilt read model answers");
         if let Beside::Filling(rebuild) = std::mem::replace(&mut models.beside, Beside::Nothing) {
+            if rebuild.is_resumed {
+                tracing::info!(
+                    projection = P::NAME, read_model = %rebuilt,
+                    "rolled back: the old rows have caught up and answer again"
+                );
+            } else {
+                tracing::info!(
+                    projection = P::NAME, read_model = %rebuilt, "the rebuilt read model answers"
+                );
+            }
             models.answering = rebuild.filling;
         }
         models.old = self.kept().await?;
@@ -516,6 +529,7 @@ where
             // The order is the confirmation of whatever the old rows have set aside.
             if let Beside::Filling(rebuild) = &mut models.beside {
                 rebuild.is_confirmed = true;
+                rebuild.is_resumed = true;
             }
             Ok(())
         };

@@ -8,20 +8,20 @@ use std::{collections::HashMap, future, slice, sync::Arc};
 
 use gesta_store::{
     Advance, Checkpoint, DatabaseError, DeadLetter, DeadLetterReason, Delivery, EventStore, Filter,
-    Incarnation, Position, ReadModelId, ReadModelStore, ReadModelTx, RecordedEvent, StoreError,
-    StreamName, Subscribe, Subscription, Visibility,
+    Head, Incarnation, Position, ReadModelId, ReadModelStore, ReadModelTx, RecordedEvent,
+    StoreError, StreamName, Subscribe, Subscription, Visibility,
 };
 
 use super::{
     AfterRetries, Apply, ApplyError,
-    backoff::Backoff,
     caught::caught,
     in_one_line,
     provenance::{self, Outdated, Provenance, Witness},
 };
 use crate::{Clock, EventSet, Recorded, Sleep};
 
-/// How often an event is tried before it is set aside.
+/// How often an event is tried before it is set aside, at once one after the other: rows change only
+/// by this projection and in order, so waiting would change nothing.
 const ATTEMPTS_MAX: u32 = 5;
 
 /// Dead letters of one read model; with more, the projection halts whatever its policy.
@@ -44,6 +44,14 @@ pub(super) enum Trouble {
     /// The database or the store did not do it, and no event is at fault.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The same when an event was to be applied.
+    #[error("held up at the event at position {position} of stream {stream}")]
+    Held {
+        position: Position,
+        stream: StreamName,
+        #[source]
+        error: ApplyError,
+    },
     /// The store's word.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -59,16 +67,31 @@ impl Trouble {
     /// The damage of a read model, in one line, if that is what it is.
     pub(super) fn damage(&self) -> Option<String> {
         match self {
-            Self::Apply(ApplyError::Database(error @ DatabaseError::Corrupt { .. })) => {
-                Some(in_one_line(error))
-            }
-            Self::Apply(_) | Self::Store(_) | Self::Outdated { .. } | Self::Again(_) => None,
+            Self::Apply(ApplyError::Database(error @ DatabaseError::Corrupt { .. }))
+            | Self::Held {
+                error: ApplyError::Database(error @ DatabaseError::Corrupt { .. }),
+                ..
+            } => Some(in_one_line(error)),
+            Self::Apply(_)
+            | Self::Held { .. }
+            | Self::Store(_)
+            | Self::Outdated { .. }
+            | Self::Again(_) => None,
         }
     }
 
     /// Whether the read model is no longer there.
     pub(super) const fn is_missing(&self) -> bool {
-        matches!(self, Self::Apply(ApplyError::Database(DatabaseError::Missing { .. })))
+        matches!(
+            self,
+            Self::Apply(ApplyError::Database(DatabaseError::Missing { .. }))
+                | Self::Held { error: ApplyError::Database(DatabaseError::Missing { .. }), .. }
+        )
+    }
+
+    /// Adds the event that could not be applied, the first one of a page.
+    fn held(error: ApplyError, event: &RecordedEvent) -> Self {
+        Self::Held { position: event.position, stream: event.stream.clone(), error }
     }
 }
 
@@ -87,6 +110,8 @@ pub(super) struct Filling<P, S> {
     /// Whether it has reached the head since it was opened.
     pub(super) caught_up: bool,
     pub(super) dead_letters: usize,
+    /// Where the store ended when it was made.
+    fills_to: Position,
     /// Its rows are of this store's history.
     pub(super) has_right_rows: bool,
     pub(super) parts: Arc<Parts<P, S>>,
@@ -111,6 +136,12 @@ enum Source {
     Failing(String, Sleep),
 }
 
+/// Why an event is set aside, after how many attempts.
+struct Failure {
+    error: String,
+    attempts: u32,
+}
+
 /// Before which event it stopped, and why.
 #[derive(Clone, Debug)]
 pub(super) struct Halt {
@@ -125,8 +156,9 @@ where
 {
     /// Opens a read model that this version fills.
     pub(super) async fn open(parts: &Arc<Parts<P, S>>, id: ReadModelId) -> Result<Self, Trouble> {
-        let incarnation = parts.store.head().await?.incarnation;
-        let (checkpoint, provenance) = prepared(parts, &id, incarnation).await?;
+        let head = parts.store.head().await?;
+        let incarnation = head.incarnation;
+        let (checkpoint, provenance) = prepared(parts, &id, head).await?;
         let names = P::Event::NAMES;
         if let Some(why) = provenance.outdated(parts.store.as_ref(), names, checkpoint).await? {
             return Err(Trouble::Outdated { read_model: id, why });
@@ -143,6 +175,7 @@ where
             filling.position = Position::START;
         }
         filling.incarnation = incarnation;
+        filling.fills_to = provenance.fills_to;
         filling.try_halting_again().await?;
         filling.release_orphans().await?;
         filling.know_dead_letters().await?;
@@ -162,6 +195,7 @@ where
             position: checkpoint.position,
             caught_up: false,
             dead_letters: 0,
+            fills_to: Position::START,
             has_right_rows: true,
             parts: Arc::clone(parts),
             letters_changed: 0,
@@ -244,8 +278,9 @@ where
     }
 
     async fn take_events(&mut self, page: &[RecordedEvent]) -> Result<(), Trouble> {
+        let Some(first) = page.first() else { return Ok(()) };
         match self.apply(page).await {
-            Err(error) if error.is_the_databases() => Err(error.into()),
+            Err(error) if error.is_the_databases() => Err(Trouble::held(error, first)),
             Err(_) => self.apply_one_by_one(page).await,
             Ok(()) => Ok(()),
         }
@@ -301,12 +336,14 @@ where
     /// Finds the event that fails, and gives each a fair number of attempts.
     async fn apply_one_by_one(&mut self, page: &[RecordedEvent]) -> Result<(), Trouble> {
         for event in page {
-            if let Err(error) = self.apply_with_retries(event).await? {
-                self.put_aside(event, in_one_line(&error)).await?;
+            if let Err(failure) = self.apply_with_retries(event).await? {
+                self.put_aside(event, failure).await?;
             }
             if matches!(self.source, Source::Halted(_)) {
                 return Ok(());
             }
+            // Neither a store nor a database need ever wait, so others get their turn here.
+            tokio::task::yield_now().await;
         }
         Ok(())
     }
@@ -315,22 +352,29 @@ where
     async fn apply_with_retries(
         &mut self,
         event: &RecordedEvent,
-    ) -> Result<Result<(), ApplyError>, Trouble> {
-        let mut backoff = Backoff::new();
+    ) -> Result<Result<(), Failure>, Trouble> {
         let mut attempts = 1;
         loop {
-            match self.apply(slice::from_ref(event)).await {
+            let error = match self.apply(slice::from_ref(event)).await {
                 Ok(()) => return Ok(Ok(())),
-                Err(error) if error.is_the_databases() => return Err(error.into()),
-                Err(error) if attempts == ATTEMPTS_MAX => return Ok(Err(error)),
-                Err(_) => backoff.pause(self.parts.clock.as_ref()).await,
+                Err(error) if error.is_the_databases() => return Err(Trouble::held(error, event)),
+                Err(error) => error,
+            };
+            if attempts == ATTEMPTS_MAX || error.is_certain() {
+                return Ok(Err(Failure { error: in_one_line(&error), attempts }));
             }
             attempts += 1;
         }
     }
 
-    async fn put_aside(&mut self, event: &RecordedEvent, error: String) -> Result<(), Trouble> {
-        let reason = DeadLetterReason::Failed { error: error.clone(), attempts: ATTEMPTS_MAX };
+    async fn put_aside(&mut self, event: &RecordedEvent, failure: Failure) -> Result<(), Trouble> {
+        let Failure { error, attempts } = failure;
+        let (position, stream) = (event.position, &event.stream);
+        tracing::warn!(
+            projection = P::NAME, read_model = %self.id, %position, %stream, %error, attempts,
+            "an event is set aside as a dead letter: correct the projection and retry it, or discard it"
+        );
+        let reason = DeadLetterReason::Failed { error: error.clone(), attempts };
         let mut tx = self.parts.read_models.begin(&self.id).await?;
         tx.put_dead_letter(DeadLetter::of(event, reason)).await?;
         self.dead_letters += 1;
@@ -342,6 +386,11 @@ where
         self.commit(tx, event.position, Some(Witness::of(event))).await?;
         self.set_aside.insert(event.stream.clone(), event.position);
         Ok(())
+    }
+
+    /// The position up to which it is filled for the first time, as long as it is not there.
+    pub(super) fn fills_to(&self) -> Option<Position> {
+        Some(self.fills_to).filter(|head| self.position < *head)
     }
 
     /// Before which event it stopped, if it did.
@@ -388,7 +437,7 @@ where
 async fn prepared<P, S>(
     parts: &Parts<P, S>,
     id: &ReadModelId,
-    incarnation: Incarnation,
+    head: Head,
 ) -> Result<(Checkpoint, Provenance), Trouble>
 where
     P: Apply<S::Tx>,
@@ -402,7 +451,8 @@ where
     }
     caught(parts.projection.prepare(&mut tx)).await?;
     provenance::keep_event_types(&mut tx, P::Event::NAMES).await?;
-    let to = Checkpoint { position: Position::START, incarnation };
+    provenance::keep_fills_to(&mut tx, head.position).await?;
+    let to = Checkpoint { position: Position::START, incarnation: head.incarnation };
     tx.advance(Advance { from: None, to }).await?;
     let provenance = Provenance::read(&mut tx).await?;
     tx.commit().await?;

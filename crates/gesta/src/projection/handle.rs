@@ -66,6 +66,19 @@ impl Handle {
         let _ = self.orders.try_send(Order { operation, reply });
     }
 
+    /// What keeps queries from being answered by the read model, if anything does.
+    pub(crate) async fn unreadable(&self) -> Option<DatabaseError> {
+        let answering = self.progress.borrow().answering.clone()?;
+        match self.read_models.reader(answering).await {
+            // One that was switched away from in between.
+            Ok(_) | Err(DatabaseError::Missing { .. }) => None,
+            Err(error) => {
+                self.remember_damage(&error);
+                Some(error)
+            }
+        }
+    }
+
     /// Whether it was stopped, or has ended: nothing moves any more.
     pub(crate) fn is_stopped(&self) -> bool {
         self.progress.has_changed().is_err()
@@ -130,6 +143,7 @@ impl fmt::Debug for Handle {
 pub(crate) trait AnyReadModels: Send + Sync {
     fn reader(&self, read_model: ReadModelId) -> DatabaseFuture<'_, AnyReader>;
     fn dead_letters(&self, read_model: ReadModelId) -> DatabaseFuture<'_, Vec<DeadLetter>>;
+    fn troubles(&self) -> Vec<String>;
 }
 
 impl<S: ReadModelStore> AnyReadModels for S {
@@ -142,6 +156,10 @@ impl<S: ReadModelStore> AnyReadModels for S {
 
     fn dead_letters(&self, read_model: ReadModelId) -> DatabaseFuture<'_, Vec<DeadLetter>> {
         Box::pin(async move { ReadModelStore::dead_letters(self, &read_model).await })
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        ReadModelStore::troubles(self)
     }
 }
 
@@ -194,7 +212,8 @@ where
             clock: Arc::clone(&surroundings.clock),
         });
         let event_types = P::Event::event_types()?;
-        let runner = Runner { parts, orders: ordered, progress: told, outdated: HashMap::new() };
+        let runner =
+            Runner { parts, orders: ordered, progress: told, outdated: HashMap::new(), held: None };
         let task = tokio::spawn(Box::pin(runner.run()) as Pin<Box<dyn Future<Output = ()> + Send>>);
         let (name, version) = (P::NAME, P::VERSION);
         Ok(Handle {

@@ -3,7 +3,11 @@
 //! Always holds: an answer equals a fold of the whole stream; a row that was folded further is
 //! never replaced by one that was folded less. Not here: projections that run by themselves.
 
-use std::{fmt::Display, marker::PhantomData, sync::Arc};
+use std::{
+    fmt::Display,
+    marker::PhantomData,
+    sync::{Arc, PoisonError},
+};
 
 use gesta_store::{
     CreateReadModel, DatabaseError, EventId, EventStore, Incarnation, InvalidName, Position,
@@ -194,13 +198,17 @@ impl LastEvent {
 }
 
 /// Reads rows of one on-read projection, whatever its store's type is.
-pub(crate) struct OnReadRows<P: OnRead>(Box<dyn KeepsRows<P>>);
+pub(crate) struct OnReadRows<P: OnRead> {
+    rows: Box<dyn KeepsRows<P>>,
+    /// The trouble that the log has a line of.
+    told: std::sync::Mutex<Option<String>>,
+}
 
 impl<P: OnRead> OnReadRows<P> {
     pub(crate) fn new<S: ReadModelStore<Tx: Rows, Reader: ReadRows>>(
         plan: OnReadPlan<P, S>,
     ) -> Self {
-        Self(Box::new(plan))
+        Self { rows: Box::new(plan), told: std::sync::Mutex::default() }
     }
 
     /// The row of a stream as of a moment; none where the stream had no events then.
@@ -239,18 +247,29 @@ impl<P: OnRead> OnReadRows<P> {
 
     /// A row that cannot be read is as good as none.
     async fn stored(&self, stream: &StreamName) -> Option<Stored<Value>> {
-        self.0.stored(stream).await.unwrap_or_else(|error| {
-            let error = in_one_line(&error);
-            tracing::warn!(projection = P::NAME, %stream, %error, "stored row not read");
+        self.rows.stored(stream).await.unwrap_or_else(|error| {
+            self.tell(stream, in_one_line(&error));
             None
         })
     }
 
+    /// Writes a line about a trouble once, until rows are kept again or it is another one.
+    fn tell(&self, stream: &StreamName, error: String) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.as_ref() != Some(&error) {
+            tracing::warn!(
+                projection = P::NAME, %stream, %error,
+                "rows on read are not kept, and are folded again for each read"
+            );
+            *told = Some(error);
+        }
+    }
+
     /// Not keeping it costs the next reader time and nothing else.
     async fn keep(&self, stream: &StreamName, kept: Stored<&P::Row>, useless: Option<LastEvent>) {
-        if let Err(error) = self.0.keep(stream, kept, useless).await {
-            let error = in_one_line(&error);
-            tracing::warn!(projection = P::NAME, %stream, %error, "row not kept");
+        match self.rows.keep(stream, kept, useless).await {
+            Ok(()) => *self.told.lock().unwrap_or_else(PoisonError::into_inner) = None,
+            Err(error) => self.tell(stream, in_one_line(&error)),
         }
     }
 }

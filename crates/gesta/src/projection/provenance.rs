@@ -20,6 +20,9 @@ const LAST_EVENT: &str = "last-event";
 /// The property that counts the changes of dead letters other than by the feed.
 const LETTERS_CHANGED: &str = "dead-letters-changed";
 
+/// The property with the head of the store when the read model was made.
+const FILLS_TO: &str = "fills-to";
+
 /// An event that a read model has passed, by which a history is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Witness {
@@ -98,15 +101,20 @@ impl Outdated {
 pub(super) struct Provenance {
     event_types: Option<Vec<String>>,
     last_event: Option<Witness>,
+    /// Where the store ended when the read model was made: until it is there for the first time, rows
+    /// are missing. Read models of earlier versions do not know it.
+    pub(super) fills_to: Position,
 }
 
 impl Provenance {
     pub(super) async fn read(tx: &mut impl ReadModelTx) -> Result<Self, DatabaseError> {
         let event_types = tx.property(EVENT_TYPES).await?;
         let last_event = tx.property(LAST_EVENT).await?;
+        let fills_to = tx.property(FILLS_TO).await?.and_then(|text| text.parse().ok());
         Ok(Self {
             event_types: event_types.and_then(|text| serde_json::from_str(&text).ok()),
             last_event: last_event.and_then(|text| Witness::parse(&text)),
+            fills_to: fills_to.map_or(Position::START, Position::new),
         })
     }
 
@@ -187,6 +195,14 @@ pub(super) async fn keep_event_types(
 ) -> Result<(), DatabaseError> {
     let names = serde_json::json!(sorted(names)).to_string();
     tx.set_property(EVENT_TYPES, &names).await
+}
+
+/// Keeps where the store ends when a read model is made.
+pub(super) async fn keep_fills_to(
+    tx: &mut impl ReadModelTx,
+    head: Position,
+) -> Result<(), DatabaseError> {
+    tx.set_property(FILLS_TO, &head.to_string()).await
 }
 
 /// The number of changes of dead letters that operators have ordered.

@@ -12,7 +12,7 @@ use gesta_store::{ReadModelId, ReadModelStore};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Apply, Operation, OperationError, Order, Progress,
+    Apply, Operation, OperationError, Order, Progress, ProjectionState,
     backoff::Backoff,
     builds::{NextOf, ReadModels, unavailable},
     filling::{Filling, Parts, Trouble},
@@ -26,6 +26,8 @@ pub(super) struct Runner<P, S> {
     pub(super) progress: watch::Sender<Progress>,
     /// Read models that cannot go on: they are filled anew.
     pub(super) outdated: HashMap<ReadModelId, Outdated>,
+    /// What ended the session before, until this one has taken a step.
+    pub(super) held: Option<String>,
 }
 
 /// What comes next: an order, or something of one of the read models.
@@ -49,9 +51,12 @@ where
                 provenance::warn(&read_model, &why);
                 self.outdated.insert(read_model, why);
             } else {
-                tracing::warn!(projection = P::NAME, trouble = %line, "projection begins anew");
+                let attempt = backoff.attempt();
+                tracing::warn!(projection = P::NAME, trouble = %line, attempt, "projection begins anew");
+                self.held = Some(format!("{line} (attempt {attempt} failed, it is tried again)"));
             }
-            self.progress.send_modify(|progress| progress.trouble = Some(line.clone()));
+            let told = self.held.clone().unwrap_or_else(|| line.clone());
+            self.progress.send_modify(|progress| progress.trouble = Some(told));
             self.pause(&mut backoff, &line).await;
         }
     }
@@ -85,6 +90,7 @@ where
                 order = self.orders.recv() => Next::Order(order),
                 next = models.next() => Next::Step(next),
             };
+            let is_step = matches!(next, Next::Step(_));
             match next {
                 Next::Order(None) => return Ok(()),
                 Next::Order(Some(order)) => self.obey(order, &mut models).await?,
@@ -97,6 +103,9 @@ where
                 Next::Step(NextOf::Beside(step)) => self.step(&mut models, step).await?,
             }
             backoff.reset();
+            if is_step {
+                self.held = None;
+            }
             self.tell(&models);
             // Neither a store nor a database need ever wait, so others get their turn here.
             tokio::task::yield_now().await;
@@ -151,15 +160,35 @@ where
         }
     }
 
+    /// Writes a line when a rebuild begins to await its confirmation.
+    fn warn_of_confirmation(&self, state: &ProjectionState) {
+        let ProjectionState::AwaitingConfirmation(pending) = state else { return };
+        let before = self.progress.borrow();
+        if matches!(before.state, ProjectionState::AwaitingConfirmation(_)) {
+            return;
+        }
+        let (dead_letters, dead_letters_before) =
+            (pending.dead_letters, pending.dead_letters_before);
+        tracing::warn!(
+            projection = P::NAME,
+            dead_letters,
+            dead_letters_before,
+            "a rebuild has set events aside and does not answer yet: retry or discard its dead \
+             letters, or confirm the switch-over"
+        );
+    }
+
     fn tell(&self, models: &ReadModels<P, S>) {
         let answering = &models.answering;
+        let state = models.state(self.parts.clock.now());
+        self.warn_of_confirmation(&state);
         let rebuild = models.rebuild();
         let filled = answering.is_filled().then_some(answering).into_iter().chain(rebuild);
         let letters = rebuild.map_or(0, |rebuild| rebuild.dead_letters);
         let outdated = self.outdated.get(&answering.id).map(ToString::to_string);
         let damage = answering.trouble().map(str::to_owned);
         self.progress.send_replace(Progress {
-            state: models.state(self.parts.clock.now()),
+            state,
             answering: Some(answering.id.clone()),
             filled: filled.map(|filling: &Filling<P, S>| filling.id.clone()).collect(),
             halted: models.is_stuck(),
@@ -168,7 +197,8 @@ where
             dead_letters: answering.dead_letters.max(letters),
             old_rows: models.old_rows(),
             damage: damage.clone().filter(|_| answering.is_damaged()),
-            trouble: damage.or(outdated),
+            fills_to: answering.fills_to(),
+            trouble: damage.or(outdated).or_else(|| self.held.clone()),
         });
     }
 }

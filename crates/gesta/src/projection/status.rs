@@ -190,6 +190,9 @@ pub(crate) struct Progress {
     /// The damage of the read model that answers.
     pub(crate) damage: Option<String>,
     pub(crate) trouble: Option<String>,
+    /// How far the read model that answers must be to have everything for the first time, as long
+    /// as it is not there.
+    pub(crate) fills_to: Option<Position>,
 }
 
 impl Progress {
@@ -205,6 +208,7 @@ impl Progress {
             old_rows: None,
             damage: None,
             trouble: None,
+            fills_to: None,
         }
     }
 }

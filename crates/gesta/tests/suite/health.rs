@@ -1,6 +1,7 @@
 //! Health: whatever fails is told, with its cause, as unready or as degraded.
 
 use std::{
+    fs,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -10,7 +11,10 @@ use gesta_sqlite::{Reader, Sqlite};
 use gesta_store::{Damage, DatabaseError, EventStore, Overload, StoreError, memory::MemoryStore};
 
 use crate::{
-    bank::{Balances, Controls, Fault, StrictBalances, UNLUCKY, deposit, new_store, operator},
+    bank::{
+        AllBalances, Balances, Controls, Fault, StrictBalances, UNLUCKY, deposit, new_store,
+        operator,
+    },
     library::{MONTH, Reminder},
     scripted::{Scene, Scripted},
 };
@@ -141,4 +145,158 @@ async fn a_paused_process_manager_is_told() {
     only(&causes(&gesta).await, "process-manager-paused", Severity::Degraded);
     gesta.resume_process(name).await.unwrap();
     assert_eq!(causes(&gesta).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_projection_that_is_held_up_says_by_which_event_and_why_until_it_goes_on() {
+    let (models, controls) = (Sqlite::temporary().unwrap(), Controls::failing(Fault::Busy(20)));
+    let gesta = Gesta::on(new_store()).project(Balances(controls), &models).open().await.unwrap();
+    let receipt = deposit(&gesta, "ann", 1).await;
+    gesta.wait_for::<Balances>(&receipt).await.unwrap();
+    let receipt = deposit(&gesta, "ben", UNLUCKY).await;
+    for attempt in ["attempt 3", "attempt 9"] {
+        let held = async {
+            loop {
+                let causes = causes(&gesta).await;
+                if causes.iter().any(|cause| cause.detail.contains(attempt)) {
+                    break only(&causes, "projection-retrying", Severity::Degraded);
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let detail = tokio::time::timeout(Duration::from_secs(60), held).await.unwrap();
+        assert!(detail.contains("position 2 of stream account-ben"), "{detail}");
+        assert!(detail.contains("busy"), "{detail}");
+    }
+    gesta.wait_for::<Balances>(&receipt).within(Duration::from_secs(3_600)).await.unwrap();
+    assert_eq!(causes(&gesta).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_model_that_is_filled_for_the_first_time_is_unready_until_it_has_what_there_was() {
+    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let writer = Gesta::on(Arc::clone(&store)).open().await.unwrap();
+    for number in 0..40 {
+        deposit(&writer, &format!("a{number}"), 1).await;
+    }
+    for _ in 0..2 {
+        // The second time it is gone on with, and still lacks rows.
+        let gated = Controls::gated(0);
+        let projection = Balances(Arc::clone(&gated));
+        let gesta = Gesta::on(Arc::clone(&store)).project(projection, &models);
+        let gesta = gesta.open().await.unwrap();
+        let detail = only(&causes(&gesta).await, "projection-filling", Severity::Unready);
+        assert!(detail.contains("up to 0 of 40"), "{detail}");
+        gesta.close().await;
+    }
+    let projection = Balances(Controls::free());
+    let gesta = Gesta::on(Arc::clone(&store)).project(projection, &models).open().await.unwrap();
+    let head = store.head().await.unwrap().position;
+    gesta.wait_for_position::<Balances>(head).await.unwrap();
+    assert_eq!(causes(&gesta).await, []);
+    deposit(&writer, "later", 1).await;
+    assert_eq!(causes(&gesta).await, [], "what comes later is lag, and no rows are missing");
+}
+
+/// A bank in a directory whose files a test may spoil.
+struct Spoiled {
+    directory: tempfile::TempDir,
+    store: Arc<dyn EventStore>,
+}
+
+impl Spoiled {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), store: new_store() }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    async fn open(&self) -> Gesta {
+        let models = Sqlite::open(self.directory.path()).unwrap();
+        let balances = Balances(Controls::free());
+        let gesta = Gesta::on(Arc::clone(&self.store)).project(balances, &models);
+        let gesta = gesta.open().await.unwrap();
+        let receipt = deposit(&gesta, "ann", 1).await;
+        // One that cannot be opened is not waited for to the end.
+        let wait = gesta.wait_for::<Balances>(&receipt);
+        let _ = wait.within(Duration::from_secs(1)).await;
+        gesta
+    }
+}
+
+async fn ask(gesta: &Gesta) -> Result<Vec<(String, u64)>, gesta::AskError> {
+    gesta.ask::<_, Reader>(AllBalances::<Balances>::of()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_model_that_cannot_be_opened_is_unready_and_answers_no_query_with_nothing() {
+    let spoiled = Spoiled::new();
+    spoiled.open().await.close().await;
+    let path = spoiled.path("balances-1.db");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let gesta = spoiled.open().await;
+    let detail = only(&causes(&gesta).await, "projection-not-open", Severity::Unready);
+    assert!(detail.contains("balances-1.db"), "{detail}");
+    let unavailable = ask(&gesta).await.unwrap_err();
+    assert!(unavailable.to_string().contains("balances-1.db"), "{unavailable}");
+    // Once the directory is out of the way, it is filled.
+    fs::remove_dir(&path).unwrap();
+    let head = spoiled.store.head().await.unwrap().position;
+    let wait = gesta.wait_for_position::<Balances>(head);
+    wait.within(Duration::from_secs(600)).await.unwrap();
+    assert_eq!(causes(&gesta).await, []);
+    assert_eq!(ask(&gesta).await.unwrap(), [("account-ann".to_owned(), 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_that_are_removed_replaced_or_emptied_while_the_program_runs_are_noticed() {
+    type Spoil = fn(&std::path::Path);
+    let spoils: [(&str, Spoil); 3] = [
+        ("removed", |path| fs::remove_file(path).unwrap()),
+        ("replaced", |path| {
+            let copy = path.with_extension("copy");
+            fs::copy(path, &copy).unwrap();
+            fs::rename(copy, path).unwrap();
+        }),
+        ("cut short", |path| {
+            fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap()
+        }),
+    ];
+    for (what, spoil) in spoils {
+        let spoiled = Spoiled::new();
+        let gesta = spoiled.open().await;
+        spoil(&spoiled.path("balances-1.db"));
+        let detail = only(&causes(&gesta).await, "projection-corrupt", Severity::Unready);
+        assert!(detail.contains(what) && detail.contains("balances-1.db"), "{detail}");
+        ask(&gesta).await.unwrap_err();
+        gesta.rebuild(Balances::NAME, &operator()).await.unwrap();
+        while !causes(&gesta).await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(ask(&gesta).await.unwrap(), [("account-ann".to_owned(), 1)], "{what}");
+
+        spoil(&spoiled.path("catalogue.db"));
+        let detail = only(&causes(&gesta).await, "read-models-impaired", Severity::Degraded);
+        assert!(detail.contains(what) && detail.contains("catalogue.db"), "{detail}");
+        assert_eq!(ask(&gesta).await.unwrap().len(), 1, "what is open goes on");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshots_that_cannot_be_opened_keep_nothing_from_starting_and_are_told() {
+    for name in ["snapshots.db", "snapshots.db-wal", "snapshots.db-shm"] {
+        let spoiled = Spoiled::new();
+        spoiled.open().await.close().await;
+        let path = spoiled.path(name);
+        let _ = fs::remove_file(&path);
+        fs::create_dir(&path).unwrap();
+        let gesta = spoiled.open().await;
+        let detail = only(&causes(&gesta).await, "read-models-impaired", Severity::Degraded);
+        assert!(detail.contains("snapshots.db") && detail.contains("no snapshots"), "{detail}");
+        fs::remove_dir(&path).unwrap();
+        assert_eq!(causes(&gesta).await, [], "{name}: as soon as there is room for them");
+    }
 }

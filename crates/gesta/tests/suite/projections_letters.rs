@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use gesta::{
-    DeadLetterId, EventMetadata, Gesta, OperationError,
+    DeadLetterId, EventId, EventMetadata, EventType, Gesta, OperationError, StreamName,
     audit::{self, AuditEvent, Operator},
     prelude::*,
 };
 use gesta_sqlite::{Reader, Sqlite};
 use gesta_store::{
-    DeadLetter, DeadLetterReason, EventStore, ReadModelStore, ReadModelTx, ReadStream,
+    Append, DeadLetter, DeadLetterReason, EventStore, ExpectedRevision, NewEvent, ReadModelStore,
+    ReadModelTx, ReadStream,
 };
 
 use crate::bank::{
@@ -319,4 +320,39 @@ async fn a_wait_that_goes_on_while_the_application_is_closed_ends() {
     gesta.close().await;
     let outcome = waiting.await.unwrap();
     assert_eq!(outcome, Err(gesta::WaitError::Closed { projection: "balances" }));
+}
+
+/// Appends an event that decodes as nothing.
+async fn poison(store: &Arc<dyn EventStore>, account: usize) -> Position {
+    let event_type = EventType::new("deposited").unwrap();
+    let event = NewEvent::json(EventId::random(), event_type, "[1, 2]");
+    let stream = StreamName::new(format!("account-poison{account}")).unwrap();
+    let append = Append::to(stream, ExpectedRevision::NoStream, [event]);
+    store.append(append).await.unwrap().position
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_hundred_events_that_cannot_be_read_or_applied_hold_up_no_other_for_any_time() {
+    let bank = Bank::failing().await;
+    for number in 0..250 {
+        poison(&bank.store, number).await;
+        deposit(&bank.gesta, &format!("unlucky{number}"), UNLUCKY).await;
+    }
+    let begun = tokio::time::Instant::now();
+    bank.deposit("ann", &[1]).await;
+    assert!(begun.elapsed() < Duration::from_millis(50), "{:?}", begun.elapsed());
+    assert_eq!(bank.balance("ann").await, 1);
+    let letters = bank.letters().await;
+    assert_eq!(letters.len(), 500);
+    let attempts = |name: &str| {
+        let of_name = letters.iter().map(|(_, letter)| letter);
+        let of_name = of_name.filter(|letter| letter.stream.as_str().contains(name));
+        let attempts = of_name.map(|letter| match letter.reason {
+            DeadLetterReason::Failed { attempts, .. } => attempts,
+            DeadLetterReason::Behind { .. } => 0,
+        });
+        attempts.collect::<std::collections::BTreeSet<u32>>()
+    };
+    assert_eq!(attempts("poison"), [1].into(), "what is read wrong is read wrong again");
+    assert_eq!(attempts("unlucky"), [5].into());
 }
