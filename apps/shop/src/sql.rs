@@ -5,15 +5,20 @@
 
 use std::fmt::Display;
 
-use gesta::sqlite::rusqlite::Error;
 pub(crate) use gesta::sqlite::{
     Reader, Tx, params,
     rusqlite::{Result, Row, ToSql, params_from_iter, types::Type},
 };
 pub(crate) use gesta::store::DatabaseError;
+use gesta::{StreamName, sqlite::rusqlite::Error};
 use jiff::Timestamp;
 
 use crate::money::Money;
+
+/// The id of a stream, if it is of this category.
+pub(crate) fn id_in<'s>(stream: &'s StreamName, category: &str) -> Option<&'s str> {
+    stream.as_str().strip_prefix(category)?.strip_prefix('-')
+}
 
 /// The text of something, if there is something.
 pub(crate) fn text(something: Option<&impl Display>) -> Option<String> {

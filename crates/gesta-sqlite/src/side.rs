@@ -48,7 +48,7 @@ enum SideFile {
     Without(DatabaseError, Vec<Trace>),
 }
 
-/// What is at a path: its size, and when it was changed last.
+/// The size of a file, when it was changed last, and whether it may only be read.
 type Trace = Option<(u64, Option<SystemTime>, bool)>;
 
 impl Side {
@@ -61,7 +61,7 @@ impl Side {
         Self { path: path.to_owned(), file }
     }
 
-    /// Why there are no snapshots, if there are none.
+    /// Returns why there are no snapshots, if there are none.
     pub(crate) fn trouble(&mut self) -> Option<String> {
         self.connection().err().map(|error| error.to_string())
     }

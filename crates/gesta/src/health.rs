@@ -6,9 +6,10 @@
 //!
 //! The rule: an application is *unready* when requests cannot be served as promised (the store takes
 //! no appends, a read model stands still, is damaged, cannot be opened or is being filled for the
-//! first time, a process manager does nothing at all). It is *degraded* when requests are served and something waits for an operator or for
-//! time (an instance or an event was set aside, a rebuild stands still beside a read model that goes
-//! on, something is tried again, the clock is behind the store, there are no snapshots).
+//! first time, a process manager does nothing at all). It is *degraded* when requests are served
+//! and something waits for an operator or for time (an instance or an event was set aside, a
+//! rebuild stands still beside a read model that goes on, something is tried again, the clock is
+//! behind the store, there are no snapshots).
 
 use std::{
     collections::BTreeSet,
@@ -175,7 +176,7 @@ impl Gesta {
         Health { causes }
     }
 
-    /// What stores of read models go without; several projections may have the same store.
+    /// Collects what stores of read models go without; projections may share a store.
     fn read_models_causes(&self) -> Vec<HealthCause> {
         let handles = self.read_side().handles();
         let troubles: BTreeSet<String> =

@@ -11,6 +11,7 @@
 mod backoff;
 mod builds;
 mod caught;
+mod ending;
 mod filling;
 mod handle;
 mod letters;
@@ -24,7 +25,7 @@ mod typed_rows;
 
 use std::{error::Error, future::Future};
 
-use gesta_store::DatabaseError;
+use gesta_store::{DatabaseError, StreamName};
 
 pub(crate) use backoff::Backoff;
 pub(crate) use handle::{AnyReader, Handle, Planned, Planning, SharedStore, Surroundings};
@@ -182,15 +183,31 @@ pub trait Apply<Tx>: Projection {
     /// events come again after a failure.
     ///
     /// # Errors
-    /// The events are tried again one by one. One that fails is tried a few times, at once, and then
-    /// see [`AfterRetries`]; one that cannot be read is not tried again. A failure that passes with
-    /// time is [`DatabaseError::Unavailable`]: it blames no event, and the projection waits for it,
-    /// with pauses.
+    /// The events are tried again one by one. One that fails is tried a few times, at once, and
+    /// then see [`AfterRetries`]; one that cannot be read is not tried again. A failure that passes
+    /// with time is [`DatabaseError::Unavailable`]: it blames no event, and the projection waits
+    /// for it, with pauses.
     fn apply(
         &self,
         tx: &mut Tx,
         events: &[Recorded<Self::Event>],
     ) -> impl Future<Output = Result<(), ApplyError>> + Send;
+
+    /// Forgets the rows of a stream that was deleted or tombstoned, as if its events had never
+    /// come. Called in order with events, for every stream of the store that ends, also one that
+    /// has no rows here. Does nothing unless implemented: rows then stay until the projection is
+    /// rebuilt.
+    ///
+    /// # Errors
+    /// As of [`apply`](Self::apply). What is set aside then is the end of the stream.
+    fn forget(
+        &self,
+        tx: &mut Tx,
+        stream: &StreamName,
+    ) -> impl Future<Output = Result<(), ApplyError>> + Send {
+        let _ = (tx, stream);
+        std::future::ready(Ok(()))
+    }
 }
 
 /// Why events could not be applied.
@@ -229,7 +246,7 @@ impl ApplyError {
         Self::Failed(reason.into())
     }
 
-    /// Whether the same event fails again for certain: it is read from its bytes alone.
+    /// Returns whether the same event fails again for certain: it is read from its bytes alone.
     const fn is_certain(&self) -> bool {
         matches!(self, Self::Unreadable(_))
     }

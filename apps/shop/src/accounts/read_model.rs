@@ -1,10 +1,10 @@
 //! The read model of accounts: balances, and the transactions that led there.
 
-use gesta::{Apply, ApplyError, Projection, Recorded};
+use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, StreamName};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{AccountEvent, Currency};
+use super::{Account, AccountEvent, Currency};
 use crate::{
     id::AccountId,
     money::Money,
@@ -50,6 +50,13 @@ impl Apply<sql::Tx> for Accounts {
         events: &[Recorded<AccountEvent>],
     ) -> Result<(), ApplyError> {
         events.iter().try_for_each(|event| apply_one(tx, event))
+    }
+
+    async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
+        let Some(id) = sql::id_in(stream, Account::CATEGORY) else { return Ok(()) };
+        tx.execute("delete from transactions where account_id = ?1", [id])?;
+        tx.execute("delete from accounts where account_id = ?1", [id])?;
+        Ok(())
     }
 }
 

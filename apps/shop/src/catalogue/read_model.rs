@@ -1,9 +1,9 @@
 //! The read model of the catalogue: one row for each product, and its words for searching.
 
-use gesta::{Apply, ApplyError, Projection, Recorded};
+use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, StreamName};
 use serde::{Deserialize, Serialize};
 
-use super::{ProductAdded, ProductEvent, StockKeeping};
+use super::{Product, ProductAdded, ProductEvent, StockKeeping};
 use crate::{
     id::ProductId,
     money::Money,
@@ -47,6 +47,20 @@ impl Apply<sql::Tx> for Products {
             apply_one(tx, event)?;
             set_revision(tx, event)
         })
+    }
+
+    async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
+        let Some(id) = sql::id_in(stream, Product::CATEGORY) else { return Ok(()) };
+        let sql = "select number, name from products where product_id = ?1";
+        let found =
+            tx.find(sql, [id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+        let Some((number, name)) = found else { return Ok(()) };
+        tx.execute(
+            "insert into product_words (product_words, rowid, words) values ('delete', ?1, ?2)",
+            params![number, search::words([id, &name])],
+        )?;
+        tx.execute("delete from products where number = ?1", [number])?;
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The read model of users: one row for each who is there.
 
-use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded};
+use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, StreamName};
 use serde::{Deserialize, Serialize};
 
 use super::{User, UserEvent, UserUpdated};
@@ -40,6 +40,12 @@ impl Apply<sql::Tx> for Users {
         events: &[Recorded<UserEvent>],
     ) -> Result<(), ApplyError> {
         events.iter().try_for_each(|event| apply_one(tx, event))
+    }
+
+    async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
+        let Some(id) = sql::id_in(stream, User::CATEGORY) else { return Ok(()) };
+        tx.execute("delete from users where user_id = ?1", [id])?;
+        Ok(())
     }
 }
 

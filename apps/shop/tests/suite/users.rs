@@ -92,3 +92,21 @@ async fn a_user_who_never_was_is_not_found() {
     let error = shop.execute(WelcomeUser { user_id: id("nobody") }).await.unwrap_err();
     assert!(matches!(error, ExecuteError::NotFound { .. }), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_whose_stream_an_operator_deleted_is_in_no_list_and_may_be_created_anew() {
+    use gesta::store::{DeleteStream, ExpectedRevision};
+
+    let shop = opened::in_memory().await;
+    let receipt = created(&shop, "ann", Some("a@example.org")).await;
+    shop.ask(FindUser { user_id: id("ann") }).at_least(&receipt).await.unwrap().unwrap();
+    let stream = gesta::StreamName::new("user-ann").unwrap();
+    let delete = DeleteStream { stream, expected: ExpectedRevision::Any };
+    let deleted = shop.store().delete_stream(delete).await.unwrap();
+    let found = shop.ask(FindUser { user_id: id("ann") }).at_least_position(deleted.position);
+    assert_eq!(found.await.unwrap(), None);
+    let receipt = created(&shop, "ann", Some("b@example.org")).await;
+    let found = shop.ask(FindUser { user_id: id("ann") }).at_least(&receipt).await.unwrap();
+    assert_eq!(found.unwrap().email.as_deref(), Some("b@example.org"));
+    assert!(shop.dead_letters().await.unwrap().is_empty());
+}

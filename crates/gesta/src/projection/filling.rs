@@ -15,13 +15,13 @@ use gesta_store::{
 use super::{
     AfterRetries, Apply, ApplyError,
     caught::caught,
-    in_one_line,
+    ending, in_one_line,
     provenance::{self, Outdated, Provenance, Witness},
 };
 use crate::{Clock, EventSet, Recorded, Sleep};
 
-/// How often an event is tried before it is set aside, at once one after the other: rows change only
-/// by this projection and in order, so waiting would change nothing.
+/// The attempts at an event before it is set aside, without pauses: rows change only by this
+/// projection and in order, so waiting would change nothing.
 const ATTEMPTS_MAX: u32 = 5;
 
 /// Dead letters of one read model; with more, the projection halts whatever its policy.
@@ -110,7 +110,7 @@ pub(super) struct Filling<P, S> {
     /// Whether it has reached the head since it was opened.
     pub(super) caught_up: bool,
     pub(super) dead_letters: usize,
-    /// Where the store ended when it was made.
+    /// The head of the store when it was made.
     fills_to: Position,
     /// Its rows are of this store's history.
     pub(super) has_right_rows: bool,
@@ -136,8 +136,8 @@ enum Source {
     Failing(String, Sleep),
 }
 
-/// Why an event is set aside, after how many attempts.
-struct Failure {
+/// The error of an event that is set aside, after its attempts.
+struct FailedEvent {
     error: String,
     attempts: u32,
 }
@@ -220,7 +220,8 @@ where
     }
 
     pub(super) fn subscribe(&mut self) -> Result<(), Trouble> {
-        let types = P::Event::event_types().map_err(StoreError::from)?;
+        let mut types = P::Event::event_types().map_err(StoreError::from)?;
+        types.extend(ending::event_types().map_err(StoreError::from)?);
         let subscribe = Subscribe::to_all()
             .filter(Filter::EventTypes(types))
             .visibility(Visibility::Visible)
@@ -278,17 +279,28 @@ where
     }
 
     async fn take_events(&mut self, page: &[RecordedEvent]) -> Result<(), Trouble> {
-        let Some(first) = page.first() else { return Ok(()) };
-        match self.apply(page).await {
-            Err(error) if error.is_the_databases() => Err(Trouble::held(error, first)),
-            Err(_) => self.apply_one_by_one(page).await,
-            Ok(()) => Ok(()),
+        let is_systems = |event: &RecordedEvent| event.stream.is_system();
+        for run in page.chunk_by(|one, next| !is_systems(one) && !is_systems(next)) {
+            let Some(first) = run.first() else { continue };
+            match self.apply(run).await {
+                Err(error) if error.is_the_databases() => return Err(Trouble::held(error, first)),
+                Err(_) => self.apply_one_by_one(run).await?,
+                Ok(()) => {}
+            }
+            if matches!(self.source, Source::Halted(_)) {
+                break;
+            }
         }
+        Ok(())
     }
 
-    /// Applies events in one transaction; those behind a dead letter are set aside by it.
+    /// Applies events in one transaction; those behind a dead letter are set aside by it. An event
+    /// of the system comes alone.
     async fn apply(&mut self, page: &[RecordedEvent]) -> Result<(), ApplyError> {
         let Some(last) = page.last() else { return Ok(()) };
+        if last.stream.is_system() {
+            return self.pass_system(last).await;
+        }
         let mut tx = self.parts.read_models.begin(&self.id).await?;
         let (behind, free): (Vec<_>, Vec<_>) =
             page.iter().partition(|event| self.set_aside.contains_key(&event.stream));
@@ -313,6 +325,41 @@ where
             self.source = Source::Halted(Halt { position: last.position, error });
         }
         Ok(())
+    }
+
+    /// Forgets a stream that this event has ended: its rows, and what was set aside of it.
+    async fn pass_system(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
+        let ended = self.ended_by(event).await?;
+        let letters = match &ended {
+            Some(stream) if self.set_aside.contains_key(stream) => {
+                let mut letters = self.parts.read_models.dead_letters(&self.id).await?;
+                letters.retain(|letter| letter.stream == *stream);
+                letters
+            }
+            Some(_) | None => Vec::new(),
+        };
+        let mut tx = self.parts.read_models.begin(&self.id).await?;
+        for letter in &letters {
+            tx.delete_dead_letter(letter.position).await?;
+        }
+        if let Some(stream) = &ended {
+            caught(self.parts.projection.forget(&mut tx, stream)).await?;
+        }
+        self.commit(tx, event.position, Some(Witness::of(event))).await?;
+        self.dead_letters = self.dead_letters.saturating_sub(letters.len());
+        if let Some(stream) = &ended {
+            self.set_aside.remove(stream);
+        }
+        Ok(())
+    }
+
+    /// A store that cannot be asked now is asked again, as a database is.
+    pub(super) async fn ended_by(
+        &mut self,
+        event: &RecordedEvent,
+    ) -> Result<Option<StreamName>, DatabaseError> {
+        let ended = ending::ended_by(event, self.parts.store.as_ref()).await;
+        ended.map_err(|error| DatabaseError::unavailable(in_one_line(&error)))
     }
 
     pub(super) async fn commit(
@@ -352,7 +399,7 @@ where
     async fn apply_with_retries(
         &mut self,
         event: &RecordedEvent,
-    ) -> Result<Result<(), Failure>, Trouble> {
+    ) -> Result<Result<(), FailedEvent>, Trouble> {
         let mut attempts = 1;
         loop {
             let error = match self.apply(slice::from_ref(event)).await {
@@ -361,14 +408,18 @@ where
                 Err(error) => error,
             };
             if attempts == ATTEMPTS_MAX || error.is_certain() {
-                return Ok(Err(Failure { error: in_one_line(&error), attempts }));
+                return Ok(Err(FailedEvent { error: in_one_line(&error), attempts }));
             }
             attempts += 1;
         }
     }
 
-    async fn put_aside(&mut self, event: &RecordedEvent, failure: Failure) -> Result<(), Trouble> {
-        let Failure { error, attempts } = failure;
+    async fn put_aside(
+        &mut self,
+        event: &RecordedEvent,
+        failure: FailedEvent,
+    ) -> Result<(), Trouble> {
+        let FailedEvent { error, attempts } = failure;
         let (position, stream) = (event.position, &event.stream);
         tracing::warn!(
             projection = P::NAME, read_model = %self.id, %position, %stream, %error, attempts,

@@ -66,7 +66,7 @@ impl Handle {
         let _ = self.orders.try_send(Order { operation, reply });
     }
 
-    /// What keeps queries from being answered by the read model, if anything does.
+    /// Returns the error that keeps the read model from answering queries, if there is one.
     pub(crate) async fn unreadable(&self) -> Option<DatabaseError> {
         let answering = self.progress.borrow().answering.clone()?;
         match self.read_models.reader(answering).await {

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use gesta_store::{
     DatabaseError, DeadLetter, DeadLetterReason, EventStore, Position, ReadAll, ReadModelStore,
-    ReadModelTx, RecordedEvent, StreamName, Visibility,
+    ReadModelTx, RecordedEvent, StreamName, StreamState, Visibility,
 };
 
 use super::{
@@ -188,12 +188,36 @@ where
         tx: &mut S::Tx,
         event: &RecordedEvent,
     ) -> Result<Result<(), String>, DatabaseError> {
+        if event.stream.is_system() {
+            return self.forget_in(tx, event).await;
+        }
         let applied = match Recorded::read_all([event]) {
             Ok(events) if events.is_empty() => Ok(()),
             Ok(events) => caught(self.parts.projection.apply(tx, &events)).await,
             Err(unreadable) => Err(unreadable.into()),
         };
         match applied {
+            Ok(()) => Ok(Ok(())),
+            Err(ApplyError::Database(error)) if is_the_databases(&error) => Err(error),
+            Err(error) => Ok(Err(in_one_line(&error))),
+        }
+    }
+
+    /// The same of an end of a stream that could not be forgotten: later events of the stream were
+    /// applied meanwhile, so it can be only as long as there are none.
+    async fn forget_in(
+        &mut self,
+        tx: &mut S::Tx,
+        event: &RecordedEvent,
+    ) -> Result<Result<(), String>, DatabaseError> {
+        let Some(stream) = self.ended_by(event).await? else { return Ok(Ok(())) };
+        let described = self.parts.store.describe_stream(&stream).await;
+        let described =
+            described.map_err(|error| DatabaseError::unavailable(in_one_line(&error)))?;
+        if described.state == StreamState::Live {
+            return Ok(Err(format!("{stream} has begun anew since: rebuild the projection")));
+        }
+        match caught(self.parts.projection.forget(tx, &stream)).await {
             Ok(()) => Ok(Ok(())),
             Err(ApplyError::Database(error)) if is_the_databases(&error) => Err(error),
             Err(error) => Ok(Err(in_one_line(&error))),

@@ -101,8 +101,8 @@ impl Outdated {
 pub(super) struct Provenance {
     event_types: Option<Vec<String>>,
     last_event: Option<Witness>,
-    /// Where the store ended when the read model was made: until it is there for the first time, rows
-    /// are missing. Read models of earlier versions do not know it.
+    /// The head of the store when the read model was made: until it is there for the first time,
+    /// rows are missing. Read models of earlier versions do not know it.
     pub(super) fills_to: Position,
 }
 
@@ -197,7 +197,7 @@ pub(super) async fn keep_event_types(
     tx.set_property(EVENT_TYPES, &names).await
 }
 
-/// Keeps where the store ends when a read model is made.
+/// Keeps the head of the store, when a read model is made.
 pub(super) async fn keep_fills_to(
     tx: &mut impl ReadModelTx,
     head: Position,

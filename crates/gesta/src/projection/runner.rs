@@ -26,7 +26,7 @@ pub(super) struct Runner<P, S> {
     pub(super) progress: watch::Sender<Progress>,
     /// Read models that cannot go on: they are filled anew.
     pub(super) outdated: HashMap<ReadModelId, Outdated>,
-    /// What ended the session before, until this one has taken a step.
+    /// The trouble that ended the session before, until this one has taken a step.
     pub(super) held: Option<String>,
 }
 

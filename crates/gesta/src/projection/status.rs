@@ -190,7 +190,7 @@ pub(crate) struct Progress {
     /// The damage of the read model that answers.
     pub(crate) damage: Option<String>,
     pub(crate) trouble: Option<String>,
-    /// How far the read model that answers must be to have everything for the first time, as long
+    /// The position at which the read model that answers has everything for the first time, as long
     /// as it is not there.
     pub(crate) fills_to: Option<Position>,
 }

@@ -7,17 +7,18 @@ use std::{
 };
 
 use gesta::{
-    AsOf, Gesta, ProjectionState, ProjectionStatus, SnapshotPolicy, TypedRows, prelude::*,
+    AsOf, Gesta, ProjectionState, ProjectionStatus, ReadTypedRows, SnapshotPolicy, TypedRows,
+    prelude::*,
 };
 use gesta_sqlite::{Reader, Sqlite};
 use gesta_store::{
-    CreateReadModel, EventStore, MemoryReadModels, ReadModelStore, ReadModelTx, ReadRows, Rows,
-    Stage,
+    CreateReadModel, EventStore, ListRows, MemoryReadModels, ReadModelStore, ReadModelTx, ReadRows,
+    Rows, Stage,
 };
 
 use crate::bank::{
-    AllBalances, Audit, Audited, Balances, Controls, Deposited, Fault, UNLUCKY, deposit, new_store,
-    operator, replayed,
+    AllBalances, Audit, Audited, BalanceEvent, Balances, Controls, Deposited, Fault, UNLUCKY,
+    deposit, new_store, operator, replayed,
 };
 
 async fn open<P: Apply<gesta_sqlite::Tx>>(
@@ -332,15 +333,90 @@ async fn a_rebuild_and_a_released_letter_leave_out_what_was_deleted_before() {
         let delete = DeleteStream { stream, expected: ExpectedRevision::Any };
         store.delete_stream(delete).await.unwrap();
     }
-    // What waits behind a discarded letter and was deleted is not applied any more.
-    let id = gesta.dead_letters().await.unwrap().remove(0).0;
-    gesta.discard_dead_letter(&id, &operator()).await.unwrap();
+    // What is set aside of a stream goes with it, and is not applied any more.
+    settled::<Balances>(&gesta).await;
     assert!(gesta.dead_letters().await.unwrap().is_empty());
     let before = vec![("account-ann".to_owned(), 1), ("account-ben".to_owned(), 2)];
     assert_eq!(balances(&gesta).await, before, "a row is the projection's to forget");
     gesta.rebuild("balances", &operator()).await.unwrap();
     until_running(&gesta).await;
     assert_eq!(balances(&gesta).await, [("account-ben".to_owned(), 2)]);
+}
+
+/// The first deposit of each account; a second one fails.
+struct Firsts;
+
+impl Projection for Firsts {
+    const NAME: &'static str = "firsts";
+    type Event = BalanceEvent;
+}
+
+impl<Tx: Rows> Apply<Tx> for Firsts {
+    async fn apply(
+        &self,
+        tx: &mut Tx,
+        events: &[Recorded<BalanceEvent>],
+    ) -> Result<(), ApplyError> {
+        for event in events {
+            let BalanceEvent::Deposited(Deposited { amount }) = event.event;
+            if tx.get::<u64>("firsts", event.stream.as_str()).await?.is_some() {
+                return Err(ApplyError::because("it is there already"));
+            }
+            tx.put("firsts", event.stream.as_str(), &amount).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, tx: &mut Tx, stream: &StreamName) -> Result<(), ApplyError> {
+        Ok(tx.delete("firsts", stream.as_str()).await?)
+    }
+}
+
+impl Query for Firsts {
+    type Reads = Self;
+    type Answer = Vec<(String, u64)>;
+}
+
+impl Answer<Reader> for Firsts {
+    async fn answer(&self, rows: &mut Reader) -> Result<Vec<(String, u64)>, QueryError> {
+        Ok(rows.list(ListRows::of("firsts")).await?)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_and_letters_of_a_stream_that_ends_are_forgotten_and_it_may_begin_anew() {
+    use gesta_store::{
+        DeleteStream, ExpectedRevision, SetStreamMetadata, StreamMetadata, TombstoneStream,
+    };
+
+    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let gesta = open(&store, Firsts, &models).await;
+    for (name, amount) in [("ann", 1), ("ben", 2), ("ben", 3), ("cid", 4)] {
+        deposit(&gesta, name, amount).await;
+    }
+    settled::<Firsts>(&gesta).await;
+    assert_eq!(gesta.dead_letters().await.unwrap().len(), 1, "the second of ben");
+    let stream = |name: &str| StreamName::new(format!("account-{name}")).unwrap();
+    let expected = ExpectedRevision::Any;
+    store.delete_stream(DeleteStream { stream: stream("ann"), expected }).await.unwrap();
+    store.tombstone_stream(TombstoneStream { stream: stream("ben"), expected }).await.unwrap();
+    let metadata = StreamMetadata { truncate_before: Some(Revision::FIRST), ..Default::default() };
+    let harmless =
+        SetStreamMetadata { stream: stream("cid"), expected_metadata: expected, metadata };
+    store.set_stream_metadata(harmless).await.unwrap();
+    settled::<Firsts>(&gesta).await;
+    let row = |name: &str, amount: u64| (format!("account-{name}"), amount);
+    assert_eq!(gesta.ask::<_, Reader>(Firsts).await.unwrap(), [row("cid", 4)]);
+    assert!(gesta.dead_letters().await.unwrap().is_empty(), "they went with their stream");
+
+    deposit(&gesta, "ann", 5).await;
+    settled::<Firsts>(&gesta).await;
+    let rows = vec![row("ann", 5), row("cid", 4)];
+    assert_eq!(gesta.ask::<_, Reader>(Firsts).await.unwrap(), rows);
+    assert!(gesta.dead_letters().await.unwrap().is_empty(), "it began anew");
+    gesta.rebuild("firsts", &operator()).await.unwrap();
+    until_running(&gesta).await;
+    assert_eq!(gesta.ask::<_, Reader>(Firsts).await.unwrap(), rows, "as a rebuild has it");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,10 @@
 //! The read model of credit notes.
 
-use gesta::{Apply, ApplyError, Projection, Recorded};
+use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, StreamName};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{CreditNoteEvent, CreditNoteIssued};
+use super::{CreditNote, CreditNoteEvent, CreditNoteIssued};
 use crate::{
     id::{CreditNoteId, CustomerId},
     money::Money,
@@ -46,6 +46,12 @@ impl Apply<sql::Tx> for CreditNotes {
         events.iter().try_for_each(|event| match &event.event {
             CreditNoteEvent::Issued(issued) => insert(tx, issued),
         })
+    }
+
+    async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
+        let Some(id) = sql::id_in(stream, CreditNote::CATEGORY) else { return Ok(()) };
+        tx.execute("delete from credit_notes where credit_note_id = ?1", [id])?;
+        Ok(())
     }
 }
 

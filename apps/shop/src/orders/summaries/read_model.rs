@@ -3,7 +3,7 @@
 //! Always holds: an order's words are those of the products' names as they were when it was
 //! placed. That is why the projection listens to the catalogue as well.
 
-use gesta::{Apply, ApplyError, EventSet, Projection, Recorded};
+use gesta::{Aggregate as _, Apply, ApplyError, EventSet, Projection, Recorded, StreamName};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use crate::{
     id::{CustomerId, OrderId, ProductId},
     money::Money,
     orders::{
-        OrderCancelled, OrderDelivered, OrderPaid, OrderPlaced, OrderRefunded, OrderShipped,
+        Order, OrderCancelled, OrderDelivered, OrderPaid, OrderPlaced, OrderRefunded, OrderShipped,
         OrderStatus,
     },
     search,
@@ -82,6 +82,13 @@ impl Apply<sql::Tx> for OrderSummaries {
         events: &[Recorded<SummaryEvent>],
     ) -> Result<(), ApplyError> {
         events.iter().try_for_each(|event| apply_one(tx, event))
+    }
+
+    async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
+        let Some(id) = sql::id_in(stream, Order::CATEGORY) else { return Ok(()) };
+        // Its words stay in the index, where they find no order: their texts are gone.
+        tx.execute("delete from orders where order_id = ?1", [id])?;
+        Ok(())
     }
 }
 
