@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use tracing::{error, info, warn};
 
-use super::LogStore;
+use super::{Channels, LogStore};
 use crate::{
     clock::{Clock, Rng},
     commit::{CommitLoop, EnginePoll},
@@ -57,10 +57,12 @@ impl Engine {
         let sealed = Arc::clone(compactor.sealed());
         let compactor = Arc::new(Mutex::new(compactor));
         let commit_loop = CommitLoop::new(reader.clone(), end, rng, options.clone(), sealed);
-        let queue = Arc::clone(commit_loop.queue());
-        let completions = Arc::clone(commit_loop.completions());
+        let channels = Channels {
+            queue: Arc::clone(commit_loop.queue()),
+            completions: Arc::clone(commit_loop.completions()),
+        };
         let scavenging = Some(Arc::clone(&compactor));
-        let store = LogStore::new(reader, queue, completions, options, report, scavenging);
+        let store = LogStore::new(reader, options, report, channels, scavenging);
         Ok((Self { commit_loop, compactor }, store))
     }
 

@@ -100,6 +100,13 @@ struct Shared {
     scavenger: Option<Scavenger>,
 }
 
+/// The two ends that callers share with the commit loop. A read-only store has none behind them.
+#[derive(Default)]
+struct Channels {
+    queue: Arc<SubmitQueue>,
+    completions: Arc<Completions>,
+}
+
 /// The place of an event's record on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventPlace {
@@ -126,8 +133,7 @@ impl LogStore {
                 recover(disk, clock, &mut SystemRng, &options)?;
             let follower = Follower::new(end, options.index_cache_bytes_max);
             reader.follower = Some(Arc::new(Mutex::new(follower)));
-            let (queue, completions) = (Arc::default(), Arc::default());
-            return Ok(Self::new(reader, queue, completions, options, report, None));
+            return Ok(Self::new(reader, options, report, Channels::default(), None));
         }
         let (engine, store) = Engine::open(disk, clock, Box::new(SystemRng), options)?;
         let failed = |source| OpenError::Io { doing: "start a thread".to_owned(), source };
@@ -144,12 +150,12 @@ impl LogStore {
 
     fn new(
         reader: Reader,
-        queue: Arc<SubmitQueue>,
-        completions: Arc<Completions>,
         options: Options,
         report: OpenReport,
+        channels: Channels,
         compactor: Option<SharedCompactor>,
     ) -> Self {
+        let Channels { queue, completions } = channels;
         let shared = Shared {
             reader,
             queue,
