@@ -2,7 +2,7 @@
 //!
 //! Encodes and decodes as specified in `docs/format.md`. A decoder takes any bytes without
 //! panicking, checks every length before it uses it, and allocates no more than the size of its
-//! input. The rules by which bytes are adopted are in [`scan`](crate::scan) and
+//! input. The rules by which bytes are adopted are in [`scan`](crate::segment::scan) and
 //! [`recovery`](crate::recovery).
 
 mod borrowed;
