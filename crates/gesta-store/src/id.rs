@@ -32,6 +32,7 @@ impl EventId {
     /// Creates a unique id that sorts by time (UUID version 7, RFC 9562).
     #[must_use]
     pub fn random() -> Self {
+        // Version 7 keeps ids of one writer close together in indexes.
         Self(Uuid::now_v7())
     }
 

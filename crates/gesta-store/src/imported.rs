@@ -274,7 +274,7 @@ impl ImportedPositions {
 }
 
 /// `imports` belong to one store, each with the position of its end in that store, in this order.
-/// An import whose end lies inside the range of a later import belongs to the source store of the
+/// An import whose end is inside the range of a later import belongs to the source store of the
 /// later one.
 fn translate(
     imports: &[(&Import, Position)],
@@ -355,9 +355,9 @@ mod tests {
         Import { incarnations, head, end, ranges: ranges.collect() }
     }
 
-    fn now(imports: &[Import], said_at: u64, said: u64) -> Option<u64> {
+    fn now(imports: &[Import], stored_at: u64, position: u64) -> Option<u64> {
         let imported = ImportedPositions { imports: imports.to_vec(), unfinished: None };
-        imported.translate(Position::new(said_at), Position::new(said)).map(Position::number)
+        imported.translate(Position::new(stored_at), Position::new(position)).map(Position::number)
     }
 
     #[test]
@@ -367,8 +367,8 @@ mod tests {
         assert_eq!(now(&imports, 109, 2), Some(102));
         assert_eq!(now(&imports, 109, 10), Some(109));
         assert_eq!(now(&imports, 109, 5), None, "it was not there any more");
-        assert_eq!(now(&imports, 50, 2), Some(2), "said here, before the import");
-        assert_eq!(now(&imports, 120, 102), Some(102), "said here, after it");
+        assert_eq!(now(&imports, 50, 2), Some(2), "stored here, before the import");
+        assert_eq!(now(&imports, 120, 102), Some(102), "stored here, after it");
     }
 
     #[test]
@@ -393,9 +393,9 @@ mod tests {
     fn what_was_imported_twice_is_looked_up_twice() {
         // The source store had an import itself: 1 to 3 at 11 to 13, ended at 14.
         let imports = [import(1014, &[(1, 11, 3)]), import(2000, &[(1, 1001, 20)])];
-        assert_eq!(now(&imports, 1012, 1), Some(1011), "said in the first of the three stores");
-        assert_eq!(now(&imports, 1015, 12), Some(1012), "said in the second");
-        assert_eq!(now(&imports, 2001, 1012), Some(1012), "said in the third");
+        assert_eq!(now(&imports, 1012, 1), Some(1011), "stored in the first of the three stores");
+        assert_eq!(now(&imports, 1015, 12), Some(1012), "stored in the second");
+        assert_eq!(now(&imports, 2001, 1012), Some(1012), "stored in the third");
     }
 
     #[test]

@@ -382,6 +382,7 @@ impl Tag {
         if key.contains(':') {
             return Err(InvalidName::KeyHasColon { text: key.to_owned() });
         }
+        // The value may have a `:`; the first one ends the key.
         Self::new(format!("{key}:{value}"))
     }
 }

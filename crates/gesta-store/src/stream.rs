@@ -176,6 +176,7 @@ impl Acl {
     fn to_value(&self) -> Value {
         let lists =
             [&self.read, &self.append, &self.delete, &self.read_metadata, &self.set_metadata];
+        // A right without names is left out.
         let rights = Self::RIGHTS.iter().zip(lists).filter(|(_, names)| !names.is_empty());
         Value::Object(
             rights.map(|(right, names)| ((*right).to_owned(), names.clone().into())).collect(),

@@ -133,7 +133,7 @@ fn an_expectation_that_does_not_hold_is_a_conflict_and_appends_nothing() {
         ("7", "order-1 is at revision 1, expected revision 7"),
     ] {
         let refused = scene.run(&order(&["--data", "{}", "--expect", expectation]));
-        refused.fails_with(1, &format!("error: nothing was appended: conflict: {why}"));
+        refused.fails_with(1, &format!("error: nothing was appended: conflict: stream {why}"));
     }
     let missing =
         ["append", "order-9", "--type", "order-paid", "--data", "{}", "--expect", "exists"];

@@ -107,8 +107,8 @@ pub(super) async fn metadata_are_events_of_the_whole_store(store: &dyn EventStor
     assert_eq!(streams, [name("$$order-1"), name("order-1")]);
 }
 
-/// Reads in both directions with a filter and expects the events that `meant` selects.
-async fn expect_selected<M>(store: &dyn EventStore, filter: Filter, meant: M)
+/// Reads in both directions with a filter and expects the events that `selected` selects.
+async fn expect_selected<M>(store: &dyn EventStore, filter: Filter, selected: M)
 where
     M: Fn(&RecordedEvent) -> bool,
 {
@@ -117,7 +117,7 @@ where
         return unsupported(refused.collect_events().await);
     }
     let mut events = all(store).await;
-    events.retain(meant);
+    events.retain(selected);
     let expected = recorded_ids(&events);
     assert!(!expected.is_empty(), "a filter that lets nothing through shows little");
     assert_eq!(read(store, ReadAll::forwards().filter(filter.clone())).await, expected);
@@ -140,8 +140,8 @@ pub(super) async fn a_filter_picks_streams_by_prefix(store: &dyn EventStore) {
         grow(store, stream, 1).await;
     }
     let filter = Filter::StreamPrefixes(vec!["order-".to_owned(), "acc".to_owned()]);
-    let meant = ["order-1", "account-1", "order-2"].map(name);
-    expect_selected(store, filter, |event| meant.contains(&event.stream)).await;
+    let selected = ["order-1", "account-1", "order-2"].map(name);
+    expect_selected(store, filter, |event| selected.contains(&event.stream)).await;
 }
 
 /// A category is the part before the first `-`. A name without `-` has none.
@@ -151,8 +151,8 @@ pub(super) async fn a_filter_picks_categories(store: &dyn EventStore) {
     }
     set_metadata(store, "order-1", StreamMetadata::default()).await;
     let filter = Filter::Categories(["order", "account"].map(category).to_vec());
-    let meant = ["order-1", "account-1-2", "order-x-1"].map(name);
-    expect_selected(store, filter, |event| meant.contains(&event.stream)).await;
+    let selected = ["order-1", "account-1-2", "order-x-1"].map(name);
+    expect_selected(store, filter, |event| selected.contains(&event.stream)).await;
 }
 
 pub(super) async fn a_filter_picks_event_types(store: &dyn EventStore) {
@@ -168,7 +168,7 @@ pub(super) async fn a_filter_picks_event_types(store: &dyn EventStore) {
 pub(super) async fn a_filter_picks_what_a_query_means(store: &dyn EventStore) {
     let (a, b) = (tag("customer:a"), tag("order:b"));
     // Both tags in any order, and the type of the second item.
-    let meant = [
+    let selected = [
         typed("placed").tagged([b.clone(), a.clone()]),
         typed("closed"),
         typed("paid").tagged([tag("x"), a.clone(), b.clone()]),
@@ -179,8 +179,8 @@ pub(super) async fn a_filter_picks_what_a_query_means(store: &dyn EventStore) {
         typed("shipped").tagged([a.clone(), b.clone()]),
         typed("opened"),
     ];
-    let expected = ids(&meant);
-    for (one, other) in meant.into_iter().zip(others) {
+    let expected = ids(&selected);
+    for (one, other) in selected.into_iter().zip(others) {
         append(store, "order-1", [one, other]).await;
     }
     let types = ["placed", "paid"].map(event_type);
@@ -198,7 +198,11 @@ pub(super) async fn a_filtered_read_begins_and_ends_where_it_is_told(store: &dyn
     if !store.capabilities().filtered_reads {
         return unsupported(store.read_all(forwards).collect_events().await);
     }
-    let mut meant: Vec<EventId> = stream_ids(store, "account-1").await;
-    assert_eq!(read(store, backwards).await, meant.split_off(1));
-    assert_eq!(read(store, forwards).await, meant, "the limit counts what the filter lets through");
+    let mut selected: Vec<EventId> = stream_ids(store, "account-1").await;
+    assert_eq!(read(store, backwards).await, selected.split_off(1));
+    assert_eq!(
+        read(store, forwards).await,
+        selected,
+        "the limit counts what the filter lets through"
+    );
 }

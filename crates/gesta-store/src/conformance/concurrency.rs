@@ -51,6 +51,7 @@ pub(super) async fn of_twenty_writers_on_one_revision_one_wins(store: &dyn Event
     grow(store, "order-1", 1).await;
     let append = || Append::to(name("order-1"), exact(0), [event()]);
     let answers = concurrently(store, std::iter::repeat_with(append).take(WRITERS).collect());
+    // Exactly one append can have found revision 0.
     let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     assert_eq!(won.len(), 1, "one wins");
     assert_eq!(lost.into_iter().map(conflict).count(), WRITERS - 1, "the others conflict");
@@ -126,6 +127,7 @@ fn while_writing<T: Send>(
         answers.push(wait_for(store.append(last)));
         (watcher.join().expect("a watcher does not panic"), answers)
     });
+    // On the clause's own thread, where a panic fails the test.
     answers.into_iter().for_each(|answer| drop(accepted(answer)));
     seen
 }

@@ -25,6 +25,7 @@ async fn expect_revisions(store: &dyn EventStore, expected: &[u64]) {
     let forwards = stream_events(store, "order-1").await;
     let revisions: Vec<u64> = forwards.iter().map(|event| event.revision.number()).collect();
     assert_eq!(revisions, expected);
+    // Hidden events are hidden in both directions.
     let backwards = collected(store.read_stream(ReadStream::backwards(name("order-1")))).await;
     assert_eq!(backwards, reversed(&forwards));
 }
@@ -66,6 +67,7 @@ pub(super) async fn a_description_follows_a_stream_through_its_life(store: &dyn 
     let known = async || accepted(store.describe_stream(&stream).await);
     set_metadata(store, "order-1", StreamMetadata::default()).await;
     assert_eq!((known().await.state, known().await.head), (StreamState::Missing, None));
+    // Live, deleted, and the same again after a revival.
     for (head, grown) in [(1, StreamState::Live), (3, StreamState::Live)] {
         grow(store, "order-1", 2).await;
         let head = Some(Revision::new(head));

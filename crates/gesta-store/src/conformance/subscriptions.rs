@@ -156,7 +156,7 @@ pub(super) async fn a_stream_subscription_never_goes_back(store: &dyn EventStore
 }
 
 pub(super) async fn a_filtered_subscription_delivers_what_it_asks_for(store: &dyn EventStore) {
-    let meant = || typed("placed").tagged([tag("customer:a")]);
+    let selected = || typed("placed").tagged([tag("customer:a")]);
     let other = || typed("paid").tagged([tag("customer:b")]);
     let query = EventQuery::of(QueryItem::every().tagged([tag("customer:a")]));
     for filter in [
@@ -169,14 +169,14 @@ pub(super) async fn a_filtered_subscription_delivers_what_it_asks_for(store: &dy
         // Start behind the events of the filters before.
         let from = head(store).await;
         let Some(_) = filtered(store, filter.clone()).await else { return };
-        let mut expected = vec![meant()];
+        let mut expected = vec![selected()];
         append(store, "order-1", expected.clone()).await;
         append(store, "account-1", [other()]).await;
         let subscribe = Subscribe::to_all().after(from).filter(filter.clone());
         let mut subscription = store.subscribe(subscribe);
         let (mut events, _) = caught_up(&mut subscription).await;
         append(store, "account-1", [other()]).await;
-        expected.push(meant());
+        expected.push(selected());
         append(store, "order-1", expected.iter().skip(1).cloned()).await;
         events.extend(delivered(&mut subscription, 1).await);
         assert_eq!(recorded_ids(&events), ids(&expected), "{filter:?}");
@@ -196,7 +196,9 @@ pub(super) async fn a_filtered_subscription_says_how_far_it_looked(store: &dyn E
                 Delivery::Checkpoint(position) | Delivery::CaughtUp(position) => {
                     reported = position
                 }
-                Delivery::Events(page) => panic!("nothing is meant, got {} events", page.len()),
+                Delivery::Events(page) => {
+                    panic!("the filter selects nothing, got {} events", page.len())
+                }
             }
         }
         assert_eq!(reported, last);
@@ -213,6 +215,7 @@ pub(super) async fn a_checkpoint_is_never_ahead_of_an_event(store: &dyn EventSto
     while events < 4 {
         match next(&mut subscription).await {
             Delivery::Events(page) => {
+                // Events come after every checkpoint before them.
                 let positions = page.iter().map(|event| event.position);
                 assert!(positions.clone().all(|position| position > reached));
                 events += page.len();
@@ -230,6 +233,7 @@ pub(super) async fn subscribers_are_independent(store: &dyn EventStore) {
     let mut early = store.subscribe(Subscribe::to_all());
     let mut added = grow(store, "order-1", 2).await;
     assert_eq!(recorded_ids(&caught_up(&mut early).await.0), added);
+    // Starts while the first one is live.
     let mut late = store.subscribe(Subscribe::to_all());
     let more = grow(store, "order-1", 2).await;
     assert_eq!(recorded_ids(&delivered(&mut early, 2).await), more);

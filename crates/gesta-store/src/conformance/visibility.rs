@@ -146,6 +146,7 @@ pub(super) async fn a_raw_subscription_delivers_hidden_events(store: &dyn EventS
 
 pub(super) async fn a_visible_subscription_passes_over_hidden_events(store: &dyn EventStore) {
     grow(store, "user-1", 300).await;
+    // Behind a page of hidden events.
     let mut kept = grow(store, "user-2", 3).await;
     tombstone(store, "user-1").await;
     set_metadata(store, "user-2", truncated_before(1)).await;

@@ -88,6 +88,7 @@ impl Log {
         if self.tombstoned.contains(subject) {
             return Err(StoreError::Deleted { stream: subject.clone() });
         }
+        // Expectations see the state before this append.
         let head = self.stream_head(&part.stream);
         let live = head.filter(|_| !self.is_deleted(&part.stream));
         // Revisions continue after a deletion, so an exact revision is compared with the real head
@@ -162,6 +163,7 @@ impl Log {
         let indexes = self.streams.entry(stream.clone()).or_default();
         let revision = Revision::new(indexes.len() as u64);
         indexes.push(index);
+        debug_assert!(self.events.last().is_none_or(|last| last.recorded_at <= recorded_at));
         let event = recorded(
             stream,
             event,
@@ -239,6 +241,7 @@ impl Log {
         let end = head.next().number();
         let Some(metadata) = self.metadata.get(stream) else { return Ok(0..end) };
         let indexes = self.streams.get(stream).map_or(&[][..], Vec::as_slice);
+        // Binary search works because expired events are a prefix.
         let expired = indexes.partition_point(|index| {
             self.events.get(*index).is_some_and(|event| metadata.is_expired(event.recorded_at, now))
         });
@@ -287,6 +290,7 @@ impl Log {
             .map(|(name, _)| name)
             .take_while(|name| name.as_str().starts_with(&list.prefix))
             .filter(|name| system || !name.is_system())
+            // Before the limit, so that a page is full if it can be.
             .filter(|name| !self.is_deleted(name) && !self.tombstoned.contains(*name))
             .take(list.limit)
             .cloned()

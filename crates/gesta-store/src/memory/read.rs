@@ -114,6 +114,7 @@ impl Iterator for AllPages {
     fn next(&mut self) -> Option<Page> {
         let log = self.shared.log();
         let events = self.walk.by_ref().filter_map(|number| log.event(Position::new(number)));
+        // The limit counts selected events, so filter before it.
         let selected = events.filter(|event| {
             self.filter.matches(event)
                 && self.visible_at.is_none_or(|now| log.is_visible(event, now))

@@ -136,6 +136,7 @@ impl ReadModelStore for MemoryReadModels {
         create: CreateReadModel<'_>,
     ) -> Result<ReadModelId, DatabaseError> {
         let mut state = self.state();
+        // Numbers are never reused, not even after a drop.
         state.builds += 1;
         let id = ReadModelId { projection: create.projection.to_owned(), build: state.builds };
         let entry = Entry {
@@ -248,6 +249,7 @@ impl ReadModelTx for MemoryTx {
     }
 
     async fn advance(&mut self, advance: Advance) -> Result<(), DatabaseError> {
+        // The copy was made under the lock, so this is current until the commit.
         let stored = self.contents.checkpoint;
         if stored != advance.from {
             return Err(DatabaseError::CheckpointConflict { expected: advance.from, stored });
