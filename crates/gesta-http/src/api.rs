@@ -20,10 +20,14 @@ use crate::{
     correlation::correlate,
     cors::cross_origin,
     docs::{self, Document},
+    endpoint::query_names,
     expect::expectations,
-    feed, headers, health, operations,
+    feed,
+    headers::{self, single},
+    health, operations,
     preconditions::conditional,
     process_operations,
+    unexpected::no_parameters,
 };
 
 /// The table of an application's routes.
@@ -51,6 +55,8 @@ pub struct Route {
     area: &'static str,
     rejections: Vec<&'static str>,
     router: MethodRouter<Edge>,
+    /// In its query.
+    has_parameters: bool,
     describe: fn(&mut Operation<'_>),
 }
 
@@ -89,8 +95,17 @@ impl Route {
             area: "operations",
             rejections: Vec::new(),
             router: endpoint.on(filter),
+            has_parameters: !query_names::<E, A>().is_empty(),
             describe: E::describe,
         }
+    }
+
+    /// Refuses a query where the operation has no parameters in it.
+    fn strict(mut self) -> Self {
+        if !self.has_parameters {
+            self.router = self.router.route_layer(from_fn(no_parameters));
+        }
+        self
     }
 
     /// The codes of the rejections that it may be answered with (422).
@@ -147,6 +162,7 @@ fn name_of<E>() -> String {
 
 impl Api {
     /// A table with what every application has: its document, a page to try it with, its health.
+    /// Their queries are ignored: probes and browsers may add to them what they like.
     #[must_use]
     pub fn new(title: &'static str, version: &'static str) -> Self {
         let mut routes = Vec::from(docs::routes());
@@ -157,16 +173,16 @@ impl Api {
     /// With the feed of events and the operation of projections and processes, under this path.
     #[must_use]
     pub fn operated_under(mut self, prefix: &str) -> Self {
-        self.routes.extend(operations::routes(prefix));
-        self.routes.extend(process_operations::routes(prefix));
-        self.routes.push(feed::route(prefix));
+        let routes = operations::routes(prefix).into_iter();
+        let routes = routes.chain(process_operations::routes(prefix)).chain([feed::route(prefix)]);
+        self.routes.extend(routes.map(Route::strict));
         self
     }
 
     /// With the routes of an area.
     #[must_use]
     pub fn with(mut self, area: &'static str, routes: impl IntoIterator<Item = Route>) -> Self {
-        self.routes.extend(routes.into_iter().map(|route| Route { area, ..route }));
+        self.routes.extend(routes.into_iter().map(|route| Route { area, ..route }.strict()));
         self
     }
 
@@ -213,6 +229,7 @@ impl Api {
             .layer(Extension(document))
             .layer(from_fn_with_state(edge.clone(), conditional))
             .layer(from_fn(expectations))
+            .layer(from_fn(single))
             .layer(from_fn(correlate))
             .layer(from_fn_with_state(edge.clone(), cross_origin))
             .with_state(edge)

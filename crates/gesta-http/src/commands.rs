@@ -185,6 +185,12 @@ impl Changes {
                 let detail = format!("If-Match: {stream} does not exist");
                 return Err(preconditions::failed(&detail));
             }
+            Err(ExecuteError::Store(StoreError::Deleted { stream: gone })) if gone == stream => {
+                return Err(match commands.conditions.wants_something_there() {
+                    true => preconditions::failed(&format!("If-Match: {gone} does not exist")),
+                    false => StoreError::Deleted { stream: gone }.into(),
+                });
+            }
             given => given?,
         };
         // Known from the append, or from what a change that changes nothing was judged at.
@@ -273,8 +279,8 @@ impl IntoResponse for Changed {
 }
 
 /// Why nothing of what a request wants is done, whatever its command.
-const CONFLICT: &str = "it exists already, others were faster each time that it was tried, or the \
-                        Idempotency-Key was used for another command";
+const CONFLICT: &str = "it exists already, its stream is tombstoned, others were faster each time \
+                        that it was tried, or the Idempotency-Key was used for another command";
 
 impl Describe for Commands {
     fn describe(operation: &mut Operation<'_>) {

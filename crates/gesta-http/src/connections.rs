@@ -2,15 +2,17 @@
 //!
 //! Owns the tasks of all connections. Invariants: there are at most so many as the limits say, and
 //! never more than half of the descriptors that the process may have, so that the store finds what it
-//! needs; one more is answered 503 and closed. A connection that does not send a whole head in time,
-//! or nothing at all, is closed, and so is one that does not take what it is sent. A body that comes
-//! too slowly is an error of its reader. Not here: what requests are answered.
+//! needs; one more is answered 503 and closed. A head that comes too slowly is answered 408 and its
+//! connection closed; a connection on which nothing comes is closed without a word, for its client
+//! would take an answer for that to its next request. One that does not take what it is sent is
+//! closed. A body that comes too slowly is an error of its reader. Requests have the `Host` that
+//! they have to have. Not here: what requests are answered.
 
 use std::{
     error::Error,
     future::Future,
     io,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -19,7 +21,8 @@ use std::{
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
-    http::Request,
+    http::{Request, StatusCode},
+    middleware::from_fn,
 };
 use hyper::{
     body::{Frame, Incoming, SizeHint},
@@ -38,7 +41,7 @@ use tokio::{
 };
 use tower::ServiceExt as _;
 
-use crate::{Limits, Problem, problem::PROBLEM_JSON};
+use crate::{Limits, Problem, host::hosts, problem::PROBLEM_JSON};
 
 /// Bytes of a request's head, and of what is read of a body before somebody wants it.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -66,7 +69,7 @@ impl Connections {
     pub(crate) fn new(router: Router, limits: Limits) -> Self {
         let max = limits.connections_max.min(connections_possible());
         Self {
-            router,
+            router: router.layer(from_fn(hosts)),
             limits,
             max,
             permits: Arc::new(Semaphore::new(max)),
@@ -95,7 +98,7 @@ impl Connections {
         stream: TcpStream,
         permit: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let (router, limits) = (self.router.clone(), self.limits);
+        let (router, limits, late_head) = (self.router.clone(), self.limits, late_head());
         let mut ending = self.ending.subscribe();
         let service = service_fn(move |request: Request<Incoming>| {
             let request = request.map(|body| Body::new(Timely::new(body, limits.body_wait_max)));
@@ -103,26 +106,30 @@ impl Connections {
         });
         async move {
             let stream = TokioIo::new(Unstalled::new(stream, limits.write_wait_max));
-            let mut connection = pin!(
-                http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(limits.head_wait_max)
-                    .max_buf_size(HEAD_BYTES_MAX)
-                    .serve_connection(stream, service)
-            );
+            let mut connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(limits.head_wait_max)
+                .max_buf_size(HEAD_BYTES_MAX)
+                .serve_connection(stream, service);
             let ended = select! {
-                ended = connection.as_mut() => Some(ended),
+                ended = &mut connection => Some(ended),
                 () = told_to_end(&mut ending) => None,
             };
             let ended = match ended {
                 Some(ended) => ended,
                 None => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+                    Pin::new(&mut connection).graceful_shutdown();
+                    (&mut connection).await
                 }
             };
             if let Err(error) = ended {
                 tracing::debug!(%error, "a connection broke off");
+                let http1::Parts { io, read_buf, .. } = connection.into_parts();
+                let stream = io.into_inner();
+                if error.is_timeout() && !read_buf.is_empty() && !stream.is_stalled() {
+                    // Who does not take the answer loses nothing but the answer.
+                    let _ = timeout(REFUSAL_MAX, tell(stream, late_head)).await;
+                }
             }
             drop(permit);
         }
@@ -176,17 +183,32 @@ fn connections_possible() -> usize {
 fn refusal() -> Bytes {
     let detail = "there are too many connections; try again in a moment";
     let problem = Problem::unavailable("too-many-connections", detail);
+    last_answer(&problem, "503 Service Unavailable\r\nretry-after: 1")
+}
+
+/// The answer to a head that comes too slowly (RFC 9110, section 15.5.9).
+fn late_head() -> Bytes {
+    let detail = "the head of the request took too long to arrive";
+    let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, "head-too-late", detail);
+    last_answer(&problem, "408 Request Timeout")
+}
+
+/// An answer that no router gives, after which the connection is closed.
+fn last_answer(problem: &Problem, status: &str) -> Bytes {
     let body = problem.to_json().to_string();
     let length = body.len();
     let head = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {PROBLEM_JSON}\r\n\
-         content-length: {length}\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
+        "HTTP/1.1 {status}\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n"
     );
     (head + &body).into()
 }
 
-async fn tell(mut stream: TcpStream, refusal: Bytes) -> io::Result<()> {
-    stream.write_all(&refusal).await?;
+async fn tell<S>(mut stream: S, answer: Bytes) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    stream.write_all(&answer).await?;
     stream.shutdown().await?;
     // To close with something unread would take back the answer.
     let mut rest = [0; 1_024];
@@ -256,6 +278,11 @@ struct Unstalled<S> {
 impl<S> Unstalled<S> {
     fn new(inner: S, within: Duration) -> Self {
         Self { inner, within, deadline: None }
+    }
+
+    /// Whether the peer has not taken yet what was written.
+    const fn is_stalled(&self) -> bool {
+        self.deadline.is_some()
     }
 
     fn in_time<T>(

@@ -5,12 +5,16 @@
 
 use axum::{
     extract::Request,
+    http::HeaderMap,
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use gesta::{CorrelationId, EventId};
 
-use crate::headers::{self, CORRELATION_ID};
+use crate::{
+    Problem,
+    headers::{self, CORRELATION_ID},
+};
 
 /// Around all handlers: hands the id in, and out again.
 pub(crate) async fn correlate(mut request: Request, next: Next) -> Response {
@@ -27,6 +31,15 @@ pub(crate) async fn correlate(mut request: Request, next: Next) -> Response {
             next.run(request).await
         }
     };
+    response.headers_mut().insert(CORRELATION_ID, headers::value(&id));
+    response
+}
+
+/// The answer to a request that no handler sees, with the id that it came with or a new one.
+pub(crate) fn refuse(headers: &HeaderMap, problem: Problem) -> Response {
+    let given = headers::text(headers, CORRELATION_ID, "X-Correlation-Id");
+    let id = given.ok().flatten().unwrap_or_else(fresh);
+    let mut response = problem.into_response();
     response.headers_mut().insert(CORRELATION_ID, headers::value(&id));
     response
 }

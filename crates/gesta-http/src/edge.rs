@@ -32,7 +32,7 @@ pub struct Limits {
     /// have. One more is answered with 503 and closed.
     pub connections_max: usize,
     /// How long a connection may take until it has sent the whole head of its next request, or stay
-    /// idle; longer, and it is closed.
+    /// idle; longer, and it is closed, after a 408 where part of a head has come.
     pub head_wait_max: Duration,
     /// How long the rest of a request's body may take; longer is answered with 408.
     pub body_wait_max: Duration,

@@ -1,14 +1,15 @@
 //! Endpoints: functions that handle requests, and describe what they do by their types.
 
-use std::future::Future;
+use std::{any::TypeId, future::Future};
 
 use axum::{
     extract::{FromRequest, FromRequestParts},
+    middleware::from_fn,
     response::IntoResponse,
     routing::{MethodFilter, MethodRouter, on},
 };
 
-use crate::{Describe, Edge, Operation};
+use crate::{Describe, Edge, Operation, Schemas, unexpected::no_content};
 
 /// An async function of what requests say to what is answered, each of which [describes
 /// itself](Describe). Only the last argument may read the body.
@@ -29,12 +30,33 @@ where
     Answer: IntoResponse + Describe,
 {
     fn on(self, method: MethodFilter) -> MethodRouter<Edge> {
-        on(method, self)
+        without_content::<F, ()>(on(method, self))
     }
 
     fn describe(operation: &mut Operation<'_>) {
         Answer::describe(operation);
     }
+}
+
+/// The marker type by which axum distinguishes extractors of the head from those that may read the
+/// body.
+#[expect(clippy::extra_unused_type_parameters, reason = "`T` selects `Way` by inference")]
+fn way_of_parts<T: FromRequest<Edge, Way>, Way: 'static>() -> TypeId {
+    TypeId::of::<Way>()
+}
+
+/// Refuses content, which an endpoint does not read.
+fn without_content<E: Endpoint<A>, A>(router: MethodRouter<Edge>) -> MethodRouter<Edge> {
+    let parameters = query_names::<E, A>().join(", ");
+    router.route_layer(from_fn(move |request, next| no_content(parameters.clone(), request, next)))
+}
+
+/// The names of the parameters that the query of a request to an endpoint may have.
+pub(crate) fn query_names<E: Endpoint<A>, A>() -> Vec<String> {
+    let mut schemas = Schemas::default();
+    let mut operation = Operation::new(&mut schemas);
+    E::describe(&mut operation);
+    operation.query_names().into_iter().map(str::to_owned).collect()
 }
 
 macro_rules! endpoint {
@@ -50,7 +72,9 @@ macro_rules! endpoint {
             $last: FromRequest<Edge, Via> + Describe + Send + 'static,
         {
             fn on(self, method: MethodFilter) -> MethodRouter<Edge> {
-                on::<_, (Via, $($argument,)* $last), _>(method, self)
+                let router = on::<_, (Via, $($argument,)* $last), _>(method, self);
+                let reads_content = TypeId::of::<Via>() != way_of_parts::<Edge, _>();
+                if reads_content { router } else { without_content::<F, _>(router) }
             }
 
             fn describe(operation: &mut Operation<'_>) {

@@ -8,7 +8,7 @@ use std::ops::Deref;
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, Uri, header, request::Parts},
 };
 use gesta::InvalidField;
 use http_body_util::LengthLimitError;
@@ -64,16 +64,62 @@ impl<T: DeserializeOwned + Schema> FromRequest<Edge> for OptionalJsonBody<T> {
     }
 }
 
-/// `application/json`, or a subtype that ends with `+json`; in UTF-8, if a charset is said.
+/// Checks that content is JSON in UTF-8 (RFC 8259, section 8.1), as far as `Content-Type` says.
 fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = said.and_then(|text| text.split(';').next()).unwrap_or_default();
-    let essence = essence.trim().to_ascii_lowercase();
-    if essence == "application/json" {
-        return Ok(());
+    let (essence, parameters) = media_type(said.unwrap_or_default());
+    let unsupported = |detail: String| {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Err(Problem::new(status, "unsupported-media-type", detail))
+    };
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return unsupported("the body has to be application/json".to_owned());
     }
-    let detail = "the body has to be application/json";
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail))
+    let mut charsets = parameters.iter().filter(|(name, _)| name.eq_ignore_ascii_case("charset"));
+    match charsets.find(|(_, charset)| !charset.eq_ignore_ascii_case("utf-8")) {
+        None => Ok(()),
+        Some((_, charset)) => {
+            unsupported(format!("the body has to be JSON in utf-8; got charset={charset}"))
+        }
+    }
+}
+
+/// The type and the parameters of a media type, their values without quotes (RFC 9110, section
+/// 8.3.1). A parameter without a value has an empty one.
+fn media_type(text: &str) -> (&str, Vec<(&str, String)>) {
+    let (essence, mut rest) = text.split_once(';').unwrap_or((text, ""));
+    let mut parameters = Vec::new();
+    while !rest.is_empty() {
+        let end = rest.find(['=', ';']).unwrap_or(rest.len());
+        let (name, behind) = rest.split_at(end);
+        let (value, behind) = match behind.strip_prefix("=\"") {
+            Some(quoted) => unquoted(quoted),
+            None => {
+                let (value, _) = behind.split_once(';').unwrap_or((behind, ""));
+                let unquoted = value.strip_prefix('=').unwrap_or(value).trim();
+                (unquoted.to_owned(), behind.get(value.len()..).unwrap_or_default())
+            }
+        };
+        if !name.trim().is_empty() {
+            parameters.push((name.trim(), value));
+        }
+        rest = behind.split_once(';').map_or("", |(_, rest)| rest);
+    }
+    (essence.trim(), parameters)
+}
+
+/// The text of a quoted string, and what stands behind it.
+fn unquoted(quoted: &str) -> (String, &str) {
+    let mut text = String::new();
+    let mut characters = quoted.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => break,
+            '\\' => text.extend(characters.next()),
+            plain => text.push(plain),
+        }
+    }
+    (text, characters.as_str())
 }
 
 async fn read(request: Request, edge: &Edge) -> Result<Bytes, Problem> {
@@ -160,7 +206,7 @@ impl<T: DeserializeOwned + Fields> FromRequestParts<Edge> for QueryOf<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Edge) -> Result<Self, Problem> {
-        let pairs = query_pairs(parts)?;
+        let pairs = query_pairs(&parts.uri)?;
         let pairs: Vec<_> =
             pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         of_pairs(&pairs).map(Self).map_err(|mut faults| {
@@ -184,8 +230,8 @@ fn name_spaces(faults: &mut [InvalidField], query: &str) {
 }
 
 /// The names and values of a query string.
-pub(crate) fn query_pairs(parts: &Parts) -> Result<Vec<(String, String)>, Problem> {
-    let text = parts.uri.query().unwrap_or_default();
+pub(crate) fn query_pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
+    let text = uri.query().unwrap_or_default();
     let pairs: Vec<_> = form_urlencoded::parse(text.as_bytes()).into_owned().collect();
     let broken = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
     match pairs.iter().find(|(name, value)| broken(name) || broken(value)) {

@@ -45,6 +45,7 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
             ExecuteError::Undecodable(error) => undecodable(&error),
             ExecuteError::Truncated(error) => truncated(&error),
             ExecuteError::Unencodable(error) => unencodable(&error),
+            ExecuteError::Store(StoreError::Deleted { .. }) => conflict("tombstoned", detail),
             ExecuteError::Store(error) => error.into(),
             ExecuteError::Closed => Self::unavailable("closed", detail),
         }

@@ -68,7 +68,7 @@ impl FromRequestParts<Edge> for Feed {
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
         let mut wanted = Wanted::default();
         let mut after = None;
-        for (name, value) in query_pairs(parts)? {
+        for (name, value) in query_pairs(&parts.uri)? {
             let bad = |error| invalid_name(&name, &error);
             match name.as_str() {
                 "stream" => wanted.streams.push(StreamName::stored(value).map_err(bad)?),

@@ -3,7 +3,12 @@
 //! Always holds: a header that cannot be read is named in the problem, and none is guessed at; a
 //! header that may stand once is refused when it stands twice.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
 use gesta::{CommandId, Position, Revision};
 use serde_json::{Value, json};
 
@@ -18,6 +23,30 @@ pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correla
 /// The last event that a feed's reader has seen.
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
+/// Headers that are no lists, and are named to clients like this.
+const SINGLE: [(HeaderName, &str); 4] = [
+    (header::CONTENT_TYPE, "Content-Type"),
+    (IDEMPOTENCY_KEY, "Idempotency-Key"),
+    (POSITION, "Gesta-Position"),
+    (LAST_EVENT_ID, "Last-Event-ID"),
+];
+
+/// Around all handlers: refuses a request with two headers of which it may have one, whether its
+/// handler reads them or not (RFC 9110, section 5.3).
+pub(crate) async fn single(request: Request, next: Next) -> Response {
+    match doubled(request.headers()) {
+        Some(shown) => Problem::invalid(shown, TWICE).into_response(),
+        None => next.run(request).await,
+    }
+}
+
+fn doubled(headers: &HeaderMap) -> Option<&'static str> {
+    let is_doubled = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
+    SINGLE.into_iter().find(|(name, _)| is_doubled(name)).map(|(_, shown)| shown)
+}
+
+const TWICE: &str = "stands more than once";
+
 /// The text of a header, if there is one.
 pub(crate) fn text(
     headers: &HeaderMap,
@@ -27,7 +56,7 @@ pub(crate) fn text(
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Problem::invalid(shown, "stands more than once"));
+        return Err(Problem::invalid(shown, TWICE));
     }
     match value.to_str() {
         Ok(text) if is_token(text) => Ok(Some(text.to_owned())),

@@ -33,6 +33,7 @@ mod feed;
 mod headers;
 mod health;
 mod history;
+mod host;
 mod keys;
 mod object_only;
 mod operation;
@@ -44,6 +45,7 @@ mod process_operations;
 mod queries;
 mod schema;
 mod serve;
+mod unexpected;
 
 pub use api::{Api, Route, delete, get, post, put};
 pub use commands::{Changed, Changes, Commands, Created, segment};

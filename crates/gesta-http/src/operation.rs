@@ -47,6 +47,12 @@ impl<'s> Operation<'s> {
         self.optional(Place::Header, name, description, schema);
     }
 
+    /// The query of the request has a parameter that may be left out. A query is refused where
+    /// nothing that takes part in the request describes a parameter of it.
+    pub fn query(&mut self, name: &'static str, description: &'static str, schema: Value) {
+        self.optional(Place::Query, name, description, schema);
+    }
+
     pub(crate) fn optional(
         &mut self,
         place: Place,
@@ -147,6 +153,13 @@ impl<'s> Operation<'s> {
         for response in self.responses.values_mut() {
             response.headers.insert(name, header.clone());
         }
+    }
+
+    /// The names of the parameters that its query may have.
+    pub(crate) fn query_names(&self) -> Vec<&str> {
+        let in_query = |parameter: &&Value| parameter["in"] == Place::Query.as_str();
+        let all = self.parameters.iter().filter(in_query);
+        all.filter_map(|parameter| parameter["name"].as_str()).collect()
     }
 
     pub(crate) fn into_json(self) -> Value {

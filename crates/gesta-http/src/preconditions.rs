@@ -67,12 +67,12 @@ impl Preconditions {
         }
     }
 
-    /// Returns whether an `AlreadyExists` or `NotFound` of this request is the failure of a
-    /// condition.
+    /// Returns whether an `AlreadyExists` of this request is the failure of a condition.
     pub(crate) fn wants_nothing_there(&self) -> bool {
         self.if_none_match == Some(Condition::Any)
     }
 
+    /// Returns whether a `NotFound` of this request is the failure of a condition.
     pub(crate) fn wants_something_there(&self) -> bool {
         self.if_match.is_some()
     }
@@ -91,7 +91,7 @@ impl Preconditions {
         match &self.if_match {
             None => {}
             Some(Condition::Any) if head(gesta, stream).await?.is_none() => {
-                return Err(failed("If-Match: there is nothing that it could match"));
+                return Err(failed(NOTHING_THERE));
             }
             Some(Condition::Any) => {}
             Some(Condition::OneOf(tags)) => wanted = Some(one_of(gesta, stream, tags).await?),
@@ -132,6 +132,8 @@ async fn one_of(
         }
     }
 }
+
+const NOTHING_THERE: &str = "If-Match: there is nothing that it could match";
 
 /// The problem that a condition of the request does not hold.
 pub(crate) fn failed(detail: &str) -> Problem {
@@ -237,8 +239,8 @@ fn parse(text: &str) -> Option<Condition> {
     (!tags.is_empty()).then_some(Condition::OneOf(tags))
 }
 
-/// Around all handlers: completes the entity tag of an answer, and answers a read whose condition
-/// says that the client has the answer already with 304.
+/// Around all handlers: completes the entity tag of an answer, answers a read whose condition says
+/// that the client has the answer already with 304, and one of nothing with `If-Match` with 412.
 pub(crate) async fn conditional(
     State(edge): State<Edge>,
     request: Request,
@@ -250,6 +252,9 @@ pub(crate) async fn conditional(
         Err(problem) => return problem.into_response(),
     };
     let mut response = next.run(request).await;
+    if is_read && response.status() == StatusCode::NOT_FOUND && stated.wants_something_there() {
+        return failed(NOTHING_THERE).into_response();
+    }
     let Some(revision) = revision_of(&response) else { return response };
     let incarnation = match incarnation(edge.gesta()).await {
         Ok(incarnation) => incarnation,

@@ -245,6 +245,7 @@ impl<T: Schema> Describe for Shown<T> {
     fn describe(operation: &mut Operation<'_>) {
         operation.answers::<T>(StatusCode::OK, "as it is now");
         operation.problem(404, "there is no such process manager or instance");
+        operation.problem(412, "If-Match: there is nothing that it could match");
     }
 }
 
@@ -262,6 +263,7 @@ impl Describe for InstancesPage {
     fn describe(operation: &mut Operation<'_>) {
         operation.answers::<Paged<ListedInstance>>(StatusCode::OK, "a page; it may be empty");
         operation.problem(404, "there is no such process manager");
+        operation.problem(412, "If-Match: there is nothing that it could match");
         operation.problem(422, "rejected: unknown-cursor");
     }
 }

@@ -246,6 +246,7 @@ impl<T: Schema> Describe for Found<T> {
     fn describe(operation: &mut Operation<'_>) {
         Answered::<T>::describe(operation);
         operation.problem(404, "there is no such thing");
+        operation.problem(412, "If-Match: there is nothing that it could match");
     }
 }
 
@@ -255,6 +256,8 @@ impl<T: Schema> Describe for Versioned<T> {
         let description = "Its revision, for If-Match.";
         let schema = etag_schema();
         operation.answer_header(StatusCode::OK, "ETag", description, schema);
+        let wanted = "Only if it is there (*), or at the revision of one of these ETags.";
+        operation.header("If-Match", wanted, condition_schema());
         let known = "The ETags of answers that the client has: if one is still right, 304.";
         operation.header("If-None-Match", known, condition_schema());
         operation.answers_nothing(StatusCode::NOT_MODIFIED, "the client has the answer already");

@@ -81,21 +81,33 @@ async fn closed_after(sent: &[u8]) -> (Duration, String) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_comes_too_slowly_ends_its_connection() {
-    let (after, _) = closed_after(b"GET /health/live HTTP/1.1\r\nhost: do").await;
-    assert_eq!(after.as_secs(), Limits::DEFAULT.head_wait_max.as_secs());
+async fn a_head_that_comes_too_slowly_is_answered_and_ends_its_connection() {
+    let (after, said) = closed_after(b"GET /health/live HTTP/1.1\r\nhost: do").await;
+    assert!((20..=21).contains(&after.as_secs()), "{after:?}");
+    assert!(said.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{said}");
+    assert!(said.contains("connection: close\r\n"), "{said}");
+    assert!(said.contains(r#""code":"head-too-late""#), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_head_that_comes_too_slowly_is_answered_after_the_first() {
+    let both = b"GET /health/live HTTP/1.1\r\nhost: doors\r\n\r\nGET /health/live HTTP/1.1\r\nh";
+    let (_, said) = closed_after(both).await;
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    assert!(said.contains("HTTP/1.1 408"), "{said}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_says_nothing_is_closed() {
-    let (after, _) = closed_after(b"").await;
+    let (after, said) = closed_after(b"").await;
     assert_eq!(after.as_secs(), Limits::DEFAULT.head_wait_max.as_secs());
+    assert_eq!(said, "", "an answer would be taken for that to the next request");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_kept_and_not_used_is_closed() {
     let (after, said) = closed_after(b"GET /health/live HTTP/1.1\r\nhost: doors\r\n\r\n").await;
-    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    assert!(said.starts_with("HTTP/1.1 200") && !said.contains(" 408 "), "{said}");
     assert_eq!(after.as_secs(), Limits::DEFAULT.head_wait_max.as_secs());
 }
 

@@ -5,6 +5,7 @@
 mod bodies;
 mod connections;
 mod health;
+mod messages;
 mod payloads;
 mod serving;
 

@@ -1,9 +1,13 @@
 //! HTTP as its standards say: conditions, odd paths, other origins, moments that have not come.
 
 use axum::http::Method;
+use gesta::{
+    StreamName,
+    store::{ExpectedRevision, TombstoneStream},
+};
 use serde_json::json;
 
-use super::{Client, ann, mug, order};
+use super::{Client, account, ann, deposit, mug, order};
 use crate::opened;
 
 fn named(name: &str) -> serde_json::Value {
@@ -56,6 +60,50 @@ async fn a_condition_on_what_is_not_there_fails() {
     assert_eq!(change.send().await.problem(), (412, "precondition-failed"));
     let change = client.put("/v1/users/ann", named("Anna")).header("if-none-match", "\"7\"");
     change.ok().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_with_if_match_of_what_is_not_there_fails() {
+    let client = Client::new().await;
+    for path in [
+        "/v1/users/nobody",
+        "/v1/products/nothing",
+        "/v1/orders/nothing",
+        "/v1/orders/nothing/history",
+        "/v1/accounts/nobody",
+        "/v1/processes/nobody",
+    ] {
+        assert_eq!(client.get(path).send().await.problem(), (404, "not-found"), "{path}");
+        for tags in ["*", "\"0\"", "W/\"0\""] {
+            let answer = client.get(path).header("if-match", tags).send().await;
+            assert_eq!(answer.problem(), (412, "precondition-failed"), "{path} {tags}");
+        }
+        assert_eq!(client.get(path).header("if-none-match", "*").send().await.status, 404);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_tombstoned_is_neither_created_nor_changed() {
+    let client = Client::new().await;
+    client.post("/v1/users", ann()).ok().await;
+    client.post("/v1/accounts", account("a", "GBP")).ok().await;
+    client.post("/v1/accounts", account("b", "GBP")).ok().await;
+    client.post("/v1/accounts/a/deposit", deposit("8")).ok().await;
+    for stream in ["user-ann", "account-b"] {
+        let stream = StreamName::new(stream).unwrap();
+        let tombstone = TombstoneStream { stream, expected: ExpectedRevision::Any };
+        client.shop.store().tombstone_stream(tombstone).await.unwrap();
+    }
+    let created = client.post("/v1/users", ann()).send().await;
+    assert_eq!(created.problem(), (409, "tombstoned"));
+    assert!(created.json["detail"].as_str().unwrap().contains("user-ann"), "{created:?}");
+    let transfer = json!({ "from": "a", "to": "b", "amount": "1", "reference": "rent" });
+    let moved = client.post("/v1/transfers", transfer).send().await;
+    assert_eq!(moved.problem(), (409, "tombstoned"), "{moved:?}");
+    let changed = || client.put("/v1/users/ann", named("Anna"));
+    assert_eq!(changed().send().await.problem(), (404, "deleted"));
+    let wanted = changed().header("if-match", "*").send().await;
+    assert_eq!(wanted.problem(), (412, "precondition-failed"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -320,12 +320,20 @@ impl Odd<'_> {
         }
         let answer = self.sensible(id).send().await;
         assert_eq!(answer.problem(), (404, "not-found"), "{} {}", self.method, self.path);
+        if self.method == Method::GET {
+            let wanted = self.sensible(id).header("if-match", "*").send().await;
+            assert_eq!(wanted.problem(), (412, "precondition-failed"), "{}", self.path);
+        }
     }
 
     async fn be_elsewhere(&self) {
         let id = self.somebody();
         let answer = self.sensible(id).header("if-match", "\"99999\"").send().await;
-        assert_eq!(answer.problem(), (412, "revision-mismatch"), "{} {}", self.method, self.path);
+        let code = match self.method {
+            Method::GET => "precondition-failed",
+            _ => "revision-mismatch",
+        };
+        assert_eq!(answer.problem(), (412, code), "{} {}", self.method, self.path);
         let nobody = self.sensible("nobody").send().await;
         assert_eq!(nobody.problem(), (404, "not-found"), "{} {}", self.method, self.path);
     }
