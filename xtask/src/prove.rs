@@ -250,7 +250,7 @@ const PROMISES: [Promise; 15] = [
         checks: &[
             Check {
                 shows: "threads, futures and subscribers under seeded schedules",
-                run_in: RunIn::Always(engine_schedules::leave_nobody_asleep),
+                run_in: RunIn::Always(engine_schedules::answer_every_append),
             },
             Check {
                 shows: "mutations between threads fail that check",

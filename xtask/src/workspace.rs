@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn dependencies_for_tests_are_told_apart() {
+    fn dependencies_for_tests_are_marked() {
         let package = serde_json::json!({
             "name": "one",
             "manifest_path": "/root-folder/crates/one/Cargo.toml",

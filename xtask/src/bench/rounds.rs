@@ -123,7 +123,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn costs_are_told_for_an_event() {
+    fn costs_are_given_per_event() {
         let result = json!({
             "events": 1_000, "user_seconds": 0.5, "system_seconds": 0.25, "disk_bytes": 300_000,
         });

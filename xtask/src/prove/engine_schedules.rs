@@ -23,7 +23,7 @@ const SCHEDULES_FULL: u64 = 100_000;
 const SCHEDULES: &str = "GESTA_SCHEDULES";
 const BUGS: &str = "shuttle_tests::mutations::";
 
-pub(super) fn leave_nobody_asleep(context: &CheckContext) -> Result<String> {
+pub(super) fn answer_every_append(context: &CheckContext) -> Result<String> {
     let schedules = match (std::env::var(SCHEDULES), context.effort) {
         (Ok(asked), _) => asked.parse().context("GESTA_SCHEDULES is not a number")?,
         (Err(_), Effort::Short) => SCHEDULES_SHORT,

@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_is_drawn_again_is_told_from_one_that_ends() {
+    fn a_redrawn_line_is_distinguished_from_a_finished_one() {
         assert!(redraws(b"10 %\r20 %\n"));
         assert!(!redraws(b"done\r\nall\n"));
     }

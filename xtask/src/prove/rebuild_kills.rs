@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rebuild_that_began_anew_is_told_from_one_that_went_on() {
+    fn a_restarted_rebuild_is_distinguished_from_a_resumed_one() {
         let interrupted = Builds::of(
             ["users-1.db", "users-7.db", "users-7.db-wal", "sales-2.db", "catalogue.db"]
                 .into_iter(),

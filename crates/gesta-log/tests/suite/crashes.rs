@@ -89,7 +89,7 @@ fn a_torn_group_opens_keeps_what_was_acknowledged_and_says_what_it_cut() {
     let events = read_all(&store).unwrap();
     drop(store);
     let reopened = open(torn.path());
-    assert_eq!(read_all(&reopened).unwrap(), events, "the cut is decided for ever");
+    assert_eq!(read_all(&reopened).unwrap(), events, "the cut is permanent");
     assert!(reopened.report().damage.is_empty());
 }
 
@@ -153,22 +153,26 @@ fn a_subscription_that_outlives_its_store_does_not_keep_the_directory() {
 }
 
 #[test]
-fn a_reader_beside_a_writer_sees_what_is_surely_durable() {
+fn a_reader_next_to_a_writer_sees_what_is_surely_durable() {
     let directory = tempfile::tempdir().unwrap();
     let mut turned = TurnedStore::open(directory.path(), Options::default());
     turned.append_together(vec![append_to("order-1", "1")]);
     turned.append_together(vec![append_to("order-1", "2")]);
-    let beside = || LogStore::open(directory.path(), Options::read_only()).unwrap();
-    assert_eq!(event_texts(&beside()), ["1"], "the second append is not covered by a mark yet");
+    let open_reader = || LogStore::open(directory.path(), Options::read_only()).unwrap();
+    assert_eq!(
+        event_texts(&open_reader()),
+        ["1"],
+        "the second append is not covered by a mark yet"
+    );
     turned.idle();
-    let reader = beside();
+    let reader = open_reader();
     assert_eq!(event_texts(&reader), ["1", "2"]);
     let refused = gesta_store::conformance::block_on(reader.append(append_to("order-1", "3")));
     assert!(matches!(refused, Err(StoreError::Stopped { .. })));
 }
 
 #[test]
-fn a_reader_beside_a_writer_learns_of_what_came_since() {
+fn a_reader_next_to_a_writer_learns_of_what_came_since() {
     let directory = tempfile::tempdir().unwrap();
     let options = || Options {
         segment_bytes_first: 16 << 10,

@@ -495,7 +495,7 @@ impl DiskState {
                 }
                 false
             }
-            // A sync in flight may have reached the device although nobody learned of it.
+            // A sync in flight may have reached the device without an answer.
             (Operation::Sync { .. }, Some(file)) => {
                 if self.rng.percent(30) {
                     self.file(file).sync(submitted.covered);

@@ -236,16 +236,16 @@ impl SweepReport {
 
 impl fmt::Display for SweepReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = ["", "", "same", "refused", "named", "by reads", "fewer past the mark"];
+        let columns = ["", "", "same", "refused", "reported", "by reads", "fewer past the mark"];
         let [kind, index_state, columns @ .., last] = columns;
-        write!(f, "{kind:<28}{index_state:<8}")?;
+        write!(f, "{kind:<28}{index_state:<10}")?;
         columns.iter().try_for_each(|column| write!(f, "{column:>10}"))?;
         writeln!(f, "{last:>22}")?;
         for (kind, counts) in KINDS.iter().zip(self.counts) {
             for (index_state, counts) in INDEX_STATES.iter().zip(counts) {
                 if counts.iter().any(|count| *count > 0) {
                     let [counts @ .., last] = counts;
-                    write!(f, "{kind:<28}{index_state:<8}")?;
+                    write!(f, "{kind:<28}{index_state:<10}")?;
                     counts.iter().try_for_each(|count| write!(f, "{count:>10}"))?;
                     writeln!(f, "{last:>22}")?;
                 }

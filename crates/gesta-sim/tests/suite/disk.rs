@@ -149,7 +149,7 @@ fn a_write_under_way_is_done_in_part_when_the_process_ends() {
         let disk = with_file(seed);
         let answers = submit(&disk, write_of(1));
         disk.crash(Crash::Kill);
-        assert!(answers.lock().unwrap().is_empty(), "nobody is reported");
+        assert!(answers.lock().unwrap().is_empty(), "no answer after the crash");
         let length = read(&disk, Cache::Use).len();
         length > 0 && length < LENGTH
     }));

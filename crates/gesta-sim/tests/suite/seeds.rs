@@ -25,7 +25,7 @@ fn one_seed_breaks_no_promise() {
 }
 
 #[test]
-fn a_seed_is_the_same_story_every_time() {
+fn a_seed_runs_the_same_way_every_time() {
     for seed in 0..10 {
         let first = run(seed).unwrap_or_else(|failure| panic!("{failure}"));
         assert_eq!(run(seed).unwrap_or_else(|failure| panic!("{failure}")), first);

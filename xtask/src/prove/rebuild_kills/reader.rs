@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_rebuilt_is_told_from_what_runs() {
+    fn rebuilding_projections_are_distinguished_from_running_ones() {
         let runs = json!({ "name": "users", "state": "running" });
         let rebuild = json!({ "position": 7, "fraction": 0.5 });
         let rebuilt = json!({ "name": "sales", "state": "rebuilding", "rebuild": rebuild });
