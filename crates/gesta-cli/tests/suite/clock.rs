@@ -35,7 +35,7 @@ fn written_in_the_future() -> Scene {
     let waker = std::task::Waker::noop();
     let mut answer = answer;
     while answer.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending() {
-        engine.turn();
+        engine.poll();
         std::thread::yield_now();
     }
     scene
