@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use gesta::Gesta;
-use gesta_http::{Edge, Origin};
+use gesta_http::{GestaState, Origin};
 use shop::http;
 use tokio::{
     net::TcpListener,
@@ -65,8 +65,8 @@ impl Counter {
         let mut interrupted = signal(SignalKind::interrupt())?;
         self.tell()?;
         tracing::info!(address = %self.address, "serving");
-        let edge = Edge::new(shop.clone()).allow_origins(self.allowed_origins);
-        gesta_http::serve(self.listener, http::api(), edge, async move {
+        let state = GestaState::new(shop.clone()).allow_origins(self.allowed_origins);
+        gesta_http::serve(self.listener, http::api(), state, async move {
             tokio::select! {
                 _ = interrupted.recv() => {}
                 _ = ended.recv() => {}

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    Edge, Endpoint, Operation, Problem, Schemas,
+    Endpoint, GestaState, Operation, Problem, Schemas,
     correlation::correlate,
     cors::cross_origin,
     docs::{self, Document},
@@ -54,7 +54,7 @@ pub struct Route {
     summary: &'static str,
     area: &'static str,
     rejections: Vec<&'static str>,
-    router: MethodRouter<Edge>,
+    router: MethodRouter<GestaState>,
     /// In its query.
     has_parameters: bool,
     describe: fn(&mut Operation<'_>),
@@ -216,7 +216,7 @@ impl Api {
     ///
     /// # Panics
     /// When two entries have the same method and path.
-    pub fn router(self, edge: Edge) -> Router {
+    pub fn router(self, state: GestaState) -> Router {
         let document = Document(Arc::new(self.document()));
         let mut router = Router::new();
         for route in self.routes {
@@ -227,12 +227,12 @@ impl Api {
             .method_not_allowed_fallback(method_not_allowed)
             .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
             .layer(Extension(document))
-            .layer(from_fn_with_state(edge.clone(), conditional))
+            .layer(from_fn_with_state(state.clone(), conditional))
             .layer(from_fn(expectations))
             .layer(from_fn(single))
             .layer(from_fn(correlate))
-            .layer(from_fn_with_state(edge.clone(), cross_origin))
-            .with_state(edge)
+            .layer(from_fn_with_state(state.clone(), cross_origin))
+            .with_state(state)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Commands as requests: what a request says about its command, and what an accepted one answers.
 //!
-//! Owns: [`Commands`] and [`Changes`], [`Created`] and [`Changed`]. Always holds: a request with
+//! Owns: [`Commands`] and [`UpdateCommands`], [`Created`] and [`Updated`]. Always holds: a request with
 //! an `Idempotency-Key` that comes again is the same command, so new ids come from the key; what
 //! is answered about a change names the revision that it led to. Not here: what commands do; what
 //! a key is ([`keys`](crate::keys)); what a condition is ([`preconditions`](crate::preconditions)).
@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    Describe, Edge, Operation, Problem,
+    Describe, GestaState, Operation, Problem,
     cursor::invalid_name,
     headers::{self, POSITION},
     keys::Key,
@@ -37,7 +37,7 @@ use crate::{
 /// Executes the commands of a request that creates something, or that touches several things.
 #[derive(Clone, Debug)]
 pub struct Commands {
-    edge: Edge,
+    state: GestaState,
     key: Option<Key>,
     actor: String,
     correlation_id: Option<CorrelationId>,
@@ -49,29 +49,29 @@ pub struct Commands {
 /// Executes the command of a request that changes something which is there; `If-Match` says at
 /// which revision.
 #[derive(Clone, Debug)]
-pub struct Changes(Commands);
+pub struct UpdateCommands(Commands);
 
-impl FromRequestParts<Edge> for Commands {
+impl FromRequestParts<GestaState> for Commands {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
-        let actor = edge.actor_of(parts)?;
+    async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
+        let actor = state.request_actor(parts)?;
         Ok(Self {
-            key: Key::of(parts, &actor, edge.gesta()).await?,
+            key: Key::of(parts, &actor, state.gesta()).await?,
             actor,
             correlation_id: parts.extensions.get().cloned(),
             conditions: Preconditions::of(&parts.headers)?,
-            edge: edge.clone(),
+            state: state.clone(),
             given: Arc::default(),
         })
     }
 }
 
-impl FromRequestParts<Edge> for Changes {
+impl FromRequestParts<GestaState> for UpdateCommands {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
-        Commands::from_request_parts(parts, edge).await.map(Self)
+    async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
+        Commands::from_request_parts(parts, state).await.map(Self)
     }
 }
 
@@ -79,7 +79,7 @@ impl Commands {
     /// The application.
     #[must_use]
     pub fn gesta(&self) -> &Gesta {
-        self.edge.gesta()
+        self.state.gesta()
     }
 
     /// The time, for commands that say when.
@@ -157,7 +157,7 @@ impl Commands {
     }
 }
 
-impl Changes {
+impl UpdateCommands {
     /// The application.
     #[must_use]
     pub fn gesta(&self) -> &Gesta {
@@ -174,7 +174,7 @@ impl Changes {
     ///
     /// # Errors
     /// The [`Problem`] to answer with.
-    pub async fn execute<C: Decide>(&self, command: C) -> Result<Changed, Problem> {
+    pub async fn execute<C: Decide>(&self, command: C) -> Result<Updated, Problem> {
         let stream = first_stream(&command)?;
         let Self(commands) = self;
         let expected = commands.conditions.check_change(commands.gesta(), &stream).await?;
@@ -199,7 +199,7 @@ impl Changes {
             Some(revision) => revision,
             None => head(commands.gesta(), &stream).await?,
         };
-        Ok(Changed { revision, etag: known, position: receipt.position })
+        Ok(Updated { revision, etag: known, position: receipt.position })
     }
 }
 
@@ -245,7 +245,7 @@ pub struct Created {
 
 /// Something has changed, or is as it was wanted already: 200, with its revision.
 #[derive(Clone, Debug)]
-pub struct Changed {
+pub struct Updated {
     revision: Revision,
     /// None where others may have changed it since it was judged.
     etag: Option<Revision>,
@@ -266,7 +266,7 @@ impl IntoResponse for Created {
     }
 }
 
-impl IntoResponse for Changed {
+impl IntoResponse for Updated {
     fn into_response(self) -> Response {
         let mut response = Json(json!({ "revision": self.revision.number() })).into_response();
         let headers = response.headers_mut();
@@ -296,7 +296,7 @@ impl Describe for Commands {
     }
 }
 
-impl Describe for Changes {
+impl Describe for UpdateCommands {
     fn describe(operation: &mut Operation<'_>) {
         Commands::describe(operation);
         let description = "Only if it is there (*), or at the revision of one of these ETags.";
@@ -327,7 +327,7 @@ fn created_schema() -> Value {
     })
 }
 
-impl Describe for Changed {
+impl Describe for Updated {
     fn describe(operation: &mut Operation<'_>) {
         let schema = operation.schemas().component("Changed", |_| changed_schema());
         operation.answers_with(StatusCode::OK, "it is as wanted", "application/json", schema);

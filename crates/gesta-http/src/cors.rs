@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use crate::Edge;
+use crate::GestaState;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE");
 /// What pages may read of an answer, beside what they always may.
@@ -37,23 +37,23 @@ pub struct Origin(HeaderValue);
 /// The text is no origin.
 ///
 /// ```
-/// use gesta_http::{NoOrigin, Origin};
+/// use gesta_http::{ParseOriginError, Origin};
 ///
-/// let none: NoOrigin = "shop".parse::<Origin>().unwrap_err();
+/// let none: ParseOriginError = "shop".parse::<Origin>().unwrap_err();
 /// assert!(none.to_string().starts_with("shop is no origin"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text} is no origin, such as https://shop.example or http://localhost:5173, nor *")]
-pub struct NoOrigin {
+pub struct ParseOriginError {
     /// The text.
     pub text: String,
 }
 
 impl FromStr for Origin {
-    type Err = NoOrigin;
+    type Err = ParseOriginError;
 
-    fn from_str(text: &str) -> Result<Self, NoOrigin> {
-        let none = || NoOrigin { text: text.to_owned() };
+    fn from_str(text: &str) -> Result<Self, ParseOriginError> {
+        let none = || ParseOriginError { text: text.to_owned() };
         let is_origin = text == "*"
             || text.split_once("://").is_some_and(|(scheme, host)| {
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
@@ -84,11 +84,11 @@ impl Origins {
 
 /// Around all handlers: answers preflight requests, and names what an allowed page may read.
 pub(crate) async fn cross_origin(
-    State(edge): State<Edge>,
+    State(state): State<GestaState>,
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(origin) = edge.origins().allowed(request.headers()) else {
+    let Some(origin) = state.origins().allowed(request.headers()) else {
         return next.run(request).await;
     };
     let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD);

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa_swagger_ui::Config;
 
-use crate::{Describe, Edge, Operation, PathOf, Problem, Route, Schema, Schemas, api};
+use crate::{Describe, GestaState, Operation, PathOf, Problem, Route, Schema, Schemas, api};
 
 /// The routes of the page and its document.
 pub(crate) fn routes() -> [Route; 3] {
@@ -29,10 +29,10 @@ pub(crate) fn routes() -> [Route; 3] {
 #[derive(Clone, Debug)]
 pub(crate) struct Document(pub(crate) Arc<Value>);
 
-impl FromRequestParts<Edge> for Document {
+impl FromRequestParts<GestaState> for Document {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Edge) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &GestaState) -> Result<Self, Problem> {
         parts.extensions.get().cloned().ok_or_else(|| Problem::not_found("document"))
     }
 }

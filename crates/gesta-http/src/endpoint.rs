@@ -9,7 +9,7 @@ use axum::{
     routing::{MethodFilter, MethodRouter, on},
 };
 
-use crate::{Describe, Edge, Operation, Schemas, unexpected::no_content};
+use crate::{Describe, GestaState, Operation, Schemas, unexpected::no_content};
 
 /// An async function of what requests say to what is answered, each of which [describes
 /// itself](Describe). Only the last argument may read the body.
@@ -17,7 +17,7 @@ use crate::{Describe, Edge, Operation, Schemas, unexpected::no_content};
 /// Implemented for functions of up to four arguments.
 pub trait Endpoint<Arguments>: Clone + Send + Sync + 'static {
     /// Routes requests to it.
-    fn on(self, method: MethodFilter) -> MethodRouter<Edge>;
+    fn on(self, method: MethodFilter) -> MethodRouter<GestaState>;
 
     /// Describes what it takes and what it answers.
     fn describe(operation: &mut Operation<'_>);
@@ -29,7 +29,7 @@ where
     Answering: Future<Output = Answer> + Send,
     Answer: IntoResponse + Describe,
 {
-    fn on(self, method: MethodFilter) -> MethodRouter<Edge> {
+    fn on(self, method: MethodFilter) -> MethodRouter<GestaState> {
         without_content::<F, ()>(on(method, self))
     }
 
@@ -41,12 +41,14 @@ where
 /// The marker type by which axum distinguishes extractors of the head from those that may read the
 /// body.
 #[expect(clippy::extra_unused_type_parameters, reason = "`T` selects `Way` by inference")]
-fn way_of_parts<T: FromRequest<Edge, Way>, Way: 'static>() -> TypeId {
+fn way_of_parts<T: FromRequest<GestaState, Way>, Way: 'static>() -> TypeId {
     TypeId::of::<Way>()
 }
 
 /// Refuses content, which an endpoint does not read.
-fn without_content<E: Endpoint<A>, A>(router: MethodRouter<Edge>) -> MethodRouter<Edge> {
+fn without_content<E: Endpoint<A>, A>(
+    router: MethodRouter<GestaState>,
+) -> MethodRouter<GestaState> {
     let parameters = query_names::<E, A>().join(", ");
     router.route_layer(from_fn(move |request, next| no_content(parameters.clone(), request, next)))
 }
@@ -68,12 +70,12 @@ macro_rules! endpoint {
             Answering: Future<Output = Answer> + Send,
             Answer: IntoResponse + Describe,
             Via: Send + 'static,
-            $($argument: FromRequestParts<Edge> + Describe + Send + 'static,)*
-            $last: FromRequest<Edge, Via> + Describe + Send + 'static,
+            $($argument: FromRequestParts<GestaState> + Describe + Send + 'static,)*
+            $last: FromRequest<GestaState, Via> + Describe + Send + 'static,
         {
-            fn on(self, method: MethodFilter) -> MethodRouter<Edge> {
+            fn on(self, method: MethodFilter) -> MethodRouter<GestaState> {
                 let router = on::<_, (Via, $($argument,)* $last), _>(method, self);
-                let reads_content = TypeId::of::<Via>() != way_of_parts::<Edge, _>();
+                let reads_content = TypeId::of::<Via>() != way_of_parts::<GestaState, _>();
                 if reads_content { router } else { without_content::<F, _>(router) }
             }
 

@@ -18,7 +18,7 @@ use serde::de::{
 };
 
 use crate::{
-    Describe, Edge, Fields, Operation, Problem, Schema,
+    Describe, Fields, GestaState, Operation, Problem, Schema,
     connections::LateBody,
     encoding::Coding,
     operation::{Place, Required},
@@ -40,22 +40,22 @@ pub struct PathOf<T>(pub T);
 #[derive(Clone, Copy, Debug)]
 pub struct QueryOf<T>(pub T);
 
-impl<T: DeserializeOwned + Schema> FromRequest<Edge> for JsonBody<T> {
+impl<T: DeserializeOwned + Schema> FromRequest<GestaState> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, edge: &Edge) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &GestaState) -> Result<Self, Problem> {
         check_media_type(request.headers())?;
-        let body = read(request, edge).await?;
+        let body = read(request, state).await?;
         Ok(Self(parse_or_tell(&body)?))
     }
 }
 
-impl<T: DeserializeOwned + Schema> FromRequest<Edge> for OptionalJsonBody<T> {
+impl<T: DeserializeOwned + Schema> FromRequest<GestaState> for OptionalJsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, edge: &Edge) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &GestaState) -> Result<Self, Problem> {
         let media_type = check_media_type(request.headers());
-        let body = read(request, edge).await?;
+        let body = read(request, state).await?;
         if body.is_empty() {
             return Ok(Self(parse_or_tell(b"{}")?));
         }
@@ -122,8 +122,8 @@ fn unquoted(quoted: &str) -> (String, &str) {
     (text, characters.as_str())
 }
 
-async fn read(request: Request, edge: &Edge) -> Result<Bytes, Problem> {
-    let max = edge.limits_of().body_bytes_max;
+async fn read(request: Request, state: &GestaState) -> Result<Bytes, Problem> {
+    let max = state.request_limits().body_bytes_max;
     let coding = Coding::of(request.headers())?;
     let said = request.headers().get(header::CONTENT_LENGTH);
     let said = said.and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
@@ -191,21 +191,21 @@ fn named_in(message: &str) -> Option<&str> {
         .find_map(|start| message.strip_prefix(start)?.split('`').next())
 }
 
-impl<T: DeserializeOwned + Fields> FromRequestParts<Edge> for PathOf<T> {
+impl<T: DeserializeOwned + Fields> FromRequestParts<GestaState> for PathOf<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
-        let raw = RawPathParams::from_request_parts(parts, edge).await;
+    async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
+        let raw = RawPathParams::from_request_parts(parts, state).await;
         let raw = raw.map_err(|error| Problem::invalid("path", error.body_text()))?;
         let pairs: Vec<_> = raw.iter().collect();
         of_pairs(&pairs).map(Self).map_err(Problem::all_invalid)
     }
 }
 
-impl<T: DeserializeOwned + Fields> FromRequestParts<Edge> for QueryOf<T> {
+impl<T: DeserializeOwned + Fields> FromRequestParts<GestaState> for QueryOf<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Edge) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &GestaState) -> Result<Self, Problem> {
         let pairs = query_pairs(&parts.uri)?;
         let pairs: Vec<_> =
             pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

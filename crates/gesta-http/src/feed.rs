@@ -26,7 +26,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
-    Describe, Edge, EventDetails, Operation, Problem, Route, Schema as _, api,
+    Describe, EventDetails, GestaState, Operation, Problem, Route, Schema as _, api,
     cursor::invalid_name,
     extract::query_pairs,
     headers::{self, LAST_EVENT_ID, parse_position, position_schema},
@@ -47,7 +47,7 @@ async fn list_events(feed: Feed) -> Result<EventStream, Problem> {
 /// What a reader wants to follow.
 #[derive(Debug)]
 struct Feed {
-    edge: Edge,
+    state: GestaState,
     after: Position,
     wanted: Wanted,
 }
@@ -62,10 +62,10 @@ struct Wanted {
     tags: Vec<Tag>,
 }
 
-impl FromRequestParts<Edge> for Feed {
+impl FromRequestParts<GestaState> for Feed {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
         let mut wanted = Wanted::default();
         let mut after = None;
         for (name, value) in query_pairs(&parts.uri)? {
@@ -82,7 +82,7 @@ impl FromRequestParts<Edge> for Feed {
         }
         let seen = headers::position(parts, LAST_EVENT_ID, "Last-Event-ID")?;
         let after = seen.or(after).unwrap_or(Position::START);
-        Ok(Self { edge: edge.clone(), after, wanted })
+        Ok(Self { state: state.clone(), after, wanted })
     }
 }
 
@@ -109,15 +109,15 @@ impl Wanted {
 
 impl Feed {
     async fn begin(self) -> Result<EventStream, Problem> {
-        check_reached(self.edge.gesta(), self.after).await?;
+        check_reached(self.state.gesta(), self.after).await?;
         let (looked_up, checked) = self.wanted.filters();
         let subscribe = Subscribe::to_all().after(self.after).filter(looked_up);
-        let subscription = self.edge.gesta().store().subscribe(subscribe);
-        let closing = self.edge.closing();
+        let subscription = self.state.gesta().store().subscribe(subscribe);
+        let closing = self.state.closing();
         Ok(EventStream {
             following: Following { subscription, checked, closing, ready: VecDeque::new() },
             keep_alive: KeepAlive::new()
-                .interval(self.edge.limits_of().keep_alive)
+                .interval(self.state.request_limits().keep_alive)
                 .text("still here"),
         })
     }

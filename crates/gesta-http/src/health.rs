@@ -20,7 +20,7 @@ use gesta::{Health, HealthCause, Severity};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{Describe, Edge, Operation, Problem, Route, Schema, Schemas, api};
+use crate::{Describe, GestaState, Operation, Problem, Route, Schema, Schemas, api};
 
 /// The routes of health.
 pub(crate) fn routes() -> [Route; 2] {
@@ -34,8 +34,8 @@ async fn is_live() -> Live {
     Live
 }
 
-async fn is_ready(edge: Edge) -> Result<Ready, Problem> {
-    let Health { causes } = edge.gesta().health().await;
+async fn is_ready(state: GestaState) -> Result<Ready, Problem> {
+    let Health { causes } = state.gesta().health().await;
     let details = causes.iter().map(CauseDetails::of).collect();
     match causes.first() {
         Some(worst) if worst.severity == Severity::Unready => Err(unready(worst, details)),

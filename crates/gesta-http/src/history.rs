@@ -10,7 +10,7 @@ use gesta::{
 use serde::Serialize;
 
 use crate::{
-    Answered, Cursor, PageLimit, Paged, Problem, Queries, StoredJson,
+    Cursor, PageLimit, Paged, Problem, Queries, QueryResponse, StoredJson,
     event::{Payload, recorded_at},
     headers::whole_number,
 };
@@ -121,14 +121,14 @@ impl Queries {
         &self,
         stream: StreamName,
         list: &ListHistory,
-    ) -> Result<Answered<Option<Paged<HistoryEntry>>>, Problem> {
+    ) -> Result<QueryResponse<Option<Paged<HistoryEntry>>>, Problem> {
         let position = self.gesta().store().head().await?.position;
         let place = |text: &str| whole_number(text).map(Revision::new);
         let after = list.cursor.as_ref().map(|cursor| cursor.at(LIST, place)).transpose()?;
         let limit = list.limit.unwrap_or_default();
         let events = self.read_history(stream, after, u64::from(limit.number()) + 1).await?;
         let value = (after.is_some() || !events.is_empty()).then(|| page(&events, limit));
-        Ok(Answered { value, position })
+        Ok(QueryResponse { value, position })
     }
 
     async fn read_history(

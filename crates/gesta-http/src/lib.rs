@@ -1,7 +1,7 @@
 //! The HTTP edge of an application: its commands and queries as routes, on axum.
 //!
-//! Owns: what a request may say ([`Commands`], [`Changes`], [`Queries`], [`JsonBody`], [`PathOf`],
-//! [`QueryOf`]), what is answered ([`Created`], [`Changed`], [`Answered`], [`Found`], [`Versioned`], [`Problem`]), the table
+//! Owns: what a request may say ([`Commands`], [`UpdateCommands`], [`Queries`], [`JsonBody`], [`PathOf`],
+//! [`QueryOf`]), what is answered ([`Created`], [`Updated`], [`QueryResponse`], [`Resource`], [`Versioned`], [`Problem`]), the table
 //! of routes that both the router and the OpenAPI document come from ([`Api`]), the feed of
 //! events, the operation of projections, and serving.
 //!
@@ -10,7 +10,7 @@
 //! with a 500.
 //!
 //! Not here: what the application's objects look like, who somebody is (the application names the
-//! [actor](ActorOf)), which store the events are in.
+//! [actor](ActorExtractor)), which store the events are in.
 
 // What the macros write names this crate by its name, also in here.
 extern crate self as gesta_http;
@@ -22,7 +22,6 @@ mod correlation;
 mod cors;
 mod cursor;
 mod docs;
-mod edge;
 mod encoding;
 mod endpoint;
 mod event;
@@ -45,13 +44,13 @@ mod process_operations;
 mod queries;
 mod schema;
 mod serve;
+mod state;
 mod unexpected;
 
 pub use api::{Api, Route, delete, get, post, put};
-pub use commands::{Changed, Changes, Commands, Created, segment};
-pub use cors::{NoOrigin, Origin};
+pub use commands::{Commands, Created, UpdateCommands, Updated, segment};
+pub use cors::{Origin, ParseOriginError};
 pub use cursor::{Cursor, PageLimit, Paged};
-pub use edge::{ActorOf, Edge, Limits};
 pub use endpoint::Endpoint;
 pub use event::{EventDetails, StoredJson};
 pub use extract::{JsonBody, OptionalJsonBody, PathOf, QueryOf};
@@ -59,9 +58,10 @@ pub use history::{HistoryEntry, ListHistory};
 pub use object_only::ObjectOnly;
 pub use operation::{Describe, Operation};
 pub use problem::Problem;
-pub use queries::{Answered, Found, Queries, Versioned};
+pub use queries::{Queries, QueryResponse, Resource, Versioned};
 pub use schema::{Field, Fields, Schema, Schemas};
 pub use serve::{ServeError, serve};
+pub use state::{ActorExtractor, GestaState, Limits};
 
 /// What the macros of this crate name in the crates that use them.
 #[doc(hidden)]

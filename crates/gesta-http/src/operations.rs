@@ -17,8 +17,8 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Value, json};
 
 use crate::{
-    Describe, Edge, Operation, PathOf, Problem, Route, Schema, Schemas, api, event::recorded_at,
-    headers::whole_number, operator::OrderedBy,
+    Describe, GestaState, Operation, PathOf, Problem, Route, Schema, Schemas, api,
+    event::recorded_at, headers::whole_number, operator::OrderedBy,
 };
 
 /// The routes of operation.
@@ -222,8 +222,8 @@ impl ProjectionDetails {
     }
 }
 
-async fn list_projections(edge: Edge) -> Result<Listed<ProjectionDetails>, Problem> {
-    let all = edge.gesta().projections().await?;
+async fn list_projections(state: GestaState) -> Result<Listed<ProjectionDetails>, Problem> {
+    let all = state.gesta().projections().await?;
     Ok(Listed { items: all.into_iter().map(ProjectionDetails::of).collect() })
 }
 
@@ -236,38 +236,38 @@ crate::request! {
 }
 
 async fn rebuild_projection(
-    edge: Edge,
+    state: GestaState,
     path: PathOf<ProjectionPath>,
     by: OrderedBy,
 ) -> Result<Begun, Problem> {
-    edge.gesta().rebuild(&path.name.0, &by.0).await?;
+    state.gesta().rebuild(&path.name.0, &by.0).await?;
     Ok(Begun)
 }
 
 async fn confirm_switch(
-    edge: Edge,
+    state: GestaState,
     path: PathOf<ProjectionPath>,
     by: OrderedBy,
 ) -> Result<Settled, Problem> {
-    edge.gesta().confirm_switch(&path.name.0, &by.0).await?;
+    state.gesta().confirm_switch(&path.name.0, &by.0).await?;
     Ok(Settled)
 }
 
 async fn roll_back_projection(
-    edge: Edge,
+    state: GestaState,
     path: PathOf<ProjectionPath>,
     by: OrderedBy,
 ) -> Result<RollingBack, Problem> {
-    edge.gesta().roll_back(&path.name.0, &by.0).await?;
+    state.gesta().roll_back(&path.name.0, &by.0).await?;
     Ok(RollingBack)
 }
 
 async fn drop_old_rows(
-    edge: Edge,
+    state: GestaState,
     path: PathOf<ProjectionPath>,
     by: OrderedBy,
 ) -> Result<Settled, Problem> {
-    edge.gesta().drop_old_rows(&path.name.0, &by.0).await?;
+    state.gesta().drop_old_rows(&path.name.0, &by.0).await?;
     Ok(Settled)
 }
 
@@ -322,8 +322,8 @@ impl DeadLetterDetails {
     }
 }
 
-async fn list_dead_letters(edge: Edge) -> Result<Listed<DeadLetterDetails>, Problem> {
-    let all = edge.gesta().dead_letters().await?;
+async fn list_dead_letters(state: GestaState) -> Result<Listed<DeadLetterDetails>, Problem> {
+    let all = state.gesta().dead_letters().await?;
     Ok(Listed { items: all.into_iter().map(DeadLetterDetails::of).collect() })
 }
 
@@ -336,20 +336,20 @@ crate::request! {
 }
 
 async fn retry_dead_letter(
-    edge: Edge,
+    state: GestaState,
     path: PathOf<DeadLetterPath>,
     by: OrderedBy,
 ) -> Result<Done, Problem> {
-    edge.gesta().retry_dead_letter(&path.id.0, &by.0).await?;
+    state.gesta().retry_dead_letter(&path.id.0, &by.0).await?;
     Ok(Done)
 }
 
 async fn discard_dead_letter(
-    edge: Edge,
+    state: GestaState,
     path: PathOf<DeadLetterPath>,
     by: OrderedBy,
 ) -> Result<Done, Problem> {
-    edge.gesta().discard_dead_letter(&path.id.0, &by.0).await?;
+    state.gesta().discard_dead_letter(&path.id.0, &by.0).await?;
     Ok(Done)
 }
 

@@ -8,7 +8,7 @@ use gesta::audit::Operator;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value, json};
 
-use crate::{Describe, Edge, Operation, Problem, QueryOf, Schema, Schemas};
+use crate::{Describe, GestaState, Operation, Problem, QueryOf, Schema, Schemas};
 
 /// The longest reason, in characters.
 const REASON_CHARS_MAX: usize = 1_000;
@@ -47,12 +47,12 @@ impl Schema for Reason {
 #[derive(Clone, Debug)]
 pub(crate) struct OrderedBy(pub(crate) Operator);
 
-impl FromRequestParts<Edge> for OrderedBy {
+impl FromRequestParts<GestaState> for OrderedBy {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
-        let operator = Operator::new(edge.actor_of(parts)?);
-        let QueryOf(OrderQuery { reason }) = QueryOf::from_request_parts(parts, edge).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
+        let operator = Operator::new(state.request_actor(parts)?);
+        let QueryOf(OrderQuery { reason }) = QueryOf::from_request_parts(parts, state).await?;
         Ok(Self(match reason {
             Some(Reason(reason)) => operator.because(reason),
             None => operator,

@@ -21,7 +21,7 @@ use gesta::{
 use serde_json::{Value, json};
 
 use crate::{
-    Edge, Problem,
+    GestaState, Problem,
     headers::{value, whole_number},
 };
 
@@ -242,7 +242,7 @@ fn parse(text: &str) -> Option<Condition> {
 /// Around all handlers: completes the entity tag of an answer, answers a read whose condition says
 /// that the client has the answer already with 304, and one of nothing with `If-Match` with 412.
 pub(crate) async fn conditional(
-    State(edge): State<Edge>,
+    State(state): State<GestaState>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -256,7 +256,7 @@ pub(crate) async fn conditional(
         return failed(NOTHING_THERE).into_response();
     }
     let Some(revision) = revision_of(&response) else { return response };
-    let incarnation = match incarnation(edge.gesta()).await {
+    let incarnation = match incarnation(state.gesta()).await {
         Ok(incarnation) => incarnation,
         Err(error) => return Problem::from(error).into_response(),
     };

@@ -20,8 +20,8 @@ use self::{
     names::{EffectName, InstanceId, ProcessName, StateName, SubjectName},
 };
 use crate::{
-    Cursor, Describe, Edge, Operation, PageLimit, Paged, PathOf, Problem, QueryOf, Route, Schema,
-    api,
+    Cursor, Describe, GestaState, Operation, PageLimit, Paged, PathOf, Problem, QueryOf, Route,
+    Schema, api,
     operations::{Done, Listed},
     operator::OrderedBy,
 };
@@ -52,8 +52,8 @@ pub(crate) fn routes(prefix: &str) -> [Route; 10] {
     ]
 }
 
-async fn list_processes(edge: Edge) -> Result<Listed<ProcessDetails>, Problem> {
-    let all = edge.gesta().process_managers().into_iter();
+async fn list_processes(state: GestaState) -> Result<Listed<ProcessDetails>, Problem> {
+    let all = state.gesta().process_managers().into_iter();
     Ok(Listed { items: all.map(|status| ProcessDetails::of(status, None)).collect() })
 }
 
@@ -66,12 +66,12 @@ crate::request! {
 }
 
 async fn show_process(
-    edge: Edge,
+    state: GestaState,
     path: PathOf<ProcessPath>,
 ) -> Result<Shown<ProcessDetails>, Problem> {
     let name = &path.process.0;
-    let counts = edge.gesta().process_counts(name).await?;
-    let status = edge.gesta().process_managers().into_iter().find(|status| status.name == name);
+    let counts = state.gesta().process_counts(name).await?;
+    let status = state.gesta().process_managers().into_iter().find(|status| status.name == name);
     let status = status.ok_or_else(|| Problem::not_found("process manager"))?;
     Ok(Shown(ProcessDetails::of(status, Some(counts))))
 }
@@ -91,7 +91,7 @@ crate::request! {
 }
 
 async fn list_instances(
-    edge: Edge,
+    state: GestaState,
     path: PathOf<ProcessPath>,
     query: QueryOf<InstancesQuery>,
 ) -> Result<InstancesPage, Problem> {
@@ -102,7 +102,7 @@ async fn list_instances(
     search.state = query.state.as_ref().map(|state| state.0);
     search.prefix = query.prefix.as_ref().map(|prefix| prefix.0.clone());
     search.after = query.cursor.as_ref().map(|cursor| cursor.place(&list)).transpose()?;
-    let page = edge.gesta().process_instances(&search).await?;
+    let page = state.gesta().process_instances(&search).await?;
     Ok(InstancesPage(Paged {
         items: page.instances.into_iter().map(ListedInstance::of).collect(),
         next: page.next.map(|id| Cursor::new(&list, &id)),
@@ -120,18 +120,18 @@ crate::request! {
 }
 
 async fn show_instance(
-    edge: Edge,
+    state: GestaState,
     path: PathOf<InstancePath>,
 ) -> Result<Shown<ShownInstance>, Problem> {
-    let details = edge.gesta().process_instance(&path.process.0, &path.id.0).await?;
+    let details = state.gesta().process_instance(&path.process.0, &path.id.0).await?;
     Ok(Shown(ShownInstance::of(details)))
 }
 
 async fn list_set_aside(
-    edge: Edge,
+    state: GestaState,
     path: PathOf<ProcessPath>,
 ) -> Result<Shown<Listed<SubjectDetails>>, Problem> {
-    let all = edge.gesta().process_set_aside(&path.process.0).await?;
+    let all = state.gesta().process_set_aside(&path.process.0).await?;
     Ok(Shown(Listed { items: all.into_iter().map(SubjectDetails::of).collect() }))
 }
 
@@ -146,12 +146,12 @@ crate::request! {
 }
 
 async fn retry_process(
-    edge: Edge,
+    state: GestaState,
     by: OrderedBy,
     path: PathOf<SubjectPath>,
 ) -> Result<Done, Problem> {
     let (process, subject) = (&path.process.0, &path.subject.0);
-    edge.gesta().retry_process(process, subject, &by.0).await?;
+    state.gesta().retry_process(process, subject, &by.0).await?;
     Ok(Done)
 }
 
@@ -168,22 +168,22 @@ crate::request! {
 }
 
 async fn skip_process_input(
-    edge: Edge,
+    state: GestaState,
     by: OrderedBy,
     path: PathOf<InputPath>,
 ) -> Result<Done, Problem> {
     let (process, subject, number) = (&path.process.0, &path.subject.0, path.number);
-    edge.gesta().skip_process_input(process, subject, number, &by.0).await?;
+    state.gesta().skip_process_input(process, subject, number, &by.0).await?;
     Ok(Done)
 }
 
 async fn cancel_process(
-    edge: Edge,
+    state: GestaState,
     by: OrderedBy,
     path: PathOf<InstancePath>,
 ) -> Result<Done, Problem> {
     let (process, id) = (&path.process.0, &path.id.0);
-    edge.gesta().cancel_process(process, id, &by.0).await?;
+    state.gesta().cancel_process(process, id, &by.0).await?;
     Ok(Done)
 }
 
@@ -200,12 +200,12 @@ crate::request! {
 }
 
 async fn fire_process_timer(
-    edge: Edge,
+    state: GestaState,
     by: OrderedBy,
     path: PathOf<TimerPath>,
 ) -> Result<Done, Problem> {
     let (process, id, timer) = (&path.process.0, &path.id.0, path.timer.0);
-    edge.gesta().fire_process_timer(process, id, timer, &by.0).await?;
+    state.gesta().fire_process_timer(process, id, timer, &by.0).await?;
     Ok(Done)
 }
 
@@ -222,12 +222,12 @@ crate::request! {
 }
 
 async fn resend_process_command(
-    edge: Edge,
+    state: GestaState,
     by: OrderedBy,
     path: PathOf<CommandPath>,
 ) -> Result<Done, Problem> {
     let (process, id, command) = (&path.process.0, &path.id.0, path.command.0);
-    edge.gesta().resend_process_command(process, id, command, &by.0).await?;
+    state.gesta().resend_process_command(process, id, command, &by.0).await?;
     Ok(Done)
 }
 

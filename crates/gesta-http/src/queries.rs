@@ -15,7 +15,7 @@ use gesta::{Answer, AsOf, Gesta, OnRead, Position, Query, RecordedAt, Revision, 
 use serde::Serialize;
 
 use crate::{
-    Describe, Edge, Operation, Problem, Schema,
+    Describe, GestaState, Operation, Problem, Schema,
     event::recorded_at,
     failure::beyond_head,
     headers::{self, POSITION},
@@ -25,18 +25,18 @@ use crate::{
 /// Asks the queries of a request.
 #[derive(Clone, Debug)]
 pub struct Queries {
-    edge: Edge,
+    state: GestaState,
     at_least: Position,
 }
 
-impl FromRequestParts<Edge> for Queries {
+impl FromRequestParts<GestaState> for Queries {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
         let wanted = headers::position(parts, POSITION, "Gesta-Position")?;
         let at_least = wanted.unwrap_or(Position::START);
-        check_reached(edge.gesta(), at_least).await?;
-        Ok(Self { edge: edge.clone(), at_least })
+        check_reached(state.gesta(), at_least).await?;
+        Ok(Self { state: state.clone(), at_least })
     }
 }
 
@@ -85,24 +85,24 @@ impl Queries {
     /// The application.
     #[must_use]
     pub fn gesta(&self) -> &Gesta {
-        self.edge.gesta()
+        self.state.gesta()
     }
 
     /// Asks a read model, once it has seen what the request wants it to have seen.
     ///
     /// # Errors
     /// The [`Problem`] to answer with.
-    pub async fn ask<Q, Conn>(&self, query: Q) -> Result<Answered<Q::Answer>, Problem>
+    pub async fn ask<Q, Conn>(&self, query: Q) -> Result<QueryResponse<Q::Answer>, Problem>
     where
         Q: Answer<Conn>,
         Conn: Send + 'static,
     {
         let gesta = self.gesta();
         let wait = gesta.wait_for_position::<<Q as Query>::Reads>(self.at_least);
-        wait.within(self.edge.limits_of().wait_max).await?;
+        wait.within(self.state.request_limits().wait_max).await?;
         let seen = gesta.reached::<<Q as Query>::Reads>().unwrap_or(Position::START);
         let value = gesta.ask(query).at_least_position(self.at_least).await?;
-        Ok(Answered { value, position: seen.max(self.at_least) })
+        Ok(QueryResponse { value, position: seen.max(self.at_least) })
     }
 
     /// Reads a projection on read, which has always seen everything.
@@ -125,7 +125,7 @@ impl Queries {
             return Err(beyond_head("revision-beyond-head", &detail).at_revision(Some(head)));
         }
         Ok(fresh.map(|fresh| Versioned {
-            answer: Answered { value: fresh.row, position: seen },
+            answer: QueryResponse { value: fresh.row, position: seen },
             revision: fresh.revision,
         }))
     }
@@ -133,7 +133,7 @@ impl Queries {
 
 /// An answer, and how fresh it is: 200.
 #[derive(Clone, Debug)]
-pub struct Answered<T> {
+pub struct QueryResponse<T> {
     /// The answer.
     pub value: T,
     /// It contains the effect of every event up to here, and maybe of later ones.
@@ -142,45 +142,45 @@ pub struct Answered<T> {
 
 /// An answer about one thing, which might not have been there: 200.
 #[derive(Clone, Debug)]
-pub struct Found<T>(Answered<T>);
+pub struct Resource<T>(QueryResponse<T>);
 
 /// An answer about one thing, and at which revision that is: 200.
 #[derive(Clone, Debug)]
 pub struct Versioned<T> {
     /// The answer.
-    pub answer: Answered<T>,
+    pub answer: QueryResponse<T>,
     /// The revision.
     pub revision: Revision,
 }
 
-impl<T> Answered<T> {
+impl<T> QueryResponse<T> {
     /// Something made of the answer.
-    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Answered<U> {
-        Answered { value: make(self.value), position: self.position }
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> QueryResponse<U> {
+        QueryResponse { value: make(self.value), position: self.position }
     }
 }
 
-impl<T> Answered<Option<T>> {
+impl<T> QueryResponse<Option<T>> {
     /// The answer, if there is one.
     ///
     /// # Errors
     /// The [`Problem`] that there is no such thing.
-    pub fn found(self, what: &str) -> Result<Found<T>, Problem> {
+    pub fn found(self, what: &str) -> Result<Resource<T>, Problem> {
         let position = self.position;
         let value = self.value.ok_or_else(|| Problem::not_found(what))?;
-        Ok(Found(Answered { value, position }))
+        Ok(Resource(QueryResponse { value, position }))
     }
 }
 
-impl<T> Found<T> {
+impl<T> Resource<T> {
     /// The answer.
     pub fn value(&self) -> &T {
         &self.0.value
     }
 
     /// Something made of the answer.
-    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Found<U> {
-        Found(self.0.map(make))
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Resource<U> {
+        Resource(self.0.map(make))
     }
 
     /// With the revision of what it is about.
@@ -192,12 +192,15 @@ impl<T> Found<T> {
 impl<T> Versioned<Option<T>> {
     /// The answer, if there is one.
     pub fn present(self) -> Option<Versioned<T>> {
-        let Answered { value, position } = self.answer;
-        Some(Versioned { answer: Answered { value: value?, position }, revision: self.revision })
+        let QueryResponse { value, position } = self.answer;
+        Some(Versioned {
+            answer: QueryResponse { value: value?, position },
+            revision: self.revision,
+        })
     }
 }
 
-impl<T: Serialize> IntoResponse for Answered<T> {
+impl<T: Serialize> IntoResponse for QueryResponse<T> {
     fn into_response(self) -> Response {
         let mut response = Json(self.value).into_response();
         let position = headers::value(&self.position.to_string());
@@ -209,7 +212,7 @@ impl<T: Serialize> IntoResponse for Answered<T> {
     }
 }
 
-impl<T: Serialize> IntoResponse for Found<T> {
+impl<T: Serialize> IntoResponse for Resource<T> {
     fn into_response(self) -> Response {
         self.0.into_response()
     }
@@ -233,7 +236,7 @@ impl Describe for Queries {
     }
 }
 
-impl<T: Schema> Describe for Answered<T> {
+impl<T: Schema> Describe for QueryResponse<T> {
     fn describe(operation: &mut Operation<'_>) {
         operation.answers::<T>(StatusCode::OK, "the answer");
         let description = "The answer has seen everything up to here.";
@@ -242,9 +245,9 @@ impl<T: Schema> Describe for Answered<T> {
     }
 }
 
-impl<T: Schema> Describe for Found<T> {
+impl<T: Schema> Describe for Resource<T> {
     fn describe(operation: &mut Operation<'_>) {
-        Answered::<T>::describe(operation);
+        QueryResponse::<T>::describe(operation);
         operation.problem(404, "there is no such thing");
         operation.problem(412, "If-Match: there is nothing that it could match");
     }
@@ -252,7 +255,7 @@ impl<T: Schema> Describe for Found<T> {
 
 impl<T: Schema> Describe for Versioned<T> {
     fn describe(operation: &mut Operation<'_>) {
-        Found::<T>::describe(operation);
+        Resource::<T>::describe(operation);
         let description = "Its revision, for If-Match.";
         let schema = etag_schema();
         operation.answer_header(StatusCode::OK, "ETag", description, schema);

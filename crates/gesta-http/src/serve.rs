@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{Api, Edge, connections::Connections};
+use crate::{Api, GestaState, connections::Connections};
 
 /// The first pause after a connection could not be accepted; each next one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
@@ -39,10 +39,10 @@ pub enum ServeError {
 pub async fn serve(
     listener: TcpListener,
     api: Api,
-    edge: Edge,
+    state: GestaState,
     until: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let mut connections = Connections::new(api.router(edge.clone()), edge.limits_of());
+    let mut connections = Connections::new(api.router(state.clone()), state.request_limits());
     let mut refusals = Refusals::default();
     pin!(until);
     loop {
@@ -53,7 +53,7 @@ pub async fn serve(
         }
     }
     drop(listener);
-    edge.close();
+    state.close();
     connections.end().await;
     Ok(())
 }

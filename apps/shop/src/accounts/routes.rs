@@ -2,8 +2,9 @@
 
 use gesta::Revision;
 use gesta_http::{
-    Changed, Changes, Commands, Created, Cursor, Found, JsonBody, PageLimit, Paged, PathOf,
-    Problem, Queries, QueryOf, Route, Schema, Schemas, Versioned, get, post, request, response,
+    Commands, Created, Cursor, JsonBody, PageLimit, Paged, PathOf, Problem, Queries, QueryOf,
+    Resource, Route, Schema, Schemas, UpdateCommands, Updated, Versioned, get, post, request,
+    response,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -93,18 +94,18 @@ request! {
 }
 
 async fn deposit_money(
-    changes: Changes,
+    commands: UpdateCommands,
     path: PathOf<AccountPath>,
     JsonBody(deposit): JsonBody<Deposit>,
-) -> Result<Changed, Problem> {
+) -> Result<Updated, Problem> {
     let deposit = DepositMoney {
         account_id: path.account_id.0.clone(),
         amount: deposit.amount.0,
         reference: deposit.reference.0,
         source: deposit.source.map(|source| source.0),
-        occurred_at: occurred_at(deposit.occurred_at, changes.now()),
+        occurred_at: occurred_at(deposit.occurred_at, commands.now()),
     };
-    changes.execute(deposit).await
+    commands.execute(deposit).await
 }
 
 request! {
@@ -122,18 +123,18 @@ request! {
 }
 
 async fn withdraw_money(
-    changes: Changes,
+    commands: UpdateCommands,
     path: PathOf<AccountPath>,
     JsonBody(withdrawal): JsonBody<Withdrawal>,
-) -> Result<Changed, Problem> {
+) -> Result<Updated, Problem> {
     let withdraw = WithdrawMoney {
         account_id: path.account_id.0.clone(),
         amount: withdrawal.amount.0,
         reference: withdrawal.reference.0,
         destination: withdrawal.destination.map(|destination| destination.0),
-        occurred_at: occurred_at(withdrawal.occurred_at, changes.now()),
+        occurred_at: occurred_at(withdrawal.occurred_at, commands.now()),
     };
-    changes.execute(withdraw).await
+    commands.execute(withdraw).await
 }
 
 request! {
@@ -154,9 +155,9 @@ request! {
 
 /// The revision is of the account that the money comes from.
 async fn transfer_money(
-    changes: Changes,
+    commands: UpdateCommands,
     JsonBody(transfer): JsonBody<Transfer>,
-) -> Result<Changed, Problem> {
+) -> Result<Updated, Problem> {
     // No schema can say it, so it is a matter of rules and not of form.
     if transfer.from.0 == transfer.to.0 {
         let detail = "the money is in the account already that it should go to";
@@ -167,9 +168,9 @@ async fn transfer_money(
         to: transfer.to.0,
         amount: transfer.amount.0,
         reference: transfer.reference.0,
-        occurred_at: occurred_at(transfer.occurred_at, changes.now()),
+        occurred_at: occurred_at(transfer.occurred_at, commands.now()),
     };
-    changes.execute(transfer).await
+    commands.execute(transfer).await
 }
 
 async fn find_account(
@@ -196,7 +197,7 @@ async fn list_transactions(
     queries: Queries,
     path: PathOf<AccountPath>,
     list: QueryOf<TransactionList>,
-) -> Result<Found<Paged<Transaction>>, Problem> {
+) -> Result<Resource<Paged<Transaction>>, Problem> {
     let before = list.cursor.as_ref().map(|cursor| cursor.at(LIST, |place| place.parse().ok()));
     let transactions = ListTransactions {
         account_id: path.account_id.0.clone(),

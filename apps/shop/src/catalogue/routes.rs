@@ -2,9 +2,9 @@
 
 use gesta::Revision;
 use gesta_http::{
-    Answered, Changed, Changes, Commands, Created, Cursor, JsonBody, PageLimit, Paged, PathOf,
-    Problem, Queries, QueryOf, Route, Schema, Schemas, Versioned, get, object_only, post, put,
-    request, response,
+    Commands, Created, Cursor, JsonBody, PageLimit, Paged, PathOf, Problem, Queries, QueryOf,
+    QueryResponse, Route, Schema, Schemas, UpdateCommands, Updated, Versioned, get, object_only,
+    post, put, request, response,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -93,17 +93,17 @@ request! {
 }
 
 async fn update_product(
-    changes: Changes,
+    commands: UpdateCommands,
     path: PathOf<ProductPath>,
     JsonBody(product): JsonBody<ProductChange>,
-) -> Result<Changed, Problem> {
+) -> Result<Updated, Problem> {
     let update = UpdateProduct {
         product_id: path.code.0.clone(),
         name: product.name.0,
         price: product.price.0,
-        occurred_at: occurred_at(product.occurred_at, changes.now()),
+        occurred_at: occurred_at(product.occurred_at, commands.now()),
     };
-    changes.execute(update).await
+    commands.execute(update).await
 }
 
 /// Pieces that come in, or a correction of their number.
@@ -127,21 +127,21 @@ enum StockChangeType {
 }
 
 async fn change_stock(
-    changes: Changes,
+    commands: UpdateCommands,
     path: PathOf<ProductPath>,
     JsonBody(change): JsonBody<StockChange>,
-) -> Result<Changed, Problem> {
+) -> Result<Updated, Problem> {
     let product_id = path.code.0.clone();
     let reason = change.reason.map(|reason| reason.0);
-    let occurred_at = occurred_at(change.occurred_at, changes.now());
+    let occurred_at = occurred_at(change.occurred_at, commands.now());
     match change.change_type {
         StockChangeType::Receive => {
             let quantity = received(change.quantity.0)?;
-            changes.execute(ReceiveStock { product_id, quantity, reason, occurred_at }).await
+            commands.execute(ReceiveStock { product_id, quantity, reason, occurred_at }).await
         }
         StockChangeType::Adjust => {
             let quantity = change.quantity.0;
-            changes.execute(AdjustStock { product_id, quantity, reason, occurred_at }).await
+            commands.execute(AdjustStock { product_id, quantity, reason, occurred_at }).await
         }
     }
 }
@@ -205,7 +205,7 @@ request! {
 async fn list_products(
     queries: Queries,
     list: QueryOf<ProductList>,
-) -> Result<Answered<Paged<ProductDetails>>, Problem> {
+) -> Result<QueryResponse<Paged<ProductDetails>>, Problem> {
     let after = list.cursor.as_ref().map(|cursor| cursor.at(LIST, |id| ProductId::new(id).ok()));
     let text = list.text.as_ref().and_then(|words| SearchText::new(&words.0));
     let size = PageSize::of(list.limit.unwrap_or_default().number().into());

@@ -6,9 +6,9 @@ mod steps;
 
 use gesta::{AsOf, Position, Revision, store::RecordedAt, stream_of};
 use gesta_http::{
-    Answered, Commands, Created, Cursor, Found, HistoryEntry, JsonBody, ListHistory, PageLimit,
-    Paged, PathOf, Problem, Queries, QueryOf, Route, Schema, Schemas, Versioned, get, object_only,
-    post, request,
+    Commands, Created, Cursor, HistoryEntry, JsonBody, ListHistory, PageLimit, Paged, PathOf,
+    Problem, Queries, QueryOf, QueryResponse, Resource, Route, Schema, Schemas, Versioned, get,
+    object_only, post, request,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value, json};
@@ -211,7 +211,7 @@ request! {
 async fn list_orders(
     queries: Queries,
     list: QueryOf<OrderList>,
-) -> Result<Answered<Paged<OrderSummary>>, Problem> {
+) -> Result<QueryResponse<Paged<OrderSummary>>, Problem> {
     let QueryOf(list) = list;
     let cursor = list.cursor.map(|cursor| cursor.at(LIST, |place| place.parse().ok()));
     let find = FindOrders {
@@ -289,7 +289,7 @@ async fn list_history(
     queries: Queries,
     path: PathOf<OrderPath>,
     list: QueryOf<ListHistory>,
-) -> Result<Found<Paged<HistoryEntry>>, Problem> {
+) -> Result<Resource<Paged<HistoryEntry>>, Problem> {
     let id = &path.order_id.0;
     let stream = stream_of::<Order>(id);
     let stream = stream.map_err(|error| Problem::invalid("orderId", error.to_string()))?;
@@ -307,7 +307,7 @@ request! {
 async fn find_customer_statistics(
     queries: Queries,
     path: PathOf<CustomerPath>,
-) -> Result<Found<CustomerStatistics>, Problem> {
+) -> Result<Resource<CustomerStatistics>, Problem> {
     let find = FindCustomerStatistics { customer_id: path.customer_id.0.clone() };
     queries.ask(find).await?.found("customer")
 }

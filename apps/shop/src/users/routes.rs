@@ -2,9 +2,9 @@
 
 use gesta::Revision;
 use gesta_http::{
-    Answered, Changed, Changes, Commands, Created, Cursor, JsonBody, PageLimit, Paged, PathOf,
-    Problem, Queries, QueryOf, Route, Schema, Schemas, Versioned, delete, get, post, put, request,
-    response,
+    Commands, Created, Cursor, JsonBody, PageLimit, Paged, PathOf, Problem, Queries, QueryOf,
+    QueryResponse, Route, Schema, Schemas, UpdateCommands, Updated, Versioned, delete, get, post,
+    put, request, response,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value, json};
@@ -82,21 +82,21 @@ request! {
 }
 
 async fn update_user(
-    changes: Changes,
+    commands: UpdateCommands,
     path: PathOf<UserPath>,
     JsonBody(user): JsonBody<UserChange>,
-) -> Result<Changed, Problem> {
+) -> Result<Updated, Problem> {
     let update = UpdateUser {
         user_id: path.user_id.0.clone(),
         first_name: user.first_name.0,
         last_name: user.last_name.0,
         email: user.email.map(|email| email.0),
     };
-    changes.execute(update).await
+    commands.execute(update).await
 }
 
-async fn delete_user(changes: Changes, path: PathOf<UserPath>) -> Result<Changed, Problem> {
-    changes.execute(DeleteUser { user_id: path.user_id.0.clone() }).await
+async fn delete_user(commands: UpdateCommands, path: PathOf<UserPath>) -> Result<Updated, Problem> {
+    commands.execute(DeleteUser { user_id: path.user_id.0.clone() }).await
 }
 
 async fn find_user(
@@ -121,7 +121,7 @@ request! {
 async fn list_users(
     queries: Queries,
     list: QueryOf<UserList>,
-) -> Result<Answered<Paged<UserDetails>>, Problem> {
+) -> Result<QueryResponse<Paged<UserDetails>>, Problem> {
     let after = list.cursor.as_ref().map(|cursor| cursor.at(LIST, |id| UserId::new(id).ok()));
     let size = PageSize::of(list.limit.unwrap_or_default().number().into());
     let users = queries.ask(ListUsers { after: after.transpose()?, size }).await?;

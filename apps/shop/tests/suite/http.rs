@@ -24,7 +24,7 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode},
 };
 use gesta::Gesta;
-use gesta_http::Edge;
+use gesta_http::GestaState;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -58,19 +58,19 @@ impl Client {
 
     /// A client of a shop that is open already.
     pub(crate) fn over(shop: Gesta) -> Self {
-        Self::at(shop, |edge| edge)
+        Self::at(shop, |state| state)
     }
 
-    /// A client of a shop that is open already, at this edge.
-    pub(crate) fn at(shop: Gesta, edge: impl FnOnce(Edge) -> Edge) -> Self {
+    /// Returns a client of an open shop with this HTTP state.
+    pub(crate) fn at(shop: Gesta, state: impl FnOnce(GestaState) -> GestaState) -> Self {
         let document = Arc::new(shop::http::api().document());
-        let router = shop::http::api().router(edge(Edge::new(shop.clone())));
+        let router = shop::http::api().router(state(GestaState::new(shop.clone())));
         Self { shop, router, document, seen: Arc::default() }
     }
 
-    /// The same shop behind another edge.
-    pub(crate) fn with_edge(&self, edge: Edge) -> Self {
-        Self { router: shop::http::api().router(edge), ..self.clone() }
+    /// Returns a client of the same shop with another HTTP state.
+    pub(crate) fn with_state(&self, state: GestaState) -> Self {
+        Self { router: shop::http::api().router(state), ..self.clone() }
     }
 
     pub(crate) fn get(&self, path: &str) -> Asking<'_> {

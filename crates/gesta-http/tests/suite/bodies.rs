@@ -9,7 +9,7 @@ use axum::{
 use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
 
-use crate::{api, edge, send};
+use crate::{api, send, state};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -20,7 +20,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 async fn order(coding: &str, body: Vec<u8>) -> (u16, HeaderMap, Value) {
     let request = Request::post("/orders").header("content-type", "application/json");
     let request = request.header("content-encoding", coding).body(Body::from(body)).unwrap();
-    send(api().router(edge().await), request).await
+    send(api().router(state().await), request).await
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn a_body_counts_with_what_it_inflates_to() {
 async fn an_expectation_that_nobody_meets_is_refused() {
     let request = Request::post("/doors").header("expect", "a-miracle");
     let request = request.body(Body::empty()).unwrap();
-    let (status, _, problem) = send(api().router(edge().await), request).await;
+    let (status, _, problem) = send(api().router(state().await), request).await;
     assert_eq!((status, &problem["code"]), (417, &"expectation-failed".into()));
 }
 

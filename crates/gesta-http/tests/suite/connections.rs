@@ -9,7 +9,7 @@ use std::{
 };
 
 use gesta::Gesta;
-use gesta_http::{Edge, Limits, serve};
+use gesta_http::{GestaState, Limits, serve};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -17,15 +17,15 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{api, edge};
+use crate::{api, state};
 
 const SOON: Duration = Duration::from_secs(10);
 
 async fn served(limits: Limits) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let edge = edge().await.limits(limits);
-    tokio::spawn(serve(listener, api(), edge, std::future::pending()));
+    let state = state().await.limits(limits);
+    tokio::spawn(serve(listener, api(), state, std::future::pending()));
     address
 }
 
@@ -190,6 +190,6 @@ fn serve_with_few_descriptors(directory: &Path) {
         let gesta = Gesta::at(format!("gesta:{}", directory.display())).open().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("listening on {}", listener.local_addr().unwrap());
-        serve(listener, api(), Edge::new(gesta), std::future::pending()).await.unwrap();
+        serve(listener, api(), GestaState::new(gesta), std::future::pending()).await.unwrap();
     });
 }

@@ -10,7 +10,7 @@ use gesta::{
         RecordedAt, Rows, memory::MemoryStore,
     },
 };
-use gesta_http::Edge;
+use gesta_http::GestaState;
 use serde_json::json;
 
 use crate::{DoorEvent, OpenDoor, api, asked, send};
@@ -49,7 +49,7 @@ async fn doors() -> Gesta {
 
 #[tokio::test]
 async fn an_application_without_troubles_is_ready_and_names_no_cause() {
-    let router = api().router(Edge::new(doors().await));
+    let router = api().router(GestaState::new(doors().await));
     let (status, _, body) = send(router, asked("GET", "/health/ready")).await;
     assert_eq!((status, body), (200, json!({ "status": "ready", "causes": [] })));
 }
@@ -63,7 +63,7 @@ async fn what_waits_for_an_operator_degrades_and_is_named() {
     let odd = Append::to(stream, ExpectedRevision::Any, [odd]);
     let appended = gesta.store().append(odd).await.unwrap();
     gesta.wait_for_position::<Doors>(appended.position).await.unwrap();
-    let router = api().router(Edge::new(gesta));
+    let router = api().router(GestaState::new(gesta));
     let (status, _, body) = send(router, asked("GET", "/health/ready")).await;
     assert_eq!((status, &body["status"]), (200, &json!("degraded")));
     let cause = json!({
@@ -82,7 +82,7 @@ async fn what_keeps_requests_from_being_served_is_a_problem_with_every_cause() {
     let receipt = gesta.execute(OpenDoor { door: 1 }).await.unwrap();
     gesta.wait_for::<Doors>(&receipt).await.unwrap();
     gesta.ask::<_, MemoryReader>(ReadFlippedPage).await.unwrap_err();
-    let router = api().router(Edge::new(gesta));
+    let router = api().router(GestaState::new(gesta));
     let (status, _, body) = send(router, asked("GET", "/health/ready")).await;
     assert_eq!((status, &body["code"]), (503, &json!("projection-corrupt")));
     assert!(body["detail"].as_str().unwrap().starts_with("projection doors is corrupt: "));

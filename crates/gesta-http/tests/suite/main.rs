@@ -16,7 +16,8 @@ use axum::{
 };
 use gesta::{Gesta, prelude::*};
 use gesta_http::{
-    Api, Changed, Changes, Commands, Created, Edge, JsonBody, PathOf, Problem, get, post, request,
+    Api, Commands, Created, GestaState, JsonBody, PathOf, Problem, UpdateCommands, Updated, get,
+    post, request,
 };
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -68,8 +69,8 @@ request! {
     }
 }
 
-async fn open_door(changes: Changes, path: PathOf<DoorPath>) -> Result<Changed, Problem> {
-    changes.execute(OpenDoor { door: path.door }).await
+async fn open_door(commands: UpdateCommands, path: PathOf<DoorPath>) -> Result<Updated, Problem> {
+    commands.execute(OpenDoor { door: path.door }).await
 }
 
 async fn build_door(commands: Commands) -> Result<Created, Problem> {
@@ -96,10 +97,10 @@ async fn fall_over(_: Commands) -> Result<Created, Problem> {
 }
 
 async fn open_some_door(
-    changes: Changes,
+    commands: UpdateCommands,
     JsonBody(which): JsonBody<DoorPath>,
-) -> Result<Changed, Problem> {
-    changes.execute(OpenDoor { door: which.door }).await
+) -> Result<Updated, Problem> {
+    commands.execute(OpenDoor { door: which.door }).await
 }
 
 fn api() -> Api {
@@ -115,8 +116,8 @@ fn api() -> Api {
     )
 }
 
-async fn edge() -> Edge {
-    Edge::new(Gesta::at("memory:").open().await.unwrap())
+async fn state() -> GestaState {
+    GestaState::new(Gesta::at("memory:").open().await.unwrap())
 }
 
 async fn send(router: Router, request: Request<Body>) -> (u16, HeaderMap, Value) {
@@ -132,7 +133,7 @@ fn asked(method: &str, path: &str) -> Request<Body> {
 
 #[tokio::test]
 async fn a_bug_in_a_handler_is_a_problem_and_not_the_end() {
-    let router = api().router(edge().await);
+    let router = api().router(state().await);
     let (status, headers, problem) = send(router.clone(), asked("GET", "/bug")).await;
     assert_eq!((status, &problem["code"]), (500, &"internal".into()));
     assert!(headers.contains_key("x-correlation-id"), "by which it is found in the log");
@@ -142,12 +143,12 @@ async fn a_bug_in_a_handler_is_a_problem_and_not_the_end() {
 
 #[tokio::test]
 async fn whoever_asks_is_named_in_the_events() {
-    let edge = edge().await;
+    let state = state().await;
     let shift = |parts: &Parts| {
         let name = parts.headers.get("x-shift").and_then(|value| value.to_str().ok());
         name.map(str::to_owned).ok_or_else(|| Problem::invalid("X-Shift", "is missing"))
     };
-    let router = api().router(edge.clone().actor(shift));
+    let router = api().router(state.clone().actor(shift));
     let (status, _, problem) = send(router.clone(), asked("POST", "/doors")).await;
     assert_eq!((status, &problem["field"]), (400, &"X-Shift".into()));
     let mut request = asked("POST", "/doors");
@@ -155,14 +156,14 @@ async fn whoever_asks_is_named_in_the_events() {
     let (status, headers, _) = send(router, request).await;
     assert_eq!((status, &headers["location"]), (201, &"/doors/1".parse().unwrap()));
     let read = gesta::store::ReadAll::forwards();
-    let events = edge.gesta().store().read_all(read).collect_events().await.unwrap();
+    let events = state.gesta().store().read_all(read).collect_events().await.unwrap();
     let metadata = gesta::EventMetadata::from_json(&events[0].metadata);
     assert_eq!(metadata.actor.as_deref(), Some("night"));
 }
 
 #[tokio::test]
 async fn a_number_in_a_path_that_does_not_fit_is_named() {
-    let router = api().router(edge().await);
+    let router = api().router(state().await);
     for odd in ["256", "-1", "x", "+1", "%20"] {
         let (status, _, problem) =
             send(router.clone(), asked("POST", &format!("/doors/{odd}/open"))).await;

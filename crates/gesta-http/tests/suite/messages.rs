@@ -9,14 +9,14 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::{api, asked, edge, send};
+use crate::{api, asked, send, state};
 
 /// The status of the answer to a head, as it comes over a socket.
 async fn status_of(head: &str) -> (String, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let edge = edge().await.limits(Limits::DEFAULT);
-    let serving = tokio::spawn(serve(listener, api(), edge, std::future::pending()));
+    let state = state().await.limits(Limits::DEFAULT);
+    let serving = tokio::spawn(serve(listener, api(), state, std::future::pending()));
     let mut connection = TcpStream::connect(address).await.unwrap();
     let head = format!("{}connection: close\r\n\r\n", head.strip_suffix("\r\n").unwrap());
     connection.write_all(head.as_bytes()).await.unwrap();
@@ -70,7 +70,7 @@ async fn order(content_types: &[&str]) -> (u16, Value) {
         request = request.header("content-type", *content_type);
     }
     let request = request.body(Body::from(r#"{"door": 7}"#)).unwrap();
-    let (status, _, answer) = send(api().router(edge().await), request).await;
+    let (status, _, answer) = send(api().router(state().await), request).await;
     (status, answer)
 }
 
@@ -112,7 +112,7 @@ async fn a_header_that_may_stand_once_is_refused_when_it_stands_twice() {
         for path in ["/doors/7/open", "/v1/projections/doors/rebuild", "/doors"] {
             let request = Request::post(path).header(name, "1").header(name, "1");
             let request = request.body(Body::empty()).unwrap();
-            let (status, _, problem) = send(api().router(edge().await), request).await;
+            let (status, _, problem) = send(api().router(state().await), request).await;
             assert_eq!((status, &problem["field"]), (400, &shown.into()), "{name} {path}");
         }
     }
@@ -129,7 +129,7 @@ async fn content_that_no_operation_reads_is_refused_and_not_dropped() {
         ("GET", "/v1/projections"),
         ("GET", "/health/live"),
     ] {
-        let router = api().router(edge().await);
+        let router = api().router(state().await);
         let with = |body: Body| {
             let request = Request::builder().method(method).uri(path);
             let request = request.header("content-type", "application/json");
@@ -149,7 +149,7 @@ async fn content_that_no_operation_reads_is_refused_and_not_dropped() {
     }
     let request = Request::post("/v1/projections/doors/rebuild");
     let request = request.body(Body::from(r#"{"reason": "a fixed bug"}"#)).unwrap();
-    let (_, _, problem) = send(api().router(edge().await), request).await;
+    let (_, _, problem) = send(api().router(state().await), request).await;
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("in the query: reason"), "it says where a reason goes: {detail}");
 }
@@ -165,16 +165,16 @@ async fn parameters_that_an_operation_does_not_have_are_refused() {
         ("POST", "/v1/projections/doors/rebuild"),
         ("DELETE", "/v1/dead-letters/doors@1"),
     ] {
-        let router = api().router(edge().await);
+        let router = api().router(state().await);
         let odd = send(router.clone(), asked(method, &format!("{path}?dryRun=true"))).await;
         assert_eq!((odd.0, &odd.2["field"]), (400, &"dryRun".into()), "{method} {path}");
         let plain = send(router.clone(), asked(method, path)).await.0;
         assert_eq!(send(router, asked(method, &format!("{path}?"))).await.0, plain);
     }
     let twice = "/v1/projections/doors/rebuild?reason=a&reason=b";
-    let (status, _, problem) = send(api().router(edge().await), asked("POST", twice)).await;
+    let (status, _, problem) = send(api().router(state().await), asked("POST", twice)).await;
     assert_eq!((status, &problem["field"]), (400, &"reason".into()));
     // Probes are set up by others, who may add what they like.
-    let probe = send(api().router(edge().await), asked("GET", "/health/live?from=a")).await;
+    let probe = send(api().router(state().await), asked("GET", "/health/live?from=a")).await;
     assert_eq!(probe.0, 200);
 }

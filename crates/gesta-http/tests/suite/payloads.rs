@@ -12,8 +12,8 @@ use gesta::{
     store::{Append, ContentType, ExpectedRevision, NewEvent},
 };
 use gesta_http::{
-    Api, Commands, Created, Edge, Found, HistoryEntry, JsonBody, ListHistory, Paged, Problem,
-    Queries, QueryOf, get, post, request,
+    Api, Commands, Created, GestaState, HistoryEntry, JsonBody, ListHistory, Paged, Problem,
+    Queries, QueryOf, Resource, get, post, request,
 };
 use tower::ServiceExt as _;
 
@@ -88,7 +88,7 @@ async fn weigh(commands: Commands, body: JsonBody<WeighBody>) -> Result<Created,
 async fn history(
     queries: Queries,
     list: QueryOf<ListHistory>,
-) -> Result<Found<Paged<HistoryEntry>>, Problem> {
+) -> Result<Resource<Paged<HistoryEntry>>, Problem> {
     let stream = StreamName::new("scale-1").expect("a name");
     queries.history(stream, &list).await?.found("scale")
 }
@@ -102,7 +102,7 @@ fn api() -> Api {
 /// A router, and the store behind it.
 async fn scales() -> (Router, Gesta) {
     let gesta = Gesta::at("memory:").open().await.unwrap();
-    (api().router(Edge::new(gesta.clone())), gesta)
+    (api().router(GestaState::new(gesta.clone())), gesta)
 }
 
 async fn append(gesta: &Gesta, content_type: &str, data: &'static [u8]) {

@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{api, edge};
+use crate::{api, state};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -38,7 +38,7 @@ async fn serving_ends_when_it_is_told_to_and_so_do_its_feeds() {
     let address = listener.local_addr().unwrap();
     let (end, ended) = oneshot::channel::<()>();
     let until = async { ended.await.unwrap_or_default() };
-    let serving = tokio::spawn(serve(listener, api(), edge().await, until));
+    let serving = tokio::spawn(serve(listener, api(), state().await, until));
     let mut feed = connect(address, "/v1/events").await;
     read_until(&mut feed, "id: 0").await;
     end.send(()).unwrap();
@@ -51,8 +51,8 @@ async fn a_silent_feed_says_that_it_is_still_there() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let limits = Limits { keep_alive: Duration::from_millis(10), ..Limits::DEFAULT };
-    let edge = edge().await.limits(limits);
-    let serving = tokio::spawn(serve(listener, api(), edge, std::future::pending()));
+    let state = state().await.limits(limits);
+    let serving = tokio::spawn(serve(listener, api(), state, std::future::pending()));
     let mut feed = connect(address, "/v1/events").await;
     read_until(&mut feed, ": still here").await;
     serving.abort();
@@ -62,7 +62,7 @@ async fn a_silent_feed_says_that_it_is_still_there() {
 async fn a_client_that_expects_to_be_told_to_continue_is_told_so() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = tokio::spawn(serve(listener, api(), edge().await, std::future::pending()));
+    let serving = tokio::spawn(serve(listener, api(), state().await, std::future::pending()));
     let mut connection = TcpStream::connect(address).await.unwrap();
     let head = "POST /orders HTTP/1.1\r\nhost: doors\r\ncontent-type: application/json\r\n\
                 content-length: 11\r\nexpect: 100-continue\r\n\r\n";

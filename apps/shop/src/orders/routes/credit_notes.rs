@@ -1,7 +1,7 @@
 //! Credit notes over HTTP.
 
 use gesta_http::{
-    Commands, Created, Found, JsonBody, PathOf, Problem, Queries, Route, get, post, request,
+    Commands, Created, JsonBody, PathOf, Problem, Queries, Resource, Route, get, post, request,
     response,
 };
 use jiff::Timestamp;
@@ -85,7 +85,7 @@ request! {
 async fn find_credit_note(
     queries: Queries,
     path: PathOf<CreditNotePath>,
-) -> Result<Found<CreditNoteDetails>, Problem> {
+) -> Result<Resource<CreditNoteDetails>, Problem> {
     let find = FindCreditNote { credit_note_id: path.credit_note_id.0.clone() };
     queries.ask(find).await?.found("credit note")
 }

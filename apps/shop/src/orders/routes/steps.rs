@@ -1,7 +1,7 @@
 //! What is asked for once an order is placed.
 
 use gesta_http::{
-    Changed, Changes, JsonBody, OptionalJsonBody, PathOf, Problem, Route, post, request,
+    JsonBody, OptionalJsonBody, PathOf, Problem, Route, UpdateCommands, Updated, post, request,
 };
 
 use super::OrderPath;
@@ -59,17 +59,17 @@ request! {
 }
 
 async fn pay_order(
-    changes: Changes,
+    commands: UpdateCommands,
     path: PathOf<OrderPath>,
     JsonBody(payment): JsonBody<OrderPayment>,
-) -> Result<Changed, Problem> {
+) -> Result<Updated, Problem> {
     let pay = PayOrder {
         order_id: path.order_id.0.clone(),
         method: payment.method.0,
         reference: payment.reference.map(|reference| reference.0),
-        occurred_at: occurred_at(payment.occurred_at, changes.now()),
+        occurred_at: occurred_at(payment.occurred_at, commands.now()),
     };
-    changes.execute(pay).await
+    commands.execute(pay).await
 }
 
 request! {
@@ -83,21 +83,21 @@ request! {
 }
 
 async fn ship_order(
-    changes: Changes,
+    commands: UpdateCommands,
     path: PathOf<OrderPath>,
     OptionalJsonBody(shipment): OptionalJsonBody<OrderShipment>,
-) -> Result<Changed, Problem> {
+) -> Result<Updated, Problem> {
     let order_id = path.order_id.0.clone();
     // An order's lines never change once it is placed, so what is read here still holds when the
     // command decides.
-    let order = changes.gesta().load::<Order>(&order_id).await?;
+    let order = commands.gesta().load::<Order>(&order_id).await?;
     let dispatch = DispatchOrder {
         order_id,
         tracking: shipment.tracking.map(|tracking| tracking.0),
         pieces: order.map_or_else(Default::default, |order| pieces_of(order.state.lines())),
-        occurred_at: occurred_at(shipment.occurred_at, changes.now()),
+        occurred_at: occurred_at(shipment.occurred_at, commands.now()),
     };
-    changes.execute(dispatch).await
+    commands.execute(dispatch).await
 }
 
 request! {
@@ -109,15 +109,15 @@ request! {
 }
 
 async fn deliver_order(
-    changes: Changes,
+    commands: UpdateCommands,
     path: PathOf<OrderPath>,
     OptionalJsonBody(delivery): OptionalJsonBody<OrderDelivery>,
-) -> Result<Changed, Problem> {
+) -> Result<Updated, Problem> {
     let deliver = DeliverOrder {
         order_id: path.order_id.0.clone(),
-        occurred_at: occurred_at(delivery.occurred_at, changes.now()),
+        occurred_at: occurred_at(delivery.occurred_at, commands.now()),
     };
-    changes.execute(deliver).await
+    commands.execute(deliver).await
 }
 
 request! {
@@ -131,16 +131,16 @@ request! {
 }
 
 async fn cancel_order(
-    changes: Changes,
+    commands: UpdateCommands,
     path: PathOf<OrderPath>,
     OptionalJsonBody(cancellation): OptionalJsonBody<OrderCancellation>,
-) -> Result<Changed, Problem> {
+) -> Result<Updated, Problem> {
     let cancel = CancelOrder {
         order_id: path.order_id.0.clone(),
         reason: cancellation.reason.map(|reason| reason.0),
-        occurred_at: occurred_at(cancellation.occurred_at, changes.now()),
+        occurred_at: occurred_at(cancellation.occurred_at, commands.now()),
     };
-    changes.execute(cancel).await
+    commands.execute(cancel).await
 }
 
 request! {
@@ -154,14 +154,14 @@ request! {
 }
 
 async fn refund_order(
-    changes: Changes,
+    commands: UpdateCommands,
     path: PathOf<OrderPath>,
     OptionalJsonBody(refund): OptionalJsonBody<OrderRefund>,
-) -> Result<Changed, Problem> {
+) -> Result<Updated, Problem> {
     let refund = RefundOrder {
         order_id: path.order_id.0.clone(),
         amount: refund.amount.map(|amount| amount.0),
-        occurred_at: occurred_at(refund.occurred_at, changes.now()),
+        occurred_at: occurred_at(refund.occurred_at, commands.now()),
     };
-    changes.execute(refund).await
+    commands.execute(refund).await
 }

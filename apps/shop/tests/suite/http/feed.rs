@@ -7,7 +7,7 @@ use axum::{
     http::Request,
 };
 use futures_util::StreamExt as _;
-use gesta_http::Edge;
+use gesta_http::GestaState;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -147,14 +147,14 @@ async fn a_reader_that_does_not_read_holds_nobody_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn feeds_end_when_serving_is_to_end() {
     let shop = crate::opened::in_memory().await;
-    let edge = Edge::new(shop);
-    let router = shop::http::api().router(edge.clone());
+    let state = GestaState::new(shop);
+    let router = shop::http::api().router(state.clone());
     let request = Request::get("/v1/events").body(Body::empty()).unwrap();
     let response = router.oneshot(request).await.unwrap();
     let body = response.into_body().into_data_stream();
     let mut reader = Reader { body, text: String::new() };
     assert!(reader.next().await.is_some(), "it says that it is live");
-    edge.close();
+    state.close();
     assert!(reader.next().await.is_none());
 }
 

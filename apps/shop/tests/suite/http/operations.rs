@@ -8,7 +8,7 @@ use gesta::{
     sqlite::Sqlite,
     store::{MemoryReadModels, ReadStream, Rows},
 };
-use gesta_http::{Edge, Problem};
+use gesta_http::{GestaState, Problem};
 use serde_json::Value;
 use shop::read_side;
 
@@ -89,7 +89,7 @@ fn actor(request: &Parts) -> Result<String, Problem> {
 #[tokio::test]
 async fn an_order_over_http_is_recorded_with_actor_and_reason() {
     let client = Client::new().await;
-    let client = client.with_edge(Edge::new(client.shop.clone()).actor(actor));
+    let client = client.with_state(GestaState::new(client.shop.clone()).actor(actor));
     let rebuild = "/v1/projections/users/rebuild?reason=a%20fixed%20bug";
     client.ask(Method::POST, rebuild).header("x-actor", "ben").ok().await;
     let unknown = client.ask(Method::POST, "/v1/projections/nobody/rebuild").send().await;

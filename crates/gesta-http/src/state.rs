@@ -1,0 +1,181 @@
+//! The router's state: the application, its limits, the actor of a request, and closing.
+
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+use gesta::Gesta;
+use tokio::sync::watch;
+
+use crate::{
+    Describe, Operation, Problem,
+    cors::{Origin, Origins},
+};
+
+/// Limits of requests and connections.
+///
+/// ```
+/// use gesta_http::Limits;
+///
+/// assert_eq!(Limits::DEFAULT.body_bytes_max, 1 << 20);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Maximum size of a request body, in bytes, after decoding. A larger body is answered with
+    /// 413.
+    pub body_bytes_max: usize,
+    /// Maximum time a query waits for its read model. A longer wait is answered with 503.
+    pub wait_max: Duration,
+    /// Maximum time that running requests may take after serving has been asked to stop.
+    pub closing_max: Duration,
+    /// Interval of silence after which an event feed sends a keep-alive comment.
+    pub keep_alive: Duration,
+    /// Maximum number of concurrent connections. Half of the process's file descriptors is an
+    /// upper bound. An excess connection is answered with 503 and closed.
+    pub connections_max: usize,
+    /// Maximum time until the whole head of the next request has arrived. An idle connection is
+    /// then closed; one that has sent part of a head gets a 408 first.
+    pub head_wait_max: Duration,
+    /// Maximum time for the rest of a request's body. A slower body is answered with 408.
+    pub body_wait_max: Duration,
+    /// Maximum time a client may leave a response unread before its connection is closed.
+    pub write_wait_max: Duration,
+}
+
+impl Limits {
+    /// Default limits: bodies of 1 MiB, 5 s for a read model, 10 s to close, a keep-alive every
+    /// 15 s, 10,000 connections, 20 s for a head, 30 s for a body, 2 min for an unread response.
+    pub const DEFAULT: Self = Self {
+        body_bytes_max: 1 << 20,
+        wait_max: gesta::WAIT_MAX,
+        closing_max: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(15),
+        connections_max: 10_000,
+        head_wait_max: Duration::from_secs(20),
+        body_wait_max: Duration::from_secs(30),
+        write_wait_max: Duration::from_secs(120),
+    };
+}
+
+/// Extracts the actor from the head of a request.
+///
+/// Implemented for functions from [`Parts`] to `Result<String, Problem>`.
+///
+/// ```
+/// use gesta_http::{ActorExtractor, Problem};
+///
+/// fn is_one(_: impl ActorExtractor) -> bool {
+///     true
+/// }
+/// assert!(is_one(|_: &axum::http::request::Parts| Ok::<_, Problem>("the night shift".to_owned())));
+/// ```
+pub trait ActorExtractor: Send + Sync + 'static {
+    /// Returns the actor of a request.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer with if the request is not authenticated.
+    fn actor(&self, request: &Parts) -> Result<String, Problem>;
+}
+
+impl<F> ActorExtractor for F
+where
+    F: Fn(&Parts) -> Result<String, Problem> + Send + Sync + 'static,
+{
+    fn actor(&self, request: &Parts) -> Result<String, Problem> {
+        self(request)
+    }
+}
+
+fn anonymous(_: &Parts) -> Result<String, Problem> {
+    Ok("anonymous".to_owned())
+}
+
+/// The state shared by all handlers of a router. Cheap to clone.
+#[derive(Clone)]
+pub struct GestaState {
+    gesta: Gesta,
+    actor_extractor: Arc<dyn ActorExtractor>,
+    limits: Limits,
+    origins: Origins,
+    closing: Arc<watch::Sender<bool>>,
+}
+
+impl GestaState {
+    /// Creates the state of an application, with the default limits and `anonymous` as the actor
+    /// of every request.
+    #[must_use]
+    pub fn new(gesta: Gesta) -> Self {
+        Self {
+            gesta,
+            actor_extractor: Arc::new(anonymous),
+            limits: Limits::DEFAULT,
+            origins: Origins::default(),
+            closing: Arc::new(watch::Sender::new(false)),
+        }
+    }
+
+    /// Sets the extractor of a request's actor.
+    #[must_use]
+    pub fn actor(self, actor_extractor: impl ActorExtractor) -> Self {
+        Self { actor_extractor: Arc::new(actor_extractor), ..self }
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Allows cross-origin requests from web pages of these origins.
+    ///
+    /// No origin is allowed by default: browsers then withhold responses from other sites' pages.
+    #[must_use]
+    pub fn allow_origins(self, origins: impl IntoIterator<Item = Origin>) -> Self {
+        Self { origins: Origins::new(origins), ..self }
+    }
+
+    /// Returns the application.
+    #[must_use]
+    pub fn gesta(&self) -> &Gesta {
+        &self.gesta
+    }
+
+    /// Ends all event feeds; feeds that are opened later end at once.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    pub(crate) fn request_limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    pub(crate) fn request_actor(&self, request: &Parts) -> Result<String, Problem> {
+        self.actor_extractor.actor(request)
+    }
+}
+
+/// Gives a handler access to the state without axum's `State` wrapper.
+impl FromRequestParts<Self> for GestaState {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_: &mut Parts, state: &Self) -> Result<Self, Infallible> {
+        Ok(state.clone())
+    }
+}
+
+impl Describe for GestaState {
+    fn describe(_: &mut Operation<'_>) {}
+}
+
+impl fmt::Debug for GestaState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GestaState").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
