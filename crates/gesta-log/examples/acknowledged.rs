@@ -29,7 +29,7 @@ fn main() -> Result<(), Failure> {
     let directory = PathBuf::from(arguments.next().ok_or(usage)?);
     let count: u64 = arguments.next().ok_or(usage)?.parse()?;
     #[cfg(gesta_planted)]
-    gesta_log::mutations::plant(Some(gesta_log::mutations::Mutation::AcknowledgeBeforeSync));
+    gesta_log::mutations::enable(Some(gesta_log::mutations::Mutation::AcknowledgeBeforeSync));
     let store = LogStore::open(&directory, Options::default())?;
     let next = AtomicU64::new(0);
     thread::scope(|scope| {

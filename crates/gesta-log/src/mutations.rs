@@ -4,165 +4,165 @@
 //! `shuttle_tests` each bug between threads. Invariant: a default build contains none of them.
 
 /// Declares the mutations once, grouped by the suite that must catch them.
-macro_rules! bugs {
-    ($($(#[$of:meta])+ $list:ident { $($(#[$what:meta])+ $name:ident,)+ })+) => {
+macro_rules! mutations {
+    ($($(#[$list_doc:meta])+ $list:ident { $($(#[$doc:meta])+ $name:ident,)+ })+) => {
         /// A bug that the tests must catch.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Mutation {
-            $($($(#[$what])+ $name,)+)+
+            $($($(#[$doc])+ $name,)+)+
         }
 
         impl Mutation {
-            $($(#[$of])+ pub const $list: &[Self] = &[$(Self::$name,)+];)+
+            $($(#[$list_doc])+ pub const $list: &[Self] = &[$(Self::$name,)+];)+
         }
     };
 }
 
-bugs! {
+mutations! {
     /// Bugs of durability, which the simulation must catch.
     DURABILITY {
         /// Answers when the group is written, before it is synced.
         AcknowledgeBeforeSync,
         /// Answers and publishes when the group is handed to the disk.
         AcknowledgeWhenSubmitted,
-        /// When a group lands, answers those too whose appends are in the one that is being filled.
-        AcknowledgeTheNextGroup,
-        /// Shows readers the events of a group that is on its way.
-        ShownAhead,
-        /// Shows readers a group whose write failed.
-        PublishWhatFailed,
-        /// Tells those whose write failed that nothing was appended, though it may have been.
-        FailureToldAsDefinite,
-        /// Does not look at what the disk says about a write.
-        FailedWriteTakenForDone,
-        /// Stops for good when the next segment cannot be made, though nothing of an append was written.
-        ShortageTakenForTheEnd,
-        /// Goes on making a segment though there was no room for its zeros.
-        DiskFullTakenForDone,
-        /// Syncs again after a failed sync and believes the answer.
-        RetryAFailedSync,
-        /// After a failed write, goes on behind it.
-        GoOnAfterAFailedWrite,
-        /// After a failed write, writes the next group to the same place.
-        WriteAgainInPlace,
-        /// Answers a conflict at once though it depends on an append that is not durable yet.
-        ConflictFromAnAppendInFlight,
-        /// Answers a repeat at once though its first try is not durable yet.
-        RepeatFromAnAppendInFlight,
-        /// Lets a check pass at once though it depends on an append that is not durable yet.
-        CheckFromAnAppendInFlight,
-        /// Compares expected revisions with what is published only, not with what is on its way.
-        ExpectationBlindToTheFlight,
-        /// Evaluates conditions over what is published only.
-        ConditionBlindToTheFlight,
-        /// Looks for the first try of a repeat in what is published only.
-        RepeatBlindToTheFlight,
-        /// Takes what a caller saw in the index for what is there now.
-        StaleLookBelieved,
-        /// Lets a group continue the chain of what is durable, not of what is in flight before it.
-        ChainFromBeforeTheFlight,
-        /// Gives a group the positions of the group in flight before it.
-        PositionFromBeforeTheFlight,
-        /// Names the predecessor's length in an opening frame before that length is durable.
+        /// On completion of a group, also answers the appends of the group that is being filled.
+        AcknowledgeNextGroup,
+        /// Publishes a group while its write is in flight.
+        PublishBeforeWrite,
+        /// Publishes a group whose write failed.
+        PublishFailedWrite,
+        /// Reports a failed write as a definite failure, though its outcome is unknown.
+        FailureReportedAsDefinite,
+        /// Ignores the result of a write.
+        FailedWriteIgnored,
+        /// Stops the store when the next segment cannot be created, though no append was written.
+        ShortageIsFatal,
+        /// Continues preallocation though the device had no room for the zeros.
+        DiskFullIgnored,
+        /// Syncs again after a failed sync and trusts the result.
+        RetryFailedSync,
+        /// Continues after a failed write, at the offset behind it.
+        ContinueAfterFailedWrite,
+        /// Writes the next group over a failed write.
+        OverwriteAfterFailedWrite,
+        /// Answers a conflict immediately though it depends on an append in flight.
+        ConflictFromInFlightAppend,
+        /// Answers a repeat immediately though its first attempt is in flight.
+        RepeatFromInFlightAppend,
+        /// Lets a check pass immediately though it depends on an append in flight.
+        CheckFromInFlightAppend,
+        /// Compares expected revisions with published events only, not with those in flight.
+        ExpectationIgnoresInFlight,
+        /// Evaluates conditions against published events only.
+        ConditionIgnoresInFlight,
+        /// Looks up repeats among published appends only.
+        RepeatIgnoresInFlight,
+        /// Trusts a precheck though events were published after it.
+        StalePrecheckTrusted,
+        /// Continues the chain from the last durable group instead of the group in flight.
+        ChainSkipsInFlight,
+        /// Assigns a group the positions of the group in flight.
+        PositionSkipsInFlight,
+        /// Writes an opening frame before the predecessor's length is durable.
         OpeningFrameBeforePredecessor,
-        /// Does not make the name of a new segment durable.
+        /// Does not sync the directory after it creates a segment.
         NoDirectorySync,
-        /// Gives a new segment its name before its header and zeros are durable.
+        /// Renames a new segment before its header and zeros are durable.
         NoSyncBeforeName,
-        /// Makes a new segment under its final name.
+        /// Creates a new segment under its final name.
         NoTemporaryName,
-        /// Marks as durable what precedes a frame in its own group.
+        /// Includes earlier frames of the same group in the durable mark.
         DurableMarkTooHigh,
-        /// Marks nothing as durable but the segment's header.
+        /// Leaves the durable mark at the segment's header.
         DurableMarkTooLow,
-        /// Shows the events of a torn frame that happen to be whole.
-        HalfAFrameVisible,
-        /// Takes the appends of a frame for one.
-        AppendsRunTogether,
-        /// Takes every bad frame for a torn tail.
+        /// Adopts the intact events of a torn frame.
+        PartialFrameVisible,
+        /// Decodes the appends of a frame as one append.
+        AppendsMerged,
+        /// Treats every bad frame as a torn tail.
         TruncateAtFirstBadFrame,
-        /// Adopts what lies behind a write that did not arrive.
-        AdoptPastAHole,
-        /// After damage, goes on with whatever frame comes next, though nothing says that it belongs.
+        /// Adopts frames behind a write that was lost.
+        AdoptPastHole,
+        /// Resumes after damage at any valid frame, even without evidence that it is durable.
         ResumeAnywhere,
-        /// Adopts what the last segment holds without syncing it first.
+        /// Adopts the last segment without syncing it first.
         AdoptWithoutSync,
-        /// Adopts what the page cache says of the last segment, which may be a lie.
-        AdoptFromTheCache,
-        /// Names as the predecessor's length no more than its last mark says.
-        AdoptUpToTheMark,
-        /// Names the whole file as the predecessor's length.
-        AdoptTheTornTail,
-        /// Begins a new incarnation whenever the store is opened.
-        NewIncarnationEachTime,
-        /// Removes runs of the index before the one that replaces them is durable.
+        /// Adopts the last segment from the page cache, which may differ from the device.
+        AdoptFromPageCache,
+        /// Records the predecessor's durable mark as its adopted length.
+        AdoptUpToMark,
+        /// Includes the torn tail in the predecessor's adopted length.
+        AdoptTornTail,
+        /// Begins a new incarnation at each opening.
+        NewIncarnationEachOpen,
+        /// Removes the inputs of a merge before its output is durable.
         RunUnlinkedEarly,
-        /// Names a run of the index before it is durable.
+        /// Adds a run to the manifest before the run is durable.
         RunNamedBeforeSync,
-        /// Believes a block of the index whatever its checksum says.
-        NoChecksumOfABlock,
-        /// Believes a record whatever its checksum says.
-        NoChecksumOfARecord,
-        /// Believes the header of a frame whatever its checksum says.
-        NoChecksumOfAHeader,
-        /// Writes a mark right behind the frame that it covers.
-        MarkInTheSectorBefore,
-        /// Does not know that a close frame is due.
-        NoCloseFrame,
-        /// Does not write the close frame that is due.
-        CloseFrameForgotten,
-        /// Writes zeros over what a crash cut short.
-        ZerosOverTheTornTail,
-        /// Says nothing of a segment whose beginning is gone.
-        LostOpeningUntold,
-        /// Tells a retry for certain that nothing was appended, though its first try is in doubt.
-        RetryInDoubtToldAsDefinite,
-        /// Goes back in a stream when metadata show what they hid.
-        SubscriberGoesBack,
-        /// Gives a rewritten segment the old one's name before it is durable.
+        /// Skips the checksum of an index block.
+        BlockChecksumIgnored,
+        /// Skips the checksum of a record.
+        RecordChecksumIgnored,
+        /// Skips the checksum of a frame header.
+        HeaderChecksumIgnored,
+        /// Writes a mark into the same sector as the frame that it covers.
+        MarkInSameSector,
+        /// Does not schedule the close frame.
+        CloseFrameNotScheduled,
+        /// Skips the write of a close frame that is due.
+        CloseFrameNotWritten,
+        /// Overwrites the torn tail with zeros.
+        TornTailZeroed,
+        /// Does not report a segment whose opening frame is lost.
+        LostOpeningNotReported,
+        /// Reports a retry as a definite failure, though the outcome of its first attempt is unknown.
+        UncertainRetryReportedAsDefinite,
+        /// Moves a subscription back when metadata reveal hidden events.
+        SubscriberMovesBack,
+        /// Renames a rewritten segment before it is durable.
         ScavengeWithoutSync,
-        /// Scavenges the first event of a stream that is still shown.
+        /// Scavenges the first visible event of a stream as well.
         ScavengeOneTooMany,
-        /// Forgets how many events a stream had once it has none left.
+        /// Forgets the head of a stream all of whose events are scavenged.
         ScavengeForgetsRevisions,
-        /// Believes a run whose segments were rewritten since.
-        RewrittenRunBelieved,
+        /// Trusts a run though its segments were rewritten.
+        StaleRunTrusted,
     }
 
-    /// Bugs between threads, which the schedules must catch.
-    HAND_OFFS {
-        /// Does not wake the engine's thread for what arrives while nobody drives.
-        ThreadNotWoken,
-        /// Does not wake the driver that sleeps.
-        DriverNotWoken,
-        /// Leaves the seat without a word though something lies in the mailbox.
-        SeatLeftInSilence,
-        /// Leaves the seat without saying when something is due.
-        DueTimeForgotten,
-        /// The driver sleeps without having precheck once more.
-        SleepWithoutALook,
-        /// Rings no bell for threads that got their answers.
-        BellForgotten,
-        /// Rings the bell although whoever precheck may not be asleep yet.
-        BellRungTooEarly,
-        /// Answers before readers can see what was appended.
+    /// Concurrency bugs, which the schedules must catch.
+    CONCURRENCY {
+        /// Does not wake the writer thread for appends that arrive while nobody leads.
+        WriterNotWoken,
+        /// Does not wake a parked leader.
+        LeaderNotWoken,
+        /// Releases leadership without waking the writer thread though work is queued.
+        LeadershipReleasedSilently,
+        /// Releases leadership without passing on the next deadline.
+        DeadlineForgotten,
+        /// Parks the leader without checking the queue once more.
+        ParkWithoutRecheck,
+        /// Does not wake the threads whose appends are answered.
+        WaitersNotWoken,
+        /// Wakes a waiter that may not be parked yet, so the wake-up is lost.
+        WaitersWokenTooEarly,
+        /// Answers appends before they are published.
         AnswerBeforePublication,
-        /// A subscriber looks first and says then that it waits.
-        LookBeforeRegistering,
-        /// Wakes no subscriber when the store is closed.
-        ClosedInSilence,
-        /// Does not tell readers that a segment was rewritten while they looked for its events.
-        ReplacedInSilence,
-        /// Does not wake who files segments when there will be no more.
-        FilingNotToldOfTheEnd,
-        /// Puts a group's events into the index while another thread publishes the group.
-        AheadBesideThePublisher,
-        /// Does not wake who puts groups into the index when there will be no more.
-        HelperNotToldOfTheEnd,
+        /// Polls a subscription before its waker is registered.
+        PollBeforeRegistering,
+        /// Does not wake subscribers when the store closes.
+        SubscribersNotWokenOnClose,
+        /// Does not count the replacement of a segment, so readers do not retry.
+        ReplacementNotCounted,
+        /// Does not wake the compactor when the store closes.
+        CompactorNotWokenOnClose,
+        /// Stages a group's events while another thread publishes the group.
+        StageDuringPublish,
+        /// Does not wake the index worker when the store closes.
+        IndexWorkerNotWokenOnClose,
     }
 }
 
-/// Whether the mutation is enabled on this thread; `false` in a default build.
+/// Returns whether the mutation is enabled on this thread; `false` in a default build.
 macro_rules! mutated {
     ($mutation:ident) => {
         $crate::mutations::is($crate::mutations::Mutation::$mutation)
@@ -194,7 +194,7 @@ mod switch {
     }
 
     /// Enables a mutation, or disables all, for engines that run on this thread.
-    pub fn plant(mutation: Option<Mutation>) {
+    pub fn enable(mutation: Option<Mutation>) {
         ENABLED.set(mutation);
     }
 
@@ -203,9 +203,9 @@ mod switch {
     }
 
     /// Returns a function that enables this thread's mutation on the thread that calls it.
-    pub fn carry() -> impl FnOnce() + Send {
+    pub fn propagate() -> impl FnOnce() + Send {
         let enabled = ENABLED.get();
-        move || plant(enabled)
+        move || enable(enabled)
     }
 
     impl Mutation {
@@ -218,7 +218,7 @@ mod switch {
 #[cfg(gesta_planted)]
 pub(crate) use switch::is;
 #[cfg(gesta_planted)]
-pub use switch::{carry, plant};
+pub use switch::{enable, propagate};
 
 #[cfg(not(gesta_planted))]
 pub(crate) const fn is(_: Mutation) -> bool {
@@ -228,6 +228,6 @@ pub(crate) const fn is(_: Mutation) -> bool {
 /// Returns a function that does nothing: a default build has no mutations.
 #[cfg(not(gesta_planted))]
 #[must_use]
-pub const fn carry() -> fn() {
+pub const fn propagate() -> fn() {
     || {}
 }

@@ -215,7 +215,7 @@ impl Committer {
             self.write_mark(FrameKind::Seal, actions);
         } else if self.stop_requested {
             self.stopped = Some("it was closed".to_owned());
-        } else if due && !mutated!(CloseFrameForgotten) {
+        } else if due && !mutated!(CloseFrameNotWritten) {
             self.write_mark(FrameKind::Close, actions);
         }
     }
@@ -328,7 +328,7 @@ impl Committer {
                 self.last_write = now.elapsed;
                 match result {
                     Ok(()) => self.on_written(now, &mut actions),
-                    Err(_) if mutated!(FailedWriteTakenForDone) => {
+                    Err(_) if mutated!(FailedWriteIgnored) => {
                         self.on_written(now, &mut actions);
                     }
                     Err(error) => self.on_write_failed(&error, &mut actions),
@@ -353,7 +353,7 @@ impl Committer {
         let active = self.active.as_mut().expect("the group was written to it");
         debug_assert!(group.end() > active.durable, "groups become durable in order");
         active.durable = group.end();
-        active.unmarked = !mutated!(NoCloseFrame);
+        active.unmarked = !mutated!(CloseFrameNotScheduled);
         let continuation = group.continuation();
         self.end.chain = continuation.chain;
         self.end.next = continuation.next;
@@ -367,7 +367,7 @@ impl Committer {
         }
         // Publish, then answer.
         let (publication, answers) = group.finish();
-        mutate!(AcknowledgeTheNextGroup => self.answer_open_group(actions));
+        mutate!(AcknowledgeNextGroup => self.answer_open_group(actions));
         actions.push(Action::Publish(Box::new(publication)));
         actions.push(Action::Answer(answers));
     }
@@ -422,7 +422,7 @@ impl Committer {
     /// Handles the result of one step of preallocating the next segment.
     fn on_preallocated(&mut self, result: io::Result<()>, now: Now, actions: &mut Vec<Action>) {
         let full = result.as_ref().is_err_and(is_full);
-        let result = if full && mutated!(DiskFullTakenForDone) { Ok(()) } else { result };
+        let result = if full && mutated!(DiskFullIgnored) { Ok(()) } else { result };
         let Err(error) = result.map(|()| self.preallocation.advance()) else {
             if self.preallocation.is_ready() && self.shortage.is_known() {
                 info!("the next segment could be created again; appends are accepted");
@@ -431,7 +431,7 @@ impl Committer {
             return;
         };
         self.preallocation.abandon(&error, actions);
-        if is_ownership_lost(&error) || mutated!(ShortageTakenForTheEnd) {
+        if is_ownership_lost(&error) || mutated!(ShortageIsFatal) {
             return self.on_disowned(&error, actions);
         }
         // Queued appends wait for this segment, and none of their bytes was submitted: refuse them.
@@ -468,7 +468,7 @@ impl Committer {
             // A retry of an append in doubt must not be told that nothing was appended.
             let first = append.pending.first_event();
             let doubtful = first.is_some_and(|first| self.doubtful.contains(&first))
-                && !mutated!(RetryInDoubtToldAsDefinite);
+                && !mutated!(UncertainRetryReportedAsDefinite);
             let error = if doubtful { still_unknown() } else { error.clone() };
             actions.push(Action::Answer(vec![(append.responder, Err(error))]));
         }

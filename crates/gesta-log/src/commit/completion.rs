@@ -130,7 +130,7 @@ impl WaitQueue {
     fn wake_all(&self) {
         // Acquire and release the lock: a waiter that checked before its result was stored is now
         // parked and sees the notification.
-        if !mutated!(BellRungTooEarly) {
+        if !mutated!(WaitersWokenTooEarly) {
             drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
         }
         self.answered.notify_all();
@@ -189,7 +189,7 @@ impl Completions {
             }
         }
         drop(futures);
-        if mutated!(BellForgotten) {
+        if mutated!(WaitersNotWoken) {
             to_wake.clear();
         }
         to_wake.iter().for_each(|wait_queue| wait_queue.wake_all());

@@ -146,7 +146,7 @@ impl Group {
                 // A pure check that holds. It saw the groups in flight, so it depends on them.
                 let position = Position::new(self.events.next().number() - 1);
                 let appended = Appended { position, revisions: Vec::new() };
-                (Ok(appended), !mutated!(CheckFromAnAppendInFlight))
+                (Ok(appended), !mutated!(CheckFromInFlightAppend))
             }
             Verdict::Accept(revisions) => {
                 let appended = self.encode(pending, revisions, in_flight.as_deref(), view.index);
@@ -155,8 +155,8 @@ impl Group {
             Verdict::Answer { result, depends } => (result, depends),
         };
         let early = match &result {
-            Ok(_) => mutated!(RepeatFromAnAppendInFlight),
-            Err(_) => mutated!(ConflictFromAnAppendInFlight),
+            Ok(_) => mutated!(RepeatFromInFlightAppend),
+            Err(_) => mutated!(ConflictFromInFlightAppend),
         };
         let first = pending.first_event();
         match &mut in_flight {

@@ -61,7 +61,7 @@ impl IndexWorker {
     pub(crate) fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
         self.has_thread.get_or_init(|| ());
         let worker = Arc::clone(self);
-        let enable_mutations = mutations::carry();
+        let enable_mutations = mutations::propagate();
         thread::Builder::new().name("gesta-ahead".to_owned()).spawn(move || {
             enable_mutations();
             worker.run();
@@ -75,7 +75,7 @@ impl IndexWorker {
                 slot = self.work_ready.wait(slot).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            if mutated!(AheadBesideThePublisher) {
+            if mutated!(StageDuringPublish) {
                 drop(slot);
                 let done = work.run();
                 slot = self.lock();
@@ -120,7 +120,7 @@ impl IndexWorker {
     /// Ends the thread.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
-        if !mutated!(HelperNotToldOfTheEnd) {
+        if !mutated!(IndexWorkerNotWokenOnClose) {
             self.work_ready.notify_one();
         }
     }

@@ -46,7 +46,7 @@ impl CommitLeader {
     pub(crate) fn start(commit_loop: CommitLoop) -> io::Result<(Arc<Self>, JoinHandle<()>)> {
         let (queue, clock) = (Arc::clone(commit_loop.queue()), commit_loop.clock());
         let leader = Arc::new(Self { commit_loop: Mutex::new(Some(commit_loop)), queue, clock });
-        let enable_mutations = mutations::carry();
+        let enable_mutations = mutations::propagate();
         let writer = Arc::clone(&leader);
         let thread = thread::Builder::new().name("gesta-writer".to_owned()).spawn(move || {
             enable_mutations();

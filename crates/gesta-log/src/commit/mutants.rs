@@ -35,10 +35,10 @@ pub(super) fn miscontinue(
     if in_flight.is_none() {
         return right;
     }
-    if mutated!(ChainFromBeforeTheFlight) {
+    if mutated!(ChainSkipsInFlight) {
         return Continuation { chain: end.chain, ..right };
     }
-    if mutated!(PositionFromBeforeTheFlight) {
+    if mutated!(PositionSkipsInFlight) {
         return Continuation { next: end.next, ..right };
     }
     right
@@ -68,30 +68,30 @@ impl Committer {
         actions: &mut Vec<Action>,
     ) -> bool {
         match Mutation::enabled() {
-            Some(Mutation::RetryAFailedSync) => {
+            Some(Mutation::RetryFailedSync) => {
                 let Some(active) = &self.active else { return false };
                 let sync = Operation::Sync { file: active.file() };
                 actions.push(Action::Submit(Task::Write, sync, Lane::Foreground));
             }
-            Some(Mutation::GoOnAfterAFailedWrite) => {
+            Some(Mutation::ContinueAfterFailedWrite) => {
                 self.fail(error, actions);
                 self.stopped = None;
             }
-            Some(Mutation::WriteAgainInPlace) => {
+            Some(Mutation::OverwriteAfterFailedWrite) => {
                 self.fail(error, actions);
                 self.stopped = None;
                 if let Some(active) = &mut self.active {
                     active.offset = active.durable;
                 }
             }
-            Some(Mutation::PublishWhatFailed) if may_have_written(error) => {
+            Some(Mutation::PublishFailedWrite) if may_have_written(error) => {
                 if let Some(InFlight::Group(group)) = self.in_flight.take() {
                     self.doubtful.extend(group.events.first_events());
                     actions.push(Action::Publish(Box::new(group.finish().0)));
                 }
                 self.fail(error, actions);
             }
-            Some(Mutation::FailureToldAsDefinite) if may_have_written(error) => {
+            Some(Mutation::FailureReportedAsDefinite) if may_have_written(error) => {
                 let flight = self.in_flight.take();
                 self.fail(error, actions);
                 if let Some(InFlight::Group(group)) = flight {

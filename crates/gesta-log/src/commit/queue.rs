@@ -187,7 +187,7 @@ impl SubmitQueue {
     fn wake(&self, mut state: MutexGuard<'_, QueueState>) {
         match state.leader {
             Leadership::Parked if state.is_worth_waking() => {
-                if !mutated!(DriverNotWoken) {
+                if !mutated!(LeaderNotWoken) {
                     state.leader = Leadership::Running;
                 }
                 // Unlock first: the woken thread takes the lock at once.
@@ -195,7 +195,7 @@ impl SubmitQueue {
                 self.work_arrived.notify_one();
             }
             Leadership::None => {
-                if !mutated!(ThreadNotWoken) && state.unpark_writer_thread() {
+                if !mutated!(WriterNotWoken) && state.unpark_writer_thread() {
                     drop(state);
                     self.leader_needed.notify_one();
                 }
@@ -226,7 +226,7 @@ impl SubmitQueue {
         }
         let mut state = self.lock();
         // Work may have arrived between the last spin and this lock; parking now would miss it.
-        if state.is_worth_waking() && !mutated!(SleepWithoutALook) {
+        if state.is_worth_waking() && !mutated!(ParkWithoutRecheck) {
             return;
         }
         state.leader = Leadership::Parked;
@@ -294,9 +294,9 @@ impl SubmitQueue {
         let mut state = self.lock();
         debug_assert!(state.leader != Leadership::None, "only the leader steps down");
         state.leader = Leadership::None;
-        let deadline = deadline.filter(|_| !mutated!(DueTimeForgotten));
+        let deadline = deadline.filter(|_| !mutated!(DeadlineForgotten));
         state.deadline = deadline;
-        let work_left = !state.is_empty() && !mutated!(SeatLeftInSilence);
+        let work_left = !state.is_empty() && !mutated!(LeadershipReleasedSilently);
         let must_wake = match state.writer_thread {
             WriterThread::Awake => false,
             WriterThread::ParkedUntil(until) => {

@@ -132,7 +132,7 @@ impl Validator<'_> {
     /// part was appended with a conflict.
     fn check_repeat(&self, append: &Append, precheck: &Precheck) -> Step<()> {
         let Some(first) = append.events().next().map(|event| event.id) else { return Ok(()) };
-        let mut groups = self.groups_unless(Mutation::RepeatBlindToTheFlight);
+        let mut groups = self.groups_unless(Mutation::RepeatIgnoresInFlight);
         if let Some(entries) = groups.find_map(|group| group.find(first)) {
             return Err(compare(append, first, &of_entries(entries), true));
         }
@@ -187,7 +187,7 @@ impl Validator<'_> {
         known: Option<Revision>,
         precheck: &Precheck,
     ) -> Step<(Option<Revision>, bool)> {
-        let mut groups = self.groups_unless(Mutation::ExpectationBlindToTheFlight);
+        let mut groups = self.groups_unless(Mutation::ExpectationIgnoresInFlight);
         if let Some(head) = groups.find_map(|group| group.overlay.head(name)) {
             return Ok((Some(head), true));
         }
@@ -204,7 +204,7 @@ impl Validator<'_> {
         // Published events after the precheck.
         let query = &condition.none_matching;
         let mut after = condition.after.max(precheck.condition_to);
-        if mutated!(StaleLookBelieved) {
+        if mutated!(StalePrecheckTrusted) {
             after = after.max(self.view.index.head());
         }
         if !self.hides_as_before(precheck) {
@@ -215,7 +215,7 @@ impl Validator<'_> {
             self.check_published_match(query, first)?;
         }
         // Events of groups that are not published yet.
-        for group in self.groups_unless(Mutation::ConditionBlindToTheFlight) {
+        for group in self.groups_unless(Mutation::ConditionIgnoresInFlight) {
             for entry in group.overlay.matches(query, &group.events) {
                 let visibility = self.visibility(entry.stream, (entry.revision, entry.recorded_at));
                 if visibility.map_err(|error| Verdict::error(error, true))?.visible {

@@ -37,7 +37,7 @@ const SECTOR_BYTES: u64 = 512;
 /// sector, so that the loss of one sector cannot take both an append and the mark that says it was
 /// durable.
 pub(crate) fn mark_offset(end: u64) -> u64 {
-    if mutated!(MarkInTheSectorBefore) {
+    if mutated!(MarkInSameSector) {
         return end;
     }
     end.next_multiple_of(SECTOR_BYTES)
@@ -216,7 +216,7 @@ impl FrameHeader {
         let covered = bytes.get(..CHECKSUM_AT).ok_or(Malformed::Short)?;
         // The header is verified before any length in it is used.
         let checksum = Fields(bytes.get(CHECKSUM_AT..).ok_or(Malformed::Short)?).u32()?;
-        if checksum != seed.of(offset, covered) && !mutated!(NoChecksumOfAHeader) {
+        if checksum != seed.of(offset, covered) && !mutated!(HeaderChecksumIgnored) {
             return Err(Malformed::Checksum("frame header"));
         }
         let [kind, reserved @ ..] = fields.array::<4>()?;
@@ -385,14 +385,14 @@ fn whole_appends(
                 return Err(cut());
             }
             start = n + 1;
-        } else if !continues && !mutated!(AppendsRunTogether) {
+        } else if !continues && !mutated!(AppendsMerged) {
             appends.push(start..n + 1);
             start = n + 1;
         }
     }
     match events.len() {
         end if start == end => {}
-        end if mutated!(AppendsRunTogether) || mutated!(HalfAFrameVisible) => {
+        end if mutated!(AppendsMerged) || mutated!(PartialFrameVisible) => {
             appends.push(start..end);
         }
         _ => return Err(cut()),
@@ -478,7 +478,7 @@ fn decode_records(
     let mut events = Vec::with_capacity(header.records);
     let mut continues = Vec::with_capacity(header.records);
     let mut used = from;
-    let half_visible = header.kind == FrameKind::Events && mutated!(HalfAFrameVisible);
+    let half_visible = header.kind == FrameKind::Events && mutated!(PartialFrameVisible);
     for _ in 0..header.records {
         let rest = body.slice(used..);
         let at = offset + (FRAME_HEADER_BYTES + used) as u64;
@@ -522,7 +522,7 @@ fn check_chain(
     feed: impl FnOnce(&mut blake3::Hasher),
 ) -> Result<(), Malformed> {
     let Some(before) = before else { return Ok(()) };
-    if after == advance(before, feed) || mutated!(HalfAFrameVisible) {
+    if after == advance(before, feed) || mutated!(PartialFrameVisible) {
         Ok(())
     } else {
         Err(Malformed::Checksum("chain"))

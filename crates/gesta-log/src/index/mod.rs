@@ -154,7 +154,7 @@ impl StagedMemtable {
     {
         let mut memtable = part::write(&self.0);
         appends.for_each(|entries| memtable.append(entries));
-        if mutated!(ShownAhead) {
+        if mutated!(PublishBeforeWrite) {
             // Still under the lock, so readers see the append whole or not at all.
             memtable.publish();
         }

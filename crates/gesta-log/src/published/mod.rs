@@ -165,7 +165,7 @@ impl Published {
         swap()?;
         state.index.override_offsets(patch);
         state.tail.forget(patch.covered.number);
-        if !mutated!(ReplacedInSilence) {
+        if !mutated!(ReplacementNotCounted) {
             self.replaced.fetch_add(1, Ordering::Release);
         }
         Ok(())
@@ -306,7 +306,7 @@ impl Published {
     /// Ends all subscriptions: nothing will be published any more.
     pub(crate) fn close(&self) {
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        if !mutated!(ClosedInSilence) {
+        if !mutated!(SubscribersNotWokenOnClose) {
             self.wake();
         }
     }

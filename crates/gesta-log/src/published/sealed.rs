@@ -33,7 +33,7 @@ impl SealedQueue {
     /// Wakes the compactor for the last time: no segment will follow.
     pub(crate) fn close(&self) {
         self.lock().closing = true;
-        if !mutated!(FilingNotToldOfTheEnd) {
+        if !mutated!(CompactorNotWokenOnClose) {
             self.arrived.notify_one();
         }
     }

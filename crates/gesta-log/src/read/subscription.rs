@@ -109,7 +109,7 @@ impl LogSubscription {
                 }
                 if next.is_none() {
                     // What metadata hide is passed for good.
-                    if !mutated!(SubscriberGoesBack) {
+                    if !mutated!(SubscriberMovesBack) {
                         *after = last.max(*after);
                     }
                     self.reader.stream_end_at_damage(name)?;
@@ -169,7 +169,7 @@ impl Stream for LogSubscription {
             return Poll::Ready(Some(Err(refused)));
         }
         // Registered before looking, so that nothing is published in between unseen.
-        let early = mutated!(LookBeforeRegistering).then(|| self.now());
+        let early = mutated!(PollBeforeRegistering).then(|| self.now());
         let open = self.reader.published.register(self.number, cx.waker());
         match early.unwrap_or_else(|| self.now()) {
             Ok(Some(delivery)) => Poll::Ready(Some(Ok(delivery))),

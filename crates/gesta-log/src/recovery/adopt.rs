@@ -69,7 +69,7 @@ impl Recovery<'_> {
             adopted_length,
         };
         let Contents { header, walked, frames, bytes } = self.contents(segment, start, last)?;
-        if last && mutated!(ZerosOverTheTornTail) {
+        if last && mutated!(TornTailZeroed) {
             self.zero_torn_tail(segment, &walked)?;
         }
         self.report_damage(segment, &walked, successor);
@@ -84,8 +84,8 @@ impl Recovery<'_> {
         log.end.predecessor = Opening {
             predecessor: header.number,
             adopted_length: match () {
-                () if mutated!(AdoptUpToTheMark) => walked.mark,
-                () if mutated!(AdoptTheTornTail) => walked.end + walked.torn_bytes,
+                () if mutated!(AdoptUpToMark) => walked.mark,
+                () if mutated!(AdoptTornTail) => walked.end + walked.torn_bytes,
                 () => header.named_length(walked.end),
             },
             salt: header.named_salt(),
@@ -259,7 +259,7 @@ impl Recovery<'_> {
 
     /// What a segment holds.
     fn held(&self, segment: &Segment, start: ScanStart, last: bool) -> Result<Contents, OpenError> {
-        let bypass = last && !mutated!(AdoptFromTheCache);
+        let bypass = last && !mutated!(AdoptFromPageCache);
         let cache = if bypass { Cache::Bypass } else { self.older_segments };
         let mut contents = self.walk(segment, start, cache)?;
         if !last || self.access == Access::ReadWrite {

@@ -132,7 +132,7 @@ impl Recovery<'_> {
     /// What lies in a segment whose opening frame is not there and that nothing vouches for.
     fn report_unopened(&mut self, file: &str, segment: &Bytes) {
         let bytes = scan::torn_bytes(segment, HEADER_BYTES);
-        if bytes > 0 && !mutated!(LostOpeningUntold) {
+        if bytes > 0 && !mutated!(LostOpeningNotReported) {
             self.report.torn = Some(Torn { file: file.to_owned(), offset: HEADER_BYTES, bytes });
         }
     }

@@ -173,7 +173,7 @@ fn fit(disk: &dyn Disk, covered: &Covered, before: Chain) -> Fit {
         Some(Err(Malformed::OtherVersion)) => return Fit::OfAnotherHistory,
         Some(Err(_)) | None => return Fit::AsCovered(None),
     };
-    if header.salt == covered.salt || mutated!(RewrittenRunBelieved) {
+    if header.salt == covered.salt || mutated!(StaleRunTrusted) {
         return Fit::AsCovered(Some(header));
     }
     let length = disk.length(file.as_str()).ok().and_then(|length| usize::try_from(length).ok());

@@ -215,7 +215,7 @@ impl Log {
         let last = filed.covered.last();
         let incarnation = match (restored, segments.last(), last) {
             (Some(restored), ..) => restored,
-            _ if mutated!(NewIncarnationEachTime) => {
+            _ if mutated!(NewIncarnationEachOpen) => {
                 Incarnation::new(Uuid::from_bytes(rng.bytes()))
             }
             (None, Some(last), _) => incarnation_of(&last.header),

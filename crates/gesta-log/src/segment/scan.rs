@@ -258,7 +258,7 @@ impl ScanResult {
         let next = later.iter().find(|(offset, _)| *offset > self.end).copied();
         // Nothing claims that these bytes were ever durable: a torn tail.
         if durable <= self.end {
-            return mutated!(AdoptPastAHole) && self.resume(next);
+            return mutated!(AdoptPastHole) && self.resume(next);
         }
         // A frame beyond the durable mark may be from an unacknowledged write. It is adopted only
         // if it directly follows the bad one.

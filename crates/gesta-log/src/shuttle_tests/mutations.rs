@@ -1,10 +1,10 @@
-//! Bugs between threads, planted on purpose: some scene must fail for each of them.
+//! Mutations between threads: at least one scenario must fail for each of them.
 
 use super::{
     SCENES,
     schedules::{Failure, Scene, play},
 };
-use crate::mutations::{Mutation, plant};
+use crate::mutations::{Mutation, enable};
 
 /// Within so many schedules of each scene a bug has to be caught; most need few of the right one.
 const SCHEDULES: [usize; 3] = [40, 400, 2_000];
@@ -22,7 +22,7 @@ fn caught(bug: Option<Mutation>, schedules: &[usize]) -> Option<String> {
 /// threads may stay there half unwound.
 fn play_apart(bug: Option<Mutation>, scene: Scene, schedules: usize) -> Result<(), Failure> {
     let playing = std::thread::spawn(move || {
-        plant(bug);
+        enable(bug);
         play(scene, schedules)
     });
     playing.join().unwrap()
@@ -32,7 +32,7 @@ fn play_apart(bug: Option<Mutation>, scene: Scene, schedules: usize) -> Result<(
 #[expect(clippy::print_stdout, reason = "what caught what is what the test is read for")]
 fn each_planted_bug_between_threads_is_caught() {
     let mut survived = Vec::new();
-    for bug in Mutation::HAND_OFFS.iter().copied() {
+    for bug in Mutation::CONCURRENCY.iter().copied() {
         match caught(Some(bug), &SCHEDULES) {
             Some(how) => println!("caught {bug:?}: {how}"),
             None => survived.push(bug),

@@ -59,7 +59,7 @@ fn start_compactor(
     compactor: SharedCompactor,
     sealed: Arc<SealedQueue>,
 ) -> io::Result<JoinHandle<()>> {
-    let enable_mutations = mutations::carry();
+    let enable_mutations = mutations::propagate();
     thread::Builder::new().name("gesta-index".to_owned()).spawn(move || {
         enable_mutations();
         lower_priority();

@@ -145,9 +145,9 @@ pub fn sweep(options: SweepOptions) -> Result<SweepReport, String> {
     let results: Vec<Result<SweepReport, String>> = thread::scope(|scope| {
         let begin = |own| {
             // Mutations are enabled per thread.
-            let plant_there = mutations::carry();
+            let enable_mutations = mutations::propagate();
             scope.spawn(move || {
-                plant_there();
+                enable_mutations();
                 share(own, cores)
             })
         };

@@ -3,7 +3,7 @@
 //! `RUSTFLAGS="--cfg gesta_planted" cargo test -p gesta-sim planted`, with a separate target
 //! directory.
 
-use gesta_log::mutations::{Mutation, plant};
+use gesta_log::mutations::{Mutation, enable};
 use gesta_sim::{Coverage, Failure, Shutdown, SweepOptions, run, seeds, sweep};
 
 /// Seeds within which each mutation must be caught.
@@ -11,9 +11,9 @@ const SEEDS: u64 = 2_000;
 
 /// Returns the failure of the first seed that catches a mutation.
 fn caught(bug: Mutation) -> Option<Failure> {
-    plant(Some(bug));
+    enable(Some(bug));
     let failure = (0..SEEDS).find_map(|seed| run(seed).err());
-    plant(None);
+    enable(None);
     failure
 }
 
@@ -38,10 +38,10 @@ fn without_a_planted_bug_the_same_seeds_break_no_promise() {
 /// Mutations that a sweep of a closed store can catch.
 const SEEN_BY_A_SWEEP: [Mutation; 5] = [
     Mutation::TruncateAtFirstBadFrame,
-    Mutation::AdoptPastAHole,
-    Mutation::NoChecksumOfARecord,
-    Mutation::MarkInTheSectorBefore,
-    Mutation::ZerosOverTheTornTail,
+    Mutation::AdoptPastHole,
+    Mutation::RecordChecksumIgnored,
+    Mutation::MarkInSameSector,
+    Mutation::TornTailZeroed,
 ];
 
 #[test]
@@ -55,9 +55,9 @@ fn a_sweep_catches_bugs_of_checking_and_recovering() {
     };
     let mut survived = Vec::new();
     for bug in SEEN_BY_A_SWEEP {
-        plant(Some(bug));
+        enable(Some(bug));
         let swept = of(Shutdown::Closed).and_then(|_| of(Shutdown::Killed));
-        plant(None);
+        enable(None);
         match swept {
             Ok(_) => survived.push(bug),
             Err(violation) => println!("{bug:?}: {violation}"),
