@@ -1,7 +1,8 @@
 //! Aggregates: state and rules of one consistency boundary.
 //!
-//! Owns: [`Aggregate`], and [`Reads`], how far a boundary reaches. Always holds: nothing here knows
-//! time, chance or a store. Not here: several aggregates at once ([`Boundary`](crate::Boundary)).
+//! Owns: [`Aggregate`], and [`Reads`], the events that its decisions depend on. Invariant: no
+//! access to time, randomness or a store. Not here: boundaries of several aggregates
+//! ([`Boundary`](crate::Boundary)).
 
 use std::fmt::Display;
 
@@ -11,8 +12,8 @@ use crate::EventSet;
 
 /// The state and rules of one consistency boundary.
 ///
-/// Each aggregate has a stream of its own, `category-id`. What it decides upon is folded from that
-/// stream's events by [`evolve`](Self::evolve), unless [`reads`](Self::reads) widens it.
+/// Each aggregate has its own stream, named `category-id`. Its state is folded from the events of
+/// that stream by [`evolve`](Self::evolve), unless [`reads`](Self::reads) selects events by tag.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -48,7 +49,8 @@ use crate::EventSet;
 /// assert_eq!(door.opened, 1);
 /// ```
 ///
-/// A category ends at the first `-` of a stream's name, so one with a `-` does not compile:
+/// The category of a stream ends at the first `-` of its name, so a category with a `-` does not
+/// compile:
 ///
 /// ```compile_fail
 /// # use gesta::prelude::*;
@@ -74,24 +76,25 @@ use crate::EventSet;
 /// ```
 #[doc(alias = "decider")]
 pub trait Aggregate: Default + Send + Sync + 'static {
-    /// What stands before the first `-` of its streams' names.
+    /// The category of its streams: the part of their names before the first `-`. Stable: renaming
+    /// it makes existing streams unreachable.
     const CATEGORY: &'static str;
-    /// What tells one from another; its text is the rest of the stream's name.
+    /// The aggregate's identifier. Its `Display` form is the rest of the stream's name.
     type Id: Display + Clone + Send + Sync + 'static;
     /// The events that it understands.
     type Event: EventSet;
 
-    /// Takes in one event. Every event of the boundary comes by, in order, once.
+    /// Applies one event. Called once for each event of the boundary, in the order of positions.
     fn evolve(&mut self, event: &Self::Event);
 
-    /// What a decision depends on: its own stream, unless more is said here.
+    /// Returns the events that a decision depends on. Defaults to the aggregate's own stream.
     #[must_use]
     fn reads(_id: &Self::Id) -> Reads {
         Reads::Stream
     }
 }
 
-/// The name of an aggregate's stream.
+/// Returns the name of an aggregate's stream.
 ///
 /// ```
 /// # use gesta::prelude::*;
@@ -115,12 +118,12 @@ pub trait Aggregate: Default + Send + Sync + 'static {
 /// ```
 ///
 /// # Errors
-/// [`InvalidName`] when the id makes the name too long, or has a zero byte.
+/// [`InvalidName`] if the id makes the name too long or contains a zero byte.
 pub fn stream_of<A: Aggregate>(id: &A::Id) -> Result<StreamName, InvalidName> {
     StreamName::new(format!("{}-{id}", CheckedCategory::<A>::TEXT))
 }
 
-/// A category that a stream's name gives back.
+/// Checks at compile time that the category of a stream name parses back to `CATEGORY`.
 struct CheckedCategory<A>(A);
 
 impl<A: Aggregate> CheckedCategory<A> {
@@ -141,7 +144,7 @@ pub(crate) const fn is_category(text: &str) -> bool {
     !text.is_empty()
 }
 
-/// What a decision about an aggregate depends on.
+/// The events that a decision about an aggregate depends on.
 ///
 /// ```
 /// use gesta::{AnyTag, Reads};
@@ -153,21 +156,23 @@ pub(crate) const fn is_category(text: &str) -> bool {
 pub enum Reads {
     /// The aggregate's own stream.
     Stream,
-    /// Events of its set with any of these tags, in whatever stream. What is decided is still
-    /// appended to its own stream.
+    /// Events of its set with any of these tags, in any stream. New events are still appended to
+    /// the aggregate's own stream.
     Tagged(AnyTag),
 }
 
 impl Reads {
-    /// Events of the aggregate's set with this tag.
+    /// Selects the events of the aggregate's set with the tag `key:value`.
     #[must_use]
     pub fn tagged(key: &str, value: impl Display) -> Self {
         Self::Tagged(AnyTag::of(key, value))
     }
 }
 
-/// One tag or several, any of which is meant. A text that is no tag is reported when the tags are
-/// used: the command that led here is then invalid.
+/// A non-empty list of tags; an event matches if it has any of them.
+///
+/// Invalid tag text is reported by [`tags`](Self::tags), so that a command built from it fails as
+/// invalid.
 ///
 /// ```
 /// use gesta::{AnyTag, prelude::*};
@@ -181,13 +186,13 @@ impl Reads {
 pub struct AnyTag(Result<Vec<Tag>, InvalidName>);
 
 impl AnyTag {
-    /// The tag `key:value`.
+    /// A list of the single tag `key:value`.
     #[must_use]
     pub fn of(key: &str, value: impl Display) -> Self {
         Self(Tag::of(key, &value.to_string()).map(|tag| vec![tag]))
     }
 
-    /// Or this tag.
+    /// Adds the tag `key:value` as an alternative.
     #[must_use]
     pub fn or(self, key: &str, value: impl Display) -> Self {
         let tags = self.0.and_then(|mut tags| {
@@ -197,10 +202,10 @@ impl AnyTag {
         Self(tags)
     }
 
-    /// The tags; at least one.
+    /// Returns the tags, at least one.
     ///
     /// # Errors
-    /// [`InvalidName`] of the first text that is no tag.
+    /// [`InvalidName`] for the first text that is not a valid tag.
     pub fn tags(&self) -> Result<&[Tag], InvalidName> {
         self.0.as_deref().map_err(Clone::clone)
     }

@@ -1,8 +1,8 @@
-//! Consistency boundaries: what one command decides on.
+//! Consistency boundaries: the aggregates that one command decides on.
 //!
-//! Owns: [`Boundary`], for an aggregate, for tuples of up to four, for a `Vec` of one kind. Always
-//! holds: the reads of a boundary keep their order, and each event is folded into the aggregate
-//! whose read delivered it. Not here: reading and appending.
+//! Owns: [`Boundary`], implemented for an aggregate, for tuples of up to four and for a `Vec` of
+//! one kind. Invariant: the reads of a boundary keep their order, and each event is folded into the
+//! aggregate whose read delivered it. Not here: reading and appending.
 
 use std::any::Any;
 
@@ -14,10 +14,10 @@ use crate::{
     event_set::{decode_each, is_of_a_category},
 };
 
-/// What a command decides on: an aggregate, a tuple such as `(Order, Account)`, a `Vec` of as many
-/// aggregates of one kind as the command names, or a tuple with such a `Vec`.
+/// The aggregates that a command decides on: one, a tuple such as `(Order, Account)`, a `Vec` of
+/// one kind with any number of ids, or a tuple that contains such a `Vec`.
 ///
-/// Implemented here for all of them; an application implements [`Aggregate`].
+/// Implemented for all of these; an application implements [`Aggregate`].
 ///
 /// ```
 /// use gesta::{Boundary, prelude::*};
@@ -43,53 +43,53 @@ use crate::{
 /// ```
 #[doc(alias("DCB", "optimistic concurrency"))]
 pub trait Boundary: Send + Sync + 'static {
-    /// Which ones.
+    /// The ids of its aggregates.
     type Id: Clone + Send + Sync + 'static;
-    /// What their events have made of them.
+    /// The states of its aggregates.
     type State: Send + Sync + 'static;
-    /// Their events, as a test gives them.
+    /// The events of its aggregates, as given in tests.
     type History: Default + Send;
-    /// What was decided about them.
+    /// The events decided for its aggregates.
     type Decided: Send + Sync + 'static;
 
     /// Adds one read for each aggregate, in order.
     ///
     /// # Errors
-    /// [`InvalidName`] when an id makes no stream's name, or a tag is none.
+    /// [`InvalidName`] if an id forms no valid stream name, or a tag is invalid.
     fn plan(id: &Self::Id, reads: &mut Vec<BoundaryRead>) -> Result<(), InvalidName>;
 
-    /// The state before any event.
+    /// Returns the state before any event.
     fn start(id: &Self::Id) -> Self::State;
 
-    /// Takes in an event that the read at place `read` delivered.
+    /// Applies an event delivered by the read at index `read`.
     ///
     /// # Errors
-    /// [`DecodeError`] when the aggregate does not know the event.
+    /// [`DecodeError`] if the event does not decode.
     fn take(state: &mut Self::State, read: usize, event: &RecordedEvent)
     -> Result<(), DecodeError>;
 
-    /// The aggregate that the read at place `read` belongs to.
+    /// Returns the aggregate of the read at index `read`.
     fn aggregate(state: &mut Self::State, read: usize) -> &mut (dyn Any + Send + Sync);
 
-    /// Tells the category and the events of each aggregate.
+    /// Calls `each` with the category and the events of each aggregate.
     #[doc(hidden)]
     fn events(each: &mut dyn FnMut(&'static str, Registry));
 
-    /// How many reads belong to a state.
+    /// Returns the number of reads of a state.
     fn width(state: &Self::State) -> usize;
 
-    /// Whether there is a first aggregate, on which existence is judged.
+    /// Returns whether there is a first aggregate, to which existence and expected revision apply.
     fn leads(state: &Self::State) -> bool {
         Self::width(state) > 0
     }
 
-    /// The state after a history.
+    /// Returns the state after a history.
     fn after(history: Self::History) -> Self::State;
 
-    /// Adds the events for each aggregate, in the order of the reads.
+    /// Encodes the events of each aggregate, in the order of the reads.
     ///
     /// # Errors
-    /// [`EncodeError`] when an event cannot be written, or aggregates were left out.
+    /// [`EncodeError`] if an event does not encode, or the decision omits aggregates.
     fn encode(
         state: &Self::State,
         decided: &Self::Decided,
@@ -110,7 +110,7 @@ pub trait Boundary: Send + Sync + 'static {
 pub struct BoundaryRead {
     /// The aggregate's own stream, to which its events are appended.
     pub stream: StreamName,
-    /// What it reads instead of that stream, if it does.
+    /// Query to read instead of the stream, for an aggregate that reads tags.
     pub tagged: Option<EventQuery>,
 }
 
@@ -134,7 +134,7 @@ impl<A: Aggregate> Boundary for A {
     }
 
     fn take(state: &mut A, _: usize, event: &RecordedEvent) -> Result<(), DecodeError> {
-        // A query by tags may find events of the same names in categories that are not meant.
+        // A query by tags may find events of the same names in categories outside of the set.
         let category = event.stream.category();
         let own = category.is_some_and(|category| category.as_str() == A::CATEGORY);
         if !own && !is_of_a_category::<A::Event>(event) {
@@ -174,7 +174,7 @@ impl<A: Aggregate> Boundary for A {
     }
 }
 
-/// Events of the set with any of the tags.
+/// Builds the query for events of the set with any of the tags.
 fn query<E: EventSet>(tags: &[Tag]) -> Result<EventQuery, InvalidName> {
     let types = E::event_types()?;
     let mut items =

@@ -1,7 +1,8 @@
-//! Time and chance, as far as the framework uses them.
+//! Sources of time and randomness.
 //!
-//! Owns: [`Clock`] and [`Rng`], the only ways to either, and the real ones. Always holds: domain
-//! code sees neither. Not here: the virtual ones of the test kit.
+//! Owns: [`Clock`] and [`Rng`], and their system implementations. Invariant: domain code sees
+//! neither; the rest of the framework uses no other source. Not here: the virtual ones of the test
+//! kit.
 
 use std::{
     fmt,
@@ -23,7 +24,7 @@ use uuid::Uuid;
 /// ```
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What time it is, and how to wait.
+/// A clock that returns the time and waits.
 ///
 /// ```
 /// use std::{future::ready, time::{Duration, SystemTime, UNIX_EPOCH}};
@@ -45,25 +46,25 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// assert_eq!(Stopped.now(), UNIX_EPOCH);
 /// ```
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// The present time.
+    /// Returns the current time.
     fn now(&self) -> SystemTime;
 
-    /// Waits that long.
+    /// Waits for a duration.
     fn sleep(&self, duration: Duration) -> Sleep;
 
-    /// Waits before something is tried again: for long enough that others get on, not for a time
-    /// that anything depends on. A clock that stands still lets the others run, and does not wait.
+    /// Waits before a retry. The length of the pause affects fairness only, never correctness, so a
+    /// virtual clock yields once instead of waiting.
     fn pause(&self, duration: Duration) -> Sleep {
         self.sleep(duration)
     }
 
-    /// Waits until this time; not at all, if it has come.
+    /// Waits until a time; returns at once if it has passed.
     fn sleep_until(&self, time: SystemTime) -> Sleep {
         self.sleep(time.duration_since(self.now()).unwrap_or_default())
     }
 }
 
-/// The computer's clock, and the waits of the tokio runtime.
+/// The system clock, with timers of the tokio runtime.
 ///
 /// ```
 /// use std::time::UNIX_EPOCH;
@@ -81,12 +82,13 @@ impl Clock for SystemClock {
     }
 
     fn sleep(&self, duration: Duration) -> Sleep {
-        // Made when it is first polled: what is ready at once needs no runtime.
+        // The timer is created on first poll, so that a future which is never polled needs no
+        // runtime.
         Box::pin(async move { tokio::time::sleep(duration).await })
     }
 }
 
-/// Where chance comes from.
+/// A random number generator.
 ///
 /// ```
 /// use gesta::Rng;
@@ -103,11 +105,11 @@ impl Clock for SystemClock {
 /// assert_eq!(Four.next_u64(), 4);
 /// ```
 pub trait Rng: fmt::Debug + Send + Sync + 'static {
-    /// The next number, evenly spread.
+    /// Returns the next number, uniformly distributed.
     fn next_u64(&self) -> u64;
 }
 
-/// The operating system's source of chance.
+/// The operating system's random number generator.
 ///
 /// ```
 /// use gesta::{Rng, SystemRng};

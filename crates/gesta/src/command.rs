@@ -1,8 +1,9 @@
 //! Commands: requests that are decided.
 //!
-//! Owns: [`Command`], what one is about; [`Decide`], how the business answers it; what may be wrong
-//! with one. Always holds: a decision is pure and may be asked for again; the time, new ids and
-//! prices are fields of the command. Not here: executing one ([`Gesta::execute`]).
+//! Owns: [`Command`], a request about one boundary; [`Decide`], the business decision on it;
+//! [`InvalidField`], the result of validation. Invariant: a decision is pure and may run more than
+//! once; the time, new ids and prices are fields of the command. Not here: execution
+//! ([`Gesta::execute`]).
 //!
 //! [`Gesta::execute`]: crate::Gesta::execute
 
@@ -10,10 +11,11 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Boundary, EncodeError, PayloadDigest, Rejection};
 
-/// A request to change something: `ShipOrder`. Derive it.
+/// A request to change something, in the imperative: `ShipOrder`. Usually derived.
 ///
-/// Fields that the edge fills, such as the time or a fresh id, differ when a client repeats its
-/// request. Mark them with `#[command(edge)]`, so that the repeat is known for one.
+/// Fields filled at the edge, such as the time or a generated id, differ when a client repeats its
+/// request. Mark them with `#[command(edge)]` to leave them out of the digest that recognizes a
+/// repeat.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -56,34 +58,34 @@ use crate::{Boundary, EncodeError, PayloadDigest, Rejection};
 /// # Ok::<(), gesta::EncodeError>(())
 /// ```
 pub trait Command: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Its name, stable for ever.
+    /// The command's name. Stable: stored with command ids and process managers' reactions.
     const NAME: &'static str;
-    /// What must be there already: judged on the first aggregate of `On`.
+    /// Required existence of the first aggregate of `On`.
     const EXISTENCE: Existence = Existence::Existing;
-    /// What it decides on.
+    /// The consistency boundary that it decides on.
     type On: Boundary;
 
-    /// Which aggregates.
+    /// Returns the ids of the aggregates that it decides on.
     fn id(&self) -> <Self::On as Boundary>::Id;
 
-    /// Whether the request makes sense by itself, before anything is read.
+    /// Checks the command's fields on their own, before anything is read.
     ///
     /// # Errors
-    /// [`InvalidField`] with the field to correct.
+    /// [`InvalidField`] with the path of the field to correct.
     fn validate(&self) -> Result<(), InvalidField> {
         Ok(())
     }
 
-    /// What tells a repeat from another use of the same command id.
+    /// Returns the digest that distinguishes a repeat from another use of the same command id.
     ///
     /// # Errors
-    /// [`EncodeError`] when the command has no JSON form.
+    /// [`EncodeError`] if the command has no JSON form.
     fn payload_digest(&self) -> Result<PayloadDigest, EncodeError> {
         PayloadDigest::of(Self::NAME, self)
     }
 }
 
-/// Whether the first aggregate that a command is about must have events already.
+/// Required existence of the first aggregate of a command.
 ///
 /// ```
 /// use gesta::Existence;
@@ -92,16 +94,18 @@ pub trait Command: Serialize + DeserializeOwned + Send + Sync + 'static {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Existence {
-    /// It must not: the command creates it.
+    /// The stream must have no events: the command creates the aggregate. Fails with
+    /// [`ExecuteError::AlreadyExists`](crate::ExecuteError::AlreadyExists).
     New,
-    /// It must; an unknown id is *not found*, never a rejection.
+    /// The stream must have events. Fails with
+    /// [`ExecuteError::NotFound`](crate::ExecuteError::NotFound), which is never a rejection.
     #[default]
     Existing,
-    /// Both are fine.
+    /// No requirement.
     Either,
 }
 
-/// How the business answers a command.
+/// The business decision on a command.
 ///
 /// ```
 /// use gesta::{prelude::*, testing::given};
@@ -145,17 +149,19 @@ pub enum Existence {
 /// given::<Door>([DoorOpened]).when(OpenDoor { door: 7 }).then_rejected(AlreadyOpen);
 /// ```
 pub trait Decide: Command {
-    /// The ways in which the business may say no; `Infallible` if it never does.
+    /// Reasons for which the business refuses the command; `Infallible` if it never does.
     type Rejection: Rejection;
 
-    /// What happens, judged by what has happened.
+    /// Decides which events follow from the command, given the current state.
+    ///
+    /// Pure and repeatable: after a conflict it runs again on newer state.
     ///
     /// # Errors
-    /// A rejection; it is not remembered, so the same command may be accepted later.
+    /// A rejection. It is not remembered, so the same command may be accepted later.
     fn decide(&self, state: &State<Self>) -> Decision<Self>;
 }
 
-/// What a command decides on, as its events have made it: of a tuple, a tuple.
+/// The state that a command decides on: a tuple of aggregates for a tuple of boundaries.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -193,7 +199,7 @@ pub trait Decide: Command {
 /// ```
 pub type State<C> = <<C as Command>::On as Boundary>::State;
 
-/// What a command's decision may be: [`Events`](crate::Events) for each aggregate, or a rejection.
+/// Result of a decision: [`Events`](crate::Events) for each aggregate, or a rejection.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -231,7 +237,7 @@ pub type State<C> = <<C as Command>::On as Boundary>::State;
 /// ```
 pub type Decision<C> = Result<<<C as Command>::On as Boundary>::Decided, <C as Decide>::Rejection>;
 
-/// What is wrong with a command, and in which field of it.
+/// A validation error of one field of a command.
 ///
 /// ```
 /// use gesta::InvalidField;
@@ -242,14 +248,14 @@ pub type Decision<C> = Result<<<C as Command>::On as Boundary>::Decided, <C as D
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct InvalidField {
-    /// The path to the field.
+    /// Path of the field, such as `lines[0].quantity`.
     pub field: String,
-    /// What must change.
+    /// The problem with its value, as a predicate: `must be at least 1`.
     pub reason: String,
 }
 
 impl InvalidField {
-    /// This field, for this reason.
+    /// Creates an error for a field.
     pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { field: field.into(), reason: reason.into() }
     }

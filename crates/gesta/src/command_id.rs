@@ -1,16 +1,16 @@
-//! Command ids: what makes a retry the same command.
+//! Command ids, by which retries are recognized.
 //!
-//! Owns: [`CommandId`], and the ids of the events that a command brings about. Not here: what
-//! happens when an id comes again (the pipeline's idempotency layer).
+//! Owns: [`CommandId`], and the derivation of event ids from it. Not here: handling of repeated ids
+//! (the pipeline's idempotency step).
 
 use std::{fmt, sync::Arc};
 
 use gesta_store::{CausationId, CorrelationId, EventId, InvalidName};
 use serde::{Deserialize, Serialize};
 
-/// The id of a command, chosen by who gives it; giving it again is how a retry is known.
+/// The id of a command, chosen by its sender. Sending it again marks a retry.
 ///
-/// It is also a correlation id and a causation id, and what they may be, it may be.
+/// Follows the rules of correlation ids and causation ids, since it serves as both.
 ///
 /// ```
 /// use gesta::{CommandId, EventId};
@@ -25,45 +25,45 @@ use serde::{Deserialize, Serialize};
 pub struct CommandId(Arc<str>);
 
 impl CommandId {
-    /// The longest command id, in bytes of UTF-8.
+    /// Maximum length in bytes of UTF-8.
     pub const BYTES_MAX: usize = CausationId::BYTES_MAX;
 
-    /// Checks the text and makes it a command id.
+    /// Validates a text as a command id.
     ///
     /// # Errors
-    /// [`InvalidName`] when the text is empty, too long or has a zero byte.
+    /// [`InvalidName`] if the text is empty, too long or contains a control character.
     pub fn new(text: impl Into<Arc<str>>) -> Result<Self, InvalidName> {
         let text = text.into();
         check("command id", &text)?;
         Ok(Self(text))
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The id of the `ordinal`-th event that the command brings about.
+    /// Returns the id of the command's `ordinal`-th event, from 0.
     #[must_use]
     pub fn event_id(&self, ordinal: u64) -> EventId {
         EventId::derived_from(&self.0, ordinal)
     }
 
-    /// The conversation that the command begins, where none is named.
+    /// Returns the correlation id of a conversation that this command starts.
     #[must_use]
     pub fn begins(&self) -> CorrelationId {
         CorrelationId::stored(self.0.clone()).expect("a command id is a correlation id")
     }
 
-    /// The command as the cause of something.
+    /// Returns the causation id of events caused by this command.
     #[must_use]
     pub fn causes(&self) -> CausationId {
         CausationId::stored(self.0.clone()).expect("a command id is a causation id")
     }
 }
 
-/// What the framework's own names may be: the rule of the store's.
+/// Validates a name of the framework by the store's rules.
 pub(crate) fn check(what: &'static str, text: &str) -> Result<(), InvalidName> {
     InvalidName::check(what, text, CommandId::BYTES_MAX)
 }
@@ -71,7 +71,7 @@ pub(crate) fn check(what: &'static str, text: &str) -> Result<(), InvalidName> {
 impl TryFrom<String> for CommandId {
     type Error = InvalidName;
 
-    /// Of a command id that is stored, which an earlier version may have let pass.
+    /// Accepts stored command ids, which earlier versions checked less strictly.
     fn try_from(text: String) -> Result<Self, InvalidName> {
         let text: Arc<str> = CausationId::stored(text)?.as_str().into();
         Ok(Self(text))

@@ -1,7 +1,8 @@
-//! Digests of payloads: whether a command id comes with the same command again.
+//! Payload digests, which detect the reuse of a command id for another command.
 //!
-//! Owns: the canonical form that is hashed. Always holds: equal payloads have equal digests,
-//! whatever order their maps are in, for ever: digests are stored. Not here: who compares.
+//! Owns: the canonical form that is hashed. Invariant: equal payloads have equal digests,
+//! independent of the order of their maps. Digests are stored, so the form never changes. Not here:
+//! the comparison (the pipeline's idempotency step).
 
 use std::{collections::BTreeMap, fmt};
 
@@ -26,10 +27,10 @@ use crate::{EncodeError, JsonFault, json};
 pub struct PayloadDigest(String);
 
 impl PayloadDigest {
-    /// The digest of a payload as a whole.
+    /// Computes the digest of a whole payload.
     ///
     /// # Errors
-    /// [`EncodeError::Json`] when the payload has no JSON form.
+    /// [`EncodeError::Json`] if the payload has no JSON form.
     pub fn of(name: &'static str, payload: &impl Serialize) -> Result<Self, EncodeError> {
         Ok(PayloadDigester::new(name).field("", payload)?.finish())
     }
@@ -41,7 +42,7 @@ impl fmt::Display for PayloadDigest {
     }
 }
 
-/// Takes in a payload field by field, so that some may be left out.
+/// Incremental digest of a payload, field by field, so that fields can be left out.
 #[derive(Debug)]
 pub struct PayloadDigester {
     name: &'static str,
@@ -49,7 +50,7 @@ pub struct PayloadDigester {
 }
 
 impl PayloadDigester {
-    /// Of a command with this name.
+    /// Starts the digest of a command with this name.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
         let mut digester = Self { name, hasher: blake3::Hasher::new() };
@@ -57,15 +58,16 @@ impl PayloadDigester {
         digester
     }
 
-    /// Takes in a field.
+    /// Adds a field.
     ///
     /// # Errors
-    /// [`EncodeError::Json`] when the field has no JSON form.
+    /// [`EncodeError::Json`] if the field has no JSON form.
     pub fn field(mut self, key: &str, value: &impl Serialize) -> Result<Self, EncodeError> {
         self.text(key);
         match serde_json::to_value(value) {
             Ok(value) => self.value(&value),
-            // A number beyond 64 bits has no `Value`. Its digits are taken from the text.
+            // A number beyond 64 bits does not fit a `Value`, so hash its digits from the JSON
+            // text.
             Err(_) => {
                 let json = json::write(self.name, value)?;
                 self.raw(&json).map_err(|source| EncodeError::Json {
@@ -78,14 +80,13 @@ impl PayloadDigester {
         Ok(self)
     }
 
-    /// The digest of what was taken in.
+    /// Returns the digest of the fields added.
     #[must_use]
     pub fn finish(self) -> PayloadDigest {
         PayloadDigest(self.hasher.finalize().to_hex().to_string())
     }
 
-    /// Each value begins with a byte for its kind, and says its length before its parts, so that
-    /// no two values look alike.
+    /// Hashes a value with a type byte and its length first, so that the encoding is unambiguous.
     fn value(&mut self, value: &Value) {
         match value {
             Value::Null => self.kind(b'n'),
@@ -117,7 +118,7 @@ impl PayloadDigester {
         }
     }
 
-    /// The same of JSON text, with every digit of its numbers.
+    /// Hashes JSON text in the same form as [`value`](Self::value), keeping every digit of numbers.
     fn raw(&mut self, json: &[u8]) -> Result<(), serde_json::Error> {
         match json.first() {
             Some(b'{') => {

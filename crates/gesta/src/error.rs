@@ -1,8 +1,8 @@
-//! Why a command was not executed, sorted by what the caller does next.
+//! Errors of executing and loading, sorted by what the caller does next.
 //!
-//! Owns: [`ExecuteError`], and [`LoadError`] for loads. Always holds: only
-//! [`ExecuteError::Unavailable`] leaves the outcome open; every other variant is certain that
-//! nothing was appended. Not here: how an edge says it (a status code, a problem document).
+//! Owns: [`ExecuteError`] and [`LoadError`]. Invariant: only [`ExecuteError::Unavailable`] leaves
+//! the outcome unknown; every other variant guarantees that nothing was appended. Not here: their
+//! representation at an edge (status codes, problem documents).
 
 use gesta_store::{Conflict, InvalidName, Revision, StoreError, StreamName};
 use tower::BoxError;
@@ -12,7 +12,7 @@ use crate::{
     UndecodableEvent, read::ReadFailure,
 };
 
-/// Why a command was not executed.
+/// An error of executing a command.
 ///
 /// ```
 /// use gesta::{ExecuteError, InvalidField};
@@ -24,83 +24,83 @@ use crate::{
 /// ```
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError<R> {
-    /// The business said no. Tell who asked; its code is stable.
+    /// The business refused the command. Show the rejection to the caller; its code is stable.
     #[error("rejected: {0}")]
     Rejected(R),
-    /// The request makes no sense. Correct the field.
+    /// Validation failed. Correct the field.
     #[error("invalid: {0}")]
     Invalid(InvalidField),
-    /// Who asked may not do this.
+    /// The actor may not execute this command.
     #[error("{0}")]
     Unauthorized(Unauthorized),
-    /// The command needs something that is not there.
+    /// The command requires an aggregate that does not exist.
     #[error("{stream} does not exist")]
     NotFound {
-        /// The stream that has no events.
+        /// The stream without events.
         stream: StreamName,
     },
-    /// The command creates something that is there already.
+    /// The command creates an aggregate that exists already.
     #[error("{stream} exists already")]
     AlreadyExists {
-        /// The stream that has events.
+        /// The stream with events.
         stream: StreamName,
     },
-    /// The caller expected another revision. Load, show what changed, ask again.
+    /// The expected revision differs from the actual one. Load the current state and decide again.
     #[error("{stream} is not at revision {expected}")]
     RevisionMismatch {
-        /// The stream of the first aggregate.
+        /// Stream of the first aggregate.
         stream: StreamName,
-        /// What the caller expected.
+        /// Revision that the caller expected.
         expected: Revision,
-        /// Where it is, if it has events.
+        /// Actual head, or `None` for a stream without events.
         head: Option<Revision>,
     },
-    /// The command id was used before, for another command. Use a fresh one.
+    /// The command id was used before by another command. Use a new id.
     #[error("command id {command_id} was already used for another command")]
     CommandIdReused {
         /// The id.
         command_id: CommandId,
     },
-    /// Others were faster, each time that it was tried. Try again later.
+    /// Still conflicting after all retries. Load the current state and decide again.
     #[error("{0}")]
     Conflict(Conflict),
-    /// No room at the moment; definitely not executed. Back off and try again.
+    /// A queue is full; the command was not executed. Back off and retry.
     #[error("overloaded: {reason}")]
     Overloaded {
-        /// What there is no room for.
+        /// The resource that is exhausted.
         reason: String,
     },
-    /// **Unknown outcome**: it may or may not be executed, now or later. Give the same command
-    /// again with the same command id.
+    /// **Unknown outcome**: the command may or may not be executed, now or later. Retry it with the
+    /// same command id.
     #[error("outcome unknown: {reason}")]
     Unavailable {
-        /// What is known.
+        /// The known facts.
         reason: String,
-        /// What went wrong.
+        /// The underlying error.
         #[source]
         source: Option<BoxError>,
     },
-    /// A stored event is not known to this program. Deploy code that knows it.
+    /// A stored event does not decode. Deploy code that knows it.
     #[error(transparent)]
     Undecodable(UndecodableEvent),
-    /// The first events of a stream are hidden or gone, so there is no state to decide on. The error
-    /// says what there is to do.
+    /// The first events of a stream are hidden or removed, so its state cannot be folded. The error
+    /// explains the options.
     #[error(transparent)]
     Truncated(TruncatedHistory),
-    /// A decision has no form that can be read back, so nothing was appended. The error names the
-    /// event and the field. Fix the event type or the decision.
+    /// A decided event has no form that decodes again. The error names the event and the field. Fix
+    /// the event type or the decision.
     #[error(transparent)]
     Unencodable(EncodeError),
-    /// The store refuses: a limit, a capability that it lacks, a deleted stream, damage, a stop.
-    /// What to do next is said by the error.
+    /// The store refused the append: a limit, an unsupported capability, a deleted stream,
+    /// corruption or a stop. The error says what to do.
     #[error(transparent)]
     Store(StoreError),
-    /// The application was closed before; definitely not executed. Open it again.
+    /// The application was closed; the command was not executed. Open it again.
     #[error("the application is closed")]
     Closed,
 }
 
-/// An [`ExecuteError`] whose rejection may be any command's: what layers of the pipeline see.
+/// An [`ExecuteError`] with the rejection of any command, as layers of the pipeline see it.
 ///
 /// ```
 /// use gesta::CommandError;
@@ -110,7 +110,7 @@ pub enum ExecuteError<R> {
 /// ```
 pub type CommandError = ExecuteError<AnyRejection>;
 
-/// Who asked may not do this, and why.
+/// A refusal by [`Authorize`](crate::Authorize), with its reason.
 ///
 /// ```
 /// use gesta::Unauthorized;
@@ -120,30 +120,30 @@ pub type CommandError = ExecuteError<AnyRejection>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not allowed: {reason}")]
 pub struct Unauthorized {
-    /// Why.
+    /// The reason shown to the caller.
     pub reason: String,
 }
 
 impl Unauthorized {
-    /// Not allowed, for this reason.
+    /// Creates a refusal with a reason.
     pub fn because(reason: impl Into<String>) -> Self {
         Self { reason: reason.into() }
     }
 }
 
 impl<R> ExecuteError<R> {
-    /// An unknown outcome for this reason.
+    /// Creates an error with an unknown outcome.
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable { reason: reason.into(), source: None }
     }
 
-    /// Whether it is certain that nothing was appended.
+    /// Returns whether it is certain that nothing was appended.
     #[must_use]
     pub fn is_definite(&self) -> bool {
         self.kind() != UNKNOWN
     }
 
-    /// One word for each variant, for traces and metrics.
+    /// Returns a name for the variant, for traces and metrics.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -165,7 +165,7 @@ impl<R> ExecuteError<R> {
         }
     }
 
-    /// The same error with another rejection in it.
+    /// Converts the rejection and keeps every other variant.
     fn map_rejection<S>(self, map: impl FnOnce(R) -> ExecuteError<S>) -> ExecuteError<S> {
         match self {
             Self::Rejected(rejection) => map(rejection),
@@ -192,7 +192,7 @@ impl<R> ExecuteError<R> {
 const UNKNOWN: &str = "unknown-outcome";
 
 impl CommandError {
-    /// The rejection with its type again.
+    /// Restores the type of the rejection.
     pub(crate) fn typed<R: Rejection>(self) -> ExecuteError<R> {
         self.map_rejection(|any| match any.downcast() {
             Ok(rejection) => ExecuteError::Rejected(rejection),
@@ -203,8 +203,8 @@ impl CommandError {
         })
     }
 
-    /// What comes out of a pipeline: an error of ours, or of a layer that somebody put around it,
-    /// of which nobody knows what it did.
+    /// Converts an error of the pipeline. The outcome is unknown for errors of foreign layers,
+    /// which may have failed before or after the append.
     pub(crate) fn from_pipeline(error: BoxError) -> Self {
         error.downcast::<Self>().map_or_else(
             |foreign| Self::Unavailable {
@@ -240,7 +240,7 @@ impl<R> From<InvalidField> for ExecuteError<R> {
 }
 
 impl<R> From<EncodeError> for ExecuteError<R> {
-    /// A text that makes no tag came with the command.
+    /// Maps an invalid name to `Invalid`: its text came with the command.
     fn from(error: EncodeError) -> Self {
         match error {
             EncodeError::Name(name) => name.into(),
@@ -253,7 +253,7 @@ impl<R> From<EncodeError> for ExecuteError<R> {
 }
 
 impl<R> From<InvalidName> for ExecuteError<R> {
-    /// A text that makes no name came with the command: the kind of name is the best field there is.
+    /// Names the kind of name as the field; the path of the command's own field is not known here.
     fn from(error: InvalidName) -> Self {
         let field = match &error {
             InvalidName::Empty { kind }
@@ -278,27 +278,27 @@ impl<R> From<ReadFailure> for ExecuteError<R> {
     }
 }
 
-/// Why an aggregate was not loaded.
+/// An error of loading an aggregate.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The id makes no stream's name. Correct it.
+    /// The id does not form a valid stream name. Correct it.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// A stored event is not known to this program. Deploy code that knows it.
+    /// A stored event does not decode. Deploy code that knows it.
     #[error(transparent)]
     Undecodable(#[from] UndecodableEvent),
-    /// The first events of the stream are hidden or gone, so its state cannot be folded. The error
-    /// says what there is to do.
+    /// The first events of the stream are hidden or removed, so its state cannot be folded. The
+    /// error explains the options.
     #[error(transparent)]
     Truncated(#[from] TruncatedHistory),
-    /// A revision was asked for of an aggregate that reads tags: its events are of many streams,
-    /// so it has none. Ask for a position or a time.
+    /// A revision was requested of an aggregate that reads tags. Its events span several streams,
+    /// so it has no single revision. Load as of a position or a time.
     #[error("{stream} reads the events of many streams, so it has no revision")]
     NoRevision {
         /// The aggregate's own stream.
         stream: StreamName,
     },
-    /// The store could not be read. What to do next is said by the error.
+    /// The store failed to read. The error says what to do.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -1,8 +1,8 @@
-//! Events as types: what one is called, how it is written, how older versions of it are read.
+//! Event types, their stored form, and upcasting of older schema versions.
 //!
-//! Owns: [`Event`], its stored form [`EncodedEvent`], and why either direction can fail. Always
-//! holds: stored bytes never change; an older version is brought up to date while it is read. Not
-//! here: which events belong together ([`EventSet`](crate::EventSet)), ids and metadata.
+//! Owns: [`Event`], its stored form [`EncodedEvent`], and the errors of encoding and decoding.
+//! Invariant: stored bytes never change; older versions are upcast on read. Not here: sets of
+//! events ([`EventSet`](crate::EventSet)), ids and metadata.
 
 use bytes::Bytes;
 use gesta_store::{EventType, InvalidName, Position, RecordedEvent, Revision, StreamName, Tag};
@@ -10,10 +10,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{JsonFault, NameTwice, TypeShape, json};
 
-/// A fact of the business, as a struct with a name that is stable for ever.
+/// A fact of the business: a struct with a stable event type and a schema version.
 ///
-/// Derive it. A change of the struct that changes its stored form needs a new version: keep the
-/// old struct, give the new one `version = 2, from = Old`, and write `From<Old>`, the upcaster.
+/// Usually derived. A change to the struct that changes its stored form needs a new version: keep
+/// the old struct, give the new one `version = 2, from = Old`, and write `From<Old>`, the upcaster.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -44,9 +44,9 @@ use crate::{JsonFault, NameTwice, TypeShape, json};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// An upcaster that drops some old events, or splits them into several, is `split = Old` with
-/// `From<Old> for Vec<New>`. Folds, projections and processes see each, at the place of the stored
-/// event; nothing stored changes.
+/// An upcaster that drops some old events or splits them into several is declared with `split =
+/// Old` and written as `From<Old> for Vec<New>`. Folds, projections and processes see each
+/// resulting event, at the stored event's revision and position.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -76,7 +76,7 @@ use crate::{JsonFault, NameTwice, TypeShape, json};
 /// # Ok::<(), gesta::DecodeError>(())
 /// ```
 ///
-/// An upcaster from another event is refused by the compiler:
+/// An upcaster from an event of another name does not compile:
 ///
 /// ```compile_fail
 /// use gesta::prelude::*;
@@ -96,34 +96,36 @@ use crate::{JsonFault, NameTwice, TypeShape, json};
 /// }
 /// ```
 pub trait Event: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
-    /// The event type under which it is stored.
+    /// The event type under which it is stored. Must never change.
     const NAME: &'static str;
-    /// The schema version that is written; 1 is the first.
+    /// The schema version that is written, from 1.
     const VERSION: u16 = 1;
-    /// Fields and types as the source has them: what a lock file of events compares.
+    /// The names and types of the fields as written in the source, compared by event lock files.
     const SHAPE: &'static str = "";
 
-    /// Reads stored bytes of a schema version: its own by serde, older ones through upcasters.
+    /// Decodes stored data of a schema version: the current one with serde, older ones through
+    /// upcasters.
     ///
     /// # Errors
-    /// [`DecodeError`] when the version is unknown or the bytes are not of it.
+    /// [`DecodeError`] if the version is unknown, the data does not decode, or an upcaster yields
+    /// zero or several events.
     fn upcast(version: u16, data: &[u8]) -> Result<Self, DecodeError> {
         own_version(version, data)
     }
 
-    /// What queries and append conditions can find it by.
+    /// Returns the tags by which queries and append conditions find the event.
     ///
     /// # Errors
-    /// [`InvalidName`] when a value does not fit into a tag.
+    /// [`InvalidName`] if a value does not fit into a tag.
     fn tags(&self) -> Result<Vec<Tag>, InvalidName> {
         Ok(Vec::new())
     }
 
-    /// Reads stored bytes as the events that they mean today: one, unless an upcaster drops or
-    /// splits what it reads (`split = Old`). Each keeps the place and the id of the stored event.
+    /// Decodes stored data into its current events: one, unless an upcaster drops or splits it
+    /// (`split = Old`). Each keeps the position, revision and id of the stored event.
     ///
     /// # Errors
-    /// [`DecodeError`] when the version is unknown or the bytes are not of it.
+    /// [`DecodeError`] if the version is unknown or the data does not decode.
     fn upcast_each(
         version: u16,
         data: &[u8],
@@ -133,21 +135,21 @@ pub trait Event: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Every version that [`upcast`](Self::upcast) reads, oldest first.
+    /// Returns every version that [`upcast`](Self::upcast) reads, oldest first.
     #[must_use]
     fn shapes() -> Vec<EventShape> {
         vec![EventShape { version: Self::VERSION, shape: Self::SHAPE }]
     }
 
-    /// The versions of [`shapes`](Self::shapes), each with its type and that type's whole shape.
+    /// Returns the versions of [`shapes`](Self::shapes), each with its type and the full shape of
+    /// that type.
     #[must_use]
     fn versions() -> Vec<EventVersion> {
         vec![EventVersion::of::<Self>()]
     }
 }
 
-/// One schema version of an event: the type that reads it, and the shape of that type down to its
-/// leaves.
+/// One schema version of an event, with the type that decodes it and the full shape of that type.
 ///
 /// ```
 /// use gesta::{EventVersion, prelude::*};
@@ -165,16 +167,16 @@ pub trait Event: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventVersion {
-    /// The schema version.
+    /// Schema version, from 1.
     pub version: u16,
-    /// The Rust type that reads it.
+    /// The Rust type that decodes it.
     pub type_name: &'static str,
-    /// The shape of its JSON.
+    /// The shape of its JSON form.
     pub shape: TypeShape,
 }
 
 impl EventVersion {
-    /// The version that an event is written in today.
+    /// Returns the current version of an event.
     #[must_use]
     pub fn of<E: Event>() -> Self {
         Self {
@@ -185,7 +187,7 @@ impl EventVersion {
     }
 }
 
-/// The shape of one schema version of an event.
+/// One schema version of an event, with its fields as written in the source.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -200,13 +202,13 @@ impl EventVersion {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventShape {
-    /// The schema version.
+    /// Schema version, from 1.
     pub version: u16,
-    /// Its fields and types.
+    /// The names and types of its fields.
     pub shape: &'static str,
 }
 
-/// Reads the version that the type itself writes, and no other.
+/// Decodes the type's own version and no other.
 pub(crate) fn own_version<E: Event>(version: u16, data: &[u8]) -> Result<E, DecodeError> {
     if version != E::VERSION {
         let event_type = E::NAME.to_owned();
@@ -219,7 +221,7 @@ pub(crate) fn own_version<E: Event>(version: u16, data: &[u8]) -> Result<E, Deco
     })
 }
 
-/// The stored form of an event, before it has an id, metadata and a stream.
+/// The stored form of an event, without id, metadata and stream.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -236,22 +238,23 @@ pub(crate) fn own_version<E: Event>(version: u16, data: &[u8]) -> Result<E, Deco
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedEvent {
-    /// Its type.
+    /// Event type.
     pub event_type: EventType,
-    /// The version of its schema.
+    /// Schema version, from 1.
     pub schema_version: u16,
-    /// What queries can find it by.
+    /// The tags by which queries and append conditions find it.
     pub tags: Vec<Tag>,
-    /// JSON.
+    /// The JSON form of the event.
     pub data: Bytes,
 }
 
 impl EncodedEvent {
-    /// Writes an event and proves that it can be read back, which costs one decoding.
+    /// Encodes an event and checks that it decodes again, which costs one decoding.
     ///
     /// # Errors
-    /// [`EncodeError`] when a tag is not one, or the event has no JSON form that can be read back:
-    /// a number is not finite, a value is nested too deep, the type does not read what it writes.
+    /// [`EncodeError`] if a tag is invalid, or the event has no JSON form that decodes again: a
+    /// number is not finite, a value is nested too deeply, or the type does not accept its own
+    /// output.
     pub fn of<E: Event>(event: &E) -> Result<Self, EncodeError> {
         let data = json::write(E::NAME, event)?;
         prove_readable::<E>(&data)?;
@@ -264,7 +267,7 @@ impl EncodedEvent {
     }
 }
 
-/// What cannot be read back must not become a fact: it would stop its stream for ever.
+/// Checks that encoded data decodes again. An event that does not would block its stream forever.
 fn prove_readable<E: Event>(data: &[u8]) -> Result<(), EncodeError> {
     match E::upcast(E::VERSION, data) {
         Ok(_) => Ok(()),
@@ -275,97 +278,98 @@ fn prove_readable<E: Event>(data: &[u8]) -> Result<(), EncodeError> {
     }
 }
 
-/// Why an event or a command cannot be written.
+/// An error of encoding an event or a command. Nothing was appended.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    /// A name or a tag is none; a tag's text comes from input, so the input may be at fault.
+    /// Invalid event type or tag. Tags derive from input, so this may be the caller's error.
     #[error("{0}")]
     Name(#[from] InvalidName),
-    /// The value has no JSON form that can be read back. Nothing was appended.
+    /// The value has no JSON form that decodes again. Fix the event type or the decision.
     #[error("{what} cannot be recorded: {field}{}{reason}", if field.is_empty() { "" } else { " " })]
     Json {
-        /// The name of the event, command or timer.
+        /// Name of the event, command or timer.
         what: String,
-        /// The path to the field at fault; empty for the value as a whole.
+        /// Path of the field at fault; empty for the value as a whole.
         field: String,
-        /// What is wrong with it.
+        /// The problem with its value.
         reason: JsonFault,
     },
-    /// The event's own `upcast` does not read the version that it writes. Fix it.
+    /// The event's own `upcast` does not decode the version that it writes. Fix it.
     #[error("{event_type} cannot be recorded: it could not be read back")]
     Unreadable {
-        /// The name of the event.
+        /// Event type.
         event_type: &'static str,
-        /// What `upcast` said.
+        /// The error of `upcast`.
         source: DecodeError,
     },
-    /// Another type of this program has the name of an event. Nothing was appended.
+    /// Another type of this program has the same event name. Rename one.
     #[error(transparent)]
     NameTwice(#[from] NameTwice),
-    /// A decision over a `Vec` of aggregates did not answer for each of them. Fix `decide`.
+    /// A decision over a `Vec` of aggregates returned a different number of `Events`. Fix `decide`.
     #[error("decided for {decided} aggregates of {aggregates}")]
     NotForEach {
-        /// How many the command named.
+        /// Number of aggregates that the command named.
         aggregates: usize,
-        /// How many the decision answered for.
+        /// Number of `Events` that the decision returned.
         decided: usize,
     },
 }
 
-/// Why stored bytes are not an event that this program knows.
+/// An error of decoding a stored event.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// No event of the set has this type. Deploy code that knows it, or declare that the set goes
-    /// on without it: `#[events(ignore("…"))]`.
+    /// The event type is not in the set. Deploy code that knows it, or declare it with
+    /// `#[events(ignore("…"))]`.
     #[error("event type {event_type} is unknown")]
     UnknownEvent {
-        /// The stored type.
+        /// Event type.
         event_type: String,
     },
-    /// The type is known, this version of it is not. Deploy code that knows it.
+    /// The event type is known, but not this version. Deploy code that knows it.
     #[error(
         "version {version} of event type {event_type} is unknown, the newest known is {newest}"
     )]
     UnknownVersion {
-        /// The stored type.
+        /// Event type.
         event_type: String,
-        /// The stored version.
+        /// Stored schema version.
         version: u16,
-        /// The newest version that this program reads.
+        /// Newest version that this program decodes.
         newest: u16,
     },
-    /// The bytes are not of the version that they claim to be. Fix the type or its upcaster.
+    /// The data does not decode as its declared version. Fix the type or its upcaster.
     #[error("the payload is not version {version} of event type {event_type}")]
     BadPayload {
-        /// The stored type.
+        /// Event type.
         event_type: String,
-        /// The stored version.
+        /// Stored schema version.
         version: u16,
-        /// What serde said.
+        /// The error of serde.
         source: serde_json::Error,
     },
-    /// An upcaster drops or splits this version, and one event was asked for. Read each.
+    /// Not exactly one event: an upcaster drops or splits this version. Decode with
+    /// [`Event::upcast_each`].
     #[error("version {version} of event type {event_type} is read as {count} events today")]
     NotOne {
-        /// The stored type.
+        /// Event type.
         event_type: String,
-        /// The stored version.
+        /// Stored schema version.
         version: u16,
-        /// How many events it is read as.
+        /// Number of events that the upcaster returned.
         count: usize,
     },
-    /// The bytes are not JSON: somebody else wrote them. Leave the type out of the set.
+    /// The data is not JSON, so another program wrote it. Remove the type from the set.
     #[error("event type {event_type} is written as {content_type}, not as JSON")]
     NotJson {
-        /// The stored type.
+        /// Event type.
         event_type: String,
-        /// How it is written.
+        /// Stored content type.
         content_type: String,
     },
 }
 
 impl DecodeError {
-    /// No event of the set has this type.
+    /// Creates [`UnknownEvent`](Self::UnknownEvent).
     #[must_use]
     pub fn unknown_event(event_type: &str) -> Self {
         Self::UnknownEvent { event_type: event_type.to_owned() }
@@ -382,21 +386,21 @@ impl DecodeError {
     }
 }
 
-/// A recorded event that this program cannot read, and where it is.
+/// A recorded event that does not decode, with its place in the store.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the event at revision {revision} of {stream} cannot be read \
      (type {event_type}, position {position})"
 )]
 pub struct UndecodableEvent {
-    /// Its type.
+    /// Event type.
     pub event_type: EventType,
-    /// Its stream.
+    /// Stream of the event.
     pub stream: StreamName,
-    /// Its place there.
+    /// Revision within the stream.
     pub revision: Revision,
-    /// Its place in the store.
+    /// Position within the store.
     pub position: Position,
-    /// Why.
+    /// The decoding error.
     pub source: DecodeError,
 }

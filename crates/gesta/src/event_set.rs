@@ -1,6 +1,7 @@
-//! Events that belong together: what one aggregate, projection or process understands.
+//! Sets of events: those that one aggregate, projection or process understands.
 //!
-//! Owns: [`EventSet`], [`EventTypes`], and [`Events`], several of one set. Not here: single events.
+//! Owns: [`EventSet`]; [`EventTypes`], its types and versions; [`Events`], a list of events from
+//! one set. Not here: single events ([`Event`](crate::Event)).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DecodeError, EncodeError, EncodedEvent, Registry};
 
-/// The events that one aggregate, projection or process understands: an enum with one event in
-/// each variant. Derive it.
+/// The events that one aggregate, projection or process understands: an enum with one event in each
+/// variant. Usually derived.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -32,10 +33,10 @@ use crate::{DecodeError, EncodeError, EncodedEvent, Registry};
 /// # Ok::<(), gesta::DecodeError>(())
 /// ```
 ///
-/// A set that no longer understands a type of old declares what becomes of it, by type:
-/// `ignore("…")` goes past it, `replaced(Old)` reads it as any number of events of the set, through
-/// `From<Old> for Vec<Set>`. And where another category has events of the same names,
-/// `categories("…")` says which are meant.
+/// A set declares how to read event types that it no longer has as variants: `ignore("…")` skips
+/// them, and `replaced(Old)` converts each into any number of current events through `From<Old> for
+/// Vec<Set>`. If another category has events of the same names, `categories("…")` restricts the set
+/// to the categories named.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -66,7 +67,7 @@ use crate::{DecodeError, EncodeError, EncodedEvent, Registry};
 /// # Ok::<(), gesta::DecodeError>(())
 /// ```
 ///
-/// Two events of one name in a set are refused by the compiler:
+/// Two events of one name in a set do not compile:
 ///
 /// ```compile_fail
 /// use gesta::prelude::*;
@@ -86,25 +87,25 @@ use crate::{DecodeError, EncodeError, EncodedEvent, Registry};
 /// }
 /// ```
 pub trait EventSet: Clone + Send + Sync + 'static {
-    /// The event types of the set, in the order of its variants, then those that it has replaced.
+    /// The event types of the set in the order of its variants, followed by the replaced ones.
     const NAMES: &'static [&'static str];
-    /// Event types that a fold goes past, since the set no longer understands them.
+    /// Event types that are skipped, since the set no longer understands them.
     const IGNORED: &'static [&'static str] = &[];
-    /// The categories whose events are meant, where other categories have events of the same
-    /// names; empty means any.
+    /// Categories that the set is restricted to; empty for any. Needed if other categories have
+    /// events of the same names.
     const CATEGORIES: &'static [&'static str] = &[];
 
-    /// Reads the stored form of an event of the set.
+    /// Decodes a stored event of the set.
     ///
     /// # Errors
-    /// [`DecodeError`] when the type or the version is unknown, or the bytes are not of it.
+    /// [`DecodeError`] if the type or the version is unknown, or the data does not decode.
     fn decode(event_type: &str, version: u16, data: &[u8]) -> Result<Self, DecodeError>;
 
-    /// Reads the stored form as the events that it means today: one, unless an upcaster or a
-    /// replacement drops or splits it.
+    /// Decodes a stored event into its current events: one, unless an upcaster or a replacement
+    /// drops or splits it.
     ///
     /// # Errors
-    /// [`DecodeError`] when the type or the version is unknown, or the bytes are not of it.
+    /// [`DecodeError`] if the type or the version is unknown, or the data does not decode.
     fn decode_each(
         event_type: &str,
         version: u16,
@@ -115,27 +116,28 @@ pub trait EventSet: Clone + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Writes the event.
+    /// Encodes the event.
     ///
     /// # Errors
-    /// [`EncodeError`] when a tag is not one, or the event has no form that can be read back.
+    /// [`EncodeError`] if a tag is invalid, or the event has no form that decodes again.
     fn encode(&self) -> Result<EncodedEvent, EncodeError>;
 
     /// Adds each event of the set to a registry.
     fn register(registry: &mut Registry);
 
-    /// The event types of the set, as a filter wants them.
+    /// Returns the event types of the set, sorted, without duplicates.
     ///
     /// # Errors
-    /// [`InvalidName`] when a hand-written event has a name that no store accepts.
+    /// [`InvalidName`] if a hand-written event has an invalid name.
     fn event_types() -> Result<Vec<EventType>, InvalidName> {
         let names: BTreeSet<&str> = Self::NAMES.iter().copied().collect();
         names.into_iter().map(EventType::new).collect()
     }
 }
 
-/// The event types of a set with the versions that can be read: what a read model stores of the
-/// set that fills it, so that a set which has grown since is noticed.
+/// The event types of a set with the schema versions that it decodes.
+///
+/// A read model stores these to detect that its set has grown since.
 ///
 /// The JSON form is stable: an object of lists, sorted by name.
 ///
@@ -170,7 +172,7 @@ pub trait EventSet: Clone + Send + Sync + 'static {
 pub struct EventTypes(BTreeMap<String, Vec<u16>>);
 
 impl EventTypes {
-    /// The event types of a set.
+    /// Returns the event types of a set.
     #[must_use]
     pub fn of<E: EventSet>() -> Self {
         let registry = Registry::of::<E>();
@@ -178,8 +180,8 @@ impl EventTypes {
         Self(registry.names().map(|name| (name.to_owned(), versions(name))).collect())
     }
 
-    /// The types that an older set does not have: their events never reached whatever that set
-    /// has filled.
+    /// Returns the types that an older set lacks. Their events never reached a read model filled
+    /// with the older set.
     pub fn added_since<'a>(&'a self, older: &'a Self) -> impl Iterator<Item = &'a str> {
         self.0.keys().filter(|name| !older.0.contains_key(*name)).map(String::as_str)
     }
@@ -196,7 +198,7 @@ impl fmt::Display for EventTypes {
     }
 }
 
-/// Whether a recorded event is of a category that a set means.
+/// Returns whether an event is in one of the categories of a set.
 pub(crate) fn is_of_a_category<E: EventSet>(event: &RecordedEvent) -> bool {
     let is_meant = || {
         let category = event.stream.category();
@@ -205,14 +207,13 @@ pub(crate) fn is_of_a_category<E: EventSet>(event: &RecordedEvent) -> bool {
     E::CATEGORIES.is_empty() || is_meant()
 }
 
-/// Reads a recorded event of a set, which is JSON, as the one event that it is.
+/// Decodes a recorded JSON event of a set that stands for exactly one event.
 pub(crate) fn decode_recorded<E: EventSet>(event: &RecordedEvent) -> Result<E, DecodeError> {
     check_json::<E>(event)?;
     E::decode(event.event_type.as_str(), event.schema_version, &event.data)
 }
 
-/// Reads a recorded event of a set as the events that it means today; none where it is of a type
-/// that the set ignores.
+/// Decodes a recorded event into the current events of a set; none if the set ignores its type.
 pub(crate) fn decode_each<E: EventSet>(
     event: &RecordedEvent,
     each: &mut dyn FnMut(E),
@@ -234,9 +235,9 @@ fn check_json<E: EventSet>(event: &RecordedEvent) -> Result<(), DecodeError> {
     Err(DecodeError::NotJson { event_type: event_type.to_owned(), content_type })
 }
 
-/// What was decided about one aggregate: events in order, possibly none.
+/// The events decided for one aggregate, in order, possibly none.
 ///
-/// One event becomes `Events` by `.into()`.
+/// A single event converts with `.into()`.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -259,18 +260,18 @@ fn check_json<E: EventSet>(event: &RecordedEvent) -> Result<(), DecodeError> {
 pub struct Events<E>(Vec<E>);
 
 impl<E> Events<E> {
-    /// Nothing happens.
+    /// No events.
     pub const fn none() -> Self {
         Self(Vec::new())
     }
 
-    /// Then this happens, too.
+    /// Adds an event at the end.
     pub fn and(mut self, event: impl Into<E>) -> Self {
         self.0.push(event.into());
         self
     }
 
-    /// The events, in order.
+    /// Returns the events in order.
     #[must_use]
     pub fn as_slice(&self) -> &[E] {
         &self.0

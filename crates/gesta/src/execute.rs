@@ -1,4 +1,4 @@
-//! Executing a command: what a caller may say about it, and the way into the pipeline.
+//! Executing a command: its options, and the entry into the pipeline.
 
 use std::{
     future::{Future, IntoFuture},
@@ -14,7 +14,7 @@ use crate::{
     Gesta, InvalidField, Receipt, command_id,
 };
 
-/// A command that is executed when it is awaited.
+/// A pending command, executed when awaited.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -77,27 +77,28 @@ impl<'g, C: Decide> Execute<'g, C> {
         }
     }
 
-    /// What makes a retry the same command. Without one, every execution is a command of its own.
+    /// Sets the command id, by which a retry is recognized. Without one, each execution is a
+    /// separate command with a generated id.
     pub fn command_id(self, id: impl Into<String>) -> Self {
         Self { command_id: Some(id.into()), ..self }
     }
 
-    /// Who asks.
+    /// Sets the actor on whose behalf the command is executed.
     pub fn actor(self, actor: impl Into<String>) -> Self {
         Self { actor: Some(actor.into()), ..self }
     }
 
-    /// Which conversation it belongs to; unless told, it begins one.
+    /// Sets the correlation id. Without one, the command starts a new conversation.
     pub fn correlation_id(self, id: impl Into<String>) -> Self {
         Self { correlation_id: Some(id.into()), ..self }
     }
 
-    /// What caused it: the id of an event, or of another command.
+    /// Sets the causation id: the id of the event or command that caused this one.
     pub fn causation_id(self, id: impl Into<String>) -> Self {
         Self { causation_id: Some(id.into()), ..self }
     }
 
-    /// Only if the first aggregate's stream is still at this revision.
+    /// Requires the first aggregate's stream to be at this revision.
     pub fn expect_revision(self, revision: Revision) -> Self {
         Self { expected_revision: Some(revision), ..self }
     }
@@ -127,7 +128,7 @@ fn checked<T>(field: &str, value: Result<T, InvalidName>) -> Result<T, InvalidFi
     value.map_err(|error| InvalidField::new(field, error.to_string()))
 }
 
-/// An id that nobody gave before, and that sorts by time (UUID version 7, RFC 9562).
+/// Generates an id that sorts by time (UUID version 7, RFC 9562).
 fn fresh_id(gesta: &Gesta) -> CommandId {
     let since_1970 = gesta.clock().now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let millis = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);

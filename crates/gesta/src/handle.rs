@@ -1,7 +1,8 @@
-//! The framework's one handle, and how it is put together.
+//! The application handle and its builder.
 //!
-//! Owns: [`Gesta`], [`Builder`]. Always holds: everything that varies (store, clock, chance, layers)
-//! comes in through the builder. Not here: which URL means which store ([`open`](crate::open)).
+//! Owns: [`Gesta`], [`Builder`]. Invariant: everything replaceable (store, clock, randomness,
+//! layers) comes in through the builder. Not here: the mapping of URLs to stores
+//! ([`open`](crate::open)).
 
 use std::{
     fmt,
@@ -28,7 +29,8 @@ use crate::{
     snapshot::Snapshots,
 };
 
-/// The handle of an application: executes commands, loads aggregates. Cheap to clone.
+/// The handle of an application: executes commands, loads aggregates, answers queries. Cheap to
+/// clone.
 ///
 /// ```
 /// use gesta::Gesta;
@@ -56,33 +58,33 @@ struct Inner {
 }
 
 impl Gesta {
-    /// At the store behind a URL: `memory:`, `gesta:DIRECTORY`.
+    /// Starts a builder for the store behind a URL: `memory:` or `gesta:DIRECTORY`.
     pub fn at(url: impl Into<String>) -> Builder {
         Builder::new(Source::Url(url.into()))
     }
 
-    /// On a store that is open already.
+    /// Starts a builder on an open store.
     pub fn on(store: Arc<dyn EventStore>) -> Builder {
         Builder::new(Source::Store(store))
     }
 
-    /// Executes a command, when the answer is awaited.
+    /// Executes a command when the returned value is awaited.
     pub fn execute<C: Decide>(&self, command: C) -> Execute<'_, C> {
         Execute::new(self, command)
     }
 
-    /// Loads an aggregate, when the answer is awaited.
+    /// Loads an aggregate when the returned value is awaited.
     pub fn load<A: Aggregate>(&self, id: &A::Id) -> Load<'_, A> {
         Load::new(self, id.clone())
     }
 
-    /// The store.
+    /// Returns the store.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn EventStore> {
         &self.inner.store
     }
 
-    /// The clock that everything here waits by.
+    /// Returns the clock that timeouts, back-off and timers use.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.clock
@@ -104,7 +106,7 @@ impl Gesta {
         self.inner.rng.as_ref()
     }
 
-    /// Returns whether the application was closed, through this handle or a clone of it.
+    /// Returns whether the application was closed through this handle or a clone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.inner.closed.load(Ordering::Acquire)
@@ -125,13 +127,13 @@ impl fmt::Debug for Gesta {
     }
 }
 
-/// Where the store comes from.
+/// Origin of the store.
 enum Source {
     Url(String),
     Store(Arc<dyn EventStore>),
 }
 
-/// How [`Gesta`] is put together.
+/// Configuration of a [`Gesta`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -157,7 +159,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// How long a command may take, unless told otherwise.
+    /// Default time limit of a command.
     pub const TIMEOUT: Duration = Duration::from_secs(30);
 
     fn new(source: Source) -> Self {
@@ -182,18 +184,18 @@ impl Builder {
         }
     }
 
-    /// Takes in the events that a part of the program reads. Two types of one name are told when
-    /// the store is opened.
+    /// Registers the events that a part of the program reads. A duplicate event name is reported by
+    /// [`open`](Self::open).
     pub(crate) fn reads_events<E: EventSet>(mut self, scope: Scope) -> Self {
         let admitted = self.parts.meanings.admit::<E>(scope);
         self.event_twice = self.event_twice.or(admitted.err());
         self
     }
 
-    /// Puts a tower layer around the whole pipeline, and around the layers given before.
+    /// Wraps the pipeline, with all layers added before, in a tower layer.
     ///
-    /// A layer that answers with a [`CommandError`](crate::CommandError) is taken at its word; any
-    /// other error of a layer leaves the outcome open.
+    /// A [`CommandError`](crate::CommandError) returned by the layer is passed on unchanged; any
+    /// other error becomes an unknown outcome.
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<Pipeline> + Send + 'static,
@@ -209,53 +211,55 @@ impl Builder {
         self
     }
 
-    /// Asks this before each command whether it may be given.
+    /// Sets the authorization check, which runs before each command. Default: everything is
+    /// allowed.
     pub fn authorize(mut self, check: impl Authorize) -> Self {
         self.parts.authorize = Arc::new(check);
         self
     }
 
-    /// How long a command may take; beyond it, its outcome is unknown.
+    /// Sets the time limit of a command. A command that exceeds it has an unknown outcome. Default:
+    /// [`TIMEOUT`](Self::TIMEOUT).
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.parts.timeout = limit;
         self
     }
 
-    /// How often a command is tried again when others were faster.
+    /// Sets the retry policy for conflicts.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.parts.retry = policy;
         self
     }
 
-    /// Another clock.
+    /// Overrides the clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.parts.clock = Arc::new(clock);
         self
     }
 
-    /// Another source of chance.
+    /// Overrides the random number generator.
     pub fn rng(mut self, rng: impl Rng) -> Self {
         self.parts.rng = Arc::new(rng);
         self
     }
 
-    /// Leaves out the line on standard error by which a program that installs no `tracing`
-    /// subscriber is told, once, that troubles in the background are not logged.
+    /// Suppresses the hint printed once to standard error if the program installs no `tracing`
+    /// subscriber, without which background errors are not logged.
     pub fn without_log_hint(mut self) -> Self {
         self.hints_at_log = false;
         self
     }
 
-    /// Opens the store and starts what was asked for.
+    /// Opens the store and starts the registered projections and process managers.
     ///
     /// # Errors
-    /// [`OpenError`] when the URL means no store, or the store does not open.
+    /// [`OpenError`] if the URL or a registration is invalid, or the store does not open.
     pub async fn open(self) -> Result<Gesta, OpenError> {
         if let Some(twice) = self.event_twice {
             return Err(twice.into());
         }
         if self.hints_at_log {
-            log_hint::tell_once();
+            log_hint::print_once();
         }
         let store = match self.source {
             Source::Url(url) => open::open(&url)?,

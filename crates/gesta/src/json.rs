@@ -1,9 +1,9 @@
-//! JSON that can be read back.
+//! JSON that decodes again.
 //!
-//! Owns: the one way in which values become stored JSON: events, timers and commands of processes,
-//! snapshots. Always holds: bytes that are returned were read back as the type that wrote them;
-//! numbers that JSON lacks and values that are nested too deep for a reader are refused with the
-//! path to them. Not here: which bytes are stored where.
+//! Owns: the encoding of everything stored as JSON: events, timers and commands of processes,
+//! snapshots. Invariant: returned data was decoded again by the type that encoded it; non-finite
+//! numbers and values nested deeper than readers accept are rejected with their path. Not here:
+//! storage of the data.
 
 mod guard;
 
@@ -14,10 +14,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::EncodeError;
 use guard::{Fault, Guard};
 
-/// How deep arrays and objects may be nested: one level less than readers refuse.
+/// Maximum nesting of arrays and objects, one level less than `serde_json` rejects on reading.
 const DEPTH_MAX: u8 = 127;
 
-/// Why a value has no JSON form that can be read back.
+/// The reason for which a value has no JSON form that decodes again.
 ///
 /// ```
 /// use gesta::{EncodeError, EncodedEvent, JsonFault, prelude::*};
@@ -36,21 +36,21 @@ const DEPTH_MAX: u8 = 127;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum JsonFault {
-    /// A number that JSON lacks: NaN or an infinity. Refuse it where it is computed, or give the
-    /// field a type that has a form for it, such as an `Option` or a text.
+    /// A number that JSON lacks: NaN or an infinity. Reject it where it is computed, or give the
+    /// field a type that represents it, such as an `Option` or a text.
     NotFinite {
         /// The number.
         value: f64,
     },
-    /// Arrays and objects are nested deeper than readers of JSON admit. Flatten the type.
+    /// Arrays and objects are nested deeper than JSON readers accept. Flatten the type.
     TooDeep {
-        /// How deep they may be nested.
+        /// Maximum nesting.
         depth_max: u8,
     },
-    /// The type has no JSON form, such as a map whose keys are tuples. Fix the type.
+    /// The type has no JSON form, such as a map with tuples as keys. Fix the type.
     NotWritable(serde_json::Error),
-    /// What is written is not what the type reads: its `Serialize` and `Deserialize` differ. Fix
-    /// the type.
+    /// The type does not decode its own output: its `Serialize` and `Deserialize` differ. Fix the
+    /// type.
     NotReadable(serde_json::Error),
 }
 
@@ -69,14 +69,13 @@ impl fmt::Display for JsonFault {
     }
 }
 
-/// Writes a value as JSON and proves that it can be read back.
+/// Encodes a value as JSON and checks that it decodes again.
 ///
-/// The one function for everything that is stored as JSON and read by its type: payloads of
-/// events, timers and commands of processes, states of snapshots. `what` names the value in the
-/// error.
+/// Used for all data that is stored as JSON and decoded by its type: payloads of events, timers and
+/// commands of processes, states of snapshots. `what` names the value in the error.
 ///
 /// # Errors
-/// [`EncodeError::Json`] with the path to the field at fault.
+/// [`EncodeError::Json`] with the path of the field at fault.
 pub(crate) fn to_json<T: Serialize + DeserializeOwned>(
     what: &str,
     value: &T,
@@ -88,7 +87,7 @@ pub(crate) fn to_json<T: Serialize + DeserializeOwned>(
     }
 }
 
-/// Writes a value as JSON; whether it can be read back is the caller's to prove.
+/// Encodes a value as JSON. The caller checks that it decodes again.
 pub(crate) fn write<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>, EncodeError> {
     let fault = Cell::new(None);
     let mut json = Vec::with_capacity(128);
@@ -99,7 +98,7 @@ pub(crate) fn write<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>, Enco
     }
 }
 
-/// The error of a value that could not be written: it is written once more, with its path.
+/// Returns the error of a value that failed to encode, encoding it again to find the path.
 fn not_writable<T: Serialize>(what: &str, value: &T, error: serde_json::Error) -> EncodeError {
     let fault = Cell::new(None);
     let mut json = Vec::new();
@@ -115,7 +114,7 @@ fn not_writable<T: Serialize>(what: &str, value: &T, error: serde_json::Error) -
     EncodeError::Json { what: what.to_owned(), field: field(&track.path()), reason }
 }
 
-/// The error of JSON that its own type does not read: it is read once more, with its path.
+/// Returns the error of JSON that failed to decode, decoding it again to find the path.
 pub(crate) fn not_readable<T: DeserializeOwned>(
     what: &str,
     json: &[u8],
@@ -131,7 +130,7 @@ pub(crate) fn not_readable<T: DeserializeOwned>(
     EncodeError::Json { what: what.to_owned(), field, reason }
 }
 
-/// The path as a person reads it; empty for the value as a whole.
+/// Formats a path; empty for the value as a whole.
 fn field(path: &serde_path_to_error::Path) -> String {
     if path.iter().next().is_none() { String::new() } else { path.to_string() }
 }

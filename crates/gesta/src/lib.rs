@@ -1,17 +1,17 @@
 //! Event sourcing for Rust: commands, aggregates, events and read models over any event store.
 //!
-//! Owns: what an application is written with (the derives and the traits), the pipeline that
-//! executes its commands, and the test kit.
+//! Owns: the derives and traits that applications are written with, the pipeline that executes
+//! their commands, and the test kit.
 //!
 //! Invariants:
-//! - domain code knows no async, I/O, clock, chance or database;
+//! - no async, I/O, clock, randomness or database in domain code;
 //! - a decision takes effect only if nothing that it depended on has changed;
-//! - a command that is given twice takes effect once;
-//! - a rejection, a conflict and an unknown outcome are never the same.
+//! - a command sent twice takes effect once;
+//! - a rejection, a conflict and an unknown outcome are distinct.
 //!
-//! Not here: storing (the event stores behind [`store`]), HTTP, a wire format of commands.
+//! Not here: event stores (see [`store`]), HTTP, a wire format of commands.
 
-// The derives name everything by its path in `gesta`, also in this crate's own tests.
+// The derives use paths in `gesta`, also in this crate's own tests.
 extern crate self as gesta;
 
 #[doc(hidden)]
@@ -103,7 +103,7 @@ pub use rejection::{AnyRejection, Rejection};
 pub use snapshot::SnapshotPolicy;
 pub use type_shape::TypeShape;
 
-/// What a file of an application usually needs: `use gesta::prelude::*;`.
+/// The imports that most files of an application need: `use gesta::prelude::*;`.
 pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Loading an aggregate: as it is, or as it was.
+//! Loading an aggregate, now or as of an earlier moment.
 
 use std::{
     future::{Future, IntoFuture},
@@ -10,7 +10,7 @@ use gesta_store::{Position, Revision};
 
 use crate::{Aggregate, AsOf, Boundary, BoundaryRead, Gesta, LoadError, snapshot::FoldInto};
 
-/// An aggregate's state, and how far its events went.
+/// An aggregate's state, with the revision and position of its last event.
 ///
 /// ```
 /// use gesta::{Loaded, Position, Revision};
@@ -20,16 +20,16 @@ use crate::{Aggregate, AsOf, Boundary, BoundaryRead, Gesta, LoadError, snapshot:
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded<A> {
-    /// What its events have made of it.
+    /// The state folded from its events.
     pub state: A,
-    /// The last event's place in its stream; of an aggregate that reads tags, in whichever stream
-    /// that event is.
+    /// Revision of the last event within its stream. For an aggregate that reads tags, that is the
+    /// stream of whichever event came last.
     pub revision: Revision,
-    /// The last event's place in the store.
+    /// Position of the last event.
     pub position: Position,
 }
 
-/// A load that happens when it is awaited: none where no event was there yet.
+/// A pending load, run when awaited. Yields `None` if there were no events.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -86,7 +86,7 @@ impl<'g, A: Aggregate> Load<'g, A> {
         Self { gesta, id, as_of: AsOf::Now, aggregate: PhantomData }
     }
 
-    /// As it was at a revision, a position or a time.
+    /// Loads the state as of a revision, a position or a time.
     pub fn as_of(self, moment: impl Into<AsOf>) -> Self {
         Self { as_of: moment.into(), ..self }
     }

@@ -1,9 +1,10 @@
-//! What each event name means in one program.
+//! Detection of event types that share a name within one program.
 //!
-//! Always holds: no two types have one name, except where the sets that know them say which
-//! categories they mean, as an aggregate does by its own; else events of one would be taken for the
-//! other's. Projections and process managers are checked when the program opens, an aggregate's
-//! events before its first command. Not here: the names within one set, which the compiler checks.
+//! Invariant: two types have the same name only if the sets that use them are restricted to
+//! different categories; an aggregate is restricted to its own. Otherwise events of one type would
+//! be decoded as the other. Projections and process managers are checked when the application
+//! opens, an aggregate's events before its first command. Not here: duplicates within one set,
+//! which the compiler rejects.
 
 use std::{
     any::TypeId,
@@ -13,15 +14,15 @@ use std::{
 
 use crate::{Boundary, EventSet, NameTwice, Registry};
 
-/// What each event name means.
+/// The event types in use, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Meanings {
     names: Mutex<HashMap<&'static str, Vec<Meaning>>>,
-    /// The boundaries whose events are known, looked up before each command.
+    /// Boundaries already added, looked up before each command.
     boundaries: RwLock<HashSet<TypeId>>,
 }
 
-/// One type under a name.
+/// One type registered under a name.
 #[derive(Clone, Copy, Debug)]
 struct Meaning {
     type_id: TypeId,
@@ -29,24 +30,25 @@ struct Meaning {
     scope: Scope,
 }
 
-/// Whose events of a name are meant.
+/// The categories in which a type is used for events of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Those of every category.
+    /// Every category.
     Any,
-    /// Those of categories that a reader names. It may read fewer fields than are written.
+    /// Categories that a reader is restricted to. The reader's type may have fewer fields than the
+    /// writer's.
     Named,
-    /// Those that the aggregate of this category writes.
+    /// The category of the aggregate that writes the events.
     Written(&'static str),
 }
 
 impl Scope {
-    /// What a set says.
+    /// Returns the scope of a reading set.
     pub(crate) const fn of<E: EventSet>() -> Self {
         if E::CATEGORIES.is_empty() { Self::Any } else { Self::Named }
     }
 
-    /// Whether an event that one means may come by where another type is meant.
+    /// Returns whether two scopes may share an event.
     const fn meets(self, other: Self) -> bool {
         match (self, other) {
             (Self::Any, _) | (_, Self::Any) => true,
@@ -57,12 +59,12 @@ impl Scope {
 }
 
 impl Meanings {
-    /// Takes in the events of a projection or a process manager.
+    /// Adds the events of a projection or a process manager.
     pub(crate) fn admit<E: EventSet>(&self, scope: Scope) -> Result<(), NameTwice> {
         self.add(&Registry::of::<E>(), scope)
     }
 
-    /// Takes in the events of what a command decides on, the first time that it comes by.
+    /// Adds the events of a command's boundary, on its first use.
     pub(crate) fn admit_boundary<B: Boundary>(&self) -> Result<(), NameTwice> {
         let id = TypeId::of::<B>();
         if self.boundaries.read().unwrap_or_else(PoisonError::into_inner).contains(&id) {

@@ -1,4 +1,4 @@
-//! Which URL means which store: the one place in the framework that names concrete stores.
+//! The mapping of URLs to stores, the only place in the framework that names concrete stores.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,7 +16,7 @@ use crate::NameTwice;
 /// | `memory:` | a new store that ends with the process | |
 /// | `gesta:DIRECTORY` | the embedded log in that directory | `log` (default) |
 ///
-/// Opening a log reads files, and waits for them.
+/// Opening a log reads files and blocks until they are read.
 ///
 /// ```
 /// assert!(gesta::open("memory:").is_ok());
@@ -25,7 +25,7 @@ use crate::NameTwice;
 /// ```
 ///
 /// # Errors
-/// [`OpenError`] when the URL means no store, or the store does not open.
+/// [`OpenError`] if the URL is invalid or the store does not open.
 pub fn open(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
     match directory_of(url)? {
         Some(directory) => open_log(&directory),
@@ -33,8 +33,8 @@ pub fn open(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
     }
 }
 
-/// Returns the directory of the store behind a URL, or `None` of a store that has none. Opens
-/// nothing.
+/// Returns the directory of the store behind a URL, or `None` for a store without one. Does not
+/// open the store.
 ///
 /// ```
 /// assert_eq!(gesta::directory_of("memory:")?, None);
@@ -45,7 +45,7 @@ pub fn open(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
 /// ```
 ///
 /// # Errors
-/// [`OpenError`] when the URL means no store.
+/// [`OpenError`] if the URL is invalid.
 pub fn directory_of(url: &str) -> Result<Option<PathBuf>, OpenError> {
     let Some((scheme, rest)) = url.split_once(':') else {
         return Err(OpenError::NoScheme { url: url.to_owned() });
@@ -67,13 +67,13 @@ fn log_directory(rest: &str) -> Result<PathBuf, OpenError> {
 #[cfg(feature = "log")]
 fn open_log(directory: &Path) -> Result<Arc<dyn EventStore>, OpenError> {
     let store = gesta_log::LogStore::open(directory, gesta_log::Options::default())?;
-    tell(store.report());
+    log_report(store.report());
     Ok(Arc::new(store))
 }
 
-/// What recovery found is for humans: the store opens all the same.
+/// Logs the findings of recovery. They do not keep the store from opening.
 #[cfg(feature = "log")]
-fn tell(report: &gesta_log::OpenReport) {
+fn log_report(report: &gesta_log::OpenReport) {
     for damage in &report.damage {
         tracing::error!(%damage, "the store is damaged and refuses appends");
     }
@@ -95,96 +95,96 @@ fn open_log(_: &Path) -> Result<Arc<dyn EventStore>, OpenError> {
     Err(OpenError::NotBuiltIn { scheme: "gesta", feature: "log" })
 }
 
-/// Why a store was not opened.
+/// An error of opening a store and starting an application on it.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// There is no `:`. Write, for example, `memory:`.
+    /// The URL has no `:`. Write, for example, `memory:`.
     #[error("{url} has no scheme, such as `memory:`")]
     NoScheme {
-        /// The text.
+        /// The URL.
         url: String,
     },
     /// No store has this scheme. Correct it.
     #[error("no store is known by {scheme}:")]
     UnknownScheme {
-        /// What stands before the first `:`.
+        /// The part before the first `:`.
         scheme: String,
     },
-    /// A memory store is in no place. Leave out what follows `memory:`.
+    /// A memory store has no location. Remove the text after `memory:`.
     #[error("a memory store has no place, {rest} was given")]
     MemoryHasNoPlace {
-        /// What follows `memory:`.
+        /// The text after `memory:`.
         rest: String,
     },
-    /// A log is in a directory. Write it behind `gesta:`.
+    /// The directory of the log is missing. Write it after `gesta:`.
     #[error("`gesta:` names no directory")]
     NoDirectory,
-    /// What stands behind `gesta:` would name another directory than it seems to. The error says
-    /// what to write.
+    /// The path after `gesta:` names another directory than it seems to. The error says how to
+    /// write it.
     #[cfg(feature = "log")]
     #[error(transparent)]
     Url(#[from] gesta_log::InvalidUrl),
-    /// The store is not part of this program. Build it with the feature.
+    /// The program was built without this store. Build it with the feature.
     #[error("stores behind `{scheme}:` need the feature `{feature}` of gesta")]
     NotBuiltIn {
-        /// What stands before the first `:`.
+        /// The scheme.
         scheme: &'static str,
-        /// The feature that has the store.
+        /// The feature of `gesta` that includes the store.
         feature: &'static str,
     },
-    /// The log did not open; nothing was changed. What to do next is said by the error.
+    /// The log did not open; nothing was changed. The error says what to do.
     #[cfg(feature = "log")]
     #[error(transparent)]
     Log(#[from] gesta_log::OpenError),
-    /// Projections and process managers run on tokio. Open within its runtime.
+    /// Projections and process managers run on tokio. Call `open` within its runtime.
     #[error("projections and process managers need a tokio runtime")]
     NoRuntime,
-    /// Two types have the name of one event. The error says what there is to do.
+    /// Two event types have the same name. The error says what to do.
     #[error(transparent)]
     EventTwice(#[from] NameTwice),
-    /// Two process managers have the same name, which their streams are called by. Rename one.
+    /// Two process managers have the same name, which their streams are named by. Rename one.
     #[error("two process managers are named {process}")]
     ProcessTwice {
         /// The name.
         process: &'static str,
     },
-    /// A process manager cannot take over the streams of its former name: it has streams under its
-    /// present one, too, or another manager has the former name. See
+    /// A process manager cannot take over the streams of its former name: streams of both names
+    /// exist, or another manager has the former name. See
     /// [`ProcessSetup::formerly`](crate::ProcessSetup::formerly).
     #[error(
         "process manager {process} cannot go on with the streams of {formerly}: streams of both \
          names are there, or a manager has that name"
     )]
     ProcessFormerly {
-        /// The name.
+        /// The present name.
         process: &'static str,
         /// The former name.
         formerly: String,
     },
-    /// The store could not be asked where a new process manager begins. Open again.
+    /// The store failed while a new process manager recorded its starting position. Open again.
     #[error("the beginning of process manager {process} could not be kept: {reason}")]
     ProcessBegin {
         /// The name.
         process: &'static str,
-        /// Why.
+        /// The error of the store.
         reason: String,
     },
-    /// Two projections have the same name, by which their checkpoints are kept. Rename one.
+    /// Two projections have the same name, which their checkpoints are stored by. Rename one.
     #[error("two projections are named {projection}")]
     ProjectionTwice {
         /// The name.
         projection: &'static str,
     },
-    /// A projection's name is not one. Correct it.
+    /// Invalid projection name. Correct it.
     #[error("projection {projection:?} cannot run: {error}")]
     ProjectionName {
         /// The name.
         projection: &'static str,
-        /// What is wrong with it.
+        /// The problem with the name.
         #[source]
         error: crate::InvalidProjectionName,
     },
-    /// A projection has a hand-written event whose name no store accepts. Correct it.
+    /// A projection has a hand-written event with an invalid name. Correct it.
     #[error(transparent)]
     Name(gesta_store::InvalidName),
 }

@@ -1,8 +1,8 @@
-//! Queries: questions to a read model, and waiting until it has seen enough to answer.
+//! Queries to read models, with read-your-writes waiting.
 //!
-//! Owns: [`Query`], [`Answer`], [`Ask`], [`Wait`]. Always holds: an answer that was asked for at a
-//! position contains the effect of every event up to it; nothing waits without a bound, and
-//! nobody polls. Not here: SQL, which is the application's.
+//! Owns: [`Query`], [`Answer`], [`Ask`], [`Wait`]. Invariants: an answer requested at a position
+//! reflects every event up to it; every wait is bounded, and none polls. Not here: SQL, which
+//! belongs to the application.
 
 use std::{
     error::Error,
@@ -19,10 +19,10 @@ use crate::{
     projection::{AnyReader, Handle, Progress},
 };
 
-/// How long a query or a wait takes at most for the read model to catch up, unless told otherwise.
+/// Default time that a query or a wait allows the read model to catch up.
 pub const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// A question to the read model of one projection. How it is answered is [`Answer`].
+/// A query to the read model of one projection, answered by an [`Answer`].
 ///
 /// ```
 /// use gesta::{Answer, Apply, ApplyError, Gesta, Projection, Query, QueryError, prelude::*};
@@ -96,13 +96,13 @@ pub const WAIT_MAX: Duration = Duration::from_secs(5);
 /// # }).expect("the door opens");
 /// ```
 pub trait Query: Send + Sync + 'static {
-    /// The projection whose read model has the answer.
+    /// The projection whose read model is queried.
     type Reads: Projection;
-    /// The answer.
+    /// The result of the query.
     type Answer: Send + 'static;
 }
 
-/// How a query is answered on a connection of one kind of database.
+/// The execution of a query on a connection of one kind of database.
 ///
 /// ```
 /// use gesta::{Answer, AskError, Gesta, Projection, Query, QueryError, WaitError, prelude::*};
@@ -141,17 +141,17 @@ pub trait Query: Send + Sync + 'static {
 /// # }).expect("a memory store opens");
 /// ```
 pub trait Answer<Conn>: Query {
-    /// Answers, by what the connection reads: all of it is of one moment.
+    /// Answers from the connection, whose reads all see one snapshot of the read model.
     ///
     /// # Errors
-    /// Whatever the database says, or the query has against its own terms.
+    /// A database error, or a failure of the query itself.
     fn answer(
         &self,
         connection: &mut Conn,
     ) -> impl Future<Output = Result<Self::Answer, QueryError>> + Send;
 }
 
-/// Why a query could not be answered on its connection.
+/// An error of answering a query.
 ///
 /// ```
 /// use gesta::QueryError;
@@ -161,16 +161,16 @@ pub trait Answer<Conn>: Query {
 /// ```
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    /// The database did not do it.
+    /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// The query says so, or a row is not what it is read as.
+    /// The query failed, or a row does not decode.
     #[error(transparent)]
     Failed(Box<dyn Error + Send + Sync>),
 }
 
 impl QueryError {
-    /// The query fails for this reason: a text or another error.
+    /// Creates a failure from a text or another error.
     pub fn because(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(reason.into())
     }
@@ -185,64 +185,63 @@ impl From<crate::ApplyError> for QueryError {
     }
 }
 
-/// Why a read model was not waited for to the end.
+/// An error of waiting for a read model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WaitError {
-    /// No such projection runs here: waiting would never end. Register it.
+    /// The projection does not run in this application. Register it.
     #[error("projection {projection} is not registered")]
     NotRegistered {
-        /// Its name.
+        /// Name of the projection.
         projection: &'static str,
     },
-    /// It stopped before an event that it cannot apply. Look at its dead letters.
+    /// The projection stopped at an event that it cannot apply. Inspect its dead letters.
     #[error("projection {projection} is halted at {reached}, {wanted} was waited for")]
     Halted {
-        /// Its name.
+        /// Name of the projection.
         projection: &'static str,
-        /// How far it is.
+        /// Position that it reached.
         reached: Position,
-        /// What was waited for.
+        /// Position waited for.
         wanted: Position,
     },
-    /// The application was closed, or the projection has ended: nothing becomes visible any more.
-    /// Open it again.
+    /// The application was closed, or the projection ended. Open it again.
     #[error("projection {projection} has stopped: the application was closed")]
     Closed {
-        /// Its name.
+        /// Name of the projection.
         projection: &'static str,
     },
-    /// Appended, not yet visible: the read model is behind for longer than was waited. Ask again.
+    /// The events are appended but not yet visible: the read model lags behind. Ask again.
     #[error("projection {projection} is at {reached}, {wanted} is not visible yet")]
     TimedOut {
-        /// Its name.
+        /// Name of the projection.
         projection: &'static str,
-        /// How far it is.
+        /// Position that it reached.
         reached: Position,
-        /// What was waited for.
+        /// Position waited for.
         wanted: Position,
     },
 }
 
-/// Why there is no answer.
+/// An error of a query.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// The read model does not have what was asked for.
+    /// The read model did not reach the requested position.
     #[error(transparent)]
     Wait(#[from] WaitError),
-    /// It could not be answered on the connection.
+    /// The query failed on the connection.
     #[error(transparent)]
     Query(#[from] QueryError),
-    /// The projection is registered with another kind of database than the query is answered on.
-    /// Implement [`Answer`] for that one.
+    /// The projection's database has another connection type than the query's [`Answer`]. Implement
+    /// [`Answer`] for that type.
     #[error("projection {projection} has no connections of the query's type")]
     OtherDatabase {
-        /// Its name.
+        /// Name of the projection.
         projection: &'static str,
     },
 }
 
 impl Gesta {
-    /// Asks a query, when the answer is awaited.
+    /// Runs a query when the returned value is awaited.
     pub fn ask<Q, Conn>(&self, query: Q) -> Ask<'_, Q, Conn>
     where
         Q: Answer<Conn>,
@@ -252,18 +251,18 @@ impl Gesta {
         Ask { gesta: self, query, at_least, within, connection: PhantomData }
     }
 
-    /// Waits until the read model of a projection has the effect of a command.
+    /// Waits until the read model of a projection reflects a command.
     pub fn wait_for<P: Projection>(&self, receipt: &Receipt) -> Wait<'_, P> {
         self.wait_for_position(receipt.position)
     }
 
-    /// Waits until the read model of a projection has the effect of everything up to a position.
+    /// Waits until the read model of a projection reflects every event up to a position.
     pub fn wait_for_position<P: Projection>(&self, position: Position) -> Wait<'_, P> {
         Wait { gesta: self, position, within: WAIT_MAX, projection: PhantomData }
     }
 }
 
-/// A query that is answered when it is awaited.
+/// A pending query, run when awaited.
 ///
 /// ```
 /// use std::time::Duration;
@@ -313,17 +312,17 @@ where
     Q: Answer<Conn>,
     Conn: Send + 'static,
 {
-    /// Answered from a read model that has the effect of this command.
+    /// Waits until the read model reflects this command.
     pub fn at_least(self, receipt: &Receipt) -> Self {
         self.at_least_position(receipt.position)
     }
 
-    /// Answered from a read model that has the effect of everything up to this position.
+    /// Waits until the read model reflects every event up to this position.
     pub fn at_least_position(self, position: Position) -> Self {
         Self { at_least: position, ..self }
     }
 
-    /// Waits no longer than this for the read model to catch up; [`WAIT_MAX`] unless told.
+    /// Limits the wait for the read model to catch up. Default: [`WAIT_MAX`].
     pub fn within(self, limit: Duration) -> Self {
         Self { within: limit, ..self }
     }
@@ -362,7 +361,7 @@ where
     }
 }
 
-/// A wait that happens when it is awaited.
+/// A pending wait, started when awaited.
 ///
 /// ```
 /// use gesta::{Gesta, Position, Projection, WaitError, prelude::*};
@@ -396,7 +395,7 @@ pub struct Wait<'g, P> {
 }
 
 impl<P: Projection> Wait<'_, P> {
-    /// Waits no longer than this; [`WAIT_MAX`] unless told.
+    /// Limits the wait. Default: [`WAIT_MAX`].
     pub fn within(self, limit: Duration) -> Self {
         Self { within: limit, ..self }
     }
@@ -413,7 +412,7 @@ impl<'g, P: Projection> IntoFuture for Wait<'g, P> {
     }
 }
 
-/// The database's word in an error, however the query has wrapped it.
+/// Finds the database error within an error that the query may have wrapped.
 fn database_error_in(error: &QueryError) -> Option<&DatabaseError> {
     let mut error: &(dyn Error + 'static) = match error {
         QueryError::Database(error) => return Some(error),
@@ -423,7 +422,8 @@ fn database_error_in(error: &QueryError) -> Option<&DatabaseError> {
         if let Some(found) = error.downcast_ref::<DatabaseError>() {
             return Some(found);
         }
-        // A transparent error gives its inner one's source, so that one is looked for as well.
+        // A transparent error returns the source of its inner error, so look for the inner one as
+        // well.
         match error.downcast_ref::<crate::ApplyError>() {
             Some(crate::ApplyError::Database(found)) => return Some(found),
             Some(_) | None => error = error.source()?,
@@ -431,7 +431,7 @@ fn database_error_in(error: &QueryError) -> Option<&DatabaseError> {
     }
 }
 
-/// Waits for one projection, woken by each step that it tells.
+/// A wait for one projection, woken on each progress update.
 struct Waiting<'g> {
     handle: &'g Handle,
     clock: &'g dyn Clock,
@@ -450,7 +450,7 @@ impl<'g> Waiting<'g> {
         if self.handle.is_stopped() {
             return Err(self.closed());
         }
-        // Most often it is there already, and the clock need not be asked.
+        // Fast path: usually the position is reached already, and no timer is needed.
         if let Some(outcome) = self.decided(&progress.borrow()) {
             return outcome;
         }
@@ -465,7 +465,7 @@ impl<'g> Waiting<'g> {
         }
     }
 
-    /// The outcome, if nothing more is to be waited for.
+    /// Returns the outcome, or `None` while waiting may still help.
     fn decided(&self, progress: &Progress) -> Option<Result<(), WaitError>> {
         progress.answering.as_ref()?;
         let (projection, reached, wanted) = (self.handle.name, progress.position, self.wanted);

@@ -1,9 +1,9 @@
-//! Reading what a boundary depends on.
+//! Reading the events of a boundary.
 //!
-//! Owns: one read of a [`BoundaryRead`], page by page, up to a moment. Always holds: what was seen
-//! is at least what existed when the read began, and its end is known exactly, so that an append
-//! can be made to depend on it; a stream whose beginning is hidden is never taken for one that
-//! begins there, unless all was hidden once and it began anew. Not here: what the events mean.
+//! Owns: the paged read of one [`BoundaryRead`], up to a moment. Invariants: a read covers at least
+//! the events that existed when it began, and its end is known exactly, so that an append can be
+//! conditional on it; a stream whose first events are hidden is an error, unless all its events
+//! were hidden once and it restarted. Not here: the meaning of the events.
 
 use gesta_store::{
     EventStore, Filter, Pages, Position, ReadAll, ReadStream, RecordedAt, RecordedEvent, Revision,
@@ -12,7 +12,7 @@ use gesta_store::{
 
 use crate::{BoundaryRead, EventMetadata, UndecodableEvent};
 
-/// Up to which moment something is loaded.
+/// The moment as of which a state is loaded.
 ///
 /// ```
 /// use gesta::{AsOf, Revision};
@@ -21,14 +21,14 @@ use crate::{BoundaryRead, EventMetadata, UndecodableEvent};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AsOf {
-    /// As it is.
+    /// The current state.
     #[default]
     Now,
     /// After the event at this revision of its stream.
     Revision(Revision),
-    /// After everything up to this position.
+    /// After every event up to this position.
     Position(Position),
-    /// After everything that was recorded up to this time.
+    /// After every event recorded up to this time.
     Time(RecordedAt),
 }
 
@@ -61,18 +61,18 @@ impl From<RecordedAt> for AsOf {
     }
 }
 
-/// How far a read came.
+/// The extent of a read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
-    /// The last event, if there was any.
+    /// The last event read, if any.
     pub(crate) last: Option<(Revision, Position)>,
-    /// The head of a stream that exists and shows nothing: all its events have expired.
+    /// The head of a live stream without visible events: all of them have expired.
     pub(crate) hidden: Option<Revision>,
-    /// Every event up to here that was meant was seen.
+    /// Every matching event up to this position was read.
     pub(crate) up_to: Position,
 }
 
-/// Why a read ended early.
+/// An error that ended a read.
 #[derive(Debug)]
 pub(crate) enum ReadFailure {
     Undecodable(UndecodableEvent),
@@ -80,12 +80,12 @@ pub(crate) enum ReadFailure {
     Store(StoreError),
 }
 
-/// A state that cannot be folded, since the first events of its stream are hidden or gone
-/// (truncated, past their maximal age or count) and no snapshot covers them.
+/// A stream whose first events are hidden or removed (truncated, past their maximum age or count)
+/// without a snapshot that covers them. Its state cannot be folded.
 ///
-/// A stream of which nothing was left, as after a deletion, begins anew with its next event and is
-/// not meant. Show the events again while they are not scavenged (set the stream's metadata), put
-/// back the snapshots, or delete the stream to begin anew.
+/// A stream without any visible event, as after a deletion, restarts with its next event and is not
+/// affected. Make the events visible again before they are scavenged (set the stream's metadata),
+/// restore the snapshots, or delete the stream to restart it.
 ///
 /// ```
 /// use gesta::{Revision, StreamName, TruncatedHistory};
@@ -103,15 +103,15 @@ pub(crate) enum ReadFailure {
 pub struct TruncatedHistory {
     /// The stream.
     pub stream: StreamName,
-    /// The first revision that is needed and not shown.
+    /// The first revision that is needed and hidden.
     pub missing: Revision,
-    /// The first revision that is shown after it.
+    /// The first visible revision after it.
     pub first: Revision,
 }
 
-/// Reads events in order and gives each to `each`, up to the first that comes after the moment.
+/// Reads events in order and passes each to `each`, up to the first one after the moment.
 ///
-/// Of a stream, only those after an event that was seen before, where there is one.
+/// For a stream, `after` is the last event already folded; reading starts after it.
 pub(crate) async fn read(
     store: &dyn EventStore,
     read: &BoundaryRead,
@@ -125,7 +125,7 @@ pub(crate) async fn read(
     }
     let known = store.describe_stream(&read.stream).await?;
     let (StreamState::Live, Some(head)) = (known.state, known.head) else { return Ok(seen) };
-    // Looked at again, since an event may have come before the head was told.
+    // Read again: an event may have been appended between the read and the lookup of the head.
     let again = read_once(store, read, as_of, after, &mut each).await?;
     let hidden = again.last.is_none().then_some(head);
     Ok(Seen { hidden, ..again })
@@ -142,7 +142,7 @@ async fn read_once(
     let mut last = after;
     'pages: while let Some(page) = pages.next().await {
         for event in &page? {
-            // Of the whole store, by tags, nobody knows what is missing.
+            // A query by tags spans streams, so a missing beginning cannot be detected.
             if read.tagged.is_none() && last == after {
                 check_beginning(store, event, after.map(|(revision, _)| revision)).await?;
             }
@@ -157,8 +157,8 @@ async fn read_once(
     Ok(Seen { last, hidden: None, up_to })
 }
 
-/// Refuses an event that is not the first of its stream, or of its stream's present life, or the
-/// next after what was folded before.
+/// Rejects an event that is neither the first of its stream or of the stream's restart, nor the
+/// next after the events folded before.
 pub(crate) async fn check_beginning(
     store: &dyn EventStore,
     event: &RecordedEvent,
@@ -172,11 +172,12 @@ pub(crate) async fn check_beginning(
     Err(ReadFailure::Truncated(TruncatedHistory { stream, missing, first }))
 }
 
-/// Whether the first event that a stream shows began it anew, after everything before was hidden.
+/// Returns whether the first visible event of a stream restarted it after everything before was
+/// hidden.
 ///
-/// The decision that appended it has seen that, and says so in the metadata. Of events that others
-/// wrote, the stream's metadata tell: a truncation up to here that came before the event found
-/// nothing but hidden events, so it was a deletion.
+/// The decision that appended the event recorded that in its metadata. For events of other writers,
+/// the history of the stream's metadata decides: a truncation up to this revision that precedes the
+/// event hid everything, so it was a deletion.
 pub(crate) async fn begins_anew(
     store: &dyn EventStore,
     first: &RecordedEvent,
@@ -184,7 +185,7 @@ pub(crate) async fn begins_anew(
     if first.revision == Revision::FIRST || EventMetadata::from_json(&first.metadata).begins_anew {
         return Ok(true);
     }
-    // A name without room for `$$` has no metadata.
+    // A stream name without room for `$$` has no metadata stream.
     let Ok(described) = first.stream.metadata_stream() else { return Ok(false) };
     let mut pages = store.read_stream(ReadStream::backwards(described));
     while let Some(page) = pages.next().await {
@@ -199,8 +200,10 @@ pub(crate) async fn begins_anew(
     Ok(false)
 }
 
-/// The head is asked for before the query: events after it may be seen, but are not relied upon.
-/// A stream needs none, for its own head says how far it was seen.
+/// Starts the pages of a read, and returns the head before a query.
+///
+/// The head is read before the query: later events may be read, but are not relied upon. A stream
+/// needs no head, since its own last event marks the extent.
 async fn begin(
     store: &dyn EventStore,
     read: &BoundaryRead,
@@ -212,7 +215,7 @@ async fn begin(
         return Ok((store.read_stream(from), Position::START));
     };
     let head = store.head().await?.position;
-    // As the append condition: about visible events only.
+    // Visible events only, like the append condition.
     let matching = ReadAll::forwards().filter(Filter::Query(query.clone()));
     let pages = store.read_all(matching.visibility(Visibility::Visible));
     Ok((pages, head))

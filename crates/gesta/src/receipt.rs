@@ -1,12 +1,13 @@
-//! Receipts: what an accepted command returns.
+//! Receipts: results of accepted commands.
 
 use gesta_store::{Appended, Position, Revision, StreamName};
 
 use crate::CommandId;
 
-/// What an accepted command returns: enough to read one's own write, and to repeat the command.
+/// The result of an accepted command: its position, for reading one's own write, and the new
+/// revisions.
 ///
-/// A repeated command gets the receipt of the first time.
+/// A repeated command returns the receipt of its first execution.
 ///
 /// ```
 /// use gesta::{CommandId, Position, Receipt, Revision, StreamName};
@@ -23,13 +24,13 @@ use crate::CommandId;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// The id of the command, also where the caller gave none.
+    /// Id of the command, generated if the caller gave none.
     pub command_id: CommandId,
-    /// The last event's position; of a command without events, the head that it was judged at.
+    /// Position of the last event; for a command without events, the head that it decided on.
     pub position: Position,
-    /// The new head of each stream that got events.
+    /// New head of each stream that received events.
     pub revisions: Vec<(StreamName, Revision)>,
-    /// The heads at which a command without events was judged; empty for one with events.
+    /// Heads that a command without events decided on; empty for a command with events.
     pub judged_at: Vec<(StreamName, Revision)>,
 }
 
@@ -47,13 +48,14 @@ impl Receipt {
         Self { command_id, position, revisions: Vec::new(), judged_at }
     }
 
-    /// The new head of a stream, if it got events.
+    /// Returns the new head of a stream, or `None` if it received no events.
     #[must_use]
     pub fn revision_of(&self, stream: &StreamName) -> Option<Revision> {
         self.revisions.iter().find(|(name, _)| name == stream).map(|(_, revision)| *revision)
     }
 
-    /// The head of a stream that the command left or, without events, was judged at.
+    /// Returns the head of a stream after the command or, without events, the one that it decided
+    /// on.
     #[must_use]
     pub fn head_of(&self, stream: &StreamName) -> Option<Revision> {
         let mut heads = self.revisions.iter().chain(&self.judged_at);

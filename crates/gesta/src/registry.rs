@@ -1,7 +1,7 @@
 //! The registry: every event that a program knows, by name and version.
 //!
-//! Owns: which names and versions there are, and that no two types share a name. Not here: reading
-//! events of one set (the set itself does), the lock file (the test kit).
+//! Owns: the names and versions, and the check that no two types share a name. Not here: decoding
+//! events of one set (the set itself), the lock file (the test kit).
 
 use std::{any::TypeId, collections::BTreeMap};
 
@@ -42,91 +42,91 @@ pub struct Registry {
     twice: Option<NameTwice>,
 }
 
-/// What is known of one event type.
+/// One event type.
 #[derive(Debug)]
 struct RegisteredEvent {
     type_id: TypeId,
     type_name: &'static str,
     shapes: Vec<EventShape>,
-    /// Made when they are asked for, since each type is looked at as a whole.
+    /// Functions, since tracing a whole type takes time.
     versions: Vec<fn() -> Vec<EventVersion>>,
     examples: Vec<Value>,
     read: Read,
-    /// Whether sets only read it, as events of their own.
+    /// Whether sets only read it, through a replacement.
     is_replaced: bool,
-    /// An older type of the name, which sets read as events of their own, and its version.
+    /// An older type of the same name that sets read through a replacement, with its version.
     replaced: Option<(u16, Read)>,
 }
 
-/// Reads stored bytes of a version and gives what would be written today.
+/// Decodes stored data of a version and encodes the result in the current version.
 type Read = fn(u16, &[u8]) -> Result<Value, ReadError>;
 
-/// Why stored bytes of an event type cannot be read, or not be written again.
+/// An error of decoding stored data or encoding it again.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// They cannot be read.
+    /// The data does not decode.
     #[error("cannot be read")]
     Decode(#[from] DecodeError),
-    /// They can, but not be written again.
+    /// The data decodes, but the result does not encode.
     #[error("cannot be written again")]
     Encode(#[from] EncodeError),
 }
 
-/// Two types claim one name, so it depends on the reader what the stored bytes mean. Use one type,
-/// rename one while nothing is stored, or let the sets that read them say which categories they
-/// mean: `#[events(categories("order"))]`.
+/// Two types have the same event name, so the meaning of stored data depends on the reader.
+///
+/// Use one type, rename one while nothing is stored, or restrict the sets that read them to
+/// categories: `#[events(categories("order"))]`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "event type {name} is both {first} and {second}; rename one, or declare which categories the \
      sets that read it mean, as in #[events(categories(\"order\"))]"
 )]
 pub struct NameTwice {
-    /// The name.
+    /// The event name.
     pub name: &'static str,
-    /// The type that had it first.
+    /// The type registered first.
     pub first: &'static str,
-    /// The other type.
+    /// The type registered second.
     pub second: &'static str,
 }
 
 impl Registry {
-    /// A registry that knows nothing yet.
+    /// Creates an empty registry.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The events of a set.
+    /// Creates a registry with the events of a set.
     #[must_use]
     pub fn of<S: EventSet>() -> Self {
         Self::new().and::<S>()
     }
 
-    /// Also the events of another set. An event may be in several.
+    /// Adds the events of another set. An event may be in several.
     #[must_use]
     pub fn and<S: EventSet>(mut self) -> Self {
         S::register(&mut self);
         self
     }
 
-    /// Also what the instances of a process manager store: the events that they take, their timers
-    /// and their commands.
+    /// Adds the stored types of a process manager's instances: inputs, timers and commands.
     #[must_use]
     pub fn process<P: ProcessManager>(mut self) -> Self {
         self.processes.insert(P::NAME, ProcessShapes::of::<P>);
         self
     }
 
-    /// The process managers, by name, with what their instances store.
+    /// Returns the process managers by name, with their stored types.
     pub(crate) fn processes(&self) -> BTreeMap<&'static str, ProcessShapes> {
         self.processes.iter().map(|(name, shapes)| (*name, shapes())).collect()
     }
 
-    /// With an example of an event: the lock file keeps its stored form, so that a change anywhere
-    /// in the type, however deep, is found.
+    /// Adds an example of an event. The lock file keeps its stored form, so that a change at any
+    /// depth of the type is detected.
     ///
     /// # Errors
-    /// [`EncodeError`] when the event has no JSON form.
+    /// [`EncodeError`] if the event has no JSON form.
     pub fn example<E: Event>(mut self, event: &E) -> Result<Self, EncodeError> {
         let value = to_value(event)?;
         self.add::<E>();
@@ -136,7 +136,7 @@ impl Registry {
         Ok(self)
     }
 
-    /// Adds one event; the first type of a name stays, and [`check`](Self::check) tells.
+    /// Adds one event. If the name is taken, the first type stays and [`check`](Self::check) fails.
     pub fn add<E: Event>(&mut self) {
         let known = self.events.entry(E::NAME).or_insert_with(RegisteredEvent::of::<E>);
         if known.type_id == TypeId::of::<E>() || self.twice.is_some() {
@@ -146,7 +146,7 @@ impl Registry {
         self.twice = Some(NameTwice { name: E::NAME, first: known.type_name, second });
     }
 
-    /// Adds an event that a set reads as others: it is stored, and not written any more.
+    /// Adds an event that a set reads through a replacement: stored, but no longer written.
     pub fn add_replaced<E: Event>(&mut self) {
         let known = self
             .events
@@ -156,32 +156,32 @@ impl Registry {
         if known.type_id == TypeId::of::<E>() || E::VERSION >= first {
             return;
         }
-        // A member of the set has the name now: the old versions come before its own.
+        // A member of the set has the same name: the older versions precede its own.
         known.shapes.splice(0..0, E::shapes());
         known.versions.insert(0, E::versions);
         known.replaced = Some((E::VERSION, read::<E>));
     }
 
-    /// Whether each name has one meaning.
+    /// Checks that each name has one type.
     ///
     /// # Errors
-    /// [`NameTwice`] with the first name that has two.
+    /// [`DuplicateEventName`] for the first name with two types.
     pub fn check(&self) -> Result<(), NameTwice> {
         self.twice.clone().map_or(Ok(()), Err)
     }
 
-    /// The names, sorted.
+    /// Returns the names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.events.keys().copied()
     }
 
-    /// Every version of an event that can be read, oldest first; none of an unknown event.
+    /// Returns every version of an event that decodes, oldest first; empty for an unknown event.
     #[must_use]
     pub fn versions(&self, name: &str) -> &[EventShape] {
         self.events.get(name).map_or(&[], |known| &known.shapes)
     }
 
-    /// The versions of an event with the whole shapes of their types, oldest first.
+    /// Returns the versions of an event with the full shapes of their types, oldest first.
     #[must_use]
     pub fn type_shapes(&self, name: &str) -> Vec<EventVersion> {
         let known = self.events.get(name);
@@ -190,22 +190,22 @@ impl Registry {
         })
     }
 
-    /// The names with the types that are written under them.
+    /// Returns the names with the types written under them.
     pub(crate) fn meanings(&self) -> impl Iterator<Item = (&'static str, TypeId, &'static str)> {
         let written = self.events.iter().filter(|(_, known)| !known.is_replaced);
         written.map(|(name, known)| (*name, known.type_id, known.type_name))
     }
 
-    /// The stored form of the examples of an event, in the version that is written today.
+    /// Returns the stored form of an event's examples, in the current version.
     #[must_use]
     pub fn examples(&self, name: &str) -> &[Value] {
         self.events.get(name).map_or(&[], |known| &known.examples)
     }
 
-    /// Reads stored bytes and gives what the event would be written as today.
+    /// Decodes stored data and encodes the result in the current version.
     ///
     /// # Errors
-    /// [`ReadError`] when the name or version is unknown, or the bytes are not of it.
+    /// [`ReadError`] if the name or version is unknown, or the data does not decode.
     pub fn read(&self, name: &str, version: u16, data: &[u8]) -> Result<Value, ReadError> {
         match self.events.get(name) {
             Some(known) => match known.replaced {
@@ -232,7 +232,8 @@ impl RegisteredEvent {
     }
 }
 
-/// What an event would be written as today; a list where it is not one event.
+/// Decodes stored data and encodes the result in the current version; a list unless exactly one
+/// event results.
 fn read<E: Event>(version: u16, data: &[u8]) -> Result<Value, ReadError> {
     let mut written = Vec::new();
     E::upcast_each(version, data, &mut |event| written.push(to_value(&event)))?;

@@ -1,12 +1,11 @@
 //! Rejections: the business says no.
 //!
-//! Owns: [`Rejection`], and [`AnyRejection`], one whose type is forgotten on its way through the
-//! pipeline. Not here: what else can keep a command from being executed
-//! ([`ExecuteError`](crate::ExecuteError)).
+//! Owns: [`Rejection`], and [`AnyRejection`], a type-erased rejection on its way through the
+//! pipeline. Not here: other errors of a command ([`ExecuteError`](crate::ExecuteError)).
 
 use std::{convert::Infallible, error::Error};
 
-/// A refusal by the rules of the business, with a code that clients may rely on. Derive it.
+/// A refusal by the rules of the business, with a code that clients may rely on. Usually derived.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -25,18 +24,18 @@ use std::{convert::Infallible, error::Error};
 /// assert_eq!(NotShipped::Cancelled.code(), "cancelled");
 /// ```
 pub trait Rejection: Error + Send + Sync + 'static {
-    /// What kind of refusal it is, stable for ever.
+    /// Returns the machine-readable code of the refusal. Must never change.
     fn code(&self) -> &'static str;
 }
 
-/// For commands that are never rejected.
+/// The rejection of commands that are never rejected.
 impl Rejection for Infallible {
     fn code(&self) -> &'static str {
         match *self {}
     }
 }
 
-/// A rejection of some command: what layers of the pipeline see.
+/// A type-erased rejection, as layers of the pipeline see it.
 ///
 /// ```
 /// use gesta::{AnyRejection, Rejection as _, prelude::*};
@@ -57,21 +56,21 @@ pub struct AnyRejection {
 }
 
 impl AnyRejection {
-    /// Forgets the type.
+    /// Erases the type.
     pub fn new(rejection: impl Rejection) -> Self {
         Self { code: rejection.code(), error: Box::new(rejection) }
     }
 
-    /// The rejection, if it is of this type.
+    /// Returns the rejection if it has this type.
     #[must_use]
     pub fn downcast_ref<R: Rejection>(&self) -> Option<&R> {
         self.error.downcast_ref()
     }
 
-    /// Remembers the type.
+    /// Restores the type.
     ///
     /// # Errors
-    /// The rejection itself, when it is of another type.
+    /// The rejection itself if it has another type.
     pub fn downcast<R: Rejection>(self) -> Result<R, Self> {
         let code = self.code;
         self.error.downcast().map(|rejection| *rejection).map_err(|error| Self { code, error })

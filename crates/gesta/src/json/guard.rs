@@ -1,7 +1,8 @@
-//! A serializer in front of another one that refuses what could not be read back.
+//! A serializer wrapper that rejects values which would not decode again.
 //!
-//! Always holds: every number and every nesting passes it, however deep, since nested values are
-//! wrapped. Which fault it was is told beside the error, whose type belongs to the other one.
+//! Invariant: every number and every nesting at any depth passes it, since nested values are
+//! wrapped. The fault is returned in a cell next to the error, because the error's type belongs to
+//! the inner serializer.
 
 use std::cell::Cell;
 
@@ -12,71 +13,71 @@ use serde::ser::{
 
 use super::DEPTH_MAX;
 
-/// What was refused.
+/// The reason of a rejection.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
     NotFinite(f64),
     TooDeep,
 }
 
-/// A serializer that passes on what can be read back.
+/// A serializer that passes on valid values.
 pub(super) struct Guard<'f, S> {
     inner: S,
-    place: Place<'f>,
+    context: Context<'f>,
 }
 
-/// How deep a value is nested, and where to tell a fault.
+/// Nesting depth of a value, and the cell that receives a fault.
 #[derive(Clone, Copy)]
-struct Place<'f> {
+struct Context<'f> {
     depth: u8,
     fault: &'f Cell<Option<Fault>>,
 }
 
-/// A nested value, which is guarded as well.
+/// A nested value, guarded as well.
 struct Nested<'f, 'v, T: ?Sized> {
     value: &'v T,
-    place: Place<'f>,
+    context: Context<'f>,
 }
 
-/// An array or object that is being written.
+/// An array or object being serialized.
 pub(super) struct Compound<'f, S> {
     inner: S,
-    place: Place<'f>,
+    context: Context<'f>,
 }
 
 impl<'f, S: Serializer> Guard<'f, S> {
     pub(super) fn new(inner: S, fault: &'f Cell<Option<Fault>>) -> Self {
-        Self { inner, place: Place { depth: 0, fault } }
+        Self { inner, context: Context { depth: 0, fault } }
     }
 
     fn finite(&self, value: f64) -> Result<(), S::Error> {
         if value.is_finite() {
             return Ok(());
         }
-        self.place.fault.set(Some(Fault::NotFinite(value)));
+        self.context.fault.set(Some(Fault::NotFinite(value)));
         Err(S::Error::custom("a number that is not finite"))
     }
 
-    /// The place inside of so many more levels.
-    fn inside(&self, levels: u8) -> Result<Place<'f>, S::Error> {
-        let depth = self.place.depth + levels;
+    /// Returns the context at `levels` levels deeper.
+    fn inside(&self, levels: u8) -> Result<Context<'f>, S::Error> {
+        let depth = self.context.depth + levels;
         if depth <= DEPTH_MAX {
-            return Ok(Place { depth, ..self.place });
+            return Ok(Context { depth, ..self.context });
         }
-        self.place.fault.set(Some(Fault::TooDeep));
+        self.context.fault.set(Some(Fault::TooDeep));
         Err(S::Error::custom("a value that is nested too deep"))
     }
 }
 
-impl<'f> Place<'f> {
+impl<'f> Context<'f> {
     fn nested<T: ?Sized>(self, value: &T) -> Nested<'f, '_, T> {
-        Nested { value, place: self }
+        Nested { value, context: self }
     }
 }
 
 impl<T: Serialize + ?Sized> Serialize for Nested<'_, '_, T> {
     fn serialize<S: Serializer>(&self, inner: S) -> Result<S::Ok, S::Error> {
-        self.value.serialize(Guard { inner, place: self.place })
+        self.value.serialize(Guard { inner, context: self.context })
     }
 }
 
@@ -136,7 +137,7 @@ impl<'f, S: Serializer> Serializer for Guard<'f, S> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        self.inner.serialize_some(&self.place.nested(value))
+        self.inner.serialize_some(&self.context.nested(value))
     }
 
     fn serialize_unit_variant(
@@ -153,7 +154,7 @@ impl<'f, S: Serializer> Serializer for Guard<'f, S> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        self.inner.serialize_newtype_struct(name, &self.place.nested(value))
+        self.inner.serialize_newtype_struct(name, &self.context.nested(value))
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -163,18 +164,18 @@ impl<'f, S: Serializer> Serializer for Guard<'f, S> {
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let place = self.inside(1)?;
-        self.inner.serialize_newtype_variant(name, index, variant, &place.nested(value))
+        let context = self.inside(1)?;
+        self.inner.serialize_newtype_variant(name, index, variant, &context.nested(value))
     }
 
     fn serialize_seq(self, length: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
-        let place = self.inside(1)?;
-        Ok(Compound { inner: self.inner.serialize_seq(length)?, place })
+        let context = self.inside(1)?;
+        Ok(Compound { inner: self.inner.serialize_seq(length)?, context })
     }
 
     fn serialize_tuple(self, length: usize) -> Result<Self::SerializeTuple, S::Error> {
-        let place = self.inside(1)?;
-        Ok(Compound { inner: self.inner.serialize_tuple(length)?, place })
+        let context = self.inside(1)?;
+        Ok(Compound { inner: self.inner.serialize_tuple(length)?, context })
     }
 
     fn serialize_tuple_struct(
@@ -182,8 +183,8 @@ impl<'f, S: Serializer> Serializer for Guard<'f, S> {
         name: &'static str,
         length: usize,
     ) -> Result<Self::SerializeTupleStruct, S::Error> {
-        let place = self.inside(1)?;
-        Ok(Compound { inner: self.inner.serialize_tuple_struct(name, length)?, place })
+        let context = self.inside(1)?;
+        Ok(Compound { inner: self.inner.serialize_tuple_struct(name, length)?, context })
     }
 
     fn serialize_tuple_variant(
@@ -193,14 +194,14 @@ impl<'f, S: Serializer> Serializer for Guard<'f, S> {
         variant: &'static str,
         length: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
-        let place = self.inside(2)?;
+        let context = self.inside(2)?;
         let inner = self.inner.serialize_tuple_variant(name, index, variant, length)?;
-        Ok(Compound { inner, place })
+        Ok(Compound { inner, context })
     }
 
     fn serialize_map(self, length: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
-        let place = self.inside(1)?;
-        Ok(Compound { inner: self.inner.serialize_map(length)?, place })
+        let context = self.inside(1)?;
+        Ok(Compound { inner: self.inner.serialize_map(length)?, context })
     }
 
     fn serialize_struct(
@@ -208,8 +209,8 @@ impl<'f, S: Serializer> Serializer for Guard<'f, S> {
         name: &'static str,
         length: usize,
     ) -> Result<Self::SerializeStruct, S::Error> {
-        let place = self.inside(1)?;
-        Ok(Compound { inner: self.inner.serialize_struct(name, length)?, place })
+        let context = self.inside(1)?;
+        Ok(Compound { inner: self.inner.serialize_struct(name, length)?, context })
     }
 
     fn serialize_struct_variant(
@@ -219,9 +220,9 @@ impl<'f, S: Serializer> Serializer for Guard<'f, S> {
         variant: &'static str,
         length: usize,
     ) -> Result<Self::SerializeStructVariant, S::Error> {
-        let place = self.inside(2)?;
+        let context = self.inside(2)?;
         let inner = self.inner.serialize_struct_variant(name, index, variant, length)?;
-        Ok(Compound { inner, place })
+        Ok(Compound { inner, context })
     }
 
     fn is_human_readable(&self) -> bool {
@@ -236,7 +237,7 @@ macro_rules! elements {
             type Error = S::Error;
 
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-                self.inner.$method(&self.place.nested(value))
+                self.inner.$method(&self.context.nested(value))
             }
 
             fn end(self) -> Result<S::Ok, S::Error> {
@@ -264,7 +265,7 @@ macro_rules! fields {
                 key: &'static str,
                 value: &T,
             ) -> Result<(), S::Error> {
-                self.inner.serialize_field(key, &self.place.nested(value))
+                self.inner.serialize_field(key, &self.context.nested(value))
             }
 
             fn skip_field(&mut self, key: &'static str) -> Result<(), S::Error> {
@@ -285,11 +286,11 @@ impl<S: SerializeMap> SerializeMap for Compound<'_, S> {
     type Error = S::Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), S::Error> {
-        self.inner.serialize_key(&self.place.nested(key))
+        self.inner.serialize_key(&self.context.nested(key))
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-        self.inner.serialize_value(&self.place.nested(value))
+        self.inner.serialize_value(&self.context.nested(value))
     }
 
     fn end(self) -> Result<S::Ok, S::Error> {
