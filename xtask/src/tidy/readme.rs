@@ -1,21 +1,45 @@
-//! The example in the README equals the one that is compiled and run as a test.
+//! The examples of the README and of the guide to it equal those that are compiled and run.
+//!
+//! In the compiled file `// README BEGIN` to `// README END` encloses the README's example, and
+//! `// GUIDE BEGIN` to `// GUIDE END` the guide's, of which the README's is a part.
 
 use crate::{tidy::Finding, workspace::Workspace};
 
-const README: &str = "README.md";
 const COMPILED: &str = "crates/gesta/tests/suite/readme.rs";
 
+/// A page with an example.
+struct Page {
+    path: &'static str,
+    /// The word in the markers of the compiled file.
+    marker: &'static str,
+    lines_max: usize,
+}
+
+const README: Page = Page { path: "README.md", marker: "README", lines_max: 40 };
+const GUIDE: Page = Page { path: "docs/guide/orders.md", marker: "GUIDE", lines_max: 250 };
+
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
-    let Some(compiled) = between(workspace, COMPILED, "// README BEGIN\n", "// README END") else {
-        return vec![Finding::new(COMPILED, "has no example between README BEGIN and README END")];
+    [README, GUIDE].iter().filter_map(|page| check_page(workspace, page)).collect()
+}
+
+fn check_page(workspace: &Workspace, page: &Page) -> Option<Finding> {
+    let marker = page.marker;
+    let (begin, end) = (format!("// {marker} BEGIN\n"), format!("// {marker} END"));
+    let Some(compiled) = between(workspace, COMPILED, &begin, &end) else {
+        let what = format!("has no example between {marker} BEGIN and {marker} END");
+        return Some(Finding::new(COMPILED, what));
     };
     let shown =
-        between(workspace, README, "<!-- example:begin -->\n```rust\n", "```\n<!-- example:end");
-    match shown {
-        Some(shown) if shown.trim() == compiled.trim() => Vec::new(),
-        Some(_) => vec![Finding::new(README, format!("its example is not the one in {COMPILED}"))],
-        None => vec![Finding::new(README, "has no example between its markers")],
+        between(workspace, page.path, "<!-- example:begin -->\n```rust\n", "```\n<!-- example:end");
+    let Some(shown) = shown else {
+        return Some(Finding::new(page.path, "has no example between its markers"));
+    };
+    if shown.trim() != without_markers(compiled).trim() {
+        return Some(Finding::new(page.path, format!("its example is not the one in {COMPILED}")));
     }
+    let (lines, max) = (shown.trim().lines().count(), page.lines_max);
+    let what = || format!("its example has {lines} lines; at most {max} are allowed");
+    (lines > max).then(|| Finding::new(page.path, what()))
 }
 
 fn between<'a>(workspace: &'a Workspace, path: &str, begin: &str, end: &str) -> Option<&'a str> {
@@ -24,24 +48,45 @@ fn between<'a>(workspace: &'a Workspace, path: &str, begin: &str, end: &str) -> 
     rest.split_once(end).map(|(inside, _)| inside)
 }
 
+/// Removes the markers of an example inside another one.
+fn without_markers(compiled: &str) -> String {
+    let is_marker = |line: &str| line == "// README BEGIN" || line == "// README END";
+    compiled.lines().filter(|line| !is_marker(line)).map(|line| format!("{line}\n")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn findings(shown: &str, compiled: &str) -> usize {
-        let readme = format!("<!-- example:begin -->\n```rust\n{shown}```\n<!-- example:end -->\n");
-        let test = format!("//! Test.\n// README BEGIN\n{compiled}// README END\n");
-        check(&Workspace::of(&[(README, readme.as_str()), (COMPILED, test.as_str())])).len()
+    fn page(example: &str) -> String {
+        format!("<!-- example:begin -->\n```rust\n{example}```\n<!-- example:end -->\n")
+    }
+
+    fn findings(readme: &str, guide: &str, compiled: &str) -> usize {
+        let (readme, guide) = (page(readme), page(guide));
+        let test = format!("//! Test.\n// GUIDE BEGIN\n{compiled}// GUIDE END\n");
+        let texts = [(README.path, readme.as_str()), (GUIDE.path, &guide), (COMPILED, &test)];
+        check(&Workspace::of(&texts)).len()
     }
 
     #[test]
     fn an_example_that_is_not_the_compiled_one_is_found() {
-        assert_eq!(findings("fn main() {}\n", "fn main() {}\n"), 0);
-        assert_eq!(findings("fn main() {}\n", "fn other() {}\n"), 1);
+        let compiled = "struct A;\n// README BEGIN\nfn main() {}\n// README END\n";
+        let whole = "struct A;\nfn main() {}\n";
+        assert_eq!(findings("fn main() {}\n", whole, compiled), 0);
+        assert_eq!(findings("fn other() {}\n", whole, compiled), 1);
+        assert_eq!(findings("fn main() {}\n", "fn main() {}\n", compiled), 1);
+    }
+
+    #[test]
+    fn a_long_example_in_the_readme_is_found() {
+        let long = "struct A;\n".repeat(README.lines_max + 1);
+        let compiled = format!("// README BEGIN\n{long}// README END\n");
+        assert_eq!(findings(&long, &long, &compiled), 1);
     }
 
     #[test]
     fn a_missing_example_is_found() {
-        assert_eq!(check(&Workspace::of(&[(README, "# Readme\n")])).len(), 1);
+        assert_eq!(check(&Workspace::of(&[(README.path, "# Readme\n")])).len(), 2);
     }
 }

@@ -1,5 +1,6 @@
-//! The example of the README, compiled and run.
+//! The examples of the README and of `docs/guide/orders.md`, compiled and run.
 
+// GUIDE BEGIN
 use gesta::{Gesta, prelude::*, sqlite, testing::given};
 
 type CustomerId = u64;
@@ -28,7 +29,6 @@ struct OrderPlacedV1 {
 #[rejection(code = "not-paid")]
 struct NotPaid;
 
-// README BEGIN
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "order-placed", version = 2, from = OrderPlacedV1)]
 struct OrderPlaced {
@@ -62,6 +62,15 @@ enum OrderEvent {
     Shipped(OrderShipped),
 }
 
+fn status_after(event: &OrderEvent) -> Status {
+    match event {
+        OrderEvent::Placed(_) => Status::Placed,
+        OrderEvent::Paid(_) => Status::Paid,
+        OrderEvent::Shipped(_) => Status::Shipped,
+    }
+}
+
+// README BEGIN
 #[derive(Default)]
 struct Order {
     status: Status,
@@ -77,16 +86,8 @@ impl Aggregate for Order {
     }
 }
 
-fn status_after(event: &OrderEvent) -> Status {
-    match event {
-        OrderEvent::Placed(_) => Status::Placed,
-        OrderEvent::Paid(_) => Status::Paid,
-        OrderEvent::Shipped(_) => Status::Shipped,
-    }
-}
-
 #[derive(Command, Serialize, Deserialize)]
-#[command(name = "ship-order", on = Order)] // must exist; `new` for a command that creates
+#[command(name = "ship-order", on = Order)] // the order must exist
 struct ShipOrder {
     #[command(id)]
     order: OrderId,
@@ -103,6 +104,12 @@ impl Decide for ShipOrder {
         }
     }
 }
+
+#[test]
+fn an_unpaid_order_does_not_ship() {
+    given::<Order>([placed()]).when(ship()).then_rejected(NotPaid);
+}
+// README END
 
 struct OrderStatuses;
 
@@ -139,11 +146,6 @@ impl Answer<sqlite::Reader> for FindStatus {
     }
 }
 
-#[test]
-fn an_unpaid_order_does_not_ship() {
-    given::<Order>([placed()]).when(ship()).then_rejected(NotPaid);
-}
-
 async fn ship_it(
     url: &str,
     read_models: &sqlite::Sqlite,
@@ -155,7 +157,19 @@ async fn ship_it(
     gesta.close().await;
     Ok(())
 }
-// README END
+
+fn placed() -> OrderEvent {
+    OrderPlaced { customer: 7, lines: vec!["tea".to_owned()] }.into()
+}
+
+fn paid() -> OrderEvent {
+    OrderPaid { payment: 1 }.into()
+}
+
+fn ship() -> ShipOrder {
+    ShipOrder { order: 42, tracking: "by air".to_owned() }
+}
+// GUIDE END
 
 #[test]
 fn a_paid_order_ships() {
@@ -174,18 +188,6 @@ async fn the_example_ships_an_order_once_however_often_it_runs() {
     drop(gesta);
     ship_it(&url, &read_models).await.unwrap();
     ship_it(&url, &read_models).await.unwrap();
-}
-
-fn placed() -> OrderEvent {
-    OrderPlaced { customer: 7, lines: vec!["tea".to_owned()] }.into()
-}
-
-fn paid() -> OrderEvent {
-    OrderPaid { payment: 1 }.into()
-}
-
-fn ship() -> ShipOrder {
-    ShipOrder { order: 42, tracking: "by air".to_owned() }
 }
 
 #[derive(Command, Serialize, Deserialize)]
