@@ -1,32 +1,30 @@
-//! The account: what is in it, and when the shop says no.
+//! The account aggregate: currency, balance and rejections.
 
 use gesta::prelude::*;
 
 use super::{AccountEvent, Currency};
 use crate::{id::AccountId, money::Money};
 
-/// One account.
+/// State of one account: its currency and balance.
 #[derive(Debug, Default)]
 pub struct Account {
-    /// None before it was opened.
+    /// `None` until the account is opened.
     pub(super) currency: Option<Currency>,
     pub(super) balance: Money,
 }
 
 impl Account {
-    /// The greatest balance: what keeps every sum of amounts exact.
+    /// Maximum balance. Sums of balances up to this limit are exact.
     pub const BALANCE_MAX: Money = Money::whole(1_000_000_000_000_000);
 
-    /// Whether that much can be taken out.
-    pub(super) fn can_spare(&self, amount: Money) -> Result<(), AccountRejection> {
+    pub(super) fn check_funds(&self, amount: Money) -> Result<(), AccountRejection> {
         if amount > self.balance {
             return Err(AccountRejection::InsufficientFunds { amount, balance: self.balance });
         }
         Ok(())
     }
 
-    /// Whether that much can be put in.
-    pub(super) fn has_room(&self, amount: Money) -> Result<(), AccountRejection> {
+    pub(super) fn check_balance_limit(&self, amount: Money) -> Result<(), AccountRejection> {
         if self.balance + amount > Self::BALANCE_MAX {
             return Err(AccountRejection::BalanceTooGreat);
         }
@@ -50,36 +48,36 @@ impl Aggregate for Account {
     }
 }
 
-/// Why money stays where it is.
+/// Business reasons to refuse a command on accounts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Rejection)]
 pub enum AccountRejection {
-    /// There is less in it.
-    #[error("{amount} is wanted, {balance} is there")]
+    /// The balance is lower than the amount.
+    #[error("the account holds {balance}, less than the requested {amount}")]
     #[rejection(code = "insufficient-funds")]
     InsufficientFunds {
-        /// What was wanted.
+        /// Requested amount.
         amount: Money,
-        /// What is there.
+        /// Current balance.
         balance: Money,
     },
-    /// There is as much in it as an account can hold.
-    #[error("an account holds at most {}", Account::BALANCE_MAX)]
+    /// The balance would exceed [`Account::BALANCE_MAX`].
+    #[error("the balance would exceed the maximum of {}", Account::BALANCE_MAX)]
     #[rejection(code = "balance-too-great")]
     BalanceTooGreat,
-    /// The account that the money should go to was never opened.
-    #[error("there is no account {account}")]
+    /// One of the two accounts was never opened.
+    #[error("account {account} does not exist")]
     #[rejection(code = "unknown-account")]
     UnknownAccount {
-        /// Which one.
+        /// Id of the missing account.
         account: AccountId,
     },
-    /// The two accounts are in different currencies.
-    #[error("{from} cannot be paid into an account in {to}")]
+    /// The two accounts have different currencies.
+    #[error("cannot transfer {from} to an account in {to}")]
     #[rejection(code = "currencies-differ")]
     CurrenciesDiffer {
-        /// The one that the money is in.
+        /// Currency of the paying account.
         from: Currency,
-        /// The one that it should go into.
+        /// Currency of the receiving account.
         to: Currency,
     },
 }

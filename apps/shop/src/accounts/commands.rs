@@ -1,4 +1,4 @@
-//! What can be asked for about accounts, and how it is decided.
+//! Commands on accounts and their decisions.
 
 use std::convert::Infallible;
 
@@ -16,12 +16,12 @@ use crate::{checks, id::AccountId, money::Money};
 #[command(name = "open-account", on = Account, new)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenAccount {
-    /// Under which id.
+    /// Id of the new account.
     #[command(id)]
     pub account_id: AccountId,
-    /// In which currency.
+    /// Currency of the account.
     pub currency: Currency,
-    /// When.
+    /// Business time of the change.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
@@ -35,22 +35,22 @@ impl Decide for OpenAccount {
     }
 }
 
-/// Puts money in from outside.
+/// Deposits money that comes from outside the shop.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "deposit-money", on = Account, validate = DepositMoney::check)]
 #[serde(rename_all = "camelCase")]
 pub struct DepositMoney {
-    /// Into which account.
+    /// Id of the account.
     #[command(id)]
     pub account_id: AccountId,
-    /// How much.
+    /// Amount in the account's currency.
     pub amount: Money,
-    /// What it is for.
+    /// Purpose of the payment, as free text.
     pub reference: String,
-    /// Where from.
+    /// Payer outside the shop, as free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// When.
+    /// Business time of the change.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
@@ -66,7 +66,7 @@ impl Decide for DepositMoney {
     type Rejection = AccountRejection;
 
     fn decide(&self, account: &Account) -> Decision<Self> {
-        account.has_room(self.amount)?;
+        account.check_balance_limit(self.amount)?;
         Ok(MoneyDeposited {
             account_id: self.account_id.clone(),
             amount: self.amount,
@@ -78,22 +78,22 @@ impl Decide for DepositMoney {
     }
 }
 
-/// Takes money outside.
+/// Withdraws money to the outside.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "withdraw-money", on = Account, validate = WithdrawMoney::check)]
 #[serde(rename_all = "camelCase")]
 pub struct WithdrawMoney {
-    /// Out of which account.
+    /// Id of the account.
     #[command(id)]
     pub account_id: AccountId,
-    /// How much.
+    /// Amount in the account's currency.
     pub amount: Money,
-    /// What it is for.
+    /// Purpose of the payment, as free text.
     pub reference: String,
-    /// Where to.
+    /// Recipient outside the shop, as free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
-    /// When.
+    /// Business time of the change.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
@@ -109,7 +109,7 @@ impl Decide for WithdrawMoney {
     type Rejection = AccountRejection;
 
     fn decide(&self, account: &Account) -> Decision<Self> {
-        account.can_spare(self.amount)?;
+        account.check_funds(self.amount)?;
         Ok(MoneyWithdrawn {
             account_id: self.account_id.clone(),
             amount: self.amount,
@@ -121,22 +121,22 @@ impl Decide for WithdrawMoney {
     }
 }
 
-/// Takes money from one account and puts it into another.
+/// Transfers money between two accounts in one append.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "transfer-money", on = (Account, Account), validate = TransferMoney::check)]
 #[serde(rename_all = "camelCase")]
 pub struct TransferMoney {
-    /// Out of which account.
+    /// Paying account.
     #[command(id)]
     pub from: AccountId,
-    /// Into which account.
+    /// Receiving account.
     #[command(id)]
     pub to: AccountId,
-    /// How much.
+    /// Amount in the account's currency.
     pub amount: Money,
-    /// What it is for.
+    /// Purpose of the payment, as free text.
     pub reference: String,
-    /// When.
+    /// Business time of the change.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
@@ -144,7 +144,7 @@ pub struct TransferMoney {
 impl TransferMoney {
     fn check(&self) -> Result<(), InvalidField> {
         if self.from == self.to {
-            return Err(InvalidField::new("to", "is the account that the money comes from"));
+            return Err(InvalidField::new("to", "must be another account than `from`"));
         }
         check_payment(self.amount, &self.reference)
     }
@@ -163,9 +163,10 @@ impl Decide for TransferMoney {
     type Rejection = AccountRejection;
 
     fn decide(&self, (from, to): &(Account, Account)) -> Decision<Self> {
+        // Also rejects accounts that were never opened, so the state below is that of real accounts.
         self.check_currencies(from, to)?;
-        from.can_spare(self.amount)?;
-        to.has_room(self.amount)?;
+        from.check_funds(self.amount)?;
+        to.check_balance_limit(self.amount)?;
         let sent = TransferSent {
             account_id: self.from.clone(),
             to: self.to.clone(),
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_of_nothing_or_less_makes_no_sense() {
+    fn an_amount_of_nothing_or_less_is_invalid() {
         given::<Account>(with("ann", "GBP", 5)).when(withdraw(0)).then_invalid("amount");
         given::<Account>(with("ann", "GBP", 5)).when(withdraw(-1)).then_invalid("amount");
     }
@@ -330,14 +331,14 @@ mod tests {
     }
 
     #[test]
-    fn a_transfer_to_nobody_is_refused() {
+    fn a_transfer_to_an_unknown_account_is_refused() {
         given::<(Account, Account)>((with("ann", "GBP", 5), vec![]))
             .when(transfer("ann", "bob", 3))
             .then_rejected(AccountRejection::UnknownAccount { account: id("bob") });
     }
 
     #[test]
-    fn a_transfer_to_the_same_account_makes_no_sense() {
+    fn a_transfer_to_the_same_account_is_invalid() {
         given::<(Account, Account)>((with("ann", "GBP", 5), vec![]))
             .when(transfer("ann", "ann", 3))
             .then_invalid("to");

@@ -1,4 +1,4 @@
-//! What happens to accounts.
+//! Events of accounts.
 
 use std::fmt;
 
@@ -7,43 +7,43 @@ use jiff::Timestamp;
 
 use crate::{id::AccountId, money::Money};
 
-/// A currency by its three letters (ISO 4217).
+/// A currency code of three capital letters (ISO 4217).
 ///
 /// ```
 /// use shop::accounts::Currency;
 ///
 /// assert_eq!(Currency::new("GBP")?.to_string(), "GBP");
 /// assert!(Currency::new("pounds").is_err());
-/// # Ok::<(), shop::accounts::NotACurrency>(())
+/// # Ok::<(), shop::accounts::InvalidCurrency>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Currency([u8; 3]);
 
-/// A text that is no currency.
+/// The error for a text that is not a currency code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a currency is three capital letters, such as GBP")]
-pub struct NotACurrency;
+#[error("a currency code has three capital letters, such as GBP")]
+pub struct InvalidCurrency;
 
 impl Currency {
     /// Checks the text and makes it a currency.
     ///
     /// # Errors
-    /// [`NotACurrency`] when it is not three capital letters.
-    pub fn new(text: &str) -> Result<Self, NotACurrency> {
-        let letters: [u8; 3] = text.as_bytes().try_into().map_err(|_| NotACurrency)?;
+    /// [`InvalidCurrency`] when it is not three capital letters.
+    pub fn new(text: &str) -> Result<Self, InvalidCurrency> {
+        let letters: [u8; 3] = text.as_bytes().try_into().map_err(|_| InvalidCurrency)?;
         if letters.iter().all(u8::is_ascii_uppercase) {
             Ok(Self(letters))
         } else {
-            Err(NotACurrency)
+            Err(InvalidCurrency)
         }
     }
 }
 
 impl TryFrom<String> for Currency {
-    type Error = NotACurrency;
+    type Error = InvalidCurrency;
 
-    fn try_from(text: String) -> Result<Self, NotACurrency> {
+    fn try_from(text: String) -> Result<Self, InvalidCurrency> {
         Self::new(&text)
     }
 }
@@ -71,95 +71,95 @@ impl fmt::Debug for Currency {
 #[event(name = "account-opened")]
 #[serde(rename_all = "camelCase")]
 pub struct AccountOpened {
-    /// Under which id.
+    /// Id of the new account.
     pub account_id: AccountId,
-    /// In which currency.
+    /// Currency of the account.
     pub currency: Currency,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// Money came in from outside.
+/// Money was deposited from outside the shop.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "money-deposited")]
 #[serde(rename_all = "camelCase")]
 pub struct MoneyDeposited {
-    /// Into which account.
+    /// Id of the account.
     pub account_id: AccountId,
-    /// How much.
+    /// Amount in the account's currency.
     pub amount: Money,
-    /// What it is for.
+    /// Purpose of the payment, as free text.
     pub reference: String,
-    /// Where from.
+    /// Payer outside the shop, as free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// Money went outside.
+/// Money was withdrawn to the outside.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "money-withdrawn")]
 #[serde(rename_all = "camelCase")]
 pub struct MoneyWithdrawn {
-    /// Out of which account.
+    /// Id of the account.
     pub account_id: AccountId,
-    /// How much.
+    /// Amount in the account's currency.
     pub amount: Money,
-    /// What it is for.
+    /// Purpose of the payment, as free text.
     pub reference: String,
-    /// Where to.
+    /// Recipient outside the shop, as free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// Money went to another account.
+/// Money was transferred to another account.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "transfer-sent")]
 #[serde(rename_all = "camelCase")]
 pub struct TransferSent {
-    /// Out of which account.
+    /// Paying account.
     pub account_id: AccountId,
-    /// Into which account.
+    /// Receiving account.
     pub to: AccountId,
-    /// How much.
+    /// Amount in the account's currency.
     pub amount: Money,
-    /// What it is for.
+    /// Purpose of the payment, as free text.
     pub reference: String,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// Money came from another account.
+/// Money was received from another account.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "transfer-received")]
 #[serde(rename_all = "camelCase")]
 pub struct TransferReceived {
-    /// Into which account.
+    /// Receiving account.
     pub account_id: AccountId,
-    /// Out of which account.
+    /// Paying account.
     pub from: AccountId,
-    /// How much.
+    /// Amount in the account's currency.
     pub amount: Money,
-    /// What it is for.
+    /// Purpose of the payment, as free text.
     pub reference: String,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// Everything that happens to an account.
+/// The events of an account.
 #[derive(EventSet, Clone, Debug, PartialEq)]
 pub enum AccountEvent {
-    /// Opened.
+    /// The account was opened.
     Opened(AccountOpened),
-    /// Money came in from outside.
+    /// Money was deposited.
     Deposited(MoneyDeposited),
-    /// Money went outside.
+    /// Money was withdrawn.
     Withdrawn(MoneyWithdrawn),
-    /// Money went to another account.
+    /// Money was transferred to another account.
     Sent(TransferSent),
-    /// Money came from another account.
+    /// Money was received from another account.
     Received(TransferReceived),
 }

@@ -1,8 +1,8 @@
 //! Accounts: money that the shop holds for others.
 //!
-//! Owns: the events, commands, rules and read model of accounts. Always holds: no account is ever
-//! below zero; a transfer takes from one and gives to the other, or does neither. Not here: paying
-//! orders from an account ([`orders`](crate::orders)).
+//! Owns: the events, commands, rules and read model of accounts. Always holds: no balance is
+//! negative; a transfer changes both accounts or neither. Not here: paying orders from an account
+//! ([`orders`](crate::orders)).
 
 mod account;
 mod commands;
@@ -14,7 +14,7 @@ mod routes;
 pub use account::{Account, AccountRejection};
 pub use commands::{DepositMoney, OpenAccount, TransferMoney, WithdrawMoney};
 pub use events::{
-    AccountEvent, AccountOpened, Currency, MoneyDeposited, MoneyWithdrawn, NotACurrency,
+    AccountEvent, AccountOpened, Currency, InvalidCurrency, MoneyDeposited, MoneyWithdrawn,
     TransferReceived, TransferSent,
 };
 pub use queries::{FindAccount, ListTransactions};

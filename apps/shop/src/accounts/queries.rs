@@ -1,4 +1,4 @@
-//! What can be asked about accounts.
+//! Queries on accounts.
 
 use gesta::{Answer, Query, QueryError};
 
@@ -9,10 +9,10 @@ use crate::{
     sql::{self, params},
 };
 
-/// One account.
+/// Finds one account with its balance.
 #[derive(Clone, Debug)]
 pub struct FindAccount {
-    /// Which one.
+    /// Id of the account.
     pub account_id: AccountId,
 }
 
@@ -23,7 +23,8 @@ impl Query for FindAccount {
 
 impl Answer<sql::Reader> for FindAccount {
     async fn answer(&self, rows: &mut sql::Reader) -> Result<Option<AccountBalance>, QueryError> {
-        // An account's first event opens it; every other one is a transaction.
+        // The first event opens the account and every later one is a transaction, so the highest
+        // number is the revision.
         let sql = "select account_id, currency, balance,
                        (select coalesce(max(number), 0) from transactions where account_id = ?1)
                    from accounts where account_id = ?1";
@@ -38,14 +39,14 @@ impl Answer<sql::Reader> for FindAccount {
     }
 }
 
-/// The transactions of an account, the last one first; nothing where there is no such account.
+/// Lists the transactions of an account, newest first; `None` if the account does not exist.
 #[derive(Clone, Debug)]
 pub struct ListTransactions {
-    /// Of which account.
+    /// Id of the account.
     pub account_id: AccountId,
-    /// Before this number.
+    /// Number of the previous page's last transaction.
     pub before: Option<u32>,
-    /// How many at once.
+    /// Maximum number of rows per page.
     pub size: PageSize,
 }
 

@@ -1,4 +1,4 @@
-//! The read model of accounts: balances, and the transactions that led there.
+//! The read model of accounts: balances and transactions.
 
 use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, StreamName};
 use jiff::Timestamp;
@@ -30,7 +30,7 @@ const TABLES: &str = "
     ) strict, without rowid;
 ";
 
-/// Fills the tables of balances and transactions.
+/// The projection that maintains balances and transactions.
 #[derive(Debug)]
 pub struct Accounts;
 
@@ -103,11 +103,10 @@ fn apply_one(tx: &mut sql::Tx, event: &Recorded<AccountEvent>) -> Result<(), App
     book(tx, event.revision.number(), &booking)
 }
 
-/// A change of a balance.
 struct Booking<'e> {
     account: &'e AccountId,
     transaction_type: TransactionType,
-    /// Below zero when it goes out.
+    /// Negative for money that leaves the account.
     amount: Money,
     reference: &'e str,
     counterparty: Option<&'e str>,
@@ -118,7 +117,9 @@ fn book(tx: &mut sql::Tx, number: u64, booking: &Booking<'_>) -> Result<(), Appl
     let account = booking.account.as_str();
     let sql = "select balance from accounts where account_id = ?1";
     let Some(before) = tx.find(sql, [account], |row| sql::money(row, 0))? else {
-        return Err(ApplyError::because(format!("account {account} was never opened")));
+        return Err(ApplyError::because(format!(
+            "no row for account {account}: its opening event is missing"
+        )));
     };
     let balance = (before + booking.amount).to_string();
     tx.execute(
@@ -141,17 +142,17 @@ fn book(tx: &mut sql::Tx, number: u64, booking: &Booking<'_>) -> Result<(), Appl
     Ok(())
 }
 
-/// An account, as queries answer.
+/// An account with its balance, as returned by queries.
 #[derive(Serialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountBalance {
-    /// Which one.
+    /// Id of the account.
     pub account_id: AccountId,
-    /// In which currency.
+    /// Currency of the account.
     pub currency: Currency,
-    /// What is in it.
+    /// Current balance.
     pub balance: Money,
-    /// At which revision of the account.
+    /// Revision of the account's stream, for the ETag.
     #[serde(skip)]
     pub revision: u64,
 }
@@ -160,35 +161,35 @@ pub struct AccountBalance {
 #[derive(Serialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Transaction {
-    /// Its place among the account's events.
+    /// Revision of the event in the account's stream; transactions start at 1.
     pub number: u64,
-    /// What it is.
+    /// Type of the transaction.
     #[serde(rename = "type")]
     pub transaction_type: TransactionType,
-    /// How much; below zero when it went out.
+    /// Amount; negative if money left the account.
     pub amount: Money,
-    /// What was in the account after it.
+    /// Balance after the transaction.
     pub balance: Money,
-    /// What it is for.
+    /// Purpose of the payment, as free text.
     pub reference: String,
-    /// Where it came from or went to.
+    /// The other account, or the source or destination outside the shop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counterparty: Option<String>,
-    /// When.
+    /// Business time of the transaction.
     pub occurred_at: Timestamp,
 }
 
-/// What a transaction is.
+/// The kinds of changes of a balance.
 #[derive(Serialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub enum TransactionType {
-    /// Money came in from outside.
+    /// A deposit from outside the shop.
     Deposit,
-    /// Money went outside.
+    /// A withdrawal to the outside.
     Withdrawal,
-    /// Money went to another account.
+    /// A transfer to another account.
     TransferSent,
-    /// Money came from another account.
+    /// A transfer from another account.
     TransferReceived,
 }
 
@@ -206,16 +207,16 @@ impl TransactionType {
     }
 }
 
-/// A text that is no type of transaction.
+/// The error for a text that names no transaction type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is no type of a transaction")]
-pub struct NotATransactionType(String);
+#[error("{0} is not a transaction type")]
+pub struct InvalidTransactionType(String);
 
 impl TryFrom<String> for TransactionType {
-    type Error = NotATransactionType;
+    type Error = InvalidTransactionType;
 
-    fn try_from(text: String) -> Result<Self, NotATransactionType> {
+    fn try_from(text: String) -> Result<Self, InvalidTransactionType> {
         let found = Self::ALL.into_iter().find(|known| known.as_str() == text);
-        found.ok_or(NotATransactionType(text))
+        found.ok_or(InvalidTransactionType(text))
     }
 }

@@ -23,45 +23,48 @@ use crate::{
     paging::PageSize,
 };
 
-/// What a cursor is of.
+/// Scope of this list's cursors; a cursor of another list is refused.
 const LIST: &str = "transactions";
 
 pub(crate) fn routes() -> [Route; 6] {
     [
         post("/v1/accounts", open_account, "Opens an account"),
-        get("/v1/accounts/{accountId}", find_account, "Tells what is in an account"),
-        post("/v1/accounts/{accountId}/deposit", deposit_money, "Puts money in")
+        get("/v1/accounts/{accountId}", find_account, "Returns an account and its balance"),
+        post("/v1/accounts/{accountId}/deposit", deposit_money, "Deposits money")
             .rejects(&["balance-too-great"]),
-        post("/v1/accounts/{accountId}/withdraw", withdraw_money, "Takes money out")
+        post("/v1/accounts/{accountId}/withdraw", withdraw_money, "Withdraws money")
             .rejects(&["insufficient-funds"]),
-        post("/v1/transfers", transfer_money, "Moves money from one account to another").rejects(
-            &["insufficient-funds", "balance-too-great", "unknown-account", "currencies-differ"],
-        ),
+        post("/v1/transfers", transfer_money, "Transfers money between two accounts").rejects(&[
+            "insufficient-funds",
+            "balance-too-great",
+            "unknown-account",
+            "currencies-differ",
+        ]),
         get(
             "/v1/accounts/{accountId}/transactions",
             list_transactions,
-            "Lists the transactions of an account, the last one first",
+            "Lists the transactions of an account, newest first",
         )
         .rejects(&["unknown-cursor"]),
     ]
 }
 
 request! {
-    /// Which account.
+    /// Path of an account.
     struct AccountPath {
-        /// The account's id.
+        /// Id of the account.
         account_id: Id<AccountId>,
     }
 }
 
 request! {
-    /// An account to be.
+    /// The account to open.
     struct NewAccount {
-        /// Under which id; a new one, if it is left out.
+        /// Id of the new account; generated if left out.
         account_id: Option<Id<AccountId>>,
-        /// In which currency (ISO 4217).
+        /// Currency of the account, as an ISO 4217 code.
         currency: Currency,
-        /// When it was opened, if not now.
+        /// Business time; defaults to the current time.
         occurred_at: Option<Time>,
     }
 }
@@ -80,15 +83,15 @@ async fn open_account(
 }
 
 request! {
-    /// Money that comes in.
+    /// The deposit to record.
     struct Deposit {
-        /// How much.
+        /// Amount in the account's currency.
         amount: PositiveAmount,
-        /// What it is for.
+        /// Purpose of the payment, as free text.
         reference: Text,
-        /// Where from.
+        /// Payer outside the shop, as free text.
         source: Option<Text>,
-        /// When it came, if not now.
+        /// Business time; defaults to the current time.
         occurred_at: Option<Time>,
     }
 }
@@ -109,15 +112,15 @@ async fn deposit_money(
 }
 
 request! {
-    /// Money that goes out.
+    /// The withdrawal to record.
     struct Withdrawal {
-        /// How much.
+        /// Amount in the account's currency.
         amount: PositiveAmount,
-        /// What it is for.
+        /// Purpose of the payment, as free text.
         reference: Text,
-        /// Where to.
+        /// Recipient outside the shop, as free text.
         destination: Option<Text>,
-        /// When it went, if not now.
+        /// Business time; defaults to the current time.
         occurred_at: Option<Time>,
     }
 }
@@ -138,29 +141,29 @@ async fn withdraw_money(
 }
 
 request! {
-    /// Money that goes from one account to another.
+    /// The transfer to make.
     struct Transfer {
-        /// Out of which account.
+        /// Paying account.
         from: Id<AccountId>,
-        /// Into which account.
+        /// Receiving account.
         to: Id<AccountId>,
-        /// How much.
+        /// Amount in the account's currency.
         amount: PositiveAmount,
-        /// What it is for.
+        /// Purpose of the payment, as free text.
         reference: Text,
-        /// When it went, if not now.
+        /// Business time; defaults to the current time.
         occurred_at: Option<Time>,
     }
 }
 
-/// The revision is of the account that the money comes from.
+/// Answers with the revision of the paying account.
 async fn transfer_money(
     commands: UpdateCommands,
     JsonBody(transfer): JsonBody<Transfer>,
 ) -> Result<Updated, Problem> {
-    // No schema can say it, so it is a matter of rules and not of form.
+    // JSON Schema cannot compare two fields, so this is a rejection and not a validation error.
     if transfer.from.0 == transfer.to.0 {
-        let detail = "the money is in the account already that it should go to";
+        let detail = "`from` and `to` name the same account";
         return Err(Problem::rejected("same-account", detail));
     }
     let transfer = TransferMoney {
@@ -184,11 +187,11 @@ async fn find_account(
 }
 
 request! {
-    /// Which transactions.
+    /// Page of transactions to return.
     struct TransactionList {
-        /// What the page before ended with.
+        /// Value of `next` from the previous page.
         cursor: Option<Cursor>,
-        /// How many at once.
+        /// Maximum number of entries per page.
         limit: Option<PageLimit>,
     }
 }
@@ -209,33 +212,33 @@ async fn list_transactions(
 }
 
 response! {
-    /// What is in an account.
+    /// An account with its balance, as returned by queries.
     AccountBalance {
-        /// The account's id.
+        /// Id of the account.
         account_id: AccountId,
-        /// In which currency.
+        /// Currency of the account.
         currency: Currency,
-        /// What is in it.
+        /// Current balance.
         balance: Money,
     }
 }
 
 response! {
-    /// A change of what is in an account.
+    /// One change of a balance.
     Transaction {
-        /// Its place among what happened to the account.
+        /// Revision of the event in the account's stream; transactions start at 1.
         number: u64,
-        /// What it is.
+        /// Type of the transaction.
         transaction_type as "type": TransactionType,
-        /// How much; below zero when it went out.
+        /// Amount; negative if money left the account.
         amount: Money,
-        /// What was in the account after it.
+        /// Balance after the transaction.
         balance: Money,
-        /// What it is for.
+        /// Purpose of the payment, as free text.
         reference: String,
-        /// Where it came from or went to.
+        /// The other account, or the source or destination outside the shop.
         counterparty: Option<String>,
-        /// When.
+        /// Business time of the transaction.
         occurred_at: Timestamp,
     }
 }

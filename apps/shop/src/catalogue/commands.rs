@@ -1,4 +1,4 @@
-//! What can be asked for about products, but for their stock.
+//! Commands on products, except those on stock.
 
 use std::convert::Infallible;
 
@@ -13,17 +13,17 @@ use crate::{checks, id::ProductId, money::Money};
 #[command(name = "add-product", on = Product, new, validate = AddProduct::check)]
 #[serde(rename_all = "camelCase")]
 pub struct AddProduct {
-    /// Under which code.
+    /// Code of the new product.
     #[command(id)]
     pub product_id: ProductId,
-    /// What it is called.
+    /// Name shown to customers.
     pub name: String,
-    /// What a piece costs.
+    /// Price of a piece.
     pub price: Money,
-    /// Whether its stock is kept.
+    /// Stock keeping of the product.
     #[serde(default)]
     pub stock_keeping: StockKeeping,
-    /// When.
+    /// Business time of the change.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
@@ -50,19 +50,19 @@ impl Decide for AddProduct {
     }
 }
 
-/// Gives a product this name and this price.
+/// Replaces a product's name and price.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "update-product", on = Product, validate = UpdateProduct::check)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateProduct {
-    /// Which one.
+    /// Code of the product.
     #[command(id)]
     pub product_id: ProductId,
-    /// What it is called.
+    /// Name shown to customers.
     pub name: String,
-    /// What a piece costs.
+    /// Price of a piece.
     pub price: Money,
-    /// When.
+    /// Business time of the change.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }

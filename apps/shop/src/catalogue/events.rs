@@ -1,4 +1,4 @@
-//! What happens to products.
+//! Events of products.
 
 use gesta::prelude::*;
 use jiff::Timestamp;
@@ -9,133 +9,133 @@ use crate::{
     quantity::Quantity,
 };
 
-/// Whether the shop counts how many pieces of a product it has.
+/// Stock keeping of a product.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub enum StockKeeping {
-    /// It does, and sells no more than it has.
+    /// Pieces are counted; no more are sold than are in stock.
     #[default]
     Tracked,
-    /// It does not: a service, or a product whose stock is kept elsewhere.
+    /// Pieces are not counted: a service, or stock that another system keeps.
     Untracked,
 }
 
-/// A product came into the catalogue.
+/// A product was added to the catalogue.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "product-added")]
 #[serde(rename_all = "camelCase")]
 pub struct ProductAdded {
-    /// Under which code.
+    /// Code of the new product.
     pub product_id: ProductId,
-    /// What it is called.
+    /// Name shown to customers.
     pub name: String,
-    /// What a piece costs.
+    /// Price of a piece.
     pub price: Money,
-    /// Whether its stock is kept.
+    /// Stock keeping of the product.
     pub stock_keeping: StockKeeping,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// A product has another name.
+/// A product's name changed.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "product-renamed")]
 #[serde(rename_all = "camelCase")]
 pub struct ProductRenamed {
-    /// Which one.
+    /// Code of the product.
     pub product_id: ProductId,
-    /// What it is called now.
+    /// New name.
     pub name: String,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// A product has another price.
+/// A product's price changed.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "product-repriced")]
 #[serde(rename_all = "camelCase")]
 pub struct ProductRepriced {
-    /// Which one.
+    /// Code of the product.
     pub product_id: ProductId,
-    /// What a piece costs now.
+    /// New price of a piece.
     pub price: Money,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// Pieces came in.
+/// Pieces were received into stock.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "stock-received")]
 #[serde(rename_all = "camelCase")]
 pub struct StockReceived {
-    /// Of which product.
+    /// Code of the product.
     pub product_id: ProductId,
-    /// How many.
+    /// Number of pieces.
     pub quantity: Quantity,
-    /// Why, if that was said.
+    /// Reason, as free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// Somebody counted, or something broke: there are more pieces or fewer.
+/// The number of pieces in stock was corrected.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "stock-adjusted")]
 #[serde(rename_all = "camelCase")]
 pub struct StockAdjusted {
-    /// Of which product.
+    /// Code of the product.
     pub product_id: ProductId,
-    /// How many more, or fewer when below zero.
+    /// Difference in pieces; negative for fewer.
     pub quantity: i64,
-    /// Why, if that was said.
+    /// Reason, as free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// Pieces are set aside for an order.
+/// Pieces were reserved for an order.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "stock-reserved")]
 #[serde(rename_all = "camelCase")]
 pub struct StockReserved {
-    /// Of which product.
+    /// Code of the product.
     pub product_id: ProductId,
-    /// For which order.
+    /// Order that the pieces are reserved for.
     pub order_id: OrderId,
-    /// How many.
+    /// Number of pieces.
     pub quantity: Quantity,
 }
 
-/// Pieces that were set aside for an order can be sold again.
+/// A reservation was released; its pieces are available again.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "stock-released")]
 #[serde(rename_all = "camelCase")]
 pub struct StockReleased {
-    /// Of which product.
+    /// Code of the product.
     pub product_id: ProductId,
-    /// For which order they were set aside.
+    /// Order that the pieces were reserved for.
     pub order_id: OrderId,
-    /// How many.
+    /// Number of pieces.
     pub quantity: Quantity,
 }
 
-/// Everything that happens to a product.
+/// The events of a product.
 #[derive(EventSet, Clone, Debug, PartialEq)]
 pub enum ProductEvent {
-    /// Added to the catalogue.
+    /// The product was added.
     Added(ProductAdded),
-    /// Renamed.
+    /// The name changed.
     Renamed(ProductRenamed),
-    /// Repriced.
+    /// The price changed.
     Repriced(ProductRepriced),
-    /// Stock came in.
+    /// Pieces were received.
     StockReceived(StockReceived),
-    /// Stock was counted anew.
+    /// The stock was corrected.
     StockAdjusted(StockAdjusted),
-    /// Stock was set aside.
+    /// Pieces were reserved.
     StockReserved(StockReserved),
-    /// Stock was set free.
+    /// A reservation was released.
     StockReleased(StockReleased),
 }

@@ -1,8 +1,8 @@
-//! The catalogue: products with their prices, and their stock where it is kept.
+//! The catalogue: products, prices, and stock where it is tracked.
 //!
-//! Owns: the events, commands, rules and read model of products. Always holds: stock that is kept
-//! never falls below what is reserved of it, and never below zero. Not here: who buys what at
-//! which price ([`orders`](crate::orders)).
+//! Owns: the events, commands, rules and read model of products. Always holds: the available pieces
+//! of a tracked product are never negative, so no piece is reserved twice. Not here: purchases
+//! ([`orders`](crate::orders)).
 
 mod commands;
 mod events;
@@ -21,6 +21,6 @@ pub use events::{
 pub use product::{Product, StockRejection};
 pub use queries::{FindProduct, ListProducts};
 pub use read_model::{ProductDetails, Products};
-pub use reservations::{ReleaseStock, ReserveStock, Wanted};
+pub use reservations::{ReleaseStock, ReservationItem, ReserveStock};
 pub(crate) use routes::routes;
 pub use stock::{AdjustStock, ReceiveStock};

@@ -1,4 +1,4 @@
-//! The product: its name, its price, and how many pieces there are.
+//! The product aggregate: name, price, stock and rejections.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,20 @@ use crate::{
     quantity::Quantity,
 };
 
-/// One product.
+/// State of one product.
 #[derive(Debug, Default)]
 pub struct Product {
     pub(super) name: String,
     pub(super) price: Money,
     stock_keeping: StockKeeping,
-    /// Pieces that are neither sold nor set aside.
-    free: i64,
+    /// Pieces that are neither sold nor reserved.
+    available: i64,
     reserved: BTreeMap<OrderId, Quantity>,
     known: bool,
 }
 
 impl Product {
-    /// The name.
+    /// The name, empty for an unknown product.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -36,39 +36,41 @@ impl Product {
         self.price
     }
 
-    /// Whether it was ever added: a command over several products has to ask.
+    /// Returns whether the product was added. A command on several products must check this itself.
     pub(super) fn is_known(&self) -> bool {
         self.known
     }
 
-    /// Returns whether the product's stock is kept. An unknown product's is not.
+    /// Returns whether the product's stock is kept; false for an unknown product.
     pub(crate) fn is_tracked(&self) -> bool {
         self.stock_keeping == StockKeeping::Tracked && self.known
     }
 
-    /// What is set aside for an order.
+    /// Returns the pieces that are reserved for an order.
     pub(crate) fn reserved_for(&self, order: &OrderId) -> Option<Quantity> {
         self.reserved.get(order).copied()
     }
 
-    /// Whether that many pieces can be taken away.
-    pub(crate) fn can_spare(&self, product: &ProductId, pieces: i64) -> Result<(), StockRejection> {
+    pub(crate) fn check_available(
+        &self,
+        product: &ProductId,
+        pieces: i64,
+    ) -> Result<(), StockRejection> {
         match self.stock_keeping {
             StockKeeping::Untracked => Ok(()),
-            StockKeeping::Tracked if self.free >= pieces => Ok(()),
-            StockKeeping::Tracked => Err(self.insufficient(product, pieces)),
+            StockKeeping::Tracked if self.available >= pieces => Ok(()),
+            StockKeeping::Tracked => Err(self.insufficient_stock(product, pieces)),
         }
     }
 
-    /// The refusal to take away more pieces than are free.
-    pub(crate) fn insufficient(&self, product: &ProductId, pieces: i64) -> StockRejection {
+    pub(crate) fn insufficient_stock(&self, product: &ProductId, pieces: i64) -> StockRejection {
         let product = product.clone();
-        StockRejection::Insufficient { product, wanted: pieces, free: self.free }
+        StockRejection::Insufficient { product, requested: pieces, available: self.available }
     }
 
-    /// Stock that nobody keeps may go below zero; no count of it ever leaves what can be counted.
+    /// Adds to the available pieces. Saturates, since stock that is not tracked has no limits.
     fn count(&mut self, pieces: i64) {
-        self.free = self.free.saturating_add(pieces);
+        self.available = self.available.saturating_add(pieces);
     }
 }
 
@@ -101,25 +103,25 @@ impl Aggregate for Product {
     }
 }
 
-/// Why stock stays as it is.
+/// Business reasons to refuse a change of stock.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Rejection)]
 pub enum StockRejection {
-    /// There are not as many pieces.
-    #[error("{wanted} of {product} are wanted, {free} are there")]
+    /// Fewer pieces are available than requested.
+    #[error("product {product} is short: {requested} pieces requested, {available} available")]
     #[rejection(code = "insufficient-stock")]
     Insufficient {
-        /// Of which product.
+        /// Code of the product.
         product: ProductId,
-        /// How many were wanted.
-        wanted: i64,
-        /// How many are there.
-        free: i64,
+        /// Requested pieces.
+        requested: i64,
+        /// Available pieces.
+        available: i64,
     },
     /// The catalogue does not have the product.
-    #[error("the catalogue has no product {product}")]
+    #[error("product {product} is not in the catalogue")]
     #[rejection(code = "unknown-product")]
     UnknownProduct {
-        /// Which one.
+        /// Code of the product.
         product: ProductId,
     },
 }

@@ -1,4 +1,4 @@
-//! What can be asked about products.
+//! Queries on products.
 
 use gesta::{Answer, Query, QueryError};
 
@@ -10,10 +10,10 @@ use crate::{
     sql::{self, params},
 };
 
-/// One product.
+/// Finds one product.
 #[derive(Clone, Debug)]
 pub struct FindProduct {
-    /// Which one.
+    /// Code of the product.
     pub product_id: ProductId,
 }
 
@@ -30,14 +30,14 @@ impl Answer<sql::Reader> for FindProduct {
     }
 }
 
-/// The products, by code; those that have every word of a text, if one is given.
+/// Lists products by code, optionally only those that match a search.
 #[derive(Clone, Debug, Default)]
 pub struct ListProducts {
-    /// What the code and the name have words like.
+    /// Words that the code or name must have.
     pub text: Option<SearchText>,
-    /// After this code.
+    /// Last code of the previous page.
     pub after: Option<ProductId>,
-    /// How many at once.
+    /// Maximum number of rows per page.
     pub size: PageSize,
 }
 

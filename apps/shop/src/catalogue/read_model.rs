@@ -1,4 +1,4 @@
-//! The read model of the catalogue: one row for each product, and its words for searching.
+//! The read model of the catalogue: one row per product, and a full-text index.
 
 use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, StreamName};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ const TABLES: &str = "
     create virtual table product_words using fts5(words, content='');
 ";
 
-/// Fills the table of products.
+/// The projection that maintains the table of products and its search index.
 #[derive(Debug)]
 pub struct Products;
 
@@ -118,13 +118,13 @@ fn add(tx: &mut sql::Tx, number: u64, added: &ProductAdded) -> Result<(), ApplyE
     Ok(())
 }
 
-/// The index has no copy of its words, so it is told which ones to forget.
 fn rename(tx: &mut sql::Tx, product: &ProductId, name: &str) -> Result<(), ApplyError> {
     let sql = "select number, name from products where product_id = ?1";
     let found = tx.find(sql, [product.as_str()], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
     })?;
     let Some((number, before)) = found else { return Ok(()) };
+    // The index stores no texts, so the old words must be given to be removed.
     tx.execute(
         "insert into product_words (product_words, rowid, words) values ('delete', ?1, ?2)",
         params![number, words(product, &before)],
@@ -145,20 +145,20 @@ fn count(tx: &mut sql::Tx, product: &ProductId, pieces: i64) -> Result<(), Apply
     Ok(())
 }
 
-/// A product, as queries answer.
+/// A product, as returned by queries.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ProductDetails {
-    /// Under which code.
+    /// Code of the product.
     pub product_id: ProductId,
-    /// What it is called.
+    /// Name shown to customers.
     pub name: String,
-    /// What a piece costs.
+    /// Price of a piece.
     pub price: Money,
-    /// Pieces that can be sold; nothing where nobody counts.
+    /// Pieces available for sale; absent if stock is not tracked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stock: Option<i64>,
-    /// At which revision of the product.
+    /// Revision of the product's stream, for the ETag.
     #[serde(skip)]
     pub revision: u64,
 }

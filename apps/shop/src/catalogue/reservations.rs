@@ -1,7 +1,7 @@
-//! Stock that is set aside for an order, of all its products at once.
+//! Reservations of stock for an order.
 //!
-//! Always holds: either everything that an order wants is set aside, or nothing is; asking again
-//! for the same order changes nothing.
+//! Always holds: all products of an order are reserved, or none is. Reserving again for the same
+//! order changes nothing.
 
 use std::collections::HashSet;
 
@@ -13,25 +13,25 @@ use crate::{
     quantity::Quantity,
 };
 
-/// So many pieces of a product.
+/// Pieces of one product to reserve.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-pub struct Wanted {
-    /// Which one.
+pub struct ReservationItem {
+    /// Code of the product.
     pub product_id: ProductId,
-    /// How many.
+    /// Number of pieces.
     pub quantity: Quantity,
 }
 
-/// Sets pieces aside for an order.
+/// Reserves pieces of all products of an order.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "reserve-stock", on = Vec<Product>, either, id = ReserveStock::ids, validate = ReserveStock::check)]
 #[serde(rename_all = "camelCase")]
 pub struct ReserveStock {
-    /// For which one.
+    /// Order to reserve for.
     pub order_id: OrderId,
-    /// What it wants, each product once.
-    pub items: Vec<Wanted>,
+    /// Products and quantities; each product once.
+    pub items: Vec<ReservationItem>,
 }
 
 impl ReserveStock {
@@ -56,29 +56,30 @@ impl Decide for ReserveStock {
 impl ReserveStock {
     fn reserve(
         &self,
-        item: &Wanted,
+        item: &ReservationItem,
         product: &Product,
     ) -> Result<Events<ProductEvent>, StockRejection> {
-        let Wanted { product_id, quantity } = item.clone();
+        let ReservationItem { product_id, quantity } = item.clone();
         if !product.is_known() {
             return Err(StockRejection::UnknownProduct { product: product_id });
         }
+        // A retry of the command: the pieces are reserved already.
         if product.reserved_for(&self.order_id).is_some() {
             return Ok(Events::none());
         }
-        product.can_spare(&product_id, quantity.into())?;
+        product.check_available(&product_id, quantity.into())?;
         Ok(StockReserved { product_id, order_id: self.order_id.clone(), quantity }.into())
     }
 }
 
-/// Sets free what was set aside for an order.
+/// Releases the reservations of an order.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "release-stock", on = Vec<Product>, either, id = ReleaseStock::ids, validate = ReleaseStock::check)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStock {
-    /// For which one.
+    /// Order to release the pieces of.
     pub order_id: OrderId,
-    /// Of which products, each once.
+    /// Products to release; each once.
     pub product_ids: Vec<ProductId>,
 }
 
@@ -109,18 +110,20 @@ impl ReleaseStock {
     }
 }
 
-/// At least one product, and none of them twice.
 fn check_products<'p>(
     field: &str,
     products: impl Iterator<Item = &'p ProductId>,
 ) -> Result<(), InvalidField> {
     let mut products = products.peekable();
     if products.peek().is_none() {
-        return Err(InvalidField::new(field, "is empty"));
+        return Err(InvalidField::new(field, "must not be empty"));
     }
     let mut seen = HashSet::new();
     match products.find(|product| !seen.insert(*product)) {
-        Some(twice) => Err(InvalidField::new(field, format!("{twice} is named twice"))),
+        Some(twice) => Err(InvalidField::new(
+            field,
+            format!("must name each product once; {twice} appears twice"),
+        )),
         None => Ok(()),
     }
 }
@@ -163,7 +166,7 @@ mod tests {
     }
 
     fn reserve(items: &[(&str, u64)]) -> ReserveStock {
-        let wanted = |(id, number): &(&str, u64)| Wanted {
+        let wanted = |(id, number): &(&str, u64)| ReservationItem {
             product_id: product(id),
             quantity: pieces(*number),
         };
@@ -187,8 +190,8 @@ mod tests {
             .when(reserve(&[("mug", 2), ("jug", 2)]))
             .then_rejected(StockRejection::Insufficient {
                 product: product("jug"),
-                wanted: 2,
-                free: 1,
+                requested: 2,
+                available: 1,
             });
     }
 
@@ -198,7 +201,7 @@ mod tests {
         let other = OrderId::new("2").unwrap();
         history.push(StockReserved { order_id: other, ..reserved("mug", 2) }.into());
         given::<Vec<Product>>([history]).when(reserve(&[("mug", 2)])).then_rejected(
-            StockRejection::Insufficient { product: product("mug"), wanted: 2, free: 1 },
+            StockRejection::Insufficient { product: product("mug"), requested: 2, available: 1 },
         );
     }
 
@@ -217,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_at_all_or_one_product_twice_makes_no_sense() {
+    fn no_product_or_one_product_twice_is_invalid() {
         given::<Vec<Product>>([]).when(reserve(&[])).then_invalid("items");
         let twice = reserve(&[("mug", 1), ("mug", 1)]);
         given::<Vec<Product>>([vec![], vec![]]).when(twice).then_invalid("items");

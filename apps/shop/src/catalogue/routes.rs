@@ -25,42 +25,42 @@ use crate::{
     search::SearchText,
 };
 
-/// What a cursor is of.
+/// Scope of this list's cursors; a cursor of another list is refused.
 const LIST: &str = "products";
 
 pub(crate) fn routes() -> [Route; 5] {
     [
         post("/v1/products", add_product, "Adds a product to the catalogue"),
         get("/v1/products", list_products, "Lists products, by code").rejects(&["unknown-cursor"]),
-        get("/v1/products/{code}", find_product, "Tells about a product"),
-        put("/v1/products/{code}", update_product, "Gives a product another name and price"),
+        get("/v1/products/{code}", find_product, "Returns a product"),
+        put("/v1/products/{code}", update_product, "Replaces a product's name and price"),
         post(
             "/v1/products/{code}/stock",
             change_stock,
-            "Takes pieces in, or corrects their number",
+            "Receives pieces into stock, or corrects their number",
         )
         .rejects(&["insufficient-stock"]),
     ]
 }
 
 request! {
-    /// Which product.
+    /// Path of a product.
     struct ProductPath {
-        /// The product's code.
+        /// Code of the product.
         code: Id<ProductId>,
     }
 }
 
 request! {
-    /// A product to be.
+    /// The product to add.
     struct NewProduct {
-        /// Under which code; a new one, if it is left out.
+        /// Code of the new product; generated if left out.
         product_id: Option<Id<ProductId>>,
-        /// What it is called.
+        /// Name shown to customers.
         name: Text,
-        /// What a piece costs.
+        /// Price of a piece.
         price: AmountFromZero,
-        /// When it was added, if not now.
+        /// Business time; defaults to the current time.
         occurred_at: Option<Time>,
     }
 }
@@ -81,13 +81,13 @@ async fn add_product(
 }
 
 request! {
-    /// What a product is to be like.
+    /// New values of a product.
     struct ProductChange {
-        /// What it is called.
+        /// Name shown to customers.
         name: Text,
-        /// What a piece costs.
+        /// Price of a piece.
         price: AmountFromZero,
-        /// When it changed, if not now.
+        /// Business time; defaults to the current time.
         occurred_at: Option<Time>,
     }
 }
@@ -106,7 +106,7 @@ async fn update_product(
     commands.execute(update).await
 }
 
-/// Pieces that come in, or a correction of their number.
+/// A receipt of pieces, or a correction of their number.
 #[derive(Deserialize, Clone, Debug)]
 #[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
 struct StockChange {
@@ -147,12 +147,14 @@ async fn change_stock(
 }
 
 fn received(pieces: i64) -> Result<Quantity, Problem> {
+    let max = Quantity::MAX;
     let quantity = Quantity::new(pieces.try_into().unwrap_or_default());
-    quantity
-        .map_err(|_| Problem::invalid("quantity", format!("is not from 1 to {}", Quantity::MAX)))
+    quantity.map_err(|_| {
+        Problem::invalid("quantity", format!("must be between 1 and {max}; got {pieces}"))
+    })
 }
 
-/// The type says what quantities there may be.
+/// Has one alternative per type, because the type decides the range of quantities.
 impl Schema for StockChange {
     fn schema(schemas: &mut Schemas) -> Value {
         schemas.component("StockChange", |schemas| {
@@ -191,13 +193,13 @@ async fn find_product(
 }
 
 request! {
-    /// Which products.
+    /// Search for products.
     struct ProductList {
-        /// With all of these words, each of which may be the beginning of a longer one.
+        /// Words that the code or name must have; each may be a prefix.
         text: Option<Words>,
-        /// What the page before ended with.
+        /// Value of `next` from the previous page.
         cursor: Option<Cursor>,
-        /// How many at once.
+        /// Maximum number of entries per page.
         limit: Option<PageLimit>,
     }
 }
@@ -214,15 +216,15 @@ async fn list_products(
 }
 
 response! {
-    /// A product.
+    /// A product, as returned by queries.
     ProductDetails {
-        /// The product's code.
+        /// Code of the product.
         product_id: ProductId,
-        /// What it is called.
+        /// Name shown to customers.
         name: String,
-        /// What a piece costs.
+        /// Price of a piece.
         price: Money,
-        /// Pieces that can be sold; nothing where nobody counts.
+        /// Pieces available for sale; absent if stock is not tracked.
         stock: Option<i64>,
     }
 }

@@ -1,4 +1,4 @@
-//! Stock that comes in, and stock that is counted anew.
+//! Commands that receive and correct stock.
 
 use std::convert::Infallible;
 
@@ -8,20 +8,20 @@ use jiff::Timestamp;
 use super::{Product, StockAdjusted, StockReceived, StockRejection};
 use crate::{checks, id::ProductId, quantity::Quantity};
 
-/// Takes pieces in.
+/// Receives pieces into stock.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "receive-stock", on = Product, validate = ReceiveStock::check)]
 #[serde(rename_all = "camelCase")]
 pub struct ReceiveStock {
-    /// Of which product.
+    /// Code of the product.
     #[command(id)]
     pub product_id: ProductId,
-    /// How many.
+    /// Number of pieces.
     pub quantity: Quantity,
-    /// Why.
+    /// Reason, as free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When.
+    /// Business time of the change.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
@@ -46,20 +46,20 @@ impl Decide for ReceiveStock {
     }
 }
 
-/// Corrects the number of pieces.
+/// Corrects the number of pieces in stock.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "adjust-stock", on = Product, validate = AdjustStock::check)]
 #[serde(rename_all = "camelCase")]
 pub struct AdjustStock {
-    /// Of which product.
+    /// Code of the product.
     #[command(id)]
     pub product_id: ProductId,
-    /// How many more, or fewer when below zero.
+    /// Difference in pieces; negative for fewer.
     pub quantity: i64,
-    /// Why.
+    /// Reason, as free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When.
+    /// Business time of the change.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
@@ -68,8 +68,8 @@ impl AdjustStock {
     fn check(&self) -> Result<(), InvalidField> {
         let pieces = self.quantity.unsigned_abs();
         if pieces == 0 || pieces > u64::from(Quantity::MAX) {
-            let reason =
-                format!("must be from 1 to {max} pieces more or fewer", max = Quantity::MAX);
+            let (max, got) = (Quantity::MAX, self.quantity);
+            let reason = format!("must be between -{max} and {max} and not zero; got {got}");
             return Err(InvalidField::new("quantity", reason));
         }
         checks::optional_text("reason", self.reason.as_deref())
@@ -81,7 +81,7 @@ impl Decide for AdjustStock {
 
     fn decide(&self, product: &Product) -> Decision<Self> {
         if self.quantity < 0 {
-            product.can_spare(&self.product_id, -self.quantity)?;
+            product.check_available(&self.product_id, -self.quantity)?;
         }
         Ok(StockAdjusted {
             product_id: self.product_id.clone(),
@@ -134,23 +134,23 @@ mod tests {
     }
 
     #[test]
-    fn kept_stock_is_adjusted_down_to_zero_and_no_further() {
+    fn tracked_stock_is_adjusted_down_to_zero_and_no_further() {
         let history = || [added(StockKeeping::Tracked), received(6).into()];
         given::<Product>(history()).when(adjust(-6)).then(adjusted(-6));
         given::<Product>(history()).when(adjust(-7)).then_rejected(StockRejection::Insufficient {
             product: mug(),
-            wanted: 7,
-            free: 6,
+            requested: 7,
+            available: 6,
         });
     }
 
     #[test]
-    fn stock_that_nobody_keeps_is_adjusted_without_a_limit() {
+    fn stock_that_is_not_tracked_is_adjusted_without_a_limit() {
         given::<Product>([added(StockKeeping::Untracked)]).when(adjust(-7)).then(adjusted(-7));
     }
 
     #[test]
-    fn an_adjustment_by_nothing_or_by_too_much_makes_no_sense() {
+    fn an_adjustment_by_nothing_or_by_too_much_is_invalid() {
         let tracked = || [added(StockKeeping::Tracked)];
         given::<Product>(tracked()).when(adjust(0)).then_invalid("quantity");
         given::<Product>(tracked()).when(adjust(i64::MIN)).then_invalid("quantity");

@@ -70,10 +70,10 @@ impl DispatchOrder {
             return Ok(Events::none());
         }
         let wanted = i64::try_from(pieces).unwrap_or(i64::MAX);
-        product.can_spare(product_id, wanted)?;
+        product.check_available(product_id, wanted)?;
         // More than one event can take out is more than a stock that is kept ever has.
         let quantity =
-            Quantity::new(pieces).map_err(|_| product.insufficient(product_id, wanted))?;
+            Quantity::new(pieces).map_err(|_| product.insufficient_stock(product_id, wanted))?;
         let (product_id, order_id) = (product_id.clone(), self.order_id.clone());
         Ok(StockReserved { product_id, order_id, quantity }.into())
     }
@@ -184,7 +184,8 @@ mod tests {
 
     #[test]
     fn tracked_goods_that_are_not_in_stock_do_not_ship() {
-        let insufficient = StockRejection::Insufficient { product: mug(), wanted: 4, free: 3 };
+        let insufficient =
+            StockRejection::Insufficient { product: mug(), requested: 4, available: 3 };
         given::<WithProducts>((paid(), vec![product(StockKeeping::Tracked, 3)]))
             .when(dispatch())
             .then_rejected(DispatchRejection::Stock(insufficient));

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     accounts::{DepositMoney, MoneyWithdrawn, WithdrawMoney},
-    catalogue::{ReleaseStock, ReserveStock, StockReserved, Wanted},
+    catalogue::{ReleaseStock, ReservationItem, ReserveStock, StockReserved},
     id::{AccountId, OrderId, ProductId},
     money::Money,
     quantity::Quantity,
@@ -52,7 +52,7 @@ struct Ordered {
     /// What it costs to the hundredth: an order is not rounded, an account is.
     charge: Money,
     /// Nothing, if the pieces of a product are more than can be counted.
-    wanted: Option<Vec<Wanted>>,
+    wanted: Option<Vec<ReservationItem>>,
     products: Vec<ProductId>,
 }
 
@@ -275,7 +275,7 @@ impl Ordered {
         let pieces = pieces_of(&placed.lines);
         let products = pieces.keys().cloned().collect();
         let wanted = |(product_id, pieces)| {
-            Some(Wanted { product_id, quantity: Quantity::new(pieces).ok()? })
+            Some(ReservationItem { product_id, quantity: Quantity::new(pieces).ok()? })
         };
         let wanted = pieces.into_iter().map(wanted).collect();
         let charge = placed.amounts.total.part_of(1)?;

@@ -1,4 +1,4 @@
-//! What can be asked for about users, and how it is decided.
+//! Commands on users and their decisions.
 
 use std::convert::Infallible;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{checks, id::UserId};
 
-/// Whom an address belongs to is read only where one is given.
+/// A user, and the owners of the address in the command. The list is empty if there is no address.
 type WithEmail = (User, Vec<EmailOwners>);
 
 /// Creates a user.
@@ -18,13 +18,13 @@ type WithEmail = (User, Vec<EmailOwners>);
 #[command(name = "create-user", on = WithEmail, new, id = CreateUser::ids, validate = CreateUser::check)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateUser {
-    /// Under which id.
+    /// Id of the new user.
     pub user_id: UserId,
     /// The given name.
     pub first_name: String,
     /// The family name.
     pub last_name: String,
-    /// An address that nobody else has.
+    /// E-mail address; no other user may have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<Email>,
 }
@@ -49,23 +49,23 @@ impl Decide for CreateUser {
             last_name: self.last_name.clone(),
             email: self.email.clone(),
         };
-        check_free(owners, self.email.as_ref(), &self.user_id)?;
-        Ok((decided.into(), nothing_of(owners)))
+        check_email_available(owners, self.email.as_ref(), &self.user_id)?;
+        Ok((decided.into(), no_email_events(owners)))
     }
 }
 
-/// Gives a user these names and this address, or none.
+/// Replaces a user's names and e-mail address.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "update-user", on = WithEmail, id = UpdateUser::ids, validate = UpdateUser::check)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateUser {
-    /// Which one.
+    /// Id of the user.
     pub user_id: UserId,
     /// The given name.
     pub first_name: String,
     /// The family name.
     pub last_name: String,
-    /// An address that nobody else has.
+    /// New e-mail address; no other user may have it. `None` removes the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<Email>,
 }
@@ -92,11 +92,12 @@ impl Decide for UpdateUser {
     type Rejection = UserRejection;
 
     fn decide(&self, (user, owners): &(User, Vec<EmailOwners>)) -> Decision<Self> {
-        let user = user.there()?;
-        check_free(owners, self.email.as_ref(), &self.user_id)?;
+        let user = user.existing()?;
+        check_email_available(owners, self.email.as_ref(), &self.user_id)?;
         if user.profile == self.profile() {
-            return Ok((Events::none(), nothing_of(owners)));
+            return Ok((Events::none(), no_email_events(owners)));
         }
+        // The tag of the freed address makes this event part of that address's boundary.
         let freed_email =
             user.profile.email.clone().filter(|email| Some(email) != self.email.as_ref());
         let updated = UserUpdated {
@@ -106,7 +107,7 @@ impl Decide for UpdateUser {
             email: self.email.clone(),
             freed_email,
         };
-        Ok((updated.into(), nothing_of(owners)))
+        Ok((updated.into(), no_email_events(owners)))
     }
 }
 
@@ -115,13 +116,13 @@ type WithGreeting = (User, Greeting);
 
 /// Welcomes a user, once.
 ///
-/// The user's own stream stays as it is, so that an ETag from the user's creation is good until the
-/// user changes.
+/// The event goes to a stream of its own, so that an ETag from the user's creation stays valid
+/// until the user changes.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "welcome-user", on = WithGreeting, id = WelcomeUser::ids)]
 #[serde(rename_all = "camelCase")]
 pub struct WelcomeUser {
-    /// The user.
+    /// Id of the user.
     pub user_id: UserId,
 }
 
@@ -135,19 +136,19 @@ impl Decide for WelcomeUser {
     type Rejection = UserRejection;
 
     fn decide(&self, (user, greeting): &WithGreeting) -> Decision<Self> {
-        if user.there()?.welcomed || greeting.given {
+        if user.existing()?.welcomed || greeting.sent {
             return Ok((Events::none(), Events::none()));
         }
         Ok((Events::none(), UserWelcomed { user_id: self.user_id.clone() }.into()))
     }
 }
 
-/// Deletes a user. The address, if there was one, is free again.
+/// Deletes a user and frees the e-mail address.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "delete-user", on = User)]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteUser {
-    /// Which one.
+    /// Id of the user.
     #[command(id)]
     pub user_id: UserId,
 }
@@ -157,7 +158,8 @@ impl Decide for DeleteUser {
 
     /// Who asks twice has what they wanted.
     fn decide(&self, user: &User) -> Decision<Self> {
-        let Ok(user) = user.there() else { return Ok(Events::none()) };
+        // Idempotent: deleting a deleted user succeeds.
+        let Ok(user) = user.existing() else { return Ok(Events::none()) };
         let freed_email = user.profile.email.clone();
         Ok(UserDeleted { user_id: self.user_id.clone(), freed_email }.into())
     }
@@ -168,20 +170,20 @@ fn check_names(first_name: &str, last_name: &str) -> Result<(), InvalidField> {
     checks::text("lastName", last_name)
 }
 
-fn check_free(
+fn check_email_available(
     owners: &[EmailOwners],
     email: Option<&Email>,
     user: &UserId,
 ) -> Result<(), UserRejection> {
     let Some(email) = email else { return Ok(()) };
-    if owners.iter().any(|owners| owners.is_of_another(email, user)) {
+    if owners.iter().any(|owners| owners.is_owned_by_other(email, user)) {
         return Err(UserRejection::EmailTaken { email: email.clone() });
     }
     Ok(())
 }
 
-/// An address has no events of its own: it is taken and freed by those of users.
-fn nothing_of(owners: &[EmailOwners]) -> Vec<Events<super::email::EmailEvent>> {
+/// Returns no events for each address: only the events of users take and free addresses.
+fn no_email_events(owners: &[EmailOwners]) -> Vec<Events<super::email::EmailEvent>> {
     owners.iter().map(|_| Events::none()).collect()
 }
 
@@ -239,7 +241,7 @@ mod tests {
 
     type Given = (Vec<UserEvent>, Vec<Vec<EmailEvent>>);
 
-    fn nobody() -> Given {
+    fn no_history() -> Given {
         (vec![], vec![])
     }
 
@@ -250,13 +252,13 @@ mod tests {
     #[test]
     fn a_user_without_an_address_is_created() {
         let happens = (created("ann", None).into(), vec![]);
-        given::<WithEmail>(nobody()).when(create("ann", None)).then(happens);
+        given::<WithEmail>(no_history()).when(create("ann", None)).then(happens);
     }
 
     #[test]
     fn a_user_without_a_name_is_not_created() {
         let nameless = CreateUser { first_name: " ".to_owned(), ..create("ann", None) };
-        given::<WithEmail>(nobody()).when(nameless).then_invalid("firstName");
+        given::<WithEmail>(no_history()).when(nameless).then_invalid("firstName");
     }
 
     #[test]

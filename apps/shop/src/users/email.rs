@@ -1,8 +1,8 @@
-//! E-mail addresses, and whose they are.
+//! E-mail addresses and their owners.
 //!
-//! Owns: [`Email`], and [`EmailOwners`], the consistency boundary of one address: it reads every
-//! event that carries the address, in whichever user's stream. Always holds: addresses that differ
-//! only in upper and lower case are the same.
+//! Owns: [`Email`], and [`EmailOwners`], the consistency boundary of one address. The boundary
+//! reads every event that carries the address, from the streams of all users. Always holds:
+//! addresses are compared without regard to case.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -18,47 +18,45 @@ use crate::id::UserId;
 ///
 /// assert_eq!(Email::new("Ann@Example.org")?, Email::new("ann@example.org")?);
 /// assert!(Email::new("ann").is_err());
-/// # Ok::<(), shop::users::NotAnEmail>(())
+/// # Ok::<(), shop::users::InvalidEmail>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Email(Arc<str>);
 
-/// A text that is no e-mail address.
+/// The error for a text that is not an e-mail address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "this is not an e-mail address, such as ann@example.org, of at most {} bytes",
-    Email::BYTES_MAX
-)]
-pub struct NotAnEmail;
+#[error("not an e-mail address of at most {} bytes, such as ann@example.org", Email::BYTES_MAX)]
+pub struct InvalidEmail;
 
 impl Email {
-    /// The longest address, in bytes: what a tag has room for.
+    /// Maximum length in bytes; a tag must have room for it.
     pub const BYTES_MAX: usize = 200;
 
-    /// Checks the text and makes it an address. Whether mail arrives there only mail can tell, so
-    /// little is asked of it.
+    /// Creates an address in lower case from a text with one `@` between two non-empty parts.
+    ///
+    /// Nothing more is checked: only sending mail shows that an address exists.
     ///
     /// # Errors
-    /// [`NotAnEmail`] when it cannot be one.
-    pub fn new(text: &str) -> Result<Self, NotAnEmail> {
-        let (local, domain) = text.split_once('@').ok_or(NotAnEmail)?;
+    /// [`InvalidEmail`] for any other text, and one that is too long.
+    pub fn new(text: &str) -> Result<Self, InvalidEmail> {
+        let (local, domain) = text.split_once('@').ok_or(InvalidEmail)?;
         let odd = |c: char| c.is_whitespace() || c.is_control() || c == '@';
         if local.is_empty() || domain.is_empty() || domain.contains(odd) || local.contains(odd) {
-            return Err(NotAnEmail);
+            return Err(InvalidEmail);
         }
         let lower = text.to_lowercase();
         if lower.len() > Self::BYTES_MAX {
-            return Err(NotAnEmail);
+            return Err(InvalidEmail);
         }
         Ok(Self(lower.into()))
     }
 }
 
 impl TryFrom<String> for Email {
-    type Error = NotAnEmail;
+    type Error = InvalidEmail;
 
-    fn try_from(text: String) -> Result<Self, NotAnEmail> {
+    fn try_from(text: String) -> Result<Self, InvalidEmail> {
         Self::new(&text)
     }
 }
@@ -81,24 +79,25 @@ impl fmt::Debug for Email {
     }
 }
 
-/// The events by which addresses change hands.
+/// The events that take or free an e-mail address.
 #[derive(EventSet, Clone, Debug, PartialEq)]
 pub enum EmailEvent {
-    /// A user came with an address.
+    /// A user was created, maybe with an address.
     Created(UserCreated),
-    /// A user changed theirs.
+    /// A user's address may have changed.
     Updated(UserUpdated),
-    /// A user went.
+    /// A user was deleted.
     Deleted(UserDeleted),
 }
 
-/// Whose an address is. Its events also name other addresses, which are kept beside it.
+/// The owner of an e-mail address.
+///
+/// An event that carries the address may also carry a second one, so owners are kept by address.
 #[derive(Debug, Default)]
 pub struct EmailOwners(BTreeMap<Email, UserId>);
 
 impl EmailOwners {
-    /// Whether somebody else has the address.
-    pub(super) fn is_of_another(&self, email: &Email, user: &UserId) -> bool {
+    pub(super) fn is_owned_by_other(&self, email: &Email, user: &UserId) -> bool {
         self.0.get(email).is_some_and(|owner| owner != user)
     }
 }

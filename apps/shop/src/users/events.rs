@@ -1,4 +1,4 @@
-//! What happens to users.
+//! Events of users.
 //!
 //! Always holds: an event that takes or frees an e-mail address carries that address as a tag.
 
@@ -12,34 +12,34 @@ use crate::id::UserId;
 #[event(name = "user-created")]
 #[serde(rename_all = "camelCase")]
 pub struct UserCreated {
-    /// Which one.
+    /// Id of the user.
     pub user_id: UserId,
     /// The given name.
     pub first_name: String,
     /// The family name.
     pub last_name: String,
-    /// The address, which is now theirs.
+    /// E-mail address, now taken by this user.
     #[event(tag = "email")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<Email>,
 }
 
-/// A user's names and address are now these.
+/// A user's names or e-mail address changed.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "user-updated")]
 #[serde(rename_all = "camelCase")]
 pub struct UserUpdated {
-    /// Which one.
+    /// Id of the user.
     pub user_id: UserId,
     /// The given name.
     pub first_name: String,
     /// The family name.
     pub last_name: String,
-    /// The address.
+    /// E-mail address after the change.
     #[event(tag = "email")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<Email>,
-    /// The address that is free again.
+    /// Previous e-mail address, if it is free again.
     #[event(tag = "email")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freed_email: Option<Email>,
@@ -50,7 +50,7 @@ pub struct UserUpdated {
 #[event(name = "user-welcomed")]
 #[serde(rename_all = "camelCase")]
 pub struct UserWelcomed {
-    /// Which one.
+    /// Id of the user.
     pub user_id: UserId,
 }
 
@@ -59,23 +59,23 @@ pub struct UserWelcomed {
 #[event(name = "user-deleted")]
 #[serde(rename_all = "camelCase")]
 pub struct UserDeleted {
-    /// Which one.
+    /// Id of the user.
     pub user_id: UserId,
-    /// The address that is free again.
+    /// E-mail address that is free again.
     #[event(tag = "email")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freed_email: Option<Email>,
 }
 
-/// Everything that happens to a user.
+/// The events of a user.
 #[derive(EventSet, Clone, Debug, PartialEq)]
 pub enum UserEvent {
-    /// Created.
+    /// The user was created.
     Created(UserCreated),
-    /// Updated.
+    /// The user was changed.
     Updated(UserUpdated),
-    /// Welcomed.
+    /// The user was welcomed.
     Welcomed(UserWelcomed),
-    /// Deleted.
+    /// The user was deleted.
     Deleted(UserDeleted),
 }

@@ -1,25 +1,25 @@
 //! The record that a user was welcomed.
 //!
-//! Its stream is not the user's: the welcome happens by itself soon after a user was created, and
-//! whoever created the user may still hold the revision from then. Earlier versions of the shop
-//! wrote the same event into the user's stream, where it still counts.
+//! It has a stream of its own: the welcome follows soon after the user's creation, and a client may
+//! still hold the user's revision from then. Earlier versions of the shop wrote the same event into
+//! the user's stream, where it still counts.
 
 use gesta::prelude::*;
 
 use super::UserWelcomed;
 use crate::id::UserId;
 
-/// The welcome of one user.
+/// State of one user's welcome.
 #[derive(Debug, Default)]
 pub struct Greeting {
-    pub(super) given: bool,
+    pub(super) sent: bool,
 }
 
 /// The events of a welcome.
 #[derive(EventSet, Clone, Debug, PartialEq)]
 pub enum GreetingEvent {
-    /// The welcome went out.
-    Given(UserWelcomed),
+    /// The welcome was sent.
+    Sent(UserWelcomed),
 }
 
 impl Aggregate for Greeting {
@@ -29,7 +29,7 @@ impl Aggregate for Greeting {
 
     fn evolve(&mut self, event: &GreetingEvent) {
         match event {
-            GreetingEvent::Given(_) => self.given = true,
+            GreetingEvent::Sent(_) => self.sent = true,
         }
     }
 }

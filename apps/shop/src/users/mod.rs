@@ -1,8 +1,8 @@
-//! Users: people whom the shop knows by name, each with an e-mail address of their own if any.
+//! Users: people with a name and an optional e-mail address.
 //!
-//! Owns: their events, commands, rules and read model. Always holds: no two users that are there
-//! have the same address at the same time. Not here: who buys ([`orders`](crate::orders)); a
-//! customer need not be a user.
+//! Owns: the events, commands, rules and read model of users. Always holds: no two users have the
+//! same address at the same time. Not here: buyers ([`orders`](crate::orders)); a customer need not
+//! be a user.
 
 mod commands;
 mod email;
@@ -15,7 +15,7 @@ mod user;
 mod welcome;
 
 pub use commands::{CreateUser, DeleteUser, UpdateUser, WelcomeUser};
-pub use email::{Email, EmailOwners, NotAnEmail};
+pub use email::{Email, EmailOwners, InvalidEmail};
 pub use events::{UserCreated, UserDeleted, UserEvent, UserUpdated, UserWelcomed};
 pub use greeting::{Greeting, GreetingEvent};
 pub use queries::{FindUser, ListUsers};

@@ -1,4 +1,4 @@
-//! What can be asked about users.
+//! Queries on users.
 
 use gesta::{Answer, Query, QueryError};
 
@@ -9,10 +9,10 @@ use crate::{
     sql::{self, params},
 };
 
-/// One user.
+/// Finds one user.
 #[derive(Clone, Debug)]
 pub struct FindUser {
-    /// Which one.
+    /// Id of the user.
     pub user_id: UserId,
 }
 
@@ -29,12 +29,12 @@ impl Answer<sql::Reader> for FindUser {
     }
 }
 
-/// The users, by id.
+/// Lists users by id.
 #[derive(Clone, Debug, Default)]
 pub struct ListUsers {
-    /// After this id.
+    /// Last id of the previous page.
     pub after: Option<UserId>,
-    /// How many at once.
+    /// Maximum number of rows per page.
     pub size: PageSize,
 }
 

@@ -1,4 +1,4 @@
-//! The read model of users: one row for each who is there.
+//! The read model of users: one row per user.
 
 use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, StreamName};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ const TABLES: &str = "
     ) strict, without rowid;
 ";
 
-/// Fills the table of users.
+/// The projection that maintains the table of users.
 #[derive(Debug)]
 pub struct Users;
 
@@ -64,7 +64,8 @@ fn apply_one(tx: &mut sql::Tx, recorded: &Recorded<UserEvent>) -> Result<(), App
         ),
         UserEvent::Updated(updated) => update(tx, revision, updated),
         UserEvent::Welcomed(welcomed) => {
-            // A welcome has a stream of its own, but for those of earlier versions.
+            // Only a welcome in the user's own stream, as earlier versions wrote it, has a revision
+            // of the user.
             let of_user =
                 recorded.stream.category().is_some_and(|it| it.as_str() == User::CATEGORY);
             tx.execute(
@@ -102,18 +103,18 @@ fn update(
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct UserDetails {
-    /// Which one.
+    /// Id of the user.
     pub user_id: UserId,
     /// The given name.
     pub first_name: String,
     /// The family name.
     pub last_name: String,
-    /// The address, if there is one.
+    /// E-mail address; absent if the user has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// Whether the welcome went out.
+    /// True once the welcome was sent.
     pub welcomed: bool,
-    /// At which revision of the user.
+    /// Revision of the user's stream, for the ETag.
     #[serde(skip)]
     pub revision: u64,
 }

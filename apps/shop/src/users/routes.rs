@@ -19,38 +19,38 @@ use crate::{
     paging::PageSize,
 };
 
-/// What a cursor is of, and where its users are.
+/// Scope of this list's cursors; a cursor of another list is refused.
 const LIST: &str = "users";
 
 pub(crate) fn routes() -> [Route; 5] {
     [
         post("/v1/users", create_user, "Creates a user").rejects(&["email-taken"]),
         get("/v1/users", list_users, "Lists users, by id").rejects(&["unknown-cursor"]),
-        get("/v1/users/{userId}", find_user, "Tells about a user"),
-        put("/v1/users/{userId}", update_user, "Gives a user other names, another address")
+        get("/v1/users/{userId}", find_user, "Returns a user"),
+        put("/v1/users/{userId}", update_user, "Replaces a user's names and e-mail address")
             .rejects(&["email-taken", "user-deleted"]),
         delete("/v1/users/{userId}", delete_user, "Deletes a user"),
     ]
 }
 
 request! {
-    /// Which user.
+    /// Path of a user.
     struct UserPath {
-        /// The user's id.
+        /// Id of the user.
         user_id: Id<UserId>,
     }
 }
 
 request! {
-    /// A user to be.
+    /// The user to create.
     struct NewUser {
-        /// Under which id; a new one, if it is left out.
+        /// Id of the new user; generated if left out.
         user_id: Option<Id<UserId>>,
         /// The given name.
         first_name: Text,
         /// The family name.
         last_name: Text,
-        /// An address that nobody else has.
+        /// E-mail address; no other user may have it.
         email: Option<PlainEmail>,
     }
 }
@@ -70,13 +70,13 @@ async fn create_user(
 }
 
 request! {
-    /// What a user is to be like.
+    /// New values of a user.
     struct UserChange {
         /// The given name.
         first_name: Text,
         /// The family name.
         last_name: Text,
-        /// An address that nobody else has; none, if it is left out.
+        /// E-mail address; no other user may have it. If left out, the user has none.
         email: Option<PlainEmail>,
     }
 }
@@ -109,11 +109,11 @@ async fn find_user(
 }
 
 request! {
-    /// Which users.
+    /// Page of users to return.
     struct UserList {
-        /// What the page before ended with.
+        /// Value of `next` from the previous page.
         cursor: Option<Cursor>,
-        /// How many at once.
+        /// Maximum number of entries per page.
         limit: Option<PageLimit>,
     }
 }
@@ -131,15 +131,15 @@ async fn list_users(
 response! {
     /// A user.
     UserDetails {
-        /// The user's id.
+        /// Id of the user.
         user_id: UserId,
         /// The given name.
         first_name: String,
         /// The family name.
         last_name: String,
-        /// The address, if there is one.
+        /// E-mail address; absent if the user has none.
         email: Option<String>,
-        /// Whether the welcome went out.
+        /// True once the welcome was sent.
         welcomed: bool,
     }
 }
@@ -152,7 +152,9 @@ impl<'de> Deserialize<'de> for PlainEmail {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(D::Error::custom("is not an address in visible ASCII"));
+            return Err(D::Error::custom(
+                "must be an e-mail address in visible ASCII, such as ann@example.org",
+            ));
         }
         Email::new(&text).map(Self).map_err(D::Error::custom)
     }

@@ -1,11 +1,11 @@
-//! The user: what is remembered of one, and when the shop says no.
+//! The user aggregate and its rejections.
 
 use gesta::prelude::*;
 
 use super::{Email, UserEvent};
 use crate::id::UserId;
 
-/// One user.
+/// State of one user.
 #[derive(Debug, Default)]
 pub struct User {
     pub(super) profile: Profile,
@@ -13,7 +13,7 @@ pub struct User {
     deleted: bool,
 }
 
-/// What can be updated.
+/// The fields that an update replaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Profile {
     pub(super) first_name: String,
@@ -22,8 +22,7 @@ pub(super) struct Profile {
 }
 
 impl User {
-    /// Nothing more happens to a user who was deleted.
-    pub(super) fn there(&self) -> Result<&Self, UserRejection> {
+    pub(super) fn existing(&self) -> Result<&Self, UserRejection> {
         if self.deleted { Err(UserRejection::Deleted) } else { Ok(self) }
     }
 }
@@ -55,11 +54,11 @@ impl Aggregate for User {
     }
 }
 
-/// Why nothing happens to a user.
+/// Business reasons to refuse a command on users.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Rejection)]
 pub enum UserRejection {
-    /// The address is another user's.
-    #[error("another user has the address {email}")]
+    /// Another user has the address.
+    #[error("e-mail address {email} belongs to another user")]
     #[rejection(code = "email-taken")]
     EmailTaken {
         /// The address.

@@ -1,4 +1,4 @@
-//! The welcome: some time after a user was created, unless they are gone by then.
+//! The welcome process: welcomes a user after a delay, unless they were deleted.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use gesta::prelude::*;
 use super::{UserCreated, UserDeleted, WelcomeUser};
 use crate::id::UserId;
 
-/// Welcomes each user some time after they were created.
+/// Welcomes each user a short time after their creation.
 #[derive(Clone, Debug)]
 pub struct Welcome {
     delay: Duration,
@@ -15,7 +15,7 @@ pub struct Welcome {
 }
 
 impl Welcome {
-    /// How long after, unless told otherwise.
+    /// Default delay between creation and welcome.
     pub const DELAY: Duration = Duration::from_secs(1);
 
     /// Welcomes so long after.
@@ -31,16 +31,16 @@ impl Default for Welcome {
     }
 }
 
-/// What the welcome is about.
+/// The events that start and end the process.
 #[derive(EventSet, Clone, Debug, PartialEq)]
 pub enum WelcomeEvent {
-    /// There is somebody to welcome.
+    /// A user was created and will be welcomed.
     Created(UserCreated),
-    /// There is not.
+    /// A user was deleted and will not be welcomed.
     Deleted(UserDeleted),
 }
 
-/// It is time to welcome the user.
+/// The timer that fires when the welcome is due.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct WelcomeDue;
 

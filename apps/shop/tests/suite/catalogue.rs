@@ -3,8 +3,8 @@
 use gesta::{ExecuteError, Gesta, Receipt};
 use shop::{
     catalogue::{
-        AddProduct, FindProduct, ListProducts, ReceiveStock, ReleaseStock, ReserveStock,
-        StockKeeping, StockRejection, UpdateProduct, Wanted,
+        AddProduct, FindProduct, ListProducts, ReceiveStock, ReleaseStock, ReservationItem,
+        ReserveStock, StockKeeping, StockRejection, UpdateProduct,
     },
     id::{OrderId, ProductId},
     paging::PageSize,
@@ -91,7 +91,7 @@ async fn stock_that_is_set_aside_is_not_sold_twice_whoever_comes_at_once() {
     receive(&shop, "jug", 100).await;
     let mut asked = tokio::task::JoinSet::new();
     for number in 0..12 {
-        let wanted = |product| Wanted { product_id: id(product), quantity: pieces(1) };
+        let wanted = |product| ReservationItem { product_id: id(product), quantity: pieces(1) };
         let items = vec![wanted("jug"), wanted("mug")];
         let order_id = OrderId::new(number.to_string()).unwrap();
         let shop = shop.clone();
@@ -116,7 +116,7 @@ async fn stock_that_is_set_free_can_be_sold() {
     add(&shop, "mug", "Mug").await;
     receive(&shop, "mug", 1).await;
     let order_id = OrderId::new("1").unwrap();
-    let items = vec![Wanted { product_id: id("mug"), quantity: pieces(1) }];
+    let items = vec![ReservationItem { product_id: id("mug"), quantity: pieces(1) }];
     shop.execute(ReserveStock { order_id: order_id.clone(), items }).await.unwrap();
     let release = ReleaseStock { order_id, product_ids: vec![id("mug")] };
     let receipt = shop.execute(release).await.unwrap();

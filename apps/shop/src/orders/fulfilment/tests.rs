@@ -95,7 +95,7 @@ fn cancelled() -> Input<Fulfilment> {
 }
 
 fn reserve() -> ReserveStock {
-    let wanted = |id, number| Wanted { product_id: product(id), quantity: pieces(number) };
+    let wanted = |id, number| ReservationItem { product_id: product(id), quantity: pieces(number) };
     ReserveStock { order_id: order_id(), items: vec![wanted("jug", 1), wanted("mug", 5)] }
 }
 
@@ -188,8 +188,9 @@ fn an_order_that_costs_nothing_is_paid_at_once() {
 
 #[test]
 fn an_order_is_cancelled_when_stock_is_short() {
-    let short = StockRejection::Insufficient { product: product("mug"), wanted: 5, free: 1 };
-    let reason = "5 of mug are wanted, 1 are there";
+    let short =
+        StockRejection::Insufficient { product: product("mug"), requested: 5, available: 1 };
+    let reason = "product mug is short: 5 pieces requested, 1 available";
     after([placed()]).when(Input::rejected(&reserve(), &short)).then(none().send(cancel(reason)));
 }
 
