@@ -1,4 +1,4 @@
-//! Connections: how they are opened, and why with these settings.
+//! Opening of connections, and the reasons for their settings.
 
 use std::{path::Path, time::Duration};
 
@@ -6,82 +6,90 @@ use gesta_store::{Checkpoint, DatabaseError, Incarnation, Position};
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-use crate::error::sorted;
+use crate::error::classify;
 
-/// How long a statement waits for another process, such as a backup, before it is refused.
-const BUSY_WAIT: Duration = Duration::from_secs(5);
+/// Maximum time a statement waits for a lock of another process, such as a backup.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many prepared statements a connection keeps.
-const STATEMENTS_KEPT_MAX: usize = 64;
+/// Prepared statements cached per connection.
+const CACHED_STATEMENTS_MAX: usize = 64;
 
-/// Pages in the write-ahead log at which a commit writes them back, which is when it syncs:
-/// 16 MiB, four times SQLite's own choice, so that catching up is not spent on syncs.
+/// Size of the write-ahead log, in pages of 4 KiB, at which a commit checkpoints it.
+///
+/// A checkpoint syncs. 16 MiB is four times SQLite's default, so that catching up does not spend
+/// its time in syncs.
 const WAL_PAGES: u32 = 4_096;
 
-/// Kibibytes of pages that a connection caches.
+/// Page cache per connection, in KiB.
 const CACHE_KIB: i64 = 8_192;
 
-/// What a committed transaction of a file survives.
+/// Durability of a file's committed transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Durable {
-    /// Loss of power: the catalogue, since the switch to a read model drops the one before.
-    Always,
-    /// The end of the process. A loss of power takes back the last transactions, rows together
-    /// with their checkpoint, so what is lost is simply applied again.
-    AfterWriteBack,
+pub(crate) enum Durability {
+    /// Survives loss of power. For the catalogue: a switch-over drops the previous read model, so
+    /// it must not be undone.
+    PowerLoss,
+    /// Survives the end of the process. A loss of power undoes the last transactions, rows
+    /// together with their checkpoint, and the projection applies their events again.
+    ProcessEnd,
 }
 
-/// Opens a file for reading and writing, and makes it if need be.
-pub(crate) fn open(path: &Path, durable: Durable) -> Result<Connection, DatabaseError> {
-    let connection = Connection::open(path).map_err(sorted)?;
-    settle(&connection, durable).map_err(sorted)?;
-    // A file that can only be read, or lacks what is written beside it, is met here.
+/// Opens a file for reading and writing, and creates it if it does not exist.
+pub(crate) fn open(path: &Path, durability: Durability) -> Result<Connection, DatabaseError> {
+    let connection = Connection::open(path).map_err(classify)?;
+    configure(&connection, durability).map_err(classify)?;
+    // SQLite opens lazily. A first write transaction reports a read-only file, or one whose `-wal`
+    // or `-shm` cannot be written, here instead of at the first event.
     begin(&connection)?;
-    connection.execute_batch("rollback").map_err(sorted)?;
+    connection.execute_batch("rollback").map_err(classify)?;
     Ok(connection)
 }
 
-/// Begins a transaction, at once for writing: another process that has the file is met here, not in
-/// the middle. No statement is at fault if it cannot be begun.
+/// Begins a write transaction.
+///
+/// `immediate` takes the write lock now: a conflict with another process shows here and not in the
+/// middle of the transaction. No caller's statement is at fault, so a rejection becomes
+/// [`DatabaseError::Unavailable`].
 pub(crate) fn begin(connection: &Connection) -> Result<(), DatabaseError> {
-    connection.execute_batch("begin immediate").map_err(|error| match sorted(error) {
+    connection.execute_batch("begin immediate").map_err(|error| match classify(error) {
         DatabaseError::Rejected { reason, source } => DatabaseError::Unavailable { reason, source },
         other => other,
     })
 }
 
-/// Opens a file that has a writer, for reading only.
+/// Opens an existing file for reading only.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, DatabaseError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(sorted)?;
-    connection.busy_timeout(BUSY_WAIT).map_err(sorted)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT_MAX);
+    let connection = Connection::open_with_flags(path, flags).map_err(classify)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(classify)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS_MAX);
     Ok(connection)
 }
 
-fn settle(connection: &Connection, durable: Durable) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY_WAIT)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT_MAX);
-    // Readers go on while a transaction is open, and a commit is one sequential write.
+fn configure(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS_MAX);
+    // Write-ahead logging: readers do not wait for a write transaction, and a commit is one
+    // sequential write.
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-    let synchronous = match durable {
-        Durable::Always => "full",
-        // In this mode a loss of power never corrupts a file in write-ahead logging
-        // (https://www.sqlite.org/pragma.html#pragma_synchronous).
-        Durable::AfterWriteBack => "normal",
+    let synchronous = match durability {
+        Durability::PowerLoss => "full",
+        // With write-ahead logging, a loss of power in this mode undoes commits but never corrupts
+        // the file (https://www.sqlite.org/pragma.html#pragma_synchronous).
+        Durability::ProcessEnd => "normal",
     };
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+    // A negative size counts KiB, a positive one counts pages.
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "memory")
 }
 
-/// A checkpoint from its two columns, the position first.
+/// Reads a checkpoint from the first two columns: position and incarnation.
 pub(crate) fn checkpoint_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Checkpoint> {
     Ok(Checkpoint { position: Position::new(row.get(0)?), incarnation: incarnation_of(row, 1)? })
 }
 
-/// An incarnation from its column.
 pub(crate) fn incarnation_of(
     row: &rusqlite::Row<'_>,
     column: usize,

@@ -1,12 +1,12 @@
-//! SQLite's errors, sorted by what the caller does next.
+//! Classification of SQLite's errors by the caller's reaction.
 
 use std::sync::Arc;
 
 use gesta_store::DatabaseError;
 use rusqlite::{Error, ErrorCode};
 
-/// What to do about an error: the code decides, its text is kept.
-pub(crate) fn sorted(error: Error) -> DatabaseError {
+/// Maps an error to the caller's reaction by its result code, never by its text.
+pub(crate) fn classify(error: Error) -> DatabaseError {
     let reason = error.to_string();
     let code = error.sqlite_error_code();
     let source = Some(Arc::new(error) as gesta_store::SharedError);
@@ -23,22 +23,22 @@ pub(crate) fn sorted(error: Error) -> DatabaseError {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             DatabaseError::Corrupt { reason, source }
         }
-        // Whatever is left is about the statement, its parameters or its values.
+        // All other codes concern the statement, its parameters or its values.
         Some(_) | None => DatabaseError::Rejected { reason, source },
     }
 }
 
-/// What a file system said about a directory or file that is needed.
-pub(crate) fn file_error(what: &str, error: std::io::Error) -> DatabaseError {
-    let reason = format!("{what}: {error}");
+/// Wraps a file system error as retryable: permissions and disk space can be repaired.
+pub(crate) fn file_error(context: &str, error: std::io::Error) -> DatabaseError {
+    let reason = format!("{context}: {error}");
     DatabaseError::Unavailable { reason, source: Some(Arc::new(error)) }
 }
 
-/// A stored value that was not written by this crate, or was damaged.
+/// Wraps the decoding error of a stored value. This crate wrote valid ones, so it is damage.
 pub(crate) fn unreadable(
-    what: &str,
+    context: &str,
     error: impl std::error::Error + Send + Sync + 'static,
 ) -> DatabaseError {
-    let reason = format!("{what}: {error}");
+    let reason = format!("{context}: {error}");
     DatabaseError::Corrupt { reason, source: Some(Arc::new(error)) }
 }

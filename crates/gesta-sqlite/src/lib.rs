@@ -1,29 +1,29 @@
-//! Read models, checkpoints and snapshots in SQLite files, beside the events or anywhere else.
+//! Read models, checkpoints and snapshots in SQLite files of one directory.
 //!
-//! Owns: one directory. In it a catalogue says which read models there are and which of them
-//! answers; each read model is a file of its own with its rows, its checkpoint and its dead
-//! letters; snapshots and the checkpoints of other consumers share one more file.
+//! Owns: that directory. `catalogue.db` lists the read models and marks the live one of each
+//! projection. Each read model has a file of its own with its rows, checkpoint and dead letters.
+//! `snapshots.db` holds snapshots and the checkpoints of consumers without rows.
 //!
 //! Always holds:
-//! - a read model's rows, checkpoint and dead letters change in one SQLite transaction;
-//! - read models never wait for each other, because SQLite's one writer is one for each file;
-//! - a rebuild fills a new file beside the old, the switch is one row of the catalogue, and the
-//!   old file goes when its last reader has gone;
-//! - queries never wait for a transaction (write-ahead logging).
+//! - A read model's rows, checkpoint and dead letters change in one SQLite transaction.
+//! - Read models never block each other: SQLite allows one writer per file.
+//! - A rebuild fills a new file, and the switch-over is one catalogue transaction. The old file is
+//!   removed after its last reader is dropped.
+//! - Queries never wait for a write transaction (write-ahead logging).
 //!
-//! Not here: what fills a read model. Blocking: statements run on the thread that polls, without
-//! a sync on the way but for the occasional write-back of the write-ahead log; see [`Sqlite`].
+//! Not here: the projections that fill read models. Statements block the polling thread; they sync
+//! only when a commit checkpoints the write-ahead log. See [`Sqlite`].
 
 mod catalogue;
 mod connection;
+mod dead_letters;
 mod error;
-mod letters;
-mod mark;
+mod file_identity;
 mod properties;
 mod read_model_file;
 mod reader;
 mod rows;
-mod side;
+mod snapshot_file;
 mod store;
 mod tx;
 

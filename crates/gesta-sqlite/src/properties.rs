@@ -1,9 +1,9 @@
-//! Properties of a read model: short texts about its rows as a whole.
+//! Storage of read model properties: short texts that describe the rows as a whole.
 
 use gesta_store::DatabaseError;
 use rusqlite::{Connection, params};
 
-use crate::{error::sorted, tx::find};
+use crate::{error::classify, tx::find};
 
 pub(crate) const TABLES: &str = "
     create table if not exists gesta_properties (
@@ -19,7 +19,7 @@ pub(crate) fn get(connection: &Connection, name: &str) -> Result<Option<String>,
 
 pub(crate) fn set(connection: &Connection, name: &str, value: &str) -> Result<(), DatabaseError> {
     let sql = "insert or replace into gesta_properties values (?1, ?2)";
-    let mut statement = connection.prepare_cached(sql).map_err(sorted)?;
-    statement.execute(params![name, value]).map_err(sorted)?;
+    let mut statement = connection.prepare_cached(sql).map_err(classify)?;
+    statement.execute(params![name, value]).map_err(classify)?;
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! One read model's file: its writer, its readers, and its end.
+//! One read model's file: the writer connection, the pool of readers, and removal.
 //!
-//! Always holds: one transaction at a time; a dropped read model's file stays until its last
-//! transaction and reader have ended.
+//! Always holds: at most one write transaction is open. A dropped read model's file is removed only
+//! after its last transaction and reader have ended.
 
 use std::{
     fs, io,
@@ -12,23 +12,24 @@ use std::{
     },
 };
 
-use futures_util::lock::{Mutex as Turns, OwnedMutexGuard};
+use futures_util::lock::{Mutex as AsyncMutex, OwnedMutexGuard};
 use gesta_store::{DatabaseError, ReadModelId};
 use rusqlite::Connection;
 
 use crate::{
-    connection::{self, Durable},
-    error::{file_error, sorted},
-    letters,
-    mark::Mark,
+    connection::{self, Durability},
+    dead_letters,
+    error::{classify, file_error},
+    file_identity::FileIdentity,
     properties, rows,
 };
 
-/// Connections for queries that are kept open when nobody uses them.
-const READERS_KEPT_MAX: usize = 8;
+/// Idle query connections in the pool.
+const IDLE_READERS_MAX: usize = 8;
 
-/// Bytes of a file up to which it is checked for damage when it is opened: some milliseconds.
-/// Damage in a larger one shows when the damaged page is read.
+/// Size of a file, in bytes, up to which opening checks every page. The check takes milliseconds.
+///
+/// Damage in a larger file is reported when the damaged page is read.
 const CHECKED_BYTES_MAX: u64 = 4 << 20;
 
 const TABLES: &str = "
@@ -39,108 +40,121 @@ const TABLES: &str = "
     ) strict;
 ";
 
-// Fields are dropped in this order. The writer's connection is the last one to be closed, because
-// only that one writes the write-ahead log back into the file; the file goes after all.
+/// An open read model file.
+// Fields drop in this order. The writer closes after the readers: the last connection to close
+// checkpoints the write-ahead log, and read-only ones cannot. The file is removed after both.
 pub(crate) struct ReadModelFile {
     readers: Mutex<Vec<Connection>>,
-    writer: Arc<Turns<Connection>>,
+    writer: Arc<AsyncMutex<Connection>>,
     read_model: ReadModelId,
-    mark: Mark,
-    file: DroppedWithLastUse,
+    identity: FileIdentity,
+    file: FileRemoval,
 }
 
-struct DroppedWithLastUse {
+/// Removes the file when it is dropped, if it is marked for removal.
+struct FileRemoval {
     path: PathBuf,
-    dropped: AtomicBool,
+    is_dropped: AtomicBool,
 }
 
 impl ReadModelFile {
-    /// Opens the file and makes what it lacks. One that had its tables once, and is empty now,
-    /// has lost them.
+    /// Opens the file and creates missing tables.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Corrupt`] when the file is damaged, or is empty although `has_tables`.
     pub(crate) fn open(
         read_model: &ReadModelId,
         path: PathBuf,
-        is_begun: bool,
+        has_tables: bool,
     ) -> Result<Self, DatabaseError> {
-        let opened = open_writer(&path, is_begun).and_then(|writer| Ok((writer, Mark::of(&path)?)));
-        let (writer, mark) = opened.map_err(|error| named(error, read_model, &path))?;
+        let opened = open_writer(&path, has_tables)
+            .and_then(|writer| Ok((writer, FileIdentity::of(&path)?)));
+        let (writer, identity) = opened.map_err(|error| named(error, read_model, &path))?;
         Ok(Self {
-            mark,
-            writer: Arc::new(Turns::new(writer)),
+            identity,
+            writer: Arc::new(AsyncMutex::new(writer)),
             readers: Mutex::new(Vec::new()),
             read_model: read_model.clone(),
-            file: DroppedWithLastUse { path, dropped: AtomicBool::new(false) },
+            file: FileRemoval { path, is_dropped: AtomicBool::new(false) },
         })
     }
 
-    /// Looks whether the file is still the one that was opened.
+    /// Checks that the file at the path is still the one that was opened.
     ///
     /// # Errors
-    /// [`DatabaseError::Corrupt`] with read model, path and what became of the file.
+    /// [`DatabaseError::Corrupt`], with the read model, the path and the change, when it is not.
     pub(crate) fn check(&self) -> Result<(), DatabaseError> {
-        self.mark.check(&self.file.path).map_err(|error| self.named(error))
+        self.identity.check(&self.file.path).map_err(|error| self.named(error))
     }
 
-    /// Adds the read model and the path to an error that is about the file.
+    /// Adds the read model and the path to an error that concerns the file.
     pub(crate) fn named(&self, error: DatabaseError) -> DatabaseError {
         named(error, &self.read_model, &self.file.path)
     }
 
-    /// The writer's connection, when its turn has come.
+    /// Waits for the previous transaction to end and returns the writer connection.
     pub(crate) async fn writer(&self) -> OwnedMutexGuard<Connection> {
         Arc::clone(&self.writer).lock_owned().await
     }
 
-    /// Makes what was committed survive a loss of power.
+    /// Makes all commits durable against loss of power, by a checkpoint of the write-ahead log.
     pub(crate) async fn write_back(&self) -> Result<(), DatabaseError> {
+        // `full` waits for readers of older pages up to the busy timeout, then reports busy: with
+        // pages left in the log, the file on disk is not complete.
         let writer = self.writer().await;
         let busy: bool = writer
             .query_row("pragma wal_checkpoint(full)", [], |row| row.get(0))
-            .map_err(sorted)?;
-        if busy { Err(DatabaseError::unavailable("a reader is in the way")) } else { Ok(()) }
+            .map_err(classify)?;
+        if busy {
+            Err(DatabaseError::unavailable("a reader blocks the checkpoint of the write-ahead log"))
+        } else {
+            Ok(())
+        }
     }
 
-    /// A connection for queries: a kept one, or a new one.
+    /// Returns a pooled query connection, or opens a new one.
     pub(crate) fn take_reader(&self) -> Result<Connection, DatabaseError> {
-        let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        kept.map_or_else(|| connection::open_reader(&self.file.path), Ok)
+        let pooled = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        pooled.map_or_else(|| connection::open_reader(&self.file.path), Ok)
     }
 
-    pub(crate) fn give_back(&self, reader: Connection) {
+    pub(crate) fn return_reader(&self, reader: Connection) {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        if readers.len() < READERS_KEPT_MAX {
+        if readers.len() < IDLE_READERS_MAX {
             readers.push(reader);
         }
     }
 
-    /// The file goes with the last use of it.
-    pub(crate) fn drop_with_last_use(&self) {
-        self.file.dropped.store(true, Ordering::Release);
+    /// Marks the file for removal after its last transaction and reader have ended.
+    pub(crate) fn remove_after_last_use(&self) {
+        self.file.is_dropped.store(true, Ordering::Release);
     }
 }
 
-fn open_writer(path: &Path, is_begun: bool) -> Result<Connection, DatabaseError> {
+fn open_writer(path: &Path, has_tables: bool) -> Result<Connection, DatabaseError> {
     let bytes = fs::metadata(path).map_or(0, |found| found.len());
-    if is_begun && bytes == 0 && path.exists() {
+    // SQLite takes an empty file for a new database, and queries would find no rows. A file that
+    // had tables has lost them.
+    if has_tables && bytes == 0 && path.exists() {
         return Err(DatabaseError::Corrupt {
             reason: "the file is empty".to_owned(),
             source: None,
         });
     }
-    let writer = connection::open(path, Durable::AfterWriteBack)?;
+    let writer = connection::open(path, Durability::ProcessEnd)?;
     if (1..=CHECKED_BYTES_MAX).contains(&bytes) {
         check(&writer)?;
     }
-    for tables in [TABLES, rows::TABLES, letters::TABLES, properties::TABLES] {
-        writer.execute_batch(tables).map_err(sorted)?;
+    for tables in [TABLES, rows::TABLES, dead_letters::TABLES, properties::TABLES] {
+        writer.execute_batch(tables).map_err(classify)?;
     }
     Ok(writer)
 }
 
-/// Walks every page of the file.
+/// Checks every page of the file, without comparing indexes with their tables.
 pub(crate) fn check(connection: &Connection) -> Result<(), DatabaseError> {
     let found: String =
-        connection.query_row("pragma quick_check(1)", [], |row| row.get(0)).map_err(sorted)?;
+        connection.query_row("pragma quick_check(1)", [], |row| row.get(0)).map_err(classify)?;
     if found == "ok" {
         return Ok(());
     }
@@ -160,21 +174,21 @@ fn named(error: DatabaseError, read_model: &ReadModelId, path: &Path) -> Databas
     }
 }
 
-impl Drop for DroppedWithLastUse {
+impl Drop for FileRemoval {
     fn drop(&mut self) {
-        if self.dropped.load(Ordering::Acquire) {
-            // What cannot be removed now is removed when the store is opened again.
+        if self.is_dropped.load(Ordering::Acquire) {
+            // A failed removal is repeated when the store is opened: the catalogue keeps the row.
             let _ = remove(&self.path);
         }
     }
 }
 
-/// A file and what SQLite keeps beside it: the endings of their names.
-const BESIDE: [&str; 3] = ["", "-wal", "-shm"];
+/// Name endings of a database file and its write-ahead log and shared-memory files.
+const DATABASE_FILE_ENDINGS: [&str; 3] = ["", "-wal", "-shm"];
 
-/// The paths of a file and of what SQLite keeps beside it.
-pub(crate) fn beside(path: &Path) -> impl Iterator<Item = PathBuf> {
-    BESIDE.iter().map(move |ending| with_ending(path, ending))
+/// Returns the paths of a database file and its write-ahead log and shared-memory files.
+pub(crate) fn database_files(path: &Path) -> impl Iterator<Item = PathBuf> {
+    DATABASE_FILE_ENDINGS.iter().map(move |ending| with_ending(path, ending))
 }
 
 fn with_ending(path: &Path, ending: &str) -> PathBuf {
@@ -183,13 +197,13 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Removes a file and what SQLite keeps beside it, as far as they exist.
+/// Removes a database file with its write-ahead log and shared-memory files, if they exist.
 pub(crate) fn remove(path: &Path) -> Result<(), DatabaseError> {
-    for ending in BESIDE {
+    for ending in DATABASE_FILE_ENDINGS {
         match fs::remove_file(with_ending(path, ending)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                let what = format!("{} cannot be removed", path.display());
-                return Err(file_error(&what, error));
+                let context = format!("{} cannot be removed", path.display());
+                return Err(file_error(&context, error));
             }
             Ok(()) | Err(_) => {}
         }
@@ -197,32 +211,33 @@ pub(crate) fn remove(path: &Path) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-/// Makes the path free: what cannot be removed, such as a directory, is kept aside.
-pub(crate) fn make_way(path: &Path) -> Result<(), DatabaseError> {
+/// Frees the path for a new file. Renames what cannot be removed, such as a directory.
+pub(crate) fn clear_path(path: &Path) -> Result<(), DatabaseError> {
     if let Err(error) = remove(path) {
-        let kept_at = set_aside(path)?.unwrap_or_default();
+        let kept_at = quarantine(path)?.unwrap_or_default();
         let kept_at = kept_at.display();
-        tracing::warn!(%error, %kept_at, "what is in a new read model's place is kept aside");
+        tracing::warn!(%error, %kept_at, "the path of a new read model was taken: its content is renamed");
     }
     Ok(())
 }
 
-/// Renames a damaged file, and what SQLite keeps beside it, to `NAME.corrupt-N`. Returns the new
-/// path; none where there was no file.
-pub(crate) fn set_aside(path: &Path) -> Result<Option<PathBuf>, DatabaseError> {
+/// Renames a damaged database file, with its log and shared-memory files, to `NAME.corrupt-N`.
+///
+/// Returns the new path, or `None` if the file does not exist.
+pub(crate) fn quarantine(path: &Path) -> Result<Option<PathBuf>, DatabaseError> {
     if !path.exists() {
         return Ok(None);
     }
     let numbered = |number: u32| with_ending(path, &format!(".corrupt-{number}"));
-    let place = (1..).map(numbered).find(|place| !place.exists()).unwrap_or_else(|| numbered(0));
-    for ending in BESIDE {
-        match fs::rename(with_ending(path, ending), with_ending(&place, ending)) {
+    let target = (1..).map(numbered).find(|path| !path.exists()).unwrap_or_else(|| numbered(0));
+    for ending in DATABASE_FILE_ENDINGS {
+        match fs::rename(with_ending(path, ending), with_ending(&target, ending)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                let what = format!("{} cannot be set aside", path.display());
-                return Err(file_error(&what, error));
+                let context = format!("{} cannot be renamed", path.display());
+                return Err(file_error(&context, error));
             }
             Ok(()) | Err(_) => {}
         }
     }
-    Ok(Some(place))
+    Ok(Some(target))
 }

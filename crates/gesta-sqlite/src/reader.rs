@@ -1,4 +1,4 @@
-//! A connection for queries: what a query is answered on.
+//! Read-only connections for queries.
 
 use std::{fmt, sync::Arc};
 
@@ -6,10 +6,11 @@ use gesta_store::{DatabaseError, ListRows, ReadRows, Row};
 use rusqlite::{Connection, Params};
 use serde_json::Value;
 
-use crate::{error::sorted, read_model_file::ReadModelFile, rows, tx};
+use crate::{error::classify, read_model_file::ReadModelFile, rows, tx};
 
-/// A read-only connection to one read model. All that it reads is of one moment: that of its
-/// first statement.
+/// A read-only connection to one read model.
+///
+/// All its statements read one snapshot, taken by the first statement.
 ///
 /// ```
 /// use gesta_sqlite::Sqlite;
@@ -25,7 +26,7 @@ use crate::{error::sorted, read_model_file::ReadModelFile, rows, tx};
 /// # }).expect("a temporary store answers");
 /// ```
 pub struct Reader {
-    /// Until it is given back.
+    /// `None` only while dropping, after the connection is returned to the pool.
     connection: Option<Connection>,
     file: Arc<ReadModelFile>,
 }
@@ -33,14 +34,15 @@ pub struct Reader {
 impl Reader {
     pub(crate) fn open(file: Arc<ReadModelFile>) -> Result<Self, DatabaseError> {
         let connection = file.take_reader().map_err(|error| file.named(error))?;
-        connection.execute_batch("begin").map_err(|error| file.named(sorted(error)))?;
+        // A deferred transaction takes its snapshot with the first statement, not here.
+        connection.execute_batch("begin").map_err(|error| file.named(classify(error)))?;
         Ok(Self { connection: Some(connection), file })
     }
 
-    /// The first row that a statement finds, if any.
+    /// Returns the first row of a statement's result, or `None` if the result is empty.
     ///
     /// # Errors
-    /// [`DatabaseError::Rejected`] when the statement is wrong.
+    /// [`DatabaseError::Rejected`] when SQLite refuses the statement or its parameters.
     pub fn find<T>(
         &mut self,
         sql: &str,
@@ -50,10 +52,10 @@ impl Reader {
         tx::find(self.connection(), sql, params, read).map_err(|error| self.file.named(error))
     }
 
-    /// All rows that a statement finds.
+    /// Returns all rows of a statement's result.
     ///
     /// # Errors
-    /// As [`find`](Self::find).
+    /// The same as [`find`](Self::find).
     pub fn query<T>(
         &mut self,
         sql: &str,
@@ -64,16 +66,17 @@ impl Reader {
     }
 
     pub(crate) fn connection(&self) -> &Connection {
-        self.connection.as_ref().expect("a reader has its connection until it is dropped")
+        self.connection.as_ref().expect("a reader owns its connection until it is dropped")
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
-        // One that cannot even end its transaction is closed instead of kept.
+        // Close a connection that cannot end its transaction: its next user would read the old
+        // snapshot.
         if connection.execute_batch("rollback").is_ok() {
-            self.file.give_back(connection);
+            self.file.return_reader(connection);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Portable rows as one table of JSON texts.
+//! Storage of portable rows: one table of JSON texts for all row tables.
 
 use gesta_store::{DatabaseError, ListRows, Row};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 
-use crate::error::{sorted, unreadable};
+use crate::error::{classify, unreadable};
 
 pub(crate) const TABLES: &str = "
     create table if not exists gesta_rows (
@@ -21,27 +21,29 @@ pub(crate) fn get(
     key: &str,
 ) -> Result<Option<Value>, DatabaseError> {
     let sql = "select value from gesta_rows where name = ?1 and key = ?2";
-    let mut statement = connection.prepare_cached(sql).map_err(sorted)?;
+    let mut statement = connection.prepare_cached(sql).map_err(classify)?;
     let text: Option<String> =
-        statement.query_row([table, key], |row| row.get(0)).optional().map_err(sorted)?;
+        statement.query_row([table, key], |row| row.get(0)).optional().map_err(classify)?;
     text.map(|text| parse(&text)).transpose()
 }
 
-/// Walks the keys in order from the first that can be meant, and stops where the prefix ends.
+/// Lists rows by ascending key, from the first key with the prefix.
 pub(crate) fn list(connection: &Connection, list: ListRows<'_>) -> Result<Vec<Row>, DatabaseError> {
+    // A range over the primary key instead of `like`: no escaping, and the index serves it.
     let sql = "select key, value from gesta_rows
                where name = ?1 and key >= ?2 and (?3 is null or key > ?3) order by key limit ?4";
-    let mut statement = connection.prepare_cached(sql).map_err(sorted)?;
+    let mut statement = connection.prepare_cached(sql).map_err(classify)?;
     let limit = i64::try_from(list.limit).unwrap_or(i64::MAX);
     let mut found =
-        statement.query(params![list.table, list.prefix, list.after, limit]).map_err(sorted)?;
+        statement.query(params![list.table, list.prefix, list.after, limit]).map_err(classify)?;
     let mut rows = Vec::new();
-    while let Some(row) = found.next().map_err(sorted)? {
-        let key: String = row.get(0).map_err(sorted)?;
+    while let Some(row) = found.next().map_err(classify)? {
+        let key: String = row.get(0).map_err(classify)?;
+        // Keys with the prefix are contiguous, so the first other key ends the list.
         if !key.starts_with(list.prefix) {
             break;
         }
-        let text: String = row.get(1).map_err(sorted)?;
+        let text: String = row.get(1).map_err(classify)?;
         rows.push(Row { key, value: parse(&text)? });
     }
     Ok(rows)
@@ -55,15 +57,15 @@ pub(crate) fn put(
 ) -> Result<(), DatabaseError> {
     let sql = "insert into gesta_rows (name, key, value) values (?1, ?2, ?3)
                on conflict (name, key) do update set value = excluded.value";
-    let mut statement = connection.prepare_cached(sql).map_err(sorted)?;
-    statement.execute(params![table, key, value.to_string()]).map_err(sorted)?;
+    let mut statement = connection.prepare_cached(sql).map_err(classify)?;
+    statement.execute(params![table, key, value.to_string()]).map_err(classify)?;
     Ok(())
 }
 
 pub(crate) fn delete(connection: &Connection, table: &str, key: &str) -> Result<(), DatabaseError> {
     let sql = "delete from gesta_rows where name = ?1 and key = ?2";
-    let mut statement = connection.prepare_cached(sql).map_err(sorted)?;
-    statement.execute([table, key]).map_err(sorted)?;
+    let mut statement = connection.prepare_cached(sql).map_err(classify)?;
+    statement.execute([table, key]).map_err(classify)?;
     Ok(())
 }
 

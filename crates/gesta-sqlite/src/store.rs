@@ -1,4 +1,4 @@
-//! The store: one directory, its catalogue and the files that are open.
+//! The store: one directory with its catalogue and the open read model files.
 
 use std::{
     collections::HashMap,
@@ -16,21 +16,20 @@ use tempfile::TempDir;
 use crate::{
     Reader, Tx,
     catalogue::Catalogue,
+    dead_letters,
     error::file_error,
-    letters,
     read_model_file::{self, ReadModelFile},
-    side::Side,
+    snapshot_file::SnapshotFile,
     tx,
 };
 
 /// Read models, snapshots and checkpoints in SQLite files of one directory.
 ///
-/// Cheap to clone; clones are the same store. One process at a time fills read models: a second
-/// one on the same directory is told so by
-/// [`DatabaseError::CheckpointConflict`] before it can harm.
+/// Cheap to clone; clones share the store. At most one process may fill read models: commits of a
+/// second process on the same directory fail with [`DatabaseError::CheckpointConflict`].
 ///
-/// Statements run on the thread that polls. A commit is a write into the page cache; every 16 MiB
-/// of them it also writes back and syncs.
+/// Statements block the thread that polls. A commit writes to the page cache; after every 16 MiB it
+/// also checkpoints the write-ahead log and syncs.
 ///
 /// ```
 /// use gesta_sqlite::Sqlite;
@@ -58,84 +57,91 @@ pub struct Sqlite(Arc<Inner>);
 struct Inner {
     directory: PathBuf,
     catalogue: Mutex<Catalogue>,
-    side: Mutex<Side>,
+    snapshot_file: Mutex<SnapshotFile>,
     files: Mutex<HashMap<ReadModelId, Arc<ReadModelFile>>>,
-    /// Removed last, after everything in it is closed.
+    /// Last field, so that the directory is removed after its files are closed.
     _temporary: Option<TempDir>,
 }
 
 impl Sqlite {
-    /// Opens a directory, and makes it if need be.
+    /// Opens a directory, and creates it if it does not exist.
+    ///
+    /// Damage of any file but the catalogue does not fail this call. It is reported when the file
+    /// is used.
     ///
     /// # Errors
-    /// [`DatabaseError::Unavailable`] when the directory cannot be used,
-    /// [`DatabaseError::Rejected`] when a later version of this program has written it,
-    /// [`DatabaseError::Corrupt`] when its catalogue is damaged: remove it, it is derived. Any
-    /// other file that is damaged, or cannot be opened, keeps nothing from opening.
+    /// [`DatabaseError::Unavailable`] when the directory cannot be used.
+    /// [`DatabaseError::Rejected`] when a later version of this program has written it: start that
+    /// version. [`DatabaseError::Corrupt`] when the catalogue is damaged: remove it, and all read
+    /// models are rebuilt.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, DatabaseError> {
         Self::open_in(directory.as_ref(), None)
     }
 
-    /// A store in a directory of its own, which is removed with the last clone: for tests, and
-    /// beside an event store in memory.
+    /// Creates a store in a new temporary directory, which is removed with the last clone.
+    ///
+    /// For tests, and for use with an in-memory event store.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// The same as [`open`](Self::open).
     pub fn temporary() -> Result<Self, DatabaseError> {
         let directory = TempDir::with_prefix("gesta-read-models-")
-            .map_err(|error| file_error("no temporary directory", error))?;
+            .map_err(|error| file_error("no temporary directory can be created", error))?;
         let path = directory.path().to_owned();
         Self::open_in(&path, Some(directory))
     }
 
     fn open_in(directory: &Path, temporary: Option<TempDir>) -> Result<Self, DatabaseError> {
         fs::create_dir_all(directory).map_err(|error| {
-            file_error(&format!("{} cannot be made", directory.display()), error)
+            file_error(&format!("{} cannot be created", directory.display()), error)
         })?;
-        let _alone = opening_alone(directory);
+        let _lock = lock_opening(directory);
         let catalogue = Catalogue::open(&directory.join("catalogue.db"))?;
         remove_dropped(&catalogue, directory)?;
         Ok(Self(Arc::new(Inner {
             directory: directory.to_owned(),
             catalogue: Mutex::new(catalogue),
-            side: Mutex::new(Side::open(&directory.join("snapshots.db"))),
+            snapshot_file: Mutex::new(SnapshotFile::open(&directory.join("snapshots.db"))),
             files: Mutex::default(),
             _temporary: temporary,
         })))
     }
 
-    /// The catalogue, as long as its file is the one that was opened.
+    /// Locks the catalogue, after checking that its file was not replaced.
     fn catalogue(&self) -> Result<MutexGuard<'_, Catalogue>, DatabaseError> {
         let catalogue = self.0.catalogue.lock().unwrap_or_else(PoisonError::into_inner);
         catalogue.check()?;
         Ok(catalogue)
     }
 
-    fn side(&self) -> MutexGuard<'_, Side> {
-        self.0.side.lock().unwrap_or_else(PoisonError::into_inner)
+    fn snapshot_file(&self) -> MutexGuard<'_, SnapshotFile> {
+        self.0.snapshot_file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn files(&self) -> MutexGuard<'_, HashMap<ReadModelId, Arc<ReadModelFile>>> {
         self.0.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A read model's file, opened once and then kept.
+    /// Returns a read model's file. Opens it on first use and keeps it open.
     fn file(&self, id: &ReadModelId) -> Result<Arc<ReadModelFile>, DatabaseError> {
         let mut files = self.files();
         if let Some(open) = files.get(id).map(Arc::clone) {
             let Err(changed) = open.check() else { return Ok(open) };
-            // Another program may have dropped the read model, and its file with it.
-            let known = self.catalogue()?.file_of(id);
-            if matches!(known, Err(DatabaseError::Missing { .. })) {
+            // A removed file is no damage if another process dropped the read model: report
+            // `Missing` then, so that the caller looks for its successor.
+            let entry = self.catalogue()?.file_of(id);
+            if matches!(entry, Err(DatabaseError::Missing { .. })) {
                 files.remove(id);
             }
-            return known.and(Err(changed));
+            return entry.and(Err(changed));
         }
-        let known = self.catalogue()?.file_of(id)?;
-        let path = self.0.directory.join(known.name);
-        let file = Arc::new(ReadModelFile::open(id, path, known.is_begun)?);
-        if !known.is_begun {
-            self.catalogue()?.begin_file(id)?;
+        let entry = self.catalogue()?.file_of(id)?;
+        let path = self.0.directory.join(entry.name);
+        let file = Arc::new(ReadModelFile::open(id, path, entry.has_tables)?);
+        // Only after the tables are committed: a crash in between leaves a file that is created
+        // again, not one that counts as damaged.
+        if !entry.has_tables {
+            self.catalogue()?.mark_tables_created(id)?;
         }
         files.insert(id.clone(), Arc::clone(&file));
         Ok(file)
@@ -147,33 +153,36 @@ impl Sqlite {
         tx::checkpoint(reader.connection()).map_err(|error| file.named(error))
     }
 
-    /// Lets go of files whose read models the catalogue no longer has.
-    fn let_go(&self, dropped: &[ReadModelId]) -> Result<(), DatabaseError> {
+    /// Forgets the open files of dropped read models and marks them for removal.
+    fn release_dropped(&self, dropped: &[ReadModelId]) -> Result<(), DatabaseError> {
         let mut files = self.files();
         for id in dropped {
             if let Some(file) = files.remove(id) {
-                file.drop_with_last_use();
+                file.remove_after_last_use();
             }
         }
         Ok(())
     }
 }
 
-/// Removes the files of dropped read models. One that cannot be removed now is tried again at the
-/// next opening: it is in nobody's way.
+/// Removes the files of dropped read models. The next opening repeats failed removals.
 fn remove_dropped(catalogue: &Catalogue, directory: &Path) -> Result<(), DatabaseError> {
     for file in catalogue.dropped_files()? {
         match read_model_file::remove(&directory.join(&file.name)) {
             Ok(()) => catalogue.forget(&file)?,
-            Err(error) => tracing::warn!(%error, "a dropped read model's file stays for now"),
+            Err(error) => {
+                tracing::warn!(%error, "a dropped read model's file cannot be removed; the next start tries again")
+            }
         }
     }
     Ok(())
 }
 
-/// One at a time: who makes a file while another makes it is refused by SQLite without a wait.
-/// Without the lock, that may happen, and nothing worse.
-fn opening_alone(directory: &Path) -> Option<fs::File> {
+/// Serialises the opening of a directory by several processes.
+///
+/// SQLite refuses concurrent creation of a file at once, without the busy timeout. The lock only
+/// prevents that refusal, so failing to take it is not an error.
+fn lock_opening(directory: &Path) -> Option<fs::File> {
     let path = directory.join("opening.lock");
     let locked = fs::File::create(&path).and_then(|file| {
         file.lock()?;
@@ -181,7 +190,7 @@ fn opening_alone(directory: &Path) -> Option<fs::File> {
     });
     locked
         .inspect_err(|error| {
-            tracing::warn!(%error, file = %path.display(), "opened without the lock of read models");
+            tracing::warn!(%error, file = %path.display(), "read models are opened without the lock: a concurrent start may be refused");
         })
         .ok()
 }
@@ -198,13 +207,13 @@ impl ReadModelStore for Sqlite {
 
     fn troubles(&self) -> Vec<String> {
         let catalogue = self.catalogue().err().map(|error| error.to_string());
-        catalogue.into_iter().chain(self.side().trouble()).collect()
+        catalogue.into_iter().chain(self.snapshot_file().trouble()).collect()
     }
 
     async fn list_read_models(&self, projection: &str) -> Result<Vec<ReadModel>, DatabaseError> {
         let listed = self.catalogue()?.list(projection)?;
         let with_checkpoint = listed.into_iter().map(|listed| {
-            // An error is told when the read model is used; the others are listed all the same.
+            // One damaged file must not hide the others. Its error is reported when it is used.
             let checkpoint = self.checkpoint(&listed.id).unwrap_or_default();
             let (id, version, stage) = (listed.id, listed.version, listed.stage);
             ReadModel { id, version, stage, checkpoint }
@@ -217,23 +226,25 @@ impl ReadModelStore for Sqlite {
         create: CreateReadModel<'_>,
     ) -> Result<ReadModelId, DatabaseError> {
         let id = self.catalogue()?.create(create)?;
-        // A file of this name is left over from a catalogue that was removed.
+        // A file of this name can exist if an earlier catalogue was moved away and numbering
+        // started again at 1.
         let path = self.0.directory.join(self.catalogue()?.file_of(&id)?.name);
-        read_model_file::make_way(&path)?;
+        read_model_file::clear_path(&path)?;
         Ok(id)
     }
 
     async fn switch_to(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
-        // The one before is dropped for ever, so this one must be able to take its place.
+        // First make the new rows survive a loss of power: the switch-over does, and it drops the
+        // rows that could replace them.
         self.file(read_model)?.write_back().await?;
         let dropped = self.catalogue()?.switch_to(read_model)?;
-        self.let_go(&dropped)
+        self.release_dropped(&dropped)
     }
 
     async fn switch_keeping(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
         self.file(read_model)?.write_back().await?;
         let dropped = self.catalogue()?.switch_keeping(read_model)?;
-        self.let_go(&dropped)
+        self.release_dropped(&dropped)
     }
 
     async fn resume(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
@@ -241,17 +252,17 @@ impl ReadModelStore for Sqlite {
     }
 
     async fn quarantine(&self, read_model: &ReadModelId) -> Result<Option<String>, DatabaseError> {
-        let known = self.catalogue()?.file_of(read_model)?;
-        // First the file: once the read model is dropped, its file is removed at the next opening.
-        let place = read_model_file::set_aside(&self.0.directory.join(known.name))?;
+        let entry = self.catalogue()?.file_of(read_model)?;
+        // Rename before dropping the row: the next opening removes files of dropped read models.
+        let renamed = read_model_file::quarantine(&self.0.directory.join(entry.name))?;
         self.files().remove(read_model);
         self.catalogue()?.drop_read_model(read_model)?;
-        Ok(place.map(|place| place.display().to_string()))
+        Ok(renamed.map(|path| path.display().to_string()))
     }
 
     async fn drop_read_model(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
         self.catalogue()?.drop_read_model(read_model)?;
-        self.let_go(std::slice::from_ref(read_model))
+        self.release_dropped(std::slice::from_ref(read_model))
     }
 
     async fn begin(&self, read_model: &ReadModelId) -> Result<Tx, DatabaseError> {
@@ -268,13 +279,13 @@ impl ReadModelStore for Sqlite {
     ) -> Result<Vec<DeadLetter>, DatabaseError> {
         let file = self.file(read_model)?;
         let reader = Reader::open(Arc::clone(&file))?;
-        letters::list(reader.connection()).map_err(|error| file.named(error))
+        dead_letters::list(reader.connection()).map_err(|error| file.named(error))
     }
 }
 
 impl CheckpointStore for Sqlite {
     fn load_checkpoint<'a>(&'a self, consumer: &'a str) -> DatabaseFuture<'a, Option<Checkpoint>> {
-        Box::pin(async move { self.side().checkpoint(consumer) })
+        Box::pin(async move { self.snapshot_file().checkpoint(consumer) })
     }
 
     fn save_checkpoint<'a>(
@@ -282,20 +293,20 @@ impl CheckpointStore for Sqlite {
         consumer: &'a str,
         checkpoint: Checkpoint,
     ) -> DatabaseFuture<'a, ()> {
-        Box::pin(async move { self.side().save_checkpoint(consumer, checkpoint) })
+        Box::pin(async move { self.snapshot_file().save_checkpoint(consumer, checkpoint) })
     }
 }
 
 impl SnapshotStore for Sqlite {
     fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, Option<Snapshot>> {
-        Box::pin(async move { self.side().snapshot(stream) })
+        Box::pin(async move { self.snapshot_file().snapshot(stream) })
     }
 
     fn save_snapshot(&self, snapshot: Snapshot) -> DatabaseFuture<'_, ()> {
-        Box::pin(async move { self.side().save_snapshot(&snapshot) })
+        Box::pin(async move { self.snapshot_file().save_snapshot(&snapshot) })
     }
 
     fn delete_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, ()> {
-        Box::pin(async move { self.side().delete_snapshot(stream) })
+        Box::pin(async move { self.snapshot_file().delete_snapshot(stream) })
     }
 }

@@ -1,4 +1,4 @@
-//! A transaction: what a projection writes through.
+//! Write transactions of projections.
 
 use std::{fmt, sync::Arc};
 
@@ -12,16 +12,17 @@ use serde_json::Value;
 
 use crate::{
     connection::{self, checkpoint_of},
-    error::sorted,
-    letters, properties,
+    dead_letters,
+    error::classify,
+    properties,
     read_model_file::ReadModelFile,
     rows,
 };
 
-/// A transaction over one read model's file. Tables in it are the projection's own, except those
-/// whose names begin with `gesta_`. Dropped without a commit, it never happened.
+/// A write transaction on one read model's file. Dropping it without a commit rolls it back.
 ///
-/// Statements are prepared once for each text and connection, so keep values out of the text.
+/// All tables belong to the projection, except those whose names begin with `gesta_`. Prepared
+/// statements are cached by their text, so pass values as parameters.
 ///
 /// ```
 /// use gesta_sqlite::{Sqlite, params};
@@ -44,7 +45,8 @@ use crate::{
 /// # }).expect("a temporary store keeps rows");
 /// ```
 pub struct Tx {
-    // The connection goes back before the file may go.
+    // Declared first: fields drop in order, and the connection must be released before the file
+    // may be removed.
     connection: OwnedMutexGuard<Connection>,
     file: Arc<ReadModelFile>,
 }
@@ -56,28 +58,32 @@ impl Tx {
         Ok(Self { connection, file })
     }
 
-    /// Runs one statement and says how many rows it changed.
+    /// Runs one statement and returns the number of changed rows.
     ///
     /// # Errors
-    /// [`DatabaseError::Rejected`] when the statement is wrong or breaks a constraint.
+    /// [`DatabaseError::Rejected`] when SQLite refuses the statement or it violates a constraint.
     pub fn execute(&mut self, sql: &str, params: impl Params) -> Result<usize, DatabaseError> {
-        let executed =
-            self.open()?.prepare_cached(sql).and_then(|mut statement| statement.execute(params));
-        executed.map_err(|error| self.file.named(sorted(error)))
+        let executed = self
+            .active_connection()?
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(params));
+        executed.map_err(|error| self.file.named(classify(error)))
     }
 
-    /// Runs statements without parameters, one after the other: for the definition of tables.
+    /// Runs several statements without parameters, such as `create table`.
     ///
     /// # Errors
-    /// As [`execute`](Self::execute).
+    /// The same as [`execute`](Self::execute).
     pub fn execute_script(&mut self, sql: &str) -> Result<(), DatabaseError> {
-        self.open()?.execute_batch(sql).map_err(|error| self.file.named(sorted(error)))
+        self.active_connection()?
+            .execute_batch(sql)
+            .map_err(|error| self.file.named(classify(error)))
     }
 
-    /// The first row that a statement finds, if any.
+    /// Returns the first row of a statement's result, or `None` if the result is empty.
     ///
     /// # Errors
-    /// As [`execute`](Self::execute).
+    /// The same as [`execute`](Self::execute).
     pub fn find<T>(
         &mut self,
         sql: &str,
@@ -87,10 +93,10 @@ impl Tx {
         find(&self.connection, sql, params, read).map_err(|error| self.file.named(error))
     }
 
-    /// All rows that a statement finds.
+    /// Returns all rows of a statement's result.
     ///
     /// # Errors
-    /// As [`execute`](Self::execute).
+    /// The same as [`execute`](Self::execute).
     pub fn query<T>(
         &mut self,
         sql: &str,
@@ -100,9 +106,10 @@ impl Tx {
         query(&self.connection, sql, params, read).map_err(|error| self.file.named(error))
     }
 
-    /// The connection, as long as nothing has ended the transaction: a statement of the
-    /// projection's, or SQLite itself by a roll back. What came after would be durable alone.
-    fn open(&self) -> Result<&Connection, DatabaseError> {
+    /// Returns the connection, unless the transaction has ended.
+    fn active_connection(&self) -> Result<&Connection, DatabaseError> {
+        // A projection's own `commit` or `rollback` ends the transaction, and so does SQLite after
+        // some errors. A later write would then commit by itself, without the checkpoint.
         if self.connection.is_autocommit() {
             return Err(DatabaseError::rejected("a statement ended the projection's transaction"));
         }
@@ -110,7 +117,9 @@ impl Tx {
     }
 
     fn end(&mut self, statement: &str) -> Result<(), DatabaseError> {
-        self.open()?.execute_batch(statement).map_err(|error| self.file.named(sorted(error)))
+        self.active_connection()?
+            .execute_batch(statement)
+            .map_err(|error| self.file.named(classify(error)))
     }
 }
 
@@ -120,8 +129,8 @@ pub(crate) fn find<T>(
     params: impl Params,
     read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Option<T>, DatabaseError> {
-    let mut statement = connection.prepare_cached(sql).map_err(sorted)?;
-    statement.query_row(params, read).optional().map_err(sorted)
+    let mut statement = connection.prepare_cached(sql).map_err(classify)?;
+    statement.query_row(params, read).optional().map_err(classify)
 }
 
 pub(crate) fn query<T>(
@@ -130,12 +139,12 @@ pub(crate) fn query<T>(
     params: impl Params,
     read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Vec<T>, DatabaseError> {
-    let mut statement = connection.prepare_cached(sql).map_err(sorted)?;
-    let found = statement.query_map(params, read).map_err(sorted)?;
-    found.collect::<Result<_, _>>().map_err(sorted)
+    let mut statement = connection.prepare_cached(sql).map_err(classify)?;
+    let found = statement.query_map(params, read).map_err(classify)?;
+    found.collect::<Result<_, _>>().map_err(classify)
 }
 
-/// A read model's checkpoint, as a connection sees it.
+/// Reads a read model's checkpoint. `None` before the first commit that advances it.
 pub(crate) fn checkpoint(connection: &Connection) -> Result<Option<Checkpoint>, DatabaseError> {
     find(connection, "select position, incarnation from gesta_checkpoint", [], checkpoint_of)
 }
@@ -143,7 +152,8 @@ pub(crate) fn checkpoint(connection: &Connection) -> Result<Option<Checkpoint>, 
 impl Drop for Tx {
     fn drop(&mut self) {
         if !self.connection.is_autocommit() {
-            // If even this fails, SQLite has rolled back by itself or the next `begin` says so.
+            // A failed rollback needs no report: either SQLite has rolled back by itself, or the
+            // next `begin` on this connection fails.
             let _ = self.connection.execute_batch("rollback");
         }
     }
@@ -161,6 +171,8 @@ impl ReadModelTx for Tx {
     }
 
     async fn advance(&mut self, advance: Advance) -> Result<(), DatabaseError> {
+        // Compare and swap under the write lock: a second process on the same read model loses
+        // here, before its rows commit.
         let stored = self.checkpoint().await?;
         if stored != advance.from {
             return Err(DatabaseError::CheckpointConflict { expected: advance.from, stored });
@@ -171,12 +183,14 @@ impl ReadModelTx for Tx {
         Ok(())
     }
 
-    async fn put_dead_letter(&mut self, letter: DeadLetter) -> Result<(), DatabaseError> {
-        letters::put(self.open()?, &letter).map_err(|error| self.file.named(error))
+    async fn put_dead_letter(&mut self, dead_letter: DeadLetter) -> Result<(), DatabaseError> {
+        dead_letters::put(self.active_connection()?, &dead_letter)
+            .map_err(|error| self.file.named(error))
     }
 
     async fn delete_dead_letter(&mut self, position: Position) -> Result<bool, DatabaseError> {
-        letters::delete(self.open()?, position).map_err(|error| self.file.named(error))
+        dead_letters::delete(self.active_connection()?, position)
+            .map_err(|error| self.file.named(error))
     }
 
     async fn property(&mut self, name: &str) -> Result<Option<String>, DatabaseError> {
@@ -184,7 +198,8 @@ impl ReadModelTx for Tx {
     }
 
     async fn set_property(&mut self, name: &str, value: &str) -> Result<(), DatabaseError> {
-        properties::set(self.open()?, name, value).map_err(|error| self.file.named(error))
+        properties::set(self.active_connection()?, name, value)
+            .map_err(|error| self.file.named(error))
     }
 
     async fn commit(mut self) -> Result<(), DatabaseError> {
@@ -213,10 +228,11 @@ impl Rows for Tx {
         key: &str,
         value: &Value,
     ) -> Result<(), DatabaseError> {
-        rows::put(self.open()?, table, key, value).map_err(|error| self.file.named(error))
+        rows::put(self.active_connection()?, table, key, value)
+            .map_err(|error| self.file.named(error))
     }
 
     async fn delete(&mut self, table: &str, key: &str) -> Result<(), DatabaseError> {
-        rows::delete(self.open()?, table, key).map_err(|error| self.file.named(error))
+        rows::delete(self.active_connection()?, table, key).map_err(|error| self.file.named(error))
     }
 }

@@ -1,4 +1,4 @@
-//! The promises of the contract: each scenario runs on every store.
+//! Scenarios of the read model store contract. Each runs on every store.
 
 use gesta_sqlite::Sqlite;
 use gesta_store::{
@@ -37,16 +37,16 @@ macro_rules! on_every_store {
 on_every_store!(
     a_commit_shows_rows_checkpoint_and_dead_letters_together,
     what_was_not_committed_never_happened,
-    a_checkpoint_that_someone_else_moved_refuses_to_move,
+    a_checkpoint_that_another_writer_moved_refuses_to_move,
     a_transaction_waits_for_the_one_before,
     a_reader_sees_one_moment,
     read_models_keep_apart,
-    a_switch_leaves_one_read_model_which_answers,
+    a_switch_leaves_one_live_read_model,
     a_switch_that_keeps_retires_the_one_before_and_drops_all_others,
     a_retired_read_model_is_filled_again_and_switched_back_to,
     a_quarantined_read_model_is_no_longer_there,
     a_property_is_of_its_transaction,
-    of_two_that_forget_one_dead_letter_only_the_first_is_told_so,
+    only_the_first_of_two_deletions_of_a_dead_letter_reports_it,
     readers_of_a_dropped_read_model_finish,
     rows_are_listed_in_order_by_prefix_and_page,
     a_dead_letter_survives_as_it_was,
@@ -114,7 +114,7 @@ async fn what_was_not_committed_never_happened(store: impl Portable) -> Outcome 
     Ok(())
 }
 
-async fn a_checkpoint_that_someone_else_moved_refuses_to_move(store: impl Portable) -> Outcome {
+async fn a_checkpoint_that_another_writer_moved_refuses_to_move(store: impl Portable) -> Outcome {
     let id = create(&store, Stage::Live).await?;
     let mut first = store.begin(&id).await?;
     first.advance(Advance { from: None, to: checkpoint(7) }).await?;
@@ -167,7 +167,7 @@ async fn read_models_keep_apart(store: impl Portable) -> Outcome {
     Ok(())
 }
 
-async fn a_switch_leaves_one_read_model_which_answers(store: impl Portable) -> Outcome {
+async fn a_switch_leaves_one_live_read_model(store: impl Portable) -> Outcome {
     let old = create(&store, Stage::Live).await?;
     let new = create(&store, Stage::Rebuilding).await?;
     let another = CreateReadModel { projection: "users", version: 1, stage: Stage::Live };
@@ -261,7 +261,7 @@ async fn a_property_is_of_its_transaction(store: impl Portable) -> Outcome {
     Ok(())
 }
 
-async fn of_two_that_forget_one_dead_letter_only_the_first_is_told_so(
+async fn only_the_first_of_two_deletions_of_a_dead_letter_reports_it(
     store: impl Portable,
 ) -> Outcome {
     let id = create(&store, Stage::Live).await?;

@@ -1,4 +1,4 @@
-//! What SQLite adds: files that outlive the process, SQL, and errors by reaction.
+//! Behaviour specific to SQLite: durable files, SQL, and errors classified by reaction.
 
 use std::{fs, path::Path};
 
@@ -32,7 +32,7 @@ fn a_crash_between_apply_and_commit_leaves_rows_and_checkpoint_as_they_were() {
         let mut tx = store.begin(&id).await.unwrap();
         tx.put_json("orders", "1", &2.into()).await.unwrap();
         tx.advance(Advance { from: Some(checkpoint(1)), to: checkpoint(2) }).await.unwrap();
-        // What the process leaves behind when it is killed here: the files as they are now.
+        // A process killed here leaves the files in their current state.
         let crashed = tempfile::tempdir().unwrap();
         for entry in fs::read_dir(directory.path()).unwrap() {
             let path = entry.unwrap().path();
@@ -94,7 +94,7 @@ fn a_file_that_was_dropped_just_before_a_crash_goes_at_the_next_open() {
         let store = Sqlite::open(directory.path()).unwrap();
         let old = create(&store, Stage::Live).await.unwrap();
         drop(store.begin(&old).await.unwrap());
-        // Never closed, as in a crash: the file outlives the store that dropped it.
+        // Leak the store, as a crash would: its destructor does not remove the file.
         std::mem::forget(store.reader(&old).await.unwrap());
         let new = create(&store, Stage::Rebuilding).await.unwrap();
         store.switch_to(&new).await.unwrap();
@@ -148,7 +148,7 @@ fn errors_say_what_to_do() {
 }
 
 #[test]
-fn a_projection_that_ends_the_transaction_itself_is_told() {
+fn a_projection_that_ends_the_transaction_itself_gets_an_error() {
     block_on(async {
         let store = Sqlite::temporary().unwrap();
         let id = create(&store, Stage::Live).await.unwrap();
@@ -192,7 +192,7 @@ fn after_the_catalogue_was_moved_away_no_old_file_is_taken_for_a_new_read_model(
 }
 
 #[test]
-fn a_catalogue_of_an_earlier_version_is_gone_on_with() {
+fn a_catalogue_of_an_earlier_version_is_continued() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let earlier = rusqlite::Connection::open(directory.path().join("catalogue.db")).unwrap();
@@ -226,7 +226,7 @@ fn a_catalogue_of_an_earlier_version_is_gone_on_with() {
         store.switch_keeping(&second).await.unwrap();
         drop(store);
 
-        // To the earlier version, which would remove the file, the retired one is dropped.
+        // The earlier version would see the retired read model as dropped and remove its file.
         let earlier = rusqlite::Connection::open(directory.path().join("catalogue.db")).unwrap();
         let stage = |build: u64| -> String {
             let sql = "select stage from read_models where build = ?1";
@@ -257,7 +257,7 @@ fn a_quarantined_file_is_kept_under_another_name_over_restarts() {
 }
 
 #[test]
-fn damage_is_told_with_the_read_model_and_its_path() {
+fn damage_is_reported_with_the_read_model_and_its_path() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let store = Sqlite::open(directory.path()).unwrap();
@@ -280,14 +280,14 @@ fn damage_is_told_with_the_read_model_and_its_path() {
 }
 
 #[test]
-fn damaged_snapshots_are_kept_aside_and_checkpoints_carried_over_where_they_can_be_read() {
+fn damaged_snapshots_are_renamed_and_readable_checkpoints_copied() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("snapshots.db");
         let store = Sqlite::open(directory.path()).unwrap();
         store.save_checkpoint("relay", checkpoint(7)).await.unwrap();
         drop(store);
-        // A table that is no longer what it was, found by its first use.
+        // Damage that the first use of the table meets.
         let by_hand = rusqlite::Connection::open(&path).unwrap();
         by_hand
             .execute_batch(
@@ -302,7 +302,7 @@ fn damaged_snapshots_are_kept_aside_and_checkpoints_carried_over_where_they_can_
         assert_eq!(snapshots.load_snapshot(&stream).await.unwrap(), None);
         assert!(directory.path().join("snapshots.db.corrupt-1").exists());
         let kept = store.load_checkpoint("relay").await.unwrap();
-        // SQLite may refuse the whole file with its schema.
+        // SQLite may refuse the whole file because of its schema.
         assert!(kept.is_none() || kept == Some(checkpoint(7)));
         store.save_checkpoint("relay", checkpoint(9)).await.unwrap();
         assert_eq!(store.load_checkpoint("relay").await.unwrap(), Some(checkpoint(9)));
@@ -310,7 +310,7 @@ fn damaged_snapshots_are_kept_aside_and_checkpoints_carried_over_where_they_can_
 }
 
 #[test]
-fn a_dropped_file_that_cannot_be_removed_keeps_nothing_from_starting() {
+fn a_dropped_file_that_cannot_be_removed_does_not_prevent_the_start() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let store = Sqlite::open(directory.path()).unwrap();
@@ -345,7 +345,7 @@ fn a_statement_that_ended_the_transaction_moves_no_checkpoint() {
 
         let mut tx = store.begin(&id).await.unwrap();
         tx.execute("insert into orders values (1, 0)", []).unwrap();
-        // Rolls back everything so far; the projection thinks that it ignores a repeat.
+        // `or rollback` ends the transaction, although the projection expects to ignore a duplicate.
         let _ = tx.execute("insert or rollback into orders values (1, 0)", []);
         let moved = Advance { from: Some(checkpoint(1)), to: checkpoint(2) };
         let outcome = match tx.advance(moved).await {
@@ -359,7 +359,7 @@ fn a_statement_that_ended_the_transaction_moves_no_checkpoint() {
 }
 
 #[test]
-fn what_is_switched_to_is_on_disk_before_the_other_is_dropped() {
+fn a_new_live_read_model_is_on_disk_before_the_old_one_is_dropped() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let store = Sqlite::open(directory.path()).unwrap();
@@ -370,7 +370,7 @@ fn what_is_switched_to_is_on_disk_before_the_other_is_dropped() {
         tx.advance(Advance { from: None, to: checkpoint(1) }).await.unwrap();
         tx.commit().await.unwrap();
         store.switch_to(&rebuilt).await.unwrap();
-        // What a loss of power may leave: the write-ahead log of this file was never synced.
+        // Simulate a loss of power: remove the write-ahead log, which was never synced.
         let crashed = tempfile::tempdir().unwrap();
         for entry in fs::read_dir(directory.path()).unwrap() {
             let path = entry.unwrap().path();
@@ -409,7 +409,7 @@ fn many_may_open_a_fresh_directory_at_once() {
 }
 
 #[test]
-fn snapshots_that_cannot_be_opened_are_gone_without_and_checkpoints_are_refused() {
+fn without_snapshots_that_cannot_be_opened_work_continues_and_checkpoints_are_refused() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path().join("snapshots.db");
@@ -430,7 +430,7 @@ fn snapshots_that_cannot_be_opened_are_gone_without_and_checkpoints_are_refused(
 }
 
 #[test]
-fn a_lock_that_cannot_be_made_and_a_directory_in_a_new_files_place_keep_nothing_from_starting() {
+fn neither_a_missing_lock_nor_a_directory_in_a_new_files_path_prevents_the_start() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("opening.lock")).unwrap();

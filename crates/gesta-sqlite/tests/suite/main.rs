@@ -1,4 +1,4 @@
-//! What a read model store promises, on SQLite and on memory, and what only SQLite can.
+//! The contract of read model stores on SQLite and in memory, and tests specific to SQLite.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
 

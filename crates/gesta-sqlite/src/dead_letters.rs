@@ -1,4 +1,4 @@
-//! Dead letters as rows of the read model's file.
+//! Storage of dead letters, as rows of their read model's file.
 
 use gesta_store::{
     DatabaseError, DeadLetter, DeadLetterReason, EventId, EventType, Position, RecordedAt,
@@ -7,9 +7,9 @@ use gesta_store::{
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use crate::error::{sorted, unreadable};
+use crate::error::{classify, unreadable};
 
-/// A letter has either an error with its attempts, or the position that it waits behind.
+/// The check enforces the two reasons: failed (`error`, `attempts`) or queued (`behind`).
 pub(crate) const TABLES: &str = "
     create table if not exists gesta_dead_letters (
         position integer primary key,
@@ -31,7 +31,7 @@ pub(crate) fn put(connection: &Connection, letter: &DeadLetter) -> Result<(), Da
         DeadLetterReason::Failed { error, attempts } => (Some(error), Some(attempts), None),
         DeadLetterReason::Behind { first } => (None, None, Some(first.number())),
     };
-    let mut statement = connection.prepare_cached(sql).map_err(sorted)?;
+    let mut statement = connection.prepare_cached(sql).map_err(classify)?;
     let values = params![
         letter.position.number(),
         letter.event.as_uuid().into_bytes(),
@@ -43,32 +43,32 @@ pub(crate) fn put(connection: &Connection, letter: &DeadLetter) -> Result<(), Da
         attempts,
         behind,
     ];
-    statement.execute(values).map_err(sorted)?;
+    statement.execute(values).map_err(classify)?;
     Ok(())
 }
 
-/// Returns whether there was one.
+/// Returns whether the dead letter existed.
 pub(crate) fn delete(connection: &Connection, position: Position) -> Result<bool, DatabaseError> {
     let sql = "delete from gesta_dead_letters where position = ?1";
-    let mut statement = connection.prepare_cached(sql).map_err(sorted)?;
-    Ok(statement.execute([position.number()]).map_err(sorted)? > 0)
+    let mut statement = connection.prepare_cached(sql).map_err(classify)?;
+    Ok(statement.execute([position.number()]).map_err(classify)? > 0)
 }
 
 pub(crate) fn list(connection: &Connection) -> Result<Vec<DeadLetter>, DatabaseError> {
     let sql = "select position, event, event_type, stream, revision, recorded_at,
                error, attempts, behind from gesta_dead_letters order by position";
-    let mut statement = connection.prepare_cached(sql).map_err(sorted)?;
-    let mut found = statement.query([]).map_err(sorted)?;
-    let mut letters = Vec::new();
-    while let Some(row) = found.next().map_err(sorted)? {
-        let stored = Stored::of(row).map_err(sorted)?;
-        letters.push(stored.letter().map_err(|error| unreadable("a dead letter", error))?);
+    let mut statement = connection.prepare_cached(sql).map_err(classify)?;
+    let mut found = statement.query([]).map_err(classify)?;
+    let mut dead_letters = Vec::new();
+    while let Some(row) = found.next().map_err(classify)? {
+        let stored = DeadLetterRow::read(row).map_err(classify)?;
+        dead_letters.push(stored.decode().map_err(|error| unreadable("a dead letter", error))?);
     }
-    Ok(letters)
+    Ok(dead_letters)
 }
 
-/// The columns, before their texts are known to be names.
-struct Stored {
+/// The columns of a row, with names not yet validated.
+struct DeadLetterRow {
     position: u64,
     event: [u8; 16],
     event_type: String,
@@ -78,8 +78,8 @@ struct Stored {
     reason: DeadLetterReason,
 }
 
-impl Stored {
-    fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+impl DeadLetterRow {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let behind: Option<u64> = row.get(8)?;
         let reason = match behind {
             Some(first) => DeadLetterReason::Behind { first: Position::new(first) },
@@ -96,7 +96,7 @@ impl Stored {
         })
     }
 
-    fn letter(self) -> Result<DeadLetter, gesta_store::InvalidName> {
+    fn decode(self) -> Result<DeadLetter, gesta_store::InvalidName> {
         Ok(DeadLetter {
             position: Position::new(self.position),
             event: EventId::from(Uuid::from_bytes(self.event)),

@@ -1,8 +1,7 @@
-//! A file as it was when it was opened, so that it is noticed if it is removed, replaced or emptied
-//! while the program runs.
+//! Detection of database files that are removed, replaced or truncated while they are open.
 //!
-//! Looks only at what the file system says: to open a file a second time and close it would give up
-//! the locks that SQLite holds on it (<https://www.sqlite.org/howtocorrupt.html>, 2.2).
+//! Uses file metadata only. Opening a file a second time and closing it would release the POSIX
+//! locks that SQLite holds on it (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
 
 use std::{
     fs::{self, Metadata},
@@ -14,32 +13,33 @@ use gesta_store::DatabaseError;
 
 use crate::error::file_error;
 
-/// The identity of a file, and its size: a database file of ours never gets smaller.
+/// The inode and size of a file when it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct FileIdentity {
     inode: (u64, u64),
     bytes: u64,
 }
 
-impl Mark {
+impl FileIdentity {
     pub(crate) fn of(path: &Path) -> Result<Self, DatabaseError> {
         let found = fs::metadata(path).map_err(|error| file_error("the file is gone", error))?;
         Ok(Self { inode: inode(&found), bytes: found.len() })
     }
 
-    /// Compares the file with what is at its path now.
+    /// Compares the file with the one at its path now.
     ///
     /// # Errors
-    /// [`DatabaseError::Corrupt`] when it is another file, a smaller one, or none.
+    /// [`DatabaseError::Corrupt`] when the file is missing, replaced or smaller.
     pub(crate) fn check(&self, path: &Path) -> Result<(), DatabaseError> {
-        let what = match fs::metadata(path) {
+        let change = match fs::metadata(path) {
             Ok(found) if inode(&found) != self.inode => "replaced",
+            // This crate never vacuums, so its files only grow.
             Ok(found) if found.len() < self.bytes => "cut short",
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => "removed",
-            Err(error) => return Err(file_error("the file cannot be looked at", error)),
+            Err(error) => return Err(file_error("the file's metadata cannot be read", error)),
         };
-        let reason = format!("the file was {what} while the program runs");
+        let reason = format!("the file was {change} while the program runs");
         Err(DatabaseError::Corrupt { reason, source: None })
     }
 }
@@ -50,7 +50,7 @@ fn inode(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
 
-/// Nothing tells files apart there.
+/// Replacement is not detected on these systems.
 #[cfg(not(unix))]
 fn inode(_: &Metadata) -> (u64, u64) {
     (0, 0)

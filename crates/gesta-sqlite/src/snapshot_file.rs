@@ -1,9 +1,9 @@
-//! Snapshots, and the checkpoints of consumers that keep no rows: one more file.
+//! The file of snapshots and of checkpoints of consumers without rows.
 //!
-//! Always holds: a damaged file is no error. It is set aside and made anew: snapshots are taken
-//! again, and checkpoints are carried over as far as they can still be read. A file that cannot be
-//! opened at all is gone without: no snapshot is found and none is kept, until there is something
-//! else in its place.
+//! Always holds: a damaged file is replaced by a new one and never fails a caller. Its readable
+//! checkpoints are copied; snapshots are taken again. While the file cannot be opened, snapshots are
+//! neither found nor saved, and checkpoints return the error. Opening is tried again once the file's
+//! metadata change.
 
 use std::{
     fs,
@@ -16,9 +16,9 @@ use gesta_store::{Checkpoint, DatabaseError, Fingerprint, Revision, Snapshot, St
 use rusqlite::{Connection, params};
 
 use crate::{
-    connection::{self, Durable, checkpoint_of, incarnation_of},
-    error::sorted,
-    read_model_file::{beside, set_aside},
+    connection::{self, Durability, checkpoint_of, incarnation_of},
+    error::classify,
+    read_model_file::{database_files, quarantine},
     tx::{find, query},
 };
 
@@ -37,72 +37,77 @@ const TABLES: &str = "
     ) strict, without rowid;
 ";
 
-pub(crate) struct Side {
+pub(crate) struct SnapshotFile {
     path: PathBuf,
-    file: SideFile,
+    state: FileState,
 }
 
-enum SideFile {
+enum FileState {
     Open(Connection),
-    /// It could not be opened, for this reason, when its place looked like this.
-    Without(DatabaseError, Vec<Trace>),
+    /// Opening failed with this error while the files had this metadata.
+    Unavailable(DatabaseError, Vec<FileMetadata>),
 }
 
-/// The size of a file, when it was changed last, and whether it may only be read.
-type Trace = Option<(u64, Option<SystemTime>, bool)>;
+/// Size in bytes, modification time and read-only flag. `None` if the file does not exist.
+type FileMetadata = Option<(u64, Option<SystemTime>, bool)>;
 
-impl Side {
+impl SnapshotFile {
     pub(crate) fn open(path: &Path) -> Self {
         let opened = match open_file(path) {
-            Err(error @ DatabaseError::Corrupt { .. }) => anew(path, &error),
+            Err(error @ DatabaseError::Corrupt { .. }) => replace_damaged(path, &error),
             opened => opened,
         };
-        let file = opened.map_or_else(|error| without(path, &error), SideFile::Open);
-        Self { path: path.to_owned(), file }
+        let state = opened.map_or_else(|error| unavailable(path, &error), FileState::Open);
+        Self { path: path.to_owned(), state }
     }
 
-    /// Returns why there are no snapshots, if there are none.
+    /// Returns the reason why snapshots are unavailable, or `None` if they are available.
     pub(crate) fn trouble(&mut self) -> Option<String> {
         self.connection().err().map(|error| error.to_string())
     }
 
-    /// The file. One that could not be opened is tried again once its place looks different.
+    /// Returns the connection. Opens the file again if its metadata changed since it failed.
     fn connection(&mut self) -> Result<&Connection, DatabaseError> {
-        if let SideFile::Without(_, seen) = &self.file
-            && *seen != traces(&self.path)
+        // Comparing metadata costs a few system calls; opening on every call would also log each
+        // failure.
+        if let FileState::Unavailable(_, seen) = &self.state
+            && *seen != file_metadata(&self.path)
         {
             *self = Self::open(&self.path);
         }
-        match &self.file {
-            SideFile::Open(connection) => Ok(connection),
-            SideFile::Without(error, _) => Err(error.clone()),
+        match &self.state {
+            FileState::Open(connection) => Ok(connection),
+            FileState::Unavailable(error, _) => Err(error.clone()),
         }
     }
 
-    /// Does something; once more on a new file if this one is damaged.
-    fn mending<T>(
+    /// Runs an operation. If it meets damage, replaces the file and runs it once more.
+    fn with_repair<T>(
         &mut self,
-        act: impl Fn(&Connection) -> Result<T, DatabaseError>,
+        operation: impl Fn(&Connection) -> Result<T, DatabaseError>,
     ) -> Result<T, DatabaseError> {
-        match act(self.connection()?) {
+        match operation(self.connection()?) {
             Err(error @ DatabaseError::Corrupt { .. }) => {
-                let opened = anew(&self.path, &error);
-                self.file = opened.map_or_else(|error| without(&self.path, &error), SideFile::Open);
-                act(self.connection()?)
+                let opened = replace_damaged(&self.path, &error);
+                self.state =
+                    opened.map_or_else(|error| unavailable(&self.path, &error), FileState::Open);
+                operation(self.connection()?)
             }
             outcome => outcome,
         }
     }
 
-    /// The same with snapshots, without which everything goes on.
-    fn if_there<T: Default>(
+    /// Runs an operation on snapshots, or does nothing while the file is unavailable.
+    ///
+    /// Snapshots only save time, so their absence is not an error.
+    fn if_available<T: Default>(
         &mut self,
-        act: impl Fn(&Connection) -> Result<T, DatabaseError>,
+        operation: impl Fn(&Connection) -> Result<T, DatabaseError>,
     ) -> Result<T, DatabaseError> {
         if self.connection().is_err() {
             return Ok(T::default());
         }
-        self.mending(act)
+        self.with_repair(operation)
     }
 
     pub(crate) fn checkpoint(
@@ -110,7 +115,7 @@ impl Side {
         consumer: &str,
     ) -> Result<Option<Checkpoint>, DatabaseError> {
         let sql = "select position, incarnation from checkpoints where consumer = ?1";
-        self.mending(|connection| find(connection, sql, [consumer], checkpoint_of))
+        self.with_repair(|connection| find(connection, sql, [consumer], checkpoint_of))
     }
 
     pub(crate) fn save_checkpoint(
@@ -118,7 +123,7 @@ impl Side {
         consumer: &str,
         checkpoint: Checkpoint,
     ) -> Result<(), DatabaseError> {
-        self.mending(|connection| save(connection, consumer, checkpoint))
+        self.with_repair(|connection| save(connection, consumer, checkpoint))
     }
 
     pub(crate) fn snapshot(
@@ -136,16 +141,18 @@ impl Side {
                 state: Bytes::from(row.get::<_, Vec<u8>>(3)?),
             })
         };
-        self.if_there(|connection| find(connection, sql, [stream.as_str()], read))
+        self.if_available(|connection| find(connection, sql, [stream.as_str()], read))
     }
 
     pub(crate) fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), DatabaseError> {
+        // An older revision does not replace a newer one, unless the newer one is of another
+        // incarnation or state type and therefore useless.
         let sql = "insert into snapshots values (?1, ?2, ?3, ?4, ?5) on conflict (stream) do update
                    set revision = excluded.revision, incarnation = excluded.incarnation,
                        fingerprint = excluded.fingerprint, state = excluded.state
                    where excluded.revision >= revision or excluded.incarnation <> incarnation
                        or excluded.fingerprint <> fingerprint";
-        self.if_there(|connection| {
+        self.if_available(|connection| {
             let values = params![
                 snapshot.stream.as_str(),
                 snapshot.revision.number(),
@@ -153,60 +160,62 @@ impl Side {
                 snapshot.fingerprint.number().cast_signed(),
                 &snapshot.state[..],
             ];
-            connection.prepare_cached(sql).map_err(sorted)?.execute(values).map_err(sorted)?;
+            connection.prepare_cached(sql).map_err(classify)?.execute(values).map_err(classify)?;
             Ok(())
         })
     }
 
     pub(crate) fn delete_snapshot(&mut self, stream: &StreamName) -> Result<(), DatabaseError> {
         let sql = "delete from snapshots where stream = ?1";
-        self.if_there(|connection| {
-            connection.execute(sql, [stream.as_str()]).map_err(sorted)?;
+        self.if_available(|connection| {
+            connection.execute(sql, [stream.as_str()]).map_err(classify)?;
             Ok(())
         })
     }
 }
 
-/// Sets the damaged file aside and begins a new one.
-fn anew(path: &Path, damage: &DatabaseError) -> Result<Connection, DatabaseError> {
-    let place = set_aside(path)?;
+/// Renames the damaged file, creates a new one and copies the readable checkpoints into it.
+fn replace_damaged(path: &Path, damage: &DatabaseError) -> Result<Connection, DatabaseError> {
+    let quarantined = quarantine(path)?;
     let connection = open_file(path)?;
-    let (mut carried, mut kept_at) = (0, String::new());
-    if let Some(place) = place {
-        for (consumer, checkpoint) in checkpoints_in(&place).unwrap_or_default() {
+    let (mut copied, mut kept_at) = (0, String::new());
+    if let Some(quarantined) = quarantined {
+        // Damage is often confined to snapshots, which are large. A consumer without its checkpoint
+        // would handle all events again.
+        for (consumer, checkpoint) in checkpoints_in(&quarantined).unwrap_or_default() {
             save(&connection, &consumer, checkpoint)?;
-            carried += 1;
+            copied += 1;
         }
-        kept_at = place.display().to_string();
+        kept_at = quarantined.display().to_string();
     }
     tracing::warn!(
-        %damage, file = %path.display(), kept_at, checkpoints = carried,
-        "snapshots are damaged: they are kept aside and taken anew"
+        %damage, file = %path.display(), kept_at, checkpoints = copied,
+        "the file of snapshots is damaged: it is renamed, and snapshots are taken again"
     );
     Ok(connection)
 }
 
-fn without(path: &Path, error: &DatabaseError) -> SideFile {
+fn unavailable(path: &Path, error: &DatabaseError) -> FileState {
     let reason = format!(
-        "there are no snapshots, because {} cannot be opened: {error}; make it, its -wal and its \
-         -shm files that can be read and written, or move them away",
+        "there are no snapshots, because {} cannot be opened: {error}; make it and its -wal and \
+         -shm files readable and writable, or move them away",
         path.display()
     );
     tracing::warn!("{reason}");
-    SideFile::Without(DatabaseError::unavailable(reason), traces(path))
+    FileState::Unavailable(DatabaseError::unavailable(reason), file_metadata(path))
 }
 
-fn traces(path: &Path) -> Vec<Trace> {
-    let trace = |path: PathBuf| {
+fn file_metadata(path: &Path) -> Vec<FileMetadata> {
+    let metadata = |path: PathBuf| {
         let found = fs::metadata(path).ok()?;
         Some((found.len(), found.modified().ok(), found.permissions().readonly()))
     };
-    beside(path).map(trace).collect()
+    database_files(path).map(metadata).collect()
 }
 
 fn open_file(path: &Path) -> Result<Connection, DatabaseError> {
-    let connection = connection::open(path, Durable::AfterWriteBack)?;
-    connection.execute_batch(TABLES).map_err(sorted)?;
+    let connection = connection::open(path, Durability::ProcessEnd)?;
+    connection.execute_batch(TABLES).map_err(classify)?;
     Ok(connection)
 }
 
@@ -215,16 +224,17 @@ fn save(
     consumer: &str,
     checkpoint: Checkpoint,
 ) -> Result<(), DatabaseError> {
+    // Within one incarnation a checkpoint never moves back; another incarnation starts over.
     let sql = "insert into checkpoints values (?1, ?2, ?3) on conflict (consumer) do update
                set position = excluded.position, incarnation = excluded.incarnation
                where excluded.position > position or excluded.incarnation <> incarnation";
     let Checkpoint { position, incarnation } = checkpoint;
     let values = params![consumer, position.number(), incarnation.as_uuid().into_bytes()];
-    connection.prepare_cached(sql).map_err(sorted)?.execute(values).map_err(sorted)?;
+    connection.prepare_cached(sql).map_err(classify)?.execute(values).map_err(classify)?;
     Ok(())
 }
 
-/// The checkpoints of a damaged file, if they are in the part of it that is sound.
+/// Reads the checkpoints of a damaged file, if their pages are intact.
 fn checkpoints_in(path: &Path) -> Result<Vec<(String, Checkpoint)>, DatabaseError> {
     let connection = connection::open_reader(path)?;
     let sql = "select position, incarnation, consumer from checkpoints";
