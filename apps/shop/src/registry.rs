@@ -15,7 +15,7 @@ use crate::{
 /// let registry = shop::registry::events();
 /// registry.check()?;
 /// assert!(registry.names().any(|name| name == "order-placed"));
-/// # Ok::<(), gesta::NameTwice>(())
+/// # Ok::<(), gesta::DuplicateEventName>(())
 /// ```
 #[must_use]
 pub fn events() -> Registry {

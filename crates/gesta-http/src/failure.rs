@@ -61,7 +61,7 @@ fn unencodable(error: &EncodeError) -> Problem {
             Problem::rejected("unencodable", error.to_string())
         }
         EncodeError::Unreadable { .. }
-        | EncodeError::NameTwice(_)
+        | EncodeError::DuplicateEventName(_)
         | EncodeError::NotForEach { .. } => Problem::internal(error),
     }
 }
@@ -225,7 +225,7 @@ impl From<ProcessError> for Problem {
     fn from(error: ProcessError) -> Self {
         let detail = error.to_string();
         match error {
-            ProcessError::NoSuchProcess(_)
+            ProcessError::ProcessNotRegistered(_)
             | ProcessError::NoSuchInstance { .. }
             | ProcessError::NotSetAside { .. }
             | ProcessError::NoSuchInput { .. }

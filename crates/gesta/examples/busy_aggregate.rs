@@ -1,7 +1,7 @@
 //! Measures commands on one busy aggregate: `cargo run -p gesta --example busy_aggregate [TASKS]`.
 //!
-//! Prints failures, throughput and latencies of one task and of many (64 unless told otherwise), on
-//! one account and on an account for each task, on a store in a temporary directory.
+//! Prints failures, throughput and latencies of one task and of many (64 by default), on one
+//! account and on an account for each task, with a store in a temporary directory.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "a measurement reads the real time")]
@@ -53,12 +53,13 @@ impl Decide for Count {
     }
 }
 
-/// Counts until the time is over; returns the latencies of the commands, and the failures.
+/// Counts until the time is over. Returns the latencies of the commands and the number of failures.
 async fn count(gesta: Gesta, counter: String) -> (Vec<Duration>, usize) {
     let (mut latencies, mut failures, start) = (Vec::new(), 0, Instant::now());
     while start.elapsed() < RUN {
         let began = Instant::now();
-        // A new counter every quarter of a second, so that its history does not grow while it is measured.
+        // Changes the counter every quarter of a second, so that its history stays short during the
+        // measurement.
         let counter = format!("{counter}.{}", start.elapsed().as_millis() / 250);
         match gesta.execute(Count { counter }).await {
             Ok(_) => latencies.push(began.elapsed()),

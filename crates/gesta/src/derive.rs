@@ -1,10 +1,10 @@
-//! What the derives' code calls, besides the traits. Not for use by hand; may change at any time.
+//! Functions called by derived code. Not a public API; may change at any time.
 
 use crate::{DecodeError, Event, EventSet, EventShape, EventVersion, event::own_version};
 
 pub use crate::digest::PayloadDigester;
 
-/// Reads the own version of an event by serde, older ones as `Old`.
+/// Decodes the own version of an event with serde, older ones as `Old`.
 pub fn upcast_from<Old: Event, New: Event + From<Old>>(
     version: u16,
     data: &[u8],
@@ -15,7 +15,7 @@ pub fn upcast_from<Old: Event, New: Event + From<Old>>(
     Old::upcast(version, data).map(New::from)
 }
 
-/// The same of each event, where `Old` may drop or split.
+/// Like [`upcast_from`], passing on each event of an `Old` that may drop or split.
 pub fn upcast_each_from<Old: Event, New: Event + From<Old>>(
     version: u16,
     data: &[u8],
@@ -28,7 +28,7 @@ pub fn upcast_each_from<Old: Event, New: Event + From<Old>>(
     Old::upcast_each(version, data, &mut |old| each(New::from(old)))
 }
 
-/// Reads the own version of an event by serde, older ones as any number of events.
+/// Decodes the own version of an event with serde, older ones as any number of events.
 pub fn split_each_from<Old: Event, New: Event>(
     version: u16,
     data: &[u8],
@@ -46,7 +46,7 @@ where
     })
 }
 
-/// The one event that stored bytes are read as.
+/// Returns the event that `read` yields, or an error unless it yields exactly one.
 pub fn one<E>(
     event_type: &str,
     version: u16,
@@ -64,14 +64,14 @@ pub fn one<E>(
     })
 }
 
-/// Whether a stored event is of a type that events of the set have replaced: of its name, and of
-/// its version or older where a member of the set has the name now.
+/// Returns whether a stored event has a replaced type. If a member of the set has the same name,
+/// only versions up to the replaced one count.
 #[must_use]
 pub fn is_replaced<Old: Event>(event_type: &str, version: u16, members: &[&str]) -> bool {
     event_type == Old::NAME && (version <= Old::VERSION || !members.contains(&event_type))
 }
 
-/// Reads a type that events of the set have replaced.
+/// Decodes a replaced type into events of the set.
 pub fn replaced_each<Old: Event, S: EventSet>(
     version: u16,
     data: &[u8],
@@ -85,7 +85,7 @@ where
     })
 }
 
-/// The versions of `Old`, then the own one, each with its whole shape.
+/// Returns the versions of `Old` followed by the own one, each with its full shape.
 #[must_use]
 pub fn versions_from<Old: Event, New: Event>() -> Vec<EventVersion> {
     let mut versions = Old::versions();
@@ -93,7 +93,7 @@ pub fn versions_from<Old: Event, New: Event>() -> Vec<EventVersion> {
     versions
 }
 
-/// The versions of `Old`, then the own one.
+/// Returns the versions of `Old` followed by the own one.
 #[must_use]
 pub fn shapes_from<Old: Event, New: Event>() -> Vec<EventShape> {
     let mut shapes = Old::shapes();
@@ -101,13 +101,13 @@ pub fn shapes_from<Old: Event, New: Event>() -> Vec<EventShape> {
     shapes
 }
 
-/// Refuses, at compile time, an upcaster that is none.
+/// Rejects at compile time an upcaster from another event or from a newer version.
 pub const fn assert_upcasts<Old: Event, New: Event>() {
     assert!(is_same(Old::NAME, New::NAME), "`from` names an event with another name");
     assert!(Old::VERSION < New::VERSION, "`from` names an event whose version is not older");
 }
 
-/// Refuses, at compile time, a set in which a name has two meanings.
+/// Rejects at compile time a set with duplicate event names.
 pub const fn assert_distinct(names: &[&str]) {
     let mut rest = names;
     while let Some((first, after)) = rest.split_first() {
@@ -120,7 +120,7 @@ pub const fn assert_distinct(names: &[&str]) {
     }
 }
 
-/// Refuses, at compile time, a set that ignores an event of its own.
+/// Rejects at compile time a set that ignores an event of its own.
 pub const fn assert_not_ignored(names: &[&str], ignored: &str) {
     let mut rest = names;
     while let Some((name, after)) = rest.split_first() {
@@ -129,7 +129,7 @@ pub const fn assert_not_ignored(names: &[&str], ignored: &str) {
     }
 }
 
-/// Whether two texts are the same, at compile time.
+/// Compares two texts at compile time.
 #[must_use]
 pub const fn is_same(one: &str, other: &str) -> bool {
     let (mut one, mut other) = (one.as_bytes(), other.as_bytes());

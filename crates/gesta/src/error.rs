@@ -246,7 +246,7 @@ impl<R> From<EncodeError> for ExecuteError<R> {
             EncodeError::Name(name) => name.into(),
             EncodeError::Json { .. }
             | EncodeError::Unreadable { .. }
-            | EncodeError::NameTwice(_)
+            | EncodeError::DuplicateEventName(_)
             | EncodeError::NotForEach { .. } => Self::Unencodable(error),
         }
     }

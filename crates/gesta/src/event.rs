@@ -8,7 +8,7 @@ use bytes::Bytes;
 use gesta_store::{EventType, InvalidName, Position, RecordedEvent, Revision, StreamName, Tag};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{JsonFault, NameTwice, TypeShape, json};
+use crate::{DuplicateEventName, JsonFault, TypeShape, json};
 
 /// A fact of the business: a struct with a stable event type and a schema version.
 ///
@@ -304,7 +304,7 @@ pub enum EncodeError {
     },
     /// Another type of this program has the same event name. Rename one.
     #[error(transparent)]
-    NameTwice(#[from] NameTwice),
+    DuplicateEventName(#[from] DuplicateEventName),
     /// A decision over a `Vec` of aggregates returned a different number of `Events`. Fix `decide`.
     #[error("decided for {decided} aggregates of {aggregates}")]
     NotForEach {

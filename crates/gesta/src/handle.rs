@@ -17,14 +17,15 @@ use gesta_store::EventStore;
 use tower::{BoxError, Layer, Service, ServiceExt as _, util::BoxCloneSyncService};
 
 use crate::{
-    Aggregate, Authorize, Clock, CommandRequest, Decide, EventSet, Execute, Load, NameTwice,
-    OpenError, Pipeline, Receipt, RetryPolicy, Rng, SystemClock, SystemRng, Unauthorized, log_hint,
+    Aggregate, Authorize, Clock, CommandRequest, Decide, DuplicateEventName, EventSet, Execute,
+    Load, OpenError, Pipeline, Receipt, RetryPolicy, Rng, SystemClock, SystemRng, Unauthorized,
+    log_hint,
     meanings::Scope,
     open,
-    pipeline::{Parts, Remembered},
-    process,
+    pipeline::{PipelineConfig, Remembered},
+    process::ProcessContext,
     process_side::{PlannedProcesses, Processes},
-    projection::{SharedStore, Surroundings},
+    projection::{ProjectionContext, SharedStore},
     read_side::{PlannedReadSide, ReadSide},
     snapshot::Snapshots,
 };
@@ -60,12 +61,12 @@ struct Inner {
 impl Gesta {
     /// Starts a builder for the store behind a URL: `memory:` or `gesta:DIRECTORY`.
     pub fn at(url: impl Into<String>) -> Builder {
-        Builder::new(Source::Url(url.into()))
+        Builder::new(StoreSource::Url(url.into()))
     }
 
     /// Starts a builder on an open store.
     pub fn on(store: Arc<dyn EventStore>) -> Builder {
-        Builder::new(Source::Store(store))
+        Builder::new(StoreSource::Store(store))
     }
 
     /// Executes a command when the returned value is awaited.
@@ -128,7 +129,7 @@ impl fmt::Debug for Gesta {
 }
 
 /// Origin of the store.
-enum Source {
+enum StoreSource {
     Url(String),
     Store(Arc<dyn EventStore>),
 }
@@ -149,21 +150,21 @@ enum Source {
 /// ```
 #[must_use = "nothing is opened until `open`"]
 pub struct Builder {
-    source: Source,
-    pub(crate) parts: Parts,
+    source: StoreSource,
+    pub(crate) config: PipelineConfig,
     layers: Vec<Box<dyn FnOnce(Pipeline) -> Pipeline + Send>>,
     pub(crate) read_side: PlannedReadSide,
     pub(crate) processes: PlannedProcesses,
     hints_at_log: bool,
-    event_twice: Option<NameTwice>,
+    duplicate_event: Option<DuplicateEventName>,
 }
 
 impl Builder {
     /// Default time limit of a command.
     pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-    fn new(source: Source) -> Self {
-        let parts = Parts {
+    fn new(source: StoreSource) -> Self {
+        let config = PipelineConfig {
             clock: Arc::new(SystemClock),
             rng: Arc::new(SystemRng),
             authorize: Arc::new(anyone),
@@ -175,20 +176,20 @@ impl Builder {
         };
         Self {
             source,
-            parts,
+            config,
             layers: Vec::new(),
             read_side: PlannedReadSide::default(),
             processes: PlannedProcesses::default(),
             hints_at_log: true,
-            event_twice: None,
+            duplicate_event: None,
         }
     }
 
     /// Registers the events that a part of the program reads. A duplicate event name is reported by
     /// [`open`](Self::open).
     pub(crate) fn reads_events<E: EventSet>(mut self, scope: Scope) -> Self {
-        let admitted = self.parts.meanings.admit::<E>(scope);
-        self.event_twice = self.event_twice.or(admitted.err());
+        let admitted = self.config.meanings.admit::<E>(scope);
+        self.duplicate_event = self.duplicate_event.or(admitted.err());
         self
     }
 
@@ -214,32 +215,32 @@ impl Builder {
     /// Sets the authorization check, which runs before each command. Default: everything is
     /// allowed.
     pub fn authorize(mut self, check: impl Authorize) -> Self {
-        self.parts.authorize = Arc::new(check);
+        self.config.authorize = Arc::new(check);
         self
     }
 
     /// Sets the time limit of a command. A command that exceeds it has an unknown outcome. Default:
     /// [`TIMEOUT`](Self::TIMEOUT).
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.parts.timeout = limit;
+        self.config.timeout = limit;
         self
     }
 
     /// Sets the retry policy for conflicts.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.parts.retry = policy;
+        self.config.retry = policy;
         self
     }
 
     /// Overrides the clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.parts.clock = Arc::new(clock);
+        self.config.clock = Arc::new(clock);
         self
     }
 
     /// Overrides the random number generator.
     pub fn rng(mut self, rng: impl Rng) -> Self {
-        self.parts.rng = Arc::new(rng);
+        self.config.rng = Arc::new(rng);
         self
     }
 
@@ -255,28 +256,28 @@ impl Builder {
     /// # Errors
     /// [`OpenError`] if the URL or a registration is invalid, or the store does not open.
     pub async fn open(self) -> Result<Gesta, OpenError> {
-        if let Some(twice) = self.event_twice {
+        if let Some(twice) = self.duplicate_event {
             return Err(twice.into());
         }
         if self.hints_at_log {
             log_hint::print_once();
         }
         let store = match self.source {
-            Source::Url(url) => open::open(&url)?,
-            Source::Store(store) => store,
+            StoreSource::Url(url) => open::open(&url)?,
+            StoreSource::Store(store) => store,
         };
-        let innermost = self.parts.assemble(&store);
+        let innermost = self.config.assemble(&store);
         let pipeline = self.layers.into_iter().fold(innermost, |inner, layer| layer(inner));
-        let Parts { clock, rng, snapshots, .. } = self.parts;
-        let surroundings =
-            Surroundings { store: SharedStore(Arc::clone(&store)), clock: Arc::clone(&clock) };
-        let read_side = self.read_side.start(&surroundings)?;
-        let surroundings = process::Surroundings {
+        let PipelineConfig { clock, rng, snapshots, .. } = self.config;
+        let context =
+            ProjectionContext { store: SharedStore(Arc::clone(&store)), clock: Arc::clone(&clock) };
+        let read_side = self.read_side.start(&context)?;
+        let context = ProcessContext {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             pipeline: pipeline.clone(),
         };
-        let processes = self.processes.start(&surroundings).await?;
+        let processes = self.processes.start(&context).await?;
         let inner = Inner {
             store,
             pipeline,
@@ -297,6 +298,6 @@ fn anyone(_: &CommandRequest) -> Result<(), Unauthorized> {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("parts", &self.parts).finish_non_exhaustive()
+        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
     }
 }

@@ -1,15 +1,15 @@
-//! The health of an application: what keeps it from serving, and what an operator should look at.
+//! The health of an application: causes of failing or degraded service.
 //!
-//! Owns: [`Health`], its [causes](HealthCause), and the rule which cause is of which [`Severity`].
-//! Invariant: whatever stopped, was set aside or was left out is a cause, so that nothing fails
-//! silently. Not here: mending it, which is the operations of [`Gesta`]; HTTP.
+//! Owns: [`Health`], its [causes](HealthCause), and the [`Severity`] of each cause. Invariant:
+//! every stopped component, dead letter and missing snapshot is a cause, so that nothing fails
+//! silently. Not here: repairs, which are operations of [`Gesta`]; HTTP.
 //!
-//! The rule: an application is *unready* when requests cannot be served as promised (the store takes
-//! no appends, a read model stands still, is damaged, cannot be opened or is being filled for the
-//! first time, a process manager does nothing at all). It is *degraded* when requests are served
-//! and something waits for an operator or for time (an instance or an event was set aside, a
-//! rebuild stands still beside a read model that goes on, something is tried again, the clock is
-//! behind the store, there are no snapshots).
+//! An application is *unready* if it cannot serve requests as promised: the store accepts no
+//! appends; a read model is halted, damaged, fails to open or is being filled for the first time; a
+//! process manager is stopped. It is *degraded* if it serves requests, but an operator or time must
+//! resolve something: inputs or events are set aside, a rebuild is halted while the previous read
+//! model continues, an operation is being retried, the clock is behind the store, snapshots are
+//! missing.
 
 use std::{
     collections::BTreeSet,
@@ -24,13 +24,13 @@ use crate::{
     projection::{Handle as ProjectionHandle, in_one_line},
 };
 
-/// How long the store may take to answer before it counts as unresponsive.
+/// Time after which a store without an answer counts as unresponsive.
 const STORE_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// The most streams of one process manager that are told one by one.
+/// Maximum number of streams reported individually per process manager.
 const SUBJECTS_MAX: usize = 20;
 
-/// How far recorded times may be ahead of the clock without being told.
+/// Maximum lead of recorded times over the clock that is not reported.
 const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(10);
 
 /// The health of an application at one moment.
@@ -48,19 +48,19 @@ const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(10);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    /// Everything that is wrong, the worst first.
+    /// The causes, worst first.
     pub causes: Vec<HealthCause>,
 }
 
 impl Health {
-    /// The severity of the worst cause; `None` when nothing is wrong.
+    /// Returns the severity of the worst cause, or `None` without causes.
     #[must_use]
     pub fn worst(&self) -> Option<Severity> {
         self.causes.iter().map(|cause| cause.severity).max()
     }
 }
 
-/// One thing that is wrong.
+/// One cause of failing or degraded service.
 ///
 /// ```
 /// use gesta::{Component, HealthCause, Severity};
@@ -78,39 +78,39 @@ impl Health {
 pub struct HealthCause {
     /// The part of the application.
     pub component: Component,
-    /// The name of the projection or process manager, of a process followed by the stream that is
-    /// set aside (`welcome instance:ann`); empty for the store and the clock.
+    /// Name of the projection or process manager, for a process followed by the stream that is set
+    /// aside (`welcome instance:ann`). Empty for the store and the clock.
     pub name: String,
-    /// The state, as a stable word: `stopped`, `halted`, `set-aside` and the like.
+    /// The state as a stable word, such as `stopped`, `halted` or `set-aside`.
     pub state: &'static str,
-    /// What it means for requests.
+    /// Effect on requests.
     pub severity: Severity,
-    /// The cause, for people.
+    /// Explanation for people.
     pub detail: String,
 }
 
 impl HealthCause {
-    /// A stable code of component and state, such as `store-stopped`.
+    /// Returns a stable code of component and state, such as `store-stopped`.
     #[must_use]
     pub fn code(&self) -> String {
         format!("{}-{}", self.component.as_str(), self.state)
     }
 }
 
-/// What a cause means for requests, the worse the greater.
+/// Effect of a cause on requests, ordered from mild to severe.
 ///
 /// ```
 /// assert!(gesta::Severity::Unready > gesta::Severity::Degraded);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Requests are served; something waits for an operator or for time.
+    /// Requests are served, but an operator or time must resolve something.
     Degraded,
     /// Requests cannot be served as promised.
     Unready,
 }
 
-/// A part of an application that has a health of its own.
+/// A component of an application with its own health.
 ///
 /// ```
 /// assert_eq!(gesta::Component::ProcessManager.as_str(), "process-manager");
@@ -124,7 +124,7 @@ pub enum Component {
     Clock,
     /// A projection with its read model.
     Projection,
-    /// The place of read models and snapshots as a whole.
+    /// The storage of read models and snapshots as a whole.
     ReadModels,
     /// A process manager as a whole.
     ProcessManager,
@@ -133,7 +133,7 @@ pub enum Component {
 }
 
 impl Component {
-    /// A stable word.
+    /// Returns a stable word for the component.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -158,8 +158,8 @@ impl Component {
 }
 
 impl Gesta {
-    /// Returns everything that is wrong at the moment. Offers the store an append that changes
-    /// nothing, and waits for it at most five seconds.
+    /// Returns all current causes. Probes the store with an append without events, for at most five
+    /// seconds.
     pub async fn health(&self) -> Health {
         let mut causes = Vec::new();
         causes.extend(self.store_cause().await);
@@ -176,7 +176,8 @@ impl Gesta {
         Health { causes }
     }
 
-    /// Collects what stores of read models go without; projections may share a store.
+    /// Collects the impairments of read model stores. Deduplicated, since projections may share a
+    /// store.
     fn read_models_causes(&self) -> Vec<HealthCause> {
         let handles = self.read_side().handles();
         let troubles: BTreeSet<String> =
@@ -188,7 +189,7 @@ impl Gesta {
 
     async fn store_cause(&self) -> Option<HealthCause> {
         let stream = StreamName::new("health-check").expect("the name is valid");
-        // It only checks: it goes the way of all appends and leaves nothing behind.
+        // An append without events: takes the path of all appends and records nothing.
         let probe = Append::default().expecting(stream, ExpectedRevision::Any);
         let outcome = tokio::select! {
             biased;
@@ -202,8 +203,8 @@ impl Gesta {
         outcome.err().map(|error| store_cause(&error))
     }
 
-    /// A clock that was ahead once leaves recorded times ahead of it: until it has reached them, new
-    /// events are recorded at that time and expire as much later.
+    /// Reports recorded times that are ahead of the clock, as after a clock ran fast. Until the
+    /// clock catches up, new events are recorded at that time and expire later by the same amount.
     async fn clock_cause(&self) -> Option<HealthCause> {
         let newest = ReadAll::backwards().limit(1);
         let newest = self.store().read_all(newest).collect_events().await.ok()?;

@@ -12,7 +12,7 @@ use std::{cell::Cell, fmt};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::EncodeError;
-use guard::{Fault, Guard};
+use guard::{Guard, GuardFault};
 
 /// Maximum nesting of arrays and objects, one level less than `serde_json` rejects on reading.
 const DEPTH_MAX: u8 = 127;
@@ -107,8 +107,8 @@ fn not_writable<T: Serialize>(what: &str, value: &T, error: serde_json::Error) -
     let guard = Guard::new(&mut serializer, &fault);
     let again = value.serialize(serde_path_to_error::Serializer::new(guard, &mut track));
     let reason = match fault.take() {
-        Some(Fault::NotFinite(value)) => JsonFault::NotFinite { value },
-        Some(Fault::TooDeep) => JsonFault::TooDeep { depth_max: DEPTH_MAX },
+        Some(GuardFault::NotFinite(value)) => JsonFault::NotFinite { value },
+        Some(GuardFault::TooDeep) => JsonFault::TooDeep { depth_max: DEPTH_MAX },
         None => JsonFault::NotWritable(again.err().unwrap_or(error)),
     };
     EncodeError::Json { what: what.to_owned(), field: field(&track.path()), reason }

@@ -82,13 +82,13 @@ pub use process::{
     AfterEnd, Begin, CommandSet, EffectId, Effects, Includes, Input, InstanceCommand,
     InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary,
     InstanceTimer, NoEffectId, NoInstanceState, NoSubject, NotUnderstood, NotUnderstoodInstance,
-    Place, ProcessError, ProcessManager, ProcessSetup, ProcessState, ProcessStatus, RefusedCommand,
+    ProcessError, ProcessManager, ProcessSetup, ProcessState, ProcessStatus, RefusedCommand,
     RejectedCommand, Route, SetAside, SetAsideInput, Subject, TimerVersions, UnreadableCommand,
     UnreadableTimer, WaitingInput, stored_processes,
 };
-pub use process_side::NoSuchProcess;
+pub use process_side::ProcessNotRegistered;
 pub use projection::{
-    AfterRetries, Apply, ApplyError, Fresh, InvalidProjectionName, Lag, OldRows, OnRead,
+    AfterRetries, Apply, ApplyError, InvalidProjectionName, Lag, OldRows, OnRead, OnReadRow,
     OperationError, PROJECTION_NAME_BYTES_MAX, PendingSwitch, Projection, ProjectionState,
     ProjectionStatus, ReadOnDemandError, ReadTypedRows, RebuildProgress, TypedRows,
     check_projection_name,
@@ -98,7 +98,7 @@ pub use read::{AsOf, TruncatedHistory};
 pub use read_side::{DeadLetterId, NoDeadLetterId};
 pub use receipt::Receipt;
 pub use recorded::{EventMetadata, Recorded};
-pub use registry::{NameTwice, ReadError, Registry};
+pub use registry::{DuplicateEventName, ReadError, Registry};
 pub use rejection::{AnyRejection, Rejection};
 pub use snapshot::SnapshotPolicy;
 pub use type_shape::TypeShape;

@@ -12,7 +12,7 @@ use std::{
     sync::{Mutex, PoisonError, RwLock},
 };
 
-use crate::{Boundary, EventSet, NameTwice, Registry};
+use crate::{Boundary, DuplicateEventName, EventSet, Registry};
 
 /// The event types in use, by name.
 #[derive(Debug, Default)]
@@ -60,12 +60,12 @@ impl Scope {
 
 impl Meanings {
     /// Adds the events of a projection or a process manager.
-    pub(crate) fn admit<E: EventSet>(&self, scope: Scope) -> Result<(), NameTwice> {
+    pub(crate) fn admit<E: EventSet>(&self, scope: Scope) -> Result<(), DuplicateEventName> {
         self.add(&Registry::of::<E>(), scope)
     }
 
     /// Adds the events of a command's boundary, on its first use.
-    pub(crate) fn admit_boundary<B: Boundary>(&self) -> Result<(), NameTwice> {
+    pub(crate) fn admit_boundary<B: Boundary>(&self) -> Result<(), DuplicateEventName> {
         let id = TypeId::of::<B>();
         if self.boundaries.read().unwrap_or_else(PoisonError::into_inner).contains(&id) {
             return Ok(());
@@ -79,13 +79,13 @@ impl Meanings {
         Ok(())
     }
 
-    fn add(&self, registry: &Registry, scope: Scope) -> Result<(), NameTwice> {
+    fn add(&self, registry: &Registry, scope: Scope) -> Result<(), DuplicateEventName> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, type_id, type_name) in registry.meanings() {
             let known = names.entry(name).or_default();
             let mut others = known.iter().filter(|other| other.type_id != type_id);
             if let Some(other) = others.find(|other| other.scope.meets(scope)) {
-                return Err(NameTwice { name, first: other.type_name, second: type_name });
+                return Err(DuplicateEventName { name, first: other.type_name, second: type_name });
             }
             if !known.iter().any(|known| known.type_id == type_id && known.scope == scope) {
                 known.push(Meaning { type_id, type_name, scope });

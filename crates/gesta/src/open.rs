@@ -7,7 +7,7 @@ use std::{
 
 use gesta_store::{EventStore, memory::MemoryStore};
 
-use crate::NameTwice;
+use crate::DuplicateEventName;
 
 /// Opens the store behind a URL.
 ///
@@ -141,10 +141,10 @@ pub enum OpenError {
     NoRuntime,
     /// Two event types have the same name. The error says what to do.
     #[error(transparent)]
-    EventTwice(#[from] NameTwice),
+    DuplicateEventName(#[from] DuplicateEventName),
     /// Two process managers have the same name, which their streams are named by. Rename one.
     #[error("two process managers are named {process}")]
-    ProcessTwice {
+    DuplicateProcess {
         /// The name.
         process: &'static str,
     },
@@ -171,7 +171,7 @@ pub enum OpenError {
     },
     /// Two projections have the same name, which their checkpoints are stored by. Rename one.
     #[error("two projections are named {projection}")]
-    ProjectionTwice {
+    DuplicateProjection {
         /// The name.
         projection: &'static str,
     },

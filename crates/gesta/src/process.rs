@@ -62,9 +62,9 @@ use std::fmt::Debug;
 use gesta_store::RecordedAt;
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use command_set::{CommandSet, Includes, Place, UnreadableCommand};
+pub use command_set::{CommandSet, Includes, UnreadableCommand};
 pub use effects::Effects;
-pub(crate) use handle::{Handle, Planned, Planning, Surroundings};
+pub(crate) use handle::{Handle, Planned, Planning, ProcessContext};
 pub use history::{EffectId, NoEffectId};
 pub use input::{Input, RejectedCommand};
 pub(crate) use instance::react;

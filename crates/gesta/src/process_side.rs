@@ -12,7 +12,7 @@ use crate::{
     OpenError, ProcessError, ProcessManager, ProcessSetup, ProcessStatus, SetAside, Subject,
     audit::Operator,
     meanings::Scope,
-    process::{Handle, Operation, Planned, Planning, Surroundings},
+    process::{Handle, Operation, Planned, Planning, ProcessContext},
 };
 
 /// What was registered and is not started yet.
@@ -20,7 +20,7 @@ use crate::{
 pub(crate) struct PlannedProcesses(Vec<Box<dyn Planning>>);
 
 impl PlannedProcesses {
-    pub(crate) async fn start(self, surroundings: &Surroundings) -> Result<Processes, OpenError> {
+    pub(crate) async fn start(self, context: &ProcessContext) -> Result<Processes, OpenError> {
         let mut processes = Processes::default();
         if self.0.is_empty() {
             return Ok(processes);
@@ -30,7 +30,7 @@ impl PlannedProcesses {
         }
         self.check_names()?;
         for planned in self.0 {
-            let handle = planned.start(surroundings.clone()).await?;
+            let handle = planned.start(context.clone()).await?;
             processes.0.insert(handle.name, handle);
         }
         Ok(processes)
@@ -40,7 +40,7 @@ impl PlannedProcesses {
     fn check_names(&self) -> Result<(), OpenError> {
         let mut names = HashSet::new();
         if let Some(twice) = self.0.iter().find(|planned| !names.insert(planned.name())) {
-            return Err(OpenError::ProcessTwice { process: twice.name() });
+            return Err(OpenError::DuplicateProcess { process: twice.name() });
         }
         let mut formers = HashSet::new();
         for planned in &self.0 {
@@ -101,7 +101,7 @@ impl Builder {
 /// No process manager of this name runs here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no process manager {process} runs here")]
-pub struct NoSuchProcess {
+pub struct ProcessNotRegistered {
     /// The name.
     pub process: String,
 }
@@ -119,26 +119,26 @@ impl Gesta {
     /// A pause is this handle's, not the store's: it ends when the application is opened again.
     ///
     /// # Errors
-    /// [`NoSuchProcess`] when none of that name runs here.
-    pub async fn pause_process(&self, name: &str) -> Result<(), NoSuchProcess> {
+    /// [`ProcessNotRegistered`] when none of that name runs here.
+    pub async fn pause_process(&self, name: &str) -> Result<(), ProcessNotRegistered> {
         self.switch(name, Operation::Pause).await
     }
 
     /// Has a process manager go on after a pause.
     ///
     /// # Errors
-    /// [`NoSuchProcess`] when none of that name runs here.
-    pub async fn resume_process(&self, name: &str) -> Result<(), NoSuchProcess> {
+    /// [`ProcessNotRegistered`] when none of that name runs here.
+    pub async fn resume_process(&self, name: &str) -> Result<(), ProcessNotRegistered> {
         self.switch(name, Operation::Resume).await
     }
 
-    async fn switch(&self, name: &str, operation: Operation) -> Result<(), NoSuchProcess> {
+    async fn switch(&self, name: &str, operation: Operation) -> Result<(), ProcessNotRegistered> {
         let ordered = self.process(name)?.order(operation).await;
-        ordered.map_err(|_| NoSuchProcess { process: name.to_owned() })
+        ordered.map_err(|_| ProcessNotRegistered { process: name.to_owned() })
     }
 
-    fn process(&self, name: &str) -> Result<&Handle, NoSuchProcess> {
-        let unknown = || NoSuchProcess { process: name.to_owned() };
+    fn process(&self, name: &str) -> Result<&Handle, ProcessNotRegistered> {
+        let unknown = || ProcessNotRegistered { process: name.to_owned() };
         self.processes().0.get(name).ok_or_else(unknown)
     }
 

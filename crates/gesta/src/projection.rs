@@ -28,9 +28,9 @@ use std::{error::Error, future::Future};
 use gesta_store::{DatabaseError, StreamName};
 
 pub(crate) use backoff::Backoff;
-pub(crate) use handle::{AnyReader, Handle, Planned, Planning, SharedStore, Surroundings};
+pub(crate) use handle::{AnyReader, Handle, Planned, Planning, ProjectionContext, SharedStore};
 pub use name::{InvalidProjectionName, PROJECTION_NAME_BYTES_MAX, check_projection_name};
-pub use on_read::{Fresh, OnRead, ReadOnDemandError};
+pub use on_read::{OnRead, OnReadRow, ReadOnDemandError};
 pub(crate) use on_read::{OnReadPlan, OnReadRows};
 pub use operation::OperationError;
 pub(crate) use operation::{Operation, Order};

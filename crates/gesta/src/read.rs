@@ -63,7 +63,7 @@ impl From<RecordedAt> for AsOf {
 
 /// The extent of a read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct ReadProgress {
     /// The last event read, if any.
     pub(crate) last: Option<(Revision, Position)>,
     /// The head of a live stream without visible events: all of them have expired.
@@ -118,7 +118,7 @@ pub(crate) async fn read(
     as_of: AsOf,
     after: Option<(Revision, Position)>,
     mut each: impl FnMut(&RecordedEvent) -> Result<(), UndecodableEvent> + Send,
-) -> Result<Seen, ReadFailure> {
+) -> Result<ReadProgress, ReadFailure> {
     let seen = read_once(store, read, as_of, after, &mut each).await?;
     if seen.last.is_some() || read.tagged.is_some() || as_of != AsOf::Now {
         return Ok(seen);
@@ -128,7 +128,7 @@ pub(crate) async fn read(
     // Read again: an event may have been appended between the read and the lookup of the head.
     let again = read_once(store, read, as_of, after, &mut each).await?;
     let hidden = again.last.is_none().then_some(head);
-    Ok(Seen { hidden, ..again })
+    Ok(ReadProgress { hidden, ..again })
 }
 
 async fn read_once(
@@ -137,7 +137,7 @@ async fn read_once(
     as_of: AsOf,
     after: Option<(Revision, Position)>,
     each: &mut (impl FnMut(&RecordedEvent) -> Result<(), UndecodableEvent> + Send),
-) -> Result<Seen, ReadFailure> {
+) -> Result<ReadProgress, ReadFailure> {
     let (mut pages, head) = begin(store, read, after).await?;
     let mut last = after;
     'pages: while let Some(page) = pages.next().await {
@@ -154,7 +154,7 @@ async fn read_once(
         }
     }
     let up_to = last.map_or(head, |(_, position)| position.max(head));
-    Ok(Seen { last, hidden: None, up_to })
+    Ok(ReadProgress { last, hidden: None, up_to })
 }
 
 /// Rejects an event that is neither the first of its stream or of the stream's restart, nor the

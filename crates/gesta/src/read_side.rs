@@ -23,14 +23,14 @@ use gesta_store::{
 };
 
 use crate::{
-    Apply, AsOf, Builder, Fresh, Gesta, Lag, OldRows, OnRead, OpenError, OperationError,
+    Apply, AsOf, Builder, Gesta, Lag, OldRows, OnRead, OnReadRow, OpenError, OperationError,
     Projection, ProjectionState, ProjectionStatus, ReadOnDemandError,
     audit::{self, Operator},
     check_projection_name,
     meanings::Scope,
     projection::{
         AnyReader, Handle, OnReadPlan, OnReadRows, Operation, Planned, Planning, Progress,
-        Surroundings,
+        ProjectionContext,
     },
 };
 
@@ -49,14 +49,14 @@ impl PlannedReadSide {
     }
 
     /// Starts every projection.
-    pub(crate) fn start(self, surroundings: &Surroundings) -> Result<ReadSide, OpenError> {
+    pub(crate) fn start(self, context: &ProjectionContext) -> Result<ReadSide, OpenError> {
         for projection in self.names() {
             check_projection_name(projection)
                 .map_err(|error| OpenError::ProjectionName { projection, error })?;
         }
         let mut taken = HashSet::new();
         if let Some(twice) = self.on_read_names.iter().find(|name| !taken.insert(**name)) {
-            return Err(OpenError::ProjectionTwice { projection: twice });
+            return Err(OpenError::DuplicateProjection { projection: twice });
         }
         let mut side = ReadSide { on_read: self.on_read, ..ReadSide::default() };
         if self.running.is_empty() {
@@ -66,10 +66,10 @@ impl PlannedReadSide {
             return Err(OpenError::NoRuntime);
         }
         for (projection, planned) in self.running {
-            let handle = planned.start(surroundings)?;
+            let handle = planned.start(context)?;
             let name = handle.name;
             if !taken.insert(name) || side.by_name.insert(name, handle).is_some() {
-                return Err(OpenError::ProjectionTwice { projection: name });
+                return Err(OpenError::DuplicateProjection { projection: name });
             }
             side.names.insert(projection, name);
         }
@@ -458,7 +458,7 @@ impl Gesta {
         &self,
         id: &P::Id,
         as_of: impl Into<AsOf>,
-    ) -> Result<Option<Fresh<P::Row>>, ReadOnDemandError> {
+    ) -> Result<Option<OnReadRow<P::Row>>, ReadOnDemandError> {
         let rows = self.read_side().on_read::<P>();
         let rows = rows.ok_or(ReadOnDemandError::NotRegistered { projection: P::NAME })?;
         rows.read(self.store(), id, as_of.into()).await

@@ -1,7 +1,7 @@
-//! Recorded events with their types: what projections, processes and histories see.
+//! Recorded events with their types, as projections, processes and histories see them.
 //!
-//! Owns: [`Recorded`], and [`EventMetadata`], the JSON that says how an event came about. Always
-//! holds: metadata that somebody else wrote never hinder reading the event. Not here: the bytes.
+//! Owns: [`Recorded`], and [`EventMetadata`], the JSON metadata of an event. Invariant: metadata
+//! written by another program never prevents reading the event. Not here: the stored bytes.
 
 use bytes::Bytes;
 use gesta_store::{
@@ -14,7 +14,7 @@ use crate::{
     event_set::{decode_each, decode_recorded, is_of_a_category},
 };
 
-/// A recorded event of a set: what happened, where, when, and why.
+/// A recorded event of a set, with its place, time, causes and metadata.
 ///
 /// ```
 /// use gesta::{Recorded, prelude::*};
@@ -51,43 +51,43 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded<E> {
-    /// What happened.
+    /// The event.
     pub event: E,
-    /// The stream that it belongs to.
+    /// Stream of the event.
     pub stream: StreamName,
-    /// Its place in the stream.
+    /// Revision within the stream.
     pub revision: Revision,
-    /// Its place in the store.
+    /// Position within the store.
     pub position: Position,
-    /// When the store recorded it.
+    /// Time at which the store recorded it.
     pub recorded_at: RecordedAt,
-    /// Which event it is.
+    /// Id of the event.
     pub id: EventId,
-    /// Which conversation it belongs to.
+    /// Id of the conversation that it belongs to.
     pub correlation_id: Option<CorrelationId>,
-    /// What caused it.
+    /// Id of the event or command that caused it.
     pub causation_id: Option<CausationId>,
-    /// Who asked for it, by which command.
+    /// The command and the actor behind it.
     pub metadata: EventMetadata,
 }
 
 impl<E: EventSet> Recorded<E> {
-    /// Reads a recorded event of the set.
+    /// Decodes a recorded event of the set.
     ///
     /// # Errors
-    /// [`UndecodableEvent`] with the place, when the event is not of the set or its bytes are not
-    /// what they claim to be.
+    /// [`UndecodableEvent`] with its place, if the event is not of the set or its data does not
+    /// decode.
     pub fn read(stored: &RecordedEvent) -> Result<Self, UndecodableEvent> {
         let event = decode_recorded(stored).map_err(|error| error.of(stored))?;
         Ok(Self::at(stored, event))
     }
 
-    /// Reads a recorded event as the events that it means today, all at its place: one, unless an
-    /// upcaster drops or splits it, or the set ignores its type.
+    /// Decodes a recorded event into its current events, all at its place: one, unless an upcaster
+    /// drops or splits it, or the set ignores its type.
     ///
     /// # Errors
-    /// [`UndecodableEvent`] with the place, when the event is not of the set or its bytes are not
-    /// what they claim to be.
+    /// [`UndecodableEvent`] with its place, if the event is not of the set or its data does not
+    /// decode.
     pub fn read_each(
         stored: &RecordedEvent,
         each: &mut dyn FnMut(Self),
@@ -96,11 +96,11 @@ impl<E: EventSet> Recorded<E> {
         read.map_err(|error| error.of(stored))
     }
 
-    /// Reads recorded events as the events that they mean today, in order. Those of categories
-    /// that the set does not mean are left out.
+    /// Decodes recorded events into their current events, in order. Leaves out events of categories
+    /// outside of the set.
     ///
     /// # Errors
-    /// [`UndecodableEvent`] of the first that cannot be read.
+    /// [`UndecodableEvent`] for the first that does not decode.
     pub(crate) fn read_all<'e>(
         stored: impl IntoIterator<Item = &'e RecordedEvent>,
     ) -> Result<Vec<Self>, UndecodableEvent> {
@@ -126,7 +126,7 @@ impl<E: EventSet> Recorded<E> {
     }
 }
 
-/// How an event came about: the command, and who gave it.
+/// The origin of an event: the command and the actor.
 ///
 /// ```
 /// use gesta::EventMetadata;
@@ -139,31 +139,32 @@ impl<E: EventSet> Recorded<E> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventMetadata {
-    /// The command that the event came from.
+    /// Id of the command that led to the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command_id: Option<CommandId>,
-    /// The name of that command.
+    /// Name of that command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// The digest of that command's payload: what tells a repeat from another use of its id.
+    /// Digest of that command's payload, which distinguishes a repeat from another use of its id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload_digest: Option<PayloadDigest>,
-    /// Who asked.
+    /// The actor on whose behalf the command was executed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// Whether all that was in the stream before was hidden, so that its state begins here.
+    /// True if every earlier event of the stream was hidden, so that the state restarts at this
+    /// one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub begins_anew: bool,
 }
 
 impl EventMetadata {
-    /// The JSON form, an object; what is not known is left out.
+    /// Encodes as a JSON object without absent members.
     #[must_use]
     pub fn to_json(&self) -> Bytes {
         serde_json::to_vec(self).expect("an object of texts has a JSON form").into()
     }
 
-    /// Reads the JSON form; what another program wrote in its own way says nothing.
+    /// Decodes the JSON form; yields the default for metadata of another form.
     #[must_use]
     pub fn from_json(json: &[u8]) -> Self {
         serde_json::from_slice(json).unwrap_or_default()

@@ -33,13 +33,13 @@ use crate::{
 /// assert_eq!(registry.names().collect::<Vec<_>>(), ["door-opened"]);
 /// assert!(registry.read("door-opened", 1, br#"{"key":"gold"}"#).is_ok());
 /// assert!(registry.read("door-opened", 2, br#"{"key":"gold"}"#).is_err());
-/// # Ok::<(), gesta::NameTwice>(())
+/// # Ok::<(), gesta::DuplicateEventName>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct Registry {
     events: BTreeMap<&'static str, RegisteredEvent>,
     processes: BTreeMap<&'static str, fn() -> ProcessShapes>,
-    twice: Option<NameTwice>,
+    twice: Option<DuplicateEventName>,
 }
 
 /// One event type.
@@ -81,7 +81,7 @@ pub enum ReadError {
     "event type {name} is both {first} and {second}; rename one, or declare which categories the \
      sets that read it mean, as in #[events(categories(\"order\"))]"
 )]
-pub struct NameTwice {
+pub struct DuplicateEventName {
     /// The event name.
     pub name: &'static str,
     /// The type registered first.
@@ -143,7 +143,7 @@ impl Registry {
             return;
         }
         let second = std::any::type_name::<E>();
-        self.twice = Some(NameTwice { name: E::NAME, first: known.type_name, second });
+        self.twice = Some(DuplicateEventName { name: E::NAME, first: known.type_name, second });
     }
 
     /// Adds an event that a set reads through a replacement: stored, but no longer written.
@@ -166,7 +166,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`DuplicateEventName`] for the first name with two types.
-    pub fn check(&self) -> Result<(), NameTwice> {
+    pub fn check(&self) -> Result<(), DuplicateEventName> {
         self.twice.clone().map_or(Ok(()), Err)
     }
 

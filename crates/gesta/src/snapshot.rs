@@ -1,10 +1,10 @@
-//! Snapshots: an aggregate's state at a revision, so that a load need not begin at the first event.
+//! Snapshots: an aggregate's state at a revision, from which a load continues.
 //!
-//! Owns: [`SnapshotPolicy`], [`Builder::snapshots`], and loads that begin at a snapshot. Always
-//! holds: a snapshot is used only if it was folded in this life of the store, by the same fold, from
-//! events and into a state of the same shapes, and its last event is still where it was, or is the
-//! last of those that a truncation hides; in any other case it is ignored and replaced. Losing it,
-//! or not being able to read or keep it, costs time and nothing else. Not here: where it is kept
+//! Owns: [`SnapshotPolicy`], [`Builder::snapshots`], and loads from a snapshot. Invariants: a
+//! snapshot is used only if it was taken in the store's present incarnation, by the same fold, from
+//! events and into a state of the same shapes, and if its last event is still at its revision or is
+//! the last one hidden by a truncation. Any other snapshot is ignored and replaced. Losing a
+//! snapshot, or failing to read or write one, costs time only. Not here: storage
 //! ([`SnapshotStore`]).
 
 use std::{
@@ -24,20 +24,20 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     Aggregate, AsOf, Boundary as _, BoundaryRead, Builder, EncodeError, EventSet, EventVersion,
     LoadError, Registry, TypeShape, UndecodableEvent, json,
-    read::{ReadFailure, Seen, begins_anew, read},
+    read::{ReadFailure, ReadProgress, begins_anew, read},
 };
 
-/// An aggregate whose type is forgotten.
+/// A type-erased aggregate.
 pub(crate) type AnyAggregate = dyn Any + Send + Sync;
 
-/// When snapshots of an aggregate are taken, and by which fold.
+/// The interval of an aggregate's snapshots, and the version of its fold.
 ///
-/// A snapshot is used as long as the same program would fold the same state. Noticed by itself is
-/// whatever changes the shape of the state or of its events, however deep (fields, kinds of values,
-/// variants), which events and versions there are, and which types they are upcast through. Code
-/// has no shape: raise `fold_version` when `evolve` or an upcaster does something else with the
-/// same types. [`assert_snapshots_hold`](crate::testing::assert_snapshots_hold) tells whether stored
-/// snapshots are still what a replay makes.
+/// A snapshot is valid as long as the program would fold the same state. Changes of shape are
+/// detected automatically, at any depth: fields, kinds of values and variants of the state and its
+/// events, the set of events and versions, the types of upcasters. Code has no shape: raise
+/// `fold_version` when `evolve` or an upcaster changes its behavior with the same types.
+/// [`assert_snapshots_hold`](crate::testing::assert_snapshots_hold) checks stored snapshots against
+/// replays.
 ///
 /// ```
 /// use gesta::SnapshotPolicy;
@@ -47,21 +47,21 @@ pub(crate) type AnyAggregate = dyn Any + Send + Sync;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotPolicy {
-    /// After how many events since the last one a load takes another.
+    /// Number of events after which a load takes a new snapshot.
     pub every: u64,
-    /// Which code has folded it: `evolve` and the upcasters. Raise it when the same events lead to
-    /// another state.
+    /// Version of the code that folds: `evolve` and the upcasters. Raise it when the same events
+    /// lead to another state.
     pub fold_version: u32,
 }
 
 impl Builder {
-    /// Keeps snapshots of an aggregate in this store.
+    /// Keeps snapshots of an aggregate in a store.
     ///
-    /// An aggregate that reads tags has none, for its state is of many streams. Neither has one
-    /// whose state or events hide a part of their shape from serde (types that are untagged,
-    /// internally or adjacently tagged, or flattened), since a change there could not be noticed:
-    /// a warning names the places. Give such parts another representation, or keep snapshots
-    /// [by version](Self::snapshots_by_version).
+    /// Takes no snapshots of an aggregate that reads tags, since its state spans streams. Takes
+    /// none either if the state or its events hide a part of their shape from serde (untagged,
+    /// internally or adjacently tagged, or flattened types), because a change there could not be
+    /// detected; a warning names the places. Give such parts another representation, or use
+    /// [`snapshots_by_version`](Self::snapshots_by_version).
     pub fn snapshots<A>(
         mut self,
         store: &(impl SnapshotStore + Clone),
@@ -73,17 +73,17 @@ impl Builder {
         let shapes = Shapes::of::<A>();
         if shapes.hidden.is_empty() {
             let rule = Rule::of::<A>(Arc::new(store.clone()), policy, &shapes);
-            self.parts.snapshots.insert(TypeId::of::<A>(), rule);
+            self.config.snapshots.insert(TypeId::of::<A>(), rule);
         } else {
             let (aggregate, hidden) = (std::any::type_name::<A>(), shapes.hidden.join(", "));
             tracing::warn!(aggregate, hidden, "no snapshots: a part of the shape is hidden");
-            self.parts.snapshots.refused.push(format!("{aggregate} hides {hidden}"));
+            self.config.snapshots.refused.push(format!("{aggregate} hides {hidden}"));
         }
         self
     }
 
-    /// Keeps snapshots of an aggregate whose shape is hidden in part. What is hidden is covered by
-    /// `fold_version` alone: raise it with every change there.
+    /// Keeps snapshots of an aggregate with partly hidden shape. Only `fold_version` covers the
+    /// hidden parts: raise it with every change there.
     pub fn snapshots_by_version<A>(
         mut self,
         store: &(impl SnapshotStore + Clone),
@@ -93,30 +93,30 @@ impl Builder {
         A: Aggregate + Serialize + DeserializeOwned,
     {
         let rule = Rule::of::<A>(Arc::new(store.clone()), policy, &Shapes::of::<A>());
-        self.parts.snapshots.insert(TypeId::of::<A>(), rule);
+        self.config.snapshots.insert(TypeId::of::<A>(), rule);
         self
     }
 }
 
-/// Which aggregates have snapshots.
+/// The aggregates with snapshots, and their rules.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshots {
     rules: HashMap<TypeId, Arc<Rule>>,
-    /// Which aggregates have none although they were to have some, and why.
+    /// Aggregates registered for snapshots that take none, with the reason.
     refused: Vec<String>,
 }
 
-/// How snapshots of one aggregate are taken and used.
+/// Storage and validity of one aggregate's snapshots.
 struct Rule {
     store: Arc<dyn SnapshotStore>,
     every: u64,
     fingerprint: Fingerprint,
-    /// Sets the aggregate to a state, if the bytes are one.
+    /// Replaces the aggregate by a stored state; returns false if it does not decode.
     restore: fn(&mut AnyAggregate, &[u8]) -> bool,
     state: fn(&AnyAggregate) -> Result<Bytes, EncodeError>,
     category: &'static str,
-    /// An aggregate to which nothing has happened.
-    fresh: fn() -> Box<dyn Fold>,
+    /// Creates an aggregate in its initial state.
+    fresh: fn() -> Box<dyn EventFold>,
 }
 
 impl fmt::Debug for Rule {
@@ -143,16 +143,16 @@ impl Rule {
     }
 }
 
-/// Everything about a fold that types tell: what tells a snapshot of it from one of another.
+/// The type information of a fold, hashed into the fingerprint of its snapshots.
 struct Shapes {
     parts: Vec<String>,
-    /// The places that serde does not tell.
+    /// Places with a shape that serde does not reveal.
     hidden: Vec<String>,
 }
 
 impl Shapes {
-    /// The shape of the state and what an empty one looks like; of each event its versions, their
-    /// shapes, and the types that they are upcast through.
+    /// Collects the shape of the state, its initial value, and for each event its versions with
+    /// their shapes and types.
     fn of<A: Aggregate + Serialize + DeserializeOwned>() -> Self {
         let state = TypeShape::of::<A>();
         let mut hidden: Vec<String> =
@@ -197,7 +197,8 @@ fn restore<A: Aggregate + DeserializeOwned>(aggregate: &mut AnyAggregate, state:
     true
 }
 
-/// A state that could not be read back is as good as none, and worse where it reads as another.
+/// Encodes a state and checks that it decodes again, since a snapshot that decodes differently
+/// would corrupt loads.
 fn state<A: Aggregate + Serialize + DeserializeOwned>(
     aggregate: &AnyAggregate,
 ) -> Result<Bytes, EncodeError> {
@@ -205,19 +206,19 @@ fn state<A: Aggregate + Serialize + DeserializeOwned>(
     json::to_json(std::any::type_name::<A>(), aggregate).map(Bytes::from)
 }
 
-/// What the events of one read are folded into.
-pub(crate) trait Fold: Send {
-    /// Takes in an event.
+/// The target that a read folds its events into.
+pub(crate) trait EventFold: Send {
+    /// Applies an event.
     fn take(&mut self, event: &RecordedEvent) -> Result<(), UndecodableEvent>;
 
-    /// The aggregate that they are folded into.
+    /// Returns the aggregate, for restoring and taking snapshots.
     fn aggregate(&mut self) -> &mut AnyAggregate;
 }
 
-/// Folds into one aggregate whose type is known.
+/// Folds into a borrowed aggregate.
 pub(crate) struct FoldInto<'a, A>(pub(crate) &'a mut A);
 
-impl<A: Aggregate> Fold for FoldInto<'_, A> {
+impl<A: Aggregate> EventFold for FoldInto<'_, A> {
     fn take(&mut self, event: &RecordedEvent) -> Result<(), UndecodableEvent> {
         A::take(self.0, 0, event).map_err(|error| error.of(event))
     }
@@ -227,10 +228,10 @@ impl<A: Aggregate> Fold for FoldInto<'_, A> {
     }
 }
 
-/// An aggregate of its own that events are folded into.
+/// Folds into an owned aggregate.
 struct Folded<A>(A);
 
-impl<A: Aggregate> Fold for Folded<A> {
+impl<A: Aggregate> EventFold for Folded<A> {
     fn take(&mut self, event: &RecordedEvent) -> Result<(), UndecodableEvent> {
         FoldInto(&mut self.0).take(event)
     }
@@ -245,8 +246,8 @@ impl Snapshots {
         self.rules.insert(aggregate, Arc::new(rule));
     }
 
-    /// Compares what snapshots lead to with replays, of every stream of every aggregate that has
-    /// snapshots. Gives what differs, or why there are none.
+    /// Compares snapshots with replays, for every stream of every aggregate with snapshots. Returns
+    /// the differences, or the reasons for missing snapshots.
     pub(crate) async fn differences(&self, store: &dyn EventStore) -> Result<Vec<String>, String> {
         let mut differences = self.refused.clone();
         for rule in self.rules.values() {
@@ -257,21 +258,24 @@ impl Snapshots {
         Ok(differences)
     }
 
-    /// Reads what a boundary depends on, from a snapshot on where there is one.
+    /// Reads a boundary, starting from a snapshot if a valid one exists.
     pub(crate) async fn read(
         &self,
         store: &dyn EventStore,
         planned: &BoundaryRead,
         as_of: AsOf,
-        fold: &mut dyn Fold,
-    ) -> Result<Seen, ReadFailure> {
+        fold: &mut dyn EventFold,
+    ) -> Result<ReadProgress, ReadFailure> {
         let rule = match (as_of, &planned.tagged) {
             (AsOf::Now, None) => self.rules.get(&(*fold.aggregate()).type_id()),
+            // Snapshots hold the latest state of one stream, so historical reads and queries skip
+            // them.
             (AsOf::Now | AsOf::Revision(_) | AsOf::Position(_) | AsOf::Time(_), _) => None,
         };
         let Some(rule) = rule else {
             return read(store, planned, as_of, None, |event| fold.take(event)).await;
         };
+        // Read before the snapshot: one from another incarnation may contain events that were lost.
         let incarnation = store.head().await?.incarnation;
         let resumed = rule.resume(store, &planned.stream, incarnation, fold).await?;
         let (mut taken, mut last) = (0, None);
@@ -289,14 +293,14 @@ impl Snapshots {
 }
 
 impl Rule {
-    /// Sets the aggregate to a snapshot and says which event was its last; if none can be used,
-    /// the aggregate stays as it was.
+    /// Restores the latest valid snapshot and returns its last event; leaves the aggregate
+    /// unchanged if none is valid.
     async fn resume(
         &self,
         store: &dyn EventStore,
         stream: &StreamName,
         incarnation: Incarnation,
-        fold: &mut dyn Fold,
+        fold: &mut dyn EventFold,
     ) -> Result<Option<(Revision, Position)>, StoreError> {
         let usable = |snapshot: &Snapshot| {
             is_of_fold(snapshot.fingerprint, self.fingerprint)
@@ -321,7 +325,7 @@ impl Rule {
         stream: &StreamName,
         (revision, event): (Revision, EventId),
         incarnation: Incarnation,
-        fold: &mut dyn Fold,
+        fold: &mut dyn EventFold,
     ) {
         let state = match (self.state)(fold.aggregate()) {
             Ok(state) => state,
@@ -338,10 +342,13 @@ impl Rule {
         }
     }
 
-    /// The position of a snapshot's last event, if it belongs to the stream's present life: it is
-    /// shown and is the very event (an older copy of the store may have another one there), or it
-    /// is the last of those that a truncation hides, which the snapshot then covers. The position
-    /// of a hidden one is not known, and not needed, for an event after it is shown.
+    /// Returns the position of a snapshot's last event, if the snapshot belongs to the stream's
+    /// present events.
+    ///
+    /// Either the event is visible and has the recorded id (a restored older store may have another
+    /// event at that revision), or it is the last one hidden by a truncation, so that the snapshot
+    /// covers the hidden events. The position of a hidden event is unknown and not needed, because
+    /// a later event is visible.
     async fn standing(
         &self,
         store: &dyn EventStore,
@@ -360,12 +367,11 @@ impl Rule {
     }
 }
 
-/// The bits of a stored fingerprint that are the fold's alone; the last event is in the others.
+/// The bits of a stored fingerprint that identify the fold; the others identify the last event.
 const OF_FOLD: u64 = 0xFFFF_FFFF_0000_0000;
 
-/// Binds a fold's fingerprint to the last event that was folded, so that a snapshot of another
-/// history of the store is told from one of this. The fold's half stays as it is, because a last
-/// event that is hidden cannot be compared.
+/// Combines a fold's fingerprint with the last folded event, to detect a snapshot of a diverged
+/// history. The half of the fold stays unchanged, because a hidden last event cannot be compared.
 fn bound_to(fold: Fingerprint, event: EventId) -> Fingerprint {
     let mut hash = [0; 8];
     blake3::Hasher::new().update(event.as_uuid().as_bytes()).finalize_xof().fill(&mut hash);
@@ -377,7 +383,7 @@ fn is_of_fold(stored: Fingerprint, fold: Fingerprint) -> bool {
 }
 
 impl Rule {
-    /// The streams of the aggregate that have events.
+    /// Returns the aggregate's streams that have events.
     async fn streams(&self, store: &dyn EventStore) -> Result<BTreeSet<StreamName>, String> {
         let category = Category::new(self.category).map_err(|error| error.to_string())?;
         let read = ReadAll::forwards().filter(Filter::Categories(vec![category]));
@@ -390,8 +396,8 @@ impl Rule {
         Ok(streams)
     }
 
-    /// What differs between a replay of a stream, its stored snapshot with what came after it, and
-    /// a replay that goes through a snapshot after each event.
+    /// Compares three states of a stream: a full replay, the stored snapshot with later events, and
+    /// a replay through a snapshot after each event.
     async fn difference(
         &self,
         store: &dyn EventStore,
@@ -415,7 +421,8 @@ impl Rule {
             Ok(())
         });
         match seen.await {
-            // Nothing can be replayed; that a snapshot covers what is hidden is all there is.
+            // Without the hidden events no replay is possible; the snapshot that covers them is all
+            // there is to check.
             Err(ReadFailure::Truncated(_)) if resume.is_some() => return Ok(None),
             Err(failure) => return Err(LoadError::from(failure).to_string()),
             Ok(_) => {}
@@ -436,7 +443,7 @@ impl Rule {
         }))
     }
 
-    fn json(&self, fold: &mut dyn Fold) -> Result<serde_json::Value, String> {
+    fn json(&self, fold: &mut dyn EventFold) -> Result<serde_json::Value, String> {
         let state = (self.state)(fold.aggregate()).map_err(|error| error.to_string())?;
         serde_json::from_slice(&state).map_err(|error| error.to_string())
     }
@@ -446,11 +453,11 @@ fn warn(stream: &StreamName, error: &DatabaseError, what: &str) {
     tracing::warn!(%stream, %error, "{what}");
 }
 
-/// Asserts that a load from a snapshot at any point of a history ends in the state that a full
-/// replay ends in: that nothing which `evolve` needs is left out of the state's JSON form.
+/// Asserts that a load from a snapshot at any point of a history yields the state of a full replay,
+/// so that the state's JSON form omits nothing that `evolve` needs.
 ///
 /// # Panics
-/// When the states differ, with both.
+/// If the states differ, with both.
 #[track_caller]
 pub fn assert_snapshots_equal_replays<A>(history: impl IntoIterator<Item = A::Event>)
 where

@@ -1,13 +1,12 @@
-//! The shape of a type's JSON form, found by asking its `Deserialize` what it expects.
+//! The shape of a type's JSON form, traced through its `Deserialize`.
 //!
-//! Owns: [`TypeShape`]. Always holds: the whole graph of types is covered, also what stands inside
-//! an empty list, an absent option or a variant that no value has; what cannot be seen is listed
-//! as untraced and never left out. Not here: what a changed shape means (snapshots are ignored,
-//! the lock file complains).
+//! Owns: [`TypeShape`]. Invariant: covers the whole graph of types, also inside of empty lists,
+//! absent options and unused variants; parts that cannot be traced are listed as untraced. Not
+//! here: the consequences of a changed shape (snapshots are ignored, the lock file fails).
 //!
-//! Each place in the graph costs one short run of `Deserialize`, which is led to that place and
-//! then stopped. So no value is ever made, and no check of a value is in the way, except before
-//! the value of a map and a later part of a tuple.
+//! Each place of the graph is found by one short run of `Deserialize`, led to that place and
+//! stopped there. No value of the type is created, so validation does not interfere, except in keys
+//! of maps and earlier elements of tuples.
 
 mod produce;
 mod trace;
@@ -20,19 +19,19 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use trace::{Seen, Step, Tracer};
+use trace::{PathStep, Traced, Tracer};
 
-/// The most places of one type that are looked at.
+/// Maximum number of places traced per type.
 const PLACES_MAX: usize = 4_096;
 
-/// The deepest place that is looked at.
+/// Maximum depth of places traced.
 const DEPTH_MAX: usize = 64;
 
-/// The shape of a type's JSON form: each place in it, and what stands there.
+/// The shape of a type's JSON form: each place in it, with the kind of value.
 ///
-/// Names of Rust types are not part of it, only what is written: names of fields and variants, and
-/// kinds of values. A place is a path such as `lines[].price` or `status::Paid.at`; `?` is the
-/// inside of an option, `{}` a value and `{key}` a key of a map.
+/// Covers what is written, not Rust type names: names of fields and variants, and kinds of values.
+/// A place is a path such as `lines[].price` or `status::Paid.at`; `?` is the content of an option,
+/// `{}` a value and `{key}` a key of a map.
 ///
 /// ```
 /// use gesta::TypeShape;
@@ -59,11 +58,11 @@ const DEPTH_MAX: usize = 64;
 #[serde(transparent)]
 pub struct TypeShape(BTreeMap<String, String>);
 
-/// How the kind of a place begins that hides what it holds.
+/// Prefix of the kind of a place with hidden content.
 const UNTRACED: &str = "untraced: ";
 
 impl TypeShape {
-    /// The shape of a type.
+    /// Traces the shape of a type.
     #[must_use]
     pub fn of<T: DeserializeOwned>() -> Self {
         let mut survey = Survey { run: run::<T>, places: BTreeMap::new(), open: Vec::new() };
@@ -71,25 +70,25 @@ impl TypeShape {
         Self(survey.places)
     }
 
-    /// Each place, sorted, and the kind of value there.
+    /// Returns each place with its kind of value, sorted by place.
     pub fn places(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(place, kind)| (place.as_str(), kind.as_str()))
     }
 
-    /// The places whose insides cannot be seen, and why: untagged, internally tagged and
-    /// flattened types, which read any JSON and sort it out by themselves.
+    /// Returns the places with untraceable content, with the reason: untagged, internally tagged
+    /// and flattened types, which buffer any JSON.
     pub fn untraced(&self) -> impl Iterator<Item = (&str, &str)> {
         self.places().filter_map(|(place, kind)| Some((place, kind.strip_prefix(UNTRACED)?)))
     }
 
-    /// Whether nothing is known of the shape, as of one from before shapes were kept.
+    /// Returns whether the shape is unknown, as in data from before shapes were recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What was written in an older shape and cannot be read in this one for sure: places that
-    /// are gone or of another kind, and places that are new and have to be there.
+    /// Returns the reasons for which data of an older shape may not decode in this one: removed
+    /// places, changed kinds, and new places that are required.
     #[must_use]
     pub fn breaks(&self, older: &Self) -> Vec<String> {
         let changed = older.places().filter_map(|(place, then)| match self.0.get(place) {
@@ -104,7 +103,7 @@ impl TypeShape {
         changed.chain(added.map(|(place, kind)| format!("{place} ({kind}) is new"))).collect()
     }
 
-    /// A variant that no stored value has, or an option.
+    /// Returns whether data of an older shape may lack the place: an option, or a new variant.
     fn may_be_absent(&self, place: &str, kind: &str) -> bool {
         let in_enum = parent(place).and_then(|parent| self.0.get(parent));
         kind == "option" || in_enum.is_some_and(|kind| kind == "enum")
@@ -121,7 +120,7 @@ impl fmt::Display for TypeShape {
     }
 }
 
-/// The place that a place is in: `lines[]` of `lines[].price`, `by` of `by::Pigeon`.
+/// Returns the enclosing place: `lines[]` for `lines[].price`, `by` for `by::Pigeon`.
 fn parent(place: &str) -> Option<&str> {
     if place == "." {
         return None;
@@ -131,13 +130,13 @@ fn parent(place: &str) -> Option<&str> {
     Some(if head.is_empty() { "." } else { head })
 }
 
-/// What one run finds at the end of a path.
-type Run = fn(&[Step]) -> Option<Seen>;
+/// Returns the kind of value at the end of a path.
+type Run = fn(&[PathStep]) -> Option<Traced>;
 
-fn run<T: DeserializeOwned>(path: &[Step]) -> Option<Seen> {
+fn run<T: DeserializeOwned>(path: &[PathStep]) -> Option<Traced> {
     (0..produce::ATTEMPTS).find_map(|attempt| {
         let tracer = Tracer::new(path, attempt);
-        // A conversion that panics on a value that it is tried with hides what is behind it.
+        // A conversion that panics on a trial value hides the places behind it.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(T::deserialize(tracer.clone()))));
         tracer.seen()
     })
@@ -147,12 +146,12 @@ fn run<T: DeserializeOwned>(path: &[Step]) -> Option<Seen> {
 struct Survey {
     run: Run,
     places: BTreeMap<String, String>,
-    /// The named types around the present place, which end a recursion.
+    /// The named types around the current place, which end recursion.
     open: Vec<(String, String)>,
 }
 
 impl Survey {
-    fn explore(&mut self, path: &mut Vec<Step>, place: String) {
+    fn explore(&mut self, path: &mut Vec<PathStep>, place: String) {
         if path.len() > DEPTH_MAX || self.places.len() >= PLACES_MAX {
             self.put(&place, format!("{UNTRACED}the type is too large"));
             return;
@@ -163,47 +162,52 @@ impl Survey {
             return;
         };
         match seen {
-            Seen::Leaf(kind) => self.put(&place, kind),
-            Seen::Hidden(why) => self.put(&place, format!("{UNTRACED}{why}")),
-            Seen::Option => self.inside(path, &place, "option", [(Step::Inner, "?")]),
-            Seen::List => self.inside(path, &place, "list", [(Step::Inner, "[]")]),
-            Seen::Map => {
-                self.inside(path, &place, "map", [(Step::Key, "{key}"), (Step::Value, "{}")]);
+            Traced::Leaf(kind) => self.put(&place, kind),
+            Traced::Hidden(why) => self.put(&place, format!("{UNTRACED}{why}")),
+            Traced::Option => self.inside(path, &place, "option", [(PathStep::Inner, "?")]),
+            Traced::List => self.inside(path, &place, "list", [(PathStep::Inner, "[]")]),
+            Traced::Map => {
+                self.inside(
+                    path,
+                    &place,
+                    "map",
+                    [(PathStep::Key, "{key}"), (PathStep::Value, "{}")],
+                );
             }
-            Seen::Tuple(length) => {
+            Traced::Tuple(length) => {
                 self.put(&place, format!("tuple of {length}"));
                 self.members(
                     path,
                     &place,
-                    (0..length).map(|at| (Step::Part(at), format!(".{at}"))),
+                    (0..length).map(|at| (PathStep::Part(at), format!(".{at}"))),
                 );
             }
-            Seen::Newtype(key) => self.named(key, path, place, Self::newtype),
-            Seen::Struct { key, fields } => self.named(key, path, place, |this, path, place| {
+            Traced::Newtype(key) => self.named(key, path, place, Self::newtype),
+            Traced::Struct { key, fields } => self.named(key, path, place, |this, path, place| {
                 this.put(&place, "struct".to_owned());
-                this.members(path, &place, numbered(fields, Step::Field, "."));
+                this.members(path, &place, numbered(fields, PathStep::Field, "."));
             }),
-            Seen::Enum { key, variants } => self.named(key, path, place, |this, path, place| {
+            Traced::Enum { key, variants } => self.named(key, path, place, |this, path, place| {
                 this.put(&place, "enum".to_owned());
-                this.members(path, &place, numbered(variants, Step::Variant, "::"));
+                this.members(path, &place, numbered(variants, PathStep::Variant, "::"));
             }),
         }
     }
 
-    /// A newtype is written as what it holds.
-    fn newtype(&mut self, path: &mut Vec<Step>, place: String) {
-        path.push(Step::Inner);
+    /// Traces a newtype, which is written as its content.
+    fn newtype(&mut self, path: &mut Vec<PathStep>, place: String) {
+        path.push(PathStep::Inner);
         self.explore(path, place);
         path.pop();
     }
 
-    /// Looks into a type with a name, unless the place is inside of one of the same type already.
+    /// Traces a named type, unless the place is inside of the same type already.
     fn named(
         &mut self,
         key: String,
-        path: &mut Vec<Step>,
+        path: &mut Vec<PathStep>,
         place: String,
-        look: impl FnOnce(&mut Self, &mut Vec<Step>, String),
+        look: impl FnOnce(&mut Self, &mut Vec<PathStep>, String),
     ) {
         if let Some((_, around)) = self.open.iter().find(|(open, _)| *open == key) {
             let kind = format!("as {}", around_name(around));
@@ -217,10 +221,10 @@ impl Survey {
 
     fn inside<const COUNT: usize>(
         &mut self,
-        path: &mut Vec<Step>,
+        path: &mut Vec<PathStep>,
         place: &str,
         kind: &str,
-        steps: [(Step, &str); COUNT],
+        steps: [(PathStep, &str); COUNT],
     ) {
         self.put(place, kind.to_owned());
         self.members(path, place, steps.map(|(step, name)| (step, name.to_owned())));
@@ -228,9 +232,9 @@ impl Survey {
 
     fn members(
         &mut self,
-        path: &mut Vec<Step>,
+        path: &mut Vec<PathStep>,
         place: &str,
-        members: impl IntoIterator<Item = (Step, String)>,
+        members: impl IntoIterator<Item = (PathStep, String)>,
     ) {
         for (step, name) in members {
             let name = if place.is_empty() { name.trim_start_matches('.') } else { &name };
@@ -247,9 +251,9 @@ impl Survey {
 
 fn numbered(
     names: &'static [&'static str],
-    step: fn(usize) -> Step,
+    step: fn(usize) -> PathStep,
     separator: &'static str,
-) -> impl Iterator<Item = (Step, String)> {
+) -> impl Iterator<Item = (PathStep, String)> {
     let places = names.iter().enumerate();
     places.map(move |(at, name)| (step(at), format!("{separator}{name}")))
 }

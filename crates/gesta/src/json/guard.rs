@@ -15,7 +15,7 @@ use super::DEPTH_MAX;
 
 /// The reason of a rejection.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fault {
+pub(super) enum GuardFault {
     NotFinite(f64),
     TooDeep,
 }
@@ -30,7 +30,7 @@ pub(super) struct Guard<'f, S> {
 #[derive(Clone, Copy)]
 struct Context<'f> {
     depth: u8,
-    fault: &'f Cell<Option<Fault>>,
+    fault: &'f Cell<Option<GuardFault>>,
 }
 
 /// A nested value, guarded as well.
@@ -46,7 +46,7 @@ pub(super) struct Compound<'f, S> {
 }
 
 impl<'f, S: Serializer> Guard<'f, S> {
-    pub(super) fn new(inner: S, fault: &'f Cell<Option<Fault>>) -> Self {
+    pub(super) fn new(inner: S, fault: &'f Cell<Option<GuardFault>>) -> Self {
         Self { inner, context: Context { depth: 0, fault } }
     }
 
@@ -54,7 +54,7 @@ impl<'f, S: Serializer> Guard<'f, S> {
         if value.is_finite() {
             return Ok(());
         }
-        self.context.fault.set(Some(Fault::NotFinite(value)));
+        self.context.fault.set(Some(GuardFault::NotFinite(value)));
         Err(S::Error::custom("a number that is not finite"))
     }
 
@@ -64,7 +64,7 @@ impl<'f, S: Serializer> Guard<'f, S> {
         if depth <= DEPTH_MAX {
             return Ok(Context { depth, ..self.context });
         }
-        self.context.fault.set(Some(Fault::TooDeep));
+        self.context.fault.set(Some(GuardFault::TooDeep));
         Err(S::Error::custom("a value that is nested too deep"))
     }
 }

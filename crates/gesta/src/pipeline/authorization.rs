@@ -1,16 +1,16 @@
-//! Authorization: who may give which command.
+//! Authorization of commands.
 //!
-//! Owns: the hook for it. Not here: who somebody is; the edge has found that out. A check that has
-//! to ask elsewhere is a layer of the application's ([`Builder::layer`](crate::Builder::layer)).
+//! Owns: the authorization check. Not here: authentication, which the edge performs. A check that
+//! awaits something is a layer ([`Builder::layer`](crate::Builder::layer)).
 
 use std::{fmt, sync::Arc};
 
 use tower::ServiceExt as _;
 
-use super::{CommandRequest, Rest, Step};
+use super::{CommandRequest, InnerPipeline, PipelineStep};
 use crate::{CommandError, Receipt, Unauthorized};
 
-/// Decides who may give which command. A function of the request is one.
+/// An authorization check. Implemented for functions of the request.
 ///
 /// ```
 /// use gesta::{Authorize, CommandRequest, Unauthorized};
@@ -28,10 +28,10 @@ use crate::{CommandError, Receipt, Unauthorized};
 /// assert!(is_a_check(named_callers_only));
 /// ```
 pub trait Authorize: Send + Sync + 'static {
-    /// Whether this may be done.
+    /// Allows or refuses a command.
     ///
     /// # Errors
-    /// [`Unauthorized`] with why not.
+    /// [`Unauthorized`] with the reason.
     fn authorize(&self, request: &CommandRequest) -> Result<(), Unauthorized>;
 }
 
@@ -52,8 +52,12 @@ impl fmt::Debug for dyn Authorize {
 
 pub(super) struct Authorization(pub(super) Arc<dyn Authorize>);
 
-impl Step for Authorization {
-    async fn pass(&self, request: CommandRequest, rest: Rest) -> Result<Receipt, CommandError> {
+impl PipelineStep for Authorization {
+    async fn pass(
+        &self,
+        request: CommandRequest,
+        rest: InnerPipeline,
+    ) -> Result<Receipt, CommandError> {
         self.0.authorize(&request).map_err(CommandError::Unauthorized)?;
         rest.oneshot(request).await
     }

@@ -1,9 +1,8 @@
-//! The innermost of the pipeline: load, decide, append.
+//! The innermost step: load, decide, append.
 //!
-//! Owns: what an append depends on. Always holds: every stream and query that a decision read is
-//! checked by its append, so a decision takes effect only on what it has seen; a rejection is judged
-//! by what was so at one moment; a decision that has to be known again leaves an event or a
-//! receipt. Not here: trying again, repeats.
+//! Owns: the conditions of an append. Invariants: an append checks every stream and query that its
+//! decision read; a rejection is based on a state that existed at one moment; a decision that a
+//! repeat must find leaves an event or a receipt. Not here: retries, detection of repeats.
 
 use std::sync::Arc;
 
@@ -14,16 +13,16 @@ use gesta_store::{
 use tower::{service_fn, util::BoxCloneSyncService};
 
 use super::{
-    CommandContext, CommandIdFrom, CommandRequest, Rest,
+    CommandContext, CommandIdFrom, CommandRequest, InnerPipeline,
     receipts::{self, CommandAnswered, Remembered},
-    request::{Attempt, ErasedCommand},
+    request::{DecisionAttempt, ErasedCommand},
 };
 use crate::{
     AnyRejection, AsOf, BoundaryRead, CommandError, EncodeError, EncodedEvent, EventMetadata,
     Existence, InvalidField, Receipt, UndecodableEvent,
     meanings::Meanings,
-    read::Seen,
-    snapshot::{AnyAggregate, Fold, Snapshots},
+    read::ReadProgress,
+    snapshot::{AnyAggregate, EventFold, Snapshots},
 };
 
 pub(super) fn service(
@@ -31,25 +30,25 @@ pub(super) fn service(
     snapshots: Snapshots,
     meanings: Arc<Meanings>,
     remembered: Arc<Remembered>,
-) -> Rest {
-    let surroundings = Arc::new(Surroundings { store, snapshots, remembered });
+) -> InnerPipeline {
+    let step = Arc::new(DecisionStep { store, snapshots, remembered });
     BoxCloneSyncService::new(service_fn(move |request: CommandRequest| {
-        let surroundings = Arc::clone(&surroundings);
+        let step = Arc::clone(&step);
         let admitted = request.erased().admit(&meanings);
         async move {
             admitted.map_err(EncodeError::from)?;
-            surroundings.execute(request).await
+            step.execute(request).await
         }
     }))
 }
 
-struct Surroundings {
+struct DecisionStep {
     store: Arc<dyn EventStore>,
     snapshots: Snapshots,
     remembered: Arc<Remembered>,
 }
 
-impl Surroundings {
+impl DecisionStep {
     async fn execute(&self, request: CommandRequest) -> Result<Receipt, CommandError> {
         let store = self.store.as_ref();
         let command = request.erased();
@@ -62,6 +61,7 @@ impl Surroundings {
             }
             decided => decided?,
         };
+        // Dispatch on the decision: rejection, events, or neither.
         let refused = |error| loaded.refused(&request.context, error);
         let command_id = request.context.command_id.clone();
         if events.iter().any(|of_one| !of_one.is_empty()) {
@@ -77,10 +77,10 @@ impl Surroundings {
         Ok(Receipt::without_events(command_id, appended.position, heads))
     }
 
-    /// Returns the rejection, once it is certain that it was judged by what was so at one moment.
+    /// Returns the rejection, after checking that the state it is based on existed at one moment.
     async fn reject(
         &self,
-        loaded: &Loaded<'_>,
+        loaded: &LoadedBoundary<'_>,
         request: &CommandRequest,
         rejection: AnyRejection,
     ) -> Result<CommandError, CommandError> {
@@ -98,8 +98,8 @@ impl Surroundings {
         Ok(CommandError::Rejected(rejection))
     }
 
-    /// Returns whether a decision without events is to be known when its command comes again. A store
-    /// that finds no appends, or appends to one stream only, cannot know it.
+    /// Returns whether a repeat must find the decision without events. A store that cannot find
+    /// appends, or appends to one stream only, does not support that.
     fn may_come_again(&self, request: &CommandRequest) -> bool {
         let capabilities = self.store.capabilities();
         let is_found = capabilities.find_append != AppendLookup::Unsupported
@@ -111,40 +111,40 @@ impl Surroundings {
 async fn check_moment(store: &dyn EventStore, check: Option<Append>) -> Result<(), CommandError> {
     let Some(check) = check else { return Ok(()) };
     match store.append(check).await {
-        // A store that cannot check it cannot append such a decision either.
+        // A store that cannot check several streams cannot append such a decision either.
         Ok(_) | Err(StoreError::Unsupported { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// What a decision depends on, and how much of it was seen.
-struct Loaded<'c> {
-    attempt: Box<dyn Attempt + 'c>,
-    reads: Vec<(BoundaryRead, Seen)>,
+/// A boundary with its state, and the extent of each read.
+struct LoadedBoundary<'c> {
+    attempt: Box<dyn DecisionAttempt + 'c>,
+    reads: Vec<(BoundaryRead, ReadProgress)>,
 }
 
 async fn load<'c>(
     store: &dyn EventStore,
     snapshots: &Snapshots,
     command: &'c dyn ErasedCommand,
-) -> Result<Loaded<'c>, CommandError> {
+) -> Result<LoadedBoundary<'c>, CommandError> {
     let mut attempt = command.begin()?;
     let mut reads = Vec::new();
     for (place, planned) in attempt.reads().into_iter().enumerate() {
-        let fold = &mut FoldOf { attempt: attempt.as_mut(), place };
+        let fold = &mut AttemptFold { attempt: attempt.as_mut(), place };
         let seen = snapshots.read(store, &planned, AsOf::Now, fold).await?;
         reads.push((planned, seen));
     }
-    Ok(Loaded { attempt, reads })
+    Ok(LoadedBoundary { attempt, reads })
 }
 
-/// What the read at one place of an attempt is folded into.
-struct FoldOf<'a, 'c> {
-    attempt: &'a mut (dyn Attempt + 'c),
+/// Folds the read at one index into an attempt.
+struct AttemptFold<'a, 'c> {
+    attempt: &'a mut (dyn DecisionAttempt + 'c),
     place: usize,
 }
 
-impl Fold for FoldOf<'_, '_> {
+impl EventFold for AttemptFold<'_, '_> {
     fn take(&mut self, event: &RecordedEvent) -> Result<(), UndecodableEvent> {
         self.attempt.take(self.place, event)
     }
@@ -154,7 +154,7 @@ impl Fold for FoldOf<'_, '_> {
     }
 }
 
-impl Loaded<'_> {
+impl LoadedBoundary<'_> {
     fn first_stream(&self) -> Option<&StreamName> {
         self.reads.first().map(|(read, _)| &read.stream)
     }
@@ -171,7 +171,8 @@ impl Loaded<'_> {
         }
     }
 
-    /// An aggregate that reads tags has not read its own stream; there the append tells.
+    /// Checks the caller's expected revision. For an aggregate that reads tags, the own stream is
+    /// not read, so the append checks it.
     fn check_revision(&self, context: &CommandContext) -> Result<(), CommandError> {
         let Some(expected) = context.expected_revision else { return Ok(()) };
         let Some((first, seen)) = self.reads.first() else { return Ok(()) };
@@ -182,14 +183,15 @@ impl Loaded<'_> {
         Err(CommandError::RevisionMismatch { stream: first.stream.clone(), expected, head })
     }
 
-    /// An append of nothing that tells whether all that was read was so at one moment. What is
-    /// appended is checked by its own append; but a rejection, too, must not come from one stream
-    /// before and another after the same change. None where one read has seen all.
+    /// Builds an append without events that checks all reads at once, or `None` for a single read.
+    ///
+    /// An append with events checks them itself. A rejection needs this check, because its reads
+    /// may have seen two streams before and after the same change.
     fn check(&self) -> Option<Append> {
         if self.reads.len() < 2 {
             return None;
         }
-        let part = |(read, seen): &(BoundaryRead, Seen)| StreamAppend {
+        let part = |(read, seen): &(BoundaryRead, ReadProgress)| StreamAppend {
             stream: read.stream.clone(),
             expected: expectation(read, seen),
             events: Vec::new(),
@@ -199,17 +201,17 @@ impl Loaded<'_> {
         Some(Append { streams, condition: self.condition() })
     }
 
-    /// The heads of the streams that were read.
+    /// Returns the heads of the streams that were read.
     fn heads(&self) -> Vec<(StreamName, Revision)> {
         let of_streams = self.reads.iter().filter(|(read, _)| read.tagged.is_none());
-        let head = |(read, seen): &(BoundaryRead, Seen)| {
+        let head = |(read, seen): &(BoundaryRead, ReadProgress)| {
             let head = seen.last.map(|(head, _)| head).or(seen.hidden)?;
             Some((read.stream.clone(), head))
         };
         of_streams.filter_map(head).collect()
     }
 
-    /// The append of the events for each read, or of a receipt that there are none.
+    /// Builds the append of the events for each read, or of a receipt if there are none.
     fn append(
         &self,
         request: &CommandRequest,
@@ -220,6 +222,7 @@ impl Loaded<'_> {
         let expected = request.context.expected_revision.map(ExpectedRevision::Exact);
         let mut streams = Vec::with_capacity(self.reads.len());
         for (place, ((read, seen), events)) in self.reads.iter().zip(events).enumerate() {
+            // The caller's expected revision applies to the first aggregate.
             let expected_here = expected.filter(|_| place == 0);
             streams.push(StreamAppend {
                 stream: read.stream.clone(),
@@ -230,6 +233,8 @@ impl Loaded<'_> {
         if streams.is_empty() {
             return Err(InvalidField::new("id", "names nothing").into());
         }
+        // The receipt goes into the same append, so that it is recorded if and only if the checks
+        // pass.
         streams.extend(receipt.map(|receipt| StreamAppend {
             stream: receipts::stream(),
             expected: ExpectedRevision::Any,
@@ -239,7 +244,7 @@ impl Loaded<'_> {
         Ok(Append { streams, condition: self.condition() })
     }
 
-    /// No event that was not seen matches any of the queries.
+    /// Requires that no event after the reads matches any of the queries.
     fn condition(&self) -> Option<AppendCondition> {
         let queries =
             self.reads.iter().filter_map(|(read, seen)| Some((read.tagged.as_ref()?, seen)));
@@ -251,7 +256,8 @@ impl Loaded<'_> {
         })
     }
 
-    /// A failed expectation that came from the caller is the caller's, not a race of ours.
+    /// Converts an append error: a failed expectation of the caller is a `RevisionMismatch`, not a
+    /// conflict.
     fn refused(&self, context: &CommandContext, error: StoreError) -> CommandError {
         let Some(expected) = context.expected_revision else { return error.into() };
         match error {
@@ -265,8 +271,8 @@ impl Loaded<'_> {
     }
 }
 
-/// One condition over both queries: what was seen of both is the lower of the two places, so an
-/// event between them that was seen may fail it. That costs another attempt, no correctness.
+/// Combines two conditions into one, at the lower of the two positions. An event between them may
+/// fail it although it was read; that costs another attempt, not correctness.
 fn either(condition: AppendCondition, query: &EventQuery, seen: Position) -> AppendCondition {
     let items = query.items().iter().cloned();
     AppendCondition {
@@ -275,7 +281,7 @@ fn either(condition: AppendCondition, query: &EventQuery, seen: Position) -> App
     }
 }
 
-fn expectation(read: &BoundaryRead, seen: &Seen) -> ExpectedRevision {
+fn expectation(read: &BoundaryRead, seen: &ReadProgress) -> ExpectedRevision {
     let head = seen.last.map(|(head, _)| head).or(seen.hidden);
     match (&read.tagged, head) {
         (Some(_), _) => ExpectedRevision::Any,
@@ -284,7 +290,7 @@ fn expectation(read: &BoundaryRead, seen: &Seen) -> ExpectedRevision {
     }
 }
 
-/// Leaves out streams that get nothing and of which nothing is expected; but an append names one.
+/// Removes streams without events and expectations, except that an append names at least one.
 fn without_idle(streams: &mut Vec<StreamAppend>) {
     let idle =
         |part: &StreamAppend| part.events.is_empty() && part.expected == ExpectedRevision::Any;
@@ -295,7 +301,7 @@ fn without_idle(streams: &mut Vec<StreamAppend>) {
     streams.truncate(1);
 }
 
-/// Makes events of one command: ids by ordinal, metadata and related ids alike for all.
+/// Creates the events of one command: ids by ordinal, with the same metadata and related ids.
 struct Recording<'c> {
     context: &'c CommandContext,
     metadata: EventMetadata,
@@ -314,8 +320,8 @@ impl<'c> Recording<'c> {
         Ok(Self { context: &request.context, metadata, ordinal: 0 })
     }
 
-    /// The events of one stream. The first after those that are all hidden says that it is the
-    /// first, or nobody could tell the stream from a truncated one.
+    /// Creates the events of one stream. The first event after hidden ones is marked as a restart,
+    /// which distinguishes the stream from a truncated one.
     fn new_events(&mut self, events: Vec<EncodedEvent>, after_hidden: bool) -> Vec<NewEvent> {
         let metadata = self.metadata.to_json();
         let begins = EventMetadata { begins_anew: after_hidden, ..self.metadata.clone() };

@@ -1,9 +1,9 @@
-//! Idempotency: a command that is given twice takes effect once.
+//! Idempotency: a command sent twice takes effect once.
 //!
-//! Owns: finding the first time, and telling a repeat from another use of the id. Always holds: a
-//! repeat gets the first answer, whatever it would be answered today: the receipt, also of a
-//! decision without events, and the rejection, where the application has it remembered. Not here: the race between
-//! two of the same id, which the store closes by the ids of the events.
+//! Owns: finding the first execution, and detecting another use of its id. Invariant: a repeat gets
+//! the first answer, regardless of the present state: the receipt, also of a decision without
+//! events, and the rejection if the application remembers it. Not here: concurrent executions of
+//! one id, which the store resolves by the ids of the events.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use gesta_store::{AppendLookup, Appended, EventStore, ReadAll, RecordedEvent};
 use tower::ServiceExt as _;
 
 use super::{
-    CommandIdFrom, CommandRequest, Rest, Step,
+    CommandIdFrom, CommandRequest, InnerPipeline, PipelineStep,
     receipts::{CommandAnswered, Remembered},
 };
 use crate::{CommandError, EventMetadata, Receipt};
@@ -22,7 +22,7 @@ pub(super) struct Idempotency {
     remembered: Arc<Remembered>,
 }
 
-/// The answer of the first time.
+/// The answer of the first execution.
 type First = Result<Receipt, CommandError>;
 
 impl Idempotency {
@@ -31,7 +31,7 @@ impl Idempotency {
         Self { store, find, remembered }
     }
 
-    /// The answer of the first time, if there was one.
+    /// Returns the answer of the first execution, if there was one.
     async fn earlier(&self, request: &CommandRequest) -> Result<Option<First>, CommandError> {
         if self.find == AppendLookup::Unsupported {
             return Ok(None);
@@ -43,6 +43,7 @@ impl Idempotency {
         let last = self.last_event(&appended).await?;
         let metadata = last.as_ref().map(|event| EventMetadata::from_json(&event.metadata));
         let metadata = metadata.unwrap_or_default();
+        // The id was found; compare the payloads to detect another command under the same id.
         if metadata.command_id.as_ref() == Some(command_id)
             && metadata.payload_digest != Some(request.payload_digest()?)
         {
@@ -56,7 +57,7 @@ impl Idempotency {
         Ok(Some(Ok(Receipt::new(command_id.clone(), appended))))
     }
 
-    /// As [`earlier`](Self::earlier); where it cannot be told, the command may have been executed.
+    /// Like [`earlier`](Self::earlier), but a failed lookup is an unknown outcome.
     async fn looked_up(&self, request: &CommandRequest) -> Result<Option<First>, CommandError> {
         self.earlier(request).await.map_err(|error| match error {
             CommandError::CommandIdReused { .. } | CommandError::Unencodable(_) => error,
@@ -67,7 +68,8 @@ impl Idempotency {
         })
     }
 
-    /// The last event of an append, which says of which command it is; none, if it is gone.
+    /// Returns the last event of an append, whose metadata identifies the command; `None` if it was
+    /// removed.
     async fn last_event(&self, appended: &Appended) -> Result<Option<RecordedEvent>, CommandError> {
         let last = ReadAll::backwards().from(appended.position).limit(1);
         let mut events = self.store.read_all(last).collect_events().await?;
@@ -75,8 +77,12 @@ impl Idempotency {
     }
 }
 
-impl Step for Idempotency {
-    async fn pass(&self, request: CommandRequest, rest: Rest) -> Result<Receipt, CommandError> {
+impl PipelineStep for Idempotency {
+    async fn pass(
+        &self,
+        request: CommandRequest,
+        rest: InnerPipeline,
+    ) -> Result<Receipt, CommandError> {
         match request.context.command_id_from {
             CommandIdFrom::Gesta => return rest.oneshot(request).await,
             CommandIdFrom::Caller => {}
@@ -85,19 +91,21 @@ impl Step for Idempotency {
             return first;
         }
         match rest.oneshot(request.clone()).await {
-            // The first time may have come in between, and have changed what this one was judged by.
+            // The first execution may have happened concurrently and changed the state that this
+            // one was decided on.
             Err(error) if is_judgement(&error) => {
                 self.looked_up(&request).await?.unwrap_or(Err(error))
             }
-            // The store knows a repeat by its events' ids: it may have answered for another payload,
-            // which came first in between.
+            // The store recognizes a repeat by event ids alone, so this receipt may belong to a
+            // concurrent command with another payload. Compare the digests.
             Ok(receipt) => self.looked_up(&request).await?.unwrap_or(Ok(receipt)),
             outcome => outcome,
         }
     }
 }
 
-/// Whether the error says how the command was judged, not that it could not be.
+/// Returns whether the error is a decision on the command, which a concurrent first execution may
+/// have caused.
 fn is_judgement(error: &CommandError) -> bool {
     match error {
         CommandError::Rejected(_)

@@ -1,9 +1,8 @@
-//! The pipeline: one service for all commands, and the steps that each command passes.
+//! The pipeline: one service for all commands, composed of steps.
 //!
-//! Owns: the order of the steps. Always holds: a command passes, from the outside in: the
-//! application's own layers, tracing, validation, authorization, the timeout, its turn and retries,
-//! idempotency, and then the decision. Not here: what a command means; who starts the pipeline
-//! ([`Execute`](crate::Execute)).
+//! Owns: the order of the steps, from the outside in: the application's layers, tracing,
+//! validation, authorization, timeout, turns and retries, idempotency, decision. Not here: the
+//! start of the pipeline ([`Execute`](crate::Execute)).
 
 mod authorization;
 mod decision;
@@ -28,7 +27,7 @@ pub(crate) use receipts::Remembered;
 pub use request::{CommandContext, CommandIdFrom, CommandRequest};
 pub use retry::RetryPolicy;
 
-/// The whole pipeline, as layers of an application see it.
+/// The pipeline as a tower service, as layers of an application see it.
 ///
 /// ```
 /// use gesta::{CommandRequest, Gesta, Pipeline};
@@ -46,22 +45,22 @@ pub use retry::RetryPolicy;
 /// ```
 pub type Pipeline = BoxCloneSyncService<CommandRequest, Receipt, BoxError>;
 
-/// What is inside of a step.
-type Rest = BoxCloneSyncService<CommandRequest, Receipt, CommandError>;
+/// The steps inside of a step.
+type InnerPipeline = BoxCloneSyncService<CommandRequest, Receipt, CommandError>;
 
-/// What happens around the rest of the pipeline.
-trait Step: Send + Sync + 'static {
-    /// Lets a command pass, or not, or several times.
+/// A step around the inner part of the pipeline.
+trait PipelineStep: Send + Sync + 'static {
+    /// Handles a command, calling the inner pipeline any number of times.
     fn pass(
         &self,
         request: CommandRequest,
-        rest: Rest,
+        rest: InnerPipeline,
     ) -> impl Future<Output = Result<Receipt, CommandError>> + Send;
 }
 
-/// What the pipeline is made of.
+/// Configuration of the pipeline.
 #[derive(Debug)]
-pub(crate) struct Parts {
+pub(crate) struct PipelineConfig {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) authorize: Arc<dyn Authorize>,
@@ -72,7 +71,7 @@ pub(crate) struct Parts {
     pub(crate) remembered: Remembered,
 }
 
-impl Parts {
+impl PipelineConfig {
     pub(crate) fn assemble(&self, store: &Arc<dyn EventStore>) -> Pipeline {
         let remembered = Arc::new(self.remembered.clone());
         let (snapshots, known) = (self.snapshots.clone(), Arc::clone(&remembered));
@@ -80,7 +79,7 @@ impl Parts {
         let rest = decision::service(Arc::clone(store), snapshots, meanings, known);
         let rest = around(idempotency::Idempotency::new(Arc::clone(store), remembered), rest);
         let rest = around(
-            retry::Retry {
+            retry::RetryStep {
                 policy: self.retry,
                 turns: Arc::default(),
                 clock: Arc::clone(&self.clock),
@@ -97,7 +96,7 @@ impl Parts {
     }
 }
 
-fn around(step: impl Step, rest: Rest) -> Rest {
+fn around(step: impl PipelineStep, rest: InnerPipeline) -> InnerPipeline {
     let step = Arc::new(step);
     BoxCloneSyncService::new(service_fn(move |request| {
         let (step, rest) = (Arc::clone(&step), rest.clone());

@@ -1,11 +1,11 @@
-//! Receipts: the durable record of a decision that left no event.
+//! Receipts: durable records of decisions without events.
 //!
-//! Owns the stream [`STREAM`] and the one event type in it. A command whose id comes from its caller
-//! and whose decision has no events appends a receipt in the same append that checks what it read;
-//! its id is that of the command's first event, so a repeat is found as any other. A rejection leaves
-//! a receipt where the application wants rejections of the command remembered. The cost: one small
-//! event (about 300 bytes in the log) for each such command. A `$maxAge` on the stream bounds how
-//! long they are kept, once it is scavenged. Not here: finding the first time of a command.
+//! Owns the stream [`STREAM`] and its one event type. A command with a caller's id and without
+//! events appends a receipt, in the same append that checks its reads. The receipt has the id of
+//! the command's first event, so a repeat is found like any other. A rejection leaves a receipt if
+//! the application remembers rejections of the command. The cost is one event of about 300 bytes
+//! for each such command; a `$maxAge` on the stream limits their number, once scavenged. Not here:
+//! the lookup of the first execution.
 
 use std::{collections::HashMap, fmt};
 
@@ -22,30 +22,30 @@ use crate::{
     Receipt, Rejection, UndecodableEvent, event_set::decode_recorded,
 };
 
-/// The name of the receipts' stream.
+/// Name of the stream of receipts.
 const STREAM: &str = "receipts-commands";
 
-/// A command was answered without events.
+/// The answer to a command without events.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(name = "command-answered")]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CommandAnswered {
-    /// The heads of the streams that the decision was judged at.
+    /// Heads of the streams that the command decided on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     heads: Vec<JudgedHead>,
-    /// The rejection, as JSON, if it was rejected.
+    /// The rejection as JSON, if the command was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rejection: Option<String>,
 }
 
-/// The head of one stream.
+/// Head of one stream.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub(super) struct JudgedHead {
     stream: String,
     revision: u64,
 }
 
-/// Returns the name of the receipts' stream.
+/// Returns the name of the stream of receipts.
 pub(super) fn stream() -> StreamName {
     StreamName::new(STREAM).expect("the stream of the receipts has a valid name")
 }
@@ -56,7 +56,7 @@ enum ReceiptEvent {
 }
 
 impl CommandAnswered {
-    /// The answer of a decision that was judged at these heads.
+    /// Creates the answer of a decision on these heads.
     pub(super) fn at(heads: &[(StreamName, Revision)]) -> Self {
         let head = |(stream, revision): &(StreamName, Revision)| JudgedHead {
             stream: stream.to_string(),
@@ -73,10 +73,10 @@ impl CommandAnswered {
         Ok(ReceiptEvent::Answered(self).encode()?)
     }
 
-    /// The answer that an event records, if it is a receipt.
+    /// Decodes the answer from an event, or returns `None` if it is not a receipt.
     ///
     /// # Errors
-    /// [`CommandError::Undecodable`] when it is one and cannot be read.
+    /// [`CommandError::Undecodable`] if it is a receipt that does not decode.
     pub(super) fn of(event: &RecordedEvent) -> Result<Option<Self>, CommandError> {
         if event.stream.as_str() != STREAM {
             return Ok(None);
@@ -95,10 +95,10 @@ impl CommandAnswered {
         self.heads.iter().filter_map(head).collect()
     }
 
-    /// The answer once more.
+    /// Returns the recorded answer.
     ///
     /// # Errors
-    /// The rejection that is remembered.
+    /// The recorded rejection.
     pub(super) fn again(
         &self,
         request: &CommandRequest,
@@ -122,20 +122,21 @@ fn unreadable(event: &RecordedEvent, source: serde_json::Error) -> UndecodableEv
 }
 
 impl Builder {
-    /// Remembers the rejections of a command: one that was rejected under a command id of its caller
-    /// is answered alike when it comes again, even if it would be accepted by then. Each leaves a
-    /// small event in the stream `receipts-commands`. Without this, a rejected command that comes
-    /// again is decided anew.
+    /// Remembers the rejections of a command.
+    ///
+    /// A repeat with the same caller-supplied command id gets the same rejection, even if the
+    /// command would be accepted by then. Each rejection leaves a small event in the stream
+    /// `receipts-commands`. By default, a rejected command that is repeated is decided again.
     pub fn remember_rejections<C>(mut self) -> Self
     where
         C: Decide<Rejection: Serialize + DeserializeOwned>,
     {
-        self.parts.remembered.insert::<C::Rejection>(C::NAME);
+        self.config.remembered.insert::<C::Rejection>(C::NAME);
         self
     }
 }
 
-/// The commands whose rejections are remembered, by name.
+/// The commands with remembered rejections, by name.
 #[derive(Clone, Default)]
 pub(crate) struct Remembered(HashMap<&'static str, Codec>);
 
@@ -152,7 +153,7 @@ impl Remembered {
         self.0.insert(command, Codec { write, read });
     }
 
-    /// The JSON form of a rejection, if the command's are remembered.
+    /// Encodes a rejection as JSON, if the command's rejections are remembered.
     pub(super) fn write(&self, command: &str, rejection: &AnyRejection) -> Option<Value> {
         (self.0.get(command)?.write)(rejection)
     }

@@ -1,7 +1,7 @@
 //! Commands on their way through the pipeline.
 //!
-//! Owns: [`CommandRequest`], a command whose type is forgotten, with its context; and how one is
-//! loaded and decided. Always holds: a request may be passed on any number of times.
+//! Owns: [`CommandRequest`], a type-erased command with its context, and one attempt to load and
+//! decide it. Invariant: a request can be passed on any number of times.
 
 use std::{
     any::Any,
@@ -16,12 +16,12 @@ use std::{
 use gesta_store::{CausationId, CorrelationId, RecordedEvent, Revision};
 
 use crate::{
-    AnyRejection, Boundary, BoundaryRead, Command, CommandError, CommandId, Decide, EncodeError,
-    EncodedEvent, Existence, InvalidField, NameTwice, PayloadDigest, State, UndecodableEvent,
-    meanings::Meanings, snapshot::AnyAggregate,
+    AnyRejection, Boundary, BoundaryRead, Command, CommandError, CommandId, Decide,
+    DuplicateEventName, EncodeError, EncodedEvent, Existence, InvalidField, PayloadDigest, State,
+    UndecodableEvent, meanings::Meanings, snapshot::AnyAggregate,
 };
 
-/// A command on its way through the pipeline: what a layer sees.
+/// A command on its way through the pipeline, as a layer sees it.
 ///
 /// ```
 /// use gesta::{CommandRequest, Unauthorized};
@@ -70,14 +70,14 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct CommandRequest {
-    /// Who asked, and in which connection.
+    /// The actor, the ids and the expected revision.
     pub context: CommandContext,
     name: &'static str,
     command: Arc<dyn ErasedCommand>,
     begun: Begun,
 }
 
-/// A mark that a command had its turn, so that it may have been executed.
+/// A flag set once a command gets its turn. From then on it may have been executed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Begun(Arc<AtomicBool>);
 
@@ -91,7 +91,7 @@ impl Begun {
     }
 }
 
-/// Who asked for a command, and in which connection.
+/// The context of a command: actor, ids and expected revision.
 ///
 /// ```
 /// use gesta::{CommandContext, CommandId, CommandIdFrom};
@@ -103,21 +103,21 @@ impl Begun {
 /// ```
 #[derive(Clone, Debug)]
 pub struct CommandContext {
-    /// What makes a retry the same command.
+    /// The command id, by which a retry is recognized.
     pub command_id: CommandId,
-    /// Where the id comes from.
+    /// Origin of the command id.
     pub command_id_from: CommandIdFrom,
-    /// Who asked.
+    /// The actor on whose behalf the command is executed.
     pub actor: Option<String>,
-    /// Which conversation it belongs to; of its own, if none is given.
+    /// Id of the conversation; `None` starts a new one.
     pub correlation_id: Option<CorrelationId>,
-    /// What caused it; the command itself is its events' cause, if none is given.
+    /// Id of the cause; `None` makes the command itself the cause of its events.
     pub causation_id: Option<CausationId>,
-    /// The head of the first aggregate's stream, as far as the caller knows.
+    /// The head of the first aggregate's stream that the caller requires.
     pub expected_revision: Option<Revision>,
 }
 
-/// Where a command id comes from.
+/// Origin of a command id.
 ///
 /// ```
 /// use gesta::{CommandContext, CommandId, CommandIdFrom};
@@ -135,14 +135,14 @@ pub struct CommandContext {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandIdFrom {
-    /// From the caller, so the command may be a repeat.
+    /// Supplied by the caller, so the command may be a repeat.
     Caller,
-    /// Made up for this one execution, so it is none.
+    /// Generated for this execution, so the command is not a repeat.
     Gesta,
 }
 
 impl CommandContext {
-    /// A command with this id, of which nothing else is known.
+    /// Creates a context with a command id and nothing else.
     #[must_use]
     pub const fn new(command_id: CommandId, command_id_from: CommandIdFrom) -> Self {
         Self {
@@ -162,23 +162,23 @@ impl CommandRequest {
         Self { context, name: name_of(&command), command: Arc::new(Typed(command)), begun }
     }
 
-    /// The command's name.
+    /// Returns the command's name.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The command, if it is of this type.
+    /// Returns the command if it has this type.
     #[must_use]
     pub fn command<C: Command>(&self) -> Option<&C> {
         let typed: &dyn Any = self.command.as_ref();
         typed.downcast_ref::<Typed<C>>().map(|typed| &typed.0)
     }
 
-    /// What tells a repeat from another use of the same command id.
+    /// Returns the digest that distinguishes a repeat from another use of the same command id.
     ///
     /// # Errors
-    /// [`EncodeError`] when the command has no JSON form.
+    /// [`EncodeError`] if the command has no JSON form.
     pub fn payload_digest(&self) -> Result<PayloadDigest, EncodeError> {
         self.command.payload_digest()
     }
@@ -209,35 +209,35 @@ impl fmt::Debug for CommandRequest {
     }
 }
 
-/// A command whose type is forgotten.
+/// A type-erased command.
 pub(super) trait ErasedCommand: Any + Send + Sync {
     fn existence(&self) -> Existence;
 
-    /// Refuses events whose names mean something else in this program.
-    fn admit(&self, meanings: &Meanings) -> Result<(), NameTwice>;
+    /// Rejects events with names that another type of this program has.
+    fn admit(&self, meanings: &Meanings) -> Result<(), DuplicateEventName>;
     fn validate(&self) -> Result<(), InvalidField>;
     fn payload_digest(&self) -> Result<PayloadDigest, EncodeError>;
 
-    /// Begins to load what the command decides on.
-    fn begin(&self) -> Result<Box<dyn Attempt + '_>, CommandError>;
+    /// Starts an attempt to decide the command.
+    fn begin(&self) -> Result<Box<dyn DecisionAttempt + '_>, CommandError>;
 }
 
-/// One attempt at a decision: reads are folded into a state, then it is decided.
-pub(super) trait Attempt: Send + Sync {
-    /// What to read, the first aggregate first.
+/// One attempt at a decision: reads are folded into a state, then the command decides.
+pub(super) trait DecisionAttempt: Send + Sync {
+    /// Returns the reads, the first aggregate's first.
     fn reads(&self) -> Vec<BoundaryRead>;
 
-    /// Takes in an event of the read at that place.
+    /// Applies an event of the read at index `read`.
     fn take(&mut self, read: usize, event: &RecordedEvent) -> Result<(), UndecodableEvent>;
 
-    /// The aggregate that the read at that place belongs to.
+    /// Returns the aggregate of the read at index `read`.
     fn aggregate(&mut self, read: usize) -> &mut AnyAggregate;
 
-    /// The events for each aggregate, in the order of the reads.
+    /// Decides, and returns the encoded events of each aggregate in the order of the reads.
     fn decide(&self) -> Result<Vec<Vec<EncodedEvent>>, CommandError>;
 }
 
-/// A command whose type is known, behind the trait that forgets it.
+/// A command behind the type-erased trait.
 struct Typed<C>(C);
 
 impl<C: Decide> ErasedCommand for Typed<C> {
@@ -245,7 +245,7 @@ impl<C: Decide> ErasedCommand for Typed<C> {
         C::EXISTENCE
     }
 
-    fn admit(&self, meanings: &Meanings) -> Result<(), NameTwice> {
+    fn admit(&self, meanings: &Meanings) -> Result<(), DuplicateEventName> {
         meanings.admit_boundary::<C::On>()
     }
 
@@ -257,13 +257,13 @@ impl<C: Decide> ErasedCommand for Typed<C> {
         self.0.payload_digest()
     }
 
-    fn begin(&self) -> Result<Box<dyn Attempt + '_>, CommandError> {
+    fn begin(&self) -> Result<Box<dyn DecisionAttempt + '_>, CommandError> {
         let id = self.0.id();
         let mut reads = Vec::new();
         C::On::plan(&id, &mut reads)?;
         each_once(&reads)?;
         let state = C::On::start(&id);
-        // Nobody else's existence stands in for that of an aggregate that is not named.
+        // Without a first aggregate there is no stream to check existence on.
         if C::EXISTENCE != Existence::Either && !C::On::leads(&state) {
             return Err(InvalidField::new("id", "names nothing").into());
         }
@@ -271,7 +271,7 @@ impl<C: Decide> ErasedCommand for Typed<C> {
     }
 }
 
-/// Two states of one aggregate would not know of each other's events.
+/// Rejects duplicate aggregates: their states would not see each other's events.
 fn each_once(reads: &[BoundaryRead]) -> Result<(), InvalidField> {
     let mut streams = HashSet::new();
     match reads.iter().find(|read| !streams.insert(&read.stream)) {
@@ -288,7 +288,7 @@ struct TypedAttempt<'c, C: Decide> {
     state: State<C>,
 }
 
-impl<C: Decide> Attempt for TypedAttempt<'_, C> {
+impl<C: Decide> DecisionAttempt for TypedAttempt<'_, C> {
     fn reads(&self) -> Vec<BoundaryRead> {
         self.reads.clone()
     }

@@ -1,22 +1,22 @@
-//! Retries: after a conflict, load and decide again.
+//! Retries after conflicts: load and decide again.
 //!
-//! Owns: the number of attempts, and the pauses between them. Always holds: a command waits for its
-//! turn ([`Turns`]) before it is tried, and keeps it until it has its outcome, so conflicts come
-//! only from other programs; only conflicts are tried again; a rejection is an answer, and an
-//! unknown outcome is for the caller to repeat.
+//! Owns: the number of attempts and the pauses between them. Invariants: a command waits for its
+//! turn ([`Turns`]) and keeps it until its outcome, so that conflicts come from other programs
+//! only; only conflicts are retried. A rejection is final, and an unknown outcome is retried by the
+//! caller.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use tower::ServiceExt as _;
 
-use super::{CommandRequest, Rest, Step, turns::Turns};
+use super::{CommandRequest, InnerPipeline, PipelineStep, turns::Turns};
 use crate::{Clock, CommandError, Receipt, Rng};
 
-/// How often a command is tried again when other programs were faster.
+/// Number and pauses of retries after conflicts with other programs.
 ///
-/// Commands of one program on one stream take turns and cause each other no conflict. The wait
-/// before a retry is a random part of a bound that doubles each time, so that those who collided
-/// once do not collide again.
+/// Commands of one program on one stream take turns and do not conflict. The pause before a retry
+/// is random, up to a bound that doubles with each attempt, so that programs that collided once do
+/// not collide again.
 ///
 /// ```
 /// use std::num::NonZeroU32;
@@ -27,16 +27,16 @@ use crate::{Clock, CommandError, Receipt, Rng};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// How often a command is tried in all.
+    /// Maximum number of attempts, the first included.
     pub attempts_max: NonZeroU32,
-    /// The bound of the first wait.
+    /// Upper bound of the first pause.
     pub first_wait_max: Duration,
-    /// The bound of all waits.
+    /// Upper bound of every pause.
     pub wait_max: Duration,
 }
 
 impl Default for RetryPolicy {
-    /// 10 attempts, with waits of up to 1, 2, 4, … 100 ms.
+    /// 10 attempts, with pauses of up to 1, 2, 4, … 100 ms.
     fn default() -> Self {
         Self {
             attempts_max: const { NonZeroU32::new(10).expect("ten is not zero") },
@@ -47,7 +47,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The wait after that many attempts, from an evenly spread number.
+    /// Returns the pause after a number of attempts, from a uniformly distributed number.
     fn wait(&self, attempts: u32, chance: u64) -> Duration {
         let doublings = attempts.saturating_sub(1);
         let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
@@ -57,15 +57,19 @@ impl RetryPolicy {
     }
 }
 
-pub(super) struct Retry {
+pub(super) struct RetryStep {
     pub(super) policy: RetryPolicy,
     pub(super) turns: Arc<Turns>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rng: Arc<dyn Rng>,
 }
 
-impl Step for Retry {
-    async fn pass(&self, request: CommandRequest, rest: Rest) -> Result<Receipt, CommandError> {
+impl PipelineStep for RetryStep {
+    async fn pass(
+        &self,
+        request: CommandRequest,
+        rest: InnerPipeline,
+    ) -> Result<Receipt, CommandError> {
         let mut plan = self.turns.plan(&request)?;
         let mut turn = self.turns.take(&plan).await;
         request.begun().mark();
@@ -75,7 +79,8 @@ impl Step for Retry {
             match &outcome {
                 Ok(receipt) => self.turns.learn(&plan, receipt),
                 Err(CommandError::Conflict(_)) if plan.is_shared() => {
-                    // Another command of this program may have been faster: no attempt is lost.
+                    // Another command of this program may have caused the conflict by writing to a
+                    // stream that is held shared. Retry exclusively, without counting an attempt.
                     drop(turn);
                     plan = plan.exclusive();
                     turn = self.turns.take(&plan).await;
@@ -83,6 +88,7 @@ impl Step for Retry {
                 }
                 Err(CommandError::Conflict(_)) => {
                     attempts += 1;
+                    // Retry, or fall through to return the conflict.
                     if attempts < self.policy.attempts_max.get() {
                         let pause = self.policy.wait(attempts, self.rng.next_u64());
                         self.clock.pause(pause).await;

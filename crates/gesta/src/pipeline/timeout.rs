@@ -1,13 +1,13 @@
-//! The timeout: how long a caller waits at most.
+//! The timeout: the maximum time that a caller waits.
 //!
-//! Always holds: a command that was still waiting for its turn is certain not to be executed; of any
-//! other the outcome is unknown, for an append that was under way may still happen.
+//! Invariant: a command that still waited for its turn was not executed, for certain. Any other has
+//! an unknown outcome, since an append in flight may still succeed.
 
 use std::{sync::Arc, time::Duration};
 
 use tower::ServiceExt as _;
 
-use super::{CommandRequest, Rest, Step, request::Begun};
+use super::{CommandRequest, InnerPipeline, PipelineStep, request::Begun};
 use crate::{Clock, CommandError, Receipt};
 
 pub(super) struct Timeout {
@@ -15,8 +15,12 @@ pub(super) struct Timeout {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-impl Step for Timeout {
-    async fn pass(&self, mut request: CommandRequest, rest: Rest) -> Result<Receipt, CommandError> {
+impl PipelineStep for Timeout {
+    async fn pass(
+        &self,
+        mut request: CommandRequest,
+        rest: InnerPipeline,
+    ) -> Result<Receipt, CommandError> {
         let begun = Begun::default();
         request.set_begun(begun.clone());
         tokio::select! {

@@ -1,17 +1,21 @@
-//! Tracing: one span for each command, with how it ended.
+//! Tracing: one span for each command, with its outcome.
 //!
-//! Not here: logging errors; whoever handles one does.
+//! Not here: logging of errors, which is up to their handler.
 
 use tower::ServiceExt as _;
 use tracing::{Instrument as _, field, info_span};
 
-use super::{CommandRequest, Rest, Step};
+use super::{CommandRequest, InnerPipeline, PipelineStep};
 use crate::{CommandError, Receipt};
 
 pub(super) struct Trace;
 
-impl Step for Trace {
-    async fn pass(&self, request: CommandRequest, rest: Rest) -> Result<Receipt, CommandError> {
+impl PipelineStep for Trace {
+    async fn pass(
+        &self,
+        request: CommandRequest,
+        rest: InnerPipeline,
+    ) -> Result<Receipt, CommandError> {
         let span = info_span!(
             "command",
             name = request.name(),

@@ -1,16 +1,16 @@
-//! Turns: commands of one program that decide on the same thing run one after the other.
+//! Turns: commands of one program on the same boundary run one after the other.
 //!
-//! Owns: [`Turns`], a first-come-first-served queue for each stream and each tag that a command
-//! decides on. Invariants:
-//! - a command takes the queues of its boundary in the order of their keys, so no two commands wait
-//!   for each other;
-//! - a waiting command that is dropped leaves no trace, and a queue without commands is freed;
-//! - correctness rests on the append's conditions alone. The queues only keep commands of one
-//!   program from making each other decide again.
+//! Owns: [`Turns`], a first-come-first-served queue for each stream and tag that a command decides
+//! on. Invariants:
+//! - a command enters the queues of its boundary in the order of their keys, so deadlock is
+//!   impossible;
+//! - dropping a waiting command removes it, and a queue without commands is freed;
+//! - correctness rests on append conditions alone. The queues only avoid repeated decisions within
+//!   one program.
 //!
-//! A stream that a kind of command lately only read is held shared, so that, for example, all
-//! orders of one popular product still run side by side. Not here: conflicts with other programs
-//! (the retries).
+//! A stream that a kind of command has recently only read is held shared: all orders of one popular
+//! product, for example, still run concurrently. Not here: conflicts with other programs (the
+//! retries).
 
 use std::{
     collections::HashMap,
@@ -24,19 +24,20 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use super::CommandRequest;
 use crate::{BoundaryRead, CommandError, Receipt};
 
-/// The number of commands of a kind in a row that only read a place of their boundary before that
-/// place is held shared.
+/// Number of consecutive executions of a kind of command that only read a place of their boundary,
+/// after which the place is held shared.
 const READS_BEFORE_SHARED: u8 = 3;
 
-/// The places of a boundary whose use is remembered; places beyond it share the last entry.
+/// Maximum number of places per boundary with their own statistics. Further places share the last
+/// entry.
 const PLACES_MAX: usize = 16;
 
 /// The queues of a program.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    queues: Mutex<HashMap<Key, Queue>>,
-    /// By the name of a command and a place of its boundary: the number of executions that may
-    /// still only read before the place is held shared.
+    queues: Mutex<HashMap<Key, TurnQueue>>,
+    /// For each command name and place of its boundary: the number of further read-only executions
+    /// before the place is held shared.
     habits: Mutex<HashMap<(&'static str, usize), u8>>,
 }
 
@@ -47,10 +48,10 @@ enum Key {
 }
 
 #[derive(Debug, Default)]
-struct Queue {
-    /// Fair: those who wait get it in the order in which they came.
+struct TurnQueue {
+    /// Fair: waiters acquire it in the order of arrival.
     lock: Arc<RwLock<()>>,
-    /// The commands that hold it or wait for it.
+    /// Number of commands that hold the lock or wait for it.
     commands: usize,
 }
 
@@ -60,7 +61,7 @@ enum Hold {
     Exclusive,
 }
 
-/// The queues that a command takes, in the order of their keys.
+/// The queues that a command enters, in the order of their keys.
 #[derive(Debug)]
 pub(super) struct Plan {
     command: &'static str,
@@ -69,29 +70,29 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Returns whether other commands of this program may run on a part of the boundary meanwhile.
+    /// Returns whether a part of the boundary is held shared with other commands of this program.
     pub(super) fn is_shared(&self) -> bool {
         self.holds.iter().any(|(_, hold)| *hold == Hold::Shared)
     }
 
-    /// Excludes all other commands of this program.
+    /// Holds the whole boundary exclusively.
     pub(super) fn exclusive(mut self) -> Self {
         self.holds.iter_mut().for_each(|(_, hold)| *hold = Hold::Exclusive);
         self
     }
 }
 
-/// The right to decide on a boundary, until it is dropped.
+/// The right to decide on a boundary, released on drop.
 #[derive(Debug)]
 pub(super) struct Turn {
-    _places: Vec<Place>,
+    _places: Vec<QueueTicket>,
 }
 
 impl Turns {
     /// Plans the queues of a command.
     ///
     /// # Errors
-    /// [`CommandError::Invalid`] when the command's ids make no boundary.
+    /// [`CommandError::Invalid`] if the command's ids form no boundary.
     pub(super) fn plan(&self, request: &CommandRequest) -> Result<Plan, CommandError> {
         let reads = request.erased().begin()?.reads();
         let command = request.name();
@@ -106,7 +107,7 @@ impl Turns {
                     plan.streams.push((place, stream.clone()));
                     plan.holds.push((Key::Stream(stream), hold));
                 }
-                // The event that makes a tag's rule true has the tag, in whichever stream it is.
+                // Hold the tags, not the stream: an event with the tag may be in any stream.
                 BoundaryRead { tagged: Some(query), .. } => {
                     let tags = query.items().iter().flat_map(|item| item.tags());
                     let keys = tags.map(|tag| (Key::Tag(tag.clone()), Hold::Exclusive));
@@ -115,6 +116,7 @@ impl Turns {
             }
         }
         drop(habits);
+        // One global order of keys for all commands rules out deadlock.
         plan.holds.sort_by(|(one, _), (other, _)| one.cmp(other));
         plan.holds.dedup_by(|(one, _), (other, _)| one == other);
         Ok(plan)
@@ -129,7 +131,7 @@ impl Turns {
         Turn { _places: places }
     }
 
-    /// Remembers which streams of its boundary a command wrote to.
+    /// Records the streams of its boundary that a command wrote to.
     pub(super) fn learn(&self, plan: &Plan, receipt: &Receipt) {
         let mut habits = lock(&self.habits);
         for (place, stream) in &plan.streams {
@@ -139,12 +141,12 @@ impl Turns {
         }
     }
 
-    fn enter(self: &Arc<Self>, key: &Key) -> Place {
+    fn enter(self: &Arc<Self>, key: &Key) -> QueueTicket {
         let mut queues = lock(&self.queues);
         let queue = queues.entry(key.clone()).or_default();
         queue.commands += 1;
         let lock = Arc::clone(&queue.lock);
-        Place { turns: Arc::clone(self), key: key.clone(), lock, guard: None }
+        QueueTicket { turns: Arc::clone(self), key: key.clone(), lock, guard: None }
     }
 
     fn leave(&self, key: &Key) {
@@ -161,34 +163,35 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A command's place in one queue.
+/// A command's entry in one queue.
 #[derive(Debug)]
-struct Place {
+struct QueueTicket {
     turns: Arc<Turns>,
     key: Key,
     lock: Arc<RwLock<()>>,
-    guard: Option<Guard>,
+    guard: Option<QueueGuard>,
 }
 
 #[derive(Debug)]
-enum Guard {
+enum QueueGuard {
     Shared(#[expect(dead_code, reason = "held")] OwnedRwLockReadGuard<()>),
     Exclusive(#[expect(dead_code, reason = "held")] OwnedRwLockWriteGuard<()>),
 }
 
-impl Place {
+impl QueueTicket {
     async fn wait(mut self, hold: Hold) -> Self {
         let queue = Arc::clone(&self.lock);
         self.guard = Some(match hold {
-            Hold::Shared => Guard::Shared(queue.read_owned().await),
-            Hold::Exclusive => Guard::Exclusive(queue.write_owned().await),
+            Hold::Shared => QueueGuard::Shared(queue.read_owned().await),
+            Hold::Exclusive => QueueGuard::Exclusive(queue.write_owned().await),
         });
         self
     }
 }
 
-impl Drop for Place {
+impl Drop for QueueTicket {
     fn drop(&mut self) {
+        // Release the lock before the count, so that a freed queue has no holder.
         self.guard = None;
         self.turns.leave(&self.key);
     }
@@ -209,7 +212,7 @@ mod tests {
         Plan { command: "test", streams: Vec::new(), holds }
     }
 
-    /// The turn, if it comes without waiting for another command.
+    /// Returns the turn if it is available immediately.
     fn at_once(turns: &Arc<Turns>, plan: &Plan) -> Option<Turn> {
         let mut take = pin!(turns.take(plan));
         match take.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

@@ -1,14 +1,18 @@
-//! Validation: a request that makes no sense is told so before anything is read.
+//! Validation: invalid commands fail before anything is read.
 
 use tower::ServiceExt as _;
 
-use super::{CommandRequest, Rest, Step};
+use super::{CommandRequest, InnerPipeline, PipelineStep};
 use crate::{CommandError, Receipt};
 
 pub(super) struct Validation;
 
-impl Step for Validation {
-    async fn pass(&self, request: CommandRequest, rest: Rest) -> Result<Receipt, CommandError> {
+impl PipelineStep for Validation {
+    async fn pass(
+        &self,
+        request: CommandRequest,
+        rest: InnerPipeline,
+    ) -> Result<Receipt, CommandError> {
         request.erased().validate()?;
         rest.oneshot(request).await
     }

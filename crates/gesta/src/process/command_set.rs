@@ -59,10 +59,12 @@ pub trait CommandSet: Send + Sync + 'static {
     ) -> Result<CommandRequest, UnreadableCommand>;
 }
 
-/// That a command is one of a set. The compiler finds out at which place.
+/// Membership of a command in a set. Sealed: implemented for tuples of commands.
+///
+/// The compiler infers `Index`, which tells apart the places of the tuple.
 ///
 /// ```
-/// use gesta::{CommandSet, Includes, Place};
+/// use gesta::{CommandSet, Includes};
 /// # use gesta::prelude::*;
 /// # #[derive(Event, Serialize, Deserialize, Clone)]
 /// # #[event(name = "door-opened")]
@@ -90,31 +92,25 @@ pub trait CommandSet: Send + Sync + 'static {
 /// #     fn decide(&self, _: &Door) -> Decision<Self> { Ok(DoorOpened.into()) }
 /// # }
 ///
-/// fn place<S: Includes<OpenDoor, Place<N>>, const N: usize>() -> usize {
-///     N
+/// fn names_including<C, S: Includes<C, Index>, Index>() -> &'static [&'static str] {
+///     S::NAMES
 /// }
-/// assert_eq!(place::<(OpenDoor,), _>(), 0);
+/// assert_eq!(names_including::<OpenDoor, (OpenDoor,), _>(), ["open-door"]);
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{C}` is not among the commands of this process",
     note = "add it to the tuple `type Commands` of the `ProcessManager`"
 )]
-pub trait Includes<C, Where>: CommandSet {}
+pub trait Includes<C, Index>: CommandSet + sealed::Sealed<C, Index> {}
 
-/// A place in a set. See [`Includes`].
-///
-/// ```
-/// assert_ne!(gesta::Place::<0>.number(), gesta::Place::<1>.number());
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Place<const NUMBER: usize>;
+mod sealed {
+    //! The seal of [`Includes`](super::Includes), and the index that it is implemented for.
 
-impl<const NUMBER: usize> Place<NUMBER> {
-    /// Counted from 0.
-    #[must_use]
-    pub const fn number(self) -> usize {
-        NUMBER
-    }
+    pub trait Sealed<C, Index> {}
+
+    /// The place of a command in a tuple, from 0.
+    #[derive(Clone, Copy, Debug)]
+    pub struct CommandIndex<const INDEX: usize>;
 }
 
 /// Why a stored command cannot be read. Deploy code that knows it.
@@ -173,7 +169,10 @@ macro_rules! includes {
 
 macro_rules! includes_one {
     (($($all:ident),+) $command:ident $place:literal) => {
-        impl<$($all: Decide),+> Includes<$command, Place<$place>> for ($($all,)+) {}
+        impl<$($all: Decide),+> sealed::Sealed<$command, sealed::CommandIndex<$place>>
+            for ($($all,)+) {}
+        impl<$($all: Decide),+> Includes<$command, sealed::CommandIndex<$place>>
+            for ($($all,)+) {}
     };
 }
 

@@ -23,7 +23,7 @@ use super::{
     status::Progress,
     trouble::Trouble,
 };
-use crate::{Clock, EventSet, NoSuchProcess, OpenError, Pipeline, projection::in_one_line};
+use crate::{Clock, EventSet, OpenError, Pipeline, ProcessNotRegistered, projection::in_one_line};
 
 /// Orders that wait for a manager; more have to wait to be given.
 const ORDERS_MAX: usize = 16;
@@ -50,7 +50,7 @@ impl Handle {
     /// Has an operation done.
     pub(crate) async fn order(&self, operation: Operation) -> Result<(), ProcessError> {
         let (done, is_done) = oneshot::channel();
-        let gone = || NoSuchProcess { process: self.name.to_owned() };
+        let gone = || ProcessNotRegistered { process: self.name.to_owned() };
         self.orders.send(Order { operation, done }).await.map_err(|_| gone())?;
         is_done.await.unwrap_or_else(|_| {
             let reason = "it was interrupted; look at the status, and order it again".to_owned();
@@ -112,7 +112,7 @@ impl fmt::Debug for Handle {
 
 /// What a process manager is started with.
 #[derive(Clone)]
-pub(crate) struct Surroundings {
+pub(crate) struct ProcessContext {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pipeline: Pipeline,
@@ -132,7 +132,7 @@ pub(crate) trait Planning: Send {
     /// The name under which its streams stand, where that is another one.
     fn formerly(&self) -> Option<&str>;
 
-    fn start(self: Box<Self>, surroundings: Surroundings) -> Starting;
+    fn start(self: Box<Self>, context: ProcessContext) -> Starting;
 }
 
 impl<P: ProcessManager> Planning for Planned<P> {
@@ -144,19 +144,19 @@ impl<P: ProcessManager> Planning for Planned<P> {
         self.0.formerly.as_deref()
     }
 
-    fn start(self: Box<Self>, surroundings: Surroundings) -> Starting {
-        Box::pin(start(self.0, surroundings))
+    fn start(self: Box<Self>, context: ProcessContext) -> Starting {
+        Box::pin(start(self.0, context))
     }
 }
 
 async fn start<P: ProcessManager>(
     setup: ProcessSetup<P>,
-    surroundings: Surroundings,
+    context: ProcessContext,
 ) -> Result<Handle, OpenError> {
     let identity = Arc::new(setup.identity()?);
     P::Event::event_types()?;
     let ProcessSetup { manager, begins, formerly, set_aside_max } = setup;
-    let Surroundings { store, clock, pipeline } = surroundings;
+    let ProcessContext { store, clock, pipeline } = context;
     if let Some(formerly) = formerly {
         check_past::<P>(store.as_ref(), formerly).await?;
     }

@@ -464,7 +464,7 @@ pub enum WaitingInput {
 pub enum ProcessError {
     /// No process manager of this name runs here.
     #[error(transparent)]
-    NoSuchProcess(#[from] crate::NoSuchProcess),
+    ProcessNotRegistered(#[from] crate::ProcessNotRegistered),
     /// Neither a stream nor a set-aside input belongs to this id.
     #[error("process manager {process} has no instance {id}")]
     NoSuchInstance {

@@ -165,7 +165,7 @@ impl<S: ReadModelStore> AnyReadModels for S {
 
 /// What a projection is started with.
 #[derive(Clone, Debug)]
-pub(crate) struct Surroundings {
+pub(crate) struct ProjectionContext {
     pub(crate) store: SharedStore,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -189,7 +189,7 @@ pub(crate) struct Planned<P, S> {
 /// Starts what was planned, whatever its types.
 pub(crate) trait Planning: Send {
     fn name(&self) -> &'static str;
-    fn start(self: Box<Self>, surroundings: &Surroundings) -> Result<Handle, InvalidName>;
+    fn start(self: Box<Self>, context: &ProjectionContext) -> Result<Handle, InvalidName>;
 }
 
 impl<P, S> Planning for Planned<P, S>
@@ -201,15 +201,15 @@ where
         P::NAME
     }
 
-    fn start(self: Box<Self>, surroundings: &Surroundings) -> Result<Handle, InvalidName> {
+    fn start(self: Box<Self>, context: &ProjectionContext) -> Result<Handle, InvalidName> {
         let (told, progress) = watch::channel(Progress::starting());
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         let read_models = Box::new(self.read_models.clone());
         let parts = Arc::new(Parts {
             projection: self.projection,
             read_models: self.read_models,
-            store: Arc::clone(&surroundings.store.0),
-            clock: Arc::clone(&surroundings.clock),
+            store: Arc::clone(&context.store.0),
+            clock: Arc::clone(&context.clock),
         });
         let event_types = P::Event::event_types()?;
         let runner =

@@ -91,13 +91,13 @@ pub trait OnRead: Projection {
 /// A row as of a moment.
 ///
 /// ```
-/// use gesta::{Fresh, Position, Revision};
+/// use gesta::{OnReadRow, Position, Revision};
 ///
-/// let fresh = Fresh { row: 3, revision: Revision::new(2), position: Position::new(9) };
-/// assert_eq!(fresh.row, 3);
+/// let row = OnReadRow { row: 3, revision: Revision::new(2), position: Position::new(9) };
+/// assert_eq!(row.row, 3);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fresh<Row> {
+pub struct OnReadRow<Row> {
     /// The row.
     pub row: Row,
     /// The last event that it has folded.
@@ -217,7 +217,7 @@ impl<P: OnRead> OnReadRows<P> {
         store: &Arc<dyn EventStore>,
         id: &P::Id,
         as_of: AsOf,
-    ) -> Result<Option<Fresh<P::Row>>, ReadOnDemandError> {
+    ) -> Result<Option<OnReadRow<P::Row>>, ReadOnDemandError> {
         let stream = P::stream(id)?;
         let AsOf::Now = as_of else {
             let folded = Fold::<P>::nothing(&stream).go_on(store.as_ref(), as_of).await?;
@@ -346,9 +346,9 @@ impl<'a, P: OnRead> Fold<'a, P> {
         Ok(self)
     }
 
-    fn fresh(self) -> Option<Fresh<P::Row>> {
+    fn fresh(self) -> Option<OnReadRow<P::Row>> {
         let LastEvent { revision, position, .. } = self.last?;
-        Some(Fresh { row: self.row, revision, position })
+        Some(OnReadRow { row: self.row, revision, position })
     }
 }
 

@@ -1,4 +1,4 @@
-//! A clock that goes when it is told to.
+//! A clock that tests move.
 
 use std::{
     future::ready,
@@ -13,11 +13,11 @@ use tokio::{
 
 use crate::{Clock, Sleep};
 
-/// A clock that stands still until a test moves it. Clones are the same clock.
+/// A clock that stands still until a test moves it. Clones share the time.
 ///
-/// Timers, timeouts and waits of the application sleep until the test moves it. The pause before a
-/// command is tried again does not ([`Clock::pause`]): it lets other tasks run and goes on, so that
-/// commands which compete need no test to move the clock.
+/// Timers, timeouts and waits of the application sleep until the test moves the clock. The pause
+/// before a retry does not ([`Clock::pause`]): it yields once, so that competing commands make
+/// progress without the test.
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,13 +65,13 @@ impl Default for State {
 }
 
 impl VirtualClock {
-    /// A clock at a fixed time.
+    /// Creates a clock at a fixed time.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Moves the time and wakes whoever has slept long enough, in the order of their times.
+    /// Moves the time and wakes due sleepers in the order of their deadlines.
     pub fn advance(&self, duration: Duration) {
         let mut state = self.state();
         state.now += duration;
@@ -81,12 +81,12 @@ impl VirtualClock {
         drop(state);
         awake.sort_by_key(|sleeper| sleeper.until);
         for sleeper in awake {
-            // Whoever stopped waiting needs no waking.
+            // Fails if the sleeper was dropped, which needs no wake-up.
             let _ = sleeper.wake.send(());
         }
     }
 
-    /// When the next sleeper wakes, if anybody sleeps.
+    /// Returns the earliest deadline of the sleepers, or `None` without any.
     #[must_use]
     pub fn next_wake(&self) -> Option<SystemTime> {
         let mut state = self.state();
@@ -94,7 +94,8 @@ impl VirtualClock {
         state.asleep.iter().map(|sleeper| sleeper.until).min()
     }
 
-    /// Waits until somebody sleeps who will wake within so long. Timeouts sleep, too, but longer.
+    /// Waits until a sleeper has a deadline within a duration. Choose it shorter than the timeouts
+    /// in use, since these sleep as well.
     pub async fn until_asleep(&self, for_at_most: Duration) {
         loop {
             let fell_asleep = self.shared.fell_asleep.notified();
@@ -135,7 +136,7 @@ impl Clock for VirtualClock {
         drop(state);
         self.shared.fell_asleep.notify_waiters();
         Box::pin(async move {
-            // The clock itself may be gone; then nobody will ever move it.
+            // The clock was dropped, so the time never advances.
             if woken.await.is_err() {
                 std::future::pending::<()>().await;
             }

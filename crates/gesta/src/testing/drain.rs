@@ -1,18 +1,18 @@
-//! Waiting until nothing is left to do.
+//! Waiting until all work is done.
 
 use gesta_store::Position;
 
 use crate::Gesta;
 
-/// Waits until nothing is left to do at this time of the clock: every projection has applied and
-/// every process manager has handled all that happened, timers that are due have fired, and
-/// commands that were decided are executed, with all that follows from it.
+/// Waits until all work due at the clock's present time is done: projections have applied every
+/// event, process managers have handled every event, due timers have fired, and all resulting
+/// commands are executed, repeatedly until nothing new follows.
 ///
-/// What waits for a later time (a timer, a command that is sent again after a pause) is left; move
-/// the [`VirtualClock`](super::VirtualClock) and drain again. What is paused or halted is left, too.
+/// Work due later (a timer, a command that is retried after a pause) remains; move the
+/// [`VirtualClock`](super::VirtualClock) and drain again. Paused and halted components are skipped.
 ///
-/// A pause between attempts at a command, after a conflict, is waited for, too: where commands
-/// compete under a virtual clock, let the [`RetryPolicy`](crate::RetryPolicy) have none.
+/// Also waits for pauses between attempts at a command, after a conflict. Where commands compete
+/// under a virtual clock, use a [`RetryPolicy`](crate::RetryPolicy) without pauses.
 ///
 /// ```
 /// use gesta::{Gesta, testing::drain};
@@ -26,8 +26,8 @@ use crate::Gesta;
 /// ```
 ///
 /// # Panics
-/// When the store cannot say where it ends, when a projection or process manager has stopped, or
-/// when a process manager is in trouble: it would go on only after a pause.
+/// If the store returns no head, a projection or process manager has stopped, or a process manager
+/// fails and would continue only after a pause.
 #[track_caller]
 pub fn drain(gesta: &Gesta) -> impl Future<Output = ()> + Send {
     let caller = std::panic::Location::caller();

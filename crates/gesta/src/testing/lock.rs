@@ -1,8 +1,8 @@
-//! The lock file of events: nobody changes the stored form of an event by accident.
+//! The event lock file, which detects accidental changes of stored forms.
 //!
-//! Owns: its format, one JSON object a line for each version of each event and for each process
-//! manager, and how it is compared.
-//! Always holds: a version that was ever locked stays as it is and stays readable. Commit the file.
+//! Owns: its format (one JSON object a line, for each version of each event and for each process
+//! manager) and the comparison. Invariant: a locked version stays unchanged and readable. Commit
+//! the file.
 
 mod processes;
 
@@ -18,21 +18,20 @@ use serde_json::Value;
 use self::processes::ProcessLine;
 use crate::{Registry, TypeShape};
 
-/// The environment variable that lets new versions be written to the lock file.
+/// The environment variable that allows adding to the lock file.
 const UPDATE: &str = "GESTA_UPDATE_LOCK";
 
-/// Compares the events of a program with the lock file that is kept beside its source.
+/// Compares the events of a program with the lock file next to its source.
 ///
-/// Fails when a locked version has other fields, types or serde attributes than when it was locked,
-/// when a type inside of it, however deep, has lost or renamed a field or variant, when it cannot be
-/// read any more, when a locked example would be written differently today, or when a version is
-/// not locked yet. `GESTA_UPDATE_LOCK=1` in the environment adds what is new: versions, and variants
-/// and optional fields of nested types; it never changes what is there. To change an event that was
-/// never stored, delete its line. A line from before nested types were locked has none; the next
-/// update adds them.
+/// Fails if a locked version has changed fields, types or serde attributes; if a type at any depth
+/// within it lost or renamed a field or variant; if it no longer decodes; if a locked example
+/// encodes differently; or if a version is not locked yet. `GESTA_UPDATE_LOCK=1` in the environment
+/// adds new versions, and new variants and optional fields of nested types; it never changes
+/// existing content. To change an event that was never stored, delete its line. Lines written
+/// before nested types were locked lack them; the next update adds them.
 ///
 /// Types that hide their shape from serde (untagged, internally or adjacently tagged, flattened)
-/// are held by examples alone: give one for each of their variants.
+/// are covered by examples alone: give one for each of their variants.
 ///
 /// ```
 /// use gesta::{Registry, prelude::*, testing::assert_events_locked};
@@ -56,7 +55,7 @@ const UPDATE: &str = "GESTA_UPDATE_LOCK";
 /// ```
 ///
 /// # Panics
-/// When the events are not as locked, with everything that differs.
+/// If the events differ from the lock file, with all differences.
 #[track_caller]
 pub fn assert_events_locked(file: impl AsRef<Path>, registry: &Registry) {
     let update = env::var_os(UPDATE).is_some_and(|value| value == "1");
@@ -65,13 +64,13 @@ pub fn assert_events_locked(file: impl AsRef<Path>, registry: &Registry) {
     }
 }
 
-/// One version of one event, as it was locked.
+/// One locked version of an event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Line {
     event: String,
     version: u16,
     shape: String,
-    /// Each place in its JSON, and what stands there.
+    /// Each place of its JSON, with the kind of value.
     #[serde(default, skip_serializing_if = "TypeShape::is_empty")]
     types: TypeShape,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -80,16 +79,16 @@ struct Line {
 
 type Lines = BTreeMap<(String, u16), Line>;
 
-/// Everything that is locked.
+/// The content of the lock file.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Locked {
     events: Lines,
     processes: BTreeMap<String, ProcessLine>,
 }
 
-/// The member by which the line of a process manager is told from that of an event.
+/// The member that distinguishes the line of a process manager from that of an event.
 #[derive(Deserialize)]
-struct Subject {
+struct LineKind {
     process: Option<String>,
 }
 
@@ -118,7 +117,7 @@ fn check(file: &Path, registry: &Registry, update: bool) -> Result<(), Vec<Strin
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-/// What is not as it was locked.
+/// Returns the differences between a line and the current events.
 fn differences(line: &Line, registry: &Registry) -> Vec<String> {
     let Line { event, version, .. } = line;
     let versions = registry.versions(event);
@@ -147,7 +146,7 @@ fn types_of(registry: &Registry, event: &str, version: u16) -> TypeShape {
     known.map(|known| known.shape).unwrap_or_default()
 }
 
-/// An example is read like stored bytes. In the version that is written today it stays the same.
+/// Decodes an example like stored data. In the current version it must encode to the same JSON.
 fn reread(line: &Line, example: &Value, newest: bool, registry: &Registry) -> Option<String> {
     let Line { event, version, .. } = line;
     match registry.read(event, *version, example.to_string().as_bytes()) {
@@ -159,8 +158,8 @@ fn reread(line: &Line, example: &Value, newest: bool, registry: &Registry) -> Op
     }
 }
 
-/// Adds versions that are not locked yet, examples of a version that has none, and what nested
-/// types have got since. Gives the versions that a lock file has to know and does not.
+/// Adds missing versions, examples of a version without any, and additions to nested types. Returns
+/// the versions that were missing from the lock file.
 fn add_new(locked: &mut Lines, registry: &Registry) -> Vec<(String, u16)> {
     let mut new = Vec::new();
     for event in registry.names() {
@@ -192,7 +191,7 @@ fn add_new(locked: &mut Lines, registry: &Registry) -> Vec<(String, u16)> {
     new
 }
 
-/// Adds the processes that are not locked yet and what the others store besides. Gives their names.
+/// Adds missing processes and additions to the others. Returns their names.
 fn add_new_processes(
     locked: &mut BTreeMap<String, ProcessLine>,
     registry: &Registry,
@@ -211,7 +210,7 @@ fn add_new_processes(
     new
 }
 
-/// Adds to a line what it lacks, and says whether it has to be locked. A line from before nested
+/// Adds missing content to a line, and returns whether it must be locked. A line from before nested
 /// types were locked passes without them.
 fn grow(line: &mut Line, today: Line) -> bool {
     let had_types = !line.types.is_empty();
@@ -231,7 +230,7 @@ fn read(file: &Path) -> io::Result<Locked> {
     };
     let mut locked = Locked::default();
     for line in text.lines() {
-        let Subject { process } = serde_json::from_str(line)?;
+        let LineKind { process } = serde_json::from_str(line)?;
         if let Some(process) = process {
             locked.processes.insert(process, serde_json::from_str(line)?);
             continue;

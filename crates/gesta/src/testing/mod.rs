@@ -1,10 +1,10 @@
-//! The test kit: tests that read like the business.
+//! The test kit: given-when-then tests of commands, processes and upcasters.
 //!
 //! Owns: [`given`] for commands, [`reaction`] for processes, [`stored`] for upcasters,
-//! [`assert_events_locked`] for the stored forms of all events, timers and commands of processes,
-//! [`assert_processes_understood`] for stored processes and a new definition, [`VirtualClock`], and [`drain`],
-//! which waits until nothing is left to do. Always holds: nothing here sleeps or looks at the
-//! time. Failed expectations panic, at the line of the test.
+//! [`assert_events_locked`] for the stored forms of events, timers and commands of processes,
+//! [`assert_processes_understood`] for stored processes under a changed definition,
+//! [`VirtualClock`], and [`drain`], which waits until all work is done. Invariant: nothing here
+//! sleeps or reads the system time. Failed expectations panic at the line of the test.
 
 mod clock;
 mod drain;

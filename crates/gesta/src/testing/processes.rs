@@ -1,11 +1,11 @@
-//! Stored processes and a new definition of their manager.
+//! Assertions on stored processes under a changed definition.
 
 use gesta_store::EventStore;
 
 use crate::{ProcessManager, ProcessSetup, stored_processes};
 
-/// Expects that a definition understands every stored instance of its manager: run it before a
-/// changed definition is deployed, on a copy of the store or on one that a test keeps.
+/// Asserts that a definition understands every stored instance of its manager. Run it before
+/// deploying a changed definition, on a copy of the store or one kept for tests.
 ///
 /// ```
 /// use gesta::{ProcessSetup, store::memory::MemoryStore, testing::assert_processes_understood};
@@ -54,7 +54,7 @@ use crate::{ProcessManager, ProcessSetup, stored_processes};
 /// ```
 ///
 /// # Panics
-/// When the store cannot be read, or with each instance that is not understood and why.
+/// If the store cannot be read, or with each instance that is not understood and the reason.
 #[track_caller]
 pub fn assert_processes_understood<'a, P: ProcessManager>(
     setup: &'a ProcessSetup<P>,

@@ -1,4 +1,4 @@
-//! given / when / then for processes.
+//! Given-when-then tests of processes.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use gesta_store::RecordedAt;
 
 use crate::{Effects, Input, ProcessManager, process};
 
-/// A process of a manager without settings, before anything has come to it.
+/// Starts a test of a process without inputs, for a manager with a default.
 ///
 /// ```
 /// use gesta::{prelude::*, testing::reaction};
@@ -72,12 +72,12 @@ pub fn reaction<P: ProcessManager + Default>() -> Reaction<P> {
     reaction_of(P::default())
 }
 
-/// A process of this manager, before anything has come to it. See [`reaction`].
+/// Starts a test of a process without inputs, for this manager. See [`reaction`].
 pub const fn reaction_of<P: ProcessManager>(manager: P) -> Reaction<P> {
     Reaction { state: manager, at: RecordedAt::from_micros(0) }
 }
 
-/// A process, as what has come to it has made it. See [`reaction`].
+/// A process with its past inputs. See [`reaction`].
 #[must_use = "nothing is tested until `when`"]
 pub struct Reaction<P> {
     state: P,
@@ -85,18 +85,18 @@ pub struct Reaction<P> {
 }
 
 impl<P: ProcessManager> Reaction<P> {
-    /// This has come to it before.
+    /// Adds past inputs.
     pub fn given(mut self, inputs: impl IntoIterator<Item = Input<P>>) -> Self {
         inputs.into_iter().for_each(|input| self.state.evolve(&input));
         self
     }
 
-    /// What comes next, comes at this time; in 1970, unless told.
+    /// Sets the time of the next input. Default: the start of 1970.
     pub fn at(self, time: RecordedAt) -> Self {
         Self { at: time, ..self }
     }
 
-    /// This comes.
+    /// Handles the next input.
     pub fn when(self, input: Input<P>) -> Reacted<P> {
         Reacted(process::react(self.state, &input, self.at))
     }
@@ -108,12 +108,12 @@ impl<P> fmt::Debug for Reaction<P> {
     }
 }
 
-/// What a process wants done. See [`reaction`].
+/// The effects of an input. See [`reaction`].
 #[must_use = "nothing is tested until `then`"]
 pub struct Reacted<P: ProcessManager>(Effects<P>);
 
 impl<P: ProcessManager> Reacted<P> {
-    /// It wants this done.
+    /// Asserts the effects.
     #[track_caller]
     pub fn then(self, effects: Effects<P>) {
         assert_eq!(self.0, effects);

@@ -1,14 +1,14 @@
-//! given / when / then for commands.
+//! Given-when-then tests of commands.
 
 use std::fmt::Debug;
 
 use crate::{Boundary, Decide, Events, InvalidField};
 
-/// What has happened, before a command.
+/// Starts a test with the events before a command.
 ///
-/// For one aggregate, its events in order: an array of one event type, a tuple of several, one by
-/// one through [`Events`], or a `Vec` of the event set. For a tuple of aggregates, one history for
-/// each; for a `Vec`, one for each that is named.
+/// For one aggregate, its events in order: an array of one event type, a tuple of several, a chain
+/// through [`Events`], or a `Vec` of the event set. For a tuple of aggregates, a tuple of
+/// histories; for a `Vec`, a history for each id.
 ///
 /// ```
 /// use gesta::{prelude::*, testing::given};
@@ -101,15 +101,15 @@ pub fn given<B: Boundary>(history: impl IntoHistory<B::History>) -> Given<B> {
     Given(B::after(history.into_history()))
 }
 
-/// What becomes a history: the history itself, and for one aggregate also arrays and tuples of what
-/// converts into events of its set. See [`given`].
+/// A value that converts into a history: the history itself, and for one aggregate also arrays and
+/// tuples of events. See [`given`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no history of this boundary",
     note = "events of one type stand in an array, of several types in a tuple: \
             `given::<Order>((OrderPlaced {{ .. }}, OrderPaid {{ .. }}))`"
 )]
 pub trait IntoHistory<History> {
-    /// The history.
+    /// Converts into a history.
     fn into_history(self) -> History;
 }
 
@@ -163,16 +163,16 @@ tuples! {
     (A 0, B 1, C 2, D 3, F 4, G 5, H 6, I 7)
 }
 
-/// What has happened, as a state. See [`given`].
+/// The state before a command. See [`given`].
 #[must_use = "nothing is tested until `when`"]
 pub struct Given<B: Boundary>(B::State);
 
 impl<B: Boundary> Given<B> {
-    /// A command comes: it is validated, then decided.
+    /// Validates a command, then decides it.
     pub fn when<C: Decide<On = B>>(self, command: C) -> When<B::Decided, C::Rejection> {
         When(match command.validate() {
-            Err(invalid) => Answer::Invalid(invalid),
-            Ok(()) => command.decide(&self.0).map_or_else(Answer::Rejected, Answer::Decided),
+            Err(invalid) => Outcome::Invalid(invalid),
+            Ok(()) => command.decide(&self.0).map_or_else(Outcome::Rejected, Outcome::Decided),
         })
     }
 }
@@ -183,35 +183,35 @@ impl<B: Boundary> Debug for Given<B> {
     }
 }
 
-/// How a command was answered. See [`given`].
+/// The outcome of a command. See [`given`].
 #[must_use = "nothing is tested until `then`"]
 #[derive(Debug)]
-pub struct When<D, R>(Answer<D, R>);
+pub struct When<D, R>(Outcome<D, R>);
 
 #[derive(Debug, PartialEq)]
-enum Answer<D, R> {
+enum Outcome<D, R> {
     Decided(D),
     Rejected(R),
     Invalid(InvalidField),
 }
 
 impl<D: Debug + PartialEq, R: Debug + PartialEq> When<D, R> {
-    /// This happens.
+    /// Asserts the decided events.
     #[track_caller]
     pub fn then(self, happens: impl Into<D>) {
-        assert_eq!(self.0, Answer::Decided(happens.into()));
+        assert_eq!(self.0, Outcome::Decided(happens.into()));
     }
 
-    /// The business says no.
+    /// Asserts a rejection.
     #[track_caller]
     pub fn then_rejected(self, rejection: R) {
-        assert_eq!(self.0, Answer::Rejected(rejection));
+        assert_eq!(self.0, Outcome::Rejected(rejection));
     }
 
-    /// The command makes no sense, because of this field.
+    /// Asserts that validation fails on this field.
     #[track_caller]
     pub fn then_invalid(self, field: &str) {
-        let Answer::Invalid(invalid) = &self.0 else {
+        let Outcome::Invalid(invalid) = &self.0 else {
             panic!("{field} is not called invalid: {:?}", self.0);
         };
         assert_eq!(invalid.field, field, "{invalid}");

@@ -1,13 +1,13 @@
-//! Snapshots that are stored, held against replays.
+//! Assertions on stored snapshots.
 
 use crate::Gesta;
 
-/// Compares, for every aggregate that has snapshots and every stream of it, what is loaded from
-/// the stored snapshot with what a replay of all events makes, and a replay that is stored and
-/// read back after each event with one that is not.
+/// Asserts that stored snapshots agree with replays, for every stream of every aggregate with
+/// snapshots. Compares a load from the stored snapshot with a full replay, and a replay that
+/// encodes and decodes the state after each event with one that does not.
 ///
-/// Finds what no shape tells: a changed `evolve` or upcaster whose `fold_version` was not raised,
-/// and state that a snapshot loses. Run it over a copy of real data.
+/// Detects changes without a shape: a changed `evolve` or upcaster with an unchanged
+/// `fold_version`, and state that a snapshot omits. Run it on a copy of real data.
 ///
 /// ```
 /// use gesta::{Gesta, testing::assert_snapshots_hold};
@@ -20,8 +20,8 @@ use crate::Gesta;
 /// ```
 ///
 /// # Panics
-/// When states differ, with both and the stream; when an aggregate was to have snapshots and has
-/// none, since its shape is hidden; when the store or an event cannot be read.
+/// If states differ, with both and the stream; if an aggregate registered for snapshots takes none,
+/// because its shape is hidden; if the store or an event cannot be read.
 #[track_caller]
 pub fn assert_snapshots_hold(gesta: &Gesta) -> impl Future<Output = ()> + Send {
     let caller = std::panic::Location::caller();

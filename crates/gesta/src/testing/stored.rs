@@ -1,10 +1,10 @@
-//! Tests of upcasters: stored bytes and what they are read as.
+//! Tests of upcasters on stored data.
 
 use std::fmt::Debug;
 
 use crate::{DecodeError, EventSet};
 
-/// Stored bytes of an event, as an older program wrote them.
+/// Starts a test with the stored data of an event, as an older program wrote it.
 ///
 /// ```
 /// use gesta::{prelude::*, testing::stored};
@@ -28,7 +28,7 @@ pub fn stored(event_type: &str, version: u16, json: &str) -> Stored {
     Stored { event_type: event_type.to_owned(), version, json: json.to_owned() }
 }
 
-/// Stored bytes of an event. See [`stored`].
+/// The stored data of an event. See [`stored`].
 #[must_use = "nothing is tested until the bytes are read"]
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -38,7 +38,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// They are this event now.
+    /// Asserts that the data decodes as this event.
     #[track_caller]
     pub fn reads_as<E: EventSet + Debug + PartialEq>(self, expected: E) {
         match self.read::<E>() {
@@ -47,7 +47,7 @@ impl Stored {
         }
     }
 
-    /// The set does not know them, and says so.
+    /// Asserts that the set rejects the data.
     #[track_caller]
     pub fn is_refused_by<E: EventSet + Debug>(self) {
         if let Ok(event) = self.read::<E>() {

@@ -1,7 +1,7 @@
-//! A deserializer that makes some value of a type, for what stands before the place that is wanted.
+//! A deserializer that produces trial values, for elements before the path.
 //!
-//! Always holds: each attempt makes the same values again; another attempt tries other texts and
-//! numbers, since a type may refuse some.
+//! Invariant: each attempt produces the same values every time. Another attempt tries other texts
+//! and numbers, since a type may reject some.
 
 use serde::{
     de::{
@@ -11,9 +11,9 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-use super::trace::Stopped;
+use super::trace::TraceStopped;
 
-/// Texts that types of texts tend to accept.
+/// Texts that string types tend to accept.
 const TEXTS: [&str; 12] = [
     "a",
     "1",
@@ -29,10 +29,10 @@ const TEXTS: [&str; 12] = [
     "",
 ];
 
-/// How often another value is tried.
+/// Number of attempts.
 pub(super) const ATTEMPTS: usize = TEXTS.len();
 
-/// How deep a value is made.
+/// Maximum depth of a trial value.
 const DEPTH_MAX: u8 = 16;
 
 #[derive(Clone, Copy)]
@@ -46,9 +46,9 @@ impl Producer {
         Self { attempt, depth: 0 }
     }
 
-    const fn deeper(self) -> Result<Self, Stopped> {
+    const fn deeper(self) -> Result<Self, TraceStopped> {
         if self.depth == DEPTH_MAX {
-            return Err(Stopped);
+            return Err(TraceStopped);
         }
         Ok(Self { depth: self.depth + 1, ..self })
     }
@@ -57,7 +57,7 @@ impl Producer {
         TEXTS.get(self.attempt).copied().unwrap_or_default()
     }
 
-    /// 1, then 0, 2, 3 and so on.
+    /// Returns 1, then 0, 2, 3 and so on.
     const fn number(self) -> u8 {
         match self.attempt {
             0 => 1,
@@ -69,14 +69,14 @@ impl Producer {
 
 macro_rules! numbers {
     ($($method:ident $visit:ident),+ $(,)?) => {
-        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
             visitor.$visit(self.number().into())
         })+
     };
 }
 
 impl<'de> Deserializer<'de> for Producer {
-    type Error = Stopped;
+    type Error = TraceStopped;
 
     numbers! {
         deserialize_i16 visit_i16,
@@ -93,31 +93,31 @@ impl<'de> Deserializer<'de> for Producer {
         deserialize_char visit_char,
     }
 
-    fn deserialize_i8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
+    fn deserialize_i8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
         visitor.visit_u8(self.number())
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
         visitor.visit_str(self.text())
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
         visitor.visit_bool(self.attempt == 1)
     }
 
-    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
         visitor.visit_bytes(b"")
     }
 
-    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
         visitor.visit_bytes(b"")
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
         visitor.visit_none()
     }
 
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
         visitor.visit_unit()
     }
 
@@ -125,7 +125,7 @@ impl<'de> Deserializer<'de> for Producer {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Stopped> {
+    ) -> Result<V::Value, TraceStopped> {
         visitor.visit_unit()
     }
 
@@ -133,20 +133,20 @@ impl<'de> Deserializer<'de> for Producer {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Stopped> {
+    ) -> Result<V::Value, TraceStopped> {
         visitor.visit_newtype_struct(self.deeper()?)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
-        visitor.visit_seq(Made { left: 0, part: self })
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
+        visitor.visit_seq(MadeList { left: 0, part: self })
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(
         self,
         length: usize,
         visitor: V,
-    ) -> Result<V::Value, Stopped> {
-        visitor.visit_seq(Made { left: length, part: self.deeper()? })
+    ) -> Result<V::Value, TraceStopped> {
+        visitor.visit_seq(MadeList { left: length, part: self.deeper()? })
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -154,21 +154,22 @@ impl<'de> Deserializer<'de> for Producer {
         _: &'static str,
         length: usize,
         visitor: V,
-    ) -> Result<V::Value, Stopped> {
+    ) -> Result<V::Value, TraceStopped> {
         self.deserialize_tuple(length, visitor)
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
-        visitor.visit_map(Nothing)
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
+        visitor.visit_map(EmptyMap)
     }
 
-    /// As a list: it needs no names, and an alias among them would stand for a field twice.
+    /// Produces a sequence of fields: it needs no names, and an alias among them would repeat a
+    /// field.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Stopped> {
+    ) -> Result<V::Value, TraceStopped> {
         self.deserialize_tuple(fields.len(), visitor)
     }
 
@@ -177,28 +178,28 @@ impl<'de> Deserializer<'de> for Producer {
         _: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Stopped> {
-        let at = self.attempt.checked_rem(variants.len()).ok_or(Stopped)?;
-        let name = variants.get(at).copied().ok_or(Stopped)?;
-        visitor.visit_enum(Variant { name, part: self.deeper()? })
+    ) -> Result<V::Value, TraceStopped> {
+        let at = self.attempt.checked_rem(variants.len()).ok_or(TraceStopped)?;
+        let name = variants.get(at).copied().ok_or(TraceStopped)?;
+        visitor.visit_enum(MadeVariant { name, part: self.deeper()? })
     }
 
     forward_to_deserialize_any! { str string identifier ignored_any }
 }
 
-/// So many values.
-struct Made {
+/// A sequence of a given length.
+struct MadeList {
     left: usize,
     part: Producer,
 }
 
-impl<'de> SeqAccess<'de> for Made {
-    type Error = Stopped;
+impl<'de> SeqAccess<'de> for MadeList {
+    type Error = TraceStopped;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
-    ) -> Result<Option<T::Value>, Stopped> {
+    ) -> Result<Option<T::Value>, TraceStopped> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -208,49 +209,53 @@ impl<'de> SeqAccess<'de> for Made {
 }
 
 /// A map without entries.
-struct Nothing;
+struct EmptyMap;
 
-impl<'de> MapAccess<'de> for Nothing {
-    type Error = Stopped;
+impl<'de> MapAccess<'de> for EmptyMap {
+    type Error = TraceStopped;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         _: K,
-    ) -> Result<Option<K::Value>, Stopped> {
+    ) -> Result<Option<K::Value>, TraceStopped> {
         Ok(None)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, _: V) -> Result<V::Value, Stopped> {
-        Err(Stopped)
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, _: V) -> Result<V::Value, TraceStopped> {
+        Err(TraceStopped)
     }
 }
 
-struct Variant {
+struct MadeVariant {
     name: &'static str,
     part: Producer,
 }
 
-impl<'de> EnumAccess<'de> for Variant {
-    type Error = Stopped;
+impl<'de> EnumAccess<'de> for MadeVariant {
+    type Error = TraceStopped;
     type Variant = Producer;
 
     fn variant_seed<V: DeserializeSeed<'de>>(
         self,
         seed: V,
-    ) -> Result<(V::Value, Producer), Stopped> {
-        let name: serde::de::value::StrDeserializer<'_, Stopped> = self.name.into_deserializer();
+    ) -> Result<(V::Value, Producer), TraceStopped> {
+        let name: serde::de::value::StrDeserializer<'_, TraceStopped> =
+            self.name.into_deserializer();
         Ok((seed.deserialize(name)?, self.part))
     }
 }
 
 impl<'de> VariantAccess<'de> for Producer {
-    type Error = Stopped;
+    type Error = TraceStopped;
 
-    fn unit_variant(self) -> Result<(), Stopped> {
+    fn unit_variant(self) -> Result<(), TraceStopped> {
         Ok(())
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Stopped> {
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<T::Value, TraceStopped> {
         seed.deserialize(self)
     }
 
@@ -258,7 +263,7 @@ impl<'de> VariantAccess<'de> for Producer {
         self,
         length: usize,
         visitor: V,
-    ) -> Result<V::Value, Stopped> {
+    ) -> Result<V::Value, TraceStopped> {
         self.deserialize_tuple(length, visitor)
     }
 
@@ -266,7 +271,7 @@ impl<'de> VariantAccess<'de> for Producer {
         self,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Stopped> {
+    ) -> Result<V::Value, TraceStopped> {
         self.deserialize_tuple(fields.len(), visitor)
     }
 }

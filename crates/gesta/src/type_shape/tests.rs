@@ -1,4 +1,4 @@
-//! The shapes of types that a program may have: what is seen of them, and what is not.
+//! Shapes of types that programs may have, with their untraced places.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -34,7 +34,7 @@ struct Wrapped(Uuid);
 impl TryFrom<String> for Wrapped {
     type Error = &'static str;
 
-    /// As an unwary program has it.
+    /// Panics on invalid input, as careless programs do.
     fn try_from(text: String) -> Result<Self, Self::Error> {
         Ok(Self(text.parse().expect("an id")))
     }

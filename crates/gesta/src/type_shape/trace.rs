@@ -1,7 +1,7 @@
-//! A deserializer that is led along a path and tells what stands at its end.
+//! A deserializer that follows a path and reports the kind of value at its end.
 //!
-//! Always holds: it never makes a value that anybody gets; a run ends with an error, whether the
-//! end of the path was reached or not.
+//! Invariant: no traced value reaches a caller; every run ends with an error, at the end of the
+//! path or before.
 
 use std::{cell::RefCell, fmt, rc::Rc};
 
@@ -12,9 +12,9 @@ use serde::de::{
 
 use super::produce::Producer;
 
-/// Where to go from a place.
+/// One step from a place to an inner one.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Step {
+pub(super) enum PathStep {
     /// Into an option, a list, a newtype, or the only value of a variant.
     Inner,
     Field(usize),
@@ -24,17 +24,17 @@ pub(super) enum Step {
     Value,
 }
 
-/// What stands at a place.
+/// The kind of value at a place.
 #[derive(Clone, Debug)]
-pub(super) enum Seen {
+pub(super) enum Traced {
     Leaf(String),
-    /// Any JSON is read, and sorted out where nobody sees it.
+    /// A type that buffers any JSON, with the visitor's expectation.
     Hidden(String),
     Option,
     List,
     Map,
     Tuple(usize),
-    /// The key tells types of one name apart.
+    /// The key distinguishes types of the same name.
     Newtype(String),
     Struct {
         key: String,
@@ -46,19 +46,19 @@ pub(super) enum Seen {
     },
 }
 
-/// The end of a run.
+/// The error that ends a run.
 #[derive(Debug)]
-pub(super) struct Stopped;
+pub(super) struct TraceStopped;
 
-impl fmt::Display for Stopped {
+impl fmt::Display for TraceStopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("traced")
     }
 }
 
-impl std::error::Error for Stopped {}
+impl std::error::Error for TraceStopped {}
 
-impl Error for Stopped {
+impl Error for TraceStopped {
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self
     }
@@ -66,33 +66,33 @@ impl Error for Stopped {
 
 #[derive(Clone)]
 pub(super) struct Tracer<'p> {
-    path: &'p [Step],
-    /// Which values are tried where one has to be made on the way.
+    path: &'p [PathStep],
+    /// Index of the trial values for elements before the path.
     attempt: usize,
-    seen: Rc<RefCell<Option<Seen>>>,
+    seen: Rc<RefCell<Option<Traced>>>,
 }
 
 impl<'p> Tracer<'p> {
-    pub(super) fn new(path: &'p [Step], attempt: usize) -> Self {
+    pub(super) fn new(path: &'p [PathStep], attempt: usize) -> Self {
         Self { path, attempt, seen: Rc::default() }
     }
 
-    pub(super) fn seen(&self) -> Option<Seen> {
+    pub(super) fn seen(&self) -> Option<Traced> {
         self.seen.borrow().clone()
     }
 
-    /// The next step, or the end of the run with what is here.
-    fn step(&self, here: impl FnOnce() -> Seen) -> Result<(Step, Self), Stopped> {
+    /// Returns the next step, or ends the run with the kind of value here.
+    fn step(&self, here: impl FnOnce() -> Traced) -> Result<(PathStep, Self), TraceStopped> {
         let Some((step, path)) = self.path.split_first() else {
             *self.seen.borrow_mut() = Some(here());
-            return Err(Stopped);
+            return Err(TraceStopped);
         };
         Ok((*step, Self { path, ..self.clone() }))
     }
 
-    fn leaf<T>(&self, kind: impl Into<String>) -> Result<T, Stopped> {
-        self.step(|| Seen::Leaf(kind.into()))?;
-        Err(Stopped)
+    fn leaf<T>(&self, kind: impl Into<String>) -> Result<T, TraceStopped> {
+        self.step(|| Traced::Leaf(kind.into()))?;
+        Err(TraceStopped)
     }
 
     fn producer(&self) -> Producer {
@@ -100,7 +100,7 @@ impl<'p> Tracer<'p> {
     }
 }
 
-/// What a visitor says that it expects.
+/// Returns the text that a visitor expects.
 fn expected<'de>(visitor: &impl Visitor<'de>) -> String {
     struct Expected<'v, V>(&'v V);
 
@@ -115,14 +115,14 @@ fn expected<'de>(visitor: &impl Visitor<'de>) -> String {
 
 macro_rules! leaves {
     ($($method:ident $kind:literal),+ $(,)?) => {
-        $(fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Stopped> {
+        $(fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, TraceStopped> {
             self.leaf($kind)
         })+
     };
 }
 
 impl<'de> Deserializer<'de> for Tracer<'_> {
-    type Error = Stopped;
+    type Error = TraceStopped;
 
     leaves! {
         deserialize_bool "bool",
@@ -148,20 +148,20 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         deserialize_ignored_any "anything",
     }
 
-    /// A type that reads whatever comes: JSON values do and have no shape, hand-written ones are
-    /// known by what they say; what serde derives so hides its fields and variants.
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
+    /// Handles a type that accepts any JSON. JSON values have no shape; hand-written types are
+    /// identified by their expectation; types derived by serde hide their fields and variants.
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
         let expected = expected(&visitor);
         let hides = expected == "any value"
             || ["internally tagged", "struct", "tuple", "unit variant", "untagged"]
                 .iter()
                 .any(|word| expected.starts_with(word));
-        self.step(|| if hides { Seen::Hidden(expected) } else { Seen::Leaf(expected) })?;
-        Err(Stopped)
+        self.step(|| if hides { Traced::Hidden(expected) } else { Traced::Leaf(expected) })?;
+        Err(TraceStopped)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
-        let (_, rest) = self.step(|| Seen::Option)?;
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
+        let (_, rest) = self.step(|| Traced::Option)?;
         visitor.visit_some(rest)
     }
 
@@ -169,7 +169,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         self,
         _: &'static str,
         _: V,
-    ) -> Result<V::Value, Stopped> {
+    ) -> Result<V::Value, TraceStopped> {
         self.leaf("null")
     }
 
@@ -177,26 +177,26 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         self,
         name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Stopped> {
+    ) -> Result<V::Value, TraceStopped> {
         if name.starts_with("$serde_json::") {
             return self.leaf("JSON");
         }
-        let (_, rest) = self.step(|| Seen::Newtype(std::any::type_name::<V>().to_owned()))?;
+        let (_, rest) = self.step(|| Traced::Newtype(std::any::type_name::<V>().to_owned()))?;
         visitor.visit_newtype_struct(rest)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
-        let (_, rest) = self.step(|| Seen::List)?;
-        visitor.visit_seq(Parts { before: 0, rest })
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
+        let (_, rest) = self.step(|| Traced::List)?;
+        visitor.visit_seq(Elements { before: 0, rest })
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(
         self,
         length: usize,
         visitor: V,
-    ) -> Result<V::Value, Stopped> {
-        let (step, rest) = self.step(|| Seen::Tuple(length))?;
-        visitor.visit_seq(Parts { before: part(step), rest })
+    ) -> Result<V::Value, TraceStopped> {
+        let (step, rest) = self.step(|| Traced::Tuple(length))?;
+        visitor.visit_seq(Elements { before: part(step), rest })
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -204,16 +204,16 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         _: &'static str,
         length: usize,
         visitor: V,
-    ) -> Result<V::Value, Stopped> {
+    ) -> Result<V::Value, TraceStopped> {
         self.deserialize_tuple(length, visitor)
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stopped> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
         let (step, rest) = self.step(|| {
             let expected = expected(&visitor);
-            if expected.starts_with("struct") { Seen::Hidden(expected) } else { Seen::Map }
+            if expected.starts_with("struct") { Traced::Hidden(expected) } else { Traced::Map }
         })?;
-        visitor.visit_map(Entry { step, rest })
+        visitor.visit_map(MapEntry { step, rest })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -221,13 +221,13 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Stopped> {
+    ) -> Result<V::Value, TraceStopped> {
         let (step, rest) = self.step(|| {
             let expected = expected(&visitor);
             if expected.starts_with("adjacently tagged") {
-                return Seen::Hidden(expected);
+                return Traced::Hidden(expected);
             }
-            Seen::Struct { key: std::any::type_name::<V>().to_owned(), fields }
+            Traced::Struct { key: std::any::type_name::<V>().to_owned(), fields }
         })?;
         visitor.visit_map(FieldOf { name: field(fields, step)?, rest })
     }
@@ -237,44 +237,48 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         _: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Stopped> {
+    ) -> Result<V::Value, TraceStopped> {
         let (step, rest) =
-            self.step(|| Seen::Enum { key: std::any::type_name::<V>().to_owned(), variants })?;
-        let Step::Variant(at) = step else { return Err(Stopped) };
-        let name = variants.get(at).copied().ok_or(Stopped)?;
+            self.step(|| Traced::Enum { key: std::any::type_name::<V>().to_owned(), variants })?;
+        let PathStep::Variant(at) = step else { return Err(TraceStopped) };
+        let name = variants.get(at).copied().ok_or(TraceStopped)?;
         visitor.visit_enum(VariantOf { name, rest })
     }
 }
 
-fn field(fields: &'static [&'static str], step: Step) -> Result<&'static str, Stopped> {
-    let Step::Field(at) = step else { return Err(Stopped) };
-    fields.get(at).copied().ok_or(Stopped)
+fn field(fields: &'static [&'static str], step: PathStep) -> Result<&'static str, TraceStopped> {
+    let PathStep::Field(at) = step else { return Err(TraceStopped) };
+    fields.get(at).copied().ok_or(TraceStopped)
 }
 
-const fn part(step: Step) -> usize {
+const fn part(step: PathStep) -> usize {
     match step {
-        Step::Part(at) => at,
-        Step::Inner | Step::Field(_) | Step::Variant(_) | Step::Key | Step::Value => 0,
+        PathStep::Part(at) => at,
+        PathStep::Inner
+        | PathStep::Field(_)
+        | PathStep::Variant(_)
+        | PathStep::Key
+        | PathStep::Value => 0,
     }
 }
 
-fn text(name: &'static str) -> StrDeserializer<'static, Stopped> {
+fn text(name: &'static str) -> StrDeserializer<'static, TraceStopped> {
     name.into_deserializer()
 }
 
-/// A list or a tuple whose parts before the wanted one are made.
-struct Parts<'p> {
+/// A list or a tuple. Elements before the path get trial values.
+struct Elements<'p> {
     before: usize,
     rest: Tracer<'p>,
 }
 
-impl<'de> SeqAccess<'de> for Parts<'_> {
-    type Error = Stopped;
+impl<'de> SeqAccess<'de> for Elements<'_> {
+    type Error = TraceStopped;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
-    ) -> Result<Option<T::Value>, Stopped> {
+    ) -> Result<Option<T::Value>, TraceStopped> {
         if self.before == 0 {
             return seed.deserialize(self.rest.clone()).map(Some);
         }
@@ -283,77 +287,86 @@ impl<'de> SeqAccess<'de> for Parts<'_> {
     }
 }
 
-/// An entry of a map, of which the key or the value is wanted.
-struct Entry<'p> {
-    step: Step,
+/// A map entry with the path leading to its key or value.
+struct MapEntry<'p> {
+    step: PathStep,
     rest: Tracer<'p>,
 }
 
-impl<'de> MapAccess<'de> for Entry<'_> {
-    type Error = Stopped;
+impl<'de> MapAccess<'de> for MapEntry<'_> {
+    type Error = TraceStopped;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
-    ) -> Result<Option<K::Value>, Stopped> {
+    ) -> Result<Option<K::Value>, TraceStopped> {
         match self.step {
-            Step::Value => seed.deserialize(self.rest.producer()).map(Some),
+            PathStep::Value => seed.deserialize(self.rest.producer()).map(Some),
             _ => seed.deserialize(self.rest.clone()).map(Some),
         }
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Stopped> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, TraceStopped> {
         seed.deserialize(self.rest.clone())
     }
 }
 
-/// A struct that has one field.
+/// A struct with one field.
 struct FieldOf<'p> {
     name: &'static str,
     rest: Tracer<'p>,
 }
 
 impl<'de> MapAccess<'de> for FieldOf<'_> {
-    type Error = Stopped;
+    type Error = TraceStopped;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
-    ) -> Result<Option<K::Value>, Stopped> {
+    ) -> Result<Option<K::Value>, TraceStopped> {
         seed.deserialize(text(self.name)).map(Some)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Stopped> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, TraceStopped> {
         seed.deserialize(self.rest.clone())
     }
 }
 
-/// An enum that is this variant.
+/// An enum at this variant.
 struct VariantOf<'p> {
     name: &'static str,
     rest: Tracer<'p>,
 }
 
 impl<'de, 'p> EnumAccess<'de> for VariantOf<'p> {
-    type Error = Stopped;
+    type Error = TraceStopped;
     type Variant = Tracer<'p>;
 
     fn variant_seed<V: DeserializeSeed<'de>>(
         self,
         seed: V,
-    ) -> Result<(V::Value, Tracer<'p>), Stopped> {
+    ) -> Result<(V::Value, Tracer<'p>), TraceStopped> {
         Ok((seed.deserialize(text(self.name))?, self.rest))
     }
 }
 
 impl<'de> VariantAccess<'de> for Tracer<'_> {
-    type Error = Stopped;
+    type Error = TraceStopped;
 
-    fn unit_variant(self) -> Result<(), Stopped> {
+    fn unit_variant(self) -> Result<(), TraceStopped> {
         self.leaf("variant")
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Stopped> {
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<T::Value, TraceStopped> {
         seed.deserialize(self)
     }
 
@@ -361,7 +374,7 @@ impl<'de> VariantAccess<'de> for Tracer<'_> {
         self,
         length: usize,
         visitor: V,
-    ) -> Result<V::Value, Stopped> {
+    ) -> Result<V::Value, TraceStopped> {
         self.deserialize_tuple(length, visitor)
     }
 
@@ -369,7 +382,7 @@ impl<'de> VariantAccess<'de> for Tracer<'_> {
         self,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Stopped> {
+    ) -> Result<V::Value, TraceStopped> {
         self.deserialize_struct("", fields, visitor)
     }
 }

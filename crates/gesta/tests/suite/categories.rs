@@ -104,7 +104,7 @@ async fn two_sets_that_may_take_each_others_events_are_refused_when_the_program_
     let rows = MemoryReadModels::new();
     let gesta = Gesta::at("memory:").project(order::List, &rows).project(invoice::List, &rows);
     let refused = gesta.open().await.unwrap_err();
-    let OpenError::EventTwice(twice) = &refused else { panic!("{refused}") };
+    let OpenError::DuplicateEventName(twice) = &refused else { panic!("{refused}") };
     assert_eq!(twice.name, "cancelled");
     assert!(twice.first.ends_with("order::Cancelled"), "{twice}");
     assert!(twice.second.ends_with("invoice::Cancelled"), "{twice}");
@@ -134,7 +134,7 @@ async fn an_aggregate_whose_events_would_reach_anothers_projection_gets_no_comma
     let gesta = Gesta::at("memory:").project(order::List, &rows).open().await.unwrap();
     gesta.execute(order::Cancel { id: 1 }).await.unwrap();
     let refused = gesta.execute(invoice::Cancel { id: 2 }).await.unwrap_err();
-    let ExecuteError::Unencodable(EncodeError::NameTwice(twice)) = refused else {
+    let ExecuteError::Unencodable(EncodeError::DuplicateEventName(twice)) = refused else {
         panic!("{refused}");
     };
     assert_eq!(twice.name, "cancelled");

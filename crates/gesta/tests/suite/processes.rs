@@ -297,5 +297,5 @@ async fn what_a_process_does_says_why() {
 async fn two_managers_of_one_name_do_not_open() {
     let reminder = || Reminder::after(MONTH);
     let twice = Gesta::at("memory:").process_with(reminder()).process_with(reminder());
-    assert!(matches!(twice.open().await, Err(OpenError::ProcessTwice { process: "reminder" })));
+    assert!(matches!(twice.open().await, Err(OpenError::DuplicateProcess { process: "reminder" })));
 }

@@ -115,6 +115,6 @@ async fn orders_about_what_is_not_set_aside_are_refused() {
     let fire = shelves.gesta.fire_process_timer("fragile", REACT_PANICS, timer, &operator()).await;
     assert!(matches!(fire, Err(ProcessError::IsSetAside { .. })));
     let unknown = shelves.gesta.retry_process("frail", &instance("emma"), &operator()).await;
-    assert!(matches!(unknown, Err(ProcessError::NoSuchProcess(_))));
+    assert!(matches!(unknown, Err(ProcessError::ProcessNotRegistered(_))));
     assert!(shelves.audited().await.is_empty());
 }

@@ -1,6 +1,6 @@
-//! The lines of process managers in the lock file: what their instances have stored.
+//! Lock file lines of process managers: the stored types of their instances.
 //!
-//! Invariant: what was ever locked stays readable, or the definition says that it is ignored.
+//! Invariant: locked types stay readable, unless the definition ignores them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{TypeShape, process::ProcessShapes};
 
-/// One process manager, as it was locked.
+/// One locked process manager.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct ProcessLine {
     pub(super) process: String,
-    /// The event types that its instances may have taken.
+    /// Event types that its instances may have stored.
     takes: BTreeSet<String>,
     /// The name of its timers.
     timer: String,
-    /// The shape of each version of its timers.
+    /// Shape of each version of its timers.
     timers: BTreeMap<u16, TypeShape>,
-    /// The shape of each of its commands, which wait in its instances until they are executed.
+    /// Shape of each of its commands, stored in instances until executed.
     commands: BTreeMap<String, TypeShape>,
 }
 
@@ -35,7 +35,7 @@ impl ProcessLine {
         }
     }
 
-    /// What instances may have stored and today's definition does not understand.
+    /// Returns the stored types that the current definition does not understand.
     pub(super) fn differences(&self, today: Option<&ProcessShapes>) -> Vec<String> {
         let process = &self.process;
         let Some(today) = today else {
@@ -66,7 +66,7 @@ impl ProcessLine {
         problems
     }
 
-    /// The line with what is new, if anything is.
+    /// Returns the line with additions, or `None` without any.
     pub(super) fn grown(&self, today: &ProcessShapes) -> Option<Self> {
         let now = Self::of(&self.process, today);
         let mut grown = self.clone();
@@ -77,7 +77,7 @@ impl ProcessLine {
     }
 }
 
-/// What is gone, and what of a shape was stored and is not read for sure any more.
+/// Returns removed types, and changes of shape that may break decoding.
 fn broken<K: Ord>(
     locked: &BTreeMap<K, TypeShape>,
     now: &BTreeMap<K, TypeShape>,
