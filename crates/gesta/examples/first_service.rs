@@ -1,6 +1,6 @@
-//! The service that the guide builds, page by page: rooms are booked, confirmed and released.
+//! The service of the guide: rooms are booked, confirmed and released.
 //!
-//! Its code is `docs/guide/first-service.md`, block by block; a test compares the two.
+//! `docs/guide/first-service.md` has the same code, block by block; a test compares the two.
 
 use std::{error::Error, io::Write as _, time::Duration};
 
@@ -189,7 +189,7 @@ impl Answer<sqlite::Reader> for FindStatus {
     }
 }
 
-/// How long a room is held for whoever booked it.
+/// Time after which an unconfirmed booking is released.
 const HELD_FOR: Duration = Duration::from_secs(15 * 60);
 
 #[derive(Clone, Default)]
@@ -251,7 +251,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let confirm = ConfirmBooking { booking: booking.to_string() };
             (booking.to_string(), gesta.execute(confirm).await?)
         }
-        _ => return Err("say BOOKING book ROOM NAME, or BOOKING confirm".into()),
+        _ => return Err("usage: BOOKING book ROOM NAME, or BOOKING confirm".into()),
     };
 
     let status = gesta.ask(FindStatus { booking }).at_least(&receipt).await?;
