@@ -215,7 +215,11 @@ impl FromStr for DeadLetterId {
 impl Gesta {
     /// Stops projections and process managers and waits until they hold nothing any more:
     /// afterwards, and once every clone is gone, the stores can be opened again. What was not
-    /// committed is applied, and what was decided is done, when they run again.
+    /// committed is applied, and what was decided is done, when they run again. A process manager
+    /// with no work in flight writes a checkpoint, so that its next start is short.
+    ///
+    /// Has no time limit of its own and may wait for the store. Put a timeout around it to limit
+    /// it: dropping the returned future stops the rest without waiting.
     ///
     /// A command that is given to a clone afterwards is not executed
     /// ([`ExecuteError::Closed`](crate::ExecuteError::Closed)). Dropping stops them too, but does

@@ -76,12 +76,15 @@ impl Shop {
         drain(&self.gesta).await;
     }
 
-    /// The types of all that happened, without what processes remember.
+    /// The types of all domain events, without those of processes and of the store itself.
     async fn happened(&self) -> Vec<String> {
         drain(&self.gesta).await;
         let events = self.store.read_all(ReadAll::forwards()).collect_events().await.unwrap();
         let types = events.iter().map(|event| event.event_type.as_str().to_owned());
-        types.filter(|event_type| !event_type.starts_with("process-")).collect()
+        types
+            .filter(|event_type| !event_type.starts_with('$'))
+            .filter(|event_type| !event_type.starts_with("process-"))
+            .collect()
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     checkpoint::{self, has_streams},
     journal::Census,
     orders::{Operation, Order},
-    runner::{Parts, Runner},
+    runner::{Caller, Parts, Runner},
     setup::Identity,
     status::Progress,
     trouble::Trouble,
@@ -40,9 +40,10 @@ pub(crate) struct Handle {
     census: Mutex<Census>,
 }
 
-/// Tells the task to stop when it is dropped.
+/// The task of a manager. Dropping this ends the task at once.
 struct Running {
-    _stop: oneshot::Sender<()>,
+    /// Ends the task after a checkpoint.
+    close: oneshot::Sender<Caller>,
     task: JoinHandle<()>,
 }
 
@@ -58,12 +59,17 @@ impl Handle {
         })
     }
 
-    /// Stops it and waits until it holds nothing any more, the store included.
+    /// Writes a checkpoint if no work is in flight, stops the task and waits until it has released
+    /// the store.
+    ///
+    /// Dropping the returned future ends the task without a checkpoint.
     pub(crate) async fn stop(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Running { _stop: stop, task }) = running else { return };
-        drop(stop);
-        // Whether it ended by itself or by this makes no difference.
+        let Some(Running { close, task }) = running else { return };
+        // Dropped together with this future, which shows the task that its caller is gone.
+        let (_waiting, caller) = oneshot::channel();
+        // Errors mean that the task has ended already.
+        let _ = close.send(caller);
         let _ = task.await;
     }
 
@@ -186,9 +192,9 @@ async fn start<P: ProcessManager>(
         halted: None,
         ignored: 0,
     };
-    let (stop, stopped) = oneshot::channel();
-    let run = Box::pin(runner.run(stopped)) as Pin<Box<dyn Future<Output = ()> + Send>>;
-    let running = Running { _stop: stop, task: tokio::spawn(run) };
+    let (close, closed) = oneshot::channel();
+    let run = Box::pin(runner.run(closed)) as Pin<Box<dyn Future<Output = ()> + Send>>;
+    let running = Running { close, task: tokio::spawn(run) };
     Ok(Handle {
         name: P::NAME,
         progress,

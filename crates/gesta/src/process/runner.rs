@@ -3,8 +3,9 @@
 //!
 //! Always holds: the inputs of one instance are handled in order; the position passes an event
 //! once it is recorded in its instance's stream or set aside in the manager's journal; timers that
-//! are due come before events, and what became of commands before both. Not here: one process's
-//! stream ([`instance`](super::instance)), what operators order ([`orders`](super::orders)).
+//! are due come before events, and what became of commands before both; a close with no work in
+//! flight leaves a checkpoint of everything done. Not here: one process's stream
+//! ([`instance`](super::instance)), what operators order ([`orders`](super::orders)).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -139,7 +140,17 @@ pub(super) struct Session<P> {
     census: Census,
     /// Inputs since the last checkpoint that are no events.
     inputs: usize,
+    /// True if inputs were handled since the last checkpoint.
+    is_changed: bool,
 }
+
+/// The session while it waits for its next input, or `None` while it handles one.
+///
+/// Only a waiting session can be written to a checkpoint: its state is complete.
+type Idle<P> = Option<Box<Session<P>>>;
+
+/// The caller of a close. Resolves when the caller stops waiting for the close.
+pub(super) type Caller = oneshot::Receiver<()>;
 
 enum Next<P> {
     Order(Option<Order>),
@@ -152,23 +163,49 @@ enum Next<P> {
 }
 
 impl<P: ProcessManager> Runner<P> {
-    /// Until it is told to stop, or nobody can tell it anything any more. Nothing that it began
-    /// is left then.
-    pub(super) async fn run(mut self, stop: oneshot::Receiver<()>) {
-        tokio::select! {
+    /// Runs until it is closed or its handle is dropped.
+    ///
+    /// No task of the manager is left when this returns. A close with no work in flight writes a
+    /// checkpoint first; a dropped handle ends the run at once.
+    pub(super) async fn run(mut self, close: oneshot::Receiver<Caller>) {
+        let mut idle = None;
+        let caller = tokio::select! {
             biased;
-            _ = stop => {}
-            () = self.work() => {}
-        }
+            close = close => close.ok(),
+            () = self.work(&mut idle) => None,
+        };
+        // Work in flight may wait for a store that no longer answers. It is repeated at the next
+        // start, so the close does not wait for it.
+        let is_in_flight = !self.sending.is_empty() || !self.working.is_empty();
         self.sending.shutdown().await;
         self.working.shutdown().await;
+        let changed = idle.filter(|session| session.is_changed && !is_in_flight);
+        if let (Some(caller), Some(session)) = (caller, changed) {
+            self.write_last_checkpoint(session, caller).await;
+        }
+    }
+
+    /// Writes a checkpoint, so that the next start does not repeat what was handled since the
+    /// previous one.
+    ///
+    /// Has no time limit of its own: a caller that limits its close drops it, which ends this.
+    async fn write_last_checkpoint(&mut self, mut session: Box<Session<P>>, caller: Caller) {
+        let written = tokio::select! {
+            biased;
+            written = self.checkpoint(&mut session) => written,
+            _ = caller => return,
+        };
+        if let Err(trouble) = written {
+            let line = in_one_line(&trouble);
+            tracing::debug!(process = P::NAME, trouble = %line, "no checkpoint at the close");
+        }
     }
 
     /// Trouble leads to a pause and a new beginning from the streams.
-    async fn work(&mut self) {
+    async fn work(&mut self, idle: &mut Idle<P>) {
         let mut backoff = Backoff::new();
         let mut stuck_at = None;
-        while let Err(trouble) = self.session().await {
+        while let Err(trouble) = self.session(idle).await {
             // Only trouble at the same place again is worth a longer pause.
             let reached = Some(self.progress.borrow().position);
             if stuck_at != reached {
@@ -194,15 +231,21 @@ impl<P: ProcessManager> Runner<P> {
         }
     }
 
-    async fn session(&mut self) -> Result<(), Trouble> {
-        let mut session = self.open().await?;
+    async fn session(&mut self, idle: &mut Idle<P>) -> Result<(), Trouble> {
+        let mut session = Box::new(self.open().await?);
         loop {
             if self.runs() {
                 self.send_commands(&mut session);
                 self.checkpoint_if_due(&mut session).await?;
             }
             self.tell(&session);
-            match self.next(&mut session).await? {
+            // A close that interrupts the wait finds the session here.
+            let next = self.next(idle.insert(session)).await;
+            session = idle.take().expect("the session is idle until the wait ends");
+            let next = next?;
+            // Progress over events that are not for this manager is not worth a checkpoint.
+            session.is_changed |= !matches!(next, Next::Time | Next::Delivery(_));
+            match next {
                 Next::Order(None) => return Ok(()),
                 Next::Order(Some(order)) => self.obey(order, &mut session).await?,
                 Next::Sent(sent) => self.sent(sent, &mut session).await?,
@@ -247,6 +290,7 @@ impl<P: ProcessManager> Runner<P> {
             incarnation: head.incarnation,
             census,
             inputs: 0,
+            is_changed: false,
         };
         self.know(entries, &mut session).await?;
         if is_new {
@@ -500,6 +544,7 @@ impl<P: ProcessManager> Runner<P> {
         entries.extend(unclear.map(Entry::to_be_read));
         session.journal.write_checkpoint(store, entries, checkpoint).await?;
         session.inputs = 0;
+        session.is_changed = false;
         session.flow.keep();
         Ok(())
     }

@@ -142,8 +142,8 @@ impl Runs {
         }
         self.crashes += 1;
         let for_ever = (usize::MAX, Side::Before);
-        let next = Self::open(&self.store, &self.clock, &self.ended, for_ever).await;
-        std::mem::replace(&mut self.gesta, next).close().await;
+        // The replaced program is dropped, not closed: a crash writes no checkpoint.
+        self.gesta = Self::open(&self.store, &self.clock, &self.ended, for_ever).await;
         drain(&self.gesta).await;
     }
 }
@@ -220,20 +220,22 @@ impl Troubled {
         builder.process_with(Fragile::<CORRECTED>::default()).open().await.unwrap()
     }
 
-    /// Does this until it is done, beginning anew where the program ends on the way.
-    async fn until_done<const CORRECTED: bool>(&mut self, what: impl AsyncFn(&Gesta)) {
-        let gesta = self.open::<CORRECTED>().await;
+    /// Runs the program until `work` is done and it is closed. Starts it again if it crashes.
+    async fn until_done<const CORRECTED: bool>(&mut self, work: impl AsyncFn(&Gesta)) {
+        let run = async |gesta: Gesta| {
+            work(&gesta).await;
+            gesta.close().await;
+        };
         tokio::select! {
             biased;
             () = self.ended.notified() => {}
-            () = what(&gesta) => return gesta.close().await,
+            () = run(self.open::<CORRECTED>().await) => return,
         }
         self.crashes += 1;
-        self.appends_left.store(usize::MAX, Ordering::SeqCst);
-        gesta.close().await;
-        let gesta = self.open::<CORRECTED>().await;
-        what(&gesta).await;
-        gesta.close().await;
+        // A new count: no append of the program that crashed is answered any more.
+        self.appends_left = Arc::new(AtomicUsize::new(usize::MAX));
+        self.ended = Arc::new(Notify::new());
+        run(self.open::<CORRECTED>().await).await;
     }
 }
 

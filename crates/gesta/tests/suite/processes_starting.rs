@@ -9,7 +9,8 @@ use std::{
 use gesta::{
     InstanceState, Position, ProcessSetup, StreamName,
     store::{
-        DeleteStream, EventStore, ExpectedRevision, Overload, StoreError, memory::MemoryStore,
+        Category, DeleteStream, EventStore, ExpectedRevision, Filter, Overload, ReadAll,
+        StoreError, memory::MemoryStore,
     },
     testing::{VirtualClock, drain},
 };
@@ -52,6 +53,89 @@ async fn a_start_reads_what_is_pending_and_not_the_whole_past() {
     shelves.day_passes().await;
     assert_eq!(shelves.reminded().await.len(), 550, "each once");
     assert_eq!(shelves.only_trouble().await.0.to_string(), format!("instance:{REACT_PANICS}"));
+}
+
+#[tokio::test]
+async fn a_program_that_was_closed_and_is_opened_again_handles_nothing_twice() {
+    let memory = Arc::new(MemoryStore::new());
+    let shelves = Shelves::on(memory.clone(), VirtualClock::new()).await;
+    for number in 0..50 {
+        shelves.lend(&format!("book {number}")).await;
+    }
+    shelves.lend(REACT_PANICS).await;
+    shelves.day_passes().await;
+    shelves.lend("late").await;
+    drain(&shelves.gesta).await;
+    let Shelves { clock, gesta, .. } = shelves;
+    gesta.close().await;
+    let closed_at = memory.head().await.unwrap().position;
+
+    for _ in 0..2 {
+        let watched = Watched::over(memory.clone());
+        let shelves = Shelves::on(Arc::new(watched.clone()), clock.clone()).await;
+        drain(&shelves.gesta).await;
+        // An instance reads its stream for each input that it handles.
+        let read = watched.streams.lock().unwrap().clone();
+        let handled = read.iter().filter(|name| name.starts_with("process:")).count();
+        assert_eq!(handled, 0, "{read:?}");
+        let after = watched.subscribed.lock().unwrap()[0];
+        let lent = Filter::Categories(vec![Category::new("book").unwrap()]);
+        let again = ReadAll::forwards().from(after.next()).filter(lent);
+        assert_eq!(memory.read_all(again).collect_events().await.unwrap(), [], "from {after}");
+        assert_eq!(shelves.gesta.process_managers()[0].timers, 1, "the late one's is known");
+        shelves.gesta.close().await;
+        let head = memory.head().await.unwrap().position;
+        assert_eq!(head, closed_at, "where nothing was done, nothing is written");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_is_closed_in_the_middle_of_its_work_goes_on_with_the_rest() {
+    let watched = Watched::over(Arc::default()).slow_at("process:fragile-momo");
+    let store = watched.store.clone();
+    let shelves = Shelves::on(Arc::new(watched), VirtualClock::new()).await;
+    shelves.lend("emma").await;
+    shelves.lend("momo").await;
+    shelves.lend("ulysses").await;
+    // All but one are handled, and that one is on its way.
+    while shelves.gesta.process_managers()[0].timers < 2 {
+        tokio::task::yield_now().await;
+    }
+    let Shelves { clock, gesta, .. } = shelves;
+    gesta.close().await;
+    let shelves = Shelves::on(store, clock).await;
+    shelves.day_passes().await;
+    assert_eq!(shelves.reminded().await, ["emma", "momo", "ulysses"], "each once");
+}
+
+#[tokio::test]
+async fn a_close_that_its_caller_gives_up_releases_the_store() {
+    let memory = Arc::new(MemoryStore::new());
+    let Shelves { clock, gesta, store } = Shelves::on(memory.clone(), VirtualClock::new()).await;
+    drain(&gesta).await;
+    gesta.close().await;
+    drop(store);
+
+    let watched = Watched::over(memory.clone()).slow_at("processes:journal-fragile");
+    let shelves = Shelves::on(Arc::new(watched), clock).await;
+    shelves.lend("emma").await;
+    drain(&shelves.gesta).await;
+    let Shelves { gesta, store, .. } = shelves;
+    drop(store);
+    tokio::select! {
+        biased;
+        () = gesta.close() => panic!("no append to the journal is answered"),
+        () = turns(1_000) => {}
+    }
+    turns(1_000).await;
+    assert_eq!(Arc::strong_count(&memory), 1, "only this test holds the store");
+}
+
+/// Lets the other tasks run `count` times.
+async fn turns(count: usize) {
+    for _ in 0..count {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
