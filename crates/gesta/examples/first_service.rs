@@ -209,8 +209,8 @@ impl ProcessManager for Hold {
     fn route(event: &Recorded<BookingEvent>) -> Route {
         match &event.event {
             BookingEvent::Booked(booked) => Route::start(&booked.booking),
-            BookingEvent::Confirmed(confirmed) => Route::carry_on(&confirmed.booking),
-            BookingEvent::Released(released) => Route::carry_on(&released.booking),
+            BookingEvent::Confirmed(confirmed) => Route::continue_with(&confirmed.booking),
+            BookingEvent::Released(released) => Route::continue_with(&released.booking),
         }
     }
 

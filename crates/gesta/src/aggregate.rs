@@ -128,7 +128,10 @@ struct CheckedCategory<A>(A);
 
 impl<A: Aggregate> CheckedCategory<A> {
     const TEXT: &'static str = {
-        assert!(is_category(A::CATEGORY), "a CATEGORY is not empty and has neither `-` nor `$`");
+        assert!(
+            is_category(A::CATEGORY),
+            "CATEGORY must be non-empty and contain neither `-` nor `$`"
+        );
         A::CATEGORY
     };
 }

@@ -177,6 +177,7 @@ impl<A: Aggregate> Boundary for A {
 /// Builds the query for events of the set with any of the tags.
 fn query<E: EventSet>(tags: &[Tag]) -> Result<EventQuery, InvalidName> {
     let types = E::event_types()?;
+    // One item per tag: items are alternatives, while the tags of one item must all match.
     let mut items =
         tags.iter().map(|tag| QueryItem::every().of_types(types.clone()).tagged([tag.clone()]));
     let first = items.next().expect("there is at least one tag");
@@ -224,6 +225,7 @@ impl<A: Aggregate> Boundary for Vec<A> {
         events: &mut Vec<Vec<EncodedEvent>>,
     ) -> Result<(), EncodeError> {
         let (aggregates, answers) = (state.len(), decided.len());
+        // Zipping alone would silently drop the events of surplus aggregates.
         if aggregates != answers {
             return Err(EncodeError::NotForEach { aggregates, decided: answers });
         }

@@ -108,6 +108,7 @@ impl PayloadDigester {
             Value::Object(fields) => {
                 self.kind(b'o');
                 self.length(fields.len());
+                // Maps iterate in any order; the digest must not depend on it.
                 let mut sorted: Vec<_> = fields.iter().collect();
                 sorted.sort_unstable_by_key(|(key, _)| *key);
                 for (key, value) in sorted {
@@ -122,6 +123,7 @@ impl PayloadDigester {
     fn raw(&mut self, json: &[u8]) -> Result<(), serde_json::Error> {
         match json.first() {
             Some(b'{') => {
+                // Sorted by key, like the fields of a `Value`.
                 let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(json)?;
                 self.kind(b'o');
                 self.length(fields.len());

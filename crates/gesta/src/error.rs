@@ -115,7 +115,8 @@ pub type CommandError = ExecuteError<AnyRejection>;
 /// ```
 /// use gesta::Unauthorized;
 ///
-/// assert_eq!(Unauthorized::because("only clerks ship").to_string(), "not allowed: only clerks ship");
+/// let refused = Unauthorized::because("only clerks ship");
+/// assert_eq!(refused.to_string(), "not allowed: only clerks ship");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not allowed: {reason}")]
@@ -206,6 +207,7 @@ impl CommandError {
     /// Converts an error of the pipeline. The outcome is unknown for errors of foreign layers,
     /// which may have failed before or after the append.
     pub(crate) fn from_pipeline(error: BoxError) -> Self {
+        // An own error may come through layers boxed, but unchanged.
         error.downcast::<Self>().map_or_else(
             |foreign| Self::Unavailable {
                 reason: "a layer of the pipeline failed".to_owned(),
@@ -293,7 +295,7 @@ pub enum LoadError {
     Truncated(#[from] TruncatedHistory),
     /// A revision was requested of an aggregate that reads tags. Its events span several streams,
     /// so it has no single revision. Load as of a position or a time.
-    #[error("{stream} reads the events of many streams, so it has no revision")]
+    #[error("the aggregate of {stream} reads several streams, so it has no revision")]
     NoRevision {
         /// The aggregate's own stream.
         stream: StreamName,

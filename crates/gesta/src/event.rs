@@ -306,7 +306,7 @@ pub enum EncodeError {
     #[error(transparent)]
     DuplicateEventName(#[from] DuplicateEventName),
     /// A decision over a `Vec` of aggregates returned a different number of `Events`. Fix `decide`.
-    #[error("decided for {decided} aggregates of {aggregates}")]
+    #[error("the decision covers {decided} aggregates, but the command names {aggregates}")]
     NotForEach {
         /// Number of aggregates that the command named.
         aggregates: usize,

@@ -130,6 +130,7 @@ pub trait EventSet: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`InvalidName`] if a hand-written event has an invalid name.
     fn event_types() -> Result<Vec<EventType>, InvalidName> {
+        // A replaced type may share its name with a variant.
         let names: BTreeSet<&str> = Self::NAMES.iter().copied().collect();
         names.into_iter().map(EventType::new).collect()
     }
@@ -228,6 +229,7 @@ pub(crate) fn decode_each<E: EventSet>(
 
 fn check_json<E: EventSet>(event: &RecordedEvent) -> Result<(), DecodeError> {
     let event_type = event.event_type.as_str();
+    // An unknown type is reported as such by `decode`, whatever its content type.
     if event.content_type.is_json() || !E::NAMES.contains(&event_type) {
         return Ok(());
     }

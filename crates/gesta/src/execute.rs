@@ -132,6 +132,7 @@ fn checked<T>(field: &str, value: Result<T, InvalidName>) -> Result<T, InvalidFi
 fn fresh_id(gesta: &Gesta) -> CommandId {
     let since_1970 = gesta.clock().now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let millis = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+    // 80 random bits; the UUID's version and variant replace some of them.
     let chance = (u128::from(gesta.rng().next_u64()) << 64) | u128::from(gesta.rng().next_u64());
     let mut random = [0; 10];
     random.iter_mut().zip(chance.to_be_bytes()).for_each(|(to, from)| *to = from);

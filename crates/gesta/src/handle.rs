@@ -19,10 +19,9 @@ use tower::{BoxError, Layer, Service, ServiceExt as _, util::BoxCloneSyncService
 use crate::{
     Aggregate, Authorize, Clock, CommandRequest, Decide, DuplicateEventName, EventSet, Execute,
     Load, OpenError, Pipeline, Receipt, RetryPolicy, Rng, SystemClock, SystemRng, Unauthorized,
-    log_hint,
-    meanings::Scope,
-    open,
-    pipeline::{PipelineConfig, Remembered},
+    event_names::Scope,
+    log_hint, open,
+    pipeline::{PipelineConfig, RememberedRejections},
     process::ProcessContext,
     process_side::{PlannedProcesses, Processes},
     projection::{ProjectionContext, SharedStore},
@@ -167,12 +166,12 @@ impl Builder {
         let config = PipelineConfig {
             clock: Arc::new(SystemClock),
             rng: Arc::new(SystemRng),
-            authorize: Arc::new(anyone),
+            authorize: Arc::new(allow_all),
             timeout: Self::TIMEOUT,
             retry: RetryPolicy::default(),
             snapshots: Snapshots::default(),
-            meanings: Arc::default(),
-            remembered: Remembered::default(),
+            event_names: Arc::default(),
+            remembered: RememberedRejections::default(),
         };
         Self {
             source,
@@ -188,8 +187,8 @@ impl Builder {
     /// Registers the events that a part of the program reads. A duplicate event name is reported by
     /// [`open`](Self::open).
     pub(crate) fn reads_events<E: EventSet>(mut self, scope: Scope) -> Self {
-        let admitted = self.config.meanings.admit::<E>(scope);
-        self.duplicate_event = self.duplicate_event.or(admitted.err());
+        let added = self.config.event_names.add_set::<E>(scope);
+        self.duplicate_event = self.duplicate_event.or(added.err());
         self
     }
 
@@ -256,6 +255,7 @@ impl Builder {
     /// # Errors
     /// [`OpenError`] if the URL or a registration is invalid, or the store does not open.
     pub async fn open(self) -> Result<Gesta, OpenError> {
+        // Reported before the store opens, so that a faulty program changes nothing.
         if let Some(twice) = self.duplicate_event {
             return Err(twice.into());
         }
@@ -266,6 +266,7 @@ impl Builder {
             StoreSource::Url(url) => open::open(&url)?,
             StoreSource::Store(store) => store,
         };
+        // Layers wrap in the order of their registration: the last one is outermost.
         let innermost = self.config.assemble(&store);
         let pipeline = self.layers.into_iter().fold(innermost, |inner, layer| layer(inner));
         let PipelineConfig { clock, rng, snapshots, .. } = self.config;
@@ -277,6 +278,7 @@ impl Builder {
             clock: Arc::clone(&clock),
             pipeline: pipeline.clone(),
         };
+        // Started last: managers send commands through the complete pipeline.
         let processes = self.processes.start(&context).await?;
         let inner = Inner {
             store,
@@ -292,7 +294,7 @@ impl Builder {
     }
 }
 
-fn anyone(_: &CommandRequest) -> Result<(), Unauthorized> {
+fn allow_all(_: &CommandRequest) -> Result<(), Unauthorized> {
     Ok(())
 }
 

@@ -172,6 +172,7 @@ impl Gesta {
         for handle in self.processes().handles() {
             causes.extend(process_manager_causes(handle));
         }
+        // A stable sort: causes of one severity stay in the order of components.
         causes.sort_by_key(|cause| std::cmp::Reverse(cause.severity));
         Health { causes }
     }
@@ -192,6 +193,7 @@ impl Gesta {
         // An append without events: takes the path of all appends and records nothing.
         let probe = Append::default().expecting(stream, ExpectedRevision::Any);
         let outcome = tokio::select! {
+            // Prefer an answer that arrives together with the deadline.
             biased;
             outcome = self.store().append(probe) => outcome,
             () = self.clock().sleep(STORE_WAIT_MAX) => {
@@ -268,6 +270,7 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
         }
         ProjectionState::Corrupt { .. } | ProjectionState::Starting | ProjectionState::Running => {}
     }
+    // Reported in addition to the state: queries would miss rows.
     if let Some(head) = progress.fills_to {
         let detail = format!(
             "the read model is filled for the first time, up to {} of {head}: rows are missing",
@@ -275,6 +278,7 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
         );
         tell((Unready, "filling"), detail);
     }
+    // Damage is either met by the projection itself or found by a query.
     let damage = progress.damage.or_else(|| handle.damage_found());
     if let Some(trouble) = progress.trouble.filter(|trouble| Some(trouble) != damage.as_ref()) {
         let is_answering = progress.answering.is_some() && unreadable.is_none();
@@ -329,7 +333,7 @@ fn process_manager_causes(handle: &ProcessHandle) -> Vec<HealthCause> {
 fn set_aside_cause(handle: &ProcessHandle, aside: &SetAside) -> HealthCause {
     let error = aside.inputs.iter().find_map(|input| input.error.as_deref());
     let detail =
-        format!("{} of its inputs wait: {}", aside.inputs.len(), error.unwrap_or_default());
+        format!("{} inputs are set aside: {}", aside.inputs.len(), error.unwrap_or_default());
     let name = format!("{} {}", handle.name, aside.subject);
     Component::Process.cause(&name, (Severity::Degraded, "set-aside"), detail)
 }

@@ -58,10 +58,13 @@ impl fmt::Display for JsonFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFinite { value } => {
-                write!(f, "is {value}; a number has to be finite to be recorded as JSON")
+                write!(f, "is {value}; a number must be finite to be recorded as JSON")
             }
             Self::TooDeep { depth_max } => {
-                write!(f, "is nested more than {depth_max} levels deep, and could not be read back")
+                write!(
+                    f,
+                    "is nested more than {depth_max} levels deep, which would not decode again"
+                )
             }
             Self::NotWritable(error) => write!(f, "has no JSON form: {error}"),
             Self::NotReadable(error) => write!(f, "could not be read back: {error}"),
@@ -105,6 +108,7 @@ fn not_writable<T: Serialize>(what: &str, value: &T, error: serde_json::Error) -
     let mut track = serde_path_to_error::Track::new();
     let mut serializer = serde_json::Serializer::new(&mut json);
     let guard = Guard::new(&mut serializer, &fault);
+    // Paths are tracked only on failure, since tracking slows encoding down.
     let again = value.serialize(serde_path_to_error::Serializer::new(guard, &mut track));
     let reason = match fault.take() {
         Some(GuardFault::NotFinite(value)) => JsonFault::NotFinite { value },

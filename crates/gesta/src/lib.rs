@@ -26,6 +26,7 @@ mod command_id;
 mod digest;
 mod error;
 mod event;
+mod event_names;
 mod event_set;
 mod execute;
 mod handle;
@@ -33,7 +34,6 @@ mod health;
 mod json;
 mod load;
 mod log_hint;
-mod meanings;
 mod open;
 mod pipeline;
 mod process;
@@ -81,21 +81,21 @@ pub use pipeline::{
 pub use process::{
     AfterEnd, Begin, CommandSet, EffectId, Effects, Includes, Input, InstanceCommand,
     InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary,
-    InstanceTimer, NoEffectId, NoInstanceState, NoSubject, NotUnderstood, NotUnderstoodInstance,
-    ProcessError, ProcessManager, ProcessSetup, ProcessState, ProcessStatus, RefusedCommand,
-    RejectedCommand, Route, SetAside, SetAsideInput, Subject, TimerVersions, UnreadableCommand,
-    UnreadableTimer, WaitingInput, stored_processes,
+    InstanceTimer, NotUnderstood, NotUnderstoodInstance, ParseEffectIdError,
+    ParseInstanceStateError, ParseSubjectError, ProcessError, ProcessManager, ProcessSetup,
+    ProcessState, ProcessStatus, RefusedCommand, RejectedCommand, Route, SetAside, SetAsideInput,
+    Subject, TimerVersions, UnreadableCommand, UnreadableTimer, WaitingInput, stored_processes,
 };
 pub use process_side::ProcessNotRegistered;
 pub use projection::{
-    AfterRetries, Apply, ApplyError, InvalidProjectionName, Lag, OldRows, OnRead, OnReadRow,
+    Apply, ApplyError, FailurePolicy, InvalidProjectionName, Lag, OldRows, OnRead, OnReadRow,
     OperationError, PROJECTION_NAME_BYTES_MAX, PendingSwitch, Projection, ProjectionState,
     ProjectionStatus, ReadOnDemandError, ReadTypedRows, RebuildProgress, TypedRows,
     check_projection_name,
 };
 pub use query::{Answer, Ask, AskError, Query, QueryError, WAIT_MAX, Wait, WaitError};
 pub use read::{AsOf, TruncatedHistory};
-pub use read_side::{DeadLetterId, NoDeadLetterId};
+pub use read_side::{DeadLetterId, ParseDeadLetterIdError};
 pub use receipt::Receipt;
 pub use recorded::{EventMetadata, Recorded};
 pub use registry::{DuplicateEventName, ReadError, Registry};

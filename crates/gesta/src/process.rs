@@ -65,14 +65,14 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use command_set::{CommandSet, Includes, UnreadableCommand};
 pub use effects::Effects;
 pub(crate) use handle::{Handle, Planned, Planning, ProcessContext};
-pub use history::{EffectId, NoEffectId};
+pub use history::{EffectId, ParseEffectIdError};
 pub use input::{Input, RejectedCommand};
 pub(crate) use instance::react;
 pub(crate) use orders::Operation;
 pub use report::{
     InstanceCommand, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState,
-    InstanceSummary, InstanceTimer, NoInstanceState, NoSubject, ProcessError, RefusedCommand,
-    SetAside, SetAsideInput, Subject, WaitingInput,
+    InstanceSummary, InstanceTimer, ParseInstanceStateError, ParseSubjectError, ProcessError,
+    RefusedCommand, SetAside, SetAsideInput, Subject, WaitingInput,
 };
 pub use setup::{Begin, ProcessSetup};
 pub(crate) use shapes::ProcessShapes;
@@ -249,7 +249,7 @@ pub enum NotUnderstood {
 /// use gesta::Route;
 ///
 /// assert_eq!(Route::start(7), Route::Start("7".to_owned()));
-/// assert_eq!(Route::carry_on("order-7"), Route::Continue("order-7".to_owned()));
+/// assert_eq!(Route::continue_with("order-7"), Route::Continue("order-7".to_owned()));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -271,7 +271,7 @@ impl Route {
 
     /// It is for the process with this id, if that has begun.
     #[must_use]
-    pub fn carry_on(id: impl ToString) -> Self {
+    pub fn continue_with(id: impl ToString) -> Self {
         Self::Continue(id.to_string())
     }
 }

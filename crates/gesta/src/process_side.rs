@@ -1,6 +1,6 @@
 //! The process managers of an application: their registration, and their operation by name.
 //!
-//! Not here: what a process does ([`ProcessManager`](crate::ProcessManager)).
+//! Not here: the execution of processes ([`ProcessManager`](crate::ProcessManager)).
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -11,11 +11,11 @@ use crate::{
     Builder, EffectId, Gesta, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery,
     OpenError, ProcessError, ProcessManager, ProcessSetup, ProcessStatus, SetAside, Subject,
     audit::Operator,
-    meanings::Scope,
+    event_names::Scope,
     process::{Handle, Operation, Planned, Planning, ProcessContext},
 };
 
-/// What was registered and is not started yet.
+/// The registered process managers before their start.
 #[derive(Default)]
 pub(crate) struct PlannedProcesses(Vec<Box<dyn Planning>>);
 
@@ -36,7 +36,7 @@ impl PlannedProcesses {
         Ok(processes)
     }
 
-    /// No two managers have a name in common, former ones included.
+    /// Checks that no two managers share a name, former names included.
     fn check_names(&self) -> Result<(), OpenError> {
         let mut names = HashSet::new();
         if let Some(twice) = self.0.iter().find(|planned| !names.insert(planned.name())) {
@@ -60,7 +60,7 @@ impl fmt::Debug for PlannedProcesses {
     }
 }
 
-/// The process managers that run.
+/// The running process managers.
 #[derive(Debug, Default)]
 pub(crate) struct Processes(BTreeMap<&'static str, Handle>);
 
@@ -69,7 +69,7 @@ impl Processes {
         self.0.values()
     }
 
-    /// Stops them and waits until they hold nothing any more.
+    /// Stops all managers and waits until they have released their resources.
     pub(crate) async fn stop(&self) {
         for handle in self.handles() {
             handle.stop().await;
@@ -78,56 +78,56 @@ impl Processes {
 }
 
 impl Builder {
-    /// Runs a process manager, as long as the application is open. Needs a tokio runtime.
+    /// Runs a process manager while the application is open. Requires a tokio runtime.
     ///
-    /// One that is new to a store begins with the store's first event; see
-    /// [`process_set_up`](Self::process_set_up) for other beginnings.
+    /// A manager that is new to the store starts at its first event; see
+    /// [`process_set_up`](Self::process_set_up) for other starting positions.
     pub fn process<P: ProcessManager + Default>(self) -> Self {
         self.process_with(P::default())
     }
 
-    /// Runs a process manager whose processes begin with this value, settings included.
+    /// Runs a process manager whose instances start from this value, settings included.
     pub fn process_with<P: ProcessManager>(self, manager: P) -> Self {
         self.process_set_up(ProcessSetup::of(manager))
     }
 
-    /// Runs a process manager that says where it begins, or which name it had before.
+    /// Runs a process manager with a starting position or a former name.
     pub fn process_set_up<P: ProcessManager>(mut self, setup: ProcessSetup<P>) -> Self {
         self.processes.0.push(Box::new(Planned(setup)));
         self.reads_events::<P::Event>(Scope::of::<P::Event>())
     }
 }
 
-/// No process manager of this name runs here.
+/// No process manager of this name is registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no process manager {process} runs here")]
+#[error("process manager {process} is not registered")]
 pub struct ProcessNotRegistered {
     /// The name.
     pub process: String,
 }
 
 impl Gesta {
-    /// How every process manager is, by name.
+    /// Returns the status of every process manager, by name.
     #[must_use]
     pub fn process_managers(&self) -> Vec<ProcessStatus> {
         self.processes().handles().map(status).collect()
     }
 
-    /// Has a process manager finish what it is doing and do nothing more: no event is handled, no
-    /// timer fires, no command is sent. What comes meanwhile is handled afterwards.
+    /// Pauses a process manager after it finishes its present work: it handles no events, fires no
+    /// timers and sends no commands until it is resumed.
     ///
-    /// A pause is this handle's, not the store's: it ends when the application is opened again.
+    /// The pause is not stored: it ends when the application is opened again.
     ///
     /// # Errors
-    /// [`ProcessNotRegistered`] when none of that name runs here.
+    /// [`ProcessNotRegistered`] if no manager has this name.
     pub async fn pause_process(&self, name: &str) -> Result<(), ProcessNotRegistered> {
         self.switch(name, Operation::Pause).await
     }
 
-    /// Has a process manager go on after a pause.
+    /// Resumes a process manager after a pause.
     ///
     /// # Errors
-    /// [`ProcessNotRegistered`] when none of that name runs here.
+    /// [`ProcessNotRegistered`] if no manager has this name.
     pub async fn resume_process(&self, name: &str) -> Result<(), ProcessNotRegistered> {
         self.switch(name, Operation::Resume).await
     }
@@ -143,19 +143,19 @@ impl Gesta {
     }
 
     /// Counts the instances of a process manager by state. The first count after a start reads
-    /// their streams from the last checkpoint on, each further one from the last count on.
+    /// their streams from the last checkpoint, later ones from the previous count.
     ///
     /// # Errors
-    /// [`ProcessError`] when there is no such manager, or the store could not be read.
+    /// [`ProcessError`] if there is no such manager, or the store could not be read.
     pub async fn process_counts(&self, process: &str) -> Result<InstanceCounts, ProcessError> {
         self.process(process)?.counts().await
     }
 
-    /// Finds instances of a process manager, by id. Reads the stream of each that it looks at; of
-    /// those in trouble it knows without.
+    /// Finds instances of a process manager, by id. Reads the stream of each instance considered,
+    /// except of those that are set aside.
     ///
     /// # Errors
-    /// [`ProcessError`] when there is no such manager, or the store could not be read.
+    /// [`ProcessError`] if there is no such manager, or the store could not be read.
     pub async fn process_instances(
         &self,
         query: &InstanceQuery,
@@ -163,10 +163,10 @@ impl Gesta {
         self.process(&query.process)?.instances(query).await
     }
 
-    /// Shows one instance of a process manager in full.
+    /// Returns one instance of a process manager in full.
     ///
     /// # Errors
-    /// [`ProcessError::NoSuchInstance`] when there is none of that id.
+    /// [`ProcessError::NoSuchInstance`] if no instance has this id.
     pub async fn process_instance(
         &self,
         process: &str,
@@ -175,17 +175,17 @@ impl Gesta {
         self.process(process)?.instance(id).await
     }
 
-    /// Lists all that is set aside of a process manager: by instance, and by the streams of events
-    /// that could not be routed.
+    /// Returns the inputs set aside by a process manager, grouped by instance, and by stream for
+    /// events that could not be routed.
     ///
     /// # Errors
-    /// [`ProcessError`] when there is no such manager.
+    /// [`ProcessError`] if there is no such manager.
     pub async fn process_set_aside(&self, process: &str) -> Result<Vec<SetAside>, ProcessError> {
         Ok(self.process(process)?.set_aside().await)
     }
 
-    /// Tries again what is set aside of an instance or of a source stream, in order, up to the
-    /// first input that fails. Events are routed again.
+    /// Retries the inputs set aside of an instance or of a source stream, in order, up to the first
+    /// that fails. Events are routed again.
     ///
     /// # Errors
     /// [`ProcessError::StillFails`] at the first input that fails; those before it are handled.
@@ -199,11 +199,11 @@ impl Gesta {
         self.process(process)?.order(Operation::Retry { subject, by }).await
     }
 
-    /// Leaves an input out that is set aside: its process never sees it. What waits behind it is
-    /// tried again.
+    /// Skips an input that is set aside: its process never handles it. The inputs behind it are
+    /// retried.
     ///
     /// # Errors
-    /// [`ProcessError::NoSuchInput`] when it is not set aside.
+    /// [`ProcessError::NoSuchInput`] if it is not set aside.
     pub async fn skip_process_input(
         &self,
         process: &str,
@@ -215,11 +215,11 @@ impl Gesta {
         self.process(process)?.order(Operation::Skip { subject, number, by }).await
     }
 
-    /// Ends an instance: its timers are cancelled, its commands are not sent any more, what is set
-    /// aside of it is left out. A command that is on its way may still be executed.
+    /// Ends an instance: cancels its timers, stops sending its commands and drops its inputs that
+    /// are set aside. A command in flight may still be executed.
     ///
     /// # Errors
-    /// [`ProcessError::Ended`] when it has ended before.
+    /// [`ProcessError::Ended`] if the instance has ended before.
     pub async fn cancel_process(
         &self,
         process: &str,
@@ -230,11 +230,11 @@ impl Gesta {
         self.process(process)?.order(Operation::Cancel { id, by }).await
     }
 
-    /// Has a pending timer of an instance fire now.
+    /// Fires a pending timer of an instance now.
     ///
     /// # Errors
-    /// [`ProcessError::NoSuchTimer`] when it is not pending, [`ProcessError::Unusable`] when the
-    /// instance cannot react to it; it stays pending then.
+    /// [`ProcessError::NoSuchTimer`] if it is not pending. [`ProcessError::Unusable`] if the
+    /// instance cannot handle it; the timer then stays pending.
     pub async fn fire_process_timer(
         &self,
         process: &str,
@@ -246,11 +246,11 @@ impl Gesta {
         self.process(process)?.order(Operation::Fire { id, timer, by }).await
     }
 
-    /// Sends a command again that was refused for good, as a new command. If it is refused again,
-    /// the instance is told as it was the first time.
+    /// Sends a permanently refused command again, as a new command. If it is refused again, the
+    /// instance gets the refusal as it did the first time.
     ///
     /// # Errors
-    /// [`ProcessError::NoSuchRefusedCommand`] when no command of that id was refused, or it was
+    /// [`ProcessError::NoSuchRefusedCommand`] if no command with this id was refused, or it was
     /// sent again since.
     pub async fn resend_process_command(
         &self,

@@ -86,7 +86,7 @@ pub trait Projection: Send + Sync + 'static {
     const VERSION: u32 = 1;
 
     /// What happens to an event that cannot be applied.
-    const AFTER_RETRIES: AfterRetries = AfterRetries::SetAside;
+    const FAILURE_POLICY: FailurePolicy = FailurePolicy::SetAside;
 
     /// The events that it understands, of whatever categories.
     type Event: EventSet;
@@ -95,7 +95,7 @@ pub trait Projection: Send + Sync + 'static {
 /// What a projection does with an event that still fails after its retries.
 ///
 /// ```
-/// use gesta::{AfterRetries, Projection, prelude::*};
+/// use gesta::{FailurePolicy, Projection, prelude::*};
 /// # #[derive(Event, Serialize, Deserialize, Clone)]
 /// # #[event(name = "door-opened")]
 /// # struct DoorOpened;
@@ -108,14 +108,14 @@ pub trait Projection: Send + Sync + 'static {
 ///
 /// impl Projection for Strict {
 ///     const NAME: &'static str = "strict";
-///     const AFTER_RETRIES: AfterRetries = AfterRetries::Halt;
+///     const FAILURE_POLICY: FailurePolicy = FailurePolicy::Halt;
 ///     type Event = DoorEvent;
 /// }
 ///
-/// assert_ne!(Strict::AFTER_RETRIES, AfterRetries::SetAside);
+/// assert_ne!(Strict::FAILURE_POLICY, FailurePolicy::SetAside);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AfterRetries {
+pub enum FailurePolicy {
     /// Keeps it as a dead letter and goes on. Later events of the same stream are kept behind it,
     /// so that a retry applies them in order.
     SetAside,
@@ -184,7 +184,7 @@ pub trait Apply<Tx>: Projection {
     ///
     /// # Errors
     /// The events are tried again one by one. One that fails is tried a few times, at once, and
-    /// then see [`AfterRetries`]; one that cannot be read is not tried again. A failure that passes
+    /// then see [`FailurePolicy`]; one that cannot be read is not tried again. A failure that passes
     /// with time is [`DatabaseError::Unavailable`]: it blames no event, and the projection waits
     /// for it, with pauses.
     fn apply(

@@ -62,7 +62,11 @@ pub const WAIT_MAX: Duration = Duration::from_secs(5);
 /// }
 ///
 /// impl<Tx: Rows> Apply<Tx> for LastOpenings {
-///     async fn apply(&self, tx: &mut Tx, events: &[Recorded<DoorEvent>]) -> Result<(), ApplyError> {
+///     async fn apply(
+///         &self,
+///         tx: &mut Tx,
+///         events: &[Recorded<DoorEvent>],
+///     ) -> Result<(), ApplyError> {
 ///         for event in events {
 ///             tx.put("doors", event.stream.as_str(), &event.revision.number()).await?;
 ///         }
@@ -102,7 +106,7 @@ pub trait Query: Send + Sync + 'static {
     type Answer: Send + 'static;
 }
 
-/// The execution of a query on a connection of one kind of database.
+/// The implementation of a query on a connection of one kind of database.
 ///
 /// ```
 /// use gesta::{Answer, AskError, Gesta, Projection, Query, QueryError, WaitError, prelude::*};
@@ -195,7 +199,7 @@ pub enum WaitError {
         projection: &'static str,
     },
     /// The projection stopped at an event that it cannot apply. Inspect its dead letters.
-    #[error("projection {projection} is halted at {reached}, {wanted} was waited for")]
+    #[error("projection {projection} is halted at position {reached}, before {wanted}")]
     Halted {
         /// Name of the projection.
         projection: &'static str,
@@ -211,7 +215,7 @@ pub enum WaitError {
         projection: &'static str,
     },
     /// The events are appended but not yet visible: the read model lags behind. Ask again.
-    #[error("projection {projection} is at {reached}, {wanted} is not visible yet")]
+    #[error("projection {projection} is at position {reached}; {wanted} is not visible yet")]
     TimedOut {
         /// Name of the projection.
         projection: &'static str,
@@ -331,6 +335,7 @@ where
         let waiting = Waiting::of::<Q::Reads>(self.gesta, self.at_least)?;
         waiting.wait(self.within).await?;
         let answer = self.answer(waiting.handle).await;
+        // A damaged database file is reported by health from the first query that meets it.
         if let Err(AskError::Query(error)) = &answer
             && let Some(damage) = database_error_in(error)
         {
@@ -454,6 +459,7 @@ impl<'g> Waiting<'g> {
         if let Some(outcome) = self.decided(&progress.borrow()) {
             return outcome;
         }
+        // Checks the present value first, so progress made since is not lost.
         let moved = progress.wait_for(|progress| self.decided(progress).is_some());
         tokio::select! {
             biased;
@@ -467,6 +473,7 @@ impl<'g> Waiting<'g> {
 
     /// Returns the outcome, or `None` while waiting may still help.
     fn decided(&self, progress: &Progress) -> Option<Result<(), WaitError>> {
+        // Without an active read model there is nothing to query yet.
         progress.answering.as_ref()?;
         let (projection, reached, wanted) = (self.handle.name, progress.position, self.wanted);
         if reached >= wanted {

@@ -153,6 +153,7 @@ async fn read_once(
             last = Some((event.revision, event.position));
         }
     }
+    // Events read beyond the head count as seen, too.
     let up_to = last.map_or(head, |(_, position)| position.max(head));
     Ok(ReadProgress { last, hidden: None, up_to })
 }
@@ -210,6 +211,7 @@ async fn begin(
     after: Option<(Revision, Position)>,
 ) -> Result<(Pages, Position), StoreError> {
     let Some(query) = &read.tagged else {
+        // Continue behind the snapshot's last event, if there is one.
         let forwards = ReadStream::forwards(read.stream.clone());
         let from = after.map_or(forwards.clone(), |(seen, _)| forwards.from(seen.next()));
         return Ok((store.read_stream(from), Position::START));

@@ -1,9 +1,9 @@
-//! The read side of an application: its projections, and what is asked and ordered of them.
+//! The read side of an application: its projections, their status and their operation.
 //!
 //! Owns: the registration of projections ([`Builder::project`], [`Builder::project_on_read`]), and
-//! their operation through [`Gesta`]. Always holds: everything here goes by the projection's name,
-//! so that edges need no types. Not here: what a projection does ([`projection`]), what a query
-//! answers ([`query`]).
+//! their operation through [`Gesta`]. Invariant: operations address projections by name, so that
+//! edges need no types. Not here: the execution of projections ([`projection`]), queries
+//! ([`query`]).
 //!
 //! [`projection`]: crate::Projection
 //! [`query`]: crate::Query
@@ -27,14 +27,14 @@ use crate::{
     Projection, ProjectionState, ProjectionStatus, ReadOnDemandError,
     audit::{self, Operator},
     check_projection_name,
-    meanings::Scope,
+    event_names::Scope,
     projection::{
         AnyReader, Handle, OnReadPlan, OnReadRows, Operation, Planned, Planning, Progress,
         ProjectionContext,
     },
 };
 
-/// What was registered and is not started yet.
+/// The registered projections before their start.
 #[derive(Default)]
 pub(crate) struct PlannedReadSide {
     running: Vec<(TypeId, Box<dyn Planning>)>,
@@ -83,7 +83,7 @@ impl fmt::Debug for PlannedReadSide {
     }
 }
 
-/// The projections that run.
+/// The running projections.
 #[derive(Debug, Default)]
 pub(crate) struct ReadSide {
     by_name: BTreeMap<&'static str, Handle>,
@@ -92,7 +92,7 @@ pub(crate) struct ReadSide {
 }
 
 impl ReadSide {
-    /// A projection that was registered.
+    /// Returns a registered projection.
     pub(crate) fn of<P: Projection>(&self) -> Option<&Handle> {
         self.by_name.get(self.names.get(&TypeId::of::<P>())?)
     }
@@ -112,8 +112,8 @@ impl ReadSide {
 }
 
 impl Handle {
-    /// A connection to the read model that answers now. One that was dropped in between was
-    /// switched away from, and its successor has more.
+    /// Returns a connection to the active read model. Retries if a switch dropped the read model
+    /// concurrently; its successor is at least as recent.
     pub(crate) async fn any_reader(&self) -> Result<AnyReader, DatabaseError> {
         let mut progress = self.progress.clone();
         loop {
@@ -133,7 +133,7 @@ impl Handle {
         let mut letters = BTreeMap::new();
         for read_model in filled {
             match self.read_models.dead_letters(read_model).await {
-                // It was dropped meanwhile, and its letters with it.
+                // Dropped concurrently, with its dead letters.
                 Err(DatabaseError::Missing { .. }) => {}
                 found => letters.extend(found?.into_iter().map(|one| (one.position, one))),
             }
@@ -143,8 +143,8 @@ impl Handle {
 }
 
 impl Builder {
-    /// Runs a projection into read models of this store, as long as the application is open.
-    /// Needs a tokio runtime.
+    /// Runs a projection into read models of a store while the application is open. Requires a
+    /// tokio runtime.
     pub fn project<P, S>(mut self, projection: P, read_models: &S) -> Self
     where
         P: Apply<S::Tx>,
@@ -155,7 +155,7 @@ impl Builder {
         self.reads_events::<P::Event>(Scope::of::<P::Event>())
     }
 
-    /// Keeps the rows of a projection on read in this store.
+    /// Keeps the rows of an on-read projection in a store.
     pub fn project_on_read<P, S>(mut self, _projection: P, read_models: &S) -> Self
     where
         P: OnRead,
@@ -164,12 +164,12 @@ impl Builder {
         let rows = OnReadRows::<P>::new(OnReadPlan::new(read_models.clone()));
         self.read_side.on_read.insert(TypeId::of::<P>(), Arc::new(rows));
         self.read_side.on_read_names.push(P::NAME);
-        // It reads streams of its category only.
+        // Restricted to its category, since it reads streams of that category only.
         self.reads_events::<P::Event>(Scope::Named)
     }
 }
 
-/// Which dead letter, among all projections: `openings@42`.
+/// The id of a dead letter among all projections: `openings@42`.
 ///
 /// ```
 /// use gesta::{DeadLetterId, Position};
@@ -177,13 +177,13 @@ impl Builder {
 /// let id: DeadLetterId = "openings@42".parse()?;
 /// assert_eq!((id.projection.as_str(), id.position), ("openings", Position::new(42)));
 /// assert_eq!(id.to_string(), "openings@42");
-/// # Ok::<(), gesta::NoDeadLetterId>(())
+/// # Ok::<(), gesta::ParseDeadLetterIdError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterId {
-    /// The projection's name.
+    /// Name of the projection.
     pub projection: String,
-    /// Where its event is.
+    /// Position of its event.
     pub position: Position,
 }
 
@@ -193,19 +193,19 @@ impl fmt::Display for DeadLetterId {
     }
 }
 
-/// The text is no dead letter's id.
+/// An invalid dead letter id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text} is not a projection's name, `@` and a position")]
-pub struct NoDeadLetterId {
-    /// The text.
+pub struct ParseDeadLetterIdError {
+    /// The rejected text.
     pub text: String,
 }
 
 impl FromStr for DeadLetterId {
-    type Err = NoDeadLetterId;
+    type Err = ParseDeadLetterIdError;
 
-    fn from_str(text: &str) -> Result<Self, NoDeadLetterId> {
-        let none = || NoDeadLetterId { text: text.to_owned() };
+    fn from_str(text: &str) -> Result<Self, ParseDeadLetterIdError> {
+        let none = || ParseDeadLetterIdError { text: text.to_owned() };
         let (projection, position) = text.rsplit_once('@').ok_or_else(none)?;
         let position = Position::new(position.parse().map_err(|_| none())?);
         Ok(Self { projection: projection.to_owned(), position })
@@ -213,17 +213,17 @@ impl FromStr for DeadLetterId {
 }
 
 impl Gesta {
-    /// Stops projections and process managers and waits until they hold nothing any more:
-    /// afterwards, and once every clone is gone, the stores can be opened again. What was not
-    /// committed is applied, and what was decided is done, when they run again. A process manager
-    /// with no work in flight writes a checkpoint, so that its next start is short.
+    /// Stops projections and process managers, and waits until they have released their resources.
+    /// Once every clone is dropped as well, the stores can be opened again. Uncommitted events are
+    /// applied and decided commands are sent on the next start. A process manager with no work in
+    /// flight writes a checkpoint, which shortens its next start.
     ///
-    /// Has no time limit of its own and may wait for the store. Put a timeout around it to limit
-    /// it: dropping the returned future stops the rest without waiting.
+    /// Has no time limit of its own and may wait for the store. To limit it, wrap it in a timeout:
+    /// dropping the returned future stops the rest without waiting.
     ///
-    /// A command that is given to a clone afterwards is not executed
-    /// ([`ExecuteError::Closed`](crate::ExecuteError::Closed)). Dropping stops them too, but does
-    /// not wait.
+    /// Commands executed through a clone afterwards fail with
+    /// [`ExecuteError::Closed`](crate::ExecuteError::Closed). Dropping the handle stops everything
+    /// as well, but does not wait.
     pub async fn close(self) {
         self.set_closed();
         self.processes().stop().await;
@@ -232,10 +232,10 @@ impl Gesta {
         }
     }
 
-    /// How every projection is, by name.
+    /// Returns the status of every projection, by name.
     ///
     /// # Errors
-    /// [`StoreError`] when the store could not be read for the lag.
+    /// [`StoreError`] if the store could not be read for the lag.
     pub async fn projections(&self) -> Result<Vec<ProjectionStatus>, StoreError> {
         let mut all = Vec::new();
         for handle in self.read_side().by_name.values() {
@@ -244,8 +244,8 @@ impl Gesta {
         Ok(all)
     }
 
-    /// How far the read model of a projection is that answers; none where the projection does not
-    /// run. What is asked afterwards has seen at least this.
+    /// Returns the position of a projection's active read model, or `None` if the projection does
+    /// not run. Later queries see at least this position.
     #[must_use]
     pub fn reached<P: Projection>(&self) -> Option<Position> {
         Some(self.read_side().of::<P>()?.progress.borrow().position)
@@ -295,13 +295,14 @@ impl Gesta {
         Ok(Lag { events, time })
     }
 
-    /// Has a projection fill a fresh read model, which answers once it has reached the head. One
-    /// that is being filled is begun anew. If it has set events aside, it answers only once that is
-    /// [confirmed](Self::confirm_switch). The rows before are kept until they are
-    /// [dropped](Self::drop_old_rows) or the next switch-over.
+    /// Rebuilds a projection into a fresh read model, which becomes active once it reaches the
+    /// head. Restarts a rebuild in progress.
+    ///
+    /// A rebuild with dead letters waits for [confirmation](Self::confirm_switch). The previous
+    /// rows are kept until they are [dropped](Self::drop_old_rows) or replaced by the next switch.
     ///
     /// # Errors
-    /// [`OperationError`] when the projection is unknown, or cannot do it now.
+    /// [`OperationError`] if the projection is not registered or cannot be rebuilt now.
     pub async fn rebuild(
         &self,
         projection: &str,
@@ -312,10 +313,10 @@ impl Gesta {
         handle.order(Operation::Rebuild).await
     }
 
-    /// Lets a rebuild answer that has reached the head and has set events aside.
+    /// Activates a rebuild that reached the head with dead letters.
     ///
     /// # Errors
-    /// [`OperationError::NothingToConfirm`] when the projection is in another state than
+    /// [`OperationError::NothingToConfirm`] unless the projection's state is
     /// [`ProjectionState::AwaitingConfirmation`].
     pub async fn confirm_switch(
         &self,
@@ -331,13 +332,12 @@ impl Gesta {
         handle.order(Operation::ConfirmSwitch).await
     }
 
-    /// Lets the rows from before the last switch-over answer again. They go on from where they
-    /// were, beside those that answer, and take over once they have reached the head. The rows that
-    /// they replace are kept in turn.
+    /// Makes the rows from before the last switch active again. They first catch up with the head,
+    /// while the present rows stay active. The replaced rows are kept in turn.
     ///
     /// # Errors
-    /// [`OperationError::NoOldRows`] when none are kept, [`OperationError::OtherVersion`] when
-    /// another version of the projection has filled them: start the program that has it.
+    /// [`OperationError::NoOldRows`] if none are kept. [`OperationError::OtherVersion`] if another
+    /// version of the projection filled them: start the program with that version.
     pub async fn roll_back(
         &self,
         projection: &str,
@@ -353,10 +353,10 @@ impl Gesta {
         handle.order(Operation::RollBack).await
     }
 
-    /// Drops the rows from before the last switch-over: it cannot be rolled back any more.
+    /// Drops the rows from before the last switch, which rules out a roll-back.
     ///
     /// # Errors
-    /// [`OperationError::NoOldRows`] when none are kept.
+    /// [`OperationError::NoOldRows`] if none are kept.
     pub async fn drop_old_rows(
         &self,
         projection: &str,
@@ -368,7 +368,7 @@ impl Gesta {
         handle.order(Operation::DropOld).await
     }
 
-    /// The projection of this name, once it has found its read models.
+    /// Returns a projection by name, once it has loaded its read models.
     async fn operated(&self, projection: &str) -> Result<&Handle, OperationError> {
         let handle = self.read_side().named(projection)?;
         handle.started(self.clock().as_ref()).await;
@@ -380,7 +380,8 @@ impl Gesta {
         old.ok_or(OperationError::NoOldRows { projection: handle.name })
     }
 
-    /// Records an operation before it is done, so that no change is without its record.
+    /// Records an operation in the audit stream. Runs before the operation, so that no change lacks
+    /// its record.
     async fn record(
         &self,
         handle: &Handle,
@@ -393,10 +394,10 @@ impl Gesta {
         Ok(audit::record(self.store().as_ref(), operator, operation, target).await?)
     }
 
-    /// All dead letters, by projection and position.
+    /// Returns all dead letters, by projection and position.
     ///
     /// # Errors
-    /// [`DatabaseError`] when a read model could not be read.
+    /// [`DatabaseError`] if a read model could not be read.
     pub async fn dead_letters(&self) -> Result<Vec<(DeadLetterId, DeadLetter)>, DatabaseError> {
         let mut all = Vec::new();
         for (name, handle) in &self.read_side().by_name {
@@ -409,12 +410,13 @@ impl Gesta {
         Ok(all)
     }
 
-    /// Applies again what was set aside of a dead letter's stream, from its first dead letter on,
-    /// in order. Events of other streams were applied meanwhile: a projection whose rows depend on
-    /// the order of several streams is better halted by its policy, or rebuilt.
+    /// Applies the events set aside of a dead letter's stream again, in order from the first.
+    ///
+    /// Events of other streams have been applied in the meantime. If rows depend on the order
+    /// across streams, rebuild the projection, or choose a policy that halts it.
     ///
     /// # Errors
-    /// [`OperationError::StillFails`] at the first event that fails again; it and what is behind
+    /// [`OperationError::StillFails`] at the first event that fails again. It and the events behind
     /// it stay dead letters.
     pub async fn retry_dead_letter(
         &self,
@@ -426,12 +428,13 @@ impl Gesta {
         handle.order(Operation::Retry(id.position)).await
     }
 
-    /// Forgets a dead letter: its event never takes effect in this read model. If it is the first
-    /// one of its stream, what waits behind it is applied in the same transaction, in order, up to
-    /// the first event that fails; that one is the stream's first dead letter then.
+    /// Discards a dead letter: its event never takes effect in this read model.
+    ///
+    /// If it is the first of its stream, the events behind it are applied in the same transaction,
+    /// in order, up to the first one that fails, which becomes the stream's first dead letter.
     ///
     /// # Errors
-    /// [`OperationError::NoSuchDeadLetter`] when it is not there.
+    /// [`OperationError::NoSuchDeadLetter`] if it does not exist.
     pub async fn discard_dead_letter(
         &self,
         id: &DeadLetterId,
@@ -442,7 +445,7 @@ impl Gesta {
         handle.order(Operation::Discard(id.position)).await
     }
 
-    /// The projection that has this dead letter.
+    /// Returns the projection of an existing dead letter.
     async fn dead_letter(&self, id: &DeadLetterId) -> Result<&Handle, OperationError> {
         let handle = self.operated(&id.projection).await?;
         let letters = handle.dead_letters().await?;
@@ -452,12 +455,12 @@ impl Gesta {
         Ok(handle)
     }
 
-    /// The row of an on-read projection, brought up to date, or as of a moment; none where the
+    /// Returns a row of an on-read projection, brought up to date or as of a moment; `None` if the
     /// stream had no events then.
     ///
     /// # Errors
-    /// [`ReadOnDemandError`] when the projection is not registered, or its events cannot be read.
-    /// What goes wrong with the stored row only costs time.
+    /// [`ReadOnDemandError`] if the projection is not registered, or its events cannot be read. A
+    /// failure to read or write the stored row is not an error; it costs time only.
     pub async fn read_on_demand<P: OnRead>(
         &self,
         id: &P::Id,

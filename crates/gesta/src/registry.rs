@@ -52,7 +52,7 @@ struct RegisteredEvent {
     versions: Vec<fn() -> Vec<EventVersion>>,
     examples: Vec<Value>,
     read: Read,
-    /// Whether sets only read it, through a replacement.
+    /// True if sets only read it, through a replacement.
     is_replaced: bool,
     /// An older type of the same name that sets read through a replacement, with its version.
     replaced: Option<(u16, Read)>,
@@ -152,6 +152,7 @@ impl Registry {
             .events
             .entry(E::NAME)
             .or_insert_with(|| RegisteredEvent { is_replaced: true, ..RegisteredEvent::of::<E>() });
+        // Versions of the replaced type must precede those of the set's member.
         let first = known.shapes.first().map_or(0, |shape| shape.version);
         if known.type_id == TypeId::of::<E>() || E::VERSION >= first {
             return;
@@ -191,7 +192,9 @@ impl Registry {
     }
 
     /// Returns the names with the types written under them.
-    pub(crate) fn meanings(&self) -> impl Iterator<Item = (&'static str, TypeId, &'static str)> {
+    pub(crate) fn written_types(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, TypeId, &'static str)> {
         let written = self.events.iter().filter(|(_, known)| !known.is_replaced);
         written.map(|(name, known)| (*name, known.type_id, known.type_name))
     }

@@ -160,6 +160,7 @@ impl Shapes {
         let empty = serde_json::to_string(&A::default()).unwrap_or_default();
         let mut parts = vec![std::any::type_name::<A>().to_owned(), A::CATEGORY.to_owned(), empty];
         parts.push(state.to_string());
+        // Ignoring another type changes the state folded from the same events.
         parts.push(A::Event::IGNORED.join(","));
         let events = Registry::of::<A::Event>();
         for name in events.names() {
@@ -177,6 +178,7 @@ impl Shapes {
     fn fingerprint(&self, fold_version: u32) -> Fingerprint {
         let mut hasher = blake3::Hasher::new();
         for part in &self.parts {
+            // Length prefixes keep neighbouring parts apart.
             hasher.update(&(part.len() as u64).to_be_bytes());
             hasher.update(part.as_bytes());
         }
@@ -306,6 +308,7 @@ impl Rule {
             is_of_fold(snapshot.fingerprint, self.fingerprint)
                 && snapshot.incarnation == incarnation
         };
+        // Check the cheap conditions first; the last event needs a read of the store.
         let Some(snapshot) = self.find(stream).await.filter(usable) else { return Ok(None) };
         let Some(position) = self.standing(store, &snapshot).await? else { return Ok(None) };
         let restored = (self.restore)(fold.aggregate(), &snapshot.state);
@@ -410,11 +413,13 @@ impl Rule {
         let resume = self.resume(store, stream, incarnation, resumed.as_mut()).await;
         let resume = resume.map_err(|error| error.to_string())?;
         let seen = read(store, &planned, AsOf::Now, None, |event| {
+            // Only events after the snapshot; it contains the others.
             if resume.is_some_and(|(last, _)| event.revision > last) {
                 resumed.take(event)?;
             }
             replayed.take(event)?;
             stepped.take(event)?;
+            // Round-trip the state after each event, like a snapshot taken there.
             if let Ok(state) = (self.state)(stepped.aggregate()) {
                 (self.restore)(stepped.aggregate(), &state);
             }

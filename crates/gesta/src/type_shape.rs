@@ -97,6 +97,7 @@ impl TypeShape {
             Some(_) => None,
         });
         let added = self.places().filter(|(place, kind)| {
+            // Report a new place once, not its content as well.
             let inside_of_new = parent(place).is_some_and(|parent| !older.0.contains_key(parent));
             !older.0.contains_key(*place) && !inside_of_new && !self.may_be_absent(place, kind)
         });
@@ -152,6 +153,7 @@ struct Survey {
 
 impl Survey {
     fn explore(&mut self, path: &mut Vec<PathStep>, place: String) {
+        // Bounds the time for very large graphs of types.
         if path.len() > DEPTH_MAX || self.places.len() >= PLACES_MAX {
             self.put(&place, format!("{UNTRACED}the type is too large"));
             return;
@@ -209,6 +211,7 @@ impl Survey {
         place: String,
         look: impl FnOnce(&mut Self, &mut Vec<PathStep>, String),
     ) {
+        // A recursive type refers back to its enclosing place.
         if let Some((_, around)) = self.open.iter().find(|(open, _)| *open == key) {
             let kind = format!("as {}", around_name(around));
             self.put(&place, kind);

@@ -144,16 +144,16 @@ impl ProcessManager for Fulfilment {
                 Route::start(&placed.order_id)
             }
             FulfilmentEvent::Placed(_) => Route::Ignore,
-            FulfilmentEvent::Reserved(reserved) => Route::carry_on(&reserved.order_id),
+            FulfilmentEvent::Reserved(reserved) => Route::continue_with(&reserved.order_id),
             FulfilmentEvent::Withdrawn(withdrawn) => {
                 // A reference is free text: only what this process took is a payment.
                 let own = event.metadata.actor.as_deref() == Some(ACTOR);
                 let order = withdrawn.reference.strip_prefix("order ").filter(|_| own);
-                order.map_or(Route::Ignore, Route::carry_on)
+                order.map_or(Route::Ignore, Route::continue_with)
             }
-            FulfilmentEvent::Paid(paid) => Route::carry_on(&paid.order_id),
-            FulfilmentEvent::Shipped(shipped) => Route::carry_on(&shipped.order_id),
-            FulfilmentEvent::Cancelled(cancelled) => Route::carry_on(&cancelled.order_id),
+            FulfilmentEvent::Paid(paid) => Route::continue_with(&paid.order_id),
+            FulfilmentEvent::Shipped(shipped) => Route::continue_with(&shipped.order_id),
+            FulfilmentEvent::Cancelled(cancelled) => Route::continue_with(&cancelled.order_id),
         }
     }
 

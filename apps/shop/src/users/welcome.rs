@@ -53,7 +53,7 @@ impl ProcessManager for Welcome {
     fn route(event: &Recorded<WelcomeEvent>) -> Route {
         match &event.event {
             WelcomeEvent::Created(created) => Route::start(&created.user_id),
-            WelcomeEvent::Deleted(deleted) => Route::carry_on(&deleted.user_id),
+            WelcomeEvent::Deleted(deleted) => Route::continue_with(&deleted.user_id),
         }
     }
 

@@ -194,6 +194,7 @@ impl<'f, S: Serializer> Serializer for Guard<'f, S> {
         variant: &'static str,
         length: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
+        // A tuple variant is an object with the variant's name that contains an array.
         let context = self.inside(2)?;
         let inner = self.inner.serialize_tuple_variant(name, index, variant, length)?;
         Ok(Compound { inner, context })

@@ -14,13 +14,13 @@ use tower::{service_fn, util::BoxCloneSyncService};
 
 use super::{
     CommandContext, CommandIdFrom, CommandRequest, InnerPipeline,
-    receipts::{self, CommandAnswered, Remembered},
+    receipts::{self, CommandAnswered, RememberedRejections},
     request::{DecisionAttempt, ErasedCommand},
 };
 use crate::{
     AnyRejection, AsOf, BoundaryRead, CommandError, EncodeError, EncodedEvent, EventMetadata,
     Existence, InvalidField, Receipt, UndecodableEvent,
-    meanings::Meanings,
+    event_names::EventNames,
     read::ReadProgress,
     snapshot::{AnyAggregate, EventFold, Snapshots},
 };
@@ -28,15 +28,15 @@ use crate::{
 pub(super) fn service(
     store: Arc<dyn EventStore>,
     snapshots: Snapshots,
-    meanings: Arc<Meanings>,
-    remembered: Arc<Remembered>,
+    event_names: Arc<EventNames>,
+    remembered: Arc<RememberedRejections>,
 ) -> InnerPipeline {
     let step = Arc::new(DecisionStep { store, snapshots, remembered });
     BoxCloneSyncService::new(service_fn(move |request: CommandRequest| {
         let step = Arc::clone(&step);
-        let admitted = request.erased().admit(&meanings);
+        let registered = request.erased().register_events(&event_names);
         async move {
-            admitted.map_err(EncodeError::from)?;
+            registered.map_err(EncodeError::from)?;
             step.execute(request).await
         }
     }))
@@ -45,7 +45,7 @@ pub(super) fn service(
 struct DecisionStep {
     store: Arc<dyn EventStore>,
     snapshots: Snapshots,
-    remembered: Arc<Remembered>,
+    remembered: Arc<RememberedRejections>,
 }
 
 impl DecisionStep {
@@ -69,6 +69,8 @@ impl DecisionStep {
             let appended = store.append(append).await.map_err(refused)?;
             return Ok(Receipt::new(command_id, appended));
         }
+        // No events: the append still checks the reads, and leaves a receipt if the command may
+        // repeat.
         let heads = loaded.heads();
         let answered = CommandAnswered::at(&heads).encode()?;
         let receipt = Some(answered).filter(|_| self.may_come_again(&request));
@@ -177,6 +179,7 @@ impl LoadedBoundary<'_> {
         let Some(expected) = context.expected_revision else { return Ok(()) };
         let Some((first, seen)) = self.reads.first() else { return Ok(()) };
         let head = seen.last.map(|(revision, _)| revision);
+        // With tags, `head` belongs to another stream.
         if first.tagged.is_some() || head == Some(expected) {
             return Ok(());
         }
@@ -191,6 +194,7 @@ impl LoadedBoundary<'_> {
         if self.reads.len() < 2 {
             return None;
         }
+        // Streams are checked by expectations, queries by the condition.
         let part = |(read, seen): &(BoundaryRead, ReadProgress)| StreamAppend {
             stream: read.stream.clone(),
             expected: expectation(read, seen),
@@ -231,7 +235,7 @@ impl LoadedBoundary<'_> {
             });
         }
         if streams.is_empty() {
-            return Err(InvalidField::new("id", "names nothing").into());
+            return Err(InvalidField::new("id", "must name an aggregate").into());
         }
         // The receipt goes into the same append, so that it is recorded if and only if the checks
         // pass.
@@ -325,6 +329,7 @@ impl<'c> Recording<'c> {
     fn new_events(&mut self, events: Vec<EncodedEvent>, after_hidden: bool) -> Vec<NewEvent> {
         let metadata = self.metadata.to_json();
         let begins = EventMetadata { begins_anew: after_hidden, ..self.metadata.clone() };
+        // Consumed by the first event only.
         let mut first = after_hidden.then(|| begins.to_json());
         let mut new_event = |event| {
             let metadata = first.take().unwrap_or_else(|| metadata.clone());

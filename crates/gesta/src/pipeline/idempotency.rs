@@ -12,21 +12,21 @@ use tower::ServiceExt as _;
 
 use super::{
     CommandIdFrom, CommandRequest, InnerPipeline, PipelineStep,
-    receipts::{CommandAnswered, Remembered},
+    receipts::{CommandAnswered, RememberedRejections},
 };
 use crate::{CommandError, EventMetadata, Receipt};
 
 pub(super) struct Idempotency {
     store: Arc<dyn EventStore>,
     find: AppendLookup,
-    remembered: Arc<Remembered>,
+    remembered: Arc<RememberedRejections>,
 }
 
 /// The answer of the first execution.
 type First = Result<Receipt, CommandError>;
 
 impl Idempotency {
-    pub(super) fn new(store: Arc<dyn EventStore>, remembered: Arc<Remembered>) -> Self {
+    pub(super) fn new(store: Arc<dyn EventStore>, remembered: Arc<RememberedRejections>) -> Self {
         let find = store.capabilities().find_append;
         Self { store, find, remembered }
     }
@@ -37,6 +37,7 @@ impl Idempotency {
             return Ok(None);
         }
         let command_id = &request.context.command_id;
+        // The first event of a command has a derived id, so its append is found by that id.
         let Some(appended) = self.store.find_append(command_id.event_id(0)).await? else {
             return Ok(None);
         };
@@ -84,6 +85,7 @@ impl PipelineStep for Idempotency {
         rest: InnerPipeline,
     ) -> Result<Receipt, CommandError> {
         match request.context.command_id_from {
+            // A generated id is new; a lookup would find nothing.
             CommandIdFrom::Gesta => return rest.oneshot(request).await,
             CommandIdFrom::Caller => {}
         }

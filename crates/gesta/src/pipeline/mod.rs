@@ -20,10 +20,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 use gesta_store::EventStore;
 use tower::{BoxError, ServiceExt as _, service_fn, util::BoxCloneSyncService};
 
-use crate::{Clock, CommandError, Receipt, Rng, meanings::Meanings, snapshot::Snapshots};
+use crate::{Clock, CommandError, Receipt, Rng, event_names::EventNames, snapshot::Snapshots};
 
 pub use authorization::Authorize;
-pub(crate) use receipts::Remembered;
+pub(crate) use receipts::RememberedRejections;
 pub use request::{CommandContext, CommandIdFrom, CommandRequest};
 pub use retry::RetryPolicy;
 
@@ -67,16 +67,16 @@ pub(crate) struct PipelineConfig {
     pub(crate) timeout: Duration,
     pub(crate) retry: RetryPolicy,
     pub(crate) snapshots: Snapshots,
-    pub(crate) meanings: Arc<Meanings>,
-    pub(crate) remembered: Remembered,
+    pub(crate) event_names: Arc<EventNames>,
+    pub(crate) remembered: RememberedRejections,
 }
 
 impl PipelineConfig {
     pub(crate) fn assemble(&self, store: &Arc<dyn EventStore>) -> Pipeline {
         let remembered = Arc::new(self.remembered.clone());
         let (snapshots, known) = (self.snapshots.clone(), Arc::clone(&remembered));
-        let meanings = Arc::clone(&self.meanings);
-        let rest = decision::service(Arc::clone(store), snapshots, meanings, known);
+        let event_names = Arc::clone(&self.event_names);
+        let rest = decision::service(Arc::clone(store), snapshots, event_names, known);
         let rest = around(idempotency::Idempotency::new(Arc::clone(store), remembered), rest);
         let rest = around(
             retry::RetryStep {

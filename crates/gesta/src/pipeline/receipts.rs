@@ -78,6 +78,7 @@ impl CommandAnswered {
     /// # Errors
     /// [`CommandError::Undecodable`] if it is a receipt that does not decode.
     pub(super) fn of(event: &RecordedEvent) -> Result<Option<Self>, CommandError> {
+        // The command's append had events, so its last event is one of them.
         if event.stream.as_str() != STREAM {
             return Ok(None);
         }
@@ -103,7 +104,7 @@ impl CommandAnswered {
         &self,
         request: &CommandRequest,
         event: &RecordedEvent,
-        remembered: &Remembered,
+        remembered: &RememberedRejections,
     ) -> Result<Receipt, CommandError> {
         let Some(rejection) = &self.rejection else {
             let command_id = request.context.command_id.clone();
@@ -138,7 +139,7 @@ impl Builder {
 
 /// The commands with remembered rejections, by name.
 #[derive(Clone, Default)]
-pub(crate) struct Remembered(HashMap<&'static str, Codec>);
+pub(crate) struct RememberedRejections(HashMap<&'static str, Codec>);
 
 #[derive(Clone, Copy)]
 struct Codec {
@@ -146,7 +147,7 @@ struct Codec {
     read: fn(&str) -> Result<AnyRejection, serde_json::Error>,
 }
 
-impl Remembered {
+impl RememberedRejections {
     fn insert<R: Rejection + Serialize + DeserializeOwned>(&mut self, command: &'static str) {
         let write = |any: &AnyRejection| serde_json::to_value(any.downcast_ref::<R>()?).ok();
         let read = |json: &str| serde_json::from_str::<R>(json).map(AnyRejection::new);
@@ -160,14 +161,14 @@ impl Remembered {
 
     fn read(&self, command: &str, json: &str) -> Result<AnyRejection, serde_json::Error> {
         let Some(codec) = self.0.get(command) else {
-            let reason = format!("rejections of {command} are not remembered any more");
+            let reason = format!("the application no longer remembers rejections of {command}");
             return Err(serde_json::Error::custom(reason));
         };
         (codec.read)(json)
     }
 }
 
-impl fmt::Debug for Remembered {
+impl fmt::Debug for RememberedRejections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }

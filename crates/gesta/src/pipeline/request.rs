@@ -18,7 +18,7 @@ use gesta_store::{CausationId, CorrelationId, RecordedEvent, Revision};
 use crate::{
     AnyRejection, Boundary, BoundaryRead, Command, CommandError, CommandId, Decide,
     DuplicateEventName, EncodeError, EncodedEvent, Existence, InvalidField, PayloadDigest, State,
-    UndecodableEvent, meanings::Meanings, snapshot::AnyAggregate,
+    UndecodableEvent, event_names::EventNames, snapshot::AnyAggregate,
 };
 
 /// A command on its way through the pipeline, as a layer sees it.
@@ -74,19 +74,19 @@ pub struct CommandRequest {
     pub context: CommandContext,
     name: &'static str,
     command: Arc<dyn ErasedCommand>,
-    begun: Begun,
+    started: StartedFlag,
 }
 
 /// A flag set once a command gets its turn. From then on it may have been executed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Begun(Arc<AtomicBool>);
+pub(super) struct StartedFlag(Arc<AtomicBool>);
 
-impl Begun {
-    pub(super) fn mark(&self) {
+impl StartedFlag {
+    pub(super) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_marked(&self) -> bool {
+    pub(super) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -158,8 +158,8 @@ impl CommandContext {
 
 impl CommandRequest {
     pub(crate) fn new(context: CommandContext, command: impl Decide) -> Self {
-        let begun = Begun::default();
-        Self { context, name: name_of(&command), command: Arc::new(Typed(command)), begun }
+        let started = StartedFlag::default();
+        Self { context, name: name_of(&command), command: Arc::new(Typed(command)), started }
     }
 
     /// Returns the command's name.
@@ -183,12 +183,12 @@ impl CommandRequest {
         self.command.payload_digest()
     }
 
-    pub(super) fn begun(&self) -> &Begun {
-        &self.begun
+    pub(super) fn started(&self) -> &StartedFlag {
+        &self.started
     }
 
-    pub(super) fn set_begun(&mut self, begun: Begun) {
-        self.begun = begun;
+    pub(super) fn set_started(&mut self, started: StartedFlag) {
+        self.started = started;
     }
 
     pub(super) fn erased(&self) -> &dyn ErasedCommand {
@@ -214,7 +214,7 @@ pub(super) trait ErasedCommand: Any + Send + Sync {
     fn existence(&self) -> Existence;
 
     /// Rejects events with names that another type of this program has.
-    fn admit(&self, meanings: &Meanings) -> Result<(), DuplicateEventName>;
+    fn register_events(&self, event_names: &EventNames) -> Result<(), DuplicateEventName>;
     fn validate(&self) -> Result<(), InvalidField>;
     fn payload_digest(&self) -> Result<PayloadDigest, EncodeError>;
 
@@ -245,8 +245,8 @@ impl<C: Decide> ErasedCommand for Typed<C> {
         C::EXISTENCE
     }
 
-    fn admit(&self, meanings: &Meanings) -> Result<(), DuplicateEventName> {
-        meanings.admit_boundary::<C::On>()
+    fn register_events(&self, event_names: &EventNames) -> Result<(), DuplicateEventName> {
+        event_names.add_boundary::<C::On>()
     }
 
     fn validate(&self) -> Result<(), InvalidField> {
@@ -265,7 +265,7 @@ impl<C: Decide> ErasedCommand for Typed<C> {
         let state = C::On::start(&id);
         // Without a first aggregate there is no stream to check existence on.
         if C::EXISTENCE != Existence::Either && !C::On::leads(&state) {
-            return Err(InvalidField::new("id", "names nothing").into());
+            return Err(InvalidField::new("id", "must name an aggregate").into());
         }
         Ok(Box::new(TypedAttempt { command: &self.0, state, reads }))
     }

@@ -71,8 +71,9 @@ impl PipelineStep for RetryStep {
         rest: InnerPipeline,
     ) -> Result<Receipt, CommandError> {
         let mut plan = self.turns.plan(&request)?;
+        // The timeout treats a command without a turn as not executed, so mark it right after.
         let mut turn = self.turns.take(&plan).await;
-        request.begun().mark();
+        request.started().set();
         let mut attempts = 0;
         loop {
             let outcome = rest.clone().oneshot(request.clone()).await;

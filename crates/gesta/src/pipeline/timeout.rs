@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use tower::ServiceExt as _;
 
-use super::{CommandRequest, InnerPipeline, PipelineStep, request::Begun};
+use super::{CommandRequest, InnerPipeline, PipelineStep, request::StartedFlag};
 use crate::{Clock, CommandError, Receipt};
 
 pub(super) struct Timeout {
@@ -21,18 +21,19 @@ impl PipelineStep for Timeout {
         mut request: CommandRequest,
         rest: InnerPipeline,
     ) -> Result<Receipt, CommandError> {
-        let begun = Begun::default();
-        request.set_begun(begun.clone());
+        let started = StartedFlag::default();
+        request.set_started(started.clone());
         tokio::select! {
+            // Prefer an outcome that arrives together with the deadline.
             biased;
             outcome = rest.oneshot(request) => outcome,
             () = self.clock.sleep(self.limit) => {
                 let limit = self.limit.as_millis();
-                if begun.is_marked() {
+                if started.is_set() {
                     return Err(CommandError::unavailable(format!("no answer within {limit} ms")));
                 }
                 let reason = format!(
-                    "not executed: other commands on the same stream kept it waiting for {limit} ms"
+                    "not executed: waited {limit} ms for other commands on the same stream"
                 );
                 Err(CommandError::Overloaded { reason })
             }
@@ -95,7 +96,7 @@ mod tests {
         let rest =
             BoxCloneSyncService::new(service_fn(move |request: CommandRequest| async move {
                 if had_its_turn {
-                    request.begun().mark();
+                    request.started().set();
                 }
                 pending().await
             }));

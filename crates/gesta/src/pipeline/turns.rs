@@ -102,6 +102,7 @@ impl Turns {
             match read {
                 BoundaryRead { stream, tagged: None } => {
                     let place = place.min(PLACES_MAX - 1);
+                    // Unknown commands count as writers: exclusive is always safe.
                     let lately_wrote = habits.get(&(command, place)).is_none_or(|left| *left > 0);
                     let hold = if lately_wrote { Hold::Exclusive } else { Hold::Shared };
                     plan.streams.push((place, stream.clone()));
@@ -125,6 +126,7 @@ impl Turns {
     /// Waits for the turn of a command.
     pub(super) async fn take(self: &Arc<Self>, plan: &Plan) -> Turn {
         let mut places = Vec::with_capacity(plan.holds.len());
+        // If this future is dropped while waiting, the tickets so far are released on drop.
         for (key, hold) in &plan.holds {
             places.push(self.enter(key).wait(*hold).await);
         }

@@ -186,7 +186,7 @@ const fn is_first(version: &u16) -> bool {
 /// let id: EffectId = "3.1".parse()?;
 /// assert_eq!(id, EffectId { revision: 3, ordinal: 1 });
 /// assert_eq!(id.to_string(), "3.1");
-/// # Ok::<(), gesta::NoEffectId>(())
+/// # Ok::<(), gesta::ParseEffectIdError>(())
 /// ```
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EffectId {
@@ -204,16 +204,16 @@ pub struct EffectId {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no revision, `.` and an ordinal, such as `3.0`")]
-pub struct NoEffectId {
+pub struct ParseEffectIdError {
     /// The text.
     pub text: String,
 }
 
 impl FromStr for EffectId {
-    type Err = NoEffectId;
+    type Err = ParseEffectIdError;
 
-    fn from_str(text: &str) -> Result<Self, NoEffectId> {
-        let none = || NoEffectId { text: text.to_owned() };
+    fn from_str(text: &str) -> Result<Self, ParseEffectIdError> {
+        let none = || ParseEffectIdError { text: text.to_owned() };
         let (revision, ordinal) = text.split_once('.').ok_or_else(none)?;
         let number = |text: &str| text.parse().map_err(|_| none());
         Ok(Self { revision: number(revision)?, ordinal: number(ordinal)? })

@@ -55,17 +55,19 @@ impl fmt::Display for InstanceState {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is none of running, troubled, ended, cancelled")]
-pub struct NoInstanceState {
+pub struct ParseInstanceStateError {
     /// The text.
     pub text: String,
 }
 
 impl FromStr for InstanceState {
-    type Err = NoInstanceState;
+    type Err = ParseInstanceStateError;
 
-    fn from_str(text: &str) -> Result<Self, NoInstanceState> {
+    fn from_str(text: &str) -> Result<Self, ParseInstanceStateError> {
         let found = Self::NAMES.iter().find(|(_, name)| *name == text);
-        found.map(|(state, _)| *state).ok_or_else(|| NoInstanceState { text: text.to_owned() })
+        found
+            .map(|(state, _)| *state)
+            .ok_or_else(|| ParseInstanceStateError { text: text.to_owned() })
     }
 }
 
@@ -245,7 +247,7 @@ pub struct InstanceDetails {
 ///     timer: "\"payment-due\"".to_owned(),
 /// };
 /// assert_eq!(timer.id, EffectId { revision: 3, ordinal: 1 });
-/// # Ok::<(), gesta::NoEffectId>(())
+/// # Ok::<(), gesta::ParseEffectIdError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceTimer {
@@ -268,7 +270,7 @@ pub struct InstanceTimer {
 ///     payload: "{}".to_owned(),
 /// };
 /// assert_eq!(ship.id.to_string(), "4.0");
-/// # Ok::<(), gesta::NoEffectId>(())
+/// # Ok::<(), gesta::ParseEffectIdError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceCommand {
@@ -291,7 +293,7 @@ pub struct InstanceCommand {
 ///     reason: "no mug is left".to_owned(),
 /// };
 /// assert_eq!(refused.code, "out-of-stock");
-/// # Ok::<(), gesta::NoEffectId>(())
+/// # Ok::<(), gesta::ParseEffectIdError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedCommand {
@@ -316,7 +318,7 @@ pub struct RefusedCommand {
 /// assert_eq!(ann, Subject::Instance("ann".to_owned()));
 /// let source: Subject = "stream:user-poison".parse()?;
 /// assert_eq!(source.to_string(), "stream:user-poison");
-/// # Ok::<(), gesta::NoSubject>(())
+/// # Ok::<(), gesta::ParseSubjectError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
@@ -343,16 +345,16 @@ impl fmt::Display for Subject {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is neither `instance:` and an id nor `stream:` and a name")]
-pub struct NoSubject {
+pub struct ParseSubjectError {
     /// The text.
     pub text: String,
 }
 
 impl FromStr for Subject {
-    type Err = NoSubject;
+    type Err = ParseSubjectError;
 
-    fn from_str(text: &str) -> Result<Self, NoSubject> {
-        let none = || NoSubject { text: text.to_owned() };
+    fn from_str(text: &str) -> Result<Self, ParseSubjectError> {
+        let none = || ParseSubjectError { text: text.to_owned() };
         if let Some(id) = text.strip_prefix("instance:") {
             return Ok(Self::Instance(id.to_owned()));
         }
@@ -391,7 +393,7 @@ pub struct SetAside {
 ///     since: RecordedAt::from_micros(7),
 /// };
 /// assert!(input.error.is_some(), "it failed; one that only waits has no error");
-/// # Ok::<(), gesta::NoEffectId>(())
+/// # Ok::<(), gesta::ParseEffectIdError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAsideInput {
@@ -416,7 +418,7 @@ pub struct SetAsideInput {
 ///     reason: "no mug is left".to_owned(),
 /// };
 /// assert_ne!(refused, gesta::WaitingInput::Command { command: "4.0".parse()? });
-/// # Ok::<(), gesta::NoEffectId>(())
+/// # Ok::<(), gesta::ParseEffectIdError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

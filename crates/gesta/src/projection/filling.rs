@@ -13,7 +13,7 @@ use gesta_store::{
 };
 
 use super::{
-    AfterRetries, Apply, ApplyError,
+    Apply, ApplyError, FailurePolicy,
     caught::caught,
     ending, in_one_line,
     provenance::{self, Outdated, Provenance, Witness},
@@ -429,7 +429,7 @@ where
         let mut tx = self.parts.read_models.begin(&self.id).await?;
         tx.put_dead_letter(DeadLetter::of(event, reason)).await?;
         self.dead_letters += 1;
-        if P::AFTER_RETRIES == AfterRetries::Halt || self.dead_letters > DEAD_LETTERS_MAX {
+        if P::FAILURE_POLICY == FailurePolicy::Halt || self.dead_letters > DEAD_LETTERS_MAX {
             tx.commit().await?;
             self.source = Source::Halted(Halt { position: event.position, error });
             return Ok(());

@@ -76,6 +76,7 @@ impl VirtualClock {
         let mut state = self.state();
         state.now += duration;
         let now = state.now;
+        // Take the sleepers out first, and wake them without holding the lock.
         let mut awake: Vec<Sleeper> =
             state.asleep.extract_if(.., |sleeper| sleeper.until <= now).collect();
         drop(state);

@@ -37,6 +37,7 @@ pub fn drain(gesta: &Gesta) -> impl Future<Output = ()> + Send {
             if let Err(trouble) = everything_handled(gesta, before).await {
                 panic!("cannot drain at {caller}: {trouble}");
             }
+            // Handling may have appended events, which are to be handled in turn.
             if head(gesta).await == before && is_idle(gesta, before) {
                 return;
             }

@@ -60,7 +60,7 @@ const UPDATE: &str = "GESTA_UPDATE_LOCK";
 pub fn assert_events_locked(file: impl AsRef<Path>, registry: &Registry) {
     let update = env::var_os(UPDATE).is_some_and(|value| value == "1");
     if let Err(problems) = check(file.as_ref(), registry, update) {
-        panic!("{} does not fit: {}", file.as_ref().display(), problems.join("; "));
+        panic!("{} differs from the program: {}", file.as_ref().display(), problems.join("; "));
     }
 }
 
@@ -97,23 +97,23 @@ fn check(file: &Path, registry: &Registry, update: bool) -> Result<(), Vec<Strin
     let mut locked = read(file).map_err(|error| vec![error.to_string()])?;
     let mut problems: Vec<String> =
         locked.events.values().flat_map(|line| differences(line, registry)).collect();
+    // Process managers store types as well: timers and commands.
     let known = registry.processes();
     let of_process = |line: &ProcessLine| line.differences(known.get(line.process.as_str()));
     problems.extend(locked.processes.values().flat_map(of_process));
     let before = locked.clone();
     let new = add_new(&mut locked.events, registry);
     let new_processes = add_new_processes(&mut locked.processes, registry);
+    // Never update a file with conflicts, since that could hide them.
     if update && problems.is_empty() && locked != before {
         return write(file, &locked).map_err(|error| vec![error.to_string()]);
     }
     let unlocked =
         |(event, version)| format!("{event} version {version} is not locked; {UPDATE}=1 adds it");
     problems.extend(new.into_iter().map(unlocked));
-    problems.extend(
-        new_processes.into_iter().map(|process| {
-            format!("what process {process} stores is not locked; {UPDATE}=1 adds it")
-        }),
-    );
+    problems.extend(new_processes.into_iter().map(|process| {
+        format!("the stored types of process {process} are not locked; {UPDATE}=1 adds it")
+    }));
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
@@ -122,7 +122,7 @@ fn differences(line: &Line, registry: &Registry) -> Vec<String> {
     let Line { event, version, .. } = line;
     let versions = registry.versions(event);
     let Some(today) = versions.iter().find(|known| known.version == *version) else {
-        return vec![format!("{event} version {version} is locked, but cannot be read any more")];
+        return vec![format!("{event} version {version} is locked, but no longer decodes")];
     };
     let mut problems = Vec::new();
     if today.shape != line.shape {

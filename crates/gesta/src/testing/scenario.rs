@@ -171,8 +171,10 @@ impl<B: Boundary> Given<B> {
     /// Validates a command, then decides it.
     pub fn when<C: Decide<On = B>>(self, command: C) -> When<B::Decided, C::Rejection> {
         When(match command.validate() {
-            Err(invalid) => Outcome::Invalid(invalid),
-            Ok(()) => command.decide(&self.0).map_or_else(Outcome::Rejected, Outcome::Decided),
+            Err(invalid) => DecisionOutcome::Invalid(invalid),
+            Ok(()) => command
+                .decide(&self.0)
+                .map_or_else(DecisionOutcome::Rejected, DecisionOutcome::Decided),
         })
     }
 }
@@ -186,10 +188,10 @@ impl<B: Boundary> Debug for Given<B> {
 /// The outcome of a command. See [`given`].
 #[must_use = "nothing is tested until `then`"]
 #[derive(Debug)]
-pub struct When<D, R>(Outcome<D, R>);
+pub struct When<D, R>(DecisionOutcome<D, R>);
 
 #[derive(Debug, PartialEq)]
-enum Outcome<D, R> {
+enum DecisionOutcome<D, R> {
     Decided(D),
     Rejected(R),
     Invalid(InvalidField),
@@ -199,19 +201,19 @@ impl<D: Debug + PartialEq, R: Debug + PartialEq> When<D, R> {
     /// Asserts the decided events.
     #[track_caller]
     pub fn then(self, happens: impl Into<D>) {
-        assert_eq!(self.0, Outcome::Decided(happens.into()));
+        assert_eq!(self.0, DecisionOutcome::Decided(happens.into()));
     }
 
     /// Asserts a rejection.
     #[track_caller]
     pub fn then_rejected(self, rejection: R) {
-        assert_eq!(self.0, Outcome::Rejected(rejection));
+        assert_eq!(self.0, DecisionOutcome::Rejected(rejection));
     }
 
     /// Asserts that validation fails on this field.
     #[track_caller]
     pub fn then_invalid(self, field: &str) {
-        let Outcome::Invalid(invalid) = &self.0 else {
+        let DecisionOutcome::Invalid(invalid) = &self.0 else {
             panic!("{field} is not called invalid: {:?}", self.0);
         };
         assert_eq!(invalid.field, field, "{invalid}");

@@ -178,6 +178,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, TraceStopped> {
+        // Raw JSON and arbitrary-precision numbers use private newtype names.
         if name.starts_with("$serde_json::") {
             return self.leaf("JSON");
         }
@@ -211,6 +212,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
         let (step, rest) = self.step(|| {
             let expected = expected(&visitor);
+            // A struct with a flattened field deserializes as a map.
             if expected.starts_with("struct") { Traced::Hidden(expected) } else { Traced::Map }
         })?;
         visitor.visit_map(MapEntry { step, rest })

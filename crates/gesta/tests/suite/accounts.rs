@@ -77,7 +77,7 @@ pub(crate) struct Deposit {
     #[command(id)]
     pub(crate) account: u32,
     pub(crate) cents: u64,
-    /// When the request came in: differs from retry to retry.
+    /// Time of the request, which differs between retries.
     #[command(edge)]
     pub(crate) now: u64,
 }
@@ -99,7 +99,7 @@ impl Decide for Deposit {
     }
 }
 
-/// Withdraws a fee from each: decides on as many accounts as are named.
+/// Withdraws a fee from each account, any number of them.
 #[derive(Command, Serialize, Deserialize)]
 #[command(name = "charge", on = Vec<Account>, id = Charge::accounts)]
 pub(crate) struct Charge {
@@ -145,7 +145,7 @@ impl Decide for Transfer {
     }
 }
 
-/// Deposits only while another account has money: reads that account, appends nothing to it.
+/// Deposits only if another account has money: reads that account, appends nothing to it.
 #[derive(Command, Serialize, Deserialize)]
 #[command(name = "match-deposit", on = (Account, Account))]
 pub(crate) struct MatchDeposit {
@@ -191,7 +191,7 @@ impl Aggregate for Owner {
     fn evolve(&mut self, _: &OwnerEvent) {}
 }
 
-/// Whether an e-mail is in use, over all owners.
+/// The use of an e-mail among all owners.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Email {
     pub(crate) taken: bool,
@@ -240,7 +240,7 @@ pub(crate) fn deposit(account: u32, cents: u64) -> Deposit {
     Deposit { account, cents, now: 0 }
 }
 
-/// Accounts 1, 2, … with so much money on each.
+/// Opens accounts 1, 2, … with an amount of money each.
 pub(crate) async fn open_accounts(gesta: &Gesta, money: &[u64]) {
     for (account, cents) in (1..).zip(money) {
         gesta.execute(Open { account }).await.unwrap();

@@ -1,4 +1,4 @@
-//! A small bank for the tests of the read side: accounts, and what a projection may do wrong.
+//! A small bank for the tests of the read side: accounts, and faulty projections.
 
 use std::{
     convert::Infallible,
@@ -9,7 +9,7 @@ use std::{
 };
 
 use gesta::{
-    AfterRetries, Answer, Apply, ApplyError, Gesta, Projection, Query, QueryError, ReadTypedRows,
+    Answer, Apply, ApplyError, FailurePolicy, Gesta, Projection, Query, QueryError, ReadTypedRows,
     Receipt, TypedRows, audit::Operator, prelude::*,
 };
 use gesta_store::{DatabaseError, EventStore, ListRows, ReadRows, Rows, memory::MemoryStore};
@@ -31,7 +31,7 @@ pub(crate) enum AccountEvent {
     Audited(Audited),
 }
 
-/// What the projections understand: audits are no change of a balance.
+/// The events that the projections understand. Audits do not change a balance.
 #[derive(EventSet, Clone, Debug, PartialEq)]
 pub(crate) enum BalanceEvent {
     Deposited(Deposited),
@@ -79,28 +79,28 @@ impl Decide for Audit {
     }
 }
 
-/// A deposit of this amount is what the projections can be made to fail on.
+/// The amount of a deposit that faulty projections fail on.
 pub(crate) const UNLUCKY: u64 = 13;
 
-/// What a projection does wrong, until it is told otherwise.
+/// The fault of a projection, until it is reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Error,
     Panic,
-    /// The database's fault, so often.
+    /// Database errors, this many times.
     Busy(u64),
 }
 
-/// What tests hold in their hands while a projection runs.
+/// Handles of a test on a running projection.
 #[derive(Debug)]
 pub(crate) struct Controls {
     pub(crate) fault: Option<Fault>,
     pub(crate) fixed: AtomicBool,
-    /// Events that were applied, committed or not.
+    /// Number of events applied, committed or not.
     pub(crate) applied: AtomicU64,
-    /// A batch takes a permit after its rows are changed and before it is committed.
+    /// A batch takes a permit between changing its rows and committing.
     pub(crate) gate: Semaphore,
-    /// Batches that have come to the gate.
+    /// Number of batches that reached the gate.
     pub(crate) at_gate: Semaphore,
     faults: AtomicU64,
 }
@@ -114,7 +114,7 @@ impl Controls {
         Self::new(Some(fault), Semaphore::MAX_PERMITS)
     }
 
-    /// Lets so many batches pass.
+    /// Lets a number of batches pass.
     pub(crate) fn gated(batches: usize) -> Arc<Self> {
         Self::new(None, batches)
     }
@@ -156,7 +156,7 @@ impl Controls {
         }
     }
 
-    /// Adds each deposit to its account's row, `factor` times: applied twice, it would show.
+    /// Adds each deposit to its account's row, `factor` times. An event applied twice would show.
     async fn apply<Tx: Rows>(
         &self,
         tx: &mut Tx,
@@ -187,7 +187,7 @@ macro_rules! balances {
         impl Projection for $name {
             const NAME: &'static str = "balances";
             const VERSION: u32 = $version;
-            const AFTER_RETRIES: AfterRetries = AfterRetries::$after;
+            const FAILURE_POLICY: FailurePolicy = FailurePolicy::$after;
             type Event = BalanceEvent;
         }
 
@@ -205,12 +205,12 @@ macro_rules! balances {
 
 balances!(Balances, version 1, SetAside);
 balances!(
-    /// The next version of the program: balances count twice.
+    /// The next version of the program, which counts balances twice.
     DoubledBalances, version 2, SetAside
 );
 balances!(StrictBalances, version 1, Halt);
 
-/// All balances, by account.
+/// All balances by account.
 pub(crate) struct AllBalances<P>(std::marker::PhantomData<fn() -> P>);
 
 impl<P> AllBalances<P> {
@@ -230,7 +230,7 @@ impl<P: Projection, Reader: ReadRows> Answer<Reader> for AllBalances<P> {
     }
 }
 
-/// Who orders operations in the tests.
+/// The operator of the tests.
 pub(crate) fn operator() -> Operator {
     Operator::new("ann").because("a test")
 }
@@ -243,7 +243,7 @@ pub(crate) async fn deposit(gesta: &Gesta, account: &str, amount: u64) -> Receip
     gesta.execute(Deposit { account: account.to_owned(), amount }).await.unwrap()
 }
 
-/// What every account must have, by folding the store from its first event.
+/// The expected balance of every account, folded from the store's first event.
 pub(crate) async fn replayed(store: &Arc<dyn EventStore>, factor: u64) -> Vec<(String, u64)> {
     let events = store.read_all(gesta_store::ReadAll::forwards()).collect_events().await.unwrap();
     let mut balances = std::collections::BTreeMap::new();

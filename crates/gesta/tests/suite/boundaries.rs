@@ -1,4 +1,4 @@
-//! What a command decides on: existence, several aggregates, tags.
+//! Boundaries of commands: existence, several aggregates, tags.
 
 use gesta::{
     ExecuteError, Gesta, LoadError,
@@ -86,7 +86,7 @@ async fn an_aggregate_that_is_named_twice_is_told_so() {
 
 #[tokio::test]
 async fn a_decision_that_leaves_out_an_aggregate_is_an_error() {
-    /// Decides on two accounts and answers for one.
+    /// Decides on two accounts and returns events for one.
     #[derive(Command, Serialize, Deserialize)]
     #[command(name = "forget", on = Vec<Account>, either)]
     struct Forget {

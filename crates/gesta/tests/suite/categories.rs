@@ -1,4 +1,4 @@
-//! Two categories whose events have a name in common.
+//! Two categories with events of the same name.
 
 use std::convert::Infallible;
 
@@ -8,8 +8,8 @@ use gesta::{
 };
 use gesta_store::{ListRows, MemoryReadModels, MemoryReader, ReadRows, Rows};
 
-/// An aggregate with one event, `cancelled`, and a projection that counts it. Where the categories
-/// are given, the projection's set means them.
+/// An aggregate with one event, `cancelled`, and a projection that counts it. With categories
+/// given, the projection's set is restricted to them.
 macro_rules! cancelled {
     ($module:ident, $category:literal, $field:ident $(, $events:meta)?) => {
         mod $module {

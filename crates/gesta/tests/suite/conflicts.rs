@@ -1,4 +1,4 @@
-//! Somebody else was faster: decisions take effect only on what they have seen.
+//! Conflicts: a decision takes effect only on the state that it has read.
 
 use std::{
     future::{pending, ready},
@@ -17,13 +17,13 @@ use crate::{
     scripted::Scripted,
 };
 
-/// A bank in which somebody else can come between a decision and its append.
+/// A bank with hooks between a decision and its append.
 async fn bank(money: &[u64]) -> (Gesta, Gesta, Scripted) {
     let store = Scripted::new();
     let no_wait = RetryPolicy { wait_max: Duration::ZERO, ..RetryPolicy::default() };
     let gesta = Gesta::on(Arc::new(store.clone())).retry(no_wait).open().await.unwrap();
     open_accounts(&gesta, money).await;
-    // Another program: commands of one program wait for each other.
+    // Another program: commands within one program wait for each other.
     let other = Gesta::on(Arc::new(store.clone())).retry(no_wait).open().await.unwrap();
     (gesta, other, store)
 }
@@ -73,7 +73,7 @@ async fn a_query_that_was_read_is_checked_too() {
 async fn a_rejection_is_judged_by_what_was_so_at_one_moment() {
     let (gesta, other, store) = bank(&[0, 0]).await;
     store.next_first(async move { drop(other.execute(deposit(2, 10)).await.unwrap()) });
-    // The sponsor has no money when it is read, but before the rejection is certain it has.
+    // The sponsor has no money when it is read, but gets some before the rejection is final.
     gesta.execute(MatchDeposit { account: 1, sponsor: 2 }).await.unwrap();
     assert_eq!(balance(&gesta, 1).await, 10);
 }
@@ -87,7 +87,7 @@ async fn of_two_that_create_the_same_one_does() {
     assert_eq!(recorded(&gesta).await.len(), 1);
 }
 
-/// Registers an owner with two e-mails: reads two queries.
+/// Registers an owner with two e-mails, which reads two queries.
 #[derive(Command, Serialize, Deserialize)]
 #[command(name = "register-twice", on = (Owner, Email, Email), new, id = RegisterTwice::ids)]
 struct RegisterTwice {
@@ -137,7 +137,7 @@ async fn what_a_query_does_not_match_is_no_conflict() {
     assert_eq!(recorded(&gesta).await.len(), before + 2);
 }
 
-/// A clock that remembers the pauses and never reaches a timeout.
+/// A clock that records pauses and never reaches a timeout.
 #[derive(Clone, Debug, Default)]
 struct Pauses(Arc<Mutex<Vec<Duration>>>);
 

@@ -115,7 +115,7 @@ fn registry() -> Registry {
 
 const LOCKED: &str = include_str!("letters.lock");
 
-/// What the check says to a lock file.
+/// The problems that a check against a lock file reports.
 fn complaint(name: &str, lock: &str) -> String {
     let file = lock_file(name, lock);
     let checked = std::panic::catch_unwind(|| assert_events_locked(&file, &registry()));
@@ -150,7 +150,7 @@ fn an_example_that_would_lose_something_today_is_found() {
 fn a_version_that_cannot_be_read_any_more_is_found() {
     let locked = format!("{LOCKED}{}", r#"{"event":"sent","version":3,"shape":"{}"}"#);
     let complaint = complaint("gone", &locked);
-    assert!(complaint.contains("sent version 3 is locked, but cannot be read any more"));
+    assert!(complaint.contains("sent version 3 is locked, but no longer decodes"));
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_renamed_variant_of_a_nested_enum_is_found_without_an_example() {
     assert!(complaint.contains("sent version 4 was locked: by::Lost (variant) is gone"));
 }
 
-/// An old event that says two things, and one that says nothing any more.
+/// An old event that stands for two, and one that stands for none.
 #[derive(Event, Serialize, Deserialize, Clone)]
 #[event(name = "sent-and-paid")]
 struct SentAndPaid {
@@ -247,7 +247,7 @@ impl Aggregate for Post {
     }
 }
 
-/// What other programs, and older ones, have appended.
+/// Events appended by other programs and by older versions.
 async fn append(gesta: &Gesta, event_type: &str, data: &'static str) {
     let event_type = EventType::new(event_type).unwrap();
     let event = NewEvent::json(EventId::random(), event_type, data);

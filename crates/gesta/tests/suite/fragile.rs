@@ -1,4 +1,4 @@
-//! A manager that fails where a book's name says so, unless it is the corrected one.
+//! A manager that fails depending on the name of a book, unless corrected.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use gesta::{
 
 use crate::library::{BookEvent, BookLent, LendBook, Library, RemindReader, WriteOffBook};
 
-/// What goes wrong with a book of this name.
+/// The failure for a book of this name.
 pub(crate) const ROUTE_PANICS: &str = "route panics";
 pub(crate) const ID_IS_NO_NAME: &str = "id is no name";
 pub(crate) const EVOLVE_PANICS: &str = "evolve panics";
@@ -53,7 +53,7 @@ impl<const CORRECTED: bool> ProcessManager for Fragile<CORRECTED> {
                 }
                 Route::start(&lent.book)
             }
-            BookEvent::Returned(returned) => Route::carry_on(&returned.book),
+            BookEvent::Returned(returned) => Route::continue_with(&returned.book),
             BookEvent::Lost(_) => Route::Ignore,
         }
     }
@@ -84,7 +84,7 @@ impl<const CORRECTED: bool> ProcessManager for Fragile<CORRECTED> {
     }
 }
 
-/// A library with the fragile manager, on a store and a clock that stay.
+/// A library with the fragile manager, on a store and a clock that survive restarts.
 pub(crate) struct Shelves {
     pub(crate) store: std::sync::Arc<dyn EventStore>,
     pub(crate) clock: VirtualClock,
@@ -131,7 +131,7 @@ impl Shelves {
         self.gesta.execute(LendBook::new(book, "ann")).await.unwrap();
     }
 
-    /// Lends many books that are nothing special.
+    /// Lends many books without failures.
     pub(crate) async fn lend_others(&self) {
         for book in ["emma", "lolita", "momo", "ulysses"] {
             self.lend(book).await;
@@ -144,7 +144,7 @@ impl Shelves {
         drain(&self.gesta).await;
     }
 
-    /// Of which books readers were reminded.
+    /// The books whose readers were reminded.
     pub(crate) async fn reminded(&self) -> Vec<String> {
         let happened = Library::happened(self.store.as_ref()).await;
         let mut books: Vec<String> = happened
@@ -161,7 +161,7 @@ impl Shelves {
         self.gesta.process_set_aside("fragile").await.unwrap()
     }
 
-    /// The one subject that is set aside, and why.
+    /// The only subject that is set aside, with its error.
     pub(crate) async fn only_trouble(&self) -> (Subject, String) {
         let mut all = self.set_aside().await;
         assert_eq!(all.len(), 1, "{all:?}");
@@ -173,7 +173,7 @@ impl Shelves {
         self.gesta.process_instance("fragile", id).await.unwrap().state
     }
 
-    /// An event that somebody else appends.
+    /// Appends an event of another program.
     pub(crate) async fn append(&self, stream: &str, event_type: &str, data: &str) {
         let event_type = EventType::new(event_type).unwrap();
         let event = NewEvent::json(EventId::random(), event_type, data.to_owned());
@@ -181,7 +181,7 @@ impl Shelves {
         self.store.append(Append::to(stream, ExpectedRevision::Any, [event])).await.unwrap();
     }
 
-    /// What operators did, by whom and why.
+    /// The audit stream: operations with actor and reason.
     pub(crate) async fn audited(&self) -> Vec<String> {
         let read = ReadStream::forwards(audit::stream());
         let events = self.store.read_stream(read).collect_events().await.unwrap();

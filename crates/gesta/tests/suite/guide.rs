@@ -1,4 +1,4 @@
-//! The guide's code is the example that is compiled and tested, block by block.
+//! Compares the guide's code with the example, block by block.
 
 const GUIDE: &str = include_str!("../../../../docs/guide/first-service.md");
 const EXAMPLE: &str = include_str!("../../examples/first_service.rs");

@@ -1,4 +1,4 @@
-//! Health: whatever fails is told, with its cause, as unready or as degraded.
+//! Health: each failure is a cause, unready or degraded.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ async fn causes(gesta: &Gesta) -> Vec<HealthCause> {
     gesta.health().await.causes
 }
 
-/// The one cause, with its code and severity.
+/// The only cause, with its code and severity.
 #[track_caller]
 fn only(causes: &[HealthCause], code: &str, severity: Severity) -> String {
     let [cause] = causes else { panic!("not one cause: {causes:?}") };
@@ -87,7 +87,7 @@ async fn dead_letters_only_degrade_and_are_counted() {
     assert!(detail.starts_with("2 events"), "{detail}");
 }
 
-/// Meets damage, as SQLite tells it of a flipped page.
+/// Fails like SQLite on a corrupted page.
 struct ReadFlippedPage;
 
 impl Query for ReadFlippedPage {
@@ -198,7 +198,7 @@ async fn a_read_model_that_is_filled_for_the_first_time_is_unready_until_it_has_
     assert_eq!(causes(&gesta).await, [], "what comes later is lag, and no rows are missing");
 }
 
-/// A bank in a directory whose files a test may spoil.
+/// A bank in a directory with files that a test may corrupt.
 struct Spoiled {
     directory: tempfile::TempDir,
     store: Arc<dyn EventStore>,

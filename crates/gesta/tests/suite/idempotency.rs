@@ -1,4 +1,4 @@
-//! A command that is given twice takes effect once.
+//! Idempotency: a command sent twice takes effect once.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     scripted::{Scene, Scripted},
 };
 
-/// Another program on the same store: commands of one program wait for each other.
+/// Another program on the same store: commands within one program wait for each other.
 async fn elsewhere(store: &Scripted) -> Gesta {
     Gesta::on(Arc::new(store.clone())).open().await.unwrap()
 }
@@ -111,7 +111,7 @@ async fn a_repeat_that_is_judged_by_its_own_effect_gets_the_first_receipt() {
     let transfer = || Transfer { from: 1, to: 2, cents: 10 };
     let (twin, other) = (elsewhere(&store).await, elsewhere(&store).await);
     store.next_first(async move {
-        // Changes the account first, so that the append of the later one is no plain repeat.
+        // Changes the account first, so that the later append differs from a plain repeat.
         other.execute(deposit(2, 1)).await.unwrap();
         twin.execute(transfer()).command_id("request-1").await.unwrap();
     });
@@ -191,7 +191,7 @@ async fn a_decision_without_events_is_remembered() {
     assert!(first.revisions.is_empty());
     let account = gesta::stream_of::<Account>(&1).unwrap();
     assert_eq!(first.head_of(&account), Some(Revision::new(1)));
-    // By now it would be decided otherwise.
+    // By now the decision would differ.
     gesta.execute(Charge { fees: vec![(1, 10)] }).await.unwrap();
     assert_eq!(gesta.execute(look(10)).command_id("request-1").await.unwrap(), first);
     assert_eq!(balance(&gesta, 1).await, 0);
@@ -229,7 +229,7 @@ async fn a_rejection_is_remembered_if_the_application_says_so() {
     assert_eq!(refused(gesta.execute(fetch()).command_id("request-1").await), 5);
     assert_eq!(refused(gesta.execute(fetch()).command_id("request-2").await), 1);
     gesta.execute(deposit(1, 4)).await.unwrap();
-    // Also by a program that is started anew.
+    // A restarted program finds it as well.
     let again = open().await.unwrap();
     assert_eq!(refused(again.execute(fetch()).command_id("request-1").await), 5);
     again.execute(fetch()).await.unwrap();
@@ -245,7 +245,7 @@ async fn after_it_was_closed_an_application_executes_nothing_and_says_so() {
     assert_eq!(balance(&gesta, 1).await, 0);
 }
 
-/// Tops an account up, if there is too little on it.
+/// Tops an account up if its balance is low.
 #[derive(Command, Serialize, Deserialize)]
 #[command(name = "top-up", on = Account)]
 struct Visit {

@@ -1,4 +1,4 @@
-//! A library that reminds its readers: the process whose behaviour the tests are about.
+//! A library that reminds its readers: the process under test.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use gesta::{
     store::{EventStore, ReadAll},
 };
 
-/// For how long a book is lent.
+/// The period of a loan.
 pub(crate) const MONTH: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -184,7 +184,7 @@ impl Decide for MoveAway {
     }
 }
 
-/// Reminds whoever keeps a book for too long, and writes it off when that does not help.
+/// Reminds readers of overdue books, and writes a book off if that does not help.
 #[derive(Clone, Debug)]
 pub(crate) struct Reminder {
     after: Duration,
@@ -212,7 +212,7 @@ impl ProcessManager for Reminder {
     fn route(event: &Recorded<BookEvent>) -> Route {
         match &event.event {
             BookEvent::Lent(lent) => Route::start(&lent.book),
-            BookEvent::Returned(returned) => Route::carry_on(&returned.book),
+            BookEvent::Returned(returned) => Route::continue_with(&returned.book),
             BookEvent::Lost(_) => Route::Ignore,
         }
     }
@@ -242,7 +242,7 @@ impl ProcessManager for Reminder {
     }
 }
 
-/// What happened, in words, in order.
+/// All events in order, as text.
 pub(crate) struct Library;
 
 #[derive(EventSet, Clone, Debug)]

@@ -1,4 +1,4 @@
-//! Aggregates as they are and as they were.
+//! Loads of aggregates, now and as of earlier moments.
 
 use gesta::{AsOf, Gesta, prelude::*};
 

@@ -1,5 +1,5 @@
-//! A program without a log is told so, once; each case is a program of its own: this binary, with
-//! the one test that opens as the case does.
+//! The hint to a program without a log, printed once. Each case runs in a process of its own: this
+//! binary, with the one test that opens as in the case.
 
 use std::process::{Command, Stdio};
 
@@ -56,7 +56,7 @@ fn a_program_with_a_log_subscriber_or_that_asked_for_silence_is_told_nothing() {
     }
 }
 
-/// A subscriber that keeps nothing.
+/// A subscriber that discards everything.
 struct Log;
 
 impl Subscriber for Log {

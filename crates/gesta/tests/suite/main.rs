@@ -1,4 +1,4 @@
-//! Gesta's promises, as an application sees them: one binary, one module for each promise.
+//! Tests of Gesta's promises from an application's view, one module per promise.
 
 #![allow(
     clippy::unwrap_used,

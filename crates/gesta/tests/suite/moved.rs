@@ -1,4 +1,4 @@
-//! Process managers over a store that was moved: each input is handled once, before and after.
+//! Process managers on a copied store: each input is handled once, before and after.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -29,8 +29,8 @@ async fn open(store: Arc<LogStore>, clock: &VirtualClock) -> Gesta {
     builder.process_with(Reminder::after(MONTH)).open().await.unwrap()
 }
 
-/// A library in a directory: three books are lent; the last loan was deleted and scavenged, and with
-/// it the last event that the manager has handled.
+/// A library in a directory with three loans. The last loan was deleted and scavenged, and with it
+/// the last event that the manager handled.
 async fn source(clock: &VirtualClock) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let gesta = open(log(directory.path()), clock).await;
@@ -50,8 +50,7 @@ async fn source(clock: &VirtualClock) -> TempDir {
     directory
 }
 
-/// Everything that happened once a month has passed over a store that was moved, and once another
-/// book was lent there.
+/// All events after a month on a copied store, with one more loan there.
 async fn a_month_later(store: Arc<LogStore>, clock: &VirtualClock) -> Vec<String> {
     let gesta = open(Arc::clone(&store), clock).await;
     clock.advance(MONTH);
@@ -62,7 +61,7 @@ async fn a_month_later(store: Arc<LogStore>, clock: &VirtualClock) -> Vec<String
     Library::happened(store.as_ref()).await
 }
 
-/// A timer that was set before its event was deleted is still pending: it was decided.
+/// A timer stays pending although its event was deleted, since its decision was made.
 const EXPECTED: [&str; 6] = [
     "emma lent to ann",
     "persuasion lent to bob",
@@ -103,7 +102,7 @@ async fn a_process_manager_goes_on_in_a_store_to_which_its_events_were_imported(
     assert_eq!(a_month_later(store, &clock).await, EXPECTED);
 }
 
-/// Appends everything anew, and keeps where it was.
+/// Appends every event again and records the old positions.
 async fn import_as_the_program_does(from: &Path, to: &LogStore) {
     let export = StoreExport::of(from).unwrap();
     let source = export.incarnations().last().unwrap().0;

@@ -1,4 +1,4 @@
-//! Which URL means which store, and what a log keeps.
+//! URLs of stores, and the durability of a log.
 
 use gesta::{Gesta, OpenError};
 
@@ -31,10 +31,10 @@ async fn a_second_opening_of_a_log_is_refused() {
 #[test]
 fn urls_that_mean_no_store_are_told_why() {
     for (url, reason) in [
-        ("order", "order has no scheme, such as `memory:`"),
-        ("pigeon:ann", "no store is known by pigeon:"),
-        ("memory:here", "a memory store has no place, here was given"),
-        ("gesta:", "`gesta:` names no directory"),
+        ("order", "`order` has no scheme; expected `memory:` or `gesta:DIRECTORY`"),
+        ("pigeon:ann", "unknown store scheme `pigeon:`; expected `memory:` or `gesta:DIRECTORY`"),
+        ("memory:here", "`memory:` takes no path; got `here`"),
+        ("gesta:", "`gesta:` lacks a directory, as in `gesta:./data`"),
     ] {
         assert_eq!(gesta::open(url).err().unwrap().to_string(), reason);
     }

@@ -101,7 +101,7 @@ async fn a_layer_sees_and_changes_requests_the_last_one_first() {
     assert_eq!(gesta::EventMetadata::from_json(&metadata).actor.as_deref(), Some("ab"));
 }
 
-/// A pipeline in front of which everything fails.
+/// A pipeline behind a layer that fails every command.
 async fn failing(error: impl Fn() -> BoxError + Clone + Send + Sync + 'static) -> Gesta {
     let layer = layer_fn(move |_: Pipeline| {
         let error = error.clone();

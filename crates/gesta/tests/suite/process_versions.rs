@@ -222,7 +222,7 @@ async fn a_new_definition_is_told_which_stored_instances_it_does_not_understand(
     assert_processes_understood(&ProcessSetup::of(First::default()), store.as_ref()).await;
 }
 
-/// What the lock file has against a registry.
+/// The problems that a check against a lock file reports.
 fn refusal(file: &std::path::Path, registry: &Registry) -> String {
     let checked = catch_unwind(AssertUnwindSafe(|| assert_events_locked(file, registry)));
     let refused = checked.expect_err("the lock file is against it");
@@ -234,7 +234,7 @@ fn the_lock_file_holds_what_processes_store() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("events.lock");
     let first = Registry::new().process::<First>();
-    assert!(refusal(&file, &first).contains("what process porter stores is not locked"));
+    assert!(refusal(&file, &first).contains("the stored types of process porter are not locked"));
     let locked = serde_json::json!({
         "process": "porter",
         "takes": ["door-opened"],

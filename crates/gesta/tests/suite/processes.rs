@@ -247,7 +247,7 @@ async fn while_it_is_paused_a_manager_does_nothing_and_afterwards_everything() {
 async fn a_manager_that_is_not_there_is_not_paused() {
     let library = Scenery::new().await;
     let error = library.gesta.pause_process("remainder").await.unwrap_err();
-    assert_eq!(error.to_string(), "no process manager remainder runs here");
+    assert_eq!(error.to_string(), "process manager remainder is not registered");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What is acknowledged can be read back: events that could not be are refused by name.
+//! Recorded events decode again: events that would not are rejected with their name.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ struct Measured {
 struct Reading {
     exact: f64,
     single: f32,
-    /// `null` would silently become `None`.
+    /// Without the check, `null` would become `None`.
     maybe: Option<f64>,
     rule: Option<Box<Rule>>,
     cells: BTreeMap<Cell, u8>,
 }
 
-/// A key that is no text.
+/// A map key that is not a text.
 type Cell = (u8, u8);
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -50,7 +50,7 @@ impl Aggregate for Gauge {
     }
 }
 
-/// The reading is made where it is decided, for a command that holds it could be refused, too.
+/// The decision creates the reading, since a command that contains it would be rejected itself.
 #[derive(Command, Serialize, Deserialize)]
 #[command(name = "measure", on = Gauge, either)]
 struct Measure {

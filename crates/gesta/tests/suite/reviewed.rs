@@ -1,4 +1,4 @@
-//! Promises that a critical reader found broken once.
+//! Regressions found in reviews.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -6,8 +6,8 @@ use std::{
 };
 
 use gesta::{
-    AfterRetries, Apply, ApplyError, AsOf, ExecuteError, Gesta, OnRead, OperationError, Projection,
-    ProjectionState, ReadTypedRows, SnapshotPolicy, TypedRows, WaitError, prelude::*,
+    Apply, ApplyError, AsOf, ExecuteError, FailurePolicy, Gesta, OnRead, OperationError,
+    Projection, ProjectionState, ReadTypedRows, SnapshotPolicy, TypedRows, WaitError, prelude::*,
 };
 use gesta_sqlite::{Reader, Sqlite};
 use gesta_store::{EventStore, MemoryReadModels, Rows};
@@ -51,7 +51,7 @@ async fn of_two_commands_of_one_id_at_once_the_other_payload_is_refused() {
 
 // ---- 2
 
-/// A next version whose tables cannot be made.
+/// A next version whose tables cannot be created.
 struct Unprepared;
 
 impl Projection for Unprepared {
@@ -142,7 +142,7 @@ struct StrictDoubled(Arc<Controls>);
 impl Projection for StrictDoubled {
     const NAME: &'static str = "balances";
     const VERSION: u32 = 2;
-    const AFTER_RETRIES: AfterRetries = AfterRetries::Halt;
+    const FAILURE_POLICY: FailurePolicy = FailurePolicy::Halt;
     type Event = BalanceEvent;
 }
 
@@ -342,7 +342,7 @@ async fn a_stream_whose_events_have_all_expired_takes_commands() {
 
 // ---- 9
 
-/// Opens a second account, and charges others: there may be none.
+/// Opens a second account and charges any number of others.
 #[derive(Command, Serialize, Deserialize)]
 #[command(name = "charge-and-note", on = (Vec<accounts::Account>, accounts::Account), new)]
 struct ChargeAndNote {

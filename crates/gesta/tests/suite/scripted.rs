@@ -1,4 +1,4 @@
-//! A memory store to which something happens at a certain moment.
+//! A memory store with scripted faults and interleavings.
 
 use std::{
     collections::VecDeque,
@@ -14,28 +14,28 @@ use gesta::store::{
     StreamName, Subscribe, Subscription, memory::MemoryStore,
 };
 
-/// What happens at an append, before the memory store gets it.
+/// An incident at an append, before it reaches the memory store.
 pub(crate) enum Scene {
-    /// Something else is done first.
+    /// Awaits something else first.
     First(Meanwhile),
-    /// The append fails.
+    /// Fails the append.
     Fail(StoreError),
-    /// The append happens, but its answer is lost.
+    /// Performs the append, but loses its answer.
     LoseAnswer,
-    /// The append never answers.
+    /// Never answers.
     Hang,
 }
 
 type Meanwhile = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Does what its script says at each append, then what a memory store does.
+/// A memory store that plays one scripted incident at each append.
 #[derive(Clone)]
 pub(crate) struct Scripted {
     store: Arc<MemoryStore>,
     script: Arc<Mutex<VecDeque<Scene>>>,
     before_heads: Arc<Mutex<VecDeque<Meanwhile>>>,
     after_find: Arc<Mutex<Option<Meanwhile>>>,
-    /// What the next look for an earlier append fails with.
+    /// The error of the next lookup of an append.
     pub(crate) fail_find: Arc<Mutex<Option<StoreError>>>,
 }
 
@@ -50,12 +50,12 @@ impl Scripted {
         }
     }
 
-    /// Before the head is told the next time, or the time after what was said before.
+    /// Awaits a future before the next read of the head; futures queue up.
     pub(crate) fn before_head(&self, first: impl Future<Output = ()> + Send + 'static) {
         self.before_heads.lock().unwrap().push_back(Box::pin(first));
     }
 
-    /// After the next look for an earlier append, before its answer is there.
+    /// Awaits a future after the next lookup of an append, before its answer.
     pub(crate) fn after_find(&self, then: impl Future<Output = ()> + Send + 'static) {
         *self.after_find.lock().unwrap() = Some(Box::pin(then));
     }

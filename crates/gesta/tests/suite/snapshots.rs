@@ -1,4 +1,4 @@
-//! Snapshots: a load from one equals a full replay, and any of them may be lost or wrong.
+//! Snapshots: a load from one equals a full replay, and missing or invalid snapshots do no harm.
 
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ impl Cellar {
         self.snapshots.load_snapshot(&stream).await.unwrap()
     }
 
-    /// Changes what the snapshot says, so that a load that uses it shows.
+    /// Changes the stored snapshot, so that a load that uses it differs.
     async fn doctor(&self, state: &'static str) {
         let snapshot = self.snapshot().await.unwrap();
         let doctored = Snapshot { state: state.into(), ..snapshot };
@@ -179,7 +179,7 @@ async fn a_snapshot_of_events_that_are_gone_is_ignored() {
     assert_eq!(litres(&gesta).await, 8, "the snapshot is of another life of the store");
 }
 
-/// Hides events before this revision.
+/// Hides the events before this revision.
 async fn truncate(store: &Arc<dyn EventStore>, before: u64) {
     let metadata = StreamMetadata {
         truncate_before: Some(Revision::new(before)),
@@ -274,8 +274,8 @@ async fn a_deleted_stream_that_another_program_revives_begins_anew() {
     assert_eq!(litres(&gesta).await, 3);
 }
 
-/// The program before and after a change of a type inside of an empty list of the state, where
-/// `evolve` fills it from events that were there all along.
+/// The program before and after a change to a type within an empty list of the state. The new
+/// `evolve` fills the list from old events.
 macro_rules! carts {
     ($program:ident, $line:item, $fold:expr) => {
         mod $program {

@@ -1,4 +1,4 @@
-//! Commands of one program on one thing take turns: none fails because of the others.
+//! Turns: concurrent commands of one program on one boundary do not conflict.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A bank that tries each command once, so that a single conflict makes it fail.
+/// A bank with a single attempt per command, so that one conflict makes it fail.
 async fn bank(money: &[u64]) -> Gesta {
     let once = RetryPolicy { attempts_max: NonZeroU32::MIN, ..RetryPolicy::default() };
     let gesta = Gesta::at("memory:").retry(once).open().await.unwrap();
@@ -25,7 +25,7 @@ async fn bank(money: &[u64]) -> Gesta {
     gesta
 }
 
-/// Executes commands as tasks of their own, all at once.
+/// Executes commands concurrently, each in its own task.
 async fn all_at_once<C: Decide>(
     gesta: &Gesta,
     commands: impl IntoIterator<Item = C>,
@@ -74,7 +74,7 @@ async fn of_commands_on_one_tag_the_later_ones_see_the_first() {
     assert_eq!(outcomes.iter().filter(taken).count(), 15, "{outcomes:?}");
 }
 
-/// Deposits something, or only looks.
+/// Deposits money, or only reads.
 #[derive(Command, Serialize, Deserialize)]
 #[command(name = "visit-account", on = Account)]
 struct Visit {
@@ -115,7 +115,7 @@ async fn what_is_only_read_is_not_waited_for_by_others_who_read_it() {
         gesta.execute(MatchDeposit { account: 1, sponsor: 3 }).await.unwrap();
     }
     let (other, twin) = (MatchDeposit { account: 2, sponsor: 3 }, gesta.clone());
-    // The second is executed while the append of the first has not come back yet.
+    // The second command runs before the first one's append returns.
     store.next_first(async move { drop(twin.execute(other).await.unwrap()) });
     let first = gesta.execute(MatchDeposit { account: 1, sponsor: 3 });
     timeout(SOON, async { first.await }).await.expect("neither waits").unwrap();
@@ -162,7 +162,7 @@ async fn eight_commands_that_compete_under_a_virtual_clock_all_end() {
     first.execute(Open { account: 1 }).await.unwrap();
     let mut tasks = Vec::new();
     for program in 0..8 {
-        // Half of them in one program, the others each in one of their own.
+        // Half of them run in one program, each of the others in its own.
         let gesta = if program % 2 == 0 { first.clone() } else { open().await.unwrap() };
         tasks.push(tokio::spawn(async move { gesta.execute(deposit(1, 1)).await }));
     }

@@ -1,4 +1,4 @@
-//! A memory store that tells what was read of it, and keeps appends to one stream waiting.
+//! A memory store that records reads, and can block appends to one stream.
 
 use std::sync::{
     Arc, Mutex,
@@ -17,11 +17,11 @@ pub(crate) struct Watched {
     pub(crate) store: Arc<MemoryStore>,
     /// The streams that were read.
     pub(crate) streams: Arc<Mutex<Vec<String>>>,
-    /// Whether a category was read from its beginning.
+    /// True once a category was read from its beginning.
     pub(crate) read_a_category: Arc<AtomicBool>,
-    /// Where subscriptions began.
+    /// Starting points of subscriptions.
     pub(crate) subscribed: Arc<Mutex<Vec<Position>>>,
-    /// Appends to this stream wait.
+    /// The stream with blocked appends.
     slow: Option<&'static str>,
     go_on: Arc<Notify>,
 }
@@ -107,8 +107,8 @@ impl EventStore for Watched {
     }
 }
 
-/// Another store with the events of this one that a choice leaves, under the same ids and in the
-/// same order, behind an event that moves all positions.
+/// Copies a store: keeps selected events with their ids and order, behind one event that shifts all
+/// positions.
 pub(crate) async fn moved(
     from: &dyn EventStore,
     keep: impl Fn(&StreamName) -> bool,

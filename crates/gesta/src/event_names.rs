@@ -16,15 +16,15 @@ use crate::{Boundary, DuplicateEventName, EventSet, Registry};
 
 /// The event types in use, by name.
 #[derive(Debug, Default)]
-pub(crate) struct Meanings {
-    names: Mutex<HashMap<&'static str, Vec<Meaning>>>,
+pub(crate) struct EventNames {
+    names: Mutex<HashMap<&'static str, Vec<NamedType>>>,
     /// Boundaries already added, looked up before each command.
     boundaries: RwLock<HashSet<TypeId>>,
 }
 
 /// One type registered under a name.
 #[derive(Clone, Copy, Debug)]
-struct Meaning {
+struct NamedType {
     type_id: TypeId,
     type_name: &'static str,
     scope: Scope,
@@ -58,37 +58,39 @@ impl Scope {
     }
 }
 
-impl Meanings {
+impl EventNames {
     /// Adds the events of a projection or a process manager.
-    pub(crate) fn admit<E: EventSet>(&self, scope: Scope) -> Result<(), DuplicateEventName> {
+    pub(crate) fn add_set<E: EventSet>(&self, scope: Scope) -> Result<(), DuplicateEventName> {
         self.add(&Registry::of::<E>(), scope)
     }
 
     /// Adds the events of a command's boundary, on its first use.
-    pub(crate) fn admit_boundary<B: Boundary>(&self) -> Result<(), DuplicateEventName> {
+    pub(crate) fn add_boundary<B: Boundary>(&self) -> Result<(), DuplicateEventName> {
         let id = TypeId::of::<B>();
         if self.boundaries.read().unwrap_or_else(PoisonError::into_inner).contains(&id) {
             return Ok(());
         }
+        // Collect first: `events` takes a closure that cannot return an error.
         let mut aggregates = Vec::new();
         B::events(&mut |category, registry| aggregates.push((category, registry)));
         for (category, registry) in aggregates {
             self.add(&registry, Scope::Written(category))?;
         }
+        // Only now, so that a boundary with a duplicate name fails each time.
         self.boundaries.write().unwrap_or_else(PoisonError::into_inner).insert(id);
         Ok(())
     }
 
     fn add(&self, registry: &Registry, scope: Scope) -> Result<(), DuplicateEventName> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, type_id, type_name) in registry.meanings() {
+        for (name, type_id, type_name) in registry.written_types() {
             let known = names.entry(name).or_default();
             let mut others = known.iter().filter(|other| other.type_id != type_id);
             if let Some(other) = others.find(|other| other.scope.meets(scope)) {
                 return Err(DuplicateEventName { name, first: other.type_name, second: type_name });
             }
             if !known.iter().any(|known| known.type_id == type_id && known.scope == scope) {
-                known.push(Meaning { type_id, type_name, scope });
+                known.push(NamedType { type_id, type_name, scope });
             }
         }
         Ok(())
