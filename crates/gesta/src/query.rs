@@ -106,7 +106,7 @@ pub trait Query: Send + Sync + 'static {
     type Answer: Send + 'static;
 }
 
-/// The implementation of a query on a connection of one kind of database.
+/// Answers a query on a connection of type `Conn`.
 ///
 /// ```
 /// use gesta::{Answer, AskError, Gesta, Projection, Query, QueryError, WaitError, prelude::*};
