@@ -25,6 +25,7 @@ use shop::{
     orders::sales::{MakeReport, Report},
     processes::Waits,
     read_side,
+    users::Welcome,
 };
 
 use crate::{progress::Progress, serve::Listen, store::StoreUrl};
@@ -57,6 +58,9 @@ enum Verb {
     Serve {
         #[command(flatten)]
         listen: Listen,
+        /// Delay between the creation of a user and the welcome.
+        #[arg(long, value_name = "SECONDS", default_value_t = Welcome::DELAY.as_secs())]
+        welcome_after: u64,
     },
     /// Imports a table of invoice lines (CSV). Importing it again adds nothing twice.
     Import {
@@ -77,9 +81,11 @@ async fn main() -> Result<ExitCode> {
     log::start()?;
     match verb {
         Verb::Demo { listen } => demo(&store, &listen).await,
-        Verb::Serve { listen } => {
+        Verb::Serve { listen, welcome_after } => {
             let counter = listen.open().await?;
-            counter.serve(store.open_for_business(Waits::default()).await?).await?;
+            let welcome = Duration::from_secs(welcome_after);
+            let waits = Waits { welcome, ..Waits::default() };
+            counter.serve(store.open_for_business(waits).await?).await?;
             Ok(ExitCode::SUCCESS)
         }
         Verb::Import { file } => {

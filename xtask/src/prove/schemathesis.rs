@@ -39,7 +39,8 @@ pub(super) fn finds_nothing_and_reaches_all(context: &CheckContext) -> Result<St
     let tool = install(context)?;
     let store = shop.store("store");
     stage::put_odd_events(&shop, &store)?;
-    let server = shop.serve(&store)?;
+    stage::set_instances_aside(&shop, &store)?;
+    let server = shop.serve_with_late_welcomes(&store, stage::WELCOME_SECONDS)?;
     stage::prepare(&server)?;
     let document = document(&server)?;
     let run = Run { tool, configuration: context.root.join(CONFIGURATION), shop: &shop };

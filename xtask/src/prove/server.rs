@@ -72,6 +72,17 @@ impl Shop {
         Ok(())
     }
 
+    /// Deletes a stream of a store that is not served.
+    pub(super) fn delete(&self, store: &Path, stream: &str) -> Result<()> {
+        let output = Command::new(self.program.with_file_name("gesta"))
+            .args(["delete", "--yes", "--store", &url(store), stream])
+            .stdin(Stdio::null())
+            .output()?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "gesta delete {stream}: {error}");
+        Ok(())
+    }
+
     /// Imports a table into a store that is not served.
     pub(super) fn import(&self, table: &Path, store: &Path) -> Result<()> {
         let mut import = Command::new(&self.program);
@@ -106,14 +117,24 @@ impl Shop {
         self.start(store)?.once_ready()
     }
 
+    /// Serves a store whose users are welcomed `seconds` after they were created.
+    pub(super) fn serve_with_late_welcomes(&self, store: &Path, seconds: u64) -> Result<Server> {
+        self.start_with(store, &["--welcome-after", &seconds.to_string()])?.once_ready()
+    }
+
     /// Starts serving a store on a free port, without waiting.
     pub(super) fn start(&self, store: &Path) -> Result<Server> {
+        self.start_with(store, &[])
+    }
+
+    fn start_with(&self, store: &Path, options: &[&str]) -> Result<Server> {
         // The system picks a free port; a race for it is unlikely on a test machine.
         let free = TcpListener::bind("127.0.0.1:0")?;
         let address = free.local_addr()?;
         drop(free);
         let child = Command::new(&self.program)
             .args(["serve", "--listen", &address.to_string(), "--store", &url(store)])
+            .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
