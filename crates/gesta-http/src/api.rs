@@ -1,13 +1,12 @@
-//! The table of routes, and what comes of it: the router, and the document.
+//! The route table, from which the router and the OpenAPI document are built.
 //!
-//! Always holds: an operation is in the document if and only if it is routed, because both come
-//! from the same entries.
+//! Invariant: an operation is in the document if and only if it is routed.
 
 use std::sync::Arc;
 
 use axum::{
     Extension, Router,
-    http::Method,
+    http::{Method, Uri},
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter},
@@ -26,11 +25,12 @@ use crate::{
     headers::{self, single},
     health, operations,
     preconditions::conditional,
+    problem::VALIDATION_FAILED,
     process_operations,
     unexpected::no_parameters,
 };
 
-/// The table of an application's routes.
+/// The route table of an application.
 ///
 /// ```
 /// use gesta_http::Api;
@@ -46,7 +46,7 @@ pub struct Api {
     routes: Vec<Route>,
 }
 
-/// One entry: a method and a path, what handles its requests, and what is said about it.
+/// A method and a path with their handler and documentation.
 pub struct Route {
     method: Method,
     path: String,
@@ -55,8 +55,7 @@ pub struct Route {
     area: &'static str,
     rejections: Vec<&'static str>,
     router: MethodRouter<GestaState>,
-    /// In its query.
-    has_parameters: bool,
+    has_query_parameters: bool,
     describe: fn(&mut Operation<'_>),
 }
 
@@ -90,32 +89,32 @@ impl Route {
         Self {
             method,
             path: path.to_owned(),
-            id: name_of::<E>(),
+            id: operation_id::<E>(),
             summary,
             area: "operations",
             rejections: Vec::new(),
             router: endpoint.on(filter),
-            has_parameters: !query_names::<E, A>().is_empty(),
+            has_query_parameters: !query_names::<E, A>().is_empty(),
             describe: E::describe,
         }
     }
 
-    /// Refuses a query where the operation has no parameters in it.
+    /// Refuses requests with a query string if the operation has no query parameters.
     fn strict(mut self) -> Self {
-        if !self.has_parameters {
+        if !self.has_query_parameters {
             self.router = self.router.route_layer(from_fn(no_parameters));
         }
         self
     }
 
-    /// The codes of the rejections that it may be answered with (422).
+    /// Adds codes of rejections (422) to the documentation.
     #[must_use]
     pub fn rejects(mut self, codes: &[&'static str]) -> Self {
         self.rejections.extend(codes);
         self
     }
 
-    /// The method and the path.
+    /// Returns the method and the path.
     #[must_use]
     pub fn place(&self) -> (&Method, &str) {
         (&self.method, &self.path)
@@ -147,22 +146,25 @@ impl std::fmt::Debug for Route {
 fn describe_correlation(operation: &mut Operation<'_>) {
     let name = "X-Correlation-Id";
     let schema = headers::token_schema();
-    operation.header(name, "The conversation that the request belongs to.", schema.clone());
-    operation.problem(400, "the field that is named makes no sense");
-    operation.problem(417, "the request expects something else than 100-continue");
-    let about = "The conversation that the request belongs to, or begins.";
+    let about = "Id of the conversation that the request belongs to; recorded with its events.";
+    operation.header(name, about, schema.clone());
+    operation.problem(400, VALIDATION_FAILED);
+    operation.problem(417, "the Expect header has a value other than 100-continue");
+    let about = "The request's correlation id, or a new one if it had none.";
     operation.header_of_every_answer(name, about, &schema);
 }
 
-/// `create_user` is called `createUser`.
-fn name_of<E>() -> String {
+/// Returns the operation id of a handler: `createUser` for `create_user`.
+fn operation_id<E>() -> String {
     let path = std::any::type_name::<E>();
     crate::schema::wire_name(path.rsplit("::").next().unwrap_or(path))
 }
 
 impl Api {
-    /// A table with what every application has: its document, a page to try it with, its health.
-    /// Their queries are ignored: probes and browsers may add to them what they like.
+    /// Creates a table with the routes of every application: the OpenAPI document, a page to try
+    /// it, and health.
+    ///
+    /// These routes ignore query strings, which probes and browsers add at will.
     #[must_use]
     pub fn new(title: &'static str, version: &'static str) -> Self {
         let mut routes = Vec::from(docs::routes());
@@ -170,7 +172,8 @@ impl Api {
         Self { title, version, routes }
     }
 
-    /// With the feed of events and the operation of projections and processes, under this path.
+    /// Adds the event feed and the operator's routes for projections and process managers, under a
+    /// path prefix.
     #[must_use]
     pub fn operated_under(mut self, prefix: &str) -> Self {
         let routes = operations::routes(prefix).into_iter();
@@ -179,20 +182,20 @@ impl Api {
         self
     }
 
-    /// With the routes of an area.
+    /// Adds routes; `area` is their tag in the document.
     #[must_use]
     pub fn with(mut self, area: &'static str, routes: impl IntoIterator<Item = Route>) -> Self {
         self.routes.extend(routes.into_iter().map(|route| Route { area, ..route }.strict()));
         self
     }
 
-    /// All entries.
+    /// Returns all routes.
     #[must_use]
     pub fn routes(&self) -> &[Route] {
         &self.routes
     }
 
-    /// The document (OpenAPI 3.1).
+    /// Returns the OpenAPI 3.1 document.
     #[must_use]
     pub fn document(&self) -> Value {
         let mut schemas = Schemas::default();
@@ -212,10 +215,10 @@ impl Api {
         })
     }
 
-    /// The router.
+    /// Builds the router.
     ///
     /// # Panics
-    /// When two entries have the same method and path.
+    /// If two routes have the same method and path.
     pub fn router(self, state: GestaState) -> Router {
         let document = Document(Arc::new(self.document()));
         let mut router = Router::new();
@@ -236,17 +239,18 @@ impl Api {
     }
 }
 
-async fn no_such_route() -> Problem {
-    let detail = "there is nothing at this path";
+async fn no_such_route(method: Method, uri: Uri) -> Problem {
+    let detail = format!("no route matches `{method} {}`", uri.path());
     Problem::new(axum::http::StatusCode::NOT_FOUND, "no-such-route", detail)
 }
 
-async fn method_not_allowed() -> Problem {
-    let detail = "what is at this path does not know this method";
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    let detail =
+        format!("`{}` does not support {method}; the Allow header lists its methods", uri.path());
     Problem::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
 }
 
-/// A bug. The handler is gone, the process goes on.
+/// Response to a request whose handler panicked. Other requests are not affected.
 fn panicked() -> Response {
     #[derive(Debug, thiserror::Error)]
     #[error("a handler panicked")]

@@ -1,9 +1,14 @@
-//! Commands as requests: what a request says about its command, and what an accepted one answers.
+//! Commands over HTTP: the extractors that execute them, and the responses of accepted ones.
 //!
-//! Owns: [`Commands`] and [`UpdateCommands`], [`Created`] and [`Updated`]. Always holds: a request with
-//! an `Idempotency-Key` that comes again is the same command, so new ids come from the key; what
-//! is answered about a change names the revision that it led to. Not here: what commands do; what
-//! a key is ([`keys`](crate::keys)); what a condition is ([`preconditions`](crate::preconditions)).
+//! Owns: [`Commands`], [`UpdateCommands`], [`Created`] and [`Updated`].
+//!
+//! Invariants:
+//! - A retried request with the same `Idempotency-Key` gives the same commands, with the same new
+//!   ids: both are derived from the key.
+//! - The response to a change carries the revision that the change led to.
+//!
+//! Not here: command ids ([`keys`](crate::keys)) and conditional requests
+//! ([`preconditions`](crate::preconditions)).
 
 use std::{
     sync::{
@@ -32,9 +37,13 @@ use crate::{
     headers::{self, POSITION},
     keys::Key,
     preconditions::{self, Preconditions, condition_schema, etag_schema},
+    problem::{RESOURCE_NOT_FOUND, VALIDATION_FAILED},
 };
 
-/// Executes the commands of a request that creates something, or that touches several things.
+/// An extractor that executes the commands of a request.
+///
+/// For requests that create a resource, or that change several. A request that changes one
+/// existing resource takes [`UpdateCommands`].
 #[derive(Clone, Debug)]
 pub struct Commands {
     state: GestaState,
@@ -42,12 +51,12 @@ pub struct Commands {
     actor: String,
     correlation_id: Option<CorrelationId>,
     conditions: Preconditions,
-    /// The commands that the request has given so far: each has an id of its own.
+    /// Number of commands given so far; the ordinal of the next one, part of its command id.
     given: Arc<AtomicU64>,
 }
 
-/// Executes the command of a request that changes something which is there; `If-Match` says at
-/// which revision.
+/// An extractor that executes the command of a request on one existing resource, subject to
+/// `If-Match`.
 #[derive(Clone, Debug)]
 pub struct UpdateCommands(Commands);
 
@@ -76,19 +85,20 @@ impl FromRequestParts<GestaState> for UpdateCommands {
 }
 
 impl Commands {
-    /// The application.
+    /// Returns the application.
     #[must_use]
     pub fn gesta(&self) -> &Gesta {
         self.state.gesta()
     }
 
-    /// The time, for commands that say when.
+    /// Returns the application's current time, for commands that carry one.
     #[must_use]
     pub fn now(&self) -> SystemTime {
         self.gesta().clock().now()
     }
 
-    /// An id for something new: the same one when the request comes again.
+    /// Returns an id for a new resource: the same one if the request is retried with its
+    /// `Idempotency-Key`, a random one if it has none.
     #[must_use]
     pub fn new_id(&self) -> Uuid {
         match &self.key {
@@ -99,6 +109,8 @@ impl Commands {
 
     /// Executes a command.
     ///
+    /// A request with `If-Match` fails with 412: its condition has no single resource to apply to.
+    ///
     /// # Errors
     /// The [`Problem`] to answer with.
     pub async fn execute<C: Decide>(&self, command: C) -> Result<Receipt, Problem> {
@@ -106,7 +118,8 @@ impl Commands {
         Ok(self.give(command, None).await?)
     }
 
-    /// Executes a command that creates something, found at this path from now on.
+    /// Executes a command that creates the resource `id` of the collection at the path
+    /// `collection`.
     ///
     /// # Errors
     /// The [`Problem`] to answer with.
@@ -122,7 +135,7 @@ impl Commands {
             Err(ExecuteError::AlreadyExists { stream })
                 if self.conditions.wants_nothing_there() =>
             {
-                let detail = format!("If-None-Match: {stream} exists already");
+                let detail = format!("`If-None-Match: *` failed: {stream} already exists");
                 return Err(preconditions::failed(&detail));
             }
             given => given?,
@@ -158,19 +171,19 @@ impl Commands {
 }
 
 impl UpdateCommands {
-    /// The application.
+    /// Returns the application.
     #[must_use]
     pub fn gesta(&self) -> &Gesta {
         self.0.gesta()
     }
 
-    /// The time, for commands that say when.
+    /// Returns the application's current time, for commands that carry one.
     #[must_use]
     pub fn now(&self) -> SystemTime {
         self.0.now()
     }
 
-    /// Executes a command on something that is there.
+    /// Executes a command on an existing resource, at the revision that `If-Match` names.
     ///
     /// # Errors
     /// The [`Problem`] to answer with.
@@ -182,18 +195,17 @@ impl UpdateCommands {
             Err(ExecuteError::NotFound { stream })
                 if commands.conditions.wants_something_there() =>
             {
-                let detail = format!("If-Match: {stream} does not exist");
-                return Err(preconditions::failed(&detail));
+                return Err(nonexistent(&stream));
             }
             Err(ExecuteError::Store(StoreError::Deleted { stream: gone })) if gone == stream => {
                 return Err(match commands.conditions.wants_something_there() {
-                    true => preconditions::failed(&format!("If-Match: {gone} does not exist")),
+                    true => nonexistent(&gone),
                     false => StoreError::Deleted { stream: gone }.into(),
                 });
             }
             given => given?,
         };
-        // Known from the append, or from what a change that changes nothing was judged at.
+        // A command without events appended nothing; it was then decided at the expected revision.
         let known = receipt.head_of(&stream).or(expected);
         let revision = match known {
             Some(revision) => revision,
@@ -203,12 +215,16 @@ impl UpdateCommands {
     }
 }
 
-/// The stream that a command's revisions are of.
+fn nonexistent(stream: &StreamName) -> Problem {
+    preconditions::failed(&format!("`If-Match` failed: {stream} does not exist"))
+}
+
+/// Returns the first stream of a command's boundary: revisions in requests and responses are its.
 fn first_stream<C: Command>(command: &C) -> Result<StreamName, Problem> {
     let mut reads = Vec::new();
     C::On::plan(&command.id(), &mut reads).map_err(|error| invalid_name("id", &error))?;
     let first = reads.into_iter().next().map(|read| read.stream);
-    first.ok_or_else(|| Problem::invalid("id", "names nothing"))
+    first.ok_or_else(|| Problem::invalid("id", "must name at least one stream"))
 }
 
 async fn head(gesta: &Gesta, stream: &StreamName) -> Result<Revision, StoreError> {
@@ -216,7 +232,7 @@ async fn head(gesta: &Gesta, stream: &StreamName) -> Result<Revision, StoreError
     Ok(known.head.unwrap_or(Revision::FIRST))
 }
 
-/// A text as one segment of a path.
+/// Percent-encodes a text as one segment of a path.
 ///
 /// ```
 /// assert_eq!(gesta_http::segment("a/b c"), "a%2Fb%20c");
@@ -234,7 +250,7 @@ pub fn segment(text: &str) -> String {
     segment
 }
 
-/// Something is there now: 201, with its id, and where it is.
+/// The response to a creation: 201, with the new id in the body and its path in `Location`.
 #[derive(Clone, Debug)]
 pub struct Created {
     id: String,
@@ -243,11 +259,13 @@ pub struct Created {
     position: Position,
 }
 
-/// Something has changed, or is as it was wanted already: 200, with its revision.
+/// The response to a change: 200, with the resource's revision.
+///
+/// A command without events gets the same response.
 #[derive(Clone, Debug)]
 pub struct Updated {
     revision: Revision,
-    /// None where others may have changed it since it was judged.
+    /// `None` if the revision was read after the decision: a later change could be included.
     etag: Option<Revision>,
     position: Position,
 }
@@ -278,20 +296,22 @@ impl IntoResponse for Updated {
     }
 }
 
-/// Why nothing of what a request wants is done, whatever its command.
-const CONFLICT: &str = "it exists already, its stream is tombstoned, others were faster each time \
-                        that it was tried, or the Idempotency-Key was used for another command";
+/// Description of the conflicts that every command can end with.
+const CONFLICT: &str = "the resource already exists (`already-exists`), its stream is tombstoned \
+                        (`tombstoned`), concurrent changes won every attempt (`conflict`), or the \
+                        Idempotency-Key belongs to another command (`command-id-reused`)";
 
 impl Describe for Commands {
     fn describe(operation: &mut Operation<'_>) {
-        let description = "Makes a request that comes again the same command: it takes effect \
-                           once, and is answered alike. It counts within the actor and the \
-                           operation; a key in double quotes is the key inside them.";
+        let description = "Makes retries of a request safe: the command takes effect once, and \
+                           every retry gets the same answer. Scoped to the actor and the \
+                           operation. Surrounding double quotes are not part of the key.";
         operation.header("Idempotency-Key", description, headers::token_schema());
-        let description = "Only if nothing is there yet (*), or it is at none of these ETags.";
+        let description = "Fails with 412 if the resource exists (`*`), or if its current ETag is \
+                           in this list.";
         operation.header("If-None-Match", description, condition_schema());
-        operation.problem(412, "a condition of the request does not hold");
-        operation.problem(400, "the field that is named makes no sense");
+        operation.problem(412, "a condition in the request's headers failed");
+        operation.problem(400, VALIDATION_FAILED);
         operation.problem(409, CONFLICT);
     }
 }
@@ -299,10 +319,11 @@ impl Describe for Commands {
 impl Describe for UpdateCommands {
     fn describe(operation: &mut Operation<'_>) {
         Commands::describe(operation);
-        let description = "Only if it is there (*), or at the revision of one of these ETags.";
+        let description = "Fails with 412 unless the resource exists (`*`), or its current ETag \
+                           is in this list.";
         operation.header("If-Match", description, condition_schema());
-        operation.problem(404, "there is no such thing");
-        operation.problem(412, "it is not at a revision of If-Match");
+        operation.problem(404, RESOURCE_NOT_FOUND);
+        operation.problem(412, "the resource is at none of the revisions in If-Match");
     }
 }
 
@@ -310,18 +331,18 @@ impl Describe for Created {
     fn describe(operation: &mut Operation<'_>) {
         let schema = operation.schemas().component("Created", |_| created_schema());
         let status = StatusCode::CREATED;
-        operation.answers_with(status, "it is there now", "application/json", schema);
+        operation.answers_with(status, "created", "application/json", schema);
         let place = json!({ "type": "string", "format": "uri-reference" });
-        operation.answer_header(status, "Location", "Where it is.", place);
-        describe_place(operation, status);
+        operation.answer_header(status, "Location", "Path of the new resource.", place);
+        describe_revision(operation, status);
     }
 }
 
 fn created_schema() -> Value {
     json!({
         "type": "object",
-        "description": "What was created.",
-        "properties": { "id": { "type": "string", "description": "Under which id." } },
+        "description": "A created resource.",
+        "properties": { "id": { "type": "string", "description": "Id of the new resource." } },
         "required": ["id"],
         "additionalProperties": false,
     })
@@ -330,25 +351,35 @@ fn created_schema() -> Value {
 impl Describe for Updated {
     fn describe(operation: &mut Operation<'_>) {
         let schema = operation.schemas().component("Changed", |_| changed_schema());
-        operation.answers_with(StatusCode::OK, "it is as wanted", "application/json", schema);
-        describe_place(operation, StatusCode::OK);
+        operation.answers_with(
+            StatusCode::OK,
+            "the change is made, or had been made already",
+            "application/json",
+            schema,
+        );
+        describe_revision(operation, StatusCode::OK);
     }
 }
 
 fn changed_schema() -> Value {
     json!({
         "type": "object",
-        "description": "What has changed.",
+        "description": "A changed resource.",
         "properties": {
-            "revision": { "type": "integer", "minimum": 0, "description": "Where it is now." },
+            "revision": { "type": "integer", "minimum": 0, "description": "Its revision." },
         },
         "required": ["revision"],
         "additionalProperties": false,
     })
 }
 
-fn describe_place(operation: &mut Operation<'_>, status: StatusCode) {
-    operation.answer_header(status, "ETag", "Its revision, for If-Match.", etag_schema());
-    let description = "Ask with it, and the answer has seen this change.";
+fn describe_revision(operation: &mut Operation<'_>, status: StatusCode) {
+    operation.answer_header(
+        status,
+        "ETag",
+        "Entity tag of the revision, for If-Match.",
+        etag_schema(),
+    );
+    let description = "Position of the change. A query that sends it back sees the change.";
     operation.answer_header(status, "Gesta-Position", description, headers::position_schema());
 }

@@ -1,7 +1,7 @@
-//! Correlation: which conversation a request belongs to.
+//! The correlation id of requests.
 //!
-//! Always holds: every answer, problems included, carries the correlation id that its request
-//! came with or was given; every event that a request brings about carries it, too.
+//! Invariant: every response, problems included, and every event that a request leads to carry the
+//! request's correlation id, or a new one if it had none.
 
 use axum::{
     extract::Request,
@@ -16,7 +16,7 @@ use crate::{
     headers::{self, CORRELATION_ID},
 };
 
-/// Around all handlers: hands the id in, and out again.
+/// Middleware that passes the correlation id to the handler and into the response.
 pub(crate) async fn correlate(mut request: Request, next: Next) -> Response {
     let given = headers::text(request.headers(), CORRELATION_ID, "X-Correlation-Id");
     let (id, problem) = match given {
@@ -35,7 +35,7 @@ pub(crate) async fn correlate(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// The answer to a request that no handler sees, with the id that it came with or a new one.
+/// Returns the response to a request that is refused before [`correlate`] runs.
 pub(crate) fn refuse(headers: &HeaderMap, problem: Problem) -> Response {
     let given = headers::text(headers, CORRELATION_ID, "X-Correlation-Id");
     let id = given.ok().flatten().unwrap_or_else(fresh);

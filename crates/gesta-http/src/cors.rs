@@ -1,7 +1,7 @@
-//! Cross-origin requests (the Fetch standard, section 3.3): which web pages may read answers.
+//! Cross-origin resource sharing (Fetch standard, section 3.3).
 //!
-//! Owns: [`Origin`]. Always holds: without configured origins no answer has a header of this
-//! protocol, so browsers let no other page read anything.
+//! Owns: [`Origin`]. Invariant: without configured origins no response has a CORS header, so
+//! browsers deny access to pages of other origins.
 
 use std::{str::FromStr, sync::Arc};
 
@@ -15,14 +15,14 @@ use axum::{
 use crate::GestaState;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE");
-/// What pages may read of an answer, beside what they always may.
+/// Response headers that pages may read, in addition to the safelisted ones.
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("ETag, Location, Gesta-Position, X-Correlation-Id, Retry-After");
-/// Seconds for which a browser need not ask again.
+/// Time that browsers may cache a preflight response, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
-/// The origin of web pages that may send requests and read the answers; `*` is every origin.
+/// An origin whose web pages may send requests and read the responses; `*` is any origin.
 ///
 /// ```
 /// use gesta_http::Origin;
@@ -34,18 +34,18 @@ const ANY: HeaderValue = HeaderValue::from_static("*");
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(HeaderValue);
 
-/// The text is no origin.
+/// A text that is not an origin.
 ///
 /// ```
 /// use gesta_http::{ParseOriginError, Origin};
 ///
-/// let none: ParseOriginError = "shop".parse::<Origin>().unwrap_err();
-/// assert!(none.to_string().starts_with("shop is no origin"));
+/// let error: ParseOriginError = "shop".parse::<Origin>().unwrap_err();
+/// assert!(error.to_string().starts_with("`shop` is not an origin"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text} is no origin, such as https://shop.example or http://localhost:5173, nor *")]
+#[error("`{text}` is not an origin; expected one such as https://shop.example, or `*`")]
 pub struct ParseOriginError {
-    /// The text.
+    /// The text that was parsed.
     pub text: String,
 }
 
@@ -53,18 +53,18 @@ impl FromStr for Origin {
     type Err = ParseOriginError;
 
     fn from_str(text: &str) -> Result<Self, ParseOriginError> {
-        let none = || ParseOriginError { text: text.to_owned() };
+        let error = || ParseOriginError { text: text.to_owned() };
         let is_origin = text == "*"
             || text.split_once("://").is_some_and(|(scheme, host)| {
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
                 !scheme.is_empty() && !host.is_empty() && host.bytes().all(plain)
             });
-        let value = HeaderValue::from_str(text).map_err(|_| none())?;
-        if is_origin { Ok(Self(value)) } else { Err(none()) }
+        let value = HeaderValue::from_str(text).map_err(|_| error())?;
+        if is_origin { Ok(Self(value)) } else { Err(error()) }
     }
 }
 
-/// The origins whose pages may send requests and read the answers.
+/// The allowed origins.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origins(Arc<[HeaderValue]>);
 
@@ -73,7 +73,7 @@ impl Origins {
         Self(origins.into_iter().map(|origin| origin.0).collect())
     }
 
-    /// The origin of a request, as it is to be named in the answer, if it is allowed.
+    /// Returns the value of `Access-Control-Allow-Origin`, or `None` if the origin is not allowed.
     fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(header::ORIGIN)?;
         let mut all = self.0.iter();
@@ -82,7 +82,7 @@ impl Origins {
     }
 }
 
-/// Around all handlers: answers preflight requests, and names what an allowed page may read.
+/// Middleware that answers preflight requests and adds CORS headers to responses.
 pub(crate) async fn cross_origin(
     State(state): State<GestaState>,
     request: Request,
@@ -91,8 +91,8 @@ pub(crate) async fn cross_origin(
     let Some(origin) = state.origins().allowed(request.headers()) else {
         return next.run(request).await;
     };
-    let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let is_preflight = request.method() == Method::OPTIONS && asked.is_some();
+    let requested = request.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let is_preflight = request.method() == Method::OPTIONS && requested.is_some();
     let mut response = if is_preflight {
         preflight(request.headers())
     } else {
@@ -101,19 +101,19 @@ pub(crate) async fn cross_origin(
         response
     };
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    // Caches keep the answers to different origins apart.
+    // The response depends on the origin, so caches must store one per origin.
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
     response
 }
 
-/// Every header may be sent, for an application may have some of its own.
-fn preflight(asked: &HeaderMap) -> Response {
+/// Answers a preflight request. Every header is allowed: an application may have its own.
+fn preflight(requested: &HeaderMap) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
     let mut put = |name: HeaderName, value| drop(headers.insert(name, value));
     put(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
     put(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-    if let Some(wanted) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+    if let Some(wanted) = requested.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         put(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
     }
     response

@@ -1,7 +1,7 @@
-//! Cursors: where the next page of a list begins, as clients carry it.
+//! Cursors of paged lists.
 //!
-//! Always holds: a cursor says which list it is of, so that one of another list is told and not
-//! misread. What is in it is nobody's business but the list's.
+//! Invariant: a cursor carries the name of its list, so that a cursor of another list is refused.
+//! Its contents are opaque to clients.
 
 use gesta::store::InvalidName;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{Problem, Schema, Schemas};
 
-/// Where the next page of a list begins: an opaque text.
+/// The start of the next page of a list, opaque to clients.
 ///
 /// ```
 /// use gesta_http::Cursor;
@@ -24,43 +24,43 @@ use crate::{Problem, Schema, Schemas};
 #[serde(transparent)]
 pub struct Cursor(String);
 
-/// The longest cursor, in characters.
+/// Maximum length of a cursor, in characters.
 const CHARS_MAX: usize = 600;
 
 impl Cursor {
-    /// Of a list, at a place of it.
+    /// Creates a cursor of a list. `place` is the list's own description of the last entry.
     #[must_use]
     pub fn new(list: &str, place: &str) -> Self {
         let bytes = list.bytes().chain([0]).chain(place.bytes());
         Self(bytes.map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// The place, if it is of this list.
+    /// Returns the place.
     ///
     /// # Errors
-    /// The [`Problem`] that the list never gave this cursor.
+    /// A 422 (`unknown-cursor`) if the cursor belongs to another list.
     pub fn place(&self, list: &str) -> Result<String, Problem> {
         self.read(list).ok_or_else(Self::unknown)
     }
 
-    /// The place, if it is of this list and makes sense there.
+    /// Returns the place as parsed by the list.
     ///
     /// # Errors
-    /// The [`Problem`] that the list never gave this cursor.
+    /// A 422 (`unknown-cursor`) if the cursor belongs to another list or `parse` returns `None`.
     pub fn at<T>(&self, list: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Problem> {
         self.read(list).and_then(|place| parse(&place)).ok_or_else(Self::unknown)
     }
 
     fn unknown() -> Problem {
-        Problem::rejected("unknown-cursor", "the cursor is not one that this list has given")
+        Problem::rejected("unknown-cursor", "`cursor` must be the `next` of a page of this list")
     }
 
     fn read(&self, list: &str) -> Option<String> {
         let digits = self.0.as_bytes().chunks(2);
         let bytes = digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
         let text = String::from_utf8(bytes.collect::<Option<Vec<_>>>()?).ok()?;
-        let (of, place) = text.split_once('\0')?;
-        (of == list).then(|| place.to_owned())
+        let (name, place) = text.split_once('\0')?;
+        (name == list).then(|| place.to_owned())
     }
 }
 
@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for Cursor {
         let text = String::deserialize(deserializer)?;
         let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if text.is_empty() || text.len() > CHARS_MAX || text.len() % 2 == 1 || !is_hex {
-            return Err(D::Error::custom("is not a cursor"));
+            return Err(D::Error::custom("must be the `next` of an earlier page"));
         }
         Ok(Self(text))
     }
@@ -81,7 +81,7 @@ impl Schema for Cursor {
     }
 }
 
-/// A part of a list, as it is answered.
+/// One page of a list.
 ///
 /// ```
 /// use gesta_http::{Cursor, Paged};
@@ -94,7 +94,7 @@ impl Schema for Cursor {
 pub struct Paged<T> {
     /// The entries.
     pub items: Vec<T>,
-    /// What to ask with for the next page; nothing on the last one.
+    /// Cursor of the next page; `None` on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<Cursor>,
 }
@@ -113,7 +113,7 @@ impl<T: Schema> Schema for Paged<T> {
     }
 }
 
-/// How many entries of a list are asked for at once.
+/// The number of entries of one page, from 1 to [`PageLimit::MAX`]; 50 by default.
 ///
 /// ```
 /// use gesta_http::PageLimit;
@@ -127,10 +127,10 @@ impl<T: Schema> Schema for Paged<T> {
 pub struct PageLimit(u16);
 
 impl PageLimit {
-    /// The most.
+    /// Maximum number of entries.
     pub const MAX: u16 = 500;
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn number(self) -> u16 {
         self.0
@@ -147,7 +147,9 @@ impl<'de> Deserialize<'de> for PageLimit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match u16::deserialize(deserializer)? {
             number @ 1..=Self::MAX => Ok(Self(number)),
-            number => Err(D::Error::custom(format!("{number} is not from 1 to {}", Self::MAX))),
+            number => {
+                Err(D::Error::custom(format!("must be from 1 to {}; got {number}", Self::MAX)))
+            }
         }
     }
 }
@@ -158,7 +160,7 @@ impl Schema for PageLimit {
     }
 }
 
-/// A name in a URL that no store accepts.
+/// Returns the problem of a name in a URL that no store accepts.
 pub(crate) fn invalid_name(field: &str, error: &InvalidName) -> Problem {
     Problem::invalid(field, error.to_string())
 }
@@ -168,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_cursor_is_refused_and_what_is_another_lists_is_not_known() {
+    fn a_malformed_cursor_is_refused_and_another_lists_is_unknown() {
         for odd in ["", "0", "0g", "AB", "xyz!"] {
             assert!(serde_json::from_value::<Cursor>(json!(odd)).is_err(), "{odd}");
         }

@@ -1,7 +1,7 @@
 //! Content codings of request bodies (RFC 9110, section 8.4).
 //!
-//! Always holds: a body counts with the bytes that it has after inflating, and inflating stops at
-//! the limit; a coding that is not understood is refused and never read as JSON.
+//! Invariants: the size limit applies to the decoded body, and decoding stops there; an unsupported
+//! coding is refused, never parsed as JSON.
 
 use std::io::Read as _;
 
@@ -13,22 +13,22 @@ use flate2::read::MultiGzDecoder;
 
 use crate::Problem;
 
-/// How the bytes of a body are coded.
+/// The content coding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Coding {
+pub(crate) enum ContentCoding {
     Identity,
     Gzip,
 }
 
-impl Coding {
-    /// Reads the header `Content-Encoding`.
+impl ContentCoding {
+    /// Reads `Content-Encoding`.
     ///
     /// # Errors
-    /// The [`Problem`] that the coding is not understood (415).
+    /// A 415 if the coding is not supported.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut codings = Vec::new();
         for line in headers.get_all(header::CONTENT_ENCODING) {
-            let line = line.to_str().map_err(|_| unsupported("which is not ASCII"))?;
+            let line = line.to_str().map_err(|_| unsupported("(not ASCII)"))?;
             codings.extend(line.split(',').map(|coding| coding.trim().to_ascii_lowercase()));
         }
         codings.retain(|coding| !coding.is_empty() && coding != "identity");
@@ -39,11 +39,11 @@ impl Coding {
         }
     }
 
-    /// Decodes a body that was read in full.
+    /// Decodes a complete body.
     ///
     /// # Errors
-    /// The [`Problem`] that the bytes are not of this coding; `too_large` when they inflate to more
-    /// than `max`.
+    /// A 400 if the bytes are not in this coding; `too_large` if they decode to more than `max`
+    /// bytes.
     pub(crate) fn decode(
         self,
         body: Bytes,
@@ -54,17 +54,17 @@ impl Coding {
             return Ok(body);
         }
         let mut inflated = Vec::new();
-        // One byte more than is allowed tells that there are more.
+        // One byte beyond the limit is enough to detect an oversized body.
         let mut decoder = MultiGzDecoder::new(body.as_ref()).take(max as u64 + 1);
         decoder.read_to_end(&mut inflated).map_err(|error| {
-            Problem::invalid("body", format!("is not gzip, as Content-Encoding says: {error}"))
+            Problem::invalid("body", format!("must be gzip, as Content-Encoding declares: {error}"))
         })?;
         if inflated.len() > max { Err(too_large()) } else { Ok(inflated.into()) }
     }
 }
 
 fn unsupported(coding: &str) -> Problem {
-    let detail = format!("Content-Encoding: {coding} is not understood; send gzip or identity");
+    let detail = format!("`Content-Encoding` must be gzip or identity; got {coding}");
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-encoding", detail)
         .accepting("gzip, identity")
 }
@@ -73,25 +73,25 @@ fn unsupported(coding: &str) -> Problem {
 mod tests {
     use super::*;
 
-    fn coding(text: &str) -> Option<Coding> {
+    fn coding(text: &str) -> Option<ContentCoding> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_ENCODING, text.parse().unwrap());
-        Coding::of(&headers).ok()
+        ContentCoding::of(&headers).ok()
     }
 
     #[test]
-    fn gzip_is_understood_and_others_are_not() {
-        for (text, understood) in [
-            ("gzip", Some(Coding::Gzip)),
-            ("X-GZIP", Some(Coding::Gzip)),
-            ("identity", Some(Coding::Identity)),
+    fn gzip_is_the_only_supported_coding() {
+        for (text, supported) in [
+            ("gzip", Some(ContentCoding::Gzip)),
+            ("X-GZIP", Some(ContentCoding::Gzip)),
+            ("identity", Some(ContentCoding::Identity)),
             ("br", None),
             ("deflate", None),
             ("gzip, gzip", None),
             ("gzip, br", None),
         ] {
-            assert_eq!(coding(text), understood, "{text}");
+            assert_eq!(coding(text), supported, "{text}");
         }
-        assert_eq!(Coding::of(&HeaderMap::new()).ok(), Some(Coding::Identity));
+        assert_eq!(ContentCoding::of(&HeaderMap::new()).ok(), Some(ContentCoding::Identity));
     }
 }

@@ -1,7 +1,7 @@
-//! The header `Expect` (RFC 9110, section 10.1.1).
+//! The `Expect` header (RFC 9110, section 10.1.1).
 //!
-//! `100-continue` is answered by the connection, as soon as a handler reads the body; a request that
-//! is refused before gets its problem at once. Every other expectation is refused with 417.
+//! The connection answers `100-continue` when a handler reads the body; a request that is refused
+//! earlier gets its problem at once. Any other expectation is refused with 417.
 
 use axum::{
     extract::Request,
@@ -12,12 +12,12 @@ use axum::{
 
 use crate::Problem;
 
-/// Around all handlers: refuses what cannot be met.
+/// Middleware that refuses unsupported expectations.
 pub(crate) async fn expectations(request: Request, next: Next) -> Response {
     let mut stated = request.headers().get_all(header::EXPECT).iter();
     let unmet = stated.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if unmet {
-        let detail = "Expect: only 100-continue is understood";
+        let detail = "`Expect` must be 100-continue";
         let status = StatusCode::EXPECTATION_FAILED;
         return Problem::new(status, "expectation-failed", detail).into_response();
     }

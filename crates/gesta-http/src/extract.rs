@@ -1,7 +1,9 @@
-//! What requests say: bodies, paths, query strings.
+//! Extractors of bodies, path parameters and query strings.
 //!
-//! Always holds: what cannot be read is answered with a problem that names the field; a field that
-//! nobody knows is refused, not left out; a body is never read beyond the limit.
+//! Invariants:
+//! - Input that cannot be read is answered with a problem that names the field.
+//! - An unknown field is refused, not ignored.
+//! - A body is never read or inflated beyond [`Limits::body_bytes_max`](crate::Limits).
 
 use std::ops::Deref;
 
@@ -20,23 +22,24 @@ use serde::de::{
 use crate::{
     Describe, Fields, GestaState, Operation, Problem, Schema,
     connections::LateBody,
-    encoding::Coding,
-    operation::{Place, Required},
+    encoding::ContentCoding,
+    operation::{BodyPresence, ParameterIn},
+    problem::VALIDATION_FAILED,
 };
 
-/// A body of JSON.
+/// A required JSON body.
 #[derive(Clone, Copy, Debug)]
 pub struct JsonBody<T>(pub T);
 
-/// A body of JSON that may be left out when every field of it may.
+/// An optional JSON body; an absent one is read as `{}`.
 #[derive(Clone, Copy, Debug)]
 pub struct OptionalJsonBody<T>(pub T);
 
-/// The parameters of a path.
+/// The path parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct PathOf<T>(pub T);
 
-/// The parameters of a query string.
+/// The query parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct QueryOf<T>(pub T);
 
@@ -46,7 +49,7 @@ impl<T: DeserializeOwned + Schema> FromRequest<GestaState> for JsonBody<T> {
     async fn from_request(request: Request, state: &GestaState) -> Result<Self, Problem> {
         check_media_type(request.headers())?;
         let body = read(request, state).await?;
-        Ok(Self(parse_or_tell(&body)?))
+        Ok(Self(parse_or_explain(&body)?))
     }
 }
 
@@ -57,35 +60,38 @@ impl<T: DeserializeOwned + Schema> FromRequest<GestaState> for OptionalJsonBody<
         let media_type = check_media_type(request.headers());
         let body = read(request, state).await?;
         if body.is_empty() {
-            return Ok(Self(parse_or_tell(b"{}")?));
+            return Ok(Self(parse_or_explain(b"{}")?));
         }
         media_type?;
-        Ok(Self(parse_or_tell(&body)?))
+        Ok(Self(parse_or_explain(&body)?))
     }
 }
 
-/// Checks that content is JSON in UTF-8 (RFC 8259, section 8.1), as far as `Content-Type` says.
+/// Checks that `Content-Type` is JSON in UTF-8 (RFC 8259, section 8.1).
 fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let (essence, parameters) = media_type(said.unwrap_or_default());
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let (essence, parameters) = media_type(content_type.unwrap_or_default());
     let unsupported = |detail: String| {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         Err(Problem::new(status, "unsupported-media-type", detail))
     };
     if !essence.eq_ignore_ascii_case("application/json") {
-        return unsupported("the body has to be application/json".to_owned());
+        return unsupported(match essence {
+            "" => "`Content-Type` must be application/json; it is missing".to_owned(),
+            other => format!("`Content-Type` must be application/json; got {other}"),
+        });
     }
     let mut charsets = parameters.iter().filter(|(name, _)| name.eq_ignore_ascii_case("charset"));
     match charsets.find(|(_, charset)| !charset.eq_ignore_ascii_case("utf-8")) {
         None => Ok(()),
         Some((_, charset)) => {
-            unsupported(format!("the body has to be JSON in utf-8; got charset={charset}"))
+            unsupported(format!("the charset of the body must be utf-8; got {charset}"))
         }
     }
 }
 
-/// The type and the parameters of a media type, their values without quotes (RFC 9110, section
-/// 8.3.1). A parameter without a value has an empty one.
+/// Splits a media type into its essence and its parameters (RFC 9110, section 8.3.1). Values lose
+/// their quotes; a parameter without a value gets an empty one.
 fn media_type(text: &str) -> (&str, Vec<(&str, String)>) {
     let (essence, mut rest) = text.split_once(';').unwrap_or((text, ""));
     let mut parameters = Vec::new();
@@ -108,7 +114,7 @@ fn media_type(text: &str) -> (&str, Vec<(&str, String)>) {
     (essence.trim(), parameters)
 }
 
-/// The text of a quoted string, and what stands behind it.
+/// Splits off a quoted string whose opening quote is consumed: its text, and the rest behind it.
 fn unquoted(quoted: &str) -> (String, &str) {
     let mut text = String::new();
     let mut characters = quoted.chars();
@@ -124,10 +130,11 @@ fn unquoted(quoted: &str) -> (String, &str) {
 
 async fn read(request: Request, state: &GestaState) -> Result<Bytes, Problem> {
     let max = state.request_limits().body_bytes_max;
-    let coding = Coding::of(request.headers())?;
-    let said = request.headers().get(header::CONTENT_LENGTH);
-    let said = said.and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
-    if said.is_some_and(|bytes: u64| bytes > max as u64) {
+    let coding = ContentCoding::of(request.headers())?;
+    // A declared length refuses the body before anything of it is read.
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    if length.is_some_and(|bytes: u64| bytes > max as u64) {
         return Err(too_large(max));
     }
     let body = read_within(request.into_body(), max).await?;
@@ -147,16 +154,16 @@ async fn read_within(body: Body, max: usize) -> Result<Bytes, Problem> {
                 LateBody.to_string(),
             );
         }
-        Problem::invalid("body", "ended before it was complete")
+        Problem::invalid("body", "is incomplete: the connection ended early")
     })
 }
 
 fn too_large(max: usize) -> Problem {
-    let detail = format!("a body has at most {max} bytes");
+    let detail = format!("the body must have at most {max} bytes");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
 }
 
-fn parse_or_tell<T: DeserializeOwned + Schema>(json: &[u8]) -> Result<T, Problem> {
+fn parse_or_explain<T: DeserializeOwned + Schema>(json: &[u8]) -> Result<T, Problem> {
     parse(json).map_err(|first| Problem::all_invalid(faults::of_body::<T>(json, first)))
 }
 
@@ -173,8 +180,8 @@ fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, InvalidField> {
     Ok(value)
 }
 
-/// The path to what could not be read. What is missing or not known has no path of its own, but
-/// serde's message names it in backquotes.
+/// Returns the path of an invalid field. serde's path of a missing, unknown or duplicate field ends
+/// at the object, and its message names the field in backquotes.
 fn field_of(path: &str, message: &str) -> String {
     match (path, named_in(message)) {
         (".", None) => "body".to_owned(),
@@ -184,7 +191,7 @@ fn field_of(path: &str, message: &str) -> String {
     }
 }
 
-/// The field that serde's message names.
+/// Returns the field named in serde's message.
 fn named_in(message: &str) -> Option<&str> {
     ["missing field `", "unknown field `", "duplicate field `"]
         .iter()
@@ -210,32 +217,32 @@ impl<T: DeserializeOwned + Fields> FromRequestParts<GestaState> for QueryOf<T> {
         let pairs: Vec<_> =
             pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         of_pairs(&pairs).map(Self).map_err(|mut faults| {
-            name_spaces(&mut faults, parts.uri.query().unwrap_or_default());
+            explain_plus(&mut faults, parts.uri.query().unwrap_or_default());
             Problem::all_invalid(faults)
         })
     }
 }
 
-/// Says of values that cannot be read that their `+` was read as a blank: whoever forgets to
-/// escape the `+` of a time's offset would not find it in the message.
-fn name_spaces(faults: &mut [InvalidField], query: &str) {
+/// Adds a hint to the errors of values with a `+`, which a query string decodes as a space. The
+/// message alone would not show it: the `+` is typically that of a time's UTC offset.
+fn explain_plus(faults: &mut [InvalidField], query: &str) {
     for pair in query.split('&').filter(|pair| pair.contains('+')) {
         let names = form_urlencoded::parse(pair.as_bytes());
         for (name, _) in names {
             for fault in faults.iter_mut().filter(|fault| fault.field == name) {
-                fault.reason.push_str("; a + in a query is a blank, write %2B for a +");
+                fault.reason.push_str("; a `+` in a query string is a space: write it as %2B");
             }
         }
     }
 }
 
-/// The names and values of a query string.
+/// Decodes the names and values of a query string.
 pub(crate) fn query_pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
     let text = uri.query().unwrap_or_default();
     let pairs: Vec<_> = form_urlencoded::parse(text.as_bytes()).into_owned().collect();
     let broken = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
     match pairs.iter().find(|(name, value)| broken(name) || broken(value)) {
-        Some((name, _)) => Err(Problem::invalid(name.clone(), "is not UTF-8")),
+        Some((name, _)) => Err(Problem::invalid(name.clone(), "must be percent-encoded UTF-8")),
         None => Ok(pairs),
     }
 }
@@ -247,7 +254,7 @@ fn of_pairs<T: DeserializeOwned + Fields>(pairs: &[(&str, &str)]) -> Result<T, V
 fn of_pairs_once<'p, T: DeserializeOwned>(
     pairs: impl Iterator<Item = (&'p str, &'p str)>,
 ) -> Result<T, InvalidField> {
-    let values = pairs.map(|(name, value)| (name, Text(value)));
+    let values = pairs.map(|(name, value)| (name, UrlValue(value)));
     let deserializer = MapDeserializer::<_, ValueError>::new(values);
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let message = error.inner().to_string();
@@ -255,8 +262,8 @@ fn of_pairs_once<'p, T: DeserializeOwned>(
     })
 }
 
-/// A value of a URL: a text, or a number or a truth that is written as one.
-struct Text<'p>(&'p str);
+/// A value of a URL, read as a text, a number or a boolean.
+struct UrlValue<'p>(&'p str);
 
 mod faults;
 mod text;
@@ -279,36 +286,36 @@ impl<T> Deref for QueryOf<T> {
 
 impl<T: Schema> Describe for JsonBody<T> {
     fn describe(operation: &mut Operation<'_>) {
-        operation.body::<T>(Required::Yes);
+        operation.body::<T>(BodyPresence::Required);
         describe_body_problems(operation);
     }
 }
 
 impl<T: Schema> Describe for OptionalJsonBody<T> {
     fn describe(operation: &mut Operation<'_>) {
-        operation.body::<T>(Required::No);
+        operation.body::<T>(BodyPresence::Optional);
         describe_body_problems(operation);
     }
 }
 
 fn describe_body_problems(operation: &mut Operation<'_>) {
-    operation.problem(400, "the field that is named makes no sense");
-    operation.problem(408, "the body took too long to arrive");
+    operation.problem(400, VALIDATION_FAILED);
+    operation.problem(408, "the body did not arrive in time");
     operation.problem(413, "the body is too large");
-    operation.problem(415, "the body is not application/json, or coded in another way than gzip");
+    operation.problem(415, "the body is not JSON in UTF-8, or has a coding other than gzip");
 }
 
 impl<T: Fields> Describe for PathOf<T> {
     fn describe(operation: &mut Operation<'_>) {
-        operation.parameters::<T>(Place::Path);
-        operation.problem(400, "the field that is named makes no sense");
+        operation.parameters::<T>(ParameterIn::Path);
+        operation.problem(400, VALIDATION_FAILED);
     }
 }
 
 impl<T: Fields> Describe for QueryOf<T> {
     fn describe(operation: &mut Operation<'_>) {
-        operation.parameters::<T>(Place::Query);
-        operation.problem(400, "the field that is named makes no sense");
+        operation.parameters::<T>(ParameterIn::Query);
+        operation.problem(400, VALIDATION_FAILED);
     }
 }
 
@@ -339,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_cannot_be_read_is_answered_with_the_field() {
+    fn an_invalid_body_is_answered_with_the_field() {
         for (json, field) in [
             (r#"{"width": "2"}"#, "width"),
             (r#"{"open": true}"#, "width"),
@@ -358,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_cannot_be_read_is_answered_with_its_name() {
+    fn an_invalid_parameter_is_answered_with_its_name() {
         let read = |pairs: &[(&str, &str)]| of_pairs_once::<Door>(pairs.iter().copied());
         assert_eq!(read(&[("width", "2"), ("open", "true")]).unwrap().open, Some(true));
         for (pairs, field) in [
@@ -374,43 +381,44 @@ mod tests {
     }
 
     crate::request! {
-        /// A window to be.
+        /// A new window.
         struct NewWindow {
-            /// How wide.
+            /// Width, in cm.
             width: u8,
-            /// How high.
+            /// Height, in cm.
             height: u8,
-            /// How it is held.
+            /// Its hinges.
             hinges: Vec<NewHinge>,
-            /// Why.
+            /// The reason for the order.
             reason: Option<String>,
         }
     }
 
     crate::request! {
-        /// A hinge to be.
+        /// A new hinge.
         struct NewHinge {
-            /// How many.
+            /// Number of screws.
             screws: u8,
-            /// Of what.
+            /// Material.
             metal: String,
         }
     }
 
     #[test]
-    fn all_faults_of_a_body_are_told_and_the_first_one_first() {
+    fn all_faults_of_a_body_are_reported_the_first_one_first() {
         let wrong = r#"{"height": "high", "hinges": [
             {"screws": -1, "metal": "iron"}, {"screws": 1, "metal": "iron"},
             {"screws": 1000}, {"screws": 1, "metal": 5, "nails": 1}
         ], "reason": 7, "depth": 1}"#;
-        let problem = parse_or_tell::<NewWindow>(wrong.as_bytes()).unwrap_err().to_json();
+        let problem = parse_or_explain::<NewWindow>(wrong.as_bytes()).unwrap_err().to_json();
         assert_eq!(problem["field"], "height");
-        let mut told: Vec<_> = problem["errors"].as_array().unwrap().iter().collect();
-        assert_eq!(told[0]["field"], "height");
-        told.sort_by_key(|fault| fault["field"].as_str().unwrap());
-        let told: Vec<_> = told.iter().map(|fault| fault["field"].as_str().unwrap()).collect();
+        let mut reported: Vec<_> = problem["errors"].as_array().unwrap().iter().collect();
+        assert_eq!(reported[0]["field"], "height");
+        reported.sort_by_key(|fault| fault["field"].as_str().unwrap());
+        let reported: Vec<_> =
+            reported.iter().map(|fault| fault["field"].as_str().unwrap()).collect();
         assert_eq!(
-            told,
+            reported,
             [
                 "depth",
                 "height",
@@ -426,13 +434,13 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_of_parameters_are_told_and_a_blank_that_was_a_plus_is_named() {
+    fn all_faults_of_parameters_are_reported_with_a_hint_where_a_plus_became_a_space() {
         let pairs = [("height", "high"), ("depth", "1"), ("reason", "a b")];
         let faults = of_pairs::<NewWindow>(&pairs).unwrap_err();
-        let told: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
-        assert_eq!(told, ["height", "depth", "width", "hinges"]);
+        let reported: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!(reported, ["height", "depth", "width", "hinges"]);
         let mut faults = vec![InvalidField::new("at", "is no time")];
-        name_spaces(&mut faults, "limit=1&at=2011-01-31T12:00:00+01:00");
+        explain_plus(&mut faults, "limit=1&at=2011-01-31T12:00:00+01:00");
         assert!(faults[0].reason.contains("%2B"), "{}", faults[0].reason);
     }
 }

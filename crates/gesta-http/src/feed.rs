@@ -30,7 +30,7 @@ use crate::{
     cursor::invalid_name,
     extract::query_pairs,
     headers::{self, LAST_EVENT_ID, parse_position, position_schema},
-    operation::Place,
+    operation::ParameterIn,
     queries::check_reached,
 };
 
@@ -76,7 +76,7 @@ impl FromRequestParts<GestaState> for Feed {
                 "type" => wanted.types.push(EventType::new(value).map_err(bad)?),
                 "tag" => wanted.tags.push(Tag::new(value).map_err(bad)?),
                 "after" if after.is_none() => after = Some(parse_position("after", &value)?),
-                "after" => return Err(Problem::invalid(name, "stands more than once")),
+                "after" => return Err(Problem::invalid(name, headers::REPEATED)),
                 _ => return Err(Problem::invalid(name, "is not a parameter of the feed")),
             }
         }
@@ -208,10 +208,10 @@ impl Describe for Feed {
             ("tag", "Only with all of these tags.", name(Tag::BYTES_MAX)),
         ] {
             let schema = json!({ "type": "array", "items": schema });
-            operation.optional(Place::Query, parameter, about, schema);
+            operation.optional(ParameterIn::Query, parameter, about, schema);
         }
         let about = "Only after this position.";
-        operation.optional(Place::Query, "after", about, position_schema());
+        operation.optional(ParameterIn::Query, "after", about, position_schema());
         let about = "Only after the event with this id; goes before `after`.";
         operation.header("Last-Event-ID", about, position_schema());
         operation.problem(400, "the field that is named makes no sense");

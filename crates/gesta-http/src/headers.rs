@@ -1,7 +1,7 @@
-//! The headers of requests and answers, beside those that every HTTP server knows.
+//! Gesta's own request and response headers.
 //!
-//! Always holds: a header that cannot be read is named in the problem, and none is guessed at; a
-//! header that may stand once is refused when it stands twice.
+//! Invariants: a header that cannot be read is refused and named in the problem; a single-valued
+//! header that is repeated is refused.
 
 use axum::{
     extract::Request,
@@ -14,16 +14,16 @@ use serde_json::{Value, json};
 
 use crate::Problem;
 
-/// In answers: how far the store was; in requests: how far a read model has to be.
+/// In responses, the position that is reflected; in requests, the position that must be.
 pub(crate) const POSITION: HeaderName = HeaderName::from_static("gesta-position");
-/// The id that makes a repeated command the same command.
+/// The key that makes a retried command the same command.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Which conversation a request belongs to.
+/// The conversation of a request.
 pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
-/// The last event that a feed's reader has seen.
+/// The last event that the reader of a feed has received.
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Headers that are no lists, and are named to clients like this.
+/// Single-valued headers, with their names as shown in problems.
 const SINGLE: [(HeaderName, &str); 4] = [
     (header::CONTENT_TYPE, "Content-Type"),
     (IDEMPOTENCY_KEY, "Idempotency-Key"),
@@ -31,23 +31,24 @@ const SINGLE: [(HeaderName, &str); 4] = [
     (LAST_EVENT_ID, "Last-Event-ID"),
 ];
 
-/// Around all handlers: refuses a request with two headers of which it may have one, whether its
-/// handler reads them or not (RFC 9110, section 5.3).
+/// Middleware that refuses repeated single-valued headers, even if the handler does not read them
+/// (RFC 9110, section 5.3).
 pub(crate) async fn single(request: Request, next: Next) -> Response {
-    match doubled(request.headers()) {
-        Some(shown) => Problem::invalid(shown, TWICE).into_response(),
+    match repeated(request.headers()) {
+        Some(shown) => Problem::invalid(shown, REPEATED).into_response(),
         None => next.run(request).await,
     }
 }
 
-fn doubled(headers: &HeaderMap) -> Option<&'static str> {
-    let is_doubled = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
-    SINGLE.into_iter().find(|(name, _)| is_doubled(name)).map(|(_, shown)| shown)
+fn repeated(headers: &HeaderMap) -> Option<&'static str> {
+    let is_repeated = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
+    SINGLE.into_iter().find(|(name, _)| is_repeated(name)).map(|(_, shown)| shown)
 }
 
-const TWICE: &str = "stands more than once";
+/// The reason for refusing a header or parameter that is given more than once.
+pub(crate) const REPEATED: &str = "must be given once; it is given several times";
 
-/// The text of a header, if there is one.
+/// Returns the text of a header, or `None` if it is absent.
 pub(crate) fn text(
     headers: &HeaderMap,
     name: HeaderName,
@@ -56,11 +57,11 @@ pub(crate) fn text(
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Problem::invalid(shown, TWICE));
+        return Err(Problem::invalid(shown, REPEATED));
     }
     match value.to_str() {
         Ok(text) if is_token(text) => Ok(Some(text.to_owned())),
-        Ok(_) | Err(_) => Err(Problem::invalid(shown, "is not 1 to 255 visible ASCII characters")),
+        Ok(_) | Err(_) => Err(Problem::invalid(shown, "must be 1 to 255 visible ASCII characters")),
     }
 }
 
@@ -68,7 +69,7 @@ fn is_token(text: &str) -> bool {
     (1..=CommandId::BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// What [`text`] accepts.
+/// Returns the schema of a header read by [`text`].
 pub(crate) fn token_schema() -> Value {
     json!({
         "type": "string",
@@ -78,7 +79,7 @@ pub(crate) fn token_schema() -> Value {
     })
 }
 
-/// The position of a header, if there is one.
+/// Returns the position in a header, or `None` if it is absent.
 pub(crate) fn position(
     parts: &Parts,
     name: HeaderName,
@@ -88,32 +89,36 @@ pub(crate) fn position(
     text.map(|text| parse_position(shown, &text)).transpose()
 }
 
-/// A position from its digits.
+/// Parses a position.
 pub(crate) fn parse_position(field: &str, text: &str) -> Result<Position, Problem> {
     match whole_number(text) {
         Some(number) => Ok(Position::new(number)),
-        None => Err(Problem::invalid(field, "is not a position, which is a whole number")),
+        None => {
+            Err(Problem::invalid(field, "must be a position, a whole number of up to 18 digits"))
+        }
     }
 }
 
-/// No sign, no leading zeros, as many digits as a database's integers have for sure.
+/// Parses a whole number without sign and leading zeros, of up to 18 digits: these fit into the
+/// signed 64-bit integers of databases.
 pub(crate) fn whole_number(text: &str) -> Option<u64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     let canonical = text == "0" || !text.starts_with('0');
     if plain && canonical && text.len() <= 18 { text.parse().ok() } else { None }
 }
 
-/// What [`parse_position`] accepts.
+/// Returns the schema of what [`parse_position`] accepts.
 pub(crate) fn position_schema() -> Value {
     json!({ "type": "string", "pattern": "^(0|[1-9][0-9]{0,17})$" })
 }
 
-/// A revision as an entity tag, which gets its incarnation on the way out.
+/// Returns a revision as an entity tag. The middleware
+/// [`conditional`](crate::preconditions::conditional) adds the incarnation.
 pub(crate) fn etag(revision: Revision) -> HeaderValue {
     value(&format!("\"{revision}\""))
 }
 
-/// A text of visible ASCII as a header's value.
+/// Returns a text of visible ASCII as a header value.
 pub(crate) fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("visible ASCII makes a header")
 }
@@ -133,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_stands_twice_is_refused() {
+    fn a_repeated_header_is_refused() {
         let twice = parts(POSITION, &["1", "2"]);
         let problem = position(&twice, POSITION, "Gesta-Position").unwrap_err();
         assert_eq!(problem.to_json()["field"], "Gesta-Position");

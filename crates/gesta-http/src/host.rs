@@ -1,8 +1,7 @@
-//! The header `Host` (RFC 9112, section 3.2).
+//! Validation of the `Host` header (RFC 9112, section 3.2).
 //!
-//! Owns the rule of messages as connections carry them: a request of HTTP/1.1 has one `Host`, an
-//! earlier one has at most one, and its value is a host with an optional port. Not here: any
-//! meaning of the host; a router that is called without a connection needs none.
+//! An HTTP/1.1 request has exactly one `Host`, an earlier one at most one; its value is a host with
+//! an optional port. Applies to connections only: a router that is called directly needs no `Host`.
 
 use std::net::Ipv6Addr;
 
@@ -13,9 +12,9 @@ use axum::{
     response::Response,
 };
 
-use crate::{Problem, correlation};
+use crate::{Problem, correlation, headers::REPEATED};
 
-/// Around the router of a connection: refuses requests without the `Host` that they have to have.
+/// Middleware around the router of a connection that refuses requests without a valid `Host`.
 pub(crate) async fn hosts(request: Request, next: Next) -> Response {
     match check(&request) {
         Ok(()) => next.run(request).await,
@@ -27,10 +26,10 @@ fn check(request: &Request) -> Result<(), Problem> {
     let mut values = request.headers().get_all(header::HOST).iter();
     match (values.next(), values.next()) {
         (Some(host), None) if is_host(host) => Ok(()),
-        (Some(_), None) => Err(invalid("is no host with an optional port")),
-        (Some(_), Some(_)) => Err(invalid("stands more than once")),
+        (Some(_), None) => Err(invalid("must be a host with an optional port")),
+        (Some(_), Some(_)) => Err(invalid(REPEATED)),
         (None, _) if request.version() < Version::HTTP_11 => Ok(()),
-        (None, _) => Err(invalid("is missing, which HTTP/1.1 asks for")),
+        (None, _) => Err(invalid("is missing; HTTP/1.1 requires it")),
     }
 }
 
@@ -38,7 +37,7 @@ fn invalid(reason: &str) -> Problem {
     Problem::invalid("Host", reason)
 }
 
-/// `uri-host [ ":" port ]` (RFC 3986, section 3.2). It may be empty.
+/// Checks for `uri-host [ ":" port ]` (RFC 3986, section 3.2); the host may be empty.
 fn is_host(value: &HeaderValue) -> bool {
     let Ok(text) = value.to_str() else { return false };
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
@@ -51,21 +50,21 @@ fn is_host(value: &HeaderValue) -> bool {
     is_port(port) && is_name(name)
 }
 
-/// An address of IPv6, or of a version to come.
+/// Checks for an IPv6 address, or a future version's (`IPvFuture`).
 fn is_address(text: &str) -> bool {
-    let of_the_future = || {
+    let is_future = || {
         let (version, address) = text.strip_prefix(['v', 'V'])?.split_once('.')?;
         let is_version = !version.is_empty() && version.bytes().all(|b| b.is_ascii_hexdigit());
         let plain = |byte: u8| is_plain(byte) || byte == b':';
         Some(is_version && !address.is_empty() && address.bytes().all(plain))
     };
-    text.parse::<Ipv6Addr>().is_ok() || of_the_future().unwrap_or(false)
+    text.parse::<Ipv6Addr>().is_ok() || is_future().unwrap_or(false)
 }
 
 fn is_name(text: &str) -> bool {
     let mut parts = text.split('%');
     let first_is_plain = parts.next().is_none_or(|part| part.bytes().all(is_plain));
-    // Behind each `%` stand two hexadecimal digits.
+    // Each part after the first follows a `%`, so it starts with two hexadecimal digits.
     let is_escaped = |part: &str| {
         let (digits, rest) = part.as_bytes().split_at_checked(2)?;
         Some(digits.iter().all(u8::is_ascii_hexdigit) && rest.iter().copied().all(is_plain))
@@ -73,7 +72,7 @@ fn is_name(text: &str) -> bool {
     first_is_plain && parts.all(|part| is_escaped(part).unwrap_or(false))
 }
 
-/// A byte that stands for itself in a name: `unreserved` and `sub-delims`.
+/// Checks for a byte that needs no escape in a name: `unreserved` or `sub-delims`.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }

@@ -1,10 +1,12 @@
-//! Idempotency keys: what makes a request that comes again the same command.
+//! Idempotency keys, which make a retried request the same command.
 //!
-//! Owns: the reading of `Idempotency-Key`, and the command ids made of one. A key counts within its
-//! actor and its operation (method and route): two actors, or two operations, may use the same key.
-//! Always holds: a key whose command was executed by a version that did not tell actors and
-//! operations apart is still known, for its own actor and command. Not here: finding the first time
-//! of a command id; the pipeline does.
+//! Owns: parsing `Idempotency-Key`, and deriving command ids from it. A key is scoped to its actor
+//! and operation (method and route): two actors, or two operations, may use the same key.
+//!
+//! Invariant: keys of commands executed by earlier versions, which did not scope keys, still work
+//! for the same actor and command.
+//!
+//! Not here: finding the earlier execution of a command id, which the pipeline does.
 
 use axum::{
     extract::MatchedPath,
@@ -21,22 +23,22 @@ use crate::{
     headers::{self, IDEMPOTENCY_KEY},
 };
 
-/// The key of one request.
+/// The idempotency key of one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
-    /// As it stands in the header.
+    /// The header's value.
     raw: String,
-    /// The command id that it makes within its actor and operation.
+    /// The first command id, made from the key, the actor and the operation.
     scoped: String,
-    /// The name of the command that was executed under the raw key, by an earlier version.
+    /// Name of the command that an earlier version executed under the unscoped key.
     earlier: Option<String>,
 }
 
 impl Key {
-    /// The key of a request, if it has one.
+    /// Returns the key of a request, or `None` if it has none.
     ///
     /// # Errors
-    /// The [`Problem`] that the header makes no sense, or that the store could not be asked.
+    /// A [`Problem`] if the header is malformed or the store cannot be read.
     pub(crate) async fn of(
         parts: &Parts,
         actor: &str,
@@ -54,7 +56,7 @@ impl Key {
         Ok(Some(Self { raw, scoped, earlier }))
     }
 
-    /// The command id of the `ordinal`-th command that the request gives.
+    /// Returns the id of the request's `ordinal`-th command, from 0.
     pub(crate) fn command_id(&self, command: &str, ordinal: u64) -> String {
         match ordinal {
             0 if self.earlier.as_deref() == Some(command) => self.raw.clone(),
@@ -63,13 +65,13 @@ impl Key {
         }
     }
 
-    /// The id of something new, alike each time that the request comes.
+    /// Returns the id of a new resource, the same for every retry.
     pub(crate) fn new_id(&self) -> Uuid {
         let cause = if self.earlier.is_some() { &self.raw } else { &self.scoped };
         EventId::derived_from(cause, u64::MAX).as_uuid()
     }
 
-    /// The key as the cause of what the request brings about.
+    /// Returns the causation id of the request's events.
     pub(crate) fn as_str(&self) -> &str {
         &self.raw
     }
@@ -77,8 +79,8 @@ impl Key {
 
 const NAME: &str = "Idempotency-Key";
 
-/// The IETF's draft makes a key a string of structured fields (RFC 8941), in double quotes; most
-/// clients send it bare. Both are the same key.
+/// Removes double quotes: the IETF draft makes a key a structured-field string (RFC 8941), but most
+/// clients send it bare. Both forms are the same key.
 fn unquoted(raw: &str) -> Result<String, Problem> {
     if !raw.starts_with('"') {
         return Ok(raw.to_owned());
@@ -101,10 +103,10 @@ fn unquoted(raw: &str) -> Result<String, Problem> {
 }
 
 fn bad_string() -> Problem {
-    Problem::invalid(NAME, "begins with a quote and is no string in double quotes (RFC 8941)")
+    Problem::invalid(NAME, "starts with a double quote but is not a quoted string (RFC 8941)")
 }
 
-/// Within quotes, blanks may stand.
+/// Accepts a quoted key with spaces, which [`headers::text`] refuses.
 fn quoted_with_spaces(headers: &HeaderMap) -> Option<Option<String>> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let text = values.next()?.to_str().ok()?;
@@ -113,10 +115,10 @@ fn quoted_with_spaces(headers: &HeaderMap) -> Option<Option<String>> {
     (fits && text.starts_with('"') && values.next().is_none()).then(|| Some(text.to_owned()))
 }
 
-/// The key with a digest of its scope behind it, so that people find it in the events; the digest
-/// alone, where that would be too long.
+/// Returns the key followed by a digest of its scope, so that people can find it in the events; the
+/// digest alone if that would be too long.
 fn scoped(key: &str, scope: &str) -> String {
-    // Room for the ordinal of a request's later commands.
+    // `#` and the 20 digits of the largest ordinal.
     const ORDINAL_BYTES_MAX: usize = 21;
     let digest = EventId::derived_from(scope, 0).as_uuid().simple().to_string();
     let readable = format!("{key}:{digest}");
@@ -124,13 +126,14 @@ fn scoped(key: &str, scope: &str) -> String {
     if fits { readable } else { digest }
 }
 
-/// The command of this actor that was executed under the raw key itself.
+/// Returns the name of this actor's command that was executed under the unscoped key.
 async fn earlier(gesta: &Gesta, raw: &str, actor: &str) -> Result<Option<String>, StoreError> {
     let Ok(id) = CommandId::new(raw) else { return Ok(None) };
     let store = gesta.store();
     if store.capabilities().find_append == AppendLookup::Unsupported {
         return Ok(None);
     }
+    // The key of another actor's command must not be recognized: compare what its event recorded.
     let Some(appended) = store.find_append(id.event_id(0)).await? else { return Ok(None) };
     let last = ReadAll::backwards().from(appended.position).limit(1);
     let events = store.read_all(last).collect_events().await?;

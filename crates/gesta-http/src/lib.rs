@@ -1,18 +1,19 @@
-//! The HTTP edge of an application: its commands and queries as routes, on axum.
+//! HTTP for applications on Gesta: commands and queries as axum routes.
 //!
-//! Owns: what a request may say ([`Commands`], [`UpdateCommands`], [`Queries`], [`JsonBody`], [`PathOf`],
-//! [`QueryOf`]), what is answered ([`Created`], [`Updated`], [`QueryResponse`], [`Resource`], [`Versioned`], [`Problem`]), the table
-//! of routes that both the router and the OpenAPI document come from ([`Api`]), the feed of
-//! events, the operation of projections, and serving.
+//! Owns: the extractors ([`Commands`], [`UpdateCommands`], [`Queries`], [`JsonBody`], [`PathOf`],
+//! [`QueryOf`]), the responses ([`Created`], [`Updated`], [`QueryResponse`], [`Resource`],
+//! [`Versioned`], [`Problem`]), the route table that both the router and the OpenAPI document are
+//! built from ([`Api`]), the event feed, the operator's routes, and the server ([`serve()`]).
 //!
-//! Always holds: every answer that is not a success is a problem document (RFC 9457) with a stable
-//! code; what the document promises is derived from the types that do it; no input is answered
-//! with a 500.
+//! Invariants:
+//! - Every unsuccessful response is a problem document (RFC 9457) with a stable code.
+//! - The OpenAPI document is derived from the handlers' argument and return types.
+//! - No input is answered with a 500.
 //!
-//! Not here: what the application's objects look like, who somebody is (the application names the
-//! [actor](ActorExtractor)), which store the events are in.
+//! Not here: the JSON of an application's resources, authentication (the application supplies an
+//! [`ActorExtractor`]), and the choice of the store.
 
-// What the macros write names this crate by its name, also in here.
+// The macros' output names this crate by its name, in this crate, too.
 extern crate self as gesta_http;
 
 mod api;
@@ -63,7 +64,7 @@ pub use schema::{Field, Fields, Schema, Schemas};
 pub use serve::{ServeError, serve};
 pub use state::{ActorExtractor, GestaState, Limits};
 
-/// What the macros of this crate name in the crates that use them.
+/// Dependencies that the macros' output refers to.
 #[doc(hidden)]
 pub mod __macros {
     pub use serde;

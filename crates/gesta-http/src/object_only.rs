@@ -1,7 +1,7 @@
-//! Objects that are only objects.
+//! Deserialization of structs from objects only.
 //!
-//! A derived `Deserialize` reads a struct from a list of its fields' values, too. No schema of an
-//! object admits that, so requests do not either.
+//! A derived `Deserialize` also accepts an array of the field values. The schema of an object does
+//! not, so requests must not either.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-/// Reads a struct from an object, and from nothing else.
+/// A deserializer that reads a struct only from an object.
 #[derive(Clone, Copy, Debug)]
 pub struct ObjectOnly<D>(pub D);
 
@@ -37,7 +37,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectOnly<D> {
     }
 }
 
-/// Everything but a map is not what was expected.
+/// A visitor that accepts maps only.
 struct MapOnly<V>(V);
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for MapOnly<V> {

@@ -1,7 +1,7 @@
-//! One operation of the document: what a request may say, and what it is answered.
+//! One operation of the OpenAPI document: its parameters, body and responses.
 //!
-//! Owns: [`Operation`], and [`Describe`], by which every type that takes part in a request tells
-//! its part. Not here: routing.
+//! Owns: [`Operation`], and [`Describe`], by which each extractor and response type adds its part.
+//! Not here: routing.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use crate::{Field, Fields, Problem, Schema, Schemas, problem::PROBLEM_JSON};
 
-/// A type that takes part in handling a request, and tells its part.
+/// An extractor or a response type that documents itself.
 pub trait Describe {
-    /// Adds its part to the operation.
+    /// Adds its parameters, headers and responses to the operation.
     fn describe(operation: &mut Operation<'_>);
 }
 
-/// What is known of one operation.
+/// An operation under construction.
 #[derive(Debug)]
 pub struct Operation<'s> {
     schemas: &'s mut Schemas,
@@ -37,62 +37,63 @@ impl<'s> Operation<'s> {
         Self { schemas, parameters: Vec::new(), body: None, responses: BTreeMap::new() }
     }
 
-    /// The named schemas of the document.
+    /// Returns the document's named schemas.
     pub fn schemas(&mut self) -> &mut Schemas {
         self.schemas
     }
 
-    /// The request has a header that may be left out.
+    /// Adds an optional request header.
     pub fn header(&mut self, name: &'static str, description: &'static str, schema: Value) {
-        self.optional(Place::Header, name, description, schema);
+        self.optional(ParameterIn::Header, name, description, schema);
     }
 
-    /// The query of the request has a parameter that may be left out. A query is refused where
-    /// nothing that takes part in the request describes a parameter of it.
+    /// Adds an optional query parameter.
+    ///
+    /// A request with a query string is refused if its operation has no query parameters.
     pub fn query(&mut self, name: &'static str, description: &'static str, schema: Value) {
-        self.optional(Place::Query, name, description, schema);
+        self.optional(ParameterIn::Query, name, description, schema);
     }
 
     pub(crate) fn optional(
         &mut self,
-        place: Place,
+        location: ParameterIn,
         name: &str,
         description: &'static str,
         schema: Value,
     ) {
         let name = name.to_owned();
-        self.parameter(place, Field { name, description, required: false, schema });
+        self.parameter(location, Field { name, description, required: false, schema });
     }
 
-    pub(crate) fn parameters<T: Fields>(&mut self, place: Place) {
+    pub(crate) fn parameters<T: Fields>(&mut self, location: ParameterIn) {
         for field in T::fields(self.schemas) {
-            self.parameter(place, field);
+            self.parameter(location, field);
         }
     }
 
-    /// A parameter that may be left out is never null, unlike a field.
-    fn parameter(&mut self, place: Place, field: Field) {
+    /// Adds a parameter. An optional one can be absent but not null, so `null` leaves its schema.
+    fn parameter(&mut self, location: ParameterIn, field: Field) {
         let Field { name, description, required, schema } = field;
         let alone = schema.pointer("/anyOf/0").filter(|_| !required && is_nullable(&schema));
         let schema = alone.cloned().unwrap_or(schema);
         self.parameters.push(json!({
             "name": name,
-            "in": place.as_str(),
+            "in": location.as_str(),
             "description": description,
             "required": required,
             "schema": schema,
         }));
     }
 
-    pub(crate) fn body<T: Schema>(&mut self, is_required: Required) {
+    pub(crate) fn body<T: Schema>(&mut self, presence: BodyPresence) {
         let schema = T::schema(self.schemas);
         self.body = Some(json!({
-            "required": is_required == Required::Yes,
+            "required": presence == BodyPresence::Required,
             "content": { "application/json": { "schema": schema } },
         }));
     }
 
-    /// It may be answered with JSON of this type.
+    /// Adds a response with a JSON body.
     pub fn answers<T: Schema>(&mut self, status: StatusCode, description: &str) {
         let schema = T::schema(self.schemas);
         self.answers_with(status, description, "application/json", schema);
@@ -109,12 +110,12 @@ impl<'s> Operation<'s> {
         response.content = Some((media_type, schema));
     }
 
-    /// It may be answered with nothing.
+    /// Adds a response without a body.
     pub(crate) fn answers_nothing(&mut self, status: StatusCode, description: &str) {
         self.response(status, description);
     }
 
-    /// It may be answered with a problem of this status.
+    /// Adds a problem of this status; descriptions of the same status are joined.
     pub fn problem(&mut self, status: u16, description: &str) {
         let schema = Problem::schema(self.schemas);
         let response = self.responses.entry(status).or_default();
@@ -124,7 +125,7 @@ impl<'s> Operation<'s> {
         }
     }
 
-    /// The answer of this status has a header.
+    /// Adds a header to the response of a status.
     pub fn answer_header(
         &mut self,
         status: StatusCode,
@@ -142,7 +143,7 @@ impl<'s> Operation<'s> {
         response
     }
 
-    /// A header that every answer has.
+    /// Adds a header to all responses added so far.
     pub(crate) fn header_of_every_answer(
         &mut self,
         name: &'static str,
@@ -155,9 +156,9 @@ impl<'s> Operation<'s> {
         }
     }
 
-    /// The names of the parameters that its query may have.
+    /// Returns the names of the query parameters.
     pub(crate) fn query_names(&self) -> Vec<&str> {
-        let in_query = |parameter: &&Value| parameter["in"] == Place::Query.as_str();
+        let in_query = |parameter: &&Value| parameter["in"] == ParameterIn::Query.as_str();
         let all = self.parameters.iter().filter(in_query);
         all.filter_map(|parameter| parameter["name"].as_str()).collect()
     }
@@ -177,22 +178,22 @@ impl<'s> Operation<'s> {
     }
 }
 
-/// Whether a request has to have a body.
+/// Presence of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Required {
-    Yes,
-    No,
+pub(crate) enum BodyPresence {
+    Required,
+    Optional,
 }
 
-/// Where a parameter stands.
+/// Location of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum ParameterIn {
     Path,
     Query,
     Header,
 }
 
-impl Place {
+impl ParameterIn {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Path => "path",
@@ -223,11 +224,11 @@ impl Response {
 impl<T: Describe> Describe for Result<T, Problem> {
     fn describe(operation: &mut Operation<'_>) {
         T::describe(operation);
-        operation.problem(500, "something is wrong on this side");
-        operation.problem(503, "it cannot be done now, or nobody knows whether it was done");
+        operation.problem(500, "internal error: see the server's log");
+        operation.problem(503, "temporarily unavailable, or the outcome is unknown: see `outcome`");
         let seconds = json!({ "type": "integer", "minimum": 1 });
         let busy = StatusCode::SERVICE_UNAVAILABLE;
-        let description = "After how many seconds to try again, where that helps.";
+        let description = "Seconds to wait before a retry; absent if a retry cannot help.";
         operation.answer_header(busy, "Retry-After", description, seconds);
     }
 }

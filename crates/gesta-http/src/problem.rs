@@ -1,8 +1,13 @@
-//! Problems: every answer that is not a success (RFC 9457, `application/problem+json`).
+//! Problem documents, the body of every unsuccessful response (RFC 9457,
+//! `application/problem+json`).
 //!
-//! Owns: [`Problem`] and its codes. Always holds: the code is stable and tells what to do, the
-//! detail is for people; one that leaves the outcome open says so in `outcome`. Not here: which
-//! error of the framework is which problem ([`failure`](crate::failure)).
+//! Owns: [`Problem`] and its JSON.
+//!
+//! Invariants:
+//! - The code is stable, and clients branch on it. The detail is for people and may change.
+//! - A problem that leaves open whether a command was executed has `"outcome": "unknown"`.
+//!
+//! Not here: the mapping from the framework's errors ([`failure`](crate::failure)).
 
 use std::{borrow::Cow, time::Duration};
 
@@ -21,7 +26,13 @@ use crate::{
 /// The media type of a problem.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Why a request was not answered with a success.
+/// Description of the 400 in the OpenAPI document.
+pub(crate) const VALIDATION_FAILED: &str = "validation failed: see `field` and `errors`";
+
+/// Description of the 404 in the OpenAPI document.
+pub(crate) const RESOURCE_NOT_FOUND: &str = "the resource does not exist";
+
+/// An unsuccessful response: a status, a stable code, and a detail for people.
 ///
 /// ```
 /// use gesta_http::Problem;
@@ -31,31 +42,31 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 /// assert_eq!(problem.to_json()["field"], "quantity");
 /// ```
 #[derive(Clone, Debug)]
-pub struct Problem(Box<Parts>);
+pub struct Problem(Box<ProblemParts>);
 
 #[derive(Clone, Debug)]
-struct Parts {
+struct ProblemParts {
     status: StatusCode,
     code: Cow<'static, str>,
     detail: String,
-    /// The fields to correct, the first of which is also told by itself.
+    /// The fields to correct: `errors` lists all, `field` names the first.
     invalid: Vec<InvalidField>,
     revision: Option<Revision>,
     is_unknown: bool,
     retry_after: Option<Duration>,
     causes: Vec<CauseDetails>,
-    /// The codings that a body may have, where it has another one.
+    /// Value of `Accept-Encoding`: the codings accepted for a request body.
     accepting: Option<&'static str>,
 }
 
 impl Problem {
-    /// A problem with this status, this stable code and a detail for people.
+    /// Creates a problem of a status, with a stable code and a detail for people.
     pub fn new(
         status: StatusCode,
         code: impl Into<Cow<'static, str>>,
         detail: impl Into<String>,
     ) -> Self {
-        Self(Box::new(Parts {
+        Self(Box::new(ProblemParts {
             status,
             code: code.into(),
             detail: detail.into(),
@@ -68,12 +79,13 @@ impl Problem {
         }))
     }
 
-    /// The request makes no sense at this field.
+    /// Creates a 400 for one invalid field. The reason continues a sentence about the field, as in
+    /// "must be at least 1".
     pub fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::all_invalid(vec![InvalidField::new(field, reason)])
     }
 
-    /// The request makes no sense at these fields. The first of them is `field`, all are `errors`.
+    /// Creates a 400 for several invalid fields: `errors` lists all, `field` names the first.
     #[must_use]
     pub fn all_invalid(fields: Vec<InvalidField>) -> Self {
         let detail: Vec<_> = fields.iter().map(ToString::to_string).collect();
@@ -82,24 +94,24 @@ impl Problem {
         problem
     }
 
-    /// There is nothing of this kind under the id.
+    /// Creates a 404; `what` is the kind of resource, such as "order".
     pub fn not_found(what: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", format!("there is no such {what}"))
+        Self::new(StatusCode::NOT_FOUND, "not-found", format!("no {what} has this id"))
     }
 
-    /// The request is understood, and the application says no for this reason.
+    /// Creates a 422: the application rejects a well-formed request.
     pub fn rejected(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
     }
 
-    /// Something of ours is wrong. The cause is for the log, not for the client.
+    /// Logs an internal error and creates a 500 that does not reveal it.
     pub(crate) fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = cause, "a request failed");
-        let detail = "something is wrong on this side; the correlation id leads to it in the log";
+        let detail = "internal error; the server's log has the details under the correlation id";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
-    /// It cannot be done now.
+    /// Creates a 503.
     pub(crate) fn unavailable(
         code: impl Into<Cow<'static, str>>,
         detail: impl Into<String>,
@@ -107,49 +119,49 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
     }
 
-    /// Everything that keeps the application from being healthy.
+    /// Adds the causes of an unhealthy application.
     pub(crate) fn with_causes(mut self, causes: Vec<CauseDetails>) -> Self {
         self.0.causes = causes;
         self
     }
 
-    /// Where the stream is instead of where it was expected.
+    /// Adds the current revision of the stream; `None` adds nothing.
     pub(crate) fn at_revision(mut self, head: Option<Revision>) -> Self {
         self.0.revision = head;
         self
     }
 
-    /// Nobody knows whether the command was executed.
+    /// Marks the outcome as unknown: the command may or may not have been executed.
     pub(crate) fn with_unknown_outcome(mut self) -> Self {
         self.0.is_unknown = true;
         self
     }
 
-    /// When to try again.
+    /// Sets `Retry-After`.
     pub(crate) fn retry_after(mut self, pause: Duration) -> Self {
         self.0.retry_after = Some(pause);
         self
     }
 
-    /// The codings that are understood.
+    /// Sets `Accept-Encoding`.
     pub(crate) fn accepting(mut self, codings: &'static str) -> Self {
         self.0.accepting = Some(codings);
         self
     }
 
-    /// The status of the answer.
+    /// Returns the status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.0.status
     }
 
-    /// The stable code.
+    /// Returns the stable code.
     #[must_use]
     pub fn code(&self) -> &str {
         &self.0.code
     }
 
-    /// The document.
+    /// Returns the problem document.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let parts = &self.0;
@@ -206,22 +218,25 @@ impl Schema for Problem {
             let causes = Vec::<CauseDetails>::schema(schemas);
             json!({
                 "type": "object",
-                "description": "Why a request was not answered with a success (RFC 9457).",
+                "description": "Problem details of an unsuccessful response (RFC 9457).",
                 "properties": {
                     "type": {"const": "about:blank"},
-                    "title": {"type": "string", "description": "The status in words."},
+                    "title": {"type": "string", "description": "The reason phrase of the status."},
                     "status": {"type": "integer", "minimum": 400, "maximum": 599},
-                    "code": {"type": "string", "description": "Stable; tells what to do."},
-                    "detail": {"type": "string", "description": "For people."},
-                    "field": {"type": "string", "description": "The first field to correct."},
+                    "code": {"type": "string", "description": "Stable identifier of the problem; branch on it."},
+                    "detail": {"type": "string", "description": "Explanation for people."},
+                    "field": {
+                        "type": "string",
+                        "description": "The first invalid field, header or parameter.",
+                    },
                     "errors": {
                         "type": "array",
-                        "description": "All fields to correct.",
+                        "description": "All invalid fields.",
                         "items": {
                             "type": "object",
                             "properties": {
-                                "field": {"type": "string", "description": "The path to it."},
-                                "reason": {"type": "string", "description": "What must change."},
+                                "field": {"type": "string", "description": "Path of the field."},
+                                "reason": {"type": "string", "description": "What is wrong with its value."},
                             },
                             "required": ["field", "reason"],
                             "additionalProperties": false,
@@ -229,12 +244,12 @@ impl Schema for Problem {
                     },
                     "revision": {
                         "type": "integer", "minimum": 0,
-                        "description": "Where the stream is instead.",
+                        "description": "Current revision of the resource.",
                     },
                     "outcome": {
                         "const": "unknown",
-                        "description": "Nobody knows whether the command was executed. Give it \
-                                        again with the same Idempotency-Key.",
+                        "description": "The command may or may not have been executed. Send it again \
+                                        with the same Idempotency-Key.",
                     },
                     "causes": causes,
                 },
@@ -250,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_outcome_is_said() {
+    fn an_unknown_outcome_has_a_member_of_its_own() {
         let problem = Problem::unavailable("outcome-unknown", "no answer").with_unknown_outcome();
         assert_eq!(problem.to_json()["outcome"], "unknown");
         assert!(Problem::unavailable("overloaded", "full").to_json().get("outcome").is_none());

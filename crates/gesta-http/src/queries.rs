@@ -1,7 +1,11 @@
-//! Queries as requests: how fresh an answer has to be, and how fresh it is.
+//! Queries over HTTP, with read-your-writes by position.
 //!
-//! Always holds: an answer contains the effect of every event up to the position that the request
-//! names, or is a problem; the position that an answer names, it contains.
+//! Owns: [`Queries`] and the responses [`QueryResponse`], [`Resource`] and [`Versioned`].
+//!
+//! Invariants:
+//! - A response reflects every event up to the position in the request's `Gesta-Position`, or is a
+//!   problem.
+//! - A response reflects every event up to the position in its own `Gesta-Position`.
 
 use std::time::UNIX_EPOCH;
 
@@ -20,9 +24,10 @@ use crate::{
     failure::beyond_head,
     headers::{self, POSITION},
     preconditions::{condition_schema, etag_schema},
+    problem::{RESOURCE_NOT_FOUND, VALIDATION_FAILED},
 };
 
-/// Asks the queries of a request.
+/// An extractor that answers queries, no older than the request's `Gesta-Position`.
 #[derive(Clone, Debug)]
 pub struct Queries {
     state: GestaState,
@@ -40,7 +45,7 @@ impl FromRequestParts<GestaState> for Queries {
     }
 }
 
-/// Nobody can have got a position that was never given out, so waiting for it is no use.
+/// Refuses a position beyond the head: no response has ever carried it, so waiting cannot help.
 pub(crate) async fn check_reached(gesta: &Gesta, position: Position) -> Result<(), Problem> {
     if position == Position::START {
         return Ok(());
@@ -53,17 +58,19 @@ pub(crate) async fn check_reached(gesta: &Gesta, position: Position) -> Result<(
     Ok(())
 }
 
-/// A state of a moment that has not come yet would be another one tomorrow.
+/// Refuses a point in the future: its state is not final, and a later query would differ.
 async fn check_moment(gesta: &Gesta, as_of: AsOf) -> Result<(), Problem> {
     match as_of {
-        // Whether there is such a revision, the stream tells when it is read.
+        // `Queries::read` checks the revision against the stream's head.
         AsOf::Now | AsOf::Revision(_) => Ok(()),
         AsOf::Position(position) => check_reached(gesta, position).await,
         AsOf::Time(time) => check_past(gesta, time).await,
     }
 }
 
-/// The store's clock may be ahead of the application's: what is recorded has been.
+/// Refuses a time in the future.
+///
+/// The store's clock may be ahead of the application's, so times up to the last event's are past.
 async fn check_past(gesta: &Gesta, time: RecordedAt) -> Result<(), Problem> {
     let since_1970 = gesta.clock().now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX);
@@ -77,18 +84,18 @@ async fn check_past(gesta: &Gesta, time: RecordedAt) -> Result<(), Problem> {
         return Ok(());
     }
     let now = recorded_at(RecordedAt::from_micros(now));
-    let detail = format!("{} has not come yet, it is {now}", recorded_at(time));
+    let detail = format!("{} is in the future; the current time is {now}", recorded_at(time));
     Err(beyond_head("time-in-future", &detail))
 }
 
 impl Queries {
-    /// The application.
+    /// Returns the application.
     #[must_use]
     pub fn gesta(&self) -> &Gesta {
         self.state.gesta()
     }
 
-    /// Asks a read model, once it has seen what the request wants it to have seen.
+    /// Queries a read model once it has reached the request's `Gesta-Position`.
     ///
     /// # Errors
     /// The [`Problem`] to answer with.
@@ -105,7 +112,7 @@ impl Queries {
         Ok(QueryResponse { value, position: seen.max(self.at_least) })
     }
 
-    /// Reads a projection on read, which has always seen everything.
+    /// Folds an on-read projection from its stream, or returns `None` if the stream has no events.
     ///
     /// # Errors
     /// The [`Problem`] to answer with.
@@ -131,40 +138,40 @@ impl Queries {
     }
 }
 
-/// An answer, and how fresh it is: 200.
+/// The response to a query: 200, with the position it reflects in `Gesta-Position`.
 #[derive(Clone, Debug)]
 pub struct QueryResponse<T> {
-    /// The answer.
+    /// The body.
     pub value: T,
-    /// It contains the effect of every event up to here, and maybe of later ones.
+    /// Every event up to this position is reflected; later ones may be.
     pub position: Position,
 }
 
-/// An answer about one thing, which might not have been there: 200.
+/// The response with one resource that exists: 200.
 #[derive(Clone, Debug)]
 pub struct Resource<T>(QueryResponse<T>);
 
-/// An answer about one thing, and at which revision that is: 200.
+/// The response with one resource and its revision as the `ETag`: 200, or 304.
 #[derive(Clone, Debug)]
 pub struct Versioned<T> {
-    /// The answer.
+    /// The body and its position.
     pub answer: QueryResponse<T>,
-    /// The revision.
+    /// The revision of the resource.
     pub revision: Revision,
 }
 
 impl<T> QueryResponse<T> {
-    /// Something made of the answer.
+    /// Converts the body.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> QueryResponse<U> {
         QueryResponse { value: make(self.value), position: self.position }
     }
 }
 
 impl<T> QueryResponse<Option<T>> {
-    /// The answer, if there is one.
+    /// Returns the resource; `what` is its kind, such as "order".
     ///
     /// # Errors
-    /// The [`Problem`] that there is no such thing.
+    /// A 404 if there is none.
     pub fn found(self, what: &str) -> Result<Resource<T>, Problem> {
         let position = self.position;
         let value = self.value.ok_or_else(|| Problem::not_found(what))?;
@@ -173,24 +180,24 @@ impl<T> QueryResponse<Option<T>> {
 }
 
 impl<T> Resource<T> {
-    /// The answer.
+    /// Returns the body.
     pub fn value(&self) -> &T {
         &self.0.value
     }
 
-    /// Something made of the answer.
+    /// Converts the body.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Resource<U> {
         Resource(self.0.map(make))
     }
 
-    /// With the revision of what it is about.
+    /// Adds the revision of the resource.
     pub fn at(self, revision: Revision) -> Versioned<T> {
         Versioned { answer: self.0, revision }
     }
 }
 
 impl<T> Versioned<Option<T>> {
-    /// The answer, if there is one.
+    /// Returns the resource, or `None` if the body is `None`.
     pub fn present(self) -> Option<Versioned<T>> {
         let QueryResponse { value, position } = self.answer;
         Some(Versioned {
@@ -205,7 +212,7 @@ impl<T: Serialize> IntoResponse for QueryResponse<T> {
         let mut response = Json(self.value).into_response();
         let position = headers::value(&self.position.to_string());
         response.headers_mut().insert(POSITION, position);
-        // What was so is no answer to what is so.
+        // A cached response would break read-your-writes.
         let never = HeaderValue::from_static("no-store");
         response.headers_mut().insert(header::CACHE_CONTROL, never);
         response
@@ -228,18 +235,18 @@ impl<T: Serialize> IntoResponse for Versioned<T> {
 
 impl Describe for Queries {
     fn describe(operation: &mut Operation<'_>) {
-        let description = "The answer has to have seen everything up to this position, such as \
-                           the one that a command was answered with.";
+        let description = "The response must reflect every event up to this position, such as the \
+                           `Gesta-Position` of a command's response.";
         operation.header("Gesta-Position", description, headers::position_schema());
-        operation.problem(400, "the field that is named makes no sense");
-        operation.problem(412, "the moment or position is beyond the head of the store");
+        operation.problem(400, VALIDATION_FAILED);
+        operation.problem(412, "the position, revision or time is beyond the head of the store");
     }
 }
 
 impl<T: Schema> Describe for QueryResponse<T> {
     fn describe(operation: &mut Operation<'_>) {
-        operation.answers::<T>(StatusCode::OK, "the answer");
-        let description = "The answer has seen everything up to here.";
+        operation.answers::<T>(StatusCode::OK, "success");
+        let description = "Every event up to this position is reflected in the response.";
         let schema = headers::position_schema();
         operation.answer_header(StatusCode::OK, "Gesta-Position", description, schema);
     }
@@ -248,23 +255,24 @@ impl<T: Schema> Describe for QueryResponse<T> {
 impl<T: Schema> Describe for Resource<T> {
     fn describe(operation: &mut Operation<'_>) {
         QueryResponse::<T>::describe(operation);
-        operation.problem(404, "there is no such thing");
-        operation.problem(412, "If-Match: there is nothing that it could match");
+        operation.problem(404, RESOURCE_NOT_FOUND);
+        operation.problem(412, "If-Match is set and the resource does not exist");
     }
 }
 
 impl<T: Schema> Describe for Versioned<T> {
     fn describe(operation: &mut Operation<'_>) {
         Resource::<T>::describe(operation);
-        let description = "Its revision, for If-Match.";
+        let description = "Entity tag of the revision, for If-Match.";
         let schema = etag_schema();
         operation.answer_header(StatusCode::OK, "ETag", description, schema);
-        let wanted = "Only if it is there (*), or at the revision of one of these ETags.";
+        let wanted = "Fails with 412 unless the resource exists (`*`), or its current ETag is in \
+                      this list.";
         operation.header("If-Match", wanted, condition_schema());
-        let known = "The ETags of answers that the client has: if one is still right, 304.";
+        let known = "The ETags of cached responses: 304 if one of them is current.";
         operation.header("If-None-Match", known, condition_schema());
-        operation.answers_nothing(StatusCode::NOT_MODIFIED, "the client has the answer already");
-        let description = "Its revision.";
+        operation.answers_nothing(StatusCode::NOT_MODIFIED, "the cached response is current");
+        let description = "Entity tag of the revision.";
         operation.answer_header(StatusCode::NOT_MODIFIED, "ETag", description, etag_schema());
     }
 }

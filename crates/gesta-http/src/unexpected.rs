@@ -1,8 +1,8 @@
-//! Content and parameters of the query that an operation does not read.
+//! Refusal of bodies and query strings that an operation does not read.
 //!
-//! Always holds: they are refused, so that nobody believes that they had an effect. An empty object
-//! counts as no content, for some clients send one where they have nothing to say. Not here: fields
-//! that a body or a query should not have; those who read them refuse them.
+//! Ignoring them would suggest that they had an effect. An empty object counts as no body, because
+//! some clients always send one. Not here: unknown fields of a body or query string that is read;
+//! its extractor refuses them.
 
 use axum::{
     body::{Body, HttpBody as _, to_bytes},
@@ -14,37 +14,38 @@ use axum::{
 
 use crate::{Problem, extract::query_pairs};
 
-/// Bytes of content that says nothing.
-const NOTHING_BYTES_MAX: usize = 16;
+/// Maximum size of a body that counts as empty, in bytes.
+const EMPTY_BYTES_MAX: usize = 16;
 
-/// Around the handler of an operation that reads no content: refuses content. `parameters` are
-/// those of its query.
+/// Middleware of an operation without a body that refuses bodies. `parameters` lists its query
+/// parameters, for the error text.
 pub(crate) async fn no_content(parameters: String, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    if !says_nothing(body).await {
-        let mut reason = "has no place here: this operation takes no body".to_owned();
+    if !is_empty(body).await {
+        let mut reason = "must be empty: this operation takes no body".to_owned();
         if !parameters.is_empty() {
-            reason.push_str(&format!(", and its parameters stand in the query: {parameters}"));
+            reason.push_str(&format!("; send its parameters in the query string: {parameters}"));
         }
         return Problem::invalid("body", reason).into_response();
     }
     next.run(Request::from_parts(parts, Body::empty())).await
 }
 
-async fn says_nothing(body: Body) -> bool {
-    if body.size_hint().lower() > NOTHING_BYTES_MAX as u64 {
+async fn is_empty(body: Body) -> bool {
+    if body.size_hint().lower() > EMPTY_BYTES_MAX as u64 {
         return false;
     }
-    let read = to_bytes(body, NOTHING_BYTES_MAX).await;
+    let read = to_bytes(body, EMPTY_BYTES_MAX).await;
     read.is_ok_and(|bytes| matches!(bytes.trim_ascii(), b"" | b"{}"))
 }
 
-/// Around the handler of an operation without parameters in its query: refuses them.
+/// Middleware of an operation without query parameters that refuses query strings.
 pub(crate) async fn no_parameters(request: Request, next: Next) -> Response {
     match parameter_of(request.uri()) {
         Ok(None) => next.run(request).await,
         Ok(Some(name)) => {
-            Problem::invalid(name, "is no parameter of this operation").into_response()
+            Problem::invalid(name, "is unknown: this operation has no query parameters")
+                .into_response()
         }
         Err(problem) => problem.into_response(),
     }

@@ -1,8 +1,10 @@
-//! All faults of what a request says, not only the first one.
+//! Collects all faults of a request, not only the first one.
 //!
-//! serde ends at the first fault. So a faulty part is noted and left out, and the rest is read
-//! again, until it reads or too much is left out; what is missing, the schema tells. Always holds:
-//! the first fault is the one that reading the request as it is ends with.
+//! serde stops at the first fault. The collector records it, removes the faulty value and
+//! deserializes the rest again, until it succeeds or nothing can be removed. Missing fields come
+//! from the schema.
+//!
+//! Invariant: the first fault is the one that deserializing the unchanged request reports.
 
 use gesta::InvalidField;
 use serde::de::DeserializeOwned;
@@ -12,13 +14,13 @@ use serde_path_to_error::{Path, Segment};
 use super::{field_of, named_in, of_pairs_once};
 use crate::{Fields, Schema, Schemas};
 
-/// The faults that are told of one request.
+/// Maximum number of faults reported for one request.
 const FAULTS_MAX: usize = 20;
 
-/// The bytes of a body of which more than the first fault is told.
+/// Maximum size of a body that is searched for further faults: each costs one more pass.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// Adds the other faults of a body to the first one.
+/// Returns the faults of a body: the first one, then all others.
 pub(super) fn of_body<T: DeserializeOwned + Schema>(
     json: &[u8],
     first: InvalidField,
@@ -27,21 +29,24 @@ pub(super) fn of_body<T: DeserializeOwned + Schema>(
     if json.len() > BODY_BYTES_MAX {
         return faults.all;
     }
+    // A body that is not JSON has no further faults.
     let Ok(mut rest) = serde_json::from_slice::<Value>(json) else { return faults.all };
     let whole = rest.clone();
+    // Each pass finds one fault and removes its value.
     while faults.all.len() < FAULTS_MAX {
         let Err(error) = serde_path_to_error::deserialize::<_, T>(&rest) else { break };
-        if !faults.leave_out(&mut rest, error.path(), &error.inner().to_string()) {
+        if !faults.remove(&mut rest, error.path(), &error.inner().to_string()) {
             break;
         }
     }
+    // serde reports a missing field only once nothing before it fails; the schema knows all.
     let mut schemas = Schemas::default();
     let schema = T::schema(&mut schemas);
-    Required { schemas: schemas.into_json() }.missing(&whole, &schema, "", &mut faults);
+    RequiredFields { schemas: schemas.into_json() }.missing(&whole, &schema, "", &mut faults);
     faults.all
 }
 
-/// The faults of parameters, each of which stands for itself.
+/// Returns the faults of parameters, checking each one alone.
 pub(super) fn of_parameters<'p, T: DeserializeOwned + Fields>(
     pairs: &[(&'p str, &'p str)],
     first: InvalidField,
@@ -68,11 +73,11 @@ fn missing(field: &str, name: &str) -> InvalidField {
     InvalidField::new(field, format!("{MISSING}{name}`"))
 }
 
-/// The faults that were found, and what was left out of the request for them.
+/// The faults found so far, and the values removed because of them.
 struct Faults {
     all: Vec<InvalidField>,
-    /// The paths of what was left out, in the request as it came.
-    left_out: Vec<Vec<Step>>,
+    /// Paths of the removed values, in the unchanged request.
+    removed: Vec<Vec<Step>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +88,7 @@ enum Step {
 
 impl Faults {
     fn new(first: InvalidField) -> Self {
-        Self { all: vec![first], left_out: Vec::new() }
+        Self { all: vec![first], removed: Vec::new() }
     }
 
     fn add(&mut self, fault: InvalidField) {
@@ -93,8 +98,8 @@ impl Faults {
         }
     }
 
-    /// Notes a fault, and leaves its part out of the rest. Returns whether there is a rest.
-    fn leave_out(&mut self, rest: &mut Value, path: &Path, message: &str) -> bool {
+    /// Records a fault and removes its value from `rest`. Returns `false` if nothing was removed.
+    fn remove(&mut self, rest: &mut Value, path: &Path, message: &str) -> bool {
         let mut steps = steps(path);
         if let Some(name) = named_in(message)
             && !message.starts_with(MISSING)
@@ -103,9 +108,9 @@ impl Faults {
             steps.push(Step::Key(name.to_owned()));
         }
         let original = self.original(&steps);
-        // What lacks something, or is too short, because a part was left out has no fault itself.
-        let is_our_doing = self.left_out.iter().any(|out| out.starts_with(&original));
-        if !is_our_doing {
+        // A parent that fails only because a value was removed from it is not at fault.
+        let is_artifact = self.removed.iter().any(|path| path.starts_with(&original));
+        if !is_artifact {
             self.add(InvalidField::new(field_of(&shown(&original), message), message));
         }
         let Some((last, container)) = steps.split_last() else { return false };
@@ -121,11 +126,11 @@ impl Faults {
             }
             _ => false,
         };
-        self.left_out.push(original);
+        self.removed.push(original);
         removed
     }
 
-    /// The path in the request as it came: elements before it may have been left out since.
+    /// Returns the path in the unchanged request: removed elements have shifted later indices.
     fn original(&self, steps: &[Step]) -> Vec<Step> {
         let mut original: Vec<Step> = Vec::with_capacity(steps.len());
         for step in steps {
@@ -133,14 +138,14 @@ impl Faults {
                 original.push(step.clone());
                 continue;
             };
-            let of_this_list = |out: &&Vec<Step>| {
-                out.split_last().is_some_and(|(_, container)| container == original)
+            let of_this_list = |path: &&Vec<Step>| {
+                path.split_last().is_some_and(|(_, container)| container == original)
             };
             let mut gone: Vec<usize> = self
-                .left_out
+                .removed
                 .iter()
                 .filter(of_this_list)
-                .filter_map(|out| match out.last() {
+                .filter_map(|path| match path.last() {
                     Some(Step::Index(index)) => Some(*index),
                     Some(Step::Key(_)) | None => None,
                 })
@@ -162,7 +167,7 @@ fn steps(path: &Path) -> Vec<Step> {
     known.collect()
 }
 
-/// The path as the problem's `field` says it: `orderItems[1].quantity`.
+/// Formats a path as in a problem's `field`: `orderItems[1].quantity`.
 fn shown(steps: &[Step]) -> String {
     let mut text = String::new();
     for step in steps {
@@ -175,12 +180,12 @@ fn shown(steps: &[Step]) -> String {
     if text.is_empty() { ".".to_owned() } else { text }
 }
 
-/// What the objects of a request have to have, by their schemas.
-struct Required {
+/// The required fields of a request's objects, by their schemas.
+struct RequiredFields {
     schemas: Value,
 }
 
-impl Required {
+impl RequiredFields {
     fn missing(&self, value: &Value, schema: &Value, path: &str, faults: &mut Faults) {
         let schema = self.resolved(schema);
         match value {
@@ -206,8 +211,9 @@ impl Required {
         }
     }
 
-    /// The schema behind references; of what may be left out, the schema of what it is otherwise.
+    /// Follows references, and unwraps nullable schemas.
     fn resolved<'s>(&'s self, mut schema: &'s Value) -> &'s Value {
+        // Bounds a cycle of references.
         const DEPTH_MAX: usize = 8;
         for _ in 0..DEPTH_MAX {
             let reference = schema["$ref"].as_str().and_then(|text| text.rsplit('/').next());

@@ -1,7 +1,6 @@
-//! Values of a URL as serde reads them.
+//! A serde deserializer of values of a URL.
 //!
-//! Always holds: a text is read as what its field is; numbers are plain digits, with a minus at
-//! most.
+//! Invariants: a value is read as the type of its field; numbers are digits with an optional minus.
 
 use serde::{
     Deserializer,
@@ -9,9 +8,9 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-use super::Text;
+use super::UrlValue;
 
-impl<'de> IntoDeserializer<'de, Error> for Text<'de> {
+impl<'de> IntoDeserializer<'de, Error> for UrlValue<'de> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -19,12 +18,12 @@ impl<'de> IntoDeserializer<'de, Error> for Text<'de> {
     }
 }
 
-impl Text<'_> {
+impl UrlValue<'_> {
     fn number<N: std::str::FromStr>(&self) -> Result<N, Error> {
         let digits = self.0.strip_prefix('-').unwrap_or(self.0);
         let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         let number = self.0.parse().ok().filter(|_| plain);
-        number.ok_or_else(|| Error::custom("is not a whole number that fits"))
+        number.ok_or_else(|| Error::custom("must be a whole number in range"))
     }
 }
 
@@ -36,7 +35,7 @@ macro_rules! numbers {
     )+ };
 }
 
-impl<'de> Deserializer<'de> for Text<'de> {
+impl<'de> Deserializer<'de> for UrlValue<'de> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -59,7 +58,7 @@ impl<'de> Deserializer<'de> for Text<'de> {
         match self.0 {
             "true" => visitor.visit_bool(true),
             "false" => visitor.visit_bool(false),
-            _ => Err(Error::custom("is neither true nor false")),
+            _ => Err(Error::custom("must be `true` or `false`")),
         }
     }
 
