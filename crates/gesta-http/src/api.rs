@@ -123,9 +123,11 @@ impl Route {
     fn operation(&self, schemas: &mut Schemas) -> Value {
         let mut operation = Operation::new(schemas);
         (self.describe)(&mut operation);
+        // The types do not list the codes of a rejection; the route does.
         if !self.rejections.is_empty() {
             operation.problem(422, &format!("rejected: {}", self.rejections.join(", ")));
         }
+        // Last, because it adds a header to all responses described so far.
         describe_correlation(&mut operation);
         let mut operation = operation.into_json();
         if let Some(members) = operation.as_object_mut() {
@@ -222,6 +224,7 @@ impl Api {
     pub fn router(self, state: GestaState) -> Router {
         let document = Document(Arc::new(self.document()));
         let mut router = Router::new();
+        // axum panics on a duplicate method and path.
         for route in self.routes {
             router = router.route(&route.path, route.router);
         }
@@ -230,6 +233,8 @@ impl Api {
             .method_not_allowed_fallback(method_not_allowed)
             .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
             .layer(Extension(document))
+            // A layer wraps those above it. Every response, including refusals by inner layers,
+            // must carry the correlation id and the CORS headers, so these two are outermost.
             .layer(from_fn_with_state(state.clone(), conditional))
             .layer(from_fn(expectations))
             .layer(from_fn(single))

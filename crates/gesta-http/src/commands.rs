@@ -132,6 +132,8 @@ impl Commands {
         let stream = first_stream(&command)?;
         self.conditions.check_creation()?;
         let receipt = match self.give(command, None).await {
+            // With `If-None-Match: *` an existing resource is a failed condition (412), not a
+            // conflict (409).
             Err(ExecuteError::AlreadyExists { stream })
                 if self.conditions.wants_nothing_there() =>
             {
@@ -155,6 +157,7 @@ impl Commands {
         expected: Option<Revision>,
     ) -> Result<Receipt, ExecuteError<C::Rejection>> {
         let mut execute = self.gesta().execute(command).actor(self.actor.clone());
+        // A retry gives its commands in the same order, so each gets the same ordinal and id.
         if let Some(key) = &self.key {
             let ordinal = self.given.fetch_add(1, Ordering::Relaxed);
             execute = execute.command_id(key.command_id(C::NAME, ordinal));
@@ -192,6 +195,7 @@ impl UpdateCommands {
         let Self(commands) = self;
         let expected = commands.conditions.check_change(commands.gesta(), &stream).await?;
         let receipt = match commands.give(command, expected).await {
+            // With `If-Match` a missing or deleted resource is a failed condition, not a 404.
             Err(ExecuteError::NotFound { stream })
                 if commands.conditions.wants_something_there() =>
             {

@@ -1,12 +1,16 @@
-//! Connections: how many there are, and how long each may keep the process waiting.
+//! Connections: their number, and their deadlines.
 //!
-//! Owns the tasks of all connections. Invariants: there are at most so many as the limits say, and
-//! never more than half of the descriptors that the process may have, so that the store finds what it
-//! needs; one more is answered 503 and closed. A head that comes too slowly is answered 408 and its
-//! connection closed; a connection on which nothing comes is closed without a word, for its client
-//! would take an answer for that to its next request. One that does not take what it is sent is
-//! closed. A body that comes too slowly is an error of its reader. Requests have the `Host` that
-//! they have to have. Not here: what requests are answered.
+//! Owns the tasks of all connections.
+//!
+//! Invariants:
+//! - At most [`Limits::connections_max`] connections are open, and at most half of the process's
+//!   file descriptors, so that the store has enough. An excess one gets a 503 and is closed.
+//! - A connection whose request head arrives too slowly gets a 408 and is closed. An idle one is
+//!   closed without a response: its client would take that for the answer to its next request.
+//! - A connection whose peer leaves a response unread is closed.
+//! - A body that arrives too slowly is an error of its reader.
+//!
+//! Not here: routing and responses.
 
 use std::{
     error::Error,
@@ -43,26 +47,26 @@ use tower::ServiceExt as _;
 
 use crate::{Limits, Problem, host::hosts, problem::PROBLEM_JSON};
 
-/// Bytes of a request's head, and of what is read of a body before somebody wants it.
+/// Maximum size of a request's head, and of the part of a body that is read ahead, in bytes.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Connections that are being told that there are too many. Others are closed without a word.
+/// Maximum number of excess connections that get a 503; further ones are closed without it.
 const REFUSALS_MAX: usize = 32;
-/// How long a connection is given to take that answer.
-const REFUSAL_MAX: Duration = Duration::from_secs(1);
+/// Maximum time to send a final response such as that 503.
+const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// The set of open connections.
 #[derive(Debug)]
 pub(crate) struct Connections {
     router: Router,
     limits: Limits,
     max: usize,
     permits: Arc<Semaphore>,
-    refusals: Arc<Semaphore>,
+    refusal_permits: Arc<Semaphore>,
     refusal: Bytes,
-    /// Whether somebody was refused since there was room.
+    /// Set by the first refusal and cleared at half load, so that each overload is logged once.
     is_full: bool,
     tasks: JoinSet<()>,
-    ending: watch::Sender<bool>,
+    shutdown: watch::Sender<bool>,
 }
 
 impl Connections {
@@ -73,21 +77,22 @@ impl Connections {
             limits,
             max,
             permits: Arc::new(Semaphore::new(max)),
-            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            refusal_permits: Arc::new(Semaphore::new(REFUSALS_MAX)),
             refusal: refusal(),
             is_full: false,
             tasks: JoinSet::new(),
-            ending: watch::Sender::new(false),
+            shutdown: watch::Sender::new(false),
         }
     }
 
-    /// Serves a connection, or tells it that there are too many.
-    pub(crate) fn take(&mut self, stream: TcpStream) {
+    /// Serves a connection, or refuses it if there are too many.
+    pub(crate) fn accept(&mut self, stream: TcpStream) {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             return self.refuse(stream);
         };
+        // Hysteresis: a load around the maximum would log each crossing.
         if self.is_full && self.permits.available_permits() >= self.max / 2 {
-            tracing::info!("there is room for connections again");
+            tracing::info!("accepting connections again");
             self.is_full = false;
         }
         self.tasks.spawn(self.serve(stream, permit));
@@ -99,36 +104,39 @@ impl Connections {
         permit: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (router, limits, late_head) = (self.router.clone(), self.limits, late_head());
-        let mut ending = self.ending.subscribe();
+        let mut shutdown = self.shutdown.subscribe();
         let service = service_fn(move |request: Request<Incoming>| {
-            let request = request.map(|body| Body::new(Timely::new(body, limits.body_wait_max)));
+            let request =
+                request.map(|body| Body::new(DeadlineBody::new(body, limits.body_wait_max)));
             router.clone().oneshot(request)
         });
         async move {
-            let stream = TokioIo::new(Unstalled::new(stream, limits.write_wait_max));
+            let stream = TokioIo::new(WriteDeadline::new(stream, limits.write_wait_max));
             let mut connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(limits.head_wait_max)
                 .max_buf_size(HEAD_BYTES_MAX)
                 .serve_connection(stream, service);
-            let ended = select! {
-                ended = &mut connection => Some(ended),
-                () = told_to_end(&mut ending) => None,
+            let result = select! {
+                result = &mut connection => Some(result),
+                () = shutdown_requested(&mut shutdown) => None,
             };
-            let ended = match ended {
-                Some(ended) => ended,
+            let result = match result {
+                Some(result) => result,
                 None => {
+                    // Finishes the running request, then closes.
                     Pin::new(&mut connection).graceful_shutdown();
                     (&mut connection).await
                 }
             };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection broke off");
+            if let Err(error) = result {
+                tracing::debug!(%error, "connection failed");
                 let http1::Parts { io, read_buf, .. } = connection.into_parts();
                 let stream = io.into_inner();
+                // Only a client that has sent part of a head waits for a response.
                 if error.is_timeout() && !read_buf.is_empty() && !stream.is_stalled() {
-                    // Who does not take the answer loses nothing but the answer.
-                    let _ = timeout(REFUSAL_MAX, tell(stream, late_head)).await;
+                    // Best effort: the connection closes anyway.
+                    let _ = timeout(REFUSAL_WAIT_MAX, send_last(stream, late_head)).await;
                 }
             }
             drop(permit);
@@ -138,63 +146,64 @@ impl Connections {
     fn refuse(&mut self, stream: TcpStream) {
         if !self.is_full {
             let max = self.max;
-            tracing::warn!(max, "too many connections; others are refused until some end");
+            tracing::warn!(max, "too many connections; refusing new ones");
             self.is_full = true;
         }
-        let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
+        // Sending refusals is limited, too: a flood must not cost a task per connection.
+        let Ok(permit) = Arc::clone(&self.refusal_permits).try_acquire_owned() else { return };
         let refusal = self.refusal.clone();
         self.tasks.spawn(async move {
-            // Who does not take the answer loses nothing but the answer.
-            let _ = timeout(REFUSAL_MAX, tell(stream, refusal)).await;
+            // Best effort: the connection closes anyway.
+            let _ = timeout(REFUSAL_WAIT_MAX, send_last(stream, refusal)).await;
             drop(permit);
         });
     }
 
-    /// Frees what ended tasks hold; never done while there is none.
+    /// Waits for one task to end and frees it; pending while there are no tasks.
     pub(crate) async fn reap(&mut self) {
         if self.tasks.join_next().await.is_none() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Lets those requests end that are there, within the limit.
-    pub(crate) async fn end(mut self) {
-        self.ending.send_replace(true);
+    /// Closes idle connections and waits for running requests, up to [`Limits::closing_max`].
+    pub(crate) async fn shut_down(mut self) {
+        self.shutdown.send_replace(true);
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if timeout(self.limits.closing_max, all).await.is_err() {
-            tracing::warn!("some requests did not end in time and were dropped");
+            tracing::warn!("dropped requests that did not end before the shutdown deadline");
         }
     }
 }
 
-async fn told_to_end(ending: &mut watch::Receiver<bool>) {
-    // An error says that nobody can tell any more, which comes to the same.
-    drop(ending.wait_for(|ending| *ending).await);
+async fn shutdown_requested(shutdown: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a shutdown, too.
+    drop(shutdown.wait_for(|requested| *requested).await);
 }
 
-/// Half of the descriptors that the process may have.
+/// Returns half of the process's limit of file descriptors.
 fn connections_possible() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     let half = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
     half.clamp(1, Semaphore::MAX_PERMITS)
 }
 
-/// The answer to one connection too many.
+/// Returns the response to an excess connection.
 fn refusal() -> Bytes {
-    let detail = "there are too many connections; try again in a moment";
+    let detail = "too many connections; retry in a second";
     let problem = Problem::unavailable("too-many-connections", detail);
-    last_answer(&problem, "503 Service Unavailable\r\nretry-after: 1")
+    last_response(&problem, "503 Service Unavailable\r\nretry-after: 1")
 }
 
-/// The answer to a head that comes too slowly (RFC 9110, section 15.5.9).
+/// Returns the response to a slow request head (RFC 9110, section 15.5.9).
 fn late_head() -> Bytes {
-    let detail = "the head of the request took too long to arrive";
+    let detail = "the request head did not arrive in time";
     let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, "head-too-late", detail);
-    last_answer(&problem, "408 Request Timeout")
+    last_response(&problem, "408 Request Timeout")
 }
 
-/// An answer that no router gives, after which the connection is closed.
-fn last_answer(problem: &Problem, status: &str) -> Bytes {
+/// Formats a response outside hyper, after which the connection is closed.
+fn last_response(problem: &Problem, status: &str) -> Bytes {
     let body = problem.to_json().to_string();
     let length = body.len();
     let head = format!(
@@ -204,44 +213,44 @@ fn last_answer(problem: &Problem, status: &str) -> Bytes {
     (head + &body).into()
 }
 
-async fn tell<S>(mut stream: S, answer: Bytes) -> io::Result<()>
+async fn send_last<S>(mut stream: S, response: Bytes) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    stream.write_all(&answer).await?;
+    stream.write_all(&response).await?;
     stream.shutdown().await?;
-    // To close with something unread would take back the answer.
+    // Closing with unread input sends a reset, which can discard the response at the client.
     let mut rest = [0; 1_024];
     while stream.read(&mut rest).await? > 0 {}
     Ok(())
 }
 
-/// The error of a body that came too slowly.
+/// The error of a body that missed its deadline.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the body took too long to arrive")]
-pub(crate) struct LateBody;
+#[error("the body did not arrive in time")]
+pub(crate) struct BodyTimeout;
 
-impl LateBody {
-    /// Whether an error says so, itself or by its cause.
+impl BodyTimeout {
+    /// Returns whether an error, or one of its sources, is this one.
     pub(crate) fn is_in(error: &(dyn Error + 'static)) -> bool {
         error.is::<Self>() || error.source().is_some_and(Self::is_in)
     }
 }
 
-/// A body that has to be there within a time, counted from when somebody first waits for it.
-struct Timely {
+/// A request body with a deadline, which starts when a reader first has to wait.
+struct DeadlineBody {
     inner: Incoming,
     within: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl Timely {
+impl DeadlineBody {
     fn new(inner: Incoming, within: Duration) -> Self {
         Self { inner, within, deadline: None }
     }
 }
 
-impl HttpBody for Timely {
+impl HttpBody for DeadlineBody {
     type Data = Bytes;
     type Error = axum::BoxError;
 
@@ -249,13 +258,14 @@ impl HttpBody for Timely {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        // A pending read starts the deadline; it is not restarted, so a trickle cannot extend it.
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let within = self.within;
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(within)));
         ready!(deadline.as_mut().poll(cx));
-        Poll::Ready(Some(Err(LateBody.into())))
+        Poll::Ready(Some(Err(BodyTimeout.into())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -267,25 +277,25 @@ impl HttpBody for Timely {
     }
 }
 
-/// A stream whose peer has to take what it is sent within a time.
-struct Unstalled<S> {
+/// A stream that fails if its peer accepts no data for a time.
+struct WriteDeadline<S> {
     inner: S,
     within: Duration,
-    /// While the peer takes nothing.
+    /// Set while a write is pending.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Unstalled<S> {
+impl<S> WriteDeadline<S> {
     fn new(inner: S, within: Duration) -> Self {
         Self { inner, within, deadline: None }
     }
 
-    /// Whether the peer has not taken yet what was written.
+    /// Returns whether a write is pending.
     const fn is_stalled(&self) -> bool {
         self.deadline.is_some()
     }
 
-    fn in_time<T>(
+    fn apply_deadline<T>(
         &mut self,
         written: Poll<io::Result<T>>,
         cx: &mut Context<'_>,
@@ -301,7 +311,7 @@ impl<S> Unstalled<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Unstalled<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteDeadline<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -311,14 +321,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Unstalled<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Unstalled<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        self.in_time(written, cx)
+        self.apply_deadline(written, cx)
     }
 
     fn poll_write_vectored(
@@ -327,7 +337,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Unstalled<S> {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, pieces);
-        self.in_time(written, cx)
+        self.apply_deadline(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -348,9 +358,9 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_takes_nothing_is_given_up_after_a_while() {
+    async fn a_write_that_a_peer_does_not_accept_times_out() {
         let (ours, mut theirs) = tokio::io::duplex(4);
-        let mut stream = Unstalled::new(ours, Duration::from_secs(120));
+        let mut stream = WriteDeadline::new(ours, Duration::from_secs(120));
         stream.write_all(b"1234").await.unwrap();
         let begun = tokio::time::Instant::now();
         let stalled = stream.write_all(b"5").await.unwrap_err();
@@ -358,6 +368,6 @@ mod tests {
         assert_eq!(begun.elapsed().as_secs(), 120);
         let mut taken = [0; 4];
         theirs.read_exact(&mut taken).await.unwrap();
-        assert_eq!(&taken, b"1234", "what was written is there");
+        assert_eq!(&taken, b"1234", "earlier writes are kept");
     }
 }

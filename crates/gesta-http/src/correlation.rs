@@ -22,6 +22,7 @@ pub(crate) async fn correlate(mut request: Request, next: Next) -> Response {
     let (id, problem) = match given {
         Ok(Some(id)) => (id, None),
         Ok(None) => (fresh(), None),
+        // Even the refusal of an invalid id gets an id, to find it in the log.
         Err(problem) => (fresh(), Some(problem)),
     };
     let mut response = match problem {

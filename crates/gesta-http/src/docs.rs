@@ -1,6 +1,6 @@
-//! The page to try the interface with, and the document that it reads.
+//! The OpenAPI document, and a page (Swagger UI) to try it.
 //!
-//! Always holds: everything that the page needs is in the program, and the page asks nobody else.
+//! Invariant: the page loads nothing from other servers; its files are part of the program.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ use utoipa_swagger_ui::Config;
 
 use crate::{Describe, GestaState, Operation, PathOf, Problem, Route, Schema, Schemas, api};
 
-/// The routes of the page and its document.
+/// Returns the routes of the page and the document.
 pub(crate) fn routes() -> [Route; 3] {
     [
-        api::get("/openapi.json", show_document, "This document"),
-        api::get("/docs", show_page, "A page to try the interface with"),
-        api::get("/docs/{file}", show_file, "What the page is made of"),
+        api::get("/openapi.json", show_document, "Returns the OpenAPI document"),
+        api::get("/docs", show_page, "Shows a page to try the API"),
+        api::get("/docs/{file}", show_file, "Returns a file of the page"),
     ]
 }
 
-/// The document, as requests carry it to its handler.
+/// The OpenAPI document, a request extension set by the router.
 #[derive(Clone, Debug)]
 pub(crate) struct Document(pub(crate) Arc<Value>);
 
@@ -41,20 +41,20 @@ impl Describe for Document {
     fn describe(_: &mut Operation<'_>) {}
 }
 
-async fn show_document(document: Document) -> Shown {
-    Shown(document.0)
+async fn show_document(document: Document) -> DocumentResponse {
+    DocumentResponse(document.0)
 }
 
 #[derive(Debug)]
-struct Shown(Arc<Value>);
+struct DocumentResponse(Arc<Value>);
 
-impl IntoResponse for Shown {
+impl IntoResponse for DocumentResponse {
     fn into_response(self) -> Response {
         Json(&*self.0).into_response()
     }
 }
 
-impl Describe for Shown {
+impl Describe for DocumentResponse {
     fn describe(operation: &mut Operation<'_>) {
         let any = json!({});
         let schema = json!({
@@ -72,7 +72,7 @@ const PAGE: &str = r#"<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Try it</title>
+<title>Try the API</title>
 <link rel="stylesheet" href="/docs/swagger-ui.css">
 </head>
 <body>
@@ -86,7 +86,7 @@ const PAGE: &str = r#"<!doctype html>
 const START: &str = r##"SwaggerUIBundle({ url: "/openapi.json", dom_id: "#interface", deepLinking: true });
 "##;
 
-/// The page loads nothing from elsewhere, whatever is in the document.
+/// Restricts the page to this server, even if the document has links to others.
 const POLICY: &str =
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'";
 
@@ -114,9 +114,9 @@ impl Describe for Page {
 }
 
 crate::request! {
-    /// Which file.
+    /// The path of a file of the page.
     struct FilePath {
-        /// Its name.
+        /// Name of the file.
         file: FileName,
     }
 }
@@ -170,6 +170,6 @@ impl IntoResponse for File {
 impl Describe for File {
     fn describe(operation: &mut Operation<'_>) {
         operation.answers_with(StatusCode::OK, "the file", "*/*", json!({}));
-        operation.problem(404, "there is no such file");
+        operation.problem(404, "the file does not exist");
     }
 }

@@ -1,4 +1,4 @@
-//! Endpoints: functions that handle requests, and describe what they do by their types.
+//! Endpoints: handler functions that are documented by their argument and return types.
 
 use std::{any::TypeId, future::Future};
 
@@ -11,41 +11,39 @@ use axum::{
 
 use crate::{Describe, GestaState, Operation, Schemas, unexpected::no_content};
 
-/// An async function of what requests say to what is answered, each of which [describes
-/// itself](Describe). Only the last argument may read the body.
+/// An async handler whose extractors and response [describe themselves](Describe).
 ///
-/// Implemented for functions of up to four arguments.
+/// Implemented for functions of up to four arguments. Only the last argument may read the body.
 pub trait Endpoint<Arguments>: Clone + Send + Sync + 'static {
-    /// Routes requests to it.
+    /// Returns a router that calls the handler for requests with this method.
     fn on(self, method: MethodFilter) -> MethodRouter<GestaState>;
 
-    /// Describes what it takes and what it answers.
+    /// Adds the documentation of the arguments and the response.
     fn describe(operation: &mut Operation<'_>);
 }
 
-impl<F, Answering, Answer> Endpoint<()> for F
+impl<F, Fut, Res> Endpoint<()> for F
 where
-    F: Fn() -> Answering + Clone + Send + Sync + 'static,
-    Answering: Future<Output = Answer> + Send,
-    Answer: IntoResponse + Describe,
+    F: Fn() -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Res> + Send,
+    Res: IntoResponse + Describe,
 {
     fn on(self, method: MethodFilter) -> MethodRouter<GestaState> {
         without_content::<F, ()>(on(method, self))
     }
 
     fn describe(operation: &mut Operation<'_>) {
-        Answer::describe(operation);
+        Res::describe(operation);
     }
 }
 
-/// The marker type by which axum distinguishes extractors of the head from those that may read the
-/// body.
+/// Returns the marker by which axum distinguishes extractors of the head from those of the body.
 #[expect(clippy::extra_unused_type_parameters, reason = "`T` selects `Way` by inference")]
 fn way_of_parts<T: FromRequest<GestaState, Way>, Way: 'static>() -> TypeId {
     TypeId::of::<Way>()
 }
 
-/// Refuses content, which an endpoint does not read.
+/// Adds the refusal of bodies to the router of an endpoint that reads none.
 fn without_content<E: Endpoint<A>, A>(
     router: MethodRouter<GestaState>,
 ) -> MethodRouter<GestaState> {
@@ -53,7 +51,7 @@ fn without_content<E: Endpoint<A>, A>(
     router.route_layer(from_fn(move |request, next| no_content(parameters.clone(), request, next)))
 }
 
-/// The names of the parameters that the query of a request to an endpoint may have.
+/// Returns the names of an endpoint's query parameters.
 pub(crate) fn query_names<E: Endpoint<A>, A>() -> Vec<String> {
     let mut schemas = Schemas::default();
     let mut operation = Operation::new(&mut schemas);
@@ -63,12 +61,12 @@ pub(crate) fn query_names<E: Endpoint<A>, A>() -> Vec<String> {
 
 macro_rules! endpoint {
     ($($argument:ident)* | $last:ident) => {
-        impl<F, Answering, Answer, Via, $($argument,)* $last>
+        impl<F, Fut, Res, Via, $($argument,)* $last>
             Endpoint<(Via, $($argument,)* $last)> for F
         where
-            F: Fn($($argument,)* $last) -> Answering + Clone + Send + Sync + 'static,
-            Answering: Future<Output = Answer> + Send,
-            Answer: IntoResponse + Describe,
+            F: Fn($($argument,)* $last) -> Fut + Clone + Send + Sync + 'static,
+            Fut: Future<Output = Res> + Send,
+            Res: IntoResponse + Describe,
             Via: Send + 'static,
             $($argument: FromRequestParts<GestaState> + Describe + Send + 'static,)*
             $last: FromRequest<GestaState, Via> + Describe + Send + 'static,
@@ -82,7 +80,7 @@ macro_rules! endpoint {
             fn describe(operation: &mut Operation<'_>) {
                 $($argument::describe(operation);)*
                 $last::describe(operation);
-                Answer::describe(operation);
+                Res::describe(operation);
             }
         }
     };

@@ -1,10 +1,12 @@
 //! Recorded events as JSON.
 //!
-//! Owns: [`EventDetails`], and [`StoredJson`], payloads as they are stored. Always holds: a payload
-//! that is JSON is passed on as it was written, with every digit, in the order of its keys, keys
-//! that are doubled included; only line breaks between its tokens become blanks. Everything else
-//! (another content type, nothing at all, a byte order mark, text that is not JSON in spite of its
-//! content type) is there in base64, with the content type beside it; nothing becomes `null`.
+//! Owns: [`EventDetails`] and [`StoredJson`].
+//!
+//! Invariants:
+//! - A JSON payload is passed through unchanged: digits, order of keys and duplicate keys are kept.
+//!   Only line breaks between its tokens become spaces.
+//! - Any other payload (another content type, empty, with a byte order mark, or invalid JSON) is
+//!   base64 with its content type. No payload becomes `null`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use gesta::{
@@ -17,7 +19,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{Schema, Schemas};
 
-/// JSON as it was stored, which is not parsed on its way out.
+/// A stored JSON text that is passed through without parsing its values.
 ///
 /// ```
 /// use gesta_http::StoredJson;
@@ -32,11 +34,12 @@ use crate::{Schema, Schemas};
 pub struct StoredJson(Box<RawValue>);
 
 impl StoredJson {
-    /// These bytes, if they are JSON.
+    /// Returns the bytes as JSON, or `None` if they are not.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Option<Self> {
         let json: &RawValue = serde_json::from_slice(bytes).ok()?;
-        // Inside of a text a line break is escaped, so each of these stands between tokens.
+        // Server-sent events are split at line breaks. JSON strings escape theirs, so replacing the
+        // others changes only white space between tokens.
         let one_line = json.get().replace(['\n', '\r'], " ");
         RawValue::from_string(one_line).ok().map(Self)
     }
@@ -48,7 +51,7 @@ impl Schema for StoredJson {
     }
 }
 
-/// The payload of an event, in whichever form tells all of it.
+/// The payload of an event: `data` if it is JSON, else the other two fields.
 pub(crate) struct Payload {
     pub(crate) data: Option<StoredJson>,
     pub(crate) content_type: Option<String>,
@@ -68,43 +71,43 @@ impl Payload {
     }
 }
 
-/// A recorded event, as feeds carry it.
+/// A recorded event in a feed.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventDetails {
-    /// Its place in the store.
+    /// Its position in the store.
     pub position: u64,
     /// Its stream.
     pub stream: String,
-    /// Its place in the stream.
+    /// Its revision in the stream.
     pub revision: u64,
     /// Its type.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// The version of its type.
+    /// The schema version of its payload.
     pub schema_version: u16,
     /// Its id.
     pub id: String,
-    /// When the store took it.
+    /// The store's time of the append, as in RFC 3339.
     pub recorded_at: String,
-    /// What it is tagged with.
+    /// Its tags.
     pub tags: Vec<String>,
-    /// The conversation that it belongs to.
+    /// Its correlation id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
-    /// What caused it.
+    /// Its causation id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub causation_id: Option<String>,
-    /// Who asked for it.
+    /// The actor of its command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// What exactly happened, where it is JSON.
+    /// The payload, if it is JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<StoredJson>,
-    /// Of which media type `data_base64` is.
+    /// The content type of `data_base64`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
-    /// What exactly happened, where it is not JSON.
+    /// The payload in base64, if it is not JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_base64: Option<String>,
 }
@@ -112,33 +115,33 @@ pub struct EventDetails {
 crate::response! {
     /// A recorded event.
     EventDetails {
-        /// Its place in the store.
+        /// Position in the store.
         position: u64,
-        /// Its stream.
+        /// Name of its stream.
         stream: String,
-        /// Its place in the stream.
+        /// Revision in its stream.
         revision: u64,
-        /// Its type.
+        /// Event type.
         event_type as "type": String,
-        /// The version of its type.
+        /// Schema version of the payload.
         schema_version: u16,
-        /// Its id.
+        /// Event id.
         id: String,
-        /// When the store took it (RFC 3339).
+        /// Time of the append, by the store's clock (RFC 3339).
         recorded_at: String,
-        /// What it is tagged with.
+        /// Tags.
         tags: Vec<String>,
-        /// The conversation that it belongs to.
+        /// Correlation id: the conversation that the event belongs to.
         correlation_id: Option<String>,
-        /// What caused it.
+        /// Causation id: the event or request that caused it.
         causation_id: Option<String>,
-        /// Who asked for it.
+        /// Actor of the command.
         actor: Option<String>,
-        /// What exactly happened, where it is JSON: as it was stored, with every digit.
+        /// Payload, if it is JSON: exactly as stored, with all digits.
         data: Option<StoredJson>,
-        /// Of which media type `dataBase64` is.
+        /// Content type of `dataBase64`.
         content_type: Option<String>,
-        /// What exactly happened, where it is not JSON.
+        /// Payload in base64, if it is not JSON.
         data_base64: Option<String>,
     }
 }
@@ -165,7 +168,7 @@ impl EventDetails {
     }
 }
 
-/// The store's time as RFC 3339 says it.
+/// Formats a time of the store as in RFC 3339. Times beyond its range become the largest one.
 pub(crate) fn recorded_at(time: RecordedAt) -> String {
     let micros = i64::try_from(time.micros()).unwrap_or(i64::MAX);
     Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX).to_string()
@@ -176,8 +179,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_passed_on_as_it_was_stored() {
-        for (stored, told) in [
+    fn json_is_passed_through_as_it_was_stored() {
+        for (stored, sent) in [
             (r#"{"b":0.1234567890123456789,"a":123456789012345678901,"c":1.10}"#, None),
             (r#"{"a":1,"a":2}"#, None),
             ("[1e2, -0, 1.0E+5]", None),
@@ -185,12 +188,12 @@ mod tests {
             ("{\r\n \"a\" : \"x\\ny\" }\n", Some("{   \"a\" : \"x\\ny\" }")),
         ] {
             let json = StoredJson::of(stored.as_bytes()).unwrap();
-            assert_eq!(serde_json::to_string(&json).unwrap(), told.unwrap_or(stored));
+            assert_eq!(serde_json::to_string(&json).unwrap(), sent.unwrap_or(stored));
         }
     }
 
     #[test]
-    fn what_is_not_json_is_no_json() {
+    fn invalid_json_is_not_stored_json() {
         for odd in ["", "\u{feff}{}", "{} {}", "NaN", "{\"a\":\"\n\"}"] {
             assert!(StoredJson::of(odd.as_bytes()).is_none(), "{odd:?}");
         }

@@ -21,7 +21,7 @@ use serde::de::{
 
 use crate::{
     Describe, Fields, GestaState, Operation, Problem, Schema,
-    connections::LateBody,
+    connections::BodyTimeout,
     encoding::ContentCoding,
     operation::{BodyPresence, ParameterIn},
     problem::VALIDATION_FAILED,
@@ -57,6 +57,7 @@ impl<T: DeserializeOwned + Schema> FromRequest<GestaState> for OptionalJsonBody<
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &GestaState) -> Result<Self, Problem> {
+        // The content type matters only if there is a body: clients omit it for an empty one.
         let media_type = check_media_type(request.headers());
         let body = read(request, state).await?;
         if body.is_empty() {
@@ -147,11 +148,11 @@ async fn read_within(body: Body, max: usize) -> Result<Bytes, Problem> {
         if error.is::<LengthLimitError>() {
             return too_large(max);
         }
-        if LateBody::is_in(&*error) {
+        if BodyTimeout::is_in(&*error) {
             return Problem::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "body-too-late",
-                LateBody.to_string(),
+                BodyTimeout.to_string(),
             );
         }
         Problem::invalid("body", "is incomplete: the connection ended early")
@@ -170,12 +171,14 @@ fn parse_or_explain<T: DeserializeOwned + Schema>(json: &[u8]) -> Result<T, Prob
 fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, InvalidField> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        // Invalid JSON has no meaningful path.
         if error.inner().is_syntax() || error.inner().is_eof() {
             return InvalidField::new("body", error.inner().to_string());
         }
         let field = field_of(&error.path().to_string(), &error.inner().to_string());
         InvalidField::new(field, error.inner().to_string())
     })?;
+    // Anything after the value is an error, too.
     deserializer.end().map_err(|error| InvalidField::new("body", error.to_string()))?;
     Ok(value)
 }
@@ -240,6 +243,7 @@ fn explain_plus(faults: &mut [InvalidField], query: &str) {
 pub(crate) fn query_pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
     let text = uri.query().unwrap_or_default();
     let pairs: Vec<_> = form_urlencoded::parse(text.as_bytes()).into_owned().collect();
+    // `form_urlencoded` replaces invalid UTF-8 silently.
     let broken = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
     match pairs.iter().find(|(name, value)| broken(name) || broken(value)) {
         Some((name, _)) => Err(Problem::invalid(name.clone(), "must be percent-encoded UTF-8")),

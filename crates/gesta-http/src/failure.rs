@@ -1,7 +1,8 @@
-//! Which error of the framework is which problem.
+//! The mapping from the framework's errors to problems.
 //!
-//! Always holds: a conflict, a rejection, something that is not there and an unknown outcome have
-//! different statuses or codes; what only an operator can mend has no `Retry-After`.
+//! Invariants:
+//! - Conflicts, rejections, missing resources and unknown outcomes differ in status or code.
+//! - A problem has `Retry-After` only if a retry may succeed without an operator.
 
 use std::{error::Error, time::Duration};
 
@@ -14,7 +15,7 @@ use gesta::{
 
 use crate::Problem;
 
-/// How long to wait before trying again what there was no room for.
+/// Value of `Retry-After` for transient errors.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl<R: Rejection> From<ExecuteError<R>> for Problem {
@@ -52,12 +53,12 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
     }
 }
 
-/// A decision that has no form that can be read back comes from what was asked for (a division by
-/// zero, a nesting without end); only a decision or an `upcast` that is wrong by itself is ours.
+/// Maps an event that cannot be encoded. JSON and name errors come from the command's values (such
+/// as a NaN from a division by zero), so they are rejections; the others are bugs of the program.
 fn unencodable(error: &EncodeError) -> Problem {
     match error {
         EncodeError::Json { .. } | EncodeError::Name(_) => {
-            tracing::warn!(error = error as &dyn Error, "a decision cannot be recorded");
+            tracing::warn!(error = error as &dyn Error, "cannot encode the events of a decision");
             Problem::rejected("unencodable", error.to_string())
         }
         EncodeError::Unreadable { .. }
@@ -66,14 +67,14 @@ fn unencodable(error: &EncodeError) -> Problem {
     }
 }
 
-/// A stored event that this program does not know. Nothing that the client could change, but who
-/// looks after the program needs to know which event it is, and where.
+/// Maps a stored event that cannot be decoded. The client cannot fix it; the detail gives an
+/// operator the event and its position.
 fn undecodable(error: &UndecodableEvent) -> Problem {
-    tracing::error!(error = error as &dyn Error, "an event cannot be read");
+    tracing::error!(error = error as &dyn Error, "cannot decode a stored event");
     let advice = match &error.source {
         DecodeError::UnknownEvent { event_type } => format!(
-            "; deploy code that knows it, or a set of events that goes on without it: \
-             #[events(ignore(\"{event_type}\"))]"
+            "; deploy code that knows this event, or skip it with \
+             `#[events(ignore(\"{event_type}\"))]` on the event set"
         ),
         _ => String::new(),
     };
@@ -82,7 +83,7 @@ fn undecodable(error: &UndecodableEvent) -> Problem {
 }
 
 fn truncated(error: &TruncatedHistory) -> Problem {
-    tracing::error!(error = error as &dyn Error, "a state cannot be folded");
+    tracing::error!(error = error as &dyn Error, "cannot fold a truncated stream");
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "truncated-history", error.to_string())
 }
 
@@ -91,7 +92,7 @@ fn conflict(code: &'static str, detail: String) -> Problem {
 }
 
 impl From<StoreError> for Problem {
-    /// Of a read: what leaves an append open is an error of its command.
+    /// Maps the error of a read: errors of appends arrive as [`ExecuteError`].
     fn from(error: StoreError) -> Self {
         let detail = error.to_string();
         match error {
@@ -102,8 +103,14 @@ impl From<StoreError> for Problem {
                 Self::unavailable("store-unavailable", detail).retry_after(PAUSE)
             }
             StoreError::Stopped { .. } | StoreError::Corrupt(_) => {
-                tracing::error!(error = &error as &dyn Error, "the store takes no writes");
-                Self::unavailable("store-stopped", "the store needs an operator")
+                tracing::error!(
+                    error = &error as &dyn Error,
+                    "the store has stopped accepting writes"
+                );
+                Self::unavailable(
+                    "store-stopped",
+                    "the store has stopped; an operator must check its files and restart it",
+                )
             }
             StoreError::Deleted { .. } => Self::new(StatusCode::NOT_FOUND, "deleted", detail),
             StoreError::Unsupported { .. } => Self::internal(&error),
@@ -128,7 +135,7 @@ fn refused(invalid: &Invalid) -> Problem {
     }
 }
 
-/// A place or moment that this store has not reached yet, so nobody can have seen it here.
+/// Returns the problem of a position, revision or time that the store has not reached.
 pub(crate) fn beyond_head(code: &'static str, detail: &dyn std::fmt::Display) -> Problem {
     Problem::new(StatusCode::PRECONDITION_FAILED, code, detail.to_string())
 }
@@ -167,8 +174,11 @@ impl From<DatabaseError> for Problem {
                 Self::unavailable("read-model-unavailable", error.to_string()).retry_after(PAUSE)
             }
             DatabaseError::Corrupt { .. } => {
-                tracing::error!(error = &error as &dyn Error, "a read model is damaged");
-                Self::unavailable("read-model-corrupt", "the read model is damaged: rebuild it")
+                tracing::error!(error = &error as &dyn Error, "a read model is corrupt");
+                Self::unavailable(
+                    "read-model-corrupt",
+                    "the read model is corrupt; an operator must rebuild it",
+                )
             }
             DatabaseError::Rejected { .. } => Self::internal(&error),
         }
@@ -241,7 +251,7 @@ impl From<ProcessError> for Problem {
             ProcessError::Unavailable { .. } => {
                 Self::unavailable("process-manager-unavailable", detail).retry_after(PAUSE)
             }
-            // A kind of a later version of the framework: nothing is known of it here.
+            // `ProcessError` is non-exhaustive.
             other => Self::internal(&other),
         }
     }
@@ -264,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_open_outcome_is_called_unknown() {
+    fn only_an_unavailable_store_leaves_the_outcome_unknown() {
         let open = of_command(ExecuteError::unavailable("no answer"));
         assert_eq!(open, (503, "outcome-unknown".to_owned()));
         let busy = of_command(ExecuteError::Overloaded { reason: "full".to_owned() });
@@ -272,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_stopped_is_not_asked_again_by_machines() {
+    fn a_stopped_store_has_no_retry_after() {
         let damage =
             Damage { file: "1".to_owned(), offset: 0, positions: None, what: "bits".to_owned() };
         let stopped = Problem::from(StoreError::Corrupt(damage));
@@ -280,13 +290,13 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_a_matter_of_time() {
+    fn a_full_disk_is_an_overload() {
         let full = Problem::from(StoreError::Overloaded(Overload::DiskFull));
         assert_eq!((full.status().as_u16(), full.code()), (503, "overloaded"));
     }
 
     #[test]
-    fn a_projection_that_halted_is_told_from_one_that_is_late() {
+    fn a_halted_projection_and_a_late_one_have_different_codes() {
         let (projection, reached, wanted) = ("doors", Position::new(1), Position::new(2));
         let halted = Problem::from(WaitError::Halted { projection, reached, wanted });
         let late = Problem::from(WaitError::TimedOut { projection, reached, wanted });

@@ -1,9 +1,13 @@
-//! The feed of events: server-sent events from a position on, and live from then on.
+//! The event feed: a catch-up subscription as server-sent events.
 //!
-//! Owns: what a reader may ask for, and how deliveries are said. Always holds: the `id` of what a
-//! reader got last, given back as `Last-Event-ID`, goes on without a gap and without repeating;
-//! nothing is held for a reader that does not read; every feed ends when serving is to end. Not
-//! here: catching up and staying live; the store's subscription does that.
+//! Owns: the feed's parameters, and the encoding of deliveries.
+//!
+//! Invariants:
+//! - A reader that reconnects with `Last-Event-ID` continues without gaps and duplicates.
+//! - Nothing is buffered for a slow reader beyond one delivery.
+//! - Every feed ends when the server shuts down.
+//!
+//! Not here: catching up and staying live, which the store's subscription does.
 
 use std::{collections::VecDeque, convert::Infallible};
 
@@ -31,10 +35,11 @@ use crate::{
     extract::query_pairs,
     headers::{self, LAST_EVENT_ID, parse_position, position_schema},
     operation::ParameterIn,
+    problem::VALIDATION_FAILED,
     queries::check_reached,
 };
 
-/// The route of the feed.
+/// Returns the route of the feed.
 pub(crate) fn route(prefix: &str) -> Route {
     let about = "Follows events from a position on (server-sent events)";
     api::get(&format!("{prefix}/events"), list_events, about)
@@ -44,18 +49,18 @@ async fn list_events(feed: Feed) -> Result<EventStream, Problem> {
     feed.begin().await
 }
 
-/// What a reader wants to follow.
+/// The request for a feed.
 #[derive(Debug)]
 struct Feed {
     state: GestaState,
     after: Position,
-    wanted: Wanted,
+    selection: Selection,
 }
 
-/// Which events: of any of the streams, any of the categories and any of the types that are
-/// named, with all of the tags.
+/// The requested events: of any of the streams, any of the categories and any of the types, with
+/// all of the tags. An empty list selects everything.
 #[derive(Debug, Default)]
-struct Wanted {
+struct Selection {
     streams: Vec<StreamName>,
     categories: Vec<Category>,
     types: Vec<EventType>,
@@ -66,28 +71,34 @@ impl FromRequestParts<GestaState> for Feed {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
-        let mut wanted = Wanted::default();
+        let mut selection = Selection::default();
         let mut after = None;
         for (name, value) in query_pairs(&parts.uri)? {
             let bad = |error| invalid_name(&name, &error);
             match name.as_str() {
-                "stream" => wanted.streams.push(StreamName::stored(value).map_err(bad)?),
-                "category" => wanted.categories.push(Category::new(value).map_err(bad)?),
-                "type" => wanted.types.push(EventType::new(value).map_err(bad)?),
-                "tag" => wanted.tags.push(Tag::new(value).map_err(bad)?),
+                "stream" => selection.streams.push(StreamName::stored(value).map_err(bad)?),
+                "category" => selection.categories.push(Category::new(value).map_err(bad)?),
+                "type" => selection.types.push(EventType::new(value).map_err(bad)?),
+                "tag" => selection.tags.push(Tag::new(value).map_err(bad)?),
                 "after" if after.is_none() => after = Some(parse_position("after", &value)?),
                 "after" => return Err(Problem::invalid(name, headers::REPEATED)),
-                _ => return Err(Problem::invalid(name, "is not a parameter of the feed")),
+                _ => {
+                    return Err(Problem::invalid(
+                        name,
+                        "is unknown; use `stream`, `category`, `type`, `tag` or `after`",
+                    ));
+                }
             }
         }
         let seen = headers::position(parts, LAST_EVENT_ID, "Last-Event-ID")?;
         let after = seen.or(after).unwrap_or(Position::START);
-        Ok(Self { state: state.clone(), after, wanted })
+        Ok(Self { state: state.clone(), after, selection })
     }
 }
 
-impl Wanted {
-    /// What the store looks up, and what is left to check of what it finds.
+impl Selection {
+    /// Returns the filter for the store, and the filters to apply to what it delivers: the store
+    /// takes only one.
     fn filters(self) -> (Filter, Vec<Filter>) {
         let mut filters = Vec::new();
         if !self.streams.is_empty() {
@@ -110,12 +121,12 @@ impl Wanted {
 impl Feed {
     async fn begin(self) -> Result<EventStream, Problem> {
         check_reached(self.state.gesta(), self.after).await?;
-        let (looked_up, checked) = self.wanted.filters();
-        let subscribe = Subscribe::to_all().after(self.after).filter(looked_up);
+        let (indexed, remaining) = self.selection.filters();
+        let subscribe = Subscribe::to_all().after(self.after).filter(indexed);
         let subscription = self.state.gesta().store().subscribe(subscribe);
         let closing = self.state.closing();
         Ok(EventStream {
-            following: Following { subscription, checked, closing, ready: VecDeque::new() },
+            reader: FeedReader { subscription, remaining, closing, ready: VecDeque::new() },
             keep_alive: KeepAlive::new()
                 .interval(self.state.request_limits().keep_alive)
                 .text("still here"),
@@ -123,34 +134,38 @@ impl Feed {
     }
 }
 
-/// A subscription on its way to a reader.
+/// Reads a subscription and encodes its deliveries.
 #[derive(Debug)]
-struct Following {
+struct FeedReader {
     subscription: Subscription,
-    checked: Vec<Filter>,
+    /// Filters that the store does not apply.
+    remaining: Vec<Filter>,
     closing: watch::Receiver<bool>,
-    /// The rest of one delivery.
+    /// Encoded events of the current delivery.
     ready: VecDeque<Event>,
 }
 
-impl Following {
-    /// The next thing to say; nothing at the end.
+impl FeedReader {
+    /// Returns the next server-sent event, or `None` at the end of the feed.
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         while self.ready.is_empty() {
             let delivery = tokio::select! {
+                // A busy store must not postpone the end of the feed.
                 biased;
                 _ = self.closing.wait_for(|closing| *closing) => return None,
                 delivery = self.subscription.next() => delivery?,
             };
             match delivery {
-                Ok(Delivery::Events(page)) => self.take(&page),
-                Ok(Delivery::CaughtUp(position)) => self.ready.push_back(passed(position, "live")),
+                Ok(Delivery::Events(page)) => self.encode(&page),
+                Ok(Delivery::CaughtUp(position)) => {
+                    self.ready.push_back(checkpoint(position, "live"))
+                }
                 Ok(Delivery::Checkpoint(position)) => {
-                    self.ready.push_back(passed(position, "nothing"));
+                    self.ready.push_back(checkpoint(position, "nothing"));
                 }
                 Err(error) => {
                     let problem = Problem::from(error).to_json().to_string();
-                    // After an error a subscription has no more to say, so this is the last.
+                    // A subscription ends after an error, so this is the last event of the feed.
                     self.ready.push_back(Event::default().event("problem").data(problem));
                 }
             }
@@ -159,42 +174,43 @@ impl Following {
         Some((Ok(event), self))
     }
 
-    fn take(&mut self, page: &[RecordedEvent]) {
+    fn encode(&mut self, page: &[RecordedEvent]) {
         let wanted =
-            |event: &&RecordedEvent| self.checked.iter().all(|filter| filter.matches(event));
-        self.ready.extend(page.iter().filter(wanted).map(said));
+            |event: &&RecordedEvent| self.remaining.iter().all(|filter| filter.matches(event));
+        self.ready.extend(page.iter().filter(wanted).map(sse_event));
+        // A reader must not see filtered events again after a reconnect: move its id past them.
         let (last, last_wanted) = (page.last(), page.iter().rfind(wanted));
         if let Some(last) = last.filter(|last| last_wanted.is_none_or(|it| it != *last)) {
-            self.ready.push_back(passed(last.position, "nothing"));
+            self.ready.push_back(checkpoint(last.position, "nothing"));
         }
     }
 }
 
-fn said(event: &RecordedEvent) -> Event {
-    let told = serde_json::to_string(&EventDetails::of(event)).expect("a view has a JSON form");
-    Event::default().id(event.position.to_string()).data(told)
+fn sse_event(event: &RecordedEvent) -> Event {
+    let json = serde_json::to_string(&EventDetails::of(event)).expect("a view has a JSON form");
+    Event::default().id(event.position.to_string()).data(json)
 }
 
-/// Moves the reader's `Last-Event-ID` on, and is no event.
-fn passed(position: Position, what: &str) -> Event {
-    Event::default().id(position.to_string()).comment(what)
+/// Returns a comment that moves the reader's `Last-Event-ID` forward without being an event.
+fn checkpoint(position: Position, comment: &str) -> Event {
+    Event::default().id(position.to_string()).comment(comment)
 }
 
-/// Events without end.
+/// The response with an endless stream of events.
 struct EventStream {
-    following: Following,
+    reader: FeedReader,
     keep_alive: KeepAlive,
 }
 
 impl EventStream {
-    fn events(following: Following) -> impl Stream<Item = Result<Event, Infallible>> {
-        unfold(following, Following::next)
+    fn events(reader: FeedReader) -> impl Stream<Item = Result<Event, Infallible>> {
+        unfold(reader, FeedReader::next)
     }
 }
 
 impl IntoResponse for EventStream {
     fn into_response(self) -> Response {
-        Sse::new(Self::events(self.following)).keep_alive(self.keep_alive).into_response()
+        Sse::new(Self::events(self.reader)).keep_alive(self.keep_alive).into_response()
     }
 }
 
@@ -202,26 +218,26 @@ impl Describe for Feed {
     fn describe(operation: &mut Operation<'_>) {
         let name = |most: usize| json!({ "type": "string", "minLength": 1, "maxLength": most });
         for (parameter, about, schema) in [
-            ("stream", "Only of these streams.", name(StreamName::BYTES_MAX)),
-            ("category", "Only of these categories.", name(Category::BYTES_MAX)),
-            ("type", "Only of these types.", name(EventType::BYTES_MAX)),
-            ("tag", "Only with all of these tags.", name(Tag::BYTES_MAX)),
+            ("stream", "Select events of these streams.", name(StreamName::BYTES_MAX)),
+            ("category", "Select events of these categories.", name(Category::BYTES_MAX)),
+            ("type", "Select events of these types.", name(EventType::BYTES_MAX)),
+            ("tag", "Select events that have all of these tags.", name(Tag::BYTES_MAX)),
         ] {
             let schema = json!({ "type": "array", "items": schema });
             operation.optional(ParameterIn::Query, parameter, about, schema);
         }
-        let about = "Only after this position.";
+        let about = "Position after which the feed starts; 0 or absent is the first event.";
         operation.optional(ParameterIn::Query, "after", about, position_schema());
-        let about = "Only after the event with this id; goes before `after`.";
+        let about = "Id of the last event received; takes precedence over `after`.";
         operation.header("Last-Event-ID", about, position_schema());
-        operation.problem(400, "the field that is named makes no sense");
+        operation.problem(400, VALIDATION_FAILED);
         operation.problem(412, "the position is beyond the head of the store");
     }
 }
 
 impl Describe for EventStream {
     fn describe(operation: &mut Operation<'_>) {
-        let about = "events without end; the data of each is an `Event` as JSON";
+        let about = "an endless stream; the data of each event is an `EventDetails` as JSON";
         EventDetails::schema(operation.schemas());
         let schema = json!({ "type": "string" });
         operation.answers_with(StatusCode::OK, about, "text/event-stream", schema);

@@ -1,15 +1,20 @@
-//! Health, for load balancers, orchestrators and operators.
+//! Liveness and readiness, for load balancers, orchestrators and operators.
 //!
-//! Invariants: a process that answers at all is live. It is ready (200) as long as requests are
-//! served as promised, and every trouble is told in either case: `ready` has no causes, `degraded`
-//! (200) and a problem (503) name each with component, name, state and detail. Which cause makes an
-//! application degraded and which unready is the rule of [`gesta::Health`]:
+//! A process that answers is live. It is ready (200) while requests are served as promised. The
+//! responses `degraded` (200) and unready (503) list every cause with component, name, state and
+//! detail. [`gesta::Health`] decides the severity of a cause:
 //!
 //! | state | status | causes |
 //! | --- | --- | --- |
 //! | `ready` | 200 | none |
-//! | `degraded` | 200 | a process set aside, dead letters, a rebuild that stands still beside a read model that goes on, something that is tried again, a paused process manager, a clock behind the store, no snapshots |
-//! | a problem | 503 | a store that is stopped, damaged, full or silent; a projection that is halted, cannot be opened or is filled for the first time; a corrupt read model; a process manager that does nothing |
+//! | `degraded` | 200 | a [degraded](gesta::Severity::Degraded) component, such as dead letters |
+//! | a problem | 503 | an [unready](gesta::Severity::Unready) component, such as a full store |
+//!
+//! Degraded: a process instance set aside, dead letters, a halted rebuild whose old read model
+//! still answers, an operation being retried, a paused process manager, a clock behind the store,
+//! snapshots that cannot be written. Unready: a store that is stopped, damaged, full or not
+//! answering; a projection that is halted, cannot be opened or fills its first read model; a
+//! corrupt read model; a halted process manager.
 
 use axum::{
     Json,
@@ -22,11 +27,11 @@ use serde_json::{Value, json};
 
 use crate::{Describe, GestaState, Operation, Problem, Route, Schema, Schemas, api};
 
-/// The routes of health.
+/// Returns the health routes.
 pub(crate) fn routes() -> [Route; 2] {
     [
-        api::get("/health/live", is_live, "Tells that the process answers"),
-        api::get("/health/ready", is_ready, "Tells whether requests should be sent here"),
+        api::get("/health/live", is_live, "Liveness probe"),
+        api::get("/health/ready", is_ready, "Readiness probe"),
     ]
 }
 
@@ -43,7 +48,7 @@ async fn is_ready(state: GestaState) -> Result<Ready, Problem> {
     }
 }
 
-/// The problem is named for the worst cause, and has all of them.
+/// Returns a problem with the code of the worst cause, listing all causes.
 fn unready(worst: &HealthCause, causes: Vec<CauseDetails>) -> Problem {
     let component = worst.component.as_str();
     let subject = match worst.name.as_str() {
@@ -54,7 +59,7 @@ fn unready(worst: &HealthCause, causes: Vec<CauseDetails>) -> Problem {
     Problem::unavailable(worst.code(), detail).with_causes(causes)
 }
 
-/// A cause as it is answered.
+/// A cause of degraded or missing readiness.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct CauseDetails {
     component: &'static str,
@@ -86,16 +91,19 @@ impl Schema for CauseDetails {
             let text = |description: &str| json!({ "type": "string", "description": description });
             json!({
                 "type": "object",
-                "description": "One thing that is wrong.",
+                "description": "A cause of degraded or missing readiness.",
                 "properties": {
-                    "component": text("`store`, `clock`, `projection`, `read-models`, `process-manager`, `process`."),
-                    "name": text("The projection, the process manager, or the process's stream."),
-                    "state": text("A stable word, such as `halted`."),
+                    "component": text(
+                        "`store`, `clock`, `projection`, `read-models`, `process-manager` or \
+                         `process`.",
+                    ),
+                    "name": text("Name of the projection or process manager, or stream of the process."),
+                    "state": text("Stable identifier of the state, such as `halted`."),
                     "severity": {
                         "enum": ["degraded", "unready"],
-                        "description": "`unready`: requests cannot be served as promised.",
+                        "description": "`unready` makes the readiness probe fail; `degraded` does not.",
                     },
-                    "detail": text("For people."),
+                    "detail": text("Explanation for people."),
                 },
                 "required": ["component", "state", "severity", "detail"],
                 "additionalProperties": false,
@@ -104,7 +112,7 @@ impl Schema for CauseDetails {
     }
 }
 
-/// The process answers: 200.
+/// The response of the liveness probe: 200.
 #[derive(Debug)]
 struct Live;
 
@@ -127,11 +135,11 @@ impl Schema for Live {
 
 impl Describe for Live {
     fn describe(operation: &mut Operation<'_>) {
-        operation.answers::<Self>(StatusCode::OK, "the process answers");
+        operation.answers::<Self>(StatusCode::OK, "the process is running");
     }
 }
 
-/// Requests are served, with what waits for an operator: 200.
+/// The response of a successful readiness probe, with the causes of degradation: 200.
 #[derive(Debug)]
 struct Ready(Vec<CauseDetails>);
 
@@ -158,7 +166,7 @@ impl Schema for Ready {
 
 impl Describe for Ready {
     fn describe(operation: &mut Operation<'_>) {
-        let about = "requests are served; `degraded` names what waits for an operator or for time";
+        let about = "requests are served; `degraded` lists what needs attention";
         operation.answers::<Self>(StatusCode::OK, about);
     }
 }

@@ -1,7 +1,6 @@
-//! Histories: what happened to one thing, who did it, when, and what it belongs to.
+//! The history of a resource: the events of its stream, with actor, command and time.
 //!
-//! Always holds: a history is read from the events themselves, so it is complete and has seen
-//! everything.
+//! Invariant: a history is read from the stream itself, so it is complete up to the store's head.
 
 use gesta::{
     EventMetadata, Revision, StreamName,
@@ -16,75 +15,75 @@ use crate::{
 };
 
 crate::request! {
-    /// Which part of a history.
+    /// A page of a history.
     pub struct ListHistory {
-        /// What the page before ended with.
+        /// `next` of the previous page.
         cursor: Option<Cursor>,
-        /// How many entries at once.
+        /// Maximum number of entries.
         limit: Option<PageLimit>,
     }
 }
 
-/// One thing that happened.
+/// An event of a resource's history.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
-    /// Its place among what happened to the same thing.
+    /// Its revision in the stream.
     pub revision: u64,
-    /// Its place in the store.
+    /// Its position in the store.
     pub position: u64,
-    /// The type of the event.
+    /// Its type.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// When the store took it.
+    /// The store's time of the append, as in RFC 3339.
     pub recorded_at: String,
-    /// Who asked for it.
+    /// The actor of its command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// The command that was given.
+    /// The name of its command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// What caused it.
+    /// Its causation id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub causation_id: Option<String>,
-    /// The conversation that it belongs to.
+    /// Its correlation id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
-    /// What exactly happened, where it is JSON.
+    /// The payload, if it is JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<StoredJson>,
-    /// Of which media type `data_base64` is.
+    /// The content type of `data_base64`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
-    /// What exactly happened, where it is not JSON.
+    /// The payload in base64, if it is not JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_base64: Option<String>,
 }
 
 crate::response! {
-    /// One thing that happened.
+    /// An event of a resource's history.
     HistoryEntry {
-        /// Its place among what happened to the same thing.
+        /// Revision in the resource's stream.
         revision: u64,
-        /// Its place in the store.
+        /// Position in the store.
         position: u64,
-        /// The type of the event.
+        /// Event type.
         event_type as "type": String,
-        /// When the store took it (RFC 3339).
+        /// Time of the append, by the store's clock (RFC 3339).
         recorded_at: String,
-        /// Who asked for it.
+        /// Actor of the command.
         actor: Option<String>,
-        /// The command that was given.
+        /// Name of the command.
         command: Option<String>,
-        /// What caused it.
+        /// Causation id: the event or request that caused it.
         causation_id: Option<String>,
-        /// The conversation that it belongs to.
+        /// Correlation id: the conversation that the event belongs to.
         correlation_id: Option<String>,
-        /// What exactly happened, where it is JSON: as it was stored, with every digit.
+        /// Payload, if it is JSON: exactly as stored, with all digits.
         data: Option<StoredJson>,
-        /// Of which media type `dataBase64` is.
+        /// Content type of `dataBase64`.
         content_type: Option<String>,
-        /// What exactly happened, where it is not JSON.
+        /// Payload in base64, if it is not JSON.
         data_base64: Option<String>,
     }
 }
@@ -109,11 +108,11 @@ impl HistoryEntry {
     }
 }
 
-/// What a cursor of a history is of.
+/// The list name in cursors of histories.
 const LIST: &str = "history";
 
 impl Queries {
-    /// What happened in a stream, the first first; nothing where nothing ever did.
+    /// Returns a page of a stream's events in order, or a response with `None` if it has no events.
     ///
     /// # Errors
     /// The [`Problem`] to answer with.
@@ -126,6 +125,7 @@ impl Queries {
         let place = |text: &str| whole_number(text).map(Revision::new);
         let after = list.cursor.as_ref().map(|cursor| cursor.at(LIST, place)).transpose()?;
         let limit = list.limit.unwrap_or_default();
+        // One entry more than the page shows whether there is a next page.
         let events = self.read_history(stream, after, u64::from(limit.number()) + 1).await?;
         let value = (after.is_some() || !events.is_empty()).then(|| page(&events, limit));
         Ok(QueryResponse { value, position })

@@ -52,6 +52,7 @@ impl Key {
         let key = unquoted(&raw)?;
         let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let scoped = scoped(&key, &format!("{} {route}\0{actor}\0{key}", parts.method));
+        // Before keys were scoped, the raw key was the command id.
         let earlier = earlier(gesta, &raw, actor).await?;
         Ok(Some(Self { raw, scoped, earlier }))
     }

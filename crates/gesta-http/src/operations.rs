@@ -1,8 +1,8 @@
-//! Operating the read side: how projections are, rebuilding them, dead letters.
+//! Operator's routes for projections: status, rebuilds, switch-overs and dead letters.
 //!
-//! Invariant: every operation has an operator, the actor of the request, and may have a reason
-//! (`?reason=`); both are in the audit stream. Names of projections are whatever the library takes,
-//! percent-encoded: one that is not known is not found.
+//! Invariant: every change goes through [`RequestOperator`], so the audit stream records the actor
+//! and the optional `?reason=`. A projection's name is percent-encoded in paths; an unknown one is
+//! answered with 404.
 
 use axum::{
     Json,
@@ -18,10 +18,11 @@ use serde_json::{Value, json};
 
 use crate::{
     Describe, GestaState, Operation, PathOf, Problem, Route, Schema, Schemas, api,
-    event::recorded_at, headers::whole_number, operator::OrderedBy,
+    event::recorded_at, headers::whole_number, operator::RequestOperator,
+    problem::RESOURCE_NOT_FOUND,
 };
 
-/// The routes of operation.
+/// Returns the routes under a path prefix.
 pub(crate) fn routes(prefix: &str) -> [Route; 8] {
     let under = |path: &str| format!("{prefix}{path}");
     let rebuild = under("/projections/{name}/rebuild");
@@ -30,15 +31,23 @@ pub(crate) fn routes(prefix: &str) -> [Route; 8] {
     let drop_old = under("/projections/{name}/drop-old-rows");
     let retry = under("/dead-letters/{id}/retry");
     [
-        api::get(&under("/projections"), list_projections, "Tells how every projection is"),
-        api::post(&rebuild, rebuild_projection, "Fills a read model anew, beside the old one"),
-        api::post(&confirm, confirm_switch, "Lets a rebuild answer that has set events aside"),
-        api::post(&roll_back, roll_back_projection, "Lets the rows before a switch-over answer"),
-        api::post(&drop_old, drop_old_rows, "Drops the rows from before a switch-over"),
-        api::get(&under("/dead-letters"), list_dead_letters, "Lists events that were set aside"),
-        api::post(&retry, retry_dead_letter, "Applies an event again that was set aside")
+        api::get(
+            &under("/projections"),
+            list_projections,
+            "Lists all projections with their status",
+        ),
+        api::post(&rebuild, rebuild_projection, "Rebuilds a read model next to the current one"),
+        api::post(&confirm, confirm_switch, "Switches to a rebuild with new dead letters"),
+        api::post(
+            &roll_back,
+            roll_back_projection,
+            "Switches back to the rows of before a rebuild",
+        ),
+        api::post(&drop_old, drop_old_rows, "Drops the rows of before a rebuild"),
+        api::get(&under("/dead-letters"), list_dead_letters, "Lists dead letters"),
+        api::post(&retry, retry_dead_letter, "Retries a dead letter")
             .rejects(&["still-fails", "event-gone"]),
-        api::delete(&under("/dead-letters/{id}"), discard_dead_letter, "Forgets a dead letter"),
+        api::delete(&under("/dead-letters/{id}"), discard_dead_letter, "Discards a dead letter"),
     ]
 }
 
@@ -66,32 +75,32 @@ struct ProjectionDetails {
 }
 
 crate::response! {
-    /// How a projection is.
+    /// A projection and its status.
     ProjectionDetails {
-        /// Its name.
+        /// Name.
         name: &'static str,
-        /// The version that the program has.
+        /// Version in the running program.
         version: u32,
-        /// What it does: `starting`, `running`, `rebuilding`, `awaiting-confirmation`, `halted` or
+        /// State: `starting`, `running`, `rebuilding`, `awaiting-confirmation`, `halted` or
         /// `corrupt`.
         state: &'static str,
-        /// Everything up to here is in the read model that answers.
+        /// Position up to which the current read model reflects all events.
         position: u64,
-        /// How far it durably is.
+        /// Position of the durable checkpoint.
         checkpoint: Option<u64>,
-        /// How many events it is behind, where the store counts them.
+        /// Lag in events, if the store can count them.
         lag_events: Option<u64>,
-        /// How many seconds it is behind.
+        /// Lag in seconds.
         lag_seconds: f64,
-        /// How many events it has set aside.
+        /// Number of dead letters.
         dead_letters: u64,
-        /// How far a rebuild is, while there is one.
+        /// Progress of the running rebuild.
         rebuild: Option<RebuildDetails>,
-        /// The switch-over that awaits confirmation, if one does.
+        /// Switch-over that awaits confirmation.
         pending_switch: Option<PendingSwitchDetails>,
-        /// The rows from before the last switch-over, until they are dropped.
+        /// Rows of before the last switch-over, until they are dropped.
         old_rows: Option<OldRowsDetails>,
-        /// What keeps it from going on, or what it is trying again.
+        /// Error that halted the projection, or that it is retrying.
         error: Option<String>,
     }
 }
@@ -107,15 +116,15 @@ struct RebuildDetails {
 }
 
 crate::response! {
-    /// How far a rebuild is.
+    /// Progress of a rebuild.
     RebuildDetails {
-        /// Everything up to here is in the new read model.
+        /// Position up to which the new read model reflects all events.
         position: u64,
-        /// Where the store is.
+        /// Head of the store.
         head: u64,
-        /// How much of it is done, from 0 to 1.
+        /// Progress, from 0 to 1.
         fraction: f64,
-        /// How long it will take, as far as one can tell.
+        /// Estimated remaining time, in seconds.
         remaining_seconds: Option<f64>,
     }
 }
@@ -129,13 +138,13 @@ struct PendingSwitchDetails {
 }
 
 crate::response! {
-    /// A switch-over that awaits confirmation, because the rebuild has set events aside.
+    /// A switch-over that awaits confirmation because the rebuild has new dead letters.
     PendingSwitchDetails {
-        /// Everything up to here is in the new read model or set aside by it.
+        /// Position up to which the new read model reflects all events except its dead letters.
         position: u64,
-        /// Events that the new read model has set aside.
+        /// Number of dead letters of the new read model.
         dead_letters: u64,
-        /// Events that the read model that answers has set aside.
+        /// Number of dead letters of the current read model.
         dead_letters_before: u64,
     }
 }
@@ -149,13 +158,13 @@ struct OldRowsDetails {
 }
 
 crate::response! {
-    /// Rows from before a switch-over.
+    /// Rows of before a switch-over.
     OldRowsDetails {
-        /// The build number of their read model.
+        /// Build number of their read model.
         build: u64,
-        /// The version of the projection that filled them.
+        /// Version of the projection that wrote them.
         version: u32,
-        /// Everything up to here is in them.
+        /// Position up to which they reflect all events.
         position: u64,
     }
 }
@@ -228,9 +237,9 @@ async fn list_projections(state: GestaState) -> Result<Listed<ProjectionDetails>
 }
 
 crate::request! {
-    /// Which projection.
+    /// The path of a projection.
     struct ProjectionPath {
-        /// Its name.
+        /// Name of the projection.
         name: ProjectionName,
     }
 }
@@ -238,37 +247,37 @@ crate::request! {
 async fn rebuild_projection(
     state: GestaState,
     path: PathOf<ProjectionPath>,
-    by: OrderedBy,
-) -> Result<Begun, Problem> {
-    state.gesta().rebuild(&path.name.0, &by.0).await?;
-    Ok(Begun)
+    operator: RequestOperator,
+) -> Result<Accepted, Problem> {
+    state.gesta().rebuild(&path.name.0, &operator.0).await?;
+    Ok(Accepted)
 }
 
 async fn confirm_switch(
     state: GestaState,
     path: PathOf<ProjectionPath>,
-    by: OrderedBy,
-) -> Result<Settled, Problem> {
-    state.gesta().confirm_switch(&path.name.0, &by.0).await?;
-    Ok(Settled)
+    operator: RequestOperator,
+) -> Result<SwitchDone, Problem> {
+    state.gesta().confirm_switch(&path.name.0, &operator.0).await?;
+    Ok(SwitchDone)
 }
 
 async fn roll_back_projection(
     state: GestaState,
     path: PathOf<ProjectionPath>,
-    by: OrderedBy,
+    operator: RequestOperator,
 ) -> Result<RollingBack, Problem> {
-    state.gesta().roll_back(&path.name.0, &by.0).await?;
+    state.gesta().roll_back(&path.name.0, &operator.0).await?;
     Ok(RollingBack)
 }
 
 async fn drop_old_rows(
     state: GestaState,
     path: PathOf<ProjectionPath>,
-    by: OrderedBy,
-) -> Result<Settled, Problem> {
-    state.gesta().drop_old_rows(&path.name.0, &by.0).await?;
-    Ok(Settled)
+    operator: RequestOperator,
+) -> Result<SwitchDone, Problem> {
+    state.gesta().drop_old_rows(&path.name.0, &operator.0).await?;
+    Ok(SwitchDone)
 }
 
 #[derive(Debug, Serialize)]
@@ -286,23 +295,23 @@ struct DeadLetterDetails {
 }
 
 crate::response! {
-    /// An event that a projection has set aside.
+    /// An event that a projection failed to apply.
     DeadLetterDetails {
-        /// What to retry or discard it by.
+        /// Id, for retry and discard.
         id: String,
-        /// The projection.
+        /// Name of the projection.
         projection: String,
-        /// The event's place in the store.
+        /// Position of the event.
         position: u64,
-        /// The event's stream.
+        /// Stream of the event.
         stream: String,
-        /// The event's place in the stream.
+        /// Revision of the event in its stream.
         revision: u64,
-        /// The event's type.
+        /// Event type.
         event_type as "type": String,
-        /// When the store took the event (RFC 3339).
+        /// Time of the append, by the store's clock (RFC 3339).
         recorded_at: String,
-        /// Why it was set aside.
+        /// Error of the last attempt.
         reason: String,
     }
 }
@@ -328,9 +337,9 @@ async fn list_dead_letters(state: GestaState) -> Result<Listed<DeadLetterDetails
 }
 
 crate::request! {
-    /// Which dead letter.
+    /// The path of a dead letter.
     struct DeadLetterPath {
-        /// Its id.
+        /// Id of the dead letter.
         id: LetterId,
     }
 }
@@ -338,18 +347,18 @@ crate::request! {
 async fn retry_dead_letter(
     state: GestaState,
     path: PathOf<DeadLetterPath>,
-    by: OrderedBy,
+    operator: RequestOperator,
 ) -> Result<Done, Problem> {
-    state.gesta().retry_dead_letter(&path.id.0, &by.0).await?;
+    state.gesta().retry_dead_letter(&path.id.0, &operator.0).await?;
     Ok(Done)
 }
 
 async fn discard_dead_letter(
     state: GestaState,
     path: PathOf<DeadLetterPath>,
-    by: OrderedBy,
+    operator: RequestOperator,
 ) -> Result<Done, Problem> {
-    state.gesta().discard_dead_letter(&path.id.0, &by.0).await?;
+    state.gesta().discard_dead_letter(&path.id.0, &operator.0).await?;
     Ok(Done)
 }
 
@@ -381,7 +390,9 @@ impl<'de> Deserialize<'de> for LetterId {
         let parts = text.rsplit_once('@').filter(|(name, _)| check_projection_name(name).is_ok());
         let position = parts.and_then(|(_, digits)| whole_number(digits));
         let id = position.and_then(|_| text.parse().ok());
-        id.map(Self).ok_or_else(|| D::Error::custom("is not the id of a dead letter"))
+        id.map(Self).ok_or_else(|| {
+            D::Error::custom("must be the id of a dead letter, `PROJECTION@POSITION`")
+        })
     }
 }
 
@@ -392,7 +403,7 @@ impl Schema for LetterId {
     }
 }
 
-/// All of something: 200.
+/// The response with a complete list: 200.
 #[derive(Debug, Serialize)]
 pub(crate) struct Listed<T> {
     pub(crate) items: Vec<T>,
@@ -406,7 +417,7 @@ impl<T: Serialize> IntoResponse for Listed<T> {
 
 impl<T: Schema> Describe for Listed<T> {
     fn describe(operation: &mut Operation<'_>) {
-        operation.answers::<Self>(StatusCode::OK, "all of them");
+        operation.answers::<Self>(StatusCode::OK, "success");
     }
 }
 
@@ -421,7 +432,7 @@ impl<T: Schema> Schema for Listed<T> {
     }
 }
 
-/// It is done: 204.
+/// The response to a completed operation: 204.
 #[derive(Debug)]
 pub(crate) struct Done;
 
@@ -433,29 +444,29 @@ impl IntoResponse for Done {
 
 impl Describe for Done {
     fn describe(operation: &mut Operation<'_>) {
-        operation.answers_nothing(StatusCode::NO_CONTENT, "it is done");
-        operation.problem(404, "there is no such thing");
+        operation.answers_nothing(StatusCode::NO_CONTENT, "completed");
+        operation.problem(404, RESOURCE_NOT_FOUND);
     }
 }
 
-/// It is done, and there was something to do it to: 204.
+/// The response to a completed operation that needs old rows or a pending switch-over: 204.
 #[derive(Debug)]
-struct Settled;
+struct SwitchDone;
 
-impl IntoResponse for Settled {
+impl IntoResponse for SwitchDone {
     fn into_response(self) -> Response {
         StatusCode::NO_CONTENT.into_response()
     }
 }
 
-impl Describe for Settled {
+impl Describe for SwitchDone {
     fn describe(operation: &mut Operation<'_>) {
         Done::describe(operation);
-        operation.problem(409, "there is nothing to do it to");
+        operation.problem(409, "no switch-over awaits confirmation, or no old rows are kept");
     }
 }
 
-/// The old rows are going on: 202.
+/// The response to a roll-back, which continues in the background: 202.
 #[derive(Debug)]
 struct RollingBack;
 
@@ -467,24 +478,24 @@ impl IntoResponse for RollingBack {
 
 impl Describe for RollingBack {
     fn describe(operation: &mut Operation<'_>) {
-        Begun::describe(operation);
-        operation.problem(409, "no old rows are kept, or they are of another version");
+        Accepted::describe(operation);
+        operation.problem(409, "no old rows are kept, or another version wrote them");
     }
 }
 
-/// It has begun: 202.
+/// The response to an operation that continues in the background: 202.
 #[derive(Debug)]
-struct Begun;
+struct Accepted;
 
-impl IntoResponse for Begun {
+impl IntoResponse for Accepted {
     fn into_response(self) -> Response {
         StatusCode::ACCEPTED.into_response()
     }
 }
 
-impl Describe for Begun {
+impl Describe for Accepted {
     fn describe(operation: &mut Operation<'_>) {
-        operation.answers_nothing(StatusCode::ACCEPTED, "it has begun");
-        operation.problem(404, "there is no such thing");
+        operation.answers_nothing(StatusCode::ACCEPTED, "started");
+        operation.problem(404, RESOURCE_NOT_FOUND);
     }
 }

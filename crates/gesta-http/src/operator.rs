@@ -1,7 +1,7 @@
-//! The operator of an operation: the actor of the request, with the reason of its query string.
+//! The operator behind a request: its actor, with the reason from the query string.
 //!
-//! Owns the convention that every route which an operator orders something by follows, so that
-//! `audit-operations` has who ordered it and why.
+//! Every route that changes the state of projections or process managers takes [`RequestOperator`],
+//! so that the audit stream records who changed it and why.
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use gesta::audit::Operator;
@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 
 use crate::{Describe, GestaState, Operation, Problem, QueryOf, Schema, Schemas};
 
-/// The longest reason, in characters.
+/// Maximum length of a reason, in characters.
 const REASON_CHARS_MAX: usize = 1_000;
 
 crate::request! {
-    /// The reason for an operation.
+    /// The query parameters of an operator's request.
     struct OrderQuery {
-        /// The reason, for the stream `audit-operations`.
+        /// Reason, recorded in the stream `audit-operations`.
         reason: Option<Reason>,
     }
 }
 
-/// A text of an operator.
+/// A non-empty text of up to [`REASON_CHARS_MAX`] characters.
 #[derive(Clone, Debug)]
 struct Reason(String);
 
@@ -43,11 +43,11 @@ impl Schema for Reason {
     }
 }
 
-/// The operator who orders an operation.
+/// An extractor of the operator.
 #[derive(Clone, Debug)]
-pub(crate) struct OrderedBy(pub(crate) Operator);
+pub(crate) struct RequestOperator(pub(crate) Operator);
 
-impl FromRequestParts<GestaState> for OrderedBy {
+impl FromRequestParts<GestaState> for RequestOperator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
@@ -60,7 +60,7 @@ impl FromRequestParts<GestaState> for OrderedBy {
     }
 }
 
-impl Describe for OrderedBy {
+impl Describe for RequestOperator {
     fn describe(operation: &mut Operation<'_>) {
         QueryOf::<OrderQuery>::describe(operation);
     }

@@ -1,11 +1,15 @@
 //! Conditional requests (RFC 9110, section 13): entity tags, `If-Match`, `If-None-Match`, 304.
 //!
-//! Owns: the reading of the two headers, and what they mean for changes, creations and answers. An
-//! entity tag names a revision and the incarnation of the store, so a tag from before a restore
-//! matches nothing afterwards, even where the revision exists again. A tag of a revision alone
-//! (`"7"`) matches in every incarnation. Invariants: a weak tag never matches in `If-Match`; a header
-//! that is no list of entity tags is refused, not ignored. Not here: the atomic check of a revision,
-//! which the command's append does.
+//! Owns: parsing the two headers, and evaluating them for creations, changes and reads. An entity
+//! tag names a revision and the store's incarnation, so a tag from before a restore matches nothing
+//! afterwards, even if the revision exists again. A revision alone (`"7"`) matches in every
+//! incarnation.
+//!
+//! Invariants:
+//! - A weak tag never matches in `If-Match`.
+//! - A malformed header is refused, not ignored.
+//!
+//! Not here: the atomic check of the revision, which the append does.
 
 use axum::{
     body::Body,
@@ -25,7 +29,7 @@ use crate::{
     headers::{value, whole_number},
 };
 
-/// The conditions that a request states.
+/// The conditions of a request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Preconditions {
     if_match: Option<Condition>,
@@ -48,7 +52,7 @@ impl Preconditions {
     /// Reads both headers.
     ///
     /// # Errors
-    /// The [`Problem`] that one of them is no condition.
+    /// A 400 if one of them is malformed.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         Ok(Self {
             if_match: read(headers, header::IF_MATCH, "If-Match")?,
@@ -56,32 +60,34 @@ impl Preconditions {
         })
     }
 
-    /// Checks a request that creates something, or that is about nothing with an entity tag.
+    /// Checks a request that creates a resource, or that changes no single resource.
     ///
     /// # Errors
-    /// The [`Problem`] that `If-Match` cannot hold, because there is nothing yet.
+    /// A 412 for any `If-Match`: there is no resource that it could match.
     pub(crate) fn check_creation(&self) -> Result<(), Problem> {
         match &self.if_match {
-            Some(_) => Err(failed("If-Match: there is nothing yet that it could match")),
+            Some(_) => {
+                Err(failed("`If-Match` failed: the request does not change an existing resource"))
+            }
             None => Ok(()),
         }
     }
 
-    /// Returns whether an `AlreadyExists` of this request is the failure of a condition.
+    /// Returns whether an `AlreadyExists` of this request fails `If-None-Match: *`.
     pub(crate) fn wants_nothing_there(&self) -> bool {
         self.if_none_match == Some(Condition::Any)
     }
 
-    /// Returns whether a `NotFound` of this request is the failure of a condition.
+    /// Returns whether a `NotFound` of this request fails `If-Match`.
     pub(crate) fn wants_something_there(&self) -> bool {
         self.if_match.is_some()
     }
 
-    /// Checks a request that changes what a stream tells of; returns the revision at which the
-    /// change is to be made, if one is wanted.
+    /// Checks a request that changes the resource of a stream. Returns the expected revision for
+    /// the command, or `None` if any will do.
     ///
     /// # Errors
-    /// The [`Problem`] that a condition does not hold.
+    /// A 412 if a condition fails.
     pub(crate) async fn check_change(
         &self,
         gesta: &Gesta,
@@ -100,14 +106,14 @@ impl Preconditions {
         let head = head(gesta, stream).await?;
         let incarnation = incarnation(gesta).await?;
         if head.is_some_and(|head| unwanted.names(head, incarnation, Comparison::Weak)) {
-            let problem = failed("If-None-Match: it is at a revision that is named");
+            let problem = failed("`If-None-Match` failed: it lists the current revision");
             return Err(problem.at_revision(head));
         }
         Ok(wanted)
     }
 }
 
-/// The revision of a list that a change is to be made at. The append checks it once more.
+/// Selects the expected revision from a list of entity tags. The append checks it atomically.
 async fn one_of(
     gesta: &Gesta,
     stream: &StreamName,
@@ -118,14 +124,18 @@ async fn one_of(
     let revisions: Vec<_> =
         revisions.by_ref().filter_map(|tag| tag.revision_in(incarnation)).collect();
     match revisions.as_slice() {
-        // No look at the head: a repeat of a request gets its first answer, wherever the head is.
+        // The head is not compared here: a retried command must get its first response, although
+        // the head has moved since.
         [only] => Ok(*only),
         several => {
+            // The current revision if it is listed. Else the latest, which the append then refuses
+            // with the current revision in the problem.
             let head = head(gesta, stream).await?;
             let matching = several.iter().find(|revision| Some(**revision) == head);
             let latest = several.iter().max();
             matching.or(latest).copied().ok_or_else(|| {
-                let detail = "no entity tag of If-Match is the strong ETag of what is there";
+                let detail =
+                    "`If-Match` failed: no entity tag is the strong ETag of a revision here";
                 let status = StatusCode::PRECONDITION_FAILED;
                 Problem::new(status, "revision-mismatch", detail).at_revision(head)
             })
@@ -133,9 +143,9 @@ async fn one_of(
     }
 }
 
-const NOTHING_THERE: &str = "If-Match: there is nothing that it could match";
+const NOTHING_THERE: &str = "`If-Match` failed: the resource does not exist";
 
-/// The problem that a condition of the request does not hold.
+/// Returns the problem of a failed condition.
 pub(crate) fn failed(detail: &str) -> Problem {
     Problem::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", detail)
 }
@@ -149,7 +159,7 @@ async fn incarnation(gesta: &Gesta) -> Result<Incarnation, StoreError> {
     Ok(gesta.store().head().await?.incarnation)
 }
 
-/// How entity tags are compared (RFC 9110, section 8.8.3.2).
+/// Comparison of entity tags (RFC 9110, section 8.8.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Comparison {
     Strong,
@@ -169,7 +179,7 @@ impl Condition {
 }
 
 impl EntityTag {
-    /// The revision that the tag names, unless it is of another incarnation or none of ours.
+    /// Returns the revision, or `None` if the tag is foreign or of another incarnation.
     fn revision_in(&self, incarnation: Incarnation) -> Option<Revision> {
         let number = match self.text.split_once('-') {
             None => self.text.as_str(),
@@ -179,13 +189,13 @@ impl EntityTag {
     }
 }
 
-/// The part of an incarnation that stands in entity tags: its last eight hexadecimal digits.
+/// Returns the part of an incarnation used in entity tags: its last eight hexadecimal digits.
 fn short(incarnation: Incarnation) -> String {
     let text = incarnation.as_uuid().simple().to_string();
     text.chars().skip(24).collect()
 }
 
-/// The entity tag of a revision in an incarnation.
+/// Returns the entity tag of a revision in an incarnation.
 fn full(revision: Revision, incarnation: Incarnation) -> HeaderValue {
     value(&format!("\"{revision}-{}\"", short(incarnation)))
 }
@@ -197,18 +207,17 @@ fn read(
 ) -> Result<Option<Condition>, Problem> {
     let mut lines = Vec::new();
     for line in headers.get_all(name) {
-        lines.push(line.to_str().map_err(|_| no_condition(shown))?);
+        lines.push(line.to_str().map_err(|_| malformed(shown))?);
     }
     if lines.is_empty() {
         return Ok(None);
     }
-    // A header that is a list may be spread over several lines (RFC 9110, section 5.3).
-    parse(&lines.join(",")).map(Some).ok_or_else(|| no_condition(shown))
+    // A list may be spread over several header lines (RFC 9110, section 5.3).
+    parse(&lines.join(",")).map(Some).ok_or_else(|| malformed(shown))
 }
 
-fn no_condition(shown: &'static str) -> Problem {
-    let odd = "is neither * nor a list of entity tags in double quotes, such as \"7\"";
-    Problem::invalid(shown, odd)
+fn malformed(shown: &'static str) -> Problem {
+    Problem::invalid(shown, "must be `*` or a list of entity tags in double quotes, such as \"7\"")
 }
 
 fn parse(text: &str) -> Option<Condition> {
@@ -217,6 +226,8 @@ fn parse(text: &str) -> Option<Condition> {
     }
     let mut tags = Vec::new();
     let mut rest = text;
+    // Not split at commas: a tag may contain one. Empty list elements are allowed (RFC 9110,
+    // section 5.6.1).
     loop {
         rest = rest.trim_start_matches([' ', '\t', ',']);
         if rest.is_empty() {
@@ -226,7 +237,7 @@ fn parse(text: &str) -> Option<Condition> {
         let is_weak = unmarked.is_some();
         let quoted = unmarked.unwrap_or(rest).strip_prefix('"')?;
         let (tag, after) = quoted.split_once('"')?;
-        // Spaces are no part of an entity tag.
+        // `etagc` excludes spaces (RFC 9110, section 8.8.3).
         if !tag.bytes().all(|byte| byte.is_ascii_graphic()) {
             return None;
         }
@@ -239,44 +250,47 @@ fn parse(text: &str) -> Option<Condition> {
     (!tags.is_empty()).then_some(Condition::OneOf(tags))
 }
 
-/// Around all handlers: completes the entity tag of an answer, answers a read whose condition says
-/// that the client has the answer already with 304, and one of nothing with `If-Match` with 412.
+/// Middleware that adds the incarnation to a response's entity tag and evaluates the conditions of
+/// reads: 304 for a current cached response, 412 for a failed `If-Match`.
 pub(crate) async fn conditional(
     State(state): State<GestaState>,
     request: Request,
     next: Next,
 ) -> Response {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    let stated = match Preconditions::of(request.headers()) {
-        Ok(stated) => stated,
+    let conditions = match Preconditions::of(request.headers()) {
+        Ok(conditions) => conditions,
         Err(problem) => return problem.into_response(),
     };
     let mut response = next.run(request).await;
-    if is_read && response.status() == StatusCode::NOT_FOUND && stated.wants_something_there() {
+    // `If-Match` on a missing resource is a failed condition, not a 404 (RFC 9110, section 13.1.1).
+    if is_read && response.status() == StatusCode::NOT_FOUND && conditions.wants_something_there() {
         return failed(NOTHING_THERE).into_response();
     }
+    // Without an entity tag there is nothing to compare.
     let Some(revision) = revision_of(&response) else { return response };
     let incarnation = match incarnation(state.gesta()).await {
         Ok(incarnation) => incarnation,
         Err(error) => return Problem::from(error).into_response(),
     };
     response.headers_mut().insert(header::ETAG, full(revision, incarnation));
+    // Changes have evaluated their conditions before the append.
     if !is_read || response.status() != StatusCode::OK {
         return response;
     }
     let names =
         |condition: &Condition, comparison| condition.names(revision, incarnation, comparison);
-    if stated.if_match.is_some_and(|wanted| !names(&wanted, Comparison::Strong)) {
-        let detail = "If-Match: it is at another revision";
+    if conditions.if_match.is_some_and(|wanted| !names(&wanted, Comparison::Strong)) {
+        let detail = "`If-Match` failed: the resource is at another revision";
         return failed(detail).at_revision(Some(revision)).into_response();
     }
-    if stated.if_none_match.is_some_and(|known| names(&known, Comparison::Weak)) {
+    if conditions.if_none_match.is_some_and(|known| names(&known, Comparison::Weak)) {
         return not_modified(response);
     }
     response
 }
 
-/// The revision of an answer, as its handler has named it.
+/// Returns the revision in the entity tag set by the handler.
 fn revision_of(response: &Response) -> Option<Revision> {
     let tag = response.headers().get(header::ETAG)?.to_str().ok()?;
     let number = tag.strip_prefix('"')?.strip_suffix('"')?;
@@ -292,7 +306,7 @@ fn not_modified(mut response: Response) -> Response {
     response
 }
 
-/// The schema of a header with entity tags.
+/// Returns the schema of `If-Match` and `If-None-Match`.
 pub(crate) fn condition_schema() -> Value {
     json!({ "anyOf": [
         { "type": "string", "pattern": "^[ \t,]*(W/)?\"[!#-~]*\"([ \t]*,[ \t]*((W/)?\"[!#-~]*\")?)*$" },
@@ -300,7 +314,7 @@ pub(crate) fn condition_schema() -> Value {
     ] })
 }
 
-/// The schema of an answer's entity tag.
+/// Returns the schema of a response's `ETag`.
 pub(crate) fn etag_schema() -> Value {
     json!({ "type": "string", "pattern": "^\"(0|[1-9][0-9]*)-[0-9a-f]{8}\"$" })
 }

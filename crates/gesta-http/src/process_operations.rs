@@ -1,8 +1,8 @@
-//! Operating process managers: their state, their instances, what is set aside, and orders.
+//! Operator's routes for process managers: status, instances, and set-aside inputs.
 //!
-//! Invariants: every order goes through [`OrderedBy`], so that the audit stream has who gave it and
-//! why; an order on something that is not there is answered with 404, one that the state does not
-//! allow with 422. Not here: what the orders do, which is `gesta`'s.
+//! Invariant: every change goes through [`RequestOperator`], so the audit stream records the actor
+//! and the reason. A change to an unknown instance is answered with 404, one that the instance's
+//! state does not allow with 422.
 
 mod details;
 mod names;
@@ -23,10 +23,10 @@ use crate::{
     Cursor, Describe, GestaState, Operation, PageLimit, Paged, PathOf, Problem, QueryOf, Route,
     Schema, api,
     operations::{Done, Listed},
-    operator::OrderedBy,
+    operator::RequestOperator,
 };
 
-/// The routes of process managers.
+/// Returns the routes under a path prefix.
 pub(crate) fn routes(prefix: &str) -> [Route; 10] {
     let under = |path: &str| format!("{prefix}/processes{path}");
     let instance = |path: &str| under(&format!("/{{process}}/instances/{{id}}{path}"));
@@ -39,10 +39,10 @@ pub(crate) fn routes(prefix: &str) -> [Route; 10] {
         api::get(&under("/{process}"), show_process, "Shows a process manager with its counts"),
         api::get(&under("/{process}/instances"), list_instances, "Lists instances by state and id"),
         api::get(&instance(""), show_instance, "Shows an instance with timers and commands"),
-        api::get(&set_aside(""), list_set_aside, "Lists what is set aside, by stream"),
-        api::post(&retry, retry_process, "Handles again what is set aside of a stream")
+        api::get(&set_aside(""), list_set_aside, "Lists set-aside inputs by subject"),
+        api::post(&retry, retry_process, "Retries the set-aside inputs of a subject")
             .rejects(&["still-fails"]),
-        api::post(&skip, skip_process_input, "Leaves out a set-aside input and retries the rest"),
+        api::post(&skip, skip_process_input, "Skips a set-aside input and retries the rest"),
         api::post(&instance("/cancel"), cancel_process, "Ends an instance and its timers")
             .rejects(&["instance-ended"]),
         api::post(&fire, fire_process_timer, "Fires a pending timer now")
@@ -58,9 +58,9 @@ async fn list_processes(state: GestaState) -> Result<Listed<ProcessDetails>, Pro
 }
 
 crate::request! {
-    /// A process manager.
+    /// The path of a process manager.
     struct ProcessPath {
-        /// Its name.
+        /// Name of the process manager.
         process: ProcessName,
     }
 }
@@ -68,24 +68,24 @@ crate::request! {
 async fn show_process(
     state: GestaState,
     path: PathOf<ProcessPath>,
-) -> Result<Shown<ProcessDetails>, Problem> {
+) -> Result<CurrentState<ProcessDetails>, Problem> {
     let name = &path.process.0;
     let counts = state.gesta().process_counts(name).await?;
     let status = state.gesta().process_managers().into_iter().find(|status| status.name == name);
     let status = status.ok_or_else(|| Problem::not_found("process manager"))?;
-    Ok(Shown(ProcessDetails::of(status, Some(counts))))
+    Ok(CurrentState(ProcessDetails::of(status, Some(counts))))
 }
 
 crate::request! {
     /// A search for instances.
     struct InstancesQuery {
-        /// Only instances in this state: `running`, `troubled`, `ended` or `cancelled`.
+        /// Select instances in this state: `running`, `troubled`, `ended` or `cancelled`.
         state: Option<StateName>,
-        /// Only instances whose ids begin with this text.
+        /// Select instances whose ids start with this text.
         prefix: Option<InstanceId>,
-        /// The most instances of the page.
+        /// Maximum number of instances.
         limit: Option<PageLimit>,
-        /// `next` of the page before.
+        /// `next` of the previous page.
         cursor: Option<Cursor>,
     }
 }
@@ -110,11 +110,11 @@ async fn list_instances(
 }
 
 crate::request! {
-    /// An instance.
+    /// The path of an instance.
     struct InstancePath {
-        /// The name of its process manager.
+        /// Name of the process manager.
         process: ProcessName,
-        /// Its id.
+        /// Id of the instance.
         id: InstanceId,
     }
 }
@@ -122,23 +122,23 @@ crate::request! {
 async fn show_instance(
     state: GestaState,
     path: PathOf<InstancePath>,
-) -> Result<Shown<ShownInstance>, Problem> {
+) -> Result<CurrentState<ShownInstance>, Problem> {
     let details = state.gesta().process_instance(&path.process.0, &path.id.0).await?;
-    Ok(Shown(ShownInstance::of(details)))
+    Ok(CurrentState(ShownInstance::of(details)))
 }
 
 async fn list_set_aside(
     state: GestaState,
     path: PathOf<ProcessPath>,
-) -> Result<Shown<Listed<SubjectDetails>>, Problem> {
+) -> Result<CurrentState<Listed<SubjectDetails>>, Problem> {
     let all = state.gesta().process_set_aside(&path.process.0).await?;
-    Ok(Shown(Listed { items: all.into_iter().map(SubjectDetails::of).collect() }))
+    Ok(CurrentState(Listed { items: all.into_iter().map(SubjectDetails::of).collect() }))
 }
 
 crate::request! {
-    /// What is set aside of a stream.
+    /// The path of a subject's set-aside inputs.
     struct SubjectPath {
-        /// The name of the process manager.
+        /// Name of the process manager.
         process: ProcessName,
         /// `instance:ID` or `stream:NAME`.
         subject: SubjectName,
@@ -147,105 +147,105 @@ crate::request! {
 
 async fn retry_process(
     state: GestaState,
-    by: OrderedBy,
+    operator: RequestOperator,
     path: PathOf<SubjectPath>,
 ) -> Result<Done, Problem> {
     let (process, subject) = (&path.process.0, &path.subject.0);
-    state.gesta().retry_process(process, subject, &by.0).await?;
+    state.gesta().retry_process(process, subject, &operator.0).await?;
     Ok(Done)
 }
 
 crate::request! {
-    /// An input that is set aside.
+    /// The path of a set-aside input.
     struct InputPath {
-        /// The name of the process manager.
+        /// Name of the process manager.
         process: ProcessName,
         /// `instance:ID` or `stream:NAME`.
         subject: SubjectName,
-        /// The number of the input.
+        /// Number of the input.
         number: u64,
     }
 }
 
 async fn skip_process_input(
     state: GestaState,
-    by: OrderedBy,
+    operator: RequestOperator,
     path: PathOf<InputPath>,
 ) -> Result<Done, Problem> {
     let (process, subject, number) = (&path.process.0, &path.subject.0, path.number);
-    state.gesta().skip_process_input(process, subject, number, &by.0).await?;
+    state.gesta().skip_process_input(process, subject, number, &operator.0).await?;
     Ok(Done)
 }
 
 async fn cancel_process(
     state: GestaState,
-    by: OrderedBy,
+    operator: RequestOperator,
     path: PathOf<InstancePath>,
 ) -> Result<Done, Problem> {
     let (process, id) = (&path.process.0, &path.id.0);
-    state.gesta().cancel_process(process, id, &by.0).await?;
+    state.gesta().cancel_process(process, id, &operator.0).await?;
     Ok(Done)
 }
 
 crate::request! {
-    /// A timer of an instance.
+    /// The path of a timer.
     struct TimerPath {
-        /// The name of the process manager.
+        /// Name of the process manager.
         process: ProcessName,
-        /// The id of the instance.
+        /// Id of the instance.
         id: InstanceId,
-        /// The id of the timer.
+        /// Id of the timer.
         timer: EffectName,
     }
 }
 
 async fn fire_process_timer(
     state: GestaState,
-    by: OrderedBy,
+    operator: RequestOperator,
     path: PathOf<TimerPath>,
 ) -> Result<Done, Problem> {
     let (process, id, timer) = (&path.process.0, &path.id.0, path.timer.0);
-    state.gesta().fire_process_timer(process, id, timer, &by.0).await?;
+    state.gesta().fire_process_timer(process, id, timer, &operator.0).await?;
     Ok(Done)
 }
 
 crate::request! {
-    /// A command of an instance.
+    /// The path of a command.
     struct CommandPath {
-        /// The name of the process manager.
+        /// Name of the process manager.
         process: ProcessName,
-        /// The id of the instance.
+        /// Id of the instance.
         id: InstanceId,
-        /// The id of the command.
+        /// Id of the command.
         command: EffectName,
     }
 }
 
 async fn resend_process_command(
     state: GestaState,
-    by: OrderedBy,
+    operator: RequestOperator,
     path: PathOf<CommandPath>,
 ) -> Result<Done, Problem> {
     let (process, id, command) = (&path.process.0, &path.id.0, path.command.0);
-    state.gesta().resend_process_command(process, id, command, &by.0).await?;
+    state.gesta().resend_process_command(process, id, command, &operator.0).await?;
     Ok(Done)
 }
 
-/// One thing: 200.
+/// The response with the current state of something: 200.
 #[derive(Debug)]
-struct Shown<T>(T);
+struct CurrentState<T>(T);
 
-impl<T: Serialize> IntoResponse for Shown<T> {
+impl<T: Serialize> IntoResponse for CurrentState<T> {
     fn into_response(self) -> Response {
         Json(self.0).into_response()
     }
 }
 
-impl<T: Schema> Describe for Shown<T> {
+impl<T: Schema> Describe for CurrentState<T> {
     fn describe(operation: &mut Operation<'_>) {
-        operation.answers::<T>(StatusCode::OK, "as it is now");
-        operation.problem(404, "there is no such process manager or instance");
-        operation.problem(412, "If-Match: there is nothing that it could match");
+        operation.answers::<T>(StatusCode::OK, "current state");
+        operation.problem(404, "the process manager or instance does not exist");
+        operation.problem(412, "If-Match is set and the resource does not exist");
     }
 }
 
@@ -261,9 +261,12 @@ impl IntoResponse for InstancesPage {
 
 impl Describe for InstancesPage {
     fn describe(operation: &mut Operation<'_>) {
-        operation.answers::<Paged<ListedInstance>>(StatusCode::OK, "a page; it may be empty");
-        operation.problem(404, "there is no such process manager");
-        operation.problem(412, "If-Match: there is nothing that it could match");
+        operation.answers::<Paged<ListedInstance>>(
+            StatusCode::OK,
+            "a page of instances, possibly empty",
+        );
+        operation.problem(404, "the process manager does not exist");
+        operation.problem(412, "If-Match is set and the resource does not exist");
         operation.problem(422, "rejected: unknown-cursor");
     }
 }

@@ -77,6 +77,7 @@ async fn check_past(gesta: &Gesta, time: RecordedAt) -> Result<(), Problem> {
     if time.micros() <= now {
         return Ok(());
     }
+    // The event store's clock may be ahead: compare with the time of its last event.
     let last = ReadAll::backwards().limit(1);
     let last = gesta.store().read_all(last).collect_events().await?;
     let now = last.first().map_or(now, |event| event.recorded_at.micros().max(now));
@@ -107,6 +108,7 @@ impl Queries {
         let gesta = self.gesta();
         let wait = gesta.wait_for_position::<<Q as Query>::Reads>(self.at_least);
         wait.within(self.state.request_limits().wait_max).await?;
+        // Read before the query runs: its rows may be newer than this position, never older.
         let seen = gesta.reached::<<Q as Query>::Reads>().unwrap_or(Position::START);
         let value = gesta.ask(query).at_least_position(self.at_least).await?;
         Ok(QueryResponse { value, position: seen.max(self.at_least) })
@@ -121,6 +123,7 @@ impl Queries {
         id: &P::Id,
         as_of: AsOf,
     ) -> Result<Option<Versioned<P::Row>>, Problem> {
+        // The head is read first, so the fold reflects at least every event up to it.
         let seen = self.gesta().store().head().await?.position;
         check_moment(self.gesta(), as_of).await?;
         let fresh = self.gesta().read_on_demand::<P>(id, as_of).await?;

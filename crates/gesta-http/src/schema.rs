@@ -1,32 +1,35 @@
-//! Schemas: what JSON looks like (JSON Schema 2020-12, the one of OpenAPI 3.1).
+//! JSON schemas (JSON Schema 2020-12, as in OpenAPI 3.1).
 //!
-//! Owns: [`Schema`], [`Fields`], and the macros that make both from the fields of a struct:
-//! [`request!`](crate::request) and [`response!`](crate::response). Always holds: an object is
-//! closed, its fields are named as serde names them, and each has the schema of its Rust type. Not
-//! here: limits of values; they belong to the types of the values.
+//! Owns: [`Schema`], [`Fields`], and the macros that implement both from the fields of a struct:
+//! [`request!`](crate::request) and [`response!`](crate::response).
+//!
+//! Invariants: objects are closed, fields are named as by serde, and each field has the schema of
+//! its Rust type.
+//!
+//! Not here: constraints of values, which belong to the schemas of their types.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-/// A type with a JSON form.
+/// A type with a JSON schema.
 pub trait Schema {
-    /// Whether a field of this type has to be there.
+    /// `false` if a field of this type may be absent.
     const REQUIRED: bool = true;
 
-    /// What its JSON looks like.
+    /// Returns the schema, adding named ones to `schemas`.
     fn schema(schemas: &mut Schemas) -> Value;
 }
 
-/// The named schemas of a document.
+/// The named schemas of an OpenAPI document.
 #[derive(Debug, Default)]
 pub struct Schemas(BTreeMap<String, Value>);
 
 impl Schemas {
-    /// A reference to the schema of this name, which is made if it is not there yet.
+    /// Returns a reference to a named schema, calling `make` for the first reference.
     pub fn component(&mut self, name: &str, make: impl FnOnce(&mut Self) -> Value) -> Value {
         if !self.0.contains_key(name) {
-            // Keeps a schema that contains itself from being made for ever.
+            // The placeholder ends the recursion of a schema that contains itself.
             self.0.insert(name.to_owned(), Value::Null);
             let schema = make(self);
             self.0.insert(name.to_owned(), schema);
@@ -42,18 +45,18 @@ impl Schemas {
 /// One field of an object, or one parameter.
 #[derive(Clone, Debug)]
 pub struct Field {
-    /// As JSON names it.
+    /// Name in JSON.
     pub name: String,
-    /// What it is for.
+    /// Description in the document.
     pub description: &'static str,
-    /// Whether it has to be there.
+    /// `false` if it may be absent.
     pub required: bool,
-    /// What it looks like.
+    /// Schema of its value.
     pub schema: Value,
 }
 
 impl Field {
-    /// A field of a type, by its name in Rust.
+    /// Creates a field of type `T` from its Rust name.
     pub fn of<T: Schema>(
         rust_name: &str,
         description: &'static str,
@@ -66,16 +69,16 @@ impl Field {
 
 /// A type with named fields: an object, or the parameters of a request.
 pub trait Fields {
-    /// What the object is called in the document.
+    /// Name of the schema in the document.
     const NAME: &'static str;
-    /// What it is.
+    /// Description of the schema in the document.
     const DESCRIPTION: &'static str;
 
     /// Its fields, in order.
     fn fields(schemas: &mut Schemas) -> Vec<Field>;
 }
 
-/// The closed object that has these fields.
+/// Returns the schema of a closed object.
 pub(crate) fn object(description: &str, fields: Vec<Field>) -> Value {
     let required: Vec<_> =
         fields.iter().filter(|field| field.required).map(|field| json!(field.name)).collect();
@@ -92,7 +95,7 @@ pub(crate) fn object(description: &str, fields: Vec<Field>) -> Value {
     object
 }
 
-/// Beside a reference a description is allowed since JSON Schema 2019-09.
+/// Adds the description, which may stand next to a `$ref` since JSON Schema 2019-09.
 fn described(field: Field) -> Value {
     let Field { description, mut schema, .. } = field;
     if let (false, Some(members)) = (description.is_empty(), schema.as_object_mut()) {
@@ -101,7 +104,7 @@ fn described(field: Field) -> Value {
     schema
 }
 
-/// `first_name` is `firstName`, as with serde's `rename_all = "camelCase"`.
+/// Converts `first_name` to `firstName`, like serde's `rename_all = "camelCase"`.
 pub(crate) fn wire_name(rust_name: &str) -> String {
     let mut words = rust_name.trim_start_matches("r#").split('_');
     let mut name = words.next().unwrap_or_default().to_owned();
@@ -145,7 +148,7 @@ impl Schema for f64 {
     }
 }
 
-/// RFC 3339.
+/// A time as in RFC 3339.
 impl Schema for jiff::Timestamp {
     fn schema(_: &mut Schemas) -> Value {
         json!({ "type": "string", "format": "date-time" })
@@ -164,7 +167,7 @@ impl Schema for Value {
     }
 }
 
-/// JSON as it was written.
+/// Any JSON, passed through unchanged.
 impl Schema for Box<serde_json::value::RawValue> {
     fn schema(_: &mut Schemas) -> Value {
         json!({})
@@ -182,16 +185,17 @@ macro_rules! whole_numbers {
 }
 whole_numbers!(u8: 0, u16: 0, u32: 0, u64: 0, i64: i64::MIN);
 
-/// Declares what a request carries, and what its JSON looks like, in one: a struct that reads
-/// camelCase, refuses fields that it does not know, and leaves out what is an `Option`.
+/// Declares the struct of a request's body or parameters, together with its schema.
+///
+/// Fields are camelCase in JSON, unknown ones are refused, those of type `Option` may be absent.
 ///
 /// ```
 /// gesta_http::request! {
 ///     /// Opens a door.
 ///     pub struct OpenDoor {
-///         /// How wide.
+///         /// Width of the opening, in cm.
 ///         width: u8,
-///         /// Why.
+///         /// Reason, for the log.
 ///         reason: Option<String>,
 ///     }
 /// }
@@ -235,8 +239,8 @@ macro_rules! request {
     };
 }
 
-/// Lets a struct that derives `Deserialize` with `#[serde(remote = "Self")]` be read from objects
-/// only, not from lists of its fields' values.
+/// Implements `Deserialize` from objects only, not from arrays of field values, for a struct that
+/// derives it with `#[serde(remote = "Self")]`.
 #[macro_export]
 macro_rules! object_only {
     ($name:ident) => {
@@ -244,15 +248,17 @@ macro_rules! object_only {
             fn deserialize<D: $crate::__macros::serde::Deserializer<'de>>(
                 deserializer: D,
             ) -> Result<Self, D::Error> {
-                // The derived function, not this one.
+                // Calls the inherent function that the derive generates, not this one.
                 Self::deserialize($crate::ObjectOnly(deserializer))
             }
         }
     };
 }
 
-/// Says what the JSON of a struct looks like that is answered, field by field. That each field has
-/// the type that is told, the compiler checks; that none is left out, a closed schema does.
+/// Implements the schema of a response struct, field by field.
+///
+/// The compiler checks that each field has the declared type. A field that is not listed violates
+/// the closed schema, which tests that validate responses against the document detect.
 ///
 /// ```
 /// #[derive(serde::Serialize)]
@@ -261,7 +267,7 @@ macro_rules! object_only {
 /// gesta_http::response! {
 ///     /// A door.
 ///     Door {
-///         /// How wide it is.
+///         /// Width, in cm.
 ///         width: u8,
 ///     }
 /// }
@@ -314,7 +320,7 @@ macro_rules! __object {
 }
 
 impl Schemas {
-    /// A reference to the closed object of these fields.
+    /// Returns a reference to the schema of a closed object.
     pub fn object<T: Fields>(&mut self) -> Value {
         self.component(T::NAME, |schemas| object(T::DESCRIPTION, T::fields(schemas)))
     }
@@ -332,16 +338,16 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_closed_and_says_what_it_needs() {
+    fn an_object_is_closed_and_lists_its_required_fields() {
         let mut schemas = Schemas::default();
         let fields = vec![
-            Field::of::<u8>("width", " How wide.", &mut schemas),
+            Field::of::<u8>("width", " Width.", &mut schemas),
             Field::of::<Option<String>>("reason", "", &mut schemas),
         ];
         let object = object(" A door.", fields);
         assert_eq!(object["additionalProperties"], false);
         assert_eq!(object["required"], json!(["width"]));
-        assert_eq!(object["properties"]["width"]["description"], "How wide.");
+        assert_eq!(object["properties"]["width"]["description"], "Width.");
         assert_eq!(object["properties"]["reason"]["anyOf"][1]["type"], "null");
     }
 }

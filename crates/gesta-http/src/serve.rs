@@ -1,9 +1,11 @@
-//! Serving: from a listener to the end of the last request.
+//! The server: accepts connections until it is asked to stop, then shuts down gracefully.
 //!
-//! Invariants: once serving is to end, no new request is taken, those that are there may finish within
-//! the limit, and feeds end at once. What keeps a connection from being accepted passes: a lack of
-//! descriptors is waited out and never ends the serving. Not here: what a connection may take of the
-//! process ([`connections`](crate::connections)).
+//! Invariants:
+//! - A shutdown accepts no new requests, ends event feeds at once, and lets running requests finish
+//!   within [`Limits::closing_max`](crate::Limits).
+//! - Transient errors of `accept`, such as a lack of file descriptors, are retried.
+//!
+//! Not here: limits of a single connection ([`connections`](crate::connections)).
 
 use std::{future::Future, io, time::Duration};
 
@@ -15,27 +17,28 @@ use tokio::{
 
 use crate::{Api, GestaState, connections::Connections};
 
-/// The first pause after a connection could not be accepted; each next one is twice as long.
-const PAUSE_MIN: Duration = Duration::from_millis(5);
-/// The longest pause, so that serving is back this soon after what it lacks is.
-const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// First pause after a failed `accept`; each further one is twice as long.
+const BACKOFF_MIN: Duration = Duration::from_millis(5);
+/// Maximum pause, and so the maximum delay after the cause is gone.
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
-/// The shortest time between two log lines about connections that cannot be accepted.
-const LINES_APART: Duration = Duration::from_secs(10);
+/// Minimum interval between two log lines about failures of `accept`.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why serving ended before it was told to.
+/// An error that ended the server early.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The listener failed.
-    #[error("serving failed")]
+    /// The listener failed permanently.
+    #[error("the listener failed")]
     Listener(#[from] io::Error),
 }
 
-/// Serves an application until it is told to end. How many connections there are and how long they
-/// may take is limited: see [`Limits`](crate::Limits).
+/// Serves an application until the future `until` completes, then shuts down gracefully.
+///
+/// Connections are limited in number and time: see [`Limits`](crate::Limits).
 ///
 /// # Errors
-/// [`ServeError`] when the listener cannot be used at all.
+/// [`ServeError`] if the listener fails permanently.
 pub async fn serve(
     listener: TcpListener,
     api: Api,
@@ -43,61 +46,63 @@ pub async fn serve(
     until: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let mut connections = Connections::new(api.router(state.clone()), state.request_limits());
-    let mut refusals = Refusals::default();
+    let mut failures = AcceptFailures::default();
     pin!(until);
     loop {
         select! {
             () = &mut until => break,
-            accepted = accept(&listener, &mut refusals) => connections.take(accepted?),
+            accepted = accept(&listener, &mut failures) => connections.accept(accepted?),
             () = connections.reap() => {}
         }
     }
+    // The port is free for a successor while running requests finish.
     drop(listener);
+    // Feeds never end by themselves and would hold the shutdown until its deadline.
     state.close();
-    connections.end().await;
+    connections.shut_down().await;
     Ok(())
 }
 
-/// Waits for a connection, and waits out whatever keeps it from being accepted.
-async fn accept(listener: &TcpListener, refusals: &mut Refusals) -> io::Result<TcpStream> {
-    let mut pause = PAUSE_MIN;
+/// Accepts a connection, retrying transient errors with back-off.
+async fn accept(listener: &TcpListener, failures: &mut AcceptFailures) -> io::Result<TcpStream> {
+    let mut pause = BACKOFF_MIN;
     loop {
         let error = match listener.accept().await {
             Ok((stream, _)) => return Ok(stream),
             Err(error) => error,
         };
         match error.kind() {
-            // It was gone before it was accepted.
+            // The client closed the connection before it was accepted.
             io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted => continue,
             io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => return Err(error),
             _ => {}
         }
-        if let Some(times) = refusals.count(Instant::now()) {
-            tracing::warn!(%error, times, "connections cannot be accepted; trying until they can");
+        if let Some(times) = failures.count(Instant::now()) {
+            tracing::warn!(%error, times, "cannot accept connections; retrying");
         }
         sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        pause = (pause * 2).min(BACKOFF_MAX);
     }
 }
 
-/// The failures to accept a connection, of which one line tells in a while.
+/// Counts failures of `accept` to limit the rate of their log lines.
 #[derive(Debug, Default)]
-struct Refusals {
-    told_at: Option<Instant>,
-    untold: u64,
+struct AcceptFailures {
+    logged_at: Option<Instant>,
+    unlogged: u64,
 }
 
-impl Refusals {
-    /// Counts one more. Returns how many there were since the last line, if a line is due.
+impl AcceptFailures {
+    /// Counts a failure. Returns the number since the last log line if another is due.
     fn count(&mut self, now: Instant) -> Option<u64> {
-        self.untold = self.untold.saturating_add(1);
-        if self.told_at.is_some_and(|told_at| now.duration_since(told_at) < LINES_APART) {
+        self.unlogged = self.unlogged.saturating_add(1);
+        if self.logged_at.is_some_and(|logged_at| now.duration_since(logged_at) < LOG_INTERVAL) {
             return None;
         }
-        self.told_at = Some(now);
-        Some(std::mem::take(&mut self.untold))
+        self.logged_at = Some(now);
+        Some(std::mem::take(&mut self.unlogged))
     }
 }
 
@@ -106,13 +111,13 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn many_refused_connections_are_told_by_one_line_in_a_while_with_their_number() {
-        let (mut refusals, begin) = (Refusals::default(), Instant::now());
-        assert_eq!(refusals.count(begin), Some(1), "the first one at once");
+    async fn failures_to_accept_are_logged_once_per_interval_with_their_number() {
+        let (mut failures, begin) = (AcceptFailures::default(), Instant::now());
+        assert_eq!(failures.count(begin), Some(1), "the first one at once");
         for second in 1..10 {
-            assert_eq!(refusals.count(begin + Duration::from_secs(second)), None);
+            assert_eq!(failures.count(begin + Duration::from_secs(second)), None);
         }
-        assert_eq!(refusals.count(begin + LINES_APART), Some(10));
-        assert_eq!(refusals.count(begin + LINES_APART), None);
+        assert_eq!(failures.count(begin + LOG_INTERVAL), Some(10));
+        assert_eq!(failures.count(begin + LOG_INTERVAL), None);
     }
 }

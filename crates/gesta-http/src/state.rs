@@ -66,7 +66,8 @@ impl Limits {
 /// fn is_one(_: impl ActorExtractor) -> bool {
 ///     true
 /// }
-/// assert!(is_one(|_: &axum::http::request::Parts| Ok::<_, Problem>("the night shift".to_owned())));
+/// let night_shift = |_: &axum::http::request::Parts| Ok::<_, Problem>("night-shift".to_owned());
+/// assert!(is_one(night_shift));
 /// ```
 pub trait ActorExtractor: Send + Sync + 'static {
     /// Returns the actor of a request.

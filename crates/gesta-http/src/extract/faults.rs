@@ -100,6 +100,7 @@ impl Faults {
 
     /// Records a fault and removes its value from `rest`. Returns `false` if nothing was removed.
     fn remove(&mut self, rest: &mut Value, path: &Path, message: &str) -> bool {
+        // serde's path of an unknown or duplicate field ends at its object: add the field.
         let mut steps = steps(path);
         if let Some(name) = named_in(message)
             && !message.starts_with(MISSING)
@@ -150,6 +151,7 @@ impl Faults {
                     Some(Step::Key(_)) | None => None,
                 })
                 .collect();
+            // In ascending order, each removed element before the index shifts it by one.
             gone.sort_unstable();
             let index = gone.into_iter().fold(*index, |at, gone| at + usize::from(gone <= at));
             original.push(Step::Index(index));

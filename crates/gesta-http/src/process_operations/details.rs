@@ -1,4 +1,4 @@
-//! Process managers, instances and set-aside inputs as they are answered.
+//! JSON of process managers, instances and set-aside inputs.
 
 use gesta::{
     EffectId, InstanceCounts, InstanceDetails, InstanceSummary, ProcessState, ProcessStatus,
@@ -34,21 +34,21 @@ crate::response! {
         name: &'static str,
         /// Its state: `starting`, `running`, `paused` or `halted`.
         state: &'static str,
-        /// Everything up to here is handled or set aside.
+        /// Position up to which all events are handled or set aside.
         position: u64,
         /// The number of pending timers.
         timers: u64,
-        /// The number of commands that were decided and are not executed yet.
+        /// The number of decided commands that await execution.
         commands: u64,
-        /// The number of streams of which inputs are set aside.
+        /// The number of subjects with set-aside inputs.
         troubled: u64,
-        /// The number of inputs that are set aside.
+        /// The number of set-aside inputs.
         set_aside: u64,
-        /// Why the first of them failed.
+        /// Error of the first set-aside input.
         error: Option<String>,
-        /// What the manager as a whole is trying again.
+        /// Error that the manager as a whole is retrying.
         trouble: Option<String>,
-        /// The numbers of its instances by state; only where one manager is shown.
+        /// Numbers of instances by state; absent in lists.
         instances: Option<CountDetails>,
     }
 }
@@ -64,15 +64,15 @@ pub(super) struct CountDetails {
 }
 
 crate::response! {
-    /// The numbers of a manager's instances by state.
+    /// Numbers of a process manager's instances by state.
     CountDetails {
-        /// Begun and not ended.
+        /// Started and neither ended nor set aside.
         running: u64,
-        /// Set aside.
+        /// With set-aside inputs.
         troubled: u64,
-        /// Ended by themselves.
+        /// Ended by their own decision.
         ended: u64,
-        /// Ended by an operator.
+        /// Cancelled by an operator.
         cancelled: u64,
         /// The position up to which they were counted.
         as_of: u64,
@@ -128,9 +128,9 @@ crate::response! {
         state: String,
         /// The last revision of its stream.
         revision: Option<u64>,
-        /// The number of its inputs that are set aside.
+        /// The number of its set-aside inputs.
         set_aside: u64,
-        /// Why the first of them failed.
+        /// Error of the first set-aside input.
         error: Option<String>,
     }
 }
@@ -176,13 +176,13 @@ crate::response! {
         revision: Option<u64>,
         /// The pending timers.
         timers: Vec<TimerDetails>,
-        /// The commands that were decided and are not executed yet, in order.
+        /// The decided commands that await execution, in order.
         commands: Vec<CommandDetails>,
-        /// The commands that were refused for good and not sent again.
+        /// The commands that were permanently rejected and not resent.
         refused: Vec<RefusedDetails>,
-        /// The inputs that are set aside, in order. The first one failed.
+        /// The set-aside inputs, in order. The first one failed; the others wait for it.
         set_aside: Vec<InputDetails>,
-        /// Why its stream cannot be read, if it cannot.
+        /// Error that keeps its stream from being read.
         trouble: Option<String>,
     }
 }
@@ -197,9 +197,9 @@ pub(super) struct TimerDetails {
 crate::response! {
     /// A pending timer.
     TimerDetails {
-        /// What to fire it by.
+        /// Id, for firing it now.
         id: String,
-        /// When it is due (RFC 3339).
+        /// Due time (RFC 3339).
         due: String,
         /// Its value.
         timer: Box<RawValue>,
@@ -214,13 +214,13 @@ pub(super) struct CommandDetails {
 }
 
 crate::response! {
-    /// A command that is not executed yet.
+    /// A command that awaits execution.
     CommandDetails {
-        /// The place where it was decided.
+        /// Id: where it was decided in the instance's stream.
         id: String,
-        /// Its name.
+        /// Command name.
         name: String,
-        /// The command.
+        /// Payload.
         payload: Box<RawValue>,
     }
 }
@@ -235,22 +235,22 @@ pub(super) struct RefusedDetails {
 }
 
 crate::response! {
-    /// A command that was refused for good.
+    /// A command that was permanently rejected.
     RefusedDetails {
-        /// What to send it again by.
+        /// Id, for resending it.
         id: String,
-        /// Its name.
+        /// Command name.
         name: String,
-        /// The command.
+        /// Payload.
         payload: Box<RawValue>,
-        /// The kind of the refusal.
+        /// Stable code of the rejection.
         code: String,
-        /// The reason, for people.
+        /// Explanation for people.
         reason: String,
     }
 }
 
-/// Stored JSON as it was written; what is none is shown as a text.
+/// Returns stored JSON unchanged, and any other text as a JSON string.
 fn json_of(text: &str) -> Box<RawValue> {
     let as_written = RawValue::from_string(text.to_owned());
     let as_text = || RawValue::from_string(json!(text).to_string());
@@ -297,12 +297,12 @@ pub(super) struct SubjectDetails {
 }
 
 crate::response! {
-    /// What is set aside of one stream.
+    /// The set-aside inputs of one subject.
     SubjectDetails {
-        /// What to retry or skip it by: `instance:ID`, or `stream:NAME` of events that could not
-        /// be routed.
+        /// Id of the subject, for retry and skip: `instance:ID`, or `stream:NAME` for events that
+        /// could not be routed to an instance.
         subject: String,
-        /// The inputs, in order. The first one failed, the others wait behind it.
+        /// The inputs, in order. The first one failed; the others wait for it.
         inputs: Vec<InputDetails>,
     }
 }
@@ -333,32 +333,32 @@ pub(super) struct InputDetails {
 }
 
 crate::response! {
-    /// An input that is set aside.
+    /// A set-aside input.
     InputDetails {
-        /// What to skip it by.
+        /// Number, for skipping it.
         number: u64,
-        /// Its kind: `event`, `timer`, `refusal`, `command`, or `stream` of an instance whose stream
+        /// Kind: `event`, `timer`, `refusal`, `command`, or `stream` if the instance's stream
         /// cannot be read.
         kind: &'static str,
-        /// Why it failed; none for one that waits behind another.
+        /// Error of the last attempt; absent if it only waits for an earlier input.
         error: Option<String>,
-        /// How often it was tried.
+        /// Number of attempts.
         attempts: u32,
-        /// Since when it is set aside (RFC 3339).
+        /// Time since when it is set aside (RFC 3339).
         since: String,
-        /// The event's id.
+        /// Event id.
         event_id: Option<String>,
-        /// The event's type.
+        /// Event type.
         event_type: Option<String>,
-        /// The event's stream.
+        /// Stream of the event.
         stream: Option<String>,
-        /// The event's place in its stream.
+        /// Revision of the event in its stream.
         revision: Option<u64>,
-        /// The event's place in the store.
+        /// Position of the event.
         position: Option<u64>,
-        /// The place where the timer was set or the command decided.
+        /// Id of the timer or command.
         effect: Option<String>,
-        /// The refusal of the command: code and reason.
+        /// Code and reason of the command's rejection.
         refusal: Option<String>,
     }
 }
@@ -391,7 +391,7 @@ impl InputDetails {
             },
             WaitingInput::Command { command } => Self::of_effect("command", command),
             WaitingInput::Stream => Self { kind: "stream", ..Self::default() },
-            // A kind of a later version of the framework.
+            // `WaitingInput` is non-exhaustive.
             _ => Self { kind: "other", ..Self::default() },
         };
         Self {

@@ -1,4 +1,4 @@
-//! Values of the URLs of process managers: names, ids, states, effects.
+//! Path and query values of the process managers' routes: names, ids, states, effects.
 
 use gesta::{EffectId, InstanceState, Subject};
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -27,7 +27,7 @@ impl Schema for ProcessName {
     }
 }
 
-/// The id of an instance, or the beginning of one.
+/// The id of an instance, or a prefix of one.
 #[derive(Clone, Debug)]
 pub(super) struct InstanceId(pub(super) String);
 
@@ -47,7 +47,7 @@ impl Schema for InstanceId {
     }
 }
 
-/// Declares a value of a URL that is read by `FromStr`.
+/// Declares a URL value that is parsed with `FromStr`.
 macro_rules! parsed {
     ($(#[doc = $about:literal])* $name:ident($kind:ty), $schema:expr) => {
         $(#[doc = $about])*
@@ -74,12 +74,12 @@ parsed!(
     json!({ "enum": ["running", "troubled", "ended", "cancelled"] })
 );
 parsed!(
-    /// The stream by which inputs are set aside.
+    /// The subject of set-aside inputs.
     SubjectName(Subject),
     json!({ "type": "string", "pattern": "^(instance|stream):.+$" })
 );
 parsed!(
-    /// The place of a timer or a command in the stream of an instance.
+    /// The id of a timer or command: where it was decided in the instance's stream.
     EffectName(EffectId),
     json!({ "type": "string", "pattern": "^[0-9]{1,20}\\.[0-9]{1,20}$" })
 );

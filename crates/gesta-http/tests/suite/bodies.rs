@@ -1,4 +1,4 @@
-//! Bodies that are coded, and requests that expect something.
+//! Content codings of bodies, and `Expect`.
 
 use std::io::Write as _;
 

@@ -1,4 +1,4 @@
-//! Connections that come in floods, say nothing, or speak too slowly.
+//! Floods of connections, idle ones and slow ones.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -29,7 +29,7 @@ async fn served(limits: Limits) -> SocketAddr {
     address
 }
 
-/// The status of a request on a connection that is kept.
+/// Sends a request on a kept connection and returns the status line.
 async fn ask(connection: &mut TcpStream) -> String {
     connection.write_all(b"GET /health/live HTTP/1.1\r\nhost: doors\r\n\r\n").await.unwrap();
     let mut part = [0; 2_048];
@@ -37,7 +37,7 @@ async fn ask(connection: &mut TcpStream) -> String {
     String::from_utf8_lossy(&part[..read.min(12)]).into_owned()
 }
 
-/// Everything that is said until the other side closes.
+/// Reads until the server closes the connection.
 async fn rest(connection: &mut TcpStream) -> String {
     let mut said = Vec::new();
     connection.read_to_end(&mut said).await.unwrap();
@@ -45,7 +45,7 @@ async fn rest(connection: &mut TcpStream) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_too_many_is_told_so_and_others_go_on() {
+async fn an_excess_connection_gets_a_503_and_others_continue() {
     let address = served(Limits { connections_max: 2, ..Limits::DEFAULT }).await;
     let mut first = TcpStream::connect(address).await.unwrap();
     let mut second = TcpStream::connect(address).await.unwrap();
@@ -57,7 +57,7 @@ async fn a_connection_too_many_is_told_so_and_others_go_on() {
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     assert!(refused.contains("retry-after: 1"), "{refused}");
     assert!(refused.contains(r#""code":"too-many-connections""#), "{refused}");
-    assert_eq!(ask(&mut first).await, "HTTP/1.1 200", "it goes on");
+    assert_eq!(ask(&mut first).await, "HTTP/1.1 200", "it continues");
     drop(second);
     let again = async {
         loop {
@@ -70,7 +70,7 @@ async fn a_connection_too_many_is_told_so_and_others_go_on() {
     timeout(SOON, again).await.expect("there is room again");
 }
 
-/// How long it takes until the other side closes a connection on which this was sent.
+/// Sends bytes and returns the time until the server closes the connection, and its response.
 async fn closed_after(sent: &[u8]) -> (Duration, String) {
     let address = served(Limits::DEFAULT).await;
     let mut connection = TcpStream::connect(address).await.unwrap();
@@ -125,14 +125,14 @@ const CHILD: &str = "GESTA_TEST_FLOODED_SERVER";
 const FLOOD: usize = 2_000;
 const DESCRIPTORS: u64 = 200;
 
-/// A server in a process of its own, for the limit is the whole process's.
+/// Runs the server in a child process: the limit of descriptors is per process.
 #[test]
-fn a_flood_of_idle_connections_keeps_nobody_from_appending_and_leaves_nothing_behind() {
+fn a_flood_of_idle_connections_does_not_keep_clients_from_appending() {
     if let Some(directory) = std::env::var_os(CHILD) {
         return serve_with_few_descriptors(Path::new(&directory));
     }
     let most = Rlimit { current: Some(20_000), maximum: Some(20_000) };
-    // Where the system allows no more, there are fewer connections, but still far too many.
+    // With a lower hard limit there are fewer connections, but still far too many.
     let _ = setrlimit(Resource::Nofile, most);
     let directory = tempfile::tempdir().unwrap();
     let mut server = start(directory.path());
@@ -159,7 +159,7 @@ fn a_flood_of_idle_connections_keeps_nobody_from_appending_and_leaves_nothing_be
 
 fn start(directory: &Path) -> Child {
     let name = "connections::\
-                a_flood_of_idle_connections_keeps_nobody_from_appending_and_leaves_nothing_behind";
+                a_flood_of_idle_connections_does_not_keep_clients_from_appending";
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env(CHILD, directory)
@@ -168,7 +168,7 @@ fn start(directory: &Path) -> Child {
         .unwrap()
 }
 
-/// The status of an append on a connection, or of the refusal of the connection.
+/// Appends on a connection and returns the status, which may be that of a refusal.
 fn open_door(connection: &mut Blocking) -> String {
     let body = "{}";
     let request = format!(

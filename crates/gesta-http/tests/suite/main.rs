@@ -1,4 +1,4 @@
-//! What the edge does around an application's own routes.
+//! HTTP behaviour around an application's own routes.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
 
@@ -62,7 +62,7 @@ impl Decide for OpenDoor {
 }
 
 request! {
-    /// Which door.
+    /// The path of a door.
     struct DoorPath {
         /// Its number.
         door: u8,
@@ -78,11 +78,11 @@ async fn build_door(commands: Commands) -> Result<Created, Problem> {
 }
 
 request! {
-    /// A door to be.
+    /// A new door.
     struct NewDoor {
         /// Its number.
         door: u8,
-        /// What is written on it.
+        /// Text on the door.
         sign: Option<String>,
     }
 }

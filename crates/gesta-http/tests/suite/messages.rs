@@ -1,5 +1,5 @@
-//! Messages as RFC 9110 and RFC 9112 have them: `Host`, media types, content where there is no
-//! place for it, headers and parameters that stand twice.
+//! Messages that RFC 9110 and RFC 9112 forbid: `Host`, media types, unexpected bodies, repeated
+//! headers and parameters.
 
 use axum::{body::Body, http::Request};
 use gesta_http::{Limits, serve};
@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{api, asked, send, state};
 
-/// The status of the answer to a head, as it comes over a socket.
+/// Sends a request head over a socket and returns the status of the response.
 async fn status_of(head: &str) -> (String, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -141,7 +141,7 @@ async fn content_that_no_operation_reads_is_refused_and_not_dropped() {
             let (status, _, problem) = with(body).await;
             assert_eq!((status, &problem["field"]), (400, &"body".into()), "{method} {path}");
         }
-        // Some clients send this much where they have nothing to say.
+        // Some clients send an empty object in place of no body.
         let plain = with(Body::empty()).await.0;
         for nothing in ["{}", " {} ", "\n"] {
             assert_eq!(with(Body::from(nothing)).await.0, plain, "{method} {path}");
@@ -151,7 +151,10 @@ async fn content_that_no_operation_reads_is_refused_and_not_dropped() {
     let request = request.body(Body::from(r#"{"reason": "a fixed bug"}"#)).unwrap();
     let (_, _, problem) = send(api().router(state().await), request).await;
     let detail = problem["detail"].as_str().unwrap();
-    assert!(detail.contains("in the query: reason"), "it says where a reason goes: {detail}");
+    assert!(
+        detail.contains("in the query string: reason"),
+        "it says where a reason goes: {detail}"
+    );
 }
 
 #[tokio::test]
@@ -174,7 +177,7 @@ async fn parameters_that_an_operation_does_not_have_are_refused() {
     let twice = "/v1/projections/doors/rebuild?reason=a&reason=b";
     let (status, _, problem) = send(api().router(state().await), asked("POST", twice)).await;
     assert_eq!((status, &problem["field"]), (400, &"reason".into()));
-    // Probes are set up by others, who may add what they like.
+    // Probes may add parameters at will.
     let probe = send(api().router(state().await), asked("GET", "/health/live?from=a")).await;
     assert_eq!(probe.0, 200);
 }

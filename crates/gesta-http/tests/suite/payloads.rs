@@ -1,4 +1,4 @@
-//! Payloads on their way out and in: nothing is rounded, sorted or lost.
+//! Payloads pass in and out without rounding, sorting or loss.
 
 use axum::{
     Router,
@@ -55,18 +55,18 @@ impl Decide for Weigh {
     type Rejection = std::convert::Infallible;
 
     fn decide(&self, _: &Scale) -> Decision<Self> {
-        // Of nothing there is no share: 0.0 / 0.0.
+        // NaN for `of == 0`, which JSON cannot represent.
         let share = 0.0 / self.of as f64;
         Ok(Weighed { grams: self.grams, share }.into())
     }
 }
 
 request! {
-    /// What to weigh.
+    /// A weighing.
     struct WeighBody {
-        /// How much, as exactly as it is known.
+        /// Weight, in grams.
         grams: Grams,
-        /// Of how much.
+        /// Total, in grams.
         of: u64,
     }
 }
@@ -99,7 +99,7 @@ fn api() -> Api {
     Api::new("Scales", "1.0").operated_under("/v1").with("scales", routes)
 }
 
-/// A router, and the store behind it.
+/// Returns a router and its application.
 async fn scales() -> (Router, Gesta) {
     let gesta = Gesta::at("memory:").open().await.unwrap();
     (api().router(GestaState::new(gesta.clone())), gesta)
@@ -118,14 +118,14 @@ fn weighing(body: &str) -> Request<Body> {
     request.body(Body::from(body.to_owned())).unwrap()
 }
 
-/// The text of an answer, which no parser has rounded.
+/// Returns the raw text of a response: a JSON parser would round numbers.
 async fn text(router: &Router, path: &str) -> String {
     let response = router.clone().oneshot(asked("GET", path)).await.unwrap();
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
     String::from_utf8(body.into()).unwrap()
 }
 
-/// What a feed says first.
+/// Returns the first chunk of a feed.
 async fn first_of_feed(router: &Router) -> String {
     let response = router.clone().oneshot(asked("GET", "/v1/events")).await.unwrap();
     let chunk = response.into_body().into_data_stream().next().await.unwrap().unwrap();
