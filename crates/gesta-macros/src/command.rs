@@ -1,6 +1,6 @@
 //! `derive(Command)`.
 //!
-//! Owns: name, boundary, existence, ids, and which fields the digest of the payload covers.
+//! Owns: name, boundary, existence and ids of a command, and the fields in its payload digest.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
@@ -11,7 +11,7 @@ use syn::{
 
 use crate::attributes::{attribute_span, check_name, compact, for_each_entry, required, set_once};
 
-/// What `#[command(…)]` on the struct says.
+/// The entries of `#[command(…)]` on the struct.
 #[derive(Default)]
 struct Header {
     name: Option<LitStr>,
@@ -23,12 +23,17 @@ struct Header {
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let Data::Struct(data) = &input.data else {
-        return Err(Error::new(input.ident.span(), "a command is a struct"));
+        return Err(Error::new(
+            input.ident.span(),
+            "`Command` can be derived for structs only; make each command a struct of its own",
+        ));
     };
     let header = header(input)?;
     let span = attribute_span(&input.attrs, "command", input.ident.span());
-    let name = required(header.name, span, "`#[command(name = \"ship-order\", …)]`")?;
-    let on = required(header.on, span, "`#[command(on = Order, …)]`")?;
+    let name =
+        required(header.name, span, "the command's name: `#[command(name = \"ship-order\", …)]`")?;
+    let on =
+        required(header.on, span, "the aggregate of the command: `#[command(on = Order, …)]`")?;
     let existence = format_ident!("{}", header.existence.unwrap_or("Existing"));
     let id = id(&data.fields, header.ids.as_ref(), span)?;
     let digest = digest(&data.fields)?;
@@ -83,8 +88,8 @@ fn existence(meta: &ParseNestedMeta<'_>) -> Result<&'static str> {
     let choice = choices.into_iter().find(|(word, _)| meta.path.is_ident(word));
     let Some((_, variant)) = choice else {
         return Err(meta.error(
-            "expected `name = \"…\"`, `on = Aggregate`, `new`, `existing`, `either`, \
-             `id = path` or `validate = path`",
+            "unknown attribute of a command; expected `name = \"…\"`, `on = Aggregate`, `new`, \
+             `existing`, `either`, `id = path` or `validate = path`",
         ));
     };
     Ok(variant)
@@ -100,12 +105,13 @@ fn id(fields: &Fields, path: Option<&Path>, span: Span) -> Result<TokenStream> {
     match (members.as_slice(), path) {
         ([], None) => Err(Error::new(
             span,
-            "which aggregate? mark its field with `#[command(id)]`, or give `id = path`",
+            "missing the id of the aggregate: mark its field with `#[command(id)]`, or give a \
+             function, `#[command(id = path)]`",
         )),
         ([], Some(path)) => Ok(quote!(#path(self))),
         (_, Some(path)) => Err(Error::new_spanned(
             path,
-            "`id = path` and `#[command(id)]` on a field are two ways",
+            "the id is given twice: remove `id = path`, or `#[command(id)]` on the field",
         )),
         ([member], None) => Ok(quote!(::core::clone::Clone::clone(&self.#member))),
         (members, None) => Ok(quote!((#(::core::clone::Clone::clone(&self.#members)),*))),
@@ -139,7 +145,9 @@ fn has_mark(field: &Field, mark: &str) -> Result<bool> {
     let mut found = false;
     for_each_entry(&field.attrs, "command", |meta| {
         if !meta.path.is_ident("id") && !meta.path.is_ident("edge") {
-            return Err(meta.error("expected `id` or `edge`"));
+            return Err(
+                meta.error("unknown attribute of a command's field; expected `id` or `edge`")
+            );
         }
         found |= meta.path.is_ident(mark);
         Ok(())

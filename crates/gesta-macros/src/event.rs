@@ -1,7 +1,6 @@
 //! `derive(Event)`.
 //!
-//! Owns: the wire name and version, the chain of upcasters, tags, the shape that a lock file
-//! compares.
+//! Owns: the stored name and version, the chain of upcasters, tags, and the shape for lock files.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -14,17 +13,17 @@ use crate::attributes::{
     attribute_span, check_name, compact, for_each_entry, required, serde_tokens, set_once,
 };
 
-/// What `#[event(…)]` on the struct says.
+/// The entries of `#[event(…)]` on the struct.
 struct Header {
     name: LitStr,
     version: u16,
-    from: Option<Older>,
+    from: Option<Predecessor>,
 }
 
-/// What older versions are read through.
-struct Older {
+/// The event that reads older versions: `from` or `split`.
+struct Predecessor {
     event: Type,
-    /// Whether each is read as any number of events, rather than as one.
+    /// `true` for `split`: one old event becomes any number of new ones.
     splits: bool,
 }
 
@@ -34,7 +33,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let tags = tags(fields)?;
     let shape = shape(input, fields);
     let upcast = from.as_ref().map(|old| if old.splits { split(old) } else { upcast(old) });
-    // Of a type with parameters, the chain is checked where it is used.
+    // A constant cannot name type parameters: the chain of a generic event is checked on use.
     let plain = input.generics.params.is_empty();
     let chain = from.as_ref().filter(|_| plain).map(|old| chain_check(&input.ident, &old.event));
     let ident = &input.ident;
@@ -57,7 +56,7 @@ fn fields_of(input: &DeriveInput) -> Result<&Fields> {
         Data::Struct(data) => Ok(&data.fields),
         Data::Enum(_) | Data::Union(_) => Err(Error::new(
             input.ident.span(),
-            "an event is one struct; an enum of events derives `EventSet`",
+            "`Event` can be derived for structs only; for an enum of events derive `EventSet`",
         )),
     }
 }
@@ -77,14 +76,15 @@ fn header(input: &DeriveInput) -> Result<Header> {
         let splits = meta.path.is_ident("split");
         if splits || meta.path.is_ident("from") {
             let event: Type = meta.value()?.parse()?;
-            return set_once(&mut from, &meta, Older { event, splits });
+            return set_once(&mut from, &meta, Predecessor { event, splits });
         }
         Err(meta.error(
-            "expected `name = \"…\"`, `version = N`, `from = OldEvent` or `split = OldEvent`",
+            "unknown attribute of an event; expected `name = \"…\"`, `version = N`, \
+             `from = OldEvent` or `split = OldEvent`",
         ))
     })?;
     let span = attribute_span(&input.attrs, "event", input.ident.span());
-    let name = required(name, span, "`#[event(name = \"order-placed\")]`")?;
+    let name = required(name, span, "the event's name: `#[event(name = \"order-placed\")]`")?;
     let version = version_number(version.as_ref(), from.as_ref().map(|old| &old.event))?;
     Ok(Header { name, version, from })
 }
@@ -92,18 +92,24 @@ fn header(input: &DeriveInput) -> Result<Header> {
 fn version_number(given: Option<&LitInt>, from: Option<&Type>) -> Result<u16> {
     let Some(given) = given else {
         return match from {
-            Some(old) => Err(Error::new(old.span(), "`from` needs `version = 2` or later")),
+            Some(old) => Err(Error::new(
+                old.span(),
+                "an event with an older version needs `version = 2` or higher",
+            )),
             None => Ok(1),
         };
     };
     match (given.base10_parse()?, from) {
-        (0, _) => Err(Error::new(given.span(), "the first version is 1")),
-        (1, Some(old)) => Err(Error::new(old.span(), "version 1 has nothing before it")),
+        (0, _) => Err(Error::new(given.span(), "`version` must be 1 or higher")),
+        (1, Some(old)) => Err(Error::new(
+            old.span(),
+            "version 1 has no older version; give `version = 2` or higher",
+        )),
         (version, _) => Ok(version),
     }
 }
 
-fn upcast(Older { event: old, .. }: &Older) -> TokenStream {
+fn upcast(Predecessor { event: old, .. }: &Predecessor) -> TokenStream {
     let versions = versions(old);
     quote! {
         fn upcast(version: u16, data: &[u8]) -> ::core::result::Result<Self, ::gesta::DecodeError> {
@@ -123,7 +129,7 @@ fn upcast(Older { event: old, .. }: &Older) -> TokenStream {
     }
 }
 
-fn split(Older { event: old, .. }: &Older) -> TokenStream {
+fn split(Predecessor { event: old, .. }: &Predecessor) -> TokenStream {
     let versions = versions(old);
     quote! {
         fn upcast(version: u16, data: &[u8]) -> ::core::result::Result<Self, ::gesta::DecodeError> {
@@ -157,7 +163,7 @@ fn versions(old: &Type) -> TokenStream {
     }
 }
 
-/// An upcaster of another event, or of a version that is not older, is a mistake of the source.
+/// Returns a compile-time check that the predecessor has the same name and an older version.
 fn chain_check(new: &Ident, old: &Type) -> TokenStream {
     quote_spanned! { old.span() =>
         const _: () = ::gesta::__derive::assert_upcasts::<#old, #new>();
@@ -189,12 +195,12 @@ fn tag_key(member: &Member, field: &Field) -> Result<Option<LitStr>> {
     let mut key = None;
     for_each_entry(&field.attrs, "event", |meta| {
         if meta.path.is_ident("personal") {
-            return Err(meta.error(
-                "`personal` is reserved for the erasure of personal data, which is not there yet",
-            ));
+            return Err(meta.error("`personal` is reserved and not supported yet; remove it"));
         }
         if !meta.path.is_ident("tag") {
-            return Err(meta.error("expected `tag` or `tag = \"key\"`"));
+            return Err(meta.error(
+                "unknown attribute of an event's field; expected `tag` or `tag = \"key\"`",
+            ));
         }
         let given = match meta.value() {
             Ok(value) => value.parse()?,
@@ -212,21 +218,26 @@ fn own_key(member: &Member, field: &Field) -> Result<LitStr> {
             let text = ident.to_string();
             Ok(LitStr::new(text.trim_start_matches("r#"), ident.span()))
         }
-        Member::Unnamed(_) => {
-            Err(Error::new(field.span(), "a field without a name needs `tag = \"key\"`"))
-        }
+        Member::Unnamed(_) => Err(Error::new(
+            field.span(),
+            "the tag of an unnamed field needs a key: `tag = \"key\"`",
+        )),
     }
 }
 
 fn check_key(key: &LitStr) -> Result<()> {
     check_name(key)?;
     if key.value().contains(':') {
-        return Err(Error::new(key.span(), "a tag's key ends at the first `:`, so it has none"));
+        return Err(Error::new(
+            key.span(),
+            "a tag's key must not contain `:`, which separates key and value",
+        ));
     }
     Ok(())
 }
 
-/// Of an `Option` or a `Vec`, which are told by their names, each value is a tag.
+/// Returns the code that adds a field's tags: one for each value of an `Option` or a `Vec`, which
+/// are recognized by name.
 fn push(member: &Member, field: &Field, key: &LitStr) -> TokenStream {
     let one = |value: TokenStream| {
         quote_spanned! { field.ty.span() =>
@@ -248,7 +259,7 @@ fn holds_several(ty: &Type) -> bool {
     one_type && (last.ident == "Option" || last.ident == "Vec")
 }
 
-/// Field names and types as written, with what changes their serde form.
+/// Returns field names and types as written, with the attributes that change their JSON.
 fn shape(input: &DeriveInput, fields: &Fields) -> String {
     let parts: Vec<String> = fields
         .members()

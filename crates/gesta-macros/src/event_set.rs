@@ -1,6 +1,6 @@
 //! `derive(EventSet)`.
 //!
-//! Owns: decoding by name, encoding by variant, conversions from each event.
+//! Owns: decoding by event name, encoding by variant, and conversions from each event.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -9,7 +9,7 @@ use syn::{
     parse::Parse, punctuated::Punctuated,
 };
 
-use crate::attributes::{check_name, for_each_entry};
+use crate::attributes::{check_name, compact, for_each_entry};
 
 /// A variant and the event that it holds.
 struct Member<'i> {
@@ -19,15 +19,22 @@ struct Member<'i> {
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let Data::Enum(data) = &input.data else {
-        return Err(Error::new(input.ident.span(), "an event set is an enum of events"));
+        return Err(Error::new(
+            input.ident.span(),
+            "`EventSet` can be derived for enums only, with one event per variant",
+        ));
     };
     if data.variants.is_empty() {
-        return Err(Error::new(input.ident.span(), "an event set has at least one event"));
+        return Err(Error::new(input.ident.span(), "an event set must have at least one event"));
     }
     if !input.generics.params.is_empty() {
-        return Err(Error::new(input.ident.span(), "an event set has no parameters"));
+        return Err(Error::new(
+            input.ident.span(),
+            "an event set must not have generic parameters",
+        ));
     }
     let members: Vec<Member<'_>> = data.variants.iter().map(member).collect::<Result<_>>()?;
+    check_distinct(&members)?;
     let set = &input.ident;
     let header = header(input)?;
     let implementation = implementation(set, &members, &header);
@@ -44,13 +51,29 @@ fn member(variant: &Variant) -> Result<Member<'_>> {
     let Some(event) = event else {
         return Err(Error::new_spanned(
             variant,
-            "a variant holds one event, as in `Placed(OrderPlaced)`",
+            "a variant must hold exactly one event, as in `Placed(OrderPlaced)`",
         ));
     };
     Ok(Member { variant: &variant.ident, event: &event.ty })
 }
 
-/// What `#[events(…)]` on the enum says.
+/// Checks that no two variants hold the same type: their conversions into the set would collide.
+fn check_distinct(members: &[Member<'_>]) -> Result<()> {
+    let mut seen: Vec<(String, &Ident)> = Vec::with_capacity(members.len());
+    for Member { variant, event } in members {
+        let event_name = compact(event);
+        if let Some((_, first)) = seen.iter().find(|(name, _)| *name == event_name) {
+            let message = format!(
+                "`{event_name}` is in this set twice, as `{first}` and `{variant}`; remove one"
+            );
+            return Err(Error::new_spanned(event, message));
+        }
+        seen.push((event_name, variant));
+    }
+    Ok(())
+}
+
+/// The entries of `#[events(…)]` on the enum.
 #[derive(Default)]
 struct Header {
     read_only: bool,
@@ -79,19 +102,20 @@ fn header(input: &DeriveInput) -> Result<Header> {
             return Ok(());
         }
         Err(meta.error(
-            "expected `read_only`, `ignore(\"…\")`, `replaced(OldEvent)` or `categories(\"…\")`",
+            "unknown attribute of an event set; expected `read_only`, `ignore(\"…\")`, \
+             `replaced(OldEvent)` or `categories(\"…\")`",
         ))
     })?;
     Ok(header)
 }
 
-/// A list in parentheses, with at least one entry.
+/// Parses a list in parentheses with at least one entry.
 fn listed<T: Parse>(input: syn::parse::ParseStream<'_>) -> Result<Vec<T>> {
     let content;
     let parentheses = parenthesized!(content in input);
     let entries = Punctuated::<T, Token![,]>::parse_terminated_with(&content, T::parse)?;
     if entries.is_empty() {
-        return Err(Error::new(parentheses.span.join(), "the list is empty"));
+        return Err(Error::new(parentheses.span.join(), "the list must have at least one entry"));
     }
     Ok(entries.into_iter().collect())
 }
@@ -99,7 +123,7 @@ fn listed<T: Parse>(input: syn::parse::ParseStream<'_>) -> Result<Vec<T>> {
 fn check_category(category: &LitStr) -> Result<()> {
     check_name(category)?;
     if category.value().contains(['-', '$']) {
-        return Err(Error::new(category.span(), "a category has neither `-` nor `$`"));
+        return Err(Error::new(category.span(), "a category must contain neither `-` nor `$`"));
     }
     Ok(())
 }
@@ -189,7 +213,7 @@ fn conversion(set: &Ident, member: &Member<'_>) -> TokenStream {
     }
 }
 
-/// What lets `decide` answer with one event and `.into()`.
+/// Returns the conversions by which `decide` returns a single event with `.into()`.
 fn decisions(set: &Ident, members: &[Member<'_>]) -> TokenStream {
     let events = members.iter().map(|member| member.event);
     quote! {

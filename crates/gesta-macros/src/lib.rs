@@ -1,14 +1,19 @@
-//! Derives for the types that an application writes: events, event sets, commands, rejections.
+//! Derives for an application's types: events, event sets, commands and rejections.
 //!
-//! Owns: what a derive reads from its attributes, and the code it writes. Always holds: a mistake
-//! in an attribute is reported at the attribute, in words; the code names everything by its full
-//! path in `gesta`. Not here: the traits, and everything that happens at run time.
+//! Owns: parsing the derives' attributes, and generating the implementations.
+//!
+//! Invariants: an error in an attribute is reported at that attribute and says what to write;
+//! generated code names everything by its full path in `gesta`.
+//!
+//! Not here: the traits and their run-time code.
 
 mod attributes;
 mod command;
 mod event;
 mod event_set;
 mod rejection;
+#[cfg(test)]
+mod tests;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
@@ -16,15 +21,17 @@ use syn::{DeriveInput, parse_macro_input};
 /// Implements `gesta::Event` for a struct.
 ///
 /// ```text
-/// #[event(name = "order-placed")]                                    version 1
-/// #[event(name = "order-placed", version = 2, from = OrderPlacedV1)] reads version 1 through `From`
-/// #[event(name = "order-placed", version = 2, split = OrderPlacedV1)]   as any number of events,
-///                                       through `From<OrderPlacedV1> for Vec<OrderPlaced>`
-/// #[event(tag)]  customer: CustomerId       tag `customer:…`; of an `Option` or `Vec`, one for each
-/// #[event(tag = "buyer")] customer: …       the same under another key
+/// #[event(name = "order-placed")]           version 1
+/// #[event(name = "order-placed", version = 2, from = OrderPlacedV1)]
+///                                           upcasts version 1 with `From`
+/// #[event(name = "order-placed", version = 2, split = OrderPlacedV1)]
+///                                           upcasts version 1 into any number of events, with
+///                                           `From<OrderPlacedV1> for Vec<OrderPlaced>`
+/// #[event(tag)]  customer: CustomerId       tag `customer:…`; one per value of `Option` or `Vec`
+/// #[event(tag = "buyer")] customer: …       the same with another key
 /// ```
 ///
-/// `#[event(personal)]` is reserved for the erasure of personal data and refused so far.
+/// `#[event(personal)]` is reserved for the erasure of personal data, and an error so far.
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
@@ -34,15 +41,15 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 /// Implements `gesta::EventSet` for an enum whose variants each hold one event.
 ///
 /// ```text
-/// #[events(ignore("order-noted"))]      folds go past events of a type that left the set
-/// #[events(replaced(OrderPlacedV1))]    an old event is read as any number of events of the set,
-///                                       through `From<OrderPlacedV1> for Vec<OrderEvent>`
-/// #[events(categories("order"))]        only events of these categories are meant, where another
-///                                       category has events of the same names
+/// #[events(ignore("order-noted"))]      skips stored events of a type that has left the set
+/// #[events(replaced(OrderPlacedV1))]    upcasts an old event to any number of events of the set,
+///                                       with `From<OrderPlacedV1> for Vec<OrderEvent>`
+/// #[events(categories("order"))]        restricts the set to these categories, if another category
+///                                       has events of the same names
 /// ```
 ///
-/// `#[events(read_only)]` leaves out the conversions into `gesta::Events`, which a set of another
-/// crate's events cannot have: such a set is for projections and processes, not for aggregates.
+/// `#[events(read_only)]` omits the conversions into `gesta::Events`, which the orphan rule forbids
+/// for another crate's events. Such a set is for projections and processes, not for aggregates.
 #[proc_macro_derive(EventSet, attributes(events))]
 pub fn derive_event_set(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
@@ -53,11 +60,11 @@ pub fn derive_event_set(input: TokenStream) -> TokenStream {
 ///
 /// ```text
 /// #[command(name = "ship-order", on = Order)]          the order must exist
-/// #[command(name = "place-order", on = Order, new)]    it must not; `either`: whether or not
+/// #[command(name = "place-order", on = Order, new)]    it must not; with `either`, it may
 /// #[command(…, validate = PlaceOrder::check)]          fn(&PlaceOrder) -> Result<(), InvalidField>
 /// #[command(…, id = PlaceOrder::ids)]                  fn(&PlaceOrder) -> the ids of `on`
-/// #[command(id)]   order: OrderId     what `on` is looked up by; several fields make a tuple
-/// #[command(edge)] now: Timestamp     filled at the edge, so a retry may carry another value
+/// #[command(id)]   order: OrderId     the id of `on`; several fields make a tuple
+/// #[command(edge)] now: Timestamp     set by the server: a retry may carry another value
 /// ```
 #[proc_macro_derive(Command, attributes(command))]
 pub fn derive_command(input: TokenStream) -> TokenStream {

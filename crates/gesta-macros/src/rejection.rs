@@ -1,6 +1,6 @@
 //! `derive(Rejection)`.
 //!
-//! Owns: the code of a struct, or of each variant of an enum.
+//! Owns: the stable code of a struct, or of each variant of an enum.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -19,7 +19,10 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             quote!(match self { #(#arms)* })
         }
         Data::Union(_) => {
-            return Err(Error::new(input.ident.span(), "a rejection is a struct or an enum"));
+            return Err(Error::new(
+                input.ident.span(),
+                "`Rejection` can be derived for structs and enums only",
+            ));
         }
     };
     let ident = &input.ident;
@@ -44,11 +47,11 @@ fn code(attributes: &[Attribute], span: proc_macro2::Span) -> Result<LitStr> {
     let mut code = None;
     for_each_entry(attributes, "rejection", |meta| {
         if !meta.path.is_ident("code") {
-            return Err(meta.error("expected `code = \"…\"`"));
+            return Err(meta.error("unknown attribute of a rejection; expected `code = \"…\"`"));
         }
         let text: LitStr = meta.value()?.parse()?;
         check_name(&text)?;
         set_once(&mut code, &meta, text)
     })?;
-    required(code, span, "`#[rejection(code = \"not-paid\")]`")
+    required(code, span, "the rejection's code: `#[rejection(code = \"not-paid\")]`")
 }

@@ -57,6 +57,11 @@ use crate::{Boundary, EncodeError, PayloadDigest, Rejection};
 /// assert!(OpenDoor { key: String::new(), ..open(0) }.validate().is_err());
 /// # Ok::<(), gesta::EncodeError>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a command",
+    note = "derive it: `#[derive(Command, Serialize, Deserialize)]` with \
+            `#[command(name = \"…\", on = Aggregate)]`"
+)]
 pub trait Command: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The command's name. Stable: stored with command ids and process managers' reactions.
     const NAME: &'static str;

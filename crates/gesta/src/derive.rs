@@ -103,8 +103,14 @@ pub fn shapes_from<Old: Event, New: Event>() -> Vec<EventShape> {
 
 /// Rejects at compile time an upcaster from another event or from a newer version.
 pub const fn assert_upcasts<Old: Event, New: Event>() {
-    assert!(is_same(Old::NAME, New::NAME), "`from` names an event with another name");
-    assert!(Old::VERSION < New::VERSION, "`from` names an event whose version is not older");
+    assert!(
+        is_same(Old::NAME, New::NAME),
+        "`from` or `split` must name an older version of the same event: the names differ"
+    );
+    assert!(
+        Old::VERSION < New::VERSION,
+        "`from` or `split` must name an event with a lower `version`"
+    );
 }
 
 /// Rejects at compile time a set with duplicate event names.
@@ -113,7 +119,10 @@ pub const fn assert_distinct(names: &[&str]) {
     while let Some((first, after)) = rest.split_first() {
         let mut others = after;
         while let Some((other, more)) = others.split_first() {
-            assert!(!is_same(first, other), "two events of this set have the same name");
+            assert!(
+                !is_same(first, other),
+                "two events of this set have the same name; change one `#[event(name = …)]`"
+            );
             others = more;
         }
         rest = after;
@@ -124,7 +133,10 @@ pub const fn assert_distinct(names: &[&str]) {
 pub const fn assert_not_ignored(names: &[&str], ignored: &str) {
     let mut rest = names;
     while let Some((name, after)) = rest.split_first() {
-        assert!(!is_same(name, ignored), "an event of this set is also ignored");
+        assert!(
+            !is_same(name, ignored),
+            "an event of this set is also in `ignore(…)`; remove it there"
+        );
         rest = after;
     }
 }

@@ -95,6 +95,11 @@ use crate::{DuplicateEventName, JsonFault, TypeShape, json};
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event",
+    note = "derive it: `#[derive(Event, Serialize, Deserialize, Clone)]` with \
+            `#[event(name = \"…\")]`"
+)]
 pub trait Event: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// The event type under which it is stored. Must never change.
     const NAME: &'static str;

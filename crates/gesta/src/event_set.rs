@@ -86,6 +86,10 @@ use crate::{DecodeError, EncodeError, EncodedEvent, Registry};
 ///     OpenedWide(DoorOpenedWide),
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event set",
+    note = "derive it on an enum with one event per variant: `#[derive(EventSet, Clone)]`"
+)]
 pub trait EventSet: Clone + Send + Sync + 'static {
     /// The event types of the set in the order of its variants, followed by the replaced ones.
     const NAMES: &'static [&'static str];

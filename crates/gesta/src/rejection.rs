@@ -23,6 +23,11 @@ use std::{convert::Infallible, error::Error};
 /// assert_eq!(NotShipped::NotPaid { missing: 3 }.code(), "not-paid");
 /// assert_eq!(NotShipped::Cancelled.code(), "cancelled");
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a rejection",
+    note = "derive it: `#[derive(Rejection, thiserror::Error, Debug)]` with \
+            `#[rejection(code = \"…\")]` on each variant"
+)]
 pub trait Rejection: Error + Send + Sync + 'static {
     /// Returns the machine-readable code of the refusal. Must never change.
     fn code(&self) -> &'static str;
