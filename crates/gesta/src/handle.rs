@@ -25,7 +25,7 @@ use crate::{
     process::ProcessContext,
     process_side::{PlannedProcesses, Processes},
     projection::{ProjectionContext, SharedStore},
-    read_side::{PlannedReadSide, ReadSide},
+    read_side::{ReadSide, ReadSideRegistrations},
     snapshot::Snapshots,
 };
 
@@ -152,7 +152,7 @@ pub struct Builder {
     source: StoreSource,
     pub(crate) config: PipelineConfig,
     layers: Vec<Box<dyn FnOnce(Pipeline) -> Pipeline + Send>>,
-    pub(crate) read_side: PlannedReadSide,
+    pub(crate) read_side: ReadSideRegistrations,
     pub(crate) processes: PlannedProcesses,
     hints_at_log: bool,
     duplicate_event: Option<DuplicateEventName>,
@@ -177,7 +177,7 @@ impl Builder {
             source,
             config,
             layers: Vec::new(),
-            read_side: PlannedReadSide::default(),
+            read_side: ReadSideRegistrations::default(),
             processes: PlannedProcesses::default(),
             hints_at_log: true,
             duplicate_event: None,

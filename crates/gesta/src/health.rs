@@ -21,7 +21,7 @@ use gesta_store::{Append, ExpectedRevision, ReadAll, StoreError, StreamName};
 use crate::{
     Gesta, ProcessState, ProjectionState, SetAside,
     process::Handle as ProcessHandle,
-    projection::{Handle as ProjectionHandle, in_one_line},
+    projection::{ProjectionHandle, in_one_line},
 };
 
 /// Time after which a store without an answer counts as unresponsive.

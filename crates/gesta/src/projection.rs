@@ -1,48 +1,54 @@
 //! Projections: from events to the rows of a read model.
 //!
-//! Owns: [`Projection`], [`Apply`], and what runs them: catching up, retries, dead letters,
-//! rebuilds. Always holds: rows, checkpoint and dead letters change in one transaction of the
-//! read model's store, so each event takes effect exactly once; the events of one stream take
-//! effect in order, also when one of them fails. Not here: how rows are stored
-//! ([`ReadModelStore`]), and how they are asked for ([`Query`](crate::Query)).
+//! Owns: [`Projection`], [`Apply`] and their runtime: catching up, retries, dead letters and
+//! rebuilds.
+//!
+//! Always holds: rows, checkpoint and dead letters change in one transaction of the read model's
+//! store, so each event takes effect exactly once. The events of one stream take effect in order,
+//! even if one of them fails.
+//!
+//! Not here: storage of rows ([`ReadModelStore`]) and queries ([`Query`](crate::Query)).
 //!
 //! [`ReadModelStore`]: gesta_store::ReadModelStore
 
 mod backoff;
-mod builds;
-mod caught;
-mod ending;
-mod filling;
+mod catch_panic;
+mod dead_letters;
 mod handle;
-mod letters;
 mod name;
 mod on_read;
 mod operation;
 mod provenance;
+mod read_models;
 mod runner;
 mod status;
+mod stream_end;
 mod typed_rows;
+mod writer;
 
 use std::{error::Error, future::Future};
 
 use gesta_store::{DatabaseError, StreamName};
 
 pub(crate) use backoff::Backoff;
-pub(crate) use handle::{AnyReader, Handle, Planned, Planning, ProjectionContext, SharedStore};
+pub(crate) use handle::{
+    AnyReader, ProjectionContext, ProjectionHandle, ProjectionRegistration, SharedStore,
+    StartProjection,
+};
 pub use name::{InvalidProjectionName, PROJECTION_NAME_BYTES_MAX, check_projection_name};
 pub use on_read::{OnRead, OnReadRow, ReadOnDemandError};
-pub(crate) use on_read::{OnReadPlan, OnReadRows};
+pub(crate) use on_read::{OnReadRows, OnReadStorage};
 pub use operation::OperationError;
-pub(crate) use operation::{Operation, Order};
-pub(crate) use status::Progress;
+pub(crate) use operation::{ControlMessage, Operation};
+pub(crate) use status::ProjectionProgress;
 pub use status::{Lag, OldRows, PendingSwitch, ProjectionState, ProjectionStatus, RebuildProgress};
 pub use typed_rows::{ReadTypedRows, TypedRows};
 
 use crate::{EventSet, Recorded, UndecodableEvent};
 
-/// From events to the rows of one read model: its name, its version and what it understands.
+/// The name, version and event set of a read model's projection.
 ///
-/// What it does with them is [`Apply`], for one kind of database or for any.
+/// [`Apply`] implements the changes of rows, for one kind of database or for any.
 ///
 /// ```
 /// use gesta::{ApplyError, Apply, Projection, TypedRows, prelude::*};
@@ -73,26 +79,29 @@ use crate::{EventSet, Recorded, UndecodableEvent};
 ///     }
 /// }
 ///
-/// assert_eq!(Openings::VERSION, 1, "unless told otherwise");
+/// assert_eq!(Openings::VERSION, 1, "the default");
 /// ```
 pub trait Projection: Send + Sync + 'static {
-    /// Its name, for ever: checkpoints are kept by it. Any text of 1 to
-    /// [`PROJECTION_NAME_BYTES_MAX`] bytes will do, as [`check_projection_name`] says; the
-    /// application does not open with another one.
+    /// Permanent name: checkpoints are stored under it.
+    ///
+    /// Any text of 1 to [`PROJECTION_NAME_BYTES_MAX`] bytes that [`check_projection_name`] accepts.
+    /// The application does not open with an invalid name.
     const NAME: &'static str;
 
-    /// What the rows look like and mean. A greater one fills a fresh read model beside the old,
-    /// which goes on answering, as it is, until the fresh one has reached the head.
+    /// Version of the rows' shape and meaning.
+    ///
+    /// An increase rebuilds: a new read model is filled, and the old one, unchanged, answers queries
+    /// until the new one has reached the head.
     const VERSION: u32 = 1;
 
-    /// What happens to an event that cannot be applied.
+    /// Policy for an event that cannot be applied.
     const FAILURE_POLICY: FailurePolicy = FailurePolicy::SetAside;
 
-    /// The events that it understands, of whatever categories.
+    /// Events that the projection applies, of any category.
     type Event: EventSet;
 }
 
-/// What a projection does with an event that still fails after its retries.
+/// Policy for an event that still fails after its retries.
 ///
 /// ```
 /// use gesta::{FailurePolicy, Projection, prelude::*};
@@ -116,15 +125,15 @@ pub trait Projection: Send + Sync + 'static {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailurePolicy {
-    /// Keeps it as a dead letter and goes on. Later events of the same stream are kept behind it,
-    /// so that a retry applies them in order.
+    /// Stores the event as a dead letter and continues. Later events of the same stream are stored
+    /// behind it, so that a retry applies them in order.
     SetAside,
-    /// Keeps it as a dead letter and stops before it, until it is retried or discarded, or the
-    /// program is started again.
+    /// Stores the event as a dead letter and stops before it, until it is retried or discarded, or
+    /// the program restarts.
     Halt,
 }
 
-/// What a projection does with events, on a database whose transactions are `Tx`.
+/// Application of events to rows, on a database with transactions of type `Tx`.
 ///
 /// ```
 /// use gesta::{Apply, ApplyError, Gesta, Projection, ReadTypedRows, TypedRows, prelude::*};
@@ -169,37 +178,40 @@ pub enum FailurePolicy {
 /// # }).expect("a memory store keeps rows");
 /// ```
 pub trait Apply<Tx>: Projection {
-    /// Prepares an empty read model, such as by making tables. Once, before the first event.
+    /// Prepares an empty read model, for example by creating tables. Runs once, before the first
+    /// event.
     ///
     /// # Errors
-    /// It is tried again, with pauses, until it succeeds.
+    /// Any error: the call is repeated, with pauses, until it succeeds.
     fn prepare(&self, tx: &mut Tx) -> impl Future<Output = Result<(), ApplyError>> + Send {
         let _ = tx;
         std::future::ready(Ok(()))
     }
 
-    /// Applies events, in order, never none. All that is done through `tx` takes effect together
-    /// with the checkpoint, or not at all; it must do nothing else that lasts, since the same
-    /// events come again after a failure.
+    /// Applies at least one event, in order.
+    ///
+    /// All changes through `tx` commit together with the checkpoint. There must be no other lasting
+    /// effects, because the same events are applied again after a failure.
     ///
     /// # Errors
-    /// The events are tried again one by one. One that fails is tried a few times, at once, and
-    /// then see [`FailurePolicy`]; one that cannot be read is not tried again. A failure that passes
-    /// with time is [`DatabaseError::Unavailable`]: it blames no event, and the projection waits
-    /// for it, with pauses.
+    /// After an error, the events are applied one by one. An event that fails is repeated a few
+    /// times without pauses, then [`FailurePolicy`] decides. An event that cannot be decoded is not
+    /// repeated. Return [`DatabaseError::Unavailable`] for a failure that passes with time: it blames
+    /// no event, and the projection retries with pauses.
     fn apply(
         &self,
         tx: &mut Tx,
         events: &[Recorded<Self::Event>],
     ) -> impl Future<Output = Result<(), ApplyError>> + Send;
 
-    /// Forgets the rows of a stream that was deleted or tombstoned, as if its events had never
-    /// come. Called in order with events, for every stream of the store that ends, also one that
-    /// has no rows here. Does nothing unless implemented: rows then stay until the projection is
-    /// rebuilt.
+    /// Deletes the rows of a stream that was deleted or tombstoned, as if its events had never
+    /// been appended.
+    ///
+    /// Called in order with events, for every stream of the store that ends, including streams
+    /// without rows here. The default does nothing: rows then stay until the projection is rebuilt.
     ///
     /// # Errors
-    /// As of [`apply`](Self::apply). What is set aside then is the end of the stream.
+    /// The same as [`apply`](Self::apply). The dead letter is then the event that ended the stream.
     fn forget(
         &self,
         tx: &mut Tx,
@@ -210,7 +222,7 @@ pub trait Apply<Tx>: Projection {
     }
 }
 
-/// Why events could not be applied.
+/// The reason why events could not be applied.
 ///
 /// ```
 /// use gesta::ApplyError;
@@ -220,40 +232,40 @@ pub trait Apply<Tx>: Projection {
 /// ```
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// The read model's database did not do it.
+    /// The read model's database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// An event cannot be read.
+    /// An event cannot be decoded.
     #[error(transparent)]
     Unreadable(#[from] UndecodableEvent),
-    /// A value has no JSON form, or a row is not what it is read as.
+    /// A value cannot be encoded as JSON, or a row cannot be decoded as the requested type.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// The projection says so.
+    /// The projection reported an error of its own.
     #[error(transparent)]
     Failed(Box<dyn Error + Send + Sync>),
     /// The projection panicked.
     #[error("panicked: {message}")]
     Panicked {
-        /// What it said.
+        /// Panic message.
         message: String,
     },
 }
 
 impl ApplyError {
-    /// The projection fails for this reason: a text or another error.
+    /// Creates an error of the projection's own, from a text or another error.
     pub fn because(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(reason.into())
     }
 
-    /// Returns whether the same event fails again for certain: it is read from its bytes alone.
-    const fn is_certain(&self) -> bool {
+    /// Returns whether the same event always fails: decoding depends on its bytes alone.
+    const fn is_permanent(&self) -> bool {
         matches!(self, Self::Unreadable(_))
     }
 
-    /// The database's word that the events may well be applied later, or by another writer: no
-    /// event is at fault.
-    fn is_the_databases(&self) -> bool {
+    /// Returns whether the database failed and no event is at fault. The events may apply later,
+    /// or through another writer.
+    fn is_infrastructure(&self) -> bool {
         match self {
             Self::Database(error) => match error {
                 DatabaseError::Unavailable { .. }
@@ -267,14 +279,14 @@ impl ApplyError {
     }
 }
 
-/// An error with its causes, in one line.
+/// Formats an error with its causes in one line.
 pub(crate) fn in_one_line(error: &dyn Error) -> String {
     let mut line = error.to_string();
-    let mut cause = error.source();
+    let mut cause = error.state();
     while let Some(error) = cause {
         line.push_str(": ");
         line.push_str(&error.to_string());
-        cause = error.source();
+        cause = error.state();
     }
     line
 }

@@ -16,7 +16,7 @@ use gesta_store::{DatabaseError, Position};
 
 use crate::{
     Clock, Gesta, Projection, Receipt,
-    projection::{AnyReader, Handle, Progress},
+    projection::{AnyReader, ProjectionHandle, ProjectionProgress},
 };
 
 /// Default time that a query or a wait allows the read model to catch up.
@@ -344,7 +344,7 @@ where
         answer
     }
 
-    async fn answer(&self, handle: &Handle) -> Result<Q::Answer, AskError> {
+    async fn answer(&self, handle: &ProjectionHandle) -> Result<Q::Answer, AskError> {
         let reader: AnyReader = handle.any_reader().await.map_err(QueryError::from)?;
         let Ok(mut connection) = reader.downcast::<Conn>() else {
             return Err(AskError::OtherDatabase { projection: Q::Reads::NAME });
@@ -438,7 +438,7 @@ fn database_error_in(error: &QueryError) -> Option<&DatabaseError> {
 
 /// A wait for one projection, woken on each progress update.
 struct Waiting<'g> {
-    handle: &'g Handle,
+    handle: &'g ProjectionHandle,
     clock: &'g dyn Clock,
     wanted: Position,
 }
@@ -472,7 +472,7 @@ impl<'g> Waiting<'g> {
     }
 
     /// Returns the outcome, or `None` while waiting may still help.
-    fn decided(&self, progress: &Progress) -> Option<Result<(), WaitError>> {
+    fn decided(&self, progress: &ProjectionProgress) -> Option<Result<(), WaitError>> {
         // Without an active read model there is nothing to query yet.
         progress.answering.as_ref()?;
         let (projection, reached, wanted) = (self.handle.name, progress.position, self.wanted);

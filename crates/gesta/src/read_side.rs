@@ -29,20 +29,20 @@ use crate::{
     check_projection_name,
     event_names::Scope,
     projection::{
-        AnyReader, Handle, OnReadPlan, OnReadRows, Operation, Planned, Planning, Progress,
-        ProjectionContext,
+        AnyReader, OnReadRows, OnReadStorage, Operation, ProjectionContext, ProjectionHandle,
+        ProjectionProgress, ProjectionRegistration, StartProjection,
     },
 };
 
 /// The registered projections before their start.
 #[derive(Default)]
-pub(crate) struct PlannedReadSide {
-    running: Vec<(TypeId, Box<dyn Planning>)>,
+pub(crate) struct ReadSideRegistrations {
+    running: Vec<(TypeId, Box<dyn StartProjection>)>,
     on_read: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     on_read_names: Vec<&'static str>,
 }
 
-impl PlannedReadSide {
+impl ReadSideRegistrations {
     fn names(&self) -> impl Iterator<Item = &'static str> {
         let running = self.running.iter().map(|(_, planned)| planned.name());
         running.chain(self.on_read_names.iter().copied())
@@ -77,7 +77,7 @@ impl PlannedReadSide {
     }
 }
 
-impl fmt::Debug for PlannedReadSide {
+impl fmt::Debug for ReadSideRegistrations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} projections", self.running.len() + self.on_read.len())
     }
@@ -86,22 +86,22 @@ impl fmt::Debug for PlannedReadSide {
 /// The running projections.
 #[derive(Debug, Default)]
 pub(crate) struct ReadSide {
-    by_name: BTreeMap<&'static str, Handle>,
+    by_name: BTreeMap<&'static str, ProjectionHandle>,
     names: HashMap<TypeId, &'static str>,
     on_read: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
 }
 
 impl ReadSide {
     /// Returns a registered projection.
-    pub(crate) fn of<P: Projection>(&self) -> Option<&Handle> {
+    pub(crate) fn of<P: Projection>(&self) -> Option<&ProjectionHandle> {
         self.by_name.get(self.names.get(&TypeId::of::<P>())?)
     }
 
-    pub(crate) fn handles(&self) -> impl Iterator<Item = &Handle> {
+    pub(crate) fn handles(&self) -> impl Iterator<Item = &ProjectionHandle> {
         self.by_name.values()
     }
 
-    fn named(&self, projection: &str) -> Result<&Handle, OperationError> {
+    fn named(&self, projection: &str) -> Result<&ProjectionHandle, OperationError> {
         let unknown = || OperationError::NotRegistered { projection: projection.to_owned() };
         self.by_name.get(projection).ok_or_else(unknown)
     }
@@ -111,7 +111,7 @@ impl ReadSide {
     }
 }
 
-impl Handle {
+impl ProjectionHandle {
     /// Returns a connection to the active read model. Retries if a switch dropped the read model
     /// concurrently; its successor is at least as recent.
     pub(crate) async fn any_reader(&self) -> Result<AnyReader, DatabaseError> {
@@ -150,7 +150,7 @@ impl Builder {
         P: Apply<S::Tx>,
         S: ReadModelStore,
     {
-        let planned = Planned { projection, read_models: read_models.clone() };
+        let planned = ProjectionRegistration { projection, read_models: read_models.clone() };
         self.read_side.running.push((TypeId::of::<P>(), Box::new(planned)));
         self.reads_events::<P::Event>(Scope::of::<P::Event>())
     }
@@ -161,7 +161,7 @@ impl Builder {
         P: OnRead,
         S: ReadModelStore<Tx: Rows, Reader: ReadRows>,
     {
-        let rows = OnReadRows::<P>::new(OnReadPlan::new(read_models.clone()));
+        let rows = OnReadRows::<P>::new(OnReadStorage::new(read_models.clone()));
         self.read_side.on_read.insert(TypeId::of::<P>(), Arc::new(rows));
         self.read_side.on_read_names.push(P::NAME);
         // Restricted to its category, since it reads streams of that category only.
@@ -251,10 +251,11 @@ impl Gesta {
         Some(self.read_side().of::<P>()?.progress.borrow().position)
     }
 
-    async fn status(&self, handle: &Handle) -> Result<ProjectionStatus, StoreError> {
+    async fn status(&self, handle: &ProjectionHandle) -> Result<ProjectionStatus, StoreError> {
         let progress = handle.progress.borrow().clone();
-        let Progress { state, position, checkpoint, dead_letters, old_rows, trouble, .. } =
-            progress;
+        let ProjectionProgress {
+            state, position, checkpoint, dead_letters, old_rows, trouble, ..
+        } = progress;
         let damage = handle.damage_found().filter(|_| state == ProjectionState::Running);
         let state = match damage {
             Some(error) => ProjectionState::Corrupt { error },
@@ -275,7 +276,7 @@ impl Gesta {
         })
     }
 
-    async fn lag(&self, handle: &Handle, position: Position) -> Result<Lag, StoreError> {
+    async fn lag(&self, handle: &ProjectionHandle, position: Position) -> Result<Lag, StoreError> {
         let store = self.store();
         let head = store.head().await?.position;
         let counts = store.capabilities().dense_positions;
@@ -310,7 +311,7 @@ impl Gesta {
     ) -> Result<(), OperationError> {
         let handle = self.read_side().named(projection)?;
         self.record(handle, operator, ("rebuild-projection", projection)).await?;
-        handle.order(Operation::Rebuild).await
+        handle.execute(Operation::Rebuild).await
     }
 
     /// Activates a rebuild that reached the head with dead letters.
@@ -329,7 +330,7 @@ impl Gesta {
             return Err(OperationError::NothingToConfirm { projection: handle.name });
         }
         self.record(handle, operator, ("confirm-switch", projection)).await?;
-        handle.order(Operation::ConfirmSwitch).await
+        handle.execute(Operation::ConfirmSwitch).await
     }
 
     /// Makes the rows from before the last switch active again. They first catch up with the head,
@@ -350,7 +351,7 @@ impl Gesta {
             return Err(OperationError::OtherVersion { projection, old, program });
         }
         self.record(handle, operator, ("roll-back-projection", projection)).await?;
-        handle.order(Operation::RollBack).await
+        handle.execute(Operation::RollBack).await
     }
 
     /// Drops the rows from before the last switch, which rules out a roll-back.
@@ -365,17 +366,17 @@ impl Gesta {
         let handle = self.operated(projection).await?;
         self.old_rows(handle)?;
         self.record(handle, operator, ("drop-old-rows", projection)).await?;
-        handle.order(Operation::DropOld).await
+        handle.execute(Operation::DropOld).await
     }
 
     /// Returns a projection by name, once it has loaded its read models.
-    async fn operated(&self, projection: &str) -> Result<&Handle, OperationError> {
+    async fn operated(&self, projection: &str) -> Result<&ProjectionHandle, OperationError> {
         let handle = self.read_side().named(projection)?;
         handle.started(self.clock().as_ref()).await;
         Ok(handle)
     }
 
-    fn old_rows(&self, handle: &Handle) -> Result<OldRows, OperationError> {
+    fn old_rows(&self, handle: &ProjectionHandle) -> Result<OldRows, OperationError> {
         let old = handle.progress.borrow().old_rows.clone();
         old.ok_or(OperationError::NoOldRows { projection: handle.name })
     }
@@ -384,7 +385,7 @@ impl Gesta {
     /// its record.
     async fn record(
         &self,
-        handle: &Handle,
+        handle: &ProjectionHandle,
         operator: &Operator,
         (operation, target): (&str, &str),
     ) -> Result<(), OperationError> {
@@ -425,7 +426,7 @@ impl Gesta {
     ) -> Result<(), OperationError> {
         let handle = self.dead_letter(id).await?;
         self.record(handle, operator, ("retry-dead-letter", &id.to_string())).await?;
-        handle.order(Operation::Retry(id.position)).await
+        handle.execute(Operation::Retry(id.position)).await
     }
 
     /// Discards a dead letter: its event never takes effect in this read model.
@@ -442,11 +443,11 @@ impl Gesta {
     ) -> Result<(), OperationError> {
         let handle = self.dead_letter(id).await?;
         self.record(handle, operator, ("discard-dead-letter", &id.to_string())).await?;
-        handle.order(Operation::Discard(id.position)).await
+        handle.execute(Operation::Discard(id.position)).await
     }
 
     /// Returns the projection of an existing dead letter.
-    async fn dead_letter(&self, id: &DeadLetterId) -> Result<&Handle, OperationError> {
+    async fn dead_letter(&self, id: &DeadLetterId) -> Result<&ProjectionHandle, OperationError> {
         let handle = self.operated(&id.projection).await?;
         let letters = handle.dead_letters().await?;
         if letters.iter().all(|letter| letter.position != id.position) {

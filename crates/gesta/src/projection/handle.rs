@@ -1,5 +1,6 @@
-//! A running projection as others see it: its progress, its orders, its readers, without its
-//! types.
+//! The handle of a running projection, without its type parameters.
+//!
+//! Queries, health and operators use it: status, readers and control messages.
 
 use std::{
     any::Any,
@@ -21,35 +22,35 @@ use tokio::{
 };
 
 use super::{
-    Apply, Operation, OperationError, Order, Progress, ProjectionState, filling::Parts,
-    in_one_line, runner::Runner,
+    Apply, ControlMessage, Operation, OperationError, ProjectionProgress, ProjectionState,
+    in_one_line, runner::ProjectionRunner, writer::ProjectionDeps,
 };
 use crate::{Clock, EventSet};
 
-/// Orders that wait for a projection; more have to wait to be given.
-const ORDERS_MAX: usize = 16;
+/// Capacity of the control channel. Further senders wait.
+const CONTROL_QUEUE_MAX: usize = 16;
 
-/// How long an operation waits for a projection that is starting.
+/// Maximum time an operation waits for a projection to start.
 const START_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// A connection for queries whose type is forgotten.
+/// A type-erased connection for queries.
 pub(crate) type AnyReader = Box<dyn Any + Send>;
 
-/// A running projection. It stops when this is dropped.
-pub(crate) struct Handle {
+/// A running projection. Dropping the handle stops it.
+pub(crate) struct ProjectionHandle {
     pub(crate) name: &'static str,
     pub(crate) version: u32,
     pub(crate) event_types: Vec<EventType>,
-    pub(crate) progress: watch::Receiver<Progress>,
+    pub(crate) progress: watch::Receiver<ProjectionProgress>,
     pub(crate) read_models: Box<dyn AnyReadModels>,
-    orders: mpsc::Sender<Order>,
+    control: mpsc::Sender<ControlMessage>,
     task: Mutex<Option<JoinHandle<()>>>,
-    /// The read model that a query found damaged, and what the database said.
+    /// The read model in which a query met damage, with the database error.
     damaged: Mutex<Option<(ReadModelId, String)>>,
 }
 
-impl Handle {
-    /// Remembers that a query met damage in the read model that answers.
+impl ProjectionHandle {
+    /// Records that a query met damage in the live read model.
     pub(crate) fn remember_damage(&self, error: &DatabaseError) {
         let DatabaseError::Corrupt { .. } = error else { return };
         let Some(answering) = self.progress.borrow().answering.clone() else { return };
@@ -60,17 +61,18 @@ impl Handle {
         }
         *damaged = Some((answering.clone(), detail.clone()));
         drop(damaged);
-        // If the projection has no time to be told now, the next query tells it.
+        // Best effort: a query must not wait for the runner. If the channel is full, the next query
+        // that meets the damage reports it.
         let (reply, _) = oneshot::channel();
         let operation = Operation::Damaged(answering, detail);
-        let _ = self.orders.try_send(Order { operation, reply });
+        let _ = self.control.try_send(ControlMessage { operation, reply });
     }
 
-    /// Returns the error that keeps the read model from answering queries, if there is one.
+    /// Returns the error that prevents queries on the live read model, if there is one.
     pub(crate) async fn unreadable(&self) -> Option<DatabaseError> {
         let answering = self.progress.borrow().answering.clone()?;
         match self.read_models.reader(answering).await {
-            // One that was switched away from in between.
+            // A switch-over dropped it after the status was read.
             Ok(_) | Err(DatabaseError::Missing { .. }) => None,
             Err(error) => {
                 self.remember_damage(&error);
@@ -79,23 +81,24 @@ impl Handle {
         }
     }
 
-    /// Whether it was stopped, or has ended: nothing moves any more.
+    /// Returns whether the task has stopped or ended.
     pub(crate) fn is_stopped(&self) -> bool {
         self.progress.has_changed().is_err()
     }
 
-    /// Returns the damage that queries met, as long as the damaged read model answers.
+    /// Returns the damage that queries met, unless another read model is live by now.
     pub(crate) fn damage_found(&self) -> Option<String> {
         let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let answering = self.progress.borrow().answering.clone();
         damaged.filter(|(known, _)| Some(known) == answering.as_ref()).map(|(_, detail)| detail)
     }
 
-    /// Waits, for a while, until the projection has found its read models or met trouble.
+    /// Waits until the projection has opened its read models or failed, up to [`START_WAIT_MAX`].
     pub(crate) async fn started(&self, clock: &dyn Clock) {
         let mut progress = self.progress.clone();
-        let is_starting =
-            |one: &Progress| one.state == ProjectionState::Starting && one.trouble.is_none();
+        let is_starting = |one: &ProjectionProgress| {
+            one.state == ProjectionState::Starting && one.trouble.is_none()
+        };
         tokio::select! {
             biased;
             _ = progress.wait_for(|one| !is_starting(one)) => {}
@@ -103,19 +106,19 @@ impl Handle {
         }
     }
 
-    /// Has an operation done, after what the projection does now.
-    pub(crate) async fn order(&self, operation: Operation) -> Result<(), OperationError> {
+    /// Runs an operation after the current step of the projection, and returns its result.
+    pub(crate) async fn execute(&self, operation: Operation) -> Result<(), OperationError> {
         let stopped = || OperationError::Unavailable { reason: "it has stopped".to_owned() };
         let (reply, done) = oneshot::channel();
-        self.orders.send(Order { operation, reply }).await.map_err(|_| stopped())?;
+        self.control.send(ControlMessage { operation, reply }).await.map_err(|_| stopped())?;
         done.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Stops it and waits until it holds nothing any more, the stores included.
+    /// Stops the task and waits until it has released its resources, including the stores.
     pub(crate) async fn stop(&self) {
         let Some(task) = self.take_task() else { return };
         task.abort();
-        // Whether it ended by itself or by this makes no difference.
+        // An error here is the cancellation, or a panic that was logged already.
         let _ = task.await;
     }
 
@@ -124,8 +127,8 @@ impl Handle {
     }
 }
 
-impl Drop for Handle {
-    /// A transaction that is open is rolled back; a commit is never interrupted.
+impl Drop for ProjectionHandle {
+    /// Aborts the task. An open transaction rolls back; a commit is never interrupted.
     fn drop(&mut self) {
         if let Some(task) = self.take_task() {
             task.abort();
@@ -133,13 +136,13 @@ impl Drop for Handle {
     }
 }
 
-impl fmt::Debug for Handle {
+impl fmt::Debug for ProjectionHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Handle of {}", self.name)
+        write!(f, "ProjectionHandle of {}", self.name)
     }
 }
 
-/// A projection's read models without their types.
+/// A read model store without its type.
 pub(crate) trait AnyReadModels: Send + Sync {
     fn reader(&self, read_model: ReadModelId) -> DatabaseFuture<'_, AnyReader>;
     fn dead_letters(&self, read_model: ReadModelId) -> DatabaseFuture<'_, Vec<DeadLetter>>;
@@ -163,14 +166,13 @@ impl<S: ReadModelStore> AnyReadModels for S {
     }
 }
 
-/// What a projection is started with.
+/// Shared services of all projections.
 #[derive(Clone, Debug)]
 pub(crate) struct ProjectionContext {
     pub(crate) store: SharedStore,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// An event store that many share.
 #[derive(Clone)]
 pub(crate) struct SharedStore(pub(crate) Arc<dyn EventStore>);
 
@@ -180,19 +182,20 @@ impl fmt::Debug for SharedStore {
     }
 }
 
-/// A projection that was registered and is not started yet.
-pub(crate) struct Planned<P, S> {
+/// A projection that is registered and not started yet.
+pub(crate) struct ProjectionRegistration<P, S> {
     pub(crate) projection: P,
     pub(crate) read_models: S,
 }
 
-/// Starts what was planned, whatever its types.
-pub(crate) trait Planning: Send {
+/// Start of a registered projection, without its type parameters.
+pub(crate) trait StartProjection: Send {
     fn name(&self) -> &'static str;
-    fn start(self: Box<Self>, context: &ProjectionContext) -> Result<Handle, InvalidName>;
+    fn start(self: Box<Self>, context: &ProjectionContext)
+    -> Result<ProjectionHandle, InvalidName>;
 }
 
-impl<P, S> Planning for Planned<P, S>
+impl<P, S> StartProjection for ProjectionRegistration<P, S>
 where
     P: Apply<S::Tx>,
     S: ReadModelStore,
@@ -201,28 +204,36 @@ where
         P::NAME
     }
 
-    fn start(self: Box<Self>, context: &ProjectionContext) -> Result<Handle, InvalidName> {
-        let (told, progress) = watch::channel(Progress::starting());
-        let (orders, ordered) = mpsc::channel(ORDERS_MAX);
+    fn start(
+        self: Box<Self>,
+        context: &ProjectionContext,
+    ) -> Result<ProjectionHandle, InvalidName> {
+        let (sender, progress) = watch::channel(ProjectionProgress::starting());
+        let (control, messages) = mpsc::channel(CONTROL_QUEUE_MAX);
         let read_models = Box::new(self.read_models.clone());
-        let parts = Arc::new(Parts {
+        let deps = Arc::new(ProjectionDeps {
             projection: self.projection,
             read_models: self.read_models,
             store: Arc::clone(&context.store.0),
             clock: Arc::clone(&context.clock),
         });
         let event_types = P::Event::event_types()?;
-        let runner =
-            Runner { parts, orders: ordered, progress: told, outdated: HashMap::new(), held: None };
+        let runner = ProjectionRunner {
+            deps,
+            control: ordered,
+            progress: told,
+            outdated: HashMap::new(),
+            last_error: None,
+        };
         let task = tokio::spawn(Box::pin(runner.run()) as Pin<Box<dyn Future<Output = ()> + Send>>);
         let (name, version) = (P::NAME, P::VERSION);
-        Ok(Handle {
+        Ok(ProjectionHandle {
             name,
             version,
             event_types,
             progress,
             read_models,
-            orders,
+            control,
             task: Mutex::new(Some(task)),
             damaged: Mutex::new(None),
         })

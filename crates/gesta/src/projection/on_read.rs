@@ -1,7 +1,9 @@
-//! Projections on read: a stored row and the events since then, folded when somebody asks.
+//! Projections that are folded on read: a stored row and the events since.
 //!
-//! Always holds: an answer equals a fold of the whole stream; a row that was folded further is
-//! never replaced by one that was folded less. Not here: projections that run by themselves.
+//! Always holds: an answer equals a fold of the whole stream. A row folded up to an earlier event
+//! never replaces one folded up to a later event.
+//!
+//! Not here: projections that run by themselves.
 
 use std::{
     fmt::Display,
@@ -27,12 +29,12 @@ use crate::{
     read::{ReadFailure, begins_anew, check_beginning},
 };
 
-/// The table of a read model that is filled on read.
+/// Row table of on-read projections.
 const TABLE: &str = "on_read";
 
 /// A projection with a row for each stream, brought up to date when it is read.
 ///
-/// Nothing runs between reads: right for rows that are read seldom, or must be fresh always.
+/// Nothing runs between reads. Suited to rows that are read rarely or must always be current.
 ///
 /// ```
 /// use gesta::{OnRead, Projection, prelude::*};
@@ -69,63 +71,63 @@ const TABLE: &str = "on_read";
 /// # Ok::<(), gesta::InvalidName>(())
 /// ```
 pub trait OnRead: Projection {
-    /// The category of the streams that have rows.
+    /// Category of the streams that have rows.
     const CATEGORY: &'static str;
-    /// What tells one stream of the category from another.
+    /// Identifier of a stream within the category.
     type Id: Display + Send + Sync;
-    /// What is folded from a stream, stored, and answered.
+    /// Row folded from a stream, stored and returned.
     type Row: Default + Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// Takes in one event. Events of the stream that are not of the set do not come by.
+    /// Applies one event to the row. Events outside the set are skipped.
     fn evolve(row: &mut Self::Row, event: &Recorded<Self::Event>);
 
-    /// The stream of an id.
+    /// Returns the stream of an identifier.
     ///
     /// # Errors
-    /// [`InvalidName`] when the id makes no stream's name.
+    /// [`InvalidName`] when the identifier does not form a valid stream name.
     fn stream(id: &Self::Id) -> Result<StreamName, InvalidName> {
         StreamName::new(format!("{}-{id}", Self::CATEGORY))
     }
 }
 
-/// A row as of a moment.
+/// A row, with the last event folded into it.
 ///
 /// ```
 /// use gesta::{OnReadRow, Position, Revision};
 ///
-/// let row = OnReadRow { row: 3, revision: Revision::new(2), position: Position::new(9) };
-/// assert_eq!(row.row, 3);
+/// let found = OnReadRow { row: 3, revision: Revision::new(2), position: Position::new(9) };
+/// assert_eq!(found.row, 3);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OnReadRow<Row> {
-    /// The row.
+    /// The folded row.
     pub row: Row,
-    /// The last event that it has folded.
+    /// Revision of the last folded event.
     pub revision: Revision,
-    /// Where that event is in the store.
+    /// Position of the last folded event.
     pub position: Position,
 }
 
-/// Why a row was not read.
+/// The reason why a row was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadOnDemandError {
-    /// The projection was not registered for reading on demand.
+    /// The projection was not registered with `project_on_read`.
     #[error("projection {projection} is not registered")]
     NotRegistered {
-        /// Its name.
+        /// Name of the projection.
         projection: &'static str,
     },
-    /// The id makes no stream's name. Correct it.
+    /// The identifier does not form a valid stream name. Correct it.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// A stored event is not known to this program. Deploy code that knows it.
+    /// A stored event cannot be decoded by this program. Deploy code that knows it.
     #[error(transparent)]
     Undecodable(#[from] UndecodableEvent),
-    /// The first events of the stream are hidden or gone, so its row cannot be folded. The error
-    /// says what there is to do.
+    /// The first events of the stream are hidden or deleted, so its row cannot be folded. The error
+    /// states the remedy.
     #[error(transparent)]
     Truncated(#[from] TruncatedHistory),
-    /// The store could not be read. What to do next is said by the error.
+    /// The store could not be read. The error states the reaction.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -140,21 +142,21 @@ impl From<ReadFailure> for ReadOnDemandError {
     }
 }
 
-/// A stored row, and up to where it was folded.
+/// A stored row, with the last event folded into it.
 #[derive(Serialize, Deserialize)]
-struct Stored<Row> {
+struct StoredRow<Row> {
     revision: u64,
     position: u64,
     incarnation: String,
-    /// The id of the last event; rows of earlier versions have none.
+    /// Identifier of the last event. `None` in rows of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     event: Option<String>,
     row: Row,
 }
 
-impl<Row> Stored<Row> {
-    /// Whether it already is what another one would bring it to.
-    fn has<Other>(&self, other: &Stored<Other>) -> bool {
+impl<Row> StoredRow<Row> {
+    /// Returns whether this row was folded at least as far as another of the same incarnation.
+    fn has<Other>(&self, other: &StoredRow<Other>) -> bool {
         self.incarnation == other.incarnation && self.revision >= other.revision
     }
 
@@ -165,19 +167,18 @@ impl<Row> Stored<Row> {
     }
 }
 
-impl Stored<Value> {
-    /// The row, if it was folded in this life of the store and still is of the type.
-    fn typed<Row: DeserializeOwned>(self, life: Incarnation) -> Option<Stored<Row>> {
+impl StoredRow<Value> {
+    /// Decodes the row. Returns `None` for another incarnation or an incompatible type.
+    fn typed<Row: DeserializeOwned>(self, life: Incarnation) -> Option<StoredRow<Row>> {
         let Self { revision, position, incarnation, event, row } = self;
         if incarnation != life.to_string() {
             return None;
         }
         let row = serde_json::from_value(row).ok()?;
-        Some(Stored { revision, position, incarnation, event, row })
+        Some(StoredRow { revision, position, incarnation, event, row })
     }
 }
 
-/// The last event that a row has folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct LastEvent {
     revision: Revision,
@@ -190,28 +191,28 @@ impl LastEvent {
         Self { revision: event.revision, position: event.position, id: Some(event.id) }
     }
 
-    /// Whether the stream still has it at its place.
+    /// Returns whether this is the same event at the same place.
     fn is(&self, event: &RecordedEvent) -> bool {
         let same_place = event.revision == self.revision && event.position == self.position;
         same_place && self.id.is_none_or(|id| id == event.id)
     }
 }
 
-/// Reads rows of one on-read projection, whatever its store's type is.
+/// Reader of one on-read projection's rows, without its store's type.
 pub(crate) struct OnReadRows<P: OnRead> {
-    rows: Box<dyn KeepsRows<P>>,
-    /// The trouble that the log has a line of.
-    told: std::sync::Mutex<Option<String>>,
+    rows: Box<dyn RowStore<P>>,
+    /// The last logged error. Not logged again until a row is stored.
+    logged_error: std::sync::Mutex<Option<String>>,
 }
 
 impl<P: OnRead> OnReadRows<P> {
     pub(crate) fn new<S: ReadModelStore<Tx: Rows, Reader: ReadRows>>(
-        plan: OnReadPlan<P, S>,
+        storage: OnReadStorage<P, S>,
     ) -> Self {
-        Self { rows: Box::new(plan), told: std::sync::Mutex::default() }
+        Self { rows: Box::new(storage), logged_error: std::sync::Mutex::default() }
     }
 
-    /// The row of a stream as of a moment; none where the stream had no events then.
+    /// Returns the row of a stream, or `None` if the stream had no events then.
     pub(crate) async fn read(
         &self,
         store: &Arc<dyn EventStore>,
@@ -220,20 +221,22 @@ impl<P: OnRead> OnReadRows<P> {
     ) -> Result<Option<OnReadRow<P::Row>>, ReadOnDemandError> {
         let stream = P::stream(id)?;
         let AsOf::Now = as_of else {
-            let folded = Fold::<P>::nothing(&stream).go_on(store.as_ref(), as_of).await?;
+            let folded = RowFold::<P>::nothing(&stream).continue_to(store.as_ref(), as_of).await?;
             return Ok(folded.fresh());
         };
         let incarnation = store.head().await?.incarnation;
         let stored = self.stored(&stream).await;
-        let before = stored.as_ref().map(Stored::last);
+        // Remember which row was found, even if it cannot be used: only exactly this one may be
+        // replaced unconditionally.
+        let before = stored.as_ref().map(StoredRow::last);
         let usable = stored.and_then(|stored| stored.typed(incarnation));
-        let fold = Fold::<P>::of(&stream, usable).go_on(store.as_ref(), as_of).await?;
+        let fold = RowFold::<P>::of(&stream, usable).continue_to(store.as_ref(), as_of).await?;
         let Some(last) = fold.last else { return Ok(None) };
         let useless = before.filter(|_| fold.resumed.is_none());
         let stays = useless.is_none() && before == Some(last);
         let Some(fresh) = fold.fresh() else { return Ok(None) };
         if !stays {
-            let kept = Stored {
+            let kept = StoredRow {
                 revision: fresh.revision.number(),
                 position: fresh.position.number(),
                 incarnation: incarnation.to_string(),
@@ -245,59 +248,65 @@ impl<P: OnRead> OnReadRows<P> {
         Ok(Some(fresh))
     }
 
-    /// A row that cannot be read is as good as none.
-    async fn stored(&self, stream: &StreamName) -> Option<Stored<Value>> {
+    /// Loads the stored row. An unreadable row counts as none: folding the stream replaces it.
+    async fn stored(&self, stream: &StreamName) -> Option<StoredRow<Value>> {
         self.rows.stored(stream).await.unwrap_or_else(|error| {
-            self.tell(stream, in_one_line(&error));
+            self.log_once(stream, in_one_line(&error));
             None
         })
     }
 
-    /// Writes a line about a trouble once, until rows are kept again or it is another one.
-    fn tell(&self, stream: &StreamName, error: String) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.as_ref() != Some(&error) {
+    /// Logs an error once, until a row is stored or the error changes.
+    fn log_once(&self, stream: &StreamName, error: String) {
+        let mut logged = self.logged_error.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.as_ref() != Some(&error) {
             tracing::warn!(
                 projection = P::NAME, %stream, %error,
-                "rows on read are not kept, and are folded again for each read"
+                "rows on read cannot be stored: each read folds the whole stream"
             );
-            *told = Some(error);
+            *logged = Some(error);
         }
     }
 
-    /// Not keeping it costs the next reader time and nothing else.
-    async fn keep(&self, stream: &StreamName, kept: Stored<&P::Row>, useless: Option<LastEvent>) {
+    /// Stores a row. A failure costs the next reader time and nothing else, so it is only logged.
+    async fn keep(
+        &self,
+        stream: &StreamName,
+        kept: StoredRow<&P::Row>,
+        useless: Option<LastEvent>,
+    ) {
         match self.rows.keep(stream, kept, useless).await {
-            Ok(()) => *self.told.lock().unwrap_or_else(PoisonError::into_inner) = None,
-            Err(error) => self.tell(stream, in_one_line(&error)),
+            Ok(()) => *self.logged_error.lock().unwrap_or_else(PoisonError::into_inner) = None,
+            Err(error) => self.log_once(stream, in_one_line(&error)),
         }
     }
 }
 
-/// A row on its way from what was stored to what is asked for.
-struct Fold<'a, P: OnRead> {
+/// A row during its fold.
+struct RowFold<'a, P: OnRead> {
     stream: &'a StreamName,
     row: P::Row,
     last: Option<LastEvent>,
-    /// The last event of the stored row, which must still be the stream's.
+    /// Last event of the stored row. The stream must still have it.
     resumed: Option<LastEvent>,
 }
 
-impl<'a, P: OnRead> Fold<'a, P> {
+impl<'a, P: OnRead> RowFold<'a, P> {
     fn nothing(stream: &'a StreamName) -> Self {
         Self { stream, row: P::Row::default(), last: None, resumed: None }
     }
 
-    fn of(stream: &'a StreamName, stored: Option<Stored<P::Row>>) -> Self {
+    fn of(stream: &'a StreamName, stored: Option<StoredRow<P::Row>>) -> Self {
         let Some(stored) = stored else { return Self::nothing(stream) };
         let last = Some(stored.last());
         Self { stream, row: stored.row, last, resumed: last }
     }
 
-    /// Reads from the stored row's last event on: if that is no longer the stream's (the stream
-    /// was deleted, or truncated, or is of another history), the row is of no use and everything is
-    /// folded again.
-    async fn go_on(
+    /// Folds the events after the stored row.
+    ///
+    /// If the stream no longer has the row's last event (it was deleted or truncated, or is of
+    /// another history), the row is discarded and the whole stream is folded.
+    async fn continue_to(
         mut self,
         store: &dyn EventStore,
         as_of: AsOf,
@@ -315,7 +324,8 @@ impl<'a, P: OnRead> Fold<'a, P> {
             self.last = Some(LastEvent::of(shown));
             return self.fold_from(revision.next(), store, as_of).await;
         }
-        // The row covers all that a truncation hides, and the stream has not begun anew since.
+        // A truncation hid the row's last event, and the stream was not created again since: the
+        // row already includes all hidden events.
         if shown.revision == revision.next() && !begins_anew(store, shown).await? {
             return self.fold_from(revision.next(), store, as_of).await;
         }
@@ -352,15 +362,15 @@ impl<'a, P: OnRead> Fold<'a, P> {
     }
 }
 
-/// An on-read projection and where it keeps its rows.
-pub(crate) struct OnReadPlan<P, S> {
+/// An on-read projection and the store of its rows.
+pub(crate) struct OnReadStorage<P, S> {
     read_models: S,
-    /// The read model of this version, once it was used.
+    /// Read model of this version. `None` until first used.
     id: Mutex<Option<ReadModelId>>,
     projection: PhantomData<fn() -> P>,
 }
 
-impl<P: OnRead, S: ReadModelStore> OnReadPlan<P, S> {
+impl<P: OnRead, S: ReadModelStore> OnReadStorage<P, S> {
     pub(crate) fn new(read_models: S) -> Self {
         Self { read_models, id: Mutex::new(None), projection: PhantomData }
     }
@@ -373,8 +383,10 @@ impl<P: OnRead, S: ReadModelStore> OnReadPlan<P, S> {
         }
     }
 
-    /// Rows of another version, or from before an event type was added, are of no use: they are
-    /// dropped, and folded again when read. Damaged ones are kept aside.
+    /// Returns a usable read model, or creates one.
+    ///
+    /// Rows of another version, or from before an event type was added, are dropped and folded
+    /// again. Damaged ones are renamed.
     async fn find(&self) -> Result<ReadModelId, DatabaseError> {
         let listed = self.read_models.list_read_models(P::NAME).await?;
         let usable = |stage: Stage, version: u32| stage == Stage::Live && version == P::VERSION;
@@ -384,7 +396,7 @@ impl<P: OnRead, S: ReadModelStore> OnReadPlan<P, S> {
                 Ok(true) => return Ok(found.id),
                 Ok(false) => {}
                 Err(DatabaseError::Corrupt { reason, .. }) => {
-                    self.set_aside(&found.id, &reason).await?;
+                    self.quarantine(&found.id, &reason).await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -399,7 +411,8 @@ impl<P: OnRead, S: ReadModelStore> OnReadPlan<P, S> {
         Ok(id)
     }
 
-    /// Rows of an earlier version do not say which types they know, and are taken as they are.
+    /// Returns whether the rows include all event types. Rows of earlier versions do not record
+    /// them and are accepted.
     async fn knows_all_types(&self, id: &ReadModelId) -> Result<bool, DatabaseError> {
         let mut tx = self.read_models.begin(id).await?;
         let provenance = Provenance::read(&mut tx).await?;
@@ -414,18 +427,19 @@ impl<P: OnRead, S: ReadModelStore> OnReadPlan<P, S> {
         Ok(true)
     }
 
-    async fn set_aside(&self, id: &ReadModelId, damage: &str) -> Result<(), DatabaseError> {
+    async fn quarantine(&self, id: &ReadModelId, damage: &str) -> Result<(), DatabaseError> {
         let kept_at = self.read_models.quarantine(id).await?.unwrap_or_default();
         tracing::warn!(
             projection = P::NAME,
             damage,
             kept_at,
-            "rows on read are damaged: they are kept aside and folded again"
+            "rows on read are damaged: the file is renamed and rows are folded again"
         );
         Ok(())
     }
 
-    /// The read model to try once more with, if this error is damage of the one that was used.
+    /// Returns the read model for a second attempt, if the error is damage of the one that was
+    /// used.
     async fn after(
         &self,
         error: ApplyError,
@@ -435,8 +449,9 @@ impl<P: OnRead, S: ReadModelStore> OnReadPlan<P, S> {
             return Err(error);
         };
         let mut known = self.id.lock().await;
+        // Another reader may have replaced it already.
         if known.as_ref() == Some(used) {
-            self.set_aside(used, reason).await?;
+            self.quarantine(used, reason).await?;
             *known = None;
         }
         drop(known);
@@ -444,24 +459,24 @@ impl<P: OnRead, S: ReadModelStore> OnReadPlan<P, S> {
     }
 }
 
-type Keeping<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, ApplyError>> + Send + 'a>>;
+type RowFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, ApplyError>> + Send + 'a>>;
 
-trait KeepsRows<P: OnRead>: Send + Sync {
-    fn stored<'a>(&'a self, stream: &'a StreamName) -> Keeping<'a, Option<Stored<Value>>>;
+trait RowStore<P: OnRead>: Send + Sync {
+    fn stored<'a>(&'a self, stream: &'a StreamName) -> RowFuture<'a, Option<StoredRow<Value>>>;
     fn keep<'a>(
         &'a self,
         stream: &'a StreamName,
-        row: Stored<&'a P::Row>,
+        row: StoredRow<&'a P::Row>,
         useless: Option<LastEvent>,
-    ) -> Keeping<'a, ()>;
+    ) -> RowFuture<'a, ()>;
 }
 
-impl<P, S> KeepsRows<P> for OnReadPlan<P, S>
+impl<P, S> RowStore<P> for OnReadStorage<P, S>
 where
     P: OnRead,
     S: ReadModelStore<Tx: Rows, Reader: ReadRows>,
 {
-    fn stored<'a>(&'a self, stream: &'a StreamName) -> Keeping<'a, Option<Stored<Value>>> {
+    fn stored<'a>(&'a self, stream: &'a StreamName) -> RowFuture<'a, Option<StoredRow<Value>>> {
         Box::pin(async move {
             let id = self.id().await?;
             match stored_in(&self.read_models, &id, stream).await {
@@ -477,9 +492,9 @@ where
     fn keep<'a>(
         &'a self,
         stream: &'a StreamName,
-        row: Stored<&'a P::Row>,
+        row: StoredRow<&'a P::Row>,
         useless: Option<LastEvent>,
-    ) -> Keeping<'a, ()> {
+    ) -> RowFuture<'a, ()> {
         Box::pin(async move {
             let id = self.id().await?;
             match keep_in(&self.read_models, &id, (stream, &row), useless).await {
@@ -497,20 +512,20 @@ async fn stored_in<S: ReadModelStore<Reader: ReadRows>>(
     read_models: &S,
     id: &ReadModelId,
     stream: &StreamName,
-) -> Result<Option<Stored<Value>>, ApplyError> {
+) -> Result<Option<StoredRow<Value>>, ApplyError> {
     read_models.reader(id).await?.get(TABLE, stream.as_str()).await
 }
 
-/// Compares within the transaction, so that of two readers the one that saw more wins. A row that
-/// was found useless is replaced, however far it was folded.
+/// Stores a row unless the stored one was folded further. A row found useless is always replaced.
 async fn keep_in<S: ReadModelStore<Tx: Rows>, Row: Serialize + Sync>(
     read_models: &S,
     id: &ReadModelId,
-    (stream, row): (&StreamName, &Stored<Row>),
+    (stream, row): (&StreamName, &StoredRow<Row>),
     useless: Option<LastEvent>,
 ) -> Result<(), ApplyError> {
     let mut tx = read_models.begin(id).await?;
-    let stored = tx.get::<Stored<Value>>(TABLE, stream.as_str()).await?;
+    // Compare inside the transaction: of two concurrent readers, the one that read further wins.
+    let stored = tx.get::<StoredRow<Value>>(TABLE, stream.as_str()).await?;
     if stored.is_some_and(|stored| stored.has(row) && Some(stored.last()) != useless) {
         return Ok(tx.rollback().await?);
     }

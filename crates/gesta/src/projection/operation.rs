@@ -1,100 +1,100 @@
-//! Operations on a running projection: what is ordered, and why it was not done.
+//! Operations on a running projection, and their errors.
 
 use gesta_store::{DatabaseError, Position, ReadModelId, StoreError};
 use tokio::sync::oneshot;
 
-/// An operation that waits for the projection, with the place for its outcome.
+/// An operation requested from a running projection, with the channel for its result.
 #[derive(Debug)]
-pub(crate) struct Order {
+pub(crate) struct ControlMessage {
     pub(crate) operation: Operation,
     pub(crate) reply: oneshot::Sender<Result<(), OperationError>>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
-    /// Fill a fresh read model, in place of one that is being filled.
+    /// Fills a new read model. Replaces a rebuild in progress.
     Rebuild,
-    /// Apply what was set aside of the stream of the dead letter at this position.
+    /// Applies all dead letters of the stream of the one at this position, in order.
     Retry(Position),
-    /// Forget the dead letter at this position, and apply what waits behind it.
+    /// Deletes the dead letter at this position and applies the events behind it.
     Discard(Position),
-    /// Let a rebuild answer that has set events aside.
+    /// Makes a rebuild with dead letters live.
     ConfirmSwitch,
-    /// Let the retired read model answer again.
+    /// Resumes the retired read model and makes it live once it has caught up.
     RollBack,
-    /// Drop the retired read model.
+    /// Drops the retired read model.
     DropOld,
-    /// Take note of the damage that a query met in this read model.
+    /// Records damage that a query met in this read model.
     Damaged(ReadModelId, String),
 }
 
-/// Why an operation on a projection was not done.
+/// The reason why an operation on a projection failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OperationError {
-    /// No projection of this name runs here.
+    /// No projection of this name is registered.
     #[error("projection {projection} is not registered")]
     NotRegistered {
-        /// The name.
+        /// Unknown name.
         projection: String,
     },
-    /// It was retried or discarded before, or never was.
+    /// The dead letter does not exist: it was retried or discarded before, or never existed.
     #[error("there is no dead letter at position {position}")]
     NoSuchDeadLetter {
-        /// The position.
+        /// Position of the event.
         position: Position,
     },
-    /// The store no longer has the event. Discard the dead letter.
+    /// The event was deleted from the store. Discard the dead letter.
     #[error("the event at position {position} is gone")]
     EventGone {
-        /// The position.
+        /// Position of the event.
         position: Position,
     },
-    /// It was tried and fails as before. Fix the projection.
+    /// The event fails again. Correct the projection, then retry.
     #[error("the event at position {position} still fails: {error}")]
     StillFails {
-        /// The position.
+        /// Position of the event.
         position: Position,
-        /// Why.
+        /// The error of the last attempt.
         error: String,
     },
-    /// No switch-over awaits confirmation: there is no rebuild, it has not reached the head yet, or
-    /// it has set nothing aside and switches by itself.
+    /// No switch-over awaits confirmation. There is no rebuild, it has not reached the head yet, or
+    /// it has no dead letters and needs no confirmation.
     #[error("no switch-over of projection {projection} awaits confirmation")]
     NothingToConfirm {
-        /// The projection's name.
+        /// Name of the projection.
         projection: &'static str,
     },
-    /// No rows of an earlier switch-over are kept: there was none, or they were dropped.
+    /// No old rows are kept: there was no switch-over, or they were dropped.
     #[error("projection {projection} keeps no rows from before a switch-over")]
     NoOldRows {
-        /// The projection's name.
+        /// Name of the projection.
         projection: &'static str,
     },
     /// The old rows were filled by another version of the projection, which this program cannot
-    /// continue. Start the program that has that version: it goes on with them by itself.
+    /// continue. Start the program with that version: it resumes them by itself.
     #[error(
         "the old rows of projection {projection} are of version {old}, this program has version \
-         {program}: start the program with version {old} to go on with them"
+         {program}: start the program with version {old} to resume them"
     )]
     OtherVersion {
-        /// The projection's name.
+        /// Name of the projection.
         projection: &'static str,
-        /// The version that filled the old rows.
+        /// Version that filled the old rows.
         old: u32,
-        /// The version of this program.
+        /// Version of this program.
         program: u32,
     },
-    /// The read model's database did not do it.
+    /// The read model's database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// The event store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The projection is in trouble or stopped. Look at its status; try again later.
+    /// The projection is recovering from an error, or has stopped. Check its status and try again.
     #[error("the projection cannot do it now: {reason}")]
     Unavailable {
-        /// What is known.
+        /// The known cause.
         reason: String,
     },
 }

@@ -1,36 +1,38 @@
-//! The origin of a read model's rows: which events they are made from, and of which history.
+//! The origin of a read model's rows: the event types and the history that they come from.
 //!
-//! Owns the properties that a read model keeps about it. Invariants: a read model goes on only if
-//! its event set had every type of the program's from its first event on, or no event of an added
-//! type is before its checkpoint; and only if the store still has the last event that it passed.
-//! Read models of earlier versions keep neither: they are taken as they are, once, and from then on
-//! compared. Not here: what becomes of a read model that cannot go on (`builds`).
+//! Owns the properties of a read model that record this origin.
+//!
+//! Invariants: a read model continues only if no event of an added type precedes its checkpoint,
+//! and only if the store still has the last event that it passed. Read models of earlier versions
+//! record neither; they are accepted once and checked from then on.
+//!
+//! Not here: replacement of a read model that cannot continue (`read_models`).
 
 use gesta_store::{
     Checkpoint, DatabaseError, EventId, EventStore, EventType, Filter, Invalid, Position, ReadAll,
     ReadModelId, ReadModelTx, RecordedEvent, StoreError, Visibility,
 };
 
-/// The property with the event types of the set, as a JSON array.
+/// Property with the event types of the set, as a JSON array.
 const EVENT_TYPES: &str = "event-types";
 
-/// The property with the last event before the checkpoint: its position and id.
+/// Property with the position and id of the last event before the checkpoint.
 const LAST_EVENT: &str = "last-event";
 
-/// The property that counts the changes of dead letters other than by the feed.
+/// Property with the number of operator changes to dead letters.
 const LETTERS_CHANGED: &str = "dead-letters-changed";
 
-/// The property with the head of the store when the read model was made.
+/// Property with the head of the store when the read model was created.
 const FILLS_TO: &str = "fills-to";
 
-/// An event that a read model has passed, by which a history is recognised.
+/// The last event that a read model has passed. Identifies a history of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Witness {
+pub(super) struct HistoryMarker {
     position: Position,
     event: EventId,
 }
 
-impl Witness {
+impl HistoryMarker {
     pub(super) fn of(event: &RecordedEvent) -> Self {
         Self { position: event.position, event: event.id }
     }
@@ -41,7 +43,7 @@ impl Witness {
         Some(Self { position, event: event.parse().ok()? })
     }
 
-    /// The last event up to a position, if the store has any.
+    /// Returns the last event up to a position, if the store has one.
     pub(super) async fn up_to(
         store: &dyn EventStore,
         position: Position,
@@ -56,36 +58,36 @@ impl Witness {
     }
 }
 
-/// Why the rows of a read model cannot be gone on with.
+/// The reason why a read model cannot continue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Outdated {
     #[error(
-        "its rows are ahead of the store: they have seen events that the store does not have (an \
+        "its rows are ahead of the store: they include events that the store does not have (an \
          older copy or backup of the store, or another store)"
     )]
     Ahead,
     #[error(
-        "its rows are of another history: they have seen another event at position {position} than \
+        "its rows are of another history: they include another event at position {position} than \
          the store has there (an older copy or backup of the store was used)"
     )]
     OtherHistory { position: Position },
     #[error(
-        "its rows lack events of {types}, which the projection understands now and which the store \
-         has from before"
+        "its rows lack events of {types}: the projection applies these types now, and the store has \
+         earlier events of them"
     )]
     NewTypes { types: String },
 }
 
 impl Outdated {
-    /// Whether its rows are right, though not complete.
-    pub(super) const fn has_right_rows(&self) -> bool {
+    /// Returns whether the rows are correct, though incomplete.
+    pub(super) const fn has_valid_rows(&self) -> bool {
         match self {
             Self::NewTypes { .. } => true,
             Self::Ahead | Self::OtherHistory { .. } => false,
         }
     }
 
-    /// The store's refusal of a place that it does not have.
+    /// Converts the store's refusal of a checkpoint that it does not have.
     pub(super) fn of_refusal(error: &StoreError) -> Option<Self> {
         match error {
             StoreError::Rejected(Invalid::OtherIncarnation { .. } | Invalid::BeyondHead { .. }) => {
@@ -96,13 +98,13 @@ impl Outdated {
     }
 }
 
-/// The properties of a read model, as its transaction sees them.
+/// Properties of a read model, as its transaction sees them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Provenance {
     event_types: Option<Vec<String>>,
-    last_event: Option<Witness>,
-    /// The head of the store when the read model was made: until it is there for the first time,
-    /// rows are missing. Read models of earlier versions do not know it.
+    last_event: Option<HistoryMarker>,
+    /// Head of the store when the read model was created. Rows are incomplete until the position
+    /// first reaches it. [`Position::START`] for read models of earlier versions.
     pub(super) fills_to: Position,
 }
 
@@ -113,12 +115,12 @@ impl Provenance {
         let fills_to = tx.property(FILLS_TO).await?.and_then(|text| text.parse().ok());
         Ok(Self {
             event_types: event_types.and_then(|text| serde_json::from_str(&text).ok()),
-            last_event: last_event.and_then(|text| Witness::parse(&text)),
+            last_event: last_event.and_then(|text| HistoryMarker::parse(&text)),
             fills_to: fills_to.map_or(Position::START, Position::new),
         })
     }
 
-    /// Returns why the read model cannot go on, if it cannot.
+    /// Returns the reason why the read model cannot continue, or `None` if it can.
     pub(super) async fn outdated(
         &self,
         store: &dyn EventStore,
@@ -131,9 +133,11 @@ impl Provenance {
         self.missed_types(store, names, checkpoint).await
     }
 
-    /// An event that was scavenged tells nothing: the place is empty in every history.
+    /// Compares the last passed event with the one at its position.
+    ///
+    /// A scavenged event proves nothing: its position is empty in every history.
     async fn other_history(&self, store: &dyn EventStore) -> Result<Option<Outdated>, StoreError> {
-        let Some(Witness { position, event }) = self.last_event else { return Ok(None) };
+        let Some(HistoryMarker { position, event }) = self.last_event else { return Ok(None) };
         let read = ReadAll::forwards().from(position).limit(1);
         let found = match store.read_all(read).collect_events().await {
             Ok(found) => found,
@@ -144,7 +148,7 @@ impl Provenance {
         Ok(differs.then_some(Outdated::OtherHistory { position }))
     }
 
-    /// Returns the types whose events before the checkpoint the rows lack, if there are any.
+    /// Returns the added types with events before the checkpoint, which the rows lack.
     pub(super) async fn missed_types(
         &self,
         store: &dyn EventStore,
@@ -166,7 +170,7 @@ impl Provenance {
         Ok(is_missed.then_some(Outdated::NewTypes { types }))
     }
 
-    /// The types that the rows are not made from; none where that is not known.
+    /// Returns the types that were added since the rows were written. Empty if that is unknown.
     pub(super) fn added_types<'n>(&self, names: &[&'n str]) -> impl Iterator<Item = &'n str> {
         let known = self.event_types.as_deref();
         names
@@ -175,7 +179,7 @@ impl Provenance {
             .filter(move |name| known.is_some_and(|known| known.iter().all(|one| one != name)))
     }
 
-    /// Whether the read model keeps another event set than this one.
+    /// Returns whether the recorded event types differ from these.
     pub(super) fn has_other_types(&self, names: &[&str]) -> bool {
         let kept = self.event_types.as_deref().unwrap_or_default();
         self.event_types.is_none() || kept.len() != names.len() || kept.iter().ne(sorted(names))
@@ -188,7 +192,7 @@ fn sorted<'n>(names: &[&'n str]) -> Vec<&'n str> {
     names
 }
 
-/// Keeps the event set that the rows are made from.
+/// Records the event types that the rows come from.
 pub(super) async fn keep_event_types(
     tx: &mut impl ReadModelTx,
     names: &[&str],
@@ -197,7 +201,7 @@ pub(super) async fn keep_event_types(
     tx.set_property(EVENT_TYPES, &names).await
 }
 
-/// Keeps the head of the store, when a read model is made.
+/// Records the head of the store, for a new read model.
 pub(super) async fn keep_fills_to(
     tx: &mut impl ReadModelTx,
     head: Position,
@@ -205,19 +209,21 @@ pub(super) async fn keep_fills_to(
     tx.set_property(FILLS_TO, &head.to_string()).await
 }
 
-/// The number of changes of dead letters that operators have ordered.
-pub(super) async fn letters_changed(tx: &mut impl ReadModelTx) -> Result<u64, DatabaseError> {
+/// Returns the number of operator changes to dead letters.
+pub(super) async fn dead_letter_changes(tx: &mut impl ReadModelTx) -> Result<u64, DatabaseError> {
     let kept = tx.property(LETTERS_CHANGED).await?;
     Ok(kept.and_then(|text| text.parse().ok()).unwrap_or_default())
 }
 
-/// Counts one more change, so that another program on the same read model looks again.
-pub(super) async fn count_letters_change(tx: &mut impl ReadModelTx) -> Result<(), DatabaseError> {
-    let changed = letters_changed(tx).await?.wrapping_add(1);
+/// Counts a change, so that another process on the read model reloads its dead letters.
+pub(super) async fn count_dead_letter_change(
+    tx: &mut impl ReadModelTx,
+) -> Result<(), DatabaseError> {
+    let changed = dead_letter_changes(tx).await?.wrapping_add(1);
     tx.set_property(LETTERS_CHANGED, &changed.to_string()).await
 }
 
-/// Whether this is the read model's refusal to go on, named for the log.
+/// Logs that a read model is replaced, with the reason.
 pub(super) fn warn(read_model: &ReadModelId, outdated: &Outdated) {
-    tracing::warn!(%read_model, %outdated, "the read model is filled anew from the first event on");
+    tracing::warn!(%read_model, %outdated, "the read model is rebuilt from the first event");
 }

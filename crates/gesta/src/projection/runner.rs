@@ -1,10 +1,12 @@
-//! What runs a projection: one task, one thing at a time.
+//! The task that runs a projection.
 //!
-//! Always holds: only this task writes the projection's read models, so a rebuild and its switch
-//! need no lock; what is told to waiters is committed. Not here: which read models there are and
-//! which of them answers (`builds`); one read model's transactions ([`Filling`]).
+//! Always holds: only this task writes the projection's read models, so a rebuild and its
+//! switch-over need no lock. A published position is committed.
 //!
-//! [`Filling`]: super::filling::Filling
+//! Not here: the set of read models and their stages (`read_models`), and the transactions of one
+//! read model ([`ReadModelWriter`]).
+//!
+//! [`ReadModelWriter`]: super::writer::ReadModelWriter
 
 use std::{collections::HashMap, pin::pin, sync::Arc};
 
@@ -12,68 +14,76 @@ use gesta_store::{ReadModelId, ReadModelStore};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Apply, Operation, OperationError, Order, Progress, ProjectionState,
+    Apply, ControlMessage, Operation, OperationError, ProjectionProgress, ProjectionState,
     backoff::Backoff,
-    builds::{NextOf, ReadModels, unavailable},
-    filling::{Filling, Parts, Trouble},
     in_one_line,
     provenance::{self, Outdated},
+    read_models::{NextWork, ReadModels, unavailable},
+    writer::{ProjectionDeps, ReadModelWriter, RunError},
 };
 
-pub(super) struct Runner<P, S> {
-    pub(super) parts: Arc<Parts<P, S>>,
-    pub(super) orders: mpsc::Receiver<Order>,
-    pub(super) progress: watch::Sender<Progress>,
-    /// Read models that cannot go on: they are filled anew.
+pub(super) struct ProjectionRunner<P, S> {
+    pub(super) deps: Arc<ProjectionDeps<P, S>>,
+    pub(super) control: mpsc::Receiver<ControlMessage>,
+    pub(super) progress: watch::Sender<ProjectionProgress>,
+    /// Read models that must be replaced by a rebuild.
     pub(super) outdated: HashMap<ReadModelId, Outdated>,
-    /// The trouble that ended the session before, until this one has taken a step.
-    pub(super) held: Option<String>,
+    /// The error that ended the previous session. Cleared by the first step of the current one.
+    pub(super) last_error: Option<String>,
 }
 
-/// What comes next: an order, or something of one of the read models.
-enum Next {
-    Order(Option<Order>),
-    Step(NextOf),
+enum NextAction {
+    /// `None` once all handles are dropped.
+    Control(Option<ControlMessage>),
+    Work(NextWork),
 }
 
-impl<P, S> Runner<P, S>
+impl<P, S> ProjectionRunner<P, S>
 where
     P: Apply<S::Tx>,
     S: ReadModelStore,
 {
-    /// Until nobody can order anything any more. Trouble that is not an event's leads to a pause
-    /// and a new beginning from the stored checkpoint.
+    /// Runs until all handles are dropped.
+    ///
+    /// An infrastructure error pauses and restarts from the stored checkpoint. Errors of single
+    /// events are handled by [`ReadModelWriter`].
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new();
         while let Err(trouble) = self.session(&mut backoff).await {
             let line = in_one_line(&trouble);
-            if let Trouble::Outdated { read_model, why } = trouble {
+            if let RunError::Outdated { read_model, why } = trouble {
                 provenance::warn(&read_model, &why);
                 self.outdated.insert(read_model, why);
             } else {
                 let attempt = backoff.attempt();
-                tracing::warn!(projection = P::NAME, trouble = %line, attempt, "projection begins anew");
-                self.held = Some(format!("{line} (attempt {attempt} failed, it is tried again)"));
+                tracing::warn!(
+                    projection = P::NAME, trouble = %line, attempt,
+                    "projection restarts from its checkpoint"
+                );
+                self.last_error =
+                    Some(format!("{line} (attempt {attempt} failed, it is tried again)"));
             }
-            let told = self.held.clone().unwrap_or_else(|| line.clone());
-            self.progress.send_modify(|progress| progress.trouble = Some(told));
+            let shown = self.last_error.clone().unwrap_or_else(|| line.clone());
+            self.progress.send_modify(|progress| progress.trouble = Some(shown));
             self.pause(&mut backoff, &line).await;
         }
     }
 
-    /// An order that comes meanwhile is refused with the trouble, unless it is what helps: a read
-    /// model that cannot be opened is rebuilt beside.
+    /// Waits for the back-off and refuses control messages with the error that caused it.
+    ///
+    /// A rebuild is accepted: it replaces a read model that cannot be opened.
     async fn pause(&mut self, backoff: &mut Backoff, trouble: &str) {
-        let clock = Arc::clone(&self.parts.clock);
+        let clock = Arc::clone(&self.deps.clock);
         let mut pause = pin!(backoff.pause(clock.as_ref()));
         loop {
-            let Order { operation, reply } = tokio::select! {
+            let ControlMessage { operation, reply } = tokio::select! {
                 () = &mut pause => return,
-                Some(order) = self.orders.recv() => order,
+                Some(message) = self.control.recv() => message,
             };
+            // Without a live read model the next session creates one anyway.
             let has_answering = self.progress.borrow().answering.is_some();
             if matches!(operation, Operation::Rebuild) && has_answering {
-                let _ = reply.send(self.order_rebuild().await.map_err(unavailable));
+                let _ = reply.send(self.schedule_rebuild().await.map_err(unavailable));
                 return;
             }
             let reason = trouble.to_owned();
@@ -81,50 +91,64 @@ where
         }
     }
 
-    async fn session(&mut self, backoff: &mut Backoff) -> Result<(), Trouble> {
+    /// Runs from the stored checkpoint until all handles are dropped or an error ends the session.
+    async fn session(&mut self, backoff: &mut Backoff) -> Result<(), RunError> {
         let mut models = self.open().await?;
+        // A crash may have come between the last committed event and the switch-over.
         self.switch_if_due(&mut models).await?;
-        self.tell(&models);
+        self.publish_status(&models);
         loop {
+            // Both branches are cancel-safe: a delivery is handled after the select, not in it.
             let next = tokio::select! {
-                order = self.orders.recv() => Next::Order(order),
-                next = models.next() => Next::Step(next),
+                message = self.control.recv() => NextAction::Control(message),
+                next = models.next() => NextAction::Work(next),
             };
-            let is_step = matches!(next, Next::Step(_));
+            let is_step = matches!(next, NextAction::Work(_));
             match next {
-                Next::Order(None) => return Ok(()),
-                Next::Order(Some(order)) => self.obey(order, &mut models).await?,
-                Next::Step(NextOf::Answering(delivery)) => {
+                NextAction::Control(None) => return Ok(()),
+                NextAction::Control(Some(message)) => {
+                    self.handle_control(message, &mut models).await?;
+                }
+                NextAction::Work(NextWork::Answering(delivery)) => {
                     let delivery = delivery?;
                     if let Err(trouble) = models.answering.take(delivery).await {
                         self.answering_failed(&mut models, trouble)?;
                     }
                 }
-                Next::Step(NextOf::Beside(step)) => self.step(&mut models, step).await?,
+                NextAction::Work(NextWork::RebuildState(step)) => {
+                    self.step(&mut models, step).await?
+                }
             }
             backoff.reset();
             if is_step {
-                self.held = None;
+                self.last_error = None;
             }
-            self.tell(&models);
-            // Neither a store nor a database need ever wait, so others get their turn here.
+            self.publish_status(&models);
+            // Embedded stores and databases never return pending, so this task would otherwise hold
+            // its worker thread while it catches up.
             tokio::task::yield_now().await;
         }
     }
 
-    /// A damaged read model waits for an operator; with any other trouble a new session begins.
+    /// Marks the live read model as damaged, or returns the error to end the session.
+    ///
+    /// Damage does not pass with a restart: it waits for a rebuild by an operator.
     fn answering_failed(
         &self,
         models: &mut ReadModels<P, S>,
-        trouble: Trouble,
-    ) -> Result<(), Trouble> {
+        trouble: RunError,
+    ) -> Result<(), RunError> {
         let Some(damage) = trouble.damage() else { return Err(trouble) };
-        models.answering.take_damage(damage);
+        models.answering.mark_damaged(damage);
         Ok(())
     }
 
-    async fn obey(&self, order: Order, models: &mut ReadModels<P, S>) -> Result<(), Trouble> {
-        let outcome = match order.operation {
+    async fn handle_control(
+        &self,
+        message: ControlMessage,
+        models: &mut ReadModels<P, S>,
+    ) -> Result<(), RunError> {
+        let outcome = match message.operation {
             Operation::Rebuild => self.rebuild(models).await.map_err(unavailable),
             Operation::Retry(position) => models.retry(position).await,
             Operation::Discard(position) => models.discard(position).await,
@@ -138,29 +162,31 @@ where
             Operation::DropOld => self.drop_old(models).await,
             Operation::Damaged(read_model, damage) => {
                 if models.answering.id == read_model {
-                    models.answering.take_damage(damage);
+                    models.answering.mark_damaged(damage);
                 }
                 Ok(())
             }
         };
         let damage = match &outcome {
-            Err(OperationError::Database(error)) => Trouble::from(error.clone()).damage(),
+            Err(OperationError::Database(error)) => RunError::from(error.clone()).damage(),
             Ok(()) | Err(_) => None,
         };
-        // What was repaired or discarded may have been what a switch-over waited for.
+        // Retrying or discarding the last dead letter can complete a rebuild that awaited
+        // confirmation.
         let switched = self.switch_if_due(models).await;
-        // Told before it is answered, so that whoever looks afterwards sees the effect.
-        self.tell(models);
-        // Who asked may have stopped waiting; it is done all the same.
-        let _ = order.reply.send(outcome);
+        // Publish before replying, so that a caller sees the effect in the status it reads next.
+        self.publish_status(models);
+        // The caller may have stopped waiting, which does not undo the operation.
+        let _ = message.reply.send(outcome);
         match damage {
-            // Which of the two it is, a new session finds out.
-            Some(damage) => Err(Trouble::Again(damage)),
+            // The damage may be in the live read model or in the rebuild. A new session opens both
+            // and finds out.
+            Some(damage) => Err(RunError::Again(damage)),
             None => switched,
         }
     }
 
-    /// Writes a line when a rebuild begins to await its confirmation.
+    /// Logs once when a rebuild starts to await confirmation.
     fn warn_of_confirmation(&self, state: &ProjectionState) {
         let ProjectionState::AwaitingConfirmation(pending) = state else { return };
         let before = self.progress.borrow();
@@ -173,24 +199,26 @@ where
             projection = P::NAME,
             dead_letters,
             dead_letters_before,
-            "a rebuild has set events aside and does not answer yet: retry or discard its dead \
-             letters, or confirm the switch-over"
+            "a rebuild has dead letters and is not live yet: retry or discard its dead letters, \
+             or confirm the switch-over"
         );
     }
 
-    fn tell(&self, models: &ReadModels<P, S>) {
+    /// Publishes the committed state to waiting queries, health and operators.
+    fn publish_status(&self, models: &ReadModels<P, S>) {
         let answering = &models.answering;
-        let state = models.state(self.parts.clock.now());
+        let state = models.state(self.deps.clock.now());
         self.warn_of_confirmation(&state);
         let rebuild = models.rebuild();
+        // Dead letters of a read model of another version cannot be retried, so they do not count.
         let filled = answering.is_filled().then_some(answering).into_iter().chain(rebuild);
         let letters = rebuild.map_or(0, |rebuild| rebuild.dead_letters);
         let outdated = self.outdated.get(&answering.id).map(ToString::to_string);
         let damage = answering.trouble().map(str::to_owned);
-        self.progress.send_replace(Progress {
+        self.progress.send_replace(ProjectionProgress {
             state,
             answering: Some(answering.id.clone()),
-            filled: filled.map(|filling: &Filling<P, S>| filling.id.clone()).collect(),
+            filled: filled.map(|writer: &ReadModelWriter<P, S>| writer.id.clone()).collect(),
             halted: models.is_stuck(),
             position: answering.position,
             checkpoint: Some(answering.checkpoint),
@@ -198,7 +226,7 @@ where
             old_rows: models.old_rows(),
             damage: damage.clone().filter(|_| answering.is_damaged()),
             fills_to: answering.fills_to(),
-            trouble: damage.or(outdated).or_else(|| self.held.clone()),
+            trouble: damage.or(outdated).or_else(|| self.last_error.clone()),
         });
     }
 }

@@ -1,10 +1,10 @@
-//! How a projection is: what it does, how far it is, how far behind.
+//! Status of a projection: state, position and lag.
 
 use std::time::Duration;
 
 use gesta_store::{Checkpoint, Position, ReadModelId};
 
-/// What a projection does at the moment.
+/// The current state of a projection.
 ///
 /// ```
 /// use gesta::{Position, ProjectionState};
@@ -16,25 +16,25 @@ use gesta_store::{Checkpoint, Position, ReadModelId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProjectionState {
-    /// Opens its read model.
+    /// Opening the read models.
     Starting,
-    /// Applies events as they come.
+    /// Applying events as they are recorded.
     Running,
-    /// Fills a fresh read model while the one before answers.
+    /// Filling a new read model while the previous one answers queries.
     Rebuilding(RebuildProgress),
-    /// A rebuild has reached the head and has set events aside. It answers once an operator has
-    /// confirmed it; until then the read model before does.
+    /// A rebuild has reached the head with dead letters. It becomes live once an operator confirms
+    /// it; until then the previous read model answers queries.
     AwaitingConfirmation(PendingSwitch),
-    /// The read model that answers is damaged, or cannot be opened. Order a rebuild.
+    /// The live read model is damaged or cannot be opened. Start a rebuild.
     Corrupt {
-        /// The read model, its place and what the database says.
+        /// The read model, its file and the database error.
         error: String,
     },
-    /// Stopped before an event that it cannot apply.
+    /// Stopped before an event that cannot be applied.
     Halted {
-        /// Where the event is.
+        /// Position of the event.
         position: Position,
-        /// Why it cannot be applied.
+        /// Error of the last attempt.
         error: String,
     },
 }
@@ -50,33 +50,33 @@ pub enum ProjectionState {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingSwitch {
-    /// The place up to which the new read model has handled everything.
+    /// Position up to which the new read model has handled all events.
     pub position: Position,
-    /// Events that the new read model has set aside.
+    /// Number of dead letters of the new read model.
     pub dead_letters: usize,
-    /// Events that the read model that answers has set aside.
+    /// Number of dead letters of the live read model.
     pub dead_letters_before: usize,
 }
 
-/// The rows from before the last switch-over, which are kept until they are dropped.
+/// The rows from before the last switch-over, kept until they are dropped.
 ///
 /// ```
 /// use gesta::{OldRows, Position};
 ///
 /// let old = OldRows { build: 1, version: 1, position: Position::new(100) };
-/// assert_eq!(old.version, 1, "a program with this version of the projection can go on with them");
+/// assert_eq!(old.version, 1, "a program with this version of the projection can resume them");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OldRows {
-    /// The build number of their read model.
+    /// Build number of their read model.
     pub build: u64,
-    /// The version of the projection that filled them.
+    /// Version of the projection that filled them.
     pub version: u32,
-    /// The place up to which they have everything.
+    /// Position up to which they include all events.
     pub position: Position,
 }
 
-/// How far a rebuild is.
+/// Progress of a rebuild.
 ///
 /// ```
 /// use gesta::{Position, RebuildProgress};
@@ -91,20 +91,20 @@ pub struct OldRows {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RebuildProgress {
-    /// Everything up to here is handled.
+    /// Position up to which all events are handled.
     pub position: Position,
-    /// Where the store ended when that was last looked at.
+    /// Last known head of the store.
     pub head: Position,
-    /// How long it will take at the pace so far, once there is one.
+    /// Estimated remaining time. `None` until the first event is handled.
     pub remaining: Option<Duration>,
-    /// Why it does not go on, if it does not.
+    /// The error that halts the rebuild, if it is halted.
     pub halted: Option<String>,
 }
 
 impl RebuildProgress {
-    /// The part that is done, from 0 to 1, as far as positions tell.
+    /// Completed fraction, from 0 to 1, computed from positions.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "a fraction to look at")]
+    #[expect(clippy::cast_precision_loss, reason = "a fraction for display")]
     pub fn fraction(&self) -> f64 {
         if self.position >= self.head {
             return 1.0;
@@ -113,7 +113,7 @@ impl RebuildProgress {
     }
 }
 
-/// How far a projection is behind the head of the store.
+/// Distance of a projection from the head of the store.
 ///
 /// ```
 /// use gesta::Lag;
@@ -123,18 +123,19 @@ impl RebuildProgress {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lag {
-    /// Events after the last handled one, of any type, where the store counts positions.
+    /// Number of events of any type after the last handled one. `None` if the store's positions
+    /// have gaps.
     pub events: Option<u64>,
-    /// How much later than the first event that is still to be applied the head was recorded.
+    /// Time between the recording of the first unapplied event and that of the head.
     pub time: Duration,
 }
 
 impl Lag {
-    /// At the head.
+    /// No lag: the projection is at the head.
     pub const NONE: Self = Self { events: Some(0), time: Duration::ZERO };
 }
 
-/// How a projection is.
+/// A projection with its state, position and lag.
 ///
 /// ```
 /// use gesta::{Lag, Position, ProjectionState, ProjectionStatus};
@@ -154,48 +155,48 @@ impl Lag {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProjectionStatus {
-    /// Its name.
+    /// Name of the projection.
     pub name: &'static str,
-    /// The version that the program has.
+    /// Version of the projection in this program.
     pub version: u32,
-    /// What it does.
+    /// Current state.
     pub state: ProjectionState,
-    /// How far the read model that answers is: everything up to here is handled.
+    /// Position up to which the live read model has handled all events.
     pub position: Position,
-    /// How far it durably is.
+    /// Stored checkpoint of the live read model.
     pub checkpoint: Option<Checkpoint>,
-    /// How far it is behind.
+    /// Distance from the head of the store.
     pub lag: Lag,
-    /// How many dead letters it has.
+    /// Number of dead letters.
     pub dead_letters: usize,
-    /// The rows from before the last switch-over, if they are still kept.
+    /// Rows from before the last switch-over, if they are kept.
     pub old_rows: Option<OldRows>,
-    /// What it is trying again at the moment, if it is.
+    /// The error that is being retried, if any.
     pub trouble: Option<String>,
 }
 
-/// What the runner tells whoever waits or looks.
+/// Status that the runner publishes to queries, health and operators.
 #[derive(Clone, Debug)]
-pub(crate) struct Progress {
+pub(crate) struct ProjectionProgress {
     pub(crate) state: ProjectionState,
     pub(crate) answering: Option<ReadModelId>,
-    /// The read models that are being filled: whose dead letters count.
+    /// Read models that this version fills. Their dead letters can be retried.
     pub(crate) filled: Vec<ReadModelId>,
-    /// Whether nothing will move until somebody does something.
+    /// No progress is possible without an operator.
     pub(crate) halted: bool,
     pub(crate) position: Position,
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) dead_letters: usize,
     pub(crate) old_rows: Option<OldRows>,
-    /// The damage of the read model that answers.
+    /// Damage of the live read model.
     pub(crate) damage: Option<String>,
     pub(crate) trouble: Option<String>,
-    /// The position at which the read model that answers has everything for the first time, as long
-    /// as it is not there.
+    /// Position that the live read model must reach before its rows are first complete. `None` once
+    /// it has reached it.
     pub(crate) fills_to: Option<Position>,
 }
 
-impl Progress {
+impl ProjectionProgress {
     pub(crate) const fn starting() -> Self {
         Self {
             state: ProjectionState::Starting,

@@ -1,4 +1,4 @@
-//! Portable rows with types: any serde type as the value of a row.
+//! Typed access to portable rows: any serde type as the value of a row.
 
 use std::future::Future;
 
@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::ApplyError;
 
-/// Reading rows as a type, on any [`ReadRows`].
+/// Typed reads of rows, on any [`ReadRows`].
 ///
 /// ```
 /// use gesta::{ReadTypedRows, TypedRows};
@@ -25,7 +25,7 @@ use super::ApplyError;
 /// # }).expect("a memory store keeps rows");
 /// ```
 pub trait ReadTypedRows: ReadRows {
-    /// The value of a row, if there is one.
+    /// Returns the value of a row, or `None` if there is no such row.
     fn get<T: DeserializeOwned + Send>(
         &mut self,
         table: &str,
@@ -37,7 +37,7 @@ pub trait ReadTypedRows: ReadRows {
         }
     }
 
-    /// Keys and values of a table's rows, by rising key.
+    /// Returns keys and values of a table's rows, by ascending key.
     fn list<T: DeserializeOwned + Send>(
         &mut self,
         list: ListRows<'_>,
@@ -51,7 +51,7 @@ pub trait ReadTypedRows: ReadRows {
 
 impl<R: ReadRows + ?Sized> ReadTypedRows for R {}
 
-/// Changing rows of a type, on any [`Rows`].
+/// Typed writes of rows, on any [`Rows`].
 ///
 /// ```
 /// use gesta::{ReadTypedRows, TypedRows};
@@ -68,7 +68,7 @@ impl<R: ReadRows + ?Sized> ReadTypedRows for R {}
 /// # }).expect("a memory store keeps rows");
 /// ```
 pub trait TypedRows: Rows {
-    /// Sets the value of a row, whether there was one or not.
+    /// Inserts or replaces the value of a row.
     fn put<T: Serialize + Sync>(
         &mut self,
         table: &str,

@@ -1,8 +1,8 @@
-//! Dead letters of one read model: retried, discarded, released.
+//! Dead letters of one read model: retry, discard and release.
 //!
-//! Invariants: a letter goes in the same transaction in which its event takes effect, so of two
-//! programs that retry one letter only one applies it; the events of a stream take effect in
-//! order, and what stands behind a letter never stays behind one that is gone.
+//! Invariants: a dead letter is deleted in the transaction that applies its event, so of two
+//! processes that retry it only one applies it. The events of a stream take effect in order. No
+//! letter waits behind one that is gone.
 
 use std::collections::HashSet;
 
@@ -13,57 +13,59 @@ use gesta_store::{
 
 use super::{
     Apply, ApplyError, OperationError,
-    caught::caught,
-    filling::{Filling, Trouble},
+    catch_panic::catch_panic,
     in_one_line, provenance,
+    writer::{ReadModelWriter, RunError},
 };
 use crate::Recorded;
 
-/// A dead letter and its event; none where it was deleted.
-type Waiting = (DeadLetter, Option<RecordedEvent>);
+/// A dead letter and its event. `None` if the event was deleted.
+type PendingLetter = (DeadLetter, Option<RecordedEvent>);
 
-/// The first of several letters whose event fails, by its place among them.
-struct Failure {
+/// The first failing letter, by its index among those of its stream.
+struct FirstFailure {
     place: usize,
     error: String,
 }
 
-impl<P, S> Filling<P, S>
+impl<P, S> ReadModelWriter<P, S>
 where
     P: Apply<S::Tx>,
     S: ReadModelStore,
 {
-    /// Counts the letters and finds the first one of each stream.
-    pub(super) async fn know_dead_letters(&mut self) -> Result<(), DatabaseError> {
-        // First the count: letters that change in between are seen, and looked at once more.
-        let mut tx = self.parts.read_models.begin(&self.id).await?;
-        self.letters_changed = provenance::letters_changed(&mut tx).await?;
+    /// Loads the number of dead letters and the first one of each stream.
+    pub(super) async fn load_dead_letters(&mut self) -> Result<(), DatabaseError> {
+        // Read the change counter before the letters: a change in between makes the counter stale,
+        // and the writer loads both again.
+        let mut tx = self.deps.read_models.begin(&self.id).await?;
+        self.dead_letter_changes = provenance::dead_letter_changes(&mut tx).await?;
         tx.rollback().await?;
-        let letters = self.parts.read_models.dead_letters(&self.id).await?;
+        let letters = self.deps.read_models.dead_letters(&self.id).await?;
         self.dead_letters = letters.len();
-        self.set_aside.clear();
+        self.blocked_streams.clear();
         for letter in letters {
-            self.set_aside.entry(letter.stream).or_insert(letter.position);
+            self.blocked_streams.entry(letter.stream).or_insert(letter.position);
         }
         Ok(())
     }
 
-    /// Forgets a dead letter that halted an earlier run: its event comes again.
-    pub(super) async fn try_halting_again(&mut self) -> Result<(), Trouble> {
-        let letters = self.parts.read_models.dead_letters(&self.id).await?;
+    /// Deletes dead letters that halted an earlier run. Their events lie after the checkpoint and
+    /// are delivered again.
+    pub(super) async fn clear_halting_letters(&mut self) -> Result<(), RunError> {
+        let letters = self.deps.read_models.dead_letters(&self.id).await?;
         let halting = letters.iter().filter(|letter| letter.position > self.checkpoint.position);
         for letter in halting {
-            let mut tx = self.parts.read_models.begin(&self.id).await?;
+            let mut tx = self.deps.read_models.begin(&self.id).await?;
             tx.delete_dead_letter(letter.position).await?;
             tx.commit().await?;
         }
         Ok(())
     }
 
-    /// Applies what waits behind letters that are gone: earlier versions left it waiting when a
-    /// letter was discarded.
-    pub(super) async fn release_orphans(&mut self) -> Result<(), Trouble> {
-        let letters = self.parts.read_models.dead_letters(&self.id).await?;
+    /// Applies letters whose first one is gone. Earlier versions left them behind when a letter was
+    /// discarded.
+    pub(super) async fn apply_orphaned_letters(&mut self) -> Result<(), RunError> {
+        let letters = self.deps.read_models.dead_letters(&self.id).await?;
         let mut seen = HashSet::new();
         let firsts = letters.iter().filter(|letter| seen.insert(letter.stream.clone()));
         let orphaned: Vec<StreamName> = firsts
@@ -73,22 +75,22 @@ where
         for stream in orphaned {
             let waiting = letters.iter().filter(|letter| letter.stream == stream).cloned();
             self.release(None, waiting.collect()).await.map_err(|error| match error {
-                OperationError::Database(error) => Trouble::from(error),
-                OperationError::Store(error) => Trouble::from(error),
-                other => Trouble::Apply(ApplyError::because(other)),
+                OperationError::Database(error) => RunError::from(error),
+                OperationError::Store(error) => RunError::from(error),
+                other => RunError::Apply(ApplyError::because(other)),
             })?;
         }
         Ok(())
     }
 
-    /// Applies the events that were set aside of this dead letter's stream, in order, each in a
-    /// transaction that also forgets its letter.
+    /// Applies the dead letters of this letter's stream, in order, each in a transaction that
+    /// deletes its letter.
     pub(super) async fn retry(&mut self, position: Position) -> Result<(), OperationError> {
         let letters = self.letters_of_stream(position).await?;
         for (place, letter) in letters.iter().enumerate() {
             let outcome = self.retry_one(letter, letters.iter().skip(place + 1)).await;
             if let Err(error) = outcome {
-                self.know_dead_letters().await?;
+                self.load_dead_letters().await?;
                 return Err(error);
             }
         }
@@ -101,25 +103,27 @@ where
         behind: impl Iterator<Item = &DeadLetter> + Send,
     ) -> Result<(), OperationError> {
         let position = letter.position;
-        let event = event_at(self.parts.store.as_ref(), letter).await?;
+        let event = event_at(self.deps.store.as_ref(), letter).await?;
         let event = event.ok_or(OperationError::EventGone { position })?;
-        let mut tx = self.parts.read_models.begin(&self.id).await?;
+        let mut tx = self.deps.read_models.begin(&self.id).await?;
         if !tx.delete_dead_letter(position).await? {
-            // Another program has applied or discarded it meanwhile.
+            // Another process has retried or discarded it.
             return Ok(tx.rollback().await?);
         }
         let Err(error) = self.apply_in(&mut tx, &event).await? else {
             return self.finish(tx, position).await;
         };
         tx.rollback().await?;
-        let mut tx = self.parts.read_models.begin(&self.id).await?;
+        let mut tx = self.deps.read_models.begin(&self.id).await?;
+        // A second transaction: the rollback above undid the deletion of the letter, and the new
+        // error must survive.
         put_back(&mut tx, letter, behind, &error).await?;
         tx.commit().await?;
         Err(OperationError::StillFails { position, error })
     }
 
-    /// Goes past a dead letter for ever. If it is the first one of its stream, what waits behind it
-    /// is applied by the same transaction, up to the first event that fails.
+    /// Discards a dead letter. If it is the first of its stream, the same transaction applies the
+    /// letters behind it, up to the first that fails.
     pub(super) async fn discard(&mut self, position: Position) -> Result<(), OperationError> {
         let letters = self.letters_of_stream(position).await?;
         let mut letters = letters.into_iter().peekable();
@@ -129,7 +133,7 @@ where
         self.after_operation().await
     }
 
-    /// Applies letters of one stream, in order, and forgets them together with the discarded one.
+    /// Applies letters of one stream in order and deletes them, together with the discarded one.
     async fn release(
         &mut self,
         discarded: Option<Position>,
@@ -137,13 +141,14 @@ where
     ) -> Result<(), OperationError> {
         let mut waiting = Vec::new();
         for letter in letters {
-            let event = event_at(self.parts.store.as_ref(), &letter).await?;
+            let event = event_at(self.deps.store.as_ref(), &letter).await?;
             waiting.push((letter, event));
         }
-        let mut failure: Option<Failure> = None;
-        // Each round ends before the event that failed in the round before.
+        let mut failure: Option<FirstFailure> = None;
+        // A failure rolls the transaction back, so the next round stops before the letter that
+        // failed. Each round is shorter than the one before.
         loop {
-            let mut tx = self.parts.read_models.begin(&self.id).await?;
+            let mut tx = self.deps.read_models.begin(&self.id).await?;
             if let Some(position) = discarded
                 && !tx.delete_dead_letter(position).await?
             {
@@ -156,7 +161,7 @@ where
                 failure = Some(earlier);
                 continue;
             }
-            if let Some(Failure { place, error }) = &failure {
+            if let Some(FirstFailure { place, error }) = &failure {
                 let mut rest = waiting.iter().skip(*place).map(|(letter, _)| letter);
                 if let Some(failing) = rest.next() {
                     put_back(&mut tx, failing, rest, error).await?;
@@ -169,20 +174,21 @@ where
     async fn apply_waiting(
         &mut self,
         tx: &mut S::Tx,
-        waiting: impl Iterator<Item = &Waiting> + Send,
-    ) -> Result<Option<Failure>, OperationError> {
+        waiting: impl Iterator<Item = &PendingLetter> + Send,
+    ) -> Result<Option<FirstFailure>, OperationError> {
         for (place, (letter, event)) in waiting.enumerate() {
             let is_there = tx.delete_dead_letter(letter.position).await?;
-            // What was deleted from the store has no effect any more.
+            // An event deleted from the store takes no effect any more; its letter goes all the
+            // same.
             let Some(event) = event.as_ref().filter(|_| is_there) else { continue };
             if let Err(error) = self.apply_in(tx, event).await? {
-                return Ok(Some(Failure { place, error }));
+                return Ok(Some(FirstFailure { place, error }));
             }
         }
         Ok(None)
     }
 
-    /// The inner error is the event's.
+    /// Applies an event. Returns the event's failure as the inner error.
     async fn apply_in(
         &mut self,
         tx: &mut S::Tx,
@@ -193,40 +199,45 @@ where
         }
         let applied = match Recorded::read_all([event]) {
             Ok(events) if events.is_empty() => Ok(()),
-            Ok(events) => caught(self.parts.projection.apply(tx, &events)).await,
+            Ok(events) => catch_panic(self.deps.projection.apply(tx, &events)).await,
             Err(unreadable) => Err(unreadable.into()),
         };
         match applied {
             Ok(()) => Ok(Ok(())),
-            Err(ApplyError::Database(error)) if is_the_databases(&error) => Err(error),
+            Err(ApplyError::Database(error)) if is_infrastructure(&error) => Err(error),
             Err(error) => Ok(Err(in_one_line(&error))),
         }
     }
 
-    /// The same of an end of a stream that could not be forgotten: later events of the stream were
-    /// applied meanwhile, so it can be only as long as there are none.
+    /// Deletes the rows of a stream whose end is a dead letter.
+    ///
+    /// Later events of the stream were applied already, so this works only while the stream has
+    /// none.
     async fn forget_in(
         &mut self,
         tx: &mut S::Tx,
         event: &RecordedEvent,
     ) -> Result<Result<(), String>, DatabaseError> {
         let Some(stream) = self.ended_by(event).await? else { return Ok(Ok(())) };
-        let described = self.parts.store.describe_stream(&stream).await;
+        let described = self.deps.store.describe_stream(&stream).await;
         let described =
             described.map_err(|error| DatabaseError::unavailable(in_one_line(&error)))?;
         if described.state == StreamState::Live {
-            return Ok(Err(format!("{stream} has begun anew since: rebuild the projection")));
+            return Ok(Err(format!(
+                "{stream} has events again since its end: rebuild the projection"
+            )));
         }
-        match caught(self.parts.projection.forget(tx, &stream)).await {
+        match catch_panic(self.deps.projection.forget(tx, &stream)).await {
             Ok(()) => Ok(Ok(())),
-            Err(ApplyError::Database(error)) if is_the_databases(&error) => Err(error),
+            Err(ApplyError::Database(error)) if is_infrastructure(&error) => Err(error),
             Err(error) => Ok(Err(in_one_line(&error))),
         }
     }
 
-    /// Commits an operation. A letter before which the projection halted also moves the checkpoint.
+    /// Commits an operation. If the projection halted before the letter, the checkpoint moves past
+    /// it.
     async fn finish(&mut self, mut tx: S::Tx, position: Position) -> Result<(), OperationError> {
-        provenance::count_letters_change(&mut tx).await?;
+        provenance::count_dead_letter_change(&mut tx).await?;
         if position > self.checkpoint.position {
             self.commit(tx, position, None).await?;
         } else {
@@ -236,7 +247,8 @@ where
     }
 
     async fn after_operation(&mut self) -> Result<(), OperationError> {
-        self.know_dead_letters().await?;
+        self.load_dead_letters().await?;
+        // The letter that halted the projection is gone: subscribe again from the checkpoint.
         let passed = self.halt().is_some_and(|halt| halt.position <= self.checkpoint.position);
         if passed {
             self.subscribe()
@@ -245,12 +257,12 @@ where
         Ok(())
     }
 
-    /// All letters of the stream of the one at this position, in order.
+    /// Returns all letters of the stream of the one at this position, in order.
     async fn letters_of_stream(
         &mut self,
         position: Position,
     ) -> Result<Vec<DeadLetter>, OperationError> {
-        let mut letters = self.parts.read_models.dead_letters(&self.id).await?;
+        let mut letters = self.deps.read_models.dead_letters(&self.id).await?;
         let letter = letters.iter().find(|letter| letter.position == position);
         let stream = letter.ok_or(OperationError::NoSuchDeadLetter { position })?.stream.clone();
         letters.retain(|letter| letter.stream == stream);
@@ -258,11 +270,11 @@ where
     }
 }
 
-fn is_the_databases(error: &DatabaseError) -> bool {
+fn is_infrastructure(error: &DatabaseError) -> bool {
     !matches!(error, DatabaseError::Rejected { .. })
 }
 
-/// Keeps the letter that failed, with the error, and the others behind it.
+/// Stores the failing letter with its error, and the others behind it.
 async fn put_back(
     tx: &mut impl ReadModelTx,
     failing: &DeadLetter,
@@ -282,7 +294,7 @@ async fn put_back(
     Ok(())
 }
 
-/// The event of a letter, unless it was deleted: what is hidden has no effect any more.
+/// Returns the event of a letter, or `None` if it was deleted or is hidden.
 async fn event_at(
     store: &dyn EventStore,
     letter: &DeadLetter,

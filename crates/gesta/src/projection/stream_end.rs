@@ -1,23 +1,21 @@
-//! The end of a stream: a deletion or a tombstone, of which a projection learns in order with
-//! events.
+//! Detection of the end of a stream: a deletion or a tombstone.
 //!
-//! Invariant: what ends a stream is an event of its metadata stream, and the rows of events before
-//! it are forgotten in the transaction that passes it, so a read model has what a rebuild would
-//! have.
-//! Not here: events that expire or are truncated one by one, which change no rows.
+//! Invariant: an event of the metadata stream ends a stream. The transaction that moves the
+//! checkpoint past this event deletes the stream's rows, so a read model equals its rebuild.
+//!
+//! Not here: expiry and truncation of single events, which change no rows.
 
 use gesta_store::{
     EventStore, EventType, InvalidName, ReadStream, RecordedEvent, StoreError, StreamMetadata,
     StreamName, TombstoneStream,
 };
 
-/// The types of events that may end a stream.
+/// Types of metadata events that may end a stream.
 pub(super) fn event_types() -> Result<[EventType; 2], InvalidName> {
     Ok([EventType::new(StreamMetadata::EVENT_TYPE)?, EventType::new(TombstoneStream::EVENT_TYPE)?])
 }
 
-/// Returns the stream that this event of a metadata stream has ended, if it has. Metadata have if
-/// they truncate, and the stream shows nothing that is older than they are.
+/// Returns the stream that this metadata event has ended, or `None` if it ended none.
 pub(super) async fn ended_by(
     event: &RecordedEvent,
     store: &dyn EventStore,
@@ -30,6 +28,8 @@ pub(super) async fn ended_by(
     if metadata.is_none_or(|metadata| metadata.truncate_before.is_none()) {
         return Ok(None);
     }
+    // A truncation is a deletion only if it hides all events up to its own position. Later visible
+    // events belong to a stream that was created again under the same name.
     let first = ReadStream::forwards(stream.clone()).limit(1);
     let first = match store.read_stream(first).collect_events().await {
         Ok(events) => events.into_iter().next(),
