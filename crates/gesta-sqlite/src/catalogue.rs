@@ -97,7 +97,7 @@ impl Catalogue {
                 path.display()
             )));
         }
-        // `if not exists` throughout: a crash between these statements is repaired by the next open.
+        // `if not exists` throughout: the next open repairs a crash between these statements.
         connection.execute_batch(TABLES).map_err(classify)?;
         for (column, add) in ADDED_COLUMNS {
             let sql = "select 1 from pragma_table_info('read_models') where name = ?1";

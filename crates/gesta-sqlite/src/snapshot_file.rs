@@ -1,9 +1,9 @@
 //! The file of snapshots and of checkpoints of consumers without rows.
 //!
 //! Always holds: a damaged file is replaced by a new one and never fails a caller. Its readable
-//! checkpoints are copied; snapshots are taken again. While the file cannot be opened, snapshots are
-//! neither found nor saved, and checkpoints return the error. Opening is tried again once the file's
-//! metadata change.
+//! checkpoints are copied; snapshots are taken again. While the file cannot be opened, snapshots
+//! are neither found nor saved, and checkpoints return the error. Opening is tried again once the
+//! metadata of the file change.
 
 use std::{
     fs,

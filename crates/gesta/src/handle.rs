@@ -23,7 +23,7 @@ use crate::{
     log_hint, open,
     pipeline::{PipelineConfig, RememberedRejections},
     process::ProcessContext,
-    process_side::{PlannedProcesses, Processes},
+    process_side::{ProcessRegistrations, Processes},
     projection::{ProjectionContext, SharedStore},
     read_side::{ReadSide, ReadSideRegistrations},
     snapshot::Snapshots,
@@ -153,7 +153,7 @@ pub struct Builder {
     pub(crate) config: PipelineConfig,
     layers: Vec<Box<dyn FnOnce(Pipeline) -> Pipeline + Send>>,
     pub(crate) read_side: ReadSideRegistrations,
-    pub(crate) processes: PlannedProcesses,
+    pub(crate) processes: ProcessRegistrations,
     hints_at_log: bool,
     duplicate_event: Option<DuplicateEventName>,
 }
@@ -178,7 +178,7 @@ impl Builder {
             config,
             layers: Vec::new(),
             read_side: ReadSideRegistrations::default(),
-            processes: PlannedProcesses::default(),
+            processes: ProcessRegistrations::default(),
             hints_at_log: true,
             duplicate_event: None,
         }

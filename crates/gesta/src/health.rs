@@ -20,7 +20,7 @@ use gesta_store::{Append, ExpectedRevision, ReadAll, StoreError, StreamName};
 
 use crate::{
     Gesta, ProcessState, ProjectionState, SetAside,
-    process::Handle as ProcessHandle,
+    process::ProcessHandle,
     projection::{ProjectionHandle, in_one_line},
 };
 

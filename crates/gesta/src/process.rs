@@ -1,40 +1,37 @@
-//! Process managers: what reacts to events, and to time, with commands.
+//! Process managers: reactions to events and timers with commands.
 //!
-//! Owns: [`ProcessManager`], what goes into one ([`Input`]) and comes out of it ([`Effects`]), and
-//! what runs them.
+//! Owns: [`ProcessManager`], its inputs ([`Input`]) and outputs ([`Effects`]), and their runtime.
 //!
-//! A process remembers nothing but its own stream, `process:NAME-id`. One append there records an
-//! input together with the effects decided upon it, on condition of the revision that the decision
-//! saw. Hence, wherever the program ends:
-//! - before that append, nothing has happened: the event comes again, the timer is still pending,
-//!   the command is sent again;
-//! - after it, the effects are decided once and for all: a command's id derives from its place in
-//!   the stream, so that sending it again is a repeat and no second command; once it is executed,
-//!   the stream says so, and it is not sent any more;
-//! - an input that comes again is known by its identity (the event's id, the place where the timer
-//!   was set or the command decided).
+//! The state of a process is its stream, `process:NAME-id`. One append records an input together
+//! with the effects decided on it, at the revision that the decision saw. A crash has therefore one
+//! of two results:
+//! - Before that append, nothing has happened. The event is delivered again, the timer is still
+//!   pending, the command is sent again.
+//! - After it, the effects are decided for good. A command's id derives from its place in the
+//!   stream, so sending it again repeats the same command. Its execution is recorded in the stream
+//!   and ends the sending. A repeated input is recognised by its identity: the event's id, or the
+//!   place where the timer was set or the command was decided.
 //!
-//! A manager remembers, in its journal `processes:journal-NAME`, how far all its processes are, and
-//! what is set aside. A process that fails is set aside by its stream: what comes for it waits
-//! there, in order, as references. An event that cannot be routed is set aside by the stream that
-//! it came from. A checkpoint lists every timer and every process with commands that are not
-//! executed: whatever changes a process without a further event does so because of one of them. So
-//! a start reads the journal from its last checkpoint on, those processes, the ones whose streams
-//! have changed since, and the events since.
+//! A manager's own stream, its journal `processes:journal-NAME`, records its position and set-aside
+//! inputs. A failing process is set aside by its stream: later inputs wait there in order, as
+//! references. An event that cannot be routed is set aside by its source stream. A checkpoint lists
+//! all timers and all processes with unexecuted commands, because only these change a process
+//! without a further event. A start therefore reads the journal from its last checkpoint, the
+//! listed processes, the processes whose streams have changed since, and the events since.
 //!
-//! Always holds: the inputs of one process are handled in order, those of different processes side
-//! by side; the commands of one process are sent one after the other, in the order in which they
-//! were decided; nothing that was set aside is lost, and nothing is handled twice.
+//! Always holds: inputs of one process are handled in order, those of different processes
+//! concurrently. Commands of one process are sent one at a time, in the order of their decisions.
+//! No set-aside input is lost, and none is handled twice.
 //!
-//! Not here: which of several nodes runs a process. Two that do disturb each other little, since
-//! every append is conditional and every command has one id; but a command that decided nothing
-//! leaves no trace, and may be judged twice. A lease, taken where a session begins, closes that.
+//! Not here: the choice of the node that runs a process. Two nodes that run the same one conflict
+//! rarely, because every append is conditional and every command has one id. But a command without
+//! events leaves no trace and may be judged twice. A lease for the session prevents this.
 
-mod agenda;
 mod aside;
 mod census;
 mod checkpoint;
 mod command_set;
+mod control;
 mod dispatch;
 mod effects;
 mod flow;
@@ -45,11 +42,11 @@ mod instance;
 mod instances;
 mod journal;
 mod lanes;
-mod orders;
 mod outstanding;
 mod report;
 mod retry;
 mod runner;
+mod schedule;
 mod setup;
 mod shapes;
 mod status;
@@ -63,12 +60,12 @@ use gesta_store::RecordedAt;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use command_set::{CommandSet, Includes, UnreadableCommand};
+pub(crate) use control::ProcessOperation;
 pub use effects::Effects;
-pub(crate) use handle::{Handle, Planned, Planning, ProcessContext};
+pub(crate) use handle::{ProcessContext, ProcessHandle, ProcessRegistration, StartProcessManager};
 pub use history::{EffectId, ParseEffectIdError};
 pub use input::{Input, RejectedCommand};
 pub(crate) use instance::react;
-pub(crate) use orders::Operation;
 pub use report::{
     InstanceCommand, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState,
     InstanceSummary, InstanceTimer, ParseInstanceStateError, ParseSubjectError, ProcessError,
@@ -82,12 +79,11 @@ pub use timers::{TimerVersions, UnreadableTimer};
 
 use crate::{EventSet, Recorded};
 
-/// Reacts to events, to timers and to rejections of its commands with further commands.
+/// A reaction to events, timers and rejected commands, with further commands.
 ///
-/// Each process begins as a clone of the value that was registered, which therefore may carry
-/// settings, and is from then on what [`evolve`](Self::evolve) makes of its inputs. Like a
-/// decision, a reaction is pure; it is recorded before anything of it is done, and never asked for
-/// twice.
+/// Each process starts as a clone of the registered value, which may carry settings. From then on
+/// [`evolve`](Self::evolve) derives its state from its inputs. A reaction is pure, like a decision.
+/// It is recorded before its effects are executed, and never computed twice.
 ///
 /// ```
 /// use std::time::Duration;
@@ -171,42 +167,41 @@ use crate::{EventSet, Recorded};
 /// ```
 #[doc(alias = "saga")]
 pub trait ProcessManager: Clone + Send + Sync + 'static {
-    /// Its name, for ever: the streams of its processes are called `process:NAME-id`. Like a
-    /// category, it has neither `-` nor `$`.
+    /// Permanent name: the streams of the processes are called `process:NAME-id`. Like a category,
+    /// it contains neither `-` nor `$`.
     const NAME: &'static str;
-    /// The events that it understands, of whatever categories.
+    /// Events that the manager handles, of any category.
     type Event: EventSet;
-    /// What it has itself reminded of.
+    /// Value of the timers that it sets.
     type Timer: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Send + Sync + 'static;
-    /// The commands that it sends: a tuple of them, such as `(PayOrder, ShipOrder)`.
+    /// Commands that it sends: a tuple, such as `(PayOrder, ShipOrder)`.
     type Commands: CommandSet;
-    /// What an event does that would begin a process which has ended.
+    /// Policy for an event that would start an ended process again.
     const AFTER_END: AfterEnd = AfterEnd::BeginAnew;
-    /// What is done with a stored input, timer or command of a process that this definition does
-    /// not understand any more.
+    /// Policy for a stored input, timer or command that this definition no longer understands.
     const NOT_UNDERSTOOD: NotUnderstood = NotUnderstood::SetAside;
 
-    /// The versions of the timer type, where its stored form has changed: stored timers of older
-    /// versions are read through them. Unless given, the type is version 1 of timer `timer`.
+    /// Versions of the timer type, for a changed stored form. Stored timers of older versions are
+    /// decoded through them. The default is version 1 of timer `timer`.
     #[must_use]
     fn timers() -> TimerVersions<Self::Timer> {
         TimerVersions::new()
     }
 
-    /// Which process an event is for. Asked for every event of the set, in order.
+    /// Returns the process of an event. Called for every event of the set, in order.
     #[must_use]
     fn route(event: &Recorded<Self::Event>) -> Route;
 
-    /// Takes in one input. Every input of the process comes by, in order, once.
+    /// Applies one input to the state. Called for every input of the process, in order, once.
     fn evolve(&mut self, input: &Input<Self>);
 
-    /// What is to be done upon an input, which [`evolve`](Self::evolve) has taken in already.
+    /// Decides the effects of an input that [`evolve`](Self::evolve) has already applied.
     ///
-    /// `at` is when the input is handled: the time that the effects may speak of.
+    /// `at` is the handling time of the input, from which effects may compute times.
     fn react(&self, input: &Input<Self>, at: RecordedAt) -> Effects<Self>;
 }
 
-/// What [`Route::Start`] does for a process that has ended.
+/// Policy of [`Route::Start`] for a process that has ended.
 ///
 /// ```
 /// use gesta::AfterEnd;
@@ -215,18 +210,19 @@ pub trait ProcessManager: Clone + Send + Sync + 'static {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AfterEnd {
-    /// The event begins a new life of the process, which knows nothing of the former one. Timers
-    /// and rejections of the former life do not reach it.
+    /// Starts a new life of the process, without the state of the former one. Timers and rejections
+    /// of the former life do not reach it.
     #[default]
     BeginAnew,
-    /// The event is ignored, logged, and counted in
+    /// Ignores the event, logs it, and counts it in
     /// [`ProcessStatus::ignored`](crate::ProcessStatus::ignored).
     Ignore,
 }
 
-/// What is done with what a process stored and its definition does not understand any more: an
-/// input of a type that left the event set, a timer whose value does not decode, a command that is
-/// not sent any more.
+/// Policy for stored data that the definition no longer understands.
+///
+/// This concerns an input of a type that left the event set, a timer whose value does not decode,
+/// and a command that is no longer sent.
 ///
 /// ```
 /// use gesta::NotUnderstood;
@@ -235,15 +231,14 @@ pub enum AfterEnd {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NotUnderstood {
-    /// The process is set aside when it comes to it; other processes go on.
+    /// Sets the process aside when it reaches the data. Other processes continue.
     #[default]
     SetAside,
-    /// It is left out: the input is not taken in, the timer does not fire, the command is not
-    /// sent.
+    /// Skips the data: the input is not applied, the timer does not fire, the command is not sent.
     Ignore,
 }
 
-/// Which process an event is for.
+/// The process that an event is routed to.
 ///
 /// ```
 /// use gesta::Route;
@@ -253,23 +248,22 @@ pub enum NotUnderstood {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// It begins the process with this id, or goes on with it; see [`AfterEnd`] for one that has
-    /// ended.
+    /// Starts the process with this id, or continues it; see [`AfterEnd`] for one that has ended.
     Start(String),
-    /// It is for the process with this id, if that has begun.
+    /// Continues the process with this id, if it has started.
     Continue(String),
-    /// It is for none.
+    /// No process.
     Ignore,
 }
 
 impl Route {
-    /// It begins the process with this id.
+    /// Starts or continues the process with this id.
     #[must_use]
     pub fn start(id: impl ToString) -> Self {
         Self::Start(id.to_string())
     }
 
-    /// It is for the process with this id, if that has begun.
+    /// Continues the process with this id, if it has started.
     #[must_use]
     pub fn continue_with(id: impl ToString) -> Self {
         Self::Continue(id.to_string())

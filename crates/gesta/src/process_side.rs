@@ -12,14 +12,16 @@ use crate::{
     OpenError, ProcessError, ProcessManager, ProcessSetup, ProcessStatus, SetAside, Subject,
     audit::Operator,
     event_names::Scope,
-    process::{Handle, Operation, Planned, Planning, ProcessContext},
+    process::{
+        ProcessContext, ProcessHandle, ProcessOperation, ProcessRegistration, StartProcessManager,
+    },
 };
 
 /// The registered process managers before their start.
 #[derive(Default)]
-pub(crate) struct PlannedProcesses(Vec<Box<dyn Planning>>);
+pub(crate) struct ProcessRegistrations(Vec<Box<dyn StartProcessManager>>);
 
-impl PlannedProcesses {
+impl ProcessRegistrations {
     pub(crate) async fn start(self, context: &ProcessContext) -> Result<Processes, OpenError> {
         let mut processes = Processes::default();
         if self.0.is_empty() {
@@ -54,7 +56,7 @@ impl PlannedProcesses {
     }
 }
 
-impl fmt::Debug for PlannedProcesses {
+impl fmt::Debug for ProcessRegistrations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} process managers", self.0.len())
     }
@@ -62,10 +64,10 @@ impl fmt::Debug for PlannedProcesses {
 
 /// The running process managers.
 #[derive(Debug, Default)]
-pub(crate) struct Processes(BTreeMap<&'static str, Handle>);
+pub(crate) struct Processes(BTreeMap<&'static str, ProcessHandle>);
 
 impl Processes {
-    pub(crate) fn handles(&self) -> impl Iterator<Item = &Handle> {
+    pub(crate) fn handles(&self) -> impl Iterator<Item = &ProcessHandle> {
         self.0.values()
     }
 
@@ -93,7 +95,7 @@ impl Builder {
 
     /// Runs a process manager with a starting position or a former name.
     pub fn process_set_up<P: ProcessManager>(mut self, setup: ProcessSetup<P>) -> Self {
-        self.processes.0.push(Box::new(Planned(setup)));
+        self.processes.0.push(Box::new(ProcessRegistration(setup)));
         self.reads_events::<P::Event>(Scope::of::<P::Event>())
     }
 }
@@ -121,7 +123,7 @@ impl Gesta {
     /// # Errors
     /// [`ProcessNotRegistered`] if no manager has this name.
     pub async fn pause_process(&self, name: &str) -> Result<(), ProcessNotRegistered> {
-        self.switch(name, Operation::Pause).await
+        self.switch(name, ProcessOperation::Pause).await
     }
 
     /// Resumes a process manager after a pause.
@@ -129,15 +131,19 @@ impl Gesta {
     /// # Errors
     /// [`ProcessNotRegistered`] if no manager has this name.
     pub async fn resume_process(&self, name: &str) -> Result<(), ProcessNotRegistered> {
-        self.switch(name, Operation::Resume).await
+        self.switch(name, ProcessOperation::Resume).await
     }
 
-    async fn switch(&self, name: &str, operation: Operation) -> Result<(), ProcessNotRegistered> {
+    async fn switch(
+        &self,
+        name: &str,
+        operation: ProcessOperation,
+    ) -> Result<(), ProcessNotRegistered> {
         let ordered = self.process(name)?.order(operation).await;
         ordered.map_err(|_| ProcessNotRegistered { process: name.to_owned() })
     }
 
-    fn process(&self, name: &str) -> Result<&Handle, ProcessNotRegistered> {
+    fn process(&self, name: &str) -> Result<&ProcessHandle, ProcessNotRegistered> {
         let unknown = || ProcessNotRegistered { process: name.to_owned() };
         self.processes().0.get(name).ok_or_else(unknown)
     }
@@ -196,7 +202,7 @@ impl Gesta {
         by: &Operator,
     ) -> Result<(), ProcessError> {
         let (subject, by) = (subject.clone(), by.clone());
-        self.process(process)?.order(Operation::Retry { subject, by }).await
+        self.process(process)?.order(ProcessOperation::Retry { subject, by }).await
     }
 
     /// Skips an input that is set aside: its process never handles it. The inputs behind it are
@@ -212,7 +218,7 @@ impl Gesta {
         by: &Operator,
     ) -> Result<(), ProcessError> {
         let (subject, by) = (subject.clone(), by.clone());
-        self.process(process)?.order(Operation::Skip { subject, number, by }).await
+        self.process(process)?.order(ProcessOperation::Skip { subject, number, by }).await
     }
 
     /// Ends an instance: cancels its timers, stops sending its commands and drops its inputs that
@@ -227,7 +233,7 @@ impl Gesta {
         by: &Operator,
     ) -> Result<(), ProcessError> {
         let (id, by) = (id.to_owned(), by.clone());
-        self.process(process)?.order(Operation::Cancel { id, by }).await
+        self.process(process)?.order(ProcessOperation::Cancel { id, by }).await
     }
 
     /// Fires a pending timer of an instance now.
@@ -243,7 +249,7 @@ impl Gesta {
         by: &Operator,
     ) -> Result<(), ProcessError> {
         let (id, by) = (id.to_owned(), by.clone());
-        self.process(process)?.order(Operation::Fire { id, timer, by }).await
+        self.process(process)?.order(ProcessOperation::Fire { id, timer, by }).await
     }
 
     /// Sends a permanently refused command again, as a new command. If it is refused again, the
@@ -260,10 +266,10 @@ impl Gesta {
         by: &Operator,
     ) -> Result<(), ProcessError> {
         let (id, by) = (id.to_owned(), by.clone());
-        self.process(process)?.order(Operation::Resend { id, command, by }).await
+        self.process(process)?.order(ProcessOperation::Resend { id, command, by }).await
     }
 }
 
-fn status(handle: &Handle) -> ProcessStatus {
+fn status(handle: &ProcessHandle) -> ProcessStatus {
     handle.progress.borrow().status(handle.name)
 }

@@ -90,8 +90,8 @@ pub trait Projection: Send + Sync + 'static {
 
     /// Version of the rows' shape and meaning.
     ///
-    /// An increase rebuilds: a new read model is filled, and the old one, unchanged, answers queries
-    /// until the new one has reached the head.
+    /// An increase rebuilds: a new read model is filled, and the old one, unchanged, answers
+    /// queries until the new one has reached the head.
     const VERSION: u32 = 1;
 
     /// Policy for an event that cannot be applied.
@@ -196,8 +196,8 @@ pub trait Apply<Tx>: Projection {
     /// # Errors
     /// After an error, the events are applied one by one. An event that fails is repeated a few
     /// times without pauses, then [`FailurePolicy`] decides. An event that cannot be decoded is not
-    /// repeated. Return [`DatabaseError::Unavailable`] for a failure that passes with time: it blames
-    /// no event, and the projection retries with pauses.
+    /// repeated. Return [`DatabaseError::Unavailable`] for a failure that passes with time: it
+    /// blames no event, and the projection retries with pauses.
     fn apply(
         &self,
         tx: &mut Tx,
@@ -282,11 +282,11 @@ impl ApplyError {
 /// Formats an error with its causes in one line.
 pub(crate) fn in_one_line(error: &dyn Error) -> String {
     let mut line = error.to_string();
-    let mut cause = error.state();
+    let mut cause = error.source();
     while let Some(error) = cause {
         line.push_str(": ");
         line.push_str(&error.to_string());
-        cause = error.state();
+        cause = error.source();
     }
     line
 }

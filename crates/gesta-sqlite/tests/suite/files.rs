@@ -345,7 +345,7 @@ fn a_statement_that_ended_the_transaction_moves_no_checkpoint() {
 
         let mut tx = store.begin(&id).await.unwrap();
         tx.execute("insert into orders values (1, 0)", []).unwrap();
-        // `or rollback` ends the transaction, although the projection expects to ignore a duplicate.
+        // `or rollback` ends the transaction, although the projection means to ignore a duplicate.
         let _ = tx.execute("insert or rollback into orders values (1, 0)", []);
         let moved = Advance { from: Some(checkpoint(1)), to: checkpoint(2) };
         let outcome = match tx.advance(moved).await {

@@ -1,8 +1,11 @@
-//! What is set aside of one manager: by stream, in order, as references.
+//! The set-aside inputs of one manager: a queue of references for each stream.
 //!
-//! Owns: [`Asides`], folded from the manager's journal. Always holds: nothing is here without an
-//! input that failed in front of it; an event is here at most once. Not here: how it is stored
-//! ([`journal`](super::journal)), why an input fails ([`instance`](super::instance)).
+//! Owns: [`Asides`], folded from the manager's journal.
+//!
+//! Always holds: every queue starts with an input that failed. An event is in at most one queue.
+//!
+//! Not here: the stored form ([`journal`](super::journal)) and the failures
+//! ([`instance`](super::instance)).
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -14,10 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{EffectId, SetAside, SetAsideInput, Subject, WaitingInput, history::Refusal};
 
-/// The longest error that is kept, in bytes.
+/// Maximum length of a stored error, in bytes.
 const ERROR_BYTES_MAX: usize = 2_000;
 
-/// An input that is set aside, as the journal has it.
+/// A set-aside input, in its stored form.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AsideInput {
@@ -26,11 +29,10 @@ pub(super) struct AsideInput {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
     pub(super) attempts: u32,
-    /// In microseconds since 1970.
+    /// Microseconds since 1970.
     pub(super) since: u64,
 }
 
-/// Which input it is.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(super) enum AsideRef {
@@ -51,11 +53,11 @@ pub(super) enum AsideRef {
     Command {
         command: EffectId,
     },
-    /// The process itself: its stream cannot be read, and it has something outstanding.
+    /// The process itself: it has outstanding effects, and its stream cannot be read.
     Stream,
 }
 
-/// A [`Subject`], as the journal has it.
+/// A [`Subject`], in its stored form.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum SubjectKey {
@@ -125,12 +127,12 @@ impl AsideRef {
     }
 }
 
-/// The id that stands in a stored text.
+/// Returns the id in a stored text.
 pub(super) fn event_id_of(text: &str) -> Option<EventId> {
     text.parse::<uuid::Uuid>().ok().map(EventId::from)
 }
 
-/// An error's text, cut where it would be too long to keep.
+/// Truncates the text of an error to the stored maximum.
 pub(super) fn bounded(mut error: String) -> String {
     if error.len() > ERROR_BYTES_MAX {
         let end = (0..=ERROR_BYTES_MAX).rev().find(|place| error.is_char_boundary(*place));
@@ -144,11 +146,11 @@ pub(super) fn bounded(mut error: String) -> String {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Queue {
     pub(super) inputs: VecDeque<Arc<AsideInput>>,
-    /// Events for the subject up to here were delivered before: they are handled or in the queue.
+    /// Position up to which all events of the subject are handled or queued.
     pub(super) delivered: u64,
 }
 
-/// What is set aside of one manager.
+/// All set-aside inputs of one manager.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Asides {
     queues: BTreeMap<SubjectKey, Queue>,
@@ -165,7 +167,7 @@ impl Asides {
         self.queues.len()
     }
 
-    /// The instances that are set aside.
+    /// Returns the instances that are set aside.
     pub(crate) fn instance_ids(&self) -> impl Iterator<Item = String> {
         self.queues.keys().filter_map(|key| match key {
             SubjectKey::Instance(id) => Some(id.clone()),
@@ -189,7 +191,7 @@ impl Asides {
         self.queues.iter()
     }
 
-    /// Whether an event is set aside, or was handled before its subject was set aside.
+    /// Returns whether an event is queued, or was handled before its subject was set aside.
     pub(super) fn has_taken(&self, subject: &Subject, event: &RecordedEvent) -> bool {
         self.has_event(&event.id)
             || self.queue(subject).is_some_and(|queue| event.position.number() <= queue.delivered)
@@ -235,12 +237,12 @@ impl Asides {
         }
     }
 
-    /// After positions have changed their meaning, only ids tell what was delivered.
+    /// After a restore positions have another meaning, so only ids identify delivered events.
     pub(super) fn forget_positions(&mut self) {
         self.queues.values_mut().for_each(|queue| queue.delivered = 0);
     }
 
-    /// The error of the first subject's first input.
+    /// Returns the error of the first subject's first input.
     pub(super) fn first_error(&self) -> Option<String> {
         let (key, queue) = self.queues.first_key_value()?;
         let error = queue.inputs.iter().find_map(|input| input.error.as_deref())?;
@@ -251,7 +253,7 @@ impl Asides {
         Some(format!("{name} is set aside: {error}"))
     }
 
-    /// Everything, as operators see it.
+    /// Returns all inputs in the operators' form.
     pub(crate) fn view(&self) -> Vec<SetAside> {
         let subjects = self.queues.iter().filter_map(|(key, queue)| {
             Some(SetAside { subject: key.subject()?, inputs: queue.view() })
@@ -265,7 +267,7 @@ impl Asides {
 }
 
 impl Queue {
-    /// Whether an input that is no event is here.
+    /// Returns whether a queue contains this timer, refusal or command.
     pub(super) fn has(&self, input: &AsideRef) -> bool {
         self.inputs.iter().any(|one| one.input == *input)
     }
@@ -283,7 +285,7 @@ impl Queue {
         inputs.collect()
     }
 
-    /// Timers of the queue: they have fired, and wait for their turn.
+    /// Returns the queued timers of an instance. They have fired and wait for their turn.
     pub(super) fn timers(&self) -> impl Iterator<Item = EffectId> {
         self.inputs.iter().filter_map(|input| match &input.input {
             AsideRef::Timer { timer } => Some(*timer),
@@ -294,7 +296,7 @@ impl Queue {
         })
     }
 
-    /// Whether a command of the queue must be done before another one is sent.
+    /// Returns whether a queued command blocks the sending of later ones.
     pub(super) fn holds_commands(&self) -> bool {
         self.inputs.iter().any(|input| match &input.input {
             AsideRef::Command { .. } | AsideRef::Refused { .. } => true,

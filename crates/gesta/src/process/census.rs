@@ -1,4 +1,4 @@
-//! Counting the instances of a manager by what stands in their streams.
+//! Instance counts of a manager, by the end of each stream.
 
 use gesta_store::{EventStore, Filter, Position, ReadAll};
 
@@ -6,7 +6,7 @@ use super::{
     history::{Begins, ProcessEvent, ProcessReacted},
     journal::Census,
     setup::Identity,
-    trouble::Trouble,
+    trouble::InputError,
 };
 use crate::Recorded;
 
@@ -15,12 +15,12 @@ impl Census {
         Position::new(self.position)
     }
 
-    /// Counts what has come since.
+    /// Adds the changes since the last count.
     pub(super) async fn advance(
         &mut self,
         store: &dyn EventStore,
         identity: &Identity,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), InputError> {
         let read = ReadAll::forwards()
             .from(self.position().next())
             .filter(Filter::Categories(vec![identity.category.clone()]));
@@ -28,7 +28,7 @@ impl Census {
         while let Some(page) = pages.next().await {
             for event in page? {
                 self.position = event.position.number();
-                // One that cannot be read is told where its instance is read.
+                // An unreadable stream is reported where its instance is loaded.
                 if let Ok(recorded) = Recorded::<ProcessEvent>::read(&event) {
                     self.take(&recorded);
                 }

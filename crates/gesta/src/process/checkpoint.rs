@@ -1,8 +1,8 @@
-//! The position from which a manager goes on: the first one, the last one, and the one before it
-//! had a journal.
+//! The start position of a manager: the initial one, that of the last checkpoint, or one derived
+//! from instances for managers without a journal.
 //!
-//! Always holds: a position is believed only in the life of the store that it belongs to;
-//! elsewhere the last event before it is looked for, and if it is not there, that is said.
+//! Always holds: a position is trusted only within its incarnation of the store. In another one,
+//! the last event before it is looked up; if it is missing, the start fails with an error.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use super::{
     journal::{Census, Checkpointed, Entry, Journal},
     outstanding::Outstanding,
     setup::Identity,
-    trouble::Trouble,
+    trouble::InputError,
 };
 use crate::Recorded;
 
@@ -50,12 +50,12 @@ impl Checkpointed {
     }
 }
 
-/// Keeps where a manager begins that is new to the store. One that was here before is left alone.
+/// Stores the start position of a manager that is new to the store. Does nothing for a known one.
 pub(super) async fn begin(
     store: &dyn EventStore,
     identity: &Arc<Identity>,
     begin: Begin,
-) -> Result<(), Trouble> {
+) -> Result<(), InputError> {
     let mut journal = Journal::read(store, identity).await?;
     if journal.checkpoint.is_some() || has_streams(store, &identity.prefix()).await? {
         return Ok(());
@@ -71,13 +71,14 @@ pub(super) async fn begin(
     journal.write_checkpoint(store, Vec::new(), checkpoint).await
 }
 
-/// Whether a stream has a name that begins like this.
+/// Returns whether the store has a stream with this prefix.
 pub(super) async fn has_streams(store: &dyn EventStore, prefix: &str) -> Result<bool, StoreError> {
     let list = ListStreams { prefix: prefix.to_owned(), after: None, limit: 1 };
     Ok(!store.list_streams(list).await?.is_empty())
 }
 
-/// The position before the first event of this time or later. Recorded times never fall.
+/// Returns the position before the first event of this time or later. Binary search: recorded times
+/// never decrease.
 async fn before(
     store: &dyn EventStore,
     head: Position,
@@ -88,7 +89,7 @@ async fn before(
         let middle = low + (high - low) / 2;
         let read = ReadAll::forwards().from(Position::new(middle + 1)).limit(1);
         match first(store, read).await? {
-            // All events from `middle + 1` up to this one are missing, as after a scavenge.
+            // No event between `middle + 1` and this one exists, for example after a scavenge.
             Some(event) if event.recorded_at < time => low = event.position.number(),
             Some(_) | None => high = middle,
         }
@@ -112,31 +113,32 @@ async fn first(store: &dyn EventStore, read: ReadAll) -> Result<Option<RecordedE
     Ok(store.read_all(read.limit(1)).collect_events().await?.into_iter().next())
 }
 
-/// Where a manager goes on, and what it has to know before.
+/// The start position of a manager, with the state to load first.
 pub(super) struct Resumed {
     pub(super) place: Place,
     pub(super) head: Head,
     pub(super) census: Census,
-    /// Instances with something outstanding.
+    /// Instances with outstanding work.
     pub(super) entries: Vec<Entry>,
-    /// Whether a checkpoint should be written at once.
+    /// A checkpoint should be written at once.
     pub(super) is_new: bool,
 }
 
-/// Where to go on, as the journal says or, for a manager without one, as its instances say; in
-/// positions of this store.
+/// Returns the start position in positions of this store: from the journal, or from the instances
+/// of a manager without one.
 pub(super) async fn resume(
     store: &dyn EventStore,
     journal: &mut Journal,
     identity: &Identity,
     types: &[EventType],
-) -> Result<Resumed, Trouble> {
+) -> Result<Resumed, InputError> {
     let head = store.head().await?;
     let Some(checkpoint) = journal.checkpoint.clone() else {
         let (place, entries) = read_instances(store, identity).await?;
         let place = match found(store, place, types).await {
-            // It was scavenged, perhaps. Each instance knows what it has handled.
-            Err(Trouble::ForeignCheckpoint { .. }) => {
+            // The event may have been scavenged. Starting earlier is safe: each instance knows its
+            // handled events.
+            Err(InputError::ForeignCheckpoint { .. }) => {
                 Place { position: Position::START, event: None }
             }
             found => found?,
@@ -166,18 +168,17 @@ pub(super) async fn resume(
         "the checkpoint is of another store or of another life of it; its event was found here"
     );
     journal.asides.forget_positions();
-    // Reactions stand behind what they react to.
+    // A reaction is appended after its event, so an earlier position includes it.
     entries.extend(changed_since(store, identity, moved.position).await?);
     Ok(Resumed { place: moved, head, census: Census::default(), entries, is_new: true })
 }
 
-/// The same place in a store that goes on with the one that the place is of: one that was restored or
-/// moved, or to which its events were imported.
+/// Translates a position to a store that continues another one: a restored, moved or imported one.
 async fn moved(
     store: &dyn EventStore,
     incarnation: Option<Incarnation>,
     place: &Place,
-) -> Result<Option<Place>, Trouble> {
+) -> Result<Option<Place>, InputError> {
     let Some(incarnation) = incarnation else { return Ok(None) };
     let subscribe = Subscribe::to_all().after(place.position);
     let subscribe = Subscribe { incarnation: Some(incarnation), ..subscribe };
@@ -191,8 +192,10 @@ async fn moved(
     Ok(reached.map(|position| Place { position, event: place.event }))
 }
 
-/// The instances whose streams have changed after a position. The events that they reacted to come
-/// again, but for those that are hidden by now, and what was decided is still to be done.
+/// Returns the instances whose streams have changed after a position.
+///
+/// Their events are delivered again, except for hidden ones, and their decided effects are still
+/// outstanding.
 async fn changed_since(
     store: &dyn EventStore,
     identity: &Identity,
@@ -207,12 +210,11 @@ async fn changed_since(
     Ok(changed.into_iter().map(Entry::to_be_read).collect())
 }
 
-/// The last event that an instance has handled, and the instances with something outstanding, by
-/// what their streams say.
+/// Derives the last handled event and the instances with outstanding work from instance streams.
 async fn read_instances(
     store: &dyn EventStore,
     identity: &Identity,
-) -> Result<(Place, Vec<Entry>), Trouble> {
+) -> Result<(Place, Vec<Entry>), InputError> {
     let mut last = Place { position: Position::START, event: None };
     let mut found: BTreeMap<StreamName, Outstanding> = BTreeMap::new();
     let mut unclear = BTreeSet::new();
@@ -254,13 +256,13 @@ impl Entry {
     }
 }
 
-/// The place where its event is in this store.
+/// Returns the position of its event in this store.
 async fn found(
     store: &dyn EventStore,
     place: Place,
     types: &[EventType],
-) -> Result<Place, Trouble> {
-    // Up to there, no event was of interest.
+) -> Result<Place, InputError> {
+    // The manager has seen no event of interest up to there.
     let Some(id) = place.event else { return Ok(Place { position: Position::START, event: None }) };
     let of_interest = || Filter::EventTypes(types.to_vec());
     if place.position <= store.head().await?.position {
@@ -270,13 +272,13 @@ async fn found(
             }
         }
     }
-    // A manager that begins now has seen an event of any type.
+    // A manager that starts now counts an event of any type as seen.
     for filter in [of_interest(), Filter::Everything] {
         if let Some(position) = position_of(store, id, filter).await? {
             return Ok(Place { position, event: Some(id) });
         }
     }
-    Err(Trouble::ForeignCheckpoint { position: place.position, event: id })
+    Err(InputError::ForeignCheckpoint { position: place.position, event: id })
 }
 
 async fn position_of(
@@ -293,7 +295,7 @@ async fn position_of(
     Ok(None)
 }
 
-/// One event of a stream, if it is still there.
+/// Returns one event of a stream, if it still exists.
 pub(super) async fn event_at(
     store: &dyn EventStore,
     read: ReadStream,

@@ -1,12 +1,15 @@
 //! The commands that a process may send, as one type.
 //!
-//! Owns: [`CommandSet`] for tuples of up to eight commands. Always holds: what is sent is one of
-//! them, checked by the compiler, so that every stored command can be read again. Not here:
-//! sending.
+//! Owns: [`CommandSet`] for tuples of up to eight commands.
+//!
+//! Always holds: the compiler checks that a sent command belongs to the set, so every stored
+//! command can be decoded again.
+//!
+//! Not here: sending.
 
 use crate::{CommandContext, CommandRequest, Decide, TypeShape};
 
-/// The commands that a process may send: a tuple of them. Implemented for tuples of up to eight.
+/// The commands that a process may send: a tuple of up to eight.
 ///
 /// ```
 /// use gesta::CommandSet;
@@ -41,17 +44,17 @@ use crate::{CommandContext, CommandRequest, Decide, TypeShape};
 /// assert_eq!(Commands::NAMES, ["open-door"]);
 /// ```
 pub trait CommandSet: Send + Sync + 'static {
-    /// The names of the commands.
+    /// Names of the commands.
     const NAMES: &'static [&'static str];
 
-    /// The shape of each command's JSON, in the order of the names.
+    /// Shapes of the commands' JSON, in the order of the names.
     #[must_use]
     fn shapes() -> Vec<TypeShape>;
 
-    /// Reads a command that was stored as JSON.
+    /// Decodes a command that was stored as JSON.
     ///
     /// # Errors
-    /// [`UnreadableCommand`] when it is not of the set, or the JSON is not of it.
+    /// [`UnreadableCommand`] when the command is not in the set, or the JSON does not match its type.
     fn request(
         context: CommandContext,
         name: &str,
@@ -61,7 +64,7 @@ pub trait CommandSet: Send + Sync + 'static {
 
 /// Membership of a command in a set. Sealed: implemented for tuples of commands.
 ///
-/// The compiler infers `Index`, which tells apart the places of the tuple.
+/// The compiler infers `Index`, the position in the tuple.
 ///
 /// ```
 /// use gesta::{CommandSet, Includes};
@@ -104,30 +107,30 @@ pub trait CommandSet: Send + Sync + 'static {
 pub trait Includes<C, Index>: CommandSet + sealed::Sealed<C, Index> {}
 
 mod sealed {
-    //! The seal of [`Includes`](super::Includes), and the index that it is implemented for.
+    //! The seal of [`Includes`](super::Includes), and its index type.
 
     pub trait Sealed<C, Index> {}
 
-    /// The place of a command in a tuple, from 0.
+    /// Position of a command in a tuple, from 0.
     #[derive(Clone, Copy, Debug)]
     pub struct CommandIndex<const INDEX: usize>;
 }
 
-/// Why a stored command cannot be read. Deploy code that knows it.
+/// The reason why a stored command cannot be decoded. Deploy code that knows it.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableCommand {
-    /// The process does not send it any more.
+    /// The process no longer sends this command.
     #[error("command {name} is not among those of the process")]
     Unknown {
-        /// Its name.
+        /// Name of the command.
         name: String,
     },
-    /// The JSON is not of the command.
+    /// The JSON does not match the command's type.
     #[error("the payload is not of command {name}")]
     BadPayload {
-        /// Its name.
+        /// Name of the command.
         name: String,
-        /// What serde said.
+        /// Error of serde.
         source: serde_json::Error,
     },
 }

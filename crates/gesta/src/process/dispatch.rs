@@ -1,7 +1,8 @@
-//! Sending one command of a process, and judging how it went.
+//! Sending of one command of a process, and classification of the result.
 //!
-//! Always holds: a command is told to be settled only after it was executed; what leaves that open
-//! leads to the same command again, under the same id. A panic on the way is the command's trouble.
+//! Always holds: a command is settled only after its execution is certain. Any uncertain result
+//! sends the same command again under the same id, so it executes at most once. A panic is the
+//! command's error.
 
 use std::{
     future::{Future, poll_fn},
@@ -16,15 +17,15 @@ use tower::ServiceExt as _;
 
 use super::{
     CommandSet, NotUnderstood, ProcessManager,
-    history::{EffectId, Outcome, Refusal},
+    history::{CommandOutcome, EffectId, Refusal},
     instance::{guarded, said, settled},
     outstanding::PendingCommand,
-    runner::Parts,
-    trouble::Trouble,
+    runner::ProcessDeps,
+    trouble::InputError,
 };
 use crate::{CommandContext, CommandError, CommandIdFrom, Rejection as _, projection::in_one_line};
 
-/// How sending a command went.
+/// Result of sending a command.
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) stream: StreamName,
@@ -34,23 +35,23 @@ pub(super) struct Sent {
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
-    /// Executed, or to be left, and the process's stream says so.
+    /// Executed or cancelled, and recorded in the process's stream.
     Settled,
-    /// It will never be executed.
+    /// Refused for good.
     Refused(Refusal),
-    /// To be sent again.
+    /// Send again later.
     Again { reason: String },
-    /// It cannot be sent. The process is set aside.
+    /// Cannot be sent. The process is set aside.
     Faulty { error: String },
 }
 
 pub(super) async fn send<P: ProcessManager>(
-    parts: Arc<Parts<P>>,
+    deps: Arc<ProcessDeps<P>>,
     stream: StreamName,
     id: EffectId,
     command: PendingCommand,
 ) -> Sent {
-    let verdict = match execute(&parts, &stream, id, command).await {
+    let verdict = match execute(&deps, &stream, id, command).await {
         Ok(verdict) => verdict,
         Err(trouble) if trouble.is_of_the_instance() => {
             Verdict::Faulty { error: in_one_line(&trouble) }
@@ -61,14 +62,14 @@ pub(super) async fn send<P: ProcessManager>(
 }
 
 async fn execute<P: ProcessManager>(
-    parts: &Parts<P>,
+    deps: &ProcessDeps<P>,
     stream: &StreamName,
     id: EffectId,
     command: PendingCommand,
-) -> Result<Verdict, Trouble> {
+) -> Result<Verdict, InputError> {
     let PendingCommand { name, payload, from, .. } = command;
     let context = CommandContext {
-        actor: Some(parts.identity.actor()),
+        actor: Some(deps.identity.actor()),
         correlation_id: from.correlation_id,
         causation_id: Some(CausationId::new(from.event.to_string())?),
         ..CommandContext::new(id.command_id(stream), CommandIdFrom::Caller)
@@ -78,24 +79,24 @@ async fn execute<P: ProcessManager>(
         Ok(request) => request,
         Err(unreadable) if P::NOT_UNDERSTOOD == NotUnderstood::Ignore => {
             tracing::debug!(process = P::NAME, %stream, command = %id, %unreadable, "not sent");
-            return settle(parts, stream, id, Outcome::Skipped).await;
+            return settle(deps, stream, id, CommandOutcome::Skipped).await;
         }
         Err(source) => {
             let stream = stream.clone();
-            return Err(Trouble::UnreadableCommand { stream, command: id, source });
+            return Err(InputError::UnreadableCommand { stream, command: id, source });
         }
     };
-    let answered = caught(parts.pipeline.clone().oneshot(request)).await;
-    match answered.map_err(|message| Trouble::Sending { name, message })? {
-        Ok(_) => settle(parts, stream, id, Outcome::Executed).await,
+    let answered = caught(deps.pipeline.clone().oneshot(request)).await;
+    match answered.map_err(|message| InputError::Sending { name, message })? {
+        Ok(_) => settle(deps, stream, id, CommandOutcome::Executed).await,
         Err(error) => match judge(CommandError::from_pipeline(error)) {
-            Verdict::Settled => settle(parts, stream, id, Outcome::Executed).await,
+            Verdict::Settled => settle(deps, stream, id, CommandOutcome::Executed).await,
             verdict => Ok(verdict),
         },
     }
 }
 
-/// The future's answer, or the text of its panic. Nothing of it is used afterwards.
+/// Awaits the future and returns its panic as an error. The future is not used after a panic.
 async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
     let mut future = pin!(future);
     poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
@@ -116,7 +117,8 @@ fn judge(error: CommandError) -> Verdict {
             let (code, reason) = (rejection.code().to_owned(), rejection.to_string());
             Verdict::Refused(Refusal { code, reason })
         }
-        // Nobody else has this id: it is this command, as an earlier program wrote its payload.
+        // Ids are unique to this command, so the digest differs only because an earlier program
+        // encoded the payload differently. The command was executed.
         CommandError::CommandIdReused { .. } => Verdict::Settled,
         CommandError::Invalid(_)
         | CommandError::Unauthorized(_)
@@ -127,7 +129,7 @@ fn judge(error: CommandError) -> Verdict {
         CommandError::Conflict(_)
         | CommandError::Overloaded { .. }
         | CommandError::Unavailable { .. } => again(&error),
-        // It will say the same until another program runs.
+        // Deterministic until another program version runs, so retrying does not help.
         CommandError::Undecodable(_) | CommandError::Truncated(_) => {
             Verdict::Faulty { error: in_one_line(&error) }
         }
@@ -136,7 +138,7 @@ fn judge(error: CommandError) -> Verdict {
     }
 }
 
-/// Whether the store will say the same for ever.
+/// Returns whether the store will refuse the command every time.
 fn is_for_good(error: &StoreError) -> bool {
     match error {
         StoreError::Rejected(_) | StoreError::Unsupported { .. } | StoreError::Deleted { .. } => {
@@ -150,14 +152,14 @@ fn is_for_good(error: &StoreError) -> bool {
     }
 }
 
-/// Whatever the stream's revision is: this is no decision, and saying it twice changes nothing.
+/// Appends at any revision: settling is no decision, and settling twice changes nothing.
 async fn settle<P: ProcessManager>(
-    parts: &Parts<P>,
+    deps: &ProcessDeps<P>,
     stream: &StreamName,
     id: EffectId,
-    outcome: Outcome,
-) -> Result<Verdict, Trouble> {
-    let event = settled(&parts.identity, stream, id, outcome)?;
-    parts.store.append(Append::to(stream.clone(), ExpectedRevision::Any, [event])).await?;
+    outcome: CommandOutcome,
+) -> Result<Verdict, InputError> {
+    let event = settled(&deps.identity, stream, id, outcome)?;
+    deps.store.append(Append::to(stream.clone(), ExpectedRevision::Any, [event])).await?;
     Ok(Verdict::Settled)
 }

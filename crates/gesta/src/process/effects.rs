@@ -1,4 +1,4 @@
-//! What comes out of a process.
+//! The output of a process: its effects.
 
 use std::{fmt, time::Duration};
 
@@ -7,7 +7,7 @@ use gesta_store::RecordedAt;
 use super::{Includes, ProcessManager, history::Json};
 use crate::Decide;
 
-/// What a process wants done, in order.
+/// Effects that a process decides on, in order.
 ///
 /// ```
 /// use std::time::Duration;
@@ -112,7 +112,6 @@ use crate::Decide;
 #[must_use = "effects that are not returned from `react` never happen"]
 pub struct Effects<P: ProcessManager>(pub(super) Vec<Effect<P::Timer>>);
 
-/// One thing that a process wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Effect<T> {
     Send { name: &'static str, payload: Json },
@@ -121,28 +120,27 @@ pub(super) enum Effect<T> {
     End,
 }
 
-/// When a timer is due.
+/// Due time of a timer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Due {
-    /// After the input came about.
+    /// Counted from the occurrence of the input.
     After(Duration),
-    /// After the input is handled.
+    /// Counted from the handling of the input.
     AfterHandling(Duration),
     At(RecordedAt),
 }
 
-/// The two times that an input has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// When it came about: an event when it was recorded, a timer when it was due.
+    /// Recording time of an event, or due time of a timer.
     pub(super) since: RecordedAt,
-    /// When it is handled.
+    /// Handling time of the input.
     pub(super) handled: RecordedAt,
 }
 
 impl Times {
-    /// An input that came about at this time. A clock that was ahead is not believed: no input
-    /// comes about after it is handled.
+    /// Creates the times of an input. A clock that ran ahead is corrected: no input occurs after it
+    /// is handled.
     pub(super) fn of(since: RecordedAt, handled: RecordedAt) -> Self {
         Self { since: since.min(handled), handled }
     }
@@ -158,24 +156,26 @@ impl Due {
     }
 }
 
-/// The time after this pause.
+/// Adds a pause to a time. Saturates at the latest representable time.
 pub(super) fn later(time: RecordedAt, wait: Duration) -> RecordedAt {
     let micros = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
     RecordedAt::from_micros(time.micros().saturating_add(micros))
 }
 
 impl<P: ProcessManager> Effects<P> {
-    /// Nothing is to be done.
+    /// Creates effects without any content.
     pub const fn none() -> Self {
         Self(Vec::new())
     }
 
-    /// Sends a command, after those before it. If it is refused for good, that comes back as
-    /// [`Input::Rejected`](crate::Input::Rejected).
+    /// Sends a command, after those before it.
+    ///
+    /// A final refusal returns as [`Input::Rejected`](crate::Input::Rejected).
     ///
     /// # Panics
-    /// When the command has no JSON form that can be read again, as a map whose keys are no texts
-    /// or a number that is not finite. A running process is then set aside. Fix the type.
+    /// If the command cannot be encoded as JSON that decodes again, for example because of a map
+    /// with keys other than strings or a non-finite number. A running process is then set aside.
+    /// Correct the type.
     pub fn send<C, Where>(self, command: C) -> Self
     where
         C: Decide,
@@ -187,21 +187,23 @@ impl<P: ProcessManager> Effects<P> {
         self.and(Effect::Send { name: C::NAME, payload })
     }
 
-    /// Sets a timer that is due so long after the input came about: after the event was recorded,
-    /// after the timer was due; a rejection comes about when it is handled. So an event that is
-    /// handled late, because the program did not run, fires its timers when they were meant to. An
-    /// equal timer that is pending is replaced.
+    /// Sets a timer that is due this long after the input occurred.
+    ///
+    /// An event occurs when it is recorded, a timer when it is due, a rejection when it is handled.
+    /// So an event that is handled late, because the program did not run, still fires its timers at
+    /// the intended time. An equal pending timer is replaced.
     pub fn after(self, wait: Duration, timer: P::Timer) -> Self {
         self.and(Effect::SetTimer { due: Due::After(wait), timer })
     }
 
-    /// Sets a timer that is due so long after the input is handled, however late that is. An equal
-    /// one that is pending is replaced.
+    /// Sets a timer that is due this long after the input is handled, however late that is.
+    ///
+    /// An equal pending timer is replaced.
     pub fn after_handling(self, wait: Duration, timer: P::Timer) -> Self {
         self.and(Effect::SetTimer { due: Due::AfterHandling(wait), timer })
     }
 
-    /// Sets a timer that is due at this time. An equal one that is pending is replaced.
+    /// Sets a timer that is due at this time. An equal pending timer is replaced.
     pub fn at(self, time: RecordedAt, timer: P::Timer) -> Self {
         self.and(Effect::SetTimer { due: Due::At(time), timer })
     }
@@ -211,8 +213,8 @@ impl<P: ProcessManager> Effects<P> {
         self.and(Effect::CancelTimer { timer })
     }
 
-    /// Ends the process: its timers are cancelled, its commands are still executed, no other input
-    /// reaches it any more.
+    /// Ends the process. Its timers are cancelled, its commands are still executed, and no further
+    /// input reaches it.
     pub fn end(self) -> Self {
         self.and(Effect::End)
     }

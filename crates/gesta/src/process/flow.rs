@@ -1,7 +1,7 @@
-//! How far a manager is, while its instances are handled side by side.
+//! Position of a manager whose instances are handled concurrently.
 //!
-//! Always holds: everything up to the position is handled or set aside. Events are done in any
-//! order; the position passes one when all before it are done.
+//! Always holds: all events up to the position are handled or set aside. Events finish in any
+//! order; the position passes an event once all earlier ones have finished.
 
 use std::collections::VecDeque;
 
@@ -9,13 +9,13 @@ use gesta_store::{EventId, Position};
 
 use super::checkpoint::Place;
 
-/// The low watermark of what is being handled.
+/// The low watermark of the events being handled.
 #[derive(Debug)]
 pub(super) struct Flow {
     done: Place,
-    /// The last event that was taken up.
+    /// Last event taken up.
     delivered: Position,
-    /// What was taken up after the watermark, in order.
+    /// Events after the watermark, in order, and whether each has finished.
     open: VecDeque<Open>,
     /// Events that the watermark has passed since the last checkpoint.
     passed: usize,
@@ -33,7 +33,7 @@ impl Flow {
         Self { done: place, delivered, open: VecDeque::new(), passed: 0 }
     }
 
-    /// Everything up to here is done.
+    /// Position up to which all events have finished.
     pub(super) const fn done(&self) -> &Place {
         &self.done
     }
@@ -42,7 +42,7 @@ impl Flow {
         self.delivered
     }
 
-    /// How many events were taken up and are not behind the watermark yet.
+    /// Number of events taken up and not yet passed by the watermark.
     pub(super) fn open(&self) -> usize {
         self.open.len()
     }
@@ -51,12 +51,12 @@ impl Flow {
         self.passed
     }
 
-    /// A checkpoint has the watermark.
+    /// Records that a checkpoint covers the watermark.
     pub(super) const fn keep(&mut self) {
         self.passed = 0;
     }
 
-    /// An event is taken up.
+    /// Takes up an event.
     pub(super) fn begin(&mut self, position: Position, event: EventId) {
         debug_assert!(position > self.delivered, "events are delivered in order");
         self.delivered = position;
@@ -64,7 +64,7 @@ impl Flow {
         self.open.push_back(Open { place, is_done: false });
     }
 
-    /// An event is handled or set aside.
+    /// Marks an event as handled or set aside.
     pub(super) fn end(&mut self, position: Position) {
         let found = self.open.binary_search_by_key(&position, |open| open.place.position);
         if let Some(open) = found.ok().and_then(|index| self.open.get_mut(index)) {
@@ -73,7 +73,7 @@ impl Flow {
         self.move_up();
     }
 
-    /// No event of interest is before this position but those that were taken up.
+    /// Records that no further event of interest precedes this position.
     pub(super) fn reach(&mut self, position: Position) {
         if position <= self.delivered {
             return;

@@ -1,4 +1,4 @@
-//! A running process manager as others see it, without its types.
+//! The handle of a running process manager, without its type parameters.
 
 use std::{
     fmt,
@@ -16,27 +16,27 @@ use tokio::{
 use super::{
     Begin, InstanceCounts, ProcessError, ProcessManager, ProcessSetup, ProcessState,
     checkpoint::{self, has_streams},
+    control::{ProcessControlMessage, ProcessOperation},
     journal::Census,
-    orders::{Operation, Order},
-    runner::{Caller, Parts, Runner},
+    runner::{Caller, ProcessDeps, ProcessRunner},
     setup::Identity,
-    status::Progress,
-    trouble::Trouble,
+    status::ProcessProgress,
+    trouble::InputError,
 };
 use crate::{Clock, EventSet, OpenError, Pipeline, ProcessNotRegistered, projection::in_one_line};
 
-/// Orders that wait for a manager; more have to wait to be given.
-const ORDERS_MAX: usize = 16;
+/// Capacity of the control channel. Further senders wait.
+const CONTROL_QUEUE_MAX: usize = 16;
 
-/// A running process manager. It stops when this is dropped.
-pub(crate) struct Handle {
+/// A running process manager. Dropping the handle stops it.
+pub(crate) struct ProcessHandle {
     pub(crate) name: &'static str,
-    pub(crate) progress: watch::Receiver<Progress>,
+    pub(crate) progress: watch::Receiver<ProcessProgress>,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) identity: Arc<Identity>,
-    orders: mpsc::Sender<Order>,
+    control: mpsc::Sender<ProcessControlMessage>,
     running: Mutex<Option<Running>>,
-    /// The last count of the instances.
+    /// Latest count of the instances.
     census: Mutex<Census>,
 }
 
@@ -47,12 +47,12 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-impl Handle {
-    /// Has an operation done.
-    pub(crate) async fn order(&self, operation: Operation) -> Result<(), ProcessError> {
+impl ProcessHandle {
+    /// Runs an operation and returns its result.
+    pub(crate) async fn order(&self, operation: ProcessOperation) -> Result<(), ProcessError> {
         let (done, is_done) = oneshot::channel();
         let gone = || ProcessNotRegistered { process: self.name.to_owned() };
-        self.orders.send(Order { operation, done }).await.map_err(|_| gone())?;
+        self.control.send(ProcessControlMessage { operation, done }).await.map_err(|_| gone())?;
         is_done.await.unwrap_or_else(|_| {
             let reason = "it was interrupted; look at the status, and order it again".to_owned();
             Err(ProcessError::Unavailable { reason })
@@ -73,8 +73,8 @@ impl Handle {
         let _ = task.await;
     }
 
-    /// How it is, once it has read what is set aside, or says why it cannot.
-    pub(super) async fn started(&self) -> Progress {
+    /// Returns the status once the journal is loaded or has failed to load.
+    pub(super) async fn started(&self) -> ProcessProgress {
         let mut progress = self.progress.clone();
         let started = progress
             .wait_for(|progress| progress.state != ProcessState::Starting || progress.is_stuck);
@@ -84,13 +84,13 @@ impl Handle {
         }
     }
 
-    /// Counts the instances, from the last count on.
+    /// Counts the instances, starting from the previous count.
     pub(crate) async fn counts(&self) -> Result<InstanceCounts, ProcessError> {
         let progress = self.started().await;
         let last = *self.census.lock().unwrap_or_else(PoisonError::into_inner);
         let later = progress.census.position() > last.position();
         let mut census = if later { progress.census } else { last };
-        census.advance(self.store.as_ref(), &self.identity).await.map_err(told)?;
+        census.advance(self.store.as_ref(), &self.identity).await.map_err(operation_error)?;
         *self.census.lock().unwrap_or_else(PoisonError::into_inner) = census;
         Ok(InstanceCounts {
             running: census.running,
@@ -102,21 +102,21 @@ impl Handle {
     }
 }
 
-/// Trouble of an operation.
-pub(super) fn told(trouble: Trouble) -> ProcessError {
+/// Converts an infrastructure error to an operation's error.
+pub(super) fn operation_error(trouble: InputError) -> ProcessError {
     match trouble {
-        Trouble::Store(error) => error.into(),
+        InputError::Store(error) => error.into(),
         trouble => ProcessError::Unavailable { reason: in_one_line(&trouble) },
     }
 }
 
-impl fmt::Debug for Handle {
+impl fmt::Debug for ProcessHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Handle of {}", self.name)
+        write!(f, "ProcessHandle of {}", self.name)
     }
 }
 
-/// What a process manager is started with.
+/// Shared services of all process managers.
 #[derive(Clone)]
 pub(crate) struct ProcessContext {
     pub(crate) store: Arc<dyn EventStore>,
@@ -124,24 +124,23 @@ pub(crate) struct ProcessContext {
     pub(crate) pipeline: Pipeline,
 }
 
-/// A process manager that was registered and is not started yet.
-pub(crate) struct Planned<P>(pub(crate) ProcessSetup<P>);
+/// A process manager that is registered and not started yet.
+pub(crate) struct ProcessRegistration<P>(pub(crate) ProcessSetup<P>);
 
-/// A manager on its way to run.
-pub(crate) type Starting = Pin<Box<dyn Future<Output = Result<Handle, OpenError>> + Send>>;
+/// The start of a manager, as a future.
+pub(crate) type Starting = Pin<Box<dyn Future<Output = Result<ProcessHandle, OpenError>> + Send>>;
 
-/// Starts what was planned, whatever its types.
-pub(crate) trait Planning: Send {
-    /// The name of the manager.
+/// Start of a registered manager, without its type parameters.
+pub(crate) trait StartProcessManager: Send {
     fn name(&self) -> &'static str;
 
-    /// The name under which its streams stand, where that is another one.
+    /// Former name of the manager, under which its streams are stored.
     fn formerly(&self) -> Option<&str>;
 
     fn start(self: Box<Self>, context: ProcessContext) -> Starting;
 }
 
-impl<P: ProcessManager> Planning for Planned<P> {
+impl<P: ProcessManager> StartProcessManager for ProcessRegistration<P> {
     fn name(&self) -> &'static str {
         P::NAME
     }
@@ -158,7 +157,7 @@ impl<P: ProcessManager> Planning for Planned<P> {
 async fn start<P: ProcessManager>(
     setup: ProcessSetup<P>,
     context: ProcessContext,
-) -> Result<Handle, OpenError> {
+) -> Result<ProcessHandle, OpenError> {
     let identity = Arc::new(setup.identity()?);
     P::Event::event_types()?;
     let ProcessSetup { manager, begins, formerly, set_aside_max } = setup;
@@ -166,14 +165,14 @@ async fn start<P: ProcessManager>(
     if let Some(formerly) = formerly {
         check_past::<P>(store.as_ref(), formerly).await?;
     }
-    // Whatever is appended once the application is open comes after its beginning.
+    // Fix the start position before the application opens: all events appended later come after it.
     if begins != Begin::AtTheStart {
         let begun = checkpoint::begin(store.as_ref(), &identity, begins).await;
         begun.map_err(|trouble| not_begun::<P>(trouble))?;
     }
-    let (told, progress) = watch::channel(Progress::starting());
-    let (orders, ordered) = mpsc::channel(ORDERS_MAX);
-    let parts = Parts {
+    let (operation_error, progress) = watch::channel(ProcessProgress::starting());
+    let (control, ordered) = mpsc::channel(CONTROL_QUEUE_MAX);
+    let deps = ProcessDeps {
         manager,
         store: Arc::clone(&store),
         clock,
@@ -182,10 +181,10 @@ async fn start<P: ProcessManager>(
         begins,
         set_aside_max,
     };
-    let runner = Runner {
-        parts: Arc::new(parts),
-        orders: ordered,
-        progress: told,
+    let runner = ProcessRunner {
+        deps: Arc::new(deps),
+        control: ordered,
+        progress: operation_error,
         sending: JoinSet::new(),
         working: JoinSet::new(),
         paused: false,
@@ -195,25 +194,25 @@ async fn start<P: ProcessManager>(
     let (close, closed) = oneshot::channel();
     let run = Box::pin(runner.run(closed)) as Pin<Box<dyn Future<Output = ()> + Send>>;
     let running = Running { close, task: tokio::spawn(run) };
-    Ok(Handle {
+    Ok(ProcessHandle {
         name: P::NAME,
         progress,
         store,
         identity,
-        orders,
+        control,
         running: Mutex::new(Some(running)),
         census: Mutex::default(),
     })
 }
 
-/// A manager with a former name has no streams under its present one.
+/// Checks that a manager with a former name has no streams under its current one.
 async fn check_past<P: ProcessManager>(
     store: &dyn EventStore,
     formerly: String,
 ) -> Result<(), OpenError> {
     let process = P::NAME;
     let present = Identity::named(process)?;
-    let not_read = |error| not_begun::<P>(Trouble::Store(error));
+    let not_read = |error| not_begun::<P>(InputError::Store(error));
     let journal = present.journal.as_str();
     if formerly == process
         || has_streams(store, &present.prefix()).await.map_err(not_read)?
@@ -224,6 +223,6 @@ async fn check_past<P: ProcessManager>(
     Ok(())
 }
 
-fn not_begun<P: ProcessManager>(trouble: Trouble) -> OpenError {
+fn not_begun<P: ProcessManager>(trouble: InputError) -> OpenError {
     OpenError::ProcessBegin { process: P::NAME, reason: in_one_line(&trouble) }
 }

@@ -1,8 +1,8 @@
-//! What stands in a process's stream: its inputs with their effects, and which commands are done.
+//! The contents of a process's stream: inputs with their effects, and settled commands.
 //!
-//! Always holds: an effect is known by its place, the revision and its ordinal there; whatever
-//! speaks of a timer or of a command names that place. The stored forms are events like any other:
-//! a change needs a new version of them.
+//! Always holds: an effect is identified by its place, the revision and the ordinal within it. All
+//! references to timers and commands use this place. The stored forms are events: a change needs a
+//! new version.
 
 use std::{fmt, str::FromStr};
 
@@ -12,10 +12,10 @@ use serde_json::value::RawValue;
 
 use crate::{CommandId, EncodeError, Event, EventSet, json};
 
-/// The most bytes of an event's data that a process's stream has a copy of.
+/// Maximum size of event data copied into a process's stream, in bytes.
 pub(super) const COPY_BYTES_MAX: usize = 64 << 10;
 
-/// What stands in a process's stream.
+/// Events of a process's stream.
 #[derive(EventSet, Clone, Debug, PartialEq)]
 pub(super) enum ProcessEvent {
     Reacted(ProcessReacted),
@@ -25,22 +25,22 @@ pub(super) enum ProcessEvent {
     TimerSkipped(TimerSkipped),
 }
 
-/// An input was handled, and these effects were decided upon it.
+/// An input was handled, and these effects were decided.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "process-reacted")]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ProcessReacted {
     pub(super) input: StoredInput,
-    /// When, in microseconds since 1970.
+    /// Handling time, in microseconds since 1970.
     pub(super) at: u64,
     pub(super) effects: Vec<StoredEffect>,
-    /// Set on the first input of a life. The programs before this field did not set it: there, a
+    /// Set on the first input of a life. Programs before this field did not set it: there, a
     /// process has one life, which begins at the stream's first revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) begins: Option<Begins>,
 }
 
-/// Which life of a process begins.
+/// Number of the life that an input begins.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Begins {
@@ -50,41 +50,41 @@ pub(super) enum Begins {
 }
 
 impl ProcessReacted {
-    /// Whether it is the last that the process reacts to.
+    /// The last input that the process reacts to.
     pub(super) fn ends(&self) -> bool {
         self.effects.contains(&StoredEffect::End)
     }
 }
 
-/// A command of the process needs no sending any more, and no reaction.
+/// A command is settled: it is not sent again, and the process does not react.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "process-command-settled")]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CommandSettled {
     pub(super) command: EffectId,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: CommandOutcome,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum Outcome {
+pub(super) enum CommandOutcome {
     Executed,
-    /// Refused after the life of the process had ended that it was decided in.
+    /// Refused after the end of the life that decided it.
     Refused(Refusal),
-    /// Not to be sent any more, as an operator or the definition says.
+    /// Cancelled by an operator or by the definition.
     Skipped,
 }
 
-/// An operator ended the process: its timers are cancelled, its commands are not sent any more.
+/// An operator ended the process. Timers and unsent commands are cancelled.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "process-cancelled")]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ProcessCancelled {
-    /// Whether it was running before; unknown where its stream could not be read.
+    /// The process was running. `None` if its stream could not be read.
     pub(super) was_running: Option<bool>,
 }
 
-/// An operator has a command sent again that was refused, as a new command: its place is here.
+/// An operator sends a refused command again as a new command, whose place is this event.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "process-command-resent")]
 #[serde(rename_all = "camelCase")]
@@ -94,8 +94,7 @@ pub(super) struct CommandResent {
     pub(super) payload: Json,
 }
 
-/// A timer is not pending any more, though the process did not react to it: so an operator or the
-/// definition says.
+/// A timer is cancelled by an operator or by the definition, without a reaction of the process.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "process-timer-skipped")]
 #[serde(rename_all = "camelCase")]
@@ -103,7 +102,7 @@ pub(super) struct TimerSkipped {
     pub(super) timer: EffectId,
 }
 
-/// Why a command will never be executed.
+/// The reason why a command will never be executed.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Refusal {
@@ -114,14 +113,14 @@ pub(super) struct Refusal {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(super) enum StoredInput {
-    /// With a copy of the data, so that a process needs no stream but its own; beyond
-    /// [`COPY_BYTES_MAX`] with a reference, by which the event is read again.
+    /// Contains a copy of the data, so that loading a process reads one stream only. Data beyond
+    /// [`COPY_BYTES_MAX`] are stored as a reference.
     Event {
         id: String,
         position: u64,
         event_type: String,
         schema_version: u16,
-        // JSON's `null` is data of an event, and not the absence of a copy.
+        // `null` is a valid event payload, so it must not decode as a missing copy.
         #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
         data: Option<Json>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,7 +135,7 @@ pub(super) enum StoredInput {
     },
 }
 
-/// The place of an event whose data are not copied.
+/// Reference to an event whose data are not copied.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Source {
     pub(super) stream: String,
@@ -154,11 +153,11 @@ pub(super) enum StoredEffect {
         command: String,
         payload: Json,
     },
-    /// When it is due, in microseconds since 1970.
+    /// Due time, in microseconds since 1970.
     SetTimer {
         due: u64,
         timer: Json,
-        /// The version of the timer's type; of timers from before there were versions, 1.
+        /// Version of the timer's type. 1 for timers stored before versions existed.
         #[serde(default = "first_version", skip_serializing_if = "is_first")]
         version: u16,
     },
@@ -177,8 +176,9 @@ const fn is_first(version: &u16) -> bool {
     *version == 1
 }
 
-/// The place of an effect: the revision in the instance's stream, and which effect there. Timers
-/// and commands are known by it.
+/// Identifier of an effect: its revision in the instance's stream, and its ordinal there.
+///
+/// Timers and commands are identified by it.
 ///
 /// ```
 /// use gesta::EffectId;
@@ -190,13 +190,13 @@ const fn is_first(version: &u16) -> bool {
 /// ```
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EffectId {
-    /// The revision in the instance's stream.
+    /// Revision in the instance's stream.
     pub revision: u64,
-    /// The place among the effects that were decided there, from 0.
+    /// Ordinal among the effects decided at this revision, from 0.
     pub ordinal: u64,
 }
 
-/// A text that is no [`EffectId`].
+/// The text is not a valid [`EffectId`].
 ///
 /// ```
 /// let error = "three".parse::<gesta::EffectId>().unwrap_err();
@@ -205,7 +205,7 @@ pub struct EffectId {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no revision, `.` and an ordinal, such as `3.0`")]
 pub struct ParseEffectIdError {
-    /// The text.
+    /// The rejected text.
     pub text: String,
 }
 
@@ -226,13 +226,14 @@ impl EffectId {
         Self { revision: revision.number(), ordinal }
     }
 
-    /// The id of the command that was decided here: the same each time that it is sent.
+    /// Returns the id of the command decided here. The same on every attempt, so a repeat is
+    /// recognised.
     pub(super) fn command_id(self, stream: &StreamName) -> CommandId {
         let id = EventId::derived_from(&format!("{stream}@{}", self.revision), self.ordinal);
         CommandId::new(id.to_string()).expect("a UUID's text is a command id")
     }
 
-    /// The id of the event that says that the command needs no sending any more.
+    /// Returns the id of the event that settles the command.
     pub(super) fn settled_id(self, stream: &StreamName) -> EventId {
         EventId::derived_from(&format!("{stream}@{} settled", self.revision), self.ordinal)
     }
@@ -244,24 +245,24 @@ impl fmt::Display for EffectId {
     }
 }
 
-/// JSON as it was written, down to the last digit of its numbers.
+/// JSON as it was written, with all digits of its numbers.
 #[derive(Serialize, Deserialize, Clone)]
 #[serde(transparent)]
 pub(super) struct Json(Box<RawValue>);
 
 impl Json {
-    /// The JSON form of a command or a timer.
+    /// Encodes a command or a timer as JSON.
     ///
     /// # Errors
-    /// [`EncodeError::Json`] when it has none that can be read back: a map whose keys are no texts,
-    /// a number that is not finite, values nested too deep.
+    /// [`EncodeError::Json`] when the value does not decode again: a map with keys other than
+    /// strings, a non-finite number, or values nested too deep.
     pub(super) fn of<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, EncodeError> {
         let what = std::any::type_name::<T>();
         let bytes = json::to_json(what, value)?;
         Self::parse(&bytes).map_err(|error| json::not_readable::<T>(what, &bytes, error))
     }
 
-    /// JSON that comes from elsewhere.
+    /// Wraps JSON from another source.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes).map(Self)
     }

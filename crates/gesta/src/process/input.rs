@@ -1,11 +1,11 @@
-//! What goes into a process.
+//! The inputs of a process.
 
 use std::fmt;
 
 use super::{ProcessManager, history::Json};
 use crate::{Command, Rejection};
 
-/// What a process reacts to.
+/// An input that a process reacts to.
 ///
 /// ```
 /// use gesta::Input;
@@ -64,24 +64,24 @@ use crate::{Command, Rejection};
 /// assert_eq!(what(&rejected), "not closed: door-stuck");
 /// ```
 pub enum Input<P: ProcessManager> {
-    /// Something happened.
+    /// An event was recorded.
     Event(P::Event),
-    /// A timer that the process set is due.
+    /// A timer of the process is due.
     Timer(P::Timer),
-    /// A command that the process sent was not executed, and will not be.
+    /// A command of the process was refused for good.
     Rejected(RejectedCommand),
 }
 
 impl<P: ProcessManager> Input<P> {
-    /// This happened.
+    /// Creates an input from an event.
     pub fn event(event: impl Into<P::Event>) -> Self {
         Self::Event(event.into())
     }
 
-    /// This command was rejected by the business, as a test says it.
+    /// Creates the rejection of a command by the business, for tests.
     ///
     /// # Panics
-    /// When the command has no JSON form that can be read again. Fix its type.
+    /// If the command cannot be encoded as JSON that decodes again. Correct its type.
     pub fn rejected<C: Command>(command: &C, rejection: &impl Rejection) -> Self {
         Self::Rejected(RejectedCommand {
             name: C::NAME.to_owned(),
@@ -105,8 +105,8 @@ where
     }
 }
 
-/// A command that was refused for good: by the business, or because it makes no sense, may not be
-/// given, or is about something that is not there (or is there already).
+/// A command that was refused for good: by the business, by validation or authorization, or because
+/// its target does not exist or exists already.
 ///
 /// ```
 /// use gesta::{Input, RejectedCommand};
@@ -163,24 +163,24 @@ where
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct RejectedCommand {
-    /// Its name.
+    /// Name of the command.
     pub name: String,
-    /// What kind of refusal it is: the rejection's code, or `invalid`, `unauthorized`, `not-found`,
+    /// Kind of the refusal: the rejection's code, or `invalid`, `unauthorized`, `not-found`,
     /// `already-exists`, `revision-mismatch`, `unencodable`, `store`.
     pub code: String,
-    /// Why, for humans.
+    /// Reason, for people.
     pub reason: String,
     pub(super) payload: Json,
 }
 
 impl RejectedCommand {
-    /// Whether it is a command of this type.
+    /// Returns whether the command is of this type.
     #[must_use]
     pub fn is<C: Command>(&self) -> bool {
         self.name == C::NAME
     }
 
-    /// The command, if it is of this type.
+    /// Decodes the command, if it is of this type.
     #[must_use]
     pub fn command<C: Command>(&self) -> Option<C> {
         if self.is::<C>() { self.payload.read().ok() } else { None }

@@ -1,8 +1,10 @@
-//! One process: loaded from its stream, asked for its reaction, and the append that records it.
+//! One process: loading from its stream, its reaction, and the append that records it.
 //!
-//! Always holds: an input is recorded once, together with its effects, on the revision that the
-//! reaction saw; no panic of the manager leaves this module. Not here: when an input is handled
-//! ([`runner`](super::runner)), and what happens where it cannot be ([`trouble`](super::trouble)).
+//! Always holds: an input is recorded once, together with its effects, at the revision that the
+//! reaction saw. No panic of the manager leaves this module.
+//!
+//! Not here: scheduling of inputs ([`runner`](super::runner)) and errors
+//! ([`trouble`](super::trouble)).
 
 use std::{
     any::Any,
@@ -20,22 +22,22 @@ use super::{
     checkpoint::event_at,
     effects::{Effect, Times},
     history::{
-        Begins, COPY_BYTES_MAX, CommandSettled, EffectId, Json, Outcome, ProcessEvent,
+        Begins, COPY_BYTES_MAX, CommandOutcome, CommandSettled, EffectId, Json, ProcessEvent,
         ProcessReacted, Refusal, Source, StoredEffect, StoredInput, TimerSkipped,
     },
     outstanding::{EndedBy, From, Outstanding, Past, PendingTimer},
-    runner::Parts,
+    runner::ProcessDeps,
     setup::Identity,
-    trouble::Trouble,
+    trouble::InputError,
 };
 use crate::{
     CommandContext, CommandIdFrom, EventMetadata, EventSet, Recorded, audit, event_set::decode_each,
 };
 
-/// How many processes are remembered besides their streams.
+/// Maximum number of cached processes.
 const INSTANCES_MAX: usize = 256;
 
-/// What comes to a process.
+/// An input for a process.
 #[derive(Clone, Debug)]
 pub(super) enum Incoming {
     Event {
@@ -43,7 +45,7 @@ pub(super) enum Incoming {
         starts: bool,
     },
     Timer(EffectId),
-    /// An operator has a timer fire, wherever it stands; the record of that goes with it.
+    /// An operator fires a timer wherever it stands. The audit record is appended with the input.
     Fire {
         timer: EffectId,
         record: Box<NewEvent>,
@@ -54,32 +56,32 @@ pub(super) enum Incoming {
     },
 }
 
-/// What became of an input.
+/// Result of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Handled {
     Recorded,
-    /// It was handled before, or there is no such timer or command any more.
+    /// Handled before, or the timer or command no longer exists.
     Known,
-    /// The process has not begun, or has ended.
+    /// The process has not started, or has ended.
     NotForIt,
-    /// It would begin an ended process anew, and the definition does not want that.
+    /// Would start an ended process again, which the definition ignores.
     Ignored,
 }
 
-/// One process, as its stream has made it.
+/// The state of one process, folded from its stream.
 pub(super) struct Instance<P> {
     pub(super) stream: StreamName,
-    /// What each life begins with.
+    /// Initial state of each life.
     fresh: P,
     state: P,
-    /// The events that it has handled, in all its lives.
+    /// Events handled in all lives.
     handled: HashSet<String>,
     pub(super) outstanding: Outstanding,
 }
 
-/// An input on its way in: as the process sees it, and as it is stored.
+/// An input in its decoded and its stored form.
 struct Arriving<P: ProcessManager> {
-    /// One, unless an upcaster splits the event.
+    /// Several only if an upcaster splits the event.
     inputs: Vec<Input<P>>,
     stored: StoredInput,
     cause: CausationId,
@@ -87,14 +89,14 @@ struct Arriving<P: ProcessManager> {
     since: RecordedAt,
 }
 
-/// What is to be appended upon an input.
-enum Answer {
+enum Response {
     Nothing(Handled),
     Append(NewEvent, Handled),
 }
 
-/// Processes that were loaded lately. A process to which much comes is not read from its beginning
-/// each time; what its stream has got since is always read.
+/// Cache of recently loaded processes.
+///
+/// A busy process is not read from its beginning each time; new events of its stream always are.
 pub(super) struct Instances<P>(VecDeque<Instance<P>>);
 
 impl<P: ProcessManager> Instances<P> {
@@ -102,11 +104,11 @@ impl<P: ProcessManager> Instances<P> {
         Self(VecDeque::new())
     }
 
-    /// The process of a stream, which is nowhere else until it is put back.
-    pub(super) fn take(&mut self, parts: &Parts<P>, stream: &StreamName) -> Instance<P> {
+    /// Takes a process out of the cache. Its task owns it until it is put back.
+    pub(super) fn take(&mut self, deps: &ProcessDeps<P>, stream: &StreamName) -> Instance<P> {
         let known = self.0.iter().position(|instance| instance.stream == *stream);
         let known = known.and_then(|place| self.0.remove(place));
-        known.unwrap_or_else(|| Instance::new(&parts.manager, stream))
+        known.unwrap_or_else(|| Instance::new(&deps.manager, stream))
     }
 
     pub(super) fn put(&mut self, instance: Instance<P>) {
@@ -128,30 +130,31 @@ impl<P: ProcessManager> Instance<P> {
         }
     }
 
-    /// Handles one input, unless it was handled before or is for nobody.
+    /// Handles one input, unless it was handled before or the process does not take it.
     pub(super) async fn handle(
         &mut self,
-        parts: &Parts<P>,
+        deps: &ProcessDeps<P>,
         incoming: &Incoming,
-    ) -> Result<Handled, Trouble> {
-        let store = parts.store.as_ref();
+    ) -> Result<Handled, InputError> {
+        let store = deps.store.as_ref();
         let mut refused_at = None;
         loop {
             self.catch_up(store).await?;
-            let (event, handled) = match self.answer(parts, incoming)? {
-                Answer::Nothing(handled) => return Ok(handled),
-                Answer::Append(event, handled) => (event, handled),
+            let (event, handled) = match self.answer(deps, incoming)? {
+                Response::Nothing(handled) => return Ok(handled),
+                Response::Append(event, handled) => (event, handled),
             };
-            match store.append(self.append(parts, incoming, event).await?).await {
-                // Somebody else appended, be it that a command of the process was executed.
+            match store.append(self.append(deps, incoming, event).await?).await {
+                // A concurrent append, for example the settlement of a command: reload and decide
+                // again.
                 Err(StoreError::Conflict(_)) if refused_at != Some(self.revision()) => {
                     refused_at = Some(self.revision());
                 }
                 Err(StoreError::Conflict(_)) => {
-                    return Err(Trouble::Hidden { stream: self.stream.clone() });
+                    return Err(InputError::Hidden { stream: self.stream.clone() });
                 }
                 Err(error) => return Err(error.into()),
-                // Whatever was appended, the stream knows best.
+                // The append may be a repeat of an earlier one: take the state from the stream.
                 Ok(_) => return self.catch_up(store).await.map(|()| handled),
             }
         }
@@ -159,7 +162,7 @@ impl<P: ProcessManager> Instance<P> {
 
     async fn append(
         &self,
-        parts: &Parts<P>,
+        deps: &ProcessDeps<P>,
         incoming: &Incoming,
         event: NewEvent,
     ) -> Result<Append, StoreError> {
@@ -167,10 +170,11 @@ impl<P: ProcessManager> Instance<P> {
         let append = Append::to(self.stream.clone(), expected, [event]);
         let Incoming::Fire { record, .. } = incoming else { return Ok(append) };
         let record = record.as_ref().clone();
-        if parts.store.capabilities().multi_stream_append {
+        // Record the operator's action together with its effect; without atomic appends, before it.
+        if deps.store.capabilities().multi_stream_append {
             return Ok(append.and(audit::stream(), ExpectedRevision::Any, [record]));
         }
-        parts.store.append(Append::to(audit::stream(), ExpectedRevision::Any, [record])).await?;
+        deps.store.append(Append::to(audit::stream(), ExpectedRevision::Any, [record])).await?;
         Ok(append)
     }
 
@@ -178,14 +182,14 @@ impl<P: ProcessManager> Instance<P> {
         self.outstanding.revision
     }
 
-    pub(super) async fn catch_up(&mut self, store: &dyn EventStore) -> Result<(), Trouble> {
+    pub(super) async fn catch_up(&mut self, store: &dyn EventStore) -> Result<(), InputError> {
         let read = ReadStream::forwards(self.stream.clone());
         let read = self.revision().map_or(read.clone(), |seen| read.from(seen.next()));
         let past = Past::read(store, read).await?;
         self.handled.extend(past.former.iter().filter_map(handled_event));
         let beginning = past.last_beginning();
         for recorded in &past.present {
-            // Of a former life, only what is outstanding matters.
+            // Only the outstanding effects of a former life matter.
             let is_former = beginning.is_some_and(|beginning| recorded.revision < beginning);
             if !is_former {
                 self.evolve(store, recorded).await?;
@@ -200,7 +204,7 @@ impl<P: ProcessManager> Instance<P> {
         &mut self,
         store: &dyn EventStore,
         recorded: &Recorded<ProcessEvent>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), InputError> {
         let ProcessEvent::Reacted(reacted) = &recorded.event else { return Ok(()) };
         if reacted.begins.is_some() || self.outstanding.ended.is_some() {
             self.state = self.fresh.clone();
@@ -211,14 +215,14 @@ impl<P: ProcessManager> Instance<P> {
         Ok(())
     }
 
-    /// An input as the process saw it, in today's events; none where the definition ignores what
-    /// it does not understand any more.
+    /// Decodes a stored input in current event types. `None` if the definition ignores what it does
+    /// not understand.
     async fn stored_inputs(
         &self,
         store: &dyn EventStore,
         reacted: &ProcessReacted,
         revision: Revision,
-    ) -> Result<Vec<Input<P>>, Trouble> {
+    ) -> Result<Vec<Input<P>>, InputError> {
         let read = match &reacted.input {
             StoredInput::Event { id, source: Some(source), data: None, .. } => {
                 let event = read_again(store, source, id).await?;
@@ -242,13 +246,13 @@ impl<P: ProcessManager> Instance<P> {
         }
     }
 
-    /// The events of a copy.
+    /// Decodes the events of a copy.
     fn copied(
         &self,
         (event_type, version): (&str, u16),
         data: &[u8],
         revision: Revision,
-    ) -> Result<Vec<Input<P>>, Trouble> {
+    ) -> Result<Vec<Input<P>>, InputError> {
         if P::Event::IGNORED.contains(&event_type) {
             return Ok(Vec::new());
         }
@@ -258,37 +262,37 @@ impl<P: ProcessManager> Instance<P> {
             P::Event::decode_each(event_type, version, data, &mut each)
         })?;
         let stream = self.stream.clone();
-        decoded.map_err(|source| Trouble::UnreadableInput { stream, revision, source })?;
+        decoded.map_err(|source| InputError::UnreadableInput { stream, revision, source })?;
         Ok(inputs)
     }
 
-    /// Whether the definition says that it is all right not to understand this.
+    /// Returns whether the definition ignores this error by declaration.
     #[expect(clippy::unused_self, reason = "the type of the manager is the instance's")]
-    fn ignores(&self, trouble: &Trouble) -> bool {
+    fn ignores(&self, trouble: &InputError) -> bool {
         P::NOT_UNDERSTOOD == NotUnderstood::Ignore
             && matches!(
                 trouble,
-                Trouble::UnreadableInput { .. }
-                    | Trouble::UnreadableEffect { .. }
-                    | Trouble::Unreadable(_)
+                InputError::UnreadableInput { .. }
+                    | InputError::UnreadableEffect { .. }
+                    | InputError::Unreadable(_)
             )
     }
 
-    fn timer(&self, id: EffectId) -> Result<(Input<P>, &From, RecordedAt), Trouble> {
+    fn timer(&self, id: EffectId) -> Result<(Input<P>, &From, RecordedAt), InputError> {
         let pending = self.outstanding.timers.get(&id).ok_or_else(|| self.no_such(id))?;
         Ok((Input::Timer(self.read(id, pending)?), &pending.from, pending.due))
     }
 
-    fn read(&self, effect: EffectId, pending: &PendingTimer) -> Result<P::Timer, Trouble> {
+    fn read(&self, effect: EffectId, pending: &PendingTimer) -> Result<P::Timer, InputError> {
         let read = || P::timers().read(pending.version, pending.timer.text());
         guarded::<P, _>(read)?.map_err(|source| {
             let stream = self.stream.clone();
-            Trouble::UnreadableEffect { stream, effect, source }
+            InputError::UnreadableEffect { stream, effect, source }
         })
     }
 
-    /// The pending timers and commands that the definition does not understand.
-    pub(super) fn unreadable(&self) -> Vec<Trouble> {
+    /// Returns the errors of pending timers and commands that the definition does not understand.
+    pub(super) fn unreadable(&self) -> Vec<InputError> {
         if P::NOT_UNDERSTOOD == NotUnderstood::Ignore {
             return Vec::new();
         }
@@ -298,13 +302,13 @@ impl<P: ProcessManager> Instance<P> {
             let context = CommandContext::new(id.command_id(&self.stream), CommandIdFrom::Caller);
             let request = P::Commands::request(context, &command.name, command.payload.text());
             let (stream, command) = (self.stream.clone(), *id);
-            let unreadable = |source| Trouble::UnreadableCommand { stream, command, source };
+            let unreadable = |source| InputError::UnreadableCommand { stream, command, source };
             request.map_err(unreadable).err()
         });
         timers.chain(commands).collect()
     }
 
-    fn rejected(&self, id: EffectId, refusal: &Refusal) -> Result<(Input<P>, &From), Trouble> {
+    fn rejected(&self, id: EffectId, refusal: &Refusal) -> Result<(Input<P>, &From), InputError> {
         let pending = self.outstanding.commands.get(&id).ok_or_else(|| self.no_such(id))?;
         let rejected = RejectedCommand {
             name: pending.name.clone(),
@@ -315,33 +319,33 @@ impl<P: ProcessManager> Instance<P> {
         Ok((Input::Rejected(rejected), &pending.from))
     }
 
-    fn no_such(&self, effect: EffectId) -> Trouble {
-        Trouble::NoSuchEffect { stream: self.stream.clone(), effect }
+    fn no_such(&self, effect: EffectId) -> InputError {
+        InputError::NoSuchEffect { stream: self.stream.clone(), effect }
     }
 
-    /// What is to be appended upon an input.
-    fn answer(&self, parts: &Parts<P>, incoming: &Incoming) -> Result<Answer, Trouble> {
+    /// Decides the append for an input.
+    fn answer(&self, deps: &ProcessDeps<P>, incoming: &Incoming) -> Result<Response, InputError> {
         if let Some(handled) = self.without_effect(incoming) {
-            return Ok(Answer::Nothing(handled));
+            return Ok(Response::Nothing(handled));
         }
         if let Incoming::Refused { command, refusal } = incoming
             && !self.outstanding.is_of_this_life(*command)
         {
-            let outcome = Outcome::Refused(refusal.clone());
-            let event = settled(&parts.identity, &self.stream, *command, outcome)?;
-            return Ok(Answer::Append(event, Handled::Recorded));
+            let outcome = CommandOutcome::Refused(refusal.clone());
+            let event = settled(&deps.identity, &self.stream, *command, outcome)?;
+            return Ok(Response::Append(event, Handled::Recorded));
         }
         match self.arriving(incoming) {
             Ok(arriving) => {
-                let event = self.react(parts, arriving)?;
-                Ok(Answer::Append(event, Handled::Recorded))
+                let event = self.react(deps, arriving)?;
+                Ok(Response::Append(event, Handled::Recorded))
             }
             Err(trouble) if self.ignores(&trouble) => {
                 let (Incoming::Timer(timer) | Incoming::Fire { timer, .. }) = incoming else {
                     return Err(trouble);
                 };
-                let event = timer_skipped(&parts.identity, *timer)?;
-                Ok(Answer::Append(event, Handled::Ignored))
+                let event = timer_skipped(&deps.identity, *timer)?;
+                Ok(Response::Append(event, Handled::Ignored))
             }
             Err(trouble) => Err(trouble),
         }
@@ -369,7 +373,7 @@ impl<P: ProcessManager> Instance<P> {
         }
     }
 
-    fn arriving(&self, incoming: &Incoming) -> Result<Arriving<P>, Trouble> {
+    fn arriving(&self, incoming: &Incoming) -> Result<Arriving<P>, InputError> {
         match incoming {
             Incoming::Event { event, .. } => arriving_event(event),
             Incoming::Timer(timer) | Incoming::Fire { timer, .. } => {
@@ -395,22 +399,25 @@ impl<P: ProcessManager> Instance<P> {
         }
     }
 
-    fn react(&self, parts: &Parts<P>, arriving: Arriving<P>) -> Result<NewEvent, Trouble> {
+    fn react(&self, deps: &ProcessDeps<P>, arriving: Arriving<P>) -> Result<NewEvent, InputError> {
         let Arriving { inputs, stored, cause, correlation_id, since } = arriving;
-        let times = Times::of(since, parts.now());
+        let times = Times::of(since, deps.now());
         let begins = self.begins();
+        // A new life starts from the registered value, not from the state of the former life.
         let state = if begins.is_some() { &self.fresh } else { &self.state };
         let effects = guarded::<P, _>(|| react_to_all(state.clone(), &inputs, times.handled))?;
+        // Derived from cause and revision: if the result of the append is lost, a repeat is
+        // recognised.
         let id = EventId::derived_from(&format!("{} {cause}", self.stream), self.next().number());
         let effects = self.settle_places(effects, times)?;
         let at = times.handled.micros();
         let reacted = ProcessReacted { input: stored, at, effects, begins };
         let event: ProcessEvent = reacted.into();
-        let event = encoded(&parts.identity, id, &event)?;
+        let event = encoded(&deps.identity, id, &event)?;
         Ok(NewEvent { causation_id: Some(cause), correlation_id, ..event })
     }
 
-    /// The life that begins with the next input, if one does.
+    /// Returns the number of the life that the next input starts, if it starts one.
     fn begins(&self) -> Option<Begins> {
         match self.outstanding.ended {
             Some(EndedBy::Itself) => Some(Begins::AfterEnd),
@@ -424,12 +431,12 @@ impl<P: ProcessManager> Instance<P> {
         self.revision().map_or(Revision::FIRST, Revision::next)
     }
 
-    /// The effects with times and places instead of waits and values.
+    /// Converts effects to their stored form, with times and places.
     fn settle_places(
         &self,
         effects: Effects<P>,
         times: Times,
-    ) -> Result<Vec<StoredEffect>, Trouble> {
+    ) -> Result<Vec<StoredEffect>, InputError> {
         let mut pending = self.pending_timers()?;
         let mut settled = Vec::with_capacity(effects.0.len());
         for effect in effects.0 {
@@ -441,7 +448,7 @@ impl<P: ProcessManager> Instance<P> {
                     guarded::<P, _>(|| cancel(&mut pending, &timer, &mut settled))?;
                     let id = EffectId::at(self.next(), settled.len());
                     let json = guarded::<P, _>(|| Json::of(&timer))?.map_err(|source| {
-                        Trouble::UnencodableTimer { timer: format!("{timer:?}"), source }
+                        InputError::UnencodableTimer { timer: format!("{timer:?}"), source }
                     })?;
                     pending.push((id, timer));
                     let due = due.from(times).micros();
@@ -457,14 +464,14 @@ impl<P: ProcessManager> Instance<P> {
         Ok(settled)
     }
 
-    /// The timers that the process can still speak of. One that cannot be read any more equals
-    /// none of today's, and is told when it is due.
-    fn pending_timers(&self) -> Result<Vec<(EffectId, P::Timer)>, Trouble> {
+    /// Returns the timers that effects can refer to. An undecodable timer equals no current one;
+    /// its error is reported when it is due.
+    fn pending_timers(&self) -> Result<Vec<(EffectId, P::Timer)>, InputError> {
         let mut pending = Vec::with_capacity(self.outstanding.timers.len());
         for (id, timer) in &self.outstanding.timers {
             match self.read(*id, timer) {
                 Ok(timer) => pending.push((*id, timer)),
-                Err(Trouble::UnreadableEffect { .. }) => {}
+                Err(InputError::UnreadableEffect { .. }) => {}
                 Err(trouble) => return Err(trouble),
             }
         }
@@ -472,7 +479,7 @@ impl<P: ProcessManager> Instance<P> {
     }
 }
 
-/// The event that was handled, if one was.
+/// Returns the id of the handled event, if the input was one.
 fn handled_event(recorded: &Recorded<ProcessEvent>) -> Option<String> {
     let ProcessEvent::Reacted(reacted) = &recorded.event else { return None };
     match &reacted.input {
@@ -481,7 +488,7 @@ fn handled_event(recorded: &Recorded<ProcessEvent>) -> Option<String> {
     }
 }
 
-/// Cancels the timer that equals this one, if it is pending.
+/// Cancels the pending timer that equals this one, if there is one.
 fn cancel<T: PartialEq>(
     pending: &mut Vec<(EffectId, T)>,
     timer: &T,
@@ -492,12 +499,13 @@ fn cancel<T: PartialEq>(
     effects.push(StoredEffect::CancelTimer { timer });
 }
 
-fn arriving_event<P: ProcessManager>(event: &RecordedEvent) -> Result<Arriving<P>, Trouble> {
+fn arriving_event<P: ProcessManager>(event: &RecordedEvent) -> Result<Arriving<P>, InputError> {
     let position = event.position;
     let inputs = decoded::<P>(event)?;
+    // A copy makes the process independent of the source stream, which may be deleted.
     let is_copied = event.data.len() <= COPY_BYTES_MAX;
     let copy = is_copied.then(|| Json::parse(&event.data)).transpose();
-    let data = copy.map_err(|source| Trouble::NotJson { position, source })?;
+    let data = copy.map_err(|source| InputError::NotJson { position, source })?;
     let (stream, revision) = (event.stream.as_str().to_owned(), event.revision.number());
     Ok(Arriving {
         inputs,
@@ -515,8 +523,8 @@ fn arriving_event<P: ProcessManager>(event: &RecordedEvent) -> Result<Arriving<P
     })
 }
 
-/// An event as the inputs that it means today.
-fn decoded<P: ProcessManager>(event: &RecordedEvent) -> Result<Vec<Input<P>>, Trouble> {
+/// Decodes an event as inputs in current event types.
+fn decoded<P: ProcessManager>(event: &RecordedEvent) -> Result<Vec<Input<P>>, InputError> {
     let mut inputs = Vec::new();
     let mut each = |event| inputs.push(Input::Event(event));
     let decoded = guarded::<P, _>(|| decode_each::<P::Event>(event, &mut each))?;
@@ -524,22 +532,25 @@ fn decoded<P: ProcessManager>(event: &RecordedEvent) -> Result<Vec<Input<P>>, Tr
     Ok(inputs)
 }
 
-/// The event that a process's stream has only a reference to.
+/// Reads the event that a process's stream refers to.
 async fn read_again(
     store: &dyn EventStore,
     source: &Source,
     id: &str,
-) -> Result<RecordedEvent, Trouble> {
+) -> Result<RecordedEvent, InputError> {
     let Source { stream, revision } = source;
-    let gone =
-        || Trouble::EventGone { stream: stream.clone(), revision: *revision, event: id.to_owned() };
+    let gone = || InputError::EventGone {
+        stream: stream.clone(),
+        revision: *revision,
+        event: id.to_owned(),
+    };
     let read =
         ReadStream::forwards(StreamName::stored(stream.clone())?).from(Revision::new(*revision));
     let id = id.parse().map_err(|_| gone())?;
     event_at(store, read, id).await?.ok_or_else(gone)
 }
 
-/// What a process wants done upon an input, from its state before it.
+/// Computes the effects of an input, from the state before it.
 pub(crate) fn react<P: ProcessManager>(
     mut state: P,
     input: &Input<P>,
@@ -549,7 +560,7 @@ pub(crate) fn react<P: ProcessManager>(
     state.react(input, at)
 }
 
-/// What a process wants done upon inputs that come as one, in order.
+/// Computes the effects of inputs that arrive as one, in order.
 fn react_to_all<P: ProcessManager>(
     mut state: P,
     inputs: &[Input<P>],
@@ -563,31 +574,31 @@ fn react_to_all<P: ProcessManager>(
     effects
 }
 
-/// Says in a process's stream that a command needs no sending any more.
+/// Builds the event that settles a command.
 pub(super) fn settled(
     identity: &Identity,
     stream: &StreamName,
     command: EffectId,
-    outcome: Outcome,
-) -> Result<NewEvent, Trouble> {
+    outcome: CommandOutcome,
+) -> Result<NewEvent, InputError> {
     let cause = command.command_id(stream).causes();
     let settled: ProcessEvent = CommandSettled { command, outcome }.into();
     let event = encoded(identity, command.settled_id(stream), &settled)?;
     Ok(NewEvent { causation_id: Some(cause), ..event })
 }
 
-/// Says in a process's stream that a timer is not pending any more.
-pub(super) fn timer_skipped(identity: &Identity, timer: EffectId) -> Result<NewEvent, Trouble> {
+/// Builds the event that cancels a timer.
+pub(super) fn timer_skipped(identity: &Identity, timer: EffectId) -> Result<NewEvent, InputError> {
     let skipped: ProcessEvent = TimerSkipped { timer }.into();
     encoded(identity, EventId::random(), &skipped)
 }
 
-/// An event by which a manager remembers something.
+/// Builds an event of a manager.
 pub(super) fn encoded<E: EventSet>(
     identity: &Identity,
     id: EventId,
     event: &E,
-) -> Result<NewEvent, Trouble> {
+) -> Result<NewEvent, InputError> {
     let encoded = event.encode()?;
     let metadata = EventMetadata { actor: Some(identity.actor()), ..EventMetadata::default() };
     Ok(NewEvent {
@@ -597,13 +608,13 @@ pub(super) fn encoded<E: EventSet>(
     })
 }
 
-/// A panic of the manager is that input's trouble, not the end of all processes.
-pub(super) fn guarded<P: ProcessManager, T>(what: impl FnOnce() -> T) -> Result<T, Trouble> {
+/// Runs the manager's code and converts a panic to the input's error.
+pub(super) fn guarded<P: ProcessManager, T>(what: impl FnOnce() -> T) -> Result<T, InputError> {
     catch_unwind(AssertUnwindSafe(what))
-        .map_err(|panic| Trouble::Panicked { process: P::NAME, message: said(panic.as_ref()) })
+        .map_err(|panic| InputError::Panicked { process: P::NAME, message: said(panic.as_ref()) })
 }
 
-/// The text of a panic.
+/// Returns the message of a panic.
 pub(super) fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());

@@ -1,4 +1,4 @@
-//! The instances of a manager, found and shown: from their streams, and from what is set aside.
+//! Search and display of a manager's instances, from their streams and the set-aside inputs.
 
 use gesta_store::{ListStreams, StreamName};
 
@@ -6,19 +6,19 @@ use super::{
     InstanceCommand, InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary,
     InstanceTimer, ProcessError, RefusedCommand, Subject,
     aside::Asides,
-    handle::{Handle, told},
+    handle::{ProcessHandle, operation_error},
     outstanding::{EndedBy, Outstanding},
 };
 use crate::projection::in_one_line;
 
-/// Streams that one search reads at most.
+/// Maximum number of streams that a search reads.
 const STREAMS_READ_MAX: usize = 10_000;
 
-/// Streams that are listed at once.
+/// Streams listed per request.
 const STREAMS_LISTED: usize = 200;
 
-impl Handle {
-    /// One page of instances.
+impl ProcessHandle {
+    /// Returns one page of instances.
     pub(crate) async fn instances(
         &self,
         query: &InstanceQuery,
@@ -65,8 +65,7 @@ impl Handle {
         Ok(self.store.list_streams(ListStreams { prefix, after, limit: STREAMS_LISTED }).await?)
     }
 
-    /// The instances that are set aside are known without reading any stream, also those that
-    /// have none.
+    /// Set-aside instances are known without reading streams, including those without a stream.
     async fn troubled(
         &self,
         asides: &Asides,
@@ -101,7 +100,7 @@ impl Handle {
         Ok(InstanceSummary { id, state, revision, set_aside: set_aside.len(), error })
     }
 
-    /// One instance in full.
+    /// Returns one instance in full.
     pub(crate) async fn instance(&self, id: &str) -> Result<InstanceDetails, ProcessError> {
         let none =
             || ProcessError::NoSuchInstance { process: self.name.to_owned(), id: id.to_owned() };
@@ -125,7 +124,7 @@ impl Handle {
             Err(trouble) if trouble.is_of_the_instance() => {
                 (Outstanding::default(), Some(in_one_line(&trouble)))
             }
-            Err(trouble) => return Err(told(trouble)),
+            Err(trouble) => return Err(operation_error(trouble)),
         };
         let set_aside = asides.view_of(&Subject::Instance(id.clone()));
         let state = match outstanding.ended {
@@ -164,7 +163,7 @@ impl Handle {
         })
     }
 
-    /// All that is set aside.
+    /// Returns all set-aside inputs.
     pub(crate) async fn set_aside(&self) -> Vec<super::SetAside> {
         self.started().await.asides.view()
     }

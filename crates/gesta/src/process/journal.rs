@@ -1,12 +1,14 @@
-//! The stream of a process manager itself: its checkpoints, and what is set aside.
+//! The journal of a process manager: its checkpoints and set-aside inputs.
 //!
-//! Owns the stored forms of that stream and their fold, [`Journal`]. Always holds:
-//! - each append is made on the revision that it was decided on, so that two programs that run the
-//!   same manager agree on what is set aside;
-//! - a checkpoint is complete or nothing: its pieces count once the event that closes it is there;
-//! - what was set aside is here before the manager's position passes it.
+//! Owns the stored forms of this stream and their fold, [`Journal`].
 //!
-//! Not here: what a checkpoint has to list ([`agenda`](super::agenda)).
+//! Always holds:
+//! - Each append expects the revision that it was decided on, so two programs that run the same
+//!   manager agree on what is set aside.
+//! - A checkpoint is atomic: its pieces count only once its closing event exists.
+//! - A set-aside input is recorded before the manager's position passes it.
+//!
+//! Not here: the contents of a checkpoint ([`schedule`](super::schedule)).
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -24,14 +26,14 @@ use super::{
     aside::{AsideInput, AsideRef, Asides, SubjectKey, event_id_of},
     instance::encoded,
     setup::Identity,
-    trouble::Trouble,
+    trouble::InputError,
 };
 use crate::{Event, EventSet, Recorded};
 
-/// Entries of one piece of a checkpoint.
+/// Entries per piece of a checkpoint.
 const PIECE_ENTRIES_MAX: usize = 500;
 
-/// Pieces of one append.
+/// Pieces per append.
 const APPEND_PIECES_MAX: usize = 20;
 
 #[derive(EventSet, Clone, Debug, PartialEq)]
@@ -44,19 +46,18 @@ pub(super) enum JournalEvent {
     Touched(InstanceTouched),
 }
 
-/// A part of the checkpoint that follows.
+/// A piece of the checkpoint that follows.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[event(name = "process-checkpoint-piece")]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct CheckpointPiece {
     pub(super) instances: Vec<Entry>,
     queues: Vec<StoredQueue>,
-    /// Events that are not to be handled when they come again, as they do in a store that was
-    /// restored or moved.
+    /// Events that must not be handled when delivered again, as in a restored or moved store.
     skipped: Vec<String>,
 }
 
-/// A part of what is set aside of one subject.
+/// A piece of one subject's set-aside inputs.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StoredQueue {
@@ -65,35 +66,36 @@ pub(super) struct StoredQueue {
     delivered: u64,
 }
 
-/// An instance with something outstanding: whatever changes it without a further event of the
-/// store does so because of what stands here.
+/// An instance with outstanding work: only what is listed here can change it without a further
+/// event.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Entry {
     pub(super) stream: String,
-    /// The pending timers and when they are due, in microseconds since 1970.
+    /// Pending timers with due times, in microseconds since 1970.
     pub(super) timers: Vec<(EffectId, u64)>,
-    /// Whether it has commands that are not executed; they stand in its stream.
+    /// Set if the instance has unexecuted commands, which its stream contains.
     pub(super) has_commands: bool,
 }
 
-/// Everything up to a position is handled, but for what the pieces before say.
+/// The closing event of a checkpoint: everything up to a position is handled, except for the
+/// pieces.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "process-checkpointed")]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Checkpointed {
     pub(super) position: u64,
-    /// The life of the store that the position belongs to.
+    /// Incarnation of the store in which the position is valid.
     pub(super) incarnation: String,
-    /// The last event at or before the position that the manager has seen: finds the place again
-    /// in a store whose positions are others.
+    /// Last event at or before the position that the manager has seen. Identifies the place in a
+    /// store with other positions.
     pub(super) event: Option<String>,
     pub(super) pieces: u64,
     pub(super) next_number: u64,
     pub(super) census: Census,
 }
 
-/// How many instances there are, up to a position.
+/// Number of instances, up to a position.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Census {
@@ -112,14 +114,14 @@ pub(super) struct InputsSetAside {
     delivered: u64,
 }
 
-/// Inputs are set aside no more: they were handled, skipped, or dropped with their instance.
+/// Inputs are no longer set aside: they were handled, skipped, or dropped with their instance.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "process-inputs-released")]
 #[serde(rename_all = "camelCase")]
 pub(super) struct InputsReleased {
     pub(super) subject: SubjectKey,
     pub(super) numbers: Vec<u64>,
-    /// Those events among them that are not to be handled when they come again.
+    /// Released events that must not be handled when delivered again.
     pub(super) skipped: Vec<String>,
 }
 
@@ -133,7 +135,7 @@ pub(super) struct RetryFailed {
     pub(super) attempts: u32,
 }
 
-/// An operator changed an instance, which no checkpoint before this lists.
+/// An operator changed an instance that earlier checkpoints do not list.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "process-instance-touched")]
 #[serde(rename_all = "camelCase")]
@@ -141,7 +143,7 @@ pub(super) struct InstanceTouched {
     pub(super) stream: String,
 }
 
-/// An input that is to be set aside.
+/// An input to set aside.
 #[derive(Clone, Debug)]
 pub(super) struct Failing {
     pub(super) input: AsideRef,
@@ -149,16 +151,16 @@ pub(super) struct Failing {
     pub(super) attempts: u32,
 }
 
-/// The journal of one manager, as far as it was read.
+/// The state of one manager's journal, as far as it was read.
 #[derive(Debug)]
 pub(super) struct Journal {
     identity: Arc<Identity>,
     revision: Option<Revision>,
-    /// The last complete checkpoint, but for its entries.
+    /// Last complete checkpoint, without its entries.
     pub(super) checkpoint: Option<Checkpointed>,
-    /// The entries of the last complete checkpoint, until they are taken.
+    /// Entries of the last complete checkpoint, until they are taken.
     entries: Vec<Entry>,
-    /// Instances that operators changed since.
+    /// Instances changed by operators since.
     touched: BTreeSet<String>,
     pub(super) asides: Asides,
     skipped: HashSet<String>,
@@ -170,11 +172,10 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Reads the journal.
     pub(super) async fn read(
         store: &dyn EventStore,
         identity: &Arc<Identity>,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, InputError> {
         let mut journal = Self {
             identity: Arc::clone(identity),
             revision: None,
@@ -191,22 +192,22 @@ impl Journal {
         Ok(journal)
     }
 
-    /// The instances that have to be known before anything is handled.
+    /// Takes the instances that must be loaded before any input is handled.
     pub(super) fn take_entries(&mut self) -> (Vec<Entry>, BTreeSet<String>) {
         (std::mem::take(&mut self.entries), self.touched.clone())
     }
 
-    /// The instances that operators changed since the last checkpoint.
+    /// Returns the instances changed by operators since the last checkpoint.
     pub(super) fn touched(&self) -> impl Iterator<Item = &str> {
         self.touched.iter().map(String::as_str)
     }
 
-    /// Whether an event is not to be handled, as an operator says.
+    /// Returns whether an operator has excluded an event.
     pub(super) fn is_skipped(&self, event: &EventId) -> bool {
         !self.skipped.is_empty() && self.skipped.contains(&event.to_string())
     }
 
-    async fn catch_up(&mut self, store: &dyn EventStore) -> Result<(), Trouble> {
+    async fn catch_up(&mut self, store: &dyn EventStore) -> Result<(), InputError> {
         let read = ReadStream::forwards(self.identity.journal.clone());
         let read = self.revision.map_or(read.clone(), |seen| read.from(seen.next()));
         let mut pages = store.read_stream(read);
@@ -222,7 +223,8 @@ impl Journal {
     fn take(&mut self, event: JournalEvent) {
         self.version += 1;
         if !matches!(event, JournalEvent::Piece(_) | JournalEvent::Checkpointed(_)) {
-            // Somebody else came between the pieces: whoever wrote them gave up.
+            // Another program's event came between the pieces, so their writer has given up this
+            // checkpoint.
             self.pieces.clear();
         }
         match event {
@@ -264,16 +266,20 @@ impl Journal {
         self.checkpoint = Some(checkpoint);
     }
 
-    /// Appends what `decide` says, on the state that it is given; with it, all or nothing where
-    /// the store can, what is to be appended elsewhere. Nothing is appended where it says nothing.
+    /// Appends the events that `decide` returns for the current state, or nothing if it returns
+    /// none.
+    ///
+    /// Appends to other streams are made atomically with it, if the store supports that.
     pub(super) async fn append(
         &mut self,
         store: &dyn EventStore,
         also: Vec<StreamAppend>,
         decide: impl Fn(&Self) -> Vec<JournalEvent>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), InputError> {
         let mut also = also;
         let mut refused_at = None;
+        // Without atomic appends, write the other streams first: the journal is the last to change,
+        // so a crash in between leaves the inputs set aside and the operation can be repeated.
         if !store.capabilities().multi_stream_append {
             for part in also.drain(..) {
                 store.append(Append { streams: vec![part], condition: None }).await?;
@@ -291,7 +297,8 @@ impl Journal {
             }
             match store.append(Append { streams, condition: None }).await {
                 Ok(_) => return self.catch_up(store).await,
-                // Another program that runs this manager was faster.
+                // Another program that runs this manager appended first: read its events and decide
+                // again.
                 Err(StoreError::Conflict(_)) if refused_at != Some(self.revision) => {
                     refused_at = Some(self.revision);
                 }
@@ -300,22 +307,23 @@ impl Journal {
         }
     }
 
-    fn part(&self, events: Vec<JournalEvent>) -> Result<StreamAppend, Trouble> {
+    fn part(&self, events: Vec<JournalEvent>) -> Result<StreamAppend, InputError> {
         let expected = self.revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
         let new = |event: &JournalEvent| encoded(&self.identity, EventId::random(), event);
-        let events = events.iter().map(new).collect::<Result<Vec<NewEvent>, Trouble>>()?;
+        let events = events.iter().map(new).collect::<Result<Vec<NewEvent>, InputError>>()?;
         Ok(StreamAppend { stream: self.identity.journal.clone(), expected, events })
     }
 
-    /// Sets inputs of one subject aside, but for events that are set aside already.
+    /// Sets inputs of one subject aside, except for events that are set aside already.
     pub(super) async fn set_aside(
         &mut self,
         store: &dyn EventStore,
         subject: &SubjectKey,
         inputs: &[Failing],
         (delivered, since): (Position, u64),
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), InputError> {
         self.append(store, Vec::new(), |journal| {
+            // Decided on the current journal: another program may have set some of them aside.
             let fresh = inputs.iter().filter(|failing| !journal.has(subject, &failing.input));
             let numbered = fresh.zip(journal.next_number..).map(|(failing, number)| AsideInput {
                 number,
@@ -341,7 +349,7 @@ impl Journal {
         }
     }
 
-    /// The events that set inputs aside of instances that were set aside of another subject.
+    /// Builds the events that move inputs to the queues of set-aside instances.
     pub(super) fn moved(
         &self,
         moved: &[(u64, String, AsideRef)],
@@ -357,15 +365,18 @@ impl Journal {
         events.collect()
     }
 
-    /// Writes a checkpoint. One that another program comes into is given up; the next one will do.
+    /// Writes a checkpoint. Gives up if another program appends in between; the next one follows
+    /// soon.
     pub(super) async fn write_checkpoint(
         &mut self,
         store: &dyn EventStore,
         entries: Vec<Entry>,
         mut checkpoint: Checkpointed,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), InputError> {
         self.catch_up(store).await?;
         let pieces = self.pieces_of(entries);
+        // A reader counts the pieces, so that pieces of an abandoned checkpoint are not mistaken
+        // for this one's.
         checkpoint.pieces = pieces.len() as u64;
         checkpoint.next_number = self.next_number;
         let first = self.revision.map_or(Revision::FIRST, Revision::next);
@@ -376,6 +387,7 @@ impl Journal {
             let part = self.part(std::mem::replace(&mut left, rest))?;
             match store.append(Append { streams: vec![part], condition: None }).await {
                 Ok(_) => self.catch_up(store).await?,
+                // Another program appended in between. Its pieces and ours are mixed: give up.
                 Err(StoreError::Conflict(_)) => return self.catch_up(store).await,
                 Err(error) => return Err(error.into()),
             }
@@ -384,8 +396,7 @@ impl Journal {
         Ok(())
     }
 
-    /// What stands before a checkpoint is not read any more. Where that cannot be said now, the
-    /// next checkpoint says it.
+    /// Truncates the journal before a checkpoint. A failure is repeated by the next checkpoint.
     async fn hide_before(&self, store: &dyn EventStore, first: Revision) {
         if first == Revision::FIRST {
             return;

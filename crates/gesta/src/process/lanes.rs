@@ -1,8 +1,9 @@
-//! Instances that are handled side by side: of each one task at a time, which takes its inputs in
-//! order.
+//! Concurrent handling of instances: one task each, which takes the instance's inputs in order.
 //!
-//! Always holds: an instance is in one place, the cache or its task; what comes for it meanwhile
-//! waits in its lane. Not here: what its task does ([`instance`](super::instance)).
+//! Always holds: an instance is either in the cache or owned by its task. Inputs that arrive in
+//! between queue in its lane.
+//!
+//! Not here: the work of the task ([`instance`](super::instance)).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,67 +15,66 @@ use gesta_store::StreamName;
 use super::{
     EffectId, ProcessError, ProcessManager, Subject,
     aside::AsideRef,
+    control::Reply,
     instance::{Handled, Incoming, Instance},
     journal::Failing,
-    orders::Reply,
     outstanding::Outstanding,
     retry::Retried,
-    runner::{Parts, Runner, Session},
-    trouble::Trouble,
+    runner::{ProcessDeps, ProcessRunner, Session},
+    trouble::InputError,
 };
 use crate::projection::in_one_line;
 
-/// An input on its way to its process.
+/// An input for a process.
 pub(super) struct Item {
     pub(super) incoming: Incoming,
-    /// Whoever ordered it.
+    /// Reply channel of the operator who requested it.
     pub(super) reply: Option<Reply>,
 }
 
-/// What comes for instances that are being handled.
+/// Inputs of the instances in progress.
 #[derive(Default)]
 pub(super) struct Lanes(HashMap<StreamName, VecDeque<Item>>);
 
 impl Lanes {
-    /// The processes whose inputs are being handled.
     pub(super) fn at_work(&self) -> impl Iterator<Item = &StreamName> {
         self.0.keys()
     }
 
-    /// Whether inputs of a process are being handled.
+    /// Returns whether inputs of a process are in progress.
     pub(super) fn is_at_work(&self, stream: &StreamName) -> bool {
         self.0.contains_key(stream)
     }
 }
 
-/// What a task of a manager has done.
+/// Result of a manager's task.
 pub(super) enum Done<P> {
     Worked(Box<Worked<P>>),
     Retried(Box<Retried>),
-    /// An instance was changed by an operator, and is known anew.
-    Looked(StreamName, Result<Outstanding, Trouble>),
+    /// An operator changed an instance, whose outstanding effects are reloaded.
+    Looked(StreamName, Result<Outstanding, InputError>),
 }
 
-/// What became of the inputs of one instance.
+/// Results of the inputs of one instance.
 pub(super) struct Worked<P> {
     stream: StreamName,
-    /// None after trouble: it is read anew.
+    /// `None` after an error: the instance is loaded again.
     instance: Option<Instance<P>>,
     handled: Vec<(Item, Handled)>,
-    failed: Option<(Item, Trouble)>,
-    /// Behind the one that failed.
+    failed: Option<(Item, InputError)>,
+    /// Inputs behind the one that failed.
     left: VecDeque<Item>,
 }
 
 async fn work<P: ProcessManager>(
-    parts: Arc<Parts<P>>,
+    deps: Arc<ProcessDeps<P>>,
     mut instance: Instance<P>,
     mut left: VecDeque<Item>,
 ) -> Done<P> {
     let stream = instance.stream.clone();
     let mut handled = Vec::with_capacity(left.len());
     while let Some(item) = left.pop_front() {
-        match instance.handle(&parts, &item.incoming).await {
+        match instance.handle(&deps, &item.incoming).await {
             Ok(how) => handled.push((item, how)),
             Err(trouble) => {
                 let failed = Some((item, trouble));
@@ -87,8 +87,8 @@ async fn work<P: ProcessManager>(
     Done::Worked(Box::new(Worked { stream, instance, handled, failed: None, left }))
 }
 
-impl<P: ProcessManager> Runner<P> {
-    /// Hands an input to its process, after those before it.
+impl<P: ProcessManager> ProcessRunner<P> {
+    /// Queues an input behind earlier ones of its process, and starts a task if none runs.
     pub(super) fn enqueue(&mut self, stream: StreamName, item: Item, session: &mut Session<P>) {
         match session.lanes.0.get_mut(&stream) {
             Some(lane) => lane.push_back(item),
@@ -105,32 +105,36 @@ impl<P: ProcessManager> Runner<P> {
         items: VecDeque<Item>,
         session: &mut Session<P>,
     ) {
-        let instance = session.instances.take(&self.parts, stream);
-        self.working.spawn(work(Arc::clone(&self.parts), instance, items));
+        let instance = session.instances.take(&self.deps, stream);
+        self.working.spawn(work(Arc::clone(&self.deps), instance, items));
     }
 
     pub(super) async fn done(
         &mut self,
         done: Done<P>,
         session: &mut Session<P>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), InputError> {
         match done {
             Done::Worked(worked) => self.worked(*worked, session).await,
             Done::Retried(retried) => self.retried(*retried, session).await,
             Done::Looked(stream, Ok(outstanding)) => {
-                session.agenda.know(&stream, &outstanding);
+                session.schedule.know(&stream, &outstanding);
                 Ok(())
             }
-            // It will be told when the instance is asked next.
+            // The error is reported when the instance is loaded for its next input.
             Done::Looked(_, Err(trouble)) if trouble.is_of_the_instance() => Ok(()),
             Done::Looked(_, Err(trouble)) => Err(trouble),
         }
     }
 
-    async fn worked(&mut self, worked: Worked<P>, session: &mut Session<P>) -> Result<(), Trouble> {
+    async fn worked(
+        &mut self,
+        worked: Worked<P>,
+        session: &mut Session<P>,
+    ) -> Result<(), InputError> {
         let Worked { stream, instance, handled, failed, mut left } = worked;
         if let Some(instance) = instance {
-            session.agenda.know(&stream, &instance.outstanding);
+            session.schedule.know(&stream, &instance.outstanding);
             session.instances.put(instance);
         }
         for (item, how) in handled {
@@ -142,7 +146,7 @@ impl<P: ProcessManager> Runner<P> {
             }
             let Item { incoming, reply } = item;
             match reply {
-                // A timer that is fired by hand stays pending where it fails.
+                // A timer fired by an operator stays pending if it fails.
                 Some(reply) => {
                     let id = self.id_of(&stream);
                     let error = in_one_line(&trouble);
@@ -174,7 +178,7 @@ impl<P: ProcessManager> Runner<P> {
                     );
                 }
             }
-            Incoming::Refused { .. } => session.agenda.sent(stream),
+            Incoming::Refused { .. } => session.schedule.sent(stream),
             Incoming::Timer(_) => {}
             Incoming::Fire { timer, .. } => {
                 let fired = if how == Handled::Known {
@@ -182,20 +186,20 @@ impl<P: ProcessManager> Runner<P> {
                 } else {
                     Ok(())
                 };
-                // Who asked may have stopped waiting; it is done all the same.
+                // The caller may have stopped waiting, which does not undo the operation.
                 let _ = item.reply.map(|reply| reply.send(fired));
             }
         }
     }
 
-    /// Sets an input aside that failed, and with it all that came for the process since.
+    /// Sets aside a failed input, and all inputs that arrived behind it.
     async fn put_aside(
         &mut self,
         stream: &StreamName,
-        (failed, trouble): (Incoming, Trouble),
+        (failed, trouble): (Incoming, InputError),
         left: VecDeque<Item>,
         session: &mut Session<P>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), InputError> {
         let subject = Subject::Instance(self.id_of(stream));
         let error = in_one_line(&trouble);
         let mut failing = vec![Failing::tried(reference(&failed), &trouble)];
@@ -216,13 +220,13 @@ impl<P: ProcessManager> Runner<P> {
         self.set_aside(&subject, failing, session).await?;
         events.into_iter().for_each(|position| session.flow.end(position));
         if had_refusal {
-            session.agenda.sent(stream);
+            session.schedule.sent(stream);
         }
         Ok(())
     }
 
     pub(super) fn id_of(&self, stream: &StreamName) -> String {
-        self.parts.identity.id_of(stream).unwrap_or_else(|| stream.as_str().to_owned())
+        self.deps.identity.id_of(stream).unwrap_or_else(|| stream.as_str().to_owned())
     }
 }
 

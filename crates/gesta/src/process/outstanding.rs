@@ -1,8 +1,8 @@
-//! What a process has decided and is not done yet, and in which life it is.
+//! The outstanding effects of a process, and its current life.
 //!
-//! Always holds: it is folded from the process's stream and from nothing else, and needs no types
-//! of the manager. Timers go with the life that set them; commands are executed beyond it, but
-//! their refusals do not reach a later life.
+//! Always holds: this state is folded from the process's stream alone, without the manager's types.
+//! Timers end with the life that set them. Commands are executed beyond it, but their refusals do
+//! not reach a later life.
 
 use std::collections::BTreeMap;
 
@@ -12,28 +12,28 @@ use gesta_store::{
 
 use super::{
     history::{
-        Begins, CommandResent, EffectId, Json, Outcome, ProcessCancelled, ProcessEvent,
+        Begins, CommandOutcome, CommandResent, EffectId, Json, ProcessCancelled, ProcessEvent,
         ProcessReacted, Refusal, StoredEffect, StoredInput,
     },
-    trouble::Trouble,
+    trouble::InputError,
 };
 use crate::{Event as _, Recorded};
 
-/// Refused commands that are remembered for an operator; of more, the last ones.
+/// Number of refused commands kept for operators, the latest ones.
 const REFUSED_MAX: usize = 100;
 
-/// What a process has decided and is not done yet.
+/// The outstanding effects of a process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outstanding {
     pub(super) commands: BTreeMap<EffectId, PendingCommand>,
     pub(super) timers: BTreeMap<EffectId, PendingTimer>,
     pub(super) refused: BTreeMap<EffectId, (PendingCommand, Refusal)>,
-    /// The number of lives that have begun before this one.
+    /// Number of earlier lives.
     pub(super) life: u64,
     pub(super) ended: Option<EndedBy>,
-    /// Whether the process has had an input.
+    /// The process has had an input.
     pub(super) begun: bool,
-    /// How far the stream was read.
+    /// Last revision that was read.
     pub(super) revision: Option<Revision>,
 }
 
@@ -43,7 +43,7 @@ pub(super) enum EndedBy {
     Operator,
 }
 
-/// A command that is not executed yet, as far as the stream says.
+/// A command that the stream does not show as executed.
 #[derive(Clone, Debug)]
 pub(super) struct PendingCommand {
     pub(super) name: String,
@@ -60,7 +60,7 @@ pub(super) struct PendingTimer {
     pub(super) from: From,
 }
 
-/// Which event of the process's stream decided it, in which conversation.
+/// The event that decided a command, with its correlation.
 #[derive(Clone, Debug)]
 pub(super) struct From {
     pub(super) event: EventId,
@@ -68,25 +68,28 @@ pub(super) struct From {
 }
 
 impl Outstanding {
-    /// Reads a process's stream for it.
-    pub(super) async fn read(store: &dyn EventStore, stream: &StreamName) -> Result<Self, Trouble> {
+    /// Reads the outstanding effects from a process's stream.
+    pub(super) async fn read(
+        store: &dyn EventStore,
+        stream: &StreamName,
+    ) -> Result<Self, InputError> {
         let past = Past::read(store, ReadStream::forwards(stream.clone())).await?;
         let mut outstanding = Self::default();
         past.present.iter().try_for_each(|recorded| outstanding.take(recorded))?;
         Ok(outstanding)
     }
 
-    /// Takes in the next event of the stream.
+    /// Applies the next event of the stream.
     ///
     /// # Errors
-    /// [`Trouble::Truncated`] where the stream's beginning is hidden: what is left of it says
-    /// nothing.
-    pub(super) fn take(&mut self, recorded: &Recorded<ProcessEvent>) -> Result<(), Trouble> {
-        // A command that was on its way while the stream was deleted may be settled first.
+    /// [`InputError::Truncated`] when the stream's beginning is hidden, so that its state is unknown.
+    pub(super) fn take(&mut self, recorded: &Recorded<ProcessEvent>) -> Result<(), InputError> {
+        // A command in flight while the stream was deleted can be settled by the first event after
+        // the deletion.
         if !self.begun && !matches!(recorded.event, ProcessEvent::Settled(_)) {
             if !is_beginning(recorded) {
                 let (stream, first) = (recorded.stream.clone(), recorded.revision);
-                return Err(Trouble::Truncated { stream, first });
+                return Err(InputError::Truncated { stream, first });
             }
             self.begun = true;
         }
@@ -146,10 +149,12 @@ impl Outstanding {
         }
     }
 
-    fn settle(&mut self, command: EffectId, outcome: &Outcome) {
+    fn settle(&mut self, command: EffectId, outcome: &CommandOutcome) {
         match outcome {
-            Outcome::Executed | Outcome::Skipped => drop(self.commands.remove(&command)),
-            Outcome::Refused(refusal) => self.refuse(command, refusal),
+            CommandOutcome::Executed | CommandOutcome::Skipped => {
+                drop(self.commands.remove(&command))
+            }
+            CommandOutcome::Refused(refusal) => self.refuse(command, refusal),
         }
     }
 
@@ -172,7 +177,7 @@ impl Outstanding {
         self.commands.is_empty() && self.timers.is_empty()
     }
 
-    /// Whether a command was decided in the life that the process is in.
+    /// Returns whether a command was decided in the current life.
     pub(super) fn is_of_this_life(&self, command: EffectId) -> bool {
         let pending = self.commands.get(&command);
         self.ended.is_none() && pending.is_some_and(|pending| pending.life == self.life)
@@ -187,14 +192,14 @@ impl From {
 
 /// Events of a process's stream, in order.
 pub(super) struct Past {
-    /// Before the last cancellation, as far as they can be read: nothing follows from them but
-    /// what was handled.
+    /// Events before the last cancellation, as far as they decode. They only show which inputs were
+    /// handled.
     pub(super) former: Vec<Recorded<ProcessEvent>>,
     pub(super) present: Vec<Recorded<ProcessEvent>>,
 }
 
 impl Past {
-    pub(super) async fn read(store: &dyn EventStore, read: ReadStream) -> Result<Self, Trouble> {
+    pub(super) async fn read(store: &dyn EventStore, read: ReadStream) -> Result<Self, InputError> {
         let events = store.read_stream(read).collect_events().await?;
         let is_cancellation =
             |event: &RecordedEvent| event.event_type.as_str() == ProcessCancelled::NAME;
@@ -205,7 +210,7 @@ impl Past {
         Ok(Self { former, present })
     }
 
-    /// The inputs of the present life begin here, if it begins among these events.
+    /// Index of the event that starts the current life, if these events contain it.
     pub(super) fn last_beginning(&self) -> Option<Revision> {
         let begins = |recorded: &&Recorded<ProcessEvent>| match &recorded.event {
             ProcessEvent::Reacted(reacted) => reacted.begins.is_some(),
@@ -218,7 +223,7 @@ impl Past {
     }
 }
 
-/// Whether the state of a process follows from this event and those after it.
+/// Returns whether the process's state follows from this event and later ones alone.
 fn is_beginning(recorded: &Recorded<ProcessEvent>) -> bool {
     match &recorded.event {
         ProcessEvent::Reacted(ProcessReacted { begins, .. }) => {

@@ -1,7 +1,7 @@
-//! The instances of a process manager as operators see them: states, details, set-aside inputs.
+//! The operators' view of a process manager: instances, details and set-aside inputs.
 //!
-//! Owns the public types of the operations on processes. Not here: the operations
-//! ([`process_side`](crate::process_side)), what an instance is set aside for
+//! Owns the public types of operations on processes. Not here: the operations
+//! ([`process_side`](crate::process_side)) and the failures of inputs
 //! ([`instance`](super::instance)).
 
 use std::{fmt, str::FromStr};
@@ -21,9 +21,9 @@ use super::history::EffectId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum InstanceState {
-    /// Begun, and neither ended nor set aside.
+    /// Started, and neither ended nor set aside.
     Running,
-    /// Set aside: an input failed, and what comes for the instance waits behind it.
+    /// Set aside: an input failed, and later inputs of the instance wait behind it.
     Troubled,
     /// Ended by itself.
     Ended,
@@ -47,7 +47,7 @@ impl fmt::Display for InstanceState {
     }
 }
 
-/// A text that names no state of an instance.
+/// The text is not a state of an instance.
 ///
 /// ```
 /// let error = "stuck".parse::<gesta::InstanceState>().unwrap_err();
@@ -56,7 +56,7 @@ impl fmt::Display for InstanceState {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is none of running, troubled, ended, cancelled")]
 pub struct ParseInstanceStateError {
-    /// The text.
+    /// The rejected text.
     pub text: String,
 }
 
@@ -71,7 +71,7 @@ impl FromStr for InstanceState {
     }
 }
 
-/// The numbers of a manager's instances by state, as of one position.
+/// Numbers of a manager's instances by state, at one position.
 ///
 /// ```
 /// use gesta::{InstanceCounts, Position};
@@ -81,15 +81,15 @@ impl FromStr for InstanceState {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InstanceCounts {
-    /// Begun and not ended. A troubled instance that has begun is counted here, too.
+    /// Instances that have started and not ended, including those set aside.
     pub running: u64,
-    /// Set aside.
+    /// Instances that are set aside.
     pub troubled: u64,
-    /// Ended by themselves.
+    /// Instances that ended by themselves.
     pub ended: u64,
-    /// Ended by an operator.
+    /// Instances ended by an operator.
     pub cancelled: u64,
-    /// The position up to which the streams of the instances were counted.
+    /// Position up to which the instances were counted.
     pub as_of: Position,
 }
 
@@ -103,46 +103,47 @@ pub struct InstanceCounts {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceQuery {
-    /// The manager's name.
+    /// Name of the manager.
     pub process: String,
-    /// Only instances in this state.
+    /// State of the instances to return.
     pub state: Option<InstanceState>,
-    /// Only instances whose ids begin with this.
+    /// Prefix of the ids to return.
     pub prefix: Option<String>,
-    /// Only instances after this id, in byte order: [`InstancePage::next`] of the page before.
+    /// Exclusive lower bound of the ids, in byte order: [`InstancePage::next`] of the previous
+    /// page.
     pub after: Option<String>,
-    /// Instances of the page at most; not more than [`LIMIT_MAX`](Self::LIMIT_MAX).
+    /// Maximum page size, up to [`LIMIT_MAX`](Self::LIMIT_MAX).
     pub limit: usize,
 }
 
 impl InstanceQuery {
-    /// The most instances that one page has.
+    /// Largest page size.
     pub const LIMIT_MAX: usize = 1_000;
 
-    /// The first 100 instances in any state.
+    /// Searches for the first 100 instances in any state.
     pub fn of(process: impl Into<String>) -> Self {
         Self { process: process.into(), state: None, prefix: None, after: None, limit: 100 }
     }
 
-    /// Only instances in this state.
+    /// Restricts the search to a state.
     #[must_use]
     pub fn in_state(self, state: InstanceState) -> Self {
         Self { state: Some(state), ..self }
     }
 
-    /// Only instances whose ids begin with this.
+    /// Restricts the search to ids with a prefix.
     #[must_use]
     pub fn prefix(self, prefix: impl Into<String>) -> Self {
         Self { prefix: Some(prefix.into()), ..self }
     }
 
-    /// Only instances after this id.
+    /// Starts after this id.
     #[must_use]
     pub fn after(self, id: impl Into<String>) -> Self {
         Self { after: Some(id.into()), ..self }
     }
 
-    /// At most so many instances.
+    /// Sets the maximum page size.
     #[must_use]
     pub fn limit(self, instances: usize) -> Self {
         Self { limit: instances, ..self }
@@ -153,14 +154,16 @@ impl InstanceQuery {
 ///
 /// ```
 /// let page = gesta::InstancePage { instances: vec![], next: Some("order-7".to_owned()) };
-/// assert!(page.next.is_some(), "the search goes on after this id");
+/// assert!(page.next.is_some(), "the search continues after this id");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstancePage {
-    /// The instances, by id.
+    /// Instances, by id.
     pub instances: Vec<InstanceSummary>,
-    /// Where the next page begins; none: this is the last one. A page may be short, even empty,
-    /// and not the last: a call looks at a bounded number of instances.
+    /// Start of the next page. `None` on the last one.
+    ///
+    /// A call reads a bounded number of instances, so a page may be short or empty without being
+    /// the last.
     pub next: Option<String>,
 }
 
@@ -180,15 +183,15 @@ pub struct InstancePage {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceSummary {
-    /// Its id, as [`ProcessManager::route`](crate::ProcessManager::route) gave it.
+    /// Id of the instance, as [`ProcessManager::route`](crate::ProcessManager::route) gave it.
     pub id: String,
-    /// Its state.
+    /// State of the instance.
     pub state: InstanceState,
-    /// The last revision of its stream that can be read; none before its first input is recorded.
+    /// Last readable revision of its stream. `None` before its first input is recorded.
     pub revision: Option<Revision>,
-    /// How many inputs are set aside.
+    /// Number of its set-aside inputs.
     pub set_aside: usize,
-    /// Why the first of them failed.
+    /// Error of the first set-aside input.
     pub error: Option<String>,
 }
 
@@ -216,23 +219,23 @@ pub struct InstanceSummary {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceDetails {
-    /// Its id.
+    /// Id of the instance.
     pub id: String,
-    /// Its stream.
+    /// Stream of the instance.
     pub stream: StreamName,
-    /// Its state.
+    /// State of the instance.
     pub state: InstanceState,
-    /// The last revision of its stream that can be read.
+    /// Last readable revision of its stream.
     pub revision: Option<Revision>,
-    /// The pending timers, by the place where they were set.
+    /// Pending timers, by effect id.
     pub timers: Vec<InstanceTimer>,
-    /// The commands that were decided and are not executed yet, in order.
+    /// Commands that are decided and not executed yet, in order.
     pub commands: Vec<InstanceCommand>,
-    /// The last commands that were refused for good and not sent again, in order.
+    /// Latest commands that were refused for good and not sent again, in order.
     pub refused: Vec<RefusedCommand>,
-    /// The inputs that are set aside, in order. The first one failed.
+    /// Set-aside inputs, in order. The first one failed.
     pub set_aside: Vec<SetAsideInput>,
-    /// Why the instance's stream cannot be read, if it cannot.
+    /// The reason why the instance's stream cannot be read, if it cannot.
     pub trouble: Option<String>,
 }
 
@@ -251,11 +254,11 @@ pub struct InstanceDetails {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceTimer {
-    /// The place where it was set.
+    /// Effect id of the timer.
     pub id: EffectId,
-    /// When it is due.
+    /// Due time.
     pub due: RecordedAt,
-    /// Its value, as JSON.
+    /// Value of the timer, as JSON.
     pub timer: String,
 }
 
@@ -274,9 +277,9 @@ pub struct InstanceTimer {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceCommand {
-    /// The place where it was decided.
+    /// Effect id of the command.
     pub id: EffectId,
-    /// Its name.
+    /// Name of the command.
     pub name: String,
     /// The command, as JSON.
     pub payload: String,
@@ -297,19 +300,19 @@ pub struct InstanceCommand {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedCommand {
-    /// The place where it was decided.
+    /// Effect id of the command.
     pub id: EffectId,
-    /// Its name.
+    /// Name of the command.
     pub name: String,
     /// The command, as JSON.
     pub payload: String,
-    /// The kind of the refusal.
+    /// Kind of the refusal.
     pub code: String,
-    /// The reason, for people.
+    /// Reason, for people.
     pub reason: String,
 }
 
-/// The stream by which inputs are set aside.
+/// The stream whose inputs are set aside.
 ///
 /// ```
 /// use gesta::Subject;
@@ -337,7 +340,7 @@ impl fmt::Display for Subject {
     }
 }
 
-/// A text that is no [`Subject`].
+/// The text is not a valid [`Subject`].
 ///
 /// ```
 /// let error = "ann".parse::<gesta::Subject>().unwrap_err();
@@ -346,7 +349,7 @@ impl fmt::Display for Subject {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is neither `instance:` and an id nor `stream:` and a name")]
 pub struct ParseSubjectError {
-    /// The text.
+    /// The rejected text.
     pub text: String,
 }
 
@@ -363,7 +366,7 @@ impl FromStr for Subject {
     }
 }
 
-/// What is set aside of one stream.
+/// The set-aside inputs of one stream.
 ///
 /// ```
 /// use gesta::{SetAside, Subject};
@@ -376,11 +379,11 @@ impl FromStr for Subject {
 pub struct SetAside {
     /// The stream.
     pub subject: Subject,
-    /// The inputs, in order. The first one failed, the others wait behind it.
+    /// Inputs, in order. The first one failed, the others wait behind it.
     pub inputs: Vec<SetAsideInput>,
 }
 
-/// An input that is set aside.
+/// A set-aside input.
 ///
 /// ```
 /// use gesta::{RecordedAt, SetAsideInput, WaitingInput};
@@ -397,19 +400,19 @@ pub struct SetAside {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAsideInput {
-    /// Its number, unique among all inputs that its manager ever set aside.
+    /// Number of the input, unique within its manager.
     pub number: u64,
     /// The input.
     pub input: WaitingInput,
-    /// Why it failed the last time; none for one that waits behind another.
+    /// Error of the last attempt. `None` for an input that waits behind another.
     pub error: Option<String>,
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: u32,
-    /// Since when it is set aside.
+    /// Time at which it was set aside.
     pub since: RecordedAt,
 }
 
-/// An input that waits: a reference, not a copy.
+/// A waiting input: a reference, not a copy.
 ///
 /// ```
 /// let refused = gesta::WaitingInput::Refused {
@@ -425,76 +428,76 @@ pub struct SetAsideInput {
 pub enum WaitingInput {
     /// An event.
     Event {
-        /// Its id.
+        /// Id of the event.
         id: EventId,
-        /// Its type.
+        /// Type of the event.
         event_type: EventType,
-        /// Its stream.
+        /// Stream of the event.
         stream: StreamName,
-        /// Its place there.
+        /// Revision of the event.
         revision: Revision,
-        /// Its place in the store when it was set aside.
+        /// Position of the event when it was set aside.
         position: Position,
     },
-    /// A timer that is due.
+    /// A due timer.
     Timer {
-        /// The place where it was set.
+        /// Effect id of the timer.
         timer: EffectId,
     },
     /// The refusal of a command.
     Refused {
-        /// The place where the command was decided.
+        /// Effect id of the command.
         command: EffectId,
-        /// The kind of the refusal.
+        /// Kind of the refusal.
         code: String,
-        /// The reason, for people.
+        /// Reason, for people.
         reason: String,
     },
     /// A command that could not be sent.
     Command {
-        /// The place where the command was decided.
+        /// Effect id of the command.
         command: EffectId,
     },
-    /// The instance itself: something is outstanding, and its stream could not be read when the
-    /// manager started.
+    /// The instance itself: it has outstanding effects, and its stream could not be read at the
+    /// start.
     Stream,
 }
 
-/// Why an operation on a process was not done.
+/// The reason why an operation on a process failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProcessError {
-    /// No process manager of this name runs here.
+    /// No process manager of this name is registered.
     #[error(transparent)]
     ProcessNotRegistered(#[from] crate::ProcessNotRegistered),
-    /// Neither a stream nor a set-aside input belongs to this id.
+    /// The id has neither a stream nor a set-aside input.
     #[error("process manager {process} has no instance {id}")]
     NoSuchInstance {
-        /// The manager's name.
+        /// Name of the manager.
         process: String,
-        /// The id.
+        /// The unknown id.
         id: String,
     },
-    /// Nothing is set aside there: it was retried, skipped or cancelled before, or never failed.
+    /// Nothing is set aside for the stream: it was retried, skipped or cancelled, or never failed.
     #[error("nothing is set aside of {subject}")]
     NotSetAside {
         /// The stream.
         subject: Subject,
     },
-    /// No input with this number is set aside there. List what is set aside.
+    /// No input with this number is set aside for the stream. List the set-aside inputs.
     #[error("no input {number} is set aside of {subject}")]
     NoSuchInput {
         /// The stream.
         subject: Subject,
-        /// The number.
+        /// The unknown number.
         number: u64,
     },
-    /// The instance has no pending timer of this id: it fired, was cancelled, or never was set.
+    /// The instance has no pending timer of this id: it fired, was cancelled, or was never set.
     #[error("instance {id} has no pending timer {timer}")]
     NoSuchTimer {
         /// The instance.
         id: String,
-        /// The timer.
+        /// The unknown timer.
         timer: EffectId,
     },
     /// No command of this id was refused, or it was sent again since.
@@ -502,10 +505,10 @@ pub enum ProcessError {
     NoSuchRefusedCommand {
         /// The instance.
         id: String,
-        /// The command.
+        /// The unknown command.
         command: EffectId,
     },
-    /// The instance has ended. There is nothing to cancel.
+    /// The instance has ended already.
     #[error("instance {id} has ended")]
     Ended {
         /// The instance.
@@ -516,35 +519,35 @@ pub enum ProcessError {
     IsSetAside {
         /// The instance.
         id: String,
-        /// Why its first input failed.
+        /// Error of its first input.
         error: String,
     },
-    /// It was tried and fails again; everything is set aside as before. Deploy a correction, or
-    /// skip the input.
+    /// The input fails again, and everything stays set aside. Deploy a correction, or skip the
+    /// input.
     #[error("input {number} of {subject} still fails: {error}")]
     StillFails {
         /// The stream.
         subject: Subject,
-        /// The number of the input.
+        /// Number of the input.
         number: u64,
-        /// Why it fails.
+        /// Error of this attempt.
         error: String,
     },
-    /// The instance cannot be read or written, so that nothing can be done with it but cancel it.
+    /// The instance cannot be read or written. It can only be cancelled.
     #[error("instance {id} cannot be used: {error}")]
     Unusable {
         /// The instance.
         id: String,
-        /// Why.
+        /// The error.
         error: String,
     },
-    /// The store did not do it.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The manager is in trouble or stopped. Look at its status and try again later.
+    /// The manager is recovering from an error, or has stopped. Check its status and try again.
     #[error("the process manager cannot do it now: {reason}")]
     Unavailable {
-        /// What is known.
+        /// The known cause.
         reason: String,
     },
 }

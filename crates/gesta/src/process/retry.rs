@@ -1,8 +1,8 @@
-//! Trying again what is set aside of one subject, in order, up to the first input that fails.
+//! Retry of one subject's set-aside inputs, in order, up to the first that fails.
 //!
-//! Always holds: it changes nothing but instances' streams, where what was handled before is
-//! known; that an input is set aside no more is said afterwards, by the runner. So an end of the
-//! program in between leads to a retry that finds everything done.
+//! Always holds: a retry writes only to instance streams, which record handled inputs. The runner
+//! removes the inputs from the journal afterwards. If the program ends in between, the next retry
+//! finds everything done.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,20 +19,20 @@ use super::{
     instance::{Incoming, Instance},
     lanes::Done,
     outstanding::Outstanding,
-    runner::{Parts, Routed},
-    trouble::Trouble,
+    runner::{ProcessDeps, Routed},
+    trouble::InputError,
 };
 use crate::projection::in_one_line;
 
-/// How trying again went.
+/// Result of a retry.
 pub(super) struct Retried {
     pub(super) subject: Subject,
-    /// The inputs that are handled.
+    /// Handled inputs.
     pub(super) handled: Vec<u64>,
-    /// Inputs that belong to another instance, which is set aside itself.
+    /// Inputs for another instance, which is set aside itself.
     pub(super) moved: Vec<(u64, String, AsideRef)>,
     pub(super) failed: Option<Failed>,
-    /// What kept it from being tried, which is no fault of the input.
+    /// Infrastructure error that stopped the retry. No input is at fault.
     pub(super) trouble: Option<String>,
     pub(super) known: Vec<(StreamName, Outstanding)>,
 }
@@ -43,42 +43,42 @@ pub(super) struct Failed {
     pub(super) attempts: u32,
 }
 
-/// What became of one input.
+/// Result of one input.
 enum Attempt {
     Handled,
-    /// It waits behind what is set aside of this instance.
+    /// Waits behind the set-aside inputs of this instance.
     Moved(String),
 }
 
-/// Why an input was not handled.
+/// The reason why an input was not handled.
 enum Fault {
     Input(String),
     Store(String),
 }
 
-impl From<Trouble> for Fault {
-    fn from(trouble: Trouble) -> Self {
+impl From<InputError> for Fault {
+    fn from(trouble: InputError) -> Self {
         let line = in_one_line(&trouble);
         if trouble.is_of_the_instance() { Self::Input(line) } else { Self::Store(line) }
     }
 }
 
-/// What a retry works with.
+/// Dependencies of a retry.
 struct Retry<P> {
-    parts: Arc<Parts<P>>,
+    deps: Arc<ProcessDeps<P>>,
     subject: Subject,
-    /// The instances that are set aside.
+    /// Instances that are set aside.
     held: HashSet<String>,
     instances: HashMap<StreamName, Instance<P>>,
 }
 
 pub(super) async fn retry<P: ProcessManager>(
-    parts: Arc<Parts<P>>,
+    deps: Arc<ProcessDeps<P>>,
     subject: Subject,
     inputs: Vec<Arc<AsideInput>>,
     held: HashSet<String>,
 ) -> Done<P> {
-    let mut retry = Retry { parts, subject: subject.clone(), held, instances: HashMap::new() };
+    let mut retry = Retry { deps, subject: subject.clone(), held, instances: HashMap::new() };
     let (mut handled, mut moved) = (Vec::new(), Vec::new());
     let (mut failed, mut trouble) = (None, None);
     for input in inputs {
@@ -105,7 +105,7 @@ pub(super) async fn retry<P: ProcessManager>(
 impl<P: ProcessManager> Retry<P> {
     async fn attempt(&mut self, input: &AsideRef) -> Result<Attempt, Fault> {
         let own = match &self.subject {
-            Subject::Instance(id) => Some(self.parts.identity.stream(id).map_err(Trouble::from)?),
+            Subject::Instance(id) => Some(self.deps.identity.stream(id).map_err(InputError::from)?),
             Subject::Source(_) => None,
         };
         match (input, own) {
@@ -118,39 +118,39 @@ impl<P: ProcessManager> Retry<P> {
                 self.handle(&stream, &Incoming::Refused { command, refusal }).await
             }
             (AsideRef::Command { command }, Some(stream)) => {
-                let (parts, instance) = self.instance(&stream);
-                instance.catch_up(parts.store.as_ref()).await?;
+                let (deps, instance) = self.instance(&stream);
+                instance.catch_up(deps.store.as_ref()).await?;
                 let pending = instance.outstanding.commands.get(command).cloned();
                 let Some(pending) = pending else { return Ok(Attempt::Handled) };
-                let sent = send::<P>(parts, stream.clone(), *command, pending).await;
+                let sent = send::<P>(deps, stream.clone(), *command, pending).await;
                 self.sent(&stream, sent).await
             }
             (AsideRef::Stream, Some(stream)) => {
-                let (parts, instance) = self.instance(&stream);
-                instance.catch_up(parts.store.as_ref()).await?;
+                let (deps, instance) = self.instance(&stream);
+                instance.catch_up(deps.store.as_ref()).await?;
                 Ok(Attempt::Handled)
             }
-            // Only events are set aside by their source.
+            // Only events are set aside by their source stream.
             (_, None) => Ok(Attempt::Handled),
         }
     }
 
-    /// An event is routed again: the definition may have been corrected since.
+    /// Routes an event again, because the definition may have been corrected.
     async fn attempt_event(&mut self, input: &AsideRef) -> Result<Attempt, Fault> {
         let AsideRef::Event { id, stream, revision, .. } = input else {
             return Ok(Attempt::Handled);
         };
-        let gone = || Trouble::EventGone {
+        let gone = || InputError::EventGone {
             stream: stream.clone(),
             revision: *revision,
             event: id.clone(),
         };
-        let name = StreamName::stored(stream.clone()).map_err(Trouble::from)?;
+        let name = StreamName::stored(stream.clone()).map_err(InputError::from)?;
         let read = ReadStream::forwards(name).from(Revision::new(*revision));
         let event_id = id.parse().map_err(|_| gone())?;
-        let found = event_at(self.parts.store.as_ref(), read, event_id).await;
-        let event = found.map_err(Trouble::from)?.ok_or_else(gone)?;
-        let Some(Routed { id, stream, starts }) = self.parts.route(&event)? else {
+        let found = event_at(self.deps.store.as_ref(), read, event_id).await;
+        let event = found.map_err(InputError::from)?.ok_or_else(gone)?;
+        let Some(Routed { id, stream, starts }) = self.deps.route(&event)? else {
             return Ok(Attempt::Handled);
         };
         if self.held.contains(&id) && self.subject != Subject::Instance(id.clone()) {
@@ -161,10 +161,10 @@ impl<P: ProcessManager> Retry<P> {
 
     async fn sent(&mut self, stream: &StreamName, sent: Sent) -> Result<Attempt, Fault> {
         match sent.verdict {
-            // What is to be sent again later is sent by the runner, as before.
+            // The runner sends commands that must be repeated later.
             Verdict::Settled | Verdict::Again { .. } => {
-                let (parts, instance) = self.instance(stream);
-                instance.catch_up(parts.store.as_ref()).await?;
+                let (deps, instance) = self.instance(stream);
+                instance.catch_up(deps.store.as_ref()).await?;
                 Ok(Attempt::Handled)
             }
             Verdict::Refused(refusal) => {
@@ -176,20 +176,20 @@ impl<P: ProcessManager> Retry<P> {
     }
 
     async fn handle(&mut self, stream: &StreamName, incoming: &Incoming) -> Result<Attempt, Fault> {
-        let (parts, instance) = self.instance(stream);
-        match instance.handle(&parts, incoming).await {
+        let (deps, instance) = self.instance(stream);
+        match instance.handle(&deps, incoming).await {
             Ok(_) => Ok(Attempt::Handled),
             Err(trouble) => {
-                // What panicked half way is not believed.
+                // State after a panic may be inconsistent: reload it from the stream.
                 self.instances.remove(stream);
                 Err(trouble.into())
             }
         }
     }
 
-    fn instance(&mut self, stream: &StreamName) -> (Arc<Parts<P>>, &mut Instance<P>) {
-        let parts = Arc::clone(&self.parts);
+    fn instance(&mut self, stream: &StreamName) -> (Arc<ProcessDeps<P>>, &mut Instance<P>) {
+        let deps = Arc::clone(&self.deps);
         let instance = self.instances.entry(stream.clone());
-        (parts, instance.or_insert_with(|| Instance::new(&self.parts.manager, stream)))
+        (deps, instance.or_insert_with(|| Instance::new(&self.deps.manager, stream)))
     }
 }

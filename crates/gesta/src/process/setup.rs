@@ -1,19 +1,23 @@
-//! Where a process manager begins, and under which name its streams stand.
+//! The start position of a process manager, and the names of its streams.
 //!
-//! Owns [`ProcessSetup`] and [`Begin`]. Always holds: the streams of a manager keep the name that
-//! they were begun under, because the ids of its commands derive from it. Not here: the first
-//! checkpoint ([`checkpoint`](super::checkpoint)).
+//! Owns [`ProcessSetup`] and [`Begin`].
+//!
+//! Always holds: a manager's streams keep their first name, because the ids of its commands derive
+//! from it.
+//!
+//! Not here: the first checkpoint ([`checkpoint`](super::checkpoint)).
 
 use gesta_store::{Category, InvalidName, RecordedAt, StreamName};
 
 use super::ProcessManager;
 use crate::aggregate::is_category;
 
-/// The prefix of the streams in which managers keep their checkpoints and what is set aside.
+/// Prefix of the streams that hold a manager's checkpoints and set-aside inputs.
 const JOURNAL: &str = "processes:journal";
 
-/// The event at which a process manager begins that is new to a store. It is kept at the first run
-/// and means nothing afterwards.
+/// The first event of a process manager that is new to a store.
+///
+/// Stored at the first run and ignored afterwards.
 ///
 /// ```
 /// use gesta::{Begin, RecordedAt};
@@ -28,7 +32,7 @@ pub enum Begin {
     AtTheStart,
     /// The first event after the manager is opened for the first time.
     Now,
-    /// The first event that was recorded at this time or later.
+    /// The first event recorded at this time or later.
     At(RecordedAt),
 }
 
@@ -92,10 +96,10 @@ pub struct ProcessSetup<P> {
 }
 
 impl<P: ProcessManager> ProcessSetup<P> {
-    /// The most inputs that a manager sets aside, unless told otherwise.
+    /// Default maximum of set-aside inputs.
     pub const SET_ASIDE_MAX: usize = 10_000;
 
-    /// A manager whose processes begin with this value, settings included.
+    /// Creates a setup whose processes start from this value, settings included.
     pub fn of(manager: P) -> Self {
         Self {
             manager,
@@ -105,22 +109,23 @@ impl<P: ProcessManager> ProcessSetup<P> {
         }
     }
 
-    /// Begins here, where the manager is new to the store.
+    /// Sets the first event, for a manager that is new to the store.
     pub fn begins(self, begins: Begin) -> Self {
         Self { begins, ..self }
     }
 
-    /// Goes on with the streams of the manager that had this name. They keep it, and with them the
-    /// ids of the commands and the actor that gives them, so that nothing is done twice. After
-    /// several changes of the name: the first one.
+    /// Continues the streams of the manager that had this name.
     ///
-    /// Opening fails when there are streams under the present name, too, or when another manager
-    /// has the former name.
+    /// They keep the name, and so do the command ids and the actor, so nothing is done twice. After
+    /// several renames, give the first name.
+    ///
+    /// Opening fails if streams under the current name exist too, or if another manager has the
+    /// former name.
     pub fn formerly(self, name: impl Into<String>) -> Self {
         Self { formerly: Some(name.into()), ..self }
     }
 
-    /// Halts the manager, visibly, rather than set aside more inputs than this.
+    /// Sets the maximum of set-aside inputs. Beyond it the manager halts.
     pub fn set_aside_at_most(self, inputs: usize) -> Self {
         Self { set_aside_max: inputs, ..self }
     }
@@ -130,7 +135,7 @@ impl<P: ProcessManager> ProcessSetup<P> {
     }
 }
 
-/// A name that makes a category.
+/// A name that is valid as a category.
 struct CheckedName<P>(P);
 
 impl<P: ProcessManager> CheckedName<P> {
@@ -140,12 +145,12 @@ impl<P: ProcessManager> CheckedName<P> {
     };
 }
 
-/// The names by which a manager is known in the store.
+/// The names of a manager in the store.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
-    /// The category of the instances' streams; its text is also the actor of their commands.
+    /// Category of the instances' streams. Also the actor of their commands.
     pub(super) category: Category,
-    /// The manager's own stream.
+    /// Stream of the manager itself.
     pub(super) journal: StreamName,
 }
 
@@ -159,7 +164,7 @@ impl Identity {
         self.category.as_str().to_owned()
     }
 
-    /// The beginning of the name of each instance's stream.
+    /// Prefix of the names of instance streams.
     pub(super) fn prefix(&self) -> String {
         format!("{}-", self.category.as_str())
     }
@@ -168,7 +173,7 @@ impl Identity {
         StreamName::new(format!("{}{id}", self.prefix()))
     }
 
-    /// The id of the instance that has this stream.
+    /// Returns the id of the instance with this stream.
     pub(super) fn id_of(&self, stream: &StreamName) -> Option<String> {
         stream.as_str().strip_prefix(&self.prefix()).map(str::to_owned)
     }

@@ -1,17 +1,17 @@
-//! What the instances of a manager store, for the lock file.
+//! The stored types of a manager's instances, for the lock file.
 
 use super::{CommandSet, NotUnderstood, ProcessManager};
 use crate::{EventSet, TypeShape};
 
-/// What the instances of a manager store, as its definition writes and reads it.
+/// The types that a manager's definition writes and reads.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessShapes {
-    /// The event types that it takes or declares to ignore.
+    /// Event types that it handles or declares to ignore.
     pub(crate) takes: Vec<&'static str>,
-    /// Whether it declares that what it does not understand is ignored.
+    /// The definition ignores stored data that it does not understand.
     pub(crate) ignores: bool,
     pub(crate) timer: &'static str,
-    /// The versions of its timers.
+    /// Versions of its timers.
     pub(crate) timers: Vec<(u16, TypeShape)>,
     pub(crate) commands: Vec<(&'static str, TypeShape)>,
 }

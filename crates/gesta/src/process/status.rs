@@ -1,4 +1,4 @@
-//! How a process manager is: what it does, how far it is, what it has outstanding.
+//! Status of a process manager: state, position and outstanding work.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -9,7 +9,7 @@ use super::{
     journal::{Census, Journal},
 };
 
-/// What a process manager does at the moment.
+/// The current state of a process manager.
 ///
 /// ```
 /// use gesta::ProcessState;
@@ -18,18 +18,18 @@ use super::{
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessState {
-    /// Reads its processes.
+    /// Loading its instances.
     Starting,
-    /// Handles events and timers as they come, and sends commands.
+    /// Handling events and timers, and sending commands.
     Running,
-    /// Does nothing until it is resumed, or the application is opened again.
+    /// Paused by an operator until resumed, or until the application is opened again.
     Paused,
-    /// Does nothing, because more inputs fail than may be set aside, until some of them are
-    /// retried or skipped, or an instance is cancelled.
+    /// Halted because more inputs fail than may be set aside. Continues once some are retried or
+    /// skipped, or an instance is cancelled.
     Halted,
 }
 
-/// How a process manager is.
+/// A process manager with its state, position and outstanding work.
 ///
 /// ```
 /// use gesta::{Position, ProcessState, ProcessStatus};
@@ -50,32 +50,32 @@ pub enum ProcessState {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessStatus {
-    /// Its name.
+    /// Name of the manager.
     pub name: &'static str,
-    /// What it does.
+    /// Current state.
     pub state: ProcessState,
-    /// Everything up to here is handled.
+    /// Position up to which all events are handled.
     pub position: Position,
-    /// How many timers are pending.
+    /// Number of pending timers.
     pub timers: usize,
-    /// How many commands are decided and not executed yet.
+    /// Number of commands decided and not executed yet.
     pub commands: usize,
-    /// What the manager as a whole is trying again at the moment, if it is.
+    /// The error of the manager as a whole that is being retried, if any.
     pub trouble: Option<String>,
-    /// How many streams are set aside: instances, and streams of events that cannot be routed.
+    /// Number of set-aside streams: instances, and streams of events that cannot be routed.
     pub troubled: usize,
-    /// How many inputs are set aside.
+    /// Number of set-aside inputs.
     pub set_aside: usize,
-    /// Why the first of them failed.
+    /// Error of the first set-aside input.
     pub error: Option<String>,
-    /// How many events since the manager was opened would have begun an ended instance anew, and
-    /// were ignored because the definition says so.
+    /// Number of events since the manager was opened that would have started an ended instance
+    /// again, and were ignored by definition.
     pub ignored: u64,
 }
 
-/// What the runner tells whoever waits or looks.
+/// Status that the runner publishes to queries, health and operators.
 #[derive(Clone, Debug)]
-pub(crate) struct Progress {
+pub(crate) struct ProcessProgress {
     pub(crate) state: ProcessState,
     pub(crate) position: Position,
     pub(crate) timers: usize,
@@ -84,17 +84,17 @@ pub(crate) struct Progress {
     pub(crate) asides: Arc<Asides>,
     asides_version: u64,
     pub(crate) ignored: u64,
-    /// The instances that the last checkpoint counted.
+    /// Instances counted by the last checkpoint.
     pub(crate) census: Census,
-    /// Whether it waits before it begins anew.
+    /// Waiting for a back-off.
     pub(crate) is_stuck: bool,
-    /// Whether inputs are being handled or commands sent, or could be.
+    /// Inputs or commands are in progress, or could be.
     pub(crate) is_sending: bool,
-    /// When it will do something though nothing happens.
+    /// Next time at which a timer or retry is due.
     pub(crate) next_wake: Option<SystemTime>,
 }
 
-impl Progress {
+impl ProcessProgress {
     pub(crate) fn starting() -> Self {
         Self {
             state: ProcessState::Starting,
@@ -112,7 +112,7 @@ impl Progress {
         }
     }
 
-    /// How the manager is, for everybody.
+    /// Returns the public status.
     pub(crate) fn status(&self, name: &'static str) -> ProcessStatus {
         ProcessStatus {
             name,
@@ -128,7 +128,7 @@ impl Progress {
         }
     }
 
-    /// What is set aside, if that has changed.
+    /// Publishes the set-aside inputs, if they have changed.
     pub(super) fn tell_asides(&mut self, journal: &Journal) {
         if self.asides_version != journal.version {
             self.asides_version = journal.version;
@@ -136,8 +136,8 @@ impl Progress {
         }
     }
 
-    /// Whether there is nothing to do any more until something happens after this position, or
-    /// time passes, or somebody resumes it.
+    /// Returns whether there is no work until an event after this position, a later time, or a
+    /// resume.
     pub(crate) fn is_idle(&self, head: Position, now: SystemTime) -> bool {
         match self.state {
             ProcessState::Starting => false,

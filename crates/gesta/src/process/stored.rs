@@ -1,14 +1,14 @@
-//! Stored instances under a definition: which of them it does not understand.
+//! Check of stored instances against a definition.
 //!
-//! Not here: what becomes of them when they run, which the definition says
+//! Not here: the handling of data that a running manager does not understand
 //! ([`NotUnderstood`](super::NotUnderstood)).
 
 use gesta_store::{EventStore, ListStreams, StoreError, StreamName};
 
-use super::{ProcessManager, ProcessSetup, instance::Instance, trouble::Trouble};
+use super::{ProcessManager, ProcessSetup, instance::Instance, trouble::InputError};
 use crate::projection::in_one_line;
 
-/// Streams that are listed at once.
+/// Streams listed per request.
 const STREAMS_LISTED: usize = 200;
 
 /// A stored instance that a definition does not understand.
@@ -23,16 +23,18 @@ const STREAMS_LISTED: usize = 200;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotUnderstoodInstance {
-    /// Its stream.
+    /// Stream of the instance.
     pub stream: StreamName,
-    /// The inputs, timers and commands that are not understood, each with the error.
+    /// Inputs, timers and commands that are not understood, each with its error.
     pub reasons: Vec<String>,
 }
 
-/// Reads every stored instance of a process manager as this definition would, and returns those
-/// that it does not understand: inputs of types that left the event set, timers and commands whose
-/// stored form it does not read, a panic. Nothing is appended, and no manager needs to run. What the
-/// definition [ignores](super::NotUnderstood::Ignore) by declaration counts as understood.
+/// Reads all stored instances of a process manager and returns those that this definition does not
+/// understand.
+///
+/// Reports inputs of types that left the event set, timers and commands that cannot be decoded, and
+/// panics. Appends nothing and needs no running manager. Data that the definition
+/// [ignores](super::NotUnderstood::Ignore) by declaration count as understood.
 ///
 /// # Errors
 /// [`StoreError`] when the store could not be read.
@@ -67,7 +69,7 @@ async fn reasons<P: ProcessManager>(
     let mut instance = Instance::new(&setup.manager, stream);
     match instance.catch_up(store).await {
         Ok(()) => Ok(instance.unreadable().iter().map(|it| in_one_line(it)).collect()),
-        Err(Trouble::Store(error)) if !Trouble::Store(error.clone()).is_of_the_instance() => {
+        Err(InputError::Store(error)) if !InputError::Store(error.clone()).is_of_the_instance() => {
             Err(error)
         }
         Err(trouble) => Ok(vec![in_one_line(&trouble)]),

@@ -1,7 +1,8 @@
-//! The versions of a manager's timers: the name that stored ones have, and how older ones are read.
+//! Versions of a manager's timers: their stored name, and the decoding of older ones.
 //!
-//! Invariant: a stored timer says which version it is of; one that says nothing was stored before
-//! there were versions and is of version 1. Not here: when timers fire.
+//! Invariant: a stored timer records its version. One without a version is of version 1.
+//!
+//! Not here: the firing of timers.
 
 use std::fmt;
 
@@ -9,10 +10,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::TypeShape;
 
-/// The versions of a manager's timer type: the present one, and the older ones that are read into it.
+/// The current version of a manager's timer type, and the older ones that it is decoded from.
 ///
-/// A change of the type that changes its stored form (a renamed variant, a field that is new) needs
-/// a new version, as an event does: the old type stays in the program, with `From<Old> for New`.
+/// A change of the stored form, such as a renamed variant or a new field, needs a new version. The
+/// old type stays in the program, with `From<Old> for New`.
 ///
 /// ```
 /// use gesta::{TimerVersions, prelude::*};
@@ -43,7 +44,7 @@ use crate::TypeShape;
 /// ```
 pub struct TimerVersions<T> {
     name: &'static str,
-    /// Those before the present one, oldest first.
+    /// Older versions, oldest first.
     older: Vec<Version<T>>,
 }
 
@@ -52,51 +53,51 @@ struct Version<T> {
     read: fn(&str) -> Result<T, serde_json::Error>,
 }
 
-/// Why a stored timer cannot be read.
+/// The reason why a stored timer cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnreadableTimer {
     /// A later program has stored it. Deploy code that knows the version.
     #[error("version {version} of timer {name} is unknown, the newest known is {newest}")]
     UnknownVersion {
-        /// The timer's name.
+        /// Name of the timer.
         name: &'static str,
-        /// The stored version.
+        /// Stored version.
         version: u16,
-        /// The newest version that this program reads.
+        /// Newest version that this program decodes.
         newest: u16,
     },
-    /// The JSON is not of the version. Add the type that has stored it with
+    /// The JSON does not match the version. Add the type that stored it with
     /// [`TimerVersions::after`].
     #[error("the stored timer is not version {version} of timer {name}: {source}")]
     BadPayload {
-        /// The timer's name.
+        /// Name of the timer.
         name: &'static str,
-        /// The stored version.
+        /// Stored version.
         version: u16,
-        /// The error of serde.
+        /// Error of serde.
         source: serde_json::Error,
     },
 }
 
 impl<T: Serialize + DeserializeOwned> TimerVersions<T> {
-    /// The name of timers that are given none.
+    /// Default name of timers.
     pub const NAME: &'static str = "timer";
 
-    /// The present type alone, as version 1, named `timer`.
+    /// Creates the versions of a type that has version 1 only, named `timer`.
     #[must_use]
     pub fn new() -> Self {
         Self { name: Self::NAME, older: Vec::new() }
     }
 
-    /// Gives the timers another name, for the lock file and for errors.
+    /// Sets the name of the timers, for the lock file and for errors.
     #[must_use]
     pub fn named(self, name: &'static str) -> Self {
         Self { name, ..self }
     }
 
-    /// Adds an older version, after the older ones that were added before: the first one added is
-    /// version 1, and the present type is the version after the last one.
+    /// Adds an older version after those added before. The first one added is version 1; the
+    /// current type is the version after the last one.
     #[must_use]
     pub fn after<Old>(mut self) -> Self
     where
@@ -107,7 +108,7 @@ impl<T: Serialize + DeserializeOwned> TimerVersions<T> {
         self
     }
 
-    /// Returns the name.
+    /// Returns the name of the timers.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
@@ -126,10 +127,10 @@ impl<T: Serialize + DeserializeOwned> TimerVersions<T> {
         (1..).zip(older.chain([TypeShape::of::<T>()])).collect()
     }
 
-    /// Reads a timer that was stored in a version.
+    /// Decodes a timer that was stored in a version.
     ///
     /// # Errors
-    /// [`UnreadableTimer`] when the version is unknown or the JSON is not of it.
+    /// [`UnreadableTimer`] when the version is unknown or the JSON does not match it.
     pub fn read(&self, version: u16, json: &str) -> Result<T, UnreadableTimer> {
         let (name, newest) = (self.name, self.version());
         let read = match self.older.get(usize::from(version).wrapping_sub(1)) {

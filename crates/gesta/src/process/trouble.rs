@@ -1,32 +1,32 @@
-//! Why an input could not be handled, and who has to wait for it: one instance or the manager.
+//! Errors of inputs, and their scope: one instance, or the manager.
 
 use gesta_store::{EventId, InvalidName, Position, Revision, StoreError, StreamName};
 
 use super::history::EffectId;
 use crate::{DecodeError, EncodeError, UndecodableEvent};
 
-/// Why an input could not be handled.
+/// The reason why an input could not be handled.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    /// The store's word.
+pub(super) enum InputError {
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// An event of the process, or for it, cannot be read.
+    /// An event of the process, or for it, cannot be decoded.
     #[error(transparent)]
     Unreadable(#[from] UndecodableEvent),
-    /// A timer cannot be read any more.
+    /// A timer cannot be decoded.
     #[error("effect {effect} of {stream} cannot be read")]
     UnreadableEffect { stream: StreamName, effect: EffectId, source: super::UnreadableTimer },
-    /// A command cannot be read any more.
+    /// A command cannot be decoded.
     #[error("command {command} of {stream} cannot be read")]
     UnreadableCommand { stream: StreamName, command: EffectId, source: crate::UnreadableCommand },
-    /// The stream speaks of an effect that it does not have.
+    /// The stream refers to an effect that it does not contain.
     #[error("{stream} has no effect {effect} to speak of")]
     NoSuchEffect { stream: StreamName, effect: EffectId },
-    /// An event in the process's stream is not of the set any more.
+    /// An event in the process's stream is no longer in the set.
     #[error("the input at revision {revision} of {stream} cannot be read")]
     UnreadableInput { stream: StreamName, revision: Revision, source: DecodeError },
-    /// The stream has a reference to an event that the store does not show any more.
+    /// The stream refers to an event that the store no longer shows.
     #[error("the event {event} at revision {revision} of {stream} is gone")]
     EventGone { stream: String, revision: u64, event: String },
     /// The first events of the stream are hidden or scavenged.
@@ -38,16 +38,16 @@ pub(super) enum Trouble {
     /// The event's data cannot be copied.
     #[error("the event at {position} is not JSON")]
     NotJson { position: Position, source: serde_json::Error },
-    /// The reaction cannot be written.
+    /// The reaction cannot be encoded.
     #[error(transparent)]
     Unencodable(#[from] EncodeError),
-    /// A timer has no JSON form that can be read again.
+    /// A timer cannot be encoded as JSON that decodes again.
     #[error("timer {timer} has no JSON form that can be read again")]
     UnencodableTimer { timer: String, source: EncodeError },
-    /// A name or an id is none.
+    /// A name or an id is invalid.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// An upcaster splits an event into some for different processes.
+    /// An upcaster splits an event into events for different processes.
     #[error("the event is split into some for {first} and some for {other}; route all to one")]
     SeveralProcesses { first: String, other: String },
     /// The manager panicked.
@@ -56,10 +56,10 @@ pub(super) enum Trouble {
     /// Sending a command panicked.
     #[error("sending command {name} panicked: {message}")]
     Sending { name: String, message: String },
-    /// A task of the manager ended before its time.
+    /// A task of the manager ended early.
     #[error("a task of the manager failed: {message}")]
     Task { message: String },
-    /// The checkpoint belongs to another store or to another life of this one.
+    /// The checkpoint belongs to another store or to another incarnation.
     #[error(
         "the checkpoint {position} is of another store, and its event {event} is not in this one"
     )]
@@ -69,9 +69,11 @@ pub(super) enum Trouble {
     Full { count: usize },
 }
 
-impl Trouble {
-    /// Whether the instance is at fault and not the store or the manager: it is set aside then,
-    /// and the manager goes on. What is damaged is damaged for one stream, as far as is known.
+impl InputError {
+    /// Returns whether the instance is at fault, and not the store or the manager.
+    ///
+    /// The instance is then set aside, and the manager continues. Damage is assumed to concern one
+    /// stream only.
     pub(super) fn is_of_the_instance(&self) -> bool {
         match self {
             Self::Store(error) => match error {

@@ -220,8 +220,8 @@ where
         let event_types = P::Event::event_types()?;
         let runner = ProjectionRunner {
             deps,
-            control: ordered,
-            progress: told,
+            control: messages,
+            progress: sender,
             outdated: HashMap::new(),
             last_error: None,
         };

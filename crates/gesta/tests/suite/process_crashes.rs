@@ -1,4 +1,4 @@
-//! Whenever the program ends, processes go on where they were: each command is executed once.
+//! After a crash at any point, processes continue: each command is executed once.
 
 use std::{
     future::pending,
@@ -134,7 +134,7 @@ impl Runs {
         builder.process_with(Reminder::after(MONTH)).open().await.unwrap()
     }
 
-    /// Until nothing is left to do, beginning anew where the program ends on the way.
+    /// Runs until no work is left, with a restart after each crash.
     async fn settle(&mut self) {
         tokio::select! {
             () = self.ended.notified() => {}
@@ -186,7 +186,7 @@ async fn wherever_the_program_ends_everything_is_done_once() {
             }
         }
     }
-    // Five inputs, three commands, each told to be done; a rejection is told by its input.
+    // Five inputs and three settled commands; a rejection settles by its input.
     assert!(crashes >= 2 * 11, "the program ended {crashes} times");
 }
 

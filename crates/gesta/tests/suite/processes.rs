@@ -1,4 +1,4 @@
-//! What happens by itself: processes react once, whatever ends in between.
+//! Processes react once to each input, also across crashes and restarts.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Where processes and their managers begin, end, and begin anew; and from when timers count.
+//! Starts, ends and restarts of processes and managers, and the reference time of timers.
 
 use std::{sync::Arc, time::UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! What operators order of processes happens once, and stands in the audit stream.
+//! Operations on processes take effect once and are recorded in the audit stream.
 
 use gesta::{InstanceState, ProcessError, testing::drain};
 

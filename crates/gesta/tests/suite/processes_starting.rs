@@ -235,7 +235,7 @@ async fn an_event_too_large_to_copy_is_read_again_and_missed_where_it_is_gone() 
     let shelves = shelves.reopen().await;
     shelves.day_passes().await;
     let happened = Library::happened(memory.as_ref()).await;
-    // Nobody has so long a name, so the reminder is refused, and the book is written off.
+    // The name is too long, so the reminder is refused and the book is written off.
     assert!(happened.contains(&"emma lost".to_owned()));
     let (subject, error) = shelves.only_trouble().await;
     assert_eq!(subject.to_string(), "instance:momo");

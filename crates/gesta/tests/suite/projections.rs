@@ -1,4 +1,4 @@
-//! Projections: each event once, in order, whatever happens meanwhile.
+//! Projections apply each event once and in order, despite failures.
 
 use std::{
     sync::{Arc, atomic::Ordering},

@@ -223,7 +223,7 @@ async fn a_letter_that_another_program_has_discarded_holds_nothing_back() {
     other.discard_dead_letter(&id, &operator()).await.unwrap();
     let gesta = Bank::open(&bank.store, &bank.models, &bank.controls).await;
     let bank = Bank { gesta, ..bank };
-    // Whichever of the two applies them.
+    // Either of the two programs may apply them.
     bank.deposit("ann", &[200, 300]).await;
     assert_eq!(bank.balance("ann").await, 600);
     assert!(bank.letters().await.is_empty());
@@ -246,7 +246,7 @@ async fn a_strict_projection_goes_on_behind_a_discarded_letter() {
     assert_eq!(rows, [("account-ann".to_owned(), 100)]);
 }
 
-/// Who ordered what on what, and why.
+/// Operations in the audit stream: actor, operation, target and reason.
 async fn audited(store: &Arc<dyn EventStore>) -> Vec<(String, String, String, Option<String>)> {
     let read = ReadStream::forwards(audit::stream());
     let events = store.read_stream(read).collect_events().await.unwrap();

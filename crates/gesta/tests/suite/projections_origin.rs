@@ -179,7 +179,7 @@ impl Shop {
         copy
     }
 
-    /// Puts a copy in place of the store, beside read models that are newer.
+    /// Replaces the store by an older copy, next to newer read models.
     fn put_back(&self, copy: &tempfile::TempDir) {
         std::fs::remove_dir_all(self.events()).unwrap();
         copy_files(copy.path(), &self.events());
@@ -333,7 +333,7 @@ async fn a_rebuild_and_a_released_letter_leave_out_what_was_deleted_before() {
         let delete = DeleteStream { stream, expected: ExpectedRevision::Any };
         store.delete_stream(delete).await.unwrap();
     }
-    // What is set aside of a stream goes with it, and is not applied any more.
+    // Dead letters of a deleted stream are removed with it and never applied.
     settled::<Balances>(&gesta).await;
     assert!(gesta.dead_letters().await.unwrap().is_empty());
     let before = vec![("account-ann".to_owned(), 1), ("account-ben".to_owned(), 2)];

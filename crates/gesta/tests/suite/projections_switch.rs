@@ -129,7 +129,7 @@ async fn a_new_version_that_sets_events_aside_awaits_confirmation_over_restarts(
         until(&gesta, is_awaiting).await;
         let ask = gesta.ask::<_, Reader>(AllBalances::<DoubledBalances>::of());
         assert_eq!(ask.await.unwrap(), names(&[("ann", UNLUCKY), ("ben", 2)]), "the old rows");
-        // The old rows stand still: who waits is told at once.
+        // The old rows do not advance, so waiting fails at once.
         let written = deposit(&gesta, "cid", 1).await;
         let wait = gesta.wait_for::<DoubledBalances>(&written).await;
         assert!(matches!(wait, Err(WaitError::Halted { .. })), "{wait:?}");

@@ -1,8 +1,9 @@
-//! What operators order of a running manager.
+//! Control messages from operators to a running manager.
 //!
-//! Always holds: what is set aside changes through the journal alone, in the append that records
-//! the order; an order that cannot be carried out changes nothing and says why. Not here: trying
-//! again ([`retry`](super::retry)).
+//! Always holds: set-aside inputs change through the journal alone, in the append that records the
+//! operation. An operation that fails changes nothing and returns the reason.
+//!
+//! Not here: the retry itself ([`retry`](super::retry)).
 
 use std::sync::Arc;
 
@@ -12,14 +13,14 @@ use tokio::sync::oneshot;
 use super::{
     EffectId, ProcessError, ProcessManager, Subject,
     aside::{AsideInput, AsideRef, SubjectKey},
-    history::{CommandResent, Outcome, ProcessCancelled, ProcessEvent},
+    history::{CommandOutcome, CommandResent, ProcessCancelled, ProcessEvent},
     instance::{Incoming, encoded, settled, timer_skipped},
     journal::{InputsReleased, InstanceTouched, Journal, JournalEvent, RetryFailed},
     lanes::{Done, Item},
     outstanding::Outstanding,
     retry::{Failed, Retried, retry},
-    runner::{Runner, Session, joined},
-    trouble::Trouble,
+    runner::{ProcessRunner, Session, joined},
+    trouble::InputError,
 };
 use crate::{
     audit::{self, Operator},
@@ -28,18 +29,18 @@ use crate::{
 
 pub(crate) type Reply = oneshot::Sender<Result<(), ProcessError>>;
 
-/// What somebody asks of a running manager.
+/// An operation requested from a running manager, with the channel for its result.
 #[derive(Debug)]
-pub(crate) struct Order {
-    pub(crate) operation: Operation,
+pub(crate) struct ProcessControlMessage {
+    pub(crate) operation: ProcessOperation,
     pub(crate) done: Reply,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Operation {
-    /// Finish what is being done, and do nothing more.
+pub(crate) enum ProcessOperation {
+    /// Finishes the work in progress and starts nothing more.
     Pause,
-    /// Go on.
+    /// Resumes after a pause or halt.
     Resume,
     Retry {
         subject: Subject,
@@ -66,14 +67,14 @@ pub(crate) enum Operation {
     },
 }
 
-/// A retry that is under way.
+/// A retry in progress.
 pub(super) struct Retrying {
-    /// What is to be recorded with its outcome.
+    /// Audit record, appended with the result.
     record: Option<NewEvent>,
     reply: Option<Reply>,
 }
 
-/// What a retry did, on its way into the journal.
+/// Results of a retry, to be stored in the journal.
 struct Kept<'a> {
     handled: Vec<u64>,
     moved: Vec<(u64, String, AsideRef)>,
@@ -81,51 +82,53 @@ struct Kept<'a> {
     record: Option<&'a NewEvent>,
 }
 
-/// Why an order is not carried out, and whether the session is over.
-type Refused = Result<ProcessError, Trouble>;
+/// The reason why an operation failed. The outer error ends the session.
+type Refused = Result<ProcessError, InputError>;
 
-impl<P: ProcessManager> Runner<P> {
-    pub(super) async fn obey(
+impl<P: ProcessManager> ProcessRunner<P> {
+    pub(super) async fn handle_control(
         &mut self,
-        order: Order,
+        order: ProcessControlMessage,
         session: &mut Session<P>,
-    ) -> Result<(), Trouble> {
-        let Order { operation, done } = order;
+    ) -> Result<(), InputError> {
+        let ProcessControlMessage { operation, done } = order;
         let outcome = match operation {
-            Operation::Pause => return self.pause(done, session).await,
-            Operation::Resume => {
+            ProcessOperation::Pause => return self.pause(done, session).await,
+            ProcessOperation::Resume => {
                 (self.paused, self.halted) = (false, None);
-                self.tell(session);
+                self.publish_status(session);
                 Ok(())
             }
-            Operation::Retry { subject, by } => {
+            ProcessOperation::Retry { subject, by } => {
                 let record = self.record(&by, "retry-process", &subject);
                 return self.start_retry(subject, Retrying { record, reply: Some(done) }, session);
             }
-            Operation::Fire { id, timer, by } => {
+            ProcessOperation::Fire { id, timer, by } => {
                 self.fire((id, timer), &by, done, session);
                 return Ok(());
             }
-            Operation::Skip { subject, number, by } => {
+            ProcessOperation::Skip { subject, number, by } => {
                 self.skip(subject, number, &by, session).await
             }
-            Operation::Cancel { id, by } => self.cancel(id, &by, session).await,
-            Operation::Resend { id, command, by } => self.resend(id, command, &by, session).await,
+            ProcessOperation::Cancel { id, by } => self.cancel(id, &by, session).await,
+            ProcessOperation::Resend { id, command, by } => {
+                self.resend(id, command, &by, session).await
+            }
         };
         self.answer(done, outcome, session)
     }
 
-    /// Tells how an order went. The store's trouble is the session's, too.
+    /// Replies to an operation. An infrastructure error also ends the session.
     fn answer(
         &mut self,
         done: Reply,
         outcome: Result<(), Refused>,
         session: &mut Session<P>,
-    ) -> Result<(), Trouble> {
-        if session.journal.asides.count() < self.parts.set_aside_max {
+    ) -> Result<(), InputError> {
+        if session.journal.asides.count() < self.deps.set_aside_max {
             self.halted = None;
         }
-        let (told, ended) = match outcome {
+        let (reply, ended) = match outcome {
             Ok(()) => (Ok(()), Ok(())),
             Err(Ok(refused)) => (Err(refused), Ok(())),
             Err(Err(trouble)) => {
@@ -133,13 +136,13 @@ impl<P: ProcessManager> Runner<P> {
                 (Err(ProcessError::Unavailable { reason }), Err(trouble))
             }
         };
-        self.tell(session);
-        // Who asked may have stopped waiting; it is done all the same.
-        let _ = done.send(told);
+        self.publish_status(session);
+        // The caller may have stopped waiting, which does not undo the operation.
+        let _ = done.send(reply);
         ended
     }
 
-    async fn pause(&mut self, done: Reply, session: &mut Session<P>) -> Result<(), Trouble> {
+    async fn pause(&mut self, done: Reply, session: &mut Session<P>) -> Result<(), InputError> {
         self.paused = true;
         loop {
             tokio::select! {
@@ -148,7 +151,7 @@ impl<P: ProcessManager> Runner<P> {
                 else => break,
             }
         }
-        self.tell(session);
+        self.publish_status(session);
         let _ = done.send(Ok(()));
         Ok(())
     }
@@ -157,7 +160,7 @@ impl<P: ProcessManager> Runner<P> {
         Some(audit::record_of(by, operation, &format!("{} {target}", P::NAME)))
     }
 
-    /// Where the record of an order is appended.
+    /// Returns the append of an operation's audit record.
     fn recorded(&self, by: &Operator, operation: &str, target: &Subject) -> StreamAppend {
         let events = self.record(by, operation, target).into_iter().collect();
         StreamAppend { stream: audit::stream(), expected: ExpectedRevision::Any, events }
@@ -168,7 +171,7 @@ impl<P: ProcessManager> Runner<P> {
         subject: Subject,
         retrying: Retrying,
         session: &mut Session<P>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), InputError> {
         let refused =
             if session.retrying.contains_key(&subject) || self.is_at_work(&subject, session) {
                 Some(ProcessError::Unavailable { reason: format!("{subject} is being handled") })
@@ -187,7 +190,7 @@ impl<P: ProcessManager> Runner<P> {
 
     fn is_at_work(&self, subject: &Subject, session: &Session<P>) -> bool {
         let Subject::Instance(id) = subject else { return false };
-        self.parts.identity.stream(id).is_ok_and(|stream| session.lanes.is_at_work(&stream))
+        self.deps.identity.stream(id).is_ok_and(|stream| session.lanes.is_at_work(&stream))
     }
 
     fn go_on_retrying(&mut self, subject: Subject, retrying: Retrying, session: &mut Session<P>) {
@@ -198,21 +201,21 @@ impl<P: ProcessManager> Runner<P> {
             .unwrap_or_default();
         let held = asides.instance_ids().collect();
         session.retrying.insert(subject.clone(), retrying);
-        self.working.spawn(retry(Arc::clone(&self.parts), subject, inputs, held));
+        self.working.spawn(retry(Arc::clone(&self.deps), subject, inputs, held));
     }
 
-    /// Keeps the outcome of a retry, and goes on with what has come to wait meanwhile.
+    /// Stores the result of a retry, and retries inputs that were set aside in between.
     pub(super) async fn retried(
         &mut self,
         retried: Retried,
         session: &mut Session<P>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), InputError> {
         let Retried { subject, handled, moved, failed, trouble, known } = retried;
         let Some(Retrying { record, reply }) = session.retrying.remove(&subject) else {
             return Ok(());
         };
         for (stream, outstanding) in &known {
-            session.agenda.know(stream, outstanding);
+            session.schedule.know(stream, outstanding);
         }
         let kept = Kept { handled, moved, failed: failed.as_ref(), record: record.as_ref() };
         self.keep(&subject, kept, session).await?;
@@ -234,13 +237,13 @@ impl<P: ProcessManager> Runner<P> {
         }
     }
 
-    /// Keeps in the journal what a retry did.
+    /// Stores the results of a retry in the journal.
     async fn keep(
         &self,
         subject: &Subject,
         kept: Kept<'_>,
         session: &mut Session<P>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), InputError> {
         let Kept { handled, moved, failed, record } = kept;
         if handled.is_empty() && moved.is_empty() && failed.is_none() {
             return Ok(());
@@ -250,7 +253,7 @@ impl<P: ProcessManager> Runner<P> {
             expected: ExpectedRevision::Any,
             events: vec![record.clone()],
         });
-        let at = (session.flow.delivered(), self.parts.now().micros());
+        let at = (session.flow.delivered(), self.deps.now().micros());
         let key = SubjectKey::of(subject);
         let changes = |journal: &Journal| {
             let numbers = handled.iter().copied().chain(moved.iter().map(|(number, ..)| *number));
@@ -268,17 +271,17 @@ impl<P: ProcessManager> Runner<P> {
             }
             events
         };
-        let store = self.parts.store.as_ref();
+        let store = self.deps.store.as_ref();
         session.journal.append(store, also.into_iter().collect(), changes).await?;
         for (_, id, _) in &moved {
-            session.hold(&self.parts.identity.stream(id)?, &Subject::Instance(id.clone()));
+            session.hold(&self.deps.identity.stream(id)?, &Subject::Instance(id.clone()));
         }
         Ok(())
     }
 
-    fn hold_subject(&self, subject: &Subject, session: &mut Session<P>) -> Result<(), Trouble> {
+    fn hold_subject(&self, subject: &Subject, session: &mut Session<P>) -> Result<(), InputError> {
         if let Subject::Instance(id) = subject {
-            session.hold(&self.parts.identity.stream(id)?, subject);
+            session.hold(&self.deps.identity.stream(id)?, subject);
         }
         Ok(())
     }
@@ -298,12 +301,12 @@ impl<P: ProcessManager> Runner<P> {
                 let incoming = Incoming::Fire { timer, record };
                 self.enqueue(stream, Item { incoming, reply: Some(done) }, session);
             }
-            // Who asked may have stopped waiting.
+            // The caller may have stopped waiting.
             Err(refused) => drop(done.send(Err(refused))),
         }
     }
 
-    /// The stream of an instance that is not set aside.
+    /// Returns the stream of an instance that is not set aside.
     fn usable(&self, subject: &Subject, session: &Session<P>) -> Result<StreamName, ProcessError> {
         let Subject::Instance(id) = subject else {
             return Err(ProcessError::NotSetAside { subject: subject.clone() });
@@ -313,7 +316,7 @@ impl<P: ProcessManager> Runner<P> {
             let error = first.error.clone().unwrap_or_default();
             return Err(ProcessError::IsSetAside { id: id.clone(), error });
         }
-        self.parts.identity.stream(id).map_err(|_| self.no_such_instance(id))
+        self.deps.identity.stream(id).map_err(|_| self.no_such_instance(id))
     }
 
     fn no_such_instance(&self, id: &str) -> ProcessError {
@@ -352,29 +355,29 @@ impl<P: ProcessManager> Runner<P> {
         Ok(())
     }
 
-    /// What an instance's stream has to say of an input that is skipped.
+    /// Builds the events that skip an input in an instance's stream.
     fn left_out(
         &self,
         subject: &Subject,
         input: &AsideRef,
-    ) -> Result<Option<StreamAppend>, Trouble> {
+    ) -> Result<Option<StreamAppend>, InputError> {
         let Subject::Instance(id) = subject else { return Ok(None) };
-        let (stream, identity) = (self.parts.identity.stream(id)?, &self.parts.identity);
+        let (stream, identity) = (self.deps.identity.stream(id)?, &self.deps.identity);
         let event = match input {
             AsideRef::Event { .. } | AsideRef::Stream => return Ok(None),
             AsideRef::Timer { timer } => timer_skipped(identity, *timer)?,
             AsideRef::Command { command } => {
-                settled(identity, &stream, *command, Outcome::Skipped)?
+                settled(identity, &stream, *command, CommandOutcome::Skipped)?
             }
             AsideRef::Refused { command, refusal } => {
-                settled(identity, &stream, *command, Outcome::Refused(refusal.clone()))?
+                settled(identity, &stream, *command, CommandOutcome::Refused(refusal.clone()))?
             }
         };
         Ok(Some(StreamAppend { stream, expected: ExpectedRevision::Any, events: vec![event] }))
     }
 
-    /// Appends a change of the journal together with others. What belongs to the stream of an
-    /// instance that is gone for ever is left out.
+    /// Appends a change of the journal together with other streams. Leaves out the stream of a
+    /// tombstoned instance.
     async fn change(
         &self,
         subject: &Subject,
@@ -382,10 +385,10 @@ impl<P: ProcessManager> Runner<P> {
         event: JournalEvent,
         session: &mut Session<P>,
     ) -> Result<(), Refused> {
-        let store = self.parts.store.as_ref();
+        let store = self.deps.store.as_ref();
         let changes = |_: &Journal| vec![event.clone()];
         match session.journal.append(store, also.clone(), changes).await {
-            Err(Trouble::Store(StoreError::Deleted { stream })) => {
+            Err(InputError::Store(StoreError::Deleted { stream })) => {
                 tracing::warn!(process = P::NAME, %subject, %stream, "the instance's stream is gone");
                 let also = also.into_iter().filter(|part| part.stream != stream).collect();
                 session.journal.append(store, also, changes).await.map_err(Err)
@@ -394,11 +397,11 @@ impl<P: ProcessManager> Runner<P> {
         }
     }
 
-    /// What an instance has outstanding may have changed beside its lane.
+    /// Reloads the outstanding work of an instance that changed outside its lane.
     fn look_again(&mut self, subject: &Subject, session: &Session<P>) {
         let Subject::Instance(id) = subject else { return };
-        let Ok(stream) = self.parts.identity.stream(id) else { return };
-        let store = Arc::clone(&self.parts.store);
+        let Ok(stream) = self.deps.identity.stream(id) else { return };
+        let store = Arc::clone(&self.deps.store);
         debug_assert!(session.journal.stream() != &stream, "an instance is not its manager");
         self.working.spawn(async move {
             let outstanding = Outstanding::read(store.as_ref(), &stream).await;
@@ -412,7 +415,7 @@ impl<P: ProcessManager> Runner<P> {
         by: &Operator,
         session: &mut Session<P>,
     ) -> Result<(), Refused> {
-        let Ok(stream) = self.parts.identity.stream(&id) else {
+        let Ok(stream) = self.deps.identity.stream(&id) else {
             return Err(Ok(self.no_such_instance(&id)));
         };
         let subject = Subject::Instance(id.clone());
@@ -421,7 +424,7 @@ impl<P: ProcessManager> Runner<P> {
             return Err(Ok(ProcessError::Unavailable { reason }));
         }
         let queue = session.journal.asides.queue(&subject).cloned();
-        let was_running = match Outstanding::read(self.parts.store.as_ref(), &stream).await {
+        let was_running = match Outstanding::read(self.deps.store.as_ref(), &stream).await {
             Ok(outstanding) if outstanding.begun => Some(outstanding.ended.is_none()),
             Ok(_) if queue.is_none() => return Err(Ok(self.no_such_instance(&id))),
             Err(trouble) if !trouble.is_of_the_instance() => return Err(Err(trouble)),
@@ -431,8 +434,7 @@ impl<P: ProcessManager> Runner<P> {
             return Err(Ok(ProcessError::Ended { id }));
         }
         let cancelled: ProcessEvent = ProcessCancelled { was_running }.into();
-        let cancelled =
-            encoded(&self.parts.identity, EventId::random(), &cancelled).map_err(Err)?;
+        let cancelled = encoded(&self.deps.identity, EventId::random(), &cancelled).map_err(Err)?;
         let instance = StreamAppend {
             stream: stream.clone(),
             expected: ExpectedRevision::Any,
@@ -448,7 +450,7 @@ impl<P: ProcessManager> Runner<P> {
             skipped: skipped.collect(),
         };
         self.change(&subject, also, released.into(), session).await?;
-        session.agenda.cancel(&stream);
+        session.schedule.cancel(&stream);
         self.hold_subject(&subject, session).map_err(Err)
     }
 
@@ -460,11 +462,11 @@ impl<P: ProcessManager> Runner<P> {
         session: &mut Session<P>,
     ) -> Result<(), Refused> {
         let subject = Subject::Instance(id.clone());
-        let Ok(stream) = self.parts.identity.stream(&id) else {
+        let Ok(stream) = self.deps.identity.stream(&id) else {
             return Err(Ok(self.no_such_instance(&id)));
         };
         let unusable = |error: String| Ok(ProcessError::Unusable { id: id.clone(), error });
-        let outstanding = match Outstanding::read(self.parts.store.as_ref(), &stream).await {
+        let outstanding = match Outstanding::read(self.deps.store.as_ref(), &stream).await {
             Ok(outstanding) => outstanding,
             Err(trouble) if trouble.is_of_the_instance() => {
                 return Err(unusable(in_one_line(&trouble)));
@@ -479,14 +481,14 @@ impl<P: ProcessManager> Runner<P> {
         let (name, payload) = (refused.name.clone(), refused.payload.clone());
         let resent: ProcessEvent =
             CommandResent { refused: command, command: name, payload }.into();
-        let resent = encoded(&self.parts.identity, EventId::random(), &resent).map_err(Err)?;
-        // On the revision that was read: of two that send it again, one does.
+        let resent = encoded(&self.deps.identity, EventId::random(), &resent).map_err(Err)?;
+        // Expects the revision that was read: of two concurrent resends, one succeeds.
         let (stream, expected) = (stream, ExpectedRevision::Exact(head));
         let text = stream.as_str().to_owned();
         let instance = StreamAppend { stream, expected, events: vec![resent] };
         let also = vec![self.recorded(by, "resend-process-command", &subject), instance];
         match self.change(&subject, also, InstanceTouched { stream: text }.into(), session).await {
-            Err(Err(Trouble::Store(StoreError::Conflict(_)))) => {
+            Err(Err(InputError::Store(StoreError::Conflict(_)))) => {
                 let reason = "the instance has just changed".to_owned();
                 return Err(Ok(ProcessError::Unavailable { reason }));
             }
@@ -496,29 +498,29 @@ impl<P: ProcessManager> Runner<P> {
         Ok(())
     }
 
-    /// Waits before a new session, and answers orders meanwhile; none when nobody is left to
-    /// give any.
+    /// Waits for the back-off and answers control messages. Returns `None` once all handles are
+    /// dropped.
     pub(super) async fn wait_in_trouble(
         &mut self,
         backoff: &mut Backoff,
         trouble: &str,
     ) -> Option<()> {
-        let clock = Arc::clone(&self.parts.clock);
+        let clock = Arc::clone(&self.deps.clock);
         let pause = backoff.pause(clock.as_ref());
         tokio::pin!(pause);
         loop {
             tokio::select! {
                 biased;
-                order = self.orders.recv() => {
-                    let Order { operation, done } = order?;
+                order = self.control.recv() => {
+                    let ProcessControlMessage { operation, done } = order?;
                     let outcome = match operation {
-                        Operation::Pause => { self.paused = true; Ok(()) }
-                        Operation::Resume => { self.paused = false; Ok(()) }
-                        Operation::Retry { .. }
-                        | Operation::Skip { .. }
-                        | Operation::Cancel { .. }
-                        | Operation::Fire { .. }
-                        | Operation::Resend { .. } => {
+                        ProcessOperation::Pause => { self.paused = true; Ok(()) }
+                        ProcessOperation::Resume => { self.paused = false; Ok(()) }
+                        ProcessOperation::Retry { .. }
+                        | ProcessOperation::Skip { .. }
+                        | ProcessOperation::Cancel { .. }
+                        | ProcessOperation::Fire { .. }
+                        | ProcessOperation::Resend { .. } => {
                             Err(ProcessError::Unavailable { reason: trouble.to_owned() })
                         }
                     };

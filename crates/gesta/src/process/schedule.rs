@@ -1,8 +1,9 @@
-//! What is to be done next, over all processes of one manager: commands to send, timers to fire.
+//! The outstanding work of one manager over all its processes: commands to send, timers to fire.
 //!
-//! Always holds: of each process at most one command is being sent, the first that is outstanding;
-//! whatever changes a process without a further event does so because of something that is listed
-//! here, which is what a checkpoint keeps. Not here: doing it.
+//! Always holds: at most one command per process is in flight, its first outstanding one. Whatever
+//! changes a process without a further event is listed here, which is what a checkpoint stores.
+//!
+//! Not here: sending and firing.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
@@ -19,15 +20,14 @@ use super::{
     outstanding::{Outstanding, PendingCommand},
 };
 
-/// The pause before a command is sent again for the first time.
+/// Pause before a command is sent again for the first time. Each further attempt doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// No pause is longer.
+/// Upper limit of the pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What is to be done next.
 #[derive(Debug, Default)]
-pub(super) struct Agenda {
+pub(super) struct Schedule {
     known: BTreeMap<StreamName, Known>,
     commands: usize,
     timer_count: usize,
@@ -36,13 +36,14 @@ pub(super) struct Agenda {
     ready: VecDeque<StreamName>,
     /// Processes whose next command is sent again later.
     resting: BTreeSet<(RecordedAt, StreamName)>,
-    /// Processes whose next command is ready, resting or on its way, and how long it would rest.
+    /// Processes whose next command is ready, resting or in flight, with the pause of the next
+    /// retry.
     sending: HashMap<StreamName, Duration>,
-    /// What waits for an operator, by process.
+    /// Work that waits for an operator, by process.
     held: HashMap<StreamName, Held>,
 }
 
-/// What one process has outstanding.
+/// Outstanding work of one process.
 #[derive(Debug, Default)]
 struct Known {
     revision: Option<Revision>,
@@ -50,16 +51,15 @@ struct Known {
     timers: BTreeMap<EffectId, RecordedAt>,
 }
 
-/// What of a process is not to be done now, because it is set aside.
+/// Work of a process that is blocked because it is set aside.
 #[derive(Debug, Default)]
 struct Held {
     timers: HashSet<EffectId>,
     holds_commands: bool,
 }
 
-impl Agenda {
-    /// What a process has outstanding, as its stream says; what was read earlier is not believed
-    /// over what was read later.
+impl Schedule {
+    /// Updates a process from its stream. A state read earlier never replaces one read later.
     pub(super) fn know(&mut self, stream: &StreamName, outstanding: &Outstanding) {
         let is_old = self.known.get(stream).is_some_and(|it| it.revision > outstanding.revision);
         if is_old {
@@ -70,14 +70,14 @@ impl Agenda {
         self.replace(stream, Known { revision, commands, timers });
     }
 
-    /// The timers of a process, as a checkpoint has them.
+    /// Restores the timers of a process from a checkpoint.
     pub(super) fn know_timers(&mut self, stream: &StreamName, timers: &[(EffectId, u64)]) {
         let due = |(id, due): &(EffectId, u64)| (*id, RecordedAt::from_micros(*due));
         let timers = timers.iter().map(due).collect();
         self.replace(stream, Known { revision: None, commands: BTreeMap::new(), timers });
     }
 
-    /// What a checkpoint has to list.
+    /// Returns the entries for a checkpoint.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let entries = self.known.iter().map(|(stream, known)| Entry {
             stream: stream.as_str().to_owned(),
@@ -87,7 +87,7 @@ impl Agenda {
         entries.collect()
     }
 
-    /// Leaves what of a process is set aside, or takes it up again where nothing is any more.
+    /// Blocks the set-aside work of a process, or releases it if nothing is set aside any more.
     pub(super) fn hold(&mut self, stream: &StreamName, queue: Option<&Queue>) {
         let held = queue.map(|queue| Held {
             timers: queue.timers().collect(),
@@ -128,7 +128,7 @@ impl Agenda {
         Some(before)
     }
 
-    /// Lines a process up, if it has a command and none of it is on its way.
+    /// Queues a process, if it has a command and none in flight.
     fn get_ready(&mut self, stream: &StreamName) {
         let is_held = self.held.get(stream).is_some_and(|held| held.holds_commands);
         let has_command = self.known.get(stream).is_some_and(|all| !all.commands.is_empty());
@@ -138,7 +138,7 @@ impl Agenda {
         }
     }
 
-    /// The next command to send.
+    /// Takes the next command to send.
     pub(super) fn next_command(&mut self) -> Option<(StreamName, EffectId, PendingCommand)> {
         while let Some(stream) = self.ready.pop_front() {
             let is_held = self.held.get(&stream).is_some_and(|held| held.holds_commands);
@@ -152,7 +152,7 @@ impl Agenda {
         None
     }
 
-    /// A command needs no sending any more.
+    /// Removes a settled command.
     pub(super) fn settle(&mut self, stream: &StreamName, command: EffectId) {
         if let Some(known) = self.known.get_mut(stream) {
             self.commands -= usize::from(known.commands.remove(&command).is_some());
@@ -163,18 +163,18 @@ impl Agenda {
         self.sent(stream);
     }
 
-    /// A process has nothing outstanding any more.
+    /// Removes a process without outstanding work.
     pub(super) fn cancel(&mut self, stream: &StreamName) {
         self.forget(stream);
     }
 
-    /// No command of a process is on its way any more.
+    /// Marks a process as having no command in flight.
     pub(super) fn sent(&mut self, stream: &StreamName) {
         self.sending.remove(stream);
         self.get_ready(stream);
     }
 
-    /// A command is to be sent again, after a pause.
+    /// Schedules a command to be sent again after a pause.
     pub(super) fn rest(&mut self, stream: &StreamName, now: RecordedAt) {
         let Some(pause) = self.sending.get_mut(stream) else { return };
         let until = later(now, *pause);
@@ -190,8 +190,8 @@ impl Agenda {
         }
     }
 
-    /// The timer that is due first, if it is due. It is not due again before the process is
-    /// known anew.
+    /// Takes the earliest timer, if it is due. It does not fire again before the process is
+    /// updated.
     pub(super) fn take_due(&mut self, now: RecordedAt) -> Option<(StreamName, EffectId)> {
         if self.timers.first().is_none_or(|(due, ..)| *due > now) {
             return None;
@@ -199,14 +199,14 @@ impl Agenda {
         self.timers.pop_first().map(|(_, stream, timer)| (stream, timer))
     }
 
-    /// When there will be something to do though nothing happens.
+    /// Returns the next time at which work becomes due.
     pub(super) fn next_wake(&self) -> Option<RecordedAt> {
         let timer = self.timers.first().map(|(due, _, _)| *due);
         let rest = self.resting.first().map(|(until, _)| *until);
         timer.into_iter().chain(rest).min()
     }
 
-    /// Whether a command is being sent or could be.
+    /// Returns whether a command is in flight or could be sent.
     pub(super) fn is_sending(&self) -> bool {
         self.sending.len() > self.resting.len()
     }
@@ -223,7 +223,7 @@ impl Agenda {
         self.commands
     }
 
-    /// How many processes have something outstanding.
+    /// Returns the number of processes with outstanding work.
     pub(super) fn instances(&self) -> usize {
         self.known.len()
     }
