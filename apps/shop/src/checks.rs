@@ -1,66 +1,65 @@
-//! Checks of single fields: what may stand in a command before anything is read.
+//! Checks of single fields, before a command reads anything.
 //!
-//! Owns: the limits of texts and amounts. Always holds: a complaint names the field as the
-//! command's JSON does. Not here: rules that need to know what has happened; aggregates own those.
+//! Owns: the limits of texts and amounts. Always holds: an error names the field as in the
+//! command's JSON. Not here: rules that depend on earlier events, which are in the aggregates.
 
 use gesta::InvalidField;
 
 use crate::money::Money;
 
-/// The longest text of a field, in characters.
+/// Maximum length of a text field, in characters.
 pub const TEXT_CHARS_MAX: usize = 500;
 
-/// The greatest amount of one field. Sums of a million of these are exact.
+/// Maximum amount of a field. A sum of a million such amounts is exact.
 pub const AMOUNT_MAX: Money = Money::whole(1_000_000_000);
 
-/// Digits after the point of an amount.
+/// Maximum number of decimals of an amount.
 pub const AMOUNT_DECIMALS_MAX: u32 = 4;
 
-/// A text that says something.
 pub(crate) fn text(field: &str, text: &str) -> Result<(), InvalidField> {
     if text.trim().is_empty() {
-        return Err(InvalidField::new(field, "is empty"));
+        return Err(InvalidField::new(field, "must not be empty"));
     }
     let chars = text.chars().count();
     if chars > TEXT_CHARS_MAX {
-        let reason = format!("has {chars} characters, more than {TEXT_CHARS_MAX}");
+        let reason = format!("must have at most {TEXT_CHARS_MAX} characters; has {chars}");
         return Err(InvalidField::new(field, reason));
     }
     if text.chars().any(char::is_control) {
-        return Err(InvalidField::new(field, "has a control character"));
+        return Err(InvalidField::new(field, "must not contain control characters"));
     }
     Ok(())
 }
 
-/// A text that says something, where there is one.
 pub(crate) fn optional_text(field: &str, given: Option<&str>) -> Result<(), InvalidField> {
     given.map_or(Ok(()), |given| text(field, given))
 }
 
-/// An amount within the limits, of whatever sign.
+/// Checks size and decimals of an amount of either sign.
 pub(crate) fn amount(field: &str, amount: Money) -> Result<(), InvalidField> {
     if amount.abs() > AMOUNT_MAX {
-        return Err(InvalidField::new(field, format!("is beyond {AMOUNT_MAX}")));
+        return Err(InvalidField::new(
+            field,
+            format!("must be between -{AMOUNT_MAX} and {AMOUNT_MAX}; got {amount}"),
+        ));
     }
     if amount.decimals() > AMOUNT_DECIMALS_MAX {
-        let reason = format!("has more than {AMOUNT_DECIMALS_MAX} decimals");
+        let reason = format!("must have at most {AMOUNT_DECIMALS_MAX} decimals; got {amount}");
         return Err(InvalidField::new(field, reason));
     }
     Ok(())
 }
 
-/// An amount of zero or more.
 pub(crate) fn not_negative(field: &str, given: Money) -> Result<(), InvalidField> {
     if given < Money::ZERO {
-        return Err(InvalidField::new(field, "is below zero"));
+        return Err(InvalidField::new(field, format!("must be zero or more; got {given}")));
     }
     amount(field, given)
 }
 
-/// An amount of more than zero.
 pub(crate) fn positive(field: &str, given: Money) -> Result<(), InvalidField> {
     if given <= Money::ZERO {
-        return Err(InvalidField::new(field, "must be more than zero"));
+        return Err(InvalidField::new(field, format!("must be greater than zero; got {given}")));
     }
     amount(field, given)
 }
@@ -70,14 +69,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_amount_at_its_limit_is_fine_and_beyond_it_is_not() {
+    fn an_amount_up_to_its_limit_is_valid() {
         assert!(amount("price", AMOUNT_MAX).is_ok());
         assert!(amount("price", AMOUNT_MAX + "0.0001".parse().unwrap()).is_err());
         assert!(amount("price", "0.00001".parse().unwrap()).is_err());
     }
 
     #[test]
-    fn a_text_of_white_space_says_nothing() {
+    fn a_blank_or_too_long_text_is_invalid() {
         assert!(text("name", "Ann").is_ok());
         assert!(text("name", " \u{2003}").is_err());
         assert!(text("name", "a\nb").is_err());

@@ -1,7 +1,7 @@
-//! The shop over HTTP: the table of all its routes.
+//! The shop's HTTP interface.
 //!
-//! Owns: [`api`], and how the shop's values look in JSON. Not here: the routes of a
-//! domain, which stand beside it; serving, which the binary does.
+//! Owns: [`api`], and the JSON form of the shop's values. Not here: the routes of a domain, which
+//! are in that domain; the server, which is in the binary.
 
 pub(crate) mod values;
 
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::{accounts, catalogue, http::values::Time, orders, paging::Page, users};
 
-/// Everything that the shop answers over HTTP.
+/// Returns the HTTP interface of the shop.
 #[must_use]
 pub fn api() -> Api {
     Api::new("The shop", env!("CARGO_PKG_VERSION"))
@@ -23,13 +23,13 @@ pub fn api() -> Api {
         .with("accounts", accounts::routes())
 }
 
-/// When something happened: as it was said, or just now.
+/// Returns the given business time, or the current time.
 pub(crate) fn occurred_at(said: Option<Time>, now: SystemTime) -> Timestamp {
     let now = || Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH);
     said.map_or_else(now, |time| time.0)
 }
 
-/// A page of a list as it is answered: its next place becomes a cursor.
+/// Converts a page of rows to a response; its next key becomes a cursor.
 pub(crate) fn paged<T>(list: &str, page: Page<T>) -> Paged<T> {
     let next = page.next.map(|place| Cursor::new(list, &place));
     Paged { items: page.items, next }

@@ -1,75 +1,75 @@
-//! Ids: what users, products, orders, customers, accounts and credit notes are known by.
+//! Ids of users, products, orders, customers, accounts and credit notes.
 //!
-//! Always holds: an id is a text of 1 to [`ID_BYTES_MAX`] bytes without control characters and
-//! without white space at its ends, so that it makes a stream's name and a line of a report.
-//! Not here: new ids; the edge makes them, and they come in by `From<Uuid>`.
+//! Always holds: an id is a text of 1 to [`ID_BYTES_MAX`] bytes without control characters, and
+//! without white space at its ends, so it fits into a stream name and a line of a report. Not here:
+//! generation of ids; the edge generates them, and `From<Uuid>` converts them.
 
 use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The longest id, in bytes of UTF-8.
+/// Maximum length of an id, in bytes of UTF-8.
 pub const ID_BYTES_MAX: usize = 100;
 
-/// Why a text is no id.
+/// The error for a text that is not an id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
-    /// It has no bytes.
-    #[error("{what} is empty")]
+    /// The text is empty.
+    #[error("{kind} must not be empty")]
     Empty {
-        /// Which kind of id was wanted.
-        what: &'static str,
+        /// Kind of id.
+        kind: &'static str,
     },
-    /// It is too long.
-    #[error("{what} has {bytes} bytes, more than {ID_BYTES_MAX}")]
+    /// The text is longer than [`ID_BYTES_MAX`].
+    #[error("{kind} must have at most {ID_BYTES_MAX} bytes; has {bytes}")]
     TooLong {
-        /// Which kind of id was wanted.
-        what: &'static str,
-        /// How long it is.
+        /// Kind of id.
+        kind: &'static str,
+        /// Length of the text.
         bytes: usize,
     },
-    /// It has a control character, or white space at an end.
-    #[error("{what} has a control character, or white space at an end")]
+    /// The text has a control character, or white space at an end.
+    #[error("{kind} must not contain control characters, or white space at an end")]
     NotPlain {
-        /// Which kind of id was wanted.
-        what: &'static str,
+        /// Kind of id.
+        kind: &'static str,
     },
 }
 
-fn check(what: &'static str, text: &str) -> Result<(), InvalidId> {
+fn check(kind: &'static str, text: &str) -> Result<(), InvalidId> {
     if text.is_empty() {
-        return Err(InvalidId::Empty { what });
+        return Err(InvalidId::Empty { kind });
     }
     if text.len() > ID_BYTES_MAX {
-        return Err(InvalidId::TooLong { what, bytes: text.len() });
+        return Err(InvalidId::TooLong { kind, bytes: text.len() });
     }
     if text.chars().any(char::is_control) || text.trim() != text {
-        return Err(InvalidId::NotPlain { what });
+        return Err(InvalidId::NotPlain { kind });
     }
     Ok(())
 }
 
-/// Declares an id: one rule and one implementation for all of them.
+/// Declares an id type. All ids have the same rules.
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Checks the text and makes it an id.
+            /// Creates an id.
             ///
             /// # Errors
-            /// [`InvalidId`] when it is none.
+            /// [`InvalidId`] for a text that is not an id.
             pub fn new(text: impl Into<Arc<str>>) -> Result<Self, InvalidId> {
                 let text = text.into();
-                check($what, &text)?;
+                check($kind, &text)?;
                 Ok(Self(text))
             }
 
-            /// The text.
+            /// Returns the text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -111,7 +111,7 @@ macro_rules! id {
 }
 
 id! {
-    /// Which user.
+    /// Id of a user.
     ///
     /// ```
     /// use shop::id::UserId;
@@ -123,22 +123,22 @@ id! {
     UserId, "user id"
 }
 id! {
-    /// Which product: the code that the catalogue has it by.
+    /// Id of a product: its code in the catalogue.
     ProductId, "product id"
 }
 id! {
-    /// Which order.
+    /// Id of an order.
     OrderId, "order id"
 }
 id! {
-    /// Who buys. Need not be a user of the shop.
+    /// Id of a customer, who need not be a user of the shop.
     CustomerId, "customer id"
 }
 id! {
-    /// Which credit note.
+    /// Id of a credit note.
     CreditNoteId, "credit note id"
 }
 id! {
-    /// Which account.
+    /// Id of an account.
     AccountId, "account id"
 }

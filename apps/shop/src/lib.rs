@@ -1,12 +1,12 @@
-//! The shop: a small company, written as a user of Gesta writes an application.
+//! The shop: the reference application of Gesta.
 //!
 //! Owns: four domains ([`users`], [`catalogue`], [`orders`], [`accounts`]), each with its events,
-//! aggregates, commands and read models; the [`import`] of what was sold elsewhere.
+//! aggregates, commands and read models; the [`import`] of sales from elsewhere.
 //!
-//! Always holds: every change is a command, every answer comes from a read model or from an
-//! order's own events; the domains know no clock, no chance and no store.
+//! Always holds: every change is a command; every answer comes from a read model, or from the
+//! events of one order; the domains use no clock, no randomness and no store.
 //!
-//! Not here: which store the events are in, and where it is; the binary decides that.
+//! Not here: type and location of the store; the binary chooses them.
 
 pub mod accounts;
 pub mod catalogue;

@@ -1,16 +1,15 @@
-//! The shop's log: lines for people on standard error, as `RUST_LOG` says, else from the levels in
-//! [`LEVELS`].
+//! The shop's log: lines on standard error, at the levels of `RUST_LOG` or the default levels.
 
 use std::{env, io};
 
 use anyhow::{Context as _, Result};
 use tracing_subscriber::EnvFilter;
 
-/// What is logged unless `RUST_LOG` says otherwise. A name stands for all targets that begin with
-/// it, so that of `gesta` includes its store and its HTTP edge.
+/// Default levels. A name covers all targets with that prefix: `gesta` includes its store and HTTP
+/// layer.
 const LEVELS: &str = "warn,gesta=info,shop=info";
 
-/// Installs the log.
+/// Installs the subscriber of `tracing`.
 pub(crate) fn start() -> Result<()> {
     let levels = env::var("RUST_LOG").ok().filter(|levels| !levels.is_empty());
     let levels = levels.as_deref().unwrap_or(LEVELS);

@@ -1,7 +1,7 @@
-//! The shop's binary: which store, which command, what is printed.
+//! The shop's binary: command line and output.
 //!
-//! Owns: the command line, and the composition of store and read models. Not here: whatever the
-//! shop does; the library owns that.
+//! Owns: the arguments, and the composition of store and read models. Not here: the application
+//! itself, which is the library.
 
 mod log;
 mod progress;
@@ -21,55 +21,56 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use gesta::{Gesta, Position};
 use shop::{
-    import::{self, Documents, Imported},
+    import::{self, Documents, ImportSummary},
     orders::sales::{MakeReport, Report},
-    processes::Waits,
+    processes::ProcessDelays,
     read_side,
     users::Welcome,
 };
 
-use crate::{progress::Progress, serve::Listen, store::StoreUrl};
+use crate::{progress::Progress, serve::ListenOptions, store::StoreUrl};
 
-/// The sample that ships with the shop. Its origin and licence are told beside it.
+/// Sample that ships with the shop; `data/README.md` states its origin and licence.
 const SAMPLE: &[u8] = include_bytes!("../data/sample.csv");
 
-/// How long read models may take to reach the end of the store.
+/// Maximum time for a read model to reach the end of the store.
 const CATCH_UP_MAX: Duration = Duration::from_secs(3_600);
 
 /// A small company on Gesta: users, a catalogue, orders and accounts.
 #[derive(Parser, Debug)]
 #[command(name = "shop", version)]
 struct Arguments {
-    /// Where the events are: `gesta:DIRECTORY`, or `memory:` for as long as the program runs.
+    /// Event store: `gesta:DIRECTORY`, or `memory:` for a store that ends with the program
     #[arg(long, global = true, value_name = "URL", default_value = "gesta:./shop-data")]
     store: StoreUrl,
     #[command(subcommand)]
-    verb: Verb,
+    command: Command,
 }
 
 #[derive(Subcommand, Debug)]
-enum Verb {
-    /// Imports the sample that ships with the shop, prints the report, and serves the shop.
+enum Command {
+    /// Imports the sample, prints the sales report, and serves the shop
     Demo {
         #[command(flatten)]
-        listen: Listen,
+        listen: ListenOptions,
     },
-    /// Serves the shop over HTTP until it is interrupted.
+    /// Serves the shop over HTTP until interrupted
     Serve {
         #[command(flatten)]
-        listen: Listen,
-        /// Delay between the creation of a user and the welcome.
+        listen: ListenOptions,
+        /// Delay between a user's creation and welcome
         #[arg(long, value_name = "SECONDS", default_value_t = Welcome::DELAY.as_secs())]
         welcome_after: u64,
     },
-    /// Imports a table of invoice lines (CSV). Importing it again adds nothing twice.
+    /// Imports a CSV table of invoice lines; importing it again adds nothing twice
     Import {
-        /// The table.
+        /// CSV file with the columns InvoiceNo, StockCode, Description, Quantity, InvoiceDate,
+        /// UnitPrice, CustomerID and Country
         file: PathBuf,
     },
-    /// Says what was sold.
+    /// Prints the sales report
     Report {
-        /// For programs.
+        /// Prints the report as JSON
         #[arg(long)]
         json: bool,
     },
@@ -77,25 +78,26 @@ enum Verb {
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let Arguments { store, verb } = Arguments::parse();
+    let Arguments { store, command } = Arguments::parse();
     log::start()?;
-    match verb {
-        Verb::Demo { listen } => demo(&store, &listen).await,
-        Verb::Serve { listen, welcome_after } => {
-            let counter = listen.open().await?;
+    match command {
+        Command::Demo { listen } => demo(&store, &listen).await,
+        Command::Serve { listen, welcome_after } => {
+            let server = listen.bind().await?;
             let welcome = Duration::from_secs(welcome_after);
-            let waits = Waits { welcome, ..Waits::default() };
-            counter.serve(store.open_for_business(waits).await?).await?;
+            let delays = ProcessDelays { welcome, ..ProcessDelays::default() };
+            server.serve(store.open_with_processes(delays).await?).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Import { file } => {
-            let table = File::open(&file).with_context(|| file.display().to_string())?;
+        Command::Import { file } => {
+            let table =
+                File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
             let shop = store.open().await?;
             let outcome = import(&shop, table).await?;
             shop.close().await;
             Ok(outcome)
         }
-        Verb::Report { json } => {
+        Command::Report { json } => {
             let shop = store.open().await?;
             let report = report(&shop).await?;
             shop.close().await;
@@ -107,42 +109,48 @@ async fn main() -> Result<ExitCode> {
     }
 }
 
-async fn demo(store: &StoreUrl, listen: &Listen) -> Result<ExitCode> {
-    let counter = listen.open().await?;
-    let shop = store.open_for_business(Waits::default()).await?;
+async fn demo(store: &StoreUrl, listen: &ListenOptions) -> Result<ExitCode> {
+    let server = listen.bind().await?;
+    let shop = store.open_with_processes(ProcessDelays::default()).await?;
     let outcome = import(&shop, SAMPLE).await?;
-    writeln!(io::stdout(), "\n{}\nThe events are in {store}.", report(&shop).await?)?;
-    counter.serve(shop).await?;
+    writeln!(io::stdout(), "\n{}\nevent store: {store}", report(&shop).await?)?;
+    server.serve(shop).await?;
     Ok(outcome)
 }
 
-/// Imports a table, tells what came of it, and is done when every read model has seen it.
+/// Imports a table and waits until every read model includes it.
+///
+/// Returns a failure if a row or document was not imported.
 async fn import(shop: &Gesta, table: impl Read) -> Result<ExitCode> {
     let documents = Documents::read(table)?;
-    let bad_rows = documents.bad_rows().to_vec();
-    tell_problems(&bad_rows)?;
+    let invalid_rows = documents.invalid_rows().to_vec();
+    print_problems(&invalid_rows)?;
     let progress = Progress::over(documents.len());
     let imported = import::run(shop, documents, progress.step()).await;
     progress.end();
     let imported = imported?;
+    // The report that follows must include the import.
     caught_up(shop, imported.position).await?;
-    tell(&imported)?;
-    tell_problems(&imported.refused)?;
-    let all_in = bad_rows.is_empty() && imported.refused.is_empty();
+    print_summary(&imported)?;
+    print_problems(&imported.rejected)?;
+    let all_in = invalid_rows.is_empty() && imported.rejected.is_empty();
     Ok(if all_in { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn tell_problems(problems: &[impl fmt::Display]) -> io::Result<()> {
+fn print_problems(problems: &[impl fmt::Display]) -> io::Result<()> {
     let mut out = io::stderr().lock();
     problems.iter().try_for_each(|problem| writeln!(out, "{problem}"))
 }
 
-fn tell(imported: &Imported) -> io::Result<()> {
-    let Imported { new, known, position, .. } = imported;
-    writeln!(io::stdout(), "imported: {new} new, {known} known already; the store is at {position}")
+fn print_summary(imported: &ImportSummary) -> io::Result<()> {
+    let ImportSummary { new, known, position, .. } = imported;
+    writeln!(
+        io::stdout(),
+        "imported: {new} commands executed, {known} already known; head of the store: {position}"
+    )
 }
 
-/// What was sold, up to the last event of the store.
+/// Returns the sales up to the last event of the store.
 async fn report(shop: &Gesta) -> Result<Report> {
     let head = shop.store().head().await?.position;
     Ok(shop.ask(MakeReport).at_least_position(head).within(CATCH_UP_MAX).await?)

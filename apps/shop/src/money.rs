@@ -1,8 +1,8 @@
 //! Money: exact decimals, never floating point.
 //!
-//! Owns: [`Money`], its text and its arithmetic. Always holds: no digit is lost or rounded on the
-//! way in, in between or out; the text has no zeros at its end. Not here: currencies (the shop
-//! sells in pounds sterling, an account names its own), limits of commands ([`checks`]).
+//! Owns: [`Money`], its text form and arithmetic. Always holds: reading, writing and adding round
+//! nothing; the text has no trailing zeros. Not here: currencies (the shop sells in pounds
+//! sterling, an account has its own currency), limits of commands ([`checks`]).
 //!
 //! [`checks`]: crate::checks
 
@@ -19,10 +19,10 @@ use serde_json::value::RawValue;
 
 use crate::quantity::Quantity;
 
-/// An amount of money, also below zero.
+/// An amount of money of either sign.
 ///
-/// In JSON it is a string such as `"3.39"`. A number is read as well, digit by digit as it stands,
-/// so that `0.1` is a tenth.
+/// In JSON it is a string such as `"3.39"`. A JSON number is read from its digits, so `0.1` is
+/// exactly a tenth.
 ///
 /// ```
 /// use shop::money::Money;
@@ -35,18 +35,18 @@ use crate::quantity::Quantity;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Money(Decimal);
 
-/// A text that is no amount of money.
+/// The error for a text that is not an amount of money.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text} is not an amount of money, such as 3.39")]
-pub struct NotMoney {
+#[error("`{text}` is not an amount of money such as 3.39")]
+pub struct InvalidMoney {
     text: String,
 }
 
 impl Money {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
-    /// A whole amount.
+    /// Creates a whole amount.
     #[must_use]
     pub const fn whole(amount: i64) -> Self {
         Self(Decimal::from_parts(
@@ -58,43 +58,43 @@ impl Money {
         ))
     }
 
-    /// So many per cent of it.
+    /// Returns a percentage of the amount.
     #[must_use]
     pub fn percent(self, percentage: Self) -> Self {
         Self(self.0 * percentage.0 / Decimal::ONE_HUNDRED)
     }
 
-    /// The price of so many at this price each.
+    /// Multiplies a unit price by a quantity.
     #[must_use]
     pub fn times(self, quantity: Quantity) -> Self {
         Self(self.0 * Decimal::from(quantity.number()))
     }
 
-    /// One of so many equal parts, to the hundredth, for averages.
+    /// Divides the amount and rounds to hundredths; `None` for a division by zero.
     #[must_use]
-    pub fn part_of(self, parts: u64) -> Option<Self> {
+    pub fn divided_by(self, parts: u64) -> Option<Self> {
         self.0.checked_div(Decimal::from(parts)).map(|part| Self(part.round_dp(2)))
     }
 
     /// Rounds to hundredths, half to even.
     #[must_use]
-    pub fn to_hundredths(self) -> Self {
+    pub fn round_to_hundredths(self) -> Self {
         Self(self.0.round_dp(2))
     }
 
-    /// Cuts off everything beyond the hundredth.
+    /// Rounds to hundredths, towards zero.
     #[must_use]
-    pub fn cut_to_hundredths(self) -> Self {
+    pub fn truncate_to_hundredths(self) -> Self {
         Self(self.0.trunc_with_scale(2))
     }
 
-    /// The amount without its sign.
+    /// Returns the absolute value.
     #[must_use]
     pub fn abs(self) -> Self {
         Self(self.0.abs())
     }
 
-    /// Digits after the point.
+    /// Returns the number of decimals, without trailing zeros.
     #[must_use]
     pub fn decimals(self) -> u32 {
         self.0.normalize().scale()
@@ -108,15 +108,17 @@ impl fmt::Display for Money {
 }
 
 impl FromStr for Money {
-    type Err = NotMoney;
+    type Err = InvalidMoney;
 
-    /// Reads `-1234.5678`, and the form with an exponent that JSON allows.
-    fn from_str(text: &str) -> Result<Self, NotMoney> {
-        let not_money = || NotMoney { text: text.chars().take(40).collect() };
+    /// Parses `-1234.5678`, and the exponents that JSON allows.
+    fn from_str(text: &str) -> Result<Self, InvalidMoney> {
+        // Quotes the beginning only: the text may be long input.
+        let not_money = || InvalidMoney { text: text.chars().take(40).collect() };
         let read = match text.split_once(['e', 'E']) {
             Some(_) => Decimal::from_scientific(text).ok(),
             None => Decimal::from_str_exact(text).ok(),
         };
+        // The decimal parser accepts both, JSON accepts neither.
         let plain = !text.contains('_') && !text.starts_with('+');
         read.filter(|_| plain).map(Self).ok_or_else(not_money)
     }
@@ -129,7 +131,7 @@ impl Serialize for Money {
 }
 
 impl<'de> Deserialize<'de> for Money {
-    /// From the raw text of the value, because a number that has become a `f64` is not exact.
+    /// Parses the raw JSON text, because a number read as `f64` would not be exact.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let json = raw.get();
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_no_amount_is_refused() {
+    fn a_value_that_is_not_an_amount_is_refused() {
         for json in [
             "\"\"",
             "\"1,5\"",

@@ -1,4 +1,4 @@
-//! What happens by itself: every process manager of the shop, in one list.
+//! All process managers of the shop, in one list.
 
 use std::time::Duration;
 
@@ -6,32 +6,32 @@ use gesta::Builder;
 
 use crate::{orders::Fulfilment, users::Welcome};
 
-/// How long processes wait.
+/// Delays and timeouts of the process managers.
 ///
 /// ```
 /// use std::time::Duration;
-/// use shop::processes::Waits;
+/// use shop::processes::ProcessDelays;
 ///
-/// let at_once = Waits { welcome: Duration::ZERO, ..Waits::default() };
-/// assert!(at_once.welcome < Waits::default().welcome);
+/// let at_once = ProcessDelays { welcome: Duration::ZERO, ..ProcessDelays::default() };
+/// assert!(at_once.welcome < ProcessDelays::default().welcome);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waits {
-    /// Before a new user is welcomed.
+pub struct ProcessDelays {
+    /// Delay between a user's creation and welcome.
     pub welcome: Duration,
-    /// For the payment of an order that is paid from an account.
+    /// Time to pay an order from an account before it is cancelled.
     pub payment: Duration,
 }
 
-impl Default for Waits {
+impl Default for ProcessDelays {
     fn default() -> Self {
-        Self { welcome: Welcome::DELAY, payment: Fulfilment::PAY_WITHIN }
+        Self { welcome: Welcome::DELAY, payment: Fulfilment::PAYMENT_TIMEOUT }
     }
 }
 
-/// Runs every process manager of the shop.
-pub fn run_all(builder: Builder, waits: Waits) -> Builder {
+/// Registers every process manager of the shop.
+pub fn run_all(builder: Builder, delays: ProcessDelays) -> Builder {
     builder
-        .process_with(Welcome::after(waits.welcome))
-        .process_with(Fulfilment::paying_within(waits.payment))
+        .process_with(Welcome::after(delays.welcome))
+        .process_with(Fulfilment::with_payment_timeout(delays.payment))
 }

@@ -1,21 +1,20 @@
-//! The progress bar of an import: on a terminal, and nowhere else.
+//! The progress bar of an import. Drawn on a terminal only.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// What the bar looks like.
 const TEMPLATE: &str = "{bar:40} {pos}/{len} documents and products, {per_sec}, {eta} left";
 
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// A bar over so many steps. It draws itself where errors are written, if that is a terminal.
+    /// Creates a bar for a number of steps. It is drawn on standard error, if that is a terminal.
     pub(crate) fn over(steps: usize) -> Self {
         let bar = ProgressBar::new(steps.try_into().unwrap_or(u64::MAX));
-        let style = ProgressStyle::with_template(TEMPLATE).expect("the template is one");
+        let style = ProgressStyle::with_template(TEMPLATE).expect("the template is valid");
         Self(bar.with_style(style))
     }
 
-    /// What to call after each step.
+    /// Returns the callback for a finished step.
     pub(crate) fn step(&self) -> impl Fn() + Send + Sync + 'static {
         let bar = self.0.clone();
         move || bar.inc(1)

@@ -1,49 +1,49 @@
-//! How many: a number of pieces of one product.
+//! Quantities of pieces.
 //!
-//! Always holds: at least one, at most [`Quantity::MAX`].
+//! Always holds: a quantity is from 1 to [`Quantity::MAX`].
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A number of pieces, at least one.
+/// A number of pieces, from 1 to [`Quantity::MAX`].
 ///
 /// ```
 /// use shop::quantity::Quantity;
 ///
 /// assert_eq!(Quantity::new(6)?.number(), 6);
 /// assert!(Quantity::new(0).is_err());
-/// # Ok::<(), shop::quantity::NotAQuantity>(())
+/// # Ok::<(), shop::quantity::InvalidQuantity>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct Quantity(u32);
 
-/// A number that is no quantity.
+/// The error for a number out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{number} is not a quantity, which is from 1 to {}", Quantity::MAX)]
-pub struct NotAQuantity {
+#[error("a quantity must be between 1 and {}; got {number}", Quantity::MAX)]
+pub struct InvalidQuantity {
     number: u64,
 }
 
 impl Quantity {
-    /// The greatest quantity.
+    /// Maximum quantity.
     pub const MAX: u32 = 1_000_000;
     /// One piece.
     pub const ONE: Self = Self(1);
 
-    /// Checks the number and makes it a quantity.
+    /// Creates a quantity.
     ///
     /// # Errors
-    /// [`NotAQuantity`] when it is zero or greater than [`MAX`](Self::MAX).
-    pub fn new(number: u64) -> Result<Self, NotAQuantity> {
+    /// [`InvalidQuantity`] when it is zero or greater than [`MAX`](Self::MAX).
+    pub fn new(number: u64) -> Result<Self, InvalidQuantity> {
         match u32::try_from(number) {
             Ok(pieces @ 1..=Self::MAX) => Ok(Self(pieces)),
-            Ok(_) | Err(_) => Err(NotAQuantity { number }),
+            Ok(_) | Err(_) => Err(InvalidQuantity { number }),
         }
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn number(self) -> u32 {
         self.0
@@ -51,9 +51,9 @@ impl Quantity {
 }
 
 impl TryFrom<u64> for Quantity {
-    type Error = NotAQuantity;
+    type Error = InvalidQuantity;
 
-    fn try_from(number: u64) -> Result<Self, NotAQuantity> {
+    fn try_from(number: u64) -> Result<Self, InvalidQuantity> {
         Self::new(number)
     }
 }

@@ -1,4 +1,4 @@
-//! The read side as a whole: every projection of the shop, in one list.
+//! All projections of the shop, in one list.
 
 use std::time::Duration;
 
@@ -11,21 +11,20 @@ use crate::{
     users::Users,
 };
 
-/// One list for both, so that nobody waits for fewer projections than run.
+/// Generates both functions from one list, so that `caught_up` waits for every projection.
 macro_rules! projections {
     ($($projection:ident),+) => {
-        /// Runs every projection of the shop into these read models.
+        /// Registers every projection of the shop with the database of the read models.
         pub fn project_all(builder: Builder, read_models: &Sqlite) -> Builder {
             builder
                 $(.project($projection, read_models))+
                 .project_on_read(OrderCard, read_models)
         }
 
-        /// Waits until every read model has the effect of everything up to a position, each no
-        /// longer than this.
+        /// Waits until every read model has reached a position; `within` limits the wait for each.
         ///
         /// # Errors
-        /// [`WaitError`] of the first one that does not get there.
+        /// [`WaitError`] of the first read model that does not reach it.
         pub async fn caught_up(
             gesta: &Gesta,
             position: Position,

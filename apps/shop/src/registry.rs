@@ -1,4 +1,4 @@
-//! Every event of the shop, by name and version.
+//! The registry of all events, by name and version.
 
 use gesta::Registry;
 
@@ -9,7 +9,7 @@ use crate::{
     users::{GreetingEvent, UserEvent, Welcome},
 };
 
-/// Every event of the shop.
+/// Returns a registry with every event and process of the shop.
 ///
 /// ```
 /// let registry = shop::registry::events();

@@ -1,38 +1,38 @@
-//! Search by words: what the indexes of the read models are asked.
+//! Full-text search.
 //!
-//! Always holds: whatever somebody types is a search for words, never a statement of the index's
-//! own language.
+//! Always holds: any input is a search for words, and never a query in the syntax of FTS5.
 
-/// Words that are all looked for; each may be the beginning of a longer one.
+/// A search for rows that have all of its words; each may be a prefix.
 ///
 /// ```
 /// use shop::search::SearchText;
 ///
 /// assert!(SearchText::new("white lantern").is_some());
-/// assert!(SearchText::new(" -- ").is_none(), "there is no word in it");
+/// assert!(SearchText::new(" -- ").is_none(), "no word");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchText(String);
 
-/// Words of one search; more are left out.
+/// Maximum number of words in a search; the rest is ignored.
 const WORDS_MAX: usize = 16;
 
 impl SearchText {
-    /// The words of a text, if it has any.
+    /// Splits a text into words; `None` if it has none.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+        // A quoted word has no meaning in the FTS5 syntax; the asterisk asks for a prefix.
         let quoted: Vec<_> = words.take(WORDS_MAX).map(|word| format!("\"{word}\"*")).collect();
         if quoted.is_empty() { None } else { Some(Self(quoted.join(" "))) }
     }
 
-    /// In the index's language.
+    /// Returns the FTS5 query.
     pub(crate) fn as_match(&self) -> &str {
         &self.0
     }
 }
 
-/// One text of several, for the index.
+/// Joins texts for the full-text index.
 pub(crate) fn words<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     texts.into_iter().collect::<Vec<_>>().join(" ")
 }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_language_of_the_index_is_only_words() {
+    fn the_syntax_of_the_index_is_only_words() {
         let text = SearchText::new("a\" OR words:*) NEAR").unwrap();
         assert_eq!(text.as_match(), r#""a"* "OR"* "words"* "NEAR"*"#);
     }

@@ -1,7 +1,7 @@
-//! Serving the shop: where it listens, what it prints about that, how it ends.
+//! The HTTP server: address, start-up output and shutdown.
 //!
-//! Always holds: nobody beyond this machine is served unless that was asked for, because the shop
-//! does not ask anybody who they are.
+//! Always holds: other machines can connect only with `--allow-remote`, because the shop has no
+//! authentication.
 
 use std::{
     io::{self, Write as _},
@@ -18,52 +18,51 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-/// Where to listen.
+/// Options of the commands that serve HTTP.
 #[derive(Args, Debug)]
-pub(crate) struct Listen {
-    /// Where to listen.
+pub(crate) struct ListenOptions {
+    /// Address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-    /// Serves other machines, too: whoever reaches the address may do everything.
+    /// Allows an address that other machines can reach; the shop has no authentication
     #[arg(long)]
     allow_remote: bool,
-    /// Lets web pages of this origin, such as https://shop.example, use the interface; `*` is every
-    /// origin. May be given several times.
+    /// Origin of web pages that may use the interface, such as https://shop.example, or `*` for
+    /// every origin; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<Origin>,
 }
 
-/// A place that is listened at, where nobody is served yet.
+/// A bound address that does not serve yet.
 #[derive(Debug)]
-pub(crate) struct Counter {
+pub(crate) struct BoundServer {
     listener: TcpListener,
     address: SocketAddr,
     allowed_origins: Vec<Origin>,
 }
 
-impl Listen {
-    /// Takes the address, so that one that is taken is told before anything else is done.
-    pub(crate) async fn open(&self) -> Result<Counter> {
+impl ListenOptions {
+    pub(crate) async fn bind(&self) -> Result<BoundServer> {
         let wanted = self.listen;
         ensure!(
             wanted.ip().is_loopback() || self.allow_remote,
-            "{wanted} can be reached from other machines, and the shop asks nobody who they are; \
-             say --allow-remote if that is meant",
+            "{wanted} can be reached from other machines, and the shop has no authentication; \
+             pass --allow-remote to allow that",
         );
         let listener = TcpListener::bind(wanted).await;
         let listener = listener.with_context(|| format!("cannot listen on {wanted}"))?;
         let allowed_origins = self.allow_origin.clone();
-        Ok(Counter { address: listener.local_addr()?, listener, allowed_origins })
+        Ok(BoundServer { address: listener.local_addr()?, listener, allowed_origins })
     }
 }
 
-impl Counter {
-    /// Serves a shop until the program is interrupted or told to end.
+impl BoundServer {
+    /// Serves a shop until the process receives SIGINT or SIGTERM.
     pub(crate) async fn serve(self, shop: Gesta) -> Result<()> {
-        // Listened for before the address is told: whoever reads it may end the program at once.
+        // Installed before the address is printed: a script may send the signal as soon as it reads it.
         let mut ended = signal(SignalKind::terminate())?;
         let mut interrupted = signal(SignalKind::interrupt())?;
-        self.tell()?;
+        self.print_addresses()?;
         tracing::info!(address = %self.address, "serving");
         let state = GestaState::new(shop.clone()).allow_origins(self.allowed_origins);
         gesta_http::serve(self.listener, http::api(), state, async move {
@@ -78,13 +77,13 @@ impl Counter {
         Ok(())
     }
 
-    fn tell(&self) -> io::Result<()> {
+    fn print_addresses(&self) -> io::Result<()> {
         let address = self.address;
         let mut out = io::stdout().lock();
-        writeln!(out, "try it     http://{address}/docs")?;
+        writeln!(out, "docs       http://{address}/docs")?;
         writeln!(out, "events     http://{address}/v1/events")?;
-        writeln!(out, "interface  http://{address}/openapi.json")?;
-        writeln!(out, "listening on http://{address}, until Ctrl-C")?;
+        writeln!(out, "openapi    http://{address}/openapi.json")?;
+        writeln!(out, "listening on http://{address}, stop with Ctrl-C")?;
         out.flush()
     }
 }

@@ -1,7 +1,7 @@
-//! SQLite as the read models see it: the one place that names the database.
+//! Column types of the read models. The only module that names the database.
 //!
-//! Owns: how ids, money and times stand in columns. Always holds: money is a text with all its
-//! digits, a time is a whole number of microseconds, so both come back as they went in.
+//! Owns: the forms of ids, money and times in columns. Always holds: money is text with all its
+//! digits, a time is a whole number of microseconds, so both are read back unchanged.
 
 use std::fmt::Display;
 
@@ -15,35 +15,34 @@ use jiff::Timestamp;
 
 use crate::money::Money;
 
-/// The id of a stream, if it is of this category.
-pub(crate) fn id_in<'s>(stream: &'s StreamName, category: &str) -> Option<&'s str> {
+/// Returns the id part of a stream's name, or `None` for another category.
+pub(crate) fn id_of<'s>(stream: &'s StreamName, category: &str) -> Option<&'s str> {
     stream.as_str().strip_prefix(category)?.strip_prefix('-')
 }
 
-/// The text of something, if there is something.
 pub(crate) fn text(something: Option<&impl Display>) -> Option<String> {
     something.map(ToString::to_string)
 }
 
-/// A time as a column has it.
+/// Converts a time to its column's form.
 pub(crate) fn micros(time: Timestamp) -> i64 {
     time.as_microsecond()
 }
 
-/// A time from its column.
+/// Reads a time from a column.
 pub(crate) fn time(row: &Row<'_>, column: usize) -> Result<Timestamp> {
     Timestamp::from_microsecond(row.get(column)?)
         .map_err(|error| Error::FromSqlConversionFailure(column, Type::Integer, Box::new(error)))
 }
 
-/// Money from its column.
+/// Reads an amount from a column.
 pub(crate) fn money(row: &Row<'_>, column: usize) -> Result<Money> {
     let text: String = row.get(column)?;
     text.parse()
         .map_err(|error| Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
 }
 
-/// An id, or whatever else is checked when it is made of a text, from its column.
+/// Reads an id, or another type that is parsed from text, from a column.
 pub(crate) fn parsed<T>(row: &Row<'_>, column: usize) -> Result<T>
 where
     T: TryFrom<String, Error: std::error::Error + Send + Sync + 'static>,
@@ -52,7 +51,7 @@ where
         .map_err(|error| Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
 }
 
-/// The same where the column may be empty.
+/// Reads a nullable column of a type that is parsed from text.
 pub(crate) fn optional_parsed<T>(row: &Row<'_>, column: usize) -> Result<Option<T>>
 where
     T: TryFrom<String, Error: std::error::Error + Send + Sync + 'static>,
@@ -63,14 +62,14 @@ where
         .map_err(|error| Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
 }
 
-/// Whatever was written as JSON, from its column.
+/// Reads a JSON column.
 pub(crate) fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T> {
     let text: String = row.get(column)?;
     serde_json::from_str(&text)
         .map_err(|error| Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
 }
 
-/// A time that may be missing, from its column.
+/// Reads a nullable column of a time.
 pub(crate) fn optional_time(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {
     let micros: Option<i64> = row.get(column)?;
     micros.map(|_| time(row, column)).transpose()

@@ -1,36 +1,34 @@
-//! Where the events are, and the read models beside them.
+//! The location of the event store and its read models.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use anyhow::{Context as _, Result};
 use gesta::{Builder, Gesta, OpenError, sqlite::Sqlite, store::DatabaseError};
 use shop::{
-    processes::{self, Waits},
+    processes::{self, ProcessDelays},
     read_side,
 };
 
-/// Where the read models are, in the directory of the events.
+/// Subdirectory of the read models.
 const READ_MODELS: &str = "read-models";
 
-/// Where the events are.
+/// Location of the event store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
-    /// In a directory.
     Directory(PathBuf),
-    /// Nowhere: they end with the program.
     Memory,
 }
 
-/// A text that names no store.
+/// The error for a text that is not a store URL.
 #[derive(Debug, thiserror::Error)]
-#[error("a store is gesta:DIRECTORY or memory: ({0})")]
-pub(crate) struct NoStoreUrl(OpenError);
+#[error("expected gesta:DIRECTORY or memory: ({0})")]
+pub(crate) struct InvalidStoreUrl(OpenError);
 
 impl FromStr for StoreUrl {
-    type Err = NoStoreUrl;
+    type Err = InvalidStoreUrl;
 
-    fn from_str(text: &str) -> Result<Self, NoStoreUrl> {
-        let directory = gesta::directory_of(text).map_err(NoStoreUrl)?;
+    fn from_str(text: &str) -> Result<Self, InvalidStoreUrl> {
+        let directory = gesta::directory_of(text).map_err(InvalidStoreUrl)?;
         Ok(directory.map_or(Self::Memory, Self::Directory))
     }
 }
@@ -45,17 +43,17 @@ impl fmt::Display for StoreUrl {
 }
 
 impl StoreUrl {
-    /// Opens the shop there, to look or to import: nothing happens by itself.
+    /// Opens the shop without its process managers, for reports and imports.
     pub(crate) async fn open(&self) -> Result<Gesta> {
-        self.open_as(|builder| builder).await
+        self.open_with(|builder| builder).await
     }
 
-    /// Opens the shop there, with all that happens by itself.
-    pub(crate) async fn open_for_business(&self, waits: Waits) -> Result<Gesta> {
-        self.open_as(|builder| processes::run_all(builder, waits)).await
+    /// Opens the shop with its process managers.
+    pub(crate) async fn open_with_processes(&self, delays: ProcessDelays) -> Result<Gesta> {
+        self.open_with(|builder| processes::run_all(builder, delays)).await
     }
 
-    async fn open_as(&self, change: impl FnOnce(Builder) -> Builder) -> Result<Gesta> {
+    async fn open_with(&self, change: impl FnOnce(Builder) -> Builder) -> Result<Gesta> {
         let opened = async {
             let read_models = self.read_models()?;
             let builder = Gesta::on(gesta::open(&self.to_string())?);

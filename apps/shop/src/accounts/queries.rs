@@ -69,9 +69,9 @@ impl Answer<sql::Reader> for ListTransactions {
                    from transactions where account_id = ?1 and number < ?2
                    order by number desc limit ?3";
         let before = self.before.map_or(i64::MAX, i64::from);
-        let values = params![account, before, self.size.and_one_more()];
+        let values = params![account, before, self.size.fetch_limit()];
         let found = rows.query(sql, values, transaction)?;
-        Ok(Some(Page::cut(found, self.size, |transaction| transaction.number.to_string())))
+        Ok(Some(Page::from_rows(found, self.size, |transaction| transaction.number.to_string())))
     }
 }
 

@@ -53,7 +53,7 @@ impl Apply<sql::Tx> for Accounts {
     }
 
     async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
-        let Some(id) = sql::id_in(stream, Account::CATEGORY) else { return Ok(()) };
+        let Some(id) = sql::id_of(stream, Account::CATEGORY) else { return Ok(()) };
         tx.execute("delete from transactions where account_id = ?1", [id])?;
         tx.execute("delete from accounts where account_id = ?1", [id])?;
         Ok(())

@@ -49,7 +49,7 @@ impl Query for ListProducts {
 impl Answer<sql::Reader> for ListProducts {
     async fn answer(&self, rows: &mut sql::Reader) -> Result<Page<ProductDetails>, QueryError> {
         let after = self.after.as_ref().map_or("", ProductId::as_str);
-        let limit = self.size.and_one_more();
+        let limit = self.size.fetch_limit();
         let found = match &self.text {
             None => {
                 let sql = "select product_id, name, price, tracked, stock, revision from products
@@ -64,7 +64,7 @@ impl Answer<sql::Reader> for ListProducts {
                 rows.query(sql, params![after, limit, text.as_match()], product)
             }
         }?;
-        Ok(Page::cut(found, self.size, |product| product.product_id.to_string()))
+        Ok(Page::from_rows(found, self.size, |product| product.product_id.to_string()))
     }
 }
 

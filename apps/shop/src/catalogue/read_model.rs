@@ -50,7 +50,7 @@ impl Apply<sql::Tx> for Products {
     }
 
     async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
-        let Some(id) = sql::id_in(stream, Product::CATEGORY) else { return Ok(()) };
+        let Some(id) = sql::id_of(stream, Product::CATEGORY) else { return Ok(()) };
         let sql = "select number, name from products where product_id = ?1";
         let found =
             tx.find(sql, [id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;

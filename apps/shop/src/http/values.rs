@@ -1,8 +1,7 @@
-//! The shop's values as JSON: what may come in, and how that is documented.
+//! JSON forms of the shop's values in requests and responses.
 //!
-//! Always holds: the schema of a type admits exactly what reading it admits, so that the document
-//! is a promise in both directions. Over HTTP an id is plain ASCII, and an amount has one spelling
-//! but for zeros at its end.
+//! Always holds: the schema of a request type accepts exactly what its deserialization accepts. In
+//! requests an id is printable ASCII, and an amount has one spelling, apart from trailing zeros.
 
 use std::fmt;
 
@@ -19,7 +18,7 @@ use crate::{
     quantity::Quantity,
 };
 
-/// An id as URLs and bodies carry it: visible ASCII and blanks inside, a letter or digit first.
+/// An id in requests: visible ASCII and inner spaces, first a letter or digit.
 #[derive(Clone, Debug)]
 pub(crate) struct Id<T>(pub(crate) T);
 
@@ -28,7 +27,7 @@ impl<'de, T: TryFrom<String, Error: fmt::Display>> Deserialize<'de> for Id<T> {
         let text = String::deserialize(deserializer)?;
         let inside = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
         if !inside || !text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
-            let odd = "is not an id: ASCII that begins with a letter or a digit";
+            let odd = "must be an id in printable ASCII that begins with a letter or digit";
             return Err(D::Error::custom(odd));
         }
         T::try_from(text).map(Self).map_err(D::Error::custom)
@@ -45,7 +44,7 @@ impl<T> Schema for Id<T> {
     }
 }
 
-/// A text that says something.
+/// A text in requests, as [`checks::text`] accepts it.
 #[derive(Clone, Debug)]
 pub(crate) struct Text(pub(crate) String);
 
@@ -74,7 +73,7 @@ impl Schema for Text {
     }
 }
 
-/// Words to search for.
+/// Words of a search.
 #[derive(Clone, Debug)]
 pub(crate) struct Words(pub(crate) String);
 
@@ -82,7 +81,10 @@ impl<'de> Deserialize<'de> for Words {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         if text.chars().count() > checks::TEXT_CHARS_MAX {
-            return Err(D::Error::custom("is too long"));
+            return Err(D::Error::custom(format!(
+                "must have at most {} characters",
+                checks::TEXT_CHARS_MAX
+            )));
         }
         Ok(Self(text))
     }
@@ -94,7 +96,7 @@ impl Schema for Words {
     }
 }
 
-/// Some of a kind, from `MIN` to `MAX` of them.
+/// A list of `MIN` to `MAX` entries.
 #[derive(Clone, Debug)]
 pub(crate) struct List<T, const MIN: usize, const MAX: usize>(pub(crate) Vec<T>);
 
@@ -106,7 +108,7 @@ impl<'de, T: Deserialize<'de>, const MIN: usize, const MAX: usize> Deserialize<'
         if (MIN..=MAX).contains(&entries.len()) {
             return Ok(Self(entries));
         }
-        let odd = format!("has {} entries, which is not from {MIN} to {MAX}", entries.len());
+        let odd = format!("must have between {MIN} and {MAX} entries; has {}", entries.len());
         Err(D::Error::custom(odd))
     }
 }
@@ -118,7 +120,7 @@ impl<T: Schema, const MIN: usize, const MAX: usize> Schema for List<T, MIN, MAX>
     }
 }
 
-/// A time with its offset (RFC 3339), of the years that everything here can count with.
+/// A time with an offset (RFC 3339), of the years 1 to 8999.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Time(pub(crate) Timestamp);
 
@@ -136,7 +138,7 @@ impl Time {
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let odd = "is not a time with an offset, such as 2011-01-31T12:00:00Z";
+        let odd = "must be a time with an offset, such as 2011-01-31T12:00:00Z";
         Self::parse(&text).ok_or_else(|| D::Error::custom(odd))
     }
 }
@@ -153,7 +155,7 @@ impl Schema for Quantity {
     }
 }
 
-/// A whole number, also where it is spelled with a point: JSON Schema sees no difference.
+/// A whole number, also one written as `4.0` or `1e3`: JSON Schema makes no difference.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Whole(pub(crate) i64);
 
@@ -163,11 +165,11 @@ impl<'de> Deserialize<'de> for Whole {
         let whole: Option<Money> = raw.get().parse().ok().filter(|it: &Money| it.decimals() == 0);
         let digits = whole.map(|whole| whole.to_string());
         let number = digits.and_then(|digits| digits.parse().ok());
-        number.map(Self).ok_or_else(|| D::Error::custom("is not a whole number that fits"))
+        number.map(Self).ok_or_else(|| D::Error::custom("must be a whole number of 64 bits"))
     }
 }
 
-/// A number of pieces.
+/// A quantity in requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pieces(pub(crate) Quantity);
 
@@ -185,9 +187,13 @@ impl Schema for Pieces {
     }
 }
 
-/// An amount of less than a thousand million, as JSON may spell it.
+/// Reads a string or number of less than 1,000,000,000 with up to four decimals.
 fn read_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Money, D::Error> {
-    let odd = || D::Error::custom("is not an amount such as \"3.39\", of at most four decimals");
+    let odd = || {
+        D::Error::custom(
+            "must be an amount such as \"3.39\", below 1000000000 and with at most four decimals",
+        )
+    };
     let raw = Box::<RawValue>::deserialize(deserializer)?;
     let amount: Money = match raw.get().starts_with('"') {
         true => {
@@ -202,7 +208,7 @@ fn read_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Money, D::E
     if fits { Ok(amount) } else { Err(odd()) }
 }
 
-/// Digits, and up to four more behind a point.
+/// Returns whether a text has digits and up to four decimals, without superfluous zeros in front.
 fn is_plain(text: &str) -> bool {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (whole, decimals) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
@@ -230,7 +236,7 @@ macro_rules! amount {
                 if admits(amount) {
                     return Ok(Self(amount));
                 }
-                Err(D::Error::custom(concat!("is not", $($doc),*)))
+                Err(D::Error::custom(concat!("must be", $($doc),*)))
             }
         }
 
@@ -264,7 +270,7 @@ amount! {
     PositiveAmount, |amount| amount > Money::ZERO, format!("^{POSITIVE}$"), "exclusiveMinimum": 0
 }
 
-/// As it is answered.
+/// Accepts every amount in responses, without the limits of requests.
 impl Schema for Money {
     fn schema(_: &mut Schemas) -> Value {
         json!({ "type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$" })
@@ -279,7 +285,7 @@ impl Schema for Currency {
 
 macro_rules! ids {
     ($($id:ident),+) => { $(
-        /// As it is answered: also those that came in by other ways than HTTP.
+        /// Accepts every id in responses: the import and other clients are not limited to ASCII.
         impl Schema for $id {
             fn schema(_: &mut Schemas) -> Value {
                 json!({ "type": "string", "minLength": 1, "maxLength": ID_BYTES_MAX })

@@ -1,7 +1,7 @@
-//! Rows as documents, and documents as commands.
+//! Conversion of rows to documents, and of documents to commands.
 //!
-//! Always holds: documents and products keep the order of the file; the same document becomes the
-//! same commands with the same ids each time.
+//! Always holds: documents and products keep the order of the file; a document always yields the
+//! same commands with the same ids.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -11,8 +11,8 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    BadRow, ReadError,
-    rows::{Pieces, Row, Rows},
+    InvalidRow, ReadError,
+    rows::{InvoiceLine, RowReader, SignedQuantity},
 };
 use crate::{
     catalogue::{AddProduct, AdjustStock, StockKeeping},
@@ -24,73 +24,73 @@ use crate::{
     },
 };
 
-/// A document that was not imported, or not wholly.
+/// A document or product that was rejected, wholly or in part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// Where it begins in the file.
+pub struct RejectedDocument {
+    /// First line of the document in the file.
     pub line: u64,
-    /// Which one.
+    /// Kind and number of the document, or code of the product.
     pub document: String,
-    /// Why.
+    /// Text of the rejection.
     pub reason: String,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for RejectedDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {}: {}", self.line, self.document, self.reason)
     }
 }
 
-/// Everything that a file has.
+/// All products and documents of a file.
 #[derive(Debug, Default)]
 pub struct Documents {
-    products: Vec<SoldProduct>,
+    products: Vec<ProductDraft>,
     documents: Vec<Document>,
-    bad_rows: Vec<BadRow>,
+    invalid_rows: Vec<InvalidRow>,
     products_by_code: HashMap<ProductId, usize>,
     documents_by_invoice: HashMap<OrderId, usize>,
 }
 
 impl Documents {
-    /// Reads a table.
+    /// Reads a CSV table.
     ///
     /// # Errors
-    /// [`ReadError`] when it is none, or cannot be read to its end.
+    /// [`ReadError`] when the file lacks a column, or cannot be read to its end.
     pub fn read(file: impl io::Read) -> Result<Self, ReadError> {
         let mut read = Self::default();
-        let mut rows = Rows::new(file)?;
+        let mut rows = RowReader::new(file)?;
         while let Some(row) = rows.next()? {
             match row {
                 Ok(row) => read.take(row),
-                Err(bad) => read.bad_rows.push(bad),
+                Err(bad) => read.invalid_rows.push(bad),
             }
         }
         Ok(read)
     }
 
-    /// Rows that are in no document.
+    /// Rows that could not be read and belong to no document.
     #[must_use]
-    pub fn bad_rows(&self) -> &[BadRow] {
-        &self.bad_rows
+    pub fn invalid_rows(&self) -> &[InvalidRow] {
+        &self.invalid_rows
     }
 
-    /// How many products and documents there are to import.
+    /// Number of products and documents to import.
     #[must_use]
     pub fn len(&self) -> usize {
         self.products.len() + self.documents.len()
     }
 
-    /// Whether there is nothing to import.
+    /// Returns whether there is nothing to import.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    pub(super) fn into_parts(self) -> (Vec<SoldProduct>, Vec<Document>) {
+    pub(super) fn into_parts(self) -> (Vec<ProductDraft>, Vec<Document>) {
         (self.products, self.documents)
     }
 
-    fn take(&mut self, row: Row) {
+    fn take(&mut self, row: InvoiceLine) {
         match self.products_by_code.entry(row.product.clone()) {
             Entry::Occupied(known) => {
                 if let Some(product) = self.products.get_mut(*known.get()) {
@@ -99,7 +99,7 @@ impl Documents {
             }
             Entry::Vacant(new) => {
                 new.insert(self.products.len());
-                self.products.push(SoldProduct::first_seen_in(&row));
+                self.products.push(ProductDraft::first_seen_in(&row));
             }
         }
         match self.documents_by_invoice.entry(row.invoice.clone()) {
@@ -116,22 +116,22 @@ impl Documents {
     }
 }
 
-/// A product as the rows tell of it.
+/// A product as described by the rows of the file.
 #[derive(Debug)]
-pub(super) struct SoldProduct {
+pub(super) struct ProductDraft {
     pub(super) line: u64,
     code: ProductId,
-    /// The first description of a sale.
+    /// First description of a sale.
     name: Option<String>,
-    /// The first description of any row: often a note on stock, such as `damaged`.
+    /// First description of any row; often a note on stock, such as `damaged`.
     note: Option<String>,
-    /// The first price above zero; gifts and corrections have others.
+    /// First price above zero; gifts and corrections have other prices.
     price: Option<Money>,
     first_at: Timestamp,
 }
 
-impl SoldProduct {
-    fn first_seen_in(row: &Row) -> Self {
+impl ProductDraft {
+    fn first_seen_in(row: &InvoiceLine) -> Self {
         let mut product = Self {
             line: row.line,
             code: row.product.clone(),
@@ -144,7 +144,7 @@ impl SoldProduct {
         product
     }
 
-    fn take(&mut self, row: &Row) {
+    fn take(&mut self, row: &InvoiceLine) {
         let has_price = row.unit_price > Money::ZERO;
         if !row.description.is_empty() {
             let known = if has_price { &mut self.name } else { &mut self.note };
@@ -159,7 +159,8 @@ impl SoldProduct {
         format!("import-product/{}", self.code)
     }
 
-    /// Its stock is kept elsewhere. A product without a description is called by its code.
+    /// Converts to a command. A product without a description is named by its code; its stock is
+    /// not tracked.
     pub(super) fn into_command(self) -> AddProduct {
         AddProduct {
             name: self.name.or(self.note).unwrap_or_else(|| self.code.to_string()),
@@ -185,17 +186,17 @@ pub(super) struct Document {
 #[derive(Debug)]
 struct DocumentRow {
     product: ProductId,
-    pieces: Pieces,
+    pieces: SignedQuantity,
     unit_price: Money,
 }
 
 impl DocumentRow {
-    fn of(row: Row) -> Self {
+    fn of(row: InvoiceLine) -> Self {
         Self { product: row.product, pieces: row.pieces, unit_price: row.unit_price }
     }
 }
 
-/// One command of a document.
+/// A command of a document.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
     Place(PlaceOrder),
@@ -206,8 +207,8 @@ pub(super) enum Step {
 }
 
 impl Document {
-    /// Customer, country and time are the first row's.
-    fn beginning_with(mut row: Row) -> Self {
+    /// Starts a document; customer, country and time are those of its first row.
+    fn beginning_with(mut row: InvoiceLine) -> Self {
         Self {
             line: row.line,
             invoice: row.invoice.clone(),
@@ -218,7 +219,7 @@ impl Document {
         }
     }
 
-    /// What to ask of the shop, in order, each with its command id.
+    /// Returns the document's commands in order, with their command ids.
     pub(super) fn steps(&self) -> Vec<(String, Step)> {
         if self.invoice.as_str().starts_with('C') {
             return self.credit_note();
@@ -229,12 +230,12 @@ impl Document {
     }
 
     fn credit_note(&self) -> Vec<(String, Step)> {
-        let credit_note_id = CreditNoteId::new(self.invoice.as_str())
-            .expect("ids of orders and of credit notes are made by one rule");
+        let credit_note_id =
+            CreditNoteId::new(self.invoice.as_str()).expect("all ids have the same rules");
         let line = |row: &DocumentRow| match row.pieces {
-            Pieces::Back(quantity) => row.line(row.unit_price, quantity),
-            // Sold on a credit note: it makes less go back.
-            Pieces::Out(quantity) => row.line(-row.unit_price, quantity),
+            SignedQuantity::Returned(quantity) => row.line(row.unit_price, quantity),
+            // A sale on a credit note reduces the refund.
+            SignedQuantity::Sold(quantity) => row.line(-row.unit_price, quantity),
         };
         let issue = IssueCreditNote {
             credit_note_id,
@@ -280,8 +281,8 @@ impl Document {
     fn adjustments(&self) -> Vec<(String, Step)> {
         let mut of_product: HashMap<&ProductId, u32> = HashMap::new();
         let adjusted = self.rows.iter().filter_map(|row| match row.pieces {
-            Pieces::Out(_) => None,
-            Pieces::Back(quantity) => Some((row, quantity)),
+            SignedQuantity::Sold(_) => None,
+            SignedQuantity::Returned(quantity) => Some((row, quantity)),
         });
         adjusted
             .map(|(row, quantity)| {
@@ -312,8 +313,8 @@ impl DocumentRow {
     fn item(&self) -> Option<OrderItem> {
         let (product_id, unit_price) = (self.product.clone(), Some(self.unit_price));
         match self.pieces {
-            Pieces::Out(quantity) => Some(OrderItem { product_id, unit_price, quantity }),
-            Pieces::Back(_) => None,
+            SignedQuantity::Sold(quantity) => Some(OrderItem { product_id, unit_price, quantity }),
+            SignedQuantity::Returned(_) => None,
         }
     }
 }
@@ -392,18 +393,18 @@ mod tests {
             "4,jug,thrown away,-1,2010-12-02T08:26:00Z,0,,France",
             "5,hat,,-1,2010-12-02T08:26:00Z,0,,France",
         ]);
-        let products = documents.products.drain(..).map(SoldProduct::into_command);
-        let told: Vec<_> = products.map(|it| (it.name, it.price.to_string())).collect();
+        let products = documents.products.drain(..).map(ProductDraft::into_command);
+        let named: Vec<_> = products.map(|it| (it.name, it.price.to_string())).collect();
         let expected = [("Mug", "3.39"), ("thrown away", "0"), ("hat", "0")];
-        assert_eq!(told, expected.map(|(name, price)| (name.to_owned(), price.to_owned())));
+        assert_eq!(named, expected.map(|(name, price)| (name.to_owned(), price.to_owned())));
     }
 
     #[test]
-    fn a_bad_row_keeps_no_other_row_of_its_invoice_out() {
+    fn an_invalid_row_does_not_affect_other_rows_of_its_invoice() {
         let documents = read(&[
             "1,mug,Mug,x,2010-12-01T08:26:00Z,3.39,,France",
             "1,jug,Jug,1,2010-12-01T08:26:00Z,5,,France",
         ]);
-        assert_eq!((documents.bad_rows().len(), documents.len()), (1, 2));
+        assert_eq!((documents.invalid_rows().len(), documents.len()), (1, 2));
     }
 }

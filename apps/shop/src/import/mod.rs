@@ -1,14 +1,14 @@
-//! The import of what was sold elsewhere: a table of invoice lines in CSV.
+//! The import of sales from elsewhere: a CSV table of invoice lines.
 //!
-//! Owns: how rows become products, orders, credit notes and stock adjustments, and how these are
-//! given to the shop. Always holds: everything goes in by the same commands that clients give;
-//! command ids come from the documents, so importing again adds nothing twice; a row that cannot
-//! be read keeps no other row out. Not here: what a document may be; the domains own that.
+//! Owns: the conversion of rows to products, orders, credit notes and stock adjustments, and their
+//! execution. Always holds: the import uses the same commands as clients; command ids derive from
+//! the documents, so importing again adds nothing twice; a row that cannot be read does not affect
+//! other rows. Not here: business rules, which are in the domains.
 
 mod documents;
 mod rows;
 mod run;
 
-pub use documents::{Documents, Refused};
-pub use rows::{BadRow, ReadError};
-pub use run::{IN_FLIGHT, ImportError, Imported, run};
+pub use documents::{Documents, RejectedDocument};
+pub use rows::{InvalidRow, ReadError};
+pub use run::{IN_FLIGHT, ImportError, ImportSummary, run};

@@ -1,7 +1,7 @@
-//! Rows of the table, one at a time.
+//! Rows of the table, read one at a time.
 //!
-//! Always holds: a row that comes out of here fits into commands; every other one is named by its
-//! line, with the reason.
+//! Always holds: a row is valid input of the commands; an invalid row is reported with line, column
+//! and error.
 
 use std::{fmt, io};
 
@@ -16,7 +16,7 @@ use crate::{
     quantity::Quantity,
 };
 
-/// The columns, in the order that they are read in here; a file may have them in any order.
+/// Columns in the order of [`RowReader::row`]; a file may have them in any order.
 const COLUMNS: [&str; 8] = [
     "InvoiceNo",
     "StockCode",
@@ -28,86 +28,85 @@ const COLUMNS: [&str; 8] = [
     "Country",
 ];
 
-/// Why a table cannot be read at all.
+/// Errors that stop the reading of a file.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The system or the form of the file is in the way. Rows before it were read in vain.
-    #[error("the file cannot be read")]
+    /// The file cannot be read, or is not CSV.
+    #[error("cannot read the file as CSV")]
     Csv(#[from] csv::Error),
-    /// A column is missing. The file is of another form.
+    /// A required column is missing.
     #[error("the file has no column {column}")]
-    NoColumn {
-        /// Which one.
+    MissingColumn {
+        /// Name of the column.
         column: &'static str,
     },
 }
 
-/// A row that was not imported.
+/// A row that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadRow {
-    /// Its line in the file.
+pub struct InvalidRow {
+    /// Line in the file.
     pub line: u64,
-    /// What is wrong with it.
+    /// The column and its error.
     pub reason: InvalidField,
 }
 
-impl fmt::Display for BadRow {
+impl fmt::Display for InvalidRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {}", self.line, self.reason)
     }
 }
 
-/// A line of an invoice.
+/// An invoice line.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Row {
+pub(super) struct InvoiceLine {
     pub(super) line: u64,
-    /// An id of a credit note is made by the same rule.
+    /// Also the id of a credit note: both kinds of ids have the same rules.
     pub(super) invoice: OrderId,
     pub(super) product: ProductId,
     pub(super) description: String,
-    pub(super) pieces: Pieces,
+    pub(super) pieces: SignedQuantity,
     pub(super) unit_price: Money,
     pub(super) occurred_at: Timestamp,
     pub(super) customer: Option<CustomerId>,
     pub(super) country: Option<String>,
 }
 
-/// A quantity with its sign.
+/// A quantity with its direction: sold, or returned to the shop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pieces {
-    Out(Quantity),
-    Back(Quantity),
+pub(super) enum SignedQuantity {
+    Sold(Quantity),
+    Returned(Quantity),
 }
 
-/// Reads rows until the file ends.
-pub(super) struct Rows<R> {
+pub(super) struct RowReader<R> {
     reader: csv::Reader<R>,
     columns: [usize; COLUMNS.len()],
     record: ByteRecord,
 }
 
-impl<R: io::Read> Rows<R> {
+impl<R: io::Read> RowReader<R> {
     pub(super) fn new(file: R) -> Result<Self, ReadError> {
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
         let header = reader.byte_headers()?.clone();
         let mut columns = [0; COLUMNS.len()];
         for (place, column) in columns.iter_mut().zip(COLUMNS) {
             let found = header.iter().position(|name| name.trim_ascii() == column.as_bytes());
-            *place = found.ok_or(ReadError::NoColumn { column })?;
+            *place = found.ok_or(ReadError::MissingColumn { column })?;
         }
         Ok(Self { reader, columns, record: ByteRecord::new() })
     }
 
-    /// The next row, or why it is none; nothing at the end.
-    pub(super) fn next(&mut self) -> Result<Option<Result<Row, BadRow>>, ReadError> {
+    /// Returns the next row or its error, or `None` at the end of the file.
+    pub(super) fn next(&mut self) -> Result<Option<Result<InvoiceLine, InvalidRow>>, ReadError> {
         if !self.reader.read_byte_record(&mut self.record)? {
             return Ok(None);
         }
         let line = self.record.position().map_or(0, csv::Position::line);
-        Ok(Some(self.row(line).map_err(|reason| BadRow { line, reason })))
+        Ok(Some(self.row(line).map_err(|reason| InvalidRow { line, reason })))
     }
 
-    fn row(&self, line: u64) -> Result<Row, InvalidField> {
+    fn row(&self, line: u64) -> Result<InvoiceLine, InvalidField> {
         let [invoice, product, description, quantity, date, price, customer, country] =
             self.fields()?;
         let customer = Some(customer).filter(|text| !text.is_empty());
@@ -115,7 +114,7 @@ impl<R: io::Read> Rows<R> {
         checks::optional_text("Description", Some(description).filter(|text| !text.is_empty()))?;
         let unit_price = parsed("UnitPrice", price.parse::<Money>())?;
         checks::amount("UnitPrice", unit_price)?;
-        Ok(Row {
+        Ok(InvoiceLine {
             line,
             invoice: parsed("InvoiceNo", OrderId::new(invoice))?,
             product: parsed("StockCode", ProductId::new(product))?,
@@ -132,6 +131,7 @@ impl<R: io::Read> Rows<R> {
         let mut fields = [""; COLUMNS.len()];
         for ((field, place), column) in fields.iter_mut().zip(self.columns).zip(COLUMNS) {
             let bytes = self.record.get(place);
+            // The reader is flexible: a short row is invalid, but not the end of the import.
             let bytes = bytes.ok_or_else(|| InvalidField::new(column, "is missing"))?;
             *field = parsed(column, std::str::from_utf8(bytes))?.trim();
         }
@@ -143,10 +143,10 @@ fn parsed<T, E: fmt::Display>(column: &str, value: Result<T, E>) -> Result<T, In
     value.map_err(|error| InvalidField::new(column, error.to_string()))
 }
 
-fn pieces(text: &str) -> Result<Pieces, InvalidField> {
+fn pieces(text: &str) -> Result<SignedQuantity, InvalidField> {
     let number: i64 = parsed("Quantity", text.parse())?;
     let quantity = parsed("Quantity", Quantity::new(number.unsigned_abs()))?;
-    Ok(if number < 0 { Pieces::Back(quantity) } else { Pieces::Out(quantity) })
+    Ok(if number < 0 { SignedQuantity::Returned(quantity) } else { SignedQuantity::Sold(quantity) })
 }
 
 #[cfg(test)]
@@ -156,9 +156,9 @@ mod tests {
     const HEADER: &str =
         "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
 
-    fn read(rows: &str) -> Result<Row, BadRow> {
+    fn read(rows: &str) -> Result<InvoiceLine, InvalidRow> {
         let file = format!("{HEADER}{rows}");
-        Rows::new(file.as_bytes()).unwrap().next().unwrap().unwrap()
+        RowReader::new(file.as_bytes()).unwrap().next().unwrap().unwrap()
     }
 
     fn reason(row: &str) -> String {
@@ -171,7 +171,7 @@ mod tests {
         let row = read(row).unwrap();
         assert_eq!((row.line, row.invoice.as_str()), (2, "536365"));
         assert_eq!(row.description, "LANTERN, WHITE");
-        assert_eq!(row.pieces, Pieces::Out(Quantity::new(6).unwrap()));
+        assert_eq!(row.pieces, SignedQuantity::Sold(Quantity::new(6).unwrap()));
         assert_eq!(row.unit_price.to_string(), "3.39");
         assert_eq!(row.occurred_at.to_string(), "2010-12-01T08:26:00Z");
         assert_eq!(row.customer.unwrap().as_str(), "17850");
@@ -181,15 +181,16 @@ mod tests {
     fn an_empty_customer_is_a_guest() {
         let row = read("C1,M,,-1,2010-12-01T08:26:00Z,3.395,,France\n").unwrap();
         assert_eq!(row.customer, None);
-        assert_eq!(row.pieces, Pieces::Back(Quantity::ONE));
+        assert_eq!(row.pieces, SignedQuantity::Returned(Quantity::ONE));
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_line_and_column() {
+    fn an_invalid_row_is_reported_with_line_and_column() {
         let date = "2010-12-01T08:26:00Z";
         assert_eq!(reason("1,M,D\n"), "line 2: Quantity: is missing");
         assert!(
-            reason(&format!("1,M,D,0,{date},1,,F\n")).starts_with("line 2: Quantity: 0 is not")
+            reason(&format!("1,M,D,0,{date},1,,F\n"))
+                .starts_with("line 2: Quantity: a quantity must be")
         );
         assert!(reason(&format!("1,M,D,x,{date},1,,F\n")).starts_with("line 2: Quantity: "));
         assert!(reason(&format!("1,M,D,1,{date},1;5,,F\n")).starts_with("line 2: UnitPrice: "));
@@ -199,19 +200,19 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_spoil_one_row_only() {
+    fn bytes_that_are_not_text_invalidate_one_row_only() {
         let mut file = HEADER.as_bytes().to_vec();
         file.extend(b"1,M,\xff\xfe,1,2010-12-01T08:26:00Z,1,,F\n");
         file.extend(b"2,M,D,1,2010-12-01T08:26:00Z,1,,F\n");
-        let mut rows = Rows::new(file.as_slice()).unwrap();
+        let mut rows = RowReader::new(file.as_slice()).unwrap();
         assert_eq!(rows.next().unwrap().unwrap().unwrap_err().line, 2);
         assert_eq!(rows.next().unwrap().unwrap().unwrap().line, 3);
         assert!(rows.next().unwrap().is_none());
     }
 
     #[test]
-    fn a_file_without_a_column_is_of_another_form() {
-        let error = Rows::new("InvoiceNo,Quantity\n".as_bytes()).err().unwrap();
+    fn a_file_without_a_column_is_refused() {
+        let error = RowReader::new("InvoiceNo,Quantity\n".as_bytes()).err().unwrap();
         assert_eq!(error.to_string(), "the file has no column StockCode");
     }
 }

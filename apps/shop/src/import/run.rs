@@ -1,7 +1,7 @@
-//! Giving documents to the shop, many at a time.
+//! Execution of an import, with many documents at a time.
 //!
-//! Always holds: products come before documents, and the commands of one document one after the
-//! other; what may or may not have happened is asked for again with the same command id.
+//! Always holds: products come before documents; the commands of a document run in order; a command
+//! whose result is unknown is retried with the same command id.
 
 use std::{
     collections::VecDeque,
@@ -19,103 +19,103 @@ use crate::{
 };
 
 use super::{
-    Documents, Refused,
-    documents::{Document, SoldProduct, Step},
+    Documents, RejectedDocument,
+    documents::{Document, ProductDraft, Step},
 };
 
-/// Documents that are given to the shop at the same time.
+/// Number of documents that are imported concurrently.
 pub const IN_FLIGHT: usize = 64;
 
-/// How often a command is given before the import is given up.
+/// Maximum attempts of a command while the shop is overloaded or unavailable.
 const ATTEMPTS_MAX: u32 = 8;
 
-/// The pause after the first attempt; it doubles each time.
+/// Pause after the first attempt; doubled after each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Why an import stopped before its end. What went in stays in; import again to go on.
+/// Errors that stop an import. What was imported stays; import again to continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The shop does not take commands now.
-    #[error("{document} could not be imported: {reason}")]
+    /// The shop does not accept commands.
+    #[error("cannot import {document}: {reason}")]
     Stopped {
-        /// Which document.
+        /// Document or product in work.
         document: String,
-        /// Why.
+        /// Text of the error.
         reason: String,
     },
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A worker panicked.
-    #[error("a worker of the import ended early")]
+    /// A worker panicked or was cancelled.
+    #[error("a worker of the import panicked")]
     Worker(#[from] JoinError),
 }
 
-/// What an import did.
+/// Result of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Imported {
-    /// Commands that changed something.
+pub struct ImportSummary {
+    /// Number of commands that were executed.
     pub new: u64,
-    /// Commands whose changes were there already.
+    /// Number of commands whose effect was already present.
     pub known: u64,
-    /// Documents and products that the shop refused, by line.
-    pub refused: Vec<Refused>,
-    /// Where the store ended afterwards.
+    /// Rejected documents and products, by line.
+    pub rejected: Vec<RejectedDocument>,
+    /// Head of the store after the import.
     pub position: Position,
 }
 
-/// Gives everything to the shop. `done` is called after each product and each document.
+/// Imports products, then documents, and calls `done` after each.
 ///
 /// # Errors
-/// [`ImportError`] when the shop stops taking commands.
+/// [`ImportError`] when the shop stops accepting commands.
 pub async fn run(
     gesta: &Gesta,
     documents: Documents,
     done: impl Fn() + Send + Sync + 'static,
-) -> Result<Imported, ImportError> {
-    let begins_after = gesta.store().head().await?.position;
-    let shared = Shared { gesta: gesta.clone(), begins_after, done: Arc::new(done) };
+) -> Result<ImportSummary, ImportError> {
+    let head_before = gesta.store().head().await?.position;
+    let importer = Importer { gesta: gesta.clone(), head_before, done: Arc::new(done) };
     let (products, documents) = documents.into_parts();
-    let mut imported = Imported::default();
-    imported.add(each_of(&shared, products, import_product).await?);
-    imported.add(each_of(&shared, documents, import_document).await?);
-    imported.refused.sort_by_key(|refused| refused.line);
+    let mut imported = ImportSummary::default();
+    imported.add(process_all(&importer, products, import_product).await?);
+    imported.add(process_all(&importer, documents, import_document).await?);
+    imported.rejected.sort_by_key(|rejected| rejected.line);
     imported.position = gesta.store().head().await?.position;
     Ok(imported)
 }
 
-/// What all workers have.
+/// Context of all workers.
 #[derive(Clone)]
-struct Shared {
+struct Importer {
     gesta: Gesta,
-    /// Whatever a receipt has beyond this position is new.
-    begins_after: Position,
+    /// Head before the import; a receipt beyond it is of a new command.
+    head_before: Position,
     done: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// Works through a queue with as many workers as are allowed.
-async fn each_of<T, F>(
-    shared: &Shared,
+/// Processes a queue with [`IN_FLIGHT`] workers.
+async fn process_all<T, F>(
+    importer: &Importer,
     work: Vec<T>,
-    each: fn(Shared, T) -> F,
-) -> Result<Imported, ImportError>
+    each: fn(Importer, T) -> F,
+) -> Result<ImportSummary, ImportError>
 where
     T: Send + 'static,
-    F: Future<Output = Result<Imported, ImportError>> + Send + 'static,
+    F: Future<Output = Result<ImportSummary, ImportError>> + Send + 'static,
 {
     let queue = Arc::new(Mutex::new(VecDeque::from(work)));
     let mut workers = JoinSet::new();
     for _ in 0..IN_FLIGHT {
-        let (queue, shared) = (Arc::clone(&queue), shared.clone());
+        let (queue, importer) = (Arc::clone(&queue), importer.clone());
         workers.spawn(async move {
-            let mut total = Imported::default();
+            let mut total = ImportSummary::default();
             while let Some(next) = next_of(&queue) {
-                total.add(each(shared.clone(), next).await?);
+                total.add(each(importer.clone(), next).await?);
             }
             Ok::<_, ImportError>(total)
         });
     }
-    let mut total = Imported::default();
+    let mut total = ImportSummary::default();
     while let Some(ended) = workers.join_next().await {
         total.add(ended??);
     }
@@ -126,15 +126,15 @@ fn next_of<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
 }
 
-impl Imported {
+impl ImportSummary {
     fn add(&mut self, other: Self) {
         self.new += other.new;
         self.known += other.known;
-        self.refused.extend(other.refused);
+        self.rejected.extend(other.rejected);
     }
 
-    fn count(&mut self, receipt: &Receipt, begins_after: Position) {
-        if receipt.position > begins_after {
+    fn count(&mut self, receipt: &Receipt, head_before: Position) {
+        if receipt.position > head_before {
             self.new += 1;
         } else {
             self.known += 1;
@@ -142,63 +142,76 @@ impl Imported {
     }
 }
 
-/// A product that is there stays as it is, but for a name or a price that it lacks.
-async fn import_product(shared: Shared, product: SoldProduct) -> Result<Imported, ImportError> {
+/// Adds a product. A known product is only given a name or price that it lacks.
+async fn import_product(
+    importer: Importer,
+    product: ProductDraft,
+) -> Result<ImportSummary, ImportError> {
     let (line, id) = (product.line, product.command_id());
     let command = product.into_command();
     let name = format!("product {}", command.product_id);
-    let mut imported = Imported::default();
-    let mut given = shared.give(&command, &id, &name).await?;
-    if matches!(given, Given::Known)
-        && let Some(completed) = shared.completed(&command).await?
+    let mut imported = ImportSummary::default();
+    let mut result = importer.execute(&command, &id, &name).await?;
+    if matches!(result, StepResult::AlreadyExists)
+        && let Some(completed) = importer.missing_details(&command).await?
     {
-        given = shared.give(&completed, &format!("{id}/completed"), &name).await?;
+        result = importer.execute(&completed, &format!("{id}/completed"), &name).await?;
     }
-    match given {
-        Given::Done(receipt) => imported.count(&receipt, shared.begins_after),
-        Given::Known => imported.known += 1,
-        Given::Refused(reason) => imported.refused.push(Refused { line, document: name, reason }),
+    match result {
+        StepResult::Done(receipt) => imported.count(&receipt, importer.head_before),
+        StepResult::AlreadyExists => imported.known += 1,
+        StepResult::Rejected(reason) => {
+            imported.rejected.push(RejectedDocument { line, document: name, reason })
+        }
     }
-    (shared.done)();
+    (importer.done)();
     Ok(imported)
 }
 
-/// After a refusal the rest of the document makes no sense.
-async fn import_document(shared: Shared, document: Document) -> Result<Imported, ImportError> {
+/// Executes the commands of a document, and stops at the first rejection.
+async fn import_document(
+    importer: Importer,
+    document: Document,
+) -> Result<ImportSummary, ImportError> {
     let name = format!("document {}", document.invoice);
-    let mut imported = Imported::default();
+    let mut imported = ImportSummary::default();
     for (id, step) in document.steps() {
-        let reason = match shared.take_step(&step, &id, &name).await? {
-            Given::Done(receipt) => {
-                imported.count(&receipt, shared.begins_after);
+        let reason = match importer.execute_step(&step, &id, &name).await? {
+            StepResult::Done(receipt) => {
+                imported.count(&receipt, importer.head_before);
                 continue;
             }
-            Given::Known => {
-                "was imported before with other rows, or is known from elsewhere".to_owned()
+            StepResult::AlreadyExists => {
+                "already exists: imported before with other rows, or created by another client"
+                    .to_owned()
             }
-            Given::Refused(reason) => reason,
+            StepResult::Rejected(reason) => reason,
         };
-        imported.refused.push(Refused { line: document.line, document: name, reason });
+        imported.rejected.push(RejectedDocument { line: document.line, document: name, reason });
         break;
     }
-    (shared.done)();
+    (importer.done)();
     Ok(imported)
 }
 
-/// How a command was answered.
-enum Given {
+/// Result of a command.
+enum StepResult {
     Done(Receipt),
-    /// What it creates is there, by another command.
-    Known,
-    Refused(String),
+    /// The stream exists, created by another command.
+    AlreadyExists,
+    Rejected(String),
 }
 
-impl Shared {
-    /// The update that gives a known product the name or the price that it lacks and this file has.
-    async fn completed(&self, file: &AddProduct) -> Result<Option<UpdateProduct>, ImportError> {
+impl Importer {
+    /// Returns the update that gives a known product a name or price that it lacks.
+    async fn missing_details(
+        &self,
+        file: &AddProduct,
+    ) -> Result<Option<UpdateProduct>, ImportError> {
         let loaded = self.gesta.load::<Product>(&file.product_id).await;
         let loaded = loaded.map_err(|error| stopped("product", error.to_string()))?;
         let Some(known) = loaded.map(|loaded| loaded.state) else { return Ok(None) };
+        // An import without descriptions named the product by its code.
         let nameless = known.name() == file.product_id.to_string();
         let name = if nameless { file.name.as_str() } else { known.name() };
         let price = if known.price() == Money::ZERO { file.price } else { known.price() };
@@ -209,70 +222,79 @@ impl Shared {
         Ok(Some(UpdateProduct { product_id, name: name.to_owned(), price, occurred_at }))
     }
 
-    async fn take_step(&self, step: &Step, id: &str, name: &str) -> Result<Given, ImportError> {
+    async fn execute_step(
+        &self,
+        step: &Step,
+        id: &str,
+        name: &str,
+    ) -> Result<StepResult, ImportError> {
         match step {
-            Step::Place(place) => self.give(place, id, name).await,
-            Step::Pay(pay) => self.give(pay, id, name).await,
-            Step::Ship(ship) => self.give(ship, id, name).await,
-            Step::Issue(issue) => self.give(issue, id, name).await,
-            Step::Adjust(adjust) => self.give(adjust, id, name).await,
+            Step::Place(place) => self.execute(place, id, name).await,
+            Step::Pay(pay) => self.execute(pay, id, name).await,
+            Step::Ship(ship) => self.execute(ship, id, name).await,
+            Step::Issue(issue) => self.execute(issue, id, name).await,
+            Step::Adjust(adjust) => self.execute(adjust, id, name).await,
         }
     }
 
-    /// Gives a command, again and again while the shop is busy.
-    async fn give<C>(&self, command: &C, id: &str, name: &str) -> Result<Given, ImportError>
+    /// Executes a command, and retries with growing pauses while the shop is overloaded or
+    /// unavailable.
+    async fn execute<C>(&self, command: &C, id: &str, name: &str) -> Result<StepResult, ImportError>
     where
         C: Decide + Clone,
     {
         let mut pause = FIRST_PAUSE;
         for _ in 1..ATTEMPTS_MAX {
-            match self.give_once(command, id).await {
-                Answer::Given(given) => return Ok(given),
-                Answer::Stopped(reason) => return Err(stopped(name, reason)),
-                Answer::Busy(_) => self.gesta.clock().sleep(pause).await,
+            match self.execute_once(command, id).await {
+                Attempt::Finished(result) => return Ok(result),
+                Attempt::Stopped(reason) => return Err(stopped(name, reason)),
+                Attempt::Retryable(_) => self.gesta.clock().sleep(pause).await,
             }
             pause *= 2;
         }
-        match self.give_once(command, id).await {
-            Answer::Given(given) => Ok(given),
-            Answer::Stopped(reason) | Answer::Busy(reason) => Err(stopped(name, reason)),
+        // The last attempt: a retryable error stops the import.
+        match self.execute_once(command, id).await {
+            Attempt::Finished(result) => Ok(result),
+            Attempt::Stopped(reason) | Attempt::Retryable(reason) => Err(stopped(name, reason)),
         }
     }
 
-    async fn give_once<C: Decide + Clone>(&self, command: &C, id: &str) -> Answer {
+    async fn execute_once<C: Decide + Clone>(&self, command: &C, id: &str) -> Attempt {
         let execute = self.gesta.execute(command.clone());
         let error = match execute.command_id(id).actor("import").await {
-            Ok(receipt) => return Answer::Given(Given::Done(receipt)),
+            Ok(receipt) => return Attempt::Finished(StepResult::Done(receipt)),
             Err(error) => error,
         };
         let reason = error.to_string();
         match error {
             ExecuteError::AlreadyExists { .. } | ExecuteError::CommandIdReused { .. } => {
-                Answer::Given(Given::Known)
+                Attempt::Finished(StepResult::AlreadyExists)
             }
             ExecuteError::Rejected(_)
             | ExecuteError::Invalid(_)
             | ExecuteError::NotFound { .. }
-            | ExecuteError::RevisionMismatch { .. } => Answer::Given(Given::Refused(reason)),
+            | ExecuteError::RevisionMismatch { .. } => {
+                Attempt::Finished(StepResult::Rejected(reason))
+            }
             ExecuteError::Conflict(_)
             | ExecuteError::Overloaded { .. }
-            | ExecuteError::Unavailable { .. } => Answer::Busy(reason),
+            | ExecuteError::Unavailable { .. } => Attempt::Retryable(reason),
             ExecuteError::Unauthorized(_)
             | ExecuteError::Undecodable(_)
             | ExecuteError::Truncated(_)
             | ExecuteError::Unencodable(_)
             | ExecuteError::Store(_)
-            | ExecuteError::Closed => Answer::Stopped(reason),
+            | ExecuteError::Closed => Attempt::Stopped(reason),
         }
     }
 }
 
-/// How one attempt ended.
-enum Answer {
-    Given(Given),
-    /// Worth another attempt.
-    Busy(String),
-    /// No attempt will do.
+/// Result of one attempt.
+enum Attempt {
+    Finished(StepResult),
+    /// Retryable.
+    Retryable(String),
+    /// Not retryable.
     Stopped(String),
 }
 

@@ -1,69 +1,71 @@
-//! What an order costs.
+//! Amounts of an order.
 //!
-//! Owns: [`Line`], [`Discount`], [`Amounts`]. Invariants: every percentage is of the lines' sum, so
-//! the order of discounts does not matter; discounts never take away more than there is. Lines and
-//! their sum are exact. Discounts are added up exactly and rounded once, half to even, so that an
-//! order with discounts costs whole hundredths.
+//! Owns: [`Line`], [`Discount`], [`Amounts`]. Invariants: every percentage is of the sum of the
+//! lines, so the order of discounts does not matter; discounts never exceed that sum. Lines and
+//! their sum are exact. Discounts are added up exactly and rounded once, half to even, so that the
+//! total of an order with discounts has whole hundredths.
 
 use gesta::InvalidField;
 use serde::{Deserialize, Serialize};
 
 use crate::{checks, id::ProductId, money::Money, quantity::Quantity};
 
-/// So many pieces of a product, at this price each.
+/// A number of pieces of one product, with the unit price.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
-    /// Which product.
+    /// Code of the product.
     pub product_id: ProductId,
-    /// What a piece costs. Below zero in corrections that older books have.
+    /// Price of a piece. Negative in corrections of imported orders.
     pub unit_price: Money,
-    /// How many.
+    /// Number of pieces.
     pub quantity: Quantity,
 }
 
 impl Line {
-    /// What the line costs.
+    /// The line's amount: unit price times quantity.
     #[must_use]
     pub fn amount(&self) -> Money {
         self.unit_price.times(self.quantity)
     }
 }
 
-/// Less to pay.
+/// A discount on the sum of an order's lines.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
 pub struct Discount {
-    /// What the value means.
+    /// Meaning of the value.
     #[serde(rename = "type")]
     pub discount_type: DiscountType,
-    /// Per cent, or an amount of money.
+    /// Percentage, or amount of money.
     pub value: Money,
 }
 
-/// What a discount's value means.
+/// Meaning of a discount's value.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub enum DiscountType {
-    /// Per cent of the lines' sum.
+    /// A percentage of the sum of the lines.
     Percentage,
     /// An amount of money.
     Fixed,
 }
 
-/// Digits after the point of a percentage.
 const PERCENTAGE_DECIMALS_MAX: u32 = 2;
 
 impl Discount {
-    /// Whether the value makes sense.
     pub(super) fn check(self, field: &str) -> Result<(), InvalidField> {
         checks::positive(field, self.value)?;
         match self.discount_type {
             DiscountType::Fixed => Ok(()),
-            DiscountType::Percentage if self.value > Money::whole(100) => {
-                Err(InvalidField::new(field, "is more than 100 per cent"))
-            }
+            DiscountType::Percentage if self.value > Money::whole(100) => Err(InvalidField::new(
+                field,
+                format!("must be at most 100 per cent; got {}", self.value),
+            )),
             DiscountType::Percentage if self.value.decimals() > PERCENTAGE_DECIMALS_MAX => {
-                let reason = format!("has more than {PERCENTAGE_DECIMALS_MAX} decimals");
+                let reason = format!(
+                    "must have at most {PERCENTAGE_DECIMALS_MAX} decimals; got {}",
+                    self.value
+                );
                 Err(InvalidField::new(field, reason))
             }
             DiscountType::Percentage => Ok(()),
@@ -78,7 +80,7 @@ impl Discount {
     }
 }
 
-/// What an order costs, and how that came about.
+/// Subtotal, discount and total of an order.
 ///
 /// ```
 /// use shop::{money::Money, orders::{Amounts, Discount, DiscountType, Line}, quantity::Quantity};
@@ -97,33 +99,34 @@ impl Discount {
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Amounts {
-    /// The lines' sum.
+    /// Sum of the lines.
     pub subtotal: Money,
-    /// What the discounts take away.
+    /// Sum of the discounts.
     pub discount: Money,
-    /// What is to be paid.
+    /// Amount to pay.
     pub total: Money,
 }
 
 impl Amounts {
-    /// Adds up lines and takes discounts away.
+    /// Calculates the amounts of an order.
     #[must_use]
     pub fn of(lines: &[Line], discounts: &[Discount]) -> Self {
         let subtotal: Money = lines.iter().map(Line::amount).sum();
-        let wanted: Money = discounts.iter().map(|discount| discount.of(subtotal)).sum();
-        let exact = wanted.min(subtotal).max(Money::ZERO);
+        let sum: Money = discounts.iter().map(|discount| discount.of(subtotal)).sum();
+        // A correction may make the subtotal negative; a discount is never negative.
+        let exact = sum.min(subtotal).max(Money::ZERO);
         let discount = if discounts.is_empty() { exact } else { rounded(subtotal, exact) };
         Self { subtotal, discount, total: subtotal - discount }
     }
 }
 
-/// Rounds a discount half to even, to hundredths of what remains to be paid.
+/// Rounds a discount to hundredths, half to even, so that the total has whole hundredths.
 ///
-/// Prices may have more than two decimals. What the sum has beyond the hundredth goes with the
-/// discount, so that the total is an amount that can be paid.
+/// Unit prices may have more than two decimals. The part of the sum below a hundredth is added to
+/// the discount.
 fn rounded(subtotal: Money, discount: Money) -> Money {
-    let beyond = subtotal - subtotal.cut_to_hundredths();
-    (discount - beyond).to_hundredths() + beyond
+    let beyond = subtotal - subtotal.truncate_to_hundredths();
+    (discount - beyond).round_to_hundredths() + beyond
 }
 
 #[cfg(test)]
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn discounts_never_make_an_order_cost_less_than_nothing() {
+    fn discounts_never_make_a_total_negative() {
         assert_eq!(total(&[line("5", 1)], &[fixed("3"), fixed("3")]), "0");
         assert_eq!(total(&[line("5", 1)], &[percentage("60"), percentage("60")]), "0");
         assert_eq!(total(&[line("-5", 1)], &[fixed("3")]), "-5");

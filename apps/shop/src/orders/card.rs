@@ -1,7 +1,7 @@
-//! One order with everything about it, as fresh as its last event: a projection on read.
+//! One order with all its details, projected on read.
 //!
-//! Nothing fills these rows in advance. Reading one takes the stored row, folds what has happened
-//! since, and stores it again.
+//! No background task fills these rows. A read takes the stored row, applies the events since then,
+//! and stores the row again.
 
 use gesta::{OnRead, Projection, Recorded};
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use crate::{
     money::Money,
 };
 
-/// Keeps an [`OrderDetails`] for each order that somebody has read.
+/// The projection that returns an [`OrderDetails`] per order, computed on read.
 #[derive(Debug)]
 pub struct OrderCard;
 
@@ -31,75 +31,75 @@ impl OnRead for OrderCard {
         match (&event.event, row) {
             (OrderEvent::Placed(placed), row) => *row = Some(OrderDetails::of(placed)),
             (event, Some(order)) => order.evolve(event),
-            // An order begins by being placed; without its beginning nothing can be said of it.
+            // A truncated stream lacks the placement; the rest does not describe an order.
             (_, None) => {}
         }
     }
 }
 
-/// An order, as queries answer.
+/// An order, as returned by queries.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderDetails {
-    /// Which one.
+    /// Id of the order.
     pub order_id: OrderId,
-    /// How far it is.
+    /// Current status.
     pub status: OrderStatus,
-    /// Who buys; nobody for a guest.
+    /// Customer; absent for a guest order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<CustomerId>,
-    /// Where it goes.
+    /// Shipping address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipping_address: Option<Address>,
-    /// What is bought, at which prices.
+    /// Products, quantities and unit prices.
     pub order_items: Vec<Line>,
-    /// What makes it cost less.
+    /// Discounts on the sum of the lines.
     pub discounts: Vec<Discount>,
-    /// The lines' sum.
+    /// Sum of the lines.
     pub subtotal: Money,
-    /// What the discounts take away.
+    /// Sum of the discounts.
     pub discount: Money,
-    /// What it costs.
+    /// Amount to pay.
     pub total: Money,
-    /// What went back.
+    /// Sum of the refunds.
     pub refunded: Money,
-    /// The account that it is to be paid from.
+    /// Account to pay from; absent for other payment methods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_account_id: Option<AccountId>,
-    /// How it was paid.
+    /// Payment; absent until the order is paid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<Payment>,
-    /// How to find the parcel.
+    /// The carrier's tracking number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking: Option<String>,
-    /// Why it was called off.
+    /// Reason for the cancellation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_reason: Option<String>,
-    /// When it was placed.
+    /// Time of placement.
     pub placed_at: Timestamp,
-    /// When it was shipped.
+    /// Time of shipment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipped_at: Option<Timestamp>,
-    /// When it arrived.
+    /// Time of arrival.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_at: Option<Timestamp>,
-    /// When it was called off.
+    /// Time of cancellation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_at: Option<Timestamp>,
 }
 
-/// How an order was paid.
+/// Payment of an order.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Payment {
-    /// How.
+    /// Payment method, such as `invoice`.
     pub method: String,
-    /// Where to find the payment.
+    /// Reference of the payment, such as a transaction number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// How much.
+    /// Amount paid.
     pub amount: Money,
-    /// When.
+    /// Time of payment.
     pub paid_at: Timestamp,
 }
 

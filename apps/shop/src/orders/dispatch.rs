@@ -1,9 +1,9 @@
-//! Shipping an order out of the catalogue's stock.
+//! Shipment of an order from the catalogue's stock.
 //!
-//! Invariant: the order is shipped and its pieces leave the stock in one append, or neither happens.
-//! Products without stock keeping are shipped without a count. Not here: orders of the import,
-//! which were shipped elsewhere, and those that fulfilment ships after it has reserved their stock;
-//! both use [`ShipOrder`](super::ShipOrder).
+//! Invariant: the order ships and its pieces leave the stock in one append, or neither happens.
+//! Products without stock keeping ship without a count. Not here: imported orders, which were
+//! shipped elsewhere, and orders that fulfilment ships after it reserved their stock; both use
+//! [`ShipOrder`](super::ShipOrder).
 
 use std::collections::BTreeMap;
 
@@ -26,16 +26,16 @@ type WithProducts = (Order, Vec<Product>);
 #[command(name = "dispatch-order", on = WithProducts, id = DispatchOrder::ids, validate = DispatchOrder::check)]
 #[serde(rename_all = "camelCase")]
 pub struct DispatchOrder {
-    /// The order.
+    /// Id of the order.
     pub order_id: OrderId,
-    /// The carrier's number of the parcel.
+    /// The carrier's tracking number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking: Option<String>,
-    /// The pieces of each product, as the order's lines have them ([`pieces_of`]).
+    /// Pieces of each product, summed over the order's lines ([`pieces_of`]).
     #[command(edge)]
     #[serde(default)]
     pub pieces: BTreeMap<ProductId, u64>,
-    /// The time at which the parcel left.
+    /// Business time of the shipment.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
@@ -66,14 +66,15 @@ impl DispatchOrder {
         pieces: u64,
         product: &Product,
     ) -> Result<Events<ProductEvent>, StockRejection> {
+        // Fulfilment or an earlier attempt may have reserved the pieces.
         if !product.is_tracked() || product.reserved_for(&self.order_id).is_some() {
             return Ok(Events::none());
         }
-        let wanted = i64::try_from(pieces).unwrap_or(i64::MAX);
-        product.check_available(product_id, wanted)?;
-        // More than one event can take out is more than a stock that is kept ever has.
+        let requested = i64::try_from(pieces).unwrap_or(i64::MAX);
+        product.check_available(product_id, requested)?;
+        // A quantity beyond the maximum also exceeds what one event can reserve.
         let quantity =
-            Quantity::new(pieces).map_err(|_| product.insufficient_stock(product_id, wanted))?;
+            Quantity::new(pieces).map_err(|_| product.insufficient_stock(product_id, requested))?;
         let (product_id, order_id) = (product_id.clone(), self.order_id.clone());
         Ok(StockReserved { product_id, order_id, quantity }.into())
     }
@@ -97,10 +98,10 @@ impl Decide for DispatchOrder {
     }
 }
 
-/// A refusal to ship an order.
+/// Business reasons to refuse a shipment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DispatchRejection {
-    /// The order is not one to ship now.
+    /// The order's status does not allow a shipment.
     #[error(transparent)]
     Order(#[from] OrderRejection),
     /// A product is not in stock.

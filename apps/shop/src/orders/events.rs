@@ -1,4 +1,4 @@
-//! What happens to orders.
+//! Events of orders.
 
 use gesta::prelude::*;
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use crate::{
     money::Money,
 };
 
-/// Where to, as far as it was said.
+/// A shipping address; every part is optional.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Address {
@@ -32,44 +32,44 @@ pub struct Address {
 #[event(name = "order-placed")]
 #[serde(rename_all = "camelCase")]
 pub struct OrderPlaced {
-    /// Under which id.
+    /// Id of the new order.
     pub order_id: OrderId,
-    /// Who buys; nobody for a guest.
+    /// Customer; absent for a guest order.
     #[event(tag = "customer")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<CustomerId>,
-    /// Where it goes.
+    /// Shipping address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipping_address: Option<Address>,
-    /// What is bought, at which prices.
+    /// Products, quantities and unit prices.
     pub lines: Vec<Line>,
-    /// What makes it cost less.
+    /// Discounts on the sum of the lines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub discounts: Vec<Discount>,
-    /// What it costs.
+    /// Subtotal, discount and total.
     pub amounts: Amounts,
-    /// The account that it will be paid from, if one is to be used.
+    /// Account to pay from; `None` for other payment methods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_account_id: Option<AccountId>,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// An order was paid.
+/// An order was paid in full.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "order-paid")]
 #[serde(rename_all = "camelCase")]
 pub struct OrderPaid {
-    /// Which one.
+    /// Id of the order.
     pub order_id: OrderId,
-    /// How, such as `invoice`.
+    /// Payment method, such as `invoice`.
     pub method: String,
-    /// Where to find the payment.
+    /// Reference of the payment, such as a transaction number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// How much.
+    /// Amount paid.
     pub amount: Money,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
@@ -78,68 +78,68 @@ pub struct OrderPaid {
 #[event(name = "order-shipped")]
 #[serde(rename_all = "camelCase")]
 pub struct OrderShipped {
-    /// Which one.
+    /// Id of the order.
     pub order_id: OrderId,
-    /// How to find the parcel.
+    /// The carrier's tracking number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking: Option<String>,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// An order arrived.
+/// An order arrived at the customer.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "order-delivered")]
 #[serde(rename_all = "camelCase")]
 pub struct OrderDelivered {
-    /// Which one.
+    /// Id of the order.
     pub order_id: OrderId,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// An order was called off before it was shipped.
+/// An order was cancelled before shipment.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "order-cancelled")]
 #[serde(rename_all = "camelCase")]
 pub struct OrderCancelled {
-    /// Which one.
+    /// Id of the order.
     pub order_id: OrderId,
-    /// Why.
+    /// Reason, as free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// Money of an order went back.
+/// A part or all of an order's payment was refunded.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "order-refunded")]
 #[serde(rename_all = "camelCase")]
 pub struct OrderRefunded {
-    /// Which one.
+    /// Id of the order.
     pub order_id: OrderId,
-    /// How much.
+    /// Amount refunded by this event.
     pub amount: Money,
-    /// How much of what was paid is left now.
+    /// Amount paid and not refunded, after this event.
     pub left: Money,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// Everything that happens to an order.
+/// The events of an order.
 #[derive(EventSet, Clone, Debug, PartialEq)]
 pub enum OrderEvent {
-    /// Placed.
+    /// The order was placed.
     Placed(OrderPlaced),
-    /// Paid.
+    /// The order was paid.
     Paid(OrderPaid),
-    /// Shipped.
+    /// The order was shipped.
     Shipped(OrderShipped),
-    /// Delivered.
+    /// The order arrived.
     Delivered(OrderDelivered),
-    /// Cancelled.
+    /// The order was cancelled.
     Cancelled(OrderCancelled),
-    /// Refunded, wholly or in part.
+    /// A part or all of the payment was refunded.
     Refunded(OrderRefunded),
 }

@@ -1,10 +1,10 @@
-//! Fulfilment: an order that names an account is paid from it, and shipped.
+//! The fulfilment process: pays an order from an account, and ships it.
 //!
-//! Always holds: stock is set aside before money is taken, and money is taken before the order
-//! ships; money that was taken for an order that does not ship goes back. Whatever is to be undone
-//! is undone once the order is cancelled, by this process or by somebody else: so nothing is
-//! undone of an order that shipped in between. Not here: orders that name no account; they are paid
-//! and shipped by explicit commands.
+//! Always holds: stock is reserved before money is withdrawn, and money is withdrawn before the
+//! order ships; money withdrawn for an order that does not ship is paid back. Compensation starts
+//! only once the order is cancelled, by this process or by a user, so that nothing is undone for an
+//! order that shipped in between. Not here: orders without a payment account; explicit commands pay
+//! and ship them.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -23,103 +23,103 @@ use crate::{
     quantity::Quantity,
 };
 
-/// How it says that an order was paid from an account.
+/// Payment method of orders that this process paid.
 const METHOD: &str = "account";
 
-/// The longest reason of a cancellation.
+/// Maximum length of a cancellation's reason.
 const REASON_CHARS_MAX: usize = 200;
 
-/// Who takes the money, as events say it.
+/// Actor in the metadata of this process's commands.
 const ACTOR: &str = "process:fulfilment";
 
-/// Sets stock aside, takes the payment and ships; cancels the order where that cannot be done.
+/// Reserves stock, takes the payment and ships; cancels the order if that fails.
 #[derive(Clone, Debug)]
 pub struct Fulfilment {
-    pay_within: Duration,
-    order: Option<Ordered>,
-    /// What is not set aside yet.
-    missing: BTreeSet<ProductId>,
-    funds: Funds,
+    payment_timeout: Duration,
+    order: Option<OrderFacts>,
+    /// Products that are not reserved yet.
+    unreserved: BTreeSet<ProductId>,
+    payment: PaymentState,
     paid: bool,
-    end: Option<End>,
+    outcome: Option<Outcome>,
 }
 
-/// What the process needs to know of an order.
+/// The parts of an order that the process needs.
 #[derive(Clone, Debug)]
-struct Ordered {
+struct OrderFacts {
     order_id: OrderId,
     account_id: AccountId,
-    /// What it costs to the hundredth: an order is not rounded, an account is.
+    /// Total in whole hundredths: an order may have finer amounts, a payment must not.
     charge: Money,
-    /// Nothing, if the pieces of a product are more than can be counted.
-    wanted: Option<Vec<ReservationItem>>,
+    /// `None` if the pieces of a product exceed the maximum quantity.
+    items: Option<Vec<ReservationItem>>,
     products: Vec<ProductId>,
 }
 
-/// Where the customer's money is.
+/// Progress of the payment from the customer's account.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Funds {
-    /// On the account.
+enum PaymentState {
+    /// Nothing was withdrawn.
     Untouched,
-    /// Maybe on its way.
-    Asked,
-    /// Taken, and the order does not know yet.
-    Taken,
-    /// Taken, and the order is paid by it.
-    Used,
-    /// On its way back.
+    /// The withdrawal was sent; its result is unknown.
+    Requested,
+    /// Withdrawn, but not yet recorded on the order.
+    Withdrawn,
+    /// Withdrawn and recorded as the order's payment.
+    Applied,
+    /// Withdrawn and paid back.
     Returned,
 }
 
-/// How an order ends, as far as fulfilment is concerned.
+/// Outcome of an order, as far as fulfilment is concerned.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum End {
+enum Outcome {
     Shipped,
     Cancelled,
 }
 
 impl Fulfilment {
-    /// How long a payment may take, unless told otherwise.
-    pub const PAY_WITHIN: Duration = Duration::from_secs(30 * 60);
+    /// Default time from placement to payment.
+    pub const PAYMENT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-    /// Cancels an order that is not paid so long after it was placed.
+    /// Creates the process; it cancels an order that is unpaid after this time.
     #[must_use]
-    pub const fn paying_within(pay_within: Duration) -> Self {
+    pub const fn with_payment_timeout(payment_timeout: Duration) -> Self {
         Self {
-            pay_within,
+            payment_timeout,
             order: None,
-            missing: BTreeSet::new(),
-            funds: Funds::Untouched,
+            unreserved: BTreeSet::new(),
+            payment: PaymentState::Untouched,
             paid: false,
-            end: None,
+            outcome: None,
         }
     }
 }
 
 impl Default for Fulfilment {
     fn default() -> Self {
-        Self::paying_within(Self::PAY_WITHIN)
+        Self::with_payment_timeout(Self::PAYMENT_TIMEOUT)
     }
 }
 
-/// What matters to fulfilment.
+/// The events that the process handles.
 #[derive(EventSet, Clone, Debug, PartialEq)]
 pub enum FulfilmentEvent {
-    /// There is an order.
+    /// An order was placed.
     Placed(OrderPlaced),
-    /// Stock of a product is set aside.
+    /// Stock of one product was reserved.
     Reserved(StockReserved),
-    /// Money was taken.
+    /// Money was withdrawn from an account.
     Withdrawn(MoneyWithdrawn),
-    /// The order is paid.
+    /// The order was paid.
     Paid(OrderPaid),
-    /// The order is on its way.
+    /// The order was shipped.
     Shipped(OrderShipped),
-    /// The order was called off.
+    /// The order was cancelled.
     Cancelled(OrderCancelled),
 }
 
-/// The payment should be there by now.
+/// The timer that fires when the time for the payment is over.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct PaymentDue;
 
@@ -146,7 +146,7 @@ impl ProcessManager for Fulfilment {
             FulfilmentEvent::Placed(_) => Route::Ignore,
             FulfilmentEvent::Reserved(reserved) => Route::continue_with(&reserved.order_id),
             FulfilmentEvent::Withdrawn(withdrawn) => {
-                // A reference is free text: only what this process took is a payment.
+                // The reference is free text, so only a withdrawal by this process counts.
                 let own = event.metadata.actor.as_deref() == Some(ACTOR);
                 let order = withdrawn.reference.strip_prefix("order ").filter(|_| own);
                 order.map_or(Route::Ignore, Route::continue_with)
@@ -162,12 +162,13 @@ impl ProcessManager for Fulfilment {
             Input::Event(event) => self.evolve_by(event),
             Input::Timer(PaymentDue) => {}
             Input::Rejected(rejected) if rejected.is::<WithdrawMoney>() => {
-                self.funds = Funds::Untouched;
+                self.payment = PaymentState::Untouched;
             }
+            // Another payment or a cancellation came first: the money goes back.
             Input::Rejected(rejected)
-                if rejected.is::<PayOrder>() && self.funds == Funds::Taken =>
+                if rejected.is::<PayOrder>() && self.payment == PaymentState::Withdrawn =>
             {
-                self.funds = Funds::Returned;
+                self.payment = PaymentState::Returned;
             }
             Input::Rejected(_) => {}
         }
@@ -175,23 +176,25 @@ impl ProcessManager for Fulfilment {
 
     fn react(&self, input: &Input<Self>, at: RecordedAt) -> Effects<Self> {
         let Some(order) = &self.order else { return Effects::none() };
-        let job = Job { order, now: moment(at) };
+        let commands = OrderCommands { order, now: to_timestamp(at) };
         match input {
-            Input::Event(event) => self.react_to(event, &job),
-            Input::Timer(PaymentDue) if self.is_open() => job.cancel("it was not paid in time"),
+            Input::Event(event) => self.react_to(event, &commands),
+            Input::Timer(PaymentDue) if self.is_open() => {
+                commands.cancel("it was not paid in time")
+            }
             Input::Timer(PaymentDue) => Effects::none(),
             Input::Rejected(rejected) if rejected.is::<ReserveStock>() => {
-                job.cancel(&rejected.reason)
+                commands.cancel(&rejected.reason)
             }
             Input::Rejected(rejected) if rejected.is::<WithdrawMoney>() && self.is_open() => {
-                job.cancel(&rejected.reason)
+                commands.cancel(&rejected.reason)
             }
             Input::Rejected(rejected)
-                if rejected.is::<PayOrder>() && self.funds == Funds::Returned =>
+                if rejected.is::<PayOrder>() && self.payment == PaymentState::Returned =>
             {
-                self.ended(job.give_back(Effects::none()))
+                self.end_if_settled(commands.pay_back(Effects::none()))
             }
-            Input::Rejected(_) => self.ended(Effects::none()),
+            Input::Rejected(_) => self.end_if_settled(Effects::none()),
         }
     }
 }
@@ -200,68 +203,80 @@ impl Fulfilment {
     fn evolve_by(&mut self, event: &FulfilmentEvent) {
         match event {
             FulfilmentEvent::Placed(placed) => {
-                self.order = Ordered::of(placed);
-                self.missing = placed.lines.iter().map(|line| line.product_id.clone()).collect();
+                self.order = OrderFacts::of(placed);
+                self.unreserved = placed.lines.iter().map(|line| line.product_id.clone()).collect();
             }
             FulfilmentEvent::Reserved(reserved) => {
-                self.missing.remove(&reserved.product_id);
+                self.unreserved.remove(&reserved.product_id);
                 let costs = self.order.as_ref().is_some_and(|order| order.charge > Money::ZERO);
-                if self.missing.is_empty() && self.is_open() && costs {
-                    self.funds = Funds::Asked;
+                if self.unreserved.is_empty() && self.is_open() && costs {
+                    self.payment = PaymentState::Requested;
                 }
             }
             FulfilmentEvent::Withdrawn(_) => {
-                self.funds = if self.is_open() { Funds::Taken } else { Funds::Returned };
+                // The order may have ended while the withdrawal was under way.
+                self.payment =
+                    if self.is_open() { PaymentState::Withdrawn } else { PaymentState::Returned };
             }
             FulfilmentEvent::Paid(paid) => {
                 self.paid = true;
                 let own = paid.method == METHOD && paid.reference == self.reference();
-                if own && self.funds == Funds::Taken {
-                    self.funds = Funds::Used;
+                if own && self.payment == PaymentState::Withdrawn {
+                    self.payment = PaymentState::Applied;
                 }
             }
-            FulfilmentEvent::Shipped(_) => self.end = Some(End::Shipped),
-            FulfilmentEvent::Cancelled(_) => self.end = Some(End::Cancelled),
+            FulfilmentEvent::Shipped(_) => self.outcome = Some(Outcome::Shipped),
+            FulfilmentEvent::Cancelled(_) => self.outcome = Some(Outcome::Cancelled),
         }
     }
 
-    fn react_to(&self, event: &FulfilmentEvent, job: &Job<'_>) -> Effects<Self> {
+    fn react_to(&self, event: &FulfilmentEvent, commands: &OrderCommands<'_>) -> Effects<Self> {
         match event {
-            FulfilmentEvent::Placed(_) => job.reserve(self.pay_within),
-            FulfilmentEvent::Reserved(_) if self.missing.is_empty() => self.after_reserving(job),
+            FulfilmentEvent::Placed(_) => commands.reserve(self.payment_timeout),
+            FulfilmentEvent::Reserved(_) if self.unreserved.is_empty() => {
+                self.after_reserving(commands)
+            }
             FulfilmentEvent::Reserved(_) => Effects::none(),
-            FulfilmentEvent::Withdrawn(_) if self.funds == Funds::Taken => job.pay(),
-            FulfilmentEvent::Withdrawn(_) => self.ended(job.give_back(Effects::none())),
-            FulfilmentEvent::Paid(_) if self.missing.is_empty() && self.end.is_none() => {
-                job.ship().cancel(PaymentDue)
+            FulfilmentEvent::Withdrawn(_) if self.payment == PaymentState::Withdrawn => {
+                commands.pay()
+            }
+            FulfilmentEvent::Withdrawn(_) => {
+                self.end_if_settled(commands.pay_back(Effects::none()))
+            }
+            FulfilmentEvent::Paid(_) if self.unreserved.is_empty() && self.outcome.is_none() => {
+                commands.ship().cancel(PaymentDue)
             }
             FulfilmentEvent::Paid(_) => Effects::none().cancel(PaymentDue),
-            FulfilmentEvent::Shipped(_) => self.ended(Effects::none().cancel(PaymentDue)),
+            FulfilmentEvent::Shipped(_) => self.end_if_settled(Effects::none().cancel(PaymentDue)),
             FulfilmentEvent::Cancelled(_) => {
-                let undone = job.release().cancel(PaymentDue);
-                self.ended(if self.funds == Funds::Used { job.refund(undone) } else { undone })
+                let undone = commands.release().cancel(PaymentDue);
+                self.end_if_settled(if self.payment == PaymentState::Applied {
+                    commands.refund(undone)
+                } else {
+                    undone
+                })
             }
         }
     }
 
-    fn after_reserving(&self, job: &Job<'_>) -> Effects<Self> {
-        match (self.end, self.paid, self.funds) {
+    fn after_reserving(&self, commands: &OrderCommands<'_>) -> Effects<Self> {
+        match (self.outcome, self.paid, self.payment) {
             (Some(_), _, _) => Effects::none(),
-            (None, true, _) => job.ship(),
-            (None, false, Funds::Asked) => job.take_money(),
-            (None, false, _) => job.pay(),
+            (None, true, _) => commands.ship(),
+            (None, false, PaymentState::Requested) => commands.withdraw(),
+            (None, false, _) => commands.pay(),
         }
     }
 
-    /// Whether the order waits for its payment.
+    /// Returns whether the order still awaits its payment.
     fn is_open(&self) -> bool {
-        self.end.is_none() && !self.paid
+        self.outcome.is_none() && !self.paid
     }
 
-    /// The process ends with these effects, if the order has ended and all money has settled.
-    fn ended(&self, effects: Effects<Self>) -> Effects<Self> {
-        let settled = !matches!(self.funds, Funds::Asked | Funds::Taken);
-        if self.end.is_some() && settled { effects.end() } else { effects }
+    /// Ends the process with these effects if the order has ended and no money is in transit.
+    fn end_if_settled(&self, effects: Effects<Self>) -> Effects<Self> {
+        let settled = !matches!(self.payment, PaymentState::Requested | PaymentState::Withdrawn);
+        if self.outcome.is_some() && settled { effects.end() } else { effects }
     }
 
     fn reference(&self) -> Option<String> {
@@ -269,18 +284,18 @@ impl Fulfilment {
     }
 }
 
-impl Ordered {
+impl OrderFacts {
     fn of(placed: &OrderPlaced) -> Option<Self> {
         let account_id = placed.payment_account_id.clone()?;
         let pieces = pieces_of(&placed.lines);
         let products = pieces.keys().cloned().collect();
-        let wanted = |(product_id, pieces)| {
+        let item = |(product_id, pieces)| {
             Some(ReservationItem { product_id, quantity: Quantity::new(pieces).ok()? })
         };
-        let wanted = pieces.into_iter().map(wanted).collect();
-        let charge = placed.amounts.total.part_of(1)?;
+        let items = pieces.into_iter().map(item).collect();
+        let charge = placed.amounts.total.round_to_hundredths();
         let order_id = placed.order_id.clone();
-        Some(Self { order_id, account_id, charge, wanted, products })
+        Some(Self { order_id, account_id, charge, items, products })
     }
 
     fn reference(&self) -> String {
@@ -288,26 +303,26 @@ impl Ordered {
     }
 }
 
-/// The commands of one order, at one time.
-struct Job<'a> {
-    order: &'a Ordered,
+/// Builds the commands for one order, all with the same business time.
+struct OrderCommands<'a> {
+    order: &'a OrderFacts,
     now: Timestamp,
 }
 
-impl Job<'_> {
+impl OrderCommands<'_> {
     fn order_id(&self) -> OrderId {
         self.order.order_id.clone()
     }
 
-    fn reserve(&self, pay_within: Duration) -> Effects<Fulfilment> {
-        let Some(items) = self.order.wanted.clone() else {
-            return self.cancel("nobody has so many pieces");
+    fn reserve(&self, payment_timeout: Duration) -> Effects<Fulfilment> {
+        let Some(items) = self.order.items.clone() else {
+            return self.cancel("the quantity of a product exceeds the maximum");
         };
         let reserve = ReserveStock { order_id: self.order_id(), items };
-        Effects::none().send(reserve).after(pay_within, PaymentDue)
+        Effects::none().send(reserve).after(payment_timeout, PaymentDue)
     }
 
-    fn take_money(&self) -> Effects<Fulfilment> {
+    fn withdraw(&self) -> Effects<Fulfilment> {
         Effects::none().send(WithdrawMoney {
             account_id: self.order.account_id.clone(),
             amount: self.order.charge,
@@ -332,7 +347,7 @@ impl Job<'_> {
     }
 
     fn cancel(&self, reason: &str) -> Effects<Fulfilment> {
-        // Why something was refused may be longer than a reason may be.
+        // A rejection text may be longer than `CancelOrder` accepts.
         let plain = reason.chars().filter(|character| !character.is_control());
         let reason = Some(plain.take(REASON_CHARS_MAX).collect());
         let order_id = self.order_id();
@@ -344,7 +359,7 @@ impl Job<'_> {
         Effects::none().send(ReleaseStock { order_id, product_ids })
     }
 
-    fn give_back(&self, effects: Effects<Fulfilment>) -> Effects<Fulfilment> {
+    fn pay_back(&self, effects: Effects<Fulfilment>) -> Effects<Fulfilment> {
         effects.send(DepositMoney {
             account_id: self.order.account_id.clone(),
             amount: self.order.charge,
@@ -357,12 +372,11 @@ impl Job<'_> {
     fn refund(&self, effects: Effects<Fulfilment>) -> Effects<Fulfilment> {
         let order_id = self.order_id();
         let refund = RefundOrder { order_id, amount: None, occurred_at: self.now };
-        self.give_back(effects).send(refund)
+        self.pay_back(effects).send(refund)
     }
 }
 
-/// The time as the shop's events write it.
-fn moment(at: RecordedAt) -> Timestamp {
+fn to_timestamp(at: RecordedAt) -> Timestamp {
     let micros = i64::try_from(at.micros()).unwrap_or(i64::MAX);
     Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
 }

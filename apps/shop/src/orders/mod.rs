@@ -1,8 +1,8 @@
-//! Orders: from placing one to its delivery, or to giving the money back.
+//! Orders, from placement to delivery or refund, and credit notes.
 //!
-//! Owns: the events, commands and rules of orders and credit notes, and what is known of sales.
-//! Always holds: an order is paid before it ships, and no more money goes back than came in. Not
-//! here: stock and list prices ([`catalogue`](crate::catalogue)), money that customers hold
+//! Owns: the events, commands and rules of orders and credit notes, and the read models of sales.
+//! Always holds: an order is paid before it ships, and refunds never exceed the payment. Not here:
+//! stock and list prices ([`catalogue`](crate::catalogue)), customers' balances
 //! ([`accounts`](crate::accounts)).
 
 mod amounts;

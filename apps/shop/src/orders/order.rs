@@ -1,4 +1,4 @@
-//! The order: how far it is, and when the shop says no.
+//! The order aggregate: status, payment and rejections.
 
 use std::fmt;
 
@@ -7,27 +7,27 @@ use gesta::prelude::*;
 use super::{Line, OrderEvent};
 use crate::{id::OrderId, money::Money};
 
-/// How far an order is.
+/// Status of an order.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub enum OrderStatus {
-    /// Waits for its payment.
+    /// Awaits payment.
     #[default]
     Placed,
-    /// Waits to be shipped.
+    /// Awaits shipment.
     Paid,
-    /// On its way.
+    /// Handed to a carrier.
     Shipped,
-    /// Arrived.
+    /// Arrived at the customer.
     Delivered,
-    /// Called off. What was paid may still go back.
+    /// Cancelled. A payment may still be refunded.
     Cancelled,
-    /// All that was paid went back.
+    /// Fully refunded.
     Refunded,
 }
 
 impl OrderStatus {
-    /// Every status, in the order of an order's life.
+    /// Every status, in the order of a normal course.
     pub const ALL: [Self; 6] =
         [Self::Placed, Self::Paid, Self::Shipped, Self::Delivered, Self::Cancelled, Self::Refunded];
 
@@ -44,7 +44,8 @@ impl OrderStatus {
         }
     }
 
-    /// After money went back; an order that was called off stays so.
+    /// Returns the status after a refund that leaves `left` of the payment. A cancelled order stays
+    /// cancelled.
     pub(super) fn after_refund(self, left: Money) -> Self {
         match self {
             Self::Cancelled => Self::Cancelled,
@@ -62,34 +63,34 @@ impl fmt::Display for OrderStatus {
     }
 }
 
-/// A text that is no status.
+/// The error for a text that names no order status.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is no status of an order")]
-pub struct NotAStatus(String);
+#[error("{0} is not an order status")]
+pub struct InvalidOrderStatus(String);
 
 impl TryFrom<String> for OrderStatus {
-    type Error = NotAStatus;
+    type Error = InvalidOrderStatus;
 
-    fn try_from(text: String) -> Result<Self, NotAStatus> {
+    fn try_from(text: String) -> Result<Self, InvalidOrderStatus> {
         let found = Self::ALL.into_iter().find(|status| status.as_str() == text);
-        found.ok_or(NotAStatus(text))
+        found.ok_or(InvalidOrderStatus(text))
     }
 }
 
-/// One order.
+/// State of one order.
 #[derive(Debug, Default)]
 pub struct Order {
     pub(super) status: OrderStatus,
     lines: Vec<Line>,
-    /// What it costs.
+    /// Amount to pay.
     pub(super) total: Money,
-    /// What came in and did not go back.
+    /// Amount paid and not refunded.
     pub(super) left: Money,
     pub(super) was_paid: bool,
 }
 
 impl Order {
-    /// The lines, as they were placed.
+    /// The order's lines; they never change after placement.
     #[must_use]
     pub fn lines(&self) -> &[Line] {
         &self.lines
@@ -123,44 +124,44 @@ impl Aggregate for Order {
     }
 }
 
-/// Why nothing happens to an order.
+/// Business reasons to refuse a command on an order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Rejection)]
 pub enum OrderRejection {
-    /// It waits for its payment.
+    /// The order is not paid.
     #[error("the order is not paid")]
     #[rejection(code = "order-not-paid")]
     NotPaid,
-    /// It was paid before.
-    #[error("the order is paid already")]
+    /// The order was paid before.
+    #[error("the order is already paid")]
     #[rejection(code = "order-already-paid")]
     AlreadyPaid,
-    /// It was not handed to a carrier.
+    /// The order was not handed to a carrier.
     #[error("the order is not shipped")]
     #[rejection(code = "order-not-shipped")]
     NotShipped,
-    /// It is on its way, or has arrived.
-    #[error("the order is shipped already")]
+    /// The order was shipped, and maybe delivered.
+    #[error("the order is already shipped")]
     #[rejection(code = "order-already-shipped")]
     AlreadyShipped,
-    /// It has arrived.
-    #[error("the order is delivered already")]
+    /// The order was delivered before.
+    #[error("the order is already delivered")]
     #[rejection(code = "order-already-delivered")]
     AlreadyDelivered,
-    /// It was called off.
+    /// The order was cancelled.
     #[error("the order is cancelled")]
     #[rejection(code = "order-cancelled")]
     Cancelled,
-    /// All that was paid went back.
-    #[error("the order is refunded")]
+    /// The payment was refunded in full.
+    #[error("the order is fully refunded")]
     #[rejection(code = "order-refunded")]
     Refunded,
-    /// More is asked back than is left.
-    #[error("{wanted} is wanted back, {left} is left of what was paid")]
+    /// The refund exceeds the rest of the payment.
+    #[error("cannot refund {requested}: only {left} of the payment is left")]
     #[rejection(code = "refund-exceeds-payment")]
     RefundExceedsPayment {
-        /// What was wanted.
-        wanted: Money,
-        /// What is left.
+        /// Requested refund.
+        requested: Money,
+        /// Amount paid and not refunded.
         left: Money,
     },
 }

@@ -1,4 +1,4 @@
-//! Placing an order.
+//! The command that places an order.
 
 use gesta::prelude::*;
 use jiff::Timestamp;
@@ -11,10 +11,10 @@ use crate::{
     quantity::Quantity,
 };
 
-/// Items of one order at most.
+/// Maximum number of items of an order.
 pub const ITEMS_MAX: usize = 5_000;
 
-/// Discounts of one order at most.
+/// Maximum number of discounts of an order.
 pub const DISCOUNTS_MAX: usize = 10;
 
 /// Places an order.
@@ -22,49 +22,49 @@ pub const DISCOUNTS_MAX: usize = 10;
 #[command(name = "place-order", on = Order, new, validate = PlaceOrder::check)]
 #[serde(rename_all = "camelCase")]
 pub struct PlaceOrder {
-    /// Under which id.
+    /// Id of the new order.
     #[command(id)]
     pub order_id: OrderId,
-    /// Who buys; nobody for a guest.
+    /// Customer; absent for a guest order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<CustomerId>,
-    /// Where it goes.
+    /// Shipping address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipping_address: Option<Address>,
-    /// What is bought.
+    /// Products and quantities.
     pub order_items: Vec<OrderItem>,
-    /// What makes it cost less.
+    /// Discounts on the sum of the lines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub discounts: Vec<Discount>,
-    /// The account that it is to be paid from.
+    /// Account to pay from; `None` for other payment methods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_account_id: Option<AccountId>,
-    /// What the edge knows of prices.
+    /// Source of unit prices, filled by the edge.
     #[command(edge)]
     #[serde(default)]
     pub prices: Prices,
-    /// When.
+    /// Business time of the change.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
 
-/// So many pieces of a product.
+/// A number of pieces of one product to order.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderItem {
-    /// Which one.
+    /// Code of the product.
     pub product_id: ProductId,
-    /// What a piece costs; the catalogue's price, if it is left out.
+    /// Price of a piece; defaults to the catalogue's price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit_price: Option<Money>,
-    /// How many.
+    /// Number of pieces.
     pub quantity: Quantity,
 }
 
 impl PlaceOrder {
     fn check(&self) -> Result<(), InvalidField> {
         if self.order_items.is_empty() {
-            return Err(InvalidField::new("orderItems", "is empty"));
+            return Err(InvalidField::new("orderItems", "must not be empty"));
         }
         check_count("orderItems", self.order_items.len(), ITEMS_MAX)?;
         check_count("discounts", self.discounts.len(), DISCOUNTS_MAX)?;
@@ -92,7 +92,10 @@ impl PlaceOrder {
 
 fn check_count(field: &str, count: usize, max: usize) -> Result<(), InvalidField> {
     if count > max {
-        return Err(InvalidField::new(field, format!("has {count} entries, more than {max}")));
+        return Err(InvalidField::new(
+            field,
+            format!("must have at most {max} entries; has {count}"),
+        ));
     }
     Ok(())
 }
@@ -123,25 +126,25 @@ impl Decide for PlaceOrder {
     }
 }
 
-/// Why an order is not placed.
+/// Business reasons to refuse an order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Rejection)]
 pub enum PlaceRejection {
     /// The catalogue does not have a product.
-    #[error("the catalogue has no price of product {product}")]
+    #[error("product {product} has no price in the catalogue")]
     #[rejection(code = "unknown-product")]
     UnknownProduct {
-        /// Which one.
+        /// Code of the product.
         product: ProductId,
     },
-    /// A price is not the catalogue's.
+    /// An item's price is not the catalogue's.
     #[error("product {product} costs {list_price}, not {given}")]
     #[rejection(code = "unit-price-differs")]
     PriceDiffers {
-        /// Which product.
+        /// Code of the product.
         product: ProductId,
-        /// What the order says.
+        /// Price in the order.
         given: Money,
-        /// What the catalogue says.
+        /// Price in the catalogue.
         list_price: Money,
     },
 }

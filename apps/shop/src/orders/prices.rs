@@ -1,7 +1,7 @@
-//! Where an order's unit prices come from.
+//! Source of an order's unit prices.
 //!
 //! Owns: [`Prices`], the part of [`PlaceOrder`](super::PlaceOrder) that the edge fills. Always
-//! holds: a price that is decided upon was in the command, so the decision is the same each time.
+//! holds: the decision sees only prices in the command, so a repeated decision has the same result.
 
 use std::collections::BTreeMap;
 
@@ -11,19 +11,19 @@ use serde::{Deserialize, Serialize};
 use super::{OrderItem, PlaceRejection};
 use crate::{catalogue::Product, id::ProductId, money::Money};
 
-/// Where an order's unit prices come from.
+/// Source of an order's unit prices.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub enum Prices {
-    /// From these list prices. A price that stands in an item has to agree.
+    /// The catalogue's prices. An item's own price must agree.
     Catalogue(BTreeMap<ProductId, Money>),
-    /// From the items, each of which has one: what was sold elsewhere keeps its price.
+    /// The items' own prices; each item must have one. Used for orders sold elsewhere.
     #[default]
     AsGiven,
 }
 
 impl Prices {
-    /// What a piece of an item costs.
+    /// Returns the unit price of an item.
     pub(super) fn unit_price(&self, item: &OrderItem) -> Result<Money, PlaceRejection> {
         let product = || item.product_id.clone();
         let list_price = match (self, item.unit_price) {
@@ -42,7 +42,7 @@ impl Prices {
     }
 }
 
-/// The list prices of these products at this moment; unknown products are left out.
+/// Loads the current catalogue prices of products; leaves out unknown products.
 ///
 /// # Errors
 /// [`LoadError`] when a product could not be loaded.

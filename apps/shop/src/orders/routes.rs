@@ -1,4 +1,4 @@
-//! Orders and credit notes over HTTP, and what customers bought.
+//! Routes of orders, credit notes and customer statistics.
 
 mod credit_notes;
 mod details;
@@ -29,22 +29,22 @@ use crate::{
     search::SearchText,
 };
 
-/// What a cursor is of.
+/// Scope of this list's cursors; a cursor of another list is refused.
 const LIST: &str = "orders";
 
 pub(crate) fn routes() -> Vec<Route> {
     let mut routes = vec![
         post("/v1/orders", place_order, "Places an order")
             .rejects(&["unknown-product", "unit-price-differs"]),
-        get("/v1/orders", list_orders, "Searches orders, the last one first")
+        get("/v1/orders", list_orders, "Searches orders, newest first")
             .rejects(&["unknown-cursor"]),
-        get("/v1/orders/{orderId}", find_order, "Tells about an order, also as it was"),
-        get("/v1/orders/{orderId}/history", list_history, "Tells what happened to an order")
+        get("/v1/orders/{orderId}", find_order, "Returns an order, now or at an earlier time"),
+        get("/v1/orders/{orderId}/history", list_history, "Lists the history of an order")
             .rejects(&["unknown-cursor"]),
         get(
             "/v1/customers/{customerId}/statistics",
             find_customer_statistics,
-            "Tells what a customer bought",
+            "Returns the statistics of a customer",
         ),
     ];
     routes.extend(steps::routes());
@@ -53,35 +53,35 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 request! {
-    /// Which order.
+    /// Path of an order.
     struct OrderPath {
-        /// The order's id.
+        /// Id of the order.
         order_id: Id<OrderId>,
     }
 }
 
 request! {
-    /// An order to be.
+    /// The order to place.
     struct NewOrder {
-        /// Under which id; a new one, if it is left out.
+        /// Id of the new order; generated if left out.
         order_id: Option<Id<OrderId>>,
-        /// Who buys; nobody for a guest.
+        /// Customer; absent for a guest order.
         customer_id: Option<Id<CustomerId>>,
-        /// Where it goes.
+        /// Shipping address.
         shipping_address: Option<NewAddress>,
-        /// What is bought.
+        /// Products and quantities.
         order_items: List<NewItem, 1, ITEMS_MAX>,
-        /// What makes it cost less.
+        /// Discounts on the sum of the items.
         discounts: Option<List<NewDiscount, 0, DISCOUNTS_MAX>>,
-        /// The account that it is to be paid from.
+        /// Account to pay from; left out for other payment methods.
         payment_account_id: Option<Id<AccountId>>,
-        /// When it was placed, if not now.
+        /// Business time; defaults to the current time.
         occurred_at: Option<Time>,
     }
 }
 
 request! {
-    /// Where an order is to go.
+    /// A shipping address; every part is optional.
     struct NewAddress {
         /// Street and number.
         street: Option<Text>,
@@ -95,18 +95,18 @@ request! {
 }
 
 request! {
-    /// So many pieces of a product.
+    /// A number of pieces of one product.
     struct NewItem {
-        /// Which one.
+        /// Code of the product.
         product_id: Id<ProductId>,
-        /// What a piece costs: the catalogue's price, which it is also if it is left out.
+        /// Price of a piece. Must be the catalogue's price, which is also the default.
         unit_price: Option<AnyAmount>,
-        /// How many.
+        /// Number of pieces.
         quantity: Pieces,
     }
 }
 
-/// Less to pay.
+/// A discount on the sum of the items.
 #[derive(Deserialize, Clone, Copy, Debug)]
 #[serde(remote = "Self", deny_unknown_fields)]
 struct NewDiscount {
@@ -189,21 +189,22 @@ fn discounts(discounts: Vec<NewDiscount>) -> Vec<Discount> {
 }
 
 request! {
-    /// Which orders: those with everything that is given.
+    /// Search for orders; all given conditions must hold.
     struct OrderList {
-        /// Of this customer.
+        /// Customer of the order.
         customer: Option<Id<CustomerId>>,
-        /// So far.
+        /// Current status.
         status: Option<OrderStatus>,
-        /// Placed at this time or later.
+        /// Earliest time of placement, inclusive.
         from: Option<Time>,
-        /// Placed before this time.
+        /// Latest time of placement, exclusive.
         to: Option<Time>,
-        /// With all of these words: ids, address, products' codes and names.
+        /// Words that the ids, the address, or the products' codes and names must have; each may be
+        /// a prefix.
         text: Option<Words>,
-        /// What the page before ended with.
+        /// Value of `next` from the previous page.
         cursor: Option<Cursor>,
-        /// How many at once.
+        /// Maximum number of entries per page.
         limit: Option<PageLimit>,
     }
 }
@@ -227,14 +228,14 @@ async fn list_orders(
 }
 
 request! {
-    /// As it was when.
+    /// Point in time to show the order at.
     struct OrderMoment {
-        /// At a time, or `revision:3`, or `position:42`; now, if it is left out.
+        /// A time, `revision:3` or `position:42`; defaults to now.
         at: Option<Moment>,
     }
 }
 
-/// When: what the store had then.
+/// A time, a revision or a position.
 #[derive(Clone, Copy, Debug)]
 struct Moment(AsOf);
 
@@ -246,7 +247,7 @@ impl Moment {
         if let Some(position) = text.strip_prefix("position:") {
             return Some(AsOf::Position(Position::new(whole_number(position)?)));
         }
-        // Before 1970 nothing had happened yet, nor had it in the first microsecond of it.
+        // The store has no events from before 1970, so an earlier time reads as the epoch.
         let micros = Time::parse(text)?.0.as_microsecond().try_into().unwrap_or_default();
         Some(AsOf::Time(RecordedAt::from_micros(micros)))
     }
@@ -260,8 +261,7 @@ fn whole_number(text: &str) -> Option<u64> {
 
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let odd =
-            "is neither a time, such as 2011-01-31T12:00:00Z, nor revision:3, nor position:42";
+        let odd = "must be a time such as 2011-01-31T12:00:00Z, or revision:3, or position:42";
         let moment = Self::parse(&String::deserialize(deserializer)?);
         moment.map(Self).ok_or_else(|| D::Error::custom(odd))
     }
@@ -297,9 +297,9 @@ async fn list_history(
 }
 
 request! {
-    /// Which customer.
+    /// Path of a customer.
     struct CustomerPath {
-        /// The customer's id.
+        /// Id of the customer.
         customer_id: Id<CustomerId>,
     }
 }

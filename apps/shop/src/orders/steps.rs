@@ -1,4 +1,4 @@
-//! What can be asked for once an order is placed: each step only after the ones before it.
+//! Commands on a placed order; each step requires the earlier ones.
 
 use gesta::prelude::*;
 use jiff::Timestamp;
@@ -9,20 +9,20 @@ use super::{
 };
 use crate::{checks, id::OrderId, money::Money};
 
-/// Records that an order was paid, in full.
+/// Records the full payment of an order.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "pay-order", on = Order, validate = PayOrder::check)]
 #[serde(rename_all = "camelCase")]
 pub struct PayOrder {
-    /// Which one.
+    /// Id of the order.
     #[command(id)]
     pub order_id: OrderId,
-    /// How.
+    /// Payment method, such as `invoice`.
     pub method: String,
-    /// Where to find the payment.
+    /// Reference of the payment, such as a transaction number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// When.
+    /// Business time of the change.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
@@ -57,18 +57,18 @@ impl Decide for PayOrder {
     }
 }
 
-/// Records that a paid order was handed to a carrier.
+/// Records the shipment of a paid order.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "ship-order", on = Order, validate = ShipOrder::check)]
 #[serde(rename_all = "camelCase")]
 pub struct ShipOrder {
-    /// Which one.
+    /// Id of the order.
     #[command(id)]
     pub order_id: OrderId,
-    /// How to find the parcel.
+    /// The carrier's tracking number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking: Option<String>,
-    /// When.
+    /// Business time of the change.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
@@ -97,15 +97,15 @@ impl Decide for ShipOrder {
     }
 }
 
-/// Records that a shipped order arrived.
+/// Records the arrival of a shipped order.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "deliver-order", on = Order)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliverOrder {
-    /// Which one.
+    /// Id of the order.
     #[command(id)]
     pub order_id: OrderId,
-    /// When.
+    /// Business time of the change.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
@@ -126,18 +126,18 @@ impl Decide for DeliverOrder {
     }
 }
 
-/// Calls an order off, unless it is on its way. What was paid goes back by [`RefundOrder`].
+/// Cancels an order that is not shipped. [`RefundOrder`] returns a payment.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "cancel-order", on = Order, validate = CancelOrder::check)]
 #[serde(rename_all = "camelCase")]
 pub struct CancelOrder {
-    /// Which one.
+    /// Id of the order.
     #[command(id)]
     pub order_id: OrderId,
-    /// Why.
+    /// Reason, as free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When.
+    /// Business time of the change.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
@@ -165,18 +165,18 @@ impl Decide for CancelOrder {
     }
 }
 
-/// Gives money of a paid order back.
+/// Refunds a part or all of an order's payment.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "refund-order", on = Order, validate = RefundOrder::check)]
 #[serde(rename_all = "camelCase")]
 pub struct RefundOrder {
-    /// Which one.
+    /// Id of the order.
     #[command(id)]
     pub order_id: OrderId,
-    /// How much; all that is left, if it is left out.
+    /// Amount to refund; defaults to all that is left of the payment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<Money>,
-    /// When.
+    /// Business time of the change.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
@@ -191,6 +191,7 @@ impl Decide for RefundOrder {
     type Rejection = OrderRejection;
 
     fn decide(&self, order: &Order) -> Decision<Self> {
+        // Refunds depend on the payment and not on the status: a cancelled order may have been paid.
         if !order.was_paid {
             return Err(OrderRejection::NotPaid);
         }
@@ -199,7 +200,10 @@ impl Decide for RefundOrder {
         }
         let amount = self.amount.unwrap_or(order.left);
         if amount > order.left {
-            return Err(OrderRejection::RefundExceedsPayment { wanted: amount, left: order.left });
+            return Err(OrderRejection::RefundExceedsPayment {
+                requested: amount,
+                left: order.left,
+            });
         }
         let (order_id, left) = (self.order_id.clone(), order.left - amount);
         Ok(OrderRefunded { order_id, amount, left, occurred_at: self.occurred_at }.into())
@@ -282,7 +286,7 @@ mod tests {
         RefundOrder { order_id: id(), amount: amount.map(Money::whole), occurred_at: THEN }
     }
 
-    /// Every way that an order may have gone, by where it ended.
+    /// Returns the shortest history that leads to a status.
     fn history(status: OrderStatus) -> Vec<OrderEvent> {
         let mut events = vec![placed()];
         match status {
@@ -298,7 +302,7 @@ mod tests {
         events
     }
 
-    /// Whether a command is accepted after each of the histories; the rejections' codes if not.
+    /// Runs a command on an order of each status; returns `accepted` or the rejection's code.
     fn answers<C>(command: impl Fn() -> C) -> [&'static str; 6]
     where
         C: Decide<On = Order>,
@@ -306,7 +310,7 @@ mod tests {
         OrderStatus::ALL.map(|status| {
             let mut order = Order::default();
             history(status).iter().for_each(|event| order.evolve(event));
-            command().decide(&order).map_or_else(|rejection| rejection.code(), |_| "yes")
+            command().decide(&order).map_or_else(|rejection| rejection.code(), |_| "accepted")
         })
     }
 
@@ -314,7 +318,7 @@ mod tests {
     fn only_an_unpaid_order_is_paid() {
         given::<Order>(history(OrderStatus::Placed)).when(pay()).then(paid());
         let already = "order-already-paid";
-        let expected = ["yes", already, already, already, "order-cancelled", "order-refunded"];
+        let expected = ["accepted", already, already, already, "order-cancelled", "order-refunded"];
         assert_eq!(answers(pay), expected);
     }
 
@@ -323,7 +327,7 @@ mod tests {
         given::<Order>(history(OrderStatus::Paid)).when(ship()).then(shipped());
         let already = "order-already-shipped";
         let expected =
-            ["order-not-paid", "yes", already, already, "order-cancelled", "order-refunded"];
+            ["order-not-paid", "accepted", already, already, "order-cancelled", "order-refunded"];
         assert_eq!(answers(ship), expected);
     }
 
@@ -332,7 +336,7 @@ mod tests {
         given::<Order>(history(OrderStatus::Shipped)).when(deliver()).then(delivered());
         let not_yet = "order-not-shipped";
         let already = "order-already-delivered";
-        let expected = [not_yet, not_yet, "yes", already, "order-cancelled", "order-refunded"];
+        let expected = [not_yet, not_yet, "accepted", already, "order-cancelled", "order-refunded"];
         assert_eq!(answers(deliver), expected);
     }
 
@@ -340,18 +344,26 @@ mod tests {
     fn an_order_is_cancelled_until_it_ships() {
         given::<Order>(history(OrderStatus::Paid)).when(cancel()).then(cancelled());
         let too_late = "order-already-shipped";
-        let expected = ["yes", "yes", too_late, too_late, "order-cancelled", "order-refunded"];
+        let expected =
+            ["accepted", "accepted", too_late, too_late, "order-cancelled", "order-refunded"];
         assert_eq!(answers(cancel), expected);
     }
 
     #[test]
     fn only_what_was_paid_goes_back() {
-        let expected = ["order-not-paid", "yes", "yes", "yes", "order-not-paid", "order-refunded"];
+        let expected = [
+            "order-not-paid",
+            "accepted",
+            "accepted",
+            "accepted",
+            "order-not-paid",
+            "order-refunded",
+        ];
         assert_eq!(answers(|| refund(None)), expected);
     }
 
     #[test]
-    fn all_that_is_left_goes_back_unless_told_otherwise() {
+    fn a_refund_without_an_amount_returns_all_that_is_left() {
         let mut events = history(OrderStatus::Delivered);
         given::<Order>(events.clone()).when(refund(Some(5))).then(refunded(5, 15));
         events.push(refunded(5, 15).into());
@@ -364,7 +376,7 @@ mod tests {
     fn no_more_goes_back_than_is_left() {
         given::<Order>(history(OrderStatus::Paid)).when(refund(Some(21))).then_rejected(
             OrderRejection::RefundExceedsPayment {
-                wanted: Money::whole(21),
+                requested: Money::whole(21),
                 left: Money::whole(20),
             },
         );
@@ -379,7 +391,7 @@ mod tests {
         given::<Order>(events).when(pay()).then_rejected(OrderRejection::Cancelled);
     }
 
-    /// One of the steps, by number, as far as the order lets it.
+    /// Runs the step with this number; returns no events if it is rejected.
     fn try_step(order: &Order, step: u8, amount: i64) -> Vec<OrderEvent> {
         let happens = match step {
             0 => pay().decide(order),
@@ -418,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_of_nothing_makes_no_sense() {
+    fn a_refund_of_nothing_is_invalid() {
         given::<Order>(history(OrderStatus::Paid)).when(refund(Some(0))).then_invalid("amount");
     }
 }

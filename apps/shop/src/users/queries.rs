@@ -48,8 +48,8 @@ impl Answer<sql::Reader> for ListUsers {
         let sql = "select user_id, first_name, last_name, email, welcomed, revision from users
                    where user_id > ?1 order by user_id limit ?2";
         let after = self.after.as_ref().map_or("", UserId::as_str);
-        let found = rows.query(sql, params![after, self.size.and_one_more()], user)?;
-        Ok(Page::cut(found, self.size, |user| user.user_id.to_string()))
+        let found = rows.query(sql, params![after, self.size.fetch_limit()], user)?;
+        Ok(Page::from_rows(found, self.size, |user| user.user_id.to_string()))
     }
 }
 

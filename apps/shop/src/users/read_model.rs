@@ -43,7 +43,7 @@ impl Apply<sql::Tx> for Users {
     }
 
     async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
-        let Some(id) = sql::id_in(stream, User::CATEGORY) else { return Ok(()) };
+        let Some(id) = sql::id_of(stream, User::CATEGORY) else { return Ok(()) };
         tx.execute("delete from users where user_id = ?1", [id])?;
         Ok(())
     }

@@ -13,7 +13,7 @@ use gesta::{
 };
 use serde_json::{Value, json};
 use shop::{
-    processes::{self, Waits},
+    processes::{self, ProcessDelays},
     read_side,
 };
 use tempfile::TempDir;
@@ -54,7 +54,7 @@ async fn open(directory: &Path) -> Gesta {
     let read_models = Sqlite::open(directory.join("read-models")).unwrap();
     let builder = Gesta::at(format!("gesta:{}", directory.display())).clock(clock);
     let builder = read_side::project_all(builder, &read_models);
-    processes::run_all(builder, Waits::default()).open().await.unwrap()
+    processes::run_all(builder, ProcessDelays::default()).open().await.unwrap()
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use gesta::Gesta;
 use gesta_log::{LogStore, Options};
 use serde_json::Value;
 use shop::{
-    import::{self, Documents, Imported},
+    import::{self, Documents, ImportSummary},
     orders::sales::MakeReport,
     read_side,
 };
@@ -31,7 +31,7 @@ fn expected() -> Value {
     serde_json::from_slice(SAMPLE_REPORT).unwrap()
 }
 
-async fn import(shop: &Gesta, table: &[u8]) -> Imported {
+async fn import(shop: &Gesta, table: &[u8]) -> ImportSummary {
     let imported = import::run(shop, Documents::read(table).unwrap(), || {}).await.unwrap();
     read_side::caught_up(shop, imported.position, PATIENCE).await.unwrap();
     imported
@@ -49,7 +49,7 @@ async fn the_sample_is_reported_as_another_program_counted_it_also_when_it_comes
     let shop = opened::in_directory(directory.path()).await;
 
     let first = import(&shop, SAMPLE).await;
-    assert_eq!((first.known, first.refused.as_slice()), (0, [].as_slice()));
+    assert_eq!((first.known, first.rejected.as_slice()), (0, [].as_slice()));
     assert_eq!(report(&shop).await, expected());
 
     let second = import(&shop, SAMPLE).await;
@@ -102,7 +102,7 @@ async fn a_product_that_another_table_knows_otherwise_stays_as_it_is() {
     let shop = opened::in_memory().await;
     import(&shop, one.as_bytes()).await;
     let imported = import(&shop, other.as_bytes()).await;
-    assert_eq!((imported.new, imported.known, imported.refused.len()), (3, 1, 0));
+    assert_eq!((imported.new, imported.known, imported.rejected.len()), (3, 1, 0));
     assert_eq!(report(&shop).await["gross_revenue"], "5");
 }
 
@@ -115,9 +115,9 @@ async fn a_document_that_comes_again_with_other_rows_is_refused_with_its_line() 
     let shop = opened::in_memory().await;
     import(&shop, one.as_bytes()).await;
     let imported = import(&shop, other.as_bytes()).await;
-    let refused: Vec<_> = imported.refused.iter().map(ToString::to_string).collect();
-    assert_eq!(refused.len(), 1);
-    assert!(refused[0].starts_with("line 2: document 1: "), "{refused:?}");
+    let rejected: Vec<_> = imported.rejected.iter().map(ToString::to_string).collect();
+    assert_eq!(rejected.len(), 1);
+    assert!(rejected[0].starts_with("line 2: document 1: "), "{rejected:?}");
     assert_eq!(report(&shop).await["gross_revenue"], "2");
 }
 
@@ -195,7 +195,7 @@ async fn the_whole_table_is_reported_as_expected() {
     let directory = TempDir::new().unwrap();
     let shop = opened::in_directory(directory.path()).await;
     let imported = import(&shop, &fs::read(table).unwrap()).await;
-    assert_eq!(imported.refused, []);
+    assert_eq!(imported.rejected, []);
     let expected: Value = serde_json::from_slice(&expected).unwrap();
     assert_eq!(report(&shop).await, expected);
 }

@@ -19,7 +19,7 @@ use shop::{
     catalogue::{AddProduct, FindProduct, ReceiveStock, StockKeeping},
     id::{AccountId, OrderId, ProductId, UserId},
     orders::{CancelOrder, Fulfilment, OrderCard, OrderItem, OrderStatus, PlaceOrder, Prices},
-    processes::{self, Waits},
+    processes::{self, ProcessDelays},
     read_side,
     users::{CreateUser, DeleteUser, FindUser},
 };
@@ -60,7 +60,7 @@ impl Shop {
         let builder = Gesta::on(Arc::clone(&store)).clock(clock.clone()).retry(at_once);
         let builder = change(builder);
         let builder = read_side::project_all(builder, &Sqlite::temporary().unwrap());
-        let gesta = processes::run_all(builder, Waits::default()).open().await.unwrap();
+        let gesta = processes::run_all(builder, ProcessDelays::default()).open().await.unwrap();
         Self { store, clock, gesta }
     }
 
@@ -279,7 +279,7 @@ async fn an_order_that_is_not_paid_in_time_is_cancelled_and_late_money_goes_back
     let shop = Shop::open_with(|builder| builder.layer(busy_accounts(Arc::clone(&busy)))).await;
     shop.stock_up("100").await;
     shop.gesta.execute(place("1", 4)).await.unwrap();
-    shop.passes(Fulfilment::PAY_WITHIN).await;
+    shop.passes(Fulfilment::PAYMENT_TIMEOUT).await;
     assert_eq!(shop.status("1").await, OrderStatus::Placed, "the payment may still be under way");
     busy.store(false, Ordering::SeqCst);
     shop.passes(Duration::from_secs(60)).await;

@@ -1,4 +1,4 @@
-//! Issuing a credit note: its event, its aggregate and its command.
+//! The event, aggregate and command of a credit note.
 
 use std::convert::Infallible;
 
@@ -12,7 +12,7 @@ use crate::{
     orders::Line,
 };
 
-/// Lines of one credit note at most.
+/// Maximum number of lines of a credit note.
 pub const LINES_MAX: usize = 5_000;
 
 /// A credit note was issued.
@@ -20,31 +20,31 @@ pub const LINES_MAX: usize = 5_000;
 #[event(name = "credit-note-issued")]
 #[serde(rename_all = "camelCase")]
 pub struct CreditNoteIssued {
-    /// Under which id.
+    /// Id of the new credit note.
     pub credit_note_id: CreditNoteId,
-    /// Who gets the money; nobody for a guest.
+    /// Customer; `None` for a guest.
     #[event(tag = "customer")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<CustomerId>,
     /// The customer's country.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,
-    /// What came back, at which prices.
+    /// Returned products with quantities and unit prices.
     pub lines: Vec<Line>,
-    /// What goes back for it.
+    /// Sum of the lines.
     pub total: Money,
-    /// When.
+    /// Business time of the change.
     pub occurred_at: Timestamp,
 }
 
-/// Everything that happens to a credit note.
+/// The events of a credit note.
 #[derive(EventSet, Clone, Debug, PartialEq)]
 pub enum CreditNoteEvent {
-    /// Issued.
+    /// The credit note was issued.
     Issued(CreditNoteIssued),
 }
 
-/// One credit note. Nothing is decided upon it but whether it is there.
+/// State of one credit note. Decisions only need to know that it exists.
 #[derive(Debug, Default)]
 pub struct CreditNote;
 
@@ -65,18 +65,18 @@ impl Aggregate for CreditNote {
 #[command(name = "issue-credit-note", on = CreditNote, new, validate = IssueCreditNote::check)]
 #[serde(rename_all = "camelCase")]
 pub struct IssueCreditNote {
-    /// Under which id.
+    /// Id of the new credit note.
     #[command(id)]
     pub credit_note_id: CreditNoteId,
-    /// Who gets the money; nobody for a guest.
+    /// Customer; `None` for a guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<CustomerId>,
     /// The customer's country.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,
-    /// What came back, at which prices.
+    /// Returned products with quantities and unit prices.
     pub lines: Vec<Line>,
-    /// When.
+    /// Business time of the change.
     #[command(edge)]
     pub occurred_at: Timestamp,
 }
@@ -84,10 +84,11 @@ pub struct IssueCreditNote {
 impl IssueCreditNote {
     fn check(&self) -> Result<(), InvalidField> {
         if self.lines.is_empty() {
-            return Err(InvalidField::new("lines", "is empty"));
+            return Err(InvalidField::new("lines", "must not be empty"));
         }
         if self.lines.len() > LINES_MAX {
-            return Err(InvalidField::new("lines", format!("has more than {LINES_MAX} entries")));
+            let reason = format!("must have at most {LINES_MAX} entries; has {}", self.lines.len());
+            return Err(InvalidField::new("lines", reason));
         }
         for (place, line) in self.lines.iter().enumerate() {
             checks::amount(&format!("lines[{place}].unitPrice"), line.unit_price)?;
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credit_note_without_lines_makes_no_sense() {
+    fn a_credit_note_without_lines_is_invalid() {
         given::<CreditNote>([]).when(issue(vec![])).then_invalid("lines");
     }
 }

@@ -1,6 +1,6 @@
-//! Credit notes: money that goes back without an order, or for several at once.
+//! Credit notes: refunds without an order, or for several orders.
 //!
-//! Always holds: a credit note never changes once it is issued.
+//! Always holds: an issued credit note never changes.
 
 mod issue;
 mod queries;

@@ -1,4 +1,4 @@
-//! What can be asked about credit notes.
+//! Queries on credit notes.
 
 use gesta::{Answer, Query, QueryError};
 
@@ -9,10 +9,10 @@ use crate::{
     sql::{self, params},
 };
 
-/// One credit note.
+/// Finds one credit note.
 #[derive(Clone, Debug)]
 pub struct FindCreditNote {
-    /// Which one.
+    /// Id of the credit note.
     pub credit_note_id: CreditNoteId,
 }
 
@@ -32,14 +32,14 @@ impl Answer<sql::Reader> for FindCreditNote {
     }
 }
 
-/// The credit notes of a customer, by id.
+/// Lists the credit notes of a customer by id.
 #[derive(Clone, Debug)]
 pub struct ListCreditNotes {
-    /// Whose.
+    /// Id of the customer.
     pub customer_id: CustomerId,
-    /// After this id.
+    /// Last id of the previous page.
     pub after: Option<CreditNoteId>,
-    /// How many at once.
+    /// Maximum number of rows per page.
     pub size: PageSize,
 }
 
@@ -54,9 +54,9 @@ impl Answer<sql::Reader> for ListCreditNotes {
                    from credit_notes where customer_id = ?1 and credit_note_id > ?2
                    order by credit_note_id limit ?3";
         let after = self.after.as_ref().map_or("", CreditNoteId::as_str);
-        let values = params![self.customer_id.as_str(), after, self.size.and_one_more()];
+        let values = params![self.customer_id.as_str(), after, self.size.fetch_limit()];
         let found = rows.query(sql, values, credit_note)?;
-        Ok(Page::cut(found, self.size, |note| note.credit_note_id.to_string()))
+        Ok(Page::from_rows(found, self.size, |note| note.credit_note_id.to_string()))
     }
 }
 

@@ -24,7 +24,7 @@ const TABLES: &str = "
     create index credit_notes_by_customer on credit_notes (customer_id, credit_note_id);
 ";
 
-/// Fills the table of credit notes.
+/// The projection that maintains the table of credit notes.
 #[derive(Debug)]
 pub struct CreditNotes;
 
@@ -49,7 +49,7 @@ impl Apply<sql::Tx> for CreditNotes {
     }
 
     async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
-        let Some(id) = sql::id_in(stream, CreditNote::CATEGORY) else { return Ok(()) };
+        let Some(id) = sql::id_of(stream, CreditNote::CATEGORY) else { return Ok(()) };
         tx.execute("delete from credit_notes where credit_note_id = ?1", [id])?;
         Ok(())
     }
@@ -70,22 +70,22 @@ fn insert(tx: &mut sql::Tx, issued: &CreditNoteIssued) -> Result<(), ApplyError>
     Ok(())
 }
 
-/// A credit note, as queries answer.
+/// A credit note, as returned by queries.
 #[derive(Serialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CreditNoteDetails {
-    /// Which one.
+    /// Id of the credit note.
     pub credit_note_id: CreditNoteId,
-    /// Who got the money; nobody for a guest.
+    /// Customer; absent for a guest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<CustomerId>,
     /// The customer's country.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,
-    /// What came back, at which prices.
+    /// Returned products with quantities and unit prices.
     pub lines: Vec<Line>,
-    /// What went back for it.
+    /// Sum of the lines.
     pub total: Money,
-    /// When.
+    /// Time of issue.
     pub issued_at: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! What fulfilment does upon each input.
+//! Reactions of the fulfilment process to each input.
 
 use gesta::{
     Rejection,
@@ -150,7 +150,7 @@ fn none() -> Effects<Fulfilment> {
 
 #[test]
 fn stock_of_each_product_is_set_aside_first() {
-    let effects = none().send(reserve()).after(Fulfilment::PAY_WITHIN, PaymentDue);
+    let effects = none().send(reserve()).after(Fulfilment::PAYMENT_TIMEOUT, PaymentDue);
     after([]).when(placed()).then(effects);
 }
 

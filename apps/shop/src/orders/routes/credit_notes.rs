@@ -1,4 +1,4 @@
-//! Credit notes over HTTP.
+//! Routes of credit notes.
 
 use gesta_http::{
     Commands, Created, JsonBody, PathOf, Problem, Queries, Resource, Route, get, post, request,
@@ -22,34 +22,34 @@ use crate::{
 pub(super) fn routes() -> [Route; 2] {
     [
         post("/v1/credit-notes", issue_credit_note, "Issues a credit note"),
-        get("/v1/credit-notes/{creditNoteId}", find_credit_note, "Tells about a credit note"),
+        get("/v1/credit-notes/{creditNoteId}", find_credit_note, "Returns a credit note"),
     ]
 }
 
 request! {
-    /// A credit note to be.
+    /// The credit note to issue.
     struct NewCreditNote {
-        /// Under which id; a new one, if it is left out.
+        /// Id of the new credit note; generated if left out.
         credit_note_id: Option<Id<CreditNoteId>>,
-        /// Who gets the money; nobody for a guest.
+        /// Customer; absent for a guest.
         customer_id: Option<Id<CustomerId>>,
         /// The customer's country.
         country: Option<Text>,
-        /// What came back.
+        /// Returned products with quantities and unit prices.
         lines: List<NewLine, 1, LINES_MAX>,
-        /// When it was issued, if not now.
+        /// Business time; defaults to the current time.
         occurred_at: Option<Time>,
     }
 }
 
 request! {
-    /// So many pieces of a product that came back.
+    /// A number of returned pieces of one product.
     struct NewLine {
-        /// Which one.
+        /// Code of the product.
         product_id: Id<ProductId>,
-        /// How many.
+        /// Number of pieces.
         quantity: Pieces,
-        /// What goes back for a piece.
+        /// Refund for a piece.
         unit_price: AnyAmount,
     }
 }
@@ -75,9 +75,9 @@ async fn issue_credit_note(
 }
 
 request! {
-    /// Which credit note.
+    /// Path of a credit note.
     struct CreditNotePath {
-        /// The credit note's id.
+        /// Id of the credit note.
         credit_note_id: Id<CreditNoteId>,
     }
 }
@@ -91,19 +91,19 @@ async fn find_credit_note(
 }
 
 response! {
-    /// A credit note.
+    /// A credit note, as returned by queries.
     CreditNoteDetails {
-        /// The credit note's id.
+        /// Id of the credit note.
         credit_note_id: CreditNoteId,
-        /// Who got the money; nobody for a guest.
+        /// Customer; absent for a guest.
         customer_id: Option<CustomerId>,
         /// The customer's country.
         country: Option<String>,
-        /// What came back, at which prices.
+        /// Returned products with quantities and unit prices.
         lines: Vec<Line>,
-        /// What went back for it.
+        /// Sum of the lines.
         total: Money,
-        /// When.
+        /// Time of issue.
         issued_at: Timestamp,
     }
 }

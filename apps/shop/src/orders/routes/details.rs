@@ -1,4 +1,4 @@
-//! How orders look in answers.
+//! Response schemas of orders and customer statistics.
 
 use gesta_http::{Schema, Schemas, response};
 use jiff::Timestamp;
@@ -15,49 +15,49 @@ use crate::{
 };
 
 response! {
-    /// An order.
+    /// An order, as returned by queries.
     OrderDetails {
-        /// The order's id.
+        /// Id of the order.
         order_id: OrderId,
-        /// How far it is.
+        /// Current status.
         status: OrderStatus,
-        /// Who buys; nobody for a guest.
+        /// Customer; absent for a guest order.
         customer_id: Option<CustomerId>,
-        /// Where it goes.
+        /// Shipping address.
         shipping_address: Option<Address>,
-        /// What is bought, at which prices.
+        /// Products, quantities and unit prices.
         order_items: Vec<Line>,
-        /// What makes it cost less.
+        /// Discounts on the sum of the lines.
         discounts: Vec<Discount>,
-        /// The lines' sum.
+        /// Sum of the lines.
         subtotal: Money,
-        /// What the discounts take away.
+        /// Sum of the discounts.
         discount: Money,
-        /// What it costs.
+        /// Amount to pay.
         total: Money,
-        /// What went back.
+        /// Sum of the refunds.
         refunded: Money,
-        /// The account that it is to be paid from.
+        /// Account to pay from; absent for other payment methods.
         payment_account_id: Option<AccountId>,
-        /// How it was paid.
+        /// Payment; absent until the order is paid.
         payment: Option<Payment>,
-        /// How to find the parcel.
+        /// The carrier's tracking number.
         tracking: Option<String>,
-        /// Why it was called off.
+        /// Reason for the cancellation.
         cancel_reason: Option<String>,
-        /// When it was placed.
+        /// Time of placement.
         placed_at: Timestamp,
-        /// When it was shipped.
+        /// Time of shipment.
         shipped_at: Option<Timestamp>,
-        /// When it arrived.
+        /// Time of arrival.
         delivered_at: Option<Timestamp>,
-        /// When it was called off.
+        /// Time of cancellation.
         cancelled_at: Option<Timestamp>,
     }
 }
 
 response! {
-    /// Where an order goes, as far as it was said.
+    /// A shipping address; every part is optional.
     Address {
         /// Street and number.
         street: Option<String>,
@@ -71,89 +71,89 @@ response! {
 }
 
 response! {
-    /// So many pieces of a product, at this price each.
+    /// A number of pieces of one product, with the unit price.
     Line {
-        /// Which product.
+        /// Code of the product.
         product_id: ProductId,
-        /// What a piece costs.
+        /// Price of a piece. Negative in corrections of imported orders.
         unit_price: Money,
-        /// How many.
+        /// Number of pieces.
         quantity: Quantity,
     }
 }
 
 response! {
-    /// Less to pay.
+    /// A discount on the sum of an order's lines.
     Discount {
-        /// What the value means.
+        /// Meaning of the value.
         discount_type as "type": DiscountType,
-        /// Per cent, or an amount of money.
+        /// Percentage, or amount of money.
         value: Money,
     }
 }
 
 response! {
-    /// How an order was paid.
+    /// Payment of an order.
     Payment {
-        /// How.
+        /// Payment method, such as `invoice`.
         method: String,
-        /// Where to find the payment.
+        /// Reference of the payment, such as a transaction number.
         reference: Option<String>,
-        /// How much.
+        /// Amount paid.
         amount: Money,
-        /// When.
+        /// Time of payment.
         paid_at: Timestamp,
     }
 }
 
 response! {
-    /// An order in one line.
+    /// Summary of an order, for lists.
     OrderSummary {
-        /// The order's id.
+        /// Id of the order.
         order_id: OrderId,
-        /// Who buys; nobody for a guest.
+        /// Customer; absent for a guest order.
         customer_id: Option<CustomerId>,
-        /// Where it goes.
+        /// Country of the shipping address.
         country: Option<String>,
-        /// How far it is.
+        /// Current status.
         status: OrderStatus,
-        /// Its lines.
+        /// Number of lines.
         lines: u64,
-        /// Its pieces.
+        /// Number of pieces.
         units: u64,
-        /// What it costs.
+        /// Amount to pay.
         total: Money,
-        /// What went back.
+        /// Sum of the refunds.
         refunded: Money,
-        /// When it was placed.
+        /// Time of placement.
         placed_at: Timestamp,
     }
 }
 
 response! {
-    /// What a customer bought so far.
+    /// Totals of a customer's orders and credit notes.
     CustomerStatistics {
-        /// Who.
+        /// Id of the customer.
         customer_id: CustomerId,
-        /// Orders, without those that were cancelled unpaid.
+        /// Number of orders, without those that were cancelled unpaid.
         orders: i64,
-        /// Their lines.
+        /// Number of order lines.
         order_lines: i64,
-        /// Their pieces.
+        /// Number of ordered pieces.
         units: i64,
-        /// What they cost.
+        /// Sum of the orders' totals.
         gross_revenue: Money,
-        /// What an order costs in the middle, to the hundredth.
+        /// Average total of an order, rounded to hundredths; absent without orders.
         average_order: Option<Money>,
-        /// Credit notes.
+        /// Number of credit notes.
         credit_notes: i64,
-        /// What went back.
+        /// Sum of credit notes and refunds.
         refunded: Money,
-        /// What is left of the revenue.
+        /// Gross revenue minus refunds.
         net_revenue: Money,
-        /// When they first bought something or gave something back.
+        /// Time of the first order or credit note.
         first_at: Option<Timestamp>,
-        /// When they last did.
+        /// Time of the last order or credit note.
         last_at: Option<Timestamp>,
     }
 }

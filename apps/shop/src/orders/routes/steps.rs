@@ -1,4 +1,4 @@
-//! What is asked for once an order is placed.
+//! Routes of the commands on a placed order.
 
 use gesta_http::{
     JsonBody, OptionalJsonBody, PathOf, Problem, Route, UpdateCommands, Updated, post, request,
@@ -15,12 +15,12 @@ use crate::{
 
 pub(super) fn routes() -> [Route; 5] {
     [
-        post("/v1/orders/{orderId}/pay", pay_order, "Records that an order was paid").rejects(&[
+        post("/v1/orders/{orderId}/pay", pay_order, "Records the payment of an order").rejects(&[
             "order-already-paid",
             "order-cancelled",
             "order-refunded",
         ]),
-        post("/v1/orders/{orderId}/ship", ship_order, "Records that an order was shipped").rejects(
+        post("/v1/orders/{orderId}/ship", ship_order, "Records the shipment of an order").rejects(
             &[
                 "order-not-paid",
                 "order-already-shipped",
@@ -29,31 +29,31 @@ pub(super) fn routes() -> [Route; 5] {
                 "insufficient-stock",
             ],
         ),
-        post("/v1/orders/{orderId}/deliver", deliver_order, "Records that an order arrived")
+        post("/v1/orders/{orderId}/deliver", deliver_order, "Records the delivery of an order")
             .rejects(&[
                 "order-not-shipped",
                 "order-already-delivered",
                 "order-cancelled",
                 "order-refunded",
             ]),
-        post("/v1/orders/{orderId}/cancel", cancel_order, "Calls an order off").rejects(&[
+        post("/v1/orders/{orderId}/cancel", cancel_order, "Cancels an order").rejects(&[
             "order-already-shipped",
             "order-cancelled",
             "order-refunded",
         ]),
-        post("/v1/orders/{orderId}/refund", refund_order, "Gives money of an order back")
+        post("/v1/orders/{orderId}/refund", refund_order, "Refunds a part or all of a payment")
             .rejects(&["order-not-paid", "order-refunded", "refund-exceeds-payment"]),
     ]
 }
 
 request! {
-    /// How an order was paid.
+    /// The payment to record.
     struct OrderPayment {
-        /// How, such as `invoice`.
+        /// Payment method, such as `invoice`.
         method: Text,
-        /// Where to find the payment.
+        /// Reference of the payment, such as a transaction number.
         reference: Option<Text>,
-        /// When it was paid, if not now.
+        /// Business time; defaults to the current time.
         occurred_at: Option<Time>,
     }
 }
@@ -73,11 +73,11 @@ async fn pay_order(
 }
 
 request! {
-    /// How an order was shipped.
+    /// The shipment to record.
     struct OrderShipment {
-        /// How to find the parcel.
+        /// The carrier's tracking number.
         tracking: Option<Text>,
-        /// When it was shipped, if not now.
+        /// Business time; defaults to the current time.
         occurred_at: Option<Time>,
     }
 }
@@ -101,9 +101,9 @@ async fn ship_order(
 }
 
 request! {
-    /// How an order arrived.
+    /// The delivery to record.
     struct OrderDelivery {
-        /// When it arrived, if not now.
+        /// Business time; defaults to the current time.
         occurred_at: Option<Time>,
     }
 }
@@ -121,11 +121,11 @@ async fn deliver_order(
 }
 
 request! {
-    /// Why an order is called off.
+    /// Details of the cancellation.
     struct OrderCancellation {
-        /// Why.
+        /// Reason, as free text.
         reason: Option<Text>,
-        /// When it was called off, if not now.
+        /// Business time; defaults to the current time.
         occurred_at: Option<Time>,
     }
 }
@@ -144,11 +144,11 @@ async fn cancel_order(
 }
 
 request! {
-    /// What goes back of an order.
+    /// The refund to record.
     struct OrderRefund {
-        /// How much; all that is left, if it is left out.
+        /// Amount to refund; defaults to all that is left of the payment.
         amount: Option<PositiveAmount>,
-        /// When it went back, if not now.
+        /// Business time; defaults to the current time.
         occurred_at: Option<Time>,
     }
 }

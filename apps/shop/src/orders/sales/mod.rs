@@ -1,7 +1,7 @@
-//! Sales: what was sold to whom and where, and what of it went back.
+//! Sales: revenue and refunds of the shop, by country and by customer.
 //!
-//! Owns: the read model that the report and the statistics of customers answer from. Always holds:
-//! all of it is of one moment, because all of it is one read model.
+//! Owns: the read model behind the report and the customer statistics. Always holds: a report is of
+//! one position, because it is read from one read model.
 
 mod queries;
 mod read_model;

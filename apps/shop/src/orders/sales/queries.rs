@@ -1,4 +1,4 @@
-//! The report, and the statistics of a customer.
+//! The sales report, and the statistics of a customer.
 
 use std::cmp::Reverse;
 
@@ -16,65 +16,65 @@ use crate::{
     sql::{self, params},
 };
 
-/// Customers that the report names.
+/// Number of customers in the report.
 const TOP_CUSTOMERS: usize = 10;
 
-/// What the shop sold so far.
+/// Reports the shop's sales.
 #[derive(Clone, Copy, Debug)]
 pub struct MakeReport;
 
-/// What the shop sold so far, as `shop report --json` says it.
+/// The shop's sales so far; the output of `shop report --json`.
 #[derive(Serialize, Clone, Debug, PartialEq)]
 pub struct Report {
-    /// Orders, without those that were cancelled unpaid.
+    /// Number of orders, without those that were cancelled unpaid.
     pub orders: i64,
-    /// Their lines.
+    /// Number of order lines.
     pub order_lines: i64,
-    /// Their pieces.
+    /// Number of ordered pieces.
     pub units_sold: i64,
-    /// Those without a customer.
+    /// Number of orders without a customer.
     pub guest_orders: i64,
-    /// What they cost.
+    /// Sum of the orders' totals.
     pub gross_revenue: Money,
-    /// Credit notes.
+    /// Number of credit notes.
     pub credit_notes: i64,
-    /// What went back, by credit notes and by refunds of orders.
+    /// Sum of credit notes and refunds.
     pub refunded: Money,
-    /// What is left of the revenue.
+    /// Gross revenue minus refunds.
     pub net_revenue: Money,
-    /// How often stock was adjusted.
+    /// Number of stock adjustments.
     pub stock_adjustments: i64,
-    /// Customers with an order or a credit note.
+    /// Number of customers with an order or a credit note.
     pub customers: u64,
-    /// Products that were ever added.
+    /// Number of products ever added.
     pub products: i64,
-    /// By gross revenue, the greatest first; then by name.
+    /// Sales by country: highest gross revenue first, then by name.
     pub by_country: Vec<CountrySales>,
-    /// The first ten by gross revenue, the greatest first; then by id.
+    /// The ten best customers: highest gross revenue first, then by id.
     pub top_customers: Vec<CustomerSales>,
 }
 
-/// What was sold to a country.
+/// Sales to one country.
 #[derive(Serialize, Clone, Debug, PartialEq)]
 pub struct CountrySales {
-    /// Which one.
+    /// Name of the country.
     pub country: String,
-    /// Orders.
+    /// Number of orders.
     pub orders: i64,
-    /// What they cost.
+    /// Sum of the orders' totals.
     pub gross_revenue: Money,
-    /// What went back.
+    /// Sum of credit notes and refunds.
     pub refunded: Money,
 }
 
-/// What was sold to a customer.
+/// Sales to one customer.
 #[derive(Serialize, Clone, Debug, PartialEq)]
 pub struct CustomerSales {
-    /// Who.
+    /// Id of the customer.
     pub customer: String,
-    /// Orders.
+    /// Number of orders.
     pub orders: i64,
-    /// What they cost.
+    /// Sum of the orders' totals.
     pub gross_revenue: Money,
 }
 
@@ -85,7 +85,7 @@ impl Query for MakeReport {
 
 impl Answer<sql::Reader> for MakeReport {
     async fn answer(&self, rows: &mut sql::Reader) -> Result<Report, QueryError> {
-        let (shop, customers) = (of_shop(rows)?, of_each(rows, Scope::CUSTOMER)?);
+        let (shop, customers) = (shop_sums(rows)?, all_sums(rows, Scope::CUSTOMER)?);
         Ok(Report {
             orders: shop.orders,
             order_lines: shop.order_lines,
@@ -98,7 +98,7 @@ impl Answer<sql::Reader> for MakeReport {
             stock_adjustments: shop.stock_adjustments,
             customers: customers.len().try_into().unwrap_or(u64::MAX),
             products: shop.products,
-            by_country: of_each(rows, Scope::COUNTRY)?.into_iter().map(country_sales).collect(),
+            by_country: all_sums(rows, Scope::COUNTRY)?.into_iter().map(country_sales).collect(),
             top_customers: customers.into_iter().take(TOP_CUSTOMERS).map(customer_sales).collect(),
         })
     }
@@ -114,55 +114,58 @@ fn customer_sales((customer, sums): (String, Sums)) -> CustomerSales {
     CustomerSales { customer, orders, gross_revenue }
 }
 
-fn of_shop(rows: &mut sql::Reader) -> Result<Sums, sql::DatabaseError> {
+fn shop_sums(rows: &mut sql::Reader) -> Result<Sums, sql::DatabaseError> {
     let sql = format!("select {} from sums where scope = ?1", Sums::COLUMNS);
     let found = rows.find(&sql, [Scope::SHOP], |row| Sums::read(row, 0))?;
     Ok(found.unwrap_or_default())
 }
 
-/// All sums of a scope, by gross revenue and key. Sorted here: the database would compare the
-/// digits of the revenue as texts.
-fn of_each(rows: &mut sql::Reader, scope: &str) -> Result<Vec<(String, Sums)>, sql::DatabaseError> {
+/// Reads all sums of a scope: highest gross revenue first, then by key.
+fn all_sums(
+    rows: &mut sql::Reader,
+    scope: &str,
+) -> Result<Vec<(String, Sums)>, sql::DatabaseError> {
     let sql = format!("select key, {} from sums where scope = ?1 order by key", Sums::COLUMNS);
     let mut found = rows.query(&sql, [scope], |row| Ok((row.get(0)?, Sums::read(row, 1)?)))?;
+    // The column holds decimals as text, which the database would compare digit by digit.
     found.sort_by_key(|(_, sums): &(String, Sums)| Reverse(sums.gross_revenue));
     Ok(found)
 }
 
-/// What a customer bought so far; nothing for one who never did.
+/// Finds a customer's statistics; `None` for a customer without orders and credit notes.
 #[derive(Clone, Debug)]
 pub struct FindCustomerStatistics {
-    /// Who.
+    /// Id of the customer.
     pub customer_id: CustomerId,
 }
 
-/// What a customer bought so far.
+/// Totals of a customer's orders and credit notes.
 #[derive(Serialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerStatistics {
-    /// Who.
+    /// Id of the customer.
     pub customer_id: CustomerId,
-    /// Orders, without those that were cancelled unpaid.
+    /// Number of orders, without those that were cancelled unpaid.
     pub orders: i64,
-    /// Their lines.
+    /// Number of order lines.
     pub order_lines: i64,
-    /// Their pieces.
+    /// Number of ordered pieces.
     pub units: i64,
-    /// What they cost.
+    /// Sum of the orders' totals.
     pub gross_revenue: Money,
-    /// What an order costs in the middle, to the hundredth.
+    /// Average total of an order, rounded to hundredths; absent without orders.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub average_order: Option<Money>,
-    /// Credit notes.
+    /// Number of credit notes.
     pub credit_notes: i64,
-    /// What went back.
+    /// Sum of credit notes and refunds.
     pub refunded: Money,
-    /// What is left of the revenue.
+    /// Gross revenue minus refunds.
     pub net_revenue: Money,
-    /// When they first bought something or gave something back.
+    /// Time of the first order or credit note.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_at: Option<Timestamp>,
-    /// When they last did.
+    /// Time of the last order or credit note.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_at: Option<Timestamp>,
 }
@@ -192,7 +195,7 @@ fn statistics(customer_id: CustomerId, sums: Sums) -> CustomerStatistics {
         order_lines: sums.order_lines,
         units: sums.units_sold,
         gross_revenue: sums.gross_revenue,
-        average_order: sums.gross_revenue.part_of(orders),
+        average_order: sums.gross_revenue.divided_by(orders),
         credit_notes: sums.credit_notes,
         refunded: sums.refunded,
         net_revenue: sums.gross_revenue - sums.refunded,

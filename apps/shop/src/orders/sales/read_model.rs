@@ -1,11 +1,11 @@
 //! The read model of sales.
 //!
-//! Always holds: an order counts from its placing; cancelled before it was paid, it never counted;
-//! cancelled after that, it counts until its money goes back as a refund.
+//! Always holds: an order counts from its placement. An order that is cancelled unpaid is
+//! subtracted again; one that is cancelled after its payment counts until the payment is refunded.
 
 use gesta::{Apply, ApplyError, EventSet, Projection, Recorded};
 
-use super::sums::{self, Buyer, Changes, Sums};
+use super::sums::{self, Buyer, SumChanges, Sums};
 use crate::{
     catalogue::{ProductAdded, StockAdjusted},
     id::{CustomerId, OrderId},
@@ -16,7 +16,7 @@ use crate::{
     sql::{self, params},
 };
 
-/// What came before is needed when an order is cancelled or refunded.
+/// Orders by id: a cancellation or refund must find the order's amounts again.
 const ORDERS: &str = "
     create table sold (
         order_id text primary key,
@@ -29,26 +29,26 @@ const ORDERS: &str = "
     ) strict, without rowid;
 ";
 
-/// What sales are made of.
+/// The events that sales are computed from.
 #[derive(EventSet, Clone, Debug, PartialEq)]
 pub enum SalesEvent {
-    /// There is a product to sell.
+    /// A product was added.
     ProductAdded(ProductAdded),
-    /// Somebody counted pieces.
+    /// Stock was corrected.
     StockAdjusted(StockAdjusted),
     /// An order was placed.
     Placed(OrderPlaced),
     /// An order was paid.
     Paid(OrderPaid),
-    /// An order was called off.
+    /// An order was cancelled.
     Cancelled(OrderCancelled),
-    /// Money of an order went back.
+    /// A payment was refunded.
     Refunded(OrderRefunded),
     /// A credit note was issued.
     CreditNoteIssued(CreditNoteIssued),
 }
 
-/// Fills the sums of sales.
+/// The projection that maintains the sums of sales.
 #[derive(Debug)]
 pub struct Sales;
 
@@ -68,7 +68,7 @@ impl Apply<sql::Tx> for Sales {
         tx: &mut sql::Tx,
         events: &[Recorded<SalesEvent>],
     ) -> Result<(), ApplyError> {
-        let mut changes = Changes::default();
+        let mut changes = SumChanges::default();
         for event in events {
             count(tx, &mut changes, &event.event)?;
         }
@@ -76,14 +76,14 @@ impl Apply<sql::Tx> for Sales {
     }
 }
 
-fn count(tx: &mut sql::Tx, changes: &mut Changes, event: &SalesEvent) -> Result<(), ApplyError> {
+fn count(tx: &mut sql::Tx, changes: &mut SumChanges, event: &SalesEvent) -> Result<(), ApplyError> {
     match event {
         SalesEvent::ProductAdded(_) => {
-            changes.of_shop(&Sums { products: 1, ..Sums::default() });
+            changes.add_to_shop(&Sums { products: 1, ..Sums::default() });
             Ok(())
         }
         SalesEvent::StockAdjusted(_) => {
-            changes.of_shop(&Sums { stock_adjustments: 1, ..Sums::default() });
+            changes.add_to_shop(&Sums { stock_adjustments: 1, ..Sums::default() });
             Ok(())
         }
         SalesEvent::Placed(placed) => place(tx, changes, placed),
@@ -96,14 +96,13 @@ fn count(tx: &mut sql::Tx, changes: &mut Changes, event: &SalesEvent) -> Result<
                 country: issued.country.clone(),
             };
             let change = Sums { credit_notes: 1, refunded: issued.total, ..Sums::default() };
-            changes.of_sale(&buyer, &change.at(issued.occurred_at));
+            changes.add_sale(&buyer, &change.at(issued.occurred_at));
             Ok(())
         }
     }
 }
 
-/// An order as it was placed.
-struct Sold {
+struct SoldOrder {
     buyer: Buyer,
     lines: i64,
     units: i64,
@@ -111,7 +110,7 @@ struct Sold {
     paid: bool,
 }
 
-impl Sold {
+impl SoldOrder {
     fn of(placed: &OrderPlaced) -> Self {
         let address = placed.shipping_address.as_ref();
         Self {
@@ -138,9 +137,13 @@ impl Sold {
     }
 }
 
-fn place(tx: &mut sql::Tx, changes: &mut Changes, placed: &OrderPlaced) -> Result<(), ApplyError> {
-    let sold = Sold::of(placed);
-    changes.of_sale(&sold.buyer, &sold.sums().at(placed.occurred_at));
+fn place(
+    tx: &mut sql::Tx,
+    changes: &mut SumChanges,
+    placed: &OrderPlaced,
+) -> Result<(), ApplyError> {
+    let sold = SoldOrder::of(placed);
+    changes.add_sale(&sold.buyer, &sold.sums().at(placed.occurred_at));
     tx.execute(
         "insert into sold values (?1, ?2, ?3, ?4, ?5, ?6, 0)",
         params![
@@ -162,30 +165,31 @@ fn pay(tx: &mut sql::Tx, order: &OrderId) -> Result<(), ApplyError> {
 
 fn cancel(
     tx: &mut sql::Tx,
-    changes: &mut Changes,
+    changes: &mut SumChanges,
     cancelled: &OrderCancelled,
 ) -> Result<(), ApplyError> {
     let Some(sold) = find(tx, &cancelled.order_id)? else { return Ok(()) };
+    // A paid order counts until its refund.
     if !sold.paid {
-        changes.of_sale(&sold.buyer, &sold.sums().taken_back());
+        changes.add_sale(&sold.buyer, &sold.sums().negated());
     }
     Ok(())
 }
 
 fn refund(
     tx: &mut sql::Tx,
-    changes: &mut Changes,
+    changes: &mut SumChanges,
     refunded: &OrderRefunded,
 ) -> Result<(), ApplyError> {
     let Some(sold) = find(tx, &refunded.order_id)? else { return Ok(()) };
-    changes.of_sale(&sold.buyer, &Sums { refunded: refunded.amount, ..Sums::default() });
+    changes.add_sale(&sold.buyer, &Sums { refunded: refunded.amount, ..Sums::default() });
     Ok(())
 }
 
-fn find(tx: &mut sql::Tx, order: &OrderId) -> Result<Option<Sold>, ApplyError> {
+fn find(tx: &mut sql::Tx, order: &OrderId) -> Result<Option<SoldOrder>, ApplyError> {
     let sql = "select customer, country, lines, units, total, paid from sold where order_id = ?1";
     let found = tx.find(sql, [order.as_str()], |row| {
-        Ok(Sold {
+        Ok(SoldOrder {
             buyer: Buyer { customer: row.get(0)?, country: row.get(1)? },
             lines: row.get(2)?,
             units: row.get(3)?,

@@ -1,6 +1,6 @@
-//! Sums: what is counted for the whole shop, for each country and for each customer alike.
+//! Sums of sales for the shop, each country and each customer.
 //!
-//! Always holds: events that are applied together read and write each sum once.
+//! Always holds: each batch of events reads and writes each sum once.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ pub(super) const TABLE: &str = "
     ) strict, without rowid;
 ";
 
-/// Whose sums.
+/// Scope of a sum.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scope {
     Shop,
@@ -53,7 +53,7 @@ impl Scope {
     }
 }
 
-/// What is counted. As a change, it may be below zero.
+/// Counts and amounts of a scope, or a change of them; a change may be negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Sums {
     pub(super) orders: i64,
@@ -65,17 +65,16 @@ pub(super) struct Sums {
     pub(super) refunded: Money,
     pub(super) products: i64,
     pub(super) stock_adjustments: i64,
-    /// When the first and the last of it happened.
     pub(super) first_at: Option<Timestamp>,
     pub(super) last_at: Option<Timestamp>,
 }
 
 impl Sums {
-    /// The columns that [`read`](Self::read) reads.
+    /// Columns in the order of [`read`](Self::read).
     pub(super) const COLUMNS: &'static str = "orders, guest_orders, order_lines, units_sold,
         gross_revenue, credit_notes, refunded, products, stock_adjustments, first_at, last_at";
 
-    /// Reads the columns, of which the first is at this place.
+    /// Reads the sums; `first` is the index of their first column.
     pub(super) fn read(row: &sql::Row<'_>, first: usize) -> sql::Result<Self> {
         Ok(Self {
             orders: row.get(first)?,
@@ -92,13 +91,13 @@ impl Sums {
         })
     }
 
-    /// As something that happened at a time.
+    /// Sets the time of the change.
     pub(super) fn at(self, time: Timestamp) -> Self {
         Self { first_at: Some(time), last_at: Some(time), ..self }
     }
 
-    /// What takes it back again. When it happened stays.
-    pub(super) fn taken_back(self) -> Self {
+    /// Returns the change that undoes this one. The times are not undone.
+    pub(super) fn negated(self) -> Self {
         Self {
             orders: -self.orders,
             guest_orders: -self.guest_orders,
@@ -129,19 +128,19 @@ impl Sums {
     }
 }
 
-/// Changes of sums, until they are written.
+/// Pending changes by scope.
 #[derive(Debug, Default)]
-pub(super) struct Changes(BTreeMap<Scope, Sums>);
+pub(super) struct SumChanges(BTreeMap<Scope, Sums>);
 
-impl Changes {
-    /// Counts for the whole shop.
-    pub(super) fn of_shop(&mut self, change: &Sums) {
+impl SumChanges {
+    /// Adds a change to the sums of the shop.
+    pub(super) fn add_to_shop(&mut self, change: &Sums) {
         self.0.entry(Scope::Shop).or_default().add(change);
     }
 
-    /// Counts for the whole shop, and for a country and a customer where they are known.
-    pub(super) fn of_sale(&mut self, buyer: &Buyer, change: &Sums) {
-        self.of_shop(change);
+    /// Adds a change to the sums of the shop, and of the country and customer if known.
+    pub(super) fn add_sale(&mut self, buyer: &Buyer, change: &Sums) {
+        self.add_to_shop(change);
         if let Some(country) = &buyer.country {
             self.0.entry(Scope::Country(country.clone())).or_default().add(change);
         }
@@ -150,13 +149,13 @@ impl Changes {
         }
     }
 
-    /// Adds the changes to what is stored.
+    /// Adds the changes to the stored sums.
     pub(super) fn write(self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
         self.0.iter().try_for_each(|(scope, change)| write_one(tx, scope, change))
     }
 }
 
-/// Who bought, and where.
+/// Customer and country of a sale.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Buyer {
     pub(super) customer: Option<String>,

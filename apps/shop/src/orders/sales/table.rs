@@ -1,4 +1,4 @@
-//! The report as a table for people.
+//! Plain-text form of the sales report.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ impl fmt::Display for Report {
             let (gross, refunded) = (gross_revenue.to_string(), refunded.to_string());
             writeln!(f, "{country:<24}{orders:>10}{gross:>16}{refunded:>14}")?;
         }
-        writeln!(f, "\n{:<24}{:>10}{:>16}", "best customers", "orders", "gross revenue")?;
+        writeln!(f, "\n{:<24}{:>10}{:>16}", "top customers", "orders", "gross revenue")?;
         for CustomerSales { customer, orders, gross_revenue } in &self.top_customers {
             let gross = gross_revenue.to_string();
             writeln!(f, "{customer:<24}{orders:>10}{gross:>16}")?;
@@ -29,7 +29,7 @@ impl Report {
     fn fmt_totals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let totals = [
             ("orders", self.orders.to_string()),
-            ("  of guests", self.guest_orders.to_string()),
+            ("  by guests", self.guest_orders.to_string()),
             ("  lines", self.order_lines.to_string()),
             ("  pieces", self.units_sold.to_string()),
             ("gross revenue", self.gross_revenue.to_string()),

@@ -1,4 +1,4 @@
-//! Order summaries: one line for each order, to list and to search.
+//! Order summaries: one row per order, to list and search.
 
 mod queries;
 mod read_model;

@@ -1,4 +1,4 @@
-//! Searching orders.
+//! The search for orders.
 
 use std::{fmt, num::ParseIntError, str::FromStr};
 
@@ -14,26 +14,26 @@ use crate::{
     sql,
 };
 
-/// Orders, the last one first; those that have everything that is given.
+/// Searches orders, newest first; all given conditions must hold.
 #[derive(Clone, Debug, Default)]
 pub struct FindOrders {
-    /// Of this customer.
+    /// Customer of the order.
     pub customer: Option<CustomerId>,
-    /// So far.
+    /// Current status.
     pub status: Option<OrderStatus>,
-    /// Placed at this time or later.
+    /// Earliest time of placement, inclusive.
     pub from: Option<Timestamp>,
-    /// Placed before this time.
+    /// Latest time of placement, exclusive.
     pub to: Option<Timestamp>,
-    /// With all of these words: ids, address, products' codes and names.
+    /// Words that the ids, the address, or the products' codes and names must have.
     pub text: Option<SearchText>,
-    /// After what this page ended with.
+    /// End of the previous page.
     pub cursor: Option<OrderCursor>,
-    /// How many at once.
+    /// Maximum number of rows per page.
     pub size: PageSize,
 }
 
-/// Where a page of orders ended.
+/// End of a page of orders.
 ///
 /// ```
 /// use shop::orders::summaries::OrderCursor;
@@ -54,7 +54,7 @@ impl fmt::Display for OrderCursor {
 impl FromStr for OrderCursor {
     type Err = ParseIntError;
 
-    /// No further than the database counts.
+    /// Rejects numbers beyond the database's integers.
     fn from_str(text: &str) -> Result<Self, ParseIntError> {
         text.parse::<i64>().map(|number| Self(number.unsigned_abs()))
     }
@@ -73,10 +73,10 @@ impl Answer<sql::Reader> for FindOrders {
                  placed_at
              from orders {} order by number desc limit {}",
             wanted.clause(),
-            self.size.and_one_more(),
+            self.size.fetch_limit(),
         );
         let found = rows.query(&sql, sql::params_from_iter(&wanted.values), summary)?;
-        Ok(Page::cut(found, self.size, |order| OrderCursor(order.number).to_string()))
+        Ok(Page::from_rows(found, self.size, |order| OrderCursor(order.number).to_string()))
     }
 }
 
@@ -94,7 +94,7 @@ impl FindOrders {
     }
 }
 
-/// Conditions that all hold, and their values.
+/// SQL conditions joined by `and`, with their values.
 #[derive(Default)]
 struct Conditions<'v> {
     texts: Vec<&'static str>,
@@ -102,7 +102,7 @@ struct Conditions<'v> {
 }
 
 impl<'v> Conditions<'v> {
-    /// Where there is a value, the condition holds for it.
+    /// Adds a condition if there is a value for it.
     fn add(&mut self, text: &'static str, value: Option<impl sql::ToSql + 'v>) {
         if let Some(value) = value {
             self.texts.push(text);

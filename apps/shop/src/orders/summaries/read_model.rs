@@ -1,7 +1,7 @@
 //! The read model of order summaries.
 //!
-//! Always holds: an order's words are those of the products' names as they were when it was
-//! placed. That is why the projection listens to the catalogue as well.
+//! Always holds: an order is found by the names that its products had at placement. The projection
+//! therefore also handles events of the catalogue.
 
 use gesta::{Aggregate as _, Apply, ApplyError, EventSet, Projection, Recorded, StreamName};
 use jiff::Timestamp;
@@ -41,12 +41,12 @@ const TABLES: &str = "
     ) strict, without rowid;
 ";
 
-/// What order summaries are made of.
+/// The events that order summaries are computed from.
 #[derive(EventSet, Clone, Debug, PartialEq)]
 pub enum SummaryEvent {
-    /// A product has a name.
+    /// A product was added.
     ProductAdded(ProductAdded),
-    /// A product has another name.
+    /// A product's name changed.
     ProductRenamed(ProductRenamed),
     /// An order was placed.
     Placed(OrderPlaced),
@@ -56,13 +56,13 @@ pub enum SummaryEvent {
     Shipped(OrderShipped),
     /// An order arrived.
     Delivered(OrderDelivered),
-    /// An order was called off.
+    /// An order was cancelled.
     Cancelled(OrderCancelled),
-    /// Money of an order went back.
+    /// A payment was refunded.
     Refunded(OrderRefunded),
 }
 
-/// Fills the table of order summaries.
+/// The projection that maintains the table of order summaries and its search index.
 #[derive(Debug)]
 pub struct OrderSummaries;
 
@@ -85,8 +85,9 @@ impl Apply<sql::Tx> for OrderSummaries {
     }
 
     async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
-        let Some(id) = sql::id_in(stream, Order::CATEGORY) else { return Ok(()) };
-        // Its words stay in the index, where they find no order: their texts are gone.
+        let Some(id) = sql::id_of(stream, Order::CATEGORY) else { return Ok(()) };
+        // The order's words stay in the full-text index, since their texts are not stored. A match
+        // without a row in `orders` is not returned.
         tx.execute("delete from orders where order_id = ?1", [id])?;
         Ok(())
     }
@@ -132,6 +133,7 @@ fn place(tx: &mut sql::Tx, number: u64, placed: &OrderPlaced) -> Result<(), Appl
             sql::micros(placed.occurred_at),
         ],
     )?;
+    // Indexed once, with the product names of this moment.
     let words = words(tx, placed)?;
     tx.execute("insert into order_words (rowid, words) values (?1, ?2)", params![number, words])?;
     Ok(())
@@ -173,31 +175,31 @@ fn refund(tx: &mut sql::Tx, event: &OrderRefunded) -> Result<(), ApplyError> {
     Ok(())
 }
 
-/// An order in one line.
+/// Summary of an order, for lists.
 #[derive(Serialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderSummary {
-    /// Which one.
+    /// Id of the order.
     pub order_id: OrderId,
-    /// Who buys; nobody for a guest.
+    /// Customer; absent for a guest order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<CustomerId>,
-    /// Where it goes.
+    /// Country of the shipping address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,
-    /// How far it is.
+    /// Current status.
     pub status: OrderStatus,
-    /// Its lines.
+    /// Number of lines.
     pub lines: u64,
-    /// Its pieces.
+    /// Number of pieces.
     pub units: u64,
-    /// What it costs.
+    /// Amount to pay.
     pub total: Money,
-    /// What went back.
+    /// Sum of the refunds.
     pub refunded: Money,
-    /// When it was placed.
+    /// Time of placement.
     pub placed_at: Timestamp,
-    /// Its place in the list.
+    /// Sort key of the list: the position of the order's first event.
     #[serde(skip)]
     pub(super) number: u64,
 }

@@ -12,7 +12,7 @@ use gesta::{
 };
 use serde_json::{Value, json};
 use shop::{
-    processes::{self, Waits},
+    processes::{self, ProcessDelays},
     read_side,
 };
 
@@ -21,7 +21,7 @@ use super::{Client, ann};
 /// A shop with all that happens by itself; what waits, waits for so long.
 async fn client(wait: Duration) -> Client {
     let builder = read_side::project_all(Gesta::at("memory:"), &Sqlite::temporary().unwrap());
-    let waits = Waits { welcome: wait, payment: wait };
+    let waits = ProcessDelays { welcome: wait, payment: wait };
     Client::over(processes::run_all(builder, waits).open().await.unwrap())
 }
 
