@@ -3,6 +3,8 @@
 //! Owns: the limits of texts and amounts. Always holds: an error names the field as in the
 //! command's JSON. Not here: rules that depend on earlier events, which are in the aggregates.
 
+use std::ops::RangeInclusive;
+
 use gesta::InvalidField;
 
 use crate::money::Money;
@@ -20,6 +22,7 @@ pub(crate) fn text(field: &str, text: &str) -> Result<(), InvalidField> {
     if text.trim().is_empty() {
         return Err(InvalidField::new(field, "must not be empty"));
     }
+    // Characters, not bytes: the limit is the one that the OpenAPI schema states.
     let chars = text.chars().count();
     if chars > TEXT_CHARS_MAX {
         let reason = format!("must have at most {TEXT_CHARS_MAX} characters; has {chars}");
@@ -35,13 +38,25 @@ pub(crate) fn optional_text(field: &str, given: Option<&str>) -> Result<(), Inva
     given.map_or(Ok(()), |given| text(field, given))
 }
 
+/// Checks the number of entries of a list.
+pub(crate) fn count(
+    field: &str,
+    count: usize,
+    range: RangeInclusive<usize>,
+) -> Result<(), InvalidField> {
+    if range.contains(&count) {
+        return Ok(());
+    }
+    let (min, max) = range.into_inner();
+    let reason = format!("must have between {min} and {max} entries; has {count}");
+    Err(InvalidField::new(field, reason))
+}
+
 /// Checks size and decimals of an amount of either sign.
 pub(crate) fn amount(field: &str, amount: Money) -> Result<(), InvalidField> {
     if amount.abs() > AMOUNT_MAX {
-        return Err(InvalidField::new(
-            field,
-            format!("must be between -{AMOUNT_MAX} and {AMOUNT_MAX}; got {amount}"),
-        ));
+        let reason = format!("must be between -{AMOUNT_MAX} and {AMOUNT_MAX}; got {amount}");
+        return Err(InvalidField::new(field, reason));
     }
     if amount.decimals() > AMOUNT_DECIMALS_MAX {
         let reason = format!("must have at most {AMOUNT_DECIMALS_MAX} decimals; got {amount}");

@@ -7,10 +7,16 @@ pub(crate) mod values;
 
 use std::time::SystemTime;
 
-use gesta_http::{Api, Cursor, Paged};
+use gesta_http::{Api, Cursor, PageLimit, Paged};
 use jiff::Timestamp;
 
-use crate::{accounts, catalogue, http::values::Time, orders, paging::Page, users};
+use crate::{
+    accounts, catalogue,
+    http::values::Time,
+    orders,
+    paging::{Page, PageSize},
+    users,
+};
 
 /// Returns the HTTP interface of the shop.
 #[must_use]
@@ -33,4 +39,9 @@ pub(crate) fn occurred_at(said: Option<Time>, now: SystemTime) -> Timestamp {
 pub(crate) fn paged<T>(list: &str, page: Page<T>) -> Paged<T> {
     let next = page.next.map(|place| Cursor::new(list, &place));
     Paged { items: page.items, next }
+}
+
+/// Returns the page size for the `limit` of a request.
+pub(crate) fn page_size(limit: Option<PageLimit>) -> PageSize {
+    PageSize::of(limit.unwrap_or_default().number().into())
 }

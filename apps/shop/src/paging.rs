@@ -63,6 +63,7 @@ impl<T> Page<T> {
         size: PageSize,
         cursor: impl Fn(&T) -> String,
     ) -> Self {
+        // The extra row only shows that another page exists.
         let more = rows.len() > usize::from(size.0);
         rows.truncate(usize::from(size.0));
         let next = rows.last().filter(|_| more).map(cursor);

@@ -59,7 +59,7 @@ impl ListenOptions {
 impl BoundServer {
     /// Serves a shop until the process receives SIGINT or SIGTERM.
     pub(crate) async fn serve(self, shop: Gesta) -> Result<()> {
-        // Installed before the address is printed: a script may send the signal as soon as it reads it.
+        // Installed before the address is printed: a script may send the signal right after.
         let mut ended = signal(SignalKind::terminate())?;
         let mut interrupted = signal(SignalKind::interrupt())?;
         self.print_addresses()?;
@@ -72,6 +72,7 @@ impl BoundServer {
             }
         })
         .await?;
+        // Requests have ended; now the processes and projections end, and the store closes.
         shop.close().await;
         tracing::info!("closed");
         Ok(())

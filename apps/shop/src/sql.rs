@@ -20,8 +20,9 @@ pub(crate) fn id_of<'s>(stream: &'s StreamName, category: &str) -> Option<&'s st
     stream.as_str().strip_prefix(category)?.strip_prefix('-')
 }
 
-pub(crate) fn text(something: Option<&impl Display>) -> Option<String> {
-    something.map(ToString::to_string)
+/// Converts an optional id or address to its column's form.
+pub(crate) fn text(value: Option<&impl Display>) -> Option<String> {
+    value.map(ToString::to_string)
 }
 
 /// Converts a time to its column's form.
@@ -32,14 +33,13 @@ pub(crate) fn micros(time: Timestamp) -> i64 {
 /// Reads a time from a column.
 pub(crate) fn time(row: &Row<'_>, column: usize) -> Result<Timestamp> {
     Timestamp::from_microsecond(row.get(column)?)
-        .map_err(|error| Error::FromSqlConversionFailure(column, Type::Integer, Box::new(error)))
+        .map_err(|error| conversion_error(column, Type::Integer, error))
 }
 
 /// Reads an amount from a column.
 pub(crate) fn money(row: &Row<'_>, column: usize) -> Result<Money> {
     let text: String = row.get(column)?;
-    text.parse()
-        .map_err(|error| Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+    text.parse().map_err(|error| conversion_error(column, Type::Text, error))
 }
 
 /// Reads an id, or another type that is parsed from text, from a column.
@@ -47,8 +47,7 @@ pub(crate) fn parsed<T>(row: &Row<'_>, column: usize) -> Result<T>
 where
     T: TryFrom<String, Error: std::error::Error + Send + Sync + 'static>,
 {
-    T::try_from(row.get(column)?)
-        .map_err(|error| Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+    T::try_from(row.get(column)?).map_err(|error| conversion_error(column, Type::Text, error))
 }
 
 /// Reads a nullable column of a type that is parsed from text.
@@ -57,20 +56,25 @@ where
     T: TryFrom<String, Error: std::error::Error + Send + Sync + 'static>,
 {
     let text: Option<String> = row.get(column)?;
-    text.map(T::try_from)
-        .transpose()
-        .map_err(|error| Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+    text.map(T::try_from).transpose().map_err(|error| conversion_error(column, Type::Text, error))
 }
 
 /// Reads a JSON column.
 pub(crate) fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T> {
     let text: String = row.get(column)?;
-    serde_json::from_str(&text)
-        .map_err(|error| Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+    serde_json::from_str(&text).map_err(|error| conversion_error(column, Type::Text, error))
 }
 
 /// Reads a nullable column of a time.
 pub(crate) fn optional_time(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {
     let micros: Option<i64> = row.get(column)?;
     micros.map(|_| time(row, column)).transpose()
+}
+
+fn conversion_error(
+    column: usize,
+    stored_as: Type,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
+    Error::FromSqlConversionFailure(column, stored_as, Box::new(error))
 }

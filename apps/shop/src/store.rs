@@ -55,6 +55,7 @@ impl StoreUrl {
 
     async fn open_with(&self, change: impl FnOnce(Builder) -> Builder) -> Result<Gesta> {
         let opened = async {
+            // Read models of a memory store are temporary as well: they would outlive the events.
             let read_models = self.read_models()?;
             let builder = Gesta::on(gesta::open(&self.to_string())?);
             Ok::<_, anyhow::Error>(

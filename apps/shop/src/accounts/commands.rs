@@ -163,7 +163,7 @@ impl Decide for TransferMoney {
     type Rejection = AccountRejection;
 
     fn decide(&self, (from, to): &(Account, Account)) -> Decision<Self> {
-        // Also rejects accounts that were never opened, so the state below is that of real accounts.
+        // Also rejects an account that was never opened; its state would be a zero balance.
         self.check_currencies(from, to)?;
         from.check_funds(self.amount)?;
         to.check_balance_limit(self.amount)?;

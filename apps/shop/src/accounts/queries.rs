@@ -61,6 +61,7 @@ impl Answer<sql::Reader> for ListTransactions {
         rows: &mut sql::Reader,
     ) -> Result<Option<Page<Transaction>>, QueryError> {
         let account = self.account_id.as_str();
+        // Distinguishes an account without transactions from one that does not exist.
         let sql = "select 1 from accounts where account_id = ?1";
         if rows.find(sql, [account], |_| Ok(()))?.is_none() {
             return Ok(None);

@@ -64,6 +64,7 @@ fn apply_one(tx: &mut sql::Tx, event: &Recorded<AccountEvent>) -> Result<(), App
     let booking = match &event.event {
         AccountEvent::Opened(opened) => {
             let values = params![opened.account_id.as_str(), opened.currency.to_string()];
+            // Opening is the only event that is not a transaction.
             tx.execute("insert into accounts values (?1, ?2, '0')", values)?;
             return Ok(());
         }
@@ -78,6 +79,7 @@ fn apply_one(tx: &mut sql::Tx, event: &Recorded<AccountEvent>) -> Result<(), App
         AccountEvent::Withdrawn(withdrawn) => Booking {
             account: &withdrawn.account_id,
             transaction_type: TransactionType::Withdrawal,
+            // Events carry positive amounts; a transaction shows the effect on the balance.
             amount: -withdrawn.amount,
             reference: &withdrawn.reference,
             counterparty: withdrawn.destination.as_deref(),
@@ -121,6 +123,7 @@ fn book(tx: &mut sql::Tx, number: u64, booking: &Booking<'_>) -> Result<(), Appl
             "no row for account {account}: its opening event is missing"
         )));
     };
+    // Added here and not in SQL: the column is text, so that no digit is lost.
     let balance = (before + booking.amount).to_string();
     tx.execute(
         "update accounts set balance = ?2 where account_id = ?1",

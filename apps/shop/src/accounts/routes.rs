@@ -15,12 +15,11 @@ use super::{
 };
 use crate::{
     http::{
-        occurred_at, paged,
+        occurred_at, page_size, paged,
         values::{Id, PositiveAmount, Text, Time},
     },
     id::AccountId,
     money::Money,
-    paging::PageSize,
 };
 
 /// Scope of this list's cursors; a cursor of another list is refused.
@@ -205,7 +204,7 @@ async fn list_transactions(
     let transactions = ListTransactions {
         account_id: path.account_id.0.clone(),
         before: before.transpose()?,
-        size: PageSize::of(list.limit.unwrap_or_default().number().into()),
+        size: page_size(list.limit),
     };
     let found = queries.ask(transactions).await?.found("account")?;
     Ok(found.map(|page| paged(LIST, page)))

@@ -24,13 +24,13 @@ pub struct Product {
 }
 
 impl Product {
-    /// The name, empty for an unknown product.
+    /// Returns the name; empty for an unknown product.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What a piece costs.
+    /// Returns the price of a piece; zero for an unknown product.
     #[must_use]
     pub fn price(&self) -> Money {
         self.price
@@ -92,6 +92,7 @@ impl Aggregate for Product {
             ProductEvent::StockReceived(received) => self.count(received.quantity.into()),
             ProductEvent::StockAdjusted(adjusted) => self.count(adjusted.quantity),
             ProductEvent::StockReserved(reserved) => {
+                // Reserved pieces are not available, although they have not left the stock yet.
                 self.count(-i64::from(reserved.quantity));
                 self.reserved.insert(reserved.order_id.clone(), reserved.quantity);
             }

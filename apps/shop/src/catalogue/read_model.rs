@@ -45,20 +45,15 @@ impl Apply<sql::Tx> for Products {
     ) -> Result<(), ApplyError> {
         events.iter().try_for_each(|event| {
             apply_one(tx, event)?;
+            // Every event of the stream moves the revision that the ETag shows.
             set_revision(tx, event)
         })
     }
 
     async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
         let Some(id) = sql::id_of(stream, Product::CATEGORY) else { return Ok(()) };
-        let sql = "select number, name from products where product_id = ?1";
-        let found =
-            tx.find(sql, [id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
-        let Some((number, name)) = found else { return Ok(()) };
-        tx.execute(
-            "insert into product_words (product_words, rowid, words) values ('delete', ?1, ?2)",
-            params![number, search::words([id, &name])],
-        )?;
+        let Some((number, name)) = find(tx, id)? else { return Ok(()) };
+        remove_words(tx, number, &search::words([id, &name]))?;
         tx.execute("delete from products where number = ?1", [number])?;
         Ok(())
     }
@@ -66,6 +61,7 @@ impl Apply<sql::Tx> for Products {
 
 fn apply_one(tx: &mut sql::Tx, event: &Recorded<ProductEvent>) -> Result<(), ApplyError> {
     match &event.event {
+        // The position makes a stable row number: a rebuild assigns the same one.
         ProductEvent::Added(added) => add(tx, event.position.number(), added),
         ProductEvent::Renamed(renamed) => rename(tx, &renamed.product_id, &renamed.name),
         ProductEvent::Repriced(repriced) => {
@@ -119,19 +115,26 @@ fn add(tx: &mut sql::Tx, number: u64, added: &ProductAdded) -> Result<(), ApplyE
 }
 
 fn rename(tx: &mut sql::Tx, product: &ProductId, name: &str) -> Result<(), ApplyError> {
-    let sql = "select number, name from products where product_id = ?1";
-    let found = tx.find(sql, [product.as_str()], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
-    })?;
-    let Some((number, before)) = found else { return Ok(()) };
-    // The index stores no texts, so the old words must be given to be removed.
-    tx.execute(
-        "insert into product_words (product_words, rowid, words) values ('delete', ?1, ?2)",
-        params![number, words(product, &before)],
-    )?;
+    let Some((number, before)) = find(tx, product.as_str())? else { return Ok(()) };
+    remove_words(tx, number, &words(product, &before))?;
     let after = words(product, name);
     tx.execute("insert into product_words (rowid, words) values (?1, ?2)", params![number, after])?;
     tx.execute("update products set name = ?2 where number = ?1", params![number, name])?;
+    Ok(())
+}
+
+/// Finds the row number and name of a product.
+fn find(tx: &mut sql::Tx, product: &str) -> Result<Option<(i64, String)>, ApplyError> {
+    let sql = "select number, name from products where product_id = ?1";
+    Ok(tx.find(sql, [product], |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
+fn remove_words(tx: &mut sql::Tx, number: i64, words: &str) -> Result<(), ApplyError> {
+    // The index stores no texts, so the row's words must be given to be removed.
+    tx.execute(
+        "insert into product_words (product_words, rowid, words) values ('delete', ?1, ?2)",
+        params![number, words],
+    )?;
     Ok(())
 }
 

@@ -15,12 +15,11 @@ use super::{
 };
 use crate::{
     http::{
-        occurred_at, paged,
-        values::{AmountFromZero, Id, Text, Time, Whole, Words},
+        occurred_at, page_size, paged,
+        values::{AmountFromZero, Id, Text, Time, Whole, Words, quantity},
     },
     id::ProductId,
     money::Money,
-    paging::PageSize,
     quantity::Quantity,
     search::SearchText,
 };
@@ -134,9 +133,11 @@ async fn change_stock(
     let product_id = path.code.0.clone();
     let reason = change.reason.map(|reason| reason.0);
     let occurred_at = occurred_at(change.occurred_at, commands.now());
+    // One route, two commands: only a correction can be refused for lack of stock.
     match change.change_type {
         StockChangeType::Receive => {
-            let quantity = received(change.quantity.0)?;
+            let quantity = quantity(change.quantity.0)
+                .map_err(|reason| Problem::invalid("quantity", reason))?;
             commands.execute(ReceiveStock { product_id, quantity, reason, occurred_at }).await
         }
         StockChangeType::Adjust => {
@@ -144,14 +145,6 @@ async fn change_stock(
             commands.execute(AdjustStock { product_id, quantity, reason, occurred_at }).await
         }
     }
-}
-
-fn received(pieces: i64) -> Result<Quantity, Problem> {
-    let max = Quantity::MAX;
-    let quantity = Quantity::new(pieces.try_into().unwrap_or_default());
-    quantity.map_err(|_| {
-        Problem::invalid("quantity", format!("must be between 1 and {max}; got {pieces}"))
-    })
 }
 
 /// Has one alternative per type, because the type decides the range of quantities.
@@ -210,7 +203,7 @@ async fn list_products(
 ) -> Result<QueryResponse<Paged<ProductDetails>>, Problem> {
     let after = list.cursor.as_ref().map(|cursor| cursor.at(LIST, |id| ProductId::new(id).ok()));
     let text = list.text.as_ref().and_then(|words| SearchText::new(&words.0));
-    let size = PageSize::of(list.limit.unwrap_or_default().number().into());
+    let size = page_size(list.limit);
     let products = queries.ask(ListProducts { text, after: after.transpose()?, size }).await?;
     Ok(products.map(|page| paged(LIST, page)))
 }

@@ -80,6 +80,7 @@ impl Decide for AdjustStock {
     type Rejection = StockRejection;
 
     fn decide(&self, product: &Product) -> Decision<Self> {
+        // Only a reduction can be refused.
         if self.quantity < 0 {
             product.check_available(&self.product_id, -self.quantity)?;
         }

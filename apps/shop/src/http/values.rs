@@ -61,6 +61,7 @@ impl<'de> Deserialize<'de> for Text {
 impl Schema for Text {
     fn schema(schemas: &mut Schemas) -> Value {
         schemas.component("Text", |_| {
+            // The characters of `char::is_control` and `char::is_whitespace`.
             let control = r"\u0000-\u001F\u007F-\u009F";
             let blank = r" \u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000";
             json!({
@@ -126,6 +127,7 @@ pub(crate) struct Time(pub(crate) Timestamp);
 
 impl Time {
     pub(crate) fn parse(text: &str) -> Option<Self> {
+        // The parser accepts more than RFC 3339: short forms, other separators, zone annotations.
         let plain = text.is_ascii() && text.len() >= "0000-00-00T00:00:00Z".len();
         let year = text.get(..4).filter(|year| year.bytes().all(|byte| byte.is_ascii_digit()));
         let in_range = year.is_some_and(|year| ("0001".."9000").contains(&year));
@@ -162,11 +164,19 @@ pub(crate) struct Whole(pub(crate) i64);
 impl<'de> Deserialize<'de> for Whole {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
+        // Parsed as a decimal, since `f64` is not exact and the integer parser refuses `4.0`.
         let whole: Option<Money> = raw.get().parse().ok().filter(|it: &Money| it.decimals() == 0);
         let digits = whole.map(|whole| whole.to_string());
         let number = digits.and_then(|digits| digits.parse().ok());
         number.map(Self).ok_or_else(|| D::Error::custom("must be a whole number of 64 bits"))
     }
+}
+
+/// Converts a number of a request; the error is the text for the client.
+pub(crate) fn quantity(number: i64) -> Result<Quantity, String> {
+    let quantity = u64::try_from(number).ok().and_then(|number| Quantity::new(number).ok());
+    let max = Quantity::MAX;
+    quantity.ok_or_else(|| format!("must be between 1 and {max}; got {number}"))
 }
 
 /// A quantity in requests.
@@ -176,8 +186,7 @@ pub(crate) struct Pieces(pub(crate) Quantity);
 impl<'de> Deserialize<'de> for Pieces {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Whole(number) = Whole::deserialize(deserializer)?;
-        let quantity = Quantity::new(number.try_into().unwrap_or_default());
-        quantity.map(Self).map_err(D::Error::custom)
+        quantity(number).map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -195,6 +204,7 @@ fn read_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Money, D::E
         )
     };
     let raw = Box::<RawValue>::deserialize(deserializer)?;
+    // A string must have the one spelling of the schema's pattern; a number may be `1e2`.
     let amount: Money = match raw.get().starts_with('"') {
         true => {
             let text: String = serde_json::from_str(raw.get()).map_err(D::Error::custom)?;
@@ -217,8 +227,10 @@ fn is_plain(text: &str) -> bool {
     digits(whole) && digits(decimals) && canonical && decimals.len() <= 4
 }
 
+// Patterns and bounds of the amounts that `read_amount` accepts.
 const WHOLE: &str = "(0|[1-9][0-9]{0,8})";
 const DECIMALS: &str = r"(\.[0-9]{1,4})?";
+// Without zero: the digits before the point, or one behind it, are not all zeros.
 const POSITIVE: &str = r"([1-9][0-9]{0,8}(\.[0-9]{1,4})?|0\.([1-9][0-9]{0,3}|0[1-9][0-9]{0,2}|00[1-9][0-9]?|000[1-9]))";
 const NUMBER_MAX: f64 = 999_999_999.999_9;
 const STEP: f64 = 0.0001;
@@ -232,6 +244,7 @@ macro_rules! amount {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let amount = read_amount(deserializer)?;
+                // The type annotation lets the closure in the macro's argument infer its parameter.
                 let admits: fn(Money) -> bool = $admits;
                 if admits(amount) {
                     return Ok(Self(amount));

@@ -147,6 +147,7 @@ impl ProductDraft {
     fn take(&mut self, row: &InvoiceLine) {
         let has_price = row.unit_price > Money::ZERO;
         if !row.description.is_empty() {
+            // A row without a price is often a note on stock, so its text is the second choice.
             let known = if has_price { &mut self.name } else { &mut self.note };
             known.get_or_insert_with(|| row.description.clone());
         }
@@ -222,6 +223,7 @@ impl Document {
     /// Returns the document's commands in order, with their command ids.
     pub(super) fn steps(&self) -> Vec<(String, Step)> {
         if self.invoice.as_str().starts_with('C') {
+            // The source marks credit notes with a C before the number.
             return self.credit_note();
         }
         let mut steps = self.order();
@@ -279,6 +281,7 @@ impl Document {
     }
 
     fn adjustments(&self) -> Vec<(String, Step)> {
+        // The n-th adjustment of a product in a document has a stable command id.
         let mut of_product: HashMap<&ProductId, u32> = HashMap::new();
         let adjusted = self.rows.iter().filter_map(|row| match row.pieces {
             SignedQuantity::Sold(_) => None,

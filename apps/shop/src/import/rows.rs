@@ -91,6 +91,7 @@ impl<R: io::Read> RowReader<R> {
         let header = reader.byte_headers()?.clone();
         let mut columns = [0; COLUMNS.len()];
         for (place, column) in columns.iter_mut().zip(COLUMNS) {
+            // Columns are found by name, so files may order them freely and have more.
             let found = header.iter().position(|name| name.trim_ascii() == column.as_bytes());
             *place = found.ok_or(ReadError::MissingColumn { column })?;
         }
@@ -109,6 +110,7 @@ impl<R: io::Read> RowReader<R> {
     fn row(&self, line: u64) -> Result<InvoiceLine, InvalidField> {
         let [invoice, product, description, quantity, date, price, customer, country] =
             self.fields()?;
+        // Empty columns mean absent.
         let customer = Some(customer).filter(|text| !text.is_empty());
         checks::optional_text("Country", Some(country).filter(|text| !text.is_empty()))?;
         checks::optional_text("Description", Some(description).filter(|text| !text.is_empty()))?;

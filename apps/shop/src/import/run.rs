@@ -73,12 +73,14 @@ pub async fn run(
     documents: Documents,
     done: impl Fn() + Send + Sync + 'static,
 ) -> Result<ImportSummary, ImportError> {
+    // Read before the first command: receipts beyond it are of this run.
     let head_before = gesta.store().head().await?.position;
     let importer = Importer { gesta: gesta.clone(), head_before, done: Arc::new(done) };
     let (products, documents) = documents.into_parts();
     let mut imported = ImportSummary::default();
     imported.add(process_all(&importer, products, import_product).await?);
     imported.add(process_all(&importer, documents, import_document).await?);
+    // Workers finish in any order; the report follows the file.
     imported.rejected.sort_by_key(|rejected| rejected.line);
     imported.position = gesta.store().head().await?.position;
     Ok(imported)
@@ -107,6 +109,7 @@ where
     let mut workers = JoinSet::new();
     for _ in 0..IN_FLIGHT {
         let (queue, importer) = (Arc::clone(&queue), importer.clone());
+        // Each worker takes the next entry when it is free, so one slow document delays no other.
         workers.spawn(async move {
             let mut total = ImportSummary::default();
             while let Some(next) = next_of(&queue) {
@@ -155,6 +158,7 @@ async fn import_product(
     if matches!(result, StepResult::AlreadyExists)
         && let Some(completed) = importer.missing_details(&command).await?
     {
+        // An id of its own: the first id is that of the product's addition.
         result = importer.execute(&completed, &format!("{id}/completed"), &name).await?;
     }
     match result {
@@ -187,6 +191,7 @@ async fn import_document(
             }
             StepResult::Rejected(reason) => reason,
         };
+        // Later commands depend on the rejected one.
         imported.rejected.push(RejectedDocument { line: document.line, document: name, reason });
         break;
     }
@@ -267,6 +272,7 @@ impl Importer {
         };
         let reason = error.to_string();
         match error {
+            // A stream made by a command with another id or content: not this import's work.
             ExecuteError::AlreadyExists { .. } | ExecuteError::CommandIdReused { .. } => {
                 Attempt::Finished(StepResult::AlreadyExists)
             }

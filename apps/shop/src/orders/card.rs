@@ -130,6 +130,7 @@ impl OrderDetails {
 
     fn evolve(&mut self, event: &OrderEvent) {
         match event {
+            // Not reached for a valid stream, which has one placement at its start.
             OrderEvent::Placed(placed) => *self = Self::of(placed),
             OrderEvent::Paid(paid) => {
                 self.status = OrderStatus::Paid;

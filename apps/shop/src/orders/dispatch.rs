@@ -89,6 +89,7 @@ impl Decide for DispatchOrder {
             tracking: self.tracking.clone(),
             occurred_at: self.occurred_at,
         };
+        // The order's rules come first: an unpaid order is refused whatever the stock.
         let shipped = ship.decide(order)?;
         let products = self.pieces.iter().zip(products);
         let taken = products

@@ -143,6 +143,7 @@ impl ProcessManager for Fulfilment {
             FulfilmentEvent::Placed(placed) if placed.payment_account_id.is_some() => {
                 Route::start(&placed.order_id)
             }
+            // Without a payment account, other commands pay and ship the order.
             FulfilmentEvent::Placed(_) => Route::Ignore,
             FulfilmentEvent::Reserved(reserved) => Route::continue_with(&reserved.order_id),
             FulfilmentEvent::Withdrawn(withdrawn) => {
@@ -161,6 +162,7 @@ impl ProcessManager for Fulfilment {
         match input {
             Input::Event(event) => self.evolve_by(event),
             Input::Timer(PaymentDue) => {}
+            // Nothing was withdrawn, so nothing needs to be paid back.
             Input::Rejected(rejected) if rejected.is::<WithdrawMoney>() => {
                 self.payment = PaymentState::Untouched;
             }
@@ -209,6 +211,7 @@ impl Fulfilment {
             FulfilmentEvent::Reserved(reserved) => {
                 self.unreserved.remove(&reserved.product_id);
                 let costs = self.order.as_ref().is_some_and(|order| order.charge > Money::ZERO);
+                // Reacting to the last reservation sends the withdrawal.
                 if self.unreserved.is_empty() && self.is_open() && costs {
                     self.payment = PaymentState::Requested;
                 }
@@ -220,6 +223,7 @@ impl Fulfilment {
             }
             FulfilmentEvent::Paid(paid) => {
                 self.paid = true;
+                // The order may have been paid by other means while the withdrawal was under way.
                 let own = paid.method == METHOD && paid.reference == self.reference();
                 if own && self.payment == PaymentState::Withdrawn {
                     self.payment = PaymentState::Applied;
@@ -249,6 +253,7 @@ impl Fulfilment {
             FulfilmentEvent::Paid(_) => Effects::none().cancel(PaymentDue),
             FulfilmentEvent::Shipped(_) => self.end_if_settled(Effects::none().cancel(PaymentDue)),
             FulfilmentEvent::Cancelled(_) => {
+                // Releases all products: releasing what was not reserved has no effect.
                 let undone = commands.release().cancel(PaymentDue);
                 self.end_if_settled(if self.payment == PaymentState::Applied {
                     commands.refund(undone)
@@ -264,6 +269,7 @@ impl Fulfilment {
             (Some(_), _, _) => Effects::none(),
             (None, true, _) => commands.ship(),
             (None, false, PaymentState::Requested) => commands.withdraw(),
+            // An order that costs nothing is paid without a withdrawal.
             (None, false, _) => commands.pay(),
         }
     }

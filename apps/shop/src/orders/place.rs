@@ -63,11 +63,8 @@ pub struct OrderItem {
 
 impl PlaceOrder {
     fn check(&self) -> Result<(), InvalidField> {
-        if self.order_items.is_empty() {
-            return Err(InvalidField::new("orderItems", "must not be empty"));
-        }
-        check_count("orderItems", self.order_items.len(), ITEMS_MAX)?;
-        check_count("discounts", self.discounts.len(), DISCOUNTS_MAX)?;
+        checks::count("orderItems", self.order_items.len(), 1..=ITEMS_MAX)?;
+        checks::count("discounts", self.discounts.len(), 0..=DISCOUNTS_MAX)?;
         for (place, item) in self.order_items.iter().enumerate() {
             let field = format!("orderItems[{place}].unitPrice");
             item.unit_price.map_or(Ok(()), |price| checks::amount(&field, price))?;
@@ -88,16 +85,6 @@ impl PlaceOrder {
         };
         self.order_items.iter().map(line).collect()
     }
-}
-
-fn check_count(field: &str, count: usize, max: usize) -> Result<(), InvalidField> {
-    if count > max {
-        return Err(InvalidField::new(
-            field,
-            format!("must have at most {max} entries; has {count}"),
-        ));
-    }
-    Ok(())
 }
 
 fn check_address(address: &Address) -> Result<(), InvalidField> {

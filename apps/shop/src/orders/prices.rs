@@ -28,6 +28,7 @@ impl Prices {
         let product = || item.product_id.clone();
         let list_price = match (self, item.unit_price) {
             (Self::AsGiven, Some(given)) => return Ok(given),
+            // Without a price of either kind the item cannot be sold.
             (Self::AsGiven, None) => None,
             (Self::Catalogue(prices), _) => prices.get(&item.product_id).copied(),
         };
@@ -52,6 +53,7 @@ pub async fn catalogue_prices(
 ) -> Result<Prices, LoadError> {
     let mut prices = BTreeMap::new();
     for product in products {
+        // An order may have several lines of one product.
         if prices.contains_key(product) {
             continue;
         }

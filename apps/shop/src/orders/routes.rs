@@ -21,11 +21,10 @@ use super::{
 };
 use crate::{
     http::{
-        occurred_at, paged,
+        occurred_at, page_size, paged,
         values::{AnyAmount, Id, List, Pieces, PositiveAmount, Text, Time, Words},
     },
     id::{AccountId, CustomerId, OrderId, ProductId},
-    paging::PageSize,
     search::SearchText,
 };
 
@@ -148,6 +147,7 @@ async fn place_order(
     let order_id = order.order_id.map_or_else(|| commands.new_id().into(), |id| id.0);
     let order_items: Vec<_> = order.order_items.0.into_iter().map(item).collect();
     let products: Vec<_> = order_items.iter().map(|item| &item.product_id).collect();
+    // Loaded here and not in the decision, which must see the same prices in a repeated request.
     let prices = catalogue_prices(commands.gesta(), products).await?;
     let place = PlaceOrder {
         order_id: order_id.clone(),
@@ -222,7 +222,7 @@ async fn list_orders(
         to: list.to.map(|time| time.0),
         text: list.text.and_then(|words| SearchText::new(&words.0)),
         cursor: cursor.transpose()?,
-        size: PageSize::of(list.limit.unwrap_or_default().number().into()),
+        size: page_size(list.limit),
     };
     Ok(queries.ask(find).await?.map(|page| paged(LIST, page)))
 }
@@ -254,6 +254,7 @@ impl Moment {
 }
 
 fn whole_number(text: &str) -> Option<u64> {
+    // 18 digits always fit into a `u64`, and the schema's pattern says the same.
     let canonical = text == "0" || !text.starts_with('0');
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     if digits && canonical && text.len() <= 18 { text.parse().ok() } else { None }
@@ -282,6 +283,7 @@ async fn find_order(
 ) -> Result<Versioned<OrderDetails>, Problem> {
     let as_of = moment.at.map_or(AsOf::Now, |moment| moment.0);
     let found = queries.read::<OrderCard>(&path.order_id.0, as_of).await?;
+    // The row is `None` for a stream whose placement is missing at the requested time.
     found.and_then(Versioned::present).ok_or_else(|| Problem::not_found("order"))
 }
 

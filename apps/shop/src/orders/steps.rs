@@ -191,7 +191,7 @@ impl Decide for RefundOrder {
     type Rejection = OrderRejection;
 
     fn decide(&self, order: &Order) -> Decision<Self> {
-        // Refunds depend on the payment and not on the status: a cancelled order may have been paid.
+        // Decided by the payment and not by the status: a cancelled order may have been paid.
         if !order.was_paid {
             return Err(OrderRejection::NotPaid);
         }

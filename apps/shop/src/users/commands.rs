@@ -43,14 +43,14 @@ impl Decide for CreateUser {
     type Rejection = UserRejection;
 
     fn decide(&self, (_, owners): &(User, Vec<EmailOwners>)) -> Decision<Self> {
-        let decided = UserCreated {
+        let created = UserCreated {
             user_id: self.user_id.clone(),
             first_name: self.first_name.clone(),
             last_name: self.last_name.clone(),
             email: self.email.clone(),
         };
         check_email_available(owners, self.email.as_ref(), &self.user_id)?;
-        Ok((decided.into(), no_email_events(owners)))
+        Ok((created.into(), no_email_events(owners)))
     }
 }
 
@@ -94,6 +94,7 @@ impl Decide for UpdateUser {
     fn decide(&self, (user, owners): &(User, Vec<EmailOwners>)) -> Decision<Self> {
         let user = user.existing()?;
         check_email_available(owners, self.email.as_ref(), &self.user_id)?;
+        // No event for an update without effect: projections and ETags stay as they are.
         if user.profile == self.profile() {
             return Ok((Events::none(), no_email_events(owners)));
         }
@@ -136,6 +137,7 @@ impl Decide for WelcomeUser {
     type Rejection = UserRejection;
 
     fn decide(&self, (user, greeting): &WithGreeting) -> Decision<Self> {
+        // Earlier versions recorded the welcome in the user's own stream.
         if user.existing()?.welcomed || greeting.sent {
             return Ok((Events::none(), Events::none()));
         }
@@ -156,7 +158,6 @@ pub struct DeleteUser {
 impl Decide for DeleteUser {
     type Rejection = Infallible;
 
-    /// Who asks twice has what they wanted.
     fn decide(&self, user: &User) -> Decision<Self> {
         // Idempotent: deleting a deleted user succeeds.
         let Ok(user) = user.existing() else { return Ok(Events::none()) };

@@ -12,11 +12,10 @@ use serde_json::{Value, json};
 use super::{CreateUser, DeleteUser, Email, FindUser, ListUsers, UpdateUser, UserDetails};
 use crate::{
     http::{
-        paged,
+        page_size, paged,
         values::{Id, Text},
     },
     id::UserId,
-    paging::PageSize,
 };
 
 /// Scope of this list's cursors; a cursor of another list is refused.
@@ -123,7 +122,7 @@ async fn list_users(
     list: QueryOf<UserList>,
 ) -> Result<QueryResponse<Paged<UserDetails>>, Problem> {
     let after = list.cursor.as_ref().map(|cursor| cursor.at(LIST, |id| UserId::new(id).ok()));
-    let size = PageSize::of(list.limit.unwrap_or_default().number().into());
+    let size = page_size(list.limit);
     let users = queries.ask(ListUsers { after: after.transpose()?, size }).await?;
     Ok(users.map(|page| paged(LIST, page)))
 }

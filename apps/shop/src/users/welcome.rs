@@ -18,7 +18,7 @@ impl Welcome {
     /// Default delay between creation and welcome.
     pub const DELAY: Duration = Duration::from_secs(1);
 
-    /// Welcomes so long after.
+    /// Creates the process with a delay between creation and welcome.
     #[must_use]
     pub const fn after(delay: Duration) -> Self {
         Self { delay, user: None }
@@ -71,6 +71,7 @@ impl ProcessManager for Welcome {
             (Input::Timer(WelcomeDue), Some(user_id)) => {
                 Effects::none().send(WelcomeUser { user_id }).end()
             }
+            // A deletion cancels the timer, because the process ends.
             (Input::Event(WelcomeEvent::Deleted(_)) | Input::Rejected(_), _)
             | (Input::Timer(WelcomeDue), None) => Effects::none().end(),
         }

@@ -1,4 +1,4 @@
-//! Accounts, put together.
+//! Accounts: commands, projections and queries together.
 
 use gesta::{ExecuteError, Gesta, Receipt, Rejection};
 use shop::{

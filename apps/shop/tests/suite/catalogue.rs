@@ -1,4 +1,4 @@
-//! The catalogue, put together.
+//! The catalogue: commands, projections and queries together.
 
 use gesta::{ExecuteError, Gesta, Receipt};
 use shop::{

@@ -1,4 +1,4 @@
-//! The program: what it prints, and how it ends.
+//! The binary: output and exit codes.
 
 use std::{
     fs,
@@ -27,7 +27,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[test]
-fn bad_rows_are_told_with_line_and_reason_and_the_others_go_in() {
+fn invalid_rows_are_reported_with_line_and_reason_and_the_others_are_imported() {
     let directory = TempDir::new().unwrap();
     fs::write(directory.path().join("table.csv"), TABLE).unwrap();
     let outcome = shop(&directory, &["import", "table.csv"]);
@@ -67,7 +67,7 @@ fn the_demo_imports_the_sample_prints_its_report_and_serves_until_it_is_interrup
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "memory: leaves nothing");
 }
 
-/// What a shop that was served and interrupted left on its standard error.
+/// Serves and interrupts a shop; returns its standard error.
 fn log_of_a_served_shop(levels: &str) -> String {
     let directory = TempDir::new().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
@@ -92,7 +92,7 @@ fn a_served_shop_logs_for_people_unless_rust_log_says_otherwise() {
 }
 
 #[test]
-fn levels_that_are_none_are_refused_with_an_example() {
+fn invalid_log_levels_are_refused_with_an_example() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
     let refused = command.args(["report"]).env("RUST_LOG", "shop=loud").output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
@@ -109,7 +109,7 @@ fn get(address: &str, path: &str) -> String {
 }
 
 #[test]
-fn other_machines_are_served_only_if_that_is_meant() {
+fn other_machines_are_served_only_with_allow_remote() {
     let directory = TempDir::new().unwrap();
     let outcome = shop(&directory, &["serve", "--store", "memory:", "--listen", "0.0.0.0:0"]);
     assert_eq!(outcome.status.code(), Some(1));
@@ -117,7 +117,7 @@ fn other_machines_are_served_only_if_that_is_meant() {
 }
 
 #[test]
-fn a_second_program_on_the_same_directory_is_told_so() {
+fn a_second_program_on_the_same_directory_is_refused() {
     let directory = TempDir::new().unwrap();
     let held = gesta_log::LogStore::open(
         directory.path().join("shop-data"),
@@ -131,7 +131,7 @@ fn a_second_program_on_the_same_directory_is_told_so() {
 }
 
 #[test]
-fn a_store_that_nobody_knows_is_a_mistake_of_the_call() {
+fn an_unknown_kind_of_store_is_a_usage_error() {
     let directory = TempDir::new().unwrap();
     let outcome = shop(&directory, &["report", "--store", "carrier-pigeon:"]);
     assert_eq!(outcome.status.code(), Some(2));

@@ -1,4 +1,4 @@
-//! Credit notes, put together.
+//! Credit notes: commands, projections and queries together.
 
 use gesta::{Gesta, Receipt};
 use shop::{

@@ -1,4 +1,4 @@
-//! The stored forms of all events.
+//! Stored forms of all events.
 
 use gesta::{Event, Registry, testing::assert_events_locked};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use shop::{
     users::{UserCreated, UserDeleted, UserUpdated, UserWelcomed},
 };
 
-/// With an example of every event, so that what is nested in it is locked as well.
+/// Adds an example of every event, so that nested types are locked as well.
 fn with_examples() -> Registry {
     orders(accounts(catalogue(users(shop::registry::events()))))
 }

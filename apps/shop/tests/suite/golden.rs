@@ -1,8 +1,8 @@
-//! Stores and read models that an earlier version wrote, opened by this one.
+//! Stores and read models of an earlier version, opened by this one.
 //!
-//! The directories under `tests/golden` were written on 2026-11-29 by the version before processes
-//! were set aside one by one. They are never written again: a version that cannot open them has to
-//! convert them by one verb, which its error names.
+//! The directories under `tests/golden` were written on 2026-11-29, by the last version whose
+//! process managers stopped at an unreadable event. They are never written again: a version that
+//! cannot open them must convert them by one verb, which its error names.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::http::Client;
 
-/// A time after everything in the golden stores.
+/// A time after all events of the golden stores.
 const AFTER_ALL: Duration = Duration::from_secs(1_796_000_000);
 
 fn golden(name: &str) -> std::path::PathBuf {
@@ -97,8 +97,7 @@ async fn an_etag_from_a_users_creation_is_good_after_the_welcome() {
     shop.close().await;
 }
 
-/// The welcome of the version before stood still at an event that it could not read, and `eve`, who
-/// came after it, waited.
+/// The earlier version stopped its welcome process at an unreadable event, before that of `eve`.
 #[tokio::test]
 async fn a_process_that_stood_still_in_an_earlier_version_goes_on() {
     let directory = copy_of("stuck");

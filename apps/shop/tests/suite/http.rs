@@ -1,6 +1,6 @@
 //! The shop over HTTP.
 //!
-//! Owns: [`Client`], which holds every answer against the document that the shop gives out.
+//! Owns: [`Client`], which checks every response against the OpenAPI document.
 
 mod document;
 mod feed;
@@ -30,10 +30,10 @@ use tower::ServiceExt as _;
 
 use crate::opened;
 
-/// An operation and a status that it was answered with.
+/// An operation and a status of its responses.
 type Seen = (String, u16);
 
-/// Asks a shop over HTTP, without a network.
+/// A client that calls the router directly, without a network.
 #[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) shop: Gesta,
@@ -42,7 +42,7 @@ pub(crate) struct Client {
     seen: Arc<Mutex<BTreeSet<Seen>>>,
 }
 
-/// What a request was answered with.
+/// A response with a JSON body.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -51,12 +51,12 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    /// Of a new, empty shop.
+    /// Returns a client of a new, empty shop.
     pub(crate) async fn new() -> Self {
         Self::over(opened::in_memory().await)
     }
 
-    /// A client of a shop that is open already.
+    /// Returns a client of an open shop.
     pub(crate) fn over(shop: Gesta) -> Self {
         Self::at(shop, |state| state)
     }
@@ -94,7 +94,7 @@ impl Client {
         Asking { client: self, request, body: Body::empty(), path: path.to_owned() }
     }
 
-    /// Every operation with every status that it was answered with so far.
+    /// Returns every operation with every status of its responses so far.
     pub(crate) fn seen(&self) -> BTreeSet<Seen> {
         self.seen.lock().unwrap().clone()
     }
@@ -103,12 +103,12 @@ impl Client {
         &self.document
     }
 
-    /// The answer itself, for those that have no end.
+    /// Returns the response itself, for endless bodies.
     pub(crate) async fn raw(&self, request: Request<Body>) -> axum::response::Response {
         self.router.clone().oneshot(request).await.unwrap()
     }
 
-    /// What the document says about the path of a request.
+    /// Returns the document's path template of a request.
     fn template(&self, path: &str) -> Option<String> {
         let path = path.split('?').next().unwrap();
         let segments: Vec<_> = path.split('/').collect();
@@ -160,7 +160,7 @@ impl Client {
     }
 }
 
-/// A request that is not sent yet.
+/// A request that is not yet sent.
 pub(crate) struct Asking<'c> {
     client: &'c Client,
     request: axum::http::request::Builder,
@@ -181,7 +181,7 @@ impl Asking<'_> {
         Self { body: body.into(), ..self }
     }
 
-    /// The request itself, for answers that have no end.
+    /// Returns the request itself, for endless response bodies.
     pub(crate) fn into_request(self) -> Request<Body> {
         self.request.body(self.body).unwrap()
     }
@@ -200,7 +200,7 @@ impl Asking<'_> {
         answer
     }
 
-    /// Sends it, and expects a success.
+    /// Sends the request and expects success.
     pub(crate) async fn ok(self) -> Answer {
         let answer = self.send().await;
         assert!(StatusCode::from_u16(answer.status).unwrap().is_success(), "{answer:?}");
@@ -213,7 +213,7 @@ impl Answer {
         self.headers[name].to_str().unwrap()
     }
 
-    /// The revision that the entity tag names, beside the store's incarnation.
+    /// Returns the revision in the entity tag, without the store's incarnation.
     pub(crate) fn tagged_revision(&self) -> u64 {
         let (revision, _) = self.header("etag").trim_matches('"').split_once('-').unwrap();
         revision.parse().unwrap()

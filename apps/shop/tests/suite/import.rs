@@ -1,4 +1,4 @@
-//! The import: twice, cut short, killed, with bad rows, and of the whole table.
+//! The import: repeated, interrupted, killed, with invalid rows, and of the whole table.
 
 use std::{
     env, fs,
@@ -24,7 +24,7 @@ use crate::opened;
 const SAMPLE: &[u8] = include_bytes!("../../data/sample.csv");
 const SAMPLE_REPORT: &[u8] = include_bytes!("../../data/sample-report.json");
 
-/// How long a test waits for read models at most.
+/// Maximum wait for read models.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn expected() -> Value {
@@ -61,7 +61,7 @@ async fn the_sample_is_reported_as_another_program_counted_it_also_when_it_comes
 fn an_import_that_is_cut_short_goes_on_in_a_shop_that_is_opened_again() {
     let directory = TempDir::new().unwrap();
     for steps in [1, 40, 400, 900] {
-        // With the runtime goes whatever is still at work.
+        // Dropping the runtime also drops all tasks of the import.
         Runtime::new().unwrap().block_on(async {
             cut_short_after(steps, &opened::in_directory(directory.path()).await).await;
         });
@@ -74,7 +74,7 @@ fn an_import_that_is_cut_short_goes_on_in_a_shop_that_is_opened_again() {
     });
 }
 
-/// Drops the import, with everything that it has in flight.
+/// Drops the import with all commands in flight.
 async fn cut_short_after(steps: usize, shop: &Gesta) {
     let (cut, now) = oneshot::channel();
     let left = std::sync::Mutex::new((steps, Some(cut)));
@@ -121,7 +121,7 @@ async fn a_document_that_comes_again_with_other_rows_is_refused_with_its_line() 
     assert_eq!(report(&shop).await["gross_revenue"], "2");
 }
 
-/// The shop's own program, told where the store is.
+/// Returns a command of the shop's binary on a store.
 fn program(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
     let store = format!("gesta:{}", directory.display());
@@ -149,14 +149,14 @@ fn killed_at_any_moment_an_import_goes_on_and_the_report_is_the_same() {
     assert_eq!(serde_json::from_slice::<Value>(&outcome.stdout).unwrap(), expected());
 }
 
-/// Three for each order, one for each of the others.
+/// Three events per order, one per other document.
 fn expected_events() -> u64 {
     let report = expected();
     let count = |key: &str| report[key].as_u64().unwrap();
     3 * count("orders") + count("credit_notes") + count("stock_adjustments") + count("products")
 }
 
-/// Kills the program (SIGKILL) once the log has so many events; says how many it has then.
+/// Kills the program (SIGKILL) once the log has `n` events; returns their number then.
 fn kill_after(events: u64, directory: &Path, table: &str) -> u64 {
     let mut import = program(directory, &["import", table])
         .stdout(Stdio::null())
@@ -175,7 +175,7 @@ fn events_in(directory: &Path) -> u64 {
     LogStore::open(directory, Options::read_only()).map_or(0, |store| store.report().events)
 }
 
-/// The table that the sample is a part of, in a directory beside the repository.
+/// The full table of the sample, in a directory next to the repository.
 fn whole_table() -> Option<PathBuf> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
     let beside = fs::read_dir(repository.parent()?).ok()?;

@@ -1,7 +1,7 @@
-//! The shop as a whole: commands in, events in a store, answers out of read models.
+//! The shop as a whole: commands, stored events and read models.
 //!
-//! Owns: what only shows when everything is put together. Not here: the rules of single commands,
-//! which are tested beside them.
+//! Owns: tests that need all parts together. Not here: the rules of single commands, which have
+//! unit tests.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
 

@@ -1,4 +1,4 @@
-//! Shops to test on.
+//! Open shops for tests.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use gesta::{Gesta, sqlite::Sqlite};
 use jiff::Timestamp;
 use shop::{money::Money, quantity::Quantity, read_side};
 
-/// A shop that ends with the test.
+/// Opens a shop in memory.
 pub(crate) async fn in_memory() -> Gesta {
     let read_models = Sqlite::temporary().unwrap();
     read_side::project_all(Gesta::at("memory:"), &read_models).open().await.unwrap()
 }
 
-/// The shop in a directory.
+/// Opens the shop in a directory.
 pub(crate) async fn in_directory(directory: &Path) -> Gesta {
     let events = Gesta::at(format!("gesta:{}", directory.display()));
     let read_models = Sqlite::open(directory.join("read-models")).unwrap();

@@ -1,4 +1,4 @@
-//! Orders, put together.
+//! Orders: commands, projections and queries together.
 
 use gesta::{AsOf, ExecuteError, Gesta, Receipt, Rejection, Revision};
 use shop::{
@@ -34,7 +34,7 @@ fn item(id: &str, unit_price: Option<&str>, number: u64) -> OrderItem {
     OrderItem { product_id: product(id), unit_price, quantity: pieces(number) }
 }
 
-/// Ten mugs at 2.50 to York, on a day of January.
+/// An order of ten mugs at 2.50 to York, on a day of January.
 fn mugs(order: &str, buyer: Option<&str>, day: i8) -> PlaceOrder {
     PlaceOrder {
         order_id: id(order),

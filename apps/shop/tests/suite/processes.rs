@@ -1,4 +1,4 @@
-//! What happens by itself, put together.
+//! Process managers, with their commands, projections and timers.
 
 use std::{
     sync::{
@@ -51,7 +51,7 @@ impl Shop {
         clock: VirtualClock,
         change: impl FnOnce(Builder) -> Builder,
     ) -> Self {
-        // Orders compete for stock, and nobody moves the clock while they wait for a retry.
+        // Orders compete for stock, and the clock stands still while they wait for a retry.
         let at_once = RetryPolicy {
             first_wait_max: Duration::ZERO,
             wait_max: Duration::ZERO,
@@ -64,7 +64,7 @@ impl Shop {
         Self { store, clock, gesta }
     }
 
-    /// Ends the program and starts it again.
+    /// Restarts the shop.
     async fn restart(self) -> Self {
         self.gesta.close().await;
         Self::on(self.store, self.clock).await
@@ -76,7 +76,7 @@ impl Shop {
         drain(&self.gesta).await;
     }
 
-    /// The types of all domain events, without those of processes and of the store itself.
+    /// Returns the types of all domain events, without those of processes and of the store.
     async fn happened(&self) -> Vec<String> {
         drain(&self.gesta).await;
         let events = self.store.read_all(ReadAll::forwards()).collect_events().await.unwrap();
@@ -131,7 +131,7 @@ fn order(id: &str) -> OrderId {
     OrderId::new(id).unwrap()
 }
 
-/// A shop with ten mugs at 2.50, and a customer's account.
+/// Opens a shop with ten mugs at 2.50, and a customer's account.
 async fn with_mugs(balance: &str) -> Shop {
     let shop = Shop::open().await;
     shop.stock_up(balance).await;
@@ -256,7 +256,7 @@ async fn an_order_that_is_cancelled_at_once_takes_no_stock_and_no_money() {
     assert_eq!((shop.balance().await.as_str(), shop.free_mugs().await), ("100", 10));
 }
 
-/// A pipeline in which accounts are busy, as long as this says so.
+/// A pipeline stage that reports accounts as overloaded while the flag is set.
 fn busy_accounts(busy: Arc<AtomicBool>) -> impl Layer<Pipeline, Service = Pipeline> {
     layer_fn(move |pipeline: Pipeline| {
         let busy = Arc::clone(&busy);

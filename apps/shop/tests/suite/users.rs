@@ -1,4 +1,4 @@
-//! Users, put together.
+//! Users: commands, projections and queries together.
 
 use gesta::{ExecuteError, Gesta, Receipt, Rejection};
 use shop::{

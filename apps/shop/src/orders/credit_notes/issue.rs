@@ -83,13 +83,7 @@ pub struct IssueCreditNote {
 
 impl IssueCreditNote {
     fn check(&self) -> Result<(), InvalidField> {
-        if self.lines.is_empty() {
-            return Err(InvalidField::new("lines", "must not be empty"));
-        }
-        if self.lines.len() > LINES_MAX {
-            let reason = format!("must have at most {LINES_MAX} entries; has {}", self.lines.len());
-            return Err(InvalidField::new("lines", reason));
-        }
+        checks::count("lines", self.lines.len(), 1..=LINES_MAX)?;
         for (place, line) in self.lines.iter().enumerate() {
             checks::amount(&format!("lines[{place}].unitPrice"), line.unit_price)?;
         }

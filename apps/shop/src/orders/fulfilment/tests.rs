@@ -34,7 +34,7 @@ fn now() -> Timestamp {
     Timestamp::from_second(7).unwrap()
 }
 
-/// Two lines of mugs and one of jugs, for so much.
+/// An order with two lines of mugs and one of jugs, for this total.
 fn placed_for(total: i64) -> OrderPlaced {
     let line = |id, quantity| Line {
         product_id: product(id),
@@ -161,7 +161,7 @@ fn money_is_taken_once_all_stock_is_set_aside() {
     after(all_but_one).when(reserved("jug", 1)).then(none().send(withdraw()));
 }
 
-/// Up to and with the last reservation.
+/// Inputs up to the last reservation.
 fn reserving() -> Vec<Input<Fulfilment>> {
     vec![placed(), reserved("mug", 5), reserved("jug", 1)]
 }

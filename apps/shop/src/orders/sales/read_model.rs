@@ -68,6 +68,7 @@ impl Apply<sql::Tx> for Sales {
         tx: &mut sql::Tx,
         events: &[Recorded<SalesEvent>],
     ) -> Result<(), ApplyError> {
+        // Collects the changes of the batch first: a sum is written once per batch, not per event.
         let mut changes = SumChanges::default();
         for event in events {
             count(tx, &mut changes, &event.event)?;

@@ -108,6 +108,7 @@ impl Sums {
             refunded: -self.refunded,
             products: -self.products,
             stock_adjustments: -self.stock_adjustments,
+            // Earlier times cannot be restored from sums.
             first_at: None,
             last_at: None,
         }
@@ -123,6 +124,7 @@ impl Sums {
         self.refunded += other.refunded;
         self.products += other.products;
         self.stock_adjustments += other.stock_adjustments;
+        // `min` of two options would prefer `None`.
         self.first_at = [self.first_at, other.first_at].into_iter().flatten().min();
         self.last_at = self.last_at.max(other.last_at);
     }
@@ -166,6 +168,7 @@ fn write_one(tx: &mut sql::Tx, scope: &Scope, change: &Sums) -> Result<(), Apply
     let (scope, key) = scope.columns();
     let select = format!("select {} from sums where scope = ?1 and key = ?2", Sums::COLUMNS);
     let stored = tx.find(&select, params![scope, key], |row| Sums::read(row, 0))?;
+    // Amounts are text columns, so the sum is computed here and not in SQL.
     let mut sums = stored.unwrap_or_default();
     sums.add(change);
     tx.execute(

@@ -56,6 +56,7 @@ impl FromStr for OrderCursor {
 
     /// Rejects numbers beyond the database's integers.
     fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        // SQLite stores 64-bit signed integers.
         text.parse::<i64>().map(|number| Self(number.unsigned_abs()))
     }
 }
@@ -67,30 +68,31 @@ impl Query for FindOrders {
 
 impl Answer<sql::Reader> for FindOrders {
     async fn answer(&self, rows: &mut sql::Reader) -> Result<Page<OrderSummary>, QueryError> {
-        let wanted = self.conditions();
+        // Only fixed texts are inserted into the statement; values are bound as parameters.
+        let conditions = self.conditions();
         let sql = format!(
             "select number, order_id, customer_id, country, status, lines, units, total, refunded,
                  placed_at
              from orders {} order by number desc limit {}",
-            wanted.clause(),
+            conditions.clause(),
             self.size.fetch_limit(),
         );
-        let found = rows.query(&sql, sql::params_from_iter(&wanted.values), summary)?;
+        let found = rows.query(&sql, sql::params_from_iter(&conditions.values), summary)?;
         Ok(Page::from_rows(found, self.size, |order| OrderCursor(order.number).to_string()))
     }
 }
 
 impl FindOrders {
     fn conditions(&self) -> Conditions<'_> {
-        let mut wanted = Conditions::default();
-        wanted.add("customer_id = ?", self.customer.as_ref().map(CustomerId::as_str));
-        wanted.add("status = ?", self.status.map(OrderStatus::as_str));
-        wanted.add("placed_at >= ?", self.from.map(sql::micros));
-        wanted.add("placed_at < ?", self.to.map(sql::micros));
+        let mut conditions = Conditions::default();
+        conditions.add("customer_id = ?", self.customer.as_ref().map(CustomerId::as_str));
+        conditions.add("status = ?", self.status.map(OrderStatus::as_str));
+        conditions.add("placed_at >= ?", self.from.map(sql::micros));
+        conditions.add("placed_at < ?", self.to.map(sql::micros));
         let with_words = "number in (select rowid from order_words where order_words match ?)";
-        wanted.add(with_words, self.text.as_ref().map(SearchText::as_match));
-        wanted.add("number < ?", self.cursor.map(|cursor| cursor.0));
-        wanted
+        conditions.add(with_words, self.text.as_ref().map(SearchText::as_match));
+        conditions.add("number < ?", self.cursor.map(|cursor| cursor.0));
+        conditions
     }
 }
 

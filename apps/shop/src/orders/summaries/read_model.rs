@@ -97,6 +97,7 @@ fn apply_one(tx: &mut sql::Tx, event: &Recorded<SummaryEvent>) -> Result<(), App
     match &event.event {
         SummaryEvent::ProductAdded(added) => name(tx, &added.product_id, &added.name),
         SummaryEvent::ProductRenamed(renamed) => name(tx, &renamed.product_id, &renamed.name),
+        // The position is the sort key: higher numbers are newer orders.
         SummaryEvent::Placed(placed) => place(tx, event.position.number(), placed),
         SummaryEvent::Paid(paid) => set_status(tx, &paid.order_id, OrderStatus::Paid),
         SummaryEvent::Shipped(shipped) => set_status(tx, &shipped.order_id, OrderStatus::Shipped),
@@ -166,6 +167,7 @@ fn refund(tx: &mut sql::Tx, event: &OrderRefunded) -> Result<(), ApplyError> {
         Ok((sql::parsed::<OrderStatus>(row, 0)?, sql::money(row, 1)?))
     })?;
     let Some((status, refunded)) = found else { return Ok(()) };
+    // A partial refund keeps the status.
     let status = status.after_refund(event.left);
     let refunded = refunded + event.amount;
     tx.execute(

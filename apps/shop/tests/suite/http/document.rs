@@ -1,4 +1,4 @@
-//! The document that the shop gives out about itself.
+//! The OpenAPI document of the shop.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ async fn the_operations_of_the_document_are_those_of_the_route_table() {
     }
 }
 
-/// What the shop has to have.
+/// Routes that the document must have.
 fn table() -> [&'static str; 52] {
     [
         "POST /v1/users",

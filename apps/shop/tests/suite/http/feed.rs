@@ -13,13 +13,13 @@ use tower::ServiceExt as _;
 
 use super::{Client, ann, mug};
 
-/// A feed as a reader sees it.
+/// A reader of a feed.
 struct Reader {
     body: BodyDataStream,
     text: String,
 }
 
-/// What is said at once.
+/// Returns the part that is sent at once.
 #[derive(Debug, Default)]
 struct Said {
     id: Option<u64>,
@@ -39,7 +39,7 @@ impl Reader {
         Self { body: response.into_body().into_data_stream(), text: String::new() }
     }
 
-    /// What is said next; nothing at the end.
+    /// Returns the next message, or `None` at the end.
     async fn next(&mut self) -> Option<Said> {
         while !self.text.contains("\n\n") {
             let chunk = tokio::time::timeout(Duration::from_secs(10), self.body.next());
@@ -59,7 +59,7 @@ impl Reader {
         Some(said)
     }
 
-    /// The next event, and where it is.
+    /// Returns the next event and its position.
     async fn event(&mut self) -> (u64, Value) {
         loop {
             let said = self.next().await.expect("it goes on");

@@ -1,4 +1,4 @@
-//! Positions and revisions, both ways.
+//! Positions and revisions in requests and responses.
 
 use serde_json::json;
 

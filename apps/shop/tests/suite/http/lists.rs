@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Client, mug, order};
 
-/// All entries of a list, page by page.
+/// Reads all entries of a list, page by page.
 async fn all(client: &Client, path: &str, limit: u16) -> Vec<Value> {
     let head = client.shop.store().head().await.unwrap().position;
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! Operating projections over HTTP: switch-overs, old rows, names, who ordered what and why.
+//! Operation of projections over HTTP: rebuilds, old versions, names, audit records.
 
 use axum::http::{Method, request::Parts};
 use gesta::{
@@ -46,7 +46,7 @@ fn conflict(code: &str) -> (u16, String) {
     (409, code.to_owned())
 }
 
-/// Every operation on the rows of a projection, done and refused.
+/// Calls every operation on the versions of a projection, with success and failure.
 pub(super) async fn operate_read_models(client: &Client) {
     until(client, "users", "running").await;
     put_by_hand(client, "user-broken", "user-updated", "{}").await;
@@ -80,7 +80,7 @@ async fn a_rebuild_without_dead_letters_takes_over_by_itself_and_can_be_rolled_b
     assert_eq!(client.get("/v1/users/ann").ok().await.json["firstName"], "Ann");
 }
 
-/// The actor that a header names.
+/// Returns the actor of a header.
 fn actor(request: &Parts) -> Result<String, Problem> {
     let actor = request.headers.get("x-actor").and_then(|value| value.to_str().ok());
     Ok(actor.unwrap_or("nobody").to_owned())
@@ -136,7 +136,7 @@ failing!(
           than-any-rule-of-the-edge-allowed",
 );
 
-/// Every byte that is not plain, as a path carries it.
+/// Percent-encodes every byte that needs it in a path.
 fn encoded(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     name.bytes()
@@ -155,7 +155,7 @@ async fn every_name_that_is_listed_can_be_operated() {
         .project(Percent, &models)
         .project(Long, &models);
     let client = Client::over(shop.open().await.unwrap());
-    // Its record is an event that every one of them fails on.
+    // Every projection fails on the event of this record.
     assert_eq!(order(&client, "users/rebuild").await, done(202));
     for name in
         [Underscore::NAME, Dotted::NAME, Umlaut::NAME, Slash::NAME, Percent::NAME, Long::NAME]

@@ -1,4 +1,4 @@
-//! Operating process managers over HTTP: what is set aside is listed, retried, skipped, cancelled.
+//! Operation of process managers over HTTP: list, retry, skip and cancel dead letters.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use shop::{
 
 use super::{Client, ann};
 
-/// A shop with all that happens by itself; what waits, waits for so long.
+/// Opens a shop with its processes, and one delay for all timers.
 async fn client(wait: Duration) -> Client {
     let builder = read_side::project_all(Gesta::at("memory:"), &Sqlite::temporary().unwrap());
     let waits = ProcessDelays { welcome: wait, payment: wait };
@@ -27,7 +27,7 @@ async fn client(wait: Duration) -> Client {
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Appends as `gesta append` does.
+/// Appends an event as `gesta append` does.
 async fn append(client: &Client, stream: &str, event_type: &str, data: Value) {
     let event_type = EventType::new(event_type).unwrap();
     let event = NewEvent::json(EventId::random(), event_type, data.to_string());
@@ -44,7 +44,7 @@ async fn post(client: &Client, path: &str) -> super::Answer {
     client.ask(Method::POST, path).send().await
 }
 
-/// What operators ordered, with the reasons.
+/// Returns the operations in the audit stream, with their reasons.
 async fn audited(client: &Client) -> Vec<(String, String, Option<String>)> {
     let read = ReadStream::forwards(audit::stream());
     let events = client.shop.store().read_stream(read).collect_events().await.unwrap();
@@ -117,7 +117,7 @@ async fn a_reason_that_is_none_is_named() {
     assert_eq!(post(&client, &format!("{cancel}?because=x")).await.field(), (400, "because"));
 }
 
-/// Brings about every answer of the operations that is the operations' own.
+/// Calls the operations until each of their own responses occurred.
 pub(super) async fn operate_everything() -> Client {
     let client = client(HOUR).await;
     for user in ["ann", "anselm", "bob", "cy"] {
@@ -176,7 +176,7 @@ async fn fire_and_cancel(client: &Client) {
     assert_eq!((&bob["state"], &bob["timers"]), (&json!("cancelled"), &json!([])));
 }
 
-/// An event that no program has written makes the stream of an instance unreadable.
+/// Makes the stream of an instance unreadable, by an event of an unknown type.
 async fn set_an_instance_aside(client: &Client) {
     append(client, "process:welcome-cy", "process-reacted", json!({ "nope": 1 })).await;
     client.delete("/v1/users/cy").ok().await;
@@ -201,7 +201,7 @@ async fn set_an_instance_aside(client: &Client) {
     assert_eq!(left["items"], json!([]), "what is left of it is for no process");
 }
 
-/// A payment that is refused for want of money is sent again.
+/// Retries a payment that was refused for lack of funds.
 async fn resend(client: &Client) {
     client.post("/v1/products", super::mug()).ok().await;
     let stock = json!({ "type": "receive", "quantity": 10 });

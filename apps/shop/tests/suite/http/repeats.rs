@@ -1,4 +1,4 @@
-//! Requests that come again.
+//! Repeated requests.
 
 use gesta::{EventId, store::ReadAll};
 use gesta_http::Problem;
@@ -17,7 +17,7 @@ async fn a_request_that_comes_again_takes_effect_once_and_is_answered_alike() {
         client.post("/v1/orders", json!({ "orderItems": items })).header("idempotency-key", "k1")
     };
     let first = place().ok().await;
-    // What a repeat would be judged by has changed meanwhile.
+    // The state that a repeated request would be decided on has changed.
     client.put("/v1/products/mug", json!({ "name": "Mug", "price": "9" })).ok().await;
     let again = place().ok().await;
     assert_eq!((first.status, &first.json), (again.status, &again.json));

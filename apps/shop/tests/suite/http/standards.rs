@@ -1,4 +1,4 @@
-//! HTTP as its standards say: conditions, odd paths, other origins, moments that have not come.
+//! HTTP standards: conditional requests, unusual paths, origins, future positions.
 
 use axum::http::Method;
 use gesta::{

@@ -1,4 +1,4 @@
-//! Every operation is answered with every status that the document says, and with no other.
+//! Every operation returns each status that the document lists, and no other.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,11 +12,10 @@ use shop::{id::UserId, users::CreateUser};
 
 use super::{Client, account, ann, deposit, mug, operations, order};
 
-/// Statuses that no request alone brings about; 408 takes a body that comes too slowly.
+/// Statuses that no single request can cause; 408 needs a slow body.
 const OF_OUR_OWN: [u16; 3] = [408, 500, 503];
 
-/// One request for each operation that is answered with a success, in an order in which they all
-/// are.
+/// One successful request for each operation, in an order in which all succeed.
 fn successes() -> Vec<(Method, &'static str, Option<Value>)> {
     let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
     let note = json!({ "creditNoteId": "C1", "lines": [
@@ -70,7 +69,7 @@ fn successes() -> Vec<(Method, &'static str, Option<Value>)> {
     ]
 }
 
-/// What makes sense, is allowed, and is refused by the rules of the shop.
+/// Valid requests that business rules refuse.
 fn rejections() -> Vec<(Method, &'static str, Option<Value>, &'static str)> {
     let (post, put, get) = (Method::POST, Method::PUT, Method::GET);
     let name = |email: &str| json!({ "firstName": "B", "lastName": "B", "email": email });
@@ -127,7 +126,7 @@ async fn every_operation_is_answered_with_every_status_that_the_document_says() 
     let operated = super::processes::operate_everything().await;
     let seen: BTreeSet<_> = client.seen().union(&operated.seen()).cloned().collect();
     let missing: Vec<_> = said.difference(&seen).cloned().collect();
-    // The account of a shop holds too much to be filled by a test; the feed has tests of its own.
+    // A test cannot fill an account up to its limit; the feed has tests of its own.
     let apart = ["listEvents", "showFile"];
     let missing: Vec<_> = missing.iter().filter(|(id, _)| !apart.contains(&id.as_str())).collect();
     let unseen = [("depositMoney".to_owned(), 422)];
@@ -138,7 +137,7 @@ async fn every_operation_is_answered_with_every_status_that_the_document_says() 
 async fn succeed(client: &Client) {
     for (method, path, body) in successes() {
         let asking = client.ask(method.clone(), path);
-        // Whatever was done before, the answer has to have seen it.
+        // The response must reflect all earlier requests.
         let asking = match method == Method::GET {
             true => asking.header("gesta-position", head(client).await),
             false => asking,
@@ -168,7 +167,7 @@ async fn be_rejected(client: &Client) {
     }
 }
 
-/// Two events that no command brings about: one that nothing mends, and one that is too early.
+/// Appends two events that no command produces: one unreadable, and one out of order.
 async fn operate_dead_letters(client: &Client) {
     put_by_hand(client, "user-odd", "user-updated", "{}").await;
     let early = json!({
@@ -209,7 +208,7 @@ pub(super) async fn put_by_hand(client: &Client, stream: &str, event_type: &str,
     client.shop.store().append(append).await.unwrap();
 }
 
-/// What every operation answers alike, because the parts that it is made of do.
+/// Responses that all operations share, because their extractors do.
 async fn make_no_sense(client: &Client) {
     for (path, methods) in client.document()["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
@@ -280,7 +279,7 @@ impl Odd<'_> {
             }
             None => self.path.to_owned(),
         };
-        // What stands behind the first one is sensible, and not there either.
+        // Later path parameters are valid, and name nothing that exists.
         let others = [
             ("{id}", "nobody"),
             ("{subject}", "instance:nobody"),
@@ -292,7 +291,7 @@ impl Odd<'_> {
         self.client.ask(self.method.clone(), &path)
     }
 
-    /// The request that succeeds elsewhere, with an id that nobody has, or that somebody has.
+    /// Returns the successful request with another id, which exists or not.
     fn sensible(&self, id: &str) -> super::Asking<'_> {
         let same = |path: &str| {
             let (path, template) = (path.split('?').next().unwrap(), self.path);
@@ -348,7 +347,7 @@ impl Odd<'_> {
     }
 
     async fn reuse(&self) {
-        // Another command was given under the id that the key makes for this operation.
+        // Another command was executed with the command id that the key yields here.
         let scope = format!("{} {}\0anonymous\0used", self.method, self.path);
         let digest = EventId::derived_from(&scope, 0).as_uuid().simple().to_string();
         let create = CreateUser {
