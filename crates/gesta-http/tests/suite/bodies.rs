@@ -45,7 +45,7 @@ async fn a_coding_that_is_not_understood_is_refused_and_the_others_are_named() {
 }
 
 #[tokio::test]
-async fn what_is_not_gzip_though_it_says_so_is_told() {
+async fn a_body_that_is_not_gzip_as_declared_is_refused() {
     let whole = gzip(br#"{"door": 7}"#);
     let cut = whole[..whole.len() - 4].to_vec();
     for body in [br#"{"door": 7}"#.to_vec(), cut, Vec::new()] {
@@ -63,7 +63,7 @@ async fn a_body_counts_with_what_it_inflates_to() {
 }
 
 #[tokio::test]
-async fn an_expectation_that_nobody_meets_is_refused() {
+async fn an_unsupported_expectation_is_refused() {
     let request = Request::post("/doors").header("expect", "a-miracle");
     let request = request.body(Body::empty()).unwrap();
     let (status, _, problem) = send(api().router(state().await), request).await;
@@ -71,7 +71,7 @@ async fn an_expectation_that_nobody_meets_is_refused() {
 }
 
 #[tokio::test]
-async fn all_fields_that_are_wrong_are_told_at_once() {
+async fn all_invalid_fields_are_reported_at_once() {
     let body = r#"{"door": 256, "sign": 7, "handle": true}"#;
     let (status, _, problem) = order("identity", body.into()).await;
     assert_eq!((status, &problem["field"]), (400, &"door".into()));

@@ -142,7 +142,7 @@ async fn a_bug_in_a_handler_is_a_problem_and_not_the_end() {
 }
 
 #[tokio::test]
-async fn whoever_asks_is_named_in_the_events() {
+async fn the_actor_of_a_request_is_recorded_with_its_events() {
     let state = state().await;
     let shift = |parts: &Parts| {
         let name = parts.headers.get("x-shift").and_then(|value| value.to_str().ok());

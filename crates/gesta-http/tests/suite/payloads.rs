@@ -133,7 +133,7 @@ async fn first_of_feed(router: &Router) -> String {
 }
 
 #[tokio::test]
-async fn long_numbers_and_decimals_are_told_as_they_were_written() {
+async fn long_numbers_and_decimals_are_sent_as_they_were_written() {
     for written in [
         r#"{"b":0.1234567890123456789,"a":123456789012345678901,"c":1.10}"#,
         r#"{"a":1,"a":2}"#,
@@ -149,7 +149,7 @@ async fn long_numbers_and_decimals_are_told_as_they_were_written() {
 }
 
 #[tokio::test]
-async fn what_is_not_json_is_told_in_base64_with_its_type() {
+async fn a_payload_that_is_not_json_is_sent_as_base64_with_its_type() {
     for (content_type, data, base64) in [
         ("text/plain", &b"soap"[..], "c29hcA=="),
         ("application/json", b"", ""),
@@ -186,7 +186,7 @@ async fn a_decision_that_could_not_be_read_back_is_refused_with_its_field() {
 }
 
 #[tokio::test]
-async fn a_stored_event_that_nobody_knows_is_a_problem_that_says_which_and_where() {
+async fn an_unknown_stored_event_is_a_problem_with_its_type_and_position() {
     let (router, gesta) = scales().await;
     append(&gesta, "application/json", b"{}").await;
     let (status, _, problem) = send(router, weighing(r#"{"grams":1,"of":1}"#)).await;

@@ -33,7 +33,7 @@ async fn read_until(connection: &mut TcpStream, wanted: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn serving_ends_when_it_is_told_to_and_so_do_its_feeds() {
+async fn a_shutdown_ends_the_server_and_its_feeds() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (end, ended) = oneshot::channel::<()>();
@@ -59,7 +59,7 @@ async fn a_silent_feed_says_that_it_is_still_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_expects_to_be_told_to_continue_is_told_so() {
+async fn a_client_that_expects_100_continue_gets_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = tokio::spawn(serve(listener, api(), state().await, std::future::pending()));
