@@ -1,9 +1,79 @@
 //! Event sourcing for Rust: commands, aggregates, events and read models over any event store.
 //!
-//! Owns: the derives and traits that applications are written with, the pipeline that executes
-//! their commands, and the test kit.
+//! An application defines
+//! - events ([`Event`]), grouped into sets ([`EventSet`]);
+//! - aggregates ([`Aggregate`]), whose state is folded from events;
+//! - commands ([`Command`]), which decide on aggregates ([`Decide`]);
+//! - projections ([`Projection`], [`Apply`]) into read models, and queries on them ([`Query`],
+//!   [`Answer`]);
+//! - process managers ([`ProcessManager`]), which react to events and timers with commands.
 //!
-//! Invariants:
+//! [`Gesta`] opens an event store and runs them.
+//!
+//! ```
+//! use gesta::{Gesta, prelude::*};
+//!
+//! #[derive(Event, Serialize, Deserialize, Clone)]
+//! #[event(name = "door-opened")]
+//! struct DoorOpened;
+//!
+//! #[derive(EventSet, Clone)]
+//! enum DoorEvent {
+//!     Opened(DoorOpened),
+//! }
+//!
+//! #[derive(Default)]
+//! struct Door {
+//!     open: bool,
+//! }
+//!
+//! impl Aggregate for Door {
+//!     const CATEGORY: &'static str = "door";
+//!     type Id = u32;
+//!     type Event = DoorEvent;
+//!
+//!     fn evolve(&mut self, event: &DoorEvent) {
+//!         match event {
+//!             DoorEvent::Opened(_) => self.open = true,
+//!         }
+//!     }
+//! }
+//!
+//! #[derive(Command, Serialize, Deserialize)]
+//! #[command(name = "open-door", on = Door, either)]
+//! struct OpenDoor {
+//!     #[command(id)]
+//!     door: u32,
+//! }
+//!
+//! #[derive(Debug, PartialEq, thiserror::Error, Rejection)]
+//! #[error("the door is open already")]
+//! #[rejection(code = "already-open")]
+//! struct AlreadyOpen;
+//!
+//! impl Decide for OpenDoor {
+//!     type Rejection = AlreadyOpen;
+//!
+//!     fn decide(&self, door: &Door) -> Decision<Self> {
+//!         if door.open { Err(AlreadyOpen) } else { Ok(DoorOpened.into()) }
+//!     }
+//! }
+//!
+//! # gesta::store::conformance::block_on(async {
+//! let gesta = Gesta::at("memory:").open().await?;
+//! gesta.execute(OpenDoor { door: 7 }).await?;
+//! assert!(gesta.execute(OpenDoor { door: 7 }).await.is_err(), "it is open already");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).expect("the door opens once");
+//! ```
+//!
+//! # Features
+//! - `log` (default): the embedded event store behind `gesta:DIRECTORY`.
+//! - `sqlite` (default): read models and snapshots in SQLite files, in the module `sqlite`.
+//!
+//! # Scope
+//! Owns: the derives and traits that applications are written with, the pipeline that executes
+//! their commands, and the test kit. Invariants:
 //! - no async, I/O, clock, randomness or database in domain code;
 //! - a decision takes effect only if nothing that it depended on has changed;
 //! - a command sent twice takes effect once;

@@ -199,7 +199,7 @@ pub enum WaitError {
         projection: &'static str,
     },
     /// The projection stopped at an event that it cannot apply. Inspect its dead letters.
-    #[error("projection {projection} is halted at position {reached}, before {wanted}")]
+    #[error("projection {projection} is halted at position {reached}, before position {wanted}")]
     Halted {
         /// Name of the projection.
         projection: &'static str,
@@ -215,7 +215,9 @@ pub enum WaitError {
         projection: &'static str,
     },
     /// The events are appended but not yet visible: the read model lags behind. Ask again.
-    #[error("projection {projection} is at position {reached}; {wanted} is not visible yet")]
+    #[error(
+        "projection {projection} is at position {reached}; position {wanted} is not visible yet"
+    )]
     TimedOut {
         /// Name of the projection.
         projection: &'static str,

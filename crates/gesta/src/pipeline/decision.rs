@@ -61,7 +61,6 @@ impl DecisionStep {
             }
             decided => decided?,
         };
-        // Dispatch on the decision: rejection, events, or neither.
         let refused = |error| loaded.refused(&request.context, error);
         let command_id = request.context.command_id.clone();
         if events.iter().any(|of_one| !of_one.is_empty()) {

@@ -71,8 +71,8 @@ impl PipelineStep for RetryStep {
         rest: InnerPipeline,
     ) -> Result<Receipt, CommandError> {
         let mut plan = self.turns.plan(&request)?;
-        // The timeout treats a command without a turn as not executed, so mark it right after.
         let mut turn = self.turns.take(&plan).await;
+        // Until here the timeout may report the command as not executed for certain.
         request.started().set();
         let mut attempts = 0;
         loop {
