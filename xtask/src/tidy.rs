@@ -11,10 +11,12 @@ use anyhow::{Result, ensure};
 use crate::workspace::Workspace;
 
 mod arrows;
+mod circles;
 mod examples;
 mod folders;
 mod leftovers;
 mod lengths;
+mod modules;
 mod openings;
 mod plain;
 mod readme;
@@ -47,8 +49,9 @@ impl fmt::Display for Finding {
 /// The statement of a rule, and its check.
 type Rule = (&'static str, fn(&Workspace) -> Vec<Finding>);
 
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 12] = [
     ("crates depend only on what the table allows", arrows::check),
+    ("modules of a crate use each other in one direction", circles::check),
     ("functions and files are short, or listed with a reason", lengths::check),
     ("files open with what they own", openings::check),
     ("public types show an example that asserts", examples::check),

@@ -1,0 +1,154 @@
+//! Modules of a crate use each other in one direction, and the folders of the engine are layers.
+//!
+//! Not here: the direction between crates ([`arrows`](super::arrows)).
+
+use crate::{
+    tidy::{Finding, modules::ModuleGraph},
+    workspace::{Package, Workspace},
+};
+
+/// Crates without a circle of modules. Add a crate once it passes; the list never shrinks.
+#[rustfmt::skip]
+const WITHOUT_CIRCLES: &[&str] = &[
+    "gesta-log",
+];
+
+/// The layers of a crate's top-level modules, lowest first. A module uses only modules before it.
+const LAYERS: &[(&str, &[&str])] = &[(
+    "gesta-log",
+    &[
+        "mutations",
+        "sync",
+        "clock",
+        "format",
+        "disk",
+        "options",
+        "segment",
+        "index",
+        "recovery",
+        "published",
+        "read",
+        "commit",
+        "maintenance",
+        "store",
+    ],
+)];
+
+pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for package in &workspace.packages {
+        let layers = LAYERS.iter().find(|(name, _)| *name == package.name);
+        if !WITHOUT_CIRCLES.contains(&package.name.as_str()) && layers.is_none() {
+            continue;
+        }
+        let graph = ModuleGraph::of(workspace, package);
+        for circle in graph.circles() {
+            let names: Vec<_> = circle.iter().map(|path| named(path)).collect();
+            let what = format!("circle of modules: {}", names.join(", "));
+            findings.push(Finding::new(&package.folder, what));
+        }
+        if let Some((_, layers)) = layers {
+            findings.extend(arrows_up(package, &graph, layers));
+        }
+    }
+    findings
+}
+
+fn arrows_up(package: &Package, graph: &ModuleGraph, layers: &[&str]) -> Vec<Finding> {
+    let layer = |path: &[String]| {
+        let top = path.first()?;
+        layers.iter().position(|layer| layer == top)
+    };
+    let mut findings = Vec::new();
+    for (module, used) in &graph.uses {
+        if !module.is_empty() && layer(module).is_none() {
+            let what = format!("{} has no place in the table of layers", named(module));
+            findings.push(Finding::new(&package.folder, what));
+        }
+        for other in used {
+            if layer(module).zip(layer(other)).is_some_and(|(from, to)| to > from) {
+                let what = format!("{} uses {}, which is above it", named(module), named(other));
+                findings.push(Finding::new(&package.folder, what));
+            }
+        }
+    }
+    findings
+}
+
+fn named(path: &[String]) -> String {
+    if path.is_empty() { "the crate root".to_owned() } else { path.join("::") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIB: &str = "crates/gesta-log/src/lib.rs";
+    const DISK: &str = "crates/gesta-log/src/disk.rs";
+    const READ: &str = "crates/gesta-log/src/read/mod.rs";
+    const SCAN: &str = "crates/gesta-log/src/read/scan.rs";
+
+    fn findings(texts: &[(&str, &str)]) -> Vec<String> {
+        let found = check(&Workspace::of(texts));
+        found.iter().map(|finding| finding.what.clone()).collect()
+    }
+
+    #[test]
+    fn two_modules_that_use_each_other_are_found() {
+        let found = findings(&[
+            (LIB, "mod read;"),
+            (READ, "mod fetch;\nmod scan;\n"),
+            ("crates/gesta-log/src/read/fetch.rs", "use super::scan::Scan;\nstruct Fetch;\n"),
+            (SCAN, "struct Scan;\nfn read() { super::fetch::Fetch; }\n"),
+        ]);
+        assert_eq!(found, ["circle of modules: read::fetch, read::scan"]);
+    }
+
+    #[test]
+    fn a_circle_through_a_facade_is_found_and_the_facade_itself_is_none() {
+        let facade = "mod fetch;\nmod scan;\npub(crate) use scan::Scan;\n";
+        let fetch = "use crate::read::Scan;\nstruct Fetch;\n";
+        let fetch_file = "crates/gesta-log/src/read/fetch.rs";
+        let alone =
+            [(LIB, "mod read;"), (READ, facade), (fetch_file, fetch), (SCAN, "struct Scan;")];
+        assert_eq!(findings(&alone), [""; 0]);
+        let both = [alone[0], alone[1], alone[2], (SCAN, "use super::fetch::Fetch;\nstruct Scan;")];
+        assert_eq!(findings(&both), ["circle of modules: read::fetch, read::scan"]);
+    }
+
+    #[test]
+    fn a_child_that_uses_an_item_of_its_parent_which_uses_the_child_is_a_circle() {
+        let parent = "mod scan;\nuse scan::Scan;\npub(crate) struct Reader(Scan);\n";
+        let child = "use super::Reader;\npub(crate) struct Scan;\n";
+        let found = findings(&[(LIB, "mod read;"), (READ, parent), (SCAN, child)]);
+        assert_eq!(found, ["circle of modules: read, read::scan"]);
+    }
+
+    #[test]
+    fn a_lower_layer_that_uses_a_higher_one_is_found() {
+        let found = findings(&[
+            (LIB, "mod disk;\nmod read;"),
+            (DISK, "use crate::read::Reader;"),
+            (READ, "struct Reader;"),
+        ]);
+        assert_eq!(found, ["disk uses read, which is above it"]);
+        let down = [(LIB, "mod disk;"), (DISK, "struct Disk;"), (READ, "use crate::disk::Disk;")];
+        assert_eq!(findings(&down), [""; 0]);
+    }
+
+    #[test]
+    fn a_module_without_a_layer_is_found() {
+        let found = findings(&[("crates/gesta-log/src/other.rs", "struct Other;")]);
+        assert_eq!(found, ["other has no place in the table of layers"]);
+    }
+
+    #[test]
+    fn modules_of_tests_may_use_anything() {
+        let found = findings(&[
+            (LIB, "mod disk;\n#[cfg(test)]\nmod read;"),
+            (DISK, "#[cfg(test)]\nmod tests { use crate::read::Reader; }"),
+            (READ, "use crate::disk::Disk;\nstruct Reader;"),
+        ]);
+        assert_eq!(found, [""; 0]);
+    }
+}
