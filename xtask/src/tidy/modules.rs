@@ -176,7 +176,10 @@ impl ModuleFile {
                     colons = 0;
                     match other {
                         TokenTree::Ident(ident) => path.push(ident.to_string()),
-                        TokenTree::Group(group) => self.read_tokens(own, modules, group.stream()),
+                        TokenTree::Group(group) if !is_visibility(&group.stream()) => {
+                            self.read_tokens(own, modules, group.stream());
+                        }
+                        TokenTree::Group(_) => {}
                         TokenTree::Punct(_) | TokenTree::Literal(_) => {}
                     }
                 }
@@ -192,6 +195,12 @@ impl ModuleFile {
             self.paths.push((path, false));
         }
     }
+}
+
+/// Returns whether tokens are the scope of a `pub(in …)`, which names a module without using it.
+fn is_visibility(tokens: &TokenStream) -> bool {
+    let first = tokens.clone().into_iter().next();
+    matches!(first, Some(TokenTree::Ident(ident)) if ident == "in")
 }
 
 /// The leaves of a `use` tree: path and local name.

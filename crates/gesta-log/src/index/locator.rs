@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gesta_store::{Position, StoreError};
 
 use super::{
-    Location,
+    entry::Location,
     part::{IndexPart, part_before},
     run::LookupHint,
 };

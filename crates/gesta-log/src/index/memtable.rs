@@ -17,7 +17,7 @@ use foldhash::{HashMap, fast::RandomState};
 use gesta_store::{Category, Direction, EventId, EventType, Position, Revision, StreamName, Tag};
 
 use super::{
-    AppendSpan, IndexEntry, Location, OwnedTerm, PositionRange,
+    entry::{AppendSpan, IndexEntry, Location, OwnedTerm, PositionRange},
     offset_list::{NO_RECORD, fill_gaps, nearest_record},
     run::{Positions, RunContents, Term, TermKey, TermPostings},
 };

@@ -9,7 +9,7 @@ use foldhash::HashSet;
 use gesta_store::{Direction, Position};
 
 use super::{
-    Location,
+    entry::Location,
     offset_list::{fill_gaps, nearest_record, record_at},
     run::{Covered, TermHash},
 };

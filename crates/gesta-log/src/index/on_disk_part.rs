@@ -13,7 +13,8 @@ use gesta_store::{
 };
 
 use super::{
-    AppendSpan, Location, OwnedTerm, Revisions,
+    Revisions,
+    entry::{AppendSpan, Location, OwnedTerm},
     offset_overrides::OffsetOverrides,
     run::{Covered, LookupHint, PostingsCursor, Run, RunError, Term, TermHash, TermKey, TermMatch},
     stream_meta::StreamMetaChange,
@@ -306,11 +307,11 @@ impl RunPostings {
         at: u64,
         direction: Direction,
     ) -> Result<Option<u64>, StoreError> {
-        self.cursor.seek(&self.run, &*self.context.disk, at, direction).map_err(store_error)
+        self.cursor.seek(self.run.file(), &*self.context.disk, at, direction).map_err(store_error)
     }
 
     pub(super) fn nth(&mut self, n: u64) -> Result<Option<u64>, StoreError> {
-        self.cursor.seek_ordinal(&self.run, &*self.context.disk, n).map_err(store_error)
+        self.cursor.seek_ordinal(self.run.file(), &*self.context.disk, n).map_err(store_error)
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use gesta_store::{Category, Direction, EventId, StoreError, StreamName};
 
 use super::{
-    AppendSpan, Location, OwnedTerm,
+    entry::{AppendSpan, Location, OwnedTerm},
     memtable::{Memtable, Revisions},
     on_disk_part::{self, LazyHash, OnDiskPart},
     run::LookupHint,

@@ -2,7 +2,7 @@
 
 use gesta_store::{Position, Revision};
 
-use super::AppendSpan;
+use super::entry::AppendSpan;
 
 /// Index lookups done by the caller's thread, so that the leader has only later positions to look
 /// at.

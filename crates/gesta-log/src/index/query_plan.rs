@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gesta_store::{Direction, Position, StoreError};
 
 use super::{
-    OwnedTerm,
+    entry::OwnedTerm,
     on_disk_part::LazyHash,
     part::{IndexPart, PartPostings, part_before},
 };

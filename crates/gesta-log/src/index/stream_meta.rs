@@ -11,7 +11,7 @@ use gesta_store::{
     TombstoneStream,
 };
 
-use super::{IndexEntry, run::StreamMetaDelta};
+use super::{entry::IndexEntry, run::StreamMetaDelta};
 
 /// A change of a stream's metadata, from an event of its metadata stream.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::{
-    Run, RunError,
     block::{self, BLOCK_BYTES, Block, BlockSource},
     cache::BlockKey,
+    error::RunError,
+    run_file::RunFile,
 };
 use crate::{
     disk::{Cache, Disk},
@@ -14,21 +15,21 @@ use crate::{
 
 /// Reads single blocks through the cache.
 pub(super) struct CachedBlocks<'a> {
-    pub(super) run: &'a Run,
+    pub(super) file: &'a RunFile,
     pub(super) disk: &'a dyn Disk,
 }
 
 impl CachedBlocks<'_> {
     /// Reads a block without caching it, for a caller that keeps it.
     pub(super) fn read(&self, number: u32) -> Result<Block, RunError> {
-        let bytes = read(self.run, self.disk, number, 1)?;
-        verify(self.run, bytes, number)
+        let bytes = read(self.file, self.disk, number, 1)?;
+        verify(self.file, bytes, number)
     }
 }
 
 impl BlockSource for CachedBlocks<'_> {
     fn block(&mut self, number: u32) -> Result<Block, RunError> {
-        let Run { cache, cache_id, .. } = self.run;
+        let RunFile { cache, cache_id, .. } = self.file;
         let key = BlockKey { run: *cache_id, block: number };
         if let Some(block) = cache.get(key) {
             return Ok(block);
@@ -39,7 +40,7 @@ impl BlockSource for CachedBlocks<'_> {
     }
 
     fn malformed(&self, number: u32, what: Malformed) -> RunError {
-        self.run.malformed(number, what)
+        self.file.malformed(number, what)
     }
 }
 
@@ -49,19 +50,15 @@ const WINDOWS_MAX: usize = 4;
 /// Reads blocks in windows and bypasses the cache. Several windows, because a merge reads offsets,
 /// terms, postings and tables in turn.
 pub(super) struct BlockWindows<'a> {
-    run: &'a Run,
+    file: &'a RunFile,
     disk: &'a dyn Disk,
     /// The first block and the bytes of each window, the latest last.
     windows: Vec<(u32, Bytes)>,
 }
 
 impl<'a> BlockWindows<'a> {
-    pub(super) fn new(run: &'a Run, disk: &'a dyn Disk) -> Self {
-        Self { run, disk, windows: Vec::new() }
-    }
-
-    pub(super) fn run(&self) -> &'a Run {
-        self.run
+    pub(super) fn new(file: &'a RunFile, disk: &'a dyn Disk) -> Self {
+        Self { file, disk, windows: Vec::new() }
     }
 
     fn have(&self, number: u32) -> Option<Bytes> {
@@ -77,7 +74,7 @@ impl BlockSource for BlockWindows<'_> {
         let bytes = match self.have(number) {
             Some(bytes) => bytes,
             None => {
-                let window = read(self.run, self.disk, number, WINDOW_BLOCKS)?;
+                let window = read(self.file, self.disk, number, WINDOW_BLOCKS)?;
                 // Evict the oldest window.
                 if self.windows.len() >= WINDOWS_MAX {
                     self.windows.remove(0);
@@ -87,25 +84,25 @@ impl BlockSource for BlockWindows<'_> {
                 bytes
             }
         };
-        verify(self.run, bytes, number)
+        verify(self.file, bytes, number)
     }
 
     fn malformed(&self, number: u32, what: Malformed) -> RunError {
-        self.run.malformed(number, what)
+        self.file.malformed(number, what)
     }
 }
 
 /// Reads up to `blocks` blocks, limited by the end of the file.
-fn read(run: &Run, disk: &dyn Disk, number: u32, blocks: u32) -> Result<Bytes, RunError> {
+fn read(file: &RunFile, disk: &dyn Disk, number: u32, blocks: u32) -> Result<Bytes, RunError> {
     // Block numbers come from the file and may be out of range.
-    let there = run.footer.blocks.checked_sub(number).filter(|there| *there > 0);
+    let there = file.footer.blocks.checked_sub(number).filter(|there| *there > 0);
     let there =
-        there.ok_or_else(|| run.malformed(number, Malformed::Field("number of a block")))?;
+        there.ok_or_else(|| file.malformed(number, Malformed::Field("number of a block")))?;
     let length = there.min(blocks) as usize * BLOCK_BYTES;
-    disk.read(&run.file, block::offset(number), length, Cache::Use)
-        .map_err(|source| RunError::io(&run.file, source))
+    disk.read(&file.name, block::offset(number), length, Cache::Use)
+        .map_err(|source| RunError::io(&file.name, source))
 }
 
-fn verify(run: &Run, bytes: Bytes, number: u32) -> Result<Block, RunError> {
-    Block::verify(bytes, number, run.seed).map_err(|what| run.malformed(number, what))
+fn verify(file: &RunFile, bytes: Bytes, number: u32) -> Result<Block, RunError> {
+    Block::verify(bytes, number, file.seed).map_err(|what| file.malformed(number, what))
 }

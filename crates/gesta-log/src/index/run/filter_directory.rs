@@ -7,10 +7,10 @@
 use std::sync::OnceLock;
 
 use super::{
-    RunError,
     block::{BlockKind, BlockSource},
     block_reader::CachedBlocks,
     bloom_filter::{self, BloomProbe, CachedFilter, Line},
+    error::RunError,
     term_hash::TermHash,
 };
 
@@ -107,7 +107,7 @@ impl FilterSlot {
         if let Some(kept) = self.kept.get() {
             return Ok(Some(kept));
         }
-        let cache = &blocks.run.cache;
+        let cache = &blocks.file.cache;
         // Reserve before reading, so that concurrent readers cannot exceed the budget.
         if !cache.try_reserve() {
             return Ok(None);

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, ops::Range, sync::Arc, vec};
 use super::super::offset_overrides::OffsetOverrides;
 use super::{
     Run, RunError,
-    block::{BlockKind, BlockSource},
+    block::{Block, BlockKind, BlockSource},
     block_reader::BlockWindows,
     block_writer::OnBytes,
     layout::{Covered, RunIdentity, RunName},
@@ -102,16 +102,38 @@ fn with_inputs(
     );
     let ends = covered.first().zip(covered.last()).expect("a merge has at least one input");
     let name = RunName { first: ends.0.number, last: ends.1.number };
-    let windows = inputs.iter().map(|input| BlockWindows::new(input.run, disk)).collect();
+    let windows = inputs
+        .iter()
+        .map(|input| RunSource {
+            run: input.run,
+            blocks: BlockWindows::new(input.run.file(), disk),
+        })
+        .collect();
     let merge = Merge { known: inputs, inputs: windows };
     RunWriter::create(disk, origin, covered, on_bytes)
         .and_then(|mut writer| merge.write(&mut writer).and_then(|()| finish(writer)))
         .inspect_err(|_| remove_unfinished(disk, name))
 }
 
+/// An input run and the reader of its blocks.
+struct RunSource<'a> {
+    run: &'a Run,
+    blocks: BlockWindows<'a>,
+}
+
+impl BlockSource for RunSource<'_> {
+    fn block(&mut self, number: u32) -> Result<Block, RunError> {
+        self.blocks.block(number)
+    }
+
+    fn malformed(&self, number: u32, what: Malformed) -> RunError {
+        self.blocks.malformed(number, what)
+    }
+}
+
 struct Merge<'a> {
     known: &'a [MergeInput<'a>],
-    inputs: Vec<BlockWindows<'a>>,
+    inputs: Vec<RunSource<'a>>,
 }
 
 impl Merge<'_> {
@@ -127,8 +149,8 @@ impl Merge<'_> {
     /// encoded from the overrides.
     fn offsets(&mut self, out: &mut RunWriter<'_>) -> Result<(), RunError> {
         for (input, known) in self.inputs.iter_mut().zip(self.known) {
-            let mut blocks = (0..).zip(&input.run().directory.offset_blocks).peekable();
-            for covered in input.run().covered() {
+            let mut blocks = (0..).zip(&input.run.directory.offset_blocks).peekable();
+            for covered in input.run.covered() {
                 let overridden = known.overrides_of(covered.first, covered.end);
                 if let Some(OffsetOverrides { offsets, .. }) = overridden {
                     offset_block::encode(covered.first, offsets, |first, body| {
@@ -156,7 +178,7 @@ impl Merge<'_> {
         out.begin_terms()?;
         let mut streams = Vec::with_capacity(self.inputs.len());
         for input in &mut self.inputs {
-            let mut stream = TermStream::new(input.run());
+            let mut stream = TermStream::new(input.run);
             stream.advance(input)?;
             streams.push(stream);
         }
@@ -215,14 +237,14 @@ impl Merge<'_> {
 
 /// Adds an entry's postings to the current term.
 fn copy_postings(
-    input: &mut BlockWindows<'_>,
+    input: &mut RunSource<'_>,
     block: u32,
     postings: &StoredPostings,
     keeps: impl Fn(u64) -> bool,
     out: &mut RunWriter<'_>,
 ) -> Result<(), RunError> {
-    let range = input.run().first()..input.run().end();
-    let mut copy = |input: &BlockWindows<'_>, positions: &[u64]| {
+    let range = input.run.first()..input.run.end();
+    let mut copy = |input: &RunSource<'_>, positions: &[u64]| {
         // A posting outside of the run's range would break the order of the result.
         let within = positions
             .first()
@@ -255,7 +277,7 @@ fn copy_postings(
 }
 
 fn copy_large(
-    input: &mut BlockWindows<'_>,
+    input: &mut RunSource<'_>,
     bytes: u64,
     first: u32,
     out: &mut RunWriter<'_>,
@@ -308,7 +330,7 @@ impl TermStream {
     }
 
     /// Advances to the next entry, if there is one.
-    fn advance(&mut self, input: &mut BlockWindows<'_>) -> Result<(), RunError> {
+    fn advance(&mut self, input: &mut RunSource<'_>) -> Result<(), RunError> {
         loop {
             let before = self.last;
             self.present = self.entries.next();
@@ -348,10 +370,10 @@ struct TableInputs {
 }
 
 impl TableInputs {
-    fn begin(inputs: &mut [BlockWindows<'_>], kind: BlockKind) -> Result<Self, RunError> {
+    fn begin(inputs: &mut [RunSource<'_>], kind: BlockKind) -> Result<Self, RunError> {
         let mut cursors = Vec::with_capacity(inputs.len());
         for input in inputs {
-            let mut cursor = TableCursor::new(kind, input.run().directory.table(kind));
+            let mut cursor = TableCursor::new(kind, input.run.directory.table(kind));
             cursors.push(if cursor.next(input)? { Some(cursor) } else { None });
         }
         Ok(Self { cursors, kind })
@@ -366,9 +388,9 @@ impl TableInputs {
     /// the index of the input.
     fn each(
         &mut self,
-        inputs: &mut [BlockWindows<'_>],
+        inputs: &mut [RunSource<'_>],
         key: &[u8],
-        mut take: impl FnMut(usize, &TableCursor, &BlockWindows<'_>) -> Result<(), RunError>,
+        mut take: impl FnMut(usize, &TableCursor, &RunSource<'_>) -> Result<(), RunError>,
     ) -> Result<(), RunError> {
         for (at, (slot, input)) in self.cursors.iter_mut().zip(inputs).enumerate() {
             let Some(cursor) = slot.as_mut().filter(|cursor| cursor.key() == key) else { continue };
@@ -387,7 +409,7 @@ impl TableInputs {
     /// metadata is the latest.
     fn delta(
         &mut self,
-        inputs: &mut [BlockWindows<'_>],
+        inputs: &mut [RunSource<'_>],
         name: &[u8],
     ) -> Result<(usize, StreamMetaValue), RunError> {
         debug_assert_eq!(self.kind, BlockKind::StreamMeta);

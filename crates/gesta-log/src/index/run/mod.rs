@@ -28,6 +28,7 @@ mod merge_policy;
 mod offset_block;
 mod posting_tree;
 mod postings_cursor;
+mod run_file;
 mod sorted_table;
 mod stream_meta_value;
 mod table_iter;
@@ -61,11 +62,12 @@ pub(super) use bloom_filter::BloomProbe;
 use filter_directory::FilterDirectory;
 pub(super) use filter_directory::FilterHint;
 use layout::{Directory, Footer};
+use run_file::RunFile;
 use term_block::TermBlockReader;
 
 use crate::{
     disk::{Cache, Disk},
-    format::{Malformed, Seed},
+    format::Malformed,
 };
 
 /// The location of a record.
@@ -93,12 +95,8 @@ pub(crate) struct LookupHint {
 #[derive(Debug)]
 pub(crate) struct Run {
     name: RunName,
-    file: String,
-    footer: Footer,
-    seed: Seed,
+    file: RunFile,
     directory: Directory,
-    cache: Arc<BlockCache>,
-    cache_id: u64,
     filters: FilterDirectory,
 }
 
@@ -124,7 +122,7 @@ impl Run {
     ) -> Result<Self, RunError> {
         let mut run = Self::open_file(disk, name, name.new_file(), cache)?;
         // Errors and later reads use the final name.
-        run.file = name.file();
+        run.file.name = name.file();
         Ok(run)
     }
 
@@ -135,10 +133,9 @@ impl Run {
         cache: Arc<BlockCache>,
     ) -> Result<Self, RunError> {
         let footer = read_footer(disk, name, &file)?;
-        let cache_id = cache.next_run_id();
-        let (seed, directory) = (footer.seed(), Directory::default());
-        let filters = FilterDirectory::default();
-        let mut run = Self { name, file, footer, seed, directory, cache, cache_id, filters };
+        let file = RunFile::new(file, footer, cache);
+        let (directory, filters) = (Directory::default(), FilterDirectory::default());
+        let mut run = Self { name, file, directory, filters };
         run.directory = run.read_directory(disk)?;
         // The directory's list moves to a structure made for lookup.
         run.filters = FilterDirectory::new(std::mem::take(&mut run.directory.filters));
@@ -146,8 +143,8 @@ impl Run {
     }
 
     fn read_directory(&self, disk: &dyn Disk) -> Result<Directory, RunError> {
-        let Footer { directory, directory_bytes, .. } = self.footer;
-        let mut blocks = BlockWindows::new(self, disk);
+        let Footer { directory, directory_bytes, .. } = self.file.footer;
+        let mut blocks = BlockWindows::new(&self.file, disk);
         let mut bytes = Vec::new();
         // The directory spans several blocks like a large value.
         for (number, length) in stream_meta_value::pieces(directory_bytes, directory) {
@@ -160,11 +157,16 @@ impl Run {
     }
 
     fn malformed(&self, number: u32, what: Malformed) -> RunError {
-        RunError::malformed(&self.file, block::offset(number), what)
+        self.file.malformed(number, what)
     }
 
     fn cached<'a>(&'a self, disk: &'a dyn Disk) -> CachedBlocks<'a> {
-        CachedBlocks { run: self, disk }
+        CachedBlocks { file: &self.file, disk }
+    }
+
+    /// The file, for cursors.
+    pub(crate) fn file(&self) -> &RunFile {
+        &self.file
     }
 
     pub(crate) fn name(&self) -> RunName {
@@ -173,12 +175,12 @@ impl Run {
 
     /// The entry of this run in a manifest.
     pub(crate) fn manifest_entry(&self) -> ManifestEntry {
-        ManifestEntry { name: self.name, salt: self.footer.salt }
+        ManifestEntry { name: self.name, salt: self.file.footer.salt }
     }
 
     /// The id of the store that the run belongs to.
     pub(crate) fn store(&self) -> [u8; 16] {
-        self.footer.store
+        self.file.footer.store
     }
 
     /// The covered segments, in order.
@@ -198,7 +200,7 @@ impl Run {
 
     /// Size of the file.
     pub(crate) fn bytes(&self) -> u64 {
-        block::offset(self.footer.blocks)
+        block::offset(self.file.footer.blocks)
     }
 
     /// Looks up a term.
@@ -229,7 +231,7 @@ impl Run {
         found: &TermMatch,
         ordinal: u64,
     ) -> Result<Option<u64>, RunError> {
-        found.posting(self, disk, ordinal)
+        found.posting(&self.file, disk, ordinal)
     }
 
     /// Returns the location of a record, or `None` if it does not exist or was scavenged.
@@ -327,21 +329,21 @@ impl Run {
     /// Checks every block, bypassing the cache. `on_bytes` is called with the number of bytes read,
     /// and may stop the check.
     pub(crate) fn verify(&self, disk: &dyn Disk, on_bytes: OnBytes<'_>) -> Result<(), RunError> {
-        let mut blocks = BlockWindows::new(self, disk);
-        let footer = self.footer.blocks.saturating_sub(1);
+        let mut blocks = BlockWindows::new(&self.file, disk);
+        let footer = self.file.footer.blocks.saturating_sub(1);
         for number in 0..footer {
             blocks.block(number)?;
             if on_bytes(BLOCK_BYTES).is_break() {
                 return Err(RunError::Stopped);
             }
         }
-        read_footer(disk, self.name, &self.file).map(drop)
+        read_footer(disk, self.name, &self.file.name).map(drop)
     }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
-        self.cache.release(self.filters.kept());
+        self.file.cache.release(self.filters.kept());
     }
 }
 

@@ -6,9 +6,10 @@
 use gesta_store::Direction;
 
 use super::{
-    Run, RunError,
     block_reader::CachedBlocks,
+    error::RunError,
     posting_tree::FANOUT,
+    run_file::RunFile,
     term_block::{StoredPostings, TermEntry},
 };
 use crate::disk::Disk;
@@ -30,7 +31,7 @@ impl TermMatch {
 
     pub(super) fn posting(
         &self,
-        run: &Run,
+        file: &RunFile,
         disk: &dyn Disk,
         ordinal: u64,
     ) -> Result<Option<u64>, RunError> {
@@ -39,7 +40,7 @@ impl TermMatch {
             StoredPostings::One(position) => Ok(Some(*position).filter(|_| ordinal == 0)),
             StoredPostings::Few(positions) => Ok(at.and_then(|at| positions.get(at)).copied()),
             StoredPostings::Many(_) => {
-                PostingsCursor::new(self.clone()).seek_ordinal(run, disk, ordinal)
+                PostingsCursor::new(self.clone()).seek_ordinal(file, disk, ordinal)
             }
         }
     }
@@ -72,7 +73,7 @@ impl PostingsCursor {
     /// cursor stays.
     pub(crate) fn seek(
         &mut self,
-        run: &Run,
+        file: &RunFile,
         disk: &dyn Disk,
         position: u64,
         direction: Direction,
@@ -82,7 +83,7 @@ impl PostingsCursor {
             StoredPostings::Many(list) if !self.leaf_covers(position, direction) => {
                 let mut leaf = Vec::new();
                 let number =
-                    list.leaf_containing(&mut CachedBlocks { run, disk }, position, &mut leaf)?;
+                    list.leaf_containing(&mut CachedBlocks { file, disk }, position, &mut leaf)?;
                 Some((leaf, number * FANOUT))
             }
             StoredPostings::One(_) | StoredPostings::Few(_) | StoredPostings::Many(_) => None,
@@ -103,7 +104,7 @@ impl PostingsCursor {
             // The leaf ends before `position`: the answer, if any, begins the next leaf.
             let after = start + leaf.len() as u64;
             return match direction {
-                Direction::Forwards => self.seek_ordinal(run, disk, after),
+                Direction::Forwards => self.seek_ordinal(file, disk, after),
                 Direction::Backwards => Ok(None),
             };
         };
@@ -144,7 +145,7 @@ impl PostingsCursor {
     /// Moves to the posting with this ordinal, if there is one.
     pub(crate) fn seek_ordinal(
         &mut self,
-        run: &Run,
+        file: &RunFile,
         disk: &dyn Disk,
         ordinal: u64,
     ) -> Result<Option<u64>, RunError> {
@@ -157,7 +158,7 @@ impl PostingsCursor {
             (Some(at), _) => at as usize,
             (None, StoredPostings::Many(list)) => {
                 let (number, mut leaf) = (ordinal / FANOUT, Vec::new());
-                list.leaf(&mut CachedBlocks { run, disk }, number, &mut leaf)?;
+                list.leaf(&mut CachedBlocks { file, disk }, number, &mut leaf)?;
                 (self.leaf, self.leaf_start) = (leaf, number * FANOUT);
                 (ordinal % FANOUT) as usize
             }

@@ -103,7 +103,7 @@ fn a_cursor_on_a_cold_cache_reads_each_block_of_a_list_once() {
     let cold = Run::open(&disk, run.name(), super::cache()).unwrap();
     let mut cursor = PostingsCursor::new(found);
     for posting in longest.postings.as_slice() {
-        let next = cursor.seek(&cold, &disk, *posting, Direction::Forwards);
+        let next = cursor.seek(cold.file(), &disk, *posting, Direction::Forwards);
         assert_eq!(next.unwrap(), Some(*posting));
     }
 }

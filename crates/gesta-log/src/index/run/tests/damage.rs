@@ -49,7 +49,7 @@ fn any_flipped_bit_of_a_run_is_found() {
     let file = disk.file(&run.name().file());
     for (number, good) in file.chunks(BLOCK_BYTES).enumerate() {
         let footer = (number + 1) * BLOCK_BYTES == file.len();
-        let seed = if footer { Footer::own_seed() } else { run.seed };
+        let seed = if footer { Footer::own_seed() } else { run.file().seed };
         let verify =
             |bytes: &[u8]| Block::verify(Bytes::copy_from_slice(bytes), number as u32, seed);
         assert!(verify(good).is_ok());
@@ -148,7 +148,7 @@ fn whatever_a_block_says_nothing_panics() {
     for _ in 0..6_000 {
         let mut bad = good.clone();
         let number = rng.below(blocks as u64) as usize;
-        let seed = if number + 1 == blocks { Footer::own_seed() } else { run.seed };
+        let seed = if number + 1 == blocks { Footer::own_seed() } else { run.file().seed };
         rewrite(&mut bad, number, seed, |block| {
             for _ in 0..1 + rng.below(3) {
                 // Counts and lengths are at the front.
@@ -172,8 +172,8 @@ fn ask(run: &Run, disk: &dyn Disk, segments: &[RunContents]) {
             drop(run.posting(disk, &found, 0));
             drop(run.posting(disk, &found, found.count() / 2));
             let mut cursor = PostingsCursor::new(found);
-            drop(cursor.seek(run, disk, run.end() / 2, Direction::Forwards));
-            drop(cursor.seek(run, disk, run.end() / 2, Direction::Backwards));
+            drop(cursor.seek(run.file(), disk, run.end() / 2, Direction::Forwards));
+            drop(cursor.seek(run.file(), disk, run.end() / 2, Direction::Backwards));
         }
     }
     let mut near = LookupHint::default();
@@ -239,7 +239,7 @@ fn a_block_is_of_one_kind() {
     let (disk, run, _) = small();
     let file = disk.file(&run.name().file());
     let bytes = Bytes::copy_from_slice(&file[..BLOCK_BYTES]);
-    let block = Block::verify(bytes, 0, run.seed).unwrap();
+    let block = Block::verify(bytes, 0, run.file().seed).unwrap();
     assert!(block.is(BlockKind::Offsets) && block.body(BlockKind::Offsets).is_ok());
     assert!(!block.is(BlockKind::Terms) && block.body(BlockKind::Terms).is_err());
 }

@@ -302,10 +302,11 @@ fn check_list(
         };
         for direction in [Direction::Forwards, Direction::Backwards] {
             let expected = nearest(postings, position, direction);
-            let fresh = PostingsCursor::new(found.clone()).seek(run, disk, position, direction)?;
+            let fresh =
+                PostingsCursor::new(found.clone()).seek(run.file(), disk, position, direction)?;
             assert_eq!(fresh, expected);
-            assert_eq!(cursor.seek(run, disk, position, direction)?, expected);
-            assert_eq!(cursor.seek_ordinal(run, disk, ordinal)?, posting);
+            assert_eq!(cursor.seek(run.file(), disk, position, direction)?, expected);
+            assert_eq!(cursor.seek_ordinal(run.file(), disk, ordinal)?, posting);
         }
     }
     walk(run, disk, found, postings)
@@ -315,16 +316,16 @@ fn walk(run: &Run, disk: &dyn Disk, found: &TermMatch, postings: &[u64]) -> Resu
     let mut seeking = PostingsCursor::new(found.clone());
     let mut from = 0;
     for posting in postings {
-        assert_eq!(seeking.seek(run, disk, from, Direction::Forwards)?, Some(*posting));
+        assert_eq!(seeking.seek(run.file(), disk, from, Direction::Forwards)?, Some(*posting));
         from = posting + 1;
     }
-    assert_eq!(seeking.seek(run, disk, from, Direction::Forwards)?, None);
+    assert_eq!(seeking.seek(run.file(), disk, from, Direction::Forwards)?, None);
     let mut from = u64::MAX;
     for posting in postings.iter().rev() {
-        assert_eq!(seeking.seek(run, disk, from, Direction::Backwards)?, Some(*posting));
+        assert_eq!(seeking.seek(run.file(), disk, from, Direction::Backwards)?, Some(*posting));
         from = posting - 1;
     }
-    assert_eq!(seeking.seek(run, disk, from, Direction::Backwards)?, None);
+    assert_eq!(seeking.seek(run.file(), disk, from, Direction::Backwards)?, None);
     Ok(())
 }
 
