@@ -25,6 +25,7 @@ use tracing::{error, info, warn};
 
 use super::{
     action::{Action, Now, Task},
+    admission::admit,
     batching::BatchPolicy,
     group::{Continuation, Group, GroupCapacity},
     preallocation::{PreallocatedSegment, Preallocation},
@@ -243,7 +244,7 @@ impl Committer {
             });
             let append = self.queue.pop_front().expect("the queue has a front");
             actions.push(Action::Release(append.pending.bytes()));
-            group.take(append, in_flight.as_deref_mut(), view, actions);
+            admit(append, group, in_flight.as_deref_mut(), view, actions);
         }
         // Appends that were answered without an event leave the group empty.
         self.open = open.filter(|group| !group.is_empty());

@@ -12,8 +12,6 @@ use super::{
     action::Action,
     completion::{AppendResult, Responder},
     overlay::Overlay,
-    queue::QueuedAppend,
-    validation::{CommittedView, Validator, Verdict},
 };
 use crate::{
     format::{
@@ -21,7 +19,6 @@ use crate::{
         write_frame_headers,
     },
     index::Index,
-    mutations::mutated,
     published::{AppendEvents, GroupEvents, PendingAppend, PendingGroup, Publication, appended_at},
 };
 
@@ -120,7 +117,7 @@ impl Group {
         Continuation { chain: self.chain, next: self.events.next(), opening: self.opening }
     }
 
-    fn contains(&self, first_event: EventId) -> bool {
+    pub(super) fn contains(&self, first_event: EventId) -> bool {
         self.overlay.find(first_event).is_some()
     }
 
@@ -129,49 +126,8 @@ impl Group {
         self.events.append(self.overlay.find(first_event)?)
     }
 
-    /// Validates an append against the log, the group in flight and this group; then encodes it,
-    /// or answers it.
-    pub(super) fn take(
-        &mut self,
-        append: QueuedAppend,
-        mut in_flight: Option<&mut Self>,
-        view: CommittedView<'_>,
-        actions: &mut Vec<Action>,
-    ) {
-        let QueuedAppend { pending, responder } = append;
-        let groups = [in_flight.as_deref(), Some(&*self)];
-        let validator = Validator { view, groups, recorded_at: self.recorded_at() };
-        let (result, depends) = match validator.validate(&pending.append, &pending.precheck) {
-            Verdict::Accept(revisions) if revisions.is_empty() => {
-                // A pure check that holds. It saw the groups in flight, so it depends on them.
-                let position = Position::new(self.events.next().number() - 1);
-                let appended = Appended { position, revisions: Vec::new() };
-                (Ok(appended), !mutated!(CheckFromInFlightAppend))
-            }
-            Verdict::Accept(revisions) => {
-                let appended = self.encode(pending, revisions, in_flight.as_deref(), view.index);
-                return self.answers.push((responder, Ok(appended)));
-            }
-            Verdict::Answer { result, depends } => (result, depends),
-        };
-        let early = match &result {
-            Ok(_) => mutated!(RepeatFromInFlightAppend),
-            Err(_) => mutated!(ConflictFromInFlightAppend),
-        };
-        let first = pending.first_event();
-        match &mut in_flight {
-            _ if !depends || early => actions.push(Action::Answer(vec![(responder, result)])),
-            // A repeat shares the fate of its first attempt.
-            Some(group) if self.is_empty() || first.is_some_and(|first| group.contains(first)) => {
-                group.answers.push((responder, result));
-            }
-            _ if !self.is_empty() => self.answers.push((responder, result)),
-            _ => actions.push(Action::Answer(vec![(responder, result)])),
-        }
-    }
-
     /// Encodes an append whose streams continue at these revisions, and adds it to the overlay.
-    fn encode(
+    pub(super) fn encode(
         &mut self,
         pending: Arc<PendingAppend>,
         revisions: Vec<Revision>,

@@ -5,8 +5,9 @@
 //!    leads, the caller becomes the leader; otherwise it follows and waits ([`completion`]).
 //! 2. The leader ([`leader`]) polls the commit loop ([`commit_loop`]), which moves appends from the
 //!    queue into the state machine ([`committer`]).
-//! 3. The state machine validates each append ([`validation`]) against the index and the groups
-//!    that are not visible yet ([`overlay`]), and encodes it into the open group ([`group`]).
+//! 3. The state machine admits each append ([`admission`]): validates it ([`validation`]) against
+//!    the index and the groups that are not visible yet ([`overlay`]), and encodes it into the open
+//!    group ([`group`]).
 //! 4. One write with sync carries the whole group. Concurrently the index worker
 //!    ([`index_worker`]) inserts its postings into the memtable, hidden.
 //! 5. Once the write is durable the group becomes visible, then its appends are answered.
@@ -21,6 +22,7 @@
 //! ([`published`](crate::published)), the threads and their life ([`store`](crate::store)).
 
 mod action;
+mod admission;
 mod batching;
 mod commit_loop;
 mod committer;

@@ -7,10 +7,9 @@ use std::sync::{Arc, PoisonError};
 
 use tracing::{error, info, warn};
 
-use super::{Channels, LogStore};
 use crate::{
     clock::{Clock, Rng},
-    commit::{CommitLoop, EnginePoll},
+    commit::{CommitLoop, Completions, EnginePoll, SubmitQueue},
     disk::{Cache, Disk},
     index::{BlockCache, Covered},
     maintenance::compaction::{Compactor, CompactorConfig, SharedCompactor},
@@ -31,16 +30,13 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Recovers the contents of the disk; returns the engine and the store that it drives.
-    ///
-    /// # Errors
-    /// [`OpenError`]; nothing was changed.
-    pub fn open(
+    /// Recovers the contents of the disk; returns the engine and the parts of its store.
+    pub(super) fn assemble(
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         mut rng: Box<dyn Rng>,
         options: Options,
-    ) -> Result<(Self, LogStore), OpenError> {
+    ) -> Result<(Self, StoreParts), OpenError> {
         let compactor_rng = rng.fork();
         let RecoveredStore { reader, mut end, unflushed, cache, report } =
             recover(disk, clock, &mut *rng, &options)?;
@@ -57,13 +53,15 @@ impl Engine {
         let sealed = Arc::clone(compactor.sealed());
         let compactor = Arc::new(Mutex::new(compactor));
         let commit_loop = CommitLoop::new(reader.clone(), end, rng, options.clone(), sealed);
-        let channels = Channels {
+        let parts = StoreParts {
+            reader,
+            options,
+            report,
             queue: Arc::clone(commit_loop.queue()),
             completions: Arc::clone(commit_loop.completions()),
+            compactor: Some(Arc::clone(&compactor)),
         };
-        let scavenging = Some(Arc::clone(&compactor));
-        let store = LogStore::new(reader, options, report, channels, scavenging);
-        Ok((Self { commit_loop, compactor }, store))
+        Ok((Self { commit_loop, compactor }, parts))
     }
 
     /// Processes all queued appends and completions as far as possible without waiting.
@@ -77,6 +75,17 @@ impl Engine {
         let mut compactor = self.compactor.lock().unwrap_or_else(PoisonError::into_inner);
         compactor.flush_segment() || compactor.compact_runs()
     }
+}
+
+/// The parts of a store's handle. A read-only store has nothing behind its queue.
+pub(super) struct StoreParts {
+    pub(super) reader: Reader,
+    pub(super) options: Options,
+    pub(super) report: OpenReport,
+    pub(super) queue: Arc<SubmitQueue>,
+    pub(super) completions: Arc<Completions>,
+    /// `None` for a read-only store.
+    pub(super) compactor: Option<SharedCompactor>,
 }
 
 /// State produced by recovery, shared by the reader and the commit loop.
