@@ -117,12 +117,13 @@ fn uses_of(files: &BTreeMap<ModulePath, ModuleFile>, path: &ModulePath) -> BTree
 /// The file that defines the item at an absolute path.
 fn definer(files: &BTreeMap<ModulePath, ModuleFile>, mut path: ModulePath) -> Option<ModulePath> {
     for _ in 0..RE_EXPORTS_MAX {
-        let module =
-            (0..=path.len()).rev().map(|n| &path[..n]).find(|part| files.contains_key(*part))?;
-        let rest = &path[module.len()..];
+        let (module, rest) = (0..=path.len())
+            .rev()
+            .filter_map(|n| path.split_at_checked(n))
+            .find(|(module, _)| files.contains_key(*module))?;
         let import = rest.first().and_then(|name| files.get(module)?.imports.get(name));
         match import.filter(|import| **import != path) {
-            Some(import) => path = import.iter().chain(&rest[1..]).cloned().collect(),
+            Some(import) => path = import.iter().chain(rest.iter().skip(1)).cloned().collect(),
             None => return Some(module.to_vec()),
         }
     }
@@ -230,12 +231,12 @@ fn leaves_of(tree: &UseTree, before: &mut Vec<String>, leaves: &mut Vec<(ModuleP
 /// A path from the crate root, or `None` if it leads out of the crate.
 fn absolute(own: &[String], modules: &BTreeSet<ModulePath>, path: &[String]) -> Option<ModulePath> {
     match path.first()?.as_str() {
-        "crate" => Some(path[1..].to_vec()),
-        "self" => Some(own.iter().chain(&path[1..]).cloned().collect()),
+        "crate" => Some(path.iter().skip(1).cloned().collect()),
+        "self" => Some(own.iter().chain(path.iter().skip(1)).cloned().collect()),
         "super" => {
             let up = path.iter().take_while(|part| *part == "super").count();
             let base = own.get(..own.len().checked_sub(up)?)?;
-            Some(base.iter().chain(&path[up..]).cloned().collect())
+            Some(base.iter().chain(path.iter().skip(up)).cloned().collect())
         }
         child if modules.contains(&joined(own, child)) => {
             Some(own.iter().chain(path).cloned().collect())
