@@ -71,7 +71,11 @@ use crate::{EventSet, Recorded, UndecodableEvent};
 /// }
 ///
 /// impl<Tx: Rows> Apply<Tx> for Openings {
-///     async fn apply(&self, tx: &mut Tx, events: &[Recorded<DoorEvent>]) -> Result<(), ApplyError> {
+///     async fn apply(
+///         &self,
+///         tx: &mut Tx,
+///         events: &[Recorded<DoorEvent>],
+///     ) -> Result<(), ApplyError> {
 ///         for event in events {
 ///             tx.put("last_opened", event.stream.as_str(), &event.revision.number()).await?;
 ///         }

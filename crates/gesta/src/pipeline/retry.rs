@@ -72,7 +72,7 @@ impl PipelineStep for RetryStep {
     ) -> Result<Receipt, CommandError> {
         let mut plan = self.turns.plan(&request)?;
         let mut turn = self.turns.take(&plan).await;
-        // Until here the timeout may report the command as not executed for certain.
+        // Before this point, the timeout reports the command as not executed.
         request.started().set();
         let mut attempts = 0;
         loop {

@@ -54,7 +54,7 @@ pub trait CommandSet: Send + Sync + 'static {
     /// Decodes a command that was stored as JSON.
     ///
     /// # Errors
-    /// [`UnreadableCommand`] when the command is not in the set, or the JSON does not match its type.
+    /// [`UnreadableCommand`] if the command is not in the set, or the JSON does not match its type.
     fn request(
         context: CommandContext,
         name: &str,

@@ -82,7 +82,7 @@ impl Outstanding {
     /// Applies the next event of the stream.
     ///
     /// # Errors
-    /// [`InputError::Truncated`] when the stream's beginning is hidden, so that its state is unknown.
+    /// [`InputError::Truncated`] if the stream's beginning is hidden, so that its state is unknown.
     pub(super) fn take(&mut self, recorded: &Recorded<ProcessEvent>) -> Result<(), InputError> {
         // A command in flight while the stream was deleted can be settled by the first event after
         // the deletion.

@@ -344,7 +344,8 @@ impl fmt::Display for Subject {
 ///
 /// ```
 /// let error = "ann".parse::<gesta::Subject>().unwrap_err();
-/// assert_eq!(error.to_string(), "`ann` is neither `instance:` and an id nor `stream:` and a name");
+/// let expected = "`ann` is neither `instance:` and an id nor `stream:` and a name";
+/// assert_eq!(error.to_string(), expected);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is neither `instance:` and an id nor `stream:` and a name")]

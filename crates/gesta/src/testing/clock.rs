@@ -41,12 +41,12 @@ pub struct VirtualClock {
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<ClockState>,
     fell_asleep: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct ClockState {
     now: SystemTime,
     asleep: Vec<Sleeper>,
 }
@@ -57,7 +57,7 @@ struct Sleeper {
     wake: oneshot::Sender<()>,
 }
 
-impl Default for State {
+impl Default for ClockState {
     /// 2001-09-09T01:46:40Z, a time whose seconds are easy to recognize.
     fn default() -> Self {
         Self { now: UNIX_EPOCH + Duration::from_secs(1_000_000_000), asleep: Vec::new() }
@@ -108,7 +108,7 @@ impl VirtualClock {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ClockState> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,5 @@
-//! Switch-overs of rebuilt read models: confirmed where events are missing, rolled back, killed; and
-//! damaged files, which are named, kept aside and rebuilt.
+//! Switch-overs of rebuilt read models: confirmed where events are missing, rolled back, killed;
+//! and damaged files, which are named, kept aside and rebuilt.
 
 use std::{
     fs::{self, File},
