@@ -1,7 +1,7 @@
-//! A running application, asked over HTTP: the store is locked by it, so only it can act.
+//! HTTP client for the operations API of a running application.
 //!
-//! Owns the client, and how what it is answered becomes an answer or an error of the program. The
-//! application is reached without TLS, which is for the same machine or a network that is trusted.
+//! The application holds the store's lock, so operations on its processes and projections go
+//! through it. Connections use plain HTTP, for the same machine or a trusted network.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use ureq::{Agent, Body, http::Response};
 
 use crate::exit::Refusal;
 
-/// The time that an answer may take.
+/// Timeout of one request.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// The most bytes of an answer.
+/// Limit on the size of a response body.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
-/// The running application that a verb talks to.
+/// Base URL of the running application.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Application {
-    /// The running application: the URL under which its operations are.
+    /// Base URL of the application's operations
     #[arg(
         long,
         global = true,
@@ -34,17 +34,16 @@ pub(crate) struct Application {
     at: String,
 }
 
-/// A path under the application's operations; names in it are escaped.
+/// A path below the base URL; dynamic segments are percent-encoded.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Path(String);
 
 impl Path {
-    /// A path of fixed text.
     pub(crate) fn new(text: &'static str) -> Self {
         Self(text.to_owned())
     }
 
-    /// Adds a segment that is a name.
+    /// Appends a percent-encoded segment.
     pub(crate) fn name(mut self, name: &str) -> Self {
         self.0.push('/');
         for byte in name.bytes() {
@@ -58,7 +57,7 @@ impl Path {
         self
     }
 
-    /// Adds fixed text.
+    /// Appends literal text.
     pub(crate) fn then(mut self, text: &'static str) -> Self {
         self.0.push_str(text);
         self
@@ -66,18 +65,18 @@ impl Path {
 }
 
 impl Application {
-    /// Reads one document, in JSON.
+    /// Fetches a JSON document.
     pub(crate) fn get(&self, path: &Path, query: &[(&str, &str)]) -> Result<String> {
         let request = self.agent().get(self.url(path)?).query_pairs(query.iter().copied());
         self.answer(request.call())
     }
 
-    /// Reads the items of a list, each as it was written.
+    /// Fetches the items of a list as raw JSON.
     pub(crate) fn items(&self, path: &Path) -> Result<Vec<Box<RawValue>>> {
         Ok(self.page(path, &[])?.items)
     }
 
-    /// Reads the items of a list page by page, at most so many.
+    /// Fetches the items of a paginated list, up to `limit`.
     pub(crate) fn paged(
         &self,
         path: &Path,
@@ -104,14 +103,14 @@ impl Application {
         serde_json::from_str(&body).with_context(|| self.other_format())
     }
 
-    /// Gives an order.
+    /// Sends a POST request that changes the application's state.
     pub(crate) fn post(&self, path: &Path, reason: Option<&str>) -> Result<()> {
         let reason = reason.map(|reason| ("reason", reason));
         let request = self.agent().post(self.url(path)?).query_pairs(reason);
         self.answer(request.send_empty()).map(drop)
     }
 
-    /// Gives the order to remove something.
+    /// Sends a DELETE request.
     pub(crate) fn delete(&self, path: &Path, reason: Option<&str>) -> Result<()> {
         let reason = reason.map(|reason| ("reason", reason));
         let request = self.agent().delete(self.url(path)?).query_pairs(reason);
@@ -121,14 +120,14 @@ impl Application {
     fn url(&self, path: &Path) -> Result<String> {
         if !self.at.starts_with("http://") {
             bail!(
-                "--at {} is no URL that begins with http://, such as http://127.0.0.1:3000/v1",
+                "--at {} is not an http:// URL; use one such as http://127.0.0.1:3000/v1",
                 self.at
             );
         }
         Ok(format!("{}{}", self.at.trim_end_matches('/'), path.0))
     }
 
-    /// Answers that are problems are read like others, for the sake of what they say.
+    /// An HTTP client that reads the bodies of error responses too: they hold problem details.
     fn agent(&self) -> Agent {
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -142,16 +141,16 @@ impl Application {
         let mut response = answered.map_err(|error| self.silence(&error))?;
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
-        let body = body.with_context(|| format!("the answer of {} breaks off", self.at))?;
+        let body = body.with_context(|| format!("the response of {} is incomplete", self.at))?;
         if (200..300).contains(&status) {
             return Ok(body);
         }
         Err(self.refusal(status, &serde_json::from_str(&body).unwrap_or(Value::Null)))
     }
 
-    /// The explanation of an answer that is not as an application of this version answers.
+    /// The error text for a response body that this version cannot parse.
     pub(crate) fn other_format(&self) -> String {
-        format!("{} answers in another format: is it a Gesta application of this version?", self.at)
+        format!("unexpected response from {}: is it a Gesta application of this version?", self.at)
     }
 
     fn refusal(&self, status: u16, problem: &Value) -> anyhow::Error {
@@ -160,8 +159,8 @@ impl Application {
         if code.as_deref() == Some("no-such-route") || code.is_none() {
             let at = &self.at;
             return anyhow::anyhow!(
-                "{at} has no such operation (status {status}): --at names the URL under which the \
-                 application has its operations, such as http://127.0.0.1:3000/v1"
+                "{at} does not know this operation (status {status}): --at must be the base URL of \
+                 the application's operations, such as http://127.0.0.1:3000/v1"
             );
         }
         let code = code.unwrap_or_default();
@@ -177,15 +176,15 @@ impl Application {
 
     fn silence(&self, error: &ureq::Error) -> Refusal {
         let message = format!(
-            "no answer from {}: is the application running there? Start it, or name another place \
-             with --at URL: {error}",
+            "no response from {}: is the application running? Start it, or give another URL with \
+             --at: {error}",
             self.at
         );
         Refusal::usage("no-answer", message)
     }
 }
 
-/// A part of a list.
+/// One page of a list.
 #[derive(Deserialize)]
 struct Page {
     items: Vec<Box<RawValue>>,

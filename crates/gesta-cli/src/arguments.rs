@@ -1,6 +1,6 @@
-//! The command line as a whole: which store, which verb, for whom the answer is.
+//! The command line: global options and subcommands.
 //!
-//! Not here: what each verb takes, which stands with the verb.
+//! The arguments of each subcommand are defined in [`verbs`](crate::verbs).
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -16,37 +16,37 @@ use crate::{
     },
 };
 
-/// Over what is the same for every verb.
-const HEADING: &str = "With every verb";
+/// Heading of the options that every subcommand accepts.
+const HEADING: &str = "Global options";
 
-/// What the help ends with.
+/// Text after the list of options.
 const HINT: &str = "\
-Try it:
+Examples:
   mkdir ./things
   export GESTA_STORE=gesta:./things
   gesta append order-1 --type order-placed --data '{\"total\": \"9.90\"}'
   gesta read order-1
 
 Exit codes:
-  0  done
-  1  the store says no: a conflict, a stream deleted for ever, damage
-  2  wrong usage, or a store that cannot be used
-  3  what was asked for is not there: no such stream
+  0  success
+  1  refused by the store: conflict, tombstoned stream, corruption
+  2  usage error, or the store cannot be used
+  3  not found, such as a stream that does not exist
 
-With --json an error is an object on standard error: code, message, hint.";
+With --json, errors are JSON objects on standard error: code, message, hint.";
 
-/// Look into an event store, and add to it.
+/// Inspect and change an event store
 ///
-/// A store is a directory of events that nobody changes any more. These verbs read it while its
-/// program is running, or after it has crashed; only those that change it need the store
-/// for themselves.
+/// A store is a directory of immutable events. Commands that only read also work while an
+/// application has the store open, and after a crash. Commands that change the store need exclusive
+/// access.
 #[derive(Parser, Debug)]
 #[command(name = "gesta", version, after_help = HINT, arg_required_else_help = true)]
 pub(crate) struct Arguments {
-    /// The store: gesta:DIR, with the directory that its program uses.
+    /// Store to use: gesta:DIR, where DIR is the store's directory
     #[arg(long, global = true, value_name = "gesta:DIR", env = "GESTA_STORE", hide_env_values = true, help_heading = HEADING)]
     store: Option<StoreUrl>,
-    /// Answer in JSON, one object a line.
+    /// Print JSON, one object per line
     #[arg(long, global = true, help_heading = HEADING)]
     json: bool,
     #[command(subcommand)]
@@ -84,7 +84,7 @@ impl Arguments {
 
     pub(crate) fn run(self, output: &mut Output) -> Result<Outcome> {
         let unnamed = || {
-            let message = "which store? Give --store gesta:DIR, or set GESTA_STORE";
+            let message = "no store given: use --store gesta:DIR or set GESTA_STORE";
             Refusal::usage("no-store-named", message)
         };
         let store = || self.store.as_ref().ok_or_else(unnamed);

@@ -1,6 +1,6 @@
-//! A question before something is taken away for good.
+//! Confirmation prompt before a destructive change.
 //!
-//! Always holds: without `--yes` nothing happens unless a person at a terminal says so.
+//! Invariant: without `--yes`, nothing is changed unless a user confirms at a terminal.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
@@ -9,19 +9,20 @@ use clap::Args;
 
 use crate::exit::Refusal;
 
-/// The part of the command line that verbs which ask have in common.
+/// Options of commands that ask for confirmation.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Confirm {
-    /// Do not ask: for scripts.
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
 }
 
 impl Confirm {
-    /// Asks whether it is meant.
+    /// Asks for confirmation.
     ///
     /// # Errors
-    /// If it is not, or nobody is there to ask.
+    ///
+    /// If the answer is not yes, or standard input is not a terminal.
     pub(crate) fn ask(self, consequence: &str) -> Result<()> {
         if self.yes {
             return Ok(());
@@ -29,14 +30,14 @@ impl Confirm {
         if !io::stdin().is_terminal() {
             return Err(Refusal::usage(
                 "confirmation-needed",
-                format!("nothing was changed, as nobody is there to confirm it: {consequence}"),
+                format!("nothing was changed: {consequence}, and standard input is not a terminal to confirm it"),
             )
-            .hint("say it again with --yes")
+            .hint("use --yes to skip the confirmation")
             .into());
         }
         let mut asked = io::stderr();
-        write!(asked, "{consequence}. Go on? [y/N] ").context("cannot ask")?;
-        asked.flush().context("cannot ask")?;
+        write!(asked, "{consequence}. Continue? [y/N] ").context("cannot write the prompt")?;
+        asked.flush().context("cannot write the prompt")?;
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
         match answer.trim() {

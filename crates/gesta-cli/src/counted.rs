@@ -1,6 +1,6 @@
-//! Numbers of things, in words.
+//! Counts with a noun in singular or plural.
 
-/// `1 event`, `2 events`.
+/// Formats `1 event`, `2 events`.
 pub(crate) fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -1,7 +1,7 @@
-//! A directory that a verb is given beside the store: a path, or the URL of a store there.
+//! Parsing of path arguments.
 //!
-//! Always holds: `gesta:./x` is the directory `./x` wherever a directory is asked for, and never one
-//! that is called `gesta:`.
+//! Invariant: `gesta:./x` means the directory `./x` wherever a directory is expected, never a
+//! directory named `gesta:`.
 
 use std::{
     fmt,
@@ -11,7 +11,7 @@ use std::{
 
 use gesta_log::directory_of_url;
 
-/// See the module.
+/// A directory argument: a path, or a `gesta:` URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Directory(PathBuf);
 
@@ -39,26 +39,26 @@ impl fmt::Display for Directory {
     }
 }
 
-/// A file that a verb is given. The URL of a store is none.
+/// Parses the path of a file; rejects store URLs.
 pub(crate) fn file(text: &str) -> Result<PathBuf, String> {
     if text.starts_with("gesta:") {
-        return Err(format!("{text} names a store, and a file is asked for"));
+        return Err(format!("{text} is a store URL; expected the path of a file"));
     }
     check_path(text)?;
     Ok(text.into())
 }
 
-/// Refuses what is empty or a URL, and so would name something else than it seems to.
+/// Rejects empty text and URLs, which would otherwise be taken for relative paths.
 fn check_path(text: &str) -> Result<(), String> {
     if text.is_empty() {
-        return Err("it is empty; give a path".to_owned());
+        return Err("path is empty".to_owned());
     }
     match text.split_once(':') {
         Some(("memory", "")) => {
-            Err("a memory store has no files; give a path, or gesta:DIR".to_owned())
+            Err("a memory store has no directory; use a path or gesta:DIR".to_owned())
         }
         Some((scheme, rest)) if rest.starts_with("//") && !scheme.contains('/') => {
-            Err(format!("nothing is reached by {scheme}: from here; give a path, or gesta:DIR"))
+            Err(format!("unsupported URL scheme {scheme}:; use a path or gesta:DIR"))
         }
         Some(_) | None => Ok(()),
     }

@@ -1,8 +1,8 @@
-//! How the program ends: exit codes, and the explanation of a failure, for people or for programs.
+//! Exit codes and error reporting.
 //!
-//! Always holds: 0 says that it was done, 1 that the store answers no, 2 that it could not be asked
-//! or did not answer, 3 that what was asked for is not there; the same as `--help` says. Under
-//! `--json` an error is one JSON object on standard error, with `code`, `message` and `hint`.
+//! Exit codes: 0 success, 1 the store refused, 2 usage error or unusable store, 3 not found.
+//! `--help` documents the same codes. With `--json`, an error is one JSON object on standard error
+//! with `code`, `message` and `hint`.
 
 use std::{borrow::Cow, fmt, process::ExitCode};
 
@@ -12,26 +12,25 @@ use serde_json::json;
 
 use crate::output::{ReaderGone, Style, notice};
 
-/// What a verb came to when nothing failed.
+/// Result of a command that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It was done.
     Done,
-    /// It was done, and the store is damaged.
+    /// The command succeeded and found the store damaged.
     Damaged,
 }
 
-/// The store answers no.
+/// Exit code for a refusal by the store.
 const NO: u8 = 1;
-/// Wrong usage, or a store that cannot be used.
+/// Exit code for a usage error or an unusable store.
 const TROUBLE: u8 = 2;
-/// What was asked for is not there.
+/// Exit code for something that does not exist.
 const ABSENT: u8 = 3;
 
-/// An error that the program itself finds, with what to do about it.
+/// An error reported by the program itself, with a hint on what to do.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    /// For programs; never changes.
+    /// Stable machine-readable code.
     code: Cow<'static, str>,
     exit: u8,
     message: String,
@@ -39,17 +38,17 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// Wrong usage.
+    /// An error with exit code 2.
     pub(crate) fn usage(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self { code: code.into(), exit: TROUBLE, message: message.into(), hint: None }
     }
 
-    /// What was asked for is not there.
+    /// An error with exit code 3.
     pub(crate) fn absent(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self { code: code.into(), exit: ABSENT, message: message.into(), hint: None }
     }
 
-    /// What is there forbids it.
+    /// An error with exit code 1.
     pub(crate) fn no(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self { code: code.into(), exit: NO, message: message.into(), hint: None }
     }
@@ -67,7 +66,7 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Tells what went wrong, if anything did, and says how the program ends.
+/// Reports an error, if any, and returns the exit code.
 pub(crate) fn code(ended: anyhow::Result<Outcome>, style: Style) -> ExitCode {
     match ended {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
@@ -81,7 +80,7 @@ pub(crate) fn code(ended: anyhow::Result<Outcome>, style: Style) -> ExitCode {
     }
 }
 
-/// Answers a command line that is none, or that asks for help.
+/// Reports a command line that does not parse, or prints the requested help.
 pub(crate) fn usage(error: &clap::Error, style: Style) -> ExitCode {
     if !error.use_stderr() || style == Style::Text {
         drop(error.print());
@@ -105,7 +104,7 @@ fn tell(code: &str, message: &str, hint: Option<&str>, style: Style) {
     }
 }
 
-/// The name of an error, for programs, and the exit code.
+/// Returns the machine-readable code and the exit code of an error.
 fn kind(error: &anyhow::Error) -> (&str, u8) {
     if let Some(Refusal { code, exit, .. }) = error.downcast_ref() {
         return (code, *exit);
@@ -134,16 +133,20 @@ fn kind(error: &anyhow::Error) -> (&str, u8) {
     }
 }
 
-/// What to do next, where that is not said yet.
+/// Returns the hint for an error whose message does not include one.
 fn hint(error: &anyhow::Error) -> Option<&str> {
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         return refusal.hint.as_deref();
     }
     match error.downcast_ref::<StoreError>()? {
-        StoreError::Conflict(_) => Some("read the stream, decide again, and append again"),
-        StoreError::Corrupt(_) => Some("`gesta verify` tells all damage; keep a copy of the files"),
-        StoreError::Overloaded(_) => Some("make room, then try again"),
-        StoreError::Stopped { .. } => Some("restart the program that has the store open"),
+        StoreError::Conflict(_) => {
+            Some("read the stream again, then retry with its current revision")
+        }
+        StoreError::Corrupt(_) => {
+            Some("run `gesta verify` for a full report; copy the store's files before any repair")
+        }
+        StoreError::Overloaded(_) => Some("free resources, then retry"),
+        StoreError::Stopped { .. } => Some("restart the process that has the store open"),
         StoreError::Rejected(_)
         | StoreError::Unsupported { .. }
         | StoreError::Unavailable { .. }

@@ -1,4 +1,4 @@
-//! A stream by its name, for verbs that are about one that is there.
+//! Stream lookups shared by commands that need an existing stream.
 
 use anyhow::Result;
 use futures_executor::block_on;
@@ -9,30 +9,29 @@ use gesta_store::{
 
 use crate::{events::Printable, exit::Refusal};
 
-/// Fails for a stream that never was or was deleted. Neither is an error to a store; to a person it
-/// may be a misspelt name, and a script must not take it for a stream in which nothing happened.
+/// Returns an error for a stream that does not exist or is deleted.
+///
+/// A store reads such a stream as empty. At a shell the name may be misspelled, and a script must
+/// be able to tell it from a stream without events.
 pub(crate) fn check_there(stream: &StreamName, store: &LogStore) -> Result<()> {
     live(stream, store).map(drop)
 }
 
-/// Fails for a stream of the system's, which only the system changes: its metadata events are what
-/// deletes, hides and forbids other streams.
+/// Rejects system streams: their metadata events delete, hide and tombstone other streams.
 pub(crate) fn check_ordinary(stream: &StreamName) -> Result<()> {
     if !stream.is_system() {
         return Ok(());
     }
     let name = Printable(stream.as_str());
-    let refusal = Refusal::usage(
-        "system-stream",
-        format!("stream {name} is the system's, and stays as it is"),
-    );
+    let refusal =
+        Refusal::usage("system-stream", format!("{name} is a system stream and cannot be changed"));
     let described = stream.described_stream().filter(|described| !described.is_system());
     Err(match described {
         Some(described) => {
             let of = Printable(described.as_str());
             refusal.hint(format!(
-                "it has the metadata of {of}: `gesta metadata set {of} JSON` replaces them; to delete \
-                 the stream, name it: {of}"
+                "it holds the metadata of {of}: use `gesta metadata set {of} JSON` to replace them, or \
+                 name {of} itself to delete it"
             ))
         }
         None => refusal,
@@ -40,7 +39,7 @@ pub(crate) fn check_ordinary(stream: &StreamName) -> Result<()> {
     .into())
 }
 
-/// A stream that is not deleted, and its last revision.
+/// Returns the description and the last revision of a stream that is not deleted.
 pub(crate) fn live(stream: &StreamName, store: &LogStore) -> Result<(StreamDescription, Revision)> {
     let known = block_on(store.describe_stream(stream))?;
     let name = Printable(stream.as_str());
@@ -48,13 +47,13 @@ pub(crate) fn live(stream: &StreamName, store: &LogStore) -> Result<(StreamDescr
         (StreamState::Live, Some(head)) => Ok((known, head)),
         (StreamState::Tombstoned, _) => Err(StoreError::Deleted { stream: stream.clone() }.into()),
         (StreamState::Deleted, _) => {
-            Err(Refusal::absent("stream-deleted", format!("{name} was deleted"))
-                .hint("what happened in it is under `gesta read --all` until it is scavenged")
+            Err(Refusal::absent("stream-deleted", format!("stream {name} is deleted"))
+                .hint("until it is scavenged, `gesta read --all` still shows its events")
                 .into())
         }
         (StreamState::Missing | StreamState::Live, _) => {
-            Err(Refusal::absent("no-such-stream", format!("there is no stream {name}"))
-                .hint("`gesta streams` lists those there are")
+            Err(Refusal::absent("no-such-stream", format!("stream {name} does not exist"))
+                .hint("run `gesta streams` to list streams")
                 .into())
         }
     }

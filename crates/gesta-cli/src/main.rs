@@ -1,10 +1,9 @@
-//! The program `gesta`: for the owner of a store, at a shell.
+//! The `gesta` command-line tool, for operators of a store.
 //!
-//! Owns: the verbs, how events are shown, and exit codes. Always holds: what was asked for goes to
-//! standard output, everything else to standard error; a reader that has seen enough (`| head`)
-//! ends the program quietly; a verb that changes a store says so in its help, and one that takes
-//! something away for good asks before.
-//! Not here: what a store promises (`gesta-store`), and how it keeps that (`gesta-log`).
+//! Owns: the subcommands, the formatting of events, and exit codes. Invariants: results go to
+//! standard output, everything else to standard error; a closed pipe (`| head`) ends the program
+//! without an error; a destructive command asks for confirmation. Not here: the store contract
+//! (`gesta-store`) and the engine (`gesta-log`).
 
 mod application;
 mod arguments;
@@ -41,12 +40,12 @@ fn main() -> ExitCode {
     let style = arguments.style();
     let mut output = Output::stdout(style);
     let ended = arguments.run(&mut output);
-    // What was found before an error is shown before it.
+    // Flush first, so that results precede the error they led up to.
     let flushed = output.flush();
     exit::code(ended.and_then(|outcome| flushed.map(|()| outcome)), style)
 }
 
-/// For whom an error is about a command line that could not be read: as far as it says.
+/// Returns the output style for a command line that does not parse, from its raw arguments.
 fn style_of_wrong_usage() -> Style {
     if std::env::args_os().any(|argument| argument == "--json") { Style::Json } else { Style::Text }
 }

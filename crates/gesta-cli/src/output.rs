@@ -1,7 +1,7 @@
-//! Standard output, for people or for programs.
+//! Standard output, as text or JSON.
 //!
-//! Owns: [`Output`], the only way there. Always holds: a reader that went away is told apart from
-//! every other failure ([`ReaderGone`]), since it is none.
+//! Invariant: all results are written through [`Output`], which reports a closed pipe as
+//! [`ReaderGone`] rather than as a failure.
 
 use std::{
     fmt,
@@ -11,28 +11,27 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-/// For whom the output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// For people.
+    /// Lines for people.
     Text,
-    /// For programs: a JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Whoever read the output has seen enough, as `head` does.
+/// Error of a write to a pipe whose reader has exited, as with `| head`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReaderGone;
 
 impl fmt::Display for ReaderGone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nobody reads the output any more")
+        f.write_str("the reader of standard output has exited")
     }
 }
 
 impl std::error::Error for ReaderGone {}
 
-/// Where answers go. What is written is seen once it is flushed.
+/// Buffered standard output. Lines become visible on flush.
 #[derive(Debug)]
 pub(crate) struct Output {
     to: BufWriter<StdoutLock<'static>>,
@@ -48,17 +47,17 @@ impl Output {
         self.style
     }
 
-    /// A line for people.
+    /// Writes a line of text.
     pub(crate) fn line(&mut self, line: impl fmt::Display) -> Result<()> {
         writeln!(self.to, "{line}").or_else(lost)
     }
 
-    /// Lines as they are, each with its end.
+    /// Writes complete lines unchanged.
     pub(crate) fn bytes(&mut self, lines: &[u8]) -> Result<()> {
         self.to.write_all(lines).or_else(lost)
     }
 
-    /// A line for programs.
+    /// Writes a value as one line of JSON.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
         serde_json::to_writer(&mut self.to, value).map_err(io::Error::from).or_else(lost)?;
         self.to.write_all(b"\n").or_else(lost)
@@ -76,7 +75,7 @@ fn lost(error: io::Error) -> Result<()> {
     Err(error).context("cannot write to standard output")
 }
 
-/// Tells a person something that is not the answer. Nobody needs to be there to hear it.
+/// Writes a notice to standard error. Ignores write errors.
 pub(crate) fn notice(what: impl fmt::Display) {
     drop(writeln!(io::stderr(), "{what}"));
 }

@@ -1,45 +1,45 @@
-//! Which events a verb is about: one stream's, or the whole store's through a filter.
+//! Selection of events: one stream, or the whole store through a filter.
 
 use clap::{ArgGroup, Args};
 use gesta_store::{
     Category, EventQuery, EventType, Filter, InvalidName, QueryItem, StreamName, Tag,
 };
 
-/// The part of the command line that `read` and `subscribe` have in common.
+/// Arguments shared by `read` and `subscribe`.
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("which").args(["stream", "all"]).required(true))]
 pub(crate) struct Source {
-    /// The stream, such as order-17.
+    /// Stream name, such as order-17
     #[arg(conflicts_with_all = ["categories", "types", "tags"], value_parser = stored_stream)]
     stream: Option<StreamName>,
-    /// The whole store, in the order in which it happened.
+    /// All streams, in the order of their positions
     #[arg(long)]
     all: bool,
     #[command(flatten)]
     narrowed: Narrowed,
 }
 
-/// Which events of the whole store.
+/// Filters on the whole store.
 #[derive(Args, Debug)]
 pub(crate) struct Narrowed {
-    /// Of the whole store, only streams of this category, such as order; several: any of them.
+    /// With --all, only streams of this category, such as order; repeat for any of several
     #[arg(long = "category", value_name = "CATEGORY", conflicts_with_all = ["types", "tags"])]
     #[arg(value_parser = |text: &str| Category::stored(text))]
     categories: Vec<Category>,
-    /// Of the whole store, only events of this type, such as order-placed; several: any of them.
+    /// With --all, only events of this type, such as order-placed; repeat for any of several
     #[arg(long = "type", value_name = "TYPE", value_parser = |text: &str| EventType::stored(text))]
     types: Vec<EventType>,
-    /// Of the whole store, only events with this tag, such as customer:17850; several: all of them.
+    /// With --all, only events with this tag, such as customer:17850; repeat to require all
     #[arg(long = "tag", value_name = "KEY:VALUE", value_parser = |text: &str| Tag::stored(text))]
     tags: Vec<Tag>,
 }
 
-/// A stream to read, which an earlier version may have named by another rule.
+/// Parses the name of an existing stream, which earlier versions may have named by other rules.
 pub(crate) fn stored_stream(text: &str) -> Result<StreamName, InvalidName> {
     StreamName::stored(text)
 }
 
-/// Which events.
+/// Selected events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
     Stream(StreamName),
@@ -56,7 +56,7 @@ impl Source {
 }
 
 impl Narrowed {
-    /// The narrowest filter that says it.
+    /// Returns the narrowest filter with this meaning.
     pub(crate) fn filter(self) -> Filter {
         let Self { categories, types, tags } = self;
         if !categories.is_empty() {

@@ -1,8 +1,8 @@
-//! Which store: `gesta:DIRECTORY` or `memory:`, and how each kind of verb opens it.
+//! Store URLs (`gesta:DIR`, `memory:`) and the ways to open a store.
 //!
-//! Always holds: a directory that is not there is never made, and one without a store stays
-//! without, unless it is empty and something is appended; who only reads keeps nobody from
-//! appending, as far as that can be had.
+//! Invariants: a missing directory is never created. A store is created only in an empty directory,
+//! and only by an append or import. Reading never blocks a writer, except briefly after a crash
+//! (see [`StoreUrl::open_to_read`]).
 
 use std::{
     fmt, fs,
@@ -16,18 +16,17 @@ use gesta_store::Position;
 
 use crate::exit::Refusal;
 
-/// The name of a store, as `--store` takes it.
+/// Value of `--store`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     Directory(PathBuf),
-    /// One that begins and ends with the program.
+    /// A store that lives as long as the process.
     Memory,
 }
 
-/// What a directory holds.
+/// Kind of files in a directory.
 enum Holds {
     Store,
-    /// A backup of one.
     Backup,
     Nothing,
     OtherFiles,
@@ -38,28 +37,28 @@ impl StoreUrl {
         match self {
             Self::Directory(directory) => Ok(directory),
             Self::Memory => Err(no_store(
-                "a memory store lives in its program and cannot be reached from here; name one on \
-                 disk: gesta:DIR",
+                "a memory store exists only inside its own process; use a store on disk: gesta:DIR",
             )),
         }
     }
 
-    /// The store's directory, if there is a store.
+    /// Returns the directory of an existing store.
     pub(crate) fn directory(&self) -> Result<&Path> {
         match self.holds()? {
             Holds::Store => self.named_directory(),
             Holds::Backup => self.is_a_backup(),
             Holds::Nothing => Err(no_store(format!("no store at {self}: the directory is empty"))),
             Holds::OtherFiles => {
-                Err(no_store(format!("no store at {self}: no file there is a store's")))
+                Err(no_store(format!("no store at {self}: the directory has no files of a store")))
             }
         }
     }
 
-    /// Opens the store to look at what there is now.
+    /// Opens the store to read its current events.
     ///
-    /// After a crash the last events may be unconfirmed; only who could append may take them for
-    /// events. The lock is taken for their sake alone, and if somebody has it, they do without.
+    /// After a crash the last events may be unconfirmed, and only a writer may recover them. This
+    /// method then opens the store as a writer. If another process holds the lock, the unconfirmed
+    /// events are left out.
     pub(crate) fn open_to_read(&self) -> Result<LogStore> {
         let store = self.open_to_follow()?;
         if store.report().unmarked.is_none() {
@@ -78,23 +77,23 @@ impl StoreUrl {
         }
     }
 
-    /// Opens the store to learn from time to time what another process has appended.
+    /// Opens the store read-only, to follow appends of another process.
     pub(crate) fn open_to_follow(&self) -> Result<LogStore> {
         Ok(LogStore::open(self.directory()?, Options::read_only())?)
     }
 
-    /// Whether there is a store to append to, or an empty directory where one can begin.
+    /// Checks that the directory holds a store or is empty.
     pub(crate) fn check_for_append(&self) -> Result<()> {
         match self.holds()? {
             Holds::Store | Holds::Nothing => Ok(()),
             Holds::Backup => self.is_a_backup(),
             Holds::OtherFiles => Err(no_store(format!(
-                "no store at {self}: a new one begins in an empty directory, this is not one"
+                "no store at {self}: a store can only be created in an empty directory"
             ))),
         }
     }
 
-    /// Whether there is nothing in the directory yet.
+    /// Returns whether the directory is empty.
     pub(crate) fn is_empty(&self) -> Result<bool> {
         match self.holds()? {
             Holds::Nothing => Ok(true),
@@ -102,8 +101,8 @@ impl StoreUrl {
         }
     }
 
-    /// The directory, if a store can be made in it: it is empty, or its store never had an event, or
-    /// an import into it did not end.
+    /// Returns the directory if an exact import can create a store in it: it is empty, its store
+    /// has no events yet, or an earlier import into it did not finish.
     pub(crate) fn directory_to_import(&self) -> Result<Option<&Path>> {
         let directory = self.named_directory()?;
         let begun = directory.join("IMPORTING").exists();
@@ -117,26 +116,26 @@ impl StoreUrl {
         Ok((begun || fresh).then_some(directory))
     }
 
-    /// The directory, in which there has to be nothing; none of a memory store.
+    /// Returns the directory if it is empty, or `None` for a memory store.
     pub(crate) fn empty_directory(&self) -> Result<Option<&Path>> {
         match self {
             Self::Memory => Ok(None),
             Self::Directory(directory) => match self.holds()? {
                 Holds::Nothing => Ok(Some(directory)),
                 Holds::Store | Holds::Backup | Holds::OtherFiles => Err(anyhow!(
-                    "{self} is not empty: what a measurement appends would stay in it for good; \
-                     name an empty directory"
+                    "{self} is not empty: a benchmark would append to it permanently; use an empty \
+                     directory"
                 )),
             },
         }
     }
 
-    /// Opens the store for appending, for which nobody else may have it.
+    /// Opens the store with exclusive access, to append.
     pub(crate) fn open_to_append(&self) -> Result<LogStore> {
         self.open_to_append_with(Options::default())
     }
 
-    /// The same, with options.
+    /// Same as [`StoreUrl::open_to_append`], with options.
     pub(crate) fn open_to_append_with(&self, options: Options) -> Result<LogStore> {
         self.check_for_append()?;
         match LogStore::open(self.named_directory()?, options) {
@@ -148,11 +147,11 @@ impl StoreUrl {
         }
     }
 
-    /// Opens a store that is there to scavenge it, for which nobody else may have it.
+    /// Opens an existing store with exclusive access, to scavenge.
     pub(crate) fn open_to_scavenge(&self) -> Result<LogStore> {
         match LogStore::open(self.directory()?, Options::default()) {
             Err(OpenError::Directory(LockError::InUse { owner, .. })) => Err(in_use(format!(
-                "cannot scavenge: process {owner} has {self} open; let that process scavenge it, or \
+                "cannot scavenge: process {owner} has {self} open; scavenge through that process, or \
                  stop it first"
             ))),
             opened => Ok(opened?),
@@ -161,11 +160,11 @@ impl StoreUrl {
 
     fn is_a_backup<T>(&self) -> Result<T> {
         Err(no_store(format!(
-            "no store at {self}: it is a backup; `gesta restore` makes a store of it"
+            "no store at {self}: this is a backup; create a store from it with `gesta restore`"
         )))
     }
 
-    /// By the names of files that `docs/format.md` gives.
+    /// Classifies the directory by the file names that `docs/format.md` documents.
     fn holds(&self) -> Result<Holds> {
         let none = |error| no_store(format!("no store at {self}: {error}"));
         let (mut store, mut backup, mut any) = (false, false, false);
@@ -202,9 +201,11 @@ impl FromStr for StoreUrl {
                 directory_of_url(directory).map(Self::Directory).map_err(|wrong| wrong.to_string())
             }
             Some(("memory", "")) => Ok(Self::Memory),
-            None if text.is_empty() => Err("it is empty; a store is named gesta:DIR".to_owned()),
-            Some((scheme, _)) => Err(format!("no store is known by {scheme}:, only gesta:DIR")),
-            None => Err(format!("a store is named gesta:DIR; try gesta:{text}")),
+            None if text.is_empty() => Err("empty store URL; expected gesta:DIR".to_owned()),
+            Some((scheme, _)) => {
+                Err(format!("unsupported URL scheme {scheme}:; expected gesta:DIR"))
+            }
+            None => Err(format!("expected a URL gesta:DIR; did you mean gesta:{text}?")),
         }
     }
 }

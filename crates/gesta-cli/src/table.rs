@@ -1,4 +1,4 @@
-//! Lists of JSON objects, as aligned lines for people or as objects for programs.
+//! Tables of JSON objects: aligned columns as text, one object per line as JSON.
 
 use anyhow::Result;
 use serde_json::{Value, value::RawValue};
@@ -8,18 +8,18 @@ use crate::{
     output::{Output, Style, notice},
 };
 
-/// The columns of a list: heading, member and width. A width of 0 is that of the last column, which
-/// is not padded. Numbers stand to the right.
+/// Columns as (heading, JSON member, width). A width of 0 disables padding, for the last column.
+/// Numbers are right-aligned.
 pub(crate) struct Table(pub(crate) &'static [(&'static str, &'static str, usize)]);
 
 impl Table {
-    /// Shows the items, and under each for people its `error` or `trouble`.
+    /// Prints the items. Text output adds each item's `error` or `trouble` on a line of its own.
     pub(crate) fn show(&self, items: &[Box<RawValue>], output: &mut Output) -> Result<()> {
         if output.style() == Style::Json {
             return items.iter().try_for_each(|item| output.line(item.get()));
         }
         if items.is_empty() {
-            notice("there are none");
+            notice("no results");
             return Ok(());
         }
         let read = items.iter().map(|item| serde_json::from_str(item.get()));
@@ -61,7 +61,7 @@ impl Table {
     }
 }
 
-/// A value for people: a text without its quotes.
+/// Formats a value as text, strings without quotes.
 pub(crate) fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -1,8 +1,8 @@
-//! An event for programs.
+//! Events as JSON objects.
 //!
-//! Always holds: JSON that was stored keeps its digits and the order of its keys, and loses only
-//! white space between tokens; bytes that are not JSON are there in base64, under another key.
-//! Where every byte matters, what would lose white space is there in base64, too.
+//! Invariants: JSON payloads keep their digits and key order and lose only white space between
+//! tokens. Payloads that are not JSON appear in base64 under another key. The exact form also uses
+//! base64 for JSON whose white space would change.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use gesta_store::{ContentType, RecordedEvent, Tag};
@@ -35,16 +35,16 @@ pub(super) struct Object<'a> {
     metadata_base64: Option<String>,
 }
 
-/// Bytes as JSON on one line, where they are shown so.
+/// Formats a payload as one line of JSON, or returns `None` to have it shown in base64.
 type AsJson = fn(&[u8]) -> Option<Box<RawValue>>;
 
 impl<'a> Object<'a> {
-    /// For whoever reads it.
+    /// The form for display: compacts JSON payloads.
     pub(super) fn readable(event: &'a RecordedEvent) -> Self {
         Self::of(event, one_line)
     }
 
-    /// For whoever makes the same event of it again: nothing is lost.
+    /// The lossless form: payload bytes survive a round trip.
     pub(super) fn exact(event: &'a RecordedEvent) -> Self {
         Self::of(event, exact)
     }
@@ -75,8 +75,8 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Whether data of this type are meant to be JSON: also `application/json; charset=utf-8`, and
-/// the types that RFC 6839 lets end with `+json`.
+/// Returns whether a content type denotes JSON, including parameters (`; charset=utf-8`) and the
+/// `+json` suffix of RFC 6839.
 pub(crate) fn is_json(content_type: &ContentType) -> bool {
     let text = content_type.as_str();
     let essence = text.split_once(';').map_or(text, |(essence, _)| essence).trim();
@@ -84,18 +84,19 @@ pub(crate) fn is_json(content_type: &ContentType) -> bool {
     essence == ContentType::JSON.as_str() || essence.ends_with("+json")
 }
 
-/// The same JSON on one line; none where the bytes are not JSON.
+/// Compacts JSON to one line, or returns `None` if the bytes are not JSON.
 pub(super) fn one_line(bytes: &[u8]) -> Option<Box<RawValue>> {
     let json: &RawValue = serde_json::from_slice(bytes).ok()?;
     RawValue::from_string(compact(json.get())).ok()
 }
 
-/// JSON that is one line already, to the byte. What says null would look like what is not there.
+/// Returns JSON that is already compact, byte for byte. Excludes `null`, which would be
+/// indistinguishable from an absent field.
 fn exact(bytes: &[u8]) -> Option<Box<RawValue>> {
     one_line(bytes).filter(|json| json.get().as_bytes() == bytes && json.get() != "null")
 }
 
-/// Valid JSON without white space between its tokens.
+/// Removes white space between the tokens of valid JSON.
 fn compact(json: &str) -> String {
     let (mut in_text, mut escaped) = (false, false);
     let keep = |letter: &char| {

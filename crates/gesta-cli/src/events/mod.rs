@@ -1,7 +1,6 @@
-//! How a recorded event is shown: a line of text for people, a JSON object for programs; and how
-//! such an object becomes an event again.
+//! Formatting of recorded events as text and JSON, and parsing of that JSON.
 //!
-//! Always holds: one event is one line, whatever its data are.
+//! Invariant: an event takes exactly one line, whatever its data.
 
 mod json;
 mod offered;
@@ -23,16 +22,16 @@ pub(crate) fn show(event: &RecordedEvent, output: &mut Output) -> Result<()> {
     }
 }
 
-/// All of an event, to the byte, as [`Offered`] takes it.
+/// Returns the lossless JSON form, which [`ExportedEvent`] parses.
 pub(crate) fn exact(event: &RecordedEvent) -> impl Serialize {
     json::Object::exact(event)
 }
 
-/// A moment as RFC 3339 writes it, in UTC, to the microsecond.
+/// Formats a time as RFC 3339 in UTC with microseconds.
 pub(crate) fn moment(recorded_at: RecordedAt) -> String {
     let micros = recorded_at.micros();
     let timestamp = i64::try_from(micros).ok().and_then(|micros| {
-        // Only a clock that is thousands of years off has no calendar date.
+        // Only times thousands of years away have no calendar date.
         Timestamp::from_microsecond(micros).ok()
     });
     match timestamp {
@@ -41,7 +40,7 @@ pub(crate) fn moment(recorded_at: RecordedAt) -> String {
     }
 }
 
-/// The moment that [`moment`] writes so.
+/// Parses the format written by [`moment`].
 pub(crate) fn recorded_at(text: &str) -> Option<RecordedAt> {
     let micros = match text.strip_suffix(" µs after 1970") {
         Some(micros) => micros.parse().ok()?,

@@ -1,6 +1,6 @@
-//! An event from a line of JSON: what was exported, offered to a store again.
+//! Parsing of exported events.
 //!
-//! Always holds: data and metadata come out to the byte as they were exported.
+//! Invariant: data and metadata are restored byte for byte.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use gesta_store::{
@@ -10,19 +10,19 @@ use gesta_store::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// An event and where it belongs.
+/// An event parsed from an export, with its stream and original place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Offered {
     pub(crate) stream: StreamName,
     pub(crate) revision: Revision,
-    /// Where it was in the store that it comes from, and when it was recorded there.
+    /// Position and recorded time in the exported store.
     pub(crate) position: Option<Position>,
     pub(crate) recorded_at: Option<String>,
     pub(crate) event: NewEvent,
 }
 
 impl Offered {
-    /// The event as a store has it, which was at this position there.
+    /// Returns the event as it was recorded in the exported store.
     pub(crate) fn as_recorded(&self, position: Position, recorded_at: RecordedAt) -> RecordedEvent {
         let event = self.event.clone();
         RecordedEvent {
@@ -43,7 +43,7 @@ impl Offered {
     }
 }
 
-/// What a line says. A name that is not among these is a mistake of somebody's, so it is told.
+/// Fields of an exported event. Unknown fields are rejected, since importing would drop them.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Line {
@@ -72,10 +72,11 @@ const fn first() -> u16 {
 }
 
 impl Offered {
-    /// Reads a line.
+    /// Parses a line of an export.
     ///
     /// # Errors
-    /// What is wrong with it, for a person.
+    ///
+    /// A description of the syntax error or invalid field.
     pub(crate) fn from_line(line: &[u8]) -> Result<Self, String> {
         let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
         let data = bytes("data", line.data, line.data_base64)?;
@@ -112,7 +113,7 @@ fn told(error: impl ToString) -> String {
     error.to_string()
 }
 
-/// What stands under one of two names.
+/// Returns a payload stored as JSON under one name or as base64 under another.
 fn bytes(
     name: &str,
     json: Option<Box<RawValue>>,

@@ -1,6 +1,6 @@
-//! An event for people.
+//! Events as lines of text.
 //!
-//! Always holds: nothing that was stored can move the cursor of a terminal or break the line.
+//! Invariant: stored bytes cannot emit terminal control characters or break the line.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use gesta_store::RecordedEvent;
 
 use super::{json, moment};
 
-/// How many bytes of data that are not text are shown.
+/// Limit on the bytes of binary data that are shown.
 const HEX_BYTES_MAX: usize = 24;
 
 /// `position  time  stream@revision  type  tags  data`.
@@ -48,7 +48,7 @@ fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if bytes.len() > HEX_BYTES_MAX { write!(f, "… ({} bytes)", bytes.len()) } else { Ok(()) }
 }
 
-/// A text with its control characters escaped.
+/// Text with control characters escaped.
 pub(crate) struct Printable<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Printable<'_> {

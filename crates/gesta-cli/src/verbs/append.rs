@@ -1,7 +1,7 @@
-//! `gesta append`: something happened that no program has told the store.
+//! `gesta append`: appends events from the command line.
 //!
-//! Always holds: all events of one call are appended, or none; input is understood as a whole
-//! before the store is opened, and so before anybody else is kept from it.
+//! Invariants: the events of one call are appended atomically. All input is parsed before the store
+//! is opened, so invalid input never takes the store's lock.
 
 use std::{
     fs,
@@ -31,56 +31,56 @@ Examples:
   gesta append order-18 --type order-placed --data-file order.json --expect none
   gesta append stock-22423 --type stock-counted --tag product:22423 < counts.jsonl
 
-An append is for good: events are never changed or taken back, only followed by others. Programs \
-that read them must know their type, so ask whoever wrote those before you make up one.";
+Appends are permanent: events cannot be changed or removed one by one. Applications that read the \
+stream must know the event type, so check with their developers before you introduce a new one.";
 
-/// Append events to a stream, all of them or none.
+/// Append events to a stream, atomically
 ///
-/// Without --data and --data-file every line of standard input is the data of one event. The store
-/// must not be open elsewhere. In an empty directory a new store begins.
+/// Without --data and --data-file, each line of standard input is the data of one event. Needs
+/// exclusive access to the store. Creates a store if the directory is empty.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Append {
-    /// The stream, such as order-17.
+    /// Stream name, such as order-17
     stream: StreamName,
-    /// What kind of event it is, such as order-placed.
+    /// Event type, such as order-placed
     #[arg(long = "type", value_name = "TYPE")]
     event_type: EventType,
-    /// The data of one event.
+    /// Data of a single event
     #[arg(long, value_name = "JSON", conflicts_with = "data_file")]
     data: Option<String>,
-    /// A file that is the data of one event.
+    /// Read the data of a single event from a file
     #[arg(long, value_name = "FILE")]
     data_file: Option<PathBuf>,
-    /// How the data are written, if not as JSON.
+    /// Media type of the data
     #[arg(long, value_name = "MEDIA-TYPE", default_value = "application/json", value_parser = content_type)]
     content_type: ContentType,
-    /// Which version of the type's schema the data follow.
+    /// Schema version of the data
     #[arg(long, value_name = "N", default_value_t = 1)]
     schema_version: u16,
-    /// What must hold of the stream, or nothing is appended: any, none (no such stream yet), exists,
-    /// or the revision that its last event has.
+    /// Expected state of the stream: any, none (it does not exist yet), exists, or its last
+    /// revision. Nothing is appended if it differs
     #[arg(long, value_name = "REVISION", default_value = "any", allow_negative_numbers = true, value_parser = expected_revision)]
     expect: ExpectedRevision,
-    /// What the events can be found by; may be given several times.
+    /// Tag to find the events by; may be repeated
     #[arg(long = "tag", value_name = "KEY:VALUE", value_parser = tag)]
     tags: Vec<Tag>,
-    /// The event's id, a UUID: appending it again changes nothing. Once for each event; made up
-    /// where there is none.
+    /// Event id; an append with the same ids is applied once. Repeat for each event. Random if
+    /// omitted
     #[arg(long = "id", value_name = "UUID")]
     ids: Vec<EventId>,
-    /// Which conversation the events belong to.
+    /// Correlation id: the conversation that the events belong to
     #[arg(long, value_name = "ID")]
     correlation: Option<CorrelationId>,
-    /// What caused the events: the id of a command or of another event.
+    /// Causation id: the command or event that caused the events
     #[arg(long, value_name = "ID")]
     causation: Option<CausationId>,
-    /// What is known about how it happened.
+    /// Metadata of the events
     #[arg(long, value_name = "JSON")]
     metadata: Option<String>,
 }
 
-/// The data of one event, and where they come from.
+/// Data of one event and its origin, for error messages.
 struct Payload {
     origin: String,
     bytes: Vec<u8>,
@@ -101,35 +101,34 @@ impl Append {
         Ok(Outcome::Done)
     }
 
-    /// The system's own events delete and forbid streams; who wants that says so by its verb, and is
-    /// asked.
+    /// Rejects system streams and system event types, which delete and hide streams. Dedicated
+    /// commands write those, with a confirmation prompt.
     fn check_ordinary(&self) -> Result<()> {
-        let hint = "there are verbs for it, which ask before: `gesta delete`, `gesta truncate`, \
-                    `gesta tombstone`, `gesta metadata`";
+        let hint = "use `gesta delete`, `gesta truncate`, `gesta tombstone` or `gesta metadata`";
         if self.stream.is_system() {
             let name = Printable(self.stream.as_str());
-            let message = format!("stream {name} is the system's, and nothing is appended to it");
+            let message = format!("{name} is a system stream and cannot be appended to");
             return Err(Refusal::usage("system-stream", message).hint(hint).into());
         }
         if self.event_type.as_str().starts_with('$') {
             let name = Printable(self.event_type.as_str());
-            let message = format!("event type {name} is the system's, and is not appended");
+            let message = format!("{name} is a system event type and cannot be appended");
             return Err(Refusal::usage("system-type", message).hint(hint).into());
         }
         Ok(())
     }
 
-    /// What is to be appended; never nothing.
+    /// Returns the events to append, at least one.
     fn events(&self) -> Result<Vec<NewEvent>> {
         if let Some(metadata) = &self.metadata {
             check_json("--metadata", metadata.as_bytes())?;
         }
         let payloads = self.payloads()?;
-        ensure!(!payloads.is_empty(), "there is nothing to append: standard input has no lines");
+        ensure!(!payloads.is_empty(), "no events to append: standard input has no lines");
         let (ids, events) = (self.ids.len(), payloads.len());
         ensure!(
             ids == 0 || ids == events,
-            "--id is given for {ids} of {events} events; give one for each, or none"
+            "got {ids} --id options for {events} events; give one for each event, or none"
         );
         let ids = self.ids.iter().copied().chain(std::iter::repeat_with(EventId::random));
         payloads.into_iter().zip(ids).map(|(payload, id)| self.event(payload, id)).collect()
@@ -145,7 +144,9 @@ impl Append {
             return Ok(vec![Payload { origin, bytes }]);
         }
         if io::stdin().is_terminal() {
-            notice("a line for each event, please; Ctrl-D ends, Ctrl-C appends nothing");
+            notice(
+                "reading events from standard input, one per line; Ctrl-D to append, Ctrl-C to cancel",
+            );
         }
         lines(io::stdin().lock())
     }
@@ -166,7 +167,7 @@ impl Append {
     }
 }
 
-/// Each line that is not blank.
+/// Splits input into non-blank lines.
 fn lines(input: impl BufRead) -> Result<Vec<Payload>> {
     let mut payloads = Vec::new();
     for (index, line) in input.split(b'\n').enumerate() {
@@ -185,8 +186,8 @@ fn check_json(origin: &str, bytes: &[u8]) -> Result<()> {
         Ok(_) => Ok(()),
         Err(error) if origin == "--metadata" => bail!("{origin} is not JSON: {error}"),
         Err(error) => bail!(
-            "{origin} is not JSON: {error}; text stands in double quotes, and for anything else \
-             there is --content-type"
+            "{origin} is not JSON: {error}; put double quotes around text, or set --content-type for \
+             data of another type"
         ),
     }
 }
@@ -218,16 +219,14 @@ fn tell(
     }
 }
 
-/// What a refusal means for whoever sits at the shell.
+/// Adds what an append's error means: nothing was appended, or how to retry safely.
 fn explained(error: StoreError, ids: &[EventId]) -> anyhow::Error {
     if error.is_definite() {
         return anyhow::Error::new(error).context("nothing was appended");
     }
     let ids: Vec<_> = ids.iter().map(|id| format!("--id {id}")).collect();
-    let again = format!(
-        "it may have been appended or not; say it again with {}, and it is appended once",
-        ids.join(" ")
-    );
+    let again =
+        format!("the outcome is unknown; retry with {} to append exactly once", ids.join(" "));
     anyhow::Error::new(error).context(again)
 }
 
@@ -239,15 +238,16 @@ fn expected_revision(text: &str) -> Result<ExpectedRevision, String> {
         number => {
             let revision = number.parse().map(Revision::new).map(ExpectedRevision::Exact);
             revision.map_err(|_| {
-                "say any, none, exists, or the last revision, which is a number from 0".to_owned()
+                "expected any, none, exists, or the last revision, a number from 0".to_owned()
             })
         }
     }
 }
 
-/// Appended tags keep to the convention; those of others may not, and can still be read by.
+/// Parses a tag strictly. New tags follow the naming convention; existing tags that do not can
+/// still be used as filters.
 fn tag(text: &str) -> Result<Tag, String> {
-    let (key, value) = text.split_once(':').ok_or("a tag is KEY:VALUE, such as customer:17850")?;
+    let (key, value) = text.split_once(':').ok_or("expected KEY:VALUE, such as customer:17850")?;
     Tag::of(key, value).map_err(|invalid| invalid.to_string())
 }
 

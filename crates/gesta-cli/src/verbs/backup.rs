@@ -1,4 +1,4 @@
-//! `gesta backup`: a copy of a store that is in use, in another directory.
+//! `gesta backup`: copies a store that may be in use.
 
 use std::ops::RangeInclusive;
 
@@ -22,22 +22,23 @@ Examples:
   gesta backup /mnt/backups/things
   gesta restore /mnt/backups/things ./things-again
 
-Put the directory on another disk. It holds one backup, the latest; for several, make several.
+Use a directory on another disk. A directory holds one backup, the latest; use several directories
+to keep several backups.
 
 Exit codes:
-  0  done
-  1  the store is damaged; what the directory held before, it still holds
-  2  wrong usage, or a directory that cannot be used";
+  0  success
+  1  the store is damaged; the previous backup is unchanged
+  2  usage error, or a directory cannot be used";
 
-/// Copy a store into a directory, while its program is running.
+/// Copy a store to a backup directory, also while it is in use
 ///
-/// Has everything that the store has acknowledged when it begins. What an earlier backup in the
-/// same directory has already is checked and not copied again; what is copied is read back. Only
-/// `gesta restore` makes a store of it.
+/// The backup has every event that the store acknowledged before the command started. Repeated
+/// backups to one directory copy only new data and verify the rest. Copied data is read back. Use
+/// `gesta restore` to create a store from the backup.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Backup {
-    /// The directory of the backup; made if it is not there.
+    /// Backup directory; created if missing
     #[arg(value_name = "DIR")]
     target: Directory,
 }
@@ -64,15 +65,15 @@ fn tell(report: &BackupReport, output: &mut Output) -> Result<()> {
     let BackupReport { end, segments, bytes, copied_segments, copied_bytes, unconfirmed } = report;
     if let Some(positions) = unconfirmed {
         notice(format_args!(
-            "positions {} to {} are left out: the store's program wrote them and does not say \
-             whether they are durable; look whether it is well",
+            "positions {} to {} are left out: the process that has the store open wrote them but has \
+             not confirmed that they are durable; check that it is healthy",
             positions.start(),
             positions.end()
         ));
     }
     let all = counted(*segments as u64, "segment");
     output.line(format_args!(
-        "backed up to position {end}: {all} of {bytes} bytes, {copied_segments} of them copied \
+        "backed up to position {end}: {all}, {bytes} bytes; copied {copied_segments} \
          ({copied_bytes} bytes)"
     ))
 }

@@ -1,4 +1,4 @@
-//! `gesta clock`: how far the store's recorded time is ahead of the clock, and the way out.
+//! `gesta clock`: compares the store's recorded time with the system clock and resets it.
 
 use anyhow::Result;
 use clap::Args;
@@ -15,7 +15,7 @@ use crate::{
     store_url::StoreUrl,
 };
 
-/// Where operators' orders are recorded, by the programs on the store too.
+/// Audit stream of operator actions, shared with applications.
 const AUDIT_STREAM: &str = "audit-operations";
 
 const HINT: &str = "\
@@ -24,26 +24,26 @@ Examples:
   gesta clock --restart --actor ann --reason 'the clock of the old machine was a year ahead'
 
 Exit codes:
-  0  the recorded time goes with the clock
-  1  it is more than a minute ahead
-  2  wrong usage, or a store that cannot be used";
+  0  the recorded time follows the system clock
+  1  the recorded time is more than a minute ahead
+  2  usage error, or the store cannot be used";
 
-/// Compare the store's recorded time with the clock, and let it begin anew.
+/// Compare the store's recorded time with the system clock, or reset it
 ///
-/// Recorded times never fall. So after a clock that was in the future all events are recorded at that
-/// time until it has come, and max ages count from it. Once the clock is right, --restart lets the
-/// recorded time begin anew: earlier events keep theirs, and the order of events, which is that of
-/// their positions, does not change. The store must not be open elsewhere then.
+/// Recorded times never decrease. If the system clock was ahead, events keep that future time until
+/// it has passed, and max ages count from it. Once the clock is correct, --restart resets the
+/// recorded time. Earlier events keep theirs, and the order of events does not change, since it is
+/// the order of positions. --restart needs exclusive access to the store.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Clock {
-    /// Let the recorded time go on from the clock, and record that as an event.
+    /// Reset the recorded time to the system clock, and record that as an event
     #[arg(long)]
     restart: bool,
-    /// Who orders it, for the record.
+    /// Name of the operator, for the audit stream
     #[arg(long, value_name = "NAME", default_value = "operator", requires = "restart")]
     actor: String,
-    /// Why, for the record.
+    /// Reason, for the audit stream
     #[arg(long, value_name = "TEXT", requires = "restart")]
     reason: Option<String>,
 }
@@ -61,11 +61,11 @@ impl Clock {
                 output.json(&json!({ "secondsAhead": ahead, "standsStill": stands_still }))?;
             }
             Style::Text if stands_still => output.line(format_args!(
-                "the last event was recorded {ahead} seconds from now: the clock is wrong now, or was \
-                 then. Until it has caught up, all events are recorded at that time. If it is right \
-                 now: gesta clock --restart"
+                "the recorded time is {ahead} seconds ahead of the system clock: the clock is wrong \
+                 now, or was wrong earlier. Until the clock has caught up, new events get the time of \
+                 the last event. If the clock is correct now, run: gesta clock --restart"
             ))?,
-            Style::Text => output.line("the recorded time goes with the clock")?,
+            Style::Text => output.line("the recorded time follows the system clock")?,
         }
         Ok(if stands_still { Outcome::Damaged } else { Outcome::Done })
     }
@@ -79,8 +79,9 @@ impl Clock {
         if ahead == 0 {
             match output.style() {
                 Style::Json => output.json(&json!({ "restarted": false, "secondsAhead": 0 }))?,
-                Style::Text => output
-                    .line("the recorded time is not ahead of the clock; nothing was changed")?,
+                Style::Text => output.line(
+                    "the recorded time is not ahead of the system clock; nothing was changed",
+                )?,
             }
             return Ok(Outcome::Done);
         }
@@ -90,15 +91,15 @@ impl Clock {
         match output.style() {
             Style::Json => output.json(&json!({ "restarted": true, "secondsAhead": ahead }))?,
             Style::Text => output.line(format_args!(
-                "the recorded time goes on from the clock; it was {ahead} seconds ahead. That is \
-                 recorded in {AUDIT_STREAM}"
+                "reset the recorded time to the system clock; it was {ahead} seconds ahead. Recorded \
+                 in stream {AUDIT_STREAM}"
             ))?,
         }
         Ok(Outcome::Done)
     }
 
-    /// The record of the order, as programs on the store write theirs. It is the first event with the
-    /// new time, from which later openings go on.
+    /// Returns the audit event of the reset, in the format that applications use. It is the first
+    /// event with the new time, so later openings continue from it.
     fn record(&self, ahead: u64) -> Result<NewEvent> {
         let reason = self.reason.clone();
         let reason = reason.unwrap_or_else(|| format!("it was {ahead} seconds ahead"));

@@ -1,4 +1,4 @@
-//! `gesta dead-letters`: events that projections of a running application have set aside.
+//! `gesta dead-letters`: dead letters of the projections of a running application.
 
 use anyhow::Result;
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
@@ -18,15 +18,15 @@ Examples:
   gesta dead-letters discard users@12 --reason 'written by hand, no user'
 
 Exit codes:
-  0  done
-  1  the application says no, such as when it still fails
-  2  wrong usage, or no application answers
-  3  there is nothing of this id";
+  0  success
+  1  refused by the application, for example because a retry failed
+  2  usage error, or the application does not respond
+  3  not found";
 
-/// Look after events that projections of a running application have set aside.
+/// Manage dead letters of projections in a running application
 ///
-/// A projection that cannot apply an event sets it aside, and what comes for the same stream waits
-/// behind it.
+/// When a projection cannot apply an event, it sets the event aside as a dead letter. Later events
+/// of the same stream wait behind it.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct DeadLetters {
@@ -38,19 +38,19 @@ pub(crate) struct DeadLetters {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
-    /// List all of them, by projection and position.
+    /// List dead letters by projection and position
     List,
-    /// Apply the dead letters of a stream again, in order.
+    /// Apply the dead letters of a stream again, in order
     Retry {
-        /// The id, as `list` gives it.
+        /// Dead letter id, as shown by `list`
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
         #[command(flatten)]
         reason: Reason,
     },
-    /// Leave an event out of the read model for good, and apply those that wait behind it.
+    /// Skip an event permanently and apply the events that wait behind it
     Discard {
-        /// The id, as `list` gives it.
+        /// Dead letter id, as shown by `list`
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
         #[command(flatten)]

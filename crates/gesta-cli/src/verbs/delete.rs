@@ -1,4 +1,4 @@
-//! `gesta delete`: all events of a stream, hidden.
+//! `gesta delete`: hides all events of a stream.
 
 use anyhow::Result;
 use clap::Args;
@@ -22,14 +22,14 @@ Examples:
   gesta delete user-17
   gesta delete user-17 --yes && gesta scavenge";
 
-/// Delete a stream: hide all its events so far. An append begins it again, after them.
+/// Delete a stream by hiding all its events
 ///
-/// `gesta scavenge` wins their space back; until then they are on disk. The store must not be open
-/// elsewhere. Asks before.
+/// A later append recreates the stream; its revisions continue. The events stay on disk until
+/// `gesta scavenge`. Needs exclusive access to the store. Asks for confirmation.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Delete {
-    /// The stream, such as user-17.
+    /// Stream name, such as user-17
     #[arg(value_parser = crate::source::stored_stream)]
     stream: StreamName,
     #[command(flatten)]
@@ -47,9 +47,8 @@ impl Delete {
         drop(store);
         let name = Printable(self.stream.as_str());
         let events = counted(head.next().number(), "event");
-        self.confirm
-            .ask(&format!("this hides {events} of {name}, and no verb shows them again"))?;
-        // Only what was asked about goes.
+        self.confirm.ask(&format!("this permanently hides {events} of {name}"))?;
+        // Expect the confirmed head: events appended since the prompt must not be deleted.
         let expected = ExpectedRevision::Exact(head);
         let delete = DeleteStream { stream: self.stream.clone(), expected };
         let deleted = block_on(url.open_to_append()?.delete_stream(delete))?;

@@ -1,7 +1,7 @@
-//! `gesta export`: every append as a line of JSON, to be kept elsewhere or imported again.
+//! `gesta export`: writes a store as lines of JSON, one per append.
 //!
-//! Always holds: a file has its name only once all of it is written and synced, so half an export
-//! is never taken for a whole one; a file that is there is not written over unasked.
+//! Invariants: the output file appears under its name only once it is complete and synced. An
+//! existing file is not overwritten without `--force`.
 
 use std::{
     ffi::OsString,
@@ -34,44 +34,44 @@ Examples:
   gesta export --category order | gzip > orders.jsonl.gz
   gesta export --from 31776 --output since-monday.jsonl
 
-The first line says which store it is, the last one how much there is and its checksum; each line
-between is one append: an event, or several under \"append\". What was exported comes back with
-`gesta import`: all of a store exactly, in an empty directory; a part of one as new appends.";
+The first line is a header that identifies the store; the last line has counts and checksums. Each
+line between is one append: an event, or several under \"append\". Use `gesta import` to import the
+file: a complete export into an empty directory recreates the store exactly, anything else is
+appended.";
 
-/// Write all of a store as JSON, one append a line, with nothing lost.
+/// Export a store as JSON, one append per line, without loss
 ///
-/// Has recorded times, positions, revisions, which events were appended together, metadata of
-/// streams and deletions (the streams `$$…`), and where events were that have been scavenged. Data
-/// and metadata that would not survive as JSON to the byte stand under dataBase64 and
-/// metadataBase64. The store's program may run meanwhile.
+/// Includes recorded times, positions, revisions, append boundaries, stream metadata and deletions
+/// (streams `$$…`), and the positions of scavenged events. Data and metadata that JSON cannot
+/// represent byte for byte appear as dataBase64 and metadataBase64. Also works while the store is
+/// in use.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Export {
-    /// The file to write, or - for standard output.
+    /// Output file, or - for standard output
     #[arg(long, value_name = "FILE", default_value = "-", value_parser = directory::file)]
     output: PathBuf,
-    /// Write over a file that is there.
+    /// Overwrite an existing file
     #[arg(long)]
     force: bool,
-    /// Begin at this position.
+    /// Start at this position
     #[arg(long, value_name = "POSITION")]
     from: Option<u64>,
     #[command(flatten)]
     narrowed: Narrowed,
 }
 
-/// Which part of a store is exported.
+/// Selected part of the store.
 struct Chosen {
     from: Position,
     filter: Filter,
 }
 
-/// How much was exported.
 #[derive(Clone, Copy, Debug, Default)]
 struct Exported {
     events: u64,
     last: Option<Position>,
-    /// Appends of which events were left out.
+    /// Appends exported without some of their events.
     parts: u64,
 }
 
@@ -85,8 +85,8 @@ impl Export {
             && is_plain(&self.output)
         {
             let file = self.output.display();
-            return Err(Refusal::usage("file-exists", format!("{file} is there already"))
-                .hint("name another file, or say --force to write over it")
+            return Err(Refusal::usage("file-exists", format!("{file} already exists"))
+                .hint("use another file, or --force to overwrite it")
                 .into());
         }
         let (from, filter) =
@@ -94,8 +94,8 @@ impl Export {
         let chosen = Chosen { from, filter };
         if let Some(left_out) = export.unconfirmed() {
             notice(format_args!(
-                "positions {} to {} are left out: the store's program wrote them and does not say \
-                 whether they are durable; look whether it is well",
+                "positions {} to {} are left out: the process that has the store open wrote them but has \
+                 not confirmed that they are durable; check that it is healthy",
                 left_out.start(),
                 left_out.end()
             ));
@@ -126,16 +126,16 @@ impl Chosen {
         event.position >= self.from && (self.filter.matches(event) || self.describes(event))
     }
 
-    /// Whether the event is of the metadata of a stream that is chosen by its category: without
-    /// them, what is deleted here would come back elsewhere.
+    /// Returns whether an event is metadata of a selected stream. Without it, an import would bring
+    /// deleted events back.
     fn describes(&self, event: &RecordedEvent) -> bool {
         let described = event.stream.described_stream();
         matches!(self.filter, Filter::Categories(_))
             && described.is_some_and(|stream| self.filter.matches_stream(&stream))
     }
 
-    /// What is exported of an append, if anything; and how many events it has, and the id of its
-    /// first one, where some are left out.
+    /// Returns the selected part of an append, or `None`. If events are left out, also returns the
+    /// append's full event count and first id.
     fn of(&self, append: StoredAppend) -> Option<(StoredAppend, Option<(u64, EventId)>)> {
         if self.is_all() {
             return Some((append, None));
@@ -153,7 +153,7 @@ impl Chosen {
     }
 }
 
-/// Writes all lines, and counts.
+/// Writes all lines and returns the counts.
 fn write(
     export: &StoreExport,
     chosen: &Chosen,
@@ -183,13 +183,12 @@ fn write(
     Ok(exported)
 }
 
-/// Whether a name is that of a file, and not of a pipe or a device.
+/// Returns whether a path is a regular file or does not exist, rather than a pipe or device.
 fn is_plain(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|there| there.is_file() || there.is_dir())
 }
 
-/// Writes a file that is there whole or not at all. What is no plain file, such as a pipe, is
-/// written to as it is.
+/// Writes a file atomically, through a temporary name. Pipes and devices are written directly.
 fn into_file<T>(file: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
     let cannot = || format!("cannot write {}", file.display());
     let special = fs::metadata(file).is_ok_and(|there| !there.is_file());
@@ -205,7 +204,7 @@ fn into_file<T>(file: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<
         Ok(written)
     });
     if written.is_err() && !special {
-        // What is only half there is of no use to anybody.
+        // Remove the incomplete file.
         drop(fs::remove_file(&part));
     }
     written.with_context(cannot)
@@ -222,13 +221,13 @@ fn sync_directory_of(file: &Path) -> io::Result<()> {
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// An append of which the export has a part cannot be recognized when it is offered again.
+/// Warns about partial appends: a retry of such an append is not recognized after an import.
 fn tell_parts(exported: Exported, output: &Output) {
     if exported.parts > 0 && output.style() == Style::Text {
         let appends = counted(exported.parts, "append");
         notice(format_args!(
-            "only a part of {appends} was chosen; where that is imported, whoever repeats such an \
-             append is not recognized"
+            "{appends} exported in part; after an import, a retry of such an append is not \
+             recognized as a repeat"
         ));
     }
 }

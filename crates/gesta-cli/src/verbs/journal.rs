@@ -1,7 +1,7 @@
-//! The journal of a process manager, `processes:journal-NAME`, when a verb would hide some of it.
+//! Protection of the journals of process managers, `processes:journal-NAME`.
 //!
-//! Always holds: what a manager has set aside is forgotten only where that is told to be meant, and
-//! what it is was named. Knows the events of the journal by their names and members alone.
+//! Invariant: entries that are set aside are hidden only with `--forget-set-aside`; the error
+//! without it names them. Knows the journal's events by type name and JSON members only.
 
 use std::collections::BTreeMap;
 
@@ -15,19 +15,20 @@ use serde::Deserialize;
 use crate::{counted::counted, events::Printable, exit::Refusal};
 
 const PREFIX: &str = "processes:journal-";
-/// Subjects that are named.
+/// Limit on the set-aside streams that an error names.
 const NAMED_MAX: usize = 5;
 
-/// The part of the command line that verbs which hide events have in common.
+/// Options of commands that hide events.
 #[derive(Args, Clone, Copy, Debug)]
 pub(super) struct Forget {
-    /// Of the journal of a process manager: forget what is set aside in it.
+    /// For the journal of a process manager: also hide what is set aside in it
     #[arg(long)]
     forget_set_aside: bool,
 }
 
 impl Forget {
-    /// Refuses the journal of a manager that has something set aside, unless that is meant.
+    /// Returns an error if the journal has entries that are set aside, unless
+    /// `--forget-set-aside` is given.
     pub(super) fn check(self, stream: &StreamName, store: &LogStore) -> Result<()> {
         let Some(manager) = stream.as_str().strip_prefix(PREFIX) else { return Ok(()) };
         if self.forget_set_aside {
@@ -37,22 +38,22 @@ impl Forget {
         let manager = Printable(manager);
         Err(Refusal::no(
             "would-forget-set-aside",
-            format!("the process manager {manager} would forget {lost}"),
+            format!("process manager {manager} would lose {lost}"),
         )
         .hint(format!(
-            "retry or skip them (`gesta processes set-aside {manager}` lists them), or say \
-             --forget-set-aside if that is meant"
+            "retry or skip them (see `gesta processes set-aside {manager}`), or use \
+             --forget-set-aside to discard them"
         ))
         .into())
     }
 }
 
-/// What a journal says is set aside and is skipped, as far as it can be read.
+/// Set-aside and skipped entries of a journal, as far as they can be parsed.
 #[derive(Default)]
 struct Journal {
     set_aside: BTreeMap<Subject, Vec<u64>>,
     skipped: u64,
-    /// Pieces of a checkpoint that is not complete yet.
+    /// Pieces of an incomplete checkpoint.
     pieces: Vec<Piece>,
 }
 
@@ -104,7 +105,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Events that are not as they should be are passed over: no manager reads them either.
+    /// Applies an event of the journal. Malformed events are ignored, as process managers ignore
+    /// them.
     fn take(&mut self, event: &RecordedEvent) {
         let event_type = event.event_type.as_str();
         if !matches!(event_type, "process-checkpoint-piece" | "process-checkpointed") {
@@ -143,7 +145,7 @@ impl Journal {
         self.set_aside.entry(subject).or_default().extend(numbers);
     }
 
-    /// What there is, for a person; nothing if there is nothing.
+    /// Returns a description for an error message, or `None` if nothing is set aside.
     fn told(&self) -> Option<String> {
         let subjects: Vec<_> =
             self.set_aside.iter().filter(|(_, inputs)| !inputs.is_empty()).collect();
@@ -156,13 +158,13 @@ impl Journal {
                 .map(|(subject, inputs)| format!("{} of {}", inputs.len(), subject.told()))
                 .collect();
             if let Some(more @ 1..) = subjects.len().checked_sub(named.len()) {
-                named.push(format!("those of {more} more"));
+                named.push(format!("{more} more"));
             }
             let inputs = counted(inputs as u64, "input");
             told.push(format!("{inputs} set aside ({})", named.join(", ")));
         }
         if self.skipped > 0 {
-            told.push(format!("to pass over {}", counted(self.skipped, "skipped event")));
+            told.push(format!("{}", counted(self.skipped, "skipped event")));
         }
         (!told.is_empty()).then(|| told.join(", and "))
     }

@@ -1,7 +1,6 @@
-//! `gesta metadata`: what holds for a stream as a whole, shown and set.
+//! `gesta metadata`: shows and sets stream metadata.
 //!
-//! Always holds: events that are hidden do not come back; metadata that would bring them are
-//! refused.
+//! Invariant: hidden events stay hidden; metadata that would reveal them is rejected.
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
@@ -28,10 +27,10 @@ Examples:
   gesta metadata get order-17
   gesta metadata set session-17 '{\"$maxAge\": 86400}'
 
-Names: $maxAge (seconds), $maxCount, $tb (events before this revision are hidden), $cacheControl
-(seconds), $acl; others of your own do not begin with $.";
+System fields: $maxAge (seconds), $maxCount, $tb (hides events before this revision), $cacheControl
+(seconds), $acl. Names of custom fields must not start with $.";
 
-/// Show or set a stream's metadata: how long its events are shown, who may use it.
+/// Show or set stream metadata, such as maximum age and access
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Metadata {
@@ -41,19 +40,21 @@ pub(crate) struct Metadata {
 
 #[derive(Subcommand, Debug)]
 enum Act {
-    /// Show a stream's metadata.
+    /// Show a stream's metadata
     Get {
-        /// The stream, such as order-17.
+        /// Stream name, such as order-17
         #[arg(value_parser = crate::source::stored_stream)]
         stream: StreamName,
     },
-    /// Set a stream's metadata, all of them. Asks before, as events may be hidden by it. The store
-    /// must not be open elsewhere.
+    /// Replace a stream's metadata
+    ///
+    /// The new metadata may hide events, so the command asks for confirmation. Needs exclusive
+    /// access to the store.
     Set {
-        /// The stream, such as order-17.
+        /// Stream name, such as order-17
         #[arg(value_parser = crate::source::stored_stream)]
         stream: StreamName,
-        /// The metadata: a JSON object.
+        /// Metadata as a JSON object
         #[arg(value_name = "JSON")]
         metadata: String,
         #[command(flatten)]
@@ -61,7 +62,7 @@ enum Act {
     },
 }
 
-/// What has to be said before something is hidden.
+/// Options that allow hiding events.
 #[derive(Args, Clone, Copy, Debug)]
 struct Asked {
     #[command(flatten)]
@@ -84,11 +85,11 @@ fn get(stream: &StreamName, url: &StoreUrl, output: &mut Output) -> Result<()> {
     let known = described(stream, &url.open_to_read()?)?;
     let name = Printable(stream.as_str());
     if known.state == StreamState::Missing && known.metadata_revision.is_none() {
-        return Err(Refusal::absent("no-such-stream", format!("there is no stream {name}"))
-            .hint("`gesta streams` lists those there are")
+        return Err(Refusal::absent("no-such-stream", format!("stream {name} does not exist"))
+            .hint("run `gesta streams` to list streams")
             .into());
     }
-    let json = String::from_utf8(known.metadata.to_json()).context("metadata are not text")?;
+    let json = String::from_utf8(known.metadata.to_json()).context("metadata is not UTF-8")?;
     match output.style() {
         Style::Text => output.line(Printable(&json)),
         Style::Json => output.json(&json!({
@@ -106,7 +107,7 @@ fn set(
     url: &StoreUrl,
     output: &mut Output,
 ) -> Result<()> {
-    serde_json::from_str::<&RawValue>(json).context("the metadata are not JSON")?;
+    serde_json::from_str::<&RawValue>(json).context("metadata is not JSON")?;
     let metadata = StreamMetadata::from_json(json.as_bytes())?;
     check_ordinary(&stream)?;
     let store = url.open_to_read()?;
@@ -117,9 +118,9 @@ fn set(
     {
         return Err(Refusal::no(
             "would-undelete",
-            format!("events of {name} before revision {first} are hidden, and do not come back"),
+            format!("this would reveal events of {name} before revision {first}, which are permanently hidden"),
         )
-        .hint(format!("put \"$tb\":{first} or a later revision into the metadata"))
+        .hint(format!("include \"$tb\":{first} or a later revision in the metadata"))
         .into());
     }
     if hides(&metadata) != hides(&known.metadata) {
@@ -128,7 +129,7 @@ fn set(
     drop(store);
     asked
         .confirm
-        .ask(&format!("this replaces the metadata of {name}, which may hide events for good"))?;
+        .ask(&format!("this replaces the metadata of {name} and may permanently hide events"))?;
     let expected_metadata =
         known.metadata_revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
     let set = SetStreamMetadata { stream: stream.clone(), expected_metadata, metadata };
@@ -142,7 +143,7 @@ fn set(
     }
 }
 
-/// What of metadata hides events.
+/// Returns the fields that hide events, for comparison.
 fn hides(metadata: &StreamMetadata) -> impl PartialEq {
     (metadata.max_age, metadata.max_count, metadata.truncate_before)
 }

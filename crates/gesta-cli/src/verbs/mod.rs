@@ -1,4 +1,4 @@
-//! What the program can be asked to do, a file each: what a verb takes, and how it answers.
+//! Subcommands, one per file: arguments, action and output.
 
 mod append;
 mod backup;

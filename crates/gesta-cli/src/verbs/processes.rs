@@ -1,4 +1,4 @@
-//! `gesta processes`: the process managers of a running application, and orders to them.
+//! `gesta processes`: inspects and controls the process managers of a running application.
 
 use std::fmt;
 
@@ -17,28 +17,29 @@ use crate::{
 
 const HINT: &str = "\
 Examples:
-  gesta processes list                                  every process manager
-  gesta processes list welcome --state troubled         its instances and streams that are set aside
-  gesta processes show welcome ann                      timers, commands, what failed
-  gesta processes set-aside welcome                     what waits, and why
+  gesta processes list                                  all process managers
+  gesta processes list welcome --state troubled         troubled instances and set-aside streams
+  gesta processes show welcome ann                      timers, commands, failures
+  gesta processes set-aside welcome                     set-aside inputs and their errors
   gesta processes retry welcome instance:ann --reason 'the address is corrected'
   gesta processes skip welcome stream:user-poison 12 --reason 'written by hand, no user'
   gesta processes cancel welcome ann
-  gesta processes fire welcome ann 0.0                  a timer, now
-  gesta processes resend welcome ann 1.0                a command that was refused
+  gesta processes fire welcome ann 0.0                  fire a timer now
+  gesta processes resend welcome ann 1.0                send a rejected command again
 
-Orders are recorded in the stream audit-operations, with the reason.
+Operations are recorded in the stream audit-operations, with the reason.
 
 Exit codes:
-  0  done
-  1  the application says no, such as when it still fails
-  2  wrong usage, or no application answers
-  3  there is nothing of this name";
+  0  success
+  1  refused by the application, for example because a retry failed
+  2  usage error, or the application does not respond
+  3  not found";
 
-/// Look after the process managers of a running application.
+/// Manage process managers in a running application
 ///
-/// What fails is set aside by its stream, and what comes for it waits: here it is listed, retried,
-/// skipped or cancelled. The application is asked over HTTP, since it has the store to itself.
+/// When an input fails, it is set aside with its stream, and later inputs of that stream wait. Use
+/// these commands to list, retry, skip or cancel them. They call the application's HTTP API, since
+/// the application has the store open.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Processes {
@@ -50,54 +51,54 @@ pub(crate) struct Processes {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
-    /// List process managers, or the instances of one.
+    /// List process managers, or the instances of one
     List(List),
-    /// Show an instance: its timers, its commands, its inputs that are set aside.
+    /// Show an instance with its timers, commands and set-aside inputs
     Show(Instance),
-    /// List what is set aside, by stream.
+    /// List what is set aside, by stream
     SetAside {
-        /// The process manager.
+        /// Process manager
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         process: String,
     },
-    /// Handle again what is set aside of a stream.
+    /// Retry the set-aside inputs of a stream
     Retry {
         #[command(flatten)]
         subject: Subject,
         #[command(flatten)]
         reason: Reason,
     },
-    /// Leave out an input that is set aside, and retry what waits behind it.
+    /// Skip a set-aside input and retry the inputs that wait behind it
     Skip {
         #[command(flatten)]
         subject: Subject,
-        /// The number of the input, as `set-aside` lists it.
+        /// Input number, as shown by `set-aside`
         number: u64,
         #[command(flatten)]
         reason: Reason,
     },
-    /// End an instance: its timers never fire, nothing reaches it any more.
+    /// End an instance: cancel its timers and stop delivering inputs
     Cancel {
         #[command(flatten)]
         instance: Instance,
         #[command(flatten)]
         reason: Reason,
     },
-    /// Fire a pending timer now.
+    /// Fire a pending timer now
     Fire {
         #[command(flatten)]
         instance: Instance,
-        /// The id of the timer, as `show` lists it.
+        /// Timer id, as shown by `show`
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         timer: String,
         #[command(flatten)]
         reason: Reason,
     },
-    /// Send a command again that was refused.
+    /// Send a rejected command again
     Resend {
         #[command(flatten)]
         instance: Instance,
-        /// The id of the command, as `show` lists it.
+        /// Command id, as shown by `show`
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         command: String,
         #[command(flatten)]
@@ -107,45 +108,45 @@ enum Verb {
 
 #[derive(Args, Debug)]
 struct List {
-    /// The process manager whose instances are listed.
+    /// List the instances of this process manager
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     process: Option<String>,
-    /// Only instances in this state: running, troubled, ended or cancelled. With troubled, streams
-    /// that are set aside are listed too, as stream:NAME.
+    /// Only instances in this state: running, troubled, ended or cancelled. With troubled,
+    /// set-aside streams are also listed, as stream:NAME
     #[arg(long, requires = "process")]
     state: Option<String>,
-    /// Only instances whose ids begin with this.
+    /// Only instances whose id starts with this prefix
     #[arg(long, requires = "process")]
     prefix: Option<String>,
-    /// At most so many instances.
+    /// Maximum number of instances
     #[arg(long, value_name = "N", default_value_t = 100, requires = "process")]
     limit: usize,
 }
 
 #[derive(Args, Debug)]
 struct Instance {
-    /// The process manager.
+    /// Process manager
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     process: String,
-    /// The id of the instance.
+    /// Instance id
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: String,
 }
 
 #[derive(Args, Debug)]
 struct Subject {
-    /// The process manager.
+    /// Process manager
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     process: String,
-    /// The stream whose inputs are set aside: `instance:ID` or `stream:NAME`.
+    /// Stream with set-aside inputs: `instance:ID` or `stream:NAME`
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     subject: String,
 }
 
-/// Why an order is given.
+/// Option for the audit stream.
 #[derive(Args, Debug)]
 pub(crate) struct Reason {
-    /// Why, for the stream audit-operations.
+    /// Reason, for the stream audit-operations
     #[arg(long)]
     pub(crate) reason: Option<String>,
 }
@@ -196,7 +197,7 @@ fn order(at: &Application, path: &Path, reason: &Reason, output: &mut Output) ->
     done(output)
 }
 
-/// Says that an order is carried out.
+/// Reports a completed operation.
 pub(crate) fn done(output: &mut Output) -> Result<Outcome> {
     match output.style() {
         Style::Text => output.line("done")?,
@@ -215,7 +216,7 @@ const MANAGERS: Table = Table(&[
     ("PROCESS", "name", 0),
 ]);
 
-/// Before the name of a stream that is set aside; ids of instances stand alone.
+/// Prefix of stream names in a list of instances; instance ids have none.
 const STREAM: &str = "stream:";
 
 const INSTANCES: Table = Table(&[
@@ -245,8 +246,7 @@ impl List {
         Ok(Outcome::Done)
     }
 
-    /// The streams of which something is set aside before any instance takes it, as instances are
-    /// listed.
+    /// Lists set-aside streams that no instance has taken yet, in the format of instances.
     fn streams(&self, process: &str, at: &Application) -> Result<Vec<Box<RawValue>>> {
         let prefix = self.prefix.as_deref().unwrap_or_default();
         if !prefix.starts_with(STREAM) && !STREAM.starts_with(prefix) {
@@ -266,7 +266,7 @@ impl List {
     }
 }
 
-/// An instance, as the application answers it.
+/// An instance in the application's response.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown {
@@ -303,7 +303,7 @@ struct Refused {
     reason: String,
 }
 
-/// What is set aside of one stream.
+/// Set-aside inputs of one stream.
 #[derive(Deserialize)]
 struct SetAside {
     subject: String,
@@ -375,7 +375,7 @@ fn set_aside(at: &Application, process: &str, output: &mut Output) -> Result<Out
     Ok(Outcome::Done)
 }
 
-/// Its number, what it is, and why it failed or that it waits.
+/// Formats the number, the event, and the error or that it waits.
 impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.number)?;
@@ -385,6 +385,6 @@ impl fmt::Display for Input {
             }
             _ => write!(f, "{} {}", self.kind, self.effect.as_deref().unwrap_or_default())?,
         }
-        write!(f, ": {}", self.error.as_deref().unwrap_or("waits behind the one before"))
+        write!(f, ": {}", self.error.as_deref().unwrap_or("waits behind the previous input"))
     }
 }

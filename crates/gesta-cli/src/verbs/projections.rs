@@ -1,4 +1,4 @@
-//! `gesta projections`: the projections of a running application, and their rebuilds.
+//! `gesta projections`: inspects and rebuilds the projections of a running application.
 
 use anyhow::Result;
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
@@ -15,17 +15,17 @@ const HINT: &str = "\
 Examples:
   gesta projections list
   gesta projections rebuild orders --reason 'totals were rounded wrongly'
-  gesta projections confirm orders          switches to a rebuild that set events aside
-  gesta projections roll-back orders        answers from the read model before the switch again
-  gesta projections drop-old orders         frees the space of the one before the switch
+  gesta projections confirm orders          switch to a rebuild with dead letters
+  gesta projections roll-back orders        switch back to the previous read model
+  gesta projections drop-old orders         delete the previous read model
 
 Exit codes:
-  0  done
-  1  the application says no, such as when there is nothing to confirm
-  2  wrong usage, or no application answers
-  3  there is nothing of this name";
+  0  success
+  1  refused by the application, for example because there is nothing to confirm
+  2  usage error, or the application does not respond
+  3  not found";
 
-/// Look after the projections of a running application.
+/// Manage projections in a running application
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Projections {
@@ -37,21 +37,21 @@ pub(crate) struct Projections {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
-    /// List all of them, with how far they are.
+    /// List projections with their progress
     List,
-    /// Fill a read model anew, beside the one that answers.
+    /// Build a new read model while the current one serves queries
     Rebuild(Order),
-    /// Switch to a read model that is filled anew and set events aside.
+    /// Switch to a rebuilt read model that has dead letters
     Confirm(Order),
-    /// Answer from the read model before the last switch again.
+    /// Switch back to the previous read model
     RollBack(Order),
-    /// Drop the read model that answered before the last switch.
+    /// Delete the previous read model
     DropOld(Order),
 }
 
 #[derive(Args, Debug)]
 struct Order {
-    /// The projection.
+    /// Projection
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `gesta read`: what happened, up to now.
+//! `gesta read`: prints stored events.
 
 use anyhow::Result;
 use clap::Args;
@@ -25,28 +25,27 @@ Examples:
   gesta read --all --type order-placed --tag customer:17850 --json
 
 Exit codes:
-  0  done
-  1  the stream was deleted for ever, or the store is damaged
-  2  wrong usage, or a store that cannot be used
-  3  there is no such stream, or it was deleted";
+  0  success
+  1  the stream is tombstoned, or the store is damaged
+  2  usage error, or the store cannot be used
+  3  the stream does not exist or is deleted";
 
-/// Read events, of one stream or of the whole store.
+/// Read events of one stream or of the whole store
 ///
-/// A line is one event: its position in the store, when it was recorded (UTC),
-/// STREAM@REVISION, its type, its tags, its data. With --json a line is an object with all that is
-/// known of the event; data that are not JSON stand under dataBase64.
+/// Each line is one event: position, recorded time (UTC), STREAM@REVISION, type, tags, data. With
+/// --json, each line is an object with all fields; data that is not JSON appears as dataBase64.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Read {
     #[command(flatten)]
     source: Source,
-    /// Begin here, this event included: a revision of the stream, or with --all a position.
+    /// Start at this revision, or with --all at this position, inclusive
     #[arg(long, value_name = "N")]
     from: Option<u64>,
-    /// The latest events first.
+    /// Latest events first
     #[arg(long)]
     backwards: bool,
-    /// At most so many events.
+    /// Maximum number of events
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
     limit: u64,
 }

@@ -1,4 +1,4 @@
-//! `gesta restore`: a store from a backup.
+//! `gesta restore`: creates a store from a backup.
 
 use anyhow::Result;
 use clap::Args;
@@ -19,21 +19,21 @@ Example:
   gesta verify --store gesta:./things-again
 
 Exit codes:
-  0  done
+  0  success
   1  the backup is damaged; nothing was restored
-  2  wrong usage, or a directory that cannot be used";
+  2  usage error, or a directory cannot be used";
 
-/// Make a store of a backup, in a directory that is empty or not there.
+/// Create a store from a backup, in an empty or new directory
 ///
-/// All of the backup is checked first. A consumer that has seen more events than the backup holds,
-/// such as a projection, is told so by the restored store, and is rebuilt or restored too.
+/// Verifies the whole backup first. The restored store gets a new incarnation: consumers that have
+/// seen later events, such as projections, detect it and must be rebuilt or restored as well.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Restore {
-    /// The directory that `gesta backup` wrote.
+    /// Directory written by `gesta backup`
     #[arg(value_name = "BACKUP")]
     source: Directory,
-    /// The directory of the store: a path, or gesta:DIR.
+    /// Directory of the new store: a path, or gesta:DIR
     #[arg(value_name = "DIR")]
     directory: Directory,
 }
@@ -59,7 +59,7 @@ impl Restore {
             Style::Text => {
                 let segments = counted(segments as u64, "segment");
                 output.line(format_args!(
-                    "restored up to position {end} as {store}: {segments} of {bytes} bytes"
+                    "restored up to position {end} to {store}: {segments}, {bytes} bytes"
                 ))
             }
             Style::Json => output.json(&json!({

@@ -1,4 +1,4 @@
-//! `gesta scavenge`: the space of events that no stream read shows any more, won back.
+//! `gesta scavenge`: reclaims the disk space of hidden events.
 
 use anyhow::Result;
 use clap::Args;
@@ -18,24 +18,24 @@ Examples:
   gesta scavenge
   gesta scavenge --threshold 50
 
-What goes: events before a stream's `$tb`, beyond its `$maxCount`, older than its `$maxAge`, and all
-of deleted and tombstoned streams. They are gone for good, from reads of everything too; a backup
-that was taken before still has them. Positions and revisions of what stays do not change.
+Removes events before a stream's `$tb`, beyond its `$maxCount` or older than its `$maxAge`, and all
+events of deleted and tombstoned streams. This is permanent and includes reads of the whole store;
+earlier backups still have the events. Remaining events keep their positions and revisions.
 
 Exit codes:
-  0  done
-  1  the store is damaged; nothing more was changed
-  2  wrong usage, or a store that cannot be used";
+  0  success
+  1  the store is damaged; scavenging stopped
+  2  usage error, or the store cannot be used";
 
-/// Win back the space of events that no stream read shows any more, and space that was never used.
+/// Reclaim the disk space of deleted, truncated and expired events
 ///
-/// Rewrites segments, one after the other, each durably before the next; when it is stopped, the
-/// next call goes on. Needs the store for itself; a program that has it open scavenges it with
-/// `LogStore::scavenge` while it is working.
+/// Also reclaims space that was allocated and never used. Rewrites one segment at a time, durably,
+/// and can be interrupted and run again. Needs exclusive access to the store; an application that
+/// has the store open calls `LogStore::scavenge` instead.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Scavenge {
-    /// Leave segments alone of which less than so many percent would be won.
+    /// Skip segments where less than this percentage would be reclaimed
     #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
     threshold: u8,
 }
@@ -63,7 +63,7 @@ fn tell(report: &ScavengeReport, output: &mut Output) -> Result<()> {
     let ScavengeReport { segments, rewritten_segments, events, bytes_before, bytes_after } = report;
     let (events, all) = (counted(*events, "event"), counted(*segments as u64, "segment"));
     output.line(format_args!(
-        "scavenged {events}: {rewritten_segments} of {all} rewritten, {} of {bytes_before} bytes won",
+        "scavenged {events}: rewrote {rewritten_segments} of {all}, reclaimed {} of {bytes_before} bytes",
         bytes_before - bytes_after
     ))
 }

@@ -1,7 +1,6 @@
-//! `gesta stats`: how much of what there is in a store.
+//! `gesta stats`: prints counts and sizes.
 //!
-//! Always holds: streams are gone through page by page, and events are not, so a large store needs
-//! little memory and little time here.
+//! Lists streams page by page and reads no events, so memory use does not grow with the store.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -21,7 +20,7 @@ use crate::{
     store_url::StoreUrl,
 };
 
-/// How many names are asked for at a time.
+/// Page size of stream listings.
 const PAGE_NAMES_MAX: usize = 1_000;
 
 const HINT: &str = "\
@@ -29,20 +28,20 @@ Examples:
   gesta stats
   gesta stats --categories 3 --json";
 
-/// Show how large a store is: events, streams, categories, bytes on disk.
+/// Show the number of events, streams and categories, and bytes on disk
 ///
-/// A stream counts with all the events that it ever had, also those that its reads do not show any
-/// more or that were scavenged; `events` are those that are there. Streams that were deleted, and
-/// the system's own, are not listed; their events stand under `others`.
+/// A stream is counted with every event it ever had, including hidden and scavenged ones; `events`
+/// counts the events that still exist. Deleted streams and system streams are not listed; their
+/// events are counted under `others`.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Stats {
-    /// At most so many categories, those with most events first.
+    /// Maximum number of categories, largest first
     #[arg(long = "categories", value_name = "N", default_value_t = 20)]
     categories_max: usize,
 }
 
-/// Streams and the events in them.
+/// Number of streams and of their events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
     streams: u64,
@@ -56,21 +55,20 @@ impl Tally {
     }
 }
 
-/// Files of one kind.
+/// Number and total size of the files of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Files {
     files: u64,
     bytes: u64,
 }
 
-/// What there is.
 struct Sizes {
     head: Head,
     events: u64,
     segments: usize,
     listed: Tally,
     categories: BTreeMap<String, Tally>,
-    /// Of streams that have none.
+    /// Streams without a category.
     without: Tally,
     first: Option<RecordedAt>,
     last: Option<RecordedAt>,
@@ -90,7 +88,7 @@ impl Stats {
             without: Tally::default(),
             first: recorded_at(store.read_all(ReadAll::forwards().limit(1)))?,
             last: recorded_at(store.read_all(ReadAll::backwards().limit(1)))?,
-            files: files(directory).with_context(|| format!("cannot look at {url}"))?,
+            files: files(directory).with_context(|| format!("cannot list the files of {url}"))?,
         };
         sizes.count_streams(&store)?;
         match output.style() {
@@ -100,7 +98,7 @@ impl Stats {
         Ok(Outcome::Done)
     }
 
-    /// The largest categories.
+    /// Returns the largest categories.
     fn top<'a>(&self, sizes: &'a Sizes) -> Vec<(&'a str, Tally)> {
         let mut categories: Vec<_> =
             sizes.categories.iter().map(|(name, tally)| (name.as_str(), *tally)).collect();
@@ -138,7 +136,7 @@ impl Stats {
                 Tally { streams: rest.streams - tally.streams, events: rest.events - tally.events };
         }
         if rest.streams > 0 {
-            row("(smaller ones)", rest)?;
+            row("(smaller categories)", rest)?;
         }
         if sizes.without.streams > 0 {
             row("(no category)", sizes.without)?;
@@ -174,7 +172,7 @@ impl Stats {
 }
 
 impl Sizes {
-    /// Events of streams that are not listed.
+    /// Returns the number of events in unlisted streams.
     fn others(&self) -> u64 {
         self.events.saturating_sub(self.listed.events)
     }
@@ -216,7 +214,7 @@ fn recorded_at(pages: Pages) -> Result<Option<RecordedAt>> {
     Ok(events.first().map(|event| event.recorded_at))
 }
 
-/// The files of a store by kind, as `docs/format.md` names them.
+/// Returns the store's files by kind, as named in `docs/format.md`.
 fn files(directory: &Path) -> std::io::Result<BTreeMap<&'static str, Files>> {
     let mut kinds: BTreeMap<_, Files> = BTreeMap::new();
     for entry in fs::read_dir(directory)? {
@@ -229,7 +227,7 @@ fn files(directory: &Path) -> std::io::Result<BTreeMap<&'static str, Files>> {
             Some(_) | None if name == "INDEX" => "index",
             Some(_) | None => "other",
         };
-        // A file may go away while it is looked at.
+        // Compaction may delete a file between the listing and this call.
         if let Ok(metadata) = entry.metadata() {
             let files = kinds.entry(kind).or_default();
             files.files += 1;

@@ -1,4 +1,4 @@
-//! `gesta streams`: which streams there are, and how far each has come.
+//! `gesta streams`: lists streams and categories.
 
 use anyhow::Result;
 use clap::Args;
@@ -16,33 +16,33 @@ use crate::{
     store_url::StoreUrl,
 };
 
-/// How many names are asked for at a time.
+/// Page size of listings.
 const PAGE_NAMES_MAX: usize = 1_000;
 
 const HINT: &str = "\
 Examples:
   gesta streams --prefix order- --limit 10
-  gesta streams --prefix order- --limit 10 --after order-18     the ten after that
-  gesta streams --prefix '$$'                                   where metadata are kept
+  gesta streams --prefix order- --limit 10 --after order-18     the next ten
+  gesta streams --prefix '$$'                                   streams that hold metadata
   gesta streams --categories";
 
-/// List streams, each with its head: the revision of its last event.
+/// List streams with the revision of their last event
 ///
-/// Names come in byte order. Deleted streams are left out, and so are the system's own, whose names
-/// begin with $, unless the prefix does too.
+/// Sorted by name, in byte order. Deleted streams are left out, and so are system streams (names
+/// that start with $), unless the prefix starts with $.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Streams {
-    /// Only names that begin with this.
+    /// Only names that start with this prefix
     #[arg(long, default_value = "", hide_default_value = true)]
     prefix: String,
-    /// Only names after this one: the last name of a page asks for the next page.
+    /// Only names after this one; pass the last name of a page to get the next page
     #[arg(long, value_name = "NAME")]
     after: Option<String>,
-    /// At most so many.
+    /// Maximum number of names
     #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
     limit: usize,
-    /// List categories instead: what stands before the first - of streams' names.
+    /// List categories, the part of stream names before the first -
     #[arg(long, conflicts_with = "prefix")]
     categories: bool,
 }
@@ -56,7 +56,7 @@ impl Streams {
             self.streams(&store, output)?
         };
         if listed == 0 && output.style() == Style::Text {
-            notice("there are none");
+            notice("no results");
         }
         Ok(Outcome::Done)
     }
@@ -78,7 +78,7 @@ impl Streams {
     }
 
     fn categories(self, store: &LogStore, output: &mut Output) -> Result<usize> {
-        // No version has made a category with a `-`; who gives one means something else.
+        // Categories never contain `-`, so such an argument is a mistake.
         let named = |text: String| {
             if text.contains('-') { Category::new(text) } else { Category::stored(text) }
         };
@@ -92,8 +92,7 @@ impl Streams {
     }
 }
 
-/// Shows names page by page, so that a store of many streams needs little memory here. Returns how
-/// many there were.
+/// Prints names page by page, to bound memory use. Returns the number of names.
 fn each<Name: Clone>(
     limit: usize,
     mut after: Option<Name>,

@@ -1,6 +1,6 @@
-//! `gesta subscribe`: what happened, and what happens while one looks on.
+//! `gesta subscribe`: prints events as they are appended.
 //!
-//! Always holds: a subscription that waits holds no lock, so it keeps no program from its store.
+//! Invariant: a waiting subscription holds no lock and never blocks a writer.
 
 use std::{
     pin::pin,
@@ -26,7 +26,7 @@ use crate::{
     store_url::StoreUrl,
 };
 
-/// How often a subscription that waits looks for what another process has appended.
+/// Interval at which a waiting subscription checks for appends of another process.
 const REFRESH_EVERY: Duration = Duration::from_millis(50);
 
 const HINT: &str = "\
@@ -35,20 +35,20 @@ Examples:
   gesta subscribe --all --category order --after 31775 --json
   gesta subscribe order-17 --until-caught-up";
 
-/// Watch events as they are appended, after those that are there already.
+/// Print existing events, then new ones as they are appended
 ///
-/// Lines are those of `gesta read`. The program that appends may run, stop and start again
-/// meanwhile. An event is shown once the store has confirmed it on disk, a moment after its append
-/// was answered.
+/// Prints lines in the format of `gesta read`. The application that appends may run, stop and
+/// restart in the meantime. An event appears once it is confirmed on disk, shortly after its append
+/// was acknowledged.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Subscribe {
     #[command(flatten)]
     source: Source,
-    /// Only what comes after this: a revision of the stream, or with --all a position.
+    /// Start after this revision, or with --all after this position
     #[arg(long, value_name = "N")]
     after: Option<u64>,
-    /// End once everything that is there now has been shown.
+    /// Exit once all existing events are printed
     #[arg(long)]
     until_caught_up: bool,
 }
@@ -59,10 +59,10 @@ impl Subscribe {
         let store = if until_caught_up { store.open_to_read()? } else { store.open_to_follow()? };
         let to = self.to();
         if let SubscribeTo::Stream { stream, .. } = &to {
-            // Who waits may wait for a stream that is still to come.
+            // A missing stream may still be created, so this is a notice and not an error.
             match check_there(stream, &store) {
                 Err(absent) if output.style() == Style::Text => {
-                    notice(format_args!("{absent}; only what is still to come will be shown"));
+                    notice(format_args!("{absent}; waiting for its first event"));
                 }
                 Ok(()) | Err(_) => {}
             }
@@ -97,13 +97,15 @@ impl Subscribe {
 
 fn tell_caught_up(position: Position, output: &Output) {
     if output.style() == Style::Text {
-        notice(format_args!("caught up at position {position}, waiting for more; Ctrl-C ends"));
+        notice(format_args!(
+            "caught up at position {position}; waiting for new events, Ctrl-C to exit"
+        ));
     }
 }
 
-/// The next delivery, for which the store may have to be looked at again and again.
+/// Polls for the next delivery and refreshes the store in between.
 ///
-/// Nobody else wakes this: news of another process comes by refreshing, and that happens here.
+/// The read-only store has no waker: appends of another process are only seen by a refresh.
 fn next(
     subscription: &mut Subscription,
     store: &LogStore,

@@ -1,4 +1,4 @@
-//! `gesta tombstone`: a stream, forbidden for ever.
+//! `gesta tombstone`: deletes a stream permanently.
 
 use anyhow::Result;
 use clap::Args;
@@ -22,16 +22,16 @@ const HINT: &str = "\
 Example:
   gesta tombstone user-17
 
-There is no way back. `gesta delete` hides a stream's events and lets it begin again.";
+This cannot be undone. Use `gesta delete` for a stream that may be recreated later.";
 
-/// Delete a stream for ever: nothing can be read from it or appended to it again.
+/// Delete a stream permanently: it can never be read or appended to again
 ///
-/// `gesta scavenge` wins the space of its events back. The store must not be open elsewhere. Asks
-/// before.
+/// The events stay on disk until `gesta scavenge`. Needs exclusive access to the store. Asks for
+/// confirmation.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Tombstone {
-    /// The stream, such as user-17; one that is not there is forbidden, too.
+    /// Stream name, such as user-17; need not exist
     #[arg(value_parser = crate::source::stored_stream)]
     stream: StreamName,
     #[command(flatten)]
@@ -52,7 +52,7 @@ impl Tombstone {
         self.forget.check(&self.stream, &store)?;
         drop(store);
         let name = Printable(self.stream.as_str());
-        self.confirm.ask(&format!("this forbids {name} for ever, and there is no way back"))?;
+        self.confirm.ask(&format!("this permanently deletes {name} and cannot be undone"))?;
         let expected = match known.head {
             Some(head) => ExpectedRevision::Exact(head),
             None => ExpectedRevision::NoStream,

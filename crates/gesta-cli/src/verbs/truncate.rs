@@ -1,4 +1,4 @@
-//! `gesta truncate`: the older events of a stream, hidden.
+//! `gesta truncate`: hides the older events of a stream.
 
 use anyhow::Result;
 use clap::Args;
@@ -23,19 +23,20 @@ const HINT: &str = "\
 Example:
   gesta truncate sensor-17 --before 100000
 
-An aggregate folds to its state from the events that are left; without the older ones that needs a
-snapshot, so ask whoever wrote the program.";
+An aggregate rebuilds its state from the remaining events. Without the older ones it needs a
+snapshot, so check with the application's developers first.";
 
-/// Hide the events of a stream before a revision. Revisions of those that stay do not change.
+/// Hide a stream's events before a revision
 ///
-/// `gesta scavenge` wins their space back. The store must not be open elsewhere. Asks before.
+/// The remaining events keep their revisions. Hidden events stay on disk until `gesta scavenge`.
+/// Needs exclusive access to the store. Asks for confirmation.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Truncate {
-    /// The stream, such as sensor-17.
+    /// Stream name, such as sensor-17
     #[arg(value_parser = crate::source::stored_stream)]
     stream: StreamName,
-    /// The first revision that stays.
+    /// First revision to keep
     #[arg(long, value_name = "REVISION")]
     before: u64,
     #[command(flatten)]
@@ -53,16 +54,20 @@ impl Truncate {
         if before > head {
             return Err(Refusal::usage(
                 "beyond-head",
-                format!("{name} ends at revision {head}; before {before} is all of it"),
+                format!(
+                    "{name} ends at revision {head}, so --before {before} would hide all its events"
+                ),
             )
-            .hint("`gesta delete` hides all events of a stream")
+            .hint("use `gesta delete` to hide all events of a stream")
             .into());
         }
         let first = known.metadata.truncate_before.unwrap_or(Revision::FIRST);
         if before <= first {
             return Err(Refusal::no(
                 "truncated-already",
-                format!("{name} begins at revision {first} already; events do not come back"),
+                format!(
+                    "{name} already starts at revision {first}; hidden events cannot be restored"
+                ),
             )
             .into());
         }
@@ -70,14 +75,14 @@ impl Truncate {
         drop(store);
         let events = counted(before.number() - first.number(), "event");
         self.confirm
-            .ask(&format!("this hides {events} of {name} before revision {before} for good"))?;
+            .ask(&format!("this permanently hides {events} of {name} before revision {before}"))?;
         let expected_metadata =
             known.metadata_revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
         let metadata = StreamMetadata { truncate_before: Some(before), ..known.metadata };
         let set = SetStreamMetadata { stream: self.stream.clone(), expected_metadata, metadata };
         let truncated = block_on(url.open_to_append()?.set_stream_metadata(set))?;
         match output.style() {
-            Style::Text => output.line(format_args!("{name} begins at revision {before}"))?,
+            Style::Text => output.line(format_args!("{name} starts at revision {before}"))?,
             Style::Json => output.json(&json!({
                 "stream": self.stream.as_str(),
                 "first": before.number(),

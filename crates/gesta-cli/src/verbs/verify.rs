@@ -1,4 +1,4 @@
-//! `gesta verify`: whether every byte is as it was written.
+//! `gesta verify`: checks a store for corruption.
 
 use std::ops::RangeInclusive;
 
@@ -20,13 +20,13 @@ const HINT: &str = "\
 Exit codes:
   0  sound
   1  damaged
-  2  wrong usage, or a store that cannot be read";
+  2  usage error, or the store cannot be read";
 
-/// Check every byte of a store, without changing any.
+/// Check every byte of a store without changing it
 ///
-/// Compares checksums, the chain that links them, and the places of events. Damage is told with
-/// file, offset and the positions of the events that it took. The store's program may run meanwhile;
-/// the last that it wrote may then be called unconfirmed.
+/// Compares checksums, the chain between frames, and the positions of events. Reports each damaged
+/// place with file, offset and lost positions. Also works while the store is in use; the latest
+/// events may then be reported as unconfirmed.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Verify {}
@@ -61,7 +61,7 @@ fn tell(report: &OpenReport, output: &mut Output) -> Result<()> {
         output.line(format_args!("damaged: {damage}"))?;
     }
     if let Some(torn) = &report.torn {
-        output.line(format_args!("cut short: {torn}; it was never acknowledged"))?;
+        output.line(format_args!("incomplete write: {torn}; it was never acknowledged"))?;
     }
     if let Some(unmarked) = &report.unmarked {
         output.line(format_args!("unconfirmed: {unmarked}"))?;
@@ -71,9 +71,9 @@ fn tell(report: &OpenReport, output: &mut Output) -> Result<()> {
     }
     if !report.index_damage.is_empty() && is_sound(report) {
         output.line(
-            "No event is lost by a damaged index. Stop the store, copy its directory, and then remove \
-             INDEX and the files that end with .run from the store; the next opening builds the index \
-             anew",
+            "No events are lost: the index can be rebuilt. Stop the application, copy the directory, \
+             then delete INDEX and all *.run files from the store; the index is rebuilt when the \
+             store is opened next",
         )?;
     }
     let events = counted(report.events, "event");
@@ -83,10 +83,10 @@ fn tell(report: &OpenReport, output: &mut Output) -> Result<()> {
     }
     let places = counted(report.damage.len() as u64, "place");
     output.line(format_args!(
-        "DAMAGED in {places}: {events} in {segments} can be read. The store refuses appends and \
-         still reads the rest. Stop it and copy the whole directory before anything else; remove \
-         nothing from it, INDEX neither, which may be all that says what is missing. Then look at the \
-         disk, and restore a backup into another directory"
+        "DAMAGED in {places}: {events} in {segments} are readable. The store is read-only until it \
+         is restored. Stop the application and copy the whole directory first. Do not delete any \
+         file, not even INDEX: it may be the only record of what is missing. Then check the disk and \
+         restore a backup into another directory"
     ))
 }
 

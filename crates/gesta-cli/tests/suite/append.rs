@@ -155,26 +155,26 @@ fn ids_are_given_for_every_event_or_for_none() {
     let scene = Scene::empty();
     let one_id = order(&["--id", "0190a6b4-7c00-7000-8000-000000000001"]);
     let refused = scene.run_with_input(&one_id, "{}\n{}\n");
-    refused.fails_with(2, "--id is given for 1 of 2 events; give one for each, or none");
+    refused.fails_with(2, "got 1 --id options for 2 events; give one for each event, or none");
 }
 
 #[test]
 fn bad_input_is_told_with_what_to_do() {
     let scene = Scene::empty();
     for (bad, advice) in [
-        (&["--data", "placed"][..], "text stands in double quotes"),
+        (&["--data", "placed"][..], "put double quotes around text"),
         (&["--data", "{}", "--metadata", "ann"], "--metadata is not JSON"),
-        (&["--data", "{}", "--tag", "customer"], "a tag is KEY:VALUE, such as customer:17850"),
+        (&["--data", "{}", "--tag", "customer"], "expected KEY:VALUE, such as customer:17850"),
         (&["--data", "{}", "--tag", ":17850"], "tag key is empty"),
-        (&["--data", "{}", "--expect", "-1"], "which is a number from 0"),
-        (&["--data", "{}", "--expect", "new"], "say any, none, exists, or the last revision"),
+        (&["--data", "{}", "--expect", "-1"], "a number from 0"),
+        (&["--data", "{}", "--expect", "new"], "expected any, none, exists, or the last revision"),
         (&["--data", "{}", "--id", "17"], "invalid length"),
         (&["--data", "{}", "--data-file", "f"], "cannot be used with"),
     ] {
         scene.run(&order(bad)).fails_with(2, advice);
     }
     let refused = scene.run(&["append", "$settings", "--type", "changed", "--data", "{}"]);
-    refused.fails_with(2, "stream $settings is the system's");
+    refused.fails_with(2, "$settings is a system stream");
     for (name, advice) in [
         ("", "stream name is empty"),
         ("order-", "stream name order- has no id after its `-`"),
@@ -204,6 +204,6 @@ fn a_store_begins_in_an_empty_directory_only() {
     let scene = Scene::empty();
     fs::write(scene.path().join("letter.txt"), "dear ann").unwrap();
     let refused = scene.run(&order(&["--data", "{}"]));
-    refused.fails_with(2, "a new one begins in an empty directory");
+    refused.fails_with(2, "a store can only be created in an empty directory");
     assert_eq!(scene.files().len(), 1);
 }

@@ -186,12 +186,12 @@ fn where_no_application_answers_it_is_said_what_to_do() {
     drop(listener);
     let list = ["processes", "list", "--at"];
     run(program(&[&list[..], &[&nobody]].concat()))
-        .fails_with(2, &format!("no answer from {nobody}: is the application running there?"));
+        .fails_with(2, &format!("no response from {nobody}: is the application running?"));
     let silent = run(program(&[&list[..], &[&nobody, "--json"]].concat()));
     assert_eq!(silent.error()["code"], "no-answer");
     run(program(&[&list[..], &["https://shop"]].concat()))
-        .fails_with(2, "--at https://shop is no URL that begins with http://");
+        .fails_with(2, "--at https://shop is not an http:// URL");
     let other = Application::answering(&[(404, "<h1>not here</h1>"), (200, "<h1>welcome</h1>")]);
-    other.run(&["processes", "list"]).fails_with(2, "has no such operation (status 404)");
+    other.run(&["processes", "list"]).fails_with(2, "does not know this operation (status 404)");
     other.run(&["processes", "list"]).fails_with(2, "is it a Gesta application");
 }

@@ -21,8 +21,8 @@ fn a_store_in_use_is_backed_up_and_restored() {
     let store = scene.open();
     append(&store, "order-2", "order-paid", "{}");
     let told = backup(&scene, &copy);
-    assert!(told.said().starts_with("backed up to position 4: 2 segments of "), "{told:?}");
-    assert!(told.said().contains(", 2 of them copied ("), "{told:?}");
+    assert!(told.said().starts_with("backed up to position 4: 2 segments, "), "{told:?}");
+    assert!(told.said().contains("; copied 2 ("), "{told:?}");
     let told = restore(&copy, &again, &[]);
     let expected = format!("restored up to position 4 as gesta:{}: ", again.path().display());
     assert!(told.said().starts_with(&expected), "{told:?}");
@@ -75,7 +75,8 @@ fn directories_that_are_not_for_it_are_left_alone() {
     let stranger = Scene::of_two_orders();
     backup(&stranger, &copy).fails_with(2, "the backup there is of another store");
     for verb in [&["verify"][..], &["append", "a-1", "--type", "t", "--data", "1"]] {
-        copy.run(verb).fails_with(2, "it is a backup; `gesta restore` makes a store of it");
+        copy.run(verb)
+            .fails_with(2, "this is a backup; create a store from it with `gesta restore`");
     }
     assert!(empty.files().is_empty());
 }
@@ -97,9 +98,9 @@ fn a_directory_is_named_by_its_path_or_as_a_stores_url() {
     assert!(!place.path().join("gesta:.").exists() && !place.path().join("gesta:").exists());
     for (wrong, advice) in [
         ("gesta://again", "write gesta:./again"),
-        ("memory:", "a memory store has no files"),
-        ("file:///again", "nothing is reached by file:"),
-        ("", "it is empty"),
+        ("memory:", "a memory store has no directory"),
+        ("file:///again", "unsupported URL scheme file:"),
+        ("", "path is empty"),
     ] {
         run_there(&["restore", "copy", wrong]).fails_with(2, advice);
         run_there(&["backup", wrong]).fails_with(2, advice);

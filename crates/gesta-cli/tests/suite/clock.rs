@@ -50,7 +50,7 @@ fn a_clock_that_was_in_the_future_is_told_and_recorded_time_begins_anew_by_order
     let restarted =
         scene.run(&["clock", "--restart", "--actor", "ann", "--reason", "the battery was empty"]);
     assert_eq!(restarted.code, 0, "{restarted:?}");
-    assert_eq!(scene.run(&["clock"]).said(), "the recorded time goes with the clock\n");
+    assert_eq!(scene.run(&["clock"]).said(), "the recorded time follows the system clock\n");
     scene.run(&["append", "order-1", "--type", "order-paid", "--data", "{}"]);
     let events = scene.run(&["read", "--all", "--json"]).objects();
     let years: Vec<_> =
@@ -59,7 +59,7 @@ fn a_clock_that_was_in_the_future_is_told_and_recorded_time_begins_anew_by_order
     assert_eq!(events[1]["stream"], "audit-operations");
     assert_eq!(events[1]["data"]["reason"], "the battery was empty");
     let again = scene.run(&["clock", "--restart"]);
-    let nothing = "the recorded time is not ahead of the clock; nothing was changed\n";
+    let nothing = "the recorded time is not ahead of the system clock; nothing was changed\n";
     assert_eq!(again.said(), nothing);
     let again = &scene.run(&["clock", "--restart", "--json"]).objects()[0];
     assert_eq!(*again, serde_json::json!({ "restarted": false, "secondsAhead": 0 }));
@@ -69,5 +69,5 @@ fn a_clock_that_was_in_the_future_is_told_and_recorded_time_begins_anew_by_order
 #[test]
 fn a_store_that_goes_with_the_clock_says_so() {
     let scene = Scene::of_two_orders();
-    assert_eq!(scene.run(&["clock"]).said(), "the recorded time goes with the clock\n");
+    assert_eq!(scene.run(&["clock"]).said(), "the recorded time follows the system clock\n");
 }

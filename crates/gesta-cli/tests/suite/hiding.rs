@@ -12,11 +12,11 @@ fn an_append_never_deletes() {
         [("$$order-1", "$tombstone"), ("$$order-1", "$metadata"), ("$settings", "changed")]
     {
         let refused = scene.run(&["append", stream, "--type", event_type, "--data", "{}"]);
-        refused.fails_with(2, &format!("stream {stream} is the system's"));
+        refused.fails_with(2, &format!("{stream} is a system stream"));
         refused.fails_with(2, "`gesta tombstone`");
     }
     let refused = scene.run(&["append", "order-1", "--type", "$tombstone", "--data", "{}"]);
-    refused.fails_with(2, "event type $tombstone is the system's");
+    refused.fails_with(2, "$tombstone is a system event type");
     assert_eq!(scene.files(), before);
     scene.run(&["read", "order-1"]).said();
 }
@@ -31,7 +31,7 @@ fn what_takes_something_away_asks_and_does_nothing_where_nobody_answers() {
         &["tombstone", "order-1"],
         &["metadata", "set", "order-1", "{\"$maxCount\":1}"],
     ] {
-        scene.run(verb).fails_with(2, "nobody is there to confirm it");
+        scene.run(verb).fails_with(2, "standard input is not a terminal");
         scene.run(verb).fails_with(2, "--yes");
     }
     assert_eq!(scene.files(), before);
@@ -42,8 +42,8 @@ fn a_deleted_stream_can_begin_again_and_a_tombstoned_one_cannot() {
     let scene = Scene::of_two_orders();
     let deleted = scene.run(&["delete", "order-1", "--yes"]);
     assert_eq!(deleted.said(), "deleted order-1 up to revision 1\n");
-    scene.run(&["read", "order-1"]).fails_with(3, "order-1 was deleted");
-    scene.run(&["delete", "order-1", "--yes"]).fails_with(3, "order-1 was deleted");
+    scene.run(&["read", "order-1"]).fails_with(3, "order-1 is deleted");
+    scene.run(&["delete", "order-1", "--yes"]).fails_with(3, "order-1 is deleted");
     scene.run(&["append", "order-1", "--type", "order-placed", "--data", "{}"]).said();
     let read = scene.run(&["read", "order-1", "--json"]).objects();
     assert_eq!(read.iter().map(|event| &event["revision"]).collect::<Vec<_>>(), [&json!(2)]);
@@ -64,14 +64,14 @@ fn a_deleted_stream_can_begin_again_and_a_tombstoned_one_cannot() {
 fn a_truncated_stream_begins_later_and_what_is_hidden_stays_hidden() {
     let scene = Scene::of_two_orders();
     let truncated = scene.run(&["truncate", "order-1", "--before", "1", "--yes"]);
-    assert_eq!(truncated.said(), "order-1 begins at revision 1\n");
+    assert_eq!(truncated.said(), "order-1 starts at revision 1\n");
     assert_eq!(scene.run(&["read", "order-1", "--json"]).objects().len(), 1);
     let again = ["truncate", "order-1", "--before", "1", "--yes"];
-    scene.run(&again).fails_with(1, "begins at revision 1 already");
+    scene.run(&again).fails_with(1, "already starts at revision 1");
     let all = ["truncate", "order-1", "--before", "2", "--yes"];
     scene.run(&all).fails_with(2, "`gesta delete`");
     let undelete = ["metadata", "set", "order-1", "{\"$maxCount\":5}", "--yes"];
-    scene.run(&undelete).fails_with(1, "put \"$tb\":1 or a later revision");
+    scene.run(&undelete).fails_with(1, "include \"$tb\":1 or a later revision");
     let keep = ["metadata", "set", "order-1", "{\"$tb\":1,\"$maxCount\":5}", "--yes"];
     assert_eq!(scene.run(&keep).said(), "set the metadata of order-1\n");
     let told = &scene.run(&["metadata", "get", "order-1", "--json"]).objects()[0];
@@ -85,13 +85,13 @@ fn a_truncated_stream_begins_later_and_what_is_hidden_stays_hidden() {
 fn metadata_that_are_none_are_refused_with_the_reason() {
     let scene = Scene::of_two_orders();
     for (json, reason) in [
-        ("nope", "the metadata are not JSON"),
+        ("nope", "metadata is not JSON"),
         ("{\"$maxCount\":0}", "$maxCount must be at least 1"),
         ("{\"$maxcount\":1}", "unknown name $maxcount"),
     ] {
         scene.run(&["metadata", "set", "order-1", json, "--yes"]).fails_with(2, reason);
     }
-    scene.run(&["metadata", "get", "oder-1"]).fails_with(3, "there is no stream oder-1");
+    scene.run(&["metadata", "get", "oder-1"]).fails_with(3, "stream oder-1 does not exist");
 }
 
 #[test]
@@ -100,8 +100,8 @@ fn a_stream_that_never_was_is_told_apart_from_one_that_was_deleted() {
     append(&scene.open(), "order-3", "order-placed", "{}");
     scene.run(&["delete", "order-3", "--yes"]).said();
     for (stream, code, message) in [
-        ("oder-1", "no-such-stream", "there is no stream oder-1"),
-        ("order-3", "stream-deleted", "order-3 was deleted"),
+        ("oder-1", "no-such-stream", "stream oder-1 does not exist"),
+        ("order-3", "stream-deleted", "order-3 is deleted"),
     ] {
         for verb in [
             &["read", stream][..],
@@ -130,11 +130,11 @@ fn a_stream_of_the_systems_is_left_alone_by_every_verb() {
         ] {
             let refused = scene.run(&[verb, &["--json"]].concat());
             assert_eq!((refused.code, &refused.error()["code"]), (2, &json!("system-stream")));
-            scene.run(verb).fails_with(2, &format!("stream {stream} is the system's"));
+            scene.run(verb).fails_with(2, &format!("{stream} is a system stream"));
         }
     }
     let refused = scene.run(&["tombstone", "$$order-1", "--yes"]);
-    refused.fails_with(2, "it has the metadata of order-1");
+    refused.fails_with(2, "it holds the metadata of order-1");
     assert_eq!(scene.files(), before);
 }
 
@@ -177,8 +177,8 @@ fn what_a_process_manager_has_set_aside_is_forgotten_only_if_that_is_said() {
         let refused = scene.run(verb);
         refused.fails_with(
             1,
-            "the process manager welcome would forget 3 inputs set aside (1 of instance:ann, 2 of \
-             stream:user-poison), and to pass over 1 skipped event",
+            "process manager welcome would lose 3 inputs set aside (1 of instance:ann, 2 of \
+             stream:user-poison), and 1 skipped event",
         );
         refused.fails_with(1, "--forget-set-aside");
         let error = scene.run(&[verb, &["--json"]].concat()).error();

@@ -113,15 +113,15 @@ fn tags_and_text_are_shown_and_cannot_break_the_line() {
 #[test]
 fn a_stream_that_is_not_there_is_no_empty_one() {
     let scene = Scene::of_two_orders();
-    scene.run(&["read", "oder-1"]).fails_with(3, "there is no stream oder-1");
-    scene.run(&["read", "oder-1", "--json"]).fails_with(3, "there is no stream oder-1");
+    scene.run(&["read", "oder-1"]).fails_with(3, "stream oder-1 does not exist");
+    scene.run(&["read", "oder-1", "--json"]).fails_with(3, "stream oder-1 does not exist");
 }
 
 #[test]
 fn deleted_streams_read_as_what_they_are() {
     let scene = Scene::of_two_orders();
     end_both_orders(&scene.open());
-    scene.run(&["read", "order-1"]).fails_with(3, "order-1 was deleted");
+    scene.run(&["read", "order-1"]).fails_with(3, "order-1 is deleted");
     scene.run(&["read", "order-2"]).fails_with(1, "stream order-2 is tombstoned");
 }
 

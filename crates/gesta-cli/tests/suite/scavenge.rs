@@ -34,14 +34,19 @@ fn deleted_streams_are_scavenged_and_the_rest_is_exported_as_before() {
     };
     let before = events();
     let told = scene.run(&["scavenge"]);
-    assert!(told.said().starts_with("scavenged 10 events: 1 of 1 segment rewritten, "), "{told:?}");
+    assert!(
+        told.said().starts_with("scavenged 10 events: rewrote 1 of 1 segment, reclaimed "),
+        "{told:?}"
+    );
     let deleted =
         |line: &String| (1..20).step_by(2).any(|n| line.contains(&format!("\"session-{n}\"")));
     let left: Vec<_> = before.into_iter().filter(|line| !deleted(line)).collect();
     assert_eq!(events(), left);
     assert_eq!(scene.run(&["verify"]).said(), "sound: 20 events in 1 segment\n");
     let again = scene.run(&["scavenge"]);
-    assert!(again.said().starts_with("scavenged 0 events: 0 of 1 segment rewritten, 0 of "));
+    assert!(
+        again.said().starts_with("scavenged 0 events: rewrote 0 of 1 segment, reclaimed 0 of ")
+    );
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn people_get_a_table_of_the_largest_categories() {
         [
             "      EVENTS     STREAMS  CATEGORY",
             "           3           2  order",
-            "           1           1  (smaller ones)",
+            "           1           1  (smaller categories)",
             "           1           1  (no category)",
             "           2           -  (others)",
         ]

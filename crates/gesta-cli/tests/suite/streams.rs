@@ -87,8 +87,5 @@ fn categories_are_listed() {
 fn a_list_of_nothing_says_so_to_people() {
     let scene = Scene::of_two_orders();
     let listed = scene.run(&["streams", "--prefix", "oder"]);
-    assert_eq!(
-        (listed.code, listed.out.as_str(), listed.err.as_str()),
-        (0, "", "there are none\n")
-    );
+    assert_eq!((listed.code, listed.out.as_str(), listed.err.as_str()), (0, "", "no results\n"));
 }

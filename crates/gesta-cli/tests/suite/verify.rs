@@ -77,7 +77,7 @@ fn what_a_crash_cut_short_is_told_and_is_no_damage() {
 
     let verified = killed.run(&["verify"]);
     let told = verified.said();
-    assert!(told.starts_with(&format!("cut short: {} at offset ", place.file)), "{told}");
+    assert!(told.starts_with(&format!("incomplete write: {} at offset ", place.file)), "{told}");
     assert!(told.ends_with("sound: 3 events in 2 segments\n"), "{told}");
     let report = &killed.run(&["verify", "--json"]).objects()[0];
     assert_eq!(report["torn"]["file"], place.file);
