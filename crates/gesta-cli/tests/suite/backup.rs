@@ -24,7 +24,7 @@ fn a_store_in_use_is_backed_up_and_restored() {
     assert!(told.said().starts_with("backed up to position 4: 2 segments, "), "{told:?}");
     assert!(told.said().contains("; copied 2 ("), "{told:?}");
     let told = restore(&copy, &again, &[]);
-    let expected = format!("restored up to position 4 as gesta:{}: ", again.path().display());
+    let expected = format!("restored up to position 4 to gesta:{}: ", again.path().display());
     assert!(told.said().starts_with(&expected), "{told:?}");
     assert_eq!(again.run(&["verify"]).said(), "sound: 4 events in 2 segments\n");
     let appends = |scene: &Scene| {
