@@ -26,7 +26,7 @@ use crate::{
     empty,
     engines::{Peer, bytes_of},
     load::{
-        append::{AppendLoad, Appender, Condition, Shared},
+        append::{AppendLoad, Appender, Condition, AppendRun},
         clock::Stopwatch,
         engine::Engine,
         latencies::{Latencies, Quantiles},
@@ -133,7 +133,7 @@ fn play(
     players: &[(Box<dyn Engine>, AppendLoad)],
     time: Duration,
 ) -> Result<Vec<(Latencies, Duration)>> {
-    let shared: Vec<_> = players.iter().map(|(_, load)| Shared::of(load)).collect();
+    let shared: Vec<_> = players.iter().map(|(_, load)| AppendRun::of(load)).collect();
     let stage = Stage::default();
     let stopwatch = Stopwatch::start();
     thread::scope(|scope| {

@@ -29,7 +29,7 @@ use rustix::thread::futex;
 use crate::load::{
     append::AppendLoad,
     clock::Stopwatch,
-    draw::ids,
+    workload::ids,
     engine::{Demand, EVENT_TYPE, Engine, Offer, Writer},
 };
 
@@ -47,11 +47,11 @@ const GATHER_MAX: Duration = Duration::from_micros(80);
 const GATHER_APPENDS_MAX: usize = 16;
 
 pub(crate) struct BareLog {
-    shared: Arc<Shared>,
+    shared: Arc<AppendRun>,
     thread: JoinHandle<io::Result<()>>,
 }
 
-struct Shared {
+struct AppendRun {
     state: Mutex<State>,
     /// Something was queued, or nobody is at work any more.
     arrived: Condvar,
@@ -132,7 +132,7 @@ impl BareLog {
             heads: HashMap::new(),
             log: Some(Log::create(directory, prepared_bytes)?),
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(AppendRun {
             state: Mutex::new(state),
             arrived: Condvar::new(),
             durable: [const { AtomicU32::new(u32::MAX) }; 2],
@@ -166,7 +166,7 @@ impl Engine for BareLog {
 }
 
 struct BareWriter<'a> {
-    shared: &'a Shared,
+    shared: &'a AppendRun,
     frame: Vec<u8>,
 }
 
@@ -224,7 +224,7 @@ impl State {
     }
 }
 
-impl Shared {
+impl AppendRun {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use crate::load::{
-    draw::ids,
+    workload::ids,
     engine::{Demand, EVENT_TYPE, Engine, Offer, Part, Reader, Show, Writer},
 };
 

@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use rusqlite::{Connection, Params, Transaction, params};
 
 use crate::load::{
-    draw::ids,
+    workload::ids,
     engine::{Demand, EVENT_TYPE, Engine, Offer, Part, Reader, Show, Writer},
 };
 

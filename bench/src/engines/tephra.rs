@@ -44,7 +44,7 @@ impl Engine for Tephra {
     fn subscriber(&self, interest: Interest) -> Result<Box<dyn Subscriber>> {
         let query = match interest {
             Interest::Everything => Query::all(),
-            Interest::NothingThatComes => tagged(ABSENT_TAG)?,
+            Interest::NoEvent => tagged(ABSENT_TAG)?,
         };
         Ok(Box::new(TephraSubscriber(self.handle.subscribe(query, self.handle.head()))))
     }

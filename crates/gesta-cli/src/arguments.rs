@@ -50,11 +50,11 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, help_heading = HEADING)]
     json: bool,
     #[command(subcommand)]
-    verb: Verb,
+    verb: Command,
 }
 
 #[derive(Subcommand, Debug)]
-enum Verb {
+enum Command {
     Streams(Streams),
     Read(Read),
     Append(Append),
@@ -89,26 +89,26 @@ impl Arguments {
         };
         let store = || self.store.as_ref().ok_or_else(unnamed);
         match self.verb {
-            Verb::Streams(streams) => streams.run(store()?, output),
-            Verb::Read(read) => read.run(store()?, output),
-            Verb::Append(append) => append.run(store()?, output),
-            Verb::Delete(delete) => delete.run(store()?, output),
-            Verb::Truncate(truncate) => truncate.run(store()?, output),
-            Verb::Tombstone(tombstone) => tombstone.run(store()?, output),
-            Verb::Metadata(metadata) => metadata.run(store()?, output),
-            Verb::Subscribe(subscribe) => subscribe.run(store()?, output),
-            Verb::Verify(verify) => verify.run(store()?, output),
-            Verb::Export(export) => export.run(store()?, output),
-            Verb::Import(import) => import.run(store()?, output),
-            Verb::Bench(bench) => bench.run(store()?, output),
-            Verb::Backup(backup) => backup.run(store()?, output),
-            Verb::Restore(restore) => restore.run(output),
-            Verb::Scavenge(scavenge) => scavenge.run(store()?, output),
-            Verb::Stats(stats) => stats.run(store()?, output),
-            Verb::Processes(processes) => processes.run(output),
-            Verb::Projections(projections) => projections.run(output),
-            Verb::DeadLetters(letters) => letters.run(output),
-            Verb::Clock(clock) => clock.run(store()?, output),
+            Command::Streams(streams) => streams.run(store()?, output),
+            Command::Read(read) => read.run(store()?, output),
+            Command::Append(append) => append.run(store()?, output),
+            Command::Delete(delete) => delete.run(store()?, output),
+            Command::Truncate(truncate) => truncate.run(store()?, output),
+            Command::Tombstone(tombstone) => tombstone.run(store()?, output),
+            Command::Metadata(metadata) => metadata.run(store()?, output),
+            Command::Subscribe(subscribe) => subscribe.run(store()?, output),
+            Command::Verify(verify) => verify.run(store()?, output),
+            Command::Export(export) => export.run(store()?, output),
+            Command::Import(import) => import.run(store()?, output),
+            Command::Bench(bench) => bench.run(store()?, output),
+            Command::Backup(backup) => backup.run(store()?, output),
+            Command::Restore(restore) => restore.run(output),
+            Command::Scavenge(scavenge) => scavenge.run(store()?, output),
+            Command::Stats(stats) => stats.run(store()?, output),
+            Command::Processes(processes) => processes.run(output),
+            Command::Projections(projections) => projections.run(output),
+            Command::DeadLetters(letters) => letters.run(output),
+            Command::Clock(clock) => clock.run(store()?, output),
         }
     }
 }

@@ -14,12 +14,12 @@ mod events;
 mod exit;
 mod load;
 mod lookup;
+mod oracle;
 mod output;
 mod progress;
 mod source;
 mod store_url;
 mod table;
-mod told;
 mod transfer;
 mod verbs;
 

@@ -1,7 +1,7 @@
-//! Crash-test oracle: a store written by `gesta bench tell`, and the log of its acknowledgements.
+//! Crash-test oracle: a store written by `gesta bench record`, and the log of its acknowledgements.
 //!
 //! Always holds: a line is in the log before it is used, and the log is checked elsewhere: `gesta
-//! bench recount` reads the store back in another process.
+//! bench check` reads the store back in another process.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -55,7 +55,7 @@ pub(super) enum Kill {
     AfterFirst(Duration),
 }
 
-/// Result of `gesta bench recount`.
+/// Result of `gesta bench check`.
 pub(super) struct OracleReport {
     pub(super) acknowledged: u64,
     pub(super) refused: u64,
@@ -83,7 +83,7 @@ impl OracleStore {
     /// Command of the next run's writer; its standard output belongs in the log.
     pub(super) fn writer(&mut self, arguments: &[&str]) -> Command {
         self.runs += 1;
-        let mut command = self.command("tell");
+        let mut command = self.command("record");
         command.args(["--life", &self.runs.to_string()]).args(arguments);
         command.stdout(Stdio::piped());
         command
@@ -121,7 +121,7 @@ impl OracleStore {
     pub(super) fn check(&self) -> Result<OracleReport> {
         // The log is missing if no run printed a line.
         drop(File::options().create(true).append(true).open(&self.log)?);
-        let output = self.command("recount").arg("--json").arg(&self.log).output()?;
+        let output = self.command("check").arg("--json").arg(&self.log).output()?;
         let error = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "life {}: {error}", self.runs);
         let found: Value = serde_json::from_slice(&output.stdout)?;

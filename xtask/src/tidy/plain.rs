@@ -9,6 +9,7 @@ use crate::workspace::{Package, RustFile, Workspace};
 #[rustfmt::skip]
 const CRATES: &[&str] = &[
     "gesta",
+    "gesta-cli",
     "gesta-sim",
     "shop",
     "xtask",

@@ -13,11 +13,11 @@ use serde::Serialize;
 
 use crate::output::{Output, Style};
 
-pub(crate) use self::{json::is_json, offered::Offered, text::Printable};
+pub(crate) use self::{json::is_json, offered::ExportedEvent, text::Printable};
 
 pub(crate) fn show(event: &RecordedEvent, output: &mut Output) -> Result<()> {
     match output.style() {
-        Style::Text => output.line(text::Line(event)),
+        Style::Text => output.line(text::TextLine(event)),
         Style::Json => output.json(&json::Object::readable(event)),
     }
 }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 /// An event parsed from an export, with its stream and original place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Offered {
+pub(crate) struct ExportedEvent {
     pub(crate) stream: StreamName,
     pub(crate) revision: Revision,
     /// Position and recorded time in the exported store.
@@ -21,7 +21,7 @@ pub(crate) struct Offered {
     pub(crate) event: NewEvent,
 }
 
-impl Offered {
+impl ExportedEvent {
     /// Returns the event as it was recorded in the exported store.
     pub(crate) fn as_recorded(&self, position: Position, recorded_at: RecordedAt) -> RecordedEvent {
         let event = self.event.clone();
@@ -46,7 +46,7 @@ impl Offered {
 /// Fields of an exported event. Unknown fields are rejected, since importing would drop them.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Line {
+struct EventFields {
     position: Option<u64>,
     recorded_at: Option<String>,
     stream: String,
@@ -71,14 +71,14 @@ const fn first() -> u16 {
     1
 }
 
-impl Offered {
+impl ExportedEvent {
     /// Parses a line of an export.
     ///
     /// # Errors
     ///
     /// A description of the syntax error or invalid field.
     pub(crate) fn from_line(line: &[u8]) -> Result<Self, String> {
-        let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        let line: EventFields = serde_json::from_slice(line).map_err(|error| error.to_string())?;
         let data = bytes("data", line.data, line.data_base64)?;
         let data = data.ok_or("it has neither data nor dataBase64")?;
         let metadata = bytes("metadata", line.metadata, line.metadata_base64)?.unwrap_or_default();
@@ -173,7 +173,7 @@ mod tests {
                 let event = recorded(content_type.clone(), data, metadata);
                 let line = serde_json::to_vec(&crate::events::exact(&event)).unwrap();
                 assert!(!line.contains(&b'\n'));
-                let offered = Offered::from_line(&line).unwrap();
+                let offered = ExportedEvent::from_line(&line).unwrap();
                 assert_eq!((&offered.stream, offered.revision), (&event.stream, event.revision));
                 let back = offered.event;
                 assert_eq!((back.id, &back.event_type), (event.id, &event.event_type));
@@ -191,7 +191,7 @@ mod tests {
         let id = "0190a6b4-7c00-7000-8000-000000000001";
         let line = |rest: &str| {
             let line = format!(r#"{{"stream":"a-1","revision":0,"id":"{id}","type":"t"{rest}}}"#);
-            Offered::from_line(line.as_bytes())
+            ExportedEvent::from_line(line.as_bytes())
         };
         assert_eq!(line(r#","data":{}"#).unwrap().event.schema_version, 1);
         for (rest, reason) in [
@@ -207,7 +207,7 @@ mod tests {
                 Err(error) => assert!(error.contains(reason) && !reason.is_empty(), "{error}"),
             }
         }
-        assert!(Offered::from_line(b"{\"stream\":\"a\"").is_err());
-        assert!(Offered::from_line(b"{\"stream\":\"a\"}").unwrap_err().contains("revision"));
+        assert!(ExportedEvent::from_line(b"{\"stream\":\"a\"").is_err());
+        assert!(ExportedEvent::from_line(b"{\"stream\":\"a\"}").unwrap_err().contains("revision"));
     }
 }

@@ -12,9 +12,9 @@ use super::{json, moment};
 const HEX_BYTES_MAX: usize = 24;
 
 /// `position  time  stream@revision  type  tags  data`.
-pub(super) struct Line<'a>(pub(super) &'a RecordedEvent);
+pub(super) struct TextLine<'a>(pub(super) &'a RecordedEvent);
 
-impl fmt::Display for Line<'_> {
+impl fmt::Display for TextLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RecordedEvent { stream, revision, position, event_type, tags, .. } = self.0;
         let (stream, event_type) = (Printable(stream.as_str()), Printable(event_type.as_str()));

@@ -1,7 +1,7 @@
-//! The load of writers: how many appends are acknowledged, and how long each takes.
+//! Append benchmark: throughput and latency.
 //!
-//! Always holds: a closed loop; a thread offers its next append when the one before is
-//! acknowledged. What conditions demand always holds, so that conflicts never make a run faster.
+//! Closed loop: each thread starts its next append once the previous one is acknowledged.
+//! Conditions always hold, so conflicts never make a run look faster.
 
 use std::{
     sync::{
@@ -18,75 +18,75 @@ use serde::Serialize;
 
 use super::{
     clock::Stopwatch,
-    draw::{Draw, Drawn, Own, Payloads, Pool},
     engine::{Demand, Engine, Offer, Writer},
     latencies::{Latencies, Quantiles},
+    workload::{Generated, Generator, Payloads, Pool, ThreadShare},
 };
 
-/// Each filling thread appends so many events at once.
+/// Events per append of the filling threads.
 const FILL_EVENTS: usize = 100;
 const FILL_THREADS: u64 = 8;
 
-/// What is to be appended, by how many, for how long.
+/// Options of the append benchmark.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AppendLoad {
-    /// How many threads append, each waiting for its own append before the next.
+    /// Threads that append, each waiting for its append before the next
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(crate) writers: u64,
-    /// How many events one append has.
+    /// Events per append
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(crate) events_per_append: u64,
-    /// How many random bytes the data of an event are.
+    /// Random bytes of data per event
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     pub(crate) event_bytes: u64,
-    /// How long.
+    /// Duration in seconds
     #[arg(long, value_name = "N", default_value_t = 3.0)]
     pub(crate) seconds: f64,
-    /// What every append demands; it always holds.
+    /// Condition of every append; it always holds
     #[arg(long, value_enum, default_value_t = Condition::None)]
     pub(crate) condition: Condition,
-    /// How many streams there are, of which each append takes one.
+    /// Number of streams; each append picks one
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) streams: u64,
-    /// How many tags there are, of which each append takes one.
+    /// Number of tags; each append picks one
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) tags: u64,
-    /// How many events are appended before the measurement, 100 at a time.
+    /// Events appended before the measurement, 100 at a time
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) fill: u64,
-    /// What the names and bytes are drawn from.
+    /// Seed for names and data
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 }
 
-/// What an append demands.
+/// Condition of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Condition {
-    /// Nothing.
+    /// No condition
     None,
-    /// That no event has its tag since the last position that its writer knows.
+    /// No event has the append's tag since the last position known to the writer
     Query,
-    /// The revision that its stream has.
+    /// The stream's exact revision
     Exact,
 }
 
-/// What a run came to.
+/// Result of the append benchmark.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct AppendReport {
     pub(crate) writers: u64,
     pub(crate) events_per_append: u64,
     pub(crate) event_bytes: u64,
     pub(crate) condition: Condition,
-    /// Acknowledged in the measured time.
+    /// Events acknowledged in the measured time.
     pub(crate) events: u64,
     pub(crate) appends: u64,
-    /// From the first offer to the end of the close.
+    /// From the first append until the store is closed.
     pub(crate) seconds: f64,
-    /// What of it was the close.
+    /// Part of `seconds` spent on closing.
     pub(crate) close_seconds: f64,
     pub(crate) events_per_second: f64,
-    /// Of an append.
+    /// Latency of an append.
     pub(crate) latency: Quantiles,
 }
 
@@ -96,22 +96,22 @@ impl AppendLoad {
     }
 }
 
-/// What all threads of a run have in common.
-pub(crate) struct Shared<'a> {
+/// State shared by the threads of a run.
+pub(crate) struct AppendRun<'a> {
     load: &'a AppendLoad,
     pool: Pool,
-    /// How many events each stream has; kept only where it is demanded.
+    /// Number of events per stream. Empty unless the condition needs it.
     counts: Vec<AtomicU64>,
-    /// The last position of what was there before the measurement.
+    /// Last position of the filled events.
     filled: AtomicU64,
     begin: Barrier,
     failed: AtomicBool,
 }
 
-impl<'a> Shared<'a> {
+impl<'a> AppendRun<'a> {
     pub(crate) fn of(load: &'a AppendLoad) -> Self {
         let streams = if load.condition == Condition::Exact { load.streams } else { 0 };
-        // With few streams, threads take some beyond them to have their own.
+        // With few streams, threads get extra ones, so that each has its own.
         let beyond = load.writers.max(FILL_THREADS);
         Self {
             load,
@@ -123,7 +123,7 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// One thread of the load, which knows of all that was filled in before.
+    /// Returns the appender of one thread. It knows the positions of all filled events.
     pub(crate) fn appender<'b>(
         &'b self,
         writer: Box<dyn Writer + 'b>,
@@ -133,8 +133,12 @@ impl<'a> Shared<'a> {
         Appender { shared: self, writer, draw: self.draw(thread), known }
     }
 
-    fn draw(&self, thread: u64) -> Draw<'_> {
-        Draw::new(&self.pool, self.load.seed, Own { thread, threads: self.load.writers })
+    fn draw(&self, thread: u64) -> Generator<'_> {
+        Generator::new(
+            &self.pool,
+            self.load.seed,
+            ThreadShare { thread, threads: self.load.writers },
+        )
     }
 
     fn count_of(&self, stream: u64) -> Option<&AtomicU64> {
@@ -144,7 +148,7 @@ impl<'a> Shared<'a> {
 
 /// Fills the engine, appends for the load's time, and closes it.
 pub(crate) fn run(engine: Box<dyn Engine>, load: &AppendLoad) -> Result<AppendReport> {
-    let shared = Shared::of(load);
+    let shared = AppendRun::of(load);
     fill(&*engine, &shared)?;
     let stopwatch = Stopwatch::start();
     let latencies = append_on_threads(&*engine, &shared, stopwatch)?;
@@ -166,9 +170,9 @@ pub(crate) fn run(engine: Box<dyn Engine>, load: &AppendLoad) -> Result<AppendRe
     })
 }
 
-/// What is reached for a moment, in events a second; the engine stays open.
+/// Measures the peak throughput, in events per second. Leaves the engine open.
 pub(crate) fn peak(engine: &dyn Engine, load: &AppendLoad) -> Result<f64> {
-    let shared = Shared::of(load);
+    let shared = AppendRun::of(load);
     let stopwatch = Stopwatch::start();
     let latencies = append_on_threads(engine, &shared, stopwatch)?;
     Ok((latencies.count() * load.events_per_append) as f64 / stopwatch.elapsed().as_secs_f64())
@@ -176,7 +180,7 @@ pub(crate) fn peak(engine: &dyn Engine, load: &AppendLoad) -> Result<f64> {
 
 fn append_on_threads(
     engine: &dyn Engine,
-    shared: &Shared<'_>,
+    shared: &AppendRun<'_>,
     stopwatch: Stopwatch,
 ) -> Result<Latencies> {
     thread::scope(|scope| {
@@ -199,7 +203,7 @@ fn append_on_threads(
 
 fn append_until_time(
     engine: &dyn Engine,
-    shared: &Shared<'_>,
+    shared: &AppendRun<'_>,
     thread: u64,
     stopwatch: Stopwatch,
 ) -> Result<Latencies> {
@@ -217,17 +221,17 @@ fn append_until_time(
     }
 }
 
-/// One thread of a load.
+/// Appender of one thread.
 pub(crate) struct Appender<'a> {
-    shared: &'a Shared<'a>,
+    shared: &'a AppendRun<'a>,
     writer: Box<dyn Writer + 'a>,
-    draw: Draw<'a>,
-    /// The last position that the thread has seen.
+    draw: Generator<'a>,
+    /// Last position seen by this thread.
     known: u64,
 }
 
 impl Appender<'_> {
-    /// Draws an append, offers it and returns how long it took, in nanoseconds.
+    /// Generates and appends one batch. Returns its latency in nanoseconds.
     pub(crate) fn append_one(&mut self, stopwatch: Stopwatch) -> Result<u64> {
         let load = self.shared.load;
         let drawn = match load.condition {
@@ -252,7 +256,7 @@ impl Appender<'_> {
         Ok(took)
     }
 
-    fn demand(&self, drawn: &Drawn) -> Demand {
+    fn demand(&self, drawn: &Generated) -> Demand {
         match self.shared.load.condition {
             Condition::None => Demand::Nothing,
             Condition::Query => Demand::TagUnusedAfter(self.known),
@@ -263,15 +267,15 @@ impl Appender<'_> {
         }
     }
 
-    fn count(&self, drawn: &Drawn, events: u64) {
+    fn count(&self, drawn: &Generated, events: u64) {
         if let Some(count) = self.shared.count_of(drawn.stream) {
             count.fetch_add(events, Ordering::Relaxed);
         }
     }
 }
 
-/// Appends the events that are to be there before the measurement.
-fn fill(engine: &dyn Engine, shared: &Shared<'_>) -> Result<()> {
+/// Appends the events that precede the measurement.
+fn fill(engine: &dyn Engine, shared: &AppendRun<'_>) -> Result<()> {
     if shared.load.fill == 0 {
         return Ok(());
     }
@@ -291,15 +295,15 @@ fn fill(engine: &dyn Engine, shared: &Shared<'_>) -> Result<()> {
 
 fn fill_some(
     engine: &dyn Engine,
-    shared: &Shared<'_>,
+    shared: &AppendRun<'_>,
     thread: u64,
     left: &AtomicU64,
 ) -> Result<()> {
     let AppendLoad { streams, tags, seed, .. } = *shared.load;
     let mut writer = engine.writer()?;
-    // Not the draws of the measurement again.
-    let own = Own { thread, threads: FILL_THREADS };
-    let mut draw = Draw::new(&shared.pool, !seed, own);
+    // Use another seed than the measurement, so that names and ids differ.
+    let own = ThreadShare { thread, threads: FILL_THREADS };
+    let mut draw = Generator::new(&shared.pool, !seed, own);
     while left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     {
         let drawn = draw.next_own(streams, tags);
@@ -321,7 +325,7 @@ mod tests {
     use gesta_store::{EventStore as _, ReadAll, memory::MemoryStore};
 
     use super::*;
-    use crate::load::event_store::{Parked, StoreEngine};
+    use crate::load::event_store::{StoreEngine, ThreadWaker};
 
     #[derive(Parser)]
     struct Line {
@@ -329,14 +333,14 @@ mod tests {
         load: AppendLoad,
     }
 
-    /// Runs a short load over a memory store; what was said, and what is there.
+    /// Runs a short load over a memory store. Returns the report and the stored events.
     fn ran(line: &str) -> (AppendReport, Vec<gesta_store::RecordedEvent>) {
         let words = ["load", "--seconds", "0.05"].into_iter().chain(line.split_whitespace());
         let Line { load } = Line::parse_from(words);
         let store = MemoryStore::new();
         let report = run(Box::new(StoreEngine(store.clone())), &load).unwrap();
         let read = store.read_all(ReadAll::forwards()).collect_events();
-        (report, Parked::here().wait_for(read).unwrap())
+        (report, ThreadWaker::current().block_on(read).unwrap())
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The one clock of a measurement.
+//! Clock of the benchmarks.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Tells how long it is since it was started.
+/// Measures the time since its start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopwatch(Instant);
 
@@ -16,13 +16,13 @@ impl Stopwatch {
         self.0.elapsed()
     }
 
-    /// The same in nanoseconds, of which there are enough for 500 years.
+    /// Elapsed nanoseconds; a `u64` holds 500 years.
     pub(crate) fn nanos(self) -> u64 {
         u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
-/// Milliseconds since 1970, for the ids of events, which begin with their time.
+/// Milliseconds since 1970, the time part of UUIDv7 event ids.
 #[expect(clippy::disallowed_methods, reason = "ids are to sort by time as those of programs do")]
 pub(crate) fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! What the bare device takes for the least that an append can be: the measure of all figures.
+//! Baseline of the raw device: the latency of a durable 4 KiB write.
 //!
-//! Always holds: writes go into a file of zeros that was synced before, so that nothing but the
-//! data has to reach the device.
+//! Writes go to a preallocated, synced file of zeros, so that only data and no file system metadata
+//! reaches the device.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -22,16 +22,16 @@ const BLOCKS: u64 = 512;
 const TIME_MAX: Duration = Duration::from_millis(250);
 const FILE: &str = "device-probe";
 
-/// Medians of 4 KiB, one after the other, in microseconds.
+/// Median latencies of sequential 4 KiB writes, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct DeviceReport {
-    /// Written, then `fdatasync`.
+    /// `write` followed by `fdatasync`.
     pub(crate) write_and_sync_p50_us: f64,
-    /// Written with `O_DIRECT` and `O_DSYNC`; none where the file system does not have it.
+    /// Write with `O_DIRECT` and `O_DSYNC`, or `None` if the file system does not support it.
     pub(crate) direct_p50_us: Option<f64>,
 }
 
-/// Probes the device below a directory, with a file that is gone afterwards.
+/// Measures the device of a directory with a temporary file.
 pub(crate) fn probe(directory: &Path) -> Result<DeviceReport> {
     let path = directory.join(FILE);
     let probed = probe_file(&path).with_context(|| format!("cannot probe {}", path.display()));

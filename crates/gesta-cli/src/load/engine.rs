@@ -1,101 +1,103 @@
-//! What a load needs of an engine, whichever it is.
+//! Interface of a benchmarked engine.
 //!
-//! Owns: [`Engine`] and what it is told. Always holds: an append returns once its events are
-//! durable, or in an engine that keeps nothing, once they are there; the calling thread waits.
+//! Contract: an append blocks the calling thread until its events are durable, or visible in an
+//! engine without persistence.
 
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
 
-use super::draw::Payloads;
+use super::workload::Payloads;
 
-/// Something that events are appended to.
+/// A store under measurement.
 pub(crate) trait Engine: Send + Sync {
-    /// The side that appends, for the calling thread alone.
+    /// Creates a writer for the calling thread.
     fn writer(&self) -> Result<Box<dyn Writer + '_>>;
 
-    /// The side that reads, for the calling thread alone.
+    /// Creates a reader for the calling thread.
     fn reader(&self) -> Result<Box<dyn Reader + '_>> {
         bail!("this engine is not read")
     }
 
-    /// What gets all events from now on that are of interest.
+    /// Subscribes to the events appended from now on.
     fn subscriber(&self, _interest: Interest) -> Result<Box<dyn Subscriber>> {
         bail!("this engine cannot be subscribed to")
     }
 
-    /// Ends it so that it can be opened again without any recovery. Called when all threads of
-    /// the load have ended.
+    /// Closes the engine cleanly, so that the next open needs no recovery. All threads of the load
+    /// have ended by then.
     fn close(self: Box<Self>) -> Result<()>;
 }
 
-/// One thread's way of appending.
+/// Appender of one thread.
 pub(crate) trait Writer {
-    /// Appends all events of an offer or none, waits for it, and returns the position of the last.
+    /// Appends all events atomically, waits until they are durable, and returns the last position.
     fn append(&mut self, offer: &Offer<'_>) -> Result<u64>;
 }
 
-/// One thread's way of reading. Each event's data are shown to whoever asked.
+/// Reader of one thread. Passes the data of each event to a callback.
 pub(crate) trait Reader {
-    /// All events in order, the fastest way that verifies checksums; how many there were.
+    /// Reads all events in order, by the fastest path that verifies checksums. Returns their
+    /// number.
     fn scan(&mut self, show: Show<'_>) -> Result<u64>;
 
-    /// All events of a category in order; none where the engine knows no categories.
+    /// Reads a category in order, or returns `None` if the engine has no categories.
     fn category(&mut self, category: &str, show: Show<'_>) -> Result<Option<u64>>;
 
-    /// Events of a stream.
+    /// Reads events of a stream. Returns their number.
     fn stream(&mut self, stream: &str, part: Part, show: Show<'_>) -> Result<u64>;
 }
 
-/// Who is shown the data of an event.
+/// Callback that receives the data of each event.
 pub(crate) type Show<'a> = &'a mut dyn FnMut(&[u8]);
 
-/// Which part of a stream.
+/// Part of a stream to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Whole,
-    /// So many of the latest, the last one first.
+    /// The last n events, latest first.
     Last(u64),
 }
 
-/// Which events a subscription is about.
+/// Filter of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
     Everything,
-    /// Those with a tag that no event has.
-    NothingThatComes,
+    /// A tag that no event has.
+    NoEvent,
 }
 
-/// The tag that no event has.
+/// A tag that no event has.
 pub(crate) const ABSENT_TAG: &str = "bench:absent";
 
-/// What gets events as they come.
+/// A live subscription.
 pub(crate) trait Subscriber: Send {
-    /// Waits for the next events and shows their data; false once it has ended. When it is told to
-    /// end, its thread is unparked and the engine closed, whichever it notices.
+    /// Waits for events and passes their data to the callback. Returns `false` at the end.
+    ///
+    /// To end a subscription, the caller sets `end`, unparks its thread and closes the engine.
     fn next(&mut self, end: &AtomicBool, show: Show<'_>) -> Result<bool>;
 }
 
-/// Events for one stream.
+/// An append to one stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offer<'a> {
     pub(crate) stream: &'a str,
     pub(crate) tag: &'a str,
-    /// The id of the first event; those of the others follow it.
+    /// Id of the first event. The others have the consecutive ids.
     pub(crate) first_id: u128,
     pub(crate) payloads: Payloads<'a>,
     pub(crate) demand: Demand,
 }
 
-/// What must hold for an append to happen.
+/// Condition of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Demand {
     Nothing,
-    /// No event after this position has the offer's tag.
+    /// No event after this position has the append's tag.
     TagUnusedAfter(u64),
-    /// The stream has so many events.
+    /// The stream has this many events.
     StreamHas(u64),
 }
 
-/// The type of every event of a load.
+/// Event type of all benchmark events.
 pub(crate) const EVENT_TYPE: &str = "measured";

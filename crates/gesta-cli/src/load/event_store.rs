@@ -1,4 +1,4 @@
-//! Any event store of the contract as an engine.
+//! The [`Engine`] interface over any [`EventStore`].
 
 use std::{
     future::Future,
@@ -24,25 +24,30 @@ use gesta_store::{
 use uuid::Uuid;
 
 use super::{
-    draw::ids,
     engine::{
         ABSENT_TAG, Demand, EVENT_TYPE, Engine, Interest, Offer, Part, Reader, Show, Subscriber,
         Writer,
     },
+    workload::ids,
 };
 
-/// A store whose last handle this is, so that dropping it closes the store.
+/// An event store as an engine. Must hold the last handle, since dropping it closes the store.
 #[derive(Debug)]
 pub(crate) struct StoreEngine<Store>(pub(crate) Store);
 
-/// A store, and the fastest ways of a thread into it and through it.
+/// An event store with the fastest blocking operations it offers.
 pub(crate) trait ThreadStore: EventStore {
-    fn append_blocking(&self, append: Append, parked: &Parked) -> Result<Appended, StoreError>;
+    fn append_blocking(&self, append: Append, parked: &ThreadWaker)
+    -> Result<Appended, StoreError>;
     fn scan(&self, show: Show<'_>) -> Result<u64>;
 }
 
 impl ThreadStore for LogStore {
-    fn append_blocking(&self, append: Append, _parked: &Parked) -> Result<Appended, StoreError> {
+    fn append_blocking(
+        &self,
+        append: Append,
+        _parked: &ThreadWaker,
+    ) -> Result<Appended, StoreError> {
         self.append_blocking(append)
     }
 
@@ -55,30 +60,34 @@ impl ThreadStore for LogStore {
 }
 
 impl ThreadStore for MemoryStore {
-    fn append_blocking(&self, append: Append, parked: &Parked) -> Result<Appended, StoreError> {
-        parked.wait_for(self.append(append))
+    fn append_blocking(
+        &self,
+        append: Append,
+        parked: &ThreadWaker,
+    ) -> Result<Appended, StoreError> {
+        parked.block_on(self.append(append))
     }
 
     fn scan(&self, show: Show<'_>) -> Result<u64> {
-        show_all(self.read_all(ReadAll::forwards()), &Parked::here(), show)
+        show_all(self.read_all(ReadAll::forwards()), &ThreadWaker::current(), show)
     }
 }
 
 impl<Store: ThreadStore> Engine for StoreEngine<Store> {
     fn writer(&self) -> Result<Box<dyn Writer + '_>> {
         let event_type = EventType::new(EVENT_TYPE)?;
-        Ok(Box::new(StoreWriter { store: &self.0, event_type, parked: Parked::here() }))
+        Ok(Box::new(StoreWriter { store: &self.0, event_type, parked: ThreadWaker::current() }))
     }
 
     fn reader(&self) -> Result<Box<dyn Reader + '_>> {
-        Ok(Box::new(StoreReader { store: &self.0, parked: Parked::here() }))
+        Ok(Box::new(StoreReader { store: &self.0, parked: ThreadWaker::current() }))
     }
 
     fn subscriber(&self, interest: Interest) -> Result<Box<dyn Subscriber>> {
-        let head = Parked::here().wait_for(self.0.head())?.position;
+        let head = ThreadWaker::current().block_on(self.0.head())?.position;
         let filter = match interest {
             Interest::Everything => Filter::Everything,
-            Interest::NothingThatComes => {
+            Interest::NoEvent => {
                 let absent = QueryItem::every().tagged([Tag::new(ABSENT_TAG)?]);
                 Filter::Query(EventQuery::of(absent))
             }
@@ -96,7 +105,7 @@ impl<Store: ThreadStore> Engine for StoreEngine<Store> {
 struct StoreWriter<'a, Store> {
     store: &'a Store,
     event_type: EventType,
-    parked: Parked,
+    parked: ThreadWaker,
 }
 
 impl<Store: ThreadStore> Writer for StoreWriter<'_, Store> {
@@ -142,7 +151,7 @@ fn condition(demand: Demand, tag: &Tag) -> Option<AppendCondition> {
 
 struct StoreReader<'a, Store> {
     store: &'a Store,
-    parked: Parked,
+    parked: ThreadWaker,
 }
 
 impl<Store: ThreadStore> Reader for StoreReader<'_, Store> {
@@ -166,9 +175,9 @@ impl<Store: ThreadStore> Reader for StoreReader<'_, Store> {
     }
 }
 
-fn show_all(mut pages: Pages, parked: &Parked, show: Show<'_>) -> Result<u64> {
+fn show_all(mut pages: Pages, parked: &ThreadWaker, show: Show<'_>) -> Result<u64> {
     let mut events = 0;
-    while let Some(page) = parked.wait_for(pages.next()) {
+    while let Some(page) = parked.block_on(pages.next()) {
         let page = page?;
         page.iter().for_each(|event| show(&event.data));
         events += page.len() as u64;
@@ -178,15 +187,15 @@ fn show_all(mut pages: Pages, parked: &Parked, show: Show<'_>) -> Result<u64> {
 
 struct StoreSubscriber {
     subscription: Subscription,
-    parked: Option<Parked>,
+    parked: Option<ThreadWaker>,
 }
 
 impl Subscriber for StoreSubscriber {
     fn next(&mut self, end: &AtomicBool, show: Show<'_>) -> Result<bool> {
-        // A subscriber is made by one thread and read by another.
-        let parked = self.parked.get_or_insert_with(Parked::here);
-        match parked.wait_unless(end, self.subscription.next()).flatten() {
-            // A store that is closed says so, which is the end as well.
+        // The subscriber is created on one thread and polled on another.
+        let parked = self.parked.get_or_insert_with(ThreadWaker::current);
+        match parked.block_on_until(end, self.subscription.next()).flatten() {
+            // A closed store ends the subscription.
             None | Some(Err(StoreError::Stopped { .. })) => Ok(false),
             Some(delivery) => {
                 match delivery? {
@@ -199,9 +208,9 @@ impl Subscriber for StoreSubscriber {
     }
 }
 
-/// A thread that sleeps until what it waits for wakes it; one waker for all its waits.
+/// Blocks the thread that created it on futures, with one waker for all of them.
 #[derive(Debug)]
-pub(crate) struct Parked(Waker);
+pub(crate) struct ThreadWaker(Waker);
 
 struct Unpark(Thread);
 
@@ -215,18 +224,19 @@ impl Wake for Unpark {
     }
 }
 
-impl Parked {
-    /// The calling thread, which alone may then wait.
-    pub(crate) fn here() -> Self {
+impl ThreadWaker {
+    /// Creates a waker for the calling thread.
+    pub(crate) fn current() -> Self {
         Self(Waker::from(Arc::new(Unpark(thread::current()))))
     }
 
-    pub(crate) fn wait_for<T>(&self, future: impl Future<Output = T>) -> T {
-        self.wait_unless(&AtomicBool::new(false), future).expect("nothing ends it")
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.block_on_until(&AtomicBool::new(false), future).expect("nothing ends it")
     }
 
-    /// The same, unless it is to end before; whoever says so unparks the thread.
-    fn wait_unless<T>(&self, end: &AtomicBool, future: impl Future<Output = T>) -> Option<T> {
+    /// Blocks until the future is ready, or returns `None` once `end` is set and the thread is
+    /// unparked.
+    fn block_on_until<T>(&self, end: &AtomicBool, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
         let mut context = Context::from_waker(&self.0);
         loop {

@@ -1,17 +1,16 @@
-//! How long each of many things took, kept in little room.
+//! Latency histogram of constant size.
 //!
-//! Always holds: a quantile is at most 0.8 % off, and the maximum is exact; adding one costs the
-//! same whatever came before.
+//! Quantiles are at most 0.8 % off; the maximum is exact. Recording takes constant time.
 
 use serde::Serialize;
 
-/// Each doubling of a time is told in so many steps.
+/// Buckets per doubling.
 const STEPS: u64 = 128;
 const STEP_BITS: u32 = STEPS.trailing_zeros();
-/// Times below are told exactly; above come the doublings up to 2^64 ns.
+/// Values below [`STEPS`] have a bucket each; larger ones share the doublings up to 2^64 ns.
 const BUCKETS: usize = (STEPS * (64 - STEP_BITS as u64 + 1)) as usize;
 
-/// Times in nanoseconds.
+/// Histogram of nanoseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Latencies {
     counts: Vec<u64>,
@@ -19,7 +18,7 @@ pub(crate) struct Latencies {
     max: u64,
 }
 
-/// What people ask of latencies, in microseconds.
+/// Quantiles in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Quantiles {
     pub(crate) p50_us: f64,
@@ -52,7 +51,7 @@ impl Latencies {
         self.count
     }
 
-    /// The time that this share of all took at most; nothing of nothing.
+    /// Returns an upper bound for this share of values, or 0 if the histogram is empty.
     pub(crate) fn quantile(&self, share: f64) -> u64 {
         let rank = (share * self.count as f64).ceil().max(1.0) as u64;
         let mut seen = 0;
@@ -75,14 +74,14 @@ impl Latencies {
     }
 }
 
-/// Where a time is counted: exact steps first, then the steps of each doubling.
+/// Returns the bucket index of a value.
 fn bucket(nanos: u64) -> usize {
     let doublings = (u64::BITS - nanos.leading_zeros()).saturating_sub(STEP_BITS + 1);
     let step = nanos >> doublings;
     (u64::from(doublings) * STEPS + step) as usize
 }
 
-/// The time in the middle of what a bucket counts.
+/// Returns the middle of a bucket.
 fn middle(index: usize) -> u64 {
     let index = index as u64;
     if index < 2 * STEPS {

@@ -1,19 +1,18 @@
-//! The fair driver: the same loads, drawn and measured alike, over whatever [`Engine`] is given.
+//! Benchmark driver: identical loads over any [`Engine`].
 //!
-//! Owns: the loads ([`append`], [`read`], [`subscribe`]), how a time is taken ([`latencies`]), and what the bare device
-//! takes ([`device`]). Always holds: an engine is told the same as every other, in the same order
-//! for the same seed; each of a load's threads waits for its own append before it offers the next;
-//! a timed run ends with the engine's clean close, and that time counts.
-//! Not here: how results are shown, and the engines that are only compared with. Those are built
-//! outside the workspace, in `bench/`, which takes this module in by its path; so nothing in here
-//! knows the rest of the program.
+//! Owns: the loads ([`append`], [`read`], [`subscribe`]), the histogram ([`latencies`]) and the
+//! device baseline ([`device`]). Invariants: with the same seed, every engine gets the same
+//! requests in the same order; each thread waits for its append before the next one; a timed run
+//! includes the clean close of the engine. Not here: output, and the engines built only for
+//! comparison. Those are in `bench/`, outside the workspace, which includes this module by path. So
+//! nothing in this module may depend on the rest of the crate.
 
 pub(crate) mod append;
 pub(crate) mod clock;
 pub(crate) mod device;
-pub(crate) mod draw;
 pub(crate) mod engine;
 pub(crate) mod event_store;
 pub(crate) mod latencies;
 pub(crate) mod read;
 pub(crate) mod subscribe;
+pub(crate) mod workload;

@@ -1,9 +1,9 @@
-//! The load of readers: how fast everything is read, and how long it takes to load one stream.
+//! Read benchmark: scans, category reads, and loads of single streams.
 //!
-//! Always holds: what is read was written, closed and opened again before; every hundredth append
-//! of the filling goes to one of few streams in turn, so that each of these ends up with a hundred
-//! events, all of these are a hundredth of everything, and they lie as far apart in the store as
-//! appends of their size can.
+//! The data is written first, then the engine is closed and opened again. Every hundredth append of
+//! the filling goes to a stream of the category [`FEW`], round-robin. These streams end up with 100
+//! events each and hold 1 % of all events, spread as widely over the store as the size of an append
+//! allows.
 
 use std::{
     hint::black_box,
@@ -18,64 +18,64 @@ use serde::Serialize;
 
 use super::{
     clock::Stopwatch,
-    draw::{Draw, FEW, Own, Payloads, Pool, Random, few_name},
     engine::{Demand, Engine, Offer, Part, Reader},
     latencies::{Latencies, Quantiles},
+    workload::{FEW, Generator, Payloads, Pool, Random, ThreadShare, few_name},
 };
 
-/// One of so many appends goes to one of the few streams.
+/// One in this many appends goes to a stream in [`FEW`].
 const FEW_SHARE: u64 = 100;
-/// How many events each of them ends up with.
+/// Events per stream in [`FEW`].
 const FEW_EVENTS: u64 = 100;
 const LAST: u64 = 10;
 
-/// What is to be read, and for how long each way.
+/// Options of the read benchmark.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ReadLoad {
-    /// How many events an empty store is filled with before.
+    /// Events to fill an empty store with
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
     pub(crate) events: u64,
-    /// How many of them one append has.
+    /// Events per append while filling
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=FEW_EVENTS))]
     pub(crate) events_per_append: u64,
-    /// How many threads fill it.
+    /// Threads that fill the store
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(crate) writers: u64,
-    /// How many random bytes the data of an event are.
+    /// Random bytes of data per event
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     pub(crate) event_bytes: u64,
-    /// How long each way of reading is measured.
+    /// Duration of each measurement in seconds
     #[arg(long, value_name = "N", default_value_t = 3.0)]
     pub(crate) seconds: f64,
-    /// How many streams and how many tags the events are of.
+    /// Number of streams and number of tags
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) streams: u64,
-    /// What the names and bytes are drawn from.
+    /// Seed for names and data
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 }
 
-/// What a run came to.
+/// Result of the read benchmark.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ReadReport {
     pub(crate) events: u64,
     pub(crate) open_seconds: f64,
-    /// All events in order.
+    /// Scan of all events in order.
     pub(crate) scan_events_per_second: f64,
-    /// A category that is a hundredth of everything; none where nothing is known of the events.
+    /// Read of a category with 1 % of all events, or `None` for an existing store.
     pub(crate) category_events_per_second: Option<f64>,
-    /// How many events the loaded streams have on average.
+    /// Mean number of events of the loaded streams.
     pub(crate) stream_events: f64,
-    /// One of the streams, all of it.
+    /// Latency of loading a whole stream.
     pub(crate) load: Quantiles,
-    /// The last ten of it.
+    /// Latency of loading the last ten events of a stream.
     pub(crate) load_last: Quantiles,
 }
 
-/// What is read beside everything.
+/// Streams and category to read.
 #[derive(Clone, Debug)]
 pub(crate) struct Chosen {
-    /// The streams that are loaded again and again.
+    /// Streams that are loaded in random order.
     pub(crate) streams: Vec<String>,
     pub(crate) category: Option<&'static str>,
 }
@@ -85,12 +85,12 @@ impl ReadLoad {
         Duration::try_from_secs_f64(self.seconds).unwrap_or(Duration::ZERO)
     }
 
-    /// What [`fill`] has left to be chosen.
+    /// Returns the streams and the category that [`fill`] creates.
     pub(crate) fn filled(&self) -> Chosen {
         Chosen { streams: (0..self.few()).map(few_name).collect(), category: Some(FEW) }
     }
 
-    /// How many streams there are that are read again.
+    /// Number of streams in [`FEW`].
     fn few(&self) -> u64 {
         (self.events / FEW_SHARE / FEW_EVENTS).max(1)
     }
@@ -122,8 +122,8 @@ impl Filling<'_> {
     fn append_some(&self, engine: &dyn Engine, thread: u64) -> Result<()> {
         let ReadLoad { events, events_per_append, streams, seed, .. } = *self.load;
         let mut writer = engine.writer()?;
-        let own = Own { thread, threads: self.load.writers };
-        let mut draw = Draw::new(&self.pool, seed, own);
+        let own = ThreadShare { thread, threads: self.load.writers };
+        let mut draw = Generator::new(&self.pool, seed, own);
         loop {
             let nth = self.appended.fetch_add(1, Ordering::Relaxed);
             if nth * events_per_append >= events {
@@ -145,7 +145,7 @@ impl Filling<'_> {
     }
 }
 
-/// Opens the engine, reads for the load's time in each way, and closes it.
+/// Opens the engine, runs each measurement for the load's time, and closes it.
 pub(crate) fn run(
     open: &dyn Fn() -> Result<Box<dyn Engine>>,
     load: &ReadLoad,
@@ -160,8 +160,7 @@ pub(crate) fn run(
 }
 
 fn measure(reader: &mut dyn Reader, load: &ReadLoad, chosen: &Chosen) -> Result<ReadReport> {
-    // Once before: else the files of one would be in the system's cache, and those of another, which
-    // it wrote past it or which were pushed out since, would not.
+    // Warm up the page cache. Engines differ in what their writes leave in it.
     reader.scan(&mut look)?;
     let scanned = repeat(load.time(), || reader.scan(&mut look).map(Some))?;
     let scanned = scanned.context("everything can be read")?;
@@ -183,13 +182,13 @@ fn measure(reader: &mut dyn Reader, load: &ReadLoad, chosen: &Chosen) -> Result<
     })
 }
 
-/// What a reader does with data, at the least.
+/// Touches the data, so that the read is not optimized away.
 fn look(data: &[u8]) {
     black_box(data.first());
     black_box(data.last());
 }
 
-/// Something that was read again and again.
+/// Totals of a repeated read.
 struct Repeated {
     events: u64,
     times: u64,
@@ -202,7 +201,8 @@ impl Repeated {
     }
 }
 
-/// Reads until the time is over, once at least; none where it cannot be read in this way.
+/// Repeats a read until the time is over, at least once. Returns `None` if the engine does not
+/// support it.
 fn repeat(
     time: Duration,
     mut read: impl FnMut() -> Result<Option<u64>>,
@@ -224,7 +224,7 @@ struct Loads {
     events: u64,
 }
 
-/// Loads one stream after the other at random.
+/// Loads random streams.
 fn loads(
     reader: &mut dyn Reader,
     load: &ReadLoad,
@@ -254,7 +254,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::load::event_store::{Parked, StoreEngine};
+    use crate::load::event_store::{StoreEngine, ThreadWaker};
 
     #[derive(Parser)]
     struct Line {
@@ -272,15 +272,15 @@ mod tests {
         for line in ["--events-per-append 1", "--events-per-append 100"] {
             let (store, load) = (MemoryStore::new(), load(line));
             fill(Box::new(StoreEngine(store.clone())), &load).unwrap();
-            let parked = Parked::here();
-            let all = parked.wait_for(store.read_all(ReadAll::forwards()).collect_events());
+            let parked = ThreadWaker::current();
+            let all = parked.block_on(store.read_all(ReadAll::forwards()).collect_events());
             assert_eq!(all.unwrap().len(), 20_000, "{line}");
             let filter = Filter::Categories(vec![Category::new(FEW).unwrap()]);
             let few = store.read_all(ReadAll::forwards().filter(filter)).collect_events();
-            assert_eq!(parked.wait_for(few).unwrap().len(), 200, "{line}");
+            assert_eq!(parked.block_on(few).unwrap().len(), 200, "{line}");
             for number in 0..2 {
                 let read = ReadStream::forwards(StreamName::new(few_name(number)).unwrap());
-                let events = parked.wait_for(store.read_stream(read).collect_events());
+                let events = parked.block_on(store.read_stream(read).collect_events());
                 assert_eq!(events.unwrap().len(), 100, "{line}");
             }
         }

@@ -1,8 +1,8 @@
-//! The load of subscribers: how long it takes from an append to those who follow it live.
+//! Subscription benchmark: latency from an append to live subscribers.
 //!
-//! Always holds: appends are paced, so that nothing queues that a real load would not queue; the
-//! time of a delivery begins when its append is offered, as the time of the append does; every
-//! subscriber gets every event that it is about, or the run fails.
+//! Appends are paced, so that no queue builds up that a real load would not cause. The latency of a
+//! delivery is measured from the start of its append. Every subscriber must receive every matching
+//! event, or the run fails.
 
 use std::{
     sync::{
@@ -20,56 +20,56 @@ use serde::Serialize;
 use super::{
     append::{AppendLoad, peak},
     clock::Stopwatch,
-    draw::{Draw, Own, Payloads, Pool},
     engine::{Demand, Engine, Interest, Offer, Subscriber},
     latencies::{Latencies, Quantiles},
+    workload::{Generator, Payloads, Pool, ThreadShare},
 };
 
-/// How long what was appended may take to reach everybody once appends have ended.
+/// Timeout for the remaining deliveries after the last append.
 const DELIVERY_MAX: Duration = Duration::from_secs(60);
-/// How often it is looked whether it has.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// Where the time of an offer stands in an event's data.
+/// Interval of the check for remaining deliveries.
+const CHECK_EVERY: Duration = Duration::from_millis(5);
+/// Size of the timestamp at the start of each event's data.
 const STAMP_BYTES: usize = 8;
 
-/// What is to be appended, and who follows.
+/// Options of the subscription benchmark.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SubscribeLoad {
-    /// How many subscriptions are live.
+    /// Number of live subscriptions
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(crate) subscribers: u64,
-    /// How many of them are about events that never come.
+    /// Subscriptions with a filter that matches no event
     #[arg(long, value_name = "N", default_value_t = 90)]
     pub(crate) filtered: u64,
-    /// How many of the others do not read until everything was appended.
+    /// Subscriptions that start to read after the last append
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) stalled: u64,
-    /// How many events are appended in a second; without it half of what is reached without
-    /// subscribers, which is measured before.
+    /// Events appended per second [default: half the throughput without subscribers, measured
+    /// first]
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<f64>,
     #[command(flatten)]
     pub(crate) appends: AppendLoad,
 }
 
-/// What a run came to.
+/// Result of the subscription benchmark.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct SubscribeReport {
     pub(crate) subscribers: u64,
     pub(crate) filtered: u64,
     pub(crate) stalled: u64,
     pub(crate) events: u64,
-    /// What was aimed at.
+    /// Target rate in events per second.
     pub(crate) rate: f64,
     pub(crate) events_per_second: f64,
-    /// From an append's offer to its acknowledgement.
+    /// Latency of an append.
     pub(crate) append: Quantiles,
-    /// From an append's offer to each subscriber that reads all the time.
+    /// Latency from the start of an append to each subscriber that reads all the time.
     pub(crate) delivery: Quantiles,
 }
 
-/// What all threads of a run have in common.
-struct Shared<'a> {
+/// State shared by the threads of a run.
+struct SubscribeRun<'a> {
     load: &'a SubscribeLoad,
     pool: Pool,
     rate: f64,
@@ -80,7 +80,7 @@ struct Shared<'a> {
     end: AtomicBool,
 }
 
-/// Appends at the load's rate while subscribers follow, and closes the engine.
+/// Appends at the load's rate to live subscribers, and closes the engine.
 pub(crate) fn run(engine: Box<dyn Engine>, load: &SubscribeLoad) -> Result<SubscribeReport> {
     let SubscribeLoad { subscribers, filtered, stalled, .. } = *load;
     ensure!(subscribers > filtered + stalled, "nobody is left to read what comes");
@@ -91,7 +91,7 @@ pub(crate) fn run(engine: Box<dyn Engine>, load: &SubscribeLoad) -> Result<Subsc
         None => peak(&*engine, &load.appends)? / 2.0,
     };
     ensure!(rate > 0.0, "at this rate nothing is appended");
-    let shared = Shared {
+    let shared = SubscribeRun {
         load,
         pool: Pool::new(load.appends.seed, event_bytes),
         rate,
@@ -107,7 +107,7 @@ pub(crate) fn run(engine: Box<dyn Engine>, load: &SubscribeLoad) -> Result<Subsc
             let shared = &shared;
             followers.push(scope.spawn(move || shared.follow(subscriber)));
         });
-        // Whatever came of it, everybody ends.
+        // End the subscribers even if the measurement failed, or the scope would never return.
         shared.end.store(true, Ordering::Release);
         followers.iter().for_each(|follower| follower.thread().unpark());
         engine.close().context("closing")?;
@@ -132,8 +132,8 @@ fn joined(follower: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
     follower.join().expect("a subscriber's thread does not panic")
 }
 
-/// What those read at last that did not read before.
-fn catch_up(shared: &Shared<'_>, waiting: Vec<Box<dyn Subscriber>>) -> Result<()> {
+/// Reads the stalled subscriptions to the end.
+fn catch_up(shared: &SubscribeRun<'_>, waiting: Vec<Box<dyn Subscriber>>) -> Result<()> {
     let appended = shared.appended.load(Ordering::Relaxed);
     for mut subscriber in waiting {
         let mut got = 0;
@@ -145,8 +145,8 @@ fn catch_up(shared: &Shared<'_>, waiting: Vec<Box<dyn Subscriber>>) -> Result<()
     Ok(())
 }
 
-impl Shared<'_> {
-    /// Begins all subscriptions, appends, and waits until everybody has got everything.
+impl SubscribeRun<'_> {
+    /// Starts all subscriptions, appends, and waits until every event is delivered.
     fn measure(
         &self,
         engine: &dyn Engine,
@@ -155,7 +155,7 @@ impl Shared<'_> {
         let SubscribeLoad { subscribers, filtered, stalled, .. } = *self.load;
         let reading = subscribers - filtered - stalled;
         for _ in 0..filtered {
-            follow(engine.subscriber(Interest::NothingThatComes)?);
+            follow(engine.subscriber(Interest::NoEvent)?);
         }
         for _ in 0..reading {
             follow(engine.subscriber(Interest::Everything)?);
@@ -169,7 +169,7 @@ impl Shared<'_> {
         Ok(appended)
     }
 
-    /// One subscriber's thread.
+    /// Runs the thread of one subscriber.
     fn follow(&self, mut subscriber: Box<dyn Subscriber>) -> Result<()> {
         let mut latencies = Latencies::new();
         loop {
@@ -190,7 +190,7 @@ impl Shared<'_> {
         }
     }
 
-    /// All writers' threads; how long their appends took, and all of them together.
+    /// Runs the writers. Returns the latencies of their appends and the total seconds.
     fn append(&self, engine: &dyn Engine) -> Result<(Latencies, f64)> {
         let began = self.stopwatch.elapsed();
         let latencies = thread::scope(|scope| {
@@ -210,7 +210,7 @@ impl Shared<'_> {
         let AppendLoad { writers, events_per_append, seconds, streams, tags, seed, .. } =
             self.load.appends;
         let mut writer = engine.writer()?;
-        let mut draw = Draw::new(&self.pool, seed, Own { thread, threads: writers });
+        let mut draw = Generator::new(&self.pool, seed, ThreadShare { thread, threads: writers });
         let pause = writers as f64 * events_per_append as f64 / self.rate;
         let mut due = pause * thread as f64 / writers as f64;
         let mut latencies = Latencies::new();
@@ -238,7 +238,7 @@ impl Shared<'_> {
         Ok(latencies)
     }
 
-    /// Waits until so many subscribers have got everything.
+    /// Waits until this many subscribers have received all events.
     fn wait_for(&self, subscribers: u64) -> Result<()> {
         let wanted = self.appended.load(Ordering::Relaxed) * subscribers;
         let stopwatch = Stopwatch::start();
@@ -247,7 +247,7 @@ impl Shared<'_> {
                 let got = self.delivered.load(Ordering::Relaxed);
                 bail!("of {wanted} deliveries {got} have come");
             }
-            sleep_until(Stopwatch::start(), LOOK_EVERY);
+            sleep_until(Stopwatch::start(), CHECK_EVERY);
         }
         let got = self.delivered.load(Ordering::Relaxed);
         ensure!(got == wanted, "instead of {wanted} deliveries {got} have come");

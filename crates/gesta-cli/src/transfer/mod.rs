@@ -1,10 +1,9 @@
-//! The form in which a store is moved: lines of JSON.
+//! The export format: lines of JSON, version 2.
 //!
-//! Owns: the format, version 2. The first line says which store it is of and how far it goes, the
-//! last one how much there is and its checksum; each line between is one append, an event or several,
-//! with what was scavenged of it. Always holds: no line is needed to understand another one; an
-//! export without its last line was cut. A file of before has a line for each event and nothing else
-//! (version 1); it is still read.
+//! The first line is the header: identity and extent of the store. The last line has counts and
+//! checksums. Each line between is one append with its events and the positions of its scavenged
+//! ones. Invariants: each line can be parsed on its own; an export without its last line is
+//! truncated. Version 1 files have one event per line and nothing else; they can still be imported.
 
 mod read;
 mod write;
@@ -17,27 +16,27 @@ pub(crate) use self::{
     write::LineWriter,
 };
 
-/// The version of the format that is written.
+/// Version of written exports.
 pub(crate) const VERSION: u64 = 2;
-/// The kind of store whose exports can be imported exactly.
+/// Store kind whose exports can be imported exactly.
 pub(crate) const LOG: &str = "gesta-log";
 
-/// What the first line says.
+/// First line of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// The kind of store.
+    /// Store kind.
     pub(crate) store: String,
-    /// Each incarnation with the position of its first event, in order.
+    /// Incarnations in order, each with the position of its first event.
     pub(crate) incarnations: Vec<(Incarnation, Position)>,
-    /// The last event's position.
+    /// Last position of the store.
     pub(crate) head: Position,
-    /// When it was recorded, whether it is there or was scavenged.
+    /// Recorded time of the event at `head`, also if that event was scavenged.
     pub(crate) last_recorded_at: Option<RecordedAt>,
-    /// Whether all of the store is in it.
+    /// `true` if the whole store is exported.
     pub(crate) whole: bool,
 }
 
-/// How much there is between the first and the last line.
+/// Totals of the lines between the first and the last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) appends: u64,
@@ -53,12 +52,12 @@ impl Counts {
     }
 }
 
-/// What the last line says.
+/// Last line of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Closing {
     pub(crate) counts: Counts,
-    /// BLAKE3 of all lines before, in hexadecimal.
+    /// BLAKE3 of all preceding lines, in hexadecimal.
     pub(crate) blake3: String,
-    /// BLAKE3 of the lines of appends alone: an exact copy of the store has the same.
+    /// BLAKE3 of the append lines only, which is the same for an exact copy of the store.
     pub(crate) appends_blake3: String,
 }

@@ -1,7 +1,7 @@
-//! From lines to appends.
+//! Parser of exports.
 //!
-//! Always holds: what a line says comes out to the byte; a line that says what is not known here is
-//! refused, since it would be lost.
+//! Invariants: payloads are restored byte for byte. Unknown fields are rejected, since importing
+//! would drop them.
 
 use std::io::{self, BufRead};
 
@@ -11,23 +11,23 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{Closing, Counts, Header, VERSION};
-use crate::events::{Offered, recorded_at};
+use crate::events::{ExportedEvent, recorded_at};
 
-/// What a line is.
+/// A parsed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     Header(Header),
-    /// An append, and whether the export left out some of its events.
+    /// An append. `is_part` means that the export left out some of its events.
     Append {
         append: StoredAppend,
         is_part: bool,
     },
-    /// An event without a place in its store's order.
-    Event(Offered),
+    /// An event without position and recorded time (version 1).
+    Event(ExportedEvent),
     Closing(Closing),
 }
 
-/// A line that cannot be read, and why.
+/// Error for a line that does not parse.
 #[derive(Debug, thiserror::Error)]
 #[error("line {number} cannot be read: {why}")]
 pub(crate) struct WrongLine {
@@ -35,7 +35,7 @@ pub(crate) struct WrongLine {
     pub(crate) why: String,
 }
 
-/// The lines of a file one by one; those that are blank are passed over.
+/// Reader of the lines of an export. Skips blank lines.
 pub(crate) struct Lines<Input> {
     input: Input,
     number: u64,
@@ -44,7 +44,7 @@ pub(crate) struct Lines<Input> {
     appends: blake3::Hasher,
 }
 
-/// Which fields a line has; one of them says what it is.
+/// Fields that determine the kind of a line.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Probe {
@@ -119,7 +119,7 @@ impl<Input: BufRead> Lines<Input> {
         Self { input, number: 0, text: Vec::new(), all, appends }
     }
 
-    /// The next line with its number; `None` at the end. A line without an end is half a line.
+    /// Returns the next line with its number, or `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<(u64, Line)>, WrongLine> {
         loop {
             self.number += 1;
@@ -136,27 +136,27 @@ impl<Input: BufRead> Lines<Input> {
         Ok(Some((self.number, line)))
     }
 
-    /// The line that came last, its number, and what comes after it.
+    /// Returns the number and text of the last line read, and the remaining input.
     pub(crate) fn into_rest(self) -> (u64, Vec<u8>, Input) {
         (self.number, self.text, self.input)
     }
 
-    /// Bytes of the line that came last.
+    /// Size of the last line read.
     pub(crate) fn bytes(&self) -> u64 {
         self.text.len() as u64
     }
 
-    /// Whether the line that came last does not end: it may have been cut.
+    /// Returns whether the last line read has no line end, because the export is truncated there.
     pub(crate) fn is_half_a_line(&self) -> bool {
         !self.text.is_empty() && self.text.last() != Some(&b'\n')
     }
 
-    /// Whether what came before the last line is what the last line says.
+    /// Returns the checksums of all hashed lines and of the append lines.
     pub(crate) fn hashes(&self) -> (String, String) {
         (self.all.finalize().to_string(), self.appends.finalize().to_string())
     }
 
-    /// Takes the line that came last into the checksums.
+    /// Adds the last line read to the checksums.
     pub(crate) fn hash(&mut self, line: &Line) {
         self.all.update(&self.text);
         if let Line::Append { .. } = line {
@@ -180,7 +180,7 @@ fn line_of(text: &[u8]) -> Result<Line, String> {
     if probe.append.is_some() {
         return several(text);
     }
-    let offered = Offered::from_line(text)?;
+    let offered = ExportedEvent::from_line(text)?;
     Ok(match recorded(&offered) {
         Some(event) => {
             let (first, events) = (event.position, vec![event]);
@@ -234,7 +234,7 @@ fn several(text: &[u8]) -> Result<Line, String> {
     let SeveralLine { append, scavenged, part_of } = serde_json::from_slice(text).map_err(told)?;
     let mut events = Vec::with_capacity(append.len());
     for event in append {
-        let offered = Offered::from_line(event.get().as_bytes())?;
+        let offered = ExportedEvent::from_line(event.get().as_bytes())?;
         let event = recorded(&offered);
         events.push(event.ok_or("an event has no position, revision and recordedAt")?);
     }
@@ -262,8 +262,8 @@ fn of_scavenged(line: ScavengedLine) -> Result<Scavenged, String> {
     Ok(Scavenged { events, first_event, ids_digest, gone: there })
 }
 
-/// The event as its store has it, if the line says where that is.
-fn recorded(offered: &Offered) -> Option<RecordedEvent> {
+/// Returns the recorded event, or `None` if the line lacks its position or recorded time.
+fn recorded(offered: &ExportedEvent) -> Option<RecordedEvent> {
     let position = offered.position?;
     let recorded_at = recorded_at(offered.recorded_at.as_deref()?)?;
     Some(offered.as_recorded(position, recorded_at))

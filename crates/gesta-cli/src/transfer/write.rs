@@ -1,4 +1,4 @@
-//! From a store to lines.
+//! Writer of exports.
 
 use anyhow::Result;
 use gesta_log::{Scavenged, ScavengedEvent, StoredAppend};
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Counts, Header, VERSION};
 use crate::events::{exact, moment};
 
-/// Several events of one append, or an append of which some are not there.
+/// An append of several events, or with scavenged events.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Several<Event> {
@@ -37,7 +37,7 @@ struct Gone {
     revision: u64,
 }
 
-/// An append of which the export leaves events out.
+/// Identity of an append that is exported in part.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PartOf {
@@ -45,8 +45,7 @@ struct PartOf {
     first_id: String,
 }
 
-/// The line of an append. `whole` has the number of its events and the id of the first one, where
-/// the export leaves some out.
+/// Formats an append. `left_out` has the full event count and the first id if events are left out.
 fn append_line(append: &StoredAppend, left_out: Option<(u64, EventId)>) -> Result<Vec<u8>> {
     let mut line = match (append.events.as_slice(), &append.scavenged, left_out) {
         ([event], None, None) => serde_json::to_vec(&exact(event))?,
@@ -75,7 +74,7 @@ fn of_scavenged(first: Position, of: &Scavenged) -> OfScavenged {
     }
 }
 
-/// An export as it is written: counts and hashes what goes by.
+/// Formats lines and maintains counts and checksums.
 #[derive(Debug, Default)]
 pub(crate) struct LineWriter {
     counts: Counts,
@@ -88,7 +87,7 @@ impl LineWriter {
         self.counts
     }
 
-    /// The first line.
+    /// Formats the header.
     pub(crate) fn header(&mut self, header: &Header) -> Result<Vec<u8>> {
         let incarnation = |(incarnation, first): &(gesta_store::Incarnation, Position)| json!({ "incarnation": incarnation.as_uuid().to_string(), "first": first.number() });
         let mut line = serde_json::to_vec(&json!({
@@ -104,7 +103,7 @@ impl LineWriter {
         Ok(line)
     }
 
-    /// The line of an append.
+    /// Formats an append.
     pub(crate) fn append(
         &mut self,
         append: &StoredAppend,
@@ -115,14 +114,14 @@ impl LineWriter {
         Ok(line)
     }
 
-    /// Counts a line that is there already.
+    /// Counts and hashes an existing line.
     pub(crate) fn take(&mut self, append: &StoredAppend, line: &[u8]) {
         self.counts.add(append);
         self.all.update(line);
         self.appends.update(line);
     }
 
-    /// The last line.
+    /// Formats the last line.
     pub(crate) fn closing(&self) -> Result<Vec<u8>> {
         let Counts { appends, events, scavenged } = self.counts;
         let mut line = serde_json::to_vec(&json!({ "end": {

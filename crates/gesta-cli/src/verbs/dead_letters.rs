@@ -33,11 +33,11 @@ pub(crate) struct DeadLetters {
     #[command(flatten)]
     application: Application,
     #[command(subcommand)]
-    verb: Verb,
+    verb: DeadLettersCommand,
 }
 
 #[derive(Subcommand, Debug)]
-enum Verb {
+enum DeadLettersCommand {
     /// List dead letters by projection and position
     List,
     /// Apply the dead letters of a stream again, in order
@@ -71,14 +71,14 @@ impl DeadLetters {
         let at = &self.application;
         let letters = Path::new("/dead-letters");
         match self.verb {
-            Verb::List => {
+            DeadLettersCommand::List => {
                 LETTERS.show(&at.items(&letters)?, output)?;
                 return Ok(Outcome::Done);
             }
-            Verb::Retry { id, reason } => {
+            DeadLettersCommand::Retry { id, reason } => {
                 at.post(&letters.name(&id).then("/retry"), reason.reason.as_deref())?;
             }
-            Verb::Discard { id, reason } => {
+            DeadLettersCommand::Discard { id, reason } => {
                 at.delete(&letters.name(&id), reason.reason.as_deref())?;
             }
         }

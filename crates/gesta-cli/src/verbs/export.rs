@@ -62,7 +62,7 @@ pub(crate) struct Export {
 }
 
 /// Selected part of the store.
-struct Chosen {
+struct Selection {
     from: Position,
     filter: Filter,
 }
@@ -91,7 +91,7 @@ impl Export {
         }
         let (from, filter) =
             (self.from.map_or(Position::START, Position::new), self.narrowed.filter());
-        let chosen = Chosen { from, filter };
+        let chosen = Selection { from, filter };
         if let Some(left_out) = export.unconfirmed() {
             notice(format_args!(
                 "positions {} to {} are left out: the process that has the store open wrote them but has \
@@ -117,7 +117,7 @@ impl Export {
     }
 }
 
-impl Chosen {
+impl Selection {
     fn is_all(&self) -> bool {
         self.from <= Position::START.next() && self.filter == Filter::Everything
     }
@@ -156,7 +156,7 @@ impl Chosen {
 /// Writes all lines and returns the counts.
 fn write(
     export: &StoreExport,
-    chosen: &Chosen,
+    chosen: &Selection,
     bar: &ProgressBar,
     mut to: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<Exported> {

@@ -74,11 +74,11 @@ struct Piece {
 #[derive(Deserialize)]
 struct Queue {
     subject: Subject,
-    inputs: Vec<Input>,
+    inputs: Vec<InputNumber>,
 }
 
 #[derive(Deserialize)]
-struct Input {
+struct InputNumber {
     number: u64,
 }
 

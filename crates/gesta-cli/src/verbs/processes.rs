@@ -46,11 +46,11 @@ pub(crate) struct Processes {
     #[command(flatten)]
     application: Application,
     #[command(subcommand)]
-    verb: Verb,
+    verb: ProcessesCommand,
 }
 
 #[derive(Subcommand, Debug)]
-enum Verb {
+enum ProcessesCommand {
     /// List process managers, or the instances of one
     List(List),
     /// Show an instance with its timers, commands and set-aside inputs
@@ -64,15 +64,15 @@ enum Verb {
     /// Retry the set-aside inputs of a stream
     Retry {
         #[command(flatten)]
-        subject: Subject,
+        subject: SubjectArguments,
         #[command(flatten)]
         reason: Reason,
     },
     /// Skip a set-aside input and retry the inputs that wait behind it
     Skip {
         #[command(flatten)]
-        subject: Subject,
-        /// Input number, as shown by `set-aside`
+        subject: SubjectArguments,
+        /// SetAsideInput number, as shown by `set-aside`
         number: u64,
         #[command(flatten)]
         reason: Reason,
@@ -134,7 +134,7 @@ struct Instance {
 }
 
 #[derive(Args, Debug)]
-struct Subject {
+struct SubjectArguments {
     /// Process manager
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     process: String,
@@ -157,7 +157,7 @@ impl Instance {
     }
 }
 
-impl Subject {
+impl SubjectArguments {
     fn path(&self) -> Path {
         Path::new("/processes").name(&self.process).then("/set-aside").name(&self.subject)
     }
@@ -167,24 +167,24 @@ impl Processes {
     pub(crate) fn run(self, output: &mut Output) -> Result<Outcome> {
         let at = &self.application;
         match self.verb {
-            Verb::List(list) => list.run(at, output),
-            Verb::Show(instance) => show(at, &instance, output),
-            Verb::SetAside { process } => set_aside(at, &process, output),
-            Verb::Retry { subject, reason } => {
+            ProcessesCommand::List(list) => list.run(at, output),
+            ProcessesCommand::Show(instance) => show(at, &instance, output),
+            ProcessesCommand::SetAside { process } => set_aside(at, &process, output),
+            ProcessesCommand::Retry { subject, reason } => {
                 order(at, &subject.path().then("/retry"), &reason, output)
             }
-            Verb::Skip { subject, number, reason } => {
+            ProcessesCommand::Skip { subject, number, reason } => {
                 let path = subject.path().name(&number.to_string()).then("/skip");
                 order(at, &path, &reason, output)
             }
-            Verb::Cancel { instance, reason } => {
+            ProcessesCommand::Cancel { instance, reason } => {
                 order(at, &instance.path().then("/cancel"), &reason, output)
             }
-            Verb::Fire { instance, timer, reason } => {
+            ProcessesCommand::Fire { instance, timer, reason } => {
                 let path = instance.path().then("/timers").name(&timer).then("/fire");
                 order(at, &path, &reason, output)
             }
-            Verb::Resend { instance, command, reason } => {
+            ProcessesCommand::Resend { instance, command, reason } => {
                 let path = instance.path().then("/commands").name(&command).then("/resend");
                 order(at, &path, &reason, output)
             }
@@ -277,7 +277,7 @@ struct Shown {
     timers: Vec<Timer>,
     commands: Vec<Sent>,
     refused: Vec<Refused>,
-    set_aside: Vec<Input>,
+    set_aside: Vec<SetAsideInput>,
     trouble: Option<String>,
 }
 
@@ -307,12 +307,12 @@ struct Refused {
 #[derive(Deserialize)]
 struct SetAside {
     subject: String,
-    inputs: Vec<Input>,
+    inputs: Vec<SetAsideInput>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Input {
+struct SetAsideInput {
     number: u64,
     kind: String,
     error: Option<String>,
@@ -376,7 +376,7 @@ fn set_aside(at: &Application, process: &str, output: &mut Output) -> Result<Out
 }
 
 /// Formats the number, the event, and the error or that it waits.
-impl fmt::Display for Input {
+impl fmt::Display for SetAsideInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.number)?;
         match (&self.event_type, &self.stream, self.revision) {

@@ -32,11 +32,11 @@ pub(crate) struct Projections {
     #[command(flatten)]
     application: Application,
     #[command(subcommand)]
-    verb: Verb,
+    verb: ProjectionsCommand,
 }
 
 #[derive(Subcommand, Debug)]
-enum Verb {
+enum ProjectionsCommand {
     /// List projections with their progress
     List,
     /// Build a new read model while the current one serves queries
@@ -71,14 +71,14 @@ impl Projections {
     pub(crate) fn run(self, output: &mut Output) -> Result<Outcome> {
         let at = &self.application;
         let (order, what) = match self.verb {
-            Verb::List => {
+            ProjectionsCommand::List => {
                 PROJECTIONS.show(&at.items(&Path::new("/projections"))?, output)?;
                 return Ok(Outcome::Done);
             }
-            Verb::Rebuild(order) => (order, "/rebuild"),
-            Verb::Confirm(order) => (order, "/confirm-switch"),
-            Verb::RollBack(order) => (order, "/roll-back"),
-            Verb::DropOld(order) => (order, "/drop-old-rows"),
+            ProjectionsCommand::Rebuild(order) => (order, "/rebuild"),
+            ProjectionsCommand::Confirm(order) => (order, "/confirm-switch"),
+            ProjectionsCommand::RollBack(order) => (order, "/roll-back"),
+            ProjectionsCommand::DropOld(order) => (order, "/drop-old-rows"),
         };
         let path = Path::new("/projections").name(&order.name).then(what);
         at.post(&path, order.reason.reason.as_deref())?;

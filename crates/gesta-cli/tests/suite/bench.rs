@@ -97,14 +97,14 @@ fn what_was_told_is_recounted_after_the_program_ended() {
     let scene = Scene::empty();
     let log = scene.path().with_extension("log");
     for life in ["1", "2"] {
-        let words = ["bench", "tell", "--life", life, "--writers", "4", "--appends-each", "50"];
+        let words = ["bench", "record", "--life", life, "--writers", "4", "--appends-each", "50"];
         let told =
             scene.run(&[&words[..], &["--streams", "5", "--segment-bytes", "8192"]].concat());
         assert!(told.said().starts_with(&format!("life {life} ")), "{told:?}");
         let before = fs::read_to_string(&log).unwrap_or_default();
         fs::write(&log, before + told.said()).unwrap();
     }
-    let recount = ["bench", "recount", log.to_str().unwrap()];
+    let recount = ["bench", "check", log.to_str().unwrap()];
     let found = &scene.run(&[&recount[..], &["--json"]].concat()).objects()[0];
     let (acknowledged, refused) = (found["acknowledged"].as_u64(), found["refused"].as_u64());
     assert_eq!(acknowledged.unwrap() + refused.unwrap(), 400, "{found}");

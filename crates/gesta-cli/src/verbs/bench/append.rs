@@ -1,4 +1,4 @@
-//! `gesta bench append`: threads that append, each waiting for its own append.
+//! `gesta bench append`: throughput and latency of appends.
 
 use anyhow::Result;
 use clap::Args;
@@ -17,26 +17,26 @@ use crate::{
     store_url::StoreUrl,
 };
 
-/// Measure appends: threads that append, each waiting for its own append before the next.
+/// Measure appends: each thread waits for its append before the next
 ///
-/// The store has to be an empty directory, in which the events stay, or memory:. Each append takes
-/// one of the streams and one of the tags at random. The time ends when the store is closed. Beside
-/// it stands what the bare device takes for 4 KiB: written and synced, and written directly.
+/// Needs an empty directory, where the events remain, or memory:. Each append picks a random stream
+/// and a random tag. The measured time includes closing the store. For comparison, also reports the
+/// latency of a durable 4 KiB write on the device: write and sync, and direct I/O.
 #[derive(Args, Debug)]
-pub(crate) struct Append {
+pub(crate) struct BenchAppend {
     #[command(flatten)]
     load: AppendLoad,
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct AppendOutput<'a> {
     store: String,
     #[serde(flatten)]
     appended: &'a AppendReport,
     device: Option<DeviceReport>,
 }
 
-impl Append {
+impl BenchAppend {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         let device = store.empty_directory()?.map(probe).transpose()?;
         let engine: Box<dyn Engine> = match store {
@@ -47,7 +47,11 @@ impl Append {
         match output.style() {
             Style::Text => tell(&appended, device, output)?,
             Style::Json => {
-                output.json(&Answer { store: store.to_string(), appended: &appended, device })?;
+                output.json(&AppendOutput {
+                    store: store.to_string(),
+                    appended: &appended,
+                    device,
+                })?;
             }
         }
         Ok(Outcome::Done)

@@ -1,19 +1,21 @@
-//! `gesta bench`: how fast this machine appends and reads.
+//! `gesta bench`: benchmarks.
 //!
-//! Always holds: a store that somebody uses is not measured on, since what a measurement appends
-//! would stay in it for good. Not here: the loads themselves ([`crate::load`]), and what is told
-//! to somebody who then kills the program ([`crate::told`]).
+//! Invariant: a benchmark that appends never runs on an existing store, since its events would
+//! remain there. Not here: the loads ([`crate::load`]) and the crash-test oracle
+//! ([`crate::oracle`]).
 
 mod append;
+mod check;
 mod read;
-mod recount;
+mod record;
 mod subscribe;
-mod tell;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use self::{append::Append, read::Read, recount::Recount, subscribe::Subscribe, tell::Tell};
+use self::{
+    append::BenchAppend, check::Check, read::BenchRead, record::Record, subscribe::BenchSubscribe,
+};
 use crate::{exit::Outcome, output::Output, store_url::StoreUrl};
 
 const HINT: &str = "\
@@ -27,7 +29,7 @@ Examples:
 What is measured is this machine as it is now: nothing else should run beside it, and the directory
 should be on the disk that the store will be on.";
 
-/// Measure how fast events are appended, read and delivered here.
+/// Measure how fast events are appended, read and delivered
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Bench {
@@ -37,11 +39,11 @@ pub(crate) struct Bench {
 
 #[derive(Subcommand, Debug)]
 enum Load {
-    Append(Append),
-    Read(Read),
-    Subscribe(Subscribe),
-    Tell(Tell),
-    Recount(Recount),
+    Append(BenchAppend),
+    Read(BenchRead),
+    Subscribe(BenchSubscribe),
+    Record(Record),
+    Check(Check),
 }
 
 impl Bench {
@@ -50,8 +52,8 @@ impl Bench {
             Load::Append(append) => append.run(store, output),
             Load::Read(read) => read.run(store, output),
             Load::Subscribe(subscribe) => subscribe.run(store, output),
-            Load::Tell(tell) => tell.run(store),
-            Load::Recount(recount) => recount.run(store, output),
+            Load::Record(record) => record.run(store),
+            Load::Check(check) => check.run(store, output),
         }
     }
 }

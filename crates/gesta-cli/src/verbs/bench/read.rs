@@ -1,4 +1,4 @@
-//! `gesta bench read`: everything in order, and one stream after the other.
+//! `gesta bench read`: throughput of scans and latency of stream loads.
 
 use anyhow::Result;
 use clap::Args;
@@ -10,37 +10,37 @@ use serde::Serialize;
 use crate::{
     exit::Outcome,
     load::{
-        draw::Random,
         engine::Engine,
         event_store::StoreEngine,
         latencies::Quantiles,
         read::{Chosen, ReadLoad, ReadReport, fill, run},
+        workload::Random,
     },
     output::{Output, Style},
     store_url::StoreUrl,
 };
 
-/// How many streams of a store are loaded again and again.
+/// Number of streams that are loaded.
 const STREAMS: u64 = 1_000;
 
-/// Measure reads: everything in order, a category, and the loading of single streams.
+/// Measure reads: the whole store, a category, and single streams
 ///
-/// A store that is there is read as it is; the streams are those of events drawn from all of it. An
-/// empty directory, or memory:, is filled before, and closed and opened again.
+/// An existing store is read as it is, with the streams of randomly chosen events. An empty
+/// directory, or memory:, is filled first, then closed and opened again.
 #[derive(Args, Debug)]
-pub(crate) struct Read {
+pub(crate) struct BenchRead {
     #[command(flatten)]
     load: ReadLoad,
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct ReadOutput<'a> {
     store: String,
     #[serde(flatten)]
     report: &'a ReadReport,
 }
 
-impl Read {
+impl BenchRead {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         let report = match store {
             StoreUrl::Memory => {
@@ -58,7 +58,9 @@ impl Read {
         };
         match output.style() {
             Style::Text => tell(&report, output)?,
-            Style::Json => output.json(&Answer { store: store.to_string(), report: &report })?,
+            Style::Json => {
+                output.json(&ReadOutput { store: store.to_string(), report: &report })?
+            }
         }
         Ok(Outcome::Done)
     }
@@ -69,7 +71,7 @@ impl Read {
     }
 }
 
-/// The streams of events drawn from all of a store; a stream with more events more often.
+/// Returns the streams of random events, so longer streams occur more often.
 fn drawn_streams(store: &LogStore, seed: u64) -> Result<Vec<String>> {
     let head = block_on(store.head())?.position.number();
     let mut random = Random::of_seed(seed);
@@ -80,7 +82,7 @@ fn drawn_streams(store: &LogStore, seed: u64) -> Result<Vec<String>> {
         let events = block_on(read.collect_events())?;
         streams.extend(events.iter().map(|event| event.stream.to_string()));
     }
-    // What the system keeps about streams is read in other ways.
+    // System streams are read differently.
     streams.retain(|stream| !stream.starts_with('$'));
     Ok(streams)
 }

@@ -1,4 +1,4 @@
-//! `gesta bench subscribe`: from an append to those who follow it live.
+//! `gesta bench subscribe`: latency of live subscriptions.
 
 use anyhow::Result;
 use clap::Args;
@@ -17,24 +17,24 @@ use crate::{
     store_url::StoreUrl,
 };
 
-/// Measure subscriptions: how long after an append was offered its events reach who follows.
+/// Measure subscriptions: the latency from an append to its delivery
 ///
-/// The store has to be an empty directory, in which the events stay, or memory:. Appends are paced;
-/// each subscription has a thread of its own.
+/// Needs an empty directory, where the events remain, or memory:. Appends are paced. Each
+/// subscription has its own thread.
 #[derive(Args, Debug)]
-pub(crate) struct Subscribe {
+pub(crate) struct BenchSubscribe {
     #[command(flatten)]
     load: SubscribeLoad,
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct SubscribeOutput<'a> {
     store: String,
     #[serde(flatten)]
     report: &'a SubscribeReport,
 }
 
-impl Subscribe {
+impl BenchSubscribe {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         store.empty_directory()?;
         let engine: Box<dyn Engine> = match store {
@@ -44,7 +44,9 @@ impl Subscribe {
         let report = run(engine, &self.load)?;
         match output.style() {
             Style::Text => tell(&report, output)?,
-            Style::Json => output.json(&Answer { store: store.to_string(), report: &report })?,
+            Style::Json => {
+                output.json(&SubscribeOutput { store: store.to_string(), report: &report })?
+            }
         }
         Ok(Outcome::Done)
     }

@@ -1,10 +1,9 @@
-//! What was exported, appended to a store that has a life of its own.
+//! Import into a store that has events.
 //!
-//! Always holds: nothing is appended before a trial of the whole input has found that all of it can
-//! be; events keep their ids, their order, and which were appended together, so whoever repeats an
-//! append of the other store is recognized; where events were and where they are now is kept in the
-//! store ([`mapping`]). A stream of which the beginning was scavenged begins anew where that is told
-//! to be meant, and its `$tb` moves with it.
+//! Invariants: nothing is appended before a dry run has found that the whole input can be. Events
+//! keep their ids, order and append boundaries, so a retry of an original append is recognized. The
+//! store records old and new positions ([`mapping`]). With `--accept-truncated`, a stream whose
+//! beginning was scavenged starts at revision 0, and its `$tb` is lowered accordingly.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +17,7 @@ use indicatif::ProgressBar;
 
 use super::{
     End, Imported, Taken, Way, each, ended_early,
-    flight::{Flight, Offer},
+    flight::{Flight, ImportAppend},
     input::Kept,
     known::{Known, There},
     mapping,
@@ -31,7 +30,7 @@ use crate::{
     transfer::{Header, LOG, Line},
 };
 
-/// Imports what an input has whose first line was read.
+/// Imports an input whose first line has been read.
 pub(super) fn import(
     input: &Kept,
     first: Line,
@@ -67,8 +66,8 @@ pub(super) fn import(
     Ok(elsewhere.imported(&end))
 }
 
-/// Looks through all of an input and appends nothing: an append cannot be taken back, so what cannot
-/// be imported is found before the first one.
+/// Checks the whole input without appending. Appends cannot be undone, so every problem must be
+/// found before the first one.
 fn on_trial(input: &Kept, format: &Format, store: &LogStore, way: Way<'_>) -> Result<Tried> {
     let mut trial = Elsewhere::new(format, Flight::on_trial(store), store);
     let bar = ProgressBar::hidden();
@@ -99,47 +98,47 @@ fn on_trial(input: &Kept, format: &Format, store: &LogStore, way: Way<'_>) -> Re
     Ok(Tried::Fits(trial.found))
 }
 
-/// What came of a trial.
+/// Result of a dry run.
 enum Tried {
-    /// Each event is there at its own position, as in a store that was made of the same export.
+    /// Every event exists at its original position, as in a store imported exactly from this
+    /// export.
     AllThere(Imported),
-    /// All of it can be imported.
-    Fits(Found),
+    Fits(KnownLines),
 }
 
-/// What the store has already, so that it is not looked for again.
+/// Parts of the input that exist in the store. Recorded by the dry run, to avoid a second lookup.
 #[derive(Default)]
-struct Found {
-    /// The line of the last append that the store has.
+struct KnownLines {
+    /// Line of the last append that exists in the store.
     last_known: u64,
-    /// Lines of a file of before that repeat an earlier one.
+    /// Lines of a version 1 file that repeat an earlier line.
     repeats: HashSet<u64>,
 }
 
-/// What is known of an input from its first line.
+/// Format of an input, known from its first line.
 enum Format {
     Present(Header),
-    /// A file of before; it does not say what was scavenged.
+    /// Version 1, which does not include scavenged events.
     Old {
-        /// Whether it says where events were.
+        /// `true` if events have positions.
         has_places: bool,
     },
 }
 
 impl Format {
-    /// The present life of the store that was exported, if that is known.
+    /// Returns the latest incarnation of the exported store, if known.
     fn source(&self) -> Option<(Incarnation, &Header)> {
         let Self::Present(header) = self else { return None };
         let (incarnation, _) = header.incarnations.last()?;
         Some((*incarnation, header))
     }
 
-    /// Whether it says all that was scavenged: a part of a store does not.
+    /// Returns whether the export includes all scavenged events. Partial exports do not.
     const fn tells_gone(&self) -> bool {
         matches!(self, Self::Present(Header { whole: true, .. }))
     }
 
-    /// The refusal of streams that lack their beginning.
+    /// Returns the error for streams without their beginning.
     fn lacks(&self, streams: &str) -> Refusal {
         let way_out = match self {
             Self::Present(header) if header.whole && header.store == LOG => {
@@ -165,20 +164,20 @@ impl Format {
     }
 }
 
-/// An import at work, or on trial.
+/// An import or a dry run in progress.
 struct Elsewhere<'store> {
     format: &'store Format,
     known: Known<'store>,
     flight: Flight<'store>,
-    /// On trial, so far.
-    found: Found,
-    /// How many events of a stream were scavenged, as far as the export was read.
+    /// The dry run's result, filled while it runs.
+    found: KnownLines,
+    /// Scavenged events per stream, in the lines read so far.
     gone: HashMap<StreamName, u64>,
-    /// By how much revisions of a stream are lower here than they were there.
+    /// Difference between original and new revisions, per stream.
     lower: HashMap<StreamName, u64>,
     truncated: Truncated,
     events_known: u64,
-    /// Appends of which the export had a part.
+    /// Number of partial appends.
     parts: u64,
 }
 
@@ -188,7 +187,7 @@ impl<'store> Elsewhere<'store> {
             format,
             known: Known::new(store),
             flight,
-            found: Found::default(),
+            found: KnownLines::default(),
             gone: HashMap::new(),
             lower: HashMap::new(),
             truncated: Truncated::default(),
@@ -197,7 +196,7 @@ impl<'store> Elsewhere<'store> {
         }
     }
 
-    /// Appends it, unless the store has it; then returns where.
+    /// Appends, unless the store has the append already; then returns its position.
     fn take(&mut self, taken: Taken) -> Result<Option<Position>> {
         let Taken { number, append, is_part } = taken;
         self.parts += u64::from(is_part);
@@ -224,10 +223,11 @@ impl<'store> Elsewhere<'store> {
         Ok(Some(there.begin))
     }
 
-    /// The append, if the store has it. What the trial did not find is not looked for again.
+    /// Looks an append up in the store. After the dry run, only appends that it found are looked
+    /// up.
     fn there(&mut self, line: u64, append: &StoredAppend) -> Result<Option<There>> {
         if self.found.repeats.contains(&line) {
-            // The earlier one may be on its way.
+            // The earlier line may be in flight; wait until it can be found.
             self.flight.land()?;
         } else if !self.flight.is_trial() && line > self.found.last_known {
             return Ok(None);
@@ -239,7 +239,7 @@ impl<'store> Elsewhere<'store> {
         Ok(there)
     }
 
-    /// Counts what was scavenged of an append before a position.
+    /// Counts the scavenged events of an append before a position.
     fn count_gone(&mut self, append: &StoredAppend, before: Position) {
         let gone = append.scavenged.iter().flat_map(|of| &of.gone);
         for gone in gone.filter(|gone| gone.position < before) {
@@ -247,8 +247,8 @@ impl<'store> Elsewhere<'store> {
         }
     }
 
-    /// What is offered to the store for an append; nothing if nothing is left of it.
-    fn offer(&mut self, line: u64, append: StoredAppend) -> Result<Option<Offer>> {
+    /// Builds the append for the store, or returns `None` if all its events were scavenged.
+    fn offer(&mut self, line: u64, append: StoredAppend) -> Result<Option<ImportAppend>> {
         let mut parts: Vec<StreamAppend> = Vec::new();
         let mut heads: Vec<(StreamName, Revision)> = Vec::new();
         let before: HashMap<_, _> = self.gone_before(&append);
@@ -264,7 +264,7 @@ impl<'store> Elsewhere<'store> {
                         expected,
                         events: Vec::new(),
                     });
-                    // One before the first, for now.
+                    // Not the head yet for a new stream: the first event replaces it.
                     heads.push((stream.clone(), head.unwrap_or(Revision::FIRST)));
                     parts.len() - 1
                 }
@@ -275,7 +275,7 @@ impl<'store> Elsewhere<'store> {
             let none_yet = part.events.is_empty() && part.expected == ExpectedRevision::NoStream;
             let next = if none_yet { Revision::FIRST } else { head.next() };
             let gone = before.get(&event.position).copied().unwrap_or_default();
-            let place = Place { line, next, gone, is_new: none_yet };
+            let place = Target { line, next, gone, is_new: none_yet };
             self.check_place(event, place)?;
             *head = next;
             let event = self.moved(event)?;
@@ -287,10 +287,10 @@ impl<'store> Elsewhere<'store> {
         }
         let positions = append.events.iter().map(|event| event.position).collect();
         let append = Append { streams: parts, condition: None };
-        Ok(Some(Offer { append, heads, positions, line }))
+        Ok(Some(ImportAppend { append, heads, positions, line }))
     }
 
-    /// Of each event, how many events of its stream were scavenged before it.
+    /// Returns the number of scavenged events of the same stream before each event.
     fn gone_before(&self, append: &StoredAppend) -> HashMap<Position, u64> {
         let here = append.scavenged.iter().flat_map(|of| &of.gone);
         let of = |event: &RecordedEvent| {
@@ -302,10 +302,9 @@ impl<'store> Elsewhere<'store> {
         append.events.iter().map(|event| (event.position, of(event))).collect()
     }
 
-    /// Checks that the event comes next in its stream here, and notes by how much its revision is
-    /// lower.
-    fn check_place(&mut self, event: &RecordedEvent, place: Place) -> Result<()> {
-        let Place { line, next, gone, is_new } = place;
+    /// Checks that the event continues its stream, and records the difference of its revisions.
+    fn check_place(&mut self, event: &RecordedEvent, place: Target) -> Result<()> {
+        let Target { line, next, gone, is_new } = place;
         let (stream, revision) = (&event.stream, event.revision);
         let name = Printable(stream.as_str());
         let Some(lower) = revision.number().checked_sub(next.number()) else {
@@ -337,7 +336,8 @@ impl<'store> Elsewhere<'store> {
         Ok(())
     }
 
-    /// The event as it is appended: revisions that stream metadata name are lower, too.
+    /// Returns the event to append. Revisions in stream metadata are lowered like those of the
+    /// stream.
     fn moved(&mut self, event: &RecordedEvent) -> Result<NewEvent> {
         let mut moved = NewEvent {
             id: event.id,
@@ -385,7 +385,7 @@ impl<'store> Elsewhere<'store> {
         ended_early(self.flight.mapping.events() - self.events_known, self.events_known, error)
     }
 
-    /// What to say of streams whose revisions are others here.
+    /// Returns a warning about streams with changed revisions.
     fn begun_anew(&self) -> Option<String> {
         let streams = self.lower.values().filter(|lower| **lower > 0).count() as u64;
         (streams > 0).then(|| {
@@ -425,20 +425,20 @@ impl<'store> Elsewhere<'store> {
     }
 }
 
-/// The refusal of what contradicts the store.
+/// Returns the error for input that contradicts the store.
 fn conflict(place: &str, conflict: Conflict) -> Refusal {
     Refusal::no("conflict", format!("{place}: {}", StoreError::Conflict(conflict)))
         .hint("import into another store, or export without that stream (--category, --type)")
 }
 
-/// Where an event would go.
+/// Target of an event.
 #[derive(Clone, Copy)]
-struct Place {
+struct Target {
     line: u64,
-    /// The revision that comes next in its stream.
+    /// Next revision of the stream.
     next: Revision,
-    /// How many events of its stream were scavenged before it.
+    /// Number of scavenged events of the stream before the event.
     gone: u64,
-    /// Whether the stream begins with it here.
+    /// `true` if the event is the first of its stream in the target store.
     is_new: bool,
 }

@@ -1,7 +1,7 @@
-//! All of a store, made again in an empty directory.
+//! Exact import of a whole store into an empty directory.
 //!
-//! Always holds: the directory is a store only once everything was taken, and then it is read again
-//! and gives the same lines as the one that was exported.
+//! Invariant: the directory becomes a store only once all lines are imported. It is then exported
+//! again and compared.
 
 use std::path::Path;
 
@@ -40,7 +40,7 @@ pub(super) fn import(
     let end = match taken {
         Ok(end) => end,
         Err(error) => {
-            // What was taken is kept, as far as there is room for it.
+            // Keep the imported part if possible, so that a retry continues from there.
             drop(writer.keep());
             let early = ended_early(appended, known, &error);
             return Err(error.context(early));
@@ -61,7 +61,7 @@ pub(super) fn import(
     Ok(Imported { exact: true, appended, known, last: Some(last), warnings })
 }
 
-/// Reads the store again, and compares.
+/// Reads the store back and compares it with the input.
 fn verify(directory: &Path, written: &LineWriter) -> Result<()> {
     let mut read = LineWriter::default();
     for append in StoreExport::of(directory)?.appends() {

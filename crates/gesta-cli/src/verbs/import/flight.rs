@@ -1,8 +1,8 @@
-//! Appends that were offered to the store and not answered yet.
+//! Appends in flight.
 //!
-//! Owns: how many there are at a time. Always holds: they are offered in order, so the store takes
-//! them in order; what is known of a stream includes what is on its way. On trial nothing is
-//! offered, and what is known of a stream is as if all of it had been appended.
+//! Owns: the limits on their number and size. Invariants: appends reach the store in order; known
+//! heads include appends in flight. A dry run appends nothing and tracks heads as if every append
+//! had succeeded.
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
@@ -16,24 +16,24 @@ use gesta_store::{
 
 use super::mapping::Mapping;
 
-/// Appends on their way at most: enough for the store to write many at once.
+/// Limit on the number of appends in flight, enough for large commit groups.
 const APPENDS_MAX: usize = 1_024;
-/// Bytes on their way at most, a single append aside; far below what the store lets queue up.
+/// Limit on the bytes in flight, except for a single larger append. Far below the store's queue
+/// limit.
 const BYTES_MAX: usize = 16 << 20;
 
-/// One append to be made.
+/// An append to import.
 #[derive(Debug)]
-pub(super) struct Offer {
+pub(super) struct ImportAppend {
     pub(super) append: Append,
-    /// The last revision of each of its streams, once it is appended.
+    /// Heads of its streams after the append.
     pub(super) heads: Vec<(StreamName, Revision)>,
-    /// Where its events were in the store that they come from.
+    /// Positions of its events in the exported store.
     pub(super) positions: Vec<Position>,
-    /// Where it stands in the input.
     pub(super) line: u64,
 }
 
-/// One append on its way.
+/// An append in flight.
 struct Sent<'store> {
     answer: StoreFuture<'store, Appended>,
     streams: Vec<StreamName>,
@@ -42,26 +42,25 @@ struct Sent<'store> {
     line: u64,
 }
 
-/// A stream of which something is on its way.
+/// A stream with appends in flight.
 struct Busy {
     head: Revision,
     appends: usize,
 }
 
-/// See the module.
+/// A pipeline of appends to the store.
 pub(super) struct Flight<'store> {
     store: &'store LogStore,
     sent: VecDeque<Sent<'store>>,
     bytes: usize,
     busy: HashMap<StreamName, Busy>,
-    /// A stream of the append that was sent last, and its head after it.
+    /// A stream of the latest append, with its head after it.
     before: Option<(StreamName, Revision)>,
-    /// On trial, the head of each stream that would have been appended to; none where it would be
-    /// forbidden for ever.
+    /// Dry run: the heads of all streams appended to so far, `None` for a tombstoned stream.
     trial: Option<HashMap<StreamName, Option<Revision>>>,
-    /// Where the events are that the store has.
+    /// Old and new positions of the events appended so far.
     pub(super) mapping: Mapping,
-    /// The last one that was appended.
+    /// Last appended position.
     pub(super) last: Option<Position>,
 }
 
@@ -79,7 +78,7 @@ impl<'store> Flight<'store> {
         }
     }
 
-    /// One that appends nothing and refuses what the store would refuse.
+    /// Creates a pipeline for a dry run, which rejects whatever the store would reject.
     pub(super) fn on_trial(store: &'store LogStore) -> Self {
         Self { trial: Some(HashMap::new()), ..Self::new(store) }
     }
@@ -88,10 +87,11 @@ impl<'store> Flight<'store> {
         self.trial.is_some()
     }
 
-    /// The last revision of a stream once everything has landed.
+    /// Returns the head of a stream once all appends in flight are done.
     ///
     /// # Errors
-    /// [`StoreError::Deleted`] for a stream that is forbidden for ever.
+    ///
+    /// [`StoreError::Deleted`] for a tombstoned stream.
     pub(super) fn head(&self, stream: &StreamName) -> Result<Option<Revision>> {
         let forbidden = || StoreError::Deleted { stream: stream.clone() };
         if let Some(head) = self.trial.as_ref().and_then(|heads| heads.get(stream)) {
@@ -107,15 +107,15 @@ impl<'store> Flight<'store> {
         Ok(known.head)
     }
 
-    /// Offers an append to the store; waits for earlier ones where there are too many.
-    pub(super) fn send(&mut self, offer: Offer) -> Result<()> {
+    /// Sends an append to the store. Waits for earlier ones while a limit is reached.
+    pub(super) fn send(&mut self, offer: ImportAppend) -> Result<()> {
         if let Some(heads) = &mut self.trial {
             return pretend(offer, heads);
         }
         while self.sent.len() >= APPENDS_MAX || self.bytes >= BYTES_MAX {
             self.land_one()?;
         }
-        let Offer { append, heads, positions, line } = offer;
+        let ImportAppend { append, heads, positions, line } = offer;
         let append = self.after_the_one_before(append);
         let tombstones = append.events().any(is_tombstone);
         self.before = heads.first().filter(|_| !tombstones).cloned();
@@ -131,12 +131,12 @@ impl<'store> Flight<'store> {
         debug_assert_eq!(append.events().count(), positions.len());
         let answer = self.store.append(append);
         self.sent.push_back(Sent { answer, streams, positions, bytes, line });
-        // Nothing can be checked of a stream that is forbidden, so the next one waits.
+        // Nothing can be expected of a tombstoned stream, so the next append waits for this one.
         if tombstones { self.land() } else { Ok(()) }
     }
 
-    /// The append on the condition that the one before it happened. Without it, one that is refused
-    /// while others are on their way, for want of space perhaps, would end up after them.
+    /// Makes an append depend on the previous one. Otherwise an append that is rejected, for
+    /// example for lack of space, could be retried after appends that were sent later.
     fn after_the_one_before(&self, append: Append) -> Append {
         match &self.before {
             Some((stream, head)) if append.streams.iter().all(|part| part.stream != *stream) => {
@@ -146,7 +146,7 @@ impl<'store> Flight<'store> {
         }
     }
 
-    /// Waits until nothing is on its way any more.
+    /// Waits until no append is in flight.
     pub(super) fn land(&mut self) -> Result<()> {
         while !self.sent.is_empty() {
             self.land_one()?;
@@ -176,9 +176,9 @@ impl<'store> Flight<'store> {
     }
 }
 
-/// Refuses what the store would refuse of an append, and takes the rest as appended.
-fn pretend(offer: Offer, known: &mut HashMap<StreamName, Option<Revision>>) -> Result<()> {
-    let Offer { append, heads, line, .. } = offer;
+/// Checks an append as the store would, and updates the known heads.
+fn pretend(offer: ImportAppend, known: &mut HashMap<StreamName, Option<Revision>>) -> Result<()> {
+    let ImportAppend { append, heads, line, .. } = offer;
     append.check(&Limits::DEFAULT).with_context(|| format!("line {line}"))?;
     known.extend(heads.into_iter().map(|(stream, head)| (stream, Some(head))));
     let forbidding = append.streams.iter().filter(|part| part.events.iter().any(is_tombstone));

@@ -1,7 +1,7 @@
-//! The lines of an import, so that they can be read twice.
+//! Input of an import, readable twice.
 //!
-//! Owns: what comes by a pipe is kept in a file without a name, which the system removes however the
-//! program ends. Always holds: a file is opened once, so both readings are of the same one.
+//! Piped input is copied to an unnamed temporary file, which the system removes when the process
+//! ends. Files are opened once, so that both passes read the same file.
 
 use std::{
     env,
@@ -16,19 +16,19 @@ use crate::{exit::Refusal, transfer::Lines};
 
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Lines in order.
+/// Lines of an input.
 pub(super) type Input = Lines<Box<dyn BufRead>>;
 
-/// An input of which the reading has begun.
+/// An input whose first lines may have been read.
 pub(super) struct Begun {
     pub(super) lines: Input,
-    /// Its length; 0 where that is not known beforehand.
+    /// Size in bytes, or 0 if unknown.
     pub(super) bytes: u64,
-    /// The file, if it is a plain one.
+    /// The file, if it is a regular one.
     plain: Option<File>,
 }
 
-/// An input from its beginning, as often as it is asked for.
+/// An input that can be read repeatedly.
 pub(super) struct Kept(File);
 
 impl Begun {
@@ -51,7 +51,7 @@ impl Begun {
         Ok(Self { lines: lines(opened), bytes: of.len(), plain })
     }
 
-    /// The same input from its beginning, of which one line was read.
+    /// Makes the input readable from the start again. At most one line may have been read.
     pub(super) fn into_kept(self) -> Result<Kept> {
         match self.plain {
             Some(file) => Ok(Kept(file)),
@@ -78,11 +78,11 @@ fn lines(file: File) -> Input {
     Lines::new(Box::new(BufReader::with_capacity(BUFFER_BYTES, file)))
 }
 
-/// Writes all lines to a file without a name.
+/// Copies all lines to an unnamed temporary file.
 fn keep(lines: Input) -> io::Result<Kept> {
     let (number, line, mut rest) = lines.into_rest();
     let mut file = tempfile::tempfile()?;
-    // Blank lines were passed over; numbers of lines stay those of the input.
+    // Restore skipped blank lines, so that line numbers stay the same.
     for _ in 1..number {
         file.write_all(b"\n")?;
     }

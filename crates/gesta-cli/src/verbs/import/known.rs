@@ -1,7 +1,7 @@
-//! What the store has already of what is imported.
+//! Lookup of imported appends in the store.
 //!
-//! Always holds: an append is known if the store has one with the same first id; then all of it has
-//! to be the same. Appends that are known in the order of the input are read on from one to the next.
+//! An append is known if the store has an append with the same first id; the rest must then be
+//! equal. Known appends in the order of the input are read sequentially.
 
 use std::collections::VecDeque;
 
@@ -10,27 +10,28 @@ use futures_executor::block_on;
 use gesta_log::LogStore;
 use gesta_store::{EventStore as _, Pages, Position, ReadAll, RecordedEvent};
 
-/// An append that the store has.
+/// An append found in the store.
 pub(super) struct There {
-    /// Where its first event is, if it has as many as the one that is imported.
+    /// Position of the first event, if the append has the same number of events as the imported
+    /// one.
     pub(super) begin: Position,
     pub(super) events: Vec<RecordedEvent>,
 }
 
 impl There {
-    /// Whether it is this one: what is left of it is the same, in the same streams.
+    /// Returns whether the remaining events equal the imported ones.
     pub(super) fn is(&self, events: &[RecordedEvent]) -> bool {
         self.pairs(events).count() == self.events.len()
             && self.pairs(events).all(|(there, offered)| {
                 (there.id, &there.stream, &there.event_type)
                     == (offered.id, &offered.stream, &offered.event_type)
-                    // What metadata say of revisions may have been moved.
+                    // An import may have changed revisions in stream metadata.
                     && (there.data == offered.data || there.stream.is_system())
                     && (there.metadata == offered.metadata || there.stream.is_system())
             })
     }
 
-    /// Each event that is left, with the one that is imported in its place.
+    /// Pairs each remaining event with the imported event at its index.
     pub(super) fn pairs<'a>(
         &'a self,
         events: &'a [RecordedEvent],
@@ -42,10 +43,10 @@ impl There {
     }
 }
 
-/// See the module.
+/// Sequential reader of appends in the store.
 pub(super) struct Known<'store> {
     store: &'store LogStore,
-    /// The events after the last one that was looked at.
+    /// Pages after the last event read.
     pages: Option<Pages>,
     ahead: VecDeque<RecordedEvent>,
 }
@@ -55,7 +56,7 @@ impl<'store> Known<'store> {
         Self { store, pages: None, ahead: VecDeque::new() }
     }
 
-    /// The append whose first event has the id of the first of these, as far as it has not been
+    /// Returns the append whose first event has the same id, with the events that are not
     /// scavenged.
     pub(super) fn append(&mut self, events: &[RecordedEvent]) -> Result<Option<There>> {
         let Some(first) = events.first() else { return Ok(None) };
@@ -74,7 +75,7 @@ impl<'store> Known<'store> {
         Ok(found)
     }
 
-    /// Moves on to a position: by reading on where that is near.
+    /// Skips to a position, by reading on if it is the next one.
     fn skip_to(&mut self, begin: Position) {
         while self.ahead.pop_front_if(|event| event.position < begin).is_some() {}
         let near = self.ahead.front().is_some_and(|event| event.position == begin);
@@ -84,7 +85,7 @@ impl<'store> Known<'store> {
         }
     }
 
-    /// The next event, if it is not after `last`.
+    /// Returns the next event up to `last`.
     fn next(&mut self, last: Position) -> Result<Option<RecordedEvent>> {
         while self.ahead.is_empty()
             && let Some(pages) = &mut self.pages

@@ -1,4 +1,4 @@
-//! Where imported events were and where they are, as the store keeps it.
+//! Mapping of original to new positions, stored as events.
 
 use anyhow::Result;
 use futures_executor::block_on;
@@ -10,7 +10,7 @@ use gesta_store::{
 
 use crate::transfer::Header;
 
-/// The positions of the events that were taken so far.
+/// Position mapping of the events imported so far.
 #[derive(Debug, Default)]
 pub(super) struct Mapping {
     ranges: Vec<PositionRange>,
@@ -34,13 +34,12 @@ impl Mapping {
         &self.ranges
     }
 
-    /// How many events there are.
     pub(super) const fn events(&self) -> u64 {
         self.events
     }
 }
 
-/// Says that an import begins, before any of its events.
+/// Appends the event that marks the start of an import.
 pub(super) fn begin(store: &LogStore, source: Incarnation, header: &Header) -> Result<()> {
     append(
         store,
@@ -49,7 +48,7 @@ pub(super) fn begin(store: &LogStore, source: Incarnation, header: &Header) -> R
     )
 }
 
-/// Says where everything is, once all of it is there.
+/// Appends the mapping after the last imported event.
 pub(super) fn end(
     store: &LogStore,
     source: Incarnation,
@@ -61,7 +60,7 @@ pub(super) fn end(
         .try_for_each(|event| append(store, source, vec![event]))
 }
 
-/// Appends what was not appended before: the same import says the same.
+/// Appends an event unless the store has it already. A repeated import produces the same ids.
 fn append(store: &LogStore, source: Incarnation, events: Vec<NewEvent>) -> Result<()> {
     if let Some(first) = events.first()
         && block_on(store.find_append(first.id))?.is_some()

@@ -1,10 +1,9 @@
-//! `gesta import`: lines of an export become a store, or events of one.
+//! `gesta import`: imports an export into a new or existing store.
 //!
-//! Always holds: a line is an append, and is imported whole or not at all; all lines are looked
-//! through before the first is appended to a store, so one that cannot be imported keeps all from
-//! it; what is there already is compared and not appended again, so an import that was cut off goes
-//! on when it is said again; an export that was cut is told so.
-//! Not here: what a line means ([`transfer`](crate::transfer)).
+//! Invariants: each line is one append and is imported atomically. Before the first append to an
+//! existing store, all lines are checked, and one invalid line fails the import. Existing events
+//! are compared and not appended again, so an interrupted import can be repeated. A truncated
+//! export is detected. Not here: parsing ([`transfer`](crate::transfer)).
 
 mod elsewhere;
 mod exact;
@@ -59,36 +58,36 @@ Exit codes:
   1  no: a stream has other events there or lacks its beginning, the file was cut or changed
   2  a line cannot be read, wrong usage, or a store that cannot be used";
 
-/// Make a store of an export, or append what was exported to a store.
+/// Import an export into a new or existing store
 ///
-/// The store must not be open elsewhere. In an empty directory a new store begins.
+/// Needs exclusive access to the store. Creates a store if the directory is empty.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Import {
-    /// The file that `gesta export` wrote, or - for standard input.
+    /// File written by `gesta export`, or - for standard input
     #[arg(value_parser = directory::file)]
     file: PathBuf,
-    /// Take what there is of an export that was cut.
+    /// Accept a truncated export
     #[arg(long)]
     accept_cut: bool,
-    /// Let streams that lack their beginning begin at revision 0, as if they were whole.
+    /// Import streams without their beginning, starting at revision 0
     #[arg(long)]
     accept_truncated: bool,
 }
 
-/// What came of it.
+/// Result of an import.
 #[derive(Clone, Debug)]
 struct Imported {
-    /// Whether the store is the one that was exported, exactly.
+    /// `true` if the store is an exact copy.
     exact: bool,
     appended: u64,
     known: u64,
     last: Option<Position>,
-    /// What could not be kept, for a person.
+    /// Messages about lost information.
     warnings: Vec<String>,
 }
 
-/// What an import is told beside the lines.
+/// Options of an import.
 #[derive(Clone, Copy)]
 struct Way<'a> {
     accept_cut: bool,
@@ -127,22 +126,22 @@ impl Import {
     }
 }
 
-/// An append of an export, with the number of its line.
+/// An append of an export with its line number.
 struct Taken {
     number: u64,
     append: StoredAppend,
-    /// Whether the export left out some of its events.
+    /// `true` if the export left out some of its events.
     is_part: bool,
 }
 
-/// How an export ended.
+/// End of an export.
 enum End {
     Whole,
-    /// Without its last line, which was accepted.
+    /// Truncated, which was accepted.
     Cut,
 }
 
-/// Hands over each append of an input of either format, from its first line on.
+/// Passes each append of the input, in either format version, to `take`.
 fn each(lines: &mut Input, way: Way<'_>, take: impl FnMut(Taken) -> Result<()>) -> Result<End> {
     match lines.next()? {
         Some((_, header @ Line::Header(_))) => {
@@ -153,7 +152,7 @@ fn each(lines: &mut Input, way: Way<'_>, take: impl FnMut(Taken) -> Result<()>) 
     }
 }
 
-/// Hands over each event of a file of before, which has a line for each and nothing else.
+/// Passes each event of a version 1 file to `take`.
 fn each_event(
     lines: &mut Input,
     first: Option<(u64, Line)>,
@@ -180,8 +179,7 @@ fn each_event(
     Ok(End::Whole)
 }
 
-/// Hands over each append of an export of which the first line was read, and checks what the last
-/// line says.
+/// Passes each append to `take` after the header was read, and checks the last line.
 fn each_append(
     lines: &mut Input,
     way: Way<'_>,
@@ -219,7 +217,7 @@ fn each_append(
     }
 }
 
-/// The next line. Half a line at the end is where an export was cut.
+/// Returns the next line. An incomplete line at the end means that the export is truncated.
 fn next_line(lines: &mut Input, way: Way<'_>) -> Result<Option<(u64, Line)>> {
     match lines.next() {
         Err(wrong) if lines.is_half_a_line() => {
@@ -284,7 +282,7 @@ fn tell(imported: &Imported, output: &mut Output) -> Result<()> {
     }
 }
 
-/// What an import that ended early has come to, and how to go on.
+/// Describes the progress of an import that failed, and how to continue.
 fn ended_early(appended: u64, known: u64, error: &anyhow::Error) -> String {
     let (appended, known) = (counted(appended, "event"), counted(known, "event"));
     let refused = matches!(

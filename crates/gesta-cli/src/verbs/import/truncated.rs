@@ -1,8 +1,7 @@
-//! Streams of which the export lacks what came before.
+//! Detection of streams that lack their beginning in an export.
 //!
-//! Always holds: a stream is meant only if its state would be folded from the rest as if that was
-//! all: not the system's own, not the journals of process managers, which begin with a checkpoint,
-//! and none that began anew after its deletion.
+//! Not reported: system streams, journals of process managers, which start with a checkpoint, and
+//! streams that were recreated after a deletion. Their state does not depend on the missing events.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,39 +10,39 @@ use serde_json::{Map, Value};
 
 use crate::{counted::counted, events::Printable};
 
-/// In the metadata of a metadata event: events before this revision were deleted.
+/// Member of a metadata event's metadata: events before this revision were deleted.
 const DELETED_BEFORE: &str = "$deletedBefore";
-/// In the metadata of an event: all that was in its stream before was hidden.
+/// Member of an event's metadata: all earlier events of its stream were hidden.
 const BEGINS_ANEW: &str = "beginsAnew";
-/// Before the names of process managers, in those of their journals.
+/// Prefix of the journals of process managers.
 const JOURNALS: &str = "processes:journal-";
-/// Streams that are named.
+/// Limit on the streams that an error names.
 const NAMED_MAX: usize = 5;
 
-/// See the module.
+/// Streams that lack their beginning.
 #[derive(Debug, Default)]
 pub(super) struct Truncated {
-    /// The first revision that is there, after what is not.
+    /// First existing revision of each stream.
     streams: BTreeMap<StreamName, Revision>,
-    /// The revision before which a stream was truncated or deleted, as far as was read.
+    /// Revision before which each stream was truncated or deleted, in the lines read so far.
     hidden: HashMap<StreamName, Revision>,
 }
 
 impl Truncated {
-    /// Takes an event that does not come next in its stream.
+    /// Adds an event whose revision does not continue its stream.
     pub(super) fn take(&mut self, event: &RecordedEvent, has_the_rest: bool) {
         let (stream, revision) = (&event.stream, event.revision);
         let whole = stream.is_system()
             || (stream.as_str().starts_with(JOURNALS) && has_the_rest)
             || noted(event, BEGINS_ANEW) == Some(Value::Bool(true))
-            // Whatever was truncated up to here before it came had nothing left.
+            // The events before this one were hidden, so nothing is missing.
             || self.hidden.get(stream).is_some_and(|before| *before >= revision);
         if !whole {
             self.streams.entry(stream.clone()).or_insert(revision);
         }
     }
 
-    /// Takes what metadata say of a stream whose last revision so far is `head`.
+    /// Applies stream metadata. `head` is the last revision read so far.
     pub(super) fn describe(
         &mut self,
         described: &StreamName,
@@ -62,12 +61,12 @@ impl Truncated {
         }
     }
 
-    /// Takes that a stream is forbidden for ever.
+    /// Removes a tombstoned stream.
     pub(super) fn forget(&mut self, described: &StreamName) {
         self.streams.remove(described);
     }
 
-    /// How many there are, and the first few; nothing if there are none.
+    /// Returns a description of the streams for an error, or `None` if there are none.
     pub(super) fn told(&self) -> Option<String> {
         let named = self.streams.iter().take(NAMED_MAX);
         let mut named: Vec<_> = named
@@ -84,12 +83,12 @@ impl Truncated {
     }
 }
 
-/// The revision before which a metadata event says that events were deleted.
+/// Returns the revision before which events were deleted, from a metadata event.
 pub(super) fn deleted_before(event: &RecordedEvent) -> Option<Revision> {
     noted(event, DELETED_BEFORE)?.as_u64().map(Revision::new)
 }
 
-/// The metadata of a metadata event, with another revision before which events were deleted.
+/// Returns the metadata of a metadata event with another deletion revision.
 pub(super) fn with_deleted_before(event: &RecordedEvent, before: Revision) -> Vec<u8> {
     let mut notes: Map<_, _> = serde_json::from_slice(&event.metadata).unwrap_or_default();
     notes.insert(DELETED_BEFORE.to_owned(), before.number().into());

@@ -1,4 +1,4 @@
-//! Threads that append, each telling what it offers and what it was answered.
+//! Recording: threads that append and log each append and its outcome.
 
 use std::{
     fs::File,
@@ -14,36 +14,36 @@ use gesta_store::{
 };
 
 use super::{
-    log::{Place, Told},
-    plan::{AppendId, Demand, Planned, Shape},
+    log::{AppendPlace, LogEntry},
+    plan::{AppendId, Expectation, PlannedAppend, Shape},
 };
-use crate::load::event_store::Parked;
+use crate::load::event_store::ThreadWaker;
 
-/// Where lines go; each by one write.
-pub(crate) type Say<'a> = &'a (dyn Fn(&Told) -> io::Result<()> + Sync);
+/// Destination of log entries. Each entry must be one write.
+pub(crate) type LogSink<'a> = &'a (dyn Fn(&LogEntry) -> io::Result<()> + Sync);
 
-/// Tells on standard output, without the lock on it, which the main thread holds.
-pub(crate) fn say_on_output() -> io::Result<impl Fn(&Told) -> io::Result<()> + Sync> {
+/// Returns a sink to standard output that bypasses its lock, which the main thread holds.
+pub(crate) fn stdout_sink() -> io::Result<impl Fn(&LogEntry) -> io::Result<()> + Sync> {
     let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    Ok(move |told: &Told| (&output).write_all(format!("{told}\n").as_bytes()))
+    Ok(move |told: &LogEntry| (&output).write_all(format!("{told}\n").as_bytes()))
 }
 
-/// Appends until it is killed, or until each thread has made so many appends, or the store takes
-/// none any more.
-pub(crate) fn tell(
+/// Appends until the process is killed, each thread has made `appends_each` appends, or the store
+/// stops.
+pub(crate) fn record(
     store: &dyn EventStore,
     shape: &Shape,
     appends_each: Option<u64>,
-    say: Say<'_>,
+    log: LogSink<'_>,
 ) -> Result<()> {
-    say(&Told::Life(shape.clone()))?;
+    log(&LogEntry::Life(shape.clone()))?;
     thread::scope(|scope| {
         let threads: Vec<_> = (0..shape.writers)
             .map(|writer| {
                 scope.spawn(move || {
-                    let parked = Parked::here();
-                    Teller { store, shape, writer, parked, known: Position::START }
-                        .go_on(appends_each.unwrap_or(u64::MAX), say)
+                    let parked = ThreadWaker::current();
+                    Recorder { store, shape, writer, parked, known: Position::START }
+                        .run(appends_each.unwrap_or(u64::MAX), log)
                 })
             })
             .collect();
@@ -51,61 +51,62 @@ pub(crate) fn tell(
     })
 }
 
-/// One thread.
-struct Teller<'a> {
+/// State of one appending thread.
+struct Recorder<'a> {
     store: &'a dyn EventStore,
     shape: &'a Shape,
     writer: u16,
-    parked: Parked,
-    /// Up to where it has looked.
+    parked: ThreadWaker,
+    /// Position up to which the thread knows the store.
     known: Position,
 }
 
-impl Teller<'_> {
-    fn go_on(mut self, appends: u64, say: Say<'_>) -> Result<()> {
+impl Recorder<'_> {
+    fn run(mut self, appends: u64, log: LogSink<'_>) -> Result<()> {
         let writer = self.writer;
         for number in 0..appends {
             let planned = self.shape.plan(AppendId { life: self.shape.life, writer, number })?;
             let append = self.append(&planned)?;
-            say(&Told::Offer { writer, number })?;
-            match self.parked.wait_for(self.store.append(append)) {
+            log(&LogEntry::Offer { writer, number })?;
+            match self.parked.block_on(self.store.append(append)) {
                 Ok(appended) => {
                     self.known = self.known.max(appended.position);
-                    say(&Told::Acknowledged { writer, number, place: place(&appended) })?;
+                    log(&LogEntry::Acknowledged { writer, number, place: place(&appended) })?;
                 }
                 Err(error) if error.is_definite() => {
-                    say(&Told::Refused { writer, number })?;
+                    log(&LogEntry::Refused { writer, number })?;
                     if let StoreError::Stopped { .. } | StoreError::Corrupt(_) = error {
                         return Ok(());
                     }
                 }
-                Err(_) => say(&Told::Unknown { writer, number })?,
+                Err(_) => log(&LogEntry::Unknown { writer, number })?,
             }
         }
         Ok(())
     }
 
-    /// The append with what it expects, as far as this thread knows the store.
-    fn append(&mut self, planned: &Planned) -> Result<Append> {
+    /// Adds expected revisions and conditions to a planned append, from the current state of the
+    /// store.
+    fn append(&mut self, planned: &PlannedAppend) -> Result<Append> {
         let mut append = Append::default();
         for (stream, _) in &planned.parts {
             let expected = match planned.demand {
-                Demand::Nothing | Demand::TagUnused => ExpectedRevision::Any,
-                Demand::Impossible => ExpectedRevision::Exact(Revision::new(u64::MAX - 1)),
-                Demand::Revision => {
+                Expectation::Nothing | Expectation::TagUnused => ExpectedRevision::Any,
+                Expectation::Impossible => ExpectedRevision::Exact(Revision::new(u64::MAX - 1)),
+                Expectation::Revision => {
                     let described = self.store.describe_stream(stream);
-                    let head = self.parked.wait_for(described)?.head;
+                    let head = self.parked.block_on(described)?.head;
                     head.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact)
                 }
             };
             let events = planned.events().filter(|(of, _)| *of == stream).map(|(_, event)| event);
             append = append.and(stream.clone(), expected, events);
         }
-        if planned.demand != Demand::TagUnused {
+        if planned.demand != Expectation::TagUnused {
             return Ok(append);
         }
         if self.known == Position::START {
-            self.known = self.parked.wait_for(self.store.head())?.position;
+            self.known = self.parked.block_on(self.store.head())?.position;
         }
         let tagged = QueryItem::every().tagged([planned.tag.clone()]);
         Ok(append.with_condition(AppendCondition {
@@ -115,9 +116,9 @@ impl Teller<'_> {
     }
 }
 
-/// Where the answer says that an append is.
-pub(crate) fn place(appended: &Appended) -> Place {
-    Place {
+/// Returns the place of an acknowledged append.
+pub(crate) fn place(appended: &Appended) -> AppendPlace {
+    AppendPlace {
         position: appended.position,
         revisions: appended.revisions.iter().map(|(_, revision)| *revision).collect(),
     }

@@ -1,9 +1,9 @@
-//! What must be found in a store, by the log of what was told.
+//! Check of a store against an oracle log.
 //!
-//! Always holds: every append that was acknowledged is there once, where its answer said, whole, in
-//! order and with its bytes; one that was refused is not there; one whose answer is open is there
-//! once and whole, or not at all; nothing else is there. The same is found by position, by id, by
-//! stream and by tag. What was acknowledged before another append was offered stands before it.
+//! Every acknowledged append exists exactly once, complete, in order, byte for byte, at the
+//! acknowledged place. A refused append does not exist. An append with an unknown outcome exists
+//! once and complete, or not at all. Nothing else exists. Reads by position, id, stream and tag
+//! agree. An append that was acknowledged before another one started has a lower position.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,28 +15,28 @@ use gesta_store::{
 use serde::Serialize;
 
 use super::{
-    log::{Answer, Log, Offered, Place},
-    plan::{AppendId, Planned},
-    tell::place,
+    log::{Answer, AppendPlace, OfferedAppend, OracleLog},
+    plan::{AppendId, PlannedAppend},
+    record::place,
 };
-use crate::load::event_store::Parked;
+use crate::load::event_store::ThreadWaker;
 
-/// What was found.
+/// Result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Recounted {
+pub(crate) struct CheckReport {
     pub(crate) events: u64,
     pub(crate) acknowledged: usize,
     pub(crate) refused: usize,
-    /// Appends that were neither and are there.
+    /// Existing appends with an unknown outcome.
     pub(crate) open_and_there: usize,
     pub(crate) streams: usize,
     pub(crate) tags: usize,
 }
 
-/// Reads everything back.
-pub(crate) fn recount(store: &dyn EventStore, log: &Log) -> Result<Recounted> {
-    let parked = Parked::here();
-    let mut found = Found::default();
+/// Reads the whole store and compares it with the log.
+pub(crate) fn check(store: &dyn EventStore, log: &OracleLog) -> Result<CheckReport> {
+    let parked = ThreadWaker::current();
+    let mut found = StoreContents::default();
     let mut last = Position::START;
     each(store.read_all(ReadAll::forwards()), &parked, |event| {
         ensure!(event.position == last.next(), "{} does not follow {last}", event.position);
@@ -57,7 +57,7 @@ pub(crate) fn recount(store: &dyn EventStore, log: &Log) -> Result<Recounted> {
         by_list(read, log, expected, &parked).with_context(|| format!("by tag {tag}"))?;
     }
     let (acknowledged, refused) = log.counts();
-    Ok(Recounted {
+    Ok(CheckReport {
         events: last.number(),
         acknowledged,
         refused,
@@ -69,29 +69,28 @@ pub(crate) fn recount(store: &dyn EventStore, log: &Log) -> Result<Recounted> {
 
 fn each(
     mut pages: Pages,
-    parked: &Parked,
+    parked: &ThreadWaker,
     mut visit: impl FnMut(&RecordedEvent) -> Result<()>,
 ) -> Result<()> {
-    while let Some(page) = parked.wait_for(pages.next()) {
+    while let Some(page) = parked.block_on(pages.next()) {
         page?.iter().try_for_each(&mut visit)?;
     }
     Ok(())
 }
 
-/// What the store holds, in the order of positions.
+/// Contents of the store, collected in the order of positions.
 #[derive(Default)]
-struct Found {
-    appends: HashMap<AppendId, Place>,
-    /// Each stream's events.
+struct StoreContents {
+    appends: HashMap<AppendId, AppendPlace>,
     streams: BTreeMap<StreamName, Vec<EventId>>,
     tags: BTreeMap<Tag, Vec<EventId>>,
-    /// An append of which not all events came yet, and how many did.
-    begun: Option<(AppendId, Planned, u32)>,
+    /// Append whose events are not all read yet, with the number of those that are.
+    begun: Option<(AppendId, PlannedAppend, u32)>,
 }
 
-impl Found {
+impl StoreContents {
     /// Adds the event at the next position.
-    fn add(&mut self, log: &Log, event: &RecordedEvent) -> Result<()> {
+    fn add(&mut self, log: &OracleLog, event: &RecordedEvent) -> Result<()> {
         let (id, ordinal) = AppendId::of(event.id);
         let planned = match self.begun.take() {
             Some((begun, planned, next)) => {
@@ -116,12 +115,12 @@ impl Found {
         }
         let head = |stream| self.streams.get(stream).map_or(0, |events| events.len() as u64 - 1);
         let revisions = planned.parts.iter().map(|(stream, _)| Revision::new(head(stream)));
-        let place = Place { position: event.position, revisions: revisions.collect() };
+        let place = AppendPlace { position: event.position, revisions: revisions.collect() };
         ensure!(self.appends.insert(id, place).is_none(), "{id:?} is there twice");
         Ok(())
     }
 
-    /// After the last event.
+    /// Checks that the last append is complete.
     fn end(&self) -> Result<()> {
         match &self.begun {
             Some((id, _, events)) => bail!("{id:?} has only {events} events"),
@@ -129,9 +128,9 @@ impl Found {
         }
     }
 
-    /// Compares it with what was told.
-    fn compare(&self, log: &Log) -> Result<()> {
-        for (id, Offered { after, answer }) in &log.appends {
+    /// Compares the contents with the log.
+    fn compare(&self, log: &OracleLog) -> Result<()> {
+        for (id, OfferedAppend { after, answer }) in &log.appends {
             let found = self.appends.get(id);
             match (answer, found) {
                 (Answer::Acknowledged(told), Some(found)) => {
@@ -157,8 +156,8 @@ impl Found {
     }
 }
 
-/// Whether it is what was offered.
-fn same(planned: &Planned, ordinal: u32, event: &RecordedEvent) -> Result<()> {
+/// Compares an event with the planned one.
+fn same(planned: &PlannedAppend, ordinal: u32, event: &RecordedEvent) -> Result<()> {
     ensure!(ordinal < planned.count(), "it is beyond its append");
     let streams = planned.parts.iter().flat_map(|(stream, count)| (0..*count).map(move |_| stream));
     let stream = streams.clone().nth(ordinal as usize);
@@ -176,9 +175,14 @@ fn same(planned: &Planned, ordinal: u32, event: &RecordedEvent) -> Result<()> {
     Ok(())
 }
 
-fn by_id(store: &dyn EventStore, log: &Log, found: &Found, parked: &Parked) -> Result<()> {
+fn by_id(
+    store: &dyn EventStore,
+    log: &OracleLog,
+    found: &StoreContents,
+    parked: &ThreadWaker,
+) -> Result<()> {
     for id in log.appends.keys() {
-        let appended = parked.wait_for(store.find_append(id.event(0)))?;
+        let appended = parked.block_on(store.find_append(id.event(0)))?;
         let appended = appended.as_ref().map(place);
         let expected = found.appends.get(id);
         ensure!(appended.as_ref() == expected, "{id:?} is at {appended:?}, not at {expected:?}");
@@ -186,8 +190,13 @@ fn by_id(store: &dyn EventStore, log: &Log, found: &Found, parked: &Parked) -> R
     Ok(())
 }
 
-/// Whether these pages are exactly these events.
-fn by_list(pages: Pages, log: &Log, expected: &[EventId], parked: &Parked) -> Result<()> {
+/// Checks that the pages hold exactly the expected events.
+fn by_list(
+    pages: Pages,
+    log: &OracleLog,
+    expected: &[EventId],
+    parked: &ThreadWaker,
+) -> Result<()> {
     let mut expected = expected.iter();
     each(pages, parked, |event| {
         let next = expected.next();
@@ -206,42 +215,42 @@ mod tests {
     use gesta_store::{Append, ExpectedRevision, NewEvent, memory::MemoryStore};
 
     use super::*;
-    use crate::told::{log::Told, plan::Shape, tell::tell};
+    use crate::oracle::{log::LogEntry, plan::Shape, record::record};
 
     fn shape() -> Shape {
         Shape { life: 1, writers: 4, events_per_append: 0, event_bytes: 40, streams: 5, tags: 5 }
     }
 
-    /// A store that was appended to, and all that was told.
-    fn told() -> (MemoryStore, Vec<Told>) {
+    /// A store with appends, and its log.
+    fn told() -> (MemoryStore, Vec<LogEntry>) {
         let store = MemoryStore::new();
         let lines = Mutex::new(Vec::new());
-        let say = |told: &Told| {
+        let sink = |told: &LogEntry| {
             lines.lock().unwrap().push(told.clone());
             Ok(())
         };
-        tell(&store, &shape(), Some(60), &say).unwrap();
+        record(&store, &shape(), Some(60), &sink).unwrap();
         (store, lines.into_inner().unwrap())
     }
 
-    fn log(lines: impl IntoIterator<Item = Told>) -> Log {
-        let mut log = Log::default();
+    fn log(lines: impl IntoIterator<Item = LogEntry>) -> OracleLog {
+        let mut log = OracleLog::default();
         lines.into_iter().for_each(|told| log.add(told).unwrap());
         log
     }
 
     fn append(store: &MemoryStore, stream: &StreamName, events: Vec<NewEvent>) {
         let append = Append::to(stream.clone(), ExpectedRevision::Any, events);
-        Parked::here().wait_for(store.append(append)).unwrap();
+        ThreadWaker::current().block_on(store.append(append)).unwrap();
     }
 
-    /// What the recount of a doctored log or store complains of.
-    fn complaint(store: &MemoryStore, lines: Vec<Told>) -> String {
-        format!("{:#}", recount(store, &log(lines)).unwrap_err())
+    /// Returns the error of a check with a modified log or store.
+    fn complaint(store: &MemoryStore, lines: Vec<LogEntry>) -> String {
+        format!("{:#}", check(store, &log(lines)).unwrap_err())
     }
 
-    /// An append that nobody made, of one event.
-    fn unmade(demand: u64) -> (AppendId, Planned) {
+    /// A planned append that was never made, of one event.
+    fn unmade(demand: u64) -> (AppendId, PlannedAppend) {
         (demand..)
             .map(|number| AppendId { life: 1, writer: 0, number })
             .map(|id| (id, shape().plan(id).unwrap()))
@@ -252,7 +261,7 @@ mod tests {
     #[test]
     fn what_was_told_is_found() {
         let (store, lines) = told();
-        let found = recount(&store, &log(lines)).unwrap();
+        let found = check(&store, &log(lines)).unwrap();
         assert_eq!(found.acknowledged + found.refused, 240, "{found:?}");
         assert!(found.refused > 0 && found.events > found.acknowledged as u64, "{found:?}");
         assert_eq!(found.open_and_there, 0);
@@ -261,10 +270,10 @@ mod tests {
     #[test]
     fn an_open_append_is_there_or_not() {
         let (store, mut lines) = told();
-        lines.retain(|told| !matches!(told, Told::Acknowledged { writer: 1, .. }));
+        lines.retain(|told| !matches!(told, LogEntry::Acknowledged { writer: 1, .. }));
         let (id, _) = unmade(1_000);
-        lines.push(Told::Offer { writer: id.writer, number: id.number });
-        let found = recount(&store, &log(lines)).unwrap();
+        lines.push(LogEntry::Offer { writer: id.writer, number: id.number });
+        let found = check(&store, &log(lines)).unwrap();
         assert!(found.open_and_there > 0);
     }
 
@@ -272,9 +281,9 @@ mod tests {
     fn a_lost_acknowledgement_is_noticed() {
         let (store, mut lines) = told();
         let (AppendId { writer, number, .. }, _) = unmade(1_000);
-        let place = Place { position: Position::new(9), revisions: vec![Revision::FIRST] };
-        lines.push(Told::Offer { writer, number });
-        lines.push(Told::Acknowledged { writer, number, place });
+        let place = AppendPlace { position: Position::new(9), revisions: vec![Revision::FIRST] };
+        lines.push(LogEntry::Offer { writer, number });
+        lines.push(LogEntry::Acknowledged { writer, number, place });
         assert!(complaint(&store, lines).contains("LOST"));
     }
 
@@ -282,7 +291,7 @@ mod tests {
     fn an_append_that_is_elsewhere_is_noticed() {
         let (store, mut lines) = told();
         for told in &mut lines {
-            if let Told::Acknowledged { place, .. } = told {
+            if let LogEntry::Acknowledged { place, .. } = told {
                 place.position = place.position.next();
             }
         }
@@ -293,8 +302,8 @@ mod tests {
     fn a_refused_append_that_is_there_is_noticed() {
         let (store, mut lines) = told();
         for told in &mut lines {
-            if let Told::Acknowledged { writer, number, .. } = *told {
-                *told = Told::Refused { writer, number };
+            if let LogEntry::Acknowledged { writer, number, .. } = *told {
+                *told = LogEntry::Refused { writer, number };
             }
         }
         assert!(complaint(&store, lines).contains("was refused and is at"));
@@ -303,17 +312,17 @@ mod tests {
     #[test]
     fn an_append_that_overtook_is_noticed() {
         let (store, mut lines) = told();
-        // The last acknowledgement was before the first offer, says this log.
-        let of = |told: &Told| match told {
-            Told::Acknowledged { writer, number, .. } => Some((*writer, *number)),
+        // This log moves the last acknowledgement before the first offer.
+        let of = |told: &LogEntry| match told {
+            LogEntry::Acknowledged { writer, number, .. } => Some((*writer, *number)),
             _ => None,
         };
         let (at, who) =
             lines.iter().enumerate().rev().find_map(|(at, told)| Some((at, of(told)?))).unwrap();
         let last = lines.remove(at);
         let (writer, number) = who;
-        lines.retain(|told| *told != Told::Offer { writer, number });
-        lines.splice(1..1, [Told::Offer { writer, number }, last]);
+        lines.retain(|told| *told != LogEntry::Offer { writer, number });
+        lines.splice(1..1, [LogEntry::Offer { writer, number }, last]);
         assert!(complaint(&store, lines).contains("was offered after"));
     }
 
@@ -329,7 +338,7 @@ mod tests {
     fn other_bytes_are_noticed() {
         let (store, mut lines) = told();
         let (AppendId { writer, number, .. }, planned) = unmade(1_000);
-        lines.push(Told::Offer { writer, number });
+        lines.push(LogEntry::Offer { writer, number });
         let event = NewEvent { data: vec![1, 2, 3].into(), ..planned.event(0) };
         append(&store, &planned.parts[0].0, vec![event]);
         assert!(complaint(&store, lines).contains("its data are not"));
@@ -343,7 +352,7 @@ mod tests {
             .map(|id| (id, shape().plan(id).unwrap()))
             .find(|(_, planned)| planned.count() > 1)
             .unwrap();
-        lines.push(Told::Offer { writer, number });
+        lines.push(LogEntry::Offer { writer, number });
         append(&store, &planned.parts[0].0, vec![planned.event(0)]);
         assert!(complaint(&store, lines).contains("has only 1 events"));
     }

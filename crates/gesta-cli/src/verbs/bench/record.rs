@@ -1,4 +1,4 @@
-//! `gesta bench tell`: appends until it is killed, and says what it was answered.
+//! `gesta bench record`: appends until killed, and logs each append and its outcome.
 
 use anyhow::Result;
 use clap::Args;
@@ -6,30 +6,31 @@ use gesta_log::Options;
 
 use crate::{
     exit::Outcome,
-    store_url::StoreUrl,
-    told::{
+    oracle::{
         plan::Shape,
-        tell::{say_on_output, tell},
+        record::{record, stdout_sink},
     },
+    store_url::StoreUrl,
 };
 
-/// Append until killed, telling every offer and every answer on standard output.
+/// Append until killed, and log each append and its outcome to standard output
 ///
-/// Whoever keeps these lines can kill the program at any moment and have `gesta bench recount` say
-/// whether the store kept what it acknowledged. The events stay in the store: use one of its own.
+/// For crash tests: kill the process at any time, then run `gesta bench check` with the log to
+/// verify that the store kept every acknowledged event. The events remain in the store, so use a
+/// separate one.
 #[derive(Args, Debug)]
-pub(crate) struct Tell {
+pub(crate) struct Record {
     #[command(flatten)]
     shape: Shape,
-    /// End after so many appends of each thread.
+    /// Exit after this many appends per thread
     #[arg(long, value_name = "N")]
     appends_each: Option<u64>,
-    /// Bytes of the first segment; small ones make a store go through its files' lives quickly.
+    /// Size of the first segment in bytes; small segments exercise sealing and compaction
     #[arg(long, value_name = "N")]
     segment_bytes: Option<u64>,
 }
 
-impl Tell {
+impl Record {
     pub(crate) fn run(self, store: &StoreUrl) -> Result<Outcome> {
         let options = match self.segment_bytes {
             None => Options::default(),
@@ -40,7 +41,7 @@ impl Tell {
             },
         };
         let store = store.open_to_append_with(options)?;
-        tell(&store, &self.shape, self.appends_each, &say_on_output()?)?;
+        record(&store, &self.shape, self.appends_each, &stdout_sink()?)?;
         Ok(Outcome::Done)
     }
 }

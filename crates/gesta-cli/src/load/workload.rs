@@ -1,17 +1,17 @@
-//! What is offered: which stream, which tag, which ids, which bytes.
+//! Generation of streams, tags, ids and payloads.
 //!
-//! Always holds: the same seed draws the same; bytes cannot be compressed and are drawn before
-//! anything is timed; ids are unique within a run and begin with their time, as those of programs
-//! do. What drawing costs is the same for every engine.
+//! Deterministic for a seed, except for ids, which contain the time. Payloads are incompressible
+//! and generated before the measurement. Ids are unique within a run and sort by time, as in
+//! applications. Generation costs the same for every engine.
 
 use std::{fmt::Write as _, ops::Range};
 
 use super::clock::unix_millis;
 
-/// Bytes that payloads are cut from.
+/// Size of the buffer that payloads are slices of.
 const POOL_BYTES: usize = 16 << 20;
 
-/// A fast generator of numbers that look random (SplitMix64, Steele, Lea and Flood 2014).
+/// A fast pseudo-random number generator (SplitMix64, Steele, Lea and Flood 2014).
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
@@ -28,13 +28,13 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`, or 0.
+    /// Returns a number below `end`, or 0 if `end` is 0.
     pub(crate) const fn below(&mut self, end: u64) -> u64 {
         ((self.next() as u128 * end as u128) >> 64) as u64
     }
 }
 
-/// Random bytes for all threads of a run.
+/// Random bytes shared by all threads of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
     bytes: Vec<u8>,
@@ -42,7 +42,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// For payloads of so many bytes each.
+    /// Creates a pool for payloads of `event_bytes` bytes.
     pub(crate) fn new(seed: u64, event_bytes: usize) -> Self {
         let mut random = Random::of_seed(seed);
         let words = (POOL_BYTES + event_bytes).div_ceil(8);
@@ -55,19 +55,19 @@ impl Pool {
         random.below(end as u64) as usize
     }
 
-    /// A copy of the payload that begins there, to be changed.
+    /// Returns a mutable copy of the payload at an offset.
     pub(crate) fn copy(&self, offset: usize) -> Vec<u8> {
         self.payload(offset).to_vec()
     }
 
-    /// The payload that begins there; the pool's end is followed by its beginning.
+    /// Returns the payload at an offset, which wraps around at the end of the pool.
     fn payload(&self, offset: usize) -> &[u8] {
         let begin = offset % self.bytes.len().saturating_sub(self.event_bytes).max(1);
         self.bytes.get(begin..begin + self.event_bytes).unwrap_or_default()
     }
 }
 
-/// The payloads of an append's events.
+/// Payloads of the events of one append.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Payloads<'a> {
     cut: Cut<'a>,
@@ -76,97 +76,96 @@ pub(crate) struct Payloads<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum Cut<'a> {
-    /// One after the other from this place of the pool on.
-    Drawn(&'a Pool, usize),
+    /// Consecutive payloads from an offset of the pool.
+    Pooled(&'a Pool, usize),
     Same(&'a [u8]),
 }
 
 impl<'a> Payloads<'a> {
     pub(crate) const fn of(pool: &'a Pool, offset: usize, count: usize) -> Self {
-        Self { cut: Cut::Drawn(pool, offset), count }
+        Self { cut: Cut::Pooled(pool, offset), count }
     }
 
-    /// The same for every event.
+    /// The same payload for every event.
     pub(crate) const fn same(bytes: &'a [u8], count: usize) -> Self {
         Self { cut: Cut::Same(bytes), count }
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = &'a [u8]> {
         (0..self.count).map(move |nth| match self.cut {
-            Cut::Drawn(pool, offset) => pool.payload(offset + nth * pool.event_bytes),
+            Cut::Pooled(pool, offset) => pool.payload(offset + nth * pool.event_bytes),
             Cut::Same(bytes) => bytes,
         })
     }
 }
 
-/// Draws what one thread offers.
+/// Generator of the appends of one thread.
 #[derive(Debug)]
-pub(crate) struct Draw<'a> {
+pub(crate) struct Generator<'a> {
     pool: &'a Pool,
     random: Random,
-    /// A thread's own numbers are those that leave this rest; all threads' rests differ.
-    own: Own,
+    own: ThreadShare,
     stream: String,
     tag: String,
 }
 
-/// A thread's share of the names.
+/// One thread's share of streams and tags: the numbers congruent to `thread` modulo `threads`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Own {
+pub(crate) struct ThreadShare {
     pub(crate) thread: u64,
     pub(crate) threads: u64,
 }
 
-/// A name's number, whose text is in the draw.
+/// Numbers of a generated append. [`Generator`] holds the names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Drawn {
+pub(crate) struct Generated {
     pub(crate) stream: u64,
     pub(crate) tag: u64,
-    /// The id of the first event; those of the others follow it.
+    /// Id of the first event. The others have the consecutive ids.
     pub(crate) first_id: u128,
     pub(crate) offset: usize,
 }
 
-impl<'a> Draw<'a> {
-    pub(crate) fn new(pool: &'a Pool, seed: u64, own: Own) -> Self {
+impl<'a> Generator<'a> {
+    pub(crate) fn new(pool: &'a Pool, seed: u64, own: ThreadShare) -> Self {
         let mut mixed = Random::of_seed(seed ^ own.thread.wrapping_mul(0xd129_0d3d_9e21_6a35));
         let random = Random::of_seed(mixed.next());
         Self { pool, random, own, stream: String::new(), tag: String::new() }
     }
 
-    /// The next append's streams are of the first `streams`, its tags of the first `tags`.
-    pub(crate) fn next(&mut self, streams: u64, tags: u64) -> Drawn {
+    /// Generates an append to one of `streams` streams with one of `tags` tags.
+    pub(crate) fn next(&mut self, streams: u64, tags: u64) -> Generated {
         let stream = self.random.below(streams);
         self.finish(stream, tags)
     }
 
-    /// The same, with a stream that no other thread draws.
-    pub(crate) fn next_own(&mut self, streams: u64, tags: u64) -> Drawn {
-        let Own { thread, threads } = self.own;
+    /// Generates an append to a stream and with a tag that no other thread uses.
+    pub(crate) fn next_own(&mut self, streams: u64, tags: u64) -> Generated {
+        let ThreadShare { thread, threads } = self.own;
         let stream = self.random.below((streams / threads).max(1)) * threads + thread;
         let tag = self.random.below((tags / threads).max(1)) * threads + thread;
         self.named(stream, tag)
     }
 
-    fn finish(&mut self, stream: u64, tags: u64) -> Drawn {
+    fn finish(&mut self, stream: u64, tags: u64) -> Generated {
         let tag = self.random.below(tags);
         self.named(stream, tag)
     }
 
-    /// The same, with a stream of another category, of which there are few.
-    pub(crate) fn next_few(&mut self, stream: u64, tags: u64) -> Drawn {
+    /// Generates an append to a stream of the category [`FEW`].
+    pub(crate) fn next_few(&mut self, stream: u64, tags: u64) -> Generated {
         let drawn = self.finish(stream, tags);
         set(&mut self.stream, FEW, '-', stream);
         drawn
     }
 
-    fn named(&mut self, stream: u64, tag: u64) -> Drawn {
+    fn named(&mut self, stream: u64, tag: u64) -> Generated {
         set(&mut self.stream, "bench", '-', stream);
         set(&mut self.tag, "bench", ':', tag);
-        Drawn { stream, tag, first_id: self.id(), offset: self.pool.offset(&mut self.random) }
+        Generated { stream, tag, first_id: self.id(), offset: self.pool.offset(&mut self.random) }
     }
 
-    /// A UUID of version 7 (RFC 9562) whose last 24 bits are left for an append's later events.
+    /// A UUIDv7 (RFC 9562) whose last 24 bits are zero, to number the events of an append.
     fn id(&mut self) -> u128 {
         let random = (u128::from(self.random.next()) << 16) & !0xff_ffff;
         let high = u128::from(unix_millis() & 0xffff_ffff_ffff) << 80;
@@ -183,10 +182,10 @@ impl<'a> Draw<'a> {
     }
 }
 
-/// The category of streams that are read again.
+/// Category of the streams that the read benchmark loads.
 pub(crate) const FEW: &str = "few";
 
-/// The name of a stream of that category.
+/// Returns the name of a stream in [`FEW`].
 pub(crate) fn few_name(number: u64) -> String {
     let mut name = String::new();
     set(&mut name, FEW, '-', number);
@@ -198,7 +197,7 @@ fn set(text: &mut String, first: &str, between: char, number: u64) {
     write!(text, "{first}{between}{number}").expect("a text takes everything");
 }
 
-/// The ids of an append's events.
+/// Returns the ids of an append's events.
 pub(crate) fn ids(first: u128, count: usize) -> impl Iterator<Item = u128> {
     let Range { start, end } = first..first + count as u128;
     start..end
@@ -210,14 +209,14 @@ mod tests {
 
     use super::*;
 
-    const OWN: Own = Own { thread: 2, threads: 8 };
+    const OWN: ThreadShare = ThreadShare { thread: 2, threads: 8 };
 
     #[test]
     fn the_same_seed_draws_the_same_and_another_thread_does_not() {
         let pool = Pool::new(1, 256);
         let draw = |seed, thread| {
-            let mut draw = Draw::new(&pool, seed, Own { thread, threads: 8 });
-            let Drawn { stream, tag, offset, .. } = draw.next(1_000_000, 1_000_000);
+            let mut draw = Generator::new(&pool, seed, ThreadShare { thread, threads: 8 });
+            let Generated { stream, tag, offset, .. } = draw.next(1_000_000, 1_000_000);
             (stream, tag, offset)
         };
         assert_eq!(draw(7, 0), draw(7, 0));
@@ -228,7 +227,7 @@ mod tests {
     #[test]
     fn own_names_are_drawn_by_no_other_thread() {
         let pool = Pool::new(1, 256);
-        let mut draw = Draw::new(&pool, 1, OWN);
+        let mut draw = Generator::new(&pool, 1, OWN);
         for _ in 0..1_000 {
             let drawn = draw.next_own(1_000, 1_000);
             assert_eq!((drawn.stream % 8, drawn.tag % 8), (2, 2));
@@ -240,7 +239,7 @@ mod tests {
     #[test]
     fn ids_are_unique_and_sort_by_time() {
         let pool = Pool::new(1, 256);
-        let mut draw = Draw::new(&pool, 1, OWN);
+        let mut draw = Generator::new(&pool, 1, OWN);
         let mut seen = HashSet::new();
         let mut last_time = 0;
         for _ in 0..1_000 {
@@ -255,7 +254,7 @@ mod tests {
     #[test]
     fn payloads_have_the_size_asked_for_and_are_not_alike() {
         let pool = Pool::new(1, 300);
-        let mut draw = Draw::new(&pool, 1, OWN);
+        let mut draw = Generator::new(&pool, 1, OWN);
         let drawn = draw.next(10, 10);
         let payloads = Payloads::of(&pool, drawn.offset, 100);
         assert!(payloads.iter().all(|payload| payload.len() == 300));

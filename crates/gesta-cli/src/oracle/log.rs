@@ -1,11 +1,11 @@
-//! The log of what was told: a line for each process, offer and answer.
+//! The log of a recording: one line per process, append and acknowledgement.
 //!
-//! `life` and its shape begin a process; `offer WRITER NUMBER` comes before an append is made,
-//! `ack WRITER NUMBER POSITION REVISION…` after it was acknowledged (its last event's position, and
-//! the head of each of its streams), `refused WRITER NUMBER` after the store said that nothing was
-//! appended, `unknown WRITER NUMBER` after it said that it cannot tell.
+//! `life` and its options start a process. `offer WRITER NUMBER` precedes an append. `ack WRITER
+//! NUMBER POSITION REVISION…` follows an acknowledged append, with its last position and the head
+//! of each of its streams. `refused WRITER NUMBER` means that the store rejected the append,
+//! `unknown WRITER NUMBER` that the outcome is unknown.
 //!
-//! Always holds: a later line was told after every earlier one.
+//! Invariant: lines are in the order in which they were recorded.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,26 +16,26 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use gesta_store::{Position, Revision};
 
-use super::plan::{AppendId, Planned, Shape};
+use super::plan::{AppendId, PlannedAppend, Shape};
 
-/// One line.
+/// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum LogEntry {
     Life(Shape),
     Offer { writer: u16, number: u64 },
-    Acknowledged { writer: u16, number: u64, place: Place },
+    Acknowledged { writer: u16, number: u64, place: AppendPlace },
     Refused { writer: u16, number: u64 },
     Unknown { writer: u16, number: u64 },
 }
 
-/// Where an append is: its last event's position, and the head of each of its streams.
+/// Last position of an append and the head of each of its streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct AppendPlace {
     pub(crate) position: Position,
     pub(crate) revisions: Vec<Revision>,
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for LogEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Life(shape) => {
@@ -56,7 +56,7 @@ impl fmt::Display for Told {
     }
 }
 
-impl Told {
+impl LogEntry {
     fn parse(line: &str) -> Result<Self> {
         let mut words = line.split(' ');
         let kind = words.next().unwrap_or_default();
@@ -78,7 +78,7 @@ impl Told {
             ("ack", [writer, number, position, revisions @ ..]) => Self::Acknowledged {
                 writer: u16::try_from(*writer)?,
                 number: *number,
-                place: Place {
+                place: AppendPlace {
                     position: Position::new(*position),
                     revisions: revisions.iter().copied().map(Revision::new).collect(),
                 },
@@ -94,46 +94,46 @@ impl Told {
     }
 }
 
-/// What is known of an append that was offered.
+/// State of an append in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Offered {
-    /// The highest position that was told before the offer.
+pub(crate) struct OfferedAppend {
+    /// Highest position that was acknowledged before the append.
     pub(crate) after: Position,
     pub(crate) answer: Answer,
 }
 
-/// What its writer was told.
+/// Outcome of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Nothing, or that the outcome is unknown.
+    /// Not answered, or reported as unknown.
     Open,
-    Acknowledged(Place),
+    Acknowledged(AppendPlace),
     Refused,
 }
 
-/// All that was told.
+/// A parsed log.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Log {
+pub(crate) struct OracleLog {
     lives: BTreeMap<u32, Shape>,
     life: u32,
     highest: Position,
-    pub(crate) appends: HashMap<AppendId, Offered>,
+    pub(crate) appends: HashMap<AppendId, OfferedAppend>,
 }
 
-impl Log {
+impl OracleLog {
     pub(crate) fn read(lines: impl BufRead) -> Result<Self> {
         let mut log = Self::default();
         for (number, line) in (1..).zip(lines.lines()) {
             let line = line?;
-            let told = Told::parse(&line).and_then(|told| log.add(told));
+            let told = LogEntry::parse(&line).and_then(|told| log.add(told));
             told.with_context(|| format!("line {number} of the log: {line}"))?;
         }
         Ok(log)
     }
 
-    pub(crate) fn add(&mut self, told: Told) -> Result<()> {
+    pub(crate) fn add(&mut self, told: LogEntry) -> Result<()> {
         let (writer, number, answer) = match told {
-            Told::Life(shape) => {
+            LogEntry::Life(shape) => {
                 self.life = shape.life;
                 ensure!(
                     self.lives.insert(shape.life, shape).is_none(),
@@ -141,30 +141,30 @@ impl Log {
                 );
                 return Ok(());
             }
-            Told::Offer { writer, number } => {
+            LogEntry::Offer { writer, number } => {
                 let id = AppendId { life: self.life, writer, number };
-                let offered = Offered { after: self.highest, answer: Answer::Open };
+                let offered = OfferedAppend { after: self.highest, answer: Answer::Open };
                 ensure!(self.appends.insert(id, offered).is_none(), "it was offered before");
                 return Ok(());
             }
-            Told::Acknowledged { writer, number, place } => {
+            LogEntry::Acknowledged { writer, number, place } => {
                 self.highest = self.highest.max(place.position);
                 (writer, number, Answer::Acknowledged(place))
             }
-            Told::Refused { writer, number } => (writer, number, Answer::Refused),
-            Told::Unknown { writer, number } => (writer, number, Answer::Open),
+            LogEntry::Refused { writer, number } => (writer, number, Answer::Refused),
+            LogEntry::Unknown { writer, number } => (writer, number, Answer::Open),
         };
         let id = AppendId { life: self.life, writer, number };
         self.appends.get_mut(&id).context("it was never offered")?.answer = answer;
         Ok(())
     }
 
-    /// What an append of this id is, in a life that was told.
-    pub(crate) fn plan(&self, id: AppendId) -> Result<Planned> {
+    /// Returns the append that this id stands for, in a recorded process.
+    pub(crate) fn plan(&self, id: AppendId) -> Result<PlannedAppend> {
         self.lives.get(&id.life).with_context(|| format!("there is no life {}", id.life))?.plan(id)
     }
 
-    /// How many appends were acknowledged, and how many refused.
+    /// Returns the number of acknowledged and of refused appends.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let count = |is: fn(&Answer) -> bool| {
             self.appends.values().filter(|offered| is(&offered.answer)).count()
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_is_told_is_read_again() {
-        let place = Place {
+        let place = AppendPlace {
             position: Position::new(77),
             revisions: vec![Revision::new(0), Revision::new(5)],
         };
@@ -195,26 +195,26 @@ mod tests {
             tags: 20,
         };
         for told in [
-            Told::Life(shape),
-            Told::Offer { writer: 1, number: 2 },
-            Told::Acknowledged { writer: 1, number: 2, place },
-            Told::Refused { writer: 3, number: 4 },
-            Told::Unknown { writer: 5, number: 6 },
+            LogEntry::Life(shape),
+            LogEntry::Offer { writer: 1, number: 2 },
+            LogEntry::Acknowledged { writer: 1, number: 2, place },
+            LogEntry::Refused { writer: 3, number: 4 },
+            LogEntry::Unknown { writer: 5, number: 6 },
         ] {
-            assert_eq!(Told::parse(&told.to_string()).unwrap(), told);
+            assert_eq!(LogEntry::parse(&told.to_string()).unwrap(), told);
         }
         for wrong in ["", "ack 1", "offer 1 x", "offer 1 2 3", "life 1", "offer 99999 1"] {
-            assert!(Told::parse(wrong).is_err(), "{wrong}");
+            assert!(LogEntry::parse(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn an_answer_to_what_was_never_offered_is_refused() {
         let life = "life 1 8 1 256 10 10\n";
-        assert!(Log::read(format!("{life}ack 1 2 3 4\n").as_bytes()).is_err());
-        assert!(Log::read(format!("{life}offer 1 2\noffer 1 2\n").as_bytes()).is_err());
-        assert!(Log::read(format!("{life}{life}").as_bytes()).is_err());
-        let log = Log::read(format!("{life}offer 1 2\nack 1 2 3 4\noffer 1 3\n").as_bytes());
+        assert!(OracleLog::read(format!("{life}ack 1 2 3 4\n").as_bytes()).is_err());
+        assert!(OracleLog::read(format!("{life}offer 1 2\noffer 1 2\n").as_bytes()).is_err());
+        assert!(OracleLog::read(format!("{life}{life}").as_bytes()).is_err());
+        let log = OracleLog::read(format!("{life}offer 1 2\nack 1 2 3 4\noffer 1 3\n").as_bytes());
         let log = log.unwrap();
         assert_eq!(log.counts(), (1, 0));
         let later = AppendId { life: 1, writer: 1, number: 3 };

@@ -1,6 +1,7 @@
-//! What is offered: everything about an append but its expectations follows from who offers it.
+//! PlannedAppend appends.
 //!
-//! Always holds: the same id plans the same append, in any process.
+//! Invariant: an id determines everything about its append except the expected revisions, in any
+//! process.
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -8,43 +9,42 @@ use clap::Args;
 use gesta_store::{ContentType, EventId, EventType, NewEvent, StreamName, Tag};
 use uuid::Uuid;
 
-use crate::load::draw::Random;
+use crate::load::workload::Random;
 
 const EVENT_TYPE: &str = "told";
-/// Streams and tags that each writer has for itself, and that all writers race for.
+/// Streams and tags that each writer has for itself, and that all writers compete for.
 const OWN: u64 = 8;
 const RACED: u64 = 2;
-/// Of a mixture, one event in so many is as large as this.
+/// In a mixed load, one in this many events has [`LARGE_BYTES`].
 const LARGE_ONE_IN: u64 = 300;
 const LARGE_BYTES: u64 = 20_000;
-/// Of a mixture, batches have so many events at most.
+/// Limit on the events per stream of an append, in a mixed load.
 const BATCH_MAX: u64 = 20;
 
-/// What the appends of one process look like.
+/// Options of one recording process.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// Which process this is of those that append to a store; each has a number of its own.
+    /// Number of this process; unique among the processes that append to the store
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) life: u32,
-    /// How many threads append, each waiting for its own append before the next.
+    /// Threads that append, each waiting for its append before the next
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub(crate) writers: u16,
-    /// How many events one append has. 0: a mixture of sizes, streams and conditions, some of which
-    /// do not hold.
+    /// Events per append; 0 for a mix of sizes, streams and conditions, some of which fail
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) events_per_append: u32,
-    /// How many bytes the data of an event are; of a mixture, half as many on average.
+    /// Bytes of data per event; in a mix, half of it on average
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     pub(crate) event_bytes: u64,
-    /// How many streams there are.
+    /// Number of streams
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) streams: u64,
-    /// How many tags there are.
+    /// Number of tags
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) tags: u64,
 }
 
-/// Which append: the first 96 bits of its events' ids.
+/// Identity of an append: the first 96 bits of its events' ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct AppendId {
     pub(crate) life: u32,
@@ -56,14 +56,14 @@ impl AppendId {
     const NUMBER_BITS: u32 = 48;
     const ORDINAL_BITS: u32 = 32;
 
-    /// The id of one of its events.
+    /// Returns the id of the n-th event.
     pub(crate) fn event(self, ordinal: u32) -> EventId {
         let writer = u128::from(self.life) << 16 | u128::from(self.writer);
         let append = writer << Self::NUMBER_BITS | u128::from(self.number);
         EventId::from(Uuid::from_u128(append << Self::ORDINAL_BITS | u128::from(ordinal)))
     }
 
-    /// The append of an event, and which of its events this is.
+    /// Returns the append of an event and the event's index in it.
     pub(crate) fn of(event: EventId) -> (Self, u32) {
         let all = event.as_uuid().as_u128();
         let append = all >> Self::ORDINAL_BITS;
@@ -82,33 +82,33 @@ impl AppendId {
     }
 }
 
-/// What an append demands.
+/// Condition of a planned append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Demand {
+pub(crate) enum Expectation {
     Nothing,
-    /// The revision that its stream has.
+    /// The current revision of its stream.
     Revision,
-    /// That no event has its tag since its writer last looked.
+    /// No event has its tag since the writer last checked.
     TagUnused,
     /// A revision that its stream never has.
     Impossible,
 }
 
-/// An append, but for what it expects.
+/// An append without its expected revisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Planned {
+pub(crate) struct PlannedAppend {
     id: AppendId,
-    /// Each stream, with how many of the events it gets.
+    /// Each stream with the number of its events.
     pub(crate) parts: Vec<(StreamName, u32)>,
     pub(crate) tag: Tag,
-    pub(crate) demand: Demand,
-    /// Data have so many bytes, or up to as many where they are mixed.
+    pub(crate) demand: Expectation,
+    /// Bytes of data per event, or the maximum in a mixed load.
     event_bytes: u64,
     mixed: bool,
 }
 
 impl Shape {
-    pub(crate) fn plan(&self, id: AppendId) -> Result<Planned> {
+    pub(crate) fn plan(&self, id: AppendId) -> Result<PlannedAppend> {
         if self.events_per_append == 0 {
             return self.plan_mixed(id);
         }
@@ -116,20 +116,20 @@ impl Shape {
         let stream = StreamName::new(format!("told-{}", random.below(self.streams)))?;
         let tag = Tag::of("told", &random.below(self.tags).to_string())?;
         let parts = vec![(stream, self.events_per_append)];
-        let demand = Demand::Nothing;
-        Ok(Planned { id, parts, tag, demand, event_bytes: self.event_bytes, mixed: false })
+        let demand = Expectation::Nothing;
+        Ok(PlannedAppend { id, parts, tag, demand, event_bytes: self.event_bytes, mixed: false })
     }
 
-    fn plan_mixed(&self, id: AppendId) -> Result<Planned> {
+    fn plan_mixed(&self, id: AppendId) -> Result<PlannedAppend> {
         let mut random = id.random();
         let choice = random.below(16);
         let demand = match choice {
-            0..6 => Demand::Nothing,
-            6..9 | 12..14 => Demand::Revision,
-            9..12 | 14 => Demand::TagUnused,
-            _ => Demand::Impossible,
+            0..6 => Expectation::Nothing,
+            6..9 | 12..14 => Expectation::Revision,
+            9..12 | 14 => Expectation::TagUnused,
+            _ => Expectation::Impossible,
         };
-        // One's own, the one of all, or any.
+        // A name of this writer alone, one that all writers compete for, or any.
         let name = |kind: u64, random: &mut Random, all: u64| match kind {
             6..12 => format!("own-{}-{}", id.writer, random.below(OWN)),
             12..15 => format!("raced-{}", random.below(RACED)),
@@ -139,27 +139,27 @@ impl Shape {
         let tag = Tag::of("told", &name(choice, &mut random, self.tags))?;
         let events = if random.below(3) > 0 { 1 } else { 1 + random.below(BATCH_MAX) as u32 };
         let mut parts = vec![(stream, events)];
-        if demand == Demand::Nothing && random.below(4) == 0 {
+        if demand == Expectation::Nothing && random.below(4) == 0 {
             let other = StreamName::new(format!("other-{}", random.below(self.streams)))?;
             parts.push((other, 1 + random.below(3) as u32));
         }
-        Ok(Planned { id, parts, tag, demand, event_bytes: self.event_bytes, mixed: true })
+        Ok(PlannedAppend { id, parts, tag, demand, event_bytes: self.event_bytes, mixed: true })
     }
 }
 
-impl Planned {
+impl PlannedAppend {
     pub(crate) fn count(&self) -> u32 {
         self.parts.iter().map(|(_, count)| count).sum()
     }
 
-    /// Its events in order, each with its stream.
+    /// Returns the events in order, each with its stream.
     pub(crate) fn events(&self) -> impl Iterator<Item = (&StreamName, NewEvent)> {
         let streams =
             self.parts.iter().flat_map(|(stream, count)| (0..*count).map(move |_| stream));
         (0_u32..).zip(streams).map(|(ordinal, stream)| (stream, self.event(ordinal)))
     }
 
-    /// The event of this ordinal.
+    /// Returns the n-th event.
     pub(crate) fn event(&self, ordinal: u32) -> NewEvent {
         let mut random = self.id.random();
         let mut random = Random::of_seed(random.next() ^ u64::from(ordinal) << 32);
@@ -215,12 +215,18 @@ mod tests {
         let planned: Vec<_> = (0..200)
             .map(|number| shape.plan(AppendId { life: 1, writer: 1, number }).unwrap())
             .collect();
-        for demand in [Demand::Nothing, Demand::Revision, Demand::TagUnused, Demand::Impossible] {
+        for demand in [
+            Expectation::Nothing,
+            Expectation::Revision,
+            Expectation::TagUnused,
+            Expectation::Impossible,
+        ] {
             assert!(planned.iter().any(|append| append.demand == demand), "{demand:?}");
         }
         assert!(planned.iter().any(|append| append.parts.len() == 2));
         assert!(planned.iter().any(|append| append.count() == 1));
-        let events = |append: &Planned| append.events().map(|(_, event)| event).collect::<Vec<_>>();
+        let events =
+            |append: &PlannedAppend| append.events().map(|(_, event)| event).collect::<Vec<_>>();
         for append in &planned {
             assert_eq!(events(append), events(append));
             assert_eq!(events(append).len(), append.count() as usize);
