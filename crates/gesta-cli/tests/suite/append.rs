@@ -1,4 +1,4 @@
-//! What can be appended, and what the program says when it cannot.
+//! `gesta append`: accepted events and rejected input.
 
 use std::fs;
 

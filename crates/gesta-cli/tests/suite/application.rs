@@ -44,7 +44,7 @@ impl Application {
         run(program(&[arguments, &["--at", &self.at]].concat()))
     }
 
-    /// What it was asked, without the version of HTTP.
+    /// Request lines received so far, without the HTTP version.
     fn asked(&self) -> Vec<String> {
         self.asked.try_iter().map(|line| line.replace(" HTTP/1.1", "")).collect()
     }

@@ -1,4 +1,4 @@
-//! What is said of backups and restores, and that they bring everything back.
+//! `gesta backup` and `gesta restore`: output, and the restored store.
 
 use std::fs;
 

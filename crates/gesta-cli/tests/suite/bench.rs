@@ -1,4 +1,4 @@
-//! What a measurement says, and which stores it leaves alone.
+//! `gesta bench`: reports, and the stores it refuses.
 
 use std::fs;
 

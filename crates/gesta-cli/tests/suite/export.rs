@@ -1,4 +1,4 @@
-//! What is exported, and that it comes back exactly.
+//! `gesta export` and `gesta import`: round trips.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Which events are read, and how they are shown.
+//! `gesta read`: selection and output.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},

@@ -1,4 +1,4 @@
-//! What is said of scavenging, and that it takes what is hidden and nothing else.
+//! `gesta scavenge`: output, and the removal of hidden events only.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! What the tests share: a directory with a store, and the program run over it.
+//! Fixture of the tests: a directory with a store, and runs of the program.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use gesta_store::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long a test waits for a line before it fails.
+/// Timeout for a line of output.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory of its own.
@@ -54,7 +54,8 @@ impl Scene {
         scene.as_killed()
     }
 
-    /// What a kill would leave at this moment, but for a segment that is still being made.
+    /// A copy of the store as a kill at this moment would leave it, without segments still being
+    /// created.
     pub(crate) fn as_killed(&self) -> Self {
         let killed = Self::empty();
         for file in self.segment_files() {
@@ -153,7 +154,7 @@ impl Drop for Opened {
     }
 }
 
-/// What came of running the program.
+/// Result of a run.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -171,7 +172,7 @@ impl Ran {
         }
     }
 
-    /// What was said, provided that all went well and nothing had to be remarked.
+    /// Returns standard output. Panics unless the run succeeded without messages.
     #[track_caller]
     pub(crate) fn said(&self) -> &str {
         assert!(self.code == 0 && self.err.is_empty(), "{self:?}");

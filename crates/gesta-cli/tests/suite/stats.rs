@@ -1,4 +1,4 @@
-//! How the size of a store is told.
+//! `gesta stats`: counts and sizes.
 
 use gesta_store::{DeleteStream, EventStore as _, ExpectedRevision, StreamName};
 use serde_json::json;

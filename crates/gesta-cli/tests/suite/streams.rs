@@ -1,4 +1,4 @@
-//! Which streams and categories are listed.
+//! `gesta streams`: listed streams and categories.
 
 use gesta_store::{DeleteStream, EventStore as _, ExpectedRevision, StreamName};
 use serde_json::json;

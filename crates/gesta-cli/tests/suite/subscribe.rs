@@ -1,4 +1,4 @@
-//! What a subscription shows, and that it goes on.
+//! `gesta subscribe`: existing and new events.
 
 use crate::scene::{Running, Scene, append};
 

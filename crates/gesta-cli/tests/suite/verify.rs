@@ -1,4 +1,4 @@
-//! What is said of a store's soundness.
+//! `gesta verify`: reports of intact and damaged stores.
 
 use std::fs;
 

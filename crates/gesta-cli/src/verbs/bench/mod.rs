@@ -26,8 +26,8 @@ Examples:
   gesta bench read --store gesta:./measured
   gesta bench subscribe --store memory: --subscribers 100 --filtered 90
 
-What is measured is this machine as it is now: nothing else should run beside it, and the directory
-should be on the disk that the store will be on.";
+For meaningful results, run nothing else on the machine and use a directory on the disk where the
+store will be.";
 
 /// Measure how fast events are appended, read and delivered
 #[derive(Args, Debug)]

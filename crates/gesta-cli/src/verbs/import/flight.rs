@@ -34,7 +34,7 @@ pub(super) struct ImportAppend {
 }
 
 /// An append in flight.
-struct Sent<'store> {
+struct InFlight<'store> {
     answer: StoreFuture<'store, Appended>,
     streams: Vec<StreamName>,
     positions: Vec<Position>,
@@ -51,7 +51,7 @@ struct Busy {
 /// A pipeline of appends to the store.
 pub(super) struct Flight<'store> {
     store: &'store LogStore,
-    sent: VecDeque<Sent<'store>>,
+    sent: VecDeque<InFlight<'store>>,
     bytes: usize,
     busy: HashMap<StreamName, Busy>,
     /// A stream of the latest append, with its head after it.
@@ -130,7 +130,7 @@ impl<'store> Flight<'store> {
         self.bytes += bytes;
         debug_assert_eq!(append.events().count(), positions.len());
         let answer = self.store.append(append);
-        self.sent.push_back(Sent { answer, streams, positions, bytes, line });
+        self.sent.push_back(InFlight { answer, streams, positions, bytes, line });
         // Nothing can be expected of a tombstoned stream, so the next append waits for this one.
         if tombstones { self.land() } else { Ok(()) }
     }

@@ -38,25 +38,23 @@ Examples:
   mkdir ./copy && gesta import --store gesta:./copy events.jsonl
   zcat orders.jsonl.gz | gesta import --store gesta:./copy -
 
-All of a store in an empty directory becomes the same store: positions, revisions, recorded times,
-boundaries of appends. It has a new incarnation: who has seen more than was exported is told so.
-Otherwise events are appended, with their ids and together as they were, at other positions; the
-stream `imported-positions-…` keeps which.
+A complete export imported into an empty directory recreates the store: positions, revisions,
+recorded times and append boundaries. It gets a new incarnation, so that consumers that have seen
+later events notice. Otherwise the events are appended with their ids and append boundaries, at new
+positions; the stream `imported-positions-…` maps old to new positions.
 
-All of it is read and compared with the store before any of it is appended to a store that has
-events; what comes by a pipe is kept in a temporary file until then (TMPDIR).
+Before anything is appended to an existing store, the whole input is checked against it. Piped input
+is copied to a temporary file first (see TMPDIR).
 
-Streams of which the beginning was truncated and scavenged would have lower revisions in a store
-that has events, and be taken for whole there. Nothing is imported then, unless --accept-truncated
-says so.
+A stream whose beginning was truncated and scavenged would start at revision 0 in an existing store
+and look complete. Such an import is refused unless --accept-truncated is given.
 
-What is there already is left alone: an import that was cut off, by a kill or a full disk, goes on
-when it is said again.
+Events that are already in the store are skipped, so an interrupted import can be run again.
 
 Exit codes:
-  0  everything in the file is in the store, and was read back
-  1  no: a stream has other events there or lacks its beginning, the file was cut or changed
-  2  a line cannot be read, wrong usage, or a store that cannot be used";
+  0  success: every event in the file is in the store
+  1  refused: conflicting events, a stream without its beginning, or a truncated or modified file
+  2  usage error, an invalid line, or the store cannot be used";
 
 /// Import an export into a new or existing store
 ///
