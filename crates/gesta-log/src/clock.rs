@@ -1,7 +1,7 @@
-//! Time and chance, as the engine takes them from outside.
+//! The engine's sources of time and randomness.
 //!
-//! Owns: [`Clock`] and [`Rng`], and the system's. Always holds: nothing else in the engine asks
-//! the system for time or randomness, so a simulation owns both. Time never decides order.
+//! Invariants: nothing else in the engine reads the system's clock or random numbers, so that a
+//! simulation controls both. Time never decides the order of events.
 
 use std::{
     fmt,
@@ -11,32 +11,32 @@ use std::{
 use gesta_store::RecordedAt;
 use uuid::Uuid;
 
-/// What time it is.
+/// A source of time.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
-    /// The calendar's time; may jump both ways.
+    /// Returns the wall-clock time, which may jump in both directions.
     fn now(&self) -> RecordedAt;
 
-    /// Time since some fixed moment; never falls.
+    /// Returns the time since a fixed moment; never decreases.
     fn elapsed(&self) -> Duration;
 }
 
-/// Where random bytes come from.
+/// A source of random bytes.
 pub trait Rng: Send + fmt::Debug + 'static {
-    /// Sixteen random bytes.
+    /// Returns sixteen random bytes.
     fn bytes(&mut self) -> [u8; 16];
 
-    /// Another source, for somebody else.
+    /// Returns an independent source, for use by another thread.
     fn fork(&mut self) -> Box<dyn Rng>;
 }
 
-/// The system's clocks.
+/// The clocks of the operating system.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClock {
     started: Instant,
 }
 
 impl SystemClock {
-    /// A clock whose [`elapsed`](Clock::elapsed) begins now.
+    /// Returns a clock whose [`elapsed`](Clock::elapsed) starts at zero.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock that others are given")]
     pub fn new() -> Self {
@@ -62,7 +62,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// The system's randomness.
+/// The random number generator of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemRng;
 

@@ -1,15 +1,17 @@
 //! The engine: an append-only log with an inverted index over it, in one directory.
 //!
-//! Owns: the log's format (exact in `docs/format.md`), group commit, recovery, reads and
-//! subscriptions of [`LogStore`]. Always holds:
-//! - an acknowledged append is durable: it was written and synced before the answer;
-//! - an append is adopted whole or not at all;
-//! - the log alone is the truth, and the index is derived from it;
-//! - damage is found and named; nothing is cut away silently, and an old segment is never written
-//!   to again: scavenging puts a new file in its place.
+//! Owns: the log's format (specified in `docs/format.md`), group commit, recovery, reads and
+//! subscriptions of [`LogStore`].
 //!
-//! Not here: typed events, retries, an async runtime, a network. The engine goes outside only
-//! through [`Disk`], [`Clock`] and [`Rng`].
+//! Invariants:
+//! - An acknowledged append is durable: it was written and synced before the answer.
+//! - An append is recovered as a whole or not at all.
+//! - The log alone is the truth; the index is derived from it.
+//! - Damage is detected and reported. Nothing is truncated silently, and a sealed segment is never
+//!   written to again; scavenging replaces its file.
+//!
+//! Not here: typed events, retries, an async runtime, a network. The engine reaches the outside
+//! only through [`Disk`], [`Clock`] and [`Rng`].
 
 mod clock;
 mod commit;
@@ -46,7 +48,7 @@ pub use options::{OpenError, OpenReport, Options, RecordedTime, Torn, Unmarked};
 pub use recovery::Progress;
 pub use store::{Engine, EventPlace, InvalidUrl, LogStore, directory_of_url};
 
-/// What the fuzzer gets at, in a build for it alone (`fuzz/`).
+/// Entry points of the fuzz targets (`fuzz/`), in fuzzing builds only.
 #[cfg(fuzzing)]
 pub mod fuzzing {
     pub use crate::format::hostile::frame;

@@ -115,7 +115,8 @@ mutations! {
         TornTailZeroed,
         /// Does not report a segment whose opening frame is lost.
         LostOpeningNotReported,
-        /// Reports a retry as a definite failure, though the outcome of its first attempt is unknown.
+        /// Reports a retry as a definite failure, though the outcome of its first attempt is
+        /// unknown.
         UncertainRetryReportedAsDefinite,
         /// Moves a subscription back when metadata reveal hidden events.
         SubscriberMovesBack,
@@ -131,7 +132,7 @@ mutations! {
 
     /// Concurrency bugs, which the schedules must catch.
     CONCURRENCY {
-        /// Does not wake the writer thread for appends that arrive while nobody leads.
+        /// Does not wake the writer thread for appends that arrive while there is no leader.
         WriterNotWoken,
         /// Does not wake a parked leader.
         LeaderNotWoken,

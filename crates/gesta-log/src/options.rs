@@ -1,7 +1,4 @@
-//! What an opening can be told, and what it says.
-//!
-//! Owns: [`Options`], [`OpenError`] and [`OpenReport`]. Always holds: every limit has a name and
-//! its unit.
+//! The options, errors and report of opening a store.
 
 use std::{fmt, io, ops::RangeInclusive, time::Duration};
 
@@ -9,7 +6,7 @@ use gesta_store::{Damage, Position};
 
 use crate::disk::{Access, LockError};
 
-/// How a store is opened. The defaults are safe and fast; nothing here makes an append less
+/// Options for opening a store. The defaults are safe and fast. No option makes an append less
 /// durable.
 ///
 /// ```
@@ -19,53 +16,52 @@ use crate::disk::{Access, LockError};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Whether to append as well as to read.
+    /// Read and write access, or read access only.
     pub access: Access,
-    /// Size of the first segment of an opening; each next one is four times as large: a process that
-    /// appends little and ends leaves little behind.
+    /// Size of the first segment after opening, in bytes. Each next one is four times as large, so
+    /// a short-lived process allocates little.
     pub segment_bytes_first: u64,
-    /// Size that segments do not grow beyond, a single large append aside.
+    /// Maximum size of a segment, in bytes. A single large append may exceed it.
     pub segment_bytes_max: u64,
-    /// Bytes of appends that may wait; beyond it an append is
+    /// Maximum size of queued appends, in bytes. Further appends are
     /// [`Overloaded`](gesta_store::StoreError::Overloaded).
     pub queue_bytes_max: usize,
-    /// Bytes that one write carries, a single large append aside.
+    /// Maximum size of one commit group, in bytes. A single large append may exceed it.
     pub group_bytes_max: usize,
-    /// Bytes up to which small appends that are written together share a frame. What surrounds an
-    /// event costs less space and time in larger frames, and damage to a frame takes all of it; the
-    /// default is a block of a file system.
+    /// Maximum size of a frame that several small appends share, in bytes. Larger frames save space
+    /// and time, but damage to a frame takes all of it. The default is one file system block.
     pub frame_bytes_max: usize,
-    /// Bytes of the latest frames that are kept in memory for readers at the head.
+    /// Size of the latest frames kept in memory for readers at the head, in bytes.
     pub tail_bytes_max: usize,
-    /// Bytes of blocks of the index's files that are kept in memory, up to three quarters of it their
-    /// filters, which every append asks: twelve bits for each event, tag and stream of a file.
+    /// Size of the block cache for index files, in bytes. Up to three quarters of it hold Bloom
+    /// filters, which every append consults: twelve bits per event, tag and stream.
     pub index_cache_bytes_max: usize,
-    /// Bytes of the latest segments that an opening checks although the index's files cover them, so
-    /// that fresh damage refuses writes. The last segment is always checked; older damage is found
-    /// when it is read.
+    /// Size of the latest segments that are verified on opening although index files cover them, in
+    /// bytes, so that fresh damage makes the store read-only. The last segment is always verified;
+    /// older damage is found when it is read.
     pub checked_bytes_max: u64,
-    /// How long without anything in flight until a close frame says how far the log is durable.
+    /// Idle time after which a close frame records how far the log is durable.
     pub close_after: Duration,
-    /// From where the recorded time of events goes on.
+    /// The start of the recorded time of new events.
     pub recorded_time: RecordedTime,
 }
 
-/// From where the recorded time of a store's events goes on.
+/// The start of the recorded time of new events.
 ///
 /// ```
 /// use gesta_log::{Options, RecordedTime};
 ///
-/// assert_eq!(Options::default().recorded_time, RecordedTime::GoesOn);
+/// assert_eq!(Options::default().recorded_time, RecordedTime::Continues);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RecordedTime {
-    /// From that of the last event: it never falls, and stands still while the clock is behind it.
+    /// Continues from the last event: the time never falls, and stands still while the clock is
+    /// behind.
     #[default]
-    GoesOn,
-    /// From the clock, though that may be before earlier events: an operator's way out after the clock
-    /// was wrong. It holds from the first event on that is appended then, and later openings go on
-    /// from there.
-    BeginsAnew,
+    Continues,
+    /// Restarts from the clock, even if that is before earlier events: the remedy after the clock
+    /// was wrong. Takes effect with the first append; later openings continue from there.
+    Restarts,
 }
 
 impl Default for Options {
@@ -81,36 +77,36 @@ impl Default for Options {
             index_cache_bytes_max: 104 << 20,
             checked_bytes_max: 8 << 20,
             close_after: Duration::from_millis(20),
-            recorded_time: RecordedTime::GoesOn,
+            recorded_time: RecordedTime::Continues,
         }
     }
 }
 
 impl Options {
-    /// The defaults, for reading only: takes no lock, changes nothing.
+    /// Returns the defaults for read-only access, which takes no lock and changes nothing.
     #[must_use]
     pub fn read_only() -> Self {
         Self { access: Access::ReadOnly, ..Self::default() }
     }
 }
 
-/// Why a store could not be opened. Nothing was changed.
+/// An error of opening a store. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory is not to be had.
+    /// The directory is missing, locked or not accessible.
     #[error(transparent)]
     Directory(#[from] LockError),
-    /// The system said no.
+    /// An operation of the operating system failed.
     #[error("cannot {doing}")]
     Io {
-        /// What was tried.
+        /// The operation, as a verb phrase.
         doing: String,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// Written by a version with another format. Open it with that one; `gesta export` there and
-    /// `gesta import` here take the events along.
+    /// A version with another format wrote the store. Open it with that version, or move the events
+    /// with its `gesta export` and this version's `gesta import`.
     #[error(
         "{file} was written by another version of Gesta; open the store with that one, or export it \
          there and import it here"
@@ -119,17 +115,17 @@ pub enum OpenError {
         /// The file.
         file: String,
     },
-    /// A restore into the directory did not end. Empty the directory and restore again.
-    #[error("a restore into the directory did not end; empty the directory and restore again")]
+    /// A restore into the directory is incomplete. Empty the directory and restore again.
+    #[error("a restore into the directory is incomplete; empty the directory and restore again")]
     Restoring,
-    /// An import into the directory did not end. Import the same file again, and it goes on; or empty
-    /// the directory.
+    /// An import into the directory is incomplete. Import the same file again to continue it, or
+    /// empty the directory.
     #[error(
-        "an import into the directory did not end; import the same file again, and it goes on, or \
+        "an import into the directory is incomplete; import the same file again to continue it, or \
          empty the directory"
     )]
     Importing,
-    /// Segments of several stores are in one directory. Take the strange ones away.
+    /// The directory holds segments of several stores. Remove the foreign ones.
     #[error("{file} belongs to another store than the segments before it")]
     AnotherStore {
         /// The file.
@@ -137,42 +133,42 @@ pub enum OpenError {
     },
 }
 
-/// What was found when a store was opened.
+/// The findings of opening or verifying a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenReport {
-    /// How many events the store has.
+    /// Number of events in the store.
     pub events: u64,
-    /// How many segments belong to the log.
+    /// Number of segments in the log.
     pub segments: usize,
-    /// What is damaged. Writes are refused while there is anything here.
+    /// Damage of the log. With any, the store refuses writes.
     pub damage: Vec<Damage>,
-    /// What is wrong with files of the index, as far as somebody looked. No event is lost by it;
-    /// without the file `INDEX`, the next opening builds the index anew.
+    /// Damage of index files, as far as they were checked. No event is lost. Remove the file
+    /// `INDEX`, and the next opening rebuilds the index.
     pub index_damage: Vec<String>,
-    /// A write that a crash cut short; never acknowledged, kept in the file as evidence.
+    /// A torn write at the end of the log. It was never acknowledged, and stays in the file.
     pub torn: Option<Torn>,
-    /// Adopted events that no durable mark covers: damage to them could not be told from a torn
-    /// write. At most the last group before a crash.
+    /// Recovered events that no durable mark covers, at most the last group before a crash. Damage
+    /// to them could not be distinguished from a torn write.
     pub unmarked: Option<Unmarked>,
 }
 
-/// Bytes after the adopted part of a segment.
+/// A torn write: bytes after the recovered part of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Torn {
     /// The segment's file.
     pub file: String,
-    /// Where the adopted part ends.
+    /// The end of the recovered part, in bytes.
     pub offset: u64,
-    /// How many bytes after it are not zero or lie before one that is not.
+    /// Number of bytes from there up to the last one that is not zero.
     pub bytes: u64,
 }
 
-/// Adopted events that no durable mark covers.
+/// Recovered events that no durable mark covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unmarked {
     /// The segment's file.
     pub file: String,
-    /// Where the highest mark is.
+    /// The offset up to which the highest durable mark reaches.
     pub offset: u64,
     /// The events after it.
     pub positions: RangeInclusive<Position>,

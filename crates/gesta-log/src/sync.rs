@@ -1,10 +1,10 @@
-//! Locks, condition variables and threads, as the modules that hand something over have them.
+//! Locks, condition variables and threads for modules that hand work between threads.
 //!
-//! Owns: where those modules take them from: the standard library, or in this crate's own tests
-//! built with `--cfg gesta_shuttle` the crate `shuttle`, which lets one thread run at a time and
-//! draws from a seed which one, and for how long. Always holds: any other build has nothing here but
-//! other names for what is in `std`. Not here: what never makes a thread wait for another (the index's
-//! own locks, counters of caches), and threads below a [`Disk`](crate::Disk) of real files.
+//! Re-exports the standard library. In this crate's tests with `--cfg gesta_shuttle` it re-exports
+//! `shuttle` instead, which runs one thread at a time and draws the schedule from a seed.
+//!
+//! Elsewhere: locks on which no thread waits for another (inside the index, cache counters), and
+//! the threads below a [`Disk`](crate::Disk) of real files; these use `std` directly.
 
 #[cfg(not(all(test, gesta_shuttle)))]
 pub(crate) use std::{

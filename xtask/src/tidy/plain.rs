@@ -10,6 +10,7 @@ use crate::workspace::{Package, RustFile, Workspace};
 const CRATES: &[&str] = &[
     "gesta",
     "gesta-cli",
+    "gesta-log",
     "gesta-sim",
     "shop",
     "xtask",

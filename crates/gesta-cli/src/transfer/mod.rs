@@ -48,7 +48,7 @@ impl Counts {
     pub(crate) fn add(&mut self, append: &StoredAppend) {
         self.appends += 1;
         self.events += append.events.len() as u64;
-        self.scavenged += append.scavenged.as_ref().map_or(0, |of| of.gone.len() as u64);
+        self.scavenged += append.scavenged.as_ref().map_or(0, |of| of.scavenged.len() as u64);
     }
 }
 

@@ -259,7 +259,7 @@ fn of_scavenged(line: ScavengedLine) -> Result<Scavenged, String> {
     let first_event: EventId = first_id.parse().map_err(|error| format!("firstId: {error}"))?;
     let ids_digest =
         u64::from_str_radix(&ids_digest, 16).map_err(|error| format!("idsDigest: {error}"))?;
-    Ok(Scavenged { events, first_event, ids_digest, gone: there })
+    Ok(Scavenged { events, first_event, ids_digest, scavenged: there })
 }
 
 /// Returns the recorded event, or `None` if the line lacks its position or recorded time.

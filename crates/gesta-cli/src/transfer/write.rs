@@ -70,7 +70,7 @@ fn of_scavenged(first: Position, of: &Scavenged) -> OfScavenged {
         events: of.events,
         first_id: of.first_event.to_string(),
         ids_digest: format!("{:016x}", of.ids_digest),
-        gone: of.gone.iter().map(gone).collect(),
+        gone: of.scavenged.iter().map(gone).collect(),
     }
 }
 

@@ -72,7 +72,7 @@ impl Clock {
 
     fn restart(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         url.directory()?;
-        let options = Options { recorded_time: RecordedTime::BeginsAnew, ..Options::default() };
+        let options = Options { recorded_time: RecordedTime::Restarts, ..Options::default() };
         let store = url.open_to_append_with(options)?;
         let now = SystemClock::new().now();
         let ahead = block_on(store.recorded_ahead(now))?.as_secs();

@@ -406,7 +406,7 @@ fn an_export_that_was_cut_is_no_whole_one() {
         [first_lines(&lines, 5), lines[..lines.len() / 2].to_owned(), first_lines(&lines, 17)];
     for cut in &cuts {
         import(&copy, cut).fails_with(1, "the export was cut: its last line is missing");
-        copy.run(&["read", "--all"]).fails_with(2, "an import into the directory did not end");
+        copy.run(&["read", "--all"]).fails_with(2, "an import into the directory is incomplete");
     }
     let told = import(&copy, &lines);
     assert_eq!(told.said(), "imported 0 events; 16 events there already, exactly as exported\n");
@@ -426,7 +426,7 @@ fn an_export_that_was_changed_on_its_way_is_not_imported() {
         let copy = Scene::empty();
         let changed = lines.replacen(was, is, 1);
         import(&copy, &changed).fails_with(1, "the export is not what was written");
-        copy.run(&["read", "--all"]).fails_with(2, "an import into the directory did not end");
+        copy.run(&["read", "--all"]).fails_with(2, "an import into the directory is incomplete");
     }
     let without: String = lines
         .lines()
@@ -434,7 +434,7 @@ fn an_export_that_was_changed_on_its_way_is_not_imported() {
         .filter(|(nth, _)| *nth != 4)
         .map(|(_, line)| format!("{line}\n"))
         .collect();
-    import(&Scene::empty(), &without).fails_with(2, "position 4 comes next");
+    import(&Scene::empty(), &without).fails_with(2, "position 4 was expected");
 }
 
 #[test]
@@ -518,7 +518,7 @@ fn a_killed_import_of_a_whole_store_goes_on() {
         killed.env("GESTA_STORE", format!("gesta:{}", copy.path().display()));
         let ended = crate::scene::run(killed);
         assert_eq!(ended.code, 128 + 25, "by SIGXFSZ: {ended:?}");
-        copy.run(&["read", "--all"]).fails_with(2, "an import into the directory did not end");
+        copy.run(&["read", "--all"]).fails_with(2, "an import into the directory is incomplete");
     }
     assert!(copy.run(&["import", file]).said().ends_with(", exactly as exported\n"));
     assert_eq!(appends(&copy, &[]), appends(&scene, &[]));

@@ -7,7 +7,7 @@ use gesta_store::RecordedAt;
 use super::completion::{AppendResult, Responder};
 use crate::{
     disk::{Lane, Operation},
-    index::Covered,
+    index::CoveredSegment,
     published::{PendingGroup, Publication},
 };
 
@@ -25,7 +25,7 @@ pub(super) enum Action {
     /// Returns this many bytes to the submission queue's budget.
     Release(usize),
     /// Hands a sealed segment to the compactor.
-    Sealed(Covered),
+    Sealed(CoveredSegment),
 }
 
 /// The purpose of a disk operation, which decides how its completion is handled.

@@ -1,4 +1,4 @@
-//! How long a group gathers, and whether groups are single-buffered or pipelined.
+//! The batching policy: the gathering time of a group, and single-buffered or pipelined writes.
 //!
 //! - Few clients with small appends: single-buffered. All of them are in one group, which the
 //!   leader writes itself.
@@ -50,12 +50,14 @@ impl BatchPolicy {
     pub(super) fn on_commit(&mut self, outstanding: usize, now: Duration) {
         // Decay slowly: one late client must not halve the groups.
         self.outstanding = outstanding.max(self.outstanding - self.outstanding / 4);
+        // Shrink fast when most clients are gone, or the rest would wait for them in vain.
         self.outstanding = self.outstanding.min(outstanding * 2);
         self.since = now;
     }
 
     /// Memory to reserve for the next group.
     pub(super) fn capacity(&self, frame_bytes_max: usize) -> GroupCapacity {
+        // An eighth more than the last group, so that a slightly larger one does not reallocate.
         let bytes = self.outstanding * (self.append_bytes + self.append_bytes / 8);
         GroupCapacity {
             appends: self.outstanding,
@@ -71,11 +73,13 @@ impl BatchPolicy {
 
     /// Number of appends at which a group is submitted without further waiting.
     fn target(&self) -> usize {
+        // Single-buffered, all clients are in one group. Pipelined, one half gathers while the
+        // other is written.
         let target = if self.single_buffered() { self.outstanding } else { self.outstanding / 2 };
         target.max(1)
     }
 
-    /// Whether a group of this many appends is submitted now.
+    /// Returns whether a group of this many appends is submitted now.
     pub(super) fn has_gathered(&self, appends: usize, now: Duration) -> bool {
         appends >= self.target() || now >= self.gathering_deadline()
     }
@@ -87,6 +91,8 @@ impl BatchPolicy {
 
     /// Number of queued appends at which the leader wakes up, for an open group of `appends`.
     pub(super) fn wake_threshold(&self, appends: usize, in_flight: bool) -> usize {
+        // The completion of the write wakes the leader anyway; before it, only batches are worth
+        // it.
         if in_flight {
             return (self.target() / 4).max(1);
         }
@@ -97,8 +103,8 @@ impl BatchPolicy {
         missing.min(self.target() / 4).max(1)
     }
 
-    /// How long a leader spins before it parks. A few clients are back in a moment; many need the
-    /// processor themselves.
+    /// Returns the time for which a leader spins before it parks. A few clients are back in a
+    /// moment; many need the processor themselves.
     pub(super) fn spin_time(&self) -> Duration {
         if self.outstanding <= SPIN_APPENDS_MAX { SPIN_MAX } else { Duration::ZERO }
     }

@@ -49,7 +49,7 @@ pub(crate) struct CommitLoop {
     reader: Reader,
     index_worker: Arc<IndexWorker>,
     sealed: Arc<SealedQueue>,
-    /// Whether the log was told that the recorded time is ahead of the clock.
+    /// True if the log was told that the recorded time is ahead of the clock.
     warned_ahead: bool,
 }
 
@@ -117,10 +117,12 @@ impl CommitLoop {
         if stop_requested {
             self.committer.stop();
         }
+        // Only a completed write changes the recorded time of the last event.
         if !completions.is_empty() {
             self.watch_clock();
         }
         let now = self.now();
+        // Appends first: a completion adapts the batch size to the number of queued appends.
         appends.into_iter().for_each(|append| self.committer.enqueue(append));
         let complete = |(task, result)| self.committer.complete(task, result, now);
         completions.into_iter().flat_map(complete).collect()
@@ -156,6 +158,7 @@ impl CommitLoop {
                 }
             }
             Action::Publish(publication) => {
+                // The staged postings become visible together with the group.
                 let staged = self.index_worker.join();
                 self.reader.published.publish(&publication, staged.as_ref());
             }
@@ -167,6 +170,7 @@ impl CommitLoop {
 
     fn submit(&self, task: Task, operation: Operation, lane: Lane) {
         let queue = Arc::clone(&self.queue);
+        // May run on a thread of the disk; it only enqueues the result and wakes the leader.
         let done = Box::new(move |result| queue.complete(task, result));
         self.reader.disk.submit(operation, lane, done);
     }
@@ -182,12 +186,12 @@ impl CommitLoop {
         Now { calendar: self.reader.clock.now(), elapsed: self.reader.clock.elapsed() }
     }
 
-    /// Whether a group is being gathered or written.
+    /// Returns whether a group is being gathered or written.
     pub(super) fn is_busy(&self) -> bool {
         self.committer.is_busy()
     }
 
-    /// How long a leader spins before it parks.
+    /// Returns the time for which a leader spins before it parks.
     pub(super) fn spin_time(&self) -> Duration {
         self.committer.spin_time()
     }
@@ -212,6 +216,7 @@ impl CommitLoop {
 impl Drop for CommitLoop {
     /// Answers all waiting callers with an unknown outcome, and ends subscriptions.
     fn drop(&mut self) {
+        // Dropping a responder answers its caller.
         drop(self.queue.close());
         while self.completions.drain_some() {}
         self.reader.published.close();

@@ -40,7 +40,7 @@ use crate::{
         FRAME_HEADER_BYTES, FrameKind, GroupLocation, HEADER_BYTES, encode_bare, mark_offset,
         write_frame_headers,
     },
-    index::{Covered, Index},
+    index::{CoveredSegment, Index},
     mutations::{mutate, mutated},
     options::Options,
     recovery::LogEnd,
@@ -56,9 +56,9 @@ pub(super) struct ActiveSegment {
     pub(super) offset: u64,
     /// End of what is durable.
     pub(super) durable: u64,
-    /// Whether its opening frame is still to be written.
+    /// True if its opening frame is still to be written.
     fresh: bool,
-    /// Whether the last frame holds events that no durable mark covers.
+    /// True if the last frame holds events that no durable mark covers.
     unmarked: bool,
 }
 
@@ -124,24 +124,25 @@ impl Committer {
         self.stop_requested = true;
     }
 
-    /// Whether it was stopped and has answered everything.
+    /// Returns whether it was stopped and has answered everything.
     pub(super) fn is_closed(&self) -> bool {
         let idle = self.queue.is_empty() && self.in_flight.is_none();
         self.stop_requested && self.stopped.is_some() && idle
     }
 
-    /// Whether a group is being gathered or written.
+    /// Returns whether a group is being gathered or written.
     pub(super) fn is_busy(&self) -> bool {
         self.open.is_some() || self.in_flight.is_some()
     }
 
-    /// How far the last event's recorded time is ahead of `now`.
+    /// Returns the lead of the last event's recorded time over `now`.
     pub(super) fn recorded_ahead(&self, now: RecordedAt) -> Duration {
         self.end.last_recorded_at.map_or(Duration::ZERO, |last| last.since(now))
     }
 
     /// Time at which to step again even if nothing arrives.
     pub(super) fn deadline(&self) -> Option<Duration> {
+        // A completion steps anyway.
         if self.in_flight.is_some() || self.stopped.is_some() {
             return None;
         }
@@ -152,7 +153,7 @@ impl Committer {
         (unmarked && self.queue.is_empty()).then(|| self.last_write + self.options.close_after)
     }
 
-    /// How long a leader spins before it parks.
+    /// Returns the time for which a leader spins before it parks.
     pub(super) fn spin_time(&self) -> Duration {
         self.policy.spin_time()
     }
@@ -178,7 +179,10 @@ impl Committer {
             return actions;
         }
         self.preallocation.step(self.fill_level(), &mut self.rng, &self.end, &mut actions);
+        // Fill the next group even while one is in flight: validation and encoding overlap the
+        // write.
         self.fill_open_group(now, view, &mut actions);
+        // One write at a time: a later group must not be durable before an earlier one.
         if self.in_flight.is_some() {
             return actions;
         }
@@ -226,6 +230,7 @@ impl Committer {
         let Some(active) = &self.active else { return };
         let mut in_flight = match &mut self.in_flight {
             Some(InFlight::Group(group)) => Some(&mut **group),
+            // Nothing follows a seal in its segment.
             Some(InFlight::Mark(FrameKind::Seal, _)) => return,
             Some(InFlight::Mark(..)) | None => None,
         };
@@ -234,6 +239,7 @@ impl Committer {
         while let Some(append) = self.queue.front() {
             let taken = open.as_ref().map_or(0, |group| group.bytes.len());
             let bytes = append.pending.group_bytes;
+            // A single append larger than the limit still forms a group of its own.
             let is_full = taken > 0 && taken + bytes > self.options.group_bytes_max;
             if is_full || !active.fits(taken, bytes) {
                 break;
@@ -256,11 +262,12 @@ impl Committer {
     fn submit_open_group(&mut self, actions: &mut Vec<Action>) {
         let Some(mut group) = self.open.take() else { return };
         let active = self.active.as_mut().expect("the group belongs to the active segment");
+        // The mark names only what is durable by now, so a torn group never covers itself.
         let bytes = group.freeze(active.durable);
         active.offset = group.end();
         active.fresh = false;
         self.policy.on_submit(group.appends(), bytes.len());
-        // In the pipelined lane the leader has work of its own meanwhile, and staging does not pay.
+        // In the pipelined lane the leader has work of its own, and staging does not pay.
         if self.policy.lane() == Lane::Foreground {
             actions.push(Action::StageIndex(group.pending_group()));
         }
@@ -279,6 +286,7 @@ impl Committer {
                 self.refuse_queued(&refused, actions);
                 return false;
             }
+            // Not ready: have it made in the foreground, and try again when it is.
             self.preallocation.hurry(wanted);
             self.preallocation.step(self.fill_level(), &mut self.rng, &self.end, actions);
             return false;
@@ -377,10 +385,11 @@ impl Committer {
         let active = self.active.as_mut().expect("the mark was written to it");
         active.durable = end;
         active.unmarked = false;
+        // After a seal, the segment can be flushed, and the next one names its length.
         if kind != FrameKind::Seal {
             return;
         }
-        actions.push(Action::Sealed(Covered {
+        actions.push(Action::Sealed(CoveredSegment {
             number: active.segment.number,
             salt: active.segment.salt,
             incarnation: *self.end.incarnation.as_uuid().as_bytes(),
@@ -407,6 +416,8 @@ impl Committer {
     pub(super) fn fail(&mut self, error: &io::Error, actions: &mut Vec<Action>) {
         let stopped = self.stop_for(error);
         if let Some(InFlight::Group(group)) = self.in_flight.take() {
+            // A retry of such an append must not get a definite failure until the next recovery has
+            // decided whether it was written.
             if may_have_written(error) {
                 self.doubtful.extend(group.events.first_events());
                 group.fail(|| unknown_outcome(error), &stopped, actions);
@@ -485,7 +496,7 @@ fn unknown_outcome(error: &io::Error) -> StoreError {
     StoreError::unavailable(format!("writing failed: {error}"))
 }
 
-/// Whether the device is full, which may pass.
+/// Returns whether the device is full, which may pass.
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -501,10 +512,11 @@ impl ActiveSegment {
         self.segment.file()
     }
 
-    /// Whether a group of `group` bytes may grow by `more` with room left for a close frame and a
-    /// seal. The first append of a segment always fits: the segment was sized for it.
+    /// Returns whether a group of `group` bytes may grow by `more`, with room left for a close
+    /// frame and a seal. The first append of a segment always fits: the segment was sized for it.
     fn fits(&self, group: usize, more: usize) -> bool {
         let mark = |end| mark_offset(end) + FRAME_HEADER_BYTES as u64;
+        // Reserve both marks: the seal must never need more than the preallocated length.
         let seal = mark(mark(self.offset + (group + more) as u64));
         (self.fresh && group == 0) || seal <= self.segment.bytes
     }
@@ -526,6 +538,7 @@ impl ActiveSegment {
         let recorded_at = last_recorded_at.map_or(now, |last| last.max(now));
         let continuation = match in_flight {
             Some(in_flight) => in_flight.continuation(),
+            // The first group of a segment also writes its opening frame.
             None => Continuation {
                 chain: end.chain,
                 next: end.next,

@@ -116,6 +116,7 @@ impl Waiter {
 
     /// Blocks until the result is there.
     pub(crate) fn wait(&self, wait_queue: &WaitQueue) -> AppendResult {
+        // Hold the queue's lock from the check to the wait, or a wake-up in between is lost.
         let mut guard = wait_queue.lock.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(result) = self.take() {
@@ -172,6 +173,7 @@ pub(crate) struct Completions {
 impl Completions {
     /// Answers threads at once; futures are answered by [`drain_some`](Self::drain_some).
     pub(super) fn push(&self, results: Vec<(Responder, AppendResult)>) {
+        // Store all results first, then wake each queue once: its threads share a group.
         let mut to_wake: Vec<Arc<WaitQueue>> = Vec::new();
         let mut futures = None;
         for (responder, result) in results {

@@ -89,7 +89,7 @@ impl Group {
         }
     }
 
-    /// Whether there is nothing to write.
+    /// Returns whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -135,6 +135,7 @@ impl Group {
         index: &Index,
     ) -> Appended {
         let first = self.events.next();
+        // The first append of a segment also brings its opening frame.
         if let Some(opening) = self.opening.take() {
             let frame = encode_opening(&mut self.bytes, &self.place, self.chain, first, &opening);
             self.frames.push(frame);
@@ -156,14 +157,15 @@ impl Group {
         events.push(pending, revisions);
         // Later appends of this group are validated against the overlay.
         let entries = self.events.append(n).expect("the append was just pushed");
-        let life_before = |name: &_| match in_flight.and_then(|group| group.overlay.life(name)) {
-            Some(life) => life.clone(),
+        let meta_before = |name: &_| match in_flight.and_then(|group| group.overlay.meta(name)) {
+            Some(meta) => meta.clone(),
             None => index.stream_meta(name),
         };
-        self.overlay.add(n, entries, life_before);
+        self.overlay.add(n, entries, meta_before);
         appended
     }
 
+    /// Ends the frame that small appends share.
     fn finish_frame(&mut self) {
         let Some(frame) = self.joinable.take() else { return };
         let frame = frame.finish(&mut self.bytes);

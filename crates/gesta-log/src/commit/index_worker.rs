@@ -75,6 +75,7 @@ impl IndexWorker {
                 slot = self.work_ready.wait(slot).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
+            // Keep the lock while inserting: `join` then waits for the end of the insertion.
             if mutated!(StageDuringPublish) {
                 drop(slot);
                 let done = work.run();
@@ -86,7 +87,7 @@ impl IndexWorker {
         }
     }
 
-    /// Whether a group of this many appends is worth submitting.
+    /// Returns whether a group of this many appends is worth submitting.
     pub(super) fn is_worth(&self, appends: usize) -> bool {
         !self.has_thread() || appends >= APPENDS_MIN
     }
@@ -113,6 +114,8 @@ impl IndexWorker {
     /// If the worker panicked: the memtable may hold a part of the group.
     pub(super) fn join(&self) -> Option<StagedMemtable> {
         let mut slot = self.slot.lock().expect("index worker panicked");
+        // Work that has not begun is cancelled; publishing inserts it faster than a thread wakes
+        // up.
         slot.work = None;
         slot.done.take()
     }

@@ -58,6 +58,7 @@ impl CommitLeader {
     fn run_writer_thread(&self) {
         let mut spin = Duration::ZERO;
         loop {
+            // Leadership first, then the lock: so the lock is free.
             self.queue.lead_when_needed(&*self.clock, spin);
             let mut guard = LeaderGuard::new(self);
             loop {
@@ -86,6 +87,7 @@ impl CommitLeader {
             let Some(commit_loop) = guard.commit_loop() else {
                 return Err(StoreError::Stopped { reason: "its engine has failed".to_owned() });
             };
+            // Under load there is always more to commit; return to the caller after a while.
             let poll = commit_loop.poll_while(|| {
                 !waiter.is_answered() || self.clock.elapsed() < start + LEAD_FOR_OTHERS_MAX
             });
@@ -135,6 +137,7 @@ impl<'a> LeaderGuard<'a> {
 
 impl Drop for LeaderGuard<'_> {
     fn drop(&mut self) {
+        // A panic leaves the commit loop in an unknown state: end it, which answers all waiters.
         if thread::panicking() {
             self.end_commit_loop();
         }

@@ -18,7 +18,7 @@ use crate::{
 pub(super) struct Overlay {
     heads: HashMap<StreamName, Revision>,
     /// Streams whose metadata the group changes, or which it tombstones.
-    lives: HashMap<StreamName, StreamMeta>,
+    metas: HashMap<StreamName, StreamMeta>,
     /// Number of the append in the group, by the id of its first event.
     appends: HashMap<EventId, usize>,
     /// Built once a condition is validated.
@@ -48,8 +48,8 @@ impl Overlay {
     }
 
     /// The metadata state of a stream, if the group changes it.
-    pub(super) fn life(&self, name: &StreamName) -> Option<&StreamMeta> {
-        self.lives.get(name)
+    pub(super) fn meta(&self, name: &StreamName) -> Option<&StreamMeta> {
+        self.metas.get(name)
     }
 
     /// The number of the append with this first event.
@@ -57,9 +57,9 @@ impl Overlay {
         self.appends.get(&first_event).copied()
     }
 
-    /// Whether the group changes the metadata of any stream.
-    pub(super) fn changes_lives(&self) -> bool {
-        !self.lives.is_empty()
+    /// Returns whether the group changes the metadata of any stream.
+    pub(super) fn changes_metas(&self) -> bool {
+        !self.metas.is_empty()
     }
 
     /// The events of the group that match a query.
@@ -78,23 +78,25 @@ impl Overlay {
         events.filter(|entry| query.matches(entry.event_type, entry.tags))
     }
 
-    /// Adds the group's n-th append. `life_before` returns a stream's state before the group.
+    /// Adds the group's n-th append. `meta_before` returns a stream's state before the group.
     pub(super) fn add(
         &mut self,
         n: usize,
         entries: AppendEvents<'_>,
-        life_before: impl Fn(&StreamName) -> StreamMeta,
+        meta_before: impl Fn(&StreamName) -> StreamMeta,
     ) {
         let mut entries = entries.peekable();
         if let Some(first) = entries.peek() {
             self.appends.insert(first.id, n);
         }
+        // The events of a stream are adjacent, so its head is set once, after the last of them.
         let mut last: Option<IndexEntry<'_>> = None;
         for entry in entries {
             if let Some((described, change)) = stream_meta_change(&entry) {
-                let life = self.lives.entry(described);
-                life.or_insert_with_key(life_before_of(&life_before)).change(change);
+                let meta = self.metas.entry(described);
+                meta.or_insert_with_key(meta_before_of(&meta_before)).change(change);
             }
+            // Most groups have no conditions to validate; then the terms are never built.
             if let Some(terms) = self.terms.get_mut() {
                 terms.add(&entry);
             }
@@ -116,7 +118,7 @@ impl Overlay {
     }
 }
 
-fn life_before_of(
+fn meta_before_of(
     before: &impl Fn(&StreamName) -> StreamMeta,
 ) -> impl FnOnce(&StreamName) -> StreamMeta + '_ {
     move |stream| before(stream)
@@ -134,7 +136,8 @@ impl Terms {
         }
     }
 
-    /// Whether any event may match. May be a false positive: types and tags are checked apart.
+    /// Returns whether any event may match. May be a false positive: types and tags are checked
+    /// apart.
     fn may_match(&self, query: &EventQuery) -> bool {
         query.items().iter().any(|item| {
             (item.types().is_empty() || item.types().iter().any(|one| self.types.contains(one)))

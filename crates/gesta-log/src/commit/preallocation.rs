@@ -165,6 +165,8 @@ impl Preallocation {
         end: &LogEnd,
         actions: &mut Vec<Action>,
     ) {
+        // Begin once the active segment is half full. After a failure, wait until an append needs
+        // the segment: retrying on every step would load a device that is full.
         let half_full = filled.is_some_and(|(used, bytes)| used > bytes / 2);
         let needed = self.is_hurried() || (half_full && !self.failed);
         if matches!(self.state, State::Nothing) && needed {
@@ -172,21 +174,25 @@ impl Preallocation {
         }
         let hurried = self.is_hurried();
         let State::Making { segment, stage, busy } = &mut self.state else { return };
-        if *busy || !(hurried || single_buffered(*stage, segment.bytes, filled)) {
+        if *busy || !(hurried || is_paced_step_due(*stage, segment.bytes, filled)) {
             return;
         }
+        // One operation at a time, so that each is durable before the next is submitted. An append
+        // that waits must not queue behind background work.
         *busy = true;
         let lane = if hurried { Lane::Foreground } else { Lane::Background };
         let operation = operation(segment, *stage, end, &mut self.zeros);
         actions.push(Action::Submit(Task::Prepare, operation, lane));
     }
 
+    /// Chooses number, salt and size of the next segment.
     fn begin(&mut self, rng: &mut Box<dyn Rng>) {
         let number = self.next_number;
         let salt = rng.bytes();
         let wanted = with_marks(self.hurry.unwrap_or(0));
         let bytes = self.next_bytes.max(wanted).next_multiple_of(HEADER_BYTES);
         let segment = PreallocatedSegment { number, salt, seed: Seed::new(salt, number), bytes };
+        // A number is never reused: a failed attempt may have left a file under it.
         self.next_number += 1;
         self.next_bytes = (self.next_bytes * GROWTH).min(self.bytes_max);
         self.state = State::Making { segment, stage: Stage::Create, busy: false };
@@ -199,6 +205,8 @@ impl Preallocation {
         else {
             return;
         };
+        // Zeros are synced chunk by chunk, so that the final sync does not stall other writes to
+        // the device. Only a durable file gets a segment's name, and only a durable name is used.
         stage = match stage {
             Stage::Create => Stage::Zeros(0),
             Stage::Zeros(from) if from + CHUNK_BYTES < segment.bytes => {
@@ -234,6 +242,8 @@ impl Preallocation {
             Stage::Create | Stage::Zeros(_) | Stage::SyncZeros(_) | Stage::Sync | Stage::Rename => {
                 segment.unfinished_file()
             }
+            // The rename may be durable or not. Recovery ignores a segment without an opening
+            // frame.
             Stage::SyncDirectory => return,
         };
         // Frees the space. If it fails the file stays, without a segment's name.
@@ -247,10 +257,12 @@ fn with_marks(wanted: u64) -> u64 {
     wanted.saturating_add(2 * HEADER_BYTES)
 }
 
-/// Whether the step is due without hurry: zeros are written twice as fast as the active segment
-/// fills after its first half.
-fn single_buffered(stage: Stage, bytes: u64, filled: Option<(u64, u64)>) -> bool {
+/// Returns whether the step is due without hurry: zeros are written twice as fast as the active
+/// segment fills after its first half.
+fn is_paced_step_due(stage: Stage, bytes: u64, filled: Option<(u64, u64)>) -> bool {
     let (Stage::Zeros(from), Some((used, active))) = (stage, filled) else { return true };
+    // Compare `from / bytes` with twice the share of the second half that is used, without
+    // division.
     let half = active / 2;
     let beyond = u128::from(used.saturating_sub(half)) * 2;
     u128::from(from) * u128::from(half.max(1)) <= beyond * u128::from(bytes)
@@ -267,6 +279,7 @@ fn operation(
         Stage::Create => Operation::Create { file },
         Stage::Zeros(from) => {
             let length = CHUNK_BYTES.min(segment.bytes - from) as usize;
+            // The header is part of the first chunk.
             if from == 0 {
                 let mut bytes = header(segment, end).encode();
                 bytes.resize(length, 0);

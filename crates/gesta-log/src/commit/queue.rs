@@ -118,6 +118,8 @@ impl SubmitQueue {
         if state.closed || state.stop_requested {
             return Err(StoreError::Stopped { reason: "it was closed".to_owned() });
         }
+        // Backpressure by bytes. An empty queue accepts any append, or a large one could never
+        // pass.
         let queued_bytes = state.queued_bytes + append.pending.bytes();
         if queued_bytes > bytes_max && state.queued_bytes > 0 {
             let queued_bytes = state.queued_bytes;
@@ -129,6 +131,7 @@ impl SubmitQueue {
             state.appends.push(append);
             return Ok(Enqueued::Lead);
         }
+        // Followers of one group share a wait queue, so answering the group wakes only them.
         let wait_queue = Arc::clone(state.wait_queues.current());
         append.responder.wake_through(&wait_queue);
         state.appends.push(append);
@@ -183,10 +186,11 @@ impl SubmitQueue {
         state.is_empty()
     }
 
-    /// Wakes the parked leader, or the writer thread if nobody leads.
+    /// Wakes the parked leader, or the writer thread if there is no leader.
     fn wake(&self, mut state: MutexGuard<'_, QueueState>) {
         match state.leader {
             Leadership::Parked if state.is_worth_waking() => {
+                // Mark it as running here, under the lock: later arrivals need not signal again.
                 if !mutated!(LeaderNotWoken) {
                     state.leader = Leadership::Running;
                 }
@@ -246,7 +250,8 @@ impl SubmitQueue {
 
     /// Blocks the writer thread until it must lead, and makes it the leader.
     ///
-    /// Spins for up to `spin` first: under load the next append arrives sooner than a wake-up takes.
+    /// Spins for up to `spin` first: under load the next append arrives sooner than a wake-up
+    /// takes.
     pub(super) fn lead_when_needed(&self, clock: &dyn Clock, spin: Duration) {
         let start = clock.elapsed();
         loop {
@@ -297,6 +302,8 @@ impl SubmitQueue {
         let deadline = deadline.filter(|_| !mutated!(DeadlineForgotten));
         state.deadline = deadline;
         let work_left = !state.is_empty() && !mutated!(LeadershipReleasedSilently);
+        // A writer thread that wakes up early enough by itself is not signalled, which saves a
+        // system call for each append of a single caller.
         let must_wake = match state.writer_thread {
             WriterThread::Awake => false,
             WriterThread::ParkedUntil(until) => {

@@ -16,11 +16,11 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The current shortage, if there is one.
 #[derive(Debug, Default)]
 pub(super) struct Shortage {
-    last: Option<Failure>,
+    last: Option<FailedAttempt>,
 }
 
 #[derive(Debug)]
-struct Failure {
+struct FailedAttempt {
     overload: Overload,
     pause: Duration,
     /// Time of [`Clock::elapsed`](crate::Clock::elapsed) before which no attempt is made.
@@ -30,12 +30,13 @@ struct Failure {
 impl Shortage {
     /// Records a failed attempt. Returns the error for the appends that waited for it.
     pub(super) fn met(&mut self, error: &io::Error, now: Duration) -> StoreError {
+        // Try again at once after the first failure, then with growing pauses.
         let pause = match &self.last {
             None => Duration::ZERO,
             Some(failure) => (failure.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX),
         };
         let overload = overload(error);
-        self.last = Some(Failure { overload: overload.clone(), pause, until: now + pause });
+        self.last = Some(FailedAttempt { overload: overload.clone(), pause, until: now + pause });
         StoreError::Overloaded(overload)
     }
 
@@ -44,7 +45,7 @@ impl Shortage {
         self.last = None;
     }
 
-    /// Whether the last attempt failed.
+    /// Returns whether the last attempt failed.
     pub(super) fn is_known(&self) -> bool {
         self.last.is_some()
     }

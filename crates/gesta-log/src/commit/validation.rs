@@ -19,7 +19,7 @@ use crate::{
     index::{AppendSpan, Index, Precheck, StreamMeta},
     mutations::{self, Mutation, mutated},
     published::AppendEvents,
-    read::{Earlier, EarlierAppend, Ends, before},
+    read::{EarlierAppend, EarlierEvent, Ends, before},
 };
 
 /// Attempts at an index lookup: compaction and scavenging may replace files while it runs.
@@ -50,7 +50,7 @@ pub(super) enum Verdict {
     /// Do not append, and answer this.
     Answer {
         result: Result<Appended, StoreError>,
-        /// Whether it depends on a group that is not published yet.
+        /// True if it depends on a group that is not published yet.
         depends: bool,
     },
 }
@@ -137,6 +137,7 @@ impl Validator<'_> {
             return Err(compare(append, first, &of_entries(entries), true));
         }
         let newer = self.view.query(|index| index.find_append(first, precheck.to));
+        // The index after the precheck first, then the precheck's own result.
         let span = newer.map_err(|error| Verdict::error(error, false))?.or(precheck.repeat);
         let Some(span) = span else { return Ok(()) };
         Err(match self.view.lookup.append(span) {
@@ -152,17 +153,17 @@ impl Validator<'_> {
             // A tombstone also forbids the stream's metadata.
             let described = part.stream.described_stream();
             for name in described.iter().chain([&part.stream]) {
-                let (life, depends) = self.life(name);
-                if life.tombstoned {
+                let (meta, depends) = self.meta(name);
+                if meta.tombstoned {
                     let stream = name.clone();
                     return Err(Verdict::error(StoreError::Deleted { stream }, depends));
                 }
             }
             let known = precheck.heads.get(n).copied().flatten();
             let (head, depends) = self.head(&part.stream, known, precheck)?;
-            let (life, life_depends) = self.life(&part.stream);
-            if let Some(conflict) = check_expected_revision(part, head, &life) {
-                return Err(Verdict::error(conflict, depends || life_depends));
+            let (meta, meta_depends) = self.meta(&part.stream);
+            if let Some(conflict) = check_expected_revision(part, head, &meta) {
+                return Err(Verdict::error(conflict, depends || meta_depends));
             }
             if !part.events.is_empty() {
                 // Revisions continue after a deletion; they never restart.
@@ -173,9 +174,9 @@ impl Validator<'_> {
     }
 
     /// The metadata state of a stream, and whether that is unpublished.
-    fn life(&self, name: &StreamName) -> (StreamMeta, bool) {
-        match self.groups().find_map(|group| group.overlay.life(name)) {
-            Some(life) => (life.clone(), true),
+    fn meta(&self, name: &StreamName) -> (StreamMeta, bool) {
+        match self.groups().find_map(|group| group.overlay.meta(name)) {
+            Some(meta) => (meta.clone(), true),
             None => (self.view.index.stream_meta(name), false),
         }
     }
@@ -207,6 +208,8 @@ impl Validator<'_> {
         if mutated!(StalePrecheckTrusted) {
             after = after.max(self.view.index.head());
         }
+        // A match that the precheck passed over as hidden may be visible now: search from the
+        // start.
         if !self.hides_as_before(precheck) {
             after = condition.after;
         }
@@ -226,22 +229,23 @@ impl Validator<'_> {
         Ok(())
     }
 
-    /// Whether the matches that the precheck passed over are still hidden. Max count and max age
-    /// hide more over time, so only a change of metadata can reveal one.
+    /// Returns whether the matches that the precheck passed over are still hidden. Max count and
+    /// max age hide more over time, so only a change of metadata can reveal one.
     fn hides_as_before(&self, precheck: &Precheck) -> bool {
         precheck.passed_at.is_none_or(|changes| {
             changes == self.view.index.stream_meta_changes()
-                && !self.groups().any(|group| group.overlay.changes_lives())
+                && !self.groups().any(|group| group.overlay.changes_metas())
         })
     }
 
     /// Refuses the append if a published event from `first` on matches and is visible. Reads
     /// records, but only in stores in which any stream has metadata.
     fn check_published_match(&self, query: &EventQuery, first: Position) -> Step<()> {
-        let described = self.groups().any(|group| group.overlay.changes_lives());
+        let described = self.groups().any(|group| group.overlay.changes_metas());
         if self.view.index.stream_meta_changes() == 0 && !described {
             return Err(matched(first, false));
         }
+        // With metadata in the store, the index alone cannot tell visible matches from hidden ones.
         let mut depends = false;
         let found = self.view.lookup.first_match(query, before(first), &mut |event| {
             let visibility = self.visibility(&event.stream, (event.revision, event.recorded_at))?;
@@ -260,18 +264,18 @@ impl Validator<'_> {
         stream: &StreamName,
         place: (Revision, RecordedAt),
     ) -> Result<Visibility, StoreError> {
-        let (life, depends) = self.life(stream);
+        let (meta, depends) = self.meta(stream);
         let head = || match self.groups().find_map(|group| group.overlay.head(stream)) {
             Some(head) => Ok(Some(head)),
             None => self.view.query(|index| index.stream_head(stream, Position::START)),
         };
-        Ok(Visibility { visible: life.shows(place, self.recorded_at, head)?, depends })
+        Ok(Visibility { visible: meta.shows(place, self.recorded_at, head)?, depends })
     }
 }
 
 struct Visibility {
     visible: bool,
-    /// Whether unpublished metadata decided it.
+    /// True if unpublished metadata decided it.
     depends: bool,
 }
 
@@ -283,14 +287,14 @@ fn matched(matching: Position, depends: bool) -> Verdict {
 fn check_expected_revision(
     part: &StreamAppend,
     head: Option<Revision>,
-    life: &StreamMeta,
+    meta: &StreamMeta,
 ) -> Option<Conflict> {
     let StreamAppend { stream, expected, .. } = part;
     let head = match expected {
         // Revisions continue in a deleted stream, so an exact one holds there too.
         ExpectedRevision::Exact(_) => head,
         ExpectedRevision::Any | ExpectedRevision::NoStream | ExpectedRevision::StreamExists => {
-            life.live(head)
+            meta.live(head)
         }
     };
     (!expected.admits(head)).then(|| Conflict::Stream {
@@ -317,6 +321,8 @@ fn compare(
     earlier: &EarlierByStream,
     depends: bool,
 ) -> Verdict {
+    // Events of the same ids in the same streams, in the same order. Scavenged ids are unknown one
+    // by one and are compared by their digest.
     let offered = append.streams.iter().filter(|part| !part.events.is_empty());
     let mut streams = 0;
     let same = offered.into_iter().all(|part| {
@@ -339,7 +345,7 @@ fn compare(
     }
 }
 
-/// Whether events that start at this revision can have met the expectation.
+/// Returns whether events that start at this revision can have met the expectation.
 fn could_have_satisfied(expected: ExpectedRevision, revision: Revision) -> bool {
     match expected {
         ExpectedRevision::Exact(before) => before.next() == revision,
@@ -348,7 +354,7 @@ fn could_have_satisfied(expected: ExpectedRevision, revision: Revision) -> bool 
 }
 
 fn of_entries(entries: AppendEvents<'_>) -> EarlierByStream {
-    let events = entries.map(|entry| Earlier {
+    let events = entries.map(|entry| EarlierEvent {
         stream: entry.stream.clone(),
         revision: entry.revision,
         position: entry.position,

@@ -296,8 +296,8 @@ impl Frame {
 
     /// Returns the recorded time of the last event of the frame, scavenged events included.
     pub(crate) fn last_recorded_at(&self) -> Option<RecordedAt> {
-        let gone = self.gap.as_ref().map(|gap| gap.last_recorded_at);
-        gone.or(self.events.last().map(|(_, event)| event.recorded_at))
+        let scavenged = self.gap.as_ref().map(|gap| gap.last_recorded_at);
+        scavenged.or(self.events.last().map(|(_, event)| event.recorded_at))
     }
 
     /// Decodes and verifies the frame at the front of `bytes`, which begin at `offset` of the
@@ -663,7 +663,7 @@ mod tests {
     fn gap_frame() -> (Gap, Vec<u8>) {
         let stream = StreamName::new("order-1").unwrap();
         let id = EventId::derived_from("test", 0);
-        let gone = |position, revision| GapEvent {
+        let scavenged = |position, revision| GapEvent {
             position: Position::new(position),
             stream: stream.clone(),
             revision: Revision::new(revision),
@@ -679,7 +679,7 @@ mod tests {
             positions: 4,
             last_recorded_at: RecordedAt::from_micros(9),
             appends: vec![append(1, 3), append(4, 1)],
-            gone: vec![gone(1, 0), gone(2, 1), gone(4, 2)],
+            scavenged: vec![scavenged(1, 0), scavenged(2, 1), scavenged(4, 2)],
         };
         let whole = Frame::decode(&events_frame(b"{}").into(), 4_096, place().seed, None).unwrap();
         let event = NewEvent::json(id, whole.events[0].1.event_type.clone(), "{}");

@@ -75,7 +75,7 @@ pub(crate) struct Gap {
     /// In the order of positions.
     pub(crate) appends: Vec<GapAppend>,
     /// In the order of positions.
-    pub(crate) gone: Vec<GapEvent>,
+    pub(crate) scavenged: Vec<GapEvent>,
 }
 
 impl Gap {
@@ -86,7 +86,8 @@ impl Gap {
 
     /// An upper bound for the size of the lists.
     pub(crate) fn bytes_max(&self) -> usize {
-        let names: usize = self.gone.iter().map(|gone| gone.stream.as_str().len() + 16).sum();
+        let names: usize =
+            self.scavenged.iter().map(|scavenged| scavenged.stream.as_str().len() + 16).sum();
         names + self.appends.len() * 34 + GAP_HEADER_BYTES
     }
 
@@ -117,8 +118,8 @@ impl Gap {
     fn put_streams(&self, out: &mut Vec<u8>) {
         // Grouped by stream, so that a name is stored once, and revisions follow from the first.
         let mut streams = BTreeMap::<_, Vec<&GapEvent>>::new();
-        for gone in &self.gone {
-            streams.entry(gone.stream.as_str()).or_default().push(gone);
+        for scavenged in &self.scavenged {
+            streams.entry(scavenged.stream.as_str()).or_default().push(scavenged);
         }
         put_varint(out, streams.len() as u64);
         for (name, all) in streams {
@@ -130,10 +131,10 @@ impl Gap {
             let first = all.first().expect("a stream is listed for an event");
             put_varint(out, first.revision.number());
             let mut before = self.first;
-            for (nth, gone) in (0..).zip(&all) {
-                debug_assert_eq!(gone.revision.number(), first.revision.number() + nth);
-                put_varint(out, gone.position.number() - before.number());
-                before = gone.position;
+            for (nth, scavenged) in (0..).zip(&all) {
+                debug_assert_eq!(scavenged.revision.number(), first.revision.number() + nth);
+                put_varint(out, scavenged.position.number() - before.number());
+                before = scavenged.position;
             }
         }
     }
@@ -147,15 +148,15 @@ impl Gap {
         let last_recorded_at = RecordedAt::from_micros(fields.u64()?);
         let mut lists = Fields(fields.take(lists)?);
         let appends = take_appends(&mut lists, first)?;
-        let gone = take_streams(&mut lists, first)?;
+        let scavenged = take_streams(&mut lists, first)?;
         if !lists.0.is_empty() {
             return Err(Malformed::Field("length of a gap's lists"));
         }
-        let gap = Self { first, positions, last_recorded_at, appends, gone };
+        let gap = Self { first, positions, last_recorded_at, appends, scavenged };
         // A checksum does not exclude a crafted frame: check all that later code relies on.
         let inside = |position: Position| position >= first && position < gap.next();
         let sound = first.number().checked_add(u64::from(positions)).is_some()
-            && gap.gone.iter().all(|gone| inside(gone.position))
+            && gap.scavenged.iter().all(|scavenged| inside(scavenged.position))
             && gap.appends.iter().all(|append| inside(append.position) && append.events > 0)
             && gap.lists_appends_of_what_is_gone();
         if sound { Ok((gap, body.len() - fields.0.len())) } else { Err(Malformed::Field("gap")) }
@@ -163,26 +164,26 @@ impl Gap {
 
     fn lists_appends_of_what_is_gone(&self) -> bool {
         let mut appends = self.appends.iter().peekable();
-        self.gone.iter().all(|gone| {
+        self.scavenged.iter().all(|scavenged| {
             // Both lists ascend: one pass over each.
-            while appends.next_if(|append| append.end() <= gone.position).is_some() {}
-            appends.peek().is_some_and(|append| append.position <= gone.position)
+            while appends.next_if(|append| append.end() <= scavenged.position).is_some() {}
+            appends.peek().is_some_and(|append| append.position <= scavenged.position)
         })
     }
 
     /// Returns whether the ascending positions of records fill exactly those that are not listed as
     /// scavenged.
     pub(super) fn is_filled_by(&self, kept: impl Iterator<Item = Position>) -> bool {
-        let mut gone = self.gone.iter().map(|gone| gone.position).peekable();
+        let mut scavenged = self.scavenged.iter().map(|scavenged| scavenged.position).peekable();
         let mut kept = kept.peekable();
         let mut next = self.first;
         while next < self.next() {
-            if gone.next_if_eq(&next).is_none() && kept.next_if_eq(&next).is_none() {
+            if scavenged.next_if_eq(&next).is_none() && kept.next_if_eq(&next).is_none() {
                 return false;
             }
             next = next.next();
         }
-        gone.next().is_none() && kept.next().is_none()
+        scavenged.next().is_none() && kept.next().is_none()
     }
 }
 
@@ -211,7 +212,7 @@ fn take_appends(fields: &mut Fields<'_>, first: Position) -> Result<Vec<GapAppen
 }
 
 fn take_streams(fields: &mut Fields<'_>, first: Position) -> Result<Vec<GapEvent>, Malformed> {
-    let mut gone = Vec::new();
+    let mut scavenged = Vec::new();
     for _ in 0..take_count(fields, 1)? {
         let length = usize::try_from(varint(fields)?).map_err(|_| Malformed::Short)?;
         let name = str::from_utf8(fields.take(length)?).map_err(|_| Malformed::Field("text"))?;
@@ -222,7 +223,7 @@ fn take_streams(fields: &mut Fields<'_>, first: Position) -> Result<Vec<GapEvent
         let mut before = first;
         for _ in 0..count {
             let position = take_position(fields, before)?;
-            gone.push(GapEvent {
+            scavenged.push(GapEvent {
                 position,
                 stream: name.clone(),
                 revision: Revision::new(revision),
@@ -232,8 +233,8 @@ fn take_streams(fields: &mut Fields<'_>, first: Position) -> Result<Vec<GapEvent
         }
     }
     // Stored by stream, used by position.
-    gone.sort_unstable_by_key(|gone| gone.position);
-    Ok(gone)
+    scavenged.sort_unstable_by_key(|scavenged| scavenged.position);
+    Ok(scavenged)
 }
 
 /// Reads a count of items of at least `bytes_min` bytes each. Checked against the remaining bytes

@@ -34,7 +34,7 @@ pub(crate) struct Rewritten {
     /// The adopted length by which the successor names the segment: that of the original file.
     pub(crate) named_length: u64,
     /// Number of scavenged events.
-    pub(crate) gone: u64,
+    pub(crate) scavenged: u64,
 }
 
 impl SegmentHeader {
@@ -52,10 +52,10 @@ impl SegmentHeader {
         bytes.extend_from_slice(&self.number.to_le_bytes());
         bytes.extend_from_slice(&self.salt);
         bytes.extend_from_slice(&self.bytes.to_le_bytes());
-        if let Some(Rewritten { named_salt, named_length, gone }) = &self.rewritten {
+        if let Some(Rewritten { named_salt, named_length, scavenged }) = &self.rewritten {
             bytes.extend_from_slice(named_salt);
             bytes.extend_from_slice(&named_length.to_le_bytes());
-            bytes.extend_from_slice(&gone.to_le_bytes());
+            bytes.extend_from_slice(&scavenged.to_le_bytes());
         }
         bytes.resize(CHECKSUM_AT, 0);
         let checksum = crc32c::crc32c(&bytes);
@@ -92,7 +92,7 @@ impl SegmentHeader {
             header.rewritten = Some(Rewritten {
                 named_salt: fields.array()?,
                 named_length: fields.u64()?,
-                gone: fields.u64()?,
+                scavenged: fields.u64()?,
             });
         }
         Ok(header)
@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn rewritten() -> SegmentHeader {
-        let rewritten = Rewritten { named_salt: [6; 16], named_length: 7, gone: 8 };
+        let rewritten = Rewritten { named_salt: [6; 16], named_length: 7, scavenged: 8 };
         SegmentHeader { rewritten: Some(rewritten), ..header() }
     }
 

@@ -100,13 +100,13 @@ fn gap() -> Gap {
         ids: IdsDigest::of([id].into_iter()),
     };
     let stream = StreamName::new("session-1").unwrap();
-    let gone = GapEvent { position: Position::new(7), stream, revision: Revision::FIRST };
+    let scavenged = GapEvent { position: Position::new(7), stream, revision: Revision::FIRST };
     Gap {
         first: Position::new(5),
         positions: 5,
         last_recorded_at: RecordedAt::from_micros(5),
         appends: vec![append],
-        gone: vec![gone],
+        scavenged: vec![scavenged],
     }
 }
 
@@ -267,8 +267,9 @@ fn judge(frame: &[u8], before: Option<Chain>, what: &str) -> bool {
     for append in decoded.appends() {
         let positions: Vec<_> = append.iter().map(|(_, event)| event.position).collect();
         assert!(positions.windows(2).all(|pair| pair[0].next() == pair[1]), "{what}");
-        let hit =
-            |gone: &GapAppend| positions.iter().any(|at| (gone.position..gone.end()).contains(at));
+        let hit = |scavenged: &GapAppend| {
+            positions.iter().any(|at| (scavenged.position..scavenged.end()).contains(at))
+        };
         assert!(
             !listed.iter().any(hit),
             "{what}: an append is whole, or one of its events is gone"

@@ -251,15 +251,15 @@ impl Memtable {
 
     /// Inserts a scavenged event. Its stream and category still count it; its type and tags are not
     /// known any more.
-    pub(crate) fn push_scavenged(&mut self, gone: &GapEvent) {
-        let place = self.relative(gone.position.number());
+    pub(crate) fn push_scavenged(&mut self, scavenged: &GapEvent) {
+        let place = self.relative(scavenged.position.number());
         debug_assert_eq!(
             place as usize,
             self.offsets.len(),
             "positions of a memtable are contiguous"
         );
         self.offsets.push(NO_RECORD);
-        self.extend_stream(&gone.stream, gone.revision, place..place + 1);
+        self.extend_stream(&scavenged.stream, scavenged.revision, place..place + 1);
     }
 
     /// Returns the index of the stream's category in `categories`.

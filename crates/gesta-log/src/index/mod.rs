@@ -51,8 +51,9 @@ use part::IndexPart;
 pub(crate) use precheck::Precheck;
 pub(crate) use query_plan::QueryPlan;
 pub(crate) use run::{
-    BlockCache, Covered, IndexManifest, LookupHint, ManifestEntry, MergeInput, Run, RunContents,
-    RunError, RunIdentity, RunName, Term, TermKey, merge_runs, plan_merge, rewrite_run, write_run,
+    BlockCache, CoveredSegment, IndexManifest, LookupHint, ManifestEntry, MergeInput, Run,
+    RunContents, RunError, RunIdentity, RunName, Term, TermKey, merge_runs, plan_merge,
+    rewrite_run, write_run,
 };
 pub(crate) use stream_cursor::StreamCursor;
 use stream_meta::StreamMetaTable;
@@ -170,15 +171,17 @@ impl Index {
             }
         }
         // Merge the remaining records and the scavenged events by position: a memtable has no gaps.
-        let mut gone = gap.gone.iter().peekable();
+        let mut scavenged = gap.scavenged.iter().peekable();
         for entry in frame.events.iter().map(IndexEntry::from) {
-            while let Some(gone) = gone.next_if(|gone| gone.position < entry.position) {
-                memtable.push_scavenged(gone);
+            while let Some(scavenged) =
+                scavenged.next_if(|scavenged| scavenged.position < entry.position)
+            {
+                memtable.push_scavenged(scavenged);
             }
             note_stream_meta(&self.stream_metas, &entry);
             memtable.extend(iter::once(entry));
         }
-        gone.for_each(|gone| memtable.push_scavenged(gone));
+        scavenged.for_each(|scavenged| memtable.push_scavenged(scavenged));
         memtable.publish();
         // The gap may end with scavenged events, so the last record is not the head.
         self.head = Position::new(memtable.end() - 1);
@@ -243,7 +246,7 @@ impl Index {
                     stretches.push(part::read(memtable).position_range())
                 }
                 IndexPart::File(file) => stretches.extend(file.covered().map(|covered| {
-                    let Covered { number, salt, first, end, .. } = covered;
+                    let CoveredSegment { number, salt, first, end, .. } = covered;
                     PositionRange { segment: number, seed: Seed::new(salt, number), first, end }
                 })),
             }
@@ -261,7 +264,7 @@ impl Index {
     }
 
     /// The segments that runs cover, in their latest rewritten form, in order.
-    pub(crate) fn segments_in_runs(&self) -> Vec<Covered> {
+    pub(crate) fn segments_in_runs(&self) -> Vec<CoveredSegment> {
         let covered = |part: &IndexPart| match part {
             IndexPart::File(file) => file.covered().collect(),
             IndexPart::Memtable(..) => Vec::new(),
@@ -279,7 +282,7 @@ impl Index {
     }
 
     /// Collects the run contents of a sealed segment from its memtables.
-    pub(crate) fn contents(&self, covered: Covered, context: &RunContext) -> RunContents {
+    pub(crate) fn contents(&self, covered: CoveredSegment, context: &RunContext) -> RunContents {
         // Damage may have split the segment into several memtables.
         let here = self.parts.iter().filter_map(|part| match part {
             IndexPart::Memtable(first, memtable)

@@ -11,7 +11,7 @@ use gesta_store::{Direction, Position};
 use super::{
     entry::Location,
     offset_list::{fill_gaps, nearest_record, record_at},
-    run::{Covered, TermHash},
+    run::{CoveredSegment, TermHash},
 };
 use crate::{
     format::{Frame, Seed},
@@ -21,7 +21,7 @@ use crate::{
 /// The offset overrides of one segment.
 pub(crate) struct OffsetOverrides {
     /// The segment in its rewritten form.
-    pub(crate) covered: Covered,
+    pub(crate) covered: CoveredSegment,
     /// The record's offset by position, with gaps filled (see [`offset_list`](super::offset_list)).
     pub(crate) offsets: Vec<u32>,
     /// Terms of the scavenged events. The next run omits their postings at positions without a
@@ -43,7 +43,7 @@ impl fmt::Debug for OffsetOverrides {
 impl OffsetOverrides {
     /// Builds the overrides of a segment from its frames.
     pub(crate) fn new<'a>(
-        covered: Covered,
+        covered: CoveredSegment,
         frames: impl Iterator<Item = &'a Frame>,
         dropped: HashSet<TermHash>,
     ) -> Self {
@@ -71,7 +71,7 @@ impl OffsetOverrides {
     }
 
     pub(super) fn locate(&self, position: u64) -> Option<Location> {
-        let Covered { number, salt, first, .. } = self.covered;
+        let CoveredSegment { number, salt, first, .. } = self.covered;
         let (offset, next) = record_at(&self.offsets, position.checked_sub(first)?)?;
         Some(Location {
             position: Position::new(position),

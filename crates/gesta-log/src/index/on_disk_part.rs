@@ -16,7 +16,10 @@ use super::{
     Revisions,
     entry::{AppendSpan, Location, OwnedTerm},
     offset_overrides::OffsetOverrides,
-    run::{Covered, LookupHint, PostingsCursor, Run, RunError, Term, TermHash, TermKey, TermMatch},
+    run::{
+        CoveredSegment, LookupHint, PostingsCursor, Run, RunError, Term, TermHash, TermKey,
+        TermMatch,
+    },
     stream_meta::StreamMetaChange,
 };
 use crate::{disk::Disk, format::Seed};
@@ -101,7 +104,7 @@ impl OnDiskPart {
     }
 
     /// The covered segments in their latest rewritten form.
-    pub(super) fn covered(&self) -> impl Iterator<Item = Covered> {
+    pub(super) fn covered(&self) -> impl Iterator<Item = CoveredSegment> {
         self.run.covered().iter().map(|covered| {
             let same =
                 |overridden: &&Arc<OffsetOverrides>| overridden.covered.number == covered.number;

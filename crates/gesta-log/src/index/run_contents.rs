@@ -8,13 +8,13 @@ use gesta_store::Position;
 
 use super::{
     memtable::Memtable,
-    run::{Covered, RunContents, TermKey},
+    run::{CoveredSegment, RunContents, TermKey},
     stream_meta::StreamMetaTable,
 };
 
 /// Collects the contents of the run of a sealed segment from all of its memtables, in order.
 pub(super) fn collect<'a>(
-    covered: Covered,
+    covered: CoveredSegment,
     stretches: impl Iterator<Item = RwLockReadGuard<'a, Memtable>>,
     stream_metas: &mut StreamMetaTable,
     key: &TermKey,

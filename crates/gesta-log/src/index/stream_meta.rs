@@ -110,10 +110,10 @@ pub(super) struct StreamMetaTable {
 impl StreamMetaTable {
     pub(super) fn change(&mut self, stream: StreamName, change: StreamMetaChange, at: Position) {
         let past = self.described.entry(stream).or_default();
-        let mut life = past.last().map(|(_, life)| life.clone()).unwrap_or_default();
-        life.change(change);
+        let mut meta = past.last().map(|(_, meta)| meta.clone()).unwrap_or_default();
+        meta.change(change);
         debug_assert!(past.last().is_none_or(|(last, _)| *last <= at), "changes come in order");
-        past.push((at, life));
+        past.push((at, meta));
         self.changes += 1;
     }
 
@@ -124,7 +124,7 @@ impl StreamMetaTable {
         // Keep the last state before `end`: it is the base of later ones.
         let before = past.partition_point(|(at, _)| *at < end);
         past.drain(..before.saturating_sub(1));
-        past.first().filter(|(at, _)| *at < end).map(|(_, life)| life.clone()).unwrap_or_default()
+        past.first().filter(|(at, _)| *at < end).map(|(_, meta)| meta.clone()).unwrap_or_default()
     }
 
     pub(super) fn changes(&self) -> u64 {
@@ -133,6 +133,6 @@ impl StreamMetaTable {
 
     pub(super) fn of(&self, stream: &StreamName) -> StreamMeta {
         let past = self.described.get(stream).and_then(|past| past.last());
-        past.map(|(_, life)| life.clone()).unwrap_or_default()
+        past.map(|(_, meta)| meta.clone()).unwrap_or_default()
     }
 }

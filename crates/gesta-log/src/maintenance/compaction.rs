@@ -20,8 +20,8 @@ use crate::{
     disk::{Cache, Disk, Operation},
     format::{HEADER_BYTES, SegmentHeader},
     index::{
-        BlockCache, Covered, IndexManifest, MergeInput, OffsetOverrides, Run, RunContext, RunError,
-        RunIdentity, RunName, merge_runs, plan_merge, rewrite_run, write_run,
+        BlockCache, CoveredSegment, IndexManifest, MergeInput, OffsetOverrides, Run, RunContext,
+        RunError, RunIdentity, RunName, merge_runs, plan_merge, rewrite_run, write_run,
     },
     mutations::mutated,
     published::{Published, SealedQueue},
@@ -47,9 +47,9 @@ pub(crate) struct Compactor {
     sealed: Arc<SealedQueue>,
     /// Files of segments that earlier processes did not finish.
     unfinished: Vec<String>,
-    /// Whether orphaned files of earlier attempts were removed.
+    /// True if orphaned files of earlier attempts were removed.
     orphans_removed: bool,
-    /// Whether syncing the directory has failed since the store was opened.
+    /// True if syncing the directory has failed since the store was opened.
     in_doubt: bool,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct CompactorConfig {
     pub(crate) store: [u8; 16],
     pub(crate) rng: Box<dyn Rng>,
     pub(crate) cache: Arc<BlockCache>,
-    pub(crate) unflushed: Vec<Covered>,
+    pub(crate) unflushed: Vec<CoveredSegment>,
     /// Files of segments that earlier processes did not finish.
     pub(crate) unfinished: Vec<String>,
 }
@@ -67,9 +67,9 @@ impl Compactor {
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         published: Arc<Published>,
-        means: CompactorConfig,
+        config: CompactorConfig,
     ) -> Self {
-        let CompactorConfig { store, rng, cache, unflushed, unfinished } = means;
+        let CompactorConfig { store, rng, cache, unflushed, unfinished } = config;
         let context = Arc::new(RunContext::new(Arc::clone(&disk), store));
         let sealed = Arc::new(SealedQueue::default());
         unflushed.into_iter().for_each(|segment| sealed.push(segment));
@@ -92,8 +92,8 @@ impl Compactor {
         &self.sealed
     }
 
-    /// Startup cleanup: removes orphaned files and rewrites runs whose segments were scavenged. Does
-    /// nothing in a damaged store.
+    /// Startup cleanup: removes orphaned files and rewrites runs whose segments were scavenged.
+    /// Does nothing in a damaged store.
     pub(crate) fn clean_up(&mut self) {
         if self.published.damage.is_empty() {
             let orphans_removed = self.remove_orphans();
@@ -109,8 +109,8 @@ impl Compactor {
         self.log_result(flushed, "flush a segment's index")
     }
 
-    /// Merges neighbouring runs if a merge is due, or rewrites a stale run. Returns whether there was
-    /// something to do and it succeeded.
+    /// Merges neighbouring runs if a merge is due, or rewrites a stale run. Returns whether there
+    /// was something to do and it succeeded.
     pub(crate) fn compact_runs(&mut self) -> bool {
         if self.rewrite_stale_run() {
             return true;
@@ -119,8 +119,8 @@ impl Compactor {
         !inputs.is_empty() && self.merge_logged(&inputs, Self::keep_up)
     }
 
-    /// On shutdown, merges neighbouring small runs. Returns whether there were some and it succeeded.
-    /// Short-lived processes would leave a run each otherwise.
+    /// On shutdown, merges neighbouring small runs. Returns whether there were some and it
+    /// succeeded. Short-lived processes would leave a run each otherwise.
     pub(crate) fn compact_small_runs(&mut self) -> bool {
         let inputs = self.next_merge();
         let bytes: u64 = inputs.iter().map(|run| run.bytes()).sum();
@@ -145,7 +145,8 @@ impl Compactor {
         self.log_result(merged, "merge files of the index")
     }
 
-    /// Rewrites a run whose segments were scavenged. Returns whether there was one and it succeeded.
+    /// Rewrites a run whose segments were scavenged. Returns whether there was one and it
+    /// succeeded.
     pub(crate) fn rewrite_stale_run(&mut self) -> bool {
         let stale = self.published.index().runs().into_iter().find(|run| self.is_stale(run));
         let Some(run) = stale else { return false };
@@ -162,7 +163,7 @@ impl Compactor {
         result.is_ok()
     }
 
-    fn flush(&mut self, covered: Covered) -> Result<(), RunError> {
+    fn flush(&mut self, covered: CoveredSegment) -> Result<(), RunError> {
         let contents = self.published.index().contents(covered, &self.context);
         let origin = self.origin();
         let name = write_run(&*self.disk, &origin, contents)?;
@@ -182,11 +183,12 @@ impl Compactor {
             self.remove(&names);
         }
         let index = self.published.index();
-        let patches: Vec<_> = names.iter().map(|name| index.offset_overrides(*name)).collect();
+        // A merge applies the offset overrides of rewritten segments, so its output is never stale.
+        let overrides: Vec<_> = names.iter().map(|name| index.offset_overrides(*name)).collect();
         let inputs: Vec<_> = inputs
             .iter()
-            .zip(&patches)
-            .map(|(run, patches)| MergeInput { run, overrides: patches })
+            .zip(&overrides)
+            .map(|(run, overrides)| MergeInput { run, overrides })
             .collect();
         let disk = Arc::clone(&self.disk);
         let name = merge_runs(&*disk, &origin, &inputs, &mut |_| keep_up(self))?;
@@ -194,12 +196,12 @@ impl Compactor {
     }
 
     /// Rewrites a run with its patches applied. The run keeps its name, so the rename replaces the
-    /// old one at once. A manifest that still describes the old one is as good: both agree about the
-    /// log, and recovery compares them with it.
+    /// old one at once. A manifest that still describes the old one is as good: both agree about
+    /// the log, and recovery compares them with it.
     fn rewrite_run(&mut self, stale: &Arc<Run>) -> Result<(), RunError> {
         let origin = self.origin();
-        let patches = self.published.index().offset_overrides(stale.name());
-        let input = MergeInput { run: stale, overrides: &patches };
+        let overrides = self.published.index().offset_overrides(stale.name());
+        let input = MergeInput { run: stale, overrides: &overrides };
         let disk = Arc::clone(&self.disk);
         let name = rewrite_run(&*disk, &origin, &input, &mut |_| self.keep_up())?;
         let run = Run::open_unfinished(&*self.disk, name, Arc::clone(&self.cache))?;
@@ -207,7 +209,8 @@ impl Compactor {
         let failed = |source| RunError::Io { file: name.file(), source };
         let swap = || self.disk.run(Operation::Rename { from, to });
         if let Err(source) = self.published.swap_run(&self.context, run, swap) {
-            // The rename may have succeeded despite the error; if so, switch readers to the new run.
+            // The rename may have succeeded despite the error; if so, switch readers to the new
+            // run.
             let there = Run::open(&*self.disk, name, Arc::clone(&self.cache))?;
             if there.manifest_entry() != stale.manifest_entry() {
                 self.published.put_run(&self.context, Arc::new(there));
@@ -241,23 +244,24 @@ impl Compactor {
     }
 
     /// Replaces a segment durably with its rewritten form, which is durable under the name
-    /// `unfinished`. Its run is rewritten later by [`rewrite_stale_runs`](Self::rewrite_stale_runs).
+    /// `unfinished`. Its run is rewritten later by
+    /// [`rewrite_stale_runs`](Self::rewrite_stale_runs).
     pub(crate) fn swap_segment(
         &mut self,
         unfinished: &str,
-        patch: OffsetOverrides,
+        overrides: OffsetOverrides,
     ) -> io::Result<()> {
-        let (from, to) = (unfinished.to_owned(), segment_file(patch.covered.number));
-        let patch = Arc::new(patch);
+        let (from, to) = (unfinished.to_owned(), segment_file(overrides.covered.number));
+        let overrides = Arc::new(overrides);
         let rename = || self.disk.run(Operation::Rename { from, to });
-        let swapped = self.published.swap_segment(&patch, rename);
+        let swapped = self.published.swap_segment(&overrides, rename);
         let durable = swapped.and_then(|()| self.disk.run(Operation::SyncDirectory));
         if durable.is_err() {
             self.in_doubt = true;
             // The old and the new segment may each survive a crash, so the run must stay valid for
             // both.
-            let cautious = Arc::new(patch.without_drops());
-            if is_there(&*self.disk, &patch.covered) {
+            let cautious = Arc::new(overrides.without_drops());
+            if is_there(&*self.disk, &overrides.covered) {
                 self.published.swap_segment(&cautious, || Ok::<_, io::Error>(()))?;
             }
         }
@@ -275,7 +279,7 @@ impl Compactor {
         Ok(())
     }
 
-    /// Whether syncing the directory has failed: then nothing may depend on a rename.
+    /// Returns whether syncing the directory has failed: then nothing may depend on a rename.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.in_doubt
     }
@@ -304,6 +308,7 @@ impl Compactor {
             runs.iter().map(|run| run.manifest_entry()).filter(|run| !replaced.contains(&run.name));
         let mut runs: Vec<_> = kept.chain([run.manifest_entry()]).collect();
         runs.sort_unstable_by_key(|run| run.name);
+        // Manifest, then readers, then removal: a crash in between leaves only orphans.
         IndexManifest { store: self.store, runs }.write(&*self.disk)?;
         self.published.put_run(&self.context, Arc::new(run));
         self.remove(replaced);
@@ -326,6 +331,8 @@ impl Compactor {
         let named = IndexManifest { store: self.store, runs };
         let failed = |source: io::Error| RunError::Io { file: "the directory".to_owned(), source };
         let files = self.disk.list().map_err(failed)?;
+        // Rewritten segments of a killed scavenge, and segments whose preallocation was
+        // interrupted.
         let unfinished = files.iter().filter(|file| is_unfinished_rewrite(file));
         for file in named.orphans(&files).chain(unfinished).chain(&self.unfinished) {
             drop(self.disk.run(Operation::Remove { file: file.clone() }));
@@ -339,8 +346,8 @@ impl Compactor {
     }
 }
 
-/// Whether a segment's file on disk is this one, by its salt.
-fn is_there(disk: &dyn Disk, covered: &Covered) -> bool {
+/// Returns whether a segment's file on disk is this one, by its salt.
+fn is_there(disk: &dyn Disk, covered: &CoveredSegment) -> bool {
     let start = disk.read(&segment_file(covered.number), 0, HEADER_BYTES as usize, Cache::Use);
     let header = start.ok().and_then(|start| SegmentHeader::decode(&start).ok());
     header.is_some_and(|header| header.salt == covered.salt)

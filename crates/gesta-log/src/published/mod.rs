@@ -30,7 +30,7 @@ pub(crate) use group_events::{AppendEvents, GroupEvents, appended_at};
 pub(crate) use pending_append::PendingAppend;
 pub(crate) use sealed::SealedQueue;
 
-/// How far the last event's recorded time may be ahead of the clock before a warning is logged.
+/// Maximum lead of the last event's recorded time over the clock before a warning is logged.
 pub(crate) const RECORDED_AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// A durable group, ready to become visible.
@@ -115,6 +115,7 @@ impl Published {
     pub(crate) fn publish(&self, publication: &Publication, staged: Option<&StagedMemtable>) {
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            // Index and tail change under one lock, so a reader sees the whole group or nothing.
             state.tail.push(publication);
             let events = &publication.events;
             match staged {
@@ -126,6 +127,7 @@ impl Published {
                 }
             }
         }
+        // Wake after the lock is released: subscribers read at once.
         self.wake();
     }
 
@@ -134,6 +136,7 @@ impl Published {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let replaced = state.index.put_run(context, run);
         self.replaced.fetch_add(1, Ordering::Release);
+        // Freeing a memtable takes a while; do it without the lock.
         drop(state);
         drop(replaced);
     }
@@ -158,13 +161,14 @@ impl Published {
     /// that used the old offsets on the new file notices by [`replaced`](Self::replaced).
     pub(crate) fn swap_segment<E>(
         &self,
-        patch: &Arc<OffsetOverrides>,
+        overrides: &Arc<OffsetOverrides>,
         swap: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         swap()?;
-        state.index.override_offsets(patch);
-        state.tail.forget(patch.covered.number);
+        // Offsets and cached bytes of the old file are wrong from here on.
+        state.index.override_offsets(overrides);
+        state.tail.forget(overrides.covered.number);
         if !mutated!(ReplacementNotCounted) {
             self.replaced.fetch_add(1, Ordering::Release);
         }
@@ -173,6 +177,7 @@ impl Published {
 
     /// Number of file replacements so far. An index handle taken afterwards includes all of them.
     pub(crate) fn replaced(&self) -> u64 {
+        // Under the lock, so that no replacement lies between the count and a later handle.
         let state = self.read();
         let replaced = self.replaced.load(Ordering::Acquire);
         drop(state);
@@ -289,6 +294,7 @@ impl Published {
     pub(crate) fn unregister(&self, subscription: u64) {
         let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
         let waker = wakers.waiting.remove(&subscription);
+        // Dropping a waker runs foreign code, which may call back into the store.
         drop(wakers);
         drop(waker);
     }
@@ -312,6 +318,7 @@ impl Published {
     }
 
     fn wake(&self) {
+        // Wakers run without the lock: they may poll a subscription, which registers again.
         let waiting = {
             let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut wakers.waiting)
@@ -345,6 +352,7 @@ impl Tail {
             offset: *offset,
             bytes: bytes.clone(),
         });
+        // Keep at least the last group, however large it is.
         while self.bytes > self.bytes_max && self.chunks.len() > 1 {
             let dropped = self.chunks.pop_front().map_or(0, |chunk| chunk.bytes.len());
             self.bytes -= dropped;
@@ -359,6 +367,7 @@ impl Tail {
 
     /// The bytes from a record to the end of its group, if they are still in memory.
     pub(crate) fn from(&self, location: &Location) -> Option<Bytes> {
+        // Chunks are in log order: take the last one that begins at or before the record.
         let place = (location.segment, location.offset);
         let after = self.chunks.partition_point(|chunk| (chunk.segment, chunk.offset) <= place);
         let chunk = self.chunks.get(after.checked_sub(1)?)?;

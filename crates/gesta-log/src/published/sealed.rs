@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::PoisonError, time::Duration};
 
 use crate::{
-    index::Covered,
+    index::CoveredSegment,
     mutations::mutated,
     sync::{Condvar, Mutex, MutexGuard},
 };
@@ -20,12 +20,12 @@ pub(crate) struct SealedQueue {
 
 #[derive(Debug, Default)]
 struct SealedSegments {
-    waiting: VecDeque<Covered>,
+    waiting: VecDeque<CoveredSegment>,
     closing: bool,
 }
 
 impl SealedQueue {
-    pub(crate) fn push(&self, segment: Covered) {
+    pub(crate) fn push(&self, segment: CoveredSegment) {
         self.lock().waiting.push_back(segment);
         self.arrived.notify_one();
     }
@@ -55,7 +55,7 @@ impl SealedQueue {
     }
 
     /// The oldest segment. It stays queued until [`pop`](Self::pop): a failed flush is retried.
-    pub(crate) fn front(&self) -> Option<Covered> {
+    pub(crate) fn front(&self) -> Option<CoveredSegment> {
         self.lock().waiting.front().copied()
     }
 

@@ -1,11 +1,11 @@
-//! Pages of the whole store, or of what a filter lets through.
+//! Pages of the whole store, filtered by query and visibility.
 
 use gesta_store::{Direction, Filter, Page, Position, ReadAll, ReadFrom, StoreError, Visibility};
 
 use super::{PAGE_EVENTS_MAX, Reader, SCAN_POSITIONS_MAX};
 use crate::index::{Location, beyond};
 
-/// The events that are read, and the direction.
+/// Filter and direction of a read.
 #[derive(Debug)]
 pub(crate) struct Selection {
     filter: Filter,
@@ -20,14 +20,14 @@ impl Selection {
     }
 }
 
-/// Pages of one read; an iterator, for nothing here waits.
+/// The pages of one read. A plain iterator: reads never wait for anything but the disk.
 #[derive(Debug)]
 pub(crate) struct AllPages {
     reader: Reader,
     selection: Selection,
-    /// The next position to look at; none at the end.
+    /// The next position to read. `None` at the end.
     at: Option<Position>,
-    /// Where a forward read ends: the head when it began.
+    /// The end of a forward read: the head when it began.
     last: Position,
     left: u64,
 }
@@ -54,7 +54,7 @@ impl Iterator for AllPages {
         while self.left > 0 {
             let at = self.at?;
             let found = self.reader.page(&self.selection, at, limit);
-            let Found { mut page, next, .. } = match found {
+            let PageRead { mut page, next, .. } = match found {
                 Ok(found) => found,
                 Err(error) => {
                     self.at = None;
@@ -63,7 +63,8 @@ impl Iterator for AllPages {
             };
             self.at = next.filter(|next| direction == Direction::Backwards || *next <= self.last);
             if direction == Direction::Forwards {
-                // What was appended since may end in the middle of an append here.
+                // Events appended since the read began are cut off, so that it does not end in the
+                // middle of an append.
                 page.truncate(page.partition_point(|event| event.position <= self.last));
             }
             page.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
@@ -71,31 +72,32 @@ impl Iterator for AllPages {
                 self.left = self.left.saturating_sub(page.len() as u64);
                 return Some(Ok(page));
             }
-            // Everything was hidden: more is looked at next time, however few are wanted.
+            // The whole page was hidden. Double the number of candidates, so that a small limit
+            // does not read a long hidden prefix event by event.
             limit = limit.saturating_mul(2);
         }
         None
     }
 }
 
-/// What one look at the log found.
+/// The result of reading one page.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct PageRead {
     pub(crate) page: Page,
-    /// Where to look next; none when there is nothing further this way.
+    /// The position at which to continue. `None` if there is nothing left in this direction.
     pub(crate) next: Option<Position>,
-    /// Whether it stopped at a full page, of which some may be hidden.
+    /// True if the page was full before hidden events were removed from it.
     pub(crate) full: bool,
 }
 
 impl Reader {
-    /// Events that are selected, from `at` on: at most a page and `limit` of them.
+    /// Reads the selected events from `at` on: at most one page and at most `limit` events.
     pub(crate) fn page(
         &self,
         selection: &Selection,
         at: Position,
         limit: u64,
-    ) -> Result<Found, StoreError> {
+    ) -> Result<PageRead, StoreError> {
         self.retry_if_files_replaced(|| {
             let mut found = self.page_now(selection, at, limit)?;
             if selection.visibility == Visibility::Visible {
@@ -105,34 +107,36 @@ impl Reader {
         })
     }
 
-    /// The same, hidden or not.
+    /// Reads a page without retries, including hidden events.
     fn page_now(
         &self,
         selection: &Selection,
         at: Position,
         limit: u64,
-    ) -> Result<Found, StoreError> {
+    ) -> Result<PageRead, StoreError> {
         let Selection { filter, direction, .. } = selection;
         let direction = *direction;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(PAGE_EVENTS_MAX);
-        let (mut places, exact) = self.candidates(filter, at, direction, limit)?;
-        self.stop_at_damage(at, direction, &mut places)?;
-        let wanted = self.wanted_at(&places);
-        let mut page = self.fetch(&wanted)?;
-        let looked = places.get(..page.len()).unwrap_or_default();
-        let next = looked.last().and_then(|last| beyond(last.position, direction));
+        let (mut locations, exact) = self.candidates(filter, at, direction, limit)?;
+        self.stop_at_damage(at, direction, &mut locations)?;
+        let requests = self.requests_at(&locations);
+        let mut page = self.fetch(&requests)?;
+        // A page may end before its candidates do, by its size or at an unreadable record.
+        let read = locations.get(..page.len()).unwrap_or_default();
+        let next = read.last().and_then(|last| beyond(last.position, direction));
+        // Terms select a superset for some filters; the events themselves decide.
         if !exact {
             page.retain(|event| filter.matches(event));
             if let Some(beyond_limit) = page.get(limit) {
                 let next = Some(beyond_limit.position);
                 page.truncate(limit);
-                return Ok(Found { full: limit == PAGE_EVENTS_MAX, page, next });
+                return Ok(PageRead { full: limit == PAGE_EVENTS_MAX, page, next });
             }
         }
-        Ok(Found { full: page.len() >= PAGE_EVENTS_MAX, page, next })
+        Ok(PageRead { full: page.len() >= PAGE_EVENTS_MAX, page, next })
     }
 
-    /// An error where damage took events after the last one.
+    /// Returns an error if damage took events after a position.
     pub(crate) fn end_at_damage(&self, after: Position) -> Result<(), StoreError> {
         match self.published.damage_from(after.next(), Direction::Forwards) {
             Some((_, damage)) => Err(StoreError::Corrupt(damage.clone())),
@@ -140,7 +144,7 @@ impl Reader {
         }
     }
 
-    /// An error where damage after a position may have taken what the index does not know either.
+    /// Returns an error if damage after a position took events that the index does not cover.
     pub(crate) fn nothing_lost(&self, after: Position) -> Result<(), StoreError> {
         if self.published.damage.is_empty() {
             return Ok(());
@@ -151,28 +155,28 @@ impl Reader {
         }
     }
 
-    /// Keeps what lies before the first damage on the way; an error where nothing does.
+    /// Truncates the locations at the first damage. Returns an error if none is left.
     fn stop_at_damage(
         &self,
         at: Position,
         direction: Direction,
-        places: &mut Vec<Location>,
+        locations: &mut Vec<Location>,
     ) -> Result<(), StoreError> {
         let Some((missing, damage)) = self.published.damage_from(at, direction) else {
             return Ok(());
         };
-        let before = |place: &Location| match direction {
-            Direction::Forwards => place.position < missing,
-            Direction::Backwards => place.position > missing,
+        let before = |location: &Location| match direction {
+            Direction::Forwards => location.position < missing,
+            Direction::Backwards => location.position > missing,
         };
-        places.truncate(places.partition_point(before));
-        if places.is_empty() {
+        locations.truncate(locations.partition_point(before));
+        if locations.is_empty() {
             return Err(StoreError::Corrupt(damage.clone()));
         }
         Ok(())
     }
 
-    /// Records to read, and whether all of them are meant.
+    /// Returns the records to read, and whether all of them match the filter.
     fn candidates(
         &self,
         filter: &Filter,
@@ -183,16 +187,19 @@ impl Reader {
         let index = self.published.index();
         let mut plan = index.plan(filter)?;
         let exact = plan.is_exact();
+        // An inexact filter may drop most candidates, so it gets more of them.
         let count = if exact { limit } else { SCAN_POSITIONS_MAX };
-        let (mut locator, mut places) = (index.locator(), Vec::with_capacity(limit));
+        let (mut locator, mut locations) = (index.locator(), Vec::with_capacity(limit));
         let mut next = Some(at);
-        while places.len() < count
+        while locations.len() < count
             && let Some(at) = next
         {
-            let Some(place) = index.seek((&mut plan, &mut locator), at, direction)? else { break };
-            places.push(place);
-            next = beyond(place.position, direction);
+            let Some(location) = index.seek((&mut plan, &mut locator), at, direction)? else {
+                break;
+            };
+            locations.push(location);
+            next = beyond(location.position, direction);
         }
-        Ok((places, exact))
+        Ok((locations, exact))
     }
 }

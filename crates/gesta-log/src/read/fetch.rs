@@ -1,7 +1,7 @@
-//! From places of records to events.
+//! Reads events, given the locations of their records.
 //!
-//! Always holds: neighbouring records are read at once, and the bytes of several reads lie in one
-//! buffer; payloads are slices of it.
+//! Neighbouring records are read together, and several reads share one buffer. Payloads are slices
+//! of that buffer, which saves a copy and an allocation for each event.
 
 use std::sync::{Arc, PoisonError};
 
@@ -19,46 +19,47 @@ use crate::{
     sync::Mutex,
 };
 
-/// Bytes that are read at once at most, where records lie close to each other.
+/// Maximum size of one read that covers neighbouring records, in bytes.
 const READ_BYTES_MAX: usize = 256 << 10;
-/// How much several reads put into one buffer, roughly: as long as one of their events is there, so
-/// is all of it.
+/// Target size of a buffer that several reads share, in bytes. The whole buffer stays in memory as
+/// long as any event in it does.
 const TOGETHER_BYTES: usize = 64 << 10;
-/// Bytes that are read and not wanted, rather than to read once more.
+/// Maximum gap between two records that is read along with them, in bytes: cheaper than a second
+/// read.
 const GAP_BYTES_MAX: u64 = 4 << 10;
-/// Bytes that are read for a lone record before its length is known.
+/// Size of the first read for a single record, whose length is not known yet, in bytes.
 const READ_BYTES_LONE: usize = 4 << 10;
 
-/// How often something is asked again because files were replaced meanwhile.
+/// Maximum number of attempts at a read whose files are replaced while it runs.
 const TRIES_MAX: usize = 100;
 
-/// What reading needs.
+/// Access to the published log: disk, clock and visible state.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) published: Arc<Published>,
-    /// Of a store that was opened read-only.
+    /// Present if the store was opened read-only: another process may be writing it.
     pub(crate) follower: Option<Arc<Mutex<Follower>>>,
 }
 
-/// A place that is to be read, and its bytes where they are still in memory.
+/// A record to read, with its bytes if they are still in memory.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct RecordRequest {
     location: Location,
     bytes: Option<Bytes>,
 }
 
-/// The bytes of some reads.
+/// The buffer of several reads.
 struct Batch {
     bytes: Bytes,
-    /// In the order in which they are wanted.
+    /// In the order of the requests.
     pieces: Vec<Piece>,
-    /// The piece that was asked for last.
+    /// Index of the piece that was used last.
     at: usize,
 }
 
-/// What was read from an offset of a segment on, and where in the batch it is.
+/// One read of a batch: its range in the segment and its start in the buffer.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     segment: u64,
@@ -68,14 +69,15 @@ struct Piece {
 }
 
 impl Reader {
-    /// Asks, and again if it fails and files were replaced meanwhile: a segment that was rewritten,
-    /// a run of the index that was merged.
+    /// Calls `ask`, and again if it fails and files were replaced while it ran: a segment was
+    /// rewritten, or runs were merged.
     pub(crate) fn retry_if_files_replaced<T>(
         &self,
         mut ask: impl FnMut() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut tries = 0;
         loop {
+            // Read the counter before the files: a replacement in between is then noticed.
             let before = self.published.replaced();
             tries += 1;
             match ask() {
@@ -86,18 +88,19 @@ impl Reader {
         }
     }
 
-    /// Whether files were replaced since; by another process, too.
+    /// Returns whether files were replaced since the count was `before`, also by another process.
     pub(crate) fn is_replaced_since(&self, before: u64) -> bool {
         let Some(follower) = &self.follower else { return self.published.replaced() != before };
         let mut follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another reader may have recovered while this one waited for the lock.
         if self.published.replaced() == before {
             follower.recover_again(self);
         }
         self.published.replaced() != before
     }
 
-    /// Looks up positions; none for those that were scavenged.
-    pub(super) fn places(
+    /// Looks up positions. `None` for scavenged events.
+    pub(super) fn locations(
         &self,
         positions: &[Position],
     ) -> Result<Vec<Option<Location>>, StoreError> {
@@ -105,26 +108,31 @@ impl Reader {
         positions.iter().map(|position| locator.locate(*position)).collect()
     }
 
-    /// What is to be read at these places.
-    pub(super) fn wanted_at(&self, places: &[Location]) -> Vec<Wanted> {
+    /// Returns read requests for these locations, with the bytes that the tail still has.
+    pub(super) fn requests_at(&self, locations: &[Location]) -> Vec<RecordRequest> {
         let state = self.published.read();
-        let wanted =
-            |location: &Location| Wanted { location: *location, bytes: state.tail.from(location) };
-        places.iter().map(wanted).collect()
+        let requests = |location: &Location| RecordRequest {
+            location: *location,
+            bytes: state.tail.from(location),
+        };
+        locations.iter().map(requests).collect()
     }
 
-    /// Reads the events at these places, in their order, but no more than make a page; up to the
-    /// first one that cannot be read, which is an error only where it is the very first.
-    pub(crate) fn fetch(&self, wanted: &[Wanted]) -> Result<Vec<RecordedEvent>, StoreError> {
-        let mut events = Vec::with_capacity(wanted.len().min(PAGE_EVENTS_MAX));
+    /// Reads the requested events in order, up to the size of a page or the first one that cannot
+    /// be read. Returns an error only if that is the very first.
+    pub(crate) fn fetch(
+        &self,
+        requests: &[RecordRequest],
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        let mut events = Vec::with_capacity(requests.len().min(PAGE_EVENTS_MAX));
         let mut batch: Option<Batch> = None;
         let mut page_bytes = 0;
-        for (at, want) in wanted.iter().enumerate() {
+        for (at, request) in requests.iter().enumerate() {
             if page_bytes >= PAGE_BYTES_MAX {
                 break;
             }
-            let later = wanted.get(at..).unwrap_or_default();
-            let event = match self.fetch_one(want, later, &mut batch, events.last()) {
+            let later = requests.get(at..).unwrap_or_default();
+            let event = match self.fetch_one(request, later, &mut batch, events.last()) {
                 Ok(event) => event,
                 Err(error) if events.is_empty() => return Err(error),
                 Err(_) => break,
@@ -137,24 +145,27 @@ impl Reader {
 
     fn fetch_one(
         &self,
-        want: &Wanted,
-        later: &[Wanted],
+        request: &RecordRequest,
+        later: &[RecordRequest],
         batch: &mut Option<Batch>,
         before: Option<&RecordedEvent>,
     ) -> Result<RecordedEvent, StoreError> {
-        match &want.bytes {
-            Some(bytes) => self.decode(bytes, &want.location, before),
+        match &request.bytes {
+            Some(bytes) => self.decode(bytes, &request.location, before),
             None => {
-                let bytes = self.disk_bytes(batch, &want.location, later)?;
-                self.decode(&bytes, &want.location, before)
+                let bytes = self.disk_bytes(batch, &request.location, later)?;
+                self.decode(&bytes, &request.location, before)
             }
         }
     }
 
-    /// Reads the events at these places, however many.
-    pub(super) fn events_at(&self, places: &[Location]) -> Result<Vec<RecordedEvent>, StoreError> {
-        let mut events = Vec::with_capacity(places.len());
-        let mut rest = self.wanted_at(places);
+    /// Reads all events at these locations, in as many pages as needed.
+    pub(super) fn events_at(
+        &self,
+        locations: &[Location],
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        let mut events = Vec::with_capacity(locations.len());
+        let mut rest = self.requests_at(locations);
         while !rest.is_empty() {
             let page = self.fetch(&rest)?;
             rest.drain(..page.len());
@@ -163,33 +174,33 @@ impl Reader {
         Ok(events)
     }
 
-    /// How long the record of an event is, in bytes.
+    /// Returns the size of an event's record, in bytes.
     pub(crate) fn record_bytes(&self, position: Position) -> Result<u64, StoreError> {
         self.retry_if_files_replaced(|| self.record_bytes_now(position))
     }
 
     fn record_bytes_now(&self, position: Position) -> Result<u64, StoreError> {
-        let places: Vec<_> = self.places(&[position])?.into_iter().flatten().collect();
-        let wanted = self.wanted_at(&places);
-        let Some(Wanted { location, bytes }) = wanted.first() else {
+        let locations: Vec<_> = self.locations(&[position])?.into_iter().flatten().collect();
+        let requests = self.requests_at(&locations);
+        let Some(RecordRequest { location, bytes }) = requests.first() else {
             return Err(StoreError::unavailable("there is no such event"));
         };
         let bytes = match bytes {
             Some(bytes) => bytes.clone(),
-            None => self.disk_bytes(&mut None, location, &wanted)?,
+            None => self.disk_bytes(&mut None, location, &requests)?,
         };
         record_length(&bytes)
             .map(|length| length as u64)
             .map_err(|what| self.damaged(location, what))
     }
 
-    /// The bytes of a record, from the batch or from a new one that reaches further. It is the first
-    /// of those that are wanted `later`.
+    /// Returns the bytes of a record, from the batch or from a new batch. `later` holds the
+    /// requests from this record on.
     fn disk_bytes(
         &self,
         batch: &mut Option<Batch>,
         location: &Location,
-        later: &[Wanted],
+        later: &[RecordRequest],
     ) -> Result<Bytes, StoreError> {
         let held = batch.as_mut().and_then(|batch| batch.bytes_from(location));
         if let Some(bytes) = held
@@ -197,12 +208,14 @@ impl Reader {
         {
             return Ok(bytes);
         }
+        // Not in the batch, or cut at its end: start a new batch at this record.
         let new = batch.insert(self.read_together(later)?);
         let bytes = new.bytes_from(location).unwrap_or_default();
         let length = record_length(&bytes).map_err(|what| self.damaged(location, what))?;
         if length <= bytes.len() {
             return Ok(bytes);
         }
+        // Longer than the estimate: read it alone, now that its length is known.
         self.read(location, self.possible(location, length)?)
     }
 
@@ -212,16 +225,16 @@ impl Reader {
         read.map_err(|source| cannot_read(segment, offset, source))
     }
 
-    /// Reads the first of these and as many of the others as one buffer may have.
-    fn read_together(&self, wanted: &[Wanted]) -> Result<Batch, StoreError> {
+    /// Reads the first record, and as many of the others as fit into one buffer.
+    fn read_together(&self, requests: &[RecordRequest]) -> Result<Batch, StoreError> {
         let mut pieces: Vec<Piece> = Vec::new();
         let mut total = 0;
-        for (at, Wanted { location, bytes }) in wanted.iter().enumerate() {
-            let here = pieces.last().is_some_and(|piece| piece.has(location));
-            if here || bytes.is_some() {
+        for (at, RecordRequest { location, bytes }) in requests.iter().enumerate() {
+            let is_read = pieces.last().is_some_and(|piece| piece.has(location));
+            if is_read || bytes.is_some() {
                 continue;
             }
-            let length = reach(location, wanted.get(at..).unwrap_or_default());
+            let length = reach(location, requests.get(at..).unwrap_or_default());
             if total > 0 && total + length > TOGETHER_BYTES {
                 break;
             }
@@ -230,6 +243,7 @@ impl Reader {
             pieces.push(Piece { segment, offset, start: total, length });
             total += length;
         }
+        // All lengths are known before the buffer is allocated, so one allocation serves all reads.
         let mut buffer = vec![0; total];
         let mut read = 0;
         for piece in &mut pieces {
@@ -238,7 +252,7 @@ impl Reader {
             match self.disk.read_into(SegmentName::of(segment).as_str(), offset, into) {
                 Ok(filled) => piece.length = filled,
                 Err(source) if read == 0 => return Err(cannot_read(segment, offset, source)),
-                // It is asked for again if it comes to that.
+                // A later piece is read again when its record is requested.
                 Err(_) => break,
             }
             read += 1;
@@ -247,15 +261,15 @@ impl Reader {
         Ok(Batch { bytes: buffer.into(), pieces, at: 0 })
     }
 
-    /// A damaged length must not make us ask for more than the file has.
+    /// Limits a length to the end of the file: a damaged one must not cause a huge allocation.
     fn possible(&self, location: &Location, length: usize) -> Result<usize, StoreError> {
         if length <= READ_BYTES_MAX {
             return Ok(length);
         }
         let Location { segment, offset, .. } = *location;
-        let there = self.disk.length(&segment_file(segment));
-        let there = there.map_err(|source| cannot_read(segment, offset, source))?;
-        let rest = there.saturating_sub(offset);
+        let file_length = self.disk.length(&segment_file(segment));
+        let file_length = file_length.map_err(|source| cannot_read(segment, offset, source))?;
+        let rest = file_length.saturating_sub(offset);
         Ok(length.min(usize::try_from(rest).unwrap_or(usize::MAX)))
     }
 
@@ -284,15 +298,16 @@ impl Reader {
     }
 }
 
-/// How much to read for a record and those of the later ones that follow closely.
-fn reach(location: &Location, later: &[Wanted]) -> usize {
+/// Returns the size of a read that covers a record and the later ones that follow closely.
+fn reach(location: &Location, later: &[RecordRequest]) -> usize {
     let lone = READ_BYTES_LONE as u64;
     let end_of = |location: &Location| {
         let next = location.next.filter(|next| *next > location.offset);
         next.unwrap_or(location.offset + lone)
     };
+    // Extend the read while the next record is near enough and the total stays small.
     let mut end = end_of(location);
-    for Wanted { location: other, .. } in later {
+    for RecordRequest { location: other, .. } in later {
         let close = other.segment == location.segment
             && other.offset >= location.offset
             && other.offset <= end + GAP_BYTES_MAX;
@@ -305,7 +320,7 @@ fn reach(location: &Location, later: &[Wanted]) -> usize {
     usize::try_from(end - location.offset).unwrap_or(READ_BYTES_LONE)
 }
 
-/// A segment that is not there is damage, as it is for an opening.
+/// Turns a failed read into an error. A missing segment is damage, as it is for recovery.
 pub(super) fn cannot_read(segment: u64, offset: u64, source: std::io::Error) -> StoreError {
     let file = segment_file(segment);
     if source.kind() == std::io::ErrorKind::NotFound {
@@ -319,7 +334,7 @@ pub(super) fn cannot_read(segment: u64, offset: u64, source: std::io::Error) -> 
 }
 
 impl Piece {
-    /// Whether a record begins here.
+    /// Returns whether a record begins within the piece.
     fn has(&self, location: &Location) -> bool {
         let within = location.offset.checked_sub(self.offset);
         self.segment == location.segment && within.is_some_and(|within| within < self.length as u64)
@@ -327,8 +342,9 @@ impl Piece {
 }
 
 impl Batch {
-    /// The bytes from a record's beginning to the end of its piece, if it begins here.
+    /// Returns the bytes from a record to the end of its piece, if it begins in the batch.
     fn bytes_from(&mut self, location: &Location) -> Option<Bytes> {
+        // Requests come in the order of the pieces, so the search continues at the last hit.
         let later = self.pieces.get(self.at..)?;
         self.at += later.iter().position(|piece| piece.has(location))?;
         let piece = self.pieces.get(self.at)?;

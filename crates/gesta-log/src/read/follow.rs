@@ -1,8 +1,9 @@
-//! Following a store that another process writes.
+//! Follows a store that another process writes.
 //!
-//! Always holds: only what a durable mark covers is shown, so a follower never sees what a crash of
-//! the writer could take back; a refresh reads what is new, not the store again, unless the writer
-//! has rewritten segments meanwhile.
+//! Invariants:
+//! - Only frames that a durable mark covers are published: a crash of the writer cannot take back
+//!   an event that a follower has shown.
+//! - A refresh reads new frames only, unless the writer has rewritten segments.
 
 use std::{io, sync::Arc};
 
@@ -23,13 +24,13 @@ use crate::{
     segment::{segment_file, segment_numbers},
 };
 
-/// How far a follower has come.
+/// The state of a follower: the end of the log that it has published.
 #[derive(Debug)]
 pub(crate) struct Follower {
-    /// The end of what is shown; its predecessor is the segment that is being followed, in the
-    /// lengths that it had before it was rewritten, if it was.
+    /// Its `predecessor` is the segment being followed. If that was rewritten, its length and salt
+    /// are the original ones, by which its successor names it.
     end: LogEnd,
-    /// How large the cache of the index's files may be when everything is looked at anew.
+    /// Size of the block cache after a new recovery, in bytes.
     index_cache_bytes_max: usize,
 }
 
@@ -38,20 +39,24 @@ impl Follower {
         Self { end, index_cache_bytes_max }
     }
 
-    /// Shows what became durable since the last time.
+    /// Publishes the frames that became durable since the last refresh.
     pub(crate) fn refresh(&mut self, reader: &Reader) -> Result<(), OpenError> {
         let failed = |source| OpenError::Io { doing: "follow the log".to_owned(), source };
         loop {
+            // Look for a successor first: once there is one, its opening frame says how far the
+            // present segment belongs to the log.
             let successor = self.successor(reader).map_err(failed)?;
             let limit = successor.as_ref().map(|(_, opening)| opening.adopted_length());
             self.read_on(reader, limit).map_err(failed)?;
             let Some((header, opening)) = successor else { return Ok(()) };
+            // A sealed segment must be readable up to its adopted length.
             if self.end.predecessor.adopted_length < opening.adopted_length() {
                 if self.recover_again(reader) {
-                    continue; // the segment was rewritten before all of it was read
+                    continue; // The segment was rewritten before all of it was read.
                 }
                 return Err(failed(self.damaged()));
             }
+            // Continue behind the successor's opening frame.
             self.end.predecessor = Opening {
                 predecessor: header.number,
                 salt: header.named_salt(),
@@ -60,6 +65,8 @@ impl Follower {
             self.end.chain = opening.frame.header.chain;
             self.end.next = opening.frame.header.first_position;
             reader.published.record_incarnation(incarnation_of(&header), self.end.next);
+            // A rewritten segment is sealed and durable as a whole, so it is read to its end. Its
+            // successor names it by the length that it had before.
             if let Some(rewritten) = header.rewritten {
                 self.read_rewritten(reader, &header).map_err(failed)?;
                 self.end.predecessor.adopted_length = rewritten.named_length;
@@ -67,21 +74,24 @@ impl Follower {
         }
     }
 
-    /// Looks at everything anew if another process has replaced files that readers use; says
+    /// Recovers the store again if another process has replaced files that readers use. Returns
     /// whether it did.
     pub(crate) fn recover_again(&mut self, reader: &Reader) -> bool {
+        // Open descriptors still refer to the replaced files.
         reader.disk.reopen_files();
         if !is_stale(reader) {
             return false;
         }
-        let look = RecoveryOptions {
+        let options = RecoveryOptions {
             access: Access::ReadOnly,
             older_segments: Cache::Use,
-            index_files: Some(Arc::new(BlockCache::new(self.index_cache_bytes_max))),
+            index_cache: Some(Arc::new(BlockCache::new(self.index_cache_bytes_max))),
             checked_bytes_max: 0,
         };
-        let recovered = recover(&reader.disk, &mut SystemRng, &look, &mut |_| {});
+        let recovered = recover(&reader.disk, &mut SystemRng, &options, &mut |_| {});
         match recovered {
+            // Never replace the state by a damaged or an older one: events that were shown must
+            // stay. A later call tries again.
             Ok(Recovered { index, end, incarnations, report, .. })
                 if report.damage.is_empty() && index.head() >= reader.published.head() =>
             {
@@ -93,7 +103,7 @@ impl Follower {
         }
     }
 
-    /// Shows all of a segment that was rewritten before it was followed.
+    /// Publishes all frames of a segment that was rewritten before it was followed.
     fn read_rewritten(&mut self, reader: &Reader, header: &SegmentHeader) -> io::Result<()> {
         let seed = Seed::new(header.salt, header.number);
         while self.end.predecessor.adopted_length < header.bytes {
@@ -104,19 +114,19 @@ impl Follower {
                 Some((offset, frame))
             });
             let Some((offset, frame)) = decoded else { return Err(self.damaged()) };
-            self.show(reader, seed, offset, frame);
+            self.publish(reader, seed, offset, frame);
         }
         Ok(())
     }
 
-    /// The writer says that more of the present segment belongs to the log than can be read.
+    /// The error for a segment that is readable only up to less than its adopted length.
     fn damaged(&self) -> io::Error {
         let file = segment_file(self.end.predecessor.predecessor);
         let at = self.end.predecessor.adopted_length;
         io::Error::new(io::ErrorKind::InvalidData, format!("{file} is damaged at offset {at}"))
     }
 
-    /// The segment that follows the present one, if there is one yet.
+    /// Returns the segment that follows the present one, if there is one yet.
     fn successor(&self, reader: &Reader) -> io::Result<Option<(SegmentHeader, OpeningFrame)>> {
         let present = self.end.predecessor;
         for number in segment_numbers(&*reader.disk)? {
@@ -129,10 +139,12 @@ impl Follower {
                 HEADER_BYTES as usize + 256,
                 Cache::Use,
             )?;
+            // Preallocated segments have no opening frame yet.
             let Ok(header) = SegmentHeader::decode(&start) else { continue };
             let Ok(frame) = scan::opening_frame(&start, Seed::new(header.salt, number)) else {
                 continue;
             };
+            // A segment that a failed attempt left behind names another predecessor.
             let follows = frame.opening.is_some_and(|opening| {
                 (opening.predecessor, opening.salt) == (present.predecessor, present.salt)
             });
@@ -144,11 +156,12 @@ impl Follower {
         Ok(None)
     }
 
-    /// Reads frames of the present segment and shows those that are surely durable: below `limit`
-    /// if the segment is ended, else below the highest mark.
+    /// Publishes the durable frames of the present segment: those below `limit` if the segment has
+    /// ended, otherwise those below the highest durable mark.
     fn read_on(&mut self, reader: &Reader, limit: Option<u64>) -> io::Result<()> {
         let number = self.end.predecessor.predecessor;
         if number == 0 {
+            // The store had no segment when it was opened.
             return Ok(());
         }
         let seed = Seed::new(self.end.predecessor.salt, number);
@@ -162,6 +175,7 @@ impl Follower {
             chain = frame.header.chain;
             frames.push((offset, frame));
         }
+        // A seal covers itself: it is written only once all before it is durable.
         let sealed = |(offset, frame): &(u64, Frame)| {
             (frame.header.kind == FrameKind::Seal).then_some(offset + frame.header.length as u64)
         };
@@ -171,12 +185,12 @@ impl Follower {
             if offset >= durable {
                 break;
             }
-            self.show(reader, seed, offset, frame);
+            self.publish(reader, seed, offset, frame);
         }
         Ok(())
     }
 
-    fn show(&mut self, reader: &Reader, seed: Seed, offset: u64, frame: Frame) {
+    fn publish(&mut self, reader: &Reader, seed: Seed, offset: u64, frame: Frame) {
         let number = self.end.predecessor.predecessor;
         self.end.predecessor.adopted_length = offset + frame.header.length as u64;
         self.end.chain = frame.header.chain;
@@ -187,22 +201,23 @@ impl Follower {
     }
 }
 
-/// Whether another process has replaced a segment or a run that readers have been using.
+/// Returns whether another process has replaced a segment or a run that readers use.
 fn is_stale(reader: &Reader) -> bool {
     let (disk, index) = (&*reader.disk, reader.published.index());
-    let is_other = |stretch: PositionRange| {
-        let start = disk.read(&segment_file(stretch.segment), 0, HEADER_BYTES as usize, Cache::Use);
+    let is_rewritten = |range: PositionRange| {
+        let start = disk.read(&segment_file(range.segment), 0, HEADER_BYTES as usize, Cache::Use);
         let header = start.ok().and_then(|start| SegmentHeader::decode(&start).ok());
-        header.is_some_and(|header| Seed::new(header.salt, header.number) != stretch.seed)
+        header.is_some_and(|header| Seed::new(header.salt, header.number) != range.seed)
     };
-    let is_gone = |run: Arc<Run>| {
-        let there = Run::open(disk, run.name(), Arc::new(BlockCache::new(0)));
-        !there.is_ok_and(|there| there.manifest_entry() == run.manifest_entry())
+    let is_replaced = |run: Arc<Run>| {
+        let current = Run::open(disk, run.name(), Arc::new(BlockCache::new(0)));
+        !current.is_ok_and(|current| current.manifest_entry() == run.manifest_entry())
     };
-    index.position_ranges().into_iter().any(is_other) || index.runs().into_iter().any(is_gone)
+    index.position_ranges().into_iter().any(is_rewritten)
+        || index.runs().into_iter().any(is_replaced)
 }
 
-/// A valid opening frame and where it ends.
+/// A valid opening frame and its end offset.
 struct OpeningFrame {
     frame: Frame,
     end: u64,
@@ -214,7 +229,7 @@ impl OpeningFrame {
     }
 }
 
-/// The bytes of the next frame and where it begins: at `at`, or in the next sector.
+/// Returns the bytes and the offset of the next frame: at `at`, or at the next sector for a mark.
 fn next_frame(
     reader: &Reader,
     number: u64,
@@ -229,13 +244,14 @@ fn next_frame(
     Ok(None)
 }
 
-/// The bytes of the frame at an offset, if there is one.
+/// Returns the bytes of the frame at an offset, if there is one.
 fn frame_at(reader: &Reader, number: u64, at: u64, seed: Seed) -> io::Result<Option<Bytes>> {
     let file = segment_file(number);
     let header = reader.disk.read(&file, at, FRAME_HEADER_BYTES, Cache::Use)?;
     let Ok(header) = FrameHeader::decode(&header, at, seed) else { return Ok(None) };
     let rest = reader.disk.length(&file)?.saturating_sub(at);
     if header.length as u64 > rest {
+        // Cut, or still being written.
         return Ok(None);
     }
     reader.disk.read(&file, at, header.length, Cache::Use).map(Some)

@@ -1,8 +1,12 @@
 //! Reading published events.
 //!
-//! Owns: pages of streams and of the whole store, and subscriptions. Always holds: what is handed
-//! out was verified by its own checksum and stands at the position that was asked for; locks are
-//! never held while bytes are read. Not here: the index; appends.
+//! Owns pages of streams and of the whole store, scans, and subscriptions.
+//!
+//! Invariants:
+//! - Each returned event was verified by its own checksum, and has the requested position.
+//! - No lock is held while bytes are read.
+//!
+//! Elsewhere: the index ([`index`](crate::index)), appends ([`commit`](crate::commit)).
 
 mod all;
 mod fetch;
@@ -16,14 +20,14 @@ mod visible;
 pub(crate) use all::{AllPages, Selection};
 pub(crate) use fetch::Reader;
 pub(crate) use follow::Follower;
-pub(crate) use span::{Earlier, EarlierAppend};
+pub(crate) use span::{EarlierAppend, EarlierEvent};
 pub(crate) use stream::StreamPages;
 pub(crate) use subscription::LogSubscription;
 pub(crate) use visible::{Ends, before};
 
-/// Events of a page at most.
+/// Maximum number of events in a page.
 pub(crate) const PAGE_EVENTS_MAX: usize = 256;
-/// Bytes that a page stops at, a single large event aside.
+/// Size after which a page takes no further event, in bytes. A single event may be larger.
 pub(crate) const PAGE_BYTES_MAX: usize = 4 << 20;
-/// Positions that are looked at for one page of a filter that looks at the events themselves.
+/// Maximum number of events read for one page if the filter must see the events themselves.
 pub(crate) const SCAN_POSITIONS_MAX: usize = 4_096;

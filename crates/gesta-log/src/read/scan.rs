@@ -1,7 +1,9 @@
-//! Going through all events in order, without a copy of any.
+//! Scans all events in order, without copying them.
 //!
-//! Always holds: each record's checksum and each frame's header were verified; events come in the
-//! order of positions, each once, up to the head when the scan began; damage ends it with an error.
+//! Invariants:
+//! - Each record's checksum and each frame's header are verified.
+//! - Events come in the order of their positions, each once, up to the head when the scan began.
+//! - Damage ends the scan with an error.
 
 use std::{io, ops::ControlFlow};
 
@@ -19,12 +21,12 @@ use crate::{
     segment::segment_file,
 };
 
-/// Bytes that are read at once, a larger frame aside: no more than stay in the processor's cache
-/// until they are looked at.
+/// Size of a read, in bytes; a larger frame takes a larger one. Small enough that a chunk is still
+/// in the processor's cache when its records are decoded.
 const CHUNK_BYTES: usize = 256 << 10;
 
 impl Reader {
-    /// Hands each event after a position to `visit` until it breaks; says how many it got.
+    /// Calls `visit` with each event after a position until it breaks. Returns the number of calls.
     pub(crate) fn scan(
         &self,
         after: Position,
@@ -32,17 +34,17 @@ impl Reader {
     ) -> Result<u64, StoreError> {
         let head = self.published.head();
         let damage = self.published.damage_from(after.next(), Direction::Forwards);
-        // What is known to be missing is not passed over, wherever it lies in its stretch.
+        // End before known damage: a scan must not skip missing events silently.
         let until =
             damage.map_or(head, |(missing, _)| head.min(Position::new(missing.number() - 1)));
         let (mut scanned, mut last) = (0, after);
-        // What was handed over stays so when a segment is rewritten meanwhile.
+        // A retry after a replaced file skips the events that were visited already.
         let flow = self.retry_if_files_replaced(|| {
-            for stretch in self.published.index().position_ranges() {
-                if stretch.end <= last.number() + 1 {
+            for range in self.published.index().position_ranges() {
+                if range.end <= last.number() + 1 {
                     continue;
                 }
-                let flow = self.scan_stretch(&stretch, until, |event| {
+                let flow = self.scan_range(&range, until, |event| {
                     if event.position <= last {
                         return ControlFlow::Continue(());
                     }
@@ -62,17 +64,17 @@ impl Reader {
         self.end_at_damage(after).map(|()| scanned)
     }
 
-    /// Hands over the gaps of a stretch, as far as they touch positions before `end` from `first` on.
+    /// Calls `visit` with the gaps of a segment's range that overlap the positions `first..end`.
     pub(super) fn gaps_of(
         &self,
-        stretch: &PositionRange,
+        range: &PositionRange,
         first: u64,
         end: u64,
         visit: &mut impl FnMut(&Gap) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let mut chunk = Chunk::new();
         let mut at = HEADER_BYTES;
-        while let Some((offset, header)) = self.frame(stretch, &mut chunk, at)? {
+        while let Some((offset, header)) = self.frame(range, &mut chunk, at)? {
             at = offset + header.length as u64;
             if header.first_position.number() >= end || header.kind == FrameKind::Seal {
                 break;
@@ -80,10 +82,11 @@ impl Reader {
             if header.kind != FrameKind::Gap {
                 continue;
             }
+            // The chunk is reused, but a decoded frame keeps its bytes.
             let bytes = Bytes::copy_from_slice(chunk.slice(offset, header.length));
-            let frame = Frame::decode(&bytes, offset, stretch.seed, None).map_err(|what| {
+            let frame = Frame::decode(&bytes, offset, range.seed, None).map_err(|what| {
                 let position = header.first_position;
-                damaged(stretch, offset, position..=position, what)
+                damaged(range, offset, position..=position, what)
             })?;
             let touched = frame.gap.filter(|gap| gap.next().number() > first);
             if touched.is_some_and(|gap| visit(&gap).is_break()) {
@@ -93,81 +96,84 @@ impl Reader {
         Ok(())
     }
 
-    fn scan_stretch(
+    fn scan_range(
         &self,
-        stretch: &PositionRange,
+        range: &PositionRange,
         until: Position,
         mut visit: impl FnMut(BorrowedEvent<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StoreError> {
-        let end = Position::new(stretch.end).min(until.next());
-        let mut next = Position::new(stretch.first);
+        let end = Position::new(range.end).min(until.next());
+        let mut next = Position::new(range.first);
         let mut chunk = Chunk::new();
         let mut at = HEADER_BYTES;
         while next < end {
-            let frame = self.frame(stretch, &mut chunk, at)?;
+            let frame = self.frame(range, &mut chunk, at)?;
+            // Events are missing up to the end of the range, so this is not the end of the log.
             let Some((offset, header)) = frame else {
                 let what = Malformed::Magic;
-                return Err(damaged(stretch, at, next..=Position::new(end.number() - 1), what));
+                return Err(damaged(range, at, next..=Position::new(end.number() - 1), what));
             };
             at = offset + header.length as u64;
-            // Before the stretch there may be others, after damage.
+            // After damage, a segment may hold frames of positions before the range.
             if header.first_position < next {
                 continue;
             }
             let body = chunk.slice(offset, header.length);
-            let part = match Part::of(&header, body) {
+            let part = match FramePositions::of(&header, body) {
                 Ok(Some(part)) => part,
                 Ok(None) => continue,
-                Err(what) => return Err(damaged(stretch, offset, next..=next, what)),
+                Err(what) => return Err(damaged(range, offset, next..=next, what)),
             };
             let mut used = part.records_at;
             for _ in 0..header.records {
                 let rest = body.get(used..).unwrap_or_default();
-                let read = borrow_record(rest, offset + used as u64, stretch.seed);
+                let read = borrow_record(rest, offset + used as u64, range.seed);
                 let (event, length) = match read {
                     Ok((event, length)) if part.may_have(event.position, next) => (event, length),
                     Ok(_) => {
                         let what = Malformed::Field("position");
-                        return Err(damaged(stretch, offset + used as u64, next..=next, what));
+                        return Err(damaged(range, offset + used as u64, next..=next, what));
                     }
                     Err(what) => {
-                        return Err(damaged(stretch, offset + used as u64, next..=next, what));
+                        return Err(damaged(range, offset + used as u64, next..=next, what));
                     }
                 };
+                // Positions between `next` and the event were scavenged.
                 used += length;
                 next = event.position.next();
                 if visit(event).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }
+            // A gap frame may end with scavenged positions, which have no record.
             next = part.end;
         }
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The frame at an offset, or, where there is none, the mark in the next sector; all of it is in
-    /// the chunk after.
+    /// Returns the header of the frame at an offset or, for a mark, at the next sector, and loads
+    /// the whole frame into the chunk.
     fn frame(
         &self,
-        stretch: &PositionRange,
+        range: &PositionRange,
         chunk: &mut Chunk,
         at: u64,
     ) -> Result<Option<(u64, FrameHeader)>, StoreError> {
         for offset in [at, mark_offset(at)] {
-            self.load(stretch, chunk, offset, FRAME_HEADER_BYTES)?;
+            self.load(range, chunk, offset, FRAME_HEADER_BYTES)?;
             let bytes = chunk.slice(offset, FRAME_HEADER_BYTES);
-            if let Ok(header) = FrameHeader::decode(bytes, offset, stretch.seed) {
-                self.load(stretch, chunk, offset, header.length)?;
+            if let Ok(header) = FrameHeader::decode(bytes, offset, range.seed) {
+                self.load(range, chunk, offset, header.length)?;
                 return Ok(Some((offset, header)));
             }
         }
         Ok(None)
     }
 
-    /// Makes sure that these bytes are in the chunk, as far as the file has them.
+    /// Loads these bytes into the chunk, up to the end of the file.
     fn load(
         &self,
-        stretch: &PositionRange,
+        range: &PositionRange,
         chunk: &mut Chunk,
         offset: u64,
         length: usize,
@@ -175,21 +181,24 @@ impl Reader {
         if chunk.has(offset, length) {
             return Ok(());
         }
-        let file = segment_file(stretch.segment);
+        let file = segment_file(range.segment);
         let read = chunk.read(&*self.disk, &file, offset, length);
-        read.map_err(|source| cannot_read(stretch.segment, offset, source))
+        read.map_err(|source| cannot_read(range.segment, offset, source))
     }
 }
 
-/// What a frame stands for, and where in it records begin.
-struct Part {
+/// The positions of a frame.
+struct FramePositions {
+    /// Offset of the first record in the frame.
     records_at: usize,
+    /// The position after the frame's last one.
     end: Position,
+    /// True for a gap frame, in which scavenged positions have no record.
     gaps: bool,
 }
 
-impl Part {
-    /// None of a frame without positions.
+impl FramePositions {
+    /// Returns `None` for a frame without positions.
     fn of(header: &FrameHeader, frame: &[u8]) -> Result<Option<Self>, Malformed> {
         let first = header.first_position.number();
         match header.kind {
@@ -208,13 +217,13 @@ impl Part {
         }
     }
 
-    /// Whether the next record of it may be at a position.
+    /// Returns whether the next record may have this position.
     fn may_have(&self, position: Position, next: Position) -> bool {
         position == next || (self.gaps && position > next && position < self.end)
     }
 }
 
-/// Bytes of a segment from an offset on, in a buffer that is filled again and again.
+/// A reusable buffer with the bytes of a segment from an offset on.
 struct Chunk {
     offset: u64,
     filled: usize,
@@ -230,11 +239,11 @@ impl Chunk {
         offset >= self.offset && offset + length as u64 <= self.offset + self.filled as u64
     }
 
-    /// Reads so many bytes at least, as far as the file has them.
+    /// Reads at least `length` bytes from an offset, up to the end of the file.
     fn read(&mut self, disk: &dyn Disk, file: &str, offset: u64, length: usize) -> io::Result<()> {
         self.filled = 0;
         if length > self.buffer.len() {
-            // A length that lies must not make us ask for more than the file has.
+            // A damaged length must not cause a huge allocation.
             let left = disk.length(file)?.saturating_sub(offset);
             let length = length.min(usize::try_from(left).unwrap_or(usize::MAX));
             self.buffer.resize(length.max(CHUNK_BYTES), 0);
@@ -252,13 +261,13 @@ impl Chunk {
 }
 
 fn damaged(
-    stretch: &PositionRange,
+    range: &PositionRange,
     offset: u64,
     positions: std::ops::RangeInclusive<Position>,
     what: Malformed,
 ) -> StoreError {
     StoreError::Corrupt(Damage {
-        file: segment_file(stretch.segment),
+        file: segment_file(range.segment),
         offset,
         positions: Some(positions),
         what: what.to_string(),

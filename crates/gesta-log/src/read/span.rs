@@ -1,7 +1,7 @@
-//! What an earlier append was: its events, or where they were.
+//! Reconstructs an earlier append from its events, to compare it with a repeat.
 //!
-//! Always holds: an append that was scavenged, in part or whole, is still known by where its events
-//! were and by their ids.
+//! Invariant: an append that was scavenged, in part or as a whole, is still known by the streams
+//! and revisions of its events and by a digest of their ids.
 
 use std::ops::ControlFlow;
 
@@ -17,24 +17,24 @@ use crate::{
 
 /// One event of an earlier append.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Earlier {
+pub(crate) struct EarlierEvent {
     pub(crate) stream: StreamName,
     pub(crate) revision: Revision,
     pub(crate) position: Position,
-    /// None where the event was scavenged.
+    /// `None` for a scavenged event.
     pub(crate) id: Option<EventId>,
 }
 
-/// An earlier append.
+/// An append that is in the log already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EarlierAppend {
-    /// In the order of positions.
-    pub(crate) events: Vec<Earlier>,
-    /// Of all ids, where some are not known one by one any more.
+    /// Ordered by position.
+    pub(crate) events: Vec<EarlierEvent>,
+    /// Digest of all event ids. Present if some events were scavenged, whose own ids are lost.
     pub(crate) ids: Option<IdsDigest>,
 }
 
-impl From<&RecordedEvent> for Earlier {
+impl From<&RecordedEvent> for EarlierEvent {
     fn from(event: &RecordedEvent) -> Self {
         let RecordedEvent { stream, revision, position, id, .. } = event;
         let (revision, position, id) = (*revision, *position, Some(*id));
@@ -42,15 +42,15 @@ impl From<&RecordedEvent> for Earlier {
     }
 }
 
-impl From<&GapEvent> for Earlier {
-    fn from(gone: &GapEvent) -> Self {
-        let GapEvent { position, stream, revision } = gone.clone();
+impl From<&GapEvent> for EarlierEvent {
+    fn from(scavenged: &GapEvent) -> Self {
+        let GapEvent { position, stream, revision } = scavenged.clone();
         Self { stream, revision, position, id: None }
     }
 }
 
 impl Reader {
-    /// What is known of one append.
+    /// Reads the append at these positions.
     pub(crate) fn span(&self, span: AppendSpan) -> Result<EarlierAppend, StoreError> {
         self.retry_if_files_replaced(|| self.span_now(span))
     }
@@ -59,16 +59,17 @@ impl Reader {
         let first = span.first.number();
         let all = first..first + u64::from(span.events);
         let positions: Vec<_> = all.clone().map(Position::new).collect();
-        let places: Vec<Location> = self.places(&positions)?.into_iter().flatten().collect();
+        let places: Vec<Location> = self.locations(&positions)?.into_iter().flatten().collect();
         let there = self.events_at(&places)?;
-        let mut events: Vec<_> = there.iter().map(Earlier::from).collect();
+        let mut events: Vec<_> = there.iter().map(EarlierEvent::from).collect();
         if events.len() == positions.len() {
             return Ok(EarlierAppend { events, ids: None });
         }
+        // Some events were scavenged: the gap frames hold their places and the ids' digest.
         let mut ids = None;
         self.gaps_between(all.start, all.end, |gap| {
-            let inside = |gone: &&GapEvent| all.contains(&gone.position.number());
-            events.extend(gap.gone.iter().filter(inside).map(Earlier::from));
+            let inside = |event: &&GapEvent| all.contains(&event.position.number());
+            events.extend(gap.scavenged.iter().filter(inside).map(EarlierEvent::from));
             let same = gap.appends.iter().find(|append| append.position == span.first);
             ids = ids.or(same.map(|append| append.ids));
             ControlFlow::Continue(())
@@ -77,14 +78,14 @@ impl Reader {
         if events.len() == positions.len() && ids.is_some() {
             Ok(EarlierAppend { events, ids })
         } else {
-            Err(self.not_whole(span))
+            Err(self.incomplete(span))
         }
     }
 
-    /// The damage that took a part of an append.
-    fn not_whole(&self, span: AppendSpan) -> StoreError {
+    /// The error for an append of which damage took a part.
+    fn incomplete(&self, span: AppendSpan) -> StoreError {
         let end = span.first.number() + u64::from(span.events);
-        let what = format!("the append at {} is not whole", span.first);
+        let what = format!("the append at {} is incomplete", span.first);
         let known = self.published.damage_from(span.first, Direction::Forwards);
         StoreError::Corrupt(match known {
             Some((first, damage)) if first.number() < end => damage.clone(),
@@ -92,16 +93,16 @@ impl Reader {
         })
     }
 
-    /// Hands over the gaps of the segment that has these positions, as far as they touch them.
+    /// Calls `visit` with the gaps that overlap the positions `first..end`.
     fn gaps_between(
         &self,
         first: u64,
         end: u64,
         mut visit: impl FnMut(&Gap) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        let stretches = self.published.index().position_ranges();
-        for stretch in stretches.iter().filter(|one| one.first < end && one.end > first) {
-            self.gaps_of(stretch, first, end, &mut visit)?;
+        let ranges = self.published.index().position_ranges();
+        for range in ranges.iter().filter(|range| range.first < end && range.end > first) {
+            self.gaps_of(range, first, end, &mut visit)?;
         }
         Ok(())
     }

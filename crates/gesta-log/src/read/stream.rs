@@ -1,4 +1,4 @@
-//! Pages of one stream, without what its metadata hide.
+//! Pages of one stream, without the events that its metadata hide.
 
 use gesta_store::{
     Damage, Direction, Page, Position, ReadFrom, ReadStream, RecordedEvent, Revision, StoreError,
@@ -8,45 +8,47 @@ use gesta_store::{
 use super::{PAGE_EVENTS_MAX, Reader};
 use crate::index::StreamCursor;
 
-/// Pages of one read; an iterator, for nothing here waits.
+/// The pages of one read. A plain iterator: reads never wait for anything but the disk.
 #[derive(Debug)]
 pub(crate) struct StreamPages {
     reader: Reader,
     stream: StreamName,
     direction: Direction,
-    /// The next revision to look at; none at the end.
+    /// The next revision to read. `None` at the end.
     at: Option<Revision>,
-    /// Where a forward read ends: the head when it began.
+    /// The end of a forward read: the head when it began.
     last: Option<Revision>,
     left: u64,
-    /// Whether it ends where the stream does, and so must not pass over damage there.
-    to_end: bool,
-    /// Why there is nothing to read, whichever way.
+    /// True until a forward read has checked for damage behind the stream's last known event.
+    checks_end: bool,
+    /// The error to return instead of pages.
     refused: Option<StoreError>,
 }
 
 impl StreamPages {
     pub(crate) fn new(reader: Reader, read: ReadStream) -> Self {
         let ReadStream { stream, direction, from, limit } = read;
-        let shown = reader.retry_if_files_replaced(|| reader.shown(&stream));
+        let visible = reader.retry_if_files_replaced(|| reader.visible(&stream));
         let at = match (from, direction) {
             (ReadFrom::Start, Direction::Forwards) => Some(Revision::FIRST),
             (ReadFrom::Start, Direction::Backwards) => None,
             (ReadFrom::End, _) => Some(Revision::MAX),
             (ReadFrom::At(revision), _) => Some(revision),
         };
-        let (last, mut refused) = match shown {
-            Ok(shown) => (shown.map(|shown| shown.head()), None),
+        let (last, mut refused) = match visible {
+            Ok(visible) => (visible.map(|visible| visible.head()), None),
             Err(error) => (None, Some(error)),
         };
+        // A backward read from the end claims to start with the last event, so damage behind it is
+        // an error. A forward read reports that damage when it gets there.
         if (from, direction) == (ReadFrom::End, Direction::Backwards) {
             refused = refused.or_else(|| reader.stream_end_at_damage(&stream).err());
         }
-        let to_end = direction == Direction::Forwards;
-        Self { reader, stream, direction, at, last, left: limit, to_end, refused }
+        let checks_end = direction == Direction::Forwards;
+        Self { reader, stream, direction, at, last, left: limit, checks_end, refused }
     }
 
-    /// The next page and where to go on.
+    /// Reads a page. Also returns the revision at which to continue.
     fn page(&self, at: Revision) -> Result<(Page, Option<Revision>), StoreError> {
         match self.direction {
             Direction::Forwards => {
@@ -64,12 +66,12 @@ impl Iterator for StreamPages {
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(refused) = self.refused.take() {
             self.at = None;
-            self.to_end = false;
+            self.checks_end = false;
             return Some(Err(refused));
         }
         while self.left > 0 {
             let Some(at) = self.at else {
-                if std::mem::replace(&mut self.to_end, false) {
+                if std::mem::replace(&mut self.checks_end, false) {
                     return self.reader.stream_end_at_damage(&self.stream).err().map(Err);
                 }
                 return None;
@@ -84,7 +86,7 @@ impl Iterator for StreamPages {
                 }
                 Err(error) => {
                     self.at = None;
-                    self.to_end = false;
+                    self.checks_end = false;
                     return Some(Err(error));
                 }
             }
@@ -93,36 +95,39 @@ impl Iterator for StreamPages {
     }
 }
 
-/// The revisions of a stream that may be shown, and its metadata.
-pub(crate) struct Shown {
+/// The visible revisions of a stream, and its metadata.
+pub(crate) struct VisibleRevisions {
     first: Revision,
     head: Revision,
     metadata: StreamMetadata,
-    walk: StreamCursor,
+    cursor: StreamCursor,
 }
 
-impl Shown {
-    /// The stream's last revision, shown or not.
+impl VisibleRevisions {
+    /// The stream's last revision, visible or hidden.
     pub(crate) fn head(&self) -> Revision {
         self.head
     }
 }
 
 impl Reader {
-    /// What of a stream may be shown; nothing where it has no events.
-    pub(crate) fn shown(&self, stream: &StreamName) -> Result<Option<Shown>, StoreError> {
+    /// Returns the visible revisions of a stream, or `None` if it has no events.
+    pub(crate) fn visible(
+        &self,
+        stream: &StreamName,
+    ) -> Result<Option<VisibleRevisions>, StoreError> {
         let index = self.published.index();
-        let life = index.stream_meta(stream);
-        if life.tombstoned {
+        let meta = index.stream_meta(stream);
+        if meta.tombstoned {
             return Err(StoreError::Deleted { stream: stream.clone() });
         }
-        let mut walk = index.stream(stream);
-        let Some(head) = walk.head()? else { return Ok(None) };
-        let metadata = life.metadata();
-        Ok(Some(Shown { first: metadata.first_visible(head), head, metadata, walk }))
+        let mut cursor = index.stream(stream);
+        let Some(head) = cursor.head()? else { return Ok(None) };
+        let metadata = meta.metadata();
+        Ok(Some(VisibleRevisions { first: metadata.first_visible(head), head, metadata, cursor }))
     }
 
-    /// An error where damage may have taken events after the stream's last one.
+    /// Returns an error if damage may have taken events after the stream's last one.
     pub(crate) fn stream_end_at_damage(&self, stream: &StreamName) -> Result<(), StoreError> {
         if self.published.damage.is_empty() {
             return Ok(());
@@ -130,7 +135,7 @@ impl Reader {
         self.end_at_damage(self.last_position_of(stream)?)
     }
 
-    /// An error where the stream may have more events than the index knows.
+    /// Returns an error if the stream may have events that the index does not cover.
     pub(crate) fn stream_is_known(&self, stream: &StreamName) -> Result<(), StoreError> {
         if self.published.damage.is_empty() {
             return Ok(());
@@ -139,15 +144,16 @@ impl Reader {
     }
 
     fn last_position_of(&self, stream: &StreamName) -> Result<Position, StoreError> {
-        let mut walk = self.published.index().stream(stream);
-        let last = match walk.head()? {
-            Some(head) => walk.position(head)?,
+        let mut cursor = self.published.index().stream(stream);
+        let last = match cursor.head()? {
+            Some(head) => cursor.position(head)?,
             None => None,
         };
         Ok(last.unwrap_or(Position::START))
     }
 
-    /// Events from `at` to `last`: a page of them at most, and where to go on.
+    /// Reads at most a page of events from `at` to `last`. Also returns the revision at which to
+    /// continue.
     pub(crate) fn stream_forwards(
         &self,
         stream: &StreamName,
@@ -165,13 +171,14 @@ impl Reader {
         last: Revision,
         limit: u64,
     ) -> Result<(Page, Option<Revision>), StoreError> {
-        let Some(mut shown) = self.shown(stream)? else { return Ok((Vec::new(), None)) };
-        let first = at.max(shown.first).number();
-        let last = last.min(shown.head).number();
+        let Some(mut visible) = self.visible(stream)? else { return Ok((Vec::new(), None)) };
+        let first = at.max(visible.first).number();
+        let last = last.min(visible.head).number();
         let count = limit.min(PAGE_EVENTS_MAX as u64);
         let revisions = (first..=last).take(usize::try_from(count).unwrap_or(usize::MAX));
-        let (page, looked) = self.revisions(stream, &mut shown, revisions.map(Revision::new))?;
-        let next = looked.map(Revision::next).filter(|next| next.number() <= last);
+        let (page, processed) =
+            self.revisions(stream, &mut visible, revisions.map(Revision::new))?;
+        let next = processed.map(Revision::next).filter(|next| next.number() <= last);
         Ok((page, next))
     }
 
@@ -190,51 +197,56 @@ impl Reader {
         at: Revision,
         limit: u64,
     ) -> Result<(Page, Option<Revision>), StoreError> {
-        let Some(mut shown) = self.shown(stream)? else { return Ok((Vec::new(), None)) };
-        let (first, last) = (shown.first.number(), at.min(shown.head).number());
+        let Some(mut visible) = self.visible(stream)? else { return Ok((Vec::new(), None)) };
+        let (first, last) = (visible.first.number(), at.min(visible.head).number());
         let count = limit.min(PAGE_EVENTS_MAX as u64);
         let revisions = (first..=last).rev().take(usize::try_from(count).unwrap_or(usize::MAX));
-        let (page, looked) = self.revisions(stream, &mut shown, revisions.map(Revision::new))?;
-        let next = looked.and_then(Revision::previous).filter(|next| *next >= shown.first);
+        let (page, processed) =
+            self.revisions(stream, &mut visible, revisions.map(Revision::new))?;
+        let next = processed.and_then(Revision::previous).filter(|next| *next >= visible.first);
         Ok((page, next))
     }
 
-    /// Reads revisions, without those that are too old or were scavenged; also says which was looked
-    /// at last.
+    /// Reads revisions, without those that are expired or scavenged. Also returns the last revision
+    /// that was processed.
     fn revisions(
         &self,
         stream: &StreamName,
-        shown: &mut Shown,
+        visible: &mut VisibleRevisions,
         revisions: impl Iterator<Item = Revision>,
     ) -> Result<(Page, Option<Revision>), StoreError> {
         let revisions: Vec<_> = revisions.collect();
-        let (positions, missing) = positions(&mut shown.walk, &revisions)?;
-        let places = self.places(&positions)?;
-        let there = places
+        let (positions, missing) = positions(&mut visible.cursor, &revisions)?;
+        // Scavenged revisions have a position, but no location.
+        let locations = self.locations(&positions)?;
+        let present = locations
             .iter()
             .zip(&revisions)
-            .filter_map(|(place, revision)| place.map(|place| (place, *revision)));
-        let (places, kept): (Vec<_>, Vec<_>) = there.unzip();
-        let events = self.fetch(&self.wanted_at(&places))?;
-        let looked = match events.len() {
+            .filter_map(|(location, revision)| location.map(|location| (location, *revision)));
+        let (locations, kept): (Vec<_>, Vec<_>) = present.unzip();
+        let events = self.fetch(&self.requests_at(&locations))?;
+        // A page that ends early continues after its last event; a complete one also passes the
+        // scavenged revisions behind it.
+        let processed = match events.len() {
             all if all == kept.len() => positions.len().checked_sub(1),
             some => kept.get(some - 1).and_then(|last| revisions.iter().position(|at| at == last)),
         };
-        let looked = looked.and_then(|last| revisions.get(last)).copied();
-        if let (Some(missing), None) = (missing, looked) {
+        let processed = processed.and_then(|last| revisions.get(last)).copied();
+        // Damage is an error only once everything before it has been returned.
+        if let (Some(missing), None) = (missing, processed) {
             return Err(self.lost(stream, missing));
         }
         let mut page = Vec::with_capacity(events.len());
         for (event, revision) in events.into_iter().zip(&kept) {
-            check_place(&event, stream, *revision)?;
-            if !shown.metadata.is_expired(event.recorded_at, self.clock.now()) {
+            check_record(&event, stream, *revision)?;
+            if !visible.metadata.is_expired(event.recorded_at, self.clock.now()) {
                 page.push(event);
             }
         }
-        Ok((page, looked))
+        Ok((page, processed))
     }
 
-    /// The error for a revision that the stream should have: the damage that took it.
+    /// The error for a missing revision: the damage that took it.
     fn lost(&self, stream: &StreamName, revision: Revision) -> StoreError {
         let what = format!("revision {revision} of {stream} is missing");
         StoreError::Corrupt(match self.published.damage.first() {
@@ -244,14 +256,14 @@ impl Reader {
     }
 }
 
-/// Where the revisions are, up to the first one that damage took.
+/// Returns the positions of revisions, up to the first one that damage took.
 fn positions(
-    walk: &mut StreamCursor,
+    cursor: &mut StreamCursor,
     revisions: &[Revision],
 ) -> Result<(Vec<Position>, Option<Revision>), StoreError> {
     let mut positions = Vec::with_capacity(revisions.len());
     for revision in revisions {
-        match walk.position(*revision)? {
+        match cursor.position(*revision)? {
             Some(position) => positions.push(position),
             None => return Ok((positions, Some(*revision))),
         }
@@ -259,8 +271,8 @@ fn positions(
     Ok((positions, None))
 }
 
-/// The index and the record must agree.
-fn check_place(
+/// Returns an error unless the record is the one that the index named.
+fn check_record(
     event: &RecordedEvent,
     stream: &StreamName,
     revision: Revision,
@@ -273,7 +285,7 @@ fn check_place(
         offset: 0,
         positions: Some(event.position..=event.position),
         what: format!(
-            "revision {revision} of {stream} was wanted, revision {} of {} is there",
+            "expected revision {revision} of {stream}, found revision {} of {}",
             event.revision, event.stream
         ),
     }))

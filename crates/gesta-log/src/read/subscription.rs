@@ -1,7 +1,6 @@
-//! Subscriptions: a place in the log and a waker on its head.
+//! Subscriptions: a cursor in the log and a waker on its head.
 //!
-//! Always holds: no events are queued for a subscriber; one that does not read costs nothing but
-//! this struct.
+//! Invariant: no events are queued for a subscriber. One that does not read costs only this struct.
 
 use std::{
     pin::Pin,
@@ -14,26 +13,26 @@ use gesta_store::{
     SubscribeTo,
 };
 
-use super::{Reader, Selection, all::Found};
+use super::{Reader, Selection, all::PageRead};
 use crate::mutations::mutated;
 
-/// See the module.
+/// A subscription to the whole store or to one stream.
 #[derive(Debug)]
 pub(crate) struct LogSubscription {
     reader: Reader,
-    to: To,
-    /// Up to where the subscriber knows that it missed nothing.
-    store_error: Position,
-    /// Whether the head was reached and not lost again.
+    to: Target,
+    /// The position up to which the subscriber knows that it has received everything.
+    reported: Position,
+    /// True while the subscription has caught up and did not fall behind again.
     live: bool,
     ended: bool,
     refused: Option<StoreError>,
-    /// By which it waits.
+    /// The key of its waker in [`Published`](crate::published::Published).
     number: u64,
 }
 
 #[derive(Debug)]
-enum To {
+enum Target {
     All { selection: Selection, after: Position },
     Stream { name: StreamName, after: Option<Revision> },
 }
@@ -41,74 +40,74 @@ enum To {
 impl LogSubscription {
     pub(crate) fn new(reader: Reader, subscribe: Subscribe) -> Self {
         let refused = refusal(&reader, &subscribe);
-        let (to, store_error) = match subscribe.to {
+        let (to, reported) = match subscribe.to {
             SubscribeTo::All { after, filter, visibility } => {
                 let selection = Selection::new(filter, visibility, Direction::Forwards);
-                (To::All { selection, after }, after)
+                (Target::All { selection, after }, after)
             }
             SubscribeTo::Stream { stream, after } => {
-                (To::Stream { name: stream, after }, Position::START)
+                (Target::Stream { name: stream, after }, Position::START)
             }
         };
         let number = reader.published.new_subscription();
-        Self { reader, to, store_error, live: false, ended: false, refused, number }
+        Self { reader, to, reported, live: false, ended: false, refused, number }
     }
 
-    /// The next delivery, if there is one now.
-    fn now(&mut self) -> Result<Option<Delivery>, StoreError> {
+    /// Returns the next delivery, if there is one without waiting.
+    fn poll_delivery(&mut self) -> Result<Option<Delivery>, StoreError> {
         let head = self.reader.published.head();
         let page = self.advance(head)?;
         if let Some(last) = page.last() {
-            self.store_error = last.position;
+            self.reported = last.position;
             return Ok(Some(Delivery::Events(page)));
         }
         if self.behind(head) {
-            // A long stretch without a match: say how far, and let others run.
+            // Many events without a match: report progress, and return to the executor.
             return Ok(Some(self.checkpoint()));
         }
         if !self.live {
             self.live = true;
-            self.store_error = head;
+            self.reported = head;
             return Ok(Some(Delivery::CaughtUp(head)));
         }
-        let store_error = std::mem::replace(&mut self.store_error, head);
-        let filtered = matches!(self.to, To::All { .. });
-        Ok((filtered && store_error < head).then_some(Delivery::Checkpoint(head)))
+        let reported = std::mem::replace(&mut self.reported, head);
+        let filtered = matches!(self.to, Target::All { .. });
+        Ok((filtered && reported < head).then_some(Delivery::Checkpoint(head)))
     }
 
-    /// Moves the place forward over at most a page of events up to the head.
+    /// Reads at most a page of events up to the head, and moves the cursor behind them.
     fn advance(&mut self, head: Position) -> Result<Page, StoreError> {
         let (page, behind) = match &mut self.to {
-            To::All { selection, after } => {
+            Target::All { selection, after } => {
                 if *after >= head {
                     self.reader.end_at_damage(*after)?;
                     return Ok(Vec::new());
                 }
-                let Found { mut page, next, full } =
+                let PageRead { mut page, next, full } =
                     self.reader.page(selection, after.next(), u64::MAX)?;
                 page.retain(|event| event.position <= head);
                 let looked = next.map(|next| Position::new(next.number() - 1));
-                // A page that is not full reached the head, unless it looked at only so many.
+                // Without a place to continue, the read has reached the head.
                 *after = match looked {
                     Some(looked) => looked.min(head),
                     None => head,
                 };
                 (page, full && *after < head)
             }
-            To::Stream { name, after } => loop {
+            Target::Stream { name, after } => loop {
                 let at = after.map_or(Revision::FIRST, Revision::next);
-                // Taken first: what comes meanwhile is for the next time.
-                let last = self.reader.shown(name)?.map(|shown| shown.head());
+                // Read the head before the events: later ones are delivered by the next poll.
+                let last = self.reader.visible(name)?.map(|visible| visible.head());
                 let (page, next) =
                     self.reader.stream_forwards(name, at, last.unwrap_or(at), u64::MAX)?;
                 let passed = page.last().map(|event| event.revision);
                 *after = next.and_then(Revision::previous).or(passed).max(*after);
-                // A page of which everything is too old is not the end.
+                // An empty page is not the end: all of its events may have expired.
                 if !page.is_empty() {
                     break (page, next.is_some());
                 }
                 if next.is_none() {
-                    // What metadata hide is passed for good.
+                    // Hidden events stay skipped, even if later metadata reveal them.
                     if !mutated!(SubscriberMovesBack) {
                         *after = last.max(*after);
                     }
@@ -121,26 +120,27 @@ impl LogSubscription {
         Ok(page)
     }
 
-    /// Whether there are positions left before the head that were not looked at.
+    /// Returns whether there are unread positions before the head.
     fn behind(&self, head: Position) -> bool {
         match &self.to {
-            To::All { after, .. } => *after < head,
-            To::Stream { .. } => false,
+            Target::All { after, .. } => *after < head,
+            Target::Stream { .. } => false,
         }
     }
 
     fn checkpoint(&mut self) -> Delivery {
-        if let To::All { after, .. } = &self.to {
-            self.store_error = *after;
+        if let Target::All { after, .. } = &self.to {
+            self.reported = *after;
         }
-        Delivery::Checkpoint(self.store_error)
+        Delivery::Checkpoint(self.reported)
     }
 }
 
-/// Why a subscription cannot begin, if it cannot.
+/// Returns the error for a subscription whose start is not in this log.
 fn refusal(reader: &Reader, subscribe: &Subscribe) -> Option<StoreError> {
     let SubscribeTo::All { after, .. } = &subscribe.to else { return None };
     let position = *after;
+    // A checkpoint of another incarnation is valid only where both have the same events.
     if let Some(incarnation) = subscribe.incarnation {
         let shared = reader.published.common_prefix_end(incarnation).unwrap_or(Position::START);
         if position > shared {
@@ -168,10 +168,10 @@ impl Stream for LogSubscription {
             self.ended = true;
             return Poll::Ready(Some(Err(refused)));
         }
-        // Registered before looking, so that nothing is published in between unseen.
-        let early = mutated!(PollBeforeRegistering).then(|| self.now());
+        // Register before polling: a group published in between wakes the subscription.
+        let early = mutated!(PollBeforeRegistering).then(|| self.poll_delivery());
         let open = self.reader.published.register(self.number, cx.waker());
-        match early.unwrap_or_else(|| self.now()) {
+        match early.unwrap_or_else(|| self.poll_delivery()) {
             Ok(Some(delivery)) => Poll::Ready(Some(Ok(delivery))),
             Ok(None) if open => Poll::Pending,
             Ok(None) => {

@@ -1,8 +1,7 @@
-//! Which events are visible: those that a read of their stream shows.
+//! Visibility: an event is visible if a read of its stream returns it.
 //!
-//! Always holds: streams are judged by their metadata as they are now, and each stream of a page
-//! once. A store whose streams were never described costs nothing here; nor does a condition that
-//! nothing matches.
+//! The stream's current metadata decide, and each stream of a page is looked up once. A store
+//! without stream metadata pays nothing here; neither does a condition that nothing matches.
 
 use foldhash::HashMap;
 use gesta_store::{
@@ -11,42 +10,39 @@ use gesta_store::{
 };
 
 use super::{PAGE_EVENTS_MAX, Reader};
-use crate::{
-    index::Precheck,
-    index::{Index, StreamMeta, beyond},
-};
+use crate::index::{Index, Precheck, StreamMeta, beyond};
 
-/// Says of an event whether a search ends there.
+/// Returns whether a search ends at an event.
 pub(crate) type Ends<'a> = &'a mut dyn FnMut(&RecordedEvent) -> Result<bool, StoreError>;
 
-/// Judges events by their streams, each of which is looked up once.
+/// Decides the visibility of events, and caches what it needs of their streams.
 #[derive(Debug)]
-struct Visible {
+struct VisibilityCheck {
     index: Index,
-    streams: HashMap<StreamName, Known>,
+    streams: HashMap<StreamName, CachedStream>,
 }
 
-/// What is known of a stream that has events.
+/// The cached state of a stream.
 #[derive(Debug)]
-struct Known {
-    life: StreamMeta,
-    /// Asked for where it matters.
+struct CachedStream {
+    meta: StreamMeta,
+    /// Looked up only if the metadata have a max count.
     head: Option<Revision>,
 }
 
-impl Visible {
+impl VisibilityCheck {
     fn new(index: Index) -> Self {
         Self { index, streams: HashMap::default() }
     }
 
-    /// Whether a read of the event's stream shows it at `now`.
-    fn is(&mut self, event: &RecordedEvent, now: RecordedAt) -> Result<bool, StoreError> {
+    /// Returns whether a read of the event's stream returns it at `now`.
+    fn is_visible(&mut self, event: &RecordedEvent, now: RecordedAt) -> Result<bool, StoreError> {
         let Self { index, streams } = self;
-        let known = streams
+        let cached = streams
             .entry(event.stream.clone())
-            .or_insert_with(|| Known { life: index.stream_meta(&event.stream), head: None });
-        let Known { life, head } = known;
-        life.shows((event.revision, event.recorded_at), now, || {
+            .or_insert_with(|| CachedStream { meta: index.stream_meta(&event.stream), head: None });
+        let CachedStream { meta, head } = cached;
+        meta.shows((event.revision, event.recorded_at), now, || {
             if head.is_none() {
                 *head = index.stream_head(&event.stream, Position::START)?;
             }
@@ -56,21 +52,21 @@ impl Visible {
 }
 
 impl Reader {
-    /// Takes out what is hidden.
+    /// Removes hidden events from a page.
     pub(super) fn retain_visible(&self, page: &mut Page) -> Result<(), StoreError> {
         let index = self.published.index();
         if page.is_empty() || index.stream_meta_changes() == 0 {
             return Ok(());
         }
-        let (mut visible, now) = (Visible::new(index), self.clock.now());
-        let shown: Vec<bool> =
-            page.iter().map(|event| visible.is(event, now)).collect::<Result<_, _>>()?;
-        let mut shown = shown.into_iter();
-        page.retain(|_| shown.next().unwrap_or_default());
+        let (mut visible, now) = (VisibilityCheck::new(index), self.clock.now());
+        let keep: Vec<bool> =
+            page.iter().map(|event| visible.is_visible(event, now)).collect::<Result<_, _>>()?;
+        let mut keep = keep.into_iter();
+        page.retain(|_| keep.next().unwrap_or_default());
         Ok(())
     }
 
-    /// The first event after a position that matches a query and at which the search ends.
+    /// Returns the first event after a position that matches a query and that `ends` accepts.
     pub(crate) fn first_match(
         &self,
         index: &Index,
@@ -81,21 +77,21 @@ impl Reader {
         let (mut plan, mut locator) = (index.plan_query(query), index.locator());
         let (mut next, mut batch) = (Some(after.next()), 1);
         while next.is_some() {
-            let mut places = Vec::with_capacity(batch);
-            while places.len() < batch
+            let mut locations = Vec::with_capacity(batch);
+            while locations.len() < batch
                 && let Some(at) = next.take()
-                && let Some(place) =
+                && let Some(location) =
                     index.seek((&mut plan, &mut locator), at, Direction::Forwards)?
             {
-                next = beyond(place.position, Direction::Forwards);
-                places.push(place);
+                next = beyond(location.position, Direction::Forwards);
+                locations.push(location);
             }
-            for event in self.events_at(&places)? {
+            for event in self.events_at(&locations)? {
                 if ends(&event)? {
                     return Ok(Some(event));
                 }
             }
-            // Mostly the first match decides; where many are hidden, they are read together.
+            // Usually the first match decides. If many are hidden, read them in larger batches.
             batch = (batch * 2).min(PAGE_EVENTS_MAX);
         }
         Ok(None)
@@ -118,31 +114,35 @@ impl Reader {
             precheck.matching = Some(first);
             return Ok(());
         }
+        // The append will be recorded no earlier than the last event, and no later than now unless
+        // the clock is behind. Visible at the latest time means visible at all; hidden at the
+        // earliest means hidden at all; anything between is undecided.
         let now = self.clock.now();
         let earliest = index.last_recorded_at().unwrap_or(now);
         let latest = earliest.max(now);
-        let mut visible = Visible::new(index.clone());
+        let mut visible = VisibilityCheck::new(index.clone());
         let (mut matching, mut passed) = (None, false);
         let before = before(first);
         let undecided = self.first_match(index, none_matching, before, &mut |event| {
-            if visible.is(event, latest)? {
+            if visible.is_visible(event, latest)? {
                 matching = Some(event.position);
                 return Ok(true);
             }
-            let may_be_visible = visible.is(event, earliest)?;
+            let may_be_visible = visible.is_visible(event, earliest)?;
             passed |= !may_be_visible;
             Ok(may_be_visible)
         })?;
         precheck.matching = matching;
         precheck.passed_at = passed.then_some(changes);
         if let Some(event) = undecided.filter(|_| matching.is_none()) {
+            // The leader repeats the search from the first undecided match on.
             precheck.condition_to = self::before(event.position).min(precheck.condition_to);
         }
         Ok(())
     }
 }
 
-/// The position just before one of an event.
+/// Returns the preceding position.
 pub(crate) fn before(position: Position) -> Position {
     Position::new(position.number().saturating_sub(1))
 }

@@ -1,17 +1,23 @@
-//! From the frames of a segment to the adopted log and its index.
+//! Adoption: adds the frames of a segment to the log and its index.
 //!
-//! Always holds: of the last segment everything is adopted that is whole, of others what their
-//! successor names; what is bad is reported, never passed over. Not here: the corruption rule
-//! ([`scan`]).
+//! Invariants:
+//! - The last segment is adopted up to its torn tail, any other one up to the length that its
+//!   successor names.
+//! - Bad bytes are reported, never skipped silently.
+//!
+//! Elsewhere: the corruption rule, which tells a torn tail from damage ([`scan`]).
 
 use foldhash::HashMap;
 use gesta_store::{Damage, Position, RecordedAt, RecordedEvent, Revision, StreamName};
 
-use super::{Log, Recovery, Segment, Steps, failed, filed::Filed, incarnation_of};
+use super::{
+    AdoptedLog, OpenedSegment, ProgressCounter, Recovery, failed, incarnation_of,
+    index_files::IndexFiles,
+};
 use crate::{
     disk::{Access, Cache, Operation},
     format::{Chain, Frame, FrameKind, Gap, HEADER_BYTES, Opening, Seed, SegmentHeader},
-    index::{Covered, Index, IndexEntry},
+    index::{CoveredSegment, Index, IndexEntry},
     mutations::mutated,
     options::{OpenError, Torn, Unmarked},
     segment::{
@@ -21,31 +27,34 @@ use crate::{
     },
 };
 
-/// What one walk over a segment found.
-pub(super) struct Contents {
-    /// As it was read together with the frames: another process may just have replaced the file.
+/// The result of scanning one segment.
+pub(super) struct SegmentContents {
+    /// Read together with the frames: another process may have replaced the file since recovery
+    /// began.
     pub(super) header: SegmentHeader,
-    pub(super) walked: ScanResult,
+    pub(super) scanned: ScanResult,
     pub(super) frames: Vec<(u64, Frame)>,
-    /// How many bytes were read.
+    /// Number of bytes read.
     bytes: u64,
 }
 
-impl Contents {
+impl SegmentContents {
     fn first_bad(&self) -> Option<u64> {
-        self.walked.bad.first().map(|bad| bad.offset)
+        self.scanned.bad.first().map(|bad| bad.offset)
     }
 }
 
 impl Recovery<'_> {
-    /// Walks one segment and adds what it holds to the log. Returns its size in bytes.
+    /// Scans one segment and adds its frames to the log. Returns its size in bytes.
     pub(super) fn adopt(
         &mut self,
-        log: &mut Log,
-        segment: &Segment,
-        successor: Option<&Segment>,
+        log: &mut AdoptedLog,
+        segment: &OpenedSegment,
+        successor: Option<&OpenedSegment>,
     ) -> Result<u64, OpenError> {
         let last = successor.is_none();
+        // A killed process may have left bytes in the page cache only. Sync before adoption: an
+        // event that was shown once must survive the next power failure.
         if last {
             self.sync(&segment.file)?;
         }
@@ -53,14 +62,15 @@ impl Recovery<'_> {
             .filter(|successor| successor.opening.predecessor == segment.header.number)
             .map(|successor| successor.opening.adopted_length);
         if segment.first != log.end.next {
-            // Damage before this segment took events; go on from where it begins.
-            self.took(log.end.next, segment);
+            // Damage before this segment took events: report them, and continue with its first
+            // position and an unknown chain.
+            self.assign_missing(log.end.next, segment);
             log.chain = None;
             log.end.next = segment.first.max(log.end.next);
         }
         let incarnation = incarnation_of(&segment.header);
-        if log.lives.last().is_none_or(|(life, _)| *life != incarnation) {
-            log.lives.push((incarnation, segment.first));
+        if log.incarnations.last().is_none_or(|(last, _)| *last != incarnation) {
+            log.incarnations.push((incarnation, segment.first));
         }
         let start = ScanStart {
             seed: segment.seed(),
@@ -68,54 +78,59 @@ impl Recovery<'_> {
             next: log.end.next,
             adopted_length,
         };
-        let Contents { header, walked, frames, bytes } = self.contents(segment, start, last)?;
+        let SegmentContents { header, scanned, frames, bytes } =
+            self.contents(segment, start, last)?;
         if last && mutated!(TornTailZeroed) {
-            self.zero_torn_tail(segment, &walked)?;
+            self.zero_torn_tail(segment, &scanned)?;
         }
-        self.report_damage(segment, &walked, successor);
+        self.report_damage(segment, &scanned, successor);
+        // Its rename may not be durable yet.
         self.swapped |= header.rewritten.is_some();
         let seed = Seed::new(header.salt, header.number);
         for (_, frame) in frames {
             self.index(log, segment, seed, &frame);
         }
-        log.chain = walked.chain;
-        log.end.chain = walked.chain.unwrap_or(log.end.chain);
-        log.end.next = walked.next;
+        log.chain = scanned.chain;
+        log.end.chain = scanned.chain.unwrap_or(log.end.chain);
+        log.end.next = scanned.next;
+        // The next segment names this one by the length and salt that it had before a rewrite, so
+        // that a rewrite does not change its successor.
         log.end.predecessor = Opening {
             predecessor: header.number,
             adopted_length: match () {
-                () if mutated!(AdoptUpToMark) => walked.mark,
-                () if mutated!(AdoptTornTail) => walked.end + walked.torn_bytes,
-                () => header.named_length(walked.end),
+                () if mutated!(AdoptUpToMark) => scanned.mark,
+                () if mutated!(AdoptTornTail) => scanned.end + scanned.torn_bytes,
+                () => header.named_length(scanned.end),
             },
             salt: header.named_salt(),
         };
-        self.unflushed.push(Covered {
+        self.unflushed.push(CoveredSegment {
             number: header.number,
             salt: header.salt,
             incarnation: header.incarnation,
             first: segment.first.number(),
-            end: walked.next.number(),
-            adopted_length: walked.end,
+            end: scanned.next.number(),
+            adopted_length: scanned.end,
             chain: log.end.chain.0,
             last_recorded_at: log.index.last_recorded_at().map(RecordedAt::micros),
         });
         Ok(bytes)
     }
 
-    /// Checks what the index's files cover: that the segments are there and long enough, and, of
-    /// the latest ones, each frame. The very last one is checked whatever its size, and past the
-    /// cache, if nothing follows it.
+    /// Checks the segments that index files cover: each must exist and be long enough. The frames
+    /// of the latest ones are verified as well, up to `bytes_max`.
+    ///
+    /// If no segment follows, the last one is always verified, and read past the page cache.
     pub(super) fn check(
         &mut self,
-        filed: &Filed,
+        index_files: &IndexFiles,
         last_is_covered: bool,
         bytes_max: u64,
-        steps: &mut Steps<'_>,
+        steps: &mut ProgressCounter<'_>,
     ) -> Result<(), OpenError> {
         let mut left = bytes_max;
-        for (n, covered) in filed.covered.iter().enumerate().rev() {
-            let last = last_is_covered && n + 1 == filed.covered.len();
+        for (n, covered) in index_files.covered.iter().enumerate().rev() {
+            let last = last_is_covered && n + 1 == index_files.covered.len();
             let name = SegmentName::of(covered.number);
             let file = name.as_str();
             let length = match self.disk.length(file) {
@@ -124,6 +139,7 @@ impl Recovery<'_> {
                 Err(error) => return Err(failed(&format!("read {file}"), error)),
             };
             if length < covered.adopted_length {
+                // A rewritten segment is shorter than the one that the run covers.
                 if self.is_just_replaced(covered)? {
                     steps.advance(length);
                     continue;
@@ -138,6 +154,7 @@ impl Recovery<'_> {
                 self.damaged_covered(covered, length, what);
                 continue;
             }
+            // Older damage is found when it is read.
             if !last && covered.adopted_length > left {
                 steps.advance(length);
                 left = 0;
@@ -147,28 +164,30 @@ impl Recovery<'_> {
             if last {
                 self.sync(file)?;
             }
-            let before = n.checked_sub(1).and_then(|before| filed.covered.get(before));
+            let before = n.checked_sub(1).and_then(|before| index_files.covered.get(before));
             self.check_frames(
-                filed,
+                index_files,
                 covered,
                 before,
                 if last { Cache::Bypass } else { self.older_segments },
             )?;
             steps.advance(length);
         }
+        // The loop went backwards; damage is reported in the order of the log.
         self.report.damage.reverse();
         Ok(())
     }
 
+    /// Verifies the frames of a segment that index files cover.
     fn check_frames(
         &mut self,
-        filed: &Filed,
-        covered: &Covered,
-        before: Option<&Covered>,
+        index_files: &IndexFiles,
+        covered: &CoveredSegment,
+        before: Option<&CoveredSegment>,
         cache: Cache,
     ) -> Result<(), OpenError> {
         let file = segment_file(covered.number);
-        let genesis = || filed.store.map(Chain::genesis);
+        let genesis = || index_files.store.map(Chain::genesis);
         let start = ScanStart {
             seed: Seed::new(covered.salt, covered.number),
             chain: before.map(|before| Chain(before.chain)).or_else(genesis),
@@ -177,7 +196,7 @@ impl Recovery<'_> {
         };
         let bytes = self.read(&file, usize::MAX, cache)?;
         let Some(header) = self.header(covered.number, &file, &bytes)? else {
-            // Which was reported; the index's files say which events were here.
+            // The damage was reported without positions; the index files know them.
             let (first, last) = (covered.first, covered.end.saturating_sub(1));
             if let (Some(damage), true) = (self.report.damage.last_mut(), last >= first) {
                 damage.positions = Some(Position::new(first)..=Position::new(last));
@@ -185,10 +204,10 @@ impl Recovery<'_> {
             return Ok(());
         };
         if self.access == Access::ReadOnly && header.salt != covered.salt {
-            return Ok(()); // another process just replaced it
+            return Ok(()); // Another process has just replaced it.
         }
-        let walked = scan::walk(&bytes, start, |_, _| {});
-        for bad in walked.bad.iter().rev() {
+        let scanned = scan::walk(&bytes, start, |_, _| {});
+        for bad in scanned.bad.iter().rev() {
             let resumes = bad.resumes.unwrap_or(Position::new(covered.end));
             let last = Position::new(resumes.number().saturating_sub(1));
             self.report.damage.push(Damage {
@@ -198,16 +217,18 @@ impl Recovery<'_> {
                 what: bad.what.to_string(),
             });
         }
-        let ends = (walked.chain.map(|chain| chain.0), walked.next.number());
-        if walked.bad.is_empty() && ends != (Some(covered.chain), covered.end) {
-            let what = "it holds other events than the index's file says".to_owned();
+        // Valid frames of another history are damage as well.
+        let ends = (scanned.chain.map(|chain| chain.0), scanned.next.number());
+        if scanned.bad.is_empty() && ends != (Some(covered.chain), covered.end) {
+            let what = "it holds other events than the index file says".to_owned();
             self.damaged_covered(covered, HEADER_BYTES, what);
         }
         Ok(())
     }
 
-    /// Whether another process has replaced a segment since the index's files were compared with it.
-    fn is_just_replaced(&self, covered: &Covered) -> Result<bool, OpenError> {
+    /// Returns whether another process has replaced a segment since the index files were read.
+    fn is_just_replaced(&self, covered: &CoveredSegment) -> Result<bool, OpenError> {
+        // A writer holds the lock, so no other process replaces anything.
         if self.access == Access::ReadWrite {
             return Ok(false);
         }
@@ -225,7 +246,7 @@ impl Recovery<'_> {
         Ok(header.is_ok_and(|header| header.rewritten.is_some() && header.salt != covered.salt))
     }
 
-    fn damaged_covered(&mut self, covered: &Covered, offset: u64, what: String) {
+    fn damaged_covered(&mut self, covered: &CoveredSegment, offset: u64, what: String) {
         let last = Position::new(covered.end.saturating_sub(1));
         let first = Position::new(covered.first);
         self.report.damage.push(Damage {
@@ -236,39 +257,48 @@ impl Recovery<'_> {
         });
     }
 
-    /// What of a segment belongs to the log; says what is at the end of the last one.
+    /// Returns the part of a segment that belongs to the log. Reports the end of the last one.
     pub(super) fn contents(
         &mut self,
-        segment: &Segment,
+        segment: &OpenedSegment,
         start: ScanStart,
         last: bool,
-    ) -> Result<Contents, OpenError> {
-        let mut contents = self.held(segment, start, last)?;
-        let Contents { header, walked, frames, .. } = &mut contents;
+    ) -> Result<SegmentContents, OpenError> {
+        let mut contents = self.scan_consistent(segment, start, last)?;
+        let SegmentContents { header, scanned, frames, .. } = &mut contents;
         if last {
-            self.report_end(segment, walked, frames);
+            self.report_end(segment, scanned, frames);
         }
-        // The segment that says what of this one belongs is lost: only what a mark covers surely does.
+        // Frames that no durable mark covers may be from an unacknowledged write that the writer
+        // gave up. Two cases must not adopt them:
+        // - the successor is lost, which named this segment's adopted length;
+        // - a reader of the last segment may meet a writer at work. A sealed one is complete.
         let unnamed = !last && header.adopted_length(start.adopted_length).is_none();
-        let follows = last && self.access == Access::ReadOnly && walked.bad.is_empty();
-        if (unnamed || follows) && !walked.sealed {
-            keep_marked(walked, start.chain, frames);
+        let follows = last && self.access == Access::ReadOnly && scanned.bad.is_empty();
+        if (unnamed || follows) && !scanned.sealed {
+            keep_marked(scanned, start.chain, frames);
         }
         Ok(contents)
     }
 
-    /// What a segment holds.
-    fn held(&self, segment: &Segment, start: ScanStart, last: bool) -> Result<Contents, OpenError> {
+    /// Scans a segment, again if a concurrent writer made the first scan inconsistent.
+    fn scan_consistent(
+        &self,
+        segment: &OpenedSegment,
+        start: ScanStart,
+        last: bool,
+    ) -> Result<SegmentContents, OpenError> {
         let bypass = last && !mutated!(AdoptFromPageCache);
         let cache = if bypass { Cache::Bypass } else { self.older_segments };
-        let mut contents = self.walk(segment, start, cache)?;
+        let mut contents = self.scan_once(segment, start, cache)?;
         if !last || self.access == Access::ReadWrite {
             return Ok(contents);
         }
-        // A writer at work: a mark may be read after bytes that it covers had been read as zeros.
-        // What it covers was durable by then, so only what is bad again is damage.
+        // With a writer at work, one read may return a durable mark together with older zeros in
+        // the range that it covers. That range was durable before the mark was written, so a second
+        // read sees it; only a range that is bad twice is damage.
         while let Some(bad) = contents.first_bad() {
-            contents = self.walk(segment, start, cache)?;
+            contents = self.scan_once(segment, start, cache)?;
             if contents.first_bad() == Some(bad) {
                 break;
             }
@@ -276,13 +306,16 @@ impl Recovery<'_> {
         Ok(contents)
     }
 
-    fn walk(
+    /// Scans a segment once.
+    fn scan_once(
         &self,
-        segment: &Segment,
+        segment: &OpenedSegment,
         start: ScanStart,
         cache: Cache,
-    ) -> Result<Contents, OpenError> {
+    ) -> Result<SegmentContents, OpenError> {
         let bytes = self.read(&segment.file, usize::MAX, cache)?;
+        // The file may have been rewritten since its header was read. A rewritten segment has
+        // another salt, which seeds all checksums, but is named as before.
         let header = match SegmentHeader::decode(&bytes) {
             Ok(header) if header.named_salt() == segment.header.named_salt() => header,
             Ok(_) | Err(_) => segment.header,
@@ -293,11 +326,12 @@ impl Recovery<'_> {
             ..start
         };
         let mut frames = Vec::new();
-        let walked = scan::walk(&bytes, start, |offset, frame| frames.push((offset, frame)));
-        Ok(Contents { header, walked, frames, bytes: bytes.len() as u64 })
+        let scanned = scan::walk(&bytes, start, |offset, frame| frames.push((offset, frame)));
+        Ok(SegmentContents { header, scanned, frames, bytes: bytes.len() as u64 })
     }
 
-    fn index(&mut self, log: &mut Log, segment: &Segment, seed: Seed, frame: &Frame) {
+    /// Adds the events of a frame to the index.
+    fn index(&mut self, log: &mut AdoptedLog, segment: &OpenedSegment, seed: Seed, frame: &Frame) {
         self.report.events += frame.events.len() as u64;
         let number = segment.header.number;
         if let Some(gap) = &frame.gap {
@@ -306,15 +340,19 @@ impl Recovery<'_> {
         }
         for events in frame.appends() {
             self.report_misplaced(segment, || {
-                // An append has each stream once, so what the index says is still true.
-                out_of_place(&log.index, events.iter().map(in_place), LastStream(None))
+                // An append has each stream once, so the index needs no update within an append.
+                find_misplaced(&log.index, events.iter().map(event_location), LastStream(None))
             });
             log.index.insert(number, seed, events.iter().map(IndexEntry::from));
         }
     }
 
-    fn report_misplaced(&mut self, segment: &Segment, misplaced: impl FnOnce() -> Option<Damage>) {
-        // After damage revisions are expected to be missing.
+    fn report_misplaced(
+        &mut self,
+        segment: &OpenedSegment,
+        misplaced: impl FnOnce() -> Option<Damage>,
+    ) {
+        // After damage, missing revisions are expected.
         if self.report.damage.is_empty()
             && let Some(misplaced) = misplaced()
         {
@@ -322,50 +360,63 @@ impl Recovery<'_> {
         }
     }
 
-    fn report_end(&mut self, segment: &Segment, walked: &ScanResult, frames: &[(u64, Frame)]) {
-        if walked.torn_bytes > 0 && walked.bad.is_empty() {
+    /// Reports the torn tail of the last segment, and the events that no durable mark covers.
+    fn report_end(
+        &mut self,
+        segment: &OpenedSegment,
+        scanned: &ScanResult,
+        frames: &[(u64, Frame)],
+    ) {
+        if scanned.torn_bytes > 0 && scanned.bad.is_empty() {
             self.report.torn = Some(Torn {
                 file: segment.file.clone(),
-                offset: walked.end,
-                bytes: walked.torn_bytes,
+                offset: scanned.end,
+                bytes: scanned.torn_bytes,
             });
         }
+        // A seal or a close frame is written only after everything before it is durable.
         let sealed_or_closed = frames.last().is_some_and(|(_, frame)| {
             matches!(frame.header.kind, FrameKind::Seal | FrameKind::Close)
         });
         let mut after_mark = frames
             .iter()
-            .filter(|(offset, _)| *offset >= walked.mark)
+            .filter(|(offset, _)| *offset >= scanned.mark)
             .flat_map(|(_, frame)| frame.events.iter().map(|(_, event)| event.position));
         if let (false, Some(first)) = (sealed_or_closed, after_mark.next()) {
             let last = after_mark.last().unwrap_or(first);
             self.report.unmarked = Some(Unmarked {
                 file: segment.file.clone(),
-                offset: walked.mark,
+                offset: scanned.mark,
                 positions: first..=last,
             });
         }
     }
 
-    /// A planted bug: an old segment is never written to.
-    fn zero_torn_tail(&self, segment: &Segment, walked: &ScanResult) -> Result<(), OpenError> {
-        if walked.torn_bytes == 0 {
+    /// A mutation: recovery never writes to an old segment.
+    fn zero_torn_tail(
+        &self,
+        segment: &OpenedSegment,
+        scanned: &ScanResult,
+    ) -> Result<(), OpenError> {
+        if scanned.torn_bytes == 0 {
             return Ok(());
         }
-        let zeros = vec![0; usize::try_from(walked.torn_bytes).unwrap_or_default()];
-        let (file, offset) = (segment.file.clone(), walked.end);
+        let zeros = vec![0; usize::try_from(scanned.torn_bytes).unwrap_or_default()];
+        let (file, offset) = (segment.file.clone(), scanned.end);
         let write = Operation::Write { file, offset, bytes: zeros.into() };
         self.disk.run(write).map_err(|source| failed("write zeros", source))
     }
 
+    /// Reports the bad ranges of a segment, with the positions that each of them took.
     pub(super) fn report_damage(
         &mut self,
-        segment: &Segment,
-        walked: &ScanResult,
-        successor: Option<&Segment>,
+        segment: &OpenedSegment,
+        scanned: &ScanResult,
+        successor: Option<&OpenedSegment>,
     ) {
-        for bad in &walked.bad {
+        for bad in &scanned.bad {
             let BadRange { offset, what, missing, resumes } = bad;
+            // Damage up to the end of the segment took everything before its successor.
             let resumes = resumes.or(successor.map(|successor| successor.first));
             let last = resumes.and_then(|resumes| resumes.number().checked_sub(1));
             let positions =
@@ -379,10 +430,9 @@ impl Recovery<'_> {
         }
     }
 
-    /// Names the events from a position on that are missing before a segment, where damage to whole
-    /// files took them: that of the nearest one, for those before the file that precedes it were
-    /// named already.
-    pub(super) fn took(&mut self, from: Position, segment: &Segment) {
+    /// Assigns the missing positions before a segment to the nearest damaged file before it, whose
+    /// extent was not known yet.
+    pub(super) fn assign_missing(&mut self, from: Position, segment: &OpenedSegment) {
         let last = Position::new(segment.first.number().saturating_sub(1));
         let before = |damage: &&mut Damage| {
             damage.positions.is_none() && damage.file.as_str() < segment.file.as_str()
@@ -396,38 +446,39 @@ impl Recovery<'_> {
     }
 }
 
-/// Keeps what is surely durable: who only reads may meet a writer at work, and what no mark covers
-/// may have been given up.
-fn keep_marked(walked: &mut ScanResult, before: Option<Chain>, frames: &mut Vec<(u64, Frame)>) {
-    let visible = frames.partition_point(|(offset, _)| *offset < walked.mark);
+/// Drops the frames that no durable mark covers.
+fn keep_marked(scanned: &mut ScanResult, before: Option<Chain>, frames: &mut Vec<(u64, Frame)>) {
+    let visible = frames.partition_point(|(offset, _)| *offset < scanned.mark);
     let Some((offset, hidden)) = frames.get(visible) else { return };
-    walked.end = *offset;
-    walked.next = hidden.header.first_position;
+    scanned.end = *offset;
+    scanned.next = hidden.header.first_position;
     let last = visible.checked_sub(1).and_then(|last| frames.get(last));
-    walked.chain = last.map_or(before, |(_, frame)| Some(frame.header.chain));
+    scanned.chain = last.map_or(before, |(_, frame)| Some(frame.header.chain));
     frames.truncate(visible);
 }
 
-/// An event's place, its stream and its record's offset.
-type InPlace<'a> = (Position, &'a StreamName, Revision, u64);
+/// An event's position, stream and revision, and its record's offset.
+type EventLocation<'a> = (Position, &'a StreamName, Revision, u64);
 
-fn in_place((offset, event): &(u64, RecordedEvent)) -> InPlace<'_> {
+fn event_location((offset, event): &(u64, RecordedEvent)) -> EventLocation<'_> {
     (event.position, &event.stream, event.revision, *offset)
 }
 
 fn misplaced_in_gap(index: &Index, gap: &Gap, frame: &Frame) -> Option<Damage> {
-    let gone = gap.gone.iter().map(|gone| (gone.position, &gone.stream, gone.revision, 0));
-    let mut all: Vec<_> = gone.chain(frame.events.iter().map(in_place)).collect();
+    let scavenged =
+        gap.scavenged.iter().map(|event| (event.position, &event.stream, event.revision, 0));
+    let mut all: Vec<_> = scavenged.chain(frame.events.iter().map(event_location)).collect();
     all.sort_unstable_by_key(|(position, ..)| *position);
-    out_of_place(index, all.into_iter(), HashMap::default())
+    find_misplaced(index, all.into_iter(), HashMap::default())
 }
 
-/// Remembers which revision a stream goes on with.
+/// The next expected revision of streams.
 trait NextRevisions<'a> {
     fn of(&self, stream: &StreamName) -> Option<Revision>;
     fn set(&mut self, stream: &'a StreamName, next: Revision);
 }
 
+/// The cheap case: one append has each stream once, so only the last one need be remembered.
 struct LastStream<'a>(Option<(&'a StreamName, Revision)>);
 
 impl<'a> NextRevisions<'a> for LastStream<'a> {
@@ -450,11 +501,13 @@ impl<'a> NextRevisions<'a> for HashMap<&'a StreamName, Revision> {
     }
 }
 
-/// An event whose revision does not follow its stream's, as far as what is in memory says: to ask the
-/// index's files for each stream would take most of the time of an opening, and `verify` does.
-fn out_of_place<'a>(
+/// Returns the damage if an event's revision does not continue its stream.
+///
+/// Only the memtables are consulted. Looking up each stream in the index files would take most of
+/// the time of an opening; `verify` does it.
+fn find_misplaced<'a>(
     index: &Index,
-    events: impl Iterator<Item = InPlace<'a>>,
+    events: impl Iterator<Item = EventLocation<'a>>,
     mut known: impl NextRevisions<'a>,
 ) -> Option<Damage> {
     let in_files = index.last_position_in_runs();
@@ -465,6 +518,7 @@ fn out_of_place<'a>(
                 let head = index.stream_head(stream, in_files).ok()?;
                 match head {
                     Some(head) => head.next(),
+                    // The stream may have its earlier events in the index files.
                     None if in_files > Position::START => revision,
                     None => Revision::FIRST,
                 }
@@ -475,7 +529,7 @@ fn out_of_place<'a>(
                 file: String::new(),
                 offset,
                 positions: Some(position..=position),
-                what: format!("{stream} goes on with revision {revision} instead of {expected}"),
+                what: format!("{stream} continues with revision {revision} instead of {expected}"),
             });
         }
         known.set(stream, revision.next());

@@ -1,11 +1,13 @@
-//! Which files are the segments of the log, and in which order.
+//! Selects the segments of the log, and orders them.
 //!
-//! Always holds: a segment counts if it has a valid header and opening frame, and a later one names
-//! it or it is the last. Not here: what segments hold.
+//! Invariant: a segment belongs to the log if it has a valid header and opening frame, and is
+//! either the last one or named by its successor's opening frame.
+//!
+//! Elsewhere: the frames of a segment ([`adopt`](super::adopt)).
 
 use bytes::Bytes;
 
-use super::{OPENING_REACH, Recovery, Segment, failed};
+use super::{OPENING_REACH, OpenedSegment, Recovery, failed};
 use crate::{
     disk::Cache,
     format::{Frame, HEADER_BYTES, Malformed, Opening, Seed, SegmentHeader},
@@ -15,32 +17,36 @@ use crate::{
 };
 
 impl Recovery<'_> {
-    /// Files that are named like segments, by number.
+    /// Returns the files with a segment's name, ordered by number.
     pub(super) fn files(&self) -> Result<Vec<(u64, String)>, OpenError> {
         let numbers =
             segment_numbers(self.disk).map_err(|source| failed("list the directory", source))?;
         Ok(numbers.into_iter().map(|number| (number, segment_file(number))).collect())
     }
 
-    /// How large the files are together, as far as they can be asked.
+    /// Returns the total size of the files; a file whose size is unknown counts as empty.
     pub(super) fn bytes(&self, files: &[(u64, String)]) -> u64 {
         files.iter().map(|(_, file)| self.disk.length(file).unwrap_or(0)).sum()
     }
 
-    /// Those that belong to the log: the last one that has an opening frame, the one that this
-    /// frame names, and so on back to the first. What is not named was given up.
-    /// Only those after the last one that the index's files cover; none where these are of another
-    /// history.
+    /// Returns the segments of the log in order: the last one that has an opening frame, its
+    /// predecessor, and so on. Files in between that no opening frame names were abandoned by a
+    /// failed attempt.
+    ///
+    /// Stops at the last segment that index files cover. Returns `None` if the index files belong
+    /// to another history.
     pub(super) fn segments(
         &mut self,
         files: &[(u64, String)],
         covered: Option<Opening>,
-    ) -> Result<Option<Vec<Segment>>, OpenError> {
-        let mut chain: Vec<Segment> = Vec::new();
+    ) -> Result<Option<Vec<OpenedSegment>>, OpenError> {
+        let mut chain: Vec<OpenedSegment> = Vec::new();
+        // Walk backwards: only a successor's opening frame says which file continues the log.
         for (number, file) in files.iter().rev() {
             if covered.is_some_and(|covered| *number <= covered.predecessor) {
                 break;
             }
+            // Skip files that the successor does not name.
             let named = chain.last().map(|later| later.opening);
             if named.is_some_and(|opening| *number > opening.predecessor) {
                 continue;
@@ -50,9 +56,10 @@ impl Recovery<'_> {
                 if later.header.store != segment.header.store {
                     return Err(OpenError::AnotherStore { file: file.clone() });
                 }
+                // An earlier segment than the named one: the named one is lost.
                 let found = (segment.header.number, segment.header.named_salt());
                 if found != (later.opening.predecessor, later.opening.salt) {
-                    self.missing(later);
+                    self.report_missing(later);
                 }
             }
             chain.push(segment);
@@ -60,19 +67,20 @@ impl Recovery<'_> {
         chain.reverse();
         let Some(first) = chain.first() else { return Ok(Some(chain)) };
         match covered {
+            // The segments do not continue the covered part. Start over without index files.
             Some(covered) if first.opening != covered => {
                 self.report = OpenReport::default();
                 return Ok(None);
             }
             Some(_) => {}
-            None if first.opening.predecessor != 0 => self.missing(first),
+            None if first.opening.predecessor != 0 => self.report_missing(first),
             None => {}
         }
         Ok(Some(chain))
     }
 
-    /// Notes that the predecessor of a segment cannot be had, unless it is known why.
-    fn missing(&mut self, later: &Segment) {
+    /// Reports the missing predecessor of a segment, unless its damage was reported already.
+    fn report_missing(&mut self, later: &OpenedSegment) {
         let file = segment_file(later.opening.predecessor);
         if !self.report.damage.iter().any(|damage| damage.file == file) {
             let what = format!("missing or unreadable, though {} follows it", later.file);
@@ -80,14 +88,16 @@ impl Recovery<'_> {
         }
     }
 
-    /// A file as a segment. One without an opening frame was prepared and not used, or its first
-    /// write was cut short; unless something says that it held more.
+    /// Opens a file as a segment. Returns `None` for one without an opening frame: it was
+    /// preallocated and not used, or its first write was torn. If later frames prove that there was
+    /// an opening frame, it is damage.
     fn segment(
         &mut self,
         number: u64,
         file: &str,
         last: bool,
-    ) -> Result<Option<Segment>, OpenError> {
+    ) -> Result<Option<OpenedSegment>, OpenError> {
+        // The opening frame may be in the page cache only.
         if last {
             self.sync(file)?;
         }
@@ -97,7 +107,7 @@ impl Recovery<'_> {
         if length < header.bytes {
             let again = self.read(file, OPENING_REACH, Cache::Bypass)?;
             if SegmentHeader::decode(&again).is_ok_and(|again| again != header) {
-                return self.segment(number, file, last); // just replaced by another process
+                return self.segment(number, file, last); // Just replaced by another process.
             }
             let what = format!("the file is cut; it was made {} bytes long", header.bytes);
             self.damaged(file.to_owned(), length, what);
@@ -106,7 +116,7 @@ impl Recovery<'_> {
         let opened = |start: &Bytes| match scan::opening_frame(start, seed) {
             Ok(Frame { header: frame, opening: Some(opening), .. }) => {
                 let first = frame.first_position;
-                Some(Segment { file: file.to_owned(), header, opening, first })
+                Some(OpenedSegment { file: file.to_owned(), header, opening, first })
             }
             Ok(_) | Err(_) => None,
         };
@@ -120,16 +130,17 @@ impl Recovery<'_> {
             }
             return Ok(None);
         }
-        // A writer at work may have written it since; it came before those later frames.
+        // A concurrent writer may have written the opening frame after the first read. It was
+        // written before those later frames, so a second read sees it.
         let segment = opened(&self.read(file, OPENING_REACH, Cache::Bypass)?);
         if segment.is_none() {
-            let what = "the opening frame is gone, later frames are there".to_owned();
+            let what = "the opening frame is lost, but later frames exist".to_owned();
             self.damaged(file.to_owned(), HEADER_BYTES, what);
         }
         Ok(segment)
     }
 
-    /// What lies in a segment whose opening frame is not there and that nothing vouches for.
+    /// Reports bytes in a segment that has no opening frame and no durable frames as a torn write.
     fn report_unopened(&mut self, file: &str, segment: &Bytes) {
         let bytes = scan::torn_bytes(segment, HEADER_BYTES);
         if bytes > 0 && !mutated!(LostOpeningNotReported) {
@@ -137,7 +148,7 @@ impl Recovery<'_> {
         }
     }
 
-    /// The header of a segment, if it has one.
+    /// Decodes a segment's header. Reports a bad one as damage and returns `None`.
     pub(super) fn header(
         &mut self,
         number: u64,

@@ -1,6 +1,6 @@
 //! Recovery: from the files of a directory to the adopted log and its index.
 //!
-//! Steps: the index files and the segments they cover ([`filed`]), the segments that follow
+//! Steps: the index files and the segments they cover ([`index_files`]), the segments that follow
 //! ([`chain`]), and the part of each that belongs to the log ([`adopt`]).
 //!
 //! Invariants:
@@ -13,8 +13,8 @@
 
 mod adopt;
 mod chain;
-mod filed;
-pub(crate) mod restored;
+pub(crate) mod incarnation_file;
+mod index_files;
 mod verify_all;
 
 use std::{io, sync::Arc};
@@ -27,11 +27,11 @@ use crate::{
     clock::Rng,
     disk::{Access, Cache, Disk, Operation},
     format::{Chain, HEADER_BYTES, Opening, Seed, SegmentHeader},
-    index::{BlockCache, Covered, Index},
+    index::{BlockCache, CoveredSegment, Index},
     mutations::mutated,
     options::{OpenError, OpenReport, Options},
 };
-use filed::Filed;
+use index_files::IndexFiles;
 pub(crate) use verify_all::{SegmentVisitor, verify_all};
 
 /// Upper bound of the end of a segment's opening frame.
@@ -60,20 +60,20 @@ pub(crate) struct Recovered {
     /// Each incarnation with the position of its first event, in order.
     pub(crate) incarnations: Vec<(Incarnation, Position)>,
     /// Segments that no index file covers yet, in order.
-    pub(crate) unflushed: Vec<Covered>,
+    pub(crate) unflushed: Vec<CoveredSegment>,
     pub(crate) report: OpenReport,
 }
 
 /// A segment that has a valid header and opening frame.
 #[derive(Debug)]
-struct Segment {
+struct OpenedSegment {
     file: String,
     header: SegmentHeader,
     opening: Opening,
     first: Position,
 }
 
-impl Segment {
+impl OpenedSegment {
     fn seed(&self) -> Seed {
         Seed::new(self.header.salt, self.header.number)
     }
@@ -98,7 +98,7 @@ pub(crate) struct RecoveryOptions {
     /// Cache mode for all segments but the last, which is always read past the page cache.
     pub(crate) older_segments: Cache,
     /// Cache for blocks of index files; with `None` they are ignored and all segments are read.
-    pub(crate) index_files: Option<Arc<BlockCache>>,
+    pub(crate) index_cache: Option<Arc<BlockCache>>,
     /// Bytes of the latest segments that are checked although index files cover them.
     pub(crate) checked_bytes_max: u64,
 }
@@ -119,37 +119,48 @@ pub(crate) fn recover(
         swapped: false,
     };
     let files = recovery.files()?;
-    let filed = match &options.index_files {
-        Some(cache) => Filed::open(disk, cache)?,
-        None => Filed::default(),
+    let index_files = match &options.index_cache {
+        Some(cache) => IndexFiles::open(disk, cache)?,
+        None => IndexFiles::default(),
     };
-    let Some(segments) = recovery.segments(&files, filed.named)? else {
+    // Segments that runs cover need not be read; the others are selected and adopted.
+    let Some(segments) = recovery.segments(&files, index_files.named)? else {
         // The index files belong to another history than the segments: ignore them.
-        let options = RecoveryOptions { index_files: None, ..options.clone() };
+        let options = RecoveryOptions { index_cache: None, ..options.clone() };
         return recover(disk, rng, &options, progress);
     };
-    let mut steps = Steps { done: 0, total: recovery.bytes(&files), progress };
-    let incarnations = filed.lives().into_iter().map(|(life, _)| life);
+    let mut steps = ProgressCounter { done: 0, total: recovery.bytes(&files), progress };
+    let incarnations = index_files.incarnations().into_iter().map(|(incarnation, _)| incarnation);
     let incarnations =
         incarnations.chain(segments.iter().map(|segment| incarnation_of(&segment.header)));
-    let restored = restored::incarnation(&**disk, options.access, incarnations)?;
-    let mut log = Log::after(&filed, &segments, restored, rng);
+    // A restored store continues the log in an incarnation of its own.
+    let restored = incarnation_file::incarnation(&**disk, options.access, incarnations)?;
+    let mut log = AdoptedLog::after(&index_files, &segments, restored, rng);
+    // Above all files, also abandoned ones: a number is never reused.
     log.end.next_segment = files.last().map_or(1, |(number, _)| number.saturating_add(1));
-    recovery.check(&filed, segments.is_empty(), options.checked_bytes_max, &mut steps)?;
+    // CoveredSegment segments first, so that damage is reported in the order of the log.
+    recovery.check(&index_files, segments.is_empty(), options.checked_bytes_max, &mut steps)?;
     for (at, segment) in segments.iter().enumerate() {
         let bytes = recovery.adopt(&mut log, segment, segments.get(at + 1))?;
         steps.advance(bytes);
     }
-    recovery.swapped |= filed.swapped;
+    recovery.swapped |= index_files.swapped;
     recovery.sync_names()?;
-    if log.lives.last().is_none_or(|(life, _)| *life != log.end.incarnation) {
-        log.lives.push((log.end.incarnation, log.end.next));
+    // An incarnation begins with its first opening, even before it has an event.
+    if log.incarnations.last().is_none_or(|(incarnation, _)| *incarnation != log.end.incarnation) {
+        log.incarnations.push((log.end.incarnation, log.end.next));
     }
-    recovery.report.segments = filed.covered.len() + segments.len();
-    recovery.report.events += filed.events();
+    recovery.report.segments = index_files.covered.len() + segments.len();
+    recovery.report.events += index_files.events();
     log.end.last_recorded_at = log.index.last_recorded_at();
     let Recovery { report, unflushed, .. } = recovery;
-    Ok(Recovered { index: log.index, end: log.end, incarnations: log.lives, unflushed, report })
+    Ok(Recovered {
+        index: log.index,
+        end: log.end,
+        incarnations: log.incarnations,
+        unflushed,
+        report,
+    })
 }
 
 /// Returns the damage that recovery finds by comparing segments with index files. Index files of
@@ -164,22 +175,24 @@ pub(crate) fn damage_by_index(disk: &Arc<dyn Disk>) -> Result<Vec<Damage>, OpenE
         swapped: false,
     };
     let files = recovery.files()?;
-    let filed = Filed::open(disk, &Arc::new(BlockCache::new(COMPARED_BLOCKS_BYTES)))?;
-    let Some(segments) = recovery.segments(&files, filed.named)? else { return Ok(Vec::new()) };
-    let mut steps = Steps { done: 0, total: 0, progress: &mut |_| {} };
+    let index_files = IndexFiles::open(disk, &Arc::new(BlockCache::new(COMPARED_BLOCKS_BYTES)))?;
+    let Some(segments) = recovery.segments(&files, index_files.named)? else {
+        return Ok(Vec::new());
+    };
+    let mut steps = ProgressCounter { done: 0, total: 0, progress: &mut |_| {} };
     let checked_bytes_max = Options::default().checked_bytes_max;
-    recovery.check(&filed, segments.is_empty(), checked_bytes_max, &mut steps)?;
+    recovery.check(&index_files, segments.is_empty(), checked_bytes_max, &mut steps)?;
     Ok(recovery.report.damage)
 }
 
 /// The progress of one recovery.
-struct Steps<'a> {
+struct ProgressCounter<'a> {
     done: u64,
     total: u64,
     progress: OnProgress<'a>,
 }
 
-impl Steps<'_> {
+impl ProgressCounter<'_> {
     fn advance(&mut self, bytes: u64) {
         self.done += bytes;
         (self.progress)(Progress { bytes_done: self.done, bytes_total: self.total });
@@ -191,28 +204,30 @@ pub(crate) fn incarnation_of(header: &SegmentHeader) -> Incarnation {
 }
 
 /// The adopted part of the log.
-struct Log {
+struct AdoptedLog {
     index: Index,
     end: LogEnd,
     /// As `end.chain`, or `None` right after damage.
     chain: Option<Chain>,
-    lives: Vec<(Incarnation, Position)>,
+    incarnations: Vec<(Incarnation, Position)>,
 }
 
-impl Log {
+impl AdoptedLog {
     /// The log as far as index files cover it, before any of `segments` is adopted.
     fn after(
-        filed: &Filed,
-        segments: &[Segment],
+        index_files: &IndexFiles,
+        segments: &[OpenedSegment],
         restored: Option<Incarnation>,
         rng: &mut dyn Rng,
     ) -> Self {
-        let store = match (filed.store, segments.first()) {
+        // A store's id is fixed by its first segment; an empty directory gets a new one.
+        let store = match (index_files.store, segments.first()) {
             (Some(store), _) => store,
             (None, Some(first)) => first.header.store,
             (None, None) => rng.bytes(),
         };
-        let last = filed.covered.last();
+        let last = index_files.covered.last();
+        // In order of precedence: a restore, the last segment, the last covered one, a new store.
         let incarnation = match (restored, segments.last(), last) {
             (Some(restored), ..) => restored,
             _ if mutated!(NewIncarnationEachOpen) => {
@@ -227,7 +242,7 @@ impl Log {
             store,
             incarnation,
             next_segment: 1,
-            predecessor: filed.named.unwrap_or(Opening {
+            predecessor: index_files.named.unwrap_or(Opening {
                 predecessor: 0,
                 adopted_length: 0,
                 salt: [0; 16],
@@ -236,7 +251,12 @@ impl Log {
             next: last.map_or(Position::START.next(), |last| Position::new(last.end)),
             last_recorded_at: None,
         };
-        Self { index: filed.index.clone(), end, chain: Some(chain), lives: filed.lives() }
+        Self {
+            index: index_files.index.clone(),
+            end,
+            chain: Some(chain),
+            incarnations: index_files.incarnations(),
+        }
     }
 }
 
@@ -245,8 +265,8 @@ struct Recovery<'a> {
     access: Access,
     older_segments: Cache,
     report: OpenReport,
-    unflushed: Vec<Covered>,
-    /// Whether a segment was rewritten and its run was not yet.
+    unflushed: Vec<CoveredSegment>,
+    /// True if a segment was rewritten whose rename may not be durable.
     swapped: bool,
 }
 

@@ -1,27 +1,32 @@
-//! Going through all segments without keeping what they hold.
+//! Verifies all segments without keeping their contents.
 //!
-//! Always holds: what is bad is found and named as an opening would that reads all segments; memory
-//! is bounded by two segments, one that is looked at and the next one that is read meanwhile. Not
-//! here: what is looked for in a sound segment, which [`SegmentVisitor`] decide.
+//! Invariants:
+//! - Damage is found and reported exactly as by a recovery that reads all segments.
+//! - Memory is bounded by two segments: one is verified while the next one is read.
+//!
+//! Elsewhere: the checks of a sound segment, which a [`SegmentVisitor`] does.
 
 use std::{sync::mpsc, thread};
 
 use bytes::Bytes;
 use gesta_store::{Damage, Position, RecordedAt};
 
-use super::{OnProgress, Recovery, Segment, Steps, adopt::Contents, failed, incarnation_of};
+use super::{
+    OnProgress, OpenedSegment, ProgressCounter, Recovery, adopt::SegmentContents, failed,
+    incarnation_of,
+};
 use crate::{
     disk::{Access, Cache, Disk},
     format::{Chain, Frame, SegmentHeader},
-    index::Covered,
+    index::CoveredSegment,
     options::{OpenError, OpenReport},
-    recovery::restored,
+    recovery::incarnation_file,
     segment::scan::{ScanStart, VerifiedSegment},
 };
 
-/// Who looks at what is found.
+/// Checks of the contents of segments.
 pub(crate) trait SegmentVisitor {
-    /// Looks at a segment that should be sound; none if it is not, or cannot be told quickly.
+    /// Verifies a segment quickly. Returns `None` if it is not sound, or needs a full scan.
     fn sound(
         &mut self,
         file: &SegmentHeader,
@@ -29,33 +34,33 @@ pub(crate) trait SegmentVisitor {
         start: &ScanStart,
     ) -> Option<VerifiedSegment>;
 
-    /// Looks at a frame of a segment that had to be looked at closely, or was rewritten.
+    /// Visits a frame of a segment that needed a full scan.
     fn frame(&mut self, segment: &SegmentHeader, frame: &Frame);
 
-    /// Looks at a segment as a whole.
-    fn ended(&mut self, segment: &Covered);
+    /// Called after the last frame of a segment.
+    fn ended(&mut self, segment: &CoveredSegment);
 
-    /// What is wrong with the places of events, of those looked at last.
+    /// Returns the first event since the last call that does not continue its stream.
     fn misplaced(&mut self) -> Option<Damage>;
 }
 
-/// A segment with what lies around it.
-struct Turn<'a> {
-    segment: &'a Segment,
-    successor: Option<&'a Segment>,
+/// A segment in its context.
+struct SegmentInContext<'a> {
+    segment: &'a OpenedSegment,
+    successor: Option<&'a OpenedSegment>,
     bytes: &'a Bytes,
 }
 
-/// How far it has come.
-struct Seen {
-    /// Unknown right after damage.
+/// The verified part of the log.
+struct VerifiedLog {
+    /// `None` right after damage.
     chain: Option<Chain>,
-    /// The last that was known.
+    /// The last known chain value.
     known: Chain,
     next: Position,
 }
 
-/// Looks at everything that belongs to the log in a directory.
+/// Verifies all segments of the log in a directory.
 pub(crate) fn verify_all(
     disk: &dyn Disk,
     visitor: &mut dyn SegmentVisitor,
@@ -72,20 +77,23 @@ pub(crate) fn verify_all(
     let files = recovery.files()?;
     let segments = recovery.segments(&files, None)?.unwrap_or_default();
     let incarnations = segments.iter().map(|segment| incarnation_of(&segment.header));
-    restored::incarnation(disk, Access::ReadOnly, incarnations)?;
+    incarnation_file::incarnation(disk, Access::ReadOnly, incarnations)?;
     recovery.report.segments = segments.len();
-    let mut steps = Steps { done: 0, total: recovery.bytes(&files), progress };
+    let mut steps = ProgressCounter { done: 0, total: recovery.bytes(&files), progress };
     let Some(first) = segments.first() else { return Ok(recovery.report) };
     let genesis = Chain::genesis(first.header.store);
-    let mut seen = Seen { chain: Some(genesis), known: genesis, next: Position::START.next() };
+    let mut verified =
+        VerifiedLog { chain: Some(genesis), known: genesis, next: Position::START.next() };
     thread::scope(|scope| {
-        // Waits until the segment before is done, so that there are two at most.
+        // A rendezvous channel: the reader waits until the segment before is taken, so that at most
+        // two are in memory.
         let (sender, receiver) = mpsc::sync_channel(0);
         scope.spawn(|| read_ahead(disk, &segments, sender));
         for (at, segment) in segments.iter().enumerate() {
             let bytes = receiver.recv().expect("it ends only after the last segment")?;
-            let turn = Turn { segment, successor: segments.get(at + 1), bytes: &bytes };
-            recovery.look_at(&mut seen, &turn, visitor)?;
+            let context =
+                SegmentInContext { segment, successor: segments.get(at + 1), bytes: &bytes };
+            recovery.verify_one(&mut verified, &context, visitor)?;
             steps.advance(bytes.len() as u64);
         }
         Ok(())
@@ -95,10 +103,10 @@ pub(crate) fn verify_all(
 
 fn read_ahead(
     disk: &dyn Disk,
-    segments: &[Segment],
+    segments: &[OpenedSegment],
     sender: mpsc::SyncSender<Result<Bytes, OpenError>>,
 ) {
-    for Segment { file, .. } in segments {
+    for OpenedSegment { file, .. } in segments {
         let length = disk.length(file).map(|length| usize::try_from(length).unwrap_or(usize::MAX));
         let read = length.and_then(|length| disk.read(file, 0, length, Cache::Bypass));
         let read = read.map_err(|source| failed(&format!("read {file}"), source));
@@ -109,25 +117,28 @@ fn read_ahead(
 }
 
 impl Recovery<'_> {
-    fn look_at(
+    /// Verifies one segment, quickly if possible.
+    fn verify_one(
         &mut self,
-        seen: &mut Seen,
-        turn: &Turn<'_>,
+        verified: &mut VerifiedLog,
+        context: &SegmentInContext<'_>,
         visitor: &mut dyn SegmentVisitor,
     ) -> Result<(), OpenError> {
-        let Turn { segment, successor, bytes } = *turn;
+        let SegmentInContext { segment, successor, bytes } = *context;
         let adopted_length = successor
             .filter(|successor| successor.opening.predecessor == segment.header.number)
             .map(|successor| successor.opening.adopted_length);
-        if segment.first != seen.next {
-            // Damage before this segment took events; go on from where it begins.
-            self.took(seen.next, segment);
-            seen.chain = None;
-            seen.next = segment.first.max(seen.next);
+        if segment.first != verified.next {
+            // Damage before this segment took events: continue with its first position and an
+            // unknown chain.
+            self.assign_missing(verified.next, segment);
+            verified.chain = None;
+            verified.next = segment.first.max(verified.next);
         }
-        let first = seen.next;
+        let first = verified.next;
         let start =
-            ScanStart { seed: segment.seed(), chain: seen.chain, next: first, adopted_length };
+            ScanStart { seed: segment.seed(), chain: verified.chain, next: first, adopted_length };
+        // The gap frames of a rewritten segment need a full scan.
         let sound = match segment.header.rewritten {
             Some(_) => None,
             None => visitor.sound(&segment.header, bytes, &start),
@@ -135,42 +146,43 @@ impl Recovery<'_> {
         let (header, adopted_length, last_recorded_at) = match sound {
             Some(sound) => {
                 self.report.events += sound.next.number() - first.number();
-                (seen.chain, seen.next) = (Some(sound.chain), sound.next);
+                (verified.chain, verified.next) = (Some(sound.chain), sound.next);
                 (segment.header, sound.end, sound.last_recorded_at)
             }
-            None => self.look_closely(seen, turn, start, visitor)?,
+            None => self.scan_fully(verified, context, start, visitor)?,
         };
-        // After damage revisions are expected to be missing.
+        // After damage, missing revisions are expected.
         if let (true, Some(damage)) = (self.report.damage.is_empty(), visitor.misplaced()) {
             self.report.damage.push(damage);
         }
-        seen.known = seen.chain.unwrap_or(seen.known);
-        visitor.ended(&Covered {
+        verified.known = verified.chain.unwrap_or(verified.known);
+        visitor.ended(&CoveredSegment {
             number: header.number,
             salt: header.salt,
             incarnation: header.incarnation,
             first: segment.first.number(),
-            end: seen.next.number(),
+            end: verified.next.number(),
             adopted_length,
-            chain: seen.known.0,
+            chain: verified.known.0,
             last_recorded_at: last_recorded_at.map(RecordedAt::micros),
         });
         Ok(())
     }
 
-    /// Says what is wrong with a segment, and what is not; its header, where its part of the log
-    /// ends, and when its last event was recorded.
-    fn look_closely(
+    /// Scans a segment with the corruption rule and reports its damage. Returns its header, its
+    /// adopted length, and the recorded time of its last event.
+    fn scan_fully(
         &mut self,
-        seen: &mut Seen,
-        turn: &Turn<'_>,
+        verified: &mut VerifiedLog,
+        context: &SegmentInContext<'_>,
         start: ScanStart,
         visitor: &mut dyn SegmentVisitor,
     ) -> Result<(SegmentHeader, u64, Option<RecordedAt>), OpenError> {
-        let Turn { segment, successor, .. } = *turn;
+        let SegmentInContext { segment, successor, .. } = *context;
         let last = successor.is_none();
-        let Contents { header, walked, frames, .. } = self.contents(segment, start, last)?;
-        self.report_damage(segment, &walked, successor);
+        let SegmentContents { header, scanned, frames, .. } =
+            self.contents(segment, start, last)?;
+        self.report_damage(segment, &scanned, successor);
         let mut last_recorded_at = None;
         for (_, frame) in &frames {
             self.report.events += frame.events.len() as u64;
@@ -179,7 +191,7 @@ impl Recovery<'_> {
                 visitor.frame(&header, frame);
             }
         }
-        (seen.chain, seen.next) = (walked.chain, walked.next);
-        Ok((header, walked.end, last_recorded_at))
+        (verified.chain, verified.next) = (scanned.chain, scanned.next);
+        Ok((header, scanned.end, last_recorded_at))
     }
 }

@@ -25,7 +25,8 @@ pub(crate) struct SegmentName {
 }
 
 impl SegmentName {
-    /// Formats the number by hand: each single-record read needs a name, and `format!` is measurable.
+    /// Formats the number by hand: each single-record read needs a name, and `format!` is
+    /// measurable.
     pub(crate) fn of(number: u64) -> Self {
         let mut text = [b'0'; SEGMENT_NAME_MAX];
         let (digits, suffix) = text.split_at_mut(DIGITS_MAX);
@@ -63,7 +64,7 @@ pub(crate) fn unfinished_rewrite(number: u64) -> String {
     segment_file(number) + UNFINISHED_SUFFIX
 }
 
-/// Whether a file is a segment whose rewriting was interrupted.
+/// Returns whether a file is a segment whose rewriting was interrupted.
 pub(crate) fn is_unfinished_rewrite(file: &str) -> bool {
     let digits = file
         .strip_suffix(UNFINISHED_SUFFIX)
@@ -79,7 +80,7 @@ pub(crate) fn unfinished_preallocation(number: u64, salt: [u8; 16]) -> String {
     format!("{number:016}-{:08x}{UNFINISHED_SUFFIX}", u32::from_be_bytes([a, b, c, d]))
 }
 
-/// Whether a file is a segment whose preallocation was interrupted.
+/// Returns whether a file is a segment whose preallocation was interrupted.
 pub(crate) fn is_unfinished_preallocation(file: &str) -> bool {
     let Some(name) = file.strip_suffix(UNFINISHED_SUFFIX) else { return false };
     // Earlier versions named them by the number alone.

@@ -1,7 +1,8 @@
-//! A disk in memory with the threads of a real one.
+//! An in-memory disk with the threads of a real one.
 //!
-//! Always holds: what is done in the foreground is done by who asks; what is done beside or in the
-//! background is done by a thread for each, in order. Forgets nothing: crashes are the simulation's.
+//! Foreground operations run on the calling thread; the pipelined and the background lane have a
+//! thread each, which runs operations in order. Nothing is ever lost: crashes are simulated in
+//! `gesta-sim`.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,7 @@ use crate::{
     },
 };
 
-/// What goes wrong; what is asked after it goes well.
+/// A fault, which happens once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     Nothing,
@@ -30,11 +31,11 @@ pub(super) enum Fault {
     NoRoom(usize),
 }
 
-/// See the module.
+/// A disk whose files are byte vectors.
 #[derive(Debug)]
 pub(super) struct MemoryDisk {
     files: Arc<Mutex<Files>>,
-    /// Until the disk is released; none on one that is only looked at.
+    /// `None` after release, and for a disk that is only read.
     workers: Mutex<Option<[Worker; 2]>>,
 }
 
@@ -55,7 +56,7 @@ impl MemoryDisk {
         Self { files, workers: Mutex::new(Some(workers)) }
     }
 
-    /// What another process would find now.
+    /// Returns a copy of the present files, as another process would find them.
     pub(super) fn copied(&self) -> Self {
         let by_name = self.files().by_name.clone();
         let fault = Fault::Nothing;
@@ -63,7 +64,7 @@ impl MemoryDisk {
         Self { files: Arc::new(Mutex::new(files)), workers: Mutex::new(None) }
     }
 
-    /// How many groups and marks were written.
+    /// Returns the number of groups and marks written.
     pub(super) fn groups_written(&self) -> usize {
         self.files().groups_written
     }
@@ -173,7 +174,7 @@ struct Worker {
     thread: JoinHandle<()>,
 }
 
-/// What the standard library's sender can be asked to show.
+/// A callback without a `Debug` output, which the sender's error requires.
 struct HiddenDone(Done);
 
 impl std::fmt::Debug for HiddenDone {

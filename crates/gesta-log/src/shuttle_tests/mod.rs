@@ -1,14 +1,14 @@
-//! The pipeline's hand-offs under all sorts of schedules.
+//! Concurrency tests of the commit pipeline under many thread schedules.
 //!
-//! Owns: scenes with the store's own threads, threads and futures that append, and subscribers, on
-//! a disk in memory. Each is played by as many schedules as are asked for; a schedule in which
-//! somebody is left asleep fails. Always holds: every append has one answer; an answer comes after
-//! the publication of what it says; positions are unique, without gaps, and as they were told. Not
-//! here: crashes and what lies on disk (`gesta-sim`).
+//! Owns scenarios with the store's own threads, appending threads and futures, and subscribers, on
+//! an in-memory disk. A schedule fails if a thread is left parked, an append has no answer or more
+//! than one, an answer precedes its publication, or positions have gaps or differ from the answers.
+//!
+//! Elsewhere: crashes and bytes on disk (`gesta-sim`).
 //!
 //! `cargo xtask prove engine-schedules`, or
-//! `RUSTFLAGS="--cfg gesta_shuttle" cargo test -p gesta-log --lib shuttle_tests` with a target directory
-//! of its own. `GESTA_SCHEDULES` asks for more of them.
+//! `RUSTFLAGS="--cfg gesta_shuttle" cargo test -p gesta-log --lib shuttle_tests` with a separate
+//! target directory. `GESTA_SCHEDULES` sets the number of schedules.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -16,12 +16,12 @@ use gesta_store::{EventStore, StoreError, Subscribe};
 
 use self::{
     disk::Fault,
-    scene::{Stage, Told, follow, small},
+    scene::{Answers, Harness, follow, small},
     schedules::{Scene, asked, play, play_twice},
 };
 use crate::{options::Options, sync::thread};
 
-mod beside;
+mod background;
 mod disk;
 #[cfg(gesta_planted)]
 mod mutations;
@@ -44,9 +44,9 @@ const SCENES: [(&str, Scene); 14] = [
     ("many at once", many_at_once),
     ("a race for revisions", races::revisions),
     ("the same append twice", races::repeats),
-    ("segments are filed", beside::segments_filed),
-    ("segments are scavenged", beside::segments_scavenged),
-    ("nobody appends any more", beside::quiet),
+    ("segments are filed", background::segments_filed),
+    ("segments are scavenged", background::segments_scavenged),
+    ("nobody appends any more", background::quiet),
 ];
 
 /// Plays the scene of this name.
@@ -67,14 +67,14 @@ fn a_seed_plays_the_same_schedule_again() {
     }
 }
 
-fn all_succeed(told: &Told) {
-    assert!(told.iter().all(|(_, answer)| answer.is_ok()), "{told:?}");
+fn all_succeed(answers: &Answers) {
+    assert!(answers.iter().all(|(_, answer)| answer.is_ok()), "{answers:?}");
 }
 
 fn threads_that_wait() {
-    let stage = Stage::open(Fault::Nothing, small());
-    let clients = ["a", "b", "c"].map(|name| stage.client(name).blocking(2));
-    all_succeed(&stage.end(clients.into()));
+    let harness = Harness::open(Fault::Nothing, small());
+    let clients = ["a", "b", "c"].map(|name| harness.client(name).blocking(2));
+    all_succeed(&harness.end(clients.into()));
 }
 
 #[test]
@@ -83,14 +83,14 @@ fn every_thread_that_waits_for_its_append_gets_its_answer_and_sees_it() {
 }
 
 fn threads_and_futures() {
-    let stage = Stage::open(Fault::Nothing, small());
+    let harness = Harness::open(Fault::Nothing, small());
     let clients = vec![
-        stage.client("a").blocking(2),
-        stage.client("b").awaiting(2),
-        stage.client("c").queueing(3),
-        stage.client("d").leaving(1),
+        harness.client("a").blocking(2),
+        harness.client("b").awaiting(2),
+        harness.client("c").queueing(3),
+        harness.client("d").leaving(1),
     ];
-    all_succeed(&stage.end(clients));
+    all_succeed(&harness.end(clients));
 }
 
 #[test]
@@ -98,18 +98,18 @@ fn futures_among_threads_that_wait_are_answered_though_some_are_dropped() {
     play_by_name("threads and futures");
 }
 
-/// So large that groups are written beside the filling of the next one, by a thread of the disk.
+/// Appends so large that groups are pipelined on a thread of the disk.
 fn large_appends() {
     let options = Options { segment_bytes_first: 512 << 10, segment_bytes_max: 1 << 20, ..small() };
-    let stage = Stage::open(Fault::Nothing, options);
-    let large = |name| stage.client(name).with(70 << 10);
+    let harness = Harness::open(Fault::Nothing, options);
+    let large = |name| harness.client(name).with(70 << 10);
     let clients = vec![
         large("a").blocking(2),
         large("b").queueing(3),
         large("c").awaiting(1),
-        stage.client("d").blocking(1),
+        harness.client("d").blocking(1),
     ];
-    all_succeed(&stage.end(clients));
+    all_succeed(&harness.end(clients));
 }
 
 #[test]
@@ -117,32 +117,32 @@ fn nobody_waits_in_vain_for_a_group_that_a_thread_of_the_disk_writes() {
     play_by_name("large appends");
 }
 
-/// So many that the driver is not woken for each of them.
+/// A large number of appends, so that the leader is not woken for each of them.
 fn many_at_once() {
     let options = Options { segment_bytes_first: 512 << 10, segment_bytes_max: 1 << 20, ..small() };
-    let stage = Stage::open(Fault::Nothing, options);
+    let harness = Harness::open(Fault::Nothing, options);
     let clients = vec![
-        stage.client("a").with(4 << 10).queueing(24),
-        stage.client("b").blocking(2),
-        stage.client("c").awaiting(2),
+        harness.client("a").with(4 << 10).queueing(24),
+        harness.client("b").blocking(2),
+        harness.client("c").awaiting(2),
     ];
-    all_succeed(&stage.end(clients));
+    all_succeed(&harness.end(clients));
 }
 
 #[test]
-fn a_driver_that_is_not_woken_for_each_append_forgets_none() {
+fn a_leader_that_is_not_woken_for_each_append_forgets_none() {
     play_by_name("many at once");
 }
 
 /// Two threads, and one that queues.
-fn three(stage: &Stage) -> Vec<thread::JoinHandle<Told>> {
-    let client = |name| stage.client(name);
+fn three(harness: &Harness) -> Vec<thread::JoinHandle<Answers>> {
+    let client = |name| harness.client(name);
     vec![client("a").blocking(2), client("b").blocking(2), client("c").queueing(2)]
 }
 
-/// Each append was written, refused, or nobody knows.
-fn all_end(told: &Told) {
-    for (event, answer) in told {
+/// Each append was written, was refused, or has an unknown outcome.
+fn all_end(answers: &Answers) {
+    for (event, answer) in answers {
         let expected = matches!(
             answer,
             Ok(_) | Err(StoreError::Stopped { .. } | StoreError::Unavailable { .. })
@@ -152,11 +152,11 @@ fn all_end(told: &Told) {
 }
 
 fn engine_stopped() {
-    let stage = Stage::open(Fault::Nothing, small());
-    let clients = three(&stage);
-    stage.queue.stop();
-    // In the queue of an engine that has ended: nobody has looked at it, so nobody knows.
-    all_end(&stage.end(clients));
+    let harness = Harness::open(Fault::Nothing, small());
+    let clients = three(&harness);
+    harness.queue.stop();
+    // An append in the queue of a stopped engine has an unknown outcome.
+    all_end(&harness.end(clients));
 }
 
 #[test]
@@ -164,15 +164,15 @@ fn an_engine_that_is_stopped_answers_everybody() {
     play_by_name("the engine is stopped");
 }
 
-/// Whoever is last closes the store, with appends in its queue that nobody waits for.
+/// The last handle closes the store, while appends without waiters are queued.
 fn last_handle_dropped() {
-    let stage = Stage::open(Fault::Nothing, small());
-    let Stage { store, disk, .. } = stage;
+    let harness = Harness::open(Fault::Nothing, small());
+    let Harness { store, disk, .. } = harness;
     let client = |name| scene::Client::new(store.clone(), name);
     let clients = [client("a").blocking(1), client("b").leaving(2), client("c").awaiting(1)];
     drop(store);
-    let told: Told = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
-    all_succeed(&told);
+    let answers: Answers = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+    all_succeed(&answers);
     let held = scene::reopened(&disk);
     assert_eq!(held.len(), 4, "what was queued was written: {held:?}");
 }
@@ -183,9 +183,9 @@ fn whichever_thread_drops_the_last_handle_everything_queued_is_written() {
 }
 
 fn write_fails() {
-    let stage = Stage::open(Fault::Write(1), small());
-    let clients = three(&stage);
-    all_end(&stage.end(clients));
+    let harness = Harness::open(Fault::Write(1), small());
+    let clients = three(&harness);
+    all_end(&harness.end(clients));
 }
 
 #[test]
@@ -194,9 +194,9 @@ fn a_write_that_fails_is_told_to_everybody_who_waits() {
 }
 
 fn no_room() {
-    let stage = Stage::open(Fault::NoRoom(0), small());
-    let clients = vec![stage.client("a").blocking(2), stage.client("b").awaiting(2)];
-    for (event, answer) in stage.end(clients) {
+    let harness = Harness::open(Fault::NoRoom(0), small());
+    let clients = vec![harness.client("a").blocking(2), harness.client("b").awaiting(2)];
+    for (event, answer) in harness.end(clients) {
         assert!(matches!(answer, Ok(_) | Err(StoreError::Overloaded(_))), "{event}: {answer:?}");
     }
 }
@@ -207,13 +207,13 @@ fn a_full_disk_is_told_to_those_who_wait_and_the_next_append_tries_again() {
 }
 
 fn subscriber() {
-    let stage = Stage::open(Fault::Nothing, small());
-    let followers = [(); 2].map(|()| follow(stage.store.subscribe(Subscribe::to_all())));
-    let clients = vec![stage.client("a").blocking(2), stage.client("b").awaiting(2)];
-    let told = stage.end(clients);
-    all_succeed(&told);
+    let harness = Harness::open(Fault::Nothing, small());
+    let followers = [(); 2].map(|()| follow(harness.store.subscribe(Subscribe::to_all())));
+    let clients = vec![harness.client("a").blocking(2), harness.client("b").awaiting(2)];
+    let answers = harness.end(clients);
+    all_succeed(&answers);
     for follower in followers {
-        assert!(follower.join().unwrap().into_iter().eq(1..=told.len() as u64));
+        assert!(follower.join().unwrap().into_iter().eq(1..=answers.len() as u64));
     }
 }
 

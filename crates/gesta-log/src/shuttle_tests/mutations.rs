@@ -2,11 +2,11 @@
 
 use super::{
     SCENES,
-    schedules::{Failure, Scene, play},
+    schedules::{FailedSchedule, Scene, play},
 };
 use crate::mutations::{Mutation, enable};
 
-/// Within so many schedules of each scene a bug has to be caught; most need few of the right one.
+/// Schedules of each scenario within which a mutation must be caught, tried in this order.
 const SCHEDULES: [usize; 3] = [40, 400, 2_000];
 
 /// The first scene that fails, and how.
@@ -20,7 +20,7 @@ fn caught(bug: Option<Mutation>, schedules: &[usize]) -> Option<String> {
 
 /// Plays on a thread of the system's that is not used again: a panic in one of its schedule's
 /// threads may stay there half unwound.
-fn play_apart(bug: Option<Mutation>, scene: Scene, schedules: usize) -> Result<(), Failure> {
+fn play_apart(bug: Option<Mutation>, scene: Scene, schedules: usize) -> Result<(), FailedSchedule> {
     let playing = std::thread::spawn(move || {
         enable(bug);
         play(scene, schedules)

@@ -11,7 +11,7 @@ use shuttle::future::block_on;
 use super::{
     disk::Fault,
     play_by_name,
-    scene::{Stage, small},
+    scene::{Harness, small},
 };
 use crate::{store::LogStore, sync::thread};
 
@@ -30,7 +30,7 @@ fn append(expected: ExpectedRevision, event: &str) -> Append {
     )
 }
 
-/// How one appends: on a thread that waits, or by a future.
+/// A way to append: blocking, or by a future.
 type By = fn(&LogStore, Append) -> Result<gesta_store::Appended, StoreError>;
 
 const WAYS: [By; 3] = [
@@ -39,19 +39,19 @@ const WAYS: [By; 3] = [
     LogStore::append_blocking,
 ];
 
-/// Of those who race for a revision one wins, and the others see at once what they lost to.
+/// One client wins each revision, and the others see the winner's event at once.
 pub(super) fn revisions() {
-    let stage = Stage::open(Fault::Nothing, small());
-    let racing: Vec<_> = (0..).zip(WAYS).map(|(number, by)| race(&stage, number, by)).collect();
+    let harness = Harness::open(Fault::Nothing, small());
+    let racing: Vec<_> = (0..).zip(WAYS).map(|(number, by)| race(&harness, number, by)).collect();
     let won: Vec<u64> = racing.into_iter().flat_map(|racer| racer.join().unwrap()).collect();
     assert_eq!(won.len() as u64, ROUNDS, "{won:?}");
     assert_eq!(won.into_iter().collect::<BTreeSet<_>>().len() as u64, ROUNDS);
-    drop(stage.end(Vec::new()));
+    drop(harness.end(Vec::new()));
 }
 
 /// The rounds that one wins.
-fn race(stage: &Stage, number: usize, by: By) -> thread::JoinHandle<Vec<u64>> {
-    let store = stage.store.clone();
+fn race(harness: &Harness, number: usize, by: By) -> thread::JoinHandle<Vec<u64>> {
+    let store = harness.store.clone();
     thread::spawn(move || {
         let wins = |round: &u64| {
             let before = round.checked_sub(1).map(Revision::new);
@@ -76,14 +76,14 @@ fn of_those_who_race_for_a_revision_one_wins_and_the_others_see_it() {
 
 /// The same append from several sides is one append.
 pub(super) fn repeats() {
-    let stage = Stage::open(Fault::Nothing, small());
+    let harness = Harness::open(Fault::Nothing, small());
     let one = |by: By| {
-        let store = stage.store.clone();
+        let store = harness.store.clone();
         thread::spawn(move || by(&store, append(ExpectedRevision::Any, "once")).unwrap().position)
     };
     let positions: Vec<_> = WAYS.map(one).into_iter().map(|one| one.join().unwrap()).collect();
     assert!(positions.iter().all(|position| position.number() == 1), "{positions:?}");
-    drop(stage.end(Vec::new()));
+    drop(harness.end(Vec::new()));
 }
 
 #[test]

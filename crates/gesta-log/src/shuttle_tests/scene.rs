@@ -1,7 +1,7 @@
-//! A store with all its threads on a disk in memory, and those who use it.
+//! The harness: a store with all its threads on an in-memory disk, and its clients.
 //!
-//! Always holds: whoever got an answer looks at once whether it is true; a schedule whose time is
-//! patient fails when an answer took longer than there was something to wait for.
+//! A client checks each answer by reading the event back. Under patient time, an answer that takes
+//! longer than [`PATIENCE`] fails the schedule.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,11 +17,10 @@ use super::{
 };
 use crate::{
     clock::{Clock, Rng},
-    commit::queue::SubmitQueue,
+    commit::SubmitQueue,
     disk::Disk,
     options::Options,
-    store::LogStore,
-    store::engine::Engine,
+    store::{Engine, LogStore},
     sync::{thread, timed},
 };
 
@@ -72,13 +71,13 @@ pub(super) fn small() -> Options {
 }
 
 /// An open store and what lies below it.
-pub(super) struct Stage {
+pub(super) struct Harness {
     pub(super) store: LogStore,
     pub(super) disk: Arc<MemoryDisk>,
     pub(super) queue: Arc<SubmitQueue>,
 }
 
-impl Stage {
+impl Harness {
     pub(super) fn open(fault: Fault, options: Options) -> Self {
         let disk = Arc::new(MemoryDisk::new(fault));
         let (engine, store) = engine(&disk, options);
@@ -87,44 +86,45 @@ impl Stage {
         Self { store, disk, queue }
     }
 
-    /// Somebody with a handle of their own.
+    /// Returns a client with its own handle.
     pub(super) fn client(&self, name: &'static str) -> Client {
         Client::new(self.store.clone(), name)
     }
 
-    /// Waits for everybody, closes the store, and holds what it has against what they were told.
-    pub(super) fn end(self, clients: Vec<thread::JoinHandle<Told>>) -> Told {
-        let told: Told = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+    /// Waits for all clients, closes the store, and compares its events with their answers.
+    pub(super) fn end(self, clients: Vec<thread::JoinHandle<Answers>>) -> Answers {
+        let answers: Answers =
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
         let seen = everything(&self.store);
         drop(self.store);
         let held = reopened(&self.disk);
         let positions = held.keys().map(|position| position.number());
         assert!(positions.eq(1..=held.len() as u64), "no position is left out: {held:?}");
-        // What nobody waits for may come later than the look.
+        // Appends without a waiter may be written after the read.
         assert!(held.iter().take(seen.len()).eq(&seen), "seen {seen:?}, held {held:?}");
-        for (event, answer) in &told {
+        for (event, answer) in &answers {
             match answer {
-                Ok(position) => assert_eq!(held.get(position), Some(event), "{told:?}"),
+                Ok(position) => assert_eq!(held.get(position), Some(event), "{answers:?}"),
                 Err(StoreError::Unavailable { .. }) => {}
                 Err(error) => assert!(!held.values().any(|held| held == event), "{error}"),
             }
         }
-        told
+        answers
     }
 }
 
-/// What the next opening shows, by position.
+/// The events after reopening the store, by position.
 pub(super) fn reopened(disk: &MemoryDisk) -> BTreeMap<Position, String> {
     let (_engine, store) = engine(&Arc::new(disk.copied()), small());
     everything(&store)
 }
 
-/// How many files the index has.
+/// Number of runs.
 pub(super) fn runs(disk: &MemoryDisk) -> usize {
     disk.list().unwrap().iter().filter(|file| file.ends_with(".run")).count()
 }
 
-/// All that a store shows, by position.
+/// All events of a store, by position.
 pub(super) fn everything(store: &LogStore) -> BTreeMap<Position, String> {
     let events = block_on(store.read_all(ReadAll::forwards()).collect_events()).unwrap();
     events.iter().map(|event| (event.position, name_of(&event.data))).collect()
@@ -135,10 +135,10 @@ fn name_of(data: &[u8]) -> String {
     String::from_utf8(data.to_vec()).unwrap().trim_end_matches('.').to_owned()
 }
 
-/// What a client was told of each event.
-pub(super) type Told = Vec<(String, Result<Position, StoreError>)>;
+/// The answer to each event of a client.
+pub(super) type Answers = Vec<(String, Result<Position, StoreError>)>;
 
-/// Somebody who uses the store.
+/// A client of the store.
 pub(super) struct Client {
     store: LogStore,
     name: &'static str,
@@ -150,7 +150,7 @@ impl Client {
         Self { store, name, event_bytes: 8 }
     }
 
-    /// The same with events of so many bytes.
+    /// Sets the size of its events, in bytes.
     pub(super) fn with(self, event_bytes: usize) -> Self {
         Self { event_bytes, ..self }
     }
@@ -168,8 +168,8 @@ impl Client {
         format!("{}{number}", self.name)
     }
 
-    /// Appends so many events one after the other, on a thread that waits.
-    pub(super) fn blocking(self, events: usize) -> thread::JoinHandle<Told> {
+    /// Appends events one after the other, on a thread that blocks.
+    pub(super) fn blocking(self, events: usize) -> thread::JoinHandle<Answers> {
         thread::spawn(move || {
             let one = |number| {
                 let event = self.event(number);
@@ -182,7 +182,7 @@ impl Client {
     }
 
     /// The same by futures, each awaited before the next.
-    pub(super) fn awaiting(self, events: usize) -> thread::JoinHandle<Told> {
+    pub(super) fn awaiting(self, events: usize) -> thread::JoinHandle<Answers> {
         thread::spawn(move || {
             let one = |number| {
                 let event = self.event(number);
@@ -194,8 +194,8 @@ impl Client {
         })
     }
 
-    /// Queues so many at once and awaits the last one first.
-    pub(super) fn queueing(self, events: usize) -> thread::JoinHandle<Told> {
+    /// Queues all events at once and awaits the last one first.
+    pub(super) fn queueing(self, events: usize) -> thread::JoinHandle<Answers> {
         thread::spawn(move || {
             let asked = timed::look();
             let queue = |number| {
@@ -209,17 +209,17 @@ impl Client {
         })
     }
 
-    /// Queues so many and does not wait for any.
-    pub(super) fn leaving(self, events: usize) -> thread::JoinHandle<Told> {
+    /// Queues events and drops their futures.
+    pub(super) fn leaving(self, events: usize) -> thread::JoinHandle<Answers> {
         thread::spawn(move || {
             for number in 0..events {
                 drop(self.store.append(self.append_of(&self.event(number))));
             }
-            Told::new()
+            Answers::new()
         })
     }
 
-    /// Whoever has an answer sees at once what it says.
+    /// Checks that an acknowledged event is readable.
     fn judge(
         &self,
         event: String,

@@ -1,10 +1,9 @@
-//! Playing a scene by many schedules, each from a seed.
+//! Runs a scenario under many schedules, each drawn from a seed.
 //!
-//! Owns: how time passes beside the threads. The first thread of a schedule keeps it. *Patient*, it
-//! passes only when nobody can run, so a wait that ends by time although somebody could have been
-//! woken is seen as time that has gone by. *Hasty*, it passes at any moment, as on a machine whose
-//! threads are late. Always holds: what fails says its seed; `GESTA_SCHEDULES_FIRST` begins with that
-//! one. Not here: what happens in a scene.
+//! Owns the passage of time, which the first thread of a schedule controls. *Patient* time passes
+//! only when no thread can run, so a lost wake-up shows as elapsed time. *Hasty* time passes at any
+//! moment, as on a machine whose threads are late. A failure names its seed;
+//! `GESTA_SCHEDULES_FIRST` starts with that one.
 
 use std::{
     cell::Cell,
@@ -23,36 +22,36 @@ use shuttle::{
 
 use crate::sync::{thread, timed};
 
-/// Steps after which a schedule goes nowhere.
+/// Steps after which a schedule counts as a livelock.
 const STEPS_MAX: usize = 50_000;
 /// A debug build keeps much on its stack.
 const STACK_BYTES: usize = 1 << 20;
 /// Schedules that are played from one seed.
 const FROM_ONE_SEED: usize = 250;
-/// How often time passes when it is hasty: once in so many steps.
+/// Average number of steps between two advances of hasty time.
 const HASTY: u64 = 24;
 /// The thread that keeps the time.
 const KEEPER: usize = 0;
 
 thread_local! {
     static PASSING: Cell<Passing> = const { Cell::new(Passing::Patient) };
-    /// Whether nobody but the keeper of time can run.
+    /// True while only the time keeper can run.
     static ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How time passes.
+/// The passage of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Passing {
     Patient,
     Hasty,
 }
 
-/// How threads are chosen.
+/// The choice of the next thread.
 #[derive(Clone, Copy, Debug)]
 enum Choice {
     /// Any, at every step.
     Random,
-    /// The one of the highest rank, which changes so many times.
+    /// The runnable thread of the highest priority; priorities change this many times.
     Ranked(usize),
 }
 
@@ -63,36 +62,36 @@ const WAYS: [(Choice, Passing); 4] = [
     (Choice::Ranked(5), Passing::Patient),
 ];
 
-/// How long nobody waits, while time is patient, whom somebody could have woken: longer than a group
-/// gathers, shorter than the engine's thread sleeps before it looks by itself.
+/// Maximum wait under patient time unless a wake-up was lost: longer than a group gathers, shorter
+/// than the writer thread's own recheck interval.
 pub(super) const PATIENCE: Duration = Duration::from_millis(8);
 
-/// What is played: from an empty disk to the last thread's end.
+/// A scenario, from an empty disk to the end of the last thread.
 pub(super) type Scene = fn();
 
-/// Whether time has passed only where nobody could run.
+/// Returns whether time is patient.
 pub(super) fn is_patient() -> bool {
     PASSING.get() == Passing::Patient
 }
 
 /// A schedule that went wrong.
-pub(super) struct Failure {
-    /// From which it and those before it are played again.
+pub(super) struct FailedSchedule {
+    /// The seed that reproduces it.
     seed: u64,
     choice: Choice,
     passing: Passing,
     said: String,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for FailedSchedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, choice, passing, said } = self;
         write!(f, "seed {seed} ({choice:?}, {passing:?}): {said}")
     }
 }
 
-/// Plays a scene by so many schedules, until one fails.
-pub(super) fn play(scene: Scene, schedules: usize) -> Result<(), Failure> {
+/// Runs a scenario under `schedules` schedules, until one fails.
+pub(super) fn play(scene: Scene, schedules: usize) -> Result<(), FailedSchedule> {
     let mut played = 0;
     for seed in asked("GESTA_SCHEDULES_FIRST", 0).. {
         // Each way has its turn, even where few are asked for.
@@ -111,22 +110,22 @@ pub(super) fn play(scene: Scene, schedules: usize) -> Result<(), Failure> {
             let said = panic.downcast_ref::<String>().map(String::as_str);
             let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
             let said = said.unwrap_or("a panic").to_owned();
-            return Err(Failure { seed, choice, passing, said });
+            return Err(FailedSchedule { seed, choice, passing, said });
         }
         played += many;
     }
     Ok(())
 }
 
-/// Plays a scene by so many schedules, each of them twice. Panics when something in it is not
-/// decided by the schedule, for then a seed says nothing.
+/// Runs each schedule of a scenario twice. Panics if the runs differ: a seed would not reproduce a
+/// failure.
 pub(super) fn play_twice(scene: Scene, schedules: usize) {
     // Patient time draws nothing, so that the second time is as the first.
     let twice = PlayedTwice::new(RandomScheduler::new_from_seed(0, schedules));
     run(scene, twice, Passing::Patient);
 }
 
-/// A number that the environment may ask for.
+/// Returns the number in an environment variable, or a default.
 pub(super) fn asked(variable: &str, otherwise: u64) -> u64 {
     let asked = std::env::var(variable).ok();
     asked.and_then(|number| number.parse().ok()).unwrap_or(otherwise)
@@ -143,7 +142,7 @@ fn run(scene: Scene, scheduler: impl Scheduler + 'static, passing: Passing) {
     Runner::new(timed, config).run(move || keep_time(scene));
 }
 
-/// The first thread of a schedule: lets time pass until nobody waits for it.
+/// The first thread of a schedule: advances time until no thread waits for it.
 fn keep_time(scene: Scene) {
     timed::begin();
     let story = thread::spawn(scene);
@@ -154,7 +153,7 @@ fn keep_time(scene: Scene) {
             break;
         }
     }
-    // Whoever is still asleep now is so for ever, and `shuttle` says who.
+    // A thread that is still parked now is deadlocked, and `shuttle` reports it.
     story.join().unwrap();
 }
 

@@ -11,7 +11,7 @@ use crate::{
     clock::{Clock, Rng},
     commit::{CommitLoop, Completions, EnginePoll, SubmitQueue},
     disk::{Cache, Disk},
-    index::{BlockCache, Covered},
+    index::{BlockCache, CoveredSegment},
     maintenance::compaction::{Compactor, CompactorConfig, SharedCompactor},
     options::{OpenError, OpenReport, Options, RecordedTime},
     published::Published,
@@ -40,7 +40,7 @@ impl Engine {
         let compactor_rng = rng.fork();
         let RecoveredStore { reader, mut end, unflushed, cache, report } =
             recover(disk, clock, &mut *rng, &options)?;
-        if options.recorded_time == RecordedTime::BeginsAnew {
+        if options.recorded_time == RecordedTime::Restarts {
             end.last_recorded_at = None;
         }
         // A damaged store is read-only: do not schedule index flushes.
@@ -92,7 +92,7 @@ pub(super) struct StoreParts {
 pub(super) struct RecoveredStore {
     pub(super) reader: Reader,
     pub(super) end: LogEnd,
-    unflushed: Vec<Covered>,
+    unflushed: Vec<CoveredSegment>,
     cache: Arc<BlockCache>,
     pub(super) report: OpenReport,
 }
@@ -108,7 +108,7 @@ pub(super) fn recover(
     let recovery = RecoveryOptions {
         access: options.access,
         older_segments: Cache::Use,
-        index_files: Some(Arc::clone(&cache)),
+        index_cache: Some(Arc::clone(&cache)),
         checked_bytes_max: options.checked_bytes_max,
     };
     let Recovered { index, end, incarnations, unflushed, report } =

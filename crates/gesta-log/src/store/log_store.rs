@@ -165,9 +165,9 @@ impl LogStore {
         &self.shared.report
     }
 
-    /// Calls `visit` with each event after a position, in order and without copying, until it breaks
-    /// or the current head is reached. Returns the number of calls. Verifies checksums. The fastest
-    /// way through a store. Blocks for the reads.
+    /// Calls `visit` with each event after a position, in order and without copying, until it
+    /// breaks or the current head is reached. Returns the number of calls. Verifies checksums. The
+    /// fastest way through a store. Blocks for the reads.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] at damage; events before it were visited.
@@ -182,15 +182,16 @@ impl LogStore {
 
     /// Reclaims the disk space of events that no stream read returns any more: those before a
     /// stream's `truncate_before`, beyond its max count, older than its max age, and all of deleted
-    /// and tombstoned streams. Also reclaims the unused space of segments that a process left early.
+    /// and tombstoned streams. Also reclaims the unused space of segments that a process left
+    /// early.
     ///
     /// Blocks, one segment after the other; appends and reads continue concurrently. Calls
     /// `progress` before each segment. After a crash, the next call continues.
     ///
-    /// Positions and revisions of the remaining events do not change, and revisions of a stream never
-    /// restart. Queries and conditions give the same answers before and after; a raw `read_all` no
-    /// longer returns the events. Their append is still recognized as a repeat and found by
-    /// [`find_append`](EventStore::find_append).
+    /// Positions and revisions of the remaining events do not change, and revisions of a stream
+    /// never restart. Queries and conditions give the same answers before and after; a raw
+    /// `read_all` no longer returns the events. Their append is still recognized as a repeat and
+    /// found by [`find_append`](EventStore::find_append).
     ///
     /// Skips the active segment, and segments of which less than
     /// [`threshold_percent`](ScavengeOptions::threshold_percent) would be reclaimed.
@@ -274,12 +275,14 @@ impl LogStore {
         if options.access == Access::ReadOnly {
             return Err(StoreError::Stopped { reason: "it was opened read-only".to_owned() });
         }
+        // Appending behind damage could hide it, or reuse lost positions.
         if let Some(damage) = report.damage.first() {
             return Err(StoreError::Corrupt(damage.clone()));
         }
         append.check(&Limits::DEFAULT)?;
         if append.events().next().is_none() {
-            // A pure check writes nothing, and only a write would notice that the directory is lost.
+            // A pure check writes nothing, and only a write would notice that the directory is
+            // lost.
             let owner = reader.disk.check_owner();
             owner.map_err(|error| StoreError::Stopped { reason: error.to_string() })?;
         }
@@ -318,12 +321,12 @@ impl LogStore {
             }
             Err(_) => None,
         };
-        let (head, life) = (head_of(stream)?, index.stream_meta(stream));
+        let (head, meta) = (head_of(stream)?, index.stream_meta(stream));
         reader.stream_is_known(stream)?;
         Ok(StreamDescription {
-            state: life.state(head),
+            state: meta.state(head),
             head,
-            metadata: life.metadata(),
+            metadata: meta.metadata(),
             metadata_revision,
         })
     }
@@ -333,7 +336,7 @@ impl LogStore {
     }
 
     fn list_now(&self, list: &ListStreams) -> Result<Vec<StreamName>, StoreError> {
-        // Names that are missing would be missing in silence.
+        // A list cannot report a missing name, so it fails as a whole after damage.
         self.shared.reader.nothing_lost(Position::START)?;
         let index = self.shared.reader.published.index();
         let system = list.prefix.starts_with('$');

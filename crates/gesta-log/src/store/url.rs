@@ -1,12 +1,13 @@
 //! The directory that a store's URL names.
 //!
-//! Owns: the one rule for what may stand behind `gesta:`. Always holds: a text that would name
-//! another directory than its writer means is refused with what to write instead. Not here: which
-//! schemes there are; whoever opens stores knows those.
+//! Owns the rule for the text after `gesta:`. A text that would name another directory than its
+//! author means is rejected, with the correct spelling in the error.
+//!
+//! Elsewhere: the list of schemes, which the opener of stores has.
 
 use std::path::PathBuf;
 
-/// Why the text behind `gesta:` names no directory. Nothing was opened or made.
+/// The error for a text after `gesta:` that names no directory. Nothing was opened or created.
 ///
 /// ```
 /// let wrong = gesta_log::directory_of_url("//data").expect_err("it would mean /data");
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidUrl {
-    /// Nothing stands behind it. Write the directory there.
+    /// The text is empty. Write the directory after the colon.
     #[error("name a directory: gesta:DIR, such as gesta:./data")]
     NoDirectory,
     /// Two slashes, which begin a host in other URLs. Write the directory right behind the colon.

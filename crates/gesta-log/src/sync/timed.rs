@@ -1,10 +1,9 @@
-//! Condition variables with time, which `shuttle` does not have: its timed waits never end by
-//! themselves.
+//! Condition variables with timeouts and a virtual clock, for schedules of `shuttle`, whose own
+//! timed waits never time out.
 //!
-//! Owns: the time of a schedule. It stands still but for a moment with each look at the clock, so
-//! that whoever looks again and again gets somewhere, and jumps when a timed wait ends. Always
-//! holds: a wait ends early only when whoever plays the schedule says so ([`end_first_wait`]), and
-//! then it is as late as it was to wait. Not here: when that is.
+//! The clock advances a little with each reading, so that polling loops make progress, and jumps to
+//! the deadline of a wait that times out. A wait times out only when the scheduler decides so, by
+//! [`end_first_wait`].
 
 use std::{
     cell::RefCell,
@@ -14,11 +13,11 @@ use std::{
 
 use super::MutexGuard;
 
-/// What a look at the clock takes.
+/// Advance of the clock with each reading.
 const LOOK: Duration = Duration::from_micros(40);
 
 thread_local! {
-    /// All threads of a schedule are one of the system's.
+    /// All threads of a schedule run on one thread of the system.
     static TIME: RefCell<Time> = RefCell::default();
 }
 
@@ -37,12 +36,12 @@ struct Wait {
     woken_by: Arc<shuttle::sync::Condvar>,
 }
 
-/// Another schedule begins.
+/// Resets the clock for the next schedule.
 pub(crate) fn begin() {
     TIME.take();
 }
 
-/// What time it is, for a clock.
+/// Reads the clock.
 pub(crate) fn look() -> Duration {
     TIME.with_borrow_mut(|time| {
         time.now += LOOK;
@@ -50,18 +49,18 @@ pub(crate) fn look() -> Duration {
     })
 }
 
-/// Lets the wait that ends first end now, and says whether there is one.
+/// Ends the wait with the earliest deadline. Returns whether there is one.
 pub(crate) fn end_first_wait() -> bool {
     let first = TIME.with_borrow_mut(|time| {
         let first = time.waits.iter().min_by_key(|wait| wait.until)?;
         time.now = time.now.max(first.until);
         Some(Arc::clone(&first.woken_by))
     });
-    // Nobody may be asleep on it yet; then the wait is still the first one the next time.
+    // Its thread may not be parked yet; then the wait is still the first one at the next call.
     first.inspect(|condvar| condvar.notify_all()).is_some()
 }
 
-/// As that of the standard library.
+/// A condition variable with the interface of the standard library's.
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(Arc<shuttle::sync::Condvar>);
 
@@ -86,7 +85,7 @@ impl Condvar {
         self.0.wait_while(guard, condition)
     }
 
-    /// Says with the guard whether it was too long.
+    /// Returns the guard and whether the wait timed out.
     pub(crate) fn wait_timeout<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -100,7 +99,7 @@ impl Condvar {
             .map_err(|error| PoisonError::new((error.into_inner(), late)))
     }
 
-    /// Says with the guard whether it was too long.
+    /// Returns the guard and whether the wait timed out.
     pub(crate) fn wait_timeout_while<'a, T>(
         &self,
         mut guard: MutexGuard<'a, T>,
@@ -118,7 +117,7 @@ impl Condvar {
     }
 }
 
-/// Enters a wait, until it is dropped.
+/// A registered wait; dropping it removes the registration.
 struct Waiting {
     number: u64,
     until: Duration,

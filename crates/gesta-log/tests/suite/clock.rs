@@ -33,9 +33,9 @@ fn ahead_in_days(turned: &TurnedStore) -> u64 {
 #[test]
 fn recorded_time_stands_still_after_a_clock_from_the_future_and_says_so() {
     let directory = tempfile::tempdir().unwrap();
-    at_day(directory.path(), 900, RecordedTime::GoesOn)
+    at_day(directory.path(), 900, RecordedTime::Continues)
         .append_together(vec![append_to("order-1", "future")]);
-    let mut now = at_day(directory.path(), 100, RecordedTime::GoesOn);
+    let mut now = at_day(directory.path(), 100, RecordedTime::Continues);
     assert_eq!(ahead_in_days(&now), 800);
     now.append_together(vec![append_to("order-1", "now")]);
     assert_eq!(days(&now.store), [900, 900]);
@@ -45,9 +45,9 @@ fn recorded_time_stands_still_after_a_clock_from_the_future_and_says_so() {
 #[test]
 fn recorded_time_begins_anew_where_an_operator_says_so_and_goes_on_from_there() {
     let directory = tempfile::tempdir().unwrap();
-    at_day(directory.path(), 900, RecordedTime::GoesOn)
+    at_day(directory.path(), 900, RecordedTime::Continues)
         .append_together(vec![append_to("order-1", "future")]);
-    let mut anew = at_day(directory.path(), 100, RecordedTime::BeginsAnew);
+    let mut anew = at_day(directory.path(), 100, RecordedTime::Restarts);
     anew.append_together(vec![append_to("order-1", "anew")]);
     assert_eq!(ahead_in_days(&anew), 0);
     while anew.engine.compact_some() {}
@@ -55,7 +55,7 @@ fn recorded_time_begins_anew_where_an_operator_says_so_and_goes_on_from_there() 
     // Later openings continue from the last time, whether it is read from a segment or from an
     // index file.
     for (day, expected) in [(101, vec![900, 100, 101]), (99, vec![900, 100, 101, 101])] {
-        let mut later = at_day(directory.path(), day, RecordedTime::GoesOn);
+        let mut later = at_day(directory.path(), day, RecordedTime::Continues);
         later.append_together(vec![append_to("order-1", "later")]);
         assert_eq!(days(&later.store), expected);
         while later.engine.compact_some() {}
@@ -67,10 +67,10 @@ fn recorded_time_begins_anew_where_an_operator_says_so_and_goes_on_from_there() 
 #[test]
 fn an_opening_that_lets_recorded_time_begin_anew_and_appends_nothing_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    at_day(directory.path(), 900, RecordedTime::GoesOn)
+    at_day(directory.path(), 900, RecordedTime::Continues)
         .append_together(vec![append_to("order-1", "future")]);
-    drop(at_day(directory.path(), 100, RecordedTime::BeginsAnew));
-    assert_eq!(ahead_in_days(&at_day(directory.path(), 100, RecordedTime::GoesOn)), 800);
+    drop(at_day(directory.path(), 100, RecordedTime::Restarts));
+    assert_eq!(ahead_in_days(&at_day(directory.path(), 100, RecordedTime::Continues)), 800);
 }
 
 /// An event recorded in the future by a wrong clock is shown for longer, never shorter; one
@@ -78,9 +78,9 @@ fn an_opening_that_lets_recorded_time_begin_anew_and_appends_nothing_changes_not
 #[test]
 fn max_age_counts_from_what_was_recorded_of_each_event() {
     let directory = tempfile::tempdir().unwrap();
-    at_day(directory.path(), 900, RecordedTime::GoesOn)
+    at_day(directory.path(), 900, RecordedTime::Continues)
         .append_together(vec![append_to("order-1", "future")]);
-    let mut anew = at_day(directory.path(), 100, RecordedTime::BeginsAnew);
+    let mut anew = at_day(directory.path(), 100, RecordedTime::Restarts);
     anew.append_together(vec![append_to("order-1", "anew")]);
     let change = gesta_store::SetStreamMetadata {
         stream: name("order-1"),

@@ -344,7 +344,10 @@ fn a_file_of_the_index_that_says_other_things_than_the_log_is_named_and_damages_
     let report = verify(directory.path(), &mut |_| {}).unwrap();
     assert_eq!(report.damage, []);
     let [wrong] = &report.index_damage[..] else { panic!("{report:?}") };
-    assert!(wrong.starts_with(&format!("{run} says other things of position 1")), "{wrong}");
+    assert!(
+        wrong.starts_with(&format!("{run} disagrees with the log about position 1")),
+        "{wrong}"
+    );
 }
 
 #[test]

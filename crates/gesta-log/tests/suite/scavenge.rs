@@ -278,7 +278,7 @@ fn what_is_too_many_or_too_old_goes_and_what_is_not_stays() {
     for _ in 0..2 {
         turned.append_together(vec![of("few-1"), of("fresh-1"), of("kept-1")]);
     }
-    // Beyond the segments that are scavenged.
+    // Past the segments that are scavenged.
     while segment_files(directory.path()).len() < 6 {
         turned.append_together(vec![of("filler-1")]);
     }

@@ -312,16 +312,22 @@ fn an_append_that_no_store_can_have_is_refused() {
     for (spoil, why) in [
         (
             (|append| append.first = Position::new(2)) as fn(&mut StoredAppend),
-            "position 1 comes next",
+            "position 1 was expected",
         ),
-        (|append| append.events.clear(), "it has no event"),
-        (|append| append.events[1].position = Position::new(9), "nothing is at position 2"),
-        (|append| append.events[0].revision = Revision::new(4), "revision 0 of thing-0 comes next"),
+        (|append| append.events.clear(), "it has no events"),
+        (|append| append.events[1].position = Position::new(9), "there is no event at position 2"),
+        (
+            |append| append.events[0].revision = Revision::new(4),
+            "revision 0 of thing-0 was expected",
+        ),
         (
             |append| append.events[1].recorded_at = gesta_store::RecordedAt::from_micros(0),
             "recorded",
         ),
-        (|append| append.events[0].tags = vec![Tag::new("x").unwrap(); 300], "larger than any"),
+        (
+            |append| append.events[0].tags = vec![Tag::new("x").unwrap(); 300],
+            "exceeds the limits of an event",
+        ),
     ] {
         let refused = try_it(spoiled(spoil)).unwrap_err();
         assert!(refused.to_string().contains(why), "{refused}");

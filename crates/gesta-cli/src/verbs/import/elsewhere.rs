@@ -241,7 +241,7 @@ impl<'store> Elsewhere<'store> {
 
     /// Counts the scavenged events of an append before a position.
     fn count_gone(&mut self, append: &StoredAppend, before: Position) {
-        let gone = append.scavenged.iter().flat_map(|of| &of.gone);
+        let gone = append.scavenged.iter().flat_map(|of| &of.scavenged);
         for gone in gone.filter(|gone| gone.position < before) {
             *self.gone.entry(gone.stream.clone()).or_default() += 1;
         }
@@ -292,7 +292,7 @@ impl<'store> Elsewhere<'store> {
 
     /// Returns the number of scavenged events of the same stream before each event.
     fn gone_before(&self, append: &StoredAppend) -> HashMap<Position, u64> {
-        let here = append.scavenged.iter().flat_map(|of| &of.gone);
+        let here = append.scavenged.iter().flat_map(|of| &of.scavenged);
         let of = |event: &RecordedEvent| {
             let here = here
                 .clone()

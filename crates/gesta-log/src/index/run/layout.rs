@@ -54,7 +54,7 @@ impl fmt::Display for RunName {
 
 /// One segment that a run covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Covered {
+pub(crate) struct CoveredSegment {
     pub(crate) number: u64,
     pub(crate) salt: [u8; 16],
     pub(crate) incarnation: [u8; 16],
@@ -71,7 +71,7 @@ pub(crate) struct Covered {
     pub(crate) last_recorded_at: Option<u64>,
 }
 
-impl Covered {
+impl CoveredSegment {
     /// Returns whether both describe the same segment file, to whatever length.
     pub(crate) fn is_same_segment(&self, other: &Self) -> bool {
         (self.number, self.salt, self.incarnation, self.first)
@@ -79,7 +79,7 @@ impl Covered {
     }
 }
 
-impl Covered {
+impl CoveredSegment {
     const BYTES: usize = 105;
 
     pub(super) fn has(&self, position: u64) -> bool {
@@ -127,7 +127,7 @@ pub(crate) struct RunIdentity {
 
 impl RunIdentity {
     /// Derives the salt of a run that covers these segments.
-    pub(super) fn salt(&self, covered: &[Covered]) -> [u8; 16] {
+    pub(super) fn salt(&self, covered: &[CoveredSegment]) -> [u8; 16] {
         let mut hasher = blake3::Hasher::new_derive_key("gesta index 1: salt of a run");
         hasher.update(&self.store).update(&self.random);
         for covered in covered {
@@ -213,7 +213,7 @@ impl Footer {
 /// The directory of an open run; kept in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Directory {
-    pub(super) covered: Vec<Covered>,
+    pub(super) covered: Vec<CoveredSegment>,
     /// First position of each offset block. Offset blocks are the file's first blocks.
     pub(super) offset_blocks: Vec<u64>,
     /// Range of the term, posting and filter blocks, which are interleaved.
@@ -255,7 +255,7 @@ impl Directory {
     pub(super) fn decode(bytes: &[u8], name: RunName) -> Result<Self, Malformed> {
         let mut fields = Fields(bytes);
         let directory = Self {
-            covered: take_list(&mut fields, Covered::BYTES, Covered::take)?,
+            covered: take_list(&mut fields, CoveredSegment::BYTES, CoveredSegment::take)?,
             offset_blocks: take_list(&mut fields, 8, Fields::u64)?,
             terms: fields.u32()?..fields.u32()?,
             filters: take_list(&mut fields, TermHash::BYTES + 4, |fields| {
@@ -334,7 +334,7 @@ impl Directory {
     }
 
     /// Returns the segment that has a position.
-    pub(super) fn segment_of(&self, position: u64) -> Option<&Covered> {
+    pub(super) fn segment_of(&self, position: u64) -> Option<&CoveredSegment> {
         // The last segment that begins at or before the position; a segment without events is
         // skipped by `has`.
         let begun = self.covered.partition_point(|covered| covered.first <= position);

@@ -12,7 +12,7 @@ use super::{
     block::{Block, BlockKind, BlockSource},
     block_reader::BlockWindows,
     block_writer::OnBytes,
-    layout::{Covered, RunIdentity, RunName},
+    layout::{CoveredSegment, RunIdentity, RunName},
     offset_block,
     sorted_table::TableCursor,
     stream_meta_value::{StoredMetadata, StreamMetaValue, pieces},
@@ -32,7 +32,7 @@ pub(crate) struct MergeInput<'a> {
 
 impl MergeInput<'_> {
     /// The covered segments in their latest rewritten form.
-    pub(crate) fn covered(&self) -> impl Iterator<Item = Covered> {
+    pub(crate) fn covered(&self) -> impl Iterator<Item = CoveredSegment> {
         self.run.covered().iter().map(|covered| {
             match self.overrides_of(covered.first, covered.end) {
                 Some(overridden) => overridden.covered,
@@ -94,7 +94,7 @@ fn with_inputs(
     on_bytes: OnBytes<'_>,
     finish: fn(RunWriter<'_>) -> Result<RunName, RunError>,
 ) -> Result<RunName, RunError> {
-    let covered: Vec<Covered> = inputs.iter().flat_map(MergeInput::covered).collect();
+    let covered: Vec<CoveredSegment> = inputs.iter().flat_map(MergeInput::covered).collect();
     let mut pairs = covered.iter().zip(covered.iter().skip(1));
     assert!(
         pairs.all(|(one, next)| one.number < next.number && one.end <= next.first),

@@ -46,7 +46,7 @@ use gesta_store::Direction;
 pub(crate) use block_writer::OnBytes;
 pub(crate) use cache::BlockCache;
 pub(crate) use error::RunError;
-pub(crate) use layout::{Covered, RunIdentity, RunName};
+pub(crate) use layout::{CoveredSegment, RunIdentity, RunName};
 pub(crate) use manifest::{IndexManifest, ManifestEntry};
 pub(crate) use merge::{MergeInput, merge_runs, rewrite_run};
 pub(crate) use merge_policy::plan_merge;
@@ -85,7 +85,7 @@ pub(crate) struct RunLocation {
 /// directory search and the block. Valid for all runs whose positions are disjoint.
 #[derive(Debug, Default)]
 pub(crate) struct LookupHint {
-    segment: Option<Covered>,
+    segment: Option<CoveredSegment>,
     group: offset_block::OffsetGroup,
     /// The last position that was looked up.
     last: u64,
@@ -184,7 +184,7 @@ impl Run {
     }
 
     /// The covered segments, in order.
-    pub(crate) fn covered(&self) -> &[Covered] {
+    pub(crate) fn covered(&self) -> &[CoveredSegment] {
         &self.directory.covered
     }
 

@@ -13,7 +13,7 @@ use super::{
     block::{BODY_BYTES, BlockKind},
     block_writer::{BlockWriter, OnBytes},
     bloom_filter::BloomFilterBuilder,
-    layout::{Covered, Directory, Footer, RunIdentity, RunName},
+    layout::{CoveredSegment, Directory, Footer, RunIdentity, RunName},
     offset_block,
     posting_tree::{NodeAddress, PostingTree, PostingTreeWriter},
     sorted_table::{SortedTable, TableWriter},
@@ -26,7 +26,7 @@ use crate::disk::{Disk, Operation};
 /// The contents of the run of one segment. Lists may be in any order.
 #[derive(Clone, Debug)]
 pub(crate) struct RunContents {
-    pub(crate) covered: Covered,
+    pub(crate) covered: CoveredSegment,
     /// The record's offset for each position of the segment, in order.
     pub(crate) offsets: Vec<u32>,
     pub(crate) terms: Vec<TermPostings>,
@@ -218,7 +218,7 @@ impl<'a> RunWriter<'a> {
     pub(super) fn create(
         disk: &'a dyn Disk,
         origin: &RunIdentity,
-        covered: Vec<Covered>,
+        covered: Vec<CoveredSegment>,
         on_bytes: OnBytes<'a>,
     ) -> Result<Self, RunError> {
         let ends = covered.first().zip(covered.last()).expect("a run covers a segment");

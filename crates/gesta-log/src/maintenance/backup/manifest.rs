@@ -1,50 +1,49 @@
-//! The file that makes a backup of copied segments: what they are, and how to tell that they are
-//! whole.
+//! The manifest of a backup: the list of its segments, with a hash of each.
 //!
-//! Always holds: it is text, a line for each fact, and ends with a checksum over all of it; it names
-//! as much of each file as belongs to the backup, so that a file which has grown since is still
-//! what it says.
+//! Plain text with one fact per line; the last line is a checksum of the others. It states how many
+//! bytes of each file belong to the backup, so a file that a later backup has extended still
+//! matches.
 
 use std::fmt::Write as _;
 
 use gesta_store::{Incarnation, Position};
 use uuid::Uuid;
 
-use super::source::Part;
+use super::source::SegmentPart;
 use crate::format::Chain;
 
-/// Its name in the backup.
+/// The manifest's file name.
 pub(super) const MANIFEST: &str = "MANIFEST";
 const TITLE: &str = "gesta backup 1";
 
-/// See the module.
+/// The contents of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Manifest {
     pub(super) store: [u8; 16],
-    /// The store's when the backup was made.
+    /// The store's incarnation at the time of the backup.
     pub(super) incarnation: Incarnation,
     /// The last event's position.
     pub(super) end: Position,
-    /// After the last event.
+    /// The chain value after the last event.
     pub(super) chain: Chain,
-    pub(super) segments: Vec<Copied>,
+    pub(super) segments: Vec<CopiedSegment>,
 }
 
 /// A segment in a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Copied {
+pub(super) struct CopiedSegment {
     pub(super) number: u64,
     pub(super) salt: [u8; 16],
-    /// How much of it belongs to the log; the rest of the segment is zeros.
+    /// Number of bytes that belong to the log. The rest of the segment is zeros.
     pub(super) bytes: u64,
-    /// How long the segment was made.
+    /// The segment's preallocated length, in bytes.
     pub(super) length: u64,
     pub(super) hash: blake3::Hash,
 }
 
-impl Copied {
-    pub(super) fn new(part: &Part, hash: blake3::Hash) -> Self {
-        let Part { number, salt, bytes, length, .. } = *part;
+impl CopiedSegment {
+    pub(super) fn new(part: &SegmentPart, hash: blake3::Hash) -> Self {
+        let SegmentPart { number, salt, bytes, length, .. } = *part;
         Self { number, salt, bytes, length, hash }
     }
 
@@ -53,8 +52,8 @@ impl Copied {
     }
 }
 
-/// The name of a segment's copy. The salt is part of it: a segment that was made anew under its
-/// number does not take the place of a copy that an earlier manifest names.
+/// Returns the file name of a segment's copy. It includes the salt, so that the copy of a rewritten
+/// segment does not replace the one that an earlier manifest names.
 pub(super) fn file_name(number: u64, salt: [u8; 16]) -> String {
     format!("{number:016}-{}{SUFFIX}", hex(&salt))
 }
@@ -69,7 +68,7 @@ impl Manifest {
         line(format!("incarnation {}", self.incarnation.as_uuid()));
         line(format!("end {}", self.end.number()));
         line(format!("chain {}", hex(&self.chain.0)));
-        for Copied { number, salt, bytes, length, hash } in &self.segments {
+        for CopiedSegment { number, salt, bytes, length, hash } in &self.segments {
             let salt = hex(salt);
             line(format!("segment {number} {salt} {bytes} {length} {hash}"));
         }
@@ -78,11 +77,12 @@ impl Manifest {
         text
     }
 
-    /// None where it is not what was written.
+    /// Returns `None` if the checksum does not match.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         let (before, _) = text.rsplit_once("blake3 ")?;
         let hash = blake3::hash(before.as_bytes());
+        // Compare the whole text, so that trailing bytes are found, too.
         if text != format!("{before}blake3 {hash}\n") {
             return None;
         }
@@ -101,11 +101,11 @@ impl Manifest {
     }
 }
 
-fn copied(line: &str) -> Option<Copied> {
+fn copied(line: &str) -> Option<CopiedSegment> {
     let mut words = line.split(' ');
     let mut word = || words.next();
     (word()? == "segment").then_some(())?;
-    Some(Copied {
+    Some(CopiedSegment {
         number: word()?.parse().ok()?,
         salt: unhex(word()?)?,
         bytes: word()?.parse().ok()?,
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn manifest() -> Manifest {
-        let copied = |number| Copied {
+        let copied = |number| CopiedSegment {
             number,
             salt: [7; 16],
             bytes: 5_000,

@@ -1,11 +1,17 @@
-//! Copies of a store that can be restored, made while the store is in use.
+//! Online backup and restore.
 //!
-//! Owns: what a backup's directory holds. Always holds: only what is durable goes in, and all that
-//! was acknowledged before; what was copied is read back from the device and compared; the
-//! manifest, which makes it a backup, is written last, and until it is durable the backup before
-//! it can be restored. Index files are derived and not copied. A segment that was rewritten has
-//! another salt, and so another file here: it is copied again.
-//! Not here: how a restored store gets its incarnation ([`restored`](crate::recovery::restored)).
+//! Owns the layout of a backup's directory.
+//!
+//! Invariants:
+//! - A backup holds durable events only, and all events acknowledged before it began.
+//! - Each copy is read back from the device and compared.
+//! - The manifest is written last. Until it is durable, the previous backup can be restored.
+//!
+//! Index files are derived and not copied. A rewritten segment has another salt and therefore
+//! another file name, and is copied again.
+//!
+//! Elsewhere: the incarnation of a restored store
+//! ([`incarnation_file`](crate::recovery::incarnation_file)).
 
 mod manifest;
 mod restore;
@@ -18,9 +24,9 @@ use gesta_store::{Damage, Incarnation, Position};
 use uuid::Uuid;
 
 use self::{
-    manifest::{Copied, Manifest},
-    source::{Part, Snapshot, Source},
-    target::Target,
+    manifest::{CopiedSegment, Manifest},
+    source::{SegmentPart, Snapshot, Source},
+    target::BackupDirectory,
 };
 use crate::{
     disk::LockError,
@@ -33,82 +39,83 @@ pub(crate) use target::first_file;
 
 pub use restore::{RestoreReport, restore};
 
-/// Why a store was not backed up or restored.
+/// An error of [`backup`] or [`restore`].
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// One of the directories is not to be had.
+    /// One of the directories is missing, locked or not accessible.
     #[error(transparent)]
     Directory(#[from] LockError),
     /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The system said no.
+    /// An operation of the operating system failed.
     #[error("cannot {doing}")]
     Io {
-        /// What was tried.
+        /// The operation, as a verb phrase.
         doing: String,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// The store is damaged. What the backup held before, it still holds.
+    /// The store is damaged. The previous backup is unchanged.
     #[error("the store is damaged: {0}")]
     Damaged(Damage),
-    /// The backup is damaged. Take another one.
+    /// The backup is damaged. Restore another one.
     #[error("the backup is damaged: {0}")]
     DamagedBackup(Damage),
-    /// There is no backup in the directory, or none that was finished.
+    /// The directory holds no finished backup.
     #[error("there is no finished backup in {}", .directory.display())]
     NoBackup {
         /// The directory.
         directory: PathBuf,
     },
-    /// A file is in the way.
-    #[error("{} is not for this: {file} is in it; take an empty directory", .directory.display())]
+    /// The directory holds a file that does not belong there.
+    #[error("{} holds another file, {file}; take an empty directory", .directory.display())]
     Occupied {
         /// The directory.
         directory: PathBuf,
-        /// One of the files in it.
+        /// The first such file.
         file: String,
     },
     /// The directory holds a backup of another store.
-    #[error("the backup there is of another store; take an empty directory")]
+    #[error("the directory holds a backup of another store; take an empty directory")]
     AnotherStore,
-    /// The backup has events that this store does not have: it was restored from an older one, or
-    /// lost some. Keep that backup, take another directory.
+    /// The backup has events that this store does not have: the store lost them, or was restored
+    /// from an older backup. Keep this backup and take another directory.
     #[error(
-        "the backup there has events up to position {backup}, of which this store has only those \
-         up to {shared}; keep it, and take an empty directory"
+        "the backup has events up to position {backup}, but this store has only those up to \
+         {shared}; keep the backup, and take an empty directory"
     )]
     Ahead {
-        /// Where the backup ends.
+        /// The last position of the backup.
         backup: Position,
-        /// Up to where the store has the same events.
+        /// The last position that both have in common.
         shared: Position,
     },
 }
 
-/// What a backup came to.
+/// The result of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupReport {
     /// The last event's position.
     pub end: Position,
-    /// How many segments the backup has.
+    /// Number of segments in the backup.
     pub segments: usize,
-    /// Their bytes.
+    /// Total size of these segments, in bytes.
     pub bytes: u64,
-    /// How many of them were copied; the others were there and whole.
+    /// Number of segments that were copied. The others were present and intact.
     pub copied_segments: usize,
-    /// The bytes of those.
+    /// Total size of the copied segments, in bytes.
     pub copied_bytes: u64,
-    /// Events that are not in the backup, though somebody was writing them when it began: the
-    /// writer stopped without saying whether they are durable.
+    /// Events that were written when the backup began, but are not in it: the writer stopped
+    /// without confirming that they are durable.
     pub unconfirmed: Option<RangeInclusive<Position>>,
 }
 
-/// Copies a store into a directory, which is made if need be; tells of progress after each segment.
-/// The store may be in use. What an earlier backup there has already is checked and not copied
-/// again.
+/// Copies a store into a directory, which is created if it does not exist.
+///
+/// The store may be in use. Segments that an earlier backup has copied are verified, not copied
+/// again. Calls `progress` before each segment and at the end.
 ///
 /// ```
 /// use gesta_log::{LogStore, Options, backup, restore};
@@ -133,7 +140,7 @@ pub struct BackupReport {
 /// ```
 ///
 /// # Errors
-/// [`BackupError`]; what was backed up before can still be restored.
+/// Returns [`BackupError`]; an earlier backup in the directory can still be restored.
 pub fn backup(
     directory: &Path,
     target: &Path,
@@ -141,7 +148,7 @@ pub fn backup(
 ) -> Result<BackupReport, BackupError> {
     let source = Source::open(directory)?;
     let snapshot = source.snapshot()?;
-    let target = Target::open(target)?;
+    let target = BackupDirectory::open(target)?;
     target.check(&snapshot)?;
     let bytes = snapshot.parts.iter().map(|part| part.bytes).sum();
     let mut report = BackupReport {
@@ -156,9 +163,10 @@ pub fn backup(
     let mut bytes_done = 0;
     for part in &snapshot.parts {
         progress(Progress { bytes_done, bytes_total: bytes });
-        segments.push(match target.whole(part)? {
+        segments.push(match target.intact(part)? {
             Some(there) => there,
             None => {
+                // May be the rewritten form of the segment, if it was scavenged just now.
                 let (part, bytes) = source.read(part)?;
                 report.copied_segments += 1;
                 report.copied_bytes += part.bytes;
@@ -172,11 +180,13 @@ pub fn backup(
     Ok(report)
 }
 
-fn manifest(snapshot: &Snapshot, segments: Vec<Copied>) -> Manifest {
-    // A store that never had an event has nothing that could be its own.
+fn manifest(snapshot: &Snapshot, segments: Vec<CopiedSegment>) -> Manifest {
+    // A store without segments has no id yet.
     let store = snapshot.store.unwrap_or_default();
     let chain = snapshot.parts.last().map_or(Chain::genesis(store), |part| part.after);
-    let incarnation =
-        snapshot.lives.last().map_or(Incarnation::new(Uuid::nil()), |(life, _)| *life);
+    let incarnation = snapshot
+        .incarnations
+        .last()
+        .map_or(Incarnation::new(Uuid::nil()), |(incarnation, _)| *incarnation);
     Manifest { store, incarnation, end: snapshot.end(), chain, segments }
 }

@@ -1,8 +1,10 @@
-//! From a backup to a store.
+//! Restores a store from a backup.
 //!
-//! Always holds: nothing is written before all of the backup was found to be what its manifest
-//! says; a directory in which a restore did not end is not taken for a store; the restored store is
-//! of a new incarnation, so that whoever has seen more than the backup holds is told so.
+//! Invariants:
+//! - Nothing is written before the whole backup was verified against its manifest.
+//! - A directory with an unfinished restore is not opened as a store.
+//! - The restored store has a new incarnation, so that a consumer that has seen later events is
+//!   rejected.
 
 use std::path::Path;
 
@@ -10,38 +12,39 @@ use bytes::Bytes;
 use gesta_store::{Damage, Incarnation, Position};
 use uuid::Uuid;
 
-use super::{BackupError, Copied, Manifest, first_file, source::read, target::manifest};
+use super::{BackupError, CopiedSegment, Manifest, first_file, source::read, target::manifest};
 use crate::{
     clock::{Rng, SystemRng},
     disk::{Access, Cache, Disk, FileDisk, Operation},
     format::{FrameKind, GroupLocation, Seed, encode_bare, mark_offset, write_frame_headers},
-    recovery::restored::{self, Making},
+    recovery::incarnation_file::{self, StoreCreation},
     recovery::{OnProgress, Progress},
     segment::scan::{self, ScanStart},
     segment::segment_file,
 };
 
-/// What a restore came to.
+/// The result of a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestoreReport {
     /// The last event's position.
     pub end: Position,
-    /// How many segments there are.
+    /// Number of restored segments.
     pub segments: usize,
-    /// Bytes of the log.
+    /// Size of the log, in bytes.
     pub bytes: u64,
-    /// The store's incarnation from now on.
+    /// The store's new incarnation.
     pub incarnation: Incarnation,
 }
 
-/// Makes a store of a backup, in a directory that is empty or not there; tells of progress after
-/// each segment. Checks all of the backup first.
+/// Restores a backup into a directory, which must be empty or missing.
+///
+/// Verifies the whole backup first. Calls `progress` after each segment of both passes.
 ///
 /// The restored store has a new incarnation: a consumer that has seen events which the backup does
-/// not hold gets [`OtherIncarnation`](gesta_store::Invalid::OtherIncarnation) instead of silence.
+/// not hold gets [`OtherIncarnation`](gesta_store::Invalid::OtherIncarnation).
 ///
 /// # Errors
-/// [`BackupError`]; of a damaged backup nothing is restored.
+/// Returns [`BackupError`]. A damaged backup is not restored in part.
 pub fn restore(
     backup: &Path,
     directory: &Path,
@@ -54,7 +57,7 @@ pub fn restore(
         return Err(BackupError::Occupied { directory: directory.to_owned(), file });
     }
     let bytes = manifest.segments.iter().map(|copied| copied.bytes).sum();
-    // Everything is looked at twice: first to check it, then to copy it.
+    // Two passes: verify everything, then copy.
     let bytes_total = bytes * 2;
     let mut bytes_done = 0;
     let mut done = |bytes| {
@@ -62,68 +65,73 @@ pub fn restore(
         progress(Progress { bytes_done, bytes_total });
     };
     for copied in &manifest.segments {
-        checked(&from, copied)?;
+        read_verified(&from, copied)?;
         done(copied.bytes);
     }
+    // The incarnation comes first and durably: a crash from here on leaves a directory that is
+    // recognized as an unfinished restore.
     let incarnation = Incarnation::new(Uuid::from_bytes(SystemRng.bytes()));
     let to = FileDisk::open(directory, Access::ReadWrite)?;
     let cannot = |source| failed("write the new incarnation", source);
-    restored::begin(&to, Making::Restore, incarnation).map_err(cannot)?;
+    incarnation_file::begin(&to, StoreCreation::Restore, incarnation).map_err(cannot)?;
     for (at, copied) in manifest.segments.iter().enumerate() {
-        let bytes = checked(&from, copied)?;
+        let bytes = read_verified(&from, copied)?;
         let last = at + 1 == manifest.segments.len();
         let seal = if last { seal(&manifest, copied, &bytes) } else { None };
         write(&to, copied, bytes, seal)?;
         done(copied.bytes);
     }
+    // All names must be durable before the restore is marked as finished.
     to.run(Operation::SyncDirectory).map_err(|source| failed("sync the directory", source))?;
-    restored::end(&to, Making::Restore).map_err(cannot)?;
+    incarnation_file::end(&to, StoreCreation::Restore).map_err(cannot)?;
     let (end, segments) = (manifest.end, manifest.segments.len());
     Ok(RestoreReport { end, segments, bytes, incarnation })
 }
 
-/// The bytes of a segment's copy, if they are what the manifest says.
-fn checked(backup: &FileDisk, copied: &Copied) -> Result<Bytes, BackupError> {
+/// Reads a segment's copy and compares it with the manifest.
+fn read_verified(backup: &FileDisk, copied: &CopiedSegment) -> Result<Bytes, BackupError> {
     let file = copied.file();
     let bytes = read(backup, &file, copied.bytes, Cache::Bypass)?;
     let short = (bytes.len() as u64) < copied.bytes;
     if short || blake3::hash(&bytes) != copied.hash {
         let (offset, what) = match short {
-            true => (bytes.len() as u64, "it is cut".to_owned()),
-            false => (0, "its checksum is not the manifest's".to_owned()),
+            true => (bytes.len() as u64, "the file is cut".to_owned()),
+            false => (0, "its checksum differs from the manifest's".to_owned()),
         };
         return Err(BackupError::DamagedBackup(Damage { file, offset, positions: None, what }));
     }
     Ok(bytes)
 }
 
-/// A seal for the end of the log, and where it goes: it says that everything before it is durable,
-/// which is true of a restored store. None where there is one.
-fn seal(manifest: &Manifest, last: &Copied, bytes: &Bytes) -> Option<(u64, Bytes)> {
+/// Returns a seal frame for the end of the log with its offset, or `None` if the log ends with one.
+///
+/// A seal states that everything before it is durable, which is true after a restore. Without it,
+/// the last events could later be mistaken for a torn tail.
+fn seal(manifest: &Manifest, last: &CopiedSegment, bytes: &Bytes) -> Option<(u64, Bytes)> {
     let seed = Seed::new(last.salt, last.number);
     let opening = scan::opening_frame(bytes, seed).ok()?.header;
     let (chain, next) = (Some(opening.chain), opening.first_position);
-    let walked =
+    let scanned =
         scan::walk(bytes, ScanStart { seed, chain, next, adopted_length: None }, |_, _| {});
-    if walked.sealed {
+    if scanned.sealed {
         return None;
     }
-    let offset = mark_offset(walked.end);
+    let offset = mark_offset(scanned.end);
     let mut frame = Vec::new();
     let unfinished = encode_bare(&mut frame, manifest.chain, manifest.end.next(), FrameKind::Seal);
     write_frame_headers(
         &mut frame,
         &GroupLocation { group_offset: offset, seed },
-        walked.end,
+        scanned.end,
         &[unfinished],
     );
     Some((offset, Bytes::from(frame)))
 }
 
-/// Writes a segment as it was made, zeros included, and reads back what matters.
+/// Writes a segment in its original length and compares what reads back.
 fn write(
     to: &FileDisk,
-    copied: &Copied,
+    copied: &CopiedSegment,
     bytes: Bytes,
     seal: Option<(u64, Bytes)>,
 ) -> Result<(), BackupError> {
@@ -131,7 +139,7 @@ fn write(
     let write = |offset, bytes| Operation::Write { file: file.clone(), offset, bytes };
     let mut operations = vec![Operation::Create { file: file.clone() }, write(0, bytes.clone())];
     if let Some(last) = copied.length.checked_sub(1).filter(|last| *last >= copied.bytes) {
-        // The file system gives zeros for what lies between.
+        // One byte at the end extends the file; the file system fills the rest with zeros.
         operations.push(write(last, Bytes::from_static(&[0])));
     }
     operations.extend(seal.clone().map(|(offset, frame)| write(offset, frame)));
@@ -139,6 +147,7 @@ fn write(
     for operation in operations {
         to.run(operation).map_err(|source| failed(&format!("write {file}"), source))?;
     }
+    // Read past the page cache: only what the device returns proves that the copy is intact.
     let mut expected = bytes.to_vec();
     if let Some((offset, frame)) = seal {
         expected.resize(usize::try_from(offset).unwrap_or(usize::MAX), 0);
@@ -146,7 +155,7 @@ fn write(
     }
     let back = read(to, &file, expected.len() as u64, Cache::Bypass)?;
     if *back != *expected {
-        let what = "it does not read back as it was written".to_owned();
+        let what = "it reads back differently from what was written".to_owned();
         return Err(BackupError::Damaged(Damage { file, offset: 0, positions: None, what }));
     }
     Ok(())

@@ -1,9 +1,10 @@
-//! How much of a store is durable at this moment, segment by segment.
+//! Takes a consistent snapshot of a store that another process may be writing.
 //!
-//! Owns: reading a store beside whoever writes it. Always holds: what is taken was durable before it
-//! was taken, so no crash of the store can take it back; what was acknowledged before is in it.
-//! Takes the store's lock only where nobody has it, to sync what a crash has left, and changes no
-//! segment.
+//! Invariants:
+//! - A snapshot holds durable events only: a crash of the store cannot take them back.
+//! - It holds all events that were acknowledged before it was taken.
+//! - No segment is changed. The store's lock is taken only if it is free, to sync what a crash may
+//!   have left in the page cache.
 
 use std::{io, ops::RangeInclusive, path::Path, path::PathBuf, thread, time::Duration};
 
@@ -16,37 +17,38 @@ use crate::{
     disk::{Access, Cache, Disk, FileDisk, LockError, Operation},
     format::{Chain, Frame, FrameHeader, HEADER_BYTES, Malformed, Opening, Seed, SegmentHeader},
     options::OpenError,
+    recovery::incarnation_file,
     recovery::incarnation_of,
-    recovery::restored,
     segment::scan::{self, ScanStart},
     segment::{segment_file, segment_numbers},
 };
 
-/// How often it is looked whether the writer has confirmed what it wrote.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// How long. A writer confirms with its next group, or when it has been idle for a moment.
+/// Interval at which the durable mark is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Maximum time to wait for the durable mark. A writer moves it with its next group, or with a
+/// close frame shortly after the last one.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
-/// Bytes of a segment that surely hold its header and opening frame.
+/// Upper bound of the end of a segment's opening frame.
 const OPENING_REACH: usize = HEADER_BYTES as usize + 256;
 
-/// A segment as far as it belongs to the log.
+/// The part of a segment that belongs to the log.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Part {
+pub(crate) struct SegmentPart {
     pub(crate) number: u64,
     pub(crate) salt: [u8; 16],
-    /// How long the segment was made.
+    /// The segment's preallocated length, in bytes.
     pub(super) length: u64,
     /// The first event's position, and the chain before it.
     first: Position,
     before: Chain,
-    /// How many bytes belong.
+    /// Number of bytes that belong to the log.
     pub(crate) bytes: u64,
     /// The position after the last event, and the chain there.
     pub(crate) next: Position,
     pub(crate) after: Chain,
 }
 
-impl Part {
+impl SegmentPart {
     fn start(&self) -> ScanStart {
         ScanStart {
             seed: Seed::new(self.salt, self.number),
@@ -56,14 +58,14 @@ impl Part {
         }
     }
 
-    /// The frames of its bytes, which were checked.
+    /// Decodes the frames of verified bytes.
     pub(crate) fn frames(&self, bytes: &Bytes) -> Vec<Frame> {
         let mut frames = Vec::new();
         scan::walk(bytes, self.start(), |_, frame| frames.push(frame));
         frames
     }
 
-    /// What is wrong with bytes that should be this part, if anything is.
+    /// Verifies bytes against this part. Returns the first damage.
     pub(super) fn damage(&self, bytes: &Bytes) -> Option<Damage> {
         let damage = |offset, what: String| {
             let file = segment_file(self.number);
@@ -76,25 +78,26 @@ impl Part {
         if (header.number, header.salt) != (self.number, self.salt) {
             return damage(0, "the header names another segment".to_owned());
         }
-        let walked = scan::walk(bytes, self.start(), |_, _| {});
-        if let Some(bad) = walked.bad.first() {
+        let scanned = scan::walk(bytes, self.start(), |_, _| {});
+        if let Some(bad) = scanned.bad.first() {
             return damage(bad.offset, bad.what.to_string());
         }
-        let ends = (walked.end, walked.next, walked.chain);
+        // Intact frames must also lead exactly to the expected end.
+        let ends = (scanned.end, scanned.next, scanned.chain);
         let expected = (self.bytes, self.next, Some(self.after));
-        if ends == expected { None } else { damage(walked.end, "it ends early".to_owned()) }
+        if ends == expected { None } else { damage(scanned.end, "it ends early".to_owned()) }
     }
 }
 
 /// A store at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    pub(crate) parts: Vec<Part>,
-    /// None of a store that never had an event.
+    pub(crate) parts: Vec<SegmentPart>,
+    /// `None` if the store has no segment yet.
     pub(crate) store: Option<[u8; 16]>,
     /// Each incarnation with the position of its first event, in order.
-    pub(crate) lives: Vec<(Incarnation, Position)>,
-    /// Written before, and not confirmed by whoever writes.
+    pub(crate) incarnations: Vec<(Incarnation, Position)>,
+    /// Events that were written before the snapshot, but not confirmed as durable.
     pub(crate) unconfirmed: Option<RangeInclusive<Position>>,
 }
 
@@ -105,38 +108,47 @@ impl Snapshot {
         Position::new(next.number().saturating_sub(1))
     }
 
-    /// The last position that the store has in common with another life of it.
+    /// Returns the last position that the store has in common with another incarnation of it.
     pub(super) fn common_prefix_end(&self, incarnation: Incarnation) -> Option<Position> {
-        let at = self.lives.iter().position(|(life, _)| *life == incarnation)?;
-        let next = self.lives.get(at + 1).map(|(_, first)| first.number().saturating_sub(1));
+        let at = self.incarnations.iter().position(|(other, _)| *other == incarnation)?;
+        let next = self.incarnations.get(at + 1).map(|(_, first)| first.number().saturating_sub(1));
         Some(next.map_or(self.end(), Position::new))
     }
 }
 
-/// A segment of the log by its header and opening frame.
+/// A segment's header and opening frame.
 #[derive(Clone, Copy, Debug)]
-struct ChainLink {
+struct OpenedLink {
     header: SegmentHeader,
     opening: Opening,
     first: Position,
     before: Chain,
 }
 
-impl ChainLink {
+impl OpenedLink {
     fn of(header: SegmentHeader, start: &Bytes) -> Option<Self> {
         let frame = scan::opening_frame(start, Seed::new(header.salt, header.number)).ok()?;
         let Frame { header: frame, opening, .. } = frame;
         Some(Self { header, opening: opening?, first: frame.first_position, before: frame.chain })
     }
 
-    fn up_to(&self, end: End) -> Part {
+    fn up_to(&self, end: End) -> SegmentPart {
         let Self { header: SegmentHeader { number, salt, bytes: length, .. }, .. } = *self;
         let End { bytes, next, after } = end;
-        Part { number, salt, length, first: self.first, before: self.before, bytes, next, after }
+        SegmentPart {
+            number,
+            salt,
+            length,
+            first: self.first,
+            before: self.before,
+            bytes,
+            next,
+            after,
+        }
     }
 }
 
-/// A place where a segment may end.
+/// A possible end of a segment.
 #[derive(Clone, Copy, Debug)]
 struct End {
     bytes: u64,
@@ -144,16 +156,16 @@ struct End {
     after: Chain,
 }
 
-/// Where the last segment ends.
+/// The ends of the last segment.
 #[derive(Clone, Copy, Debug)]
-struct Ends {
-    /// As its marks say.
+struct SegmentEnds {
+    /// The end that durable marks confirm.
     durable: End,
-    /// With every frame that can be read.
+    /// The end of the last valid frame.
     written: End,
 }
 
-/// See the module.
+/// A store that is read while another process may write it.
 #[derive(Debug)]
 pub(crate) struct Source {
     directory: PathBuf,
@@ -166,32 +178,35 @@ impl Source {
         Ok(Self { directory: directory.to_owned(), disk })
     }
 
-    /// As much of the store as is durable, which is at least what is acknowledged by now. Waits
-    /// for the writer to say so, as long as that may take.
+    /// Takes a snapshot of the durable part of the store, which includes all events acknowledged so
+    /// far. Waits until the writer confirms them, for at most [`CONFIRMED_WITHIN`].
     pub(crate) fn snapshot(&self) -> Result<Snapshot, BackupError> {
         let clock = SystemClock::new();
         let mut wanted = None;
         loop {
             let links = links(&self.disk)?;
             let Some(last) = links.last() else { return self.of(&links, None, None) };
-            let Ends { durable, written } = ends(&self.disk, last, Cache::Use)?;
+            let SegmentEnds { durable, written } = ends(&self.disk, last, Cache::Use)?;
+            // Acknowledged events were written, so they lie before the first `written` end.
             let wanted = *wanted.get_or_insert(written.next);
             if durable.next >= wanted {
                 return self.of(&links, Some(durable), None);
             }
-            if let Some(snapshot) = self.when_nobody_writes()? {
+            // Without a writer the mark stays where it is: sync here instead.
+            if let Some(snapshot) = self.snapshot_unlocked()? {
                 return Ok(snapshot);
             }
             if clock.elapsed() > CONFIRMED_WITHIN {
                 let unconfirmed = durable.next..=Position::new(wanted.number() - 1);
                 return self.of(&links, Some(durable), Some(unconfirmed));
             }
-            thread::park_timeout(LOOK_EVERY);
+            thread::park_timeout(POLL_INTERVAL);
         }
     }
 
-    /// All that can be read, synced first, as an opening of the store would take it.
-    fn when_nobody_writes(&self) -> Result<Option<Snapshot>, BackupError> {
+    /// Takes a snapshot of everything readable, as recovery would adopt it: synced first, and read
+    /// past the page cache. Returns `None` if another process holds the lock.
+    fn snapshot_unlocked(&self) -> Result<Option<Snapshot>, BackupError> {
         let disk = match FileDisk::open(&self.directory, Access::ReadWrite) {
             Ok(disk) => disk,
             Err(LockError::InUse { .. } | LockError::Io { .. }) => return Ok(None),
@@ -201,11 +216,11 @@ impl Source {
         let file = segment_file(last.header.number);
         let failed = |source| failed("sync", &file, source);
         disk.run(Operation::Sync { file: file.clone() }).map_err(failed)?;
-        let Ends { written, .. } = ends(&disk, last, Cache::Bypass)?;
+        let SegmentEnds { written, .. } = ends(&disk, last, Cache::Bypass)?;
         self.of(&links, Some(written), None).map(Some)
     }
 
-    /// A store that is still being made by an import, which has its directory for itself.
+    /// Takes a snapshot of an unfinished import, which has its directory for itself.
     pub(crate) fn unfinished(&self) -> Result<Snapshot, BackupError> {
         let links = links(&self.disk)?;
         let end = links.last().map(|last| ends(&self.disk, last, Cache::Bypass)).transpose()?;
@@ -214,59 +229,65 @@ impl Source {
 
     fn of(
         &self,
-        links: &[ChainLink],
+        links: &[OpenedLink],
         end: Option<End>,
         unconfirmed: Option<RangeInclusive<Position>>,
     ) -> Result<Snapshot, BackupError> {
         let mut snapshot = snapshot_of(links, end, unconfirmed);
         let incarnations = links.iter().map(|link| incarnation_of(&link.header));
-        if let Some(life) = restored::incarnation(&self.disk, Access::ReadOnly, incarnations)? {
-            snapshot.lives.push((life, snapshot.end().next()));
+        if let Some(incarnation) =
+            incarnation_file::incarnation(&self.disk, Access::ReadOnly, incarnations)?
+        {
+            snapshot.incarnations.push((incarnation, snapshot.end().next()));
         }
         Ok(snapshot)
     }
 
-    /// The bytes of a part, checked. They may be those of the segment as it was rewritten meanwhile.
-    pub(crate) fn read(&self, part: &Part) -> Result<(Part, Bytes), BackupError> {
+    /// Reads and verifies a part. Returns the whole segment instead if it was rewritten since the
+    /// snapshot.
+    pub(crate) fn read(&self, part: &SegmentPart) -> Result<(SegmentPart, Bytes), BackupError> {
         let file = segment_file(part.number);
         let bytes = read(&self.disk, &file, part.bytes, Cache::Use)?;
         let Some(damage) = part.damage(&bytes) else { return Ok((*part, bytes)) };
+        // Scavenging may have replaced the file. The rewritten one ends with the same position and
+        // chain, so it takes the part's place if it verifies.
         let whole = read(&self.disk, &file, u64::MAX, Cache::Use)?;
         let header = SegmentHeader::decode(&whole).ok().filter(|header| header.rewritten.is_some());
-        let rewritten = header.map(|SegmentHeader { salt, bytes, .. }| Part {
+        let rewritten = header.map(|SegmentHeader { salt, bytes, .. }| SegmentPart {
             salt,
             length: bytes,
             bytes,
             ..*part
         });
         match rewritten {
-            Some(now) if now.damage(&whole).is_none() => Ok((now, whole)),
+            Some(rewritten) if rewritten.damage(&whole).is_none() => Ok((rewritten, whole)),
             Some(_) | None => Err(BackupError::Damaged(damage)),
         }
     }
 }
 
-/// What the segments of a log say.
+/// Builds a snapshot from the segments of a log.
 fn snapshot_of(
-    links: &[ChainLink],
+    links: &[OpenedLink],
     end: Option<End>,
     unconfirmed: Option<RangeInclusive<Position>>,
 ) -> Snapshot {
-    let mut lives: Vec<(Incarnation, Position)> = Vec::new();
+    let mut incarnations: Vec<(Incarnation, Position)> = Vec::new();
     for link in links {
         let incarnation = incarnation_of(&link.header);
-        if lives.last().is_none_or(|(life, _)| *life != incarnation) {
-            lives.push((incarnation, link.first));
+        if incarnations.last().is_none_or(|(other, _)| *other != incarnation) {
+            incarnations.push((incarnation, link.first));
         }
     }
     let store = links.first().map(|link| link.header.store);
-    Snapshot { parts: parts(links, end), store, lives, unconfirmed }
+    Snapshot { parts: parts(links, end), store, incarnations, unconfirmed }
 }
 
-/// Each segment up to where its successor says that it ends; the last one up to `end`. One of which
-/// not even the opening frame is durable does not belong to the log yet.
-fn parts(links: &[ChainLink], end: Option<End>) -> Vec<Part> {
+/// Returns each segment up to the end that its successor names, and the last one up to `end`. A
+/// last segment whose opening frame is not durable does not belong to the log yet.
+fn parts(links: &[OpenedLink], end: Option<End>) -> Vec<SegmentPart> {
     let ends = links.iter().zip(links.iter().skip(1)).map(|(link, successor)| End {
+        // The successor names the length before a rewrite; the header has the current one.
         bytes: if link.header.rewritten.is_some() {
             link.header.bytes
         } else {
@@ -279,8 +300,8 @@ fn parts(links: &[ChainLink], end: Option<End>) -> Vec<Part> {
     parts.filter(|part| part.bytes > HEADER_BYTES).collect()
 }
 
-/// The segments of the log, from the first to the last one that has an opening frame.
-fn links(disk: &dyn Disk) -> Result<Vec<ChainLink>, BackupError> {
+/// Returns the segments of the log in order, up to the last one that has an opening frame.
+fn links(disk: &dyn Disk) -> Result<Vec<OpenedLink>, BackupError> {
     let numbers = segment_numbers(disk).map_err(|source| BackupError::Io {
         doing: "list the store's directory".to_owned(),
         source,
@@ -301,41 +322,42 @@ fn links(disk: &dyn Disk) -> Result<Vec<ChainLink>, BackupError> {
     Ok(links)
 }
 
-/// A segment that may be the last one; none if it was made and not used yet.
-fn last_link(disk: &dyn Disk, number: u64) -> Result<Option<ChainLink>, BackupError> {
+/// Opens a segment that may be the last one. Returns `None` if it is preallocated and unused.
+fn last_link(disk: &dyn Disk, number: u64) -> Result<Option<OpenedLink>, BackupError> {
     let file = segment_file(number);
     let start = read(disk, &file, OPENING_REACH as u64, Cache::Use)?;
     let header = header(number, &file, &start)?;
-    if let Some(link) = ChainLink::of(header, &start) {
+    if let Some(link) = OpenedLink::of(header, &start) {
         return Ok(Some(link));
     }
     let whole = read(disk, &file, header.bytes, Cache::Use)?;
     if !scan::lost_opening(&whole, Seed::new(header.salt, number)) {
         return Ok(None);
     }
-    // A writer at work may have written it since; it came before those later frames.
+    // A concurrent writer may have written the opening frame after the first read. It was written
+    // before those later frames, so a second read sees it.
     let start = read(disk, &file, OPENING_REACH as u64, Cache::Use)?;
-    let what = "the opening frame is gone, later frames are there";
-    ChainLink::of(header, &start).map(Some).ok_or_else(|| damaged(file, HEADER_BYTES, what))
+    let what = "the opening frame is lost, but later frames exist";
+    OpenedLink::of(header, &start).map(Some).ok_or_else(|| damaged(file, HEADER_BYTES, what))
 }
 
-/// The segment that a later one names.
-fn predecessor(disk: &dyn Disk, later: &ChainLink) -> Result<ChainLink, BackupError> {
+/// Opens the segment that a later one names as its predecessor.
+fn predecessor(disk: &dyn Disk, later: &OpenedLink) -> Result<OpenedLink, BackupError> {
     let number = later.opening.predecessor;
     let file = segment_file(number);
     let start = match read(disk, &file, OPENING_REACH as u64, Cache::Use) {
         Err(BackupError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Err(damaged(file, 0, "the file is missing, though a later one follows it"));
+            return Err(damaged(file, 0, "the file is missing, but a later segment names it"));
         }
         start => start?,
     };
     let header = header(number, &file, &start)?;
     let named = header.named_salt() == later.opening.salt && header.store == later.header.store;
     if !named || number >= later.header.number {
-        return Err(damaged(file, 0, "it is not the segment that a later one follows"));
+        return Err(damaged(file, 0, "it is not the segment that its successor names"));
     }
     let what = "the opening frame is damaged";
-    ChainLink::of(header, &start).ok_or_else(|| damaged(file, HEADER_BYTES, what))
+    OpenedLink::of(header, &start).ok_or_else(|| damaged(file, HEADER_BYTES, what))
 }
 
 fn header(number: u64, file: &str, start: &Bytes) -> Result<SegmentHeader, BackupError> {
@@ -349,8 +371,8 @@ fn header(number: u64, file: &str, start: &Bytes) -> Result<SegmentHeader, Backu
     }
 }
 
-/// Where the last segment ends.
-fn ends(disk: &dyn Disk, last: &ChainLink, cache: Cache) -> Result<Ends, BackupError> {
+/// Scans the last segment for its ends.
+fn ends(disk: &dyn Disk, last: &OpenedLink, cache: Cache) -> Result<SegmentEnds, BackupError> {
     let mut bad_before = None;
     loop {
         let file = segment_file(last.header.number);
@@ -358,10 +380,11 @@ fn ends(disk: &dyn Disk, last: &ChainLink, cache: Cache) -> Result<Ends, BackupE
         if (bytes.len() as u64) < last.header.bytes {
             return Err(damaged(file, bytes.len() as u64, "the file is cut"));
         }
-        let (ends, bad) = walk(last, &bytes);
+        let (ends, bad) = scan_ends(last, &bytes);
         match bad {
             None => return Ok(ends),
-            // A mark may have been read after bytes that it covers; only what stays bad is damage.
+            // One read may return a durable mark together with older zeros in the range that it
+            // covers. Only a range that is bad twice is damage.
             Some((offset, what)) if bad_before == Some(offset) => {
                 return Err(damaged(file, offset, &what.to_string()));
             }
@@ -370,37 +393,38 @@ fn ends(disk: &dyn Disk, last: &ChainLink, cache: Cache) -> Result<Ends, BackupE
     }
 }
 
-fn walk(last: &ChainLink, bytes: &Bytes) -> (Ends, Option<(u64, Malformed)>) {
+fn scan_ends(last: &OpenedLink, bytes: &Bytes) -> (SegmentEnds, Option<(u64, Malformed)>) {
     let seed = Seed::new(last.header.salt, last.header.number);
     let start =
         ScanStart { seed, chain: Some(last.before), next: last.first, adopted_length: None };
     let mut frames: Vec<(u64, FrameHeader)> = Vec::new();
-    let walked = scan::walk(bytes, start, |offset, frame| frames.push((offset, frame.header)));
-    let after = walked.chain.unwrap_or(last.before);
-    let written = End { bytes: walked.end, next: walked.next, after };
-    let covered = frames.partition_point(|(offset, _)| *offset < walked.mark);
+    let scanned = scan::walk(bytes, start, |offset, frame| frames.push((offset, frame.header)));
+    let after = scanned.chain.unwrap_or(last.before);
+    let written = End { bytes: scanned.end, next: scanned.next, after };
+    // The first frame that no durable mark covers begins behind the durable end.
+    let covered = frames.partition_point(|(offset, _)| *offset < scanned.mark);
     let last_covered = covered.checked_sub(1).and_then(|at| frames.get(at));
     let durable = match frames.get(covered) {
-        Some((_, hidden)) if !walked.sealed => End {
+        Some((_, hidden)) if !scanned.sealed => End {
             bytes: last_covered.map_or(HEADER_BYTES, |(offset, last)| offset + last.length as u64),
             next: hidden.first_position,
             after: last_covered.map_or(last.before, |(_, last)| last.chain),
         },
         Some(_) | None => written,
     };
-    let bad = walked.bad.first().map(|bad| (bad.offset, bad.what));
-    (Ends { durable, written }, bad)
+    let bad = scanned.bad.first().map(|bad| (bad.offset, bad.what));
+    (SegmentEnds { durable, written }, bad)
 }
 
-/// Up to so many bytes from the front of a file.
+/// Reads up to `bytes` bytes from the start of a file.
 pub(super) fn read(
     disk: &dyn Disk,
     file: &str,
     bytes: u64,
     cache: Cache,
 ) -> Result<Bytes, BackupError> {
-    let there = disk.length(file).map_err(|source| failed("read", file, source))?;
-    let length = usize::try_from(bytes.min(there)).unwrap_or(usize::MAX);
+    let file_length = disk.length(file).map_err(|source| failed("read", file, source))?;
+    let length = usize::try_from(bytes.min(file_length)).unwrap_or(usize::MAX);
     disk.read(file, 0, length, cache).map_err(|source| failed("read", file, source))
 }
 

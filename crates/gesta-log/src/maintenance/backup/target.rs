@@ -1,8 +1,9 @@
 //! The directory of a backup.
 //!
-//! Always holds: a segment's copy has its name only once it is whole and durable; a copy that the
-//! manifest names is replaced only by one that begins with the same bytes, and removed only once a
-//! manifest that does not name it is durable.
+//! Invariants:
+//! - A copy gets its final name only once it is complete and durable.
+//! - A copy that the manifest names is replaced only by one that begins with the same bytes.
+//! - It is removed only once a manifest that does not name it is durable.
 
 use std::{fs, io, path::Path};
 
@@ -10,25 +11,25 @@ use bytes::Bytes;
 use gesta_store::{Damage, Position};
 
 use super::{
-    BackupError, Copied, Manifest, Part, Snapshot,
+    BackupError, CopiedSegment, Manifest, SegmentPart, Snapshot,
     manifest::{MANIFEST, SUFFIX, file_name},
 };
 use crate::disk::{Access, Cache, Disk, FileDisk, Operation};
 
 const UNFINISHED: &str = ".new";
-/// Longer than any manifest.
+/// Upper bound of a manifest's size, in bytes.
 const MANIFEST_BYTES_MAX: usize = 1 << 30;
 
-/// See the module.
+/// A locked backup directory.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct BackupDirectory {
     disk: FileDisk,
-    /// What was backed up before.
+    /// The manifest of the previous backup.
     before: Option<Manifest>,
 }
 
-impl Target {
-    /// Locks the directory, which is made if need be.
+impl BackupDirectory {
+    /// Locks the directory, and creates it if it does not exist.
     pub(super) fn open(directory: &Path) -> Result<Self, BackupError> {
         if let Some(file) = first_file(directory, |file| !belongs(file))? {
             return Err(BackupError::Occupied { directory: directory.to_owned(), file });
@@ -38,7 +39,7 @@ impl Target {
         Ok(Self { disk, before })
     }
 
-    /// Whether this store may go over what was backed up before.
+    /// Returns an error unless the store continues the previous backup.
     pub(super) fn check(&self, snapshot: &Snapshot) -> Result<(), BackupError> {
         let Some(before) = &self.before else { return Ok(()) };
         if before.end == Position::START {
@@ -47,6 +48,7 @@ impl Target {
         if snapshot.store.is_some_and(|store| store != before.store) {
             return Err(BackupError::AnotherStore);
         }
+        // The store may have lost events that the backup has: do not overwrite the only copy.
         let shared = snapshot.common_prefix_end(before.incarnation).unwrap_or(Position::START);
         if before.end > shared {
             return Err(BackupError::Ahead { backup: before.end, shared });
@@ -54,13 +56,14 @@ impl Target {
         Ok(())
     }
 
-    /// What is there of a segment, if it is all there and whole.
-    pub(super) fn whole(&self, part: &Part) -> Result<Option<Copied>, BackupError> {
+    /// Returns the existing copy of a segment, if it is complete and intact.
+    pub(super) fn intact(&self, part: &SegmentPart) -> Result<Option<CopiedSegment>, BackupError> {
         let file = file_name(part.number, part.salt);
         let length = match self.disk.length(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             length => length.map_err(|source| failed("read", &file, source))?,
         };
+        // An earlier backup copied the active segment when it was shorter: copy it again.
         if length < part.bytes {
             return Ok(None);
         }
@@ -69,22 +72,26 @@ impl Target {
             return Ok(None);
         }
         let hash = blake3::hash(&bytes);
-        // Checksums of the log do not cover what lies between frames.
+        // The log's checksums do not cover the bytes between frames, but the manifest's hash does.
         let known = self.before.iter().flat_map(|before| &before.segments);
         let mut known =
             known.filter(|known| (known.number, known.salt) == (part.number, part.salt));
         let differs = known.any(|known| known.bytes == part.bytes && known.hash != hash);
-        Ok((!differs).then(|| Copied::new(part, hash)))
+        Ok((!differs).then(|| CopiedSegment::new(part, hash)))
     }
 
-    /// Copies a segment and reads it back.
-    pub(super) fn copy(&self, part: &Part, bytes: Bytes) -> Result<Copied, BackupError> {
+    /// Copies a segment, and compares what reads back from the device.
+    pub(super) fn copy(
+        &self,
+        part: &SegmentPart,
+        bytes: Bytes,
+    ) -> Result<CopiedSegment, BackupError> {
         let file = file_name(part.number, part.salt);
-        let copied = Copied::new(part, blake3::hash(&bytes));
+        let copied = CopiedSegment::new(part, blake3::hash(&bytes));
         self.write(&file, bytes)?;
         let back = self.read(&file, part.bytes)?;
         if blake3::hash(&back) != copied.hash {
-            let what = "it does not read back as it was written".to_owned();
+            let what = "it reads back differently from what was written".to_owned();
             return Err(BackupError::DamagedBackup(Damage {
                 file,
                 offset: 0,
@@ -95,14 +102,16 @@ impl Target {
         Ok(copied)
     }
 
-    /// Makes everything that was copied a backup, and removes what no longer belongs to it.
+    /// Writes the manifest, which completes the backup, and then removes obsolete copies.
     pub(super) fn publish(&self, manifest: &Manifest) -> Result<(), BackupError> {
+        // The copies' names must be durable before a manifest names them, and the manifest before
+        // any copy that only the old one names is removed.
         self.run(Operation::SyncDirectory, "the directory")?;
         self.write(MANIFEST, manifest.encode().into())?;
         self.run(Operation::SyncDirectory, "the directory")?;
-        let files: Vec<_> = manifest.segments.iter().map(Copied::file).collect();
-        let there = self.disk.list().map_err(|source| failed("list", "the directory", source))?;
-        for file in there {
+        let files: Vec<_> = manifest.segments.iter().map(CopiedSegment::file).collect();
+        let present = self.disk.list().map_err(|source| failed("list", "the directory", source))?;
+        for file in present {
             if (file.ends_with(SUFFIX) && !files.contains(&file)) || file.ends_with(UNFINISHED) {
                 self.run(Operation::Remove { file: file.clone() }, &file)?;
             }
@@ -110,7 +119,7 @@ impl Target {
         Ok(())
     }
 
-    /// Writes a file that has its name once it is durable.
+    /// Writes a file under a temporary name, and renames it once it is durable.
     fn write(&self, file: &str, bytes: Bytes) -> Result<(), BackupError> {
         let unfinished = || format!("{file}{UNFINISHED}");
         self.run(Operation::Create { file: unfinished() }, file)?;
@@ -128,7 +137,7 @@ impl Target {
     }
 }
 
-/// The manifest of a backup; none if there is no finished backup.
+/// Reads the manifest of a backup. Returns `None` if there is no finished backup.
 pub(super) fn manifest(disk: &dyn Disk) -> Result<Option<Manifest>, BackupError> {
     let length = match disk.length(MANIFEST) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -138,17 +147,17 @@ pub(super) fn manifest(disk: &dyn Disk) -> Result<Option<Manifest>, BackupError>
     let read = disk.read(MANIFEST, 0, length, Cache::Bypass);
     let bytes = read.map_err(|source| failed("read", MANIFEST, source))?;
     let damaged = || {
-        let (file, what) = (MANIFEST.to_owned(), "it is not what was written".to_owned());
+        let (file, what) = (MANIFEST.to_owned(), "its checksum does not match".to_owned());
         BackupError::DamagedBackup(Damage { file, offset: 0, positions: None, what })
     };
     Manifest::decode(&bytes).map(Some).ok_or_else(damaged)
 }
 
-/// The first file of a directory, by name, of those that are asked for; none where there is no
-/// directory.
+/// Returns the first file of a directory, by name, that `asked` accepts. Returns `None` if the
+/// directory does not exist.
 pub(crate) fn first_file(
     directory: &Path,
-    asked: impl Fn(&str) -> bool,
+    accept: impl Fn(&str) -> bool,
 ) -> Result<Option<String>, BackupError> {
     let cannot = |source| failed("list", &directory.display().to_string(), source);
     let entries = match fs::read_dir(directory) {
@@ -158,14 +167,14 @@ pub(crate) fn first_file(
     let mut first: Option<String> = None;
     for entry in entries {
         let file = entry.map_err(cannot)?.file_name().to_string_lossy().into_owned();
-        if asked(&file) && first.as_ref().is_none_or(|first| file < *first) {
+        if accept(&file) && first.as_ref().is_none_or(|first| file < *first) {
             first = Some(file);
         }
     }
     Ok(first)
 }
 
-/// Whether a file may be in a backup's directory.
+/// Returns whether a file may be in a backup's directory.
 fn belongs(file: &str) -> bool {
     let name = file.strip_suffix(UNFINISHED).unwrap_or(file);
     name == MANIFEST || name.ends_with(SUFFIX) || file == "LOCK"

@@ -1,8 +1,10 @@
-//! Which events no stream read shows.
+//! Selects the events that no stream read returns.
 //!
-//! Always holds: of an event that a stream read shows, or may come to show without a change of its
-//! stream's metadata, it never says that it is hidden; metadata in force and tombstones are not
-//! hidden whatever their own streams' metadata say.
+//! Invariants:
+//! - An event that a stream read returns, or could return without a change of its stream's
+//!   metadata, is never selected.
+//! - Metadata in force and tombstones are never selected, whatever the metadata of their own
+//!   streams are.
 
 use foldhash::HashMap;
 use gesta_store::{
@@ -11,32 +13,32 @@ use gesta_store::{
 
 use crate::{mutations::mutated, read::Reader};
 
-/// See the module.
+/// Selects hidden events, and caches the rule of each stream.
 #[derive(Debug)]
-pub(super) struct Hidden<'a> {
+pub(super) struct HiddenEvents<'a> {
     reader: &'a Reader,
     now: RecordedAt,
-    /// Streams of which something may be hidden.
-    streams: HashMap<StreamName, Rule>,
+    /// The streams that may have hidden events.
+    streams: HashMap<StreamName, HiddenRule>,
 }
 
-/// What is hidden of one stream.
+/// The hidden part of one stream.
 #[derive(Clone, Debug)]
-struct Rule {
-    /// Everything before this revision.
+struct HiddenRule {
+    /// All events before this revision are hidden.
     before: Revision,
-    /// And what is too old, of these revisions.
+    /// Expired events before this revision are hidden as well.
     age: Option<(StreamMetadata, Revision)>,
     head: Revision,
 }
 
-impl<'a> Hidden<'a> {
+impl<'a> HiddenEvents<'a> {
     pub(super) fn new(reader: &'a Reader) -> Self {
         Self { reader, now: reader.clock.now(), streams: HashMap::default() }
     }
 
-    /// Whether an event is hidden.
-    pub(super) fn is(&mut self, event: &RecordedEvent) -> Result<bool, StoreError> {
+    /// Returns whether an event is hidden.
+    pub(super) fn is_hidden(&mut self, event: &RecordedEvent) -> Result<bool, StoreError> {
         let Some(rule) = self.rule(&event.stream)? else { return Ok(false) };
         let revision = event.revision;
         let counted =
@@ -47,34 +49,37 @@ impl<'a> Hidden<'a> {
         Ok(counted || aged)
     }
 
-    /// Whether this was the last event of its stream when it was looked at.
+    /// Returns whether this was the last event of its stream when the rule was cached.
     pub(super) fn was_last(&self, stream: &StreamName, revision: Revision) -> bool {
         self.streams.get(stream).is_some_and(|rule| rule.head == revision)
     }
 
-    fn rule(&mut self, stream: &StreamName) -> Result<Option<Rule>, StoreError> {
+    fn rule(&mut self, stream: &StreamName) -> Result<Option<HiddenRule>, StoreError> {
         if let Some(rule) = self.streams.get(stream) {
             return Ok(Some(rule.clone()));
         }
         let published = &self.reader.published;
-        let life = published.index().stream_meta(stream);
-        let metadata = life.metadata();
-        if !life.tombstoned && metadata == StreamMetadata::default() {
+        let meta = published.index().stream_meta(stream);
+        let metadata = meta.metadata();
+        // Most streams have no metadata: skip the lookup of their head.
+        if !meta.tombstoned && metadata == StreamMetadata::default() {
             return Ok(None);
         }
         let head = self
             .reader
             .retry_if_files_replaced(|| published.index().stream_head(stream, Position::START))?;
         let Some(head) = head else { return Ok(None) };
-        let mut rule = if life.tombstoned {
-            Rule { before: head.next(), age: None, head }
+        // A tombstone hides the whole stream, and forever.
+        let mut rule = if meta.tombstoned {
+            HiddenRule { before: head.next(), age: None, head }
         } else {
             let before = metadata.first_visible(head);
             let age = metadata.max_age.is_some().then_some((metadata, Revision::MAX));
-            Rule { before, age, head }
+            HiddenRule { before, age, head }
         };
         if let Some(described) = stream.described_stream() {
-            // Its last event is in force, or two are, where the last one is a tombstone.
+            // A metadata stream: its last event is in force. With a tombstone two may be, so all of
+            // them stay.
             let tombstoned = published.index().stream_meta(&described).tombstoned;
             let in_force = if tombstoned { Revision::FIRST } else { head };
             rule.before = rule.before.min(in_force);

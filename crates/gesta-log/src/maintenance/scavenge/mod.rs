@@ -1,23 +1,25 @@
-//! Winning back the space of events that no stream read shows any more, and the space that segments
-//! were given and do not use.
+//! Scavenging: reclaims the space of hidden events, and the unused space at the end of segments.
 //!
-//! Owns: which events go ([`hidden`]), and the order in which a segment is rewritten ([`rewrite`])
-//! and takes the place of the one before. What goes is what was hidden when it was looked at: events
-//! before a stream's `truncate_before`, beyond its max count, older than its max age, and all of
-//! streams that are deleted or tombstoned. Always holds:
-//! - positions stay, and a stream's next revision does: a gap frame says of which stream and revision
-//!   each event was, and which appends they came in, so that these are recognized for ever;
-//! - metadata that are in force and tombstones stay;
-//! - only segments that have ended are rewritten, each for itself: a new file is written, synced and
-//!   read back before it takes the old one's name, so a crash leaves the one or the other, whole;
-//! - the successor's opening frame goes on naming the segment, whose header says how it was called;
-//! - the chain before and after a gap are those that were there;
-//! - a run of the index is believed only where it fits the segments, and is made anew after them;
-//! - what one call has not reached the next one does; what a kill leaves behind is removed.
+//! Owns the choice of events ([`hidden`]), the rewrite of a segment ([`rewrite`]) and the order in
+//! which segments are replaced. Removes the events that are hidden when their segment is read:
+//! before a stream's `truncate_before`, beyond its max count, older than its max age, and all
+//! events of deleted or tombstoned streams.
 //!
-//! Not here: gap frames' bytes ([`format`](crate::format)), how readers pass over gaps
-//! ([`index`](crate::index)) and are told of replaced files ([`published`](crate::published)).
-//! Small segments are not joined (`docs/decisions/0014`).
+//! Invariants:
+//! - Positions and the next revision of each stream stay. A gap frame records the stream and
+//!   revision of each removed event, and its append, so that repeats are still recognized.
+//! - Metadata in force and tombstones stay.
+//! - Only sealed segments are rewritten, one at a time. The new file is written, synced and read
+//!   back before it replaces the old one, so a crash leaves either of them, complete.
+//! - The successor's opening frame stays valid: the header of a rewritten segment records the salt
+//!   and length by which it is named.
+//! - The chain before and after a gap stays the same.
+//! - A run is trusted only if it matches the segments, and is rewritten after them.
+//! - A call that ends early is continued by the next one; leftovers of a kill are removed.
+//!
+//! Elsewhere: the bytes of gap frames ([`format`](crate::format)), reads across gaps
+//! ([`index`](crate::index)), the notification of readers ([`published`](crate::published)). Small
+//! segments are not joined (`docs/decisions/0014`).
 
 mod hidden;
 mod rewrite;
@@ -26,11 +28,11 @@ use std::{io, sync::PoisonError};
 
 use gesta_store::{Damage, StoreError};
 
-use self::{hidden::Hidden, rewrite::Rewriting};
+use self::{hidden::HiddenEvents, rewrite::RewrittenSegment};
 use crate::{
     disk::{Disk, Operation},
     format::Chain,
-    index::{Covered, RunError, store_error},
+    index::{CoveredSegment, RunError, store_error},
     maintenance::compaction::{Compactor, SharedCompactor},
     read::Reader,
     recovery::{OnProgress, Progress},
@@ -38,11 +40,11 @@ use crate::{
     sync::{Mutex, MutexGuard, TryLockError},
 };
 
-/// Segments that are rewritten before their runs are made anew. An opening after a crash reads so
-/// many anew.
+/// Maximum number of segments that are rewritten before their runs are. Recovery after a crash must
+/// read all of these segments.
 const SWAPPED_MAX: usize = 32;
 
-/// How a store is scavenged.
+/// Options of a scavenge.
 ///
 /// ```
 /// use gesta_log::ScavengeOptions;
@@ -51,7 +53,7 @@ const SWAPPED_MAX: usize = 32;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScavengeOptions {
-    /// A segment of which less would be won stays as it is.
+    /// Minimum share of a segment that must be reclaimable, in percent. Others are left unchanged.
     pub threshold_percent: u8,
 }
 
@@ -61,50 +63,49 @@ impl Default for ScavengeOptions {
     }
 }
 
-/// What scavenging came to.
+/// The result of a scavenge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScavengeReport {
-    /// Segments that were looked at.
+    /// Number of sealed segments that were examined.
     pub segments: usize,
-    /// How many of them were rewritten.
+    /// Number of them that were rewritten.
     pub rewritten_segments: usize,
-    /// Events that were there and are not any more.
+    /// Number of removed events.
     pub events: u64,
-    /// Bytes of the segments before.
+    /// Total size of the segments before, in bytes.
     pub bytes_before: u64,
-    /// And after.
+    /// Total size of the segments afterwards, in bytes.
     pub bytes_after: u64,
 }
 
-/// Why a store was not scavenged to the end. What was won until then stays won, and no event was
-/// lost that a stream read shows.
+/// An error of a scavenge. Space reclaimed so far stays reclaimed, and no visible event was lost.
 #[derive(Debug, thiserror::Error)]
 pub enum ScavengeError {
-    /// The store was opened read-only. Open it to write.
+    /// The store was opened read-only. Open it for writing.
     #[error("the store was opened read-only")]
     ReadOnly,
-    /// Another scavenge of this store is under way. Let it end.
-    #[error("another scavenge of the store is under way")]
+    /// Another scavenge of this store is running. Wait until it ends.
+    #[error("another scavenge of the store is running; wait until it ends")]
     UnderWay,
     /// The store is damaged. Restore a backup first.
     #[error("the store is damaged: {0}")]
     Damaged(Damage),
-    /// The system did not confirm that something is durable since the store was opened. RecoveryOptions at the
-    /// disk, and open the store anew.
+    /// A sync has failed since the store was opened, so renames may not be durable. Check the disk,
+    /// and open the store again.
     #[error(
-        "a file could not be made durable since the store was opened; look at the disk, then open the store anew"
+        "a sync has failed since the store was opened; check the disk, then open the store again"
     )]
     InDoubt,
-    /// The system said no. Try again when there is reason to believe that it will say yes.
+    /// An operation of the operating system failed. Fix the cause and try again.
     #[error("cannot {doing}")]
     Io {
-        /// What was tried.
+        /// The operation, as a verb phrase.
         doing: String,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// Something could not be read.
+    /// A read failed.
     #[error(transparent)]
     Read(#[from] StoreError),
 }
@@ -115,11 +116,11 @@ impl From<RunError> for ScavengeError {
     }
 }
 
-/// See the module.
+/// Runs scavenges, one at a time.
 #[derive(Debug)]
 pub(crate) struct Scavenger {
     compactor: SharedCompactor,
-    /// Held by whoever scavenges.
+    /// Locked while a scavenge runs.
     under_way: Mutex<()>,
 }
 
@@ -132,7 +133,7 @@ impl Scavenger {
         self.compactor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Scavenges all segments that have ended; tells of progress after each.
+    /// Scavenges all sealed segments. Calls `progress` before each and at the end.
     pub(crate) fn run(
         &self,
         reader: &Reader,
@@ -148,11 +149,11 @@ impl Scavenger {
             return Err(ScavengeError::Damaged(damage.clone()));
         }
         let before = Chain::genesis(self.begin()?);
-        let mut pass = Pass {
+        let mut pass = ScavengePass {
             scavenger: self,
             reader,
             options,
-            hidden: Hidden::new(reader),
+            hidden: HiddenEvents::new(reader),
             before,
             swapped: 0,
             report: ScavengeReport::default(),
@@ -163,15 +164,16 @@ impl Scavenger {
             progress(Progress { bytes_done: pass.report.bytes_before, bytes_total });
             pass.segment(&covered)?;
         }
-        pass.renew_runs()?;
+        pass.rewrite_runs()?;
         progress(Progress { bytes_done: pass.report.bytes_before, bytes_total });
         Ok(pass.report)
     }
 
-    /// Gets everything into files that has ended. Returns the store's id.
+    /// Flushes all sealed segments, so that runs cover them. Returns the store's id.
     fn begin(&self) -> Result<[u8; 16], ScavengeError> {
         let mut compactor = self.compactor();
         compactor.flush_all()?;
+        // After a failed sync, the order of later renames on disk is not guaranteed.
         if compactor.is_in_doubt() {
             return Err(ScavengeError::InDoubt);
         }
@@ -179,87 +181,97 @@ impl Scavenger {
     }
 }
 
-/// One call's way through the segments.
-struct Pass<'a> {
+/// The state of one scavenge.
+struct ScavengePass<'a> {
     scavenger: &'a Scavenger,
     reader: &'a Reader,
     options: ScavengeOptions,
-    hidden: Hidden<'a>,
+    hidden: HiddenEvents<'a>,
     /// The chain before the next segment.
     before: Chain,
-    /// Segments whose runs are not made anew yet.
+    /// Number of replaced segments whose runs are stale.
     swapped: usize,
     report: ScavengeReport,
 }
 
-impl Pass<'_> {
-    fn segment(&mut self, covered: &Covered) -> Result<(), ScavengeError> {
+impl ScavengePass<'_> {
+    fn segment(&mut self, covered: &CoveredSegment) -> Result<(), ScavengeError> {
         let bytes = length(&*self.reader.disk, covered)?;
-        let won = self.rewrite(covered, bytes)?;
+        let reclaimed = self.rewrite(covered, bytes)?;
         self.before = Chain(covered.chain);
         self.report.segments += 1;
         self.report.bytes_before += bytes;
         self.report.bytes_after += bytes;
-        if let Some(Won { events, bytes }) = won {
+        if let Some(Reclaimed { events, bytes }) = reclaimed {
             self.report.rewritten_segments += 1;
             self.report.events += events;
             self.report.bytes_after -= bytes;
             self.swapped += 1;
         }
-        if self.swapped >= SWAPPED_MAX { self.renew_runs() } else { Ok(()) }
+        // Bound the work of a recovery after a crash.
+        if self.swapped >= SWAPPED_MAX { self.rewrite_runs() } else { Ok(()) }
     }
 
-    fn renew_runs(&mut self) -> Result<(), ScavengeError> {
+    fn rewrite_runs(&mut self) -> Result<(), ScavengeError> {
         if std::mem::take(&mut self.swapped) > 0 {
             self.scavenger.compactor().rewrite_stale_runs()?;
         }
         Ok(())
     }
 
-    /// Rewrites one segment of so many bytes, if that is worth it.
-    fn rewrite(&mut self, covered: &Covered, old: u64) -> Result<Option<Won>, ScavengeError> {
+    /// Rewrites a segment of size `old`, if that reclaims enough.
+    fn rewrite(
+        &mut self,
+        covered: &CoveredSegment,
+        old: u64,
+    ) -> Result<Option<Reclaimed>, ScavengeError> {
         let disk = &*self.reader.disk;
+        // A new salt, so that no record of the old file can pass for one of the new file.
         let salt = self.scavenger.compactor().random();
         let percent = u64::from(self.options.threshold_percent);
-        let is_much = |bytes: u64| bytes.saturating_mul(100) >= old.saturating_mul(percent);
+        let is_worthwhile = |bytes: u64| bytes.saturating_mul(100) >= old.saturating_mul(percent);
         let unused = old.saturating_sub(covered.adopted_length);
-        let looked = (&mut self.hidden, unused > 0 && is_much(unused));
-        let rewriting = Rewriting::of(disk, covered, self.before, salt, looked)?;
+        // Unused preallocated space alone may justify a rewrite.
+        let selection = (&mut self.hidden, unused > 0 && is_worthwhile(unused));
+        let rewriting = RewrittenSegment::of(disk, covered, self.before, salt, selection)?;
         let Some(rewriting) = rewriting else { return Ok(None) };
-        let events = rewriting.newly_gone();
-        let Some(bytes) = old.checked_sub(rewriting.bytes()).filter(|bytes| is_much(*bytes)) else {
+        let events = rewriting.newly_scavenged();
+        let Some(bytes) = old.checked_sub(rewriting.bytes()).filter(|bytes| is_worthwhile(*bytes))
+        else {
             return Ok(None);
         };
         let unfinished = unfinished_rewrite(covered.number);
+        // The new file is written without the compactor's lock: flushes continue. Only the swap
+        // holds it.
         let swapped = rewriting.write(disk, &unfinished).and_then(|written| {
             let mut compactor = self.scavenger.compactor();
-            let patch = written.patch(compactor.context().key());
-            let swapped = compactor.swap_segment(&unfinished, patch);
+            let overrides = written.overrides(compactor.context().key());
+            let swapped = compactor.swap_segment(&unfinished, overrides);
             swapped.map_err(|source| failed("replace", covered, source))
         });
         if swapped.is_err() {
-            // What stays is removed at the next opening.
+            // If this fails, the next opening removes the file.
             drop(disk.run(Operation::Remove { file: unfinished }));
         }
-        swapped.map(|()| Some(Won { events, bytes }))
+        swapped.map(|()| Some(Reclaimed { events, bytes }))
     }
 }
 
-/// What rewriting a segment wins.
-struct Won {
+/// The gain of rewriting a segment.
+struct Reclaimed {
     events: u64,
     bytes: u64,
 }
 
-fn length(disk: &dyn Disk, covered: &Covered) -> Result<u64, ScavengeError> {
+fn length(disk: &dyn Disk, covered: &CoveredSegment) -> Result<u64, ScavengeError> {
     let length = disk.length(&segment_file(covered.number));
     length.map_err(|source| failed("read", covered, source))
 }
 
-fn bytes_of(disk: &dyn Disk, segments: &[Covered]) -> Result<u64, ScavengeError> {
+fn bytes_of(disk: &dyn Disk, segments: &[CoveredSegment]) -> Result<u64, ScavengeError> {
     segments.iter().map(|covered| length(disk, covered)).sum()
 }
 
-fn failed(doing: &str, covered: &Covered, source: io::Error) -> ScavengeError {
+fn failed(doing: &str, covered: &CoveredSegment, source: io::Error) -> ScavengeError {
     ScavengeError::Io { doing: format!("{doing} {}", segment_file(covered.number)), source }
 }

@@ -1,14 +1,18 @@
-//! One segment, rewritten without what is hidden.
+//! Rewrites one segment without its hidden events.
 //!
-//! Always holds: frames of which nothing goes are copied as they are, chain and all; of the others a
-//! gap frame stands for neighbours together; what was written is read back past the cache and walked
-//! before anybody relies on it. Not here: when the new file takes the old one's place.
+//! Invariants:
+//! - Frames without hidden events are copied unchanged, including their chain values.
+//! - Neighbouring frames with hidden events are merged into a gap frame.
+//! - The new file is read back past the page cache and verified before it is used.
+//!
+//! Elsewhere: the replacement of the old file
+//! ([`Compactor`](crate::maintenance::compaction::Compactor)).
 
 use bytes::Bytes;
 use foldhash::HashSet;
 use gesta_store::{Damage, Position, RecordedAt, RecordedEvent, StreamName};
 
-use super::{ScavengeError, failed, hidden::Hidden};
+use super::{ScavengeError, failed, hidden::HiddenEvents};
 use crate::{
     disk::{Cache, Disk, Operation},
     format::{
@@ -16,91 +20,98 @@ use crate::{
         PendingFrame, Rewritten, Seed, SegmentHeader, copy_events, encode_bare, encode_gap,
         encode_opening, mark_offset, record_length, write_frame_headers,
     },
-    index::{Covered, OffsetOverrides, Term, TermKey},
+    index::{CoveredSegment, OffsetOverrides, Term, TermKey},
     mutations::mutated,
     segment::scan::{self, ScanStart},
     segment::segment_file,
 };
 
-/// A gap frame is ended when its lists and the records that it keeps have about so many bytes: whoever
-/// asks for what is gone reads all of it, and damage takes all of it.
+/// Size of a gap frame's lists and records after which the next frame begins, in bytes. A lookup of
+/// scavenged events reads a whole gap frame, and damage takes all of it.
 const GAP_BYTES: usize = 32 << 10;
-/// Bytes that one operation writes.
+/// Size of one write, in bytes.
 const WRITE_BYTES: usize = 1 << 20;
-/// A segment as it will be.
+
+/// The new form of a segment, in memory.
 #[derive(Debug)]
-pub(super) struct Rewriting {
-    covered: Covered,
+pub(super) struct RewrittenSegment {
+    covered: CoveredSegment,
     header: SegmentHeader,
     before: Chain,
     file: Vec<u8>,
-    /// Events that go now.
-    gone: Vec<RecordedEvent>,
-    /// Those after which their streams have no events left.
+    /// The events that this rewrite removes.
+    scavenged: Vec<RecordedEvent>,
+    /// Streams that lose their last event.
     emptied: Vec<StreamName>,
 }
 
-/// A segment that is durable and whole under its unfinished name.
-pub(super) struct Written {
-    covered: Covered,
+/// A rewritten segment that is durable under its temporary name.
+pub(super) struct DurableRewrite {
+    covered: CoveredSegment,
     frames: Vec<Frame>,
-    rewriting: Rewriting,
+    rewriting: RewrittenSegment,
 }
 
-impl Rewriting {
-    /// The segment without what is hidden; none if nothing is, and `roomy` does not say that it has
-    /// space to give back all the same.
+impl RewrittenSegment {
+    /// Builds the segment without its hidden events. Returns `None` if it has none, unless `roomy`
+    /// says that its unused space is worth a rewrite.
     pub(super) fn of(
         disk: &dyn Disk,
-        covered: &Covered,
+        covered: &CoveredSegment,
         before: Chain,
         salt: [u8; 16],
-        (hidden, roomy): (&mut Hidden<'_>, bool),
+        (hidden, roomy): (&mut HiddenEvents<'_>, bool),
     ) -> Result<Option<Self>, ScavengeError> {
         let (old, bytes, frames) = read(disk, covered, before)?;
-        let mut gone = Vec::new();
+        let mut scavenged = Vec::new();
         for event in frames.iter().flat_map(|(_, frame)| &frame.events).map(|(_, event)| event) {
-            if hidden.is(event)? {
-                gone.push(event.clone());
+            if hidden.is_hidden(event)? {
+                scavenged.push(event.clone());
             }
         }
-        if gone.is_empty() && !roomy {
+        if scavenged.is_empty() && !roomy {
             return Ok(None);
         }
-        let earlier = old.rewritten.map_or(0, |rewritten| rewritten.gone);
+        let earlier = old.rewritten.map_or(0, |rewritten| rewritten.scavenged);
+        // Keep the name by which the successor's opening frame knows the segment.
         let mut header = SegmentHeader {
             salt,
             rewritten: Some(Rewritten {
                 named_salt: old.named_salt(),
                 named_length: old.named_length(covered.adopted_length),
-                gone: earlier + gone.len() as u64,
+                scavenged: earlier + scavenged.len() as u64,
             }),
             ..old
         };
-        let positions = gone.iter().map(|event| event.position).collect();
-        let mut body = Body::new(Seed::new(salt, covered.number), &bytes, positions);
+        let positions = scavenged.iter().map(|event| event.position).collect();
+        let mut body = SegmentBody::new(Seed::new(salt, covered.number), &bytes, positions);
         for (_, frame) in &frames {
             body.frame(frame);
         }
+        // The header states the file's final size, so it is encoded last.
         let group = body.end(covered);
         header.bytes = HEADER_BYTES + group.len() as u64;
         let mut file = header.encode();
         file.extend_from_slice(&group);
         let last = |event: &&RecordedEvent| hidden.was_last(&event.stream, event.revision);
-        let emptied = gone.iter().filter(last).map(|event| event.stream.clone()).collect();
-        Ok(Some(Self { covered: *covered, header, before, file, gone, emptied }))
+        let emptied = scavenged.iter().filter(last).map(|event| event.stream.clone()).collect();
+        Ok(Some(Self { covered: *covered, header, before, file, scavenged, emptied }))
     }
 
-    pub(super) fn newly_gone(&self) -> u64 {
-        self.gone.len() as u64
+    pub(super) fn newly_scavenged(&self) -> u64 {
+        self.scavenged.len() as u64
     }
 
     pub(super) fn bytes(&self) -> u64 {
         self.file.len() as u64
     }
 
-    /// Writes the file under another name, durably, and reads it back.
-    pub(super) fn write(self, disk: &dyn Disk, file: &str) -> Result<Written, ScavengeError> {
+    /// Writes the file durably under a temporary name, reads it back and verifies it.
+    pub(super) fn write(
+        self,
+        disk: &dyn Disk,
+        file: &str,
+    ) -> Result<DurableRewrite, ScavengeError> {
         let cannot = |source| failed("rewrite", &self.covered, source);
         let bytes = Bytes::from(self.file.clone());
         disk.run(Operation::Create { file: file.to_owned() }).map_err(cannot)?;
@@ -113,27 +124,31 @@ impl Rewriting {
         if !mutated!(ScavengeWithoutSync) {
             disk.run(Operation::Sync { file: file.to_owned() }).map_err(cannot)?;
         }
+        // The old file is about to be replaced for good: prove that the device has the new one.
         let back = disk.read(file, 0, bytes.len() + 1, Cache::Bypass).map_err(cannot)?;
-        let walked = (back == bytes).then(|| walk(&back, &self.header, &self.covered, self.before));
-        match walked {
-            Some((walked, frames)) if ends_there(&walked, &self.covered) => {
-                let (salt, adopted_length) = (self.header.salt, walked.end);
-                let covered = Covered { salt, adopted_length, ..self.covered };
+        let scanned =
+            (back == bytes).then(|| walk(&back, &self.header, &self.covered, self.before));
+        match scanned {
+            Some((scanned, frames)) if ends_as_covered(&scanned, &self.covered) => {
+                let (salt, adopted_length) = (self.header.salt, scanned.end);
+                let covered = CoveredSegment { salt, adopted_length, ..self.covered };
                 let frames = frames.into_iter().map(|(_, frame)| frame).collect();
-                Ok(Written { covered, frames, rewriting: self })
+                Ok(DurableRewrite { covered, frames, rewriting: self })
             }
             Some(_) | None => {
-                Err(damaged(&self.covered, 0, "it does not read back as it was rewritten"))
+                Err(damaged(&self.covered, 0, "it reads back differently from what was written"))
             }
         }
     }
 }
 
-impl Written {
-    /// What the index has to know of it.
-    pub(super) fn patch(&self, key: &TermKey) -> OffsetOverrides {
+impl DurableRewrite {
+    /// Returns the new offsets of the segment's records, and the terms whose postings changed.
+    pub(super) fn overrides(&self, key: &TermKey) -> OffsetOverrides {
+        // Postings of the removed events' types, tags and categories disappear. Those of streams
+        // and ids stay: revisions and repeats still need them.
         let mut dropped = HashSet::default();
-        for event in &self.rewriting.gone {
+        for event in &self.rewriting.scavenged {
             dropped.insert(key.hash(&Term::EventType(&event.event_type)));
             dropped.extend(event.tags.iter().map(|tag| key.hash(&Term::Tag(tag))));
             if let Some(category) = event.stream.category() {
@@ -148,10 +163,10 @@ impl Written {
     }
 }
 
-/// The segment's header, bytes and frames, verified.
+/// Reads and verifies a segment. Returns its header, bytes and frames.
 fn read(
     disk: &dyn Disk,
-    covered: &Covered,
+    covered: &CoveredSegment,
     before: Chain,
 ) -> Result<(SegmentHeader, Bytes, Frames), ScavengeError> {
     let file = segment_file(covered.number);
@@ -163,11 +178,12 @@ fn read(
     if header.salt != covered.salt {
         return Err(damaged(covered, 0, "the header names another segment"));
     }
-    let (walked, frames) = walk(&bytes, &header, covered, before);
-    match walked.bad.first() {
+    // Never rewrite damage: it would get valid checksums.
+    let (scanned, frames) = walk(&bytes, &header, covered, before);
+    match scanned.bad.first() {
         Some(bad) => Err(damaged(covered, bad.offset, &bad.what.to_string())),
-        None if ends_there(&walked, covered) => Ok((header, bytes, frames)),
-        None => Err(damaged(covered, walked.end, "it ends otherwise than the index says")),
+        None if ends_as_covered(&scanned, covered) => Ok((header, bytes, frames)),
+        None => Err(damaged(covered, scanned.end, "it ends at another place than the index says")),
     }
 }
 
@@ -177,7 +193,7 @@ type Frames = Vec<(u64, Frame)>;
 fn walk(
     bytes: &Bytes,
     header: &SegmentHeader,
-    covered: &Covered,
+    covered: &CoveredSegment,
     before: Chain,
 ) -> (scan::ScanResult, Frames) {
     let start = ScanStart {
@@ -187,48 +203,48 @@ fn walk(
         adopted_length: header.adopted_length(Some(covered.adopted_length)),
     };
     let mut frames = Vec::new();
-    let walked = scan::walk(bytes, start, |offset, frame| frames.push((offset, frame)));
-    (walked, frames)
+    let scanned = scan::walk(bytes, start, |offset, frame| frames.push((offset, frame)));
+    (scanned, frames)
 }
 
-fn ends_there(walked: &scan::ScanResult, covered: &Covered) -> bool {
-    walked.bad.is_empty()
-        && walked.next.number() == covered.end
-        && walked.chain == Some(Chain(covered.chain))
+fn ends_as_covered(scanned: &scan::ScanResult, covered: &CoveredSegment) -> bool {
+    scanned.bad.is_empty()
+        && scanned.next.number() == covered.end
+        && scanned.chain == Some(Chain(covered.chain))
 }
 
-fn damaged(covered: &Covered, offset: u64, what: &str) -> ScavengeError {
+fn damaged(covered: &CoveredSegment, offset: u64, what: &str) -> ScavengeError {
     let file = segment_file(covered.number);
     ScavengeError::Damaged(Damage { file, offset, positions: None, what: what.to_owned() })
 }
 
-/// What follows the header, as it grows.
-struct Body<'a> {
+/// Builds the part of the file that follows the header.
+struct SegmentBody<'a> {
     place: GroupLocation,
-    /// The segment as it is.
+    /// The bytes of the old segment.
     old: &'a Bytes,
-    /// Positions that go, ascending.
-    goes: Vec<Position>,
+    /// Positions of the events to remove, ascending.
+    removed: Vec<Position>,
     group: Vec<u8>,
     frames: Vec<PendingFrame>,
     open: Option<OpenGap<'a>>,
 }
 
-/// A gap frame that neighbours may still be added to.
+/// A gap frame to which neighbouring frames may still be added.
 struct OpenGap<'a> {
     gap: Gap,
     kept: Vec<&'a [u8]>,
     chain: Chain,
 }
 
-impl<'a> Body<'a> {
-    fn new(seed: Seed, old: &'a Bytes, goes: Vec<Position>) -> Self {
+impl<'a> SegmentBody<'a> {
+    fn new(seed: Seed, old: &'a Bytes, removed: Vec<Position>) -> Self {
         let place = GroupLocation { group_offset: HEADER_BYTES, seed };
-        Self { place, old, goes, group: Vec::new(), frames: Vec::new(), open: None }
+        Self { place, old, removed, group: Vec::new(), frames: Vec::new(), open: None }
     }
 
-    fn goes(&self, event: &RecordedEvent) -> bool {
-        self.goes.binary_search(&event.position).is_ok()
+    fn is_removed(&self, event: &RecordedEvent) -> bool {
+        self.removed.binary_search(&event.position).is_ok()
     }
 
     fn frame(&mut self, frame: &Frame) {
@@ -238,8 +254,11 @@ impl<'a> Body<'a> {
                 let opening = encode_opening(&mut self.group, &self.place, chain, next, opening);
                 self.frames.push(opening);
             }
+            // Marks are replaced by the one seal at the end.
             (FrameKind::Opening | FrameKind::Close | FrameKind::Seal, _) => {}
-            (FrameKind::Events, _) if !frame.events.iter().any(|(_, event)| self.goes(event)) => {
+            (FrameKind::Events, _)
+                if !frame.events.iter().any(|(_, event)| self.is_removed(event)) =>
+            {
                 self.end_gap();
                 let records = frame.events.iter().map(|(offset, _)| record(self.old, *offset));
                 let copied = copy_events(&mut self.group, &self.place, &frame.header, records);
@@ -252,7 +271,7 @@ impl<'a> Body<'a> {
     fn add_to_gap(&mut self, frame: &Frame) {
         let first = frame.header.first_position;
         let mut open = self.open.take().unwrap_or_else(|| OpenGap::new(first, frame.header.chain));
-        open.add(frame, self.old, |event| self.goes(event));
+        open.add(frame, self.old, |event| self.is_removed(event));
         let full = open.bytes_max() > GAP_BYTES;
         self.open = Some(open);
         if full {
@@ -266,8 +285,8 @@ impl<'a> Body<'a> {
         self.frames.push(frame);
     }
 
-    /// Adds the seal. Everything will be durable before any of it counts, and the seal says so.
-    fn end(mut self, covered: &Covered) -> Vec<u8> {
+    /// Adds the seal, whose mark covers everything: the file is durable before it is used.
+    fn end(mut self, covered: &CoveredSegment) -> Vec<u8> {
         self.end_gap();
         write_frame_headers(&mut self.group, &self.place, HEADER_BYTES, &self.frames);
         let end = HEADER_BYTES + self.group.len() as u64;
@@ -280,7 +299,7 @@ impl<'a> Body<'a> {
     }
 }
 
-/// The bytes of a record that was verified.
+/// Returns the bytes of a verified record.
 fn record(segment: &Bytes, offset: u64) -> &[u8] {
     let rest = usize::try_from(offset).ok().and_then(|at| segment.get(at..)).unwrap_or_default();
     let length = record_length(rest).unwrap_or_default();
@@ -294,7 +313,7 @@ impl<'a> OpenGap<'a> {
             positions: 0,
             last_recorded_at: RecordedAt::from_micros(0),
             appends: Vec::new(),
-            gone: Vec::new(),
+            scavenged: Vec::new(),
         };
         Self { gap, kept: Vec::new(), chain }
     }
@@ -304,38 +323,40 @@ impl<'a> OpenGap<'a> {
         self.gap.bytes_max() + kept
     }
 
-    fn add(&mut self, frame: &Frame, old: &'a Bytes, goes: impl Fn(&RecordedEvent) -> bool) {
+    fn add(&mut self, frame: &Frame, old: &'a Bytes, is_removed: impl Fn(&RecordedEvent) -> bool) {
         let Self { gap, kept, chain } = self;
+        // A gap ends with the chain value of its last frame, so the next frame's is still valid.
         *chain = frame.header.chain;
         let next = frame.next().number();
         gap.positions = u32::try_from(next - gap.first.number()).expect("a segment has fewer");
-        let (recorded, gone) = match &frame.gap {
+        let (recorded, scavenged) = match &frame.gap {
             Some(earlier) => {
                 gap.appends.extend_from_slice(&earlier.appends);
-                (Some(earlier.last_recorded_at), earlier.gone.as_slice())
+                (Some(earlier.last_recorded_at), earlier.scavenged.as_slice())
             }
             None => (frame.events.last().map(|(_, event)| event.recorded_at), &[][..]),
         };
         gap.last_recorded_at = recorded.unwrap_or(gap.last_recorded_at);
-        let hit = |events: &&[_]| events.iter().any(|(_, event)| goes(event));
-        gap.appends.extend(frame.appends().filter(hit).filter_map(gone_append));
+        // Record the appends that lose an event now; a later repeat is compared with them.
+        let hit = |events: &&[_]| events.iter().any(|(_, event)| is_removed(event));
+        gap.appends.extend(frame.appends().filter(hit).filter_map(gap_append));
         gap.appends.sort_unstable_by_key(|append| append.position);
-        gap.gone.extend_from_slice(gone);
+        gap.scavenged.extend_from_slice(scavenged);
         for (offset, event) in &frame.events {
-            if goes(event) {
+            if is_removed(event) {
                 let RecordedEvent { position, stream, revision, .. } = event;
                 let (position, revision) = (*position, *revision);
-                gap.gone.push(GapEvent { position, stream: stream.clone(), revision });
+                gap.scavenged.push(GapEvent { position, stream: stream.clone(), revision });
             } else {
                 kept.push(record(old, *offset));
             }
         }
-        gap.gone.sort_unstable_by_key(|gone| gone.position);
+        gap.scavenged.sort_unstable_by_key(|scavenged| scavenged.position);
     }
 }
 
-/// An append with these events, of which one goes.
-fn gone_append(events: &[(u64, RecordedEvent)]) -> Option<GapAppend> {
+/// The entry of an append that loses events.
+fn gap_append(events: &[(u64, RecordedEvent)]) -> Option<GapAppend> {
     let (_, first) = events.first()?;
     Some(GapAppend {
         position: first.position,
@@ -356,7 +377,7 @@ mod tests {
         let mut open = OpenGap::new(Position::new(1), Chain([0; 32]));
         assert!(open.bytes_max() < 1_000);
         let stream = StreamName::new("session-1").unwrap();
-        open.gap.gone = (1..=1_000)
+        open.gap.scavenged = (1..=1_000)
             .map(|number| GapEvent {
                 position: Position::new(number),
                 stream: stream.clone(),

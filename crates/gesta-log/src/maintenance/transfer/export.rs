@@ -1,4 +1,4 @@
-//! Reading the appends of a store, beside whoever writes to it.
+//! Reads the appends of a store, which another process may be writing.
 
 use std::{ops::RangeInclusive, path::Path};
 
@@ -7,10 +7,10 @@ use gesta_store::{Incarnation, Position, RecordedAt};
 use super::{StoredAppend, appends_of};
 use crate::maintenance::backup::{
     BackupError,
-    source::{Part, Snapshot, Source},
+    source::{SegmentPart, Snapshot, Source},
 };
 
-/// A store at one moment, append by append: everything that it had acknowledged by then.
+/// A snapshot of a store, append by append. Holds all events acknowledged before it was taken.
 ///
 /// ```
 /// use gesta_log::{LogStore, Options, StoreExport};
@@ -39,18 +39,18 @@ pub struct StoreExport {
 }
 
 impl StoreExport {
-    /// Looks at the store in a directory, which may be in use. Waits for its writer to confirm what
-    /// it wrote, as a backup does.
+    /// Takes a snapshot of the store in a directory, which may be in use. Like a backup, waits for
+    /// the writer to confirm its last events.
     ///
     /// # Errors
-    /// [`BackupError`], as of a backup.
+    /// Returns [`BackupError`], as for a backup.
     pub fn of(directory: &Path) -> Result<Self, BackupError> {
         let source = Source::open(directory)?;
         let snapshot = source.snapshot()?;
         Ok(Self { source, snapshot })
     }
 
-    /// The same of a store that an import has begun.
+    /// Takes a snapshot of an unfinished import.
     pub(super) fn of_unfinished(directory: &Path) -> Result<Self, BackupError> {
         let source = Source::open(directory)?;
         let snapshot = source.unfinished()?;
@@ -70,20 +70,21 @@ impl StoreExport {
     /// Returns each incarnation of the store with the position of its first event, in order.
     #[must_use]
     pub fn incarnations(&self) -> &[(Incarnation, Position)] {
-        &self.snapshot.lives
+        &self.snapshot.incarnations
     }
 
-    /// Returns positions that were written and not confirmed, and so are left out.
+    /// Returns the positions that are left out because they were written, but not confirmed as
+    /// durable.
     #[must_use]
     pub fn unconfirmed(&self) -> Option<&RangeInclusive<Position>> {
         self.snapshot.unconfirmed.as_ref()
     }
 
-    /// Returns when the last event was recorded, whether it is there or was scavenged; `None` of a
-    /// store without events.
+    /// Returns the recorded time of the last event, even if it was scavenged, or `None` for a store
+    /// without events.
     ///
     /// # Errors
-    /// [`BackupError`].
+    /// Returns [`BackupError`] if a segment cannot be read.
     pub fn last_recorded_at(&self) -> Result<Option<RecordedAt>, BackupError> {
         for part in self.snapshot.parts.iter().rev() {
             let (part, bytes) = self.source.read(part)?;
@@ -96,7 +97,7 @@ impl StoreExport {
         Ok(None)
     }
 
-    /// Goes through the appends in order. Each segment is read and checked as it is reached.
+    /// Iterates over the appends in order. Each segment is read and verified when it is reached.
     ///
     /// # Errors
     /// The iterator ends with a [`BackupError`] where a segment cannot be read.
@@ -110,10 +111,10 @@ impl StoreExport {
     }
 }
 
-/// The appends of a segment, or why they cannot be read.
+/// Returns the appends of a segment, or the error if it cannot be read.
 fn appends_in(
     source: &Source,
-    part: &Part,
+    part: &SegmentPart,
 ) -> impl Iterator<Item = Result<StoredAppend, BackupError>> + use<> {
     let (appends, failed) = match source.read(part) {
         Ok((part, bytes)) => (part.frames(&bytes).iter().flat_map(appends_of).collect(), None),

@@ -1,7 +1,9 @@
-//! Writing appends into an empty directory, exactly as another store has them.
+//! Writes appends into an empty directory, exactly as another store has them.
 //!
-//! Always holds: the directory is no store before [`ImportWriter::finish`]; what was kept is durable
-//! and not written again, but compared; an append that no store could have is refused.
+//! Invariants:
+//! - The directory cannot be opened as a store before [`ImportWriter::finish`].
+//! - Appends of an earlier attempt are durable; they are compared, not written again.
+//! - An append that no store can contain is rejected.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,35 +16,35 @@ use uuid::Uuid;
 
 use super::{
     ImportError, StoreExport, StoredAppend,
-    segment::{Before, Segment, is_unfinished},
+    segment::{ImportedSegment, SegmentStart, is_unfinished},
 };
 use crate::{
     clock::{Rng, SystemRng},
     disk::{Access, Disk, FileDisk, Operation},
     format::Opening,
     maintenance::backup::{BackupError, first_file},
-    recovery::restored::{self, Making},
+    recovery::incarnation_file::{self, StoreCreation},
 };
 
-/// What an import came to.
+/// The result of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImportReport {
     /// The last event's position.
     pub end: Position,
-    /// How many segments were written, those of earlier attempts not counted.
+    /// Number of segments written, without those of earlier attempts.
     pub segments: usize,
-    /// Their bytes.
+    /// Total size of these segments, in bytes.
     pub bytes: u64,
-    /// The store's incarnation from now on.
+    /// The store's new incarnation.
     pub incarnation: Incarnation,
 }
 
-/// Makes a store of appends that another one had, exactly: with their positions, revisions, recorded
-/// times and boundaries, and where events were that have been scavenged.
+/// Creates a store from the appends of another one, with the same positions, revisions, recorded
+/// times, append boundaries and places of scavenged events.
 ///
-/// The store keeps the incarnations that the other one had, up to the position where it ended, and
-/// has a new one from there on: a checkpoint of the other store goes on, unless it is past what was
-/// imported; that is [`OtherIncarnation`](gesta_store::Invalid::OtherIncarnation).
+/// The store keeps the incarnations of the other one up to the last imported position, and begins a
+/// new one after it. A checkpoint of the other store stays valid up to that position; a later one
+/// is rejected with [`OtherIncarnation`](gesta_store::Invalid::OtherIncarnation).
 ///
 /// ```
 /// use gesta_log::{ImportWriter, LogStore, Options, StoreExport};
@@ -70,14 +72,14 @@ pub struct ImportReport {
 /// ```
 pub struct ImportWriter {
     disk: FileDisk,
-    /// Incarnations that begin later, the next one first.
-    lives: VecDeque<(Incarnation, Position)>,
-    life: Incarnation,
-    /// What an earlier attempt has kept, and is compared.
+    /// Incarnations that begin later, in order.
+    incarnations: VecDeque<(Incarnation, Position)>,
+    incarnation: Incarnation,
+    /// Remaining appends of an earlier attempt, with which new ones are compared.
     known: Option<Box<dyn Iterator<Item = Result<StoredAppend, BackupError>>>>,
-    before: Before,
-    segment: Option<Segment>,
-    check: Check,
+    before: SegmentStart,
+    segment: Option<ImportedSegment>,
+    check: AppendSequence,
     report: ImportReport,
 }
 
@@ -88,43 +90,47 @@ impl fmt::Debug for ImportWriter {
 }
 
 impl ImportWriter {
-    /// Begins an import into a directory that is empty or not there, or holds a store that never had
-    /// an event, or goes on with an import that did not end. `incarnations` are those of the other store, each with the position of its first
-    /// event, in order.
+    /// Begins an import, or continues an unfinished one. The directory must be missing or empty, or
+    /// hold a store without events or an unfinished import.
+    ///
+    /// `incarnations` are those of the other store, each with the position of its first event, in
+    /// order.
     ///
     /// # Errors
-    /// [`ImportError`]; nothing was changed.
+    /// Returns [`ImportError`]; nothing was changed.
     pub fn begin(
         directory: &Path,
         incarnations: &[(Incarnation, Position)],
     ) -> Result<Self, ImportError> {
-        let importing = |file: &str| file == Making::Import.file();
-        let goes_on = first_file(directory, importing)?.is_some();
+        let importing = |file: &str| file == StoreCreation::Import.file();
+        let continues = first_file(directory, importing)?.is_some();
         let locked = |file: &str| file == "LOCK" || is_of_a_log(file);
         let is_store = first_file(directory, locked)?.is_some();
-        // A store's read models, and whatever a program keeps beside its store, may stay.
-        let in_the_way = |file: &str| !goes_on && (!is_store || is_of_a_backup(file));
+        // Next to a store there may be read models and other files of a program; these stay.
+        let in_the_way = |file: &str| !continues && (!is_store || is_of_a_backup(file));
         if let Some(file) = first_file(directory, in_the_way)? {
             return Err(ImportError::Occupied { directory: directory.to_owned(), file });
         }
         let disk = FileDisk::open(directory, Access::ReadWrite)?;
-        if is_store && !goes_on {
+        if is_store && !continues {
             clear(directory, &disk)?;
         }
         let mut rng = SystemRng;
         let cannot = |source| ImportError::Io { doing: "begin the import".to_owned(), source };
-        let known = restored::importing(&disk).ok().flatten();
+        // An interrupted attempt may have chosen the new incarnation already; keep it.
+        let known = incarnation_file::importing(&disk).ok().flatten();
         let incarnation = known.unwrap_or_else(|| Incarnation::new(Uuid::from_bytes(rng.bytes())));
         if known.is_none() {
-            restored::begin(&disk, Making::Import, incarnation).map_err(cannot)?;
+            incarnation_file::begin(&disk, StoreCreation::Import, incarnation).map_err(cannot)?;
         }
         for file in disk.list().map_err(cannot)?.into_iter().filter(|file| is_unfinished(file)) {
             disk.run(Operation::Remove { file }).map_err(cannot)?;
         }
-        let there = StoreExport::of_unfinished(directory)?;
-        check_lives(there.incarnations(), incarnations)?;
-        let before = match (there.snapshot().store, there.snapshot().parts.last()) {
-            (Some(store), Some(last)) => Before {
+        let existing = StoreExport::of_unfinished(directory)?;
+        check_incarnations(existing.incarnations(), incarnations)?;
+        // Continue behind the last complete segment of the earlier attempt.
+        let before = match (existing.snapshot().store, existing.snapshot().parts.last()) {
+            (Some(store), Some(last)) => SegmentStart {
                 store,
                 predecessor: Opening {
                     predecessor: last.number,
@@ -135,67 +141,69 @@ impl ImportWriter {
                 next: last.next,
                 recorded_at: RecordedAt::from_micros(0),
             },
-            _ => Before::first(rng.bytes()),
+            _ => SegmentStart::first(rng.bytes()),
         };
-        let mut lives: VecDeque<_> = incarnations.iter().copied().collect();
-        // Those that were begun before are there already.
-        lives.drain(..there.incarnations().len());
-        let life = there.incarnations().last().map_or(incarnation, |(life, _)| *life);
+        // Skip the incarnations that the earlier attempt has begun.
+        let incarnations =
+            incarnations.iter().skip(existing.incarnations().len()).copied().collect();
+        let last = existing.incarnations().last().map(|(incarnation, _)| *incarnation);
         let end = Position::START;
         Ok(Self {
             disk,
-            lives,
-            life,
-            known: Some(Box::new(there.into_appends())),
+            incarnations,
+            incarnation: last.unwrap_or(incarnation),
+            known: Some(Box::new(existing.into_appends())),
             before,
             segment: None,
-            check: Check::default(),
+            check: AppendSequence::default(),
             report: ImportReport { end, segments: 0, bytes: 0, incarnation },
         })
     }
 
-    /// Takes the next append, whole or not at all. One that an earlier attempt has kept is compared
-    /// and not written again; says whether it was.
+    /// Adds the next append atomically. Returns true if an earlier attempt had written it already;
+    /// it is then compared instead.
     ///
     /// # Errors
-    /// [`ImportError`].
+    /// Returns [`ImportError`] if the append is invalid, differs from the earlier attempt, or
+    /// cannot be written.
     pub fn push(&mut self, append: StoredAppend) -> Result<bool, ImportError> {
+        // Validate before comparing, so that the state of the checks is the same in each attempt.
         self.check.take(&append)?;
         if let Some(known) = &mut self.known {
             match known.next().transpose()? {
-                Some(there) if there == append => return Ok(true),
+                Some(existing) if existing == append => return Ok(true),
                 Some(_) => return Err(ImportError::AnotherImport { position: append.first }),
                 None => self.known = None,
             }
         }
-        self.begin_lives(append.first)?;
-        if self.segment.as_ref().is_some_and(Segment::is_full) {
+        self.begin_incarnations(append.first)?;
+        if self.segment.as_ref().is_some_and(ImportedSegment::is_full) {
             self.end_segment(None)?;
         }
         self.segment().push(&append);
         Ok(false)
     }
 
-    /// Returns the position that the next append has to begin at.
+    /// Returns the position at which the next append must begin.
     #[must_use]
     pub fn next(&self) -> Position {
         self.check.next
     }
 
-    /// Makes everything durable that was taken, so that a later attempt goes on from there; the
-    /// directory is no store yet.
+    /// Makes the appends so far durable, so that a later attempt continues behind them. The
+    /// directory is not a store yet.
     ///
     /// # Errors
-    /// [`ImportError`].
+    /// Returns [`ImportError`] if the segment cannot be written.
     pub fn keep(mut self) -> Result<(), ImportError> {
         self.end_segment(None)
     }
 
-    /// Makes the directory a store. `last_recorded_at` is when the last event was recorded, which
-    /// may have been scavenged.
+    /// Completes the store. `last_recorded_at` is the recorded time of the last event, which may
+    /// have been scavenged.
     ///
     /// # Errors
-    /// [`ImportError`]; the import can be gone on with.
+    /// Returns [`ImportError`]; the import can be continued.
     pub fn finish(
         mut self,
         last_recorded_at: Option<RecordedAt>,
@@ -203,32 +211,36 @@ impl ImportWriter {
         if let Some(mut known) = self.known.take()
             && known.next().transpose()?.is_some()
         {
+            // The earlier attempt had more appends.
             return Err(ImportError::AnotherImport { position: self.check.next });
         }
-        self.begin_lives(self.check.next)?;
+        self.begin_incarnations(self.check.next)?;
         self.end_segment(last_recorded_at)?;
         let cannot = |source| ImportError::Io { doing: "end the import".to_owned(), source };
+        // All names must be durable before the store is marked as complete.
         self.disk.run(Operation::SyncDirectory).map_err(cannot)?;
-        restored::end(&self.disk, Making::Import).map_err(cannot)?;
+        incarnation_file::end(&self.disk, StoreCreation::Import).map_err(cannot)?;
         let end = Position::new(self.check.next.number() - 1);
         Ok(ImportReport { end, ..self.report })
     }
 
-    /// Begins the incarnations that begin at a position or before it, each with a segment: the last
-    /// one's is still to be made.
-    fn begin_lives(&mut self, position: Position) -> Result<(), ImportError> {
-        while let Some((life, _)) = self.lives.pop_front_if(|(_, first)| *first <= position) {
+    /// Begins each incarnation that starts at or before a position, with a segment of its own. The
+    /// last of these segments is still open afterwards.
+    fn begin_incarnations(&mut self, position: Position) -> Result<(), ImportError> {
+        while let Some((next, _)) = self.incarnations.pop_front_if(|(_, first)| *first <= position)
+        {
             self.end_segment(None)?;
-            self.life = life;
-            // One that has no event of its own is known by a segment without events.
+            self.incarnation = next;
+            // An incarnation without events is recorded by an empty segment.
             let _ = self.segment();
         }
         Ok(())
     }
 
-    fn segment(&mut self) -> &mut Segment {
-        let (before, life) = (self.before, self.life);
-        self.segment.get_or_insert_with(|| Segment::new(before, life, SystemRng.bytes()))
+    fn segment(&mut self) -> &mut ImportedSegment {
+        let (before, incarnation) = (self.before, self.incarnation);
+        let begin = || ImportedSegment::new(before, incarnation, SystemRng.bytes());
+        self.segment.get_or_insert_with(begin)
     }
 
     fn end_segment(&mut self, last_recorded_at: Option<RecordedAt>) -> Result<(), ImportError> {
@@ -241,10 +253,10 @@ impl ImportWriter {
     }
 }
 
-/// Removes what a store without events has left. Read models may be beside it; they are rebuilt.
+/// Removes the log files of a store without events. Read models next to it are rebuilt later.
 fn clear(directory: &Path, disk: &FileDisk) -> Result<(), ImportError> {
-    let there = StoreExport::of(directory)?;
-    if there.head() > Position::START || !there.snapshot().parts.is_empty() {
+    let existing = StoreExport::of(directory)?;
+    if existing.head() > Position::START || !existing.snapshot().parts.is_empty() {
         let file = first_file(directory, is_of_a_log)?.unwrap_or_default();
         return Err(ImportError::Occupied { directory: directory.to_owned(), file });
     }
@@ -255,7 +267,7 @@ fn clear(directory: &Path, disk: &FileDisk) -> Result<(), ImportError> {
     Ok(())
 }
 
-/// Whether a file is a store's, by its name; that of its lock aside.
+/// Returns whether a file belongs to a store by its name, except for the lock file.
 fn is_of_a_log(file: &str) -> bool {
     let name = file.strip_suffix(".new").unwrap_or(file);
     matches!(name, "INDEX" | "RESTORED" | "RESTORING")
@@ -267,29 +279,29 @@ fn is_of_a_backup(file: &str) -> bool {
     file == "MANIFEST" || file.ends_with(".segment")
 }
 
-/// Compares the incarnations that were begun with those of the store that is imported.
-fn check_lives(
-    there: &[(Incarnation, Position)],
+/// Compares the incarnations of an earlier attempt with those of the imported store.
+fn check_incarnations(
+    existing: &[(Incarnation, Position)],
     wanted: &[(Incarnation, Position)],
 ) -> Result<(), ImportError> {
-    let differs = there.iter().zip(wanted).find(|(there, wanted)| there != wanted);
+    let differs = existing.iter().zip(wanted).find(|(existing, wanted)| existing != wanted);
     let position = match differs {
         Some(((_, first), _)) => Some(*first),
-        None => there.get(wanted.len()).map(|(_, first)| *first),
+        None => existing.get(wanted.len()).map(|(_, first)| *first),
     };
     position.map_or(Ok(()), |position| Err(ImportError::AnotherImport { position }))
 }
 
-/// What every log holds true, over all appends so far.
+/// Checks the invariants of a log over all appends so far.
 #[derive(Debug)]
-struct Check {
+struct AppendSequence {
     next: Position,
     recorded_at: RecordedAt,
-    /// By a hash of the stream's name, which takes less space.
+    /// The next revision of each stream, by a hash of its name: the names would take more memory.
     revisions: HashMap<u128, Revision>,
 }
 
-impl Default for Check {
+impl Default for AppendSequence {
     fn default() -> Self {
         Self {
             next: Position::START.next(),
@@ -299,39 +311,42 @@ impl Default for Check {
     }
 }
 
-impl Check {
+impl AppendSequence {
     fn take(&mut self, append: &StoredAppend) -> Result<(), ImportError> {
         let position = append.first;
         let impossible = |what| ImportError::Impossible { position, what };
         if append.first != self.next {
-            return Err(impossible(format!("position {} comes next", self.next)));
+            return Err(impossible(format!("position {} was expected", self.next)));
         }
         if append.events.is_empty() && append.scavenged.is_none() {
-            return Err(impossible("it has no event".to_owned()));
+            return Err(impossible("it has no events".to_owned()));
         }
         check_limits(append).map_err(impossible)?;
-        let gone = append.scavenged.iter().flat_map(|of| &of.gone);
-        let mut gone = gone.map(|gone| (gone.position, &gone.stream, gone.revision)).peekable();
+        let scavenged = append.scavenged.iter().flat_map(|of| &of.scavenged);
+        let mut scavenged = scavenged
+            .map(|scavenged| (scavenged.position, &scavenged.stream, scavenged.revision))
+            .peekable();
         let kept = append.events.iter();
         let mut kept = kept.map(|event| (event.position, &event.stream, event.revision)).peekable();
+        // Kept and scavenged events together must fill the positions of the append without gaps.
         for _ in 0..append.count() {
             let event = kept
                 .next_if(|(position, ..)| *position == self.next)
-                .or_else(|| gone.next_if(|(position, ..)| *position == self.next));
+                .or_else(|| scavenged.next_if(|(position, ..)| *position == self.next));
             let Some((_, stream, revision)) = event else {
-                return Err(impossible(format!("nothing is at position {}", self.next)));
+                return Err(impossible(format!("there is no event at position {}", self.next)));
             };
             let next = self.revisions.entry(key(stream.as_str())).or_insert(Revision::FIRST);
             if revision != *next {
                 return Err(impossible(format!(
-                    "revision {next} of {stream} comes next, and not {revision}"
+                    "revision {next} of {stream} was expected, not {revision}"
                 )));
             }
             *next = revision.next();
             self.next = self.next.next();
         }
-        if kept.next().is_some() || gone.next().is_some() {
-            return Err(impossible("it has more events than it counts".to_owned()));
+        if kept.next().is_some() || scavenged.next().is_some() {
+            return Err(impossible("it has more events than its count".to_owned()));
         }
         self.take_times(&append.events).map_err(impossible)
     }
@@ -339,7 +354,7 @@ impl Check {
     fn take_times(&mut self, events: &[RecordedEvent]) -> Result<(), String> {
         for event in events {
             if event.recorded_at < self.recorded_at {
-                return Err("it was recorded before what comes before it".to_owned());
+                return Err("it was recorded before its predecessor".to_owned());
             }
             self.recorded_at = event.recorded_at;
         }
@@ -354,11 +369,11 @@ fn check_limits(append: &StoredAppend) -> Result<(), String> {
         let length = event.data.len() + event.metadata.len();
         bytes += length;
         if event.tags.len() > tags_max || length > event_bytes_max {
-            return Err(format!("event {} is larger than any can be", event.id));
+            return Err(format!("event {} exceeds the limits of an event", event.id));
         }
     }
     if bytes > append_bytes_max {
-        return Err("it is larger than any append can be".to_owned());
+        return Err("it exceeds the size limit of an append".to_owned());
     }
     Ok(())
 }

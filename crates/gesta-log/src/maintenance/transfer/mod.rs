@@ -1,10 +1,12 @@
-//! A store's appends one by one, as another store takes them over exactly.
+//! Export and import: copies a store append by append.
 //!
-//! Owns: [`StoredAppend`], which has everything that a log says of an append; reading them
-//! ([`StoreExport`]) and writing them into an empty directory ([`ImportWriter`]). Always holds: what
-//! is written reads back as it was read, positions, revisions, recorded times, boundaries of appends
-//! and what was scavenged among it.
-//! Not here: how appends are written down between the two stores.
+//! Owns [`StoredAppend`], which holds everything that a log records of an append, its reader
+//! ([`StoreExport`]) and its writer ([`ImportWriter`]).
+//!
+//! Invariant: an imported store has the same positions, revisions, recorded times, append
+//! boundaries and scavenged events as the exported one.
+//!
+//! Elsewhere: the text format between the two stores, which is the command line's.
 
 mod export;
 mod import;
@@ -24,7 +26,7 @@ use crate::{
     maintenance::backup::BackupError,
 };
 
-/// One append as a store has it.
+/// An append as a store records it.
 ///
 /// ```
 /// use gesta_log::StoredAppend;
@@ -37,14 +39,14 @@ use crate::{
 pub struct StoredAppend {
     /// The position of its first event.
     pub first: Position,
-    /// The events that are there, in the order of positions.
+    /// The events that were not scavenged, ordered by position.
     pub events: Vec<RecordedEvent>,
-    /// Of an append of which events were scavenged.
+    /// Present if events of the append were scavenged.
     pub scavenged: Option<Scavenged>,
 }
 
 impl StoredAppend {
-    /// Returns how many events it had when it was appended.
+    /// Returns the number of events at the time of the append.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.scavenged.as_ref().map_or(self.events.len() as u64, |of| u64::from(of.events))
@@ -57,103 +59,105 @@ impl StoredAppend {
     }
 }
 
-/// What is left of an append of which events were scavenged: enough to recognize it when it is
-/// offered again, and to go on counting the revisions of its streams.
+/// The remains of an append whose events were scavenged: enough to recognize a repeat, and to
+/// continue the revisions of its streams.
 ///
 /// ```
 /// use gesta_log::Scavenged;
 /// use gesta_store::EventId;
 ///
 /// let first_event = EventId::derived_from("request-42", 0);
-/// let of = Scavenged { events: 2, first_event, ids_digest: 17, gone: vec![] };
+/// let of = Scavenged { events: 2, first_event, ids_digest: 17, scavenged: vec![] };
 /// assert_eq!(of.events, 2);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scavenged {
-    /// How many events the append had.
+    /// Number of events at the time of the append.
     pub events: u32,
-    /// The id of its first one.
+    /// The id of the first event.
     pub first_event: EventId,
-    /// The first 8 bytes, little-endian, of BLAKE3 of the ids of all of them.
+    /// The first 8 bytes, little-endian, of the BLAKE3 hash of all event ids.
     pub ids_digest: u64,
-    /// Those that are gone, in the order of positions.
-    pub gone: Vec<ScavengedEvent>,
+    /// The scavenged events, ordered by position.
+    pub scavenged: Vec<ScavengedEvent>,
 }
 
-/// An event that was scavenged: where it was.
+/// The place of a scavenged event.
 ///
 /// ```
 /// use gesta_log::ScavengedEvent;
 /// use gesta_store::{Position, Revision, StreamName};
 ///
-/// let gone = ScavengedEvent {
+/// let scavenged = ScavengedEvent {
 ///     position: Position::new(7),
 ///     stream: StreamName::new("session-1")?,
 ///     revision: Revision::FIRST,
 /// };
-/// assert_eq!(gone.position.number(), 7);
+/// assert_eq!(scavenged.position.number(), 7);
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScavengedEvent {
-    /// Its place in the store.
+    /// The event's position in the store.
     pub position: Position,
-    /// The stream that it belonged to.
+    /// The event's stream.
     pub stream: StreamName,
-    /// Its place in the stream.
+    /// The event's revision in the stream.
     pub revision: Revision,
 }
 
-/// Why an import did not go on. What was kept until then is kept; see each reason for how to go on.
+/// An error of an import. Segments written so far are kept.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// The directory is not to be had.
+    /// The directory is missing, locked or not accessible.
     #[error(transparent)]
     Directory(#[from] LockError),
-    /// A file is in the way. Take an empty directory.
-    #[error("{} is not for this: {file} is in it; take an empty directory", .directory.display())]
+    /// The directory holds other files. Take an empty one.
+    #[error("{} holds another file, {file}; take an empty directory", .directory.display())]
     Occupied {
         /// The directory.
         directory: PathBuf,
-        /// One of the files in it.
+        /// The first such file.
         file: String,
     },
-    /// The system said no, for want of space perhaps. Mend that and import again: it goes on.
+    /// An operation of the operating system failed, for example for lack of space. Fix the cause
+    /// and import again: the import continues.
     #[error("cannot {doing}")]
     Io {
-        /// What was tried.
+        /// The operation, as a verb phrase.
         doing: String,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// What was imported before cannot be read again. Empty the directory and import again.
+    /// The segments of an earlier attempt cannot be read. Empty the directory and import again.
     #[error(transparent)]
     Unreadable(#[from] BackupError),
-    /// An append that no store can have. RecoveryOptions at where it comes from.
-    #[error("what is at position {position} cannot be: {what}")]
+    /// An append that no store can contain. Check the source of the import.
+    #[error("the append at position {position} is invalid: {what}")]
     Impossible {
         /// Its first position.
         position: Position,
-        /// What is wrong with it.
+        /// The violated rule.
         what: String,
     },
-    /// The directory holds an import of something else. Take another directory, or empty it.
+    /// The directory holds an unfinished import of other events. Take another directory, or empty
+    /// it.
     #[error(
-        "an import of something else was begun in the directory: it differs from position {position} \
-         on; take another directory, or empty this one"
+        "the directory holds an unfinished import that differs from position {position} on; take \
+         another directory, or empty this one"
     )]
     AnotherImport {
-        /// From where on.
+        /// The first position that differs.
         position: Position,
     },
-    /// What was written reads back otherwise. RecoveryOptions at the disk.
+    /// A file reads back differently from what was written. Check the disk.
     #[error("{0}")]
     Damaged(Damage),
 }
 
-/// The appends of a frame, in order.
+/// Returns the appends of a frame, in order.
 fn appends_of(frame: &Frame) -> Vec<StoredAppend> {
     let whole = frame.appends().filter_map(|events| {
         let (_, first) = events.first()?;
@@ -169,26 +173,28 @@ fn appends_of(frame: &Frame) -> Vec<StoredAppend> {
     appends
 }
 
-/// The appends of a gap frame of which events are gone.
+/// Returns the appends of a gap frame that have scavenged events.
 fn reduced_appends<'a>(frame: &'a Frame, gap: &'a Gap) -> impl Iterator<Item = StoredAppend> + 'a {
     let mut events = frame.events.iter().map(|(_, event)| event).peekable();
-    let mut gone = gap.gone.iter().peekable();
+    let mut scavenged = gap.scavenged.iter().peekable();
     gap.appends.iter().map(move |append| {
+        // Events in between belong to appends that are still whole.
         while events.next_if(|event| event.position < append.position).is_some() {}
         let mut kept = Vec::new();
         while let Some(event) = events.next_if(|event| event.position < append.end()) {
             kept.push(event.clone());
         }
         let mut lost = Vec::new();
-        while let Some(gone) = gone.next_if(|gone| gone.position < append.end()) {
-            let (position, revision) = (gone.position, gone.revision);
-            lost.push(ScavengedEvent { position, stream: gone.stream.clone(), revision });
+        while let Some(scavenged) = scavenged.next_if(|scavenged| scavenged.position < append.end())
+        {
+            let (position, revision) = (scavenged.position, scavenged.revision);
+            lost.push(ScavengedEvent { position, stream: scavenged.stream.clone(), revision });
         }
         let scavenged = Scavenged {
             events: append.events,
             first_event: append.first_event,
             ids_digest: append.ids.number(),
-            gone: lost,
+            scavenged: lost,
         };
         StoredAppend { first: append.position, events: kept, scavenged: Some(scavenged) }
     })

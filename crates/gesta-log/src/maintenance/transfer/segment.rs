@@ -1,8 +1,9 @@
-//! A segment that an import makes: in memory until it is full, then a file.
+//! A segment of an import: built in memory, and written to a file once it is full.
 //!
-//! Always holds: the file has its name once all of it is durable and was read back; small appends
-//! share frames as they do where they are appended; neighbouring appends of which events were
-//! scavenged share a gap frame.
+//! Invariants:
+//! - A file gets its final name only once it is durable and was read back.
+//! - Small appends share frames, as in a group commit.
+//! - Neighbouring appends with scavenged events share a gap frame.
 
 use bytes::Bytes;
 use gesta_store::{
@@ -21,29 +22,29 @@ use crate::{
     segment::segment_file,
 };
 
-/// Bytes up to which small appends share a frame, as in [`Options`](crate::Options).
+/// Maximum size of a frame that several appends share, in bytes. As in [`Options`](crate::Options).
 const FRAME_BYTES_MAX: usize = 4 << 10;
-/// Bytes of a gap frame's lists and records after which another one is begun.
+/// Size of a gap frame's lists and records after which the next frame begins, in bytes.
 const GAP_BYTES: usize = 32 << 10;
-/// Bytes after which a segment is ended.
+/// Size after which a segment ends, in bytes.
 const SEGMENT_BYTES: usize = 16 << 20;
-/// Bytes that one operation writes.
+/// Size of one write, in bytes.
 const WRITE_BYTES: usize = 1 << 20;
 const UNFINISHED: &str = ".new";
 
-/// Where the next segment begins.
+/// The state before a segment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Before {
+pub(super) struct SegmentStart {
     pub(super) store: [u8; 16],
     pub(super) predecessor: Opening,
     pub(super) chain: Chain,
     pub(super) next: Position,
-    /// The latest time that is known of an event before.
+    /// The latest recorded time so far.
     pub(super) recorded_at: RecordedAt,
 }
 
-impl Before {
-    /// The beginning of a store.
+impl SegmentStart {
+    /// Returns the state before the first segment.
     pub(super) fn first(store: [u8; 16]) -> Self {
         Self {
             store,
@@ -55,10 +56,10 @@ impl Before {
     }
 }
 
-/// See the module.
+/// A segment that is being built.
 #[derive(Debug)]
-pub(super) struct Segment {
-    before: Before,
+pub(super) struct ImportedSegment {
+    before: SegmentStart,
     number: u64,
     salt: [u8; 16],
     incarnation: Incarnation,
@@ -66,24 +67,24 @@ pub(super) struct Segment {
     group: Vec<u8>,
     frames: Vec<PendingFrame>,
     joinable: Option<EventsFrameBuilder>,
-    gap: Option<OpenGap>,
+    gap: Option<PendingGap>,
     chain: Chain,
     next: Position,
     recorded_at: RecordedAt,
-    /// How many events were scavenged.
-    gone: u64,
+    /// Number of scavenged events.
+    scavenged: u64,
 }
 
-/// A gap frame that neighbours may still be added to.
+/// A gap frame to which neighbouring appends may still be added.
 #[derive(Debug)]
-struct OpenGap {
+struct PendingGap {
     gap: Gap,
     kept: Vec<Vec<u8>>,
     kept_bytes: usize,
 }
 
-impl Segment {
-    pub(super) fn new(before: Before, incarnation: Incarnation, salt: [u8; 16]) -> Self {
+impl ImportedSegment {
+    pub(super) fn new(before: SegmentStart, incarnation: Incarnation, salt: [u8; 16]) -> Self {
         let number = before.predecessor.predecessor + 1;
         let place = GroupLocation { group_offset: HEADER_BYTES, seed: Seed::new(salt, number) };
         let mut segment = Self {
@@ -99,9 +100,9 @@ impl Segment {
             chain: before.chain,
             next: before.next,
             recorded_at: before.recorded_at,
-            gone: 0,
+            scavenged: 0,
         };
-        let Before { chain, next, predecessor, .. } = &segment.before;
+        let SegmentStart { chain, next, predecessor, .. } = &segment.before;
         let opening =
             encode_opening(&mut segment.group, &segment.place, *chain, *next, predecessor);
         segment.frames.push(opening);
@@ -112,7 +113,7 @@ impl Segment {
         self.group.len() >= SEGMENT_BYTES
     }
 
-    /// Adds an append, which was checked and follows the one before.
+    /// Adds the next append, which was validated.
     pub(super) fn push(&mut self, append: &StoredAppend) {
         match &append.scavenged {
             None => self.push_whole(append),
@@ -124,28 +125,33 @@ impl Segment {
         }
     }
 
+    /// Adds an append without scavenged events.
     fn push_whole(&mut self, append: &StoredAppend) {
         self.end_gap(None);
         let offered: Vec<_> = append.events.iter().map(|event| (offered(event), event)).collect();
         let bytes = offered.iter().map(|(new, event)| Record::encoded_bytes(new, &event.stream));
         let bytes = align(FRAME_HEADER_BYTES + bytes.sum::<usize>());
         let length = self.joinable.as_ref().map_or(0, |frame| frame.length(&self.group));
+        // The same rule as in a group commit, so that the copy has about the same size.
         if length + bytes > FRAME_BYTES_MAX {
             self.end_frame();
         }
         let records = offered.iter().map(|(new, event)| record(new, event, append.next()));
         let (group, chain) = (&mut self.group, self.chain);
+        // Join the open frame, or begin one.
         let begin = || EventsFrameBuilder::begin(group, chain, append.first);
         let mut frame = self.joinable.take().unwrap_or_else(begin);
         frame.push_append(&mut self.group, &self.place, records, &mut Vec::new());
         self.joinable = Some(frame);
     }
 
+    /// Adds an append with scavenged events.
     fn push_reduced(&mut self, append: &StoredAppend, of: &Scavenged) {
         self.end_frame();
-        let mut open = self.gap.take().unwrap_or_else(|| OpenGap::new(append.first));
+        let mut open = self.gap.take().unwrap_or_else(|| PendingGap::new(append.first));
         for event in &append.events {
             let mut bytes = Vec::new();
+            // The offset is not known yet; encoding the gap frame updates the checksum.
             record(&offered(event), event, append.next()).encode(&mut bytes, 0, self.place.seed);
             open.kept_bytes += bytes.len();
             open.kept.push(bytes);
@@ -158,18 +164,18 @@ impl Segment {
             first_event: of.first_event,
             ids: IdsDigest::from_number(of.ids_digest),
         });
-        gap.gone.extend(of.gone.iter().map(|gone| GapEvent {
-            position: gone.position,
-            stream: gone.stream.clone(),
-            revision: gone.revision,
+        gap.scavenged.extend(of.scavenged.iter().map(|scavenged| GapEvent {
+            position: scavenged.position,
+            stream: scavenged.stream.clone(),
+            revision: scavenged.revision,
         }));
-        self.gone += of.gone.len() as u64;
+        self.scavenged += of.scavenged.len() as u64;
         if let Some(last) = append.events.last() {
             gap.last_recorded_at = gap.last_recorded_at.max(last.recorded_at);
         }
         let full = open.gap.bytes_max() + open.kept_bytes > GAP_BYTES;
         self.gap = Some(open);
-        if full && !of.gone.is_empty() {
+        if full && !of.scavenged.is_empty() {
             self.end_gap(None);
         }
     }
@@ -181,9 +187,10 @@ impl Segment {
         self.frames.push(frame);
     }
 
-    /// Ends the gap frame, if there is one. What it stands for was recorded at `at` at the latest.
+    /// Ends the gap frame, if there is one. Its events were recorded at `at` at the latest.
     fn end_gap(&mut self, at: Option<RecordedAt>) {
-        let Some(OpenGap { mut gap, kept, .. }) = self.gap.take() else { return };
+        let Some(PendingGap { mut gap, kept, .. }) = self.gap.take() else { return };
+        // The times of scavenged events are lost; the latest known one is a lower bound.
         let known = gap.last_recorded_at.max(self.recorded_at);
         gap.last_recorded_at = at.map_or(known, |at| at.max(known));
         self.recorded_at = gap.last_recorded_at;
@@ -193,16 +200,17 @@ impl Segment {
         self.frames.push(frame);
     }
 
-    /// Writes the file durably and gives it its name. `last_recorded_at` is that of the store's last
-    /// event, where this is its last segment.
+    /// Writes the file durably under its final name. `last_recorded_at` is the recorded time of the
+    /// store's last event, if this is its last segment.
     pub(super) fn write(
         mut self,
         disk: &FileDisk,
         last_recorded_at: Option<RecordedAt>,
-    ) -> Result<(Before, u64), ImportError> {
+    ) -> Result<(SegmentStart, u64), ImportError> {
         self.end_frame();
         self.end_gap(last_recorded_at);
-        // All of it is durable before any of it counts, so the marks say the least.
+        // The whole file is durable before any of it counts, so the frames' marks may stay at the
+        // minimum; the seal covers them all.
         write_frame_headers(&mut self.group, &self.place, HEADER_BYTES, &self.frames);
         let end = HEADER_BYTES + self.group.len() as u64;
         let seal_at = usize::try_from(mark_offset(end) - HEADER_BYTES).expect("it fits memory");
@@ -210,20 +218,21 @@ impl Segment {
         let seal = encode_bare(&mut self.group, self.chain, self.next, FrameKind::Seal);
         write_frame_headers(&mut self.group, &self.place, end, &[seal]);
         let bytes = HEADER_BYTES + self.group.len() as u64;
-        let rewritten = Rewritten { named_salt: self.salt, named_length: bytes, gone: self.gone };
+        let rewritten =
+            Rewritten { named_salt: self.salt, named_length: bytes, scavenged: self.scavenged };
         let header = SegmentHeader {
             store: self.before.store,
             incarnation: *self.incarnation.as_uuid().as_bytes(),
             number: self.number,
             salt: self.salt,
             bytes,
-            rewritten: (self.gone > 0).then_some(rewritten),
+            rewritten: (self.scavenged > 0).then_some(rewritten),
         };
         let mut file = header.encode();
         file.append(&mut self.group);
         write(disk, self.number, file.into())?;
         let (predecessor, salt) = (self.number, self.salt);
-        let before = Before {
+        let before = SegmentStart {
             store: self.before.store,
             predecessor: Opening { predecessor, adopted_length: bytes, salt },
             chain: self.chain,
@@ -234,21 +243,21 @@ impl Segment {
     }
 }
 
-impl OpenGap {
+impl PendingGap {
     fn new(first: Position) -> Self {
         let gap = Gap {
             first,
             positions: 0,
             last_recorded_at: RecordedAt::from_micros(0),
             appends: Vec::new(),
-            gone: Vec::new(),
+            scavenged: Vec::new(),
         };
         Self { gap, kept: Vec::new(), kept_bytes: 0 }
     }
 }
 
-/// A gap's value of the chain. What the events that are gone made it is not known any more, and
-/// nothing verifies it; it follows from what is known.
+/// Returns a chain value for a gap. The original one depended on the scavenged events and is lost.
+/// Nothing verifies this value; it is derived from what is known, so that imports are reproducible.
 fn chain_over(before: Chain, gap: &Gap) -> Chain {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&before.0);
@@ -274,7 +283,7 @@ fn record<'a>(new: &'a NewEvent, event: &'a RecordedEvent, end: Position) -> Rec
     }
 }
 
-/// The event as it was offered once.
+/// Returns the event in the form in which it was appended.
 fn offered(event: &RecordedEvent) -> NewEvent {
     NewEvent {
         id: event.id,
@@ -302,21 +311,21 @@ fn write(disk: &FileDisk, number: u64, bytes: Bytes) -> Result<(), ImportError> 
     let sync = Operation::Sync { file: unfinished() };
     for operation in std::iter::once(create).chain(pieces).chain([sync]) {
         if let Err(source) = disk.run(operation) {
-            // It only takes up the space that was wanting, perhaps.
+            // Free the space: the failure may be the lack of it.
             drop(disk.run(Operation::Remove { file: unfinished() }));
             return Err(cannot(source));
         }
     }
     let back = disk.read(&unfinished(), 0, bytes.len() + 1, Cache::Bypass).map_err(cannot)?;
     if back != bytes {
-        let what = "it does not read back as it was written".to_owned();
+        let what = "it reads back differently from what was written".to_owned();
         return Err(ImportError::Damaged(Damage { file, offset: 0, positions: None, what }));
     }
     disk.run(Operation::Rename { from: unfinished(), to: file.clone() }).map_err(cannot)?;
     disk.run(Operation::SyncDirectory).map_err(cannot)
 }
 
-/// Whether a file is a segment that was not ended, of an import that was cut off.
+/// Returns whether a file is an incomplete segment of an interrupted import.
 pub(super) fn is_unfinished(file: &str) -> bool {
     file.ends_with(".seg.new")
 }

@@ -1,52 +1,52 @@
-//! How far each stream has come, in bounded memory.
+//! The heads of all streams in bounded memory, to check that revisions are contiguous.
 //!
-//! Always holds: an event whose revision does not follow its stream's is told; of more streams than
-//! there is room for, only a share is followed, halved as often as need be, and each of these from
-//! its beginning.
+//! Invariants:
+//! - An event whose revision does not continue its stream is reported.
+//! - If there are more streams than fit, only a share of them is tracked, each from its first
+//!   event. The share is halved as often as necessary.
 
 use std::collections::{HashMap, hash_map::Entry};
 
 use foldhash::fast::FixedState;
 use gesta_store::{Position, Revision};
 
-use super::Event;
+use super::ComparedEvent;
 
-/// Streams that are followed at most, each with 17 bytes in a table that is half empty at worst.
+/// Maximum number of tracked streams, at 17 bytes each in a table that is at least half full.
 const STREAMS_MAX: usize = 3_600_000;
-/// Two names that share all 64 bits of their hash would be taken for one; with this many streams
-/// that is met in one store of three million.
-type Name = u64;
+/// Hash of a stream name. With [`STREAMS_MAX`] streams, two of them collide in one of three million
+/// stores.
+type NameHash = u64;
 
-/// How many events are looked up at once: so many misses of the processor's caches overlap.
-const TOGETHER: usize = 64;
+/// Number of events per batch of lookups, whose misses in the processor's caches overlap.
+const BATCH_EVENTS: usize = 64;
 
-/// See the module.
+/// The heads of the tracked streams.
 #[derive(Debug)]
-pub(super) struct Heads {
-    next: HashMap<Name, u64, FixedState>,
+pub(super) struct StreamHeads {
+    next: HashMap<NameHash, u64, FixedState>,
     names: FixedState,
-    /// Names whose lowest so many bits are zeros are followed.
+    /// A stream is tracked if this many low bits of its hash are zero.
     share_bits: u32,
     streams_max: usize,
-    /// Whether events may have been missed, or met twice.
+    /// True once events may have been skipped or repeated; then nothing is reported any more.
     lost: bool,
-    /// Events that were taken and are not looked at yet, with their streams' names one after the
-    /// other.
-    waiting: Vec<Waiting>,
+    /// Events that are not checked yet. `texts` holds their stream names, one after the other.
+    pending: Vec<UncheckedEvent>,
     texts: String,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
-    name: Name,
+struct UncheckedEvent {
+    name: NameHash,
     revision: Revision,
     position: Position,
     offset: u64,
-    /// Where the stream's name ends among the texts.
+    /// End of the stream's name in `texts`.
     text_end: usize,
 }
 
-/// An event whose revision does not follow its stream's.
+/// An event whose revision does not continue its stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Misplaced {
     pub(super) offset: u64,
@@ -54,7 +54,7 @@ pub(super) struct Misplaced {
     pub(super) what: String,
 }
 
-impl Default for Heads {
+impl Default for StreamHeads {
     fn default() -> Self {
         Self {
             next: HashMap::default(),
@@ -62,45 +62,47 @@ impl Default for Heads {
             share_bits: 0,
             streams_max: STREAMS_MAX,
             lost: false,
-            waiting: Vec::with_capacity(TOGETHER),
+            pending: Vec::with_capacity(BATCH_EVENTS),
             texts: String::new(),
         }
     }
 }
 
-impl Heads {
-    /// From here on nothing is known any more.
+impl StreamHeads {
+    /// Stops the check: heads are unknown from here on.
     pub(super) fn lose(&mut self) {
         self.lost = true;
         self.next = HashMap::default();
-        self.waiting.clear();
+        self.pending.clear();
         self.texts.clear();
     }
 
-    /// Takes the next event of the log, whose record is at this offset; the first one that is
-    /// misplaced of those that were looked at meanwhile.
-    pub(super) fn take(&mut self, offset: u64, event: &Event<'_>) -> Option<Misplaced> {
+    /// Adds the next event of the log, whose record is at this offset. If that completes a batch,
+    /// returns the first misplaced event in it.
+    pub(super) fn take(&mut self, offset: u64, event: &ComparedEvent<'_>) -> Option<Misplaced> {
         use std::hash::BuildHasher as _;
         let name = self.names.hash_one(event.stream);
-        if self.lost || !self.follows(name) {
+        if self.lost || !self.is_tracked(name) {
             return None;
         }
         self.texts.push_str(event.stream);
-        let Event { position, revision, .. } = *event;
+        let ComparedEvent { position, revision, .. } = *event;
         let text_end = self.texts.len();
-        self.waiting.push(Waiting { name, revision, position, offset, text_end });
-        if self.waiting.len() < TOGETHER { None } else { self.settle() }
+        self.pending.push(UncheckedEvent { name, revision, position, offset, text_end });
+        if self.pending.len() < BATCH_EVENTS { None } else { self.check_pending() }
     }
 
-    /// Looks at all that were taken.
-    pub(super) fn settle(&mut self) -> Option<Misplaced> {
-        // Asked for one after the other with nothing in between, they come into the caches together.
-        let known = self.waiting.iter().filter(|event| self.next.contains_key(&event.name));
+    /// Checks all pending events. Returns the first misplaced one.
+    pub(super) fn check_pending(&mut self) -> Option<Misplaced> {
+        // Lookups without a dependency between them overlap their cache misses; the loop below then
+        // finds the entries in the cache.
+        let known = self.pending.iter().filter(|event| self.next.contains_key(&event.name));
         std::hint::black_box(known.count());
+        // Names were collected one after the other, so each begins where the last one ended.
         let mut misplaced = None;
         let mut text_start = 0;
-        let mut waiting = std::mem::take(&mut self.waiting);
-        for event in waiting.drain(..) {
+        let mut pending = std::mem::take(&mut self.pending);
+        for event in pending.drain(..) {
             let expected = self.advance(event.name, event.revision);
             if expected != event.revision && misplaced.is_none() {
                 let stream = self.texts.get(text_start..event.text_end).unwrap_or_default();
@@ -109,28 +111,30 @@ impl Heads {
                     offset: event.offset,
                     position: event.position,
                     what: format!(
-                        "{stream} goes on with revision {revision} instead of {expected}"
+                        "{stream} continues with revision {revision} instead of {expected}"
                     ),
                 });
             }
             text_start = event.text_end;
         }
-        self.waiting = waiting;
+        self.pending = pending;
         self.texts.clear();
         misplaced
     }
 
-    fn follows(&self, name: Name) -> bool {
+    fn is_tracked(&self, name: NameHash) -> bool {
         name.trailing_zeros() >= self.share_bits
     }
 
-    /// Notes that a stream has this revision; the one that it should have.
-    fn advance(&mut self, name: Name, revision: Revision) -> Revision {
-        if !self.follows(name) {
-            return revision; // since they were halved
+    /// Records a stream's revision. Returns the expected one.
+    fn advance(&mut self, name: NameHash, revision: Revision) -> Revision {
+        if !self.is_tracked(name) {
+            return revision; // Not tracked since the share was halved.
         }
         match self.next.entry(name) {
             Entry::Occupied(mut next) => Revision::new(next.insert(revision.number() + 1)),
+            // Tracked streams are tracked from their first event, so an unknown one must begin
+            // here.
             Entry::Vacant(vacant) => {
                 vacant.insert(revision.number() + 1);
                 if self.next.len() > self.streams_max {
@@ -141,6 +145,7 @@ impl Heads {
         }
     }
 
+    /// Halves the share of tracked streams.
     fn halve(&mut self) {
         self.share_bits += 1;
         let bits = self.share_bits;
@@ -152,42 +157,42 @@ impl Heads {
 mod tests {
     use super::*;
 
-    fn event(stream: &str, revision: u64) -> Event<'_> {
-        Event { position: Position::START, revision: Revision::new(revision), stream }
+    fn event(stream: &str, revision: u64) -> ComparedEvent<'_> {
+        ComparedEvent { position: Position::START, revision: Revision::new(revision), stream }
     }
 
-    /// What is wrong with the next events.
+    /// Checks events and returns the first complaint.
     fn misplaced<'a>(
-        heads: &mut Heads,
-        events: impl IntoIterator<Item = Event<'a>>,
+        heads: &mut StreamHeads,
+        events: impl IntoIterator<Item = ComparedEvent<'a>>,
     ) -> Option<String> {
         let mut found = None;
         for event in events {
             found = found.or(heads.take(8, &event));
         }
-        found.or(heads.settle()).map(|misplaced| misplaced.what)
+        found.or(heads.check_pending()).map(|misplaced| misplaced.what)
     }
 
     #[test]
     fn a_revision_that_does_not_follow_is_told() {
-        let mut heads = Heads::default();
+        let mut heads = StreamHeads::default();
         assert_eq!(misplaced(&mut heads, (0..3).map(|revision| event("order-1", revision))), None);
         let what = misplaced(&mut heads, [event("größe", 0), event("order-1", 4)]).unwrap();
-        assert_eq!(what, "order-1 goes on with revision 4 instead of 3");
+        assert_eq!(what, "order-1 continues with revision 4 instead of 3");
         assert!(misplaced(&mut heads, [event("order-2", 1)]).is_some(), "it never began");
     }
 
     #[test]
     fn the_first_of_those_that_are_looked_at_together_is_told() {
-        let mut heads = Heads::default();
+        let mut heads = StreamHeads::default();
         let events = (0..500).map(|number| event("order-1", number + number / 100));
         let what = misplaced(&mut heads, events).unwrap();
-        assert_eq!(what, "order-1 goes on with revision 101 instead of 100");
+        assert_eq!(what, "order-1 continues with revision 101 instead of 100");
     }
 
     #[test]
     fn of_too_many_streams_a_share_is_followed() {
-        let mut heads = Heads { streams_max: 100, ..Heads::default() };
+        let mut heads = StreamHeads { streams_max: 100, ..StreamHeads::default() };
         let names: Vec<_> = (0..5_000).map(|number| format!("order-{number}")).collect();
         for revision in 0..3 {
             for name in &names {
@@ -195,8 +200,8 @@ mod tests {
                 assert!(heads.next.len() <= 100);
             }
         }
-        let store_error =
+        let reported =
             names.iter().filter(|name| misplaced(&mut heads, [event(name, 7)]).is_some());
-        assert!(store_error.count() > 20, "some are followed");
+        assert!(reported.count() > 20, "some are followed");
     }
 }

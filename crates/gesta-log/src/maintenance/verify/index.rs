@@ -1,48 +1,51 @@
-//! The index's files, held against the log.
+//! Compares the index files with the log.
 //!
-//! Always holds: every block is read past the cache; each segment's description and the place of
-//! each of its records is compared; of the terms, those of one event in so many. Whatever is wrong
-//! is told once for each file, and damages no event: the log alone is the truth.
+//! Invariants:
+//! - Every block is read past the page cache.
+//! - Each segment's entry and the offset of each record are compared; terms by a sample of events.
+//! - Each file is reported at most once. Its damage is not damage of the store: the log alone is
+//!   the truth.
 
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use gesta_store::StreamName;
 
-use super::Event;
+use super::ComparedEvent;
 use crate::{
     disk::Disk,
     format::SegmentHeader,
     index::{
-        BlockCache, Covered, IndexManifest, LookupHint, ManifestEntry, Run, RunError, Term, TermKey,
+        BlockCache, CoveredSegment, IndexManifest, LookupHint, ManifestEntry, Run, RunError, Term,
+        TermKey,
     },
     segment::segment_file,
 };
 
-/// Of so many events one is looked up by its stream.
-const LOOKED_UP_ONE_IN: u64 = 64;
+/// Interval of events that are looked up by their stream.
+const SAMPLE_INTERVAL: u64 = 64;
 const CACHE_BYTES: usize = 8 << 20;
 
-/// All files of the index.
-pub(super) struct Files {
+/// All index files of a store.
+pub(super) struct IndexCheck {
     disk: Arc<dyn Disk>,
     key: Option<TermKey>,
-    runs: Vec<Checked>,
-    /// What is wrong with others.
+    runs: Vec<CheckedRun>,
+    /// Complaints about files that could not be opened.
     wrong: Vec<String>,
-    /// Runs that know more of a segment than its durable marks cover: the segment, and the complaint.
+    /// Segments of which a run covers more than the durable marks do, each with the complaint.
     longer: Vec<(String, String)>,
-    /// Where each segment's description is: its run and its number there.
+    /// The entry of each segment: its run and its index there.
     segments: BTreeMap<String, (usize, usize)>,
 }
 
-/// A run, and what is wrong with it.
-struct Checked {
+/// A run with the first complaint about it.
+struct CheckedRun {
     run: Run,
     wrong: Option<String>,
 }
 
-impl Files {
-    /// Opens and reads all of them.
+impl IndexCheck {
+    /// Opens all runs and reads all of their blocks.
     pub(super) fn open(disk: &Arc<dyn Disk>) -> Self {
         let mut files = Self {
             disk: Arc::clone(disk),
@@ -62,8 +65,8 @@ impl Files {
         };
         files.key = Some(TermKey::new(manifest.store));
         let cache = Arc::new(BlockCache::new(CACHE_BYTES));
-        for listed in manifest.runs {
-            match open(&**disk, listed, manifest.store, &cache) {
+        for entry in manifest.runs {
+            match open(&**disk, entry, manifest.store, &cache) {
                 Ok(run) => files.add(run),
                 Err(error) => files.wrong.push(error),
             }
@@ -75,37 +78,51 @@ impl Files {
         for (at, covered) in run.covered().iter().enumerate() {
             self.segments.insert(segment_file(covered.number), (self.runs.len(), at));
         }
-        self.runs.push(Checked { run, wrong: None });
+        self.runs.push(CheckedRun { run, wrong: None });
     }
 
-    /// What says where the records of a segment are; nothing does of one that was rewritten since.
-    pub(super) fn of_segment(&mut self, segment: &SegmentHeader) -> Filed<'_> {
+    /// Returns the run that covers a segment, or none if the segment was rewritten since.
+    pub(super) fn covering_run(&mut self, segment: &SegmentHeader) -> CoveringRun<'_> {
         let described = self.segments.get(&segment_file(segment.number));
-        let Some((run, at)) = described.copied() else { return Filed(None) };
-        let Some(Checked { run, wrong }) = self.runs.get_mut(run) else { return Filed(None) };
+        let Some((run, at)) = described.copied() else { return CoveringRun(None) };
+        let Some(CheckedRun { run, wrong }) = self.runs.get_mut(run) else {
+            return CoveringRun(None);
+        };
+        // After a rewrite the offsets of the run are stale by design.
         if run.covered().get(at).is_none_or(|covered| covered.salt != segment.salt) {
-            return Filed(None);
+            return CoveringRun(None);
         }
         let key = self.key.as_ref();
-        Filed(Some(Compared { near: LookupHint::default(), disk: &*self.disk, run, key, wrong }))
+        CoveringRun(Some(RunComparison {
+            hint: LookupHint::default(),
+            disk: &*self.disk,
+            run,
+            key,
+            wrong,
+        }))
     }
 
-    /// Compares what is said of a segment as a whole. One that was rewritten since has another salt
-    /// and length.
-    pub(super) fn ended(&mut self, segment: &Covered) {
+    /// Compares a segment's entry with the segment. If that was rewritten since, its salt and
+    /// length may differ.
+    pub(super) fn ended(&mut self, segment: &CoveredSegment) {
         let file = segment_file(segment.number);
         let Some((run, at)) = self.segments.remove(&file) else { return };
-        let Some(Checked { run, wrong }) = self.runs.get_mut(run) else { return };
-        let as_it_was = |said: &Covered| match said.salt == segment.salt {
+        let Some(CheckedRun { run, wrong }) = self.runs.get_mut(run) else { return };
+        let as_it_was = |entry: &CoveredSegment| match entry.salt == segment.salt {
             true => *segment,
-            false => Covered { salt: said.salt, adopted_length: said.adopted_length, ..*segment },
+            false => CoveredSegment {
+                salt: entry.salt,
+                adopted_length: entry.adopted_length,
+                ..*segment
+            },
         };
-        let said = run.covered().get(at);
-        if said.is_none_or(|said| *said != as_it_was(said)) {
-            let complaint =
-                format!("{} says other things of {file} than it does", run.name().file());
-            // An opening after a kill adopts events that no later mark covers yet, and its run has them.
-            if said.is_some_and(|said| said.is_same_segment(segment) && said.end > segment.end) {
+        let entry = run.covered().get(at);
+        if entry.is_none_or(|entry| *entry != as_it_was(entry)) {
+            let complaint = format!("{} disagrees with {file}", run.name().file());
+            // Recovery after a kill adopts events that no durable mark covers yet, and its run has
+            // them. Whether that is damage is decided once the whole log was read.
+            if entry.is_some_and(|entry| entry.is_same_segment(segment) && entry.end > segment.end)
+            {
                 self.longer.push((file, complaint));
             } else {
                 wrong.get_or_insert(complaint);
@@ -113,8 +130,8 @@ impl Files {
         }
     }
 
-    /// What is wrong with files, once all of the log was looked at. Where a segment is damaged that a
-    /// file speaks of, the file may be right.
+    /// Returns all complaints, after the whole log was read. A file that covers a damaged segment
+    /// is not reported: it may be the one that is right.
     pub(super) fn wrong(
         self,
         is_damaged: impl Fn(&str) -> bool,
@@ -124,47 +141,48 @@ impl Files {
         let longer =
             longer.into_iter().filter(|(file, _)| !is_damaged(file) && !is_unconfirmed(file));
         wrong.extend(longer.map(|(_, complaint)| complaint));
-        wrong.extend(runs.into_iter().filter_map(|Checked { run, wrong }| {
+        wrong.extend(runs.into_iter().filter_map(|CheckedRun { run, wrong }| {
             let right =
                 run.covered().iter().any(|covered| is_damaged(&segment_file(covered.number)));
             wrong.filter(|_| !right)
         }));
+        // Entries that no segment has claimed.
         let left = segments.into_keys().filter(|file| !is_damaged(file));
         wrong.extend(left.map(|file| format!("{file} is in the index, but not in the log")));
         wrong
     }
 }
 
-/// A run all of whose blocks are sound.
+/// Opens a run and verifies all of its blocks.
 fn open(
     disk: &dyn Disk,
-    listed: ManifestEntry,
+    entry: ManifestEntry,
     store: [u8; 16],
     cache: &Arc<BlockCache>,
 ) -> Result<Run, String> {
-    let store_error = |error: RunError| error.to_string();
-    let run = Run::open(disk, listed.name, Arc::clone(cache)).map_err(store_error)?;
-    if run.manifest_entry() != listed || run.store() != store {
-        return Err(format!("{} is not the one that the index names", listed.name.file()));
+    let text = |error: RunError| error.to_string();
+    let run = Run::open(disk, entry.name, Arc::clone(cache)).map_err(text)?;
+    if run.manifest_entry() != entry || run.store() != store {
+        return Err(format!("{} is not the file that the manifest names", entry.name.file()));
     }
-    run.verify(disk, &mut |_| ControlFlow::Continue(())).map_err(store_error)?;
+    run.verify(disk, &mut |_| ControlFlow::Continue(())).map_err(text)?;
     Ok(run)
 }
 
 /// The run that covers a segment, if one does.
-pub(super) struct Filed<'a>(Option<Compared<'a>>);
+pub(super) struct CoveringRun<'a>(Option<RunComparison<'a>>);
 
-struct Compared<'a> {
-    near: LookupHint,
+struct RunComparison<'a> {
+    hint: LookupHint,
     disk: &'a dyn Disk,
     run: &'a Run,
     key: Option<&'a TermKey>,
     wrong: &'a mut Option<String>,
 }
 
-impl Filed<'_> {
-    /// Compares what the run says of an event whose record is at this offset.
-    pub(super) fn event(&mut self, offset: u64, event: &Event<'_>) {
+impl CoveringRun<'_> {
+    /// Compares the run's entry of an event, whose record is at this offset, with the event.
+    pub(super) fn event(&mut self, offset: u64, event: &ComparedEvent<'_>) {
         let Some(compared) = self.0.as_mut().filter(|compared| compared.wrong.is_none()) else {
             return;
         };
@@ -173,20 +191,21 @@ impl Filed<'_> {
             Ok(false) => {
                 let (file, position) = (compared.run.name().file(), event.position);
                 *compared.wrong =
-                    Some(format!("{file} says other things of position {position} than the log"));
+                    Some(format!("{file} disagrees with the log about position {position}"));
             }
             Err(error) => *compared.wrong = Some(error.to_string()),
         }
     }
 }
 
-impl Compared<'_> {
-    fn agrees(&mut self, offset: u64, event: &Event<'_>) -> Result<bool, RunError> {
-        let found = self.run.locate(self.disk, event.position.number(), &mut self.near)?;
+impl RunComparison<'_> {
+    fn agrees(&mut self, offset: u64, event: &ComparedEvent<'_>) -> Result<bool, RunError> {
+        let found = self.run.locate(self.disk, event.position.number(), &mut self.hint)?;
         if found.map(|place| u64::from(place.offset)) != Some(offset) {
             return Ok(false);
         }
-        if !event.position.number().is_multiple_of(LOOKED_UP_ONE_IN) {
+        // A term lookup is much slower than an offset: only a sample.
+        if !event.position.number().is_multiple_of(SAMPLE_INTERVAL) {
             return Ok(true);
         }
         let (Some(key), Ok(stream)) = (self.key, StreamName::stored(event.stream)) else {
@@ -195,6 +214,8 @@ impl Compared<'_> {
         let Some(found) = self.run.find(self.disk, key.hash(&Term::Stream(&stream)))? else {
             return Ok(false);
         };
+        // The run's posting list begins at an ordinal of the stream; the revision selects the
+        // posting.
         let Some(nth) = event.revision.number().checked_sub(found.first_ordinal()) else {
             return Ok(false);
         };

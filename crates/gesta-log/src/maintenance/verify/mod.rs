@@ -1,11 +1,13 @@
-//! Looking at a whole store without changing it.
+//! Verifies a whole store without changing it.
 //!
-//! Always holds: every checksum, the chain, the places of events in their streams and the links
-//! between segments are checked, past the cache, on the bytes that the device has, and so is every
-//! block of the index's files, and what they say of the log ([`index`]); memory is bounded, however
-//! large the store is ([`heads`] says at what price). Takes no lock, so a store in use can be verified; what is being
-//! written is not looked at. Not here: the names of what is wrong, which are an opening's
-//! ([`recovery`](crate::recovery)).
+//! Checks every checksum, the chain, the revisions of each stream and the links between segments,
+//! on the bytes of the device instead of the page cache. Also checks every block of the index
+//! files, and compares them with the log ([`index`]).
+//!
+//! Memory is bounded for any size of store; [`heads`] describes the cost. No lock is taken, so a
+//! store in use can be verified; events that are being written are left out.
+//!
+//! Elsewhere: the classification of damage ([`recovery`](crate::recovery)).
 
 mod heads;
 mod index;
@@ -16,23 +18,23 @@ use bytes::Bytes;
 use gesta_store::{Damage, Position, RecordedEvent, Revision};
 
 use self::{
-    heads::{Heads, Misplaced},
-    index::Files,
+    heads::{Misplaced, StreamHeads},
+    index::IndexCheck,
 };
 use crate::{
     disk::{Access, Disk, FileDisk},
     format::{BorrowedEvent, ChainLink, Frame, GapEvent, HEADER_BYTES, SegmentHeader},
-    index::Covered,
+    index::CoveredSegment,
     options::{OpenError, OpenReport},
     recovery::{Progress, SegmentVisitor, damage_by_index, verify_all},
     segment::scan::{self, ScanStart, VerifiedSegment},
     segment::segment_file,
 };
 
-/// Threads that follow the chain, beside the one that checks all else and the one that reads.
+/// Number of threads that verify the chain, next to the one that decodes and the one that reads.
 const CHAIN_THREADS: usize = 2;
 
-/// Checks everything in a directory; tells of progress after each segment.
+/// Verifies the store in a directory. Calls `progress` after each segment.
 ///
 /// ```
 /// use gesta_log::{LogStore, Options, verify};
@@ -54,16 +56,17 @@ const CHAIN_THREADS: usize = 2;
 /// ```
 ///
 /// # Errors
-/// [`OpenError`] when the directory cannot be read at all. Damage is no error but in the report; it is
-/// what an opening of the store finds, and what reads find later.
+/// Returns [`OpenError`] if the directory cannot be read at all. Damage is reported in the result:
+/// it includes the damage that an opening of the store finds, and the damage that only reads find.
 pub fn verify(
     directory: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<OpenReport, OpenError> {
     let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(directory, Access::ReadOnly)?);
-    let mut visitor = Verifier { heads: Heads::default(), files: Files::open(&disk), wrong: None };
+    let mut visitor =
+        Verifier { heads: StreamHeads::default(), index: IndexCheck::open(&disk), wrong: None };
     let mut report = verify_all(&*disk, &mut visitor, progress)?;
-    // What only the index's files know: that there were more segments, or more in them.
+    // Only the index files know of lost segments at the end of the log, or of lost events in them.
     for damage in damage_by_index(&disk)? {
         if !report.damage.iter().any(|known| known.file == damage.file) {
             report.damage.push(damage);
@@ -72,43 +75,43 @@ pub fn verify(
     report.damage.sort_by(|one, other| one.file.cmp(&other.file));
     let is_damaged = |file: &str| report.damage.iter().any(|damage| damage.file == file);
     let unmarked = report.unmarked.as_ref().map(|unmarked| unmarked.file.as_str());
-    report.index_damage = visitor.files.wrong(is_damaged, |file| unmarked == Some(file));
+    report.index_damage = visitor.index.wrong(is_damaged, |file| unmarked == Some(file));
     Ok(report)
 }
 
-/// What is compared of an event.
+/// The fields of an event that are compared.
 #[derive(Clone, Copy, Debug)]
-struct Event<'a> {
+struct ComparedEvent<'a> {
     position: Position,
     revision: Revision,
     stream: &'a str,
 }
 
-impl<'a> From<&BorrowedEvent<'a>> for Event<'a> {
+impl<'a> From<&BorrowedEvent<'a>> for ComparedEvent<'a> {
     fn from(event: &BorrowedEvent<'a>) -> Self {
         let BorrowedEvent { position, revision, stream, .. } = *event;
         Self { position, revision, stream }
     }
 }
 
-impl<'a> From<&'a RecordedEvent> for Event<'a> {
+impl<'a> From<&'a RecordedEvent> for ComparedEvent<'a> {
     fn from(event: &'a RecordedEvent) -> Self {
         let RecordedEvent { position, revision, stream, .. } = event;
         Self { position: *position, revision: *revision, stream: stream.as_str() }
     }
 }
 
-impl<'a> From<&'a GapEvent> for Event<'a> {
+impl<'a> From<&'a GapEvent> for ComparedEvent<'a> {
     fn from(event: &'a GapEvent) -> Self {
         let GapEvent { position, revision, stream } = event;
         Self { position: *position, revision: *revision, stream: stream.as_str() }
     }
 }
 
-/// Who looks.
+/// The checks of [`verify`].
 struct Verifier {
-    heads: Heads,
-    files: Files,
+    heads: StreamHeads,
+    index: IndexCheck,
     wrong: Option<Damage>,
 }
 
@@ -121,21 +124,23 @@ impl SegmentVisitor for Verifier {
     ) -> Option<VerifiedSegment> {
         let links = start.chain?.links(segment, HEADER_BYTES, start.adopted_length?)?;
         let (heads, wrong) = (&mut self.heads, &mut self.wrong);
-        let (mut filed, file) = (self.files.of_segment(of), segment_file(of.number));
+        let (mut run, file) = (self.index.covering_run(of), segment_file(of.number));
         thread::scope(|scope| {
+            // Hashing the chain takes most of the time, and its links are independent of each
+            // other once the frames' stored values are known: hash them on threads of their own.
             let each = links.len().div_ceil(CHAIN_THREADS).max(1);
             let chained: Vec<_> =
                 links.chunks(each).map(|links| scope.spawn(|| all_hold(links))).collect();
             let sound = scan::verify_segment(segment, start, |offset, event| {
-                let event = Event::from(event);
+                let event = ComparedEvent::from(event);
                 note(wrong, &file, heads.take(offset, &event));
-                filed.event(offset, &event);
+                run.event(offset, &event);
             });
-            note(wrong, &file, heads.settle());
+            note(wrong, &file, heads.check_pending());
             let chained = chained.into_iter().all(|thread| thread.join().is_ok_and(|holds| holds));
             let sound = sound.filter(|_| chained);
             if sound.is_none() {
-                // What is looked at closely comes again, or did not come.
+                // The full scan visits the events again, or not all of them.
                 heads.lose();
                 *wrong = None;
             }
@@ -144,23 +149,25 @@ impl SegmentVisitor for Verifier {
     }
 
     fn frame(&mut self, of: &SegmentHeader, frame: &Frame) {
-        let (mut filed, file) = (self.files.of_segment(of), segment_file(of.number));
-        let gone = frame.gap.iter().flat_map(|gap| &gap.gone);
-        let gone = gone.map(|gone| (None, Event::from(gone)));
-        let there = frame.events.iter().map(|(offset, event)| (Some(*offset), Event::from(event)));
-        let mut events: Vec<_> = gone.chain(there).collect();
+        let (mut run, file) = (self.index.covering_run(of), segment_file(of.number));
+        let scavenged = frame.gap.iter().flat_map(|gap| &gap.scavenged);
+        let scavenged = scavenged.map(|scavenged| (None, ComparedEvent::from(scavenged)));
+        let present =
+            frame.events.iter().map(|(offset, event)| (Some(*offset), ComparedEvent::from(event)));
+        let mut events: Vec<_> = scavenged.chain(present).collect();
+        // Scavenged events have no record, but count for the revisions of their stream.
         events.sort_unstable_by_key(|(_, event)| event.position);
         for (offset, event) in events {
             note(&mut self.wrong, &file, self.heads.take(offset.unwrap_or_default(), &event));
             if let Some(offset) = offset {
-                filed.event(offset, &event);
+                run.event(offset, &event);
             }
         }
-        note(&mut self.wrong, &file, self.heads.settle());
+        note(&mut self.wrong, &file, self.heads.check_pending());
     }
 
-    fn ended(&mut self, segment: &Covered) {
-        self.files.ended(segment);
+    fn ended(&mut self, segment: &CoveredSegment) {
+        self.index.ended(segment);
     }
 
     fn misplaced(&mut self) -> Option<Damage> {
@@ -173,7 +180,7 @@ fn all_hold(links: &[ChainLink<'_>]) -> bool {
     links.iter().all(|link| link.holds(&mut room))
 }
 
-/// Keeps the first that is misplaced.
+/// Keeps the first misplaced event.
 fn note(wrong: &mut Option<Damage>, file: &str, misplaced: Option<Misplaced>) {
     let Some(Misplaced { offset, position, what }) = misplaced else { return };
     wrong.get_or_insert_with(|| {

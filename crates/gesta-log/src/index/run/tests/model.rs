@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Covered, LookupHint, Positions, PostingsCursor, Run, RunContents, RunError, RunLocation,
-        StreamMetaDelta, Term, TermHash, TermKey, TermMatch, TermPostings,
+        CoveredSegment, LookupHint, Positions, PostingsCursor, Run, RunContents, RunError,
+        RunLocation, StreamMetaDelta, Term, TermHash, TermKey, TermMatch, TermPostings,
     },
     STORE, TestRng,
 };
@@ -109,8 +109,8 @@ fn segment(
     }
 }
 
-fn covered(rng: &mut TestRng, number: u64, first: u64, events: u64) -> Covered {
-    Covered {
+fn covered(rng: &mut TestRng, number: u64, first: u64, events: u64) -> CoveredSegment {
+    CoveredSegment {
         number,
         salt: [number as u8; 16],
         incarnation: [7; 16],
@@ -154,7 +154,7 @@ fn stream_meta(rng: &mut TestRng, streams: u64) -> Vec<(StreamName, StreamMetaDe
 /// The answers expected of a run.
 #[derive(Debug, Default)]
 pub(super) struct Model {
-    covered: Vec<Covered>,
+    covered: Vec<CoveredSegment>,
     terms: Terms,
     places: BTreeMap<u64, RunLocation>,
     names: BTreeSet<StreamName>,
@@ -166,7 +166,7 @@ impl Model {
     pub(super) fn of(segments: &[RunContents]) -> Self {
         let mut model = Self::default();
         for segment in segments {
-            let Covered { number, salt, first, .. } = segment.covered;
+            let CoveredSegment { number, salt, first, .. } = segment.covered;
             model.covered.push(segment.covered);
             for term in &segment.terms {
                 let known =

@@ -1,4 +1,4 @@
-//! What goes on beside appends: segments end and are filed and scavenged, and time passes.
+//! Scenarios with background work: flushes, compactions, scavenges and deadlines.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use super::{
     all_succeed,
     disk::Fault,
     play_by_name,
-    scene::{self, Stage, everything, follow, reopened, small},
+    scene::{self, Harness, everything, follow, reopened, small},
     schedules::is_patient,
 };
 use crate::{
@@ -32,14 +32,14 @@ fn smallest() -> Options {
 
 /// Two events fill a segment, whose index is put into a file while others append and read.
 pub(super) fn segments_filed() {
-    let stage = Stage::open(Fault::Nothing, smallest());
-    let large = |name| stage.client(name).with(EVENT_BYTES);
-    let follower = follow(stage.store.subscribe(Subscribe::to_all()));
+    let harness = Harness::open(Fault::Nothing, smallest());
+    let large = |name| harness.client(name).with(EVENT_BYTES);
+    let follower = follow(harness.store.subscribe(Subscribe::to_all()));
     let clients = vec![large("a").blocking(3), large("b").awaiting(3)];
-    let disk = Arc::clone(&stage.disk);
-    let told = stage.end(clients);
-    all_succeed(&told);
-    assert!(follower.join().unwrap().into_iter().eq(1..=told.len() as u64));
+    let disk = Arc::clone(&harness.disk);
+    let answers = harness.end(clients);
+    all_succeed(&answers);
+    assert!(follower.join().unwrap().into_iter().eq(1..=answers.len() as u64));
     assert!(scene::runs(&disk) > 1, "segments end and are filed");
 }
 
@@ -48,7 +48,7 @@ fn appends_and_readers_go_on_while_segments_are_filed() {
     play_by_name("segments are filed");
 }
 
-/// Scavenges a few times and says how many events that took.
+/// Scavenges a few times and returns the number of removed events.
 fn scavenge(store: &LogStore, times: usize) -> u64 {
     let once = |_| match store.scavenge(ScavengeOptions::default(), &mut |_| {}) {
         Ok(report) => report.events,
@@ -58,7 +58,7 @@ fn scavenge(store: &LogStore, times: usize) -> u64 {
     (0..times).map(once).sum()
 }
 
-/// Reads all so many times.
+/// Reads the whole store `times` times.
 fn read(store: LogStore, times: usize) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         for _ in 0..times {
@@ -82,7 +82,7 @@ fn deletion(stream: &str, before: Revision) -> Append {
 pub(super) fn segments_scavenged() {
     // Readers get next to nothing from memory.
     let options = Options { tail_bytes_max: 1, ..smallest() };
-    let Stage { store, disk, .. } = Stage::open(Fault::Nothing, options);
+    let Harness { store, disk, .. } = Harness::open(Fault::Nothing, options);
     let client = |name| scene::Client::new(store.clone(), name).with(EVENT_BYTES);
     all_succeed(&client("a").blocking(3).join().unwrap());
     let growing = client("b").blocking(3);
@@ -108,19 +108,19 @@ fn readers_and_appends_go_on_while_segments_are_scavenged() {
     play_by_name("segments are scavenged");
 }
 
-/// The engine's thread says how far the log is durable, though nobody wakes it for that.
+/// The writer thread writes the close frame, though no append wakes it.
 pub(super) fn quiet() {
     let due = Duration::from_millis(20);
-    let stage = Stage::open(Fault::Nothing, Options { close_after: due, ..small() });
-    let told = stage.client("a").blocking(1).join().unwrap();
-    all_succeed(&told);
+    let harness = Harness::open(Fault::Nothing, Options { close_after: due, ..small() });
+    let answers = harness.client("a").blocking(1).join().unwrap();
+    all_succeed(&answers);
     let (begun, nobody, never) = (timed::look(), Mutex::new(()), Condvar::default());
-    while stage.disk.groups_written() < 2 {
+    while harness.disk.groups_written() < 2 {
         let waited = timed::look().saturating_sub(begun);
         assert!(!is_patient() || waited < due * 2, "nobody minds the time");
         drop(never.wait_timeout(nobody.lock().unwrap(), due / 10));
     }
-    drop(stage.end(Vec::new()));
+    drop(harness.end(Vec::new()));
 }
 
 #[test]

@@ -1,10 +1,14 @@
-//! What a restore or an import leaves in a store's directory: a file that says which incarnation begins there.
+//! The file that a restore or an import leaves in a directory: it names the store's new
+//! incarnation.
 //!
-//! Always holds: from the first opening after a restore on, the store has the incarnation that the
-//! file names, which no consumer of the lost store has ever seen; once a segment of the log bears
-//! it, the file says nothing any more, and the next who may write removes it. A restore or an import
-//! that did not end is told apart by the file's name, and such a directory is not opened.
-//! Not here: restoring ([`backup`](crate::maintenance::backup)), importing ([`transfer`](crate::maintenance::transfer)).
+//! Invariants:
+//! - From its first opening on, a restored store has the incarnation of the file, which no consumer
+//!   of the lost store has seen.
+//! - Once a segment has that incarnation, the file has no effect, and the next writer removes it.
+//! - The file's name tells an unfinished restore or import, and such a directory is not opened.
+//!
+//! Elsewhere: restoring ([`backup`](crate::maintenance::backup)), importing
+//! ([`transfer`](crate::maintenance::transfer)).
 
 use std::io;
 
@@ -17,21 +21,21 @@ use crate::{
     options::OpenError,
 };
 
-/// Its name once all of the store is there.
+/// The file's name once the store is complete.
 const RESTORED: &str = "RESTORED";
-/// Its name until then, for each way of making a store.
+/// The file's names while the store is being created.
 const RESTORING: &str = "RESTORING";
 const IMPORTING: &str = "IMPORTING";
 const INCARNATION_BYTES: usize = 16;
 
-/// How a store is made of something else.
+/// The operation that creates a store from existing events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Making {
+pub(crate) enum StoreCreation {
     Restore,
     Import,
 }
 
-impl Making {
+impl StoreCreation {
     pub(crate) const fn file(self) -> &'static str {
         match self {
             Self::Restore => RESTORING,
@@ -40,37 +44,42 @@ impl Making {
     }
 }
 
-/// Says durably that files of this incarnation are about to come.
-pub(crate) fn begin(disk: &dyn Disk, making: Making, incarnation: Incarnation) -> io::Result<()> {
+/// Creates the file durably, before any segment.
+pub(crate) fn begin(
+    disk: &dyn Disk,
+    creation: StoreCreation,
+    incarnation: Incarnation,
+) -> io::Result<()> {
     let mut bytes = incarnation.as_uuid().as_bytes().to_vec();
     bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
-    let file = || making.file().to_owned();
+    let file = || creation.file().to_owned();
     disk.run(Operation::Create { file: file() })?;
     disk.run(Operation::Write { file: file(), offset: 0, bytes: Bytes::from(bytes) })?;
     disk.run(Operation::Sync { file: file() })?;
     disk.run(Operation::SyncDirectory)
 }
 
-/// Says durably that all files are there. They have been synced, their names included.
-pub(crate) fn end(disk: &dyn Disk, making: Making) -> io::Result<()> {
-    disk.run(Operation::Rename { from: making.file().to_owned(), to: RESTORED.to_owned() })?;
+/// Renames the file durably. All segments and their names must be durable already.
+pub(crate) fn end(disk: &dyn Disk, creation: StoreCreation) -> io::Result<()> {
+    disk.run(Operation::Rename { from: creation.file().to_owned(), to: RESTORED.to_owned() })?;
     disk.run(Operation::SyncDirectory)
 }
 
-/// The incarnation of the import that is under way, if it got as far as to say it.
+/// Returns the incarnation of an unfinished import, or `None` if its file is incomplete.
 pub(crate) fn importing(disk: &dyn Disk) -> io::Result<Option<Incarnation>> {
     let bytes = disk.read(IMPORTING, 0, INCARNATION_BYTES + 4, Cache::Bypass)?;
     Ok(decode(&bytes))
 }
 
-/// The incarnation that begins where the log ends, if the store was restored and nothing has been
-/// appended since. `incarnations` are those of the log's segments.
+/// Returns the incarnation of a restored store to which nothing has been appended since.
+/// `incarnations` are those of the log's segments.
 pub(crate) fn incarnation(
     disk: &dyn Disk,
     access: Access,
     mut incarnations: impl Iterator<Item = Incarnation>,
 ) -> Result<Option<Incarnation>, OpenError> {
     let failed = |source| OpenError::Io { doing: format!("read {RESTORED}"), source };
+    // An unfinished restore or import is no store, however complete it looks.
     let names = disk.list().map_err(failed)?;
     if names.iter().any(|name| name == RESTORING) {
         return Err(OpenError::Restoring);
@@ -85,11 +94,11 @@ pub(crate) fn incarnation(
     let Some(incarnation) = decode(&bytes) else {
         return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it is damaged")));
     };
-    if !incarnations.any(|life| life == incarnation) {
+    if !incarnations.any(|known| known == incarnation) {
         return Ok(Some(incarnation));
     }
     if access == Access::ReadWrite {
-        // Should it fail, or be undone by a crash, the file goes on saying nothing.
+        // If this fails or a crash undoes it, the file stays without effect.
         drop(disk.run(Operation::Remove { file: RESTORED.to_owned() }));
     }
     Ok(None)
