@@ -164,7 +164,7 @@ impl Journal {
             told.push(format!("{inputs} set aside ({})", named.join(", ")));
         }
         if self.skipped > 0 {
-            told.push(format!("{}", counted(self.skipped, "skipped event")));
+            told.push(counted(self.skipped, "skipped event"));
         }
         (!told.is_empty()).then(|| told.join(", and "))
     }
