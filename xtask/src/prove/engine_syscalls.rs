@@ -1,8 +1,8 @@
 //! The engine with each of its system calls killed or failed.
 //!
-//! A fixed script (`gesta bench record` with one writer and tiny segments: it opens a store, appends,
-//! seals and starts segments, flushes and compacts their index, and closes) is traced once for its
-//! calls on the store. It then runs again for each call, on a new store: killed as it enters the
+//! A fixed script (`gesta bench record` with one writer and tiny segments: it opens a store,
+//! appends, seals and starts segments, flushes and compacts their index, and closes) is traced once
+//! for its calls on the store. It then runs again for each call, on a new store: killed as it enters the
 //! call, and with the call failing with `EIO` and with `ENOSPC`. After each run a new process opens
 //! the store and reads everything back.
 //!
