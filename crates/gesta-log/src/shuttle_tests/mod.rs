@@ -154,7 +154,7 @@ fn all_end(answers: &Answers) {
 fn engine_stopped() {
     let harness = Harness::open(Fault::Nothing, small());
     let clients = three(&harness);
-    harness.queue.stop();
+    harness.queue.request_stop();
     // An append in the queue of a stopped engine has an unknown outcome.
     all_end(&harness.end(clients));
 }

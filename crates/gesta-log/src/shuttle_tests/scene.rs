@@ -81,7 +81,7 @@ impl Harness {
     pub(super) fn open(fault: Fault, options: Options) -> Self {
         let disk = Arc::new(MemoryDisk::new(fault));
         let (engine, store) = engine(&disk, options);
-        let queue = Arc::clone(engine.queue());
+        let queue = Arc::clone(engine.commit_loop.queue());
         let store = store.start(engine).unwrap();
         Self { store, disk, queue }
     }

@@ -25,7 +25,7 @@ use crate::{
 /// polled.
 #[derive(Debug)]
 pub struct Engine {
-    pub(super) commit_loop: CommitLoop,
+    pub(crate) commit_loop: CommitLoop,
     pub(super) compactor: SharedCompactor,
 }
 
