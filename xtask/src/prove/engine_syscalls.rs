@@ -2,15 +2,15 @@
 //!
 //! A fixed script (`gesta bench record` with one writer and tiny segments: it opens a store,
 //! appends, seals and starts segments, flushes and compacts their index, and closes) is traced once
-//! for its calls on the store. It then runs again for each call, on a new store: killed as it enters the
-//! call, and with the call failing with `EIO` and with `ENOSPC`. After each run a new process opens
-//! the store and reads everything back.
+//! for its calls on the store. It then runs again for each call, on a new store: killed as it
+//! enters the call, and with the call failing with `EIO` and with `ENOSPC`. After each run a new
+//! process opens the store and reads everything back.
 //!
 //! Always holds: a call is identified by its name, its file and its index among such calls of its
 //! thread, so it is hit even if threads interleave differently; runs that do not reach their call
-//! are counted separately. A segment under construction has a different name in each run
-//! (`NUMBER-SALT.new`), so calls on it are counted over all files. Not here: opening such a file,
-//! since that would also hit the program's start; the tests of shortages fail it.
+//! are counted separately. A segment under construction has a different name in each run (`NUMBER-
+//! SALT.new`), so calls on it are counted over all files. Not here: opening such a file, since that
+//! would also hit the program's start; the tests of shortages fail it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
