@@ -8,9 +8,9 @@
 //!
 //! Always holds: a call is identified by its name, its file and its index among such calls of its
 //! thread, so it is hit even if threads interleave differently; runs that do not reach their call
-//! are counted separately. A segment under construction has a different name in each run (`NUMBER-
-//! SALT.new`), so calls on it are counted over all files. Not here: opening such a file, since that
-//! would also hit the program's start; the tests of shortages fail it.
+//! are counted separately. A segment under construction has a different name in each run
+//! (`NUMBER-SALT.new`), so calls on it are counted over all files. Not here: opening such a file,
+//! since that would also hit the program's start; the tests of shortages fail it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
