@@ -197,14 +197,17 @@ impl Client {
     /// Queues all events at once and awaits the last one first.
     pub(super) fn queueing(self, events: usize) -> thread::JoinHandle<Answers> {
         thread::spawn(move || {
-            let asked = timed::look();
             let queue = |number| {
                 let event = self.event(number);
                 let answer = self.store.append(self.append_of(&event));
                 (event, answer)
             };
             let queued: Vec<_> = (0..events).map(queue).collect();
-            let one = |(event, answer)| self.judge(event, block_on(answer), asked);
+            // Each wait is timed by itself: the first event is awaited after all others.
+            let one = |(event, answer)| {
+                let asked = timed::look();
+                self.judge(event, block_on(answer), asked)
+            };
             queued.into_iter().rev().map(one).collect()
         })
     }
