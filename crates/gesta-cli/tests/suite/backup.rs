@@ -73,7 +73,7 @@ fn directories_that_are_not_for_it_are_left_alone() {
     backup(&scene, &copy).said();
     restore(&copy, &scene, &[]).fails_with(2, "take an empty directory");
     let stranger = Scene::of_two_orders();
-    backup(&stranger, &copy).fails_with(2, "the backup there is of another store");
+    backup(&stranger, &copy).fails_with(2, "the directory holds a backup of another store");
     for verb in [&["verify"][..], &["append", "a-1", "--type", "t", "--data", "1"]] {
         copy.run(verb)
             .fails_with(2, "this is a backup; create a store from it with `gesta restore`");
