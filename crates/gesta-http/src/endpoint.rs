@@ -1,6 +1,6 @@
 //! Endpoints: handler functions that are documented by their argument and return types.
 
-use std::{any::TypeId, future::Future};
+use std::{any::TypeId, future::Future, sync::Arc};
 
 use axum::{
     extract::{FromRequest, FromRequestParts},
@@ -47,8 +47,10 @@ fn way_of_parts<T: FromRequest<GestaState, Way>, Way: 'static>() -> TypeId {
 fn without_content<E: Endpoint<A>, A>(
     router: MethodRouter<GestaState>,
 ) -> MethodRouter<GestaState> {
-    let parameters = query_names::<E, A>().join(", ");
-    router.route_layer(from_fn(move |request, next| no_content(parameters.clone(), request, next)))
+    let parameters: Arc<str> = query_names::<E, A>().join(", ").into();
+    router.route_layer(from_fn(move |request, next| {
+        no_content(Arc::clone(&parameters), request, next)
+    }))
 }
 
 /// Returns the names of an endpoint's query parameters.

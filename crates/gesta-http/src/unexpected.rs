@@ -4,6 +4,8 @@
 //! some clients always send one. Not here: unknown fields of a body or query string that is read;
 //! its extractor refuses them.
 
+use std::sync::Arc;
+
 use axum::{
     body::{Body, HttpBody as _, to_bytes},
     extract::Request,
@@ -19,7 +21,7 @@ const EMPTY_BYTES_MAX: usize = 16;
 
 /// Middleware of an operation without a body that refuses bodies. `parameters` lists its query
 /// parameters, for the error text.
-pub(crate) async fn no_content(parameters: String, request: Request, next: Next) -> Response {
+pub(crate) async fn no_content(parameters: Arc<str>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     if !is_empty(body).await {
         let mut reason = "must be empty: this operation takes no body".to_owned();

@@ -13,7 +13,7 @@ use crate::attributes::{attribute_span, check_name, compact, for_each_entry, req
 
 /// The entries of `#[command(…)]` on the struct.
 #[derive(Default)]
-struct Header {
+struct CommandHeader {
     name: Option<LitStr>,
     on: Option<Type>,
     existence: Option<&'static str>,
@@ -57,8 +57,8 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     })
 }
 
-fn header(input: &DeriveInput) -> Result<Header> {
-    let mut header = Header::default();
+fn header(input: &DeriveInput) -> Result<CommandHeader> {
+    let mut header = CommandHeader::default();
     for_each_entry(&input.attrs, "command", |meta| {
         if meta.path.is_ident("name") {
             let name: LitStr = meta.value()?.parse()?;

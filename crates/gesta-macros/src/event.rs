@@ -14,7 +14,7 @@ use crate::attributes::{
 };
 
 /// The entries of `#[event(…)]` on the struct.
-struct Header {
+struct EventHeader {
     name: LitStr,
     version: u16,
     from: Option<Predecessor>,
@@ -29,7 +29,7 @@ struct Predecessor {
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let fields = fields_of(input)?;
-    let Header { name, version, from } = header(input)?;
+    let EventHeader { name, version, from } = header(input)?;
     let tags = tags(fields)?;
     let shape = shape(input, fields);
     let upcast = from.as_ref().map(|old| if old.splits { split(old) } else { upcast(old) });
@@ -61,7 +61,7 @@ fn fields_of(input: &DeriveInput) -> Result<&Fields> {
     }
 }
 
-fn header(input: &DeriveInput) -> Result<Header> {
+fn header(input: &DeriveInput) -> Result<EventHeader> {
     let (mut name, mut version, mut from) = (None, None, None);
     for_each_entry(&input.attrs, "event", |meta| {
         if meta.path.is_ident("name") {
@@ -86,7 +86,7 @@ fn header(input: &DeriveInput) -> Result<Header> {
     let span = attribute_span(&input.attrs, "event", input.ident.span());
     let name = required(name, span, "the event's name: `#[event(name = \"order-placed\")]`")?;
     let version = version_number(version.as_ref(), from.as_ref().map(|old| &old.event))?;
-    Ok(Header { name, version, from })
+    Ok(EventHeader { name, version, from })
 }
 
 fn version_number(given: Option<&LitInt>, from: Option<&Type>) -> Result<u16> {

@@ -75,15 +75,15 @@ fn check_distinct(members: &[Member<'_>]) -> Result<()> {
 
 /// The entries of `#[events(…)]` on the enum.
 #[derive(Default)]
-struct Header {
+struct SetHeader {
     read_only: bool,
     ignored: Vec<LitStr>,
     categories: Vec<LitStr>,
     replaced: Vec<Type>,
 }
 
-fn header(input: &DeriveInput) -> Result<Header> {
-    let mut header = Header::default();
+fn header(input: &DeriveInput) -> Result<SetHeader> {
+    let mut header = SetHeader::default();
     for_each_entry(&input.attrs, "events", |meta| {
         if meta.path.is_ident("read_only") {
             header.read_only = true;
@@ -128,10 +128,10 @@ fn check_category(category: &LitStr) -> Result<()> {
     Ok(())
 }
 
-fn implementation(set: &Ident, members: &[Member<'_>], header: &Header) -> TokenStream {
+fn implementation(set: &Ident, members: &[Member<'_>], header: &SetHeader) -> TokenStream {
     let events: Vec<_> = members.iter().map(|member| member.event).collect();
     let variants: Vec<_> = members.iter().map(|member| member.variant).collect();
-    let Header { ignored, categories, replaced, .. } = header;
+    let SetHeader { ignored, categories, replaced, .. } = header;
     let decoding = decoding(&variants, &events, replaced);
     quote! {
         #[automatically_derived]

@@ -247,3 +247,20 @@ pub struct RecordedEvent {
     /// The command or event that caused this event.
     pub causation_id: Option<CausationId>,
 }
+
+impl From<&RecordedEvent> for NewEvent {
+    /// The event in the form in which it was appended, with the same id.
+    fn from(event: &RecordedEvent) -> Self {
+        Self {
+            id: event.id,
+            event_type: event.event_type.clone(),
+            schema_version: event.schema_version,
+            content_type: event.content_type.clone(),
+            data: event.data.clone(),
+            metadata: event.metadata.clone(),
+            tags: event.tags.clone(),
+            correlation_id: event.correlation_id.clone(),
+            causation_id: event.causation_id.clone(),
+        }
+    }
+}

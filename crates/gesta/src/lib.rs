@@ -105,6 +105,7 @@ mod json;
 mod load;
 mod log_hint;
 mod open;
+mod panics;
 mod pipeline;
 mod process;
 mod process_side;

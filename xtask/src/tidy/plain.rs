@@ -10,8 +10,12 @@ use crate::workspace::{Package, RustFile, Workspace};
 const CRATES: &[&str] = &[
     "gesta",
     "gesta-cli",
+    "gesta-http",
     "gesta-log",
+    "gesta-macros",
     "gesta-sim",
+    "gesta-sqlite",
+    "gesta-store",
     "shop",
     "xtask",
 ];

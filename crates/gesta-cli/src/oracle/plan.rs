@@ -1,4 +1,4 @@
-//! PlannedAppend appends.
+//! Appends whose content follows from their id.
 //!
 //! Invariant: an id determines everything about its append except the expected revisions, in any
 //! process.

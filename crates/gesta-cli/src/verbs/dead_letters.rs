@@ -25,8 +25,8 @@ Exit codes:
 
 /// Manage dead letters of projections in a running application
 ///
-/// When a projection cannot apply an event, it sets the event aside as a dead letter. Later events
-/// of the same stream wait behind it.
+/// A projection that cannot apply an event sets the event aside as a dead letter. Later events of
+/// the same stream wait behind it.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct DeadLetters {

@@ -37,7 +37,7 @@ Exit codes:
 
 /// Manage process managers in a running application
 ///
-/// When an input fails, it is set aside with its stream, and later inputs of that stream wait. Use
+/// An input that fails is set aside with its stream, and later inputs of that stream wait. Use
 /// these commands to list, retry, skip or cancel them. They call the application's HTTP API, since
 /// the application has the store open.
 #[derive(Args, Debug)]
@@ -72,7 +72,7 @@ enum ProcessesCommand {
     Skip {
         #[command(flatten)]
         subject: SubjectArguments,
-        /// SetAsideInput number, as shown by `set-aside`
+        /// Number of the input, as shown by `set-aside`
         number: u64,
         #[command(flatten)]
         reason: Reason,

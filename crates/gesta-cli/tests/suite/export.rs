@@ -249,10 +249,10 @@ fn a_scavenged_store_comes_to_one_that_has_events_already() {
         read.iter().map(|event| event["data"].clone()).collect::<Vec<_>>()
     };
     assert_eq!(data(&copy), data(&scene), "what was hidden is, and what was shown is");
-    // Where each event was is kept.
+    // The old positions are kept.
     let kept = copy.run(&["streams", "--prefix", "imported-positions-"]);
     assert_eq!(kept.said().lines().count(), 2, "{kept:?}");
-    // What was accepted once is there, and needs no word again.
+    // A second import skips events that are there, and needs no flag.
     let again = import(&copy, &lines);
     assert!(again.out.starts_with("imported 0 events; "), "{again:?}");
 }
@@ -319,7 +319,7 @@ fn a_stream_that_began_anew_after_a_deletion_is_whole_wherever_it_is_imported() 
         read.iter().map(|event| event["data"].clone()).collect::<Vec<_>>()
     };
     assert_eq!(data(&copy), [json!(3), json!(4)]);
-    // What was deleted there hides nothing of what is here.
+    // A deletion in the source hides no event of the copy.
     copy.run(&["metadata", "set", "user-1", r#"{"$maxCount":9}"#, "--yes"]).said();
     assert_eq!(data(&copy), [json!(3), json!(4)]);
 }
@@ -411,7 +411,7 @@ fn an_export_that_was_cut_is_no_whole_one() {
     let told = import(&copy, &lines);
     assert_eq!(told.said(), "imported 0 events; 16 events there already, exactly as exported\n");
     assert_eq!(events(&copy), events(&scene));
-    // Who has nothing else can have what is there.
+    // An import of a cut file succeeds if that is accepted.
     let part = Scene::empty();
     let told = part.run_with_input(&["import", "-", "--accept-cut"], &cuts[0]);
     assert!(told.err.contains("the export was cut; the store ends at position 4"), "{told:?}");
@@ -650,7 +650,7 @@ fn a_stream_without_its_beginning_is_not_imported() {
     let refused = import(&Scene::empty(), &rest);
     refused.fails_with(1, "what came first is missing in 1 stream: order-1 before revision 1");
     refused.fails_with(1, "export whole streams");
-    // Where its beginning is there, it goes on.
+    // The import succeeds in a store that has the beginning.
     let copy = Scene::empty();
     import(&copy, &old_format(&first_lines(&exported(&scene, &[]), 3)));
     assert_eq!(import(&copy, &rest).said(), "imported 1 event\n");

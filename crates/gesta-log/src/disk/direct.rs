@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_through_last_block_where_it_belongs_and_nothing_else_changed() {
+    fn what_is_written_through_stands_where_it_belongs_and_nothing_else_changed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         std::fs::write(&path, vec![0; 64 << 10]).unwrap();
@@ -149,7 +149,7 @@ mod tests {
         let mut offset = 4_096;
         for (n, length) in [(1, 100), (2, 4_000), (3, 9_000), (4, 1), (5, 4_095)] {
             if n == 4 {
-                through = open(); // knows nothing of what last_block there
+                through = open(); // knows nothing of the earlier writes
                 offset += 512; // a mark leaves a gap
             }
             through.write(offset as u64, &vec![n; length]).unwrap();

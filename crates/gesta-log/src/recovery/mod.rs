@@ -138,7 +138,7 @@ pub(crate) fn recover(
     let mut log = AdoptedLog::after(&index_files, &segments, restored, rng);
     // Above all files, also abandoned ones: a number is never reused.
     log.end.next_segment = files.last().map_or(1, |(number, _)| number.saturating_add(1));
-    // CoveredSegment segments first, so that damage is reported in the order of the log.
+    // Covered segments first, so that damage is reported in the order of the log.
     recovery.check(&index_files, segments.is_empty(), options.checked_bytes_max, &mut steps)?;
     for (at, segment) in segments.iter().enumerate() {
         let bytes = recovery.adopt(&mut log, segment, segments.get(at + 1))?;

@@ -4,13 +4,7 @@
 //! sends the same command again under the same id, so it executes at most once. A panic is the
 //! command's error.
 
-use std::{
-    future::{Future, poll_fn},
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-};
+use std::sync::Arc;
 
 use gesta_store::{Append, CausationId, ExpectedRevision, StoreError, StreamName};
 use tower::ServiceExt as _;
@@ -18,12 +12,14 @@ use tower::ServiceExt as _;
 use super::{
     CommandSet, NotUnderstood, ProcessManager,
     history::{CommandOutcome, EffectId, Refusal},
-    instance::{guarded, said, settled},
+    instance::{guarded, settled},
     outstanding::PendingCommand,
     runner::ProcessDeps,
     trouble::InputError,
 };
-use crate::{CommandContext, CommandError, CommandIdFrom, Rejection as _, projection::in_one_line};
+use crate::{
+    CommandContext, CommandError, CommandIdFrom, Rejection as _, panics, projection::in_one_line,
+};
 
 /// Result of sending a command.
 #[derive(Debug)]
@@ -86,7 +82,7 @@ async fn execute<P: ProcessManager>(
             return Err(InputError::UnreadableCommand { stream, command: id, source });
         }
     };
-    let answered = caught(deps.pipeline.clone().oneshot(request)).await;
+    let answered = panics::catch(deps.pipeline.clone().oneshot(request)).await;
     match answered.map_err(|message| InputError::Sending { name, message })? {
         Ok(_) => settle(deps, stream, id, CommandOutcome::Executed).await,
         Err(error) => match judge(CommandError::from_pipeline(error)) {
@@ -94,16 +90,6 @@ async fn execute<P: ProcessManager>(
             verdict => Ok(verdict),
         },
     }
-}
-
-/// Awaits the future and returns its panic as an error. The future is not used after a panic.
-async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
-    let mut future = pin!(future);
-    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-        Ok(polled) => polled.map(Ok),
-        Err(panic) => Poll::Ready(Err(said(panic.as_ref()))),
-    })
-    .await
 }
 
 fn judge(error: CommandError) -> Verdict {

@@ -7,7 +7,6 @@
 //! ([`trouble`](super::trouble)).
 
 use std::{
-    any::Any,
     collections::{HashSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
 };
@@ -31,7 +30,8 @@ use super::{
     trouble::InputError,
 };
 use crate::{
-    CommandContext, CommandIdFrom, EventMetadata, EventSet, Recorded, audit, event_set::decode_each,
+    CommandContext, CommandIdFrom, EventMetadata, EventSet, Recorded, audit,
+    event_set::decode_each, panics,
 };
 
 /// Maximum number of cached processes.
@@ -610,13 +610,8 @@ pub(super) fn encoded<E: EventSet>(
 
 /// Runs the manager's code and converts a panic to the input's error.
 pub(super) fn guarded<P: ProcessManager, T>(what: impl FnOnce() -> T) -> Result<T, InputError> {
-    catch_unwind(AssertUnwindSafe(what))
-        .map_err(|panic| InputError::Panicked { process: P::NAME, message: said(panic.as_ref()) })
-}
-
-/// Returns the message of a panic.
-pub(super) fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "without a text".to_owned())
+    catch_unwind(AssertUnwindSafe(what)).map_err(|panic| InputError::Panicked {
+        process: P::NAME,
+        message: panics::message(panic.as_ref()),
+    })
 }

@@ -511,7 +511,7 @@ where
             if rebuild.is_resumed {
                 tracing::info!(
                     projection = P::NAME, read_model = %rebuilt,
-                    "rolled back: the old rows have catch_panic up and answer again"
+                    "rolled back: the old rows have caught up and answer again"
                 );
             } else {
                 tracing::info!(

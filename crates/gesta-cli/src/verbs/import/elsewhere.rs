@@ -339,17 +339,7 @@ impl<'store> Elsewhere<'store> {
     /// Returns the event to append. Revisions in stream metadata are lowered like those of the
     /// stream.
     fn moved(&mut self, event: &RecordedEvent) -> Result<NewEvent> {
-        let mut moved = NewEvent {
-            id: event.id,
-            event_type: event.event_type.clone(),
-            schema_version: event.schema_version,
-            content_type: event.content_type.clone(),
-            data: event.data.clone(),
-            metadata: event.metadata.clone(),
-            tags: event.tags.clone(),
-            correlation_id: event.correlation_id.clone(),
-            causation_id: event.causation_id.clone(),
-        };
+        let mut moved = NewEvent::from(event);
         let Some(described) = event.stream.described_stream() else { return Ok(moved) };
         if event.event_type.as_str() != StreamMetadata::EVENT_TYPE {
             self.truncated.forget(&described);

@@ -128,7 +128,8 @@ impl ImportedSegment {
     /// Adds an append without scavenged events.
     fn push_whole(&mut self, append: &StoredAppend) {
         self.end_gap(None);
-        let offered: Vec<_> = append.events.iter().map(|event| (offered(event), event)).collect();
+        let offered: Vec<_> =
+            append.events.iter().map(|event| (NewEvent::from(event), event)).collect();
         let bytes = offered.iter().map(|(new, event)| Record::encoded_bytes(new, &event.stream));
         let bytes = align(FRAME_HEADER_BYTES + bytes.sum::<usize>());
         let length = self.joinable.as_ref().map_or(0, |frame| frame.length(&self.group));
@@ -152,7 +153,11 @@ impl ImportedSegment {
         for event in &append.events {
             let mut bytes = Vec::new();
             // The offset is not known yet; encoding the gap frame updates the checksum.
-            record(&offered(event), event, append.next()).encode(&mut bytes, 0, self.place.seed);
+            record(&NewEvent::from(event), event, append.next()).encode(
+                &mut bytes,
+                0,
+                self.place.seed,
+            );
             open.kept_bytes += bytes.len();
             open.kept.push(bytes);
         }
@@ -280,21 +285,6 @@ fn record<'a>(new: &'a NewEvent, event: &'a RecordedEvent, end: Position) -> Rec
         position: *position,
         recorded_at: *recorded_at,
         continues,
-    }
-}
-
-/// Returns the event in the form in which it was appended.
-fn offered(event: &RecordedEvent) -> NewEvent {
-    NewEvent {
-        id: event.id,
-        event_type: event.event_type.clone(),
-        schema_version: event.schema_version,
-        content_type: event.content_type.clone(),
-        data: event.data.clone(),
-        metadata: event.metadata.clone(),
-        tags: event.tags.clone(),
-        correlation_id: event.correlation_id.clone(),
-        causation_id: event.causation_id.clone(),
     }
 }
 
