@@ -9,25 +9,21 @@ use axum::{
     http::{Method, Uri},
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{MethodFilter, MethodRouter},
 };
 use serde_json::{Map, Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    Endpoint, GestaState, Operation, Problem, Schemas,
+    GestaState, Problem, Route, Schemas,
     correlation::correlate,
     cors::cross_origin,
     docs::{self, Document},
-    endpoint::query_names,
     expect::expectations,
     feed,
-    headers::{self, single},
+    headers::single,
     health, operations,
     preconditions::conditional,
-    problem::VALIDATION_FAILED,
     process_operations,
-    unexpected::no_parameters,
 };
 
 /// The route table of an application.
@@ -44,122 +40,6 @@ pub struct Api {
     title: &'static str,
     version: &'static str,
     routes: Vec<Route>,
-}
-
-/// A method and a path with their handler and documentation.
-pub struct Route {
-    method: Method,
-    path: String,
-    id: String,
-    summary: &'static str,
-    area: &'static str,
-    rejections: Vec<&'static str>,
-    router: MethodRouter<GestaState>,
-    has_query_parameters: bool,
-    describe: fn(&mut Operation<'_>),
-}
-
-/// Routes `GET` requests to an endpoint.
-pub fn get<E: Endpoint<A>, A>(path: &str, endpoint: E, summary: &'static str) -> Route {
-    Route::new((Method::GET, MethodFilter::GET), path, endpoint, summary)
-}
-
-/// Routes `POST` requests to an endpoint.
-pub fn post<E: Endpoint<A>, A>(path: &str, endpoint: E, summary: &'static str) -> Route {
-    Route::new((Method::POST, MethodFilter::POST), path, endpoint, summary)
-}
-
-/// Routes `PUT` requests to an endpoint.
-pub fn put<E: Endpoint<A>, A>(path: &str, endpoint: E, summary: &'static str) -> Route {
-    Route::new((Method::PUT, MethodFilter::PUT), path, endpoint, summary)
-}
-
-/// Routes `DELETE` requests to an endpoint.
-pub fn delete<E: Endpoint<A>, A>(path: &str, endpoint: E, summary: &'static str) -> Route {
-    Route::new((Method::DELETE, MethodFilter::DELETE), path, endpoint, summary)
-}
-
-impl Route {
-    fn new<E: Endpoint<A>, A>(
-        (method, filter): (Method, MethodFilter),
-        path: &str,
-        endpoint: E,
-        summary: &'static str,
-    ) -> Self {
-        Self {
-            method,
-            path: path.to_owned(),
-            id: operation_id::<E>(),
-            summary,
-            area: "operations",
-            rejections: Vec::new(),
-            router: endpoint.on(filter),
-            has_query_parameters: !query_names::<E, A>().is_empty(),
-            describe: E::describe,
-        }
-    }
-
-    /// Refuses requests with a query string if the operation has no query parameters.
-    fn strict(mut self) -> Self {
-        if !self.has_query_parameters {
-            self.router = self.router.route_layer(from_fn(no_parameters));
-        }
-        self
-    }
-
-    /// Adds codes of rejections (422) to the documentation.
-    #[must_use]
-    pub fn rejects(mut self, codes: &[&'static str]) -> Self {
-        self.rejections.extend(codes);
-        self
-    }
-
-    /// Returns the method and the path.
-    #[must_use]
-    pub fn place(&self) -> (&Method, &str) {
-        (&self.method, &self.path)
-    }
-
-    fn operation(&self, schemas: &mut Schemas) -> Value {
-        let mut operation = Operation::new(schemas);
-        (self.describe)(&mut operation);
-        // The types do not list the codes of a rejection; the route does.
-        if !self.rejections.is_empty() {
-            operation.problem(422, &format!("rejected: {}", self.rejections.join(", ")));
-        }
-        // Last, because it adds a header to all responses described so far.
-        describe_correlation(&mut operation);
-        let mut operation = operation.into_json();
-        if let Some(members) = operation.as_object_mut() {
-            members.insert("operationId".to_owned(), json!(self.id));
-            members.insert("summary".to_owned(), json!(self.summary));
-            members.insert("tags".to_owned(), json!([self.area]));
-        }
-        operation
-    }
-}
-
-impl std::fmt::Debug for Route {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.method, self.path)
-    }
-}
-
-fn describe_correlation(operation: &mut Operation<'_>) {
-    let name = "X-Correlation-Id";
-    let schema = headers::token_schema();
-    let about = "Id of the conversation that the request belongs to; recorded with its events.";
-    operation.header(name, about, schema.clone());
-    operation.problem(400, VALIDATION_FAILED);
-    operation.problem(417, "the Expect header has a value other than 100-continue");
-    let about = "The request's correlation id, or a new one if it had none.";
-    operation.header_of_every_answer(name, about, &schema);
-}
-
-/// Returns the operation id of a handler: `createUser` for `create_user`.
-fn operation_id<E>() -> String {
-    let path = std::any::type_name::<E>();
-    crate::schema::wire_name(path.rsplit("::").next().unwrap_or(path))
 }
 
 impl Api {
@@ -187,7 +67,7 @@ impl Api {
     /// Adds routes; `area` is their tag in the document.
     #[must_use]
     pub fn with(mut self, area: &'static str, routes: impl IntoIterator<Item = Route>) -> Self {
-        self.routes.extend(routes.into_iter().map(|route| Route { area, ..route }.strict()));
+        self.routes.extend(routes.into_iter().map(|route| route.in_area(area).strict()));
         self
     }
 
@@ -204,9 +84,10 @@ impl Api {
         let mut paths = Map::new();
         for route in &self.routes {
             let operation = route.operation(&mut schemas);
-            let path = paths.entry(route.path.clone()).or_insert_with(|| json!({}));
+            let (method, path) = route.place();
+            let path = paths.entry(path).or_insert_with(|| json!({}));
             if let Some(methods) = path.as_object_mut() {
-                methods.insert(route.method.as_str().to_lowercase(), operation);
+                methods.insert(method.as_str().to_lowercase(), operation);
             }
         }
         json!({
@@ -226,7 +107,8 @@ impl Api {
         let mut router = Router::new();
         // axum panics on a duplicate method and path.
         for route in self.routes {
-            router = router.route(&route.path, route.router);
+            let (path, handler) = route.into_parts();
+            router = router.route(&path, handler);
         }
         router
             .fallback(no_such_route)

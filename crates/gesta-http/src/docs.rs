@@ -14,14 +14,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa_swagger_ui::Config;
 
-use crate::{Describe, GestaState, Operation, PathOf, Problem, Route, Schema, Schemas, api};
+use crate::{Describe, GestaState, Operation, PathOf, Problem, Route, Schema, Schemas, route};
 
 /// Returns the routes of the page and the document.
 pub(crate) fn routes() -> [Route; 3] {
     [
-        api::get("/openapi.json", show_document, "Returns the OpenAPI document"),
-        api::get("/docs", show_page, "Shows a page to try the API"),
-        api::get("/docs/{file}", show_file, "Returns a file of the page"),
+        route::get("/openapi.json", show_document, "Returns the OpenAPI document"),
+        route::get("/docs", show_page, "Shows a page to try the API"),
+        route::get("/docs/{file}", show_file, "Returns a file of the page"),
     ]
 }
 

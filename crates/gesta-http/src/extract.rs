@@ -5,24 +5,26 @@
 //! - An unknown field is refused, not ignored.
 //! - A body is never read or inflated beyond [`Limits::body_bytes_max`](crate::Limits).
 
+mod body;
+mod faults;
+mod parsing;
+mod url_value;
+
 use std::ops::Deref;
 
 use axum::{
-    body::{Body, Bytes, to_bytes},
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
-    http::{HeaderMap, StatusCode, Uri, header, request::Parts},
+    http::{Uri, request::Parts},
 };
 use gesta::InvalidField;
-use http_body_util::LengthLimitError;
-use serde::de::{
-    DeserializeOwned,
-    value::{Error as ValueError, MapDeserializer},
-};
+use serde::de::DeserializeOwned;
 
+use self::{
+    body::{check_media_type, read},
+    parsing::{of_pairs_once, parse},
+};
 use crate::{
     Describe, Fields, GestaState, Operation, Problem, Schema,
-    connections::BodyTimeout,
-    encoding::ContentCoding,
     operation::{BodyPresence, ParameterIn},
     problem::VALIDATION_FAILED,
 };
@@ -68,137 +70,8 @@ impl<T: DeserializeOwned + Schema> FromRequest<GestaState> for OptionalJsonBody<
     }
 }
 
-/// Checks that `Content-Type` is JSON in UTF-8 (RFC 8259, section 8.1).
-fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let (essence, parameters) = media_type(content_type.unwrap_or_default());
-    let unsupported = |detail: String| {
-        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        Err(Problem::new(status, "unsupported-media-type", detail))
-    };
-    if !essence.eq_ignore_ascii_case("application/json") {
-        return unsupported(match essence {
-            "" => "`Content-Type` must be application/json; it is missing".to_owned(),
-            other => format!("`Content-Type` must be application/json; got {other}"),
-        });
-    }
-    let mut charsets = parameters.iter().filter(|(name, _)| name.eq_ignore_ascii_case("charset"));
-    match charsets.find(|(_, charset)| !charset.eq_ignore_ascii_case("utf-8")) {
-        None => Ok(()),
-        Some((_, charset)) => {
-            unsupported(format!("the charset of the body must be utf-8; got {charset}"))
-        }
-    }
-}
-
-/// Splits a media type into its essence and its parameters (RFC 9110, section 8.3.1). Values lose
-/// their quotes; a parameter without a value gets an empty one.
-fn media_type(text: &str) -> (&str, Vec<(&str, String)>) {
-    let (essence, mut rest) = text.split_once(';').unwrap_or((text, ""));
-    let mut parameters = Vec::new();
-    while !rest.is_empty() {
-        let end = rest.find(['=', ';']).unwrap_or(rest.len());
-        let (name, behind) = rest.split_at(end);
-        let (value, behind) = match behind.strip_prefix("=\"") {
-            Some(quoted) => unquoted(quoted),
-            None => {
-                let (value, _) = behind.split_once(';').unwrap_or((behind, ""));
-                let unquoted = value.strip_prefix('=').unwrap_or(value).trim();
-                (unquoted.to_owned(), behind.get(value.len()..).unwrap_or_default())
-            }
-        };
-        if !name.trim().is_empty() {
-            parameters.push((name.trim(), value));
-        }
-        rest = behind.split_once(';').map_or("", |(_, rest)| rest);
-    }
-    (essence.trim(), parameters)
-}
-
-/// Splits off a quoted string whose opening quote is consumed: its text, and the rest behind it.
-fn unquoted(quoted: &str) -> (String, &str) {
-    let mut text = String::new();
-    let mut characters = quoted.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' => break,
-            '\\' => text.extend(characters.next()),
-            plain => text.push(plain),
-        }
-    }
-    (text, characters.as_str())
-}
-
-async fn read(request: Request, state: &GestaState) -> Result<Bytes, Problem> {
-    let max = state.request_limits().body_bytes_max;
-    let coding = ContentCoding::of(request.headers())?;
-    // A declared length refuses the body before anything of it is read.
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
-    if length.is_some_and(|bytes: u64| bytes > max as u64) {
-        return Err(too_large(max));
-    }
-    let body = read_within(request.into_body(), max).await?;
-    coding.decode(body, max, || too_large(max))
-}
-
-async fn read_within(body: Body, max: usize) -> Result<Bytes, Problem> {
-    to_bytes(body, max).await.map_err(|error| {
-        let error = error.into_inner();
-        if error.is::<LengthLimitError>() {
-            return too_large(max);
-        }
-        if BodyTimeout::is_in(&*error) {
-            return Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body-too-late",
-                BodyTimeout.to_string(),
-            );
-        }
-        Problem::invalid("body", "is incomplete: the connection ended early")
-    })
-}
-
-fn too_large(max: usize) -> Problem {
-    let detail = format!("the body must have at most {max} bytes");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
-}
-
 fn parse_or_explain<T: DeserializeOwned + Schema>(json: &[u8]) -> Result<T, Problem> {
     parse(json).map_err(|first| Problem::all_invalid(faults::of_body::<T>(json, first)))
-}
-
-fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, InvalidField> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        // Invalid JSON has no meaningful path.
-        if error.inner().is_syntax() || error.inner().is_eof() {
-            return InvalidField::new("body", error.inner().to_string());
-        }
-        let field = field_of(&error.path().to_string(), &error.inner().to_string());
-        InvalidField::new(field, error.inner().to_string())
-    })?;
-    // Anything after the value is an error, too.
-    deserializer.end().map_err(|error| InvalidField::new("body", error.to_string()))?;
-    Ok(value)
-}
-
-/// Returns the path of an invalid field. serde's path of a missing, unknown or duplicate field ends
-/// at the object, and its message names the field in backquotes.
-fn field_of(path: &str, message: &str) -> String {
-    match (path, named_in(message)) {
-        (".", None) => "body".to_owned(),
-        (".", Some(name)) => name.to_owned(),
-        (path, Some(name)) if path.rsplit('.').next() != Some(name) => format!("{path}.{name}"),
-        (path, _) => path.to_owned(),
-    }
-}
-
-/// Returns the field named in serde's message.
-fn named_in(message: &str) -> Option<&str> {
-    ["missing field `", "unknown field `", "duplicate field `"]
-        .iter()
-        .find_map(|start| message.strip_prefix(start)?.split('`').next())
 }
 
 impl<T: DeserializeOwned + Fields> FromRequestParts<GestaState> for PathOf<T> {
@@ -254,23 +127,6 @@ pub(crate) fn query_pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
 fn of_pairs<T: DeserializeOwned + Fields>(pairs: &[(&str, &str)]) -> Result<T, Vec<InvalidField>> {
     of_pairs_once(pairs.iter().copied()).map_err(|first| faults::of_parameters::<T>(pairs, first))
 }
-
-fn of_pairs_once<'p, T: DeserializeOwned>(
-    pairs: impl Iterator<Item = (&'p str, &'p str)>,
-) -> Result<T, InvalidField> {
-    let values = pairs.map(|(name, value)| (name, UrlValue(value)));
-    let deserializer = MapDeserializer::<_, ValueError>::new(values);
-    serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let message = error.inner().to_string();
-        InvalidField::new(field_of(&error.path().to_string(), &message), message)
-    })
-}
-
-/// A value of a URL, read as a text, a number or a boolean.
-struct UrlValue<'p>(&'p str);
-
-mod faults;
-mod text;
 
 impl<T> Deref for PathOf<T> {
     type Target = T;

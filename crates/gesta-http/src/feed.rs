@@ -30,19 +30,20 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
-    Describe, EventDetails, GestaState, Operation, Problem, Route, Schema as _, api,
+    Describe, EventDetails, GestaState, Operation, Problem, Route, Schema as _,
     cursor::invalid_name,
     extract::query_pairs,
     headers::{self, LAST_EVENT_ID, parse_position, position_schema},
     operation::ParameterIn,
     problem::VALIDATION_FAILED,
     queries::check_reached,
+    route,
 };
 
 /// Returns the route of the feed.
 pub(crate) fn route(prefix: &str) -> Route {
     let about = "Follows events from a position on (server-sent events)";
-    api::get(&format!("{prefix}/events"), list_events, about)
+    route::get(&format!("{prefix}/events"), list_events, about)
 }
 
 async fn list_events(feed: Feed) -> Result<EventStream, Problem> {

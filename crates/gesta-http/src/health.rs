@@ -22,16 +22,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gesta::{Health, HealthCause, Severity};
-use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{Describe, GestaState, Operation, Problem, Route, Schema, Schemas, api};
+use crate::{
+    Describe, GestaState, Operation, Problem, Route, Schema, Schemas, cause::CauseDetails, route,
+};
 
 /// Returns the health routes.
 pub(crate) fn routes() -> [Route; 2] {
     [
-        api::get("/health/live", is_live, "Liveness probe"),
-        api::get("/health/ready", is_ready, "Readiness probe"),
+        route::get("/health/live", is_live, "Liveness probe"),
+        route::get("/health/ready", is_ready, "Readiness probe"),
     ]
 }
 
@@ -57,59 +58,6 @@ fn unready(worst: &HealthCause, causes: Vec<CauseDetails>) -> Problem {
     };
     let detail = format!("{subject} is {}: {}", worst.state, worst.detail);
     Problem::unavailable(worst.code(), detail).with_causes(causes)
-}
-
-/// A cause of degraded or missing readiness.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct CauseDetails {
-    component: &'static str,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    name: String,
-    state: &'static str,
-    severity: &'static str,
-    detail: String,
-}
-
-impl CauseDetails {
-    fn of(cause: &HealthCause) -> Self {
-        Self {
-            component: cause.component.as_str(),
-            name: cause.name.clone(),
-            state: cause.state,
-            severity: match cause.severity {
-                Severity::Degraded => "degraded",
-                Severity::Unready => "unready",
-            },
-            detail: cause.detail.clone(),
-        }
-    }
-}
-
-impl Schema for CauseDetails {
-    fn schema(schemas: &mut Schemas) -> Value {
-        schemas.component("HealthCause", |_| {
-            let text = |description: &str| json!({ "type": "string", "description": description });
-            json!({
-                "type": "object",
-                "description": "A cause of degraded or missing readiness.",
-                "properties": {
-                    "component": text(
-                        "`store`, `clock`, `projection`, `read-models`, `process-manager` or \
-                         `process`.",
-                    ),
-                    "name": text("Name of the projection or process manager, or stream of the process."),
-                    "state": text("Stable identifier of the state, such as `halted`."),
-                    "severity": {
-                        "enum": ["degraded", "unready"],
-                        "description": "`unready` makes the readiness probe fail; `degraded` does not.",
-                    },
-                    "detail": text("Explanation for people."),
-                },
-                "required": ["component", "state", "severity", "detail"],
-                "additionalProperties": false,
-            })
-        })
-    }
 }
 
 /// The response of the liveness probe: 200.

@@ -17,9 +17,8 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Value, json};
 
 use crate::{
-    Describe, GestaState, Operation, PathOf, Problem, Route, Schema, Schemas, api,
-    event::recorded_at, headers::whole_number, operator::RequestOperator,
-    problem::RESOURCE_NOT_FOUND,
+    Describe, GestaState, Operation, PathOf, Problem, Route, Schema, Schemas, event::recorded_at,
+    headers::whole_number, operator::RequestOperator, problem::RESOURCE_NOT_FOUND, route,
 };
 
 /// Returns the routes under a path prefix.
@@ -31,23 +30,23 @@ pub(crate) fn routes(prefix: &str) -> [Route; 8] {
     let drop_old = under("/projections/{name}/drop-old-rows");
     let retry = under("/dead-letters/{id}/retry");
     [
-        api::get(
+        route::get(
             &under("/projections"),
             list_projections,
             "Lists all projections with their status",
         ),
-        api::post(&rebuild, rebuild_projection, "Rebuilds a read model next to the current one"),
-        api::post(&confirm, confirm_switch, "Switches to a rebuild with new dead letters"),
-        api::post(
+        route::post(&rebuild, rebuild_projection, "Rebuilds a read model next to the current one"),
+        route::post(&confirm, confirm_switch, "Switches to a rebuild with new dead letters"),
+        route::post(
             &roll_back,
             roll_back_projection,
             "Switches back to the rows of before a rebuild",
         ),
-        api::post(&drop_old, drop_old_rows, "Drops the rows of before a rebuild"),
-        api::get(&under("/dead-letters"), list_dead_letters, "Lists dead letters"),
-        api::post(&retry, retry_dead_letter, "Retries a dead letter")
+        route::post(&drop_old, drop_old_rows, "Drops the rows of before a rebuild"),
+        route::get(&under("/dead-letters"), list_dead_letters, "Lists dead letters"),
+        route::post(&retry, retry_dead_letter, "Retries a dead letter")
             .rejects(&["still-fails", "event-gone"]),
-        api::delete(&under("/dead-letters/{id}"), discard_dead_letter, "Discards a dead letter"),
+        route::delete(&under("/dead-letters/{id}"), discard_dead_letter, "Discards a dead letter"),
     ]
 }
 

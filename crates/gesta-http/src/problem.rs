@@ -19,7 +19,7 @@ use gesta::{InvalidField, Revision};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    health::CauseDetails,
+    cause::CauseDetails,
     schema::{Schema, Schemas},
 };
 

@@ -21,9 +21,10 @@ use self::{
 };
 use crate::{
     Cursor, Describe, GestaState, Operation, PageLimit, Paged, PathOf, Problem, QueryOf, Route,
-    Schema, api,
+    Schema,
     operations::{Done, Listed},
     operator::RequestOperator,
+    route,
 };
 
 /// Returns the routes under a path prefix.
@@ -35,19 +36,23 @@ pub(crate) fn routes(prefix: &str) -> [Route; 10] {
     let fire = instance("/timers/{timer}/fire");
     let resend = instance("/commands/{command}/resend");
     [
-        api::get(&under(""), list_processes, "Lists the process managers"),
-        api::get(&under("/{process}"), show_process, "Shows a process manager with its counts"),
-        api::get(&under("/{process}/instances"), list_instances, "Lists instances by state and id"),
-        api::get(&instance(""), show_instance, "Shows an instance with timers and commands"),
-        api::get(&set_aside(""), list_set_aside, "Lists set-aside inputs by subject"),
-        api::post(&retry, retry_process, "Retries the set-aside inputs of a subject")
+        route::get(&under(""), list_processes, "Lists the process managers"),
+        route::get(&under("/{process}"), show_process, "Shows a process manager with its counts"),
+        route::get(
+            &under("/{process}/instances"),
+            list_instances,
+            "Lists instances by state and id",
+        ),
+        route::get(&instance(""), show_instance, "Shows an instance with timers and commands"),
+        route::get(&set_aside(""), list_set_aside, "Lists set-aside inputs by subject"),
+        route::post(&retry, retry_process, "Retries the set-aside inputs of a subject")
             .rejects(&["still-fails"]),
-        api::post(&skip, skip_process_input, "Skips a set-aside input and retries the rest"),
-        api::post(&instance("/cancel"), cancel_process, "Ends an instance and its timers")
+        route::post(&skip, skip_process_input, "Skips a set-aside input and retries the rest"),
+        route::post(&instance("/cancel"), cancel_process, "Ends an instance and its timers")
             .rejects(&["instance-ended"]),
-        api::post(&fire, fire_process_timer, "Fires a pending timer now")
+        route::post(&fire, fire_process_timer, "Fires a pending timer now")
             .rejects(&["instance-set-aside", "instance-unusable"]),
-        api::post(&resend, resend_process_command, "Sends a refused command again")
+        route::post(&resend, resend_process_command, "Sends a refused command again")
             .rejects(&["instance-unusable"]),
     ]
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::{
     Describe, Operation, Problem,
-    cors::{Origin, Origins},
+    origin::{Origin, Origins},
 };
 
 /// Limits of requests and connections.

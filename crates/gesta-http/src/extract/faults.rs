@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
-use super::{field_of, named_in, of_pairs_once};
+use super::parsing::{field_of, named_in, of_pairs_once};
 use crate::{Fields, Schema, Schemas};
 
 /// Maximum number of faults reported for one request.

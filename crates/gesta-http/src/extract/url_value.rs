@@ -8,7 +8,8 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-use super::UrlValue;
+/// A value of a URL, read as a text, a number or a boolean.
+pub(super) struct UrlValue<'p>(pub(super) &'p str);
 
 impl<'de> IntoDeserializer<'de, Error> for UrlValue<'de> {
     type Deserializer = Self;

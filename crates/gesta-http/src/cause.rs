@@ -1,0 +1,60 @@
+//! The JSON of a health cause, in problems and in the readiness probe's response.
+
+use gesta::{HealthCause, Severity};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::schema::{Schema, Schemas};
+
+/// A cause of degraded or missing readiness.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CauseDetails {
+    component: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    state: &'static str,
+    severity: &'static str,
+    detail: String,
+}
+
+impl CauseDetails {
+    pub(crate) fn of(cause: &HealthCause) -> Self {
+        Self {
+            component: cause.component.as_str(),
+            name: cause.name.clone(),
+            state: cause.state,
+            severity: match cause.severity {
+                Severity::Degraded => "degraded",
+                Severity::Unready => "unready",
+            },
+            detail: cause.detail.clone(),
+        }
+    }
+}
+
+impl Schema for CauseDetails {
+    fn schema(schemas: &mut Schemas) -> Value {
+        schemas.component("HealthCause", |_| {
+            let text = |description: &str| json!({ "type": "string", "description": description });
+            json!({
+                "type": "object",
+                "description": "A cause of degraded or missing readiness.",
+                "properties": {
+                    "component": text(
+                        "`store`, `clock`, `projection`, `read-models`, `process-manager` or \
+                         `process`.",
+                    ),
+                    "name": text("Name of the projection or process manager, or stream of the process."),
+                    "state": text("Stable identifier of the state, such as `halted`."),
+                    "severity": {
+                        "enum": ["degraded", "unready"],
+                        "description": "`unready` makes the readiness probe fail; `degraded` does not.",
+                    },
+                    "detail": text("Explanation for people."),
+                },
+                "required": ["component", "state", "severity", "detail"],
+                "additionalProperties": false,
+            })
+        })
+    }
+}

@@ -1,0 +1,57 @@
+//! One pass of serde over a request's values, whose error is the first invalid field.
+//!
+//! Not here: the other faults of the request ([`faults`](super::faults)).
+
+use gesta::InvalidField;
+use serde::de::{
+    DeserializeOwned,
+    value::{Error as ValueError, MapDeserializer},
+};
+
+use super::url_value::UrlValue;
+
+/// Parses a complete JSON text.
+pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, InvalidField> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        // Invalid JSON has no meaningful path.
+        if error.inner().is_syntax() || error.inner().is_eof() {
+            return InvalidField::new("body", error.inner().to_string());
+        }
+        let field = field_of(&error.path().to_string(), &error.inner().to_string());
+        InvalidField::new(field, error.inner().to_string())
+    })?;
+    // Anything after the value is an error, too.
+    deserializer.end().map_err(|error| InvalidField::new("body", error.to_string()))?;
+    Ok(value)
+}
+
+/// Parses parameters, given as names and values.
+pub(super) fn of_pairs_once<'p, T: DeserializeOwned>(
+    pairs: impl Iterator<Item = (&'p str, &'p str)>,
+) -> Result<T, InvalidField> {
+    let values = pairs.map(|(name, value)| (name, UrlValue(value)));
+    let deserializer = MapDeserializer::<_, ValueError>::new(values);
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let message = error.inner().to_string();
+        InvalidField::new(field_of(&error.path().to_string(), &message), message)
+    })
+}
+
+/// Returns the path of an invalid field. serde's path of a missing, unknown or duplicate field ends
+/// at the object, and its message names the field in backquotes.
+pub(super) fn field_of(path: &str, message: &str) -> String {
+    match (path, named_in(message)) {
+        (".", None) => "body".to_owned(),
+        (".", Some(name)) => name.to_owned(),
+        (path, Some(name)) if path.rsplit('.').next() != Some(name) => format!("{path}.{name}"),
+        (path, _) => path.to_owned(),
+    }
+}
+
+/// Returns the field named in serde's message.
+pub(super) fn named_in(message: &str) -> Option<&str> {
+    ["missing field `", "unknown field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| message.strip_prefix(start)?.split('`').next())
+}
