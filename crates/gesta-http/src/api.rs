@@ -15,15 +15,15 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     GestaState, Problem, Route, Schemas,
-    correlation::correlate,
-    cors::cross_origin,
-    docs::{self, Document},
-    expect::expectations,
-    feed,
-    headers::single,
-    health, operations,
-    preconditions::conditional,
-    process_operations,
+    built_in::{
+        docs::{self, Document},
+        feed, health, processes, projections,
+    },
+    requests::{
+        correlation::correlate, cors::cross_origin, expect::expectations,
+        preconditions::conditional,
+    },
+    wire::headers::single,
 };
 
 /// The route table of an application.
@@ -58,8 +58,8 @@ impl Api {
     /// path prefix.
     #[must_use]
     pub fn operated_under(mut self, prefix: &str) -> Self {
-        let routes = operations::routes(prefix).into_iter();
-        let routes = routes.chain(process_operations::routes(prefix)).chain([feed::route(prefix)]);
+        let routes = projections::routes(prefix).into_iter();
+        let routes = routes.chain(processes::routes(prefix)).chain([feed::route(prefix)]);
         self.routes.extend(routes.map(Route::strict));
         self
     }

@@ -7,8 +7,8 @@
 //!   ids: both are derived from the key.
 //! - The response to a change carries the revision that the change led to.
 //!
-//! Not here: command ids ([`keys`](crate::keys)) and conditional requests
-//! ([`preconditions`](crate::preconditions)).
+//! Not here: command ids ([`keys`](crate::requests::keys)) and conditional requests
+//! ([`preconditions`](crate::requests::preconditions)).
 
 use std::{
     sync::{
@@ -33,11 +33,15 @@ use uuid::Uuid;
 
 use crate::{
     Describe, GestaState, Operation, Problem,
-    cursor::invalid_name,
-    headers::{self, POSITION},
-    keys::Key,
-    preconditions::{self, Preconditions, condition_schema, etag_schema},
-    problem::{RESOURCE_NOT_FOUND, VALIDATION_FAILED},
+    requests::{
+        keys::Key,
+        preconditions::{self, Preconditions, condition_schema, etag_schema},
+    },
+    wire::{
+        cursor::invalid_name,
+        headers::{self, POSITION},
+        problem::{RESOURCE_NOT_FOUND, VALIDATION_FAILED},
+    },
 };
 
 /// An extractor that executes the commands of a request.

@@ -10,8 +10,10 @@ use serde::Serialize;
 
 use crate::{
     Cursor, PageLimit, Paged, Problem, Queries, QueryResponse, StoredJson,
-    event::{Payload, recorded_at},
-    headers::whole_number,
+    wire::{
+        event::{Payload, recorded_at},
+        headers::whole_number,
+    },
 };
 
 crate::request! {

@@ -10,6 +10,11 @@
 //! - The OpenAPI document is derived from the handlers' argument and return types.
 //! - No input is answered with a 500.
 //!
+//! The modules are layers; each uses only those before it in this list: `wire` (JSON and headers),
+//! `state`, `requests` (extractors and middleware), `commands`, `queries` and `history` (for an
+//! application's handlers), `routing` (handlers with their documentation), `built_in` (the routes of
+//! every application), `api` (the table of all routes), `serve` (connections).
+//!
 //! Not here: the JSON of an application's resources, authentication (the application supplies an
 //! [`ActorExtractor`]), and the choice of the store.
 
@@ -17,57 +22,36 @@
 extern crate self as gesta_http;
 
 mod api;
-mod cause;
+mod built_in;
 mod commands;
-mod connections;
-mod correlation;
-mod cors;
-mod cursor;
-mod deadlines;
-mod docs;
-mod encoding;
-mod endpoint;
-mod event;
-mod expect;
-mod extract;
-mod failure;
-mod feed;
-mod headers;
-mod health;
 mod history;
-mod host;
-mod keys;
-mod object_only;
-mod operation;
-mod operations;
-mod operator;
-mod origin;
-mod preconditions;
-mod problem;
-mod process_operations;
 mod queries;
-mod route;
-mod schema;
+mod requests;
+mod routing;
 mod serve;
 mod state;
-mod unexpected;
+mod wire;
 
 pub use api::Api;
 pub use commands::{Commands, Created, UpdateCommands, Updated, segment};
-pub use cursor::{Cursor, PageLimit, Paged};
-pub use endpoint::Endpoint;
-pub use event::{EventDetails, StoredJson};
-pub use extract::{JsonBody, OptionalJsonBody, PathOf, QueryOf};
 pub use history::{HistoryEntry, ListHistory};
-pub use object_only::ObjectOnly;
-pub use operation::{Describe, Operation};
-pub use origin::{Origin, ParseOriginError};
-pub use problem::Problem;
 pub use queries::{Queries, QueryResponse, Resource, Versioned};
-pub use route::{Route, delete, get, post, put};
-pub use schema::{Field, Fields, Schema, Schemas};
+pub use requests::extract::{JsonBody, OptionalJsonBody, PathOf, QueryOf};
+pub use routing::{
+    endpoint::Endpoint,
+    route::{Route, delete, get, post, put},
+};
 pub use serve::{ServeError, serve};
 pub use state::{ActorExtractor, GestaState, Limits};
+pub use wire::{
+    cursor::{Cursor, PageLimit, Paged},
+    event::{EventDetails, StoredJson},
+    object_only::ObjectOnly,
+    operation::{Describe, Operation},
+    origin::{Origin, ParseOriginError},
+    problem::Problem,
+    schema::{Field, Fields, Schema, Schemas},
+};
 
 /// Dependencies that the macros' output refers to.
 #[doc(hidden)]

@@ -20,11 +20,13 @@ use serde::Serialize;
 
 use crate::{
     Describe, GestaState, Operation, Problem, Schema,
-    event::recorded_at,
-    failure::beyond_head,
-    headers::{self, POSITION},
-    preconditions::{condition_schema, etag_schema},
-    problem::{RESOURCE_NOT_FOUND, VALIDATION_FAILED},
+    requests::preconditions::{condition_schema, etag_schema},
+    wire::{
+        event::recorded_at,
+        failure::beyond_head,
+        headers::{self, POSITION},
+        problem::{RESOURCE_NOT_FOUND, VALIDATION_FAILED},
+    },
 };
 
 /// An extractor that answers queries, no older than the request's `Gesta-Position`.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::{
     Describe, Operation, Problem,
-    origin::{Origin, Origins},
+    wire::origin::{Origin, Origins},
 };
 
 /// Limits of requests and connections.

@@ -15,25 +15,34 @@ const WITHOUT_CIRCLES: &[&str] = &[
 ];
 
 /// The layers of a crate's top-level modules, lowest first. A module uses only modules before it.
-const LAYERS: &[(&str, &[&str])] = &[(
-    "gesta-log",
-    &[
-        "mutations",
-        "sync",
-        "clock",
-        "format",
-        "disk",
-        "options",
-        "segment",
-        "index",
-        "recovery",
-        "published",
-        "read",
-        "commit",
-        "maintenance",
-        "store",
-    ],
-)];
+const LAYERS: &[(&str, &[&str])] = &[
+    (
+        "gesta-log",
+        &[
+            "mutations",
+            "sync",
+            "clock",
+            "format",
+            "disk",
+            "options",
+            "segment",
+            "index",
+            "recovery",
+            "published",
+            "read",
+            "commit",
+            "maintenance",
+            "store",
+        ],
+    ),
+    (
+        "gesta-http",
+        &[
+            "wire", "state", "requests", "commands", "queries", "history", "routing", "built_in",
+            "api", "serve",
+        ],
+    ),
+];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
     let mut findings = Vec::new();

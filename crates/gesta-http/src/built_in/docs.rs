@@ -14,7 +14,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa_swagger_ui::Config;
 
-use crate::{Describe, GestaState, Operation, PathOf, Problem, Route, Schema, Schemas, route};
+use crate::{
+    Describe, GestaState, Operation, PathOf, Problem, Route, Schema, Schemas, routing::route,
+};
 
 /// Returns the routes of the page and the document.
 pub(crate) fn routes() -> [Route; 3] {

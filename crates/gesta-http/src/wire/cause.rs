@@ -4,7 +4,7 @@ use gesta::{HealthCause, Severity};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::schema::{Schema, Schemas};
+use crate::wire::schema::{Schema, Schemas};
 
 /// A cause of degraded or missing readiness.
 #[derive(Clone, Debug, Serialize)]

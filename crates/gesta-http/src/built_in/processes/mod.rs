@@ -22,9 +22,9 @@ use self::{
 use crate::{
     Cursor, Describe, GestaState, Operation, PageLimit, Paged, PathOf, Problem, QueryOf, Route,
     Schema,
-    operations::{Done, Listed},
-    operator::RequestOperator,
-    route,
+    built_in::responses::{Done, Listed},
+    requests::operator::RequestOperator,
+    routing::route,
 };
 
 /// Returns the routes under a path prefix.

@@ -31,13 +31,15 @@ use tokio::sync::watch;
 
 use crate::{
     Describe, EventDetails, GestaState, Operation, Problem, Route, Schema as _,
-    cursor::invalid_name,
-    extract::query_pairs,
-    headers::{self, LAST_EVENT_ID, parse_position, position_schema},
-    operation::ParameterIn,
-    problem::VALIDATION_FAILED,
     queries::check_reached,
-    route,
+    requests::extract::query_pairs,
+    routing::route,
+    wire::{
+        cursor::invalid_name,
+        headers::{self, LAST_EVENT_ID, parse_position, position_schema},
+        operation::ParameterIn,
+        problem::VALIDATION_FAILED,
+    },
 };
 
 /// Returns the route of the feed.

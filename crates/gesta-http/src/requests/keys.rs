@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     Problem,
-    headers::{self, IDEMPOTENCY_KEY},
+    wire::headers::{self, IDEMPOTENCY_KEY},
 };
 
 /// The idempotency key of one request.

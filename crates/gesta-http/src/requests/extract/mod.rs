@@ -25,8 +25,10 @@ use self::{
 };
 use crate::{
     Describe, Fields, GestaState, Operation, Problem, Schema,
-    operation::{BodyPresence, ParameterIn},
-    problem::VALIDATION_FAILED,
+    wire::{
+        operation::{BodyPresence, ParameterIn},
+        problem::VALIDATION_FAILED,
+    },
 };
 
 /// A required JSON body.

@@ -1,7 +1,7 @@
 //! Routes: a method and a path, with the handler and its documentation.
 //!
 //! Not here: the table of all routes ([`api`](crate::api)), and what documents a handler
-//! ([`endpoint`](crate::endpoint)).
+//! ([`endpoint`](crate::routing::endpoint)).
 
 use axum::{
     http::Method,
@@ -11,8 +11,10 @@ use axum::{
 use serde_json::{Value, json};
 
 use crate::{
-    Endpoint, GestaState, Operation, Schemas, endpoint::query_names, headers,
-    problem::VALIDATION_FAILED, schema::wire_name, unexpected::no_parameters,
+    Endpoint, GestaState, Operation, Schemas,
+    requests::unexpected::no_parameters,
+    routing::endpoint::query_names,
+    wire::{headers, problem::VALIDATION_FAILED, schema::wire_name},
 };
 
 /// A method and a path with their handler and documentation.

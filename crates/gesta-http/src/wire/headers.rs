@@ -113,7 +113,7 @@ pub(crate) fn position_schema() -> Value {
 }
 
 /// Returns a revision as an entity tag. The middleware
-/// [`conditional`](crate::preconditions::conditional) adds the incarnation.
+/// [`conditional`](crate::requests::preconditions::conditional) adds the incarnation.
 pub(crate) fn etag(revision: Revision) -> HeaderValue {
     value(&format!("\"{revision}\""))
 }

@@ -13,7 +13,7 @@ use gesta::{CorrelationId, EventId};
 
 use crate::{
     Problem,
-    headers::{self, CORRELATION_ID},
+    wire::headers::{self, CORRELATION_ID},
 };
 
 /// Middleware that passes the correlation id to the handler and into the response.

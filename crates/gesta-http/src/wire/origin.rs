@@ -1,7 +1,7 @@
 //! Origins of web pages that may read responses (RFC 6454).
 //!
 //! Owns: [`Origin`], and the set of allowed ones. Not here: the headers that announce them
-//! ([`cors`](crate::cors)).
+//! ([`cors`](crate::requests::cors)).
 
 use std::{str::FromStr, sync::Arc};
 

@@ -7,7 +7,7 @@ use gesta::{
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
 
-use crate::event::recorded_at;
+use crate::wire::event::recorded_at;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -25,7 +25,8 @@ use gesta::{Health, HealthCause, Severity};
 use serde_json::{Value, json};
 
 use crate::{
-    Describe, GestaState, Operation, Problem, Route, Schema, Schemas, cause::CauseDetails, route,
+    Describe, GestaState, Operation, Problem, Route, Schema, Schemas, routing::route,
+    wire::cause::CauseDetails,
 };
 
 /// Returns the health routes.

@@ -7,7 +7,10 @@ use axum::{
 };
 use http_body_util::LengthLimitError;
 
-use crate::{GestaState, Problem, deadlines::BodyTimeout, encoding::ContentCoding};
+use crate::{
+    GestaState, Problem,
+    requests::{body_deadline::BodyTimeout, encoding::ContentCoding},
+};
 
 /// Checks that `Content-Type` is JSON in UTF-8 (RFC 8259, section 8.1).
 pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {

@@ -5,7 +5,6 @@
 //! answered with 404.
 
 use axum::{
-    Json,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -16,9 +15,12 @@ use gesta::{
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Value, json};
 
+use super::responses::{Accepted, Done, Listed};
 use crate::{
-    Describe, GestaState, Operation, PathOf, Problem, Route, Schema, Schemas, event::recorded_at,
-    headers::whole_number, operator::RequestOperator, problem::RESOURCE_NOT_FOUND, route,
+    Describe, GestaState, Operation, PathOf, Problem, Route, Schema, Schemas,
+    requests::operator::RequestOperator,
+    routing::route,
+    wire::{event::recorded_at, headers::whole_number},
 };
 
 /// Returns the routes under a path prefix.
@@ -402,52 +404,6 @@ impl Schema for LetterId {
     }
 }
 
-/// The response with a complete list: 200.
-#[derive(Debug, Serialize)]
-pub(crate) struct Listed<T> {
-    pub(crate) items: Vec<T>,
-}
-
-impl<T: Serialize> IntoResponse for Listed<T> {
-    fn into_response(self) -> Response {
-        Json(self).into_response()
-    }
-}
-
-impl<T: Schema> Describe for Listed<T> {
-    fn describe(operation: &mut Operation<'_>) {
-        operation.answers::<Self>(StatusCode::OK, "success");
-    }
-}
-
-impl<T: Schema> Schema for Listed<T> {
-    fn schema(schemas: &mut Schemas) -> Value {
-        json!({
-            "type": "object",
-            "properties": { "items": Vec::<T>::schema(schemas) },
-            "required": ["items"],
-            "additionalProperties": false,
-        })
-    }
-}
-
-/// The response to a completed operation: 204.
-#[derive(Debug)]
-pub(crate) struct Done;
-
-impl IntoResponse for Done {
-    fn into_response(self) -> Response {
-        StatusCode::NO_CONTENT.into_response()
-    }
-}
-
-impl Describe for Done {
-    fn describe(operation: &mut Operation<'_>) {
-        operation.answers_nothing(StatusCode::NO_CONTENT, "completed");
-        operation.problem(404, RESOURCE_NOT_FOUND);
-    }
-}
-
 /// The response to a completed operation that needs old rows or a pending switch-over: 204.
 #[derive(Debug)]
 struct SwitchDone;
@@ -479,22 +435,5 @@ impl Describe for RollingBack {
     fn describe(operation: &mut Operation<'_>) {
         Accepted::describe(operation);
         operation.problem(409, "no old rows are kept, or another version wrote them");
-    }
-}
-
-/// The response to an operation that continues in the background: 202.
-#[derive(Debug)]
-struct Accepted;
-
-impl IntoResponse for Accepted {
-    fn into_response(self) -> Response {
-        StatusCode::ACCEPTED.into_response()
-    }
-}
-
-impl Describe for Accepted {
-    fn describe(operation: &mut Operation<'_>) {
-        operation.answers_nothing(StatusCode::ACCEPTED, "started");
-        operation.problem(404, RESOURCE_NOT_FOUND);
     }
 }

@@ -5,7 +5,11 @@
 //!   within [`Limits::closing_max`](crate::Limits).
 //! - Transient errors of `accept`, such as a lack of file descriptors, are retried.
 //!
-//! Not here: limits of a single connection ([`connections`](crate::connections)).
+//! Not here: limits of a single connection ([`connections`](crate::serve::connections)).
+
+mod connections;
+mod host;
+mod write_deadline;
 
 use std::{future::Future, io, time::Duration};
 
@@ -15,7 +19,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{Api, GestaState, connections::Connections};
+use self::connections::Connections;
+use crate::{Api, GestaState};
 
 /// First pause after a failed `accept`; each further one is twice as long.
 const BACKOFF_MIN: Duration = Duration::from_millis(5);

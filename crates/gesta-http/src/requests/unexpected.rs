@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use crate::{Problem, extract::query_pairs};
+use crate::{Problem, requests::extract::query_pairs};
 
 /// Maximum size of a body that counts as empty, in bytes.
 const EMPTY_BYTES_MAX: usize = 16;

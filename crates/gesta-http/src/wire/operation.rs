@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::{Field, Fields, Problem, Schema, Schemas, problem::PROBLEM_JSON};
+use crate::{Field, Fields, Problem, Schema, Schemas, wire::problem::PROBLEM_JSON};
 
 /// An extractor or a response type that documents itself.
 pub trait Describe {

@@ -10,7 +10,8 @@
 //! - A connection whose peer leaves a response unread is closed.
 //! - A body that arrives too slowly is an error of its reader.
 //!
-//! Not here: the deadlines of bytes ([`deadlines`](crate::deadlines)), routing and responses.
+//! Not here: the deadlines of bodies ([`body_deadline`](crate::requests::body_deadline)) and of
+//! unread responses ([`write_deadline`](super::write_deadline)), routing and responses.
 
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
@@ -33,12 +34,8 @@ use tokio::{
 };
 use tower::ServiceExt as _;
 
-use crate::{
-    Limits, Problem,
-    deadlines::{DeadlineBody, WriteDeadline},
-    host::hosts,
-    problem::PROBLEM_JSON,
-};
+use super::{host::hosts, write_deadline::WriteDeadline};
+use crate::{Limits, Problem, requests::body_deadline::DeadlineBody, wire::problem::PROBLEM_JSON};
 
 /// Maximum size of a request's head, and of the part of a body that is read ahead, in bytes.
 const HEAD_BYTES_MAX: usize = 64 << 10;

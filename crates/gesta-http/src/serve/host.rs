@@ -12,7 +12,7 @@ use axum::{
     response::Response,
 };
 
-use crate::{Problem, correlation, headers::REPEATED};
+use crate::{Problem, requests::correlation, wire::headers::REPEATED};
 
 /// Middleware around the router of a connection that refuses requests without a valid `Host`.
 pub(crate) async fn hosts(request: Request, next: Next) -> Response {

@@ -9,7 +9,7 @@ use axum::{
     routing::{MethodFilter, MethodRouter, on},
 };
 
-use crate::{Describe, GestaState, Operation, Schemas, unexpected::no_content};
+use crate::{Describe, GestaState, Operation, Schemas, requests::unexpected::no_content};
 
 /// An async handler whose extractors and response [describe themselves](Describe).
 ///

@@ -7,7 +7,7 @@
 //! - The code is stable, and clients branch on it. The detail is for people and may change.
 //! - A problem that leaves open whether a command was executed has `"outcome": "unknown"`.
 //!
-//! Not here: the mapping from the framework's errors ([`failure`](crate::failure)).
+//! Not here: the mapping from the framework's errors ([`failure`](crate::wire::failure)).
 
 use std::{borrow::Cow, time::Duration};
 
@@ -18,7 +18,7 @@ use axum::{
 use gesta::{InvalidField, Revision};
 use serde_json::{Map, Value, json};
 
-use crate::{
+use crate::wire::{
     cause::CauseDetails,
     schema::{Schema, Schemas},
 };

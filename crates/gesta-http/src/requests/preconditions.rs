@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use crate::{
     GestaState, Problem,
-    headers::{value, whole_number},
+    wire::headers::{value, whole_number},
 };
 
 /// The conditions of a request.

@@ -1,0 +1,74 @@
+//! Responses that the operator's routes share.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{Describe, Operation, Schema, Schemas, wire::problem::RESOURCE_NOT_FOUND};
+
+/// The response with a complete list: 200.
+#[derive(Debug, Serialize)]
+pub(crate) struct Listed<T> {
+    pub(crate) items: Vec<T>,
+}
+
+impl<T: Serialize> IntoResponse for Listed<T> {
+    fn into_response(self) -> Response {
+        Json(self).into_response()
+    }
+}
+
+impl<T: Schema> Describe for Listed<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers::<Self>(StatusCode::OK, "success");
+    }
+}
+
+impl<T: Schema> Schema for Listed<T> {
+    fn schema(schemas: &mut Schemas) -> Value {
+        json!({
+            "type": "object",
+            "properties": { "items": Vec::<T>::schema(schemas) },
+            "required": ["items"],
+            "additionalProperties": false,
+        })
+    }
+}
+
+/// The response to a completed operation: 204.
+#[derive(Debug)]
+pub(crate) struct Done;
+
+impl IntoResponse for Done {
+    fn into_response(self) -> Response {
+        StatusCode::NO_CONTENT.into_response()
+    }
+}
+
+impl Describe for Done {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers_nothing(StatusCode::NO_CONTENT, "completed");
+        operation.problem(404, RESOURCE_NOT_FOUND);
+    }
+}
+
+/// The response to an operation that continues in the background: 202.
+#[derive(Debug)]
+pub(crate) struct Accepted;
+
+impl IntoResponse for Accepted {
+    fn into_response(self) -> Response {
+        StatusCode::ACCEPTED.into_response()
+    }
+}
+
+impl Describe for Accepted {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers_nothing(StatusCode::ACCEPTED, "started");
+        operation.problem(404, RESOURCE_NOT_FOUND);
+    }
+}

@@ -1,0 +1,14 @@
+//! Requests before their handlers run: extractors, and middleware that checks or refuses.
+//!
+//! Not here: executing a command or answering a query.
+
+pub(crate) mod body_deadline;
+pub(crate) mod correlation;
+pub(crate) mod cors;
+pub(crate) mod encoding;
+pub(crate) mod expect;
+pub(crate) mod extract;
+pub(crate) mod keys;
+pub(crate) mod operator;
+pub(crate) mod preconditions;
+pub(crate) mod unexpected;

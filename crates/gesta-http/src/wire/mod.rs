@@ -1,0 +1,15 @@
+//! JSON and headers that routes share: schemas and the operations they describe, problems, events,
+//! cursors, origins.
+//!
+//! Not here: reading a request, which needs the application's state.
+
+pub(crate) mod cause;
+pub(crate) mod cursor;
+pub(crate) mod event;
+pub(crate) mod failure;
+pub(crate) mod headers;
+pub(crate) mod object_only;
+pub(crate) mod operation;
+pub(crate) mod origin;
+pub(crate) mod problem;
+pub(crate) mod schema;
