@@ -87,52 +87,48 @@ extern crate self as gesta;
 #[doc(hidden)]
 #[path = "derive.rs"]
 pub mod __derive;
-mod aggregate;
+mod application;
 pub mod audit;
-mod boundary;
+mod backoff;
 mod clock;
-mod command;
 mod command_id;
 mod digest;
+mod domain;
 mod error;
+mod error_line;
 mod event;
 mod event_names;
-mod event_set;
-mod execute;
-mod handle;
-mod health;
 mod json;
-mod load;
 mod log_hint;
 mod open;
 mod panics;
 mod pipeline;
 mod process;
-mod process_side;
 mod projection;
-mod query;
 mod read;
-mod read_side;
 mod receipt;
 mod recorded;
-mod registry;
 mod rejection;
 mod snapshot;
 pub mod testing;
 mod type_shape;
 
-pub use aggregate::{Aggregate, AnyTag, Reads, stream_of};
-pub use boundary::{Boundary, BoundaryRead};
+pub use application::{
+    Answer, Ask, AskError, Builder, Component, DeadLetterId, Execute, Gesta, Health, HealthCause,
+    Load, Loaded, ParseDeadLetterIdError, Query, QueryError, Severity, WAIT_MAX, Wait, WaitError,
+};
 pub use clock::{Clock, Rng, Sleep, SystemClock, SystemRng};
-pub use command::{Command, Decide, Decision, Existence, InvalidField, State};
 pub use command_id::CommandId;
 pub use digest::PayloadDigest;
+pub use domain::{
+    Aggregate, AnyTag, Boundary, BoundaryRead, Command, Decide, Decision, Existence, InvalidField,
+    Reads, State, stream_of,
+};
 pub use error::{CommandError, ExecuteError, LoadError, Unauthorized};
 pub use event::{
-    DecodeError, EncodeError, EncodedEvent, Event, EventShape, EventVersion, UndecodableEvent,
+    DecodeError, DuplicateEventName, EncodeError, EncodedEvent, Event, EventSet, EventShape,
+    EventTypes, EventVersion, Events, ReadError, Registry, UndecodableEvent,
 };
-pub use event_set::{EventSet, EventTypes, Events};
-pub use execute::Execute;
 pub use gesta_macros::{Command, Event, EventSet, Rejection};
 #[cfg(feature = "sqlite")]
 pub use gesta_sqlite as sqlite;
@@ -141,10 +137,7 @@ pub use gesta_store::{
     CausationId, CorrelationId, EventId, EventType, InvalidName, Position, RecordedAt, Revision,
     StreamName, Tag,
 };
-pub use handle::{Builder, Gesta};
-pub use health::{Component, Health, HealthCause, Severity};
 pub use json::JsonFault;
-pub use load::{Load, Loaded};
 pub use open::{OpenError, directory_of, open};
 pub use pipeline::{
     Authorize, CommandContext, CommandIdFrom, CommandRequest, Pipeline, RetryPolicy,
@@ -153,23 +146,20 @@ pub use process::{
     AfterEnd, Begin, CommandSet, EffectId, Effects, Includes, Input, InstanceCommand,
     InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary,
     InstanceTimer, NotUnderstood, NotUnderstoodInstance, ParseEffectIdError,
-    ParseInstanceStateError, ParseSubjectError, ProcessError, ProcessManager, ProcessSetup,
-    ProcessState, ProcessStatus, RefusedCommand, RejectedCommand, Route, SetAside, SetAsideInput,
-    Subject, TimerVersions, UnreadableCommand, UnreadableTimer, WaitingInput, stored_processes,
+    ParseInstanceStateError, ParseSubjectError, ProcessError, ProcessManager, ProcessNotRegistered,
+    ProcessSetup, ProcessState, ProcessStatus, RefusedCommand, RejectedCommand, Route, SetAside,
+    SetAsideInput, Subject, TimerVersions, UnreadableCommand, UnreadableTimer, WaitingInput,
+    stored_processes,
 };
-pub use process_side::ProcessNotRegistered;
 pub use projection::{
     Apply, ApplyError, FailurePolicy, InvalidProjectionName, Lag, OldRows, OnRead, OnReadRow,
     OperationError, PROJECTION_NAME_BYTES_MAX, PendingSwitch, Projection, ProjectionState,
     ProjectionStatus, ReadOnDemandError, ReadTypedRows, RebuildProgress, TypedRows,
     check_projection_name,
 };
-pub use query::{Answer, Ask, AskError, Query, QueryError, WAIT_MAX, Wait, WaitError};
 pub use read::{AsOf, TruncatedHistory};
-pub use read_side::{DeadLetterId, ParseDeadLetterIdError};
 pub use receipt::Receipt;
 pub use recorded::{EventMetadata, Recorded};
-pub use registry::{DuplicateEventName, ReadError, Registry};
 pub use rejection::{AnyRejection, Rejection};
 pub use snapshot::SnapshotPolicy;
 pub use type_shape::TypeShape;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use gesta_store::{EventStore, memory::MemoryStore};
+use gesta_store::{EventStore, InvalidName, memory::MemoryStore};
 
 use crate::DuplicateEventName;
 
@@ -187,5 +187,11 @@ pub enum OpenError {
     },
     /// A projection has a hand-written event with an invalid name. Correct it.
     #[error(transparent)]
-    Name(gesta_store::InvalidName),
+    Name(InvalidName),
+}
+
+impl From<InvalidName> for OpenError {
+    fn from(error: InvalidName) -> Self {
+        Self::Name(error)
+    }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CommandId, EventSet, PayloadDigest, UndecodableEvent,
-    event_set::{decode_each, decode_recorded, is_of_a_category},
+    event::{decode_each, decode_recorded, is_of_a_category},
 };
 
 /// A recorded event of a set, with its place, time, causes and metadata.

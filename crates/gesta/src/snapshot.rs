@@ -1,6 +1,6 @@
 //! Snapshots: an aggregate's state at a revision, from which a load continues.
 //!
-//! Owns: [`SnapshotPolicy`], [`Builder::snapshots`], and loads from a snapshot. Invariants: a
+//! Owns: [`SnapshotPolicy`], and loads from a snapshot. Invariants: a
 //! snapshot is used only if it was taken in the store's present incarnation, by the same fold, from
 //! events and into a state of the same shapes, and if its last event is still at its revision or is
 //! the last one hidden by a truncation. Any other snapshot is ignored and replaced. Losing a
@@ -22,8 +22,8 @@ use gesta_store::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Aggregate, AsOf, Boundary as _, BoundaryRead, Builder, EncodeError, EventSet, EventVersion,
-    LoadError, Registry, TypeShape, UndecodableEvent, json,
+    Aggregate, AsOf, Boundary as _, BoundaryRead, EncodeError, EventSet, EventVersion, LoadError,
+    Registry, TypeShape, UndecodableEvent, json,
     read::{ReadFailure, ReadProgress, begins_anew, read},
 };
 
@@ -52,50 +52,6 @@ pub struct SnapshotPolicy {
     /// Version of the code that folds: `evolve` and the upcasters. Raise it when the same events
     /// lead to another state.
     pub fold_version: u32,
-}
-
-impl Builder {
-    /// Keeps snapshots of an aggregate in a store.
-    ///
-    /// Takes no snapshots of an aggregate that reads tags, since its state spans streams. Takes
-    /// none either if the state or its events hide a part of their shape from serde (untagged,
-    /// internally or adjacently tagged, or flattened types), because a change there could not be
-    /// detected; a warning names the places. Give such parts another representation, or use
-    /// [`snapshots_by_version`](Self::snapshots_by_version).
-    pub fn snapshots<A>(
-        mut self,
-        store: &(impl SnapshotStore + Clone),
-        policy: SnapshotPolicy,
-    ) -> Self
-    where
-        A: Aggregate + Serialize + DeserializeOwned,
-    {
-        let shapes = Shapes::of::<A>();
-        if shapes.hidden.is_empty() {
-            let rule = Rule::of::<A>(Arc::new(store.clone()), policy, &shapes);
-            self.config.snapshots.insert(TypeId::of::<A>(), rule);
-        } else {
-            let (aggregate, hidden) = (std::any::type_name::<A>(), shapes.hidden.join(", "));
-            tracing::warn!(aggregate, hidden, "no snapshots: a part of the shape is hidden");
-            self.config.snapshots.refused.push(format!("{aggregate} hides {hidden}"));
-        }
-        self
-    }
-
-    /// Keeps snapshots of an aggregate with partly hidden shape. Only `fold_version` covers the
-    /// hidden parts: raise it with every change there.
-    pub fn snapshots_by_version<A>(
-        mut self,
-        store: &(impl SnapshotStore + Clone),
-        policy: SnapshotPolicy,
-    ) -> Self
-    where
-        A: Aggregate + Serialize + DeserializeOwned,
-    {
-        let rule = Rule::of::<A>(Arc::new(store.clone()), policy, &Shapes::of::<A>());
-        self.config.snapshots.insert(TypeId::of::<A>(), rule);
-        self
-    }
 }
 
 /// The aggregates with snapshots, and their rules.
@@ -205,7 +161,7 @@ fn state<A: Aggregate + Serialize + DeserializeOwned>(
     aggregate: &AnyAggregate,
 ) -> Result<Bytes, EncodeError> {
     let aggregate = aggregate.downcast_ref::<A>().expect("a rule is found by the aggregate's type");
-    json::to_json(std::any::type_name::<A>(), aggregate).map(Bytes::from)
+    Ok(json::to_json(std::any::type_name::<A>(), aggregate)?.into())
 }
 
 /// The target that a read folds its events into.
@@ -244,8 +200,35 @@ impl<A: Aggregate> EventFold for Folded<A> {
 }
 
 impl Snapshots {
-    fn insert(&mut self, aggregate: TypeId, rule: Rule) {
-        self.rules.insert(aggregate, Arc::new(rule));
+    /// Adds an aggregate, unless a part of its shape is hidden.
+    pub(crate) fn add<A>(&mut self, store: &(impl SnapshotStore + Clone), policy: SnapshotPolicy)
+    where
+        A: Aggregate + Serialize + DeserializeOwned,
+    {
+        let shapes = Shapes::of::<A>();
+        if shapes.hidden.is_empty() {
+            self.insert::<A>(Rule::of::<A>(Arc::new(store.clone()), policy, &shapes));
+            return;
+        }
+        let (aggregate, hidden) = (std::any::type_name::<A>(), shapes.hidden.join(", "));
+        tracing::warn!(aggregate, hidden, "no snapshots: a part of the shape is hidden");
+        self.refused.push(format!("{aggregate} hides {hidden}"));
+    }
+
+    /// Adds an aggregate, hidden parts included.
+    pub(crate) fn add_by_version<A>(
+        &mut self,
+        store: &(impl SnapshotStore + Clone),
+        policy: SnapshotPolicy,
+    ) where
+        A: Aggregate + Serialize + DeserializeOwned,
+    {
+        let rule = Rule::of::<A>(Arc::new(store.clone()), policy, &Shapes::of::<A>());
+        self.insert::<A>(rule);
+    }
+
+    fn insert<A: Aggregate>(&mut self, rule: Rule) {
+        self.rules.insert(TypeId::of::<A>(), Arc::new(rule));
     }
 
     /// Compares snapshots with replays, for every stream of every aggregate with snapshots. Returns

@@ -11,7 +11,8 @@ use serde::ser::{
     SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-use super::DEPTH_MAX;
+/// Maximum nesting of arrays and objects, one level less than `serde_json` rejects on reading.
+pub(super) const DEPTH_MAX: u8 = 127;
 
 /// The reason of a rejection.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,10 @@ use std::{fmt, sync::Arc};
 
 use tower::ServiceExt as _;
 
-use super::{CommandRequest, InnerPipeline, PipelineStep};
+use super::{
+    CommandRequest,
+    step::{InnerPipeline, PipelineStep},
+};
 use crate::{CommandError, Receipt, Unauthorized};
 
 /// An authorization check. Implemented for functions of the request.

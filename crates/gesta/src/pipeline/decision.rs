@@ -13,9 +13,10 @@ use gesta_store::{
 use tower::{service_fn, util::BoxCloneSyncService};
 
 use super::{
-    CommandContext, CommandIdFrom, CommandRequest, InnerPipeline,
+    CommandContext, CommandIdFrom, CommandRequest,
     receipts::{self, CommandAnswered, RememberedRejections},
     request::{DecisionAttempt, ErasedCommand},
+    step::InnerPipeline,
 };
 use crate::{
     AnyRejection, AsOf, BoundaryRead, CommandError, EncodeError, EncodedEvent, EventMetadata,

@@ -11,8 +11,9 @@ use gesta_store::{AppendLookup, Appended, EventStore, ReadAll, RecordedEvent};
 use tower::ServiceExt as _;
 
 use super::{
-    CommandIdFrom, CommandRequest, InnerPipeline, PipelineStep,
+    CommandIdFrom, CommandRequest,
     receipts::{CommandAnswered, RememberedRejections},
+    step::{InnerPipeline, PipelineStep},
 };
 use crate::{CommandError, EventMetadata, Receipt};
 

@@ -10,22 +10,24 @@ mod idempotency;
 mod receipts;
 mod request;
 mod retry;
+mod step;
 mod timeout;
 mod trace;
 mod turns;
 mod validation;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use gesta_store::EventStore;
-use tower::{BoxError, ServiceExt as _, service_fn, util::BoxCloneSyncService};
+use tower::{BoxError, ServiceExt as _, util::BoxCloneSyncService};
 
-use crate::{Clock, CommandError, Receipt, Rng, event_names::EventNames, snapshot::Snapshots};
+use crate::{Clock, Receipt, Rng, event_names::EventNames, snapshot::Snapshots};
 
 pub use authorization::Authorize;
 pub(crate) use receipts::RememberedRejections;
 pub use request::{CommandContext, CommandIdFrom, CommandRequest};
 pub use retry::RetryPolicy;
+use step::around;
 
 /// The pipeline as a tower service, as layers of an application see it.
 ///
@@ -44,19 +46,6 @@ pub use retry::RetryPolicy;
 /// # });
 /// ```
 pub type Pipeline = BoxCloneSyncService<CommandRequest, Receipt, BoxError>;
-
-/// The steps inside of a step.
-type InnerPipeline = BoxCloneSyncService<CommandRequest, Receipt, CommandError>;
-
-/// A step around the inner part of the pipeline.
-trait PipelineStep: Send + Sync + 'static {
-    /// Handles a command, calling the inner pipeline any number of times.
-    fn pass(
-        &self,
-        request: CommandRequest,
-        rest: InnerPipeline,
-    ) -> impl Future<Output = Result<Receipt, CommandError>> + Send;
-}
 
 /// Configuration of the pipeline.
 #[derive(Debug)]
@@ -94,12 +83,4 @@ impl PipelineConfig {
         let rest = around(trace::Trace, rest);
         BoxCloneSyncService::new(rest.map_err(BoxError::from))
     }
-}
-
-fn around(step: impl PipelineStep, rest: InnerPipeline) -> InnerPipeline {
-    let step = Arc::new(step);
-    BoxCloneSyncService::new(service_fn(move |request| {
-        let (step, rest) = (Arc::clone(&step), rest.clone());
-        async move { step.pass(request, rest).await }
-    }))
 }

@@ -18,8 +18,8 @@ use serde_json::Value;
 
 use super::CommandRequest;
 use crate::{
-    AnyRejection, Builder, CommandError, Decide, DecodeError, EncodedEvent, Event, EventSet,
-    Receipt, Rejection, UndecodableEvent, event_set::decode_recorded,
+    AnyRejection, CommandError, DecodeError, EncodedEvent, Event, EventSet, Receipt, Rejection,
+    UndecodableEvent, event::decode_recorded,
 };
 
 /// Name of the stream of receipts.
@@ -122,21 +122,6 @@ fn unreadable(event: &RecordedEvent, source: serde_json::Error) -> UndecodableEv
     DecodeError::BadPayload { event_type, version, source }.of(event)
 }
 
-impl Builder {
-    /// Remembers the rejections of a command.
-    ///
-    /// A repeat with the same caller-supplied command id gets the same rejection, even if the
-    /// command would be accepted by then. Each rejection leaves a small event in the stream
-    /// `receipts-commands`. By default, a rejected command that is repeated is decided again.
-    pub fn remember_rejections<C>(mut self) -> Self
-    where
-        C: Decide<Rejection: Serialize + DeserializeOwned>,
-    {
-        self.config.remembered.insert::<C::Rejection>(C::NAME);
-        self
-    }
-}
-
 /// The commands with remembered rejections, by name.
 #[derive(Clone, Default)]
 pub(crate) struct RememberedRejections(HashMap<&'static str, Codec>);
@@ -148,7 +133,11 @@ struct Codec {
 }
 
 impl RememberedRejections {
-    fn insert<R: Rejection + Serialize + DeserializeOwned>(&mut self, command: &'static str) {
+    /// Adds a command.
+    pub(crate) fn insert<R: Rejection + Serialize + DeserializeOwned>(
+        &mut self,
+        command: &'static str,
+    ) {
         let write = |any: &AnyRejection| serde_json::to_value(any.downcast_ref::<R>()?).ok();
         let read = |json: &str| serde_json::from_str::<R>(json).map(AnyRejection::new);
         self.0.insert(command, Codec { write, read });

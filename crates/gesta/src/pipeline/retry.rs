@@ -9,7 +9,11 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use tower::ServiceExt as _;
 
-use super::{CommandRequest, InnerPipeline, PipelineStep, turns::Turns};
+use super::{
+    CommandRequest,
+    step::{InnerPipeline, PipelineStep},
+    turns::Turns,
+};
 use crate::{Clock, CommandError, Receipt, Rng};
 
 /// Number and pauses of retries after conflicts with other programs.

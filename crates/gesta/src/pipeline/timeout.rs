@@ -7,7 +7,11 @@ use std::{sync::Arc, time::Duration};
 
 use tower::ServiceExt as _;
 
-use super::{CommandRequest, InnerPipeline, PipelineStep, request::StartedFlag};
+use super::{
+    CommandRequest,
+    request::StartedFlag,
+    step::{InnerPipeline, PipelineStep},
+};
 use crate::{Clock, CommandError, Receipt};
 
 pub(super) struct Timeout {

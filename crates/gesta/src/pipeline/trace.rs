@@ -5,7 +5,10 @@
 use tower::ServiceExt as _;
 use tracing::{Instrument as _, field, info_span};
 
-use super::{CommandRequest, InnerPipeline, PipelineStep};
+use super::{
+    CommandRequest,
+    step::{InnerPipeline, PipelineStep},
+};
 use crate::{CommandError, Receipt};
 
 pub(super) struct Trace;

@@ -2,7 +2,10 @@
 
 use tower::ServiceExt as _;
 
-use super::{CommandRequest, InnerPipeline, PipelineStep};
+use super::{
+    CommandRequest,
+    step::{InnerPipeline, PipelineStep},
+};
 use crate::{CommandError, Receipt};
 
 pub(super) struct Validation;

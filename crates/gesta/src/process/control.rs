@@ -24,7 +24,8 @@ use super::{
 };
 use crate::{
     audit::{self, Operator},
-    projection::{Backoff, in_one_line},
+    backoff::Backoff,
+    error_line::in_one_line,
 };
 
 pub(crate) type Reply = oneshot::Sender<Result<(), ProcessError>>;

@@ -18,7 +18,7 @@ use super::{
     trouble::InputError,
 };
 use crate::{
-    CommandContext, CommandError, CommandIdFrom, Rejection as _, panics, projection::in_one_line,
+    CommandContext, CommandError, CommandIdFrom, Rejection as _, error_line::in_one_line, panics,
 };
 
 /// Result of sending a command.

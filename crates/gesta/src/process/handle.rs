@@ -23,7 +23,7 @@ use super::{
     status::ProcessProgress,
     trouble::InputError,
 };
-use crate::{Clock, EventSet, OpenError, Pipeline, ProcessNotRegistered, projection::in_one_line};
+use crate::{Clock, EventSet, OpenError, Pipeline, ProcessNotRegistered, error_line::in_one_line};
 
 /// Capacity of the control channel. Further senders wait.
 const CONTROL_QUEUE_MAX: usize = 16;

@@ -259,7 +259,7 @@ impl Json {
     pub(super) fn of<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, EncodeError> {
         let what = std::any::type_name::<T>();
         let bytes = json::to_json(what, value)?;
-        Self::parse(&bytes).map_err(|error| json::not_readable::<T>(what, &bytes, error))
+        Self::parse(&bytes).map_err(|error| json::not_readable::<T>(what, &bytes, error).into())
     }
 
     /// Wraps JSON from another source.

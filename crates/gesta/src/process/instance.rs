@@ -30,8 +30,8 @@ use super::{
     trouble::InputError,
 };
 use crate::{
-    CommandContext, CommandIdFrom, EventMetadata, EventSet, Recorded, audit,
-    event_set::decode_each, panics,
+    CommandContext, CommandIdFrom, EventMetadata, EventSet, Recorded, audit, event::decode_each,
+    panics,
 };
 
 /// Maximum number of cached processes.

@@ -9,7 +9,7 @@ use super::{
     handle::{ProcessHandle, operation_error},
     outstanding::{EndedBy, Outstanding},
 };
-use crate::projection::in_one_line;
+use crate::error_line::in_one_line;
 
 /// Maximum number of streams that a search reads.
 const STREAMS_READ_MAX: usize = 10_000;

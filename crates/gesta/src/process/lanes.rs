@@ -23,7 +23,7 @@ use super::{
     runner::{ProcessDeps, ProcessRunner, Session},
     trouble::InputError,
 };
-use crate::projection::in_one_line;
+use crate::error_line::in_one_line;
 
 /// An input for a process.
 pub(super) struct Item {

@@ -464,6 +464,14 @@ pub enum WaitingInput {
     Stream,
 }
 
+/// No process manager of this name is registered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("process manager {process} is not registered")]
+pub struct ProcessNotRegistered {
+    /// The name.
+    pub process: String,
+}
+
 /// The reason why an operation on a process failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -22,7 +22,7 @@ use super::{
     runner::{ProcessDeps, Routed},
     trouble::InputError,
 };
-use crate::projection::in_one_line;
+use crate::error_line::in_one_line;
 
 /// Result of a retry.
 pub(super) struct Retried {

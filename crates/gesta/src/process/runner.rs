@@ -42,10 +42,7 @@ use super::{
     status::ProcessProgress,
     trouble::InputError,
 };
-use crate::{
-    Clock, EventSet, Pipeline, Recorded,
-    projection::{Backoff, in_one_line},
-};
+use crate::{Clock, EventSet, Pipeline, Recorded, backoff::Backoff, error_line::in_one_line};
 
 /// Maximum number of commands in flight, each of a different process.
 const SENDING_MAX: usize = 64;

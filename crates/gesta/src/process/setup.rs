@@ -10,7 +10,7 @@
 use gesta_store::{Category, InvalidName, RecordedAt, StreamName};
 
 use super::ProcessManager;
-use crate::aggregate::is_category;
+use crate::domain::is_category;
 
 /// Prefix of the streams that hold a manager's checkpoints and set-aside inputs.
 const JOURNAL: &str = "processes:journal";

@@ -1,20 +1,7 @@
 //! The stored types of a manager's instances, for the lock file.
 
 use super::{CommandSet, NotUnderstood, ProcessManager};
-use crate::{EventSet, TypeShape};
-
-/// The types that a manager's definition writes and reads.
-#[derive(Clone, Debug)]
-pub(crate) struct ProcessShapes {
-    /// Event types that it handles or declares to ignore.
-    pub(crate) takes: Vec<&'static str>,
-    /// The definition ignores stored data that it does not understand.
-    pub(crate) ignores: bool,
-    pub(crate) timer: &'static str,
-    /// Versions of its timers.
-    pub(crate) timers: Vec<(u16, TypeShape)>,
-    pub(crate) commands: Vec<(&'static str, TypeShape)>,
-}
+use crate::{EventSet, Registry, event::ProcessShapes};
 
 impl ProcessShapes {
     pub(crate) fn of<P: ProcessManager>() -> Self {
@@ -27,5 +14,14 @@ impl ProcessShapes {
             timers: timers.shapes(),
             commands: commands.collect(),
         }
+    }
+}
+
+impl Registry {
+    /// Adds the stored types of a process manager's instances: inputs, timers and commands.
+    #[must_use]
+    pub fn process<P: ProcessManager>(mut self) -> Self {
+        self.add_process(P::NAME, ProcessShapes::of::<P>);
+        self
     }
 }

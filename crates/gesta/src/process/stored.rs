@@ -6,7 +6,7 @@
 use gesta_store::{EventStore, ListStreams, StoreError, StreamName};
 
 use super::{ProcessManager, ProcessSetup, instance::Instance, trouble::InputError};
-use crate::projection::in_one_line;
+use crate::error_line::in_one_line;
 
 /// Streams listed per request.
 const STREAMS_LISTED: usize = 200;

@@ -14,10 +14,10 @@ use gesta_store::{
 use super::{
     Apply, ApplyError, OperationError,
     catch_panic::catch_panic,
-    in_one_line, provenance,
+    provenance,
     writer::{ReadModelWriter, RunError},
 };
-use crate::Recorded;
+use crate::{Recorded, error_line::in_one_line};
 
 /// A dead letter and its event. `None` if the event was deleted.
 type PendingLetter = (DeadLetter, Option<RecordedEvent>);

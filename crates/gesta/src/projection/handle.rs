@@ -4,7 +4,7 @@
 
 use std::{
     any::Any,
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     future::Future,
     pin::Pin,
@@ -23,9 +23,9 @@ use tokio::{
 
 use super::{
     Apply, ControlMessage, Operation, OperationError, ProjectionProgress, ProjectionState,
-    in_one_line, runner::ProjectionRunner, writer::ProjectionDeps,
+    lifecycle::ReadModelLifecycle, runner::ProjectionRunner, writer::ProjectionDeps,
 };
-use crate::{Clock, EventSet};
+use crate::{Clock, EventSet, error_line::in_one_line};
 
 /// Capacity of the control channel. Further senders wait.
 const CONTROL_QUEUE_MAX: usize = 16;
@@ -79,6 +79,36 @@ impl ProjectionHandle {
                 Some(error)
             }
         }
+    }
+
+    /// Returns a connection to the active read model. Retries if a switch dropped the read model
+    /// concurrently; its successor is at least as recent.
+    pub(crate) async fn any_reader(&self) -> Result<AnyReader, DatabaseError> {
+        let mut progress = self.progress.clone();
+        loop {
+            let answering = progress.borrow_and_update().answering.clone();
+            let Some(answering) = answering else {
+                return Err(DatabaseError::unavailable("the projection is starting"));
+            };
+            match self.read_models.reader(answering).await {
+                Err(DatabaseError::Missing { .. }) if progress.changed().await.is_ok() => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Returns the dead letters of the read models that this version fills, by position.
+    pub(crate) async fn dead_letters(&self) -> Result<Vec<DeadLetter>, DatabaseError> {
+        let filled = self.progress.borrow().filled.clone();
+        let mut letters = BTreeMap::new();
+        for read_model in filled {
+            match self.read_models.dead_letters(read_model).await {
+                // Dropped concurrently, with its dead letters.
+                Err(DatabaseError::Missing { .. }) => {}
+                found => letters.extend(found?.into_iter().map(|one| (one.position, one))),
+            }
+        }
+        Ok(letters.into_values().collect())
     }
 
     /// Returns whether the task has stopped or ended.
@@ -218,13 +248,8 @@ where
             clock: Arc::clone(&context.clock),
         });
         let event_types = P::Event::event_types()?;
-        let runner = ProjectionRunner {
-            deps,
-            control: messages,
-            progress: sender,
-            outdated: HashMap::new(),
-            last_error: None,
-        };
+        let lifecycle = ReadModelLifecycle { deps, progress: sender, outdated: HashMap::new() };
+        let runner = ProjectionRunner { lifecycle, control: messages, last_error: None };
         let task = tokio::spawn(Box::pin(runner.run()) as Pin<Box<dyn Future<Output = ()> + Send>>);
         let (name, version) = (P::NAME, P::VERSION);
         Ok(ProjectionHandle {

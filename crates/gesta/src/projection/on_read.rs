@@ -21,11 +21,12 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::{
-    ApplyError, Projection, ReadTypedRows, TypedRows, in_one_line,
+    ApplyError, Projection, ReadTypedRows, TypedRows,
     provenance::{self, Provenance},
 };
 use crate::{
     AsOf, EventSet, Recorded, TruncatedHistory, UndecodableEvent,
+    error_line::in_one_line,
     read::{ReadFailure, begins_anew, check_beginning},
 };
 

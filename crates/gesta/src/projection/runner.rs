@@ -3,31 +3,28 @@
 //! Always holds: only this task writes the projection's read models, so a rebuild and its
 //! switch-over need no lock. A published position is committed.
 //!
-//! Not here: the set of read models and their stages (`read_models`), and the transactions of one
-//! read model ([`ReadModelWriter`]).
+//! Not here: the set of read models (`read_models`), the changes of their stages (`lifecycle`), and
+//! the transactions of one read model ([`ReadModelWriter`]).
 //!
 //! [`ReadModelWriter`]: super::writer::ReadModelWriter
 
-use std::{collections::HashMap, pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc};
 
-use gesta_store::{ReadModelId, ReadModelStore};
-use tokio::sync::{mpsc, watch};
+use gesta_store::ReadModelStore;
+use tokio::sync::mpsc;
 
 use super::{
     Apply, ControlMessage, Operation, OperationError, ProjectionProgress, ProjectionState,
-    backoff::Backoff,
-    in_one_line,
-    provenance::{self, Outdated},
-    read_models::{NextWork, ReadModels, unavailable},
-    writer::{ProjectionDeps, ReadModelWriter, RunError},
+    lifecycle::{ReadModelLifecycle, unavailable},
+    provenance,
+    read_models::{NextWork, ReadModels},
+    writer::{ReadModelWriter, RunError},
 };
+use crate::{backoff::Backoff, error_line::in_one_line};
 
 pub(super) struct ProjectionRunner<P, S> {
-    pub(super) deps: Arc<ProjectionDeps<P, S>>,
+    pub(super) lifecycle: ReadModelLifecycle<P, S>,
     pub(super) control: mpsc::Receiver<ControlMessage>,
-    pub(super) progress: watch::Sender<ProjectionProgress>,
-    /// Read models that must be replaced by a rebuild.
-    pub(super) outdated: HashMap<ReadModelId, Outdated>,
     /// The error that ended the previous session. Cleared by the first step of the current one.
     pub(super) last_error: Option<String>,
 }
@@ -53,7 +50,7 @@ where
             let line = in_one_line(&trouble);
             if let RunError::Outdated { read_model, why } = trouble {
                 provenance::warn(&read_model, &why);
-                self.outdated.insert(read_model, why);
+                self.lifecycle.outdated.insert(read_model, why);
             } else {
                 let attempt = backoff.attempt();
                 tracing::warn!(
@@ -64,7 +61,7 @@ where
                     Some(format!("{line} (attempt {attempt} failed, it is tried again)"));
             }
             let shown = self.last_error.clone().unwrap_or_else(|| line.clone());
-            self.progress.send_modify(|progress| progress.trouble = Some(shown));
+            self.lifecycle.progress.send_modify(|progress| progress.trouble = Some(shown));
             self.pause(&mut backoff, &line).await;
         }
     }
@@ -73,7 +70,7 @@ where
     ///
     /// A rebuild is accepted: it replaces a read model that cannot be opened.
     async fn pause(&mut self, backoff: &mut Backoff, trouble: &str) {
-        let clock = Arc::clone(&self.deps.clock);
+        let clock = Arc::clone(&self.lifecycle.deps.clock);
         let mut pause = pin!(backoff.pause(clock.as_ref()));
         loop {
             let ControlMessage { operation, reply } = tokio::select! {
@@ -81,9 +78,9 @@ where
                 Some(message) = self.control.recv() => message,
             };
             // Without a live read model the next session creates one anyway.
-            let has_answering = self.progress.borrow().answering.is_some();
+            let has_answering = self.lifecycle.progress.borrow().answering.is_some();
             if matches!(operation, Operation::Rebuild) && has_answering {
-                let _ = reply.send(self.schedule_rebuild().await.map_err(unavailable));
+                let _ = reply.send(self.lifecycle.schedule_rebuild().await.map_err(unavailable));
                 return;
             }
             let reason = trouble.to_owned();
@@ -93,9 +90,9 @@ where
 
     /// Runs from the stored checkpoint until all handles are dropped or an error ends the session.
     async fn session(&mut self, backoff: &mut Backoff) -> Result<(), RunError> {
-        let mut models = self.open().await?;
+        let mut models = self.lifecycle.open().await?;
         // A crash may have come between the last committed event and the switch-over.
-        self.switch_if_due(&mut models).await?;
+        self.lifecycle.switch_if_due(&mut models).await?;
         self.publish_status(&models);
         loop {
             // Both branches are cancel-safe: a delivery is handled after the select, not in it.
@@ -116,7 +113,7 @@ where
                     }
                 }
                 NextAction::Work(NextWork::RebuildState(step)) => {
-                    self.step(&mut models, step).await?
+                    self.lifecycle.step(&mut models, step).await?
                 }
             }
             backoff.reset();
@@ -149,17 +146,17 @@ where
         models: &mut ReadModels<P, S>,
     ) -> Result<(), RunError> {
         let outcome = match message.operation {
-            Operation::Rebuild => self.rebuild(models).await.map_err(unavailable),
+            Operation::Rebuild => self.lifecycle.rebuild(models).await.map_err(unavailable),
             Operation::Retry(position) => models.retry(position).await,
             Operation::Discard(position) => models.discard(position).await,
             Operation::ConfirmSwitch if models.confirm() => {
-                self.switch_if_due(models).await.map_err(unavailable)
+                self.lifecycle.switch_if_due(models).await.map_err(unavailable)
             }
             Operation::ConfirmSwitch => {
                 Err(OperationError::NothingToConfirm { projection: P::NAME })
             }
-            Operation::RollBack => self.roll_back(models).await,
-            Operation::DropOld => self.drop_old(models).await,
+            Operation::RollBack => self.lifecycle.roll_back(models).await,
+            Operation::DropOld => self.lifecycle.drop_old(models).await,
             Operation::Damaged(read_model, damage) => {
                 if models.answering.id == read_model {
                     models.answering.mark_damaged(damage);
@@ -173,7 +170,7 @@ where
         };
         // Retrying or discarding the last dead letter can complete a rebuild that awaited
         // confirmation.
-        let switched = self.switch_if_due(models).await;
+        let switched = self.lifecycle.switch_if_due(models).await;
         // Publish before replying, so that a caller sees the effect in the status it reads next.
         self.publish_status(models);
         // The caller may have stopped waiting, which does not undo the operation.
@@ -189,7 +186,7 @@ where
     /// Logs once when a rebuild starts to await confirmation.
     fn warn_of_confirmation(&self, state: &ProjectionState) {
         let ProjectionState::AwaitingConfirmation(pending) = state else { return };
-        let before = self.progress.borrow();
+        let before = self.lifecycle.progress.borrow();
         if matches!(before.state, ProjectionState::AwaitingConfirmation(_)) {
             return;
         }
@@ -207,15 +204,15 @@ where
     /// Publishes the committed state to waiting queries, health and operators.
     fn publish_status(&self, models: &ReadModels<P, S>) {
         let answering = &models.answering;
-        let state = models.state(self.deps.clock.now());
+        let state = models.state(self.lifecycle.deps.clock.now());
         self.warn_of_confirmation(&state);
         let rebuild = models.rebuild();
         // Dead letters of a read model of another version cannot be retried, so they do not count.
         let filled = answering.is_filled().then_some(answering).into_iter().chain(rebuild);
         let letters = rebuild.map_or(0, |rebuild| rebuild.dead_letters);
-        let outdated = self.outdated.get(&answering.id).map(ToString::to_string);
+        let outdated = self.lifecycle.outdated.get(&answering.id).map(ToString::to_string);
         let damage = answering.trouble().map(str::to_owned);
-        self.progress.send_replace(ProjectionProgress {
+        self.lifecycle.progress.send_replace(ProjectionProgress {
             state,
             answering: Some(answering.id.clone()),
             filled: filled.map(|writer: &ReadModelWriter<P, S>| writer.id.clone()).collect(),

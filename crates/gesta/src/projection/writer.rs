@@ -17,11 +17,10 @@ use gesta_store::{
 use super::{
     Apply, ApplyError, FailurePolicy,
     catch_panic::catch_panic,
-    in_one_line,
     provenance::{self, HistoryMarker, Outdated, Provenance},
     stream_end,
 };
-use crate::{Clock, EventSet, Recorded, Sleep};
+use crate::{Clock, EventSet, Recorded, Sleep, error_line::in_one_line};
 
 /// Attempts at an event before it becomes a dead letter. There are no pauses: only this projection
 /// changes the rows, so waiting would not change the result.

@@ -11,7 +11,7 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-use super::trace::TraceStopped;
+use super::stop::TraceStopped;
 
 /// Texts that string types tend to accept.
 const TEXTS: [&str; 12] = [

@@ -6,11 +6,11 @@
 use std::{cell::RefCell, fmt, rc::Rc};
 
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess,
+    DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
     VariantAccess, Visitor, value::StrDeserializer,
 };
 
-use super::produce::Producer;
+use super::{produce::Producer, stop::TraceStopped};
 
 /// One step from a place to an inner one.
 #[derive(Clone, Copy, Debug)]
@@ -44,24 +44,6 @@ pub(super) enum Traced {
         key: String,
         variants: &'static [&'static str],
     },
-}
-
-/// The error that ends a run.
-#[derive(Debug)]
-pub(super) struct TraceStopped;
-
-impl fmt::Display for TraceStopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("traced")
-    }
-}
-
-impl std::error::Error for TraceStopped {}
-
-impl Error for TraceStopped {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self
-    }
 }
 
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{TypeShape, process::ProcessShapes};
+use crate::{TypeShape, event::ProcessShapes};
 
 /// One locked process manager.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -69,10 +69,9 @@ pub(crate) use instance::react;
 pub use report::{
     InstanceCommand, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState,
     InstanceSummary, InstanceTimer, ParseInstanceStateError, ParseSubjectError, ProcessError,
-    RefusedCommand, SetAside, SetAsideInput, Subject, WaitingInput,
+    ProcessNotRegistered, RefusedCommand, SetAside, SetAsideInput, Subject, WaitingInput,
 };
 pub use setup::{Begin, ProcessSetup};
-pub(crate) use shapes::ProcessShapes;
 pub use status::{ProcessState, ProcessStatus};
 pub use stored::{NotUnderstoodInstance, stored_processes};
 pub use timers::{TimerVersions, UnreadableTimer};

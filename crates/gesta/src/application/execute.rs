@@ -64,8 +64,15 @@ pub struct Execute<'g, C> {
     expected_revision: Option<Revision>,
 }
 
+impl Gesta {
+    /// Executes a command when the returned value is awaited.
+    pub fn execute<C: Decide>(&self, command: C) -> Execute<'_, C> {
+        Execute::new(self, command)
+    }
+}
+
 impl<'g, C: Decide> Execute<'g, C> {
-    pub(crate) fn new(gesta: &'g Gesta, command: C) -> Self {
+    fn new(gesta: &'g Gesta, command: C) -> Self {
         Self {
             gesta,
             command,

@@ -1,173 +1,22 @@
-//! The read side of an application: its projections, their status and their operation.
+//! The operation of projections through [`Gesta`]: status, rebuilds and dead letters.
 //!
-//! Owns: the registration of projections ([`Builder::project`], [`Builder::project_on_read`]), and
-//! their operation through [`Gesta`]. Invariant: operations address projections by name, so that
-//! edges need no types. Not here: the execution of projections ([`projection`]), queries
-//! ([`query`]).
-//!
-//! [`projection`]: crate::Projection
-//! [`query`]: crate::Query
+//! Invariant: operations address projections by name, so that edges need no types. Not here: the
+//! execution of projections ([`Projection`]), queries ([`Query`](crate::Query)).
 
-use std::{
-    any::{Any, TypeId},
-    collections::{BTreeMap, HashMap, HashSet},
-    fmt,
-    str::FromStr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, str::FromStr, time::Duration};
 
 use gesta_store::{
-    DatabaseError, DeadLetter, Filter, InvalidName, Position, ReadAll, ReadModelStore, ReadRows,
-    RecordedAt, RecordedEvent, Rows, StoreError, Visibility,
+    DatabaseError, DeadLetter, Filter, Position, ReadAll, RecordedAt, RecordedEvent, StoreError,
+    Visibility,
 };
 
+use super::Gesta;
 use crate::{
-    Apply, AsOf, Builder, Gesta, Lag, OldRows, OnRead, OnReadRow, OpenError, OperationError,
-    Projection, ProjectionState, ProjectionStatus, ReadOnDemandError,
+    AsOf, Lag, OldRows, OnRead, OnReadRow, OperationError, Projection, ProjectionState,
+    ProjectionStatus, ReadOnDemandError,
     audit::{self, Operator},
-    check_projection_name,
-    event_names::Scope,
-    projection::{
-        AnyReader, OnReadRows, OnReadStorage, Operation, ProjectionContext, ProjectionHandle,
-        ProjectionProgress, ProjectionRegistration, StartProjection,
-    },
+    projection::{Operation, ProjectionHandle, ProjectionProgress},
 };
-
-/// The registered projections before their start.
-#[derive(Default)]
-pub(crate) struct ReadSideRegistrations {
-    running: Vec<(TypeId, Box<dyn StartProjection>)>,
-    on_read: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
-    on_read_names: Vec<&'static str>,
-}
-
-impl ReadSideRegistrations {
-    fn names(&self) -> impl Iterator<Item = &'static str> {
-        let running = self.running.iter().map(|(_, planned)| planned.name());
-        running.chain(self.on_read_names.iter().copied())
-    }
-
-    /// Starts every projection.
-    pub(crate) fn start(self, context: &ProjectionContext) -> Result<ReadSide, OpenError> {
-        for projection in self.names() {
-            check_projection_name(projection)
-                .map_err(|error| OpenError::ProjectionName { projection, error })?;
-        }
-        let mut taken = HashSet::new();
-        if let Some(twice) = self.on_read_names.iter().find(|name| !taken.insert(**name)) {
-            return Err(OpenError::DuplicateProjection { projection: twice });
-        }
-        let mut side = ReadSide { on_read: self.on_read, ..ReadSide::default() };
-        if self.running.is_empty() {
-            return Ok(side);
-        }
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(OpenError::NoRuntime);
-        }
-        for (projection, planned) in self.running {
-            let handle = planned.start(context)?;
-            let name = handle.name;
-            if !taken.insert(name) || side.by_name.insert(name, handle).is_some() {
-                return Err(OpenError::DuplicateProjection { projection: name });
-            }
-            side.names.insert(projection, name);
-        }
-        Ok(side)
-    }
-}
-
-impl fmt::Debug for ReadSideRegistrations {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} projections", self.running.len() + self.on_read.len())
-    }
-}
-
-/// The running projections.
-#[derive(Debug, Default)]
-pub(crate) struct ReadSide {
-    by_name: BTreeMap<&'static str, ProjectionHandle>,
-    names: HashMap<TypeId, &'static str>,
-    on_read: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
-}
-
-impl ReadSide {
-    /// Returns a registered projection.
-    pub(crate) fn of<P: Projection>(&self) -> Option<&ProjectionHandle> {
-        self.by_name.get(self.names.get(&TypeId::of::<P>())?)
-    }
-
-    pub(crate) fn handles(&self) -> impl Iterator<Item = &ProjectionHandle> {
-        self.by_name.values()
-    }
-
-    fn named(&self, projection: &str) -> Result<&ProjectionHandle, OperationError> {
-        let unknown = || OperationError::NotRegistered { projection: projection.to_owned() };
-        self.by_name.get(projection).ok_or_else(unknown)
-    }
-
-    fn on_read<P: OnRead>(&self) -> Option<&OnReadRows<P>> {
-        self.on_read.get(&TypeId::of::<P>())?.downcast_ref()
-    }
-}
-
-impl ProjectionHandle {
-    /// Returns a connection to the active read model. Retries if a switch dropped the read model
-    /// concurrently; its successor is at least as recent.
-    pub(crate) async fn any_reader(&self) -> Result<AnyReader, DatabaseError> {
-        let mut progress = self.progress.clone();
-        loop {
-            let answering = progress.borrow_and_update().answering.clone();
-            let Some(answering) = answering else {
-                return Err(DatabaseError::unavailable("the projection is starting"));
-            };
-            match self.read_models.reader(answering).await {
-                Err(DatabaseError::Missing { .. }) if progress.changed().await.is_ok() => {}
-                outcome => return outcome,
-            }
-        }
-    }
-
-    async fn dead_letters(&self) -> Result<Vec<DeadLetter>, DatabaseError> {
-        let filled = self.progress.borrow().filled.clone();
-        let mut letters = BTreeMap::new();
-        for read_model in filled {
-            match self.read_models.dead_letters(read_model).await {
-                // Dropped concurrently, with its dead letters.
-                Err(DatabaseError::Missing { .. }) => {}
-                found => letters.extend(found?.into_iter().map(|one| (one.position, one))),
-            }
-        }
-        Ok(letters.into_values().collect())
-    }
-}
-
-impl Builder {
-    /// Runs a projection into read models of a store while the application is open. Requires a
-    /// tokio runtime.
-    pub fn project<P, S>(mut self, projection: P, read_models: &S) -> Self
-    where
-        P: Apply<S::Tx>,
-        S: ReadModelStore,
-    {
-        let planned = ProjectionRegistration { projection, read_models: read_models.clone() };
-        self.read_side.running.push((TypeId::of::<P>(), Box::new(planned)));
-        self.reads_events::<P::Event>(Scope::of::<P::Event>())
-    }
-
-    /// Keeps the rows of an on-read projection in a store.
-    pub fn project_on_read<P, S>(mut self, _projection: P, read_models: &S) -> Self
-    where
-        P: OnRead,
-        S: ReadModelStore<Tx: Rows, Reader: ReadRows>,
-    {
-        let rows = OnReadRows::<P>::new(OnReadStorage::new(read_models.clone()));
-        self.read_side.on_read.insert(TypeId::of::<P>(), Arc::new(rows));
-        self.read_side.on_read_names.push(P::NAME);
-        // Restricted to its category, since it reads streams of that category only.
-        self.reads_events::<P::Event>(Scope::Named)
-    }
-}
 
 /// The id of a dead letter among all projections: `openings@42`.
 ///
@@ -213,32 +62,13 @@ impl FromStr for DeadLetterId {
 }
 
 impl Gesta {
-    /// Stops projections and process managers, and waits until they have released their resources.
-    /// Once every clone is dropped as well, the stores can be opened again. Uncommitted events are
-    /// applied and decided commands are sent on the next start. A process manager with no work in
-    /// flight writes a checkpoint, which shortens its next start.
-    ///
-    /// Has no time limit of its own and may wait for the store. To limit it, wrap it in a timeout:
-    /// dropping the returned future stops the rest without waiting.
-    ///
-    /// Commands executed through a clone afterwards fail with
-    /// [`ExecuteError::Closed`](crate::ExecuteError::Closed). Dropping the handle stops everything
-    /// as well, but does not wait.
-    pub async fn close(self) {
-        self.set_closed();
-        self.processes().stop().await;
-        for handle in self.read_side().handles() {
-            handle.stop().await;
-        }
-    }
-
     /// Returns the status of every projection, by name.
     ///
     /// # Errors
     /// [`StoreError`] if the store could not be read for the lag.
     pub async fn projections(&self) -> Result<Vec<ProjectionStatus>, StoreError> {
         let mut all = Vec::new();
-        for handle in self.read_side().by_name.values() {
+        for handle in self.read_side().handles() {
             all.push(self.status(handle).await?);
         }
         Ok(all)
@@ -401,11 +231,11 @@ impl Gesta {
     /// [`DatabaseError`] if a read model could not be read.
     pub async fn dead_letters(&self) -> Result<Vec<(DeadLetterId, DeadLetter)>, DatabaseError> {
         let mut all = Vec::new();
-        for (name, handle) in &self.read_side().by_name {
+        for handle in self.read_side().handles() {
             let letters = handle.dead_letters().await?.into_iter();
             all.extend(letters.map(|letter| {
                 let position = letter.position;
-                (DeadLetterId { projection: (*name).to_owned(), position }, letter)
+                (DeadLetterId { projection: handle.name.to_owned(), position }, letter)
             }));
         }
         Ok(all)
@@ -475,10 +305,4 @@ impl Gesta {
 
 fn recorded_at(events: &[RecordedEvent]) -> Option<RecordedAt> {
     events.first().map(|event| event.recorded_at)
-}
-
-impl From<InvalidName> for OpenError {
-    fn from(error: InvalidName) -> Self {
-        Self::Name(error)
-    }
 }

@@ -9,6 +9,7 @@
 //! of maps and earlier elements of tuples.
 
 mod produce;
+mod stop;
 mod trace;
 
 use std::{

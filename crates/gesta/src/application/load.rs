@@ -81,8 +81,15 @@ pub struct Load<'g, A: Aggregate> {
     aggregate: PhantomData<fn() -> A>,
 }
 
+impl Gesta {
+    /// Loads an aggregate when the returned value is awaited.
+    pub fn load<A: Aggregate>(&self, id: &A::Id) -> Load<'_, A> {
+        Load::new(self, id.clone())
+    }
+}
+
 impl<'g, A: Aggregate> Load<'g, A> {
-    pub(crate) fn new(gesta: &'g Gesta, id: A::Id) -> Self {
+    fn new(gesta: &'g Gesta, id: A::Id) -> Self {
         Self { gesta, id, as_of: AsOf::Now, aggregate: PhantomData }
     }
 

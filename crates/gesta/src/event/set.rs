@@ -1,7 +1,9 @@
 //! Sets of events: those that one aggregate, projection or process understands.
 //!
 //! Owns: [`EventSet`]; [`EventTypes`], its types and versions; [`Events`], a list of events from
-//! one set. Not here: single events ([`Event`](crate::Event)).
+//! one set. Not here: single events ([`Event`]).
+//!
+//! [`Event`]: super::Event
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +13,7 @@ use std::{
 use gesta_store::{EventType, InvalidName, RecordedEvent};
 use serde::{Deserialize, Serialize};
 
-use crate::{DecodeError, EncodeError, EncodedEvent, Registry};
+use super::{DecodeError, EncodeError, EncodedEvent, Registry};
 
 /// The events that one aggregate, projection or process understands: an enum with one event in each
 /// variant. Usually derived.
@@ -137,6 +139,21 @@ pub trait EventSet: Clone + Send + Sync + 'static {
         // A replaced type may share its name with a variant.
         let names: BTreeSet<&str> = Self::NAMES.iter().copied().collect();
         names.into_iter().map(EventType::new).collect()
+    }
+}
+
+impl Registry {
+    /// Creates a registry with the events of a set.
+    #[must_use]
+    pub fn of<S: EventSet>() -> Self {
+        Self::new().and::<S>()
+    }
+
+    /// Adds the events of another set. An event may be in several.
+    #[must_use]
+    pub fn and<S: EventSet>(mut self) -> Self {
+        S::register(&mut self);
+        self
     }
 }
 

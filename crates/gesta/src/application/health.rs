@@ -18,10 +18,10 @@ use std::{
 
 use gesta_store::{Append, ExpectedRevision, ReadAll, StoreError, StreamName};
 
+use super::Gesta;
 use crate::{
-    Gesta, ProcessState, ProjectionState, SetAside,
-    process::ProcessHandle,
-    projection::{ProjectionHandle, in_one_line},
+    ProcessState, ProjectionState, SetAside, error_line::in_one_line, process::ProcessHandle,
+    projection::ProjectionHandle,
 };
 
 /// Time after which a store without an answer counts as unresponsive.

@@ -11,10 +11,10 @@
 //!
 //! [`ReadModelStore`]: gesta_store::ReadModelStore
 
-mod backoff;
 mod catch_panic;
 mod dead_letters;
 mod handle;
+mod lifecycle;
 mod name;
 mod on_read;
 mod operation;
@@ -30,7 +30,6 @@ use std::{error::Error, future::Future};
 
 use gesta_store::{DatabaseError, StreamName};
 
-pub(crate) use backoff::Backoff;
 pub(crate) use handle::{
     AnyReader, ProjectionContext, ProjectionHandle, ProjectionRegistration, SharedStore,
     StartProjection,
@@ -281,16 +280,4 @@ impl ApplyError {
             Self::Unreadable(_) | Self::Json(_) | Self::Failed(_) | Self::Panicked { .. } => false,
         }
     }
-}
-
-/// Formats an error with its causes in one line.
-pub(crate) fn in_one_line(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
 }

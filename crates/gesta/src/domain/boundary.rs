@@ -10,8 +10,8 @@ use gesta_store::{EventQuery, InvalidName, QueryItem, RecordedEvent, StreamName,
 
 use crate::{
     Aggregate, DecodeError, EncodeError, EncodedEvent, EventSet, Events, Reads, Registry,
-    aggregate::stream_of,
-    event_set::{decode_each, is_of_a_category},
+    event::{decode_each, is_of_a_category},
+    stream_of,
 };
 
 /// The aggregates that a command decides on: one, a tuple such as `(Order, Account)`, a `Vec` of

@@ -1,61 +1,28 @@
-//! The application handle and its builder.
+//! The builder of an application: its configuration, registrations and start.
 //!
-//! Owns: [`Gesta`], [`Builder`]. Invariant: everything replaceable (store, clock, randomness,
-//! layers) comes in through the builder. Not here: the mapping of URLs to stores
-//! ([`open`](crate::open)).
+//! Invariant: everything replaceable (store, clock, randomness, layers) comes in through the
+//! builder. Not here: the mapping of URLs to stores ([`open`](crate::open)).
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use gesta_store::EventStore;
+use gesta_store::{EventStore, ReadModelStore, ReadRows, Rows, SnapshotStore};
+use serde::{Serialize, de::DeserializeOwned};
 use tower::{BoxError, Layer, Service, ServiceExt as _, util::BoxCloneSyncService};
 
+use super::{
+    Gesta, handle::Parts, process_side::ProcessRegistrations, read_side::ReadSideRegistrations,
+};
 use crate::{
-    Aggregate, Authorize, Clock, CommandRequest, Decide, DuplicateEventName, EventSet, Execute,
-    Load, OpenError, Pipeline, Receipt, RetryPolicy, Rng, SystemClock, SystemRng, Unauthorized,
+    Aggregate, Apply, Authorize, Clock, CommandRequest, Decide, DuplicateEventName, EventSet,
+    OnRead, OpenError, Pipeline, ProcessManager, ProcessSetup, Receipt, RetryPolicy, Rng,
+    SnapshotPolicy, SystemClock, SystemRng, Unauthorized,
     event_names::Scope,
     log_hint, open,
     pipeline::{PipelineConfig, RememberedRejections},
     process::ProcessContext,
-    process_side::{ProcessRegistrations, Processes},
     projection::{ProjectionContext, SharedStore},
-    read_side::{ReadSide, ReadSideRegistrations},
     snapshot::Snapshots,
 };
-
-/// The handle of an application: executes commands, loads aggregates, answers queries. Cheap to
-/// clone.
-///
-/// ```
-/// use gesta::Gesta;
-///
-/// # gesta::store::conformance::block_on(async {
-/// let gesta = Gesta::at("memory:").open().await?;
-/// assert_eq!(gesta.store().head().await?.position, gesta::Position::START);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// # }).expect("a memory store opens");
-/// ```
-#[derive(Clone)]
-pub struct Gesta {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    store: Arc<dyn EventStore>,
-    pipeline: Pipeline,
-    clock: Arc<dyn Clock>,
-    rng: Arc<dyn Rng>,
-    read_side: ReadSide,
-    processes: Processes,
-    snapshots: Snapshots,
-    closed: AtomicBool,
-}
 
 impl Gesta {
     /// Starts a builder for the store behind a URL: `memory:` or `gesta:DIRECTORY`.
@@ -66,64 +33,6 @@ impl Gesta {
     /// Starts a builder on an open store.
     pub fn on(store: Arc<dyn EventStore>) -> Builder {
         Builder::new(StoreSource::Store(store))
-    }
-
-    /// Executes a command when the returned value is awaited.
-    pub fn execute<C: Decide>(&self, command: C) -> Execute<'_, C> {
-        Execute::new(self, command)
-    }
-
-    /// Loads an aggregate when the returned value is awaited.
-    pub fn load<A: Aggregate>(&self, id: &A::Id) -> Load<'_, A> {
-        Load::new(self, id.clone())
-    }
-
-    /// Returns the store.
-    #[must_use]
-    pub fn store(&self) -> &Arc<dyn EventStore> {
-        &self.inner.store
-    }
-
-    /// Returns the clock that timeouts, back-off and timers use.
-    #[must_use]
-    pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.inner.clock
-    }
-
-    pub(crate) fn snapshots(&self) -> &Snapshots {
-        &self.inner.snapshots
-    }
-
-    pub(crate) fn read_side(&self) -> &ReadSide {
-        &self.inner.read_side
-    }
-
-    pub(crate) fn processes(&self) -> &Processes {
-        &self.inner.processes
-    }
-
-    pub(crate) fn rng(&self) -> &dyn Rng {
-        self.inner.rng.as_ref()
-    }
-
-    /// Returns whether the application was closed through this handle or a clone.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.inner.closed.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn set_closed(&self) {
-        self.inner.closed.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn pipeline(&self) -> Pipeline {
-        self.inner.pipeline.clone()
-    }
-}
-
-impl fmt::Debug for Gesta {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Gesta")
     }
 }
 
@@ -150,10 +59,10 @@ enum StoreSource {
 #[must_use = "nothing is opened until `open`"]
 pub struct Builder {
     source: StoreSource,
-    pub(crate) config: PipelineConfig,
+    config: PipelineConfig,
     layers: Vec<Box<dyn FnOnce(Pipeline) -> Pipeline + Send>>,
-    pub(crate) read_side: ReadSideRegistrations,
-    pub(crate) processes: ProcessRegistrations,
+    read_side: ReadSideRegistrations,
+    processes: ProcessRegistrations,
     hints_at_log: bool,
     duplicate_event: Option<DuplicateEventName>,
 }
@@ -186,7 +95,7 @@ impl Builder {
 
     /// Registers the events that a part of the program reads. A duplicate event name is reported by
     /// [`open`](Self::open).
-    pub(crate) fn reads_events<E: EventSet>(mut self, scope: Scope) -> Self {
+    fn reads_events<E: EventSet>(mut self, scope: Scope) -> Self {
         let added = self.config.event_names.add_set::<E>(scope);
         self.duplicate_event = self.duplicate_event.or(added.err());
         self
@@ -250,6 +159,93 @@ impl Builder {
         self
     }
 
+    /// Runs a projection into read models of a store while the application is open. Requires a
+    /// tokio runtime.
+    pub fn project<P, S>(mut self, projection: P, read_models: &S) -> Self
+    where
+        P: Apply<S::Tx>,
+        S: ReadModelStore,
+    {
+        self.read_side.add(projection, read_models.clone());
+        self.reads_events::<P::Event>(Scope::of::<P::Event>())
+    }
+
+    /// Keeps the rows of an on-read projection in a store.
+    pub fn project_on_read<P, S>(mut self, _projection: P, read_models: &S) -> Self
+    where
+        P: OnRead,
+        S: ReadModelStore<Tx: Rows, Reader: ReadRows>,
+    {
+        self.read_side.add_on_read::<P, S>(read_models.clone());
+        // Restricted to its category, since it reads streams of that category only.
+        self.reads_events::<P::Event>(Scope::Named)
+    }
+
+    /// Runs a process manager while the application is open. Requires a tokio runtime.
+    ///
+    /// A manager that is new to the store starts at its first event; see
+    /// [`process_set_up`](Self::process_set_up) for other starting positions.
+    pub fn process<P: ProcessManager + Default>(self) -> Self {
+        self.process_with(P::default())
+    }
+
+    /// Runs a process manager whose instances start from this value, settings included.
+    pub fn process_with<P: ProcessManager>(self, manager: P) -> Self {
+        self.process_set_up(ProcessSetup::of(manager))
+    }
+
+    /// Runs a process manager with a starting position or a former name.
+    pub fn process_set_up<P: ProcessManager>(mut self, setup: ProcessSetup<P>) -> Self {
+        self.processes.add(setup);
+        self.reads_events::<P::Event>(Scope::of::<P::Event>())
+    }
+
+    /// Keeps snapshots of an aggregate in a store.
+    ///
+    /// Takes no snapshots of an aggregate that reads tags, since its state spans streams. Takes
+    /// none either if the state or its events hide a part of their shape from serde (untagged,
+    /// internally or adjacently tagged, or flattened types), because a change there could not be
+    /// detected; a warning names the places. Give such parts another representation, or use
+    /// [`snapshots_by_version`](Self::snapshots_by_version).
+    pub fn snapshots<A>(
+        mut self,
+        store: &(impl SnapshotStore + Clone),
+        policy: SnapshotPolicy,
+    ) -> Self
+    where
+        A: Aggregate + Serialize + DeserializeOwned,
+    {
+        self.config.snapshots.add::<A>(store, policy);
+        self
+    }
+
+    /// Keeps snapshots of an aggregate with partly hidden shape. Only `fold_version` covers the
+    /// hidden parts: raise it with every change there.
+    pub fn snapshots_by_version<A>(
+        mut self,
+        store: &(impl SnapshotStore + Clone),
+        policy: SnapshotPolicy,
+    ) -> Self
+    where
+        A: Aggregate + Serialize + DeserializeOwned,
+    {
+        self.config.snapshots.add_by_version::<A>(store, policy);
+        self
+    }
+
+    /// Remembers the rejections of a command.
+    ///
+    /// A repeat with the same caller-supplied command id gets the same rejection, even if the
+    /// command would be accepted by then. Each rejection leaves a small event in the stream
+    /// `receipts-commands`. By default, a rejected command that is repeated is decided again.
+    pub fn remember_rejections<C>(mut self) -> Self
+    where
+        C: Decide<Rejection: Serialize + DeserializeOwned>,
+    {
+        self.config.remembered.insert::<C::Rejection>(C::NAME);
+        self
+    }
+
     /// Opens the store and starts the registered projections and process managers.
     ///
     /// # Errors
@@ -280,17 +276,7 @@ impl Builder {
         };
         // Started last: managers send commands through the complete pipeline.
         let processes = self.processes.start(&context).await?;
-        let inner = Inner {
-            store,
-            pipeline,
-            clock,
-            rng,
-            read_side,
-            processes,
-            snapshots,
-            closed: AtomicBool::new(false),
-        };
-        Ok(Gesta { inner: Arc::new(inner) })
+        Ok(Gesta::of(Parts { store, pipeline, clock, rng, read_side, processes, snapshots }))
     }
 }
 

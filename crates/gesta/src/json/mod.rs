@@ -11,11 +11,7 @@ use std::{cell::Cell, fmt};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::EncodeError;
-use guard::{Guard, GuardFault};
-
-/// Maximum nesting of arrays and objects, one level less than `serde_json` rejects on reading.
-const DEPTH_MAX: u8 = 127;
+use guard::{DEPTH_MAX, Guard, GuardFault};
 
 /// The reason for which a value has no JSON form that decodes again.
 ///
@@ -72,17 +68,27 @@ impl fmt::Display for JsonFault {
     }
 }
 
+/// A value without a JSON form that decodes again.
+#[derive(Debug)]
+pub(crate) struct JsonError {
+    /// Name of the value.
+    pub(crate) what: String,
+    /// Path of the field at fault; empty for the value as a whole.
+    pub(crate) field: String,
+    pub(crate) reason: JsonFault,
+}
+
 /// Encodes a value as JSON and checks that it decodes again.
 ///
 /// Used for all data that is stored as JSON and decoded by its type: payloads of events, timers and
 /// commands of processes, states of snapshots. `what` names the value in the error.
 ///
 /// # Errors
-/// [`EncodeError::Json`] with the path of the field at fault.
+/// [`JsonError`] with the path of the field at fault.
 pub(crate) fn to_json<T: Serialize + DeserializeOwned>(
     what: &str,
     value: &T,
-) -> Result<Vec<u8>, EncodeError> {
+) -> Result<Vec<u8>, JsonError> {
     let json = write(what, value)?;
     match serde_json::from_slice::<T>(&json) {
         Ok(_) => Ok(json),
@@ -91,7 +97,7 @@ pub(crate) fn to_json<T: Serialize + DeserializeOwned>(
 }
 
 /// Encodes a value as JSON. The caller checks that it decodes again.
-pub(crate) fn write<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>, EncodeError> {
+pub(crate) fn write<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>, JsonError> {
     let fault = Cell::new(None);
     let mut json = Vec::with_capacity(128);
     let written = value.serialize(Guard::new(&mut serde_json::Serializer::new(&mut json), &fault));
@@ -102,7 +108,7 @@ pub(crate) fn write<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>, Enco
 }
 
 /// Returns the error of a value that failed to encode, encoding it again to find the path.
-fn not_writable<T: Serialize>(what: &str, value: &T, error: serde_json::Error) -> EncodeError {
+fn not_writable<T: Serialize>(what: &str, value: &T, error: serde_json::Error) -> JsonError {
     let fault = Cell::new(None);
     let mut json = Vec::new();
     let mut track = serde_path_to_error::Track::new();
@@ -115,7 +121,7 @@ fn not_writable<T: Serialize>(what: &str, value: &T, error: serde_json::Error) -
         Some(GuardFault::TooDeep) => JsonFault::TooDeep { depth_max: DEPTH_MAX },
         None => JsonFault::NotWritable(again.err().unwrap_or(error)),
     };
-    EncodeError::Json { what: what.to_owned(), field: field(&track.path()), reason }
+    JsonError { what: what.to_owned(), field: field(&track.path()), reason }
 }
 
 /// Returns the error of JSON that failed to decode, decoding it again to find the path.
@@ -123,7 +129,7 @@ pub(crate) fn not_readable<T: DeserializeOwned>(
     what: &str,
     json: &[u8],
     error: serde_json::Error,
-) -> EncodeError {
+) -> JsonError {
     let mut reader = serde_json::Deserializer::from_slice(json);
     let again = serde_path_to_error::deserialize::<_, T>(&mut reader);
     let (field, error) = match again {
@@ -131,7 +137,7 @@ pub(crate) fn not_readable<T: DeserializeOwned>(
         Err(error) => (field(error.path()), error.into_inner()),
     };
     let reason = JsonFault::NotReadable(error);
-    EncodeError::Json { what: what.to_owned(), field, reason }
+    JsonError { what: what.to_owned(), field, reason }
 }
 
 /// Formats a path; empty for the value as a whole.
@@ -146,6 +152,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::EncodeError;
 
     #[derive(Serialize, Deserialize, Debug)]
     enum Rule {
@@ -158,7 +165,7 @@ mod tests {
     }
 
     fn refusal<T: Serialize + DeserializeOwned + fmt::Debug>(value: &T) -> String {
-        to_json("thing", value).unwrap_err().to_string()
+        EncodeError::from(to_json("thing", value).unwrap_err()).to_string()
     }
 
     #[test]

@@ -1,14 +1,17 @@
-//! Event types, their stored form, and upcasting of older schema versions.
+//! Event types and the upcasting of their older schema versions.
 //!
-//! Owns: [`Event`], its stored form [`EncodedEvent`], and the errors of encoding and decoding.
-//! Invariant: stored bytes never change; older versions are upcast on read. Not here: sets of
-//! events ([`EventSet`](crate::EventSet)), ids and metadata.
+//! Owns: [`Event`], and the description of its versions. Invariant: stored bytes never change;
+//! older versions are upcast on read. Not here: the stored form ([`EncodedEvent`]), sets of events
+//! ([`EventSet`]), ids and metadata.
+//!
+//! [`EncodedEvent`]: super::EncodedEvent
+//! [`EventSet`]: super::EventSet
 
-use bytes::Bytes;
-use gesta_store::{EventType, InvalidName, Position, RecordedEvent, Revision, StreamName, Tag};
+use gesta_store::{InvalidName, Tag};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{DuplicateEventName, JsonFault, TypeShape, json};
+use super::DecodeError;
+use crate::TypeShape;
 
 /// A fact of the business: a struct with a stable event type and a schema version.
 ///
@@ -224,188 +227,4 @@ pub(crate) fn own_version<E: Event>(version: u16, data: &[u8]) -> Result<E, Deco
         version,
         source,
     })
-}
-
-/// The stored form of an event, without id, metadata and stream.
-///
-/// ```
-/// use gesta::prelude::*;
-///
-/// #[derive(Event, Serialize, Deserialize, Clone)]
-/// #[event(name = "parcel-sent")]
-/// struct ParcelSent {
-///     to: String,
-/// }
-///
-/// let stored = EncodedEvent::of(&ParcelSent { to: "ann".to_owned() })?;
-/// assert_eq!(stored.data, r#"{"to":"ann"}"#);
-/// # Ok::<(), gesta::EncodeError>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EncodedEvent {
-    /// Event type.
-    pub event_type: EventType,
-    /// Schema version, from 1.
-    pub schema_version: u16,
-    /// The tags by which queries and append conditions find it.
-    pub tags: Vec<Tag>,
-    /// The JSON form of the event.
-    pub data: Bytes,
-}
-
-impl EncodedEvent {
-    /// Encodes an event and checks that it decodes again, which costs one decoding.
-    ///
-    /// # Errors
-    /// [`EncodeError`] if a tag is invalid, or the event has no JSON form that decodes again: a
-    /// number is not finite, a value is nested too deeply, or the type does not accept its own
-    /// output.
-    pub fn of<E: Event>(event: &E) -> Result<Self, EncodeError> {
-        let data = json::write(E::NAME, event)?;
-        prove_readable::<E>(&data)?;
-        Ok(Self {
-            event_type: EventType::new(E::NAME)?,
-            schema_version: E::VERSION,
-            tags: event.tags()?,
-            data: data.into(),
-        })
-    }
-}
-
-/// Checks that encoded data decodes again. An event that does not would block its stream forever.
-fn prove_readable<E: Event>(data: &[u8]) -> Result<(), EncodeError> {
-    match E::upcast(E::VERSION, data) {
-        Ok(_) => Ok(()),
-        Err(DecodeError::BadPayload { source, .. }) => {
-            Err(json::not_readable::<E>(E::NAME, data, source))
-        }
-        Err(other) => Err(EncodeError::Unreadable { event_type: E::NAME, source: other }),
-    }
-}
-
-/// An error of encoding an event or a command. Nothing was appended.
-#[derive(Debug, thiserror::Error)]
-pub enum EncodeError {
-    /// Invalid event type or tag. Tags derive from input, so this may be the caller's error.
-    #[error("{0}")]
-    Name(#[from] InvalidName),
-    /// The value has no JSON form that decodes again. Fix the event type or the decision.
-    #[error("{what} cannot be recorded: {field}{}{reason}", if field.is_empty() { "" } else { " " })]
-    Json {
-        /// Name of the event, command or timer.
-        what: String,
-        /// Path of the field at fault; empty for the value as a whole.
-        field: String,
-        /// The problem with its value.
-        reason: JsonFault,
-    },
-    /// The event's own `upcast` does not decode the version that it writes. Fix it.
-    #[error("{event_type} cannot be recorded: it could not be read back")]
-    Unreadable {
-        /// Event type.
-        event_type: &'static str,
-        /// The error of `upcast`.
-        source: DecodeError,
-    },
-    /// Another type of this program has the same event name. Rename one.
-    #[error(transparent)]
-    DuplicateEventName(#[from] DuplicateEventName),
-    /// A decision over a `Vec` of aggregates returned a different number of `Events`. Fix `decide`.
-    #[error("the decision covers {decided} aggregates, but the command names {aggregates}")]
-    NotForEach {
-        /// Number of aggregates that the command named.
-        aggregates: usize,
-        /// Number of `Events` that the decision returned.
-        decided: usize,
-    },
-}
-
-/// An error of decoding a stored event.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// The event type is not in the set. Deploy code that knows it, or declare it with
-    /// `#[events(ignore("…"))]`.
-    #[error("event type {event_type} is unknown")]
-    UnknownEvent {
-        /// Event type.
-        event_type: String,
-    },
-    /// The event type is known, but not this version. Deploy code that knows it.
-    #[error(
-        "version {version} of event type {event_type} is unknown, the newest known is {newest}"
-    )]
-    UnknownVersion {
-        /// Event type.
-        event_type: String,
-        /// Stored schema version.
-        version: u16,
-        /// Newest version that this program decodes.
-        newest: u16,
-    },
-    /// The data does not decode as its declared version. Fix the type or its upcaster.
-    #[error("the payload is not version {version} of event type {event_type}")]
-    BadPayload {
-        /// Event type.
-        event_type: String,
-        /// Stored schema version.
-        version: u16,
-        /// The error of serde.
-        source: serde_json::Error,
-    },
-    /// Not exactly one event: an upcaster drops or splits this version. Decode with
-    /// [`Event::upcast_each`].
-    #[error("version {version} of event type {event_type} is read as {count} events today")]
-    NotOne {
-        /// Event type.
-        event_type: String,
-        /// Stored schema version.
-        version: u16,
-        /// Number of events that the upcaster returned.
-        count: usize,
-    },
-    /// The data is not JSON, so another program wrote it. Remove the type from the set.
-    #[error("event type {event_type} is written as {content_type}, not as JSON")]
-    NotJson {
-        /// Event type.
-        event_type: String,
-        /// Stored content type.
-        content_type: String,
-    },
-}
-
-impl DecodeError {
-    /// Creates [`UnknownEvent`](Self::UnknownEvent).
-    #[must_use]
-    pub fn unknown_event(event_type: &str) -> Self {
-        Self::UnknownEvent { event_type: event_type.to_owned() }
-    }
-
-    pub(crate) fn of(self, event: &RecordedEvent) -> UndecodableEvent {
-        UndecodableEvent {
-            event_type: event.event_type.clone(),
-            stream: event.stream.clone(),
-            revision: event.revision,
-            position: event.position,
-            source: self,
-        }
-    }
-}
-
-/// A recorded event that does not decode, with its place in the store.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the event at revision {revision} of {stream} cannot be read \
-     (type {event_type}, position {position})"
-)]
-pub struct UndecodableEvent {
-    /// Event type.
-    pub event_type: EventType,
-    /// Stream of the event.
-    pub stream: StreamName,
-    /// Revision within the stream.
-    pub revision: Revision,
-    /// Position within the store.
-    pub position: Position,
-    /// The decoding error.
-    pub source: DecodeError,
 }

@@ -1,16 +1,14 @@
 //! The registry: every event that a program knows, by name and version.
 //!
 //! Owns: the names and versions, and the check that no two types share a name. Not here: decoding
-//! events of one set (the set itself), the lock file (the test kit).
+//! events of one set (the set itself, which also adds its events), the lock file (the test kit).
 
 use std::{any::TypeId, collections::BTreeMap};
 
 use serde_json::Value;
 
-use crate::{
-    DecodeError, EncodeError, Event, EventSet, EventShape, EventVersion, ProcessManager, json,
-    process::ProcessShapes,
-};
+use super::{DecodeError, DuplicateEventName, EncodeError, Event, EventShape, EventVersion};
+use crate::{TypeShape, json};
 
 /// Every event that a program knows.
 ///
@@ -58,6 +56,19 @@ struct RegisteredEvent {
     replaced: Option<(u16, Read)>,
 }
 
+/// The types that a manager's definition writes and reads.
+#[derive(Clone, Debug)]
+pub(crate) struct ProcessShapes {
+    /// Event types that it handles or declares to ignore.
+    pub(crate) takes: Vec<&'static str>,
+    /// The definition ignores stored data that it does not understand.
+    pub(crate) ignores: bool,
+    pub(crate) timer: &'static str,
+    /// Versions of its timers.
+    pub(crate) timers: Vec<(u16, TypeShape)>,
+    pub(crate) commands: Vec<(&'static str, TypeShape)>,
+}
+
 /// Decodes stored data of a version and encodes the result in the current version.
 type Read = fn(u16, &[u8]) -> Result<Value, ReadError>;
 
@@ -72,24 +83,6 @@ pub enum ReadError {
     Encode(#[from] EncodeError),
 }
 
-/// Two types have the same event name, so the meaning of stored data depends on the reader.
-///
-/// Use one type, rename one while nothing is stored, or restrict the sets that read them to
-/// categories: `#[events(categories("order"))]`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "event type {name} is both {first} and {second}; rename one, or declare which categories the \
-     sets that read it mean, as in #[events(categories(\"order\"))]"
-)]
-pub struct DuplicateEventName {
-    /// The event name.
-    pub name: &'static str,
-    /// The type registered first.
-    pub first: &'static str,
-    /// The type registered second.
-    pub second: &'static str,
-}
-
 impl Registry {
     /// Creates an empty registry.
     #[must_use]
@@ -97,24 +90,9 @@ impl Registry {
         Self::default()
     }
 
-    /// Creates a registry with the events of a set.
-    #[must_use]
-    pub fn of<S: EventSet>() -> Self {
-        Self::new().and::<S>()
-    }
-
-    /// Adds the events of another set. An event may be in several.
-    #[must_use]
-    pub fn and<S: EventSet>(mut self) -> Self {
-        S::register(&mut self);
-        self
-    }
-
-    /// Adds the stored types of a process manager's instances: inputs, timers and commands.
-    #[must_use]
-    pub fn process<P: ProcessManager>(mut self) -> Self {
-        self.processes.insert(P::NAME, ProcessShapes::of::<P>);
-        self
+    /// Adds the stored types of a process manager, computed when they are asked for.
+    pub(crate) fn add_process(&mut self, name: &'static str, shapes: fn() -> ProcessShapes) {
+        self.processes.insert(name, shapes);
     }
 
     /// Returns the process managers by name, with their stored types.
@@ -246,5 +224,6 @@ fn read<E: Event>(version: u16, data: &[u8]) -> Result<Value, ReadError> {
 
 fn to_value<E: Event>(event: &E) -> Result<Value, EncodeError> {
     let json = json::to_json(E::NAME, event)?;
-    serde_json::from_slice(&json).map_err(|error| json::not_readable::<E>(E::NAME, &json, error))
+    serde_json::from_slice(&json)
+        .map_err(|error| json::not_readable::<E>(E::NAME, &json, error).into())
 }

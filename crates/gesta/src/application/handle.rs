@@ -1,0 +1,119 @@
+//! The application handle.
+//!
+//! Owns: [`Gesta`], and the close of its parts. Not here: the operations on it, each in a module of
+//! its own, and its start ([`Builder`](super::Builder)).
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use gesta_store::EventStore;
+
+use super::{process_side::Processes, read_side::ReadSide};
+use crate::{Clock, Pipeline, Rng, snapshot::Snapshots};
+
+/// The handle of an application: executes commands, loads aggregates, answers queries. Cheap to
+/// clone.
+///
+/// ```
+/// use gesta::Gesta;
+///
+/// # gesta::store::conformance::block_on(async {
+/// let gesta = Gesta::at("memory:").open().await?;
+/// assert_eq!(gesta.store().head().await?.position, gesta::Position::START);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).expect("a memory store opens");
+/// ```
+#[derive(Clone)]
+pub struct Gesta {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parts: Parts,
+    closed: AtomicBool,
+}
+
+/// The parts of an open application.
+pub(super) struct Parts {
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) pipeline: Pipeline,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) rng: Arc<dyn Rng>,
+    pub(super) read_side: ReadSide,
+    pub(super) processes: Processes,
+    pub(super) snapshots: Snapshots,
+}
+
+impl Gesta {
+    pub(super) fn of(parts: Parts) -> Self {
+        Self { inner: Arc::new(Inner { parts, closed: AtomicBool::new(false) }) }
+    }
+
+    /// Returns the store.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn EventStore> {
+        &self.inner.parts.store
+    }
+
+    /// Returns the clock that timeouts, back-off and timers use.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.parts.clock
+    }
+
+    pub(crate) fn snapshots(&self) -> &Snapshots {
+        &self.inner.parts.snapshots
+    }
+
+    pub(crate) fn read_side(&self) -> &ReadSide {
+        &self.inner.parts.read_side
+    }
+
+    pub(crate) fn processes(&self) -> &Processes {
+        &self.inner.parts.processes
+    }
+
+    pub(crate) fn rng(&self) -> &dyn Rng {
+        self.inner.parts.rng.as_ref()
+    }
+
+    /// Returns whether the application was closed through this handle or a clone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.inner.closed.load(Ordering::Acquire)
+    }
+
+    /// Stops projections and process managers, and waits until they have released their resources.
+    /// Once every clone is dropped as well, the stores can be opened again. Uncommitted events are
+    /// applied and decided commands are sent on the next start. A process manager with no work in
+    /// flight writes a checkpoint, which shortens its next start.
+    ///
+    /// Has no time limit of its own and may wait for the store. To limit it, wrap it in a timeout:
+    /// dropping the returned future stops the rest without waiting.
+    ///
+    /// Commands executed through a clone afterwards fail with
+    /// [`ExecuteError::Closed`](crate::ExecuteError::Closed). Dropping the handle stops everything
+    /// as well, but does not wait.
+    pub async fn close(self) {
+        self.inner.closed.store(true, Ordering::Release);
+        self.processes().stop().await;
+        for handle in self.read_side().handles() {
+            handle.stop().await;
+        }
+    }
+
+    pub(crate) fn pipeline(&self) -> Pipeline {
+        self.inner.parts.pipeline.clone()
+    }
+}
+
+impl fmt::Debug for Gesta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gesta")
+    }
+}
