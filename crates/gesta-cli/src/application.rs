@@ -14,15 +14,15 @@ use ureq::{Agent, Body, http::Response};
 use crate::exit::Refusal;
 
 /// Timeout of one request.
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
+const RESPONSE_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Limit on the size of a response body.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
+const RESPONSE_BYTES_MAX: u64 = 64 << 20;
 
 /// Base URL of the running application.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Application {
-    /// Base URL of the application's operations
+    /// Base URL of the application's HTTP API for operations
     #[arg(
         long,
         global = true,
@@ -47,6 +47,8 @@ impl Path {
     pub(crate) fn name(mut self, name: &str) -> Self {
         self.0.push('/');
         for byte in name.bytes() {
+            // The unreserved characters of RFC 3986, and `:` and `@`, which a path may have too.
+            // Everything else is escaped, above all `/` and `%`.
             let plain = byte.is_ascii_alphanumeric() || b"-_.~:@".contains(&byte);
             if plain {
                 self.0.push(char::from(byte));
@@ -68,7 +70,7 @@ impl Application {
     /// Fetches a JSON document.
     pub(crate) fn get(&self, path: &Path, query: &[(&str, &str)]) -> Result<String> {
         let request = self.agent().get(self.url(path)?).query_pairs(query.iter().copied());
-        self.answer(request.call())
+        self.response(request.call())
     }
 
     /// Fetches the items of a list as raw JSON.
@@ -83,6 +85,7 @@ impl Application {
         query: &[(&str, &str)],
         limit: usize,
     ) -> Result<Vec<Box<RawValue>>> {
+        // Follow the cursors: the application limits the size of a page, not of the list.
         let (mut all, mut cursor) = (Vec::new(), None::<String>);
         while all.len() < limit {
             let next = cursor.as_deref().map(|cursor| ("cursor", cursor));
@@ -107,22 +110,20 @@ impl Application {
     pub(crate) fn post(&self, path: &Path, reason: Option<&str>) -> Result<()> {
         let reason = reason.map(|reason| ("reason", reason));
         let request = self.agent().post(self.url(path)?).query_pairs(reason);
-        self.answer(request.send_empty()).map(drop)
+        self.response(request.send_empty()).map(drop)
     }
 
     /// Sends a DELETE request.
     pub(crate) fn delete(&self, path: &Path, reason: Option<&str>) -> Result<()> {
         let reason = reason.map(|reason| ("reason", reason));
         let request = self.agent().delete(self.url(path)?).query_pairs(reason);
-        self.answer(request.call()).map(drop)
+        self.response(request.call()).map(drop)
     }
 
     fn url(&self, path: &Path) -> Result<String> {
+        // There is no TLS in this client, so https:// would fail later with a vaguer message.
         if !self.at.starts_with("http://") {
-            bail!(
-                "--at {} is not an http:// URL; use one such as http://127.0.0.1:3000/v1",
-                self.at
-            );
+            bail!("--at must be an http:// URL, such as http://127.0.0.1:3000/v1; got {}", self.at);
         }
         Ok(format!("{}{}", self.at.trim_end_matches('/'), path.0))
     }
@@ -131,16 +132,17 @@ impl Application {
     fn agent(&self) -> Agent {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(ANSWER_WAIT_MAX))
+            .timeout_global(Some(RESPONSE_WAIT_MAX))
+            // A proxy for the web must not receive operations of a local application.
             .proxy(None)
             .build();
         config.into()
     }
 
-    fn answer(&self, answered: Result<Response<Body>, ureq::Error>) -> Result<String> {
-        let mut response = answered.map_err(|error| self.silence(&error))?;
+    fn response(&self, answered: Result<Response<Body>, ureq::Error>) -> Result<String> {
+        let mut response = answered.map_err(|error| self.no_response(&error))?;
         let status = response.status().as_u16();
-        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let body = response.body_mut().with_config().limit(RESPONSE_BYTES_MAX).read_to_string();
         let body = body.with_context(|| format!("the response of {} is incomplete", self.at))?;
         if (200..300).contains(&status) {
             return Ok(body);
@@ -150,34 +152,40 @@ impl Application {
 
     /// The error text for a response body that this version cannot parse.
     pub(crate) fn other_format(&self) -> String {
-        format!("unexpected response from {}: is it a Gesta application of this version?", self.at)
+        format!(
+            "unexpected response from {}: --at must be the URL of a Gesta application whose version \
+             matches this program",
+            self.at
+        )
     }
 
     fn refusal(&self, status: u16, problem: &Value) -> anyhow::Error {
+        // Problem details (RFC 9457) of a Gesta application have a `code`. Any other server, or a
+        // wrong base path, answers without one.
         let text = |name: &str| problem.get(name).and_then(Value::as_str).map(str::to_owned);
         let (code, detail) = (text("code"), text("detail"));
         if code.as_deref() == Some("no-such-route") || code.is_none() {
             let at = &self.at;
             return anyhow::anyhow!(
-                "{at} does not know this operation (status {status}): --at must be the base URL of \
-                 the application's operations, such as http://127.0.0.1:3000/v1"
+                "{at} does not offer this operation (HTTP status {status}); --at must be the base \
+                 URL of the application's operations, such as http://127.0.0.1:3000/v1"
             );
         }
         let code = code.unwrap_or_default();
-        let detail = detail.unwrap_or_else(|| format!("status {status}"));
+        let detail = detail.unwrap_or_else(|| format!("HTTP status {status}"));
         let message = format!("{detail} ({code})");
+        // The same exit codes as for commands on the store itself: 3 not found, 1 refused.
         let refusal = match status {
-            404 => Refusal::absent(code, message),
-            409 | 412 | 422 => Refusal::no(code, message),
+            404 => Refusal::not_found(code, message),
+            409 | 412 | 422 => Refusal::refused(code, message),
             _ => Refusal::usage(code, message),
         };
         refusal.into()
     }
 
-    fn silence(&self, error: &ureq::Error) -> Refusal {
+    fn no_response(&self, error: &ureq::Error) -> Refusal {
         let message = format!(
-            "no response from {}: is the application running? Start it, or give another URL with \
-             --at: {error}",
+            "no response from {}: {error}. Start the application, or pass its URL with --at",
             self.at
         );
         Refusal::usage("no-answer", message)

@@ -83,6 +83,8 @@ impl Arguments {
     }
 
     pub(crate) fn run(self, output: &mut Output) -> Result<Outcome> {
+        // Not a required option of clap: `restore` and the commands for running applications need
+        // no store.
         let unnamed = || {
             let message = "no store given: use --store gesta:DIR or set GESTA_STORE";
             Refusal::usage("no-store-named", message)

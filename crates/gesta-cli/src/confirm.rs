@@ -27,22 +27,28 @@ impl Confirm {
         if self.yes {
             return Ok(());
         }
+        // A script cannot answer, and piped input must not be taken for an answer.
         if !io::stdin().is_terminal() {
             return Err(Refusal::usage(
                 "confirmation-needed",
-                format!("nothing was changed: {consequence}, and standard input is not a terminal to confirm it"),
+                format!(
+                    "nothing was changed: {consequence}, which needs a confirmation, and standard \
+                     input is not a terminal"
+                ),
             )
-            .hint("use --yes to skip the confirmation")
+            .hint("add --yes to confirm on the command line")
             .into());
         }
-        let mut asked = io::stderr();
-        write!(asked, "{consequence}. Continue? [y/N] ").context("cannot write the prompt")?;
-        asked.flush().context("cannot write the prompt")?;
+        // On standard error, so that the prompt shows even if the output is redirected.
+        let mut prompt = io::stderr();
+        write!(prompt, "{consequence}. Continue? [y/N] ").context("cannot write the prompt")?;
+        prompt.flush().context("cannot write the prompt")?;
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
         match answer.trim() {
             "y" | "Y" | "yes" => Ok(()),
-            _ => Err(Refusal::usage("not-confirmed", "nothing was changed").into()),
+            // Anything else is a no, also the end of the input.
+            _ => Err(Refusal::usage("not-confirmed", "not confirmed; nothing was changed").into()),
         }
     }
 }

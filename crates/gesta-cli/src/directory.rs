@@ -51,14 +51,15 @@ pub(crate) fn file(text: &str) -> Result<PathBuf, String> {
 /// Rejects empty text and URLs, which would otherwise be taken for relative paths.
 fn check_path(text: &str) -> Result<(), String> {
     if text.is_empty() {
-        return Err("path is empty".to_owned());
+        return Err("the path is empty".to_owned());
     }
     match text.split_once(':') {
         Some(("memory", "")) => {
             Err("a memory store has no directory; use a path or gesta:DIR".to_owned())
         }
+        // `host:path` and `C:path` are possible file names; `https://host` is none that is meant.
         Some((scheme, rest)) if rest.starts_with("//") && !scheme.contains('/') => {
-            Err(format!("unsupported URL scheme {scheme}:; use a path or gesta:DIR"))
+            Err(format!("the URL scheme {scheme}: is not supported; use a path or gesta:DIR"))
         }
         Some(_) | None => Ok(()),
     }

@@ -21,11 +21,11 @@ pub(crate) enum Outcome {
 }
 
 /// Exit code for a refusal by the store.
-const NO: u8 = 1;
+const REFUSED: u8 = 1;
 /// Exit code for a usage error or an unusable store.
-const TROUBLE: u8 = 2;
+const UNUSABLE: u8 = 2;
 /// Exit code for something that does not exist.
-const ABSENT: u8 = 3;
+const NOT_FOUND: u8 = 3;
 
 /// An error reported by the program itself, with a hint on what to do.
 #[derive(Debug)]
@@ -40,17 +40,20 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// An error with exit code 2.
     pub(crate) fn usage(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), exit: TROUBLE, message: message.into(), hint: None }
+        Self { code: code.into(), exit: UNUSABLE, message: message.into(), hint: None }
     }
 
     /// An error with exit code 3.
-    pub(crate) fn absent(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), exit: ABSENT, message: message.into(), hint: None }
+    pub(crate) fn not_found(
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { code: code.into(), exit: NOT_FOUND, message: message.into(), hint: None }
     }
 
     /// An error with exit code 1.
-    pub(crate) fn no(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), exit: NO, message: message.into(), hint: None }
+    pub(crate) fn refused(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), exit: REFUSED, message: message.into(), hint: None }
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
@@ -70,11 +73,12 @@ impl std::error::Error for Refusal {}
 pub(crate) fn code(ended: anyhow::Result<Outcome>, style: Style) -> ExitCode {
     match ended {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Damaged) => ExitCode::from(NO),
+        Ok(Outcome::Damaged) => ExitCode::from(REFUSED),
+        // `gesta read --all | head` has printed all that was asked for.
         Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             let (code, exit) = kind(&error);
-            tell(code, &format!("{error:#}"), hint(&error), style);
+            report(code, &format!("{error:#}"), hint(&error), style);
             ExitCode::from(exit)
         }
     }
@@ -82,19 +86,21 @@ pub(crate) fn code(ended: anyhow::Result<Outcome>, style: Style) -> ExitCode {
 
 /// Reports a command line that does not parse, or prints the requested help.
 pub(crate) fn usage(error: &clap::Error, style: Style) -> ExitCode {
+    // Requested help and versions arrive as an error too. They are text, also with --json.
     if !error.use_stderr() || style == Style::Text {
         drop(error.print());
     } else {
+        // clap renders the message, a blank line, then usage and tips, which become the hint.
         let text = error.render().to_string();
         let mut lines = text.trim_end().splitn(2, "\n\n");
         let message = lines.next().unwrap_or_default();
         let message = message.strip_prefix("error: ").unwrap_or(message);
-        tell("usage", message, lines.next(), style);
+        report("usage", message, lines.next(), style);
     }
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(TROUBLE))
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(UNUSABLE))
 }
 
-fn tell(code: &str, message: &str, hint: Option<&str>, style: Style) {
+fn report(code: &str, message: &str, hint: Option<&str>, style: Style) {
     match (style, hint) {
         (Style::Json, hint) => {
             notice(json!({ "code": code, "message": message, "hint": hint }));
@@ -106,30 +112,33 @@ fn tell(code: &str, message: &str, hint: Option<&str>, style: Style) {
 
 /// Returns the machine-readable code and the exit code of an error.
 fn kind(error: &anyhow::Error) -> (&str, u8) {
+    // Contexts are looked through too, so a refusal may be the context of another error.
     if let Some(Refusal { code, exit, .. }) = error.downcast_ref() {
         return (code, *exit);
     }
     if let Some(BackupError::Damaged(_) | BackupError::DamagedBackup(_)) = error.downcast_ref() {
-        return ("damaged", NO);
+        return ("damaged", REFUSED);
     }
     if let Some(ScavengeError::Damaged(_) | ScavengeError::Read(StoreError::Corrupt(_))) =
         error.downcast_ref()
     {
-        return ("damaged", NO);
+        return ("damaged", REFUSED);
     }
     if error.is::<OpenError>() {
-        return ("store-not-opened", TROUBLE);
+        return ("store-not-opened", UNUSABLE);
     }
     match error.downcast_ref::<StoreError>() {
-        Some(StoreError::Conflict(_)) => ("conflict", NO),
-        Some(StoreError::Deleted { .. }) => ("deleted-for-ever", NO),
-        Some(StoreError::Corrupt(_)) => ("damaged", NO),
-        Some(StoreError::Rejected(_)) => ("rejected", TROUBLE),
-        Some(StoreError::Unsupported { .. }) => ("unsupported", TROUBLE),
-        Some(StoreError::Overloaded(_)) => ("overloaded", TROUBLE),
-        Some(StoreError::Unavailable { .. }) => ("outcome-unknown", TROUBLE),
-        Some(StoreError::Stopped { .. }) => ("stopped", TROUBLE),
-        None => ("failed", TROUBLE),
+        // Exit code 1 means that the store answered; a script may decide again and retry. 2 means
+        // that someone has to look at the command or at the machine first.
+        Some(StoreError::Conflict(_)) => ("conflict", REFUSED),
+        Some(StoreError::Deleted { .. }) => ("deleted-for-ever", REFUSED),
+        Some(StoreError::Corrupt(_)) => ("damaged", REFUSED),
+        Some(StoreError::Rejected(_)) => ("rejected", UNUSABLE),
+        Some(StoreError::Unsupported { .. }) => ("unsupported", UNUSABLE),
+        Some(StoreError::Overloaded(_)) => ("overloaded", UNUSABLE),
+        Some(StoreError::Unavailable { .. }) => ("outcome-unknown", UNUSABLE),
+        Some(StoreError::Stopped { .. }) => ("stopped", UNUSABLE),
+        None => ("failed", UNUSABLE),
     }
 }
 
@@ -145,7 +154,7 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
         StoreError::Corrupt(_) => {
             Some("run `gesta verify` for a full report; copy the store's files before any repair")
         }
-        StoreError::Overloaded(_) => Some("free resources, then retry"),
+        StoreError::Overloaded(_) => Some("free disk space or memory, then retry"),
         StoreError::Stopped { .. } => Some("restart the process that has the store open"),
         StoreError::Rejected(_)
         | StoreError::Unsupported { .. }

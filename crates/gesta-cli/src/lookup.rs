@@ -12,9 +12,9 @@ use crate::{events::Printable, exit::Refusal};
 /// Returns an error for a stream that does not exist or is deleted.
 ///
 /// A store reads such a stream as empty. At a shell the name may be misspelled, and a script must
-/// be able to tell it from a stream without events.
-pub(crate) fn check_there(stream: &StreamName, store: &LogStore) -> Result<()> {
-    live(stream, store).map(drop)
+/// be able to distinguish it from a stream whose events are all hidden.
+pub(crate) fn check_exists(stream: &StreamName, store: &LogStore) -> Result<()> {
+    existing(stream, store).map(drop)
 }
 
 /// Rejects system streams: their metadata events delete, hide and tombstone other streams.
@@ -25,13 +25,14 @@ pub(crate) fn check_ordinary(stream: &StreamName) -> Result<()> {
     let name = Printable(stream.as_str());
     let refusal =
         Refusal::usage("system-stream", format!("{name} is a system stream and cannot be changed"));
+    // For `$$order-1` the hint names the command that was probably meant; `$x` has none.
     let described = stream.described_stream().filter(|described| !described.is_system());
     Err(match described {
         Some(described) => {
             let of = Printable(described.as_str());
             refusal.hint(format!(
-                "it holds the metadata of {of}: use `gesta metadata set {of} JSON` to replace them, or \
-                 name {of} itself to delete it"
+                "it holds the metadata of {of}; use `gesta metadata set {of} JSON` to change that, or pass \
+                 {of} to delete the stream itself"
             ))
         }
         None => refusal,
@@ -40,19 +41,23 @@ pub(crate) fn check_ordinary(stream: &StreamName) -> Result<()> {
 }
 
 /// Returns the description and the last revision of a stream that is not deleted.
-pub(crate) fn live(stream: &StreamName, store: &LogStore) -> Result<(StreamDescription, Revision)> {
+pub(crate) fn existing(
+    stream: &StreamName,
+    store: &LogStore,
+) -> Result<(StreamDescription, Revision)> {
     let known = block_on(store.describe_stream(stream))?;
     let name = Printable(stream.as_str());
     match (known.state, known.head) {
         (StreamState::Live, Some(head)) => Ok((known, head)),
         (StreamState::Tombstoned, _) => Err(StoreError::Deleted { stream: stream.clone() }.into()),
         (StreamState::Deleted, _) => {
-            Err(Refusal::absent("stream-deleted", format!("stream {name} is deleted"))
+            Err(Refusal::not_found("stream-deleted", format!("stream {name} is deleted"))
                 .hint("until it is scavenged, `gesta read --all` still shows its events")
                 .into())
         }
+        // A live stream has a head, so the second case does not occur.
         (StreamState::Missing | StreamState::Live, _) => {
-            Err(Refusal::absent("no-such-stream", format!("stream {name} does not exist"))
+            Err(Refusal::not_found("no-such-stream", format!("stream {name} does not exist"))
                 .hint("run `gesta streams` to list streams")
                 .into())
         }

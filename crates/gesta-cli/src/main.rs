@@ -17,7 +17,7 @@ mod lookup;
 mod oracle;
 mod output;
 mod progress;
-mod source;
+mod selection;
 mod store_url;
 mod table;
 mod transfer;

@@ -69,6 +69,7 @@ impl Output {
 }
 
 fn lost(error: io::Error) -> Result<()> {
+    // A distinct type, not a message: the exit code depends on it.
     if error.kind() == io::ErrorKind::BrokenPipe {
         return Err(ReaderGone.into());
     }
@@ -77,5 +78,6 @@ fn lost(error: io::Error) -> Result<()> {
 
 /// Writes a notice to standard error. Ignores write errors.
 pub(crate) fn notice(what: impl fmt::Display) {
+    // `eprintln!` would panic on a closed standard error.
     drop(writeln!(io::stderr(), "{what}"));
 }

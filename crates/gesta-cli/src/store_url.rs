@@ -24,8 +24,8 @@ pub(crate) enum StoreUrl {
     Memory,
 }
 
-/// Kind of files in a directory.
-enum Holds {
+/// Contents of a directory, by its files.
+enum Contents {
     Store,
     Backup,
     Nothing,
@@ -37,20 +37,22 @@ impl StoreUrl {
         match self {
             Self::Directory(directory) => Ok(directory),
             Self::Memory => Err(no_store(
-                "a memory store exists only inside its own process; use a store on disk: gesta:DIR",
+                "a memory store exists only within its own process; use a store on disk, gesta:DIR",
             )),
         }
     }
 
     /// Returns the directory of an existing store.
     pub(crate) fn directory(&self) -> Result<&Path> {
-        match self.holds()? {
-            Holds::Store => self.named_directory(),
-            Holds::Backup => self.is_a_backup(),
-            Holds::Nothing => Err(no_store(format!("no store at {self}: the directory is empty"))),
-            Holds::OtherFiles => {
-                Err(no_store(format!("no store at {self}: the directory has no files of a store")))
+        match self.contents()? {
+            Contents::Store => self.named_directory(),
+            Contents::Backup => self.backup_error(),
+            Contents::Nothing => {
+                Err(no_store(format!("no store at {self}: the directory is empty")))
             }
+            Contents::OtherFiles => Err(no_store(format!(
+                "no store at {self}: none of the files there belongs to a store"
+            ))),
         }
     }
 
@@ -60,12 +62,16 @@ impl StoreUrl {
     /// method then opens the store as a writer. If another process holds the lock, the unconfirmed
     /// events are left out.
     pub(crate) fn open_to_read(&self) -> Result<LogStore> {
+        // Read-only: no lock is taken, so this is safe next to a running application.
         let store = self.open_to_follow()?;
         if store.report().unmarked.is_none() {
             return Ok(store);
         }
+        // Opening as a writer runs the recovery that confirms the last events. No running process
+        // is disturbed: the lock is refused while another one holds it.
         match LogStore::open(self.named_directory()?, Options::default()) {
             Ok(complete) => Ok(complete),
+            // In use, or not writable by this user: the confirmed events can still be read.
             Err(OpenError::Directory(_)) => Ok(store),
             Err(
                 error @ (OpenError::Io { .. }
@@ -84,20 +90,20 @@ impl StoreUrl {
 
     /// Checks that the directory holds a store or is empty.
     pub(crate) fn check_for_append(&self) -> Result<()> {
-        match self.holds()? {
-            Holds::Store | Holds::Nothing => Ok(()),
-            Holds::Backup => self.is_a_backup(),
-            Holds::OtherFiles => Err(no_store(format!(
-                "no store at {self}: a store can only be created in an empty directory"
+        match self.contents()? {
+            Contents::Store | Contents::Nothing => Ok(()),
+            Contents::Backup => self.backup_error(),
+            Contents::OtherFiles => Err(no_store(format!(
+                "no store at {self}: the directory has other files, and a new store needs an empty one"
             ))),
         }
     }
 
     /// Returns whether the directory is empty.
     pub(crate) fn is_empty(&self) -> Result<bool> {
-        match self.holds()? {
-            Holds::Nothing => Ok(true),
-            Holds::Store | Holds::Backup | Holds::OtherFiles => Ok(false),
+        match self.contents()? {
+            Contents::Nothing => Ok(true),
+            Contents::Store | Contents::Backup | Contents::OtherFiles => Ok(false),
         }
     }
 
@@ -105,13 +111,15 @@ impl StoreUrl {
     /// has no events yet, or an earlier import into it did not finish.
     pub(crate) fn directory_to_import(&self) -> Result<Option<&Path>> {
         let directory = self.named_directory()?;
+        // This file is there from the beginning of an import until the store is complete.
         let begun = directory.join("IMPORTING").exists();
-        let fresh = match self.holds()? {
-            Holds::Nothing => true,
-            Holds::Store => {
+        let fresh = match self.contents()? {
+            Contents::Nothing => true,
+            // A store without events loses nothing. One that cannot be read may have some.
+            Contents::Store => {
                 StoreExport::of(directory).is_ok_and(|there| there.head() == Position::START)
             }
-            Holds::Backup | Holds::OtherFiles => false,
+            Contents::Backup | Contents::OtherFiles => false,
         };
         Ok((begun || fresh).then_some(directory))
     }
@@ -120,9 +128,9 @@ impl StoreUrl {
     pub(crate) fn empty_directory(&self) -> Result<Option<&Path>> {
         match self {
             Self::Memory => Ok(None),
-            Self::Directory(directory) => match self.holds()? {
-                Holds::Nothing => Ok(Some(directory)),
-                Holds::Store | Holds::Backup | Holds::OtherFiles => Err(anyhow!(
+            Self::Directory(directory) => match self.contents()? {
+                Contents::Nothing => Ok(Some(directory)),
+                Contents::Store | Contents::Backup | Contents::OtherFiles => Err(anyhow!(
                     "{self} is not empty: a benchmark would append to it permanently; use an empty \
                      directory"
                 )),
@@ -137,6 +145,7 @@ impl StoreUrl {
 
     /// Same as [`StoreUrl::open_to_append`], with options.
     pub(crate) fn open_to_append_with(&self, options: Options) -> Result<LogStore> {
+        // Without this check, a mistyped directory full of other files would become a store.
         self.check_for_append()?;
         match LogStore::open(self.named_directory()?, options) {
             Err(OpenError::Directory(LockError::InUse { owner, .. })) => Err(in_use(format!(
@@ -158,15 +167,16 @@ impl StoreUrl {
         }
     }
 
-    fn is_a_backup<T>(&self) -> Result<T> {
+    fn backup_error<T>(&self) -> Result<T> {
         Err(no_store(format!(
             "no store at {self}: this is a backup; create a store from it with `gesta restore`"
         )))
     }
 
     /// Classifies the directory by the file names that `docs/format.md` documents.
-    fn holds(&self) -> Result<Holds> {
+    fn contents(&self) -> Result<Contents> {
         let none = |error| no_store(format!("no store at {self}: {error}"));
+        // The names alone decide, so that a damaged store is still recognized as a store.
         let (mut store, mut backup, mut any) = (false, false, false);
         for entry in fs::read_dir(self.named_directory()?).map_err(none)? {
             let name = entry.map_err(none)?.file_name();
@@ -175,11 +185,12 @@ impl StoreUrl {
             backup |= name == "MANIFEST" || end == Some("segment");
             any = true;
         }
+        // A directory with files of both counts as a backup, so that nothing is appended there.
         Ok(match (backup, store, any) {
-            (true, ..) => Holds::Backup,
-            (false, true, _) => Holds::Store,
-            (false, false, true) => Holds::OtherFiles,
-            (false, false, false) => Holds::Nothing,
+            (true, ..) => Contents::Backup,
+            (false, true, _) => Contents::Store,
+            (false, false, true) => Contents::OtherFiles,
+            (false, false, false) => Contents::Nothing,
         })
     }
 }
@@ -201,10 +212,11 @@ impl FromStr for StoreUrl {
                 directory_of_url(directory).map(Self::Directory).map_err(|wrong| wrong.to_string())
             }
             Some(("memory", "")) => Ok(Self::Memory),
-            None if text.is_empty() => Err("empty store URL; expected gesta:DIR".to_owned()),
+            None if text.is_empty() => Err("the store URL is empty; expected gesta:DIR".to_owned()),
             Some((scheme, _)) => {
-                Err(format!("unsupported URL scheme {scheme}:; expected gesta:DIR"))
+                Err(format!("the URL scheme {scheme}: is not supported; expected gesta:DIR"))
             }
+            // A bare path is refused: `gesta:` keeps the meaning of a URL open for other stores.
             None => Err(format!("expected a URL gesta:DIR; did you mean gesta:{text}?")),
         }
     }

@@ -27,6 +27,8 @@ impl Table {
     }
 
     fn lines(&self, items: &[Value], output: &mut Output) -> Result<()> {
+        // A heading is aligned like its column. Widths are fixed, so that the first row appears
+        // without looking at the last one.
         output.line(self.row(|(heading, member, _)| {
             let is_number = items.iter().any(|item| item.get(member).is_some_and(Value::is_number));
             ((*heading).to_owned(), is_number)
@@ -38,6 +40,7 @@ impl Table {
                 let is_number = value.is_some_and(Value::is_number);
                 (value.map_or_else(|| "-".to_owned(), text), is_number)
             }))?;
+            // Errors are too long for a column.
             for member in ["error", "trouble"] {
                 if let Some(why) = cell(member) {
                     output.line(format_args!("    {}", Printable(&text(why))))?;

@@ -10,6 +10,7 @@ use crate::{
 /// Crates without a circle of modules. Add a crate once it passes; the list never shrinks.
 #[rustfmt::skip]
 const WITHOUT_CIRCLES: &[&str] = &[
+    "gesta-cli",
     "gesta-http",
     "gesta-macros",
 ];

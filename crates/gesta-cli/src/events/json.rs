@@ -9,12 +9,12 @@ use gesta_store::{ContentType, RecordedEvent, Tag};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::moment;
+use super::time::moment;
 
 /// A recorded event with all its fields.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Object<'a> {
+pub(super) struct EventObject<'a> {
     position: u64,
     stream: &'a str,
     revision: u64,
@@ -38,7 +38,7 @@ pub(super) struct Object<'a> {
 /// Formats a payload as one line of JSON, or returns `None` to have it shown in base64.
 type AsJson = fn(&[u8]) -> Option<Box<RawValue>>;
 
-impl<'a> Object<'a> {
+impl<'a> EventObject<'a> {
     /// The form for display: compacts JSON payloads.
     pub(super) fn readable(event: &'a RecordedEvent) -> Self {
         Self::of(event, one_line)
@@ -50,11 +50,14 @@ impl<'a> Object<'a> {
     }
 
     fn of(event: &'a RecordedEvent, as_json: AsJson) -> Self {
+        // Bytes labelled as JSON may not be JSON, and metadata has no content type at all. Both
+        // then fall back to base64 instead of failing the whole listing.
         let data = if is_json(&event.content_type) { as_json(&event.data) } else { None };
         let metadata = as_json(&event.metadata);
         let data_base64 = data.is_none().then(|| BASE64_STANDARD.encode(&event.data));
         let metadata_base64 = (metadata.is_none() && !event.metadata.is_empty())
             .then(|| BASE64_STANDARD.encode(&event.metadata));
+        // The order of fields is the order in the output: place and identity first, payload last.
         Self {
             position: event.position.number(),
             stream: event.stream.as_str(),
@@ -80,12 +83,14 @@ impl<'a> Object<'a> {
 pub(crate) fn is_json(content_type: &ContentType) -> bool {
     let text = content_type.as_str();
     let essence = text.split_once(';').map_or(text, |(essence, _)| essence).trim();
+    // Media types are case-insensitive (RFC 9110, section 8.3.1).
     let essence = essence.to_ascii_lowercase();
     essence == ContentType::JSON.as_str() || essence.ends_with("+json")
 }
 
 /// Compacts JSON to one line, or returns `None` if the bytes are not JSON.
 pub(super) fn one_line(bytes: &[u8]) -> Option<Box<RawValue>> {
+    // Validated and cut as text. A parse into values would round large numbers and reorder keys.
     let json: &RawValue = serde_json::from_slice(bytes).ok()?;
     RawValue::from_string(compact(json.get())).ok()
 }
@@ -104,6 +109,8 @@ fn compact(json: &str) -> String {
             in_text = *letter == '"';
             return !letter.is_ascii_whitespace();
         }
+        // A quote ends the string unless a backslash precedes it. Of two backslashes, the second
+        // is itself escaped and escapes nothing.
         in_text = escaped || *letter != '"';
         escaped = !escaped && *letter == '\\';
         true

@@ -2,69 +2,32 @@
 //!
 //! Invariant: an event takes exactly one line, whatever its data.
 
+mod exported;
 mod json;
-mod offered;
 mod text;
+mod time;
 
 use anyhow::Result;
-use gesta_store::{RecordedAt, RecordedEvent};
-use jiff::Timestamp;
+use gesta_store::RecordedEvent;
 use serde::Serialize;
 
 use crate::output::{Output, Style};
 
-pub(crate) use self::{json::is_json, offered::ExportedEvent, text::Printable};
+pub(crate) use self::{
+    exported::{ExportedEvent, json_error},
+    json::is_json,
+    text::Printable,
+    time::{moment, recorded_at},
+};
 
 pub(crate) fn show(event: &RecordedEvent, output: &mut Output) -> Result<()> {
     match output.style() {
         Style::Text => output.line(text::TextLine(event)),
-        Style::Json => output.json(&json::Object::readable(event)),
+        Style::Json => output.json(&json::EventObject::readable(event)),
     }
 }
 
 /// Returns the lossless JSON form, which [`ExportedEvent`] parses.
 pub(crate) fn exact(event: &RecordedEvent) -> impl Serialize {
-    json::Object::exact(event)
-}
-
-/// Formats a time as RFC 3339 in UTC with microseconds.
-pub(crate) fn moment(recorded_at: RecordedAt) -> String {
-    let micros = recorded_at.micros();
-    let timestamp = i64::try_from(micros).ok().and_then(|micros| {
-        // Only times thousands of years away have no calendar date.
-        Timestamp::from_microsecond(micros).ok()
-    });
-    match timestamp {
-        Some(timestamp) => format!("{timestamp:.6}"),
-        None => format!("{micros} µs after 1970"),
-    }
-}
-
-/// Parses the format written by [`moment`].
-pub(crate) fn recorded_at(text: &str) -> Option<RecordedAt> {
-    let micros = match text.strip_suffix(" µs after 1970") {
-        Some(micros) => micros.parse().ok()?,
-        None => u64::try_from(text.parse::<Timestamp>().ok()?.as_microsecond()).ok()?,
-    };
-    Some(RecordedAt::from_micros(micros))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_moment_has_its_microseconds_even_when_they_are_none() {
-        assert_eq!(moment(RecordedAt::from_micros(0)), "1970-01-01T00:00:00.000000Z");
-        for micros in [0, 1, 999_999, 1_700_000_000_000_001, u64::MAX] {
-            let at = RecordedAt::from_micros(micros);
-            assert_eq!(recorded_at(&moment(at)), Some(at));
-        }
-        let later = RecordedAt::from_micros(1_700_000_000_000_001);
-        assert_eq!(moment(later), "2023-11-14T22:13:20.000001Z");
-        assert_eq!(
-            moment(RecordedAt::from_micros(u64::MAX)),
-            format!("{} µs after 1970", u64::MAX)
-        );
-    }
+    json::EventObject::exact(event)
 }

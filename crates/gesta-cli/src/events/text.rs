@@ -6,7 +6,7 @@ use std::fmt;
 
 use gesta_store::RecordedEvent;
 
-use super::{json, moment};
+use super::{json, time::moment};
 
 /// Limit on the bytes of binary data that are shown.
 const HEX_BYTES_MAX: usize = 24;
@@ -34,6 +34,7 @@ fn write_data(event: &RecordedEvent, f: &mut fmt::Formatter<'_>) -> fmt::Result 
     {
         return write!(f, "{}", Printable(json.get()));
     }
+    // The content type is only a label, so the bytes decide between text and hexadecimal.
     match std::str::from_utf8(&event.data) {
         Ok(text) => write!(f, "{}", Printable(text)),
         Err(_) => write_hex(&event.data, f),
@@ -53,6 +54,8 @@ pub(crate) struct Printable<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Each part ends with at most one control character. Escape sequences of a terminal start
+        // with one, so the text after it is harmless.
         for part in self.0.split_inclusive(char::is_control) {
             match part.chars().next_back().filter(|last| last.is_control()) {
                 Some(control) => {

@@ -12,7 +12,7 @@ use gesta_log::StoredAppend;
 use gesta_store::{Incarnation, Position, RecordedAt};
 
 pub(crate) use self::{
-    read::{Line, Lines, WrongLine},
+    read::{InvalidLine, Line, Lines},
     write::LineWriter,
 };
 

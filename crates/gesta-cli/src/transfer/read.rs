@@ -11,7 +11,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{Closing, Counts, Header, VERSION};
-use crate::events::{ExportedEvent, recorded_at};
+use crate::events::{ExportedEvent, json_error, recorded_at};
 
 /// A parsed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +27,12 @@ pub(crate) enum Line {
     Closing(Closing),
 }
 
-/// Error for a line that does not parse.
+/// Error for a line that does not parse, or that must not stand where it does.
 #[derive(Debug, thiserror::Error)]
-#[error("line {number} cannot be read: {why}")]
-pub(crate) struct WrongLine {
+#[error("line {number} is invalid: {reason}")]
+pub(crate) struct InvalidLine {
     pub(crate) number: u64,
-    pub(crate) why: String,
+    pub(crate) reason: String,
 }
 
 /// Reader of the lines of an export. Skips blank lines.
@@ -89,7 +89,7 @@ struct ClosingFields {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SeveralLine {
+struct AppendLine {
     append: Vec<Box<RawValue>>,
     scavenged: Option<ScavengedLine>,
     part_of: Option<IgnoredAny>,
@@ -102,12 +102,12 @@ struct ScavengedLine {
     events: u32,
     first_id: String,
     ids_digest: String,
-    gone: Vec<GoneLine>,
+    gone: Vec<ScavengedEventLine>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct GoneLine {
+struct ScavengedEventLine {
     position: u64,
     stream: String,
     revision: u64,
@@ -120,19 +120,20 @@ impl<Input: BufRead> Lines<Input> {
     }
 
     /// Returns the next line with its number, or `None` at the end.
-    pub(crate) fn next(&mut self) -> Result<Option<(u64, Line)>, WrongLine> {
+    pub(crate) fn next(&mut self) -> Result<Option<(u64, Line)>, InvalidLine> {
         loop {
             self.number += 1;
             self.text.clear();
             let read = self.input.read_until(b'\n', &mut self.text);
-            if read.map_err(|error: io::Error| self.wrong(error.to_string()))? == 0 {
+            if read.map_err(|error: io::Error| self.invalid(error.to_string()))? == 0 {
                 return Ok(None);
             }
+            // Blank lines count, so that numbers match those of an editor.
             if !self.text.trim_ascii().is_empty() {
                 break;
             }
         }
-        let line = line_of(&self.text).map_err(|why| self.wrong(why))?;
+        let line = parse(&self.text).map_err(|reason| self.invalid(reason))?;
         Ok(Some((self.number, line)))
     }
 
@@ -146,7 +147,7 @@ impl<Input: BufRead> Lines<Input> {
         self.text.len() as u64
     }
 
-    /// Returns whether the last line read has no line end, because the export is truncated there.
+    /// Returns whether the last line read has no line end, because the export is cut off there.
     pub(crate) fn is_half_a_line(&self) -> bool {
         !self.text.is_empty() && self.text.last() != Some(&b'\n')
     }
@@ -156,7 +157,7 @@ impl<Input: BufRead> Lines<Input> {
         (self.all.finalize().to_string(), self.appends.finalize().to_string())
     }
 
-    /// Adds the last line read to the checksums.
+    /// Adds the last line read to the checksums. Not called for the closing line, which has them.
     pub(crate) fn hash(&mut self, line: &Line) {
         self.all.update(&self.text);
         if let Line::Append { .. } = line {
@@ -164,13 +165,15 @@ impl<Input: BufRead> Lines<Input> {
         }
     }
 
-    pub(crate) fn wrong(&self, why: impl Into<String>) -> WrongLine {
-        WrongLine { number: self.number, why: why.into() }
+    pub(crate) fn invalid(&self, reason: impl Into<String>) -> InvalidLine {
+        InvalidLine { number: self.number, reason: reason.into() }
     }
 }
 
-fn line_of(text: &[u8]) -> Result<Line, String> {
-    let probe: Probe = serde_json::from_slice(text).map_err(told)?;
+fn parse(text: &[u8]) -> Result<Line, String> {
+    // The kind of a line is known by one field. The second parse then rejects unknown fields with
+    // the message for that kind.
+    let probe: Probe = from_json(text)?;
     if probe.gesta_export.is_some() {
         return header(text);
     }
@@ -178,16 +181,17 @@ fn line_of(text: &[u8]) -> Result<Line, String> {
         return closing(text);
     }
     if probe.append.is_some() {
-        return several(text);
+        return append(text);
     }
-    let offered = ExportedEvent::from_line(text)?;
-    Ok(match recorded(&offered) {
+    let event = ExportedEvent::from_line(text)?;
+    Ok(match recorded(&event) {
+        // An append of one event has no `append` around it, so version 1 and 2 share these lines.
         Some(event) => {
             let (first, events) = (event.position, vec![event]);
             let append = StoredAppend { first, events, scavenged: None };
             Line::Append { append, is_part: false }
         }
-        None => Line::Event(offered),
+        None => Line::Event(event),
     })
 }
 
@@ -197,22 +201,27 @@ fn header(text: &[u8]) -> Result<Line, String> {
     struct Version {
         gesta_export: u64,
     }
-    let Version { gesta_export } = serde_json::from_slice(text).map_err(told)?;
+    // The version is checked first: a later one may have fields that this program does not know,
+    // and "unknown field" would not say what to do.
+    let Version { gesta_export } = from_json(text)?;
     if gesta_export != VERSION {
         return Err(format!(
-            "it is an export in version {gesta_export} of the format, and this program reads \
-             version {VERSION}; import it with the program that wrote it, or a newer one"
+            "the export has format version {gesta_export}, and this program reads versions 1 to \
+             {VERSION}; import it with the version of gesta that wrote it, or a later one"
         ));
     }
-    let line: HeaderLine = serde_json::from_slice(text).map_err(told)?;
+    let line: HeaderLine = from_json(text)?;
+    debug_assert_eq!(line.gesta_export, VERSION);
     let mut incarnations = Vec::new();
     for IncarnationLine { incarnation, first } in line.incarnations {
-        let uuid = incarnation.parse().map_err(|error| format!("incarnation: {error}"))?;
+        let uuid = incarnation
+            .parse()
+            .map_err(|_| format!("`incarnation` must be a UUID; got {incarnation}"))?;
         incarnations.push((Incarnation::new(uuid), Position::new(first)));
     }
-    debug_assert_eq!(line.gesta_export, VERSION);
     let last_recorded_at = line.last_recorded_at.map(|text| {
-        recorded_at(&text).ok_or_else(|| format!("lastRecordedAt: {text} is no moment"))
+        recorded_at(&text)
+            .ok_or_else(|| format!("`lastRecordedAt` must be an RFC 3339 time; got {text}"))
     });
     Ok(Line::Header(Header {
         store: line.store,
@@ -224,51 +233,57 @@ fn header(text: &[u8]) -> Result<Line, String> {
 }
 
 fn closing(text: &[u8]) -> Result<Line, String> {
-    let ClosingLine { end } = serde_json::from_slice(text).map_err(told)?;
+    let ClosingLine { end } = from_json(text)?;
     let ClosingFields { appends, events, scavenged, blake3, appends_blake3 } = end;
     let counts = Counts { appends, events, scavenged };
     Ok(Line::Closing(Closing { counts, blake3, appends_blake3 }))
 }
 
-fn several(text: &[u8]) -> Result<Line, String> {
-    let SeveralLine { append, scavenged, part_of } = serde_json::from_slice(text).map_err(told)?;
+fn append(text: &[u8]) -> Result<Line, String> {
+    let AppendLine { append, scavenged, part_of } = from_json(text)?;
     let mut events = Vec::with_capacity(append.len());
     for event in append {
-        let offered = ExportedEvent::from_line(event.get().as_bytes())?;
-        let event = recorded(&offered);
-        events.push(event.ok_or("an event has no position, revision and recordedAt")?);
+        let event = ExportedEvent::from_line(event.get().as_bytes())?;
+        let event = recorded(&event);
+        events.push(event.ok_or(
+            "each event of an `append` needs a `position` and a `recordedAt`, an RFC 3339 time",
+        )?);
     }
+    // The first event of the append may be scavenged; its position is then recorded separately.
     let first = match (&scavenged, events.first()) {
         (Some(of), _) => Position::new(of.position),
         (None, Some(event)) => event.position,
-        (None, None) => return Err("an append without events".to_owned()),
+        (None, None) => {
+            return Err("`append` is empty; expected events, or `scavenged`".to_owned());
+        }
     };
-    let scavenged = scavenged.map(of_scavenged).transpose()?;
+    let scavenged = scavenged.map(scavenged_events).transpose()?;
     let append = StoredAppend { first, events, scavenged };
     Ok(Line::Append { append, is_part: part_of.is_some() })
 }
 
-fn of_scavenged(line: ScavengedLine) -> Result<Scavenged, String> {
+fn scavenged_events(line: ScavengedLine) -> Result<Scavenged, String> {
     let ScavengedLine { events, first_id, ids_digest, gone, .. } = line;
-    let mut there = Vec::with_capacity(gone.len());
-    for GoneLine { position, stream, revision } in gone {
-        let stream = StreamName::stored(stream).map_err(told)?;
+    let mut scavenged = Vec::with_capacity(gone.len());
+    for ScavengedEventLine { position, stream, revision } in gone {
+        let stream = StreamName::stored(stream).map_err(|error| format!("`stream`: {error}"))?;
         let (position, revision) = (Position::new(position), Revision::new(revision));
-        there.push(ScavengedEvent { position, stream, revision });
+        scavenged.push(ScavengedEvent { position, stream, revision });
     }
-    let first_event: EventId = first_id.parse().map_err(|error| format!("firstId: {error}"))?;
-    let ids_digest =
-        u64::from_str_radix(&ids_digest, 16).map_err(|error| format!("idsDigest: {error}"))?;
-    Ok(Scavenged { events, first_event, ids_digest, scavenged: there })
+    let first_event: EventId =
+        first_id.parse().map_err(|_| format!("`firstId` must be a UUID; got {first_id}"))?;
+    let ids_digest = u64::from_str_radix(&ids_digest, 16)
+        .map_err(|_| format!("`idsDigest` must be 16 hexadecimal digits; got {ids_digest}"))?;
+    Ok(Scavenged { events, first_event, ids_digest, scavenged })
 }
 
 /// Returns the recorded event, or `None` if the line lacks its position or recorded time.
-fn recorded(offered: &ExportedEvent) -> Option<RecordedEvent> {
-    let position = offered.position?;
-    let recorded_at = recorded_at(offered.recorded_at.as_deref()?)?;
-    Some(offered.as_recorded(position, recorded_at))
+fn recorded(event: &ExportedEvent) -> Option<RecordedEvent> {
+    let position = event.position?;
+    let recorded_at = recorded_at(event.recorded_at.as_deref()?)?;
+    Some(event.as_recorded(position, recorded_at))
 }
 
-fn told(error: impl ToString) -> String {
-    error.to_string()
+fn from_json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, String> {
+    serde_json::from_slice(text).map_err(|error| json_error(&error))
 }

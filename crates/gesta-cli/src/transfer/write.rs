@@ -12,26 +12,26 @@ use crate::events::{exact, moment};
 /// An append of several events, or with scavenged events.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Several<Event> {
+struct AppendObject<Event> {
     append: Vec<Event>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    scavenged: Option<OfScavenged>,
+    scavenged: Option<ScavengedObject>,
     #[serde(skip_serializing_if = "Option::is_none")]
     part_of: Option<PartOf>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct OfScavenged {
+struct ScavengedObject {
     position: u64,
     events: u32,
     first_id: String,
     ids_digest: String,
-    gone: Vec<Gone>,
+    gone: Vec<ScavengedEventObject>,
 }
 
 #[derive(Serialize)]
-struct Gone {
+struct ScavengedEventObject {
     position: u64,
     stream: String,
     revision: u64,
@@ -47,11 +47,13 @@ struct PartOf {
 
 /// Formats an append. `left_out` has the full event count and the first id if events are left out.
 fn append_line(append: &StoredAppend, left_out: Option<(u64, EventId)>) -> Result<Vec<u8>> {
+    // An append of one event, the usual case, is that event's object: shorter, and the same line
+    // that version 1 of the format had.
     let mut line = match (append.events.as_slice(), &append.scavenged, left_out) {
         ([event], None, None) => serde_json::to_vec(&exact(event))?,
-        (events, scavenged, left_out) => serde_json::to_vec(&Several {
+        (events, scavenged, left_out) => serde_json::to_vec(&AppendObject {
             append: events.iter().map(exact).collect(),
-            scavenged: scavenged.as_ref().map(|of| of_scavenged(append.first, of)),
+            scavenged: scavenged.as_ref().map(|of| scavenged_object(append.first, of)),
             part_of: left_out.map(|(events, first)| PartOf { events, first_id: first.to_string() }),
         })?,
     };
@@ -59,16 +61,17 @@ fn append_line(append: &StoredAppend, left_out: Option<(u64, EventId)>) -> Resul
     Ok(line)
 }
 
-fn of_scavenged(first: Position, of: &Scavenged) -> OfScavenged {
-    let gone = |gone: &ScavengedEvent| Gone {
+fn scavenged_object(first: Position, of: &Scavenged) -> ScavengedObject {
+    let gone = |gone: &ScavengedEvent| ScavengedEventObject {
         position: gone.position.number(),
         stream: gone.stream.as_str().to_owned(),
         revision: gone.revision.number(),
     };
-    OfScavenged {
+    ScavengedObject {
         position: first.number(),
         events: of.events,
         first_id: of.first_event.to_string(),
+        // As text: many JSON parsers round a 64-bit number.
         ids_digest: format!("{:016x}", of.ids_digest),
         gone: of.scavenged.iter().map(gone).collect(),
     }
@@ -110,18 +113,20 @@ impl LineWriter {
         left_out: Option<(u64, EventId)>,
     ) -> Result<Vec<u8>> {
         let line = append_line(append, left_out)?;
-        self.take(append, &line);
+        self.count(append, &line);
         Ok(line)
     }
 
-    /// Counts and hashes an existing line.
-    pub(crate) fn take(&mut self, append: &StoredAppend, line: &[u8]) {
+    /// Counts and hashes a formatted line.
+    fn count(&mut self, append: &StoredAppend, line: &[u8]) {
         self.counts.add(append);
         self.all.update(line);
+        // The header has the incarnation and would differ in a copy, so the appends have a checksum
+        // of their own.
         self.appends.update(line);
     }
 
-    /// Formats the last line.
+    /// Formats the last line. It is not hashed: it states the checksums of the lines before it.
     pub(crate) fn closing(&self) -> Result<Vec<u8>> {
         let Counts { appends, events, scavenged } = self.counts;
         let mut line = serde_json::to_vec(&json!({ "end": {

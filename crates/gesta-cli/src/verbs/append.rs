@@ -65,8 +65,8 @@ pub(crate) struct Append {
     /// Tag to find the events by; may be repeated
     #[arg(long = "tag", value_name = "KEY:VALUE", value_parser = tag)]
     tags: Vec<Tag>,
-    /// Event id; an append with the same ids is applied once. Repeat for each event. Random if
-    /// omitted
+    /// Event id, random if omitted; repeat for each event. A retry with the same ids is applied
+    /// only once
     #[arg(long = "id", value_name = "UUID")]
     ids: Vec<EventId>,
     /// Correlation id: the conversation that the events belong to
@@ -91,11 +91,12 @@ impl Append {
         self.check_ordinary()?;
         store.check_for_append()?;
         let events = self.events()?;
+        // Kept for a retry: with the same ids, an append whose outcome is unknown is applied once.
         let ids: Vec<_> = events.iter().map(|event| event.id).collect();
         let append = gesta_store::Append::to(self.stream.clone(), self.expect, events);
         let store = store.open_to_append()?;
         match block_on(store.append(append)) {
-            Ok(appended) => tell(&self.stream, &appended, &ids, output)?,
+            Ok(appended) => print(&self.stream, &appended, &ids, output)?,
             Err(error) => return Err(explained(error, &ids)),
         }
         Ok(Outcome::Done)
@@ -124,11 +125,14 @@ impl Append {
             check_json("--metadata", metadata.as_bytes())?;
         }
         let payloads = self.payloads()?;
-        ensure!(!payloads.is_empty(), "no events to append: standard input has no lines");
+        ensure!(
+            !payloads.is_empty(),
+            "standard input has no lines; expected the data of one event on each line"
+        );
         let (ids, events) = (self.ids.len(), payloads.len());
         ensure!(
             ids == 0 || ids == events,
-            "got {ids} --id options for {events} events; give one for each event, or none"
+            "expected one --id for each of the {events} events, or none; got {ids}"
         );
         let ids = self.ids.iter().copied().chain(std::iter::repeat_with(EventId::random));
         payloads.into_iter().zip(ids).map(|(payload, id)| self.event(payload, id)).collect()
@@ -172,6 +176,8 @@ fn lines(input: impl BufRead) -> Result<Vec<Payload>> {
     let mut payloads = Vec::new();
     for (index, line) in input.split(b'\n').enumerate() {
         let line = line.context("cannot read standard input")?;
+        // Split by hand: `lines` would reject data that is not UTF-8, which other content types
+        // allow.
         let bytes = line.strip_suffix(b"\r").unwrap_or(&line);
         if !bytes.trim_ascii().is_empty() {
             let origin = format!("line {} of standard input", index + 1);
@@ -184,6 +190,7 @@ fn lines(input: impl BufRead) -> Result<Vec<Payload>> {
 fn check_json(origin: &str, bytes: &[u8]) -> Result<()> {
     match serde_json::from_slice::<&RawValue>(bytes) {
         Ok(_) => Ok(()),
+        // Metadata has no content type that could be changed.
         Err(error) if origin == "--metadata" => bail!("{origin} is not JSON: {error}"),
         Err(error) => bail!(
             "{origin} is not JSON: {error}; put double quotes around text, or set --content-type for \
@@ -192,7 +199,7 @@ fn check_json(origin: &str, bytes: &[u8]) -> Result<()> {
     }
 }
 
-fn tell(
+fn print(
     stream: &StreamName,
     appended: &Appended,
     ids: &[EventId],
@@ -221,6 +228,7 @@ fn tell(
 
 /// Adds what an append's error means: nothing was appended, or how to retry safely.
 fn explained(error: StoreError, ids: &[EventId]) -> anyhow::Error {
+    // An indefinite error, such as a lost device, may follow a successful write.
     if error.is_definite() {
         return anyhow::Error::new(error).context("nothing was appended");
     }
@@ -238,7 +246,8 @@ fn expected_revision(text: &str) -> Result<ExpectedRevision, String> {
         number => {
             let revision = number.parse().map(Revision::new).map(ExpectedRevision::Exact);
             revision.map_err(|_| {
-                "expected any, none, exists, or the last revision, a number from 0".to_owned()
+                "expected any, none, exists, or the stream's last revision, a number from 0"
+                    .to_owned()
             })
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     directory::Directory,
     exit::Outcome,
     output::{Output, Style, notice},
-    progress::{Of, bar},
+    progress::{Unit, bar},
     store_url::StoreUrl,
 };
 
@@ -45,7 +45,9 @@ pub(crate) struct Backup {
 
 impl Backup {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
-        let bar = bar(Of::Bytes, 0);
+        // Safe next to a running application: no segment is changed, and the copy ends at a
+        // position that the application has confirmed as durable.
+        let bar = bar(Unit::Bytes, 0);
         let report = gesta_log::backup(store.directory()?, self.target.path(), &mut |progress| {
             let Progress { bytes_done, bytes_total } = progress;
             bar.set_length(bytes_total);
@@ -54,14 +56,14 @@ impl Backup {
         bar.finish_and_clear();
         let report = report?;
         match output.style() {
-            Style::Text => tell(&report, output)?,
+            Style::Text => print_text(&report, output)?,
             Style::Json => output.json(&object(&report))?,
         }
         Ok(Outcome::Done)
     }
 }
 
-fn tell(report: &BackupReport, output: &mut Output) -> Result<()> {
+fn print_text(report: &BackupReport, output: &mut Output) -> Result<()> {
     let BackupReport { end, segments, bytes, copied_segments, copied_bytes, unconfirmed } = report;
     if let Some(positions) = unconfirmed {
         notice(format_args!(

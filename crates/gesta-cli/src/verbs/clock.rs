@@ -31,19 +31,19 @@ Exit codes:
 /// Compare the store's recorded time with the system clock, or reset it
 ///
 /// Recorded times never decrease. If the system clock was ahead, events keep that future time until
-/// it has passed, and max ages count from it. Once the clock is correct, --restart resets the
-/// recorded time. Earlier events keep theirs, and the order of events does not change, since it is
-/// the order of positions. --restart needs exclusive access to the store.
+/// it has passed, and the maximum ages of streams count from it. Once the clock is correct,
+/// --restart resets the recorded time. Earlier events keep theirs, and the order of events does not
+/// change, since it is the order of positions. --restart needs exclusive access to the store.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Clock {
     /// Reset the recorded time to the system clock, and record that as an event
     #[arg(long)]
     restart: bool,
-    /// Name of the operator, for the audit stream
+    /// Name of the operator, recorded in the audit stream
     #[arg(long, value_name = "NAME", default_value = "operator", requires = "restart")]
     actor: String,
-    /// Reason, for the audit stream
+    /// Reason, recorded in the audit stream
     #[arg(long, value_name = "TEXT", requires = "restart")]
     reason: Option<String>,
 }
@@ -55,6 +55,7 @@ impl Clock {
         }
         let store = url.open_to_read()?;
         let ahead = block_on(store.recorded_ahead(SystemClock::new().now()))?.as_secs();
+        // Corrections by time synchronization are far smaller.
         let stands_still = ahead > 60;
         match output.style() {
             Style::Json => {
@@ -71,6 +72,7 @@ impl Clock {
     }
 
     fn restart(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+        // Without this check, an append would create a store in an empty directory.
         url.directory()?;
         let options = Options { recorded_time: RecordedTime::Restarts, ..Options::default() };
         let store = url.open_to_append_with(options)?;
@@ -85,6 +87,7 @@ impl Clock {
             }
             return Ok(Outcome::Done);
         }
+        // The append makes the reset durable: it has the first event with the new time.
         let stream = StreamName::new(AUDIT_STREAM)?;
         let append = Append::to(stream, ExpectedRevision::Any, [self.record(ahead)?]);
         block_on(store.append(append))?;

@@ -6,13 +6,13 @@ use futures_executor::block_on;
 use gesta_store::{DeleteStream, EventStore as _, ExpectedRevision, StreamName};
 use serde_json::json;
 
-use super::journal::Forget;
+use super::journal::ForgetSetAside;
 use crate::{
     confirm::Confirm,
     counted::counted,
     events::Printable,
     exit::Outcome,
-    lookup::{check_ordinary, live},
+    lookup::{check_ordinary, existing},
     output::{Output, Style},
     store_url::StoreUrl,
 };
@@ -30,10 +30,10 @@ Examples:
 #[command(after_help = HINT)]
 pub(crate) struct Delete {
     /// Stream name, such as user-17
-    #[arg(value_parser = crate::source::stored_stream)]
+    #[arg(value_parser = crate::selection::stored_stream)]
     stream: StreamName,
     #[command(flatten)]
-    forget: Forget,
+    forget: ForgetSetAside,
     #[command(flatten)]
     confirm: Confirm,
 }
@@ -42,8 +42,9 @@ impl Delete {
     pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         check_ordinary(&self.stream)?;
         let store = url.open_to_read()?;
-        let (_, head) = live(&self.stream, &store)?;
+        let (_, head) = existing(&self.stream, &store)?;
         self.forget.check(&self.stream, &store)?;
+        // Close the store before the question: a user may take long to answer.
         drop(store);
         let name = Printable(self.stream.as_str());
         let events = counted(head.next().number(), "event");

@@ -22,8 +22,8 @@ use crate::{
     directory,
     exit::{Outcome, Refusal},
     output::{Output, Style, notice},
-    progress::{Of, bar, bar_beside_output},
-    source::Narrowed,
+    progress::{Unit, bar, bar_with_output},
+    selection::FilterArguments,
     store_url::StoreUrl,
     transfer::{Header, LOG, LineWriter},
 };
@@ -58,7 +58,7 @@ pub(crate) struct Export {
     #[arg(long, value_name = "POSITION")]
     from: Option<u64>,
     #[command(flatten)]
-    narrowed: Narrowed,
+    filter: FilterArguments,
 }
 
 /// Selected part of the store.
@@ -78,6 +78,8 @@ struct Exported {
 impl Export {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         let to_output = self.output == Path::new("-");
+        // Safe next to a running application: no segment is changed, and the snapshot ends at a
+        // position that the application has confirmed as durable.
         let export = StoreExport::of(store.directory()?)?;
         if !to_output
             && !self.force
@@ -90,7 +92,7 @@ impl Export {
                 .into());
         }
         let (from, filter) =
-            (self.from.map_or(Position::START, Position::new), self.narrowed.filter());
+            (self.from.map_or(Position::START, Position::new), self.filter.filter());
         let chosen = Selection { from, filter };
         if let Some(left_out) = export.unconfirmed() {
             notice(format_args!(
@@ -100,25 +102,27 @@ impl Export {
                 left_out.end()
             ));
         }
+        // Positions approximate the events: a filter and scavenging leave some out.
         let total = export.head().number();
         if to_output {
-            let bar = bar_beside_output(Of::Events, total);
+            let bar = bar_with_output(Unit::Events, total);
             let exported = write(&export, &chosen, &bar, |line| output.bytes(line))?;
-            tell_parts(exported, output);
+            warn_about_parts(exported, output);
             return Ok(Outcome::Done);
         }
-        let bar = bar(Of::Events, total);
+        let bar = bar(Unit::Events, total);
         let exported = into_file(&self.output, |file| {
             write(&export, &chosen, &bar, |line| Ok(file.write_all(line)?))
         })?;
-        tell_parts(exported, output);
-        tell(exported, &self.output, output)?;
+        warn_about_parts(exported, output);
+        print(exported, &self.output, output)?;
         Ok(Outcome::Done)
     }
 }
 
 impl Selection {
     fn is_all(&self) -> bool {
+        // Position 1 is the first event, so `--from 1` leaves nothing out.
         self.from <= Position::START.next() && self.filter == Filter::Everything
     }
 
@@ -140,12 +144,14 @@ impl Selection {
         if self.is_all() {
             return Some((append, None));
         }
+        // The size and first id of the original append. They mark the line as a part of it.
         let count = append.count();
         let first = match &append.scavenged {
             Some(of) => Some(of.first_event),
             None => append.events.first().map(|event| event.id),
         };
         let events: Vec<_> = append.events.into_iter().filter(|event| self.has(event)).collect();
+        // Scavenged positions are left out: a part of a store is imported at new positions.
         let first_left = events.first()?.position;
         let left_out = (events.len() as u64) < count;
         let append = StoredAppend { first: first_left, events, scavenged: None };
@@ -191,12 +197,14 @@ fn is_plain(file: &Path) -> bool {
 /// Writes a file atomically, through a temporary name. Pipes and devices are written directly.
 fn into_file<T>(file: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
     let cannot = || format!("cannot write {}", file.display());
+    // A pipe has no other name to write to, and renaming would replace a device by a file.
     let special = fs::metadata(file).is_ok_and(|there| !there.is_file());
     let part = if special { file.to_owned() } else { part_of(file) };
     let mut to = BufWriter::new(File::create(&part).with_context(cannot)?);
     let written = write(&mut to).and_then(|written| {
         to.flush()?;
         if !special {
+            // The contents before the name: after a power loss, the name must not show half a file.
             to.get_ref().sync_all()?;
             fs::rename(&part, file)?;
             sync_directory_of(file)?;
@@ -222,7 +230,7 @@ fn sync_directory_of(file: &Path) -> io::Result<()> {
 }
 
 /// Warns about partial appends: a retry of such an append is not recognized after an import.
-fn tell_parts(exported: Exported, output: &Output) {
+fn warn_about_parts(exported: Exported, output: &Output) {
     if exported.parts > 0 && output.style() == Style::Text {
         let appends = counted(exported.parts, "append");
         notice(format_args!(
@@ -232,7 +240,7 @@ fn tell_parts(exported: Exported, output: &Output) {
     }
 }
 
-fn tell(exported: Exported, file: &Path, output: &mut Output) -> Result<()> {
+fn print(exported: Exported, file: &Path, output: &mut Output) -> Result<()> {
     let Exported { events, last, parts } = exported;
     let last = last.map(Position::number);
     match output.style() {

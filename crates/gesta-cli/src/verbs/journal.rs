@@ -20,13 +20,13 @@ const NAMED_MAX: usize = 5;
 
 /// Options of commands that hide events.
 #[derive(Args, Clone, Copy, Debug)]
-pub(super) struct Forget {
-    /// For the journal of a process manager: also hide what is set aside in it
+pub(super) struct ForgetSetAside {
+    /// If the stream is the journal of a process manager, also hide inputs set aside in it
     #[arg(long)]
     forget_set_aside: bool,
 }
 
-impl Forget {
+impl ForgetSetAside {
     /// Returns an error if the journal has entries that are set aside, unless
     /// `--forget-set-aside` is given.
     pub(super) fn check(self, stream: &StreamName, store: &LogStore) -> Result<()> {
@@ -34,15 +34,15 @@ impl Forget {
         if self.forget_set_aside {
             return Ok(());
         }
-        let Some(lost) = Journal::read(stream, store)?.told() else { return Ok(()) };
+        let Some(lost) = Journal::read(stream, store)?.description() else { return Ok(()) };
         let manager = Printable(manager);
-        Err(Refusal::no(
+        Err(Refusal::refused(
             "would-forget-set-aside",
-            format!("process manager {manager} would lose {lost}"),
+            format!("nothing was changed: process manager {manager} would lose {lost}"),
         )
         .hint(format!(
-            "retry or skip them (see `gesta processes set-aside {manager}`), or use \
-             --forget-set-aside to discard them"
+            "retry or skip these first (see `gesta processes set-aside {manager}`), or use \
+             --forget-set-aside to lose them"
         ))
         .into())
     }
@@ -109,6 +109,8 @@ impl Journal {
     /// them.
     fn take(&mut self, event: &RecordedEvent) {
         let event_type = event.event_type.as_str();
+        // Pieces count only if the checkpoint follows them directly. A process manager that stopped
+        // in between left pieces without a checkpoint.
         if !matches!(event_type, "process-checkpoint-piece" | "process-checkpointed") {
             self.pieces.clear();
         }
@@ -117,7 +119,9 @@ impl Journal {
             "process-checkpointed" => {
                 let Some(of) = read::<Checkpointed>(event) else { return };
                 let pieces = std::mem::take(&mut self.pieces);
+                // Older pieces of an unfinished attempt may precede those of the checkpoint.
                 let Some(first) = pieces.len().checked_sub(of.pieces) else { return };
+                // A checkpoint replaces everything before it.
                 (self.set_aside, self.skipped) = Default::default();
                 for piece in pieces.into_iter().skip(first) {
                     self.skipped += piece.skipped.len() as u64;
@@ -136,6 +140,7 @@ impl Journal {
                 }
                 self.skipped += skipped.len() as u64;
             }
+            // Other events of a journal set nothing aside.
             _ => {}
         }
     }
@@ -146,32 +151,33 @@ impl Journal {
     }
 
     /// Returns a description for an error message, or `None` if nothing is set aside.
-    fn told(&self) -> Option<String> {
+    fn description(&self) -> Option<String> {
         let subjects: Vec<_> =
             self.set_aside.iter().filter(|(_, inputs)| !inputs.is_empty()).collect();
         let inputs: usize = subjects.iter().map(|(_, inputs)| inputs.len()).sum();
-        let mut told = Vec::new();
+        let mut parts = Vec::new();
         if inputs > 0 {
             let mut named: Vec<_> = subjects
                 .iter()
                 .take(NAMED_MAX)
-                .map(|(subject, inputs)| format!("{} of {}", inputs.len(), subject.told()))
+                .map(|(subject, inputs)| format!("{} of {}", inputs.len(), subject.id()))
                 .collect();
             if let Some(more @ 1..) = subjects.len().checked_sub(named.len()) {
                 named.push(format!("{more} more"));
             }
             let inputs = counted(inputs as u64, "input");
-            told.push(format!("{inputs} set aside ({})", named.join(", ")));
+            parts.push(format!("{inputs} set aside ({})", named.join(", ")));
         }
         if self.skipped > 0 {
-            told.push(counted(self.skipped, "skipped event"));
+            parts.push(counted(self.skipped, "skipped event"));
         }
-        (!told.is_empty()).then(|| told.join(", and "))
+        (!parts.is_empty()).then(|| parts.join(", and "))
     }
 }
 
 impl Subject {
-    fn told(&self) -> String {
+    /// Returns the id by which `gesta processes` names the subject.
+    fn id(&self) -> String {
         match self {
             Self::Instance(id) => format!("instance:{}", Printable(id)),
             Self::Source(stream) => format!("stream:{}", Printable(stream)),

@@ -12,7 +12,7 @@ use gesta_store::{
 };
 use serde_json::{json, value::RawValue};
 
-use super::journal::Forget;
+use super::journal::ForgetSetAside;
 use crate::{
     confirm::Confirm,
     events::Printable,
@@ -35,15 +35,15 @@ System fields: $maxAge (seconds), $maxCount, $tb (hides events before this revis
 #[command(after_help = HINT)]
 pub(crate) struct Metadata {
     #[command(subcommand)]
-    act: Act,
+    verb: MetadataCommand,
 }
 
 #[derive(Subcommand, Debug)]
-enum Act {
+enum MetadataCommand {
     /// Show a stream's metadata
     Get {
         /// Stream name, such as order-17
-        #[arg(value_parser = crate::source::stored_stream)]
+        #[arg(value_parser = crate::selection::stored_stream)]
         stream: StreamName,
     },
     /// Replace a stream's metadata
@@ -52,30 +52,32 @@ enum Act {
     /// access to the store.
     Set {
         /// Stream name, such as order-17
-        #[arg(value_parser = crate::source::stored_stream)]
+        #[arg(value_parser = crate::selection::stored_stream)]
         stream: StreamName,
         /// Metadata as a JSON object
         #[arg(value_name = "JSON")]
         metadata: String,
         #[command(flatten)]
-        asked: Asked,
+        options: HidingOptions,
     },
 }
 
-/// Options that allow hiding events.
+/// Options of a change that may hide events.
 #[derive(Args, Clone, Copy, Debug)]
-struct Asked {
+struct HidingOptions {
     #[command(flatten)]
-    forget: Forget,
+    forget: ForgetSetAside,
     #[command(flatten)]
     confirm: Confirm,
 }
 
 impl Metadata {
     pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
-        match self.act {
-            Act::Get { stream } => get(&stream, url, output)?,
-            Act::Set { stream, metadata, asked } => set(stream, &metadata, asked, url, output)?,
+        match self.verb {
+            MetadataCommand::Get { stream } => get(&stream, url, output)?,
+            MetadataCommand::Set { stream, metadata, options } => {
+                set(stream, &metadata, options, url, output)?
+            }
         }
         Ok(Outcome::Done)
     }
@@ -85,11 +87,11 @@ fn get(stream: &StreamName, url: &StoreUrl, output: &mut Output) -> Result<()> {
     let known = described(stream, &url.open_to_read()?)?;
     let name = Printable(stream.as_str());
     if known.state == StreamState::Missing && known.metadata_revision.is_none() {
-        return Err(Refusal::absent("no-such-stream", format!("stream {name} does not exist"))
+        return Err(Refusal::not_found("no-such-stream", format!("stream {name} does not exist"))
             .hint("run `gesta streams` to list streams")
             .into());
     }
-    let json = String::from_utf8(known.metadata.to_json()).context("metadata is not UTF-8")?;
+    let json = String::from_utf8(known.metadata.to_json()).context("the metadata is not UTF-8")?;
     match output.style() {
         Style::Text => output.line(Printable(&json)),
         Style::Json => output.json(&json!({
@@ -103,33 +105,42 @@ fn get(stream: &StreamName, url: &StoreUrl, output: &mut Output) -> Result<()> {
 fn set(
     stream: StreamName,
     json: &str,
-    asked: Asked,
+    options: HidingOptions,
     url: &StoreUrl,
     output: &mut Output,
 ) -> Result<()> {
-    serde_json::from_str::<&RawValue>(json).context("metadata is not JSON")?;
+    // A syntax error is reported as such; what follows rejects wrong fields.
+    serde_json::from_str::<&RawValue>(json).context("the metadata is not JSON")?;
     let metadata = StreamMetadata::from_json(json.as_bytes())?;
     check_ordinary(&stream)?;
     let store = url.open_to_read()?;
     let known = described(&stream, &store)?;
     let name = Printable(stream.as_str());
+    // The whole metadata is replaced, so a forgotten `$tb` would show hidden events again: some of
+    // them may be scavenged, and readers would see a stream with holes.
     if let Some(first) = known.metadata.truncate_before
         && metadata.truncate_before.is_none_or(|before| before < first)
     {
-        return Err(Refusal::no(
+        return Err(Refusal::refused(
             "would-undelete",
-            format!("this would reveal events of {name} before revision {first}, which are permanently hidden"),
+            format!(
+                "the metadata would show events of {name} before revision {first} again, and hidden \
+                 events stay hidden"
+            ),
         )
         .hint(format!("include \"$tb\":{first} or a later revision in the metadata"))
         .into());
     }
     if hides(&metadata) != hides(&known.metadata) {
-        asked.forget.check(&stream, &store)?;
+        options.forget.check(&stream, &store)?;
     }
+    // Close the store before the question: the user may take long to answer, and the next line
+    // needs the store's lock.
     drop(store);
-    asked
+    options
         .confirm
         .ask(&format!("this replaces the metadata of {name} and may permanently hide events"))?;
+    // Metadata that another process set since then is not overwritten.
     let expected_metadata =
         known.metadata_revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
     let set = SetStreamMetadata { stream: stream.clone(), expected_metadata, metadata };

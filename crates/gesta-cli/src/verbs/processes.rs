@@ -146,7 +146,7 @@ struct SubjectArguments {
 /// Option for the audit stream.
 #[derive(Args, Debug)]
 pub(crate) struct Reason {
-    /// Reason, for the stream audit-operations
+    /// Reason, recorded in the stream audit-operations
     #[arg(long)]
     pub(crate) reason: Option<String>,
 }
@@ -171,28 +171,28 @@ impl Processes {
             ProcessesCommand::Show(instance) => show(at, &instance, output),
             ProcessesCommand::SetAside { process } => set_aside(at, &process, output),
             ProcessesCommand::Retry { subject, reason } => {
-                order(at, &subject.path().then("/retry"), &reason, output)
+                post(at, &subject.path().then("/retry"), &reason, output)
             }
             ProcessesCommand::Skip { subject, number, reason } => {
                 let path = subject.path().name(&number.to_string()).then("/skip");
-                order(at, &path, &reason, output)
+                post(at, &path, &reason, output)
             }
             ProcessesCommand::Cancel { instance, reason } => {
-                order(at, &instance.path().then("/cancel"), &reason, output)
+                post(at, &instance.path().then("/cancel"), &reason, output)
             }
             ProcessesCommand::Fire { instance, timer, reason } => {
                 let path = instance.path().then("/timers").name(&timer).then("/fire");
-                order(at, &path, &reason, output)
+                post(at, &path, &reason, output)
             }
             ProcessesCommand::Resend { instance, command, reason } => {
                 let path = instance.path().then("/commands").name(&command).then("/resend");
-                order(at, &path, &reason, output)
+                post(at, &path, &reason, output)
             }
         }
     }
 }
 
-fn order(at: &Application, path: &Path, reason: &Reason, output: &mut Output) -> Result<Outcome> {
+fn post(at: &Application, path: &Path, reason: &Reason, output: &mut Output) -> Result<Outcome> {
     at.post(path, reason.reason.as_deref())?;
     done(output)
 }
@@ -238,6 +238,8 @@ impl List {
         let prefix = self.prefix.as_deref().map(|prefix| ("prefix", prefix));
         let query: Vec<_> = state.into_iter().chain(prefix).collect();
         let mut listed = at.paged(&path, &query, self.limit)?;
+        // An input can fail before it is known which instance takes it. It has trouble, but no
+        // instance to be listed with.
         if self.state.as_deref() == Some("troubled") && listed.len() < self.limit {
             listed.extend(self.streams(process, at)?);
             listed.truncate(self.limit);
@@ -249,6 +251,7 @@ impl List {
     /// Lists set-aside streams that no instance has taken yet, in the format of instances.
     fn streams(&self, process: &str, at: &Application) -> Result<Vec<Box<RawValue>>> {
         let prefix = self.prefix.as_deref().unwrap_or_default();
+        // The prefix is for the ids as listed, and these begin with `stream:`.
         if !prefix.starts_with(STREAM) && !STREAM.starts_with(prefix) {
             return Ok(Vec::new());
         }
@@ -269,7 +272,7 @@ impl List {
 /// An instance in the application's response.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+struct InstanceResponse {
     id: String,
     stream: String,
     state: String,
@@ -324,11 +327,12 @@ struct SetAsideInput {
 
 fn show(at: &Application, instance: &Instance, output: &mut Output) -> Result<Outcome> {
     let body = at.get(&instance.path(), &[])?;
+    // Printed as received, with fields that a later version of the application may have.
     if output.style() == Style::Json {
         output.line(body)?;
         return Ok(Outcome::Done);
     }
-    let shown: Shown = serde_json::from_str(&body).with_context(|| at.other_format())?;
+    let shown: InstanceResponse = serde_json::from_str(&body).with_context(|| at.other_format())?;
     let mut line =
         |label: &str, text: &str| output.line(format_args!("{label:<9}  {}", Printable(text)));
     line("id", &shown.id)?;

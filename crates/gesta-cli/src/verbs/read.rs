@@ -11,9 +11,9 @@ use gesta_store::{
 use crate::{
     events::show,
     exit::Outcome,
-    lookup::check_there,
+    lookup::check_exists,
     output::Output,
-    source::{Source, Which},
+    selection::{Selected, SelectionArguments},
     store_url::StoreUrl,
 };
 
@@ -38,7 +38,7 @@ Exit codes:
 #[command(after_help = HINT)]
 pub(crate) struct Read {
     #[command(flatten)]
-    source: Source,
+    selection: SelectionArguments,
     /// Start at this revision, or with --all at this position, inclusive
     #[arg(long, value_name = "N")]
     from: Option<u64>,
@@ -55,18 +55,20 @@ impl Read {
         let store = store.open_to_read()?;
         let direction = if self.backwards { Direction::Backwards } else { Direction::Forwards };
         let Self { from, limit, .. } = self;
-        match self.source.which() {
-            Which::All(filter) => {
+        match self.selection.selected() {
+            Selected::All(filter) => {
                 let from = place(direction, from.map(Position::new));
+                // Operators look for everything that is still on disk, hidden or not.
                 let visibility = Visibility::Raw;
                 let read = ReadAll { direction, from, filter, visibility, limit };
                 show_all(store.read_all(read), output)?;
             }
-            Which::Stream(stream) => {
+            Selected::Stream(stream) => {
                 let from = place(direction, from.map(Revision::new));
                 let read = ReadStream { stream: stream.clone(), direction, from, limit };
+                // A missing stream reads as empty, so the check decides about the exit code.
                 show_all(store.read_stream(read), output)?;
-                check_there(&stream, &store)?;
+                check_exists(&stream, &store)?;
             }
         }
         Ok(Outcome::Done)

@@ -10,7 +10,7 @@ use crate::{
     directory::Directory,
     exit::Outcome,
     output::{Output, Style},
-    progress::{Of, bar},
+    progress::{Unit, bar},
 };
 
 const HINT: &str = "\
@@ -40,7 +40,8 @@ pub(crate) struct Restore {
 
 impl Restore {
     pub(crate) fn run(self, output: &mut Output) -> Result<Outcome> {
-        let bar = bar(Of::Bytes, 0);
+        let bar = bar(Unit::Bytes, 0);
+        // Needs no --store: the new store is an argument, so that GESTA_STORE cannot redirect it.
         let report =
             gesta_log::restore(self.source.path(), self.directory.path(), &mut |progress| {
                 let Progress { bytes_done, bytes_total } = progress;
@@ -48,11 +49,11 @@ impl Restore {
                 bar.set_position(bytes_done);
             });
         bar.finish_and_clear();
-        self.tell(report?, output)?;
+        self.print(report?, output)?;
         Ok(Outcome::Done)
     }
 
-    fn tell(&self, report: RestoreReport, output: &mut Output) -> Result<()> {
+    fn print(&self, report: RestoreReport, output: &mut Output) -> Result<()> {
         let RestoreReport { end, segments, bytes, incarnation } = report;
         let store = format!("gesta:{}", self.directory);
         match output.style() {

@@ -9,7 +9,7 @@ use crate::{
     counted::counted,
     exit::Outcome,
     output::{Output, Style},
-    progress::{Of, bar},
+    progress::{Unit, bar},
     store_url::StoreUrl,
 };
 
@@ -19,8 +19,8 @@ Examples:
   gesta scavenge --threshold 50
 
 Removes events before a stream's `$tb`, beyond its `$maxCount` or older than its `$maxAge`, and all
-events of deleted and tombstoned streams. This is permanent and includes reads of the whole store;
-earlier backups still have the events. Remaining events keep their positions and revisions.
+events of deleted and tombstoned streams. They are gone for good, also from reads of the whole
+store; only earlier backups still have them. Remaining events keep their positions and revisions.
 
 Exit codes:
   0  success
@@ -43,23 +43,24 @@ pub(crate) struct Scavenge {
 impl Scavenge {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         let store = store.open_to_scavenge()?;
-        let bar = bar(Of::Bytes, 0);
+        let bar = bar(Unit::Bytes, 0);
         let options = ScavengeOptions { threshold_percent: self.threshold };
         let report = store.scavenge(options, &mut |progress: Progress| {
             bar.set_length(progress.bytes_total);
             bar.set_position(progress.bytes_done);
         });
         bar.finish_and_clear();
+        // Only now: a bar that is still drawn would overwrite the error.
         let report = report?;
         match output.style() {
-            Style::Text => tell(&report, output)?,
+            Style::Text => print_text(&report, output)?,
             Style::Json => output.json(&object(&report))?,
         }
         Ok(Outcome::Done)
     }
 }
 
-fn tell(report: &ScavengeReport, output: &mut Output) -> Result<()> {
+fn print_text(report: &ScavengeReport, output: &mut Output) -> Result<()> {
     let ScavengeReport { segments, rewritten_segments, events, bytes_before, bytes_after } = report;
     let (events, all) = (counted(*events, "event"), counted(*segments as u64, "segment"));
     output.line(format_args!(

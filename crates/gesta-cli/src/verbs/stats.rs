@@ -16,7 +16,7 @@ use crate::{
     events::{Printable, moment},
     exit::Outcome,
     output::{Output, Style},
-    progress::{Of, bar},
+    progress::{Unit, bar},
     store_url::StoreUrl,
 };
 
@@ -92,7 +92,7 @@ impl Stats {
         };
         sizes.count_streams(&store)?;
         match output.style() {
-            Style::Text => self.tell(&sizes, output)?,
+            Style::Text => self.print_text(&sizes, output)?,
             Style::Json => output.json(&self.object(&sizes))?,
         }
         Ok(Outcome::Done)
@@ -102,12 +102,13 @@ impl Stats {
     fn top<'a>(&self, sizes: &'a Sizes) -> Vec<(&'a str, Tally)> {
         let mut categories: Vec<_> =
             sizes.categories.iter().map(|(name, tally)| (name.as_str(), *tally)).collect();
+        // Stable, so that categories of equal size stay in the order of their names.
         categories.sort_by_key(|(_, tally)| std::cmp::Reverse(tally.events));
         categories.truncate(self.categories_max);
         categories
     }
 
-    fn tell(&self, sizes: &Sizes, output: &mut Output) -> Result<()> {
+    fn print_text(&self, sizes: &Sizes, output: &mut Output) -> Result<()> {
         let when = |at: Option<RecordedAt>| at.map_or_else(|| "-".to_owned(), moment);
         output.line(format_args!("events      {}", sizes.events))?;
         output.line(format_args!("streams     {}", sizes.listed.streams))?;
@@ -126,6 +127,7 @@ impl Stats {
         };
         let top = self.top(sizes);
         top.iter().try_for_each(|(name, tally)| row(name, *tally))?;
+        // Categories that are not listed are summed up, so that the column adds up to all events.
         let mut rest = Tally::default();
         for tally in sizes.categories.values() {
             rest =
@@ -178,7 +180,7 @@ impl Sizes {
     }
 
     fn count_streams(&mut self, store: &LogStore) -> Result<()> {
-        let bar = bar(Of::Streams, 0);
+        let bar = bar(Unit::Streams, 0);
         let mut after = None;
         loop {
             let list = ListStreams { prefix: String::new(), after, limit: PAGE_NAMES_MAX };
@@ -196,6 +198,7 @@ impl Sizes {
     }
 
     fn count_stream(&mut self, store: &LogStore, name: &StreamName) -> Result<()> {
+        // Revisions have no gaps, so the head counts the events without a read of any of them.
         let head = block_on(store.describe_stream(name))?.head;
         let events = head.map_or(0, |head| head.next().number());
         self.listed.add(events);

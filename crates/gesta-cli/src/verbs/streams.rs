@@ -64,6 +64,7 @@ impl Streams {
     fn streams(self, store: &LogStore, output: &mut Output) -> Result<usize> {
         let prefix = self.prefix;
         let after = self.after.map(StreamName::stored).transpose()?;
+        // Printed before the first row, so that an empty listing has no header.
         let mut header = Some("    HEAD  STATE       STREAM");
         let page = |after, limit| {
             let list = ListStreams { prefix: prefix.clone(), after, limit };
@@ -101,6 +102,7 @@ fn each<Name: Clone>(
 ) -> Result<usize> {
     let mut shown = 0;
     loop {
+        // A page that is not full is the last one.
         let asked = PAGE_NAMES_MAX.min(limit - shown);
         let names = page(after, asked)?;
         names.iter().try_for_each(&mut show)?;
@@ -113,6 +115,7 @@ fn each<Name: Clone>(
 }
 
 fn show(name: &StreamName, store: &LogStore, output: &mut Output) -> Result<()> {
+    // The stream may have been deleted since the page was listed; the state then says so.
     let known = block_on(store.describe_stream(name))?;
     let state = state(known.state);
     let head = known.head.map(|head| head.number());

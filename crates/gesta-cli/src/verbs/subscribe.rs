@@ -20,9 +20,9 @@ use gesta_store::{
 use crate::{
     events::show,
     exit::Outcome,
-    lookup::check_there,
+    lookup::check_exists,
     output::{Output, Style, notice},
-    source::{Source, Which},
+    selection::{Selected, SelectionArguments},
     store_url::StoreUrl,
 };
 
@@ -44,7 +44,7 @@ Examples:
 #[command(after_help = HINT)]
 pub(crate) struct Subscribe {
     #[command(flatten)]
-    source: Source,
+    selection: SelectionArguments,
     /// Start after this revision, or with --all after this position
     #[arg(long, value_name = "N")]
     after: Option<u64>,
@@ -56,11 +56,13 @@ pub(crate) struct Subscribe {
 impl Subscribe {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         let until_caught_up = self.until_caught_up;
+        // To follow, events are shown once their writer confirms them. With --until-caught-up there
+        // may be no writer, so the last events are recovered as for `gesta read`.
         let store = if until_caught_up { store.open_to_read()? } else { store.open_to_follow()? };
         let to = self.to();
         if let SubscribeTo::Stream { stream, .. } = &to {
             // A missing stream may still be created, so this is a notice and not an error.
-            match check_there(stream, &store) {
+            match check_exists(stream, &store) {
                 Err(absent) if output.style() == Style::Text => {
                     notice(format_args!("{absent}; waiting for its first event"));
                 }
@@ -72,10 +74,12 @@ impl Subscribe {
             match delivery? {
                 Delivery::Events(page) => {
                     page.iter().try_for_each(|event| show(event, output))?;
+                    // A reader at the other end of a pipe should see an event when it happens.
                     output.flush()?;
                 }
                 Delivery::CaughtUp(_) if until_caught_up => break,
-                Delivery::CaughtUp(position) => tell_caught_up(position, output),
+                Delivery::CaughtUp(position) => print_caught_up(position, output),
+                // The position of events that the filter leaves out; there is nothing to resume.
                 Delivery::Checkpoint(_) => {}
             }
         }
@@ -83,11 +87,11 @@ impl Subscribe {
     }
 
     fn to(self) -> SubscribeTo {
-        match self.source.which() {
-            Which::Stream(stream) => {
+        match self.selection.selected() {
+            Selected::Stream(stream) => {
                 SubscribeTo::Stream { stream, after: self.after.map(Revision::new) }
             }
-            Which::All(filter) => {
+            Selected::All(filter) => {
                 let after = self.after.map_or(Position::START, Position::new);
                 SubscribeTo::All { after, filter, visibility: Visibility::Raw }
             }
@@ -95,7 +99,7 @@ impl Subscribe {
     }
 }
 
-fn tell_caught_up(position: Position, output: &Output) {
+fn print_caught_up(position: Position, output: &Output) {
     if output.style() == Style::Text {
         notice(format_args!(
             "caught up at position {position}; waiting for new events, Ctrl-C to exit"

@@ -8,7 +8,7 @@ use gesta_store::{
 };
 use serde_json::json;
 
-use super::journal::Forget;
+use super::journal::ForgetSetAside;
 use crate::{
     confirm::Confirm,
     events::Printable,
@@ -32,10 +32,10 @@ This cannot be undone. Use `gesta delete` for a stream that may be recreated lat
 #[command(after_help = HINT)]
 pub(crate) struct Tombstone {
     /// Stream name, such as user-17; need not exist
-    #[arg(value_parser = crate::source::stored_stream)]
+    #[arg(value_parser = crate::selection::stored_stream)]
     stream: StreamName,
     #[command(flatten)]
-    forget: Forget,
+    forget: ForgetSetAside,
     #[command(flatten)]
     confirm: Confirm,
 }
@@ -44,15 +44,18 @@ impl Tombstone {
     pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         check_ordinary(&self.stream)?;
         let store = url.open_to_read()?;
+        // A missing stream can be tombstoned as well, so that it is never created.
         let known = block_on(store.describe_stream(&self.stream))?;
         let stream = self.stream.clone();
         if known.state == StreamState::Tombstoned {
             return Err(StoreError::Deleted { stream }.into());
         }
         self.forget.check(&self.stream, &store)?;
+        // Close the store before the question: a user may take long to answer.
         drop(store);
         let name = Printable(self.stream.as_str());
         self.confirm.ask(&format!("this permanently deletes {name} and cannot be undone"))?;
+        // Expect what was confirmed: events appended since the prompt must not be deleted.
         let expected = match known.head {
             Some(head) => ExpectedRevision::Exact(head),
             None => ExpectedRevision::NoStream,

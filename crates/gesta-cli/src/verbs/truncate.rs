@@ -8,13 +8,13 @@ use gesta_store::{
 };
 use serde_json::json;
 
-use super::journal::Forget;
+use super::journal::ForgetSetAside;
 use crate::{
     confirm::Confirm,
     counted::counted,
     events::Printable,
     exit::{Outcome, Refusal},
-    lookup::{check_ordinary, live},
+    lookup::{check_ordinary, existing},
     output::{Output, Style},
     store_url::StoreUrl,
 };
@@ -34,13 +34,13 @@ snapshot, so check with the application's developers first.";
 #[command(after_help = HINT)]
 pub(crate) struct Truncate {
     /// Stream name, such as sensor-17
-    #[arg(value_parser = crate::source::stored_stream)]
+    #[arg(value_parser = crate::selection::stored_stream)]
     stream: StreamName,
     /// First revision to keep
     #[arg(long, value_name = "REVISION")]
     before: u64,
     #[command(flatten)]
-    forget: Forget,
+    forget: ForgetSetAside,
     #[command(flatten)]
     confirm: Confirm,
 }
@@ -49,8 +49,9 @@ impl Truncate {
     pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         check_ordinary(&self.stream)?;
         let store = url.open_to_read()?;
-        let (known, head) = live(&self.stream, &store)?;
+        let (known, head) = existing(&self.stream, &store)?;
         let (name, before) = (Printable(self.stream.as_str()), Revision::new(self.before));
+        // The last event must stay: without it the stream would look deleted.
         if before > head {
             return Err(Refusal::usage(
                 "beyond-head",
@@ -63,7 +64,7 @@ impl Truncate {
         }
         let first = known.metadata.truncate_before.unwrap_or(Revision::FIRST);
         if before <= first {
-            return Err(Refusal::no(
+            return Err(Refusal::refused(
                 "truncated-already",
                 format!(
                     "{name} already starts at revision {first}; hidden events cannot be restored"
@@ -72,12 +73,14 @@ impl Truncate {
             .into());
         }
         self.forget.check(&self.stream, &store)?;
+        // Close the store before the question: a user may take long to answer.
         drop(store);
         let events = counted(before.number() - first.number(), "event");
         self.confirm
             .ask(&format!("this permanently hides {events} of {name} before revision {before}"))?;
         let expected_metadata =
             known.metadata_revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
+        // Truncation is one field of the metadata; the other fields stay.
         let metadata = StreamMetadata { truncate_before: Some(before), ..known.metadata };
         let set = SetStreamMetadata { stream: self.stream.clone(), expected_metadata, metadata };
         let truncated = block_on(url.open_to_append()?.set_stream_metadata(set))?;

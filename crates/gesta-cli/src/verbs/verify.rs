@@ -12,7 +12,7 @@ use crate::{
     counted::counted,
     exit::Outcome,
     output::{Output, Style},
-    progress::{Of, bar},
+    progress::{Unit, bar},
     store_url::StoreUrl,
 };
 
@@ -35,15 +35,16 @@ impl Verify {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         let report = verified(store)?;
         match output.style() {
-            Style::Text => tell(&report, output)?,
+            Style::Text => print_text(&report, output)?,
             Style::Json => output.json(&object(&report))?,
         }
+        // Damage of the index alone is sound: events are complete, and the index is rebuilt.
         Ok(if is_sound(&report) { Outcome::Done } else { Outcome::Damaged })
     }
 }
 
 fn verified(store: &StoreUrl) -> Result<OpenReport> {
-    let bar = bar(Of::Bytes, 0);
+    let bar = bar(Unit::Bytes, 0);
     let report = gesta_log::verify(store.directory()?, &mut |progress: Progress| {
         bar.set_length(progress.bytes_total);
         bar.set_position(progress.bytes_done);
@@ -56,10 +57,11 @@ fn is_sound(report: &OpenReport) -> bool {
     report.damage.is_empty()
 }
 
-fn tell(report: &OpenReport, output: &mut Output) -> Result<()> {
+fn print_text(report: &OpenReport, output: &mut Output) -> Result<()> {
     for damage in &report.damage {
         output.line(format_args!("damaged: {damage}"))?;
     }
+    // A torn write is what a crash leaves. It was never acknowledged, so nothing is lost.
     if let Some(torn) = &report.torn {
         output.line(format_args!("incomplete write: {torn}; it was never acknowledged"))?;
     }

@@ -155,7 +155,7 @@ fn ids_are_given_for_every_event_or_for_none() {
     let scene = Scene::empty();
     let one_id = order(&["--id", "0190a6b4-7c00-7000-8000-000000000001"]);
     let refused = scene.run_with_input(&one_id, "{}\n{}\n");
-    refused.fails_with(2, "got 1 --id options for 2 events; give one for each event, or none");
+    refused.fails_with(2, "expected one --id for each of the 2 events, or none; got 1");
 }
 
 #[test]
@@ -167,7 +167,10 @@ fn bad_input_is_told_with_what_to_do() {
         (&["--data", "{}", "--tag", "customer"], "expected KEY:VALUE, such as customer:17850"),
         (&["--data", "{}", "--tag", ":17850"], "tag key is empty"),
         (&["--data", "{}", "--expect", "-1"], "a number from 0"),
-        (&["--data", "{}", "--expect", "new"], "expected any, none, exists, or the last revision"),
+        (
+            &["--data", "{}", "--expect", "new"],
+            "expected any, none, exists, or the stream's last revision",
+        ),
         (&["--data", "{}", "--id", "17"], "invalid length"),
         (&["--data", "{}", "--data-file", "f"], "cannot be used with"),
     ] {
@@ -204,6 +207,6 @@ fn a_store_begins_in_an_empty_directory_only() {
     let scene = Scene::empty();
     fs::write(scene.path().join("letter.txt"), "dear ann").unwrap();
     let refused = scene.run(&order(&["--data", "{}"]));
-    refused.fails_with(2, "a store can only be created in an empty directory");
+    refused.fails_with(2, "a new store needs an empty one");
     assert_eq!(scene.files().len(), 1);
 }

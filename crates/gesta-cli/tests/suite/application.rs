@@ -186,12 +186,16 @@ fn where_no_application_answers_it_is_said_what_to_do() {
     drop(listener);
     let list = ["processes", "list", "--at"];
     run(program(&[&list[..], &[&nobody]].concat()))
-        .fails_with(2, &format!("no response from {nobody}: is the application running?"));
+        .fails_with(2, &format!("no response from {nobody}: "));
     let silent = run(program(&[&list[..], &[&nobody, "--json"]].concat()));
     assert_eq!(silent.error()["code"], "no-answer");
-    run(program(&[&list[..], &["https://shop"]].concat()))
-        .fails_with(2, "--at https://shop is not an http:// URL");
+    run(program(&[&list[..], &["https://shop"]].concat())).fails_with(
+        2,
+        "--at must be an http:// URL, such as http://127.0.0.1:3000/v1; got https://shop",
+    );
     let other = Application::answering(&[(404, "<h1>not here</h1>"), (200, "<h1>welcome</h1>")]);
-    other.run(&["processes", "list"]).fails_with(2, "does not know this operation (status 404)");
-    other.run(&["processes", "list"]).fails_with(2, "is it a Gesta application");
+    other
+        .run(&["processes", "list"])
+        .fails_with(2, "does not offer this operation (HTTP status 404)");
+    other.run(&["processes", "list"]).fails_with(2, "must be the URL of a Gesta application");
 }

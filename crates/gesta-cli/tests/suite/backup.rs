@@ -99,8 +99,8 @@ fn a_directory_is_named_by_its_path_or_as_a_stores_url() {
     for (wrong, advice) in [
         ("gesta://again", "write gesta:./again"),
         ("memory:", "a memory store has no directory"),
-        ("file:///again", "unsupported URL scheme file:"),
-        ("", "path is empty"),
+        ("file:///again", "the URL scheme file: is not supported"),
+        ("", "the path is empty"),
     ] {
         run_there(&["restore", "copy", wrong]).fails_with(2, advice);
         run_there(&["backup", wrong]).fails_with(2, advice);

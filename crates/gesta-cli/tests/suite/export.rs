@@ -243,7 +243,7 @@ fn a_scavenged_store_comes_to_one_that_has_events_already() {
     let lines = exported(&scene, &[]);
     let told = copy.run_with_input(&["import", "-", "--accept-truncated"], &lines);
     assert_eq!(told.code, 0, "{told:?}");
-    assert!(told.err.contains("revisions of 1 stream are lower here"), "{told:?}");
+    assert!(told.err.contains("revisions of 1 stream were lowered"), "{told:?}");
     let data = |scene: &Scene| {
         let read = scene.run(&["read", "user-1", "--json"]).objects();
         read.iter().map(|event| event["data"].clone()).collect::<Vec<_>>()
@@ -268,7 +268,10 @@ fn a_stream_without_its_beginning_comes_to_a_store_with_events_only_if_that_is_s
     for lines in [&lines, &old_format(&lines), &part] {
         fs::write(&file, lines).unwrap();
         for told in [import(&copy, lines), copy.run(&["import", path])] {
-            told.fails_with(1, "what came first is missing in 1 stream: user-1 before revision 30");
+            told.fails_with(
+                1,
+                "the export lacks the beginning of 1 stream: user-1 before revision 30",
+            );
             told.fails_with(1, "nothing was imported");
             told.fails_with(1, "--accept-truncated");
             told.fails_with(1, "empty directory");
@@ -296,7 +299,7 @@ fn the_first_few_streams_without_their_beginning_are_named() {
     }
     scene.run(&["scavenge", "--threshold", "0"]).said();
     let told = import(&copy, &exported(&scene, &[]));
-    told.fails_with(1, "missing in 7 streams: user-00 before revision 1, user-01 before ");
+    told.fails_with(1, "the beginning of 7 streams: user-00 before revision 1, user-01 before ");
     told.fails_with(1, "user-04 before revision 1, 2 more. ");
     assert!(told.err.contains("import into an empty directory"), "{told:?}");
 }
@@ -358,7 +361,7 @@ fn an_import_by_a_pipe_is_looked_through_before_any_of_it_is_appended() {
     };
     let (lines, before) = (exported(&scene, &[]), events(&copy));
     fs::write(&file, &lines).unwrap();
-    import().fails_with(1, "order-1 has other events in this store");
+    import().fails_with(1, "stream order-1 has different events in this store");
     assert_eq!(events(&copy), before);
     fs::write(&file, exported(&scene, &["--category", "kept"])).unwrap();
     assert_eq!(import().said(), "imported 3 events\n");
@@ -371,7 +374,7 @@ fn importing_again_adds_nothing_even_where_reads_show_nothing() {
     let lines = exported(&scene, &[]);
     assert_eq!(import(&copy, &lines).said(), "imported 16 events\n");
     let there = events(&copy);
-    assert_eq!(import(&copy, &lines).said(), "imported 0 events; 16 events there already\n");
+    assert_eq!(import(&copy, &lines).said(), "imported 0 events; 16 events already in the store\n");
     assert_eq!(events(&copy), there);
 }
 
@@ -382,11 +385,14 @@ fn an_import_into_a_store_that_is_there_goes_on_where_another_one_was_cut_off() 
     let lines = exported(&scene, &[]);
     for cut in [2, 5, 12] {
         let part = first_lines(&lines, cut);
-        import(&copy, &part).fails_with(1, "nothing was imported: the export was cut");
+        import(&copy, &part).fails_with(1, "nothing was imported: the export is incomplete");
         let told = copy.run_with_input(&["import", "-", "--accept-cut"], &part);
-        assert!(told.err.contains("the export was cut; there may have been more"), "{told:?}");
+        assert!(
+            told.err.contains("the export is incomplete; later events may be missing"),
+            "{told:?}"
+        );
     }
-    assert_eq!(import(&copy, &lines).said(), "imported 5 events; 11 events there already\n");
+    assert_eq!(import(&copy, &lines).said(), "imported 5 events; 11 events already in the store\n");
     let ids = |scene: &Scene| {
         let events = events(scene).into_iter();
         let imported = events.filter(|event| {
@@ -405,16 +411,22 @@ fn an_export_that_was_cut_is_no_whole_one() {
     let cuts =
         [first_lines(&lines, 5), lines[..lines.len() / 2].to_owned(), first_lines(&lines, 17)];
     for cut in &cuts {
-        import(&copy, cut).fails_with(1, "the export was cut: its last line is missing");
+        import(&copy, cut).fails_with(1, "the export is incomplete: its last line is missing");
         copy.run(&["read", "--all"]).fails_with(2, "an import into the directory is incomplete");
     }
     let told = import(&copy, &lines);
-    assert_eq!(told.said(), "imported 0 events; 16 events there already, exactly as exported\n");
+    assert_eq!(
+        told.said(),
+        "imported 0 events; 16 events already in the store, exactly as exported\n"
+    );
     assert_eq!(events(&copy), events(&scene));
     // An import of a cut file succeeds if that is accepted.
     let part = Scene::empty();
     let told = part.run_with_input(&["import", "-", "--accept-cut"], &cuts[0]);
-    assert!(told.err.contains("the export was cut; the store ends at position 4"), "{told:?}");
+    assert!(
+        told.err.contains("the export is incomplete; the store ends at position 4"),
+        "{told:?}"
+    );
     assert_eq!(events(&part), events(&scene)[..4]);
 }
 
@@ -425,7 +437,7 @@ fn an_export_that_was_changed_on_its_way_is_not_imported() {
     for (was, is) in [("9.90", "9.91"), ("\"total\":\"1.10\"", "\"total\":\"1.20\"")] {
         let copy = Scene::empty();
         let changed = lines.replacen(was, is, 1);
-        import(&copy, &changed).fails_with(1, "the export is not what was written");
+        import(&copy, &changed).fails_with(1, "the export was modified: its checksum differs");
         copy.run(&["read", "--all"]).fails_with(2, "an import into the directory is incomplete");
     }
     let without: String = lines
@@ -490,7 +502,7 @@ fn an_import_onto_a_full_disk_goes_on_once_there_is_room() {
         full.env("GESTA_STORE", format!("gesta:{}", place.path().display()));
         let told = crate::scene::run(full);
         assert_eq!(told.code, 2, "{told:?}");
-        assert!(told.err.contains("the import ended early"), "{told:?}");
+        assert!(told.err.contains("the import stopped"), "{told:?}");
         let told = place.run(&["import", file]);
         assert!(told.said().starts_with("imported "), "{told:?}");
         let ids = |scene: &Scene| {
@@ -555,7 +567,7 @@ fn a_killed_import_goes_on() {
     child.wait().unwrap();
 
     let told = copy.run(&import);
-    assert!(told.said().ends_with(" there already\n"), "{told:?}");
+    assert!(told.said().ends_with(" already in the store\n"), "{told:?}");
     let there = copy.run(&["read", "--all", "--json"]).objects();
     let data: Vec<_> = there.iter().map(|event| event["data"].as_u64().unwrap()).collect();
     assert_eq!(data, (0..LINES).collect::<Vec<_>>(), "each once, in order");
@@ -565,13 +577,16 @@ fn a_killed_import_goes_on() {
 fn a_file_of_before_that_says_a_line_twice_is_imported_once() {
     let (copy, lines) = (Scene::empty(), many_lines(800));
     let twice = format!("{lines}\n{}", many_lines(5));
-    assert_eq!(import(&copy, &twice).said(), "imported 800 events; 5 events there already\n");
+    assert_eq!(
+        import(&copy, &twice).said(),
+        "imported 800 events; 5 events already in the store\n"
+    );
     let other = twice.replacen("\"data\":3", "\"data\":33", 1);
     let copy = Scene::empty();
     let refused = import(&copy, &other);
     refused.fails_with(1, "line 804");
-    refused.fails_with(1, "with 800 events imported and 3 events there already");
-    refused.fails_with(1, "it goes on once that is put right");
+    refused.fails_with(1, "with 800 events imported and 3 events already in the store");
+    refused.fails_with(1, "correct the cause and run it again");
 }
 
 #[test]
@@ -581,7 +596,7 @@ fn an_export_of_the_version_before_is_imported_with_a_warning_and_doubles_nothin
     let old = old_format(&exported(&scene, &[]));
     let told = import(&copy, &old);
     assert_eq!((told.code, told.out.as_str()), (0, "imported 19 events\n"), "{told:?}");
-    assert!(told.err.contains("does not say which events were appended together"), "{told:?}");
+    assert!(told.err.contains("lacks append boundaries"), "{told:?}");
     assert_eq!(copy.run(&["read", "order-1"]).said().lines().count(), 3);
     let store = copy.open();
     assert!(block_on(store.append(transfer())).is_err(), "a repeat is told, not appended again");
@@ -589,7 +604,9 @@ fn an_export_of_the_version_before_is_imported_with_a_warning_and_doubles_nothin
     assert!(block_on(store.find_append(id)).unwrap().is_some());
     drop(store);
     assert_eq!(events(&copy).len(), 19);
-    assert!(import(&copy, &old).out.starts_with("imported 0 events; 19 events there already"));
+    assert!(
+        import(&copy, &old).out.starts_with("imported 0 events; 19 events already in the store")
+    );
 }
 
 /// The file was written on 2026-11-29 by the last version with the format 1.
@@ -610,7 +627,7 @@ fn an_old_export_of_a_scavenged_store_is_imported() {
     import(&copy, &old).fails_with(1, "user-1 before revision 30");
     let told = copy.run_with_input(&["import", "-", "--accept-truncated"], &old);
     assert_eq!(told.code, 0, "{told:?}");
-    assert!(told.err.contains("revisions of 1 stream are lower here"), "{told:?}");
+    assert!(told.err.contains("revisions of 1 stream were lowered"), "{told:?}");
     assert_eq!(copy.run(&["read", "user-1"]).said().lines().count(), 10);
 }
 
@@ -622,14 +639,14 @@ fn a_line_that_cannot_be_read_is_named_and_nothing_after_it_is_imported() {
     lines.insert(2, "");
     lines.insert(3, "{\"stream\": \"order-1\"}");
     let refused = import(&copy, &lines.join("\n"));
-    refused.fails_with(2, "line 4 cannot be read: missing field `revision`");
+    refused.fails_with(2, "line 4 is invalid: missing field `revision`");
     refused.fails_with(2, "nothing was imported");
     assert_eq!(events(&copy).len(), 0);
     let system = r#"{"stream":"$other","revision":0,"id":"0190a6b4-7c00-7000-8000-000000000001","type":"t","data":1}"#;
     import(&copy, system).fails_with(2, "line 1: rejected: stream $other is reserved");
-    import(&copy, "").fails_with(2, "there are no lines to import");
+    import(&copy, "").fails_with(2, "the input has no lines");
     let newer = "{\"gestaExport\":3,\"more\":1}";
-    import(&copy, newer).fails_with(2, "an export in version 3 of the format");
+    import(&copy, newer).fails_with(2, "the export has format version 3");
 }
 
 #[test]
@@ -637,7 +654,7 @@ fn a_stream_with_other_events_is_not_mixed_with() {
     let (lines, other) = (exported(&Scene::of_two_orders(), &[]), Scene::empty());
     append(&other.open(), "order-2", "order-placed", "{}");
     let refused = import(&other, &lines);
-    refused.fails_with(1, "line 3: order-2 has other events in this store");
+    refused.fails_with(1, "line 3: stream order-2 has different events in this store");
     refused.fails_with(1, "hint: import into another store");
     assert_eq!(events(&other).len(), 1, "nothing of what came before, either");
 }
@@ -648,7 +665,7 @@ fn a_stream_without_its_beginning_is_not_imported() {
     let rest = exported(&scene, &["--from", "3"]);
     assert_eq!(appends(&scene, &["--from", "3"]).len(), 1);
     let refused = import(&Scene::empty(), &rest);
-    refused.fails_with(1, "what came first is missing in 1 stream: order-1 before revision 1");
+    refused.fails_with(1, "the export lacks the beginning of 1 stream: order-1 before revision 1");
     refused.fails_with(1, "export whole streams");
     // The import succeeds in a store that has the beginning.
     let copy = Scene::empty();

@@ -34,14 +34,14 @@ fn a_store_can_be_named_before_and_after_the_verb() {
 fn what_is_not_a_stores_name_is_told_with_what_is() {
     for (name, advice) in [
         ("./things", "expected a URL gesta:DIR; did you mean gesta:./things?"),
-        ("", "empty store URL; expected gesta:DIR"),
+        ("", "the store URL is empty; expected gesta:DIR"),
         ("gesta:", "name a directory: gesta:DIR"),
         ("gesta://things", "write gesta:./things for a directory beside the present one"),
         ("gesta://things", "or gesta:/things for one at the root"),
         ("gesta:gesta:./things", "names a scheme twice: write gesta:./things"),
         ("gesta:~/things", "the shell does not replace it there"),
-        ("memory:", "a memory store exists only inside its own process"),
-        ("postgres://db", "unsupported URL scheme postgres:; expected gesta:DIR"),
+        ("memory:", "a memory store exists only within its own process"),
+        ("postgres://db", "the URL scheme postgres: is not supported; expected gesta:DIR"),
     ] {
         run(program(&["streams", "--store", name])).fails_with(2, advice);
     }
@@ -69,7 +69,7 @@ fn a_directory_without_a_store_stays_without() {
     assert!(scene.files().is_empty());
     std::fs::write(scene.path().join("letter.txt"), "dear ann").unwrap();
     for verb in READING {
-        scene.run(verb).fails_with(2, "no files of a store");
+        scene.run(verb).fails_with(2, "none of the files there belongs to a store");
     }
     assert_eq!(scene.files().len(), 1);
 }

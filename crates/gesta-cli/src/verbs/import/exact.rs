@@ -8,57 +8,68 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use gesta_log::{ImportReport, ImportWriter, StoreExport};
 
-use super::{End, Imported, Input, Taken, Way, each_append, ended_early};
+use super::{
+    appends::{ExportEnd, ExportedAppend, ImportOptions, for_each_after_header},
+    input::Input,
+    summary::{ImportSummary, interrupted},
+};
 use crate::{
     exit::Refusal,
     transfer::{Header, LineWriter},
 };
 
+/// Imports the lines after the header into a directory that is not a store yet.
 pub(super) fn import(
     mut lines: Input,
     header: &Header,
     directory: &Path,
-    way: Way<'_>,
-) -> Result<Imported> {
+    options: ImportOptions<'_>,
+) -> Result<ImportSummary> {
     let mut writer = ImportWriter::begin(directory, &header.incarnations)?;
     let (mut appended, mut known) = (0, 0);
     let mut written = LineWriter::default();
-    let taken = each_append(&mut lines, way, |Taken { number, append, is_part }| {
+    let read = for_each_after_header(&mut lines, options, |exported| {
+        let ExportedAppend { line, append, is_part } = exported;
         if is_part {
-            return Err(Refusal::no(
+            return Err(Refusal::refused(
                 "export-changed",
-                format!("line {number}: a part of an append in an export of a whole store"),
+                format!("line {line}: an append is marked as partial in a complete export"),
             )
+            .hint("copy the file again, or export again")
             .into());
         }
         let events = append.events.len() as u64;
+        // Formatted again only for its checksum: the store is compared with what was parsed.
         let _line = written.append(&append, None)?;
-        let there = writer.push(append).with_context(|| format!("line {number}"))?;
-        *(if there { &mut known } else { &mut appended }) += events;
+        let is_known = writer.push(append).with_context(|| format!("line {line}"))?;
+        *(if is_known { &mut known } else { &mut appended }) += events;
         Ok(())
     });
-    let end = match taken {
+    let end = match read {
         Ok(end) => end,
         Err(error) => {
             // Keep the imported part if possible, so that a retry continues from there.
             drop(writer.keep());
-            let early = ended_early(appended, known, &error);
-            return Err(error.context(early));
+            let progress = interrupted(appended, known, &error);
+            return Err(error.context(progress));
         }
     };
-    let last_recorded_at = header.last_recorded_at.filter(|_| matches!(end, End::Whole));
+    // The time in the header belongs to the head, which an incomplete export does not reach.
+    let last_recorded_at = header.last_recorded_at.filter(|_| matches!(end, ExportEnd::Complete));
     let finished = writer.finish(last_recorded_at).map_err(|error| {
         let error = anyhow::Error::new(error);
-        let early = ended_early(appended, known, &error);
-        error.context(early)
+        let progress = interrupted(appended, known, &error);
+        error.context(progress)
     });
     let ImportReport { end: last, .. } = finished?;
     verify(directory, &written)?;
     let warnings = match end {
-        End::Whole => Vec::new(),
-        End::Cut => vec![format!("the export was cut; the store ends at position {last}")],
+        ExportEnd::Complete => Vec::new(),
+        ExportEnd::Incomplete => {
+            vec![format!("the export is incomplete; the store ends at position {last}")]
+        }
     };
-    Ok(Imported { exact: true, appended, known, last: Some(last), warnings })
+    Ok(ImportSummary { exact: true, appended, known, last: Some(last), warnings })
 }
 
 /// Reads the store back and compares it with the input.
@@ -67,10 +78,11 @@ fn verify(directory: &Path, written: &LineWriter) -> Result<()> {
     for append in StoreExport::of(directory)?.appends() {
         let _line = read.append(&append?, None)?;
     }
+    // Only the appends: the header differs by the new incarnation.
     if read.counts() == written.counts() && read.appends_blake3() == written.appends_blake3() {
         return Ok(());
     }
-    Err(Refusal::no("not-verified", "the store does not read back as it was exported")
-        .hint("look at the disk, and import again into another directory")
+    Err(Refusal::refused("not-verified", "the imported store reads back differently")
+        .hint("check the disk, then import into another directory")
         .into())
 }

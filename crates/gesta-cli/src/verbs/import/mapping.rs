@@ -20,6 +20,8 @@ pub(super) struct Mapping {
 impl Mapping {
     pub(super) fn add(&mut self, was: Position, now: Position) {
         self.events += 1;
+        // Appends keep their order, so most events extend the last range and the mapping stays
+        // small: a new range starts only where events were left out or existed before.
         if let Some(last) = self.ranges.last_mut()
             && (last.source.number() + last.events, last.target.number() + last.events)
                 == (was.number(), now.number())

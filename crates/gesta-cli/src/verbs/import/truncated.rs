@@ -21,17 +21,20 @@ const NAMED_MAX: usize = 5;
 
 /// Streams that lack their beginning.
 #[derive(Debug, Default)]
-pub(super) struct Truncated {
+pub(super) struct TruncatedStreams {
     /// First existing revision of each stream.
     streams: BTreeMap<StreamName, Revision>,
     /// Revision before which each stream was truncated or deleted, in the lines read so far.
     hidden: HashMap<StreamName, Revision>,
 }
 
-impl Truncated {
+impl TruncatedStreams {
     /// Adds an event whose revision does not continue its stream.
     pub(super) fn take(&mut self, event: &RecordedEvent, has_the_rest: bool) {
         let (stream, revision) = (&event.stream, event.revision);
+        // Each of these streams means the same without its older events: of metadata only the last
+        // counts, a journal starts with a checkpoint of all that came before, and an event marked
+        // as the first after a deletion was appended to an empty state.
         let whole = stream.is_system()
             || (stream.as_str().starts_with(JOURNALS) && has_the_rest)
             || noted(event, BEGINS_ANEW) == Some(Value::Bool(true))
@@ -56,6 +59,8 @@ impl Truncated {
             let hidden = self.hidden.entry(described.clone()).or_insert(before);
             *hidden = before.max(*hidden);
         }
+        // A stream of which all events are hidden, or that was deleted after the gap, shows readers
+        // nothing that depends on the missing events.
         if all || self.streams.get(described).is_some_and(|first| deleted >= *first) {
             self.streams.remove(described);
         }
@@ -67,7 +72,7 @@ impl Truncated {
     }
 
     /// Returns a description of the streams for an error, or `None` if there are none.
-    pub(super) fn told(&self) -> Option<String> {
+    pub(super) fn description(&self) -> Option<String> {
         let named = self.streams.iter().take(NAMED_MAX);
         let mut named: Vec<_> = named
             .map(|(stream, first)| {

@@ -4,8 +4,8 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use gesta_store::{
-    CausationId, ContentType, CorrelationId, EventType, NewEvent, Position, RecordedAt,
-    RecordedEvent, Revision, StreamName, Tag,
+    CausationId, ContentType, CorrelationId, EventType, InvalidName, NewEvent, Position,
+    RecordedAt, RecordedEvent, Revision, StreamName, Tag,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -78,29 +78,28 @@ impl ExportedEvent {
     ///
     /// A description of the syntax error or invalid field.
     pub(crate) fn from_line(line: &[u8]) -> Result<Self, String> {
-        let line: EventFields = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-        let data = bytes("data", line.data, line.data_base64)?;
-        let data = data.ok_or("it has neither data nor dataBase64")?;
-        let metadata = bytes("metadata", line.metadata, line.metadata_base64)?.unwrap_or_default();
-        let content_type = line.content_type.map(ContentType::stored).transpose().map_err(told)?;
+        let line: EventFields = serde_json::from_slice(line).map_err(|error| json_error(&error))?;
+        let data = payload("data", line.data, line.data_base64)?;
+        let data = data
+            .ok_or("the event has neither `data` nor `dataBase64`; expected exactly one of them")?;
+        let metadata =
+            payload("metadata", line.metadata, line.metadata_base64)?.unwrap_or_default();
+        // Names are parsed as stored ones: an older version may have accepted names that a new
+        // event could not have, and an import must not lose their events.
         let event = NewEvent {
-            id: line.id.parse().map_err(|error| format!("id {}: {error}", line.id))?,
-            event_type: EventType::stored(line.event_type).map_err(told)?,
+            id: line.id.parse().map_err(|_| format!("`id` must be a UUID; got {}", line.id))?,
+            event_type: checked("type", EventType::stored(line.event_type))?,
             schema_version: line.schema_version,
-            content_type: content_type.unwrap_or(ContentType::JSON),
+            content_type: optional("contentType", line.content_type, ContentType::stored)?
+                .unwrap_or(ContentType::JSON),
             data: data.into(),
             metadata: metadata.into(),
-            tags: line.tags.into_iter().map(Tag::stored).collect::<Result<_, _>>().map_err(told)?,
-            correlation_id: line
-                .correlation_id
-                .map(CorrelationId::stored)
-                .transpose()
-                .map_err(told)?,
-            causation_id: line.causation_id.map(CausationId::stored).transpose().map_err(told)?,
+            tags: checked("tags", line.tags.into_iter().map(Tag::stored).collect())?,
+            correlation_id: optional("correlationId", line.correlation_id, CorrelationId::stored)?,
+            causation_id: optional("causationId", line.causation_id, CausationId::stored)?,
         };
-        let stream = StreamName::stored(line.stream).map_err(told)?;
         Ok(Self {
-            stream,
+            stream: checked("stream", StreamName::stored(line.stream))?,
             revision: Revision::new(line.revision),
             position: line.position.map(Position::new),
             recorded_at: line.recorded_at,
@@ -109,22 +108,42 @@ impl ExportedEvent {
     }
 }
 
-fn told(error: impl ToString) -> String {
-    error.to_string()
+/// Formats an error of the JSON parser for a message that names the line already: with the column
+/// of a syntax error, and without the parser's own line number, which is always 1.
+pub(crate) fn json_error(error: &serde_json::Error) -> String {
+    let (text, column) = (error.to_string(), error.column());
+    let place = format!(" at line {} column {column}", error.line());
+    let text = text.strip_suffix(&place).unwrap_or(&text);
+    // Columns of wrong fields would be relative to an event within its append.
+    if error.is_data() { text.to_owned() } else { format!("{text} in column {column}") }
+}
+
+fn checked<T>(field: &str, parsed: Result<T, InvalidName>) -> Result<T, String> {
+    parsed.map_err(|invalid| format!("`{field}`: {invalid}"))
+}
+
+fn optional<T>(
+    field: &str,
+    text: Option<String>,
+    parse: fn(String) -> Result<T, InvalidName>,
+) -> Result<Option<T>, String> {
+    checked(field, text.map(parse).transpose())
 }
 
 /// Returns a payload stored as JSON under one name or as base64 under another.
-fn bytes(
+fn payload(
     name: &str,
     json: Option<Box<RawValue>>,
     base64: Option<String>,
 ) -> Result<Option<Vec<u8>>, String> {
     match (json, base64) {
-        (Some(_), Some(_)) => Err(format!("it has both {name} and {name}Base64")),
+        (Some(_), Some(_)) => Err(format!(
+            "the event has both `{name}` and `{name}Base64`; expected only one of them"
+        )),
         (Some(json), None) => Ok(Some(json.get().into())),
         (None, Some(text)) => {
             let bytes = BASE64_STANDARD.decode(text);
-            bytes.map(Some).map_err(|error| format!("{name}Base64: {error}"))
+            bytes.map(Some).map_err(|error| format!("`{name}Base64` is not base64: {error}"))
         }
         (None, None) => Ok(None),
     }
@@ -173,9 +192,9 @@ mod tests {
                 let event = recorded(content_type.clone(), data, metadata);
                 let line = serde_json::to_vec(&crate::events::exact(&event)).unwrap();
                 assert!(!line.contains(&b'\n'));
-                let offered = ExportedEvent::from_line(&line).unwrap();
-                assert_eq!((&offered.stream, offered.revision), (&event.stream, event.revision));
-                let back = offered.event;
+                let parsed = ExportedEvent::from_line(&line).unwrap();
+                assert_eq!((&parsed.stream, parsed.revision), (&event.stream, event.revision));
+                let back = parsed.event;
                 assert_eq!((back.id, &back.event_type), (event.id, &event.event_type));
                 assert_eq!((&back.data, &back.metadata), (&event.data, &event.metadata));
                 assert_eq!((&back.tags, back.schema_version), (&event.tags, event.schema_version));
@@ -187,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_event_is_told_apart_with_a_reason() {
+    fn a_line_that_is_not_an_event_is_rejected_with_a_reason() {
         let id = "0190a6b4-7c00-7000-8000-000000000001";
         let line = |rest: &str| {
             let line = format!(r#"{{"stream":"a-1","revision":0,"id":"{id}","type":"t"{rest}}}"#);
@@ -195,11 +214,11 @@ mod tests {
         };
         assert_eq!(line(r#","data":{}"#).unwrap().event.schema_version, 1);
         for (rest, reason) in [
-            ("", "neither data nor dataBase64"),
-            (r#","data":1,"dataBase64":"""#, "both data and dataBase64"),
-            (r#","dataBase64":"?""#, "dataBase64: "),
+            ("", "neither `data` nor `dataBase64`"),
+            (r#","data":1,"dataBase64":"""#, "both `data` and `dataBase64`"),
+            (r#","dataBase64":"?""#, "`dataBase64` is not base64"),
             (r#","data":1,"datum":2"#, "unknown field `datum`"),
-            (r#","data":1,"tags":[""]"#, "tag"),
+            (r#","data":1,"tags":[""]"#, "`tags`: "),
             (r#","data":1"#, ""),
         ] {
             match line(rest) {
@@ -207,7 +226,8 @@ mod tests {
                 Err(error) => assert!(error.contains(reason) && !reason.is_empty(), "{error}"),
             }
         }
-        assert!(ExportedEvent::from_line(b"{\"stream\":\"a\"").is_err());
+        let syntax = ExportedEvent::from_line(b"{\"stream\":\"a\"").unwrap_err();
+        assert!(syntax.ends_with(" in column 13"), "{syntax}");
         assert!(ExportedEvent::from_line(b"{\"stream\":\"a\"}").unwrap_err().contains("revision"));
     }
 }

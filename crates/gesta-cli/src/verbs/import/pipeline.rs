@@ -1,4 +1,4 @@
-//! Appends in flight.
+//! The pipeline of appends to the store.
 //!
 //! Owns: the limits on their number and size. Invariants: appends reach the store in order; known
 //! heads include appends in flight. A dry run appends nothing and tracks heads as if every append
@@ -34,7 +34,7 @@ pub(super) struct ImportAppend {
 }
 
 /// An append in flight.
-struct InFlight<'store> {
+struct AppendInFlight<'store> {
     answer: StoreFuture<'store, Appended>,
     streams: Vec<StreamName>,
     positions: Vec<Position>,
@@ -43,48 +43,48 @@ struct InFlight<'store> {
 }
 
 /// A stream with appends in flight.
-struct Busy {
+struct BusyStream {
     head: Revision,
     appends: usize,
 }
 
 /// A pipeline of appends to the store.
-pub(super) struct Flight<'store> {
+pub(super) struct AppendPipeline<'store> {
     store: &'store LogStore,
-    sent: VecDeque<InFlight<'store>>,
+    in_flight: VecDeque<AppendInFlight<'store>>,
     bytes: usize,
-    busy: HashMap<StreamName, Busy>,
+    busy: HashMap<StreamName, BusyStream>,
     /// A stream of the latest append, with its head after it.
-    before: Option<(StreamName, Revision)>,
+    previous: Option<(StreamName, Revision)>,
     /// Dry run: the heads of all streams appended to so far, `None` for a tombstoned stream.
-    trial: Option<HashMap<StreamName, Option<Revision>>>,
+    dry_run: Option<HashMap<StreamName, Option<Revision>>>,
     /// Old and new positions of the events appended so far.
     pub(super) mapping: Mapping,
     /// Last appended position.
     pub(super) last: Option<Position>,
 }
 
-impl<'store> Flight<'store> {
+impl<'store> AppendPipeline<'store> {
     pub(super) fn new(store: &'store LogStore) -> Self {
         Self {
             store,
-            sent: VecDeque::new(),
+            in_flight: VecDeque::new(),
             bytes: 0,
             busy: HashMap::new(),
-            before: None,
-            trial: None,
+            previous: None,
+            dry_run: None,
             mapping: Mapping::default(),
             last: None,
         }
     }
 
     /// Creates a pipeline for a dry run, which rejects whatever the store would reject.
-    pub(super) fn on_trial(store: &'store LogStore) -> Self {
-        Self { trial: Some(HashMap::new()), ..Self::new(store) }
+    pub(super) fn dry_run(store: &'store LogStore) -> Self {
+        Self { dry_run: Some(HashMap::new()), ..Self::new(store) }
     }
 
-    pub(super) const fn is_trial(&self) -> bool {
-        self.trial.is_some()
+    pub(super) const fn is_dry_run(&self) -> bool {
+        self.dry_run.is_some()
     }
 
     /// Returns the head of a stream once all appends in flight are done.
@@ -93,52 +93,54 @@ impl<'store> Flight<'store> {
     ///
     /// [`StoreError::Deleted`] for a tombstoned stream.
     pub(super) fn head(&self, stream: &StreamName) -> Result<Option<Revision>> {
-        let forbidden = || StoreError::Deleted { stream: stream.clone() };
-        if let Some(head) = self.trial.as_ref().and_then(|heads| heads.get(stream)) {
-            return Ok(Some(head.ok_or_else(forbidden)?));
+        let tombstoned = || StoreError::Deleted { stream: stream.clone() };
+        if let Some(head) = self.dry_run.as_ref().and_then(|heads| heads.get(stream)) {
+            return Ok(Some(head.ok_or_else(tombstoned)?));
         }
+        // The store does not show an append in flight yet, so its own answer would be too old.
         if let Some(busy) = self.busy.get(stream) {
             return Ok(Some(busy.head));
         }
         let known = block_on(self.store.describe_stream(stream))?;
         if known.state == StreamState::Tombstoned {
-            return Err(forbidden().into());
+            return Err(tombstoned().into());
         }
         Ok(known.head)
     }
 
     /// Sends an append to the store. Waits for earlier ones while a limit is reached.
-    pub(super) fn send(&mut self, offer: ImportAppend) -> Result<()> {
-        if let Some(heads) = &mut self.trial {
-            return pretend(offer, heads);
+    pub(super) fn send(&mut self, append: ImportAppend) -> Result<()> {
+        if let Some(heads) = &mut self.dry_run {
+            return check(append, heads);
         }
-        while self.sent.len() >= APPENDS_MAX || self.bytes >= BYTES_MAX {
-            self.land_one()?;
+        while self.in_flight.len() >= APPENDS_MAX || self.bytes >= BYTES_MAX {
+            self.wait_for_oldest()?;
         }
-        let ImportAppend { append, heads, positions, line } = offer;
-        let append = self.after_the_one_before(append);
+        let ImportAppend { append, heads, positions, line } = append;
+        let append = self.after_previous(append);
         let tombstones = append.events().any(is_tombstone);
-        self.before = heads.first().filter(|_| !tombstones).cloned();
+        self.previous = heads.first().filter(|_| !tombstones).cloned();
         let bytes = append.events().map(NewEvent::content_bytes).sum();
         let mut streams = Vec::with_capacity(heads.len());
         for (stream, head) in heads {
-            let busy = self.busy.entry(stream.clone()).or_insert(Busy { head, appends: 0 });
+            let busy = self.busy.entry(stream.clone()).or_insert(BusyStream { head, appends: 0 });
             busy.head = head;
             busy.appends += 1;
             streams.push(stream);
         }
         self.bytes += bytes;
+        // Positions are mapped by index when the append is done.
         debug_assert_eq!(append.events().count(), positions.len());
         let answer = self.store.append(append);
-        self.sent.push_back(InFlight { answer, streams, positions, bytes, line });
+        self.in_flight.push_back(AppendInFlight { answer, streams, positions, bytes, line });
         // Nothing can be expected of a tombstoned stream, so the next append waits for this one.
-        if tombstones { self.land() } else { Ok(()) }
+        if tombstones { self.wait() } else { Ok(()) }
     }
 
     /// Makes an append depend on the previous one. Otherwise an append that is rejected, for
     /// example for lack of space, could be retried after appends that were sent later.
-    fn after_the_one_before(&self, append: Append) -> Append {
-        match &self.before {
+    fn after_previous(&self, append: Append) -> Append {
+        match &self.previous {
             Some((stream, head)) if append.streams.iter().all(|part| part.stream != *stream) => {
                 append.expecting(stream.clone(), ExpectedRevision::Exact(*head))
             }
@@ -147,17 +149,19 @@ impl<'store> Flight<'store> {
     }
 
     /// Waits until no append is in flight.
-    pub(super) fn land(&mut self) -> Result<()> {
-        while !self.sent.is_empty() {
-            self.land_one()?;
+    pub(super) fn wait(&mut self) -> Result<()> {
+        while !self.in_flight.is_empty() {
+            self.wait_for_oldest()?;
         }
         Ok(())
     }
 
-    fn land_one(&mut self) -> Result<()> {
-        let Some(sent) = self.sent.pop_front() else { return Ok(()) };
-        self.bytes -= sent.bytes;
-        for stream in sent.streams {
+    fn wait_for_oldest(&mut self) -> Result<()> {
+        let Some(oldest) = self.in_flight.pop_front() else { return Ok(()) };
+        self.bytes -= oldest.bytes;
+        for stream in oldest.streams {
+            // Once nothing is in flight for a stream, the store itself knows its head. Dropping the
+            // entry bounds memory use by the appends in flight.
             if let Entry::Occupied(mut busy) = self.busy.entry(stream) {
                 busy.get_mut().appends -= 1;
                 if busy.get().appends == 0 {
@@ -165,10 +169,11 @@ impl<'store> Flight<'store> {
                 }
             }
         }
-        let appended = block_on(sent.answer).with_context(|| format!("line {}", sent.line))?;
+        let appended = block_on(oldest.answer).with_context(|| format!("line {}", oldest.line))?;
+        // The events of one append have consecutive positions, and the receipt names the last.
         let last = appended.position;
-        let first = last.number() + 1 - sent.positions.len() as u64;
-        for (was, now) in sent.positions.iter().zip(first..) {
+        let first = last.number() + 1 - oldest.positions.len() as u64;
+        for (was, now) in oldest.positions.iter().zip(first..) {
             self.mapping.add(*was, Position::new(now));
         }
         self.last = Some(last);
@@ -177,12 +182,13 @@ impl<'store> Flight<'store> {
 }
 
 /// Checks an append as the store would, and updates the known heads.
-fn pretend(offer: ImportAppend, known: &mut HashMap<StreamName, Option<Revision>>) -> Result<()> {
-    let ImportAppend { append, heads, line, .. } = offer;
+fn check(append: ImportAppend, known: &mut HashMap<StreamName, Option<Revision>>) -> Result<()> {
+    let ImportAppend { append, heads, line, .. } = append;
+    // Limits first: an append that the store would reject must not count as done below.
     append.check(&Limits::DEFAULT).with_context(|| format!("line {line}"))?;
     known.extend(heads.into_iter().map(|(stream, head)| (stream, Some(head))));
-    let forbidding = append.streams.iter().filter(|part| part.events.iter().any(is_tombstone));
-    known.extend(forbidding.filter_map(|part| Some((part.stream.described_stream()?, None))));
+    let tombstones = append.streams.iter().filter(|part| part.events.iter().any(is_tombstone));
+    known.extend(tombstones.filter_map(|part| Some((part.stream.described_stream()?, None))));
     Ok(())
 }
 

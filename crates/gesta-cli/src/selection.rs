@@ -5,32 +5,35 @@ use gesta_store::{
     Category, EventQuery, EventType, Filter, InvalidName, QueryItem, StreamName, Tag,
 };
 
+/// Heading of the options that filter the whole store.
+const FILTERS: &str = "Filters of the whole store";
+
 /// Arguments shared by `read` and `subscribe`.
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("which").args(["stream", "all"]).required(true))]
-pub(crate) struct Source {
+#[command(group = ArgGroup::new("selected").args(["stream", "all"]).required(true))]
+pub(crate) struct SelectionArguments {
     /// Stream name, such as order-17
     #[arg(conflicts_with_all = ["categories", "types", "tags"], value_parser = stored_stream)]
     stream: Option<StreamName>,
-    /// All streams, in the order of their positions
+    /// All streams, in the order of positions; filters may narrow them
     #[arg(long)]
     all: bool,
     #[command(flatten)]
-    narrowed: Narrowed,
+    filter: FilterArguments,
 }
 
 /// Filters on the whole store.
 #[derive(Args, Debug)]
-pub(crate) struct Narrowed {
-    /// With --all, only streams of this category, such as order; repeat for any of several
-    #[arg(long = "category", value_name = "CATEGORY", conflicts_with_all = ["types", "tags"])]
+pub(crate) struct FilterArguments {
+    /// Only events in streams of this category, such as order; repeat to allow several
+    #[arg(long = "category", value_name = "CATEGORY", help_heading = FILTERS, conflicts_with_all = ["types", "tags"])]
     #[arg(value_parser = |text: &str| Category::stored(text))]
     categories: Vec<Category>,
-    /// With --all, only events of this type, such as order-placed; repeat for any of several
-    #[arg(long = "type", value_name = "TYPE", value_parser = |text: &str| EventType::stored(text))]
+    /// Only events of this type, such as order-placed; repeat to allow several
+    #[arg(long = "type", value_name = "TYPE", help_heading = FILTERS, value_parser = |text: &str| EventType::stored(text))]
     types: Vec<EventType>,
-    /// With --all, only events with this tag, such as customer:17850; repeat to require all
-    #[arg(long = "tag", value_name = "KEY:VALUE", value_parser = |text: &str| Tag::stored(text))]
+    /// Only events with this tag, such as customer:17850; repeat to require several
+    #[arg(long = "tag", value_name = "KEY:VALUE", help_heading = FILTERS, value_parser = |text: &str| Tag::stored(text))]
     tags: Vec<Tag>,
 }
 
@@ -41,23 +44,25 @@ pub(crate) fn stored_stream(text: &str) -> Result<StreamName, InvalidName> {
 
 /// Selected events.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Which {
+pub(crate) enum Selected {
     Stream(StreamName),
     All(Filter),
 }
 
-impl Source {
-    pub(crate) fn which(self) -> Which {
+impl SelectionArguments {
+    pub(crate) fn selected(self) -> Selected {
         match self.stream {
-            Some(stream) => Which::Stream(stream),
-            None => Which::All(self.narrowed.filter()),
+            Some(stream) => Selected::Stream(stream),
+            None => Selected::All(self.filter.filter()),
         }
     }
 }
 
-impl Narrowed {
+impl FilterArguments {
     /// Returns the narrowest filter with this meaning.
     pub(crate) fn filter(self) -> Filter {
+        // The index answers categories and types directly, and other stores may support these
+        // filters without supporting queries over tags.
         let Self { categories, types, tags } = self;
         if !categories.is_empty() {
             return Filter::Categories(categories);
