@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use gesta_store::{Damage, Position, RecordedEvent, StoreError};
 
-use super::{Follower, PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
+use super::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, follow::Follower};
 use crate::{
     clock::Clock,
     disk::{Cache, Disk},
@@ -94,7 +94,7 @@ impl Reader {
         let mut follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
         // Another reader may have recovered while this one waited for the lock.
         if self.published.replaced() == before {
-            follower.recover_again(self);
+            follower.recover_again();
         }
         self.published.replaced() != before
     }

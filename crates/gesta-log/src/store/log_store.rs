@@ -114,7 +114,8 @@ impl LogStore {
         if options.access == Access::ReadOnly {
             let RecoveredStore { mut reader, end, report, .. } =
                 recover(disk, clock, &mut SystemRng, &options)?;
-            let follower = Follower::new(end, options.index_cache_bytes_max);
+            let (disk, published) = (Arc::clone(&reader.disk), Arc::clone(&reader.published));
+            let follower = Follower::new(disk, published, end, options.index_cache_bytes_max);
             reader.follower = Some(Arc::new(Mutex::new(follower)));
             let (queue, completions, compactor) = Default::default();
             let parts = StoreParts { reader, options, report, queue, completions, compactor };
@@ -156,7 +157,7 @@ impl LogStore {
     pub fn refresh(&self) -> Result<(), OpenError> {
         let Some(follower) = &self.shared.reader.follower else { return Ok(()) };
         let mut follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
-        follower.refresh(&self.shared.reader)
+        follower.refresh()
     }
 
     /// The findings of recovery when the store was opened.

@@ -13,86 +13,31 @@
 //! Elsewhere: the incarnation of a restored store
 //! ([`incarnation_file`](crate::recovery::incarnation_file)).
 
+mod error;
 mod manifest;
 mod restore;
 pub(crate) mod source;
 mod target;
 
-use std::{io, ops::RangeInclusive, path::Path, path::PathBuf};
+use std::{ops::RangeInclusive, path::Path};
 
-use gesta_store::{Damage, Incarnation, Position};
+use gesta_store::{Incarnation, Position};
 use uuid::Uuid;
 
 use self::{
     manifest::{CopiedSegment, Manifest},
-    source::{SegmentPart, Snapshot, Source},
+    source::{Snapshot, Source},
     target::BackupDirectory,
 };
 use crate::{
-    disk::LockError,
     format::Chain,
-    options::OpenError,
     recovery::{OnProgress, Progress},
 };
 
 pub(crate) use target::first_file;
 
+pub use error::BackupError;
 pub use restore::{RestoreReport, restore};
-
-/// An error of [`backup`] or [`restore`].
-#[derive(Debug, thiserror::Error)]
-pub enum BackupError {
-    /// One of the directories is missing, locked or not accessible.
-    #[error(transparent)]
-    Directory(#[from] LockError),
-    /// The store cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// An operation of the operating system failed.
-    #[error("cannot {doing}")]
-    Io {
-        /// The operation, as a verb phrase.
-        doing: String,
-        /// The error of the operating system.
-        #[source]
-        source: io::Error,
-    },
-    /// The store is damaged. The previous backup is unchanged.
-    #[error("the store is damaged: {0}")]
-    Damaged(Damage),
-    /// The backup is damaged. Restore another one.
-    #[error("the backup is damaged: {0}")]
-    DamagedBackup(Damage),
-    /// The directory holds no finished backup.
-    #[error("there is no finished backup in {}", .directory.display())]
-    NoBackup {
-        /// The directory.
-        directory: PathBuf,
-    },
-    /// The directory holds a file that does not belong there.
-    #[error("{} holds another file, {file}; take an empty directory", .directory.display())]
-    Occupied {
-        /// The directory.
-        directory: PathBuf,
-        /// The first such file.
-        file: String,
-    },
-    /// The directory holds a backup of another store.
-    #[error("the directory holds a backup of another store; take an empty directory")]
-    AnotherStore,
-    /// The backup has events that this store does not have: the store lost them, or was restored
-    /// from an older backup. Keep this backup and take another directory.
-    #[error(
-        "the backup has events up to position {backup}, but this store has only those up to \
-         {shared}; keep the backup, and take an empty directory"
-    )]
-    Ahead {
-        /// The last position of the backup.
-        backup: Position,
-        /// The last position that both have in common.
-        shared: Position,
-    },
-}
 
 /// The result of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]

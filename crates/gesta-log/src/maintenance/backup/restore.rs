@@ -12,7 +12,12 @@ use bytes::Bytes;
 use gesta_store::{Damage, Incarnation, Position};
 use uuid::Uuid;
 
-use super::{BackupError, CopiedSegment, Manifest, first_file, source::read, target::manifest};
+use super::{
+    error::BackupError,
+    manifest::{CopiedSegment, Manifest},
+    source::read,
+    target::{first_file, manifest},
+};
 use crate::{
     clock::{Rng, SystemRng},
     disk::{Access, Cache, Disk, FileDisk, Operation},

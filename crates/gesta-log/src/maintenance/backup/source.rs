@@ -11,7 +11,7 @@ use std::{io, ops::RangeInclusive, path::Path, path::PathBuf, thread, time::Dura
 use bytes::Bytes;
 use gesta_store::{Damage, Incarnation, Position};
 
-use super::BackupError;
+use super::error::BackupError;
 use crate::{
     clock::{Clock, SystemClock},
     disk::{Access, Cache, Disk, FileDisk, LockError, Operation},

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use gesta_store::{Damage, Position};
 
 use super::{
-    BackupError, CopiedSegment, Manifest, SegmentPart, Snapshot,
-    manifest::{MANIFEST, SUFFIX, file_name},
+    error::BackupError,
+    manifest::{CopiedSegment, MANIFEST, Manifest, SUFFIX, file_name},
+    source::{self, SegmentPart, Snapshot},
 };
 use crate::disk::{Access, Cache, Disk, FileDisk, Operation};
 
@@ -133,7 +134,7 @@ impl BackupDirectory {
     }
 
     fn read(&self, file: &str, bytes: u64) -> Result<Bytes, BackupError> {
-        super::source::read(&self.disk, file, bytes, Cache::Bypass)
+        source::read(&self.disk, file, bytes, Cache::Bypass)
     }
 }
 

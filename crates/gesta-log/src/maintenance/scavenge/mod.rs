@@ -21,24 +21,25 @@
 //! ([`index`](crate::index)), the notification of readers ([`published`](crate::published)). Small
 //! segments are not joined (`docs/decisions/0014`).
 
+mod error;
 mod hidden;
 mod rewrite;
 
-use std::{io, sync::PoisonError};
+use std::sync::PoisonError;
 
-use gesta_store::{Damage, StoreError};
-
-use self::{hidden::HiddenEvents, rewrite::RewrittenSegment};
+use self::{error::failed, hidden::HiddenEvents, rewrite::RewrittenSegment};
 use crate::{
     disk::{Disk, Operation},
     format::Chain,
-    index::{CoveredSegment, RunError, store_error},
+    index::CoveredSegment,
     maintenance::compaction::{Compactor, SharedCompactor},
     read::Reader,
     recovery::{OnProgress, Progress},
     segment::{segment_file, unfinished_rewrite},
     sync::{Mutex, MutexGuard, TryLockError},
 };
+
+pub use error::ScavengeError;
 
 /// Maximum number of segments that are rewritten before their runs are. Recovery after a crash must
 /// read all of these segments.
@@ -76,44 +77,6 @@ pub struct ScavengeReport {
     pub bytes_before: u64,
     /// Total size of the segments afterwards, in bytes.
     pub bytes_after: u64,
-}
-
-/// An error of a scavenge. Space reclaimed so far stays reclaimed, and no visible event was lost.
-#[derive(Debug, thiserror::Error)]
-pub enum ScavengeError {
-    /// The store was opened read-only. Open it for writing.
-    #[error("the store was opened read-only")]
-    ReadOnly,
-    /// Another scavenge of this store is running. Wait until it ends.
-    #[error("another scavenge of the store is running; wait until it ends")]
-    UnderWay,
-    /// The store is damaged. Restore a backup first.
-    #[error("the store is damaged: {0}")]
-    Damaged(Damage),
-    /// A sync has failed since the store was opened, so renames may not be durable. Check the disk,
-    /// and open the store again.
-    #[error(
-        "a sync has failed since the store was opened; check the disk, then open the store again"
-    )]
-    InDoubt,
-    /// An operation of the operating system failed. Fix the cause and try again.
-    #[error("cannot {doing}")]
-    Io {
-        /// The operation, as a verb phrase.
-        doing: String,
-        /// The error of the operating system.
-        #[source]
-        source: io::Error,
-    },
-    /// A read failed.
-    #[error(transparent)]
-    Read(#[from] StoreError),
-}
-
-impl From<RunError> for ScavengeError {
-    fn from(error: RunError) -> Self {
-        Self::Read(store_error(error))
-    }
 }
 
 /// Runs scavenges, one at a time.
@@ -270,8 +233,4 @@ fn length(disk: &dyn Disk, covered: &CoveredSegment) -> Result<u64, ScavengeErro
 
 fn bytes_of(disk: &dyn Disk, segments: &[CoveredSegment]) -> Result<u64, ScavengeError> {
     segments.iter().map(|covered| length(disk, covered)).sum()
-}
-
-fn failed(doing: &str, covered: &CoveredSegment, source: io::Error) -> ScavengeError {
-    ScavengeError::Io { doing: format!("{doing} {}", segment_file(covered.number)), source }
 }

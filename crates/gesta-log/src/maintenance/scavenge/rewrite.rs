@@ -12,7 +12,10 @@ use bytes::Bytes;
 use foldhash::HashSet;
 use gesta_store::{Damage, Position, RecordedAt, RecordedEvent, StreamName};
 
-use super::{ScavengeError, failed, hidden::HiddenEvents};
+use super::{
+    error::{ScavengeError, failed},
+    hidden::HiddenEvents,
+};
 use crate::{
     disk::{Cache, Disk, Operation},
     format::{

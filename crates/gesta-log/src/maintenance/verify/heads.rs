@@ -10,7 +10,7 @@ use std::collections::{HashMap, hash_map::Entry};
 use foldhash::fast::FixedState;
 use gesta_store::{Position, Revision};
 
-use super::ComparedEvent;
+use super::compared_event::ComparedEvent;
 
 /// Maximum number of tracked streams, at 17 bytes each in a table that is at least half full.
 const STREAMS_MAX: usize = 3_600_000;

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use gesta_store::StreamName;
 
-use super::ComparedEvent;
+use super::compared_event::ComparedEvent;
 use crate::{
     disk::Disk,
     format::SegmentHeader,

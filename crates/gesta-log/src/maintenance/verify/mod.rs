@@ -9,21 +9,23 @@
 //!
 //! Elsewhere: the classification of damage ([`recovery`](crate::recovery)).
 
+mod compared_event;
 mod heads;
 mod index;
 
 use std::{path::Path, sync::Arc, thread};
 
 use bytes::Bytes;
-use gesta_store::{Damage, Position, RecordedEvent, Revision};
+use gesta_store::Damage;
 
 use self::{
+    compared_event::ComparedEvent,
     heads::{Misplaced, StreamHeads},
     index::IndexCheck,
 };
 use crate::{
     disk::{Access, Disk, FileDisk},
-    format::{BorrowedEvent, ChainLink, Frame, GapEvent, HEADER_BYTES, SegmentHeader},
+    format::{ChainLink, Frame, HEADER_BYTES, SegmentHeader},
     index::CoveredSegment,
     options::{OpenError, OpenReport},
     recovery::{Progress, SegmentVisitor, damage_by_index, verify_all},
@@ -77,35 +79,6 @@ pub fn verify(
     let unmarked = report.unmarked.as_ref().map(|unmarked| unmarked.file.as_str());
     report.index_damage = visitor.index.wrong(is_damaged, |file| unmarked == Some(file));
     Ok(report)
-}
-
-/// The fields of an event that are compared.
-#[derive(Clone, Copy, Debug)]
-struct ComparedEvent<'a> {
-    position: Position,
-    revision: Revision,
-    stream: &'a str,
-}
-
-impl<'a> From<&BorrowedEvent<'a>> for ComparedEvent<'a> {
-    fn from(event: &BorrowedEvent<'a>) -> Self {
-        let BorrowedEvent { position, revision, stream, .. } = *event;
-        Self { position, revision, stream }
-    }
-}
-
-impl<'a> From<&'a RecordedEvent> for ComparedEvent<'a> {
-    fn from(event: &'a RecordedEvent) -> Self {
-        let RecordedEvent { position, revision, stream, .. } = event;
-        Self { position: *position, revision: *revision, stream: stream.as_str() }
-    }
-}
-
-impl<'a> From<&'a GapEvent> for ComparedEvent<'a> {
-    fn from(event: &'a GapEvent) -> Self {
-        let GapEvent { position, revision, stream } = event;
-        Self { position: *position, revision: *revision, stream: stream.as_str() }
-    }
 }
 
 /// The checks of [`verify`].
