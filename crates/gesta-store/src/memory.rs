@@ -6,25 +6,23 @@
 
 mod log;
 mod read;
+mod shared;
 mod subscription;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use uuid::Uuid;
 
-use self::log::Log;
+use self::shared::Shared;
 use crate::{
     Append, AppendLookup, Appended, Capabilities, Category, Durability, EventId, EventStore, Head,
     Incarnation, Limits, ListCategories, ListStreams, Pages, ReadAll, ReadStream, RecordedAt,
     StoreFuture, StreamDescription, StreamName, Subscribe, Subscription,
 };
-
-/// Maximum number of events in a page of a read or a subscription.
-const PAGE_EVENTS_MAX: usize = 256;
 
 /// An event store in memory.
 ///
@@ -51,13 +49,6 @@ const PAGE_EVENTS_MAX: usize = 256;
 #[derive(Clone)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
-}
-
-/// State shared by clones, reads and subscriptions.
-struct Shared {
-    log: Mutex<Log>,
-    clock: Box<dyn Fn() -> RecordedAt + Send + Sync>,
-    incarnation: Incarnation,
 }
 
 impl MemoryStore {
@@ -107,18 +98,6 @@ impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = self.shared.log().head();
         f.debug_struct("MemoryStore").field("head", &head).finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    /// Ignores poisoning: the log changes only after all checks, so a panic in another thread
-    /// cannot leave half an append behind.
-    fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn now(&self) -> RecordedAt {
-        (self.clock)()
     }
 }
 

@@ -1,15 +1,17 @@
 //! The trait that every event store implements.
 //!
-//! Owns: [`EventStore`]. The trait is object-safe and asynchronous, has no synchronous twin, and
-//! depends on no runtime. The [`conformance`](mod@crate::conformance) suite checks an
-//! implementation.
+//! Owns: [`EventStore`], and the default implementations of setting metadata, deleting and
+//! tombstoning. The trait is object-safe and asynchronous, has no synchronous twin, and depends on
+//! no runtime. The [`conformance`](mod@crate::conformance) suite checks an implementation. Not
+//! here: the events that the default implementations append ([`lifecycle`](crate::lifecycle)).
 
 use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::{
     Append, Appended, Capabilities, Category, DeleteStream, EventId, Head, ListCategories,
-    ListStreams, Pages, ReadAll, ReadStream, RecordedAt, SetStreamMetadata, StoreError,
-    StreamDescription, StreamName, Subscribe, Subscription, TombstoneStream, lifecycle,
+    ListStreams, Pages, ReadAll, ReadStream, RecordedAt, RecordedEvent, Revision,
+    SetStreamMetadata, StoreError, StreamDescription, StreamName, Subscribe, Subscription,
+    TombstoneStream, lifecycle,
 };
 
 /// The boxed future that the methods of [`EventStore`] return.
@@ -180,7 +182,7 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// The same as [`append`](Self::append).
     fn set_stream_metadata(&self, change: SetStreamMetadata) -> StoreFuture<'_, Appended> {
-        Box::pin(lifecycle::set_metadata(self, change))
+        Box::pin(set_metadata(self, change))
     }
 
     /// Deletes a stream: hides all events that it has now. A later append revives the stream, and
@@ -193,7 +195,7 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// The same as [`append`](Self::append).
     fn delete_stream(&self, delete: DeleteStream) -> StoreFuture<'_, Appended> {
-        Box::pin(lifecycle::delete(self, delete))
+        Box::pin(delete_stream(self, delete))
     }
 
     /// Tombstones a stream: hides all its events and refuses further appends. Cannot be undone.
@@ -202,6 +204,90 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// The same as [`append`](Self::append).
     fn tombstone_stream(&self, tombstone: TombstoneStream) -> StoreFuture<'_, Appended> {
-        Box::pin(lifecycle::tombstone(self, tombstone))
+        Box::pin(async move { self.append(lifecycle::tombstone(tombstone)?).await })
+    }
+}
+
+/// Sets metadata. A concurrent change of the metadata causes another round.
+async fn set_metadata<S: EventStore + ?Sized>(
+    store: &S,
+    change: SetStreamMetadata,
+) -> Result<Appended, StoreError> {
+    let metadata_stream = change.stream.metadata_stream()?;
+    loop {
+        // Read, decide, and append on condition that nothing has changed.
+        let description = store.describe_stream(&change.stream).await?;
+        lifecycle::check_change(&change, &description)?;
+        let deleted_before =
+            deleted_before(store, &metadata_stream, &change.stream, &description).await?;
+        let append = lifecycle::metadata_change(&change, &description, deleted_before)?;
+        match store.append(append).await {
+            // The metadata changed concurrently: read them again.
+            Err(StoreError::Conflict(_)) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Returns the revision before which the events of a stream are deleted, or [`Revision::FIRST`] if
+/// there was no deletion.
+async fn deleted_before<S: EventStore + ?Sized>(
+    store: &S,
+    metadata_stream: &StreamName,
+    stream: &StreamName,
+    description: &StreamDescription,
+) -> Result<Revision, StoreError> {
+    let (Some(before), Some(head)) = (description.metadata.truncate_before, description.head)
+    else {
+        return Ok(Revision::FIRST);
+    };
+    // Everything is truncated, so the stream is deleted at present.
+    if before > head {
+        return Ok(head.next());
+    }
+    let last = ReadStream::backwards(metadata_stream.clone()).limit(1);
+    let last = store.read_stream(last).collect_events().await?.pop();
+    let current = last.filter(|event| Some(event.revision) == description.metadata_revision);
+    // The metadata event is hidden by the metadata of `$$name`. Keep the truncation, to be safe.
+    let Some(current) = current else { return Ok(before) };
+    match lifecycle::deletion_note(&current) {
+        Some(deleted) => Ok(deleted),
+        None => deleted_before_without_note(store, stream, before, &current).await,
+    }
+}
+
+/// The same for metadata without a note, as earlier versions wrote them.
+///
+/// They deleted the stream if the first event that they show was appended after them.
+async fn deleted_before_without_note<S: EventStore + ?Sized>(
+    store: &S,
+    stream: &StreamName,
+    before: Revision,
+    current: &RecordedEvent,
+) -> Result<Revision, StoreError> {
+    let first = ReadStream::forwards(stream.clone()).from(before).limit(1);
+    let first = store.read_stream(first).collect_events().await?.pop();
+    // Events that were there before the metadata are a truncation's.
+    let truncated = first.is_some_and(|first| first.position < current.position);
+    Ok(if truncated { Revision::FIRST } else { before })
+}
+
+/// Truncates up to the head. A concurrent append to the stream causes another round.
+async fn delete_stream<S: EventStore + ?Sized>(
+    store: &S,
+    delete: DeleteStream,
+) -> Result<Appended, StoreError> {
+    loop {
+        let description = store.describe_stream(&delete.stream).await?;
+        // Nothing to hide: report the head without an append.
+        let Some(append) = lifecycle::deletion(&delete, &description)? else {
+            let head = store.head().await?;
+            return Ok(Appended { position: head.position, revisions: Vec::new() });
+        };
+        match store.append(append).await {
+            // The stream or its metadata changed concurrently: read them again.
+            Err(StoreError::Conflict(_)) => {}
+            outcome => return outcome,
+        }
     }
 }

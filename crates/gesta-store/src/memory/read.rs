@@ -6,7 +6,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{PAGE_EVENTS_MAX, Shared};
+use super::shared::{PAGE_EVENTS_MAX, Shared};
 use crate::{
     Direction, Filter, Page, Pages, Position, ReadAll, ReadFrom, ReadStream, RecordedAt,
     RecordedEvent, Revision, StreamName, Visibility,

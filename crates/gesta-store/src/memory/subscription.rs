@@ -11,7 +11,10 @@ use std::{
 
 use futures_core::Stream;
 
-use super::{PAGE_EVENTS_MAX, Shared, log::Log};
+use super::{
+    log::Log,
+    shared::{PAGE_EVENTS_MAX, Shared},
+};
 use crate::{
     Delivery, Filter, Incarnation, Invalid, Page, Position, RecordedAt, RecordedEvent, Revision,
     StoreError, StreamName, Subscribe, SubscribeTo, Subscription, Visibility,
