@@ -2,9 +2,8 @@
 
 use std::{path::Path, time::Duration};
 
-use gesta_store::{Checkpoint, DatabaseError, Incarnation, Position};
+use gesta_store::DatabaseError;
 use rusqlite::{Connection, OpenFlags};
-use uuid::Uuid;
 
 use crate::error::classify;
 
@@ -83,16 +82,4 @@ fn configure(connection: &Connection, durability: Durability) -> rusqlite::Resul
     // A negative size counts KiB, a positive one counts pages.
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "memory")
-}
-
-/// Reads a checkpoint from the first two columns: position and incarnation.
-pub(crate) fn checkpoint_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Checkpoint> {
-    Ok(Checkpoint { position: Position::new(row.get(0)?), incarnation: incarnation_of(row, 1)? })
-}
-
-pub(crate) fn incarnation_of(
-    row: &rusqlite::Row<'_>,
-    column: usize,
-) -> rusqlite::Result<Incarnation> {
-    Ok(Incarnation::new(Uuid::from_bytes(row.get(column)?)))
 }

@@ -15,11 +15,13 @@
 //! only when a commit checkpoints the write-ahead log. See [`Sqlite`].
 
 mod catalogue;
+mod checkpoint;
 mod connection;
 mod dead_letters;
 mod error;
 mod file_identity;
 mod properties;
+mod query;
 mod read_model_file;
 mod reader;
 mod rows;

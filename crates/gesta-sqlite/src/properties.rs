@@ -3,7 +3,7 @@
 use gesta_store::DatabaseError;
 use rusqlite::{Connection, params};
 
-use crate::{error::classify, tx::find};
+use crate::{error::classify, query::find};
 
 pub(crate) const TABLES: &str = "
     create table if not exists gesta_properties (

@@ -17,6 +17,7 @@ use gesta_store::{DatabaseError, ReadModelId};
 use rusqlite::Connection;
 
 use crate::{
+    checkpoint,
     connection::{self, Durability},
     dead_letters,
     error::{classify, file_error},
@@ -31,14 +32,6 @@ const IDLE_READERS_MAX: usize = 8;
 ///
 /// Damage in a larger file is reported when the damaged page is read.
 const CHECKED_BYTES_MAX: u64 = 4 << 20;
-
-const TABLES: &str = "
-    create table if not exists gesta_checkpoint (
-        only integer primary key check (only = 1),
-        position integer not null,
-        incarnation blob not null
-    ) strict;
-";
 
 /// An open read model file.
 // Fields drop in this order. The writer closes after the readers: the last connection to close
@@ -145,7 +138,7 @@ fn open_writer(path: &Path, has_tables: bool) -> Result<Connection, DatabaseErro
     if (1..=CHECKED_BYTES_MAX).contains(&bytes) {
         check(&writer)?;
     }
-    for tables in [TABLES, rows::TABLES, dead_letters::TABLES, properties::TABLES] {
+    for tables in [checkpoint::TABLES, rows::TABLES, dead_letters::TABLES, properties::TABLES] {
         writer.execute_batch(tables).map_err(classify)?;
     }
     Ok(writer)

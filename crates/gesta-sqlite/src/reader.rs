@@ -6,7 +6,12 @@ use gesta_store::{DatabaseError, ListRows, ReadRows, Row};
 use rusqlite::{Connection, Params};
 use serde_json::Value;
 
-use crate::{error::classify, read_model_file::ReadModelFile, rows, tx};
+use crate::{
+    error::classify,
+    query::{find, query},
+    read_model_file::ReadModelFile,
+    rows,
+};
 
 /// A read-only connection to one read model.
 ///
@@ -49,7 +54,7 @@ impl Reader {
         params: impl Params,
         read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, DatabaseError> {
-        tx::find(self.connection(), sql, params, read).map_err(|error| self.file.named(error))
+        find(self.connection(), sql, params, read).map_err(|error| self.file.named(error))
     }
 
     /// Returns all rows of a statement's result.
@@ -62,7 +67,7 @@ impl Reader {
         params: impl Params,
         read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, DatabaseError> {
-        tx::query(self.connection(), sql, params, read).map_err(|error| self.file.named(error))
+        query(self.connection(), sql, params, read).map_err(|error| self.file.named(error))
     }
 
     pub(crate) fn connection(&self) -> &Connection {

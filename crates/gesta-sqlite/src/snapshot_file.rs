@@ -16,10 +16,10 @@ use gesta_store::{Checkpoint, DatabaseError, Fingerprint, Revision, Snapshot, St
 use rusqlite::{Connection, params};
 
 use crate::{
-    connection::{self, Durability, checkpoint_of, incarnation_of},
+    connection::{self, Durability},
     error::classify,
+    query::{checkpoint_of, find, incarnation_of, query},
     read_model_file::{database_files, quarantine},
-    tx::{find, query},
 };
 
 const TABLES: &str = "

@@ -16,11 +16,10 @@ use tempfile::TempDir;
 use crate::{
     Reader, Tx,
     catalogue::Catalogue,
-    dead_letters,
+    checkpoint, dead_letters,
     error::file_error,
     read_model_file::{self, ReadModelFile},
     snapshot_file::SnapshotFile,
-    tx,
 };
 
 /// Read models, snapshots and checkpoints in SQLite files of one directory.
@@ -150,7 +149,7 @@ impl Sqlite {
     fn checkpoint(&self, id: &ReadModelId) -> Result<Option<Checkpoint>, DatabaseError> {
         let file = self.file(id)?;
         let reader = Reader::open(Arc::clone(&file))?;
-        tx::checkpoint(reader.connection()).map_err(|error| file.named(error))
+        checkpoint::get(reader.connection()).map_err(|error| file.named(error))
     }
 
     /// Forgets the open files of dropped read models and marks them for removal.

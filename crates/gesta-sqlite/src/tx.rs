@@ -7,14 +7,14 @@ use gesta_store::{
     Advance, Checkpoint, DatabaseError, DeadLetter, ListRows, Position, ReadModelTx, ReadRows, Row,
     Rows,
 };
-use rusqlite::{Connection, OptionalExtension, Params, params};
+use rusqlite::{Connection, Params};
 use serde_json::Value;
 
 use crate::{
-    connection::{self, checkpoint_of},
-    dead_letters,
+    checkpoint, connection, dead_letters,
     error::classify,
     properties,
+    query::{find, query},
     read_model_file::ReadModelFile,
     rows,
 };
@@ -123,32 +123,6 @@ impl Tx {
     }
 }
 
-pub(crate) fn find<T>(
-    connection: &Connection,
-    sql: &str,
-    params: impl Params,
-    read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Option<T>, DatabaseError> {
-    let mut statement = connection.prepare_cached(sql).map_err(classify)?;
-    statement.query_row(params, read).optional().map_err(classify)
-}
-
-pub(crate) fn query<T>(
-    connection: &Connection,
-    sql: &str,
-    params: impl Params,
-    read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Vec<T>, DatabaseError> {
-    let mut statement = connection.prepare_cached(sql).map_err(classify)?;
-    let found = statement.query_map(params, read).map_err(classify)?;
-    found.collect::<Result<_, _>>().map_err(classify)
-}
-
-/// Reads a read model's checkpoint. `None` before the first commit that advances it.
-pub(crate) fn checkpoint(connection: &Connection) -> Result<Option<Checkpoint>, DatabaseError> {
-    find(connection, "select position, incarnation from gesta_checkpoint", [], checkpoint_of)
-}
-
 impl Drop for Tx {
     fn drop(&mut self) {
         if !self.connection.is_autocommit() {
@@ -167,7 +141,7 @@ impl fmt::Debug for Tx {
 
 impl ReadModelTx for Tx {
     async fn checkpoint(&mut self) -> Result<Option<Checkpoint>, DatabaseError> {
-        checkpoint(&self.connection).map_err(|error| self.file.named(error))
+        checkpoint::get(&self.connection).map_err(|error| self.file.named(error))
     }
 
     async fn advance(&mut self, advance: Advance) -> Result<(), DatabaseError> {
@@ -177,10 +151,8 @@ impl ReadModelTx for Tx {
         if stored != advance.from {
             return Err(DatabaseError::CheckpointConflict { expected: advance.from, stored });
         }
-        let Checkpoint { position, incarnation } = advance.to;
-        let sql = "insert or replace into gesta_checkpoint values (1, ?1, ?2)";
-        self.execute(sql, params![position.number(), incarnation.as_uuid().into_bytes()])?;
-        Ok(())
+        checkpoint::set(self.active_connection()?, advance.to)
+            .map_err(|error| self.file.named(error))
     }
 
     async fn put_dead_letter(&mut self, dead_letter: DeadLetter) -> Result<(), DatabaseError> {
