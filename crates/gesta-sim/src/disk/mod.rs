@@ -7,6 +7,7 @@
 
 mod directory;
 mod file;
+mod injection;
 mod state;
 
 use std::{
@@ -18,75 +19,17 @@ use bytes::Bytes;
 use gesta_log::{Cache, Disk, Done, Lane, Operation};
 
 pub(crate) use self::file::SECTOR_BYTES;
-pub use self::file::SyncFault;
+pub(crate) use self::injection::DamageTarget;
 use self::state::{Access, DiskState, Phase};
+pub use self::{
+    file::SyncFault,
+    injection::{Crash, DamageKind, FaultConfig},
+};
 use crate::{
     fault::{Fault, FaultCounts},
     rng::SimRng,
     trace::Trace,
 };
-
-/// A kind of crash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crash {
-    /// The process ends; completed writes stay in the cache.
-    Kill,
-    /// Power loss: only synced bytes are certain to survive.
-    PowerCut,
-}
-
-/// Rates of faults while the system runs. The default has none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FaultConfig {
-    /// Failing syncs, per thousand.
-    pub sync_errors_per_mille: u64,
-    /// Failing writes, per thousand.
-    pub write_errors_per_mille: u64,
-    /// Operations on whole files or names that fail without effect, per thousand.
-    pub shortages_per_mille: u64,
-    /// Operations that complete before `submit` returns, in percent.
-    pub immediate_completion_percent: u64,
-    /// Enables poisoning of never-written ranges by a failed sync.
-    pub poisons_new_ranges: bool,
-}
-
-/// A kind of damage to durable bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DamageKind {
-    /// One flipped bit.
-    FlippedBit,
-    /// A sector of zeros.
-    ZeroedSector,
-    /// A sector with its previous content.
-    OldSector,
-    /// A sector with the content of another sector of the file.
-    ForeignSector,
-}
-
-impl DamageKind {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::FlippedBit, Self::ZeroedSector, Self::OldSector, Self::ForeignSector];
-
-    pub(crate) const fn fault(self) -> Fault {
-        match self {
-            Self::FlippedBit => Fault::FlippedBit,
-            Self::ZeroedSector => Fault::ZeroedSector,
-            Self::OldSector => Fault::OldSector,
-            Self::ForeignSector => Fault::ForeignSector,
-        }
-    }
-}
-
-/// Place of injected damage.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum DamageTarget<'a> {
-    /// The sector that contains the first of these bytes.
-    Holding(&'a [u8]),
-    /// Any file of the log.
-    Log,
-    /// Any file of the index.
-    Index,
-}
 
 /// A simulated disk whose faults are decided by a seed.
 pub struct SimDisk {

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use gesta_log::{Cache, Done, Lane, Operation};
 
 use super::{
-    Crash, DamageKind, DamageTarget, FaultConfig,
     directory::{Directory, FileNumber},
     file::{
         File, Poison, PowerCutOptions, PowerCutReport, SECTOR_BYTES, SyncFault, SyncScope,
         WriteOutcome,
     },
+    injection::{Crash, DamageKind, DamageTarget, FaultConfig},
 };
 use crate::{
     fault::{Fault, FaultCounts, Impact},

@@ -6,34 +6,20 @@
 
 mod history;
 mod scavenging;
+mod violation;
 
-use std::{collections::HashMap, fmt};
+use std::collections::HashMap;
 
 use gesta_store::{
     Append, Appended, Conflict, EventId, ExpectedRevision, NewEvent, Position, RecordedEvent,
     StoreError, StreamName, StreamState,
 };
 
-pub(crate) use self::history::History;
 use self::scavenging::ScavengeTracker;
-
-/// A violated promise, described for a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Violation(pub(crate) String);
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// `Err` with the first violated promise.
-pub(crate) type CheckResult<T = ()> = Result<T, Violation>;
-
-/// Returns a violation unless `holds`.
-pub(crate) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> CheckResult {
-    if holds { Ok(()) } else { Err(Violation(otherwise())) }
-}
+pub(crate) use self::{
+    history::History,
+    violation::{CheckResult, Violation, ensure},
+};
 
 /// Index of an append, in order of first submission.
 pub(crate) type AppendId = usize;
@@ -253,7 +239,7 @@ impl Model {
 
     /// Checks the complete contents of the store after a restart.
     pub(crate) fn recovered(&mut self, events: &[RecordedEvent]) -> CheckResult {
-        self.settle_scavenging(events);
+        self.scavenge.settle(&mut self.history, events);
         let known = self.history.events();
         for (known, found) in known.iter().zip(events) {
             ensure(known == found, || {
@@ -272,6 +258,16 @@ impl Model {
             tracked.confirmed = tracked.published.is_some();
         }
         Ok(())
+    }
+
+    /// Records the hidden events before a scavenge. All published events must be absorbed.
+    pub(crate) fn begin_scavenging(&mut self) {
+        self.scavenge.begin(&self.history);
+    }
+
+    /// Checks the events left by a scavenge; `done` if it succeeded.
+    pub(crate) fn scavenged(&mut self, left: &[RecordedEvent], done: bool) -> CheckResult {
+        self.scavenge.check(&mut self.history, left, done)
     }
 
     /// Checks an answer. All events published before it must be absorbed.

@@ -7,7 +7,10 @@ use std::collections::BTreeSet;
 
 use gesta_store::{Position, RecordedEvent};
 
-use super::{CheckResult, History, Model, Violation, ensure};
+use super::{
+    history::History,
+    violation::{CheckResult, Violation, ensure},
+};
 
 /// Positions affected by scavenges with an open outcome.
 #[derive(Debug, Default)]
@@ -18,39 +21,42 @@ pub(super) struct ScavengeTracker {
     may_reappear: BTreeSet<Position>,
 }
 
-impl Model {
-    /// Records the hidden events before a scavenge. All published events must be absorbed.
-    pub(crate) fn begin_scavenging(&mut self) {
-        self.scavenge.may_vanish = self.history.hidden();
+impl ScavengeTracker {
+    /// Records the hidden events before a scavenge. All published events must be in the history.
+    pub(super) fn begin(&mut self, history: &History) {
+        self.may_vanish = history.hidden();
     }
 
     /// Checks the events left by a scavenge; `done` if it succeeded.
-    pub(crate) fn scavenged(&mut self, left: &[RecordedEvent], done: bool) -> CheckResult {
+    pub(super) fn check(
+        &mut self,
+        history: &mut History,
+        left: &[RecordedEvent],
+        done: bool,
+    ) -> CheckResult {
         // Everything may go that was hidden at the start, whether or not the call succeeded.
-        let gone = remove_scavenged(&mut self.history, left, &self.scavenge.may_vanish)?;
+        let gone = remove_scavenged(history, left, &self.may_vanish)?;
         if !done {
-            self.scavenge.may_reappear.extend(gone);
+            self.may_reappear.extend(gone);
         }
-        self.scavenge.may_vanish.clear();
-        ensure(self.history.events() == left, || {
-            "scavenging changed an event that it kept".to_owned()
-        })
+        self.may_vanish.clear();
+        ensure(history.events() == left, || "scavenging changed an event that it kept".to_owned())
     }
 
     /// Settles an interrupted scavenge by the events found after a restart.
-    pub(super) fn settle_scavenging(&mut self, found: &[RecordedEvent]) {
-        let ScavengeTracker { may_vanish, may_reappear } = &mut self.scavenge;
+    pub(super) fn settle(&mut self, history: &mut History, found: &[RecordedEvent]) {
+        let Self { may_vanish, may_reappear } = self;
         for event in found {
             if may_reappear.contains(&event.position) {
-                self.history.restore_scavenged(event.position);
+                history.restore_scavenged(event.position);
             }
         }
         // Other missing events are lost; the comparison of all events reports them.
         let left: BTreeSet<_> = found.iter().map(|event| event.position).collect();
-        let there = self.history.events().iter().map(|event| event.position);
+        let there = history.events().iter().map(|event| event.position);
         let missing = there.filter(|position| !left.contains(position));
         let gone: Vec<_> = missing.filter(|position| may_vanish.contains(position)).collect();
-        self.history.remove_scavenged(&gone);
+        history.remove_scavenged(&gone);
         // Opening makes the state that it found durable.
         may_reappear.clear();
         may_vanish.clear();

@@ -6,9 +6,8 @@
 use bytes::Bytes;
 
 use super::{
-    fixture::is_segment,
+    files::{ChangedFiles, Files, is_segment},
     frames::find_frames,
-    memory_disk::{ChangedFiles, Files},
 };
 use crate::{disk::SECTOR_BYTES, rng::SimRng};
 

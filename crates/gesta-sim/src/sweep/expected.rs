@@ -16,8 +16,8 @@ use gesta_store::{
 };
 
 use super::{
+    files::{ChangedFiles, Files},
     fixture::{STREAMS, name},
-    memory_disk::{ChangedFiles, Files},
 };
 use crate::{
     model::{CheckResult, Violation, ensure},

@@ -15,7 +15,10 @@ use gesta_store::{
 };
 use uuid::Uuid;
 
-use super::memory_disk::{Files, MemoryDisk};
+use super::{
+    files::{Files, is_segment},
+    memory_disk::MemoryDisk,
+};
 use crate::{
     clock::SimClock,
     model::{CheckResult, Violation, ensure},
@@ -113,10 +116,6 @@ pub(super) fn options(bytes: usize) -> Options {
         frame_bytes_max: 1 << 10, // so that groups of several frames are common
         ..Options::default()
     }
-}
-
-pub(super) fn is_segment(file: &str) -> bool {
-    file.strip_suffix(".seg").is_some()
 }
 
 /// Writer of the store.

@@ -12,11 +12,10 @@ use gesta_store::{Append, EventStore, ExpectedRevision, StoreError};
 
 use super::{
     expected::{EventRange, ExpectedReads},
-    fixture::{
-        SealSnapshot, Shutdown, StoreFixture, build_store, event, is_segment, name, options,
-    },
+    files::{ChangedFiles, Files, is_segment},
+    fixture::{SealSnapshot, Shutdown, StoreFixture, build_store, event, name, options},
     frames::{Frame, find_frames},
-    memory_disk::{ChangedFiles, Files, MemoryDisk},
+    memory_disk::MemoryDisk,
 };
 use crate::{
     clock::SimClock,

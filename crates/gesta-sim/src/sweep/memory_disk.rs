@@ -4,7 +4,6 @@
 //! files are shared, so a store can be opened millions of times. Not here: durability.
 
 use std::{
-    collections::BTreeMap,
     io,
     ops::Range,
     sync::{
@@ -16,13 +15,7 @@ use std::{
 use bytes::Bytes;
 use gesta_log::{Cache, Disk, Done, Lane, Operation};
 
-use super::fixture::is_segment;
-
-/// Files by name.
-pub(super) type Files = BTreeMap<String, Bytes>;
-
-/// Files that differ; `None` for a removed file.
-pub(super) type ChangedFiles = BTreeMap<String, Option<Bytes>>;
+use super::files::{ChangedFiles, Files, is_segment};
 
 /// Shared files with changes of their own.
 #[derive(Debug, Default)]

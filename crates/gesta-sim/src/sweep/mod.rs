@@ -29,6 +29,7 @@
 
 mod corruption;
 mod expected;
+mod files;
 mod fixture;
 mod frames;
 mod intact;
@@ -47,7 +48,7 @@ use gesta_log::{Clock, SystemClock, mutations};
 pub use self::fixture::Shutdown;
 use self::{
     corruption::{Corruption, KINDS, corruptions},
-    fixture::is_segment,
+    files::is_segment,
     intact::{Depth, IntactStore, SweepOutcome},
 };
 use crate::model::{CheckResult, Violation, ensure};
