@@ -79,11 +79,29 @@ impl PlaceOrder {
         let line = |item: &OrderItem| {
             Ok(Line {
                 product_id: item.product_id.clone(),
-                unit_price: self.prices.unit_price(item)?,
+                unit_price: self.unit_price(item)?,
                 quantity: item.quantity,
             })
         };
         self.order_items.iter().map(line).collect()
+    }
+
+    fn unit_price(&self, item: &OrderItem) -> Result<Money, PlaceRejection> {
+        let product = || item.product_id.clone();
+        let list_price = match (&self.prices, item.unit_price) {
+            (Prices::AsGiven, Some(given)) => return Ok(given),
+            // Without a price of either kind the item cannot be sold.
+            (Prices::AsGiven, None) => None,
+            (Prices::Catalogue(prices), _) => prices.get(&item.product_id).copied(),
+        };
+        let list_price =
+            list_price.ok_or_else(|| PlaceRejection::UnknownProduct { product: product() })?;
+        match item.unit_price {
+            Some(given) if given != list_price => {
+                Err(PlaceRejection::PriceDiffers { product: product(), given, list_price })
+            }
+            Some(_) | None => Ok(list_price),
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use gesta::{Gesta, LoadError};
 use serde::{Deserialize, Serialize};
 
-use super::{OrderItem, PlaceRejection};
 use crate::{catalogue::Product, id::ProductId, money::Money};
 
 /// Source of an order's unit prices.
@@ -20,27 +19,6 @@ pub enum Prices {
     /// The items' own prices; each item must have one. Used for orders sold elsewhere.
     #[default]
     AsGiven,
-}
-
-impl Prices {
-    /// Returns the unit price of an item.
-    pub(super) fn unit_price(&self, item: &OrderItem) -> Result<Money, PlaceRejection> {
-        let product = || item.product_id.clone();
-        let list_price = match (self, item.unit_price) {
-            (Self::AsGiven, Some(given)) => return Ok(given),
-            // Without a price of either kind the item cannot be sold.
-            (Self::AsGiven, None) => None,
-            (Self::Catalogue(prices), _) => prices.get(&item.product_id).copied(),
-        };
-        let list_price =
-            list_price.ok_or_else(|| PlaceRejection::UnknownProduct { product: product() })?;
-        match item.unit_price {
-            Some(given) if given != list_price => {
-                Err(PlaceRejection::PriceDiffers { product: product(), given, list_price })
-            }
-            Some(_) | None => Ok(list_price),
-        }
-    }
 }
 
 /// Loads the current catalogue prices of products; leaves out unknown products.

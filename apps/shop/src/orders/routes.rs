@@ -2,6 +2,7 @@
 
 mod credit_notes;
 mod details;
+mod paths;
 mod steps;
 
 use gesta::{AsOf, Position, Revision, store::RecordedAt, stream_of};
@@ -13,6 +14,7 @@ use gesta_http::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value, json};
 
+use self::paths::{CustomerPath, OrderPath};
 use super::{
     Address, DISCOUNTS_MAX, Discount, DiscountType, ITEMS_MAX, Order, OrderCard, OrderDetails,
     OrderItem, OrderStatus, PlaceOrder, catalogue_prices,
@@ -49,14 +51,6 @@ pub(crate) fn routes() -> Vec<Route> {
     routes.extend(steps::routes());
     routes.extend(credit_notes::routes());
     routes
-}
-
-request! {
-    /// Path of an order.
-    struct OrderPath {
-        /// Id of the order.
-        order_id: Id<OrderId>,
-    }
 }
 
 request! {
@@ -296,14 +290,6 @@ async fn list_history(
     let stream = stream_of::<Order>(id);
     let stream = stream.map_err(|error| Problem::invalid("orderId", error.to_string()))?;
     queries.history(stream, &list).await?.found("order")
-}
-
-request! {
-    /// Path of a customer.
-    struct CustomerPath {
-        /// Id of the customer.
-        customer_id: Id<CustomerId>,
-    }
 }
 
 async fn find_customer_statistics(

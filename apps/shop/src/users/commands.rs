@@ -184,7 +184,7 @@ fn check_email_available(
 }
 
 /// Returns no events for each address: only the events of users take and free addresses.
-fn no_email_events(owners: &[EmailOwners]) -> Vec<Events<super::email::EmailEvent>> {
+fn no_email_events(owners: &[EmailOwners]) -> Vec<Events<super::email_owners::EmailEvent>> {
     owners.iter().map(|_| Events::none()).collect()
 }
 
@@ -193,7 +193,7 @@ mod tests {
     use gesta::testing::given;
 
     use super::*;
-    use crate::users::{UserEvent, email::EmailEvent};
+    use crate::users::{UserEvent, email_owners::EmailEvent};
 
     fn id(text: &str) -> UserId {
         UserId::new(text).unwrap()

@@ -1,15 +1,8 @@
-//! E-mail addresses and their owners.
-//!
-//! Owns: [`Email`], and [`EmailOwners`], the consistency boundary of one address. The boundary
-//! reads every event that carries the address, from the streams of all users. Always holds:
-//! addresses are compared without regard to case.
+//! E-mail addresses. They are compared without regard to case.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use gesta::prelude::*;
-
-use super::{UserCreated, UserDeleted, UserUpdated};
-use crate::id::UserId;
 
 /// An e-mail address, in lower case.
 ///
@@ -76,56 +69,5 @@ impl fmt::Display for Email {
 impl fmt::Debug for Email {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&*self.0, f)
-    }
-}
-
-/// The events that take or free an e-mail address.
-#[derive(EventSet, Clone, Debug, PartialEq)]
-pub enum EmailEvent {
-    /// A user was created, maybe with an address.
-    Created(UserCreated),
-    /// A user's address may have changed.
-    Updated(UserUpdated),
-    /// A user was deleted.
-    Deleted(UserDeleted),
-}
-
-/// The owner of an e-mail address.
-///
-/// An event that carries the address may also carry a second one, so owners are kept by address.
-#[derive(Debug, Default)]
-pub struct EmailOwners(BTreeMap<Email, UserId>);
-
-impl EmailOwners {
-    pub(super) fn is_owned_by_other(&self, email: &Email, user: &UserId) -> bool {
-        self.0.get(email).is_some_and(|owner| owner != user)
-    }
-}
-
-impl Aggregate for EmailOwners {
-    const CATEGORY: &'static str = "email";
-    type Id = Email;
-    type Event = EmailEvent;
-
-    fn evolve(&mut self, event: &EmailEvent) {
-        let (taken, freed) = match event {
-            EmailEvent::Created(created) => ((created.email.as_ref(), &created.user_id), None),
-            EmailEvent::Updated(updated) => {
-                ((updated.email.as_ref(), &updated.user_id), updated.freed_email.as_ref())
-            }
-            EmailEvent::Deleted(deleted) => {
-                ((None, &deleted.user_id), deleted.freed_email.as_ref())
-            }
-        };
-        if let Some(freed) = freed {
-            self.0.remove(freed);
-        }
-        if let (Some(email), user) = taken {
-            self.0.insert(email.clone(), user.clone());
-        }
-    }
-
-    fn reads(email: &Email) -> Reads {
-        Reads::tagged("email", email)
     }
 }

@@ -6,6 +6,7 @@
 
 mod commands;
 mod email;
+mod email_owners;
 mod events;
 mod greeting;
 mod queries;
@@ -15,7 +16,8 @@ mod user;
 mod welcome;
 
 pub use commands::{CreateUser, DeleteUser, UpdateUser, WelcomeUser};
-pub use email::{Email, EmailOwners, InvalidEmail};
+pub use email::{Email, InvalidEmail};
+pub use email_owners::EmailOwners;
 pub use events::{UserCreated, UserDeleted, UserEvent, UserUpdated, UserWelcomed};
 pub use greeting::{Greeting, GreetingEvent};
 pub use queries::{FindUser, ListUsers};

@@ -4,7 +4,7 @@ use gesta_http::{
     JsonBody, OptionalJsonBody, PathOf, Problem, Route, UpdateCommands, Updated, post, request,
 };
 
-use super::OrderPath;
+use super::paths::OrderPath;
 use crate::{
     http::{
         occurred_at,
