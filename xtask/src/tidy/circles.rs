@@ -12,7 +12,12 @@ use crate::{
 const WITHOUT_CIRCLES: &[&str] = &[
     "gesta-cli",
     "gesta-http",
+    "gesta-log",
     "gesta-macros",
+    "gesta-sim",
+    "gesta-sqlite",
+    "gesta-store",
+    "shop",
 ];
 
 /// The layers of a crate's top-level modules, lowest first. A module uses only modules before it.
