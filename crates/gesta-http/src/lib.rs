@@ -11,9 +11,9 @@
 //! - No input is answered with a 500.
 //!
 //! The modules are layers; each uses only those before it in this list: `wire` (JSON and headers),
-//! `state`, `requests` (extractors and middleware), `commands`, `queries` and `history` (for an
-//! application's handlers), `routing` (handlers with their documentation), `built_in` (the routes of
-//! every application), `api` (the table of all routes), `serve` (connections).
+//! `state`, `requests` (extractors and middleware), `commands`, `queries`, `history` (for handlers
+//! of applications), `routing` (handlers with their documentation), `built_in` (routes that every
+//! application has), `api` (the table of all routes), `serve` (connections).
 //!
 //! Not here: the JSON of an application's resources, authentication (the application supplies an
 //! [`ActorExtractor`]), and the choice of the store.

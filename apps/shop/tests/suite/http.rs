@@ -5,6 +5,7 @@
 mod document;
 mod feed;
 mod freshness;
+mod identifiers;
 mod lists;
 mod operations;
 mod orders;

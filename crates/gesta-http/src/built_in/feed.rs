@@ -217,16 +217,30 @@ impl IntoResponse for EventStream {
     }
 }
 
+/// Characters that no stream's name has, for a regular expression's class.
+const ZERO: &str = r"\u0000";
+/// Characters that no event type and no tag has.
+const CONTROL: &str = r"\u0000-\u001F\u007F-\u009F";
+/// Characters that no category has.
+const DASH: &str = r"\u0000-\u001F\u007F-\u009F\-";
+
 impl Describe for Feed {
     fn describe(operation: &mut Operation<'_>) {
-        let name = |most: usize| json!({ "type": "string", "minLength": 1, "maxLength": most });
-        for (parameter, about, schema) in [
-            ("stream", "Select events of these streams.", name(StreamName::BYTES_MAX)),
-            ("category", "Select events of these categories.", name(Category::BYTES_MAX)),
-            ("type", "Select events of these types.", name(EventType::BYTES_MAX)),
-            ("tag", "Select events that have all of these tags.", name(Tag::BYTES_MAX)),
+        for (parameter, about, except, most) in [
+            ("stream", "Select events of these streams.", ZERO, StreamName::BYTES_MAX),
+            ("category", "Select events of these categories.", DASH, Category::BYTES_MAX),
+            ("type", "Select events of these types.", CONTROL, EventType::BYTES_MAX),
+            ("tag", "Select events that have all of these tags.", CONTROL, Tag::BYTES_MAX),
         ] {
-            let schema = json!({ "type": "array", "items": schema });
+            // The limits are in bytes of UTF-8, but a schema counts characters: a long name that is
+            // not ASCII may pass the schema and be refused.
+            let name = json!({
+                "type": "string",
+                "minLength": 1,
+                "maxLength": most,
+                "pattern": format!("^[^{except}]+$"),
+            });
+            let schema = json!({ "type": "array", "items": name });
             operation.optional(ParameterIn::Query, parameter, about, schema);
         }
         let about = "Position after which the feed starts; 0 or absent is the first event.";

@@ -4,6 +4,7 @@
 pub(crate) mod docs;
 pub(crate) mod feed;
 pub(crate) mod health;
+mod identifiers;
 pub(crate) mod processes;
 pub(crate) mod projections;
 mod responses;

@@ -10,17 +10,17 @@ use axum::{
 };
 use gesta::{
     DeadLetterId, OldRows, PendingSwitch, ProjectionState, ProjectionStatus, RebuildProgress,
-    check_projection_name, store::DeadLetter,
+    store::DeadLetter,
 };
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::responses::{Accepted, Done, Listed};
+use super::{
+    identifiers::{LetterId, Name},
+    responses::{Accepted, Done, Listed},
+};
 use crate::{
-    Describe, GestaState, Operation, PathOf, Problem, Route, Schema, Schemas,
-    requests::operator::RequestOperator,
-    routing::route,
-    wire::{event::recorded_at, headers::whole_number},
+    Describe, GestaState, Operation, PathOf, Problem, Route, requests::operator::RequestOperator,
+    routing::route, wire::event::recorded_at,
 };
 
 /// Returns the routes under a path prefix.
@@ -241,7 +241,7 @@ crate::request! {
     /// The path of a projection.
     struct ProjectionPath {
         /// Name of the projection.
-        name: ProjectionName,
+        name: Name,
     }
 }
 
@@ -361,47 +361,6 @@ async fn discard_dead_letter(
 ) -> Result<Done, Problem> {
     state.gesta().discard_dead_letter(&path.id.0, &operator.0).await?;
     Ok(Done)
-}
-
-/// A projection's name in a path.
-#[derive(Clone, Debug)]
-struct ProjectionName(String);
-
-impl<'de> Deserialize<'de> for ProjectionName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        check_projection_name(&text).map_err(D::Error::custom)?;
-        Ok(Self(text))
-    }
-}
-
-impl Schema for ProjectionName {
-    fn schema(_: &mut Schemas) -> Value {
-        json!({ "type": "string", "minLength": 1 })
-    }
-}
-
-/// A dead letter's id in a path.
-#[derive(Clone, Debug)]
-struct LetterId(DeadLetterId);
-
-impl<'de> Deserialize<'de> for LetterId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let parts = text.rsplit_once('@').filter(|(name, _)| check_projection_name(name).is_ok());
-        let position = parts.and_then(|(_, digits)| whole_number(digits));
-        let id = position.and_then(|_| text.parse().ok());
-        id.map(Self).ok_or_else(|| {
-            D::Error::custom("must be the id of a dead letter, `PROJECTION@POSITION`")
-        })
-    }
-}
-
-impl Schema for LetterId {
-    fn schema(_: &mut Schemas) -> Value {
-        let pattern = "^.+@(0|[1-9][0-9]{0,17})$";
-        json!({ "type": "string", "pattern": pattern })
-    }
 }
 
 /// The response to a completed operation that needs old rows or a pending switch-over: 204.

@@ -5,7 +5,6 @@
 //! state does not allow with 422.
 
 mod details;
-mod names;
 
 use axum::{
     Json,
@@ -15,14 +14,14 @@ use axum::{
 use gesta::InstanceQuery;
 use serde::Serialize;
 
-use self::{
-    details::{ListedInstance, ProcessDetails, ShownInstance, SubjectDetails},
-    names::{EffectName, InstanceId, ProcessName, StateName, SubjectName},
-};
+use self::details::{ListedInstance, ProcessDetails, ShownInstance, SubjectDetails};
 use crate::{
     Cursor, Describe, GestaState, Operation, PageLimit, Paged, PathOf, Problem, QueryOf, Route,
     Schema,
-    built_in::responses::{Done, Listed},
+    built_in::{
+        identifiers::{EffectName, Name, StateName, SubjectName},
+        responses::{Done, Listed},
+    },
     requests::operator::RequestOperator,
     routing::route,
 };
@@ -66,7 +65,7 @@ crate::request! {
     /// The path of a process manager.
     struct ProcessPath {
         /// Name of the process manager.
-        process: ProcessName,
+        process: Name,
     }
 }
 
@@ -87,7 +86,7 @@ crate::request! {
         /// Select instances in this state: `running`, `troubled`, `ended` or `cancelled`.
         state: Option<StateName>,
         /// Select instances whose ids start with this text.
-        prefix: Option<InstanceId>,
+        prefix: Option<Name>,
         /// Maximum number of instances.
         limit: Option<PageLimit>,
         /// `next` of the previous page.
@@ -118,9 +117,9 @@ crate::request! {
     /// The path of an instance.
     struct InstancePath {
         /// Name of the process manager.
-        process: ProcessName,
+        process: Name,
         /// Id of the instance.
-        id: InstanceId,
+        id: Name,
     }
 }
 
@@ -144,7 +143,7 @@ crate::request! {
     /// The path of a subject's set-aside inputs.
     struct SubjectPath {
         /// Name of the process manager.
-        process: ProcessName,
+        process: Name,
         /// `instance:ID` or `stream:NAME`.
         subject: SubjectName,
     }
@@ -155,8 +154,8 @@ async fn retry_process(
     operator: RequestOperator,
     path: PathOf<SubjectPath>,
 ) -> Result<Done, Problem> {
-    let (process, subject) = (&path.process.0, &path.subject.0);
-    state.gesta().retry_process(process, subject, &operator.0).await?;
+    let (process, subject) = (&path.process.0, path.subject.subject()?);
+    state.gesta().retry_process(process, &subject, &operator.0).await?;
     Ok(Done)
 }
 
@@ -164,7 +163,7 @@ crate::request! {
     /// The path of a set-aside input.
     struct InputPath {
         /// Name of the process manager.
-        process: ProcessName,
+        process: Name,
         /// `instance:ID` or `stream:NAME`.
         subject: SubjectName,
         /// Number of the input.
@@ -177,8 +176,8 @@ async fn skip_process_input(
     operator: RequestOperator,
     path: PathOf<InputPath>,
 ) -> Result<Done, Problem> {
-    let (process, subject, number) = (&path.process.0, &path.subject.0, path.number);
-    state.gesta().skip_process_input(process, subject, number, &operator.0).await?;
+    let (process, subject, number) = (&path.process.0, path.subject.subject()?, path.number);
+    state.gesta().skip_process_input(process, &subject, number, &operator.0).await?;
     Ok(Done)
 }
 
@@ -196,9 +195,9 @@ crate::request! {
     /// The path of a timer.
     struct TimerPath {
         /// Name of the process manager.
-        process: ProcessName,
+        process: Name,
         /// Id of the instance.
-        id: InstanceId,
+        id: Name,
         /// Id of the timer.
         timer: EffectName,
     }
@@ -218,9 +217,9 @@ crate::request! {
     /// The path of a command.
     struct CommandPath {
         /// Name of the process manager.
-        process: ProcessName,
+        process: Name,
         /// Id of the instance.
-        id: InstanceId,
+        id: Name,
         /// Id of the command.
         command: EffectName,
     }
