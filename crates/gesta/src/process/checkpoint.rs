@@ -11,7 +11,7 @@ use std::{
 
 use gesta_store::{
     EventId, EventStore, EventType, Filter, Head, ImportedPositions, Incarnation, ListStreams,
-    Position, ReadAll, ReadStream, RecordedAt, RecordedEvent, StoreError, StreamName, Subscribe,
+    Position, ReadAll, RecordedAt, RecordedEvent, StoreError, StreamName, Subscribe,
 };
 
 use super::{
@@ -293,17 +293,4 @@ async fn position_of(
         }
     }
     Ok(None)
-}
-
-/// Returns one event of a stream, if it still exists.
-pub(super) async fn event_at(
-    store: &dyn EventStore,
-    read: ReadStream,
-    id: EventId,
-) -> Result<Option<RecordedEvent>, StoreError> {
-    let found = match store.read_stream(read.limit(1)).collect_events().await {
-        Err(StoreError::Deleted { .. }) => return Ok(None),
-        found => found?,
-    };
-    Ok(found.into_iter().find(|event| event.id == id))
 }

@@ -3,23 +3,23 @@
 //! Always holds: set-aside inputs change through the journal alone, in the append that records the
 //! operation. An operation that fails changes nothing and returns the reason.
 //!
-//! Not here: the retry itself ([`retry`](super::retry)).
+//! Not here: retries ([`retrying`](super::retrying)).
 
 use std::sync::Arc;
 
 use gesta_store::{EventId, ExpectedRevision, NewEvent, StoreError, StreamAppend, StreamName};
-use tokio::sync::oneshot;
 
 use super::{
     EffectId, ProcessError, ProcessManager, Subject,
-    aside::{AsideInput, AsideRef, SubjectKey},
+    aside::{AsideRef, SubjectKey},
     history::{CommandOutcome, CommandResent, ProcessCancelled, ProcessEvent},
-    instance::{Incoming, encoded, settled, timer_skipped},
-    journal::{InputsReleased, InstanceTouched, Journal, JournalEvent, RetryFailed},
+    instance::Incoming,
+    journal::{InputsReleased, InstanceTouched, Journal, JournalEvent},
     lanes::{Done, Item},
+    operation::{ProcessControlMessage, ProcessOperation, Reply},
     outstanding::Outstanding,
-    retry::{Failed, Retried, retry},
-    runner::{ProcessRunner, Session, joined},
+    recording::{encoded, settled, timer_skipped},
+    session::{ProcessRunner, Refused, Retrying, Session, joined},
     trouble::InputError,
 };
 use crate::{
@@ -27,64 +27,6 @@ use crate::{
     backoff::Backoff,
     error_line::in_one_line,
 };
-
-pub(crate) type Reply = oneshot::Sender<Result<(), ProcessError>>;
-
-/// An operation requested from a running manager, with the channel for its result.
-#[derive(Debug)]
-pub(crate) struct ProcessControlMessage {
-    pub(crate) operation: ProcessOperation,
-    pub(crate) done: Reply,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum ProcessOperation {
-    /// Finishes the work in progress and starts nothing more.
-    Pause,
-    /// Resumes after a pause or halt.
-    Resume,
-    Retry {
-        subject: Subject,
-        by: Operator,
-    },
-    Skip {
-        subject: Subject,
-        number: u64,
-        by: Operator,
-    },
-    Cancel {
-        id: String,
-        by: Operator,
-    },
-    Fire {
-        id: String,
-        timer: EffectId,
-        by: Operator,
-    },
-    Resend {
-        id: String,
-        command: EffectId,
-        by: Operator,
-    },
-}
-
-/// A retry in progress.
-pub(super) struct Retrying {
-    /// Audit record, appended with the result.
-    record: Option<NewEvent>,
-    reply: Option<Reply>,
-}
-
-/// Results of a retry, to be stored in the journal.
-struct Kept<'a> {
-    handled: Vec<u64>,
-    moved: Vec<(u64, String, AsideRef)>,
-    failed: Option<&'a Failed>,
-    record: Option<&'a NewEvent>,
-}
-
-/// The reason why an operation failed. The outer error ends the session.
-type Refused = Result<ProcessError, InputError>;
 
 impl<P: ProcessManager> ProcessRunner<P> {
     pub(super) async fn handle_control(
@@ -119,28 +61,23 @@ impl<P: ProcessManager> ProcessRunner<P> {
         self.answer(done, outcome, session)
     }
 
-    /// Replies to an operation. An infrastructure error also ends the session.
-    fn answer(
+    /// Stores the result of a task.
+    pub(super) async fn done(
         &mut self,
-        done: Reply,
-        outcome: Result<(), Refused>,
+        done: Done<P>,
         session: &mut Session<P>,
     ) -> Result<(), InputError> {
-        if session.journal.asides.count() < self.deps.set_aside_max {
-            self.halted = None;
-        }
-        let (reply, ended) = match outcome {
-            Ok(()) => (Ok(()), Ok(())),
-            Err(Ok(refused)) => (Err(refused), Ok(())),
-            Err(Err(trouble)) => {
-                let reason = in_one_line(&trouble);
-                (Err(ProcessError::Unavailable { reason }), Err(trouble))
+        match done {
+            Done::Worked(worked) => self.worked(*worked, session).await,
+            Done::Retried(retried) => self.retried(*retried, session).await,
+            Done::Looked(stream, Ok(outstanding)) => {
+                session.schedule.know(&stream, &outstanding);
+                Ok(())
             }
-        };
-        self.publish_status(session);
-        // The caller may have stopped waiting, which does not undo the operation.
-        let _ = done.send(reply);
-        ended
+            // The error is reported when the instance is loaded for its next input.
+            Done::Looked(_, Err(trouble)) if trouble.is_of_the_instance() => Ok(()),
+            Done::Looked(_, Err(trouble)) => Err(trouble),
+        }
     }
 
     async fn pause(&mut self, done: Reply, session: &mut Session<P>) -> Result<(), InputError> {
@@ -165,126 +102,6 @@ impl<P: ProcessManager> ProcessRunner<P> {
     fn recorded(&self, by: &Operator, operation: &str, target: &Subject) -> StreamAppend {
         let events = self.record(by, operation, target).into_iter().collect();
         StreamAppend { stream: audit::stream(), expected: ExpectedRevision::Any, events }
-    }
-
-    fn start_retry(
-        &mut self,
-        subject: Subject,
-        retrying: Retrying,
-        session: &mut Session<P>,
-    ) -> Result<(), InputError> {
-        let refused =
-            if session.retrying.contains_key(&subject) || self.is_at_work(&subject, session) {
-                Some(ProcessError::Unavailable { reason: format!("{subject} is being handled") })
-            } else if session.journal.asides.holds(&subject) {
-                None
-            } else {
-                Some(ProcessError::NotSetAside { subject: subject.clone() })
-            };
-        let Some(refused) = refused else {
-            self.go_on_retrying(subject, retrying, session);
-            return Ok(());
-        };
-        let _ = retrying.reply.map(|reply| reply.send(Err(refused)));
-        Ok(())
-    }
-
-    fn is_at_work(&self, subject: &Subject, session: &Session<P>) -> bool {
-        let Subject::Instance(id) = subject else { return false };
-        self.deps.identity.stream(id).is_ok_and(|stream| session.lanes.is_at_work(&stream))
-    }
-
-    fn go_on_retrying(&mut self, subject: Subject, retrying: Retrying, session: &mut Session<P>) {
-        let asides = &session.journal.asides;
-        let inputs: Vec<Arc<AsideInput>> = asides
-            .queue(&subject)
-            .map(|queue| queue.inputs.iter().cloned().collect())
-            .unwrap_or_default();
-        let held = asides.instance_ids().collect();
-        session.retrying.insert(subject.clone(), retrying);
-        self.working.spawn(retry(Arc::clone(&self.deps), subject, inputs, held));
-    }
-
-    /// Stores the result of a retry, and retries inputs that were set aside in between.
-    pub(super) async fn retried(
-        &mut self,
-        retried: Retried,
-        session: &mut Session<P>,
-    ) -> Result<(), InputError> {
-        let Retried { subject, handled, moved, failed, trouble, known } = retried;
-        let Some(Retrying { record, reply }) = session.retrying.remove(&subject) else {
-            return Ok(());
-        };
-        for (stream, outstanding) in &known {
-            session.schedule.know(stream, outstanding);
-        }
-        let kept = Kept { handled, moved, failed: failed.as_ref(), record: record.as_ref() };
-        self.keep(&subject, kept, session).await?;
-        self.hold_subject(&subject, session)?;
-        let outcome = match (failed, trouble) {
-            (Some(Failed { number, error, .. }), _) => {
-                Err(ProcessError::StillFails { subject, number, error })
-            }
-            (None, Some(reason)) => Err(ProcessError::Unavailable { reason }),
-            (None, None) if session.journal.asides.holds(&subject) => {
-                self.go_on_retrying(subject, Retrying { record: None, reply }, session);
-                return Ok(());
-            }
-            (None, None) => Ok(()),
-        };
-        match reply {
-            Some(reply) => self.answer(reply, outcome.map_err(Ok), session),
-            None => Ok(()),
-        }
-    }
-
-    /// Stores the results of a retry in the journal.
-    async fn keep(
-        &self,
-        subject: &Subject,
-        kept: Kept<'_>,
-        session: &mut Session<P>,
-    ) -> Result<(), InputError> {
-        let Kept { handled, moved, failed, record } = kept;
-        if handled.is_empty() && moved.is_empty() && failed.is_none() {
-            return Ok(());
-        }
-        let also = record.map(|record| StreamAppend {
-            stream: audit::stream(),
-            expected: ExpectedRevision::Any,
-            events: vec![record.clone()],
-        });
-        let at = (session.flow.delivered(), self.deps.now().micros());
-        let key = SubjectKey::of(subject);
-        let changes = |journal: &Journal| {
-            let numbers = handled.iter().copied().chain(moved.iter().map(|(number, ..)| *number));
-            let numbers: Vec<u64> = numbers.collect();
-            let mut events = Vec::new();
-            if !numbers.is_empty() {
-                let (subject, skipped) = (key.clone(), Vec::new());
-                events.push(InputsReleased { subject, numbers, skipped }.into());
-            }
-            events.extend(journal.moved(&moved, at));
-            if let Some(Failed { number, error, attempts }) = failed {
-                let (number, error) = (*number, error.clone());
-                let (subject, attempts) = (key.clone(), *attempts);
-                events.push(RetryFailed { subject, number, error, attempts }.into());
-            }
-            events
-        };
-        let store = self.deps.store.as_ref();
-        session.journal.append(store, also.into_iter().collect(), changes).await?;
-        for (_, id, _) in &moved {
-            session.hold(&self.deps.identity.stream(id)?, &Subject::Instance(id.clone()));
-        }
-        Ok(())
-    }
-
-    fn hold_subject(&self, subject: &Subject, session: &mut Session<P>) -> Result<(), InputError> {
-        if let Subject::Instance(id) = subject {
-            session.hold(&self.deps.identity.stream(id)?, subject);
-        }
-        Ok(())
     }
 
     fn fire(

@@ -11,11 +11,11 @@ use tower::ServiceExt as _;
 
 use super::{
     CommandSet, NotUnderstood, ProcessManager,
+    deps::ProcessDeps,
     history::{CommandOutcome, EffectId, Refusal},
-    instance::{guarded, settled},
     outstanding::PendingCommand,
-    runner::ProcessDeps,
-    trouble::InputError,
+    recording::settled,
+    trouble::{InputError, guarded},
 };
 use crate::{
     CommandContext, CommandError, CommandIdFrom, Rejection as _, error_line::in_one_line, panics,

@@ -16,9 +16,11 @@ use tokio::{
 use super::{
     Begin, InstanceCounts, ProcessError, ProcessManager, ProcessSetup, ProcessState,
     checkpoint::{self, has_streams},
-    control::{ProcessControlMessage, ProcessOperation},
+    deps::ProcessDeps,
     journal::Census,
-    runner::{Caller, ProcessDeps, ProcessRunner},
+    operation::{ProcessControlMessage, ProcessOperation},
+    runner::Caller,
+    session::ProcessRunner,
     setup::Identity,
     status::ProcessProgress,
     trouble::InputError,

@@ -6,10 +6,7 @@
 //! Not here: scheduling of inputs ([`runner`](super::runner)) and errors
 //! ([`trouble`](super::trouble)).
 
-use std::{
-    collections::{HashSet, VecDeque},
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::collections::{HashSet, VecDeque};
 
 use gesta_store::{
     Append, CausationId, CorrelationId, EventId, EventStore, ExpectedRevision, NewEvent,
@@ -18,21 +15,18 @@ use gesta_store::{
 
 use super::{
     AfterEnd, CommandSet as _, Effects, Input, NotUnderstood, ProcessManager, RejectedCommand,
-    checkpoint::event_at,
+    deps::ProcessDeps,
     effects::{Effect, Times},
     history::{
-        Begins, COPY_BYTES_MAX, CommandOutcome, CommandSettled, EffectId, Json, ProcessEvent,
-        ProcessReacted, Refusal, Source, StoredEffect, StoredInput, TimerSkipped,
+        Begins, COPY_BYTES_MAX, CommandOutcome, EffectId, Json, ProcessEvent, ProcessReacted,
+        Refusal, Source, StoredEffect, StoredInput,
     },
     outstanding::{EndedBy, From, Outstanding, Past, PendingTimer},
-    runner::ProcessDeps,
-    setup::Identity,
-    trouble::InputError,
+    recording::{encoded, settled, timer_skipped},
+    source::read_source,
+    trouble::{InputError, guarded},
 };
-use crate::{
-    CommandContext, CommandIdFrom, EventMetadata, EventSet, Recorded, audit, event::decode_each,
-    panics,
-};
+use crate::{CommandContext, CommandIdFrom, EventSet, Recorded, audit, event::decode_each};
 
 /// Maximum number of cached processes.
 const INSTANCES_MAX: usize = 256;
@@ -225,7 +219,8 @@ impl<P: ProcessManager> Instance<P> {
     ) -> Result<Vec<Input<P>>, InputError> {
         let read = match &reacted.input {
             StoredInput::Event { id, source: Some(source), data: None, .. } => {
-                let event = read_again(store, source, id).await?;
+                let Source { stream, revision } = source;
+                let event = read_source(store, (stream, *revision), id).await?;
                 decoded::<P>(&event)
             }
             StoredInput::Event { event_type, schema_version, data, .. } => {
@@ -532,24 +527,6 @@ fn decoded<P: ProcessManager>(event: &RecordedEvent) -> Result<Vec<Input<P>>, In
     Ok(inputs)
 }
 
-/// Reads the event that a process's stream refers to.
-async fn read_again(
-    store: &dyn EventStore,
-    source: &Source,
-    id: &str,
-) -> Result<RecordedEvent, InputError> {
-    let Source { stream, revision } = source;
-    let gone = || InputError::EventGone {
-        stream: stream.clone(),
-        revision: *revision,
-        event: id.to_owned(),
-    };
-    let read =
-        ReadStream::forwards(StreamName::stored(stream.clone())?).from(Revision::new(*revision));
-    let id = id.parse().map_err(|_| gone())?;
-    event_at(store, read, id).await?.ok_or_else(gone)
-}
-
 /// Computes the effects of an input, from the state before it.
 pub(crate) fn react<P: ProcessManager>(
     mut state: P,
@@ -572,46 +549,4 @@ fn react_to_all<P: ProcessManager>(
         effects.0.extend(state.react(input, at).0);
     }
     effects
-}
-
-/// Builds the event that settles a command.
-pub(super) fn settled(
-    identity: &Identity,
-    stream: &StreamName,
-    command: EffectId,
-    outcome: CommandOutcome,
-) -> Result<NewEvent, InputError> {
-    let cause = command.command_id(stream).causes();
-    let settled: ProcessEvent = CommandSettled { command, outcome }.into();
-    let event = encoded(identity, command.settled_id(stream), &settled)?;
-    Ok(NewEvent { causation_id: Some(cause), ..event })
-}
-
-/// Builds the event that cancels a timer.
-pub(super) fn timer_skipped(identity: &Identity, timer: EffectId) -> Result<NewEvent, InputError> {
-    let skipped: ProcessEvent = TimerSkipped { timer }.into();
-    encoded(identity, EventId::random(), &skipped)
-}
-
-/// Builds an event of a manager.
-pub(super) fn encoded<E: EventSet>(
-    identity: &Identity,
-    id: EventId,
-    event: &E,
-) -> Result<NewEvent, InputError> {
-    let encoded = event.encode()?;
-    let metadata = EventMetadata { actor: Some(identity.actor()), ..EventMetadata::default() };
-    Ok(NewEvent {
-        schema_version: encoded.schema_version,
-        metadata: metadata.to_json(),
-        ..NewEvent::json(id, encoded.event_type, encoded.data)
-    })
-}
-
-/// Runs the manager's code and converts a panic to the input's error.
-pub(super) fn guarded<P: ProcessManager, T>(what: impl FnOnce() -> T) -> Result<T, InputError> {
-    catch_unwind(AssertUnwindSafe(what)).map_err(|panic| InputError::Panicked {
-        process: P::NAME,
-        message: panics::message(panic.as_ref()),
-    })
 }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     EffectId,
     aside::{AsideInput, AsideRef, Asides, SubjectKey, event_id_of},
-    instance::encoded,
+    recording::encoded,
     setup::Identity,
     trouble::InputError,
 };

@@ -32,6 +32,7 @@ mod census;
 mod checkpoint;
 mod command_set;
 mod control;
+mod deps;
 mod dispatch;
 mod effects;
 mod flow;
@@ -40,15 +41,21 @@ mod history;
 mod input;
 mod instance;
 mod instances;
+mod intake;
 mod journal;
 mod lanes;
+mod operation;
 mod outstanding;
+mod recording;
 mod report;
 mod retry;
+mod retrying;
 mod runner;
 mod schedule;
+mod session;
 mod setup;
 mod shapes;
+mod source;
 mod status;
 mod stored;
 mod timers;
@@ -60,12 +67,12 @@ use gesta_store::RecordedAt;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use command_set::{CommandSet, Includes, UnreadableCommand};
-pub(crate) use control::ProcessOperation;
 pub use effects::Effects;
 pub(crate) use handle::{ProcessContext, ProcessHandle, ProcessRegistration, StartProcessManager};
 pub use history::{EffectId, ParseEffectIdError};
 pub use input::{Input, RejectedCommand};
 pub(crate) use instance::react;
+pub(crate) use operation::ProcessOperation;
 pub use report::{
     InstanceCommand, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState,
     InstanceSummary, InstanceTimer, ParseInstanceStateError, ParseSubjectError, ProcessError,

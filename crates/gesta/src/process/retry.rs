@@ -9,17 +9,16 @@ use std::{
     sync::Arc,
 };
 
-use gesta_store::{ReadStream, Revision, StreamName};
+use gesta_store::StreamName;
 
 use super::{
     ProcessManager, Subject,
     aside::{AsideInput, AsideRef, bounded},
-    checkpoint::event_at,
+    deps::{ProcessDeps, Routed},
     dispatch::{Sent, Verdict, send},
     instance::{Incoming, Instance},
-    lanes::Done,
     outstanding::Outstanding,
-    runner::{ProcessDeps, Routed},
+    source::read_source,
     trouble::InputError,
 };
 use crate::error_line::in_one_line;
@@ -77,7 +76,7 @@ pub(super) async fn retry<P: ProcessManager>(
     subject: Subject,
     inputs: Vec<Arc<AsideInput>>,
     held: HashSet<String>,
-) -> Done<P> {
+) -> Retried {
     let mut retry = Retry { deps, subject: subject.clone(), held, instances: HashMap::new() };
     let (mut handled, mut moved) = (Vec::new(), Vec::new());
     let (mut failed, mut trouble) = (None, None);
@@ -99,7 +98,7 @@ pub(super) async fn retry<P: ProcessManager>(
     }
     let instances = retry.instances.into_iter();
     let known = instances.map(|(stream, instance)| (stream, instance.outstanding)).collect();
-    Done::Retried(Box::new(Retried { subject, handled, moved, failed, trouble, known }))
+    Retried { subject, handled, moved, failed, trouble, known }
 }
 
 impl<P: ProcessManager> Retry<P> {
@@ -140,16 +139,8 @@ impl<P: ProcessManager> Retry<P> {
         let AsideRef::Event { id, stream, revision, .. } = input else {
             return Ok(Attempt::Handled);
         };
-        let gone = || InputError::EventGone {
-            stream: stream.clone(),
-            revision: *revision,
-            event: id.clone(),
-        };
-        let name = StreamName::stored(stream.clone()).map_err(InputError::from)?;
-        let read = ReadStream::forwards(name).from(Revision::new(*revision));
-        let event_id = id.parse().map_err(|_| gone())?;
-        let found = event_at(self.deps.store.as_ref(), read, event_id).await;
-        let event = found.map_err(InputError::from)?.ok_or_else(gone)?;
+        let store = self.deps.store.as_ref();
+        let event = read_source(store, (stream, *revision), id).await?;
         let Some(Routed { id, stream, starts }) = self.deps.route(&event)? else {
             return Ok(Attempt::Handled);
         };

@@ -1,9 +1,11 @@
 //! Errors of inputs, and their scope: one instance, or the manager.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use gesta_store::{EventId, InvalidName, Position, Revision, StoreError, StreamName};
 
-use super::history::EffectId;
-use crate::{DecodeError, EncodeError, UndecodableEvent};
+use super::{ProcessManager, history::EffectId};
+use crate::{DecodeError, EncodeError, UndecodableEvent, panics};
 
 /// The reason why an input could not be handled.
 #[derive(Debug, thiserror::Error)]
@@ -104,4 +106,12 @@ impl InputError {
             | Self::Sending { .. } => true,
         }
     }
+}
+
+/// Runs the manager's code and converts a panic to the input's error.
+pub(super) fn guarded<P: ProcessManager, T>(what: impl FnOnce() -> T) -> Result<T, InputError> {
+    catch_unwind(AssertUnwindSafe(what)).map_err(|panic| InputError::Panicked {
+        process: P::NAME,
+        message: panics::message(panic.as_ref()),
+    })
 }

@@ -94,6 +94,17 @@ where
         read_model.version == P::VERSION && !self.outdated.contains_key(&read_model.id)
     }
 
+    /// Opens a read model that this version writes, and settles its dead letters first, so that no
+    /// event is applied before the ones set aside of its stream.
+    async fn open_writer(&self, id: ReadModelId) -> Result<ReadModelWriter<P, S>, RunError> {
+        let mut writer = ReadModelWriter::load(&self.deps, id).await?;
+        writer.clear_halting_letters().await?;
+        writer.apply_orphaned_letters().await?;
+        writer.load_dead_letters().await?;
+        writer.subscribe()?;
+        Ok(writer)
+    }
+
     /// Opens the first read model of a projection as live: no earlier one can answer in its place.
     async fn begin_first(
         &self,
@@ -106,7 +117,7 @@ where
             }
             None => self.create(Stage::Live).await?,
         };
-        Ok(ReadModels::new(ReadModelWriter::open(&self.deps, id).await?))
+        Ok(ReadModels::new(self.open_writer(id).await?))
     }
 
     /// Opens the live read model. A damaged one stays live until a rebuild replaces it. One that
@@ -116,7 +127,7 @@ where
         read_model: ReadModel,
         has_rebuild: bool,
     ) -> Result<ReadModelWriter<P, S>, RunError> {
-        let trouble = match ReadModelWriter::open(&self.deps, read_model.id.clone()).await {
+        let trouble = match self.open_writer(read_model.id.clone()).await {
             Ok(writer) => return Ok(writer),
             Err(trouble @ RunError::Outdated { .. }) => return Err(trouble),
             Err(trouble) => trouble,
@@ -225,7 +236,7 @@ where
     }
 
     async fn open_rebuild(&self, id: ReadModelId) -> Result<Rebuild<P, S>, RunError> {
-        let writer = ReadModelWriter::open(&self.deps, id).await?;
+        let writer = self.open_writer(id).await?;
         let head = self.deps.store.head().await?.position;
         let began = (self.deps.clock.now(), writer.position);
         Ok(Rebuild { writer, head, began, is_confirmed: false, is_resumed: false })

@@ -155,8 +155,8 @@ where
     P: Apply<S::Tx>,
     S: ReadModelStore,
 {
-    /// Opens a read model that this version writes.
-    pub(super) async fn open(
+    /// Loads a read model that this version writes, with its checkpoint. It does not subscribe yet.
+    pub(super) async fn load(
         deps: &Arc<ProjectionDeps<P, S>>,
         id: ReadModelId,
     ) -> Result<Self, RunError> {
@@ -182,10 +182,6 @@ where
         }
         writer.incarnation = incarnation;
         writer.fills_to = provenance.fills_to;
-        writer.clear_halting_letters().await?;
-        writer.apply_orphaned_letters().await?;
-        writer.load_dead_letters().await?;
-        writer.subscribe()?;
         Ok(writer)
     }
 

@@ -1,0 +1,44 @@
+//! New events of a manager, for instance streams and its journal.
+
+use gesta_store::{EventId, NewEvent, StreamName};
+
+use super::{
+    history::{CommandOutcome, CommandSettled, EffectId, ProcessEvent, TimerSkipped},
+    setup::Identity,
+    trouble::InputError,
+};
+use crate::{EventMetadata, EventSet};
+
+/// Builds the event that settles a command.
+pub(super) fn settled(
+    identity: &Identity,
+    stream: &StreamName,
+    command: EffectId,
+    outcome: CommandOutcome,
+) -> Result<NewEvent, InputError> {
+    let cause = command.command_id(stream).causes();
+    let settled: ProcessEvent = CommandSettled { command, outcome }.into();
+    let event = encoded(identity, command.settled_id(stream), &settled)?;
+    Ok(NewEvent { causation_id: Some(cause), ..event })
+}
+
+/// Builds the event that cancels a timer.
+pub(super) fn timer_skipped(identity: &Identity, timer: EffectId) -> Result<NewEvent, InputError> {
+    let skipped: ProcessEvent = TimerSkipped { timer }.into();
+    encoded(identity, EventId::random(), &skipped)
+}
+
+/// Builds an event of a manager.
+pub(super) fn encoded<E: EventSet>(
+    identity: &Identity,
+    id: EventId,
+    event: &E,
+) -> Result<NewEvent, InputError> {
+    let encoded = event.encode()?;
+    let metadata = EventMetadata { actor: Some(identity.actor()), ..EventMetadata::default() };
+    Ok(NewEvent {
+        schema_version: encoded.schema_version,
+        metadata: metadata.to_json(),
+        ..NewEvent::json(id, encoded.event_type, encoded.data)
+    })
+}
