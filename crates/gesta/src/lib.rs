@@ -79,39 +79,53 @@
 //! - a command sent twice takes effect once;
 //! - a rejection, a conflict and an unknown outcome are distinct.
 //!
+//! The modules are layers: values, events, domain traits, reads, the pipeline, projections, process
+//! managers, the application, the test kit. A module uses only layers before its own.
+//!
 //! Not here: event stores (see [`store`]), HTTP, a wire format of commands.
 
 // The derives use paths in `gesta`, also in this crate's own tests.
 extern crate self as gesta;
 
-#[doc(hidden)]
-#[path = "derive.rs"]
-pub mod __derive;
-mod application;
-pub mod audit;
+// Values and tools, which know no events and no store.
 mod backoff;
 mod clock;
 mod command_id;
-mod digest;
-mod domain;
-mod error;
 mod error_line;
-mod event;
-mod event_names;
 mod json;
 mod log_hint;
-mod open;
 mod panics;
+mod receipt;
+mod rejection;
+mod type_shape;
+
+// Events, and data that is stored with them.
+#[doc(hidden)]
+#[path = "derive.rs"]
+pub mod __derive;
+pub mod audit;
+mod digest;
+mod event;
+mod recorded;
+
+// Traits of domain code.
+mod domain;
+mod event_names;
+
+// From events to state.
+mod error;
+mod read;
+mod snapshot;
+
+// From commands to events, from events to read models, from events to commands.
+mod open;
 mod pipeline;
 mod process;
 mod projection;
-mod read;
-mod receipt;
-mod recorded;
-mod rejection;
-mod snapshot;
+
+// The application, which puts these together, and the test kit.
+mod application;
 pub mod testing;
-mod type_shape;
 
 pub use application::{
     Answer, Ask, AskError, Builder, Component, DeadLetterId, Execute, Gesta, Health, HealthCause,
