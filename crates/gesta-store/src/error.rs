@@ -198,11 +198,11 @@ pub enum Invalid {
         /// The store's head.
         head: Position,
     },
-    /// A checkpoint of another incarnation, ahead of what the store has kept of that incarnation:
+    /// A checkpoint of another incarnation, beyond the last event that the store kept from it:
     /// the consumer has seen events that are lost. Rebuild the state of the consumer.
     #[error(
-        "checkpoint at position {position} is ahead of what this store has kept of incarnation \
-         {incarnation}"
+        "checkpoint at position {position} is beyond the last event that this store kept from \
+        incarnation {incarnation}"
     )]
     OtherIncarnation {
         /// The consumer's position.
@@ -228,7 +228,7 @@ pub enum Overload {
     DiskFull,
     /// The operating system lacks a resource, such as file descriptors or memory, or refused a
     /// request for another reason that may pass. Nothing of the append was written.
-    #[error("the operating system refused a request of the append: {reason}")]
+    #[error("the operating system refused a request during the append: {reason}")]
     System {
         /// The failed operation and the system's error.
         reason: String,

@@ -178,7 +178,7 @@ impl ImportedPositions {
             }
             after = names.last().cloned();
         }
-        // The lookup peels imports off from the last one on.
+        // The lookup peels imports off, starting at the last one.
         imported.imports.sort_unstable_by_key(|import| import.end);
         Ok(imported)
     }
@@ -366,7 +366,7 @@ mod tests {
         let imports = [import(111, &[(1, 101, 4), (6, 105, 5)])];
         assert_eq!(now(&imports, 109, 2), Some(102));
         assert_eq!(now(&imports, 109, 10), Some(109));
-        assert_eq!(now(&imports, 109, 5), None, "it was not there any more");
+        assert_eq!(now(&imports, 109, 5), None, "it had been scavenged");
         assert_eq!(now(&imports, 50, 2), Some(2), "stored here, before the import");
         assert_eq!(now(&imports, 120, 102), Some(102), "stored here, after it");
     }
@@ -382,7 +382,7 @@ mod tests {
         };
         assert_eq!(reached(1, 0), Some(0));
         assert_eq!(reached(1, 3), Some(103));
-        assert_eq!(reached(2, 5), Some(104), "the last one before it that is there");
+        assert_eq!(reached(2, 5), Some(104), "the last one before it that still exists");
         assert_eq!(reached(2, 12), Some(109));
         assert_eq!(reached(2, 13), None, "more than was imported");
         assert_eq!(reached(1, 7), None, "more than the next life has of it");

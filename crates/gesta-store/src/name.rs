@@ -42,7 +42,8 @@ pub enum InvalidName {
     /// The text has a control character or a line separator.
     #[error(
         "{kind} has the control character U+{:04X} at byte {at}; \
-         a name has letters, digits, signs and spaces of any script",
+         a name may contain letters, digits, punctuation, symbols and spaces of any \
+         script",
         u32::from(*.character)
     )]
     ControlCharacter {
@@ -86,7 +87,7 @@ impl InvalidName {
     /// assert_eq!(
     ///     refused.to_string(),
     ///     "queue has the control character U+000A at byte 1; \
-    ///      a name has letters, digits, signs and spaces of any script",
+    ///      a name may contain letters, digits, punctuation, symbols and spaces of any script",
     /// );
     /// ```
     ///

@@ -1,7 +1,7 @@
 //! Finite reads of a stream or of the whole store.
 //!
 //! Owns: [`ReadStream`], [`ReadAll`], and their result, [`Pages`]. A read covers at least the
-//! events that were there when it began, without a gap; it may include later ones. It holds one
+//! events that existed when it began, without a gap; it may include later ones. It holds one
 //! page in memory at a time. Not here: reads that stay live ([`Subscribe`]).
 //!
 //! [`Subscribe`]: crate::Subscribe

@@ -241,7 +241,7 @@ async fn deleted_before<S: EventStore + ?Sized>(
     else {
         return Ok(Revision::FIRST);
     };
-    // Everything is truncated, so the stream is deleted at present.
+    // Everything is truncated, so the stream is currently deleted.
     if before > head {
         return Ok(head.next());
     }
@@ -267,7 +267,7 @@ async fn deleted_before_without_note<S: EventStore + ?Sized>(
 ) -> Result<Revision, StoreError> {
     let first = ReadStream::forwards(stream.clone()).from(before).limit(1);
     let first = store.read_stream(first).collect_events().await?.pop();
-    // Events that were there before the metadata are a truncation's.
+    // Events from before the metadata were hidden by a truncation.
     let truncated = first.is_some_and(|first| first.position < current.position);
     Ok(if truncated { Revision::FIRST } else { before })
 }

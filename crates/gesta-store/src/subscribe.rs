@@ -114,7 +114,7 @@ impl Subscribe {
 
     /// Starts after a checkpoint. Ignored for a subscription to a stream.
     ///
-    /// If the checkpoint is ahead of what the store has kept of its incarnation, the subscription
+    /// If the checkpoint is beyond the last event kept from its incarnation, the subscription
     /// ends with [`Invalid::OtherIncarnation`](crate::Invalid::OtherIncarnation).
     #[must_use]
     pub fn resume(self, checkpoint: Checkpoint) -> Self {

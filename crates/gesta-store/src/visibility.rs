@@ -31,7 +31,7 @@ use crate::Filter;
 ///     let users = events.iter().filter(|event| !event.stream.is_system()).count();
 ///     Ok::<_, gesta_store::StoreError>(users)
 /// };
-/// assert_eq!(count(Visibility::Raw).await?, 1, "it is there until it is scavenged");
+/// assert_eq!(count(Visibility::Raw).await?, 1, "it exists until it is scavenged");
 /// assert_eq!(count(Visibility::Visible).await?, 0);
 /// # Ok::<(), gesta_store::StoreError>(())
 /// # }).expect("a memory store appends and reads");

@@ -48,7 +48,7 @@ pub(super) async fn streams_are_listed_by_prefix(store: &dyn EventStore) {
     assert_eq!(listed(store, order()).await, ["order-1", "order-2"]);
     let after = ListStreams { after: Some(name("order-1")), ..order() };
     assert_eq!(listed(store, after).await, ["order-2"]);
-    // A start before the prefix, and one behind it.
+    // A start before the prefix, and one after it.
     let before = ListStreams { after: Some(name("account-1")), limit: 1, ..order() };
     assert_eq!(listed(store, before).await, ["order-1"]);
     let past = ListStreams { after: Some(name("zebra-1")), ..order() };

@@ -166,7 +166,7 @@ pub(super) async fn a_filtered_subscription_delivers_what_it_asks_for(store: &dy
         Filter::EventTypes(vec![event_type("placed")]),
         Filter::Query(query),
     ] {
-        // Start behind the events of the filters before.
+        // Start after the events of the previous filters.
         let from = head(store).await;
         let Some(_) = filtered(store, filter.clone()).await else { return };
         let mut expected = vec![selected()];

@@ -26,7 +26,7 @@ pub(super) fn stream(shared: &Arc<Shared>, read: ReadStream) -> Pages {
 
 pub(super) fn all(shared: &Arc<Shared>, read: ReadAll) -> Pages {
     let head = shared.log().head();
-    // The range ends at the present head, so that the read ends too.
+    // The range ends at the current head, so that the read ends too.
     let all = Position::START.next().number()..head.next().number();
     let walk = RangeWalk::new(all, read.direction, from_number(read.from, Position::number));
     let ReadAll { filter, visibility, limit, .. } = read;

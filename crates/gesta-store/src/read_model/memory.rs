@@ -377,7 +377,7 @@ impl Contents {
 
     fn list(&self, list: ListRows<'_>) -> Vec<Row> {
         let Some(table) = self.tables.get(list.table) else { return Vec::new() };
-        // A page may continue behind the prefix's first key.
+        // A page may continue after the prefix's first key.
         let from = match list.after {
             Some(after) if after >= list.prefix => Bound::Excluded(after),
             Some(_) | None => Bound::Included(list.prefix),
