@@ -60,6 +60,7 @@ impl Api {
     pub fn operated_under(mut self, prefix: &str) -> Self {
         let routes = projections::routes(prefix).into_iter();
         let routes = routes.chain(processes::routes(prefix)).chain([feed::route(prefix)]);
+        // Operators change things by hand, where a misspelt parameter must not be ignored.
         self.routes.extend(routes.map(Route::strict));
         self
     }
@@ -103,6 +104,7 @@ impl Api {
     /// # Panics
     /// If two routes have the same method and path.
     pub fn router(self, state: GestaState) -> Router {
+        // Built once. A request gets a clone of the `Arc`.
         let document = Document(Arc::new(self.document()));
         let mut router = Router::new();
         // axum panics on a duplicate method and path.
@@ -113,6 +115,7 @@ impl Api {
         router
             .fallback(no_such_route)
             .method_not_allowed_fallback(method_not_allowed)
+            // Innermost: the response to a panic passes all other layers like any response.
             .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
             .layer(Extension(document))
             // A layer wraps those above it. Every response, including refusals by inner layers,
@@ -127,7 +130,8 @@ impl Api {
 }
 
 async fn no_such_route(method: Method, uri: Uri) -> Problem {
-    let detail = format!("no route matches `{method} {}`", uri.path());
+    let detail =
+        format!("no route matches `{method} {}`; /openapi.json lists the routes", uri.path());
     Problem::new(axum::http::StatusCode::NOT_FOUND, "no-such-route", detail)
 }
 

@@ -70,6 +70,7 @@ impl FromRequestParts<GestaState> for Commands {
     async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
         let actor = state.request_actor(parts)?;
         Ok(Self {
+            // Scoped to the actor, so the actor comes first.
             key: Key::of(parts, &actor, state.gesta()).await?,
             actor,
             correlation_id: parts.extensions.get().cloned(),
@@ -163,6 +164,7 @@ impl Commands {
         let mut execute = self.gesta().execute(command).actor(self.actor.clone());
         // A retry gives its commands in the same order, so each gets the same ordinal and id.
         if let Some(key) = &self.key {
+            // Relaxed: only the count matters, and no other memory depends on it.
             let ordinal = self.given.fetch_add(1, Ordering::Relaxed);
             execute = execute.command_id(key.command_id(C::NAME, ordinal));
             execute = execute.causation_id(key.as_str());
@@ -249,6 +251,8 @@ async fn head(gesta: &Gesta, stream: &StreamName) -> Result<Revision, StoreError
 pub fn segment(text: &str) -> String {
     let mut segment = String::with_capacity(text.len());
     for byte in text.bytes() {
+        // `unreserved` characters (RFC 3986, section 2.3). Anything else could end the segment or
+        // the path.
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             segment.push(char::from(byte));
         } else {
@@ -285,6 +289,7 @@ impl IntoResponse for Created {
         let headers = response.headers_mut();
         headers.insert(header::LOCATION, headers::value(&self.location));
         headers.insert(POSITION, headers::value(&self.position.to_string()));
+        // Absent if the command appended nothing to the resource's stream.
         if let Some(revision) = self.revision {
             headers.insert(header::ETAG, headers::etag(revision));
         }
@@ -361,7 +366,7 @@ impl Describe for Updated {
         let schema = operation.schemas().component("Changed", |_| changed_schema());
         operation.answers_with(
             StatusCode::OK,
-            "the change is made, or had been made already",
+            "the change has been made, by this request or an earlier attempt",
             "application/json",
             schema,
         );

@@ -123,12 +123,15 @@ impl Queries {
         stream: StreamName,
         list: &ListHistory,
     ) -> Result<QueryResponse<Option<Paged<HistoryEntry>>>, Problem> {
+        // Before the read: the page then reflects at least this position.
         let position = self.gesta().store().head().await?.position;
         let place = |text: &str| whole_number(text).map(Revision::new);
         let after = list.cursor.as_ref().map(|cursor| cursor.at(LIST, place)).transpose()?;
         let limit = list.limit.unwrap_or_default();
         // One entry more than the page shows whether there is a next page.
         let events = self.read_history(stream, after, u64::from(limit.number()) + 1).await?;
+        // An empty first page means that there is no such resource; an empty later one is the end
+        // of its history.
         let value = (after.is_some() || !events.is_empty()).then(|| page(&events, limit));
         Ok(QueryResponse { value, position })
     }

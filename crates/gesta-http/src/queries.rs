@@ -87,7 +87,7 @@ async fn check_past(gesta: &Gesta, time: RecordedAt) -> Result<(), Problem> {
         return Ok(());
     }
     let now = recorded_at(RecordedAt::from_micros(now));
-    let detail = format!("{} is in the future; the current time is {now}", recorded_at(time));
+    let detail = format!("{} is in the future; the time is now {now}", recorded_at(time));
     Err(beyond_head("time-in-future", &detail))
 }
 
@@ -108,6 +108,8 @@ impl Queries {
         Conn: Send + 'static,
     {
         let gesta = self.gesta();
+        // Waits here, within the limit of requests. The query below then finds the position
+        // reached.
         let wait = gesta.wait_for_position::<<Q as Query>::Reads>(self.at_least);
         wait.within(self.state.request_limits().wait_max).await?;
         // Read before the query runs: its rows may be newer than this position, never older.
@@ -129,6 +131,8 @@ impl Queries {
         let seen = self.gesta().store().head().await?.position;
         check_moment(self.gesta(), as_of).await?;
         let fresh = self.gesta().read_on_demand::<P>(id, as_of).await?;
+        // A fold ends at the head, so it may show an earlier revision than the one that was asked
+        // for.
         if let (AsOf::Revision(wanted), Some(fresh)) = (as_of, &fresh)
             && fresh.revision < wanted
         {

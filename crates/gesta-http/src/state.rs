@@ -142,6 +142,7 @@ impl GestaState {
 
     /// Ends all event feeds; feeds that are opened later end at once.
     pub fn close(&self) {
+        // Unlike `send`, this also stores the value while no feed is open.
         self.closing.send_replace(true);
     }
 

@@ -22,8 +22,8 @@ use crate::{
 pub(crate) fn routes() -> [Route; 3] {
     [
         route::get("/openapi.json", show_document, "Returns the OpenAPI document"),
-        route::get("/docs", show_page, "Shows a page to try the API"),
-        route::get("/docs/{file}", show_file, "Returns a file of the page"),
+        route::get("/docs", show_page, "Shows a page for trying the API"),
+        route::get("/docs/{file}", show_file, "Returns a file of that page"),
     ]
 }
 
@@ -35,6 +35,7 @@ impl FromRequestParts<GestaState> for Document {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &GestaState) -> Result<Self, Problem> {
+        // Absent only in a router that was not built by `Api::router`.
         parts.extensions.get().cloned().ok_or_else(|| Problem::not_found("document"))
     }
 }
@@ -90,6 +91,7 @@ const START: &str = r##"SwaggerUIBundle({ url: "/openapi.json", dom_id: "#interf
 
 /// Restricts the page to this server, even if the document has links to others.
 const POLICY: &str =
+    // Swagger UI sets `style` attributes and has its icons in `data:` URLs.
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'";
 
 async fn show_page() -> Page {
@@ -141,6 +143,7 @@ impl Schema for FileName {
 }
 
 async fn show_file(path: PathOf<FilePath>) -> Result<File, Problem> {
+    // A closed list of embedded files: no path reaches the file system.
     match path.file {
         FileName::Style => vendored("swagger-ui.css", "text/css; charset=utf-8"),
         FileName::Bundle => vendored("swagger-ui-bundle.js", SCRIPT),

@@ -44,7 +44,7 @@ use crate::{
 
 /// Returns the route of the feed.
 pub(crate) fn route(prefix: &str) -> Route {
-    let about = "Follows events from a position on (server-sent events)";
+    let about = "Streams events from a position on, as server-sent events";
     route::get(&format!("{prefix}/events"), list_events, about)
 }
 
@@ -76,6 +76,7 @@ impl FromRequestParts<GestaState> for Feed {
     async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
         let mut selection = Selection::default();
         let mut after = None;
+        // Not `QueryOf`: these parameters may be given several times.
         for (name, value) in query_pairs(&parts.uri)? {
             let bad = |error| invalid_name(&name, &error);
             match name.as_str() {
@@ -94,6 +95,8 @@ impl FromRequestParts<GestaState> for Feed {
             }
         }
         let seen = headers::position(parts, LAST_EVENT_ID, "Last-Event-ID")?;
+        // A browser reconnects with the same URL and adds the id of the last event (HTML standard,
+        // section 9.2), which is later than `after`.
         let after = seen.or(after).unwrap_or(Position::START);
         Ok(Self { state: state.clone(), after, selection })
     }
@@ -103,6 +106,7 @@ impl Selection {
     /// Returns the filter for the store, and the filters to apply to what it delivers: the store
     /// takes only one.
     fn filters(self) -> (Filter, Vec<Filter>) {
+        // Roughly from the most to the least selective: the store reads by the first one.
         let mut filters = Vec::new();
         if !self.streams.is_empty() {
             filters.push(Filter::Streams(self.streams));
@@ -123,6 +127,7 @@ impl Selection {
 
 impl Feed {
     async fn begin(self) -> Result<EventStream, Problem> {
+        // A subscription that starts beyond the head stays silent, and its reader cannot see why.
         check_reached(self.state.gesta(), self.after).await?;
         let (indexed, remaining) = self.selection.filters();
         let subscribe = Subscribe::to_all().after(self.after).filter(indexed);
@@ -130,6 +135,7 @@ impl Feed {
         let closing = self.state.closing();
         Ok(EventStream {
             reader: FeedReader { subscription, remaining, closing, ready: VecDeque::new() },
+            // Proxies close silent connections, and only a write shows that the reader is gone.
             keep_alive: KeepAlive::new()
                 .interval(self.state.request_limits().keep_alive)
                 .text("still here"),
@@ -180,6 +186,8 @@ impl FeedReader {
     fn encode(&mut self, page: &[RecordedEvent]) {
         let wanted =
             |event: &&RecordedEvent| self.remaining.iter().all(|filter| filter.matches(event));
+        // All of one page. The next is read only when this one is sent, so a slow reader holds up
+        // nothing but its own subscription.
         self.ready.extend(page.iter().filter(wanted).map(sse_event));
         // A reader must not see filtered events again after a reconnect: move its id past them.
         let (last, last_wanted) = (page.last(), page.iter().rfind(wanted));
@@ -191,6 +199,7 @@ impl FeedReader {
 
 fn sse_event(event: &RecordedEvent) -> Event {
     let json = serde_json::to_string(&EventDetails::of(event)).expect("a view has a JSON form");
+    // The id is what comes back as `Last-Event-ID`. Without an `event` field it is a `message`.
     Event::default().id(event.position.to_string()).data(json)
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn routes() -> [Route; 2] {
 }
 
 async fn is_live() -> Live {
+    // Asks nothing of the store: a restart would not help a process that waits for its disk.
     Live
 }
 
@@ -45,6 +46,7 @@ async fn is_ready(state: GestaState) -> Result<Ready, Problem> {
     let Health { causes } = state.gesta().health().await;
     let details = causes.iter().map(CauseDetails::of).collect();
     match causes.first() {
+        // Sorted by severity, the worst first. Load balancers look only at the status.
         Some(worst) if worst.severity == Severity::Unready => Err(unready(worst, details)),
         Some(_) | None => Ok(Ready(details)),
     }

@@ -39,7 +39,7 @@ impl<'de> Deserialize<'de> for LetterId {
         let position = parts.and_then(|(_, digits)| whole_number(digits));
         let id = position.and_then(|_| text.parse().ok());
         id.map(Self).ok_or_else(|| {
-            D::Error::custom(format!("must be PROJECTION@POSITION, such as users@17; got {text:?}"))
+            D::Error::custom(format!("must be PROJECTION@POSITION, such as users@17; got `{text}`"))
         })
     }
 }
@@ -89,7 +89,7 @@ impl<'de> Deserialize<'de> for SubjectName {
         if name.is_some_and(|name| !name.is_empty()) {
             return Ok(Self(text));
         }
-        Err(D::Error::custom(format!("must be instance:ID or stream:NAME; got {text:?}")))
+        Err(D::Error::custom(format!("must be instance:ID or stream:NAME; got `{text}`")))
     }
 }
 
@@ -112,7 +112,7 @@ impl<'de> Deserialize<'de> for EffectName {
         numbers.map(Self).ok_or_else(|| {
             D::Error::custom(format!(
                 "must be REVISION.ORDINAL, such as 3.0, each a whole number of up to 18 digits \
-                 without leading zeros; got {text:?}"
+                 without leading zeros; got `{text}`"
             ))
         })
     }

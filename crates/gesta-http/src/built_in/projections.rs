@@ -37,14 +37,22 @@ pub(crate) fn routes(prefix: &str) -> [Route; 8] {
             list_projections,
             "Lists all projections with their status",
         ),
-        route::post(&rebuild, rebuild_projection, "Rebuilds a read model next to the current one"),
-        route::post(&confirm, confirm_switch, "Switches to a rebuild with new dead letters"),
+        route::post(
+            &rebuild,
+            rebuild_projection,
+            "Rebuilds a read model while the current one answers queries",
+        ),
+        route::post(
+            &confirm,
+            confirm_switch,
+            "Confirms the switch to a rebuild that has new dead letters",
+        ),
         route::post(
             &roll_back,
             roll_back_projection,
-            "Switches back to the rows of before a rebuild",
+            "Switches back to the rows that a rebuild replaced",
         ),
-        route::post(&drop_old, drop_old_rows, "Drops the rows of before a rebuild"),
+        route::post(&drop_old, drop_old_rows, "Drops the rows that a rebuild replaced"),
         route::get(&under("/dead-letters"), list_dead_letters, "Lists dead letters"),
         route::post(&retry, retry_dead_letter, "Retries a dead letter")
             .rejects(&["still-fails", "event-gone"]),
@@ -99,7 +107,7 @@ crate::response! {
         rebuild: Option<RebuildDetails>,
         /// Switch-over that awaits confirmation.
         pending_switch: Option<PendingSwitchDetails>,
-        /// Rows of before the last switch-over, until they are dropped.
+        /// Rows that the last switch-over replaced, until they are dropped.
         old_rows: Option<OldRowsDetails>,
         /// Error that halted the projection, or that it is retrying.
         error: Option<String>,
@@ -159,7 +167,7 @@ struct OldRowsDetails {
 }
 
 crate::response! {
-    /// Rows of before a switch-over.
+    /// Rows that a switch-over replaced.
     OldRowsDetails {
         /// Build number of their read model.
         build: u64,
@@ -175,7 +183,7 @@ impl RebuildDetails {
         Self {
             position: progress.position.number(),
             head: progress.head.number(),
-            fraction: progress.fraction().min(1.0),
+            fraction: progress.fraction(),
             remaining_seconds: progress.remaining.map(|time| time.as_secs_f64()),
         }
     }
@@ -206,6 +214,7 @@ impl ProjectionDetails {
             ProjectionState::Halted { error, .. } => ("halted", Some(error.clone())),
             ProjectionState::Corrupt { error } => ("corrupt", Some(error.clone())),
             ProjectionState::Rebuilding(progress) => ("rebuilding", progress.halted.clone()),
+            // `ProjectionState` is non-exhaustive.
             _ => ("other", None),
         };
         let (rebuild, pending_switch) = match &status.state {
@@ -227,6 +236,7 @@ impl ProjectionDetails {
             rebuild,
             pending_switch,
             old_rows: status.old_rows.as_ref().map(OldRowsDetails::of),
+            // The error that halts it, or else the one that it is retrying.
             error: error.or(status.trouble),
         }
     }
@@ -250,6 +260,7 @@ async fn rebuild_projection(
     path: PathOf<ProjectionPath>,
     operator: RequestOperator,
 ) -> Result<Accepted, Problem> {
+    // Answered once the rebuild has begun: it may take hours, and the list shows its progress.
     state.gesta().rebuild(&path.name.0, &operator.0).await?;
     Ok(Accepted)
 }

@@ -15,12 +15,13 @@ use tokio::time::{Sleep, sleep};
 
 /// The error of a body that missed its deadline.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the body did not arrive in time")]
+#[error("the body of the request did not arrive in time")]
 pub(crate) struct BodyTimeout;
 
 impl BodyTimeout {
     /// Returns whether an error, or one of its sources, is this one.
     pub(crate) fn is_in(error: &(dyn Error + 'static)) -> bool {
+        // axum and http-body-util wrap the errors of a body.
         error.is::<Self>() || error.source().is_some_and(Self::is_in)
     }
 }
@@ -61,6 +62,7 @@ impl HttpBody for DeadlineBody {
     }
 
     fn size_hint(&self) -> SizeHint {
+        // Passed on: a declared length lets readers refuse a large body unread.
         HttpBody::size_hint(&self.inner)
     }
 }

@@ -28,6 +28,7 @@ pub(crate) async fn correlate(mut request: Request, next: Next) -> Response {
     let mut response = match problem {
         Some(problem) => problem.into_response(),
         None => {
+            // `Commands` takes it from the extensions and records it with its events.
             request.extensions_mut().insert(correlation_id(&id));
             next.run(request).await
         }

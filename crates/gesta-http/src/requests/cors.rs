@@ -26,11 +26,15 @@ pub(crate) async fn cross_origin(
     next: Next,
 ) -> Response {
     let Some(origin) = state.origins().allowed(request.headers()) else {
+        // Served like any other request: the browser withholds the response from the page, and
+        // other clients send no `Origin`.
         return next.run(request).await;
     };
     let requested = request.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD);
     let is_preflight = request.method() == Method::OPTIONS && requested.is_some();
     let mut response = if is_preflight {
+        // Answered here: routes have no OPTIONS handlers, and a preflight carries no credentials
+        // from which to take an actor.
         preflight(request.headers())
     } else {
         let mut response = next.run(request).await;
@@ -50,6 +54,7 @@ fn preflight(requested: &HeaderMap) -> Response {
     let mut put = |name: HeaderName, value| drop(headers.insert(name, value));
     put(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
     put(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+    // Repeated instead of `*`, which would not cover `Authorization`.
     if let Some(wanted) = requested.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         put(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
     }

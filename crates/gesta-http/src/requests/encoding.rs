@@ -28,12 +28,16 @@ impl ContentCoding {
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut codings = Vec::new();
         for line in headers.get_all(header::CONTENT_ENCODING) {
-            let line = line.to_str().map_err(|_| unsupported("(not ASCII)"))?;
+            let line = line
+                .to_str()
+                .map_err(|_| unsupported("a value with characters outside of ASCII"))?;
             codings.extend(line.split(',').map(|coding| coding.trim().to_ascii_lowercase()));
         }
+        // `identity` changes nothing, wherever it stands in the list.
         codings.retain(|coding| !coding.is_empty() && coding != "identity");
         match codings.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             [] => Ok(Self::Identity),
+            // `x-gzip` is an old name of the same coding (RFC 9110, section 8.4.1.3).
             ["gzip" | "x-gzip"] => Ok(Self::Gzip),
             others => Err(unsupported(&others.join(", "))),
         }
@@ -53,11 +57,15 @@ impl ContentCoding {
         if self == Self::Identity {
             return Ok(body);
         }
+        // A gzip text may have several members, one after the other (RFC 1952, section 2.2).
         let mut inflated = Vec::new();
         // One byte beyond the limit is enough to detect an oversized body.
         let mut decoder = MultiGzDecoder::new(body.as_ref()).take(max as u64 + 1);
         decoder.read_to_end(&mut inflated).map_err(|error| {
-            Problem::invalid("body", format!("must be gzip, as Content-Encoding declares: {error}"))
+            Problem::invalid(
+                "body",
+                format!("is not the gzip that Content-Encoding declares: {error}"),
+            )
         })?;
         if inflated.len() > max { Err(too_large()) } else { Ok(inflated.into()) }
     }

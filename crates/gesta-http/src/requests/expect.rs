@@ -15,9 +15,11 @@ use crate::Problem;
 /// Middleware that refuses unsupported expectations.
 pub(crate) async fn expectations(request: Request, next: Next) -> Response {
     let mut stated = request.headers().get_all(header::EXPECT).iter();
-    let unmet = stated.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    if unmet {
-        let detail = "`Expect` must be 100-continue";
+    // Case-insensitive. No other expectation is defined.
+    let unmet = stated.find(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if let Some(unmet) = unmet {
+        let got = String::from_utf8_lossy(unmet.as_bytes());
+        let detail = format!("`Expect` must be 100-continue or absent; got `{got}`");
         let status = StatusCode::EXPECTATION_FAILED;
         return Problem::new(status, "expectation-failed", detail).into_response();
     }

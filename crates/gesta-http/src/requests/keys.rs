@@ -44,12 +44,16 @@ impl Key {
         actor: &str,
         gesta: &Gesta,
     ) -> Result<Option<Self>, Problem> {
+        // A quoted key may contain spaces, which `text` refuses.
         let Some(raw) = headers::text(&parts.headers, IDEMPOTENCY_KEY, NAME)
             .or_else(|problem| quoted_with_spaces(&parts.headers).ok_or(problem))?
         else {
             return Ok(None);
         };
         let key = unquoted(&raw)?;
+        // The template and not the path: a key that comes again with another id in the path is a
+        // reuse (409) and not another command. Zero bytes separate the parts, because no header
+        // value has one.
         let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let scoped = scoped(&key, &format!("{} {route}\0{actor}\0{key}", parts.method));
         // Before keys were scoped, the raw key was the command id.
@@ -69,6 +73,7 @@ impl Key {
     /// Returns the id of a new resource, the same for every retry.
     pub(crate) fn new_id(&self) -> Uuid {
         let cause = if self.earlier.is_some() { &self.raw } else { &self.scoped };
+        // Events of a command get ids with ordinals from 0, which never reach this one.
         EventId::derived_from(cause, u64::MAX).as_uuid()
     }
 
@@ -104,7 +109,9 @@ fn unquoted(raw: &str) -> Result<String, Problem> {
 }
 
 fn bad_string() -> Problem {
-    Problem::invalid(NAME, "starts with a double quote but is not a quoted string (RFC 8941)")
+    let reason = "starts with a double quote but is not a quoted string (RFC 8941); send it with a \
+                  quote at both ends, or with none";
+    Problem::invalid(NAME, reason)
 }
 
 /// Accepts a quoted key with spaces, which [`headers::text`] refuses.
@@ -131,6 +138,7 @@ fn scoped(key: &str, scope: &str) -> String {
 async fn earlier(gesta: &Gesta, raw: &str, actor: &str) -> Result<Option<String>, StoreError> {
     let Ok(id) = CommandId::new(raw) else { return Ok(None) };
     let store = gesta.store();
+    // Without a lookup by event id an earlier command cannot be found; the key is then a new one.
     if store.capabilities().find_append == AppendLookup::Unsupported {
         return Ok(None);
     }

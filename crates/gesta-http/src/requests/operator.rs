@@ -28,6 +28,7 @@ struct Reason(String);
 impl<'de> Deserialize<'de> for Reason {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        // In characters, as the schema counts.
         match text.chars().count() {
             1..=REASON_CHARS_MAX => Ok(Self(text)),
             count => Err(D::Error::custom(format!(
@@ -51,6 +52,7 @@ impl FromRequestParts<GestaState> for RequestOperator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
+        // First: a request without a valid actor learns nothing about its parameters.
         let operator = Operator::new(state.request_actor(parts)?);
         let QueryOf(OrderQuery { reason }) = QueryOf::from_request_parts(parts, state).await?;
         Ok(Self(match reason {

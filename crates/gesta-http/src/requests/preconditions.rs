@@ -66,9 +66,9 @@ impl Preconditions {
     /// A 412 for any `If-Match`: there is no resource that it could match.
     pub(crate) fn check_creation(&self) -> Result<(), Problem> {
         match &self.if_match {
-            Some(_) => {
-                Err(failed("`If-Match` failed: the request does not change an existing resource"))
-            }
+            Some(_) => Err(failed(
+                "`If-Match` failed: this request changes no existing resource; leave it out",
+            )),
             None => Ok(()),
         }
     }
@@ -135,7 +135,7 @@ async fn one_of(
             let latest = several.iter().max();
             matching.or(latest).copied().ok_or_else(|| {
                 let detail =
-                    "`If-Match` failed: no entity tag is the strong ETag of a revision here";
+                    "`If-Match` failed: none of its entity tags is a strong ETag of this resource";
                 let status = StatusCode::PRECONDITION_FAILED;
                 Problem::new(status, "revision-mismatch", detail).at_revision(head)
             })
@@ -258,6 +258,7 @@ pub(crate) async fn conditional(
     next: Next,
 ) -> Response {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    // Read before the handler runs: a malformed condition must refuse a change, not follow it.
     let conditions = match Preconditions::of(request.headers()) {
         Ok(conditions) => conditions,
         Err(problem) => return problem.into_response(),
@@ -298,6 +299,7 @@ fn revision_of(response: &Response) -> Option<Revision> {
 }
 
 fn not_modified(mut response: Response) -> Response {
+    // A 304 has the headers of a 200 except those of the body (RFC 9110, section 15.4.5).
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     *response.body_mut() = Body::empty();
     for of_the_body in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {

@@ -30,10 +30,13 @@ pub(crate) async fn no_content(parameters: Arc<str>, request: Request, next: Nex
         }
         return Problem::invalid("body", reason).into_response();
     }
+    // The body has been read, and the operation has no extractor that would miss it.
     next.run(Request::from_parts(parts, Body::empty())).await
 }
 
 async fn is_empty(body: Body) -> bool {
+    // A declared length refuses a large body unread. A chunked body has none, so the read below is
+    // limited, too.
     if body.size_hint().lower() > EMPTY_BYTES_MAX as u64 {
         return false;
     }

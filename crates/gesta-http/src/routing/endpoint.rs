@@ -55,6 +55,7 @@ fn without_content<E: Endpoint<A>, A>(
 
 /// Returns the names of an endpoint's query parameters.
 pub(crate) fn query_names<E: Endpoint<A>, A>() -> Vec<String> {
+    // The documentation is the only list of parameters that an endpoint has.
     let mut schemas = Schemas::default();
     let mut operation = Operation::new(&mut schemas);
     E::describe(&mut operation);
@@ -75,6 +76,8 @@ macro_rules! endpoint {
         {
             fn on(self, method: MethodFilter) -> MethodRouter<GestaState> {
                 let router = on::<_, (Via, $($argument,)* $last), _>(method, self);
+                // axum's markers are private, so the one of a head's extractor is found by
+                // inference. Another one means that the last argument reads the body.
                 let reads_content = TypeId::of::<Via>() != way_of_parts::<GestaState, _>();
                 if reads_content { router } else { without_content::<F, _>(router) }
             }

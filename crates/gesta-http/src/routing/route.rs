@@ -73,6 +73,7 @@ impl Route {
     /// Refuses requests with a query string if the operation has no query parameters.
     pub(crate) fn strict(mut self) -> Self {
         if !self.has_query_parameters {
+            // `route_layer` leaves other methods alone: they stay a 405, with or without a query.
             self.router = self.router.route_layer(from_fn(no_parameters));
         }
         self

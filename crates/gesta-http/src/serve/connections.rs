@@ -63,12 +63,13 @@ impl Connections {
     pub(crate) fn new(router: Router, limits: Limits) -> Self {
         let max = limits.connections_max.min(connections_possible());
         Self {
+            // Only here and not in `Api::router`: without a connection there is no `Host` to check.
             router: router.layer(from_fn(hosts)),
             limits,
             max,
             permits: Arc::new(Semaphore::new(max)),
             refusal_permits: Arc::new(Semaphore::new(REFUSALS_MAX)),
-            refusal: refusal(),
+            refusal: refusal(max),
             is_full: false,
             tasks: JoinSet::new(),
             shutdown: watch::Sender::new(false),
@@ -93,7 +94,7 @@ impl Connections {
         stream: TcpStream,
         permit: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let (router, limits, late_head) = (self.router.clone(), self.limits, late_head());
+        let (router, limits) = (self.router.clone(), self.limits);
         let mut shutdown = self.shutdown.subscribe();
         let service = service_fn(move |request: Request<Incoming>| {
             let request =
@@ -103,8 +104,11 @@ impl Connections {
         async move {
             let stream = TokioIo::new(WriteDeadline::new(stream, limits.write_wait_max));
             let mut connection = http1::Builder::new()
+                // hyper has no timer of its own and panics if a timeout is set without one.
                 .timer(TokioTimer::new())
+                // Runs from the end of the previous request, so it also closes idle connections.
                 .header_read_timeout(limits.head_wait_max)
+                // Bounds the memory of a connection. hyper refuses a longer head with a 431.
                 .max_buf_size(HEAD_BYTES_MAX)
                 .serve_connection(stream, service);
             let result = select! {
@@ -114,7 +118,7 @@ impl Connections {
             let result = match result {
                 Some(result) => result,
                 None => {
-                    // Finishes the running request, then closes.
+                    // Finishes the running request, then closes. An idle connection closes at once.
                     Pin::new(&mut connection).graceful_shutdown();
                     (&mut connection).await
                 }
@@ -126,7 +130,11 @@ impl Connections {
                 // Only a client that has sent part of a head waits for a response.
                 if error.is_timeout() && !read_buf.is_empty() && !stream.is_stalled() {
                     // Best effort: the connection closes anyway.
-                    let _ = timeout(REFUSAL_WAIT_MAX, send_last(stream, late_head)).await;
+                    let _ = timeout(
+                        REFUSAL_WAIT_MAX,
+                        send_last(stream, late_head(limits.head_wait_max)),
+                    )
+                    .await;
                 }
             }
             drop(permit);
@@ -158,9 +166,11 @@ impl Connections {
 
     /// Closes idle connections and waits for running requests, up to [`Limits::closing_max`].
     pub(crate) async fn shut_down(mut self) {
+        // Unlike `send`, this does not fail if there is no connection.
         self.shutdown.send_replace(true);
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if timeout(self.limits.closing_max, all).await.is_err() {
+            // Dropping the set aborts the tasks that are left.
             tracing::warn!("dropped requests that did not end before the shutdown deadline");
         }
     }
@@ -174,20 +184,22 @@ async fn shutdown_requested(shutdown: &mut watch::Receiver<bool>) {
 /// Returns half of the process's limit of file descriptors.
 fn connections_possible() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
+    // The other half is for the store, which refuses appends if it cannot open its next segment.
     let half = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
     half.clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// Returns the response to an excess connection.
-fn refusal() -> Bytes {
-    let detail = "too many connections; retry in a second";
+fn refusal(max: usize) -> Bytes {
+    let detail = format!("all {max} connections of this server are in use; retry in a second");
     let problem = Problem::unavailable("too-many-connections", detail);
     last_response(&problem, "503 Service Unavailable\r\nretry-after: 1")
 }
 
 /// Returns the response to a slow request head (RFC 9110, section 15.5.9).
-fn late_head() -> Bytes {
-    let detail = "the request head did not arrive in time";
+fn late_head(wait_max: Duration) -> Bytes {
+    let seconds = wait_max.as_secs_f64();
+    let detail = format!("the head of the request did not arrive within {seconds} s");
     let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, "head-too-late", detail);
     last_response(&problem, "408 Request Timeout")
 }
@@ -195,6 +207,7 @@ fn late_head() -> Bytes {
 /// Formats a response outside hyper, after which the connection is closed.
 fn last_response(problem: &Problem, status: &str) -> Bytes {
     let body = problem.to_json().to_string();
+    // Written by hand: hyper responds only to requests that it has read.
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {length}\r\n\

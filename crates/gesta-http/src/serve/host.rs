@@ -18,6 +18,7 @@ use crate::{Problem, requests::correlation, wire::headers::REPEATED};
 pub(crate) async fn hosts(request: Request, next: Next) -> Response {
     match check(&request) {
         Ok(()) => next.run(request).await,
+        // This runs around the router, so no other middleware has added the correlation id.
         Err(problem) => correlation::refuse(request.headers(), problem),
     }
 }
@@ -26,8 +27,12 @@ fn check(request: &Request) -> Result<(), Problem> {
     let mut values = request.headers().get_all(header::HOST).iter();
     match (values.next(), values.next()) {
         (Some(host), None) if is_host(host) => Ok(()),
-        (Some(_), None) => Err(invalid("must be a host with an optional port")),
+        (Some(_), None) => {
+            Err(invalid("must be a host with an optional port, such as example.org:8080"))
+        }
+        // A proxy may have routed by one of them, and an application may use the other.
         (Some(_), Some(_)) => Err(invalid(REPEATED)),
+        // `Host` came with HTTP/1.1.
         (None, _) if request.version() < Version::HTTP_11 => Ok(()),
         (None, _) => Err(invalid("is missing; HTTP/1.1 requires it")),
     }
@@ -41,6 +46,7 @@ fn invalid(reason: &str) -> Problem {
 fn is_host(value: &HeaderValue) -> bool {
     let Ok(text) = value.to_str() else { return false };
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    // The colons of an IPv6 address are not a port's, hence its brackets (RFC 3986, section 3.2.2).
     if let Some(literal) = text.strip_prefix('[') {
         let Some((address, rest)) = literal.split_once(']') else { return false };
         let has_port = rest.strip_prefix(':').is_some_and(is_port);

@@ -34,7 +34,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The listener failed permanently.
-    #[error("the listener failed")]
+    #[error("the listener failed and accepts no more connections")]
     Listener(#[from] io::Error),
 }
 
@@ -55,8 +55,12 @@ pub async fn serve(
     pin!(until);
     loop {
         select! {
+            // Stops accepting at once: connections that arrive from here on belong to a successor.
             () = &mut until => break,
+            // Dropped when another branch completes, which loses no connection: tokio's `accept` is
+            // cancel safe.
             accepted = accept(&listener, &mut failures) => connections.accept(accepted?),
+            // A `JoinSet` keeps the results of ended tasks until they are joined.
             () = connections.reap() => {}
         }
     }
@@ -64,6 +68,7 @@ pub async fn serve(
     drop(listener);
     // Feeds never end by themselves and would hold the shutdown until its deadline.
     state.close();
+    // Last: the connections of feeds end only because of the line above.
     connections.shut_down().await;
     Ok(())
 }
@@ -81,7 +86,11 @@ async fn accept(listener: &TcpListener, failures: &mut AcceptFailures) -> io::Re
             io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted => continue,
+            // The listener itself is unusable, so a retry cannot help.
             io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => return Err(error),
+            // Any other cause, such as a lack of file descriptors, may pass. The connection stays
+            // in the backlog and keeps the listener readable, so the loop would spin without a
+            // pause.
             _ => {}
         }
         if let Some(times) = failures.count(Instant::now()) {

@@ -35,11 +35,14 @@ impl<S> WriteDeadline<S> {
         written: Poll<io::Result<T>>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
+        // The peer took some bytes: the next stall gets the whole time again.
         if written.is_ready() {
             self.deadline = None;
             return written;
         }
         let within = self.within;
+        // One timer for a stall, however often it is polled. Polling it registers the waker; the
+        // write has registered its own.
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(within)));
         ready!(deadline.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -52,6 +55,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteDeadline<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // Reads have deadlines elsewhere: hyper's for heads, `DeadlineBody` for bodies.
         Pin::new(&mut self.inner).poll_read(cx, buffer)
     }
 }
@@ -80,6 +84,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Without a deadline, as in `poll_shutdown`: a socket has no buffer that would wait for its
+        // peer.
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 

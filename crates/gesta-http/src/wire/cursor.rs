@@ -31,6 +31,7 @@ impl Cursor {
     /// Creates a cursor of a list. `place` is the list's own description of the last entry.
     #[must_use]
     pub fn new(list: &str, place: &str) -> Self {
+        // Hexadecimal needs no escapes in a URL. A zero byte ends the name of the list.
         let bytes = list.bytes().chain([0]).chain(place.bytes());
         Self(bytes.map(|byte| format!("{byte:02x}")).collect())
     }
@@ -52,7 +53,9 @@ impl Cursor {
     }
 
     fn unknown() -> Problem {
-        Problem::rejected("unknown-cursor", "`cursor` must be the `next` of a page of this list")
+        let detail = "`cursor` must be the `next` of a page of this list; leave it out to start at the \
+                      first page";
+        Problem::rejected("unknown-cursor", detail)
     }
 
     fn read(&self, list: &str) -> Option<String> {
@@ -69,7 +72,9 @@ impl<'de> Deserialize<'de> for Cursor {
         let text = String::deserialize(deserializer)?;
         let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if text.is_empty() || text.len() > CHARS_MAX || text.len() % 2 == 1 || !is_hex {
-            return Err(D::Error::custom("must be the `next` of an earlier page"));
+            // A malformed cursor is a 400 here. One of another list is a 422, which only its list
+            // can detect.
+            return Err(D::Error::custom("must be the `next` of an earlier page, unchanged"));
         }
         Ok(Self(text))
     }
@@ -148,7 +153,7 @@ impl<'de> Deserialize<'de> for PageLimit {
         match u16::deserialize(deserializer)? {
             number @ 1..=Self::MAX => Ok(Self(number)),
             number => {
-                Err(D::Error::custom(format!("must be from 1 to {}; got {number}", Self::MAX)))
+                Err(D::Error::custom(format!("must be between 1 and {}; got {number}", Self::MAX)))
             }
         }
     }

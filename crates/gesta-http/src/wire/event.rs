@@ -62,6 +62,7 @@ impl Payload {
     pub(crate) fn of(event: &RecordedEvent) -> Self {
         let is_json = event.content_type.is_json();
         let data = is_json.then(|| StoredJson::of(&event.data)).flatten();
+        // Also JSON by its content type that does not parse: nothing stored may be lost.
         let in_base64 = data.is_none();
         Self {
             data,
@@ -160,6 +161,7 @@ impl EventDetails {
             tags: event.tags.iter().map(ToString::to_string).collect(),
             correlation_id: event.correlation_id.as_ref().map(ToString::to_string),
             causation_id: event.causation_id.as_ref().map(ToString::to_string),
+            // Events of other writers may have metadata of another form; they then have no actor.
             actor: EventMetadata::from_json(&event.metadata).actor,
             data,
             content_type,
@@ -170,6 +172,7 @@ impl EventDetails {
 
 /// Formats a time of the store as in RFC 3339. Times beyond its range become the largest one.
 pub(crate) fn recorded_at(time: RecordedAt) -> String {
+    // Any 64-bit number may be stored, so formatting must not fail.
     let micros = i64::try_from(time.micros()).unwrap_or(i64::MAX);
     Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX).to_string()
 }

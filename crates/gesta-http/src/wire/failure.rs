@@ -29,16 +29,21 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
             ExecuteError::Unauthorized(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
             ExecuteError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
             ExecuteError::AlreadyExists { .. } => conflict("already-exists", detail),
+            // The revision is the one of `If-Match`, so this is a failed condition and no conflict.
             ExecuteError::RevisionMismatch { head, .. } => {
                 let mismatch =
                     Self::new(StatusCode::PRECONDITION_FAILED, "revision-mismatch", detail);
                 mismatch.at_revision(head)
             }
             ExecuteError::CommandIdReused { .. } => conflict("command-id-reused", detail),
+            // The pipeline has retried already. Once there is less contention, a later attempt may
+            // win.
             ExecuteError::Conflict(_) => conflict("conflict", detail).retry_after(PAUSE),
+            // Refused before anything was written, so that a retry is safe.
             ExecuteError::Overloaded { .. } => {
                 Self::unavailable("overloaded", detail).retry_after(PAUSE)
             }
+            // The append may have happened. Only a retry with the same command id finds out.
             ExecuteError::Unavailable { .. } => {
                 let open = Self::unavailable("outcome-unknown", detail);
                 open.with_unknown_outcome().retry_after(PAUSE)
@@ -46,8 +51,10 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
             ExecuteError::Undecodable(error) => undecodable(&error),
             ExecuteError::Truncated(error) => truncated(&error),
             ExecuteError::Unencodable(error) => unencodable(&error),
+            // A tombstoned stream takes no events again. Reads map the same error to a 404.
             ExecuteError::Store(StoreError::Deleted { .. }) => conflict("tombstoned", detail),
             ExecuteError::Store(error) => error.into(),
+            // No `Retry-After`: this process does not open its store again.
             ExecuteError::Closed => Self::unavailable("closed", detail),
         }
     }
@@ -120,6 +127,7 @@ impl From<StoreError> for Problem {
 
 fn refused(invalid: &Invalid) -> Problem {
     match invalid {
+        // Well-formed, but not of this store's present life, such as from before a restore.
         Invalid::BeyondHead { .. } | Invalid::OtherIncarnation { .. } => {
             beyond_head("position-beyond-head", invalid)
         }
@@ -145,6 +153,7 @@ impl From<AskError> for Problem {
         match error {
             AskError::Wait(error) => error.into(),
             AskError::Query(QueryError::Database(error)) => error.into(),
+            // The query is the application's code: its failure is a bug, not the client's mistake.
             AskError::Query(QueryError::Failed(error)) => Self::internal(error.as_ref()),
             AskError::OtherDatabase { .. } => Self::internal(&error),
         }
@@ -226,6 +235,7 @@ impl From<OperationError> for Problem {
             OperationError::Unavailable { .. } => {
                 Self::unavailable("projection-unavailable", detail).retry_after(PAUSE)
             }
+            // `OperationError` is non-exhaustive.
             _ => Self::internal(&error),
         }
     }
@@ -243,6 +253,7 @@ impl From<ProcessError> for Problem {
             | ProcessError::NoSuchRefusedCommand { .. } => {
                 Self::new(StatusCode::NOT_FOUND, "not-found", detail)
             }
+            // The instance exists; its state does not allow the operation.
             ProcessError::Ended { .. } => Self::rejected("instance-ended", detail),
             ProcessError::IsSetAside { .. } => Self::rejected("instance-set-aside", detail),
             ProcessError::StillFails { .. } => Self::rejected("still-fails", detail),

@@ -23,7 +23,8 @@ pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correla
 /// The last event that the reader of a feed has received.
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Single-valued headers, with their names as shown in problems.
+/// Single-valued headers, with their names as shown in problems. Others, such as `If-Match` and
+/// `Accept`, are lists and may be repeated.
 const SINGLE: [(HeaderName, &str); 4] = [
     (header::CONTENT_TYPE, "Content-Type"),
     (IDEMPOTENCY_KEY, "Idempotency-Key"),
@@ -46,7 +47,7 @@ fn repeated(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 /// The reason for refusing a header or parameter that is given more than once.
-pub(crate) const REPEATED: &str = "must be given once; it is given several times";
+pub(crate) const REPEATED: &str = "is given several times; send it once";
 
 /// Returns the text of a header, or `None` if it is absent.
 pub(crate) fn text(
@@ -60,8 +61,12 @@ pub(crate) fn text(
         return Err(Problem::invalid(shown, REPEATED));
     }
     match value.to_str() {
+        // `to_str` also accepts spaces and tabs.
         Ok(text) if is_token(text) => Ok(Some(text.to_owned())),
-        Ok(_) | Err(_) => Err(Problem::invalid(shown, "must be 1 to 255 visible ASCII characters")),
+        Ok(_) | Err(_) => Err(Problem::invalid(
+            shown,
+            "must have 1 to 255 visible ASCII characters and no spaces",
+        )),
     }
 }
 
@@ -94,7 +99,11 @@ pub(crate) fn parse_position(field: &str, text: &str) -> Result<Position, Proble
     match whole_number(text) {
         Some(number) => Ok(Position::new(number)),
         None => {
-            Err(Problem::invalid(field, "must be a position, a whole number of up to 18 digits"))
+            let reason = format!(
+                "must be a position: a whole number of up to 18 digits, without leading zeros; \
+                 got `{text}`"
+            );
+            Err(Problem::invalid(field, reason))
         }
     }
 }
@@ -103,6 +112,7 @@ pub(crate) fn parse_position(field: &str, text: &str) -> Result<Position, Proble
 /// signed 64-bit integers of databases.
 pub(crate) fn whole_number(text: &str) -> Option<u64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    // One spelling for each number: caches compare entity tags as texts.
     let canonical = text == "0" || !text.starts_with('0');
     if plain && canonical && text.len() <= 18 { text.parse().ok() } else { None }
 }

@@ -28,6 +28,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectOnly<D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
+        // Only structs have two forms in JSON; all other types pass through unchanged.
         self.0.deserialize_struct(name, fields, MapOnly(visitor))
     }
 
@@ -48,6 +49,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for MapOnly<V> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
+        // The default of every other `visit_` function is to refuse, sequences included.
         self.0.visit_map(map)
     }
 }

@@ -74,6 +74,7 @@ impl<'s> Operation<'s> {
     /// Adds a parameter. An optional one can be absent but not null, so `null` leaves its schema.
     fn parameter(&mut self, location: ParameterIn, field: Field) {
         let Field { name, description, required, schema } = field;
+        // `Option` puts the type first and `null` second.
         let alone = schema.pointer("/anyOf/0").filter(|_| !required && is_nullable(&schema));
         let schema = alone.cloned().unwrap_or(schema);
         self.parameters.push(json!({
@@ -118,6 +119,7 @@ impl<'s> Operation<'s> {
     /// Adds a problem of this status; descriptions of the same status are joined.
     pub fn problem(&mut self, status: u16, description: &str) {
         let schema = Problem::schema(self.schemas);
+        // Several types of a handler may describe the same status.
         let response = self.responses.entry(status).or_default();
         response.content.get_or_insert((PROBLEM_JSON, schema));
         if !response.descriptions.iter().any(|known| known == description) {
@@ -223,9 +225,11 @@ impl Response {
 
 impl<T: Describe> Describe for Result<T, Problem> {
     fn describe(operation: &mut Operation<'_>) {
+        // The success first, then what every fallible handler can end with.
         T::describe(operation);
-        operation.problem(500, "internal error: see the server's log");
-        operation.problem(503, "temporarily unavailable, or the outcome is unknown: see `outcome`");
+        operation.problem(500, "internal error; its cause is in the server's log");
+        operation
+            .problem(503, "unavailable (see `code`), or the outcome is unknown (see `outcome`)");
         let seconds = json!({ "type": "integer", "minimum": 1 });
         let busy = StatusCode::SERVICE_UNAVAILABLE;
         let description = "Seconds to wait before a retry; absent if a retry cannot help.";

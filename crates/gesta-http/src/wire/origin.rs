@@ -41,6 +41,7 @@ impl FromStr for Origin {
 
     fn from_str(text: &str) -> Result<Self, ParseOriginError> {
         let error = || ParseOriginError { text: text.to_owned() };
+        // No path and no trailing slash: browsers send neither, and origins are compared as bytes.
         let is_origin = text == "*"
             || text.split_once("://").is_some_and(|(scheme, host)| {
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
@@ -65,6 +66,7 @@ impl Origins {
         let origin = headers.get(header::ORIGIN)?;
         let mut all = self.0.iter();
         let found = all.find(|known| **known == ANY || *known == origin)?;
+        // The response to one of several origins must name that one: the header takes no list.
         Some(if *found == ANY { ANY } else { origin.clone() })
     }
 }

@@ -42,6 +42,7 @@ pub(crate) const RESOURCE_NOT_FOUND: &str = "the resource does not exist";
 /// assert_eq!(problem.to_json()["field"], "quantity");
 /// ```
 #[derive(Clone, Debug)]
+// Boxed: every handler returns it in a `Result`, whose size would be that of the error.
 pub struct Problem(Box<ProblemParts>);
 
 #[derive(Clone, Debug)]
@@ -106,8 +107,10 @@ impl Problem {
 
     /// Logs an internal error and creates a 500 that does not reveal it.
     pub(crate) fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
+        // The cause may name files or other people's data, so only the log has it.
         tracing::error!(error = cause, "a request failed");
-        let detail = "internal error; the server's log has the details under the correlation id";
+        let detail =
+            "internal error; its cause is in the server's log, under this X-Correlation-Id";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
@@ -167,6 +170,8 @@ impl Problem {
         let parts = &self.0;
         let mut members = Map::new();
         let mut put = |name: &str, value: Value| drop(members.insert(name.to_owned(), value));
+        // The status says the type; `code` distinguishes problems of one status (RFC 9457, section
+        // 4.2.1).
         put("type", json!("about:blank"));
         put("title", json!(parts.status.canonical_reason().unwrap_or("Problem")));
         put("status", json!(parts.status.as_u16()));
@@ -203,6 +208,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(pause) = self.0.retry_after {
+            // Whole seconds (RFC 9110, section 10.2.3). A 0 would invite retries without a pause.
             headers.insert(header::RETRY_AFTER, pause.as_secs().max(1).into());
         }
         if let Some(codings) = self.0.accepting {

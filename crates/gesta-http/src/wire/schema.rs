@@ -106,6 +106,7 @@ fn described(field: Field) -> Value {
 
 /// Converts `first_name` to `firstName`, like serde's `rename_all = "camelCase"`.
 pub(crate) fn wire_name(rust_name: &str) -> String {
+    // A raw identifier is a keyword only in Rust.
     let mut words = rust_name.trim_start_matches("r#").split('_');
     let mut name = words.next().unwrap_or_default().to_owned();
     for word in words {
@@ -285,6 +286,7 @@ macro_rules! response {
             const DESCRIPTION: &'static str = concat!($($about),*);
 
             fn fields(schemas: &mut $crate::Schemas) -> Vec<$crate::Field> {
+                // Never called: it compiles only if the field has the declared type.
                 $( let _ = |it: &$name| -> *const $kind { &raw const it.$field }; )*
                 vec![$( $crate::Field::of::<$kind>(
                     $crate::__wire_name!($field $($wire)?), concat!($($doc),*), schemas,

@@ -48,7 +48,7 @@ crate::response! {
         error: Option<String>,
         /// Error that the manager as a whole is retrying.
         trouble: Option<String>,
-        /// Numbers of instances by state; absent in lists.
+        /// Number of instances in each state; absent in lists.
         instances: Option<CountDetails>,
     }
 }
@@ -64,9 +64,9 @@ pub(super) struct CountDetails {
 }
 
 crate::response! {
-    /// Numbers of a process manager's instances by state.
+    /// Number of a process manager's instances in each state.
     CountDetails {
-        /// Started and neither ended nor set aside.
+        /// Started and not ended, including those with set-aside inputs.
         running: u64,
         /// With set-aside inputs.
         troubled: u64,
@@ -344,7 +344,7 @@ crate::response! {
         error: Option<String>,
         /// Number of attempts.
         attempts: u32,
-        /// Time since when it is set aside (RFC 3339).
+        /// Time at which it was set aside (RFC 3339).
         since: String,
         /// Event id.
         event_id: Option<String>,

@@ -36,19 +36,27 @@ pub(crate) fn routes(prefix: &str) -> [Route; 10] {
     let resend = instance("/commands/{command}/resend");
     [
         route::get(&under(""), list_processes, "Lists the process managers"),
-        route::get(&under("/{process}"), show_process, "Shows a process manager with its counts"),
+        route::get(
+            &under("/{process}"),
+            show_process,
+            "Shows a process manager and the number of its instances",
+        ),
         route::get(
             &under("/{process}/instances"),
             list_instances,
             "Lists instances by state and id",
         ),
-        route::get(&instance(""), show_instance, "Shows an instance with timers and commands"),
+        route::get(&instance(""), show_instance, "Shows an instance with its timers and commands"),
         route::get(&set_aside(""), list_set_aside, "Lists set-aside inputs by subject"),
         route::post(&retry, retry_process, "Retries the set-aside inputs of a subject")
             .rejects(&["still-fails"]),
         route::post(&skip, skip_process_input, "Skips a set-aside input and retries the rest"),
-        route::post(&instance("/cancel"), cancel_process, "Ends an instance and its timers")
-            .rejects(&["instance-ended"]),
+        route::post(
+            &instance("/cancel"),
+            cancel_process,
+            "Cancels an instance with its timers and commands",
+        )
+        .rejects(&["instance-ended"]),
         route::post(&fire, fire_process_timer, "Fires a pending timer now")
             .rejects(&["instance-set-aside", "instance-unusable"]),
         route::post(&resend, resend_process_command, "Sends a refused command again")
@@ -74,6 +82,8 @@ async fn show_process(
     path: PathOf<ProcessPath>,
 ) -> Result<CurrentState<ProcessDetails>, Problem> {
     let name = &path.process.0;
+    // First, because it waits until a starting manager has loaded its journal; the status is then
+    // complete.
     let counts = state.gesta().process_counts(name).await?;
     let status = state.gesta().process_managers().into_iter().find(|status| status.name == name);
     let status = status.ok_or_else(|| Problem::not_found("process manager"))?;
@@ -100,6 +110,7 @@ async fn list_instances(
     query: QueryOf<InstancesQuery>,
 ) -> Result<InstancesPage, Problem> {
     let name = &path.process.0;
+    // With the manager's name: a cursor of another manager must be refused.
     let list = format!("{name}/instances");
     let limit = usize::from(query.limit.unwrap_or_default().number());
     let mut search = InstanceQuery::of(name).limit(limit);

@@ -1,5 +1,7 @@
 //! Reading a body: its media type, its size and its content coding.
 
+use std::time::Duration;
+
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::Request,
@@ -38,6 +40,7 @@ pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
 /// Splits a media type into its essence and its parameters (RFC 9110, section 8.3.1). Values lose
 /// their quotes; a parameter without a value gets an empty one.
 fn media_type(text: &str) -> (&str, Vec<(&str, String)>) {
+    // Not simply split at `;`: a quoted value may contain one.
     let (essence, mut rest) = text.split_once(';').unwrap_or((text, ""));
     let mut parameters = Vec::new();
     while !rest.is_empty() {
@@ -66,6 +69,7 @@ fn unquoted(quoted: &str) -> (String, &str) {
     while let Some(character) = characters.next() {
         match character {
             '"' => break,
+            // A quoted pair stands for its second character (RFC 9110, section 5.6.4).
             '\\' => text.extend(characters.next()),
             plain => text.push(plain),
         }
@@ -76,6 +80,8 @@ fn unquoted(quoted: &str) -> (String, &str) {
 /// Reads and decodes a body of at most [`Limits::body_bytes_max`](crate::Limits).
 pub(super) async fn read(request: Request, state: &GestaState) -> Result<Bytes, Problem> {
     let max = state.request_limits().body_bytes_max;
+    // All that the head tells is checked before the body is read: a client that waits for
+    // `100-continue` then does not send it.
     let coding = ContentCoding::of(request.headers())?;
     // A declared length refuses the body before anything of it is read.
     let length = request.headers().get(header::CONTENT_LENGTH);
@@ -83,28 +89,29 @@ pub(super) async fn read(request: Request, state: &GestaState) -> Result<Bytes, 
     if length.is_some_and(|bytes: u64| bytes > max as u64) {
         return Err(too_large(max));
     }
-    let body = read_within(request.into_body(), max).await?;
+    let wait_max = state.request_limits().body_wait_max;
+    let body = read_within(request.into_body(), max, wait_max).await?;
+    // The limit applies again: a few bytes of gzip can become many.
     coding.decode(body, max, || too_large(max))
 }
 
-async fn read_within(body: Body, max: usize) -> Result<Bytes, Problem> {
+async fn read_within(body: Body, max: usize, wait_max: Duration) -> Result<Bytes, Problem> {
     to_bytes(body, max).await.map_err(|error| {
         let error = error.into_inner();
+        // A body without a declared length shows its size only while it is read.
         if error.is::<LengthLimitError>() {
             return too_large(max);
         }
         if BodyTimeout::is_in(&*error) {
-            return Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body-too-late",
-                BodyTimeout.to_string(),
-            );
+            let seconds = wait_max.as_secs_f64();
+            let detail = format!("the body did not arrive within {seconds} s; send it again");
+            return Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-late", detail);
         }
-        Problem::invalid("body", "is incomplete: the connection ended early")
+        Problem::invalid("body", "is incomplete: the connection ended before all of it arrived")
     })
 }
 
 fn too_large(max: usize) -> Problem {
-    let detail = format!("the body must have at most {max} bytes");
+    let detail = format!("the body is larger than the limit of {max} bytes");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
 }

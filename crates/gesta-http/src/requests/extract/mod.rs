@@ -73,6 +73,7 @@ impl<T: DeserializeOwned + Schema> FromRequest<GestaState> for OptionalJsonBody<
 }
 
 fn parse_or_explain<T: DeserializeOwned + Schema>(json: &[u8]) -> Result<T, Problem> {
+    // A valid body costs one pass. Only a refused one is searched for further faults.
     parse(json).map_err(|first| Problem::all_invalid(faults::of_body::<T>(json, first)))
 }
 
@@ -80,6 +81,7 @@ impl<T: DeserializeOwned + Fields> FromRequestParts<GestaState> for PathOf<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
+        // Not axum's `Path`, which reports only the first fault.
         let raw = RawPathParams::from_request_parts(parts, state).await;
         let raw = raw.map_err(|error| Problem::invalid("path", error.body_text()))?;
         let pairs: Vec<_> = raw.iter().collect();

@@ -2,6 +2,8 @@
 //!
 //! Invariants: a value is read as the type of its field; numbers are digits with an optional minus.
 
+use std::fmt;
+
 use serde::{
     Deserializer,
     de::{Error as _, IntoDeserializer, Visitor, value::Error},
@@ -20,18 +22,22 @@ impl<'de> IntoDeserializer<'de, Error> for UrlValue<'de> {
 }
 
 impl UrlValue<'_> {
-    fn number<N: std::str::FromStr>(&self) -> Result<N, Error> {
+    fn number<N: std::str::FromStr + fmt::Display>(&self, min: N, max: N) -> Result<N, Error> {
+        // `parse` alone would accept a leading `+`.
         let digits = self.0.strip_prefix('-').unwrap_or(self.0);
         let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         let number = self.0.parse().ok().filter(|_| plain);
-        number.ok_or_else(|| Error::custom("must be a whole number in range"))
+        number.ok_or_else(|| {
+            let text = self.0;
+            Error::custom(format!("must be a whole number from {min} to {max}; got `{text}`"))
+        })
     }
 }
 
 macro_rules! numbers {
-    ($($read:ident => $visit:ident),+) => { $(
+    ($($read:ident => $visit:ident($kind:ty)),+) => { $(
         fn $read<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            visitor.$visit(self.number()?)
+            visitor.$visit(self.number(<$kind>::MIN, <$kind>::MAX)?)
         }
     )+ };
 }
@@ -40,10 +46,12 @@ impl<'de> Deserializer<'de> for UrlValue<'de> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        // A URL has only texts; a type that accepts any value gets one.
         visitor.visit_borrowed_str(self.0)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        // An absent parameter has no value to read, so this one is present, even if empty.
         visitor.visit_some(self)
     }
 
@@ -59,7 +67,7 @@ impl<'de> Deserializer<'de> for UrlValue<'de> {
         match self.0 {
             "true" => visitor.visit_bool(true),
             "false" => visitor.visit_bool(false),
-            _ => Err(Error::custom("must be `true` or `false`")),
+            text => Err(Error::custom(format!("must be `true` or `false`; got `{text}`"))),
         }
     }
 
@@ -73,9 +81,10 @@ impl<'de> Deserializer<'de> for UrlValue<'de> {
     }
 
     numbers! {
-        deserialize_u8 => visit_u8, deserialize_u16 => visit_u16, deserialize_u32 => visit_u32,
-        deserialize_u64 => visit_u64, deserialize_i8 => visit_i8, deserialize_i16 => visit_i16,
-        deserialize_i32 => visit_i32, deserialize_i64 => visit_i64
+        deserialize_u8 => visit_u8(u8), deserialize_u16 => visit_u16(u16),
+        deserialize_u32 => visit_u32(u32), deserialize_u64 => visit_u64(u64),
+        deserialize_i8 => visit_i8(i8), deserialize_i16 => visit_i16(i16),
+        deserialize_i32 => visit_i32(i32), deserialize_i64 => visit_i64(i64)
     }
 
     forward_to_deserialize_any! {
