@@ -28,6 +28,7 @@ pub(crate) fn text(field: &str, text: &str) -> Result<(), InvalidField> {
         let reason = format!("must have at most {TEXT_CHARS_MAX} characters; has {chars}");
         return Err(InvalidField::new(field, reason));
     }
+    // They would break lines of reports, logs and CSV exports.
     if text.chars().any(char::is_control) {
         return Err(InvalidField::new(field, "must not contain control characters"));
     }
@@ -54,6 +55,7 @@ pub(crate) fn count(
 
 /// Checks size and decimals of an amount of either sign.
 pub(crate) fn amount(field: &str, amount: Money) -> Result<(), InvalidField> {
+    // Both limits keep every sum and product of amounts within the 28 digits of a decimal.
     if amount.abs() > AMOUNT_MAX {
         let reason = format!("must be between -{AMOUNT_MAX} and {AMOUNT_MAX}; got {amount}");
         return Err(InvalidField::new(field, reason));

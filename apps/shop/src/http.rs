@@ -31,12 +31,14 @@ pub fn api() -> Api {
 
 /// Returns the given business time, or the current time.
 pub(crate) fn occurred_at(said: Option<Time>, now: SystemTime) -> Timestamp {
+    // A clock outside of the years that the type can express has no better value.
     let now = || Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH);
     said.map_or_else(now, |time| time.0)
 }
 
 /// Converts a page of rows to a response; its next key becomes a cursor.
 pub(crate) fn paged<T>(list: &str, page: Page<T>) -> Paged<T> {
+    // Opaque to clients, so the key behind it can change.
     let next = page.next.map(|place| Cursor::new(list, &place));
     Paged { items: page.items, next }
 }

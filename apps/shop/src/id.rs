@@ -44,6 +44,7 @@ fn check(kind: &'static str, text: &str) -> Result<(), InvalidId> {
     if text.len() > ID_BYTES_MAX {
         return Err(InvalidId::TooLong { kind, bytes: text.len() });
     }
+    // White space at an end is invisible in a table, and two such ids look the same.
     if text.chars().any(char::is_control) || text.trim() != text {
         return Err(InvalidId::NotPlain { kind });
     }
@@ -78,6 +79,7 @@ macro_rules! id {
 
         impl From<Uuid> for $name {
             fn from(id: Uuid) -> Self {
+                // Satisfies the rules of ids, so no check is needed.
                 Self(id.to_string().into())
             }
         }

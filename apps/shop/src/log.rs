@@ -13,9 +13,11 @@ const LEVELS: &str = "warn,gesta=info,shop=info";
 pub(crate) fn start() -> Result<()> {
     let levels = env::var("RUST_LOG").ok().filter(|levels| !levels.is_empty());
     let levels = levels.as_deref().unwrap_or(LEVELS);
+    // Checked, since a typing error would otherwise silence the log.
     let filter = EnvFilter::try_new(levels);
     let filter = filter
-        .with_context(|| format!("RUST_LOG is `{levels}`; expected levels such as `{LEVELS}`"))?;
+        .with_context(|| format!("RUST_LOG must be levels such as `{LEVELS}`; got `{levels}`"))?;
+    // Standard output is for results, which may be piped.
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     Ok(())
 }

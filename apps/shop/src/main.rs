@@ -83,6 +83,7 @@ async fn main() -> Result<ExitCode> {
     match command {
         Command::Demo { listen } => demo(&store, &listen).await,
         Command::Serve { listen, welcome_after } => {
+            // Bind first: with the port taken, the store need not be opened at all.
             let server = listen.bind().await?;
             let welcome = Duration::from_secs(welcome_after);
             let delays = ProcessDelays { welcome, ..ProcessDelays::default() };
@@ -92,12 +93,15 @@ async fn main() -> Result<ExitCode> {
         Command::Import { file } => {
             let table =
                 File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
+            // Without process managers: imported orders have no payment account, so fulfilment
+            // would ignore them anyway.
             let shop = store.open().await?;
             let outcome = import(&shop, table).await?;
             shop.close().await;
             Ok(outcome)
         }
         Command::Report { json } => {
+            // Nothing is decided for a report, so the process managers stay off here too.
             let shop = store.open().await?;
             let report = report(&shop).await?;
             shop.close().await;
@@ -122,11 +126,14 @@ async fn demo(store: &StoreUrl, listen: &ListenOptions) -> Result<ExitCode> {
 ///
 /// Returns a failure if a row or document was not imported.
 async fn import(shop: &Gesta, table: impl Read) -> Result<ExitCode> {
+    // The whole table first: an order's rows may be anywhere in the file.
     let documents = Documents::read(table)?;
     let invalid_rows = documents.invalid_rows().to_vec();
+    // Shown before the import starts, since that may take minutes.
     print_problems(&invalid_rows)?;
     let progress = Progress::over(documents.len());
     let imported = import::run(shop, documents, progress.step()).await;
+    // Also after an error, which would otherwise be printed into the bar.
     progress.end();
     let imported = imported?;
     // The report that follows must include the import.
@@ -152,6 +159,7 @@ fn print_summary(imported: &ImportSummary) -> io::Result<()> {
 
 /// Returns the sales up to the last event of the store.
 async fn report(shop: &Gesta) -> Result<Report> {
+    // Read models follow the log with a delay; without the position the report could be too old.
     let head = shop.store().head().await?.position;
     Ok(shop.ask(MakeReport).at_least_position(head).within(CATCH_UP_MAX).await?)
 }

@@ -49,6 +49,7 @@ impl Money {
     /// Creates a whole amount.
     #[must_use]
     pub const fn whole(amount: i64) -> Self {
+        // `Decimal::from` is not a constant function. Low, middle and high 32 bits, sign, scale.
         Self(Decimal::from_parts(
             (amount.unsigned_abs() & 0xFFFF_FFFF) as u32,
             (amount.unsigned_abs() >> 32) as u32,
@@ -73,6 +74,7 @@ impl Money {
     /// Divides the amount and rounds to hundredths; `None` for a division by zero.
     #[must_use]
     pub fn divided_by(self, parts: u64) -> Option<Self> {
+        // A quotient has no exact decimal in general; rounding is the only choice here.
         self.0.checked_div(Decimal::from(parts)).map(|part| Self(part.round_dp(2)))
     }
 
@@ -103,6 +105,7 @@ impl Money {
 
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Equal amounts have one text: 1.50 and 1.5 are the same key, tag and JSON.
         self.0.normalize().fmt(f)
     }
 }
@@ -116,6 +119,7 @@ impl FromStr for Money {
         let not_money = || InvalidMoney { text: text.chars().take(40).collect() };
         let read = match text.split_once(['e', 'E']) {
             Some(_) => Decimal::from_scientific(text).ok(),
+            // Exact: a text with more digits than a decimal has is an error and not rounded.
             None => Decimal::from_str_exact(text).ok(),
         };
         // The decimal parser accepts both, JSON accepts neither.
@@ -126,6 +130,7 @@ impl FromStr for Money {
 
 impl Serialize for Money {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // A string, because many JSON parsers read numbers as floating point.
         serializer.collect_str(self)
     }
 }

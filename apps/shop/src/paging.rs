@@ -24,6 +24,7 @@ impl PageSize {
     /// Limits a number of rows to 1 to [`MAX`](Self::MAX).
     #[must_use]
     pub fn of(rows: u64) -> Self {
+        // Clamped and not refused: the HTTP layer has checked the limit of a request before.
         Self(u16::try_from(rows).unwrap_or(Self::MAX).clamp(1, Self::MAX))
     }
 

@@ -16,6 +16,7 @@ impl Progress {
 
     /// Returns the callback for a finished step.
     pub(crate) fn step(&self) -> impl Fn() + Send + Sync + 'static {
+        // A clone of the handle; both draw the same bar.
         let bar = self.0.clone();
         move || bar.inc(1)
     }

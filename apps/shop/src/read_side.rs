@@ -18,6 +18,7 @@ macro_rules! projections {
         pub fn project_all(builder: Builder, read_models: &Sqlite) -> Builder {
             builder
                 $(.project($projection, read_models))+
+                // Has no position to wait for: a read applies the missing events itself.
                 .project_on_read(OrderCard, read_models)
         }
 

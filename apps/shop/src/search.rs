@@ -20,6 +20,7 @@ impl SearchText {
     /// Splits a text into words; `None` if it has none.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
+        // Letters and digits of every script form words, as in the tokenizer of the index.
         let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
         // A quoted word has no meaning in the FTS5 syntax; the asterisk asks for a prefix.
         let quoted: Vec<_> = words.take(WORDS_MAX).map(|word| format!("\"{word}\"*")).collect();

@@ -44,14 +44,16 @@ pub(crate) struct BoundServer {
 impl ListenOptions {
     pub(crate) async fn bind(&self) -> Result<BoundServer> {
         let wanted = self.listen;
+        // An unspecified address, such as 0.0.0.0, is not a loopback address either.
         ensure!(
             wanted.ip().is_loopback() || self.allow_remote,
-            "{wanted} can be reached from other machines, and the shop has no authentication; \
-             pass --allow-remote to allow that",
+            "--listen {wanted} can be reached from other machines, and the shop has no \
+             authentication; use a loopback address, or --allow-remote if that is intended",
         );
         let listener = TcpListener::bind(wanted).await;
         let listener = listener.with_context(|| format!("cannot listen on {wanted}"))?;
         let allowed_origins = self.allow_origin.clone();
+        // With port 0 the system chooses one, and only the listener knows it.
         Ok(BoundServer { address: listener.local_addr()?, listener, allowed_origins })
     }
 }
@@ -80,6 +82,7 @@ impl BoundServer {
 
     fn print_addresses(&self) -> io::Result<()> {
         let address = self.address;
+        // The line that scripts wait for comes last and is flushed with the others.
         let mut out = io::stdout().lock();
         writeln!(out, "docs       http://{address}/docs")?;
         writeln!(out, "events     http://{address}/v1/events")?;

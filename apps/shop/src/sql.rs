@@ -17,6 +17,7 @@ use crate::money::Money;
 
 /// Returns the id part of a stream's name, or `None` for another category.
 pub(crate) fn id_of<'s>(stream: &'s StreamName, category: &str) -> Option<&'s str> {
+    // The whole category must match: `order` is also a prefix of the category `orderNotes`.
     stream.as_str().strip_prefix(category)?.strip_prefix('-')
 }
 
@@ -38,6 +39,7 @@ pub(crate) fn time(row: &Row<'_>, column: usize) -> Result<Timestamp> {
 
 /// Reads an amount from a column.
 pub(crate) fn money(row: &Row<'_>, column: usize) -> Result<Money> {
+    // Not a number in the database: SQLite would store it as floating point.
     let text: String = row.get(column)?;
     text.parse().map_err(|error| conversion_error(column, Type::Text, error))
 }
@@ -47,6 +49,7 @@ pub(crate) fn parsed<T>(row: &Row<'_>, column: usize) -> Result<T>
 where
     T: TryFrom<String, Error: std::error::Error + Send + Sync + 'static>,
 {
+    // Rows were written by this program, so an error means a changed rule or a damaged file.
     T::try_from(row.get(column)?).map_err(|error| conversion_error(column, Type::Text, error))
 }
 

@@ -21,13 +21,14 @@ pub(crate) enum StoreUrl {
 
 /// The error for a text that is not a store URL.
 #[derive(Debug, thiserror::Error)]
-#[error("expected gesta:DIRECTORY or memory: ({0})")]
+#[error("expected gesta:DIRECTORY or memory:; {0}")]
 pub(crate) struct InvalidStoreUrl(OpenError);
 
 impl FromStr for StoreUrl {
     type Err = InvalidStoreUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidStoreUrl> {
+        // Parsed before anything is opened, so that a wrong URL is a usage error.
         let directory = gesta::directory_of(text).map_err(InvalidStoreUrl)?;
         Ok(directory.map_or(Self::Memory, Self::Directory))
     }
@@ -68,6 +69,8 @@ impl StoreUrl {
     fn read_models(&self) -> Result<Sqlite, DatabaseError> {
         match self {
             Self::Memory => Sqlite::temporary(),
+            // Next to the log: moving the directory moves both. The read models may also be
+            // deleted, and are then rebuilt from the log.
             Self::Directory(directory) => Sqlite::open(directory.join(READ_MODELS)),
         }
     }

@@ -25,6 +25,7 @@ impl Account {
     }
 
     pub(super) fn check_balance_limit(&self, amount: Money) -> Result<(), AccountRejection> {
+        // Both terms are far below the limits of a decimal, so the sum itself cannot overflow.
         if self.balance + amount > Self::BALANCE_MAX {
             return Err(AccountRejection::BalanceTooGreat);
         }
@@ -42,6 +43,7 @@ impl Aggregate for Account {
             AccountEvent::Opened(opened) => self.currency = Some(opened.currency),
             AccountEvent::Deposited(deposited) => self.balance += deposited.amount,
             AccountEvent::Received(received) => self.balance += received.amount,
+            // Events carry positive amounts; their type says in which direction money moved.
             AccountEvent::Withdrawn(withdrawn) => self.balance += -withdrawn.amount,
             AccountEvent::Sent(sent) => self.balance += -sent.amount,
         }

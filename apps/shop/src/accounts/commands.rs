@@ -109,6 +109,8 @@ impl Decide for WithdrawMoney {
     type Rejection = AccountRejection;
 
     fn decide(&self, account: &Account) -> Decision<Self> {
+        // Two withdrawals at the same time cannot both pass: the second append conflicts, and the
+        // command is decided again on the lower balance.
         account.check_funds(self.amount)?;
         Ok(MoneyWithdrawn {
             account_id: self.account_id.clone(),
@@ -143,6 +145,7 @@ pub struct TransferMoney {
 
 impl TransferMoney {
     fn check(&self) -> Result<(), InvalidField> {
+        // The boundary would have the same account twice, and each half its own old balance.
         if self.from == self.to {
             return Err(InvalidField::new("to", "must be another account than `from`"));
         }
@@ -167,6 +170,8 @@ impl Decide for TransferMoney {
         self.check_currencies(from, to)?;
         from.check_funds(self.amount)?;
         to.check_balance_limit(self.amount)?;
+        // One event in each account's stream, appended together: no reader and no crash ever sees
+        // only one half of the transfer.
         let sent = TransferSent {
             account_id: self.from.clone(),
             to: self.to.clone(),

@@ -69,6 +69,7 @@ impl Answer<sql::Reader> for ListTransactions {
         let sql = "select number, type, amount, balance, reference, counterparty, occurred_at
                    from transactions where account_id = ?1 and number < ?2
                    order by number desc limit ?3";
+        // By key and not by offset: a new transaction does not move the rows of later pages.
         let before = self.before.map_or(i64::MAX, i64::from);
         let values = params![account, before, self.size.fetch_limit()];
         let found = rows.query(sql, values, transaction)?;

@@ -54,6 +54,7 @@ impl Apply<sql::Tx> for Accounts {
 
     async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
         let Some(id) = sql::id_of(stream, Account::CATEGORY) else { return Ok(()) };
+        // Both tables: left-over transactions would give a recreated account a wrong revision.
         tx.execute("delete from transactions where account_id = ?1", [id])?;
         tx.execute("delete from accounts where account_id = ?1", [id])?;
         Ok(())
@@ -118,6 +119,7 @@ struct Booking<'e> {
 fn book(tx: &mut sql::Tx, number: u64, booking: &Booking<'_>) -> Result<(), ApplyError> {
     let account = booking.account.as_str();
     let sql = "select balance from accounts where account_id = ?1";
+    // An error and not a default: a wrong balance would be worse than a dead letter.
     let Some(before) = tx.find(sql, [account], |row| sql::money(row, 0))? else {
         return Err(ApplyError::because(format!(
             "no row for account {account}: its opening event is missing"

@@ -72,6 +72,7 @@ async fn open_account(
     commands: Commands,
     JsonBody(account): JsonBody<NewAccount>,
 ) -> Result<Created, Problem> {
+    // Generated at the edge: a decision must give the same result when it is repeated.
     let account_id = account.account_id.map_or_else(|| commands.new_id().into(), |id| id.0);
     let open = OpenAccount {
         account_id: account_id.clone(),
@@ -162,7 +163,7 @@ async fn transfer_money(
 ) -> Result<Updated, Problem> {
     // JSON Schema cannot compare two fields, so this is a rejection and not a validation error.
     if transfer.from.0 == transfer.to.0 {
-        let detail = "`from` and `to` name the same account";
+        let detail = "`from` and `to` must be different accounts";
         return Err(Problem::rejected("same-account", detail));
     }
     let transfer = TransferMoney {
@@ -200,6 +201,7 @@ async fn list_transactions(
     path: PathOf<AccountPath>,
     list: QueryOf<TransactionList>,
 ) -> Result<Resource<Paged<Transaction>>, Problem> {
+    // A cursor of another list, or an altered one, is refused and not read as a position.
     let before = list.cursor.as_ref().map(|cursor| cursor.at(LIST, |place| place.parse().ok()));
     let transactions = ListTransactions {
         account_id: path.account_id.0.clone(),

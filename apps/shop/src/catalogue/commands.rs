@@ -79,6 +79,8 @@ impl Decide for UpdateProduct {
 
     /// One event for each thing that is different.
     fn decide(&self, product: &Product) -> Decision<Self> {
+        // Two events with one meaning each: a reader of names need not look at prices. Without a
+        // difference there is none, and the ETag stays valid.
         let mut happens = Events::none();
         if product.name != self.name {
             happens = happens.and(ProductRenamed {

@@ -56,6 +56,7 @@ impl Product {
         product: &ProductId,
         pieces: i64,
     ) -> Result<(), StockRejection> {
+        // Without stock keeping the count starts at zero and says nothing about what is there.
         match self.stock_keeping {
             StockKeeping::Untracked => Ok(()),
             StockKeeping::Tracked if self.available >= pieces => Ok(()),
@@ -98,6 +99,7 @@ impl Aggregate for Product {
             }
             ProductEvent::StockReleased(released) => {
                 self.count(released.quantity.into());
+                // Gone, so that a second release of the same order finds nothing to give back.
                 self.reserved.remove(&released.order_id);
             }
         }

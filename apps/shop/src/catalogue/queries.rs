@@ -50,6 +50,7 @@ impl Answer<sql::Reader> for ListProducts {
     async fn answer(&self, rows: &mut sql::Reader) -> Result<Page<ProductDetails>, QueryError> {
         let after = self.after.as_ref().map_or("", ProductId::as_str);
         let limit = self.size.fetch_limit();
+        // Two statements, so that each has its own query plan.
         let found = match &self.text {
             None => {
                 let sql = "select product_id, name, price, tracked, stock, revision from products

@@ -53,6 +53,7 @@ impl Apply<sql::Tx> for Products {
     async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
         let Some(id) = sql::id_of(stream, Product::CATEGORY) else { return Ok(()) };
         let Some((number, name)) = find(tx, id)? else { return Ok(()) };
+        // Before the row: its name is needed to remove the words.
         remove_words(tx, number, &search::words([id, &name]))?;
         tx.execute("delete from products where number = ?1", [number])?;
         Ok(())
@@ -115,6 +116,7 @@ fn add(tx: &mut sql::Tx, number: u64, added: &ProductAdded) -> Result<(), ApplyE
 }
 
 fn rename(tx: &mut sql::Tx, product: &ProductId, name: &str) -> Result<(), ApplyError> {
+    // Missing if the product's stream lost its beginning; there is then no row to rename.
     let Some((number, before)) = find(tx, product.as_str())? else { return Ok(()) };
     remove_words(tx, number, &words(product, &before))?;
     let after = words(product, name);

@@ -48,6 +48,7 @@ impl Decide for ReserveStock {
     type Rejection = StockRejection;
 
     fn decide(&self, products: &Vec<Product>) -> Decision<Self> {
+        // Products come in the order of `ids`. The first that is short rejects the whole command.
         let wanted = self.items.iter().zip(products);
         wanted.map(|(item, product)| self.reserve(item, product)).collect()
     }
@@ -104,6 +105,7 @@ impl Decide for ReleaseStock {
 
 impl ReleaseStock {
     fn release(&self, product_id: &ProductId, product: &Product) -> Events<ProductEvent> {
+        // Idempotent: fulfilment releases all products of an order, reserved or not.
         let Some(quantity) = product.reserved_for(&self.order_id) else { return Events::none() };
         let (product_id, order_id) = (product_id.clone(), self.order_id.clone());
         StockReleased { product_id, order_id, quantity }.into()
@@ -118,6 +120,7 @@ fn check_products<'p>(
     if products.peek().is_none() {
         return Err(InvalidField::new(field, "must not be empty"));
     }
+    // A product given twice would be loaded twice, and each time with all its pieces available.
     let mut seen = HashSet::new();
     match products.find(|product| !seen.insert(*product)) {
         Some(twice) => Err(InvalidField::new(

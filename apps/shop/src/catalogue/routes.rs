@@ -68,6 +68,7 @@ async fn add_product(
     commands: Commands,
     JsonBody(product): JsonBody<NewProduct>,
 ) -> Result<Created, Problem> {
+    // Generated at the edge: a decision must give the same result when it is repeated.
     let product_id = product.product_id.map_or_else(|| commands.new_id().into(), |id| id.0);
     let add = AddProduct {
         product_id: product_id.clone(),
@@ -152,6 +153,7 @@ impl Schema for StockChange {
     fn schema(schemas: &mut Schemas) -> Value {
         schemas.component("StockChange", |schemas| {
             let max = Quantity::MAX;
+            // Nothing else is allowed for `receive`; a correction may be of either sign, not zero.
             let more = json!({ "type": "integer", "minimum": 1, "maximum": max });
             let fewer = json!({ "type": "integer", "minimum": -i64::from(max), "maximum": -1 });
             let adjusted = json!({ "anyOf": [more, fewer] });
@@ -202,6 +204,7 @@ async fn list_products(
     list: QueryOf<ProductList>,
 ) -> Result<QueryResponse<Paged<ProductDetails>>, Problem> {
     let after = list.cursor.as_ref().map(|cursor| cursor.at(LIST, |id| ProductId::new(id).ok()));
+    // A text without a word, such as `--`, is no condition and finds all products.
     let text = list.text.as_ref().and_then(|words| SearchText::new(&words.0));
     let size = page_size(list.limit);
     let products = queries.ask(ListProducts { text, after: after.transpose()?, size }).await?;

@@ -25,6 +25,8 @@ pub(crate) struct Id<T>(pub(crate) T);
 impl<'de, T: TryFrom<String, Error: fmt::Display>> Deserialize<'de> for Id<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        // Narrower than the rules of ids: the id appears in paths and headers, and a pattern of
+        // JSON Schema can express ASCII exactly. Stored ids from an import may have more.
         let inside = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
         if !inside || !text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
             let odd = "must be an id in printable ASCII that begins with a letter or digit";
@@ -36,6 +38,7 @@ impl<'de, T: TryFrom<String, Error: fmt::Display>> Deserialize<'de> for Id<T> {
 
 impl<T> Schema for Id<T> {
     fn schema(_: &mut Schemas) -> Value {
+        // The first and the last character are matched separately: no space at an end.
         let inside = ID_BYTES_MAX - 2;
         json!({
             "type": "string",
@@ -51,6 +54,7 @@ pub(crate) struct Text(pub(crate) String);
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        // The framework adds the name of the field, which is not known here.
         match checks::text("text", &text) {
             Ok(()) => Ok(Self(text)),
             Err(invalid) => Err(D::Error::custom(invalid.reason)),
@@ -83,8 +87,9 @@ impl<'de> Deserialize<'de> for Words {
         let text = String::deserialize(deserializer)?;
         if text.chars().count() > checks::TEXT_CHARS_MAX {
             return Err(D::Error::custom(format!(
-                "must have at most {} characters",
-                checks::TEXT_CHARS_MAX
+                "must have at most {} characters; has {}",
+                checks::TEXT_CHARS_MAX,
+                text.chars().count()
             )));
         }
         Ok(Self(text))
@@ -105,6 +110,7 @@ impl<'de, T: Deserialize<'de>, const MIN: usize, const MAX: usize> Deserialize<'
     for List<T, MIN, MAX>
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The body's size limit bounds the number of entries that are read before this check.
         let entries = Vec::deserialize(deserializer)?;
         if (MIN..=MAX).contains(&entries.len()) {
             return Ok(Self(entries));
@@ -128,6 +134,8 @@ pub(crate) struct Time(pub(crate) Timestamp);
 impl Time {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         // The parser accepts more than RFC 3339: short forms, other separators, zone annotations.
+        // The checks match the schema's pattern and format, so that a client which validates
+        // against the OpenAPI document and this server agree on every text.
         let plain = text.is_ascii() && text.len() >= "0000-00-00T00:00:00Z".len();
         let year = text.get(..4).filter(|year| year.bytes().all(|byte| byte.is_ascii_digit()));
         let in_range = year.is_some_and(|year| ("0001".."9000").contains(&year));
@@ -163,17 +171,21 @@ pub(crate) struct Whole(pub(crate) i64);
 
 impl<'de> Deserialize<'de> for Whole {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The digits themselves, before any number type has rounded them.
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         // Parsed as a decimal, since `f64` is not exact and the integer parser refuses `4.0`.
         let whole: Option<Money> = raw.get().parse().ok().filter(|it: &Money| it.decimals() == 0);
         let digits = whole.map(|whole| whole.to_string());
         let number = digits.and_then(|digits| digits.parse().ok());
-        number.map(Self).ok_or_else(|| D::Error::custom("must be a whole number of 64 bits"))
+        number.map(Self).ok_or_else(|| {
+            D::Error::custom("must be a whole number that fits into 64 bits, such as 3")
+        })
     }
 }
 
 /// Converts a number of a request; the error is the text for the client.
 pub(crate) fn quantity(number: i64) -> Result<Quantity, String> {
+    // The framework's own error would name the type; this one names the range.
     let quantity = u64::try_from(number).ok().and_then(|number| Quantity::new(number).ok());
     let max = Quantity::MAX;
     quantity.ok_or_else(|| format!("must be between 1 and {max}; got {number}"))
@@ -200,7 +212,7 @@ impl Schema for Pieces {
 fn read_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Money, D::Error> {
     let odd = || {
         D::Error::custom(
-            "must be an amount such as \"3.39\", below 1000000000 and with at most four decimals",
+            "must be an amount such as \"3.39\", below 1,000,000,000 and with at most four decimals",
         )
     };
     let raw = Box::<RawValue>::deserialize(deserializer)?;
@@ -213,6 +225,8 @@ fn read_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Money, D::E
         }
         false => raw.get().parse().map_err(|_| odd())?,
     };
+    // Stricter by one than `checks::amount`, which allows the maximum itself: a pattern can limit
+    // the number of digits and not the value.
     let fits =
         amount.abs() < checks::AMOUNT_MAX && amount.decimals() <= checks::AMOUNT_DECIMALS_MAX;
     if fits { Ok(amount) } else { Err(odd()) }
@@ -249,6 +263,7 @@ macro_rules! amount {
                 if admits(amount) {
                     return Ok(Self(amount));
                 }
+                // The type's summary is also the text for clients: "must be an amount of …".
                 Err(D::Error::custom(concat!("must be", $($doc),*)))
             }
         }
@@ -263,6 +278,7 @@ macro_rules! amount {
                         "multipleOf": STEP,
                     });
                     let text = json!({ "type": "string", "pattern": $pattern });
+                    // Strings are preferred and come first; numbers are accepted for convenience.
                     json!({ "anyOf": [text, number] })
                 })
             }

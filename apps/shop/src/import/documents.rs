@@ -91,6 +91,7 @@ impl Documents {
     }
 
     fn take(&mut self, row: InvoiceLine) {
+        // Every row describes its product and its document; both may have been seen before.
         match self.products_by_code.entry(row.product.clone()) {
             Entry::Occupied(known) => {
                 if let Some(product) = self.products.get_mut(*known.get()) {
@@ -102,6 +103,7 @@ impl Documents {
                 self.products.push(ProductDraft::first_seen_in(&row));
             }
         }
+        // By invoice number and not by neighbouring rows: the rows of one invoice may be apart.
         match self.documents_by_invoice.entry(row.invoice.clone()) {
             Entry::Occupied(known) => {
                 if let Some(document) = self.documents.get_mut(*known.get()) {
@@ -167,6 +169,7 @@ impl ProductDraft {
             name: self.name.or(self.note).unwrap_or_else(|| self.code.to_string()),
             product_id: self.code,
             price: self.price.unwrap_or(Money::ZERO),
+            // The file does not say what was in stock at its beginning, so nothing can be counted.
             stock_keeping: StockKeeping::Untracked,
             occurred_at: self.first_at,
         }
@@ -222,10 +225,12 @@ impl Document {
 
     /// Returns the document's commands in order, with their command ids.
     pub(super) fn steps(&self) -> Vec<(String, Step)> {
+        // The source marks credit notes with a C before the number.
         if self.invoice.as_str().starts_with('C') {
-            // The source marks credit notes with a C before the number.
             return self.credit_note();
         }
+        // An invoice may have both kinds of rows: sold pieces are an order, negative ones correct
+        // the stock.
         let mut steps = self.order();
         steps.extend(self.adjustments());
         steps
@@ -251,6 +256,7 @@ impl Document {
 
     fn order(&self) -> Vec<(String, Step)> {
         let items: Vec<_> = self.rows.iter().filter_map(DocumentRow::item).collect();
+        // An order must have an item; such a document only corrects stock.
         if items.is_empty() {
             return Vec::new();
         }
@@ -262,9 +268,11 @@ impl Document {
             order_items: items,
             discounts: Vec::new(),
             payment_account_id: None,
+            // Prices of the time of sale; the catalogue's are the present ones.
             prices: Prices::AsGiven,
             occurred_at,
         };
+        // The source has no dates of payment and shipment, so all steps have the invoice's date.
         let method = "invoice".to_owned();
         let pay = PayOrder { order_id: order_id.clone(), method, reference: None, occurred_at };
         let ship = ShipOrder { order_id, tracking: None, occurred_at };
@@ -304,6 +312,8 @@ impl Document {
     }
 
     fn command_id(&self, step: &str) -> String {
+        // From the document alone, so that a second import sends the same ids and the pipeline
+        // recognizes the commands as repeats.
         format!("import/{}/{step}", self.invoice)
     }
 }

@@ -32,10 +32,10 @@ const COLUMNS: [&str; 8] = [
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file cannot be read, or is not CSV.
-    #[error("cannot read the file as CSV")]
+    #[error("the file cannot be read as CSV")]
     Csv(#[from] csv::Error),
     /// A required column is missing.
-    #[error("the file has no column {column}")]
+    #[error("the file has no column {column}; its first line must name the columns {}", COLUMNS.join(", "))]
     MissingColumn {
         /// Name of the column.
         column: &'static str,
@@ -87,6 +87,7 @@ pub(super) struct RowReader<R> {
 
 impl<R: io::Read> RowReader<R> {
     pub(super) fn new(file: R) -> Result<Self, ReadError> {
+        // Flexible: a row with too few fields is one invalid row and does not end the import.
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
         let header = reader.byte_headers()?.clone();
         let mut columns = [0; COLUMNS.len()];
@@ -100,6 +101,7 @@ impl<R: io::Read> RowReader<R> {
 
     /// Returns the next row or its error, or `None` at the end of the file.
     pub(super) fn next(&mut self) -> Result<Option<Result<InvoiceLine, InvalidRow>>, ReadError> {
+        // Bytes and not text: only the row with invalid UTF-8 is lost, not the rest of the file.
         if !self.reader.read_byte_record(&mut self.record)? {
             return Ok(None);
         }
@@ -114,6 +116,7 @@ impl<R: io::Read> RowReader<R> {
         let customer = Some(customer).filter(|text| !text.is_empty());
         checks::optional_text("Country", Some(country).filter(|text| !text.is_empty()))?;
         checks::optional_text("Description", Some(description).filter(|text| !text.is_empty()))?;
+        // The same limits as in commands, so that a bad price fails one row and not its document.
         let unit_price = parsed("UnitPrice", price.parse::<Money>())?;
         checks::amount("UnitPrice", unit_price)?;
         Ok(InvoiceLine {
@@ -133,7 +136,6 @@ impl<R: io::Read> RowReader<R> {
         let mut fields = [""; COLUMNS.len()];
         for ((field, place), column) in fields.iter_mut().zip(self.columns).zip(COLUMNS) {
             let bytes = self.record.get(place);
-            // The reader is flexible: a short row is invalid, but not the end of the import.
             let bytes = bytes.ok_or_else(|| InvalidField::new(column, "is missing"))?;
             *field = parsed(column, std::str::from_utf8(bytes))?.trim();
         }
@@ -147,6 +149,7 @@ fn parsed<T, E: fmt::Display>(column: &str, value: Result<T, E>) -> Result<T, In
 
 fn pieces(text: &str) -> Result<SignedQuantity, InvalidField> {
     let number: i64 = parsed("Quantity", text.parse())?;
+    // A negative number means pieces that came back, and a quantity has no sign.
     let quantity = parsed("Quantity", Quantity::new(number.unsigned_abs()))?;
     Ok(if number < 0 { SignedQuantity::Returned(quantity) } else { SignedQuantity::Sold(quantity) })
 }

@@ -36,7 +36,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The shop does not accept commands.
-    #[error("cannot import {document}: {reason}")]
+    #[error("cannot import {document}: {reason}; import again to continue")]
     Stopped {
         /// Document or product in work.
         document: String,
@@ -76,6 +76,7 @@ pub async fn run(
     // Read before the first command: receipts beyond it are of this run.
     let head_before = gesta.store().head().await?.position;
     let importer = Importer { gesta: gesta.clone(), head_before, done: Arc::new(done) };
+    // All products before the first document, as in a shop that fills its catalogue first.
     let (products, documents) = documents.into_parts();
     let mut imported = ImportSummary::default();
     imported.add(process_all(&importer, products, import_product).await?);
@@ -119,6 +120,8 @@ where
         });
     }
     let mut total = ImportSummary::default();
+    // The first error drops the set, which aborts the other workers. A command in progress then has
+    // an unknown outcome; the next import repeats it with the same id.
     while let Some(ended) = workers.join_next().await {
         total.add(ended??);
     }
@@ -126,6 +129,7 @@ where
 }
 
 fn next_of<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
+    // A worker that panicked while it held the lock left a valid queue behind.
     queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
 }
 
@@ -137,6 +141,7 @@ impl ImportSummary {
     }
 
     fn count(&mut self, receipt: &Receipt, head_before: Position) {
+        // A repeated command returns its first receipt, with a position from before this run.
         if receipt.position > head_before {
             self.new += 1;
         } else {
@@ -186,7 +191,8 @@ async fn import_document(
                 continue;
             }
             StepResult::AlreadyExists => {
-                "already exists: imported before with other rows, or created by another client"
+                "already exists with other content: imported before from other rows, or created \
+                 by another client"
                     .to_owned()
             }
             StepResult::Rejected(reason) => reason,
@@ -248,6 +254,7 @@ impl Importer {
     where
         C: Decide + Clone,
     {
+        // Safe to repeat, also after an unknown outcome: the command id makes it one command.
         let mut pause = FIRST_PAUSE;
         for _ in 1..ATTEMPTS_MAX {
             match self.execute_once(command, id).await {
@@ -276,15 +283,18 @@ impl Importer {
             ExecuteError::AlreadyExists { .. } | ExecuteError::CommandIdReused { .. } => {
                 Attempt::Finished(StepResult::AlreadyExists)
             }
+            // The document is wrong, and the next one may be fine.
             ExecuteError::Rejected(_)
             | ExecuteError::Invalid(_)
             | ExecuteError::NotFound { .. }
             | ExecuteError::RevisionMismatch { .. } => {
                 Attempt::Finished(StepResult::Rejected(reason))
             }
+            // Passes by itself: other workers are done, or the store has room again.
             ExecuteError::Conflict(_)
             | ExecuteError::Overloaded { .. }
             | ExecuteError::Unavailable { .. } => Attempt::Retryable(reason),
+            // Every other command would fail as well.
             ExecuteError::Unauthorized(_)
             | ExecuteError::Undecodable(_)
             | ExecuteError::Truncated(_)

@@ -59,9 +59,10 @@ impl Discount {
             DiscountType::Fixed => Ok(()),
             DiscountType::Percentage if self.value > Money::whole(100) => Err(InvalidField::new(
                 field,
-                format!("must be at most 100 per cent; got {}", self.value),
+                format!("must be at most 100 percent; got {}", self.value),
             )),
             DiscountType::Percentage if self.value.decimals() > PERCENTAGE_DECIMALS_MAX => {
+                // More decimals could make a discount that no decimal holds exactly.
                 let reason = format!(
                     "must have at most {PERCENTAGE_DECIMALS_MAX} decimals; got {}",
                     self.value
@@ -111,10 +112,12 @@ impl Amounts {
     /// Calculates the amounts of an order.
     #[must_use]
     pub fn of(lines: &[Line], discounts: &[Discount]) -> Self {
+        // Exact up to here: rounding each line would make the sum depend on how lines are split.
         let subtotal: Money = lines.iter().map(Line::amount).sum();
         let sum: Money = discounts.iter().map(|discount| discount.of(subtotal)).sum();
         // A correction may make the subtotal negative; a discount is never negative.
         let exact = sum.min(subtotal).max(Money::ZERO);
+        // Without discounts the total is exact too, as imported orders require.
         let discount = if discounts.is_empty() { exact } else { rounded(subtotal, exact) };
         Self { subtotal, discount, total: subtotal - discount }
     }

@@ -157,6 +157,7 @@ impl OrderDetails {
             }
             OrderEvent::Refunded(refunded) => {
                 self.refunded += refunded.amount;
+                // The same rule as in the aggregate, so that both show the same status.
                 self.status = self.status.after_refund(refunded.left);
             }
         }

@@ -46,6 +46,7 @@ pub fn pieces_of(lines: &[Line]) -> BTreeMap<ProductId, u64> {
     let mut pieces: BTreeMap<ProductId, u64> = BTreeMap::new();
     for line in lines {
         let product = pieces.entry(line.product_id.clone()).or_default();
+        // Saturates far beyond any stock; such an order is refused when it ships.
         *product = product.saturating_add(line.quantity.into());
     }
     pieces
@@ -53,6 +54,8 @@ pub fn pieces_of(lines: &[Line]) -> BTreeMap<ProductId, u64> {
 
 impl DispatchOrder {
     fn ids(&self) -> (OrderId, Vec<ProductId>) {
+        // The products come from the edge, which has read the order. A command names its boundary
+        // before anything is loaded, so the decision itself could not add them.
         (self.order_id.clone(), self.pieces.keys().cloned().collect())
     }
 
@@ -91,6 +94,7 @@ impl Decide for DispatchOrder {
         };
         // The order's rules come first: an unpaid order is refused whatever the stock.
         let shipped = ship.decide(order)?;
+        // A map iterates by key, which is the order in which `ids` named the products.
         let products = self.pieces.iter().zip(products);
         let taken = products
             .map(|((product_id, pieces), product)| self.take_out(product_id, *pieces, product))
@@ -112,6 +116,7 @@ pub enum DispatchRejection {
 
 impl Rejection for DispatchRejection {
     fn code(&self) -> &'static str {
+        // Clients see the code of the reason, whichever of the two aggregates gave it.
         match self {
             Self::Order(rejection) => rejection.code(),
             Self::Stock(rejection) => rejection.code(),

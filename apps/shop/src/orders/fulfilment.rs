@@ -159,6 +159,7 @@ impl ProcessManager for Fulfilment {
     }
 
     fn evolve(&mut self, input: &Input<Self>) {
+        // State first, effects in `react`: a replay runs only this half and sends nothing.
         match input {
             Input::Event(event) => self.evolve_by(event),
             Input::Timer(PaymentDue) => {}
@@ -177,6 +178,7 @@ impl ProcessManager for Fulfilment {
     }
 
     fn react(&self, input: &Input<Self>, at: RecordedAt) -> Effects<Self> {
+        // `None` if the order has no payment account; such an order has no instance either.
         let Some(order) = &self.order else { return Effects::none() };
         let commands = OrderCommands { order, now: to_timestamp(at) };
         match input {
@@ -184,7 +186,9 @@ impl ProcessManager for Fulfilment {
             Input::Timer(PaymentDue) if self.is_open() => {
                 commands.cancel("it was not paid in time")
             }
+            // Too late: the order was paid or has ended since the timer was set.
             Input::Timer(PaymentDue) => Effects::none(),
+            // Nothing is reserved and nothing withdrawn yet, so a cancellation undoes everything.
             Input::Rejected(rejected) if rejected.is::<ReserveStock>() => {
                 commands.cancel(&rejected.reason)
             }
@@ -196,6 +200,7 @@ impl ProcessManager for Fulfilment {
             {
                 self.end_if_settled(commands.pay_back(Effects::none()))
             }
+            // A cancellation that came too late, for example: the order has shipped.
             Input::Rejected(_) => self.end_if_settled(Effects::none()),
         }
     }
@@ -244,12 +249,14 @@ impl Fulfilment {
             FulfilmentEvent::Withdrawn(_) if self.payment == PaymentState::Withdrawn => {
                 commands.pay()
             }
+            // The order ended while the money was on its way: it goes straight back.
             FulfilmentEvent::Withdrawn(_) => {
                 self.end_if_settled(commands.pay_back(Effects::none()))
             }
             FulfilmentEvent::Paid(_) if self.unreserved.is_empty() && self.outcome.is_none() => {
                 commands.ship().cancel(PaymentDue)
             }
+            // Paid by other means before the stock was reserved; the last reservation ships it.
             FulfilmentEvent::Paid(_) => Effects::none().cancel(PaymentDue),
             FulfilmentEvent::Shipped(_) => self.end_if_settled(Effects::none().cancel(PaymentDue)),
             FulfilmentEvent::Cancelled(_) => {
@@ -266,7 +273,9 @@ impl Fulfilment {
 
     fn after_reserving(&self, commands: &OrderCommands<'_>) -> Effects<Self> {
         match (self.outcome, self.paid, self.payment) {
+            // The order ended first; its cancellation has released the stock.
             (Some(_), _, _) => Effects::none(),
+            // Paid by other means while the stock was being reserved.
             (None, true, _) => commands.ship(),
             (None, false, PaymentState::Requested) => commands.withdraw(),
             // An order that costs nothing is paid without a withdrawal.
@@ -281,6 +290,7 @@ impl Fulfilment {
 
     /// Ends the process with these effects if the order has ended and no money is in transit.
     fn end_if_settled(&self, effects: Effects<Self>) -> Effects<Self> {
+        // An instance that ended would not see the result of a withdrawal, and keep the money.
         let settled = !matches!(self.payment, PaymentState::Requested | PaymentState::Withdrawn);
         if self.outcome.is_some() && settled { effects.end() } else { effects }
     }
@@ -295,6 +305,7 @@ impl OrderFacts {
         let account_id = placed.payment_account_id.clone()?;
         let pieces = pieces_of(&placed.lines);
         let products = pieces.keys().cloned().collect();
+        // One too large quantity makes the whole list `None`: the order cannot be reserved.
         let item = |(product_id, pieces)| {
             Some(ReservationItem { product_id, quantity: Quantity::new(pieces).ok()? })
         };
@@ -324,6 +335,8 @@ impl OrderCommands<'_> {
         let Some(items) = self.order.items.clone() else {
             return self.cancel("the quantity of a product exceeds the maximum");
         };
+        // One command for all products: all are reserved or none, so nothing is left to release
+        // after a rejection.
         let reserve = ReserveStock { order_id: self.order_id(), items };
         Effects::none().send(reserve).after(payment_timeout, PaymentDue)
     }
@@ -342,6 +355,7 @@ impl OrderCommands<'_> {
         Effects::none().send(PayOrder {
             order_id: self.order_id(),
             method: METHOD.to_owned(),
+            // By this reference the payment is recognized as this process's own.
             reference: Some(self.order.reference()),
             occurred_at: self.now,
         })
@@ -383,6 +397,7 @@ impl OrderCommands<'_> {
 }
 
 fn to_timestamp(at: RecordedAt) -> Timestamp {
+    // The input's recorded time and not the clock: a repeated reaction sends equal commands.
     let micros = i64::try_from(at.micros()).unwrap_or(i64::MAX);
     Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
 }

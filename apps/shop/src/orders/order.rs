@@ -49,6 +49,7 @@ impl OrderStatus {
     pub(super) fn after_refund(self, left: Money) -> Self {
         match self {
             Self::Cancelled => Self::Cancelled,
+            // A partial refund, such as for one broken piece, does not end the order.
             _ if left > Money::ZERO => self,
             Self::Placed | Self::Paid | Self::Shipped | Self::Delivered | Self::Refunded => {
                 Self::Refunded
@@ -117,6 +118,7 @@ impl Aggregate for Order {
             OrderEvent::Delivered(_) => self.status = OrderStatus::Delivered,
             OrderEvent::Cancelled(_) => self.status = OrderStatus::Cancelled,
             OrderEvent::Refunded(refunded) => {
+                // The event states the rest, so the fold need not repeat the arithmetic.
                 self.left = refunded.left;
                 self.status = self.status.after_refund(refunded.left);
             }

@@ -97,6 +97,7 @@ impl PlaceOrder {
         let list_price =
             list_price.ok_or_else(|| PlaceRejection::UnknownProduct { product: product() })?;
         match item.unit_price {
+            // The customer saw another price than the present one, and has to agree again.
             Some(given) if given != list_price => {
                 Err(PlaceRejection::PriceDiffers { product: product(), given, list_price })
             }
@@ -116,6 +117,8 @@ impl Decide for PlaceOrder {
     type Rejection = PlaceRejection;
 
     fn decide(&self, _: &Order) -> Decision<Self> {
+        // Prices and amounts are copied into the event: a later change of the catalogue or of the
+        // rounding must not change what a customer has agreed to pay.
         let lines = self.lines()?;
         Ok(OrderPlaced {
             order_id: self.order_id.clone(),

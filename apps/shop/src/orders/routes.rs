@@ -113,6 +113,7 @@ object_only!(NewDiscount);
 impl Schema for NewDiscount {
     fn schema(schemas: &mut Schemas) -> Value {
         schemas.component("NewDiscount", |schemas| {
+            // The numbers that `Discount::check` accepts: above 0, up to 100, at most two decimals.
             let digits = r"^(100(\.0{1,2})?|[1-9][0-9]?(\.[0-9]{1,2})?|0\.([1-9][0-9]?|0[1-9]))$";
             let text = json!({ "type": "string", "pattern": digits });
             let number = json!({
@@ -138,6 +139,7 @@ async fn place_order(
     commands: Commands,
     JsonBody(order): JsonBody<NewOrder>,
 ) -> Result<Created, Problem> {
+    // Generated at the edge: a decision must give the same result when it is repeated.
     let order_id = order.order_id.map_or_else(|| commands.new_id().into(), |id| id.0);
     let order_items: Vec<_> = order.order_items.0.into_iter().map(item).collect();
     let products: Vec<_> = order_items.iter().map(|item| &item.product_id).collect();
@@ -235,6 +237,7 @@ struct Moment(AsOf);
 
 impl Moment {
     fn parse(text: &str) -> Option<AsOf> {
+        // The prefixes are no beginnings of a time, so the forms cannot be confused.
         if let Some(revision) = text.strip_prefix("revision:") {
             return Some(AsOf::Revision(Revision::new(whole_number(revision)?)));
         }
@@ -287,6 +290,7 @@ async fn list_history(
     list: QueryOf<ListHistory>,
 ) -> Result<Resource<Paged<HistoryEntry>>, Problem> {
     let id = &path.order_id.0;
+    // The history is read from the stream itself: a read model keeps only the present state.
     let stream = stream_of::<Order>(id);
     let stream = stream.map_err(|error| Problem::invalid("orderId", error.to_string()))?;
     queries.history(stream, &list).await?.found("order")
@@ -296,6 +300,7 @@ async fn find_customer_statistics(
     queries: Queries,
     path: PathOf<CustomerPath>,
 ) -> Result<Resource<CustomerStatistics>, Problem> {
+    // Customers are known by their orders only, so one without any is not found.
     let find = FindCustomerStatistics { customer_id: path.customer_id.0.clone() };
     queries.ask(find).await?.found("customer")
 }

@@ -38,6 +38,7 @@ impl Decide for PayOrder {
     type Rejection = OrderRejection;
 
     fn decide(&self, order: &Order) -> Decision<Self> {
+        // Every status is listed: a new one must be decided on here.
         match order.status {
             OrderStatus::Placed => {}
             OrderStatus::Paid | OrderStatus::Shipped | OrderStatus::Delivered => {
@@ -199,6 +200,7 @@ impl Decide for RefundOrder {
             return Err(OrderRejection::Refunded);
         }
         let amount = self.amount.unwrap_or(order.left);
+        // Several partial refunds together never exceed the payment.
         if amount > order.left {
             return Err(OrderRejection::RefundExceedsPayment {
                 requested: amount,

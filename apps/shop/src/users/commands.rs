@@ -31,6 +31,7 @@ pub struct CreateUser {
 
 impl CreateUser {
     fn ids(&self) -> (UserId, Vec<Email>) {
+        // A list of one or none: without an address there is no boundary to read.
         (self.user_id.clone(), self.email.iter().cloned().collect())
     }
 
@@ -49,6 +50,8 @@ impl Decide for CreateUser {
             last_name: self.last_name.clone(),
             email: self.email.clone(),
         };
+        // Unique without a lock or a table: the append has the condition that no event with this
+        // address came in between. If one did, the command is decided again and finds its owner.
         check_email_available(owners, self.email.as_ref(), &self.user_id)?;
         Ok((created.into(), no_email_events(owners)))
     }
@@ -92,6 +95,7 @@ impl Decide for UpdateUser {
     type Rejection = UserRejection;
 
     fn decide(&self, (user, owners): &(User, Vec<EmailOwners>)) -> Decision<Self> {
+        // The stream exists, so the pipeline has found the user; but it may end with a deletion.
         let user = user.existing()?;
         check_email_available(owners, self.email.as_ref(), &self.user_id)?;
         // No event for an update without effect: projections and ETags stay as they are.
@@ -161,6 +165,7 @@ impl Decide for DeleteUser {
     fn decide(&self, user: &User) -> Decision<Self> {
         // Idempotent: deleting a deleted user succeeds.
         let Ok(user) = user.existing() else { return Ok(Events::none()) };
+        // Tags the event with the address, so that a later command on it sees that it is free.
         let freed_email = user.profile.email.clone();
         Ok(UserDeleted { user_id: self.user_id.clone(), freed_email }.into())
     }

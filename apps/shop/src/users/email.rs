@@ -38,6 +38,7 @@ impl Email {
         if local.is_empty() || domain.is_empty() || domain.contains(odd) || local.contains(odd) {
             return Err(InvalidEmail);
         }
+        // Lower case may be longer in bytes than the text was, so the length is checked after it.
         let lower = text.to_lowercase();
         if lower.len() > Self::BYTES_MAX {
             return Err(InvalidEmail);

@@ -48,6 +48,7 @@ impl Aggregate for EmailOwners {
                 ((None, &deleted.user_id), deleted.freed_email.as_ref())
             }
         };
+        // An update may free one address and take another; either can be that of this boundary.
         if let Some(freed) = freed {
             self.0.remove(freed);
         }
@@ -57,6 +58,7 @@ impl Aggregate for EmailOwners {
     }
 
     fn reads(email: &Email) -> Reads {
+        // By tag and not by stream: the events of an address are in the streams of many users.
         Reads::tagged("email", email)
     }
 }

@@ -24,6 +24,7 @@ pub enum GreetingEvent {
 
 impl Aggregate for Greeting {
     const CATEGORY: &'static str = "welcome";
+    // The user's id: the two streams of a user are found without a lookup.
     type Id = UserId;
     type Event = GreetingEvent;
 

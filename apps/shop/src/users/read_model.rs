@@ -74,6 +74,7 @@ fn apply_one(tx: &mut sql::Tx, recorded: &Recorded<UserEvent>) -> Result<(), App
                 params![welcomed.user_id.as_str(), revision, of_user],
             )
         }
+        // No row and no tombstone: queries answer as for a user who never existed.
         UserEvent::Deleted(deleted) => {
             tx.execute("delete from users where user_id = ?1", [deleted.user_id.as_str()])
         }

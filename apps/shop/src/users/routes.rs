@@ -58,6 +58,7 @@ async fn create_user(
     commands: Commands,
     JsonBody(user): JsonBody<NewUser>,
 ) -> Result<Created, Problem> {
+    // Generated at the edge: a decision must give the same result when it is repeated.
     let user_id = user.user_id.map_or_else(|| commands.new_id().into(), |id| id.0);
     let create = CreateUser {
         user_id: user_id.clone(),
@@ -103,6 +104,7 @@ async fn find_user(
     path: PathOf<UserPath>,
 ) -> Result<Versioned<UserDetails>, Problem> {
     let found = queries.ask(FindUser { user_id: path.user_id.0.clone() }).await?.found("user")?;
+    // The row's revision, not the store's present one: the ETag must belong to these values.
     let revision = Revision::new(found.value().revision);
     Ok(found.at(revision))
 }
@@ -150,6 +152,7 @@ struct PlainEmail(Email);
 impl<'de> Deserialize<'de> for PlainEmail {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        // The same rule as the pattern of the schema.
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(D::Error::custom(
                 "must be an e-mail address in visible ASCII, such as ann@example.org",

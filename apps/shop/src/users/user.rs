@@ -48,6 +48,7 @@ impl Aggregate for User {
                     email: updated.email.clone(),
                 };
             }
+            // Only in streams of earlier versions; the welcome has a stream of its own now.
             UserEvent::Welcomed(_) => self.welcomed = true,
             UserEvent::Deleted(_) => self.deleted = true,
         }

@@ -52,12 +52,14 @@ impl ProcessManager for Welcome {
 
     fn route(event: &Recorded<WelcomeEvent>) -> Route {
         match &event.event {
+            // Only a creation starts an instance: a deletion of an unknown user is not one.
             WelcomeEvent::Created(created) => Route::start(&created.user_id),
             WelcomeEvent::Deleted(deleted) => Route::continue_with(&deleted.user_id),
         }
     }
 
     fn evolve(&mut self, input: &Input<Self>) {
+        // A timer carries no data of its own, so the user is remembered until then.
         if let Input::Event(WelcomeEvent::Created(created)) = input {
             self.user = Some(created.user_id.clone());
         }

@@ -55,6 +55,7 @@ impl Aggregate for CreditNote {
 
     fn evolve(&mut self, event: &CreditNoteEvent) {
         match event {
+            // The stream's existence is the whole state: a credit note never changes.
             CreditNoteEvent::Issued(_) => {}
         }
     }
@@ -85,6 +86,7 @@ impl IssueCreditNote {
     fn check(&self) -> Result<(), InvalidField> {
         checks::count("lines", self.lines.len(), 1..=LINES_MAX)?;
         for (place, line) in self.lines.iter().enumerate() {
+            // A price may be negative: the line then reduces the refund, such as a fee.
             checks::amount(&format!("lines[{place}].unitPrice"), line.unit_price)?;
         }
         checks::optional_text("country", self.country.as_deref())

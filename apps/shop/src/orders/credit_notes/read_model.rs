@@ -62,6 +62,7 @@ fn insert(tx: &mut sql::Tx, issued: &CreditNoteIssued) -> Result<(), ApplyError>
             issued.credit_note_id.as_str(),
             issued.customer_id.as_ref().map(CustomerId::as_str),
             issued.country,
+            // Lines are only ever read with their credit note, so they need no table.
             serde_json::to_string(&issued.lines)?,
             issued.total.to_string(),
             sql::micros(issued.occurred_at),

@@ -94,6 +94,7 @@ async fn ship_order(
     let dispatch = DispatchOrder {
         order_id,
         tracking: shipment.tracking.map(|tracking| tracking.0),
+        // An unknown order has no pieces; the pipeline then reports that it does not exist.
         pieces: order.map_or_else(Default::default, |order| pieces_of(order.state.lines())),
         occurred_at: occurred_at(shipment.occurred_at, commands.now()),
     };

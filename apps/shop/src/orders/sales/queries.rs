@@ -85,6 +85,7 @@ impl Query for MakeReport {
 
 impl Answer<sql::Reader> for MakeReport {
     async fn answer(&self, rows: &mut sql::Reader) -> Result<Report, QueryError> {
+        // All statements read one snapshot, so the parts of the report fit together.
         let (shop, customers) = (shop_sums(rows)?, all_sums(rows, Scope::CUSTOMER)?);
         Ok(Report {
             orders: shop.orders,
@@ -188,6 +189,7 @@ impl Answer<sql::Reader> for FindCustomerStatistics {
 }
 
 fn statistics(customer_id: CustomerId, sums: Sums) -> CustomerStatistics {
+    // Without orders there is no average: a division by zero gives `None`.
     let orders = u64::try_from(sums.orders).unwrap_or_default();
     CustomerStatistics {
         customer_id,

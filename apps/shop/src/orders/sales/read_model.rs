@@ -153,6 +153,7 @@ fn place(
             sold.buyer.country,
             sold.lines,
             sold.units,
+            // Text, like every amount: the sums must subtract exactly what they added.
             sold.total.to_string(),
         ],
     )?;
@@ -169,6 +170,7 @@ fn cancel(
     changes: &mut SumChanges,
     cancelled: &OrderCancelled,
 ) -> Result<(), ApplyError> {
+    // Missing if the order's stream lost its beginning; it was then never counted.
     let Some(sold) = find(tx, &cancelled.order_id)? else { return Ok(()) };
     // A paid order counts until its refund.
     if !sold.paid {

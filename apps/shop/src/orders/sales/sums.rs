@@ -142,6 +142,7 @@ impl SumChanges {
 
     /// Adds a change to the sums of the shop, and of the country and customer if known.
     pub(super) fn add_sale(&mut self, buyer: &Buyer, change: &Sums) {
+        // A guest order has no customer and may lack a country; it counts for the shop.
         self.add_to_shop(change);
         if let Some(country) = &buyer.country {
             self.0.entry(Scope::Country(country.clone())).or_default().add(change);
@@ -171,6 +172,7 @@ fn write_one(tx: &mut sql::Tx, scope: &Scope, change: &Sums) -> Result<(), Apply
     // Amounts are text columns, so the sum is computed here and not in SQL.
     let mut sums = stored.unwrap_or_default();
     sums.add(change);
+    // One statement for a new and for a known key: all columns are written anyway.
     tx.execute(
         "insert or replace into sums
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",

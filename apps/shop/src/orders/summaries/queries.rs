@@ -91,6 +91,7 @@ impl FindOrders {
         conditions.add("placed_at < ?", self.to.map(sql::micros));
         let with_words = "number in (select rowid from order_words where order_words match ?)";
         conditions.add(with_words, self.text.as_ref().map(SearchText::as_match));
+        // By key and not by offset: a new order does not move the rows of later pages.
         conditions.add("number < ?", self.cursor.map(|cursor| cursor.0));
         conditions
     }

@@ -120,6 +120,7 @@ fn name(tx: &mut sql::Tx, product: &ProductId, name: &str) -> Result<(), ApplyEr
 fn place(tx: &mut sql::Tx, number: u64, placed: &OrderPlaced) -> Result<(), ApplyError> {
     let units: u64 = placed.lines.iter().map(|line| u64::from(line.quantity)).sum();
     let address = placed.shipping_address.as_ref();
+    // Items and discounts are left out: a list shows none, and details come from the events.
     tx.execute(
         "insert into orders values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '0', ?9)",
         params![
@@ -148,6 +149,7 @@ fn words(tx: &mut sql::Tx, placed: &OrderPlaced) -> Result<String, ApplyError> {
         texts.extend(parts.into_iter().flatten().cloned());
     }
     for line in &placed.lines {
+        // Imported orders may name products that the catalogue never had; the code still counts.
         texts.push(line.product_id.to_string());
         let sql = "select name from product_names where product_id = ?1";
         texts.extend(tx.find(sql, [line.product_id.as_str()], |row| row.get(0))?);
@@ -156,6 +158,7 @@ fn words(tx: &mut sql::Tx, placed: &OrderPlaced) -> Result<String, ApplyError> {
 }
 
 fn set_status(tx: &mut sql::Tx, order: &OrderId, status: OrderStatus) -> Result<(), ApplyError> {
+    // No row for an order whose stream lost its beginning; the update then changes nothing.
     let sql = "update orders set status = ?2 where order_id = ?1";
     tx.execute(sql, params![order.as_str(), status.as_str()])?;
     Ok(())
