@@ -218,6 +218,6 @@ mod tests {
     #[test]
     fn a_file_without_a_column_is_refused() {
         let error = RowReader::new("InvoiceNo,Quantity\n".as_bytes()).err().unwrap();
-        assert_eq!(error.to_string(), "the file has no column StockCode");
+        assert!(error.to_string().starts_with("the file has no column StockCode; "), "{error}");
     }
 }
