@@ -116,6 +116,7 @@ pub(crate) fn record_of(operator: &Operator, operation: &str, target: &str) -> N
     NewEvent {
         schema_version: encoded.schema_version,
         metadata: metadata.to_json(),
+        // Random: an operation ordered twice is recorded twice.
         ..NewEvent::json(EventId::random(), encoded.event_type, encoded.data)
     }
 }

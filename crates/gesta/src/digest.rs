@@ -140,6 +140,7 @@ impl PayloadDigester {
                     self.raw(item.get().as_bytes())?;
                 }
             }
+            // The text keeps digits that a float would round away.
             Some(b'-' | b'0'..=b'9') => {
                 self.kind(b'd');
                 self.text(&String::from_utf8_lossy(json));

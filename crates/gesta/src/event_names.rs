@@ -89,6 +89,7 @@ impl EventNames {
             if let Some(other) = others.find(|other| other.scope.meets(scope)) {
                 return Err(DuplicateEventName { name, first: other.type_name, second: type_name });
             }
+            // A type may be used in several scopes, each of which is compared with later types.
             if !known.iter().any(|known| known.type_id == type_id && known.scope == scope) {
                 known.push(NamedType { type_id, type_name, scope });
             }

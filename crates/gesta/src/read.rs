@@ -123,6 +123,8 @@ pub(crate) async fn read(
     if seen.last.is_some() || read.tagged.is_some() || as_of != AsOf::Now {
         return Ok(seen);
     }
+    // No event was read: the stream is new, or all of its events are hidden. An append expects no
+    // stream in the first case, and the head in the second.
     let known = store.describe_stream(&read.stream).await?;
     let (StreamState::Live, Some(head)) = (known.state, known.head) else { return Ok(seen) };
     // Read again: an event may have been appended between the read and the lookup of the head.
@@ -165,6 +167,7 @@ pub(crate) async fn check_beginning(
     event: &RecordedEvent,
     folded: Option<Revision>,
 ) -> Result<(), ReadFailure> {
+    // The event after a snapshot, or the first one of the stream.
     let missing = folded.map_or(Revision::FIRST, Revision::next);
     if event.revision == missing || folded.is_none() && begins_anew(store, event).await? {
         return Ok(());
@@ -193,6 +196,8 @@ pub(crate) async fn begins_anew(
         for set in &page? {
             let truncated = StreamMetadata::from_json(&set.data).ok();
             let before = truncated.and_then(|metadata| metadata.truncate_before);
+            // A truncation set after the event hid events that its decision was based on: then the
+            // stream is truncated and has not restarted.
             if set.position < first.position && before.is_some_and(|at| at >= first.revision) {
                 return Ok(true);
             }

@@ -113,6 +113,7 @@ impl Shapes {
         let state = TypeShape::of::<A>();
         let mut hidden: Vec<String> =
             state.untraced().map(|(place, why)| format!("{place} ({why})")).collect();
+        // A changed initial value changes every state, also with the same shape.
         let empty = serde_json::to_string(&A::default()).unwrap_or_default();
         let mut parts = vec![std::any::type_name::<A>().to_owned(), A::CATEGORY.to_owned(), empty];
         parts.push(state.to_string());
@@ -263,6 +264,7 @@ impl Snapshots {
         // Read before the snapshot: one from another incarnation may contain events that were lost.
         let incarnation = store.head().await?.incarnation;
         let resumed = rule.resume(store, &planned.stream, incarnation, fold).await?;
+        // Counts the events after the snapshot: enough of them are worth a new one.
         let (mut taken, mut last) = (0, None);
         let seen = read(store, planned, as_of, resumed, |event| {
             taken += 1;
@@ -289,6 +291,7 @@ impl Rule {
     ) -> Result<Option<(Revision, Position)>, StoreError> {
         let usable = |snapshot: &Snapshot| {
             is_of_fold(snapshot.fingerprint, self.fingerprint)
+                // Revisions of another incarnation may belong to events that are lost.
                 && snapshot.incarnation == incarnation
         };
         // Check the cheap conditions first; the last event needs a read of the store.
@@ -344,11 +347,14 @@ impl Rule {
         let from = ReadStream::forwards(snapshot.stream.clone()).from(revision).limit(1);
         let events = store.read_stream(from).collect_events().await?;
         let Some(shown) = events.first() else { return Ok(None) };
+        // The last event of the snapshot is visible, so its id can be compared.
         if shown.revision == revision {
             let is_same = snapshot.fingerprint == bound_to(self.fingerprint, shown.id);
             return Ok(is_same.then_some(shown.position));
         }
         let covers = shown.revision == revision.next() && !begins_anew(store, shown).await?;
+        // The hidden event itself cannot be compared; the half of the fingerprint for the fold has
+        // to be enough.
         Ok(covers.then_some(Position::START))
     }
 }

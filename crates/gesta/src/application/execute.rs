@@ -116,6 +116,7 @@ impl<'g, C: Decide> Execute<'g, C> {
             None => (fresh_id(self.gesta), CommandIdFrom::Gesta),
         };
         if let Some(actor) = &self.actor {
+            // Metadata has no type of its own for the actor, so its limits are checked here.
             checked("actor", command_id::check("actor", actor))?;
         }
         let correlation_id = self.correlation_id.map(CorrelationId::new).transpose();
@@ -154,6 +155,7 @@ impl<'g, C: Decide> IntoFuture for Execute<'g, C> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let (gesta, request) = self.request()?;
+            // Checked when it runs, not when it was built.
             if gesta.is_closed() {
                 return Err(ExecuteError::Closed);
             }

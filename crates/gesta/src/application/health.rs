@@ -165,6 +165,7 @@ impl Gesta {
         causes.extend(self.store_cause().await);
         causes.extend(self.clock_cause().await);
         for handle in self.read_side().handles() {
+            // Right after an open every projection is starting, which is no cause yet.
             handle.started(self.clock().as_ref()).await;
             causes.extend(projection_causes(handle).await);
         }
@@ -239,6 +240,7 @@ fn store_cause(error: &StoreError) -> HealthCause {
 
 async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
     use Severity::{Degraded, Unready};
+    // Opens a connection: a file that was removed or replaced shows only then.
     let unreadable = handle.unreadable().await.as_ref().map(|error| in_one_line(error));
     let progress = handle.progress.borrow().clone();
     let mut causes = Vec::new();

@@ -106,6 +106,7 @@ impl<'g, A: Aggregate> Load<'g, A> {
         for planned in &reads {
             check_moment(planned, self.as_of)?;
             let (store, fold) = (self.gesta.store().as_ref(), &mut FoldInto(&mut state));
+            // An aggregate has one read, so the last event is that of the aggregate.
             last = self.gesta.snapshots().read(store, planned, self.as_of, fold).await?.last;
         }
         Ok(last.map(|(revision, position)| Loaded { state, revision, position }))

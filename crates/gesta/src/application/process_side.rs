@@ -45,6 +45,7 @@ impl ProcessRegistrations {
         let mut formers = HashSet::new();
         for planned in &self.0 {
             let Some(formerly) = planned.formerly() else { continue };
+            // Two managers on one set of streams would compete for its inputs.
             if names.contains(formerly) || !formers.insert(formerly) {
                 let (process, formerly) = (planned.name(), formerly.to_owned());
                 return Err(OpenError::ProcessFormerly { process, formerly });

@@ -86,6 +86,7 @@ impl Gesta {
         let ProjectionProgress {
             state, position, checkpoint, dead_letters, old_rows, trouble, ..
         } = progress;
+        // A query may meet damage that the projection has not touched.
         let damage = handle.damage_found().filter(|_| state == ProjectionState::Running);
         let state = match damage {
             Some(error) => ProjectionState::Corrupt { error },
@@ -109,6 +110,7 @@ impl Gesta {
     async fn lag(&self, handle: &ProjectionHandle, position: Position) -> Result<Lag, StoreError> {
         let store = self.store();
         let head = store.head().await?.position;
+        // Positions with gaps have a difference that counts no events.
         let counts = store.capabilities().dense_positions;
         let events = counts.then(|| head.number().saturating_sub(position.number()));
         let left = ReadAll::forwards()
@@ -119,6 +121,8 @@ impl Gesta {
         let first = recorded_at(&store.read_all(left).collect_events().await?);
         let last =
             recorded_at(&store.read_all(ReadAll::backwards().limit(1)).collect_events().await?);
+        // From the first event that is left to the newest one, both by the time that the store
+        // recorded. At the head nothing is left.
         let time = match (first, last) {
             (Some(first), Some(last)) => last.since(first),
             (None, _) | (_, None) => Duration::ZERO,
@@ -219,6 +223,7 @@ impl Gesta {
         operator: &Operator,
         (operation, target): (&str, &str),
     ) -> Result<(), OperationError> {
+        // An operation that cannot run must not be in the audit stream.
         if handle.is_stopped() {
             return Err(OperationError::Unavailable { reason: "it has stopped".to_owned() });
         }
@@ -280,6 +285,7 @@ impl Gesta {
     async fn dead_letter(&self, id: &DeadLetterId) -> Result<&ProjectionHandle, OperationError> {
         let handle = self.operated(&id.projection).await?;
         let letters = handle.dead_letters().await?;
+        // Looked up before the audit record, so that a mistyped id leaves none.
         if letters.iter().all(|letter| letter.position != id.position) {
             return Err(OperationError::NoSuchDeadLetter { position: id.position });
         }

@@ -348,6 +348,7 @@ where
 
     async fn answer(&self, handle: &ProjectionHandle) -> Result<Q::Answer, AskError> {
         let reader: AnyReader = handle.any_reader().await.map_err(QueryError::from)?;
+        // The store's type is erased where it was registered, so a mismatch shows here.
         let Ok(mut connection) = reader.downcast::<Conn>() else {
             return Err(AskError::OtherDatabase { projection: Q::Reads::NAME });
         };
@@ -454,6 +455,7 @@ impl<'g> Waiting<'g> {
 
     async fn wait(&self, within: Duration) -> Result<(), WaitError> {
         let mut progress = self.handle.progress.clone();
+        // The last published progress outlives the task and must not count as present.
         if self.handle.is_stopped() {
             return Err(self.closed());
         }

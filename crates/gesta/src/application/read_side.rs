@@ -63,12 +63,14 @@ impl ReadSideRegistrations {
             return Err(OpenError::DuplicateProjection { projection: twice });
         }
         let mut side = ReadSide { on_read: self.on_read, ..ReadSide::default() };
+        // Without tasks no runtime is needed.
         if self.running.is_empty() {
             return Ok(side);
         }
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(OpenError::NoRuntime);
         }
+        // An error further on drops the handles, which stops the tasks started so far.
         for (projection, planned) in self.running {
             let handle = planned.start(context)?;
             let name = handle.name;

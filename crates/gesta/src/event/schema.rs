@@ -218,6 +218,7 @@ pub struct EventShape {
 
 /// Decodes the type's own version and no other.
 pub(crate) fn own_version<E: Event>(version: u16, data: &[u8]) -> Result<E, DecodeError> {
+    // A newer version comes from a newer program. Its data might decode here and lose fields.
     if version != E::VERSION {
         let event_type = E::NAME.to_owned();
         return Err(DecodeError::UnknownVersion { event_type, version, newest: E::VERSION });

@@ -155,6 +155,7 @@ impl<'f, S: Serializer> Serializer for Guard<'f, S> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
+        // Written as its content, so it adds no level.
         self.inner.serialize_newtype_struct(name, &self.context.nested(value))
     }
 
@@ -223,6 +224,7 @@ impl<'f, S: Serializer> Serializer for Guard<'f, S> {
         length: usize,
     ) -> Result<Self::SerializeStructVariant, S::Error> {
         let context = self.inside(2)?;
+        // An object with the variant's name that contains an object.
         let inner = self.inner.serialize_struct_variant(name, index, variant, length)?;
         Ok(Compound { inner, context })
     }

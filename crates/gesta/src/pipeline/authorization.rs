@@ -61,6 +61,7 @@ impl PipelineStep for Authorization {
         request: CommandRequest,
         rest: InnerPipeline,
     ) -> Result<Receipt, CommandError> {
+        // Before the turn: a refused command must not make others wait.
         self.0.authorize(&request).map_err(CommandError::Unauthorized)?;
         rest.oneshot(request).await
     }

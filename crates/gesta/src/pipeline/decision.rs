@@ -130,6 +130,8 @@ async fn load<'c>(
     snapshots: &Snapshots,
     command: &'c dyn ErasedCommand,
 ) -> Result<LoadedBoundary<'c>, CommandError> {
+    // Reads follow each other and may see different moments; the condition of the append rules out
+    // a change in between.
     let mut attempt = command.begin()?;
     let mut reads = Vec::new();
     for (place, planned) in attempt.reads().into_iter().enumerate() {
@@ -288,8 +290,10 @@ fn either(condition: AppendCondition, query: &EventQuery, seen: Position) -> App
 fn expectation(read: &BoundaryRead, seen: &ReadProgress) -> ExpectedRevision {
     let head = seen.last.map(|(head, _)| head).or(seen.hidden);
     match (&read.tagged, head) {
+        // The condition covers the query, and events of others in this stream do not matter.
         (Some(_), _) => ExpectedRevision::Any,
         (None, Some(head)) => ExpectedRevision::Exact(head),
+        // The stream may have been created since, which then conflicts.
         (None, None) => ExpectedRevision::NoStream,
     }
 }
@@ -340,6 +344,8 @@ impl<'c> Recording<'c> {
 
     fn new_event(&mut self, event: EncodedEvent, metadata: bytes::Bytes) -> NewEvent {
         let command_id = &self.context.command_id;
+        // Ids derive from the command: a repeated append has the same ids, which the store
+        // recognizes.
         let id = command_id.event_id(self.ordinal);
         self.ordinal += 1;
         let correlation = self.context.correlation_id.clone();

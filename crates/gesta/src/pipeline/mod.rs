@@ -65,7 +65,9 @@ impl PipelineConfig {
         let remembered = Arc::new(self.remembered.clone());
         let (snapshots, known) = (self.snapshots.clone(), Arc::clone(&remembered));
         let event_names = Arc::clone(&self.event_names);
+        // From the inside out: each `around` wraps what was built before.
         let rest = decision::service(Arc::clone(store), snapshots, event_names, known);
+        // Inside of the turns, so that a repeat waits for the first execution instead of racing it.
         let rest = around(idempotency::Idempotency::new(Arc::clone(store), remembered), rest);
         let rest = around(
             retry::RetryStep {
@@ -76,6 +78,7 @@ impl PipelineConfig {
             },
             rest,
         );
+        // Covers the wait for a turn and all attempts.
         let rest =
             around(timeout::Timeout { limit: self.timeout, clock: Arc::clone(&self.clock) }, rest);
         let rest = around(authorization::Authorization(Arc::clone(&self.authorize)), rest);

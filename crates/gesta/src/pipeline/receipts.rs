@@ -138,6 +138,7 @@ impl RememberedRejections {
         &mut self,
         command: &'static str,
     ) {
+        // Functions instead of type parameters, so that commands of all types share one table.
         let write = |any: &AnyRejection| serde_json::to_value(any.downcast_ref::<R>()?).ok();
         let read = |json: &str| serde_json::from_str::<R>(json).map(AnyRejection::new);
         self.0.insert(command, Codec { write, read });
@@ -149,6 +150,8 @@ impl RememberedRejections {
     }
 
     fn read(&self, command: &str, json: &str) -> Result<AnyRejection, serde_json::Error> {
+        // Another decision might accept the command, although its caller was told that it is
+        // rejected.
         let Some(codec) = self.0.get(command) else {
             let reason = format!("the application no longer remembers rejections of {command}");
             return Err(serde_json::Error::custom(reason));

@@ -260,6 +260,8 @@ impl<C: Decide> ErasedCommand for Typed<C> {
     fn begin(&self) -> Result<Box<dyn DecisionAttempt + '_>, CommandError> {
         let id = self.0.id();
         let mut reads = Vec::new();
+        // Planned anew for each attempt, from the command alone, so an attempt carries no state
+        // over.
         C::On::plan(&id, &mut reads)?;
         each_once(&reads)?;
         let state = C::On::start(&id);
@@ -307,6 +309,7 @@ impl<C: Decide> DecisionAttempt for TypedAttempt<'_, C> {
             .decide(&self.state)
             .map_err(|rejection| CommandError::Rejected(AnyRejection::new(rejection)))?;
         let mut events = Vec::with_capacity(self.reads.len());
+        // Encoded here, where the types are known. Later steps see bytes only.
         C::On::encode(&self.state, &decided, &mut events)?;
         Ok(events)
     }

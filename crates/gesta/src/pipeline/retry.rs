@@ -75,6 +75,7 @@ impl PipelineStep for RetryStep {
         rest: InnerPipeline,
     ) -> Result<Receipt, CommandError> {
         let mut plan = self.turns.plan(&request)?;
+        // Kept during the pauses below: a command behind it in this program would conflict as well.
         let mut turn = self.turns.take(&plan).await;
         // Before this point, the timeout reports the command as not executed.
         request.started().set();
@@ -82,6 +83,7 @@ impl PipelineStep for RetryStep {
         loop {
             let outcome = rest.clone().oneshot(request.clone()).await;
             match &outcome {
+                // The receipt names the streams written to; the rest of the boundary was only read.
                 Ok(receipt) => self.turns.learn(&plan, receipt),
                 Err(CommandError::Conflict(_)) if plan.is_shared() => {
                     // Another command of this program may have caused the conflict by writing to a

@@ -24,6 +24,7 @@ pub(super) trait PipelineStep: Send + Sync + 'static {
 pub(super) fn around(step: impl PipelineStep, rest: InnerPipeline) -> InnerPipeline {
     let step = Arc::new(step);
     BoxCloneSyncService::new(service_fn(move |request| {
+        // A clone per command: a step may call the inner service several times.
         let (step, rest) = (Arc::clone(&step), rest.clone());
         async move { step.pass(request, rest).await }
     }))

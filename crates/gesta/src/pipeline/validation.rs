@@ -16,6 +16,7 @@ impl PipelineStep for Validation {
         request: CommandRequest,
         rest: InnerPipeline,
     ) -> Result<Receipt, CommandError> {
+        // Outside of the retries, since another attempt would find the same fault.
         request.erased().validate()?;
         rest.oneshot(request).await
     }

@@ -203,6 +203,7 @@ impl Asides {
 
     pub(super) fn add(&mut self, key: &SubjectKey, inputs: &[AsideInput], delivered: u64) {
         let queue = self.queues.entry(key.clone()).or_default();
+        // Never moves back, so that a delivered event does not look new.
         queue.delivered = queue.delivered.max(delivered);
         for input in inputs {
             self.events.extend(input.input.event_id().and_then(event_id_of));
@@ -221,6 +222,7 @@ impl Asides {
         }
         queue.inputs.retain(|input| !numbers.contains(&input.number));
         self.count -= before - queue.inputs.len();
+        // An empty queue would still hold its subject: later inputs would wait behind nothing.
         if queue.inputs.is_empty() {
             self.queues.remove(key);
         }
@@ -231,6 +233,7 @@ impl Asides {
         let input =
             queue.and_then(|queue| queue.inputs.iter_mut().find(|input| input.number == number));
         if let Some(input) = input {
+            // Copies only if a retry or a published status still refers to the input.
             let input = Arc::make_mut(input);
             input.error = Some(error.to_owned());
             input.attempts = attempts;

@@ -60,6 +60,7 @@ impl Census {
 
     fn begin(&mut self, reacted: &ProcessReacted, revision: u64) {
         match reacted.begins {
+            // Only the first event of a stream begins an instance without saying so.
             None if revision > 0 => return,
             None | Some(Begins::First) => {}
             Some(Begins::AfterEnd) => self.ended = self.ended.saturating_sub(1),

@@ -57,6 +57,7 @@ pub(super) async fn begin(
     begin: Begin,
 ) -> Result<(), InputError> {
     let mut journal = Journal::read(store, identity).await?;
+    // A manager of an earlier version has instances but no journal. Its place is derived from them.
     if journal.checkpoint.is_some() || has_streams(store, &identity.prefix()).await? {
         return Ok(());
     }
@@ -149,11 +150,14 @@ pub(super) async fn resume(
     entries.extend(touched.into_iter().map(Entry::to_be_read));
     let place = checkpoint.place();
     let is_ours = checkpoint.incarnation() == Some(head.incarnation);
+    // A copy of the store may have the same incarnation and end before the position.
     if is_ours && place.position <= head.position {
         let census = checkpoint.census;
         entries.extend(changed_since(store, identity, census.position()).await?);
         return Ok(Resumed { place, head, census, entries, is_new: false });
     }
+    // The store translates the position if it continues the other one. Otherwise the event
+    // identifies the place.
     let moved = match moved(store, checkpoint.incarnation(), &place).await? {
         Some(moved) => moved,
         None => found(store, place.clone(), types).await?,
@@ -182,6 +186,7 @@ async fn moved(
     let Some(incarnation) = incarnation else { return Ok(None) };
     let subscribe = Subscribe::to_all().after(place.position);
     let subscribe = Subscribe { incarnation: Some(incarnation), ..subscribe };
+    // Only the store knows which incarnations it continues: it accepts or refuses a subscription.
     match store.subscribe(subscribe).next().await {
         Some(Ok(_)) => return Ok(Some(place.clone())),
         Some(Err(StoreError::Rejected(_))) | None => {}

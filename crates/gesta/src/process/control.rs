@@ -158,6 +158,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let Some(input) = queue.inputs.iter().find(|input| input.number == number).cloned() else {
             return Err(Ok(ProcessError::NoSuchInput { subject, number }));
         };
+        // Removing the first input frees those behind it, which are retried.
         let was_first = queue.inputs.front().is_some_and(|first| first.number == number);
         let mut also = vec![self.recorded(by, "skip-process-input", &subject)];
         also.extend(self.left_out(&subject, &input.input).map_err(Err)?);
@@ -244,8 +245,12 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let queue = session.journal.asides.queue(&subject).cloned();
         let was_running = match Outstanding::read(self.deps.store.as_ref(), &stream).await {
             Ok(outstanding) if outstanding.begun => Some(outstanding.ended.is_none()),
+            // An instance may exist in the queue only: its first event failed, so it has no stream
+            // yet.
             Ok(_) if queue.is_none() => return Err(Ok(self.no_such_instance(&id))),
             Err(trouble) if !trouble.is_of_the_instance() => return Err(Err(trouble)),
+            // Unknown for the count of instances: nothing was begun, or the stream cannot be read.
+            // It can still be cancelled.
             Ok(_) | Err(_) => None,
         };
         if was_running == Some(false) && queue.is_none() {
@@ -268,6 +273,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
             skipped: skipped.collect(),
         };
         self.change(&subject, also, released.into(), session).await?;
+        // No further command of it is sent, and no timer fires.
         session.schedule.cancel(&stream);
         self.hold_subject(&subject, session).map_err(Err)
     }
@@ -305,6 +311,8 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let text = stream.as_str().to_owned();
         let instance = StreamAppend { stream, expected, events: vec![resent] };
         let also = vec![self.recorded(by, "resend-process-command", &subject), instance];
+        // The journal learns of it in the same append: no earlier checkpoint lists an instance
+        // without outstanding work.
         match self.change(&subject, also, InstanceTouched { stream: text }.into(), session).await {
             Err(Err(InputError::Store(StoreError::Conflict(_)))) => {
                 let reason = "the instance has just changed".to_owned();

@@ -50,6 +50,7 @@ impl<P: ProcessManager> ProcessDeps<P> {
             };
             match &mut routed {
                 None => routed = Some((id, starts)),
+                // Parts of one stored event form one input, so they must agree on the process.
                 Some((first, begins)) if *first == id => *begins |= starts,
                 Some((first, _)) => {
                     return Err(InputError::SeveralProcesses { first: first.clone(), other: id });

@@ -68,6 +68,8 @@ async fn execute<P: ProcessManager>(
         actor: Some(deps.identity.actor()),
         correlation_id: from.correlation_id,
         causation_id: Some(CausationId::new(from.event.to_string())?),
+        // The id derives from the place of the decision and counts as the caller's, so a repeat
+        // after a crash is recognized.
         ..CommandContext::new(id.command_id(stream), CommandIdFrom::Caller)
     };
     let request = guarded::<P, _>(|| P::Commands::request(context, &name, payload.text()))?;
@@ -84,6 +86,8 @@ async fn execute<P: ProcessManager>(
     };
     let answered = panics::catch(deps.pipeline.clone().oneshot(request)).await;
     match answered.map_err(|message| InputError::Sending { name, message })? {
+        // A crash before this append sends the command again under the same id, which gets the
+        // first receipt.
         Ok(_) => settle(deps, stream, id, CommandOutcome::Executed).await,
         Err(error) => match judge(CommandError::from_pipeline(error)) {
             Verdict::Settled => settle(deps, stream, id, CommandOutcome::Executed).await,
@@ -120,6 +124,7 @@ fn judge(error: CommandError) -> Verdict {
             Verdict::Faulty { error: in_one_line(&error) }
         }
         CommandError::Store(store) if is_for_good(store) => refused(error.kind(), &error),
+        // Passes with a restart or a repair of the store.
         CommandError::Store(_) | CommandError::Closed => again(&error),
     }
 }

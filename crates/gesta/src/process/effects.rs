@@ -182,6 +182,7 @@ impl<P: ProcessManager> Effects<P> {
         P::Commands: Includes<C, Where>,
     {
         let payload = Json::of(&command).unwrap_or_else(|error| {
+            // Panics because `react` returns no errors. The task that runs the reaction catches it.
             panic!("command {} has no readable JSON form: {error}", C::NAME)
         });
         self.and(Effect::Send { name: C::NAME, payload })

@@ -75,11 +75,13 @@ impl Flow {
 
     /// Records that no further event of interest precedes this position.
     pub(super) fn reach(&mut self, position: Position) {
+        // The events themselves have passed this position already.
         if position <= self.delivered {
             return;
         }
         self.delivered = position;
         let place = Place { position, event: None };
+        // Queued behind the open events, so that the watermark does not pass them.
         self.open.push_back(Open { place, is_done: true });
         self.move_up();
     }
@@ -89,6 +91,8 @@ impl Flow {
             let Some(Open { place, .. }) = self.open.pop_front() else { return };
             self.passed += usize::from(place.event.is_some());
             self.done.position = place.position;
+            // A reached position has no event of its own. The last event before it still identifies
+            // the place in a restored store.
             self.done.event = place.event.or(self.done.event);
         }
     }

@@ -90,6 +90,7 @@ impl ProcessHandle {
     pub(crate) async fn counts(&self) -> Result<InstanceCounts, ProcessError> {
         let progress = self.started().await;
         let last = *self.census.lock().unwrap_or_else(PoisonError::into_inner);
+        // The further count of two: that of the last checkpoint, or that of the previous call.
         let later = progress.census.position() > last.position();
         let mut census = if later { progress.census } else { last };
         census.advance(self.store.as_ref(), &self.identity).await.map_err(operation_error)?;
@@ -216,6 +217,7 @@ async fn check_past<P: ProcessManager>(
     let present = Identity::named(process)?;
     let not_read = |error| not_begun::<P>(InputError::Store(error));
     let journal = present.journal.as_str();
+    // Streams under both names would be two histories of one manager.
     if formerly == process
         || has_streams(store, &present.prefix()).await.map_err(not_read)?
         || has_streams(store, journal).await.map_err(not_read)?

@@ -106,8 +106,10 @@ impl<P: ProcessManager> Instances<P> {
     }
 
     pub(super) fn put(&mut self, instance: Instance<P>) {
+        // An instance without a stream costs nothing to create again.
         if instance.outstanding.revision.is_some() {
             self.0.push_front(instance);
+            // The least recently used one is dropped. Its stream restores it.
             self.0.truncate(INSTANCES_MAX);
         }
     }
@@ -180,6 +182,7 @@ impl<P: ProcessManager> Instance<P> {
         let read = ReadStream::forwards(self.stream.clone());
         let read = self.revision().map_or(read.clone(), |seen| read.from(seen.next()));
         let past = Past::read(store, read).await?;
+        // Events of former lives count as well: each is handled once, in one life.
         self.handled.extend(past.former.iter().filter_map(handled_event));
         let beginning = past.last_beginning();
         for recorded in &past.present {
@@ -326,6 +329,8 @@ impl<P: ProcessManager> Instance<P> {
         if let Incoming::Refused { command, refusal } = incoming
             && !self.outstanding.is_of_this_life(*command)
         {
+            // The life that decided the command has ended. Its successor must not react to the
+            // refusal, so the command is only settled.
             let outcome = CommandOutcome::Refused(refusal.clone());
             let event = settled(&deps.identity, &self.stream, *command, outcome)?;
             return Ok(Response::Append(event, Handled::Recorded));
@@ -349,6 +354,7 @@ impl<P: ProcessManager> Instance<P> {
     fn without_effect(&self, incoming: &Incoming) -> Option<Handled> {
         let Outstanding { timers, commands, begun, ended, .. } = &self.outstanding;
         match incoming {
+            // Events come again after a restart from an older checkpoint.
             Incoming::Event { event, .. } if self.handled.contains(&event.id.to_string()) => {
                 Some(Handled::Known)
             }
@@ -432,6 +438,8 @@ impl<P: ProcessManager> Instance<P> {
         effects: Effects<P>,
         times: Times,
     ) -> Result<Vec<StoredEffect>, InputError> {
+        // An effect may cancel or replace a timer that an earlier effect of the same reaction has
+        // set.
         let mut pending = self.pending_timers()?;
         let mut settled = Vec::with_capacity(effects.0.len());
         for effect in effects.0 {

@@ -25,6 +25,7 @@ impl ProcessHandle {
     ) -> Result<InstancePage, ProcessError> {
         let limit = query.limit.clamp(1, InstanceQuery::LIMIT_MAX);
         let asides = self.started().await.asides;
+        // Listed from the journal: a scan of streams would miss instances without one.
         if query.state == Some(InstanceState::Troubled) {
             return self.troubled(&asides, query, limit).await;
         }
@@ -37,6 +38,7 @@ impl ProcessHandle {
             for stream in names {
                 let Some(id) = self.identity.id_of(&stream) else { continue };
                 looked_at += 1;
+                // The next page starts here, also if this instance does not fit the query.
                 after = Some(id.clone());
                 let summary = self.summary(&asides, id, &stream).await?;
                 if query.state.is_none_or(|state| state == summary.state) {
@@ -128,6 +130,7 @@ impl ProcessHandle {
         };
         let set_aside = asides.view_of(&Subject::Instance(id.clone()));
         let state = match outstanding.ended {
+            // An ended instance can be set aside too, and an operator must find it.
             _ if !set_aside.is_empty() => InstanceState::Troubled,
             Some(EndedBy::Itself) => InstanceState::Ended,
             Some(EndedBy::Operator) => InstanceState::Cancelled,

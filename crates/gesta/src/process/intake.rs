@@ -49,6 +49,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
             Verdict::Again { reason } => {
                 tracing::warn!(process = P::NAME, %stream, %reason, "a command is sent again");
                 session.reason = Some(reason);
+                // The command stays in `sending`, so no later one of its process overtakes it.
                 session.schedule.rest(&stream, self.deps.now());
             }
             Verdict::Faulty { error } => {
@@ -86,6 +87,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let subject = Subject::Instance(id);
         if session.journal.asides.holds(&subject) {
             self.set_aside(&subject, vec![Failing::waits(input)], session).await?;
+            // The refusal waits in the queue now, so no command of this process is in flight.
             if let Incoming::Refused { .. } = incoming {
                 session.schedule.sent(&stream);
             }
@@ -118,6 +120,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         if session.journal.is_skipped(&event.id) || session.journal.asides.has_event(&event.id) {
             return Ok(true);
         }
+        // Events of one source stream stay in order, also those that cannot be routed.
         if session.journal.asides.holds(&source) {
             return self.wait(&source, &event, session).await;
         }
@@ -155,8 +158,11 @@ impl<P: ProcessManager> ProcessRunner<P> {
     /// Queues an input behind earlier ones of its process, and starts a task if none runs.
     pub(super) fn enqueue(&mut self, stream: StreamName, item: Item, session: &mut Session<P>) {
         match session.lanes.0.get_mut(&stream) {
+            // The running task does not see the lane: its results start a task for what has
+            // gathered.
             Some(lane) => lane.push_back(item),
             None => {
+                // The empty lane marks the process as being at work.
                 session.lanes.0.insert(stream.clone(), VecDeque::new());
                 self.set_to_work(&stream, [item].into(), session);
             }
@@ -182,6 +188,8 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let Worked { stream, instance, handled, failed, mut left } = worked;
         if let Some(instance) = instance {
             session.schedule.know(&stream, &instance.outstanding);
+            // After an error the instance is not put back: a panic may have left its state half
+            // changed.
             session.instances.put(instance);
         }
         for (item, how) in handled {
@@ -265,6 +273,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let had_refusal = failing.iter().any(is_refused);
         session.lanes.0.remove(stream);
         self.set_aside(&subject, failing, session).await?;
+        // Only after the append: the position must not pass an event that is recorded nowhere.
         events.into_iter().for_each(|position| session.flow.end(position));
         if had_refusal {
             session.schedule.sent(stream);

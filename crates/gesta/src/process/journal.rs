@@ -204,6 +204,7 @@ impl Journal {
 
     /// Returns whether an operator has excluded an event.
     pub(super) fn is_skipped(&self, event: &EventId) -> bool {
+        // The set is mostly empty, so the id is rarely formatted.
         !self.skipped.is_empty() && self.skipped.contains(&event.to_string())
     }
 
@@ -250,7 +251,10 @@ impl Journal {
     fn complete(&mut self, checkpoint: Checkpointed) {
         let pieces = std::mem::take(&mut self.pieces);
         let count = usize::try_from(checkpoint.pieces).unwrap_or(usize::MAX);
+        // The last pieces are those of this checkpoint; any before them belong to an abandoned one.
+        // If there are too few, the previous checkpoint stays valid.
         let Some(first) = pieces.len().checked_sub(count) else { return };
+        // A checkpoint states everything, so it replaces all that was folded before it.
         self.entries.clear();
         self.touched.clear();
         self.skipped.clear();
@@ -262,6 +266,7 @@ impl Journal {
                 self.asides.add(&subject, &inputs, delivered);
             }
         }
+        // Numbers name inputs to operators, so none is used twice, also once its queue is empty.
         self.next_number = self.next_number.max(checkpoint.next_number);
         self.checkpoint = Some(checkpoint);
     }
@@ -288,6 +293,7 @@ impl Journal {
         loop {
             self.catch_up(store).await?;
             let events = decide(self);
+            // Another program may have appended the same in between, which leaves nothing to do.
             if events.is_empty() && also.is_empty() {
                 return Ok(());
             }
@@ -344,6 +350,7 @@ impl Journal {
 
     fn has(&self, subject: &SubjectKey, input: &AsideRef) -> bool {
         match input.event_id().and_then(event_id_of) {
+            // An event is in at most one queue, so its id decides, whatever the subject.
             Some(id) => self.asides.has_event(&id),
             None => self.asides.queue_of(subject).is_some_and(|queue| queue.has(input)),
         }
@@ -392,6 +399,7 @@ impl Journal {
                 Err(error) => return Err(error.into()),
             }
         }
+        // Hidden only after the closing event: until then a start needs the previous checkpoint.
         self.hide_before(store, first).await;
         Ok(())
     }

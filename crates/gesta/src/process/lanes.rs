@@ -72,6 +72,7 @@ pub(super) async fn work<P: ProcessManager>(
 ) -> Done<P> {
     let stream = instance.stream.clone();
     let mut handled = Vec::with_capacity(left.len());
+    // Inputs of one instance are decided on each other's results, so they run in order.
     while let Some(item) = left.pop_front() {
         match instance.handle(&deps, &item.incoming).await {
             Ok(how) => handled.push((item, how)),

@@ -96,6 +96,8 @@ impl Outstanding {
         match &recorded.event {
             ProcessEvent::Settled(settled) => self.settle(settled.command, &settled.outcome),
             ProcessEvent::Reacted(reacted) => self.take_reaction(reacted, recorded),
+            // A cancellation drops commands too, unlike an end. One in flight may still be
+            // executed; its settlement then finds nothing to remove.
             ProcessEvent::Cancelled(ProcessCancelled { .. }) => {
                 self.timers.clear();
                 self.commands.clear();
@@ -109,6 +111,7 @@ impl Outstanding {
     }
 
     fn take_reaction(&mut self, reacted: &ProcessReacted, recorded: &Recorded<ProcessEvent>) {
+        // A reaction after an end begins another life.
         if self.ended.take().is_some() {
             self.life += 1;
         }
@@ -120,6 +123,7 @@ impl Outstanding {
         for (ordinal, effect) in reacted.effects.iter().enumerate() {
             self.take_effect(EffectId::at(recorded.revision, ordinal), effect, recorded);
         }
+        // Commands stay: they were decided before the end and are executed beyond it.
         if reacted.ends() {
             self.timers.clear();
             self.ended = Some(EndedBy::Itself);
@@ -161,12 +165,15 @@ impl Outstanding {
     fn refuse(&mut self, command: EffectId, refusal: &Refusal) {
         let Some(pending) = self.commands.remove(&command) else { return };
         self.refused.insert(command, (pending, refusal.clone()));
+        // Effect ids sort by revision, so the first one is the oldest.
         if self.refused.len() > REFUSED_MAX {
             self.refused.pop_first();
         }
     }
 
     fn resend(&mut self, resent: &CommandResent, recorded: &Recorded<ProcessEvent>) {
+        // The command stays one of the life that decided it. If it is refused again in a later
+        // life, that life does not get the refusal.
         let life = self.refused.remove(&resent.refused).map_or(self.life, |(first, _)| first.life);
         let (name, payload) = (resent.command.clone(), resent.payload.clone());
         let command = PendingCommand { name, payload, from: From::of(recorded), life };
@@ -205,6 +212,8 @@ impl Past {
             |event: &RecordedEvent| event.event_type.as_str() == ProcessCancelled::NAME;
         let present = events.iter().rposition(is_cancellation).unwrap_or_default();
         let (former, present) = events.split_at(present);
+        // Events before a cancellation no longer form the state. One that does not decode must not
+        // keep the instance from its next life.
         let former = former.iter().filter_map(|event| Recorded::read(event).ok()).collect();
         let present = present.iter().map(Recorded::read).collect::<Result<_, _>>()?;
         Ok(Self { former, present })

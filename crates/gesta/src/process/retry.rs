@@ -84,6 +84,7 @@ pub(super) async fn retry<P: ProcessManager>(
         let number = input.number;
         match retry.attempt(&input.input).await {
             Ok(Attempt::Handled) => handled.push(number),
+            // The runner moves it, because only the runner writes the journal.
             Ok(Attempt::Moved(id)) => moved.push((number, id, input.input.clone())),
             Err(Fault::Store(line)) => {
                 trouble = Some(line);
@@ -120,6 +121,7 @@ impl<P: ProcessManager> Retry<P> {
                 let (deps, instance) = self.instance(&stream);
                 instance.catch_up(deps.store.as_ref()).await?;
                 let pending = instance.outstanding.commands.get(command).cloned();
+                // Settled since, for example by an operator.
                 let Some(pending) = pending else { return Ok(Attempt::Handled) };
                 let sent = send::<P>(deps, stream.clone(), *command, pending).await;
                 self.sent(&stream, sent).await
@@ -140,10 +142,12 @@ impl<P: ProcessManager> Retry<P> {
             return Ok(Attempt::Handled);
         };
         let store = self.deps.store.as_ref();
+        // The queue holds a reference: the event is read again from its stream.
         let event = read_source(store, (stream, *revision), id).await?;
         let Some(Routed { id, stream, starts }) = self.deps.route(&event)? else {
             return Ok(Attempt::Handled);
         };
+        // The instance it belongs to has earlier inputs waiting; this one lines up behind them.
         if self.held.contains(&id) && self.subject != Subject::Instance(id.clone()) {
             return Ok(Attempt::Moved(id));
         }

@@ -69,6 +69,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
             .queue(&subject)
             .map(|queue| queue.inputs.iter().cloned().collect())
             .unwrap_or_default();
+        // An event may be routed to another instance now, which may be set aside itself.
         let held = asides.instance_ids().collect();
         session.retrying.insert(subject.clone(), retrying);
         let retry = retry(Arc::clone(&self.deps), subject, inputs, held);
@@ -85,6 +86,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let Some(Retrying { record, reply }) = session.retrying.remove(&subject) else {
             return Ok(());
         };
+        // Effects of the retried inputs start now, whatever becomes of the rest.
         for (stream, outstanding) in &known {
             session.schedule.know(stream, outstanding);
         }
@@ -96,6 +98,8 @@ impl<P: ProcessManager> ProcessRunner<P> {
                 Err(ProcessError::StillFails { subject, number, error })
             }
             (None, Some(reason)) => Err(ProcessError::Unavailable { reason }),
+            // Inputs were set aside while the retry ran. The operator gets the answer once all are
+            // handled.
             (None, None) if session.journal.asides.holds(&subject) => {
                 self.go_on_retrying(subject, Retrying { record: None, reply }, session);
                 return Ok(());
@@ -116,6 +120,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         session: &mut Session<P>,
     ) -> Result<(), InputError> {
         let Kept { handled, moved, failed, record } = kept;
+        // The store failed before the first input. Nothing is recorded, not even the audit entry.
         if handled.is_empty() && moved.is_empty() && failed.is_none() {
             return Ok(());
         }

@@ -181,6 +181,8 @@ impl<P: ProcessManager> ProcessRunner<P> {
             .after(place.position)
             .filter(Filter::EventTypes(types))
             .visibility(Visibility::Visible);
+        // The place is one of this incarnation now. The store refuses it if it was replaced in
+        // between.
         let subscribe = Subscribe { incarnation: Some(head.incarnation), ..subscribe };
         let mut session = Session {
             journal,
@@ -199,6 +201,8 @@ impl<P: ProcessManager> ProcessRunner<P> {
         };
         // The subscription is polled later, so outstanding work is known before the first event.
         self.know(entries, &mut session).await?;
+        // Stores the place that was found or translated, so that the next start need not search
+        // again.
         if is_new {
             self.checkpoint(&mut session).await?;
         }
@@ -219,6 +223,8 @@ impl<P: ProcessManager> ProcessRunner<P> {
         }
         for entry in entries {
             let Ok(stream) = StreamName::stored(entry.stream) else { continue };
+            // The checkpoint has the timers. Only commands need the stream, which has their
+            // payloads.
             session.schedule.know_timers(&stream, &entry.timers);
             if !entry.has_commands {
                 continue;

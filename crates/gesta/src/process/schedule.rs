@@ -61,6 +61,8 @@ struct Held {
 impl Schedule {
     /// Updates a process from its stream. A state read earlier never replaces one read later.
     pub(super) fn know(&mut self, stream: &StreamName, outstanding: &Outstanding) {
+        // States come from tasks that run concurrently, so an older one may arrive last. Taking it
+        // would send a settled command again and fire a fired timer again.
         let is_old = self.known.get(stream).is_some_and(|it| it.revision > outstanding.revision);
         if is_old {
             return;
@@ -74,6 +76,7 @@ impl Schedule {
     pub(super) fn know_timers(&mut self, stream: &StreamName, timers: &[(EffectId, u64)]) {
         let due = |(id, due): &(EffectId, u64)| (*id, RecordedAt::from_micros(*due));
         let timers = timers.iter().map(due).collect();
+        // Without a revision, any state read from the stream replaces this one.
         self.replace(stream, Known { revision: None, commands: BTreeMap::new(), timers });
     }
 
@@ -97,6 +100,7 @@ impl Schedule {
             Some(held) => drop(self.held.insert(stream.clone(), held)),
             None => drop(self.held.remove(stream)),
         }
+        // Indexed again under the new block: `replace` leaves out the timers that are held.
         if let Some(known) = self.forget(stream) {
             self.replace(stream, known);
         }
@@ -106,6 +110,8 @@ impl Schedule {
         self.forget(stream);
         self.commands += known.commands.len();
         self.timer_count += known.timers.len();
+        // A held timer has fired and waits in the queue. It stays known, so that a checkpoint lists
+        // it, but it must not fire a second time.
         let held = self.held.get(stream);
         let timers = known
             .timers
@@ -132,6 +138,8 @@ impl Schedule {
     fn get_ready(&mut self, stream: &StreamName) {
         let is_held = self.held.get(stream).is_some_and(|held| held.holds_commands);
         let has_command = self.known.get(stream).is_some_and(|all| !all.commands.is_empty());
+        // One command in flight per process keeps their order: the next one is sent once the first
+        // is settled.
         if has_command && !is_held && !self.sending.contains_key(stream) {
             self.sending.insert(stream.clone(), FIRST_PAUSE);
             self.ready.push_back(stream.clone());
@@ -143,6 +151,8 @@ impl Schedule {
         while let Some(stream) = self.ready.pop_front() {
             let is_held = self.held.get(&stream).is_some_and(|held| held.holds_commands);
             let first = self.known.get(&stream).and_then(|all| all.commands.first_key_value());
+            // The process may have been set aside, or its command settled, while it waited in the
+            // queue.
             let Some((id, command)) = first.filter(|_| !is_held) else {
                 self.sending.remove(&stream);
                 continue;
@@ -178,6 +188,7 @@ impl Schedule {
     pub(super) fn rest(&mut self, stream: &StreamName, now: RecordedAt) {
         let Some(pause) = self.sending.get_mut(stream) else { return };
         let until = later(now, *pause);
+        // The pause stays in `sending`, so it grows until the command is settled.
         *pause = (*pause * 2).min(LONGEST_PAUSE);
         self.resting.insert((until, stream.clone()));
     }
@@ -203,11 +214,13 @@ impl Schedule {
     pub(super) fn next_wake(&self) -> Option<RecordedAt> {
         let timer = self.timers.first().map(|(due, _, _)| *due);
         let rest = self.resting.first().map(|(until, _)| *until);
+        // Ready commands need no wake: they are sent before the task waits.
         timer.into_iter().chain(rest).min()
     }
 
     /// Returns whether a command is in flight or could be sent.
     pub(super) fn is_sending(&self) -> bool {
+        // A resting process is also in `sending`.
         self.sending.len() > self.resting.len()
     }
 

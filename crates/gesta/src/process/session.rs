@@ -91,6 +91,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         inputs: Vec<Failing>,
         session: &mut Session<P>,
     ) -> Result<(), InputError> {
+        // Bounds the memory of the queues and the size of checkpoints.
         let room = self.deps.set_aside_max.saturating_sub(session.journal.asides.count());
         // Store what fits, then halt: the remaining inputs stay after the position and come again.
         let (fitting, left) = inputs.split_at(room.min(inputs.len()));
@@ -102,6 +103,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let key = SubjectKey::of(subject);
         session.journal.set_aside(store, &key, fitting, (delivered, since)).await?;
         if !left.is_empty() {
+            // Ends the session. The runner halts, and an operator makes room.
             return Err(InputError::Full { count: session.journal.asides.count() });
         }
         if let Subject::Instance(id) = subject {
@@ -121,9 +123,11 @@ impl<P: ProcessManager> ProcessRunner<P> {
             Subject::Instance(id) => self.deps.identity.stream(id).ok(),
             Subject::Source(_) => None,
         };
+        // Events of this instance may still be in its lane, so only the watermark is certain.
         if at_work.is_some_and(|stream| session.lanes.is_at_work(&stream)) {
             return session.flow.done().position;
         }
+        // Everything delivered for this subject has been handled or queued.
         session.flow.delivered()
     }
 
@@ -132,6 +136,8 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let (store, identity) = (self.deps.store.as_ref(), &self.deps.identity);
         // The checkpoint carries the count, so that a start need not read all streams.
         session.census.advance(store, identity).await?;
+        // The watermark, not the last delivered event: events in progress come again after a
+        // restart.
         let place = session.flow.done();
         let checkpoint = Checkpointed::at(place, session.incarnation, session.census);
         let mut entries = session.schedule.entries();
@@ -143,6 +149,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         session.journal.write_checkpoint(store, entries, checkpoint).await?;
         session.inputs = 0;
         session.is_changed = false;
+        // Counting starts again after the append: a failed checkpoint is due at once.
         session.flow.keep();
         Ok(())
     }
@@ -154,6 +161,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         outcome: Result<(), Refused>,
         session: &mut Session<P>,
     ) -> Result<(), InputError> {
+        // Any operation may have made room.
         if session.journal.asides.count() < self.deps.set_aside_max {
             self.halted = None;
         }

@@ -140,6 +140,7 @@ struct CheckedName<P>(P);
 
 impl<P: ProcessManager> CheckedName<P> {
     const TEXT: &'static str = {
+        // Evaluated when the manager is compiled: a wrong name never reaches a store.
         assert!(is_category(P::NAME), "a process's NAME is not empty and has neither `-` nor `$`");
         P::NAME
     };

@@ -132,6 +132,8 @@ impl ProcessProgress {
     pub(super) fn tell_asides(&mut self, journal: &Journal) {
         if self.asides_version != journal.version {
             self.asides_version = journal.version;
+            // Copied on a change only: the status is published after each input, and the inputs set
+            // aside can be many.
             self.asides = Arc::new(journal.asides.clone());
         }
     }
@@ -141,6 +143,7 @@ impl ProcessProgress {
     pub(crate) fn is_idle(&self, head: Position, now: SystemTime) -> bool {
         match self.state {
             ProcessState::Starting => false,
+            // Only an operator changes these states, so waiting for work would not end.
             ProcessState::Paused | ProcessState::Halted => true,
             ProcessState::Running => {
                 self.position >= head

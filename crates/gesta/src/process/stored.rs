@@ -72,6 +72,8 @@ async fn reasons<P: ProcessManager>(
         Err(InputError::Store(error)) if !InputError::Store(error.clone()).is_of_the_instance() => {
             Err(error)
         }
+        // A stream that cannot be folded is a finding about the definition, not a failure of the
+        // check.
         Err(trouble) => Ok(vec![in_one_line(&trouble)]),
     }
 }

@@ -133,6 +133,7 @@ impl<T: Serialize + DeserializeOwned> TimerVersions<T> {
     /// [`UnreadableTimer`] when the version is unknown or the JSON does not match it.
     pub fn read(&self, version: u16, json: &str) -> Result<T, UnreadableTimer> {
         let (name, newest) = (self.name, self.version());
+        // Versions count from 1. A stored 0 wraps around to an index that does not exist.
         let read = match self.older.get(usize::from(version).wrapping_sub(1)) {
             Some(older) => older.read,
             None if version == newest => |json: &str| serde_json::from_str(json),

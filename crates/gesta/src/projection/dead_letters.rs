@@ -103,6 +103,7 @@ where
         behind: impl Iterator<Item = &DeadLetter> + Send,
     ) -> Result<(), OperationError> {
         let position = letter.position;
+        // Read before the transaction, which locks an embedded database for writing.
         let event = event_at(self.deps.store.as_ref(), letter).await?;
         let event = event.ok_or(OperationError::EventGone { position })?;
         let mut tx = self.deps.read_models.begin(&self.id).await?;
@@ -128,6 +129,7 @@ where
         let letters = self.letters_of_stream(position).await?;
         let mut letters = letters.into_iter().peekable();
         let is_first = letters.peek().is_some_and(|first| first.position == position);
+        // A letter in the middle holds nothing back: the first one of its stream still does.
         let behind = if is_first { letters.skip(1).collect() } else { Vec::new() };
         self.release(Some(position), behind).await?;
         self.after_operation().await
@@ -194,6 +196,7 @@ where
         tx: &mut S::Tx,
         event: &RecordedEvent,
     ) -> Result<Result<(), String>, DatabaseError> {
+        // The letter of a stream's end applies by deleting rows.
         if event.stream.is_system() {
             return self.forget_in(tx, event).await;
         }
@@ -222,6 +225,7 @@ where
         let described = self.deps.store.describe_stream(&stream).await;
         let described =
             described.map_err(|error| DatabaseError::unavailable(in_one_line(&error)))?;
+        // Its rows contain the newer events by now, and would be lost with the old ones.
         if described.state == StreamState::Live {
             return Ok(Err(format!(
                 "{stream} has events again since its end: rebuild the projection"
@@ -237,7 +241,9 @@ where
     /// Commits an operation. If the projection halted before the letter, the checkpoint moves past
     /// it.
     async fn finish(&mut self, mut tx: S::Tx, position: Position) -> Result<(), OperationError> {
+        // In the same transaction, so that no process sees one without the other.
         provenance::count_dead_letter_change(&mut tx).await?;
+        // Only a letter that halted the projection lies after the checkpoint.
         if position > self.checkpoint.position {
             self.commit(tx, position, None).await?;
         } else {

@@ -120,6 +120,7 @@ impl ProjectionHandle {
     pub(crate) fn damage_found(&self) -> Option<String> {
         let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let answering = self.progress.borrow().answering.clone();
+        // A switch-over replaces the damaged read model, and with it the finding.
         damaged.filter(|(known, _)| Some(known) == answering.as_ref()).map(|(_, detail)| detail)
     }
 
@@ -247,6 +248,7 @@ where
             store: Arc::clone(&context.store.0),
             clock: Arc::clone(&context.clock),
         });
+        // Checked here, so that an invalid name fails the open and not the task.
         let event_types = P::Event::event_types()?;
         let lifecycle = ReadModelLifecycle { deps, progress: sender, outdated: HashMap::new() };
         let runner = ProjectionRunner { lifecycle, control: messages, last_error: None };

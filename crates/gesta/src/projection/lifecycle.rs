@@ -46,6 +46,7 @@ where
     /// Loads the read models of the previous run and resumes an interrupted rebuild.
     pub(super) async fn open(&self) -> Result<ReadModels<P, S>, RunError> {
         let ListedReadModels { answering, rebuilding, old } = self.list().await?;
+        // Without a live read model there is nothing that could answer in between.
         let Some(answering) = answering else { return self.begin_first(rebuilding).await };
         let goes_on = self.can_continue(&answering);
         let writer = if goes_on {
@@ -57,6 +58,8 @@ where
         let mut models = ReadModels::new(writer);
         models.old = old;
         match rebuilding {
+            // A rebuild in the store runs on, also if the live read model needs none: an operator
+            // may have started it.
             Some(id) => self.resume_rebuild(&mut models, id).await?,
             None if goes_on => {}
             None => self.begin_successor(&mut models).await?,
@@ -140,6 +143,8 @@ where
             writer.mark_damaged(damage);
             return Ok(writer);
         }
+        // The rebuild runs on and replaces this one. Without a rebuild, the whole session is
+        // repeated after a back-off.
         if has_rebuild {
             let mut writer = self.retired(read_model).await?;
             writer.fail(in_one_line(&trouble), self.deps.clock.sleep(REOPEN_PAUSE));
@@ -179,6 +184,8 @@ where
             let missed = provenance.missed_types(store, P::Event::NAMES, checkpoint).await?;
             Ok::<_, RunError>(missed)
         };
+        // A read model that cannot be read counts as incomplete, which only keeps its position
+        // unpublished.
         matches!(missed.await, Ok(None))
     }
 
@@ -197,6 +204,8 @@ where
     /// Starts the rebuild that replaces an outdated live read model. Resumes old rows of this
     /// version if there are any.
     async fn begin_successor(&self, models: &mut ReadModels<P, S>) -> Result<(), RunError> {
+        // Old rows of this version only lack the events since the switch-over: less to read than
+        // from the first event.
         let kept = models.old.take_if(|old| self.can_continue(old));
         let Some(kept) = kept else {
             let id = self.create(Stage::Rebuilding).await?;
@@ -289,6 +298,7 @@ where
                 return Ok(());
             }
         }
+        // Events that arrive during the rebuild move the head, which the estimate is based on.
         rebuild.head = rebuild.head.max(rebuild.writer.position);
         self.switch_if_due(models).await
     }
@@ -362,6 +372,7 @@ where
         let resumed = async {
             self.drop_rebuild(models).await?;
             self.deps.read_models.resume(&old.id).await?;
+            // Resumed in the store by now: it is the rebuild, and no longer old.
             models.old = None;
             self.resume_rebuild(models, old.id.clone()).await?;
             // The operator's request also confirms the dead letters of the old rows.

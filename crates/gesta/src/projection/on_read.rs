@@ -172,6 +172,7 @@ impl StoredRow<Value> {
     /// Decodes the row. Returns `None` for another incarnation or an incompatible type.
     fn typed<Row: DeserializeOwned>(self, life: Incarnation) -> Option<StoredRow<Row>> {
         let Self { revision, position, incarnation, event, row } = self;
+        // Positions of another incarnation cannot be compared with those of this one.
         if incarnation != life.to_string() {
             return None;
         }
@@ -233,7 +234,10 @@ impl<P: OnRead> OnReadRows<P> {
         let usable = stored.and_then(|stored| stored.typed(incarnation));
         let fold = RowFold::<P>::of(&stream, usable).continue_to(store.as_ref(), as_of).await?;
         let Some(last) = fold.last else { return Ok(None) };
+        // A stored row that was not used is wrong or of another version of the type. It is replaced
+        // even if it was folded further.
         let useless = before.filter(|_| fold.resumed.is_none());
+        // Nothing new since the stored row: reads of a quiet stream write nothing.
         let stays = useless.is_none() && before == Some(last);
         let Some(fresh) = fold.fresh() else { return Ok(None) };
         if !stays {
@@ -319,6 +323,7 @@ impl<'a, P: OnRead> RowFold<'a, P> {
         let check = ReadStream::forwards(self.stream.clone()).from(revision).limit(1);
         let found = store.read_stream(check).collect_events().await?;
         let Some(shown) = found.first() else {
+            // The stream has no visible event at that revision or later.
             return Self::nothing(self.stream).fold_from(Revision::FIRST, store, as_of).await;
         };
         if resumed.is(shown) {
@@ -349,6 +354,7 @@ impl<'a, P: OnRead> RowFold<'a, P> {
                     return Ok(self);
                 }
                 self.last = Some(LastEvent::of(event));
+                // Events of other types move the revision of the row, but do not change it.
                 if P::Event::NAMES.contains(&event.event_type.as_str()) {
                     Recorded::read_each(event, &mut |event| P::evolve(&mut self.row, &event))?;
                 }
@@ -402,6 +408,8 @@ impl<P: OnRead, S: ReadModelStore> OnReadStorage<P, S> {
                 Err(error) => return Err(error),
             }
         }
+        // Becomes live only with its event types recorded, so a crash leaves no live read model
+        // without them.
         let stage = Stage::Rebuilding;
         let create = CreateReadModel { projection: P::NAME, version: P::VERSION, stage };
         let id = self.read_models.create_read_model(create).await?;

@@ -48,6 +48,8 @@ impl HistoryMarker {
         store: &dyn EventStore,
         position: Position,
     ) -> Result<Option<Self>, StoreError> {
+        // Any event will do, also one of no interest to the projection: it only identifies the
+        // history.
         let read = ReadAll::backwards().from(position).limit(1);
         let events = store.read_all(read).collect_events().await?;
         Ok(events.first().map(Self::of))
@@ -114,6 +116,8 @@ impl Provenance {
         let last_event = tx.property(LAST_EVENT).await?;
         let fills_to = tx.property(FILLS_TO).await?.and_then(|text| text.parse().ok());
         Ok(Self {
+            // A property that does not parse counts as absent: the check is skipped once, then the
+            // property is written again.
             event_types: event_types.and_then(|text| serde_json::from_str(&text).ok()),
             last_event: last_event.and_then(|text| HistoryMarker::parse(&text)),
             fills_to: fills_to.map_or(Position::START, Position::new),
@@ -143,6 +147,7 @@ impl Provenance {
             Ok(found) => found,
             Err(error) => return Outdated::of_refusal(&error).map(Some).ok_or(error),
         };
+        // The read returns the next event if this position is empty.
         let found = found.first().filter(|found| found.position == position);
         let differs = found.is_some_and(|found| found.id != event);
         Ok(differs.then_some(Outdated::OtherHistory { position }))
@@ -166,6 +171,7 @@ impl Provenance {
             .visibility(Visibility::Visible)
             .limit(1);
         let first = store.read_all(read).collect_events().await?;
+        // Events after the checkpoint are still to come, so they are not missed.
         let is_missed = first.first().is_some_and(|event| event.position <= checkpoint.position);
         Ok(is_missed.then_some(Outdated::NewTypes { types }))
     }

@@ -118,6 +118,8 @@ where
         rebuild.is_complete()
             && rebuild.writer.dead_letters > 0
             && !rebuild.is_confirmed
+            // Dead letters are no reason to keep a live read model that is damaged or of another
+            // history.
             && self.answering.trouble().is_none()
             && self.answering.has_valid_rows
     }
@@ -126,6 +128,8 @@ where
         let RebuildState::ReadModelWriter(rebuild) = &self.rebuild_state else { return false };
         rebuild.is_complete()
             && !self.awaits_confirmation()
+            // `caught_up` refers to the head at that moment. The live read model may have passed it
+            // since.
             && rebuild.writer.position >= self.answering.position
     }
 
@@ -186,11 +190,13 @@ where
     pub(super) fn is_stuck(&self) -> bool {
         let moves = match &self.rebuild_state {
             RebuildState::Nothing => false,
+            // It is opened again after its pause.
             RebuildState::Failing { .. } => true,
             RebuildState::ReadModelWriter(rebuild) => {
                 !rebuild.writer.is_stopped() && !self.awaits_confirmation()
             }
         };
+        // It is enough that one of the two moves.
         self.answering.is_stopped() && !moves
     }
 

@@ -60,6 +60,7 @@ where
                 self.last_error =
                     Some(format!("{line} (attempt {attempt} failed, it is tried again)"));
             }
+            // An outdated read model is no failure of its own, so an earlier error stays visible.
             let shown = self.last_error.clone().unwrap_or_else(|| line.clone());
             self.lifecycle.progress.send_modify(|progress| progress.trouble = Some(shown));
             self.pause(&mut backoff, &line).await;

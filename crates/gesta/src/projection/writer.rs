@@ -243,6 +243,7 @@ where
                 return Err(RunError::Again(trouble.clone()));
             }
             WriterState::Retired | WriterState::Halted(_) | WriterState::Damaged(_) => {
+                // Pending, not an error: the other read model of the projection runs on.
                 return future::pending().await;
             }
         };
@@ -314,6 +315,8 @@ where
             return self.apply_stream_end(last).await;
         }
         let mut tx = self.deps.read_models.begin(&self.id).await?;
+        // An event behind a dead letter of its stream must wait: applied now, it would overtake the
+        // one that failed.
         let (behind, free): (Vec<_>, Vec<_>) =
             page.iter().partition(|event| self.blocked_streams.contains_key(&event.stream));
         let events = Recorded::read_all(free)?;
@@ -362,6 +365,7 @@ where
             catch_panic(self.deps.projection.forget(&mut tx, stream)).await?;
         }
         self.commit(tx, event.position, Some(HistoryMarker::of(event))).await?;
+        // Changed only after the commit: a rolled-back transaction must leave the count as it is.
         self.dead_letters = self.dead_letters.saturating_sub(letters.len());
         if let Some(stream) = &ended {
             self.blocked_streams.remove(stream);
@@ -428,6 +432,7 @@ where
                 }
                 Err(error) => error,
             };
+            // A permanent error, such as one of decoding, would be the same each time.
             if attempts == ATTEMPTS_MAX || error.is_permanent() {
                 return Ok(Err(FailedEvent { error: in_one_line(&error), attempts }));
             }
@@ -458,6 +463,7 @@ where
             return Ok(());
         }
         self.commit(tx, event.position, Some(HistoryMarker::of(event))).await?;
+        // Later events of the stream become dead letters behind this one.
         self.blocked_streams.insert(event.stream.clone(), event.position);
         Ok(())
     }

@@ -130,6 +130,7 @@ fn differences(line: &Line, registry: &Registry) -> Vec<String> {
         problems.push(format!("{event} version {version} is {now}, but is locked as {then}"));
     }
     let types = types_of(registry, event, *version);
+    // A line from before shapes were locked has nothing to compare with.
     let broken = if line.types.is_empty() { Vec::new() } else { types.breaks(&line.types) };
     problems.extend(
         broken.into_iter().map(|broken| format!("{event} version {version} was locked: {broken}")),
@@ -166,6 +167,7 @@ fn add_new(locked: &mut Lines, registry: &Registry) -> Vec<(String, u16)> {
         let versions = registry.versions(event);
         for (place, known) in versions.iter().enumerate() {
             let newest = place + 1 == versions.len();
+            // Examples are in the current form, which older versions do not decode.
             let examples = if newest { registry.examples(event).to_vec() } else { Vec::new() };
             let version = known.version;
             let today = Line {
@@ -225,6 +227,7 @@ fn grow(line: &mut Line, today: Line) -> bool {
 
 fn read(file: &Path) -> io::Result<Locked> {
     let text = match fs::read_to_string(file) {
+        // A missing file is an empty one, so that the first update creates it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         read => read?,
     };

@@ -264,6 +264,7 @@ impl<'de> SeqAccess<'de> for Elements<'_> {
         seed: T,
     ) -> Result<Option<T::Value>, TraceStopped> {
         if self.before == 0 {
+            // The element on the path: the run ends inside of it, so none follows.
             return seed.deserialize(self.rest.clone()).map(Some);
         }
         self.before -= 1;
@@ -285,6 +286,7 @@ impl<'de> MapAccess<'de> for MapEntry<'_> {
         seed: K,
     ) -> Result<Option<K::Value>, TraceStopped> {
         match self.step {
+            // The value comes after its key, so the key gets a trial value.
             PathStep::Value => seed.deserialize(self.rest.producer()).map(Some),
             _ => seed.deserialize(self.rest.clone()).map(Some),
         }

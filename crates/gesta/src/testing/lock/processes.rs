@@ -44,6 +44,7 @@ impl ProcessLine {
                  under its former name, or delete the line once none of its instances is left"
             )];
         };
+        // What is not understood is skipped by declaration, so nothing can break.
         if today.ignores {
             return Vec::new();
         }
@@ -70,6 +71,7 @@ impl ProcessLine {
     pub(super) fn grown(&self, today: &ProcessShapes) -> Option<Self> {
         let now = Self::of(&self.process, today);
         let mut grown = self.clone();
+        // Nothing is removed: an instance may store a type that the program no longer writes.
         grown.takes.extend(now.takes);
         grown.timers.extend(now.timers);
         grown.commands.extend(now.commands);
