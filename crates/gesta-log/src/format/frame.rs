@@ -83,6 +83,8 @@ impl Chain {
             let (length, _records) = (fields.u32().ok()? as usize, fields.u32().ok()?);
             fields.take(2 * 8).ok()?;
             let after = Self(fields.array().ok()?);
+            // Only events frames have a link to verify: a gap frame sets the chain to a value that
+            // cannot be computed again, and other frames keep it.
             if kind == FrameKind::Events.code() {
                 links.push(ChainLink {
                     before,
@@ -121,6 +123,8 @@ impl ChainLink<'_> {
         room.clear();
         room.extend_from_slice(&self.before.0);
         let mut rest = self.body;
+        // Collected first: the hash is several times as fast over one long input. Padding is
+        // shorter than a record, so it ends the loop.
         while let Ok(length) = record_length(rest) {
             let Some((record, later)) = rest.split_at_checked(length) else { break };
             room.extend_from_slice(record.get(UNCHAINED_BYTES..).unwrap_or_default());
@@ -202,6 +206,8 @@ impl FrameHeader {
         bytes.extend_from_slice(&self.durable_mark.to_le_bytes());
         bytes.extend_from_slice(&self.chain.0);
         bytes.extend_from_slice(&self.body_checksum.to_le_bytes());
+        // Bound to the offset, so a frame that a misdirected write leaves elsewhere does not
+        // verify.
         let checksum = seed.of(offset, &bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
         bytes.try_into().expect("the fields add up to the header's length")
@@ -233,6 +239,8 @@ impl FrameHeader {
         // A valid checksum does not exclude a crafted header: bound the number of records by the
         // length before memory is reserved for them.
         let possible = header.records.saturating_mul(RECORD_HEADER_BYTES) + FRAME_HEADER_BYTES;
+        // A frame is written after what it calls durable, so a mark past its own offset is not
+        // genuine. The least length is that of a header, so loops over frames always move on.
         let whole = header.length.is_multiple_of(ALIGNMENT) && header.length >= possible;
         let sound = whole && reserved == [0; 3] && header.durable_mark <= offset;
         if sound { Ok(header) } else { Err(Malformed::Field("frame header")) }
@@ -339,6 +347,8 @@ impl Frame {
                 Ok(Self { header, opening: None, events, gap: None, appends })
             }
             FrameKind::Gap => {
+                // The value after the gap cannot be checked here. The next events frame's value
+                // follows from it, and is checked.
                 let (gap, DecodedRecords { events, continues, .. }) =
                     decode_gap(&header, &body, offset, seed)?;
                 let appends = whole_appends(&events, &continues, &gap.appends)?;
@@ -379,6 +389,7 @@ fn whole_appends(
     for (n, ((_, event), continues)) in events.iter().zip(continues).enumerate() {
         // Skip listed appends that end before this event.
         while listed.next_if(|append| append.end() <= event.position).is_some() {}
+        // A listed append has lost events: what is left of it here is not an append as a whole.
         if listed.peek().is_some_and(|append| append.position <= event.position) {
             // An append that began before a listed one has not ended.
             if start < n {
@@ -390,6 +401,7 @@ fn whole_appends(
             start = n + 1;
         }
     }
+    // No append is in two frames, so one that has not ended by now was cut.
     match events.len() {
         end if start == end => {}
         end if mutated!(AppendsMerged) || mutated!(PartialFrameVisible) => {
@@ -409,6 +421,7 @@ fn decode_gap(
     seed: Seed,
 ) -> Result<(Gap, DecodedRecords), Malformed> {
     let covered = gap::covered(body)?;
+    // Covers the lists only. Each record has a checksum of its own.
     if header.body_checksum != seed.of(offset + FRAME_HEADER_BYTES as u64, covered) {
         return Err(Malformed::Checksum("gap frame"));
     }
@@ -461,6 +474,7 @@ fn decode_events(
     if !decoded.events.iter().zip(positions).all(|((_, event), due)| event.position == due) {
         return Err(Malformed::Field("position"));
     }
+    // Such a frame is never written. Neither position nor chain would show that it is missing.
     if header.records == 0 {
         return Err(Malformed::Field("frame length"));
     }
@@ -521,6 +535,8 @@ fn check_chain(
     after: Chain,
     feed: impl FnOnce(&mut blake3::Hasher),
 ) -> Result<(), Malformed> {
+    // Behind damage the chain is unknown: this frame's value, under the header's checksum, starts
+    // it again.
     let Some(before) = before else { return Ok(()) };
     if after == advance(before, feed) || mutated!(PartialFrameVisible) {
         Ok(())
@@ -534,6 +550,7 @@ pub(super) fn advance(before: Chain, feed: impl FnOnce(&mut blake3::Hasher)) -> 
     let mut hasher = before.hasher();
     let start = hasher.count();
     feed(&mut hasher);
+    // Frames without records must not move the chain, and hashing nothing would.
     if hasher.count() == start { before } else { Chain(*hasher.finalize().as_bytes()) }
 }
 

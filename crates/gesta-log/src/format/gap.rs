@@ -59,6 +59,8 @@ impl IdsDigest {
         for id in ids {
             hasher.update(id.as_uuid().as_bytes());
         }
+        // Eight bytes are enough: digests are compared only for appends whose first event has the
+        // same id.
         let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
         Self(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
     }
@@ -86,6 +88,9 @@ impl Gap {
 
     /// An upper bound for the size of the lists.
     pub(crate) fn bytes_max(&self) -> usize {
+        // Each event counts as if it were the only one of its stream here: the name, its length, a
+        // count, a revision and a position. An append is two numbers of up to 5 bytes, an id and a
+        // digest.
         let names: usize =
             self.scavenged.iter().map(|scavenged| scavenged.stream.as_str().len() + 16).sum();
         names + self.appends.len() * 34 + GAP_HEADER_BYTES
@@ -153,7 +158,8 @@ impl Gap {
             return Err(Malformed::Field("length of a gap's lists"));
         }
         let gap = Self { first, positions, last_recorded_at, appends, scavenged };
-        // A checksum does not exclude a crafted frame: check all that later code relies on.
+        // A checksum does not exclude a crafted frame: check all that later code relies on. The sum
+        // comes first, because `next` adds without a check.
         let inside = |position: Position| position >= first && position < gap.next();
         let sound = first.number().checked_add(u64::from(positions)).is_some()
             && gap.scavenged.iter().all(|scavenged| inside(scavenged.position))
@@ -163,6 +169,8 @@ impl Gap {
     }
 
     fn lists_appends_of_what_is_gone(&self) -> bool {
+        // A repeat of an append that lost events is recognized by its entry alone, so an event
+        // without one is malformed.
         let mut appends = self.appends.iter().peekable();
         self.scavenged.iter().all(|scavenged| {
             // Both lists ascend: one pass over each.
@@ -174,6 +182,8 @@ impl Gap {
     /// Returns whether the ascending positions of records fill exactly those that are not listed as
     /// scavenged.
     pub(super) fn is_filled_by(&self, kept: impl Iterator<Item = Position>) -> bool {
+        // The first position in neither list ends the loop, so a crafted number of positions costs
+        // nothing.
         let mut scavenged = self.scavenged.iter().map(|scavenged| scavenged.position).peekable();
         let mut kept = kept.peekable();
         let mut next = self.first;

@@ -35,6 +35,7 @@ pub(crate) fn write_frame_headers(
     durable_mark: u64,
     frames: &[PendingFrame],
 ) {
+    // Headers come last: how far the log is durable is known only when the group is submitted.
     for PendingFrame { start, header } in frames {
         let offset = location.group_offset + *start as u64;
         // Mutations replace the mark; see `mutations`.
@@ -171,6 +172,7 @@ pub(crate) fn encode_opening(
         first_position: next,
         durable_mark: 0,
         chain,
+        // An opening frame has no records, whose checksums would cover its body.
         body_checksum: location.seed.of(body_offset, &body),
     };
     PendingFrame { start, header }

@@ -58,6 +58,7 @@ impl SegmentHeader {
             bytes.extend_from_slice(&scavenged.to_le_bytes());
         }
         bytes.resize(CHECKSUM_AT, 0);
+        // Without a seed: the salt that seeds the segment's other checksums is in here.
         let checksum = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
         bytes

@@ -66,6 +66,8 @@ impl Record<'_> {
             "room for records is reserved by their predicted size"
         );
         let length = u32::try_from(record.len()).expect("an event is within its limit");
+        // The offset and the segment's salt are part of it: a record that is read at a stale
+        // offset, or from a file that was rewritten, does not verify.
         let checksum = seed.of(offset, record.get(UNCOVERED_BYTES..).expect("it was just added"));
         for (target, byte) in
             record.iter_mut().zip(length.to_le_bytes().into_iter().chain(checksum.to_le_bytes()))
@@ -142,6 +144,7 @@ fn short(text: &str) -> u8 {
 /// Reads the length of the record at the front of `bytes`.
 pub(crate) fn record_length(bytes: &[u8]) -> Result<usize, Malformed> {
     let length = Fields(bytes).u32()? as usize;
+    // At least a header, so that loops over records always move on.
     if length < RECORD_HEADER_BYTES { Err(Malformed::Field("record length")) } else { Ok(length) }
 }
 
@@ -226,6 +229,7 @@ fn decode_fields(
     // Payloads share the buffer's reference count; nothing is copied.
     let metadata = record.slice_ref(fields.take(metadata_bytes)?);
     let data = record.slice_ref(fields.take(data_bytes)?);
+    // Bytes behind the last field would be covered by the checksum, but seen by no reader.
     if !fields.0.is_empty() {
         return Err(Malformed::Field("record length"));
     }

@@ -249,8 +249,8 @@ impl Memtable {
         self.appends.entry(append.first_event).or_insert((place, append.events));
     }
 
-    /// Inserts a scavenged event. Its stream and category still count it; its type and tags are not
-    /// known any more.
+    /// Inserts a scavenged event. Its stream still counts it, and its category stays listed; its
+    /// type and tags are not known any more.
     pub(crate) fn push_scavenged(&mut self, scavenged: &GapEvent) {
         let place = self.relative(scavenged.position.number());
         debug_assert_eq!(
@@ -291,6 +291,8 @@ impl Memtable {
         Some(match self.category_places.entry(category) {
             MapEntry::Occupied(known) => *known.get(),
             MapEntry::Vacant(new) => {
+                // A list is never empty. The caller extends it by the same range, which skips this
+                // one.
                 self.categories.push((new.key().clone(), MemtablePostings::One(place)));
                 *new.insert(next)
             }
@@ -321,6 +323,8 @@ impl Memtable {
             segment: self.segment,
             seed: self.seed,
             offset: record(place)?,
+            // Only tells how much to read at once. Unknown if the neighbour is scavenged or not
+            // published.
             next: record(place + 1),
         })
     }
@@ -340,6 +344,7 @@ impl Memtable {
     pub(crate) fn nth(&self, stream: &StreamName, n: u64) -> Option<u64> {
         let postings = self.streams.get(stream)?.postings.as_slice();
         let place = *postings.get(usize::try_from(n).ok()?)?;
+        // A staged revision is not there yet for readers.
         (place < self.visible_len).then(|| self.first + u64::from(place))
     }
 
@@ -359,6 +364,8 @@ impl Memtable {
             OwnedTerm::EventType(event_type) => self.types.get(event_type)?,
             OwnedTerm::Tag(tag) => self.tags.get(tag)?,
         };
+        // Staged postings follow the visible ones. A backward search starts at the last visible
+        // position, and a forward one checks what it found.
         let at = match direction {
             Direction::Forwards => at.saturating_sub(self.first),
             Direction::Backwards => {

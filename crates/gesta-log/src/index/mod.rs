@@ -164,6 +164,8 @@ impl Index {
     fn insert_gap(&mut self, segment: u64, seed: Seed, gap: &Gap, frame: &Frame) {
         let memtable = self.memtable(segment, seed, gap.first);
         let mut memtable = part::write(&memtable);
+        // Appends that lost events are known from the gap's list alone. The others begin with a
+        // record.
         gap.appends.iter().for_each(|append| memtable.insert_gap_append(append));
         for events in frame.appends() {
             if let Some(first) = events.first() {
@@ -201,6 +203,10 @@ impl Index {
         let end = Position::new(run.end() - 1);
         changes.into_iter().for_each(|(stream, change)| stream_metas.change(stream, change, end));
         drop(stream_metas);
+        debug_assert!(
+            self.parts.last().is_none_or(|last| last.end() <= run.first()),
+            "parts cover ascending positions"
+        );
         self.head = end;
         // Trailing segments may have no events and therefore no recorded time.
         let recorded = run.covered().iter().rev().find_map(|covered| covered.last_recorded_at);
@@ -343,6 +349,7 @@ impl Index {
 
     /// Returns whether the index has all of these positions. The log may have lost their records.
     pub(crate) fn covers(&self, positions: &RangeInclusive<Position>) -> bool {
+        // Parts ascend, so one pass follows them, or ends in front of a hole.
         let mut next = positions.start().number();
         for part in self.parts.iter() {
             if (part.first()..part.end()).contains(&next) {
@@ -424,6 +431,7 @@ impl Index {
         if to == Position::START {
             return Ok(Precheck::default());
         }
+        // Runs do not change, so this holds up to `to`, whatever is published in the meantime.
         let mut heads = Vec::with_capacity(append.streams.len());
         for part in &append.streams {
             heads.push(head_in_parts(self.parts_to(to), &part.stream)?);
@@ -558,6 +566,7 @@ impl Index {
         QueryPlan::any(query.items().iter().map(|item| {
             let tags = item.tags().iter().map(|tag| self.term(OwnedTerm::Tag(tag.clone())));
             let types = (!item.types().is_empty()).then(|| self.plan_types(item.types()));
+            // An item without tags and types matches every event.
             QueryPlan::all(tags.chain(types), || self.every())
         }))
     }
@@ -598,6 +607,7 @@ fn head_in_parts<'a>(
     parts: impl Iterator<Item = &'a IndexPart>,
     name: &StreamName,
 ) -> Result<Option<Revision>, StoreError> {
+    // Parts ascend, so the latest one that has the stream has its last revision.
     let look = |part: &IndexPart, hash: &LazyHash| part.revisions(name, hash);
     Ok(bloom_probe::find_first(parts, &Term::Stream(name), look)?.map(Revisions::last))
 }

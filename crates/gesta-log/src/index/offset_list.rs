@@ -51,6 +51,7 @@ pub(super) fn record_at(offsets: &[u32], place: u64) -> Option<(u32, Option<u32>
     let place = usize::try_from(place).ok()?;
     let offset = *offsets.get(place)?;
     let next = offsets.get(place + 1).copied().filter(|next| *next != NO_RECORD);
+    // An open gap has no offset, and a filled one has that of its successor.
     (offset != NO_RECORD && next != Some(offset)).then_some((offset, next))
 }
 

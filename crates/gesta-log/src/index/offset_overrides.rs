@@ -88,6 +88,7 @@ impl OffsetOverrides {
 
     /// Returns whether the next run omits a term at a position.
     pub(super) fn drops(&self, hash: TermHash, position: u64) -> bool {
+        // The term's other events in the segment still have their records.
         self.has(position)
             && self.dropped.contains(&hash)
             && record_at(&self.offsets, position - self.covered.first).is_none()

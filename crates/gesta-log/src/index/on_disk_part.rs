@@ -157,6 +157,7 @@ impl OnDiskPart {
                 if let Some(found) = overridden.nearest(at, direction) {
                     return Ok(Some(found));
                 }
+                // All of its records were scavenged: continue behind the segment.
                 at = match (direction, overridden.covered.first.checked_sub(1)) {
                     (Direction::Forwards, _) => overridden.covered.end,
                     (Direction::Backwards, Some(before)) => before,
@@ -179,6 +180,8 @@ impl OnDiskPart {
 
     /// Returns the nearest record in an overridden segment, where the run has none.
     fn overridden_from(&self, at: u64, direction: Direction) -> Option<u64> {
+        // Overrides are in the order of segments, and those on the other side of `at` have no
+        // answer: the first hit is the nearest.
         let mut found =
             self.overrides.iter().filter_map(|overridden| overridden.nearest(at, direction));
         match direction {
@@ -197,6 +200,7 @@ impl OnDiskPart {
             .overrides
             .iter()
             .filter(on_the_way)
+            // A segment without events covers nothing; a stop at it would repeat the same step.
             .filter(|overridden| overridden.covered.first < overridden.covered.end);
         match direction {
             Direction::Forwards => met.next().map(|overridden| overridden.covered.first.max(from)),

@@ -141,6 +141,7 @@ impl IndexPart {
         limit: usize,
     ) -> Result<Vec<StreamName>, StoreError> {
         match self {
+            // A write lock, because the memtable sorts its names on demand.
             Self::Memtable(_, memtable) => Ok(write(memtable).names(prefix, after, limit)),
             Self::File(file) => file.names(prefix, after, limit),
         }

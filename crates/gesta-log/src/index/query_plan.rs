@@ -150,6 +150,7 @@ fn seek_all(
 fn seek_every(parts: &[IndexPart], at: u64, direction: Direction) -> Option<u64> {
     let before = part_before(parts, at);
     let within = before.and_then(|part_index| parts.get(part_index)).map(IndexPart::end);
+    // Damage may have left a hole between parts: then the nearest end of a part is the answer.
     match (direction, within) {
         (_, Some(end)) if at < end => Some(at),
         (Direction::Forwards, _) => {

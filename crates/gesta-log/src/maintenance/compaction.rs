@@ -168,6 +168,7 @@ impl Compactor {
         let origin = self.origin();
         let name = write_run(&*self.disk, &origin, contents)?;
         self.install(name, &[])?;
+        // Queued until readers have the run, so that a failed flush is tried again.
         self.sealed.pop();
         Ok(())
     }
@@ -204,6 +205,7 @@ impl Compactor {
         let input = MergeInput { run: stale, overrides: &overrides };
         let disk = Arc::clone(&self.disk);
         let name = rewrite_run(&*disk, &origin, &input, &mut |_| self.keep_up())?;
+        // Opened first, so that readers wait for no more than a rename.
         let run = Run::open_unfinished(&*self.disk, name, Arc::clone(&self.cache))?;
         let (from, to) = (name.new_file(), name.file());
         let failed = |source| RunError::Io { file: name.file(), source };
@@ -307,6 +309,7 @@ impl Compactor {
         let kept =
             runs.iter().map(|run| run.manifest_entry()).filter(|run| !replaced.contains(&run.name));
         let mut runs: Vec<_> = kept.chain([run.manifest_entry()]).collect();
+        // Names are numbers of segments, so their order is that of positions.
         runs.sort_unstable_by_key(|run| run.name);
         // Manifest, then readers, then removal: a crash in between leaves only orphans.
         IndexManifest { store: self.store, runs }.write(&*self.disk)?;
@@ -337,6 +340,7 @@ impl Compactor {
         for file in named.orphans(&files).chain(unfinished).chain(&self.unfinished) {
             drop(self.disk.run(Operation::Remove { file: file.clone() }));
         }
+        // Earlier processes left these files, so once is enough.
         self.orphans_removed = true;
         Ok(())
     }

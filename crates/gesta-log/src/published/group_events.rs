@@ -52,6 +52,7 @@ impl GroupEvents {
         revisions: impl IntoIterator<Item = Revision>,
     ) {
         let revision = self.revisions.len();
+        // The encoder has just pushed the offsets of this append.
         let event = self.offsets.len() - pending.append.events().count();
         self.revisions.extend(revisions);
         self.appends.push(AppendSlice { pending, revision, event });
@@ -116,6 +117,7 @@ impl GroupEvents {
 /// The answer to an append whose first event gets this position, and whose streams start at these
 /// revisions.
 pub(crate) fn appended_at(append: &Append, first: Position, revisions: &[Revision]) -> Appended {
+    // Only streams that get events have a revision; the others were checked.
     let parts = append.streams.iter().filter(|part| !part.events.is_empty());
     let heads =
         parts.zip(revisions).map(|(part, revision)| (part.stream.clone(), last(part, *revision)));
@@ -164,6 +166,7 @@ impl<'a> Iterator for AppendEvents<'a> {
                 self.left -= 1;
                 return Some(entry);
             }
+            // A stream without events was only checked, and has no revision in the list.
             let part = self.parts.by_ref().find(|part| !part.events.is_empty())?;
             self.current = Some((&part.stream, *self.revisions.next()?, part.events.iter()));
         }

@@ -134,6 +134,8 @@ impl Published {
     /// Replaces the memtables and runs that a run covers.
     pub(crate) fn put_run(&self, context: &Arc<RunContext>, run: Arc<Run>) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        // Files of the replaced runs are removed soon. The count tells readers that still use them
+        // to try again.
         let replaced = state.index.put_run(context, run);
         self.replaced.fetch_add(1, Ordering::Release);
         // Freeing a memtable takes a while; do it without the lock.
@@ -149,6 +151,8 @@ impl Published {
         swap: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        // For new readers, file and index change at once. Earlier ones may find blocks that do not
+        // verify, and notice by the count.
         swap()?;
         let replaced = state.index.put_run(context, Arc::new(run));
         self.replaced.fetch_add(1, Ordering::Release);
@@ -302,6 +306,7 @@ impl Published {
     /// Registers a waker for the next publication. Returns false if the store is closed.
     pub(crate) fn register(&self, subscription: u64, waker: &Waker) -> bool {
         let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock under which `close` is noted, so no waker stays behind unnoticed.
         if wakers.closed {
             return false;
         }
@@ -311,6 +316,7 @@ impl Published {
 
     /// Ends all subscriptions: nothing will be published any more.
     pub(crate) fn close(&self) {
+        // Before waking, so that a subscription that registers later is refused.
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         if !mutated!(SubscribersNotWokenOnClose) {
             self.wake();
@@ -346,6 +352,10 @@ struct TailChunk {
 impl Tail {
     fn push(&mut self, publication: &Publication) {
         let Publication { segment, offset, bytes, .. } = publication;
+        debug_assert!(
+            self.chunks.back().is_none_or(|last| (last.segment, last.offset) < (*segment, *offset)),
+            "chunks are in the order of the log, which lookups rely on"
+        );
         self.bytes += bytes.len();
         self.chunks.push_back(TailChunk {
             segment: *segment,

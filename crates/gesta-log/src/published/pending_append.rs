@@ -29,6 +29,7 @@ impl PendingAppend {
             .flat_map(|part| part.events.iter().map(|event| (event, &part.stream)))
             .map(|(event, stream)| Record::encoded_bytes(event, stream))
             .sum();
+        // As if it had a frame of its own and began a segment.
         let group_bytes = align(FRAME_HEADER_BYTES + records) + OPENING_BYTES_MAX;
         Self { append, precheck, group_bytes }
     }

@@ -80,6 +80,8 @@ impl Reader {
             // Read the counter before the files: a replacement in between is then noticed.
             let before = self.published.replaced();
             tries += 1;
+            // Only what a replaced file can cause is tried again: bytes that do not verify at old
+            // offsets, or a file that is gone.
             match ask() {
                 Err(StoreError::Corrupt(_) | StoreError::Unavailable { .. })
                     if tries < TRIES_MAX && self.is_replaced_since(before) => {}
@@ -110,6 +112,7 @@ impl Reader {
 
     /// Returns read requests for these locations, with the bytes that the tail still has.
     pub(super) fn requests_at(&self, locations: &[Location]) -> Vec<RecordRequest> {
+        // One lock for the whole page. The bytes are slices, so nothing is copied under it.
         let state = self.published.read();
         let requests = |location: &Location| RecordRequest {
             location: *location,
@@ -134,6 +137,7 @@ impl Reader {
             let later = requests.get(at..).unwrap_or_default();
             let event = match self.fetch_one(request, later, &mut batch, events.last()) {
                 Ok(event) => event,
+                // Events before the error are returned first; a read from there on meets it again.
                 Err(error) if events.is_empty() => return Err(error),
                 Err(_) => break,
             };
@@ -281,6 +285,8 @@ impl Reader {
     ) -> Result<RecordedEvent, StoreError> {
         let event = decode_record(bytes, location.offset, location.seed, before)
             .map_err(|what| self.damaged(location, what))?;
+        // A valid checksum is not enough: a wrong offset in the index leads to another whole
+        // record.
         if event.position == location.position {
             Ok(event)
         } else {
@@ -302,6 +308,8 @@ impl Reader {
 fn reach(location: &Location, later: &[RecordRequest]) -> usize {
     let lone = READ_BYTES_LONE as u64;
     let end_of = |location: &Location| {
+        // The next offset comes from the index, which may be damaged: the range must not be
+        // negative.
         let next = location.next.filter(|next| *next > location.offset);
         next.unwrap_or(location.offset + lone)
     };

@@ -82,7 +82,8 @@ impl Reader {
             if header.kind != FrameKind::Gap {
                 continue;
             }
-            // The chunk is reused, but a decoded frame keeps its bytes.
+            // The chunk is reused, but a decoded frame keeps its bytes. The chain before the frame
+            // is not known here; its checksums are enough.
             let bytes = Bytes::copy_from_slice(chunk.slice(offset, header.length));
             let frame = Frame::decode(&bytes, offset, range.seed, None).map_err(|what| {
                 let position = header.first_position;
@@ -159,6 +160,7 @@ impl Reader {
         chunk: &mut Chunk,
         at: u64,
     ) -> Result<Option<(u64, FrameHeader)>, StoreError> {
+        // A mark begins at the next sector. The zeros before it are no header.
         for offset in [at, mark_offset(at)] {
             self.load(range, chunk, offset, FRAME_HEADER_BYTES)?;
             let bytes = chunk.slice(offset, FRAME_HEADER_BYTES);
@@ -241,6 +243,7 @@ impl Chunk {
 
     /// Reads at least `length` bytes from an offset, up to the end of the file.
     fn read(&mut self, disk: &dyn Disk, file: &str, offset: u64, length: usize) -> io::Result<()> {
+        // If the read fails, no old bytes may pass for those of the new offset.
         self.filled = 0;
         if length > self.buffer.len() {
             // A damaged length must not cause a huge allocation.

@@ -28,6 +28,7 @@ pub(crate) struct StreamPages {
 impl StreamPages {
     pub(crate) fn new(reader: Reader, read: ReadStream) -> Self {
         let ReadStream { stream, direction, from, limit } = read;
+        // Taken once: a forward read ends at this head, whatever is appended during it.
         let visible = reader.retry_if_files_replaced(|| reader.visible(&stream));
         let at = match (from, direction) {
             (ReadFrom::Start, Direction::Forwards) => Some(Revision::FIRST),
@@ -79,6 +80,8 @@ impl Iterator for StreamPages {
             match self.page(at) {
                 Ok((page, next)) => {
                     self.at = next;
+                    // A page may be empty before the end: all of its events have expired or were
+                    // scavenged.
                     if !page.is_empty() {
                         self.left = self.left.saturating_sub(page.len() as u64);
                         return Some(Ok(page));
@@ -171,6 +174,7 @@ impl Reader {
         last: Revision,
         limit: u64,
     ) -> Result<(Page, Option<Revision>), StoreError> {
+        // Looked up for each page, so that a deletion or truncation during the read takes effect.
         let Some(mut visible) = self.visible(stream)? else { return Ok((Vec::new(), None)) };
         let first = at.max(visible.first).number();
         let last = last.min(visible.head).number();

@@ -55,6 +55,8 @@ impl LogSubscription {
 
     /// Returns the next delivery, if there is one without waiting.
     fn poll_delivery(&mut self) -> Result<Option<Delivery>, StoreError> {
+        // Read before the events. What is published after it is left to the next poll, which the
+        // registered waker brings about.
         let head = self.reader.published.head();
         let page = self.advance(head)?;
         if let Some(last) = page.last() {
@@ -70,6 +72,8 @@ impl LogSubscription {
             self.reported = head;
             return Ok(Some(Delivery::CaughtUp(head)));
         }
+        // Also where nothing matched, so that the checkpoint of a filtered subscription follows the
+        // head.
         let reported = std::mem::replace(&mut self.reported, head);
         let filtered = matches!(self.to, Target::All { .. });
         Ok((filtered && reported < head).then_some(Delivery::Checkpoint(head)))
@@ -80,11 +84,14 @@ impl LogSubscription {
         let (page, behind) = match &mut self.to {
             Target::All { selection, after } => {
                 if *after >= head {
+                    // Where damage took what follows, to wait for it would never end.
                     self.reader.end_at_damage(*after)?;
                     return Ok(Vec::new());
                 }
                 let PageRead { mut page, next, full } =
                     self.reader.page(selection, after.next(), u64::MAX)?;
+                // Later ones are left to the next poll: no report of `head` may follow an event
+                // after it.
                 page.retain(|event| event.position <= head);
                 let looked = next.map(|next| Position::new(next.number() - 1));
                 // Without a place to continue, the read has reached the head.

@@ -55,6 +55,7 @@ impl Reader {
     /// Removes hidden events from a page.
     pub(super) fn retain_visible(&self, page: &mut Page) -> Result<(), StoreError> {
         let index = self.published.index();
+        // The common case: no stream hides anything, so no event needs a lookup.
         if page.is_empty() || index.stream_meta_changes() == 0 {
             return Ok(());
         }

@@ -58,9 +58,7 @@ impl Recovery<'_> {
         if last {
             self.sync(&segment.file)?;
         }
-        let adopted_length = successor
-            .filter(|successor| successor.opening.predecessor == segment.header.number)
-            .map(|successor| successor.opening.adopted_length);
+        let adopted_length = segment.length_stated_by(successor);
         if segment.first != log.end.next {
             // Damage before this segment took events: report them, and continue with its first
             // position and an unknown chain.
@@ -91,6 +89,8 @@ impl Recovery<'_> {
             self.index(log, segment, seed, &frame);
         }
         log.chain = scanned.chain;
+        // Unknown after damage up to the end. The old value does no harm: a damaged store is not
+        // written, so nothing continues from it.
         log.end.chain = scanned.chain.unwrap_or(log.end.chain);
         log.end.next = scanned.next;
         // The next segment names this one by the length and salt that it had before a rewrite, so
@@ -128,6 +128,7 @@ impl Recovery<'_> {
         bytes_max: u64,
         steps: &mut ProgressCounter<'_>,
     ) -> Result<(), OpenError> {
+        // Backwards, so that the latest segments are verified while the budget lasts.
         let mut left = bytes_max;
         for (n, covered) in index_files.covered.iter().enumerate().rev() {
             let last = last_is_covered && n + 1 == index_files.covered.len();

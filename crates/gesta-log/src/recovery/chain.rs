@@ -105,6 +105,8 @@ impl Recovery<'_> {
         let Some(header) = self.header(number, file, &start)? else { return Ok(None) };
         let length = self.length(file)?;
         if length < header.bytes {
+            // Scavenging replaces a segment by a shorter file, so this header and this length may
+            // be of different files.
             let again = self.read(file, OPENING_REACH, Cache::Bypass)?;
             if SegmentHeader::decode(&again).is_ok_and(|again| again != header) {
                 return self.segment(number, file, last); // Just replaced by another process.
@@ -123,6 +125,8 @@ impl Recovery<'_> {
         if let Some(segment) = opened(&start) {
             return Ok(Some(segment));
         }
+        // No opening frame. Unless later frames say that there was one, nothing in the segment was
+        // ever acknowledged.
         let whole = self.read(file, usize::MAX, Cache::Bypass)?;
         if !scan::lost_opening(&whole, seed) {
             if last {
@@ -159,6 +163,8 @@ impl Recovery<'_> {
             Ok(header) if header.number == number => return Ok(Some(header)),
             Ok(_) => "the header names another segment".to_owned(),
             Err(Malformed::OtherVersion) => {
+                // An intact header of another version is no damage: nothing may be reported, or
+                // written.
                 return Err(OpenError::OtherVersion { file: file.to_owned() });
             }
             Err(malformed) => format!("segment header: {malformed}"),

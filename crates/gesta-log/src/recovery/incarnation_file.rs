@@ -56,6 +56,8 @@ pub(crate) fn begin(
     disk.run(Operation::Create { file: file() })?;
     disk.run(Operation::Write { file: file(), offset: 0, bytes: Bytes::from(bytes) })?;
     disk.run(Operation::Sync { file: file() })?;
+    // The name as well, before the first segment is written: segments without this file would pass
+    // for a whole store.
     disk.run(Operation::SyncDirectory)
 }
 
@@ -91,6 +93,8 @@ pub(crate) fn incarnation(
         return Ok(None);
     }
     let bytes = disk.read(RESTORED, 0, INCARNATION_BYTES + 4, Cache::Bypass).map_err(failed)?;
+    // Never ignored: the store would continue in the incarnation of the lost one, and consumers
+    // that have seen later events would not be rejected.
     let Some(incarnation) = decode(&bytes) else {
         return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it is damaged")));
     };

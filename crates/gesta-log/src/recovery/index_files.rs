@@ -66,6 +66,7 @@ impl IndexFiles {
             let accepted = opened.and_then(|run| index_files.accept(&**disk, &context, entry, run));
             match accepted {
                 Ok(true) => {}
+                // A later run would leave a hole. From here on, segments are read instead.
                 Ok(false) => break,
                 Err(error) => {
                     let error = unless_shortage(error)?;
@@ -74,6 +75,7 @@ impl IndexFiles {
                 }
             }
         }
+        // Without any run the manifest's store id counts for nothing: the segments state theirs.
         Ok(if index_files.covered.is_empty() { Self::default() } else { index_files })
     }
 
@@ -132,6 +134,8 @@ impl IndexFiles {
 
     /// Returns the number of events in the covered segments.
     pub(super) fn events(&self) -> u64 {
+        // Each position has an event or had one that was scavenged; the segments' headers count
+        // those.
         let positions: u64 = self.covered.iter().map(|covered| covered.end - covered.first).sum();
         positions.saturating_sub(self.scavenged)
     }
@@ -179,6 +183,8 @@ fn compare_segment(disk: &dyn Disk, covered: &CoveredSegment, before: Chain) -> 
         Some(Err(Malformed::OtherVersion)) => return SegmentMatch::Different,
         Some(Err(_)) | None => return SegmentMatch::Same(None),
     };
+    // Each rewrite has a new salt, so the same salt is the same file. The common case reads no more
+    // than a header.
     if header.salt == covered.salt || mutated!(StaleRunTrusted) {
         return SegmentMatch::Same(Some(header));
     }

@@ -77,6 +77,13 @@ impl OpenedSegment {
     fn seed(&self) -> Seed {
         Seed::new(self.header.salt, self.header.number)
     }
+
+    /// Returns how many bytes of this segment belong to the log, as the next segment states it.
+    /// `None` if that names a segment in between, which is lost.
+    fn length_stated_by(&self, successor: Option<&Self>) -> Option<u64> {
+        let opening = successor?.opening;
+        (opening.predecessor == self.header.number).then_some(opening.adopted_length)
+    }
 }
 
 /// Progress of an operation that reads the whole store.
@@ -144,6 +151,7 @@ pub(crate) fn recover(
         let bytes = recovery.adopt(&mut log, segment, segments.get(at + 1))?;
         steps.advance(bytes);
     }
+    // Last, when all rewritten segments are known, and before anything is built on them.
     recovery.swapped |= index_files.swapped;
     recovery.sync_names()?;
     // An incarnation begins with its first opening, even before it has an event.
@@ -152,6 +160,7 @@ pub(crate) fn recover(
     }
     recovery.report.segments = index_files.covered.len() + segments.len();
     recovery.report.events += index_files.events();
+    // Later events are not recorded before this time, unless the options restart it.
     log.end.last_recorded_at = log.index.last_recorded_at();
     let Recovery { report, unflushed, .. } = recovery;
     Ok(Recovered {

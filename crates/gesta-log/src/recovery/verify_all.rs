@@ -77,6 +77,7 @@ pub(crate) fn verify_all(
     let files = recovery.files()?;
     let segments = recovery.segments(&files, None)?.unwrap_or_default();
     let incarnations = segments.iter().map(|segment| incarnation_of(&segment.header));
+    // Only for its errors: an unfinished restore or import is not verified as a store.
     incarnation_file::incarnation(disk, Access::ReadOnly, incarnations)?;
     recovery.report.segments = segments.len();
     let mut steps = ProgressCounter { done: 0, total: recovery.bytes(&files), progress };
@@ -110,6 +111,7 @@ fn read_ahead(
         let length = disk.length(file).map(|length| usize::try_from(length).unwrap_or(usize::MAX));
         let read = length.and_then(|length| disk.read(file, 0, length, Cache::Bypass));
         let read = read.map_err(|source| failed(&format!("read {file}"), source));
+        // The verifying thread has stopped with an error.
         if sender.send(read).is_err() {
             return;
         }
@@ -125,9 +127,7 @@ impl Recovery<'_> {
         visitor: &mut dyn SegmentVisitor,
     ) -> Result<(), OpenError> {
         let SegmentInContext { segment, successor, bytes } = *context;
-        let adopted_length = successor
-            .filter(|successor| successor.opening.predecessor == segment.header.number)
-            .map(|successor| successor.opening.adopted_length);
+        let adopted_length = segment.length_stated_by(successor);
         if segment.first != verified.next {
             // Damage before this segment took events: continue with its first position and an
             // unknown chain.

@@ -48,6 +48,8 @@ impl SegmentName {
 
 fn segment_number(file: &str) -> Option<u64> {
     let digits = file.strip_suffix(SEGMENT_SUFFIX)?;
+    // Only the name that the number gets counts: `1.seg` and `+1.seg` are not second names of
+    // segment 1.
     digits.parse().ok().filter(|number| SegmentName::of(*number).as_str() == file)
 }
 

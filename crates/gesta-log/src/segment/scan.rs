@@ -307,6 +307,8 @@ fn later_frames(segment: &Bytes, from: u64, seed: Seed) -> Vec<(u64, FrameHeader
                 found.push((at as u64, header));
                 at += FRAME_HEADER_BYTES;
             }
+            // Frames are aligned, so none begins in between. Payloads cannot imitate a header,
+            // because they do not know the salt.
             Err(_) => at += 8,
         }
     }
@@ -331,6 +333,7 @@ pub(crate) fn opening_frame(segment: &Bytes, seed: Seed) -> Result<Frame, Malfor
     if segment.len() <= at {
         return Err(Malformed::Short);
     }
+    // The chain before the segment is not known yet. The scan of its frames checks this one again.
     let frame = Frame::decode(&segment.slice(at..), HEADER_BYTES, seed, None)?;
     if frame.opening.is_none() {
         return Err(Malformed::Field("opening frame"));
@@ -340,6 +343,7 @@ pub(crate) fn opening_frame(segment: &Bytes, seed: Seed) -> Result<Frame, Malfor
 
 /// Returns whether a segment without a valid opening frame had durable frames.
 pub(crate) fn lost_opening(segment: &Bytes, seed: Seed) -> bool {
+    // A mark past the header was written only after the opening frame was durable.
     let later = later_frames(segment, HEADER_BYTES, seed);
     later.iter().any(|(_, header)| header.durable_mark > HEADER_BYTES)
 }

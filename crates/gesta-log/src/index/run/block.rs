@@ -58,6 +58,8 @@ impl Block {
     pub(super) fn verify(bytes: Bytes, number: u32, seed: Seed) -> Result<Self, Malformed> {
         let (content, rest) = bytes.split_at_checked(CHECKSUM_AT).ok_or(Malformed::Short)?;
         let checksum = rest.try_into().map_err(|_| Malformed::Short)?;
+        // Bound to the run and the block's number: a block that a misdirected write leaves
+        // elsewhere does not verify.
         let sound = u32::from_le_bytes(checksum) == seed.of(offset(number), content);
         if !sound && !mutated!(BlockChecksumIgnored) {
             return Err(Malformed::Checksum("block"));

@@ -34,6 +34,8 @@ impl BlockSource for CachedBlocks<'_> {
         if let Some(block) = cache.get(key) {
             return Ok(block);
         }
+        // Read without the cache's lock. Two threads may read the same block, which costs less than
+        // to wait for each other's disk.
         let block = self.read(number)?;
         cache.insert(key, block.clone());
         Ok(block)
@@ -62,6 +64,7 @@ impl<'a> BlockWindows<'a> {
     }
 
     fn have(&self, number: u32) -> Option<Bytes> {
+        // The latest window first: most reads continue there.
         self.windows.iter().rev().find_map(|(first, bytes)| {
             let start = number.checked_sub(*first)? as usize * BLOCK_BYTES;
             (start < bytes.len()).then(|| bytes.slice(start..bytes.len().min(start + BLOCK_BYTES)))

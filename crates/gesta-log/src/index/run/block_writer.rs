@@ -85,6 +85,7 @@ impl<'a> BlockWriter<'a> {
     /// Reserves the next number for a block that is [filled](Self::fill) later.
     pub(super) fn reserve(&mut self) -> Result<u32, RunError> {
         let number = self.next()?;
+        // Zeros, which no reader takes for a block, until it is filled.
         self.buffer.resize(self.buffer.len() + BLOCK_BYTES, 0);
         Ok(number)
     }
@@ -143,6 +144,7 @@ impl<'a> BlockWriter<'a> {
         self.end(footer, seed)?;
         // Renamed only after the sync: a run under its final name is complete.
         self.run(Operation::Rename { from: self.file.clone(), to: self.name.file() })?;
+        // The manifest may name the run only once its name is durable.
         self.run(Operation::SyncDirectory)
     }
 

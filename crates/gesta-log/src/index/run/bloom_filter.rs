@@ -60,6 +60,7 @@ impl BloomFilterBuilder {
     pub(super) fn take(&mut self) -> Option<(TermHash, Vec<u8>)> {
         let (first, _) = *self.listed.first()?;
         let mut body = Vec::with_capacity(BODY_BYTES);
+        // Both counts fit: at most 19 blocks, of at most 512 terms each.
         body.push(self.listed.len() as u8);
         body.extend_from_slice(&(self.terms as u16).to_le_bytes());
         for (hash, block) in &self.listed {

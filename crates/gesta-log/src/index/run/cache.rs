@@ -53,6 +53,7 @@ impl BlockCache {
 
     /// Maximum number of blocks of a shard, given the present reservations.
     fn slots_max(&self) -> usize {
+        // One budget for both: blocks lose what filters reserve.
         let kept =
             filter_budget(self.budget_bytes) - self.filter_bytes_left.load(Ordering::Relaxed);
         (self.budget_bytes - kept) / SLOT_BYTES / SHARDS
@@ -97,6 +98,7 @@ impl BlockCache {
 
     pub(super) fn insert(&self, key: BlockKey, block: Block) {
         if let Some(mut shard) = self.shard(key) {
+            // Not marked yet, so that blocks that are read only once are dropped first.
             shard.insert(CacheSlot { key, block, referenced: false }, self.slots_max());
         }
     }
@@ -163,6 +165,7 @@ impl CacheShard {
     /// mark of those before it.
     fn victim(&mut self) -> usize {
         loop {
+            // The first round clears the marks, so the second one finds a slot at the latest.
             let at = self.hand;
             self.hand = (at + 1) % self.slots.len();
             match self.slots.get_mut(at) {

@@ -74,6 +74,7 @@ impl IndexManifest {
     /// thread writes runs.
     pub(crate) fn orphans<'a>(&'a self, files: &'a [String]) -> impl Iterator<Item = &'a String> {
         files.iter().filter(|file| {
+            // Only a finished run gets its final name, so the others are of attempts that failed.
             let being_written = file.strip_suffix(".new").and_then(RunName::of).is_some();
             let run = RunName::of(file);
             let counts = run.is_some_and(|name| self.runs.iter().any(|run| run.name == name));
@@ -82,6 +83,7 @@ impl IndexManifest {
     }
 
     fn encode(&self) -> Bytes {
+        debug_assert!(self.runs.is_sorted_by(|one, next| one.name.last < next.name.first));
         let mut bytes = Vec::with_capacity(64 + self.runs.len() * RUN_BYTES);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION_MAJOR.to_le_bytes());

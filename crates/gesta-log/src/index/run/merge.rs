@@ -138,6 +138,7 @@ struct Merge<'a> {
 
 impl Merge<'_> {
     fn write(mut self, run: &mut RunWriter<'_>) -> Result<(), RunError> {
+        // In the order of the blocks in the file, which is written front to back.
         self.offsets(run)?;
         self.terms(run)?;
         self.names(run, BlockKind::Names)?;
@@ -157,6 +158,7 @@ impl Merge<'_> {
                         out.push_offset_block(first, body)
                     })?;
                 }
+                // A block never spans segments, so it belongs to the one in which it begins.
                 while let Some((number, first)) = blocks.next_if(|(_, first)| **first < covered.end)
                 {
                     // The original blocks of a rewritten segment are dropped.
@@ -205,6 +207,7 @@ impl Merge<'_> {
         let mut tables = TableInputs::begin(&mut self.inputs, kind)?;
         let mut table = out.begin_table(kind)?;
         while let Some(name) = tables.least() {
+            // Advances all inputs that have the name, which is written once.
             tables.each(&mut self.inputs, &name, |_, _, _| Ok(()))?;
             out.add(&mut table, &name, None)?;
         }

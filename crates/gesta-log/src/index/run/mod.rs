@@ -213,6 +213,7 @@ impl Run {
         let block = self.filters.find_term_block(&mut blocks, &BloomProbe::of(hash))?;
         let Some(block) = block else { return Ok(None) };
         let origin = self.first();
+        // The filter passes a few terms that the run does not have. The block decides.
         let entry = blocks.decode(block, BlockKind::Terms, |body| {
             TermBlockReader::new(body)?.find(hash, origin)
         })?;
@@ -337,12 +338,14 @@ impl Run {
                 return Err(RunError::Stopped);
             }
         }
+        // Last and on its own, because its checksum has another seed.
         read_footer(disk, self.name, &self.file.name).map(drop)
     }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
+        // The filters are freed with the run, so other runs may have their room.
         self.file.cache.release(self.filters.kept());
     }
 }

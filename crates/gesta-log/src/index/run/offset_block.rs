@@ -65,6 +65,7 @@ pub(super) fn encode<E>(
         starts.iter().for_each(|start| body.extend_from_slice(&start.to_le_bytes()));
         body.extend_from_slice(&groups);
         emit(first, &body)?;
+        // Any group fits an empty block, so each round takes one at least.
         first += count as u64;
         offsets = rest;
     }

@@ -32,6 +32,7 @@ impl NodeAddress {
     }
 
     fn block(self) -> u32 {
+        // No file has this block, so the read reports the address as damage.
         u32::try_from(self.0 / BLOCK_BYTES as u64).unwrap_or(u32::MAX)
     }
 
@@ -277,6 +278,7 @@ struct BranchReader<'a> {
 impl<'a> BranchReader<'a> {
     fn read(body: &'a [u8], offset: usize, children: u64) -> Result<Self, Malformed> {
         let mut fields = Fields(body.get(offset..).ok_or(Malformed::Short)?);
+        // As for a leaf, the size follows from the number of postings in the term's entry.
         if u64::from(fields.u8()?) + 1 != children {
             return Err(Malformed::Field("branch"));
         }

@@ -132,6 +132,7 @@ impl PostingsCursor {
         let Some((first, last)) = self.leaf.first().zip(self.leaf.last()) else { return false };
         match direction {
             Direction::Forwards => {
+                // If the leaf begins after `position`, a leaf before it may have a nearer posting.
                 *last >= position && (*first <= position || self.leaf_start == 0)
             }
             Direction::Backwards => {
@@ -157,6 +158,7 @@ impl PostingsCursor {
         let at = match (here, &self.found.0.postings) {
             (Some(at), _) => at as usize,
             (None, StoredPostings::Many(list)) => {
+                // All leaves but the last are full, so the ordinal tells the leaf.
                 let (number, mut leaf) = (ordinal / FANOUT, Vec::new());
                 list.leaf(&mut CachedBlocks { file, disk }, number, &mut leaf)?;
                 (self.leaf, self.leaf_start) = (leaf, number * FANOUT);

@@ -99,6 +99,8 @@ impl TableWriter {
             .expect("the body begins with room for the count")
             .copy_from_slice(&count);
         put(&self.body)?;
+        // Between two samples a search reads four blocks. More of them would save few reads, and
+        // take memory in each open run.
         if self.blocks.is_multiple_of(SAMPLE_INTERVAL) {
             self.samples.push(self.first_key.as_slice().into());
         }

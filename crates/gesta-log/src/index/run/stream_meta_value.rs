@@ -108,6 +108,7 @@ pub(super) fn pieces(bytes: u64, first: u32) -> impl Iterator<Item = (u32, usize
     let blocks = bytes.div_ceil(BODY_BYTES as u64);
     (0..blocks).map(move |at| {
         let left = bytes - at * BODY_BYTES as u64;
+        // No file has block `u32::MAX`, so the read reports a wrong address as damage.
         let number = u32::try_from(u64::from(first) + at).unwrap_or(u32::MAX);
         (number, left.min(BODY_BYTES as u64) as usize)
     })

@@ -82,6 +82,7 @@ impl StreamNameIter {
     ) -> Result<Option<StreamName>, RunError> {
         let mut blocks = run.cached(disk);
         let prefix = self.prefix.as_bytes();
+        // Names with a prefix are neighbours, so the first other name is the end.
         if !self.listing.next(run, &mut blocks)? || !self.listing.cursor.key().starts_with(prefix) {
             return Ok(None);
         }

@@ -71,6 +71,8 @@ impl fmt::Debug for TermKey {
 impl TermKey {
     /// Derives the keys of the store with this id.
     pub(crate) fn new(store: [u8; 16]) -> Self {
+        // A key for each kind, so that a stream, a tag and a type of the same text are different
+        // terms.
         Self {
             streams: blake3::derive_key("gesta index 1: streams", &store),
             categories: blake3::derive_key("gesta index 1: categories", &store),

@@ -261,6 +261,7 @@ impl<'a> RunWriter<'a> {
 
     /// Adds a posting of the current term. Postings ascend.
     pub(super) fn posting(&mut self, position: u64) -> Result<(), RunError> {
+        // The buffer may still hold postings of the term before.
         if self.count == 0 {
             self.few.clear();
         }
@@ -298,6 +299,7 @@ impl<'a> RunWriter<'a> {
             // The entry opens the next block.
             assert!(self.terms.add(&entry), "an empty block has room for any entry");
         }
+        // Only now: a block that was just ended is listed with the terms before this one.
         self.filter.add(hash);
         self.footer.terms += 1;
         // Take the buffer back for the next term.
@@ -326,6 +328,7 @@ impl<'a> RunWriter<'a> {
     pub(super) fn end_terms(&mut self) -> Result<(), RunError> {
         self.end_terms_block()?;
         self.end_filter()?;
+        // Its number was reserved before these blocks, so it is filled in place.
         self.postings.flush(&mut self.out)?;
         self.directory.terms.end = self.out.next()?;
         Ok(())

@@ -94,6 +94,8 @@ pub fn backup(
     let source = Source::open(directory)?;
     let snapshot = source.snapshot()?;
     let target = BackupDirectory::open(target)?;
+    // Before anything is written: the directory may hold the only copy of events that the store
+    // lost.
     target.check(&snapshot)?;
     let bytes = snapshot.parts.iter().map(|part| part.bytes).sum();
     let mut report = BackupReport {
@@ -121,6 +123,7 @@ pub fn backup(
         bytes_done += part.bytes;
     }
     progress(Progress { bytes_done, bytes_total: bytes });
+    // Until here, an earlier backup in the directory still counts.
     target.publish(&manifest(&snapshot, segments))?;
     Ok(report)
 }

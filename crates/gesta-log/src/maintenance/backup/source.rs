@@ -209,10 +209,12 @@ impl Source {
     fn snapshot_unlocked(&self) -> Result<Option<Snapshot>, BackupError> {
         let disk = match FileDisk::open(&self.directory, Access::ReadWrite) {
             Ok(disk) => disk,
+            // Another process may be writing, so only its durable marks count.
             Err(LockError::InUse { .. } | LockError::Io { .. }) => return Ok(None),
         };
         let links = links(&disk)?;
         let Some(last) = links.last() else { return self.of(&links, None, None).map(Some) };
+        // A killed writer may have left its last group in the page cache only.
         let file = segment_file(last.header.number);
         let failed = |source| failed("sync", &file, source);
         disk.run(Operation::Sync { file: file.clone() }).map_err(failed)?;
@@ -234,6 +236,7 @@ impl Source {
         unconfirmed: Option<RangeInclusive<Position>>,
     ) -> Result<Snapshot, BackupError> {
         let mut snapshot = snapshot_of(links, end, unconfirmed);
+        // A restored store without later appends has its incarnation in a file only.
         let incarnations = links.iter().map(|link| incarnation_of(&link.header));
         if let Some(incarnation) =
             incarnation_file::incarnation(&self.disk, Access::ReadOnly, incarnations)?
@@ -307,12 +310,15 @@ fn links(disk: &dyn Disk) -> Result<Vec<OpenedLink>, BackupError> {
         source,
     })?;
     let mut links = Vec::new();
+    // The latest files may be preallocated and unused.
     for number in numbers.into_iter().rev() {
         if let Some(last) = last_link(disk, number)? {
             links.push(last);
             break;
         }
     }
+    // Backwards, as in recovery: only a successor's opening frame says which file continues the
+    // log.
     while let Some(later) = links.last().copied()
         && later.opening.predecessor != 0
     {
@@ -331,6 +337,7 @@ fn last_link(disk: &dyn Disk, number: u64) -> Result<Option<OpenedLink>, BackupE
         return Ok(Some(link));
     }
     let whole = read(disk, &file, header.bytes, Cache::Use)?;
+    // As in recovery: without durable frames behind it, nothing here was ever acknowledged.
     if !scan::lost_opening(&whole, Seed::new(header.salt, number)) {
         return Ok(None);
     }

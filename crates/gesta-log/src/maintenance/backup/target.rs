@@ -122,6 +122,8 @@ impl BackupDirectory {
 
     /// Writes a file under a temporary name, and renames it once it is durable.
     fn write(&self, file: &str, bytes: Bytes) -> Result<(), BackupError> {
+        // Several copies share one sync of the directory, which `publish` does before the manifest
+        // names them.
         let unfinished = || format!("{file}{UNFINISHED}");
         self.run(Operation::Create { file: unfinished() }, file)?;
         self.run(Operation::Write { file: unfinished(), offset: 0, bytes }, file)?;

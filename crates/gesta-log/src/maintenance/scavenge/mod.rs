@@ -111,6 +111,8 @@ impl Scavenger {
         if let Some(damage) = reader.published.damage.first() {
             return Err(ScavengeError::Damaged(damage.clone()));
         }
+        // Each segment is verified from the chain before it; that before the first follows from the
+        // store's id.
         let before = Chain::genesis(self.begin()?);
         let mut pass = ScavengePass {
             scavenger: self,
@@ -161,6 +163,7 @@ impl ScavengePass<'_> {
     fn segment(&mut self, covered: &CoveredSegment) -> Result<(), ScavengeError> {
         let bytes = length(&*self.reader.disk, covered)?;
         let reclaimed = self.rewrite(covered, bytes)?;
+        // A gap leaves the chain after it as it was, so the value of the run holds in either case.
         self.before = Chain(covered.chain);
         self.report.segments += 1;
         self.report.bytes_before += bytes;

@@ -96,6 +96,7 @@ impl RewrittenSegment {
         header.bytes = HEADER_BYTES + group.len() as u64;
         let mut file = header.encode();
         file.extend_from_slice(&group);
+        // Only a mutation asks for these streams.
         let last = |event: &&RecordedEvent| hidden.was_last(&event.stream, event.revision);
         let emptied = scavenged.iter().filter(last).map(|event| event.stream.clone()).collect();
         Ok(Some(Self { covered: *covered, header, before, file, scavenged, emptied }))
@@ -128,6 +129,7 @@ impl RewrittenSegment {
             disk.run(Operation::Sync { file: file.to_owned() }).map_err(cannot)?;
         }
         // The old file is about to be replaced for good: prove that the device has the new one.
+        // One byte more is asked for, so that a longer file is noticed.
         let back = disk.read(file, 0, bytes.len() + 1, Cache::Bypass).map_err(cannot)?;
         let scanned =
             (back == bytes).then(|| walk(&back, &self.header, &self.covered, self.before));
@@ -242,6 +244,7 @@ struct OpenGap<'a> {
 
 impl<'a> SegmentBody<'a> {
     fn new(seed: Seed, old: &'a Bytes, removed: Vec<Position>) -> Self {
+        debug_assert!(removed.is_sorted(), "lookups of removed positions search by halves");
         let place = GroupLocation { group_offset: HEADER_BYTES, seed };
         Self { place, old, removed, group: Vec::new(), frames: Vec::new(), open: None }
     }
@@ -253,6 +256,7 @@ impl<'a> SegmentBody<'a> {
     fn frame(&mut self, frame: &Frame) {
         match (frame.header.kind, &frame.opening) {
             (FrameKind::Opening, Some(opening)) => {
+                // Names the same predecessor as before: the order of the segments never changes.
                 let (chain, next) = (frame.header.chain, frame.header.first_position);
                 let opening = encode_opening(&mut self.group, &self.place, chain, next, opening);
                 self.frames.push(opening);
@@ -262,6 +266,7 @@ impl<'a> SegmentBody<'a> {
             (FrameKind::Events, _)
                 if !frame.events.iter().any(|(_, event)| self.is_removed(event)) =>
             {
+                // The gap so far comes first, so that frames stay in the order of positions.
                 self.end_gap();
                 let records = frame.events.iter().map(|(offset, _)| record(self.old, *offset));
                 let copied = copy_events(&mut self.group, &self.place, &frame.header, records);

@@ -90,6 +90,7 @@ impl StoreExport {
             let (part, bytes) = self.source.read(part)?;
             let frames = part.frames(&bytes);
             let last = frames.iter().rev().find_map(|frame| frame.last_recorded_at());
+            // The last segments of a store may have no events.
             if last.is_some() {
                 return Ok(last);
             }

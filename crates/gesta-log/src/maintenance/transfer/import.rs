@@ -123,10 +123,12 @@ impl ImportWriter {
         if known.is_none() {
             incarnation_file::begin(&disk, StoreCreation::Import, incarnation).map_err(cannot)?;
         }
+        // A killed attempt may have left a part of a segment; whole ones stay.
         for file in disk.list().map_err(cannot)?.into_iter().filter(|file| is_unfinished(file)) {
             disk.run(Operation::Remove { file }).map_err(cannot)?;
         }
         let existing = StoreExport::of_unfinished(directory)?;
+        // The segments that are there keep their incarnations, so these have to be the same ones.
         check_incarnations(existing.incarnations(), incarnations)?;
         // Continue behind the last complete segment of the earlier attempt.
         let before = match (existing.snapshot().store, existing.snapshot().parts.last()) {
@@ -214,6 +216,7 @@ impl ImportWriter {
             // The earlier attempt had more appends.
             return Err(ImportError::AnotherImport { position: self.check.next });
         }
+        // Also those without events, which begin right after the last one.
         self.begin_incarnations(self.check.next)?;
         self.end_segment(last_recorded_at)?;
         let cannot = |source| ImportError::Io { doing: "end the import".to_owned(), source };
@@ -329,6 +332,7 @@ impl AppendSequence {
         let kept = append.events.iter();
         let mut kept = kept.map(|event| (event.position, &event.stream, event.revision)).peekable();
         // Kept and scavenged events together must fill the positions of the append without gaps.
+        // The first hole ends the loop, so a wrong count costs nothing.
         for _ in 0..append.count() {
             let event = kept
                 .next_if(|(position, ..)| *position == self.next)
@@ -379,6 +383,7 @@ fn check_limits(append: &StoredAppend) -> Result<(), String> {
 }
 
 fn key(stream: &str) -> u128 {
+    // 128 bits: even among 10¹⁰ streams, two share a hash with a probability of about 10⁻¹⁹.
     let [front, ..] = [blake3::hash(stream.as_bytes())];
     front.as_bytes().first_chunk().map_or(0, |bytes| u128::from_le_bytes(*bytes))
 }

@@ -168,6 +168,7 @@ fn appends_of(frame: &Frame) -> Vec<StoredAppend> {
     let mut appends: Vec<_> = whole.collect();
     if let Some(gap) = &frame.gap {
         appends.extend(reduced_appends(frame, gap));
+        // Whole and reduced appends alternate in the frame.
         appends.sort_unstable_by_key(|append| append.first);
     }
     appends

@@ -223,6 +223,8 @@ impl ImportedSegment {
         let seal = encode_bare(&mut self.group, self.chain, self.next, FrameKind::Seal);
         write_frame_headers(&mut self.group, &self.place, end, &[seal]);
         let bytes = HEADER_BYTES + self.group.len() as u64;
+        // Gap frames need the header of a rewritten segment. There never was another form of this
+        // one, so it names itself.
         let rewritten =
             Rewritten { named_salt: self.salt, named_length: bytes, scavenged: self.scavenged };
         let header = SegmentHeader {
@@ -306,11 +308,14 @@ fn write(disk: &FileDisk, number: u64, bytes: Bytes) -> Result<(), ImportError> 
             return Err(cannot(source));
         }
     }
+    // One byte more than was written, so that a longer file is noticed.
     let back = disk.read(&unfinished(), 0, bytes.len() + 1, Cache::Bypass).map_err(cannot)?;
     if back != bytes {
         let what = "it reads back differently from what was written".to_owned();
         return Err(ImportError::Damaged(Damage { file, offset: 0, positions: None, what }));
     }
+    // Each segment is durable before the next one begins, so an interrupted import continues behind
+    // the last of them.
     disk.run(Operation::Rename { from: unfinished(), to: file.clone() }).map_err(cannot)?;
     disk.run(Operation::SyncDirectory).map_err(cannot)
 }

@@ -58,6 +58,7 @@ impl Default for StreamHeads {
     fn default() -> Self {
         Self {
             next: HashMap::default(),
+            // "gesta!". A fixed seed, so that each verification of a store tracks the same streams.
             names: FixedState::with_seed(0x6765_7374_6121),
             share_bits: 0,
             streams_max: STREAMS_MAX,
@@ -85,6 +86,7 @@ impl StreamHeads {
         if self.lost || !self.is_tracked(name) {
             return None;
         }
+        // Copied, because the event's bytes may be gone when the batch is checked.
         self.texts.push_str(event.stream);
         let ComparedEvent { position, revision, .. } = *event;
         let text_end = self.texts.len();
