@@ -218,6 +218,7 @@ impl Catalogue {
 
     /// Changes a retired read model to rebuilding.
     pub(crate) fn resume(&self, id: &ReadModelId) -> Result<(), DatabaseError> {
+        // Fails for a dropped read model, which would keep its stage without notice.
         self.file_of(id)?;
         let sql = "update read_models set stage = 'rebuilding', retired = 0
                    where build = ?1 and projection = ?2 and retired";

@@ -26,6 +26,7 @@ pub(crate) const TABLES: &str = "
 ";
 
 pub(crate) fn put(connection: &Connection, letter: &DeadLetter) -> Result<(), DatabaseError> {
+    // An event that is set aside again replaces its earlier entry.
     let sql = "insert or replace into gesta_dead_letters values (?1,?2,?3,?4,?5,?6,?7,?8,?9)";
     let (error, attempts, behind) = match &letter.reason {
         DeadLetterReason::Failed { error, attempts } => (Some(error), Some(attempts), None),
@@ -61,6 +62,7 @@ pub(crate) fn list(connection: &Connection) -> Result<Vec<DeadLetter>, DatabaseE
     let mut found = statement.query([]).map_err(classify)?;
     let mut dead_letters = Vec::new();
     while let Some(row) = found.next().map_err(classify)? {
+        // In two steps: SQLite vouches for the columns, but a name that is invalid is damage.
         let stored = DeadLetterRow::read(row).map_err(classify)?;
         dead_letters.push(stored.decode().map_err(|error| unreadable("a dead letter", error))?);
     }

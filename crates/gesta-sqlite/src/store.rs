@@ -96,6 +96,7 @@ impl Sqlite {
         })?;
         let _lock = lock_opening(directory);
         let catalogue = Catalogue::open(&directory.join("catalogue.db"))?;
+        // Now, before this store has opened any of these files.
         remove_dropped(&catalogue, directory)?;
         Ok(Self(Arc::new(Inner {
             directory: directory.to_owned(),
@@ -123,6 +124,7 @@ impl Sqlite {
 
     /// Returns a read model's file. Opens it on first use and keeps it open.
     fn file(&self, id: &ReadModelId) -> Result<Arc<ReadModelFile>, DatabaseError> {
+        // Locked until the file is in the map, so that two callers do not open it twice.
         let mut files = self.files();
         if let Some(open) = files.get(id).map(Arc::clone) {
             let Err(changed) = open.check() else { return Ok(open) };
@@ -241,6 +243,7 @@ impl ReadModelStore for Sqlite {
     }
 
     async fn switch_keeping(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
+        // As in `switch_to`: no loss of power may undo rows that the switch-over depends on.
         self.file(read_model)?.write_back().await?;
         let dropped = self.catalogue()?.switch_keeping(read_model)?;
         self.release_dropped(&dropped)
@@ -260,6 +263,7 @@ impl ReadModelStore for Sqlite {
     }
 
     async fn drop_read_model(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
+        // The row first: if the process ends now, the next opening removes the file.
         self.catalogue()?.drop_read_model(read_model)?;
         self.release_dropped(std::slice::from_ref(read_model))
     }

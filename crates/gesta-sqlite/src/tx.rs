@@ -53,6 +53,7 @@ pub struct Tx {
 
 impl Tx {
     pub(crate) async fn begin(file: Arc<ReadModelFile>) -> Result<Self, DatabaseError> {
+        // Waits for the transactions of this process here, and for those of others in `begin`.
         let connection = file.writer().await;
         connection::begin(&connection).map_err(|error| file.named(error))?;
         Ok(Self { connection, file })
@@ -90,6 +91,7 @@ impl Tx {
         params: impl Params,
         read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, DatabaseError> {
+        // Reads are allowed after the transaction has ended: they change nothing.
         find(&self.connection, sql, params, read).map_err(|error| self.file.named(error))
     }
 
