@@ -63,6 +63,7 @@ impl Log {
         for part in &append.streams {
             self.check_expectation(part)?;
         }
+        // At the time of the append's own events: one that has expired by then does not count.
         if let Some(condition) = &append.condition {
             self.check_condition(condition, self.recorded_at(now))?;
         }
@@ -326,8 +327,9 @@ impl Log {
         self.wakers.insert(subscription, waker.clone());
     }
 
-    pub(super) fn remove_waker(&mut self, subscription: u64) {
-        self.wakers.remove(&subscription);
+    /// Returns the waker, which the caller drops outside the lock.
+    pub(super) fn remove_waker(&mut self, subscription: u64) -> Option<Waker> {
+        self.wakers.remove(&subscription)
     }
 }
 

@@ -76,7 +76,9 @@ impl Stream for Deliveries {
 
 impl Drop for Deliveries {
     fn drop(&mut self) {
-        self.shared.log().remove_waker(self.number);
+        // Dropping a waker runs foreign code, which may call the store: the lock is free by then.
+        let waker = self.shared.log().remove_waker(self.number);
+        drop(waker);
     }
 }
 

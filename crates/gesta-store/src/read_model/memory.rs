@@ -152,6 +152,7 @@ impl ReadModelStore for MemoryReadModels {
 
     async fn switch_to(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
         let mut state = self.state();
+        // Both under one lock, so that a projection never has two live read models.
         state.entry(read_model)?.stage = Stage::Live;
         state
             .read_models
@@ -296,9 +297,10 @@ impl Drop for MemoryTx {
         let Ok(entry) = state.entry(&self.id) else { return };
         // The transaction ends here in every case: commit, rollback, drop.
         entry.in_transaction = false;
-        for waker in mem::take(&mut entry.wakers) {
-            waker.wake();
-        }
+        let wakers = mem::take(&mut entry.wakers);
+        // Wake outside the lock: a waker may poll, which takes the lock.
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
