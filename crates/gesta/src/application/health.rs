@@ -244,18 +244,21 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
     let unreadable = handle.unreadable().await.as_ref().map(|error| in_one_line(error));
     let progress = handle.progress.borrow().clone();
     let mut causes = Vec::new();
-    let mut tell = |state, detail: String| {
+    let mut report = |state, detail: String| {
         causes.push(Component::Projection.cause(handle.name, state, detail));
     };
     match progress.state {
         ProjectionState::Halted { position, error } => {
-            tell((Unready, "halted"), format!("at position {position}: {error}"));
+            report((Unready, "halted"), format!("at position {position}: {error}"));
         }
         ProjectionState::Rebuilding(rebuild) => {
             if let Some(error) = rebuild.halted {
                 // A read model of an older version answers, but takes no events any more.
                 let severity = if progress.halted { Unready } else { Degraded };
-                tell((severity, "rebuild-halted"), format!("after {}: {error}", rebuild.position));
+                report(
+                    (severity, "rebuild-halted"),
+                    format!("after {}: {error}", rebuild.position),
+                );
             }
         }
         ProjectionState::AwaitingConfirmation(pending) => {
@@ -265,10 +268,10 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
                 "a rebuild has set {} events aside and awaits confirmation to answer",
                 pending.dead_letters
             );
-            tell((severity, "awaiting-confirmation"), detail);
+            report((severity, "awaiting-confirmation"), detail);
         }
         ProjectionState::Starting if progress.trouble.is_none() => {
-            tell((Unready, "starting"), "its read model is being opened".to_owned());
+            report((Unready, "starting"), "its read model is being opened".to_owned());
         }
         ProjectionState::Corrupt { .. } | ProjectionState::Starting | ProjectionState::Running => {}
     }
@@ -278,25 +281,25 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
             "the read model is filled for the first time, up to {} of {head}: rows are missing",
             progress.position
         );
-        tell((Unready, "filling"), detail);
+        report((Unready, "filling"), detail);
     }
     // Damage is either met by the projection itself or found by a query.
     let damage = progress.damage.or_else(|| handle.damage_found());
     if let Some(trouble) = progress.trouble.filter(|trouble| Some(trouble) != damage.as_ref()) {
         let is_answering = progress.answering.is_some() && unreadable.is_none();
-        tell(if is_answering { (Degraded, "retrying") } else { (Unready, "not-open") }, trouble);
+        report(if is_answering { (Degraded, "retrying") } else { (Unready, "not-open") }, trouble);
     } else if let Some(error) = unreadable.filter(|_| damage.is_none()) {
-        tell((Unready, "not-open"), error);
+        report((Unready, "not-open"), error);
     }
     if let Some(damage) = damage {
-        tell((Unready, "corrupt"), damage);
+        report((Unready, "corrupt"), damage);
     }
     if progress.dead_letters > 0 {
         let detail = match progress.dead_letters {
             1 => "1 event is set aside".to_owned(),
             several => format!("{several} events are set aside"),
         };
-        tell((Degraded, "dead-letters"), detail);
+        report((Degraded, "dead-letters"), detail);
     }
     causes
 }
@@ -305,21 +308,21 @@ fn process_manager_causes(handle: &ProcessHandle) -> Vec<HealthCause> {
     use Severity::{Degraded, Unready};
     let progress = handle.progress.borrow().clone();
     let mut causes = Vec::new();
-    let mut tell = |state, detail: &str| {
+    let mut report = |state, detail: &str| {
         causes.push(Component::ProcessManager.cause(handle.name, state, detail));
     };
     let trouble = progress.trouble.as_deref();
     match (progress.state, trouble) {
         (ProcessState::Halted, _) => {
             let many = "more inputs are set aside than are kept: retry or skip some";
-            tell((Unready, "halted"), trouble.unwrap_or(many));
+            report((Unready, "halted"), trouble.unwrap_or(many));
         }
         (ProcessState::Paused, _) => {
-            tell((Degraded, "paused"), trouble.unwrap_or("nothing is done until it is resumed"));
+            report((Degraded, "paused"), trouble.unwrap_or("nothing is done until it is resumed"));
         }
         (ProcessState::Starting | ProcessState::Running, Some(trouble)) => {
             let stuck = (Unready, "stuck");
-            tell(if progress.is_stuck { stuck } else { (Degraded, "retrying") }, trouble);
+            report(if progress.is_stuck { stuck } else { (Degraded, "retrying") }, trouble);
         }
         (ProcessState::Starting | ProcessState::Running, None) => {}
     }

@@ -36,8 +36,10 @@ impl<P: ProcessManager> ProcessRunner<P> {
     ) -> Result<(), InputError> {
         let ProcessControlMessage { operation, done } = order;
         let outcome = match operation {
+            // A pause, a retry and a fired timer are answered once their work has ended.
             ProcessOperation::Pause => return self.pause(done, session).await,
             ProcessOperation::Resume => {
+                // A manager without room halts again at the next input that fails.
                 (self.paused, self.halted) = (false, None);
                 self.publish_status(session);
                 Ok(())
@@ -161,7 +163,10 @@ impl<P: ProcessManager> ProcessRunner<P> {
         // Removing the first input frees those behind it, which are retried.
         let was_first = queue.inputs.front().is_some_and(|first| first.number == number);
         let mut also = vec![self.recorded(by, "skip-process-input", &subject)];
+        // A timer or command is skipped in the stream of its instance as well, which lists it as
+        // outstanding.
         also.extend(self.left_out(&subject, &input.input).map_err(Err)?);
+        // The event may be delivered again, from an older checkpoint or in a restored store.
         let skipped: Vec<String> = input.input.event_id().map(str::to_owned).into_iter().collect();
         let released =
             InputsReleased { subject: SubjectKey::of(&subject), numbers: vec![number], skipped };

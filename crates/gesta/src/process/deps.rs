@@ -40,9 +40,9 @@ impl<P: ProcessManager> ProcessDeps<P> {
     /// Routes an event. Returns `None` if the event set drops it or means another category. An
     /// event that an upcaster splits is one input of one process.
     pub(super) fn route(&self, event: &RecordedEvent) -> Result<Option<Routed>, InputError> {
-        let deps = guarded::<P, _>(|| Recorded::<P::Event>::read_all([event]))??;
+        let parts = guarded::<P, _>(|| Recorded::<P::Event>::read_all([event]))??;
         let mut routed: Option<(String, bool)> = None;
-        for part in &deps {
+        for part in &parts {
             let (id, starts) = match guarded::<P, _>(|| P::route(part))? {
                 Route::Start(id) => (id, true),
                 Route::Continue(id) => (id, false),

@@ -161,6 +161,7 @@ async fn start<P: ProcessManager>(
     setup: ProcessSetup<P>,
     context: ProcessContext,
 ) -> Result<ProcessHandle, OpenError> {
+    // Names are checked before the store is touched.
     let identity = Arc::new(setup.identity()?);
     P::Event::event_types()?;
     let ProcessSetup { manager, begins, formerly, set_aside_max } = setup;
@@ -173,7 +174,7 @@ async fn start<P: ProcessManager>(
         let begun = checkpoint::begin(store.as_ref(), &identity, begins).await;
         begun.map_err(|trouble| not_begun::<P>(trouble))?;
     }
-    let (operation_error, progress) = watch::channel(ProcessProgress::starting());
+    let (published, progress) = watch::channel(ProcessProgress::starting());
     let (control, ordered) = mpsc::channel(CONTROL_QUEUE_MAX);
     let deps = ProcessDeps {
         manager,
@@ -187,7 +188,7 @@ async fn start<P: ProcessManager>(
     let runner = ProcessRunner {
         deps: Arc::new(deps),
         control: ordered,
-        progress: operation_error,
+        progress: published,
         sending: JoinSet::new(),
         working: JoinSet::new(),
         paused: false,
@@ -196,6 +197,7 @@ async fn start<P: ProcessManager>(
     };
     let (close, closed) = oneshot::channel();
     let run = Box::pin(runner.run(closed)) as Pin<Box<dyn Future<Output = ()> + Send>>;
+    // Started last: nothing below can fail and leave a task without its handle.
     let running = Running { close, task: tokio::spawn(run) };
     Ok(ProcessHandle {
         name: P::NAME,

@@ -121,6 +121,8 @@ impl ProcessHandle {
         stream: &StreamName,
     ) -> Result<InstanceDetails, ProcessError> {
         let read = Outstanding::read(self.store.as_ref(), stream).await;
+        // An instance that cannot be read is shown with its error. Only a failure of the store
+        // fails the call.
         let (outstanding, trouble) = match read {
             Ok(outstanding) => (outstanding, None),
             Err(trouble) if trouble.is_of_the_instance() => {
@@ -128,6 +130,8 @@ impl ProcessHandle {
             }
             Err(trouble) => return Err(operation_error(trouble)),
         };
+        // From the runner's last status, the streams as of now: the two may differ by an input in
+        // progress.
         let set_aside = asides.view_of(&Subject::Instance(id.clone()));
         let state = match outstanding.ended {
             // An ended instance can be set aside too, and an operator must find it.

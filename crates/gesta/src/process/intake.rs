@@ -192,6 +192,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
             // changed.
             session.instances.put(instance);
         }
+        // Inputs before the failed one are recorded and count, whatever follows.
         for (item, how) in handled {
             self.finish(&stream, item, how, session);
         }
@@ -257,12 +258,14 @@ impl<P: ProcessManager> ProcessRunner<P> {
     ) -> Result<(), InputError> {
         let subject = Subject::Instance(self.id_of(stream));
         let error = in_one_line(&trouble);
+        // The failed input first, then what arrived behind it, in the order of arrival.
         let mut failing = vec![Failing::tried(reference(&failed), &trouble)];
         let mut events: Vec<_> = position_of(&failed).into_iter().collect();
         let lane = session.lanes.0.get_mut(stream).map(std::mem::take).unwrap_or_default();
         for Item { incoming, reply } in left.into_iter().chain(lane) {
             if let Some(reply) = reply {
                 let (id, error) = (self.id_of(stream), error.clone());
+                // An operator's input is not queued: its timer stays pending.
                 let _ = reply.send(Err(ProcessError::IsSetAside { id, error }));
                 continue;
             }

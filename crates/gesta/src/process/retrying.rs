@@ -131,6 +131,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         });
         let at = (session.flow.delivered(), self.deps.now().micros());
         let key = SubjectKey::of(subject);
+        // Decided on the journal at the time of the append, which numbers the moved inputs.
         let changes = |journal: &Journal| {
             let numbers = handled.iter().copied().chain(moved.iter().map(|(number, ..)| *number));
             let numbers: Vec<u64> = numbers.collect();
@@ -149,6 +150,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         };
         let store = self.deps.store.as_ref();
         session.journal.append(store, also.into_iter().collect(), changes).await?;
+        // The instances that received inputs are blocked behind them.
         for (_, id, _) in &moved {
             session.hold(&self.deps.identity.stream(id)?, &Subject::Instance(id.clone()));
         }

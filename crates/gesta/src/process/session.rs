@@ -200,7 +200,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
             progress.is_stuck = false;
             progress.is_sending = schedule.is_sending() || is_busy;
             progress.next_wake = schedule.next_wake().map(system_time);
-            progress.tell_asides(&session.journal);
+            progress.publish_asides(&session.journal);
         });
     }
 }

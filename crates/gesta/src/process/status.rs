@@ -129,7 +129,7 @@ impl ProcessProgress {
     }
 
     /// Publishes the set-aside inputs, if they have changed.
-    pub(super) fn tell_asides(&mut self, journal: &Journal) {
+    pub(super) fn publish_asides(&mut self, journal: &Journal) {
         if self.asides_version != journal.version {
             self.asides_version = journal.version;
             // Copied on a change only: the status is published after each input, and the inputs set

@@ -213,7 +213,7 @@ where
         };
         self.deps.read_models.resume(&kept.id).await?;
         self.resume_rebuild(models, kept.id).await?;
-        if let RebuildState::ReadModelWriter(rebuild) = &mut models.rebuild_state {
+        if let RebuildState::Running(rebuild) = &mut models.rebuild_state {
             rebuild.is_resumed = true;
         }
         Ok(())
@@ -236,7 +236,7 @@ where
             opened => (id, opened),
         };
         match opened {
-            Ok(rebuild) => models.rebuild_state = RebuildState::ReadModelWriter(Box::new(rebuild)),
+            Ok(rebuild) => models.rebuild_state = RebuildState::Running(Box::new(rebuild)),
             Err(trouble @ RunError::Outdated { .. }) => return Err(trouble),
             Err(trouble) if trouble.is_missing() => return Err(trouble),
             Err(trouble) => self.retry_rebuild_later(models, id, &trouble),
@@ -281,7 +281,7 @@ where
                 let id = id.clone();
                 return self.resume_rebuild(models, id).await;
             }
-            RebuildState::ReadModelWriter(rebuild) => rebuild,
+            RebuildState::Running(rebuild) => rebuild,
         };
         let RebuildStep::Delivery(delivery) = step else { return Ok(()) };
         let taken = match delivery {
@@ -327,7 +327,7 @@ where
                 self.quarantine(&models.answering.id, damage).await?;
             }
         }
-        if let RebuildState::ReadModelWriter(rebuild) =
+        if let RebuildState::Running(rebuild) =
             std::mem::replace(&mut models.rebuild_state, RebuildState::Nothing)
         {
             if rebuild.is_resumed {
@@ -376,7 +376,7 @@ where
             models.old = None;
             self.resume_rebuild(models, old.id.clone()).await?;
             // The operator's request also confirms the dead letters of the old rows.
-            if let RebuildState::ReadModelWriter(rebuild) = &mut models.rebuild_state {
+            if let RebuildState::Running(rebuild) = &mut models.rebuild_state {
                 rebuild.is_confirmed = true;
                 rebuild.is_resumed = true;
             }
@@ -399,9 +399,7 @@ where
         match std::mem::replace(&mut models.rebuild_state, RebuildState::Nothing) {
             RebuildState::Nothing => Ok(()),
             RebuildState::Failing { id, .. } => self.drop_unfinished(Some(id)).await,
-            RebuildState::ReadModelWriter(rebuild) => {
-                self.drop_unfinished(Some(rebuild.writer.id)).await
-            }
+            RebuildState::Running(rebuild) => self.drop_unfinished(Some(rebuild.writer.id)).await,
         }
     }
 

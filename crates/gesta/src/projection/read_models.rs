@@ -31,7 +31,7 @@ pub(super) struct ReadModels<P, S> {
 /// The rebuild, if there is one.
 pub(super) enum RebuildState<P, S> {
     Nothing,
-    ReadModelWriter(Box<Rebuild<P, S>>),
+    Running(Box<Rebuild<P, S>>),
     /// Could not be opened or written. Retried after the pause.
     Failing {
         id: ReadModelId,
@@ -68,7 +68,7 @@ where
     /// Returns the writer of the rebuild, unless it is being retried.
     pub(super) fn rebuild(&self) -> Option<&ReadModelWriter<P, S>> {
         match &self.rebuild_state {
-            RebuildState::ReadModelWriter(rebuild) => Some(&rebuild.writer),
+            RebuildState::Running(rebuild) => Some(&rebuild.writer),
             RebuildState::Nothing | RebuildState::Failing { .. } => None,
         }
     }
@@ -76,7 +76,7 @@ where
     /// Returns the read models that this version writes. It must not write those of other versions.
     fn filled(&mut self) -> impl Iterator<Item = &mut ReadModelWriter<P, S>> {
         let rebuild = match &mut self.rebuild_state {
-            RebuildState::ReadModelWriter(rebuild) => Some(&mut rebuild.writer),
+            RebuildState::Running(rebuild) => Some(&mut rebuild.writer),
             RebuildState::Nothing | RebuildState::Failing { .. } => None,
         };
         let answering = self.answering.is_filled().then_some(&mut self.answering);
@@ -103,18 +103,18 @@ where
     pub(super) fn confirm(&mut self) -> bool {
         let awaits = self.awaits_confirmation();
         match &mut self.rebuild_state {
-            RebuildState::ReadModelWriter(rebuild) if awaits => {
+            RebuildState::Running(rebuild) if awaits => {
                 rebuild.is_confirmed = true;
                 true
             }
-            RebuildState::ReadModelWriter(_)
-            | RebuildState::Nothing
-            | RebuildState::Failing { .. } => false,
+            RebuildState::Running(_) | RebuildState::Nothing | RebuildState::Failing { .. } => {
+                false
+            }
         }
     }
 
     fn awaits_confirmation(&self) -> bool {
-        let RebuildState::ReadModelWriter(rebuild) = &self.rebuild_state else { return false };
+        let RebuildState::Running(rebuild) = &self.rebuild_state else { return false };
         rebuild.is_complete()
             && rebuild.writer.dead_letters > 0
             && !rebuild.is_confirmed
@@ -125,7 +125,7 @@ where
     }
 
     pub(super) fn is_due(&self) -> bool {
-        let RebuildState::ReadModelWriter(rebuild) = &self.rebuild_state else { return false };
+        let RebuildState::Running(rebuild) = &self.rebuild_state else { return false };
         rebuild.is_complete()
             && !self.awaits_confirmation()
             // `caught_up` refers to the head at that moment. The live read model may have passed it
@@ -141,12 +141,12 @@ where
             RebuildState::Nothing => self.answering.next().await,
             RebuildState::Failing { pause, .. } => tokio::select! {
                 delivery = self.answering.next() => delivery,
-                () = pause.as_mut() => return NextWork::RebuildState(RebuildStep::TryAgain),
+                () = pause.as_mut() => return NextWork::Rebuild(RebuildStep::TryAgain),
             },
-            RebuildState::ReadModelWriter(rebuild) => tokio::select! {
+            RebuildState::Running(rebuild) => tokio::select! {
                 delivery = self.answering.next() => delivery,
                 delivery = rebuild.writer.next() => {
-                    return NextWork::RebuildState(RebuildStep::Delivery(delivery));
+                    return NextWork::Rebuild(RebuildStep::Delivery(delivery));
                 }
             },
         };
@@ -155,16 +155,14 @@ where
 
     pub(super) fn state(&self, now: SystemTime) -> ProjectionState {
         match &self.rebuild_state {
-            RebuildState::ReadModelWriter(rebuild) if self.awaits_confirmation() => {
+            RebuildState::Running(rebuild) if self.awaits_confirmation() => {
                 ProjectionState::AwaitingConfirmation(PendingSwitch {
                     position: rebuild.writer.position,
                     dead_letters: rebuild.writer.dead_letters,
                     dead_letters_before: self.answering.dead_letters,
                 })
             }
-            RebuildState::ReadModelWriter(rebuild) => {
-                ProjectionState::Rebuilding(rebuild.progress(now))
-            }
+            RebuildState::Running(rebuild) => ProjectionState::Rebuilding(rebuild.progress(now)),
             RebuildState::Failing { trouble, .. } => ProjectionState::Rebuilding(RebuildProgress {
                 position: Position::START,
                 head: self.answering.position,
@@ -192,7 +190,7 @@ where
             RebuildState::Nothing => false,
             // It is opened again after its pause.
             RebuildState::Failing { .. } => true,
-            RebuildState::ReadModelWriter(rebuild) => {
+            RebuildState::Running(rebuild) => {
                 !rebuild.writer.is_stopped() && !self.awaits_confirmation()
             }
         };
@@ -209,7 +207,7 @@ where
 
 pub(super) enum NextWork {
     Answering(Result<Delivery, RunError>),
-    RebuildState(RebuildStep),
+    Rebuild(RebuildStep),
 }
 
 pub(super) type OperationResult = Result<(), OperationError>;

@@ -113,7 +113,7 @@ where
                         self.answering_failed(&mut models, trouble)?;
                     }
                 }
-                NextAction::Work(NextWork::RebuildState(step)) => {
+                NextAction::Work(NextWork::Rebuild(step)) => {
                     self.lifecycle.step(&mut models, step).await?
                 }
             }

@@ -159,6 +159,7 @@ impl Survey {
             self.put(&place, format!("{UNTRACED}the type is too large"));
             return;
         }
+        // One run for each place: serde reveals a type only while it decodes.
         let seen = (self.run)(path);
         let Some(seen) = seen else {
             self.put(&place, format!("{UNTRACED}its Deserialize ends before it"));
@@ -185,6 +186,7 @@ impl Survey {
                     (0..length).map(|at| (PathStep::Part(at), format!(".{at}"))),
                 );
             }
+            // Named types are followed once on each path, since they may contain themselves.
             Traced::Newtype(key) => self.named(key, path, place, Self::newtype),
             Traced::Struct { key, fields } => self.named(key, path, place, |this, path, place| {
                 this.put(&place, "struct".to_owned());
