@@ -175,7 +175,7 @@ def segments(directory, damage):
             if not segment or any(mark > HEADER_BYTES for *_, mark in segment.later(HEADER_BYTES)):
                 damage(path.name, HEADER_BYTES, bad)  # else it was never used
         if segment and len(segment.data) < segment.made:
-            damage(path.name, len(segment.data), f"the file is cut; it was made {segment.made} bytes long")
+            damage(path.name, len(segment.data), f"the file is truncated; it was created with {segment.made} bytes")
     return log
 
 def main(directory):

@@ -41,7 +41,7 @@ mutations! {
         DiskFullIgnored,
         /// Syncs again after a failed sync and trusts the result.
         RetryFailedSync,
-        /// Continues after a failed write, at the offset behind it.
+        /// Continues after a failed write, at the offset after it.
         ContinueAfterFailedWrite,
         /// Writes the next group over a failed write.
         OverwriteAfterFailedWrite,
@@ -81,7 +81,7 @@ mutations! {
         AppendsMerged,
         /// Treats every bad frame as a torn tail.
         TruncateAtFirstBadFrame,
-        /// Adopts frames behind a write that was lost.
+        /// Adopts frames after a write that was lost.
         AdoptPastHole,
         /// Resumes after damage at any valid frame, even without evidence that it is durable.
         ResumeAnywhere,

@@ -108,8 +108,8 @@ pub enum OpenError {
     /// A version with another format wrote the store. Open it with that version, or move the events
     /// with its `gesta export` and this version's `gesta import`.
     #[error(
-        "{file} was written by another version of Gesta; open the store with that one, or export it \
-         there and import it here"
+        "{file} was written by another version of Gesta; open the store with that version, or \
+         export it with that version and import it with this one"
     )]
     OtherVersion {
         /// The file.
@@ -126,7 +126,7 @@ pub enum OpenError {
     )]
     Importing,
     /// The directory holds segments of several stores. Remove the foreign ones.
-    #[error("{file} belongs to another store than the segments before it")]
+    #[error("{file} and the segments before it belong to different stores")]
     AnotherStore {
         /// The file.
         file: String,
@@ -186,8 +186,8 @@ impl fmt::Display for Unmarked {
         let (first, last) = (self.positions.start(), self.positions.end());
         write!(
             f,
-            "{} at offset {}: positions {first} to {last} were adopted, but nothing after them \
-             says that they were durable",
+            "{} at offset {}: positions {first} to {last} were recovered, but no durable mark \
+             covers them",
             self.file, self.offset
         )
     }

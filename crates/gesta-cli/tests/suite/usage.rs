@@ -35,11 +35,11 @@ fn what_is_not_a_stores_name_is_told_with_what_is() {
     for (name, advice) in [
         ("./things", "expected a URL gesta:DIR; did you mean gesta:./things?"),
         ("", "the store URL is empty; expected gesta:DIR"),
-        ("gesta:", "name a directory: gesta:DIR"),
-        ("gesta://things", "write gesta:./things for a directory beside the present one"),
+        ("gesta:", "`gesta:` needs a directory, such as gesta:./data"),
+        ("gesta://things", "write gesta:./things for a directory in the current one"),
         ("gesta://things", "or gesta:/things for one at the root"),
-        ("gesta:gesta:./things", "names a scheme twice: write gesta:./things"),
-        ("gesta:~/things", "the shell does not replace it there"),
+        ("gesta:gesta:./things", "has two schemes; write gesta:./things"),
+        ("gesta:~/things", "the shell does not expand it there"),
         ("memory:", "a memory store exists only within its own process"),
         ("postgres://db", "the URL scheme postgres: is not supported; expected gesta:DIR"),
     ] {

@@ -139,8 +139,8 @@ impl CommitLoop {
             warn!(
                 ?ahead,
                 "the last event was recorded by a clock that was ahead; until the clock catches up \
-                 all events get that time, and max ages count from it. If the clock is right now, \
-                 stop the store and run `gesta clock --restart`"
+                 all events get that time, and max ages count from it. If the clock is correct \
+                 now, stop the store and run `gesta clock --restart`"
             );
         } else {
             info!("the clock has reached the last event's recorded time");

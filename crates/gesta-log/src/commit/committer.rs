@@ -8,7 +8,7 @@
 //!   group is filled concurrently.
 //! - A failure before the first byte was submitted is transient: the committer retries when an
 //!   append asks for it ([`shortage`](super::shortage)).
-//! - After a failed sync nothing is written any more.
+//! - After a failed sync, nothing more is written.
 //!
 //! Elsewhere: expectations ([`validation`](super::validation)), gathering time
 //! ([`batching`](super::batching)), the next segment ([`preallocation`](super::preallocation)).
@@ -85,7 +85,7 @@ pub(crate) struct Committer {
     pub(super) open: Option<Box<Group>>,
     pub(super) in_flight: Option<InFlight>,
     policy: BatchPolicy,
-    /// Reason why nothing is written any more.
+    /// Reason why the committer no longer writes.
     pub(super) stopped: Option<String>,
     /// Time of the last completed write.
     pub(super) last_write: Duration,
@@ -219,7 +219,7 @@ impl Committer {
         if self.stop_requested && opened {
             self.write_mark(FrameKind::Seal, actions);
         } else if self.stop_requested {
-            self.stopped = Some("it was closed".to_owned());
+            self.stopped = Some("the store was closed".to_owned());
         } else if due && !mutated!(CloseFrameNotWritten) {
             self.write_mark(FrameKind::Close, actions);
         }
@@ -437,7 +437,7 @@ impl Committer {
         let result = if full && mutated!(DiskFullIgnored) { Ok(()) } else { result };
         let Err(error) = result.map(|()| self.preallocation.advance()) else {
             if self.preallocation.is_ready() && self.shortage.is_known() {
-                info!("the next segment could be created again; appends are accepted");
+                info!("the next segment was created; appends are accepted again");
                 self.shortage.over();
             }
             return;
@@ -451,14 +451,18 @@ impl Committer {
         if self.preallocation.is_hurried() && error.kind() != io::ErrorKind::AlreadyExists {
             self.preallocation.relax();
             if !self.shortage.is_known() {
-                warn!(%error, "cannot create the next segment; appends are refused until it can");
+                warn!(
+                    %error,
+                    "cannot create the next segment; appends are refused until that succeeds"
+                );
             }
             let refused = self.shortage.met(&error, now.elapsed);
             self.refuse_queued(&refused, actions);
         }
     }
 
-    /// Stops because another process may own the directory. A group in flight finds out by itself.
+    /// Stops because another process may own the directory. A group in flight detects that on
+    /// completion.
     fn on_disowned(&mut self, error: &io::Error, actions: &mut Vec<Action>) {
         let stopped = self.stop_for(error);
         if let Some(open) = self.open.take() {
@@ -489,7 +493,9 @@ impl Committer {
 
 /// The answer to a retry whose first attempt may have succeeded.
 fn still_unknown() -> StoreError {
-    StoreError::unavailable("the first try's outcome is unknown until the store is opened again")
+    StoreError::unavailable(
+        "the outcome of the first attempt is unknown until the store is reopened",
+    )
 }
 
 fn unknown_outcome(error: &io::Error) -> StoreError {

@@ -114,7 +114,7 @@ impl Waiter {
         self.0.lock().is_some()
     }
 
-    /// Blocks until the result is there.
+    /// Blocks until the append is answered.
     pub(crate) fn wait(&self, wait_queue: &WaitQueue) -> AppendResult {
         // Hold the queue's lock from the check to the wait, or a wake-up in between is lost.
         let mut guard = wait_queue.lock.lock().unwrap_or_else(PoisonError::into_inner);

@@ -85,7 +85,8 @@ impl CommitLeader {
         let start = self.clock.elapsed();
         loop {
             let Some(commit_loop) = guard.commit_loop() else {
-                return Err(StoreError::Stopped { reason: "its engine has failed".to_owned() });
+                let reason = "the store's engine has failed".to_owned();
+                return Err(StoreError::Stopped { reason });
             };
             // Under load there is always more to commit; return to the caller after a while.
             let poll = commit_loop.poll_while(|| {

@@ -16,7 +16,7 @@
 //! - At most one group is in flight; the next one is filled concurrently.
 //! - An answer that depends on a group not yet visible waits for that group.
 //! - A failure is definite only before the group's first byte was submitted.
-//! - After a failed sync nothing is written any more.
+//! - After a failed sync, nothing more is written.
 //!
 //! Elsewhere: bytes of frames ([`format`](crate::format)), the visible state
 //! ([`published`](crate::published)), the threads and their life ([`store`](crate::store)).

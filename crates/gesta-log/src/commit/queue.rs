@@ -116,7 +116,7 @@ impl SubmitQueue {
     ) -> Result<Enqueued, StoreError> {
         let mut state = self.lock();
         if state.closed || state.stop_requested {
-            return Err(StoreError::Stopped { reason: "it was closed".to_owned() });
+            return Err(StoreError::Stopped { reason: "the store was closed".to_owned() });
         }
         // Backpressure by bytes. An empty queue accepts any append, or a large one could never
         // pass.

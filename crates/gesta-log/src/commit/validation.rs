@@ -238,7 +238,7 @@ impl Validator<'_> {
         })
     }
 
-    /// Refuses the append if a published event from `first` on matches and is visible. Reads
+    /// Refuses the append if a published event at or after `first` matches and is visible. Reads
     /// records, but only in stores in which any stream has metadata.
     fn check_published_match(&self, query: &EventQuery, first: Position) -> Step<()> {
         let described = self.groups().any(|group| group.overlay.changes_metas());

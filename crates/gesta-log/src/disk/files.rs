@@ -1,10 +1,10 @@
 //! Real files in one directory.
 //!
 //! Owns the open file handles, and the I/O threads for pipelined and background operations.
-//! Foreground operations run on the submitting thread, so a single writer pays for no hand-off.
-//! While a [`FileDisk`] with [`Access::ReadWrite`] lives, no other process has one, or this one
-//! detects it before an operation succeeds ([`ownership`](super::ownership)). Write-through is in
-//! [`direct`](super::direct).
+//! Foreground operations run on the submitting thread, so a single writer needs no hand-off. Only
+//! one process at a time holds a [`FileDisk`] with [`Access::ReadWrite`]. If another process takes
+//! the directory over, this one notices before it reports an operation as done
+//! ([`ownership`](super::ownership)). Write-through is in [`direct`](super::direct).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -57,7 +57,7 @@ pub struct FileDisk {
 }
 
 /// The I/O threads and the lock of a directory opened for writing. Dropped in this order: the lock
-/// is released when nothing writes any more.
+/// is released once nothing can write.
 #[derive(Debug)]
 struct WriterThreads {
     beside: IoThread,
@@ -245,8 +245,8 @@ impl FileHandles {
         self.made.push_back((name, file));
     }
 
-    /// Closes the oldest handle of a created file that is not needed any more. Returns false if
-    /// there is none. The active and the next segment and the latest file of the index stay open:
+    /// Closes the oldest handle of a created file that is no longer needed. Returns false if there
+    /// is none. The active and the next segment and the latest file of the index stay open:
     /// reopening them could fail.
     fn forget_made(&mut self) -> bool {
         // Segments and files of the index are kept separately: either kind must not evict the

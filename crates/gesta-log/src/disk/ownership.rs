@@ -150,8 +150,8 @@ impl fmt::Display for OwnershipLost {
         write!(
             f,
             "the file LOCK in {} was removed or replaced while the store was open, so another \
-             process may be writing to it; stop all that use the store, check it with `gesta \
-             verify`, and start one",
+             process may be writing to it; stop every process that uses the store, check it with \
+             `gesta verify`, then start one process",
             self.directory.display()
         )
     }

@@ -250,7 +250,7 @@ impl Memtable {
     }
 
     /// Inserts a scavenged event. Its stream still counts it, and its category stays listed; its
-    /// type and tags are not known any more.
+    /// type and tags are no longer known.
     pub(crate) fn push_scavenged(&mut self, scavenged: &GapEvent) {
         let place = self.relative(scavenged.position.number());
         debug_assert_eq!(

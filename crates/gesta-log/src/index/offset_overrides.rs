@@ -1,7 +1,7 @@
 //! Record offsets of a segment that was rewritten after its run was made.
 //!
 //! The run's terms stay valid for the rewritten segment, except for terms of scavenged events,
-//! which have no record any more and are skipped by readers. Only the offsets change.
+//! which no longer have a record and are skipped by readers. Only the offsets change.
 
 use std::fmt;
 

@@ -330,7 +330,8 @@ pub(crate) fn store_error(error: RunError) -> StoreError {
             offset,
             positions: None,
             what: format!(
-                "the index: {what}; remove the file INDEX, so that the next opening rebuilds the index"
+                "the index: {what}; remove the file INDEX; the index is then rebuilt the next time \
+                 the store is opened"
             ),
         }),
         RunError::Io { file, source } => StoreError::Unavailable {

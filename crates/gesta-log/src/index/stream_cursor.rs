@@ -39,8 +39,8 @@ impl StreamCursor {
         Ok(self.found.first().map(|(revisions, _)| revisions.last()))
     }
 
-    /// Returns the position of a revision, or `None` if the stream does not have it or damage took
-    /// it.
+    /// Returns the position of a revision, or `None` if the stream does not have it or damage
+    /// destroyed it.
     pub(crate) fn position(&mut self, revision: Revision) -> Result<Option<Position>, StoreError> {
         // Extend towards the past until the revision is covered.
         while self.found.last().is_none_or(|(earliest, _)| earliest.first > revision) {

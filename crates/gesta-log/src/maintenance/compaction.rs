@@ -3,10 +3,11 @@
 //! Owns the manifest, the choice of the next run, and the replacement of rewritten segments.
 //!
 //! Invariants:
-//! - A run counts only once the manifest names it; its file and name were durable before that.
-//! - The inputs of a merge are removed only after that.
+//! - A run is live once the manifest lists it; its file and name are durable before that.
+//! - The inputs of a merge are removed only after the manifest lists its output.
 //! - Readers keep the files they have, or retry ([`Published::replaced`]).
-//! - After a failure the index only stays in memory for longer.
+//! - A failure loses nothing: the index of the segment stays in memory until a later attempt
+//!   succeeds.
 //!
 //! Elsewhere: bytes of runs ([`index`](crate::index)), the choice of events to scavenge
 //! ([`scavenge`](super::scavenge)), the thread ([`store`](crate::store)).

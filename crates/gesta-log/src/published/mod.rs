@@ -278,7 +278,7 @@ impl Published {
         }
     }
 
-    /// The last position that the present history shares with an incarnation, or `None` for an
+    /// The last position that the current history shares with an incarnation, or `None` for an
     /// unknown one.
     pub(crate) fn common_prefix_end(&self, incarnation: Incarnation) -> Option<Position> {
         let incarnations = self.incarnations();
@@ -314,7 +314,7 @@ impl Published {
         true
     }
 
-    /// Ends all subscriptions: nothing will be published any more.
+    /// Ends all subscriptions: nothing more will be published.
     pub(crate) fn close(&self) {
         // Before waking, so that a subscription that registers later is refused.
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner).closed = true;

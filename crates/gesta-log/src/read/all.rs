@@ -91,7 +91,7 @@ pub(crate) struct PageRead {
 }
 
 impl Reader {
-    /// Reads the selected events from `at` on: at most one page and at most `limit` events.
+    /// Reads the selected events, starting at `at`: at most one page and at most `limit` events.
     pub(crate) fn page(
         &self,
         selection: &Selection,
@@ -136,7 +136,7 @@ impl Reader {
         Ok(PageRead { full: page.len() >= PAGE_EVENTS_MAX, page, next })
     }
 
-    /// Returns an error if damage took events after a position.
+    /// Returns an error if damage destroyed events after a position.
     pub(crate) fn end_at_damage(&self, after: Position) -> Result<(), StoreError> {
         match self.published.damage_from(after.next(), Direction::Forwards) {
             Some((_, damage)) => Err(StoreError::Corrupt(damage.clone())),
@@ -144,7 +144,7 @@ impl Reader {
         }
     }
 
-    /// Returns an error if damage after a position took events that the index does not cover.
+    /// Returns an error if damage after a position destroyed events that the index does not cover.
     pub(crate) fn nothing_lost(&self, after: Position) -> Result<(), StoreError> {
         if self.published.damage.is_empty() {
             return Ok(());

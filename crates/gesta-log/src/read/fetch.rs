@@ -90,7 +90,8 @@ impl Reader {
         }
     }
 
-    /// Returns whether files were replaced since the count was `before`, also by another process.
+    /// Returns whether files were replaced since the count was `before`, by this or another
+    /// process.
     pub(crate) fn is_replaced_since(&self, before: u64) -> bool {
         let Some(follower) = &self.follower else { return self.published.replaced() != before };
         let mut follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,28 +179,26 @@ impl Reader {
         Ok(events)
     }
 
-    /// Returns the size of an event's record, in bytes.
-    pub(crate) fn record_bytes(&self, position: Position) -> Result<u64, StoreError> {
+    /// Returns the size of an event's record, in bytes, or `None` if there is no such event.
+    pub(crate) fn record_bytes(&self, position: Position) -> Result<Option<u64>, StoreError> {
         self.retry_if_files_replaced(|| self.record_bytes_now(position))
     }
 
-    fn record_bytes_now(&self, position: Position) -> Result<u64, StoreError> {
+    fn record_bytes_now(&self, position: Position) -> Result<Option<u64>, StoreError> {
         let locations: Vec<_> = self.locations(&[position])?.into_iter().flatten().collect();
         let requests = self.requests_at(&locations);
-        let Some(RecordRequest { location, bytes }) = requests.first() else {
-            return Err(StoreError::unavailable("there is no such event"));
-        };
+        let Some(RecordRequest { location, bytes }) = requests.first() else { return Ok(None) };
         let bytes = match bytes {
             Some(bytes) => bytes.clone(),
             None => self.disk_bytes(&mut None, location, &requests)?,
         };
         record_length(&bytes)
-            .map(|length| length as u64)
+            .map(|length| Some(length as u64))
             .map_err(|what| self.damaged(location, what))
     }
 
     /// Returns the bytes of a record, from the batch or from a new batch. `later` holds the
-    /// requests from this record on.
+    /// requests for this record and later ones.
     fn disk_bytes(
         &self,
         batch: &mut Option<Batch>,

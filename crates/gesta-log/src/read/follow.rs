@@ -51,7 +51,7 @@ impl Follower {
         let failed = |source| OpenError::Io { doing: "follow the log".to_owned(), source };
         loop {
             // Look for a successor first: once there is one, its opening frame says how far the
-            // present segment belongs to the log.
+            // current segment belongs to the log.
             let successor = self.successor().map_err(failed)?;
             let limit = successor.as_ref().map(|(_, opening)| opening.adopted_length());
             self.read_on(limit).map_err(failed)?;
@@ -63,7 +63,7 @@ impl Follower {
                 }
                 return Err(failed(self.damaged()));
             }
-            // Continue behind the successor's opening frame.
+            // Continue after the successor's opening frame.
             self.end.predecessor = Opening {
                 predecessor: header.number,
                 salt: header.named_salt(),
@@ -133,11 +133,11 @@ impl Follower {
         io::Error::new(io::ErrorKind::InvalidData, format!("{file} is damaged at offset {at}"))
     }
 
-    /// Returns the segment that follows the present one, if there is one yet.
+    /// Returns the segment that follows the current one, if it exists yet.
     fn successor(&self) -> io::Result<Option<(SegmentHeader, OpeningFrame)>> {
-        let present = self.end.predecessor;
+        let current = self.end.predecessor;
         for number in segment_numbers(&*self.disk)? {
-            if number <= present.predecessor {
+            if number <= current.predecessor {
                 continue;
             }
             let start = self.disk.read(
@@ -153,7 +153,7 @@ impl Follower {
             };
             // A segment that a failed attempt left behind names another predecessor.
             let follows = frame.opening.is_some_and(|opening| {
-                (opening.predecessor, opening.salt) == (present.predecessor, present.salt)
+                (opening.predecessor, opening.salt) == (current.predecessor, current.salt)
             });
             if follows {
                 let end = HEADER_BYTES + frame.header.length as u64;
@@ -163,7 +163,7 @@ impl Follower {
         Ok(None)
     }
 
-    /// Publishes the durable frames of the present segment: those below `limit` if the segment has
+    /// Publishes the durable frames of the current segment: those below `limit` if the segment has
     /// ended, otherwise those below the highest durable mark.
     fn read_on(&mut self, limit: Option<u64>) -> io::Result<()> {
         let number = self.end.predecessor.predecessor;

@@ -225,7 +225,7 @@ impl FramePositions {
     }
 }
 
-/// A reusable buffer with the bytes of a segment from an offset on.
+/// A reusable buffer with the bytes of a segment, starting at an offset.
 struct Chunk {
     offset: u64,
     filled: usize,

@@ -83,7 +83,7 @@ impl Reader {
         }
     }
 
-    /// The error for an append of which damage took a part.
+    /// The error for an append that damage destroyed in part.
     fn incomplete(&self, span: AppendSpan) -> StoreError {
         let end = span.first.number() + u64::from(span.events);
         let what = format!("the append at {} is incomplete", span.first);

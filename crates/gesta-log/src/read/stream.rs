@@ -19,7 +19,7 @@ pub(crate) struct StreamPages {
     /// The end of a forward read: the head when it began.
     last: Option<Revision>,
     left: u64,
-    /// True until a forward read has checked for damage behind the stream's last known event.
+    /// True until a forward read has checked for damage after the stream's last known event.
     checks_end: bool,
     /// The error to return instead of pages.
     refused: Option<StoreError>,
@@ -40,7 +40,7 @@ impl StreamPages {
             Ok(visible) => (visible.map(|visible| visible.head()), None),
             Err(error) => (None, Some(error)),
         };
-        // A backward read from the end claims to start with the last event, so damage behind it is
+        // A backward read from the end claims to start with the last event, so damage after it is
         // an error. A forward read reports that damage when it gets there.
         if (from, direction) == (ReadFrom::End, Direction::Backwards) {
             refused = refused.or_else(|| reader.stream_end_at_damage(&stream).err());
@@ -130,7 +130,7 @@ impl Reader {
         Ok(Some(VisibleRevisions { first: metadata.first_visible(head), head, metadata, cursor }))
     }
 
-    /// Returns an error if damage may have taken events after the stream's last one.
+    /// Returns an error if damage may have destroyed events after the stream's last one.
     pub(crate) fn stream_end_at_damage(&self, stream: &StreamName) -> Result<(), StoreError> {
         if self.published.damage.is_empty() {
             return Ok(());
@@ -230,7 +230,7 @@ impl Reader {
         let (locations, kept): (Vec<_>, Vec<_>) = present.unzip();
         let events = self.fetch(&self.requests_at(&locations))?;
         // A page that ends early continues after its last event; a complete one also passes the
-        // scavenged revisions behind it.
+        // scavenged revisions after it.
         let processed = match events.len() {
             all if all == kept.len() => positions.len().checked_sub(1),
             some => kept.get(some - 1).and_then(|last| revisions.iter().position(|at| at == last)),
@@ -250,7 +250,7 @@ impl Reader {
         Ok((page, processed))
     }
 
-    /// The error for a missing revision: the damage that took it.
+    /// The error for a missing revision: the damage that destroyed it.
     fn lost(&self, stream: &StreamName, revision: Revision) -> StoreError {
         let what = format!("revision {revision} of {stream} is missing");
         StoreError::Corrupt(match self.published.damage.first() {
@@ -260,7 +260,7 @@ impl Reader {
     }
 }
 
-/// Returns the positions of revisions, up to the first one that damage took.
+/// Returns the positions of revisions, up to the first one that damage destroyed.
 fn positions(
     cursor: &mut StreamCursor,
     revisions: &[Revision],

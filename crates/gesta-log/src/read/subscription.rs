@@ -79,7 +79,7 @@ impl LogSubscription {
         Ok((filtered && reported < head).then_some(Delivery::Checkpoint(head)))
     }
 
-    /// Reads at most a page of events up to the head, and moves the cursor behind them.
+    /// Reads at most a page of events up to the head, and moves the cursor past them.
     fn advance(&mut self, head: Position) -> Result<Page, StoreError> {
         let (page, behind) = match &mut self.to {
             Target::All { selection, after } => {

@@ -116,8 +116,8 @@ impl Reader {
             return Ok(());
         }
         // The append will be recorded no earlier than the last event, and no later than now unless
-        // the clock is behind. Visible at the latest time means visible at all; hidden at the
-        // earliest means hidden at all; anything between is undecided.
+        // the clock is behind. An event visible at `latest` is visible throughout, and one hidden
+        // at `earliest` is hidden throughout; any other is undecided.
         let now = self.clock.now();
         let earliest = index.last_recorded_at().unwrap_or(now);
         let latest = earliest.max(now);
@@ -136,7 +136,7 @@ impl Reader {
         precheck.matching = matching;
         precheck.passed_at = passed.then_some(changes);
         if let Some(event) = undecided.filter(|_| matching.is_none()) {
-            // The leader repeats the search from the first undecided match on.
+            // The leader repeats the search, starting at the first undecided match.
             precheck.condition_to = self::before(event.position).min(precheck.condition_to);
         }
         Ok(())

@@ -60,7 +60,7 @@ impl Recovery<'_> {
         }
         let adopted_length = segment.length_stated_by(successor);
         if segment.first != log.end.next {
-            // Damage before this segment took events: report them, and continue with its first
+            // Damage before this segment destroyed events: report them, and continue with its first
             // position and an unknown chain.
             self.assign_missing(log.end.next, segment);
             log.chain = None;
@@ -148,7 +148,7 @@ impl Recovery<'_> {
                 let what = match length {
                     0 => "missing".to_owned(),
                     _ => format!(
-                        "the file is cut; {} bytes belong to the log",
+                        "the file is truncated; the log expects {} bytes",
                         covered.adopted_length
                     ),
                 };
@@ -221,7 +221,7 @@ impl Recovery<'_> {
         // Valid frames of another history are damage as well.
         let ends = (scanned.chain.map(|chain| chain.0), scanned.next.number());
         if scanned.bad.is_empty() && ends != (Some(covered.chain), covered.end) {
-            let what = "it holds other events than the index file says".to_owned();
+            let what = "the segment's events are not those that the index file lists".to_owned();
             self.damaged_covered(covered, HEADER_BYTES, what);
         }
         Ok(())
@@ -408,7 +408,7 @@ impl Recovery<'_> {
         self.disk.run(write).map_err(|source| failed("write zeros", source))
     }
 
-    /// Reports the bad ranges of a segment, with the positions that each of them took.
+    /// Reports the bad ranges of a segment, with the positions that each of them destroyed.
     pub(super) fn report_damage(
         &mut self,
         segment: &OpenedSegment,
@@ -417,7 +417,7 @@ impl Recovery<'_> {
     ) {
         for bad in &scanned.bad {
             let BadRange { offset, what, missing, resumes } = bad;
-            // Damage up to the end of the segment took everything before its successor.
+            // Damage up to the end of the segment destroyed everything before its successor.
             let resumes = resumes.or(successor.map(|successor| successor.first));
             let last = resumes.and_then(|resumes| resumes.number().checked_sub(1));
             let positions =

@@ -111,7 +111,7 @@ impl Recovery<'_> {
             if SegmentHeader::decode(&again).is_ok_and(|again| again != header) {
                 return self.segment(number, file, last); // Just replaced by another process.
             }
-            let what = format!("the file is cut; it was made {} bytes long", header.bytes);
+            let what = format!("the file is truncated; it was created with {} bytes", header.bytes);
             self.damaged(file.to_owned(), length, what);
         }
         let seed = Seed::new(header.salt, number);

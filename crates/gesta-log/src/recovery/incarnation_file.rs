@@ -2,8 +2,8 @@
 //! incarnation.
 //!
 //! Invariants:
-//! - From its first opening on, a restored store has the incarnation of the file, which no consumer
-//!   of the lost store has seen.
+//! - Starting with its first opening, a restored store has the incarnation of the file, which no
+//!   consumer of the lost store has seen.
 //! - Once a segment has that incarnation, the file has no effect, and the next writer removes it.
 //! - The file's name tells an unfinished restore or import, and such a directory is not opened.
 //!
@@ -96,7 +96,7 @@ pub(crate) fn incarnation(
     // Never ignored: the store would continue in the incarnation of the lost one, and consumers
     // that have seen later events would not be rejected.
     let Some(incarnation) = decode(&bytes) else {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it is damaged")));
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "the file is damaged")));
     };
     if !incarnations.any(|known| known == incarnation) {
         return Ok(Some(incarnation));

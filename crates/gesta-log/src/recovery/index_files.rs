@@ -55,7 +55,7 @@ impl IndexFiles {
             Ok(None) => return Ok(Self::default()),
             Err(error) => {
                 let error = unless_shortage(error)?;
-                warn!(%error, "the index's manifest is not readable; the index is built again");
+                warn!(%error, "the index manifest is not readable; the index is rebuilt");
                 return Ok(Self::default());
             }
         };
@@ -70,7 +70,10 @@ impl IndexFiles {
                 Ok(false) => break,
                 Err(error) => {
                     let error = unless_shortage(error)?;
-                    warn!(%error, "a file of the index is not readable; it is built again");
+                    warn!(
+                        %error,
+                        "an index file is not readable; its part of the index is rebuilt"
+                    );
                     break;
                 }
             }

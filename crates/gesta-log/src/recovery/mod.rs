@@ -132,7 +132,7 @@ pub(crate) fn recover(
     };
     // Segments that runs cover need not be read; the others are selected and adopted.
     let Some(segments) = recovery.segments(&files, index_files.named)? else {
-        // The index files belong to another history than the segments: ignore them.
+        // The index files and the segments belong to different histories: ignore the index files.
         let options = RecoveryOptions { index_cache: None, ..options.clone() };
         return recover(disk, rng, &options, progress);
     };
@@ -143,7 +143,7 @@ pub(crate) fn recover(
     // A restored store continues the log in an incarnation of its own.
     let restored = incarnation_file::incarnation(&**disk, options.access, incarnations)?;
     let mut log = AdoptedLog::after(&index_files, &segments, restored, rng);
-    // Above all files, also abandoned ones: a number is never reused.
+    // Above all files, including abandoned ones: a number is never reused.
     log.end.next_segment = files.last().map_or(1, |(number, _)| number.saturating_add(1));
     // Covered segments first, so that damage is reported in the order of the log.
     recovery.check(&index_files, segments.is_empty(), options.checked_bytes_max, &mut steps)?;

@@ -86,8 +86,8 @@ pub(crate) fn verify_all(
     let mut verified =
         VerifiedLog { chain: Some(genesis), known: genesis, next: Position::START.next() };
     thread::scope(|scope| {
-        // A rendezvous channel: the reader waits until the segment before is taken, so that at most
-        // two are in memory.
+        // A rendezvous channel: the reader waits until the previous segment is taken, so that at
+        // most two are in memory.
         let (sender, receiver) = mpsc::sync_channel(0);
         scope.spawn(|| read_ahead(disk, &segments, sender));
         for (at, segment) in segments.iter().enumerate() {
@@ -129,7 +129,7 @@ impl Recovery<'_> {
         let SegmentInContext { segment, successor, bytes } = *context;
         let adopted_length = segment.length_stated_by(successor);
         if segment.first != verified.next {
-            // Damage before this segment took events: continue with its first position and an
+            // Damage before this segment destroyed events: continue with its first position and an
             // unknown chain.
             self.assign_missing(verified.next, segment);
             verified.chain = None;

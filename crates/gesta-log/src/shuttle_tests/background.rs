@@ -117,7 +117,7 @@ pub(super) fn quiet() {
     let (begun, nobody, never) = (timed::look(), Mutex::new(()), Condvar::default());
     while harness.disk.groups_written() < 2 {
         let waited = timed::look().saturating_sub(begun);
-        assert!(!is_patient() || waited < due * 2, "nobody minds the time");
+        assert!(!is_patient() || waited < due * 2, "the delay has no effect");
         drop(never.wait_timeout(nobody.lock().unwrap(), due / 10));
     }
     drop(harness.end(Vec::new()));
@@ -125,5 +125,5 @@ pub(super) fn quiet() {
 
 #[test]
 fn what_is_due_is_done_though_nobody_appends_any_more() {
-    play_by_name("nobody appends any more");
+    play_by_name("no more appends");
 }

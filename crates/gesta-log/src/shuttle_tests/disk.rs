@@ -56,7 +56,7 @@ impl MemoryDisk {
         Self { files, workers: Mutex::new(Some(workers)) }
     }
 
-    /// Returns a copy of the present files, as another process would find them.
+    /// Returns a copy of the current files, as another process would find them.
     pub(super) fn copied(&self) -> Self {
         let by_name = self.files().by_name.clone();
         let fault = Fault::Nothing;

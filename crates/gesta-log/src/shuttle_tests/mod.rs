@@ -46,7 +46,7 @@ const SCENES: [(&str, Scene); 14] = [
     ("the same append twice", races::repeats),
     ("segments are filed", background::segments_filed),
     ("segments are scavenged", background::segments_scavenged),
-    ("nobody appends any more", background::quiet),
+    ("no more appends", background::quiet),
 ];
 
 /// Plays the scene of this name.

@@ -136,6 +136,6 @@ fn log_report(report: &OpenReport) {
         warn!(%torn, "a write was cut short; it was never acknowledged and is not adopted");
     }
     if let Some(unmarked) = &report.unmarked {
-        info!(%unmarked, "the last events before a crash");
+        info!(%unmarked, "recovered the last events before a crash");
     }
 }

@@ -149,8 +149,8 @@ impl LogStore {
         Self { shared: Arc::new(shared) }
     }
 
-    /// In a read-only store, makes events visible that another process has appended since, and
-    /// delivers them to subscriptions. Does nothing in a writable store.
+    /// In a read-only store, makes visible the events that another process has appended since the
+    /// last refresh, and delivers them to subscriptions. Does nothing in a writable store.
     ///
     /// # Errors
     /// [`OpenError::Io`]; events read before the error stay visible.
@@ -181,7 +181,7 @@ impl LogStore {
         self.shared.reader.scan(after, visit)
     }
 
-    /// Reclaims the disk space of events that no stream read returns any more: those before a
+    /// Reclaims the disk space of events that no stream read returns any longer: those before a
     /// stream's `truncate_before`, beyond its max count, older than its max age, and all of deleted
     /// and tombstoned streams. Also reclaims the unused space of segments that a process left
     /// early.
@@ -237,7 +237,7 @@ impl LogStore {
         let reader = &self.shared.reader;
         let located = reader.retry_if_files_replaced(|| reader.published.index().locate(position));
         let location = located.ok()??;
-        let length = self.shared.reader.record_bytes(position).ok()?;
+        let length = self.shared.reader.record_bytes(position).ok()??;
         Some(EventPlace { file: segment_file(location.segment), offset: location.offset, length })
     }
 
@@ -274,9 +274,11 @@ impl LogStore {
     fn prepare(&self, append: Append) -> Result<Arc<PendingAppend>, StoreError> {
         let Shared { options, report, reader, .. } = &*self.shared;
         if options.access == Access::ReadOnly {
-            return Err(StoreError::Stopped { reason: "it was opened read-only".to_owned() });
+            return Err(StoreError::Stopped {
+                reason: "the store was opened read-only".to_owned(),
+            });
         }
-        // Appending behind damage could hide it, or reuse lost positions.
+        // Appending after damage could hide it, or reuse lost positions.
         if let Some(damage) = report.damage.first() {
             return Err(StoreError::Corrupt(damage.clone()));
         }
@@ -316,7 +318,7 @@ impl LogStore {
         let reader = &self.shared.reader;
         let metadata_revision = match stream.metadata_stream() {
             Ok(metadata_stream) => {
-                // Damage may have taken what says that the stream was deleted.
+                // Damage may have destroyed the metadata that marks the stream as deleted.
                 reader.stream_is_known(&metadata_stream)?;
                 head_of(&metadata_stream)?
             }
@@ -411,7 +413,7 @@ impl EventStore for LogStore {
         let find = || reader.published.index().find_append(first_event, Position::START);
         let found = reader.retry_if_files_replaced(find).and_then(|span| match span {
             Some(span) => reader.span(span).map(|events| Some(appended(events))),
-            // Damage may have taken it.
+            // Damage may have destroyed it.
             None => reader.end_at_damage(Position::START).map(|()| None),
         });
         Box::pin(async move { found })

@@ -1,6 +1,6 @@
 //! The directory that a store's URL names.
 //!
-//! Owns the rule for the text after `gesta:`. A text that would name another directory than its
+//! Owns the rule for the text after `gesta:`. A text that would name a directory other than its
 //! author means is rejected, with the correct spelling in the error.
 //!
 //! Elsewhere: the list of schemes, which the opener of stores has.
@@ -17,39 +17,39 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum InvalidUrl {
     /// The text is empty. Write the directory after the colon.
-    #[error("name a directory: gesta:DIR, such as gesta:./data")]
+    #[error("`gesta:` needs a directory, such as gesta:./data")]
     NoDirectory,
-    /// Two slashes, which begin a host in other URLs. Write the directory right behind the colon.
+    /// Two slashes, which begin a host in other URLs. Write the directory directly after the colon.
     #[error(
-        "gesta:{rest} would name a host, and a store is a directory: write gesta:./{name} for a \
-         directory beside the present one, or gesta:/{name} for one at the root"
+        "gesta:{rest} would name a host, but a store is a directory; write gesta:./{name} for a \
+         directory in the current one, or gesta:/{name} for one at the root"
     )]
     Host {
-        /// The text behind `gesta:`.
+        /// The text after `gesta:`.
         rest: String,
-        /// The text behind the slashes.
+        /// The text after the slashes.
         name: String,
     },
     /// A second scheme. Write one.
-    #[error("gesta:{rest} names a scheme twice: write {rest}")]
+    #[error("gesta:{rest} has two schemes; write {rest}")]
     SchemeTwice {
-        /// The text behind the first one.
+        /// The text after the first scheme.
         rest: String,
     },
     /// A `~`, which a shell replaces only at the beginning of a word. Write the whole path.
     #[error(
-        "gesta:{rest} would name a directory called ~, since the shell does not replace it there: \
+        "gesta:{rest} would name a directory called ~, because the shell does not expand it there; \
          write gesta:\"$HOME\"{tail}"
     )]
     Tilde {
-        /// The text behind `gesta:`.
+        /// The text after `gesta:`.
         rest: String,
-        /// The text behind the `~`.
+        /// The text after the `~`.
         tail: String,
     },
 }
 
-/// Returns the directory that a URL names, given the text behind its `gesta:`.
+/// Returns the directory that a URL names, given the text after its `gesta:`.
 ///
 /// ```
 /// assert_eq!(gesta_log::directory_of_url("./data")?, std::path::Path::new("./data"));

@@ -1,6 +1,6 @@
 //! Opening a directory with arbitrary bytes and reading all of it.
 //!
-//! Always holds: an event read is one of the intact store, at its position; a missing event is
+//! Invariant: an event read is one of the intact store, at its position; a missing event is
 //! reported. Forged bytes are exempt.
 
 use std::{fs, ops::ControlFlow, path::Path};

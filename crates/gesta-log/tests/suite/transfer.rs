@@ -315,7 +315,7 @@ fn an_append_that_no_store_can_have_is_refused() {
             "position 1 was expected",
         ),
         (|append| append.events.clear(), "it has no events"),
-        (|append| append.events[1].position = Position::new(9), "there is no event at position 2"),
+        (|append| append.events[1].position = Position::new(9), "no event has position 2"),
         (
             |append| append.events[0].revision = Revision::new(4),
             "revision 0 of thing-0 was expected",

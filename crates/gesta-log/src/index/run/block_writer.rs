@@ -33,7 +33,7 @@ pub(super) struct BlockWriter<'a> {
     file: String,
     seed: Seed,
     on_bytes: OnBytes<'a>,
-    /// Blocks from number `written` on.
+    /// The blocks starting at number `written`.
     buffer: Vec<u8>,
     written: u32,
     unsynced: usize,

@@ -51,7 +51,7 @@ impl BlockCache {
         }
     }
 
-    /// Maximum number of blocks of a shard, given the present reservations.
+    /// Maximum number of blocks of a shard, given the current reservations.
     fn slots_max(&self) -> usize {
         // One budget for both: blocks lose what filters reserve.
         let kept =

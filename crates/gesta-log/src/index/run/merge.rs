@@ -71,8 +71,7 @@ pub(crate) fn merge_runs(
 }
 
 /// Rewrites a run with its overrides applied. The result is durable under its temporary name,
-/// because its final name is that of the input: the caller renames it when no one reads the input
-/// any more.
+/// because its final name is that of the input: the caller renames it once no one reads the input.
 ///
 /// # Errors
 /// As [`merge_runs`].

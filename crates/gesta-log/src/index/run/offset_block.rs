@@ -34,8 +34,8 @@ impl RecordOffsets {
     }
 }
 
-/// Encodes the ascending offsets of a segment's records from position `first` on. Calls `emit` with
-/// the first position and the body of each block.
+/// Encodes the ascending offsets of a segment's records, starting at position `first`. Calls `emit`
+/// with the first position and the body of each block.
 pub(super) fn encode<E>(
     mut first: u64,
     mut offsets: &[u32],

@@ -179,12 +179,13 @@ impl TableCursor {
         from: KeyBound<'_>,
         blocks: &mut impl BlockSource,
     ) -> Result<bool, RunError> {
-        // The samples narrow the search to sixteen blocks without reading.
+        // The samples narrow the search to `SAMPLE_INTERVAL` blocks without a read.
         let sample = table.samples.partition_point(|key| **key <= *from.key()).saturating_sub(1);
         let sampled = u32::try_from(sample).unwrap_or(u32::MAX).saturating_mul(SAMPLE_INTERVAL);
         let mut low = table.first.saturating_add(sampled).min(table.end);
         let mut high = low.saturating_add(SAMPLE_INTERVAL).min(table.end);
-        // Binary search for the last block whose first key is not greater, or else the first block.
+        // Binary search for the last block whose first key is at most `from`; if none is, the first
+        // block.
         while high - low > 1 {
             let middle = low.midpoint(high);
             *self = Self { next: middle, end: table.end, ..Self::new(self.kind, table) };

@@ -102,8 +102,8 @@ fn write_contents(mut run: RunWriter<'_>, contents: RunContents) -> Result<RunNa
         run.push_offset_block(first, body)
     })?;
     run.begin_terms()?;
-    // Runs are sorted by term hash. The maps of the memtable are not, and a term occurs once per
-    // memtable.
+    // Runs are sorted by term hash; the memtable's maps are not. A term occurs once per memtable,
+    // so equal hashes below are collisions.
     terms.sort_unstable_by_key(|term| (term.hash, term.postings.as_slice().first().copied()));
     let mut terms = terms.into_iter().peekable();
     while let Some(mut term) = terms.next() {
@@ -113,7 +113,7 @@ fn write_contents(mut run: RunWriter<'_>, contents: RunContents) -> Result<RunNa
         }
         for position in term.postings.as_slice() {
             // A posting outside of the run would be found by no lookup.
-            assert!((covered.first..covered.end).contains(position), "postings are of the segment");
+            assert!((covered.first..covered.end).contains(position), "postings lie in the segment");
             run.posting(*position)?;
         }
         run.end_term(term.hash, term.first_ordinal)?;

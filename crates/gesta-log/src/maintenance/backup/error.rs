@@ -37,7 +37,10 @@ pub enum BackupError {
         directory: PathBuf,
     },
     /// The directory holds a file that does not belong there.
-    #[error("{} holds another file, {file}; take an empty directory", .directory.display())]
+    #[error(
+        "{} contains other files, such as {file}; use an empty directory",
+        .directory.display()
+    )]
     Occupied {
         /// The directory.
         directory: PathBuf,
@@ -45,13 +48,13 @@ pub enum BackupError {
         file: String,
     },
     /// The directory holds a backup of another store.
-    #[error("the directory holds a backup of another store; take an empty directory")]
+    #[error("the directory holds a backup of another store; use an empty directory")]
     AnotherStore,
     /// The backup has events that this store does not have: the store lost them, or was restored
-    /// from an older backup. Keep this backup and take another directory.
+    /// from an older backup. Keep this backup and use another directory.
     #[error(
-        "the backup has events up to position {backup}, but this store has only those up to \
-         {shared}; keep the backup, and take an empty directory"
+        "the backup has events up to position {backup}, but shares only those up to position \
+         {shared} with this store; keep the backup and use an empty directory"
     )]
     Ahead {
         /// The last position of the backup.

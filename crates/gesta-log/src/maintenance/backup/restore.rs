@@ -100,7 +100,7 @@ fn read_verified(backup: &FileDisk, copied: &CopiedSegment) -> Result<Bytes, Bac
     let short = (bytes.len() as u64) < copied.bytes;
     if short || blake3::hash(&bytes) != copied.hash {
         let (offset, what) = match short {
-            true => (bytes.len() as u64, "the file is cut".to_owned()),
+            true => (bytes.len() as u64, "the file is truncated".to_owned()),
             false => (0, "its checksum differs from the manifest's".to_owned()),
         };
         return Err(BackupError::DamagedBackup(Damage { file, offset, positions: None, what }));
@@ -160,7 +160,7 @@ fn write(
     }
     let back = read(to, &file, expected.len() as u64, Cache::Bypass)?;
     if *back != *expected {
-        let what = "it reads back differently from what was written".to_owned();
+        let what = "the data read back differ from the data written".to_owned();
         return Err(BackupError::Damaged(Damage { file, offset: 0, positions: None, what }));
     }
     Ok(())

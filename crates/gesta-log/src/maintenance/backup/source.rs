@@ -25,8 +25,8 @@ use crate::{
 
 /// Interval at which the durable mark is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// Maximum time to wait for the durable mark. A writer moves it with its next group, or with a
-/// close frame shortly after the last one.
+/// Maximum time to wait for the durable mark. A writer advances the mark with its next group, or
+/// with a close frame shortly after its last group.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
 /// Upper bound of the end of a segment's opening frame.
 const OPENING_REACH: usize = HEADER_BYTES as usize + 256;
@@ -85,7 +85,10 @@ impl SegmentPart {
         // Intact frames must also lead exactly to the expected end.
         let ends = (scanned.end, scanned.next, scanned.chain);
         let expected = (self.bytes, self.next, Some(self.after));
-        if ends == expected { None } else { damage(scanned.end, "it ends early".to_owned()) }
+        if ends == expected {
+            return None;
+        }
+        damage(scanned.end, "the segment ends early".to_owned())
     }
 }
 
@@ -204,8 +207,8 @@ impl Source {
         }
     }
 
-    /// Takes a snapshot of everything readable, as recovery would adopt it: synced first, and read
-    /// past the page cache. Returns `None` if another process holds the lock.
+    /// Syncs the store, then takes a snapshot of everything that recovery would adopt, bypassing
+    /// the page cache. Returns `None` if another process holds the lock.
     fn snapshot_unlocked(&self) -> Result<Option<Snapshot>, BackupError> {
         let disk = match FileDisk::open(&self.directory, Access::ReadWrite) {
             Ok(disk) => disk,
@@ -361,7 +364,7 @@ fn predecessor(disk: &dyn Disk, later: &OpenedLink) -> Result<OpenedLink, Backup
     let header = header(number, &file, &start)?;
     let named = header.named_salt() == later.opening.salt && header.store == later.header.store;
     if !named || number >= later.header.number {
-        return Err(damaged(file, 0, "it is not the segment that its successor names"));
+        return Err(damaged(file, 0, "the file is not the segment that its successor names"));
     }
     let what = "the opening frame is damaged";
     OpenedLink::of(header, &start).ok_or_else(|| damaged(file, HEADER_BYTES, what))
@@ -385,7 +388,7 @@ fn ends(disk: &dyn Disk, last: &OpenedLink, cache: Cache) -> Result<SegmentEnds,
         let file = segment_file(last.header.number);
         let bytes = read(disk, &file, last.header.bytes, cache)?;
         if (bytes.len() as u64) < last.header.bytes {
-            return Err(damaged(file, bytes.len() as u64, "the file is cut"));
+            return Err(damaged(file, bytes.len() as u64, "the file is truncated"));
         }
         let (ends, bad) = scan_ends(last, &bytes);
         match bad {
@@ -408,7 +411,7 @@ fn scan_ends(last: &OpenedLink, bytes: &Bytes) -> (SegmentEnds, Option<(u64, Mal
     let scanned = scan::walk(bytes, start, |offset, frame| frames.push((offset, frame.header)));
     let after = scanned.chain.unwrap_or(last.before);
     let written = End { bytes: scanned.end, next: scanned.next, after };
-    // The first frame that no durable mark covers begins behind the durable end.
+    // The first frame that no durable mark covers begins at or after the durable end.
     let covered = frames.partition_point(|(offset, _)| *offset < scanned.mark);
     let last_covered = covered.checked_sub(1).and_then(|at| frames.get(at));
     let durable = match frames.get(covered) {

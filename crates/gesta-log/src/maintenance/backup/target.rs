@@ -92,7 +92,7 @@ impl BackupDirectory {
         self.write(&file, bytes)?;
         let back = self.read(&file, part.bytes)?;
         if blake3::hash(&back) != copied.hash {
-            let what = "it reads back differently from what was written".to_owned();
+            let what = "the data read back differ from the data written".to_owned();
             return Err(BackupError::DamagedBackup(Damage {
                 file,
                 offset: 0,

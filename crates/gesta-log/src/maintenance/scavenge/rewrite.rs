@@ -141,7 +141,7 @@ impl RewrittenSegment {
                 Ok(DurableRewrite { covered, frames, rewriting: self })
             }
             Some(_) | None => {
-                Err(damaged(&self.covered, 0, "it reads back differently from what was written"))
+                Err(damaged(&self.covered, 0, "the data read back differ from the data written"))
             }
         }
     }
@@ -188,7 +188,7 @@ fn read(
     match scanned.bad.first() {
         Some(bad) => Err(damaged(covered, bad.offset, &bad.what.to_string())),
         None if ends_as_covered(&scanned, covered) => Ok((header, bytes, frames)),
-        None => Err(damaged(covered, scanned.end, "it ends at another place than the index says")),
+        None => Err(damaged(covered, scanned.end, "the segment does not end where the index says")),
     }
 }
 

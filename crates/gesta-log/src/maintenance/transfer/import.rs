@@ -130,7 +130,7 @@ impl ImportWriter {
         let existing = StoreExport::of_unfinished(directory)?;
         // The segments that are there keep their incarnations, so these have to be the same ones.
         check_incarnations(existing.incarnations(), incarnations)?;
-        // Continue behind the last complete segment of the earlier attempt.
+        // Continue after the last complete segment of the earlier attempt.
         let before = match (existing.snapshot().store, existing.snapshot().parts.last()) {
             (Some(store), Some(last)) => SegmentStart {
                 store,
@@ -192,7 +192,7 @@ impl ImportWriter {
         self.check.next
     }
 
-    /// Makes the appends so far durable, so that a later attempt continues behind them. The
+    /// Makes the appends so far durable, so that a later attempt continues after them. The
     /// directory is not a store yet.
     ///
     /// # Errors
@@ -338,7 +338,7 @@ impl AppendSequence {
                 .next_if(|(position, ..)| *position == self.next)
                 .or_else(|| scavenged.next_if(|(position, ..)| *position == self.next));
             let Some((_, stream, revision)) = event else {
-                return Err(impossible(format!("there is no event at position {}", self.next)));
+                return Err(impossible(format!("no event has position {}", self.next)));
             };
             let next = self.revisions.entry(key(stream.as_str())).or_insert(Revision::FIRST);
             if revision != *next {
@@ -358,7 +358,7 @@ impl AppendSequence {
     fn take_times(&mut self, events: &[RecordedEvent]) -> Result<(), String> {
         for event in events {
             if event.recorded_at < self.recorded_at {
-                return Err("it was recorded before its predecessor".to_owned());
+                return Err("an event has an earlier recorded time than its predecessor".to_owned());
             }
             self.recorded_at = event.recorded_at;
         }

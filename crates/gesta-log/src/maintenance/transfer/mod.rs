@@ -113,8 +113,11 @@ pub enum ImportError {
     /// The directory is missing, locked or not accessible.
     #[error(transparent)]
     Directory(#[from] LockError),
-    /// The directory holds other files. Take an empty one.
-    #[error("{} holds another file, {file}; take an empty directory", .directory.display())]
+    /// The directory contains other files. Use an empty one.
+    #[error(
+        "{} contains other files, such as {file}; use an empty directory",
+        .directory.display()
+    )]
     Occupied {
         /// The directory.
         directory: PathBuf,
@@ -142,17 +145,17 @@ pub enum ImportError {
         /// The violated rule.
         what: String,
     },
-    /// The directory holds an unfinished import of other events. Take another directory, or empty
+    /// The directory holds an unfinished import of other events. Use another directory, or empty
     /// it.
     #[error(
-        "the directory holds an unfinished import that differs from position {position} on; take \
-         another directory, or empty this one"
+        "the directory holds an unfinished import whose events differ, starting at position \
+         {position}; use another directory, or empty this one"
     )]
     AnotherImport {
         /// The first position that differs.
         position: Position,
     },
-    /// A file reads back differently from what was written. Check the disk.
+    /// The data read back from a file differ from the data written. Check the disk.
     #[error("{0}")]
     Damaged(Damage),
 }

@@ -311,7 +311,7 @@ fn write(disk: &FileDisk, number: u64, bytes: Bytes) -> Result<(), ImportError> 
     // One byte more than was written, so that a longer file is noticed.
     let back = disk.read(&unfinished(), 0, bytes.len() + 1, Cache::Bypass).map_err(cannot)?;
     if back != bytes {
-        let what = "it reads back differently from what was written".to_owned();
+        let what = "the data read back differ from the data written".to_owned();
         return Err(ImportError::Damaged(Damage { file, offset: 0, positions: None, what }));
     }
     // Each segment is durable before the next one begins, so an interrupted import continues behind

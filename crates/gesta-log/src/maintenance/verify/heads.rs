@@ -29,7 +29,7 @@ pub(super) struct StreamHeads {
     /// A stream is tracked if this many low bits of its hash are zero.
     share_bits: u32,
     streams_max: usize,
-    /// True once events may have been skipped or repeated; then nothing is reported any more.
+    /// True once events may have been skipped or repeated; then nothing more is reported.
     lost: bool,
     /// Events that are not checked yet. `texts` holds their stream names, one after the other.
     pending: Vec<UncheckedEvent>,

@@ -1,6 +1,6 @@
 //! Checks that a history is linearizable.
 //!
-//! Always holds: an append takes effect at the position in its answer, so
+//! Invariant: an append takes effect at the position in its answer, so
 //! - the order of positions respects time: an append answered before another one was submitted
 //!   precedes it;
 //! - at its place, the append's expectations held, and its answer follows from it;
