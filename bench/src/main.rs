@@ -1,12 +1,10 @@
-//! The driver of `gesta bench` over the engine and over others, one run a process.
+//! The loads of `gesta-bench` on the engine and on its peers, one run per process.
 //!
-//! Owns: which engines there are, and how each is opened ([`engines`]). Always holds: one object of
-//! JSON on standard output is the result. Not here: the loads, which are those of the program
-//! `gesta`, taken in by their path; which runs are made and how they are told (`cargo xtask bench`).
+//! Owns: the engines and how each is opened ([`engines`]). Invariant: the result is one JSON object
+//! on standard output. Not here: the loads (`gesta-bench`), the choice of runs and their report
+//! (`cargo xtask bench`).
 
 mod engines;
-#[path = "../../crates/gesta-cli/src/load/mod.rs"]
-mod load;
 mod turns;
 mod usage;
 
@@ -18,21 +16,22 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
+use gesta_bench::load::{
+    append::{self, AppendLoad, AppendReport},
+    device,
+    read::{self, ReadLoad, ReadReport},
+    subscribe::{self, SubscribeLoad, SubscribeReport},
+};
 use serde::Serialize;
 
 use crate::{
     engines::{Peer, bytes_of},
-    load::{
-        append::{self, AppendLoad, AppendReport},
-        read::{self, ReadLoad, ReadReport},
-        subscribe::{self, SubscribeLoad, SubscribeReport},
-    },
     turns::Turns,
     usage::Usage,
 };
 
 #[derive(Parser)]
-#[command(name = "gesta-bench", about)]
+#[command(name = "gesta-peers", about)]
 struct Arguments {
     #[command(subcommand)]
     load: Load,
@@ -111,7 +110,7 @@ fn main() -> Result<()> {
         Load::Read(read) => tell(&read.run()?),
         Load::Subscribe(subscribe) => tell(&subscribe.run()?),
         Load::Turns(turns) => tell(&turns.run()?),
-        Load::Device { directory } => tell(&load::device::probe(&directory)?),
+        Load::Device { directory } => tell(&device::probe(&directory)?),
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Always holds: one contender appends at a time, with all its threads, and is charged until the
 //! last of them rests; closing it is charged to it as well. Not here: what an append is, and that it
-//! is a closed loop ([`append`](crate::load::append)).
+//! is a closed loop ([`append`](gesta_bench::load::append)).
 
 use std::{
     collections::BTreeMap,
@@ -20,17 +20,17 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum as _};
+use gesta_bench::load::{
+    append::{AppendLoad, AppendRun, Appender, Condition},
+    clock::Stopwatch,
+    engine::Engine,
+    latencies::{Latencies, Quantiles},
+};
 use serde::Serialize;
 
 use crate::{
     empty,
     engines::{Peer, bytes_of},
-    load::{
-        append::{AppendLoad, Appender, Condition, AppendRun},
-        clock::Stopwatch,
-        engine::Engine,
-        latencies::{Latencies, Quantiles},
-    },
     usage::Usage,
 };
 

@@ -4,7 +4,7 @@
 //! holds: engines alternate within a round, each in a separate process and an empty directory;
 //! contenders whose difference is smaller than the machine's noise alternate within one process. A
 //! run disturbed by other work on the machine is repeated, for every engine by the same rule. Not
-//! here: the driver (`crates/gesta-cli/src/load`) and the peers (`bench/`).
+//! here: the loads (`crates/gesta-bench/src/load`) and the peers (`bench/`).
 
 use std::path::PathBuf;
 

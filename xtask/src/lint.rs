@@ -4,12 +4,16 @@ use anyhow::Result;
 
 use crate::step::{cargo, step};
 
+const E2E: [&str; 4] = ["clippy", "--workspace", "--test", "e2e"];
+
 pub(crate) fn run() -> Result<()> {
     step("formatting", cargo().args(["fmt", "--all", "--check"]))?;
     step(
         "clippy",
         cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     )?;
+    // Cargo's `--all-targets` leaves out tests that do not run by default.
+    step("clippy of end-to-end tests", cargo().args(E2E).args(["--", "-D", "warnings"]))?;
     step(
         "rustdoc",
         cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),

@@ -1,42 +1,25 @@
-//! `cargo xtask prove`: measurements of the project's promises, with the tools that each needs.
+//! `cargo xtask prove`: the project's promises, and the commands that check them.
 //!
-//! Owns: the table of promises and the report. Always holds: a check that cannot run fails; a
-//! skipped check is reported as skipped, never as passed. Not here: the checks, one file each.
+//! Owns: the selection of promises and the report. Always holds: a check that cannot run, or that
+//! runs no test, fails; a skipped check is reported as skipped, never as passed. Not here: the
+//! checks. They are tests of the crates, and run without this command too, such as `cargo test -p
+//! shop --test e2e serve_kills`.
 //!
-//! To add a check, write a function `fn(&CheckContext) -> Result<String>` in a file of this folder
-//! and enter it in [`PROMISES`]. It returns its figures as text, or an error that names the
-//! violation.
-
-use std::{fmt, path::PathBuf};
+//! To add a check, write a test in `tests/e2e/` of a crate that ends with its figures, and enter it
+//! in [`promises`].
 
 use anyhow::{Context, Result, ensure};
 
 use crate::{step::Stopwatch, workspace::Workspace};
 
-mod acknowledged;
-mod client;
-mod dead_letters;
-mod demo;
-mod device;
-mod engine_kills;
-mod engine_schedules;
-mod engine_syscalls;
-mod engine_verify;
-mod import;
-mod log;
-mod named_tests;
-mod operations_kills;
-mod oracle;
-mod own_writes;
-mod rebuild_kills;
-mod schemathesis;
-mod serve_kills;
-mod server;
-mod simulation;
-mod strace;
-mod test_time;
-mod trace;
-mod writers;
+mod check;
+mod figures;
+mod promises;
+
+use self::{
+    check::{Checkout, Effort, Outcome},
+    promises::{PROMISES, Promise},
+};
 
 /// Parsed arguments of the command.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,229 +27,6 @@ pub(crate) struct ProveRequest {
     promise: Option<&'static str>,
     effort: Effort,
 }
-
-/// Duration of the checks: a few seconds each, or as long as their figures need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Effort {
-    Short,
-    Full,
-}
-
-/// Paths and options for checks.
-struct CheckContext {
-    root: PathBuf,
-    target_directory: PathBuf,
-    effort: Effort,
-}
-
-/// A promise and the checks that verify it.
-struct Promise {
-    /// Argument that selects it: a number for the shop, a word for the engine.
-    name: &'static str,
-    statement: &'static str,
-    checks: &'static [Check],
-}
-
-struct Check {
-    shows: &'static str,
-    run_in: RunIn,
-}
-
-enum RunIn {
-    /// In both forms.
-    Always(fn(&CheckContext) -> Result<String>),
-    /// Only in the full form, because it takes long.
-    FullOnly(fn(&CheckContext) -> Result<String>),
-}
-
-const PROMISES: [Promise; 15] = [
-    Promise {
-        name: "1",
-        statement: "two commands run the system and its tests, on a clean checkout",
-        checks: &[
-            Check { shows: "`shop demo` serves the system", run_in: RunIn::Always(demo::serves) },
-            Check {
-                shows: "the test command takes under ten minutes",
-                run_in: RunIn::FullOnly(test_time::under_ten_minutes),
-            },
-        ],
-    },
-    Promise {
-        name: "2",
-        statement: "an import ends in the expected report, however often it is killed",
-        checks: &[
-            Check {
-                shows: "the report is exactly the expected one, also after a second import",
-                run_in: RunIn::Always(import::exact_report),
-            },
-            Check {
-                shows: "kills, each followed by an import, end in the same report",
-                run_in: RunIn::Always(import::kills),
-            },
-        ],
-    },
-    Promise {
-        name: "3",
-        statement: "an append is acknowledged after a sync that covers it",
-        checks: &[
-            Check {
-                shows: "a traced program on the real disk acknowledges nothing early",
-                run_in: RunIn::Always(acknowledged::nothing_early),
-            },
-            Check {
-                shows: "an early acknowledgement, added as a mutation, fails that check",
-                run_in: RunIn::Always(acknowledged::planted_early),
-            },
-            Check {
-                shows: "a disk that drops unsynced writes loses nothing acknowledged",
-                run_in: RunIn::Always(simulation::breaks_no_promise),
-            },
-        ],
-    },
-    Promise {
-        name: "4",
-        statement: "the import costs at most twice its bare writes and syncs",
-        checks: &[
-            Check {
-                shows: "time against the bare writes and syncs, and memory",
-                run_in: RunIn::FullOnly(import::cost),
-            },
-            Check {
-                shows: "progress on a terminal, none in a pipe",
-                run_in: RunIn::FullOnly(import::progress),
-            },
-        ],
-    },
-    Promise {
-        name: "5",
-        statement: "every route answers every kind of request as documented",
-        checks: &[
-            Check { shows: "each route, each status", run_in: RunIn::Always(named_tests::routes) },
-            Check {
-                shows: "schemathesis finds nothing, and every operation gets a 2xx from it",
-                run_in: RunIn::FullOnly(schemathesis::finds_nothing_and_reaches_all),
-            },
-        ],
-    },
-    Promise {
-        name: "6",
-        statement: "a command's writer reads its own write",
-        checks: &[Check {
-            shows: "1,000 of 1,000 under 16 writers, with the p99 of the wait",
-            run_in: RunIn::Always(own_writes::thousand_of_thousand),
-        }],
-    },
-    Promise {
-        name: "7",
-        statement: "an acknowledged command takes effect once, through any kill",
-        checks: &[Check {
-            shows: "kills under 32 writers",
-            run_in: RunIn::Always(serve_kills::everything_once),
-        }],
-    },
-    Promise {
-        name: "8",
-        statement: "a read model is rebuilt while it is read",
-        checks: &[
-            Check {
-                shows: "queries answer from the old version until the switch, through kills",
-                run_in: RunIn::Always(named_tests::rebuilds),
-            },
-            Check {
-                shows: "a served shop under load resumes its rebuilds after kills",
-                run_in: RunIn::Always(rebuild_kills::as_a_replay),
-            },
-            Check {
-                shows: "a dead letter is repaired by a retry",
-                run_in: RunIn::Always(named_tests::dead_letters),
-            },
-            Check {
-                shows: "a dead letter of a served shop is kept through a kill and repaired",
-                run_in: RunIn::Always(dead_letters::repaired),
-            },
-            Check {
-                shows: "version-1 bytes read through the upcaster",
-                run_in: RunIn::Always(named_tests::upcasters),
-            },
-            Check {
-                shows: "on-read answers equal a full replay",
-                run_in: RunIn::Always(named_tests::on_read),
-            },
-        ],
-    },
-    Promise {
-        name: "9",
-        statement: "damage and misuse are found and reported",
-        checks: &[
-            Check {
-                shows: "a second process on a directory gets a clear error",
-                run_in: RunIn::Always(named_tests::directory_lock),
-            },
-            Check {
-                shows: "a flipped byte is reported with segment, offset and positions",
-                run_in: RunIn::Always(named_tests::flipped_bytes),
-            },
-            Check {
-                shows: "a store with a torn group opens and reports what it cut",
-                run_in: RunIn::Always(named_tests::torn_group),
-            },
-        ],
-    },
-    Promise {
-        name: "operations-kills",
-        statement: "dead letters stay until an operator decides, through any kill",
-        checks: &[Check {
-            shows: "kills while setting aside, skipping, switching a rebuild, importing",
-            run_in: RunIn::Always(operations_kills::nothing_set_aside_is_lost),
-        }],
-    },
-    Promise {
-        name: "engine-kills",
-        statement: "acknowledged appends survive any kill of the engine",
-        checks: &[Check {
-            shows: "kills on one growing store, read back by position, id, stream and tag",
-            run_in: RunIn::Always(engine_kills::growing_store),
-        }],
-    },
-    Promise {
-        name: "engine-loads",
-        statement: "acknowledged appends survive a kill during each benchmark load",
-        checks: &[Check {
-            shows: "each load of the benchmarks, killed and read back",
-            run_in: RunIn::Always(engine_kills::timed_loads),
-        }],
-    },
-    Promise {
-        name: "engine-syscalls",
-        statement: "acknowledged appends survive a kill or failure at any system call of the engine",
-        checks: &[Check {
-            shows: "every call of a script killed, and failed with EIO and ENOSPC",
-            run_in: RunIn::Always(engine_syscalls::every_call),
-        }],
-    },
-    Promise {
-        name: "engine-schedules",
-        statement: "every append is answered, in every order of the engine's threads",
-        checks: &[
-            Check {
-                shows: "threads, futures and subscribers under seeded schedules",
-                run_in: RunIn::Always(engine_schedules::answer_every_append),
-            },
-            Check {
-                shows: "mutations between threads fail that check",
-                run_in: RunIn::Always(engine_schedules::planted_are_caught),
-            },
-        ],
-    },
-    Promise {
-        name: "engine-verify",
-        statement: "a store is verified as fast as it can be read, in bounded memory",
-        checks: &[Check {
-            shows: "the rate compared with cat, from the device",
-            run_in: RunIn::FullOnly(engine_verify::rate),
-        }],
-    },
-];
 
 impl ProveRequest {
     pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
@@ -287,37 +47,14 @@ impl ProveRequest {
         }
         Ok(request)
     }
-}
 
-/// Result of a check.
-enum Outcome {
-    Holds(String),
-    Fails(anyhow::Error),
-    Skipped,
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Holds(figures) => write!(f, "holds: {figures}"),
-            Self::Fails(error) => write!(f, "FAILS: {error:#}"),
-            Self::Skipped => f.write_str("left out of the short form"),
-        }
+    /// Without a selection, all promises are checked.
+    fn promises(&self) -> impl Iterator<Item = &'static Promise> {
+        PROMISES.iter().filter(|promise| self.promise.is_none_or(|name| name == promise.name))
     }
 }
 
-impl Check {
-    fn run(&self, context: &CheckContext) -> Outcome {
-        let check = match self.run_in {
-            RunIn::Always(check) => check,
-            RunIn::FullOnly(_) if context.effort == Effort::Short => return Outcome::Skipped,
-            RunIn::FullOnly(check) => check,
-        };
-        check(context).map_or_else(Outcome::Fails, Outcome::Holds)
-    }
-}
-
-/// Number of checks by result.
+/// Number of checks by outcome.
 #[derive(Default)]
 struct Tally {
     held: usize,
@@ -342,17 +79,15 @@ impl Tally {
 
 pub(crate) fn run(request: &ProveRequest) -> Result<()> {
     let Workspace { root, target_directory, .. } = Workspace::open()?;
-    let context = CheckContext { root, target_directory, effort: request.effort };
+    let checkout = Checkout { root, target_directory, effort: request.effort };
     let mut tally = Tally::default();
-    // Without a selection, all promises are checked.
-    let selected = |promise: &&Promise| request.promise.is_none_or(|name| name == promise.name);
-    for promise in PROMISES.iter().filter(selected) {
+    for promise in request.promises() {
         println!("\n{}. {}", promise.name, promise.statement);
         for check in promise.checks {
             println!("   - {}", check.shows);
             // Each check prints its title first: it may run for minutes.
             let stopwatch = Stopwatch::start();
-            let outcome = check.run(&context);
+            let outcome = check.run(&checkout);
             println!("     {outcome} ({:.1} s)", stopwatch.elapsed().as_secs_f64());
             tally.add(&outcome);
         }
@@ -366,16 +101,12 @@ pub(crate) fn run(request: &ProveRequest) -> Result<()> {
 mod tests {
     use std::collections::HashSet;
 
-    use anyhow::bail;
+    use anyhow::anyhow;
 
     use super::*;
 
     fn request(text: &str) -> Result<ProveRequest> {
         ProveRequest::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-    }
-
-    fn context(effort: Effort) -> CheckContext {
-        CheckContext { root: PathBuf::new(), target_directory: PathBuf::new(), effort }
     }
 
     #[test]
@@ -385,6 +116,8 @@ mod tests {
         assert_eq!(request("3 --short").unwrap(), short);
         let named = ProveRequest { promise: Some("engine-kills"), effort: Effort::Full };
         assert_eq!(request("engine-kills").unwrap(), named);
+        assert_eq!(request("").unwrap().promises().count(), PROMISES.len());
+        assert_eq!(named.promises().count(), 1);
         for wrong in ["0", "10", "three", "--quick", "1 2"] {
             assert!(request(wrong).is_err(), "{wrong}");
         }
@@ -399,19 +132,10 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_fails_fails_every_form() {
-        let failing = Check { shows: "", run_in: RunIn::Always(|_| bail!("one was lost")) };
-        let outcome = failing.run(&context(Effort::Short));
-        assert_eq!(outcome.to_string(), "FAILS: one was lost");
+    fn a_check_that_fails_fails_the_command() {
         let mut tally = Tally::default();
-        tally.add(&outcome);
+        tally.add(&Outcome::Skipped);
+        tally.add(&Outcome::Fails(anyhow!("one was lost")));
         assert!(tally.into_result().is_err());
-    }
-
-    #[test]
-    fn a_long_check_is_left_out_of_the_short_form_only() {
-        let long = Check { shows: "", run_in: RunIn::FullOnly(|_| Ok("5 of 5".to_owned())) };
-        assert_eq!(long.run(&context(Effort::Short)).to_string(), "left out of the short form");
-        assert_eq!(long.run(&context(Effort::Full)).to_string(), "holds: 5 of 5");
     }
 }

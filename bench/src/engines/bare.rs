@@ -26,11 +26,11 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::thread::futex;
 
-use crate::load::{
+use gesta_bench::load::{
     append::AppendLoad,
     clock::Stopwatch,
-    workload::ids,
     engine::{Demand, EVENT_TYPE, Engine, Offer, Writer},
+    workload::ids,
 };
 
 const FILE_BYTES: u64 = 32 << 20;

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use rustix::fs::OFlags;
 
-use crate::load::engine::{Engine, Offer, Writer};
+use gesta_bench::load::engine::{Engine, Offer, Writer};
 
 const BLOCK_BYTES: usize = 4 << 10;
 const BLOCKS: u64 = 16 << 10;

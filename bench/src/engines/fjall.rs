@@ -10,9 +10,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use crate::load::{
-    workload::ids,
+use gesta_bench::load::{
     engine::{Demand, EVENT_TYPE, Engine, Offer, Part, Reader, Show, Writer},
+    workload::ids,
 };
 
 pub(crate) struct Fjall {

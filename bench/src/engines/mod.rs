@@ -17,7 +17,7 @@ use clap::ValueEnum;
 use gesta_log::{LogStore, Options};
 use serde::Serialize;
 
-use crate::load::{engine::Engine, event_store::StoreEngine};
+use gesta_bench::load::{engine::Engine, event_store::StoreEngine};
 
 pub(crate) use self::bare::bytes_of;
 

@@ -10,9 +10,9 @@ use std::{
 use anyhow::{Result, ensure};
 use rusqlite::{Connection, Params, Transaction, params};
 
-use crate::load::{
-    workload::ids,
+use gesta_bench::load::{
     engine::{Demand, EVENT_TYPE, Engine, Offer, Part, Reader, Show, Writer},
+    workload::ids,
 };
 
 const TABLES: &str = "

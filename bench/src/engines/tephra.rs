@@ -11,7 +11,7 @@ use tephra::{
     Subscription, Tag, Tags, WriteCoordinator, WriteHandle, WriterConfig, read::Reads,
 };
 
-use crate::load::engine::{
+use gesta_bench::load::engine::{
     ABSENT_TAG, Demand, EVENT_TYPE, Engine, Interest, Offer, Part, Reader, Show, Subscriber, Writer,
 };
 

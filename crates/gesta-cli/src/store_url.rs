@@ -99,14 +99,6 @@ impl StoreUrl {
         }
     }
 
-    /// Returns whether the directory is empty.
-    pub(crate) fn is_empty(&self) -> Result<bool> {
-        match self.contents()? {
-            Contents::Nothing => Ok(true),
-            Contents::Store | Contents::Backup | Contents::OtherFiles => Ok(false),
-        }
-    }
-
     /// Returns the directory if an exact import can create a store in it: it is empty, its store
     /// has no events yet, or an earlier import into it did not finish.
     pub(crate) fn directory_to_import(&self) -> Result<Option<&Path>> {
@@ -124,17 +116,14 @@ impl StoreUrl {
         Ok((begun || fresh).then_some(directory))
     }
 
-    /// Returns the directory if it is empty, or `None` for a memory store.
-    pub(crate) fn empty_directory(&self) -> Result<Option<&Path>> {
-        match self {
-            Self::Memory => Ok(None),
-            Self::Directory(directory) => match self.contents()? {
-                Contents::Nothing => Ok(Some(directory)),
-                Contents::Store | Contents::Backup | Contents::OtherFiles => Err(anyhow!(
-                    "{self} is not empty: a benchmark would append to it permanently; use an empty \
-                     directory"
-                )),
-            },
+    /// Checks that the directory is empty, so that a benchmark may append to it.
+    pub(crate) fn check_empty(&self) -> Result<()> {
+        match self.contents()? {
+            Contents::Nothing => Ok(()),
+            Contents::Store | Contents::Backup | Contents::OtherFiles => Err(anyhow!(
+                "{self} is not empty: a benchmark would append to it permanently; use an empty \
+                 directory"
+            )),
         }
     }
 

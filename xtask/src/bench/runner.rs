@@ -56,7 +56,7 @@ impl Runner {
             None => workspace.target_directory.join("bench-data"),
         };
         fs::create_dir_all(&directory)?;
-        let program = target.join("release/gesta-bench");
+        let program = target.join("release/gesta-peers");
         let first = probe(&program, &directory)?;
         Ok(Self { program, directory, best_us: first, last_us: first })
     }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Each crate with the crates of the workspace that it may depend on.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("gesta-store", &[]),
     ("gesta-macros", &[]),
     ("xtask", &[]),
@@ -27,6 +27,8 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("gesta-graphql", &["gesta"]),
     ("gesta-server", &["gesta-store", "gesta-log", "gesta-postgres", "gesta-dynamodb"]),
     ("gesta-sim", &["gesta-store", "gesta-log"]),
+    // Unpublished: nothing may depend on it, except tests and `bench/`.
+    ("gesta-bench", &["gesta-store", "gesta-log"]),
     ("gesta-cli", &["gesta-store", "gesta-server", "gesta-log", "gesta-sqlite", "gesta-postgres"]),
     ("shop", &["gesta", "gesta-http", "gesta-graphql"]),
 ];

@@ -1,81 +1,138 @@
 //! `gesta bench append`: throughput and latency of appends.
 
+use std::{thread, time::Duration};
+
 use anyhow::Result;
 use clap::Args;
-use gesta_store::memory::MemoryStore;
+use gesta_log::LogStore;
 use serde::Serialize;
 
+use super::{
+    generated::AppendSource,
+    measure::{Latencies, Quantiles, Stopwatch},
+};
 use crate::{
     exit::Outcome,
-    load::{
-        append::{AppendLoad, AppendReport, run},
-        device::{DeviceReport, probe},
-        engine::Engine,
-        event_store::StoreEngine,
-    },
     output::{Output, Style},
     store_url::StoreUrl,
 };
 
 /// Measure appends: each thread waits for its append before the next
 ///
-/// Needs an empty directory, where the events remain, or memory:. Each append picks a random stream
-/// and a random tag. The measured time includes closing the store. For comparison, also reports the
-/// latency of a durable 4 KiB write on the device: write and sync, and direct I/O.
+/// Needs an empty directory, where the events remain. Events have random data and a tag each, and
+/// go to all streams in turn. The measured time includes closing the store.
 #[derive(Args, Debug)]
 pub(crate) struct BenchAppend {
-    #[command(flatten)]
-    load: AppendLoad,
+    /// Threads that append
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    writers: u64,
+    /// Events per append
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    events_per_append: u64,
+    /// Bytes of data per event
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    event_bytes: u64,
+    /// Number of streams
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    streams: u64,
+    /// Duration in seconds
+    #[arg(long, value_name = "N", default_value_t = 3.0)]
+    seconds: f64,
 }
 
 #[derive(Serialize)]
-struct AppendOutput<'a> {
+struct AppendReport {
     store: String,
-    #[serde(flatten)]
-    appended: &'a AppendReport,
-    device: Option<DeviceReport>,
+    writers: u64,
+    events_per_append: u64,
+    event_bytes: u64,
+    events: u64,
+    appends: u64,
+    /// From the first append until the store is closed.
+    seconds: f64,
+    /// Part of `seconds` spent on closing.
+    close_seconds: f64,
+    appends_per_second: f64,
+    events_per_second: f64,
+    latency: Quantiles,
 }
 
 impl BenchAppend {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
-        let device = store.empty_directory()?.map(probe).transpose()?;
-        let engine: Box<dyn Engine> = match store {
-            StoreUrl::Directory(_) => Box::new(StoreEngine(store.open_to_append()?)),
-            StoreUrl::Memory => Box::new(StoreEngine(MemoryStore::new())),
-        };
-        let appended = run(engine, &self.load)?;
+        store.check_empty()?;
+        let report = self.measure(store)?;
         match output.style() {
-            Style::Text => tell(&appended, device, output)?,
-            Style::Json => {
-                output.json(&AppendOutput {
-                    store: store.to_string(),
-                    appended: &appended,
-                    device,
-                })?;
-            }
+            Style::Text => print(&report, output)?,
+            Style::Json => output.json(&report)?,
         }
         Ok(Outcome::Done)
     }
+
+    fn measure(self, url: &StoreUrl) -> Result<AppendReport> {
+        let source = AppendSource::new(usize::try_from(self.event_bytes)?, self.streams)?;
+        let store = url.open_to_append()?;
+        let stopwatch = Stopwatch::start();
+        let latencies = self.append_on_threads(&store, &source, stopwatch)?;
+        let appended = stopwatch.elapsed();
+        // Closing writes what an acknowledged append does not wait for.
+        drop(store);
+        let all = stopwatch.elapsed();
+        let appends = latencies.0.len() as u64;
+        let events = appends * self.events_per_append;
+        Ok(AppendReport {
+            store: url.to_string(),
+            writers: self.writers,
+            events_per_append: self.events_per_append,
+            event_bytes: self.event_bytes,
+            events,
+            appends,
+            seconds: all.as_secs_f64(),
+            close_seconds: (all - appended).as_secs_f64(),
+            appends_per_second: appends as f64 / all.as_secs_f64(),
+            events_per_second: events as f64 / all.as_secs_f64(),
+            latency: latencies.quantiles(),
+        })
+    }
+
+    fn append_on_threads(
+        &self,
+        store: &LogStore,
+        source: &AppendSource,
+        stopwatch: Stopwatch,
+    ) -> Result<Latencies> {
+        let time = Duration::try_from_secs_f64(self.seconds)?;
+        let events = usize::try_from(self.events_per_append)?;
+        thread::scope(|scope| {
+            let append_until_time = |thread| {
+                let mut source = source.of_thread(thread, self.writers);
+                scope.spawn(move || {
+                    let mut latencies = Vec::new();
+                    while latencies.is_empty() || stopwatch.elapsed() < time {
+                        let append = source.append(events)?;
+                        let began = stopwatch.nanos();
+                        store.append_blocking(append)?;
+                        latencies.push(stopwatch.nanos() - began);
+                    }
+                    anyhow::Ok(latencies)
+                })
+            };
+            let threads: Vec<_> = (0..self.writers).map(append_until_time).collect();
+            let mut all = Latencies::default();
+            for thread in threads {
+                all.0.extend(thread.join().expect("a writer's thread does not panic")?);
+            }
+            Ok(all)
+        })
+    }
 }
 
-fn tell(report: &AppendReport, device: Option<DeviceReport>, output: &mut Output) -> Result<()> {
+fn print(report: &AppendReport, output: &mut Output) -> Result<()> {
     let AppendReport { events, appends, seconds, close_seconds, latency, .. } = report;
-    output.line(format_args!("events a second  {:>12.0}", report.events_per_second))?;
+    output.line(format_args!("events per second    {:>12.0}", report.events_per_second))?;
+    output.line(format_args!("appends per second   {:>12.0}", report.appends_per_second))?;
+    output.line(format_args!("latency, µs          {latency}"))?;
     output.line(format_args!(
-        "an append, µs    p50 {:.0}, p99 {:.0}, at most {:.0}",
-        latency.p50_us, latency.p99_us, latency.max_us
-    ))?;
-    output.line(format_args!(
-        "in all           {events} events by {appends} appends in {seconds:.2} s, of which \
-         {close_seconds:.2} s to close"
-    ))?;
-    let Some(device) = device else { return Ok(()) };
-    output.line(format_args!(
-        "the device, µs   4 KiB written and synced {:.0}, {}",
-        device.write_and_sync_p50_us,
-        match device.direct_p50_us {
-            Some(direct) => format!("written directly {direct:.0}"),
-            None => "not to be written directly".to_owned(),
-        }
+        "total                {events} events in {appends} appends, {seconds:.2} s, \
+         {close_seconds:.2} s of them to close the store"
     ))
 }

@@ -1,30 +1,29 @@
-//! `gesta bench`: benchmarks.
+//! `gesta bench`: measurements of a store on the operator's own disk.
 //!
-//! Invariant: a benchmark that appends never runs on an existing store, since its events would
-//! remain there. Not here: the loads ([`crate::load`]) and the crash-test oracle
-//! ([`crate::oracle`]).
+//! Owns: the subcommands ([`append`], [`read`], [`subscribe`]), their appends ([`generated`]) and
+//! their clock and latencies ([`measure`]). Invariant: a benchmark that appends never runs on an
+//! existing store, since its events would remain there. Not here: the project's own loads,
+//! comparisons and crash tests, which are not shipped.
 
 mod append;
-mod check;
+mod generated;
+mod measure;
 mod read;
-mod record;
 mod subscribe;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use self::{
-    append::BenchAppend, check::Check, read::BenchRead, record::Record, subscribe::BenchSubscribe,
-};
+use self::{append::BenchAppend, read::BenchRead, subscribe::BenchSubscribe};
 use crate::{exit::Outcome, output::Output, store_url::StoreUrl};
 
 const HINT: &str = "\
 Examples:
   mkdir ./measured
   gesta bench append --store gesta:./measured --writers 8
-  gesta bench append --store memory: --writers 8 --events-per-append 100 --json
   gesta bench read --store gesta:./measured
-  gesta bench subscribe --store memory: --subscribers 100 --filtered 90
+  mkdir ./followed
+  gesta bench subscribe --store gesta:./followed --subscribers 100 --json
 
 For meaningful results, run nothing else on the machine and use a directory on the disk where the
 store will be.";
@@ -42,8 +41,6 @@ enum Load {
     Append(BenchAppend),
     Read(BenchRead),
     Subscribe(BenchSubscribe),
-    Record(Record),
-    Check(Check),
 }
 
 impl Bench {
@@ -52,8 +49,6 @@ impl Bench {
             Load::Append(append) => append.run(store, output),
             Load::Read(read) => read.run(store, output),
             Load::Subscribe(subscribe) => subscribe.run(store, output),
-            Load::Record(record) => record.run(store),
-            Load::Check(check) => check.run(store, output),
         }
     }
 }

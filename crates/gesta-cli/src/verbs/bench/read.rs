@@ -1,106 +1,145 @@
 //! `gesta bench read`: throughput of scans and latency of stream loads.
 
-use anyhow::Result;
+use std::{hint::black_box, ops::ControlFlow, time::Duration};
+
+use anyhow::{Result, anyhow, ensure};
 use clap::Args;
 use futures_executor::block_on;
 use gesta_log::LogStore;
-use gesta_store::{EventStore as _, Position, ReadAll, memory::MemoryStore};
+use gesta_store::{EventStore as _, Position, ReadAll, ReadStream, StreamName};
 use serde::Serialize;
 
+use super::measure::{Latencies, Quantiles, Stopwatch};
 use crate::{
     exit::Outcome,
-    load::{
-        engine::Engine,
-        event_store::StoreEngine,
-        latencies::Quantiles,
-        read::{Chosen, ReadLoad, ReadReport, fill, run},
-        workload::Random,
-    },
     output::{Output, Style},
     store_url::StoreUrl,
 };
 
-/// Number of streams that are loaded.
-const STREAMS: u64 = 1_000;
+/// Number of events whose streams are loaded.
+const SAMPLES: u64 = 1_000;
+const LAST: u64 = 10;
 
-/// Measure reads: the whole store, a category, and single streams
+/// Measure reads: the whole store, single streams, and their last ten events
 ///
-/// An existing store is read as it is, with the streams of randomly chosen events. An empty
-/// directory, or memory:, is filled first, then closed and opened again.
+/// Reads a store as it is, and changes nothing. The loaded streams are those of events at even
+/// distances over the store.
 #[derive(Args, Debug)]
 pub(crate) struct BenchRead {
-    #[command(flatten)]
-    load: ReadLoad,
+    /// Duration of each measurement in seconds
+    #[arg(long, value_name = "N", default_value_t = 3.0)]
+    seconds: f64,
 }
 
 #[derive(Serialize)]
-struct ReadOutput<'a> {
+struct ReadReport {
     store: String,
-    #[serde(flatten)]
-    report: &'a ReadReport,
+    events: u64,
+    open_seconds: f64,
+    scan_events_per_second: f64,
+    /// Mean number of events of the loaded streams.
+    stream_events: f64,
+    /// Latency of loading a whole stream.
+    load: Quantiles,
+    /// Latency of loading the last ten events of a stream.
+    load_last: Quantiles,
 }
 
 impl BenchRead {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
-        let report = match store {
-            StoreUrl::Memory => {
-                let memory = MemoryStore::new();
-                self.filled(&|| Ok(Box::new(StoreEngine(memory.clone()))))?
-            }
-            StoreUrl::Directory(_) if store.is_empty()? => {
-                self.filled(&|| Ok(Box::new(StoreEngine(store.open_to_append()?))))?
-            }
-            StoreUrl::Directory(_) => {
-                let streams = drawn_streams(&store.open_to_read()?, self.load.seed)?;
-                let open = || Ok(Box::new(StoreEngine(store.open_to_read()?)) as Box<dyn Engine>);
-                run(&open, &self.load, &Chosen { streams, category: None })?
-            }
-        };
+        let report = self.measure(store)?;
         match output.style() {
-            Style::Text => tell(&report, output)?,
-            Style::Json => {
-                output.json(&ReadOutput { store: store.to_string(), report: &report })?
-            }
+            Style::Text => print(&report, output)?,
+            Style::Json => output.json(&report)?,
         }
         Ok(Outcome::Done)
     }
 
-    fn filled(&self, open: &dyn Fn() -> Result<Box<dyn Engine>>) -> Result<ReadReport> {
-        fill(open()?, &self.load)?;
-        run(open, &self.load, &self.load.filled())
+    fn measure(&self, url: &StoreUrl) -> Result<ReadReport> {
+        let time = Duration::try_from_secs_f64(self.seconds)?;
+        let stopwatch = Stopwatch::start();
+        let store = url.open_to_read()?;
+        let open_seconds = stopwatch.elapsed().as_secs_f64();
+        // The first scan brings the files into the page cache, and is not measured.
+        let events = scan(&store)?;
+        ensure!(events > 0, "{url} has no events to read; append some with `gesta bench append`");
+        let (mut scanned, stopwatch) = (0, Stopwatch::start());
+        while scanned == 0 || stopwatch.elapsed() < time {
+            scanned += scan(&store)?;
+        }
+        let scan_events_per_second = scanned as f64 / stopwatch.elapsed().as_secs_f64();
+        let streams = sampled_streams(&store)?;
+        let whole = loads(&store, &streams, time, ReadStream::forwards)?;
+        let last = loads(&store, &streams, time, |it| ReadStream::backwards(it).limit(LAST))?;
+        Ok(ReadReport {
+            store: url.to_string(),
+            events,
+            open_seconds,
+            scan_events_per_second,
+            stream_events: whole.events as f64 / whole.latencies.0.len() as f64,
+            load: whole.latencies.quantiles(),
+            load_last: last.latencies.quantiles(),
+        })
     }
 }
 
-/// Returns the streams of random events, so longer streams occur more often.
-fn drawn_streams(store: &LogStore, seed: u64) -> Result<Vec<String>> {
+/// Reads all events in order. Returns their number.
+fn scan(store: &LogStore) -> Result<u64> {
+    Ok(store.scan(Position::START, |event| {
+        black_box((event.data.first(), event.data.last()));
+        ControlFlow::Continue(())
+    })?)
+}
+
+fn sampled_streams(store: &LogStore) -> Result<Vec<StreamName>> {
     let head = block_on(store.head())?.position.number();
-    let mut random = Random::of_seed(seed);
     let mut streams = Vec::new();
-    for _ in 0..STREAMS {
-        let position = Position::new(1 + random.below(head));
+    for sample in 0..SAMPLES.min(head) {
+        let position = Position::new(1 + head / SAMPLES.min(head) * sample);
         let read = store.read_all(ReadAll::forwards().from(position).limit(1));
-        let events = block_on(read.collect_events())?;
-        streams.extend(events.iter().map(|event| event.stream.to_string()));
+        streams.extend(block_on(read.collect_events())?.into_iter().map(|event| event.stream));
     }
     // System streams are read differently.
-    streams.retain(|stream| !stream.starts_with('$'));
+    streams.retain(|stream| !stream.as_str().starts_with('$'));
     Ok(streams)
 }
 
-fn tell(report: &ReadReport, output: &mut Output) -> Result<()> {
+struct StreamLoads {
+    latencies: Latencies,
+    events: u64,
+}
+
+/// Loads the streams in turn until the time is over.
+fn loads(
+    store: &LogStore,
+    streams: &[StreamName],
+    time: Duration,
+    read: impl Fn(StreamName) -> ReadStream,
+) -> Result<StreamLoads> {
+    let mut loads = StreamLoads { latencies: Latencies::default(), events: 0 };
+    let stopwatch = Stopwatch::start();
+    for stream in streams.iter().cycle() {
+        let began = stopwatch.nanos();
+        let mut pages = store.read_stream(read(stream.clone()));
+        while let Some(page) = block_on(pages.next()) {
+            loads.events += page?.len() as u64;
+        }
+        loads.latencies.0.push(stopwatch.nanos() - began);
+        if stopwatch.elapsed() >= time {
+            return Ok(loads);
+        }
+    }
+    Err(anyhow!("the store has only system streams; none of them is measured"))
+}
+
+fn print(report: &ReadReport, output: &mut Output) -> Result<()> {
     let ReadReport { events, open_seconds, stream_events, load, load_last, .. } = report;
     output
-        .line(format_args!("all events       {:>12.0} a second", report.scan_events_per_second))?;
-    if let Some(category) = report.category_events_per_second {
-        output.line(format_args!("one category     {category:>12.0} a second"))?;
-    }
-    let shown = |Quantiles { p50_us, p99_us, max_us }: &Quantiles| {
-        format!("p50 {p50_us:.0}, p99 {p99_us:.0}, at most {max_us:.0}")
-    };
-    output.line(format_args!("a stream, µs     {}", shown(load)))?;
-    output.line(format_args!("its last ten, µs {}", shown(load_last)))?;
+        .line(format_args!("scanned events per second  {:>12.0}", report.scan_events_per_second))?;
+    output.line(format_args!("load of a stream, µs       {load}"))?;
+    output.line(format_args!("load of its last ten, µs   {load_last}"))?;
     output.line(format_args!(
-        "in all           {events} events, {stream_events:.0} in a stream on average; opened in \
-         {open_seconds:.3} s"
+        "total                      {events} events, {stream_events:.0} in a loaded stream on \
+         average; opened in {open_seconds:.3} s"
     ))
 }

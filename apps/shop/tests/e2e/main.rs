@@ -1,0 +1,18 @@
+//! The shop as a program: what it promises through kills, under load, and to generated requests.
+//!
+//! Run one test at a time, by name, or all with `--test-threads 1`: the demo has a fixed port, and
+//! a second load would disturb the times of kills. `import` and `rebuild_kills` need the data set
+//! beside the repository, `schemathesis` needs Python.
+
+mod client;
+mod dead_letters;
+mod demo;
+mod import;
+mod log;
+mod operations_kills;
+mod own_writes;
+mod rebuild_kills;
+mod schemathesis;
+mod serve_kills;
+mod server;
+mod writers;

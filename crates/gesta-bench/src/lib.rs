@@ -1,0 +1,15 @@
+//! Loads that measure event stores, and the oracle of crash tests.
+//!
+//! Owns: the loads and the interface of a measured engine ([`load`]); planned appends, their log
+//! and the check of a store against it ([`oracle`]); common parts of end-to-end tests ([`e2e`]).
+//! Invariant: nothing that users install depends on this crate. Not here: the engines of others, which are in `bench/`, outside the workspace, and
+//! the kills, which are tests of this crate.
+#![expect(
+    missing_docs,
+    missing_debug_implementations,
+    reason = "unpublished; used by the project's own programs and tests"
+)]
+
+pub mod e2e;
+pub mod load;
+pub mod oracle;

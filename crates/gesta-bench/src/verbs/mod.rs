@@ -1,0 +1,11 @@
+//! Subcommands, one per file: arguments, action and result.
+
+mod append;
+mod check;
+mod read;
+mod record;
+mod subscribe;
+
+pub(crate) use self::{
+    append::Append, check::Check, read::Read, record::Record, subscribe::Subscribe,
+};
