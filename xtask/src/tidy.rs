@@ -1,10 +1,8 @@
 //! `cargo xtask tidy`: rules of the project that no compiler checks, one file each.
 //!
-//! Owns: the list of rules and their common types. Always holds: a rule depends only on the
+//! Owns: the list of rules. Always holds: a rule depends only on the
 //! [`Workspace`] passed to it, so its tests can show it failing. Not here: the checks of rustfmt,
 //! clippy and rustdoc.
-
-use std::fmt;
 
 use anyhow::{Result, ensure};
 
@@ -13,6 +11,7 @@ use crate::workspace::Workspace;
 mod arrows;
 mod circles;
 mod examples;
+mod finding;
 mod folders;
 mod leftovers;
 mod lengths;
@@ -26,25 +25,7 @@ mod types;
 mod unique;
 mod width;
 
-/// A violation of a rule.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Finding {
-    /// A path, with a line or an item if known.
-    place: String,
-    what: String,
-}
-
-impl Finding {
-    fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { place: place.into(), what: what.into() }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.what)
-    }
-}
+use self::finding::Finding;
 
 /// The statement of a rule, and its check.
 type Rule = (&'static str, fn(&Workspace) -> Vec<Finding>);

@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command, thread};
 
 use anyhow::{Context, Result};
 
-use super::BenchRequest;
+use super::request::BenchRequest;
 use crate::workspace::Workspace;
 
 /// Returns the text above the tables.

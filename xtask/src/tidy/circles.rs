@@ -11,6 +11,7 @@ use crate::{
 #[rustfmt::skip]
 const WITHOUT_CIRCLES: &[&str] = &[
     "gesta",
+    "gesta-bench",
     "gesta-cli",
     "gesta-http",
     "gesta-log",
@@ -19,6 +20,7 @@ const WITHOUT_CIRCLES: &[&str] = &[
     "gesta-sqlite",
     "gesta-store",
     "shop",
+    "xtask",
 ];
 
 /// The layers of a crate's top-level modules, lowest first. A module uses only modules before it.
