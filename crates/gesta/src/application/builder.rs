@@ -1,7 +1,7 @@
 //! The builder of an application: its configuration, registrations and start.
 //!
 //! Invariant: everything replaceable (store, clock, randomness, layers) comes in through the
-//! builder. Not here: the mapping of URLs to stores ([`open`](crate::open)).
+//! builder. Not here: the mapping of URLs to stores ([`open`](mod@crate::open)).
 
 use std::{fmt, sync::Arc, time::Duration};
 

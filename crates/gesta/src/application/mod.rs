@@ -1,7 +1,10 @@
 //! The application: its handle [`Gesta`], everything that is done through it, and its builder.
 //!
-//! The parts of the handle come first, then the handle, its operations, and the builder, which
-//! starts all of them.
+//! `read_side` and `process_side` are the parts of the handle, `builder` starts them. A new
+//! operation of [`Gesta`] is an `impl` block in a module of its own.
+//!
+//! Not here: anything that works without a handle, such as the pipeline and the tasks of
+//! projections.
 
 mod builder;
 mod execute;

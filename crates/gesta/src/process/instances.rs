@@ -130,8 +130,8 @@ impl ProcessHandle {
             }
             Err(trouble) => return Err(operation_error(trouble)),
         };
-        // From the runner's last status, the streams as of now: the two may differ by an input in
-        // progress.
+        // The stream is read now, but set-aside inputs are as of the runner's last status: the two
+        // may differ by an input in progress.
         let set_aside = asides.view_of(&Subject::Instance(id.clone()));
         let state = match outstanding.ended {
             // An ended instance can be set aside too, and an operator must find it.

@@ -23,6 +23,10 @@
 //! concurrently. Commands of one process are sent one at a time, in the order of their decisions.
 //! No set-aside input is lost, and none is handled twice.
 //!
+//! The task of a manager is layered: the loop (`runner`), operators (`control`, `retrying`), inputs
+//! (`intake`), state (`session`). Each layer calls only those after it. An instance's own work
+//! (`instance`, `dispatch`) runs in tasks that know none of them.
+//!
 //! Not here: the choice of the node that runs a process. Two nodes that run the same one conflict
 //! rarely, because every append is conditional and every command has one id. But a command without
 //! events leaves no trace and may be judged twice. A lease for the session prevents this.

@@ -1,7 +1,7 @@
 //! The operators' view of a process manager: instances, details and set-aside inputs.
 //!
 //! Owns the public types of operations on processes. Not here: the operations
-//! ([`process_side`](crate::process_side)) and the failures of inputs
+//! ([`application`](crate::application)) and the failures of inputs
 //! ([`instance`](super::instance)).
 
 use std::{fmt, str::FromStr};
