@@ -1,6 +1,6 @@
 //! The catalogue: the list of read models and the stage of each.
 //!
-//! Always holds:
+//! Invariants:
 //! - At most one read model of a projection is live. A unique index enforces it.
 //! - A row is inserted before its file is created, and deleted after its file is removed, so a
 //!   crash never leaves a file that no row names.
@@ -92,8 +92,8 @@ impl Catalogue {
             .map_err(classify)?;
         if layout > LAYOUT {
             return Err(DatabaseError::rejected(format!(
-                "{} has layout {layout}, this program reads layouts up to {LAYOUT}: start the \
-                 version that wrote it",
+                "{} has layout {layout}, but this program reads layouts up to {LAYOUT}; start the \
+                 version of the program that wrote it",
                 path.display()
             )));
         }

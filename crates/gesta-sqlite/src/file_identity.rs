@@ -39,7 +39,7 @@ impl FileIdentity {
             Err(error) if error.kind() == io::ErrorKind::NotFound => "removed",
             Err(error) => return Err(file_error("the file's metadata cannot be read", error)),
         };
-        let reason = format!("the file was {change} while the program runs");
+        let reason = format!("the file was {change} while the program was running");
         Err(DatabaseError::Corrupt { reason, source: None })
     }
 }

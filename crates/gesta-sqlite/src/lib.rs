@@ -4,7 +4,7 @@
 //! projection. Each read model has a file of its own with its rows, checkpoint and dead letters.
 //! `snapshots.db` holds snapshots and the checkpoints of consumers without rows.
 //!
-//! Always holds:
+//! Invariants:
 //! - A read model's rows, checkpoint and dead letters change in one SQLite transaction.
 //! - Read models never block each other: SQLite allows one writer per file.
 //! - A rebuild fills a new file, and the switch-over is one catalogue transaction. The old file is

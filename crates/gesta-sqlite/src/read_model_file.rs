@@ -1,6 +1,6 @@
 //! One read model's file: the writer connection, the pool of readers, and removal.
 //!
-//! Always holds: at most one write transaction is open. A dropped read model's file is removed only
+//! Invariant: at most one write transaction is open. A dropped read model's file is removed only
 //! after its last transaction and reader have ended.
 
 use std::{
@@ -209,7 +209,10 @@ pub(crate) fn clear_path(path: &Path) -> Result<(), DatabaseError> {
     if let Err(error) = remove(path) {
         let kept_at = quarantine(path)?.unwrap_or_default();
         let kept_at = kept_at.display();
-        tracing::warn!(%error, %kept_at, "the path of a new read model was taken: its content is renamed");
+        tracing::warn!(
+            %error, %kept_at,
+            "a file was in the way of a new read model; it was renamed"
+        );
     }
     Ok(())
 }

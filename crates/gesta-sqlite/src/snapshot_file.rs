@@ -1,6 +1,6 @@
 //! The file of snapshots and of checkpoints of consumers without rows.
 //!
-//! Always holds: a damaged file is replaced by a new one and never fails a caller. Its readable
+//! Invariant: a damaged file is replaced by a new one and never fails a caller. Its readable
 //! checkpoints are copied; snapshots are taken again. While the file cannot be opened, snapshots
 //! are neither found nor saved, and checkpoints return the error. Opening is tried again once the
 //! metadata of the file change.
@@ -145,8 +145,8 @@ impl SnapshotFile {
     }
 
     pub(crate) fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), DatabaseError> {
-        // An older revision does not replace a newer one, unless the newer one is of another
-        // incarnation or state type and therefore useless.
+        // An older revision does not replace a newer one, unless the newer one belongs to another
+        // incarnation or state type and is therefore useless.
         let sql = "insert into snapshots values (?1, ?2, ?3, ?4, ?5) on conflict (stream) do update
                    set revision = excluded.revision, incarnation = excluded.incarnation,
                        fingerprint = excluded.fingerprint, state = excluded.state
@@ -190,14 +190,14 @@ fn replace_damaged(path: &Path, damage: &DatabaseError) -> Result<Connection, Da
     }
     tracing::warn!(
         %damage, file = %path.display(), kept_at, checkpoints = copied,
-        "the file of snapshots is damaged: it is renamed, and snapshots are taken again"
+        "the snapshot file is damaged; it was renamed, and new snapshots will be taken"
     );
     Ok(connection)
 }
 
 fn unavailable(path: &Path, error: &DatabaseError) -> FileState {
     let reason = format!(
-        "there are no snapshots, because {} cannot be opened: {error}; make it and its -wal and \
+        "snapshots are disabled, because {} cannot be opened: {error}; make it and its -wal and \
          -shm files readable and writable, or move them away",
         path.display()
     );

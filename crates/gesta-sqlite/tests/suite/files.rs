@@ -421,7 +421,7 @@ fn without_snapshots_that_cannot_be_opened_work_continues_and_checkpoints_are_re
         let refused = store.load_checkpoint("mailer").await.unwrap_err();
         assert!(refused.to_string().contains(place.to_str().unwrap()), "{refused}");
         let [trouble] = &store.troubles()[..] else { panic!("one trouble") };
-        assert!(trouble.contains("there are no snapshots"), "{trouble}");
+        assert!(trouble.contains("snapshots are disabled"), "{trouble}");
         fs::remove_dir(&place).unwrap();
         store.save_checkpoint("mailer", checkpoint(7)).await.unwrap();
         assert_eq!(store.load_checkpoint("mailer").await.unwrap(), Some(checkpoint(7)));
