@@ -1,7 +1,7 @@
 //! Random client workload: appends of every kind, valid and invalid.
 //!
-//! Owns: [`Client`], which generates appends from the events seen so far. Always holds: an event id
-//! is generated once, so an event identifies the append that it was submitted with. Not here: the
+//! Owns: [`Client`], which generates appends from the events seen so far. Invariant: an event id is
+//! generated once, so an event identifies the append that it was submitted with. Not here: the
 //! checks of the answers ([`model`](crate::model)).
 
 use gesta_log::Rng;

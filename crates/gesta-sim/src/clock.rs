@@ -1,6 +1,6 @@
 //! Simulated time.
 //!
-//! Always holds: elapsed time never decreases; the calendar may jump in both directions, as an
+//! Invariants: elapsed time never decreases; the calendar may jump in both directions, as an
 //! operator can make it jump.
 
 use std::{

@@ -1,6 +1,6 @@
 //! The kinds of faults, and counters for them.
 //!
-//! Owns: the list of faults that the simulation injects. Always holds: a fault is counted when it
+//! Owns: the list of faults that the simulation injects. Invariants: a fault is counted when it
 //! happens, not when it is scheduled; it *mattered* if bytes were lost, cut or misreported because
 //! of it.
 

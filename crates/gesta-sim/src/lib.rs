@@ -3,7 +3,7 @@
 //! Owns: [`SimDisk`], [`SimClock`] and [`SimRng`]; a model of the store contract; [`run`], which
 //! runs one seed: clients append, read and subscribe while operations complete in any order,
 //! crashes happen, and the store is reopened; and [`sweep`], which corrupts a closed store in every
-//! possible place. Always holds:
+//! possible place. Invariants:
 //!
 //! - the engine is the production code: simulated parts are behind [`Disk`](gesta_log::Disk),
 //!   [`Clock`](gesta_log::Clock) and [`Rng`](gesta_log::Rng);

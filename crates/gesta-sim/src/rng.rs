@@ -1,6 +1,6 @@
 //! Seeded random numbers.
 //!
-//! Owns: [`SimRng`], the only source of randomness of a simulation. Always holds: equal seeds give
+//! Owns: [`SimRng`], the only source of randomness of a simulation. Invariant: equal seeds give
 //! equal numbers on every machine. Not here: randomness for secrets.
 
 use std::ops::Range;

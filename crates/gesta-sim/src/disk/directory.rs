@@ -1,6 +1,6 @@
 //! File names: the current listing, and the names that survive a power cut.
 //!
-//! Always holds: each change of a name is atomic; until the directory is synced, any subset of the
+//! Invariants: each change of a name is atomic; until the directory is synced, any subset of the
 //! changes may be lost.
 
 use std::collections::BTreeMap;

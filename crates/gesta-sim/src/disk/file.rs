@@ -1,6 +1,6 @@
 //! One file: its bytes on the device and in the page cache.
 //!
-//! Always holds: bytes reach the device only by a sync, or at random in a power cut; then sector by
+//! Invariant: bytes reach the device only by a sync, or at random in a power cut; then sector by
 //! sector, in any order, in any version that the sector had since its last sync.
 
 use std::collections::{BTreeMap, BTreeSet};

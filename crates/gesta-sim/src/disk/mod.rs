@@ -1,7 +1,7 @@
 //! An in-memory disk with every fault that a real disk may have.
 //!
 //! Owns: [`SimDisk`]: its files and names, the order in which operations complete, and the state
-//! after a crash. Always holds: an operation takes effect when it completes; an operation in flight
+//! after a crash. Invariants: an operation takes effect when it completes; an operation in flight
 //! during a crash may be applied in part; the seed decides everything. Not here: the times of
 //! crashes ([`run`](crate::run)).
 

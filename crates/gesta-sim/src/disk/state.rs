@@ -1,7 +1,7 @@
 //! State of a [`SimDisk`](super::SimDisk), behind its lock.
 //!
-//! Owns: the effect of each operation, and fault injection. Always holds: the target of an
-//! operation is resolved when it is submitted; its effect happens when it completes.
+//! Owns: the effect of each operation, and fault injection. Invariants: the target of an operation
+//! is resolved when it is submitted; its effect happens when it completes.
 
 use std::{collections::BTreeMap, io, ops::Range};
 
@@ -551,7 +551,7 @@ impl DiskState {
         self.clear_unnamed_files();
     }
 
-    /// Empties files that have no name any more; their numbers stay in use.
+    /// Empties files that no longer have a name; their numbers stay in use.
     fn clear_unnamed_files(&mut self) {
         let named = self.directory.files();
         for (number, file) in self.files.iter_mut().enumerate() {
@@ -589,7 +589,7 @@ impl DiskState {
     /// Picks bytes once written elsewhere, as content of an unwritten sector.
     fn stale_sector(&mut self) -> [u8; SECTOR_BYTES] {
         let file = self.rng.below(self.files.len());
-        let file = self.files.get(file).expect("there is at least the file that is cut");
+        let file = self.files.get(file).expect("the truncated file exists");
         file.some_sector(&mut self.rng)
     }
 

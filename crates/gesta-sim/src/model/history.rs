@@ -1,7 +1,7 @@
 //! The published events as an outside observer knows them, and the answers that follow from them.
 //!
 //! Owns: [`History`]: reference answers to every kind of read, and the check whether an append was
-//! allowed at a given head. Always holds: events are only added; scavenged ones are marked and stay
+//! allowed at a given head. Invariants: events are only added; scavenged ones are marked and stay
 //! known. Written to be obviously correct: everything is recomputed on each call.
 
 use std::collections::{BTreeMap, BTreeSet};

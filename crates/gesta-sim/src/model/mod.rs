@@ -1,7 +1,7 @@
 //! A client's knowledge of a store, and the promises of the contract that follow from it.
 //!
-//! Owns: [`Model`]: every submitted append, its answers, and every event ever read. Always holds:
-//! its only inputs are answers and reads; each check is a promise of the contract. Not here: the
+//! Owns: [`Model`]: every submitted append, its answers, and every event ever read. Invariants: its
+//! only inputs are answers and reads; each check is a promise of the contract. Not here: the
 //! schedule of requests.
 
 mod history;
@@ -249,7 +249,9 @@ impl Model {
         let Some(later) = events.get(known.len()..) else {
             let lost = known.get(events.len()).map(|event| event.position);
             let lost = lost.unwrap_or_default();
-            return Err(Violation(format!("published events are lost from position {lost} on")));
+            return Err(Violation(format!(
+                "published events are lost, starting at position {lost}"
+            )));
         };
         self.absorb(later)?;
         // A restart decides every open attempt: what is absent now can no longer appear.

@@ -1,6 +1,6 @@
 //! Events that scavenging may remove.
 //!
-//! Always holds: events shown by stream reads stay; events removed by a successful scavenge do not
+//! Invariants: events shown by stream reads stay; events removed by a successful scavenge do not
 //! reappear.
 
 use std::collections::BTreeSet;

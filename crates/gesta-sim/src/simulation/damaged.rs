@@ -1,7 +1,7 @@
 //! Reads of a damaged store: intact events up to the reported damage.
 //!
-//! Always holds: the checks do not know the injected damage; every event shown was appended,
-//! nothing is missing without an error, and a store that reports damage takes no appends. Not here:
+//! Invariants: the checks do not know the injected damage; every event shown was appended, nothing
+//! is missing without an error, and a store that reports damage takes no appends. Not here:
 //! injecting the damage ([`final_phase`](super::final_phase)).
 
 use std::{

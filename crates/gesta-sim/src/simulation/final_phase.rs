@@ -1,6 +1,6 @@
 //! The end of a run: a final session, then damage that no crash explains.
 //!
-//! Always holds: the last proven durable position is known; losses before it must be reported. Not
+//! Invariants: the last proven durable position is known; losses before it must be reported. Not
 //! here: the reads allowed on a damaged store ([`damaged`](super::damaged)).
 
 use gesta_store::Position;

@@ -1,6 +1,6 @@
 //! One run: a seed, from an empty disk to the last check.
 //!
-//! Owns: [`run`]: the schedule of requests, completions, time and crashes. Always holds: the seed
+//! Owns: [`run`]: the schedule of requests, completions, time and crashes. Invariant: the seed
 //! decides everything, so a run can be repeated. Not here: the contract ([`model`](crate::model)),
 //! the faults of a disk ([`disk`](crate::disk)).
 

@@ -1,7 +1,7 @@
 //! Opening the store, repeatedly until it succeeds, and the checks after it.
 //!
-//! Always holds: a crash during opening is carried out before the next attempt; an opened store
-//! shows every event ever read.
+//! Invariants: a crash during opening is carried out before the next attempt; an opened store shows
+//! every event ever read.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Reads of every kind, compared with the history.
 //!
-//! Always holds: a read happens after all published events were absorbed and before the next engine
+//! Invariant: a read happens after all published events were absorbed and before the next engine
 //! turn, so exactly one answer is correct.
 
 use std::{collections::BTreeSet, ops::ControlFlow};

@@ -1,6 +1,6 @@
 //! Scavenging, and crashes during it.
 //!
-//! Always holds: scavenged events stay missing, and only events that no stream read shows may go
+//! Invariants: scavenged events stay missing, and only events that no stream read shows may go
 //! missing; so later reads remain comparable with the history.
 
 use gesta_log::{Disk, Operation, ScavengeOptions};

@@ -1,7 +1,7 @@
 //! One session of a store: from its opening to its crash or shutdown.
 //!
-//! Owns: the engine, the unanswered appends, the subscribers. Always holds: answers are checked
-//! right after the engine turn that produced them.
+//! Owns: the engine, the unanswered appends, the subscribers. Invariant: answers are checked right
+//! after the engine turn that produced them.
 
 use std::{fmt, future::Future, pin::Pin};
 

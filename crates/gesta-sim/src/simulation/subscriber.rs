@@ -1,7 +1,7 @@
 //! A subscriber, and the deliveries that it must receive.
 //!
-//! Always holds: it is polled after all published events were absorbed, so its deliveries can be
-//! compared with the history at once.
+//! Invariant: a subscriber is polled after all published events were absorbed, so its deliveries
+//! can be compared with the history at once.
 
 use std::{
     collections::BTreeSet,

@@ -1,7 +1,7 @@
 //! All corruptions of a store's bytes, one at a time.
 //!
-//! Always holds: the list is complete for each kind: every bit, every sector, every length, every
-//! pair of frames.
+//! Invariant: the list is complete for each kind: every bit, every sector, every length, every pair
+//! of frames.
 
 use bytes::Bytes;
 
@@ -210,7 +210,7 @@ fn sector_corruptions<'a>(
         let file = file.clone();
         (0..bytes.len() / SECTOR_BYTES).map(move |sector| (file.clone(), sector))
     };
-    // Sectors of all segments are sources, also of those that are not corrupted themselves.
+    // Sectors of all segments are sources, including segments that are not corrupted themselves.
     let all: Vec<(String, usize)> = files
         .iter()
         .filter(|(file, _)| is_segment(file))

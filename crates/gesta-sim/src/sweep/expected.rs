@@ -1,8 +1,8 @@
 //! The written events, and the reads that must return them.
 //!
-//! Always holds: each event read is compared with the written one; after an event reported as
-//! damaged the read is repeated behind it, so each event of a range is either present or reported.
-//! Not here: the decision whether the losses are allowed ([`intact`](super::intact)).
+//! Invariants: each event read is compared with the written one; after an event reported as damaged
+//! the read continues after it, so each event of a range is either present or reported. Not here:
+//! the decision whether the losses are allowed ([`intact`](super::intact)).
 
 use std::{
     collections::BTreeMap,
@@ -245,7 +245,7 @@ fn record<'a>(segment: &'a Bytes, place: &EventPlace) -> Option<&'a [u8]> {
     segment.get(offset..offset + usize::try_from(place.length).ok()?)
 }
 
-/// Reads `events`, which are adjacent in this kind of read, and resumes behind each event reported
+/// Reads `events`, which are adjacent in this kind of read, and resumes after each event reported
 /// as damaged.
 fn read_past_damage(
     events: &[RecordedEvent],
@@ -260,7 +260,11 @@ fn read_past_damage(
         let same = events.get(at..).is_some_and(|events| events.starts_with(&shown.events));
         ensure(same, || {
             let found = shown.events.first().map(|event| event.position);
-            format!("a read of {what} returned wrong events: {found:?} from {} on", first.position)
+            format!(
+                "a read of {what} from position {} returned wrong events; the first is at \
+                 {found:?}",
+                first.position
+            )
         })?;
         at += shown.events.len();
         if shown.complete {

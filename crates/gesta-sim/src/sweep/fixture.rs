@@ -1,6 +1,6 @@
 //! A store written by the engine, with snapshots of its files.
 //!
-//! Always holds: all acknowledged events and the places of their records are known. The index is
+//! Invariant: all acknowledged events and the places of their records are known. The index is
 //! flushed one segment late, as under load; so for each segment there is a snapshot in which it is
 //! sealed and not yet flushed. Not here: damage ([`corruption`](super::corruption)), the allowed
 //! reads ([`intact`](super::intact)).

@@ -1,6 +1,6 @@
 //! Frames of an undamaged segment.
 //!
-//! Always holds: frames are found according to `docs/format.md`, without the engine.
+//! Invariant: frames are found according to `docs/format.md`, without the engine.
 
 /// A frame, as specified in `docs/format.md`.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! An undamaged store, and the answers that are allowed once it is damaged.
 //!
-//! Always holds: each damaged store is opened with the engine's public API and checked by its
-//! answers. Not here: writing the store ([`fixture`](super::fixture)), the list of corruptions
+//! Invariant: each damaged store is opened with the engine's public API and checked by its answers.
+//! Not here: writing the store ([`fixture`](super::fixture)), the list of corruptions
 //! ([`corruption`](super::corruption)), the reads ([`expected`](super::expected)).
 
 use std::{collections::BTreeMap, ops::Range, panic, sync::Arc};

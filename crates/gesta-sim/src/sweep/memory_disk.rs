@@ -1,7 +1,7 @@
 //! An in-memory disk without faults.
 //!
-//! Always holds: an operation completes when it is submitted; reads do not copy, and unchanged
-//! files are shared, so a store can be opened millions of times. Not here: durability.
+//! Invariants: an operation completes when it is submitted; reads do not copy, and unchanged files
+//! are shared, so a store can be opened millions of times. Not here: durability.
 
 use std::{
     io,

@@ -1,6 +1,6 @@
 //! Every possible corruption of a small store, one at a time, and the allowed outcomes.
 //!
-//! Owns: [`sweep`], which opens the store after each corruption. Always holds: the outcome is
+//! Owns: [`sweep`], which opens the store after each corruption. Invariants: the outcome is
 //! unchanged reads, a refusal with a specific error, or damage reported by the opening or by reads
 //! of the damaged records; never wrong events, and never fewer than an intact frame proves durable.
 //! (Damage in one place of a closed store leaves a frame that proves everything durable; exchanging
@@ -19,10 +19,10 @@
 //! opening with a complete index reads only the headers and lengths of other segments and the last
 //! segment; a read of an event reads only its record, at the place given by the index, and these
 //! bytes are unchanged. This is verified: after one of several corruptions all events are read
-//! ([`Depth`]), also with verification of all segments at opening, and without an index. If the
-//! opening reports damage, appends are refused, and events are read after every corruption of some
-//! kinds and after one of several of the others: reads do not depend on the bit of a frame that was
-//! flipped.
+//! ([`Depth`]); the same is done with verification of all segments at opening, and without an
+//! index. If the opening reports damage, appends are refused, and events are read after every
+//! corruption of some kinds and after one of several of the others: reads do not depend on the bit
+//! of a frame that was flipped.
 //!
 //! Incomplete: bits and cuts in the header or opening frame of a segment without an index. They
 //! make the opening read the whole log, so one of eight is tried, unless the store is small.
@@ -113,7 +113,7 @@ pub fn sweep(options: SweepOptions) -> Result<SweepReport, String> {
         IntactStore::build(store_bytes, shutdown).map_err(|violation| violation.to_string())?;
     let segments: Vec<String> =
         intact.files.keys().filter(|file| is_segment(file)).cloned().collect();
-    // A killed store differs from a closed one only from its last segment on.
+    // A killed store differs from a closed one only in its last segment.
     let last = &intact.last_written;
     let first = match shutdown {
         Shutdown::Closed => 0,
