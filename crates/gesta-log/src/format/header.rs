@@ -89,6 +89,7 @@ impl SegmentHeader {
             bytes: fields.u64()?,
             rewritten: None,
         };
+        // Zeros without the flag.
         if incompatible & FEATURE_REWRITTEN != 0 {
             header.rewritten = Some(Rewritten {
                 named_salt: fields.array()?,

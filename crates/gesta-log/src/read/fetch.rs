@@ -238,6 +238,7 @@ impl Reader {
                 continue;
             }
             let length = reach(location, requests.get(at..).unwrap_or_default());
+            // The first record is read in any case, however long it is.
             if total > 0 && total + length > TOGETHER_BYTES {
                 break;
             }

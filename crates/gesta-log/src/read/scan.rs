@@ -61,6 +61,7 @@ impl Reader {
         if flow.is_break() {
             return Ok(scanned);
         }
+        // Everything before the damage was visited. Only now it is an error.
         self.end_at_damage(after).map(|()| scanned)
     }
 

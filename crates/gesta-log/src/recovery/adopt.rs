@@ -207,7 +207,9 @@ impl Recovery<'_> {
         if self.access == Access::ReadOnly && header.salt != covered.salt {
             return Ok(()); // Another process has just replaced it.
         }
+        // The run states chain, positions and length, as a successor would.
         let scanned = scan::walk(&bytes, start, |_, _| {});
+        // Backwards, because the caller turns all damage around in the end.
         for bad in scanned.bad.iter().rev() {
             let resumes = bad.resumes.unwrap_or(Position::new(covered.end));
             let last = Position::new(resumes.number().saturating_sub(1));

@@ -92,6 +92,7 @@ impl IndexFiles {
         entry: &ManifestEntry,
         run: Run,
     ) -> Result<bool, RunError> {
+        // First by what the run says of itself, which needs no segment.
         let next = self.covered.last().map_or(Position::START.next().number(), |last| last.end);
         let store = run.store();
         if run.first() != next || run.name() != entry.name || Some(store) != self.store {
@@ -100,6 +101,7 @@ impl IndexFiles {
         let mut chain = self.covered.last().map_or(Chain::genesis(store), |last| Chain(last.chain));
         let (mut overrides, mut segments) = (Vec::new(), Vec::new());
         let (mut scavenged, mut named) = (0, None);
+        // Then against each of its segments.
         for covered in run.covered() {
             // The run's own entry is kept only if the file still has the salt that it names.
             let (covered, header) = match compare_segment(disk, covered, chain) {

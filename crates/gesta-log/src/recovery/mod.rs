@@ -246,6 +246,7 @@ impl AdoptedLog {
             (None, None, Some(last)) => Incarnation::new(Uuid::from_bytes(last.incarnation)),
             (None, None, None) => Incarnation::new(Uuid::from_bytes(rng.bytes())),
         };
+        // The end of the covered part, or the beginning of a log. Adopted segments move it.
         let chain = last.map_or(Chain::genesis(store), |last| Chain(last.chain));
         let end = LogEnd {
             store,

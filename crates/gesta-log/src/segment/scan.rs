@@ -88,6 +88,7 @@ pub(crate) fn walk(
             }
         }
     }
+    // What follows is not adopted. It stays in the file, and its size is reported.
     walked.torn_bytes = torn_bytes(segment, walked.end);
     walked
 }

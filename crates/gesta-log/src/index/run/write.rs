@@ -233,6 +233,7 @@ impl<'a> RunWriter<'a> {
             terms: 0,
         };
         let out = BlockWriter::create(disk, name, footer.seed(), on_bytes)?;
+        // Positions in entries are relative to the run's first one, which makes them short.
         let terms = TermBlockBuilder::new(ends.0.first);
         Ok(Self {
             out,

@@ -129,6 +129,7 @@ impl Scavenger {
             progress(Progress { bytes_done: pass.report.bytes_before, bytes_total });
             pass.segment(&covered)?;
         }
+        // The runs that are left, so that the next opening need not read the rewritten segments.
         pass.rewrite_runs()?;
         progress(Progress { bytes_done: pass.report.bytes_before, bytes_total });
         Ok(pass.report)

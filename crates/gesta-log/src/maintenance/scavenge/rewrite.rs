@@ -117,6 +117,7 @@ impl RewrittenSegment {
         file: &str,
     ) -> Result<DurableRewrite, ScavengeError> {
         let cannot = |source| failed("rewrite", &self.covered, source);
+        // Write, sync, read back: only a file that passed all three may replace the old one.
         let bytes = Bytes::from(self.file.clone());
         disk.run(Operation::Create { file: file.to_owned() }).map_err(cannot)?;
         for (nth, start) in (0..bytes.len()).step_by(WRITE_BYTES).enumerate() {

@@ -340,6 +340,7 @@ impl AppendSequence {
             let Some((_, stream, revision)) = event else {
                 return Err(impossible(format!("no event has position {}", self.next)));
             };
+            // Scavenged events count as well: the revisions of a stream have no holes.
             let next = self.revisions.entry(key(stream.as_str())).or_insert(Revision::FIRST);
             if revision != *next {
                 return Err(impossible(format!(
