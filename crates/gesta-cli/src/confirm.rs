@@ -32,7 +32,7 @@ impl Confirm {
             return Err(Refusal::usage(
                 "confirmation-needed",
                 format!(
-                    "nothing was changed: {consequence}, which needs a confirmation, and standard \
+                    "nothing was changed: {consequence}, which must be confirmed, but standard \
                      input is not a terminal"
                 ),
             )
@@ -47,7 +47,7 @@ impl Confirm {
         io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
         match answer.trim() {
             "y" | "Y" | "yes" => Ok(()),
-            // Anything else is a no, also the end of the input.
+            // Anything else means no, including end of input.
             _ => Err(Refusal::usage("not-confirmed", "not confirmed; nothing was changed").into()),
         }
     }

@@ -86,7 +86,7 @@ pub(crate) fn code(ended: anyhow::Result<Outcome>, style: Style) -> ExitCode {
 
 /// Reports a command line that does not parse, or prints the requested help.
 pub(crate) fn usage(error: &clap::Error, style: Style) -> ExitCode {
-    // Requested help and versions arrive as an error too. They are text, also with --json.
+    // Requested help and versions arrive as an error too. They are text, even with --json.
     if !error.use_stderr() || style == Style::Text {
         drop(error.print());
     } else {

@@ -31,8 +31,8 @@ pub(crate) fn check_ordinary(stream: &StreamName) -> Result<()> {
         Some(described) => {
             let of = Printable(described.as_str());
             refusal.hint(format!(
-                "it holds the metadata of {of}; use `gesta metadata set {of} JSON` to change that, or pass \
-                 {of} to delete the stream itself"
+                "the stream holds the metadata of {of}; use `gesta metadata set {of} JSON` to change \
+                 that, or pass {of} to delete the stream itself"
             ))
         }
         None => refusal,

@@ -15,7 +15,7 @@ pub(crate) struct SelectionArguments {
     /// Stream name, such as order-17
     #[arg(conflicts_with_all = ["categories", "types", "tags"], value_parser = stored_stream)]
     stream: Option<StreamName>,
-    /// All streams, in the order of positions; filters may narrow them
+    /// All streams, in position order; can be narrowed by filters
     #[arg(long)]
     all: bool,
     #[command(flatten)]

@@ -103,7 +103,7 @@ impl StoreUrl {
     /// has no events yet, or an earlier import into it did not finish.
     pub(crate) fn directory_to_import(&self) -> Result<Option<&Path>> {
         let directory = self.named_directory()?;
-        // This file is there from the beginning of an import until the store is complete.
+        // This file exists from the beginning of an import until the store is complete.
         let begun = directory.join("IMPORTING").exists();
         let fresh = match self.contents()? {
             Contents::Nothing => true,

@@ -1,6 +1,6 @@
 //! Recorded times as text.
 //!
-//! Invariant: every recorded time survives a round trip, also one without a calendar date.
+//! Invariant: every recorded time survives a round trip, even one without a calendar date.
 
 use gesta_store::RecordedAt;
 use jiff::Timestamp;

@@ -1,8 +1,8 @@
 //! The export format: lines of JSON, version 2.
 //!
 //! The first line is the header: identity and extent of the store. The last line has counts and
-//! checksums. Each line between is one append with its events and the positions of its scavenged
-//! ones. Invariants: each line can be parsed on its own; an export without its last line is
+//! checksums. Every other line is one append: its events, and the positions of its scavenged
+//! events. Invariants: each line can be parsed on its own; an export without its last line is
 //! truncated. Version 1 files have one event per line and nothing else; they can still be imported.
 
 mod read;
@@ -30,7 +30,7 @@ pub(crate) struct Header {
     pub(crate) incarnations: Vec<(Incarnation, Position)>,
     /// Last position of the store.
     pub(crate) head: Position,
-    /// Recorded time of the event at `head`, also if that event was scavenged.
+    /// Recorded time of the event at `head`, even if that event was scavenged.
     pub(crate) last_recorded_at: Option<RecordedAt>,
     /// `true` if the whole store is exported.
     pub(crate) whole: bool,

@@ -30,7 +30,7 @@ Exit codes:
   1  the store is damaged; the previous backup is unchanged
   2  usage error, or a directory cannot be used";
 
-/// Copy a store to a backup directory, also while it is in use
+/// Copy a store to a backup directory, even while it is in use
 ///
 /// The backup has every event that the store acknowledged before the command started. Repeated
 /// backups to one directory copy only new data and verify the rest. Copied data is read back. Use

@@ -30,10 +30,11 @@ Exit codes:
 
 /// Compare the store's recorded time with the system clock, or reset it
 ///
-/// Recorded times never decrease. If the system clock was ahead, events keep that future time until
-/// it has passed, and the maximum ages of streams count from it. Once the clock is correct,
-/// --restart resets the recorded time. Earlier events keep theirs, and the order of events does not
-/// change, since it is the order of positions. --restart needs exclusive access to the store.
+/// Recorded times never decrease. If the system clock was ahead, new events get that future time
+/// until it has passed, and the maximum ages of streams count from it. Once the clock is correct,
+/// --restart resets the recorded time. Earlier events keep their recorded times. The order of
+/// events does not change: it is the order of positions. --restart needs exclusive access to the
+/// store.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Clock {
@@ -94,8 +95,8 @@ impl Clock {
         match output.style() {
             Style::Json => output.json(&json!({ "restarted": true, "secondsAhead": ahead }))?,
             Style::Text => output.line(format_args!(
-                "reset the recorded time to the system clock; it was {ahead} seconds ahead. Recorded \
-                 in stream {AUDIT_STREAM}"
+                "the recorded time was {ahead} seconds ahead; it is now reset to the system clock. \
+                 Recorded in stream {AUDIT_STREAM}"
             ))?,
         }
         Ok(Outcome::Done)
@@ -105,7 +106,8 @@ impl Clock {
     /// event with the new time, so later openings continue from it.
     fn record(&self, ahead: u64) -> Result<NewEvent> {
         let reason = self.reason.clone();
-        let reason = reason.unwrap_or_else(|| format!("it was {ahead} seconds ahead"));
+        let reason =
+            reason.unwrap_or_else(|| format!("the recorded time was {ahead} seconds ahead"));
         let data = json!({
             "operation": "restart-recorded-time", "target": "recorded time", "reason": reason,
         });

@@ -34,8 +34,8 @@ Examples:
   gesta export --category order | gzip > orders.jsonl.gz
   gesta export --from 31776 --output since-monday.jsonl
 
-The first line is a header that identifies the store; the last line has counts and checksums. Each
-line between is one append: an event, or several under \"append\". Use `gesta import` to import the
+The first line is a header that identifies the store; the last line has counts and checksums. Every
+other line is one append: an event, or several under \"append\". Use `gesta import` to import the
 file: a complete export into an empty directory recreates the store exactly, anything else is
 appended.";
 

@@ -124,8 +124,8 @@ fn set(
         return Err(Refusal::refused(
             "would-undelete",
             format!(
-                "the metadata would show events of {name} before revision {first} again, and hidden \
-                 events stay hidden"
+                "the metadata would make events of {name} before revision {first} visible again, \
+                 but hidden events cannot be restored"
             ),
         )
         .hint(format!("include \"$tb\":{first} or a later revision in the metadata"))

@@ -55,7 +55,7 @@ enum ProcessesCommand {
     List(List),
     /// Show an instance with its timers, commands and set-aside inputs
     Show(Instance),
-    /// List what is set aside, by stream
+    /// List set-aside inputs, by stream
     SetAside {
         /// Process manager
         #[arg(value_parser = NonEmptyStringValueParser::new())]

@@ -19,7 +19,7 @@ Examples:
   gesta scavenge --threshold 50
 
 Removes events before a stream's `$tb`, beyond its `$maxCount` or older than its `$maxAge`, and all
-events of deleted and tombstoned streams. They are gone for good, also from reads of the whole
+events of deleted and tombstoned streams. They are gone for good, including from reads of the whole
 store; only earlier backups still have them. Remaining events keep their positions and revisions.
 
 Exit codes:

@@ -30,9 +30,9 @@ Examples:
 
 /// Show the number of events, streams and categories, and bytes on disk
 ///
-/// A stream is counted with every event it ever had, including hidden and scavenged ones; `events`
-/// counts the events that still exist. Deleted streams and system streams are not listed; their
-/// events are counted under `others`.
+/// Counts per category include hidden and scavenged events; `events` counts only events that still
+/// exist. Deleted streams and system streams are not listed; their events are counted under
+/// `others`.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Stats {

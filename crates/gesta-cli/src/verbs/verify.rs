@@ -73,9 +73,9 @@ fn print_text(report: &OpenReport, output: &mut Output) -> Result<()> {
     }
     if !report.index_damage.is_empty() && is_sound(report) {
         output.line(
-            "No events are lost: the index can be rebuilt. Stop the application, copy the directory, \
-             then delete INDEX and all *.run files from the store; the index is rebuilt when the \
-             store is opened next",
+            "No events are lost: the index can be rebuilt. Stop the application, copy the \
+             directory, then delete INDEX and all *.run files from the store; the index is rebuilt \
+             the next time the store is opened",
         )?;
     }
     let events = counted(report.events, "event");

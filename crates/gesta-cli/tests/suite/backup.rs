@@ -68,10 +68,10 @@ fn a_damaged_backup_is_refused_by_name() {
 #[test]
 fn directories_that_are_not_for_it_are_left_alone() {
     let (scene, copy, empty) = (Scene::of_two_orders(), Scene::empty(), Scene::empty());
-    backup(&scene, &scene).fails_with(2, "take an empty directory");
+    backup(&scene, &scene).fails_with(2, "use an empty directory");
     restore(&scene, &empty, &[]).fails_with(2, "there is no finished backup in ");
     backup(&scene, &copy).said();
-    restore(&copy, &scene, &[]).fails_with(2, "take an empty directory");
+    restore(&copy, &scene, &[]).fails_with(2, "use an empty directory");
     let stranger = Scene::of_two_orders();
     backup(&stranger, &copy).fails_with(2, "the directory holds a backup of another store");
     for verb in [&["verify"][..], &["append", "a-1", "--type", "t", "--data", "1"]] {

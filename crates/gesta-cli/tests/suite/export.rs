@@ -252,7 +252,7 @@ fn a_scavenged_store_comes_to_one_that_has_events_already() {
     // The old positions are kept.
     let kept = copy.run(&["streams", "--prefix", "imported-positions-"]);
     assert_eq!(kept.said().lines().count(), 2, "{kept:?}");
-    // A second import skips events that are there, and needs no flag.
+    // A second import skips events that exist, and needs no flag.
     let again = import(&copy, &lines);
     assert!(again.out.starts_with("imported 0 events; "), "{again:?}");
 }

@@ -134,7 +134,7 @@ fn a_stream_of_the_systems_is_left_alone_by_every_verb() {
         }
     }
     let refused = scene.run(&["tombstone", "$$order-1", "--yes"]);
-    refused.fails_with(2, "it holds the metadata of order-1");
+    refused.fails_with(2, "the stream holds the metadata of order-1");
     assert_eq!(scene.files(), before);
 }
 

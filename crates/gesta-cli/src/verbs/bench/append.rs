@@ -50,7 +50,7 @@ struct AppendReport {
     appends: u64,
     /// From the first append until the store is closed.
     seconds: f64,
-    /// Part of `seconds` spent on closing.
+    /// Part of `seconds` spent on closing the store.
     close_seconds: f64,
     appends_per_second: f64,
     events_per_second: f64,

@@ -110,7 +110,7 @@ impl BenchSubscribe {
         })
     }
 
-    /// Appends at the rate asked for. Returns the latencies and the seconds that it took.
+    /// Appends at the requested rate. Returns the latencies and the elapsed seconds.
     fn append(
         &self,
         store: &LogStore,

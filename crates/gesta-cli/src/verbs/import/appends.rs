@@ -145,7 +145,7 @@ fn next_line(lines: &mut Input, options: ImportOptions<'_>) -> Result<Option<(u6
 
 fn incomplete() -> Refusal {
     Refusal::refused("export-cut", "the export is incomplete: its last line is missing")
-        .hint("export again, or use --accept-cut to import what is there")
+        .hint("export again, or use --accept-cut to import the part that is present")
 }
 
 fn check_closing(lines: &Input, counts: Counts, closing: &Closing) -> Result<()> {

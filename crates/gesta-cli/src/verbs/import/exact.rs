@@ -82,7 +82,8 @@ fn verify(directory: &Path, written: &LineWriter) -> Result<()> {
     if read.counts() == written.counts() && read.appends_blake3() == written.appends_blake3() {
         return Ok(());
     }
-    Err(Refusal::refused("not-verified", "the imported store reads back differently")
+    let differs = "the imported store differs from the export when it is read back";
+    Err(Refusal::refused("not-verified", differs)
         .hint("check the disk, then import into another directory")
         .into())
 }
