@@ -32,12 +32,12 @@ fn what_was_appended_is_read_again_with_all_that_was_said_of_it() {
         "--schema-version",
         "2",
     ]));
-    assert_eq!(appended.said(), "appended 1 event: order-1 is at revision 0, position 1\n");
+    assert_eq!(appended.stdout(), "appended 1 event: order-1 is at revision 0, position 1\n");
 
     let read = scene.run(&["read", "order-1", "--json"]);
     let recorded_at = read.objects()[0]["recordedAt"].as_str().unwrap().to_owned();
     assert_eq!(
-        read.said().trim_end(),
+        read.stdout().trim_end(),
         format!(
             r#"{{"position":1,"stream":"order-1","revision":0,"recordedAt":"{recorded_at}","id":"{id}","type":"order-placed","schemaVersion":2,"tags":["customer:17850","product:22423"],"correlationId":"call-1","causationId":"click-2","contentType":"application/json","data":{{"total":9.90}},"metadata":{{"actor":"ann"}}}}"#
         ),
@@ -59,7 +59,7 @@ fn appending_answers_in_json_when_asked_to() {
 fn every_line_of_standard_input_is_an_event() {
     let scene = Scene::empty();
     let appended = scene.run_with_input(&ORDER, "{\"n\":1}\n\n{\"n\":2}\r\n{\"n\":3}");
-    assert_eq!(appended.said(), "appended 3 events: order-1 is at revision 2, position 3\n");
+    assert_eq!(appended.stdout(), "appended 3 events: order-1 is at revision 2, position 3\n");
     let data: Vec<_> = scene
         .run(&["read", "order-1", "--json"])
         .objects()
@@ -94,11 +94,11 @@ fn a_file_of_any_kind_can_be_data() {
     let file = file.to_str().unwrap();
     let appended =
         scene.run(&order(&["--data-file", file, "--content-type", "application/octet-stream"]));
-    appended.said();
+    appended.stdout();
     let event = &scene.run(&["read", "order-1", "--json"]).objects()[0];
     assert_eq!(event["dataBase64"], "/wAQ");
     assert_eq!(event["contentType"], "application/octet-stream");
-    assert!(scene.run(&["read", "order-1"]).said().ends_with("  0xff0010\n"));
+    assert!(scene.run(&["read", "order-1"]).stdout().ends_with("  0xff0010\n"));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_file_that_is_not_there_is_named() {
 fn an_expectation_that_holds_appends() {
     let scene = Scene::empty();
     for expectation in ["none", "0", "exists", "any"] {
-        scene.run(&order(&["--data", "{}", "--expect", expectation])).said();
+        scene.run(&order(&["--data", "{}", "--expect", expectation])).stdout();
     }
 }
 
@@ -146,7 +146,7 @@ fn the_same_id_is_appended_once() {
     let scene = Scene::empty();
     let once = order(&["--data", "{}", "--id", "0190a6b4-7c00-7000-8000-000000000001"]);
     let first = scene.run(&once);
-    assert_eq!(scene.run(&once).said(), first.said());
+    assert_eq!(scene.run(&once).stdout(), first.stdout());
     assert_eq!(scene.run(&["read", "order-1", "--json"]).objects().len(), 1);
 }
 
@@ -159,7 +159,7 @@ fn ids_are_given_for_every_event_or_for_none() {
 }
 
 #[test]
-fn bad_input_is_told_with_what_to_do() {
+fn bad_input_is_rejected_with_advice() {
     let scene = Scene::empty();
     for (bad, advice) in [
         (&["--data", "placed"][..], "put double quotes around text"),
@@ -199,7 +199,7 @@ fn a_store_that_another_process_has_open_takes_no_append_from_here() {
     let refused = scene.run(&order(&["--data", "{}"]));
     refused.fails_with(2, &format!("cannot append: process {owner} has gesta:"));
     drop(store);
-    scene.run(&order(&["--data", "{}"])).said();
+    scene.run(&order(&["--data", "{}"])).stdout();
 }
 
 #[test]

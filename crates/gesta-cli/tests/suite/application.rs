@@ -1,5 +1,5 @@
-//! The verbs that talk to a running application: what is asked of it, and what is told of its
-//! answers. The application here is one that answers as it is told.
+//! Commands for a running application: the requests they send, and the output for its responses.
+//! The application here sends prepared responses.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -8,9 +8,9 @@ use std::{
     thread,
 };
 
-use crate::scene::{Ran, program, run};
+use crate::scene::{RunOutput, program, run};
 
-/// An application that gives these answers, one a request, and then ends.
+/// An application that sends these responses, one for each request, and then ends.
 struct Application {
     at: String,
     asked: Receiver<String>,
@@ -22,12 +22,12 @@ impl Application {
         let at = format!("http://{}/v1", listener.local_addr().unwrap());
         let answers: Vec<_> =
             answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
-        let (told, asked) = mpsc::channel();
+        let (ran, asked) = mpsc::channel();
         thread::spawn(move || {
             for (status, body) in answers {
                 let (mut connection, _) = listener.accept().unwrap();
                 let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
-                told.send(lines.next().unwrap().unwrap()).unwrap();
+                ran.send(lines.next().unwrap().unwrap()).unwrap();
                 while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
                 let length = body.len();
                 write!(
@@ -40,7 +40,7 @@ impl Application {
         Self { at, asked }
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    fn run(&self, arguments: &[&str]) -> RunOutput {
         run(program(&[arguments, &["--at", &self.at]].concat()))
     }
 
@@ -58,7 +58,7 @@ fn process_managers_are_listed_with_what_is_set_aside_and_why() {
     let application = Application::answering(&[(200, PROCESSES)]);
     let listed = application.run(&["processes", "list"]);
     assert_eq!(
-        listed.said(),
+        listed.stdout(),
         "STATE     TROUBLED  SET ASIDE    TIMERS  COMMANDS    POSITION  PROCESS\n\
          running          1          2         1         0          12  welcome\n\
          \x20   the event cannot be read\n"
@@ -93,7 +93,7 @@ fn streams_that_are_set_aside_are_listed_with_the_troubled_instances() {
     let list = ["processes", "list", "welcome", "--state", "troubled"];
     let application = Application::answering(&[(200, troubled), (200, set_aside)]);
     assert_eq!(
-        application.run(&list).said(),
+        application.run(&list).stdout(),
         "STATE      REVISION  SET ASIDE  ID\n\
          troubled          3          1  ann\n\
          troubled   -                 2  stream:user-poison\n"
@@ -118,7 +118,7 @@ fn an_instance_is_shown_with_its_timers_and_numbers_as_they_were_written() {
 "error":"it panicked"}]}"#;
     let application = Application::answering(&[(200, shown)]);
     assert_eq!(
-        application.run(&["processes", "show", "pay", "7"]).said(),
+        application.run(&["processes", "show", "pay", "7"]).stdout(),
         "id         7\n\
          stream     process:pay-7\n\
          state      running\n\
@@ -158,9 +158,9 @@ fn orders_name_their_target_escaped_and_carry_the_reason() {
         (&["dead-letters", "discard", "users@12"], "DELETE /v1/dead-letters/users@12"),
     ] {
         let application = Application::answering(&[(204, ""), (204, "")]);
-        assert_eq!(application.run(arguments).said(), "done\n");
+        assert_eq!(application.run(arguments).stdout(), "done\n");
         assert_eq!(
-            application.run(&[arguments, &["--reason", "ann & co"]].concat()).said(),
+            application.run(&[arguments, &["--reason", "ann & co"]].concat()).stdout(),
             "done\n"
         );
         let with_reason = format!("{asked}?reason=ann%20%26%20co");
@@ -169,7 +169,7 @@ fn orders_name_their_target_escaped_and_carry_the_reason() {
 }
 
 #[test]
-fn a_no_of_the_application_is_told_with_its_reason_and_what_is_not_there_apart() {
+fn a_refusal_by_the_application_has_its_reason_and_a_missing_name_its_own_exit_code() {
     let problem = r#"{"title":"Unprocessable","status":422,"code":"still-fails",
 "detail":"input 12 of stream:user-poison still fails: it cannot be read"}"#;
     let application = Application::answering(&[(422, problem), (404, problem), (503, problem)]);

@@ -4,13 +4,13 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::scene::{Ran, Scene, append, program, run};
+use crate::scene::{RunOutput, Scene, append, program, run};
 
-fn backup(scene: &Scene, target: &Scene) -> Ran {
+fn backup(scene: &Scene, target: &Scene) -> RunOutput {
     scene.run(&["backup", target.path().to_str().unwrap()])
 }
 
-fn restore(source: &Scene, to: &Scene, more: &[&str]) -> Ran {
+fn restore(source: &Scene, to: &Scene, more: &[&str]) -> RunOutput {
     let (from, to) = (source.path().to_str().unwrap(), to.path().to_str().unwrap());
     run(program(&[&["restore", from, to], more].concat()))
 }
@@ -20,13 +20,13 @@ fn a_store_in_use_is_backed_up_and_restored() {
     let (scene, copy, again) = (Scene::of_two_orders(), Scene::empty(), Scene::empty());
     let store = scene.open();
     append(&store, "order-2", "order-paid", "{}");
-    let told = backup(&scene, &copy);
-    assert!(told.said().starts_with("backed up to position 4: 2 segments, "), "{told:?}");
-    assert!(told.said().contains("; copied 2 ("), "{told:?}");
-    let told = restore(&copy, &again, &[]);
+    let ran = backup(&scene, &copy);
+    assert!(ran.stdout().starts_with("backed up to position 4: 2 segments, "), "{ran:?}");
+    assert!(ran.stdout().contains("; copied 2 ("), "{ran:?}");
+    let ran = restore(&copy, &again, &[]);
     let expected = format!("restored up to position 4 to gesta:{}: ", again.path().display());
-    assert!(told.said().starts_with(&expected), "{told:?}");
-    assert_eq!(again.run(&["verify"]).said(), "sound: 4 events in 2 segments\n");
+    assert!(ran.stdout().starts_with(&expected), "{ran:?}");
+    assert_eq!(again.run(&["verify"]).stdout(), "sound: 4 events in 2 segments\n");
     let appends = |scene: &Scene| {
         let exported = scene.run(&["export"]).objects();
         exported.last().unwrap()["end"]["appendsBlake3"].clone()
@@ -55,7 +55,7 @@ fn a_second_backup_copies_what_is_new_and_says_so_in_json() {
 #[test]
 fn a_damaged_backup_is_refused_by_name() {
     let (scene, copy, again) = (Scene::of_two_orders(), Scene::empty(), Scene::empty());
-    backup(&scene, &copy).said();
+    backup(&scene, &copy).stdout();
     let (file, mut bytes) = copy.files().remove(0);
     bytes[4_200] ^= 1;
     fs::write(&file, bytes).unwrap();
@@ -70,7 +70,7 @@ fn directories_that_are_not_for_it_are_left_alone() {
     let (scene, copy, empty) = (Scene::of_two_orders(), Scene::empty(), Scene::empty());
     backup(&scene, &scene).fails_with(2, "use an empty directory");
     restore(&scene, &empty, &[]).fails_with(2, "there is no finished backup in ");
-    backup(&scene, &copy).said();
+    backup(&scene, &copy).stdout();
     restore(&copy, &scene, &[]).fails_with(2, "use an empty directory");
     let stranger = Scene::of_two_orders();
     backup(&stranger, &copy).fails_with(2, "the directory holds a backup of another store");
@@ -89,9 +89,9 @@ fn a_directory_is_named_by_its_path_or_as_a_stores_url() {
         command.current_dir(place.path());
         run(command)
     };
-    run_there(&["backup", "gesta:./copy"]).said();
-    run_there(&["restore", "gesta:./copy", "gesta:./again"]).said();
-    run_there(&["restore", "copy", "third"]).said();
+    run_there(&["backup", "gesta:./copy"]).stdout();
+    run_there(&["restore", "gesta:./copy", "gesta:./again"]).stdout();
+    run_there(&["restore", "copy", "third"]).stdout();
     for name in ["copy", "again", "third"] {
         assert!(place.path().join(name).is_dir(), "{name}");
     }

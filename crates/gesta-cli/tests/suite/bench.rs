@@ -26,7 +26,7 @@ fn measured_appends_are_in_the_store_afterwards() {
 #[test]
 fn appends_go_to_as_many_streams_as_asked_for() {
     let scene = Scene::empty();
-    scene.run(&[&APPEND[..], &["--writers", "2", "--streams", "3"]].concat()).said();
+    scene.run(&[&APPEND[..], &["--writers", "2", "--streams", "3"]].concat()).stdout();
     assert_eq!(scene.run(&["streams", "--json"]).objects().len(), 3);
 }
 
@@ -34,7 +34,7 @@ fn appends_go_to_as_many_streams_as_asked_for() {
 fn a_person_reads_rate_and_latency() {
     let measured = Scene::empty().run(&APPEND);
     for shown in ["events per second", "appends per second", "latency, µs", "to close the store"] {
-        assert!(measured.said().contains(shown), "{measured:?}");
+        assert!(measured.stdout().contains(shown), "{measured:?}");
     }
 }
 
@@ -44,7 +44,7 @@ fn a_store_that_has_events_is_not_appended_to() {
     for verb in ["append", "subscribe"] {
         scene.run(&["bench", verb, "--seconds", "0.1"]).fails_with(2, "is not empty");
     }
-    assert_eq!(scene.run(&["read", "--all"]).said().lines().count(), 3);
+    assert_eq!(scene.run(&["read", "--all"]).stdout().lines().count(), 3);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_store_that_is_there_is_read_and_left_as_it_is() {
     assert_eq!(scene.files(), before);
     let measured = scene.run(&read);
     for shown in ["scanned events per second", "load of a stream, µs", "3 events"] {
-        assert!(measured.said().contains(shown), "{measured:?}");
+        assert!(measured.stdout().contains(shown), "{measured:?}");
     }
 }
 
@@ -77,5 +77,5 @@ fn every_subscription_gets_every_event() {
     assert!(report["append"]["p50_us"].as_f64() > Some(0.0), "{report}");
     assert!(report["delivery"]["p99_us"].as_f64() > Some(0.0), "{report}");
     let measured = Scene::empty().run(&load);
-    assert!(measured.said().contains("delivery, µs"), "{measured:?}");
+    assert!(measured.stdout().contains("delivery, µs"), "{measured:?}");
 }

@@ -31,7 +31,7 @@ fn written_in_the_future() -> Scene {
     let event = NewEvent::json(EventId::random(), EventType::new("order-placed").unwrap(), "{}");
     let stream = StreamName::new("order-1").unwrap();
     let answer = store.append(Append::to(stream, ExpectedRevision::Any, [event]));
-    // A segment is made on another thread.
+    // Segments are created on another thread.
     let waker = std::task::Waker::noop();
     let mut answer = answer;
     while answer.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending() {
@@ -42,15 +42,15 @@ fn written_in_the_future() -> Scene {
 }
 
 #[test]
-fn a_clock_that_was_in_the_future_is_told_and_recorded_time_begins_anew_by_order() {
+fn a_clock_that_was_in_the_future_is_reported_and_recorded_time_restarts_on_request() {
     let scene = written_in_the_future();
-    let told = scene.run(&["clock"]);
-    assert_eq!(told.code, 1, "{told:?}");
-    assert!(told.out.contains("gesta clock --restart"), "{told:?}");
+    let ran = scene.run(&["clock"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.out.contains("gesta clock --restart"), "{ran:?}");
     let restarted =
         scene.run(&["clock", "--restart", "--actor", "ann", "--reason", "the battery was empty"]);
     assert_eq!(restarted.code, 0, "{restarted:?}");
-    assert_eq!(scene.run(&["clock"]).said(), "the recorded time follows the system clock\n");
+    assert_eq!(scene.run(&["clock"]).stdout(), "the recorded time follows the system clock\n");
     scene.run(&["append", "order-1", "--type", "order-paid", "--data", "{}"]);
     let events = scene.run(&["read", "--all", "--json"]).objects();
     let years: Vec<_> =
@@ -60,14 +60,14 @@ fn a_clock_that_was_in_the_future_is_told_and_recorded_time_begins_anew_by_order
     assert_eq!(events[1]["data"]["reason"], "the battery was empty");
     let again = scene.run(&["clock", "--restart"]);
     let nothing = "the recorded time is not ahead of the system clock; nothing was changed\n";
-    assert_eq!(again.said(), nothing);
+    assert_eq!(again.stdout(), nothing);
     let again = &scene.run(&["clock", "--restart", "--json"]).objects()[0];
     assert_eq!(*again, serde_json::json!({ "restarted": false, "secondsAhead": 0 }));
-    assert_eq!(scene.run(&["read", "audit-operations"]).said().lines().count(), 1);
+    assert_eq!(scene.run(&["read", "audit-operations"]).stdout().lines().count(), 1);
 }
 
 #[test]
 fn a_store_that_goes_with_the_clock_says_so() {
     let scene = Scene::of_two_orders();
-    assert_eq!(scene.run(&["clock"]).said(), "the recorded time follows the system clock\n");
+    assert_eq!(scene.run(&["clock"]).stdout(), "the recorded time follows the system clock\n");
 }

@@ -17,7 +17,7 @@ use gesta_store::{
 };
 use serde_json::{Value, json};
 
-use crate::scene::{Opened, Ran, Scene, append, append_event, start};
+use crate::scene::{OpenStore, RunOutput, Scene, append, append_event, start};
 
 fn event(content_type: ContentType, data: &[u8]) -> NewEvent {
     NewEvent::new(EventId::random(), EventType::new("noted").unwrap(), content_type, data.to_vec())
@@ -45,8 +45,8 @@ fn of_all_kinds() -> Scene {
     scene
 }
 
-/// A stream that keeps one event, one that was deleted and came back, and one that is no more.
-fn hide_some(store: &Opened) {
+/// Adds a stream that keeps one event, a deleted and recreated one, and a tombstoned one.
+fn hide_some(store: &OpenStore) {
     let name = |text| StreamName::new(text).unwrap();
     let store: &LogStore = store;
     for stream in ["kept-1", "gone-1", "dead-1"] {
@@ -92,7 +92,7 @@ fn exported(scene: &Scene, more: &[&str]) -> String {
     scene.run(&[&["export"], more].concat()).out
 }
 
-fn import(scene: &Scene, lines: &str) -> Ran {
+fn import(scene: &Scene, lines: &str) -> RunOutput {
     scene.run_with_input(&["import", "-"], lines)
 }
 
@@ -101,7 +101,7 @@ fn first_lines(lines: &str, count: usize) -> String {
     lines.lines().take(count).map(|line| format!("{line}\n")).collect()
 }
 
-/// The same events as an export of the version before has them.
+/// Returns the same events in version 1 of the format.
 fn old_format(lines: &str) -> String {
     let mut old = String::new();
     for line in lines.lines() {
@@ -135,7 +135,7 @@ fn transfer() -> Append {
     )
 }
 
-/// A store of which the older events were scavenged; the transfer is in it.
+/// A store whose older events were scavenged, with the transfer after them.
 fn scavenged() -> Scene {
     let scene = Scene::of_two_orders();
     let store = scene.open();
@@ -145,9 +145,11 @@ fn scavenged() -> Scene {
     }
     block_on(store.append(transfer())).unwrap();
     drop(store);
-    scene.run(&["truncate", "user-1", "--before", "30", "--yes"]).said();
-    scene.run(&["delete", "session-1", "--yes"]).said();
-    assert!(scene.run(&["scavenge", "--threshold", "0"]).said().starts_with("scavenged 70 events"));
+    scene.run(&["truncate", "user-1", "--before", "30", "--yes"]).stdout();
+    scene.run(&["delete", "session-1", "--yes"]).stdout();
+    assert!(
+        scene.run(&["scavenge", "--threshold", "0"]).stdout().starts_with("scavenged 70 events")
+    );
     scene
 }
 
@@ -171,14 +173,14 @@ fn an_export_says_which_store_it_is_and_ends_with_how_much_there_is() {
 fn an_export_comes_back_with_everything() {
     let (scene, copy) = (of_all_kinds(), Scene::empty());
     let lines = exported(&scene, &[]);
-    assert_eq!(import(&copy, &lines).said(), "imported 16 events, exactly as exported\n");
+    assert_eq!(import(&copy, &lines).stdout(), "imported 16 events, exactly as exported\n");
     assert_eq!(events(&copy), events(&scene), "recorded times and positions, too");
     for stream in ["order-1", "kept-1", "gone-1"] {
-        let read = |scene: &Scene| scene.run(&["read", stream]).said().to_owned();
+        let read = |scene: &Scene| scene.run(&["read", stream]).stdout().to_owned();
         assert_eq!(read(&copy), read(&scene), "{stream}");
     }
     copy.run(&["append", "dead-1", "--type", "t", "--data", "1"]).fails_with(1, "is tombstoned");
-    assert!(copy.run(&["verify"]).said().starts_with("sound: "));
+    assert!(copy.run(&["verify"]).stdout().starts_with("sound: "));
 }
 
 #[test]
@@ -186,7 +188,7 @@ fn a_store_that_never_had_an_event_becomes_the_one_that_was_exported() {
     let (scene, copy) = (of_all_kinds(), Scene::empty());
     drop(copy.open());
     let lines = exported(&scene, &[]);
-    assert_eq!(import(&copy, &lines).said(), "imported 16 events, exactly as exported\n");
+    assert_eq!(import(&copy, &lines).stdout(), "imported 16 events, exactly as exported\n");
     assert_eq!(events(&copy), events(&scene));
 }
 
@@ -211,7 +213,7 @@ fn what_was_appended_together_is_known_as_one_append_after_a_move() {
         if elsewhere {
             append(&copy.open(), "shelf-1", "noted", "1");
         }
-        import(&copy, &lines).said();
+        import(&copy, &lines).stdout();
         let again = block_on(copy.open().append(transfer())).unwrap();
         assert_eq!(again.revisions, first.revisions);
         let moved = if elsewhere { 2 } else { 0 };
@@ -227,7 +229,7 @@ fn a_scavenged_store_keeps_positions_revisions_and_repeats_over_a_move() {
     let (scene, copy) = (scavenged(), Scene::empty());
     let lines = exported(&scene, &[]);
     assert!(lines.contains("\"scavenged\":{"));
-    assert!(import(&copy, &lines).said().ends_with(", exactly as exported\n"));
+    assert!(import(&copy, &lines).stdout().ends_with(", exactly as exported\n"));
     assert_eq!(appends(&copy, &[]), appends(&scene, &[]));
     let read = |scene: &Scene| scene.run(&["read", "user-1", "--json"]).objects();
     assert_eq!(read(&copy), read(&scene));
@@ -241,9 +243,9 @@ fn a_scavenged_store_comes_to_one_that_has_events_already() {
     let (scene, copy) = (scavenged(), Scene::empty());
     append(&copy.open(), "shelf-1", "noted", "1");
     let lines = exported(&scene, &[]);
-    let told = copy.run_with_input(&["import", "-", "--accept-truncated"], &lines);
-    assert_eq!(told.code, 0, "{told:?}");
-    assert!(told.err.contains("revisions of 1 stream were lowered"), "{told:?}");
+    let ran = copy.run_with_input(&["import", "-", "--accept-truncated"], &lines);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.err.contains("revisions of 1 stream were lowered"), "{ran:?}");
     let data = |scene: &Scene| {
         let read = scene.run(&["read", "user-1", "--json"]).objects();
         read.iter().map(|event| event["data"].clone()).collect::<Vec<_>>()
@@ -251,7 +253,7 @@ fn a_scavenged_store_comes_to_one_that_has_events_already() {
     assert_eq!(data(&copy), data(&scene), "what was hidden is, and what was shown is");
     // The old positions are kept.
     let kept = copy.run(&["streams", "--prefix", "imported-positions-"]);
-    assert_eq!(kept.said().lines().count(), 2, "{kept:?}");
+    assert_eq!(kept.stdout().lines().count(), 2, "{kept:?}");
     // A second import skips events that exist, and needs no flag.
     let again = import(&copy, &lines);
     assert!(again.out.starts_with("imported 0 events; "), "{again:?}");
@@ -267,22 +269,22 @@ fn a_stream_without_its_beginning_comes_to_a_store_with_events_only_if_that_is_s
     let before = events(&copy);
     for lines in [&lines, &old_format(&lines), &part] {
         fs::write(&file, lines).unwrap();
-        for told in [import(&copy, lines), copy.run(&["import", path])] {
-            told.fails_with(
+        for ran in [import(&copy, lines), copy.run(&["import", path])] {
+            ran.fails_with(
                 1,
                 "the export lacks the beginning of 1 stream: user-1 before revision 30",
             );
-            told.fails_with(1, "nothing was imported");
-            told.fails_with(1, "--accept-truncated");
-            told.fails_with(1, "empty directory");
+            ran.fails_with(1, "nothing was imported");
+            ran.fails_with(1, "--accept-truncated");
+            ran.fails_with(1, "empty directory");
             assert_eq!(events(&copy), before);
         }
     }
     let error = copy.run(&["import", path, "--json"]).error();
     assert_eq!(error["code"], "streams-truncated");
-    let told = copy.run(&["import", path, "--accept-truncated"]);
-    assert_eq!(told.code, 0, "{told:?}");
-    assert_eq!(copy.run(&["read", "user-1"]).said().lines().count(), 10);
+    let ran = copy.run(&["import", path, "--accept-truncated"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(copy.run(&["read", "user-1"]).stdout().lines().count(), 10);
 }
 
 #[test]
@@ -295,13 +297,13 @@ fn the_first_few_streams_without_their_beginning_are_named() {
     drop(store);
     for n in 0..7 {
         let stream = format!("user-{n:02}");
-        scene.run(&["truncate", &stream, "--before", "1", "--yes"]).said();
+        scene.run(&["truncate", &stream, "--before", "1", "--yes"]).stdout();
     }
-    scene.run(&["scavenge", "--threshold", "0"]).said();
-    let told = import(&copy, &exported(&scene, &[]));
-    told.fails_with(1, "the beginning of 7 streams: user-00 before revision 1, user-01 before ");
-    told.fails_with(1, "user-04 before revision 1, 2 more. ");
-    assert!(told.err.contains("import into an empty directory"), "{told:?}");
+    scene.run(&["scavenge", "--threshold", "0"]).stdout();
+    let ran = import(&copy, &exported(&scene, &[]));
+    ran.fails_with(1, "the beginning of 7 streams: user-00 before revision 1, user-01 before ");
+    ran.fails_with(1, "user-04 before revision 1, 2 more. ");
+    assert!(ran.err.contains("import into an empty directory"), "{ran:?}");
 }
 
 #[test]
@@ -310,20 +312,20 @@ fn a_stream_that_began_anew_after_a_deletion_is_whole_wherever_it_is_imported() 
     for n in 0..3 {
         append(&scene.open(), "user-1", "changed", &n.to_string());
     }
-    scene.run(&["delete", "user-1", "--yes"]).said();
+    scene.run(&["delete", "user-1", "--yes"]).stdout();
     append(&scene.open(), "user-1", "changed", "3");
     append(&scene.open(), "user-1", "changed", "4");
-    scene.run(&["metadata", "set", "user-1", r#"{"$tb":3,"$maxAge":86400}"#, "--yes"]).said();
-    scene.run(&["scavenge", "--threshold", "0"]).said();
-    let told = import(&copy, &exported(&scene, &[]));
-    assert_eq!(told.code, 0, "{told:?}");
+    scene.run(&["metadata", "set", "user-1", r#"{"$tb":3,"$maxAge":86400}"#, "--yes"]).stdout();
+    scene.run(&["scavenge", "--threshold", "0"]).stdout();
+    let ran = import(&copy, &exported(&scene, &[]));
+    assert_eq!(ran.code, 0, "{ran:?}");
     let data = |scene: &Scene| {
         let read = scene.run(&["read", "user-1", "--json"]).objects();
         read.iter().map(|event| event["data"].clone()).collect::<Vec<_>>()
     };
     assert_eq!(data(&copy), [json!(3), json!(4)]);
     // A deletion in the source hides no event of the copy.
-    copy.run(&["metadata", "set", "user-1", r#"{"$maxCount":9}"#, "--yes"]).said();
+    copy.run(&["metadata", "set", "user-1", r#"{"$maxCount":9}"#, "--yes"]).stdout();
     assert_eq!(data(&copy), [json!(3), json!(4)]);
 }
 
@@ -342,9 +344,9 @@ fn the_journal_of_a_process_manager_is_imported_from_its_checkpoint_on() {
     let expected_metadata = ExpectedRevision::Any;
     let change = SetStreamMetadata { stream, expected_metadata, metadata };
     block_on(scene.open().set_stream_metadata(change)).unwrap();
-    scene.run(&["scavenge", "--threshold", "0"]).said();
-    let told = import(&copy, &exported(&scene, &[]));
-    assert_eq!(told.code, 0, "{told:?}");
+    scene.run(&["scavenge", "--threshold", "0"]).stdout();
+    let ran = import(&copy, &exported(&scene, &[]));
+    assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(copy.run(&["read", journal, "--json"]).objects()[0]["data"], 2);
 }
 
@@ -364,7 +366,7 @@ fn an_import_by_a_pipe_is_looked_through_before_any_of_it_is_appended() {
     import().fails_with(1, "stream order-1 has different events in this store");
     assert_eq!(events(&copy), before);
     fs::write(&file, exported(&scene, &["--category", "kept"])).unwrap();
-    assert_eq!(import().said(), "imported 3 events\n");
+    assert_eq!(import().stdout(), "imported 3 events\n");
 }
 
 #[test]
@@ -372,9 +374,12 @@ fn importing_again_adds_nothing_even_where_reads_show_nothing() {
     let (scene, copy) = (of_all_kinds(), Scene::empty());
     append(&copy.open(), "shelf-1", "noted", "1");
     let lines = exported(&scene, &[]);
-    assert_eq!(import(&copy, &lines).said(), "imported 16 events\n");
+    assert_eq!(import(&copy, &lines).stdout(), "imported 16 events\n");
     let there = events(&copy);
-    assert_eq!(import(&copy, &lines).said(), "imported 0 events; 16 events already in the store\n");
+    assert_eq!(
+        import(&copy, &lines).stdout(),
+        "imported 0 events; 16 events already in the store\n"
+    );
     assert_eq!(events(&copy), there);
 }
 
@@ -386,13 +391,16 @@ fn an_import_into_a_store_that_is_there_goes_on_where_another_one_was_cut_off() 
     for cut in [2, 5, 12] {
         let part = first_lines(&lines, cut);
         import(&copy, &part).fails_with(1, "nothing was imported: the export is incomplete");
-        let told = copy.run_with_input(&["import", "-", "--accept-cut"], &part);
+        let ran = copy.run_with_input(&["import", "-", "--accept-cut"], &part);
         assert!(
-            told.err.contains("the export is incomplete; later events may be missing"),
-            "{told:?}"
+            ran.err.contains("the export is incomplete; later events may be missing"),
+            "{ran:?}"
         );
     }
-    assert_eq!(import(&copy, &lines).said(), "imported 5 events; 11 events already in the store\n");
+    assert_eq!(
+        import(&copy, &lines).stdout(),
+        "imported 5 events; 11 events already in the store\n"
+    );
     let ids = |scene: &Scene| {
         let events = events(scene).into_iter();
         let imported = events.filter(|event| {
@@ -414,19 +422,16 @@ fn an_export_that_was_cut_is_no_whole_one() {
         import(&copy, cut).fails_with(1, "the export is incomplete: its last line is missing");
         copy.run(&["read", "--all"]).fails_with(2, "an import into the directory is incomplete");
     }
-    let told = import(&copy, &lines);
+    let ran = import(&copy, &lines);
     assert_eq!(
-        told.said(),
+        ran.stdout(),
         "imported 0 events; 16 events already in the store, exactly as exported\n"
     );
     assert_eq!(events(&copy), events(&scene));
-    // An import of a cut file succeeds if that is accepted.
+    // An import of an incomplete file succeeds if that is accepted.
     let part = Scene::empty();
-    let told = part.run_with_input(&["import", "-", "--accept-cut"], &cuts[0]);
-    assert!(
-        told.err.contains("the export is incomplete; the store ends at position 4"),
-        "{told:?}"
-    );
+    let ran = part.run_with_input(&["import", "-", "--accept-cut"], &cuts[0]);
+    assert!(ran.err.contains("the export is incomplete; the store ends at position 4"), "{ran:?}");
     assert_eq!(events(&part), events(&scene)[..4]);
 }
 
@@ -459,8 +464,8 @@ fn a_file_that_was_cut_or_changed_leaves_a_store_with_events_as_it_was() {
     let path = file.to_str().unwrap();
     for wrong in [lines.replacen("9.90", "9.91", 1), first_lines(lines, 6)] {
         fs::write(&file, &wrong).unwrap();
-        for told in [copy.run(&["import", path]), import(&copy, &wrong)] {
-            told.fails_with(1, "nothing was imported");
+        for ran in [copy.run(&["import", path]), import(&copy, &wrong)] {
+            ran.fails_with(1, "nothing was imported");
             assert_eq!(events(&copy).len(), before);
         }
     }
@@ -471,11 +476,11 @@ fn a_store_that_was_made_of_a_file_is_left_as_it_is_when_the_file_is_imported_ag
     let (scene, copy, files) = (of_all_kinds(), Scene::empty(), Scene::empty());
     let file = files.path().join("events.jsonl");
     let path = file.to_str().unwrap();
-    scene.run(&["export", "--output", path]).said();
-    copy.run(&["import", path]).said();
+    scene.run(&["export", "--output", path]).stdout();
+    copy.run(&["import", path]).stdout();
     let before = events(&copy);
     let again = copy.run(&["import", path]);
-    assert!(again.said().starts_with("imported 0 events; "), "{again:?}");
+    assert!(again.stdout().starts_with("imported 0 events; "), "{again:?}");
     assert_eq!(events(&copy), before);
 }
 
@@ -491,7 +496,7 @@ fn an_import_onto_a_full_disk_goes_on_once_there_is_room() {
     let files = Scene::empty();
     let file = files.path().join("events.jsonl");
     let file = file.to_str().unwrap();
-    scene.run(&["export", "--output", file]).said();
+    scene.run(&["export", "--output", file]).stdout();
     let used = Scene::empty();
     append(&used.open(), "shelf-1", "noted", "1");
     for place in [Scene::empty(), used] {
@@ -500,11 +505,11 @@ fn an_import_onto_a_full_disk_goes_on_once_there_is_room() {
         full.args(["-c", "trap '' XFSZ; ulimit -f 300; exec \"$@\"", "bash"]);
         full.args([env!("CARGO_BIN_EXE_gesta"), "import", file]).stdin(Stdio::null());
         full.env("GESTA_STORE", format!("gesta:{}", place.path().display()));
-        let told = crate::scene::run(full);
-        assert_eq!(told.code, 2, "{told:?}");
-        assert!(told.err.contains("the import stopped"), "{told:?}");
-        let told = place.run(&["import", file]);
-        assert!(told.said().starts_with("imported "), "{told:?}");
+        let ran = crate::scene::run(full);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains("the import stopped"), "{ran:?}");
+        let ran = place.run(&["import", file]);
+        assert!(ran.stdout().starts_with("imported "), "{ran:?}");
         let ids = |scene: &Scene| {
             let things = events(scene).into_iter();
             let things =
@@ -521,9 +526,9 @@ fn a_killed_import_of_a_whole_store_goes_on() {
     let files = Scene::empty();
     let file = files.path().join("events.jsonl");
     let file = file.to_str().unwrap();
-    scene.run(&["export", "--output", file]).said();
+    scene.run(&["export", "--output", file]).stdout();
     for kibibytes in [1, 4, 8] {
-        // The system kills who writes a larger file.
+        // The system kills a program that writes a larger file.
         let mut killed = std::process::Command::new("bash");
         let limit = format!("ulimit -c 0; ulimit -f {kibibytes}; \"$@\"; exit $?");
         killed.args(["-c", &limit, "bash", env!("CARGO_BIN_EXE_gesta"), "import", file]);
@@ -532,12 +537,12 @@ fn a_killed_import_of_a_whole_store_goes_on() {
         assert_eq!(ended.code, 128 + 25, "by SIGXFSZ: {ended:?}");
         copy.run(&["read", "--all"]).fails_with(2, "an import into the directory is incomplete");
     }
-    assert!(copy.run(&["import", file]).said().ends_with(", exactly as exported\n"));
+    assert!(copy.run(&["import", file]).stdout().ends_with(", exactly as exported\n"));
     assert_eq!(appends(&copy, &[]), appends(&scene, &[]));
-    assert!(copy.run(&["verify"]).said().starts_with("sound: "));
+    assert!(copy.run(&["verify"]).stdout().starts_with("sound: "));
 }
 
-/// Lines of one event each, for so many streams that many appends are on their way at once.
+/// Returns lines of one event each, in enough streams to have many appends in flight.
 fn many_lines(count: u64) -> String {
     let line = |n: u64| {
         let (stream, revision) = (format!("thing-{}", n % 700), n / 700);
@@ -566,8 +571,8 @@ fn a_killed_import_goes_on() {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    let told = copy.run(&import);
-    assert!(told.said().ends_with(" already in the store\n"), "{told:?}");
+    let ran = copy.run(&import);
+    assert!(ran.stdout().ends_with(" already in the store\n"), "{ran:?}");
     let there = copy.run(&["read", "--all", "--json"]).objects();
     let data: Vec<_> = there.iter().map(|event| event["data"].as_u64().unwrap()).collect();
     assert_eq!(data, (0..LINES).collect::<Vec<_>>(), "each once, in order");
@@ -578,7 +583,7 @@ fn a_file_of_before_that_says_a_line_twice_is_imported_once() {
     let (copy, lines) = (Scene::empty(), many_lines(800));
     let twice = format!("{lines}\n{}", many_lines(5));
     assert_eq!(
-        import(&copy, &twice).said(),
+        import(&copy, &twice).stdout(),
         "imported 800 events; 5 events already in the store\n"
     );
     let other = twice.replacen("\"data\":3", "\"data\":33", 1);
@@ -594,12 +599,12 @@ fn an_export_of_the_version_before_is_imported_with_a_warning_and_doubles_nothin
     let (scene, copy) = (of_all_kinds(), Scene::empty());
     block_on(scene.open().append(transfer())).unwrap();
     let old = old_format(&exported(&scene, &[]));
-    let told = import(&copy, &old);
-    assert_eq!((told.code, told.out.as_str()), (0, "imported 19 events\n"), "{told:?}");
-    assert!(told.err.contains("lacks append boundaries"), "{told:?}");
-    assert_eq!(copy.run(&["read", "order-1"]).said().lines().count(), 3);
+    let ran = import(&copy, &old);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "imported 19 events\n"), "{ran:?}");
+    assert!(ran.err.contains("lacks append boundaries"), "{ran:?}");
+    assert_eq!(copy.run(&["read", "order-1"]).stdout().lines().count(), 3);
     let store = copy.open();
-    assert!(block_on(store.append(transfer())).is_err(), "a repeat is told, not appended again");
+    assert!(block_on(store.append(transfer())).is_err(), "a repeat is ran, not appended again");
     let id = EventId::derived_from("transfer", 0);
     assert!(block_on(store.find_append(id)).unwrap().is_some());
     drop(store);
@@ -614,10 +619,10 @@ fn an_export_of_the_version_before_is_imported_with_a_warning_and_doubles_nothin
 fn a_file_that_the_version_before_wrote_is_imported() {
     let copy = Scene::empty();
     let file = include_str!("../golden/export-1.jsonl");
-    let told = import(&copy, file);
-    assert_eq!((told.code, told.out.as_str()), (0, "imported 140 events\n"), "{told:?}");
-    assert_eq!(copy.run(&["read", "process:fulfilment-o2"]).said().lines().count(), 9);
-    assert!(copy.run(&["verify"]).said().contains("sound: 140 events"));
+    let ran = import(&copy, file);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "imported 140 events\n"), "{ran:?}");
+    assert_eq!(copy.run(&["read", "process:fulfilment-o2"]).stdout().lines().count(), 9);
+    assert!(copy.run(&["verify"]).stdout().contains("sound: 140 events"));
 }
 
 #[test]
@@ -625,10 +630,10 @@ fn an_old_export_of_a_scavenged_store_is_imported() {
     let (scene, copy) = (scavenged(), Scene::empty());
     let old = old_format(&exported(&scene, &[]));
     import(&copy, &old).fails_with(1, "user-1 before revision 30");
-    let told = copy.run_with_input(&["import", "-", "--accept-truncated"], &old);
-    assert_eq!(told.code, 0, "{told:?}");
-    assert!(told.err.contains("revisions of 1 stream were lowered"), "{told:?}");
-    assert_eq!(copy.run(&["read", "user-1"]).said().lines().count(), 10);
+    let ran = copy.run_with_input(&["import", "-", "--accept-truncated"], &old);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.err.contains("revisions of 1 stream were lowered"), "{ran:?}");
+    assert_eq!(copy.run(&["read", "user-1"]).stdout().lines().count(), 10);
 }
 
 #[test]
@@ -670,8 +675,8 @@ fn a_stream_without_its_beginning_is_not_imported() {
     // The import succeeds in a store that has the beginning.
     let copy = Scene::empty();
     import(&copy, &old_format(&first_lines(&exported(&scene, &[]), 3)));
-    assert_eq!(import(&copy, &rest).said(), "imported 1 event\n");
-    assert_eq!(copy.run(&["read", "order-1"]).said().lines().count(), 2);
+    assert_eq!(import(&copy, &rest).stdout(), "imported 1 event\n");
+    assert_eq!(copy.run(&["read", "order-1"]).stdout().lines().count(), 2);
 }
 
 #[test]
@@ -683,41 +688,41 @@ fn a_part_of_a_store_can_be_exported() {
     assert_eq!(count(&["--tag", "customer:17850"]), 1);
     assert_eq!(count(&["--category", "order", "--from", "3"]), 3);
     block_on(scene.open().append(transfer())).unwrap();
-    let told = scene.run(&["export", "--category", "account"]);
-    assert!(told.err.is_empty(), "the append is whole in it: {told:?}");
+    let ran = scene.run(&["export", "--category", "account"]);
+    assert!(ran.err.is_empty(), "the append is whole in it: {ran:?}");
     assert_eq!(count(&["--from", "18"]), 1);
-    let told = scene.run(&["export", "--from", "18"]);
-    assert!(told.err.contains("1 append exported in part"), "{told:?}");
+    let ran = scene.run(&["export", "--from", "18"]);
+    assert!(ran.err.contains("1 append exported in part"), "{ran:?}");
 }
 
 #[test]
 fn a_part_of_a_store_is_not_taken_for_all_of_it() {
     let (scene, copy) = (of_all_kinds(), Scene::empty());
-    let told = import(&copy, &exported(&scene, &["--category", "kept"]));
-    assert_eq!(told.said(), "imported 3 events\n");
+    let ran = import(&copy, &exported(&scene, &["--category", "kept"]));
+    assert_eq!(ran.stdout(), "imported 3 events\n");
     let read = |scene: &Scene| scene.run(&["read", "kept-1", "--json"]).objects().len();
     assert_eq!(read(&copy), read(&scene), "hidden events stay hidden");
 }
 
 #[test]
-fn an_export_into_a_file_is_told_and_imported_from_it() {
+fn an_export_into_a_file_is_reported_and_imported_from_it() {
     let (scene, copy, files) = (Scene::of_two_orders(), Scene::empty(), Scene::empty());
     let file = files.path().join("events.jsonl");
     let path = file.to_str().unwrap();
-    let told = scene.run(&["export", "--output", path]);
-    assert_eq!(told.said(), format!("exported 3 events up to position 3 to {path}\n"));
+    let ran = scene.run(&["export", "--output", path]);
+    assert_eq!(ran.stdout(), format!("exported 3 events up to position 3 to {path}\n"));
     assert_eq!(fs::read_to_string(&file).unwrap(), exported(&scene, &[]));
-    let told = &scene.run(&["export", "--output", path, "--json", "--force"]).objects()[0];
+    let ran = &scene.run(&["export", "--output", path, "--json", "--force"]).objects()[0];
     let expected = json!({ "file": path, "events": 3, "lastPosition": 3, "partialAppends": 0 });
-    assert_eq!(*told, expected);
+    assert_eq!(*ran, expected);
     assert_eq!(files.files().len(), 1, "nothing is left beside it");
 
-    let told = &copy.run(&["import", path, "--json"]).objects()[0];
+    let ran = &copy.run(&["import", path, "--json"]).objects()[0];
     assert_eq!(
-        (&told["appended"], &told["known"], &told["lastPosition"]),
+        (&ran["appended"], &ran["known"], &ran["lastPosition"]),
         (&json!(3), &json!(0), &json!(3))
     );
-    assert_eq!(told["exact"], true);
+    assert_eq!(ran["exact"], true);
 }
 
 #[test]
@@ -731,7 +736,7 @@ fn an_export_writes_over_no_file_unasked() {
     refused.fails_with(2, "--force");
     assert_eq!(fs::read_to_string(&file).unwrap(), "dear ann");
     assert_eq!(scene.run(&["export", "--output", path, "--json"]).error()["code"], "file-exists");
-    scene.run(&["export", "--output", path, "--force"]).said();
+    scene.run(&["export", "--output", path, "--force"]).stdout();
     assert_eq!(fs::read_to_string(&file).unwrap(), exported(&scene, &[]));
     scene.run(&["export", "--output", "gesta:./x"]).fails_with(2, "is a store URL");
 }

@@ -1,4 +1,4 @@
-//! Verbs that hide events or forbid streams: they ask, and nothing else does it.
+//! Commands that hide events or tombstone streams: they ask first, and no other command does it.
 
 use serde_json::json;
 
@@ -18,11 +18,11 @@ fn an_append_never_deletes() {
     let refused = scene.run(&["append", "order-1", "--type", "$tombstone", "--data", "{}"]);
     refused.fails_with(2, "$tombstone is a system event type");
     assert_eq!(scene.files(), before);
-    scene.run(&["read", "order-1"]).said();
+    scene.run(&["read", "order-1"]).stdout();
 }
 
 #[test]
-fn what_takes_something_away_asks_and_does_nothing_where_nobody_answers() {
+fn commands_that_hide_events_ask_and_do_nothing_without_an_answer() {
     let scene = Scene::of_two_orders();
     let before = scene.files();
     for verb in [
@@ -41,15 +41,15 @@ fn what_takes_something_away_asks_and_does_nothing_where_nobody_answers() {
 fn a_deleted_stream_can_begin_again_and_a_tombstoned_one_cannot() {
     let scene = Scene::of_two_orders();
     let deleted = scene.run(&["delete", "order-1", "--yes"]);
-    assert_eq!(deleted.said(), "deleted order-1 up to revision 1\n");
+    assert_eq!(deleted.stdout(), "deleted order-1 up to revision 1\n");
     scene.run(&["read", "order-1"]).fails_with(3, "order-1 is deleted");
     scene.run(&["delete", "order-1", "--yes"]).fails_with(3, "order-1 is deleted");
-    scene.run(&["append", "order-1", "--type", "order-placed", "--data", "{}"]).said();
+    scene.run(&["append", "order-1", "--type", "order-placed", "--data", "{}"]).stdout();
     let read = scene.run(&["read", "order-1", "--json"]).objects();
     assert_eq!(read.iter().map(|event| &event["revision"]).collect::<Vec<_>>(), [&json!(2)]);
 
-    let told = &scene.run(&["tombstone", "order-2", "--yes", "--json"]).objects()[0];
-    assert_eq!(told["stream"], "order-2");
+    let ran = &scene.run(&["tombstone", "order-2", "--yes", "--json"]).objects()[0];
+    assert_eq!(ran["stream"], "order-2");
     for verb in [
         &["append", "order-2", "--type", "order-placed", "--data", "{}"][..],
         &["tombstone", "order-2", "--yes"],
@@ -64,7 +64,7 @@ fn a_deleted_stream_can_begin_again_and_a_tombstoned_one_cannot() {
 fn a_truncated_stream_begins_later_and_what_is_hidden_stays_hidden() {
     let scene = Scene::of_two_orders();
     let truncated = scene.run(&["truncate", "order-1", "--before", "1", "--yes"]);
-    assert_eq!(truncated.said(), "order-1 starts at revision 1\n");
+    assert_eq!(truncated.stdout(), "order-1 starts at revision 1\n");
     assert_eq!(scene.run(&["read", "order-1", "--json"]).objects().len(), 1);
     let again = ["truncate", "order-1", "--before", "1", "--yes"];
     scene.run(&again).fails_with(1, "already starts at revision 1");
@@ -73,12 +73,12 @@ fn a_truncated_stream_begins_later_and_what_is_hidden_stays_hidden() {
     let undelete = ["metadata", "set", "order-1", "{\"$maxCount\":5}", "--yes"];
     scene.run(&undelete).fails_with(1, "include \"$tb\":1 or a later revision");
     let keep = ["metadata", "set", "order-1", "{\"$tb\":1,\"$maxCount\":5}", "--yes"];
-    assert_eq!(scene.run(&keep).said(), "set the metadata of order-1\n");
-    let told = &scene.run(&["metadata", "get", "order-1", "--json"]).objects()[0];
+    assert_eq!(scene.run(&keep).stdout(), "set the metadata of order-1\n");
+    let ran = &scene.run(&["metadata", "get", "order-1", "--json"]).objects()[0];
     let expected = json!({
         "stream": "order-1", "revision": 1, "metadata": { "$tb": 1, "$maxCount": 5 },
     });
-    assert_eq!(*told, expected);
+    assert_eq!(*ran, expected);
 }
 
 #[test]
@@ -95,10 +95,10 @@ fn metadata_that_are_none_are_refused_with_the_reason() {
 }
 
 #[test]
-fn a_stream_that_never_was_is_told_apart_from_one_that_was_deleted() {
+fn a_missing_stream_has_another_code_than_a_deleted_one() {
     let scene = Scene::of_two_orders();
     append(&scene.open(), "order-3", "order-placed", "{}");
-    scene.run(&["delete", "order-3", "--yes"]).said();
+    scene.run(&["delete", "order-3", "--yes"]).stdout();
     for (stream, code, message) in [
         ("oder-1", "no-such-stream", "stream oder-1 does not exist"),
         ("order-3", "stream-deleted", "order-3 is deleted"),
@@ -119,7 +119,7 @@ fn a_stream_that_never_was_is_told_apart_from_one_that_was_deleted() {
 #[test]
 fn a_stream_of_the_systems_is_left_alone_by_every_verb() {
     let scene = Scene::of_two_orders();
-    scene.run(&["metadata", "set", "order-1", r#"{"$maxCount":5}"#, "--yes"]).said();
+    scene.run(&["metadata", "set", "order-1", r#"{"$maxCount":5}"#, "--yes"]).stdout();
     let before = scene.files();
     for stream in ["$$order-1", "$$oder-1", "$settings"] {
         for verb in [
@@ -185,11 +185,11 @@ fn what_a_process_manager_has_set_aside_is_forgotten_only_if_that_is_said() {
         assert_eq!(error["code"], "would-forget-set-aside");
     }
     assert_eq!(scene.files(), before);
-    // Metadata that hide nothing forget nothing.
-    scene.run(&["metadata", "set", journal, r#"{"owner":"ann"}"#, "--yes"]).said();
+    // Metadata that hides nothing needs no option.
+    scene.run(&["metadata", "set", journal, r#"{"owner":"ann"}"#, "--yes"]).stdout();
     for verb in verbs {
         let scene = with_a_journal();
-        scene.run(&[verb, &["--forget-set-aside"]].concat()).said();
+        scene.run(&[verb, &["--forget-set-aside"]].concat()).stdout();
     }
 }
 
@@ -198,5 +198,5 @@ fn the_journal_of_a_process_manager_with_nothing_set_aside_is_deleted_like_anoth
     let scene = Scene::empty();
     let journal = "processes:journal-welcome";
     append(&scene.open(), journal, "process-checkpointed", r#"{"pieces":0}"#);
-    assert!(scene.run(&["delete", journal, "--yes"]).said().starts_with("deleted "));
+    assert!(scene.run(&["delete", journal, "--yes"]).stdout().starts_with("deleted "));
 }

@@ -1,4 +1,4 @@
-//! The program, run as a person or a script runs it.
+//! Tests of the program as a user or a script runs it.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
 

@@ -11,15 +11,15 @@ use gesta_store::{
     StreamName, Tag, TombstoneStream,
 };
 
-use crate::scene::{Ran, Scene, append, append_event, start};
+use crate::scene::{RunOutput, Scene, append, append_event, start};
 
-/// The positions of what was read.
+/// Returns the positions of the events.
 #[track_caller]
-fn positions(read: &Ran) -> Vec<u64> {
+fn positions(read: &RunOutput) -> Vec<u64> {
     read.objects().iter().map(|event| event["position"].as_u64().unwrap()).collect()
 }
 
-/// A line without the one thing that is never the same: when it was recorded.
+/// Returns a line without its recorded time, which differs in each run.
 fn timeless(line: &str) -> String {
     let parts: Vec<_> = line.split("  ").filter(|part| !part.is_empty()).collect();
     assert!(parts[1].ends_with('Z') && parts[1].contains('T'), "{line}");
@@ -30,7 +30,7 @@ fn timeless(line: &str) -> String {
 fn a_stream_is_read_in_its_order_a_line_an_event() {
     let scene = Scene::of_two_orders();
     let read = scene.run(&["read", "order-1"]);
-    let lines: Vec<_> = read.said().lines().map(timeless).collect();
+    let lines: Vec<_> = read.stdout().lines().map(timeless).collect();
     assert_eq!(
         lines,
         [r#"1  order-1@0  order-placed  {"total":"9.90"}"#, "3  order-1@1  order-paid  {}"]
@@ -97,7 +97,7 @@ fn tags_and_text_are_shown_and_cannot_break_the_line() {
     append_event(&store, "note-3", not_json);
     drop(store);
     let read = scene.run(&["read", "--all"]);
-    let lines: Vec<_> = read.said().lines().map(timeless).collect();
+    let lines: Vec<_> = read.stdout().lines().map(timeless).collect();
     assert_eq!(
         lines,
         [
@@ -151,7 +151,7 @@ fn reading_changes_no_file() {
         &["subscribe", "--all", "--until-caught-up"],
         &["verify"],
     ] {
-        scene.run(verb).said();
+        scene.run(verb).stdout();
         assert_eq!(scene.files(), before, "{verb:?}");
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::scene::{Scene, append};
 
-/// Twenty streams of which the odd ones are deleted.
+/// A store with twenty streams; the odd ones are deleted.
 fn half_deleted() -> Scene {
     let scene = Scene::empty();
     let store = scene.open();
@@ -28,24 +28,24 @@ fn half_deleted() -> Scene {
 fn deleted_streams_are_scavenged_and_the_rest_is_exported_as_before() {
     let scene = half_deleted();
     let events = || {
-        let exported = scene.run(&["export"]).said().to_owned();
+        let exported = scene.run(&["export"]).stdout().to_owned();
         let lines = exported.lines().filter(|line| line.contains("\"recordedAt\":"));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     let before = events();
-    let told = scene.run(&["scavenge"]);
+    let ran = scene.run(&["scavenge"]);
     assert!(
-        told.said().starts_with("scavenged 10 events: rewrote 1 of 1 segment, reclaimed "),
-        "{told:?}"
+        ran.stdout().starts_with("scavenged 10 events: rewrote 1 of 1 segment, reclaimed "),
+        "{ran:?}"
     );
     let deleted =
         |line: &String| (1..20).step_by(2).any(|n| line.contains(&format!("\"session-{n}\"")));
     let left: Vec<_> = before.into_iter().filter(|line| !deleted(line)).collect();
     assert_eq!(events(), left);
-    assert_eq!(scene.run(&["verify"]).said(), "sound: 20 events in 1 segment\n");
+    assert_eq!(scene.run(&["verify"]).stdout(), "sound: 20 events in 1 segment\n");
     let again = scene.run(&["scavenge"]);
     assert!(
-        again.said().starts_with("scavenged 0 events: rewrote 0 of 1 segment, reclaimed 0 of ")
+        again.stdout().starts_with("scavenged 0 events: rewrote 0 of 1 segment, reclaimed 0 of ")
     );
 }
 

@@ -24,13 +24,13 @@ use tempfile::TempDir;
 /// Timeout for a line of output.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A directory of its own.
+/// A temporary directory, with or without a store.
 pub(crate) struct Scene {
     directory: TempDir,
 }
 
 impl Scene {
-    /// An empty directory, in which a store can begin.
+    /// An empty directory.
     pub(crate) fn empty() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
@@ -44,8 +44,8 @@ impl Scene {
         scene
     }
 
-    /// The same, as a kill right after the last answer leaves it: nothing says yet that the last
-    /// event is durable.
+    /// The same, as a kill right after the last acknowledgement leaves it: the last event is not
+    /// confirmed as durable.
     pub(crate) fn of_two_orders_killed_at_the_last_event() -> Self {
         let scene = Self::empty();
         let never_idle = Options { close_after: Duration::from_secs(3_600), ..Options::default() };
@@ -73,36 +73,35 @@ impl Scene {
         self.directory.path()
     }
 
-    pub(crate) fn open(&self) -> Opened {
+    pub(crate) fn open(&self) -> OpenStore {
         self.open_with(Options::default())
     }
 
-    fn open_with(&self, options: Options) -> Opened {
-        Opened(Some(LogStore::open(self.path(), options).unwrap()))
+    fn open_with(&self, options: Options) -> OpenStore {
+        OpenStore(Some(LogStore::open(self.path(), options).unwrap()))
     }
 
-    /// The program with these arguments, on this store.
+    /// The program with these arguments, for this store.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program(arguments);
         command.env("GESTA_STORE", format!("gesta:{}", self.path().display()));
         command
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&self, arguments: &[&str]) -> RunOutput {
         run(self.command(arguments))
     }
 
     /// Runs the program with a text on its standard input.
-    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> Ran {
+    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> RunOutput {
         let mut command = self.command(arguments);
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = start(piped);
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        Ran::of(child.wait_with_output().unwrap())
+        RunOutput::of(child.wait_with_output().unwrap())
     }
 
-    /// Every file with its bytes, so that a test can tell that nothing was changed in a store that
-    /// nobody has open.
+    /// Returns every file with its bytes, to compare before and after a command.
     pub(crate) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files: Vec<_> = fs::read_dir(self.path())
             .unwrap()
@@ -114,21 +113,21 @@ impl Scene {
     }
 }
 
-/// The program with these arguments, and no store but one that they name.
+/// The program with these arguments, without a store in its environment.
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gesta"));
     command.args(arguments).env_remove("GESTA_STORE").stdin(Stdio::null());
     command
 }
 
-pub(crate) fn run(mut command: Command) -> Ran {
+pub(crate) fn run(mut command: Command) -> RunOutput {
     let child = start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
-    Ran::of(child.wait_with_output().unwrap())
+    RunOutput::of(child.wait_with_output().unwrap())
 }
 
-/// Held while a program starts and while a store is closed. A program that is about to start holds
-/// a copy of every file of this process, a store's lock among them, and a directory is free only
-/// once all copies of its lock are closed.
+/// Lock that is held while a program starts and while a store is closed. A program that is about to
+/// start inherits every open file of this process, including locks of stores, and a directory is
+/// free only once all copies of its lock are closed.
 static STARTING: Mutex<()> = Mutex::new(());
 
 pub(crate) fn start(command: &mut Command) -> Child {
@@ -137,9 +136,9 @@ pub(crate) fn start(command: &mut Command) -> Child {
 }
 
 /// A store that this process has open.
-pub(crate) struct Opened(Option<LogStore>);
+pub(crate) struct OpenStore(Option<LogStore>);
 
-impl Deref for Opened {
+impl Deref for OpenStore {
     type Target = LogStore;
 
     fn deref(&self) -> &LogStore {
@@ -147,7 +146,7 @@ impl Deref for Opened {
     }
 }
 
-impl Drop for Opened {
+impl Drop for OpenStore {
     fn drop(&mut self) {
         let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.0.take());
@@ -156,13 +155,13 @@ impl Drop for Opened {
 
 /// Result of a run.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct RunOutput {
     pub(crate) code: i32,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl Ran {
+impl RunOutput {
     fn of(output: Output) -> Self {
         let Output { status, stdout, stderr } = output;
         Self {
@@ -174,25 +173,25 @@ impl Ran {
 
     /// Returns standard output. Panics unless the run succeeded without messages.
     #[track_caller]
-    pub(crate) fn said(&self) -> &str {
+    pub(crate) fn stdout(&self) -> &str {
         assert!(self.code == 0 && self.err.is_empty(), "{self:?}");
         &self.out
     }
 
-    /// The same as JSON, an object a line.
+    /// Returns standard output as JSON, one object per line.
     #[track_caller]
     pub(crate) fn objects(&self) -> Vec<Value> {
-        self.said().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The one JSON object that an error is told as under `--json`.
+    /// Returns the error that `--json` prints, as one JSON object.
     #[track_caller]
     pub(crate) fn error(&self) -> Value {
         assert_eq!(self.err.lines().count(), 1, "{self:?}");
         serde_json::from_str(&self.err).unwrap()
     }
 
-    /// Fails the test unless the program ended so, said nothing else, and explained itself so.
+    /// Panics unless the program exited with this code, printed no results, and gave this reason.
     #[track_caller]
     pub(crate) fn fails_with(&self, code: i32, explanation: &str) {
         assert_eq!(self.code, code, "{self:?}");
@@ -219,7 +218,7 @@ pub(crate) fn append_event(store: &LogStore, stream: &str, event: NewEvent) -> A
     futures_executor::block_on(store.append(append)).unwrap()
 }
 
-/// The program while it runs; ended with the test.
+/// A running program, which is killed at the end of the test.
 pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
@@ -240,7 +239,7 @@ impl Running {
         Self { child, lines }
     }
 
-    /// The next line, when it comes.
+    /// Waits for the next line.
     #[track_caller]
     pub(crate) fn line(&self) -> String {
         self.lines.recv_timeout(PATIENCE).expect("a line comes in time")

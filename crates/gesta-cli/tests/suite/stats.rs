@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::scene::{Scene, append};
 
-/// Two orders, a customer, a stream without a category, and one that was deleted.
+/// A store with two orders, a customer, a stream without a category, and a deleted one.
 fn scene() -> Scene {
     let scene = Scene::of_two_orders();
     let store = scene.open();
@@ -47,8 +47,8 @@ fn a_store_is_counted_to_the_event() {
 
 #[test]
 fn people_get_a_table_of_the_largest_categories() {
-    let told = scene().run(&["stats", "--categories", "1"]);
-    let lines: Vec<_> = told.said().lines().collect();
+    let ran = scene().run(&["stats", "--categories", "1"]);
+    let lines: Vec<_> = ran.stdout().lines().collect();
     assert_eq!(lines[0], "events      7");
     assert_eq!(lines[1], "streams     4");
     let table = lines.iter().position(|line| line.is_empty()).unwrap();

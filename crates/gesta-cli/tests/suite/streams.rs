@@ -9,7 +9,7 @@ use crate::scene::{Scene, append};
 fn streams_are_listed_with_head_and_state() {
     let scene = Scene::of_two_orders();
     assert_eq!(
-        scene.run(&["streams"]).said(),
+        scene.run(&["streams"]).stdout(),
         "    HEAD  STATE       STREAM\n\
          \x20      1  live        order-1\n\
          \x20      0  live        order-2\n"
@@ -51,7 +51,7 @@ fn more_streams_than_one_page_are_listed_once_each() {
     drop(store);
     let listed = scene.run(&["streams"]);
     let names: Vec<_> =
-        listed.said().lines().skip(1).map(|line| line.rsplit_once(' ').unwrap().1).collect();
+        listed.stdout().lines().skip(1).map(|line| line.rsplit_once(' ').unwrap().1).collect();
     assert_eq!(names, lines.lines().collect::<Vec<_>>());
     assert_eq!(scene.run(&["streams", "--limit", "1000", "--json"]).objects().len(), 1_000);
 }
@@ -76,7 +76,7 @@ fn the_systems_streams_are_listed_when_asked_for() {
 fn categories_are_listed() {
     let scene = Scene::of_two_orders();
     append(&scene.open(), "account-1", "account-opened", "{}");
-    assert_eq!(scene.run(&["streams", "--categories"]).said(), "account\norder\n");
+    assert_eq!(scene.run(&["streams", "--categories"]).stdout(), "account\norder\n");
     let after = ["streams", "--categories", "--after", "account", "--json"];
     assert_eq!(scene.run(&after).objects(), [json!({ "category": "order" })]);
     let not_one = ["streams", "--categories", "--after", "account-1"];

@@ -27,7 +27,7 @@ fn a_subscription_shows_a_line_as_a_read_does() {
     let scene = Scene::of_two_orders();
     let read = scene.run(&["read", "--all"]);
     let shown = scene.run(&["subscribe", "--all", "--until-caught-up"]);
-    assert_eq!(shown.said(), read.said());
+    assert_eq!(shown.stdout(), read.stdout());
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_subscription_outlives_the_program_that_appends() {
     let shown = Running::start(scene.command(&["subscribe", "order-4", "--json"]));
     for number in 0..3 {
         let placed = ["append", "order-4", "--type", "order-placed", "--data", "{}"];
-        scene.run(&placed).said();
+        scene.run(&placed).stdout();
         assert!(shown.line().contains(&format!("\"revision\":{number},")));
     }
 }

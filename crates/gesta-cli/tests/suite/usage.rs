@@ -1,4 +1,4 @@
-//! Wrong usage, and help against it.
+//! Usage errors and help.
 
 use serde_json::json;
 
@@ -27,11 +27,11 @@ fn a_store_can_be_named_before_and_after_the_verb() {
     let store = format!("gesta:{}", scene.path().display());
     let before = run(program(&["--store", &store, "read", "order-1"]));
     let after = run(program(&["read", "order-1", "--store", &store]));
-    assert_eq!(before.said(), after.said());
+    assert_eq!(before.stdout(), after.stdout());
 }
 
 #[test]
-fn what_is_not_a_stores_name_is_told_with_what_is() {
+fn a_wrong_store_url_is_rejected_with_the_right_spelling() {
     for (name, advice) in [
         ("./things", "expected a URL gesta:DIR; did you mean gesta:./things?"),
         ("", "the store URL is empty; expected gesta:DIR"),
@@ -106,11 +106,11 @@ fn an_error_is_one_json_object_where_answers_are_json() {
     }
     let nowhere = run(program(&["streams", "--store", "gesta:./no-such", "--json"]));
     assert!(nowhere.error()["message"].as_str().unwrap().contains("no store at gesta:./no-such"));
-    assert!(run(program(&["--help", "--json"])).said().contains("Exit codes:"));
+    assert!(run(program(&["--help", "--json"])).stdout().contains("Exit codes:"));
 }
 
 #[test]
-fn a_store_that_cannot_be_used_is_told_to_programs_by_its_reason() {
+fn programs_learn_the_reason_why_a_store_cannot_be_used() {
     let unnamed = run(program(&["streams", "--json"]));
     assert_eq!((unnamed.code, &unnamed.error()["code"]), (2, &json!("no-store-named")));
     let (empty, other) = (Scene::empty(), Scene::empty());
@@ -178,9 +178,9 @@ fn every_verb_helps_with_examples() {
         "restore",
         "stats",
     ] {
-        assert!(help.said().contains(&format!("\n  {verb} ")), "{verb}");
+        assert!(help.stdout().contains(&format!("\n  {verb} ")), "{verb}");
         let of_verb = run(program(&[verb, "--help"]));
-        assert!(of_verb.said().contains("--store <gesta:DIR>"), "{verb}");
-        assert!(of_verb.said().contains("Example") || verb == "verify", "{verb}");
+        assert!(of_verb.stdout().contains("--store <gesta:DIR>"), "{verb}");
+        assert!(of_verb.stdout().contains("Example") || verb == "verify", "{verb}");
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::scene::{Scene, append};
 
-/// A store in which one byte of the second event is another one now, and where that is.
+/// A store with a changed byte in its second event, and the place of that byte.
 fn damaged() -> (Scene, EventPlace) {
     let scene = Scene::of_two_orders();
     let place = scene.open().locate(Position::new(2)).unwrap();
@@ -22,7 +22,7 @@ fn damaged() -> (Scene, EventPlace) {
 #[test]
 fn a_sound_store_is_called_sound() {
     let scene = Scene::of_two_orders();
-    assert_eq!(scene.run(&["verify"]).said(), "sound: 3 events in 1 segment\n");
+    assert_eq!(scene.run(&["verify"]).stdout(), "sound: 3 events in 1 segment\n");
     let expected = json!({
         "sound": true, "events": 3, "segments": 1, "damage": [], "indexDamage": [],
         "torn": null, "unmarked": null,
@@ -31,7 +31,7 @@ fn a_sound_store_is_called_sound() {
 }
 
 #[test]
-fn a_flipped_byte_is_told_with_file_offset_and_positions() {
+fn a_flipped_byte_is_reported_with_file_offset_and_positions() {
     let (scene, place) = damaged();
     let verified = scene.run(&["verify", "--json"]);
     assert_eq!((verified.code, verified.err.as_str()), (1, ""));
@@ -62,35 +62,35 @@ fn a_damaged_store_shows_what_it_has_before_it_complains_and_refuses_appends() {
 }
 
 #[test]
-fn what_a_crash_cut_short_is_told_and_is_no_damage() {
+fn a_write_that_a_crash_cut_short_is_reported_and_is_no_damage() {
     let scene = Scene::of_two_orders();
     let store = scene.open();
     append(&store, "order-2", "order-paid", "{}");
     let place = store.locate(Position::new(4)).unwrap();
     let killed = scene.as_killed();
     drop(store);
-    // Half of the record, and nothing of what was written after it.
+    // Half of the record is left, and nothing that was written after it.
     let file = killed.path().join(&place.file);
     let mut bytes = fs::read(&file).unwrap();
     bytes[usize::try_from(place.offset + place.length / 2).unwrap()..].fill(0);
     fs::write(file, bytes).unwrap();
 
     let verified = killed.run(&["verify"]);
-    let told = verified.said();
-    assert!(told.starts_with(&format!("incomplete write: {} at offset ", place.file)), "{told}");
-    assert!(told.ends_with("sound: 3 events in 2 segments\n"), "{told}");
+    let ran = verified.stdout();
+    assert!(ran.starts_with(&format!("incomplete write: {} at offset ", place.file)), "{ran}");
+    assert!(ran.ends_with("sound: 3 events in 2 segments\n"), "{ran}");
     let report = &killed.run(&["verify", "--json"]).objects()[0];
     assert_eq!(report["torn"]["file"], place.file);
     assert!(report["torn"]["bytes"].as_u64().unwrap() > 0);
 }
 
 #[test]
-fn what_nothing_says_to_be_durable_is_told_and_is_no_damage() {
+fn unconfirmed_events_are_reported_and_are_no_damage() {
     let killed = Scene::of_two_orders_killed_at_the_last_event();
     let verified = killed.run(&["verify"]);
-    let told = verified.said();
-    assert!(told.starts_with("unconfirmed: 0000000000000001.seg at offset "), "{told}");
-    assert!(told.contains("positions 3 to 3"), "{told}");
+    let ran = verified.stdout();
+    assert!(ran.starts_with("unconfirmed: 0000000000000001.seg at offset "), "{ran}");
+    assert!(ran.contains("positions 3 to 3"), "{ran}");
     let report = &killed.run(&["verify", "--json"]).objects()[0];
     assert_eq!(report["unmarked"]["positions"], json!({ "first": 3, "last": 3 }));
     assert_eq!(report["sound"], true);
@@ -100,6 +100,6 @@ fn what_nothing_says_to_be_durable_is_told_and_is_no_damage() {
 fn a_store_in_use_can_be_verified() {
     let scene = Scene::of_two_orders();
     let store = scene.open();
-    assert_eq!(scene.run(&["verify"]).said(), "sound: 3 events in 1 segment\n");
+    assert_eq!(scene.run(&["verify"]).stdout(), "sound: 3 events in 1 segment\n");
     drop(store);
 }
