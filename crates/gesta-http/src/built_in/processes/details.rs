@@ -30,19 +30,19 @@ pub(super) struct ProcessDetails {
 crate::response! {
     /// A process manager.
     ProcessDetails {
-        /// Its name.
+        /// Name.
         name: &'static str,
-        /// Its state: `starting`, `running`, `paused` or `halted`.
+        /// State: `starting`, `running`, `paused` or `halted`.
         state: &'static str,
         /// Position up to which all events are handled or set aside.
         position: u64,
-        /// The number of pending timers.
+        /// Number of pending timers.
         timers: u64,
-        /// The number of decided commands that await execution.
+        /// Number of decided commands that await execution.
         commands: u64,
-        /// The number of subjects with set-aside inputs.
+        /// Number of subjects with set-aside inputs.
         troubled: u64,
-        /// The number of set-aside inputs.
+        /// Number of set-aside inputs.
         set_aside: u64,
         /// Error of the first set-aside input.
         error: Option<String>,
@@ -74,7 +74,7 @@ crate::response! {
         ended: u64,
         /// Cancelled by an operator.
         cancelled: u64,
-        /// The position up to which they were counted.
+        /// Position up to which they were counted.
         as_of: u64,
     }
 }
@@ -122,13 +122,13 @@ pub(super) struct ListedInstance {
 crate::response! {
     /// An instance of a process manager, in a list.
     ListedInstance {
-        /// Its id.
+        /// Id.
         id: String,
-        /// Its state: `running`, `troubled`, `ended` or `cancelled`.
+        /// State: `running`, `troubled`, `ended` or `cancelled`.
         state: String,
-        /// The last revision of its stream.
+        /// Last revision of its stream.
         revision: Option<u64>,
-        /// The number of its set-aside inputs.
+        /// Number of its set-aside inputs.
         set_aside: u64,
         /// Error of the first set-aside input.
         error: Option<String>,
@@ -166,21 +166,21 @@ pub(super) struct ShownInstance {
 crate::response! {
     /// An instance of a process manager.
     ShownInstance {
-        /// Its id.
+        /// Id.
         id: String,
-        /// Its stream.
+        /// Stream of its events.
         stream: String,
-        /// Its state: `running`, `troubled`, `ended` or `cancelled`.
+        /// State: `running`, `troubled`, `ended` or `cancelled`.
         state: String,
-        /// The last revision of its stream that can be read.
+        /// Last revision of its stream that can be read.
         revision: Option<u64>,
-        /// The pending timers.
+        /// Pending timers.
         timers: Vec<TimerDetails>,
-        /// The decided commands that await execution, in order.
+        /// Decided commands that await execution, in order.
         commands: Vec<CommandDetails>,
-        /// The commands that were permanently rejected and not resent.
+        /// Commands that were permanently rejected and not resent.
         refused: Vec<RefusedDetails>,
-        /// The set-aside inputs, in order. The first one failed; the others wait for it.
+        /// Set-aside inputs, in order. The first one failed; the others wait for it.
         set_aside: Vec<InputDetails>,
         /// Error that keeps its stream from being read.
         trouble: Option<String>,
@@ -201,7 +201,7 @@ crate::response! {
         id: String,
         /// Due time (RFC 3339).
         due: String,
-        /// Its value.
+        /// Value of the timer.
         timer: Box<RawValue>,
     }
 }
@@ -302,7 +302,7 @@ crate::response! {
         /// Id of the subject, for retry and skip: `instance:ID`, or `stream:NAME` for events that
         /// could not be routed to an instance.
         subject: String,
-        /// The inputs, in order. The first one failed; the others wait for it.
+        /// Inputs, in order. The first one failed; the others wait for it.
         inputs: Vec<InputDetails>,
     }
 }

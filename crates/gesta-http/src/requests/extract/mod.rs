@@ -9,6 +9,7 @@ mod body;
 mod faults;
 mod parsing;
 mod url_value;
+mod wording;
 
 use std::ops::Deref;
 
@@ -22,6 +23,7 @@ use serde::de::DeserializeOwned;
 use self::{
     body::{check_media_type, read},
     parsing::{of_pairs_once, parse},
+    wording::worded,
 };
 use crate::{
     Describe, Fields, GestaState, Operation, Problem, Schema,
@@ -74,7 +76,7 @@ impl<T: DeserializeOwned + Schema> FromRequest<GestaState> for OptionalJsonBody<
 
 fn parse_or_explain<T: DeserializeOwned + Schema>(json: &[u8]) -> Result<T, Problem> {
     // A valid body costs one pass. Only a refused one is searched for further faults.
-    parse(json).map_err(|first| Problem::all_invalid(faults::of_body::<T>(json, first)))
+    parse(json).map_err(|first| Problem::all_invalid(worded(faults::of_body::<T>(json, first))))
 }
 
 impl<T: DeserializeOwned + Fields> FromRequestParts<GestaState> for PathOf<T> {
@@ -129,7 +131,8 @@ pub(crate) fn query_pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
 }
 
 fn of_pairs<T: DeserializeOwned + Fields>(pairs: &[(&str, &str)]) -> Result<T, Vec<InvalidField>> {
-    of_pairs_once(pairs.iter().copied()).map_err(|first| faults::of_parameters::<T>(pairs, first))
+    of_pairs_once(pairs.iter().copied())
+        .map_err(|first| worded(faults::of_parameters::<T>(pairs, first)))
 }
 
 impl<T> Deref for PathOf<T> {

@@ -16,14 +16,25 @@ pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, InvalidField>
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         // Invalid JSON has no meaningful path.
         if error.inner().is_syntax() || error.inner().is_eof() {
-            return InvalidField::new("body", error.inner().to_string());
+            return not_json(error.inner());
         }
-        let field = field_of(&error.path().to_string(), &error.inner().to_string());
-        InvalidField::new(field, error.inner().to_string())
+        let message = without_place(error.inner());
+        InvalidField::new(field_of(&error.path().to_string(), &message), message)
     })?;
     // Anything after the value is an error, too.
-    deserializer.end().map_err(|error| InvalidField::new("body", error.to_string()))?;
+    deserializer.end().map_err(|error| not_json(&error))?;
     Ok(value)
+}
+
+fn not_json(error: &serde_json::Error) -> InvalidField {
+    InvalidField::new("body", format!("is not valid JSON: {error}"))
+}
+
+/// Returns the message of an error whose field is known, so that line and column say nothing more.
+fn without_place(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    message.strip_suffix(&place).map_or_else(|| message.clone(), str::to_owned)
 }
 
 /// Parses parameters, given as names and values.
