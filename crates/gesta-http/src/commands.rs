@@ -379,7 +379,7 @@ fn changed_schema() -> Value {
         "type": "object",
         "description": "A changed resource.",
         "properties": {
-            "revision": { "type": "integer", "minimum": 0, "description": "Its revision." },
+            "revision": { "type": "integer", "minimum": 0, "description": "Revision of the resource." },
         },
         "required": ["revision"],
         "additionalProperties": false,

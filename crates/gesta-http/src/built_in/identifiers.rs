@@ -58,7 +58,9 @@ pub(super) struct StateName(pub(super) InstanceState);
 impl<'de> Deserialize<'de> for StateName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(D::Error::custom)
+        text.parse().map(Self).map_err(|_| {
+            D::Error::custom(format!("must be running, troubled, ended or cancelled; got `{text}`"))
+        })
     }
 }
 

@@ -111,6 +111,7 @@ impl Connections {
                 // Bounds the memory of a connection. hyper refuses a longer head with a 431.
                 .max_buf_size(HEAD_BYTES_MAX)
                 .serve_connection(stream, service);
+            // Serves one request after the other, until the connection ends or a shutdown begins.
             let result = select! {
                 result = &mut connection => Some(result),
                 () = shutdown_requested(&mut shutdown) => None,
@@ -129,14 +130,12 @@ impl Connections {
                 let stream = io.into_inner();
                 // Only a client that has sent part of a head waits for a response.
                 if error.is_timeout() && !read_buf.is_empty() && !stream.is_stalled() {
+                    let response = late_head(limits.head_wait_max);
                     // Best effort: the connection closes anyway.
-                    let _ = timeout(
-                        REFUSAL_WAIT_MAX,
-                        send_last(stream, late_head(limits.head_wait_max)),
-                    )
-                    .await;
+                    let _ = timeout(REFUSAL_WAIT_MAX, send_last(stream, response)).await;
                 }
             }
+            // Only now: up to here the connection has held a file descriptor.
             drop(permit);
         }
     }

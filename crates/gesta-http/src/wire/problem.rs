@@ -242,7 +242,7 @@ impl Schema for Problem {
                             "type": "object",
                             "properties": {
                                 "field": {"type": "string", "description": "Path of the field."},
-                                "reason": {"type": "string", "description": "What is wrong with its value."},
+                                "reason": {"type": "string", "description": "Problem with its value."},
                             },
                             "required": ["field", "reason"],
                             "additionalProperties": false,

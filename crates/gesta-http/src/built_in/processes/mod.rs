@@ -258,7 +258,7 @@ impl<T: Serialize> IntoResponse for CurrentState<T> {
 
 impl<T: Schema> Describe for CurrentState<T> {
     fn describe(operation: &mut Operation<'_>) {
-        operation.answers::<T>(StatusCode::OK, "current state");
+        operation.answers::<T>(StatusCode::OK, "the current state");
         operation.problem(404, "the process manager or instance does not exist");
         operation.problem(412, "If-Match is set and the resource does not exist");
     }
