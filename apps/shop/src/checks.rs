@@ -1,7 +1,7 @@
 //! Checks of single fields, before a command reads anything.
 //!
-//! Owns: the limits of texts and amounts. Always holds: an error names the field as in the
-//! command's JSON. Not here: rules that depend on earlier events, which are in the aggregates.
+//! Owns: the limits of texts and amounts. Invariant: an error names the field as in the command's
+//! JSON. Not here: rules that depend on earlier events, which are in the aggregates.
 
 use std::ops::RangeInclusive;
 
@@ -15,7 +15,7 @@ pub const TEXT_CHARS_MAX: usize = 500;
 /// Maximum amount of a field. A sum of a million such amounts is exact.
 pub const AMOUNT_MAX: Money = Money::whole(1_000_000_000);
 
-/// Maximum number of decimals of an amount.
+/// Maximum number of decimal places of an amount.
 pub const AMOUNT_DECIMALS_MAX: u32 = 4;
 
 pub(crate) fn text(field: &str, text: &str) -> Result<(), InvalidField> {
@@ -53,7 +53,7 @@ pub(crate) fn count(
     Err(InvalidField::new(field, reason))
 }
 
-/// Checks size and decimals of an amount of either sign.
+/// Checks size and decimal places of an amount of either sign.
 pub(crate) fn amount(field: &str, amount: Money) -> Result<(), InvalidField> {
     // Both limits keep every sum and product of amounts within the 28 digits of a decimal.
     if amount.abs() > AMOUNT_MAX {
@@ -61,7 +61,8 @@ pub(crate) fn amount(field: &str, amount: Money) -> Result<(), InvalidField> {
         return Err(InvalidField::new(field, reason));
     }
     if amount.decimals() > AMOUNT_DECIMALS_MAX {
-        let reason = format!("must have at most {AMOUNT_DECIMALS_MAX} decimals; got {amount}");
+        let reason =
+            format!("must have at most {AMOUNT_DECIMALS_MAX} decimal places; got {amount}");
         return Err(InvalidField::new(field, reason));
     }
     Ok(())

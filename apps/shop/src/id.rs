@@ -1,6 +1,6 @@
 //! Ids of users, products, orders, customers, accounts and credit notes.
 //!
-//! Always holds: an id is a text of 1 to [`ID_BYTES_MAX`] bytes without control characters, and
+//! Invariant: an id is a text of 1 to [`ID_BYTES_MAX`] bytes without control characters, and
 //! without white space at its ends, so it fits into a stream name and a line of a report. Not here:
 //! generation of ids; the edge generates them, and `From<Uuid>` converts them.
 
@@ -29,8 +29,8 @@ pub enum InvalidId {
         /// Length of the text.
         bytes: usize,
     },
-    /// The text has a control character, or white space at an end.
-    #[error("{kind} must not contain control characters, or white space at an end")]
+    /// The text has a control character, or begins or ends with white space.
+    #[error("{kind} must not contain control characters, or begin or end with white space")]
     NotPlain {
         /// Kind of id.
         kind: &'static str,

@@ -3,8 +3,8 @@
 //! Owns: four domains ([`users`], [`catalogue`], [`orders`], [`accounts`]), each with its events,
 //! aggregates, commands and read models; the [`import`] of sales from elsewhere.
 //!
-//! Always holds: every change is a command; every answer comes from a read model, or from the
-//! events of one order; the domains use no clock, no randomness and no store.
+//! Invariants: every change is a command; every answer comes from a read model, or from the events
+//! of one order; the domains use no clock, no randomness and no store.
 //!
 //! Not here: type and location of the store; the binary chooses them.
 

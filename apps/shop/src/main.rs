@@ -40,7 +40,7 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(3_600);
 #[derive(Parser, Debug)]
 #[command(name = "shop", version)]
 struct Arguments {
-    /// Event store: `gesta:DIRECTORY`, or `memory:` for a store that ends with the program
+    /// Event store: `gesta:DIRECTORY`, or `memory:` for a store that is lost when the program ends
     #[arg(long, global = true, value_name = "URL", default_value = "gesta:./shop-data")]
     store: StoreUrl,
     #[command(subcommand)]
@@ -58,11 +58,11 @@ enum Command {
     Serve {
         #[command(flatten)]
         listen: ListenOptions,
-        /// Delay between a user's creation and welcome
+        /// Delay between a user's creation and the welcome message, in seconds
         #[arg(long, value_name = "SECONDS", default_value_t = Welcome::DELAY.as_secs())]
         welcome_after: u64,
     },
-    /// Imports a CSV table of invoice lines; importing it again adds nothing twice
+    /// Imports a CSV file of invoice lines; importing it again changes nothing
     Import {
         /// CSV file with the columns InvoiceNo, StockCode, Description, Quantity, InvoiceDate,
         /// UnitPrice, CustomerID and Country
@@ -153,7 +153,8 @@ fn print_summary(imported: &ImportSummary) -> io::Result<()> {
     let ImportSummary { new, known, position, .. } = imported;
     writeln!(
         io::stdout(),
-        "imported: {new} commands executed, {known} already known; head of the store: {position}"
+        "imported: {new} commands executed, {known} had been executed before; head of the store: \
+         {position}"
     )
 }
 

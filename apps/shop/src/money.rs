@@ -1,6 +1,6 @@
 //! Money: exact decimals, never floating point.
 //!
-//! Owns: [`Money`], its text form and arithmetic. Always holds: reading, writing and adding round
+//! Owns: [`Money`], its text form and arithmetic. Invariants: reading, writing and adding round
 //! nothing; the text has no trailing zeros. Not here: currencies (the shop sells in pounds
 //! sterling, an account has its own currency), limits of commands ([`checks`]).
 //!
@@ -96,7 +96,7 @@ impl Money {
         Self(self.0.abs())
     }
 
-    /// Returns the number of decimals, without trailing zeros.
+    /// Returns the number of decimal places, without trailing zeros.
     #[must_use]
     pub fn decimals(self) -> u32 {
         self.0.normalize().scale()

@@ -1,6 +1,6 @@
 //! Pages of long lists.
 //!
-//! Owns: [`Page`], [`PageSize`]. Always holds: a page names the start of the next one, unless it is
+//! Owns: [`Page`], [`PageSize`]. Invariant: a page names the start of the next one, unless it is
 //! the last. Paging by key neither skips nor repeats rows that exist throughout.
 
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! Quantities of pieces.
 //!
-//! Always holds: a quantity is from 1 to [`Quantity::MAX`].
+//! Invariant: a quantity is between 1 and [`Quantity::MAX`].
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! Full-text search.
 //!
-//! Always holds: any input is a search for words, and never a query in the syntax of FTS5.
+//! Invariant: any input is a search for words, and never a query in the syntax of FTS5.
 
 /// A search for rows that have all of its words; each may be a prefix.
 ///

@@ -1,6 +1,6 @@
 //! The HTTP server: address, start-up output and shutdown.
 //!
-//! Always holds: other machines can connect only with `--allow-remote`, because the shop has no
+//! Invariant: other machines can connect only with `--allow-remote`, because the shop has no
 //! authentication.
 
 use std::{
@@ -27,8 +27,8 @@ pub(crate) struct ListenOptions {
     /// Allows an address that other machines can reach; the shop has no authentication
     #[arg(long)]
     allow_remote: bool,
-    /// Origin of web pages that may use the interface, such as https://shop.example, or `*` for
-    /// every origin; may be repeated
+    /// Origin of web pages that may call the API, such as https://shop.example, or `*` for every
+    /// origin; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<Origin>,
 }

@@ -1,6 +1,6 @@
 //! Column types of the read models. The only module that names the database.
 //!
-//! Owns: the forms of ids, money and times in columns. Always holds: money is text with all its
+//! Owns: the forms of ids, money and times in columns. Invariant: money is text with all its
 //! digits, a time is a whole number of microseconds, so both are read back unchanged.
 
 use std::fmt::Display;

@@ -147,7 +147,7 @@ impl TransferMoney {
     fn check(&self) -> Result<(), InvalidField> {
         // The boundary would have the same account twice, and each half its own old balance.
         if self.from == self.to {
-            return Err(InvalidField::new("to", "must be another account than `from`"));
+            return Err(InvalidField::new("to", "must differ from `from`"));
         }
         check_payment(self.amount, &self.reference)
     }

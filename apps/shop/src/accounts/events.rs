@@ -26,7 +26,7 @@ pub struct Currency([u8; 3]);
 pub struct InvalidCurrency;
 
 impl Currency {
-    /// Checks the text and makes it a currency.
+    /// Parses a currency code.
     ///
     /// # Errors
     /// [`InvalidCurrency`] when it is not three capital letters.

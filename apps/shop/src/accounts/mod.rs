@@ -1,6 +1,6 @@
 //! Accounts: money that the shop holds for others.
 //!
-//! Owns: the events, commands, rules and read model of accounts. Always holds: no balance is
+//! Owns: the events, commands, rules and read model of accounts. Invariants: no balance is
 //! negative; a transfer changes both accounts or neither. Not here: paying orders from an account
 //! ([`orders`](crate::orders)).
 

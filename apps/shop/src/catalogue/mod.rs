@@ -1,7 +1,7 @@
 //! The catalogue: products, prices, and stock where it is tracked.
 //!
-//! Owns: the events, commands, rules and read model of products. Always holds: the available pieces
-//! of a tracked product are never negative, so no piece is reserved twice. Not here: purchases
+//! Owns: the events, commands, rules and read model of products. Invariant: the available pieces of
+//! a tracked product are never negative, so no piece is reserved twice. Not here: purchases
 //! ([`orders`](crate::orders)).
 
 mod commands;

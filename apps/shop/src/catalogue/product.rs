@@ -56,7 +56,7 @@ impl Product {
         product: &ProductId,
         pieces: i64,
     ) -> Result<(), StockRejection> {
-        // Without stock keeping the count starts at zero and says nothing about what is there.
+        // Without stock keeping, the count starts at zero and says nothing about the stock.
         match self.stock_keeping {
             StockKeeping::Untracked => Ok(()),
             StockKeeping::Tracked if self.available >= pieces => Ok(()),
@@ -110,7 +110,10 @@ impl Aggregate for Product {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Rejection)]
 pub enum StockRejection {
     /// Fewer pieces are available than requested.
-    #[error("product {product} is short: {requested} pieces requested, {available} available")]
+    #[error(
+        "insufficient stock of product {product}: {requested} pieces requested, {available} \
+         available"
+    )]
     #[rejection(code = "insufficient-stock")]
     Insufficient {
         /// Code of the product.

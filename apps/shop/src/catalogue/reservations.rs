@@ -1,7 +1,7 @@
 //! Reservations of stock for an order.
 //!
-//! Always holds: all products of an order are reserved, or none is. Reserving again for the same
-//! order changes nothing.
+//! Invariant: all products of an order are reserved, or none is. Reserving again for the same order
+//! changes nothing.
 
 use std::collections::HashSet;
 
@@ -48,7 +48,8 @@ impl Decide for ReserveStock {
     type Rejection = StockRejection;
 
     fn decide(&self, products: &Vec<Product>) -> Decision<Self> {
-        // Products come in the order of `ids`. The first that is short rejects the whole command.
+        // Products come in the order of `ids`. The first without enough stock rejects the whole
+        // command.
         let wanted = self.items.iter().zip(products);
         wanted.map(|(item, product)| self.reserve(item, product)).collect()
     }

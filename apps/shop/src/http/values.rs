@@ -1,6 +1,6 @@
 //! JSON forms of the shop's values in requests and responses.
 //!
-//! Always holds: the schema of a request type accepts exactly what its deserialization accepts. In
+//! Invariant: the schema of a request type accepts exactly what its deserialization accepts. In
 //! requests an id is printable ASCII, and an amount has one spelling, apart from trailing zeros.
 
 use std::fmt;
@@ -165,7 +165,7 @@ impl Schema for Quantity {
     }
 }
 
-/// A whole number, also one written as `4.0` or `1e3`: JSON Schema makes no difference.
+/// A whole number, even if written as `4.0` or `1e3`: JSON Schema does not distinguish them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Whole(pub(crate) i64);
 
@@ -208,11 +208,12 @@ impl Schema for Pieces {
     }
 }
 
-/// Reads a string or number of less than 1,000,000,000 with up to four decimals.
+/// Reads a string or number of less than 1,000,000,000 with up to four decimal places.
 fn read_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Money, D::Error> {
     let odd = || {
         D::Error::custom(
-            "must be an amount such as \"3.39\", below 1,000,000,000 and with at most four decimals",
+            "must be an amount such as \"3.39\", below 1,000,000,000 and with at most four decimal \
+             places",
         )
     };
     let raw = Box::<RawValue>::deserialize(deserializer)?;
@@ -232,7 +233,7 @@ fn read_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Money, D::E
     if fits { Ok(amount) } else { Err(odd()) }
 }
 
-/// Returns whether a text has digits and up to four decimals, without superfluous zeros in front.
+/// Returns whether a text has digits and up to four decimal places, without leading zeros.
 fn is_plain(text: &str) -> bool {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (whole, decimals) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
@@ -244,7 +245,7 @@ fn is_plain(text: &str) -> bool {
 // Patterns and bounds of the amounts that `read_amount` accepts.
 const WHOLE: &str = "(0|[1-9][0-9]{0,8})";
 const DECIMALS: &str = r"(\.[0-9]{1,4})?";
-// Without zero: the digits before the point, or one behind it, are not all zeros.
+// Without zero: the digits before the point, or those after it, are not all zeros.
 const POSITIVE: &str = r"([1-9][0-9]{0,8}(\.[0-9]{1,4})?|0\.([1-9][0-9]{0,3}|0[1-9][0-9]{0,2}|00[1-9][0-9]?|000[1-9]))";
 const NUMBER_MAX: f64 = 999_999_999.999_9;
 const STEP: f64 = 0.0001;

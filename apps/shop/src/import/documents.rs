@@ -1,7 +1,7 @@
 //! Conversion of rows to documents, and of documents to commands.
 //!
-//! Always holds: documents and products keep the order of the file; a document always yields the
-//! same commands with the same ids.
+//! Invariants: documents and products keep the order of the file; a document always yields the same
+//! commands with the same ids.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -268,7 +268,7 @@ impl Document {
             order_items: items,
             discounts: Vec::new(),
             payment_account_id: None,
-            // Prices of the time of sale; the catalogue's are the present ones.
+            // Prices at the time of sale; the catalogue has the current ones.
             prices: Prices::AsGiven,
             occurred_at,
         };

@@ -1,6 +1,6 @@
 //! Rows of the table, read one at a time.
 //!
-//! Always holds: a row is valid input of the commands; an invalid row is reported with line, column
+//! Invariants: a row is valid input of the commands; an invalid row is reported with line, column
 //! and error.
 
 use std::{fmt, io};

@@ -1,6 +1,6 @@
 //! Execution of an import, with many documents at a time.
 //!
-//! Always holds: products come before documents; the commands of a document run in order; a command
+//! Invariants: products come before documents; the commands of a document run in order; a command
 //! whose result is unknown is retried with the same command id.
 
 use std::{
@@ -47,7 +47,7 @@ pub enum ImportError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A worker panicked or was cancelled.
-    #[error("a worker of the import panicked")]
+    #[error("an import worker panicked or was cancelled")]
     Worker(#[from] JoinError),
 }
 
@@ -73,7 +73,7 @@ pub async fn run(
     documents: Documents,
     done: impl Fn() + Send + Sync + 'static,
 ) -> Result<ImportSummary, ImportError> {
-    // Read before the first command: receipts beyond it are of this run.
+    // Read before the first command: receipts beyond it belong to this run.
     let head_before = gesta.store().head().await?.position;
     let importer = Importer { gesta: gesta.clone(), head_before, done: Arc::new(done) };
     // All products before the first document, as in a shop that fills its catalogue first.
@@ -91,7 +91,7 @@ pub async fn run(
 #[derive(Clone)]
 struct Importer {
     gesta: Gesta,
-    /// Head before the import; a receipt beyond it is of a new command.
+    /// Head before the import; a receipt beyond it belongs to a new command.
     head_before: Position,
     done: Arc<dyn Fn() + Send + Sync>,
 }
@@ -254,7 +254,7 @@ impl Importer {
     where
         C: Decide + Clone,
     {
-        // Safe to repeat, also after an unknown outcome: the command id makes it one command.
+        // Safe to repeat, even after an unknown outcome: the command id makes it one command.
         let mut pause = FIRST_PAUSE;
         for _ in 1..ATTEMPTS_MAX {
             match self.execute_once(command, id).await {

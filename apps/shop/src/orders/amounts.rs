@@ -62,9 +62,9 @@ impl Discount {
                 format!("must be at most 100 percent; got {}", self.value),
             )),
             DiscountType::Percentage if self.value.decimals() > PERCENTAGE_DECIMALS_MAX => {
-                // More decimals could make a discount that no decimal holds exactly.
+                // More decimal places could make a discount that no decimal number holds exactly.
                 let reason = format!(
-                    "must have at most {PERCENTAGE_DECIMALS_MAX} decimals; got {}",
+                    "must have at most {PERCENTAGE_DECIMALS_MAX} decimal places; got {}",
                     self.value
                 );
                 Err(InvalidField::new(field, reason))
@@ -125,8 +125,8 @@ impl Amounts {
 
 /// Rounds a discount to hundredths, half to even, so that the total has whole hundredths.
 ///
-/// Unit prices may have more than two decimals. The part of the sum below a hundredth is added to
-/// the discount.
+/// Unit prices may have more than two decimal places. The part of the sum below a hundredth is added
+/// to the discount.
 fn rounded(subtotal: Money, discount: Money) -> Money {
     let beyond = subtotal - subtotal.truncate_to_hundredths();
     (discount - beyond).round_to_hundredths() + beyond

@@ -112,7 +112,7 @@ pub struct OrderCancelled {
     pub occurred_at: Timestamp,
 }
 
-/// A part or all of an order's payment was refunded.
+/// All or part of an order's payment was refunded.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "order-refunded")]
 #[serde(rename_all = "camelCase")]
@@ -140,6 +140,6 @@ pub enum OrderEvent {
     Delivered(OrderDelivered),
     /// The order was cancelled.
     Cancelled(OrderCancelled),
-    /// A part or all of the payment was refunded.
+    /// All or part of the payment was refunded.
     Refunded(OrderRefunded),
 }

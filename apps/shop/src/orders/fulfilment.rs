@@ -1,8 +1,8 @@
 //! The fulfilment process: pays an order from an account, and ships it.
 //!
-//! Always holds: stock is reserved before money is withdrawn, and money is withdrawn before the
-//! order ships; money withdrawn for an order that does not ship is paid back. Compensation starts
-//! only once the order is cancelled, by this process or by a user, so that nothing is undone for an
+//! Invariants: stock is reserved before money is withdrawn, and money is withdrawn before the order
+//! ships; money withdrawn for an order that does not ship is paid back. Compensation starts only
+//! once the order is cancelled, by this process or by a user, so that nothing is undone for an
 //! order that shipped in between. Not here: orders without a payment account; explicit commands pay
 //! and ship them.
 
@@ -184,7 +184,7 @@ impl ProcessManager for Fulfilment {
         match input {
             Input::Event(event) => self.react_to(event, &commands),
             Input::Timer(PaymentDue) if self.is_open() => {
-                commands.cancel("it was not paid in time")
+                commands.cancel("the order was not paid in time")
             }
             // Too late: the order was paid or has ended since the timer was set.
             Input::Timer(PaymentDue) => Effects::none(),

@@ -1,7 +1,7 @@
 //! Orders, from placement to delivery or refund, and credit notes.
 //!
 //! Owns: the events, commands and rules of orders and credit notes, and the read models of sales.
-//! Always holds: an order is paid before it ships, and refunds never exceed the payment. Not here:
+//! Invariant: an order is paid before it ships, and refunds never exceed the payment. Not here:
 //! stock and list prices ([`catalogue`](crate::catalogue)), customers' balances
 //! ([`accounts`](crate::accounts)).
 

@@ -97,7 +97,7 @@ impl PlaceOrder {
         let list_price =
             list_price.ok_or_else(|| PlaceRejection::UnknownProduct { product: product() })?;
         match item.unit_price {
-            // The customer saw another price than the present one, and has to agree again.
+            // The customer saw a price that is no longer the current one, and has to agree again.
             Some(given) if given != list_price => {
                 Err(PlaceRejection::PriceDiffers { product: product(), given, list_price })
             }

@@ -113,7 +113,8 @@ object_only!(NewDiscount);
 impl Schema for NewDiscount {
     fn schema(schemas: &mut Schemas) -> Value {
         schemas.component("NewDiscount", |schemas| {
-            // The numbers that `Discount::check` accepts: above 0, up to 100, at most two decimals.
+            // The numbers that `Discount::check` accepts: above 0, up to 100, at most two decimal
+            // places.
             let digits = r"^(100(\.0{1,2})?|[1-9][0-9]?(\.[0-9]{1,2})?|0\.([1-9][0-9]?|0[1-9]))$";
             let text = json!({ "type": "string", "pattern": digits });
             let number = json!({
@@ -290,7 +291,7 @@ async fn list_history(
     list: QueryOf<ListHistory>,
 ) -> Result<Resource<Paged<HistoryEntry>>, Problem> {
     let id = &path.order_id.0;
-    // The history is read from the stream itself: a read model keeps only the present state.
+    // The history is read from the stream itself: a read model keeps only the current state.
     let stream = stream_of::<Order>(id);
     let stream = stream.map_err(|error| Problem::invalid("orderId", error.to_string()))?;
     queries.history(stream, &list).await?.found("order")

@@ -166,7 +166,7 @@ impl Decide for CancelOrder {
     }
 }
 
-/// Refunds a part or all of an order's payment.
+/// Refunds all or part of an order's payment.
 #[derive(Command, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[command(name = "refund-order", on = Order, validate = RefundOrder::check)]
 #[serde(rename_all = "camelCase")]

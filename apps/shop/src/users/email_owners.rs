@@ -48,7 +48,7 @@ impl Aggregate for EmailOwners {
                 ((None, &deleted.user_id), deleted.freed_email.as_ref())
             }
         };
-        // An update may free one address and take another; either can be that of this boundary.
+        // An update may free one address and claim another; either can be this boundary's.
         if let Some(freed) = freed {
             self.0.remove(freed);
         }

@@ -1,6 +1,6 @@
 //! Events of users.
 //!
-//! Always holds: an event that takes or frees an e-mail address carries that address as a tag.
+//! Invariant: an event that takes or frees an e-mail address carries that address as a tag.
 
 use gesta::prelude::*;
 

@@ -1,8 +1,8 @@
 //! Users: people with a name and an optional e-mail address.
 //!
-//! Owns: the events, commands, rules and read model of users. Always holds: no two users have the
-//! same address at the same time. Not here: buyers ([`orders`](crate::orders)); a customer need not
-//! be a user.
+//! Owns: the events, commands, rules and read model of users. Invariant: no two users have the same
+//! address at the same time. Not here: buyers ([`orders`](crate::orders)); a customer need not be a
+//! user.
 
 mod commands;
 mod email;

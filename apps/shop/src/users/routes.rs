@@ -104,7 +104,7 @@ async fn find_user(
     path: PathOf<UserPath>,
 ) -> Result<Versioned<UserDetails>, Problem> {
     let found = queries.ask(FindUser { user_id: path.user_id.0.clone() }).await?.found("user")?;
-    // The row's revision, not the store's present one: the ETag must belong to these values.
+    // The row's revision, not the store's current one: the ETag must belong to these values.
     let revision = Revision::new(found.value().revision);
     Ok(found.at(revision))
 }

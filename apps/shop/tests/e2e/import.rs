@@ -117,7 +117,7 @@ impl ImportSetup {
     }
 }
 
-/// Checks that the report is the expected one, also after a second import.
+/// Checks that the report is the expected one, even after a second import.
 #[test]
 fn the_report_is_exact_also_after_a_second_import() -> Result<()> {
     let setup = ImportSetup::new("import-report")?;

@@ -1,6 +1,6 @@
 //! The log of a served shop, read from outside, and its invariants.
 //!
-//! Always holds: the checks use the log, never the server's answers. Not here: the acknowledged
+//! Invariant: the checks use the log, never the server's answers. Not here: the acknowledged
 //! commands, which the writers record ([`Acknowledged`]).
 
 use std::{

@@ -1,7 +1,7 @@
 //! Every read model of a served shop is rebuilt under load, and the server is killed
 //! during it.
 //!
-//! Always holds: a reader queries continuously and counts only correct answers: unchanged data is
+//! Invariant: a reader queries continuously and counts only correct answers: unchanged data is
 //! answered as before, and an acknowledged write is visible. A read model's file name contains its
 //! build number, so the directory shows whether a rebuild was resumed after a kill or restarted.
 //! Old rows are dropped before the next rebuild. At the end every answer is compared with that of a

@@ -1,6 +1,6 @@
 //! Credit notes: refunds without an order, or for several orders.
 //!
-//! Always holds: an issued credit note never changes.
+//! Invariant: an issued credit note never changes.
 
 mod issue;
 mod queries;

@@ -190,7 +190,7 @@ fn an_order_that_costs_nothing_is_paid_at_once() {
 fn an_order_is_cancelled_when_stock_is_short() {
     let short =
         StockRejection::Insufficient { product: product("mug"), requested: 5, available: 1 };
-    let reason = "product mug is short: 5 pieces requested, 1 available";
+    let reason = "insufficient stock of product mug: 5 pieces requested, 1 available";
     after([placed()]).when(Input::rejected(&reserve(), &short)).then(none().send(cancel(reason)));
 }
 
@@ -213,7 +213,7 @@ fn a_cancelled_order_sets_its_stock_free() {
 
 #[test]
 fn an_order_that_is_not_paid_in_time_is_cancelled() {
-    let effects = none().send(cancel("it was not paid in time"));
+    let effects = none().send(cancel("the order was not paid in time"));
     after(reserving()).when(Input::Timer(PaymentDue)).then(effects);
     let paid = and(and(reserving(), withdrawn()), paid_by("account"));
     after(paid).when(Input::Timer(PaymentDue)).then(none());

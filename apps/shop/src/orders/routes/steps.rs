@@ -41,7 +41,7 @@ pub(super) fn routes() -> [Route; 5] {
             "order-cancelled",
             "order-refunded",
         ]),
-        post("/v1/orders/{orderId}/refund", refund_order, "Refunds a part or all of a payment")
+        post("/v1/orders/{orderId}/refund", refund_order, "Refunds all or part of a payment")
             .rejects(&["order-not-paid", "order-refunded", "refund-exceeds-payment"]),
     ]
 }

@@ -1,6 +1,6 @@
 //! Sales: revenue and refunds of the shop, by country and by customer.
 //!
-//! Owns: the read model behind the report and the customer statistics. Always holds: a report is of
+//! Owns: the read model behind the report and the customer statistics. Invariant: a report is of
 //! one position, because it is read from one read model.
 
 mod queries;

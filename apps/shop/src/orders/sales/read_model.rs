@@ -1,7 +1,7 @@
 //! The read model of sales.
 //!
-//! Always holds: an order counts from its placement. An order that is cancelled unpaid is
-//! subtracted again; one that is cancelled after its payment counts until the payment is refunded.
+//! Invariant: an order counts from its placement. An order that is cancelled unpaid is subtracted
+//! again; one that is cancelled after its payment counts until the payment is refunded.
 
 use gesta::{Apply, ApplyError, EventSet, Projection, Recorded};
 

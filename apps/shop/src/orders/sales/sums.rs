@@ -1,6 +1,6 @@
 //! Sums of sales for the shop, each country and each customer.
 //!
-//! Always holds: each batch of events reads and writes each sum once.
+//! Invariant: each batch of events reads and writes each sum once.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! The read model of order summaries.
 //!
-//! Always holds: an order is found by the names that its products had at placement. The projection
+//! Invariant: an order is found by the names that its products had at placement. The projection
 //! therefore also handles events of the catalogue.
 
 use gesta::{Aggregate as _, Apply, ApplyError, EventSet, Projection, Recorded, StreamName};

@@ -144,7 +144,7 @@ impl<'a> ConcurrentReader<'a> {
         Ok(now)
     }
 
-    /// Checks that a new user and a new account are visible at once, also during a rebuild.
+    /// Checks that a new user and a new account are visible at once, even during a rebuild.
     fn own_writes(&mut self) -> Result<[&'static str; 2]> {
         let id = format!("asked-{}", self.acknowledged.number());
         let user = json!({ "userId": id, "firstName": "Ann", "lastName": "Example" });
