@@ -311,8 +311,8 @@ impl IntoResponse for Updated {
 
 /// Description of the conflicts that every command can end with.
 const CONFLICT: &str = "the resource already exists (`already-exists`), its stream is tombstoned \
-                        (`tombstoned`), concurrent changes won every attempt (`conflict`), or the \
-                        Idempotency-Key belongs to another command (`command-id-reused`)";
+                        (`tombstoned`), every attempt lost to a concurrent change (`conflict`), or \
+                        the Idempotency-Key belongs to another command (`command-id-reused`)";
 
 impl Describe for Commands {
     fn describe(operation: &mut Operation<'_>) {
@@ -336,7 +336,7 @@ impl Describe for UpdateCommands {
                            is in this list.";
         operation.header("If-Match", description, condition_schema());
         operation.problem(404, RESOURCE_NOT_FOUND);
-        operation.problem(412, "the resource is at none of the revisions in If-Match");
+        operation.problem(412, "If-Match does not list the current revision of the resource");
     }
 }
 

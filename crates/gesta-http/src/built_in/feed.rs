@@ -44,7 +44,7 @@ use crate::{
 
 /// Returns the route of the feed.
 pub(crate) fn route(prefix: &str) -> Route {
-    let about = "Streams events from a position on, as server-sent events";
+    let about = "Streams the events after a position, as server-sent events";
     route::get(&format!("{prefix}/events"), list_events, about)
 }
 

@@ -1,7 +1,7 @@
 //! Identifiers in the operator's URLs: names, ids, states, subjects, effects.
 //!
 //! Invariant: a schema here accepts exactly the texts that deserialization accepts. An identifier
-//! of the right form that names nothing is a 404 of its handler, also if nothing could have that
+//! of the right form that names nothing is a 404 of its handler, even if nothing could have that
 //! name: the limits of names are in bytes and in Unicode's classes, which no JSON schema expresses.
 
 use gesta::{DeadLetterId, EffectId, InstanceState, Subject};

@@ -34,7 +34,7 @@ pub(crate) async fn cross_origin(
     let is_preflight = request.method() == Method::OPTIONS && requested.is_some();
     let mut response = if is_preflight {
         // Answered here: routes have no OPTIONS handlers, and a preflight carries no credentials
-        // from which to take an actor.
+        // that could name an actor.
         preflight(request.headers())
     } else {
         let mut response = next.run(request).await;

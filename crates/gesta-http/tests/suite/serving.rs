@@ -43,7 +43,7 @@ async fn a_shutdown_ends_the_server_and_its_feeds() {
     read_until(&mut feed, "id: 0").await;
     end.send(()).unwrap();
     timeout(SOON, serving).await.expect("it ends").unwrap().unwrap();
-    assert!(TcpStream::connect(address).await.is_err(), "nobody is served any more");
+    assert!(TcpStream::connect(address).await.is_err(), "no more connections are accepted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,7 +62,7 @@ fn media_type(text: &str) -> (&str, Vec<(&str, String)>) {
     (essence.trim(), parameters)
 }
 
-/// Splits off a quoted string whose opening quote is consumed: its text, and the rest behind it.
+/// Splits off a quoted string whose opening quote is consumed: its text, and the rest after it.
 fn unquoted(quoted: &str) -> (String, &str) {
     let mut text = String::new();
     let mut characters = quoted.chars();
