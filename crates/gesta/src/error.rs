@@ -39,8 +39,8 @@ pub enum ExecuteError<R> {
         /// The stream without events.
         stream: StreamName,
     },
-    /// The command creates an aggregate that exists already.
-    #[error("{stream} exists already")]
+    /// The command creates an aggregate that already exists.
+    #[error("{stream} already exists")]
     AlreadyExists {
         /// The stream with events.
         stream: StreamName,

@@ -84,7 +84,7 @@
 //!
 //! Not here: event stores (see [`store`]), HTTP, a wire format of commands.
 
-// The derives use paths in `gesta`, also in this crate's own tests.
+// The derives use paths in `gesta`, even in this crate's own tests.
 extern crate self as gesta;
 
 // Values and tools, which know no events and no store.

@@ -118,9 +118,9 @@ pub enum OpenError {
         rest: String,
     },
     /// The directory of the log is missing. Write it after `gesta:`.
-    #[error("`gesta:` lacks a directory, as in `gesta:./data`")]
+    #[error("`gesta:` needs a directory, as in `gesta:./data`")]
     NoDirectory,
-    /// The path after `gesta:` names another directory than it seems to. The error says how to
+    /// The path after `gesta:` names a directory other than it seems to. The error says how to
     /// write it.
     #[cfg(feature = "log")]
     #[error(transparent)]
@@ -157,7 +157,7 @@ pub enum OpenError {
          names exist, or another manager has that name"
     )]
     ProcessFormerly {
-        /// The present name.
+        /// The current name.
         process: &'static str,
         /// The former name.
         formerly: String,

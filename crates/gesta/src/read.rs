@@ -92,13 +92,13 @@ pub(crate) enum ReadFailure {
 ///
 /// let stream = StreamName::new("door-1")?;
 /// let truncated = TruncatedHistory { stream, missing: Revision::FIRST, first: Revision::new(10) };
-/// assert!(truncated.to_string().starts_with("door-1 shows its events from revision 10 on only"));
+/// assert!(truncated.to_string().starts_with("door-1 starts at revision 10: its events from"));
 /// # Ok::<(), gesta::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{stream} shows its events from revision {first} on only: those from {missing} on before it \
-     are truncated or expired, no snapshot covers them, and a state cannot be folded from the rest"
+    "{stream} starts at revision {first}: its events from revision {missing} up to there are \
+     truncated or expired, no snapshot covers them, and the state cannot be folded from the rest"
 )]
 pub struct TruncatedHistory {
     /// The stream.
@@ -216,7 +216,7 @@ async fn begin(
     after: Option<(Revision, Position)>,
 ) -> Result<(Pages, Position), StoreError> {
     let Some(query) = &read.tagged else {
-        // Continue behind the snapshot's last event, if there is one.
+        // Continue after the snapshot's last event, if there is one.
         let forwards = ReadStream::forwards(read.stream.clone());
         let from = after.map_or(forwards.clone(), |(seen, _)| forwards.from(seen.next()));
         return Ok((store.read_stream(from), Position::START));

@@ -1,7 +1,7 @@
 //! Snapshots: an aggregate's state at a revision, from which a load continues.
 //!
 //! Owns: [`SnapshotPolicy`], and loads from a snapshot. Invariants: a
-//! snapshot is used only if it was taken in the store's present incarnation, by the same fold, from
+//! snapshot is used only if it was taken in the store's current incarnation, by the same fold, from
 //! events and into a state of the same shapes, and if its last event is still at its revision or is
 //! the last one hidden by a truncation. Any other snapshot is ignored and replaced. Losing a
 //! snapshot, or failing to read or write one, costs time only. Not here: storage
@@ -113,7 +113,7 @@ impl Shapes {
         let state = TypeShape::of::<A>();
         let mut hidden: Vec<String> =
             state.untraced().map(|(place, why)| format!("{place} ({why})")).collect();
-        // A changed initial value changes every state, also with the same shape.
+        // A changed initial value changes every state, even with the same shape.
         let empty = serde_json::to_string(&A::default()).unwrap_or_default();
         let mut parts = vec![std::any::type_name::<A>().to_owned(), A::CATEGORY.to_owned(), empty];
         parts.push(state.to_string());
@@ -212,7 +212,11 @@ impl Snapshots {
             return;
         }
         let (aggregate, hidden) = (std::any::type_name::<A>(), shapes.hidden.join(", "));
-        tracing::warn!(aggregate, hidden, "no snapshots: a part of the shape is hidden");
+        tracing::warn!(
+            aggregate,
+            hidden,
+            "no snapshots are taken: part of the state's shape cannot be traced"
+        );
         self.refused.push(format!("{aggregate} hides {hidden}"));
     }
 
@@ -332,7 +336,7 @@ impl Rule {
     }
 
     /// Returns the position of a snapshot's last event, if the snapshot belongs to the stream's
-    /// present events.
+    /// current events.
     ///
     /// Either the event is visible and has the recorded id (a restored older store may have another
     /// event at that revision), or it is the last one hidden by a truncation, so that the snapshot
@@ -425,14 +429,15 @@ impl Rule {
         let stepped = self.json(stepped.as_mut())?;
         if stepped != replay {
             return Ok(Some(format!(
-                "{stream}: through snapshots {stepped}, by a replay {replay}"
+                "{stream}: with snapshots the state is {stepped}, with a replay it is {replay}"
             )));
         }
         let Some((last, _)) = resume else { return Ok(None) };
         let resumed = self.json(resumed.as_mut())?;
         Ok((resumed != replay).then(|| {
             format!(
-                "{stream}: from the snapshot at revision {last} {resumed}, by a replay {replay}"
+                "{stream}: from the snapshot at revision {last} the state is {resumed}, with a \
+                 replay it is {replay}"
             )
         }))
     }

@@ -215,8 +215,8 @@ impl Gesta {
         let ahead = recorded.duration_since(self.clock().now()).ok()?;
         (ahead > CLOCK_BEHIND_MAX).then(|| {
             let detail = format!(
-                "the newest event was recorded {} seconds later than the clock says it is now: until \
-                 the clock is there, new events are recorded at that time and expire as much later",
+                "the recorded time of the newest event is {} seconds ahead of the clock; until the \
+                 clock catches up, new events get that time and expire later by as much",
                 ahead.as_secs(),
             );
             Component::Clock.cause("", (Severity::Degraded, "behind-store"), detail)
@@ -253,7 +253,7 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
         }
         ProjectionState::Rebuilding(rebuild) => {
             if let Some(error) = rebuild.halted {
-                // A read model of an older version answers, but takes no events any more.
+                // A read model of an older version serves queries, but no longer applies events.
                 let severity = if progress.halted { Unready } else { Degraded };
                 report(
                     (severity, "rebuild-halted"),
@@ -262,10 +262,10 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
             }
         }
         ProjectionState::AwaitingConfirmation(pending) => {
-            // A read model of an older version answers, but takes no events any more.
+            // A read model of an older version serves queries, but no longer applies events.
             let severity = if progress.halted { Unready } else { Degraded };
             let detail = format!(
-                "a rebuild has set {} events aside and awaits confirmation to answer",
+                "a rebuild has set {} events aside and awaits confirmation before it goes live",
                 pending.dead_letters
             );
             report((severity, "awaiting-confirmation"), detail);
@@ -278,7 +278,8 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
     // Reported in addition to the state: queries would miss rows.
     if let Some(head) = progress.fills_to {
         let detail = format!(
-            "the read model is filled for the first time, up to {} of {head}: rows are missing",
+            "the read model is being filled for the first time, up to {} of {head} so far: rows \
+             are missing",
             progress.position
         );
         report((Unready, "filling"), detail);
@@ -314,11 +315,12 @@ fn process_manager_causes(handle: &ProcessHandle) -> Vec<HealthCause> {
     let trouble = progress.trouble.as_deref();
     match (progress.state, trouble) {
         (ProcessState::Halted, _) => {
-            let many = "more inputs are set aside than are kept: retry or skip some";
+            let many = "the limit of set-aside inputs is reached; retry or skip some";
             report((Unready, "halted"), trouble.unwrap_or(many));
         }
         (ProcessState::Paused, _) => {
-            report((Degraded, "paused"), trouble.unwrap_or("nothing is done until it is resumed"));
+            let paused = "the process manager is paused; resume it to continue";
+            report((Degraded, "paused"), trouble.unwrap_or(paused));
         }
         (ProcessState::Starting | ProcessState::Running, Some(trouble)) => {
             let stuck = (Unready, "stuck");

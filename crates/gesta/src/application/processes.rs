@@ -17,7 +17,7 @@ impl Gesta {
         self.processes().handles().map(status).collect()
     }
 
-    /// Pauses a process manager after it finishes its present work: it handles no events, fires no
+    /// Pauses a process manager after it finishes its current work: it handles no events, fires no
     /// timers and sends no commands until it is resumed.
     ///
     /// The pause is not stored: it ends when the application is opened again.

@@ -44,7 +44,7 @@ impl fmt::Display for DeadLetterId {
 
 /// An invalid dead letter id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text} is not a projection's name, `@` and a position")]
+#[error("`{text}` is not a dead letter id; expected PROJECTION@POSITION, such as `users@12`")]
 pub struct ParseDeadLetterIdError {
     /// The rejected text.
     pub text: String,
@@ -168,7 +168,7 @@ impl Gesta {
     }
 
     /// Makes the rows from before the last switch active again. They first catch up with the head,
-    /// while the present rows stay active. The replaced rows are kept in turn.
+    /// while the current rows stay active. The replaced rows are kept in turn.
     ///
     /// # Errors
     /// [`OperationError::NoOldRows`] if none are kept. [`OperationError::OtherVersion`] if another
@@ -225,7 +225,8 @@ impl Gesta {
     ) -> Result<(), OperationError> {
         // An operation that cannot run must not be in the audit stream.
         if handle.is_stopped() {
-            return Err(OperationError::Unavailable { reason: "it has stopped".to_owned() });
+            let reason = "the projection has stopped".to_owned();
+            return Err(OperationError::Unavailable { reason });
         }
         Ok(audit::record(self.store().as_ref(), operator, operation, target).await?)
     }

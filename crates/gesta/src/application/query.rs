@@ -237,8 +237,8 @@ pub enum AskError {
     /// The query failed on the connection.
     #[error(transparent)]
     Query(#[from] QueryError),
-    /// The projection's database has another connection type than the query's [`Answer`]. Implement
-    /// [`Answer`] for that type.
+    /// The query's [`Answer`] is for a connection type other than that of the projection's
+    /// database. Implement [`Answer`] for that type.
     #[error("projection {projection} has no connections of the query's type")]
     OtherDatabase {
         /// Name of the projection.
@@ -463,7 +463,7 @@ impl<'g> Waiting<'g> {
         if let Some(outcome) = self.decided(&progress.borrow()) {
             return outcome;
         }
-        // Checks the present value first, so progress made since is not lost.
+        // Checks the current value first, so progress made since is not lost.
         let moved = progress.wait_for(|progress| self.decided(progress).is_some());
         tokio::select! {
             biased;

@@ -24,7 +24,7 @@ pub enum EncodeError {
         reason: JsonFault,
     },
     /// The event's own `upcast` does not decode the version that it writes. Fix it.
-    #[error("{event_type} cannot be recorded: it could not be read back")]
+    #[error("{event_type} cannot be recorded: it would not decode again")]
     Unreadable {
         /// Event type.
         event_type: &'static str,
@@ -56,7 +56,8 @@ pub enum DecodeError {
     },
     /// The event type is known, but not this version. Deploy code that knows it.
     #[error(
-        "version {version} of event type {event_type} is unknown, the newest known is {newest}"
+        "version {version} of event type {event_type} is unknown; the newest known version is \
+         {newest}"
     )]
     UnknownVersion {
         /// Event type.
@@ -78,7 +79,10 @@ pub enum DecodeError {
     },
     /// Not exactly one event: an upcaster drops or splits this version. Decode with
     /// [`Event::upcast_each`](crate::Event::upcast_each).
-    #[error("version {version} of event type {event_type} is read as {count} events today")]
+    #[error(
+        "version {version} of event type {event_type} decodes to {count} events; expected exactly \
+         one"
+    )]
     NotOne {
         /// Event type.
         event_type: String,
@@ -140,8 +144,8 @@ pub struct UndecodableEvent {
 /// categories: `#[events(categories("order"))]`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "event type {name} is both {first} and {second}; rename one, or declare which categories the \
-     sets that read it mean, as in #[events(categories(\"order\"))]"
+    "event type {name} is declared by both {first} and {second}; rename one, or restrict the event \
+     sets that read it to categories, as in #[events(categories(\"order\"))]"
 )]
 pub struct DuplicateEventName {
     /// The event name.

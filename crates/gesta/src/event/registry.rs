@@ -76,10 +76,10 @@ type Read = fn(u16, &[u8]) -> Result<Value, ReadError>;
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The data does not decode.
-    #[error("cannot be read")]
+    #[error("does not decode")]
     Decode(#[from] DecodeError),
     /// The data decodes, but the result does not encode.
-    #[error("cannot be written again")]
+    #[error("does not encode again")]
     Encode(#[from] EncodeError),
 }
 

@@ -63,7 +63,7 @@ impl fmt::Display for JsonFault {
                 )
             }
             Self::NotWritable(error) => write!(f, "has no JSON form: {error}"),
-            Self::NotReadable(error) => write!(f, "could not be read back: {error}"),
+            Self::NotReadable(error) => write!(f, "would not decode again: {error}"),
         }
     }
 }
@@ -215,7 +215,7 @@ mod tests {
             secret: u8,
         }
         let refused = refusal(&Lossy { inner: Inner { secret: 1 } });
-        assert!(refused.contains("inner could not be read back: missing field"), "{refused}");
+        assert!(refused.contains("inner would not decode again: missing field"), "{refused}");
     }
 
     #[test]

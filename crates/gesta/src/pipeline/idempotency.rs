@@ -1,7 +1,7 @@
 //! Idempotency: a command sent twice takes effect once.
 //!
 //! Owns: finding the first execution, and detecting another use of its id. Invariant: a repeat gets
-//! the first answer, regardless of the present state: the receipt, also of a decision without
+//! the first answer, regardless of the current state: the receipt, even of a decision without
 //! events, and the rejection if the application remembers it. Not here: concurrent executions of
 //! one id, which the store resolves by the ids of the events.
 

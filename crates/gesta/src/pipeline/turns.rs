@@ -28,8 +28,8 @@ use crate::{BoundaryRead, CommandError, Receipt};
 /// after which the place is held shared.
 const READS_BEFORE_SHARED: u8 = 3;
 
-/// Maximum number of places per boundary with their own statistics. Further places share the last
-/// entry.
+/// Maximum number of streams and tags of a boundary that have statistics of their own. Any further
+/// ones share the last entry.
 const PLACES_MAX: usize = 16;
 
 /// The queues of a program.
@@ -92,7 +92,7 @@ impl Turns {
     /// Plans the queues of a command.
     ///
     /// # Errors
-    /// [`CommandError::Invalid`] if the command's ids form no boundary.
+    /// [`CommandError::Invalid`] if the command's ids do not form a boundary.
     pub(super) fn plan(&self, request: &CommandRequest) -> Result<Plan, CommandError> {
         let reads = request.erased().begin()?.reads();
         let command = request.name();

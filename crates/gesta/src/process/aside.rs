@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Asides`], folded from the manager's journal.
 //!
-//! Always holds: every queue starts with an input that failed. An event is in at most one queue.
+//! Invariant: every queue starts with an input that failed. An event is in at most one queue.
 //!
 //! Not here: the stored form ([`journal`](super::journal)) and the failures
 //! ([`instance`](super::instance)).

@@ -1,8 +1,8 @@
 //! The start position of a manager: the initial one, that of the last checkpoint, or one derived
 //! from instances for managers without a journal.
 //!
-//! Always holds: a position is trusted only within its incarnation of the store. In another one,
-//! the last event before it is looked up; if it is missing, the start fails with an error.
+//! Invariant: a position is trusted only within its incarnation of the store. In another one, the
+//! last event before it is looked up; if it is missing, the start fails with an error.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -169,7 +169,8 @@ pub(super) async fn resume(
     }
     tracing::warn!(
         journal = %journal.stream(), from = %place.position, to = %moved.position,
-        "the checkpoint is of another store or of another life of it; its event was found here"
+        "the checkpoint belongs to another store or another incarnation; its event was found in \
+         this store"
     );
     journal.asides.forget_positions();
     // A reaction is appended after its event, so an earlier position includes it.

@@ -2,8 +2,8 @@
 //!
 //! Owns: [`CommandSet`] for tuples of up to eight commands.
 //!
-//! Always holds: the compiler checks that a sent command belongs to the set, so every stored
-//! command can be decoded again.
+//! Invariant: the compiler checks that a sent command belongs to the set, so every stored command
+//! can be decoded again.
 //!
 //! Not here: sending.
 

@@ -1,6 +1,6 @@
 //! Control messages from operators to a running manager.
 //!
-//! Always holds: set-aside inputs change through the journal alone, in the append that records the
+//! Invariant: set-aside inputs change through the journal alone, in the append that records the
 //! operation. An operation that fails changes nothing and returns the reason.
 //!
 //! Not here: retries ([`retrying`](super::retrying)).

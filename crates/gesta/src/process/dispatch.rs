@@ -1,8 +1,8 @@
 //! Sending of one command of a process, and classification of the result.
 //!
-//! Always holds: a command is settled only after its execution is certain. Any uncertain result
-//! sends the same command again under the same id, so it executes at most once. A panic is the
-//! command's error.
+//! Invariant: a command is settled only after its execution is certain. Any uncertain result sends
+//! the same command again under the same id, so it executes at most once. A panic is the command's
+//! error.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Position of a manager whose instances are handled concurrently.
 //!
-//! Always holds: all events up to the position are handled or set aside. Events finish in any
-//! order; the position passes an event once all earlier ones have finished.
+//! Invariant: all events up to the position are handled or set aside. Events finish in any order;
+//! the position passes an event once all earlier ones have finished.
 
 use std::collections::VecDeque;
 

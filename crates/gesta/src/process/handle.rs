@@ -56,7 +56,8 @@ impl ProcessHandle {
         let gone = || ProcessNotRegistered { process: self.name.to_owned() };
         self.control.send(ProcessControlMessage { operation, done }).await.map_err(|_| gone())?;
         is_done.await.unwrap_or_else(|_| {
-            let reason = "it was interrupted; look at the status, and order it again".to_owned();
+            let reason =
+                "the operation was interrupted; check the status, then repeat it".to_owned();
             Err(ProcessError::Unavailable { reason })
         })
     }

@@ -1,6 +1,6 @@
 //! The contents of a process's stream: inputs with their effects, and settled commands.
 //!
-//! Always holds: an effect is identified by its place, the revision and the ordinal within it. All
+//! Invariant: an effect is identified by its place, the revision and the ordinal within it. All
 //! references to timers and commands use this place. The stored forms are events: a change needs a
 //! new version.
 
@@ -203,7 +203,7 @@ pub struct EffectId {
 /// assert_eq!(error.to_string(), "`three` is no revision, `.` and an ordinal, such as `3.0`");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no revision, `.` and an ordinal, such as `3.0`")]
+#[error("`{text}` is not an effect id; expected REVISION.ORDINAL, such as `3.0`")]
 pub struct ParseEffectIdError {
     /// The rejected text.
     pub text: String,

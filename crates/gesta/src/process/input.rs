@@ -106,7 +106,7 @@ where
 }
 
 /// A command that was refused for good: by the business, by validation or authorization, or because
-/// its target does not exist or exists already.
+/// its target does not exist or already exists.
 ///
 /// ```
 /// use gesta::{Input, RejectedCommand};

@@ -1,6 +1,6 @@
 //! One process: loading from its stream, its reaction, and the append that records it.
 //!
-//! Always holds: an input is recorded once, together with its effects, at the revision that the
+//! Invariant: an input is recorded once, together with its effects, at the revision that the
 //! reaction saw. No panic of the manager leaves this module.
 //!
 //! Not here: scheduling of inputs ([`runner`](super::runner)) and errors
@@ -432,7 +432,8 @@ impl<P: ProcessManager> Instance<P> {
         self.revision().map_or(Revision::FIRST, Revision::next)
     }
 
-    /// Converts effects to their stored form, with times and places.
+    /// Converts effects to their stored form, with effect ids and due times. Timers that are set
+    /// again are cancelled first.
     fn settle_places(
         &self,
         effects: Effects<P>,

@@ -38,7 +38,7 @@ impl ProcessHandle {
             for stream in names {
                 let Some(id) = self.identity.id_of(&stream) else { continue };
                 looked_at += 1;
-                // The next page starts here, also if this instance does not fit the query.
+                // The next page starts here, even if this instance does not match the query.
                 after = Some(id.clone());
                 let summary = self.summary(&asides, id, &stream).await?;
                 if query.state.is_none_or(|state| state == summary.state) {

@@ -1,7 +1,7 @@
 //! The way of inputs to their instances and back: from deliveries, timers and results of commands
 //! through lanes to the journal, the schedule and the position.
 //!
-//! Always holds: inputs behind a set-aside one of the same instance or source wait there in order.
+//! Invariant: inputs behind a set-aside one of the same instance or source wait there in order.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -120,7 +120,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         if session.journal.is_skipped(&event.id) || session.journal.asides.has_event(&event.id) {
             return Ok(true);
         }
-        // Events of one source stream stay in order, also those that cannot be routed.
+        // Events of one source stream stay in order, including those that cannot be routed.
         if session.journal.asides.holds(&source) {
             return self.wait(&source, &event, session).await;
         }
@@ -248,7 +248,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         }
     }
 
-    /// Sets aside a failed input, and all inputs that arrived behind it.
+    /// Sets aside a failed input, and all inputs that arrived after it.
     async fn put_aside(
         &mut self,
         stream: &StreamName,
@@ -258,7 +258,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
     ) -> Result<(), InputError> {
         let subject = Subject::Instance(self.id_of(stream));
         let error = in_one_line(&trouble);
-        // The failed input first, then what arrived behind it, in the order of arrival.
+        // The failed input first, then the inputs that arrived after it, in the order of arrival.
         let mut failing = vec![Failing::tried(reference(&failed), &trouble)];
         let mut events: Vec<_> = position_of(&failed).into_iter().collect();
         let lane = session.lanes.0.get_mut(stream).map(std::mem::take).unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! Owns the stored forms of this stream and their fold, [`Journal`].
 //!
-//! Always holds:
+//! Invariants:
 //! - Each append expects the revision that it was decided on, so two programs that run the same
 //!   manager agree on what is set aside.
 //! - A checkpoint is atomic: its pieces count only once its closing event exists.
@@ -266,7 +266,7 @@ impl Journal {
                 self.asides.add(&subject, &inputs, delivered);
             }
         }
-        // Numbers name inputs to operators, so none is used twice, also once its queue is empty.
+        // Numbers name inputs to operators, so none is used twice, even once its queue is empty.
         self.next_number = self.next_number.max(checkpoint.next_number);
         self.checkpoint = Some(checkpoint);
     }

@@ -1,6 +1,6 @@
 //! Concurrent handling of instances: one task each, which takes the instance's inputs in order.
 //!
-//! Always holds: an instance is either in the cache or owned by its task. Inputs that arrive in
+//! Invariant: an instance is either in the cache or owned by its task. Inputs that arrive in
 //! between queue in its lane.
 //!
 //! Not here: the work of the task ([`instance`](super::instance)) and the use of its result
@@ -60,7 +60,7 @@ pub(super) struct Worked<P> {
     pub(super) instance: Option<Instance<P>>,
     pub(super) handled: Vec<(Item, Handled)>,
     pub(super) failed: Option<(Item, InputError)>,
-    /// Inputs behind the one that failed.
+    /// Inputs after the one that failed.
     pub(super) left: VecDeque<Item>,
 }
 

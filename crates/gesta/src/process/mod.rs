@@ -19,7 +19,7 @@
 //! without a further event. A start therefore reads the journal from its last checkpoint, the
 //! listed processes, the processes whose streams have changed since, and the events since.
 //!
-//! Always holds: inputs of one process are handled in order, those of different processes
+//! Invariant: inputs of one process are handled in order, those of different processes
 //! concurrently. Commands of one process are sent one at a time, in the order of their decisions.
 //! No set-aside input is lost, and none is handled twice.
 //!

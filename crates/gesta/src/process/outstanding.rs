@@ -1,6 +1,6 @@
 //! The outstanding effects of a process, and its current life.
 //!
-//! Always holds: this state is folded from the process's stream alone, without the manager's types.
+//! Invariant: this state is folded from the process's stream alone, without the manager's types.
 //! Timers end with the life that set them. Commands are executed beyond it, but their refusals do
 //! not reach a later life.
 

@@ -54,7 +54,7 @@ impl fmt::Display for InstanceState {
 /// assert_eq!(error.to_string(), "`stuck` is none of running, troubled, ended, cancelled");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is none of running, troubled, ended, cancelled")]
+#[error("unknown state `{text}`; expected running, troubled, ended or cancelled")]
 pub struct ParseInstanceStateError {
     /// The rejected text.
     pub text: String,
@@ -348,7 +348,7 @@ impl fmt::Display for Subject {
 /// assert_eq!(error.to_string(), expected);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is neither `instance:` and an id nor `stream:` and a name")]
+#[error("unknown subject `{text}`; expected `instance:ID` or `stream:NAME`")]
 pub struct ParseSubjectError {
     /// The rejected text.
     pub text: String,
@@ -488,13 +488,13 @@ pub enum ProcessError {
         id: String,
     },
     /// Nothing is set aside for the stream: it was retried, skipped or cancelled, or never failed.
-    #[error("nothing is set aside of {subject}")]
+    #[error("{subject} has no set-aside inputs")]
     NotSetAside {
         /// The stream.
         subject: Subject,
     },
     /// No input with this number is set aside for the stream. List the set-aside inputs.
-    #[error("no input {number} is set aside of {subject}")]
+    #[error("{subject} has no set-aside input {number}")]
     NoSuchInput {
         /// The stream.
         subject: Subject,
@@ -554,7 +554,7 @@ pub enum ProcessError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The manager is recovering from an error, or has stopped. Check its status and try again.
-    #[error("the process manager cannot do it now: {reason}")]
+    #[error("the process manager cannot run the operation now: {reason}")]
     Unavailable {
         /// The known cause.
         reason: String,

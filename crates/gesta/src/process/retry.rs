@@ -1,6 +1,6 @@
 //! Retry of one subject's set-aside inputs, in order, up to the first that fails.
 //!
-//! Always holds: a retry writes only to instance streams, which record handled inputs. The runner
+//! Invariant: a retry writes only to instance streams, which record handled inputs. The runner
 //! removes the inputs from the journal afterwards. If the program ends in between, the next retry
 //! finds everything done.
 

@@ -1,6 +1,6 @@
 //! Retries of set-aside inputs in a running manager: their start, and the storage of their results.
 //!
-//! Always holds: an input leaves the journal only after the retry has recorded it in its instance's
+//! Invariant: an input leaves the journal only after the retry has recorded it in its instance's
 //! stream, and one retry of a subject runs at a time.
 //!
 //! Not here: the retry itself ([`retry`](super::retry)).

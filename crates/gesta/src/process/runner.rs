@@ -1,8 +1,8 @@
 //! The task that runs a process manager: it takes up events in order, passes them to their
 //! instances, which are handled concurrently, and sends commands concurrently with them.
 //!
-//! Always holds: inputs of one instance are handled in order. The position passes an event once it
-//! is recorded in its instance's stream or set aside in the journal. Results of commands take
+//! Invariant: inputs of one instance are handled in order. The position passes an event once it is
+//! recorded in its instance's stream or set aside in the journal. Results of commands take
 //! precedence over due timers, and these over events. A close without work in flight leaves a
 //! checkpoint of everything done.
 //!
@@ -102,7 +102,10 @@ impl<P: ProcessManager> ProcessRunner<P> {
         };
         if let Err(trouble) = written {
             let line = in_one_line(&trouble);
-            tracing::debug!(process = P::NAME, trouble = %line, "no checkpoint at the close");
+            tracing::debug!(
+                process = P::NAME, trouble = %line,
+                "no checkpoint was written on close"
+            );
         }
     }
 

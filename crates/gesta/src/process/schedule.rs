@@ -1,6 +1,6 @@
 //! The outstanding work of one manager over all its processes: commands to send, timers to fire.
 //!
-//! Always holds: at most one command per process is in flight, its first outstanding one. Whatever
+//! Invariant: at most one command per process is in flight, its first outstanding one. Whatever
 //! changes a process without a further event is listed here, which is what a checkpoint stores.
 //!
 //! Not here: sending and firing.
@@ -90,7 +90,7 @@ impl Schedule {
         entries.collect()
     }
 
-    /// Blocks the set-aside work of a process, or releases it if nothing is set aside any more.
+    /// Blocks the set-aside work of a process, or releases it once nothing is set aside.
     pub(super) fn hold(&mut self, stream: &StreamName, queue: Option<&Queue>) {
         let held = queue.map(|queue| Held {
             timers: queue.timers().collect(),

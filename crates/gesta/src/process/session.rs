@@ -1,6 +1,6 @@
 //! The state of a manager's task, and the changes that all of its work makes to it.
 //!
-//! Owns: set-aside inputs, checkpoints and the published status. Always holds: a checkpoint covers
+//! Owns: set-aside inputs, checkpoints and the published status. Invariant: a checkpoint covers
 //! only events that are recorded in their instance's stream or set aside in the journal.
 //!
 //! Not here: the loop ([`runner`](super::runner)) and the sources of work: inputs

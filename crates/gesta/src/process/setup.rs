@@ -2,7 +2,7 @@
 //!
 //! Owns [`ProcessSetup`] and [`Begin`].
 //!
-//! Always holds: a manager's streams keep their first name, because the ids of its commands derive
+//! Invariant: a manager's streams keep their first name, because the ids of its commands derive
 //! from it.
 //!
 //! Not here: the first checkpoint ([`checkpoint`](super::checkpoint)).
@@ -114,10 +114,10 @@ impl<P: ProcessManager> ProcessSetup<P> {
         Self { begins, ..self }
     }
 
-    /// Continues the streams of the manager that had this name.
+    /// Takes over the streams of the manager that was registered as `name`.
     ///
-    /// They keep the name, and so do the command ids and the actor, so nothing is done twice. After
-    /// several renames, give the first name.
+    /// The streams, the command ids and the actor keep the former name, so no command is executed
+    /// twice. After several renames, give the first name.
     ///
     /// Opening fails if streams under the current name exist too, or if another manager has the
     /// former name.

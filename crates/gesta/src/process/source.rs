@@ -7,7 +7,7 @@ use super::trouble::InputError;
 /// Reads the event at a revision of its stream.
 ///
 /// # Errors
-/// [`InputError::EventGone`] if another event or none is there.
+/// [`InputError::EventGone`] if the store has another event or none at that revision.
 pub(super) async fn read_source(
     store: &dyn EventStore,
     (stream, revision): (&str, u64),

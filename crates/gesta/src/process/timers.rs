@@ -1,6 +1,6 @@
 //! Versions of a manager's timers: their stored name, and the decoding of older ones.
 //!
-//! Invariant: a stored timer records its version. One without a version is of version 1.
+//! Invariant: a stored timer records its version. One without a version has version 1.
 //!
 //! Not here: the firing of timers.
 
@@ -37,7 +37,7 @@ use crate::TypeShape;
 ///
 /// // In the manager: fn timers() -> TimerVersions<Due> { … }
 /// let timers = TimerVersions::<Due>::new().after::<OldDue>();
-/// assert_eq!(timers.version(), 2, "what is stored from now on");
+/// assert_eq!(timers.version(), 2, "the version of timers that are stored from now on");
 /// assert_eq!(timers.read(1, r#""Remind""#)?, Due::RemindReader { times: 1 });
 /// assert!(timers.read(3, "null").is_err(), "a later program has stored it");
 /// # Ok::<(), gesta::UnreadableTimer>(())
@@ -58,7 +58,7 @@ struct Version<T> {
 #[non_exhaustive]
 pub enum UnreadableTimer {
     /// A later program has stored it. Deploy code that knows the version.
-    #[error("version {version} of timer {name} is unknown, the newest known is {newest}")]
+    #[error("version {version} of timer {name} is unknown; the newest known version is {newest}")]
     UnknownVersion {
         /// Name of the timer.
         name: &'static str,
@@ -96,8 +96,8 @@ impl<T: Serialize + DeserializeOwned> TimerVersions<T> {
         Self { name, ..self }
     }
 
-    /// Adds an older version after those added before. The first one added is version 1; the
-    /// current type is the version after the last one.
+    /// Adds the next older version of the timer type, in ascending order: the first call adds
+    /// version 1, and the current type is the version after the last call's.
     #[must_use]
     pub fn after<Old>(mut self) -> Self
     where

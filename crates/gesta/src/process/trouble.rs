@@ -23,7 +23,7 @@ pub(super) enum InputError {
     #[error("command {command} of {stream} cannot be read")]
     UnreadableCommand { stream: StreamName, command: EffectId, source: crate::UnreadableCommand },
     /// The stream refers to an effect that it does not contain.
-    #[error("{stream} has no effect {effect} to speak of")]
+    #[error("{stream} refers to effect {effect}, but does not contain it")]
     NoSuchEffect { stream: StreamName, effect: EffectId },
     /// An event in the process's stream is no longer in the set.
     #[error("the input at revision {revision} of {stream} cannot be read")]
@@ -32,25 +32,28 @@ pub(super) enum InputError {
     #[error("the event {event} at revision {revision} of {stream} is gone")]
     EventGone { stream: String, revision: u64, event: String },
     /// The first events of the stream are hidden or scavenged.
-    #[error("{stream} is truncated: the first event that is left of it is at revision {first}")]
+    #[error("{stream} is truncated: its first remaining event is at revision {first}")]
     Truncated { stream: StreamName, first: Revision },
     /// All events of the stream are hidden, and it is not deleted.
     #[error("{stream} does not accept the next event, because its events are hidden")]
     Hidden { stream: StreamName },
     /// The event's data cannot be copied.
-    #[error("the event at {position} is not JSON")]
+    #[error("the event at position {position} is not JSON")]
     NotJson { position: Position, source: serde_json::Error },
     /// The reaction cannot be encoded.
     #[error(transparent)]
     Unencodable(#[from] EncodeError),
     /// A timer cannot be encoded as JSON that decodes again.
-    #[error("timer {timer} has no JSON form that can be read again")]
+    #[error("timer {timer} cannot be encoded as JSON that decodes again")]
     UnencodableTimer { timer: String, source: EncodeError },
     /// A name or an id is invalid.
     #[error(transparent)]
     Name(#[from] InvalidName),
     /// An upcaster splits an event into events for different processes.
-    #[error("the event is split into some for {first} and some for {other}; route all to one")]
+    #[error(
+        "the event is split into events for {first} and events for {other}; route all of them to \
+         one instance"
+    )]
     SeveralProcesses { first: String, other: String },
     /// The manager panicked.
     #[error("process {process} panicked: {message}")]
@@ -62,17 +65,15 @@ pub(super) enum InputError {
     #[error("a task of the manager failed: {message}")]
     Task { message: String },
     /// The checkpoint belongs to another store or to another incarnation.
-    #[error(
-        "the checkpoint {position} is of another store, and its event {event} is not in this one"
-    )]
+    #[error("checkpoint {position} belongs to another store: its event {event} is not in this one")]
     ForeignCheckpoint { position: Position, event: EventId },
     /// More inputs fail than may be set aside.
-    #[error("{count} inputs are set aside, and no more may be; retry or skip some of them")]
+    #[error("{count} inputs are set aside, the maximum; retry or skip some of them")]
     Full { count: usize },
 }
 
 impl InputError {
-    /// Returns whether the instance is at fault, and not the store or the manager.
+    /// Returns whether the instance is at fault, rather than the store or the manager.
     ///
     /// The instance is then set aside, and the manager continues. Damage is assumed to concern one
     /// stream only.

@@ -180,7 +180,7 @@ where
     ) -> Result<Option<FirstFailure>, OperationError> {
         for (place, (letter, event)) in waiting.enumerate() {
             let is_there = tx.delete_dead_letter(letter.position).await?;
-            // An event deleted from the store takes no effect any more; its letter goes all the
+            // An event deleted from the store is not applied; its dead letter is deleted all the
             // same.
             let Some(event) = event.as_ref().filter(|_| is_there) else { continue };
             if let Err(error) = self.apply_in(tx, event).await? {
@@ -228,7 +228,7 @@ where
         // Its rows contain the newer events by now, and would be lost with the old ones.
         if described.state == StreamState::Live {
             return Ok(Err(format!(
-                "{stream} has events again since its end: rebuild the projection"
+                "{stream} has new events since it was deleted; rebuild the projection"
             )));
         }
         match catch_panic(self.deps.projection.forget(tx, &stream)).await {

@@ -139,7 +139,10 @@ impl ProjectionHandle {
 
     /// Runs an operation after the current step of the projection, and returns its result.
     pub(crate) async fn execute(&self, operation: Operation) -> Result<(), OperationError> {
-        let stopped = || OperationError::Unavailable { reason: "it has stopped".to_owned() };
+        let stopped = || {
+            let reason = "the projection has stopped".to_owned();
+            OperationError::Unavailable { reason }
+        };
         let (reply, done) = oneshot::channel();
         self.control.send(ControlMessage { operation, reply }).await.map_err(|_| stopped())?;
         done.await.unwrap_or_else(|_| Err(stopped()))

@@ -58,7 +58,7 @@ where
         let mut models = ReadModels::new(writer);
         models.old = old;
         match rebuilding {
-            // A rebuild in the store runs on, also if the live read model needs none: an operator
+            // A rebuild in the store runs on, even if the live read model needs none: an operator
             // may have started it.
             Some(id) => self.resume_rebuild(&mut models, id).await?,
             None if goes_on => {}
@@ -303,7 +303,8 @@ where
         self.switch_if_due(models).await
     }
 
-    /// Makes the rebuild live if it is due. Keeps the old rows unless they are of another history.
+    /// Makes the rebuild live if it is due. Keeps the old rows unless they belong to another
+    /// history.
     pub(super) async fn switch_if_due(
         &self,
         models: &mut ReadModels<P, S>,
@@ -314,7 +315,7 @@ where
         let Some(rebuilt) = models.rebuild().map(|writer| writer.id.clone()) else {
             return Ok(());
         };
-        // Rows of another history must not answer again, so the switch-over drops them.
+        // Rows from another history must not serve queries again, so the switch-over drops them.
         if !models.answering.has_valid_rows {
             self.deps.read_models.switch_to(&rebuilt).await?;
         } else {
@@ -333,7 +334,7 @@ where
             if rebuild.is_resumed {
                 tracing::info!(
                     projection = P::NAME, read_model = %rebuilt,
-                    "rolled back: the old rows have caught up and answer again"
+                    "rolled back: the old rows have caught up and serve queries again"
                 );
             } else {
                 tracing::info!(

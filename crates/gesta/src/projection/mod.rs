@@ -3,7 +3,7 @@
 //! Owns: [`Projection`], [`Apply`] and their runtime: catching up, retries, dead letters and
 //! rebuilds.
 //!
-//! Always holds: rows, checkpoint and dead letters change in one transaction of the read model's
+//! Invariant: rows, checkpoint and dead letters change in one transaction of the read model's
 //! store, so each event takes effect exactly once. The events of one stream take effect in order,
 //! even if one of them fails.
 //!

@@ -41,7 +41,9 @@ pub enum InvalidProjectionName {
         name: String,
     },
     /// The name is `.` or `..`.
-    #[error("a projection's name must not be `.` or `..`, which stand for other places in a URL")]
+    #[error(
+        "a projection's name must not be `.` or `..`, which are relative path segments in a URL"
+    )]
     Dots,
 }
 

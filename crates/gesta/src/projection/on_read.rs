@@ -1,6 +1,6 @@
 //! Projections that are folded on read: a stored row and the events since.
 //!
-//! Always holds: an answer equals a fold of the whole stream. A row folded up to an earlier event
+//! Invariant: an answer equals a fold of the whole stream. A row folded up to an earlier event
 //! never replaces one folded up to a later event.
 //!
 //! Not here: projections that run by themselves.

@@ -66,7 +66,7 @@ pub enum OperationError {
         projection: &'static str,
     },
     /// No old rows are kept: there was no switch-over, or they were dropped.
-    #[error("projection {projection} keeps no rows from before a switch-over")]
+    #[error("projection {projection} has no old rows from before a switch-over")]
     NoOldRows {
         /// Name of the projection.
         projection: &'static str,
@@ -74,8 +74,8 @@ pub enum OperationError {
     /// The old rows were filled by another version of the projection, which this program cannot
     /// continue. Start the program with that version: it resumes them by itself.
     #[error(
-        "the old rows of projection {projection} are of version {old}, this program has version \
-         {program}: start the program with version {old} to resume them"
+        "the old rows of projection {projection} have version {old}, but this program has version \
+         {program}; start the program with version {old} to resume them"
     )]
     OtherVersion {
         /// Name of the projection.
@@ -92,7 +92,7 @@ pub enum OperationError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The projection is recovering from an error, or has stopped. Check its status and try again.
-    #[error("the projection cannot do it now: {reason}")]
+    #[error("the projection cannot run the operation now: {reason}")]
     Unavailable {
         /// The known cause.
         reason: String,

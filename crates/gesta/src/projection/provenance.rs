@@ -48,7 +48,7 @@ impl HistoryMarker {
         store: &dyn EventStore,
         position: Position,
     ) -> Result<Option<Self>, StoreError> {
-        // Any event will do, also one of no interest to the projection: it only identifies the
+        // Any event will do, even one of no interest to the projection: it only identifies the
         // history.
         let read = ReadAll::backwards().from(position).limit(1);
         let events = store.read_all(read).collect_events().await?;
@@ -69,13 +69,13 @@ pub(super) enum Outdated {
     )]
     Ahead,
     #[error(
-        "its rows are of another history: they include another event at position {position} than \
-         the store has there (an older copy or backup of the store was used)"
+        "its rows belong to another history: the store has a different event at position \
+         {position} (an older copy or backup of the store was used)"
     )]
     OtherHistory { position: Position },
     #[error(
-        "its rows lack events of {types}: the projection applies these types now, and the store has \
-         earlier events of them"
+        "its rows lack events of {types}: the projection now applies these types, and the store \
+         already had such events"
     )]
     NewTypes { types: String },
 }

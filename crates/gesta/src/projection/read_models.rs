@@ -4,7 +4,7 @@
 //! - A rebuild becomes live only once it has reached the head and the position of the live read
 //!   model, so no reader ever sees less than before.
 //! - A rebuild with dead letters becomes live only after an operator's confirmation, unless the
-//!   live read model is damaged or of another history.
+//!   live read model is damaged or belongs to another history.
 //! - An error of the rebuild does not affect the live read model.
 //!
 //! Not here: the transactions of one read model (`writer`), changes of the set (`lifecycle`) and
@@ -118,8 +118,8 @@ where
         rebuild.is_complete()
             && rebuild.writer.dead_letters > 0
             && !rebuild.is_confirmed
-            // Dead letters are no reason to keep a live read model that is damaged or of another
-            // history.
+            // Dead letters are no reason to keep a live read model that is damaged or belongs to
+            // another history.
             && self.answering.trouble().is_none()
             && self.answering.has_valid_rows
     }

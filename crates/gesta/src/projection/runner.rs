@@ -1,7 +1,7 @@
 //! The task that runs a projection.
 //!
-//! Always holds: only this task writes the projection's read models, so a rebuild and its
-//! switch-over need no lock. A published position is committed.
+//! Invariant: only this task writes the projection's read models, so a rebuild and its switch-over
+//! need no lock. A published position is committed.
 //!
 //! Not here: the set of read models (`read_models`), the changes of their stages (`lifecycle`), and
 //! the transactions of one read model ([`ReadModelWriter`]).
@@ -57,8 +57,7 @@ where
                     projection = P::NAME, trouble = %line, attempt,
                     "projection restarts from its checkpoint"
                 );
-                self.last_error =
-                    Some(format!("{line} (attempt {attempt} failed, it is tried again)"));
+                self.last_error = Some(format!("{line} (attempt {attempt} failed; retrying)"));
             }
             // An outdated read model is no failure of its own, so an earlier error stays visible.
             let shown = self.last_error.clone().unwrap_or_else(|| line.clone());

@@ -1,6 +1,6 @@
 //! The writer of one read model: applies a subscription's events in transactions.
 //!
-//! Always holds: a checkpoint moves only in the transaction that applies the events before it or
+//! Invariant: a checkpoint moves only in the transaction that applies the events before it or
 //! stores them as dead letters. If a stream has a dead letter, all its later events are dead
 //! letters behind it.
 //!
@@ -177,7 +177,7 @@ where
         let mut writer = Self::retired(deps, id, checkpoint);
         if checkpoint.incarnation != incarnation {
             // Do not publish a position of another incarnation before the store has accepted it:
-            // queries would take it for one of this history.
+            // queries would treat it as one of this history.
             writer.position = Position::START;
         }
         writer.incarnation = incarnation;

@@ -4,7 +4,7 @@ use gesta_store::Position;
 
 use crate::Gesta;
 
-/// Waits until all work due at the clock's present time is done: projections have applied every
+/// Waits until all work due at the clock's current time is done: projections have applied every
 /// event, process managers have handled every event, due timers have fired, and all resulting
 /// commands are executed, repeatedly until nothing new follows.
 ///

@@ -133,7 +133,9 @@ fn differences(line: &Line, registry: &Registry) -> Vec<String> {
     // A line from before shapes were locked has nothing to compare with.
     let broken = if line.types.is_empty() { Vec::new() } else { types.breaks(&line.types) };
     problems.extend(
-        broken.into_iter().map(|broken| format!("{event} version {version} was locked: {broken}")),
+        broken.into_iter().map(|broken| {
+            format!("{event} version {version} no longer matches its lock: {broken}")
+        }),
     );
     let newest = versions.last().is_some_and(|last| last.version == *version);
     problems

@@ -67,7 +67,7 @@ pub fn assert_processes_understood<'a, P: ProcessManager>(
         let lines: Vec<_> = lines.collect();
         assert!(
             lines.is_empty(),
-            "process {} does not understand (at {caller}):\n{}",
+            "process {} does not understand these stored instances (at {caller}):\n{}",
             P::NAME,
             lines.join("\n"),
         );

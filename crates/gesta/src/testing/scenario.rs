@@ -101,12 +101,12 @@ pub fn given<B: Boundary>(history: impl IntoHistory<B::History>) -> Given<B> {
     Given(B::after(history.into_history()))
 }
 
-/// A value that converts into a history: the history itself, and for one aggregate also arrays and
-/// tuples of events. See [`given`].
+/// A value that converts into a history: the history itself or, for a single aggregate, an array or
+/// a tuple of events. See [`given`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no history of this boundary",
-    note = "events of one type stand in an array, of several types in a tuple: \
-            `given::<Order>((OrderPlaced {{ .. }}, OrderPaid {{ .. }}))`"
+    message = "`{Self}` is not a history of this boundary",
+    note = "pass events of one type as an array, and events of several types as a tuple: \
+         `given::<Order>((OrderPlaced {{ .. }}, OrderPaid {{ .. }}))`"
 )]
 pub trait IntoHistory<History> {
     /// Converts into a history.
@@ -214,7 +214,7 @@ impl<D: Debug + PartialEq, R: Debug + PartialEq> When<D, R> {
     #[track_caller]
     pub fn then_invalid(self, field: &str) {
         let DecisionOutcome::Invalid(invalid) = &self.0 else {
-            panic!("{field} is not called invalid: {:?}", self.0);
+            panic!("expected {field} to be invalid; got {:?}", self.0);
         };
         assert_eq!(invalid.field, field, "{invalid}");
     }

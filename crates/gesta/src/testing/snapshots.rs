@@ -29,7 +29,7 @@ pub fn assert_snapshots_hold(gesta: &Gesta) -> impl Future<Output = ()> + Send {
         match gesta.snapshots().differences(gesta.store().as_ref()).await {
             Ok(differences) if differences.is_empty() => {}
             Ok(differences) => {
-                panic!("snapshots at {caller} do not hold: {}", differences.join("; "))
+                panic!("snapshots differ from a replay (at {caller}): {}", differences.join("; "))
             }
             Err(error) => panic!("snapshots at {caller} cannot be checked: {error}"),
         }

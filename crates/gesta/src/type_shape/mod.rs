@@ -1,6 +1,6 @@
 //! The shape of a type's JSON form, traced through its `Deserialize`.
 //!
-//! Owns: [`TypeShape`]. Invariant: covers the whole graph of types, also inside of empty lists,
+//! Owns: [`TypeShape`]. Invariant: covers the whole graph of types, including inside empty lists,
 //! absent options and unused variants; parts that cannot be traced are listed as untraced. Not
 //! here: the consequences of a changed shape (snapshots are ignored, the lock file fails).
 //!
@@ -138,7 +138,7 @@ type Run = fn(&[PathStep]) -> Option<Traced>;
 fn run<T: DeserializeOwned>(path: &[PathStep]) -> Option<Traced> {
     (0..produce::ATTEMPTS).find_map(|attempt| {
         let tracer = Tracer::new(path, attempt);
-        // A conversion that panics on a trial value hides the places behind it.
+        // A conversion that panics on a trial value hides the places after it.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(T::deserialize(tracer.clone()))));
         tracer.seen()
     })

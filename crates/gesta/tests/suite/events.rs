@@ -71,7 +71,7 @@ fn unknown_versions_types_and_bytes_are_told_apart() {
         LetterEvent::decode(event, version, json.as_bytes()).unwrap_err().to_string()
     };
     assert_eq!(refused("lost", 1, "{}"), "event type lost is unknown");
-    let newest = "version 5 of event type sent is unknown, the newest known is 4";
+    let newest = "version 5 of event type sent is unknown; the newest known version is 4";
     assert_eq!(refused("sent", 5, "{}"), newest);
     assert!(refused("sent", 3, "{}").starts_with("version 3 of event type sent is unknown"));
     assert_eq!(refused("sent", 2, "{}"), "the payload is not version 2 of event type sent");
@@ -175,7 +175,9 @@ fn a_renamed_variant_of_a_nested_enum_is_found_without_an_example() {
     fs::write(&file, line(&locked)).unwrap();
     assert_events_locked(&file, &registry());
     let complaint = complaint("renamed", &line(&locked.replace("by::Unknown", "by::Lost")));
-    assert!(complaint.contains("sent version 4 was locked: by::Lost (variant) is gone"));
+    assert!(
+        complaint.contains("sent version 4 no longer matches its lock: by::Lost (variant) is gone")
+    );
 }
 
 /// An old event that stands for two, and one that stands for none.

@@ -133,7 +133,7 @@ async fn a_clock_that_was_ahead_is_told_as_long_as_recorded_times_are_ahead_of_i
     assert_eq!(causes(&gesta).await, [], "nothing is recorded yet");
     deposit(&gesta, "ann", 1).await;
     let detail = only(&causes(&gesta).await, "clock-behind-store", Severity::Degraded);
-    assert!(detail.contains("later than the clock says"), "{detail}");
+    assert!(detail.contains("seconds ahead of the clock"), "{detail}");
     assert_eq!(causes(&gesta).await[0].component, Component::Clock);
 }
 

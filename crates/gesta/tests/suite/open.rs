@@ -34,7 +34,7 @@ fn urls_that_mean_no_store_are_told_why() {
         ("order", "`order` has no scheme; expected `memory:` or `gesta:DIRECTORY`"),
         ("pigeon:ann", "unknown store scheme `pigeon:`; expected `memory:` or `gesta:DIRECTORY`"),
         ("memory:here", "`memory:` takes no path; got `here`"),
-        ("gesta:", "`gesta:` lacks a directory, as in `gesta:./data`"),
+        ("gesta:", "`gesta:` needs a directory, as in `gesta:./data`"),
     ] {
         assert_eq!(gesta::open(url).err().unwrap().to_string(), reason);
     }

@@ -1,4 +1,4 @@
-//! Processes react once to each input, also across crashes and restarts.
+//! Processes react once to each input, even across crashes and restarts.
 
 use std::{sync::Arc, time::Duration};
 

@@ -212,7 +212,7 @@ async fn a_checkpoint_whose_event_is_not_in_the_store_is_told_and_nothing_is_ski
     let shelves = Shelves::with(store, shelves.clock.clone(), setup).await;
     shelves.clock.until_asleep(Duration::from_secs(1)).await;
     let trouble = shelves.gesta.process_managers()[0].trouble.clone().unwrap();
-    assert!(trouble.contains("is of another store"), "{trouble}");
+    assert!(trouble.contains("belongs to another store"), "{trouble}");
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ async fn a_reaction_over_the_size_limit_sets_the_process_aside() {
 #[tokio::test]
 async fn a_timer_that_could_not_be_read_again_sets_the_process_aside() {
     let subject = instance(TIMER_IS_NOT_FINITE);
-    only_one_is_set_aside(TIMER_IS_NOT_FINITE, subject, "no JSON form").await;
+    only_one_is_set_aside(TIMER_IS_NOT_FINITE, subject, "cannot be encoded as JSON").await;
 }
 
 #[tokio::test]

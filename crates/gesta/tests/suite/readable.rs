@@ -111,7 +111,7 @@ fn an_event_whose_type_does_not_read_what_it_writes_is_refused() {
     let refused = EncodedEvent::of(&Priced { price: 110 }).unwrap_err();
     let EncodeError::Json { reason, .. } = &refused else { panic!("{refused}") };
     assert!(matches!(reason, JsonFault::NotReadable(_)));
-    let told = "priced cannot be recorded: could not be read back: missing field `price`";
+    let told = "priced cannot be recorded: would not decode again: missing field `price`";
     assert!(refused.to_string().starts_with(told), "{refused}");
 }
 

@@ -40,7 +40,7 @@ impl ProcessLine {
         let process = &self.process;
         let Some(today) = today else {
             return vec![format!(
-                "process {process} is locked, and no process manager has the name; register it \
+                "process {process} is locked, but no process manager has this name; register it \
                  under its former name, or delete the line once none of its instances is left"
             )];
         };
@@ -52,7 +52,7 @@ impl ProcessLine {
         let mut problems = Vec::new();
         for name in self.takes.difference(&now.takes) {
             problems.push(format!(
-                "process {process} has taken {name}, which its event set does not know any more; \
+                "process {process} has handled {name}, which its event set no longer contains; \
                  keep it, declare it with `ignore`, or declare NotUnderstood::Ignore"
             ));
         }
@@ -86,10 +86,11 @@ fn broken<K: Ord>(
     named: impl Fn(&K) -> String,
 ) -> Vec<String> {
     let of_one = |(key, then): (&K, &TypeShape)| match now.get(key) {
-        None => vec![format!("{} is locked and gone", named(key))],
+        None => vec![format!("{} is locked, but no longer exists", named(key))],
         Some(now) => {
             let breaks = now.breaks(then).into_iter();
-            breaks.map(|broken| format!("{} was locked: {broken}", named(key))).collect()
+            let named = named(key);
+            breaks.map(|broken| format!("{named} no longer matches its lock: {broken}")).collect()
         }
     };
     locked.iter().flat_map(of_one).collect()
