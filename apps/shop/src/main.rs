@@ -49,12 +49,12 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Imports the sample, prints the sales report, and serves the shop
+    /// Import the sample, print the sales report, and serve the shop
     Demo {
         #[command(flatten)]
         listen: ListenOptions,
     },
-    /// Serves the shop over HTTP until interrupted
+    /// Serve the shop over HTTP until interrupted
     Serve {
         #[command(flatten)]
         listen: ListenOptions,
@@ -62,15 +62,15 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = Welcome::DELAY.as_secs())]
         welcome_after: u64,
     },
-    /// Imports a CSV file of invoice lines; importing it again changes nothing
+    /// Import a CSV file of invoice lines; importing it again changes nothing
     Import {
         /// CSV file with the columns InvoiceNo, StockCode, Description, Quantity, InvoiceDate,
         /// UnitPrice, CustomerID and Country
         file: PathBuf,
     },
-    /// Prints the sales report
+    /// Print the sales report
     Report {
-        /// Prints the report as JSON
+        /// Print the report as JSON
         #[arg(long)]
         json: bool,
     },

@@ -24,7 +24,7 @@ pub(crate) struct ListenOptions {
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-    /// Allows an address that other machines can reach; the shop has no authentication
+    /// Allow an address that other machines can reach; the shop has no authentication
     #[arg(long)]
     allow_remote: bool,
     /// Origin of web pages that may call the API, such as https://shop.example, or `*` for every

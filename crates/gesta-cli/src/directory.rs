@@ -57,7 +57,7 @@ fn check_path(text: &str) -> Result<(), String> {
         Some(("memory", "")) => {
             Err("a memory store has no directory; use a path or gesta:DIR".to_owned())
         }
-        // `host:path` and `C:path` are possible file names; `https://host` is none that is meant.
+        // `host:path` and `C:path` are possible file names; `https://host` is surely a mistake.
         Some((scheme, rest)) if rest.starts_with("//") && !scheme.contains('/') => {
             Err(format!("the URL scheme {scheme}: is not supported; use a path or gesta:DIR"))
         }

@@ -16,8 +16,8 @@ use crate::output::{ReaderGone, Style, notice};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Done,
-    /// The command succeeded and found the store damaged.
-    Damaged,
+    /// The command succeeded and found a problem: damage, or a recorded time in the future.
+    ProblemFound,
 }
 
 /// Exit code for a refusal by the store.
@@ -73,7 +73,7 @@ impl std::error::Error for Refusal {}
 pub(crate) fn code(ended: anyhow::Result<Outcome>, style: Style) -> ExitCode {
     match ended {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Damaged) => ExitCode::from(REFUSED),
+        Ok(Outcome::ProblemFound) => ExitCode::from(REFUSED),
         // `gesta read --all | head` has printed all that was asked for.
         Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {

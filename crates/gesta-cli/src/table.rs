@@ -27,8 +27,7 @@ impl Table {
     }
 
     fn lines(&self, items: &[Value], output: &mut Output) -> Result<()> {
-        // A heading is aligned like its column. Widths are fixed, so that the first row appears
-        // without looking at the last one.
+        // A heading is aligned like the values below it.
         output.line(self.row(|(heading, member, _)| {
             let is_number = items.iter().any(|item| item.get(member).is_some_and(Value::is_number));
             ((*heading).to_owned(), is_number)

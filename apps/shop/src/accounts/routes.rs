@@ -201,7 +201,7 @@ async fn list_transactions(
     path: PathOf<AccountPath>,
     list: QueryOf<TransactionList>,
 ) -> Result<Resource<Paged<Transaction>>, Problem> {
-    // A cursor of another list, or an altered one, is refused and not read as a position.
+    // A cursor of another list is refused, and so is one that is not a number.
     let before = list.cursor.as_ref().map(|cursor| cursor.at(LIST, |place| place.parse().ok()));
     let transactions = ListTransactions {
         account_id: path.account_id.0.clone(),

@@ -153,7 +153,7 @@ impl Schema for StockChange {
     fn schema(schemas: &mut Schemas) -> Value {
         schemas.component("StockChange", |schemas| {
             let max = Quantity::MAX;
-            // Nothing else is allowed for `receive`; a correction may be of either sign, not zero.
+            // `receive` takes positive quantities; a correction has either sign, but is not zero.
             let more = json!({ "type": "integer", "minimum": 1, "maximum": max });
             let fewer = json!({ "type": "integer", "minimum": -i64::from(max), "maximum": -1 });
             let adjusted = json!({ "anyOf": [more, fewer] });

@@ -188,7 +188,7 @@ impl ProcessManager for Fulfilment {
             }
             // Too late: the order was paid or has ended since the timer was set.
             Input::Timer(PaymentDue) => Effects::none(),
-            // Nothing is reserved and nothing withdrawn yet, so a cancellation undoes everything.
+            // Nothing is reserved or withdrawn yet, so there is nothing else to undo.
             Input::Rejected(rejected) if rejected.is::<ReserveStock>() => {
                 commands.cancel(&rejected.reason)
             }
@@ -290,7 +290,7 @@ impl Fulfilment {
 
     /// Ends the process with these effects if the order has ended and no money is in transit.
     fn end_if_settled(&self, effects: Effects<Self>) -> Effects<Self> {
-        // An instance that ended would not see the result of a withdrawal, and keep the money.
+        // An instance that has ended receives no inputs: a withdrawal would never be paid back.
         let settled = !matches!(self.payment, PaymentState::Requested | PaymentState::Withdrawn);
         if self.outcome.is_some() && settled { effects.end() } else { effects }
     }

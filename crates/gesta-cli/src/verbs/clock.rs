@@ -69,7 +69,7 @@ impl Clock {
             ))?,
             Style::Text => output.line("the recorded time follows the system clock")?,
         }
-        Ok(if stands_still { Outcome::Damaged } else { Outcome::Done })
+        Ok(if stands_still { Outcome::ProblemFound } else { Outcome::Done })
     }
 
     fn restart(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {

@@ -39,7 +39,7 @@ impl Verify {
             Style::Json => output.json(&object(&report))?,
         }
         // Damage of the index alone is sound: events are complete, and the index is rebuilt.
-        Ok(if is_sound(&report) { Outcome::Done } else { Outcome::Damaged })
+        Ok(if is_sound(&report) { Outcome::Done } else { Outcome::ProblemFound })
     }
 }
 

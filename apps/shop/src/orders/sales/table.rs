@@ -13,7 +13,7 @@ impl fmt::Display for Report {
             "country", "orders", "gross revenue", "refunded"
         )?;
         for CountrySales { country, orders, gross_revenue, refunded } in &self.by_country {
-            // As text first: the width of a format applies to strings, not to amounts.
+            // As text first, so that the width applies to the whole amount.
             let (gross, refunded) = (gross_revenue.to_string(), refunded.to_string());
             writeln!(f, "{country:<24}{orders:>10}{gross:>16}{refunded:>14}")?;
         }

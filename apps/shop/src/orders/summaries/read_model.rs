@@ -149,7 +149,7 @@ fn words(tx: &mut sql::Tx, placed: &OrderPlaced) -> Result<String, ApplyError> {
         texts.extend(parts.into_iter().flatten().cloned());
     }
     for line in &placed.lines {
-        // Imported orders may name products that the catalogue never had; the code still counts.
+        // The name may be missing, such as after the product's stream was deleted.
         texts.push(line.product_id.to_string());
         let sql = "select name from product_names where product_id = ?1";
         texts.extend(tx.find(sql, [line.product_id.as_str()], |row| row.get(0))?);
