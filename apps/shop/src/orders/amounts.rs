@@ -125,8 +125,8 @@ impl Amounts {
 
 /// Rounds a discount to hundredths, half to even, so that the total has whole hundredths.
 ///
-/// Unit prices may have more than two decimal places. The part of the sum below a hundredth is added
-/// to the discount.
+/// Unit prices may have more than two decimal places. The part of the sum below a hundredth is
+/// added to the discount.
 fn rounded(subtotal: Money, discount: Money) -> Money {
     let beyond = subtotal - subtotal.truncate_to_hundredths();
     (discount - beyond).round_to_hundredths() + beyond
