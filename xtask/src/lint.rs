@@ -1,10 +1,12 @@
-//! `cargo xtask lint`: rustfmt, clippy and rustdoc, with warnings as errors.
+//! `cargo xtask lint`: rustfmt, clippy and rustdoc, with warnings as errors, and the packages of
+//! published crates.
 
 use anyhow::Result;
 
 use crate::step::{cargo, step};
 
 const E2E: [&str; 4] = ["clippy", "--workspace", "--test", "e2e"];
+const UNPUBLISHED: [&str; 4] = ["gesta-bench", "gesta-sim", "shop", "xtask"];
 
 pub(crate) fn run() -> Result<()> {
     step("formatting", cargo().args(["fmt", "--all", "--check"]))?;
@@ -17,5 +19,12 @@ pub(crate) fn run() -> Result<()> {
     step(
         "rustdoc",
         cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
-    )
+    )?;
+    // Fails if a published crate lacks metadata, or needs a crate that is not published.
+    let mut package = cargo();
+    package.args(["package", "--workspace", "--no-verify", "--allow-dirty", "--offline"]);
+    for name in UNPUBLISHED {
+        package.args(["--exclude", name]);
+    }
+    step("packages", &mut package)
 }

@@ -18,7 +18,7 @@ mod workspace;
 
 const USAGE: &str = "\
 cargo xtask test [-p CRATE ...]      tidy, then every test of the workspace or of these crates
-cargo xtask lint                     formatting, clippy and rustdoc; a warning is an error
+cargo xtask lint                     formatting, clippy, rustdoc, packages; a warning is an error
 cargo xtask tidy                     the project's rules that no compiler checks
 cargo xtask prove [PROMISE] [--short]
                                      measurements of what the project promises
