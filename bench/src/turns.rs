@@ -151,7 +151,7 @@ fn play(
         let times = stage.direct(players.len(), time, stopwatch);
         let mut played = Vec::new();
         for (threads, time) in threads.into_iter().zip(times) {
-            let mut all = Latencies::new();
+            let mut all = Latencies::default();
             for thread in threads {
                 all.merge(&thread.join().expect("a writer's thread does not panic")?);
             }
@@ -196,7 +196,7 @@ impl Stage {
         stopwatch: Stopwatch,
         appender: Result<Appender<'_>>,
     ) -> Result<Latencies> {
-        let mut latencies = Latencies::new();
+        let mut latencies = Latencies::default();
         let mut appender = appender.inspect_err(|_| self.end())?;
         while self.enter(player) {
             let played = self.take_turn(player, stopwatch, &mut appender, &mut latencies);

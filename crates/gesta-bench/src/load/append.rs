@@ -189,7 +189,7 @@ fn append_on_threads(
                 })
             })
             .collect();
-        let mut all = Latencies::new();
+        let mut all = Latencies::default();
         for thread in threads {
             all.merge(&thread.join().expect("a writer's thread does not panic")?);
         }
@@ -206,7 +206,7 @@ fn append_until_time(
     let writer = engine.writer();
     shared.begin.wait();
     let mut appender = shared.appender(writer?, thread);
-    let mut latencies = Latencies::new();
+    let mut latencies = Latencies::default();
     let end = u64::try_from(shared.load.time().as_nanos()).unwrap_or(u64::MAX);
     loop {
         let took = appender.append_one(stopwatch)?;

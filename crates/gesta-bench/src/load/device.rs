@@ -65,7 +65,7 @@ fn direct(path: &Path, block: &[u8]) -> io::Result<f64> {
 }
 
 fn median_us(file: &File, block: &[u8], sync: fn(&File) -> io::Result<()>) -> io::Result<f64> {
-    let mut latencies = Latencies::new();
+    let mut latencies = Latencies::default();
     let all = Stopwatch::start();
     for nth in 0..BLOCKS {
         let stopwatch = Stopwatch::start();

@@ -26,11 +26,13 @@ pub struct Quantiles {
     pub max_us: f64,
 }
 
-impl Latencies {
-    pub fn new() -> Self {
+impl Default for Latencies {
+    fn default() -> Self {
         Self { counts: vec![0; BUCKETS], count: 0, max: 0 }
     }
+}
 
+impl Latencies {
     pub fn add(&mut self, nanos: u64) {
         if let Some(count) = self.counts.get_mut(bucket(nanos)) {
             *count += 1;
@@ -108,9 +110,9 @@ mod tests {
 
     #[test]
     fn quantiles_are_those_of_all_threads_together() {
-        let mut all = Latencies::new();
+        let mut all = Latencies::default();
         for thread in 0..4 {
-            let mut own = Latencies::new();
+            let mut own = Latencies::default();
             (0..25).for_each(|nth| own.add(thread * 25 + nth + 1));
             all.merge(&own);
         }
@@ -121,6 +123,6 @@ mod tests {
 
     #[test]
     fn nothing_has_no_latency() {
-        assert_eq!(Latencies::new().quantiles(), Quantiles::default());
+        assert_eq!(Latencies::default().quantiles(), Quantiles::default());
     }
 }

@@ -232,7 +232,7 @@ fn loads(
     part: Part,
     random: &mut Random,
 ) -> Result<Loads> {
-    let mut loads = Loads { latencies: Latencies::new(), events: 0 };
+    let mut loads = Loads { latencies: Latencies::default(), events: 0 };
     let all = Stopwatch::start();
     while loads.latencies.count() == 0 || all.elapsed() < load.time() {
         let drawn = usize::try_from(random.below(streams.len() as u64))?;

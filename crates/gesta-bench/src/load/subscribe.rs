@@ -98,7 +98,7 @@ pub fn run(engine: Box<dyn Engine>, load: &SubscribeLoad) -> Result<SubscribeRep
         stopwatch: Stopwatch::start(),
         appended: AtomicU64::new(0),
         delivered: AtomicU64::new(0),
-        deliveries: Mutex::new(Latencies::new()),
+        deliveries: Mutex::new(Latencies::default()),
         end: AtomicBool::new(false),
     };
     let (appends, seconds) = thread::scope(|scope| {
@@ -171,7 +171,7 @@ impl SubscribeRun<'_> {
 
     /// Runs the thread of one subscriber.
     fn follow(&self, mut subscriber: Box<dyn Subscriber>) -> Result<()> {
-        let mut latencies = Latencies::new();
+        let mut latencies = Latencies::default();
         loop {
             let mut got = 0;
             let open = subscriber.next(&self.end, &mut |data| {
@@ -197,7 +197,7 @@ impl SubscribeRun<'_> {
             let threads: Vec<_> = (0..self.load.appends.writers)
                 .map(|thread| scope.spawn(move || self.append_paced(engine, thread)))
                 .collect();
-            let mut all = Latencies::new();
+            let mut all = Latencies::default();
             for thread in threads {
                 all.merge(&thread.join().expect("a writer's thread does not panic")?);
             }
@@ -213,7 +213,7 @@ impl SubscribeRun<'_> {
         let mut draw = Generator::new(&self.pool, seed, ThreadShare { thread, threads: writers });
         let pause = writers as f64 * events_per_append as f64 / self.rate;
         let mut due = pause * thread as f64 / writers as f64;
-        let mut latencies = Latencies::new();
+        let mut latencies = Latencies::default();
         let begin = Stopwatch::start();
         let count = usize::try_from(events_per_append)?;
         while due < seconds {

@@ -1,6 +1,6 @@
 //! The program, run as a script runs it.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 use std::{
     fs,
