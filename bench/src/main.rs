@@ -105,12 +105,12 @@ struct Answer<Report> {
 
 fn main() -> Result<()> {
     match Arguments::parse().load {
-        Load::Append(append) => tell(&append.run()?),
+        Load::Append(append) => print(&append.run()?),
         Load::Read(Read { place, load, fill_only: true, .. }) => fill(&place, &load),
-        Load::Read(read) => tell(&read.run()?),
-        Load::Subscribe(subscribe) => tell(&subscribe.run()?),
-        Load::Turns(turns) => tell(&turns.run()?),
-        Load::Device { directory } => tell(&device::probe(&directory)?),
+        Load::Read(read) => print(&read.run()?),
+        Load::Subscribe(subscribe) => print(&subscribe.run()?),
+        Load::Turns(turns) => print(&turns.run()?),
+        Load::Device { directory } => print(&device::probe(&directory)?),
     }
 }
 
@@ -166,7 +166,7 @@ fn empty(directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).context("making the directory")
 }
 
-fn tell(result: &impl Serialize) -> Result<()> {
+fn print(result: &impl Serialize) -> Result<()> {
     let mut line = serde_json::to_vec(result)?;
     line.push(b'\n');
     Ok(std::io::stdout().write_all(&line)?)

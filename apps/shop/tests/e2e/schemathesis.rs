@@ -1,10 +1,10 @@
 //! Requests made up from the OpenAPI document, and what they find.
 //!
-//! Owns: how the tool is had and run, and what makes its run a pass: no finding, and of every
-//! operation of the document a 2xx, but for the feed, which has no end and has tests of its own.
+//! Owns: installing and running the tool. A run passes if the tool finds nothing and gets a 2xx
+//! from every operation of the document, except the feed, which has no end and tests of its own.
 //! The tool is installed, in the version named here, into a virtual environment below the target
-//! directory; its configuration is the shop's. Not here: what is prepared for it
-//! ([`stage`]), what it was answered ([`answers`]).
+//! directory; its configuration is the shop's. Not here: the shop's contents ([`stage`]) and the
+//! evaluation of the tool's report ([`answers`]).
 
 use std::{
     fs,
@@ -103,9 +103,9 @@ impl Run<'_> {
             .stdin(Stdio::null())
             .output()
             .context("schemathesis cannot be started")?;
-        let told = String::from_utf8_lossy(&output.stdout);
+        let findings = String::from_utf8_lossy(&output.stdout);
         let error = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{told}{error}");
+        ensure!(output.status.success(), "{findings}{error}");
         Ok(())
     }
 }

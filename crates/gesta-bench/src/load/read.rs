@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundredth_of_all_is_in_few_streams_of_a_hundred_whatever_an_append_has() {
+    fn a_hundredth_of_all_events_is_in_streams_of_a_hundred_for_any_size_of_append() {
         for line in ["--events-per-append 1", "--events-per-append 100"] {
             let (store, load) = (MemoryStore::new(), load(line));
             fill(Box::new(StoreEngine(store.clone())), &load).unwrap();

@@ -83,7 +83,7 @@ struct SubscribeRun<'a> {
 /// Appends at the load's rate to live subscribers, and closes the engine.
 pub fn run(engine: Box<dyn Engine>, load: &SubscribeLoad) -> Result<SubscribeReport> {
     let SubscribeLoad { subscribers, filtered, stalled, .. } = *load;
-    ensure!(subscribers > filtered + stalled, "nobody is left to read what comes");
+    ensure!(subscribers > filtered + stalled, "no subscriber is left that reads during the run");
     let event_bytes = usize::try_from(load.appends.event_bytes)?;
     ensure!(event_bytes >= STAMP_BYTES, "an event needs {STAMP_BYTES} bytes for its time");
     let rate = match load.rate {
@@ -245,12 +245,12 @@ impl SubscribeRun<'_> {
         while self.delivered.load(Ordering::Relaxed) < wanted {
             if stopwatch.elapsed() > DELIVERY_MAX {
                 let got = self.delivered.load(Ordering::Relaxed);
-                bail!("of {wanted} deliveries {got} have come");
+                bail!("{got} of {wanted} deliveries arrived in time");
             }
             sleep_until(Stopwatch::start(), CHECK_EVERY);
         }
         let got = self.delivered.load(Ordering::Relaxed);
-        ensure!(got == wanted, "instead of {wanted} deliveries {got} have come");
+        ensure!(got == wanted, "{got} deliveries arrived, {wanted} were expected");
         Ok(())
     }
 }
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_gets_what_is_appended_at_the_pace_asked_for() {
+    fn every_subscriber_gets_what_is_appended_at_the_rate_asked_for() {
         let report = ran("--subscribers 6 --filtered 3 --stalled 1 --rate 1000").unwrap();
         assert!((80..=100).contains(&report.events), "{report:?}");
         assert!(report.delivery.p50_us > 0.0 && report.append.p50_us > 0.0, "{report:?}");
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_has_to_read() {
+    fn at_least_one_subscriber_reads() {
         assert!(ran("--subscribers 3 --filtered 2 --stalled 1").is_err());
         assert!(ran("--subscribers 3 --filtered 1 --event-bytes 7").is_err());
     }

@@ -133,14 +133,14 @@ impl StoreContents {
         for (id, OfferedAppend { after, answer }) in &log.appends {
             let found = self.appends.get(id);
             match (answer, found) {
-                (Answer::Acknowledged(told), Some(found)) => {
+                (Answer::Acknowledged(place), Some(found)) => {
                     ensure!(
-                        told == found,
-                        "{id:?} was told to be at {told:?}, but is at {found:?}"
+                        place == found,
+                        "{id:?} was acknowledged at {place:?}, but is at {found:?}"
                     );
                 }
-                (Answer::Acknowledged(told), None) => {
-                    bail!("{id:?} was acknowledged at {told:?} and is LOST")
+                (Answer::Acknowledged(place), None) => {
+                    bail!("{id:?} was acknowledged at {place:?} and is LOST")
                 }
                 (Answer::Refused, Some(found)) => {
                     bail!("{id:?} was refused and is at {found:?}")
@@ -222,11 +222,11 @@ mod tests {
     }
 
     /// A store with appends, and its log.
-    fn told() -> (MemoryStore, Vec<LogEntry>) {
+    fn recorded() -> (MemoryStore, Vec<LogEntry>) {
         let store = MemoryStore::new();
         let lines = Mutex::new(Vec::new());
-        let sink = |told: &LogEntry| {
-            lines.lock().unwrap().push(told.clone());
+        let sink = |entry: &LogEntry| {
+            lines.lock().unwrap().push(entry.clone());
             Ok(())
         };
         record(&store, &shape(), Some(60), &sink).unwrap();
@@ -235,7 +235,7 @@ mod tests {
 
     fn log(lines: impl IntoIterator<Item = LogEntry>) -> OracleLog {
         let mut log = OracleLog::default();
-        lines.into_iter().for_each(|told| log.add(told).unwrap());
+        lines.into_iter().for_each(|entry| log.add(entry).unwrap());
         log
     }
 
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn what_was_told_is_found() {
-        let (store, lines) = told();
+        let (store, lines) = recorded();
         let found = check(&store, &log(lines)).unwrap();
         assert_eq!(found.acknowledged + found.refused, 240, "{found:?}");
         assert!(found.refused > 0 && found.events > found.acknowledged as u64, "{found:?}");
@@ -269,8 +269,8 @@ mod tests {
 
     #[test]
     fn an_open_append_is_there_or_not() {
-        let (store, mut lines) = told();
-        lines.retain(|told| !matches!(told, LogEntry::Acknowledged { writer: 1, .. }));
+        let (store, mut lines) = recorded();
+        lines.retain(|entry| !matches!(entry, LogEntry::Acknowledged { writer: 1, .. }));
         let (id, _) = unmade(1_000);
         lines.push(LogEntry::Offer { writer: id.writer, number: id.number });
         let found = check(&store, &log(lines)).unwrap();
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_lost_acknowledgement_is_noticed() {
-        let (store, mut lines) = told();
+        let (store, mut lines) = recorded();
         let (AppendId { writer, number, .. }, _) = unmade(1_000);
         let place = AppendPlace { position: Position::new(9), revisions: vec![Revision::FIRST] };
         lines.push(LogEntry::Offer { writer, number });
@@ -289,9 +289,9 @@ mod tests {
 
     #[test]
     fn an_append_that_is_elsewhere_is_noticed() {
-        let (store, mut lines) = told();
-        for told in &mut lines {
-            if let LogEntry::Acknowledged { place, .. } = told {
+        let (store, mut lines) = recorded();
+        for entry in &mut lines {
+            if let LogEntry::Acknowledged { place, .. } = entry {
                 place.position = place.position.next();
             }
         }
@@ -300,10 +300,10 @@ mod tests {
 
     #[test]
     fn a_refused_append_that_is_there_is_noticed() {
-        let (store, mut lines) = told();
-        for told in &mut lines {
-            if let LogEntry::Acknowledged { writer, number, .. } = *told {
-                *told = LogEntry::Refused { writer, number };
+        let (store, mut lines) = recorded();
+        for entry in &mut lines {
+            if let LogEntry::Acknowledged { writer, number, .. } = *entry {
+                *entry = LogEntry::Refused { writer, number };
             }
         }
         assert!(complaint(&store, lines).contains("was refused and is at"));
@@ -311,24 +311,24 @@ mod tests {
 
     #[test]
     fn an_append_that_overtook_is_noticed() {
-        let (store, mut lines) = told();
+        let (store, mut lines) = recorded();
         // This log moves the last acknowledgement before the first offer.
-        let of = |told: &LogEntry| match told {
+        let of = |entry: &LogEntry| match entry {
             LogEntry::Acknowledged { writer, number, .. } => Some((*writer, *number)),
             _ => None,
         };
         let (at, who) =
-            lines.iter().enumerate().rev().find_map(|(at, told)| Some((at, of(told)?))).unwrap();
+            lines.iter().enumerate().rev().find_map(|(at, entry)| Some((at, of(entry)?))).unwrap();
         let last = lines.remove(at);
         let (writer, number) = who;
-        lines.retain(|told| *told != LogEntry::Offer { writer, number });
+        lines.retain(|entry| *entry != LogEntry::Offer { writer, number });
         lines.splice(1..1, [LogEntry::Offer { writer, number }, last]);
         assert!(complaint(&store, lines).contains("was offered after"));
     }
 
     #[test]
-    fn what_nobody_offered_is_noticed() {
-        let (store, lines) = told();
+    fn an_append_that_was_not_offered_is_noticed() {
+        let (store, lines) = recorded();
         let (_, planned) = unmade(1_000);
         append(&store, &planned.parts[0].0, vec![planned.event(0)]);
         assert!(complaint(&store, lines).contains("was never offered"));
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn other_bytes_are_noticed() {
-        let (store, mut lines) = told();
+        let (store, mut lines) = recorded();
         let (AppendId { writer, number, .. }, planned) = unmade(1_000);
         lines.push(LogEntry::Offer { writer, number });
         let event = NewEvent { data: vec![1, 2, 3].into(), ..planned.event(0) };
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn half_an_append_is_noticed() {
-        let (store, mut lines) = told();
+        let (store, mut lines) = recorded();
         let (AppendId { writer, number, .. }, planned) = (1_000..)
             .map(|number| AppendId { life: 1, writer: 0, number })
             .map(|id| (id, shape().plan(id).unwrap()))

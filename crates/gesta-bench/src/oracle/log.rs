@@ -89,7 +89,7 @@ impl LogEntry {
             ("unknown", [writer, number]) => {
                 Self::Unknown { writer: u16::try_from(*writer)?, number: *number }
             }
-            _ => bail!("nobody tells such a thing"),
+            _ => bail!("unknown entry or wrong number of arguments"),
         })
     }
 }
@@ -125,26 +125,29 @@ impl OracleLog {
         let mut log = Self::default();
         for (number, line) in (1..).zip(lines.lines()) {
             let line = line?;
-            let told = LogEntry::parse(&line).and_then(|told| log.add(told));
-            told.with_context(|| format!("line {number} of the log: {line}"))?;
+            let added = LogEntry::parse(&line).and_then(|entry| log.add(entry));
+            added.with_context(|| format!("line {number} of the log: {line}"))?;
         }
         Ok(log)
     }
 
-    pub fn add(&mut self, told: LogEntry) -> Result<()> {
-        let (writer, number, answer) = match told {
+    pub fn add(&mut self, entry: LogEntry) -> Result<()> {
+        let (writer, number, answer) = match entry {
             LogEntry::Life(shape) => {
                 self.life = shape.life;
                 ensure!(
                     self.lives.insert(shape.life, shape).is_none(),
-                    "a life of that number was"
+                    "the log has two lives of that number"
                 );
                 return Ok(());
             }
             LogEntry::Offer { writer, number } => {
                 let id = AppendId { life: self.life, writer, number };
                 let offered = OfferedAppend { after: self.highest, answer: Answer::Open };
-                ensure!(self.appends.insert(id, offered).is_none(), "it was offered before");
+                ensure!(
+                    self.appends.insert(id, offered).is_none(),
+                    "the same append was offered before"
+                );
                 return Ok(());
             }
             LogEntry::Acknowledged { writer, number, place } => {
@@ -155,7 +158,8 @@ impl OracleLog {
             LogEntry::Unknown { writer, number } => (writer, number, Answer::Open),
         };
         let id = AppendId { life: self.life, writer, number };
-        self.appends.get_mut(&id).context("it was never offered")?.answer = answer;
+        self.appends.get_mut(&id).context("an append that was never offered is answered")?.answer =
+            answer;
         Ok(())
     }
 
@@ -181,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_told_is_read_again() {
+    fn entries_are_parsed_as_they_were_written() {
         let place = AppendPlace {
             position: Position::new(77),
             revisions: vec![Revision::new(0), Revision::new(5)],
@@ -194,14 +198,14 @@ mod tests {
             streams: 10,
             tags: 20,
         };
-        for told in [
+        for entry in [
             LogEntry::Life(shape),
             LogEntry::Offer { writer: 1, number: 2 },
             LogEntry::Acknowledged { writer: 1, number: 2, place },
             LogEntry::Refused { writer: 3, number: 4 },
             LogEntry::Unknown { writer: 5, number: 6 },
         ] {
-            assert_eq!(LogEntry::parse(&told.to_string()).unwrap(), told);
+            assert_eq!(LogEntry::parse(&entry.to_string()).unwrap(), entry);
         }
         for wrong in ["", "ack 1", "offer 1 x", "offer 1 2 3", "life 1", "offer 99999 1"] {
             assert!(LogEntry::parse(wrong).is_err(), "{wrong}");

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::load::workload::Random;
 
-const EVENT_TYPE: &str = "told";
+const EVENT_TYPE: &str = "recorded";
 /// Streams and tags that each writer has for itself, and that all writers compete for.
 const OWN: u64 = 8;
 const RACED: u64 = 2;
@@ -113,8 +113,8 @@ impl Shape {
             return self.plan_mixed(id);
         }
         let mut random = id.random();
-        let stream = StreamName::new(format!("told-{}", random.below(self.streams)))?;
-        let tag = Tag::of("told", &random.below(self.tags).to_string())?;
+        let stream = StreamName::new(format!("recorded-{}", random.below(self.streams)))?;
+        let tag = Tag::of("recorded", &random.below(self.tags).to_string())?;
         let parts = vec![(stream, self.events_per_append)];
         let demand = Expectation::Nothing;
         Ok(PlannedAppend { id, parts, tag, demand, event_bytes: self.event_bytes, mixed: false })
@@ -136,7 +136,7 @@ impl Shape {
             _ => format!("any-{}", random.below(all)),
         };
         let stream = StreamName::new(name(choice, &mut random, self.streams))?;
-        let tag = Tag::of("told", &name(choice, &mut random, self.tags))?;
+        let tag = Tag::of("recorded", &name(choice, &mut random, self.tags))?;
         let events = if random.below(3) > 0 { 1 } else { 1 + random.below(BATCH_MAX) as u32 };
         let mut parts = vec![(stream, events)];
         if demand == Expectation::Nothing && random.below(4) == 0 {

@@ -25,7 +25,7 @@ pub type LogSink<'a> = &'a (dyn Fn(&LogEntry) -> io::Result<()> + Sync);
 /// Returns a sink to standard output that bypasses its lock, which the main thread holds.
 pub fn stdout_sink() -> io::Result<impl Fn(&LogEntry) -> io::Result<()> + Sync> {
     let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    Ok(move |told: &LogEntry| (&output).write_all(format!("{told}\n").as_bytes()))
+    Ok(move |entry: &LogEntry| (&output).write_all(format!("{entry}\n").as_bytes()))
 }
 
 /// Appends until the process is killed, each thread has made `appends_each` appends, or the store

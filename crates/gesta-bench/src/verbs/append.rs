@@ -13,9 +13,9 @@ use crate::store_url::StoreUrl;
 
 /// Measure appends: each thread waits for its append before the next
 ///
-/// Needs an empty directory, where the events remain. Each append picks a random stream and a random
-/// tag. The measured time includes closing the store. For comparison, also reports the latency of a
-/// durable 4 KiB write on the device: write and sync, and direct I/O.
+/// Needs an empty directory, where the events remain. Each append picks a random stream and a
+/// random tag. The measured time includes closing the store. For comparison, also reports the
+/// latency of a durable 4 KiB write on the device: write and sync, and direct I/O.
 #[derive(Args, Debug)]
 pub(crate) struct Append {
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! Answers counted in the tool's report.
 //!
-//! The report is a line of JSON for each thing that happened. Those that tell of requests,
+//! The report is a line of JSON for each thing that happened. Those of requests,
 //! `ScenarioFinished`, have under one id what was asked and what came back.
 
 use std::{
@@ -39,8 +39,8 @@ impl Answers {
             let status = interaction.pointer("/response/status_code").and_then(Value::as_u64);
             if status.is_some_and(|status| (200..300).contains(&status)) {
                 let case = line.pointer(&format!("/ScenarioFinished/recorder/cases/{id}/value"));
-                let told = |name| case.and_then(|case| case.get(name)).and_then(Value::as_str);
-                let operation = told("method").zip(told("path"));
+                let text = |name| case.and_then(|case| case.get(name)).and_then(Value::as_str);
+                let operation = text("method").zip(text("path"));
                 let (method, path) = operation.context("an answer has its request beside it")?;
                 *self.good.entry(format!("{method} {path}")).or_default() += 1;
             }
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_nobody_knows_what_is_an_error() {
+    fn an_answer_without_a_request_is_an_error() {
         let mut line = answered(200);
         line["ScenarioFinished"]["recorder"]["cases"] = json!({});
         assert!(Answers::default().add(&line).is_err());
