@@ -310,7 +310,10 @@ impl Published {
         if wakers.closed {
             return false;
         }
-        wakers.waiting.insert(subscription, waker.clone());
+        let replaced = wakers.waiting.insert(subscription, waker.clone());
+        // As in `unregister`.
+        drop(wakers);
+        drop(replaced);
         true
     }
 

@@ -1,10 +1,19 @@
 //! Threads that append and wait: they lead the commit themselves, in turn.
 
-use std::{collections::BTreeSet, sync::Barrier, thread};
+use std::{
+    collections::BTreeSet,
+    pin::Pin,
+    sync::{Arc, Barrier, mpsc},
+    task::{Context, Wake, Waker},
+    thread,
+    time::Duration,
+};
 
+use futures_core::Stream as _;
 use gesta_log::LogStore;
 use gesta_store::{
-    Append, Appended, EventStore, ExpectedRevision, Revision, StoreError, conformance::block_on,
+    Append, Appended, EventStore, ExpectedRevision, Revision, StoreError, Subscribe,
+    conformance::block_on,
 };
 
 use crate::harness::{append_to, as_killed, event, event_texts, name, open};
@@ -112,4 +121,38 @@ fn what_was_acknowledged_before_the_last_handle_was_dropped_is_there() {
         });
         assert_eq!(event_texts(&open(directory.path())).len(), 20, "in round {round}");
     }
+}
+
+/// A waker that ends a subscription when it is dropped, as the waker of a task that owns one does.
+struct SubscribesOnDrop(LogStore);
+
+impl Wake for SubscribesOnDrop {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for SubscribesOnDrop {
+    fn drop(&mut self) {
+        drop(self.0.subscribe(Subscribe::to_all()));
+    }
+}
+
+#[test]
+fn a_waker_of_a_subscription_may_call_the_store_when_it_is_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let (done, ended) = mpsc::channel();
+    let test = thread::spawn(move || {
+        let mut all = store.subscribe(Subscribe::to_all());
+        let mut poll = || {
+            let waker = Waker::from(Arc::new(SubscribesOnDrop(store.clone())));
+            Pin::new(&mut all).poll_next(&mut Context::from_waker(&waker)).is_pending()
+        };
+        assert!(!poll(), "it has caught up");
+        assert!(poll());
+        assert!(poll(), "the second waker replaces the first");
+        drop(all);
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(Duration::from_secs(60)).expect("no lock is held while a waker is dropped");
+    test.join().unwrap();
 }

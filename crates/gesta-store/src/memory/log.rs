@@ -322,12 +322,15 @@ impl Log {
         self.last_subscription_id
     }
 
-    /// Registers a waker for the next append. Replaces an earlier one of the same subscription.
-    pub(super) fn register_waker(&mut self, subscription: u64, waker: &Waker) {
-        self.wakers.insert(subscription, waker.clone());
+    /// Registers a waker for the next append. Returns an earlier one of the same subscription,
+    /// which the caller drops outside the lock.
+    #[must_use]
+    pub(super) fn register_waker(&mut self, subscription: u64, waker: &Waker) -> Option<Waker> {
+        self.wakers.insert(subscription, waker.clone())
     }
 
     /// Returns the waker, which the caller drops outside the lock.
+    #[must_use]
     pub(super) fn remove_waker(&mut self, subscription: u64) -> Option<Waker> {
         self.wakers.remove(&subscription)
     }

@@ -66,7 +66,10 @@ impl Stream for Deliveries {
         let delivery = this.deliver(&log, now);
         // Register while the lock is held: an append cannot slip in between.
         if let Ok(None) = delivery {
-            log.register_waker(this.number, context.waker());
+            let replaced = log.register_waker(this.number, context.waker());
+            // Dropping a waker runs foreign code, which may call the store.
+            drop(log);
+            drop(replaced);
             return Poll::Pending;
         }
         this.ended = delivery.is_err();
@@ -76,7 +79,7 @@ impl Stream for Deliveries {
 
 impl Drop for Deliveries {
     fn drop(&mut self) {
-        // Dropping a waker runs foreign code, which may call the store: the lock is free by then.
+        // The lock is free again when the waker is dropped.
         let waker = self.shared.log().remove_waker(self.number);
         drop(waker);
     }

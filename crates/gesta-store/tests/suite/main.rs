@@ -4,3 +4,4 @@ mod broken;
 mod limited;
 mod memory;
 mod values;
+mod wakers;
