@@ -8,7 +8,7 @@
 //! - The response to a change carries the revision that the change led to.
 //!
 //! Not here: command ids ([`keys`](crate::requests::keys)) and conditional requests
-//! ([`preconditions`](crate::requests::preconditions)).
+//! ([`preconditions`]).
 
 use std::{
     sync::{

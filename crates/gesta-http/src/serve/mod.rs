@@ -5,7 +5,7 @@
 //!   within [`Limits::closing_max`](crate::Limits).
 //! - Transient errors of `accept`, such as a lack of file descriptors, are retried.
 //!
-//! Not here: limits of a single connection ([`connections`](crate::serve::connections)).
+//! Not here: limits of a single connection ([`connections`]).
 
 mod connections;
 mod host;

@@ -75,8 +75,8 @@ async fn all_invalid_fields_are_reported_at_once() {
     let body = r#"{"door": 256, "sign": 7, "handle": true}"#;
     let (status, _, problem) = order("identity", body.into()).await;
     assert_eq!((status, &problem["field"]), (400, &"door".into()));
-    let told = problem["errors"].as_array().unwrap();
-    let fields: Vec<_> = told.iter().map(|it| it["field"].as_str().unwrap()).collect();
+    let reported = problem["errors"].as_array().unwrap();
+    let fields: Vec<_> = reported.iter().map(|it| it["field"].as_str().unwrap()).collect();
     assert_eq!(fields, ["door", "handle", "sign"]);
-    assert!(told.iter().all(|it| !it["reason"].as_str().unwrap().is_empty()), "{problem}");
+    assert!(reported.iter().all(|it| !it["reason"].as_str().unwrap().is_empty()), "{problem}");
 }

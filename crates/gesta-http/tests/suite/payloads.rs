@@ -95,7 +95,7 @@ async fn history(
 
 fn api() -> Api {
     let routes =
-        [post("/scales", weigh, "Weighs"), get("/scales/1/history", history, "Tells it all")];
+        [post("/scales", weigh, "Weighs"), get("/scales/1/history", history, "Lists the history")];
     Api::new("Scales", "1.0").operated_under("/v1").with("scales", routes)
 }
 
@@ -142,8 +142,8 @@ async fn long_numbers_and_decimals_are_sent_as_they_were_written() {
     ] {
         let (router, gesta) = scales().await;
         append(&gesta, "application/json", written.as_bytes()).await;
-        for told in [text(&router, "/scales/1/history").await, first_of_feed(&router).await] {
-            assert!(told.contains(&format!(r#""data":{written}"#)), "{written}: {told}");
+        for sent in [text(&router, "/scales/1/history").await, first_of_feed(&router).await] {
+            assert!(sent.contains(&format!(r#""data":{written}"#)), "{written}: {sent}");
         }
     }
 }
@@ -157,9 +157,9 @@ async fn a_payload_that_is_not_json_is_sent_as_base64_with_its_type() {
     ] {
         let (router, gesta) = scales().await;
         append(&gesta, content_type, data).await;
-        for told in [text(&router, "/scales/1/history").await, first_of_feed(&router).await] {
+        for sent in [text(&router, "/scales/1/history").await, first_of_feed(&router).await] {
             let expected = format!(r#""contentType":"{content_type}","dataBase64":"{base64}""#);
-            assert!(told.contains(&expected) && !told.contains(r#""data":"#), "{told}");
+            assert!(sent.contains(&expected) && !sent.contains(r#""data":"#), "{sent}");
         }
     }
 }
@@ -171,8 +171,8 @@ async fn a_whole_number_of_any_length_comes_in_as_it_is_written() {
     let body = format!(r#"{{"grams":{longest},"of":18446744073709551615}}"#);
     let (status, _, answer) = send(router.clone(), weighing(&body)).await;
     assert_eq!(status, 201, "{answer}");
-    let told = text(&router, "/scales/1/history").await;
-    assert!(told.contains(&format!(r#""data":{{"grams":{longest},"share":0.0}}"#)), "{told}");
+    let sent = text(&router, "/scales/1/history").await;
+    assert!(sent.contains(&format!(r#""data":{{"grams":{longest},"share":0.0}}"#)), "{sent}");
 }
 
 #[tokio::test]

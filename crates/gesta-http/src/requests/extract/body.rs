@@ -80,7 +80,7 @@ fn unquoted(quoted: &str) -> (String, &str) {
 /// Reads and decodes a body of at most [`Limits::body_bytes_max`](crate::Limits).
 pub(super) async fn read(request: Request, state: &GestaState) -> Result<Bytes, Problem> {
     let max = state.request_limits().body_bytes_max;
-    // All that the head tells is checked before the body is read: a client that waits for
+    // Checked before the body is read, like everything in the head: a client that waits for
     // `100-continue` then does not send it.
     let coding = ContentCoding::of(request.headers())?;
     // A declared length refuses the body before anything of it is read.
