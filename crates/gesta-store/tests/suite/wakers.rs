@@ -19,7 +19,7 @@ fn ends(test: impl FnOnce() + Send + 'static) {
     let (done, ended) = mpsc::channel();
     thread::spawn(move || {
         test();
-        done.send(()).unwrap();
+        done.send(()).expect("the test still waits");
     });
     ended.recv_timeout(Duration::from_secs(60)).expect("the test ends");
 }
@@ -33,7 +33,7 @@ impl Wake for ReadsHeadOnDrop {
 
 impl Drop for ReadsHeadOnDrop {
     fn drop(&mut self) {
-        block_on(self.0.head()).unwrap();
+        block_on(self.0.head()).expect("a memory store answers");
     }
 }
 
@@ -58,7 +58,8 @@ struct ListsOnWake(MemoryReadModels);
 
 impl Wake for ListsOnWake {
     fn wake(self: Arc<Self>) {
-        assert_eq!(block_on(self.0.list_read_models("names")).unwrap().len(), 1);
+        let listed = block_on(self.0.list_read_models("names"));
+        assert_eq!(listed.expect("a memory store answers").len(), 1);
     }
 }
 
