@@ -157,7 +157,7 @@ impl OnDiskPart {
                 if let Some(found) = overridden.nearest(at, direction) {
                     return Ok(Some(found));
                 }
-                // All of its records were scavenged: continue behind the segment.
+                // All of its records were scavenged: continue after the segment.
                 at = match (direction, overridden.covered.first.checked_sub(1)) {
                     (Direction::Forwards, _) => overridden.covered.end,
                     (Direction::Backwards, Some(before)) => before,

@@ -216,7 +216,7 @@ fn the_format_before_the_first_release_is_refused_untouched() {
     fs::write(file, &bytes).unwrap();
     let refused = LogStore::open(directory.path(), Options::default()).unwrap_err();
     assert!(
-        refused.to_string().contains("open the store with that one, or export it"),
+        refused.to_string().contains("open the store with that version, or export it"),
         "{refused}"
     );
     assert_eq!(fs::read(file).unwrap(), bytes);

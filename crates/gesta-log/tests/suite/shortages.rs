@@ -148,7 +148,7 @@ fn whatever_fails_while_a_segment_is_made_is_refused_for_certain_and_passes() {
         let mut harness = Scene::open(directory.path());
         harness.append(append_to("order-1", "0")).unwrap();
         harness.lack(step, errno);
-        harness.append(large("1")).unwrap(); // there is room in the present segment
+        harness.append(large("1")).unwrap(); // the current segment has room
         let mut refused = 0;
         for _ in 0..4 {
             match harness.append(large("refused")) {

@@ -100,7 +100,7 @@ impl Gesta {
     /// [`ExecuteError::Closed`](crate::ExecuteError::Closed). Dropping the handle stops everything
     /// as well, but does not wait.
     pub async fn close(self) {
-        // Refuses new commands first, so that nothing is started behind the stop.
+        // Refuses new commands first, so that nothing is started after the stop.
         self.inner.closed.store(true, Ordering::Release);
         self.processes().stop().await;
         for handle in self.read_side().handles() {

@@ -295,7 +295,10 @@ async fn snapshots_that_cannot_be_opened_keep_nothing_from_starting_and_are_told
         fs::create_dir(&path).unwrap();
         let gesta = spoiled.open().await;
         let detail = only(&causes(&gesta).await, "read-models-impaired", Severity::Degraded);
-        assert!(detail.contains("snapshots.db") && detail.contains("no snapshots"), "{detail}");
+        assert!(
+            detail.contains("snapshots.db") && detail.contains("snapshots are disabled"),
+            "{detail}"
+        );
         fs::remove_dir(&path).unwrap();
         assert_eq!(causes(&gesta).await, [], "{name}: as soon as there is room for them");
     }

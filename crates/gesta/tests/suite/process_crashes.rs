@@ -232,7 +232,7 @@ impl Troubled {
             () = run(self.open::<CORRECTED>().await) => return,
         }
         self.crashes += 1;
-        // A new count: no append of the program that crashed is answered any more.
+        // A new count: no append of the crashed program is answered any longer.
         self.appends_left = Arc::new(AtomicUsize::new(usize::MAX));
         self.ended = Arc::new(Notify::new());
         run(self.open::<CORRECTED>().await).await;

@@ -250,6 +250,6 @@ fn the_lock_file_holds_what_processes_store() {
     let upcast = refusal(&file, &Registry::new().process::<Second>());
     assert!(!upcast.contains("no longer matches"), "version 2 is only new: {upcast}");
     let lost = refusal(&file, &Registry::new().process::<Deaf>());
-    assert!(lost.contains("process porter has taken door-opened"), "{lost}");
-    assert!(refusal(&file, &Registry::new()).contains("no process manager has the name"));
+    assert!(lost.contains("process porter has handled door-opened"), "{lost}");
+    assert!(refusal(&file, &Registry::new()).contains("no process manager has this name"));
 }

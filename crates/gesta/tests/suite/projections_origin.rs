@@ -239,7 +239,7 @@ async fn an_older_copy_of_the_store_that_grew_past_newer_read_models_is_noticed(
     answers(&gesta).await;
     gesta.close().await;
 
-    // The same life of the store by its name, another history from the fifth event on.
+    // The same incarnation, but a different history, starting at the fifth event.
     shop.put_back(&copy);
     let alone = Gesta::at(format!("gesta:{}", shop.events().display())).open().await.unwrap();
     for amount in 1_000..=1_030 {
@@ -440,7 +440,7 @@ async fn a_read_model_of_an_earlier_version_is_taken_as_it_is() {
     let gesta = Gesta::on(Arc::clone(&store)).project(Balances(Arc::clone(&controls)), &models);
     let gesta = gesta.open().await.unwrap();
     settled::<Balances>(&gesta).await;
-    assert_eq!(controls.applied.load(Ordering::SeqCst), 1, "from its checkpoint on");
+    assert_eq!(controls.applied.load(Ordering::SeqCst), 1, "it continued at its checkpoint");
     let mut tx = models.begin(&id).await.unwrap();
     assert_eq!(tx.property("event-types").await.unwrap().as_deref(), Some(r#"["deposited"]"#));
     assert!(tx.property("last-event").await.unwrap().is_some());

@@ -325,7 +325,7 @@ async fn damage_that_a_query_meets_is_told_by_the_projection() {
     let gesta = open(&store, Balances(Controls::free()), &models).await;
     deposit(&gesta, "ann", 1).await;
     settled(&gesta).await;
-    // A row that is no JSON any more, which no check of pages sees.
+    // A row that is no longer JSON, which no check of pages sees.
     let path = file_of(directory.path(), "balances");
     let by_hand = gesta_sqlite::rusqlite::Connection::open(&path).unwrap();
     by_hand.execute("update gesta_rows set value = '{'", []).unwrap();

@@ -176,7 +176,7 @@ async fn a_snapshot_of_events_that_are_gone_is_ignored() {
     for _ in 0..4 {
         pour(&gesta, 2).await;
     }
-    assert_eq!(litres(&gesta).await, 8, "the snapshot is of another life of the store");
+    assert_eq!(litres(&gesta).await, 8, "the snapshot belongs to another incarnation");
 }
 
 /// Hides the events before this revision.
@@ -215,7 +215,7 @@ async fn a_truncated_history_is_folded_from_a_snapshot_that_covers_it_or_not_at_
     let refused = changed.execute(Pour { barrel: 1, litres: 1 }).await.unwrap_err();
     assert!(matches!(refused, ExecuteError::Truncated(_)), "{refused}");
     let past = changed.load::<Barrel>(&1).as_of(Revision::FIRST).await.unwrap_err();
-    assert!(matches!(past, LoadError::Truncated(_)), "nobody can tell any more: {past}");
+    assert!(matches!(past, LoadError::Truncated(_)), "the state at that revision is lost: {past}");
 
     truncate(&cellar.store, 4).await;
     let refused = gesta.load::<Barrel>(&1).await.unwrap_err();

@@ -340,7 +340,7 @@ fn last_link(disk: &dyn Disk, number: u64) -> Result<Option<OpenedLink>, BackupE
         return Ok(Some(link));
     }
     let whole = read(disk, &file, header.bytes, Cache::Use)?;
-    // As in recovery: without durable frames behind it, nothing here was ever acknowledged.
+    // As in recovery: without durable frames after it, nothing here was ever acknowledged.
     if !scan::lost_opening(&whole, Seed::new(header.salt, number)) {
         return Ok(None);
     }
