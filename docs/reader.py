@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Lists every event of a store as JSON lines: python3 reader.py DIRECTORY
 
-Written from docs/format.md alone, with Python's standard library alone: whoever has the directory and
-that page has the events. For a store that nobody appends to meanwhile. All checksums and the chain are
-verified; what is damaged is named on stderr, and then the exit status is 1.
+Written from docs/format.md with Python's standard library alone: the directory and that page are
+enough to read the events. The store must not be appended to in the meantime. All checksums and the
+chain are verified; damage is reported on stderr, and the exit status is then 1.
 """
 import base64, json, re, sys, uuid
 from pathlib import Path
@@ -111,7 +111,7 @@ class Segment:
             demand(self.header(sector)[0] in (CLOSE, SEAL), "no frame begins here")
             return self.frame(sector, chain, position)
     def later(self, at):
-        """Offset, length, first position and durable mark of each valid frame header from an offset on."""
+        """Offset, length, first position and durable mark of each valid frame header, starting at an offset."""
         for found in re.compile(b"GFRM").finditer(self.data, at):
             try:
                 _, length, _, first, mark, _, _ = self.header(found.start())
