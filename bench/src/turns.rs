@@ -1,9 +1,9 @@
 //! Contenders that append in turns within one process, for what lies closer together than a machine
 //! is steady: whatever else it does, it does to all of them alike.
 //!
-//! Always holds: one contender appends at a time, with all its threads, and is charged until the
-//! last of them rests; closing it is charged to it as well. Not here: what an append is, and that it
-//! is a closed loop ([`append`](gesta_bench::load::append)).
+//! Invariants: one contender appends at a time, with all its threads, and is charged until the last
+//! of them rests; closing it is charged to it as well. Not here: what an append is, and that it is
+//! a closed loop ([`append`](gesta_bench::load::append)).
 
 use std::{
     collections::BTreeMap,
@@ -119,7 +119,7 @@ impl Turns {
             Ok(Took { events, seconds, events_per_second, latency: latencies.quantiles() })
         });
         let mut took = ended.collect::<Result<Vec<_>>>()?.into_iter();
-        let first = took.next().context("nobody was to take a turn")?;
+        let first = took.next().context("there were no turns")?;
         let others = self.contenders.iter().skip(1).map(ToString::to_string);
         let beside = others.zip(took).collect();
         let all_user_seconds = Usage::now(&self.directory)?.user_seconds;
@@ -127,8 +127,8 @@ impl Turns {
     }
 }
 
-/// All threads of all players, in turns: what each append took, and how long each player's turns
-/// were together.
+/// All threads of all players, in turns. Returns the duration of each append, and of each player's
+/// turns in total.
 fn play(
     players: &[(Box<dyn Engine>, AppendLoad)],
     time: Duration,

@@ -1,13 +1,13 @@
 //! A bare log: what is left of an engine without index, checksums or recovery.
 //!
-//! The measure of what those cost. Always holds: an append is acknowledged once one `fdatasync` of
+//! The measure of what those cost. Invariants: an append is acknowledged once one `fdatasync` of
 //! its group has covered it; the files were filled with zeros and synced before the run. It knows
 //! each stream's head, so that exact revisions can be demanded.
 //!
-//! A thread writes groups, since what follows a sync then begins without waking anybody. A writer
-//! that finds nobody at work writes its own append itself, for the same reason. After a group the
-//! thread gives those that it woke a moment to come back: a group of all writers costs the same
-//! sync as a group of some.
+//! A thread writes groups, so the next group begins after a sync without waking another thread. A
+//! writer that finds no other thread at work writes its own append itself, for the same reason.
+//! After a group, the thread gives the writers that it woke a moment to come back: a group of all
+//! writers costs the same sync as a group of some.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -53,11 +53,11 @@ pub(crate) struct BareLog {
 
 struct AppendRun {
     state: Mutex<State>,
-    /// Something was queued, or nobody is at work any more.
+    /// Something was queued, or no thread is writing any longer.
     arrived: Condvar,
     /// The last group that is durable, told to the waiters of even and of odd groups apart.
     durable: [AtomicU32; 2],
-    /// Whether a write or a sync went wrong; then nothing is acknowledged any more.
+    /// True once a write or a sync has failed; then nothing more is acknowledged.
     failed: AtomicBool,
 }
 
@@ -66,7 +66,7 @@ struct State {
     queued: Vec<u8>,
     appends: usize,
     group: u32,
-    /// Whether somebody writes or syncs.
+    /// True while a thread writes or syncs.
     busy: bool,
     closing: bool,
     position: u64,
@@ -242,7 +242,7 @@ impl AppendRun {
             // Later groups of the same word may be durable by now, too; numbers go around.
             if seen.wrapping_sub(group).cast_signed() >= 0 {
                 let failed = self.failed.load(Ordering::Relaxed);
-                ensure!(!failed, "the bare log cannot write any more");
+                ensure!(!failed, "the bare log can no longer write");
                 return Ok(());
             }
             match futex::wait(word, futex::Flags::PRIVATE, seen, None) {
@@ -256,7 +256,7 @@ impl AppendRun {
     fn write_own(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
         let mut own = Vec::new();
         let group = state.begin_group(&mut own);
-        let mut log = state.log.take().context("nobody else writes")?;
+        let mut log = state.log.take().context("no other thread writes")?;
         drop(state);
         let written = log.write_and_sync(&own);
         let mut state = self.lock();
@@ -300,7 +300,7 @@ impl AppendRun {
             while state.appends > 0 {
                 let came = state.appends;
                 let group = state.begin_group(&mut group_bytes);
-                let mut log = state.log.take().expect("nobody else is at work");
+                let mut log = state.log.take().expect("no other thread is at work");
                 drop(state);
                 let written = log.write_and_sync(&group_bytes);
                 self.tell_durable(group, &written)?;

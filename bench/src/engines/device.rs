@@ -1,7 +1,7 @@
 //! The bare device under the driver: 4 KiB for each append, whatever it has, and nothing kept.
 //!
-//! The measure of a single append's latency. Always holds: the file was filled with zeros and
-//! synced before; it is written from its beginning to its end and then again.
+//! The measure of a single append's latency. Invariants: the file was filled with zeros and synced
+//! before; it is written from its beginning to its end and then again.
 
 use std::{
     fs::{File, OpenOptions},

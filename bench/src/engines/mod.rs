@@ -1,6 +1,6 @@
 //! The engines that are compared, a file each.
 //!
-//! Always holds: an append is acknowledged when it is durable, in every one of them; all can give
+//! Invariants: an append is acknowledged when it is durable, in every one of them; all can give
 //! back the events of a stream and those with a tag, but for the bare log, which keeps no index and
 //! is the measure of what an index may cost, and the bare device, which keeps nothing.
 

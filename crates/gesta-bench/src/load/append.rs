@@ -149,7 +149,7 @@ pub fn run(engine: Box<dyn Engine>, load: &AppendLoad) -> Result<AppendReport> {
     let stopwatch = Stopwatch::start();
     let latencies = append_on_threads(&*engine, &shared, stopwatch)?;
     let appended = stopwatch.elapsed();
-    engine.close().context("closing")?;
+    engine.close().context("cannot close the engine")?;
     let all = stopwatch.elapsed();
     let events = latencies.count() * load.events_per_append;
     Ok(AppendReport {
@@ -297,7 +297,7 @@ fn fill_some(
 ) -> Result<()> {
     let AppendLoad { streams, tags, seed, .. } = *shared.load;
     let mut writer = engine.writer()?;
-    // Use another seed than the measurement, so that names and ids differ.
+    // Not the seed of the measurement, so that names and ids differ.
     let own = ThreadShare { thread, threads: FILL_THREADS };
     let mut draw = Generator::new(&shared.pool, !seed, own);
     while left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()

@@ -16,12 +16,12 @@ pub trait Engine: Send + Sync {
 
     /// Creates a reader for the calling thread.
     fn reader(&self) -> Result<Box<dyn Reader + '_>> {
-        bail!("this engine is not read")
+        bail!("this engine does not support reads")
     }
 
-    /// Subscribes to the events appended from now on.
+    /// Subscribes to events that are appended after this call.
     fn subscriber(&self, _interest: Interest) -> Result<Box<dyn Subscriber>> {
-        bail!("this engine cannot be subscribed to")
+        bail!("this engine does not support subscriptions")
     }
 
     /// Closes the engine cleanly, so that the next open needs no recovery. All threads of the load

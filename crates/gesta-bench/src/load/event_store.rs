@@ -125,7 +125,8 @@ impl<Store: ThreadStore> Writer for StoreWriter<'_, Store> {
         let append = Append::to(StreamName::new(offer.stream)?, expected(offer.demand), events);
         let append = Append { condition: condition(offer.demand, &tag), ..append };
         let appended = self.store.append_blocking(append, &self.parked);
-        Ok(appended.with_context(|| format!("an append to {}", offer.stream))?.position.number())
+        let appended = appended.with_context(|| format!("cannot append to {}", offer.stream))?;
+        Ok(appended.position.number())
     }
 }
 

@@ -109,7 +109,7 @@ pub fn fill(engine: Box<dyn Engine>, load: &ReadLoad) -> Result<()> {
             .into_iter()
             .try_for_each(|thread| thread.join().expect("a filling thread does not panic"))
     })?;
-    engine.close().context("closing")
+    engine.close().context("cannot close the engine")
 }
 
 struct Filling<'a> {
@@ -155,7 +155,7 @@ pub fn run(
     let engine = open()?;
     let open_seconds = stopwatch.elapsed().as_secs_f64();
     let report = measure(&mut *engine.reader()?, load, chosen)?;
-    engine.close().context("closing")?;
+    engine.close().context("cannot close the engine")?;
     Ok(ReadReport { open_seconds, ..report })
 }
 
@@ -163,7 +163,7 @@ fn measure(reader: &mut dyn Reader, load: &ReadLoad, chosen: &Chosen) -> Result<
     // Warm up the page cache. Engines differ in what their writes leave in it.
     reader.scan(&mut look)?;
     let scanned = repeat(load.time(), || reader.scan(&mut look).map(Some))?;
-    let scanned = scanned.context("everything can be read")?;
+    let scanned = scanned.context("this engine does not support reads of the whole store")?;
     let category = match chosen.category {
         Some(name) => repeat(load.time(), || reader.category(name, &mut look))?,
         None => None,
@@ -214,7 +214,7 @@ fn repeat(
         repeated.events += events;
         repeated.times += 1;
     }
-    ensure!(repeated.events > 0, "there is nothing to read");
+    ensure!(repeated.events > 0, "the read returned no events; fill the store first");
     repeated.seconds = stopwatch.elapsed().as_secs_f64();
     Ok(Some(repeated))
 }
@@ -236,7 +236,7 @@ fn loads(
     let all = Stopwatch::start();
     while loads.latencies.count() == 0 || all.elapsed() < load.time() {
         let drawn = usize::try_from(random.below(streams.len() as u64))?;
-        let stream = streams.get(drawn).context("there is no stream to load")?;
+        let stream = streams.get(drawn).context("the store has no stream to read")?;
         let stopwatch = Stopwatch::start();
         let events = reader.stream(stream, part, &mut look)?;
         loads.latencies.add(stopwatch.nanos());
@@ -302,6 +302,6 @@ mod tests {
     fn a_store_without_events_cannot_be_measured() {
         let open = || Ok(Box::new(StoreEngine(MemoryStore::new())) as Box<dyn Engine>);
         let error = run(&open, &load(""), &load("").filled()).unwrap_err();
-        assert_eq!(error.to_string(), "there is nothing to read");
+        assert_eq!(error.to_string(), "the read returned no events; fill the store first");
     }
 }

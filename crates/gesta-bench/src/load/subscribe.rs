@@ -83,14 +83,21 @@ struct SubscribeRun<'a> {
 /// Appends at the load's rate to live subscribers, and closes the engine.
 pub fn run(engine: Box<dyn Engine>, load: &SubscribeLoad) -> Result<SubscribeReport> {
     let SubscribeLoad { subscribers, filtered, stalled, .. } = *load;
-    ensure!(subscribers > filtered + stalled, "no subscriber is left that reads during the run");
+    ensure!(
+        subscribers > filtered + stalled,
+        "--subscribers must be greater than --filtered and --stalled together; got {subscribers}, \
+         {filtered} and {stalled}"
+    );
     let event_bytes = usize::try_from(load.appends.event_bytes)?;
-    ensure!(event_bytes >= STAMP_BYTES, "an event needs {STAMP_BYTES} bytes for its time");
+    ensure!(
+        event_bytes >= STAMP_BYTES,
+        "--event-bytes must be at least {STAMP_BYTES}, the size of a timestamp; got {event_bytes}"
+    );
     let rate = match load.rate {
         Some(rate) => rate,
         None => peak(&*engine, &load.appends)? / 2.0,
     };
-    ensure!(rate > 0.0, "at this rate nothing is appended");
+    ensure!(rate > 0.0, "--rate must be greater than 0; got {rate}");
     let shared = SubscribeRun {
         load,
         pool: Pool::new(load.appends.seed, event_bytes),
@@ -110,7 +117,7 @@ pub fn run(engine: Box<dyn Engine>, load: &SubscribeLoad) -> Result<SubscribeRep
         // End the subscribers even if the measurement failed, or the scope would never return.
         shared.end.store(true, Ordering::Release);
         followers.iter().for_each(|follower| follower.thread().unpark());
-        engine.close().context("closing")?;
+        engine.close().context("cannot close the engine")?;
         followers.into_iter().try_for_each(joined)?;
         measured
     })?;
@@ -139,7 +146,7 @@ fn catch_up(shared: &SubscribeRun<'_>, waiting: Vec<Box<dyn Subscriber>>) -> Res
         let mut got = 0;
         while got < appended {
             let open = subscriber.next(&shared.end, &mut |_| got += 1)?;
-            ensure!(open, "a subscription that was not read ended early");
+            ensure!(open, "a stalled subscription ended before it had delivered all events");
         }
     }
     Ok(())
@@ -245,12 +252,12 @@ impl SubscribeRun<'_> {
         while self.delivered.load(Ordering::Relaxed) < wanted {
             if stopwatch.elapsed() > DELIVERY_MAX {
                 let got = self.delivered.load(Ordering::Relaxed);
-                bail!("{got} of {wanted} deliveries arrived in time");
+                bail!("timed out: {got} of {wanted} deliveries arrived");
             }
             sleep_until(Stopwatch::start(), CHECK_EVERY);
         }
         let got = self.delivered.load(Ordering::Relaxed);
-        ensure!(got == wanted, "{got} deliveries arrived, {wanted} were expected");
+        ensure!(got == wanted, "expected {wanted} deliveries; got {got}");
         Ok(())
     }
 }

@@ -43,18 +43,20 @@ pub fn check(store: &dyn EventStore, log: &OracleLog) -> Result<CheckReport> {
         last = event.position;
         found.add(log, event).with_context(|| format!("the event at position {last}"))
     })
-    .context("by position")?;
+    .context("while reading by position")?;
     found.end()?;
     found.compare(log)?;
-    by_id(store, log, &found, &parked).context("by id")?;
+    by_id(store, log, &found, &parked).context("while looking up appends by id")?;
     for (stream, expected) in &found.streams {
         let read = store.read_stream(ReadStream::forwards(stream.clone()));
-        by_list(read, log, expected, &parked).with_context(|| format!("by stream {stream}"))?;
+        by_list(read, log, expected, &parked)
+            .with_context(|| format!("while reading stream {stream}"))?;
     }
     for (tag, expected) in &found.tags {
         let tagged = Filter::Query(EventQuery::of(QueryItem::every().tagged([tag.clone()])));
         let read = store.read_all(ReadAll::forwards().filter(tagged));
-        by_list(read, log, expected, &parked).with_context(|| format!("by tag {tag}"))?;
+        by_list(read, log, expected, &parked)
+            .with_context(|| format!("while reading by tag {tag}"))?;
     }
     let (acknowledged, refused) = log.counts();
     Ok(CheckReport {
@@ -94,20 +96,27 @@ impl StoreContents {
         let (id, ordinal) = AppendId::of(event.id);
         let planned = match self.begun.take() {
             Some((begun, planned, next)) => {
-                ensure!((id, ordinal) == (begun, next), "{begun:?} has only {next} events");
+                ensure!(
+                    (id, ordinal) == (begun, next),
+                    "append {begun:?} is incomplete: the store has only {next} of its events"
+                );
                 planned
             }
             None => {
-                ensure!(ordinal == 0, "the beginning of {id:?} is missing");
-                ensure!(log.appends.contains_key(&id), "{id:?} was never offered");
+                ensure!(ordinal == 0, "the first event of append {id:?} is missing");
+                ensure!(log.appends.contains_key(&id), "append {id:?} is not in the log");
                 log.plan(id)?
             }
         };
         same(&planned, ordinal, event)?;
-        let of_stream = self.streams.entry(event.stream.clone()).or_default();
-        let revision = Revision::new(of_stream.len() as u64);
-        ensure!(event.revision == revision, "it is {}, not {revision}", event.revision);
-        of_stream.push(event.id);
+        let ids_in_stream = self.streams.entry(event.stream.clone()).or_default();
+        let revision = Revision::new(ids_in_stream.len() as u64);
+        ensure!(
+            event.revision == revision,
+            "found revision {}, expected {revision}",
+            event.revision
+        );
+        ids_in_stream.push(event.id);
         self.tags.entry(planned.tag.clone()).or_default().push(event.id);
         if ordinal + 1 < planned.count() {
             self.begun = Some((id, planned, ordinal + 1));
@@ -116,14 +125,16 @@ impl StoreContents {
         let head = |stream| self.streams.get(stream).map_or(0, |events| events.len() as u64 - 1);
         let revisions = planned.parts.iter().map(|(stream, _)| Revision::new(head(stream)));
         let place = AppendPlace { position: event.position, revisions: revisions.collect() };
-        ensure!(self.appends.insert(id, place).is_none(), "{id:?} is there twice");
+        ensure!(self.appends.insert(id, place).is_none(), "the store has append {id:?} twice");
         Ok(())
     }
 
     /// Checks that the last append is complete.
     fn end(&self) -> Result<()> {
         match &self.begun {
-            Some((id, _, events)) => bail!("{id:?} has only {events} events"),
+            Some((id, _, events)) => {
+                bail!("append {id:?} is incomplete: the store has only {events} of its events")
+            }
             None => Ok(()),
         }
     }
@@ -133,23 +144,27 @@ impl StoreContents {
         for (id, OfferedAppend { after, answer }) in &log.appends {
             let found = self.appends.get(id);
             match (answer, found) {
-                (Answer::Acknowledged(place), Some(found)) => {
+                (Answer::Acknowledged(acknowledged), Some(found)) => {
                     ensure!(
-                        place == found,
-                        "{id:?} was acknowledged at {place:?}, but is at {found:?}"
+                        acknowledged == found,
+                        "append {id:?} was acknowledged at {acknowledged:?}, but is at {found:?}"
                     );
                 }
-                (Answer::Acknowledged(place), None) => {
-                    bail!("{id:?} was acknowledged at {place:?} and is LOST")
+                (Answer::Acknowledged(acknowledged), None) => {
+                    bail!("append {id:?} was acknowledged at {acknowledged:?}, but is missing")
                 }
                 (Answer::Refused, Some(found)) => {
-                    bail!("{id:?} was refused and is at {found:?}")
+                    bail!("append {id:?} was refused, but is at {found:?}")
                 }
                 (Answer::Refused | Answer::Open, None) | (Answer::Open, Some(_)) => {}
             }
             if let Some(found) = found {
                 let first = found.position.number() + 1 - u64::from(log.plan(*id)?.count());
-                ensure!(first > after.number(), "{id:?} at {first} was offered after {after}");
+                ensure!(
+                    first > after.number(),
+                    "append {id:?} is at position {first}, but was submitted after position \
+                     {after} was acknowledged"
+                );
             }
         }
         Ok(())
@@ -158,7 +173,7 @@ impl StoreContents {
 
 /// Compares an event with the planned one.
 fn same(planned: &PlannedAppend, ordinal: u32, event: &RecordedEvent) -> Result<()> {
-    ensure!(ordinal < planned.count(), "it is beyond its append");
+    ensure!(ordinal < planned.count(), "the append has no event with ordinal {ordinal}");
     let streams = planned.parts.iter().flat_map(|(stream, count)| (0..*count).map(move |_| stream));
     let stream = streams.clone().nth(ordinal as usize);
     let offered = planned.event(ordinal);
@@ -169,9 +184,9 @@ fn same(planned: &PlannedAppend, ordinal: u32, event: &RecordedEvent) -> Result<
         && event.tags == offered.tags
         && event.correlation_id.is_none()
         && event.causation_id.is_none();
-    ensure!(texts, "its names are not those that were offered: {event:?}");
-    ensure!(event.data == offered.data, "its data are not those that were offered");
-    ensure!(event.metadata == offered.metadata, "its metadata are not those that were offered");
+    ensure!(texts, "the stream, type or tags differ from the submitted event: {event:?}");
+    ensure!(event.data == offered.data, "the data differ from the submitted event");
+    ensure!(event.metadata == offered.metadata, "the metadata differ from the submitted event");
     Ok(())
 }
 
@@ -185,7 +200,10 @@ fn by_id(
         let appended = parked.block_on(store.find_append(id.event(0)))?;
         let appended = appended.as_ref().map(place);
         let expected = found.appends.get(id);
-        ensure!(appended.as_ref() == expected, "{id:?} is at {appended:?}, not at {expected:?}");
+        ensure!(
+            appended.as_ref() == expected,
+            "the lookup found append {id:?} at {appended:?}; expected {expected:?}"
+        );
     }
     Ok(())
 }
@@ -200,7 +218,7 @@ fn by_list(
     let mut expected = expected.iter();
     each(pages, parked, |event| {
         let next = expected.next();
-        ensure!(next == Some(&event.id), "{} stands where {next:?} should", event.id);
+        ensure!(next == Some(&event.id), "found event {}; expected {next:?}", event.id);
         let (id, ordinal) = AppendId::of(event.id);
         same(&log.plan(id)?, ordinal, event)
     })?;
@@ -284,7 +302,7 @@ mod tests {
         let place = AppendPlace { position: Position::new(9), revisions: vec![Revision::FIRST] };
         lines.push(LogEntry::Offer { writer, number });
         lines.push(LogEntry::Acknowledged { writer, number, place });
-        assert!(complaint(&store, lines).contains("LOST"));
+        assert!(complaint(&store, lines).contains("but is missing"));
     }
 
     #[test]
@@ -306,7 +324,7 @@ mod tests {
                 *entry = LogEntry::Refused { writer, number };
             }
         }
-        assert!(complaint(&store, lines).contains("was refused and is at"));
+        assert!(complaint(&store, lines).contains("was refused, but is at"));
     }
 
     #[test]
@@ -323,7 +341,7 @@ mod tests {
         let (writer, number) = who;
         lines.retain(|entry| *entry != LogEntry::Offer { writer, number });
         lines.splice(1..1, [LogEntry::Offer { writer, number }, last]);
-        assert!(complaint(&store, lines).contains("was offered after"));
+        assert!(complaint(&store, lines).contains("but was submitted after position"));
     }
 
     #[test]
@@ -331,7 +349,7 @@ mod tests {
         let (store, lines) = recorded();
         let (_, planned) = unmade(1_000);
         append(&store, &planned.parts[0].0, vec![planned.event(0)]);
-        assert!(complaint(&store, lines).contains("was never offered"));
+        assert!(complaint(&store, lines).contains("is not in the log"));
     }
 
     #[test]
@@ -341,7 +359,7 @@ mod tests {
         lines.push(LogEntry::Offer { writer, number });
         let event = NewEvent { data: vec![1, 2, 3].into(), ..planned.event(0) };
         append(&store, &planned.parts[0].0, vec![event]);
-        assert!(complaint(&store, lines).contains("its data are not"));
+        assert!(complaint(&store, lines).contains("the data differ"));
     }
 
     #[test]
@@ -354,6 +372,6 @@ mod tests {
             .unwrap();
         lines.push(LogEntry::Offer { writer, number });
         append(&store, &planned.parts[0].0, vec![planned.event(0)]);
-        assert!(complaint(&store, lines).contains("has only 1 events"));
+        assert!(complaint(&store, lines).contains("the store has only 1 of its events"));
     }
 }

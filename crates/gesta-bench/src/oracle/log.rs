@@ -89,7 +89,9 @@ impl LogEntry {
             ("unknown", [writer, number]) => {
                 Self::Unknown { writer: u16::try_from(*writer)?, number: *number }
             }
-            _ => bail!("unknown entry or wrong number of arguments"),
+            _ => bail!(
+                "unknown entry (expected life, offer, ack, refused or unknown) or wrong number of values"
+            ),
         })
     }
 }
@@ -137,7 +139,7 @@ impl OracleLog {
                 self.life = shape.life;
                 ensure!(
                     self.lives.insert(shape.life, shape).is_none(),
-                    "the log has two lives of that number"
+                    "the log has two processes with this number; each run needs its own --life"
                 );
                 return Ok(());
             }
@@ -146,7 +148,7 @@ impl OracleLog {
                 let offered = OfferedAppend { after: self.highest, answer: Answer::Open };
                 ensure!(
                     self.appends.insert(id, offered).is_none(),
-                    "the same append was offered before"
+                    "the append is in the log twice"
                 );
                 return Ok(());
             }
@@ -158,14 +160,14 @@ impl OracleLog {
             LogEntry::Unknown { writer, number } => (writer, number, Answer::Open),
         };
         let id = AppendId { life: self.life, writer, number };
-        self.appends.get_mut(&id).context("an append that was never offered is answered")?.answer =
-            answer;
+        self.appends.get_mut(&id).context("the append has no `offer` line")?.answer = answer;
         Ok(())
     }
 
     /// Returns the append that this id stands for, in a recorded process.
     pub fn plan(&self, id: AppendId) -> Result<PlannedAppend> {
-        self.lives.get(&id.life).with_context(|| format!("there is no life {}", id.life))?.plan(id)
+        let life = self.lives.get(&id.life);
+        life.with_context(|| format!("the log has no process with number {}", id.life))?.plan(id)
     }
 
     /// Returns the number of acknowledged and of refused appends.

@@ -33,7 +33,7 @@ pub struct Shape {
     /// Events per append; 0 for a mix of sizes, streams and conditions, some of which fail
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub events_per_append: u32,
-    /// Bytes of data per event; in a mix, half of it on average
+    /// Bytes of data per event; in a mix, half as many on average
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     pub event_bytes: u64,
     /// Number of streams

@@ -18,8 +18,8 @@ const STREAMS: u64 = 1_000;
 
 /// Measure reads: the whole store, a category, and single streams
 ///
-/// An existing store is read as it is, with the streams of randomly chosen events. An empty
-/// directory is filled first; the store is then closed and opened again.
+/// An existing store is read as is; the streams to read are those of randomly chosen events. An
+/// empty directory is filled first; the store is then closed and opened again.
 #[derive(Args, Debug)]
 pub(crate) struct Read {
     #[command(flatten)]

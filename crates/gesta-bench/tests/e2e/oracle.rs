@@ -1,6 +1,6 @@
 //! Crash-test oracle: a store written by `gesta-bench record`, and the log of its acknowledgements.
 //!
-//! Always holds: a line is in the log before it is used, and the log is checked elsewhere:
+//! Invariant: a line is in the log before it is used, and the log is checked elsewhere:
 //! `gesta-bench check` reads the store back in another process.
 
 use std::{

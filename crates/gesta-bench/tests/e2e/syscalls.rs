@@ -6,7 +6,7 @@
 //! enters the call, and with the call failing with `EIO` and with `ENOSPC`. After each run a new
 //! process opens the store and reads everything back.
 //!
-//! Always holds: a call is identified by its name, its file and its index among such calls of its
+//! Invariants: a call is identified by its name, its file and its index among such calls of its
 //! thread, so it is hit even if threads interleave differently; runs that do not reach their call
 //! are counted separately. A segment under construction has a different name in each run
 //! (`NUMBER-SALT.new`), so calls on it are counted over all files. Not here: opening such a file,

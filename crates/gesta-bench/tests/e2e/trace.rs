@@ -1,11 +1,11 @@
 //! Writes and syncs of a traced program at each of its acknowledgements.
 //!
-//! Owns: the evaluation of a trace. Always holds: order is that of the trace's lines, not of
-//! clocks: strace sees the begin of a call before the kernel and its end before the caller, so
-//! effects of a call follow it. Only `fsync` and `fdatasync` are syncs (`sync_file_range`
-//! guarantees nothing about power loss); a write through a descriptor opened with `O_DSYNC` or
-//! `O_SYNC` is its own sync. Only positioned writes cover an append, and writes of zeros prepare
-//! space and contain no event.
+//! Owns: the evaluation of a trace. Invariant: order is that of the trace's lines, not of clocks:
+//! strace sees the begin of a call before the kernel and its end before the caller, so effects of a
+//! call follow it. Only `fsync` and `fdatasync` are syncs (`sync_file_range` guarantees nothing
+//! about power loss); a write through a descriptor opened with `O_DSYNC` or `O_SYNC` is its own
+//! sync. Only positioned writes cover an append, and writes of zeros prepare space and contain no
+//! event.
 //!
 //! An acknowledgement is a line `ack FILE END POSITION`, written to standard output by one call:
 //! the append whose last event is at this position ends at this offset of this file.
@@ -166,7 +166,7 @@ impl TracedWrite {
         let from = from.with_context(|| format!("no offset in {}", call.arguments))?;
         let (end, bytes) = match call.end {
             Some((line, bytes)) => (Some(line), u64::try_from(bytes).unwrap_or(0)),
-            // Unfinished: it may have written anything from its offset on.
+            // Unfinished: it may have written anything at or after its offset.
             None => (None, u64::MAX - from),
         };
         let write =

@@ -120,5 +120,5 @@ fn a_recording_is_checked_after_the_program_ended() {
 
     lines.push_str("offer 0 50\nack 0 50 1 0\n");
     fs::write(&log, lines).unwrap();
-    fails(&store, &check, "LOST");
+    fails(&store, &check, "but is missing");
 }
