@@ -1,6 +1,6 @@
 //! The project's automation in one program: `cargo xtask test`, `lint`, `tidy`, `prove`, `bench`.
 //!
-//! Owns: the steps of each command and its exit status. Always holds: a command with a failed step
+//! Owns: the steps of each command and its exit status. Invariant: a command with a failed step
 //! fails, and the output of every step is shown. Not here: the tests of the crates.
 #![expect(clippy::print_stdout, reason = "this program writes to a terminal")]
 

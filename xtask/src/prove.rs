@@ -1,6 +1,6 @@
 //! `cargo xtask prove`: the project's promises, and the commands that check them.
 //!
-//! Owns: the selection of promises and the report. Always holds: a check that cannot run, or that
+//! Owns: the selection of promises and the report. Invariants: a check that cannot run, or that
 //! runs no test, fails; a skipped check is reported as skipped, never as passed. Not here: the
 //! checks. They are tests of the crates, and run without this command too, such as `cargo test -p
 //! shop --test e2e serve_kills`.

@@ -1,7 +1,7 @@
 //! Steps: programs run one after another by a command, each announced and timed.
 //!
-//! Always holds: a step writes directly to the terminal, so its last output is the last output
-//! shown; a failed step ends the command.
+//! Invariants: a step writes directly to the terminal, so its last output is the last output shown;
+//! a failed step ends the command.
 
 use std::{
     ffi::OsString,

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: the test command of the README. Needs only a Rust toolchain and a C
 //! compiler.
 //!
-//! Always holds: mutations are compiled only here and by `prove`, behind a `cfg`, into separate
+//! Invariants: mutations are compiled only here and by `prove`, behind a `cfg`, into separate
 //! target directories; no other build contains them.
 
 use std::process::Command;

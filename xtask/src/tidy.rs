@@ -1,8 +1,7 @@
 //! `cargo xtask tidy`: rules of the project that no compiler checks, one file each.
 //!
-//! Owns: the list of rules. Always holds: a rule depends only on the
-//! [`Workspace`] passed to it, so its tests can show it failing. Not here: the checks of rustfmt,
-//! clippy and rustdoc.
+//! Owns: the list of rules. Invariant: a rule depends only on the [`Workspace`] passed to it, so
+//! its tests can show it failing. Not here: the checks of rustfmt, clippy and rustdoc.
 
 use anyhow::{Result, ensure};
 

@@ -1,7 +1,7 @@
 //! The checkout: its packages and texts.
 //!
-//! Owns: finding and reading them, once. Always holds: paths are relative to the root and use `/`;
-//! a Rust file that does not parse is an error, so no rule passes on unread files. Not here: the
+//! Owns: finding and reading them, once. Invariants: paths are relative to the root and use `/`; a
+//! Rust file that does not parse is an error, so no rule passes on unread files. Not here: the
 //! rules ([`crate::tidy`]).
 
 use std::{

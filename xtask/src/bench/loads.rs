@@ -1,7 +1,7 @@
 //! The measured loads, their engines, and the targets for the engine.
 //!
-//! Always holds: the targets are the project's performance promises; a figure is named by its path
-//! in the driver's output.
+//! Invariants: the targets are the project's performance promises; a figure is named by its path in
+//! the driver's output.
 
 use anyhow::{Context, Result};
 
@@ -109,7 +109,7 @@ pub(super) const LOADS: [Load; 15] = [
     turns("w8-b1-conditions", 8, CONDITIONS, CONDITIONALS),
     turns("w64-b1-conditions", 64, CONDITIONS, CONDITIONALS),
     read("read-b100", 100, READ),
-    // The other engines would take an hour to fill with single-event appends.
+    // Filling the other engines with single-event appends would take an hour.
     read("read-b1", 1, &[GESTA, "tephra"]),
     Load {
         name: "subscribe",

@@ -1,8 +1,8 @@
 //! The driver with its peers, run once per figure.
 //!
-//! Always holds: the device is probed before and after a run, and the processor time of other
-//! programs is measured during it. A run waits for a quiet device and is repeated if it was
-//! disturbed; after `ATTEMPTS_MAX` attempts the last one counts and is marked as disturbed.
+//! Invariant: the device is probed before and after a run, and the processor time of other programs
+//! is measured during it. A run waits for a quiet device and is repeated if it was disturbed; after
+//! `ATTEMPTS_MAX` attempts the last one counts and is marked as disturbed.
 
 use std::{
     fs,
@@ -167,7 +167,7 @@ fn answer(mut command: Command) -> Result<Value> {
 /// Number at a path of an object.
 fn number(object: &Value, path: &str) -> Result<f64> {
     let found = object.pointer(&format!("/{path}")).and_then(Value::as_f64);
-    found.with_context(|| format!("there is no number {path} in {object}"))
+    found.with_context(|| format!("{object} has no number at {path}"))
 }
 
 /// User time of all programs of the machine, in seconds. Kernel time is left out: it also serves

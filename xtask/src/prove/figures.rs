@@ -38,7 +38,7 @@ pub(super) fn passed(ran: &Ran) -> Result<String> {
     let words = line.split_whitespace();
     let count = words.clone().zip(words.skip(1)).find(|(_, word)| *word == "passed;");
     let count: usize = count.context("no number of tests")?.0.parse()?;
-    ensure!(count > 0, "there is no test of this name");
+    ensure!(count > 0, "no test has this name");
     Ok(format!("{count} tests pass"))
 }
 

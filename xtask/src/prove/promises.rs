@@ -55,7 +55,7 @@ pub(super) const PROMISES: [Promise; 16] = [
         name: "2",
         statement: "an import ends in the expected report, however often it is killed",
         checks: &[
-            Check::e2e("the report is exactly the expected one, also after a second import",
+            Check::e2e("the report is exactly the expected one, even after a second import",
                 "shop", "import::the_report"),
             Check::e2e("kills, each followed by an import, end in the same report",
                 "shop", "import::every_import_after_a_kill"),

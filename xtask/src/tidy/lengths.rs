@@ -1,6 +1,6 @@
 //! Functions and files are short. Exceptions are listed with their length and a reason.
 //!
-//! Owns: the limits, and `xtask/ratchet.txt` with the exceptions. Always holds: exceptions only
+//! Owns: the limits, and `xtask/ratchet.txt` with the exceptions. Invariants: exceptions only
 //! shrink; a length above the listed one fails, and one below it fails until the list is updated.
 
 use std::{collections::BTreeMap, iter};

@@ -20,7 +20,7 @@ pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
         }
         let missing = named.into_iter().filter(|name| !is_function(workspace, name));
         findings
-            .extend(missing.map(|name| Finding::new(GUIDE, format!("there is no test {name}"))));
+            .extend(missing.map(|name| Finding::new(GUIDE, format!("no test is named {name}"))));
     }
     findings
 }
@@ -51,7 +51,7 @@ mod tests {
     fn a_recipe_without_its_test_is_found() {
         assert!(findings("# G\n\n## Full disk\n\nRecipe: `a_full_disk_passes`.\n").is_empty());
         let found = findings("# G\n\n## Full disk\n\nRecipe: `a_full_disk_passes`, `no_such`.\n");
-        assert_eq!(found, [format!("{GUIDE}: there is no test no_such")]);
+        assert_eq!(found, [format!("{GUIDE}: no test is named no_such")]);
     }
 
     #[test]
