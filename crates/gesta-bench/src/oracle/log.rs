@@ -89,9 +89,7 @@ impl LogEntry {
             ("unknown", [writer, number]) => {
                 Self::Unknown { writer: u16::try_from(*writer)?, number: *number }
             }
-            _ => bail!(
-                "unknown entry (expected life, offer, ack, refused or unknown) or wrong number of values"
-            ),
+            _ => bail!("expected life, offer, ack, refused or unknown, with all of its numbers"),
         })
     }
 }

@@ -11,8 +11,8 @@ use crate::store_url::StoreUrl;
 
 /// Measure subscriptions: the latency from an append to its delivery
 ///
-/// Needs an empty directory, where the events remain. Appends run at a fixed rate. Each subscription
-/// has its own thread.
+/// Needs an empty directory, where the events remain. Appends run at a fixed rate. Each
+/// subscription has its own thread.
 #[derive(Args, Debug)]
 pub(crate) struct Subscribe {
     #[command(flatten)]
