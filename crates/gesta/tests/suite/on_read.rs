@@ -117,7 +117,7 @@ async fn a_row_whose_events_are_gone_is_of_no_use() {
     let gesta = open(&restored, &models).await;
     deposit(&gesta, "ann", 8).await;
     deposit(&gesta, "ann", 9).await;
-    assert_eq!(card(&gesta).await, Some(vec![8, 9]), "of another life of the store");
+    assert_eq!(card(&gesta).await, Some(vec![8, 9]), "belongs to another incarnation of the store");
 }
 
 #[tokio::test]
