@@ -109,13 +109,14 @@ impl ExportedEvent {
 }
 
 /// Formats an error of the JSON parser for a message that names the line already: with the column
-/// of a syntax error, and without the parser's own line number, which is always 1.
+/// of a syntax error, and without the parser's own line number.
 pub(crate) fn json_error(error: &serde_json::Error) -> String {
     let (text, column) = (error.to_string(), error.column());
     let place = format!(" at line {} column {column}", error.line());
     let text = text.strip_suffix(&place).unwrap_or(&text);
-    // Columns of wrong fields would be relative to an event within its append.
-    if error.is_data() { text.to_owned() } else { format!("{text} in column {column}") }
+    // The column of a wrong field would be relative to an event within its append, and the end of
+    // the input needs none.
+    if error.is_syntax() { format!("{text} in column {column}") } else { text.to_owned() }
 }
 
 fn checked<T>(field: &str, parsed: Result<T, InvalidName>) -> Result<T, String> {
@@ -226,8 +227,10 @@ mod tests {
                 Err(error) => assert!(error.contains(reason) && !reason.is_empty(), "{error}"),
             }
         }
-        let syntax = ExportedEvent::from_line(b"{\"stream\":\"a\"").unwrap_err();
-        assert!(syntax.ends_with(" in column 13"), "{syntax}");
+        let syntax = ExportedEvent::from_line(b"{\"stream\":\"a\"]").unwrap_err();
+        assert!(syntax.ends_with(" in column 14"), "{syntax}");
+        let end = ExportedEvent::from_line(b"{\"stream\":\"a\"\n").unwrap_err();
+        assert_eq!(end, "EOF while parsing an object");
         assert!(ExportedEvent::from_line(b"{\"stream\":\"a\"}").unwrap_err().contains("revision"));
     }
 }
