@@ -127,7 +127,7 @@ impl From<StoreError> for Problem {
 
 fn refused(invalid: &Invalid) -> Problem {
     match invalid {
-        // Well-formed, but not from this store's current incarnation, such as from before a restore.
+        // Well-formed, but not of the store's current incarnation, such as from before a restore.
         Invalid::BeyondHead { .. } | Invalid::OtherIncarnation { .. } => {
             beyond_head("position-beyond-head", invalid)
         }
