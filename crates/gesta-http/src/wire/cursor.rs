@@ -150,7 +150,9 @@ impl Default for PageLimit {
 
 impl<'de> Deserialize<'de> for PageLimit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match u16::deserialize(deserializer)? {
+        // The integer type would report its own range.
+        let odd = |_| D::Error::custom(format!("must be a whole number from 1 to {}", Self::MAX));
+        match u16::deserialize(deserializer).map_err(odd)? {
             number @ 1..=Self::MAX => Ok(Self(number)),
             number => {
                 Err(D::Error::custom(format!("must be between 1 and {}; got {number}", Self::MAX)))
