@@ -39,24 +39,24 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Load {
-    /// Threads that append, each waiting for its own append before the next.
+    /// Measure appends: each thread waits for its append before the next
     Append(Append),
-    /// Everything in order, and one stream after the other.
+    /// Measure reads: all events in order, and single streams
     Read(Read),
-    /// From an append to those who follow it live.
+    /// Measure subscriptions: the latency from an append to its delivery
     Subscribe(Subscribe),
-    /// Several of them that append in turns.
+    /// Measure several contenders that append in turns
     Turns(Turns),
-    /// What the bare device takes for 4 KiB.
+    /// Measure a durable 4 KiB write to the bare device
     Device { directory: PathBuf },
 }
 
-/// Which engine, and where.
+/// An engine and its directory.
 #[derive(Args)]
 struct Place {
     #[arg(long, value_enum)]
     engine: Peer,
-    /// A directory of the engine's own, emptied before.
+    /// Directory for the engine's files; emptied first
     #[arg(long)]
     directory: PathBuf,
 }
@@ -75,10 +75,10 @@ struct Read {
     place: Place,
     #[command(flatten)]
     load: ReadLoad,
-    /// Fills the directory and ends.
+    /// Fill the directory, then exit
     #[arg(long, conflicts_with = "filled")]
     fill_only: bool,
-    /// Reads what an earlier process has filled the directory with.
+    /// Read a directory that an earlier run filled
     #[arg(long)]
     filled: bool,
 }
@@ -91,7 +91,7 @@ struct Subscribe {
     load: SubscribeLoad,
 }
 
-/// What is printed.
+/// The printed result.
 #[derive(Serialize)]
 struct Answer<Report> {
     engine: Peer,
@@ -99,7 +99,7 @@ struct Answer<Report> {
     report: Report,
     #[serde(flatten)]
     usage: Usage,
-    /// Of the whole process, its preparations included.
+    /// Processor time of the whole process, preparations included.
     all_user_seconds: f64,
 }
 

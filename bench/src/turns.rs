@@ -1,9 +1,9 @@
-//! Contenders that append in turns within one process, for what lies closer together than a machine
-//! is steady: whatever else it does, it does to all of them alike.
+//! Contenders that append in turns within one process, to compare figures that are closer than the
+//! machine's noise: disturbances hit all contenders alike.
 //!
-//! Invariants: one contender appends at a time, with all its threads, and is charged until the last
-//! of them rests; closing it is charged to it as well. Not here: what an append is, and that it is
-//! a closed loop ([`append`](gesta_bench::load::append)).
+//! Invariant: one contender appends at a time, with all its threads. Its time lasts until its last
+//! thread has stopped, and includes closing it. Not here: the appends
+//! ([`append`](gesta_bench::load::append)).
 
 use std::{
     collections::BTreeMap,
@@ -34,19 +34,19 @@ use crate::{
     usage::Usage,
 };
 
-/// How long a turn is: far shorter than the device keeps a mood, far longer than an append.
+/// Duration of a turn: much shorter than slow phases of a device, much longer than an append.
 const TURN: Duration = Duration::from_millis(50);
 
-/// Who takes turns, and with what.
+/// Contenders and their load.
 #[derive(Args)]
 pub(crate) struct Turns {
-    /// A directory of the contenders' own, emptied before.
+    /// Directory for the contenders' files; emptied first
     #[arg(long)]
     directory: PathBuf,
-    /// An engine, or an engine and what its appends demand: `gesta`, `gesta:query`.
+    /// Engine, with an optional condition of its appends: `gesta`, `gesta:query`
     #[arg(long = "contender", required = true)]
     contenders: Vec<Contender>,
-    /// For each of them; `--seconds` are those of all together.
+    /// Load of each contender; `--seconds` is the total for all
     #[command(flatten)]
     load: AppendLoad,
 }
@@ -80,181 +80,187 @@ impl fmt::Display for Contender {
     }
 }
 
-/// What a contender came to.
+/// Result of a contender.
 #[derive(Debug, Serialize)]
-pub(crate) struct Took {
+pub(crate) struct ContenderReport {
     events: u64,
-    /// In its turns, and closing.
+    /// Time of its turns and of its close.
     seconds: f64,
     events_per_second: f64,
     latency: Quantiles,
 }
 
-/// The first contender, and the others by their names.
+/// Results of the first contender, and of the others by name.
 #[derive(Debug, Serialize)]
 pub(crate) struct TurnsReport {
     #[serde(flatten)]
-    first: Took,
-    beside: BTreeMap<String, Took>,
-    /// Processor time of all of them, outside the kernel.
+    first: ContenderReport,
+    beside: BTreeMap<String, ContenderReport>,
+    /// Processor time of all contenders, without the kernel's.
     all_user_seconds: f64,
 }
 
 impl Turns {
     pub(crate) fn run(&self) -> Result<TurnsReport> {
-        let mut players = Vec::new();
+        let mut contenders = Vec::new();
         for (nth, contender) in self.contenders.iter().enumerate() {
             let load = AppendLoad { condition: contender.condition, ..self.load.clone() };
             let directory = self.directory.join(nth.to_string());
             empty(&directory)?;
-            players.push((contender.engine.open(&directory, bytes_of(&load))?, load));
+            contenders.push((contender.engine.open(&directory, bytes_of(&load))?, load));
         }
-        let played = play(&players, self.load.time())?;
-        let ended = players.into_iter().zip(played).map(|((engine, load), (latencies, time))| {
-            let stopwatch = Stopwatch::start();
-            engine.close().context("closing")?;
-            let seconds = (time + stopwatch.elapsed()).as_secs_f64();
-            let events = latencies.count() * load.events_per_append;
-            let events_per_second = events as f64 / seconds;
-            Ok(Took { events, seconds, events_per_second, latency: latencies.quantiles() })
-        });
-        let mut took = ended.collect::<Result<Vec<_>>>()?.into_iter();
-        let first = took.next().context("there were no turns")?;
+        let measured = append_in_turns(&contenders, self.load.time())?;
+        let ended =
+            contenders.into_iter().zip(measured).map(|((engine, load), (latencies, time))| {
+                let stopwatch = Stopwatch::start();
+                engine.close().context("closing")?;
+                let seconds = (time + stopwatch.elapsed()).as_secs_f64();
+                let events = latencies.count() * load.events_per_append;
+                let events_per_second = events as f64 / seconds;
+                Ok(ContenderReport {
+                    events,
+                    seconds,
+                    events_per_second,
+                    latency: latencies.quantiles(),
+                })
+            });
+        let mut reports = ended.collect::<Result<Vec<_>>>()?.into_iter();
+        let first = reports.next().context("there is no contender")?;
         let others = self.contenders.iter().skip(1).map(ToString::to_string);
-        let beside = others.zip(took).collect();
+        let beside = others.zip(reports).collect();
         let all_user_seconds = Usage::now(&self.directory)?.user_seconds;
         Ok(TurnsReport { first, beside, all_user_seconds })
     }
 }
 
-/// All threads of all players, in turns. Returns the duration of each append, and of each player's
-/// turns in total.
-fn play(
-    players: &[(Box<dyn Engine>, AppendLoad)],
+/// Runs all threads of all contenders in turns. Returns the latencies of each contender's appends,
+/// and the duration of its turns.
+fn append_in_turns(
+    contenders: &[(Box<dyn Engine>, AppendLoad)],
     time: Duration,
 ) -> Result<Vec<(Latencies, Duration)>> {
-    let shared: Vec<_> = players.iter().map(|(_, load)| AppendRun::of(load)).collect();
-    let stage = Stage::default();
+    let shared: Vec<_> = contenders.iter().map(|(_, load)| AppendRun::of(load)).collect();
+    let control = TurnControl::default();
     let stopwatch = Stopwatch::start();
     thread::scope(|scope| {
         let mut threads = Vec::new();
-        for (player, ((engine, load), shared)) in players.iter().zip(&shared).enumerate() {
-            let stage = &stage;
+        for (contender, ((engine, load), shared)) in contenders.iter().zip(&shared).enumerate() {
+            let control = &control;
             let begin = |thread| {
                 scope.spawn(move || {
                     let appender = engine.writer().map(|writer| shared.appender(writer, thread));
-                    stage.play(player, stopwatch, appender)
+                    control.append_in_turns(contender, stopwatch, appender)
                 })
             };
             threads.push((0..load.writers).map(begin).collect::<Vec<_>>());
         }
-        let times = stage.direct(players.len(), time, stopwatch);
-        let mut played = Vec::new();
+        let times = control.run_turns(contenders.len(), time, stopwatch);
+        let mut measured = Vec::new();
         for (threads, time) in threads.into_iter().zip(times) {
             let mut all = Latencies::default();
             for thread in threads {
                 all.merge(&thread.join().expect("a writer's thread does not panic")?);
             }
-            played.push((all, time));
+            measured.push((all, time));
         }
-        Ok(played)
+        Ok(measured)
     })
 }
 
-/// Nobody's turn.
-const NOBODY: usize = usize::MAX;
+/// The turn of no contender.
+const NO_TURN: usize = usize::MAX;
 
-/// Whose turn it is.
+/// The contender whose turn it is.
 #[derive(Debug)]
-struct Stage {
-    /// The same as in the scene, for a look between two appends.
+struct TurnControl {
+    /// Copy of the number in the state, which threads read between two appends.
     on: AtomicUsize,
-    scene: Mutex<Scene>,
+    state: Mutex<TurnState>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct Scene {
+struct TurnState {
     on: usize,
-    /// Threads that append.
+    /// Number of threads that append.
     busy: usize,
     ended: bool,
 }
 
-impl Default for Stage {
+impl Default for TurnControl {
     fn default() -> Self {
-        let scene = Mutex::new(Scene { on: NOBODY, busy: 0, ended: false });
-        Self { on: AtomicUsize::new(NOBODY), scene, changed: Condvar::new() }
+        let state = Mutex::new(TurnState { on: NO_TURN, busy: 0, ended: false });
+        Self { on: AtomicUsize::new(NO_TURN), state, changed: Condvar::new() }
     }
 }
 
-impl Stage {
-    /// One thread's appends, whenever it is its player's turn, until the end.
-    fn play(
+impl TurnControl {
+    /// Appends on one thread in the turns of its contender, until the end.
+    fn append_in_turns(
         &self,
-        player: usize,
+        contender: usize,
         stopwatch: Stopwatch,
         appender: Result<Appender<'_>>,
     ) -> Result<Latencies> {
         let mut latencies = Latencies::default();
         let mut appender = appender.inspect_err(|_| self.end())?;
-        while self.enter(player) {
-            let played = self.take_turn(player, stopwatch, &mut appender, &mut latencies);
+        while self.enter(contender) {
+            let measured = self.take_turn(contender, stopwatch, &mut appender, &mut latencies);
             self.leave();
-            played.inspect_err(|_| self.end())?;
+            measured.inspect_err(|_| self.end())?;
         }
         Ok(latencies)
     }
 
     fn take_turn(
         &self,
-        player: usize,
+        contender: usize,
         stopwatch: Stopwatch,
         appender: &mut Appender<'_>,
         latencies: &mut Latencies,
     ) -> Result<()> {
-        while self.on.load(Ordering::Relaxed) == player {
+        while self.on.load(Ordering::Relaxed) == contender {
             latencies.add(appender.append_one(stopwatch)?);
         }
         Ok(())
     }
 
-    /// Waits for a player's turn; false once there are no more.
-    fn enter(&self, player: usize) -> bool {
-        let others = |scene: &mut Scene| scene.on != player && !scene.ended;
-        let mut scene = self.wait_while(self.scene(), others);
-        scene.busy += usize::from(!scene.ended);
-        !scene.ended
+    /// Waits for a contender's turn. Returns `false` at the end.
+    fn enter(&self, contender: usize) -> bool {
+        let others = |state: &mut TurnState| state.on != contender && !state.ended;
+        let mut state = self.wait_while(self.state(), others);
+        state.busy += usize::from(!state.ended);
+        !state.ended
     }
 
     fn leave(&self) {
-        self.scene().busy -= 1;
+        self.state().busy -= 1;
         self.changed.notify_all();
     }
 
     fn end(&self) {
-        self.scene().ended = true;
-        self.set_on(NOBODY);
+        self.state().ended = true;
+        self.set_on(NO_TURN);
     }
 
-    fn set_on(&self, player: usize) {
-        self.on.store(player, Ordering::Relaxed);
-        self.scene().on = player;
+    fn set_on(&self, contender: usize) {
+        self.on.store(contender, Ordering::Relaxed);
+        self.state().on = contender;
         self.changed.notify_all();
     }
 
-    /// Gives all players turns for so long; how long each one's were.
-    fn direct(&self, players: usize, time: Duration, stopwatch: Stopwatch) -> Vec<Duration> {
-        let mut times = vec![Duration::ZERO; players];
-        while stopwatch.elapsed() < time && !self.scene().ended {
-            for (player, all) in times.iter_mut().enumerate() {
+    /// Gives turns to all contenders for this time. Returns the duration of each one's turns.
+    fn run_turns(&self, contenders: usize, time: Duration, stopwatch: Stopwatch) -> Vec<Duration> {
+        let mut times = vec![Duration::ZERO; contenders];
+        while stopwatch.elapsed() < time && !self.state().ended {
+            for (contender, all) in times.iter_mut().enumerate() {
                 let began = stopwatch.elapsed();
-                self.set_on(player);
+                self.set_on(contender);
                 let waited =
-                    self.changed.wait_timeout_while(self.scene(), TURN, |scene| !scene.ended);
+                    self.changed.wait_timeout_while(self.state(), TURN, |state| !state.ended);
                 drop(waited);
-                self.set_on(NOBODY);
-                drop(self.wait_while(self.scene(), |scene| scene.busy > 0));
+                self.set_on(NO_TURN);
+                drop(self.wait_while(self.state(), |state| state.busy > 0));
                 *all += stopwatch.elapsed() - began;
             }
         }
@@ -264,14 +270,14 @@ impl Stage {
 
     fn wait_while<'a>(
         &self,
-        scene: MutexGuard<'a, Scene>,
-        condition: impl FnMut(&mut Scene) -> bool,
-    ) -> MutexGuard<'a, Scene> {
-        self.changed.wait_while(scene, condition).unwrap_or_else(PoisonError::into_inner)
+        state: MutexGuard<'a, TurnState>,
+        condition: impl FnMut(&mut TurnState) -> bool,
+    ) -> MutexGuard<'a, TurnState> {
+        self.changed.wait_while(state, condition).unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn scene(&self) -> MutexGuard<'_, Scene> {
-        self.scene.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, TurnState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -304,9 +310,9 @@ mod tests {
         let report = turns.run().unwrap();
         let names: Vec<_> = report.beside.keys().map(String::as_str).collect();
         assert_eq!(names, ["device-sync", "gesta:exact", "gesta:query"]);
-        for took in report.beside.values().chain([&report.first]) {
-            assert!(took.events > 0 && took.events_per_second > 0.0, "{report:?}");
-            assert!(took.seconds < 0.5, "its own turns only: {report:?}");
+        for reports in report.beside.values().chain([&report.first]) {
+            assert!(reports.events > 0 && reports.events_per_second > 0.0, "{report:?}");
+            assert!(reports.seconds < 0.5, "its own turns only: {report:?}");
         }
     }
 

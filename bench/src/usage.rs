@@ -1,31 +1,31 @@
-//! What a run used of the machine: processor time, memory, disk.
+//! Resources that a run used: processor time, memory, disk.
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-/// Of this process so far.
+/// Resources that this process has used so far.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Usage {
     pub(crate) user_seconds: f64,
     pub(crate) system_seconds: f64,
-    /// At most so far.
+    /// Peak resident memory.
     pub(crate) memory_bytes: u64,
-    /// What the engine's files take.
+    /// Allocated size of the engine's files.
     pub(crate) disk_bytes: u64,
 }
 
-/// How the kernel counts processor time for programs: in hundredths of a second, on every machine.
+/// Unit of processor time in `/proc`, the same on every machine.
 const TICKS_A_SECOND: f64 = 100.0;
 const KIB: u64 = 1_024;
-/// `st_blocks` counts these, whatever the file system has.
+/// Unit of `st_blocks`, independent of the file system.
 const BLOCK_BYTES: u64 = 512;
 
 impl Usage {
     pub(crate) fn now(directory: &Path) -> Result<Self> {
         let stat = fs::read_to_string("/proc/self/stat").context("/proc/self/stat")?;
-        // The name of the program stands in parentheses and may have spaces.
+        // The program's name is in parentheses and may contain spaces.
         let (_, fields) = stat.rsplit_once(") ").context("/proc/self/stat has no name")?;
         let mut fields = fields.split(' ').skip(11).map(str::parse::<f64>);
         let mut ticks = || fields.next().context("/proc/self/stat ends early");
@@ -38,7 +38,7 @@ impl Usage {
         })
     }
 
-    /// What was used since; memory and disk as they are now.
+    /// Returns the processor time used since then, with present memory and disk.
     pub(crate) fn since(self, before: Self) -> Self {
         Self {
             user_seconds: self.user_seconds - before.user_seconds,

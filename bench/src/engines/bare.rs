@@ -1,13 +1,13 @@
-//! A bare log: what is left of an engine without index, checksums or recovery.
+//! A bare log: an engine without index, checksums or recovery, as the baseline for their cost.
 //!
-//! The measure of what those cost. Invariants: an append is acknowledged once one `fdatasync` of
-//! its group has covered it; the files were filled with zeros and synced before the run. It knows
-//! each stream's head, so that exact revisions can be demanded.
+//! Invariants: an append is acknowledged once one `fdatasync` of its group has covered it; the
+//! files were filled with zeros and synced before the run. It knows each stream's head, so that
+//! appends can expect exact revisions.
 //!
-//! A thread writes groups, so the next group begins after a sync without waking another thread. A
-//! writer that finds no other thread at work writes its own append itself, for the same reason.
-//! After a group, the thread gives the writers that it woke a moment to come back: a group of all
-//! writers costs the same sync as a group of some.
+//! A thread writes groups, so that the next group starts after a sync without a wake-up. A writer
+//! that finds the log idle writes its own append, for the same reason. After a group the thread
+//! waits briefly for the writers that it woke: a group of all writers costs the same sync as a
+//! group of some.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -34,15 +34,16 @@ use gesta_bench::load::{
 };
 
 const FILE_BYTES: u64 = 32 << 20;
-/// More events than a writer has ever had acknowledged in a second: one at a time, and in all.
+/// Upper bounds of acknowledged events and appends per second, of one writer and of all.
 const WRITER_EVENTS_A_SECOND: f64 = 1_000_000.0;
 const WRITER_APPENDS_A_SECOND: f64 = 15_000.0;
 const EVENTS_A_SECOND: f64 = 3_000_000.0;
-/// Names, ids and lengths of an event, beside its data.
+/// Names, ids and lengths of an event, without its data.
 const EVENT_OVERHEAD_BYTES: u64 = 80;
 const PREPARED_BYTES_MAX: u64 = 4 << 30;
-/// How long and for how many appends a group waits. Of 0, 20, 40 and 80 µs the last gave most with 8
-/// writers, and least with 64, for whom there is enough after a moment anyway.
+/// Limits of the wait for further appends of a group. Of 0, 20, 40 and 80 µs the last was fastest
+/// with 8 writers and slowest with 64, whose groups fill up at once. The second limit ends their
+/// wait.
 const GATHER_MAX: Duration = Duration::from_micros(80);
 const GATHER_APPENDS_MAX: usize = 16;
 
@@ -53,20 +54,20 @@ pub(crate) struct BareLog {
 
 struct AppendRun {
     state: Mutex<State>,
-    /// Something was queued, or no thread is writing any longer.
+    /// Signalled when an append is queued and when the log becomes idle.
     arrived: Condvar,
-    /// The last group that is durable, told to the waiters of even and of odd groups apart.
+    /// The last durable group: a futex for waiters of even groups and one for those of odd ones.
     durable: [AtomicU32; 2],
-    /// True once a write or a sync has failed; then nothing more is acknowledged.
+    /// Set after a failed write or sync; nothing is acknowledged afterwards.
     failed: AtomicBool,
 }
 
 struct State {
-    /// The gathering group: what is to be written, and of how many appends.
+    /// The open group: its bytes and the number of its appends.
     queued: Vec<u8>,
     appends: usize,
     group: u32,
-    /// True while a thread writes or syncs.
+    /// Set while a thread writes or syncs.
     busy: bool,
     closing: bool,
     position: u64,
@@ -74,7 +75,7 @@ struct State {
     log: Option<Log>,
 }
 
-/// Where the next group goes.
+/// Place of the next group.
 struct Log {
     directory: Box<Path>,
     file: File,
@@ -144,7 +145,7 @@ impl BareLog {
     }
 }
 
-/// What a run can need at most, so that nothing has to be made ready while it is timed.
+/// Upper bound of the bytes of a run, so that no file is prepared while it is timed.
 pub(crate) fn bytes_of(load: &AppendLoad) -> u64 {
     let (writers, events) = (load.writers as f64, load.events_per_append as f64);
     let a_writer = (WRITER_APPENDS_A_SECOND * events).min(WRITER_EVENTS_A_SECOND);
@@ -189,7 +190,7 @@ impl Writer for BareWriter<'_> {
     }
 }
 
-/// Lengths, names, ids and payloads, in one piece.
+/// Lengths, names, ids and payloads of an append, in one buffer.
 fn encode(frame: &mut Vec<u8>, offer: &Offer<'_>) {
     let mut part = |bytes: &[u8]| {
         frame.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
@@ -206,7 +207,7 @@ fn encode(frame: &mut Vec<u8>, offer: &Offer<'_>) {
 }
 
 impl State {
-    /// Gives an append its place, or refuses it; the position of its last event.
+    /// Assigns positions to an append, or refuses it. Returns the position of its last event.
     fn accept(&mut self, offer: &Offer<'_>) -> Result<u64> {
         let events = offer.payloads.count as u64;
         let known = self.heads.get(offer.stream).copied();
@@ -239,7 +240,7 @@ impl AppendRun {
         let word = self.word(group);
         loop {
             let seen = word.load(Ordering::Acquire);
-            // Later groups of the same word may be durable by now, too; numbers go around.
+            // Later groups of the same futex may be durable too. Numbers wrap around.
             if seen.wrapping_sub(group).cast_signed() >= 0 {
                 let failed = self.failed.load(Ordering::Relaxed);
                 ensure!(!failed, "the bare log can no longer write");
@@ -252,18 +253,18 @@ impl AppendRun {
         }
     }
 
-    /// Writes the append that the caller has just queued, and what came with it.
+    /// Writes the open group, with the append that the caller has just queued.
     fn write_own(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
         let mut own = Vec::new();
         let group = state.begin_group(&mut own);
-        let mut log = state.log.take().context("no other thread writes")?;
+        let mut log = state.log.take().context("another thread writes the log")?;
         drop(state);
         let written = log.write_and_sync(&own);
         let mut state = self.lock();
         state.log = Some(log);
         state.busy = false;
         let more = state.appends > 0;
-        // Its room serves the next group.
+        // The buffer is reused for the next group.
         if state.queued.is_empty() {
             own.clear();
             state.queued = own;
@@ -276,7 +277,7 @@ impl AppendRun {
         Ok(written?)
     }
 
-    /// Wakes all that wait for a group with one call.
+    /// Wakes all waiters of a group with one call.
     fn tell_durable(&self, group: u32, written: &io::Result<()>) -> io::Result<()> {
         self.failed.fetch_or(written.is_err(), Ordering::Relaxed);
         let word = self.word(group);
@@ -285,7 +286,7 @@ impl AppendRun {
         Ok(())
     }
 
-    /// The thread: a group after the other until the log is closed.
+    /// The thread: writes groups until the log is closed.
     fn write_groups(&self) -> io::Result<()> {
         let mut group_bytes = Vec::new();
         let mut state = self.lock();
@@ -300,7 +301,7 @@ impl AppendRun {
             while state.appends > 0 {
                 let came = state.appends;
                 let group = state.begin_group(&mut group_bytes);
-                let mut log = state.log.take().expect("no other thread is at work");
+                let mut log = state.log.take().expect("no other thread writes");
                 drop(state);
                 let written = log.write_and_sync(&group_bytes);
                 self.tell_durable(group, &written)?;
@@ -315,7 +316,7 @@ impl AppendRun {
         }
     }
 
-    /// Waits a moment for as many appends as there were writers lately.
+    /// Waits briefly for as many appends as the previous groups had.
     fn gather<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -332,7 +333,7 @@ impl AppendRun {
 }
 
 impl State {
-    /// Takes what has gathered, so that the next group can gather.
+    /// Takes the open group, and opens the next one.
     fn begin_group(&mut self, into: &mut Vec<u8>) -> u32 {
         self.busy = true;
         self.appends = 0;

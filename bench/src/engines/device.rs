@@ -1,7 +1,7 @@
-//! The bare device under the driver: 4 KiB for each append, whatever it has, and nothing kept.
+//! The bare device under the loads: each append is one write of 4 KiB, and no event is stored.
 //!
-//! The measure of a single append's latency. Invariants: the file was filled with zeros and synced
-//! before; it is written from its beginning to its end and then again.
+//! It is the baseline for the latency of a single append. Invariant: the file was filled with zeros
+//! and synced before; it is written from start to end, repeatedly.
 
 use std::{
     fs::{File, OpenOptions},
@@ -18,7 +18,7 @@ use gesta_bench::load::engine::{Engine, Offer, Writer};
 const BLOCK_BYTES: usize = 4 << 10;
 const BLOCKS: u64 = 16 << 10;
 
-/// How a block is made durable.
+/// Method that makes a block durable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum How {
     /// By `fdatasync` after the write.
@@ -30,7 +30,7 @@ pub(crate) enum How {
 pub(crate) struct Device {
     how: How,
     file: File,
-    /// How many blocks were written.
+    /// Number of blocks written.
     written: Mutex<u64>,
 }
 
@@ -65,7 +65,7 @@ impl Engine for Device {
 
 struct DeviceWriter<'a> {
     device: &'a Device,
-    /// Twice a block, so that one in it is aligned as direct writes want it.
+    /// Twice the size of a block, so that it contains an aligned one, which direct writes need.
     buffer: Vec<u8>,
 }
 

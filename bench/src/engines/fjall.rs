@@ -1,5 +1,5 @@
-//! Fjall, with a keyspace each for events, streams and tags, and one batch with `fdatasync` an
-//! append. Positions and revisions come from memory, which is more than fair to it.
+//! Fjall, with a keyspace each for events, streams and tags, and one batch with `fdatasync` per
+//! append. Positions and revisions come from memory, which favours it.
 
 use std::{
     collections::HashMap,
@@ -35,11 +35,11 @@ impl Fjall {
         let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
         let (events, streams, tags) =
             (keyspace("events")?, keyspace("streams")?, keyspace("tags")?);
-        // Opened again it is only read; heads of an empty one are known.
+        // A store that is opened again is only read, so heads are needed for an empty one only.
         Ok(Self { database, events, streams, tags, heads: Mutex::default() })
     }
 
-    /// Whether an event after this position has a tag.
+    /// Returns whether an event after this position has a tag.
     fn is_tagged_after(&self, tag: &str, position: u64) -> bool {
         let (from, to) = (key(tag, position + 1), key(tag, u64::MAX));
         self.tags.range(from..=to).next().is_some()
@@ -65,7 +65,7 @@ struct FjallWriter<'a>(&'a Fjall);
 impl Writer for FjallWriter<'_> {
     fn append(&mut self, offer: &Offer<'_>) -> Result<u64> {
         let Fjall { database, events, streams, tags, heads } = self.0;
-        // Commits are one after the other in it anyway, and positions have to be in their order.
+        // It commits one batch at a time anyway, and positions must be in the order of commits.
         let mut heads = heads.lock().unwrap_or_else(PoisonError::into_inner);
         let revision = heads.streams.get(offer.stream).copied().unwrap_or(0);
         match offer.demand {
@@ -100,7 +100,7 @@ fn value(offer: &Offer<'_>, revision: u64, id: u128, payload: &[u8]) -> Vec<u8> 
     [&id.to_be_bytes()[..], &revision.to_be_bytes(), names.as_bytes(), &[0], payload].concat()
 }
 
-/// Where the data begin: after an id, a revision and three texts that a zero byte ends.
+/// Offset of the data: after an id, a revision and three texts that end with a zero byte.
 fn data(value: &[u8]) -> Result<&[u8]> {
     let texts = value.get(24..).context("a value is too short")?;
     let mut zeros = texts.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| at);

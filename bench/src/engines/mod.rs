@@ -1,8 +1,8 @@
-//! The engines that are compared, a file each.
+//! The compared engines, one per file.
 //!
-//! Invariants: an append is acknowledged when it is durable, in every one of them; all can give
-//! back the events of a stream and those with a tag, but for the bare log, which keeps no index and
-//! is the measure of what an index may cost, and the bare device, which keeps nothing.
+//! Invariants: every engine acknowledges an append when it is durable. All can return the events of
+//! a stream and those with a tag, except the bare log, which has no index and is the baseline for
+//! the cost of one, and the bare device, which stores no events.
 
 mod bare;
 mod device;
@@ -35,8 +35,8 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    /// Opens it in an empty directory, or for reading again what it has left in one. A bare log is
-    /// made ready for so many bytes.
+    /// Opens the engine in an empty directory, or reopens its files for reading. A bare log
+    /// prepares files for `bare_bytes`.
     pub(crate) fn open(self, directory: &Path, bare_bytes: u64) -> Result<Box<dyn Engine>> {
         Ok(match self {
             Self::Gesta => Box::new(StoreEngine(LogStore::open(directory, Options::default())?)),

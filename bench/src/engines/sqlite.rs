@@ -1,6 +1,6 @@
-//! SQLite as people keep events in it: one table, an index for streams and one for tags, WAL with
-//! `synchronous = FULL`, so that each transaction is synced. One connection for all threads, since
-//! there is one writer at a time anyway.
+//! SQLite as a typical event table: an index for streams and one for tags, and WAL with
+//! `synchronous = FULL`, so that each transaction is synced. All threads share one connection,
+//! since SQLite has one writer at a time anyway.
 
 use std::{
     path::Path,
@@ -36,7 +36,7 @@ const INSERT: &str = "
     INSERT INTO events (stream, revision, id, type, tag, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 ";
 const ALL: &str = "SELECT data FROM events ORDER BY position";
-/// `.` is what follows `-`.
+/// Upper bound of a category's names: `.` follows `-` in ASCII.
 const CATEGORY: &str = "
     SELECT data FROM events WHERE stream >= ?1 || '-' AND stream < ?1 || '.' ORDER BY position
 ";

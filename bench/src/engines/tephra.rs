@@ -1,7 +1,7 @@
-//! Tephra, embedded: its log, its one writer, its defaults.
+//! Tephra, embedded, with its defaults and its single writer.
 //!
-//! It has no streams, no categories and no ids of events: a stream is a tag beside the tag, and an id
-//! is not kept. Everything is read as it lies in its buffers.
+//! It has no streams, categories or event ids. A stream is represented by a second tag, and ids are
+//! dropped. Events are read in place, without a copy.
 
 use std::{path::Path, sync::atomic::AtomicBool};
 
@@ -15,7 +15,7 @@ use gesta_bench::load::engine::{
     ABSENT_TAG, Demand, EVENT_TYPE, Engine, Interest, Offer, Part, Reader, Show, Subscriber, Writer,
 };
 
-/// What its own documentation and its server take.
+/// Value of its own documentation and server.
 const SEGMENT_BYTES: usize = 256 << 20;
 
 pub(crate) struct Tephra {

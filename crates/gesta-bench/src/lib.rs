@@ -2,8 +2,8 @@
 //!
 //! Owns: the loads and the interface of a measured engine ([`load`]); planned appends, their log
 //! and the check of a store against it ([`oracle`]); common parts of end-to-end tests ([`e2e`]).
-//! Invariant: nothing that users install depends on this crate. Not here: the engines of others, which are in `bench/`, outside the workspace, and
-//! the kills, which are tests of this crate.
+//! Invariant: nothing that users install depends on this crate. Not here: other engines, which are
+//! in `bench/`, outside the workspace, and the kills, which are tests of this crate.
 #![expect(
     missing_docs,
     missing_debug_implementations,

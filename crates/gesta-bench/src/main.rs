@@ -1,4 +1,4 @@
-//! The program of the laboratory: loads on a store of the engine, and crash-test recordings.
+//! `gesta-bench`: loads on a store of the engine, and recordings for crash tests.
 //!
 //! Invariants: a result is one JSON object on standard output; a load that appends runs only in an
 //! empty directory. Not here: loads of other engines (`bench/`).

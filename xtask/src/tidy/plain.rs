@@ -9,6 +9,7 @@ use crate::workspace::{Package, RustFile, Workspace};
 #[rustfmt::skip]
 const CRATES: &[&str] = &[
     "gesta",
+    "gesta-bench",
     "gesta-cli",
     "gesta-http",
     "gesta-log",
