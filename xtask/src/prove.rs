@@ -1,12 +1,14 @@
 //! `cargo xtask prove`: the project's promises, and the commands that check them.
 //!
-//! Owns: the selection of promises and the report. Invariants: a check that cannot run, or that
-//! runs no test, fails; a skipped check is reported as skipped, never as passed. Not here: the
-//! checks. They are tests of the crates, and run without this command too, such as `cargo test -p
-//! shop --test e2e serve_kills`.
+//! Owns: the selection of promises and the report, which is also written to `target/prove.txt`.
+//! Invariants: a check that cannot run, or that runs no test, fails; a skipped check is reported
+//! as skipped, never as passed. Not here: the checks. They are tests of the crates, and run without
+//! this command too, such as `cargo test -p shop --test e2e serve_kills`.
 //!
 //! To add a check, write a test in `tests/e2e/` of a crate that ends with its figures, and enter it
 //! in [`promises`].
+
+use std::{fmt, fs::File, io::Write as _};
 
 use anyhow::{Context, Result, ensure};
 
@@ -20,6 +22,9 @@ use self::{
     check::{Checkout, Effort, Outcome},
     promises::{PROMISES, Promise},
 };
+
+/// File below the target directory.
+const REPORT: &str = "prove.txt";
 
 /// Parsed arguments of the command.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,23 +82,37 @@ impl Tally {
     }
 }
 
+/// The report, on standard output and in a file.
+struct Report(File);
+
+impl Report {
+    fn line(&mut self, line: impl fmt::Display) -> Result<()> {
+        println!("{line}");
+        writeln!(self.0, "{line}").context(REPORT)
+    }
+}
+
 pub(crate) fn run(request: &ProveRequest) -> Result<()> {
     let Workspace { root, target_directory, .. } = Workspace::open()?;
+    let mut report = Report(File::create(target_directory.join(REPORT)).context(REPORT)?);
     let checkout = Checkout { root, target_directory, effort: request.effort };
     let mut tally = Tally::default();
     for promise in request.promises() {
-        println!("\n{}. {}", promise.name, promise.statement);
+        report.line(format_args!("\n{}. {}", promise.name, promise.statement))?;
         for check in promise.checks {
-            println!("   - {}", check.shows);
+            report.line(format_args!("   - {}", check.shows))?;
             // Each check prints its title first: it may run for minutes.
             let stopwatch = Stopwatch::start();
             let outcome = check.run(&checkout);
-            println!("     {outcome} ({:.1} s)", stopwatch.elapsed().as_secs_f64());
+            let seconds = stopwatch.elapsed().as_secs_f64();
+            report.line(format_args!("     {outcome} ({seconds:.1} s)"))?;
             tally.add(&outcome);
         }
     }
     let Tally { held, failed, left_out } = tally;
-    println!("\nprove: {held} hold, {failed} fail, {left_out} left out of the short form");
+    report.line(format_args!(
+        "\nprove: {held} hold, {failed} fail, {left_out} left out of the short form"
+    ))?;
     tally.into_result()
 }
 
