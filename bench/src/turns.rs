@@ -113,7 +113,7 @@ impl Turns {
         let ended =
             contenders.into_iter().zip(measured).map(|((engine, load), (latencies, time))| {
                 let stopwatch = Stopwatch::start();
-                engine.close().context("closing")?;
+                engine.close().context("cannot close the engine")?;
                 let seconds = (time + stopwatch.elapsed()).as_secs_f64();
                 let events = latencies.count() * load.events_per_append;
                 let events_per_second = events as f64 / seconds;

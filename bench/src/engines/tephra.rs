@@ -68,7 +68,7 @@ impl Writer for TephraWriter {
         let events: Result<Vec<_>, _> =
             events.map(|payload| Event::new(&self.event_type, &tags, payload)).collect();
         let appended = self.handle.append(events?, condition(offer)?);
-        Ok(appended.with_context(|| format!("an append to {}", offer.stream))?.last.get())
+        Ok(appended.with_context(|| format!("cannot append to {}", offer.stream))?.last.get())
     }
 }
 
